@@ -1,0 +1,233 @@
+// Package protocol is what hub, ranks and agents say to each other over NATS:
+// subjects, messages, limits. It does no I/O. docs/protocol.md describes it.
+package protocol
+
+import (
+	"fmt"
+	"time"
+)
+
+// Version is the protocol's number; a rank of another major number is refused.
+const Version = 1
+
+// Limits of the wire.
+const (
+	// MaxPayload is the largest NATS message, in bytes; one hand-off of hidden
+	// states or latents must fit.
+	MaxPayload = 8 << 20
+	// PresenceInterval is how often a rank renews its presence.
+	PresenceInterval = time.Second
+	// PresenceTTL is how long a rank counts as alive after its last renewal:
+	// a few intervals, so that one late renewal is no death.
+	PresenceTTL = 5 * time.Second
+	// MaxPrefix bounds profile_prefix: file names hold 255 bytes and the run's
+	// directory adds a time, an id and separators.
+	MaxPrefix = 100
+)
+
+// Names of the JetStream buckets.
+const (
+	BucketRanks     = "ks_ranks"     // KV: presence, key RankID.Key(), value RankInfo
+	BucketSessions  = "ks_sessions"  // KV: one session a key
+	BucketArtifacts = "ks_artifacts" // object store: <session>/<rank key>/<file>
+)
+
+// ServiceName is the NATS micro service that every rank registers.
+const ServiceName = "kinetoscope-rank"
+
+// Methods that a rank answers, each at RankID.Subject(method).
+const (
+	MethodClock   = "clock"   // ClockProbe -> ClockReply
+	MethodArm     = "arm"     // ArmRequest -> RankStatus
+	MethodStart   = "start"   // StartRequest -> RankStatus
+	MethodStop    = "stop"    // StopRequest -> RankStatus
+	MethodCollect = "collect" // CollectRequest -> RankStatus with Artifacts
+	MethodAbort   = "abort"   // AbortRequest -> RankStatus: drop an armed or running session
+	MethodStatus  = "status"  // no body -> RankStatus
+	MethodCall    = "call"    // CallRequest -> CallReply: collective_rpc on one rank
+)
+
+// RankID names a rank of a pipeline.
+type RankID struct {
+	Pipeline string `json:"pipeline"`
+	Stage    int    `json:"stage"`
+	Replica  int    `json:"replica"`
+	Rank     int    `json:"rank"`
+}
+
+// Key is the rank's key in BucketRanks.
+func (r RankID) Key() string {
+	return fmt.Sprintf("%s.s%d.r%d.k%d", r.Pipeline, r.Stage, r.Replica, r.Rank)
+}
+
+// Subject is where the rank answers method.
+func (r RankID) Subject(method string) string {
+	return "ks.v1.rank." + r.Key() + "." + method
+}
+
+// RankInfo is a rank's presence: who it is and whether it can be profiled.
+type RankInfo struct {
+	RankID
+	Protocol    int             `json:"protocol"`
+	Incarnation string          `json:"incarnation"` // ULID, new for each process
+	StageName   string          `json:"stage_name"`
+	StageType   string          `json:"stage_type"` // llm, generation, diffusion
+	WorldSize   int             `json:"world_size"` // ranks in the replica
+	Engine      string          `json:"engine"`     // native, torch
+	PID         int             `json:"pid"`
+	Host        string          `json:"host"`
+	Profiler    *ProfilerConfig `json:"profiler_config,omitempty"` // nil: not configured
+	StartedAt   time.Time       `json:"started_at"`
+	Ready       bool            `json:"ready"`               // the model is loaded and requests are served
+	SpoolDir    string          `json:"spool_dir,omitempty"` // where the rank keeps recordings, on Host
+	CollAddr    string          `json:"coll_addr,omitempty"` // where ranks of the replica meet for collectives
+}
+
+// ProfilerConfig has vLLM's field names and defaults; see DefaultProfilerConfig.
+type ProfilerConfig struct {
+	Profiler          string `json:"profiler" yaml:"profiler"` // "torch"; "" is off
+	TorchProfilerDir  string `json:"torch_profiler_dir" yaml:"torch_profiler_dir"`
+	WithStack         bool   `json:"torch_profiler_with_stack" yaml:"torch_profiler_with_stack"`
+	WithFLOPs         bool   `json:"torch_profiler_with_flops" yaml:"torch_profiler_with_flops"`
+	UseGzip           bool   `json:"torch_profiler_use_gzip" yaml:"torch_profiler_use_gzip"`
+	DumpCUDATimeTotal bool   `json:"torch_profiler_dump_cuda_time_total" yaml:"torch_profiler_dump_cuda_time_total"`
+	RecordShapes      bool   `json:"torch_profiler_record_shapes" yaml:"torch_profiler_record_shapes"`
+	WithMemory        bool   `json:"torch_profiler_with_memory" yaml:"torch_profiler_with_memory"`
+	ExecutionTrace    bool   `json:"torch_profiler_execution_trace" yaml:"torch_profiler_execution_trace"`
+	IgnoreFrontend    bool   `json:"ignore_frontend" yaml:"ignore_frontend"`
+	DelayIterations   int    `json:"delay_iterations" yaml:"delay_iterations"`
+	MaxIterations     int    `json:"max_iterations" yaml:"max_iterations"` // 0: no limit
+	WaitIterations    int    `json:"wait_iterations" yaml:"wait_iterations"`
+	WarmupIterations  int    `json:"warmup_iterations" yaml:"warmup_iterations"`
+	ActiveIterations  int    `json:"active_iterations" yaml:"active_iterations"`
+	Iteration         string `json:"iteration" yaml:"iteration"` // "step" or "request"
+}
+
+// DefaultProfilerConfig returns vLLM's defaults.
+func DefaultProfilerConfig() ProfilerConfig {
+	return ProfilerConfig{
+		WithStack: true, UseGzip: true, DumpCUDATimeTotal: true,
+		ActiveIterations: 5, Iteration: "step",
+	}
+}
+
+// RankState is where a rank is in a session.
+type RankState string
+
+// The states of a rank. The last four end it.
+const (
+	StateIdle      RankState = "idle"
+	StateArmed     RankState = "armed"
+	StateRecording RankState = "recording"
+	StateStopped   RankState = "stopped" // recording ended, artifacts not yet collected
+	StateComplete  RankState = "complete"
+	StateFailed    RankState = "failed"
+	StateLost      RankState = "lost"
+	StateTimedOut  RankState = "timed_out"
+)
+
+// Terminal reports whether s ends a rank's part in a session.
+func (s RankState) Terminal() bool {
+	switch s {
+	case StateComplete, StateFailed, StateLost, StateTimedOut:
+		return true
+	}
+	return false
+}
+
+// RankStatus is one rank's part in a session.
+type RankStatus struct {
+	RankID
+	StageName   string     `json:"stage_name"`
+	State       RankState  `json:"state"`
+	Reason      string     `json:"reason,omitempty"` // why failed, lost or timed out
+	Session     string     `json:"session,omitempty"`
+	StartedAtNs int64      `json:"started_at_ns,omitempty"` // rank's clock, Unix ns
+	StoppedAtNs int64      `json:"stopped_at_ns,omitempty"`
+	Clock       ClockError `json:"clock"`
+	Events      uint64     `json:"events"`
+	Bytes       uint64     `json:"bytes"`
+	Drops       uint64     `json:"drops"`
+	Iterations  int        `json:"iterations"` // recorded
+	Artifacts   []Artifact `json:"artifacts,omitempty"`
+}
+
+// ClockError is a rank's clock against the hub's: hub = rank + Offset, give or take Error.
+type ClockError struct {
+	OffsetNs int64 `json:"offset_ns"`
+	ErrorNs  int64 `json:"error_ns"`
+	RTTNs    int64 `json:"rtt_ns"`
+}
+
+// Artifact is a file that a rank left.
+type Artifact struct {
+	Name   string `json:"name"` // path in the run, "stage0_thinker/trace_rank0.json.gz"
+	Kind   string `json:"kind"` // recording, trace, ops, stacks, table, memory, timeline, report
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	Object string `json:"object,omitempty"` // in BucketArtifacts until it is collected
+	URL    string `json:"url,omitempty"`    // where the hub serves it
+}
+
+// ClockProbe and ClockReply are NTP's four time stamps less the last, Unix ns.
+type ClockProbe struct {
+	T1 int64 `json:"t1"`
+}
+
+// ClockReply answers a ClockProbe.
+type ClockReply struct {
+	T1 int64 `json:"t1"`
+	T2 int64 `json:"t2"`
+	T3 int64 `json:"t3"`
+}
+
+// ArmRequest makes a rank ready to record a session; it records nothing yet.
+type ArmRequest struct {
+	Session       string         `json:"session"`
+	Config        ProfilerConfig `json:"config"`
+	MaxDurationNs int64          `json:"max_duration_ns"` // the rank stops itself after it
+	MaxBytes      int64          `json:"max_bytes"`
+}
+
+// StartRequest starts recording at AtNs of the rank's clock, at once if that is past.
+type StartRequest struct {
+	Session string `json:"session"`
+	AtNs    int64  `json:"at_ns"`
+}
+
+// StopRequest ends recording. Stopping a stopped session is no error.
+type StopRequest struct {
+	Session string `json:"session"`
+}
+
+// CollectRequest asks a rank to upload what it recorded to BucketArtifacts.
+type CollectRequest struct {
+	Session string `json:"session"`
+}
+
+// AbortRequest drops a session on a rank, armed or running.
+type AbortRequest struct {
+	Session string `json:"session"`
+	Reason  string `json:"reason"`
+}
+
+// CallRequest is collective_rpc on one rank.
+type CallRequest struct {
+	Method string         `json:"method"`
+	Args   map[string]any `json:"args,omitempty"`
+}
+
+// CallReply is one rank's answer to a CallRequest.
+type CallReply struct {
+	RankID
+	OK     bool   `json:"ok"`
+	Error  string `json:"error,omitempty"`
+	Result any    `json:"result,omitempty"`
+}
+
+// StageReply is a stage's one answer to a fan-out: every rank's status, none left out.
+type StageReply struct {
+	Stage     int         `json:"stage"`
+	StageName string      `json:"stage_name"`
+	Ranks     []CallReply `json:"ranks"`
+}

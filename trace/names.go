@@ -1,0 +1,43 @@
+package trace
+
+// Names of the slices by which stages mark their work. The native engine and the
+// torch worker write them, the analyses find them.
+const (
+	NamePrefill     = "prefill"      // llm: one prompt or chunk of it
+	NameDecodeStep  = "decode_step"  // llm: one token for every running sequence
+	NameTextEncode  = "text_encode"  // diffusion
+	NameDenoiseStep = "denoise_step" // diffusion: one time step for the batch
+	NameVAEDecode   = "vae_decode"   // diffusion
+	NameVocode      = "vocode"       // generation: codec frames to samples
+	NameHandoffSend = "handoff.send" // hand-off to the next stage; flow out
+	NameHandoffRecv = "handoff.recv" // hand-off from the stage before; flow in
+	NameWait        = "wait"         // nothing to do: queue empty or input not there yet
+	NameSchedule    = "schedule"     // choosing the next batch
+	NameSample      = "sample"       // logits to token
+	NameAllReduce   = "c10d::allreduce_"
+	NameAllGather   = "c10d::allgather_"
+	NameBroadcast   = "c10d::broadcast_"
+	NameRequest     = "request" // a request's life in a stage; async
+)
+
+// Keys of arguments that the native engine writes and analyses read. Collectives use
+// Kineto's own keys.
+const (
+	ArgRequest    = "request"  // one request id
+	ArgRequests   = "requests" // request ids joined by ","
+	ArgStep       = "step"     // iteration number, from 0
+	ArgBatch      = "batch"    // sequences or images in the batch
+	ArgTokens     = "tokens"   // tokens processed
+	ArgFLOPs      = "flops"
+	ArgBytes      = "bytes"
+	ArgCollective = "Collective name"
+	ArgInNelems   = "In msg nelems"
+	ArgOutNelems  = "Out msg nelems"
+	ArgDType      = "dtype"
+	ArgGroupSize  = "Group size"
+	ArgGroupName  = "Process Group Name"
+	ArgSeq        = "Seq"
+	ArgFromStage  = "from_stage"
+	ArgToStage    = "to_stage"
+	ArgReason     = "reason" // of a wait: "queue", "input", "peer"
+)

@@ -1,0 +1,131 @@
+// Package trace holds one rank's trace in memory as columns. It knows no file
+// format: readers fill a Trace, writers and analyses read it.
+package trace
+
+// StringID indexes Trace.Strings; 0 is the empty string.
+type StringID uint32
+
+// TrackID indexes Trace.Tracks.
+type TrackID uint32
+
+// NoArgs is the ArgsRef of a slice without arguments.
+const NoArgs ArgsRef = 0
+
+// ArgsRef locates a slice's raw arguments; read them with Trace.Args.
+type ArgsRef uint64
+
+// NoCorrelation is the correlation of a slice that has none.
+const NoCorrelation int64 = -1
+
+// Trace is what one rank recorded in one window.
+type Trace struct {
+	Meta     Meta
+	Strings  Strings
+	Tracks   []Track
+	Slices   Slices
+	Instants Instants
+	Counters Counters
+	Flows    Flows
+	Repairs  Repairs
+	args     argStore
+}
+
+// Slices are the complete events, one column a field, in file order.
+type Slices struct {
+	Start []int64 // ns; since the Unix epoch if Meta.WallClock, else since an unknown instant
+	Dur   []int64 // ns, >= 0
+	Name  []StringID
+	Cat   []Category
+	Track []TrackID
+	Corr  []int64   // links a runtime call with the device work it launched; NoCorrelation if absent
+	Args  []ArgsRef // raw arguments
+	Event []uint32  // position among the events of the file, all phases counted
+}
+
+// Len returns the number of slices.
+func (s *Slices) Len() int { return len(s.Start) }
+
+// End returns the end of slice i in ns.
+func (s *Slices) End(i int) int64 { return s.Start[i] + s.Dur[i] }
+
+// TrackKind says what a track's slices are.
+type TrackKind uint8
+
+// The kinds of track.
+const (
+	TrackCPU   TrackKind = iota // a thread of a process
+	TrackGPU                    // a stream of a device
+	TrackOther                  // spans, overhead and other lanes that are neither
+)
+
+// Track is a lane of slices.
+type Track struct {
+	Kind             TrackKind
+	PID, TID         int64  // as in the file; for text ids a negative number stands in, see PIDText and TIDText
+	PIDText, TIDText string // set only if the file had text that is no number
+	Device, Stream   int64  // -1 if not a device lane
+	Process, Name    string // from metadata rows; may be empty
+	SortIndex        int64
+}
+
+// Meta is what a trace says about itself as a whole.
+type Meta struct {
+	File                   string // where it was read from
+	Format                 string // "kineto", "torch-fallback", "ascend", "native" …
+	WallClock              bool   // Start is since the Unix epoch
+	BaseTimeNs             int64  // baseTimeNanoseconds; 0 if absent
+	Rank                   int    // -1 if unknown
+	WorldSize              int    // 0 if unknown
+	Backend                string // "nccl", "gloo" …
+	Host                   string
+	StageID                int // -1 if unknown
+	Stage                  string
+	Replica                int // 0 if unknown
+	Devices                []Device
+	ProcessGroups          []ProcessGroup
+	WindowStart, WindowEnd int64             // ns; from the trace span, else the slices' extent
+	Extra                  map[string]string // every other top-level key, value as raw JSON
+}
+
+// Device is a card that the process could see.
+type Device struct {
+	ID          int
+	Name        string
+	TotalMemory int64 // bytes
+	SMs         int
+}
+
+// ProcessGroup is a communicator of ranks.
+type ProcessGroup struct {
+	Name, Desc, Backend string
+	Size                int
+	Ranks               []int
+}
+
+// Instants are points in time.
+type Instants struct {
+	Time  []int64
+	Name  []StringID
+	Cat   []Category
+	Track []TrackID
+	Args  []ArgsRef
+}
+
+// Counters are samples; a series is a (Track, Name, Series).
+type Counters struct {
+	Time   []int64
+	Name   []StringID
+	Series []StringID
+	Track  []TrackID
+	Value  []float64
+}
+
+// Flows are the two ends of arrows. Ends with equal (ID, Cat) belong together.
+type Flows struct {
+	Time  []int64
+	ID    []uint64
+	Track []TrackID
+	Cat   []StringID
+	Name  []StringID
+	Start []bool // true for the start of the arrow
+}
