@@ -1,0 +1,333 @@
+package deploy
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+//go:embed builtin/*.yaml
+var builtins embed.FS
+
+// Builtins are the names that Load takes instead of a file.
+var Builtins = []string{"omni", "diffusion"}
+
+// Load reads a built-in pipeline by name or a deployment file by path. The warnings
+// name fields that are read for compatibility and have no effect here.
+func Load(nameOrFile string) (*Pipeline, []string, error) {
+	for _, b := range Builtins {
+		if nameOrFile == b {
+			data, err := builtins.ReadFile("builtin/" + b + ".yaml")
+			if err != nil {
+				return nil, nil, err
+			}
+			return Parse(b+".yaml", data)
+		}
+	}
+	data, err := os.ReadFile(nameOrFile)
+	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(nameOrFile, "./\\") {
+		return nil, nil, fmt.Errorf("no pipeline %q: built in are %s; or give a YAML file", nameOrFile, strings.Join(Builtins, " and "))
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read deployment: %w", err)
+	}
+	return Parse(nameOrFile, data)
+}
+
+// Parse reads a deployment file and validates it. Unknown fields and values of a
+// wrong type are errors with file, line and column.
+func Parse(file string, data []byte) (*Pipeline, []string, error) {
+	var doc document
+	dec := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
+	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+	}
+	p, warnings, err := doc.pipeline(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := p.Validate(); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return p, warnings, nil
+}
+
+// document is the file as written.
+type document struct {
+	Name        string       `yaml:"name"`
+	Model       string       `yaml:"model"`
+	MaxInflight int          `yaml:"max_inflight"`
+	StageArgs   []stageDoc   `yaml:"stage_args"`
+	Stages      []stageDoc   `yaml:"stages"`
+	Profiler    *profilerDoc `yaml:"profiler_config"`
+	Runtime     *runtimeDoc  `yaml:"runtime"`
+	AsyncChunk  *bool        `yaml:"async_chunk"` // hand-offs are always chunked here
+}
+
+type runtimeDoc struct {
+	Enabled  *bool `yaml:"enabled"`
+	Defaults struct {
+		WindowSize  *int `yaml:"window_size"`
+		MaxInflight int  `yaml:"max_inflight"`
+	} `yaml:"defaults"`
+	Edges []struct {
+		From       int  `yaml:"from"`
+		To         int  `yaml:"to"`
+		WindowSize *int `yaml:"window_size"`
+	} `yaml:"edges"`
+}
+
+type stageDoc struct {
+	StageID   *int   `yaml:"stage_id"`
+	StageName string `yaml:"stage_name"`
+	StageType string `yaml:"stage_type"`
+	Runtime   struct {
+		Process      any               `yaml:"process"` // true, or external
+		Devices      any               `yaml:"devices"`
+		MaxBatchSize int               `yaml:"max_batch_size"`
+		NumReplicas  int               `yaml:"num_replicas"`
+		Env          map[string]string `yaml:"env"`
+	} `yaml:"runtime"`
+	EngineArgs        engineDoc   `yaml:"engine_args"`
+	Flat              engineDoc   `yaml:",inline"`
+	EngineInputSource []int       `yaml:"engine_input_source"`
+	InputSources      []int       `yaml:"input_sources"`
+	FinalOutput       bool        `yaml:"final_output"`
+	FinalOutputType   string      `yaml:"final_output_type"`
+	Sampling          samplingDoc `yaml:"default_sampling_params"`
+	IsComprehension   any         `yaml:"is_comprehension"`
+	CustomInput       any         `yaml:"custom_process_input_func"`
+	OutputConnectors  any         `yaml:"output_connectors"`
+	InputConnectors   any         `yaml:"input_connectors"`
+}
+
+type engineDoc struct {
+	Model               string            `yaml:"model"`
+	ModelStage          string            `yaml:"model_stage"`
+	ModelArch           string            `yaml:"model_arch"`
+	TensorParallelSize  int               `yaml:"tensor_parallel_size"`
+	LoadFormat          string            `yaml:"load_format"`
+	Seed                uint64            `yaml:"seed"`
+	MaxNumSeqs          int               `yaml:"max_num_seqs"`
+	MaxNumBatchedTokens int               `yaml:"max_num_batched_tokens"`
+	MaxModelLen         int               `yaml:"max_model_len"`
+	BlockSize           int               `yaml:"block_size"`
+	NumKVBlocks         int               `yaml:"num_gpu_blocks_override"`
+	MaxQueue            int               `yaml:"max_queue"`
+	HandoffChunk        int               `yaml:"handoff_chunk"`
+	NumReplicas         int               `yaml:"num_replicas"`
+	Devices             any               `yaml:"devices"`
+	Env                 map[string]string `yaml:"env"`
+	Profiler            *profilerDoc      `yaml:"profiler_config"`
+
+	// Read so that a file written for vLLM-Omni works as it is.
+	WorkerCls            any `yaml:"worker_cls"`
+	WorkerType           any `yaml:"worker_type"`
+	SchedulerCls         any `yaml:"scheduler_cls"`
+	GPUMemoryUtilization any `yaml:"gpu_memory_utilization"`
+	EnforceEager         any `yaml:"enforce_eager"`
+	TrustRemoteCode      any `yaml:"trust_remote_code"`
+	EngineOutputType     any `yaml:"engine_output_type"`
+	EnablePrefixCaching  any `yaml:"enable_prefix_caching"`
+	DistributedBackend   any `yaml:"distributed_executor_backend"`
+	HFConfigName         any `yaml:"hf_config_name"`
+	DType                any `yaml:"dtype"`
+}
+
+// ignored returns the fields of e that are set and have no effect.
+func (e *engineDoc) ignored() []string {
+	var names []string
+	for _, f := range []struct {
+		name string
+		v    any
+	}{
+		{"worker_cls", e.WorkerCls}, {"worker_type", e.WorkerType}, {"scheduler_cls", e.SchedulerCls},
+		{"gpu_memory_utilization", e.GPUMemoryUtilization}, {"enforce_eager", e.EnforceEager},
+		{"trust_remote_code", e.TrustRemoteCode}, {"engine_output_type", e.EngineOutputType},
+		{"enable_prefix_caching", e.EnablePrefixCaching}, {"distributed_executor_backend", e.DistributedBackend},
+		{"hf_config_name", e.HFConfigName}, {"dtype", e.DType},
+	} {
+		if f.v != nil {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+type samplingDoc struct {
+	Temperature       *float64 `yaml:"temperature"`
+	TopK              *int     `yaml:"top_k"`
+	TopP              *float64 `yaml:"top_p"`
+	MaxTokens         *int     `yaml:"max_tokens"`
+	Seed              *uint64  `yaml:"seed"`
+	IgnoreEOS         *bool    `yaml:"ignore_eos"`
+	NumInferenceSteps *int     `yaml:"num_inference_steps"`
+	GuidanceScale     *float64 `yaml:"guidance_scale"`
+	Height            *int     `yaml:"height"`
+	Width             *int     `yaml:"width"`
+	FramesPerToken    *int     `yaml:"frames_per_token"`
+	Detokenize        any      `yaml:"detokenize"`
+	RepetitionPenalty any      `yaml:"repetition_penalty"`
+}
+
+// profilerDoc distinguishes a field that is absent from one that is false or 0.
+type profilerDoc struct {
+	Profiler          *string `yaml:"profiler" json:"profiler"`
+	TorchProfilerDir  *string `yaml:"torch_profiler_dir" json:"torch_profiler_dir"`
+	WithStack         *bool   `yaml:"torch_profiler_with_stack" json:"torch_profiler_with_stack"`
+	WithFLOPs         *bool   `yaml:"torch_profiler_with_flops" json:"torch_profiler_with_flops"`
+	UseGzip           *bool   `yaml:"torch_profiler_use_gzip" json:"torch_profiler_use_gzip"`
+	DumpCUDATimeTotal *bool   `yaml:"torch_profiler_dump_cuda_time_total" json:"torch_profiler_dump_cuda_time_total"`
+	RecordShapes      *bool   `yaml:"torch_profiler_record_shapes" json:"torch_profiler_record_shapes"`
+	WithMemory        *bool   `yaml:"torch_profiler_with_memory" json:"torch_profiler_with_memory"`
+	ExecutionTrace    *bool   `yaml:"torch_profiler_execution_trace" json:"torch_profiler_execution_trace"`
+	IgnoreFrontend    *bool   `yaml:"ignore_frontend" json:"ignore_frontend"`
+	DelayIterations   *int    `yaml:"delay_iterations" json:"delay_iterations"`
+	MaxIterations     *int    `yaml:"max_iterations" json:"max_iterations"`
+	WaitIterations    *int    `yaml:"wait_iterations" json:"wait_iterations"`
+	WarmupIterations  *int    `yaml:"warmup_iterations" json:"warmup_iterations"`
+	ActiveIterations  *int    `yaml:"active_iterations" json:"active_iterations"`
+	Iteration         *string `yaml:"iteration" json:"iteration"`
+}
+
+func set[T any](dst *T, src *T) {
+	if src != nil {
+		*dst = *src
+	}
+}
+
+// apply overrides c with the fields that d has.
+func (d *profilerDoc) apply(c *protocol.ProfilerConfig) {
+	if d == nil {
+		return
+	}
+	set(&c.Profiler, d.Profiler)
+	set(&c.TorchProfilerDir, d.TorchProfilerDir)
+	set(&c.WithStack, d.WithStack)
+	set(&c.WithFLOPs, d.WithFLOPs)
+	set(&c.UseGzip, d.UseGzip)
+	set(&c.DumpCUDATimeTotal, d.DumpCUDATimeTotal)
+	set(&c.RecordShapes, d.RecordShapes)
+	set(&c.WithMemory, d.WithMemory)
+	set(&c.ExecutionTrace, d.ExecutionTrace)
+	set(&c.IgnoreFrontend, d.IgnoreFrontend)
+	set(&c.DelayIterations, d.DelayIterations)
+	set(&c.MaxIterations, d.MaxIterations)
+	set(&c.WaitIterations, d.WaitIterations)
+	set(&c.WarmupIterations, d.WarmupIterations)
+	set(&c.ActiveIterations, d.ActiveIterations)
+	set(&c.Iteration, d.Iteration)
+}
+
+func (d *document) pipeline(file string) (*Pipeline, []string, error) {
+	if len(d.StageArgs) > 0 && len(d.Stages) > 0 {
+		return nil, nil, errors.New("both stage_args and stages: write one of them")
+	}
+	p := &Pipeline{Name: d.Name, Model: d.Model, MaxInflight: d.MaxInflight}
+	if p.Name == "" {
+		p.Name = strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+	}
+	if d.Runtime != nil && p.MaxInflight == 0 && d.Runtime.Defaults.MaxInflight > 1 {
+		p.MaxInflight = d.Runtime.Defaults.MaxInflight
+	}
+	var warnings []string
+	for i, sd := range append(d.StageArgs, d.Stages...) {
+		st, ignored, err := sd.stage(i, d.Profiler)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, name := range ignored {
+			warnings = append(warnings, fmt.Sprintf("stage %d (%s): %s has no effect on native stages", i, st.Name, name))
+		}
+		if st.Model != "" && !strings.HasPrefix(st.Model, "builtin:") && !filepath.IsAbs(st.Model) {
+			st.Model = filepath.Join(filepath.Dir(file), st.Model)
+		}
+		p.Stages = append(p.Stages, st)
+	}
+	if d.Runtime != nil {
+		for _, e := range d.Runtime.Edges {
+			to := p.Stage(e.To)
+			if to == nil || p.Stage(e.From) == nil {
+				return nil, nil, fmt.Errorf("runtime.edges: %d -> %d: no such stage", e.From, e.To)
+			}
+			if len(to.Sources) == 0 {
+				to.Sources = []int{e.From}
+			}
+		}
+	}
+	return p, warnings, nil
+}
+
+func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
+	e := merge(sd.EngineArgs, sd.Flat)
+	s := Stage{
+		ID: i, Name: sd.StageName, Type: sd.StageType,
+		Replicas: first(sd.Runtime.NumReplicas, e.NumReplicas), Ranks: e.TensorParallelSize,
+		Env: sd.Runtime.Env, Architecture: e.ModelArch, Model: e.Model, LoadFormat: e.LoadFormat, Seed: e.Seed,
+		MaxNumSeqs: first(e.MaxNumSeqs, sd.Runtime.MaxBatchSize), MaxNumBatchedTokens: e.MaxNumBatchedTokens,
+		MaxModelLen: e.MaxModelLen, BlockSize: e.BlockSize, NumKVBlocks: e.NumKVBlocks, MaxQueue: e.MaxQueue,
+		HandoffChunk: e.HandoffChunk, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
+		FinalOutputType: sd.FinalOutputType, Profiler: protocol.DefaultProfilerConfig(),
+	}
+	if sd.StageID != nil {
+		s.ID = *sd.StageID
+	}
+	if s.Name == "" {
+		s.Name = e.ModelStage
+	}
+	if len(s.Sources) == 0 {
+		s.Sources = sd.InputSources
+	}
+	if s.Env == nil {
+		s.Env = e.Env
+	}
+	switch v := sd.Runtime.Process.(type) {
+	case nil, bool:
+	case string:
+		if v != "external" {
+			return s, nil, fmt.Errorf("stage %d: runtime.process %q: true or external", i, v)
+		}
+		s.External = true
+	default:
+		return s, nil, fmt.Errorf("stage %d: runtime.process %v: true or external", i, v)
+	}
+	if dev := sd.Runtime.Devices; dev != nil {
+		s.Devices = fmt.Sprint(dev)
+	} else if e.Devices != nil {
+		s.Devices = fmt.Sprint(e.Devices)
+	}
+	common.apply(&s.Profiler)
+	e.Profiler.apply(&s.Profiler)
+	sd.Sampling.apply(&s.Sampling)
+	return s, e.ignored(), nil
+}
+
+func (d *samplingDoc) apply(s *SamplingParams) {
+	set(&s.Temperature, d.Temperature)
+	set(&s.TopK, d.TopK)
+	set(&s.TopP, d.TopP)
+	set(&s.MaxTokens, d.MaxTokens)
+	set(&s.Seed, d.Seed)
+	set(&s.IgnoreEOS, d.IgnoreEOS)
+	set(&s.NumInferenceSteps, d.NumInferenceSteps)
+	set(&s.GuidanceScale, d.GuidanceScale)
+	set(&s.Height, d.Height)
+	set(&s.Width, d.Width)
+	set(&s.FramesPerToken, d.FramesPerToken)
+}
+
+func first(a, b int) int {
+	if a != 0 {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,71 @@
+package deploy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// ProfilerOverride is a profiler_config that may leave fields open: what
+// --profiler-config and its dotted flags say.
+type ProfilerOverride struct{ doc profilerDoc }
+
+// ParseProfilerJSON reads --profiler-config. An unknown field is an error.
+func ParseProfilerJSON(text string) (*ProfilerOverride, error) {
+	var o ProfilerOverride
+	if err := o.mergeJSON([]byte(text)); err != nil {
+		return nil, fmt.Errorf("--profiler-config: %w", err)
+	}
+	return &o, nil
+}
+
+// SetDotted reads the dotted flags, --profiler-config.FIELD=VALUE.
+func (o *ProfilerOverride) SetDotted(fields map[string]string) error {
+	names := make([]string, 0, len(fields))
+	for name := range fields {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		value := strings.TrimSpace(fields[name])
+		key, _ := json.Marshal(name)
+		err := o.mergeJSON(fmt.Appendf(nil, "{%s:%s}", key, value))
+		if err != nil {
+			quoted, _ := json.Marshal(value)
+			if o.mergeJSON(fmt.Appendf(nil, "{%s:%s}", key, quoted)) != nil {
+				return fmt.Errorf("--profiler-config.%s=%s: %w", name, value, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (o *ProfilerOverride) mergeJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&o.doc); err != nil {
+		return err
+	}
+	if dec.More() {
+		return fmt.Errorf("text after the object")
+	}
+	return nil
+}
+
+// Apply returns c with what o sets.
+func (o *ProfilerOverride) Apply(c protocol.ProfilerConfig) protocol.ProfilerConfig {
+	o.doc.apply(&c)
+	return c
+}
+
+// Override applies o to every stage of p and validates the result.
+func (p *Pipeline) Override(o *ProfilerOverride) error {
+	for i := range p.Stages {
+		p.Stages[i].Profiler = o.Apply(p.Stages[i].Profiler)
+	}
+	return p.Validate()
+}

@@ -1,0 +1,173 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
+// Validate fills in defaults and returns everything that is wrong with p, joined.
+func (p *Pipeline) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if p.Name == "" {
+		p.Name = "pipeline"
+	}
+	if !validName.MatchString(p.Name) {
+		bad("pipeline name %q: letters, digits, - and _ only, 64 at most", p.Name)
+	}
+	if p.Model == "" {
+		p.Model = "kinetoscope-" + p.Name
+	}
+	if p.MaxInflight == 0 {
+		p.MaxInflight = 256
+	}
+	if p.MaxInflight < 0 || p.MaxInflight > MaxInflight {
+		bad("max_inflight %d: 1 to %d", p.MaxInflight, MaxInflight)
+	}
+	if len(p.Stages) == 0 {
+		bad("no stages: add a list stage_args (or stages)")
+	}
+	if len(p.Stages) > MaxStages {
+		bad("%d stages: %d at most", len(p.Stages), MaxStages)
+	}
+	for i := range p.Stages {
+		s := &p.Stages[i]
+		if s.ID != i {
+			bad("stage_args[%d]: stage_id %d: ids count from 0 in order", i, s.ID)
+			continue
+		}
+		s.setDefaults()
+		for _, err := range s.validate() {
+			bad("stage %d (%s): %w", s.ID, s.Name, err)
+		}
+	}
+	if len(errs) == 0 {
+		errs = append(errs, p.validateEdges()...)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Stage) setDefaults() {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if s.Name == "" {
+		s.Name = fmt.Sprintf("stage%d", s.ID)
+	}
+	if s.LoadFormat == "" {
+		s.LoadFormat = "dummy"
+	}
+	def(&s.Replicas, 1)
+	def(&s.Ranks, 1)
+	def(&s.MaxNumSeqs, 8)
+	def(&s.MaxNumBatchedTokens, 256)
+	def(&s.MaxModelLen, 1024)
+	def(&s.BlockSize, 16)
+	def(&s.NumKVBlocks, (s.MaxModelLen/s.BlockSize+1)*s.MaxNumSeqs)
+	def(&s.MaxQueue, 1024)
+	def(&s.HandoffChunk, 8)
+	def(&s.Sampling.MaxTokens, 64)
+	def(&s.Sampling.NumInferenceSteps, 20)
+	def(&s.Sampling.Height, 64)
+	def(&s.Sampling.Width, 64)
+	def(&s.Sampling.FramesPerToken, 2)
+	if s.Sampling.TopP == 0 {
+		s.Sampling.TopP = 1
+	}
+}
+
+func (s *Stage) validate() []error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !validName.MatchString(s.Name) {
+		bad("stage_name %q: letters, digits, - and _ only, 64 at most", s.Name)
+	}
+	if !slices.Contains([]string{TypeLLM, TypeGeneration, TypeDiffusion}, s.Type) {
+		bad("stage_type %q: one of llm, generation, diffusion", s.Type)
+	}
+	if !slices.Contains([]string{"dummy", "safetensors"}, s.LoadFormat) {
+		bad("load_format %q: dummy or safetensors", s.LoadFormat)
+	}
+	if s.Model == "" {
+		bad("model is missing: builtin:NAME or a directory with config.json")
+	}
+	if s.Replicas < 1 || s.Replicas > MaxReplicas {
+		bad("num_replicas %d: 1 to %d", s.Replicas, MaxReplicas)
+	}
+	if s.Ranks != 1 && s.Ranks != 2 && s.Ranks != MaxRanks {
+		bad("tensor_parallel_size %d: 1, 2 or 4", s.Ranks)
+	}
+	for _, f := range []field{{"max_num_seqs", s.MaxNumSeqs}, {"max_num_batched_tokens", s.MaxNumBatchedTokens},
+		{"max_model_len", s.MaxModelLen}, {"block_size", s.BlockSize}, {"num_gpu_blocks_override", s.NumKVBlocks},
+		{"max_queue", s.MaxQueue}, {"handoff_chunk", s.HandoffChunk}} {
+		if f.value < 1 {
+			bad("%s %d: at least 1", f.name, f.value)
+		}
+	}
+	if s.FinalOutput && !slices.Contains([]string{OutputText, OutputAudio, OutputImage}, s.FinalOutputType) {
+		bad("final_output_type %q: text, audio or image", s.FinalOutputType)
+	}
+	if err := ValidateProfiler(s.Profiler); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+type field struct {
+	name  string
+	value int
+}
+
+func (p *Pipeline) validateEdges() []error {
+	var errs []error
+	seen := map[string]bool{}
+	for _, s := range p.Stages {
+		if s.ID > 0 && len(s.Sources) == 0 {
+			errs = append(errs, fmt.Errorf("stage %d (%s): engine_input_source is missing: nothing would reach it", s.ID, s.Name))
+		}
+		for _, src := range s.Sources {
+			if src < 0 || src >= s.ID {
+				errs = append(errs, fmt.Errorf("stage %d (%s): engine_input_source %d: must be a stage before it", s.ID, s.Name, src))
+			}
+		}
+		if s.FinalOutput {
+			if seen[s.FinalOutputType] {
+				errs = append(errs, fmt.Errorf("stage %d (%s): a stage before it makes %s already", s.ID, s.Name, s.FinalOutputType))
+			}
+			seen[s.FinalOutputType] = true
+		}
+	}
+	if len(seen) == 0 {
+		errs = append(errs, fmt.Errorf("no stage has final_output: requests would never end"))
+	}
+	return errs
+}
+
+// ValidateProfiler returns what is wrong with a profiler_config, nil if nothing is.
+func ValidateProfiler(c protocol.ProfilerConfig) error {
+	var errs []error
+	if !slices.Contains([]string{"", "torch"}, c.Profiler) {
+		errs = append(errs, fmt.Errorf("profiler_config.profiler %q: torch or null", c.Profiler))
+	}
+	if !slices.Contains([]string{"", "step", "request"}, c.Iteration) {
+		errs = append(errs, fmt.Errorf("profiler_config.iteration %q: step or request", c.Iteration))
+	}
+	for _, f := range []field{{"delay_iterations", c.DelayIterations}, {"max_iterations", c.MaxIterations},
+		{"wait_iterations", c.WaitIterations}, {"warmup_iterations", c.WarmupIterations}} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("profiler_config.%s %d: 0 or more", f.name, f.value))
+		}
+	}
+	if c.ActiveIterations < 1 {
+		errs = append(errs, fmt.Errorf("profiler_config.active_iterations %d: 1 or more", c.ActiveIterations))
+	}
+	return errors.Join(errs...)
+}
