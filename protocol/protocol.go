@@ -149,6 +149,7 @@ type RankStatus struct {
 	Bytes       uint64     `json:"bytes"`
 	Drops       uint64     `json:"drops"`
 	Iterations  int        `json:"iterations"` // recorded
+	StoppedBy   StopCause  `json:"stopped_by,omitempty"`
 	Artifacts   []Artifact `json:"artifacts,omitempty"`
 }
 
@@ -187,6 +188,7 @@ type ArmRequest struct {
 	Config        ProfilerConfig `json:"config"`
 	MaxDurationNs int64          `json:"max_duration_ns"` // the rank stops itself after it
 	MaxBytes      int64          `json:"max_bytes"`
+	Hub           string         `json:"hub,omitempty"` // whose beats keep the session alive; "": nobody's
 }
 
 // StartRequest starts recording at AtNs of the rank's clock, at once if that is past.
