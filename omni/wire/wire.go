@@ -1,0 +1,217 @@
+// Package wire is what the orchestrator and the stages of a pipeline send each
+// other while they serve: requests, hand-offs, outputs, cancellations. A message is
+// one NATS payload:
+//
+//	0        4         4+n
+//	| n u32  | header  | tensor data ...       |   little-endian
+//
+// where header is n bytes of JSON (type Message) that says how many tensors follow
+// and how large each is.
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// Kind says what a Message is.
+type Kind string
+
+// The kinds of message.
+const (
+	KindSubmit  Kind = "submit"  // orchestrator -> first stage
+	KindHandoff Kind = "handoff" // stage -> next stage
+	KindCancel  Kind = "cancel"  // orchestrator -> every stage of the route
+	KindOutput  Kind = "output"  // final-output stage -> orchestrator
+	KindDone    Kind = "done"    // stage -> orchestrator: nothing more comes from it
+	KindError   Kind = "error"   // stage -> orchestrator: the request failed there
+)
+
+// MaxHeader bounds a header: a prompt of MaxPrompt bytes in JSON's worst case and
+// some hundred bytes of route.
+const MaxHeader = 1 << 20
+
+// MaxPrompt bounds a prompt, in bytes. It keeps a header far below MaxHeader; the
+// stage's max_model_len is the bound that users meet.
+const MaxPrompt = 128 << 10
+
+// Hop is a replica that a request passes.
+type Hop struct {
+	Stage   int    `json:"stage"`
+	Replica int    `json:"replica"`
+	Subject string `json:"subject"` // where it takes hand-offs
+}
+
+// Request is what all stages of a request's route know about it.
+type Request struct {
+	ID       string    `json:"id"`
+	Arrival  int64     `json:"arrival"` // Unix ns at the orchestrator
+	Reply    string    `json:"reply"`   // subject for outputs
+	Route    []Hop     `json:"route"`
+	Outputs  []string  `json:"outputs"`
+	Prompt   string    `json:"prompt"`
+	Negative string    `json:"negative_prompt,omitempty"`
+	Sampling *Sampling `json:"sampling,omitempty"` // of the stage that makes text; nil: defaults
+	Image    *Image    `json:"image,omitempty"`
+	Sampled  bool      `json:"sampled,omitempty"` // chosen for 1-in-N recording
+}
+
+// Sampling overrides a stage's defaults.
+type Sampling struct {
+	MaxTokens   *int     `json:"max_tokens,omitempty"`
+	Temperature *float64 `json:"temperature,omitempty"`
+	TopK        *int     `json:"top_k,omitempty"`
+	TopP        *float64 `json:"top_p,omitempty"`
+	Seed        *uint64  `json:"seed,omitempty"`
+	Stop        []string `json:"stop,omitempty"`
+	IgnoreEOS   bool     `json:"ignore_eos,omitempty"`
+}
+
+// Image is what a diffusion request draws, all fields set.
+type Image struct {
+	N        int     `json:"n"`
+	Width    int     `json:"width"`  // pixels
+	Height   int     `json:"height"` // pixels
+	Steps    int     `json:"steps"`
+	Guidance float64 `json:"guidance"`
+	Seed     uint64  `json:"seed"`
+}
+
+// Message is a header. Fields beyond Kind and ID depend on Kind.
+type Message struct {
+	Kind    Kind     `json:"kind"`
+	ID      string   `json:"id"`
+	Request *Request `json:"request,omitempty"` // submit, and the first hand-off of a stage
+	From    int      `json:"from"`              // stage
+	Chunk   int      `json:"chunk"`             // hand-offs and outputs of a stage count from 0
+	Final   bool     `json:"final,omitempty"`   // the last hand-off or output of the stage
+	Flow    uint64   `json:"flow,omitempty"`    // of the recording: ties send to receive
+	SentNs  int64    `json:"sent_ns,omitempty"`
+
+	Tokens []int32 `json:"tokens,omitempty"` // codec frames, token ids
+	Text   string  `json:"text,omitempty"`
+	Type   string  `json:"type,omitempty"`   // of an output: text, audio, image
+	Reason string  `json:"reason,omitempty"` // finish reason, or error text
+	Code   string  `json:"code,omitempty"`   // of an error: bad_request, overloaded, internal
+
+	SampleRate   int              `json:"sample_rate,omitempty"`
+	PromptTokens int              `json:"prompt_tokens,omitempty"`
+	NewTokens    int              `json:"new_tokens,omitempty"`
+	Durations    map[string]int64 `json:"durations,omitempty"` // done: ns per phase
+
+	Shapes [][]int `json:"shapes,omitempty"` // of the float32 tensors that follow
+	Blobs  []int   `json:"blobs,omitempty"`  // sizes of the byte blobs behind the tensors
+
+	Tensors  [][]float32 `json:"-"`
+	BlobData [][]byte    `json:"-"`
+}
+
+// Flow returns the flow id of a hand-off: the same at both ends, in any process.
+func Flow(request string, from, to, chunk int) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211
+	h := uint64(offset)
+	mix := func(b byte) { h = (h ^ uint64(b)) * prime }
+	for i := range len(request) {
+		mix(request[i])
+	}
+	for _, v := range []int{from, to, chunk} {
+		mix(byte(v))
+		mix(byte(v >> 8))
+		mix(byte(v >> 16))
+	}
+	// Viewers keep ids in doubles and signed integers: stay below 2^53, and off 0.
+	return h>>11 | 1
+}
+
+// Encode returns m as one payload. A message beyond the wire's limits is an error.
+func Encode(m *Message) ([]byte, error) {
+	m.Shapes, m.Blobs = nil, nil
+	size := 0
+	for _, t := range m.Tensors {
+		m.Shapes = append(m.Shapes, []int{len(t)})
+		size += 4 * len(t)
+	}
+	for _, b := range m.BlobData {
+		m.Blobs = append(m.Blobs, len(b))
+		size += len(b)
+	}
+	head, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s of request %s: %w", m.Kind, m.ID, err)
+	}
+	if len(head) > MaxHeader {
+		return nil, fmt.Errorf("encode %s of request %s: header of %d bytes is over %d", m.Kind, m.ID, len(head), MaxHeader)
+	}
+	if total := 4 + len(head) + size; total > protocol.MaxPayload {
+		return nil, fmt.Errorf("encode %s of request %s: %d bytes are over the wire's %d; lower handoff_chunk or n", m.Kind, m.ID, total, protocol.MaxPayload)
+	}
+	buf := make([]byte, 0, 4+len(head)+size)
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(head)))
+	buf = append(buf, head...)
+	for _, t := range m.Tensors {
+		for _, v := range t {
+			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
+		}
+	}
+	for _, b := range m.BlobData {
+		buf = append(buf, b...)
+	}
+	return buf, nil
+}
+
+// Decode reads a payload. The message does not keep data.
+func Decode(data []byte) (*Message, error) {
+	if len(data) < 4 {
+		return nil, fmt.Errorf("decode message: %d bytes, want 4 and more", len(data))
+	}
+	n := int(binary.LittleEndian.Uint32(data))
+	if n > MaxHeader || n > len(data)-4 {
+		return nil, fmt.Errorf("decode message: header of %d bytes in a payload of %d", n, len(data))
+	}
+	m := new(Message)
+	if err := json.Unmarshal(data[4:4+n], m); err != nil {
+		return nil, fmt.Errorf("decode message header: %w", err)
+	}
+	rest := data[4+n:]
+	for i, shape := range m.Shapes {
+		if len(shape) != 1 || shape[0] < 0 || shape[0] > len(rest)/4 {
+			return nil, fmt.Errorf("decode %s of request %s: tensor %d of shape %v in %d bytes", m.Kind, m.ID, i, shape, len(rest))
+		}
+		t := make([]float32, shape[0])
+		for j := range t {
+			t[j] = math.Float32frombits(binary.LittleEndian.Uint32(rest[4*j:]))
+		}
+		m.Tensors = append(m.Tensors, t)
+		rest = rest[4*len(t):]
+	}
+	for i, size := range m.Blobs {
+		if size < 0 || size > len(rest) {
+			return nil, fmt.Errorf("decode %s of request %s: blob %d of %d bytes in %d", m.Kind, m.ID, i, size, len(rest))
+		}
+		m.BlobData = append(m.BlobData, append([]byte(nil), rest[:size]...))
+		rest = rest[size:]
+	}
+	if len(rest) != 0 {
+		return nil, fmt.Errorf("decode %s of request %s: %d bytes too many", m.Kind, m.ID, len(rest))
+	}
+	return m, nil
+}
+
+// Hop returns the index in the route of the given stage, -1 if the request does not pass it.
+func (r *Request) Hop(stage int) int {
+	for i, h := range r.Route {
+		if h.Stage == stage {
+			return i
+		}
+	}
+	return -1
+}
+
+// Subject is where replica of stage takes messages.
+func Subject(pipeline string, stage, replica int) string {
+	return fmt.Sprintf("ks.v1.data.%s.s%d.r%d", pipeline, stage, replica)
+}
