@@ -1,19 +1,10 @@
 // Package wire is what the orchestrator and the stages of a pipeline send each
 // other while they serve: requests, hand-offs, outputs, cancellations. A message is
-// one NATS payload:
-//
-//	0        4         4+n
-//	| n u32  | header  | tensor data ...       |   little-endian
-//
-// where header is n bytes of JSON (type Message) that says how many tensors follow
-// and how large each is.
+// one NATS payload, a frame: a JSON header with tensors and blobs behind it.
 package wire
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"math"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -103,9 +94,6 @@ type Message struct {
 	NewTokens    int              `json:"new_tokens,omitempty"`
 	Durations    map[string]int64 `json:"durations,omitempty"` // done: ns per phase
 
-	Shapes [][]int `json:"shapes,omitempty"` // of the float32 tensors that follow
-	Blobs  []int   `json:"blobs,omitempty"`  // sizes of the byte blobs behind the tensors
-
 	Tensors  [][]float32 `json:"-"`
 	BlobData [][]byte    `json:"-"`
 }
@@ -129,74 +117,22 @@ func Flow(request string, from, to, chunk int) uint64 {
 
 // Encode returns m as one payload. A message beyond the wire's limits is an error.
 func Encode(m *Message) ([]byte, error) {
-	m.Shapes, m.Blobs = nil, nil
-	size := 0
-	for _, t := range m.Tensors {
-		m.Shapes = append(m.Shapes, []int{len(t)})
-		size += 4 * len(t)
-	}
-	for _, b := range m.BlobData {
-		m.Blobs = append(m.Blobs, len(b))
-		size += len(b)
-	}
-	head, err := json.Marshal(m)
+	data, err := EncodeFrame(m, m.Tensors, m.BlobData)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s of request %s: %w", m.Kind, m.ID, err)
+		return nil, fmt.Errorf("%s of request %s: %w", m.Kind, m.ID, err)
 	}
-	if len(head) > MaxHeader {
-		return nil, fmt.Errorf("encode %s of request %s: header of %d bytes is over %d", m.Kind, m.ID, len(head), MaxHeader)
+	if len(data) > protocol.MaxPayload {
+		return nil, fmt.Errorf("%s of request %s: %d bytes are over the wire's %d; lower handoff_chunk or n", m.Kind, m.ID, len(data), protocol.MaxPayload)
 	}
-	if total := 4 + len(head) + size; total > protocol.MaxPayload {
-		return nil, fmt.Errorf("encode %s of request %s: %d bytes are over the wire's %d; lower handoff_chunk or n", m.Kind, m.ID, total, protocol.MaxPayload)
-	}
-	buf := make([]byte, 0, 4+len(head)+size)
-	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(head)))
-	buf = append(buf, head...)
-	for _, t := range m.Tensors {
-		for _, v := range t {
-			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
-		}
-	}
-	for _, b := range m.BlobData {
-		buf = append(buf, b...)
-	}
-	return buf, nil
+	return data, nil
 }
 
 // Decode reads a payload. The message does not keep data.
 func Decode(data []byte) (*Message, error) {
-	if len(data) < 4 {
-		return nil, fmt.Errorf("decode message: %d bytes, want 4 and more", len(data))
-	}
-	n := int(binary.LittleEndian.Uint32(data))
-	if n > MaxHeader || n > len(data)-4 {
-		return nil, fmt.Errorf("decode message: header of %d bytes in a payload of %d", n, len(data))
-	}
 	m := new(Message)
-	if err := json.Unmarshal(data[4:4+n], m); err != nil {
-		return nil, fmt.Errorf("decode message header: %w", err)
-	}
-	rest := data[4+n:]
-	for i, shape := range m.Shapes {
-		if len(shape) != 1 || shape[0] < 0 || shape[0] > len(rest)/4 {
-			return nil, fmt.Errorf("decode %s of request %s: tensor %d of shape %v in %d bytes", m.Kind, m.ID, i, shape, len(rest))
-		}
-		t := make([]float32, shape[0])
-		for j := range t {
-			t[j] = math.Float32frombits(binary.LittleEndian.Uint32(rest[4*j:]))
-		}
-		m.Tensors = append(m.Tensors, t)
-		rest = rest[4*len(t):]
-	}
-	for i, size := range m.Blobs {
-		if size < 0 || size > len(rest) {
-			return nil, fmt.Errorf("decode %s of request %s: blob %d of %d bytes in %d", m.Kind, m.ID, i, size, len(rest))
-		}
-		m.BlobData = append(m.BlobData, append([]byte(nil), rest[:size]...))
-		rest = rest[size:]
-	}
-	if len(rest) != 0 {
-		return nil, fmt.Errorf("decode %s of request %s: %d bytes too many", m.Kind, m.ID, len(rest))
+	var err error
+	if m.Tensors, m.BlobData, err = DecodeFrame(data, m); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
