@@ -1,33 +1,52 @@
 package trace
 
-// Strings interns the texts of a trace.
+// Strings interns the texts of a trace. The zero value holds the empty string only.
+// Interning is not safe for use by several goroutines; reading is.
 type Strings struct {
 	list []string
 	ids  map[string]StringID
 }
 
-// Repairs counts what a reader mended, by kind.
-type Repairs struct{ Count map[string]int }
+// Len returns the number of distinct texts; ids run from 0 to Len()-1.
+func (s *Strings) Len() int { return max(1, len(s.list)) }
 
-type argStore struct{ data []byte }
+// Get returns the text of id; an unknown id gives "".
+func (s *Strings) Get(id StringID) string {
+	if int(id) < len(s.list) {
+		return s.list[id]
+	}
+	return ""
+}
+
+// Lookup returns the id of text and whether the trace has it.
+func (s *Strings) Lookup(text string) (StringID, bool) {
+	if text == "" {
+		return 0, true
+	}
+	id, ok := s.ids[text]
+	return id, ok
+}
+
+// Intern returns the id of text, adding it if it is new.
+func (s *Strings) Intern(text string) StringID {
+	if text == "" {
+		return 0
+	}
+	if id, ok := s.ids[text]; ok {
+		return id
+	}
+	if s.ids == nil {
+		s.ids = make(map[string]StringID)
+		s.list = append(s.list, "")
+	}
+	id := StringID(len(s.list))
+	s.list = append(s.list, text)
+	s.ids[text] = id
+	return id
+}
 
 // String returns the text of id.
-func (t *Trace) String(id StringID) string { return "" }
+func (t *Trace) String(id StringID) string { return t.Strings.Get(id) }
 
 // Intern returns the id of s, adding it if it is new.
-func (t *Trace) Intern(s string) StringID { return 0 }
-
-// Args returns the raw JSON object of r, or nil. The bytes must not be changed.
-func (t *Trace) Args(r ArgsRef) []byte { return nil }
-
-// AddArgs stores a raw JSON object and returns its reference.
-func (t *Trace) AddArgs(raw []byte) ArgsRef { return NoArgs }
-
-// Arg returns the raw JSON value of key in slice i's arguments, or nil.
-func (t *Trace) Arg(i int, key string) []byte { return nil }
-
-// ArgInt returns an integer argument; numbers in text count.
-func (t *Trace) ArgInt(i int, key string) (int64, bool) { return 0, false }
-
-// ArgText returns a text argument, unescaped.
-func (t *Trace) ArgText(i int, key string) (string, bool) { return "", false }
+func (t *Trace) Intern(s string) StringID { return t.Strings.Intern(s) }

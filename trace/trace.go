@@ -17,7 +17,8 @@ type ArgsRef uint64
 // NoCorrelation is the correlation of a slice that has none.
 const NoCorrelation int64 = -1
 
-// Trace is what one rank recorded in one window.
+// Trace is what one rank recorded in one window. New makes an empty one. It must not
+// be copied. Adding is for one goroutine; reading is for any number once adding ended.
 type Trace struct {
 	Meta     Meta
 	Strings  Strings
@@ -28,6 +29,8 @@ type Trace struct {
 	Flows    Flows
 	Repairs  Repairs
 	args     argStore
+	cats     []string // texts of the categories from CatDynamic on
+	index    indexCell
 }
 
 // Slices are the complete events, one column a field, in file order.
@@ -65,6 +68,7 @@ type Track struct {
 	PIDText, TIDText string // set only if the file had text that is no number
 	Device, Stream   int64  // -1 if not a device lane
 	Process, Name    string // from metadata rows; may be empty
+	Labels           string // process_labels, e.g. "CPU", "GPU 0"
 	SortIndex        int64
 }
 

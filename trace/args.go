@@ -1,0 +1,285 @@
+package trace
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"strconv"
+	"sync/atomic"
+)
+
+// The store of arguments. Kineto writes the same few hundred objects again and again
+// with other ids in them, so an object is kept as a template, its text with every long
+// run of digits replaced by a hole, and the runs' values:
+//
+//	{"External id": 51234, "Input Dims": [[8, 64]]}
+//	template {"External id": <hole>, "Input Dims": [[8, 64]]}    kept once
+//	values   51234                                               uvarint, kept per slice
+//
+// An ArgsRef is (template+1)<<refOffsetBits | offset of the values. The transformation
+// works on bytes alone and loses nothing.
+
+// ArgHole is the byte that stands for a run of digits in a template. No UTF-8 text
+// contains it.
+const ArgHole = 0xFF
+
+const (
+	// minHoleDigits is the shortest run that becomes a hole. Shapes, grids and flags
+	// mostly have fewer digits and few values; ids, addresses and sizes have more.
+	minHoleDigits = 4
+	// maxHoleDigits keeps the value of a hole below 2^63.
+	maxHoleDigits = 18
+	// refOffsetBits leaves 2^28-1 templates and 64 GiB of values.
+	refOffsetBits = 36
+	refOffsetMask = 1<<refOffsetBits - 1
+)
+
+type argStore struct {
+	templates []argTemplate
+	byHash    map[uint64][]uint32 // templates of a hash, nearly always one
+	values    []byte
+	lit, val  []byte // scratch of AddArgs
+}
+
+type argTemplate struct {
+	lit   []byte
+	holes int
+	keys  *atomic.Pointer[[]argKey] // filled when first asked for
+}
+
+// argKey locates the value of one key in a template.
+type argKey struct {
+	key        string
+	from, to   int // value in lit
+	hole, many int // holes before and in the value
+}
+
+var argSeed = maphash.MakeSeed()
+
+// SplitArgs appends raw with its long runs of digits replaced by ArgHole to lit, and
+// the runs' values to values. raw must not contain ArgHole.
+func SplitArgs(raw, lit, values []byte) (newLit, newValues []byte) {
+	from := 0
+	for i := 0; i < len(raw); {
+		c := raw[i]
+		if c-'0' > 9 {
+			i++
+			continue
+		}
+		j := i + 1
+		v := uint64(c - '0')
+		for j < len(raw) && raw[j]-'0' <= 9 {
+			if j-i < maxHoleDigits {
+				v = v*10 + uint64(raw[j]-'0')
+			}
+			j++
+		}
+		if n := j - i; n >= minHoleDigits && n <= maxHoleDigits && c != '0' {
+			lit = append(append(lit, raw[from:i]...), ArgHole)
+			values = binary.AppendUvarint(values, v)
+			from = j
+		}
+		i = j
+	}
+	return append(lit, raw[from:]...), values
+}
+
+// AddArgs stores a raw JSON object, which must be valid JSON, and returns its
+// reference. It keeps no reference to raw. An empty object gives NoArgs.
+func (t *Trace) AddArgs(raw []byte) ArgsRef {
+	if len(raw) == 0 || len(raw) == 2 {
+		return NoArgs
+	}
+	a := &t.args
+	if bytes.IndexByte(raw, ArgHole) >= 0 {
+		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
+		t.Repairs.Add(RepairUTF8, 1)
+	}
+	a.lit, a.val = SplitArgs(raw, a.lit[:0], a.val[:0])
+	return MakeArgsRef(t.AddArgsTemplate(a.lit), t.AddArgsValues(a.val))
+}
+
+// AddArgsTemplate returns the number of a template with the text lit, adding it if it
+// is new. lit comes from SplitArgs; it is copied. For readers that split in parallel.
+func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
+	a := &t.args
+	h := maphash.Bytes(argSeed, lit)
+	for _, id := range a.byHash[h] {
+		if bytes.Equal(a.templates[id].lit, lit) {
+			return id
+		}
+	}
+	if a.byHash == nil {
+		a.byHash = make(map[uint64][]uint32)
+	}
+	id := uint32(len(a.templates))
+	a.templates = append(a.templates, argTemplate{
+		lit: bytes.Clone(lit), holes: bytes.Count(lit, []byte{ArgHole}), keys: new(atomic.Pointer[[]argKey]),
+	})
+	a.byHash[h] = append(a.byHash[h], id)
+	return id
+}
+
+// AddArgsValues appends the values of holes, of one object or of many, and returns
+// the offset of the first.
+func (t *Trace) AddArgsValues(values []byte) uint64 {
+	off := uint64(len(t.args.values))
+	t.args.values = append(t.args.values, values...)
+	return off
+}
+
+// MakeArgsRef returns the reference of the object with this template and the values
+// from offset on.
+func MakeArgsRef(template uint32, offset uint64) ArgsRef {
+	return ArgsRef(uint64(template)+1)<<refOffsetBits | ArgsRef(offset&refOffsetMask)
+}
+
+// Template returns the number of r's template; r must not be NoArgs.
+func (r ArgsRef) Template() uint32 { return uint32(r>>refOffsetBits) - 1 }
+
+func (a *argStore) at(r ArgsRef) (*argTemplate, []byte) {
+	id, off := uint64(r>>refOffsetBits), uint64(r&refOffsetMask)
+	if id == 0 || id > uint64(len(a.templates)) || off > uint64(len(a.values)) {
+		return nil, nil
+	}
+	return &a.templates[id-1], a.values[off:]
+}
+
+// Args returns the raw JSON object of r, or nil. The bytes must not be changed. They
+// are built anew at every call; to read one key use Arg, ArgInt or ArgText.
+func (t *Trace) Args(r ArgsRef) []byte {
+	m, _ := t.args.at(r)
+	if m == nil {
+		return nil
+	}
+	if m.holes == 0 {
+		return m.lit
+	}
+	return t.AppendArgs(make([]byte, 0, len(m.lit)+8*m.holes), r)
+}
+
+// AppendArgs appends the raw JSON object of r, if any, to dst.
+func (t *Trace) AppendArgs(dst []byte, r ArgsRef) []byte {
+	m, vals := t.args.at(r)
+	if m == nil {
+		return dst
+	}
+	return expand(dst, m.lit, vals)
+}
+
+func expand(dst, lit, vals []byte) []byte {
+	for {
+		i := bytes.IndexByte(lit, ArgHole)
+		if i < 0 {
+			return append(dst, lit...)
+		}
+		v, n := binary.Uvarint(vals)
+		dst = strconv.AppendUint(append(dst, lit[:i]...), v, 10)
+		lit, vals = lit[i+1:], vals[max(0, n):]
+	}
+}
+
+// find returns the template's record of key.
+func (m *argTemplate) find(key string) *argKey {
+	ks := m.keys.Load()
+	if ks == nil {
+		made := indexKeys(m.lit)
+		ks = &made
+		m.keys.Store(ks)
+	}
+	for i := range *ks {
+		if (*ks)[i].key == key {
+			return &(*ks)[i]
+		}
+	}
+	return nil
+}
+
+// RefArg returns the raw JSON value of key in the object r, or nil.
+func (t *Trace) RefArg(r ArgsRef, key string) []byte {
+	m, vals := t.args.at(r)
+	if m == nil {
+		return nil
+	}
+	k := m.find(key)
+	if k == nil {
+		return nil
+	}
+	v := m.lit[k.from:k.to]
+	if k.many == 0 {
+		return v
+	}
+	return expand(make([]byte, 0, len(v)+8*k.many), v, skipValues(vals, k.hole))
+}
+
+func skipValues(vals []byte, n int) []byte {
+	for ; n > 0; n-- {
+		i := 0
+		for i < len(vals) && vals[i] >= 0x80 {
+			i++
+		}
+		vals = vals[min(i+1, len(vals)):]
+	}
+	return vals
+}
+
+// RefArgInt returns an integer of the object r; numbers in text count.
+func (t *Trace) RefArgInt(r ArgsRef, key string) (int64, bool) {
+	m, vals := t.args.at(r)
+	if m == nil {
+		return 0, false
+	}
+	k := m.find(key)
+	if k == nil {
+		return 0, false
+	}
+	v := m.lit[k.from:k.to]
+	if k.many == 1 && len(v) == 1 {
+		n, _ := binary.Uvarint(skipValues(vals, k.hole))
+		return int64(n), true
+	}
+	if k.many > 0 {
+		v = expand(make([]byte, 0, 48), v, skipValues(vals, k.hole))
+	}
+	return jsonInt(v)
+}
+
+// RefArgText returns a text of the object r, unescaped.
+func (t *Trace) RefArgText(r ArgsRef, key string) (string, bool) {
+	return jsonText(t.RefArg(r, key))
+}
+
+// RefArgFloat returns a number of the object r; numbers in text count.
+func (t *Trace) RefArgFloat(r ArgsRef, key string) (float64, bool) {
+	v := t.RefArg(r, key)
+	if len(v) > 1 && v[0] == '"' {
+		v = v[1 : len(v)-1]
+	}
+	f, err := strconv.ParseFloat(string(v), 64)
+	return f, err == nil
+}
+
+// Arg returns the raw JSON value of key in slice i's arguments, or nil.
+func (t *Trace) Arg(i int, key string) []byte { return t.RefArg(t.Slices.Args[i], key) }
+
+// ArgInt returns an integer argument of slice i; numbers in text count.
+func (t *Trace) ArgInt(i int, key string) (int64, bool) { return t.RefArgInt(t.Slices.Args[i], key) }
+
+// ArgFloat returns a number among the arguments of slice i; numbers in text count.
+func (t *Trace) ArgFloat(i int, key string) (float64, bool) {
+	return t.RefArgFloat(t.Slices.Args[i], key)
+}
+
+// ArgText returns a text argument of slice i, unescaped.
+func (t *Trace) ArgText(i int, key string) (string, bool) {
+	return t.RefArgText(t.Slices.Args[i], key)
+}
+
+// ArgsBytes returns the memory that the arguments take, in bytes.
+func (t *Trace) ArgsBytes() int64 {
+	n := int64(cap(t.args.values))
+	for i := range t.args.templates {
+		n += int64(cap(t.args.templates[i].lit)) + 96 // slice header, key cache, hash entry
+	}
+	return n
+}

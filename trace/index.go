@@ -1,0 +1,176 @@
+package trace
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
+
+// NestTolerance is how far, in ns, a slice may reach out of its parent and still be
+// its child: microseconds with three decimals are rounded on both ends.
+const NestTolerance = 2
+
+// maxLanes bounds the lanes of one track, so that a track on which everything
+// overlaps costs lanes x slices at most. What finds no lane shares the last one.
+const maxLanes = 1024
+
+// maxOpen bounds the open slices that are searched for a parent, for the same reason.
+const maxOpen = 4096
+
+// NoParent is the Parent of a slice that lies in no other.
+const NoParent int32 = -1
+
+// Index is the order and nesting of a trace's slices, track by track. A slice's
+// parent is the innermost slice of its track that holds it, within NestTolerance.
+// Within one Lane slices nest exactly; slices that overlap in part lie in lanes
+// from 1 on. (Track, Lane, Depth) is where a viewer draws a slice without collision.
+type Index struct {
+	Order    []uint32 // slices by (track, start ascending, dur descending, file order)
+	Parent   []int32  // by slice: its parent or NoParent
+	Depth    []uint16 // by slice: number of slices of its lane that hold it
+	Lane     []uint16 // by slice: 0 unless it overlaps another in part
+	Self     []int64  // by slice: ns not covered by its children, >= 0
+	Lanes    []uint16 // by track: number of lanes, 0 if it has no slices
+	Overlaps int      // slices in lanes from 1 on
+
+	first []uint32 // by track: where it begins in Order; one more at the end
+}
+
+type indexCell struct {
+	mu   sync.Mutex
+	made *Index
+	n    int // slices when it was made
+}
+
+// Index returns the order and nesting of t's slices; it is computed when first asked
+// for, and again after slices were added. Safe for use by several goroutines.
+func (t *Trace) Index() *Index {
+	c := &t.index
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.made == nil || c.n != t.Slices.Len() {
+		c.made, c.n = buildIndex(t), t.Slices.Len()
+	}
+	return c.made
+}
+
+// Track returns the slices of a track in order. The result must not be changed.
+func (x *Index) Track(id TrackID) []uint32 {
+	if int(id)+1 >= len(x.first) {
+		return nil
+	}
+	return x.Order[x.first[id]:x.first[id+1]]
+}
+
+func buildIndex(t *Trace) *Index {
+	s := &t.Slices
+	n := s.Len()
+	x := &Index{
+		Order: make([]uint32, n), Parent: make([]int32, n), Depth: make([]uint16, n),
+		Lane: make([]uint16, n), Self: slices.Clone(s.Dur),
+		Lanes: make([]uint16, len(t.Tracks)), first: make([]uint32, len(t.Tracks)+1),
+	}
+	for _, k := range s.Track {
+		x.first[k+1]++
+	}
+	for k := 1; k < len(x.first); k++ {
+		x.first[k] += x.first[k-1]
+	}
+	next := slices.Clone(x.first)
+	for i, k := range s.Track {
+		x.Order[next[k]] = uint32(i)
+		next[k]++
+	}
+	var nest nester
+	for k := range t.Tracks {
+		order := x.Track(TrackID(k))
+		byTime := func(a, b uint32) int {
+			if s.Start[a] != s.Start[b] {
+				return cmp.Compare(s.Start[a], s.Start[b])
+			}
+			if s.Dur[a] != s.Dur[b] {
+				return cmp.Compare(s.Dur[b], s.Dur[a])
+			}
+			return cmp.Compare(a, b)
+		}
+		if !slices.IsSortedFunc(order, byTime) {
+			slices.SortFunc(order, byTime)
+		}
+		x.Lanes[k] = nest.track(x, s, order)
+	}
+	return x
+}
+
+// nester finds parents and lanes on one track after the other.
+type nester struct {
+	open  []uint32  // slices that may still hold others, by start
+	lanes [][]int64 // by lane: ends of its open slices, outermost first
+}
+
+func (m *nester) track(x *Index, s *Slices, order []uint32) uint16 {
+	m.open = m.open[:0]
+	m.lanes = m.lanes[:0]
+	for _, i := range order {
+		start, end := s.Start[i], s.End(int(i))
+		p := m.parent(s, start, end)
+		x.Parent[i] = p
+		if p != NoParent {
+			covered := min(end, s.End(int(p))) - start
+			x.Self[p] = max(0, x.Self[p]-max(0, covered))
+		}
+		m.open = append(m.open, i)
+		lane := m.lane(start, end)
+		x.Lane[i], x.Depth[i] = lane, uint16(min(len(m.lanes[lane])-1, 1<<16-1))
+		if lane > 0 {
+			x.Overlaps++
+		}
+	}
+	return uint16(len(m.lanes))
+}
+
+// parent returns the innermost open slice that holds [start, end], and forgets those
+// that ended.
+func (m *nester) parent(s *Slices, start, end int64) int32 {
+	for len(m.open) > 0 && ended(s, m.open[len(m.open)-1], start) {
+		m.open = m.open[:len(m.open)-1]
+	}
+	if len(m.open) > maxOpen {
+		m.open = slices.DeleteFunc(m.open, func(o uint32) bool { return ended(s, o, start) })
+		m.open = m.open[max(0, len(m.open)-maxOpen):]
+	}
+	for j := len(m.open) - 1; j >= 0; j-- {
+		o := m.open[j]
+		if end <= s.End(int(o))+NestTolerance && !ended(s, o, start) {
+			return int32(o)
+		}
+	}
+	return NoParent
+}
+
+// ended reports whether o is over when a slice begins at start. A slice without
+// duration holds nothing: files in whole microseconds have many at one instant, and
+// which would hold which is not known.
+func ended(s *Slices, o uint32, start int64) bool {
+	slack := int64(NestTolerance)
+	if s.Dur[o] <= NestTolerance {
+		slack = 0
+	}
+	return s.End(int(o))-slack <= start
+}
+
+// lane returns the first lane in which [start, end] nests exactly.
+func (m *nester) lane(start, end int64) uint16 {
+	for l := range m.lanes {
+		ends := m.lanes[l]
+		for len(ends) > 0 && ends[len(ends)-1] <= start {
+			ends = ends[:len(ends)-1]
+		}
+		if len(ends) == 0 || end <= ends[len(ends)-1] || l == maxLanes-1 {
+			m.lanes[l] = append(ends, end)
+			return uint16(l)
+		}
+		m.lanes[l] = ends
+	}
+	m.lanes = append(m.lanes, []int64{end})
+	return uint16(len(m.lanes) - 1)
+}
