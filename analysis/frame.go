@@ -1,0 +1,287 @@
+package analysis
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// frame is one trace as the analyses see it: which slices count, which of them are
+// device work on which lane, and who launched whom. It is built once for many analyses
+// and never changed after newFrame, so analyses may share it.
+type frame struct {
+	tr         *trace.Trace
+	opt        Options
+	rank       int
+	start, dur []int64 // per slice, ns; the trace's own columns unless HTA rounds or a window cuts
+	keep       []bool  // per slice; nil if every slice counts
+	lanes      []Lane  // in order of first appearance
+	laneOf     []int32 // per slice: index into lanes, -1 if not on a device
+	dev        []int32 // device work in file order
+	byStart    []int32 // device work by start, then file order
+	partner    []int32 // per slice: of device work its launch, of a launch its last device work; -1 if none
+	kinds      []Kind  // per slice of dev
+	step       []int32 // per slice: number of its ProfilerStep, -1 if none; HTA only
+}
+
+const noSlice = int32(-1)
+
+// newFrame looks at tr as opt says.
+func newFrame(tr *trace.Trace, opt Options) *frame {
+	return newFrames([]*trace.Trace{tr}, opt)[0]
+}
+
+// newFrames looks at the ranks of one job, in parallel. With HTA the step filter is
+// chosen for all ranks together.
+func newFrames(trs []*trace.Trace, opt Options) []*frame {
+	fs := make([]*frame, len(trs))
+	steps := map[string]bool{}
+	if opt.HTA {
+		for _, tr := range trs {
+			htaStepNames(tr, steps)
+		}
+	}
+	parallel(len(trs), func(i int) {
+		f := &frame{tr: trs[i], opt: opt, rank: trs[i].Meta.Rank, start: trs[i].Slices.Start, dur: trs[i].Slices.Dur}
+		if opt.HTA {
+			f.buildHTA(len(steps) >= 2 && !opt.HTAAllSteps)
+		} else {
+			f.build()
+		}
+		f.byStart = append([]int32(nil), f.dev...)
+		sortByKey(f.byStart, func(i int32) int64 { return f.start[i] })
+		fs[i] = f
+	})
+	return fs
+}
+
+// parallel calls f(0) … f(n-1) on as many goroutines as there are cores and waits.
+func parallel(n int, f func(int)) {
+	workers := min(n, runtime.GOMAXPROCS(0))
+	if workers <= 1 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	next := make(chan int, n)
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	for range workers {
+		wg.Go(func() {
+			for i := range next {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (f *frame) end(i int32) int64 { return f.start[i] + f.dur[i] }
+
+func (f *frame) name(i int32) string { return f.tr.String(f.tr.Slices.Name[i]) }
+
+func (f *frame) counts(i int32) bool { return f.keep == nil || f.keep[i] }
+
+// isDeviceWork says whether a category is work on a device. Annotations projected on
+// the device and synchronisation markers enclose work; they are none.
+func isDeviceWork(c trace.Category) bool {
+	switch c {
+	case trace.CatKernel, trace.CatGPUMemcpy, trace.CatGPUMemset, trace.CatMTIACCP, trace.CatCollectiveComm:
+		return true
+	}
+	return false
+}
+
+// isRuntime says whether a category is a call into a device runtime.
+func isRuntime(c trace.Category) bool {
+	return c == trace.CatCUDARuntime || c == trace.CatCUDADriver || c == trace.CatMTIARuntime
+}
+
+func (f *frame) build() {
+	s := &f.tr.Slices
+	n := s.Len()
+	if f.opt.Window != nil {
+		f.cut(*f.opt.Window)
+	}
+	f.laneOf = make([]int32, n)
+	trackLane := make([]int32, len(f.tr.Tracks))
+	seen := map[[2]int64]int32{}
+	for t := range f.tr.Tracks {
+		trackLane[t] = -2
+	}
+	for i := range int32(n) {
+		f.laneOf[i] = noSlice
+		if !isDeviceWork(s.Cat[i]) || !f.counts(i) {
+			continue
+		}
+		t := s.Track[i]
+		if trackLane[t] == -2 {
+			trackLane[t] = f.lane(seen, t)
+		}
+		f.laneOf[i] = trackLane[t]
+		f.dev = append(f.dev, i)
+	}
+	f.link(func(i int32) bool { return isRuntime(s.Cat[i]) }, func(i int32) bool { return f.laneOf[i] >= 0 })
+	f.classify(kindOf)
+}
+
+func (f *frame) lane(seen map[[2]int64]int32, t trace.TrackID) int32 {
+	tk := &f.tr.Tracks[t]
+	dev, stream := tk.Device, tk.Stream
+	if tk.Kind != trace.TrackGPU {
+		dev, stream = tk.PID, tk.TID
+	}
+	key := [2]int64{dev, stream}
+	l, ok := seen[key]
+	if !ok {
+		l = int32(len(f.lanes))
+		seen[key] = l
+		f.lanes = append(f.lanes, Lane{Device: dev, Stream: stream, Track: t})
+	}
+	return l
+}
+
+// cut keeps what lies in w and trims what reaches over its edges.
+func (f *frame) cut(w Window) {
+	s := &f.tr.Slices
+	n := s.Len()
+	f.keep, f.start, f.dur = make([]bool, n), make([]int64, n), make([]int64, n)
+	for i := range n {
+		lo, hi := max(s.Start[i], w.StartNs), min(s.End(i), w.EndNs)
+		f.keep[i] = s.Start[i] < w.EndNs && (s.End(i) > w.StartNs || s.Start[i] >= w.StartNs)
+		f.start[i], f.dur[i] = lo, max(0, hi-lo)
+	}
+}
+
+// classify fills kinds, asking once a distinct category and name.
+func (f *frame) classify(kind func(trace.Category, string) Kind) {
+	s := &f.tr.Slices
+	f.kinds = make([]Kind, len(f.dev))
+	known := map[uint64]Kind{}
+	lastKey, lastKind := ^uint64(0), KindOther
+	for j, i := range f.dev {
+		key := uint64(s.Cat[i])<<32 | uint64(s.Name[i])
+		if key != lastKey {
+			k, ok := known[key]
+			if !ok {
+				k = kind(s.Cat[i], f.tr.String(s.Name[i]))
+				known[key] = k
+			}
+			lastKey, lastKind = key, k
+		}
+		f.kinds[j] = lastKind
+	}
+}
+
+// link joins launches and device work by correlation.
+func (f *frame) link(host, device func(int32) bool) {
+	corr := f.tr.Slices.Corr
+	n := int32(len(corr))
+	f.partner = make([]int32, n)
+	lo, hi, have := int64(0), int64(0), 0
+	for i := range n {
+		f.partner[i] = noSlice
+		if c := corr[i]; c != trace.NoCorrelation && f.counts(i) && host(i) {
+			if have == 0 || c < lo {
+				lo = c
+			}
+			if have == 0 || c > hi {
+				hi = c
+			}
+			have++
+		}
+	}
+	if have == 0 {
+		return
+	}
+	// Correlations count up through a window, so a table indexed by them is usual; ids
+	// that are hashes go through a map.
+	var dense []int32
+	var sparse map[int64]int32
+	if span := hi - lo; span >= 0 && span < 16*int64(n)+1024 {
+		dense = make([]int32, span+1)
+		for i := range dense {
+			dense[i] = noSlice
+		}
+	} else {
+		sparse = make(map[int64]int32, have)
+	}
+	for i := range n {
+		if c := corr[i]; c != trace.NoCorrelation && f.counts(i) && host(i) {
+			if dense != nil {
+				dense[c-lo] = i
+			} else {
+				sparse[c] = i
+			}
+		}
+	}
+	for i := range n {
+		c := corr[i]
+		if c == trace.NoCorrelation || c < lo || c > hi || !f.counts(i) || !device(i) {
+			continue
+		}
+		h, ok := noSlice, false
+		if dense != nil {
+			h = dense[c-lo]
+			ok = h >= 0
+		} else {
+			h, ok = sparse[c]
+		}
+		if ok && h != i {
+			f.partner[i], f.partner[h] = h, i
+		}
+	}
+}
+
+// span is the time from the first start to the last end of device work; ok is false if
+// there is none.
+func (f *frame) span() (w Window, ok bool) {
+	if len(f.dev) == 0 {
+		return Window{}, false
+	}
+	w = Window{StartNs: f.start[f.byStart[0]], EndNs: f.end(f.byStart[0])}
+	for _, i := range f.byStart {
+		w.EndNs = max(w.EndNs, f.end(i))
+	}
+	return w, true
+}
+
+// merged returns the merged spans of device work whose kind is in the set (bit k for
+// kind k).
+func (f *frame) merged(set uint) []interval {
+	kind := f.kindBySlice()
+	var iv []interval
+	for _, i := range f.byStart {
+		if set>>kind(i)&1 != 0 {
+			iv = append(iv, interval{f.start[i], f.end(i)})
+		}
+	}
+	return mergeIntervals(iv)
+}
+
+// kindBySlice returns a look-up from slice to kind; dev ascends, so a scan is avoided
+// by a table as wide as the trace only once.
+func (f *frame) kindBySlice() func(int32) Kind {
+	t := make([]Kind, len(f.start))
+	for j, i := range f.dev {
+		t[i] = f.kinds[j]
+	}
+	return func(i int32) Kind { return t[i] }
+}
+
+const allKinds = 1<<numKinds - 1
+
+// byLane returns the device work of each lane by start.
+func (f *frame) byLane() [][]int32 {
+	out := make([][]int32, len(f.lanes))
+	for _, i := range f.byStart {
+		l := f.laneOf[i]
+		out[l] = append(out[l], i)
+	}
+	return out
+}

@@ -1,0 +1,128 @@
+package analysis
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// IdleCause is why a stream had nothing to run.
+type IdleCause uint8
+
+// The causes of a gap on a stream.
+const (
+	HostWait   IdleCause = iota // the launch call began only after the work before had ended
+	KernelWait                  // work was queued and the gap is shorter than the limit: the cost of starting a kernel
+	OtherWait                   // work was queued and yet did not start: a dependency on another stream or a busy device
+	numIdleCauses
+)
+
+var idleCauseNames = [numIdleCauses]string{"host_wait", "kernel_wait", "other"}
+
+// String returns the cause's name.
+func (c IdleCause) String() string { return idleCauseNames[c] }
+
+// MarshalText writes the cause's name.
+func (c IdleCause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// KernelWaitLimitNs separates the cost of starting a queued kernel from other waits.
+// HTA's documentation calls its 30 nanoseconds and compares microseconds; what it
+// does is right, as starting a queued kernel takes 1 to 10 us.
+const KernelWaitLimitNs = 30_000
+
+// maxGaps bounds the list of longest gaps; a reader looks at few.
+const maxGaps = 20
+
+// Idle is why the streams of a rank stood still between their first and last work.
+type Idle struct {
+	Rank    int          `json:"rank"`
+	Streams []StreamIdle `json:"streams"`      // in order of first appearance
+	Longest []Gap        `json:"longest_gaps"` // longest first
+}
+
+// StreamIdle is one stream's idle time.
+type StreamIdle struct {
+	Lane   Lane                    `json:"lane"`
+	IdleNs int64                   `json:"idle_ns"`
+	Causes [numIdleCauses]IdlePart `json:"causes"` // host_wait, kernel_wait, other
+}
+
+// IdlePart is the idle time of one cause.
+type IdlePart struct {
+	Cause IdleCause `json:"cause"`
+	Ns    int64     `json:"ns"`
+	Share float64   `json:"share"` // of the stream's idle time
+	Gaps  Stats     `json:"gaps"`  // of the gaps' lengths, ns
+}
+
+// Gap is one span in which a stream stood still.
+type Gap struct {
+	Cause   IdleCause `json:"cause"`
+	Lane    Lane      `json:"lane"`
+	StartNs int64     `json:"start_ns"`
+	EndNs   int64     `json:"end_ns"`
+	Before  int       `json:"before"` // slice that ended
+	After   int       `json:"after"`  // slice that began
+}
+
+// IdleCauses answers why each stream stood still.
+func IdleCauses(tr *trace.Trace, opt Options) Idle { return newFrame(tr, opt).idle() }
+
+func (f *frame) idle() Idle {
+	out := Idle{Rank: f.rank}
+	for l, rows := range f.byLane() {
+		if f.opt.HTA {
+			rows = slices.DeleteFunc(rows, func(i int32) bool { return !htaIdleRow(f.tr.Slices.Cat[i]) })
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		si, gaps := f.idleOfLane(int32(l), rows)
+		out.Streams = append(out.Streams, si)
+		out.Longest = longestGaps(append(out.Longest, gaps...))
+	}
+	return out
+}
+
+func htaIdleRow(c trace.Category) bool {
+	return c == trace.CatKernel || c == trace.CatGPUMemcpy || c == trace.CatGPUMemset || c == trace.CatMTIACCP
+}
+
+func (f *frame) idleOfLane(l int32, rows []int32) (StreamIdle, []Gap) {
+	si := StreamIdle{Lane: f.lanes[l]}
+	var lengths [numIdleCauses][]float64
+	var gaps []Gap
+	prev := rows[0]
+	prevEnd := f.end(prev)
+	for _, i := range rows[1:] {
+		gap := f.start[i] - prevEnd
+		if gap < 0 && !f.opt.HTA || gap == 0 && !f.opt.HTA {
+			if e := f.end(i); e > prevEnd {
+				prev, prevEnd = i, e
+			}
+			continue // overlapping or back to back: no gap
+		}
+		cause := OtherWait
+		if h := f.partner[i]; h >= 0 && f.start[h] > prevEnd {
+			cause = HostWait
+		} else if gap < KernelWaitLimitNs {
+			cause = KernelWait
+		}
+		si.IdleNs += gap
+		si.Causes[cause].Ns += gap
+		lengths[cause] = append(lengths[cause], float64(gap))
+		gaps = append(gaps, Gap{Cause: cause, Lane: si.Lane, StartNs: prevEnd, EndNs: f.start[i], Before: int(prev), After: int(i)})
+		prev, prevEnd = i, f.end(i)
+	}
+	for c := range si.Causes {
+		p := &si.Causes[c]
+		p.Cause, p.Share, p.Gaps = IdleCause(c), share(p.Ns, si.IdleNs), describe(lengths[c])
+	}
+	return si, gaps
+}
+
+func longestGaps(g []Gap) []Gap {
+	slices.SortStableFunc(g, func(a, b Gap) int { return cmp.Compare(b.EndNs-b.StartNs, a.EndNs-a.StartNs) })
+	return g[:min(len(g), maxGaps):min(len(g), maxGaps)]
+}

@@ -1,0 +1,62 @@
+package analysis
+
+// interval is a half-open span of time in ns.
+type interval struct{ start, end int64 }
+
+// mergeIntervals joins spans that overlap or touch. The spans come ordered by start;
+// the result is ordered and has gaps between all its members. It reuses s.
+func mergeIntervals(s []interval) []interval {
+	out := s[:0]
+	for _, iv := range s {
+		if n := len(out); n > 0 && iv.start <= out[n-1].end {
+			out[n-1].end = max(out[n-1].end, iv.end)
+			continue
+		}
+		out = append(out, iv)
+	}
+	return out
+}
+
+// total is the summed length of s in ns.
+func total(s []interval) int64 {
+	var t int64
+	for _, iv := range s {
+		t += iv.end - iv.start
+	}
+	return t
+}
+
+// sweepMasks walks several merged sets at once and returns the time in ns for which
+// each combination of them was active; bit i of the index stands for sets[i].
+func sweepMasks(sets ...[]interval) []int64 {
+	out := make([]int64, 1<<len(sets))
+	pos := make([]int, len(sets)) // 2*index of the interval, +1 once inside it
+	edge := func(s int) (int64, bool) {
+		i := pos[s] >> 1
+		if i >= len(sets[s]) {
+			return 0, false
+		}
+		if pos[s]&1 == 0 {
+			return sets[s][i].start, true
+		}
+		return sets[s][i].end, true
+	}
+	mask, last, begun := 0, int64(0), false
+	for {
+		at, which := int64(0), -1
+		for s := range sets {
+			if t, ok := edge(s); ok && (which < 0 || t < at) {
+				at, which = t, s
+			}
+		}
+		if which < 0 {
+			return out
+		}
+		if begun {
+			out[mask] += at - last
+		}
+		last, begun = at, true
+		mask ^= 1 << which
+		pos[which]++
+	}
+}

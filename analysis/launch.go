@@ -1,0 +1,153 @@
+package analysis
+
+import (
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Limits of launch statistics, HTA's defaults.
+const (
+	RuntimeOutlierNs     = 50_000  // a launch call longer than this is an outlier
+	LaunchDelayOutlierNs = 100_000 // a delay longer than this is an outlier
+)
+
+// LaunchStats is what launching cost a rank.
+type LaunchStats struct {
+	Rank            int      `json:"rank"`
+	Launches        []Launch `json:"-"`     // one a device slice whose launch call is known, in file order
+	Count           int      `json:"count"` // len(Launches)
+	CPU             Stats    `json:"cpu_ns"`
+	GPU             Stats    `json:"gpu_ns"`
+	Delay           Stats    `json:"delay_ns"`
+	Short           int      `json:"short_kernels"`         // call at most 50 us and device work shorter than its call
+	RuntimeOutliers int      `json:"runtime_outliers"`      // call longer than 50 us
+	DelayOutliers   int      `json:"launch_delay_outliers"` // delay longer than 100 us
+	Unlinked        int      `json:"unlinked"`              // device slices without a launch call in the trace
+	GraphLaunches   int      `json:"graph_launches"`        // calls that launched more than one device slice
+	Types           []ByCall `json:"calls"`                 // by name of the call, most device work first
+}
+
+// Launch is a launch call and one device slice that it started. A graph launch gives
+// as many rows as slices.
+type Launch struct {
+	Host, Device int   // slices
+	CPUNs, GPUNs int64 // their durations
+	DelayNs      int64 // from the call's end to the slice's start, at least 0
+}
+
+// ByCall counts what one runtime function launched.
+type ByCall struct {
+	Name   string `json:"name"`
+	Calls  int    `json:"calls"`
+	Slices int    `json:"slices"`
+	CPUNs  int64  `json:"cpu_ns"` // summed durations of the calls
+}
+
+// LaunchOptions choose launches.
+type LaunchOptions struct {
+	NoMemory bool // leave out copies and fills
+}
+
+// htaLaunchNames are the calls that HTA's launch statistics know.
+var htaLaunchNames = map[string]bool{"cudaLaunchKernel": true, "cudaLaunchKernelExC": true, "runFunction - job_prep_and_submit_for_execution": true}
+var htaMemoryNames = map[string]bool{"cudaMemcpyAsync": true, "cudaMemsetAsync": true}
+
+// Launches answers what launching device work cost.
+func Launches(tr *trace.Trace, opt Options, lo LaunchOptions) LaunchStats {
+	return newFrame(tr, opt).launches(lo)
+}
+
+func (f *frame) launches(lo LaunchOptions) LaunchStats {
+	out := LaunchStats{Rank: f.rank}
+	if f.opt.HTA {
+		out.Launches = f.launchesHTA(lo)
+	} else {
+		for j, d := range f.dev {
+			if lo.NoMemory && f.kinds[j] == KindMemory {
+				continue
+			}
+			if f.partner[d] < 0 {
+				out.Unlinked++
+				continue
+			}
+			out.Launches = append(out.Launches, f.launch(f.partner[d], d))
+		}
+		f.launchTypes(&out)
+	}
+	cpu, gpu, delay := make([]float64, 0, len(out.Launches)), make([]float64, 0, len(out.Launches)), make([]float64, 0, len(out.Launches))
+	for _, l := range out.Launches {
+		cpu, gpu, delay = append(cpu, float64(l.CPUNs)), append(gpu, float64(l.GPUNs)), append(delay, float64(l.DelayNs))
+		if l.CPUNs <= RuntimeOutlierNs && l.GPUNs < l.CPUNs {
+			out.Short++
+		}
+		if l.CPUNs > RuntimeOutlierNs {
+			out.RuntimeOutliers++
+		}
+		if l.DelayNs > LaunchDelayOutlierNs {
+			out.DelayOutliers++
+		}
+	}
+	out.Count, out.CPU, out.GPU, out.Delay = len(out.Launches), describe(cpu), describe(gpu), describe(delay)
+	return out
+}
+
+func (f *frame) launch(host, dev int32) Launch {
+	return Launch{Host: int(host), Device: int(dev), CPUNs: f.dur[host], GPUNs: f.dur[dev],
+		DelayNs: max(0, f.start[dev]-f.end(host))}
+}
+
+func (f *frame) launchTypes(out *LaunchStats) {
+	calls := map[int]int{} // host slice -> index of its name
+	perCall := map[int]int{}
+	byName := map[string]int{}
+	for _, l := range out.Launches {
+		at, ok := calls[l.Host]
+		if !ok {
+			name := f.name(int32(l.Host))
+			at, ok = byName[name]
+			if !ok {
+				at = len(out.Types)
+				byName[name] = at
+				out.Types = append(out.Types, ByCall{Name: name})
+			}
+			calls[l.Host] = at
+			out.Types[at].Calls++
+			out.Types[at].CPUNs += l.CPUNs
+		}
+		out.Types[at].Slices++
+		if perCall[l.Host]++; perCall[l.Host] == 2 {
+			out.GraphLaunches++
+		}
+	}
+	sortDesc(out.Types, func(c ByCall) int64 { return int64(c.Slices) })
+}
+
+// launchesHTA joins host and device rows on the correlations of the calls HTA knows.
+func (f *frame) launchesHTA(lo LaunchOptions) []Launch {
+	corr := f.tr.Slices.Corr
+	wanted := map[int64]bool{}
+	for i := range int32(len(corr)) {
+		if !f.keep[i] {
+			continue
+		}
+		if n := f.name(i); htaLaunchNames[n] || strings.HasPrefix(n, "runFunction") || !lo.NoMemory && htaMemoryNames[n] {
+			wanted[corr[i]] = true
+		}
+	}
+	hosts := map[int64][]int32{}
+	for i := range int32(len(corr)) {
+		if f.keep[i] && f.laneOf[i] < 0 && wanted[corr[i]] {
+			hosts[corr[i]] = append(hosts[corr[i]], i)
+		}
+	}
+	var out []Launch
+	for _, d := range f.dev {
+		if wanted[corr[d]] {
+			for _, h := range hosts[corr[d]] {
+				out = append(out, f.launch(h, d))
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,390 @@
+package pipeline
+
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// DefaultStripCells is the number of letters in a strip: four to a cell of a wide
+// terminal, two pixels a cell in a picture.
+const DefaultStripCells = 800
+
+// DefaultTopOps is how many operators a rank and a stage list.
+const DefaultTopOps = 20
+
+// Options changes what Analyze does. The zero value is usable.
+type Options struct {
+	// Offsets[i] is added to every time of traces[i] to bring all on one clock. Nil:
+	// the traces are aligned already.
+	Offsets []int64
+	// UncertaintyNs is the error of comparisons between ranks, ±.
+	UncertaintyNs int64
+	TopOps        int // operators listed per rank and stage; 0: DefaultTopOps, < 0: all
+	StripCells    int // letters in Rank.Strip; 0: DefaultStripCells
+}
+
+// Analyze says where the time of a captured pipeline went. traces holds one trace a
+// rank, whose Meta says stage, replica and rank; nil entries are skipped. The traces
+// are not changed, and equal input gives an equal report.
+//
+// Without wall-clock times on every trace the ranks are laid on top of each other by
+// the starts of their windows, Report.Aligned is false and nothing that compares
+// ranks is computed.
+func Analyze(traces []*trace.Trace, o Options) *Report {
+	if o.TopOps == 0 {
+		o.TopOps = DefaultTopOps
+	}
+	if o.StripCells <= 0 {
+		o.StripCells = DefaultStripCells
+	}
+	a := &analyzer{o: o, ids: interner{ids: map[string]int32{}}}
+	a.read(traces)
+	r := &Report{
+		SchemaVersion: SchemaVersion, Aligned: a.aligned, ClockUncertaintyNs: o.UncertaintyNs, StripCells: o.StripCells,
+		Stages: []Stage{}, Requests: []Request{}, Batches: []Batch{}, Findings: []Finding{},
+	}
+	if len(a.ranks) == 0 {
+		return r
+	}
+	r.StartNs, r.EndNs = a.start, a.end
+	r.WindowNs = a.end - a.start
+	if a.aligned {
+		a.matchCollectives()
+	}
+	a.stages(r)
+	a.requests(r)
+	a.batches(r)
+	a.bottleneck(r)
+	a.findings(r)
+	return r
+}
+
+// analyzer holds what the parts of one Analyze share.
+type analyzer struct {
+	o          Options
+	ids        interner
+	ranks      []*rankData // by stage, replica, rank, trace
+	aligned    bool
+	start, end int64
+	skew       map[*rankData]*skew
+}
+
+// read makes the rankData of all traces, several at a time.
+func (a *analyzer) read(traces []*trace.Trace) {
+	type result struct {
+		d   *rankData
+		ids interner
+	}
+	a.aligned = true
+	for _, t := range traces {
+		if t != nil && !t.Meta.WallClock {
+			a.aligned = false
+		}
+	}
+	results := make([]result, len(traces))
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var wg sync.WaitGroup
+	for i, t := range traces {
+		if t == nil {
+			continue
+		}
+		var offset int64
+		if i < len(a.o.Offsets) {
+			offset = a.o.Offsets[i]
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			results[i].ids = interner{ids: map[string]int32{}}
+			results[i].d = readRank(i, t, offset, &results[i].ids)
+		})
+	}
+	wg.Wait()
+	for _, res := range results {
+		if res.d == nil {
+			continue
+		}
+		for k := range res.d.spans {
+			reqs := res.d.spans[k].reqs
+			for j, id := range reqs {
+				reqs[j] = a.ids.id(res.ids.names[id])
+			}
+		}
+		if !a.aligned {
+			res.d.shift(-res.d.start)
+		}
+		a.ranks = append(a.ranks, res.d)
+	}
+	slices.SortStableFunc(a.ranks, func(x, y *rankData) int {
+		return cmp.Or(cmp.Compare(x.stageID, y.stageID), cmp.Compare(x.stage, y.stage),
+			cmp.Compare(x.t.Meta.Replica, y.t.Meta.Replica), cmp.Compare(x.t.Meta.Rank, y.t.Meta.Rank))
+	})
+	for i, d := range a.ranks {
+		if i == 0 {
+			a.start, a.end = d.start, d.end
+		}
+		a.start, a.end = min(a.start, d.start), max(a.end, d.end)
+	}
+}
+
+// shift moves everything that was read by ns.
+func (d *rankData) shift(ns int64) {
+	d.offset += ns
+	d.start += ns
+	d.end += ns
+	for i := range d.segs {
+		d.segs[i].start += ns
+		d.segs[i].end += ns
+	}
+	for i := range d.spans {
+		d.spans[i].start += ns
+		d.spans[i].end += ns
+	}
+	for i := range d.colls {
+		d.colls[i].start += ns
+		d.colls[i].end += ns
+	}
+}
+
+// skew is what matching a rank's collectives with its peers' gave.
+type skew struct {
+	waitNs  int64
+	matched int
+	lastIn  int
+}
+
+// matchCollectives finds, for each collective that all ranks of a replica recorded
+// with one sequence number, when the last rank entered it. Until then the others wait.
+func (a *analyzer) matchCollectives() {
+	type key struct {
+		stage, replica int
+		group          string
+		seq            int64
+	}
+	type entry struct {
+		d *rankData
+		k int
+	}
+	a.skew = map[*rankData]*skew{}
+	sets := map[key][]entry{}
+	var keys []key
+	for _, d := range a.ranks {
+		a.skew[d] = &skew{}
+		for k := range d.colls {
+			c := &d.colls[k]
+			if c.seq < 0 {
+				continue
+			}
+			id := key{d.stageID, d.t.Meta.Replica, c.group, c.seq}
+			if _, ok := sets[id]; !ok {
+				keys = append(keys, id)
+			}
+			sets[id] = append(sets[id], entry{d, k})
+		}
+	}
+	for _, id := range keys {
+		set := sets[id]
+		if !wholeSet(len(set), set[0].d.colls[set[0].k].size) {
+			continue
+		}
+		last := set[0]
+		for _, e := range set[1:] {
+			if e.d.colls[e.k].start > last.d.colls[last.k].start {
+				last = e
+			}
+		}
+		lastStart := last.d.colls[last.k].start
+		a.skew[last.d].lastIn++
+		for _, e := range set {
+			c := &e.d.colls[e.k]
+			c.peerWait = max(0, min(lastStart, c.end)-c.start)
+			a.skew[e.d].waitNs += c.peerWait
+			a.skew[e.d].matched++
+		}
+	}
+}
+
+// wholeSet reports whether n ranks are all of a group of size; a group whose size is
+// not recorded is whole with two.
+func wholeSet(n int, size int64) bool {
+	return n >= 2 && (size == 0 || int64(n) == size)
+}
+
+// stages fills Report.Stages.
+func (a *analyzer) stages(r *Report) {
+	for lo := 0; lo < len(a.ranks); {
+		hi := lo + 1
+		for hi < len(a.ranks) && a.ranks[hi].stageID == a.ranks[lo].stageID && a.ranks[hi].stage == a.ranks[lo].stage {
+			hi++
+		}
+		r.Stages = append(r.Stages, a.stage(a.ranks[lo:hi]))
+		lo = hi
+	}
+}
+
+func (a *analyzer) stage(ranks []*rankData) Stage {
+	s := Stage{StageID: ranks[0].stageID, Name: ranks[0].stage}
+	var (
+		excl, covered [NumCategories]int64
+		ops           []opAcc
+		lead          []*rankData
+	)
+	for _, d := range ranks {
+		rank, e := a.rank(d)
+		s.Ranks = append(s.Ranks, rank)
+		s.WindowNs += rank.WindowNs
+		s.FLOPs += rank.FLOPs
+		s.CommBytes += rank.CommBytes
+		s.HandoffBytes += rank.HandoffBytes
+		s.PeerWaitNs += rank.PeerWaitNs
+		for c := range excl {
+			excl[c] += e[c]
+			covered[c] += d.covered[c]
+		}
+		ops = append(ops, d.ops...)
+		if len(lead) == 0 || lead[len(lead)-1].t.Meta.Replica != d.t.Meta.Replica {
+			lead = append(lead, d)
+		}
+	}
+	s.Time, s.BusyShare = categoryTimes(excl, covered, s.WindowNs)
+	s.Steps = stepStats(lead)
+	s.Ops = topOps(ops, s.WindowNs, a.o.TopOps)
+	var work int64
+	for c := range excl {
+		if Category(c).IsWork() {
+			work += excl[c]
+		}
+	}
+	s.GFLOPPerS = rate(s.FLOPs, work)
+	return s
+}
+
+// rank reports one rank and returns its exclusive times.
+func (a *analyzer) rank(d *rankData) (Rank, [NumCategories]int64) {
+	var (
+		excl    [NumCategories]int64
+		byClass [numClasses]int64
+	)
+	for _, s := range d.segs {
+		byClass[s.cls] += s.end - s.start
+		excl[classCategory[s.cls]] += s.end - s.start
+	}
+	m := &d.t.Meta
+	r := Rank{
+		Trace: d.index, Replica: m.Replica, Rank: m.Rank, Host: m.Host, File: m.File, Slices: d.t.Slices.Len(),
+		StartNs: d.start, EndNs: d.end, WindowNs: d.end - d.start, FLOPs: d.flops,
+		WaitReasons: []WaitReason{},
+	}
+	r.Time, r.BusyShare = categoryTimes(excl, d.covered, r.WindowNs)
+	for _, w := range []struct {
+		c class
+		s string
+	}{{clsWaitQueue, "queue"}, {clsWaitInput, "input"}, {clsWaitPeer, "peer"}, {clsWait, "unknown"}} {
+		if byClass[w.c] > 0 {
+			r.WaitReasons = append(r.WaitReasons, WaitReason{w.s, byClass[w.c]})
+		}
+	}
+	r.Steps = stepStats([]*rankData{d})
+	r.Ops = topOps(d.ops, r.WindowNs, a.o.TopOps)
+	r.Comms = comms(d)
+	for _, c := range d.colls {
+		r.CommBytes += c.bytes
+	}
+	for _, s := range d.spans {
+		if s.cls == clsSend {
+			r.HandoffBytes += s.bytes
+		}
+	}
+	if k := a.skew[d]; k != nil && k.matched > 0 {
+		r.PeerWaitNs, r.Matched = k.waitNs, k.matched
+		r.LastInShare = float64(k.lastIn) / float64(k.matched)
+	}
+	r.Strip = strip(d.segs, d.start, d.end, a.start, a.end, a.o.StripCells)
+	return r, excl
+}
+
+// categoryTimes lists the categories that occur and returns the busy share.
+func categoryTimes(excl, covered [NumCategories]int64, window int64) ([]CategoryTime, float64) {
+	out := []CategoryTime{}
+	var busy int64
+	for c := range excl {
+		if excl[c] == 0 && covered[c] == 0 {
+			continue
+		}
+		if Category(c).IsBusy() {
+			busy += excl[c]
+		}
+		out = append(out, CategoryTime{Category: Category(c), ExclusiveNs: excl[c], TotalNs: max(covered[c], excl[c]), Share: share(excl[c], window)})
+	}
+	return out, share(busy, window)
+}
+
+// comms sums a rank's collectives up by name and group.
+func comms(d *rankData) []Comm {
+	type key struct{ name, group string }
+	at := map[key]int{}
+	out := []Comm{}
+	for i := range d.colls {
+		c := &d.colls[i]
+		k, ok := at[key{c.name, c.group}]
+		if !ok {
+			k = len(out)
+			at[key{c.name, c.group}] = k
+			out = append(out, Comm{Name: c.name, Group: c.group})
+		}
+		x := &out[k]
+		x.Calls++
+		x.Bytes += c.bytes
+		x.TotalNs += c.end - c.start
+		x.PeerWaitNs += c.peerWait
+		x.GroupSize = max(x.GroupSize, int(c.size))
+	}
+	for i := range out {
+		x := &out[i]
+		x.MeanNs = float64(x.TotalNs) / float64(x.Calls)
+		x.AlgGBPerS = rate(x.Bytes, x.TotalNs)
+		x.BusGBPerS = x.AlgGBPerS * busFactor(x.Name, x.GroupSize)
+	}
+	slices.SortFunc(out, func(a, b Comm) int {
+		return cmp.Or(cmp.Compare(b.TotalNs, a.TotalNs), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Group, b.Group))
+	})
+	return out
+}
+
+// topOps merges equal names and keeps the n with the most self time; n < 0 keeps all.
+func topOps(ops []opAcc, window int64, n int) []Op {
+	at := map[string]int{}
+	out := []Op{}
+	for i := range ops {
+		o := &ops[i].Op
+		k, ok := at[o.Name]
+		if !ok {
+			at[o.Name] = len(out)
+			out = append(out, *o)
+			continue
+		}
+		x := &out[k]
+		x.Calls += o.Calls
+		x.SelfNs += o.SelfNs
+		x.TotalNs += o.TotalNs
+		x.FLOPs += o.FLOPs
+		x.Bytes += o.Bytes
+		x.flopNs += o.flopNs
+	}
+	slices.SortFunc(out, func(a, b Op) int {
+		return cmp.Or(cmp.Compare(b.SelfNs, a.SelfNs), cmp.Compare(a.Name, b.Name))
+	})
+	if n >= 0 && len(out) > n {
+		out = out[:n]
+	}
+	for i := range out {
+		x := &out[i]
+		x.Share = share(x.SelfNs, window)
+		x.GFLOPPerS = rate(x.FLOPs, x.flopNs)
+	}
+	return out
+}

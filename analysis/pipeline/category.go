@@ -1,0 +1,211 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Category is what a rank did at an instant. The order is the order of precedence
+// between tracks of one rank.
+type Category uint8
+
+// The categories of time.
+const (
+	CatPrefill Category = iota
+	CatDecode
+	CatTextEncode
+	CatDenoise
+	CatVAEDecode
+	CatVocode
+	CatComm
+	CatHandoff
+	CatSchedule
+	CatSample
+	CatOps   // operators outside any step
+	CatWait  // nothing to do, and the rank says so
+	CatOther // nothing recorded
+	NumCategories
+)
+
+// categoryTable names the categories; the letter draws them in a strip.
+var categoryTable = [NumCategories]struct {
+	name   string
+	letter byte
+}{
+	CatPrefill:    {"prefill", 'p'},
+	CatDecode:     {"decode", 'd'},
+	CatTextEncode: {"text_encode", 'e'},
+	CatDenoise:    {"denoise", 'n'},
+	CatVAEDecode:  {"vae_decode", 'v'},
+	CatVocode:     {"vocode", 'a'},
+	CatComm:       {"communication", 'c'},
+	CatHandoff:    {"handoff", 'h'},
+	CatSchedule:   {"schedule", 's'},
+	CatSample:     {"sample", 'm'},
+	CatOps:        {"operators", 'o'},
+	CatWait:       {"wait", 'w'},
+	CatOther:      {"other", '.'},
+}
+
+// OutsideWindow is the letter of a strip's cell in which the rank did not record.
+const OutsideWindow = ' '
+
+// String returns the category's name in report.json.
+func (c Category) String() string {
+	if c < NumCategories {
+		return categoryTable[c].name
+	}
+	return fmt.Sprintf("category(%d)", uint8(c))
+}
+
+// Letter returns the letter that stands for c in Rank.Strip.
+func (c Category) Letter() byte {
+	if c < NumCategories {
+		return categoryTable[c].letter
+	}
+	return '?'
+}
+
+// CategoryOfLetter is the inverse of Letter; false for [OutsideWindow] and letters of no category.
+func CategoryOfLetter(b byte) (Category, bool) {
+	for c, e := range categoryTable {
+		if e.letter == b {
+			return Category(c), true
+		}
+	}
+	return 0, false
+}
+
+// IsWork reports whether c is model work: the steps of a stage and operators outside them.
+func (c Category) IsWork() bool { return c <= CatVocode || c == CatSample || c == CatOps }
+
+// IsBusy reports whether a rank in c could take no other work.
+func (c Category) IsBusy() bool { return c < CatWait }
+
+// IsStep reports whether the slices of c are steps, counted in Rank.Steps.
+func (c Category) IsStep() bool { return c <= CatVocode }
+
+// MarshalText writes the category's name.
+func (c Category) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads the category's name.
+func (c *Category) UnmarshalText(b []byte) error {
+	for i, e := range categoryTable {
+		if e.name == string(b) {
+			*c = Category(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("category %q: unknown", b)
+}
+
+// class is a Category as one slice has it, finer where the report is: waits by
+// reason, and slices that have no category but matter to requests.
+type class uint8
+
+const (
+	clsUnseen class = iota // the name was not looked at yet
+	clsNone                // transparent: takes part in nothing
+	clsRequest
+	clsPrefill
+	clsDecode
+	clsTextEncode
+	clsDenoise
+	clsVAEDecode
+	clsVocode
+	clsComm
+	clsSend
+	clsRecv
+	clsSchedule
+	clsSample
+	clsOp
+	clsWait // the reason is not known
+	clsWaitQueue
+	clsWaitInput
+	clsWaitPeer
+	clsIdle // no slice at all
+	numClasses
+)
+
+var classCategory = [numClasses]Category{
+	clsPrefill: CatPrefill, clsDecode: CatDecode, clsTextEncode: CatTextEncode, clsDenoise: CatDenoise,
+	clsVAEDecode: CatVAEDecode, clsVocode: CatVocode, clsComm: CatComm, clsSend: CatHandoff, clsRecv: CatHandoff,
+	clsSchedule: CatSchedule, clsSample: CatSample, clsOp: CatOps, clsWait: CatWait, clsWaitQueue: CatWait,
+	clsWaitInput: CatWait, clsWaitPeer: CatWait, clsIdle: CatOther,
+	clsUnseen: CatOther, clsNone: CatOther, clsRequest: CatOther,
+}
+
+// isStep reports whether slices of c are steps.
+func (c class) isStep() bool { return c >= clsPrefill && c <= clsVocode }
+
+// timed reports whether slices of c own time.
+func (c class) timed() bool { return c >= clsPrefill && c < clsIdle }
+
+var exactClass = map[string]class{
+	trace.NamePrefill: clsPrefill, trace.NameDecodeStep: clsDecode, trace.NameTextEncode: clsTextEncode,
+	trace.NameDenoiseStep: clsDenoise, trace.NameVAEDecode: clsVAEDecode, trace.NameVocode: clsVocode,
+	trace.NameHandoffSend: clsSend, trace.NameHandoffRecv: clsRecv, trace.NameWait: clsWait,
+	trace.NameSchedule: clsSchedule, trace.NameSample: clsSample, trace.NameRequest: clsRequest,
+	"record_param_comms": clsComm,
+}
+
+// commPrefixes begin the names of collectives: torch's c10d operators and the
+// annotations of its backends.
+var commPrefixes = []string{"c10d::", "nccl:", "gloo:", "rccl:", "hccl:", "mpi:", "xccl:"}
+
+// nameClass classifies by name alone; clsNone if the name says nothing.
+func nameClass(name string) class {
+	if c, ok := exactClass[name]; ok {
+		return c
+	}
+	for _, p := range commPrefixes {
+		if strings.HasPrefix(name, p) {
+			return clsComm
+		}
+	}
+	return clsNone
+}
+
+// classifier classifies the slices of one trace, looking at each name once.
+type classifier struct {
+	t    *trace.Trace
+	seen []class
+}
+
+func (k *classifier) slice(i int) class {
+	s := &k.t.Slices
+	id := int(s.Name[i])
+	if id >= len(k.seen) {
+		k.seen = append(k.seen, make([]class, id+1-len(k.seen))...)
+	}
+	c := k.seen[id]
+	if c == clsUnseen {
+		c = nameClass(k.t.String(s.Name[i]))
+		k.seen[id] = c
+	}
+	switch {
+	case c == clsWait:
+		return k.waitReason(i)
+	case c != clsNone:
+		return c
+	case s.Cat[i] == trace.CatCPUOp:
+		return clsOp
+	case s.Cat[i] == trace.CatCollectiveComm:
+		return clsComm
+	}
+	return clsNone
+}
+
+func (k *classifier) waitReason(i int) class {
+	switch r, _ := k.t.ArgText(i, trace.ArgReason); r {
+	case "queue":
+		return clsWaitQueue
+	case "input":
+		return clsWaitInput
+	case "peer":
+		return clsWaitPeer
+	}
+	return clsWait
+}

@@ -1,0 +1,404 @@
+package pipeline
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// span is a slice that matters to steps or requests, its arguments read.
+type span struct {
+	slice                int
+	cls                  class
+	start, end           int64 // on the common clock
+	reqs                 []int32
+	batch, tokens, step  int64 // -1 if absent
+	fromStage, toStage   int64 // of hand-offs; -1 if absent
+	bytes                int64
+	flows                []uint64
+	track                trace.TrackID
+	insideStep, topLevel bool
+}
+
+// collective is one outermost communication slice.
+type collective struct {
+	slice      int
+	start, end int64
+	name       string
+	group      string
+	size       int64
+	bytes      int64
+	seq        int64 // -1 if absent
+	peerWait   int64
+}
+
+// opAcc adds the calls of one operator up.
+type opAcc struct {
+	Op
+	depth int // open calls
+}
+
+// frame is the collector's part of an open slice.
+type frame struct {
+	op        int // index into ops or -1
+	countTime bool
+	flops     int64
+}
+
+// rankData is what one trace holds, before ranks are compared.
+type rankData struct {
+	index   int
+	t       *trace.Trace
+	offset  int64 // added to the trace's times
+	stageID int
+	stage   string
+	start   int64 // window, common clock
+	end     int64
+	segs    []segment // common clock, fill the window
+	covered [NumCategories]int64
+	spans   []span // steps, hand-offs, requests, top-level samples; by (start, slice)
+	colls   []collective
+	ops     []opAcc
+	flops   int64
+}
+
+// collector fills a rankData from one track after the other.
+type collector struct {
+	d         *rankData
+	ids       *interner
+	opOf      map[trace.StringID]int
+	frames    []frame
+	flopDepth int
+	commDepth int
+}
+
+// interner numbers request ids.
+type interner struct {
+	ids   map[string]int32
+	names []string
+}
+
+func (n *interner) id(s string) int32 {
+	if i, ok := n.ids[s]; ok {
+		return i
+	}
+	i := int32(len(n.names))
+	n.names = append(n.names, s)
+	n.ids[s] = i
+	return i
+}
+
+// readRank makes one pass over each host track of t.
+func readRank(index int, t *trace.Trace, offset int64, ids *interner) *rankData {
+	d := &rankData{index: index, t: t, offset: offset, stageID: t.Meta.StageID, stage: t.Meta.Stage}
+	c := &collector{d: d, ids: ids, opOf: map[trace.StringID]int{}}
+	k := &classifier{t: t}
+	tracks := hostTracks(t)
+	lists := make([][]segment, 0, len(tracks))
+	for _, order := range tracks {
+		if l := trackPass(t, k, order, c); len(l) > 0 {
+			lists = append(lists, l)
+		}
+	}
+	d.setWindow()
+	d.combine(lists)
+	d.bindFlows()
+	slices.SortFunc(d.spans, func(a, b span) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.slice, b.slice))
+	})
+	slices.SortFunc(d.colls, func(a, b collective) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.slice, b.slice))
+	})
+	return d
+}
+
+func (d *rankData) setWindow() {
+	m := &d.t.Meta
+	lo, hi := m.WindowStart, m.WindowEnd
+	if hi <= lo {
+		s := &d.t.Slices
+		for i := range s.Start {
+			if i == 0 || s.Start[i] < lo {
+				lo = s.Start[i]
+			}
+			if i == 0 || s.End(i) > hi {
+				hi = s.End(i)
+			}
+		}
+	}
+	d.start, d.end = lo+d.offset, max(lo, hi)+d.offset
+}
+
+// combine lays the tracks' segments over one another and fills the window.
+func (d *rankData) combine(lists [][]segment) {
+	for _, l := range lists {
+		for i := range l {
+			l[i].start += d.offset
+			l[i].end += d.offset
+		}
+	}
+	d.covered = coverage(lists, d.start, d.end)
+	// Short lists first, so that long ones are copied once.
+	slices.SortStableFunc(lists, func(a, b []segment) int { return cmp.Compare(len(a), len(b)) })
+	var all []segment
+	for _, l := range lists {
+		all = overlay(all, l)
+	}
+	d.segs = fill(all, d.start, d.end)
+}
+
+// coverage returns how much of [start, end) each category covers on any of the lists.
+func coverage(lists [][]segment, start, end int64) [NumCategories]int64 {
+	var per [NumCategories][]segment
+	for _, l := range lists {
+		for _, s := range l {
+			c := classCategory[s.cls]
+			per[c] = append(per[c], s)
+		}
+	}
+	var out [NumCategories]int64
+	for c := range per {
+		if len(lists) > 1 {
+			slices.SortFunc(per[c], func(a, b segment) int { return cmp.Compare(a.start, b.start) })
+		}
+		at := start
+		for _, s := range per[c] {
+			lo, hi := max(s.start, at), min(s.end, end)
+			if hi > lo {
+				out[c] += hi - lo
+				at = hi
+			}
+		}
+	}
+	return out
+}
+
+// opened implements visitor.
+func (c *collector) opened(i int, cls, parent class, step int) {
+	d := c.d
+	f := frame{op: -1}
+	switch {
+	case cls == clsRequest:
+		d.addSpan(c.ids, i, cls, false, true)
+		return // not on the stack
+	case cls.isStep():
+		if parent != cls {
+			d.addSpan(c.ids, i, cls, step >= 0, parent == clsIdle)
+		}
+	case cls == clsSend, cls == clsRecv, cls == clsSample && step < 0:
+		d.addSpan(c.ids, i, cls, step >= 0, parent == clsIdle)
+	case cls == clsOp, cls == clsComm:
+		f = c.openOp(i, cls)
+	}
+	c.frames = append(c.frames, f)
+}
+
+func (c *collector) openOp(i int, cls class) frame {
+	d := c.d
+	name := d.t.Slices.Name[i]
+	k, ok := c.opOf[name]
+	if !ok {
+		k = len(d.ops)
+		c.opOf[name] = k
+		d.ops = append(d.ops, opAcc{Op: Op{Name: d.t.String(name), Comm: cls == clsComm}})
+	}
+	op := &d.ops[k]
+	f := frame{op: k, countTime: op.depth == 0}
+	op.depth++
+	op.Calls++
+	if n, ok := d.t.ArgInt(i, trace.ArgBytes); ok {
+		op.Bytes += n
+	}
+	if cls == clsComm {
+		c.openComm(i)
+		return f
+	}
+	if n, ok := d.t.ArgInt(i, trace.ArgFLOPs); ok && n > 0 {
+		f.flops = n
+		op.FLOPs += n
+		if c.flopDepth == 0 {
+			d.flops += n
+		}
+		c.flopDepth++
+	}
+	return f
+}
+
+// openComm notes an outermost collective, or completes it from a slice inside it:
+// torch keeps the sizes in record_param_comms below c10d::allreduce_.
+func (c *collector) openComm(i int) {
+	d, t := c.d, c.d.t
+	c.commDepth++
+	if c.commDepth == 1 {
+		d.colls = append(d.colls, collective{
+			slice: i, start: t.Slices.Start[i] + d.offset, end: t.Slices.End(i) + d.offset, seq: -1,
+		})
+	}
+	x := &d.colls[len(d.colls)-1]
+	if s, ok := t.ArgText(i, trace.ArgCollective); ok && x.name == "" {
+		x.name = s
+	}
+	if s, ok := t.ArgText(i, trace.ArgGroupName); ok && x.group == "" {
+		x.group = s
+	}
+	if n, ok := t.ArgInt(i, trace.ArgGroupSize); ok && x.size == 0 {
+		x.size = n
+	}
+	if n, ok := t.ArgInt(i, trace.ArgSeq); ok && x.seq < 0 {
+		x.seq = n
+	}
+	if x.bytes == 0 {
+		x.bytes = messageBytes(t, i)
+	}
+}
+
+// messageBytes is the size of a collective's input.
+func messageBytes(t *trace.Trace, i int) int64 {
+	if n, ok := t.ArgInt(i, trace.ArgBytes); ok {
+		return n
+	}
+	n, ok := t.ArgInt(i, trace.ArgInNelems)
+	if !ok {
+		return 0
+	}
+	dtype, _ := t.ArgText(i, trace.ArgDType)
+	return n * dtypeSize(dtype)
+}
+
+// dtypeSize returns the bytes of an element as torch spells its type; 0 if unknown.
+func dtypeSize(s string) int64 {
+	switch strings.ToLower(strings.TrimPrefix(s, "c10::")) {
+	case "float", "float32", "int", "int32":
+		return 4
+	case "half", "float16", "bfloat16", "short", "int16":
+		return 2
+	case "byte", "char", "bool", "uint8", "int8", "float8_e4m3fn", "float8_e5m2":
+		return 1
+	case "double", "float64", "long", "int64", "complexfloat":
+		return 8
+	}
+	return 0
+}
+
+// closed implements visitor.
+func (c *collector) closed(i int, cls class, selfNs int64) {
+	f := c.frames[len(c.frames)-1]
+	c.frames = c.frames[:len(c.frames)-1]
+	if cls == clsComm {
+		c.finishComm(i)
+	}
+	if f.op < 0 {
+		return
+	}
+	op := &c.d.ops[f.op]
+	op.depth--
+	op.SelfNs += selfNs
+	if f.countTime {
+		op.TotalNs += c.d.t.Slices.Dur[i]
+	}
+	if f.flops > 0 {
+		c.flopDepth--
+		op.flopNs += c.d.t.Slices.Dur[i]
+	}
+}
+
+func (c *collector) finishComm(i int) {
+	c.commDepth--
+	if c.commDepth > 0 {
+		return
+	}
+	x := &c.d.colls[len(c.d.colls)-1]
+	if x.name == "" {
+		name := c.d.t.String(c.d.t.Slices.Name[i])
+		if _, after, ok := strings.Cut(name, ":"); ok {
+			name = strings.TrimLeft(after, ":")
+		}
+		x.name = strings.TrimSuffix(name, "_")
+	}
+}
+
+// addSpan reads the arguments of slice i.
+func (d *rankData) addSpan(ids *interner, i int, cls class, inside, top bool) {
+	t := d.t
+	s := span{
+		slice: i, cls: cls, start: t.Slices.Start[i] + d.offset, end: t.Slices.End(i) + d.offset,
+		track: t.Slices.Track[i], insideStep: inside, topLevel: top,
+		batch: argOr(t, i, trace.ArgBatch), tokens: argOr(t, i, trace.ArgTokens), step: argOr(t, i, trace.ArgStep),
+		fromStage: -1, toStage: -1,
+	}
+	if r, ok := t.ArgText(i, trace.ArgRequest); ok && r != "" {
+		s.reqs = append(s.reqs, ids.id(r))
+	}
+	if r, ok := t.ArgText(i, trace.ArgRequests); ok {
+		for one := range strings.SplitSeq(r, ",") {
+			if one = strings.TrimSpace(one); one != "" && !slices.Contains(s.reqs, ids.id(one)) {
+				s.reqs = append(s.reqs, ids.id(one))
+			}
+		}
+	}
+	if cls == clsSend || cls == clsRecv {
+		s.fromStage, s.toStage = argOr(t, i, trace.ArgFromStage), argOr(t, i, trace.ArgToStage)
+		s.bytes = max(0, argOr(t, i, trace.ArgBytes))
+	}
+	d.spans = append(d.spans, s)
+}
+
+func argOr(t *trace.Trace, i int, key string) int64 {
+	if n, ok := t.ArgInt(i, key); ok {
+		return n
+	}
+	return -1
+}
+
+// bindFlows gives each end of a flow to the shortest hand-off slice round it on its track.
+func (d *rankData) bindFlows() {
+	f := &d.t.Flows
+	if len(f.Time) == 0 {
+		return
+	}
+	byTrack := map[trace.TrackID][]int{}
+	for k := range d.spans {
+		if c := d.spans[k].cls; c == clsSend || c == clsRecv {
+			byTrack[d.spans[k].track] = append(byTrack[d.spans[k].track], k)
+		}
+	}
+	longest := map[trace.TrackID]int64{}
+	for id, l := range byTrack {
+		slices.SortFunc(l, func(a, b int) int {
+			return cmp.Or(cmp.Compare(d.spans[a].start, d.spans[b].start), cmp.Compare(a, b))
+		})
+		for _, k := range l {
+			longest[id] = max(longest[id], d.spans[k].end-d.spans[k].start)
+		}
+	}
+	for e, tm := range f.Time {
+		l := byTrack[f.Track[e]]
+		want := clsRecv
+		if f.Start[e] {
+			want = clsSend
+		}
+		at := tm + d.offset
+		// The last slice that starts at or before the flow's end, then back as far as one could reach.
+		n, _ := slices.BinarySearchFunc(l, at, func(k int, v int64) int {
+			if d.spans[k].start <= v {
+				return -1
+			}
+			return 1
+		})
+		best := -1
+		for j := n - 1; j >= 0; j-- {
+			s := &d.spans[l[j]]
+			if at-s.start > longest[f.Track[e]] {
+				break
+			}
+			if s.cls == want && s.end >= at && (best < 0 || s.end-s.start < d.spans[best].end-d.spans[best].start) {
+				best = l[j]
+			}
+		}
+		if best >= 0 {
+			d.spans[best].flows = append(d.spans[best].flows, f.ID[e])
+		}
+	}
+}

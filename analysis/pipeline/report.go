@@ -1,0 +1,257 @@
+package pipeline
+
+import "github.com/kinetoscope/kinetoscope/analysis"
+
+// SchemaVersion is the version of report.json. It grows when a field changes its
+// meaning or goes away; new fields do not change it.
+const SchemaVersion = 1
+
+// Report is what a captured pipeline did.
+type Report struct {
+	SchemaVersion      int         `json:"schema_version"`
+	StartNs            int64       `json:"start_ns"`             // earliest window start of the ranks
+	EndNs              int64       `json:"end_ns"`               // latest window end
+	WindowNs           int64       `json:"window_ns"`            // EndNs - StartNs
+	Aligned            bool        `json:"aligned"`              // the ranks' clocks are comparable
+	ClockUncertaintyNs int64       `json:"clock_uncertainty_ns"` // of comparisons between ranks, ±
+	StripCells         int         `json:"strip_cells"`          // letters in each Rank.Strip
+	Stages             []Stage     `json:"stages"`               // by stage id
+	Requests           []Request   `json:"requests"`             // by arrival
+	Latency            Latency     `json:"latency"`
+	FirstOutput        *Chain      `json:"first_output"`  // of the request that arrived first; null if no request was followed to an output
+	MedianOutput       *Chain      `json:"median_output"` // of the request whose time to first output is the median
+	Batches            []Batch     `json:"batches"`       // of diffusion, by start
+	Bottleneck         *Bottleneck `json:"bottleneck"`    // null if no stage worked
+	Findings           []Finding   `json:"findings"`      // worst first
+}
+
+// Stage is one stage: its ranks one by one and together.
+type Stage struct {
+	StageID      int            `json:"stage_id"` // -1: the trace does not say
+	Name         string         `json:"name"`
+	Ranks        []Rank         `json:"ranks"`         // by replica, then rank
+	WindowNs     int64          `json:"window_ns"`     // sum over ranks
+	Time         []CategoryTime `json:"time"`          // sum over ranks
+	BusyShare    float64        `json:"busy_share"`    // of WindowNs: everything but wait and other
+	PeerWaitNs   int64          `json:"peer_wait_ns"`  // sum over ranks, see Rank.PeerWaitNs
+	Steps        []StepStats    `json:"steps"`         // over the first rank of every replica: ranks of a replica step together
+	Ops          []Op           `json:"ops"`           // sum over ranks, most self time first
+	FLOPs        int64          `json:"flops"`         // sum over ranks
+	CommBytes    int64          `json:"comm_bytes"`    // sum over ranks
+	HandoffBytes int64          `json:"handoff_bytes"` // sent to other stages
+	GFLOPPerS    float64        `json:"gflop_per_s"`   // FLOPs by the time in steps, one rank's mean
+}
+
+// Rank is one rank's share.
+type Rank struct {
+	Trace        int            `json:"trace"` // index into the traces given to Analyze
+	Replica      int            `json:"replica"`
+	Rank         int            `json:"rank"`
+	Host         string         `json:"host,omitempty"`
+	File         string         `json:"file,omitempty"`
+	Slices       int            `json:"slices"` // in its trace
+	StartNs      int64          `json:"start_ns"`
+	EndNs        int64          `json:"end_ns"`
+	WindowNs     int64          `json:"window_ns"`
+	Time         []CategoryTime `json:"time"` // all categories that occur, in their order; sums to WindowNs
+	BusyShare    float64        `json:"busy_share"`
+	WaitReasons  []WaitReason   `json:"wait_reasons"` // splits category wait
+	Steps        []StepStats    `json:"steps"`
+	Ops          []Op           `json:"ops"`   // most self time first
+	Comms        []Comm         `json:"comms"` // most time first
+	FLOPs        int64          `json:"flops"`
+	CommBytes    int64          `json:"comm_bytes"`    // bytes of messages given to collectives
+	PeerWaitNs   int64          `json:"peer_wait_ns"`  // inside collectives, until the last rank had entered
+	LastInShare  float64        `json:"last_in_share"` // of the matched collectives: those that this rank entered last
+	Matched      int            `json:"matched_collectives"`
+	HandoffBytes int64          `json:"handoff_bytes"` // sent
+	Strip        string         `json:"strip"`         // what happened over the report's window: one letter a cell, see Category.Letter
+}
+
+// CategoryTime is a category's part of a window.
+type CategoryTime struct {
+	Category    Category `json:"category"`
+	ExclusiveNs int64    `json:"exclusive_ns"`
+	Share       float64  `json:"share"`    // ExclusiveNs of the window
+	TotalNs     int64    `json:"total_ns"` // covered by slices of the category on any track, hidden ones too
+}
+
+// WaitReason splits the category wait.
+type WaitReason struct {
+	Reason      string `json:"reason"` // "queue", "input", "peer" or "unknown"
+	ExclusiveNs int64  `json:"exclusive_ns"`
+}
+
+// StepStats sums the steps of one kind up. Percentiles interpolate linearly between
+// the two nearest ranks.
+type StepStats struct {
+	Category Category `json:"category"`
+	Count    int      `json:"count"`
+	TotalNs  int64    `json:"total_ns"` // whole steps, communication inside them too
+	MeanNs   float64  `json:"mean_ns"`
+	P50Ns    float64  `json:"p50_ns"`
+	P90Ns    float64  `json:"p90_ns"`
+	P99Ns    float64  `json:"p99_ns"`
+	MinNs    int64    `json:"min_ns"`
+	MaxNs    int64    `json:"max_ns"`
+	MaxSlice int      `json:"max_slice"`  // index of the longest in its trace
+	Tokens   int64    `json:"tokens"`     // sum of the steps' token counts; 0 if not recorded
+	Batch    float64  `json:"batch_mean"` // mean batch; 0 if not recorded
+}
+
+// Op sums the calls of one operator up.
+type Op struct {
+	Name      string  `json:"name"`
+	Calls     int     `json:"calls"`
+	SelfNs    int64   `json:"self_ns"`  // without operators inside
+	TotalNs   int64   `json:"total_ns"` // nested calls of the same name counted once
+	Share     float64 `json:"share"`    // SelfNs of the window
+	FLOPs     int64   `json:"flops"`
+	GFLOPPerS float64 `json:"gflop_per_s"` // FLOPs by the total time of the calls that carry them; 0 without FLOPs
+	Bytes     int64   `json:"bytes"`
+	Comm      bool    `json:"communication,omitempty"`
+
+	flopNs int64
+}
+
+// Comm sums the collectives of one kind and group up.
+type Comm struct {
+	Name       string  `json:"name"`  // "allreduce", "_allgather_base" …
+	Group      string  `json:"group"` // process group name
+	GroupSize  int     `json:"group_size"`
+	Calls      int     `json:"calls"`
+	Bytes      int64   `json:"bytes"`
+	TotalNs    int64   `json:"total_ns"`
+	MeanNs     float64 `json:"mean_ns"`
+	AlgGBPerS  float64 `json:"alg_gb_per_s"` // Bytes by TotalNs
+	BusGBPerS  float64 `json:"bus_gb_per_s"` // AlgGBPerS times what each byte travels: 2(n-1)/n for all-reduce, (n-1)/n for gather and scatter
+	PeerWaitNs int64   `json:"peer_wait_ns"`
+}
+
+// Request is one request's way through the pipeline. A duration is -1 where the
+// trace does not show it.
+type Request struct {
+	ID            string         `json:"id"`
+	ArrivalNs     int64          `json:"arrival_ns"`
+	Partial       bool           `json:"partial"`         // began before the window or goes on after it
+	TTFTNs        int64          `json:"ttft_ns"`         // arrival to first token of the first llm stage
+	FirstOutputNs int64          `json:"first_output_ns"` // arrival to the end of the first vocoder chunk or image
+	OutputKind    string         `json:"output_kind"`     // "audio", "image", "text" or ""
+	TotalNs       int64          `json:"total_ns"`        // arrival to the last slice that names the request
+	Tokens        int            `json:"tokens"`          // made by the first llm stage
+	PerTokenNs    float64        `json:"per_token_ns"`    // mean between tokens after the first; 0 with fewer than two
+	Stages        []RequestStage `json:"stages"`          // by stage id
+}
+
+// RequestStage is a request's time in one stage, seen by the rank that handled it.
+type RequestStage struct {
+	StageID   int            `json:"stage_id"`
+	Name      string         `json:"name"`
+	Replica   int            `json:"replica"`
+	Rank      int            `json:"rank"`
+	ArrivalNs int64          `json:"arrival_ns"` // in the stage
+	QueueNs   int64          `json:"queue_ns"`   // arrival to first step
+	Phases    []RequestPhase `json:"phases"`
+	EndNs     int64          `json:"end_ns"`
+}
+
+// RequestPhase sums the steps that a request shared.
+type RequestPhase struct {
+	Category Category `json:"category"`
+	Steps    int      `json:"steps"`
+	TotalNs  int64    `json:"total_ns"`
+}
+
+// Latency sums requests up; those that are partial or never got so far are left out.
+type Latency struct {
+	TTFT        Quantiles `json:"ttft"`
+	FirstOutput Quantiles `json:"first_output"`
+	Total       Quantiles `json:"total"`
+}
+
+// Quantiles describe a set of durations.
+type Quantiles struct {
+	Count  int     `json:"count"`
+	MeanNs float64 `json:"mean_ns"`
+	P50Ns  float64 `json:"p50_ns"`
+	P99Ns  float64 `json:"p99_ns"`
+	MaxNs  int64   `json:"max_ns"`
+}
+
+// Chain is the way of one request to its first output, link by link and without gaps.
+type Chain struct {
+	Request  string `json:"request"`
+	Output   string `json:"output"` // "audio", "image", "text"
+	StartNs  int64  `json:"start_ns"`
+	TotalNs  int64  `json:"total_ns"` // sum of the links
+	Complete bool   `json:"complete"` // followed back to the request's arrival
+	Links    []Link `json:"links"`
+}
+
+// Link is one part of a Chain.
+type Link struct {
+	Kind    string `json:"kind"` // "queue", "handoff" or a Category's name
+	Text    string `json:"text"` // "thinker prefill", "hand-off thinker to talker"
+	StageID int    `json:"stage_id"`
+	Stage   string `json:"stage"`
+	Replica int    `json:"replica"`
+	Rank    int    `json:"rank"`
+	Trace   int    `json:"trace"` // index into the traces given to Analyze
+	Slice   int    `json:"slice"` // the link's first slice in that trace, or -1
+	StartNs int64  `json:"start_ns"`
+	DurNs   int64  `json:"dur_ns"`
+	Steps   int    `json:"steps,omitempty"`    // steps that the request shared
+	ViaFlow bool   `json:"via_flow,omitempty"` // a hand-off found by its flow, not by order
+}
+
+// Batch is one batch of images.
+type Batch struct {
+	Requests     []string  `json:"requests"`
+	Images       int       `json:"images"` // the largest batch of its steps; 0 if not recorded
+	StageID      int       `json:"stage_id"`
+	Replica      int       `json:"replica"`
+	StartNs      int64     `json:"start_ns"`
+	TotalNs      int64     `json:"total_ns"` // first text encoding to last image
+	TextEncodeNs int64     `json:"text_encode_ns"`
+	DenoiseNs    int64     `json:"denoise_ns"` // first step's start to last step's end
+	VAEDecodeNs  int64     `json:"vae_decode_ns"`
+	Steps        StepStats `json:"steps"`
+	Drift        float64   `json:"drift"` // mean of the last quarter of the steps by that of the first, less 1; 0 with fewer than 8 steps
+	PerImageNs   float64   `json:"per_image_ns"`
+}
+
+// Limit says what holds a stage back.
+type Limit string
+
+// The limits of a stage.
+const (
+	LimitCompute Limit = "compute"
+	LimitComm    Limit = "communication"
+	LimitPeer    Limit = "peer" // waits inside collectives for a slower rank
+	LimitHandoff Limit = "handoff"
+	LimitHost    Limit = "host" // scheduling and sampling
+	LimitLoad    Limit = "load" // no stage is busy half of the time: more requests would fit
+)
+
+// Bottleneck is the stage that sets the pipeline's pace.
+type Bottleneck struct {
+	StageID   int         `json:"stage_id"`
+	Stage     string      `json:"stage"`
+	BusyShare float64     `json:"busy_share"` // while requests were in the pipeline
+	Limit     Limit       `json:"limit"`
+	Why       string      `json:"why"` // one sentence
+	Others    []StageBusy `json:"others"`
+}
+
+// StageBusy is another stage's busy share.
+type StageBusy struct {
+	StageID   int     `json:"stage_id"`
+	Stage     string  `json:"stage"`
+	BusyShare float64 `json:"busy_share"`
+}
+
+// Finding is an analysis.Finding and the words for where to look.
+type Finding struct {
+	analysis.Finding
+	Where string `json:"where"` // "thinker rank 1: decode_step at +12.3 ms"
+}

@@ -1,0 +1,171 @@
+package pipeline
+
+import (
+	"math"
+	"slices"
+	"strings"
+)
+
+// share is part of whole, 0 if whole is 0.
+func share(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
+
+// rate is n per ns, which is giga-n per second; 0 if ns is 0.
+func rate(n, ns int64) float64 {
+	if ns <= 0 {
+		return 0
+	}
+	return float64(n) / float64(ns)
+}
+
+// quantile returns the q-quantile of sorted, interpolating linearly between the two
+// nearest ranks; 0 if empty.
+func quantile(sorted []int64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	x := q * float64(len(sorted)-1)
+	i := int(math.Floor(x))
+	if i+1 >= len(sorted) {
+		return float64(sorted[len(sorted)-1])
+	}
+	f := x - float64(i)
+	return float64(sorted[i])*(1-f) + float64(sorted[i+1])*f
+}
+
+// mean returns the mean of v, 0 if empty.
+func mean(v []int64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	var sum float64
+	for _, n := range v {
+		sum += float64(n)
+	}
+	return sum / float64(len(v))
+}
+
+func quantilesOf(v []int64) Quantiles {
+	if len(v) == 0 {
+		return Quantiles{}
+	}
+	slices.Sort(v)
+	return Quantiles{Count: len(v), MeanNs: mean(v), P50Ns: quantile(v, 0.5), P99Ns: quantile(v, 0.99), MaxNs: v[len(v)-1]}
+}
+
+// stepStats sums the steps of ranks up, one entry a kind.
+func stepStats(ranks []*rankData) []StepStats {
+	var (
+		durs    [NumCategories][]int64
+		stats   [NumCategories]StepStats
+		batches [NumCategories]struct{ sum, n int64 }
+	)
+	for _, d := range ranks {
+		for i := range d.spans {
+			s := &d.spans[i]
+			if !s.cls.isStep() {
+				continue
+			}
+			c := classCategory[s.cls]
+			dur := s.end - s.start
+			if st := &stats[c]; len(durs[c]) == 0 || dur > st.MaxNs {
+				st.MaxNs, st.MaxSlice = dur, s.slice
+			}
+			durs[c] = append(durs[c], dur)
+			stats[c].TotalNs += dur
+			stats[c].Tokens += max(0, s.tokens)
+			if s.batch > 0 {
+				batches[c].sum += s.batch
+				batches[c].n++
+			}
+		}
+	}
+	out := []StepStats{}
+	for c := range stats {
+		v := durs[c]
+		if len(v) == 0 {
+			continue
+		}
+		slices.Sort(v)
+		st := stats[c]
+		st.Category, st.Count, st.MinNs = Category(c), len(v), v[0]
+		st.MeanNs, st.P50Ns, st.P90Ns, st.P99Ns = mean(v), quantile(v, 0.5), quantile(v, 0.9), quantile(v, 0.99)
+		if batches[c].n > 0 {
+			st.Batch = float64(batches[c].sum) / float64(batches[c].n)
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// busFactor is how often a byte of the message crosses a link of a ring of n ranks.
+// Source: NVIDIA nccl-tests, doc/PERFORMANCE.md.
+func busFactor(name string, n int) float64 {
+	if n < 2 {
+		return 1
+	}
+	f := float64(n-1) / float64(n)
+	switch {
+	case strings.Contains(name, "allreduce"), strings.Contains(name, "all_reduce"):
+		return 2 * f
+	case strings.Contains(name, "gather"), strings.Contains(name, "scatter"), strings.Contains(name, "alltoall"), strings.Contains(name, "all_to_all"):
+		return f
+	}
+	return 1
+}
+
+// strip draws segs, which fill [lo, hi), over [start, end) as cells letters. The shares
+// of the categories are diffused over the cells: a cell's letter is a category that
+// occurs in it, and over a stretch of cells the letters are in the proportion of the times.
+func strip(segs []segment, lo, hi, start, end int64, cells int) string {
+	const outside = int(NumCategories)
+	out := make([]byte, cells)
+	var carry, in [NumCategories + 1]float64
+	k := 0
+	width := float64(end-start) / float64(cells)
+	for i := range out {
+		from := start + int64(float64(i)*width)
+		to := start + int64(float64(i+1)*width)
+		if i == cells-1 {
+			to = end
+		}
+		in = [NumCategories + 1]float64{}
+		var inside int64
+		for k > 0 && segs[k-1].end > from {
+			k--
+		}
+		for ; k < len(segs) && segs[k].start < to; k++ {
+			if d := min(segs[k].end, to) - max(segs[k].start, from); d > 0 {
+				in[classCategory[segs[k].cls]] += float64(d)
+				inside += d
+			}
+		}
+		in[outside] = float64(to - from - inside)
+		if to <= from {
+			in[outside] = 1
+		}
+		best := -1
+		for c := range in {
+			if in[c] <= 0 {
+				continue
+			}
+			if to > from {
+				carry[c] += in[c] / float64(to-from)
+			}
+			if best < 0 || carry[c] > carry[best] {
+				best = c
+			}
+		}
+		carry[best]--
+		if best == outside {
+			out[i] = OutsideWindow
+		} else {
+			out[i] = Category(best).Letter()
+		}
+	}
+	return string(out)
+}

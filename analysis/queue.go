@@ -1,0 +1,106 @@
+package analysis
+
+import (
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// FullQueueLength is the length at which a CUDA stream's queue is full and the next
+// launch call blocks.
+const FullQueueLength = 1024
+
+// Queue is how much launched work waited on each stream of a rank.
+type Queue struct {
+	Rank    int           `json:"rank"`
+	Streams []StreamQueue `json:"streams"`
+}
+
+// StreamQueue is one stream's queue: work is in it from the start of its launch call
+// to its own start.
+type StreamQueue struct {
+	Lane   Lane     `json:"lane"`
+	Series []Point  `json:"-"`
+	ByTime Weighted `json:"by_time"`
+	// Points describes the length after every change, each change counting once; it is
+	// HTA's summary and leans towards busy phases.
+	Points Stats `json:"points"`
+	// BlockedNs is the time at FullQueueLength or more.
+	BlockedNs    int64   `json:"blocked_ns"`
+	BlockedShare float64 `json:"blocked_share"` // of the series' span
+	// MaxAt is the device slice whose launch first brought the longest queue.
+	MaxAt int `json:"max_at"`
+
+	points []Point // every change, for a different limit
+}
+
+// htaQueueNames are the calls that HTA counts as enqueuing.
+var htaQueueNames = map[string]bool{
+	"cudaLaunchKernel": true, "cudaLaunchKernelExC": true, "cudaMemcpyAsync": true, "cudaMemsetAsync": true,
+	"cuLaunchKernel": true, "cuLaunchKernelEx": true, "hipLaunchKernel": true, "hipExtModuleLaunchKernel": true,
+	"hipMemsetAsync": true, "hipMemcpyAsync": true, "hipMemcpyWithStream": true,
+}
+
+func htaQueueName(n string) bool { return htaQueueNames[n] || strings.HasPrefix(n, "runFunction") }
+
+// QueueLength answers how full each stream's queue was over time.
+func QueueLength(tr *trace.Trace, opt Options) Queue { return newFrame(tr, opt).queue() }
+
+func (f *frame) queue() Queue {
+	out := Queue{Rank: f.rank}
+	for l, steps := range f.queueSteps() {
+		if len(steps) == 0 {
+			continue
+		}
+		sq := StreamQueue{Lane: f.lanes[l], MaxAt: NoSlice}
+		vals := make([]float64, len(steps))
+		sq.points = make([]Point, len(steps))
+		v, most := 0.0, 0.0
+		for i, st := range steps {
+			v += st.delta
+			vals[i] = v
+			sq.points[i] = Point{st.at, v}
+			if v > most {
+				most, sq.MaxAt = v, int(st.owner)
+			}
+		}
+		sq.Series = accumulate(steps)
+		sq.ByTime, sq.Points = weigh(sq.Series), describe(vals)
+		sq.BlockedNs, sq.BlockedShare = sq.Blocked(FullQueueLength)
+		out.Streams = append(out.Streams, sq)
+	}
+	return out
+}
+
+// Blocked returns the time during which the queue held at least limit entries, in ns
+// and as a share of the series' span.
+func (q StreamQueue) Blocked(limit int) (int64, float64) {
+	var ns int64
+	for i := 0; i+1 < len(q.points); i++ {
+		if q.points[i].Value >= float64(limit) {
+			ns += q.points[i+1].TimeNs - q.points[i].TimeNs
+		}
+	}
+	if len(q.points) == 0 {
+		return 0, 0
+	}
+	return ns, share(ns, q.points[len(q.points)-1].TimeNs-q.points[0].TimeNs)
+}
+
+// queueSteps returns the changes of every lane's queue in order of time; at one time
+// what enters comes before what leaves.
+func (f *frame) queueSteps() [][]step {
+	out := make([][]step, len(f.lanes))
+	for _, d := range f.byStart {
+		h := f.partner[d]
+		if h < 0 || f.opt.HTA && (f.partner[h] != d || !f.keep[h] || !htaQueueName(f.name(h))) {
+			continue
+		}
+		l := f.laneOf[d]
+		out[l] = append(out[l], step{f.start[h], 1, 0, d}, step{max(f.start[d], f.start[h]), -1, 1, d})
+	}
+	for l := range out {
+		sortSteps(out[l])
+	}
+	return out
+}

@@ -1,0 +1,107 @@
+package analysis
+
+import "github.com/kinetoscope/kinetoscope/trace"
+
+// Temporal says how a rank's device spent the time between its first and its last
+// work. The five exclusive parts add up to SpanNs: a moment counts as compute if any
+// stream computes, else as communication, else as memory, else as other, else as idle.
+type Temporal struct {
+	Rank      int    `json:"rank"`       // -1 if unknown
+	HasDevice bool   `json:"has_device"` // false: no device work, all times are 0
+	Window    Window `json:"window"`     // first start to last end; with Options.Window that window
+	SpanNs    int64  `json:"span_ns"`
+
+	ComputeNs              int64 `json:"compute_ns"`
+	ExposedCommunicationNs int64 `json:"exposed_communication_ns"` // not hidden behind compute
+	ExposedMemoryNs        int64 `json:"exposed_memory_ns"`        // not hidden behind compute or communication
+	OtherNs                int64 `json:"other_ns"`
+	IdleNs                 int64 `json:"idle_ns"`
+
+	CommunicationNs int64 `json:"communication_ns"` // hidden or not
+	MemoryNs        int64 `json:"memory_ns"`        // hidden or not
+	BusyNs          int64 `json:"busy_ns"`          // any work on any stream
+	// NonComputeNs is busy time without compute; HTA's name for the parts in between.
+	NonComputeNs int64 `json:"non_compute_ns"`
+
+	ComputeShare float64 `json:"compute_share"` // of SpanNs, as are the next
+	IdleShare    float64 `json:"idle_share"`
+}
+
+// TemporalBreakdown answers where the device's time went.
+func TemporalBreakdown(tr *trace.Trace, opt Options) Temporal { return newFrame(tr, opt).temporal() }
+
+func (f *frame) temporal() Temporal {
+	t := Temporal{Rank: f.rank}
+	w, ok := f.span()
+	if f.opt.Window != nil && !f.opt.HTA {
+		w = *f.opt.Window
+	}
+	t.Window, t.HasDevice = w, ok
+	if !ok {
+		return t
+	}
+	sets := f.mergedKinds()
+	compute, comm, mem, other := sets[KindCompute], sets[KindCommunication], sets[KindMemory], sets[KindOther]
+	t.ComputeNs, t.CommunicationNs, t.MemoryNs = total(compute), total(comm), total(mem)
+	busy := f.merged(allKinds)
+	t.BusyNs = total(busy)
+	if f.opt.HTA {
+		// The span is that of the merged spans; a last slice with negative duration ends early.
+		t.Window = Window{StartNs: busy[0].start, EndNs: busy[len(busy)-1].end}
+		t.SpanNs = t.Window.EndNs - t.Window.StartNs
+	} else {
+		t.SpanNs = w.EndNs - w.StartNs
+		for mask, ns := range sweepMasks(compute, comm, mem, other) {
+			switch {
+			case mask == 0 || mask&1 != 0:
+			case mask&2 != 0:
+				t.ExposedCommunicationNs += ns
+			case mask&4 != 0:
+				t.ExposedMemoryNs += ns
+			default:
+				t.OtherNs += ns
+			}
+		}
+	}
+	t.IdleNs = t.SpanNs - t.BusyNs
+	t.NonComputeNs = t.SpanNs - t.ComputeNs - t.IdleNs
+	t.ComputeShare, t.IdleShare = share(t.ComputeNs, t.SpanNs), share(t.IdleNs, t.SpanNs)
+	return t
+}
+
+// mergedKinds returns the merged spans of each kind.
+func (f *frame) mergedKinds() [numKinds][]interval {
+	var out [numKinds][]interval
+	kind := f.kindBySlice()
+	for _, i := range f.byStart {
+		k := kind(i)
+		out[k] = append(out[k], interval{f.start[i], f.end(i)})
+	}
+	for k := range out {
+		out[k] = mergeIntervals(out[k])
+	}
+	return out
+}
+
+// Overlap says how much of a rank's communication runs behind compute.
+type Overlap struct {
+	Rank            int     `json:"rank"`
+	CommunicationNs int64   `json:"communication_ns"` // merged over streams
+	OverlappedNs    int64   `json:"overlapped_ns"`    // of it, time in which compute ran as well
+	Share           float64 `json:"share"`            // OverlappedNs of CommunicationNs; 0 if there is no communication
+}
+
+// CommComputeOverlap answers how much communication hides behind compute.
+func CommComputeOverlap(tr *trace.Trace, opt Options) Overlap { return newFrame(tr, opt).overlap() }
+
+func (f *frame) overlap() Overlap {
+	m := f.mergedKinds()
+	o := Overlap{Rank: f.rank, CommunicationNs: total(m[KindCommunication])}
+	if f.opt.HTA {
+		o.OverlappedNs = sweepHTA(m[KindCompute], m[KindCommunication])[3]
+	} else {
+		o.OverlappedNs = sweepMasks(m[KindCompute], m[KindCommunication])[3]
+	}
+	o.Share = share(o.OverlappedNs, o.CommunicationNs)
+	return o
+}
