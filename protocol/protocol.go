@@ -207,10 +207,12 @@ type CollectRequest struct {
 	Session string `json:"session"`
 }
 
-// AbortRequest drops a session on a rank, armed or running.
+// AbortRequest drops a session on a rank, whatever its state: recording ends,
+// spooled files are removed unless Keep. Aborting an unknown session is no error.
 type AbortRequest struct {
 	Session string `json:"session"`
 	Reason  string `json:"reason"`
+	Keep    bool   `json:"keep,omitempty"` // leave spooled files where they are
 }
 
 // CallRequest is collective_rpc on one rank.

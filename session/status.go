@@ -18,6 +18,31 @@ type Status struct {
 	Stages    []StageStatus       `json:"stages"`
 	Artifacts []protocol.Artifact `json:"artifacts,omitempty"` // of the run as a whole: timeline, report
 	Error     string              `json:"error,omitempty"`
+
+	Pipeline   string    `json:"pipeline,omitempty"`
+	StoppedBy  string    `json:"stopped_by,omitempty"`  // "request", "max_duration", "ranks" (all stopped by themselves), ...
+	StartAtNs  int64     `json:"start_at_ns,omitempty"` // the agreed instant, hub's clock, Unix ns
+	FinishedAt time.Time `json:"finished_at,omitzero"`
+	Progress   *Progress `json:"progress,omitempty"` // of the conversion job while it runs
+}
+
+// Progress is how far a job has come.
+type Progress struct {
+	Done  int    `json:"done"`
+	Total int    `json:"total"`
+	What  string `json:"what,omitempty"`
+}
+
+// Rank returns the status of one rank, nil if the session has no such rank.
+func (s *Status) Rank(id protocol.RankID) *protocol.RankStatus {
+	for i := range s.Stages {
+		for j := range s.Stages[i].Ranks {
+			if r := &s.Stages[i].Ranks[j]; r.RankID == id {
+				return r
+			}
+		}
+	}
+	return nil
 }
 
 // StageStatus is a stage's part in a session: every rank's status.
@@ -32,6 +57,7 @@ type State string
 
 // The states of a session, in order. Complete and Failed end it.
 const (
+	StateIdle       State = "idle" // no session: what a stop answers when nothing was recording
 	StateArming     State = "arming"
 	StateArmed      State = "armed"
 	StateRecording  State = "recording"
@@ -41,3 +67,16 @@ const (
 	StateComplete   State = "complete"
 	StateFailed     State = "failed"
 )
+
+// Terminal reports whether s ends a session.
+func (s State) Terminal() bool { return s == StateComplete || s == StateFailed }
+
+// HoldsRecorders reports whether a session in state s may be using the ranks'
+// recorders: while one does, no other session starts.
+func (s State) HoldsRecorders() bool {
+	switch s {
+	case StateArming, StateArmed, StateRecording, StateStopping:
+		return true
+	}
+	return false
+}
