@@ -62,12 +62,13 @@
 //	n | n × batch
 //
 //	batch: track id | base tick zz | open | open × (start mono ns zz, name, category)
-//	       length | records
+//	       target | length | records
 //
 // A generation can be read alone: it has every string it uses, the clock's line through
 // (tick0, mono0) and (tick1, mono1), and for each batch the spans that were open before
-// it. A batch is a piece of what one track recorded, in order; the first delta counts
-// from the base tick.
+// it, outermost first. A batch is a piece of what one track recorded, in order; the first
+// delta counts from the base tick. Target says where arguments at its start belong: 0 to
+// an instant before it, 1+n to the open span n levels out from the innermost.
 //
 // # Records
 //
@@ -92,8 +93,8 @@
 //	4d       n, n × dim:zz                 shape of one tensor of element type d
 //
 // An argument belongs to the span, instant or async event begun last; after an end to
-// the innermost open span; after a 19 record to the span that it names, until the next
-// timed record.
+// the innermost open span; after a 19 record to the span that it names. Counters,
+// allocations and frees take no arguments and change nothing in this.
 //
 // # End
 //

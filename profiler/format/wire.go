@@ -90,6 +90,7 @@ type cursor struct {
 	b   []byte
 	i   int
 	bad string // first field that did not decode
+	at  int    // and where it is
 }
 
 func (c *cursor) uvarint(field string) uint64 {
@@ -152,7 +153,7 @@ func (c *cursor) count(field string) int {
 
 func (c *cursor) fail(field string) {
 	if c.bad == "" {
-		c.bad = field
+		c.bad, c.at = field, c.i
 		c.i = len(c.b)
 	}
 }
