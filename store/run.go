@@ -1,0 +1,249 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// tempPrefix begins the names of files that are being written.
+const tempPrefix = ".tmp-"
+
+// Run is a run's directory. All access is confined to it. Safe for concurrent use.
+type Run struct {
+	dir  string
+	root *os.Root
+	temp atomic.Uint64
+}
+
+// Dir is the absolute path of the run.
+func (r *Run) Dir() string { return r.dir }
+
+// Close gives the directory's handle back; the run stays.
+func (r *Run) Close() error { return r.root.Close() }
+
+// StageDir names a stage's directory in a run. Characters that do not belong in
+// a file name become '_'.
+func StageDir(stage int, name string) string {
+	clean := strings.Map(func(c rune) rune {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
+			return c
+		}
+		return '_'
+	}, name)
+	return fmt.Sprintf("stage%d_%s", stage, clean)
+}
+
+// RankSuffix tells the files of a stage's ranks apart: "rank1", and in all
+// replicas but the first "replica2_rank1".
+func RankSuffix(id protocol.RankID) string {
+	s := "rank" + strconv.Itoa(id.Rank)
+	if id.Replica > 0 {
+		s = fmt.Sprintf("replica%d_%s", id.Replica, s)
+	}
+	return s
+}
+
+// ArtifactName is where a rank's file belongs in a run: base "trace" and ext
+// ".json.gz" give "stage0_thinker/trace_rank0.json.gz".
+func ArtifactName(id protocol.RankID, stageName, base, ext string) string {
+	return StageDir(id.Stage, stageName) + "/" + base + "_" + RankSuffix(id) + ext
+}
+
+// checkName refuses a name that is not a plain slash-separated path inside the run.
+func checkName(name string) error {
+	if name == "" || path.Clean(name) != name || !filepath.IsLocal(filepath.FromSlash(name)) || strings.ContainsAny(name, "\\\x00") {
+		return fmt.Errorf("artifact name %q is not a path inside the run", name)
+	}
+	return nil
+}
+
+// Write makes the file name from src and returns it with size and SHA-256; kind
+// is the artifact's kind. The file is synced before it appears. An existing file
+// is never replaced: the error is fs.ErrExist.
+func (r *Run) Write(name, kind string, src io.Reader) (protocol.Artifact, error) {
+	a, err := r.write(name, src)
+	if err != nil {
+		return protocol.Artifact{}, fmt.Errorf("write %s of run %s: %w", name, filepath.Base(r.dir), err)
+	}
+	a.Kind = kind
+	return a, nil
+}
+
+func (r *Run) write(name string, src io.Reader) (a protocol.Artifact, err error) {
+	if err := checkName(name); err != nil {
+		return a, err
+	}
+	if dir := path.Dir(name); dir != "." {
+		if err := r.root.MkdirAll(dir, 0o755); err != nil {
+			return a, err
+		}
+	}
+	if _, err := r.root.Lstat(name); err == nil {
+		return a, fs.ErrExist // before the bytes are moved; Link below is what decides
+	}
+	temp := path.Join(path.Dir(name), fmt.Sprintf("%s%d-%d", tempPrefix, os.Getpid(), r.temp.Add(1)))
+	f, err := r.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return a, err
+	}
+	defer func() { err = errors.Join(err, r.root.Remove(temp)) }()
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, h), src)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return a, err
+	}
+	if err := r.root.Link(temp, name); err != nil {
+		return a, err
+	}
+	if err := r.syncDir(path.Dir(name)); err != nil {
+		return a, err
+	}
+	return protocol.Artifact{Name: name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// syncDir makes a directory's entries durable.
+func (r *Run) syncDir(dir string) error {
+	d, err := r.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Finish writes the manifest, and with it the run is complete.
+func (r *Run) Finish(m Manifest) error {
+	m.SchemaVersion = SchemaVersion
+	b, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", ManifestName, err)
+	}
+	if _, err := readManifest(b); err != nil {
+		return fmt.Errorf("finish run: %w", err)
+	}
+	_, err = r.Write(ManifestName, "manifest", strings.NewReader(string(b)+"\n"))
+	return err
+}
+
+// Manifest reads what the run says about itself.
+func (r *Run) Manifest() (*Manifest, error) {
+	f, err := r.root.Open(ManifestName)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("run has not finished: %w: %w", ErrNotFound, err)
+		}
+		return nil, fmt.Errorf("run %s: %w", r.dir, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	if err == nil && len(b) > maxManifest {
+		err = fmt.Errorf("%s is larger than %d bytes", ManifestName, maxManifest)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", r.dir, err)
+	}
+	m, err := readManifest(b)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", r.dir, err)
+	}
+	return m, nil
+}
+
+// Open opens a file of the run by its name in the manifest. Names that lead out
+// of the run, symbolic links among them, are refused.
+func (r *Run) Open(name string) (*os.File, error) {
+	err := checkName(name)
+	if err == nil {
+		var f *os.File
+		if f, err = r.root.Open(name); err == nil {
+			var st fs.FileInfo
+			if st, err = f.Stat(); err == nil && st.Mode().IsRegular() {
+				return f, nil
+			}
+			f.Close()
+			if err == nil {
+				err = fmt.Errorf("not a regular file: %w", ErrNotFound)
+			}
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	return nil, fmt.Errorf("artifact %q of run %s: %w", name, filepath.Base(r.dir), err)
+}
+
+// Describe returns the file name as an artifact of that kind, measured.
+func (r *Run) Describe(name, kind string) (protocol.Artifact, error) {
+	f, err := r.Open(name)
+	if err != nil {
+		return protocol.Artifact{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return protocol.Artifact{}, fmt.Errorf("hash %s: %w", name, err)
+	}
+	return protocol.Artifact{Name: name, Kind: kind, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// Verify checks every artifact of a finished run against its size and SHA-256
+// and returns all that is wrong, joined.
+func (r *Run) Verify() error {
+	m, err := r.Manifest()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range m.Artifacts() {
+		got, err := r.Describe(a.Name, a.Kind)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case got.Size != a.Size:
+			errs = append(errs, fmt.Errorf("artifact %s has %d bytes, manifest says %d", a.Name, got.Size, a.Size))
+		case got.SHA256 != a.SHA256:
+			errs = append(errs, fmt.Errorf("artifact %s has SHA-256 %s, manifest says %s", a.Name, got.SHA256, a.SHA256))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Prune removes what an interrupted job left in an unfinished run: every file
+// that is not in keep. A finished run is not touched.
+func (r *Run) Prune(keep []protocol.Artifact) error {
+	if _, err := r.root.Lstat(ManifestName); err == nil {
+		return fmt.Errorf("prune run %s: it has finished", r.dir)
+	}
+	var doomed []string
+	err := fs.WalkDir(r.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && !slices.ContainsFunc(keep, func(a protocol.Artifact) bool { return a.Name == name }) {
+			doomed = append(doomed, name)
+		}
+		return err
+	})
+	for _, name := range doomed {
+		err = errors.Join(err, r.root.Remove(name))
+	}
+	if err != nil {
+		return fmt.Errorf("prune run: %w", err)
+	}
+	return nil
+}
