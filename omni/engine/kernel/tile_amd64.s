@@ -1,0 +1,372 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// Tiles of a matrix product, C (+)= A·B. Registers throughout:
+//   DI c, SI ldc in bytes, R8 a, R9 lda in bytes, R10 b, R11 segment offsets,
+//   R12 segments left, R13 length of a segment, R15 k within the segment.
+// Multiplication and addition stay two instructions: each is rounded on its own,
+// as in the portable code, so both give the same bits.
+
+#define ARGS \
+	MOVQ c+0(FP), DI \
+	MOVQ ldc+8(FP), SI \
+	SHLQ $2, SI \
+	MOVQ a+16(FP), R8 \
+	MOVQ lda+24(FP), R9 \
+	SHLQ $2, R9 \
+	MOVQ b+32(FP), R10 \
+	MOVQ segs+40(FP), R11 \
+	MOVQ nseg+48(FP), R12 \
+	MOVQ klen+56(FP), R13
+
+// func tile8x16AVX512(c *float32, ldc int, a *float32, lda int, b *float32, segs *int, nseg, klen int, acc bool)
+TEXT ·tile8x16AVX512(SB), NOSPLIT, $0-65
+	ARGS
+	CMPB acc+64(FP), $0
+	JEQ  zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ SI, AX
+	VMOVUPS (AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	ADDQ SI, AX
+	VMOVUPS (AX), Z3
+	ADDQ SI, AX
+	VMOVUPS (AX), Z4
+	ADDQ SI, AX
+	VMOVUPS (AX), Z5
+	ADDQ SI, AX
+	VMOVUPS (AX), Z6
+	ADDQ SI, AX
+	VMOVUPS (AX), Z7
+	JMP segment
+zero:
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z3, Z3, Z3
+	VPXORQ Z4, Z4, Z4
+	VPXORQ Z5, Z5, Z5
+	VPXORQ Z6, Z6, Z6
+	VPXORQ Z7, Z7, Z7
+segment:
+	MOVQ (R11), AX
+	ADDQ $8, R11
+	LEAQ (R8)(AX*4), AX
+	LEAQ (R9)(R9*2), BX
+	LEAQ (AX)(R9*4), CX
+	XORQ R15, R15
+loop:
+	VMOVUPS (R10), Z8
+	VMULPS.BCST (AX), Z8, Z16
+	VMULPS.BCST (AX)(R9*1), Z8, Z17
+	VMULPS.BCST (AX)(R9*2), Z8, Z18
+	VMULPS.BCST (AX)(BX*1), Z8, Z19
+	VMULPS.BCST (CX), Z8, Z20
+	VMULPS.BCST (CX)(R9*1), Z8, Z21
+	VMULPS.BCST (CX)(R9*2), Z8, Z22
+	VMULPS.BCST (CX)(BX*1), Z8, Z23
+	VADDPS Z16, Z0, Z0
+	VADDPS Z17, Z1, Z1
+	VADDPS Z18, Z2, Z2
+	VADDPS Z19, Z3, Z3
+	VADDPS Z20, Z4, Z4
+	VADDPS Z21, Z5, Z5
+	VADDPS Z22, Z6, Z6
+	VADDPS Z23, Z7, Z7
+	ADDQ $64, R10
+	ADDQ $4, AX
+	ADDQ $4, CX
+	INCQ R15
+	CMPQ R15, R13
+	JLT loop
+	DECQ R12
+	JNZ segment
+	MOVQ DI, AX
+	VMOVUPS Z0, (AX)
+	ADDQ SI, AX
+	VMOVUPS Z1, (AX)
+	ADDQ SI, AX
+	VMOVUPS Z2, (AX)
+	ADDQ SI, AX
+	VMOVUPS Z3, (AX)
+	ADDQ SI, AX
+	VMOVUPS Z4, (AX)
+	ADDQ SI, AX
+	VMOVUPS Z5, (AX)
+	ADDQ SI, AX
+	VMOVUPS Z6, (AX)
+	ADDQ SI, AX
+	VMOVUPS Z7, (AX)
+	VZEROUPPER
+	RET
+
+// func tile4x16AVX2(c *float32, ldc int, a *float32, lda int, b *float32, segs *int, nseg, klen int, acc bool)
+TEXT ·tile4x16AVX2(SB), NOSPLIT, $0-65
+	ARGS
+	LEAQ (DI)(SI*2), R14
+	CMPB acc+64(FP), $0
+	JEQ  zero
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS (DI)(SI*1), Y2
+	VMOVUPS 32(DI)(SI*1), Y3
+	VMOVUPS (R14), Y4
+	VMOVUPS 32(R14), Y5
+	VMOVUPS (R14)(SI*1), Y6
+	VMOVUPS 32(R14)(SI*1), Y7
+	JMP segment
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+segment:
+	MOVQ (R11), AX
+	ADDQ $8, R11
+	LEAQ (R8)(AX*4), AX
+	LEAQ (AX)(R9*1), BX
+	LEAQ (AX)(R9*2), CX
+	LEAQ (BX)(R9*2), DX
+	XORQ R15, R15
+loop:
+	VMOVUPS (R10), Y8
+	VMOVUPS 32(R10), Y9
+	VBROADCASTSS (AX)(R15*4), Y10
+	VMULPS Y8, Y10, Y11
+	VMULPS Y9, Y10, Y12
+	VADDPS Y11, Y0, Y0
+	VADDPS Y12, Y1, Y1
+	VBROADCASTSS (BX)(R15*4), Y13
+	VMULPS Y8, Y13, Y14
+	VMULPS Y9, Y13, Y15
+	VADDPS Y14, Y2, Y2
+	VADDPS Y15, Y3, Y3
+	VBROADCASTSS (CX)(R15*4), Y10
+	VMULPS Y8, Y10, Y11
+	VMULPS Y9, Y10, Y12
+	VADDPS Y11, Y4, Y4
+	VADDPS Y12, Y5, Y5
+	VBROADCASTSS (DX)(R15*4), Y13
+	VMULPS Y8, Y13, Y14
+	VMULPS Y9, Y13, Y15
+	VADDPS Y14, Y6, Y6
+	VADDPS Y15, Y7, Y7
+	ADDQ $64, R10
+	INCQ R15
+	CMPQ R15, R13
+	JLT loop
+	DECQ R12
+	JNZ segment
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, (DI)(SI*1)
+	VMOVUPS Y3, 32(DI)(SI*1)
+	VMOVUPS Y4, (R14)
+	VMOVUPS Y5, 32(R14)
+	VMOVUPS Y6, (R14)(SI*1)
+	VMOVUPS Y7, 32(R14)(SI*1)
+	VZEROUPPER
+	RET
+
+// func tile2x32AVX2(c *float32, ldc int, a *float32, lda int, b *float32, segs *int, nseg, klen int, acc bool)
+TEXT ·tile2x32AVX2(SB), NOSPLIT, $0-65
+	ARGS
+	MOVQ R12, BX
+	IMULQ R13, BX
+	SHLQ $6, BX
+	LEAQ (R10)(BX*1), CX
+	CMPB acc+64(FP), $0
+	JEQ  zero
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+	VMOVUPS (DI)(SI*1), Y4
+	VMOVUPS 32(DI)(SI*1), Y5
+	VMOVUPS 64(DI)(SI*1), Y6
+	VMOVUPS 96(DI)(SI*1), Y7
+	JMP segment
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+segment:
+	MOVQ (R11), AX
+	ADDQ $8, R11
+	LEAQ (R8)(AX*4), AX
+	LEAQ (AX)(R9*1), BX
+	XORQ R15, R15
+loop:
+	VBROADCASTSS (AX)(R15*4), Y8
+	VBROADCASTSS (BX)(R15*4), Y9
+	VMOVUPS (R10), Y10
+	VMULPS Y10, Y8, Y11
+	VMULPS Y10, Y9, Y12
+	VADDPS Y11, Y0, Y0
+	VADDPS Y12, Y4, Y4
+	VMOVUPS 32(R10), Y13
+	VMULPS Y13, Y8, Y14
+	VMULPS Y13, Y9, Y15
+	VADDPS Y14, Y1, Y1
+	VADDPS Y15, Y5, Y5
+	VMOVUPS (CX), Y10
+	VMULPS Y10, Y8, Y11
+	VMULPS Y10, Y9, Y12
+	VADDPS Y11, Y2, Y2
+	VADDPS Y12, Y6, Y6
+	VMOVUPS 32(CX), Y13
+	VMULPS Y13, Y8, Y14
+	VMULPS Y13, Y9, Y15
+	VADDPS Y14, Y3, Y3
+	VADDPS Y15, Y7, Y7
+	ADDQ $64, R10
+	ADDQ $64, CX
+	INCQ R15
+	CMPQ R15, R13
+	JLT loop
+	DECQ R12
+	JNZ segment
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	VMOVUPS Y4, (DI)(SI*1)
+	VMOVUPS Y5, 32(DI)(SI*1)
+	VMOVUPS Y6, 64(DI)(SI*1)
+	VMOVUPS Y7, 96(DI)(SI*1)
+	VZEROUPPER
+	RET
+
+// func tile1x64AVX2(c *float32, ldc int, a *float32, lda int, b *float32, segs *int, nseg, klen int, acc bool)
+TEXT ·tile1x64AVX2(SB), NOSPLIT, $0-65
+	ARGS
+	MOVQ R12, BX
+	IMULQ R13, BX
+	SHLQ $6, BX
+	LEAQ (R10)(BX*1), CX
+	LEAQ (CX)(BX*1), DX
+	LEAQ (DX)(BX*1), R14
+	CMPB acc+64(FP), $0
+	JEQ  zero
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 128(DI), Y4
+	VMOVUPS 160(DI), Y5
+	VMOVUPS 192(DI), Y6
+	VMOVUPS 224(DI), Y7
+	JMP segment
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+segment:
+	MOVQ (R11), AX
+	ADDQ $8, R11
+	LEAQ (R8)(AX*4), AX
+	XORQ R15, R15
+loop:
+	VBROADCASTSS (AX)(R15*4), Y8
+	VMULPS (R10), Y8, Y9
+	VADDPS Y9, Y0, Y0
+	VMULPS 32(R10), Y8, Y10
+	VADDPS Y10, Y1, Y1
+	VMULPS (CX), Y8, Y11
+	VADDPS Y11, Y2, Y2
+	VMULPS 32(CX), Y8, Y12
+	VADDPS Y12, Y3, Y3
+	VMULPS (DX), Y8, Y13
+	VADDPS Y13, Y4, Y4
+	VMULPS 32(DX), Y8, Y14
+	VADDPS Y14, Y5, Y5
+	VMULPS (R14), Y8, Y9
+	VADDPS Y9, Y6, Y6
+	VMULPS 32(R14), Y8, Y10
+	VADDPS Y10, Y7, Y7
+	ADDQ $64, R10
+	ADDQ $64, CX
+	ADDQ $64, DX
+	ADDQ $64, R14
+	INCQ R15
+	CMPQ R15, R13
+	JLT loop
+	DECQ R12
+	JNZ segment
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	VMOVUPS Y4, 128(DI)
+	VMOVUPS Y5, 160(DI)
+	VMOVUPS Y6, 192(DI)
+	VMOVUPS Y7, 224(DI)
+	VZEROUPPER
+	RET
+
+// func tile1x16AVX2(c *float32, ldc int, a *float32, lda int, b *float32, segs *int, nseg, klen int, acc bool)
+TEXT ·tile1x16AVX2(SB), NOSPLIT, $0-65
+	ARGS
+	CMPB acc+64(FP), $0
+	JEQ  zero
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	JMP segment
+zero:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+segment:
+	MOVQ (R11), AX
+	ADDQ $8, R11
+	LEAQ (R8)(AX*4), AX
+	XORQ R15, R15
+loop:
+	VBROADCASTSS (AX)(R15*4), Y8
+	VMULPS (R10), Y8, Y9
+	VADDPS Y9, Y0, Y0
+	VMULPS 32(R10), Y8, Y10
+	VADDPS Y10, Y1, Y1
+	ADDQ $64, R10
+	INCQ R15
+	CMPQ R15, R13
+	JLT loop
+	DECQ R12
+	JNZ segment
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VZEROUPPER
+	RET
+
+// func addAVX2(dst, src *float32, n int)
+// dst += src, n a multiple of 8.
+TEXT ·addAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	XORQ AX, AX
+loop:
+	VMOVUPS (DI)(AX*4), Y0
+	VADDPS (SI)(AX*4), Y0, Y0
+	VMOVUPS Y0, (DI)(AX*4)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VZEROUPPER
+	RET

@@ -1,0 +1,10 @@
+//go:build !amd64 || purego
+
+package kernel
+
+func panels(c []float32, ldc, m int, a []float32, lda int, segs []int, klen int, b []float32, np int, acc bool) {
+	panelsGeneric(c, ldc, m, a, lda, segs, klen, b, np, acc)
+}
+
+// Add adds src to dst; they are equally long.
+func Add(dst, src []float32) { addGeneric(dst, src[:len(dst)]) }
