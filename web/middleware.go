@@ -1,0 +1,217 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/kinetoscope/kinetoscope/web/openai"
+)
+
+// HeaderRequestID carries a request's id, the client's if it sent a fit one.
+const HeaderRequestID = "X-Request-Id"
+
+// maxRequestID bounds a client's request id, which goes into the log.
+const maxRequestID = 128
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	stall  time.Duration // how long one piece may wait for the client
+	status int           // 0: nothing sent yet
+	bytes  int64
+	err    error // that the endpoint returned
+}
+
+// writePiece is how much is written under one deadline: a slow but living
+// client takes it within StallTimeout at 4.3 KiB/s.
+const writePiece = 256 << 10
+
+// Unwrap lets http.ResponseController reach the connection.
+func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
+
+// WriteHeader notes status.
+func (rec *recorder) WriteHeader(status int) {
+	if rec.status == 0 {
+		rec.status = status
+	}
+	rec.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts bytes and gives each piece a deadline.
+func (rec *recorder) Write(p []byte) (int, error) {
+	if rec.status == 0 {
+		rec.status = http.StatusOK
+	}
+	rc := http.NewResponseController(rec.ResponseWriter)
+	done := 0
+	for {
+		// A writer without deadlines (httptest's recorder) has no slow client.
+		_ = rc.SetWriteDeadline(time.Now().Add(rec.stall))
+		n, err := rec.ResponseWriter.Write(p[done:min(len(p), done+writePiece)])
+		done += n
+		rec.bytes += int64(n)
+		if err != nil || done == len(p) {
+			return done, err
+		}
+	}
+}
+
+func recorderOf(w http.ResponseWriter) *recorder {
+	rec, _ := w.(*recorder)
+	return rec
+}
+
+type requestIDKey struct{}
+
+// middleware wraps mux in, from the outside: request id, log and metrics,
+// panics, host and origin.
+func (s *Server) middleware(mux *http.ServeMux) http.Handler {
+	origin := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := requestID(r)
+		w.Header().Set(HeaderRequestID, id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		rec := &recorder{ResponseWriter: w, stall: s.cfg.stallTimeout}
+		s.metrics.inFlight.Inc()
+		defer func() {
+			v := recover()
+			s.metrics.inFlight.Dec()
+			s.finish(rec, r, start, v)
+		}()
+		if err := s.guard(origin, r); err != nil {
+			s.fail(rec, r, err)
+			return
+		}
+		mux.ServeHTTP(rec, r)
+	})
+}
+
+// finish handles the panic v of an endpoint, counts and logs. It panics again
+// with http.ErrAbortHandler where the connection must be cut.
+func (s *Server) finish(rec *recorder, r *http.Request, start time.Time, v any) {
+	abort := v == http.ErrAbortHandler //nolint:errorlint // net/http compares it so
+	if v != nil && !abort {
+		s.log.Error("panic in a request", "method", r.Method, "path", r.URL.Path,
+			"request_id", requestIDOf(r), "panic", v, "stack", string(debug.Stack()))
+		if abort = rec.status != 0; !abort {
+			s.fail(rec, r, &openai.Error{
+				Status: http.StatusInternalServerError, Type: openai.TypeServer, Code: "panic",
+				Message: "internal error; the log has it under request id " + requestIDOf(r),
+			})
+		}
+	}
+	status := rec.status
+	if status == 0 {
+		status = http.StatusOK // net/http sends it for an endpoint that wrote nothing
+	}
+	s.metrics.observe(r, status, time.Since(start))
+	s.logRequest(rec, r, status, start)
+	if abort {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (s *Server) logRequest(rec *recorder, r *http.Request, status int, start time.Time) {
+	level := slog.LevelInfo
+	switch {
+	case status >= 500:
+		level = slog.LevelError
+	case r.URL.Path == "/health" || r.URL.Path == "/metrics":
+		level = slog.LevelDebug // polled; they would drown the rest
+	}
+	attrs := []slog.Attr{
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
+		slog.Int64("bytes", rec.bytes), slog.Duration("dur", time.Since(start)),
+		slog.String("request_id", requestIDOf(r)), slog.String("remote", r.RemoteAddr),
+	}
+	if rec.err != nil {
+		attrs = append(attrs, slog.String("err", rec.err.Error()))
+	}
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+func requestID(r *http.Request) string {
+	id := r.Header.Get(HeaderRequestID)
+	bad := func(c rune) bool {
+		return !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || strings.ContainsRune("._-", c))
+	}
+	if id == "" || len(id) > maxRequestID || strings.ContainsFunc(id, bad) {
+		return ulid.Make().String()
+	}
+	return id
+}
+
+func requestIDOf(r *http.Request) string {
+	id, _ := r.Context().Value(requestIDKey{}).(string)
+	return id
+}
+
+// guard refuses what a web page of another site may have sent.
+func (s *Server) guard(origin *http.CrossOriginProtection, r *http.Request) error {
+	if s.loopback.Load() && !s.hostAllowed(r.Host) {
+		return forbidden("bad_host", fmt.Sprintf(
+			"host %q is refused: this server is bound to a loopback address and is reached as localhost; allow the name in the server's configuration", r.Host))
+	}
+	if err := origin.Check(r); err != nil {
+		return forbidden("bad_origin", fmt.Sprintf("request from origin %q is refused: %v", r.Header.Get("Origin"), err))
+	}
+	// Safe methods change nothing, but a page of a rebound name must not read either.
+	if o := r.Header.Get("Origin"); o != "" && s.loopback.Load() {
+		_, host, ok := strings.Cut(o, "://")
+		if !ok || !s.hostAllowed(host) {
+			return forbidden("bad_origin", fmt.Sprintf("request from origin %q is refused", o))
+		}
+	}
+	return nil
+}
+
+func forbidden(code, msg string) error {
+	return &openai.Error{Status: http.StatusForbidden, Type: openai.TypeForbidden, Code: code, Message: msg}
+}
+
+// hostAllowed reports whether host, with or without port, names a loopback
+// address or an allowed name.
+func (s *Server) hostAllowed(host string) bool {
+	name := hostName(host)
+	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(s.cfg.AllowedHosts, func(h string) bool {
+		return strings.EqualFold(h, name)
+	}) {
+		return true
+	}
+	ip := net.ParseIP(name)
+	return ip != nil && ip.IsLoopback()
+}
+
+func hostName(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		return h
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+}
+
+// isLoopback reports whether only this host reaches addr.
+func isLoopback(addr string) bool {
+	name := hostName(addr)
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(name)
+	return ip != nil && ip.IsLoopback()
+}
+
+// clientGone reports whether err comes of the client's going away.
+func clientGone(r *http.Request, err error) bool {
+	return r.Context().Err() != nil && errors.Is(err, context.Canceled)
+}

@@ -1,0 +1,150 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/openai"
+)
+
+// statusClientGone is what the log and the metrics say of a request whose
+// client went away; nobody receives it. The number is nginx's.
+const statusClientGone = 499
+
+// What errors of the API may say of themselves, found with errors.As.
+type (
+	statuser interface {
+		error
+		HTTPStatus() int
+	}
+	hinter interface {
+		error
+		Hint() string
+	}
+	runner interface {
+		error
+		Running() *session.Status
+	}
+)
+
+// errorBody is OpenAI's error object and what the profile endpoints add:
+// detail as vLLM's servers have it, the hint, the running session.
+type errorBody struct {
+	openai.Body
+	Detail  string          `json:"detail,omitempty"`
+	Hint    string          `json:"hint,omitempty"`
+	Session *session.Status `json:"session,omitempty"`
+}
+
+// asError finds out what a client is told of err.
+func asError(err error) *openai.Error {
+	if e, ok := errors.AsType[*openai.Error](err); ok {
+		return e
+	}
+	if mb, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return &openai.Error{
+			Status: http.StatusRequestEntityTooLarge, Type: openai.TypeInvalidRequest, Code: "body_too_large",
+			Message: fmt.Sprintf("body is over %d bytes", mb.Limit),
+		}
+	}
+	e := &openai.Error{Status: http.StatusInternalServerError, Type: openai.TypeServer, Code: "internal_error", Message: err.Error()}
+	if st, ok := errors.AsType[statuser](err); ok && st.HTTPStatus() >= 400 && st.HTTPStatus() <= 599 {
+		e.Status = st.HTTPStatus()
+	}
+	switch {
+	case e.Status == http.StatusConflict:
+		e.Type, e.Code = openai.TypeConflict, "session_running"
+	case e.Status == http.StatusTooManyRequests:
+		e.Type, e.Code = openai.TypeRateLimit, "overloaded"
+	case e.Status == http.StatusServiceUnavailable:
+		e.Code = "unavailable"
+	case e.Status < 500:
+		e.Type, e.Code = openai.TypeInvalidRequest, "invalid_request"
+	}
+	return e
+}
+
+// fail answers with err, unless the answer has begun or the client is gone.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	rec := recorderOf(w)
+	if rec != nil {
+		rec.err = err
+	}
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		if rec != nil && rec.status == 0 {
+			rec.status = statusClientGone
+		}
+		return
+	}
+	if rec != nil && rec.status != 0 {
+		// The status is sent. Cutting the connection is the one way left to
+		// tell the client that the body is not whole.
+		panic(http.ErrAbortHandler)
+	}
+	e := asError(err)
+	body := errorBody{Body: e.Body()}
+	if h, ok := errors.AsType[hinter](err); ok {
+		body.Hint = h.Hint()
+	}
+	if ru, ok := errors.AsType[runner](err); ok {
+		body.Session = withURLs(ru.Running())
+	}
+	if r.URL.Path == "/start_profile" || r.URL.Path == "/stop_profile" {
+		body.Detail = e.Message
+	}
+	s.writeJSON(w, e.Status, body)
+}
+
+// writeJSON answers with v, which must marshal.
+func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		s.log.Error("answer does not marshal", "type", fmt.Sprintf("%T", v), "err", err)
+		http.Error(w, `{"error":{"message":"answer does not marshal","type":"server_error","param":null,"code":null}}`, http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", fmt.Sprint(len(data)+1))
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // a client that is gone needs no answer
+}
+
+// readBody reads at most limit bytes in at most Config.bodyTimeout.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	rc := http.NewResponseController(w)
+	// A writer without deadlines (httptest's recorder) has no slow client.
+	timed := rc.SetReadDeadline(time.Now().Add(s.cfg.bodyTimeout)) == nil
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if timed {
+		// The deadline must not outlive the body: it would cancel the request.
+		_ = rc.SetReadDeadline(time.Time{})
+	}
+	if err == nil {
+		return data, nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, err
+	}
+	return nil, &openai.Error{
+		Status: http.StatusBadRequest, Type: openai.TypeInvalidRequest, Code: "body_unreadable",
+		Message: fmt.Sprintf("read body after %d bytes: %v", len(data), err),
+	}
+}
+
+// push writes data to the client now.
+func (s *Server) push(w http.ResponseWriter, data []byte) error {
+	if _, err := w.Write(data); err != nil {
+		return fmt.Errorf("write to client: %w", err)
+	}
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return fmt.Errorf("flush to client: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package web
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/web/openai"
+)
+
+// endpoint answers a request or returns the error to answer with.
+type endpoint func(http.ResponseWriter, *http.Request) error
+
+// methods maps a path's methods to endpoints; GET answers HEAD too.
+type methods map[string]endpoint
+
+// table is every path of the server, as ServeMux patterns.
+func (s *Server) table() map[string]methods {
+	return map[string]methods{
+		"/v1/chat/completions":                  {http.MethodPost: s.limited(s.chat)},
+		"/v1/audio/speech":                      {http.MethodPost: s.limited(s.speech)},
+		"/v1/images/generations":                {http.MethodPost: s.limited(s.images)},
+		"/v1/models":                            {http.MethodGet: s.models},
+		"/v1/models/{id...}":                    {http.MethodGet: s.model},
+		"/health":                               {http.MethodGet: s.health},
+		"/metrics":                              {http.MethodGet: s.metrics.serve},
+		"/start_profile":                        {http.MethodPost: s.startProfile},
+		"/stop_profile":                         {http.MethodPost: s.stopProfile},
+		"/v1/sessions":                          {http.MethodGet: s.sessionList},
+		"/v1/sessions/{id}":                     {http.MethodGet: s.sessionGet},
+		"/v1/sessions/{id}/artifacts/{name...}": {http.MethodGet: s.artifact},
+	}
+}
+
+func (s *Server) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, m := range s.table() {
+		mux.Handle(pattern, s.dispatch(m))
+	}
+	mux.Handle("/", s.dispatch(nil))
+	return mux
+}
+
+// dispatch picks the endpoint by method, so that 404 and 405 have JSON bodies
+// like every other error.
+func (s *Server) dispatch(m methods) http.Handler {
+	allow := slices.Sorted(maps.Keys(m))
+	if _, ok := m[http.MethodGet]; ok {
+		allow = append(allow, http.MethodHead)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		e, ok := m[method]
+		switch {
+		case m == nil:
+			s.fail(w, r, notFound("no such path: "+r.URL.Path))
+		case !ok:
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			s.fail(w, r, &openai.Error{
+				Status: http.StatusMethodNotAllowed, Type: openai.TypeInvalidRequest, Code: "method_not_allowed",
+				Message: fmt.Sprintf("%s is not allowed on %s; use %s", r.Method, r.URL.Path, strings.Join(allow, " or ")),
+			})
+		default:
+			if err := e(w, r); err != nil {
+				s.fail(w, r, err)
+			}
+		}
+	})
+}
+
+// limited bounds the generations in flight.
+func (s *Server) limited(e endpoint) endpoint {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		select {
+		case s.generations <- struct{}{}:
+			defer func() { <-s.generations }()
+			return e(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			return &openai.Error{
+				Status: http.StatusServiceUnavailable, Type: openai.TypeRateLimit, Code: "overloaded",
+				Message: fmt.Sprintf("%d requests are in flight, the most this server takes; try again", MaxGenerations),
+			}
+		}
+	}
+}
+
+func notFound(msg string) *openai.Error {
+	return &openai.Error{Status: http.StatusNotFound, Type: openai.TypeInvalidRequest, Code: "not_found", Message: msg}
+}

@@ -1,0 +1,204 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// Limits and times of the server.
+const (
+	// DefaultAddr is where the server listens unless told: this host only.
+	DefaultAddr = "127.0.0.1:8000"
+	// MaxGenerateBody bounds the body of a generation request: a long prompt
+	// is a few hundred KiB, and the engine's token limit comes far earlier.
+	MaxGenerateBody = 4 << 20
+	// MaxProfileBody bounds the body of a profile request. Load generators
+	// post their whole completion request here, so it is not tiny.
+	MaxProfileBody = 1 << 20
+	// MaxGenerations bounds generation requests in flight; each holds a
+	// connection and an engine's slot or queue place. More get 503.
+	MaxGenerations = 512
+	// MaxHeaderBytes bounds a request's headers; browsers send under 8 KiB.
+	MaxHeaderBytes = 64 << 10
+	// HeaderTimeout is how long a client may take to send headers.
+	HeaderTimeout = 10 * time.Second
+	// BodyTimeout is how long a client may take to send a body.
+	BodyTimeout = 30 * time.Second
+	// IdleTimeout closes a kept-alive connection on which nothing comes.
+	IdleTimeout = 2 * time.Minute
+	// StallTimeout is how long one write may wait for a client that does not
+	// read. A stream as a whole has no limit.
+	StallTimeout = time.Minute
+	// DefaultShutdownGrace is how long running requests may go on after Serve's
+	// context ends.
+	DefaultShutdownGrace = 30 * time.Second
+)
+
+// Config is what a Server needs. API is required; zero is a default elsewhere.
+type Config struct {
+	API      omni.API
+	Sessions Sessions             // nil: the sessions endpoints answer 404
+	Logger   *slog.Logger         // nil: slog.Default()
+	Registry *prometheus.Registry // nil: a new one; the go and process collectors are added to it
+	// Addr is the host:port that Listen binds; "" is DefaultAddr. Its host also
+	// tells Handler whether it is behind a loopback address; Serve looks at its
+	// listener instead.
+	Addr string
+	// AllowedHosts are names, without port, under which clients reach a server
+	// bound to loopback, such as a tunnel's. localhost and loopback addresses
+	// are always allowed.
+	AllowedHosts  []string
+	ShutdownGrace time.Duration // 0: DefaultShutdownGrace
+
+	bodyTimeout  time.Duration // tests only; 0: BodyTimeout
+	stallTimeout time.Duration // tests only; 0: StallTimeout
+}
+
+// Optional parts of an omni.API. The server uses what its API implements.
+type (
+	// RankLister knows the ranks that are present; /health and the status
+	// page show them.
+	RankLister interface{ Ranks() []protocol.RankInfo }
+	// QueueDepther knows how many requests wait, by stage name, for /metrics.
+	QueueDepther interface{ QueueDepth() map[string]int }
+	// ImageSizer knows the image sizes that the pipeline draws, as {width, height}.
+	ImageSizer interface{ ImageSizes() [][2]int }
+	// SessionReporter knows the session that is running, or the last one; nil: none.
+	SessionReporter interface{ Session() *session.Status }
+)
+
+// Server serves one pipeline over HTTP. Make it with NewServer.
+type Server struct {
+	cfg     Config
+	api     omni.API
+	log     *slog.Logger
+	metrics *metrics
+	handler http.Handler
+	created time.Time
+
+	generations chan struct{} // a place for each generation in flight
+	loopback    atomic.Bool   // Host is checked
+	draining    atomic.Bool   // shutting down; health says so
+	stops       stopper
+	last        lastSession
+
+	// life spans the work that no client's context may end: stopping a
+	// session. Close ends it. (A context in a struct, as http.Server's base.)
+	life    context.Context
+	endLife context.CancelFunc
+	work    sync.WaitGroup
+}
+
+// NewServer makes a server for cfg.API, which it does not close. It panics if
+// there is no API, which is a mistake in the program. The caller ends it by
+// Serve's context or by Close.
+func NewServer(cfg Config) *Server {
+	if cfg.API == nil {
+		panic("web: Config.API is nil")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+	}
+	if cfg.Addr == "" {
+		cfg.Addr = DefaultAddr
+	}
+	cfg.ShutdownGrace = orDefault(cfg.ShutdownGrace, DefaultShutdownGrace)
+	cfg.bodyTimeout = orDefault(cfg.bodyTimeout, BodyTimeout)
+	cfg.stallTimeout = orDefault(cfg.stallTimeout, StallTimeout)
+	s := &Server{
+		cfg: cfg, api: cfg.API, log: cfg.Logger, created: time.Now(),
+		generations: make(chan struct{}, MaxGenerations),
+	}
+	s.life, s.endLife = context.WithCancel(context.Background())
+	s.loopback.Store(isLoopback(cfg.Addr))
+	s.metrics = newMetrics(cfg.Registry, s)
+	s.handler = s.middleware(s.routes())
+	return s
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return def
+}
+
+// Handler returns the server's handler, for a caller with a server of its own.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Listen binds Config.Addr.
+func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s (choose another --addr?): %w", s.cfg.Addr, err)
+	}
+	return ln, nil
+}
+
+// Serve answers requests on ln until ctx ends, then lets running requests
+// finish for Config.ShutdownGrace, cancels the rest, and returns when all is
+// done. It closes ln and returns nil for an end by ctx.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	s.loopback.Store(isLoopback(ln.Addr().String()))
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	hs := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: HeaderTimeout,
+		// No ReadTimeout: it would run on while the answer streams and end the
+		// request. Bodies have BodyTimeout, writes StallTimeout.
+		IdleTimeout:    IdleTimeout,
+		MaxHeaderBytes: MaxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		BaseContext:    func(net.Listener) context.Context { return base },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- hs.Serve(ln) }()
+	s.log.Info("serving", "addr", ln.Addr().String(), "model", s.api.Model())
+	select {
+	case err := <-failed:
+		s.Close()
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.log.Info("shutting down", "grace", s.cfg.ShutdownGrace)
+	grace, done := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
+	defer done()
+	err := hs.Shutdown(grace)
+	cancel() // what still runs is cancelled, and frees what it held
+	if err != nil {
+		s.log.Warn("requests cut off at shutdown", "grace", s.cfg.ShutdownGrace)
+		err = hs.Close()
+	}
+	<-failed // http.ErrServerClosed
+	s.Close()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	return nil
+}
+
+// Close ends the server's own work, a stop that goes on, and waits for it. It
+// does not touch requests that a Handler still serves.
+func (s *Server) Close() {
+	s.endLife()
+	s.work.Wait()
+}

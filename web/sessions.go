@@ -1,0 +1,219 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/openai"
+)
+
+// Sessions is where the server finds sessions, those that run and those in the
+// store. What is not there is an error that wraps fs.ErrNotExist.
+type Sessions interface {
+	// List returns at most limit sessions, newest first.
+	List(ctx context.Context, limit int) ([]session.Status, error)
+	// Get returns the session id.
+	Get(ctx context.Context, id string) (*session.Status, error)
+	// OpenArtifact opens the file name of the run of session id. The server
+	// has checked that name is a clean relative path; the caller closes.
+	OpenArtifact(ctx context.Context, id, name string) (*ArtifactFile, error)
+}
+
+// ArtifactFile is an open artifact.
+type ArtifactFile struct {
+	io.ReadSeekCloser
+	ModTime time.Time // zero: not said
+	SHA256  string    // hex; "": not known. It becomes the ETag
+}
+
+// OpenFile opens the regular file name under the run's directory dir. No name
+// and no symbolic link leads out of dir.
+func OpenFile(dir, name string) (*ArtifactFile, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open run: %w", err)
+	}
+	defer root.Close()
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open artifact: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("artifact %s is no regular file: %w", name, fs.ErrNotExist)
+	}
+	if err != nil {
+		_ = f.Close() // nothing was written
+		return nil, err
+	}
+	return &ArtifactFile{ReadSeekCloser: f, ModTime: info.ModTime()}, nil
+}
+
+// Limits of GET /v1/sessions.
+const (
+	defaultSessions = 100
+	maxSessions     = 1000 // each holds every rank's artifacts
+	maxSessionID    = 128
+)
+
+type sessionListBody struct {
+	Object string            `json:"object"` // "list"
+	Data   []*session.Status `json:"data"`
+}
+
+func (s *Server) sessionList(w http.ResponseWriter, r *http.Request) error {
+	limit := defaultSessions
+	if q := r.URL.Query().Get("limit"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 1 || n > maxSessions {
+			return openai.Invalid("limit", "limit is %q; allowed are 1 to %d", q, maxSessions)
+		}
+		limit = n
+	}
+	body := sessionListBody{Object: "list", Data: []*session.Status{}}
+	if s.cfg.Sessions != nil {
+		list, err := s.cfg.Sessions.List(r.Context(), limit)
+		if err != nil {
+			return fmt.Errorf("list sessions: %w", err)
+		}
+		for i := range list[:min(limit, len(list))] {
+			body.Data = append(body.Data, withURLs(&list[i]))
+		}
+	}
+	s.writeJSON(w, http.StatusOK, body)
+	return nil
+}
+
+func (s *Server) sessionGet(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if s.cfg.Sessions == nil || !validID(id) {
+		return noSession(id)
+	}
+	st, err := s.cfg.Sessions.Get(r.Context(), id)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && st == nil {
+		return noSession(id)
+	}
+	if err != nil {
+		return fmt.Errorf("session %s: %w", id, err)
+	}
+	s.writeJSON(w, http.StatusOK, withURLs(st))
+	return nil
+}
+
+func noSession(id string) error {
+	return notFound(fmt.Sprintf("no session %q; GET /v1/sessions lists them", id))
+}
+
+func validID(id string) bool {
+	return id != "" && len(id) <= maxSessionID && !strings.ContainsFunc(id, func(c rune) bool {
+		return !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '-' || c == '_')
+	})
+}
+
+// validName reports whether name is a clean relative path on every system.
+func validName(name string) bool {
+	return name != "." && fs.ValidPath(name) && !strings.ContainsAny(name, "\\:\x00")
+}
+
+func (s *Server) artifact(w http.ResponseWriter, r *http.Request) error {
+	id, name := r.PathValue("id"), r.PathValue("name")
+	missing := notFound(fmt.Sprintf("no artifact %q in session %q; GET /v1/sessions/%s lists them", name, id, id))
+	if s.cfg.Sessions == nil || !validID(id) || !validName(name) {
+		return missing
+	}
+	f, err := s.cfg.Sessions.OpenArtifact(r.Context(), id, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return missing
+	}
+	if err != nil {
+		return fmt.Errorf("artifact %s of session %s: %w", name, id, err)
+	}
+	defer f.Close()
+	h := w.Header()
+	h.Set("Content-Type", contentType(name))
+	// Downloads, not pages: a file of a run must not act in this origin. There
+	// is no Content-Encoding, so .gz arrives as the file that it is.
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": path.Base(name)}))
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	h.Set("Cache-Control", "private, no-cache")
+	if f.SHA256 != "" {
+		h.Set("ETag", `"`+f.SHA256+`"`)
+	}
+	http.ServeContent(w, r, "", f.ModTime, f)
+	return nil
+}
+
+// contentType is told by the name alone: sniffing would call a trace text.
+func contentType(name string) string {
+	switch path.Ext(name) {
+	case ".gz":
+		return "application/gzip"
+	case ".json":
+		return "application/json"
+	case ".txt", ".folded", ".md":
+		return "text/plain; charset=utf-8"
+	case ".csv":
+		return "text/csv; charset=utf-8"
+	case ".xlsx":
+		return "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+	case ".png":
+		return "image/png"
+	case ".svg":
+		return "image/svg+xml"
+	case ".html":
+		return "text/html; charset=utf-8"
+	case ".wav":
+		return "audio/wav"
+	}
+	return "application/octet-stream"
+}
+
+// withURLs returns a copy of st in which every artifact says where it is
+// downloaded; st itself belongs to its owner. A nil st stays nil.
+func withURLs(st *session.Status) *session.Status {
+	if st == nil {
+		return nil
+	}
+	out := *st
+	out.Artifacts = artifactURLs(st.ID, st.Artifacts)
+	out.Stages = slices.Clone(st.Stages)
+	if out.Stages == nil {
+		out.Stages = []session.StageStatus{}
+	}
+	for i := range out.Stages {
+		ranks := slices.Clone(out.Stages[i].Ranks)
+		for j := range ranks {
+			ranks[j].Artifacts = artifactURLs(st.ID, ranks[j].Artifacts)
+		}
+		out.Stages[i].Ranks = ranks
+	}
+	return &out
+}
+
+func artifactURLs(id string, in []protocol.Artifact) []protocol.Artifact {
+	out := slices.Clone(in)
+	for i := range out {
+		if out[i].URL == "" && validName(out[i].Name) {
+			parts := strings.Split(out[i].Name, "/")
+			for k := range parts {
+				parts[k] = url.PathEscape(parts[k])
+			}
+			out[i].URL = "/v1/sessions/" + url.PathEscape(id) + "/artifacts/" + strings.Join(parts, "/")
+		}
+	}
+	return out
+}
