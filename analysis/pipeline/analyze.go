@@ -303,7 +303,7 @@ func (a *analyzer) rank(d *rankData) (Rank, [NumCategories]int64) {
 		r.PeerWaitNs, r.Matched = k.waitNs, k.matched
 		r.LastInShare = float64(k.lastIn) / float64(k.matched)
 	}
-	r.Strip = strip(d.segs, d.start, d.end, a.start, a.end, a.o.StripCells)
+	r.Strip = strip(d.segs, a.start, a.end, a.o.StripCells)
 	return r, excl
 }
 

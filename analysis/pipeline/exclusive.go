@@ -1,11 +1,6 @@
 package pipeline
 
-import (
-	"cmp"
-	"slices"
-
-	"github.com/kinetoscope/kinetoscope/trace"
-)
+import "github.com/kinetoscope/kinetoscope/trace"
 
 // segment is a stretch of a rank's time that one class owns. Lists of segments are
 // sorted, do not overlap, and equal neighbours are joined.
@@ -178,39 +173,12 @@ func trackPass(t *trace.Trace, k *classifier, order []uint32, v visitor) []segme
 // hostTracks returns the slices of every CPU track in the order of trackPass; tracks
 // without slices are left out.
 func hostTracks(t *trace.Trace) [][]uint32 {
-	s := &t.Slices
-	count := make([]int, len(t.Tracks))
-	for _, id := range s.Track {
-		if int(id) < len(count) {
-			count[id]++
+	x := t.Index()
+	var out [][]uint32
+	for id := range t.Tracks {
+		if o := x.Track(trace.TrackID(id)); len(o) > 0 && t.Tracks[id].Kind != trace.TrackGPU {
+			out = append(out, o)
 		}
-	}
-	orders := make([][]uint32, len(t.Tracks))
-	for id, n := range count {
-		if n > 0 && t.Tracks[id].Kind != trace.TrackGPU {
-			orders[id] = make([]uint32, 0, n)
-		}
-	}
-	for i, id := range s.Track {
-		if int(id) < len(orders) && orders[id] != nil {
-			orders[id] = append(orders[id], uint32(i))
-		}
-	}
-	out := orders[:0]
-	for _, o := range orders {
-		if o == nil {
-			continue
-		}
-		slices.SortFunc(o, func(a, b uint32) int {
-			if d := cmp.Compare(s.Start[a], s.Start[b]); d != 0 {
-				return d
-			}
-			if d := cmp.Compare(s.Dur[b], s.Dur[a]); d != 0 {
-				return d
-			}
-			return cmp.Compare(a, b)
-		})
-		out = append(out, o)
 	}
 	return out
 }

@@ -56,6 +56,7 @@ type rankData struct {
 	stage   string
 	start   int64 // window, common clock
 	end     int64
+	bounded bool      // the trace says where its window begins and ends
 	segs    []segment // common clock, fill the window
 	covered [NumCategories]int64
 	spans   []span // steps, hand-offs, requests, top-level samples; by (start, slice)
@@ -117,7 +118,8 @@ func readRank(index int, t *trace.Trace, offset int64, ids *interner) *rankData 
 func (d *rankData) setWindow() {
 	m := &d.t.Meta
 	lo, hi := m.WindowStart, m.WindowEnd
-	if hi <= lo {
+	d.bounded = hi > lo
+	if !d.bounded {
 		s := &d.t.Slices
 		for i := range s.Start {
 			if i == 0 || s.Start[i] < lo {

@@ -118,10 +118,10 @@ func busFactor(name string, n int) float64 {
 	return 1
 }
 
-// strip draws segs, which fill [lo, hi), over [start, end) as cells letters. The shares
+// strip draws segs over [start, end) as cells letters. The shares
 // of the categories are diffused over the cells: a cell's letter is a category that
 // occurs in it, and over a stretch of cells the letters are in the proportion of the times.
-func strip(segs []segment, lo, hi, start, end int64, cells int) string {
+func strip(segs []segment, start, end int64, cells int) string {
 	const outside = int(NumCategories)
 	out := make([]byte, cells)
 	var carry, in [NumCategories + 1]float64

@@ -1,0 +1,433 @@
+package pipeline
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+)
+
+// Thresholds of the findings: below them the number is not worth a sentence.
+const (
+	commShareMin     = 0.15 // communication, of a stage's busy time
+	commBound        = 0.4  // communication of busy time from which it is the limit
+	hostBound        = 0.4  // scheduling and sampling of busy time, likewise
+	handoffBound     = 0.4
+	handoffShareMin  = 0.05 // hand-off, of a stage's busy time
+	lastInMin        = 0.7  // of matched collectives, for a straggler; half is chance with two ranks
+	lastInCalls      = 10   // collectives needed to say so
+	stragglerWaitMin = 0.01 // of the window: what the others lose
+	outlierRatio     = 3.0  // p99 of steps by p50
+	outlierSteps     = 20   // steps needed to say so
+	linkShareMin     = 0.25 // of the time to first output
+	loadedMin        = 0.5  // busy share from which a stage counts as loaded
+	otherShareMin    = 0.2  // of a rank's window with nothing recorded
+	driftMin         = 0.1  // of denoise step time
+	queueShareMin    = 0.25 // of a request's time in the pipeline
+	warningShare     = 0.1  // analysis.Warning from this share of the window
+	uncertaintyMax   = 0.5  // clock error, of a hand-off's time: more and the number means little
+)
+
+func severityOf(share float64) analysis.Severity {
+	if share >= warningShare {
+		return analysis.Warning
+	}
+	return analysis.Notice
+}
+
+// exclusive returns a category's time in a list.
+func exclusive(l []CategoryTime, c Category) int64 {
+	for _, t := range l {
+		if t.Category == c {
+			return t.ExclusiveNs
+		}
+	}
+	return 0
+}
+
+// busyNs sums the busy categories of a list.
+func busyNs(l []CategoryTime) int64 {
+	var n int64
+	for _, t := range l {
+		if t.Category.IsBusy() {
+			n += t.ExclusiveNs
+		}
+	}
+	return n
+}
+
+// active returns the time from the first step to the end of the last, over all ranks.
+func (a *analyzer) active() (lo, hi int64) {
+	found := false
+	for _, d := range a.ranks {
+		for k := range d.spans {
+			if s := &d.spans[k]; s.cls.isStep() {
+				if !found || s.start < lo {
+					lo = s.start
+				}
+				if !found || s.end > hi {
+					hi = s.end
+				}
+				found = true
+			}
+		}
+	}
+	return lo, hi
+}
+
+// bottleneck fills Report.Bottleneck.
+func (a *analyzer) bottleneck(r *Report) {
+	lo, hi := a.active()
+	if hi <= lo {
+		return
+	}
+	busy := make([]StageBusy, len(r.Stages))
+	best := 0
+	for i, s := range r.Stages {
+		n := int64(len(s.Ranks)) * (hi - lo)
+		busy[i] = StageBusy{StageID: s.StageID, Stage: s.Name, BusyShare: min(1, share(busyNs(s.Time), n))}
+		if busy[i].BusyShare > busy[best].BusyShare {
+			best = i
+		}
+	}
+	s := &r.Stages[best]
+	b := &Bottleneck{StageID: s.StageID, Stage: s.Name, BusyShare: busy[best].BusyShare, Others: []StageBusy{}}
+	for i := range busy {
+		if i != best {
+			b.Others = append(b.Others, busy[i])
+		}
+	}
+	b.Limit, b.Why = limit(s, b.BusyShare)
+	r.Bottleneck = b
+}
+
+// limit says what holds s back, from the division of its busy time.
+func limit(s *Stage, busyShare float64) (Limit, string) {
+	busy := busyNs(s.Time)
+	comm := share(exclusive(s.Time, CatComm), busy)
+	hand := share(exclusive(s.Time, CatHandoff), busy)
+	host := share(exclusive(s.Time, CatSchedule)+exclusive(s.Time, CatSample), busy)
+	peer := share(min(s.PeerWaitNs, exclusive(s.Time, CatComm)), busy)
+	var work int64
+	top := CategoryTime{Category: NumCategories}
+	for _, t := range s.Time {
+		if t.Category.IsWork() {
+			work += t.ExclusiveNs
+			if t.Category.IsStep() && (top.Category == NumCategories || t.ExclusiveNs > top.ExclusiveNs) {
+				top = t
+			}
+		}
+	}
+	detail := fmt.Sprintf("%s of its busy time is model work, %s communication, %s hand-off", pct(share(work, busy)), pct(comm), pct(hand))
+	switch {
+	case busyShare < loadedMin:
+		return LimitLoad, fmt.Sprintf("no stage is busy more than %s of the time while requests run: the stages wait for one another or for requests; %s", pct(busyShare), detail)
+	case peer >= commBound/2 && peer >= comm/2:
+		return LimitPeer, fmt.Sprintf("%s of its busy time is waiting in collectives for a slower rank; %s", pct(peer), detail)
+	case comm >= commBound:
+		return LimitComm, detail
+	case hand >= handoffBound:
+		return LimitHandoff, detail
+	case host >= hostBound:
+		return LimitHost, fmt.Sprintf("%s of its busy time is scheduling and sampling; %s", pct(host), detail)
+	}
+	if top.Category != NumCategories {
+		detail += fmt.Sprintf("; most of it %s", stepWords[top.Category])
+	}
+	if s.GFLOPPerS > 0 {
+		detail += fmt.Sprintf(" at %.3g GFLOP/s a rank", s.GFLOPPerS)
+	}
+	return LimitCompute, detail
+}
+
+// pct writes a share in per cent with two digits where that says more.
+func pct(v float64) string {
+	switch p := v * 100; {
+	case p == 0:
+		return "0 %"
+	case p < 0.1:
+		return "< 0.1 %"
+	case p < 9.95:
+		return fmt.Sprintf("%.1f %%", p)
+	default:
+		return fmt.Sprintf("%.0f %%", p)
+	}
+}
+
+// ms writes a duration in the unit that keeps it short.
+func ms(ns float64) string {
+	switch {
+	case ns >= 1e9:
+		return fmt.Sprintf("%.3g s", ns/1e9)
+	case ns >= 999.5e6:
+		return "1 s"
+	case ns >= 1e6:
+		return fmt.Sprintf("%.3g ms", ns/1e6)
+	case ns >= 1e3:
+		return fmt.Sprintf("%.3g us", ns/1e3)
+	}
+	return fmt.Sprintf("%.0f ns", ns)
+}
+
+// finder collects the findings of one report.
+type finder struct {
+	a *analyzer
+	r *Report
+}
+
+// add notes a finding about slice i of rank d, or about its whole window if i < 0.
+func (f *finder) add(sev analysis.Severity, d *rankData, i int, number float64, unit, text string) {
+	x := Finding{Finding: analysis.Finding{Severity: sev, Text: text, Number: number, Unit: unit}}
+	if i >= 0 {
+		x.Evidence = analysis.SliceEvidence(d.t, d.index, i)
+		x.Where = fmt.Sprintf("%s: %s at +%s", d.label(), d.t.String(d.t.Slices.Name[i]), ms(float64(d.t.Slices.Start[i]+d.offset-f.r.StartNs)))
+	} else {
+		x.Evidence = analysis.SpanEvidence(d.index, 0, d.start-d.offset, d.end-d.offset)
+		x.Where = d.label() + ": whole window"
+	}
+	f.r.Findings = append(f.r.Findings, x)
+}
+
+// label names a rank.
+func (d *rankData) label() string {
+	name := d.stage
+	if name == "" {
+		name = fmt.Sprintf("stage %d", d.stageID)
+	}
+	if d.t.Meta.Replica > 0 {
+		name += fmt.Sprintf(" replica %d", d.t.Meta.Replica)
+	}
+	return fmt.Sprintf("%s rank %d", name, max(0, d.t.Meta.Rank))
+}
+
+// findings fills Report.Findings, worst first.
+func (a *analyzer) findings(r *Report) {
+	f := &finder{a, r}
+	if !a.aligned && len(a.ranks) > 1 {
+		f.add(analysis.Critical, a.ranks[0], -1, float64(len(a.ranks)), "count",
+			fmt.Sprintf("the %d traces have no common clock, so nothing is said about hand-offs, requests and waiting between ranks", len(a.ranks)))
+	}
+	f.limits()
+	f.chainLink()
+	f.clock()
+	n := 0
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		ranks := a.ranks[n : n+len(s.Ranks)]
+		n += len(s.Ranks)
+		f.communication(s, ranks)
+		f.handoff(s, ranks)
+		for k := range s.Ranks {
+			f.straggler(s, &s.Ranks[k], ranks[k])
+			f.outliers(&s.Ranks[k], ranks[k], k > 0 && s.Ranks[k-1].Replica == s.Ranks[k].Replica)
+			f.unrecorded(&s.Ranks[k], ranks[k])
+		}
+	}
+	f.queues()
+	f.drift()
+	slices.SortStableFunc(r.Findings, func(x, y Finding) int { return cmp.Compare(y.Severity, x.Severity) })
+}
+
+// rankOf returns the rankData of the trace with this index.
+func (f *finder) rankOf(index int) *rankData {
+	for _, d := range f.a.ranks {
+		if d.index == index {
+			return d
+		}
+	}
+	return nil
+}
+
+func (f *finder) limits() {
+	b := f.r.Bottleneck
+	if b == nil {
+		return
+	}
+	for i, s := range f.r.Stages {
+		if s.StageID != b.StageID || s.Name != b.Stage {
+			continue
+		}
+		d := f.rankOf(s.Ranks[0].Trace)
+		slice := -1
+		// The longest step of the kind that takes the most time shows it best.
+		var most int64
+		for _, st := range f.r.Stages[i].Ranks[0].Steps {
+			if st.TotalNs > most {
+				most, slice = st.TotalNs, st.MaxSlice
+			}
+		}
+		sev := severityOf(b.BusyShare)
+		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time (%s limit): %s", s.Name, pct(b.BusyShare), b.Limit, b.Why)
+		if b.Limit == LimitLoad {
+			sev = analysis.Info
+			text = fmt.Sprintf("no stage is saturated, the busiest is %s with %s: %s", s.Name, pct(b.BusyShare), b.Why)
+		}
+		f.add(sev, d, slice, 100*b.BusyShare, "%", text)
+		return
+	}
+}
+
+func (f *finder) chainLink() {
+	c := f.r.FirstOutput
+	if c == nil || c.TotalNs == 0 {
+		return
+	}
+	best := c.Links[0]
+	for _, l := range c.Links {
+		if l.DurNs > best.DurNs {
+			best = l
+		}
+	}
+	if p := share(best.DurNs, c.TotalNs); p >= linkShareMin {
+		if d := f.rankOf(best.Trace); d != nil {
+			f.add(analysis.Info, d, best.Slice, 100*p, "%", fmt.Sprintf("%s of the time to the first %s went into %s: %s of %s",
+				pct(p), c.Output, best.Text, ms(float64(best.DurNs)), ms(float64(c.TotalNs))))
+		}
+	}
+}
+
+// clock warns where the clocks' error is of the size of what is compared.
+func (f *finder) clock() {
+	c := f.r.FirstOutput
+	if c == nil || f.r.ClockUncertaintyNs == 0 {
+		return
+	}
+	for _, l := range c.Links {
+		if l.Kind == "handoff" && float64(f.r.ClockUncertaintyNs) > uncertaintyMax*float64(l.DurNs) {
+			f.add(analysis.Notice, f.rankOf(l.Trace), l.Slice, float64(f.r.ClockUncertaintyNs)/1e3, "us",
+				fmt.Sprintf("the ranks' clocks agree to ±%s only, and the %s took %s: do not trust its duration",
+					ms(float64(f.r.ClockUncertaintyNs)), l.Text, ms(float64(l.DurNs))))
+			return
+		}
+	}
+}
+
+func (f *finder) communication(s *Stage, ranks []*rankData) {
+	busy, comm := busyNs(s.Time), exclusive(s.Time, CatComm)
+	p := share(comm, busy)
+	if p < commShareMin {
+		return
+	}
+	d, slice := ranks[0], -1
+	for _, x := range ranks {
+		for i := range x.colls {
+			if slice < 0 || x.colls[i].end-x.colls[i].start > d.t.Slices.Dur[slice] {
+				d, slice = x, x.colls[i].slice
+			}
+		}
+	}
+	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.Name, pct(p))
+	if s.PeerWaitNs > 0 {
+		text += fmt.Sprintf(", %s of that waiting until the last rank has entered", pct(share(min(comm, s.PeerWaitNs), comm)))
+	}
+	f.add(severityOf(share(comm, s.WindowNs)), d, slice, 100*p, "%", text)
+}
+
+func (f *finder) handoff(s *Stage, ranks []*rankData) {
+	busy, hand := busyNs(s.Time), exclusive(s.Time, CatHandoff)
+	p := share(hand, busy)
+	if p < handoffShareMin {
+		return
+	}
+	d, slice := ranks[0], -1
+	for _, x := range ranks {
+		for i := range x.spans {
+			if c := x.spans[i].cls; c != clsSend && c != clsRecv {
+				continue
+			}
+			if slice < 0 || x.spans[i].end-x.spans[i].start > d.t.Slices.Dur[slice] {
+				d, slice = x, x.spans[i].slice
+			}
+		}
+	}
+	f.add(severityOf(share(hand, s.WindowNs)), d, slice, 100*p, "%",
+		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.Name, pct(p), ms(float64(hand))))
+}
+
+func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
+	if r.Matched < lastInCalls || r.LastInShare < lastInMin {
+		return
+	}
+	// What the peers of this replica lose.
+	var lost int64
+	for _, x := range s.Ranks {
+		if x.Replica == r.Replica && x.Rank != r.Rank {
+			lost = max(lost, x.PeerWaitNs)
+		}
+	}
+	p := share(lost, r.WindowNs)
+	if p < stragglerWaitMin {
+		return
+	}
+	slice := -1
+	for i := range d.colls {
+		if d.colls[i].peerWait == 0 && d.colls[i].seq >= 0 {
+			slice = d.colls[i].slice
+			break
+		}
+	}
+	f.add(severityOf(p), d, slice, 100*r.LastInShare, "%", fmt.Sprintf(
+		"%s enters %s of %d collectives last; its peers wait for it %s of the window (%s)",
+		d.label(), pct(r.LastInShare), r.Matched, pct(p), ms(float64(lost))))
+}
+
+func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
+	if follower {
+		return
+	}
+	for _, st := range r.Steps {
+		if st.Count < outlierSteps || st.P99Ns < outlierRatio*st.P50Ns {
+			continue
+		}
+		f.add(analysis.Notice, d, st.MaxSlice, st.P99Ns/st.P50Ns, "ratio", fmt.Sprintf(
+			"%s: one %s step in a hundred takes %s or more, %.1f times the median of %s; the longest took %s",
+			d.label(), stepWords[st.Category], ms(st.P99Ns), st.P99Ns/st.P50Ns, ms(st.P50Ns), ms(float64(st.MaxNs))))
+	}
+}
+
+func (f *finder) unrecorded(r *Rank, d *rankData) {
+	n := exclusive(r.Time, CatOther)
+	if p := share(n, r.WindowNs); p >= otherShareMin {
+		f.add(analysis.Info, d, -1, 100*p, "%", fmt.Sprintf("%s recorded nothing for %s of the window (%s)", d.label(), pct(p), ms(float64(n))))
+	}
+}
+
+// queues looks for the stage in whose queue requests lose the most.
+func (f *finder) queues() {
+	wait := map[int]int64{}
+	var total int64
+	for _, q := range f.r.Requests {
+		if q.Partial {
+			continue
+		}
+		total += q.TotalNs
+		for _, s := range q.Stages {
+			wait[s.StageID] += max(0, s.QueueNs)
+		}
+	}
+	for _, s := range f.r.Stages {
+		p := share(wait[s.StageID], total)
+		if p < queueShareMin {
+			continue
+		}
+		f.add(severityOf(p), f.rankOf(s.Ranks[0].Trace), -1, 100*p, "%",
+			fmt.Sprintf("requests spend %s of their time in the queue of %s", pct(p), s.Name))
+	}
+}
+
+func (f *finder) drift() {
+	for _, b := range f.r.Batches {
+		if b.Drift < driftMin {
+			continue
+		}
+		for _, d := range f.a.ranks {
+			if d.stageID == b.StageID && d.t.Meta.Replica == b.Replica {
+				f.add(analysis.Notice, d, b.Steps.MaxSlice, 100*b.Drift, "%", fmt.Sprintf(
+					"denoise steps get slower within a batch: the last quarter takes %s longer than the first", pct(b.Drift)))
+				break
+			}
+		}
+		return
+	}
+}
