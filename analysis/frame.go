@@ -89,18 +89,10 @@ func (f *frame) counts(i int32) bool { return f.keep == nil || f.keep[i] }
 
 // isDeviceWork says whether a category is work on a device. Annotations projected on
 // the device and synchronisation markers enclose work; they are none.
-func isDeviceWork(c trace.Category) bool {
-	switch c {
-	case trace.CatKernel, trace.CatGPUMemcpy, trace.CatGPUMemset, trace.CatMTIACCP, trace.CatCollectiveComm:
-		return true
-	}
-	return false
-}
+func isDeviceWork(c trace.Category) bool { return c.Busy() }
 
 // isRuntime says whether a category is a call into a device runtime.
-func isRuntime(c trace.Category) bool {
-	return c == trace.CatCUDARuntime || c == trace.CatCUDADriver || c == trace.CatMTIARuntime
-}
+func isRuntime(c trace.Category) bool { return c.Runtime() }
 
 func (f *frame) build() {
 	s := &f.tr.Slices
@@ -126,7 +118,7 @@ func (f *frame) build() {
 		f.laneOf[i] = trackLane[t]
 		f.dev = append(f.dev, i)
 	}
-	f.link(func(i int32) bool { return isRuntime(s.Cat[i]) }, func(i int32) bool { return f.laneOf[i] >= 0 })
+	f.link(func(i int32) bool { return isRuntime(s.Cat[i]) }, func(i int32) bool { return f.laneOf[i] >= 0 || s.Cat[i] == trace.CatCUDASync })
 	f.classify(kindOf)
 }
 

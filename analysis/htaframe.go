@@ -36,7 +36,7 @@ func (f *frame) buildHTA(filter bool) {
 	stream := make([]int64, n)
 	float := false
 	for i := range n {
-		f.keep[i] = s.Cat[i] != trace.CatTraceSpan
+		f.keep[i] = s.Cat[i] != trace.CatTraceSpan && s.Cat[i] != trace.CatOther
 		stream[i] = htaStream(f.tr, int(i))
 		float = float || f.keep[i] && s.Start[i]%1000 != 0
 	}

@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -50,7 +49,7 @@ func (f *frame) bandwidth() MemoryBandwidth {
 		u.Count++
 		u.BusyNs += f.dur[i]
 		bytes, _ := f.tr.ArgInt(int(i), "bytes")
-		bw, known := argFloat(f.tr, int(i), argBandwidth)
+		bw, known := f.tr.ArgFloat(int(i), argBandwidth)
 		if !f.opt.HTA && f.dur[i] > 0 && bytes > 0 {
 			bw, known = float64(bytes)/float64(f.dur[i]), true // bytes per ns are GB/s
 		}
@@ -113,14 +112,4 @@ func direction(name string) string {
 		return name[:11]
 	}
 	return name
-}
-
-// argFloat returns a finite number argument; text that is a number counts.
-func argFloat(tr *trace.Trace, i int, key string) (float64, bool) {
-	raw := tr.Arg(i, key)
-	if len(raw) == 0 {
-		return 0, false
-	}
-	v, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
-	return v, err == nil && v-v == 0
 }

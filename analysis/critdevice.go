@@ -1,0 +1,234 @@
+package analysis
+
+import "github.com/kinetoscope/kinetoscope/trace"
+
+// The arguments of a cuda_sync row.
+const (
+	argWaitStream = "wait_on_stream"
+	argWaitCorr   = "wait_on_cuda_event_record_corr_id"
+)
+
+// streamOf is a device slice's or a synchronisation's stream as the arguments name it.
+type streamOf struct{ device, stream int64 }
+
+// deviceEdges adds the kernels and what each of them waited for.
+func (g *critGraph) deviceEdges() {
+	f := g.f
+	s := &f.tr.Slices
+	rows := g.deviceRows()
+	entered, left := g.queueAround()
+	waits := g.eventWaits()
+	lastOnLane := map[int64]critNode{}
+	var laneOrder []int64
+	syncFrom := map[int32]int32{} // kernel -> kernel it waits for
+	for _, i := range rows {
+		if s.Cat[i] == trace.CatCUDASync {
+			g.sync(i, waits, lastOnLane, laneOrder, syncFrom)
+			continue
+		}
+		start, end, h := 2*i, 2*i+1, f.partner[i]
+		g.add(start, end, EdgeOperator, i, false)
+		lane := g.laneKey(i)
+		prev, hasPrev := lastOnLane[lane]
+		src, synced := syncFrom[i]
+		synced = synced && g.hasNode[src]
+		edge := synced
+		if synced {
+			g.add(2*src+1, start, EdgeSync, noSlice, false)
+		}
+		delay := false
+		switch {
+		case h >= 0 && entered[h] == 1 && left[i] == 0 && (!hasPrev || g.time(prev) < f.start[h]) && (!synced || f.end(src) < f.start[h]):
+			if delay = g.hasNode[h]; delay {
+				g.add(2*h, start, EdgeLaunchDelay, noSlice, false)
+				edge = true
+			}
+		case hasPrev && (!synced || f.end(src) < g.time(prev)) && (!f.opt.HTA || f.start[i]-g.time(prev) < htaKernelGapNs):
+			g.add(prev, start, EdgeKernelDelay, prev>>1, false)
+			edge = true
+		}
+		if !edge {
+			g.noEdge++
+		}
+		if g.co.ZeroWeightLaunchEdges && !delay && h >= 0 && g.hasNode[h] {
+			g.add(2*h, start, EdgeLaunchDelay, noSlice, true)
+		}
+		if !hasPrev {
+			laneOrder = append(laneOrder, lane)
+		}
+		lastOnLane[lane] = end
+	}
+}
+
+// laneKey tells streams apart; a synchronisation row lies on its stream's lane.
+func (g *critGraph) laneKey(i int32) int64 {
+	if l := g.f.laneOf[i]; l >= 0 {
+		return int64(l)
+	}
+	so := g.stream(i)
+	for l, lane := range g.f.lanes {
+		if lane.Stream == so.stream && (g.f.opt.HTA || lane.Device == so.device) {
+			return int64(l)
+		}
+	}
+	return -1
+}
+
+func (g *critGraph) stream(i int32) streamOf {
+	so := streamOf{device: -1, stream: noStream}
+	if v, ok := g.f.tr.ArgInt(int(i), "device"); ok {
+		so.device = v
+	}
+	if v, ok := g.f.tr.ArgInt(int(i), "stream"); ok {
+		so.stream = v
+	}
+	return so
+}
+
+// deviceRows returns device work by start and synchronisations by end: what a
+// synchronisation waited for ends before it and may start within it.
+func (g *critGraph) deviceRows() []int32 {
+	f := g.f
+	s := &f.tr.Slices
+	var rows []int32
+	for i := range int32(s.Len()) {
+		if !g.clipped[i] {
+			continue
+		}
+		sync := s.Cat[i] == trace.CatCUDASync && f.partner[i] >= 0
+		if sync || f.laneOf[i] >= 0 && s.Corr[i] >= 0 || !f.opt.HTA && f.laneOf[i] >= 0 {
+			rows = append(rows, i)
+		}
+	}
+	sortByKey(rows, func(i int32) int64 {
+		if s.Cat[i] == trace.CatCUDASync {
+			return f.end(i)
+		}
+		return f.start[i]
+	})
+	return rows
+}
+
+// queueAround returns, of every launch call, the length of its stream's queue once it
+// had entered, and of every device slice the length once it had left.
+func (g *critGraph) queueAround() (entered, left map[int32]int) {
+	entered, left = map[int32]int{}, map[int32]int{}
+	for _, steps := range g.f.queueSteps() {
+		length := 0
+		for _, st := range steps {
+			length += int(st.delta)
+			if st.delta > 0 {
+				entered[g.f.partner[st.owner]] = length
+			} else {
+				left[st.owner] = length
+			}
+		}
+	}
+	return entered, left
+}
+
+// eventWaits knows the launches around event calls.
+type eventWaits struct {
+	recorded map[int64]int32 // correlation of cudaEventRecord -> last device slice launched before on the event's stream
+	next     map[int32]int32 // cudaStreamWaitEvent -> first device slice launched after it on its stream
+}
+
+// eventWaits matches event records with the launch before them and stream waits with
+// the launch after them.
+func (g *critGraph) eventWaits() eventWaits {
+	f := g.f
+	s := &f.tr.Slices
+	w := eventWaits{map[int64]int32{}, map[int32]int32{}}
+	where := map[int64]streamOf{} // correlation of a record call -> the event's stream
+	record := f.nameTable(func(n string) bool { return n == "cudaEventRecord" || n == "cudaEventRecordWithFlags" })
+	waitCall := f.nameTable(func(n string) bool { return n == "cudaStreamWaitEvent" })
+	var calls []int32
+	for i := range int32(s.Len()) {
+		if !f.counts(i) {
+			continue
+		}
+		if s.Cat[i] == trace.CatCUDASync {
+			stream, ok := f.tr.ArgInt(int(i), argWaitStream)
+			corr, ok2 := f.tr.ArgInt(int(i), argWaitCorr)
+			if ok && ok2 && stream > -1 {
+				where[corr] = streamOf{g.stream(i).device, stream}
+			}
+			continue
+		}
+		if h := f.partner[i]; f.laneOf[i] < 0 && (record[s.Name[i]] || h >= 0 && (waitCall[s.Name[i]] || f.laneOf[h] >= 0 && s.Cat[h] != trace.CatCUDASync)) {
+			calls = append(calls, i)
+		}
+	}
+	sortByKey(calls, func(i int32) int64 { return f.start[i] })
+	lastOn := map[streamOf]int32{}
+	for _, i := range calls {
+		if record[s.Name[i]] {
+			if so, ok := where[s.Corr[i]]; ok {
+				if d, ok := lastOn[so]; ok {
+					w.recorded[s.Corr[i]] = d
+				}
+			}
+		} else if d := f.partner[i]; !waitCall[s.Name[i]] && (!f.opt.HTA || htaQueueName(f.name(i))) {
+			lastOn[g.stream(d)] = d
+		}
+	}
+	type place struct {
+		track trace.TrackID
+		so    streamOf
+	}
+	nextOn := map[place]int32{}
+	for k := len(calls) - 1; k >= 0; k-- {
+		i := calls[k]
+		if record[s.Name[i]] {
+			continue
+		}
+		d := f.partner[i]
+		p := place{s.Track[i], g.stream(d)}
+		if waitCall[s.Name[i]] {
+			if n, ok := nextOn[p]; ok {
+				w.next[i] = n
+			}
+		} else if !f.opt.HTA || htaQueueName(f.name(i)) {
+			nextOn[p] = d
+		}
+	}
+	return w
+}
+
+// sync adds what a synchronisation row makes wait: a call on the host, or the next
+// kernel of a stream.
+func (g *critGraph) sync(i int32, w eventWaits, lastOnLane map[int64]critNode, lanes []int64, syncFrom map[int32]int32) {
+	f := g.f
+	call := f.partner[i]
+	name := f.name(i)
+	switch name {
+	case "Stream Wait Event", "Event Sync":
+		corr, ok := f.tr.ArgInt(int(i), argWaitCorr)
+		if !ok {
+			return
+		}
+		src, ok := w.recorded[corr]
+		if !ok {
+			return
+		}
+		if name == "Stream Wait Event" {
+			if d, ok := w.next[call]; ok && d != src {
+				syncFrom[d] = src
+			}
+			return
+		}
+		if g.hasNode[src] && g.hasNode[call] {
+			g.add(2*src+1, 2*call+1, EdgeSync, noSlice, false)
+		}
+	case "Context Sync":
+		for _, l := range lanes {
+			if g.hasNode[call] {
+				g.add(lastOnLane[l], 2*call+1, EdgeSync, noSlice, false)
+			}
+		}
+	default:
+		if v, ok := lastOnLane[g.laneKey(i)]; ok && g.hasNode[call] {
+			g.add(v, 2*call+1, EdgeSync, noSlice, false)
+		}
+	}
+}

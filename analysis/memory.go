@@ -1,0 +1,211 @@
+package analysis
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// NameMemory is the name of the instants by which the profiler records allocations.
+const NameMemory = "[memory]"
+
+// MemoryReport is what a rank's allocators did.
+type MemoryReport struct {
+	Rank    int            `json:"rank"`
+	Devices []DeviceMemory `json:"devices"`
+}
+
+// DeviceMemory is one allocator's history. Bytes throughout.
+type DeviceMemory struct {
+	DeviceType int64         `json:"device_type"` // c10 code: 0 CPU, 1 CUDA, 6 HIP, 12 XPU …
+	DeviceID   int64         `json:"device_id"`   // -1 for the host
+	Series     []MemoryPoint `json:"-"`
+	Events     int           `json:"events"`
+	Allocs     int64         `json:"allocs"`
+	Frees      int64         `json:"frees"`
+	// BaseBytes was allocated before the first event of the trace.
+	BaseBytes       int64 `json:"base_bytes"`
+	PeakBytes       int64 `json:"peak_bytes"` // largest Total Allocated
+	PeakTimeNs      int64 `json:"peak_time_ns"`
+	PeakReserved    int64 `json:"peak_reserved_bytes"`
+	EndBytes        int64 `json:"end_bytes"`
+	AllocatedBytes  int64 `json:"allocated_bytes"`   // sum of all allocations
+	FreedBytes      int64 `json:"freed_bytes"`       // sum of all frees
+	FreedBeforeTime int64 `json:"freed_early_bytes"` // of them, of memory allocated before the trace
+	// ByOp is what each operator allocated, the largest share of the peak first.
+	ByOp []MemoryOp `json:"by_op"`
+}
+
+// MemoryPoint is an allocator's state from TimeNs on.
+type MemoryPoint struct {
+	TimeNs    int64 `json:"t"`
+	Allocated int64 `json:"allocated"`
+	Reserved  int64 `json:"reserved"`
+}
+
+// MemoryOp is what one operator allocated, itself and not through nested operators.
+type MemoryOp struct {
+	Name           string `json:"name"` // "" for allocations outside every operator
+	Allocs         int64  `json:"allocs"`
+	AllocatedBytes int64  `json:"allocated_bytes"`
+	AtPeakBytes    int64  `json:"at_peak_bytes"` // of them, still held at the peak
+	LeftBytes      int64  `json:"left_bytes"`    // of them, still held at the end
+}
+
+// Memory answers how much memory was held over time and by whom.
+func Memory(tr *trace.Trace, opt Options) MemoryReport { return newFrame(tr, opt).memory() }
+
+type memoryEvent struct {
+	at, bytes, addr, total, reserved int64
+	op                               trace.StringID
+}
+
+func (f *frame) memory() MemoryReport {
+	out := MemoryReport{Rank: f.rank}
+	in := &f.tr.Instants
+	name, ok := f.tr.Strings.Lookup(NameMemory)
+	if !ok {
+		return out
+	}
+	var rows []int32
+	for i := range int32(len(in.Time)) {
+		if in.Name[i] != name {
+			continue
+		}
+		if w := f.opt.Window; w != nil && !f.opt.HTA && (in.Time[i] < w.StartNs || in.Time[i] >= w.EndNs) {
+			continue
+		}
+		rows = append(rows, i)
+	}
+	sortByKey(rows, func(i int32) int64 { return in.Time[i] })
+	ops := f.opsAtInstants(rows)
+	type key struct{ typ, id int64 }
+	byDev := map[key][]memoryEvent{}
+	for k, i := range rows {
+		var e memoryEvent
+		var dev key
+		e.at, e.op = in.Time[i], ops[k]
+		ref := in.Args[i]
+		var have bool
+		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have {
+			continue
+		}
+		e.addr, _ = f.tr.RefArgInt(ref, "Addr")
+		e.total, _ = f.tr.RefArgInt(ref, "Total Allocated")
+		e.reserved, _ = f.tr.RefArgInt(ref, "Total Reserved")
+		dev.typ, _ = f.tr.RefArgInt(ref, "Device Type")
+		dev.id, _ = f.tr.RefArgInt(ref, "Device Id")
+		byDev[dev] = append(byDev[dev], e)
+	}
+	for k, es := range byDev {
+		d := f.deviceMemory(es)
+		d.DeviceType, d.DeviceID = k.typ, k.id
+		out.Devices = append(out.Devices, d)
+	}
+	slices.SortFunc(out.Devices, func(a, b DeviceMemory) int {
+		return cmp.Or(cmp.Compare(a.DeviceType, b.DeviceType), cmp.Compare(a.DeviceID, b.DeviceID))
+	})
+	return out
+}
+
+// opsAtInstants returns, for instants ordered by time, the innermost operator around
+// each on its own track.
+func (f *frame) opsAtInstants(rows []int32) []trace.StringID {
+	s, in := &f.tr.Slices, &f.tr.Instants
+	t := f.nest(func(i int32) bool { return isHostOp(s.Cat[i]) })
+	byTrack := map[trace.TrackID][]int32{} // positions in rows
+	for k, i := range rows {
+		byTrack[in.Track[i]] = append(byTrack[in.Track[i]], int32(k))
+	}
+	out := make([]trace.StringID, len(rows))
+	for at := 0; at < len(t.order); {
+		track := s.Track[t.order[at]]
+		to := at
+		for to < len(t.order) && s.Track[t.order[to]] == track {
+			to++
+		}
+		inner := noSlice
+		next := at
+		for _, k := range byTrack[track] {
+			ts := in.Time[rows[k]]
+			for next < to && f.start[t.order[next]] <= ts {
+				inner = t.order[next]
+				next++
+			}
+			for inner >= 0 && f.end(inner) < ts {
+				inner = t.parent[inner]
+			}
+			if inner >= 0 {
+				out[k] = s.Name[inner]
+			}
+		}
+		at = to
+	}
+	return out
+}
+
+// deviceMemory follows one allocator's events, which are ordered by time.
+func (f *frame) deviceMemory(es []memoryEvent) DeviceMemory {
+	d := DeviceMemory{Events: len(es), BaseBytes: max(0, es[0].total-es[0].bytes)}
+	peak, peakAt := int64(-1), 0
+	run := d.BaseBytes
+	for i, e := range es {
+		// Old files have no totals; then the running sum stands in.
+		if run += e.bytes; e.total == 0 && run > 0 && d.BaseBytes == 0 {
+			e.total = run
+		}
+		if e.total > peak {
+			peak, peakAt = e.total, i
+		}
+		d.PeakReserved = max(d.PeakReserved, e.reserved)
+		d.Series = append(d.Series, MemoryPoint{e.at, e.total, e.reserved})
+	}
+	d.PeakBytes, d.PeakTimeNs, d.EndBytes = peak, es[peakAt].at, d.Series[len(es)-1].Allocated
+	type block struct {
+		op    trace.StringID
+		bytes int64
+	}
+	live := map[int64]block{}
+	ops := map[trace.StringID]*MemoryOp{}
+	op := func(id trace.StringID) *MemoryOp {
+		o := ops[id]
+		if o == nil {
+			o = &MemoryOp{Name: f.tr.String(id)}
+			ops[id] = o
+		}
+		return o
+	}
+	for i, e := range es {
+		if e.bytes > 0 {
+			d.Allocs++
+			d.AllocatedBytes += e.bytes
+			o := op(e.op)
+			o.Allocs++
+			o.AllocatedBytes += e.bytes
+			live[e.addr] = block{e.op, e.bytes}
+		} else if e.bytes < 0 {
+			d.Frees++
+			d.FreedBytes -= e.bytes
+			if _, ok := live[e.addr]; !ok {
+				d.FreedBeforeTime -= e.bytes
+			}
+			delete(live, e.addr)
+		}
+		if i == peakAt {
+			for _, b := range live {
+				op(b.op).AtPeakBytes += b.bytes
+			}
+		}
+	}
+	for _, b := range live {
+		op(b.op).LeftBytes += b.bytes
+	}
+	for _, o := range ops {
+		d.ByOp = append(d.ByOp, *o)
+	}
+	slices.SortFunc(d.ByOp, func(a, b MemoryOp) int {
+		return cmp.Or(cmp.Compare(b.AtPeakBytes, a.AtPeakBytes), cmp.Compare(b.AllocatedBytes, a.AllocatedBytes), cmp.Compare(a.Name, b.Name))
+	})
+	return d
+}

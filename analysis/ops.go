@@ -1,0 +1,235 @@
+package analysis
+
+import (
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// OpTable is what every operator cost, as torch's key_averages shows it.
+type OpTable struct {
+	Rank int     `json:"rank"`
+	Rows []OpRow `json:"rows"` // by self device time, then self host time, longest first
+	// Host and device time of the whole table, ns: the sums of all self times.
+	CPUNs    int64 `json:"cpu_ns"`
+	DeviceNs int64 `json:"device_ns"`
+	// UnattributedNs is device time that no operator launched: no launch in the trace,
+	// or a launch outside every operator.
+	UnattributedNs int64 `json:"unattributed_ns"`
+}
+
+// OpRow is all calls of one operator, of one name or of one name and shape or stack.
+type OpRow struct {
+	Name   string `json:"name"`
+	Kind   string `json:"kind"` // "op", "annotation" or "runtime"
+	Shapes string `json:"shapes,omitempty"`
+	Stack  string `json:"stack,omitempty"` // frames from the innermost outwards, one a line
+	Count  int64  `json:"count"`
+	// CPUNs is the time inside the call. A call inside a call of the same row counts
+	// once, unlike key_averages, which adds both.
+	CPUNs     int64 `json:"cpu_ns"`
+	SelfCPUNs int64 `json:"self_cpu_ns"` // CPUNs without what nested calls took
+	// DeviceNs is the summed duration of the device work launched inside the call,
+	// SelfDeviceNs of the work that no nested operator or annotation launched.
+	DeviceNs     int64 `json:"device_ns"`
+	SelfDeviceNs int64 `json:"self_device_ns"`
+	Kernels      int64 `json:"kernels"` // device slices in SelfDeviceNs
+	FLOPs        int64 `json:"flops"`   // of the calls whose work is known; see Roofline
+	Worst        int   `json:"worst"`   // slice of the longest call
+	worstNs      int64
+}
+
+// OpOptions choose how calls are grouped.
+type OpOptions struct {
+	ByShape    bool // calls with different input shapes make different rows
+	ByStack    bool // calls from different Python stacks make different rows
+	StackDepth int  // frames that tell stacks apart; 0 means DefaultStackDepth
+}
+
+// DefaultStackDepth is the number of frames that tell stacks apart: key_averages' usual
+// group_by_stack_n.
+const DefaultStackDepth = 5
+
+// Arguments of an operator.
+const (
+	argInputDims = "Input Dims"
+	argInputType = "Input type"
+	argCallStack = "Call stack"
+)
+
+// Ops answers what each operator cost on host and device.
+func Ops(tr *trace.Trace, opt Options, oo OpOptions) OpTable { return newFrame(tr, opt).ops(oo) }
+
+type opKey struct {
+	name         trace.StringID
+	cat          trace.Category
+	shape, stack int32
+}
+
+type opBuilder struct {
+	f     *frame
+	t     *tree
+	oo    OpOptions
+	rowOf []int32 // per slice: row+1
+	out   OpTable
+	byKey map[opKey]int32
+	texts map[string]int32 // shapes and stacks
+	list  []string
+}
+
+func (f *frame) ops(oo OpOptions) OpTable {
+	if oo.StackDepth <= 0 {
+		oo.StackDepth = DefaultStackDepth
+	}
+	b := &opBuilder{f: f, oo: oo, byKey: map[opKey]int32{}, texts: map[string]int32{"": 0}, list: []string{""}}
+	accept := f.hostWork
+	if oo.ByStack {
+		accept = func(i int32) bool { return f.hostWork(i) || f.tr.Slices.Cat[i] == trace.CatPythonFunction }
+	}
+	b.t = f.nest(accept)
+	b.out.Rank = f.rank
+	b.rowOf = make([]int32, f.tr.Slices.Len())
+	b.group()
+	b.times()
+	b.device()
+	rows := b.out.Rows
+	sortDesc(rows, func(r OpRow) int64 { return r.SelfCPUNs })
+	sortDesc(rows, func(r OpRow) int64 { return r.SelfDeviceNs })
+	return b.out
+}
+
+// group gives every call its row.
+func (b *opBuilder) group() {
+	s := &b.f.tr.Slices
+	for _, i := range b.t.order {
+		if !b.f.hostWork(i) {
+			continue
+		}
+		k := opKey{name: s.Name[i], cat: s.Cat[i]}
+		if b.oo.ByShape && isHostOp(k.cat) {
+			k.shape = b.text(b.f.tr.Arg(int(i), argInputDims))
+		}
+		if b.oo.ByStack {
+			k.stack = b.text(b.stackOf(i))
+		}
+		r, ok := b.byKey[k]
+		if !ok {
+			r = int32(len(b.out.Rows))
+			b.byKey[k] = r
+			row := OpRow{Name: b.f.name(i), Kind: "op", Shapes: b.list[k.shape], Stack: b.list[k.stack], worstNs: -1}
+			switch {
+			case k.cat == trace.CatUserAnnotation:
+				row.Kind = "annotation"
+			case isRuntime(k.cat):
+				row.Kind = "runtime"
+			}
+			b.out.Rows = append(b.out.Rows, row)
+		}
+		b.rowOf[i] = r + 1
+	}
+}
+
+func (b *opBuilder) text(raw []byte) int32 {
+	id, ok := b.texts[string(raw)]
+	if !ok {
+		id = int32(len(b.list))
+		b.list = append(b.list, string(raw))
+		b.texts[b.list[id]] = id
+	}
+	return id
+}
+
+// stackOf returns the frames around i: those of python_function slices, or else the
+// text that older profilers stored with the operator.
+func (b *opBuilder) stackOf(i int32) []byte {
+	s := &b.f.tr.Slices
+	var out []byte
+	n := 0
+	for p := b.t.parent[i]; p >= 0 && n < b.oo.StackDepth; p = b.t.parent[p] {
+		if s.Cat[p] == trace.CatPythonFunction {
+			if n++; n > 1 {
+				out = append(out, '\n')
+			}
+			out = append(out, b.f.name(p)...)
+		}
+	}
+	if n > 0 {
+		return out
+	}
+	text, ok := b.f.tr.ArgText(int(i), argCallStack)
+	if !ok {
+		return nil
+	}
+	frames := strings.FieldsFunc(text, func(r rune) bool { return r == ';' || r == '\n' })
+	return []byte(strings.Join(frames[:min(len(frames), b.oo.StackDepth)], "\n"))
+}
+
+// callerOf returns the nearest call around i, passing over Python frames.
+func (b *opBuilder) callerOf(i int32) int32 {
+	for p := b.t.parent[i]; p >= 0; p = b.t.parent[p] {
+		if b.rowOf[p] > 0 {
+			return p
+		}
+	}
+	return noSlice
+}
+
+func (b *opBuilder) times() {
+	open := make([]int32, len(b.out.Rows))
+	b.t.walk(func(i int32) {
+		if b.rowOf[i] == 0 {
+			return
+		}
+		at := b.rowOf[i] - 1
+		r, d := &b.out.Rows[at], b.f.dur[i]
+		r.Count++
+		r.SelfCPUNs += d
+		b.out.CPUNs += d
+		if open[at]++; open[at] == 1 {
+			r.CPUNs += d
+		}
+		if d > r.worstNs {
+			r.worstNs, r.Worst = d, int(i)
+		}
+		if p := b.callerOf(i); p >= 0 {
+			in := min(d, max(0, b.f.end(p)-b.f.start[i]))
+			b.out.Rows[b.rowOf[p]-1].SelfCPUNs -= in
+			b.out.CPUNs -= in
+		}
+	}, func(i int32) {
+		if b.rowOf[i] > 0 {
+			open[b.rowOf[i]-1]--
+		}
+	})
+}
+
+// device charges device work to the operators around its launch.
+func (b *opBuilder) device() {
+	s := &b.f.tr.Slices
+	seen := make([]int32, len(b.out.Rows)) // last device slice +1 charged to the row's total
+	for _, d := range b.f.dev {
+		ns := b.f.dur[d]
+		h := b.f.partner[d]
+		first := true
+		for p := h; p >= 0; p = b.t.parent[p] {
+			if b.rowOf[p] == 0 {
+				continue
+			}
+			at := b.rowOf[p] - 1
+			r := &b.out.Rows[at]
+			if seen[at] != d+1 {
+				seen[at] = d + 1
+				r.DeviceNs += ns
+			}
+			if first && isHostOp(s.Cat[p]) {
+				first = false
+				r.SelfDeviceNs += ns
+				r.Kernels++
+				b.out.DeviceNs += ns
+			}
+		}
+		if first {
+			b.out.UnattributedNs += ns
+		}
+	}
+}

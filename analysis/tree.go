@@ -1,0 +1,84 @@
+package analysis
+
+import "github.com/kinetoscope/kinetoscope/trace"
+
+// nestToleranceNs is by how much a child may outlast its parent and stay its child:
+// two clocks' rounding, seen as 1 to 2 ns in files with nanoseconds. A slice that
+// reaches over by more is taken as a sibling.
+const nestToleranceNs = 1000
+
+// tree nests the slices of host threads by time.
+type tree struct {
+	order  []int32 // slices in pre-order, one track after the other
+	parent []int32 // per slice of the trace: enclosing slice in the tree, -1 if none
+}
+
+// nest builds the tree of the host slices that in accepts. Among slices of one start
+// the longer encloses the shorter; equal ones nest in file order. A slice without
+// length at the end of another is inside it unless something begins there.
+func (f *frame) nest(in func(int32) bool) *tree {
+	s := &f.tr.Slices
+	n := int32(s.Len())
+	t := &tree{parent: make([]int32, n)}
+	longest := int64(0)
+	for i := range n {
+		t.parent[i] = noSlice
+		if f.counts(i) && f.laneOf[i] < 0 && in(i) {
+			t.order = append(t.order, i)
+			longest = max(longest, f.dur[i])
+		}
+	}
+	sortByKey(t.order, func(i int32) int64 { return longest - f.dur[i] })
+	sortByKey(t.order, func(i int32) int64 { return f.start[i] })
+	sortByKey(t.order, func(i int32) int64 { return int64(s.Track[i]) })
+	var stack []int32
+	track := trace.TrackID(0)
+	for _, i := range t.order {
+		if s.Track[i] != track {
+			stack, track = stack[:0], s.Track[i]
+		}
+		for len(stack) > 0 && !f.encloses(stack[len(stack)-1], i) {
+			stack = stack[:len(stack)-1]
+		}
+		if len(stack) > 0 {
+			t.parent[i] = stack[len(stack)-1]
+		}
+		stack = append(stack, i)
+	}
+	return t
+}
+
+// encloses says whether i, which does not start before p, lies in p.
+func (f *frame) encloses(p, i int32) bool {
+	pe := f.end(p)
+	if pe < f.start[i] || pe == f.start[i] && f.dur[i] > 0 {
+		return false
+	}
+	return f.end(i) <= pe+nestToleranceNs
+}
+
+// walk calls enter and leave for every slice of the tree, as calls and returns would
+// come.
+func (t *tree) walk(enter, leave func(i int32)) {
+	var stack []int32
+	for _, i := range t.order {
+		for len(stack) > 0 && stack[len(stack)-1] != t.parent[i] {
+			leave(stack[len(stack)-1])
+			stack = stack[:len(stack)-1]
+		}
+		enter(i)
+		stack = append(stack, i)
+	}
+	for k := len(stack) - 1; k >= 0; k-- {
+		leave(stack[k])
+	}
+}
+
+// isHostOp says whether a category is an operator or an annotation of the program.
+func isHostOp(c trace.Category) bool { return c == trace.CatCPUOp || c == trace.CatUserAnnotation }
+
+// hostWork accepts operators, annotations and runtime calls.
+func (f *frame) hostWork(i int32) bool {
+	c := f.tr.Slices.Cat[i]
+	return isHostOp(c) || isRuntime(c)
+}
