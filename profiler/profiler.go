@@ -1,120 +1,256 @@
-// Package profiler records what a Go program does: spans and operators,
-// counters, instants, flows and memory. It depends on the standard library only.
+// Package profiler records what a Go program does: spans and operators, counters,
+// instants, flows and memory. It depends on the standard library only.
+//
+// # Use
+//
+//	var matmul = profiler.Intern("aten::mm")
+//
+//	rec := profiler.New(profiler.Config{Process: "stage0 thinker rank 1"})
+//	t := rec.Track("main")                 // one goroutine at a time
+//	err := rec.Start(profiler.StartOptions{Out: file, RecordShapes: true})
+//	s := t.Begin(matmul, profiler.CategoryOp).Shape(profiler.Float32, 8, 512)
+//	s.End()
+//	stats, err := rec.Stop()
+//
+// # Contract
+//
+// A Track belongs to one goroutine at a time and its methods take no lock, use no
+// channel and allocate nothing. They never wait: if memory runs out, whole spans are
+// dropped and counted. Start, Stop, FlightStart, FlightStop and Snapshot may be called
+// from any goroutine at any time. A recording leaves in self-contained generations while
+// it runs; package profiler/format specifies and reads them. docs/recorder.md explains
+// ownership, buffers, generations and memory order.
 package profiler
 
-import "io"
-
-// Name is an interned string. Intern names once, at package level.
-type Name uint32
-
-// Intern returns the Name of s; the same text always has the same Name in a process.
-func Intern(s string) Name { return 0 }
-
-// Category says what kind of work a span is; its text is Kineto's.
-type Category uint8
-
-// The categories a span can have.
-const (
-	CategoryOp         Category = iota // cpu_op: one operator
-	CategoryAnnotation                 // user_annotation: a step, a request, a hand-off
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
 )
 
-// DType is a tensor's element type.
-type DType uint8
-
-// Element types.
+// Bounds and periods of a Recorder, used where Config has zero.
 const (
-	Float32 DType = iota + 1
-	Int32
-	Uint8
-	Int64
-	BFloat16
-	Float16
+	DefaultMaxBytes        = 64 << 20              // about five million spans not yet written
+	DefaultChunkBytes      = 16 << 10              // one per recording track at least; about 1,500 spans
+	DefaultGenerationBytes = 1 << 20               // what a killed process loses at most per backlog
+	DefaultFlushEvery      = time.Second           // and in time
+	minChunkBytes          = 2 << 10               // room for the ends of MaxDepth open spans
+	maxChunkBytes          = 1 << 20               // published offsets and generations stay small
+	maxGenerationBytes     = 16 << 20              // a frame's limit is 64 MiB
+	backlogGenerations     = 8                     // waiting for a slow Out
+	pollEvery              = 10 * time.Millisecond // one core fills 2 MiB in this time
 )
-
-// Recorder owns what one process records.
-type Recorder struct{}
 
 // Config sets a Recorder up. The zero value is usable.
 type Config struct {
-	Process string // process name shown in viewers, e.g. "stage0 thinker rank 1"
+	Process         string        // process name shown in viewers, e.g. "stage0 thinker rank 1"; default the program's
+	MaxBytes        int           // memory for what is recorded and not yet written; default 64 MiB
+	MaxTrackBytes   int           // of which one track may hold this much; default a quarter
+	ChunkBytes      int           // unit in which tracks take memory; default 16 KiB
+	GenerationBytes int           // a generation is cut at this size; default 1 MiB, at most MaxBytes/32
+	FlushEvery      time.Duration // and at this age; default 1 s
+	Clock           Clock         // default ClockAuto
+}
+
+func (c Config) withDefaults() Config {
+	if c.Process == "" {
+		c.Process = filepath.Base(os.Args[0])
+	}
+	if c.MaxBytes <= 0 {
+		c.MaxBytes = DefaultMaxBytes
+	}
+	if c.ChunkBytes <= 0 {
+		c.ChunkBytes = DefaultChunkBytes
+	}
+	c.ChunkBytes = min(max(c.ChunkBytes, minChunkBytes), maxChunkBytes)
+	if c.GenerationBytes <= 0 {
+		c.GenerationBytes = DefaultGenerationBytes
+	}
+	c.GenerationBytes = max(1, min(c.GenerationBytes, c.MaxBytes/32, maxGenerationBytes))
+	if c.MaxTrackBytes <= 0 {
+		c.MaxTrackBytes = c.MaxBytes / 4
+	}
+	if c.FlushEvery <= 0 {
+		c.FlushEvery = DefaultFlushEvery
+	}
+	return c
+}
+
+// Errors of Start, Stop and the flight recorder.
+var (
+	ErrRecording = errors.New("a recording is already on; stop it first")
+	ErrIdle      = errors.New("nothing is being recorded")
+)
+
+// Recorder owns what one process records. All methods of a nil Recorder do nothing.
+type Recorder struct {
+	cfg Config
+
+	ctl  sync.Mutex // serialises Start, Stop, flight; held while an engine starts or ends
+	out  *sink      // of the recording that is on
+	ring *ring      // of the flight recorder that is on
+
+	mu     sync.Mutex // guards what follows; held for moments only
+	eng    *engine
+	tracks map[*Track]struct{}
+	nextID uint32
 }
 
 // New returns a Recorder that records nothing until Start.
-func New(c Config) *Recorder { return &Recorder{} }
+func New(c Config) *Recorder {
+	r := &Recorder{cfg: c.withDefaults(), tracks: map[*Track]struct{}{}}
+	return r
+}
 
-// Track returns a new lane owned by the calling goroutine. A nil Recorder gives a nil Track, on which every method is a no-op.
-func (r *Recorder) Track(name string) *Track { return nil }
+// Track returns a new lane owned by the calling goroutine. A nil Recorder gives a nil
+// Track, on which every method is a no-op. Close gives a lane back; a lane per request
+// is affordable, a lane per operator is not.
+func (r *Recorder) Track(name string) *Track {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nextID++
+	t := &Track{rec: r, id: r.nextID}
+	t.name.Store(&name)
+	r.tracks[t] = struct{}{}
+	if r.eng != nil {
+		t.live.Store(r.eng.newWriter(t))
+	}
+	return t
+}
 
 // StartOptions says where a recording goes.
 type StartOptions struct {
-	Out                                            io.Writer // receives self-contained generations
+	Out io.Writer // receives self-contained generations, from one goroutine, in whole frames
+
 	RecordShapes, WithStack, WithFLOPs, WithMemory bool
-	Meta                                           map[string]string // written into the recording's header
+
+	Meta map[string]string // written into the recording's header
 }
 
-// Start begins recording into o.Out.
-func (r *Recorder) Start(o StartOptions) error { return nil }
+// Start begins recording into o.Out. Spans that are open at this moment are not in the
+// recording, unless the flight recorder has them.
+func (r *Recorder) Start(o StartOptions) error {
+	if r == nil {
+		return nil
+	}
+	if o.Out == nil {
+		return errors.New("start recording: Out is nil; give a file or io.Discard")
+	}
+	r.ctl.Lock()
+	defer r.ctl.Unlock()
+	if r.out != nil {
+		return fmt.Errorf("start recording: %w", ErrRecording)
+	}
+	s := newSink(o, r.cfg)
+	e := r.engineLocked()
+	e.do(func() { e.attach(s) })
+	r.setOut(s)
+	r.arm(e)
+	return nil
+}
+
+// setOut is under ctl; mu makes Recording readable without it.
+func (r *Recorder) setOut(s *sink) {
+	r.mu.Lock()
+	r.out = s
+	r.mu.Unlock()
+}
+
+// engineLocked returns the running engine or starts one. Callers hold ctl and call arm
+// when the engine has somewhere to put what it collects.
+func (r *Recorder) engineLocked() *engine {
+	if r.eng != nil {
+		return r.eng
+	}
+	e := newEngine(r.cfg)
+	go e.run()
+	return e
+}
+
+// arm lets every track record into e.
+func (r *Recorder) arm(e *engine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.eng == e {
+		return
+	}
+	r.eng = e
+	for t := range r.tracks {
+		t.live.Store(e.newWriter(t))
+	}
+}
+
+// disarm stops every track. An owner in the middle of an event may finish it in memory
+// that nobody reads any more.
+func (r *Recorder) disarm() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.eng = nil
+	for t := range r.tracks {
+		t.live.Store(nil)
+	}
+}
+
+// TrackStats counts what one track lost.
+type TrackStats struct {
+	Track string
+	Drops uint64
+}
 
 // Stats counts what a recording holds and lost.
-type Stats struct{ Events, Bytes, Drops uint64 }
+type Stats struct {
+	Events    uint64       // spans, instants, async ends, counter samples, allocations and frees
+	Bytes     uint64       // written to Out
+	Drops     uint64       // events and arguments for which there was no memory
+	Truncated uint64       // arguments that were cut to the limit
+	PerTrack  []TrackStats // tracks with drops
+}
 
 // Stop ends the recording; everything recorded has been written to Out when it returns.
-func (r *Recorder) Stop() (Stats, error) { return Stats{}, nil }
+// What happened before Stop in the memory model's sense is in the recording. It takes
+// milliseconds whatever was recorded, as long as Out keeps up.
+func (r *Recorder) Stop() (Stats, error) { return r.StopContext(context.Background()) }
 
-// Recording reports whether a recording is on.
-func (r *Recorder) Recording() bool { return false }
+// StopContext is Stop with an end to its patience: if Out is still writing when ctx ends,
+// it returns and leaves Out to a goroutine that ends with that write. Recording is over
+// in any case.
+func (r *Recorder) StopContext(ctx context.Context) (Stats, error) {
+	if r == nil {
+		return Stats{}, nil
+	}
+	r.ctl.Lock()
+	defer r.ctl.Unlock()
+	s := r.out
+	if s == nil {
+		return Stats{}, fmt.Errorf("stop recording: %w", ErrIdle)
+	}
+	e := r.eng
+	last := r.ring == nil
+	if last {
+		r.disarm()
+	}
+	r.setOut(nil)
+	e.do(func() { e.detach(s, "stop"); e.quit = last })
+	if last {
+		<-e.done
+	}
+	return s.wait(ctx)
+}
 
-// Track is a lane: the events of one goroutine at a time.
-type Track struct{}
-
-// Span is an open slice on a Track. The zero Span ignores everything.
-type Span struct{ t *Track }
-
-// Begin opens a span; spans of a track end in the reverse order of their beginning.
-func (t *Track) Begin(n Name, c Category) Span { return Span{} }
-
-// Instant records a point in time.
-func (t *Track) Instant(n Name, c Category) Span { return Span{} }
-
-// Counter records a counter's value from now on.
-func (t *Track) Counter(n Name, v int64) {}
-
-// Alloc and Free record an allocation of pool; addr identifies it.
-func (t *Track) Alloc(pool Name, addr uint64, bytes int64) {}
-
-// Free records that the allocation at addr was given back.
-func (t *Track) Free(pool Name, addr uint64, bytes int64) {}
-
-// Enabled reports whether recording is on, so that callers can skip work for arguments.
-func (t *Track) Enabled() bool { return false }
-
-// Close gives the track back; what it recorded stays.
-func (t *Track) Close() {}
-
-// Shape adds the shape and element type of one tensor input; call it once an input.
-func (s Span) Shape(d DType, dims ...int) Span { return s }
-
-// FLOPs sets the floating point operations that the span does.
-func (s Span) FLOPs(n int64) Span { return s }
-
-// Bytes sets the bytes that the span moves.
-func (s Span) Bytes(n int64) Span { return s }
-
-// Int adds an integer argument.
-func (s Span) Int(key Name, v int64) Span { return s }
-
-// Str adds an interned text argument.
-func (s Span) Str(key, v Name) Span { return s }
-
-// Text adds a text argument that is not worth interning, a request id say.
-func (s Span) Text(key Name, v string) Span { return s }
-
-// FlowOut starts the flow id here; FlowIn ends it here. Ids are global across processes.
-func (s Span) FlowOut(id uint64) Span { return s }
-
-// FlowIn ends the flow id here.
-func (s Span) FlowIn(id uint64) Span { return s }
-
-// End closes the span.
-func (s Span) End() {}
+// Recording reports whether a recording is on; the flight recorder alone is none.
+func (r *Recorder) Recording() bool {
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out != nil
+}

@@ -337,6 +337,7 @@ func (d *Reader) finish() bool {
 	g := &d.gen
 	g.reset()
 	g.Final = true
+	g.Seq++
 	g.Start, g.End = d.last, d.last
 	for i := range d.states {
 		s := &d.states[i]

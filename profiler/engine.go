@@ -1,0 +1,337 @@
+package profiler
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/profiler/format"
+)
+
+// engine is one armed period of a Recorder: its chunks, its writers, and the collector
+// goroutine that empties chunks into generations. It lives while a recording, the flight
+// recorder, or both are on.
+type engine struct {
+	cfg            Config
+	tsc            bool
+	pool           *pool
+	chunksPerTrack int
+	flags          atomic.Uint64 // format.Opt* of all sinks together
+	handed         atomic.Uint64 // grows when an owner hands over a chunk or closes
+
+	mu    sync.Mutex
+	added []*writer // not yet seen by the collector
+
+	cmds chan func()
+	done chan struct{} // closed when the collector has ended
+
+	// The collector's.
+	quit      bool
+	out       *sink
+	ring      *ring
+	writers   []*writer
+	seen      uint64 // handed at the last drain
+	open      anchor // of the generation being built
+	gen       builder
+	seq       uint64
+	events    uint64
+	sealed    uint64 // events at the last seal
+	drops     uint64 // of writers that are gone
+	truncated uint64
+	gone      map[uint32]TrackStats // writers that are gone and had drops
+}
+
+// maxGone bounds the closed tracks whose drops are still listed by name; the sum counts
+// all of them.
+const maxGone = 4096
+
+// reading is the collector's place in what a writer has written.
+type reading struct {
+	chunk     *chunk
+	off       int
+	tick      int64
+	stack     []openSpan
+	target    uint32 // as in a batch: 0 an instant, 1+n levels out
+	reported  uint64 // drops already in a generation
+	lastBatch uint64 // seq+1 of the generation that has this track's entry
+	name      string // as last written
+}
+
+type openSpan struct {
+	tick, mono int64
+	known      bool // mono is set
+	name       uint32
+	cat        uint8
+}
+
+func newEngine(c Config) *engine {
+	e := &engine{
+		cfg:  c,
+		tsc:  c.Clock.resolve() == ClockTSC,
+		cmds: make(chan func()),
+		done: make(chan struct{}),
+		gone: map[uint32]TrackStats{},
+	}
+	chunkMemory := c.MaxBytes - (backlogGenerations+2)*c.GenerationBytes
+	e.pool = newPool(c.ChunkBytes, max(1, chunkMemory/c.ChunkBytes))
+	e.chunksPerTrack = max(1, c.MaxTrackBytes/c.ChunkBytes)
+	e.open = readAnchor(e.tsc)
+	return e
+}
+
+// newWriter makes the writer of one track.
+func (e *engine) newWriter(t *Track) *writer {
+	w := &writer{eng: e, track: t, tsc: e.tsc}
+	w.delta() // sets last
+	w.rd.tick = w.last
+	e.mu.Lock()
+	e.added = append(e.added, w)
+	e.mu.Unlock()
+	return w
+}
+
+// run is the collector. It ends after a command that sets quit.
+func (e *engine) run() {
+	defer close(e.done)
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for !e.quit {
+		select {
+		case <-tick.C:
+			e.poll()
+		case f := <-e.cmds:
+			f()
+		}
+	}
+}
+
+// do runs f on the collector and waits for it.
+func (e *engine) do(f func()) {
+	ran := make(chan struct{})
+	e.cmds <- func() { defer close(ran); f() }
+	<-ran
+}
+
+func (e *engine) poll() {
+	if e.out != nil && e.out.full() {
+		return // what waits stays in the chunks, and when those are full owners drop
+	}
+	due := monoNow()-e.open.mono >= int64(e.cfg.FlushEvery)
+	if handed := e.handed.Load(); due || handed != e.seen {
+		e.seen = handed
+		e.drain(due, true)
+	}
+	if due {
+		e.seal()
+	}
+}
+
+// drain reads what owners have published: complete chunks, and with all also the
+// beginnings of chunks that are being filled. If polite it stops when Out has a backlog.
+func (e *engine) drain(all, polite bool) {
+	e.mu.Lock()
+	e.writers = append(e.writers, e.added...)
+	e.added = nil
+	e.mu.Unlock()
+	kept := e.writers[:0]
+	for _, w := range e.writers {
+		if !e.drainWriter(w, all, polite) {
+			kept = append(kept, w)
+		}
+	}
+	clear(e.writers[len(kept):])
+	e.writers = kept
+}
+
+// drainWriter reads one writer and reports whether it is finished for good.
+func (e *engine) drainWriter(w *writer, all, polite bool) (finished bool) {
+	closed := w.closed.Load() // before next and pub: both are final if it is set
+	rd := &w.rd
+	if rd.chunk == nil {
+		if rd.chunk = w.first.Load(); rd.chunk == nil {
+			if closed {
+				e.retire(w)
+			}
+			return closed
+		}
+	}
+	for {
+		if polite && e.out != nil && e.out.full() {
+			return false
+		}
+		c := rd.chunk
+		next := c.next.Load() // before pub: pub is final if next is set
+		if next == nil && !all && !closed {
+			return false
+		}
+		if end := int(atomic.LoadUint32(&c.pub)); end > rd.off {
+			e.batch(w, c.buf[rd.off:end])
+			rd.off = end
+			if len(e.gen.data) >= e.cfg.GenerationBytes {
+				e.seal()
+			}
+		}
+		if next == nil && !closed {
+			return false
+		}
+		e.pool.put(c)
+		w.held.Add(-1)
+		rd.chunk, rd.off = next, 0
+		if next == nil {
+			e.retire(w)
+			return true
+		}
+	}
+}
+
+// retire keeps the counts of a writer that will write no more.
+func (e *engine) retire(w *writer) {
+	e.report(w)
+	e.truncated += w.truncated.Load()
+	if d := w.drops.Load(); d > 0 {
+		e.drops += d
+		if len(e.gone) < maxGone {
+			e.gone[w.track.id] = TrackStats{w.track.Name(), d}
+		}
+	}
+}
+
+// batch adds a piece of a track's records to the generation.
+func (e *engine) batch(w *writer, data []byte) {
+	g, rd := &e.gen, &w.rd
+	e.entry(w)
+	b := batchMeta{
+		track: w.track.id, base: rd.tick, target: rd.target,
+		openLo: len(g.opens), dataLo: len(g.data),
+	}
+	g.opens = append(g.opens, rd.stack...)
+	b.openHi = len(g.opens)
+	g.data = append(g.data, data...)
+	b.dataHi = len(g.data)
+	g.batches = append(g.batches, b)
+	e.scan(rd, data)
+}
+
+// scan follows the records: which names they use, which spans they leave open.
+func (e *engine) scan(rd *reading, data []byte) {
+	g := &e.gen
+	var r format.Record
+	for len(data) > 0 {
+		n, bad := format.ReadRecord(data, &r)
+		if bad != "" {
+			panic("profiler: invariant violation: own record does not decode: " + bad)
+		}
+		data = data[n:]
+		if r.Timed {
+			rd.tick += int64(r.Delta)
+		}
+		switch r.Type {
+		case format.TypeBegin:
+			g.use(r.Name)
+			rd.stack = append(rd.stack, openSpan{tick: rd.tick, name: r.Name, cat: r.Sub})
+			rd.target = 1
+			e.events++
+		case format.TypeEnd:
+			rd.stack = rd.stack[:len(rd.stack)-1]
+			rd.target = 1
+		case format.TypeUnwind:
+			rd.stack = rd.stack[:len(rd.stack)-int(r.Value)]
+			rd.target = 1
+		case format.TypeInstant, format.TypeAsyncBegin, format.TypeAsyncEnd:
+			g.use(r.Name)
+			rd.target = 0
+			e.events++
+		case format.TypeCounter, format.TypeCounterF, format.TypeAlloc, format.TypeFree:
+			g.use(r.Name)
+			e.events++
+		case format.TypeInt, format.TypeText, format.TypeFloat:
+			g.use(r.Name)
+		case format.TypeStr:
+			g.use(r.Name)
+			g.use(uint32(r.Value))
+		case format.TypeStack:
+			g.useStack(r.ID)
+		case format.TypeTarget:
+			rd.target = 1 + uint32(r.Value)
+		}
+	}
+	if len(rd.stack) == 0 {
+		rd.target = 0
+	}
+}
+
+// attach makes s the destination of what is published from now on.
+func (e *engine) attach(s *sink) {
+	e.drain(true, false)
+	e.seal()
+	e.out = s
+	e.setFlags()
+	s.eventsBefore, s.truncatedBefore = e.events, e.truncatedNow()
+	s.dropsBefore = map[uint32]uint64{}
+	for _, t := range e.dropsNow() {
+		s.dropsBefore[t.id] = t.Drops
+		s.allDropsBefore += t.Drops
+	}
+	s.push(appendHeader(nil, e, s.opts, s.meta, 0, e.open))
+}
+
+// detach writes what has been published until now and closes s.
+func (e *engine) detach(s *sink, reason string) {
+	e.drain(true, false)
+	e.seal()
+	s.stats = e.statsSince(s)
+	s.push(appendEnd(nil, e.open, s.stats, s.trackIDs, reason))
+	s.close()
+	e.out = nil
+	e.setFlags()
+}
+
+func (e *engine) setFlags() {
+	var f uint64
+	if e.out != nil {
+		f |= e.out.opts
+	}
+	if e.ring != nil {
+		f |= e.ring.opts
+	}
+	e.flags.Store(f)
+}
+
+type trackDrops struct {
+	id uint32
+	TrackStats
+}
+
+func (e *engine) dropsNow() []trackDrops {
+	var all []trackDrops
+	for id, t := range e.gone {
+		all = append(all, trackDrops{id, t})
+	}
+	for _, w := range e.writers {
+		if d := w.drops.Load(); d > 0 {
+			all = append(all, trackDrops{w.track.id, TrackStats{w.track.Name(), d}})
+		}
+	}
+	return all
+}
+
+func (e *engine) truncatedNow() uint64 {
+	n := e.truncated
+	for _, w := range e.writers {
+		n += w.truncated.Load()
+	}
+	return n
+}
+
+// statsSince counts what happened since s was attached.
+func (e *engine) statsSince(s *sink) Stats {
+	st := Stats{Events: e.events - s.eventsBefore, Truncated: e.truncatedNow() - s.truncatedBefore}
+	for _, t := range e.dropsNow() {
+		if t.Drops -= s.dropsBefore[t.id]; t.Drops > 0 {
+			st.Drops += t.Drops
+			st.PerTrack = append(st.PerTrack, t.TrackStats)
+			s.trackIDs = append(s.trackIDs, t.id)
+		}
+	}
+	return st
+}
