@@ -155,10 +155,10 @@ func (v *visit) links(from, until int64) []Link {
 		if s.start >= until {
 			break
 		}
-		if first {
-			add("queue", "queue", max(at, s.start), -1, 0)
-			first = false
+		if first && s.start > at {
+			add("queue", "queue", s.start, -1, 0)
 		}
+		first = false
 		// A run of steps of one kind that had begun when the chain went on.
 		k, last := i, s.end
 		for k < len(v.steps) && v.d.spans[v.steps[k]].cls == s.cls && v.d.spans[v.steps[k]].start < until {

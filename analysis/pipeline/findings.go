@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 )
@@ -15,6 +16,7 @@ const (
 	hostBound        = 0.4  // scheduling and sampling of busy time, likewise
 	handoffBound     = 0.4
 	handoffShareMin  = 0.05 // hand-off, of a stage's busy time
+	handoffWindowMin = 0.01 // and of its window
 	lastInMin        = 0.7  // of matched collectives, for a straggler; half is chance with two ranks
 	lastInCalls      = 10   // collectives needed to say so
 	stragglerWaitMin = 0.01 // of the window: what the others lose
@@ -145,13 +147,13 @@ func limit(s *Stage, busyShare float64) (Limit, string) {
 func pct(v float64) string {
 	switch p := v * 100; {
 	case p == 0:
-		return "0 %"
+		return "0%"
 	case p < 0.1:
-		return "< 0.1 %"
+		return "<0.1%"
 	case p < 9.95:
-		return fmt.Sprintf("%.1f %%", p)
+		return fmt.Sprintf("%.1f%%", p)
 	default:
-		return fmt.Sprintf("%.0f %%", p)
+		return fmt.Sprintf("%.0f%%", p)
 	}
 }
 
@@ -165,7 +167,7 @@ func ms(ns float64) string {
 	case ns >= 1e6:
 		return fmt.Sprintf("%.3g ms", ns/1e6)
 	case ns >= 1e3:
-		return fmt.Sprintf("%.3g us", ns/1e3)
+		return fmt.Sprintf("%.3g µs", ns/1e3)
 	}
 	return fmt.Sprintf("%.0f ns", ns)
 }
@@ -221,11 +223,11 @@ func (a *analyzer) findings(r *Report) {
 		for k := range s.Ranks {
 			f.straggler(s, &s.Ranks[k], ranks[k])
 			f.outliers(&s.Ranks[k], ranks[k], k > 0 && s.Ranks[k-1].Replica == s.Ranks[k].Replica)
-			f.unrecorded(&s.Ranks[k], ranks[k])
 		}
 	}
 	f.queues()
 	f.drift()
+	f.unrecorded()
 	slices.SortStableFunc(r.Findings, func(x, y Finding) int { return cmp.Compare(y.Severity, x.Severity) })
 }
 
@@ -258,14 +260,26 @@ func (f *finder) limits() {
 			}
 		}
 		sev := severityOf(b.BusyShare)
-		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time (%s limit): %s", s.Name, pct(b.BusyShare), b.Limit, b.Why)
+		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time while steps run%s; limit: %s", s.Name, pct(b.BusyShare), others(b), b.Limit)
 		if b.Limit == LimitLoad {
 			sev = analysis.Info
-			text = fmt.Sprintf("no stage is saturated, the busiest is %s with %s: %s", s.Name, pct(b.BusyShare), b.Why)
+			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.Name, pct(b.BusyShare), others(b))
 		}
 		f.add(sev, d, slice, 100*b.BusyShare, "%", text)
 		return
 	}
+}
+
+// others lists the other stages' busy shares in brackets.
+func others(b *Bottleneck) string {
+	if len(b.Others) == 0 {
+		return ""
+	}
+	l := make([]string, len(b.Others))
+	for i, o := range b.Others {
+		l[i] = o.Stage + " " + pct(o.BusyShare)
+	}
+	return " (" + strings.Join(l, ", ") + ")"
 }
 
 func (f *finder) chainLink() {
@@ -327,7 +341,7 @@ func (f *finder) communication(s *Stage, ranks []*rankData) {
 func (f *finder) handoff(s *Stage, ranks []*rankData) {
 	busy, hand := busyNs(s.Time), exclusive(s.Time, CatHandoff)
 	p := share(hand, busy)
-	if p < handoffShareMin {
+	if p < handoffShareMin || share(hand, s.WindowNs) < handoffWindowMin {
 		return
 	}
 	d, slice := ranks[0], -1
@@ -386,11 +400,30 @@ func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
 	}
 }
 
-func (f *finder) unrecorded(r *Rank, d *rankData) {
-	n := exclusive(r.Time, CatOther)
-	if p := share(n, r.WindowNs); p >= otherShareMin {
-		f.add(analysis.Info, d, -1, 100*p, "%", fmt.Sprintf("%s recorded nothing for %s of the window (%s)", d.label(), pct(p), ms(float64(n))))
+// unrecorded tells how much of the window nobody wrote about, once for all ranks.
+func (f *finder) unrecorded() {
+	var worst *Rank
+	var most float64
+	n, all := 0, 0
+	for i := range f.r.Stages {
+		for k := range f.r.Stages[i].Ranks {
+			r := &f.r.Stages[i].Ranks[k]
+			p := share(exclusive(r.Time, CatOther), r.WindowNs)
+			all++
+			if p >= otherShareMin {
+				n++
+			}
+			if p > most {
+				worst, most = r, p
+			}
+		}
 	}
+	if n == 0 {
+		return
+	}
+	d := f.rankOf(worst.Trace)
+	f.add(analysis.Info, d, -1, 100*most, "%", fmt.Sprintf("%d of %d ranks recorded nothing for %s of their window or more, %s for %s",
+		n, all, pct(otherShareMin), d.label(), pct(most)))
 }
 
 // queues looks for the stage in whose queue requests lose the most.

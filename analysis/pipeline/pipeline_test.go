@@ -169,7 +169,7 @@ func TestDiffusion(t *testing.T) {
 	if d := b.Drift - 0.2; d > 1e-9 || d < -1e-9 {
 		t.Errorf("drift %g, want 0.2", b.Drift)
 	}
-	if c := r.FirstOutput; c == nil || c.Output != "image" || c.TotalNs != 20_600*us || len(c.Links) != 8 {
+	if c := r.FirstOutput; c == nil || c.Output != "image" || c.TotalNs != 20_600*us || len(c.Links) != 7 {
 		t.Errorf("chain: %+v", c)
 	}
 	if r.Bottleneck == nil || r.Bottleneck.Stage != "dit" || r.Bottleneck.Limit != LimitCompute {
