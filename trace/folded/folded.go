@@ -1,0 +1,106 @@
+// Package folded writes a trace's CPU time as folded stacks, the input of flame graph
+// tools: one line a stack, "frame;frame;... <int µs>", root first. The number is the
+// time in the last frame itself.
+//
+// Frames are the slices around a slice on its track, Python frames among them, below
+// the call stack that a recording with stacks holds. In a frame space, ";", tab and
+// newline are "_". Equal stacks are one line, lines are sorted, stacks of less than
+// half a microsecond in all are left out.
+package folded
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// maxDepth bounds the frames of a line; deeper stacks lose the frames nearest the root.
+const maxDepth = 512
+
+var clean = strings.NewReplacer(" ", "_", ";", "_", "\t", "_", "\n", "_", "\r", "_")
+
+// Write writes the stacks of t's CPU tracks to w.
+func Write(w io.Writer, t *trace.Trace) error {
+	f := folder{t: t, index: t.Index(), names: map[trace.StringID]string{}, lines: map[string]int64{}}
+	for id := range t.Tracks {
+		if t.Tracks[id].Kind == trace.TrackCPU {
+			f.track(trace.TrackID(id))
+		}
+	}
+	b := bufio.NewWriter(w)
+	for _, line := range slices.Sorted(maps.Keys(f.lines)) {
+		if us := (f.lines[line] + 500) / 1000; us > 0 {
+			b.WriteString(line)
+			b.WriteByte(' ')
+			b.WriteString(strconv.FormatInt(us, 10))
+			b.WriteByte('\n')
+		}
+	}
+	if err := b.Flush(); err != nil {
+		return fmt.Errorf("write folded stacks: %w", err)
+	}
+	return nil
+}
+
+type folder struct {
+	t      *trace.Trace
+	index  *trace.Index
+	names  map[trace.StringID]string // as frames
+	lines  map[string]int64          // self time, ns
+	frames []string
+	key    []byte
+}
+
+func (f *folder) track(id trace.TrackID) {
+	for _, i := range f.index.Track(id) {
+		self := f.index.Self[i]
+		if self == 0 || f.t.Slices.Cat[i] == trace.CatTraceSpan {
+			continue
+		}
+		f.stack(int32(i))
+		f.key = f.key[:0]
+		for k, frame := range slices.Backward(f.frames) {
+			f.key = append(f.key, frame...)
+			if k > 0 {
+				f.key = append(f.key, ';')
+			}
+		}
+		f.lines[string(f.key)] += self
+	}
+}
+
+// stack sets f.frames to the frames of slice i, innermost first.
+func (f *folder) stack(i int32) {
+	f.frames = f.frames[:0]
+	for p := i; p != trace.NoParent && len(f.frames) < maxDepth; p = f.index.Parent[p] {
+		f.frames = append(f.frames, f.name(f.t.Slices.Name[p]))
+	}
+	text, ok := f.t.ArgText(int(i), "Call stack")
+	if !ok {
+		return
+	}
+	for frame := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ';' || r == '\n' }) {
+		if len(f.frames) == maxDepth {
+			return
+		}
+		f.frames = append(f.frames, clean.Replace(strings.TrimSpace(frame)))
+	}
+}
+
+func (f *folder) name(id trace.StringID) string {
+	s, ok := f.names[id]
+	if !ok {
+		s = clean.Replace(strings.ToValidUTF8(f.t.String(id), "\uFFFD"))
+		if s == "" {
+			s = "unnamed"
+		}
+		f.names[id] = s
+	}
+	return s
+}

@@ -1,0 +1,190 @@
+// Package sheet writes the ops workbook, an .xlsx with a trace's operators summed up.
+// Sheets and columns are those of vLLM-Omni's ops_rankR.xlsx, in its order, so that
+// scripts made for these read it:
+//
+//	summary   by name
+//	by_shape  by name and input shapes; Options.Shapes
+//	by_stack  by name and the innermost frames around; Options.Stacks
+//
+// The header row is frozen and has a filter. Cells without a measurement are empty:
+// cuda columns of a trace without device work, memory without memory recording, and the
+// xpu columns always, as device work of any kind is under cuda.
+package sheet
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/xuri/excelize/v2"
+
+	"github.com/kinetoscope/kinetoscope/trace/opstats"
+)
+
+// Limits of the file format; see Excel specifications and limits.
+const (
+	maxRows     = 1<<20 - 1 // rows of a sheet below the header
+	maxCellText = 32767     // UTF-16 units of a cell; bytes bound them
+)
+
+// Options say which sheets are written beside summary.
+type Options struct {
+	Shapes, Stacks bool
+}
+
+// column is one column of every sheet.
+type column struct {
+	name  string
+	value func(*opstats.Ops, *opstats.Row) any // nil leaves the cell empty
+}
+
+func micros(ns int64) float64 { return float64(ns) / 1000 }
+
+func empty(*opstats.Ops, *opstats.Row) any { return nil }
+
+func device(v func(*opstats.Row) any) func(*opstats.Ops, *opstats.Row) any {
+	return func(o *opstats.Ops, r *opstats.Row) any {
+		if !o.HasDevice {
+			return nil
+		}
+		return v(r)
+	}
+}
+
+func memory(v func(*opstats.Row) int64) func(*opstats.Ops, *opstats.Row) any {
+	return func(o *opstats.Ops, r *opstats.Row) any {
+		if !o.HasMemory {
+			return nil
+		}
+		return v(r)
+	}
+}
+
+var columns = []column{
+	{"name", func(_ *opstats.Ops, r *opstats.Row) any { return text(r.Name) }},
+	{"count", func(_ *opstats.Ops, r *opstats.Row) any { return r.Count }},
+	{"device_type", func(_ *opstats.Ops, r *opstats.Row) any { return r.Device }},
+	{"node_id", func(*opstats.Ops, *opstats.Row) any { return 0 }}, // torch's value outside of RPC
+	{"self_cpu_time_total_us", func(_ *opstats.Ops, r *opstats.Row) any { return micros(r.SelfCPU) }},
+	{"cpu_time_total_us", func(_ *opstats.Ops, r *opstats.Row) any { return micros(r.CPU) }},
+	{"self_cuda_time_total_us", device(func(r *opstats.Row) any { return micros(r.SelfDevice) })},
+	{"cuda_time_total_us", device(func(r *opstats.Row) any { return micros(r.DeviceTime) })},
+	{"self_xpu_time_total_us", empty},
+	{"xpu_time_total_us", empty},
+	{"self_cpu_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.SelfMemory })},
+	{"cpu_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.Memory })},
+	{"self_cuda_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.SelfDevMemory })},
+	{"cuda_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.DevMemory })},
+	{"self_xpu_memory_usage_bytes", empty},
+	{"xpu_memory_usage_bytes", empty},
+	{"input_shapes", func(_ *opstats.Ops, r *opstats.Row) any { return text(r.Shapes) }},
+	{"stack", func(_ *opstats.Ops, r *opstats.Row) any { return text(r.Stack) }},
+	{"overload_name", func(*opstats.Ops, *opstats.Row) any { return "" }},
+	{"is_async", func(_ *opstats.Ops, r *opstats.Row) any { return r.Async }},
+	{"is_legacy", func(*opstats.Ops, *opstats.Row) any { return false }},
+}
+
+// Columns returns the names of the columns, in order.
+func Columns() []string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	return names
+}
+
+// Write writes the workbook of ops to w. Rows beyond what a sheet can hold, those with
+// the least self time, are left out.
+func Write(w io.Writer, ops *opstats.Ops, o Options) (err error) {
+	f := excelize.NewFile()
+	defer func() {
+		if e := f.Close(); err == nil && e != nil {
+			err = fmt.Errorf("close ops workbook: %w", e)
+		}
+	}()
+	header, err := f.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true}})
+	if err != nil {
+		return fmt.Errorf("ops workbook: %w", err)
+	}
+	for _, s := range []struct {
+		name string
+		by   opstats.Group
+		want bool
+	}{
+		{"summary", opstats.GroupName, true},
+		{"by_shape", opstats.GroupShapes, o.Shapes},
+		{"by_stack", opstats.GroupStack, o.Stacks},
+	} {
+		if !s.want {
+			continue
+		}
+		if err := writeSheet(f, s.name, ops, ops.Rows(s.by), header); err != nil {
+			return fmt.Errorf("ops workbook: sheet %s: %w", s.name, err)
+		}
+	}
+	if err := f.DeleteSheet("Sheet1"); err != nil {
+		return fmt.Errorf("ops workbook: %w", err)
+	}
+	if _, err := f.WriteTo(w); err != nil {
+		return fmt.Errorf("write ops workbook: %w", err)
+	}
+	return nil
+}
+
+func writeSheet(f *excelize.File, name string, ops *opstats.Ops, rows []opstats.Row, header int) error {
+	rows = rows[:min(len(rows), maxRows)]
+	if _, err := f.NewSheet(name); err != nil {
+		return err
+	}
+	corner, err := excelize.CoordinatesToCellName(len(columns), len(rows)+1)
+	if err != nil {
+		return err
+	}
+	// The filter must be there before the stream, which writes the sheet's tail.
+	if err := f.AutoFilter(name, "A1:"+corner, nil); err != nil {
+		return err
+	}
+	s, err := f.NewStreamWriter(name)
+	if err != nil {
+		return err
+	}
+	if err := s.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}); err != nil {
+		return err
+	}
+	if err := s.SetColWidth(1, 1, 48); err != nil { // names are long, numbers are not
+		return err
+	}
+	if err := s.SetColWidth(2, len(columns), 14); err != nil {
+		return err
+	}
+	cells := make([]any, len(columns))
+	for i, c := range columns {
+		cells[i] = excelize.Cell{StyleID: header, Value: c.name}
+	}
+	if err := s.SetRow("A1", cells); err != nil {
+		return err
+	}
+	for i := range rows {
+		for k, c := range columns {
+			cells[k] = c.value(ops, &rows[i])
+		}
+		if err := s.SetRow(fmt.Sprintf("A%d", i+2), cells); err != nil {
+			return err
+		}
+	}
+	return s.Flush()
+}
+
+// text cuts s to what a cell holds, at a character, and makes it UTF-8.
+func text(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= maxCellText {
+		return s
+	}
+	n := maxCellText
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
