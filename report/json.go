@@ -1,0 +1,32 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+)
+
+// JSON writes r as report.json, indented. docs/report.md describes it.
+func JSON(w io.Writer, r *pipeline.Report) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(r); err != nil {
+		return fmt.Errorf("write report.json: %w", err)
+	}
+	return nil
+}
+
+// ReadJSON reads what JSON wrote. It refuses a report of another schema version.
+func ReadJSON(rd io.Reader) (*pipeline.Report, error) {
+	var r pipeline.Report
+	if err := json.NewDecoder(rd).Decode(&r); err != nil {
+		return nil, fmt.Errorf("read report.json: %w", err)
+	}
+	if r.SchemaVersion != pipeline.SchemaVersion {
+		return nil, fmt.Errorf("read report.json: schema_version %d, this program reads %d", r.SchemaVersion, pipeline.SchemaVersion)
+	}
+	return &r, nil
+}
