@@ -23,8 +23,12 @@ type Options struct {
 	Offsets []int64
 	// UncertaintyNs is the error of comparisons between ranks, ±.
 	UncertaintyNs int64
-	TopOps        int // operators listed per rank and stage; 0: DefaultTopOps, < 0: all
-	StripCells    int // letters in Rank.Strip; 0: DefaultStripCells
+	// Arrivals are the times at which requests came to the pipeline, by request id, on the
+	// common clock, where somebody in front of the first stage knows better than its
+	// trace. They only move an arrival forward in time, to earlier.
+	Arrivals   map[string]int64
+	TopOps     int // operators listed per rank and stage; 0: DefaultTopOps, < 0: all
+	StripCells int // letters in Rank.Strip; 0: DefaultStripCells
 }
 
 // Analyze says where the time of a captured pipeline went. traces holds one trace a

@@ -2,7 +2,10 @@ package pipeline
 
 import (
 	"cmp"
+	"math"
 	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // visit is a request's time on one rank.
@@ -22,11 +25,25 @@ type visit struct {
 type journey struct {
 	id     int32
 	visits []*visit
+	born   int64 // earlier sign of the request than any span; else max int64
 }
 
 // journeys collects what each request did; the order is that of a.ids.
 func (a *analyzer) journeys() []journey {
 	js := make([]journey, len(a.ids.names))
+	for id := range js {
+		js[id].born = math.MaxInt64
+		if at, ok := a.o.Arrivals[a.ids.names[id]]; ok {
+			js[id].born = at
+		}
+	}
+	for _, d := range a.ranks {
+		d.arrivals(func(request string, at int64) {
+			if id, ok := a.ids.ids[request]; ok {
+				js[id].born = min(js[id].born, at)
+			}
+		})
+	}
 	for _, d := range a.ranks {
 		for k := range d.spans {
 			s := &d.spans[k]
@@ -99,9 +116,26 @@ func (v *visit) arrival() int64 {
 	return v.start
 }
 
+// arrivals tells f of the instants that mark the arrival of a request.
+func (d *rankData) arrivals(f func(request string, at int64)) {
+	in := &d.t.Instants
+	name, ok := d.t.Strings.Lookup(trace.NameRequest)
+	if !ok {
+		return
+	}
+	for i, n := range in.Name {
+		if n != name {
+			continue
+		}
+		if id, ok := d.t.RefArgText(in.Args[i], trace.ArgRequest); ok {
+			f(id, in.Time[i]+d.offset)
+		}
+	}
+}
+
 // arrival is the earliest sign of the request anywhere.
 func (j *journey) arrival() int64 {
-	at := j.visits[0].start
+	at := j.born
 	for _, v := range j.visits {
 		at = min(at, v.start)
 	}
