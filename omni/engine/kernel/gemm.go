@@ -119,14 +119,14 @@ func lastPanel(c []float32, ldc, m int, a []float32, lda int, segs []int, klen i
 	}
 }
 
-// TilePanel computes c = a·b (acc: +=) for one panel whose first k rows count: m rows,
-// Panel columns. Attention uses it on the blocks of its cache.
-func TilePanel(c []float32, ldc, m int, a []float32, lda, k int, b []float32, acc bool) {
-	if m == 0 || k == 0 {
+// Tiles computes c = a·b (acc: +=) for m rows and np panels of k rows each that follow
+// each other in b. Attention uses it on the blocks of its cache.
+func Tiles(c []float32, ldc, m int, a []float32, lda, k int, b []float32, np int, acc bool) {
+	if m == 0 || k == 0 || np == 0 {
 		return
 	}
-	_, _, _ = a[:(m-1)*lda+k], b[:k*Panel], c[:(m-1)*ldc+Panel]
-	panels(c, ldc, m, a, lda, whole, k, b, 1, acc)
+	_, _, _ = a[:(m-1)*lda+k], b[:np*k*Panel], c[:(m-1)*ldc+np*Panel]
+	panels(c, ldc, m, a, lda, whole, k, b, np, acc)
 }
 
 // panelsGeneric is the portable panels: four columns of four rows at a time in registers.

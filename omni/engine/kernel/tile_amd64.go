@@ -27,6 +27,20 @@ func tile1x16AVX2(c *float32, ldc int, a *float32, lda int, b *float32, segs *in
 //go:noescape
 func addAVX2(dst, src *float32, n int)
 
+//go:noescape
+func expAVX2(dst, src *float32, n int)
+
+// Exp puts exp(src[i]) to dst[i]; they are equally long and may be the same.
+func Exp(dst, src []float32) {
+	src = src[:len(dst)]
+	n := 0
+	if hasAVX2 && len(dst) >= 8 {
+		n = len(dst) &^ 7
+		expAVX2(&dst[0], &src[0], n)
+	}
+	expGeneric(dst[n:], src[n:])
+}
+
 // panels computes m rows of np whole panels that follow each other in b.
 func panels(c []float32, ldc, m int, a []float32, lda int, segs []int, klen int, b []float32, np int, acc bool) {
 	if !hasAVX2 {

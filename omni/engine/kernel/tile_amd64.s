@@ -370,3 +370,73 @@ loop:
 	JLT loop
 	VZEROUPPER
 	RET
+
+DATA expc<>+0(SB)/4, $0xc2aeac50  // lowest argument, -87.3365
+DATA expc<>+4(SB)/4, $0x42b0c0a5  // highest, 88.3763
+DATA expc<>+8(SB)/4, $0x3fb8aa3b  // log2 e
+DATA expc<>+12(SB)/4, $0x4b400000 // 1.5 * 2^23: adding it rounds to an integer
+DATA expc<>+16(SB)/4, $0x3f318000 // ln 2, high part
+DATA expc<>+20(SB)/4, $0xb95e8083 // ln 2, low part
+DATA expc<>+24(SB)/4, $0x39506967 // polynomial
+DATA expc<>+28(SB)/4, $0x3ab743ce
+DATA expc<>+32(SB)/4, $0x3c088908
+DATA expc<>+36(SB)/4, $0x3d2aa9c1
+DATA expc<>+40(SB)/4, $0x3e2aaaaa
+DATA expc<>+44(SB)/4, $0x3f000000
+DATA expc<>+48(SB)/4, $0x3f800000
+GLOBL expc<>(SB), RODATA|NOPTR, $52
+
+// func expAVX2(dst, src *float32, n int)
+// dst = exp(src), n a multiple of 8; the steps are those of exp32.
+TEXT ·expAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	VBROADCASTSS expc<>+0(SB), Y15
+	VBROADCASTSS expc<>+4(SB), Y14
+	VBROADCASTSS expc<>+8(SB), Y13
+	VBROADCASTSS expc<>+12(SB), Y12
+	VBROADCASTSS expc<>+16(SB), Y11
+	VBROADCASTSS expc<>+20(SB), Y10
+	VBROADCASTSS expc<>+48(SB), Y9
+	XORQ AX, AX
+loop:
+	VMOVUPS (SI)(AX*4), Y0
+	VMAXPS Y0, Y15, Y0 // a NaN stays: the second source wins
+	VMINPS Y0, Y14, Y0
+	VMULPS Y13, Y0, Y1
+	VADDPS Y12, Y1, Y1
+	VSUBPS Y12, Y1, Y2 // integral part
+	VMULPS Y11, Y2, Y3
+	VSUBPS Y3, Y0, Y0
+	VMULPS Y10, Y2, Y3
+	VSUBPS Y3, Y0, Y0 // remainder
+	VBROADCASTSS expc<>+24(SB), Y4
+	VBROADCASTSS expc<>+28(SB), Y5
+	VMULPS Y0, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VBROADCASTSS expc<>+32(SB), Y5
+	VMULPS Y0, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VBROADCASTSS expc<>+36(SB), Y5
+	VMULPS Y0, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VBROADCASTSS expc<>+40(SB), Y5
+	VMULPS Y0, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VBROADCASTSS expc<>+44(SB), Y5
+	VMULPS Y0, Y4, Y4
+	VADDPS Y5, Y4, Y4
+	VMULPS Y0, Y0, Y6
+	VMULPS Y6, Y4, Y4
+	VADDPS Y0, Y4, Y4
+	VADDPS Y9, Y4, Y4
+	VPSLLD $23, Y1, Y1 // the integer sits in the low bits of the rounded sum
+	VPADDD Y9, Y1, Y1  // 2^n
+	VMULPS Y1, Y4, Y4
+	VMOVUPS Y4, (DI)(AX*4)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VZEROUPPER
+	RET

@@ -8,3 +8,6 @@ func panels(c []float32, ldc, m int, a []float32, lda int, segs []int, klen int,
 
 // Add adds src to dst; they are equally long.
 func Add(dst, src []float32) { addGeneric(dst, src[:len(dst)]) }
+
+// Exp puts exp(src[i]) to dst[i]; they are equally long and may be the same.
+func Exp(dst, src []float32) { expGeneric(dst, src[:len(dst)]) }
