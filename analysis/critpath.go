@@ -137,12 +137,12 @@ func FindCriticalPath(tr *trace.Trace, opt Options, co CriticalOptions) (Critica
 // blockingCalls wait for the device: their own time is the device's.
 var blockingCalls = map[string]bool{
 	"cudaDeviceSynchronize": true, "cudaStreamSynchronize": true, "cudaEventQuery": true,
-	"cudaEventSynchronize": true, "cudaMemcpy": true, "cudaMemcpyAsync": true,
+	"cudaEventSynchronize": true, "cudaMemcpy": true,
 }
 
 var blockingHIP = map[string]bool{
 	"hipDeviceSynchronize": true, "hipStreamSynchronize": true, "hipEventQuery": true, "hipEventSynchronize": true,
-	"hipMemcpy": true, "hipMemcpyAsync": true, "hipMemcpyWithStream": true,
+	"hipMemcpy": true, "hipMemcpyWithStream": true,
 	"cuStreamSynchronize": true, "cuCtxSynchronize": true, "cuEventSynchronize": true,
 }
 

@@ -33,7 +33,8 @@ type DeviceMemory struct {
 	AllocatedBytes  int64 `json:"allocated_bytes"`   // sum of all allocations
 	FreedBytes      int64 `json:"freed_bytes"`       // sum of all frees
 	FreedBeforeTime int64 `json:"freed_early_bytes"` // of them, of memory allocated before the trace
-	// ByOp is what each operator allocated, the largest share of the peak first.
+	// ByOp is what each operator allocated, the largest share of the peak first. Without
+	// addresses in the trace nothing is known to be held.
 	ByOp []MemoryOp `json:"by_op"`
 }
 
@@ -58,6 +59,7 @@ func Memory(tr *trace.Trace, opt Options) MemoryReport { return newFrame(tr, opt
 
 type memoryEvent struct {
 	at, bytes, addr, total, reserved int64
+	hasAddr, hasTotal                bool
 	op                               trace.StringID
 }
 
@@ -91,8 +93,8 @@ func (f *frame) memory() MemoryReport {
 		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have {
 			continue
 		}
-		e.addr, _ = f.tr.RefArgInt(ref, "Addr")
-		e.total, _ = f.tr.RefArgInt(ref, "Total Allocated")
+		e.addr, e.hasAddr = f.tr.RefArgInt(ref, "Addr")
+		e.total, e.hasTotal = f.tr.RefArgInt(ref, "Total Allocated")
 		e.reserved, _ = f.tr.RefArgInt(ref, "Total Reserved")
 		dev.typ, _ = f.tr.RefArgInt(ref, "Device Type")
 		dev.id, _ = f.tr.RefArgInt(ref, "Device Id")
@@ -145,14 +147,27 @@ func (f *frame) opsAtInstants(rows []int32) []trace.StringID {
 	return out
 }
 
+// baseBytes is what was allocated before the first event. Files of 2021 have no totals;
+// there it is the least that keeps the sum of the events from falling below 0.
+func baseBytes(es []memoryEvent) int64 {
+	if es[0].hasTotal {
+		return max(0, es[0].total-es[0].bytes)
+	}
+	run, low := int64(0), int64(0)
+	for _, e := range es {
+		run += e.bytes
+		low = min(low, run)
+	}
+	return -low
+}
+
 // deviceMemory follows one allocator's events, which are ordered by time.
 func (f *frame) deviceMemory(es []memoryEvent) DeviceMemory {
-	d := DeviceMemory{Events: len(es), BaseBytes: max(0, es[0].total-es[0].bytes)}
+	d := DeviceMemory{Events: len(es), BaseBytes: baseBytes(es)}
 	peak, peakAt := int64(-1), 0
 	run := d.BaseBytes
 	for i, e := range es {
-		// Old files have no totals; then the running sum stands in.
-		if run += e.bytes; e.total == 0 && run > 0 && d.BaseBytes == 0 {
+		if run += e.bytes; !e.hasTotal {
 			e.total = run
 		}
 		if e.total > peak {
@@ -183,11 +198,13 @@ func (f *frame) deviceMemory(es []memoryEvent) DeviceMemory {
 			o := op(e.op)
 			o.Allocs++
 			o.AllocatedBytes += e.bytes
-			live[e.addr] = block{e.op, e.bytes}
+			if e.hasAddr {
+				live[e.addr] = block{e.op, e.bytes}
+			}
 		} else if e.bytes < 0 {
 			d.Frees++
 			d.FreedBytes -= e.bytes
-			if _, ok := live[e.addr]; !ok {
+			if _, ok := live[e.addr]; e.hasAddr && !ok {
 				d.FreedBeforeTime -= e.bytes
 			}
 			delete(live, e.addr)
