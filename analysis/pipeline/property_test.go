@@ -23,6 +23,10 @@ var drawNames = []string{
 func drawTrace(t *rapid.T, rank int) *trace.Trace {
 	r := pipetest.NewRank(rapid.IntRange(-1, 2).Draw(t, "stage"), "s", rapid.IntRange(0, 1).Draw(t, "replica"), rank, 2, 0)
 	r.T.Meta.WindowEnd = r.T.Meta.WindowStart + int64(rapid.IntRange(0, 120).Draw(t, "window"))
+	if rapid.Bool().Draw(t, "wide") { // so that requests are whole and chains are made
+		r.T.Meta.WindowStart -= 30
+		r.T.Meta.WindowEnd = pipetest.Epoch + 200
+	}
 	for range rapid.IntRange(0, 2).Draw(t, "threads") {
 		r.Thread("helper")
 	}
