@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+type captureCmd struct {
+	profilerFlags
+	Pipeline    string        `default:"omni" help:"${builtins}, or a deployment file." placeholder:"NAME|FILE"`
+	Prompts     string        `help:"Prompts to send, one a line or one JSON object a line; - is stdin." placeholder:"FILE"`
+	Duration    time.Duration `help:"Send the prompts again and again for so long."`
+	Iterations  int           `help:"Record so many iterations (decode or denoise steps) on every rank, then stop." placeholder:"N"`
+	Stages      []int         `help:"Stages to capture; all without it." placeholder:"0,2"`
+	Prefix      string        `help:"Part of the run's name." placeholder:"TEXT"`
+	Concurrency int           `default:"4" help:"Requests on their way at once."`
+	TP          int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
+	RunsDir     string        `default:"runs" help:"Where the run is kept." type:"path"`
+	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
+
+	Command []string `kong:"-"` // after --
+}
+
+// captureResult is what --json prints.
+type captureResult struct {
+	SchemaVersion int              `json:"schema_version"`
+	Session       *session.Status  `json:"session"`
+	Report        *pipeline.Report `json:"report"`
+	Outputs       []string         `json:"outputs"`
+	Requests      int              `json:"requests"`
+	Failed        int              `json:"failed"`
+}
+
+// captureSchema is the version of captureResult.
+const captureSchema = 1
+
+func (c *captureCmd) Run(e *env) error {
+	cfg, load, err := c.check(e)
+	if err != nil {
+		return err
+	}
+	p := newProgress(e.err)
+	p.say("starting %s", c.Pipeline)
+	begin := time.Now()
+	eng, err := omni.Open(e.ctx, *cfg)
+	if err != nil {
+		p.end()
+		return startError(err)
+	}
+	defer eng.Close()
+	ranks := 0
+	for _, s := range eng.Stages() {
+		ranks += s.Replicas * s.Ranks
+	}
+	p.say("%d stages, %d ranks ready in %.1f s", len(eng.Stages()), ranks, time.Since(begin).Seconds())
+	if load == nil {
+		load = defaultLoad(eng)
+	}
+	opts := omni.ProfileOptions{Prefix: c.Prefix, Stages: c.Stages}
+	if c.Iterations > 0 {
+		opts.MaxIterations = &c.Iterations
+	}
+	if _, err := eng.StartProfile(e.ctx, opts); err != nil {
+		p.end()
+		return startError(err)
+	}
+	outputs := newOutputs()
+	failed, sent, loadErr := c.drive(e, eng, load, outputs, p)
+	p.say("stopping, collecting and converting")
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), stopTimeout)
+	defer cancel()
+	st, err := eng.StopProfile(stopCtx)
+	p.end()
+	if err != nil {
+		return fmt.Errorf("stop the session: %w", err)
+	}
+	files, err := outputs.write(filepath.Join(st.RunDir, "outputs"))
+	if err != nil {
+		return err
+	}
+	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: files, Requests: sent, Failed: failed}
+	if res.Report, err = readReport(st.RunDir); err != nil {
+		return err
+	}
+	if err := c.print(e, &res); err != nil {
+		return err
+	}
+	return errors.Join(loadErr, sessionError(st))
+}
+
+// stopTimeout bounds the end of a capture: the session's own bounds lie below it.
+const stopTimeout = 5 * time.Minute
+
+// check reads all input before anything is started.
+func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
+	o, err := c.override(e)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := protocol.ValidatePrefix(c.Prefix); err != nil {
+		return nil, nil, usage("--prefix: %w", err)
+	}
+	switch {
+	case c.Concurrency < 1:
+		return nil, nil, usage("--concurrency %d: 1 or more", c.Concurrency)
+	case c.Duration < 0:
+		return nil, nil, usage("--duration %v: 0 or more", c.Duration)
+	case c.Iterations < 0:
+		return nil, nil, usage("--iterations %d: 0 or more", c.Iterations)
+	case c.Command != nil && len(c.Command) == 0:
+		return nil, nil, usage("no command after --")
+	case c.Command != nil && (c.Prompts != "" || c.Duration > 0 || c.Iterations > 0):
+		return nil, nil, usage("a command sends the requests itself: leave out --prompts, --duration and --iterations")
+	}
+	var load []omni.Request
+	if c.Prompts != "" {
+		if load, err = readPrompts(c.Prompts, e.in); err != nil {
+			return nil, nil, err
+		}
+	}
+	cfg := &omni.Config{Pipeline: c.Pipeline, TensorParallelSize: c.TP, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
+	p, err := cfg.Check()
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	for _, id := range c.Stages {
+		if p.Stage(id) == nil {
+			return nil, nil, usage("--stages %d: pipeline %s has stages 0 to %d", id, p.Name, len(p.Stages)-1)
+		}
+	}
+	return cfg, load, nil
+}
+
+// startError tells a refused start, which is the user's to mend, from a failed one.
+func startError(err error) error {
+	var s interface{ HTTPStatus() int }
+	if errors.As(err, &s) && s.HTTPStatus() < 500 {
+		return usageError{err}
+	}
+	return err
+}
+
+// sessionError is an error if a rank's trace is missing.
+func sessionError(st *session.Status) error {
+	for _, stage := range st.Stages {
+		for _, r := range stage.Ranks {
+			if r.State != protocol.StateComplete {
+				return fmt.Errorf("stage %d (%s) replica %d rank %d is %s: %s", stage.Stage, stage.Name, r.Replica, r.Rank, r.State, r.Reason)
+			}
+		}
+	}
+	if st.State != session.StateComplete {
+		return fmt.Errorf("session %s is %s: %s", st.ID, st.State, st.Error)
+	}
+	return nil
+}
+
+func defaultLoad(eng *omni.Engine) []omni.Request {
+	image := false
+	for _, s := range eng.Stages() {
+		image = image || s.Output == "image"
+	}
+	var load []omni.Request
+	for i, text := range defaultPrompts[image] {
+		line := promptLine{Prompt: text}
+		if image && i == 0 {
+			line.N = 2 // one request that is a batch by itself
+		}
+		r, err := line.request()
+		if err != nil {
+			panic(err)
+		}
+		load = append(load, r)
+	}
+	return load
+}
+
+// drive sends the load while the session records, or lets a command do so.
+func (c *captureCmd) drive(e *env, eng *omni.Engine, load []omni.Request, out *outputs, p *progress) (failed, sent int, err error) {
+	if c.Command != nil {
+		p.end()
+		return 0, 0, c.runCommand(e, eng)
+	}
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	if c.Duration > 0 {
+		ctx, cancel = context.WithTimeout(e.ctx, c.Duration)
+		defer cancel()
+	}
+	endless := c.Duration > 0 || c.Iterations > 0
+	if c.Iterations > 0 {
+		go func() {
+			awaitIterations(ctx, eng)
+			cancel()
+		}()
+	}
+	var next, ok, bad atomic.Int64
+	var mu sync.Mutex
+	var first error
+	var wg sync.WaitGroup
+	for range min(c.Concurrency, max(len(load), 1)*map[bool]int{true: c.Concurrency, false: 1}[endless]) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for ctx.Err() == nil {
+				n := int(next.Add(1)) - 1
+				if n >= len(load) && !endless {
+					return
+				}
+				err := generate(ctx, eng, load[n%len(load)], n, out)
+				switch {
+				case err == nil:
+					p.say("%d requests done", ok.Add(1))
+				case ctx.Err() == nil || e.ctx.Err() != nil:
+					bad.Add(1)
+					mu.Lock()
+					first = orFirst(first, fmt.Errorf("prompt %d: %w", n%len(load)+1, err))
+					mu.Unlock()
+					if endless {
+						return
+					}
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	return int(bad.Load()), int(ok.Load() + bad.Load()), first
+}
+
+func orFirst(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// iterationPoll is how often the ranks are asked for their iterations.
+const iterationPoll = 50 * time.Millisecond
+
+// awaitIterations returns when every rank has recorded what it was asked for.
+func awaitIterations(ctx context.Context, eng *omni.Engine) {
+	tick := time.NewTicker(iterationPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if done, err := eng.Recorded(ctx); done || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func generate(ctx context.Context, eng *omni.Engine, r omni.Request, n int, out *outputs) error {
+	for o, err := range eng.Generate(ctx, r) {
+		if err != nil {
+			return err
+		}
+		out.add(n, o)
+	}
+	return nil
+}
+
+// runCommand serves the pipeline and runs the user's command against it.
+func (c *captureCmd) runCommand(e *env, eng *omni.Engine) error {
+	srv, err := listen(e, eng, "127.0.0.1:0", true)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(e.ctx)
+	served := make(chan error, 1)
+	go func() { served <- srv.serve(ctx) }()
+	cmd := exec.CommandContext(e.ctx, c.Command[0], c.Command[1:]...)
+	cmd.Env = append(os.Environ(), "KINETOSCOPE_URL="+srv.url, "OPENAI_BASE_URL="+srv.url+"/v1", "OPENAI_API_KEY=none")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.in, e.err, e.err
+	err = cmd.Run()
+	cancel()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", c.Command[0], err)
+	}
+	return errors.Join(err, <-served)
+}
+
+func (c *captureCmd) print(e *env, res *captureResult) error {
+	if c.JSON {
+		enc := json.NewEncoder(e.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(res)
+	}
+	if res.Report != nil {
+		if err := writeReport(e, res.Report); err != nil {
+			return err
+		}
+	}
+	return printRun(e.out, res.Session, res.Outputs)
+}

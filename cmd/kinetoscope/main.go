@@ -1,0 +1,21 @@
+// Command kinetoscope profiles every stage of a generative pipeline with one start
+// and one stop. Run it with --help.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/kinetoscope/kinetoscope/omni"
+)
+
+func main() {
+	omni.WorkerMain()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}

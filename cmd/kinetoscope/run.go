@@ -1,0 +1,125 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// reportFile is a run's report, as package convert's caller names it.
+const reportFile = "report.json"
+
+// readReport reads the report of a run, nil if the run has none.
+func readReport(dir string) (*pipeline.Report, error) {
+	data, err := os.ReadFile(filepath.Join(dir, reportFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := new(pipeline.Report)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, reportFile), err)
+	}
+	return r, nil
+}
+
+func writeReport(e *env, r *pipeline.Report) error {
+	var o report.TextOptions
+	if f, ok := e.out.(*os.File); ok {
+		o = report.Detect(f, os.Getenv)
+	}
+	return report.Text(e.out, r, o)
+}
+
+// printRun prints a session: each rank's state, then the files.
+func printRun(w io.Writer, st *session.Status, outputs []string) error {
+	fmt.Fprintln(w)
+	if st.ID == "" {
+		_, err := fmt.Fprintln(w, "no session is running")
+		return err
+	}
+	fmt.Fprintf(w, "session %s: %s", st.ID, st.State)
+	if st.Error != "" {
+		fmt.Fprintf(w, ": %s", st.Error)
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "STAGE\tREPLICA\tRANK\tSTATE\tITERATIONS\tEVENTS\tDROPS\tCLOCK ±\tFILES")
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			state := string(r.State)
+			if r.Reason != "" {
+				state += ": " + r.Reason
+			}
+			fmt.Fprintf(t, "%d %s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%d\n", s.Stage, s.Name, r.Replica, r.Rank, state,
+				r.Iterations, r.Events, r.Drops, micros(r.Clock.ErrorNs), len(r.Artifacts))
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if st.RunDir == "" {
+		return nil
+	}
+	fmt.Fprintf(w, "\nwritten to %s\n", shortPath(st.RunDir))
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	show := func(arts []protocol.Artifact) {
+		for _, a := range arts {
+			fmt.Fprintf(t, "  %s\t  %s\n", size(a.Size), a.Name)
+		}
+	}
+	show(st.Artifacts)
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			show(r.Artifacts)
+		}
+	}
+	for _, p := range outputs {
+		info, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(st.RunDir, p)
+		if err != nil {
+			rel = p
+		}
+		fmt.Fprintf(t, "  %s\t  %s\n", size(info.Size()), rel)
+	}
+	return t.Flush()
+}
+
+// shortPath writes a path relative to the working directory if that is below it.
+func shortPath(p string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return p
+	}
+	if rel, err := filepath.Rel(wd, p); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return p
+}
+
+func size(n int64) string {
+	switch {
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+func micros(ns int64) string { return fmt.Sprintf("%.0f µs", float64(ns)/1e3) }

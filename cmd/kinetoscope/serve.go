@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/web"
+)
+
+type serveCmd struct {
+	profilerFlags
+	File         string        `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
+	Addr         string        `default:"127.0.0.1:8000" help:"Where HTTP is served."`
+	DataDir      string        `help:"Where NATS and unfinished sessions are kept; with it a restarted server goes on with them." type:"path"`
+	RunsDir      string        `default:"runs" help:"Where runs are kept." type:"path"`
+	NATS         string        `name:"nats" help:"Use this NATS cluster; an embedded server without it." placeholder:"URL"`
+	NATSListen   string        `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`
+	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
+	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
+	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
+}
+
+func (c *serveCmd) Run(e *env) error {
+	o, err := c.override(e)
+	if err != nil {
+		return err
+	}
+	cfg := omni.Config{Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
+		NATS: c.NATS, Listen: c.NATSListen, NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
+	if _, err := cfg.Check(); err != nil {
+		return usageError{err}
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
+		return usage("--addr: %w", err)
+	}
+	eng, err := omni.Open(e.ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	srv, err := listen(e, eng, c.Addr, false)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.err, "serving %s at %s\nranks join at %s\n", eng.Model(), srv.url, eng.Hub().ClientURL())
+	return srv.serve(e.ctx)
+}
+
+// server is an HTTP server that is bound but does not serve yet.
+type server struct {
+	web *web.Server
+	ln  net.Listener
+	url string
+}
+
+// quickShutdown is the grace of a server whose only client is done.
+const quickShutdown = time.Second
+
+func listen(e *env, eng *omni.Engine, addr string, quick bool) (*server, error) {
+	cfg := web.Config{API: eng, Sessions: web.HubSessions(eng.Hub()), Logger: e.log, Addr: addr}
+	if quick {
+		cfg.ShutdownGrace = quickShutdown
+	}
+	s := web.NewServer(cfg)
+	ln, err := s.Listen(e.ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &server{web: s, ln: ln, url: "http://" + ln.Addr().String()}, nil
+}
+
+func (s *server) serve(ctx context.Context) error { return s.web.Serve(ctx, s.ln) }

@@ -1,0 +1,384 @@
+package omni
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/omni/worker"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// Config says what Open starts.
+type Config struct {
+	// Pipeline is "omni", "diffusion" or the path of a deployment file; "" is "omni".
+	Pipeline string
+	// Deployment is used instead of Pipeline if it is set.
+	Deployment *deploy.Pipeline
+	// TensorParallelSize, if not 0, is the number of ranks of every stage: 1, 2 or 4.
+	TensorParallelSize int
+	// Profiler overrides fields of every stage's profiler_config.
+	Profiler *deploy.ProfilerOverride
+
+	DataDir string // NATS storage and recordings on their way; "" is a directory that Close removes
+	RunsDir string // finished runs; "" is runs in the working directory
+	NATS    string // URL of an existing cluster; "" starts an embedded server
+	Listen  string // address of the embedded server; "" is 127.0.0.1 and a free port
+
+	// Command starts a rank; nil is this program itself, whose main must call WorkerMain.
+	Command []string
+	// NoLaunch starts no ranks: all are started by hand and Open waits for them.
+	NoLaunch bool
+	// ReadyTimeout bounds the wait for all ranks; 0 is DefaultReadyTimeout.
+	ReadyTimeout time.Duration
+	Logger       *slog.Logger
+}
+
+// DefaultReadyTimeout is enough to load the built-in models on a busy laptop.
+const DefaultReadyTimeout = 2 * time.Minute
+
+// Engine is an open pipeline. It implements API and is safe for concurrent use.
+type Engine struct {
+	pipeline *deploy.Pipeline
+	hub      *hub.Hub
+	orch     *orchestrator
+	log      *slog.Logger
+	warnings []string
+	tempDir  string
+
+	opened   atomic.Bool // every rank was ready once
+	stop     context.CancelFunc
+	ranks    sync.WaitGroup // supervisors
+	closing  sync.Once
+	closeErr error
+
+	mu     sync.Mutex
+	dead   error // a replica that stays dead
+	onDone []func(Metrics)
+}
+
+var _ API = (*Engine)(nil)
+
+// Open starts a pipeline: the control plane, every rank as a process of its own, and
+// the routes between them. It returns when every rank has loaded its model, or with an
+// error that names the first one that did not.
+func Open(ctx context.Context, c Config) (e *Engine, err error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	e = &Engine{log: c.Logger}
+	if e.pipeline, e.warnings, err = c.deployment(); err != nil {
+		return nil, err
+	}
+	command, err := c.command()
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range e.warnings {
+		c.Logger.Warn(w)
+	}
+	dataDir := c.DataDir
+	if dataDir == "" {
+		if e.tempDir, err = os.MkdirTemp("", "kinetoscope-"); err != nil {
+			return nil, err
+		}
+		dataDir = e.tempDir
+	}
+	runs, err := filepath.Abs(orDefault(c.RunsDir, "runs"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+			e = nil
+		}
+	}()
+	e.hub, err = hub.Start(ctx, hub.Config{DataDir: dataDir, RunsDir: runs, NATSURL: c.NATS, Listen: c.Listen,
+		Logger: c.Logger, Convert: convertSession})
+	if err != nil {
+		return e, fmt.Errorf("start the hub: %w", err)
+	}
+	if err := e.publish(ctx); err != nil {
+		return e, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	e.stop = stop
+	if !c.NoLaunch {
+		e.launch(run, command, filepath.Join(dataDir, "spool"))
+	}
+	if e.orch, err = newOrchestrator(e.pipeline, e.hub.Conn(), c.Logger, e.readyReplicas); err != nil {
+		return e, err
+	}
+	return e, e.waitReady(ctx, orDefault(c.ReadyTimeout, DefaultReadyTimeout))
+}
+
+func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
+	p, warnings := c.Deployment, []string(nil)
+	var err error
+	if p == nil {
+		if p, warnings, err = deploy.Load(orDefault(c.Pipeline, "omni")); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.TensorParallelSize != 0 {
+		for i := range p.Stages {
+			p.Stages[i].Ranks = c.TensorParallelSize
+		}
+	}
+	if c.Profiler != nil {
+		return p, warnings, p.Override(c.Profiler)
+	}
+	return p, warnings, p.Validate()
+}
+
+func (c *Config) command() ([]string, error) {
+	if c.Command != nil || c.NoLaunch {
+		return c.Command, nil
+	}
+	if !workerMainCalled.Load() {
+		return nil, errors.New("omni.WorkerMain was not called: make it the first line of main, " +
+			"for the ranks are processes of this program; or set Config.Command")
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	return []string{exe}, nil
+}
+
+// publish makes the deployment known to the ranks, those started by hand elsewhere too.
+func (e *Engine) publish(ctx context.Context) error {
+	kv, err := e.hub.JetStream().CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.BucketDeploy})
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", wire.BucketDeploy, err)
+	}
+	data, err := json.Marshal(e.pipeline)
+	if err != nil {
+		return err
+	}
+	if _, err := kv.Put(ctx, e.pipeline.Name, data); err != nil {
+		return fmt.Errorf("publish the deployment: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) launch(ctx context.Context, command []string, spool string) {
+	for i := range e.pipeline.Stages {
+		st := &e.pipeline.Stages[i]
+		if st.External {
+			continue
+		}
+		for replica := range st.Replicas {
+			s := &supervisor{stage: st, replica: replica, command: command, log: e.log,
+				options: worker.Options{NATS: e.hub.ClientURL(), Pipeline: e.pipeline.Name, SpoolDir: spool},
+				lost:    e.rankLost, giveUp: e.giveUp}
+			e.ranks.Add(1)
+			go func() {
+				defer e.ranks.Done()
+				s.run(ctx)
+			}()
+		}
+	}
+}
+
+// rankLost tells the hub and the waiting requests at once, long before the rank's
+// presence would run out.
+func (e *Engine) rankLost(id protocol.RankID, pid int, why error) {
+	for _, info := range e.hub.Ranks(id.Pipeline) {
+		if info.RankID == id && info.PID == pid {
+			e.hub.RankGone(id, info.Incarnation, why.Error())
+		}
+	}
+	if e.orch != nil {
+		e.orch.lost(id.Stage, id.Replica, why)
+	}
+}
+
+func (e *Engine) giveUp(err error) {
+	if e.opened.Load() {
+		e.log.Error("replica stays down", "err", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dead = err
+}
+
+func (e *Engine) died() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dead
+}
+
+// readyReplicas returns the replicas of a stage whose ranks are all there and ready.
+func (e *Engine) readyReplicas(stage int) []int {
+	ready := map[int]int{}
+	for _, r := range e.hub.Ranks(e.pipeline.Name) {
+		if r.Stage == stage && r.Ready {
+			ready[r.Replica]++
+		}
+	}
+	var out []int
+	for replica, n := range ready {
+		if n == e.pipeline.Stage(stage).Ranks {
+			out = append(out, replica)
+		}
+	}
+	return out
+}
+
+// readyPoll is how often waitReady looks; the ranks' loading takes far longer.
+const readyPoll = 10 * time.Millisecond
+
+func (e *Engine) waitReady(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		missing := e.missing()
+		if missing == "" {
+			e.opened.Store(true)
+			return nil
+		}
+		if err := e.died(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w", missing, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// missing names the first stage with fewer ready replicas than deployed.
+func (e *Engine) missing() string {
+	for i := range e.pipeline.Stages {
+		st := &e.pipeline.Stages[i]
+		if n := len(e.readyReplicas(st.ID)); n < st.Replicas {
+			return fmt.Sprintf("stage %d (%s): %d of %d replicas", st.ID, st.Name, n, st.Replicas)
+		}
+	}
+	return ""
+}
+
+// Close ends every rank, then the control plane. A session that is recording is
+// stopped and kept. It may be called twice.
+func (e *Engine) Close() error {
+	e.closing.Do(func() {
+		if e.orch != nil {
+			e.orch.close()
+		}
+		if e.hub != nil && e.orch != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+			if _, err := e.hub.StopProfile(ctx, true); err != nil {
+				e.log.Warn("stop the running session", "err", err)
+			}
+			cancel()
+		}
+		if e.stop != nil {
+			e.stop()
+		}
+		e.ranks.Wait()
+		if e.hub != nil {
+			e.closeErr = e.hub.Close()
+		}
+		if e.tempDir != "" {
+			e.closeErr = errors.Join(e.closeErr, os.RemoveAll(e.tempDir))
+		}
+	})
+	return e.closeErr
+}
+
+// Model is the name under which the pipeline is served.
+func (e *Engine) Model() string { return e.pipeline.Model }
+
+// Hub is the control plane of the pipeline.
+func (e *Engine) Hub() *hub.Hub { return e.hub }
+
+// Pipeline is the deployment. It must not be changed.
+func (e *Engine) Pipeline() *deploy.Pipeline { return e.pipeline }
+
+// Stages describes the pipeline's stages.
+func (e *Engine) Stages() []StageInfo {
+	var out []StageInfo
+	for _, s := range e.pipeline.Stages {
+		info := StageInfo{ID: s.ID, Name: s.Name, Type: s.Type, Replicas: s.Replicas, Ranks: s.Ranks, Profiler: s.Profiled()}
+		if s.FinalOutput {
+			info.Output = s.FinalOutputType
+		}
+		out = append(out, info)
+	}
+	return out
+}
+
+// Health returns nil if every stage can serve, else what is missing.
+func (e *Engine) Health() error {
+	if err := e.died(); err != nil {
+		return err
+	}
+	if m := e.missing(); m != "" {
+		return fmt.Errorf("%s ready", m)
+	}
+	return nil
+}
+
+// QueueDepth returns how many requests are at each stage, by its name.
+func (e *Engine) QueueDepth() map[string]int {
+	out := map[string]int{}
+	depth := e.orch.depth()
+	for _, s := range e.pipeline.Stages {
+		out[s.Name] = depth[s.ID]
+	}
+	return out
+}
+
+// OnRequest calls f with the metrics of every request that ends well.
+func (e *Engine) OnRequest(f func(Metrics)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.onDone = append(e.onDone, f)
+}
+
+func (e *Engine) observe(m Metrics) {
+	e.mu.Lock()
+	fs := e.onDone
+	e.mu.Unlock()
+	for _, f := range fs {
+		f(m)
+	}
+}
+
+// StartProfile starts a session on the chosen stages. When it returns every rank
+// records, all from one instant.
+func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error) {
+	return e.hub.StartProfile(ctx, hub.StartOptions{Pipeline: e.pipeline.Name, Prefix: o.Prefix, Stages: o.Stages,
+		Config: o.Config, DelayIterations: o.DelayIterations, MaxIterations: o.MaxIterations,
+		MaxDuration: o.MaxDuration, AllowPartial: o.AllowPartial})
+}
+
+// StopProfile ends the running session and returns when its artifacts are durable.
+// Without a session it says so in the state and is no error.
+func (e *Engine) StopProfile(ctx context.Context) (*session.Status, error) {
+	return e.hub.StopProfile(ctx, true)
+}
+
+// CollectiveRPC calls method on every rank of the stages, nil being all. Each stage
+// answers once, with every rank's reply in it.
+func (e *Engine) CollectiveRPC(ctx context.Context, method string, args map[string]any, stages []int) ([]protocol.StageReply, error) {
+	return e.hub.Call(ctx, e.pipeline.Name, method, args, stages)
+}

@@ -1,0 +1,221 @@
+package omni
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/worker"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// workerEnv carries a rank's worker.Options as JSON from Open to the process it starts.
+const workerEnv = "KINETOSCOPE_WORKER"
+
+var workerMainCalled atomic.Bool
+
+// WorkerMain must be called first in main by every program that calls Open: the ranks
+// are processes of the same program. In a rank it runs the rank and exits; in any other
+// process it returns at once.
+func WorkerMain() {
+	workerMainCalled.Store(true)
+	text := os.Getenv(workerEnv)
+	if text == "" {
+		return
+	}
+	os.Exit(workerMain(text))
+}
+
+func workerMain(text string) int {
+	var o worker.Options
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", workerEnv, err)
+		return 2
+	}
+	level := slog.LevelInfo
+	if os.Getenv("KINETOSCOPE_LOG") == "debug" {
+		level = slog.LevelDebug
+	}
+	o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	signal.Ignore(os.Interrupt) // Ctrl-C goes to the whole group; the parent ends its ranks
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		// The parent holds the other end of stdin: it closes when the parent is gone,
+		// however it went.
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	if err := worker.Run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+// Limits of the supervisor.
+const (
+	// stopGrace is how long a rank may take to leave before it is killed.
+	stopGrace = 5 * time.Second
+	// maxRestarts in restartWindow: a replica that dies more often is left dead, because
+	// it will not get better by itself.
+	maxRestarts   = 5
+	restartWindow = time.Minute
+	// restartDelay lets a port or a file be given back.
+	restartDelay = 200 * time.Millisecond
+	// tailBytes of a dead rank's stderr are kept for the error that names it.
+	tailBytes = 2 << 10
+)
+
+// supervisor keeps one replica's rank processes running.
+type supervisor struct {
+	stage    *deploy.Stage
+	replica  int
+	options  worker.Options
+	command  []string
+	log      *slog.Logger
+	lost     func(id protocol.RankID, pid int, why error) // a rank died unasked
+	giveUp   func(error)                                  // the replica stays dead
+	opened   func() bool                                  // whether the pipeline was ever ready
+	restarts []time.Time
+}
+
+// run starts the ranks and starts them anew when one dies, until ctx ends. When it
+// returns no rank runs.
+func (s *supervisor) run(ctx context.Context) {
+	for {
+		err := s.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if !s.opened() {
+			s.giveUp(err) // what fails at the first start fails again
+			return
+		}
+		now := time.Now()
+		s.restarts = append(s.restarts, now)
+		for len(s.restarts) > 0 && now.Sub(s.restarts[0]) > restartWindow {
+			s.restarts = s.restarts[1:]
+		}
+		if len(s.restarts) > maxRestarts {
+			s.giveUp(fmt.Errorf("stage %d (%s) replica %d died %d times within %v; the last time: %w",
+				s.stage.ID, s.stage.Name, s.replica, len(s.restarts), restartWindow, err))
+			return
+		}
+		s.log.Warn("restarting replica", "stage", s.stage.Name, "replica", s.replica, "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(restartDelay):
+		}
+	}
+}
+
+// once runs the replica's ranks until one of them ends; the others are then ended too,
+// for a group that lost a rank is of no use.
+func (s *supervisor) once(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for r := range s.stage.Ranks {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			id := protocol.RankID{Pipeline: s.options.Pipeline, Stage: s.stage.ID, Replica: s.replica, Rank: r}
+			pid, err := s.process(ctx, id)
+			if ctx.Err() == nil {
+				err = fmt.Errorf("stage %d (%s) replica %d rank %d: %w", s.stage.ID, s.stage.Name, s.replica, r, err)
+				s.lost(id, pid, err)
+				cancel(err)
+			}
+		}()
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// process runs one rank to its end.
+func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, err error) {
+	o := s.options
+	o.Stage, o.Replica, o.Rank = id.Stage, id.Replica, id.Rank
+	text, err := json.Marshal(o)
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
+	cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
+	for k, v := range s.stage.Env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	tail := &tailWriter{log: s.log, stage: s.stage.Name, rank: id.Rank}
+	cmd.Stderr = tail
+	cmd.Stdout = tail
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return 0, err
+	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopGrace
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start: %w", err)
+	}
+	defer stdin.Close()
+	err = cmd.Wait()
+	if err == nil {
+		err = errors.New("exited")
+	}
+	if t := tail.String(); t != "" {
+		err = fmt.Errorf("%w: %s", err, t)
+	}
+	return cmd.Process.Pid, err
+}
+
+// tailWriter passes a rank's log on and keeps its end.
+type tailWriter struct {
+	log   *slog.Logger
+	stage string
+	rank  int
+	mu    sync.Mutex
+	buf   []byte
+}
+
+func (w *tailWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for line := range bytes.Lines(p) {
+		w.log.Debug(strings.TrimSpace(string(line)), "stage", w.stage, "rank", w.rank)
+	}
+	w.buf = append(w.buf, p...)
+	if n := len(w.buf) - tailBytes; n > 0 {
+		w.buf = append(w.buf[:0], w.buf[n:]...)
+	}
+	return len(p), nil
+}
+
+// String returns the last line that says error, or the last line.
+func (w *tailWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(string(w.buf)), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if l := lines[i]; strings.HasPrefix(l, "error:") || strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") {
+			return l
+		}
+	}
+	return ""
+}

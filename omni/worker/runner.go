@@ -1,0 +1,44 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kinetoscope/kinetoscope/omni/engine"
+)
+
+// openers load the model of a stage, by its model_arch.
+var openers = map[string]func(context.Context, *stage) (runner, error){
+	"llm":          openLLM,
+	"vocoder":      openVocoder,
+	"text_encoder": openTextEncoder,
+	"dit":          openDiT,
+	"vae":          openVAE,
+}
+
+func openRunner(ctx context.Context, s *stage) (runner, error) {
+	open, ok := openers[s.cfg.Architecture]
+	if !ok {
+		return nil, fmt.Errorf("model_arch %q: one of llm, vocoder, text_encoder, dit, vae", s.cfg.Architecture)
+	}
+	return open(ctx, s)
+}
+
+// engineOptions says which model the rank opens and which part of it it holds.
+func (s *stage) engineOptions() engine.Options {
+	blocks := s.cfg.NumKVBlocks * s.cfg.BlockSize / engine.BlockSize
+	return engine.Options{
+		Model: s.model(), LoadFormat: s.cfg.LoadFormat, Seed: s.cfg.Seed, Group: s.group,
+		KVBlocks: max(1, blocks), MaxStepTokens: s.cfg.MaxNumBatchedTokens,
+	}
+}
+
+// builtinPrefix marks a model that is compiled into the engine.
+const builtinPrefix = "builtin:"
+
+func (s *stage) model() string {
+	if name := s.cfg.Model; len(name) > len(builtinPrefix) && name[:len(builtinPrefix)] == builtinPrefix {
+		return name[len(builtinPrefix):]
+	}
+	return s.cfg.Model
+}

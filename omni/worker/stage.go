@@ -1,0 +1,405 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/kinetoscope/kinetoscope/omni/collective"
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Names of what the loop records.
+var (
+	nameWait     = profiler.Intern(trace.NameWait)
+	nameSchedule = profiler.Intern(trace.NameSchedule)
+	nameSend     = profiler.Intern(trace.NameHandoffSend)
+	nameRecv     = profiler.Intern(trace.NameHandoffRecv)
+
+	keyRequest  = profiler.Intern(trace.ArgRequest)
+	keyRequests = profiler.Intern(trace.ArgRequests)
+	keyStep     = profiler.Intern(trace.ArgStep)
+	keyBatch    = profiler.Intern(trace.ArgBatch)
+	keyTokens   = profiler.Intern(trace.ArgTokens)
+	keyFrom     = profiler.Intern(trace.ArgFromStage)
+	keyTo       = profiler.Intern(trace.ArgToStage)
+	keyChunk    = profiler.Intern("chunk")
+	keyReason   = profiler.Intern(trace.ArgReason)
+
+	reasonQueue = profiler.Intern("queue") // no request
+	reasonInput = profiler.Intern("input") // requests, but the stage before has not handed on
+	reasonPeer  = profiler.Intern("peer")  // a follower waits for rank 0's plan
+
+	// stepNames are the slices that plans are recorded as.
+	stepNames = map[string]profiler.Name{}
+)
+
+func init() {
+	for _, n := range []string{trace.NamePrefill, trace.NameDecodeStep, trace.NameTextEncode, trace.NameDenoiseStep, trace.NameVAEDecode, trace.NameVocode} {
+		stepNames[n] = profiler.Intern(n)
+	}
+}
+
+// idleInterval is how long a waiting rank waits at a stretch. Rank 0 then sends its
+// followers an empty plan, so that a dead leader is noticed and a wait that began
+// before a recording is soon followed by one inside it.
+const idleInterval = 200 * time.Millisecond
+
+// runner is the model of a stage and what its requests are doing. Run is called on
+// every rank with the same plans, all else on rank 0 alone.
+type runner interface {
+	// accept takes a message from another stage or the orchestrator. An error fails
+	// the request that it belongs to.
+	accept(m *wire.Message) error
+	// plan chooses the next batch, nil if nothing is ready.
+	plan() *plan
+	// run executes a plan; its result goes to emit.
+	run(ctx context.Context, t *profiler.Track, p *plan) (any, error)
+	// emit hands on what a plan made.
+	emit(p *plan, result any, took time.Duration) error
+	// cancel drops a request and frees what it holds with the next plan.
+	cancel(id string)
+	// pending is the number of requests that the stage holds.
+	pending() int
+	close(t *profiler.Track)
+}
+
+// plan is one step of a stage, the same on every rank of a replica.
+type plan struct {
+	Kind     string     `json:"kind"` // the slice's name; "" is an empty plan
+	Step     int        `json:"step"`
+	Requests []string   `json:"requests,omitempty"`
+	Tokens   int        `json:"tokens,omitempty"`
+	Free     []uint64   `json:"free,omitempty"` // sequences, streams or images to forget first
+	Seqs     []planSeq  `json:"seqs,omitempty"`
+	Images   []planInit `json:"images,omitempty"`  // to be initialised before the step
+	Prompts  []string   `json:"prompts,omitempty"` // text encoder
+
+	tensors [][]float32 // in the order in which Seqs, Images refer to them
+}
+
+// planSeq is a sequence's part of a plan.
+type planSeq struct {
+	ID       uint64   `json:"id"`
+	Tokens   []int32  `json:"tokens,omitempty"`
+	Embeds   []int    `json:"embeds,omitempty"` // indices of tensors, -1 for none
+	Sampling *sampler `json:"sampling,omitempty"`
+	Partial  bool     `json:"partial,omitempty"`
+	Hidden   bool     `json:"hidden,omitempty"`
+	Latent   []int    `json:"latent,omitempty"` // channels, height, width; data is tensor Embeds[0]
+}
+
+// stage is a rank's loop and what it stands on.
+type stage struct {
+	cfg      *deploy.Stage
+	pipeline *deploy.Pipeline
+	id       protocol.RankID
+	group    collective.Group
+	nc       *nats.Conn
+	rec      *profiler.Recorder
+	track    *profiler.Track // owned by the loop
+	log      *slog.Logger
+	inbox    chan *wire.Message // rank 0
+	runner   runner
+	iterate  iterator
+	steps    int
+}
+
+// iterator drives the recording's schedule.
+type iterator interface {
+	BeginStep() // an iteration begins
+	Step()      // an iteration ended
+	Request()   // a request ended
+}
+
+// listen subscribes rank 0 to its data subject. The returned function ends it.
+func (s *stage) listen() (stop func(), err error) {
+	t := s.rec.Track("hand-off")
+	sub, err := s.nc.Subscribe(wire.Subject(s.id.Pipeline, s.id.Stage, s.id.Replica), func(msg *nats.Msg) {
+		m, err := wire.Decode(msg.Data)
+		if err != nil {
+			s.log.Error("message dropped", "stage", s.cfg.Name, "err", err)
+			return
+		}
+		if m.Kind == wire.KindHandoff {
+			sp := t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
+				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow)
+			defer sp.End()
+		}
+		select {
+		case s.inbox <- m:
+		default:
+			// A cancel must get through: what it frees is what is in the way.
+			if m.Kind == wire.KindCancel {
+				s.inbox <- m
+				return
+			}
+			s.fail(m, "overloaded", fmt.Errorf("queue of %d messages is full", cap(s.inbox)))
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to the stage's subject: %w", err)
+	}
+	// The inbox is the bound; NATS' own limits lie above all that max_inflight
+	// requests can have on the way.
+	if err := sub.SetPendingLimits(1<<20, 1<<30); err != nil {
+		return nil, err
+	}
+	return func() {
+		done := make(chan struct{})
+		sub.SetClosedHandler(func(string) { close(done) })
+		if sub.Drain() == nil {
+			for {
+				select {
+				case <-s.inbox: // let a blocked callback go
+					continue
+				case <-done:
+				case <-time.After(time.Second):
+				}
+				break
+			}
+		}
+		t.Close()
+	}, nil
+}
+
+// lead is rank 0's loop.
+func (s *stage) lead(ctx context.Context) error {
+	idle := time.NewTicker(idleInterval)
+	defer idle.Stop()
+	for {
+		if err := s.drain(); err != nil {
+			return err
+		}
+		sp := s.track.Begin(nameSchedule, profiler.CategoryAnnotation)
+		p := s.runner.plan()
+		sp.End()
+		if p == nil {
+			if err := s.wait(ctx, idle.C); err != nil {
+				return err
+			}
+			continue
+		}
+		p.Step = s.steps
+		if err := s.share(ctx, p); err != nil {
+			return err
+		}
+		begin := time.Now()
+		result, err := s.execute(ctx, p)
+		if err != nil {
+			return err
+		}
+		if err := s.runner.emit(p, result, time.Since(begin)); err != nil {
+			return err
+		}
+	}
+}
+
+// drain takes what the inbox holds now.
+func (s *stage) drain() error {
+	for range cap(s.inbox) {
+		select {
+		case m := <-s.inbox:
+			s.take(m)
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *stage) take(m *wire.Message) {
+	if m.Kind == wire.KindCancel {
+		s.runner.cancel(m.ID)
+		return
+	}
+	if err := s.runner.accept(m); err != nil {
+		code := "internal"
+		var r *rejection
+		if errors.As(err, &r) {
+			code = r.code
+		}
+		s.fail(m, code, err)
+		s.runner.cancel(m.ID)
+	}
+}
+
+// rejection is an error of accept that is the request's own fault, or the queue's.
+type rejection struct {
+	code string
+	err  error
+}
+
+func (r *rejection) Error() string { return r.err.Error() }
+func (r *rejection) Unwrap() error { return r.err }
+
+func badRequest(format string, args ...any) error {
+	return &rejection{"bad_request", fmt.Errorf(format, args...)}
+}
+
+func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
+	reason := reasonQueue
+	if s.runner.pending() > 0 {
+		reason = reasonInput
+	}
+	sp := s.track.Begin(nameWait, profiler.CategoryAnnotation).Str(keyReason, reason)
+	select {
+	case <-ctx.Done():
+		sp.End()
+		return ctx.Err()
+	case m := <-s.inbox:
+		sp.End()
+		s.take(m)
+		return nil
+	case <-tick:
+		sp.End()
+		return s.share(ctx, &plan{})
+	}
+}
+
+// share sends a plan to the followers. It is recorded only when there is work: an
+// empty plan is part of waiting.
+func (s *stage) share(ctx context.Context, p *plan) error {
+	if s.group.Size() == 1 {
+		return nil
+	}
+	data, err := wire.EncodeFrame(p, p.tensors, nil)
+	if err != nil {
+		return fmt.Errorf("stage %s: plan %d: %w", s.cfg.Name, p.Step, err)
+	}
+	t := s.track
+	if p.Kind == "" {
+		t = nil
+	}
+	_, err = s.group.Broadcast(ctx, t, data)
+	return err
+}
+
+// follow is the loop of every rank but 0.
+func (s *stage) follow(ctx context.Context) error {
+	for {
+		sp := s.track.Begin(nameWait, profiler.CategoryAnnotation).Str(keyReason, reasonPeer)
+		data, err := s.group.Broadcast(ctx, nil, nil)
+		sp.End()
+		if err != nil {
+			return err
+		}
+		p := new(plan)
+		if p.tensors, _, err = wire.DecodeFrame(data, p); err != nil {
+			return fmt.Errorf("stage %s rank %d: plan: %w", s.cfg.Name, s.id.Rank, err)
+		}
+		if p.Kind == "" {
+			continue
+		}
+		if _, err := s.execute(ctx, p); err != nil {
+			return err
+		}
+	}
+}
+
+// kindFree is a plan that only forgets; it is no iteration.
+const kindFree = "free"
+
+// execute runs a plan inside its step's slice and counts the iteration.
+func (s *stage) execute(ctx context.Context, p *plan) (any, error) {
+	if p.Kind == kindFree {
+		return s.runner.run(ctx, s.track, p)
+	}
+	s.iterate.BeginStep()
+	sp := s.track.Begin(stepNames[p.Kind], profiler.CategoryAnnotation).
+		Int(keyStep, int64(p.Step)).Int(keyBatch, int64(len(p.Requests))).Int(keyTokens, int64(p.Tokens))
+	if s.track.Enabled() {
+		sp = sp.Text(keyRequests, strings.Join(p.Requests, ","))
+	}
+	result, err := s.runner.run(ctx, s.track, p)
+	sp.End()
+	if err != nil {
+		return nil, fmt.Errorf("stage %d (%s) rank %d, %s %d: %w", s.cfg.ID, s.cfg.Name, s.id.Rank, p.Kind, p.Step, err)
+	}
+	s.steps = p.Step + 1
+	s.iterate.Step()
+	return result, nil
+}
+
+// handoff sends m to the request's next stages in its route. The first message of a
+// request carries the request itself.
+func (s *stage) handoff(req *wire.Request, m *wire.Message) error {
+	m.Kind, m.ID, m.From, m.Reply = wire.KindHandoff, req.ID, s.id.Stage, req.Reply
+	if m.Chunk == 0 {
+		m.Request = req
+	}
+	for _, next := range s.pipeline.Next(s.id.Stage) {
+		hop := req.Hop(next.ID)
+		if hop < 0 {
+			continue
+		}
+		m.Flow = wire.Flow(req.ID, s.id.Stage, next.ID, m.Chunk)
+		m.SentNs = time.Now().UnixNano()
+		sp := s.track.Begin(nameSend, profiler.CategoryAnnotation).Text(keyRequest, req.ID).Int(keyTo, int64(next.ID)).
+			Int(keyChunk, int64(m.Chunk)).FlowOut(m.Flow)
+		data, err := wire.Encode(m)
+		if err == nil {
+			sp = sp.Bytes(int64(len(data)))
+			err = s.nc.Publish(req.Route[hop].Subject, data)
+		}
+		sp.End()
+		if err != nil {
+			return fmt.Errorf("hand request %s to stage %d (%s): %w", req.ID, next.ID, next.Name, err)
+		}
+	}
+	return nil
+}
+
+// output sends m to the orchestrator.
+func (s *stage) output(req *wire.Request, m *wire.Message) error {
+	m.ID, m.From = req.ID, s.id.Stage
+	data, err := wire.Encode(m)
+	if err != nil {
+		return err
+	}
+	return s.nc.Publish(req.Reply, data)
+}
+
+// call answers collective_rpc. It runs beside the loop and touches nothing of it.
+func (s *stage) call(_ context.Context, method string, _ map[string]any) (any, error) {
+	switch method {
+	case "ping":
+		return "pong", nil
+	case "info":
+		return map[string]any{"stage": s.cfg.Name, "rank": s.id.Rank, "world_size": s.group.Size(), "pid": os.Getpid(),
+			"recording": s.rec.Recording()}, nil
+	}
+	return nil, fmt.Errorf("unknown method %q: ping or info", method)
+}
+
+// done tells the orchestrator that the stage has finished req.
+func (s *stage) done(req *wire.Request, durations map[string]int64) error {
+	s.iterate.Request()
+	return s.output(req, &wire.Message{Kind: wire.KindDone, Durations: durations})
+}
+
+// fail tells the orchestrator that the request of a message failed here.
+func (s *stage) fail(m *wire.Message, code string, err error) {
+	req := m.Request
+	if req == nil {
+		req = &wire.Request{ID: m.ID, Reply: m.Reply}
+	}
+	s.failRequest(req, code, err)
+}
+
+func (s *stage) failRequest(req *wire.Request, code string, err error) {
+	text := fmt.Sprintf("stage %d (%s): %v", s.cfg.ID, s.cfg.Name, err)
+	if err := s.output(req, &wire.Message{Kind: wire.KindError, Code: code, Reason: text}); err != nil {
+		s.log.Error("tell the orchestrator of a failed request", "request", req.ID, "err", err)
+	}
+}

@@ -1,0 +1,251 @@
+// Package worker is one rank of a native stage: it loads the rank's part of the
+// model, joins the replica's collective group and the control plane, and runs the
+// stage's loop until its context ends or a peer is lost.
+//
+// Rank 0 leads: it takes requests and hand-offs, chooses the next batch, and
+// broadcasts it as a plan; every rank runs the same plan. Rank 0 alone talks to other
+// stages and to the orchestrator.
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/omni/collective"
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// Options say which rank a process is.
+type Options struct {
+	NATS     string // URL of the hub's NATS server
+	Pipeline string
+	Stage    int
+	Replica  int
+	Rank     int
+	SpoolDir string // where recordings are written; "" is a directory of the system's
+	Host     string // address on which peers reach this host; "" is 127.0.0.1
+	Logger   *slog.Logger
+}
+
+// connectWait bounds how long a rank waits for its deployment: ranks may be started
+// before the hub has published it.
+const connectWait = 10 * time.Second
+
+// Run is the life of a rank. It returns nil when ctx ended it.
+func Run(ctx context.Context, o Options) (err error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Host == "" {
+		o.Host = "127.0.0.1"
+	}
+	if o.SpoolDir == "" {
+		if o.SpoolDir, err = os.MkdirTemp("", "kinetoscope-rank-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(o.SpoolDir)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	nc, err := nats.Connect(o.NATS, nats.Name(fmt.Sprintf("%s stage %d rank %d", o.Pipeline, o.Stage, o.Rank)),
+		nats.MaxReconnects(-1), nats.ReconnectWait(200*time.Millisecond),
+		nats.ClosedHandler(func(*nats.Conn) { cancel(errors.New("the connection to the hub is closed")) }))
+	if err != nil {
+		return fmt.Errorf("connect to the hub at %s: %w", o.NATS, err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	pipeline, err := fetchPipeline(ctx, js, o.Pipeline)
+	if err != nil {
+		return err
+	}
+	st := pipeline.Stage(o.Stage)
+	if st == nil {
+		return fmt.Errorf("pipeline %s has no stage %d; it has %d stages", o.Pipeline, o.Stage, len(pipeline.Stages))
+	}
+	if o.Rank < 0 || o.Rank >= st.Ranks {
+		return fmt.Errorf("stage %d (%s) has ranks 0 to %d, not %d", st.ID, st.Name, st.Ranks-1, o.Rank)
+	}
+	id := protocol.RankID{Pipeline: o.Pipeline, Stage: o.Stage, Replica: o.Replica, Rank: o.Rank}
+	incarnation := ulid.Make().String()
+	group, err := meet(ctx, js, id, incarnation, st.Ranks, o.Host)
+	if err != nil {
+		return fmt.Errorf("join the ranks of stage %d (%s) replica %d: %w", st.ID, st.Name, o.Replica, err)
+	}
+	defer group.Close()
+	return serve(ctx, cancel, o, nc, js, pipeline, st, id, incarnation, group)
+}
+
+func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *nats.Conn, js jetstream.JetStream,
+	p *deploy.Pipeline, st *deploy.Stage, id protocol.RankID, incarnation string, group collective.Group) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	info := protocol.RankInfo{
+		RankID: id, Protocol: protocol.Version, Incarnation: incarnation, StageName: st.Name, StageType: st.Type,
+		WorldSize: st.Ranks, Engine: "native", PID: os.Getpid(), Host: host, StartedAt: time.Now(), SpoolDir: o.SpoolDir,
+	}
+	if st.Profiled() {
+		info.Profiler = &st.Profiler
+	}
+	rec := profiler.New(profiler.Config{Process: fmt.Sprintf("stage%d %s replica %d rank %d", st.ID, st.Name, id.Replica, id.Rank)})
+	track := rec.Track("engine")
+	defer track.Close()
+	s := &stage{cfg: st, pipeline: p, id: id, group: group, nc: nc, rec: rec, track: track, log: o.Logger,
+		inbox: make(chan *wire.Message, st.MaxQueue)}
+	if s.runner, err = openRunner(ctx, s); err != nil {
+		return fmt.Errorf("load stage %d (%s): %w", st.ID, st.Name, err)
+	}
+	defer s.runner.close(track)
+	handler := rank.NewRecorderHandler(rec, info, o.SpoolDir, rank.WithHandlerLogger(o.Logger), rank.WithCalls(s.call))
+	defer handler.Close()
+	s.iterate = handler
+	if id.Rank == 0 {
+		stop, err := s.listen()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	info.Ready = true
+	member, err := rank.Join(ctx, nc, info, handler, rank.WithLogger(o.Logger))
+	if err != nil {
+		return fmt.Errorf("announce the rank: %w", err)
+	}
+	defer func() {
+		leave, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer done()
+		if err := member.Leave(leave); err != nil {
+			o.Logger.Debug("leave", "err", err)
+		}
+	}()
+	o.Logger.Info("rank ready", "stage", st.Name, "rank", id.Rank, "pid", os.Getpid())
+	if id.Rank == 0 {
+		err = s.lead(ctx)
+	} else {
+		err = s.follow(ctx)
+	}
+	if ctx.Err() != nil {
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			return cause
+		}
+		return nil
+	}
+	return err
+}
+
+// fetchPipeline waits for the deployment, so that ranks may be started before the hub
+// has published it.
+func fetchPipeline(ctx context.Context, js jetstream.JetStream, name string) (*deploy.Pipeline, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectWait)
+	defer cancel()
+	for {
+		kv, err := js.KeyValue(ctx, wire.BucketDeploy)
+		if err == nil {
+			var e jetstream.KeyValueEntry
+			if e, err = kv.Get(ctx, name); err == nil {
+				p := new(deploy.Pipeline)
+				if err := json.Unmarshal(e.Value(), p); err != nil {
+					return nil, fmt.Errorf("deployment of pipeline %s: %w", name, err)
+				}
+				return p, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("pipeline %s is not deployed on this hub: %w", name, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// meetTimeout bounds the wait for the other ranks of a replica. Ranks on other hosts
+// may be started by hand, minutes apart.
+const meetTimeout = 10 * time.Minute
+
+// meet joins the replica's group: each rank publishes its address, and those that see
+// the same set of incarnations shake hands.
+func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incarnation string, size int, host string) (collective.Group, error) {
+	if size == 1 {
+		return collective.Solo(), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	listener, err := collective.Listen(net.JoinHostPort(host, "0"))
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
+	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.BucketRendezvous, TTL: wire.RendezvousTTL})
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", wire.BucketRendezvous, err)
+	}
+	own, err := json.Marshal(wire.Meeting{Incarnation: incarnation, Addr: listener.Addr()})
+	if err != nil {
+		return nil, err
+	}
+	renewed := time.Time{}
+	for {
+		if time.Since(renewed) > wire.RendezvousTTL/3 {
+			if _, err := kv.Put(ctx, id.Key(), own); err != nil {
+				return nil, fmt.Errorf("publish own address: %w", err)
+			}
+			renewed = time.Now()
+		}
+		addrs, name, missing := peers(ctx, kv, id, size)
+		if missing < 0 {
+			try, done := context.WithTimeout(ctx, collective.HandshakeTimeout)
+			g, err := collective.Join(try, listener, id.Rank, addrs, name)
+			done()
+			if err == nil {
+				return g, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			if missing >= 0 {
+				return nil, fmt.Errorf("rank %d did not come: %w", missing, ctx.Err())
+			}
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// peers returns the addresses of all ranks and a name for just this set of processes,
+// or the first rank that is missing.
+func peers(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID, size int) (addrs []string, name string, missing int) {
+	for r := range size {
+		peer := id
+		peer.Rank = r
+		e, err := kv.Get(ctx, peer.Key())
+		if err != nil {
+			return nil, "", r
+		}
+		var m wire.Meeting
+		if json.Unmarshal(e.Value(), &m) != nil {
+			return nil, "", r
+		}
+		addrs = append(addrs, m.Addr)
+		name += m.Incarnation
+	}
+	return addrs, name, -1
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+// HubSessions returns the sessions of a hub: those that run and those in its store.
+func HubSessions(h *hub.Hub) Sessions { return hubSessions{h} }
+
+type hubSessions struct{ hub *hub.Hub }
+
+func (s hubSessions) List(_ context.Context, limit int) ([]session.Status, error) {
+	var out []session.Status
+	seen := map[string]bool{}
+	for _, st := range s.hub.Sessions() {
+		seen[st.ID] = true
+		out = append(out, *st)
+	}
+	runs, err := s.hub.Store().List()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range runs {
+		if len(out) >= limit {
+			break
+		}
+		if seen[r.ID] || !r.Complete {
+			continue
+		}
+		st, err := s.hub.Session(r.ID)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *st)
+	}
+	return out[:min(limit, len(out))], nil
+}
+
+func (s hubSessions) Get(_ context.Context, id string) (*session.Status, error) {
+	st, err := s.hub.Session(id)
+	var unknown *hub.ErrUnknownSession
+	if errors.As(err, &unknown) {
+		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
+	return st, err
+}
+
+func (s hubSessions) OpenArtifact(ctx context.Context, id, name string) (*ArtifactFile, error) {
+	st, err := s.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range store.AllArtifacts(st) {
+		if a.Name != name {
+			continue
+		}
+		f, err := OpenFile(st.RunDir, name)
+		if err != nil {
+			return nil, err
+		}
+		f.SHA256 = a.SHA256
+		return f, nil
+	}
+	return nil, fmt.Errorf("session %s has no artifact %q: %w", id, name, fs.ErrNotExist)
+}
