@@ -12,30 +12,30 @@ type Repairs struct{ Count map[string]int }
 
 // The kinds of repair. docs/trace-formats.md says what each one means and does.
 const (
-	RepairTruncatedFile    = "truncated file"                      // JSON ends early; the events before are kept
-	RepairTruncatedStream  = "truncated compression"               // gzip or zstd ends early or is damaged
-	RepairSyntax           = "event dropped: syntax"               // no repair fits; reading goes on at the next event
-	RepairOversize         = "event dropped: larger than limit"    // see kineto.Options.MaxEvent
-	RepairNoTime           = "event dropped: no usable ts"         // ts absent, NaN or out of range
-	RepairAbsurdDur        = "event dropped: dur over 7 days"      // overflow of the device's clock
-	RepairJunkPython       = "event dropped: junk python frame"    // python_function with pid 0 and tid 0
-	RepairPhase            = "event dropped: unknown phase"        // ph that no trace model has a place for
-	RepairNegativeDur      = "negative dur set to 0"               //
-	RepairNoDur            = "missing dur set to 0"                //
-	RepairBadDur           = "unusable dur set to 0"               // NaN, Infinity, text
-	RepairTextTime         = "ts or dur given as text"             //
-	RepairTextID           = "pid, tid or id given as text number" //
-	RepairZeroTime         = "ts 0 kept out of the window"         // cuda_event before CUDA 12.8
-	RepairEscape           = "bad escape kept as text"             // per distinct name, per event for args
-	RepairControl          = "raw control character in text"       // the same
-	RepairUTF8             = "invalid UTF-8 replaced"              // the same
-	RepairQuote            = "unescaped quote in text"             // per event
-	RepairNonFinite        = "NaN or Infinity in args quoted"      // per event
-	RepairArgs             = "args not an object or unreadable"    // args dropped, event kept
-	RepairComma            = "missing or doubled comma"            //
-	RepairUnsorted         = "events not in order of time"         // informative; nothing changes
-	RepairStreamSync       = "stream sync slices on a lane apart"  // tid = stream + 1 000 000
-	RepairMetadata         = "metadata value unreadable"           // usually unescaped log lines after the events
+	RepairTruncatedFile    = "truncated file"                        // JSON ends early; the events before are kept
+	RepairTruncatedStream  = "truncated compression"                 // gzip or zstd ends early or is damaged
+	RepairSyntax           = "event dropped: syntax"                 // no repair fits; reading goes on at the next event
+	RepairOversize         = "event dropped: larger than limit"      // see kineto.Options.MaxEvent
+	RepairNoTime           = "event dropped: no usable ts"           // ts absent, NaN or out of range
+	RepairAbsurdDur        = "event dropped: dur over 7 days"        // overflow of the device's clock
+	RepairJunkPython       = "event dropped: junk python frame"      // python_function with pid 0 and tid 0
+	RepairPhase            = "event dropped: unknown phase"          // ph that no trace model has a place for
+	RepairNegativeDur      = "negative dur set to 0"                 //
+	RepairNoDur            = "missing dur set to 0"                  //
+	RepairBadDur           = "unusable dur set to 0"                 // NaN, Infinity, text
+	RepairTextTime         = "ts or dur given as text"               //
+	RepairTextID           = "pid, tid or id given as text number"   //
+	RepairZeroTime         = "ts 0 kept out of the window"           // cuda_event before CUDA 12.8
+	RepairEscape           = "bad escape kept as text"               // per distinct name, per event for args
+	RepairControl          = "raw control character in text"         // the same
+	RepairUTF8             = "invalid UTF-8 replaced"                // the same
+	RepairQuote            = "unescaped quote in text"               // per event
+	RepairNonFinite        = "NaN or Infinity in args quoted"        // per event
+	RepairValue            = "malformed value quoted or set to null" // per event
+	RepairArgs             = "args not an object or unreadable"      // args dropped, event kept
+	RepairUnsorted         = "events not in order of time"           // informative; nothing changes
+	RepairStreamSync       = "stream sync slices on a lane apart"    // tid = stream + 1 000 000
+	RepairMetadata         = "metadata value unreadable"             // usually unescaped log lines after the events
 	RepairUnmatchedBegin   = "begin without end closed at the window's end"
 	RepairUnmatchedEnd     = "end without begin dropped"
 	RepairFlowStep         = "flow step kept as an end"              // ph t

@@ -1,0 +1,252 @@
+package kineto
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// maxExtra bounds one value of the file that is kept in Meta.Extra.
+const maxExtra = 1 << 20
+
+// envelope is what the file says besides its events.
+type envelope struct {
+	values  map[string]json.RawMessage
+	order   []string
+	bad     int  // values that could not be read
+	cut     bool // the file ends before its end
+	repairs counts
+}
+
+func (e *envelope) set(key string, raw []byte) {
+	if e.values == nil {
+		e.values = make(map[string]json.RawMessage)
+	}
+	if _, ok := e.values[key]; !ok {
+		e.order = append(e.order, key)
+	}
+	e.values[key] = bytes.Clone(raw)
+}
+
+var eventsKey = []byte(`"traceEvents"`)
+
+// head looks for the array of events in b[:end], the text from its beginning. from is
+// the offset after the array's bracket. found is false if b does not reach it.
+func (m *merger) head(b []byte, end int, eof bool) (from int, found bool, err error) {
+	m.meta = envelope{}
+	i := 0
+	if end >= 3 && string(b[:3]) == "\xef\xbb\xbf" {
+		i = 3
+	}
+	i = space(b, i)
+	if i >= end {
+		if eof {
+			return 0, false, m.fail(int64(i), "a JSON object or array", "the end of the file")
+		}
+		return 0, false, nil
+	}
+	switch b[i] {
+	case '[':
+		return m.arrayHead(b, i+1, end, eof)
+	case '{':
+	default:
+		return 0, false, m.fail(int64(i), "a JSON object or array", looksLike(b[i:end]))
+	}
+	i++
+	for {
+		for b[i] <= ' ' && b[i] != 0 || b[i] == ',' {
+			i++
+		}
+		if bytes.HasPrefix(b[i:end], eventsKey) {
+			j := space(b, i+len(eventsKey))
+			if b[j] == ':' {
+				j = space(b, j+1)
+			}
+			if j < end && b[j] == '[' {
+				return j + 1, true, nil
+			}
+			if j < end {
+				return 0, false, m.fail(int64(j), "an array of events", looksLike(b[j:end]))
+			}
+		}
+		next, st := m.member(b, i, end, eof)
+		if st == stOK {
+			i = next
+			continue
+		}
+		if st == stEnd {
+			return 0, false, m.fail(int64(i), `the key "traceEvents"`, "an object without it"+m.otherKind())
+		}
+		if st == stBad {
+			m.meta.bad++
+			if k := bytes.Index(b[i:end], eventsKey); k >= 0 {
+				i += k
+				continue
+			}
+		}
+		if eof {
+			return 0, false, m.fail(int64(i), `the key "traceEvents"`, "the end of the file"+m.otherKind())
+		}
+		return 0, false, nil
+	}
+}
+
+// arrayHead decides on a bare array, whose inside begins at b[i].
+func (m *merger) arrayHead(b []byte, i, end int, eof bool) (from int, found bool, err error) {
+	j := space(b, i)
+	switch {
+	case j >= end && !eof:
+		return 0, false, nil
+	case j >= end || b[j] == '{' || b[j] == ']':
+		m.array = true
+		return i, true, nil
+	case b[j] == '[':
+		return 0, false, m.fail(int64(j), "events (objects)", "an array of arrays: perhaps a memory timeline (.raw.json)")
+	}
+	return 0, false, m.fail(int64(j), "events (objects)", looksLike(b[j:end]))
+}
+
+func space(b []byte, i int) int {
+	for b[i] <= ' ' && b[i] != 0 {
+		i++
+	}
+	return i
+}
+
+// member reads one member of the outer object at b[i] into the envelope. stEnd is the
+// brace that closes the object.
+func (m *merger) member(b []byte, i, end int, eof bool) (next int, st status) {
+	if i < end && b[i] == '}' {
+		return i + 1, stEnd
+	}
+	if i >= end || b[i] != '"' {
+		return i, stopped(i, end)
+	}
+	q := quoteEnd(b, i+1, end)
+	if q < 0 {
+		return end, stMore
+	}
+	key := trace.Unescape(b[i+1 : q])
+	i = space(b, q+1)
+	if b[i] != ':' {
+		return i, stopped(i, end)
+	}
+	i = space(b, i+1)
+	if i >= end {
+		return i, stMore
+	}
+	next, st = skipValue(b, i, end)
+	if st == stOK && json.Valid(b[i:next]) && utf8.Valid(b[i:next]) {
+		m.meta.set(key, b[i:next])
+		return next, stOK
+	}
+	if st == stMore {
+		return next, stMore
+	}
+	clean, used, st := m.own.mend.any(b[i:end], eof)
+	if st == stOK {
+		m.own.mend.count(&m.meta.repairs)
+		m.meta.set(key, clean)
+		return i + used, stOK
+	}
+	return i, stBad
+}
+
+// any rewrites the value at the beginning of b; see object.
+func (m *mender) any(b []byte, eof bool) (clean []byte, used int, st status) {
+	if len(b) > maxMend {
+		b, eof = b[:maxMend], true
+	}
+	*m = mender{b: b, eof: eof, out: m.out[:0]}
+	st = m.value(0, false)
+	return m.out, m.i, st
+}
+
+// tailKeys are the keys that matter after the events. They are looked for one by one
+// when the text between them is unreadable.
+var tailKeys = []string{
+	"baseTimeNanoseconds", "distributedInfo", "deviceProperties", "traceName", "displayTimeUnit", "trace_id", "host_name",
+}
+
+// tail reads what stands after the events.
+func (m *merger) tail() {
+	b := padded(m.rest)
+	end := len(b) - pad
+	if m.array {
+		return
+	}
+	i := 0
+	st := stBad
+	if !m.meta.cut {
+		for st = stOK; st == stOK; {
+			for b[i] <= ' ' && b[i] != 0 || b[i] == ',' {
+				i++
+			}
+			i, st = m.member(b, i, end, true)
+		}
+	}
+	switch st {
+	case stEnd:
+		return
+	case stMore:
+		m.meta.cut = true
+	default:
+		if !m.meta.cut {
+			m.meta.bad++
+		}
+	}
+	for _, key := range tailKeys {
+		if m.meta.values[key] != nil {
+			continue
+		}
+		if k := bytes.Index(b[i:end], []byte(`"`+key+`"`)); k >= 0 {
+			m.member(b, i+k, end, true)
+		}
+	}
+}
+
+func (m *merger) fail(offset int64, want, got string) error {
+	if m.p.in.damaged != nil {
+		got += " (" + m.p.in.damaged.Error() + ")"
+	}
+	return &FormatError{File: m.path, Offset: offset, Want: want, Got: got}
+}
+
+// otherKind names the kind of file that an object without events is known to be.
+func (m *merger) otherKind() string {
+	v := m.meta.values
+	switch {
+	case v["nodes"] != nil && v["schema"] != nil:
+		return ": an execution trace (Chakra), not a profiler trace"
+	case v["rocprofiler-sdk-tool"] != nil:
+		return ": a rocprofv3 result"
+	case v["segments"] != nil:
+		return ": a memory snapshot"
+	case len(m.meta.order) == 0:
+		return ""
+	}
+	keys := m.meta.order
+	if len(keys) > 8 {
+		keys = append(keys[:8:8], "…")
+	}
+	return "; its keys are " + strings.Join(keys, ", ")
+}
+
+// looksLike names what b begins with.
+func looksLike(b []byte) string {
+	switch {
+	case b[0] == 0x80:
+		return "a Python pickle: perhaps a memory snapshot"
+	case bytes.HasPrefix(b, []byte("SQLite format 3")):
+		return "an SQLite database: perhaps an export of Nsight Systems or rocpd"
+	case b[0] == '<':
+		return "HTML or XML"
+	case b[0] == 0xff || b[0] == 0xfe || len(b) > 1 && b[1] == 0:
+		return "binary data or UTF-16 text"
+	}
+	return fmt.Sprintf("%q", b[:min(len(b), 24)])
+}

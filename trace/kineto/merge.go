@@ -1,0 +1,286 @@
+package kineto
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// phase is where in the file the merger is.
+type phase uint8
+
+const (
+	inHead   phase = iota // before the events
+	inEvents              // in the array of events
+	inTail                // after it
+)
+
+// merger builds the trace from the blocks in their order.
+type merger struct {
+	p     *pipeline
+	t     *trace.Trace
+	path  string
+	phase phase
+	array bool // the file is a bare array
+	own   *scanner
+	rest  []byte     // text not used up yet: head, a part of an event, or tail
+	maps  []tableMap // by worker
+	lanes map[globalLane]trace.TrackID
+	loose looseLanes
+	names trackNames
+	begin beginStacks
+	meta  envelope
+	n     uint32 // events so far
+}
+
+// tableMap renumbers one scanner's tables; 0 means not yet.
+type tableMap struct {
+	texts, tmpl, tracks, loose []uint32
+	cats                       []uint16
+}
+
+func newMerger(p *pipeline, path string) *merger {
+	m := &merger{p: p, t: trace.New(), path: path, lanes: make(map[globalLane]trace.TrackID)}
+	m.own = newScanner(&p.opt, 0)
+	m.own.res = new(result)
+	m.maps = make([]tableMap, p.opt.Workers+1)
+	return m
+}
+
+// run takes blocks until the text ends and finishes the trace.
+func (m *merger) run(ctx context.Context) error {
+	for blk := range m.p.ordered {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("read trace %s: %w", m.path, err)
+		}
+		if blk.done != nil {
+			<-blk.done
+		}
+		if err := m.block(blk); err != nil {
+			return err
+		}
+		if blk.res != nil {
+			m.p.results.Put(blk.res)
+		}
+		m.p.free <- blk.buf
+		if f := m.p.opt.Progress; f != nil {
+			f(blk.read, int64(m.n), m.p.opt.Size)
+		}
+	}
+	if m.p.err != nil {
+		return nil // reported by read
+	}
+	return m.finish()
+}
+
+// block adds one block.
+func (m *merger) block(blk *block) error {
+	if m.phase == inEvents && len(m.rest) == 0 && blk.res != nil {
+		if !blk.last || blk.res.status == stEnd || blk.res.status == stOK {
+			m.add(blk.res)
+			m.after(blk.buf, blk.res, blk.end)
+			return nil
+		}
+	}
+	if len(m.rest)+blk.end > maxHead && m.phase != inEvents {
+		if m.phase == inHead {
+			return m.fail(0, "an array of events", fmt.Sprintf("%d MiB without one", maxHead>>20))
+		}
+		m.t.Repairs.Add(trace.RepairMetadata, 1)
+		return nil
+	}
+	if m.phase == inEvents && len(m.rest) == 0 {
+		return m.scan(blk.buf, 0, blk.end, blk.last)
+	}
+	m.rest = append(m.rest, blk.buf[:blk.end]...)
+	if m.phase == inTail {
+		return nil
+	}
+	text := padded(m.rest)
+	m.rest = nil
+	from := 0
+	if m.phase == inHead {
+		var found bool
+		var err error
+		if from, found, err = m.head(text, len(text)-pad, blk.last); err != nil {
+			return err
+		}
+		if !found {
+			m.rest = text[:len(text)-pad]
+			return nil
+		}
+		m.phase = inEvents
+	}
+	return m.scan(text, from, len(text)-pad, blk.last)
+}
+
+// padded returns b with pad zeros behind it.
+func padded(b []byte) []byte {
+	return append(b, make([]byte, pad)...)
+}
+
+// scan scans text in the merger's own scanner and adds it.
+func (m *merger) scan(text []byte, from, end int, eof bool) error {
+	m.own.scan(text, from, end, eof)
+	m.add(m.own.res)
+	m.after(text, m.own.res, end)
+	return nil
+}
+
+// after keeps what a scan left over.
+func (m *merger) after(text []byte, r *result, end int) {
+	switch r.status {
+	case stEnd:
+		m.phase = inTail
+		m.rest = append(m.rest[:0], text[r.next+1:end]...)
+	case stCut:
+		m.phase = inTail
+		m.meta.cut = true
+		m.rest = append(m.rest[:0], text[r.next:end]...)
+	case stMore:
+		m.rest = append([]byte(nil), text[r.next:end]...)
+	default:
+		m.rest = m.rest[:0]
+	}
+}
+
+// add appends a result's rows to the trace.
+func (m *merger) add(r *result) {
+	for k, n := range r.repairs {
+		m.t.Repairs.Add(k, n)
+	}
+	tm := &m.maps[r.worker]
+	tm.texts = grown(tm.texts, len(r.texts))
+	tm.tmpl = grown(tm.tmpl, len(r.tmpl))
+	tm.tracks = grown(tm.tracks, len(r.lanes))
+	tm.loose = grown(tm.loose, len(r.lanes))
+	tm.cats = grown(tm.cats, len(r.cats))
+	j := joiner{m: m, r: r, tm: tm, noArgs: m.p.opt.DropArgs}
+	if !j.noArgs {
+		j.vals = m.t.AddArgsValues(r.vals)
+	}
+	at := 0
+	for i := range r.rare {
+		j.slices(at, r.rare[i].at)
+		at = r.rare[i].at
+		j.rare(&r.rare[i])
+	}
+	j.slices(at, len(r.start))
+	j.instants()
+	j.flows()
+	m.n += r.events
+}
+
+func grown[T any](s []T, n int) []T {
+	if n > len(s) {
+		s = append(s, make([]T, n-len(s))...)
+	}
+	return s
+}
+
+// joiner adds one result, renumbering as it goes.
+type joiner struct {
+	m      *merger
+	r      *result
+	tm     *tableMap
+	vals   uint64 // offset of the result's values in the trace
+	noArgs bool
+}
+
+func (j *joiner) text(id uint32) trace.StringID {
+	if g := j.tm.texts[id]; g > 0 {
+		return trace.StringID(g - 1)
+	}
+	g := j.m.t.Intern(plainText(j.r.texts[id]))
+	j.tm.texts[id] = uint32(g) + 1
+	return g
+}
+
+func plainText(x rawText) string {
+	if x.flags == 0 {
+		return x.raw
+	}
+	return trace.Unescape([]byte(x.raw))
+}
+
+func (j *joiner) cat(id uint16) trace.Category {
+	if g := j.tm.cats[id]; g > 0 {
+		return trace.Category(g - 1)
+	}
+	c := j.r.cats[id]
+	g := c.cat
+	if !c.known {
+		g = j.m.t.Category(plainText(j.r.texts[c.text]))
+	}
+	j.tm.cats[id] = uint16(g) + 1
+	return g
+}
+
+func (j *joiner) args(ref uint64) trace.ArgsRef {
+	if ref == 0 || j.noArgs {
+		return trace.NoArgs
+	}
+	id := ref>>argsShift - 1
+	g := j.tm.tmpl[id]
+	if g == 0 {
+		g = j.m.t.AddArgsTemplate(j.r.tmpl[id].lit) + 1
+		j.tm.tmpl[id] = g
+	}
+	off := uint64(0)
+	if len(j.r.tmpl[id].segs) > 1 {
+		off = j.vals + ref&(1<<argsShift-1)
+	}
+	return trace.MakeArgsRef(g-1, off)
+}
+
+// slices adds the result's slices from..to.
+func (j *joiner) slices(from, to int) {
+	if from == to {
+		return
+	}
+	r, s := j.r, &j.m.t.Slices
+	s.Start = append(s.Start, r.start[from:to]...)
+	s.Dur = append(s.Dur, r.dur[from:to]...)
+	s.Corr = append(s.Corr, r.corr[from:to]...)
+	for i := from; i < to; i++ {
+		s.Name = append(s.Name, j.text(r.name[i]))
+	}
+	for i := from; i < to; i++ {
+		s.Cat = append(s.Cat, j.cat(r.cat[i]))
+	}
+	for i := from; i < to; i++ {
+		s.Track = append(s.Track, j.track(r.lane[i]))
+	}
+	for i := from; i < to; i++ {
+		s.Args = append(s.Args, j.args(r.args[i]))
+	}
+	for i := from; i < to; i++ {
+		s.Event = append(s.Event, j.m.n+r.event[i])
+	}
+}
+
+func (j *joiner) instants() {
+	c := &j.m.t.Instants
+	for i := range j.r.instants {
+		x := &j.r.instants[i]
+		c.Time = append(c.Time, x.ts)
+		c.Name = append(c.Name, j.text(x.name))
+		c.Cat = append(c.Cat, j.cat(x.cat))
+		c.Track = append(c.Track, j.track(x.lane))
+		c.Args = append(c.Args, j.args(x.args))
+	}
+}
+
+func (j *joiner) flows() {
+	c := &j.m.t.Flows
+	for i := range j.r.flows {
+		x := &j.r.flows[i]
+		c.Time = append(c.Time, x.ts)
+		c.ID = append(c.ID, x.id)
+		c.Track = append(c.Track, trace.TrackID(j.looseLane(x.lane))) // settled by finish
+		c.Cat = append(c.Cat, j.text(x.cat))
+		c.Name = append(c.Name, j.text(x.name))
+		c.Start = append(c.Start, x.start)
+	}
+}

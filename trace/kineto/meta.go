@@ -1,0 +1,307 @@
+package kineto
+
+import (
+	"cmp"
+	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+const (
+	// maxBase and maxWholeMicros together keep every time below 2^63 ns.
+	maxBase = int64(2e18)
+	// wallClock is the least time in ns that is taken for one since the epoch: 2001.
+	wallClock = int64(1e18)
+)
+
+func sortOpen(list []openBegin) {
+	slices.SortFunc(list, func(a, b openBegin) int {
+		return cmp.Or(cmp.Compare(a.ts, b.ts), cmp.Compare(a.track, b.track), cmp.Compare(a.name, b.name))
+	})
+}
+
+// finish turns the columns into a trace once all text is read.
+func (m *merger) finish() error {
+	switch m.phase {
+	case inHead: // unreachable: head decides at the end of the text
+		return m.fail(0, "an array of events", "the end of the file")
+	case inEvents:
+		m.meta.cut = true
+	}
+	m.tail()
+	for k, n := range m.meta.repairs {
+		m.t.Repairs.Add(k, n)
+	}
+	m.closeOpen()
+	m.settleLoose()
+	m.nameTracks()
+	t := m.t
+	t.Meta.File = m.path
+	t.Repairs.Add(trace.RepairMetadata, m.meta.bad)
+	if m.meta.cut {
+		t.Repairs.Add(trace.RepairTruncatedFile, 1)
+	}
+	if m.p.in.damaged != nil {
+		t.Repairs.Add(trace.RepairTruncatedStream, 1)
+	}
+	m.compression()
+	m.readMeta()
+	m.flavour()
+	m.times()
+	nameHints(&t.Meta)
+	return nil
+}
+
+// settleLoose gives flows and counters their tracks.
+func (m *merger) settleLoose() {
+	t := m.t
+	for i, id := range t.Flows.Track {
+		cat := t.String(t.Flows.Cat[i])
+		launch := cat == "ac2g" || strings.HasPrefix(cat, "async")
+		t.Flows.Track[i] = m.settle(uint32(id), launch && !t.Flows.Start[i])
+	}
+	for i, id := range t.Counters.Track {
+		t.Counters.Track[i] = m.settle(uint32(id), false)
+	}
+}
+
+func (m *merger) compression() {
+	named := Plain
+	switch strings.ToLower(filepath.Ext(m.path)) {
+	case ".gz":
+		named = Gzip
+	case ".zst", ".zstd":
+		named = Zstd
+	}
+	if m.path != "" && named != m.p.in.kind {
+		m.t.Repairs.Add(trace.RepairWrongCompression, 1)
+	}
+}
+
+// flavour names the dialect.
+func (m *merger) flavour() {
+	t := m.t
+	switch {
+	case !m.array:
+		t.Meta.Format = "kineto"
+	case m.names.seen["Ascend Hardware"] || m.names.seen["CANN"] || m.names.seen["Overlap Analysis"]:
+		t.Meta.Format = "ascend"
+	case len(t.Tracks) == 0 || t.Tracks[0].PIDText == "CPU functions":
+		t.Meta.Format = "torch-fallback"
+		for i, c := range t.Slices.Cat {
+			if c == trace.CatOther {
+				t.Slices.Cat[i] = trace.CatCPUOp
+			}
+		}
+	default:
+		t.Meta.Format = "chrome"
+	}
+}
+
+// times adds the base to every time, finds the window and notes what is odd.
+func (m *merger) times() {
+	t := m.t
+	s := &t.Slices
+	sorted := slices.IsSorted(s.Start)
+	if !sorted {
+		t.Repairs.Add(trace.RepairUnsorted, 1)
+	}
+	base := t.Meta.BaseTimeNs
+	zero := 0
+	for i, x := range s.Start {
+		if x == 0 {
+			zero++
+		}
+		s.Start[i] = x + base
+	}
+	for _, col := range [][]int64{t.Instants.Time, t.Counters.Time, t.Flows.Time} {
+		for i := range col {
+			col[i] += base
+		}
+	}
+	if zero > 0 && base > 0 {
+		t.Repairs.Add(trace.RepairZeroTime, zero)
+	}
+	m.window()
+	t.Meta.WallClock = t.Meta.WindowStart >= wallClock
+}
+
+// window takes the window from the trace spans and the mark of its end, else from the
+// slices.
+func (m *merger) window() {
+	t := m.t
+	s := &t.Slices
+	start, end, ok := t.Extent()
+	found := false
+	for i, c := range s.Cat {
+		if c != trace.CatTraceSpan {
+			continue
+		}
+		if !found || s.Start[i] < start {
+			start = s.Start[i]
+		}
+		if !found || s.End(i) > end {
+			end = s.End(i)
+		}
+		found = true
+	}
+	if mark, has := t.Strings.Lookup("Record Window End"); has {
+		for i, n := range t.Instants.Name {
+			if n == mark && t.Instants.Time[i] > start {
+				end = max(end, t.Instants.Time[i])
+			}
+		}
+	}
+	if ok || found {
+		t.Meta.WindowStart, t.Meta.WindowEnd = start, end
+	}
+}
+
+// readMeta fills Meta from the envelope.
+func (m *merger) readMeta() {
+	meta := &m.t.Meta
+	for _, key := range m.meta.order {
+		raw := m.meta.values[key]
+		ok := true
+		switch key {
+		case "baseTimeNanoseconds":
+			n, isInt := textInt(raw)
+			if ok = isInt && n >= 0 && n < maxBase; ok {
+				meta.BaseTimeNs = n
+			}
+		case "distributedInfo":
+			ok = distributed(meta, raw)
+		case "deviceProperties":
+			ok = devices(meta, raw)
+		case "host_name":
+			ok = json.Unmarshal(raw, &meta.Host) == nil
+		case "traceEvents":
+		default:
+			if ok = len(raw) <= maxExtra; ok {
+				if meta.Extra == nil {
+					meta.Extra = make(map[string]string)
+				}
+				meta.Extra[key] = string(raw)
+			}
+		}
+		if !ok {
+			m.t.Repairs.Add(trace.RepairMetadata, 1)
+		}
+	}
+}
+
+// textInt reads an integer that may be given as text.
+func textInt(raw []byte) (int64, bool) {
+	return parseInt([]byte(strings.Trim(string(raw), `"`)))
+}
+
+// looseInt is an integer that may be given as text; anything else leaves it unset.
+type looseInt struct {
+	n  int
+	ok bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *looseInt) UnmarshalJSON(b []byte) error {
+	n, ok := textInt(b)
+	l.n, l.ok = int(n), ok
+	return nil
+}
+
+// looseRanks is a list of ranks, which on-demand traces write as text.
+type looseRanks []int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *looseRanks) UnmarshalJSON(b []byte) error {
+	text := strings.Trim(strings.Trim(string(b), `"`), "[]")
+	for f := range strings.SplitSeq(text, ",") {
+		if n, err := strconv.Atoi(strings.TrimSpace(f)); err == nil {
+			*l = append(*l, n)
+		}
+	}
+	return nil
+}
+
+func distributed(meta *trace.Meta, raw []byte) bool {
+	var d struct {
+		Backend   string   `json:"backend"`
+		Rank      looseInt `json:"rank"`
+		WorldSize looseInt `json:"world_size"`
+		Groups    []struct {
+			Name    json.RawMessage `json:"pg_name"`
+			Desc    string          `json:"pg_desc"`
+			Backend string          `json:"backend_config"`
+			Size    looseInt        `json:"pg_size"`
+			Ranks   looseRanks      `json:"ranks"`
+		} `json:"pg_config"`
+	}
+	err := json.Unmarshal(raw, &d)
+	meta.Backend = d.Backend
+	if d.Rank.ok && d.Rank.n >= 0 {
+		meta.Rank = d.Rank.n
+	}
+	meta.WorldSize = max(0, d.WorldSize.n)
+	for _, g := range d.Groups {
+		var name string
+		if json.Unmarshal(g.Name, &name) != nil {
+			name = string(g.Name)
+		}
+		meta.ProcessGroups = append(meta.ProcessGroups, trace.ProcessGroup{
+			Name: name, Desc: g.Desc, Backend: g.Backend, Size: g.Size.n, Ranks: g.Ranks,
+		})
+	}
+	return err == nil
+}
+
+func devices(meta *trace.Meta, raw []byte) bool {
+	var list []struct {
+		ID    looseInt    `json:"id"`
+		Name  string      `json:"name"`
+		Total json.Number `json:"totalGlobalMem"`
+		SMs   looseInt    `json:"numSms"`
+	}
+	err := json.Unmarshal(raw, &list)
+	for _, d := range list {
+		total, _ := d.Total.Int64()
+		meta.Devices = append(meta.Devices, trace.Device{ID: d.ID.n, Name: d.Name, TotalMemory: total, SMs: d.SMs.n})
+	}
+	return err == nil
+}
+
+// The patterns by which names of files tell the rank and names of directories the
+// stage; see docs/trace-formats.md.
+var (
+	rankPatterns = []*regexp.Regexp{
+		regexp.MustCompile(`(?i)rank[-_]?(\d+)`),
+		regexp.MustCompile(`-TP-(\d+)`),
+	}
+	stagePattern = regexp.MustCompile(`^stage(\d+)_(\w+)$`)
+)
+
+// nameHints takes from the path what the content did not tell.
+func nameHints(meta *trace.Meta) {
+	if meta.File == "" {
+		return
+	}
+	name := filepath.Base(meta.File)
+	for _, p := range rankPatterns {
+		if meta.Rank >= 0 {
+			break
+		}
+		if f := p.FindStringSubmatch(name); f != nil {
+			if n, err := strconv.Atoi(f[1]); err == nil {
+				meta.Rank = n
+			}
+		}
+	}
+	if f := stagePattern.FindStringSubmatch(filepath.Base(filepath.Dir(meta.File))); f != nil && meta.StageID < 0 {
+		if n, err := strconv.Atoi(f[1]); err == nil {
+			meta.StageID, meta.Stage = n, f[2]
+		}
+	}
+}

@@ -1,0 +1,108 @@
+// Package kineto reads the trace files that torch.profiler writes: Kineto's Chrome
+// JSON of every era, the array of torch without Kineto, and the likes of both with
+// which other tools overlay or rewrite them. docs/trace-formats.md lists the dialects
+// and every repair.
+//
+// # How a file is read
+//
+// One goroutine unpacks the text into blocks and cuts each where an event seems to
+// begin. Workers scan blocks into columns, each with tables of its own for names,
+// argument templates and lanes. The caller's goroutine takes the results in order and
+// renumbers them into one trace. A cut is a guess; it is right if the block before it
+// ends between two events, and that is known once that block is scanned. After a wrong
+// guess the block is scanned again from the right place, so the trace does not depend
+// on the number of workers or the size of blocks.
+//
+// # What is kept
+//
+// Complete events become slices, with the arguments as templates and values (see
+// package trace), instants, flows and counters rows of their own; metadata rows name
+// tracks; the other keys of the file go to Meta. Times are int64 ns, read from the
+// decimal text.
+package kineto
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+const (
+	// defaultWindow is large against an event and small against the caches of a few
+	// cores; a file takes a handful of them at a time.
+	defaultWindow = 4 << 20
+	// minWindow is the least that makes sense to hand to a worker; tests go below.
+	minWindow = 1 << 6
+	// defaultMaxEvent bounds what one event may take. Events of real files stay below
+	// 1 MiB, also with long stacks.
+	defaultMaxEvent = 16 << 20
+	// maxHead bounds what may stand before and after the events.
+	maxHead = 256 << 20
+)
+
+// Options says how to read. The zero value reads everything with all cores.
+type Options struct {
+	Workers  int   // goroutines that scan; 0 means GOMAXPROCS
+	Window   int   // bytes of text a block; 0 means 4 MiB
+	MaxEvent int   // largest event in bytes of text; 0 means 16 MiB
+	DropArgs bool  // keep no arguments; correlation, device and stream are still read
+	Size     int64 // bytes of the input if known, for Progress
+
+	// Progress is called after every block with what was read of the input, in bytes
+	// of the file as it lies on disk, the events so far, and Size. It must be quick.
+	Progress func(read, events, size int64)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.Window <= 0 {
+		o.Window = defaultWindow
+	}
+	o.Window = max(o.Window, minWindow)
+	if o.MaxEvent <= 0 {
+		o.MaxEvent = defaultMaxEvent
+	}
+	return o
+}
+
+// FormatError says why a file is not a trace that this package reads.
+type FormatError struct {
+	File   string // may be empty
+	Offset int64  // in the unpacked text
+	Want   string // what was expected there
+	Got    string // what was there, and what it looks like
+}
+
+// Error implements error.
+func (e *FormatError) Error() string {
+	file := e.File
+	if file == "" {
+		file = "trace"
+	}
+	return fmt.Sprintf("%s: byte %d: expected %s, found %s", file, e.Offset, e.Want, e.Got)
+}
+
+// ReadFile reads the trace in the file at path, packed or not. The rank is taken from
+// the file's name if the content does not tell.
+func ReadFile(ctx context.Context, path string, o Options) (*trace.Trace, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open trace: %w", err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil {
+		o.Size = st.Size()
+	}
+	return read(ctx, f, path, o)
+}
+
+// Read reads one trace, packed or not, to its end.
+func Read(ctx context.Context, r io.Reader, o Options) (*trace.Trace, error) {
+	return read(ctx, r, "", o)
+}

@@ -1,0 +1,271 @@
+package kineto
+
+import "github.com/kinetoscope/kinetoscope/trace"
+
+// absurdDur is the duration in ns that no slice of a real capture has: beyond it the
+// device's clock has overflowed.
+const absurdDur = int64(7 * 24 * 3600 * 1e9)
+
+// streamSyncOffset is what Kineto adds to the stream to make the tid of Stream Sync
+// rows since April 2026.
+const streamSyncOffset = 1_000_000
+
+// result is what one scanner read from one piece of text: columns whose names, lanes,
+// categories and templates are numbered as in that scanner's tables.
+type result struct {
+	worker int
+
+	start, dur, corr []int64
+	name, lane       []uint32
+	cat              []uint16
+	args             []uint64
+	event            []uint32
+
+	instants []instant
+	flows    []flow
+	rare     []rare
+	rareArgs []byte
+	vals     []byte // values of holes of all args
+
+	events  uint32 // events of all phases, dropped ones too
+	repairs counts
+
+	// The scanner's tables as long as they were when the piece ended.
+	texts []rawText
+	tmpl  []*template
+	lanes []laneKey
+	cats  []catInfo
+
+	next   int // where the scan stopped
+	status status
+}
+
+type instant struct {
+	ts   int64
+	args uint64
+	name uint32
+	lane uint32
+	cat  uint16
+}
+
+type flow struct {
+	ts        int64
+	id        uint64
+	name, cat uint32
+	lane      uint32
+	start     bool
+}
+
+// rare is an event of a phase that is not worth a fast path.
+type rare struct {
+	ts, dur   int64
+	id        uint64
+	name, cat uint32
+	lane      uint32
+	event     uint32
+	at        int // slices before it in the result
+	from, to  int // args in rareArgs
+	ph        byte
+	hasTS     bool
+}
+
+// counts are repairs by kind.
+type counts map[string]int
+
+func (c *counts) add(kind string) {
+	if *c == nil {
+		*c = make(counts)
+	}
+	(*c)[kind]++
+}
+
+func (r *result) reset() {
+	*r = result{
+		start: r.start[:0], dur: r.dur[:0], corr: r.corr[:0], name: r.name[:0], lane: r.lane[:0],
+		cat: r.cat[:0], args: r.args[:0], event: r.event[:0], instants: r.instants[:0], flows: r.flows[:0],
+		rare: r.rare[:0], rareArgs: r.rareArgs[:0], vals: r.vals[:0],
+	}
+}
+
+// share hands the scanner's tables over with the result.
+func (s *scanner) share() {
+	s.res.texts, s.res.tmpl, s.res.lanes, s.res.cats = s.texts.list, s.tmpl.list, s.lanes.list, s.cats
+}
+
+// laneKind is a track's kind as far as one event tells.
+type laneKind uint8
+
+const (
+	laneCPU laneKind = iota
+	laneGPU
+	laneAny // of a flow's end or a counter: any track with this pid and tid
+)
+
+// laneKey identifies a lane of the file. Texts are numbered as in the scanner.
+type laneKey struct {
+	pid, tid    lane
+	dev, stream int64 // of a device's lane; noLane if the event does not say
+	kind        laneKind
+}
+
+// noLane is the device or stream of a lane whose events do not name it.
+const noLane = -1 << 62
+
+type laneTable struct {
+	list  []laneKey
+	ids   map[laneKey]uint32
+	cache [64]uint32 // id+1 by a few bits of the key
+}
+
+func (l *laneTable) id(k laneKey) uint32 {
+	at := uint64(k.tid.n)*0x9E3779B97F4A7C15 ^ uint64(k.pid.n)*0xC2B2AE3D27D4EB4F ^ uint64(k.kind)<<60
+	slot := &l.cache[at>>58]
+	if *slot > 0 && l.list[*slot-1] == k {
+		return *slot - 1
+	}
+	id, ok := l.ids[k]
+	if !ok {
+		if l.ids == nil {
+			l.ids = make(map[laneKey]uint32)
+		}
+		id = uint32(len(l.list))
+		l.list = append(l.list, k)
+		l.ids[k] = id
+	}
+	*slot = id + 1
+	return id
+}
+
+// category returns the number of the category with this text in s.cats.
+func (s *scanner) category(text uint32) uint16 {
+	if c := s.texts.cat[text]; c > 0 {
+		return c - 1
+	}
+	if len(s.cats) == 1<<16-2 {
+		return 0
+	}
+	c, known := trace.ParseCategory(trace.Unescape([]byte(s.texts.list[text].raw)))
+	s.cats = append(s.cats, catInfo{text: text, known: known, cat: c, device: known && c.Device()})
+	s.texts.cat[text] = uint16(len(s.cats))
+	return uint16(len(s.cats) - 1)
+}
+
+// commit adds s.ev, read from b, to the result.
+func (s *scanner) commit(b []byte) {
+	e, r := &s.ev, s.res
+	event := r.events
+	r.events++
+	if e.textTime || e.textID || e.badArgs {
+		s.noteText()
+	}
+	switch e.ph {
+	case 'X':
+		s.slice(event)
+	case 'i', 'I', 'R':
+		if !e.hasTS {
+			r.repairs.add(trace.RepairNoTime)
+			return
+		}
+		c := s.category(e.cat)
+		r.instants = append(r.instants, instant{ts: e.ts, args: e.args, name: e.name, cat: c, lane: s.lanes.id(s.key(s.cats[c].device))})
+	case 's', 't', 'f':
+		if !e.hasTS {
+			r.repairs.add(trace.RepairNoTime)
+			return
+		}
+		if e.ph == 't' {
+			r.repairs.add(trace.RepairFlowStep)
+		}
+		k := laneKey{pid: e.pid, tid: e.tid, dev: noLane, stream: noLane, kind: laneAny}
+		r.flows = append(r.flows, flow{ts: e.ts, id: e.id, name: e.name, cat: e.cat, lane: s.lanes.id(k), start: e.ph == 's'})
+	case 'M', 'C', 'B', 'E', 'b', 'e':
+		from := len(r.rareArgs)
+		r.rareArgs = append(r.rareArgs, b[e.argsFrom:e.argsTo]...)
+		k := laneKey{pid: e.pid, tid: e.tid, dev: noLane, stream: noLane, kind: laneAny}
+		r.rare = append(r.rare, rare{
+			ts: e.ts, dur: e.dur, id: e.id, name: e.name, cat: e.cat, lane: s.lanes.id(k), event: event,
+			at: len(r.start), from: from, to: len(r.rareArgs), ph: e.ph, hasTS: e.hasTS,
+		})
+	default:
+		r.repairs.add(trace.RepairPhase)
+	}
+}
+
+func (s *scanner) noteText() {
+	e, r := &s.ev, s.res
+	if e.textTime {
+		r.repairs.add(trace.RepairTextTime)
+	}
+	if e.textID {
+		r.repairs.add(trace.RepairTextID)
+	}
+	if e.badArgs {
+		r.repairs.add(trace.RepairArgs)
+	}
+}
+
+// slice adds a complete event.
+func (s *scanner) slice(event uint32) {
+	e, r := &s.ev, s.res
+	if !e.hasTS {
+		r.repairs.add(trace.RepairNoTime)
+		return
+	}
+	if !e.hasDur || e.badDur || e.dur < 0 {
+		s.mendDur()
+	}
+	if e.dur > absurdDur {
+		r.repairs.add(trace.RepairAbsurdDur)
+		return
+	}
+	c := s.category(e.cat)
+	info := &s.cats[c]
+	if info.cat == trace.CatPythonFunction && e.pid == (lane{}) && e.tid == (lane{}) {
+		r.repairs.add(trace.RepairJunkPython)
+		return
+	}
+	corr := trace.NoCorrelation
+	if e.hot.set[hotCorrelation] && e.hot.val[hotCorrelation] > 0 {
+		corr = e.hot.val[hotCorrelation]
+	}
+	if info.cat == trace.CatCUDASync && !e.tid.text && e.tid.n >= streamSyncOffset {
+		r.repairs.add(trace.RepairStreamSync)
+	}
+	r.start = append(r.start, e.ts)
+	r.dur = append(r.dur, e.dur)
+	r.corr = append(r.corr, corr)
+	r.name = append(r.name, e.name)
+	r.lane = append(r.lane, s.lanes.id(s.key(info.device)))
+	r.cat = append(r.cat, c)
+	r.args = append(r.args, e.args)
+	r.event = append(r.event, event)
+}
+
+func (s *scanner) mendDur() {
+	e := &s.ev
+	switch {
+	case !e.hasDur:
+		s.res.repairs.add(trace.RepairNoDur)
+	case e.badDur:
+		s.res.repairs.add(trace.RepairBadDur)
+	default:
+		s.res.repairs.add(trace.RepairNegativeDur)
+	}
+	e.dur = 0
+}
+
+// key returns the lane of s.ev.
+func (s *scanner) key(device bool) laneKey {
+	e := &s.ev
+	k := laneKey{pid: e.pid, tid: e.tid, dev: noLane, stream: noLane}
+	if device {
+		k.kind = laneGPU
+		if e.hot.set[hotDevice] {
+			k.dev = e.hot.val[hotDevice]
+		}
+		if e.hot.set[hotStream] {
+			k.stream = e.hot.val[hotStream]
+		}
+	}
+	return k
+}

@@ -1,0 +1,316 @@
+package kineto
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"hash/maphash"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// hotKey is an argument that the scan itself needs.
+type hotKey uint8
+
+const (
+	hotCorrelation hotKey = iota
+	hotDevice
+	hotStream
+	hotCount
+)
+
+// hotNames are the spellings of the hot keys.
+var hotNames = map[string]hotKey{
+	"correlation": hotCorrelation,
+	"device":      hotDevice,
+	"stream":      hotStream,
+	"Device_id":   hotDevice,
+	"Stream Id":   hotStream,
+	"stream_id":   hotStream,
+}
+
+// hotValues are the hot arguments of one event; set tells which are there.
+type hotValues struct {
+	val [hotCount]int64
+	set [hotCount]bool
+}
+
+// hotPlace says where a template has a hot value.
+type hotPlace struct {
+	key  hotKey
+	hole int // index of the hole that is the value, -1 if it is fixed
+	neg  bool
+	val  int64
+}
+
+// template is the text of an args object with holes for its long numbers; see
+// trace.SplitArgs. It never changes once made.
+type template struct {
+	lit  []byte
+	segs [][]byte // lit between its holes
+	hot  []hotPlace
+	next *template // another template of the same hash
+}
+
+// templates interns templates for one scanner.
+type templates struct {
+	list   []*template
+	ids    map[uint64]uint32 // by hash: first of the chain, +1
+	chain  []uint32          // by id: next of the same hash, +1
+	recent [1 << 12][recentWays]uint32
+	lit    []byte
+}
+
+// recentWays is the number of templates that are tried for an event before its args
+// are taken apart: the last ones seen with the same name.
+const recentWays = 4
+
+// match compares the args at b[i] with t. On success the holes' values are appended
+// to vals and next is the offset after the object.
+func (t *template) match(b []byte, i, end int, vals []byte, hole *[maxHotHole]uint64) (out []byte, next int, ok bool) {
+	last := len(t.segs) - 1
+	for k, seg := range t.segs {
+		j := i + len(seg)
+		if j > end || string(b[i:j]) != string(seg) {
+			return vals, 0, false
+		}
+		if i = j; k == last {
+			return vals, i, true
+		}
+		if b[i] == '0' {
+			return vals, 0, false
+		}
+		v, j, n := whole(b, i)
+		if n < 4 || n > 18 {
+			return vals, 0, false
+		}
+		i = j
+		if k < maxHotHole {
+			hole[k] = v
+		}
+		vals = binary.AppendUvarint(vals, v)
+	}
+	return vals, i, true
+}
+
+// maxHotHole bounds the holes whose values are remembered for hot keys; objects with
+// more holes before a hot key are rare and looked up in full.
+const maxHotHole = 16
+
+func (t *template) fill(h *hotValues, hole *[maxHotHole]uint64) {
+	for _, p := range t.hot {
+		v := p.val
+		if p.hole >= 0 {
+			v = int64(hole[p.hole])
+			if p.neg {
+				v = -v
+			}
+		}
+		h.val[p.key], h.set[p.key] = v, true
+	}
+}
+
+// args reads the object at b[i] into r and h and returns the reference to it.
+func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
+	m := &s.tmpl
+	slot := &m.recent[s.ev.name&(1<<12-1)]
+	from := len(s.res.vals)
+	for w, id := range slot {
+		if id == 0 {
+			break
+		}
+		t := m.list[id-1]
+		vals, next, ok := t.match(b, i, end, s.res.vals, &s.hole)
+		if !ok {
+			s.res.vals = vals[:from]
+			continue
+		}
+		s.res.vals = vals
+		t.fill(&s.ev.hot, &s.hole)
+		if w > 0 {
+			slot[w], slot[w-1] = slot[w-1], slot[w]
+		}
+		if len(vals) == from {
+			return uint64(id) << argsShift, next, stOK
+		}
+		return uint64(id)<<argsShift | uint64(from), next, stOK
+	}
+	id, next, st := s.splitArgs(b, i, end)
+	if st != stOK {
+		return 0, next, st
+	}
+	if id == 0 {
+		return 0, next, stOK
+	}
+	copy(slot[1:], slot[:recentWays-1])
+	slot[0] = id
+	if len(s.res.vals) == from {
+		from = 0
+	}
+	return uint64(id)<<argsShift | uint64(from), next, stOK
+}
+
+// argsShift splits a scanner's own args reference: template+1 above, offset of the
+// values within the result below. A result's values fit 32 bits by far.
+const argsShift = 32
+
+// kind of a byte for splitArgs.
+var argByte = func() (t [256]uint8) {
+	for c := '0'; c <= '9'; c++ {
+		t[c] = 1
+	}
+	t['"'], t['{'], t['['], t['}'], t[']'] = 2, 3, 3, 4, 4
+	t['\\'], t[0] = 5, 6
+	for c := 1; c < ' '; c++ {
+		t[c] = 7
+	}
+	return t
+}()
+
+// splitArgs takes the object at b[i] apart and returns the number of its template,
+// 0 if it is empty. The values go to the result.
+func (s *scanner) splitArgs(b []byte, i, end int) (id uint32, next int, st status) {
+	m := &s.tmpl
+	lit, vals := m.lit[:0], s.res.vals
+	from := i
+	depth, quoted := 0, false
+	k := 0
+scan:
+	for {
+		switch argByte[b[i]] {
+		case 0:
+			i++
+		case 1:
+			v, j, n := whole(b, i)
+			if n >= 4 && n <= 18 && b[i] != '0' {
+				lit = append(append(lit, b[from:i]...), trace.ArgHole)
+				vals = binary.AppendUvarint(vals, v)
+				if k < maxHotHole {
+					s.hole[k] = v
+				}
+				k++
+				from = j
+			}
+			i = j
+		case 2:
+			quoted = !quoted
+			i++
+		case 3:
+			if !quoted {
+				depth++
+			}
+			i++
+		case 4:
+			i++
+			if !quoted {
+				if depth--; depth == 0 {
+					break scan
+				}
+			}
+		case 5:
+			i++
+			if i < end && (b[i] == '"' || b[i] == '\\') {
+				i++
+			}
+		case 6:
+			if i >= end {
+				return 0, i, stMore
+			}
+			return 0, i, stBad
+		case 7:
+			// In Kineto's layout this is how an unescaped quote shows: the rest of the
+			// line is taken for a text.
+			if quoted {
+				return 0, i, stBad
+			}
+			i++
+		}
+	}
+	if i > end {
+		return 0, i, stMore
+	}
+	lit = append(lit, b[from:i]...)
+	m.lit = lit
+	if len(lit) == 2 {
+		return 0, i, stOK
+	}
+	id = m.find(lit)
+	if id == 0 {
+		t := newTemplate(lit)
+		if t == nil {
+			return 0, i, stBad
+		}
+		id = m.add(t)
+	}
+	s.res.vals = vals
+	m.list[id-1].fill(&s.ev.hot, &s.hole)
+	return id, i, stOK
+}
+
+func (m *templates) find(lit []byte) uint32 {
+	for id := m.ids[maphash.Bytes(seed, lit)]; id != 0; id = m.chain[id-1] {
+		if bytes.Equal(m.list[id-1].lit, lit) {
+			return id
+		}
+	}
+	return 0
+}
+
+func (m *templates) add(t *template) uint32 {
+	if m.ids == nil {
+		m.ids = make(map[uint64]uint32)
+	}
+	h := maphash.Bytes(seed, t.lit)
+	m.list = append(m.list, t)
+	m.chain = append(m.chain, m.ids[h])
+	id := uint32(len(m.list))
+	m.ids[h] = id
+	return id
+}
+
+// newTemplate makes a template of lit, or nil if lit is not the text of a valid JSON
+// object.
+func newTemplate(lit []byte) *template {
+	t := &template{lit: bytes.Clone(lit)}
+	t.segs = bytes.Split(t.lit, []byte{trace.ArgHole})
+	plain := bytes.ReplaceAll(lit, []byte{trace.ArgHole}, []byte{'1'})
+	if !json.Valid(plain) || !utf8.Valid(plain) {
+		return nil
+	}
+	hole := 0
+	members(t.lit, func(key, val []byte) {
+		before := hole + bytes.Count(key, []byte{trace.ArgHole})
+		n := bytes.Count(val, []byte{trace.ArgHole})
+		hole = before + n
+		k, ok := hotNames[string(key)]
+		if !ok {
+			return
+		}
+		p := hotPlace{key: k, hole: -1}
+		v := bytes.Trim(val, `"`)
+		if n == 1 {
+			p.neg = v[0] == '-'
+			if p.neg {
+				v = v[1:]
+			}
+			if len(v) != 1 || before >= maxHotHole {
+				return
+			}
+			p.hole = before
+		} else if x, err := strconv.ParseInt(string(v), 0, 64); err == nil {
+			p.val = x
+		} else {
+			return
+		}
+		for i := range t.hot {
+			if t.hot[i].key == k {
+				t.hot[i] = p
+				return
+			}
+		}
+		t.hot = append(t.hot, p)
+	})
+	return t
+}
