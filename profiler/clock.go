@@ -1,7 +1,8 @@
 package profiler
 
 import (
-	"runtime"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -73,6 +74,46 @@ func readAnchor(useTSC bool) anchor {
 	return best
 }
 
+// The line by which ticks become nanoseconds goes through two anchors, each known to some
+// ten nanoseconds. If they lay close together, or the events outside them, the error
+// would grow with the distance. So the first is chosen at least baselineSpan before the
+// second and before all events; it is not much older, because the rate of the monotonic
+// clock is adjusted now and then.
+const (
+	baselineSpan = int64(250 * time.Millisecond)
+	maxBaselines = 256 // a minute of backlog; older events use the oldest
+)
+
+// baselines are anchors from the past, oldest first.
+type baselines struct{ kept []anchor }
+
+// clockBirth is the first anchor that the process took of its time stamp counter.
+var clockBirth = sync.OnceValue(func() anchor { return readAnchor(true) })
+
+func newBaselines(useTSC bool) baselines {
+	if useTSC {
+		return baselines{[]anchor{clockBirth()}}
+	}
+	return baselines{[]anchor{{}}} // ticks are monotonic nanoseconds
+}
+
+// choose returns the anchor for a generation whose least tick is oldest and keeps the cut
+// for later.
+func (b *baselines) choose(oldest int64, cut anchor) anchor {
+	i := len(b.kept) - 1
+	for i > 0 && (b.kept[i].tick > oldest || cut.mono-b.kept[i].mono < baselineSpan) {
+		i--
+	}
+	from := b.kept[i]
+	if last := b.kept[len(b.kept)-1]; cut.mono-last.mono >= baselineSpan {
+		if len(b.kept) == maxBaselines {
+			b.kept = slices.Delete(b.kept, 1, 2)
+		}
+		b.kept = append(b.kept, cut)
+	}
+	return from
+}
+
 // clockResolution returns the smallest non-zero step in ns that the clock shows.
 func clockResolution(useTSC bool) int64 {
 	if useTSC {
@@ -89,6 +130,5 @@ func clockResolution(useTSC bool) int64 {
 			break
 		}
 	}
-	runtime.KeepAlive(best)
 	return best
 }

@@ -32,6 +32,7 @@ type engine struct {
 	writers   []*writer
 	seen      uint64 // handed at the last drain
 	open      anchor // of the generation being built
+	baselines baselines
 	gen       builder
 	seq       uint64
 	events    uint64
@@ -50,6 +51,7 @@ type reading struct {
 	chunk     *chunk
 	off       int
 	tick      int64
+	begun     uint64
 	stack     []openSpan
 	target    uint32 // as in a batch: 0 an instant, 1+n levels out
 	reported  uint64 // drops already in a generation
@@ -58,6 +60,7 @@ type reading struct {
 }
 
 type openSpan struct {
+	nth        uint64 // ordinal among the track's spans
 	tick, mono int64
 	known      bool // mono is set
 	name       uint32
@@ -75,7 +78,9 @@ func newEngine(c Config) *engine {
 	chunkMemory := c.MaxBytes - (backlogGenerations+2)*c.GenerationBytes
 	e.pool = newPool(c.ChunkBytes, max(1, chunkMemory/c.ChunkBytes))
 	e.chunksPerTrack = max(1, c.MaxTrackBytes/c.ChunkBytes)
+	e.baselines = newBaselines(e.tsc)
 	e.open = readAnchor(e.tsc)
+	e.gen.reset()
 	return e
 }
 
@@ -201,7 +206,7 @@ func (e *engine) batch(w *writer, data []byte) {
 	g, rd := &e.gen, &w.rd
 	e.entry(w)
 	b := batchMeta{
-		track: w.track.id, base: rd.tick, target: rd.target,
+		track: w.track.id, base: rd.tick, begun: rd.begun, target: rd.target,
 		openLo: len(g.opens), dataLo: len(g.data),
 	}
 	g.opens = append(g.opens, rd.stack...)
@@ -224,11 +229,13 @@ func (e *engine) scan(rd *reading, data []byte) {
 		data = data[n:]
 		if r.Timed {
 			rd.tick += int64(r.Delta)
+			g.oldest = min(g.oldest, rd.tick)
 		}
 		switch r.Type {
 		case format.TypeBegin:
 			g.use(r.Name)
-			rd.stack = append(rd.stack, openSpan{tick: rd.tick, name: r.Name, cat: r.Sub})
+			rd.stack = append(rd.stack, openSpan{nth: rd.begun, tick: rd.tick, name: r.Name, cat: r.Sub})
+			rd.begun++
 			rd.target = 1
 			e.events++
 		case format.TypeEnd:

@@ -3,6 +3,7 @@ package profiler
 import (
 	"encoding/binary"
 	"maps"
+	"math"
 	"math/bits"
 	"os"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 type batchMeta struct {
 	track          uint32
 	base           int64
+	begun          uint64
 	target         uint32
 	openLo, openHi int // in builder.opens
 	dataLo, dataHi int // in builder.data
@@ -35,6 +37,7 @@ type builder struct {
 	tracks  []trackEntry
 	used    []uint64 // set of name ids
 	stacks  map[uint64]struct{}
+	oldest  int64 // least tick of a timed record
 }
 
 func (g *builder) use(name uint32) {
@@ -56,6 +59,7 @@ func (g *builder) reset() {
 	g.data, g.batches, g.opens, g.tracks = g.data[:0], g.batches[:0], g.opens[:0], g.tracks[:0]
 	clear(g.used)
 	clear(g.stacks)
+	g.oldest = math.MaxInt64
 }
 
 // entry puts the track into the generation's track table, once.
@@ -89,7 +93,8 @@ func (e *engine) seal() {
 		e.open = cut
 		return
 	}
-	clock := format.NewClock(e.open.tick, e.open.mono, cut.tick, cut.mono)
+	from := e.baselines.choose(g.oldest, cut)
+	clock := format.NewClock(from.tick, from.mono, cut.tick, cut.mono)
 	for i := range g.opens {
 		g.opens[i].fix(&clock)
 		g.use(g.opens[i].name)
@@ -99,7 +104,7 @@ func (e *engine) seal() {
 			w.rd.stack[i].fix(&clock)
 		}
 	}
-	frame := format.AppendFrame(nil, format.FrameGeneration, e.encode(cut))
+	frame := format.AppendFrame(nil, format.FrameGeneration, e.encode(from, cut))
 	if e.out != nil {
 		e.out.push(frame)
 	}
@@ -119,12 +124,13 @@ func (o *openSpan) fix(c *format.Clock) {
 }
 
 // encode writes the generation's payload; package format has the diagram.
-func (e *engine) encode(cut anchor) []byte {
+func (e *engine) encode(from, cut anchor) []byte {
 	g := &e.gen
 	b := make([]byte, 0, len(g.data)+len(g.data)/8+4096)
 	b = binary.AppendUvarint(b, e.seq)
-	b = format.AppendInt(b, e.open.tick)
 	b = format.AppendInt(b, e.open.mono)
+	b = format.AppendInt(b, from.tick)
+	b = format.AppendInt(b, from.mono)
 	b = format.AppendInt(b, cut.tick)
 	b = format.AppendInt(b, cut.mono)
 	stackBytes := e.encodeStacks()
@@ -140,8 +146,10 @@ func (e *engine) encode(cut anchor) []byte {
 	for _, m := range g.batches {
 		b = binary.AppendUvarint(b, uint64(m.track))
 		b = format.AppendInt(b, m.base)
+		b = binary.AppendUvarint(b, m.begun)
 		b = binary.AppendUvarint(b, uint64(m.openHi-m.openLo))
 		for _, o := range g.opens[m.openLo:m.openHi] {
+			b = binary.AppendUvarint(b, o.nth)
 			b = format.AppendInt(b, o.mono)
 			b = binary.AppendUvarint(b, uint64(o.name))
 			b = binary.AppendUvarint(b, uint64(o.cat))

@@ -104,6 +104,9 @@ type Recorder struct {
 // New returns a Recorder that records nothing until Start.
 func New(c Config) *Recorder {
 	r := &Recorder{cfg: c.withDefaults(), tracks: map[*Track]struct{}{}}
+	if r.cfg.Clock.resolve() == ClockTSC {
+		clockBirth() // the earlier, the better the rate is known
+	}
 	return r
 }
 

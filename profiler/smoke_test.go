@@ -49,7 +49,7 @@ func TestSmoke(t *testing.T) {
 func BenchmarkDisabled(b *testing.B) {
 	tr := New(Config{}).Track("x")
 	n := Intern("op")
-	for b.Loop() {
+	for i := 0; i < b.N; i++ {
 		tr.Begin(n, CategoryOp).End()
 	}
 }

@@ -30,7 +30,7 @@ func (s Span) End() {
 // Shape adds the shape and element type of one tensor input; call it once an input.
 // Without RecordShapes it does nothing. A shape has at most 16 dimensions.
 func (s Span) Shape(d DType, dims ...int) Span {
-	if s.w != nil && s.w.eng.flags.Load()&format.OptShapes != 0 {
+	if s.w != nil {
 		s.w.attrShape(s, d, dims)
 	}
 	return s
@@ -39,8 +39,8 @@ func (s Span) Shape(d DType, dims ...int) Span {
 // FLOPs sets the floating point operations that the span does. Without WithFLOPs it does
 // nothing.
 func (s Span) FLOPs(n int64) Span {
-	if s.w != nil && s.w.eng.flags.Load()&format.OptFLOPs != 0 {
-		s.w.attrWord(s, format.TypeFLOPs, 0, false, zigzag(n))
+	if s.w != nil {
+		s.w.attrFLOPs(s, n)
 	}
 	return s
 }
@@ -48,7 +48,7 @@ func (s Span) FLOPs(n int64) Span {
 // Bytes sets the bytes that the span moves.
 func (s Span) Bytes(n int64) Span {
 	if s.w != nil {
-		s.w.attrWord(s, format.TypeBytes, 0, false, zigzag(n))
+		s.w.attrInt(s, format.TypeBytes, 0, n)
 	}
 	return s
 }
@@ -56,7 +56,7 @@ func (s Span) Bytes(n int64) Span {
 // Int adds an integer argument.
 func (s Span) Int(key Name, v int64) Span {
 	if s.w != nil {
-		s.w.attrWord(s, format.TypeInt, key, true, zigzag(v))
+		s.w.attrInt(s, format.TypeInt, key, v)
 	}
 	return s
 }
@@ -72,10 +72,7 @@ func (s Span) Float(key Name, v float64) Span {
 // Str adds an interned text argument.
 func (s Span) Str(key, v Name) Span {
 	if s.w != nil {
-		if v >= format.MaxNames {
-			v = 1
-		}
-		s.w.attrWord(s, format.TypeStr, key, true, uint64(v))
+		s.w.attrStr(s, key, v)
 	}
 	return s
 }
@@ -109,10 +106,8 @@ func (s Span) FlowIn(id uint64) Span {
 // Stack adds the caller's Go stack. Without WithStack it does nothing; with it, it costs
 // about a microsecond, so use it at chosen spans.
 func (s Span) Stack() Span {
-	if s.w != nil && s.w.eng.flags.Load()&format.OptStacks != 0 {
-		if id := callerStack(1); id != 0 {
-			s.w.attrWord(s, format.TypeStack, 0, false, uint64(id))
-		}
+	if s.w != nil {
+		s.w.attrStack(s)
 	}
 	return s
 }

@@ -28,8 +28,8 @@ var stacks struct {
 	byID    []*stackEntry
 }
 
-// callerStack returns the id of the stack of the caller's caller, skip frames further
-// out, or 0 if the table is full.
+// callerStack returns the id of the calling stack without its skip innermost frames
+// above this function's, or 0 if the table is full.
 func callerStack(skip int) uint32 {
 	var pcs [format.MaxFrames]uintptr
 	n := runtime.Callers(skip+2, pcs[:])

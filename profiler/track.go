@@ -45,11 +45,19 @@ type Track struct {
 	name atomic.Pointer[string]
 }
 
+// Methods are split in two so that the check is inlined into the caller and recording,
+// which is too long for that, is called only when it is on.
+
 // Begin opens a span; spans of a track end in the reverse order of their beginning.
-func (t *Track) Begin(n Name, c Category) Span {
-	if t == nil {
-		return Span{}
+func (t *Track) Begin(n Name, c Category) (s Span) {
+	if t != nil && t.live.Load() != nil {
+		s = t.begin(n, c)
 	}
+	return
+}
+
+//go:noinline
+func (t *Track) begin(n Name, c Category) Span {
 	if w := t.live.Load(); w != nil {
 		return w.begin(n, c)
 	}
@@ -58,44 +66,47 @@ func (t *Track) Begin(n Name, c Category) Span {
 
 // Instant records a point in time. The Span takes arguments until the next span or
 // instant of the track; its End does nothing.
-func (t *Track) Instant(n Name, c Category) Span {
-	if t == nil {
-		return Span{}
+func (t *Track) Instant(n Name, c Category) (s Span) {
+	if t.Enabled() {
+		s = t.point(format.TypeInstant, n, c, 0)
 	}
-	if w := t.live.Load(); w != nil {
-		return w.point(byte(format.TypeInstant)|byte(c)&15, n, 0, false)
-	}
-	return Span{}
+	return
 }
 
 // AsyncBegin opens a span that may end on another track: a request's life, a transfer.
 // Name and id together identify it. The Span takes arguments as that of Instant does.
-func (t *Track) AsyncBegin(n Name, c Category, id uint64) Span {
-	if t == nil {
-		return Span{}
+func (t *Track) AsyncBegin(n Name, c Category, id uint64) (s Span) {
+	if t.Enabled() {
+		s = t.point(format.TypeAsyncBegin, n, c, id)
 	}
-	if w := t.live.Load(); w != nil {
-		return w.point(byte(format.TypeAsyncBegin)|byte(c)&15, n, id, true)
-	}
-	return Span{}
+	return
 }
 
 // AsyncEnd ends the span that AsyncBegin opened with this name and id, on any track.
-func (t *Track) AsyncEnd(n Name, id uint64) Span {
-	if t == nil {
-		return Span{}
+func (t *Track) AsyncEnd(n Name, id uint64) (s Span) {
+	if t.Enabled() {
+		s = t.point(format.TypeAsyncEnd, n, 0, id)
 	}
+	return
+}
+
+//go:noinline
+func (t *Track) point(ty format.Type, n Name, c Category, id uint64) Span {
 	if w := t.live.Load(); w != nil {
-		return w.point(byte(format.TypeAsyncEnd), n, id, true)
+		return w.point(byte(ty)|byte(c)&15, n, id, ty != format.TypeInstant)
 	}
 	return Span{}
 }
 
 // Counter records a counter's value from now on.
 func (t *Track) Counter(n Name, v int64) {
-	if t == nil {
-		return
+	if t.Enabled() {
+		t.counter(n, v)
 	}
+}
+
+//go:noinline
+func (t *Track) counter(n Name, v int64) {
 	if w := t.live.Load(); w != nil {
 		w.counter(n, v)
 	}
@@ -103,9 +114,13 @@ func (t *Track) Counter(n Name, v int64) {
 
 // CounterFloat is Counter for a value that is no integer.
 func (t *Track) CounterFloat(n Name, v float64) {
-	if t == nil {
-		return
+	if t.Enabled() {
+		t.counterFloat(n, v)
 	}
+}
+
+//go:noinline
+func (t *Track) counterFloat(n Name, v float64) {
 	if w := t.live.Load(); w != nil {
 		w.counterFloat(n, v)
 	}
@@ -114,21 +129,22 @@ func (t *Track) CounterFloat(n Name, v float64) {
 // Alloc records an allocation of bytes from pool; addr identifies it. Without WithMemory
 // it does nothing.
 func (t *Track) Alloc(pool Name, addr uint64, bytes int64) {
-	if t == nil {
-		return
-	}
-	if w := t.live.Load(); w != nil {
-		w.memory(format.TypeAlloc, pool, addr, bytes)
+	if t.Enabled() {
+		t.memory(format.TypeAlloc, pool, addr, bytes)
 	}
 }
 
 // Free records that the allocation at addr was given back.
 func (t *Track) Free(pool Name, addr uint64, bytes int64) {
-	if t == nil {
-		return
+	if t.Enabled() {
+		t.memory(format.TypeFree, pool, addr, bytes)
 	}
+}
+
+//go:noinline
+func (t *Track) memory(ty format.Type, pool Name, addr uint64, bytes int64) {
 	if w := t.live.Load(); w != nil {
-		w.memory(format.TypeFree, pool, addr, bytes)
+		w.memory(ty, pool, addr, bytes)
 	}
 }
 

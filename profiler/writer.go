@@ -280,6 +280,38 @@ func (w *writer) attrFixed(s Span, t format.Type, key Name, hasKey bool, v uint6
 	w.commit(i + 8)
 }
 
+// attrInt writes Int (with a key) and Bytes (without).
+//
+//go:noinline
+func (w *writer) attrInt(s Span, t format.Type, key Name, v int64) {
+	w.attrWord(s, t, key, t == format.TypeInt, zigzag(v))
+}
+
+//go:noinline
+func (w *writer) attrStr(s Span, key, v Name) {
+	if v >= format.MaxNames {
+		v = 1
+	}
+	w.attrWord(s, format.TypeStr, key, true, uint64(v))
+}
+
+//go:noinline
+func (w *writer) attrFLOPs(s Span, n int64) {
+	if w.eng.flags.Load()&format.OptFLOPs != 0 {
+		w.attrWord(s, format.TypeFLOPs, 0, false, zigzag(n))
+	}
+}
+
+//go:noinline
+func (w *writer) attrStack(s Span) {
+	if w.eng.flags.Load()&format.OptStacks == 0 || w.track.live.Load() != w {
+		return
+	}
+	if id := callerStack(2); id != 0 {
+		w.attrWord(s, format.TypeStack, 0, false, uint64(id))
+	}
+}
+
 func (w *writer) attrText(s Span, key Name, v string) {
 	if limit := min(format.MaxText, w.eng.pool.size/4); len(v) > limit {
 		v = v[:limit]
@@ -302,6 +334,9 @@ func (w *writer) attrText(s Span, key Name, v string) {
 }
 
 func (w *writer) attrShape(s Span, d DType, dims []int) {
+	if w.eng.flags.Load()&format.OptShapes == 0 {
+		return
+	}
 	if len(dims) > format.MaxDims {
 		dims = dims[:format.MaxDims]
 		w.truncated.Add(1)

@@ -31,7 +31,8 @@ func (d *Reader) apply(s *trackState, r *Record, clock *Clock) string {
 			return "record.depth"
 		}
 		d.flushPoint(s)
-		s.push(now, name, r.Sub)
+		s.push(s.begun, now, name, r.Sub)
+		s.begun++
 	case TypeEnd:
 		if len(s.stack) == 0 {
 			return "record.end"

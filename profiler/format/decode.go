@@ -10,7 +10,8 @@ type attrBuf struct {
 func (b *attrBuf) reset() { b.attrs, b.text, b.dims = b.attrs[:0], b.text[:0], b.dims[:0] }
 
 type openSpan struct {
-	start int64 // ns since the Unix epoch
+	start int64  // ns since the Unix epoch
+	nth   uint64 // ordinal among the track's spans
 	name  StringID
 	cat   uint8
 	attrBuf
@@ -29,6 +30,7 @@ const (
 type trackState struct {
 	track  TrackIndex
 	tick   int64
+	begun  uint64
 	lastNs int64 // ns since the Unix epoch of the last timed record
 	stack  []openSpan
 	kind   pointKind // an instant or async event that may still get arguments
@@ -38,14 +40,14 @@ type trackState struct {
 }
 
 // push opens a span, reusing the buffers of an earlier one at this depth.
-func (s *trackState) push(start int64, name StringID, cat uint8) {
+func (s *trackState) push(nth uint64, start int64, name StringID, cat uint8) {
 	if len(s.stack) < cap(s.stack) {
 		s.stack = s.stack[:len(s.stack)+1]
 	} else {
 		s.stack = append(s.stack, openSpan{})
 	}
 	o := &s.stack[len(s.stack)-1]
-	o.start, o.name, o.cat = start, name, cat
+	o.nth, o.start, o.name, o.cat = nth, start, name, cat
 	o.reset()
 	s.target = len(s.stack) - 1
 }
@@ -55,11 +57,12 @@ func (d *Reader) parseGeneration() error {
 	g := &d.gen
 	g.reset()
 	g.Seq = c.uvarint("generation.seq")
+	opened := c.zigzag("generation.opened")
 	t0, m0 := c.zigzag("generation.tick0"), c.zigzag("generation.mono0")
 	t1, m1 := c.zigzag("generation.tick1"), c.zigzag("generation.mono1")
 	clock := NewClock(t0, m0, t1, m1)
-	g.Start, g.End = d.header.Unix(m0), d.header.Unix(m1)
-	if c.bad == "" && (t1 < t0 || m1 < m0) {
+	g.Start, g.End = d.header.Unix(opened), d.header.Unix(m1)
+	if c.bad == "" && (t1 < t0 || m1 < m0 || m1 < opened) {
 		c.i = 0
 		c.fail("generation.anchors")
 	}
@@ -171,11 +174,12 @@ func (d *Reader) parseBatch(c *cursor, clock *Clock) {
 		c.fail("batch.track")
 	}
 	tick := c.zigzag("batch.base")
+	begun := c.uvarint("batch.begun")
 	if c.bad != "" {
 		return
 	}
 	s := &d.states[t]
-	s.tick = tick
+	s.tick, s.begun = tick, begun
 	base := d.header.Unix(clock.Ns(tick))
 	if s.lastNs == 0 {
 		s.lastNs = base
@@ -202,10 +206,6 @@ func (d *Reader) parseBatch(c *cursor, clock *Clock) {
 	}
 }
 
-// startSlack is how far the start of an open span may lie from what was read of it: a
-// batch states it through the clock of another generation.
-const startSlack = 1000 // ns
-
 // parseOpen reads the spans that were open before a batch. If they are those that the
 // reader holds, nothing changes; if not, a piece is missing before the batch: what the
 // reader held and the batch does not is closed, what is new is opened.
@@ -215,9 +215,11 @@ func (d *Reader) parseOpen(c *cursor, s *trackState, base int64) {
 		c.fail("batch.open")
 		return
 	}
+	base = max(base, s.lastNs)
 	same := 0
 	match := true
 	for i := 0; i < n && c.bad == ""; i++ {
+		nth := c.uvarint("batch.open.ordinal")
 		start := d.header.Unix(c.zigzag("batch.open.start"))
 		name := d.ref(c, c.name("batch.open.name"), "batch.open.name")
 		cat := c.uvarint("batch.open.category")
@@ -228,8 +230,7 @@ func (d *Reader) parseOpen(c *cursor, s *trackState, base int64) {
 			return
 		}
 		if match && i < len(s.stack) {
-			o := &s.stack[i]
-			if delta := o.start - start; o.name == name && o.cat == uint8(cat) && delta <= startSlack && delta >= -startSlack {
+			if o := &s.stack[i]; o.nth == nth && o.name == name {
 				same = i + 1
 				continue
 			}
@@ -239,7 +240,7 @@ func (d *Reader) parseOpen(c *cursor, s *trackState, base int64) {
 			d.flushPoint(s)
 			d.closeTo(s, same, base, 0, false)
 		}
-		s.push(start, name, uint8(cat))
+		s.push(nth, start, name, uint8(cat))
 	}
 	if match && n < len(s.stack) {
 		match = false

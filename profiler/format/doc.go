@@ -55,18 +55,20 @@
 //
 // # Generation
 //
-//	seq | tick0 zz | mono0 ns zz | tick1 zz | mono1 ns zz
+//	seq | opened mono ns zz | tick0 zz | mono0 ns zz | tick1 zz | mono1 ns zz
 //	n | n × (id, text str)                           strings used in this generation
 //	n | n × (id, depth, depth × (function, file, line)) stacks, innermost frame first
 //	n | n × (id, name str, dropped)                  tracks; dropped counts from the start
 //	n | n × batch
 //
-//	batch: track id | base tick zz | open | open × (start mono ns zz, name, category)
-//	       target | length | records
+//	batch: track id | base tick zz | begun | open
+//	       open × (ordinal, start mono ns zz, name, category) | target | length | records
 //
 // A generation can be read alone: it has every string it uses, the clock's line through
-// (tick0, mono0) and (tick1, mono1), and for each batch the spans that were open before
-// it, outermost first. A batch is a piece of what one track recorded, in order; the first
+// (tick0, mono0) and (tick1, mono1), of which the second is its cut and the first lies
+// before all it holds, and for each batch the spans that were open before it, outermost
+// first. Begun counts the spans that the track began before the batch, an ordinal is that
+// count at a span's beginning: by it a reader knows a span again. A batch is a piece of what one track recorded, in order; the first
 // delta counts from the base tick. Target says where arguments at its start belong: 0 to
 // an instant before it, 1+n to the open span n levels out from the innermost.
 //
