@@ -1,0 +1,234 @@
+package align
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// world is a synthetic replica: ranks with clocks that are wrong in a known way.
+type world struct {
+	skew  []int64   // rank = true - skew at the origin
+	drift []float64 // rank's clock runs slower by this
+}
+
+const origin = int64(1_790_900_000_000_000_000)
+
+func (w world) rankTime(r int, trueNs int64) int64 {
+	return trueNs - w.skew[r] - int64(math.Round(w.drift[r]*float64(trueNs-origin)))
+}
+
+// hubTime inverts rankTime.
+func (w world) hubTime(r int, rankNs int64) float64 {
+	d := float64(rankNs - (origin - w.skew[r]))
+	return float64(origin) + d/(1-w.drift[r])
+}
+
+// run simulates n collectives, period apart, and a probe at the origin that is off by
+// up to probeErr.
+func (w world) run(rng *rand.Rand, n int, period, probeErr, jitter int64) []Rank {
+	ranks := make([]Rank, len(w.skew))
+	for r := range ranks {
+		off := rng.Int64N(2*probeErr+1) - probeErr
+		ranks[r] = Rank{
+			Host: fmt.Sprint("host", r), Scope: "stage0",
+			Clock: protocol.ClockError{OffsetNs: w.skew[r] + off, ErrorNs: probeErr, RTTNs: 2 * probeErr}, ProbedNs: w.rankTime(r, origin),
+		}
+	}
+	for k := range n {
+		at := origin + int64(k+1)*period
+		last := at
+		enter := make([]int64, len(ranks))
+		for r := range ranks {
+			enter[r] = at + rng.Int64N(period/4)
+			last = max(last, enter[r])
+		}
+		for r := range ranks {
+			leave := last + 20_000 + rng.Int64N(jitter+1)
+			if rng.IntN(20) == 0 {
+				leave += rng.Int64N(period / 4) // a late rank
+			}
+			ranks[r].Collectives = append(ranks[r].Collectives, Collective{
+				Group: "tp", Name: "allreduce", Seq: int64(k), Start: w.rankTime(r, enter[r]), End: w.rankTime(r, leave),
+			})
+		}
+	}
+	return ranks
+}
+
+// check verifies that every clock is within its stated errors over the whole window.
+func (w world) check(t interface{ Errorf(string, ...any) }, ranks []Rank, clocks []Clock) {
+	for _, at := range []int64{0, 1, 2} {
+		var errs []float64
+		for r, c := range clocks {
+			n := len(ranks[r].Collectives)
+			ns := ranks[r].Collectives[int(at)*(n-1)/2].End
+			e := float64(c.Map(ns)) - w.hubTime(r, ns)
+			errs = append(errs, e)
+			// The hub cannot know how its own clock drifts against all ranks together.
+			if slices.Max(w.drift) == 0 && math.Abs(e) > float64(c.ErrorNs)+1 {
+				t.Errorf("rank %d: off by %.0f ns, stated %d", r, e, c.ErrorNs)
+			}
+		}
+		for r, c := range clocks {
+			if d := errs[r] - (slices.Min(errs)+slices.Max(errs))/2; math.Abs(d) > float64(c.RelativeNs)+1 {
+				t.Errorf("rank %d at %d: off by %.0f ns against the others, stated %d", r, at, d, c.RelativeNs)
+			}
+		}
+	}
+}
+
+func TestAlignRecoversSkew(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 8).Draw(t, "ranks")
+		w := world{drift: make([]float64, n)}
+		for range n {
+			w.skew = append(w.skew, rapid.Int64Range(-5e9, 5e9).Draw(t, "skew"))
+		}
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		ranks := w.run(rng, rapid.IntRange(5, 200).Draw(t, "collectives"), 10_000_000, 300_000, 5_000)
+		clocks := Align(ranks)
+		w.check(t, ranks, clocks)
+		for r, c := range clocks {
+			if c.Contradicts || c.Matched != len(ranks[r].Collectives) {
+				t.Errorf("rank %d: %+v", r, c)
+			}
+		}
+	})
+}
+
+func TestAlignImprovesOnProbes(t *testing.T) {
+	w := world{skew: []int64{5e9, -3e6, 0, 700}, drift: make([]float64, 4)}
+	ranks := w.run(rand.New(rand.NewPCG(3, 4)), 200, 10_000_000, 300_000, 5_000)
+	clocks := Align(ranks)
+	w.check(t, ranks, clocks)
+	for r, c := range clocks {
+		if c.RelativeNs > 60_000 || c.ErrorNs > 300_000 {
+			t.Errorf("rank %d: errors %d and %d ns, the probe's is 300000", r, c.RelativeNs, c.ErrorNs)
+		}
+	}
+}
+
+func TestAlignRecoversDrift(t *testing.T) {
+	w := world{skew: []int64{0, 3_000_000, -7_000_000}, drift: []float64{0, 40e-6, -25e-6}}
+	ranks := w.run(rand.New(rand.NewPCG(1, 2)), 600, 100_000_000, 200_000, 5_000) // one minute
+	clocks := Align(ranks)
+	w.check(t, ranks, clocks)
+	for r, c := range clocks {
+		if got, want := c.Drift-clocks[0].Drift, w.drift[r]-w.drift[0]; math.Abs(got-want) > 1e-6 {
+			t.Errorf("rank %d: drift %.2f ppm, want %.2f", r, got*1e6, want*1e6)
+		}
+	}
+	// Without the line the ends of the window would be milliseconds apart.
+	if lag := 65e-6 * 60e9; float64(clocks[1].RelativeNs) > lag/10 {
+		t.Errorf("relative error %d ns", clocks[1].RelativeNs)
+	}
+}
+
+func TestAlignHosts(t *testing.T) {
+	probe := func(o, e int64) protocol.ClockError {
+		return protocol.ClockError{OffsetNs: o, ErrorNs: e, RTTNs: 2 * e}
+	}
+	got := Align([]Rank{
+		{Host: "a", Clock: probe(100, 50)}, {Host: "a", Clock: probe(160, 30)}, // 130..150
+		{Host: "b", Clock: probe(0, 10)}, {Host: "b", Clock: probe(1000, 10)}, // cannot be one clock
+		{Clock: probe(7, 7)}, {},
+	})
+	want := []Clock{
+		{OffsetNs: 140, ErrorNs: 10}, {OffsetNs: 140, ErrorNs: 10}, {OffsetNs: 0, ErrorNs: 10}, {OffsetNs: 1000, ErrorNs: 10},
+		{OffsetNs: 7, ErrorNs: 7}, {ErrorNs: UnprobedNs},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestAlignTellsContradiction(t *testing.T) {
+	w := world{skew: []int64{0, 0}, drift: []float64{0, 0}}
+	ranks := w.run(rand.New(rand.NewPCG(1, 2)), 50, 10_000_000, 1000, 1000)
+	ranks[1].Clock.OffsetNs += 50_000_000 // the probe was wrong
+	clocks := Align(ranks)
+	if !clocks[0].Contradicts || !clocks[1].Contradicts || clocks[0].ErrorNs < 25_000_000 {
+		t.Errorf("%+v", clocks)
+	}
+}
+
+func TestAlignGroupsOverlap(t *testing.T) {
+	// Two groups of two that share rank 1: rank 0 and rank 2 never meet.
+	w := world{skew: []int64{1e6, 0, -2e6}, drift: make([]float64, 3)}
+	all := w.run(rand.New(rand.NewPCG(5, 5)), 100, 10_000_000, 2_000_000, 2000)
+	for r := range all {
+		all[r].Collectives = slices.DeleteFunc(all[r].Collectives, func(c Collective) bool {
+			return c.Seq%2 == 0 && r == 2 || c.Seq%2 == 1 && r == 0
+		})
+		for i := range all[r].Collectives {
+			all[r].Collectives[i].Group = fmt.Sprint("g", all[r].Collectives[i].Seq%2)
+		}
+	}
+	clocks := Align(all)
+	for r := range clocks {
+		if d := (clocks[r].OffsetNs - w.skew[r]) - (clocks[1].OffsetNs - w.skew[1]); abs(d) > clocks[r].RelativeNs {
+			t.Errorf("rank %d: %d ns from rank 1, stated %d", r, d, clocks[r].RelativeNs)
+		}
+	}
+}
+
+func TestCollectives(t *testing.T) {
+	tr := trace.New()
+	cpu := tr.AddTrack(trace.Track{Device: -1, Stream: -1})
+	add := func(start, dur int64, name, args string) {
+		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: cpu, Args: []byte(args)})
+	}
+	add(20, 5, "c10d::allreduce_", `{"Process Group Name": "tp", "Seq": 8}`)
+	add(10, 5, "c10d::allreduce_", `{"Process Group Name": "tp", "Seq": 7}`)
+	add(30, 5, "record_param_comms", `{"Process Group Name": "tp", "Collective name": "allreduce"}`)
+	add(40, 5, "record_param_comms", `{"Process Group Name": "tp", "Collective name": "wait"}`)
+	add(50, 5, "c10d::allreduce_", `{"Process Group Name": "tp", "Seq": 9, "finished": false}`)
+	add(60, 5, "aten::mm", `{"flops": 1}`)
+	want := []Collective{{"tp", "allreduce", 7, 10, 15}, {"tp", "allreduce", 8, 20, 25}, {"tp", "allreduce", 0, 30, 35}}
+	if got := Collectives(tr); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU})
+	tr.AddSlice(trace.Slice{Start: 33, Dur: 9, Name: "ncclDevKernel_AllReduce", Cat: trace.CatKernel, Track: gpu,
+		Args: []byte(`{"Process Group Name": "tp", "Collective name": "allreduce"}`)})
+	if got := Collectives(tr); !slices.Equal(got, []Collective{{"tp", "allreduce", 0, 33, 42}}) {
+		t.Errorf("with device work: %v", got)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	rapid.Check(t, func(t *rapid.T) {
+		type item struct{ time, seq, n int64 }
+		var seqs []iter.Seq[item]
+		var want []item
+		for s := range rapid.IntRange(0, 6).Draw(t, "sequences") {
+			times := rapid.SliceOfN(rapid.Int64Range(0, 20), 0, 30).Draw(t, "times")
+			slices.Sort(times)
+			var items []item
+			for n, at := range times {
+				items = append(items, item{at, int64(s), int64(n)})
+			}
+			seqs = append(seqs, slices.Values(items))
+			want = append(want, items...)
+		}
+		slices.SortStableFunc(want, func(a, b item) int { return int(a.time - b.time) })
+		got := slices.Collect(Merge(func(i item) int64 { return i.time }, seqs...))
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		for range Merge(func(i item) int64 { return i.time }, seqs...) {
+			break // stops every sequence
+		}
+	})
+}

@@ -1,0 +1,32 @@
+// Package align puts the clocks of many ranks on one, and merges sorted sequences.
+// It is pure.
+//
+// # Clocks
+//
+// A rank's clock reads t; the hub's reads t + offset. What is known:
+//
+//  1. The hub's probes give each rank's offset ± error (protocol.ClockError); the error
+//     is half the round trip and is a bound, not a deviation.
+//  2. Ranks on one host read one clock. If their probes do not contradict that, they
+//     share the intersection of what the probes say.
+//  3. The ranks of a collective leave it together. Of each collective (matched by
+//     process group, name and Seq, or by order where there is no Seq) the deviation of a
+//     rank's end from the median of all ends is a sample of how wrong its offset is; the
+//     median of the samples is robust against late ranks. Over a long window a line
+//     through the samples (Theil and Sen) gives the drift.
+//  4. Nobody leaves a collective before everybody has entered. That bounds how far a
+//     rank can be moved against the others, and so the error of 3.
+//
+// Collectives say nothing about the ranks as a whole. Once they are right against each
+// other, they are moved together to where all their probes agree.
+//
+// Clock.ErrorNs bounds the error against the hub's clock, Clock.RelativeNs that against
+// the ranks that it has collectives with, which is smaller and what a comparison of
+// ranks needs. Both hold if what the probes say does, and if the deviations of 3 have no
+// common cause other than the clock beyond the bound of 4.
+//
+// # Merge
+//
+// Merge yields many sequences, each in order of time, as one in order of time. It holds
+// one element of each.
+package align
