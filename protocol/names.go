@@ -42,7 +42,8 @@ const (
 	StoppedBySchedule    StopCause = "schedule"       // the active iterations are over
 	StoppedByMaxDuration StopCause = "max_duration"
 	StoppedByMaxBytes    StopCause = "max_bytes"
-	StoppedByHubLost     StopCause = "hub_lost" // no beat within HubLossTimeout
+	StoppedByHubLost     StopCause = "hub_lost"   // no beat within HubLossTimeout
+	StoppedBySuperseded  StopCause = "superseded" // the same hub armed another session
 )
 
 // HubBeatSubject is where the hub of that name beats; its body is a HubBeat.

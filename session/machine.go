@@ -43,6 +43,8 @@ type Target struct {
 	StageName   string                  `json:"stage_name"`
 	Incarnation string                  `json:"incarnation"` // the process meant; another one is not
 	Config      protocol.ProfilerConfig `json:"config"`      // in force for this rank
+	Host        string                  `json:"host,omitempty"`
+	SpoolDir    string                  `json:"spool_dir,omitempty"` // on Host; what a salvage reads
 }
 
 // Config is what a session was asked to do.

@@ -1,0 +1,295 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+// ConvertInput is what a conversion works on: a run whose recordings are durable.
+type ConvertInput struct {
+	Session session.Status
+	RunDir  string
+	Run     *store.Run // where artifacts go
+	Ranks   []ConvertRank
+	// Progress reports how far the job has come; clients see it in the status.
+	Progress func(done, total int, what string)
+}
+
+// ConvertRank is one rank's part: those with at least one file.
+type ConvertRank struct {
+	Status    protocol.RankStatus
+	StageName string
+	Recording string              // path of the recording, "" if the rank left none
+	Files     []protocol.Artifact // all that it left, names relative to the run
+	Config    protocol.ProfilerConfig
+	Partial   bool // the rank did not complete: its files may end anywhere
+}
+
+// ConvertFunc makes artifacts of recordings. It writes them through in.Run, or
+// itself under in.RunDir, and returns them by rank and for the run as a whole;
+// where SHA256 is empty the hub measures the file. An error fails the session,
+// whose recordings are kept. After a restart of the hub a conversion begins anew
+// in a run that holds recordings only.
+type ConvertFunc func(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact, run []protocol.Artifact, err error)
+
+// dir is the run's directory, "" before its first file.
+func (r *runner) dir() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.runDir
+}
+
+// openRun returns the session's run, made at its first file.
+func (r *runner) openRun() (*store.Run, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.store != nil {
+		return r.store, nil
+	}
+	var err error
+	if r.runDir != "" {
+		r.store, err = r.h.store.Reopen(r.runDir)
+	} else {
+		r.store, err = r.h.store.Create(r.st.StartedAt, r.st.Prefix, r.id)
+		if errors.Is(err, fs.ErrExist) { // made by a hub that died before it wrote that down
+			r.store, err = r.h.store.Reopen(filepath.Join(r.h.store.Root(), store.DirName(r.st.StartedAt, r.st.Prefix, r.id)))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.runDir = r.store.Dir()
+	return r.store, nil
+}
+
+// splitName splits at the first dot, so that "trace.json.gz" keeps its whole ending.
+func splitName(name string) (base, ext string) {
+	if i := strings.IndexByte(name, '.'); i > 0 {
+		return name[:i], name[i:]
+	}
+	return name, ""
+}
+
+// collect has a rank upload its files and brings them into the run. What an
+// earlier hub has already brought is measured instead of fetched.
+func (r *runner) collect(a session.Action) (session.Event, error) {
+	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
+	defer cancel()
+	var s protocol.RankStatus
+	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id}, &s); err != nil {
+		return nil, err
+	}
+	var got []protocol.Artifact
+	for _, up := range s.Artifacts {
+		art, err := r.fetch(ctx, a.Rank, up)
+		if err != nil {
+			return nil, err
+		}
+		got = append(got, art)
+	}
+	// Durable here: the rank may forget the session.
+	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
+	return session.Collected{Rank: a.Rank, Artifacts: got}, nil
+}
+
+// fetch brings one uploaded file into the run and checks it.
+func (r *runner) fetch(ctx context.Context, id protocol.RankID, up protocol.Artifact) (protocol.Artifact, error) {
+	var none protocol.Artifact
+	run, err := r.openRun()
+	if err != nil {
+		return none, err
+	}
+	base, ext := splitName(up.Name)
+	name := store.ArtifactName(id, r.incs[id].StageName, base, ext)
+	art, err := run.Describe(name, up.Kind)
+	if errors.Is(err, store.ErrNotFound) {
+		obj, e := r.h.obj.Get(ctx, up.Object)
+		if e != nil {
+			return none, fmt.Errorf("fetch %s: %w", up.Object, e)
+		}
+		art, err = run.Write(name, up.Kind, obj)
+		err = errors.Join(err, obj.Close())
+	}
+	if err != nil {
+		return none, err
+	}
+	if art.Size != up.Size || art.SHA256 != up.SHA256 {
+		return none, fmt.Errorf("%s has %d bytes with SHA-256 %s, the rank sent %d with %s", name, art.Size, art.SHA256, up.Size, up.SHA256)
+	}
+	if err := r.h.obj.Delete(ctx, up.Object); err != nil {
+		r.h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
+	}
+	return art, nil
+}
+
+// salvage takes the spooled files of a rank that cannot hand them over, if its
+// spool is on this host. Finding none is no error.
+func (r *runner) salvage(a session.Action) (session.Event, error) {
+	done := session.Salvaged{Rank: a.Rank}
+	t := r.incs[a.Rank]
+	if t.SpoolDir == "" || t.Host != r.h.host {
+		return done, nil
+	}
+	dir := filepath.Join(t.SpoolDir, r.id)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return done, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("salvage: %w", err)
+	}
+	for _, e := range entries {
+		ext, ok := strings.CutPrefix(e.Name(), a.Rank.FileBase()+".")
+		if !ok || !e.Type().IsRegular() {
+			continue
+		}
+		art, err := r.salvageFile(a.Rank, filepath.Join(dir, e.Name()), "."+ext)
+		if err != nil {
+			return nil, fmt.Errorf("salvage: %w", err)
+		}
+		if art.Size > 0 {
+			done.Artifacts = append(done.Artifacts, art)
+		}
+	}
+	_ = os.Remove(dir) // goes with the last file in it
+	return done, nil
+}
+
+func (r *runner) salvageFile(id protocol.RankID, path, ext string) (art protocol.Artifact, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return art, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	st, err := f.Stat()
+	if err != nil {
+		return art, err
+	}
+	if st.Size() == 0 { // armed, and nothing reached the file
+		return art, os.Remove(path)
+	}
+	run, err := r.openRun()
+	if err != nil {
+		return art, err
+	}
+	name, kind := store.ArtifactName(id, r.incs[id].StageName, "recording", ext), "recording"
+	if ext != protocol.RecordingExt {
+		kind = "trace"
+	}
+	art, err = run.Write(name, kind, f)
+	if errors.Is(err, fs.ErrExist) {
+		art, err = run.Describe(name, kind)
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	return art, err
+}
+
+// convert runs the conversion over what was collected.
+func (r *runner) convert(a session.Action) (session.Event, error) {
+	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
+	defer cancel()
+	if r.h.cfg.Convert == nil {
+		return session.Converted{}, nil
+	}
+	run, err := r.openRun()
+	if err != nil {
+		return nil, err
+	}
+	st := r.status()
+	if r.resumed {
+		if err := run.Prune(store.AllArtifacts(st)); err != nil {
+			return nil, err
+		}
+	}
+	in := ConvertInput{Session: *st, RunDir: run.Dir(), Run: run, Progress: func(done, total int, what string) {
+		r.progress.Store(&session.Progress{Done: done, Total: total, What: what})
+	}}
+	for _, s := range st.Stages {
+		for _, rs := range s.Ranks {
+			if len(rs.Artifacts) == 0 {
+				continue
+			}
+			cr := ConvertRank{Status: rs, StageName: s.Name, Files: rs.Artifacts,
+				Config: r.incs[rs.RankID].Config, Partial: rs.State != protocol.StateComplete}
+			for _, f := range rs.Artifacts {
+				if f.Kind == "recording" {
+					cr.Recording = filepath.Join(run.Dir(), filepath.FromSlash(f.Name))
+				}
+			}
+			in.Ranks = append(in.Ranks, cr)
+		}
+	}
+	perRank, whole, err := r.callConvert(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	for _, as := range perRank {
+		err = errors.Join(err, measure(run, as))
+	}
+	if err = errors.Join(err, measure(run, whole)); err != nil {
+		return nil, err
+	}
+	return session.Converted{PerRank: perRank, Run: whole}, nil
+}
+
+// callConvert makes a panic of the conversion an error: recordings are foreign input.
+func (r *runner) callConvert(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact, run []protocol.Artifact, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("conversion panicked: %v", p)
+		}
+	}()
+	return r.h.cfg.Convert(ctx, in)
+}
+
+// measure fills in size and hash where the converter has not.
+func measure(run *store.Run, as []protocol.Artifact) error {
+	for i := range as {
+		if as[i].SHA256 != "" {
+			continue
+		}
+		m, err := run.Describe(as[i].Name, as[i].Kind)
+		if err != nil {
+			return err
+		}
+		as[i] = m
+	}
+	return nil
+}
+
+// finish writes the manifest of a session that has files, and its last record.
+func (r *runner) finish() {
+	st := r.m.Status()
+	cfg := r.m.Config()
+	dir := r.dir()
+	log := r.h.log.With("session", r.id, "state", st.State, "run", dir)
+	if dir != "" && r.ctx.Err() == nil {
+		man := store.Manifest{CreatedBy: "kinetoscope", Session: *st, Config: store.RunConfig{
+			MaxDurationNs: int64(cfg.MaxDuration), MaxBytes: cfg.MaxBytes, AllowPartial: cfg.AllowPartial,
+			Stages: map[int]protocol.ProfilerConfig{},
+		}}
+		for id, t := range r.incs {
+			man.Config.Stages[id.Stage] = t.Config
+		}
+		run, err := r.openRun()
+		if err == nil {
+			err = run.Finish(man)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			log.Error("the run has no manifest", "err", err)
+			return
+		}
+	}
+	log.Info("session ended", "stopped_by", st.StoppedBy, "error", st.Error, "took", time.Since(st.StartedAt).Round(time.Millisecond))
+}

@@ -1,0 +1,95 @@
+package hub
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// Errors of this package say with HTTPStatus how a server answers them, and some
+// with Hint what to do.
+
+// ErrBusy says that a session holds the recorders.
+type ErrBusy struct{ Session *session.Status }
+
+func (e *ErrBusy) Error() string {
+	return fmt.Sprintf("session %s is %s: stop it first", e.Session.ID, e.Session.State)
+}
+
+// Running is the session in the way.
+func (e *ErrBusy) Running() *session.Status { return e.Session }
+
+// HTTPStatus is 409.
+func (e *ErrBusy) HTTPStatus() int { return http.StatusConflict }
+
+// ErrNoProfiler says that chosen stages have no profiler configured.
+type ErrNoProfiler struct {
+	Pipeline string
+	Stages   []string // those without, "0 (thinker)"
+}
+
+func (e *ErrNoProfiler) Error() string {
+	return fmt.Sprintf("pipeline %s: no profiler is configured for stage %s", e.Pipeline, strings.Join(e.Stages, ", "))
+}
+
+// Hint says what to do about it.
+func (e *ErrNoProfiler) Hint() string {
+	return `give the stages a profiler_config with "profiler": "torch", or pass --profiler-config JSON`
+}
+
+// HTTPStatus is 404.
+func (e *ErrNoProfiler) HTTPStatus() int { return http.StatusNotFound }
+
+// ErrBadRequest says what a caller asked wrongly.
+type ErrBadRequest struct {
+	Field string // "profile_prefix", "stages", …
+	Err   error
+}
+
+func (e *ErrBadRequest) Error() string { return e.Field + ": " + e.Err.Error() }
+
+func (e *ErrBadRequest) Unwrap() error { return e.Err }
+
+// HTTPStatus is 400.
+func (e *ErrBadRequest) HTTPStatus() int { return http.StatusBadRequest }
+
+// ErrNoRanks says that a pipeline has no live rank.
+type ErrNoRanks struct{ Pipeline string }
+
+func (e *ErrNoRanks) Error() string { return fmt.Sprintf("pipeline %q has no live rank", e.Pipeline) }
+
+// HTTPStatus is 503.
+func (e *ErrNoRanks) HTTPStatus() int { return http.StatusServiceUnavailable }
+
+// ErrNotStarted says that a session failed before it recorded; nothing was left on.
+type ErrNotStarted struct{ Session *session.Status }
+
+func (e *ErrNotStarted) Error() string {
+	return fmt.Sprintf("session %s did not start: %s", e.Session.ID, e.Session.Error)
+}
+
+// HTTPStatus is 500.
+func (e *ErrNotStarted) HTTPStatus() int { return http.StatusInternalServerError }
+
+// ErrUnknownSession says that there is no session of that id.
+type ErrUnknownSession struct{ ID string }
+
+func (e *ErrUnknownSession) Error() string { return fmt.Sprintf("there is no session %q", e.ID) }
+
+// HTTPStatus is 404.
+func (e *ErrUnknownSession) HTTPStatus() int { return http.StatusNotFound }
+
+// RankError is why a rank did not answer as asked: its State is failed, lost or timed_out.
+type RankError struct {
+	Rank   protocol.RankID
+	Method string
+	State  protocol.RankState
+	Reason string
+}
+
+func (e *RankError) Error() string {
+	return fmt.Sprintf("%s of %s: %s: %s", e.Method, e.Rank, e.State, e.Reason)
+}

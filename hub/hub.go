@@ -1,0 +1,352 @@
+// Package hub is the control plane: the NATS server, the table of live ranks,
+// the sessions, and the collection of what the ranks recorded. It is the shell
+// round package session: every decision about a capture is made there, in pure
+// code; here are the messages, files and clocks.
+//
+// Goroutines: one watches presences, one sweeps the table and beats, one a
+// session runs its state machine, one a request waits for its answer. Close ends
+// and waits for all of them; sessions that were under way stay in the durable
+// bucket and the next hub goes on with them.
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+const (
+	// DefaultName is the hub's name where one hub serves a NATS server.
+	DefaultName = "hub"
+	// sessionHistory keeps a session's record this long in the durable bucket;
+	// runs themselves stay in the store.
+	sessionHistory = 7 * 24 * time.Hour
+	// setupTimeout bounds the making of buckets at start-up.
+	setupTimeout = 30 * time.Second
+)
+
+// Config sets a hub up.
+type Config struct {
+	Name     string // tells hubs on one NATS cluster apart; "": DefaultName
+	DataDir  string // JetStream's files; also RunsDir's default parent
+	RunsDir  string // "": DataDir/runs
+	NATSURL  string // "": run a server in this process
+	Listen   string // host:port of that server; "": 127.0.0.1 and a free port
+	Logger   *slog.Logger
+	Convert  ConvertFunc      // nil: recordings stay as they are
+	Timeouts session.Timeouts // zero fields: the defaults of package session
+	// PresenceTTL replaces protocol.PresenceTTL if set.
+	PresenceTTL time.Duration
+	// Now is the hub's clock for what goes on the wire; nil: time.Now.
+	Now func() time.Time
+}
+
+// Hub is a running control plane. Safe for concurrent use.
+type Hub struct {
+	cfg   Config
+	log   *slog.Logger
+	now   func() time.Time
+	srv   *server.Server // nil with an existing cluster
+	nc    *nats.Conn
+	js    jetstream.JetStream
+	ranks jetstream.KeyValue
+	sess  jetstream.KeyValue
+	obj   jetstream.ObjectStore
+	store *store.Store
+	host  string
+	reg   *registry
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // loops and runners
+
+	mu      sync.Mutex
+	closed  bool
+	book    session.Book
+	runners map[string]*runner // sessions under way
+}
+
+// Start runs a hub until Close. Sessions that an earlier hub of the same name
+// and data left unfinished go on. ctx bounds the start only.
+func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, fmt.Errorf("start hub: %w", err)
+	}
+	h := &Hub{cfg: cfg, log: cfg.Logger, now: cfg.Now, reg: newRegistry(), runners: map[string]*runner{}}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("start hub: %w", err), h.Close())
+		}
+	}()
+	if h.host, err = os.Hostname(); err != nil {
+		return nil, err
+	}
+	if h.store, err = store.Open(cfg.RunsDir); err != nil {
+		return nil, err
+	}
+	if cfg.NATSURL == "" {
+		if h.srv, err = startServer(cfg.DataDir, cfg.Listen, h.log); err != nil {
+			return nil, err
+		}
+	}
+	if h.nc, err = connect(h.srv, cfg.NATSURL, h.log); err != nil {
+		return nil, err
+	}
+	if h.js, err = jetstream.New(h.nc); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	if err := h.makeBuckets(ctx); err != nil {
+		return nil, err
+	}
+	if err := h.watch(ctx); err != nil {
+		return nil, err
+	}
+	if err := h.recover(ctx); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (c *Config) setDefaults() error {
+	if c.Name == "" {
+		c.Name = DefaultName
+	}
+	if err := protocol.ValidatePipelineName(c.Name); err != nil {
+		return fmt.Errorf("hub name: %w", err)
+	}
+	if c.DataDir == "" && (c.NATSURL == "" || c.RunsDir == "") {
+		return errors.New("DataDir is empty: say where the hub keeps its files")
+	}
+	if c.RunsDir == "" {
+		c.RunsDir = filepath.Join(c.DataDir, "runs")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.PresenceTTL <= 0 {
+		c.PresenceTTL = protocol.PresenceTTL
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return nil
+}
+
+// makeBuckets makes what is missing. Presence is in memory: after a restart of
+// NATS the ranks say again that they are there.
+func (h *Hub) makeBuckets(ctx context.Context) (err error) {
+	h.ranks, err = h.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: protocol.BucketRanks, Description: "presence of ranks", TTL: protocol.PresenceTTL,
+		Storage: jetstream.MemoryStorage,
+	})
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", protocol.BucketRanks, err)
+	}
+	h.sess, err = h.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: protocol.BucketSessions, Description: "sessions", TTL: sessionHistory,
+	})
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", protocol.BucketSessions, err)
+	}
+	h.obj, err = h.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+		Bucket: protocol.BucketArtifacts, Description: "artifacts on their way home", TTL: sessionHistory,
+	})
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", protocol.BucketArtifacts, err)
+	}
+	return nil
+}
+
+// watch starts the loops that keep the table of ranks.
+func (h *Hub) watch(ctx context.Context) error {
+	_, err := h.nc.Subscribe(protocol.EventWildcard, h.onEvent)
+	if err != nil {
+		return fmt.Errorf("subscribe to rank events: %w", err)
+	}
+	w, err := h.ranks.WatchAll(h.ctx)
+	if err != nil {
+		return fmt.Errorf("watch presences: %w", err)
+	}
+	initial := make(chan struct{})
+	h.wg.Go(func() { h.watchRanks(w, initial) })
+	h.wg.Go(h.beat)
+	select {
+	case <-initial:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("watch presences: %w", ctx.Err())
+	}
+}
+
+// watchRanks takes presences until Close; initial is closed when all that were
+// there at the beginning have been taken.
+func (h *Hub) watchRanks(w jetstream.KeyWatcher, initial chan struct{}) {
+	defer func() {
+		if err := w.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
+			h.log.Debug("stop watching presences", "err", err)
+		}
+	}()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case kv, ok := <-w.Updates():
+			if !ok {
+				return
+			}
+			if kv == nil {
+				close(initial)
+				continue
+			}
+			h.takePresence(kv)
+		}
+	}
+}
+
+func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
+	id, err := protocol.ParseRankKey(kv.Key())
+	if err != nil {
+		h.log.Warn("presence under a bad key", "err", err)
+		return
+	}
+	if kv.Operation() != jetstream.KeyValuePut {
+		// The key's own value is not in a delete marker. A rank deletes only its
+		// own presence, so the live incarnation is the one that left.
+		if h.reg.lose(id, "", "left") {
+			h.log.Info("rank left", "rank", id.Key())
+		}
+		return
+	}
+	var info protocol.RankInfo
+	switch err := json.Unmarshal(kv.Value(), &info); {
+	case err != nil:
+		h.log.Warn("presence cannot be read", "rank", id.Key(), "err", err)
+	case info.RankID != id:
+		h.log.Warn("presence under another rank's key", "key", id.Key(), "rank", info.Key())
+	case info.Protocol != protocol.Version:
+		h.log.Warn("rank speaks another protocol and is not used", "rank", id.Key(), "protocol", info.Protocol, "want", protocol.Version)
+	default:
+		h.reg.seen(info, time.Now())
+	}
+}
+
+// beat says every interval that the hub lives and drops ranks that do not. Time
+// in which the hub itself could not hear (suspended, starved of CPU, cut off from
+// NATS) is not held against the ranks.
+func (h *Hub) beat() {
+	tick := time.NewTicker(protocol.HubBeatInterval)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		if b, err := json.Marshal(protocol.HubBeat{Hub: h.cfg.Name, AtNs: h.now().UnixNano()}); err == nil {
+			if err := h.nc.Publish(protocol.HubBeatSubject(h.cfg.Name), b); err != nil {
+				h.log.Debug("hub beat", "err", err)
+			}
+		}
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		gap := now.Sub(last)
+		last = now
+		if !h.nc.IsConnected() {
+			h.reg.excuse(gap)
+			continue
+		}
+		if late := gap - protocol.HubBeatInterval; late > protocol.HubBeatInterval/2 {
+			h.reg.excuse(late)
+		}
+		for _, info := range h.reg.sweep(now, h.cfg.PresenceTTL) {
+			h.log.Warn("rank lost", "rank", info.Key(), "pid", info.PID, "host", info.Host)
+		}
+	}
+}
+
+// Name is the hub's name.
+func (h *Hub) Name() string { return h.cfg.Name }
+
+// ClientURL is where ranks connect.
+func (h *Hub) ClientURL() string {
+	if h.srv != nil {
+		return h.srv.ClientURL()
+	}
+	return h.cfg.NATSURL
+}
+
+// Conn is the hub's own NATS connection; it stays the hub's.
+func (h *Hub) Conn() *nats.Conn { return h.nc }
+
+// JetStream is the hub's own JetStream context.
+func (h *Hub) JetStream() jetstream.JetStream { return h.js }
+
+// Store is where finished sessions are.
+func (h *Hub) Store() *store.Store { return h.store }
+
+// Ranks returns the live ranks of a pipeline in order; of all pipelines if it is "".
+func (h *Hub) Ranks(pipeline string) []protocol.RankInfo { return h.reg.list(pipeline) }
+
+// WaitReady returns the live ranks once at least n of the pipeline are ready.
+func (h *Hub) WaitReady(ctx context.Context, pipeline string, n int) ([]protocol.RankInfo, error) {
+	return h.reg.waitReady(ctx, pipeline, n)
+}
+
+// RankGone tells the hub that a rank's process has ended, as its supervisor knows
+// before any renewal is missed. Everything that waits for it ends at once with
+// lost(reason). An empty incarnation means the live one.
+func (h *Hub) RankGone(id protocol.RankID, incarnation, reason string) {
+	if h.reg.lose(id, incarnation, reason) {
+		h.log.Warn("rank gone", "rank", id.Key(), "reason", reason)
+	}
+}
+
+// RankContext returns a context that ends when that incarnation of a rank is
+// lost; its cause says why.
+func (h *Hub) RankContext(id protocol.RankID, incarnation string) (context.Context, error) {
+	e, err := h.reg.alive(id, incarnation)
+	if err != nil {
+		return nil, fmt.Errorf("rank %s: %w", id, err)
+	}
+	return e.ctx, nil
+}
+
+// Close ends the hub and waits for all that it runs. A recording that is under
+// way is ended by the ranks themselves after protocol.HubLossTimeout, or by the
+// next hub; stop it before if it is not to go on.
+func (h *Hub) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	h.wg.Wait()
+	if h.nc != nil {
+		h.nc.Close()
+	}
+	if h.srv != nil {
+		h.srv.Shutdown()
+		h.srv.WaitForShutdown()
+	}
+	return nil
+}

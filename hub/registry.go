@@ -1,0 +1,214 @@
+package hub
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// maxTombstones bounds how many incarnations that are known to be gone are
+// remembered; a late renewal comes within PresenceTTL, long before so many die.
+const maxTombstones = 4096
+
+// lossError is the cause with which a lost rank's context ends.
+type lossError struct{ reason string }
+
+func (e *lossError) Error() string { return e.reason }
+
+// entry is one live incarnation of a rank.
+type entry struct {
+	info     protocol.RankInfo
+	lastSeen time.Time
+	ctx      context.Context // ends with a *lossError when the incarnation is lost
+	lose     context.CancelCauseFunc
+}
+
+// registry is the table of live ranks. It has no clock: callers pass now.
+// Safe for concurrent use.
+type registry struct {
+	mu      sync.Mutex
+	ranks   map[protocol.RankID]*entry
+	gone    map[string]bool // incarnations that are not coming back
+	goneIDs []string        // the same, oldest first
+	changed chan struct{}   // closed and replaced at every change
+}
+
+func newRegistry() *registry {
+	return &registry{ranks: map[protocol.RankID]*entry{}, gone: map[string]bool{}, changed: make(chan struct{})}
+}
+
+// wake tells those who wait that the table has changed.
+func (r *registry) wake() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// seen takes a presence. Another incarnation of the same rank is thereby lost.
+func (r *registry) seen(info protocol.RankInfo, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone[info.Incarnation] {
+		return
+	}
+	e := r.ranks[info.RankID]
+	if e != nil && e.info.Incarnation != info.Incarnation {
+		if info.StartedAt.Before(e.info.StartedAt) {
+			return // the last words of an older process
+		}
+		r.remove(e, "restarted as incarnation "+info.Incarnation)
+		e = nil
+	}
+	if e == nil {
+		e = &entry{}
+		e.ctx, e.lose = context.WithCancelCause(context.Background())
+		r.ranks[info.RankID] = e
+	}
+	e.info, e.lastSeen = info, now
+	r.wake()
+}
+
+// remove ends an incarnation for good.
+func (r *registry) remove(e *entry, reason string) {
+	delete(r.ranks, e.info.RankID)
+	if inc := e.info.Incarnation; !r.gone[inc] {
+		r.gone[inc] = true
+		r.goneIDs = append(r.goneIDs, inc)
+		if len(r.goneIDs) > maxTombstones {
+			delete(r.gone, r.goneIDs[0])
+			r.goneIDs = r.goneIDs[1:]
+		}
+	}
+	e.lose(&lossError{reason})
+	r.wake()
+}
+
+// lose ends the incarnation of id, whichever it is if incarnation is empty, and
+// reports whether it was alive.
+func (r *registry) lose(id protocol.RankID, incarnation, reason string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.ranks[id]
+	if e == nil || incarnation != "" && e.info.Incarnation != incarnation {
+		return false
+	}
+	r.remove(e, reason)
+	return true
+}
+
+// sweep drops the ranks without a renewal within ttl. Unlike those that are known
+// to be gone, they are welcome back.
+func (r *registry) sweep(now time.Time, ttl time.Duration) []protocol.RankInfo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []protocol.RankInfo
+	for id, e := range r.ranks {
+		if silent := now.Sub(e.lastSeen); silent > ttl {
+			delete(r.ranks, id)
+			e.lose(&lossError{fmt.Sprintf("no sign of life for %v", silent.Round(time.Millisecond))})
+			out = append(out, e.info)
+		}
+	}
+	if out != nil {
+		r.wake()
+	}
+	return out
+}
+
+// excuse moves every rank's last renewal by d: the hub was not listening so long.
+func (r *registry) excuse(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.ranks {
+		e.lastSeen = e.lastSeen.Add(d)
+	}
+}
+
+// list returns the live ranks of a pipeline in order, of all pipelines if it is "".
+func (r *registry) list(pipeline string) []protocol.RankInfo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.listLocked(pipeline)
+}
+
+func (r *registry) listLocked(pipeline string) []protocol.RankInfo {
+	var out []protocol.RankInfo
+	for id, e := range r.ranks {
+		if pipeline == "" || id.Pipeline == pipeline {
+			out = append(out, e.info)
+		}
+	}
+	slices.SortFunc(out, func(a, b protocol.RankInfo) int {
+		return cmp.Or(a.Compare(b.RankID), cmp.Compare(a.Incarnation, b.Incarnation))
+	})
+	return out
+}
+
+// alive returns the entry of id if that incarnation is the live one.
+func (r *registry) alive(id protocol.RankID, incarnation string) (*entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.aliveLocked(id, incarnation)
+}
+
+func (r *registry) aliveLocked(id protocol.RankID, incarnation string) (*entry, error) {
+	e := r.ranks[id]
+	switch {
+	case e == nil:
+		return nil, &lossError{"not present"}
+	case incarnation != "" && e.info.Incarnation != incarnation:
+		return nil, &lossError{"restarted as incarnation " + e.info.Incarnation}
+	}
+	return e, nil
+}
+
+// await returns the entry of an incarnation once it is present. A rank that is
+// present as another incarnation ends the wait, as ctx does.
+func (r *registry) await(ctx context.Context, id protocol.RankID, incarnation string) (*entry, error) {
+	for {
+		r.mu.Lock()
+		e, err := r.aliveLocked(id, incarnation)
+		other := r.ranks[id] != nil
+		dead := r.gone[incarnation]
+		changed := r.changed
+		r.mu.Unlock()
+		if err == nil || other || dead {
+			return e, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// waitReady returns when at least n ranks of pipeline are ready.
+func (r *registry) waitReady(ctx context.Context, pipeline string, n int) ([]protocol.RankInfo, error) {
+	for {
+		r.mu.Lock()
+		list := r.listLocked(pipeline)
+		changed := r.changed
+		r.mu.Unlock()
+		ready := 0
+		for _, i := range list {
+			if i.Ready {
+				ready++
+			}
+		}
+		if ready >= n {
+			return list, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return list, fmt.Errorf("pipeline %s: %d of %d ranks are ready, %d present: %w",
+				pipeline, ready, n, len(list), errors.Join(ctx.Err(), context.Cause(ctx)))
+		}
+	}
+}

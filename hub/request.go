@@ -1,0 +1,147 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+const (
+	// clockProbes is how many round trips a clock offset is chosen from; the
+	// shortest has the least queueing in it.
+	clockProbes = 8
+	// noResponderWait is the pause before a rank that is present but not
+	// subscribed (it is reconnecting) is asked again.
+	noResponderWait = 50 * time.Millisecond
+	// DefaultCallTimeout bounds a Call whose context has no deadline.
+	DefaultCallTimeout = time.Minute
+)
+
+// request asks one incarnation of a rank and decodes the answer into out. It
+// ends with the answer, with ctx, or at once when the rank is lost; the error is
+// a *RankError.
+func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation, method string, in, out any) error {
+	fail := func(s protocol.RankState, reason string) error {
+		return &RankError{Rank: id, Method: method, State: s, Reason: reason}
+	}
+	e, err := h.reg.alive(id, incarnation)
+	if err != nil {
+		return fail(protocol.StateLost, err.Error())
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fail(protocol.StateFailed, fmt.Sprintf("encode request: %v", err))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(e.ctx, func() { cancel(context.Cause(e.ctx)) })()
+
+	msg := nats.NewMsg(id.Subject(method))
+	msg.Data = body
+	msg.Header.Set(protocol.HeaderIncarnation, e.info.Incarnation)
+	for {
+		reply, err := h.nc.RequestMsgWithContext(ctx, msg)
+		switch {
+		case err == nil:
+			if why := reply.Header.Get(micro.ErrorHeader); why != "" {
+				return fail(protocol.StateFailed, why)
+			}
+			if err := json.Unmarshal(reply.Data, out); err != nil {
+				return fail(protocol.StateFailed, fmt.Sprintf("decode reply: %v", err))
+			}
+			return nil
+		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrDisconnected):
+			select { // its presence decides whether it is gone
+			case <-ctx.Done():
+			case <-time.After(noResponderWait):
+				continue
+			}
+		case ctx.Err() == nil:
+			return fail(protocol.StateFailed, err.Error())
+		}
+		if loss, ok := errors.AsType[*lossError](context.Cause(ctx)); ok {
+			return fail(protocol.StateLost, loss.reason)
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fail(protocol.StateTimedOut, "no answer to "+method+" in time")
+		}
+		return fail(protocol.StateFailed, context.Cause(ctx).Error())
+	}
+}
+
+// probeClock measures a rank's clock against the hub's by NTP's four time stamps.
+func (h *Hub) probeClock(ctx context.Context, id protocol.RankID, incarnation string) (protocol.ClockError, error) {
+	best := protocol.ClockError{RTTNs: math.MaxInt64}
+	for range clockProbes {
+		t1 := h.now()
+		var r protocol.ClockReply
+		if err := h.request(ctx, id, incarnation, protocol.MethodClock, protocol.ClockProbe{T1: t1.UnixNano()}, &r); err != nil {
+			return protocol.ClockError{}, err
+		}
+		if c := clockError(t1.UnixNano(), r.T2, r.T3, t1.UnixNano()+int64(h.now().Sub(t1))); c.RTTNs < best.RTTNs {
+			best = c
+		}
+	}
+	return best, nil
+}
+
+// clockError computes hub = rank + offset from the hub's t1 and t4 and the rank's
+// t2 and t3 (RFC 5905, section 8, with the sign turned). The true offset lies
+// within half the round trip, whatever the two ways' shares are.
+func clockError(t1, t2, t3, t4 int64) protocol.ClockError {
+	rtt := max((t4-t1)-(t3-t2), 0)
+	// Halves before sums: the differences may be decades, their sum would not fit.
+	offset := -((t2-t1)/2 + (t3-t4)/2)
+	return protocol.ClockError{OffsetNs: offset, ErrorNs: rtt/2 + 1, RTTNs: rtt}
+}
+
+// Call runs a collective_rpc method on every live rank of the stages, all stages
+// if none are named. Each stage answers once with every rank's reply; a rank
+// that is lost or does not answer is in it with its error. Without a deadline in
+// ctx, DefaultCallTimeout bounds the call.
+func (h *Hub) Call(ctx context.Context, pipeline, method string, args map[string]any, stages []int) ([]protocol.StageReply, error) {
+	ranks, err := h.chosen(pipeline, stages)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DefaultCallTimeout)
+		defer cancel()
+	}
+	replies := make([]protocol.CallReply, len(ranks))
+	var wg sync.WaitGroup
+	for i, info := range ranks {
+		wg.Go(func() {
+			err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodCall,
+				protocol.CallRequest{Method: method, Args: args}, &replies[i])
+			replies[i].RankID = info.RankID
+			if err != nil {
+				replies[i].OK = false
+				replies[i].Error = err.Error()
+				if re, ok := errors.AsType[*RankError](err); ok {
+					replies[i].Error = fmt.Sprintf("%s: %s", re.State, re.Reason)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var out []protocol.StageReply
+	for i, info := range ranks { // ranks are in order
+		if n := len(out); n == 0 || out[n-1].Stage != info.Stage {
+			out = append(out, protocol.StageReply{Stage: info.Stage, StageName: info.StageName})
+		}
+		last := &out[len(out)-1]
+		last.Ranks = append(last.Ranks, replies[i])
+	}
+	return out, nil
+}

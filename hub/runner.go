@@ -1,0 +1,372 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+const (
+	// abortTimeout bounds the telling of a rank that a session is dropped; the
+	// rank's own watchdogs do it if this does not reach it.
+	abortTimeout = 2 * time.Second
+	// eventsPerRank sizes a session's queue: each rank has one request under way,
+	// one loss and one unasked report at a time.
+	eventsPerRank = 4
+	// resumeWait is how long after a hub's restart a rank has to reconnect and
+	// show its presence before it counts as lost.
+	resumeWait = 15 * time.Second
+)
+
+// runner is the shell of one session: one goroutine feeds its machine, each
+// action runs in one of its own and answers with an event.
+type runner struct {
+	h       *Hub
+	id      string
+	m       *session.Machine // run's goroutine only
+	events  chan session.Event
+	begun   chan struct{} // closed when the session records or has ended
+	done    chan struct{} // closed when run returns
+	moved   chan struct{} // under mu: closed and replaced when the status changes
+	resumed bool          // an earlier hub began it
+
+	recorded atomic.Bool // the recording has begun once
+
+	ctx     context.Context // of the session
+	cancel  context.CancelFunc
+	actx    context.Context // of the actions: ends when the session's state does
+	acancel context.CancelFunc
+	actions sync.WaitGroup
+	aborts  sync.WaitGroup
+	watches sync.WaitGroup
+	incs    map[protocol.RankID]session.Target // the targets, by rank
+
+	mu       sync.Mutex
+	st       *session.Status // published, never changed
+	runDir   string
+	store    *store.Run // open from the first file on
+	progress atomic.Pointer[session.Progress]
+}
+
+func newRunner(h *Hub, m *session.Machine) *runner {
+	r := &runner{
+		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}), moved: make(chan struct{}),
+		st: m.Status(), incs: map[protocol.RankID]session.Target{},
+	}
+	ranks := m.Snapshot().Ranks
+	for _, rec := range ranks {
+		r.incs[rec.Target.RankID] = rec.Target
+	}
+	r.events = make(chan session.Event, eventsPerRank*len(ranks)+eventsPerRank)
+	r.ctx, r.cancel = context.WithCancel(h.ctx)
+	r.actx, r.acancel = context.WithCancel(r.ctx)
+	return r
+}
+
+// post gives the machine an event unless the session is over.
+func (r *runner) post(ev session.Event) {
+	select {
+	case r.events <- ev:
+	case <-r.ctx.Done():
+	}
+}
+
+// status returns a copy of what was last published.
+func (r *runner) status() *session.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := *r.st
+	st.Stages = slices.Clone(st.Stages)
+	if p := r.progress.Load(); p != nil && st.State == session.StateConverting {
+		st.Progress = p
+	}
+	return &st
+}
+
+// settled returns the status as soon as the recording is over.
+func (r *runner) settled(ctx context.Context) (*session.Status, error) {
+	for {
+		r.mu.Lock()
+		moved := r.moved
+		r.mu.Unlock()
+		st := r.status()
+		if st.State != session.StateArming && st.State != session.StateArmed && st.State != session.StateRecording {
+			return st, nil
+		}
+		select {
+		case <-moved:
+		case <-r.done:
+			return r.status(), nil
+		case <-ctx.Done():
+			return st, context.Cause(ctx)
+		}
+	}
+}
+
+// run drives the session to its end, or until the hub closes.
+func (r *runner) run(first session.Event) {
+	defer close(r.done)
+	defer r.wait()
+	r.watchTargets()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	ev := first
+	for {
+		actions := r.m.Step(time.Now(), ev)
+		// What is queued is taken along before the state is written down.
+		for more := true; more; {
+			select {
+			case ev := <-r.events:
+				actions = append(actions, r.m.Step(time.Now(), ev)...)
+			default:
+				more = false
+			}
+		}
+		r.publish(actions)
+		if r.m.State().Terminal() {
+			return
+		}
+		wait := time.Hour // no deadline is set: only events matter
+		if next := r.m.NextTick(); !next.IsZero() {
+			wait = max(time.Until(next), 0)
+		}
+		timer.Reset(wait)
+		select {
+		case ev = <-r.events:
+		case <-timer.C:
+			ev = session.Tick{}
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+// wait ends all that the session runs, waits for it and leaves the hub's table.
+func (r *runner) wait() {
+	r.cancel()
+	r.actions.Wait()
+	r.aborts.Wait()
+	r.watches.Wait()
+	r.forget()
+}
+
+// publish writes the session down, then does what it asks. The end is published
+// last: who has waited for it finds the manifest written and every rank told.
+func (r *runner) publish(actions []session.Action) {
+	ended := r.m.State().Terminal()
+	if !ended {
+		r.show()
+		r.persist()
+	}
+	for _, a := range actions {
+		switch a.Kind {
+		case session.DoFinish:
+		case session.DoAbort:
+			r.abort(a)
+		default:
+			r.actions.Go(func() { r.do(a) })
+		}
+	}
+	if ended {
+		r.acancel()
+		r.actions.Wait()
+		r.aborts.Wait()
+		r.finish()
+		r.persist()
+		r.show()
+	}
+}
+
+func (r *runner) persist() {
+	if err := r.h.persist(r.ctx, r.m, r.dir()); err != nil && r.ctx.Err() == nil {
+		r.h.log.Error("a restarted hub would not know this", "err", err)
+	}
+}
+
+// show makes the machine's status the one that clients see.
+func (r *runner) show() {
+	st := r.m.Status()
+	st.RunDir = r.dir()
+	for i := range st.Stages {
+		for j := range st.Stages[i].Ranks {
+			setURLs(st.ID, st.Stages[i].Ranks[j].Artifacts)
+		}
+	}
+	setURLs(st.ID, st.Artifacts)
+	r.mu.Lock()
+	r.st = st
+	close(r.moved)
+	r.moved = make(chan struct{})
+	r.mu.Unlock()
+	r.h.mu.Lock()
+	r.h.book.Put(st)
+	r.h.mu.Unlock()
+	switch st.State {
+	case session.StateRecording, session.StateStopping, session.StateCollecting, session.StateConverting, session.StateComplete:
+		r.recorded.Store(true)
+	}
+	switch st.State {
+	case session.StateIdle, session.StateArming, session.StateArmed:
+	default:
+		select {
+		case <-r.begun:
+		default:
+			close(r.begun)
+		}
+	}
+}
+
+func setURLs(id string, as []protocol.Artifact) {
+	for i := range as {
+		as[i].URL = "/v1/sessions/" + id + "/artifacts/" + as[i].Name
+	}
+}
+
+// forget ends the session's part in the hub; its status stays in the book.
+func (r *runner) forget() {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	delete(r.h.runners, r.id)
+	if r.store != nil {
+		if err := r.store.Close(); err != nil {
+			r.h.log.Warn("close run", "session", r.id, "err", err)
+		}
+	}
+}
+
+// watchTargets posts a loss the moment the registry knows of it. After a restart
+// of the hub a rank has resumeWait to say that it is there.
+func (r *runner) watchTargets() {
+	for id, t := range r.incs {
+		r.watches.Go(func() {
+			ctx, cancel := context.WithTimeout(r.ctx, resumeWait)
+			defer cancel()
+			e, err := r.h.reg.await(ctx, id, t.Incarnation)
+			if err == nil {
+				select {
+				case <-r.ctx.Done():
+					return
+				case <-e.ctx.Done():
+					err = context.Cause(e.ctx)
+				}
+			}
+			if r.ctx.Err() == nil {
+				r.post(session.Lost{Rank: id, Reason: err.Error()})
+			}
+		})
+	}
+}
+
+// ask requests one method within the action's deadline.
+func (r *runner) ask(ctx context.Context, a session.Action, method string, in, out any) error {
+	ctx, cancel := context.WithDeadline(ctx, a.Deadline)
+	defer cancel()
+	inc := r.incs[a.Rank].Incarnation
+	if r.resumed {
+		if _, err := r.h.reg.await(ctx, a.Rank, inc); err != nil {
+			return &RankError{Rank: a.Rank, Method: method, State: protocol.StateLost, Reason: err.Error()}
+		}
+	}
+	return r.h.request(ctx, a.Rank, inc, method, in, out)
+}
+
+// abort tells a rank to drop the session; only the session's end waits for the answer.
+func (r *runner) abort(a session.Action) {
+	r.aborts.Go(func() {
+		a.Deadline = time.Now().Add(abortTimeout)
+		var s protocol.RankStatus
+		err := r.ask(r.ctx, a, protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: a.Reason, Keep: a.Keep}, &s)
+		if err != nil && r.ctx.Err() == nil {
+			r.h.log.Warn("a rank was not told to drop a session; its own watchdog will", "session", r.id, "err", err)
+		}
+	})
+}
+
+// do performs one action and posts its answer.
+func (r *runner) do(a session.Action) {
+	ev, err := r.perform(a)
+	if err != nil {
+		ev = failure(a, err)
+	}
+	if r.actx.Err() == nil {
+		select {
+		case r.events <- ev:
+		case <-r.actx.Done():
+		}
+	}
+}
+
+// failure is the event for an action that did not succeed.
+func failure(a session.Action, err error) session.Event {
+	if a.Kind == session.DoConvert {
+		return session.Converted{Err: err.Error()}
+	}
+	if re, ok := errors.AsType[*RankError](err); ok {
+		switch re.State {
+		case protocol.StateLost:
+			return session.Lost{Rank: a.Rank, Reason: re.Reason}
+		case protocol.StateTimedOut:
+			return session.TimedOut{Rank: a.Rank, Reason: re.Reason}
+		}
+		return session.Failed{Rank: a.Rank, Reason: re.Reason}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return session.TimedOut{Rank: a.Rank, Reason: string(a.Kind) + " took too long: " + err.Error()}
+	}
+	return session.Failed{Rank: a.Rank, Reason: err.Error()}
+}
+
+func (r *runner) perform(a session.Action) (session.Event, error) {
+	var s protocol.RankStatus
+	switch a.Kind {
+	case session.DoArm:
+		return r.arm(a)
+	case session.DoStart:
+		if err := r.ask(r.actx, a, protocol.MethodStart, protocol.StartRequest{Session: r.id, AtNs: a.AtNs}, &s); err != nil {
+			return nil, err
+		}
+		return session.Started{Rank: a.Rank, Status: s}, nil
+	case session.DoStop:
+		if err := r.ask(r.actx, a, protocol.MethodStop, protocol.StopRequest{Session: r.id}, &s); err != nil {
+			return nil, err
+		}
+		return session.Stopped{Rank: a.Rank, Status: s}, nil
+	case session.DoCollect:
+		return r.collect(a)
+	case session.DoSalvage:
+		return r.salvage(a)
+	case session.DoConvert:
+		return r.convert(a)
+	}
+	return nil, errors.New("unknown action " + string(a.Kind))
+}
+
+// arm measures the rank's clock and arms it.
+func (r *runner) arm(a session.Action) (session.Event, error) {
+	t := r.incs[a.Rank]
+	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
+	defer cancel()
+	clock, err := r.h.probeClock(ctx, a.Rank, t.Incarnation)
+	if err != nil {
+		return nil, err
+	}
+	cfg := r.m.Config() // set once by New
+	var s protocol.RankStatus
+	err = r.ask(ctx, a, protocol.MethodArm, protocol.ArmRequest{
+		Session: r.id, Config: t.Config, MaxDurationNs: int64(cfg.MaxDuration), MaxBytes: cfg.MaxBytes, Hub: r.h.cfg.Name,
+	}, &s)
+	if err != nil {
+		return nil, err
+	}
+	if s.State != protocol.StateArmed {
+		return nil, errors.New("asked to arm, the rank is " + string(s.State) + ": " + s.Reason)
+	}
+	return session.Armed{Rank: a.Rank, Clock: clock}, nil
+}

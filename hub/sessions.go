@@ -1,0 +1,370 @@
+package hub
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+// errClosed says that the hub has been closed.
+var errClosed = errors.New("the hub is closed")
+
+// StartOptions chooses what a session captures.
+type StartOptions struct {
+	Pipeline        string
+	Prefix          string
+	Stages          []int                    // nil: all that have a profiler
+	Config          *protocol.ProfilerConfig // nil: each stage's own
+	DelayIterations *int                     // nil: the configuration's
+	MaxIterations   *int
+	MaxDuration     time.Duration // 0: protocol.DefaultMaxDuration
+	MaxBytes        int64         // per rank; 0: no bound
+	AllowPartial    bool          // go on without ranks that do not arm
+}
+
+// StartProfile starts a session and returns once all ranks record. If it returns
+// an error, nothing records: the error is an *ErrBadRequest, *ErrNoProfiler,
+// *ErrNoRanks, *ErrBusy or *ErrNotStarted, or ctx ended and the start was undone.
+func (h *Hub) StartProfile(ctx context.Context, o StartOptions) (*session.Status, error) {
+	targets, err := h.targets(o)
+	if err != nil {
+		return nil, err
+	}
+	m := session.New(ulid.Make().String(), session.Config{
+		Pipeline: o.Pipeline, Prefix: o.Prefix, MaxDuration: o.MaxDuration, MaxBytes: o.MaxBytes,
+		AllowPartial: o.AllowPartial, Timeouts: h.cfg.Timeouts,
+	}, targets)
+	r, err := h.launch(ctx, m, session.Begin{})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-r.begun:
+	case <-ctx.Done():
+		r.post(session.Cancel{Reason: "the client went away"})
+		// One that has begun meanwhile must not stay on either.
+		r.post(session.Stop{By: "client_gone"})
+		return nil, fmt.Errorf("start of session %s: %w", m.ID(), context.Cause(ctx))
+	case <-r.done:
+	}
+	st := r.status()
+	switch {
+	case r.recorded.Load():
+		return st, nil
+	case st.State.Terminal():
+		return nil, &ErrNotStarted{Session: st}
+	}
+	return nil, errClosed
+}
+
+// targets validates everything that is asked before anything happens.
+func (h *Hub) targets(o StartOptions) ([]session.Target, error) {
+	if err := protocol.ValidatePrefix(o.Prefix); err != nil {
+		return nil, &ErrBadRequest{Field: "profile_prefix", Err: err}
+	}
+	if o.MaxDuration < 0 || o.MaxBytes < 0 {
+		return nil, &ErrBadRequest{Field: "max_duration, max_bytes", Err: errors.New("negative")}
+	}
+	ranks, err := h.chosen(o.Pipeline, o.Stages)
+	if err != nil {
+		return nil, err
+	}
+	var out []session.Target
+	var without []string
+	for _, info := range ranks {
+		cfg := info.Profiler
+		if o.Config != nil {
+			cfg = o.Config
+		}
+		if cfg == nil || cfg.Profiler == "" {
+			if s := fmt.Sprintf("%d (%s)", info.Stage, info.StageName); !slices.Contains(without, s) {
+				without = append(without, s)
+			}
+			continue
+		}
+		c := *cfg
+		if o.DelayIterations != nil {
+			c.DelayIterations = *o.DelayIterations
+		}
+		if o.MaxIterations != nil {
+			c.MaxIterations = *o.MaxIterations
+		}
+		if err := c.Validate(); err != nil {
+			return nil, &ErrBadRequest{Field: fmt.Sprintf("stage %d (%s)", info.Stage, info.StageName), Err: err}
+		}
+		out = append(out, session.Target{RankID: info.RankID, StageName: info.StageName, Incarnation: info.Incarnation,
+			Config: c, Host: info.Host, SpoolDir: info.SpoolDir})
+	}
+	if len(out) == 0 || len(without) > 0 && o.Stages != nil {
+		return nil, &ErrNoProfiler{Pipeline: o.Pipeline, Stages: without}
+	}
+	return out, nil
+}
+
+// chosen returns the live ranks of the stages of a pipeline, all if stages is nil.
+func (h *Hub) chosen(pipeline string, stages []int) ([]protocol.RankInfo, error) {
+	ranks := h.reg.list(pipeline)
+	if len(ranks) == 0 {
+		return nil, &ErrNoRanks{Pipeline: pipeline}
+	}
+	if stages == nil {
+		return ranks, nil
+	}
+	if len(stages) == 0 {
+		return nil, &ErrBadRequest{Field: "stages", Err: errors.New("the list is empty; leave it out for all stages")}
+	}
+	var valid []string
+	known := map[int]bool{}
+	for _, r := range ranks {
+		if !known[r.Stage] {
+			known[r.Stage] = true
+			valid = append(valid, fmt.Sprintf("%d (%s)", r.Stage, r.StageName))
+		}
+	}
+	for _, s := range stages {
+		if !known[s] {
+			return nil, &ErrBadRequest{Field: "stages", Err: fmt.Errorf("there is no stage %d; the stages are %s", s, strings.Join(valid, ", "))}
+		}
+	}
+	return slices.DeleteFunc(ranks, func(r protocol.RankInfo) bool { return !slices.Contains(stages, r.Stage) }), nil
+}
+
+// StopProfile ends the recording and returns the session: with wait when its
+// artifacts are durable, else at once. With nothing recording, a session whose
+// artifacts are still being made is waited for and returned; with none of those
+// either, the status says idle. Stopping twice is no error. If ctx ends, the
+// session goes on to its end without the caller.
+func (h *Hub) StopProfile(ctx context.Context, wait bool) (*session.Status, error) {
+	h.mu.Lock()
+	var r *runner
+	for _, c := range h.runners { // the youngest: ULIDs sort by time
+		if st := c.status(); !st.State.Terminal() && (r == nil || st.ID > r.id) {
+			r = c
+		}
+	}
+	h.mu.Unlock()
+	if r == nil {
+		return &session.Status{State: session.StateIdle}, nil
+	}
+	r.post(session.Stop{By: string(protocol.StoppedByRequest)})
+	if !wait {
+		return r.settled(ctx)
+	}
+	return h.Wait(ctx, r.id)
+}
+
+// Wait returns a session when it has ended.
+func (h *Hub) Wait(ctx context.Context, id string) (*session.Status, error) {
+	h.mu.Lock()
+	r := h.runners[id]
+	h.mu.Unlock()
+	if r == nil {
+		return h.Session(id)
+	}
+	select {
+	case <-r.done:
+		if st := r.status(); st.State.Terminal() {
+			return st, nil
+		}
+		return r.status(), errClosed
+	case <-ctx.Done():
+		return r.status(), fmt.Errorf("wait for session %s: %w", id, context.Cause(ctx))
+	}
+}
+
+// Session returns a session by id: from memory, or if it is older from its run.
+func (h *Hub) Session(id string) (*session.Status, error) {
+	h.mu.Lock()
+	st, ok := h.book.Get(id)
+	h.mu.Unlock()
+	if ok {
+		return st, nil
+	}
+	if _, err := ulid.ParseStrict(id); err != nil {
+		return nil, &ErrUnknownSession{ID: id}
+	}
+	run, err := h.store.Resolve(id)
+	if err == nil {
+		defer run.Close()
+		if st, err = readManifest(h.store, run.Dir()); err == nil {
+			return st, nil
+		}
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, &ErrUnknownSession{ID: id}
+	}
+	return nil, fmt.Errorf("session %s: %w", id, err)
+}
+
+// Sessions returns the sessions that the hub remembers, youngest first: all that
+// are under way and the last session.KeepFinished.
+func (h *Hub) Sessions() []*session.Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.book.All()
+}
+
+// launch enters m and runs it, beginning with first.
+func (h *Hub) launch(ctx context.Context, m *session.Machine, first session.Event) (*runner, error) {
+	r := newRunner(h, m)
+	if _, ok := first.(session.Begin); ok {
+		h.mu.Lock()
+		st := r.status()
+		st.State = session.StateArming // held from here on
+		var busy *session.BusyError
+		err := h.book.Admit(st)
+		if h.closed {
+			err = errClosed
+		}
+		h.mu.Unlock()
+		if errors.As(err, &busy) {
+			return nil, &ErrBusy{Session: busy.Running}
+		} else if err != nil {
+			return nil, err
+		}
+		// The record comes first: a hub that starts after this one finds the
+		// session and disarms its ranks.
+		if err := h.persist(ctx, m, ""); err != nil {
+			h.mu.Lock()
+			st := r.status()
+			st.State, st.Error = session.StateFailed, err.Error()
+			h.book.Put(st)
+			h.mu.Unlock()
+			return nil, err
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errClosed
+	}
+	h.runners[r.id] = r
+	h.wg.Go(func() { r.run(first) })
+	return r, nil
+}
+
+// record is what BucketSessions holds of a session.
+type record struct {
+	Hub     string           `json:"hub"`
+	RunDir  string           `json:"run_dir,omitempty"`
+	Session session.Snapshot `json:"session"`
+}
+
+func (h *Hub) sessionKey(id string) string { return h.cfg.Name + "." + id }
+
+// persistTimeout bounds the writing of one record.
+const persistTimeout = 10 * time.Second
+
+// persist writes a session down so that another hub can go on with it.
+func (h *Hub) persist(ctx context.Context, m *session.Machine, runDir string) error {
+	ctx, cancel := context.WithTimeout(ctx, persistTimeout)
+	defer cancel()
+	b, err := json.Marshal(record{Hub: h.cfg.Name, RunDir: runDir, Session: m.Snapshot()})
+	if err == nil {
+		_, err = h.sess.Put(ctx, h.sessionKey(m.ID()), b)
+	}
+	if err != nil {
+		return fmt.Errorf("record session %s: %w", m.ID(), err)
+	}
+	return nil
+}
+
+// recover reads the sessions of the hub before this one and goes on with those
+// that had not ended.
+func (h *Hub) recover(ctx context.Context) error {
+	w, err := h.sess.Watch(ctx, h.cfg.Name+".*")
+	if err != nil {
+		return fmt.Errorf("read sessions: %w", err)
+	}
+	defer w.Stop()
+	var recs []record
+	for done := false; !done; {
+		select {
+		case kv := <-w.Updates():
+			if kv == nil {
+				done = true
+				break
+			}
+			var rec record
+			if kv.Operation() != jetstream.KeyValuePut {
+				continue
+			}
+			if err := json.Unmarshal(kv.Value(), &rec); err != nil {
+				h.log.Error("a session's record cannot be read and is left alone", "key", kv.Key(), "err", err)
+				continue
+			}
+			recs = append(recs, rec)
+		case <-ctx.Done():
+			return fmt.Errorf("read sessions: %w", ctx.Err())
+		}
+	}
+	slices.SortFunc(recs, func(a, b record) int { return strings.Compare(a.Session.ID, b.Session.ID) })
+	for _, rec := range recs {
+		m := session.Restore(rec.Session)
+		st := m.Status()
+		st.RunDir = rec.RunDir
+		if !m.State().Terminal() && rec.RunDir != "" {
+			// The hub may have died between the manifest and the last record.
+			if man, err := readManifest(h.store, rec.RunDir); err == nil {
+				st = man
+			}
+		}
+		h.mu.Lock()
+		h.book.Put(st)
+		h.mu.Unlock()
+		if st.State.Terminal() {
+			continue
+		}
+		h.log.Info("going on with a session of the hub before", "session", m.ID(), "state", m.State())
+		r := newRunner(h, m)
+		r.runDir = rec.RunDir
+		r.resumed = true
+		h.mu.Lock()
+		h.runners[r.id] = r
+		h.wg.Go(func() { r.run(session.Resume{}) })
+		h.mu.Unlock()
+	}
+	return nil
+}
+
+// readManifest returns the session of a finished run.
+func readManifest(s *store.Store, dir string) (*session.Status, error) {
+	run, err := s.Reopen(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer run.Close()
+	man, err := run.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	man.Session.RunDir = run.Dir()
+	return &man.Session, nil
+}
+
+// onEvent takes the unasked report that a rank's recording has ended.
+func (h *Hub) onEvent(msg *nats.Msg) {
+	var s protocol.RankStatus
+	if err := json.Unmarshal(msg.Data, &s); err != nil || s.EventSubject() != msg.Subject {
+		h.log.Warn("rank event cannot be read", "subject", msg.Subject, "err", err)
+		return
+	}
+	h.mu.Lock()
+	r := h.runners[s.Session]
+	h.mu.Unlock()
+	if r != nil && (s.State == protocol.StateStopped || s.State == protocol.StateFailed) {
+		r.post(session.Stopped{Rank: s.RankID, Status: s})
+	}
+}
