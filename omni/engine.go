@@ -117,11 +117,11 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
-	if !c.NoLaunch {
-		e.launch(run, command, filepath.Join(dataDir, "spool"))
-	}
 	if e.orch, err = newOrchestrator(e.pipeline, e.hub.Conn(), c.Logger, e.readyReplicas); err != nil {
 		return e, err
+	}
+	if !c.NoLaunch {
+		e.launch(run, command, filepath.Join(dataDir, "spool"))
 	}
 	return e, e.waitReady(ctx, orDefault(c.ReadyTimeout, DefaultReadyTimeout))
 }
@@ -185,7 +185,7 @@ func (e *Engine) launch(ctx context.Context, command []string, spool string) {
 		for replica := range st.Replicas {
 			s := &supervisor{stage: st, replica: replica, command: command, log: e.log,
 				options: worker.Options{NATS: e.hub.ClientURL(), Pipeline: e.pipeline.Name, SpoolDir: spool},
-				lost:    e.rankLost, giveUp: e.giveUp}
+				lost:    e.rankLost, giveUp: e.giveUp, opened: e.opened.Load}
 			e.ranks.Add(1)
 			go func() {
 				defer e.ranks.Done()
@@ -203,9 +203,7 @@ func (e *Engine) rankLost(id protocol.RankID, pid int, why error) {
 			e.hub.RankGone(id, info.Incarnation, why.Error())
 		}
 	}
-	if e.orch != nil {
-		e.orch.lost(id.Stage, id.Replica, why)
-	}
+	e.orch.lost(id.Stage, id.Replica, why)
 }
 
 func (e *Engine) giveUp(err error) {

@@ -76,7 +76,10 @@ func openLLM(ctx context.Context, s *stage) (runner, error) {
 	}
 	r := &llm{s: s, m: m, talker: len(s.cfg.Sources) > 0, byID: map[string]*sequence{}, nextID: 1}
 	if r.talker {
-		r.never = []int32{m.Config().BOSTokenID, m.Config().EOSTokenID}
+		// Specials stand behind the codebook; the length is the thinker's to say.
+		for id := min(m.Config().BOSTokenID, m.Config().EOSTokenID); int(id) < m.VocabSize(); id++ {
+			r.never = append(r.never, id)
+		}
 		r.neverEOS = r.never
 		return r, nil
 	}
