@@ -55,7 +55,6 @@ func (rec *recorder) Write(p []byte) (int, error) {
 	rc := http.NewResponseController(rec.ResponseWriter)
 	done := 0
 	for {
-		// A writer without deadlines (httptest's recorder) has no slow client.
 		_ = rc.SetWriteDeadline(time.Now().Add(rec.stall))
 		n, err := rec.ResponseWriter.Write(p[done:min(len(p), done+writePiece)])
 		done += n
@@ -84,6 +83,10 @@ func (s *Server) middleware(mux *http.ServeMux) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 		rec := &recorder{ResponseWriter: w, stall: s.cfg.stallTimeout}
+		if r.ContentLength != 0 {
+			// A writer without deadlines (httptest's recorder) has no slow client.
+			_ = http.NewResponseController(w).SetReadDeadline(start.Add(s.cfg.bodyTimeout))
+		}
 		s.metrics.inFlight.Inc()
 		defer func() {
 			v := recover()

@@ -116,17 +116,13 @@ func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(append(data, '\n')) // a client that is gone needs no answer
 }
 
-// readBody reads at most limit bytes in at most Config.bodyTimeout.
+// readBody reads at most limit bytes. The middleware has set the body's
+// deadline; it is lifted when the body is whole, since it would cancel the
+// request, and stays for a body that is not, which net/http tries to drain.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	rc := http.NewResponseController(w)
-	// A writer without deadlines (httptest's recorder) has no slow client.
-	timed := rc.SetReadDeadline(time.Now().Add(s.cfg.bodyTimeout)) == nil
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if timed {
-		// The deadline must not outlive the body: it would cancel the request.
-		_ = rc.SetReadDeadline(time.Time{})
-	}
 	if err == nil {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // as setting it
 		return data, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
