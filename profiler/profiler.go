@@ -99,6 +99,8 @@ type Recorder struct {
 	eng    *engine
 	tracks map[*Track]struct{}
 	nextID uint32
+
+	shared sharedTrack
 }
 
 // New returns a Recorder that records nothing until Start.
