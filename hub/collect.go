@@ -141,6 +141,12 @@ func (r *runner) salvage(a session.Action) (session.Event, error) {
 		return done, nil
 	}
 	dir := filepath.Join(t.SpoolDir, r.id)
+	r.mu.Lock()
+	told := r.told[a.Rank]
+	r.mu.Unlock()
+	if told != nil { // a rank that lives first completes its file
+		<-told
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, nil

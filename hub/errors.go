@@ -91,5 +91,5 @@ type RankError struct {
 }
 
 func (e *RankError) Error() string {
-	return fmt.Sprintf("%s of %s: %s: %s", e.Method, e.Rank, e.State, e.Reason)
+	return fmt.Sprintf("%s of %s: %s: %s", e.Method, e.Rank.Text(), e.State, e.Reason)
 }

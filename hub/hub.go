@@ -323,7 +323,7 @@ func (h *Hub) RankGone(id protocol.RankID, incarnation, reason string) {
 func (h *Hub) RankContext(id protocol.RankID, incarnation string) (context.Context, error) {
 	e, err := h.reg.alive(id, incarnation)
 	if err != nil {
-		return nil, fmt.Errorf("rank %s: %w", id, err)
+		return nil, fmt.Errorf("rank %s: %w", id.Text(), err)
 	}
 	return e.ctx, nil
 }

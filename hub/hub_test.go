@@ -24,10 +24,11 @@ func TestStartStopBringsEverythingHome(t *testing.T) {
 	for _, s := range st.Stages {
 		for _, k := range s.Ranks {
 			if k.State != protocol.StateRecording || k.StartedAtNs < st.StartAtNs+k.Clock.OffsetNs || k.Clock.ErrorNs <= 0 {
-				t.Errorf("rank %s: %+v, agreed instant %d", k.RankID, k, st.StartAtNs)
+				t.Errorf("rank %s: %+v, agreed instant %d", k.RankID.Text(), k, st.StartAtNs)
 			}
 		}
 	}
+	r.work(3)
 	st = r.stop()
 	if st.State != session.StateComplete || st.Error != "" || st.StoppedBy != "request" {
 		t.Fatalf("stopped: %+v", st)
@@ -36,10 +37,10 @@ func TestStartStopBringsEverythingHome(t *testing.T) {
 	for _, s := range st.Stages {
 		for _, k := range s.Ranks {
 			if k.State != protocol.StateComplete || len(k.Artifacts) != 2 || k.Events == 0 {
-				t.Errorf("rank %s: %+v", k.RankID, k)
+				t.Errorf("rank %s: %+v", k.RankID.Text(), k)
 			}
 			if _, ok := steps[k.RankID]; !ok {
-				t.Errorf("rank %s has no recording", k.RankID)
+				t.Errorf("rank %s has no recording", k.RankID.Text())
 			}
 			for _, a := range k.Artifacts {
 				if want := "/v1/sessions/" + st.ID + "/artifacts/" + a.Name; a.URL != want {
@@ -256,6 +257,7 @@ func TestRankThatNeverAnswers(t *testing.T) {
 				return
 			}
 			r.start(StartOptions{})
+			r.work(3)
 			st := r.stop()
 			k := st.Rank(c.Info.RankID)
 			if k.State != protocol.StateTimedOut || !strings.Contains(k.Reason, method) {
@@ -308,7 +310,7 @@ func TestMaxIterationsEndsTheSession(t *testing.T) {
 	for id, steps := range r.verify(st) {
 		k := st.Rank(id)
 		if steps != n || k.Iterations != n || k.StoppedBy != protocol.StoppedByIterations {
-			t.Errorf("%s: %d steps in the recording, status %+v; want %d", id, steps, k, n)
+			t.Errorf("%s: %d steps in the recording, status %+v; want %d", id.Text(), steps, k, n)
 		}
 	}
 }
@@ -396,7 +398,7 @@ func TestCallAnswersForEveryRank(t *testing.T) {
 	for _, s := range got {
 		for _, k := range s.Ranks {
 			if m, ok := k.Result.(map[string]any); !k.OK || !ok || m["x"] != "y" {
-				t.Errorf("%s: %+v", k.RankID, k)
+				t.Errorf("%s: %+v", k.RankID.Text(), k)
 			}
 		}
 	}

@@ -51,7 +51,8 @@ type runner struct {
 	mu       sync.Mutex
 	st       *session.Status // published, never changed
 	runDir   string
-	store    *store.Run // open from the first file on
+	store    *store.Run                        // open from the first file on
+	told     map[protocol.RankID]chan struct{} // closed when an abort has been answered or given up
 	progress atomic.Pointer[session.Progress]
 }
 
@@ -59,6 +60,7 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 	r := &runner{
 		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}), moved: make(chan struct{}),
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
+		told: map[protocol.RankID]chan struct{}{},
 	}
 	ranks := m.Snapshot().Ranks
 	for _, rec := range ranks {
@@ -279,7 +281,12 @@ func (r *runner) ask(ctx context.Context, a session.Action, method string, in, o
 
 // abort tells a rank to drop the session; only the session's end waits for the answer.
 func (r *runner) abort(a session.Action) {
+	told := make(chan struct{})
+	r.mu.Lock()
+	r.told[a.Rank] = told
+	r.mu.Unlock()
 	r.aborts.Go(func() {
+		defer close(told)
 		a.Deadline = time.Now().Add(abortTimeout)
 		var s protocol.RankStatus
 		err := r.ask(r.ctx, a, protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: a.Reason, Keep: a.Keep}, &s)
@@ -294,6 +301,9 @@ func (r *runner) do(a session.Action) {
 	ev, err := r.perform(a)
 	if err != nil {
 		ev = failure(a, err)
+		if r.actx.Err() == nil {
+			r.h.log.Warn("session", "session", r.id, "action", a.Kind, "rank", a.Rank.Key(), "err", err)
+		}
 	}
 	if r.actx.Err() == nil {
 		select {
@@ -313,14 +323,14 @@ func failure(a session.Action, err error) session.Event {
 		case protocol.StateLost:
 			return session.Lost{Rank: a.Rank, Reason: re.Reason}
 		case protocol.StateTimedOut:
-			return session.TimedOut{Rank: a.Rank, Reason: re.Reason}
+			return session.TimedOut{Rank: a.Rank, Of: a.Kind, Reason: re.Reason}
 		}
-		return session.Failed{Rank: a.Rank, Reason: re.Reason}
+		return session.Failed{Rank: a.Rank, Of: a.Kind, Reason: re.Reason}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return session.TimedOut{Rank: a.Rank, Reason: string(a.Kind) + " took too long: " + err.Error()}
+		return session.TimedOut{Rank: a.Rank, Of: a.Kind, Reason: string(a.Kind) + " took too long: " + err.Error()}
 	}
-	return session.Failed{Rank: a.Rank, Reason: err.Error()}
+	return session.Failed{Rank: a.Rank, Of: a.Kind, Reason: err.Error()}
 }
 
 func (r *runner) perform(a session.Action) (session.Event, error) {

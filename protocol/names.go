@@ -71,8 +71,9 @@ func (r RankID) FileBase() string {
 	return fmt.Sprintf("stage%d_replica%d_rank%d", r.Stage, r.Replica, r.Rank)
 }
 
-// String is the rank for people: "omni stage 0 replica 0 rank 1".
-func (r RankID) String() string {
+// Text is the rank for people: "omni stage 0 replica 0 rank 1". It is no String
+// method, which every struct that embeds a RankID would inherit.
+func (r RankID) Text() string {
 	return fmt.Sprintf("%s stage %d replica %d rank %d", r.Pipeline, r.Stage, r.Replica, r.Rank)
 }
 
@@ -129,7 +130,7 @@ func (r RankID) Validate() error {
 		return err
 	}
 	if r.Stage < 0 || r.Replica < 0 || r.Rank < 0 {
-		return fmt.Errorf("rank %s: negative number", r)
+		return fmt.Errorf("rank %s: negative number", r.Text())
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 			return nil
 		}
 	case Failed:
-		if r := m.rank(e.Rank); r != nil {
+		if r := m.rank(e.Rank); r != nil && (e.Of == "" || e.Of == r.Pending) {
 			return m.badEnd(r, protocol.StateFailed, e.Reason)
 		}
 	case Lost:
@@ -50,7 +50,7 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 			return m.badEnd(r, protocol.StateLost, e.Reason)
 		}
 	case TimedOut:
-		if r := m.rank(e.Rank); r != nil {
+		if r := m.rank(e.Rank); r != nil && (e.Of == "" || e.Of == r.Pending) {
 			return m.badEnd(r, protocol.StateTimedOut, e.Reason)
 		}
 	}

@@ -58,9 +58,11 @@ type (
 		Rank      protocol.RankID
 		Artifacts []protocol.Artifact
 	}
-	// Failed: the rank, or what was done for it, said no.
+	// Failed: the rank, or what was done for it, said no. Of names the action that
+	// failed; it is stale if the rank is past it. Without Of it always counts.
 	Failed struct {
 		Rank   protocol.RankID
+		Of     ActionKind
 		Reason string
 	}
 	// Lost: the rank is gone and will not answer any more.
@@ -68,9 +70,10 @@ type (
 		Rank   protocol.RankID
 		Reason string
 	}
-	// TimedOut: the rank lives but did not answer within its bound.
+	// TimedOut: the rank lives but did not answer within its bound. Of is as in Failed.
 	TimedOut struct {
 		Rank   protocol.RankID
+		Of     ActionKind
 		Reason string
 	}
 )

@@ -175,6 +175,16 @@ func TestStopTimesOut(t *testing.T) {
 	want(t, m.Step(t0.Add(time.Second), Tick{}), "abort 0.1 keep", "collect 0.0", "salvage 0.1")
 }
 
+// The answer of an action that was given up must not end the one after it.
+func TestStaleFailureChangesNothing(t *testing.T) {
+	m := toRecording(t, Config{Timeouts: Timeouts{Stop: time.Second}}, 1)
+	m.Step(t0, Stop{})
+	want(t, m.Step(t0.Add(time.Second), Tick{}), "abort 0.0 keep", "salvage 0.0")
+	want(t, m.Step(t0.Add(time.Second), TimedOut{Rank: id(0, 0), Of: DoStop}))
+	want(t, m.Step(t0.Add(time.Second), Failed{Rank: id(0, 0), Of: DoStop}))
+	want(t, m.Step(t0.Add(time.Second), Salvaged{Rank: id(0, 0), Artifacts: []protocol.Artifact{{}}}), "convert")
+}
+
 func TestMaxDurationStops(t *testing.T) {
 	m := toRecording(t, Config{MaxDuration: time.Minute}, 1)
 	want(t, m.Step(t0.Add(59*time.Second), Tick{}))
@@ -248,7 +258,7 @@ func drawEvent(t *rapid.T) Event {
 		Armed{Rank: r, Clock: protocol.ClockError{RTTNs: rapid.Int64().Draw(t, "rtt")}},
 		Armed{Rank: r}, Armed{Rank: r}, Started{Rank: r, Status: st}, Started{Rank: r}, Stopped{Rank: r, Status: st},
 		Collected{Rank: r, Artifacts: art}, Salvaged{Rank: r, Artifacts: art},
-		Failed{Rank: r, Reason: "f"}, Lost{Rank: r, Reason: "l"}, TimedOut{Rank: r, Reason: "t"},
+		Failed{Rank: r, Reason: "f"}, Failed{Rank: r, Of: DoStart, Reason: "f"}, Lost{Rank: r, Reason: "l"}, TimedOut{Rank: r, Reason: "t"},
 	}).Draw(t, "event")
 }
 
@@ -278,12 +288,12 @@ func TestAnyOrderOfEventsEnds(t *testing.T) {
 			for _, s := range m.Status().Stages {
 				for _, r := range s.Ranks {
 					if e, ok := ended[r.RankID]; ok && e != r.State {
-						t.Fatalf("rank %s went from %s to %s", r.RankID, e, r.State)
+						t.Fatalf("rank %s went from %s to %s", r.RankID.Text(), e, r.State)
 					}
 					if r.State.Terminal() {
 						ended[r.RankID] = r.State
 						if r.State != protocol.StateComplete && r.Reason == "" {
-							t.Fatalf("rank %s is %s without a reason", r.RankID, r.State)
+							t.Fatalf("rank %s is %s without a reason", r.RankID.Text(), r.State)
 						}
 					}
 				}

@@ -101,7 +101,11 @@ func (r *Run) write(name string, src io.Reader) (a protocol.Artifact, err error)
 	if err != nil {
 		return a, err
 	}
-	defer func() { err = errors.Join(err, r.root.Remove(temp)) }()
+	defer func() {
+		if e := r.root.Remove(temp); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}()
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(f, h), src)
 	if err == nil {
@@ -110,13 +114,27 @@ func (r *Run) write(name string, src io.Reader) (a protocol.Artifact, err error)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return a, err
 	}
-	if err := r.root.Link(temp, name); err != nil {
+	if err := r.publish(temp, name); err != nil {
 		return a, err
 	}
 	if err := r.syncDir(path.Dir(name)); err != nil {
 		return a, err
 	}
 	return protocol.Artifact{Name: name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// publish gives temp its name unless that is taken. File systems without links
+// get an exclusive empty file that is replaced at once.
+func (r *Run) publish(temp, name string) error {
+	err := r.root.Link(temp, name)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	f, err := r.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), r.root.Rename(temp, name))
 }
 
 // syncDir makes a directory's entries durable.

@@ -124,7 +124,7 @@ func Join(ctx context.Context, nc *nats.Conn, info protocol.RankInfo, h Handler,
 		return nil, fmt.Errorf("join: %w", err)
 	}
 	if err := fillIn(&info); err != nil {
-		return nil, fmt.Errorf("join as %s: %w", info.RankID, err)
+		return nil, fmt.Errorf("join as %s: %w", info.RankID.Text(), err)
 	}
 	m := &Member{id: info.RankID, inc: info.Incarnation, nc: nc, h: h, now: time.Now, log: slog.Default(), info: info,
 		inFlight: make(chan struct{}, maxInFlight), renew: make(chan struct{}, 1)}
@@ -136,7 +136,7 @@ func Join(ctx context.Context, nc *nats.Conn, info protocol.RankInfo, h Handler,
 		m.cancel()
 		m.detach()
 		m.wg.Wait()
-		return nil, fmt.Errorf("join as %s: %w", info.RankID, err)
+		return nil, fmt.Errorf("join as %s: %w", info.RankID.Text(), err)
 	}
 	return m, nil
 }
@@ -215,7 +215,7 @@ func (m *Member) serve() error {
 	id := m.info.RankID
 	svc, err := micro.AddService(m.nc, micro.Config{
 		Name: protocol.ServiceName, Version: serviceVersion, QueueGroupDisabled: true,
-		Description: "profiler control of " + id.String(),
+		Description: "profiler control of " + id.Text(),
 		Metadata: map[string]string{
 			"rank": id.Key(), "incarnation": m.info.Incarnation, "stage_name": m.info.StageName,
 			"protocol": strconv.Itoa(m.info.Protocol), "host": m.info.Host, "pid": strconv.Itoa(m.info.PID),
@@ -282,11 +282,11 @@ func (m *Member) announce(ctx context.Context) error {
 	info := m.Info()
 	b, err := json.Marshal(info)
 	if err != nil {
-		return fmt.Errorf("presence of %s: %w", info.RankID, err)
+		return fmt.Errorf("presence of %s: %w", info.RankID.Text(), err)
 	}
 	rev, err := m.kv.Put(ctx, info.Key(), b)
 	if err != nil {
-		return fmt.Errorf("presence of %s: %w", info.RankID, err)
+		return fmt.Errorf("presence of %s: %w", info.RankID.Text(), err)
 	}
 	m.mu.Lock()
 	m.revision = max(m.revision, rev)
