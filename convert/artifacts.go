@@ -4,11 +4,17 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/chrome"
+	"github.com/kinetoscope/kinetoscope/trace/folded"
+	"github.com/kinetoscope/kinetoscope/trace/memsnap"
+	"github.com/kinetoscope/kinetoscope/trace/opstats"
+	"github.com/kinetoscope/kinetoscope/trace/optable"
+	"github.com/kinetoscope/kinetoscope/trace/sheet"
 )
 
 // Kinds of artifact, as in protocol.Artifact.
@@ -30,9 +36,29 @@ type job struct {
 	stage string
 	cfg   protocol.ProfilerConfig
 	t     *trace.Trace
+	ops   func() *opstats.Ops // computed once, for the artifacts that need it
+}
+
+func newJob(id protocol.RankID, stage string, cfg protocol.ProfilerConfig, t *trace.Trace) *job {
+	return &job{id: id, stage: stage, cfg: cfg, t: t, ops: sync.OnceValue(func() *opstats.Ops { return opstats.Collect(t) })}
 }
 
 func (j *job) name(base, ext string) string { return store.ArtifactName(j.id, j.stage, base, ext) }
+
+// traceName is the trace's name in the run.
+func (j *job) traceName() string {
+	if j.cfg.UseGzip {
+		return j.name("trace", ".json.gz")
+	}
+	return j.name("trace", ".json")
+}
+
+// tableName is profiler_out_R.txt, as vLLM names it; in further replicas
+// profiler_out_replica1_R.txt.
+func (j *job) tableName() string {
+	rank := strconv.Itoa(j.id.Rank) + ".txt"
+	return strings.TrimSuffix(j.name("profiler_out", ".txt"), "rank"+rank) + rank
+}
 
 // artifact is one file that a rank leaves. To add one, add it to rankArtifacts.
 type artifact struct {
@@ -45,28 +71,47 @@ type artifact struct {
 var rankArtifacts = []artifact{
 	{
 		kind: KindTrace,
-		name: func(j *job) string { return j.name("trace", ".json.gz") },
-		want: func(j *job) bool { return j.cfg.UseGzip },
-		write: func(w io.Writer, j *job) error {
-			_, err := chrome.WriteGzip(w, j.t, chrome.Options{TraceName: j.name("trace", ".json.gz")}, gzipWorkers)
+		name: (*job).traceName,
+		want: func(*job) bool { return true },
+		write: func(w io.Writer, j *job) (err error) {
+			o := chrome.Options{TraceName: j.traceName()}
+			if j.cfg.UseGzip {
+				_, err = chrome.WriteGzip(w, j.t, o, gzipWorkers)
+			} else {
+				_, err = chrome.Write(w, j.t, o)
+			}
 			return err
 		},
 	},
 	{
-		kind: KindTrace,
-		name: func(j *job) string { return j.name("trace", ".json") },
-		want: func(j *job) bool { return !j.cfg.UseGzip },
+		kind: KindOps,
+		name: func(j *job) string { return j.name("ops", ".xlsx") },
+		want: func(*job) bool { return true },
 		write: func(w io.Writer, j *job) error {
-			_, err := chrome.Write(w, j.t, chrome.Options{TraceName: j.name("trace", ".json")})
+			return sheet.Write(w, j.ops(), sheet.Options{Shapes: j.cfg.RecordShapes, Stacks: j.cfg.WithStack})
+		},
+	},
+	{
+		kind:  KindStacks,
+		name:  func(j *job) string { return j.name("stacks_cpu", ".txt") },
+		want:  func(j *job) bool { return j.cfg.WithStack },
+		write: func(w io.Writer, j *job) error { return folded.Write(w, j.t) },
+	},
+	{
+		kind:  KindTable,
+		name:  (*job).tableName,
+		want:  func(j *job) bool { return j.cfg.DumpCUDATimeTotal },
+		write: func(w io.Writer, j *job) error { return optable.Write(w, j.ops(), optable.Options{}) },
+	},
+	{
+		kind: KindMemory,
+		name: func(j *job) string { return j.name("memory_snapshot", ".pickle") },
+		want: func(j *job) bool { return j.cfg.WithMemory },
+		write: func(w io.Writer, j *job) error {
+			_, err := memsnap.Write(w, j.t)
 			return err
 		},
 	},
-}
-
-// tableName is profiler_out_R.txt, as vLLM names it; in further replicas
-// profiler_out_replica1_R.txt.
-func tableName(j *job) string {
-	return strings.Replace(j.name("profiler_out", ".txt"), "rank"+strconv.Itoa(j.id.Rank)+".txt", strconv.Itoa(j.id.Rank)+".txt", 1)
 }
 
 func (a artifact) writer(j *job) func(io.Writer) error {

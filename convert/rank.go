@@ -79,7 +79,7 @@ func notes(info *native.Info) []string {
 
 // Trace writes the artifacts of t, several at once.
 func Trace(ctx context.Context, t *trace.Trace, to Sink, o Options) (Result, error) {
-	j := newJob(t, o)
+	j := o.job(t)
 	var want []artifact
 	for _, a := range rankArtifacts {
 		if a.want(j) {
@@ -109,14 +109,16 @@ func Trace(ctx context.Context, t *trace.Trace, to Sink, o Options) (Result, err
 	return r, nil
 }
 
-func newJob(t *trace.Trace, o Options) *job {
-	j := &job{id: o.Rank, stage: o.StageName, t: t, cfg: protocol.DefaultProfilerConfig()}
+// job names the rank and fills in what o leaves open.
+func (o Options) job(t *trace.Trace) *job {
+	cfg := protocol.DefaultProfilerConfig()
 	if o.Config != nil {
-		j.cfg = *o.Config
+		cfg = *o.Config
 	}
-	if j.stage == "" {
-		j.id.Stage, j.id.Replica, j.id.Rank = max(0, t.Meta.StageID), t.Meta.Replica, max(0, t.Meta.Rank)
-		j.stage = cmp.Or(t.Meta.Stage, "unknown")
+	id, stage := o.Rank, o.StageName
+	if stage == "" {
+		id.Stage, id.Replica, id.Rank = max(0, t.Meta.StageID), t.Meta.Replica, max(0, t.Meta.Rank)
+		stage = cmp.Or(t.Meta.Stage, "unknown")
 	}
-	return j
+	return newJob(id, stage, cfg, t)
 }

@@ -20,6 +20,6 @@
 //
 // Use: a Writer per file; AddRank declares a rank and returns its events as
 // sequences in order of time; the caller emits them in any merge of these (package
-// align has one) and closes the Writer. Writer, Rank and sequences belong to one
+// align has one) and closes the Writer. Writer and sequences belong to one
 // goroutine.
 package perfetto

@@ -14,7 +14,7 @@ import (
 
 // laneEvents yields the events of a lane by time. Slices end before what begins at
 // the same instant, instants come after begins.
-func (r *Rank) laneEvents(l int32) iter.Seq[Event] {
+func (r *rankTracks) laneEvents(l int32) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		c := cursor{r: r, lane: l, yield: yield}
 		ln, s := &r.lanes[l], &r.t.Slices
@@ -36,7 +36,7 @@ func (r *Rank) laneEvents(l int32) iter.Seq[Event] {
 
 // cursor walks the columns of one lane together.
 type cursor struct {
-	r             *Rank
+	r             *rankTracks
 	lane          int32
 	yield         func(Event) bool
 	open          []int32 // slices begun, innermost last
@@ -95,7 +95,7 @@ func (c *cursor) points(ns int64, all bool) bool {
 }
 
 // counterEvents yields the counter samples by time and declares their tracks.
-func (r *Rank) counterEvents() iter.Seq[Event] {
+func (r *rankTracks) counterEvents() iter.Seq[Event] {
 	c := &r.t.Counters
 	order := make([]int32, len(c.Time))
 	for i := range order {
@@ -115,7 +115,7 @@ func (r *Rank) counterEvents() iter.Seq[Event] {
 }
 
 // memoryEvents yields the allocator's instants by time, as samples of its totals.
-func (r *Rank) memoryEvents() iter.Seq[Event] {
+func (r *rankTracks) memoryEvents() iter.Seq[Event] {
 	in := &r.t.Instants
 	var order []int32
 	for i := range in.Time {
@@ -127,7 +127,7 @@ func (r *Rank) memoryEvents() iter.Seq[Event] {
 	return r.column(order, in.Time, eventMemory)
 }
 
-func (r *Rank) column(order []int32, times []int64, kind eventKind) iter.Seq[Event] {
+func (r *rankTracks) column(order []int32, times []int64, kind eventKind) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		for _, i := range order {
 			if !yield(Event{Time: r.clock(times[i]), rank: r, kind: kind, index: i}) {
@@ -137,7 +137,7 @@ func (r *Rank) column(order []int32, times []int64, kind eventKind) iter.Seq[Eve
 	}
 }
 
-func (r *Rank) counterTrack(name string) uint64 {
+func (r *rankTracks) counterTrack(name string) uint64 {
 	unit := uint64(unitCount)
 	if strings.Contains(strings.ToLower(name), "bytes") || strings.HasPrefix(name, "memory ") {
 		unit = unitBytes
@@ -179,7 +179,7 @@ func (p *Writer) Emit(e Event) {
 	}
 }
 
-func (r *Rank) begin(e Event) {
+func (r *rankTracks) begin(e Event) {
 	s, l := &r.t.Slices, &r.lanes[e.lane]
 	r.p.stats.Slices++
 	r.p.startEvent(typeSliceBegin, l.uuid)
@@ -194,12 +194,12 @@ func (r *Rank) begin(e Event) {
 }
 
 // args returns the raw object of ref, valid until the next call.
-func (r *Rank) args(ref trace.ArgsRef) []byte {
+func (r *rankTracks) args(ref trace.ArgsRef) []byte {
 	r.p.raw = r.t.AppendArgs(r.p.raw[:0], ref)
 	return r.p.raw
 }
 
-func (r *Rank) flowEnd(f int32) {
+func (r *rankTracks) flowEnd(f int32) {
 	r.p.stats.FlowEnds++
 	field := protowire.Number(fieldEventFlowEnds)
 	if r.t.Flows.Start[f] {
@@ -210,7 +210,7 @@ func (r *Rank) flowEnd(f int32) {
 
 // memoryTotals writes the totals that a [memory] instant carries, each on a counter
 // of its device.
-func (r *Rank) memoryTotals(e Event) {
+func (r *rankTracks) memoryTotals(e Event) {
 	ref := r.t.Instants.Args[e.index]
 	device, _ := r.t.RefArgInt(ref, "Device Id")
 	for _, total := range []struct{ key, name string }{

@@ -21,8 +21,8 @@ type RankOptions struct {
 	GlobalFlow func(category string) bool
 }
 
-// Rank is one rank's trace, declared in a Writer.
-type Rank struct {
+// rankTracks is one rank's trace, declared in a Writer.
+type rankTracks struct {
 	p       *Writer
 	t       *trace.Trace
 	clock   func(int64) int64
@@ -52,7 +52,7 @@ type seriesKey struct {
 type Event struct {
 	Time int64 // in the file's time, ns
 
-	rank  *Rank
+	rank  *rankTracks
 	kind  eventKind
 	lane  int32 // index of the lane
 	index int32 // index in the trace's column
@@ -75,10 +75,10 @@ const memoryInstant = "[memory]"
 
 // AddRank declares the tracks of t and returns its events: one sequence a lane, each
 // in order of time. The sequences may be read once each, in any interleaving.
-func (p *Writer) AddRank(t *trace.Trace, o RankOptions) (*Rank, []iter.Seq[Event]) {
+func (p *Writer) AddRank(t *trace.Trace, o RankOptions) []iter.Seq[Event] {
 	p.threads += 1000 // room to see in the numbers what belongs to one rank
 	p.threads -= p.threads % 1000
-	r := &Rank{
+	r := &rankTracks{
 		p: p, t: t, clock: o.Clock, global: o.GlobalFlow, number: uint64(p.threads / 1000),
 		series: map[seriesKey]uint64{}, memory: map[string]uint64{},
 	}
@@ -100,11 +100,11 @@ func (p *Writer) AddRank(t *trace.Trace, o RankOptions) (*Rank, []iter.Seq[Event
 	for i := range r.lanes {
 		seqs = append(seqs, r.laneEvents(int32(i)))
 	}
-	return r, append(seqs, r.counterEvents(), r.memoryEvents())
+	return append(seqs, r.counterEvents(), r.memoryEvents())
 }
 
 // layOut makes the lanes and their tracks.
-func (r *Rank) layOut(pid int64) {
+func (r *rankTracks) layOut(pid int64) {
 	index := r.t.Index()
 	byInstant := groupByTrack(len(r.t.Tracks), r.t.Instants.Track, r.t.Instants.Time)
 	byFlow := groupByTrack(len(r.t.Tracks), r.t.Flows.Track, r.t.Flows.Time)
@@ -130,12 +130,12 @@ func (r *Rank) layOut(pid int64) {
 	r.p.stats.Overlapped += index.Overlaps
 }
 
-func (r *Rank) isMemory(i int32) bool {
+func (r *rankTracks) isMemory(i int32) bool {
 	return r.t.String(r.t.Instants.Name[i]) == memoryInstant
 }
 
 // trackOrder returns the tracks as they appear below the process.
-func (r *Rank) trackOrder() []int {
+func (r *rankTracks) trackOrder() []int {
 	order := make([]int, len(r.t.Tracks))
 	for i := range order {
 		order[i] = i
@@ -163,7 +163,7 @@ func groupByTrack(tracks int, column []trace.TrackID, times []int64) [][]int32 {
 	return out
 }
 
-func (r *Rank) laneName(id int) string {
+func (r *rankTracks) laneName(id int) string {
 	tr := &r.t.Tracks[id]
 	switch {
 	case tr.Name != "":
@@ -178,7 +178,7 @@ func (r *Rank) laneName(id int) string {
 
 // declare makes the track of a lane: a thread for a CPU track, else a plain track.
 // Thread ids are synthetic, as those of several hosts and containers collide.
-func (r *Rank) declare(id int, pid int64, order int) uint64 {
+func (r *rankTracks) declare(id int, pid int64, order int) uint64 {
 	name := r.laneName(id)
 	if r.t.Tracks[id].Kind != trace.TrackCPU {
 		return r.p.track(trackSpec{name: name, parent: r.process, order: order})
@@ -192,7 +192,7 @@ func (r *Rank) declare(id int, pid int64, order int) uint64 {
 
 // bind gives every flow end of a track to the innermost slice around its time, on
 // whichever lane from first on that is; ends in no slice stay loose.
-func (r *Rank) bind(first int, flows []int32) {
+func (r *rankTracks) bind(first int, flows []int32) {
 	if len(flows) == 0 {
 		return
 	}
@@ -250,7 +250,7 @@ func (f *finder) endBefore(ns int64) {
 }
 
 // flowID returns the id of flow end f in the file.
-func (r *Rank) flowID(f int32) uint64 {
+func (r *rankTracks) flowID(f int32) uint64 {
 	id, cat := r.t.Flows.ID[f], r.t.String(r.t.Flows.Cat[f])
 	if r.global(cat) {
 		return id

@@ -1,0 +1,180 @@
+package convert
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/align"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/perfetto"
+)
+
+// TimelineName is the timeline's name in a run.
+const TimelineName = "timeline.pftrace"
+
+// RankInput is one rank's part in a timeline.
+type RankInput struct {
+	Rank      protocol.RankID
+	StageName string
+	Trace     *trace.Trace
+	Clock     protocol.ClockError // of the hub's probes; zero if it was never probed
+}
+
+// Timeline says what a timeline holds.
+type Timeline struct {
+	Artifact protocol.Artifact `json:"artifact"`
+	StartNs  int64             `json:"start_ns"` // hub's clock, Unix ns
+	EndNs    int64             `json:"end_ns"`
+	Slices   int               `json:"slices"`
+	Flows    int               `json:"flow_ends"`
+	Counters int               `json:"counter_samples"`
+	Overlaps int               `json:"overlapping_slices"` // on lanes of their own
+	// UncertaintyNs is the largest error of any rank's clock against the hub's.
+	// Differences between ranks that are smaller mean nothing.
+	UncertaintyNs int64       `json:"uncertainty_ns"`
+	Ranks         []RankClock `json:"ranks"`
+}
+
+// RankClock is the clock that a rank was put on the timeline with.
+type RankClock struct {
+	protocol.RankID
+	StageName   string  `json:"stage_name"`
+	OffsetNs    int64   `json:"offset_ns"` // hub = rank + offset, at the window's start
+	DriftPPM    float64 `json:"drift_ppm"`
+	ErrorNs     int64   `json:"error_ns"`            // against the hub
+	RelativeNs  int64   `json:"relative_error_ns"`   // against ranks with common collectives; 0 if none
+	Collectives int     `json:"collectives_matched"` // that the clock was refined with
+	Contradicts bool    `json:"contradicts_probe,omitempty"`
+	NoWallClock bool    `json:"no_wall_clock,omitempty"` // put at the start of the timeline
+}
+
+// Run merges the ranks' traces into timeline.pftrace in the run's directory outDir.
+func Run(ctx context.Context, ranks []RankInput, outDir string) ([]protocol.Artifact, error) {
+	t, err := Merge(ctx, ranks, Dir(outDir))
+	if err != nil {
+		return nil, err
+	}
+	return []protocol.Artifact{t.Artifact}, nil
+}
+
+// Clocks returns the clock of each rank, in the order of ranks.
+func Clocks(ranks []RankInput) []align.Clock {
+	in := make([]align.Rank, len(ranks))
+	for i, r := range ranks {
+		m := &r.Trace.Meta
+		in[i] = align.Rank{
+			Host: m.Host, Scope: fmt.Sprintf("stage%d/replica%d", r.Rank.Stage, r.Rank.Replica),
+			Clock: r.Clock, ProbedNs: m.WindowStart,
+		}
+		if m.WallClock {
+			in[i].Collectives = align.Collectives(r.Trace)
+		}
+	}
+	return align.Align(in)
+}
+
+// Merge writes all ranks on one clock into TimelineName, in order of time.
+func Merge(ctx context.Context, ranks []RankInput, to Sink) (Timeline, error) {
+	if len(ranks) == 0 {
+		return Timeline{}, fmt.Errorf("merge timeline: no rank left a trace")
+	}
+	ranks = slices.Clone(ranks)
+	slices.SortStableFunc(ranks, func(a, b RankInput) int {
+		return cmp.Or(cmp.Compare(a.Rank.Stage, b.Rank.Stage), cmp.Compare(a.Rank.Replica, b.Rank.Replica), cmp.Compare(a.Rank.Rank, b.Rank.Rank))
+	})
+	clocks := Clocks(ranks)
+	tl := summarize(ranks, clocks)
+	var stats perfetto.Stats
+	var err error
+	tl.Artifact, err = produce(ctx, to, TimelineName, KindTimeline, func(w io.Writer) (err error) {
+		stats, err = writeTimeline(w, ranks, clocks, tl.StartNs)
+		return err
+	})
+	if err != nil {
+		return tl, fmt.Errorf("merge timeline of %d ranks: %w", len(ranks), err)
+	}
+	tl.Slices, tl.Flows, tl.Counters, tl.Overlaps = stats.Slices, stats.FlowEnds, stats.Counters, stats.Overlapped
+	return tl, nil
+}
+
+// summarize says where the timeline begins and ends and how well that is known.
+func summarize(ranks []RankInput, clocks []align.Clock) Timeline {
+	tl := Timeline{StartNs: math.MaxInt64, EndNs: math.MinInt64}
+	for i, r := range ranks {
+		c, m := clocks[i], &r.Trace.Meta
+		tl.Ranks = append(tl.Ranks, RankClock{
+			RankID: r.Rank, StageName: r.StageName, OffsetNs: c.OffsetNs, DriftPPM: c.Drift * 1e6, ErrorNs: c.ErrorNs,
+			RelativeNs: c.RelativeNs, Collectives: c.Matched, Contradicts: c.Contradicts, NoWallClock: !m.WallClock,
+		})
+		if !m.WallClock {
+			continue
+		}
+		tl.UncertaintyNs = max(tl.UncertaintyNs, c.ErrorNs)
+		if start, end, ok := window(r.Trace); ok {
+			tl.StartNs, tl.EndNs = min(tl.StartNs, c.Map(start)), max(tl.EndNs, c.Map(end))
+		}
+	}
+	if tl.StartNs > tl.EndNs {
+		tl.StartNs, tl.EndNs = 0, 0
+	}
+	return tl
+}
+
+func window(t *trace.Trace) (start, end int64, ok bool) {
+	if t.Meta.WindowEnd > t.Meta.WindowStart {
+		return t.Meta.WindowStart, t.Meta.WindowEnd, true
+	}
+	return t.Extent()
+}
+
+func writeTimeline(w io.Writer, ranks []RankInput, clocks []align.Clock, startNs int64) (perfetto.Stats, error) {
+	p := perfetto.NewWriter(w, startNs)
+	var seqs []iter.Seq[perfetto.Event]
+	for i, r := range ranks {
+		clock := clocks[i].Map
+		if !r.Trace.Meta.WallClock {
+			first, _, _ := r.Trace.Extent()
+			clock = func(ns int64) int64 { return ns - first + startNs }
+		}
+		seqs = append(seqs, p.AddRank(r.Trace, perfetto.RankOptions{
+			Name: processName(r), Labels: labels(r, clocks[i]), Clock: clock, GlobalFlow: globalFlow(r.Trace),
+		})...)
+	}
+	for e := range align.Merge(func(e perfetto.Event) int64 { return e.Time }, seqs...) {
+		p.Emit(e)
+	}
+	return p.Close()
+}
+
+// globalFlow says which flow ids hold across processes: hand-offs, whoever wrote them.
+func globalFlow(t *trace.Trace) func(string) bool {
+	return func(category string) bool { return t.Meta.Format == "native" || strings.HasPrefix(category, "handoff") }
+}
+
+// processName is the rank's name in the timeline, "stage0 thinker rank 1".
+func processName(r RankInput) string {
+	name := fmt.Sprintf("stage%d %s", r.Rank.Stage, cmp.Or(r.StageName, r.Trace.Meta.Stage))
+	if r.Rank.Replica > 0 {
+		name += fmt.Sprintf(" replica %d", r.Rank.Replica)
+	}
+	return fmt.Sprintf("%s rank %d", name, r.Rank.Rank)
+}
+
+func labels(r RankInput, c align.Clock) []string {
+	var out []string
+	if h := r.Trace.Meta.Host; h != "" {
+		out = append(out, "host "+h)
+	}
+	if !r.Trace.Meta.WallClock {
+		return append(out, "no wall clock: put at the start")
+	}
+	return append(out, "clock ±"+time.Duration(c.ErrorNs).Round(time.Microsecond).String())
+}
