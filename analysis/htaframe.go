@@ -161,7 +161,7 @@ func (f *frame) dropLastStepHTA(stream []int64) {
 		if f.keep[i] && stream[i] < 0 && strings.HasPrefix(f.name(i), "ProfilerStep") {
 			t := f.start[i]
 			if f.opt.HTAIncludeLastStep {
-				t = f.end(i) + 1
+				t = math.MaxInt64
 			}
 			if !have || t > limit {
 				limit, have = t, true

@@ -1,0 +1,167 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Shares of the span from which a finding is worth a sentence and from which a tenth of
+// the time could be gained.
+const (
+	noticeShare  = 0.02
+	warningShare = 0.10
+)
+
+// stragglerShare is the share of a rank's span for which the others must have waited.
+const stragglerShare = 0.01
+
+func severityOf(part float64) Severity {
+	switch {
+	case part >= 0.5:
+		return Critical
+	case part >= warningShare:
+		return Warning
+	}
+	return Notice
+}
+
+// findings turns the numbers of a report into sentences.
+func findings(fs []*frame, r *Report) []Finding {
+	var out []Finding
+	for i, f := range fs {
+		out = append(out, f.rankFindings(i, &r.Ranks[i])...)
+	}
+	if r.Stragglers != nil {
+		out = append(out, stragglerFindings(fs, r)...)
+	}
+	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	return out
+}
+
+func (f *frame) rankFindings(at int, r *RankReport) []Finding {
+	var out []Finding
+	t := &r.Temporal
+	if !t.HasDevice {
+		return nil
+	}
+	track := f.tr.Slices.Track[f.dev[0]]
+	span := SpanEvidence(at, track, t.Window.StartNs, t.Window.EndNs)
+	add := func(part float64, text string, e Evidence) {
+		if part >= noticeShare {
+			out = append(out, Finding{Severity: severityOf(part), Text: text, Number: 100 * part, Unit: "%", Evidence: e})
+		}
+	}
+	idle := share(t.IdleNs, t.SpanNs)
+	text := fmt.Sprintf("%sthe device was idle for %.1f %% of its span of %s", f.who(), 100*idle, duration(t.SpanNs))
+	if g, cause := f.mainCause(r); g != nil {
+		text += "; most of the busiest stream's waiting was for " + cause
+		span = SpanEvidence(at, g.Lane.Track, g.StartNs, g.EndNs)
+	}
+	add(idle, text, span)
+	comm := share(t.ExposedCommunicationNs, t.SpanNs)
+	if c := worstKernel(r, KindCommunication); c >= 0 {
+		add(comm, fmt.Sprintf("%scommunication without compute behind it took %.1f %% of the span; %.0f %% of all communication was hidden",
+			f.who(), 100*comm, 100*r.Overlap.Share), SliceEvidence(f.tr, at, c))
+	}
+	if c := worstKernel(r, KindMemory); c >= 0 {
+		mem := share(t.ExposedMemoryNs, t.SpanNs)
+		add(mem, fmt.Sprintf("%scopies and fills without compute behind them took %.1f %% of the span", f.who(), 100*mem), SliceEvidence(f.tr, at, c))
+	}
+	if n := r.Launches.Count; n > 0 {
+		if part := float64(r.Launches.Short) / float64(n); part >= 0.5 && r.Launches.GraphLaunches == 0 {
+			out = append(out, Finding{Severity: Notice, Number: 100 * part, Unit: "%", Evidence: span,
+				Text: fmt.Sprintf("%s%.0f %% of %d launched kernels ran shorter than their launch call; graphs or fusion would pay", f.who(), 100*part, n)})
+		}
+	}
+	for _, q := range r.Queue.Streams {
+		if q.BlockedShare >= noticeShare {
+			out = append(out, Finding{Severity: severityOf(q.BlockedShare), Number: 100 * q.BlockedShare, Unit: "%",
+				Text:     fmt.Sprintf("%sstream %d's queue was full for %.1f %% of the time; launch calls blocked", f.who(), q.Lane.Stream, 100*q.BlockedShare),
+				Evidence: SliceEvidence(f.tr, at, q.MaxAt)})
+		}
+	}
+	return out
+}
+
+// who names the rank in a sentence if the trace knows it.
+func (f *frame) who() string {
+	s := ""
+	if f.tr.Meta.Stage != "" {
+		s = f.tr.Meta.Stage + " "
+	}
+	if f.rank >= 0 {
+		s += fmt.Sprintf("rank %d ", f.rank)
+	}
+	if s == "" {
+		return ""
+	}
+	return s[:len(s)-1] + ": "
+}
+
+// mainCause returns the longest gap of the main cause on the stream with the most work.
+func (f *frame) mainCause(r *RankReport) (*Gap, string) {
+	var busiest *StreamIdle
+	var most int64 = -1
+	busy := make([]int64, len(f.lanes))
+	for _, d := range f.dev {
+		busy[f.laneOf[d]] += f.dur[d]
+	}
+	for l, lane := range f.lanes {
+		for k := range r.Idle.Streams {
+			if r.Idle.Streams[k].Lane == lane && busy[l] > most {
+				busiest, most = &r.Idle.Streams[k], busy[l]
+			}
+		}
+	}
+	if busiest == nil {
+		return nil, ""
+	}
+	main := HostWait
+	for c := range busiest.Causes {
+		if busiest.Causes[c].Ns > busiest.Causes[main].Ns {
+			main = IdleCause(c)
+		}
+	}
+	said := [numIdleCauses]string{"the host to launch", "kernels to start one after the other", "something other than the host: another stream or a synchronisation"}
+	for k := range r.Idle.Longest {
+		if g := &r.Idle.Longest[k]; g.Cause == main && g.Lane == busiest.Lane {
+			return g, said[main]
+		}
+	}
+	return nil, ""
+}
+
+func worstKernel(r *RankReport, k Kind) int {
+	for _, row := range r.Kernels.Kernels {
+		if row.Kind == k {
+			return row.Worst
+		}
+	}
+	return -1
+}
+
+func stragglerFindings(fs []*frame, r *Report) []Finding {
+	if len(r.Stragglers.Ranks) == 0 {
+		return nil
+	}
+	s := r.Stragglers.Ranks[0]
+	part := share(s.BlameNs, r.Ranks[s.Index].Temporal.SpanNs)
+	if part < stragglerShare || s.WorstSlice == NoSlice {
+		return nil
+	}
+	return []Finding{{Severity: severityOf(part), Number: float64(s.BlameNs) / 1e6, Unit: "ms", Evidence: SliceEvidence(fs[s.Index].tr, s.Index, s.WorstSlice),
+		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives", fs[s.Index].who(), duration(s.BlameNs), s.LastCount, r.Stragglers.Matched)}}
+}
+
+// duration writes ns as people read it.
+func duration(ns int64) string {
+	switch x := float64(ns); {
+	case x >= 1e9:
+		return fmt.Sprintf("%.2f s", x/1e9)
+	case x >= 1e6:
+		return fmt.Sprintf("%.2f ms", x/1e6)
+	default:
+		return fmt.Sprintf("%.1f us", x/1e3)
+	}
+}

@@ -1,0 +1,256 @@
+package steps
+
+import (
+	"fmt"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+)
+
+// SchemaVersion is the version of Report as JSON.
+const SchemaVersion = 1
+
+// Kind is what a step computes.
+type Kind uint8
+
+// The kinds of step.
+const (
+	Unknown    Kind = iota // a step, of what is not known
+	Prefill                // prompts
+	Decode                 // one token a sequence
+	Mixed                  // both in one batch
+	Denoise                // one time step of diffusion
+	TextEncode             // prompt to embedding, in diffusion
+	VAEDecode              // latent to image
+	Vocode                 // codec frames to samples
+	Training               // ProfilerStep round a backward pass
+	numKinds
+)
+
+var kindNames = [numKinds]string{"step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "training"}
+
+// String returns the kind's name; "step" if nothing is known.
+func (k Kind) String() string {
+	if k < numKinds {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the kind's name.
+func (k *Kind) UnmarshalText(b []byte) error {
+	for i, n := range kindNames {
+		if n == string(b) {
+			*k = Kind(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("kind of step %q: unknown", b)
+}
+
+// Method is how steps were found.
+type Method string
+
+// The methods.
+const (
+	ByNative       Method = "native"        // trace.NamePrefill and its like
+	ByVLLM         Method = "vllm"          // execute_…context_…generation_…
+	BySGLang       Method = "sglang"        // step[DECODE bs=…]
+	ByOmni         Method = "vllm_omni"     // diffusion_step, diffusion_forward
+	ByDiffusers    Method = "diffusers"     // frames of a scheduler or a denoiser
+	ByProfilerStep Method = "profiler_step" // ProfilerStep#N
+	ByKernels      Method = "kernels"       // period of the launched kernels
+	ByOperators    Method = "operators"     // period of the host's operators
+	ByNothing      Method = "none"
+)
+
+// Bound is who sets a step's pace.
+type Bound uint8
+
+// The bounds.
+const (
+	BoundNone   Bound = iota // no device work
+	BoundDevice              // the device was busy
+	BoundHost                // the device waited for launches
+	BoundOther               // the device waited, but not for launches: dependencies, copies, starting kernels
+	numBounds
+)
+
+var boundNames = [numBounds]string{"none", "device", "host", "other"}
+
+// String returns the bound's name.
+func (b Bound) String() string {
+	if b < numBounds {
+		return boundNames[b]
+	}
+	return fmt.Sprintf("bound(%d)", uint8(b))
+}
+
+// MarshalText writes the bound's name.
+func (b Bound) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText reads the bound's name.
+func (b *Bound) UnmarshalText(t []byte) error {
+	for i, n := range boundNames {
+		if n == string(t) {
+			*b = Bound(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("bound %q: unknown", t)
+}
+
+// Report is a rank's steps. Times are ns on the trace's clock.
+type Report struct {
+	SchemaVersion int       `json:"schema_version"`
+	Rank          int       `json:"rank"` // -1 if unknown
+	Method        Method    `json:"method"`
+	How           string    `json:"how"`     // one sentence: what the steps were found by
+	Typed         string    `json:"typed"`   // what the kinds rest on: "label", "kernel names" or ""
+	Skipped       int       `json:"skipped"` // labels that are no steps: idle ones, captures of graphs
+	Steps         []Step    `json:"steps"`   // by start
+	Kinds         []Stats   `json:"kinds"`   // most time first
+	Verdict       Verdict   `json:"verdict"`
+	Drifts        []Drift   `json:"drifts"`      // of denoise loops, by start
+	Graphs        []Graph   `json:"graphs"`      // replayed graphs, most device time first
+	GraphShare    float64   `json:"graph_share"` // of device slices: those that replays launched
+	Requests      []Request `json:"requests"`    // by first step; empty if steps name no requests
+	// OutsideNs is device work launched between steps, UnlinkedNs work whose launch is
+	// not in the trace and that was given to the step during which it began.
+	OutsideNs  int64              `json:"outside_ns"`
+	UnlinkedNs int64              `json:"unlinked_ns"`
+	Findings   []analysis.Finding `json:"findings"` // worst first
+}
+
+// Step is one iteration.
+type Step struct {
+	Kind    Kind   `json:"kind"`
+	Name    string `json:"name"`  // of its label; "" if found by repetition
+	Slice   int    `json:"slice"` // its label, or the launch it begins with; -1 if unknown
+	StartNs int64  `json:"start_ns"`
+	EndNs   int64  `json:"end_ns"` // on the host; of a step found by repetition, the begin of the next
+	// Sequences of the label: all, and of them in prefill. Tokens computed.
+	Batch    int `json:"batch"`
+	Prefills int `json:"prefills"`
+	Tokens   int `json:"tokens"`
+
+	DeviceStartNs int64 `json:"device_start_ns"` // first device work that the step launched; 0 if none
+	DeviceEndNs   int64 `json:"device_end_ns"`
+	SpanNs        int64 `json:"span_ns"`      // see the package's documentation; 0 without device work
+	BusyNs        int64 `json:"busy_ns"`      // any stream of any device, in the span
+	HostIdleNs    int64 `json:"host_idle_ns"` // idle because nothing was launched
+	Slices        int   `json:"device_slices"`
+	Launches      int   `json:"launches"` // calls that started device work
+	GraphLaunches int   `json:"graph_launches"`
+	GraphSlices   int   `json:"graph_slices"` // device slices that graphs started
+	Bound         Bound `json:"bound"`
+
+	worstGap int32 // device slice that ended the longest gap for the host; -1 if none
+	gapNs    int64
+	requests []int32
+}
+
+// Ns is how long the step took: its span on the device if it has one, else its time on
+// the host.
+func (s *Step) Ns() int64 {
+	if s.SpanNs > 0 {
+		return s.SpanNs
+	}
+	return s.EndNs - s.StartNs
+}
+
+// Stats sums the steps of a kind up.
+type Stats struct {
+	Kind          Kind    `json:"kind"`
+	Count         int     `json:"count"`
+	TotalNs       int64   `json:"total_ns"` // of Step.Ns
+	MeanNs        float64 `json:"mean_ns"`
+	P50Ns         float64 `json:"p50_ns"`
+	P99Ns         float64 `json:"p99_ns"`
+	MaxNs         int64   `json:"max_ns"`
+	Worst         int     `json:"worst"` // index into Report.Steps
+	HostMeanNs    float64 `json:"host_mean_ns"`
+	BusyShare     float64 `json:"busy_share"`      // of the spans
+	HostIdleShare float64 `json:"host_idle_share"` // of the spans
+	Slices        float64 `json:"device_slices_mean"`
+	Launches      float64 `json:"launches_mean"`
+	GraphShare    float64 `json:"graph_share"` // of its device slices
+	Batch         float64 `json:"batch_mean"`
+	Tokens        int64   `json:"tokens"`
+	TokensPerS    float64 `json:"tokens_per_s"` // while such steps run
+	HostBound     int     `json:"host_bound"`   // steps
+	DeviceBound   int     `json:"device_bound"`
+}
+
+// Verdict says who sets the pace over all steps, with the evidence.
+type Verdict struct {
+	Bound         Bound   `json:"bound"`
+	Text          string  `json:"text"`
+	SpanNs        int64   `json:"span_ns"` // of all steps
+	BusyShare     float64 `json:"busy_share"`
+	HostIdleShare float64 `json:"host_idle_share"`
+	OtherShare    float64 `json:"other_idle_share"`
+	// LaunchDelayNs is the median time from a launch call's end to the begin of its first
+	// device work. A device that is behind makes it long.
+	LaunchDelayNs float64 `json:"launch_delay_p50_ns"`
+	LaunchesPerMs float64 `json:"launches_per_ms"`
+	LongestGapNs  int64   `json:"longest_host_gap_ns"`
+	Slice         int     `json:"slice"` // the device slice that ended it; -1 if none
+}
+
+// Drift is how the steps of one denoise loop change.
+type Drift struct {
+	First, Last   int     `json:"-"` // indices into Report.Steps
+	Steps         int     `json:"steps"`
+	StartNs       int64   `json:"start_ns"`
+	HeadNs        float64 `json:"head_ns"` // mean of the first quarter, the very first step left out
+	TailNs        float64 `json:"tail_ns"` // mean of the last quarter
+	Change        float64 `json:"change"`  // TailNs by HeadNs, less 1
+	SlopeNs       float64 `json:"slope_ns_per_step"`
+	FirstStepNs   int64   `json:"first_step_ns"` // often longer: caches are cold, graphs are captured
+	MeanNs        float64 `json:"mean_ns"`
+	VariationCoef float64 `json:"variation"` // standard deviation by mean
+}
+
+// Graph is one CUDA or HIP graph by the kernels that it launches.
+type Graph struct {
+	Name     string  `json:"name"` // "graph of 544 kernels (cudaGraphLaunch)"
+	Call     string  `json:"call"`
+	Slices   int     `json:"device_slices"` // a replay
+	Replays  int     `json:"replays"`
+	DeviceNs int64   `json:"device_ns"` // summed durations of its slices
+	MeanNs   float64 `json:"mean_ns"`   // from first to last slice of a replay
+	LaunchNs float64 `json:"launch_mean_ns"`
+	Kind     Kind    `json:"kind"`  // of the steps that replay it, Unknown if several
+	Top      string  `json:"top"`   // the name with the most device time in it
+	Slice    int     `json:"slice"` // the first launch call
+}
+
+// Request is a request's part in the steps.
+type Request struct {
+	ID          string      `json:"id"`
+	FirstNs     int64       `json:"first_ns"` // begin of its first step
+	LastNs      int64       `json:"last_ns"`  // end of its last step
+	Kinds       []KindShare `json:"kinds"`
+	GapNs       int64       `json:"gap_ns"` // from its first step to its last, time in steps of others and in none
+	FirstStepNs int64       `json:"first_step_ns"`
+}
+
+// KindShare is a request's part in the steps of a kind.
+type KindShare struct {
+	Kind    Kind    `json:"kind"`
+	Steps   int     `json:"steps"`
+	Ns      int64   `json:"ns"`       // whole steps
+	ShareNs float64 `json:"share_ns"` // each step divided by its batch
+}
+
+// Windows returns the steps' times on the host, for analyses of parts of a trace.
+func (r *Report) Windows() []analysis.Window {
+	out := make([]analysis.Window, len(r.Steps))
+	for i, s := range r.Steps {
+		out[i] = analysis.Window{StartNs: s.StartNs, EndNs: s.EndNs}
+	}
+	return out
+}
