@@ -54,7 +54,7 @@ type Stage struct {
 	Devices  string            `json:"devices,omitempty"`
 
 	Architecture string `json:"model_arch"`  // llm, vocoder, text_encoder, dit, vae
-	Model        string `json:"model"`       // "builtin:NAME" or a directory with config.json
+	Model        string `json:"model"`       // "builtin/NAME" or a directory with config.json
 	LoadFormat   string `json:"load_format"` // dummy, safetensors
 	Seed         uint64 `json:"seed"`        // of dummy weights
 

@@ -248,7 +248,7 @@ func (d *document) pipeline(file string) (*Pipeline, []string, error) {
 		for _, name := range ignored {
 			warnings = append(warnings, fmt.Sprintf("stage %d (%s): %s has no effect on native stages", i, st.Name, name))
 		}
-		if st.Model != "" && !strings.HasPrefix(st.Model, "builtin:") && !filepath.IsAbs(st.Model) {
+		if st.Model != "" && !strings.HasPrefix(st.Model, "builtin/") && !filepath.IsAbs(st.Model) {
 			st.Model = filepath.Join(filepath.Dir(file), st.Model)
 		}
 		p.Stages = append(p.Stages, st)

@@ -97,7 +97,7 @@ func (s *Stage) validate() []error {
 		bad("load_format %q: dummy or safetensors", s.LoadFormat)
 	}
 	if s.Model == "" {
-		bad("model is missing: builtin:NAME or a directory with config.json")
+		bad("model is missing: builtin/NAME or a directory with config.json")
 	}
 	if s.Replicas < 1 || s.Replicas > MaxReplicas {
 		bad("num_replicas %d: 1 to %d", s.Replicas, MaxReplicas)

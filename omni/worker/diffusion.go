@@ -19,6 +19,8 @@ type queue struct {
 
 func (q *queue) pending() int { return len(q.waiting) }
 
+func (q *queue) held() int { return 0 }
+
 func (q *queue) accept(m *wire.Message) error {
 	if m.Request == nil {
 		return fmt.Errorf("hand-off %d without its request: the first was lost", m.Chunk)

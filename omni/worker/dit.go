@@ -56,6 +56,8 @@ func openDiT(ctx context.Context, s *stage) (runner, error) {
 
 func (r *dit) pending() int { return len(r.waiting) + len(r.running) }
 
+func (r *dit) held() int { return r.m.Images() }
+
 func (r *dit) accept(m *wire.Message) error {
 	if m.Request != nil {
 		img := m.Request.Image

@@ -95,6 +95,8 @@ func openLLM(ctx context.Context, s *stage) (runner, error) {
 
 func (r *llm) pending() int { return len(r.byID) }
 
+func (r *llm) held() int { return r.m.KV().Seqs }
+
 func (r *llm) accept(m *wire.Message) error {
 	q := r.byID[m.ID]
 	if m.Request != nil {

@@ -28,17 +28,7 @@ func openRunner(ctx context.Context, s *stage) (runner, error) {
 func (s *stage) engineOptions() engine.Options {
 	blocks := s.cfg.NumKVBlocks * s.cfg.BlockSize / engine.BlockSize
 	return engine.Options{
-		Model: s.model(), LoadFormat: s.cfg.LoadFormat, Seed: s.cfg.Seed, Group: s.group,
+		Model: s.cfg.Model, LoadFormat: s.cfg.LoadFormat, Seed: s.cfg.Seed, Group: s.group,
 		KVBlocks: max(1, blocks), MaxStepTokens: s.cfg.MaxNumBatchedTokens,
 	}
-}
-
-// builtinPrefix marks a model that is compiled into the engine.
-const builtinPrefix = "builtin:"
-
-func (s *stage) model() string {
-	if name := s.cfg.Model; len(name) > len(builtinPrefix) && name[:len(builtinPrefix)] == builtinPrefix {
-		return name[len(builtinPrefix):]
-	}
-	return s.cfg.Model
 }

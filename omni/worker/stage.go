@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -71,6 +72,8 @@ type runner interface {
 	cancel(id string)
 	// pending is the number of requests that the stage holds.
 	pending() int
+	// held is the number of sequences, streams or images that have memory in the model.
+	held() int
 	close(t *profiler.Track)
 }
 
@@ -113,6 +116,9 @@ type stage struct {
 	runner   runner
 	iterate  iterator
 	steps    int
+
+	// What the loop last said of itself before it waited, for call.
+	pending, held atomic.Int64
 }
 
 // iterator drives the recording's schedule.
@@ -252,6 +258,8 @@ func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
 	if s.runner.pending() > 0 {
 		reason = reasonInput
 	}
+	s.pending.Store(int64(s.runner.pending()))
+	s.held.Store(int64(s.runner.held()))
 	sp := s.track.Begin(nameWait, profiler.CategoryAnnotation).Str(keyReason, reason)
 	select {
 	case <-ctx.Done():
@@ -377,7 +385,7 @@ func (s *stage) call(_ context.Context, method string, _ map[string]any) (any, e
 		return "pong", nil
 	case "info":
 		return map[string]any{"stage": s.cfg.Name, "rank": s.id.Rank, "world_size": s.group.Size(), "pid": os.Getpid(),
-			"recording": s.rec.Recording()}, nil
+			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load()}, nil
 	}
 	return nil, fmt.Errorf("unknown method %q: ping or info", method)
 }

@@ -44,6 +44,8 @@ func openVocoder(ctx context.Context, s *stage) (runner, error) {
 
 func (r *vocoder) pending() int { return len(r.byID) }
 
+func (r *vocoder) held() int { return r.m.Streams() }
+
 func (r *vocoder) accept(m *wire.Message) error {
 	q := r.byID[m.ID]
 	if m.Request != nil && q == nil {
