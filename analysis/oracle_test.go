@@ -380,7 +380,7 @@ func checkFull(limit int) func(*frame, oracle, *mismatch) {
 				if float64(s.Lane.Stream) == stream {
 					ns, part := s.Blocked(limit)
 					m.near(fmt.Sprintf("stream %v", stream), us(ns), d.num(i, "duration_at_max_queue_length"), 0)
-					_ = part
+					m.near("share", part, d.num(i, "relative_duration_at_max_queue_length"), 0)
 				}
 			}
 		}

@@ -32,6 +32,7 @@ type StreamQueue struct {
 	MaxAt int `json:"max_at"`
 
 	points []Point // every change, for a different limit
+	spanNs int64   // what BlockedShare is a share of
 }
 
 // htaQueueNames are the calls that HTA counts as enqueuing.
@@ -65,11 +66,30 @@ func (f *frame) queue() Queue {
 			}
 		}
 		sq.Series = accumulate(steps)
+		sq.spanNs = steps[len(steps)-1].at - steps[0].at
+		if f.opt.HTA {
+			sq.spanNs = f.startsSpan()
+		}
 		sq.ByTime, sq.Points = weigh(sq.Series), describe(vals)
 		sq.BlockedNs, sq.BlockedShare = sq.Blocked(FullQueueLength)
 		out.Streams = append(out.Streams, sq)
 	}
 	return out
+}
+
+// startsSpan is the time between the first and the last start of any slice.
+func (f *frame) startsSpan() int64 {
+	lo, hi, any := int64(0), int64(0), false
+	for i, t := range f.start {
+		if !f.counts(int32(i)) {
+			continue
+		}
+		if !any {
+			lo, hi, any = t, t, true
+		}
+		lo, hi = min(lo, t), max(hi, t)
+	}
+	return hi - lo
 }
 
 // Blocked returns the time during which the queue held at least limit entries, in ns
@@ -81,10 +101,7 @@ func (q StreamQueue) Blocked(limit int) (int64, float64) {
 			ns += q.points[i+1].TimeNs - q.points[i].TimeNs
 		}
 	}
-	if len(q.points) == 0 {
-		return 0, 0
-	}
-	return ns, share(ns, q.points[len(q.points)-1].TimeNs-q.points[0].TimeNs)
+	return ns, share(ns, q.spanNs)
 }
 
 // queueSteps returns the changes of every lane's queue in order of time; at one time
