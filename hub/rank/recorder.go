@@ -263,8 +263,8 @@ func (h *RecorderHandler) open(c *capture) {
 		Out: c.file, RecordShapes: cfg.RecordShapes, WithStack: cfg.WithStack,
 		WithFLOPs: cfg.WithFLOPs, WithMemory: cfg.WithMemory,
 		Meta: map[string]string{
-			"session": c.req.Session, "pipeline": h.info.Pipeline, "stage_name": h.info.StageName,
-			"stage_type": h.info.StageType, "stage": strconv.Itoa(h.info.Stage),
+			"session": c.req.Session, "pipeline": h.info.Pipeline, "stage": h.info.StageName,
+			"stage_type": h.info.StageType, "stage_id": strconv.Itoa(h.info.Stage),
 			"replica": strconv.Itoa(h.info.Replica), "rank": strconv.Itoa(h.info.Rank),
 			"world_size": strconv.Itoa(h.info.WorldSize), "host": h.info.Host, "incarnation": h.info.Incarnation,
 		},
