@@ -235,3 +235,5 @@ func (e *memEngine) StopProfile(ctx context.Context) (*session.Status, error) {
 	e.running = nil
 	return st, nil
 }
+
+func newOpts() omni.ProfileOptions { return omni.ProfileOptions{} }
