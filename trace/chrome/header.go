@@ -110,7 +110,8 @@ func distributedInfo(m *trace.Meta) []byte {
 		}
 		out.PGConfig = append(out.PGConfig, group{g.Name, g.Desc, g.Backend, g.Size, ranks})
 	}
-	raw, err := json.Marshal(out)
+	// One member a line, ": " after keys: HTA looks for `"rank": n` in the text.
+	raw, err := json.MarshalIndent(out, "  ", "  ")
 	if err != nil {
 		return nil // cannot happen: the struct holds texts and integers only
 	}

@@ -60,12 +60,14 @@ const (
 // pickler writes one pickle. Texts are written once and referred to afterwards. The
 // error of the writer is kept by bufio and comes out of Flush.
 type pickler struct {
-	w    *bufio.Writer
-	memo map[string]uint32
+	w     *bufio.Writer
+	next  uint32 // memo id
+	texts map[string]uint32
+	lists map[string]uint32
 }
 
 func newPickler(w io.Writer) *pickler {
-	p := &pickler{w: bufio.NewWriter(w), memo: map[string]uint32{}}
+	p := &pickler{w: bufio.NewWriter(w), texts: map[string]uint32{}, lists: map[string]uint32{}}
 	p.op(opProto, pickleProtocol)
 	return p
 }
@@ -113,24 +115,31 @@ func (p *pickler) uint(v uint64) {
 }
 
 func (p *pickler) text(s string) {
-	if id, ok := p.memo[s]; ok {
-		if id <= math.MaxUint8 {
-			p.op(opBinGet, byte(id))
-		} else {
-			p.u32(opLongBinGet, id)
-		}
+	p.once(p.texts, s, func() {
+		s := strings.ToValidUTF8(s, "\uFFFD")
+		p.u32(opBinUnicode, uint32(len(s)))
+		_, _ = p.w.WriteString(s)
+	})
+}
+
+// once writes a value the first time and refers to it by the memo afterwards.
+func (p *pickler) once(memo map[string]uint32, key string, write func()) {
+	if id, ok := memo[key]; ok {
+		p.memoOp(opBinGet, opLongBinGet, id)
 		return
 	}
-	id := uint32(len(p.memo))
-	p.memo[s] = id
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	p.u32(opBinUnicode, uint32(len(s)))
-	_, _ = p.w.WriteString(s)
+	write()
+	memo[key] = p.next
+	p.memoOp(opBinPut, opLongBinPut, p.next)
+	p.next++
+}
+
+func (p *pickler) memoOp(short, long byte, id uint32) {
 	if id <= math.MaxUint8 {
-		p.op(opBinPut, byte(id))
-	} else {
-		p.u32(opLongBinPut, id)
+		p.op(short, byte(id))
+		return
 	}
+	p.u32(long, id)
 }
 
 // dict writes a dict whose members the function writes: key, value, key, value.

@@ -1,6 +1,7 @@
 package memsnap
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -50,10 +51,12 @@ type Frame struct {
 	Name     string
 }
 
-// maxTotalFrames bounds the frames of a Snapshot. In a file stacks are shared, here
-// each entry has its own slice header on a shared stack, but a hostile file could share
-// one list of millions between millions of entries.
-const maxTotalFrames = 1 << 26
+// Limits of what Read makes of a file. A pickle can refer to one list from many places;
+// a hostile one would make of n bytes n² blocks.
+const (
+	maxElements = 1 << 26 // segments, blocks, entries and frames together
+	maxKeys     = 1 << 10 // of a dict; torch's have a dozen
+)
 
 // Read reads a snapshot. Missing keys are zero; a value of the wrong type is an error
 // that names its place.
@@ -75,6 +78,9 @@ func Read(r io.Reader) (*Snapshot, error) {
 			c.fail(where, "a list", v)
 			break
 		}
+		if !c.spend(where, len(l.Elems)) {
+			break
+		}
 		entries := make([]Entry, 0, len(l.Elems))
 		for _, e := range l.Elems {
 			entries = append(entries, c.entry(e, where))
@@ -91,7 +97,7 @@ func Read(r io.Reader) (*Snapshot, error) {
 type converter struct {
 	err    error
 	frames map[*List][]Frame // shared stacks
-	total  int
+	total  int               // elements so far
 }
 
 func (c *converter) fail(where, want string, got any) {
@@ -106,7 +112,25 @@ func (c *converter) dict(v any, where string) *Dict {
 		c.fail(where, "a dict", v)
 		return &Dict{}
 	}
+	if len(d.Items) > maxKeys {
+		c.over(fmt.Sprintf("%s has %d keys, at most %d are read", where, len(d.Items), maxKeys))
+		return &Dict{}
+	}
 	return d
+}
+
+// spend counts n elements and reports whether there is room for them.
+func (c *converter) spend(where string, n int) bool {
+	if c.total += n; c.total > maxElements {
+		c.over(fmt.Sprintf("%s: more than %d elements", where, maxElements))
+	}
+	return c.err == nil
+}
+
+func (c *converter) over(what string) {
+	if c.err == nil {
+		c.err = errors.New(what)
+	}
 }
 
 func (c *converter) list(d *Dict, key, where string) []any {
@@ -117,6 +141,9 @@ func (c *converter) list(d *Dict, key, where string) []any {
 	l, ok := v.(*List)
 	if !ok {
 		c.fail(where+"."+key, "a list", v)
+		return nil
+	}
+	if !c.spend(where, len(l.Elems)) {
 		return nil
 	}
 	return l.Elems
@@ -201,10 +228,7 @@ func (c *converter) stack(d *Dict, where string) []Frame {
 	if known, ok := c.frames[l]; ok || len(l.Elems) == 0 {
 		return known
 	}
-	if c.total += len(l.Elems); c.total > maxTotalFrames {
-		if c.err == nil {
-			c.err = fmt.Errorf("%s: more than %d frames", where, maxTotalFrames)
-		}
+	if !c.spend(where, len(l.Elems)) {
 		return nil
 	}
 	out := make([]Frame, len(l.Elems))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -235,13 +236,15 @@ func field(p *pickler, key string, v int64) {
 // below its pool.
 func (s *snapshot) frames(p *pickler, e entry) {
 	names := s.stack(e)
-	p.list(len(names), func(i int) {
-		p.dict(func() {
-			p.text("filename")
-			p.text(s.t.Meta.Stage)
-			field(p, "line", 0)
-			p.text("name")
-			p.text(names[i])
+	p.once(p.lists, strings.Join(names, "\x00"), func() {
+		p.list(len(names), func(i int) {
+			p.dict(func() {
+				p.text("filename")
+				p.text(s.t.Meta.Stage)
+				field(p, "line", 0)
+				p.text("name")
+				p.text(names[i])
+			})
 		})
 	})
 }
