@@ -26,7 +26,7 @@ const (
 // report. What a rank lacks is noted in its artifacts and does not keep back the rest.
 func convertSession(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
 	perRank := map[protocol.RankID][]protocol.Artifact{}
-	var traces []*trace.Trace
+	var inputs []convert.RankInput
 	var errs []error
 	total := len(in.Ranks) + 1
 	for i, r := range in.Ranks {
@@ -43,20 +43,34 @@ func convertSession(ctx context.Context, in hub.ConvertInput) (map[protocol.Rank
 			errs = append(errs, err)
 			continue
 		}
-		traces = append(traces, res.Trace)
+		inputs = append(inputs, convert.RankInput{Rank: r.Status.RankID, StageName: r.StageName, Trace: res.Trace, Clock: r.Status.Clock})
 	}
 	in.Progress(len(in.Ranks), total, "timeline and report")
-	run, err := summarize(in, traces)
+	run, err := summarize(ctx, in, inputs)
 	return perRank, run, errors.Join(append(errs, err)...)
 }
 
 // summarize writes what belongs to the run as a whole.
-func summarize(in hub.ConvertInput, traces []*trace.Trace) ([]protocol.Artifact, error) {
-	if len(traces) == 0 {
+func summarize(ctx context.Context, in hub.ConvertInput, inputs []convert.RankInput) ([]protocol.Artifact, error) {
+	if len(inputs) == 0 {
 		return nil, nil
 	}
-	var arts []protocol.Artifact
-	rep := pipeline.Analyze(traces, pipeline.Options{})
+	timeline, err := convert.Merge(ctx, inputs, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	arts := []protocol.Artifact{timeline.Artifact}
+	offsets := map[protocol.RankID]int64{}
+	for _, r := range timeline.Ranks {
+		offsets[r.RankID] = r.OffsetNs
+	}
+	o := pipeline.Options{UncertaintyNs: timeline.UncertaintyNs}
+	var traces []*trace.Trace
+	for _, r := range inputs {
+		traces = append(traces, r.Trace)
+		o.Offsets = append(o.Offsets, offsets[r.Rank])
+	}
+	rep := pipeline.Analyze(traces, o)
 	for _, f := range []struct {
 		name  string
 		write func(*bytes.Buffer) error
