@@ -1,8 +1,11 @@
 package rank
 
-import "github.com/kinetoscope/kinetoscope/protocol"
+import (
+	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
 
-// move is what the end of an iteration means for the recording.
+// move is what an instant means for the recording.
 type move int
 
 const (
@@ -11,53 +14,49 @@ const (
 	shut      // the window is over
 )
 
-// schedule decides by counting ended iterations when to record. It is pure.
-//
-// skip iterations pass first: delay_iterations, and wait plus warm-up when the
-// configuration has any, for a recorder needs no warm-up but the code may. The
-// window then holds max_iterations, active_iterations (only with wait or warm-up,
-// as torch.profiler.schedule is only then used), or the lesser of both; 0 is no limit.
+// schedule says when to record, from the iterations that have ended. It is pure.
+// As in vLLM, wait, warmup and active count only if wait or warmup is set, and
+// there is one cycle. The steps of profiler.Schedule are iterations here.
 type schedule struct {
-	skip, limit int
-	cause       protocol.StopCause // what the end of the window is called
-	ended       int                // iterations ended while skipping
-	recorded    int                // iterations ended in the window
-	opened      bool
+	at       *profiler.Stepper
+	cause    protocol.StopCause // what the window's end is called
+	recorded int                // iterations ended in the window
 }
 
 func newSchedule(c protocol.ProfilerConfig) schedule {
-	s := schedule{skip: c.DelayIterations, limit: c.MaxIterations, cause: protocol.StoppedByIterations}
+	s := profiler.Schedule{SkipFirst: c.DelayIterations, Max: c.MaxIterations}
+	cause := protocol.StoppedByIterations
 	if c.WaitIterations > 0 || c.WarmupIterations > 0 {
-		s.skip += c.WaitIterations + c.WarmupIterations
-		if s.limit == 0 || c.ActiveIterations < s.limit {
-			s.limit, s.cause = c.ActiveIterations, protocol.StoppedBySchedule
+		s.Wait, s.Warmup, s.Active, s.Repeat = c.WaitIterations, c.WarmupIterations, c.ActiveIterations, 1
+		if s.Max == 0 || s.Active < s.Max {
+			cause = protocol.StoppedBySchedule
 		}
 	}
-	return s
+	return schedule{at: profiler.NewStepper(s), cause: cause}
 }
+
+func (s *schedule) recording() bool { return s.at.Action() >= profiler.ActionRecord }
 
 // start is the agreed instant.
 func (s *schedule) start() move {
-	if s.skip > 0 {
-		return stay
+	if s.recording() {
+		return open
 	}
-	s.opened = true
-	return open
+	return stay
 }
 
 // iterationEnd counts one iteration that has ended.
 func (s *schedule) iterationEnd() move {
-	if !s.opened {
-		s.ended++
-		if s.ended < s.skip {
-			return stay
+	was := s.recording()
+	s.at.Step()
+	switch {
+	case was:
+		s.recorded++
+		if s.at.Done() {
+			return shut
 		}
-		s.opened = true
+	case s.recording():
 		return open
-	}
-	s.recorded++
-	if s.limit > 0 && s.recorded >= s.limit {
-		return shut
 	}
 	return stay
 }
