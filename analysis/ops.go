@@ -92,6 +92,7 @@ func (f *frame) ops(oo OpOptions) OpTable {
 	b.group()
 	b.times()
 	b.device()
+	f.flops(b.t, func(i int32, flops int64) { b.out.Rows[b.rowOf[i]-1].FLOPs += flops })
 	rows := b.out.Rows
 	sortDesc(rows, func(r OpRow) int64 { return r.SelfCPUNs })
 	sortDesc(rows, func(r OpRow) int64 { return r.SelfDeviceNs })

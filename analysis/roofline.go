@@ -60,12 +60,13 @@ type rooflineBuilder struct {
 	rowOf  []int32 // per slice: row+1 of the counted operator at or above it
 	out    RooflineReport
 	byKey  map[string]int32
-	host   []int64 // per row
+	host   []int64                    // per row
+	each   func(i int32, flops int64) // called for every counted operator
 }
 
-func (f *frame) roofline(roof *Roof) RooflineReport {
-	b := &rooflineBuilder{f: f, t: f.nest(f.hostWork), shapes: map[string][][]int64{}, byKey: map[string]int32{}}
-	b.out.Rank = f.rank
+// flops counts the operators of t; each, if given, is told of every counted one.
+func (f *frame) flops(t *tree, each func(i int32, flops int64)) *rooflineBuilder {
+	b := &rooflineBuilder{f: f, t: t, shapes: map[string][][]int64{}, byKey: map[string]int32{}, each: each}
 	b.kind = make([]flopKind, f.tr.Strings.Len())
 	for id := range b.kind {
 		b.kind[id] = flopKindOf(f.tr.String(trace.StringID(id)))
@@ -74,6 +75,12 @@ func (f *frame) roofline(roof *Roof) RooflineReport {
 	for _, i := range b.t.order {
 		b.visit(i)
 	}
+	return b
+}
+
+func (f *frame) roofline(roof *Roof) RooflineReport {
+	b := f.flops(f.nest(f.hostWork), nil)
+	b.out.Rank = f.rank
 	var known, all int64
 	for _, d := range f.dev {
 		if h := f.partner[d]; h >= 0 {
@@ -143,6 +150,9 @@ func (b *rooflineBuilder) visit(i int32) {
 	row.Count++
 	row.FLOPs += flops
 	row.Bytes += bytes
+	if b.each != nil {
+		b.each(i, flops)
+	}
 	b.host[r] += b.f.dur[i]
 	b.rowOf[i] = r + 1
 }
@@ -154,8 +164,12 @@ func (b *rooflineBuilder) count(k flopKind, raw []byte, i int32) (flops, element
 		dims = parseDims(raw)
 		b.shapes[string(raw)] = dims
 	}
-	if k == flopConv {
-		return convWork(dims, concreteInputs(b.f.tr.Arg(int(i), "Concrete Inputs")))
+	if k == flopConv || k == flopConvBackward {
+		in := concreteInputs(b.f.tr.Arg(int(i), "Concrete Inputs"))
+		if k == flopConv {
+			return convWork(dims, in)
+		}
+		return convBackwardWork(dims, in)
 	}
 	return k.work(dims)
 }
@@ -193,6 +207,7 @@ const (
 	flopLinear
 	flopAttention
 	flopConv
+	flopConvBackward
 )
 
 func flopKindOf(name string) flopKind {
@@ -209,6 +224,8 @@ func flopKindOf(name string) flopKind {
 		return flopLinear
 	case "aten::conv1d", "aten::conv2d", "aten::conv3d":
 		return flopConv
+	case "aten::convolution_backward":
+		return flopConvBackward
 	}
 	if strings.HasPrefix(name, "aten::scaled_dot_product_attention") || strings.HasPrefix(name, "aten::_scaled_dot_product_") &&
 		!strings.Contains(name, "backward") {
@@ -282,6 +299,27 @@ func convWork(d [][]int64, in []string) (flops, elements int64, ok bool) {
 		out *= n
 	}
 	return 2 * out * product(w[1:]), product(x) + product(w) + out, true
+}
+
+// convBackwardWork counts the gradients of a convolution, each as much as the
+// convolution itself. in[10] says which of input, weight and bias are wanted; without
+// it the first two are.
+func convBackwardWork(d [][]int64, in []string) (flops, elements int64, ok bool) {
+	if len(d) < 3 || len(d[0]) < 3 || len(d[0]) != len(d[2]) || len(d[1]) != len(d[2]) {
+		return 0, 0, false
+	}
+	grads := int64(2)
+	if len(in) > 10 && strings.HasPrefix(in[10], "[") {
+		mask := strings.Split(strings.ToLower(strings.Trim(in[10], "[]")), ",")
+		grads = 0
+		for _, m := range mask[:min(2, len(mask))] {
+			if m = strings.TrimSpace(m); m == "true" || m == "1" {
+				grads++
+			}
+		}
+	}
+	forward := 2 * product(d[0]) * product(d[2][1:])
+	return grads * forward, product(d[0]) + product(d[1]) + product(d[2]) + grads*product(d[1]), grads > 0
 }
 
 func listAt(text string, k int) (int64, bool) {
