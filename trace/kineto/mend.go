@@ -1,6 +1,7 @@
 package kineto
 
 import (
+	"bytes"
 	"encoding/json"
 	"unicode/utf8"
 
@@ -246,6 +247,14 @@ func (m *mender) ends(isKey, inArray bool) (bool, status) {
 		return inArray, stOK
 	case 0:
 		return true, stOK
+	case '"': // a comma may be missing before the next key
+		q := bytes.IndexByte(m.b[j+1:], '"')
+		if q < 0 {
+			return false, m.short()
+		}
+		j += q + 2
+		c, st = next()
+		return c == ':' && !inArray, st
 	case ',':
 		if inArray {
 			return true, stOK

@@ -161,10 +161,22 @@ func (m *merger) add(r *result) {
 		j.vals = m.t.AddArgsValues(r.vals)
 	}
 	at := 0
-	for i := range r.rare {
-		j.slices(at, r.rare[i].at)
-		at = r.rare[i].at
-		j.rare(&r.rare[i])
+	for _, u := range r.order {
+		switch u.kind {
+		case useText:
+			j.text(u.id)
+		case useLane:
+			j.track(u.id)
+		case useCat:
+			j.cat(uint16(u.id))
+		case useTemplate:
+			j.args(uint64(u.id+1) << argsShift)
+		case useRare:
+			x := &r.rare[u.id]
+			j.slices(at, x.at)
+			at = x.at
+			j.rare(x)
+		}
 	}
 	j.slices(at, len(r.start))
 	j.instants()

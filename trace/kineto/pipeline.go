@@ -187,6 +187,7 @@ func newScanner(o *Options, worker int) *scanner {
 // scan scans events from b[from] on into s.res, which it empties first.
 func (s *scanner) scan(b []byte, from, end int, eof bool) {
 	s.res.reset()
+	s.marks.piece++
 	s.res.worker = s.worker
 	s.res.next, s.res.status = s.events(b, from, end, eof)
 	s.share()

@@ -136,10 +136,9 @@ type beginStacks struct {
 // rare adds an event of a rare phase.
 func (j *joiner) rare(x *rare) {
 	m := j.m
-	args := j.r.rareArgs[x.from:x.to]
 	g := j.resolve(j.r.lanes[x.lane])
 	if x.ph == 'M' {
-		m.names.add(plainText(j.r.texts[x.name]), &g, args)
+		m.names.add(plainText(j.r.texts[x.name]), &g, j.r.rareArgs[x.from:x.to])
 		return
 	}
 	if !x.hasTS {
@@ -148,11 +147,11 @@ func (j *joiner) rare(x *rare) {
 	}
 	switch x.ph {
 	case 'C':
-		j.counter(x, args)
+		j.counter(x, j.r.rareArgs[x.from:x.to])
 	case 'B', 'b':
-		j.open(x, g, args)
+		j.open(x, g)
 	case 'E', 'e':
-		j.close(x, g, args)
+		j.close(x, g)
 	}
 }
 
@@ -190,12 +189,12 @@ func (j *joiner) rareCat(x *rare) trace.Category {
 	return j.m.t.Category(plainText(j.r.texts[x.cat]))
 }
 
-func (j *joiner) open(x *rare, g globalLane, args []byte) {
+func (j *joiner) open(x *rare, g globalLane) {
 	b := &j.m.begin
 	if b.threads == nil {
 		b.threads, b.async = make(map[trace.TrackID][]openBegin), make(map[asyncKey][]openBegin)
 	}
-	o := openBegin{ts: x.ts, name: j.text(x.name), cat: j.rareCat(x), args: j.rareArgsRef(args), track: j.pairTrack(x, g)}
+	o := openBegin{ts: x.ts, name: j.text(x.name), cat: j.rareCat(x), args: j.args(x.args), track: j.pairTrack(x, g)}
 	if x.ph == 'b' {
 		k := asyncKey{x.id, o.cat, g.process()}
 		b.async[k] = append(b.async[k], o)
@@ -204,14 +203,7 @@ func (j *joiner) open(x *rare, g globalLane, args []byte) {
 	b.threads[o.track] = append(b.threads[o.track], o)
 }
 
-func (j *joiner) rareArgsRef(args []byte) trace.ArgsRef {
-	if j.noArgs || len(args) < 2 {
-		return trace.NoArgs
-	}
-	return j.m.t.AddArgs(args)
-}
-
-func (j *joiner) close(x *rare, g globalLane, args []byte) {
+func (j *joiner) close(x *rare, g globalLane) {
 	b := &j.m.begin
 	var o openBegin
 	if x.ph == 'e' {
@@ -232,7 +224,7 @@ func (j *joiner) close(x *rare, g globalLane, args []byte) {
 		o, b.threads[t] = st[len(st)-1], st[:len(st)-1]
 	}
 	if o.args == trace.NoArgs {
-		o.args = j.rareArgsRef(args)
+		o.args = j.args(x.args)
 	}
 	j.m.addPair(o, x.ts, j.m.n+x.event)
 }

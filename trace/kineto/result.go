@@ -27,6 +27,10 @@ type result struct {
 	rareArgs []byte
 	vals     []byte // values of holes of all args
 
+	// order lists what the piece uses in the order of its first use there, so that
+	// the numbers in the trace do not depend on where pieces begin.
+	order []use
+
 	events  uint32 // events of all phases, dropped ones too
 	repairs counts
 
@@ -38,6 +42,49 @@ type result struct {
 
 	next   int // where the scan stopped
 	status status
+}
+
+// use is the first use of an entry of a table in a piece, or a rare event.
+type use struct {
+	kind useKind
+	id   uint32
+}
+
+type useKind uint8
+
+const (
+	useText useKind = iota
+	useLane
+	useCat
+	useTemplate
+	useRare
+	useKinds = useRare
+)
+
+// marks remember which entries of a table the piece has used.
+type marks struct {
+	seen  [useKinds][]uint32 // number of the last piece that used the entry
+	piece uint32
+}
+
+// use notes that the event being committed uses entry id of a table.
+func (s *scanner) use(kind useKind, id uint32) {
+	seen := s.marks.seen[kind]
+	if int(id) >= len(seen) {
+		seen = append(seen, make([]uint32, int(id)+64-len(seen))...)
+		s.marks.seen[kind] = seen
+	}
+	if seen[id] != s.marks.piece {
+		seen[id] = s.marks.piece
+		s.res.order = append(s.res.order, use{kind, id})
+	}
+}
+
+// useArgs notes the template of an args reference.
+func (s *scanner) useArgs(ref uint64) {
+	if ref != 0 {
+		s.use(useTemplate, uint32(ref>>argsShift)-1)
+	}
 }
 
 type instant struct {
@@ -64,7 +111,8 @@ type rare struct {
 	lane      uint32
 	event     uint32
 	at        int // slices before it in the result
-	from, to  int // args in rareArgs
+	from, to  int // args in rareArgs, of M and C
+	args      uint64
 	ph        byte
 	hasTS     bool
 }
@@ -83,7 +131,7 @@ func (r *result) reset() {
 	*r = result{
 		start: r.start[:0], dur: r.dur[:0], corr: r.corr[:0], name: r.name[:0], lane: r.lane[:0],
 		cat: r.cat[:0], args: r.args[:0], event: r.event[:0], instants: r.instants[:0], flows: r.flows[:0],
-		rare: r.rare[:0], rareArgs: r.rareArgs[:0], vals: r.vals[:0],
+		rare: r.rare[:0], rareArgs: r.rareArgs[:0], vals: r.vals[:0], order: r.order[:0],
 	}
 }
 
@@ -167,7 +215,12 @@ func (s *scanner) commit(b []byte) {
 			return
 		}
 		c := s.category(e.cat)
-		r.instants = append(r.instants, instant{ts: e.ts, args: e.args, name: e.name, cat: c, lane: s.lanes.id(s.key(s.cats[c].device))})
+		lane := s.lanes.id(s.key(s.cats[c].device))
+		s.use(useText, e.name)
+		s.use(useCat, uint32(c))
+		s.use(useLane, lane)
+		s.useArgs(e.args)
+		r.instants = append(r.instants, instant{ts: e.ts, args: e.args, name: e.name, cat: c, lane: lane})
 	case 's', 't', 'f':
 		if !e.hasTS {
 			r.repairs.add(trace.RepairNoTime)
@@ -176,15 +229,20 @@ func (s *scanner) commit(b []byte) {
 		if e.ph == 't' {
 			r.repairs.add(trace.RepairFlowStep)
 		}
+		s.use(useText, e.name)
+		s.use(useText, e.cat)
 		k := laneKey{pid: e.pid, tid: e.tid, dev: noLane, stream: noLane, kind: laneAny}
 		r.flows = append(r.flows, flow{ts: e.ts, id: e.id, name: e.name, cat: e.cat, lane: s.lanes.id(k), start: e.ph == 's'})
 	case 'M', 'C', 'B', 'E', 'b', 'e':
 		from := len(r.rareArgs)
-		r.rareArgs = append(r.rareArgs, b[e.argsFrom:e.argsTo]...)
+		if e.ph == 'M' || e.ph == 'C' {
+			r.rareArgs = append(r.rareArgs, b[e.argsFrom:e.argsTo]...)
+		}
+		r.order = append(r.order, use{useRare, uint32(len(r.rare))})
 		k := laneKey{pid: e.pid, tid: e.tid, dev: noLane, stream: noLane, kind: laneAny}
 		r.rare = append(r.rare, rare{
 			ts: e.ts, dur: e.dur, id: e.id, name: e.name, cat: e.cat, lane: s.lanes.id(k), event: event,
-			at: len(r.start), from: from, to: len(r.rareArgs), ph: e.ph, hasTS: e.hasTS,
+			at: len(r.start), from: from, to: len(r.rareArgs), args: e.args, ph: e.ph, hasTS: e.hasTS,
 		})
 	default:
 		r.repairs.add(trace.RepairPhase)
@@ -231,11 +289,16 @@ func (s *scanner) slice(event uint32) {
 	if info.cat == trace.CatCUDASync && !e.tid.text && e.tid.n >= streamSyncOffset {
 		r.repairs.add(trace.RepairStreamSync)
 	}
+	lane := s.lanes.id(s.key(info.device))
+	s.use(useText, e.name)
+	s.use(useCat, uint32(c))
+	s.use(useLane, lane)
+	s.useArgs(e.args)
 	r.start = append(r.start, e.ts)
 	r.dur = append(r.dur, e.dur)
 	r.corr = append(r.corr, corr)
 	r.name = append(r.name, e.name)
-	r.lane = append(r.lane, s.lanes.id(s.key(info.device)))
+	r.lane = append(r.lane, lane)
 	r.cat = append(r.cat, c)
 	r.args = append(r.args, e.args)
 	r.event = append(r.event, event)

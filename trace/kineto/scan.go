@@ -2,6 +2,7 @@ package kineto
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -57,6 +58,7 @@ type scanner struct {
 	mend   mender
 	opt    *Options
 	worker int
+	marks  marks
 }
 
 // catInfo is a category as one scanner numbers it.
@@ -286,6 +288,9 @@ func (s *scanner) field(k eventKey, b []byte, i, end int) (next int, st status) 
 		}
 		var ok bool
 		e.dur, ok, next, st = s.time(b, i, end)
+		if !ok && b[i]-'0' <= 9 { // a number beyond the range of int64 ns
+			e.dur, ok = math.MaxInt64, true
+		}
 		e.hasDur, e.badDur = true, !ok
 		return next, st
 	case keyID:
@@ -408,10 +413,10 @@ func (s *scanner) argsField(b []byte, i, end int) (next int, st status) {
 		return next, st
 	}
 	e.argsFrom = i
-	if e.ph == 'X' || e.ph == 'i' || e.ph == 'I' || e.ph == 0 {
-		e.args, next, st = s.args(b, i, end)
-	} else {
+	if e.ph == 'M' || e.ph == 'C' {
 		next, st = s.checkedValue(b, i, end)
+	} else {
+		e.args, next, st = s.args(b, i, end)
 	}
 	e.argsTo = next
 	return next, st
