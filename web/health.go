@@ -1,30 +1,34 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 )
 
 // healthBody is the body of GET /health.
 type healthBody struct {
-	Status string        `json:"status"` // "ok", "starting" or "stopping"
+	Status string        `json:"status"` // "ok", "starting", "unhealthy" or "stopping"
+	Reason string        `json:"reason,omitempty"`
 	Model  string        `json:"model"`
 	Stages []stageHealth `json:"stages"`
 }
 
 // stageHealth is one stage of the pipeline and its ranks.
 type stageHealth struct {
-	ID       int    `json:"stage"`
+	ID       int    `json:"id"`
 	Name     string `json:"name"`
 	Type     string `json:"type"`
 	Output   string `json:"output,omitempty"`
 	Profiler bool   `json:"profiler"`
-	// Ranks is replicas times ranks in a replica; Ready counts those that
-	// serve, and equals Ranks where the API does not list its ranks: an open
-	// pipeline is ready.
-	Ranks  int          `json:"ranks"`
-	Ready  int          `json:"ready"`
+	Replicas int    `json:"replicas"`
+	Ranks    int    `json:"ranks"` // in a replica
+	// Ready counts the ranks that serve, of Replicas times Ranks. It is all of
+	// them where the API does not list its ranks: an open pipeline is ready.
+	Ready  int          `json:"ready_ranks"`
 	Detail []rankHealth `json:"rank_details,omitempty"`
 }
+
+func (h stageHealth) all() int { return h.Replicas * h.Ranks }
 
 type rankHealth struct {
 	Replica int    `json:"replica"`
@@ -41,10 +45,12 @@ func (s *Server) healthNow() (healthBody, bool) {
 	at := map[int]int{}
 	for _, st := range s.api.Stages() {
 		at[st.ID] = len(b.Stages)
-		n := max(st.Replicas, 1) * max(st.Ranks, 1)
-		b.Stages = append(b.Stages, stageHealth{
-			ID: st.ID, Name: st.Name, Type: st.Type, Output: st.Output, Profiler: st.Profiler, Ranks: n, Ready: n,
-		})
+		h := stageHealth{
+			ID: st.ID, Name: st.Name, Type: st.Type, Output: st.Output, Profiler: st.Profiler,
+			Replicas: max(st.Replicas, 1), Ranks: max(st.Ranks, 1),
+		}
+		h.Ready = h.all()
+		b.Stages = append(b.Stages, h)
 	}
 	if rl, ok := s.api.(RankLister); ok {
 		for i := range b.Stages {
@@ -64,13 +70,18 @@ func (s *Server) healthNow() (healthBody, bool) {
 	}
 	ready := len(b.Stages) > 0
 	for _, st := range b.Stages {
-		ready = ready && st.Ready >= st.Ranks
+		if st.Ready < st.all() {
+			b.Status, ready = "starting", false
+			b.Reason = fmt.Sprintf("stage %d (%s): %d of %d ranks ready", st.ID, st.Name, st.Ready, st.all())
+		}
 	}
-	switch {
-	case s.draining.Load():
-		b.Status, ready = "stopping", false
-	case !ready:
-		b.Status = "starting"
+	if h, ok := s.api.(Healther); ok {
+		if err := h.Health(); err != nil {
+			b.Status, b.Reason, ready = "unhealthy", err.Error(), false
+		}
+	}
+	if s.draining.Load() {
+		b.Status, b.Reason, ready = "stopping", "the server is shutting down", false
 	}
 	return b, ready
 }

@@ -1,10 +1,12 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/session"
@@ -16,6 +18,8 @@ func HubSessions(h *hub.Hub) Sessions { return hubSessions{h} }
 
 type hubSessions struct{ hub *hub.Hub }
 
+// List merges the hub's memory with its store. A run whose manifest cannot be
+// read is listed as failed, with the reason, and hides no other.
 func (s hubSessions) List(_ context.Context, limit int) ([]session.Status, error) {
 	var out []session.Status
 	seen := map[string]bool{}
@@ -27,19 +31,15 @@ func (s hubSessions) List(_ context.Context, limit int) ([]session.Status, error
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range runs {
-		if len(out) >= limit {
-			break
-		}
-		if seen[r.ID] || !r.Complete {
-			continue
-		}
+	runs = slices.DeleteFunc(runs, func(r store.Info) bool { return seen[r.ID] || !r.Complete })
+	for _, r := range runs[:min(limit, len(runs))] {
 		st, err := s.hub.Session(r.ID)
 		if err != nil {
-			return nil, err
+			st = &session.Status{ID: r.ID, State: session.StateFailed, Prefix: r.Prefix, StartedAt: r.At, Error: err.Error()}
 		}
 		out = append(out, *st)
 	}
+	slices.SortFunc(out, func(a, b session.Status) int { return cmp.Compare(b.ID, a.ID) }) // ULIDs sort by time
 	return out[:min(limit, len(out))], nil
 }
 
@@ -56,6 +56,9 @@ func (s hubSessions) OpenArtifact(ctx context.Context, id, name string) (*Artifa
 	st, err := s.Get(ctx, id)
 	if err != nil {
 		return nil, err
+	}
+	if name == store.ManifestName && st.State.Terminal() {
+		return OpenFile(st.RunDir, name)
 	}
 	for _, a := range store.AllArtifacts(st) {
 		if a.Name != name {

@@ -26,7 +26,7 @@ var (
 
 // states are the values of the session state gauge.
 var states = []session.State{
-	StateIdle, session.StateArming, session.StateArmed, session.StateRecording, session.StateStopping,
+	session.StateIdle, session.StateArming, session.StateArmed, session.StateRecording, session.StateStopping,
 	session.StateCollecting, session.StateConverting, session.StateComplete, session.StateFailed,
 }
 
@@ -137,7 +137,7 @@ func newStateCollector(s *Server) *stateCollector {
 	return &stateCollector{
 		s:       s,
 		session: prometheus.NewDesc("kinetoscope_profile_session_state", "1 for the state of the current or last session, idle before the first.", []string{"state"}, nil),
-		queue:   prometheus.NewDesc("kinetoscope_stage_queue_depth", "Requests that wait for a stage.", []string{"stage"}, nil),
+		queue:   prometheus.NewDesc("kinetoscope_stage_queue_depth", "Requests at a stage.", []string{"stage"}, nil),
 		ready:   prometheus.NewDesc("kinetoscope_stage_ready_ranks", "Ranks of a stage that serve.", []string{"stage"}, nil),
 	}
 }
@@ -153,7 +153,7 @@ func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(c.s.life, scrapeTimeout)
 	defer cancel()
-	now := StateIdle
+	now := session.StateIdle
 	if st := c.s.current(ctx); st != nil {
 		now = st.State
 	}

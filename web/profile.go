@@ -20,10 +20,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
-// StateIdle is what /stop_profile says when no session runs. It is no state of
-// a session.
-const StateIdle session.State = "idle"
-
 // noProfilerHint is the hint of the 404.
 const noProfilerHint = `give a stage a profiler: profiler_config {"profiler": "torch", "torch_profiler_dir": DIR} in the deployment file, or --profiler-config JSON`
 
@@ -214,7 +210,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 	running := s.current(r.Context())
 	call := s.beginStop()
 	// Without a known session the stop is over at once, and its answer says so.
-	if b.Wait != nil && !*b.Wait && running != nil && !over(running.State) {
+	if b.Wait != nil && !*b.Wait && running != nil && !running.State.Terminal() {
 		st := *running
 		if early(st.State) {
 			st.State = session.StateStopping
@@ -230,15 +226,13 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 	if call.err != nil {
 		return call.err
 	}
-	if call.status == nil {
-		s.writeJSON(w, http.StatusOK, idleBody{StateIdle, "no session was recording; nothing to stop"})
+	if call.status == nil || call.status.State == session.StateIdle {
+		s.writeJSON(w, http.StatusOK, idleBody{session.StateIdle, "no session was recording; nothing to stop"})
 		return nil
 	}
 	s.writeJSON(w, http.StatusOK, sessionBody{Status: withURLs(call.status)})
 	return nil
 }
-
-func over(st session.State) bool { return st == session.StateComplete || st == session.StateFailed }
 
 func early(st session.State) bool {
 	return st == session.StateArming || st == session.StateArmed || st == session.StateRecording
@@ -294,7 +288,7 @@ func (s *Server) callStop() (st *session.Status, err error) {
 		s.log.Error("stop failed", "err", err)
 		return nil, err
 	}
-	if st != nil {
+	if st != nil && st.State != session.StateIdle {
 		s.last.set(st)
 		s.log.Info("session stopped", "session", st.ID, "state", st.State)
 	}
@@ -326,7 +320,7 @@ func (s *Server) current(ctx context.Context) *session.Status {
 		return sr.Session()
 	}
 	st := s.last.get()
-	if st != nil && s.cfg.Sessions != nil && !over(st.State) {
+	if st != nil && s.cfg.Sessions != nil && !st.State.Terminal() {
 		if now, err := s.cfg.Sessions.Get(ctx, st.ID); err == nil && now != nil {
 			return now
 		}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
@@ -54,6 +56,12 @@ func asError(err error) *openai.Error {
 		}
 	}
 	e := &openai.Error{Status: http.StatusInternalServerError, Type: openai.TypeServer, Code: "internal_error", Message: err.Error()}
+	if oe, ok := errors.AsType[*omni.Error](err); ok {
+		e.Param = oe.Param
+	}
+	if be, ok := errors.AsType[*hub.ErrBadRequest](err); ok {
+		e.Param = be.Field
+	}
 	if st, ok := errors.AsType[statuser](err); ok && st.HTTPStatus() >= 400 && st.HTTPStatus() <= 599 {
 		e.Status = st.HTTPStatus()
 	}
@@ -94,6 +102,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if ru, ok := errors.AsType[runner](err); ok {
 		body.Session = withURLs(ru.Running())
+	}
+	if ns, ok := errors.AsType[*hub.ErrNotStarted](err); ok {
+		body.Session = withURLs(ns.Session) // every rank says why it did not arm
 	}
 	if r.URL.Path == "/start_profile" || r.URL.Path == "/stop_profile" {
 		body.Detail = e.Message

@@ -72,7 +72,9 @@ type (
 	// RankLister knows the ranks that are present; /health and the status
 	// page show them.
 	RankLister interface{ Ranks() []protocol.RankInfo }
-	// QueueDepther knows how many requests wait, by stage name, for /metrics.
+	// Healther says why the pipeline cannot serve; nil: it can.
+	Healther interface{ Health() error }
+	// QueueDepther knows how many requests are at each stage, by its name, for /metrics.
 	QueueDepther interface{ QueueDepth() map[string]int }
 	// ImageSizer knows the image sizes that the pipeline draws, as {width, height}.
 	ImageSizer interface{ ImageSizes() [][2]int }
