@@ -65,9 +65,11 @@ type Engine struct {
 	closing  sync.Once
 	closeErr error
 
-	mu     sync.Mutex
-	dead   error // a replica that stays dead
-	onDone []func(Metrics)
+	mu   sync.Mutex
+	dead error // a replica that stays dead
+	// unclaimed is the session that no stop has answered with yet.
+	unclaimed string
+	onDone    []func(Metrics)
 }
 
 var _ API = (*Engine)(nil)
@@ -364,15 +366,40 @@ func (e *Engine) observe(m Metrics) {
 // StartProfile starts a session on the chosen stages. When it returns every rank
 // records, all from one instant.
 func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error) {
-	return e.hub.StartProfile(ctx, hub.StartOptions{Pipeline: e.pipeline.Name, Prefix: o.Prefix, Stages: o.Stages,
+	st, err := e.hub.StartProfile(ctx, hub.StartOptions{Pipeline: e.pipeline.Name, Prefix: o.Prefix, Stages: o.Stages,
 		Config: o.Config, DelayIterations: o.DelayIterations, MaxIterations: o.MaxIterations,
 		MaxDuration: o.MaxDuration, AllowPartial: o.AllowPartial})
+	if err == nil {
+		e.mu.Lock()
+		e.unclaimed = st.ID
+		e.mu.Unlock()
+	}
+	return st, err
 }
 
-// StopProfile ends the running session and returns when its artifacts are durable.
-// Without a session it says so in the state and is no error.
+// StopProfile ends the running session and returns when its artifacts are durable. A
+// session that ended by itself, by max_iterations say, is returned by the first stop
+// after it. Without either the state is idle, which is no error.
 func (e *Engine) StopProfile(ctx context.Context) (*session.Status, error) {
-	return e.hub.StopProfile(ctx, true)
+	return e.stopProfile(ctx, true)
+}
+
+// StopProfileNow ends the running session and returns while its artifacts are being
+// made; Session shows the progress.
+func (e *Engine) StopProfileNow(ctx context.Context) (*session.Status, error) {
+	return e.stopProfile(ctx, false)
+}
+
+func (e *Engine) stopProfile(ctx context.Context, wait bool) (*session.Status, error) {
+	st, err := e.hub.StopProfile(ctx, wait)
+	e.mu.Lock()
+	id := e.unclaimed
+	e.unclaimed = ""
+	e.mu.Unlock()
+	if err != nil || st.State != session.StateIdle || id == "" {
+		return st, err
+	}
+	return e.hub.Session(id)
 }
 
 // CollectiveRPC calls method on every rank of the stages, nil being all. Each stage

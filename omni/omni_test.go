@@ -408,6 +408,9 @@ func TestFiftyStartsAndStopsUnderLoad(t *testing.T) {
 		if _, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: fmt.Sprint("round", i)}); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
+		if _, err := generate(t.Context(), e, say("Something for every stage.", 2)); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
 		st, err := e.StopProfile(t.Context())
 		if err != nil {
 			t.Fatalf("round %d: %v", i, err)

@@ -34,7 +34,7 @@ const queryTile = 32
 
 // attention is the workspace of attend.
 type attention struct {
-	scores, q, out scratch
+	scores, q, out, kv scratch
 }
 
 // view is where the blocks of one head lie: block i begins at data[at[i]+head].
@@ -103,4 +103,23 @@ func sdpaSpan(t *profiler.Track, batch, heads, q, kv, dim int, pairs int64) prof
 	return sp.Shape(profiler.Float32, batch, heads, q, dim).Shape(profiler.Float32, batch, heads, kv, dim).
 		FLOPs(4 * pairs * int64(heads) * int64(dim)).
 		Bytes(2 * floatBytes * int64(heads) * int64(dim) * int64(q+kv))
+}
+
+// full is bidirectional attention of one sequence: heads heads of dim, side by side in
+// the rows of q, k and v, whose rows are ldq and ldkv wide.
+func (a *attention) full(m *model, t *profiler.Track, out []float32, ldo int, q []float32, ldq, rows int, k, v []float32, ldkv, positions, heads, dim int) {
+	blocks := (positions + BlockSize - 1) / BlockSize
+	size := headFloats(dim)
+	data := m.floats(t, &a.kv, blocks*size)
+	at := make([]int, blocks)
+	for i := range at {
+		at[i] = i * size
+	}
+	for h := range heads {
+		for p := range positions {
+			o := p*ldkv + h*dim
+			putKV(data[at[p/BlockSize]:], p%BlockSize, k[o:o+dim], v[o:o+dim])
+		}
+		a.attend(m, t, out[h*dim:], ldo, q[h*dim:], ldq, rows, dim, positions, 0, view{data: data, at: at})
+	}
 }

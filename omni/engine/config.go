@@ -260,6 +260,10 @@ type VAEConfig struct {
 	NormEps          float64 `json:"norm_eps"`        // absent: 1e-6
 	ScalingFactor    float64 `json:"scaling_factor"`  // absent: 1
 	ShiftFactor      float64 `json:"shift_factor"`
+	// The two parts of AutoencoderKL that may be left out; absent means present. Only
+	// decoders without attention in the middle are supported.
+	UsePostQuantConv     *bool `json:"use_post_quant_conv"`
+	MidBlockAddAttention *bool `json:"mid_block_add_attention"`
 }
 
 func (c *VAEConfig) defaults() {
@@ -276,6 +280,7 @@ func (c *VAEConfig) check(k *checker, size int) {
 	k.within("norm_num_groups", c.NormNumGroups, maxDim)
 	k.positive("norm_eps", c.NormEps)
 	k.positive("scaling_factor", c.ScalingFactor)
+	k.that(c.MidBlockAddAttention != nil && !*c.MidBlockAddAttention, "mid_block_add_attention", "want false; attention in the middle is not supported")
 	k.that(len(c.BlockOutChannels) > 0 && len(c.BlockOutChannels) <= 6, "block_out_channels", "%d of them: want 1 to 6", len(c.BlockOutChannels))
 	if len(k.errs) > 0 {
 		return
