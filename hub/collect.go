@@ -212,6 +212,12 @@ func (r *runner) convert(a session.Action) (session.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	select { // one after the other
+	case r.h.slots <- struct{}{}:
+		defer func() { <-r.h.slots }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the conversions before: %w", context.Cause(ctx))
+	}
 	st := r.status()
 	if r.resumed {
 		if err := run.Prune(store.AllArtifacts(st)); err != nil {

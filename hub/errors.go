@@ -64,6 +64,16 @@ func (e *ErrNoRanks) Error() string { return fmt.Sprintf("pipeline %q has no liv
 // HTTPStatus is 503.
 func (e *ErrNoRanks) HTTPStatus() int { return http.StatusServiceUnavailable }
 
+// ErrBacklog says that too many sessions wait for their artifacts.
+type ErrBacklog struct{ Unfinished int }
+
+func (e *ErrBacklog) Error() string {
+	return fmt.Sprintf("%d sessions are still being collected and converted; try again when one has ended", e.Unfinished)
+}
+
+// HTTPStatus is 503.
+func (e *ErrBacklog) HTTPStatus() int { return http.StatusServiceUnavailable }
+
 // ErrNotStarted says that a session failed before it recorded; nothing was left on.
 type ErrNotStarted struct{ Session *session.Status }
 

@@ -56,6 +56,8 @@ type rankConfig struct {
 	Skew  time.Duration // of the rank's clock
 	Block string        // method that never answers
 	Step  time.Duration // work between steps; 0: 1 ms
+
+	HubLoss time.Duration // 0: the protocol's
 }
 
 // testRank is a rank that works all the time: a span a step.
@@ -99,7 +101,10 @@ func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 	r.rec = profiler.New(profiler.Config{Process: c.Info.Key(), FlushEvery: 20 * time.Millisecond})
 	now := func() time.Time { return time.Now().Add(c.Skew) }
 	c.Info.SpoolDir = c.Spool
-	r.RecorderHandler = rank.NewRecorderHandler(r.rec, c.Info, c.Spool, rank.WithHandlerClock(now),
+	if c.HubLoss == 0 {
+		c.HubLoss = protocol.HubLossTimeout
+	}
+	r.RecorderHandler = rank.NewRecorderHandler(r.rec, c.Info, c.Spool, rank.WithHandlerClock(now), rank.WithHubLossTimeout(c.HubLoss),
 		rank.WithCalls(func(ctx context.Context, method string, args map[string]any) (any, error) {
 			switch method {
 			case "echo":

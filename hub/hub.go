@@ -37,6 +37,11 @@ const (
 	sessionHistory = 7 * 24 * time.Hour
 	// setupTimeout bounds the making of buckets at start-up.
 	setupTimeout = 30 * time.Second
+	// maxConversions run at a time: they share the machine with the ranks.
+	maxConversions = 1
+	// MaxUnfinished is how many sessions may wait for collection and conversion;
+	// with more, no new one starts, for the artifacts would pile up without end.
+	MaxUnfinished = 16
 )
 
 // Config sets a hub up.
@@ -69,6 +74,7 @@ type Hub struct {
 	store *store.Store
 	host  string
 	reg   *registry
+	slots chan struct{} // held by running conversions
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -86,7 +92,8 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("start hub: %w", err)
 	}
-	h := &Hub{cfg: cfg, log: cfg.Logger, now: cfg.Now, reg: newRegistry(), runners: map[string]*runner{}}
+	h := &Hub{cfg: cfg, log: cfg.Logger, now: cfg.Now, reg: newRegistry(), runners: map[string]*runner{},
+		slots: make(chan struct{}, maxConversions)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

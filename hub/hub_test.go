@@ -209,8 +209,8 @@ func TestSilentDeathIsNoticed(t *testing.T) {
 	if k := st.Stages[0].Ranks[0]; k.State != protocol.StateLost || !strings.Contains(k.Reason, "no sign of life") {
 		t.Fatalf("rank: %+v", k)
 	}
-	if st.State != session.StateFailed && len(st.Stages[0].Ranks[0].Artifacts) == 0 {
-		t.Errorf("session %+v", st)
+	if st.State != session.StateFailed || st.Error == "" {
+		t.Errorf("a session without a complete rank is %s: %q", st.State, st.Error)
 	}
 }
 
@@ -450,6 +450,99 @@ func TestHubRestartGoesOnWithTheSession(t *testing.T) {
 	r.start(StartOptions{})
 	if st := r.stop(); st.State != session.StateComplete {
 		t.Fatalf("next session: %+v", st)
+	}
+}
+
+// With a NATS server of its own life, the hub dies and the ranks go on: they end
+// the recording themselves, and the next hub brings it home.
+func TestHubVanishesAndTheRanksStopThemselves(t *testing.T) {
+	srv, err := startServer(t.TempDir(), "", testLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}()
+	t.Run("rig", func(t *testing.T) { // ends before the server does
+		r := newRig(t, func(c *Config) { c.NATSURL, c.Name = srv.ClientURL(), "h1" })
+		c := r.config(0, 0)
+		c.HubLoss = 1500 * time.Millisecond
+		k := r.add(c)
+		r.ready(1)
+		st := r.start(StartOptions{})
+		r.work(1)
+		if err := r.Hub.Close(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, func() bool { return k.Status(t.Context()).State == protocol.StateIdle })
+		if r.Hub, err = Start(t.Context(), r.cfg); err != nil {
+			t.Fatal(err)
+		}
+		got := r.until(st.ID, func(s *session.Status) bool { return s.State.Terminal() })
+		if got.State != session.StateComplete || got.Stages[0].Ranks[0].StoppedBy != protocol.StoppedByHubLost || len(r.verify(got)) != 1 {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
+
+func TestConversionsQueueWhileTheNextSessionRecords(t *testing.T) {
+	release := make(chan struct{})
+	r := newRig(t, func(c *Config) {
+		c.Convert = func(ctx context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+			in.Progress(1, 2, "waiting")
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+			return copyConvert(ctx, in)
+		}
+	})
+	r.join(1)
+	var ids []string
+	for range 3 {
+		r.start(StartOptions{})
+		r.work(1)
+		st, err := r.StopProfile(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, st.ID)
+	}
+	st := r.until(ids[0], func(s *session.Status) bool { return s.State == session.StateConverting })
+	if _, err := r.Wait(canceled(t), st.ID); !errors.Is(err, context.Canceled) {
+		t.Fatalf("wait with a context that has ended: %v", err)
+	}
+	close(release)
+	for _, id := range ids {
+		if st, err := r.Wait(t.Context(), id); err != nil || st.State != session.StateComplete || len(r.verify(st)) != 1 {
+			t.Fatalf("%+v, %v", st, err)
+		}
+	}
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+func TestBadConfig(t *testing.T) {
+	for name, c := range map[string]Config{
+		"DataDir":         {},
+		"hub name":        {DataDir: t.TempDir(), Name: "a.b"},
+		"port":            {DataDir: t.TempDir(), Listen: "127.0.0.1:99999"},
+		"listen":          {DataDir: t.TempDir(), Listen: "nonsense"},
+		"connect":         {DataDir: t.TempDir(), NATSURL: "nats://127.0.0.1:1"},
+		"not a directory": {DataDir: "/dev/null/x"},
+	} {
+		c.Logger = testLogger(t)
+		if h, err := Start(t.Context(), c); err == nil {
+			h.Close()
+			t.Errorf("%s: started", name)
+		} else if !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v does not say so", name, err)
+		}
 	}
 }
 

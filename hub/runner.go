@@ -23,6 +23,8 @@ const (
 	// resumeWait is how long after a hub's restart a rank has to reconnect and
 	// show its presence before it counts as lost.
 	resumeWait = 15 * time.Second
+	// settleWait bounds a stop that does not wait for artifacts.
+	settleWait = time.Second
 )
 
 // runner is the shell of one session: one goroutine feeds its machine, each
@@ -92,18 +94,23 @@ func (r *runner) status() *session.Status {
 	return &st
 }
 
-// settled returns the status as soon as the recording is over.
+// settled returns the status as soon as the recorders are free for the next
+// session, which takes milliseconds with healthy ranks, or after settleWait.
 func (r *runner) settled(ctx context.Context) (*session.Status, error) {
+	patience := time.NewTimer(settleWait)
+	defer patience.Stop()
 	for {
 		r.mu.Lock()
 		moved := r.moved
 		r.mu.Unlock()
 		st := r.status()
-		if st.State != session.StateArming && st.State != session.StateArmed && st.State != session.StateRecording {
+		if !st.State.HoldsRecorders() {
 			return st, nil
 		}
 		select {
 		case <-moved:
+		case <-patience.C:
+			return st, nil
 		case <-r.done:
 			return r.status(), nil
 		case <-ctx.Done():

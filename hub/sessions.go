@@ -142,7 +142,7 @@ func (h *Hub) chosen(pipeline string, stages []int) ([]protocol.RankInfo, error)
 }
 
 // StopProfile ends the recording and returns the session: with wait when its
-// artifacts are durable, else at once. With nothing recording, a session whose
+// artifacts are durable, else as soon as the recorders are free, at most settleWait later. With nothing recording, a session whose
 // artifacts are still being made is waited for and returned; with none of those
 // either, the status says idle. Stopping twice is no error. If ctx ends, the
 // session goes on to its end without the caller.
@@ -220,18 +220,9 @@ func (h *Hub) Sessions() []*session.Status {
 func (h *Hub) launch(ctx context.Context, m *session.Machine, first session.Event) (*runner, error) {
 	r := newRunner(h, m)
 	if _, ok := first.(session.Begin); ok {
-		h.mu.Lock()
 		st := r.status()
 		st.State = session.StateArming // held from here on
-		var busy *session.BusyError
-		err := h.book.Admit(st)
-		if h.closed {
-			err = errClosed
-		}
-		h.mu.Unlock()
-		if errors.As(err, &busy) {
-			return nil, &ErrBusy{Session: busy.Running}
-		} else if err != nil {
+		if err := h.admit(st); err != nil {
 			return nil, err
 		}
 		// The record comes first: a hub that starts after this one finds the
@@ -253,6 +244,23 @@ func (h *Hub) launch(ctx context.Context, m *session.Machine, first session.Even
 	h.runners[r.id] = r
 	h.wg.Go(func() { r.run(first) })
 	return r, nil
+}
+
+// admit enters a new session in the book, which then holds the recorders.
+func (h *Hub) admit(st *session.Status) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return errClosed
+	}
+	if n := len(h.runners); n >= MaxUnfinished {
+		return &ErrBacklog{Unfinished: n}
+	}
+	err := h.book.Admit(st)
+	if busy, ok := errors.AsType[*session.BusyError](err); ok {
+		return &ErrBusy{Session: busy.Running}
+	}
+	return err
 }
 
 // record is what BucketSessions holds of a session.
