@@ -238,7 +238,7 @@ func TestSlowOutDropsWholeSpans(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r2 := New(Config{})
-	if err := r2.Start(StartOptions{Out: g}); err != nil {
+	if err := r2.Start(StartOptions{Out: &gate{open: g.open}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r2.StopContext(ctx); !errors.Is(err, context.Canceled) {

@@ -73,7 +73,7 @@ func (s Schedule) At(n int) Action {
 	if s.SkipFirstWait {
 		n += s.Wait
 	}
-	if s.Repeat > 0 && n/cycle >= s.Repeat {
+	if s.Repeat > 0 && n/cycle >= s.Repeat || s.Max > 0 && n/cycle*s.Active >= s.Max {
 		return ActionNone
 	}
 	in := n % cycle

@@ -2,6 +2,7 @@ package profiler
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/kinetoscope/kinetoscope/profiler/format"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -259,7 +262,7 @@ func TestKilledAtAnyByte(t *testing.T) {
 	if whole.generations < 20 {
 		t.Fatalf("only %d generations in %d bytes", whole.generations, len(file))
 	}
-	head := len(file) - len(file[bytes.IndexByte(file[13:], 'G')+13:])
+	head := len(format.Magic) + 5 + int(binary.LittleEndian.Uint32(file[len(format.Magic)+1:])) + 4
 	rng := rand.New(rand.NewPCG(1, 2))
 	cuts := []int{head, head + 1, len(file) - 1}
 	for range 300 {

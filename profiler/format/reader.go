@@ -182,7 +182,7 @@ func (d *Reader) readFrame() (byte, error) {
 	d.payload = d.payload[:0]
 	// Memory follows what is there, not what the length claims.
 	for want := size + frameCRC; len(d.payload) < want; {
-		step := min(want-len(d.payload), max(1<<20, len(d.payload)))
+		step := min(want-len(d.payload), max(128<<10, len(d.payload)))
 		p := len(d.payload)
 		if cap(d.payload)-p < step {
 			grown := make([]byte, p, p+step)
