@@ -150,13 +150,7 @@ func (d *device) spans(steps []Step) {
 		if st.Slices == 0 {
 			continue
 		}
-		lo, hi := max(st.StartNs, last), st.DeviceEndNs
-		if lo > st.DeviceStartNs {
-			lo = min(lo, st.DeviceStartNs)
-			if last > 0 {
-				lo = max(lo, min(last, hi))
-			}
-		}
+		lo, hi := max(min(st.StartNs, st.DeviceStartNs), last), st.DeviceEndNs
 		last = max(last, hi)
 		if hi <= lo {
 			continue
@@ -184,7 +178,7 @@ func (st *Step) addGap(s *trace.Slices, d *device, at int64, b *stretch) {
 		return
 	}
 	host := min(b.start, s.End(int(l))) - at
-	if s.Start[l] <= at || host <= 0 {
+	if host <= 0 {
 		return // launched in time: something else kept it
 	}
 	st.HostIdleNs += host

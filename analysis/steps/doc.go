@@ -17,7 +17,7 @@
 // whenever it ran. A step's span on the device lasts from the later of its begin on
 // the host and the end of the step before on the device, to the end of its own last
 // work. In the span the device is busy or idle; an idle gap counts for the host as far
-// as the slice that ended it had not been launched yet.
+// as the call that launched the slice that ended it had not returned.
 //
 // A step is bound by the device if that was busy for 85 % of the span, by the host if
 // the host's part of the gaps is at least half of them and 15 % of the span.

@@ -19,7 +19,7 @@ type label struct {
 	batch    int
 	prefills int
 	tokens   int
-	end      bool // marks the end of a step and not its whole length
+	atEnd    bool // marks the end of a step and not its whole length
 }
 
 var nativeKinds = map[string]Kind{
@@ -72,7 +72,7 @@ func frameLabel(name string) (label, bool) {
 	switch {
 	case !strings.HasPrefix(name, "nn.Module: "):
 		if strings.HasSuffix(name, ": step") && schedulerStep.MatchString(name) {
-			return label{method: ByDiffusers, kind: Denoise, end: true, rank: 1}, true
+			return label{method: ByDiffusers, kind: Denoise, atEnd: true, rank: 1}, true
 		}
 	case denoiser.MatchString(name):
 		return label{method: ByDiffusers, kind: Denoise}, true
@@ -153,6 +153,34 @@ var methodWords = map[Method]string{
 type labelled struct {
 	slice int
 	label
+	start, end int64
+}
+
+// stretchEnds gives labels their times. A label that marks an end begins with the
+// first label of a lower rank after the end before it, the denoiser's call, or else
+// with that end.
+func stretchEnds(t *trace.Trace, l []labelled) {
+	s := &t.Slices
+	slices.SortStableFunc(l, func(a, b labelled) int { return cmp.Compare(s.Start[a.slice], s.Start[b.slice]) })
+	begin, have := int64(0), false
+	for i := range l {
+		x := &l[i]
+		x.start, x.end = s.Start[x.slice], s.End(x.slice)
+		switch {
+		case !x.atEnd && x.rank >= 0 && !have:
+			begin, have = x.start, true
+		case x.atEnd && have:
+			x.start = min(begin, x.start)
+			have = false
+		case x.atEnd && begin > 0:
+			x.start = begin
+		}
+		if x.atEnd {
+			if !have {
+				begin = x.end
+			}
+		}
+	}
 }
 
 // byLabel finds the steps of the preferred method among slices that want says.
@@ -179,7 +207,7 @@ func byLabel(t *trace.Trace, want func(i int) bool) (found []labelled, skipped i
 			p.known = true
 		}
 		if p.ok {
-			all[p.method] = append(all[p.method], labelled{i, p.label})
+			all[p.method] = append(all[p.method], labelled{slice: i, label: p.label})
 		}
 	}
 	for _, m := range methodOrder {
@@ -196,6 +224,7 @@ func byLabel(t *trace.Trace, want func(i int) bool) (found []labelled, skipped i
 			skipped += len(l)
 			continue
 		}
+		stretchEnds(t, l)
 		l = slices.DeleteFunc(l, func(x labelled) bool {
 			if x.skip {
 				skipped++
@@ -207,21 +236,19 @@ func byLabel(t *trace.Trace, want func(i int) bool) (found []labelled, skipped i
 	return nil, skipped
 }
 
-// outermost drops labels inside another label of the same track, sorts by start, and
-// stretches labels that mark an end back to the end of the one before.
+// outermost drops labels inside another label of the same track and sorts by start.
 func outermost(t *trace.Trace, l []labelled) []labelled {
-	s := &t.Slices
+	track := t.Slices.Track
 	slices.SortStableFunc(l, func(a, b labelled) int {
-		return cmp.Or(cmp.Compare(s.Track[a.slice], s.Track[b.slice]), cmp.Compare(s.Start[a.slice], s.Start[b.slice]),
-			cmp.Compare(s.Dur[b.slice], s.Dur[a.slice]))
+		return cmp.Or(cmp.Compare(track[a.slice], track[b.slice]), cmp.Compare(a.start, b.start), cmp.Compare(b.end, a.end))
 	})
 	out := l[:0]
 	for _, x := range l {
-		if n := len(out); n > 0 && s.Track[out[n-1].slice] == s.Track[x.slice] && s.End(x.slice) <= s.End(out[n-1].slice) {
+		if n := len(out); n > 0 && track[out[n-1].slice] == track[x.slice] && x.end <= out[n-1].end {
 			continue
 		}
 		out = append(out, x)
 	}
-	slices.SortStableFunc(out, func(a, b labelled) int { return cmp.Compare(s.Start[a.slice], s.Start[b.slice]) })
+	slices.SortStableFunc(out, func(a, b labelled) int { return cmp.Compare(a.start, b.start) })
 	return out
 }

@@ -1,0 +1,227 @@
+package steps
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Options changes what Find does. The zero value is usable.
+type Options struct {
+	// Index is the place of the trace among those of its job, for the evidence of findings.
+	Index int
+	// NoPeriod turns the search for repetition off.
+	NoPeriod bool
+}
+
+// Find finds the steps of one rank's trace. The trace is not changed, and equal
+// traces give equal reports. A trace without steps gives a report with method "none".
+func Find(t *trace.Trace, o Options) *Report {
+	r := &Report{
+		SchemaVersion: SchemaVersion, Rank: t.Meta.Rank, Method: ByNothing, How: "no steps were found",
+		Steps: []Step{}, Kinds: []Stats{}, Drifts: []Drift{}, Graphs: []Graph{}, Requests: []Request{},
+	}
+	r.Verdict.Slice = -1
+	d := newDevice(t)
+	graphs := findGraphs(d)
+	r.find(t, d, graphs, o)
+	ids := r.readRequests(t)
+	r.OutsideNs, r.UnlinkedNs = d.assign(r.Steps)
+	d.spans(r.Steps)
+	r.typeByKernels(d)
+	r.Kinds = stats(r.Steps)
+	r.Verdict = verdict(d, r.Steps)
+	r.Drifts = drifts(r.Steps)
+	r.Graphs, r.GraphShare = graphs.report(d, r.Steps)
+	r.Requests = requests(r.Steps, ids)
+	r.findings(t, o.Index)
+	return r
+}
+
+// find fills Steps by the first method that gives any.
+func (r *Report) find(t *trace.Trace, d *device, graphs *graphs, o Options) {
+	s := &t.Slices
+	host := func(i int) bool {
+		return (s.Cat[i] == trace.CatUserAnnotation || s.Cat[i] == trace.CatPythonFunction) && t.Tracks[s.Track[i]].Kind != trace.TrackGPU
+	}
+	found, skipped := byLabel(t, host)
+	where := ""
+	if len(found) == 0 {
+		found, _ = byLabel(t, func(i int) bool { return s.Cat[i] == trace.CatGPUUserAnnotation })
+		found = oneStream(t, found)
+		where = " on the device"
+	}
+	r.Skipped = skipped
+	if len(found) > 0 {
+		r.Method, r.Typed = found[0].method, "label"
+		r.How = methodWords[r.Method] + where
+		r.Steps = make([]Step, len(found))
+		for i, f := range found {
+			r.Steps[i] = Step{
+				Kind: f.kind, Name: t.String(s.Name[f.slice]), Slice: f.slice, StartNs: f.start, EndNs: f.end,
+				Batch: f.batch, Prefills: f.prefills, Tokens: f.tokens,
+			}
+		}
+		if r.Method == ByProfilerStep {
+			r.Typed = ""
+			if trains(t) {
+				r.Typed = "backward operators"
+				for i := range r.Steps {
+					r.Steps[i].Kind = Training
+				}
+			}
+		}
+		return
+	}
+	if !o.NoPeriod {
+		r.byRepetition(t, d, graphs)
+	}
+}
+
+// oneStream keeps the projections of the stream that has most of them: each stream
+// repeats the label.
+func oneStream(t *trace.Trace, l []labelled) []labelled {
+	count := map[trace.TrackID]int{}
+	for _, x := range l {
+		count[t.Slices.Track[x.slice]]++
+	}
+	best, have := trace.TrackID(0), 0
+	for _, x := range l {
+		if id := t.Slices.Track[x.slice]; count[id] > have || count[id] == have && id < best {
+			best, have = id, count[id]
+		}
+	}
+	return slices.DeleteFunc(l, func(x labelled) bool { return t.Slices.Track[x.slice] != best })
+}
+
+// trains reports whether the trace has a backward pass.
+func trains(t *trace.Trace) bool {
+	for id := range t.Strings.Len() {
+		if n := t.String(trace.StringID(id)); strings.HasPrefix(n, "autograd::engine::evaluate_function") || strings.HasPrefix(n, "Optimizer.step") {
+			return true
+		}
+	}
+	return false
+}
+
+// readRequests notes which requests each labelled step names and returns their ids.
+func (r *Report) readRequests(t *trace.Trace) []string {
+	var names []string
+	ids := map[string]int32{}
+	for i := range r.Steps {
+		st := &r.Steps[i]
+		if st.Slice < 0 || r.Typed == "" {
+			continue
+		}
+		if n, ok := t.ArgInt(st.Slice, trace.ArgBatch); ok && st.Batch == 0 {
+			st.Batch = int(n)
+		}
+		if n, ok := t.ArgInt(st.Slice, trace.ArgTokens); ok && st.Tokens == 0 {
+			st.Tokens = int(n)
+		}
+		for _, key := range []string{trace.ArgRequest, trace.ArgRequests} {
+			text, _ := t.ArgText(st.Slice, key)
+			for one := range strings.SplitSeq(text, ",") {
+				if one = strings.TrimSpace(one); one == "" {
+					continue
+				}
+				id, ok := ids[one]
+				if !ok {
+					id = int32(len(names))
+					ids[one] = id
+					names = append(names, one)
+				}
+				if !slices.Contains(st.requests, id) {
+					st.requests = append(st.requests, id)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// requests sums the steps of each request up.
+func requests(steps []Step, names []string) []Request {
+	out := make([]Request, len(names))
+	inside := make([]int64, len(names))
+	kinds := make([][numKinds]KindShare, len(names))
+	for i := range steps {
+		st := &steps[i]
+		ns := st.EndNs - st.StartNs
+		for _, id := range st.requests {
+			q := &out[id]
+			if q.ID == "" {
+				q.ID, q.FirstNs, q.FirstStepNs = names[id], st.StartNs, ns
+			}
+			q.LastNs = max(q.LastNs, st.EndNs)
+			inside[id] += ns
+			k := &kinds[id][st.Kind]
+			k.Kind = st.Kind
+			k.Steps++
+			k.Ns += ns
+			k.ShareNs += float64(ns) / float64(max(1, st.Batch, len(st.requests)))
+		}
+	}
+	for id := range out {
+		out[id].GapNs = max(0, out[id].LastNs-out[id].FirstNs-inside[id])
+		for _, k := range kinds[id] {
+			if k.Steps > 0 {
+				out[id].Kinds = append(out[id].Kinds, k)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Request) int { return cmp.Compare(a.FirstNs, b.FirstNs) })
+	return out
+}
+
+// Parts of kernel names that tell a pass over prompts from one over single tokens:
+// FlashAttention's split-KV, vLLM's paged attention, FlashInfer, FlashMLA, Triton
+// kernels of SGLang.
+var (
+	decodeHints  = []string{"splitkv", "split_kv", "paged_attention", "BatchDecode", "decode_attention", "mla_decode", "decode_kernel", "_decode_"}
+	prefillHints = []string{"BatchPrefill", "prefill_attention", "context_attention", "extend_attention", "_prefill_", "prefill_kernel"}
+)
+
+// typeByKernels types steps that no label typed, where names of their kernels tell.
+func (r *Report) typeByKernels(d *device) {
+	if r.Typed != "" || len(r.Steps) == 0 {
+		return
+	}
+	const decode, prefill = 1, 2
+	hint := map[trace.StringID]uint8{}
+	has := make([]uint8, len(r.Steps))
+	s := &d.t.Slices
+	for k, i := range d.work {
+		h, ok := hint[s.Name[i]]
+		if !ok {
+			name := d.t.String(s.Name[i])
+			contains := func(p string) bool { return strings.Contains(name, p) }
+			if slices.ContainsFunc(decodeHints, contains) {
+				h |= decode
+			}
+			if slices.ContainsFunc(prefillHints, contains) {
+				h |= prefill
+			}
+			hint[s.Name[i]] = h
+		}
+		if h == 0 {
+			continue
+		}
+		at := s.Start[i]
+		if d.launch[k] >= 0 {
+			at = s.Start[d.launch[k]]
+		}
+		if x := stepAt(r.Steps, at); x >= 0 {
+			has[x] |= h
+		}
+	}
+	for x, h := range has {
+		if h == 0 {
+			continue
+		}
+		r.Typed = "kernel names"
+		r.Steps[x].Kind = [...]Kind{decode: Decode, prefill: Prefill, decode | prefill: Mixed}[h]
+	}
+}

@@ -1,0 +1,174 @@
+package steps
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Thresholds of the findings.
+const (
+	graphMin    = 0.3  // of device slices launched by graphs
+	eagerMax    = 0.05 // of decode kernels in graphs below which graphs are missing
+	manyKernels = 100  // launches of a decode step that graphs would save
+	slowRatio   = 3.0  // p99 of steps by p50
+	slowCount   = 20   // steps needed to say so
+	driftMin    = 0.1
+	firstRatio  = 2.0 // first denoise step by the mean
+	outsideMin  = 0.1 // of device work outside steps
+	prefillMin  = 0.3 // of the time in steps
+	mixedRatio  = 1.5 // mixed or prefill steps by decode steps: the others wait for prompts
+)
+
+// finder adds findings to a report.
+type finder struct {
+	r     *Report
+	t     *trace.Trace
+	index int
+}
+
+func (f *finder) add(sev analysis.Severity, slice int, number float64, unit, format string, args ...any) {
+	x := analysis.Finding{Severity: sev, Text: fmt.Sprintf(format, args...), Number: number, Unit: unit}
+	switch {
+	case slice >= 0:
+		x.Evidence = analysis.SliceEvidence(f.t, f.index, slice)
+	case len(f.r.Steps) > 0:
+		x.Evidence = analysis.SpanEvidence(f.index, 0, f.r.Steps[0].StartNs, f.r.Steps[len(f.r.Steps)-1].EndNs)
+	default:
+		x.Evidence = analysis.SpanEvidence(f.index, 0, f.t.Meta.WindowStart, f.t.Meta.WindowEnd)
+	}
+	f.r.Findings = append(f.r.Findings, x)
+}
+
+// findings fills Report.Findings, worst first.
+func (r *Report) findings(t *trace.Trace, index int) {
+	r.Findings = []analysis.Finding{}
+	f := &finder{r, t, index}
+	if len(r.Steps) == 0 {
+		f.add(analysis.Info, -1, 0, "count", "no steps were found: no labels of an engine and nothing that repeats %d times or more", minRepeats)
+		return
+	}
+	f.pace()
+	f.kinds()
+	f.graphs()
+	f.drift()
+	f.outside()
+	slices.SortStableFunc(r.Findings, func(a, b analysis.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+}
+
+func (f *finder) pace() {
+	v := &f.r.Verdict
+	switch v.Bound {
+	case BoundHost:
+		sev := analysis.Notice
+		if v.HostIdleShare >= 0.1 {
+			sev = analysis.Warning
+		}
+		f.add(sev, v.Slice, 100*v.HostIdleShare, "%", "%s; the longest wait was %s", v.Text, duration(float64(v.LongestGapNs)))
+	case BoundDevice:
+		f.add(analysis.Info, f.longest(), 100*v.BusyShare, "%", "%s", v.Text)
+	case BoundOther:
+		f.add(analysis.Notice, v.Slice, 100*v.OtherShare, "%", "%s", v.Text)
+	}
+}
+
+// longest is the label of the longest step of the kind with the most time.
+func (f *finder) longest() int {
+	if len(f.r.Kinds) == 0 {
+		return -1
+	}
+	return f.r.Steps[f.r.Kinds[0].Worst].Slice
+}
+
+func (f *finder) kinds() {
+	var total int64
+	by := map[Kind]*Stats{}
+	for i := range f.r.Kinds {
+		total += f.r.Kinds[i].TotalNs
+		by[f.r.Kinds[i].Kind] = &f.r.Kinds[i]
+	}
+	for i := range f.r.Kinds {
+		s := &f.r.Kinds[i]
+		if s.Count >= slowCount && s.P99Ns >= slowRatio*s.P50Ns {
+			st := &f.r.Steps[s.Worst]
+			f.add(analysis.Notice, st.Slice, s.P99Ns/s.P50Ns, "ratio", "one %s step in a hundred takes %s or more, %.1f times the median of %s",
+				s.Kind, duration(s.P99Ns), s.P99Ns/s.P50Ns, duration(s.P50Ns))
+		}
+	}
+	decode := by[Decode]
+	if decode == nil {
+		return
+	}
+	var prompt, steps int64
+	worst := -1
+	for _, k := range []Kind{Prefill, Mixed} {
+		if s := by[k]; s != nil {
+			prompt += s.TotalNs
+			steps += int64(s.Count)
+			if worst < 0 || s.MaxNs > f.r.Steps[worst].Ns() {
+				worst = s.Worst
+			}
+		}
+	}
+	if worst < 0 {
+		return
+	}
+	mean := ratio(prompt, steps)
+	if p := ratio(prompt, total); p >= prefillMin && mean >= mixedRatio*decode.MeanNs {
+		f.add(analysis.Info, f.r.Steps[worst].Slice, 100*p, "%",
+			"%s of the time in steps goes into %d steps with prompts, %s each; a decode step takes %s, so sequences wait while prompts are computed",
+			pct(p), steps, duration(mean), duration(decode.MeanNs))
+	}
+}
+
+func (f *finder) graphs() {
+	r := f.r
+	if r.GraphShare >= graphMin && len(r.Graphs) > 0 {
+		g := &r.Graphs[0]
+		replays := 0
+		for _, x := range r.Graphs {
+			replays += x.Replays
+		}
+		f.add(analysis.Info, g.Slice, 100*r.GraphShare, "%",
+			"%s of the device work was launched by %d replays of %d graphs, the largest with %d kernels: its operators are named only in a trace of the capture",
+			pct(r.GraphShare), replays, len(r.Graphs), g.Slices)
+	}
+	for i := range r.Kinds {
+		s := &r.Kinds[i]
+		if (s.Kind == Decode || s.Kind == Denoise) && s.GraphShare < eagerMax && s.Launches >= manyKernels && s.HostIdleShare >= hostSpan {
+			f.add(analysis.Warning, r.Steps[s.Worst].Slice, s.Launches, "count",
+				"a %s step makes %.0f launches one by one and the device waits %s of the time for them: replaying a graph would help",
+				s.Kind, s.Launches, pct(s.HostIdleShare))
+		}
+	}
+}
+
+func (f *finder) drift() {
+	for _, d := range f.r.Drifts {
+		if d.Change >= driftMin || d.Change <= -driftMin {
+			word := "slower"
+			if d.Change < 0 {
+				word = "faster"
+			}
+			f.add(analysis.Notice, f.r.Steps[d.Last].Slice, 100*d.Change, "%",
+				"denoise steps get %s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, d.Steps, duration(d.TailNs), duration(d.HeadNs), 100*d.Change)
+		}
+		if float64(d.FirstStepNs) >= firstRatio*d.MeanNs {
+			f.add(analysis.Notice, f.r.Steps[d.First].Slice, float64(d.FirstStepNs)/d.MeanNs, "ratio",
+				"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it", duration(float64(d.FirstStepNs)), float64(d.FirstStepNs)/d.MeanNs)
+		}
+	}
+}
+
+func (f *finder) outside() {
+	var in int64
+	for i := range f.r.Steps {
+		in += f.r.Steps[i].BusyNs
+	}
+	if p := ratio(f.r.OutsideNs, f.r.OutsideNs+in); p >= outsideMin {
+		f.add(analysis.Info, -1, 100*p, "%", "%s of the device work was launched outside of steps", pct(p))
+	}
+}

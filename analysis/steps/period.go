@@ -1,0 +1,338 @@
+package steps
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Limits of the search for repetition.
+const (
+	minRepeats    = 3    // fewer is no pattern
+	maxCandidates = 64   // periods that are tried, each in one pass over the sequence
+	growKinds     = 1.25 // more kinds of tokens that a longer period must explain to be the step
+	coverSlack    = 0.05 // coverage that it may lose for it
+	lengthSlack   = 0.25 // of the period by which a step's length may differ
+	minCover      = 0.5  // of the sequence's time in steps that are alike
+)
+
+// token is one thing that happened, in order.
+type token struct {
+	id     int32 // what
+	start  int64
+	end    int64
+	slice  int32
+	gap    int64 // since the end of the token before
+	replay bool  // it replays a graph: one token can then be a whole step
+}
+
+// byRepetition finds steps as the period of a sequence: of launches with what they
+// launched; of device work where launches are missing; of operators where there is no
+// device.
+func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
+	tokens, what, method := launchTokens(d, g)
+	if len(d.calls)*2 < len(d.work) && !slices.ContainsFunc(g.of, func(x int32) bool { return x >= 0 }) {
+		tokens, what, method = workTokens(d), "kernels in the order of their streams", ByKernels
+	}
+	if len(d.work) == 0 {
+		tokens, what, method = opTokens(t), "operators of the busiest thread", ByOperators
+	}
+	p, cuts := findPeriod(tokens)
+	if p == 0 {
+		return
+	}
+	r.Method = method
+	r.How = fmt.Sprintf("a repeating sequence of %d %s, each beginning with %s", p, what, t.String(t.Slices.Name[tokens[cuts[0]].slice]))
+	if n := firstWork(d, tokens[cuts[0]].slice); n != "" {
+		r.How += " of " + n
+	}
+	r.Steps = cutSteps(tokens, cuts, p)
+}
+
+// firstWork names what the launch call l launched first; "" if l is no launch.
+func firstWork(d *device, l int32) string {
+	for i := range d.calls {
+		if d.calls[i].slice == l {
+			return d.t.String(d.t.Slices.Name[d.work[d.calls[i].work[0]]])
+		}
+	}
+	return ""
+}
+
+// launchTokens are the launch calls, told apart by what they launched.
+func launchTokens(d *device, g *graphs) ([]token, string, Method) {
+	s := &d.t.Slices
+	out := make([]token, len(d.calls))
+	for i := range d.calls {
+		c := &d.calls[i]
+		x := token{id: int32(s.Name[d.work[c.work[0]]]), start: s.Start[c.slice], end: s.End(int(c.slice)), slice: c.slice}
+		if k := g.of[i]; k >= 0 {
+			x.id, x.replay = -1-k, true
+		}
+		out[i] = x
+	}
+	return withGaps(out), "launches", ByKernels
+}
+
+func workTokens(d *device) []token {
+	s := &d.t.Slices
+	out := make([]token, len(d.work))
+	for k, i := range d.work {
+		out[k] = token{id: int32(s.Name[i]), start: s.Start[i], end: s.End(int(i)), slice: i}
+	}
+	return withGaps(out)
+}
+
+// opTokens are the operators that no operator encloses, of the thread with most of them.
+func opTokens(t *trace.Trace) []token {
+	s := &t.Slices
+	var best []token
+	x := t.Index()
+	for id := range t.Tracks {
+		if t.Tracks[id].Kind == trace.TrackGPU {
+			continue
+		}
+		var l []token
+		end := int64(-1 << 63)
+		for _, u := range x.Track(trace.TrackID(id)) {
+			i := int(u)
+			if s.Cat[i] != trace.CatCPUOp || s.Start[i] < end {
+				continue
+			}
+			end = s.End(i)
+			l = append(l, token{id: int32(s.Name[i]), start: s.Start[i], end: end, slice: int32(i)})
+		}
+		if len(l) > len(best) {
+			best = l
+		}
+	}
+	return withGaps(best)
+}
+
+func withGaps(l []token) []token {
+	for i := range l {
+		if i > 0 {
+			l[i].gap = max(0, l[i].start-l[i-1].end)
+		}
+	}
+	return l
+}
+
+// places are where a kind of token occurs.
+type places struct {
+	id     int32
+	at     []int32
+	median int32 // distance between neighbours
+	steady bool  // most distances are near the median
+}
+
+// findPeriod returns the period of a sequence and where each repetition begins; 0 if
+// it does not repeat.
+//
+// Candidates are the distances at which kinds of tokens recur. Within a model's layers
+// the sequence repeats as well; what tells the step is that it explains the kinds that
+// occur once a step only, so a longer period wins if it explains markedly more kinds
+// and covers about as much time. Twice the step explains no more.
+func findPeriod(l []token) (int, []int) {
+	kinds := recurring(l)
+	votes := map[int32]int{}
+	for _, k := range kinds {
+		if k.steady {
+			votes[k.median]++
+		}
+	}
+	periods := make([]int32, 0, len(votes))
+	for p := range votes {
+		periods = append(periods, p)
+	}
+	slices.SortFunc(periods, func(a, b int32) int { return cmp.Or(cmp.Compare(votes[b], votes[a]), cmp.Compare(a, b)) })
+	if len(periods) > maxCandidates {
+		periods = periods[:maxCandidates]
+	}
+	slices.Sort(periods)
+	var (
+		best  fit
+		count = make(map[int32]int, len(kinds))
+	)
+	for _, q := range periods {
+		f := fitPeriod(l, kinds, int(q), count)
+		if f.cover < minCover || f.steps < minRepeats || f.period == 1 && !l[f.cuts[0]].replay {
+			continue
+		}
+		if best.period == 0 || f.cover > best.cover+coverSlack ||
+			float64(f.kinds) >= growKinds*float64(best.kinds) && f.cover >= best.cover-coverSlack {
+			best = f
+		}
+	}
+	return best.period, best.cuts
+}
+
+// fit is how well a period describes a sequence.
+type fit struct {
+	period int
+	cuts   []int   // where repetitions begin
+	steps  int     // repetitions that are alike
+	cover  float64 // of the sequence's time
+	kinds  int     // that occur in at least half of them
+}
+
+// fitPeriod cuts l by p. A repetition counts if it has about p tokens and at least half
+// of them stand where they stand in the one before or after. count is scratch.
+func fitPeriod(l []token, kinds []places, p int, count map[int32]int) fit {
+	f := fit{period: p, cuts: cutAt(l, kinds, p)}
+	if len(f.cuts) == 0 {
+		return f
+	}
+	ends := func(i int) int {
+		if i+1 < len(f.cuts) {
+			return f.cuts[i+1]
+		}
+		return min(len(l), f.cuts[i]+p)
+	}
+	alike := func(i, j int) bool {
+		if i < 0 || j >= len(f.cuts) {
+			return false
+		}
+		a, b := l[f.cuts[i]:ends(i)], l[f.cuts[j]:ends(j)]
+		n := 0
+		for k := range min(len(a), len(b)) {
+			if a[k].id == b[k].id {
+				n++
+			}
+		}
+		return 2*n >= min(len(a), len(b))
+	}
+	clear(count)
+	var in int64
+	for i, c := range f.cuts {
+		end := ends(i)
+		if !steadyLength(end-c, p) || !alike(i-1, i) && !alike(i, i+1) {
+			continue
+		}
+		f.steps++
+		until := l[end-1].end
+		if end < len(l) {
+			until = l[end].start
+		}
+		in += max(0, until-l[c].start)
+		for k := c; k < end; k++ {
+			count[l[k].id]++
+		}
+	}
+	if all := l[len(l)-1].end - l[0].start; all > 0 {
+		f.cover = float64(in) / float64(all)
+	}
+	for _, n := range count {
+		if 2*n >= f.steps {
+			f.kinds++
+		}
+	}
+	return f
+}
+
+// recurring lists the kinds of tokens that occur minRepeats times or more.
+func recurring(l []token) []places {
+	at := map[int32]int{}
+	var all []places
+	for i := range l {
+		k, ok := at[l[i].id]
+		if !ok {
+			k = len(all)
+			at[l[i].id] = k
+			all = append(all, places{id: l[i].id})
+		}
+		all[k].at = append(all[k].at, int32(i))
+	}
+	out := all[:0]
+	for _, k := range all {
+		if len(k.at) < minRepeats {
+			continue
+		}
+		gaps := make([]int32, len(k.at)-1)
+		for i := range gaps {
+			gaps[i] = k.at[i+1] - k.at[i]
+		}
+		slices.Sort(gaps)
+		k.median = gaps[len(gaps)/2]
+		near := 0
+		for _, g := range gaps {
+			if d := g - k.median; max(d, -d)*10 <= k.median {
+				near++
+			}
+		}
+		k.steady = near*10 >= len(gaps)*6
+		out = append(out, k)
+	}
+	return out
+}
+
+// cutAt chooses where a step begins: of the kinds that occur once a period, the one
+// with the longest pause of the host before it.
+func cutAt(l []token, kinds []places, p int) []int {
+	var best *places
+	var pause int64 = -1
+	for i := range kinds {
+		k := &kinds[i]
+		if !k.steady || int(k.median) != p {
+			continue
+		}
+		gaps := make([]int64, len(k.at))
+		for j, at := range k.at {
+			gaps[j] = l[at].gap
+		}
+		slices.Sort(gaps)
+		if g := gaps[len(gaps)/2]; g > pause {
+			best, pause = k, g
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	cuts := make([]int, len(best.at))
+	for i, at := range best.at {
+		cuts[i] = int(at)
+	}
+	return cuts
+}
+
+func steadyLength(n, p int) bool {
+	d := float64(n - p)
+	return d <= lengthSlack*float64(p) && -d <= lengthSlack*float64(p)
+}
+
+// cutSteps makes the steps. One ends where the next begins, but not later than a
+// median step after its last token: between bursts of requests nothing is a step.
+func cutSteps(l []token, cuts []int, p int) []Step {
+	lengths := make([]int64, 0, len(cuts))
+	for i := 1; i < len(cuts); i++ {
+		lengths = append(lengths, l[cuts[i]].start-l[cuts[i-1]].start)
+	}
+	slices.Sort(lengths)
+	var median int64
+	if len(lengths) > 0 {
+		median = lengths[len(lengths)/2]
+	}
+	out := make([]Step, 0, len(cuts))
+	for i, c := range cuts {
+		until, next := len(l), int64(1<<63-1)
+		if i+1 < len(cuts) {
+			until = cuts[i+1]
+			next = l[until].start
+		} else if until-c > p+int(lengthSlack*float64(p)) {
+			until = c + p // what follows the last step is none
+		} else if until-c < p-int(lengthSlack*float64(p)) {
+			break // cut off by the end of the trace
+		}
+		st := Step{Slice: int(l[c].slice), StartNs: l[c].start, EndNs: l[c].end}
+		for k := c; k < until; k++ {
+			st.EndNs = max(st.EndNs, l[k].end)
+		}
+		if next != 1<<63-1 {
+			st.EndNs = min(next, st.EndNs+median)
+		}
+		out = append(out, st)
+	}
+	return out
+}

@@ -1,0 +1,222 @@
+package steps
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+)
+
+func ratio(a, b int64) float64 {
+	if b <= 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
+// quantile interpolates linearly between the two nearest ranks of sorted.
+func quantile(sorted []int64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	x := q * float64(len(sorted)-1)
+	i := int(x)
+	if i+1 >= len(sorted) {
+		return float64(sorted[len(sorted)-1])
+	}
+	f := x - float64(i)
+	return float64(sorted[i])*(1-f) + float64(sorted[i+1])*f
+}
+
+// stats sums the steps up by kind.
+func stats(steps []Step) []Stats {
+	var (
+		out   [numKinds]Stats
+		durs  [numKinds][]int64
+		sums  [numKinds]struct{ host, span, busy, idle, slices, launches, graph, batch int64 }
+		total []Stats
+	)
+	for i := range steps {
+		st := &steps[i]
+		k := st.Kind
+		ns := st.Ns()
+		if s := &out[k]; len(durs[k]) == 0 || ns > s.MaxNs {
+			s.MaxNs, s.Worst = ns, i
+		}
+		durs[k] = append(durs[k], ns)
+		out[k].TotalNs += ns
+		out[k].Tokens += int64(st.Tokens)
+		x := &sums[k]
+		x.host += st.EndNs - st.StartNs
+		x.span += st.SpanNs
+		x.busy += st.BusyNs
+		x.idle += st.HostIdleNs
+		x.slices += int64(st.Slices)
+		x.launches += int64(st.Launches)
+		x.graph += int64(st.GraphSlices)
+		x.batch += int64(st.Batch)
+		switch st.Bound {
+		case BoundHost:
+			out[k].HostBound++
+		case BoundDevice:
+			out[k].DeviceBound++
+		}
+	}
+	for k := range out {
+		n := int64(len(durs[k]))
+		if n == 0 {
+			continue
+		}
+		slices.Sort(durs[k])
+		s, x := out[k], sums[k]
+		s.Kind, s.Count = Kind(k), int(n)
+		s.MeanNs, s.P50Ns, s.P99Ns = ratio(s.TotalNs, n), quantile(durs[k], 0.5), quantile(durs[k], 0.99)
+		s.HostMeanNs, s.BusyShare, s.HostIdleShare = ratio(x.host, n), ratio(x.busy, x.span), ratio(x.idle, x.span)
+		s.Slices, s.Launches, s.GraphShare, s.Batch = ratio(x.slices, n), ratio(x.launches, n), ratio(x.graph, x.slices), ratio(x.batch, n)
+		s.TokensPerS = ratio(s.Tokens, s.TotalNs) * 1e9
+		total = append(total, s)
+	}
+	slices.SortStableFunc(total, func(a, b Stats) int { return cmp.Compare(b.TotalNs, a.TotalNs) })
+	if total == nil {
+		return []Stats{}
+	}
+	return total
+}
+
+// verdict says who sets the pace over all steps.
+func verdict(d *device, steps []Step) Verdict {
+	v := Verdict{Slice: -1}
+	var span, busy, idle, launches int64
+	for i := range steps {
+		st := &steps[i]
+		span += st.SpanNs
+		busy += st.BusyNs
+		idle += st.HostIdleNs
+		launches += int64(st.Launches)
+		if st.gapNs > v.LongestGapNs {
+			v.LongestGapNs, v.Slice = st.gapNs, int(st.worstGap)
+		}
+	}
+	v.SpanNs = span
+	if span == 0 {
+		v.Text = "no device work belongs to a step: nothing is said about the pace"
+		return v
+	}
+	v.BusyShare, v.HostIdleShare = ratio(busy, span), ratio(idle, span)
+	v.OtherShare = max(0, 1-v.BusyShare-v.HostIdleShare)
+	v.LaunchesPerMs = ratio(launches, span) * 1e6
+	v.LaunchDelayNs = launchDelay(d)
+	v.Bound = bound(span, busy, idle)
+	head := fmt.Sprintf("the device is busy %s of the time in steps and waits %s for launches", pct(v.BusyShare), pct(v.HostIdleShare))
+	switch v.Bound {
+	case BoundDevice:
+		v.Text = "device-bound: " + head
+	case BoundHost:
+		v.Text = "host-bound: " + head
+	default:
+		v.Text = "neither host nor device sets the pace alone: " + head + fmt.Sprintf(", and %s for copies, dependencies and starting kernels", pct(v.OtherShare))
+	}
+	return v
+}
+
+// launchDelay is the median time from a launch call's end to its first device work.
+func launchDelay(d *device) float64 {
+	s := &d.t.Slices
+	delays := make([]int64, 0, len(d.calls))
+	for i := range d.calls {
+		c := &d.calls[i]
+		delays = append(delays, max(0, s.Start[d.work[c.work[0]]]-s.End(int(c.slice))))
+	}
+	slices.Sort(delays)
+	return quantile(delays, 0.5)
+}
+
+// Limits of denoise loops.
+const (
+	minLoop = 8   // steps for a drift: two in each quarter
+	loopGap = 3.0 // of a median step between two loops
+)
+
+// drifts describes the loops of denoise steps: runs without another kind in between or
+// a pause.
+func drifts(steps []Step) []Drift {
+	out := []Drift{}
+	for i := 0; i < len(steps); {
+		if steps[i].Kind != Denoise {
+			i++
+			continue
+		}
+		k := i + 1
+		var longest int64 = steps[i].EndNs - steps[i].StartNs
+		for k < len(steps) && steps[k].Kind == Denoise && float64(steps[k].StartNs-max(steps[k-1].EndNs, steps[k-1].DeviceEndNs)) <= loopGap*float64(longest) &&
+			slices.Equal(steps[k].requests, steps[i].requests) {
+			longest = max(longest, steps[k].EndNs-steps[k].StartNs)
+			k++
+		}
+		if k-i >= minLoop {
+			out = append(out, drift(steps, i, k))
+		}
+		i = k
+	}
+	return out
+}
+
+func drift(steps []Step, lo, hi int) Drift {
+	n := hi - lo
+	d := Drift{First: lo, Last: hi - 1, Steps: n, StartNs: steps[lo].StartNs, FirstStepNs: steps[lo].Ns()}
+	var sum, sq, sx, sxy, sxx float64
+	for i := lo; i < hi; i++ {
+		v := float64(steps[i].Ns())
+		sum += v
+		sq += v * v
+		if i == lo {
+			continue // cold caches
+		}
+		x := float64(i - lo)
+		sx += x
+		sxx += x * x
+		sxy += x * v
+	}
+	m := float64(n - 1)
+	rest := sum - float64(d.FirstStepNs)
+	if det := m*sxx - sx*sx; det > 0 {
+		d.SlopeNs = (m*sxy - sx*rest) / det
+	}
+	q := n / 4
+	d.HeadNs, d.TailNs = meanNs(steps[lo+1:lo+1+q]), meanNs(steps[hi-q:hi])
+	if d.HeadNs > 0 {
+		d.Change = d.TailNs/d.HeadNs - 1
+	}
+	d.MeanNs = sum / float64(n)
+	if d.MeanNs > 0 {
+		d.VariationCoef = math.Sqrt(max(0, sq/float64(n)-d.MeanNs*d.MeanNs)) / d.MeanNs
+	}
+	return d
+}
+
+func meanNs(steps []Step) float64 {
+	var sum int64
+	for i := range steps {
+		sum += steps[i].Ns()
+	}
+	return ratio(sum, int64(len(steps)))
+}
+
+func pct(v float64) string {
+	if p := v * 100; p < 9.95 && p > 0 {
+		return fmt.Sprintf("%.1f%%", p)
+	}
+	return fmt.Sprintf("%.0f%%", v*100)
+}
+
+func duration(ns float64) string {
+	switch {
+	case ns >= 1e9:
+		return fmt.Sprintf("%.3g s", ns/1e9)
+	case ns >= 1e6:
+		return fmt.Sprintf("%.3g ms", ns/1e6)
+	case ns >= 1e3:
+		return fmt.Sprintf("%.3g µs", ns/1e3)
+	}
+	return fmt.Sprintf("%.0f ns", ns)
+}
