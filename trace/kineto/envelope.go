@@ -81,10 +81,10 @@ func (m *merger) head(b []byte, end int, eof bool) (from int, found bool, err er
 		if st == stEnd {
 			return 0, false, m.fail(int64(i), `the key "traceEvents"`, "an object without it"+m.otherKind())
 		}
-		if st == stBad {
-			m.meta.bad++
-			if k := bytes.Index(b[i:end], eventsKey); k >= 0 {
-				i += k
+		if i < end && (st == stBad || eof) {
+			if k := bytes.Index(b[i+1:end], eventsKey); k >= 0 {
+				m.meta.bad++
+				i += 1 + k
 				continue
 			}
 		}
@@ -153,7 +153,7 @@ func (m *merger) member(b []byte, i, end int, eof bool) (next int, st status) {
 		m.meta.set(key, clean)
 		return i + used, stOK
 	}
-	return i, stBad
+	return i, st
 }
 
 // any rewrites the value at the beginning of b; see object.

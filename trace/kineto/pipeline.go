@@ -95,7 +95,11 @@ func (p *pipeline) feed(ctx context.Context) {
 	defer close(p.work)
 	var carry []byte
 	for n := 0; ; n++ {
-		b, err := p.buffer(ctx, p.opt.Window+len(carry))
+		window := p.opt.Window
+		if n == 0 {
+			window = min(window, firstWindow)
+		}
+		b, err := p.buffer(ctx, window+len(carry))
 		if err != nil {
 			p.err = err
 			return
