@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/omni"
@@ -20,6 +21,7 @@ type serveCmd struct {
 	NATSListen   string        `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
+	ReadyFile    string        `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
 }
 
@@ -46,7 +48,22 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	fmt.Fprintf(e.err, "serving %s at %s\nranks join at %s\n", eng.Model(), srv.url, eng.Hub().ClientURL())
+	if c.ReadyFile != "" {
+		if err := writeReady(c.ReadyFile, srv.url); err != nil {
+			return err
+		}
+		defer os.Remove(c.ReadyFile)
+	}
 	return srv.serve(e.ctx)
+}
+
+// writeReady makes the file appear with its content, not before it.
+func writeReady(path, url string) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o644); err != nil {
+		return fmt.Errorf("--ready-file: %w", err)
+	}
+	return os.Rename(tmp, path)
 }
 
 // server is an HTTP server that is bound but does not serve yet.

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/kinetoscope/kinetoscope/omni"
+)
+
+func TestMain(m *testing.M) {
+	omni.WorkerMain()
+	testscript.Main(m, map[string]func(){"kinetoscope": main})
+}
+
+// TestScripts runs every verb as a user types it. Each script's ranks are processes,
+// so few run at once.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":     await,
+			"loadurl":   loadURL,
+			"jsonpath":  jsonPath,
+			"usage":     usageLine,
+			"fetchlast": fetchLast,
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TMPDIR", e.WorkDir)
+			e.Setenv("NO_COLOR", "1")
+			e.Setenv("LONG", strings.Repeat("x", 300))
+			return expandLong(filepath.Join(e.WorkDir, "long.jsonl"))
+		},
+		Deadline: deadline(t),
+	})
+}
+
+func deadline(t *testing.T) time.Time {
+	d, _ := t.Deadline()
+	return d
+}
+
+// await waits until a file exists.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: await file")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s did not appear", args[0])
+}
+
+// loadURL sets KINETOSCOPE_URL to what a ready file says.
+func loadURL(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv("KINETOSCOPE_URL", strings.TrimSpace(ts.ReadFile(args[0])))
+}
+
+// jsonPath checks a field of a JSON file: jsonpath stdout session.state complete.
+func jsonPath(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: jsonpath file path want")
+	}
+	var v any
+	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &v); err != nil {
+		ts.Fatalf("%s is not JSON: %v", args[0], err)
+	}
+	for _, key := range strings.Split(args[1], ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[key]
+		case []any:
+			if key == "len" {
+				v = len(x)
+				continue
+			}
+			i := int(key[0] - '0')
+			if i >= len(x) {
+				ts.Fatalf("%s: %s has %d elements", args[1], key, len(x))
+			}
+			v = x[i]
+		default:
+			ts.Fatalf("%s: nothing at %s", args[1], key)
+		}
+	}
+	got, err := json.Marshal(v)
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if (strings.Trim(string(got), `"`) == args[2]) == neg {
+		ts.Fatalf("%s is %s, want %s (negated: %v)", args[1], got, args[2], neg)
+	}
+}
+
+// expandLong makes a prompt of a script longer than any model takes.
+func expandLong(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(strings.ReplaceAll(string(data), "LONG", strings.Repeat("word ", 4000))), 0o644)
+}
+
+// usageLine runs a command that must fail: usage CODE 'stderr regexp' args...
+func usageLine(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 3 || neg {
+		ts.Fatalf("usage: usage code regexp args...")
+	}
+	code := 0
+	var exit *exec.ExitError
+	if err := ts.Exec("kinetoscope", args[2:]...); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	}
+	stderr := ts.ReadFile("stderr")
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("%v: exit code %d, want %s", args[2:], code, args[0])
+	}
+	if !regexp.MustCompile(args[1]).MatchString(stderr) {
+		ts.Fatalf("%v: no match of %q on stderr", args[2:], args[1])
+	}
+}
+
+// fetchLast downloads the first session of a list into got.
+func fetchLast(ts *testscript.TestScript, neg bool, args []string) {
+	var list []struct{ ID string }
+	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &list); err != nil || len(list) == 0 {
+		ts.Fatalf("%s: %v, %d sessions", args[0], err, len(list))
+	}
+	ts.Check(ts.Exec("kinetoscope", "sessions", list[0].ID, "--download", ts.MkAbs("got")))
+}
