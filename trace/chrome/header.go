@@ -16,7 +16,6 @@ import (
 var ownKeys = map[string]bool{
 	"schemaVersion": true, "deviceProperties": true, "distributedInfo": true,
 	"displayTimeUnit": true, "baseTimeNanoseconds": true, "traceEvents": true, "traceName": true,
-	"stage_id": true, "stage": true, "replica": true, "host_name": true,
 }
 
 // header writes everything before traceEvents.
@@ -24,18 +23,16 @@ func (e *encoder) header() {
 	m := &e.t.Meta
 	b := []byte("{\n  \"schemaVersion\": 1,\n")
 	b = appendMember(b, "deviceProperties", deviceProperties(m.Devices))
-	for _, k := range slices.Sorted(maps.Keys(m.Extra)) {
-		if raw := jsontext.Value(m.Extra[k]); !ownKeys[k] && raw.IsValid() {
-			b = appendMember(b, k, raw)
+	free := maps.Clone(m.Extra)
+	maps.DeleteFunc(free, func(k, raw string) bool { return ownKeys[k] || !jsontext.Value(raw).IsValid() })
+	for k, raw := range placeKeys(m) {
+		if free == nil {
+			free = map[string]string{}
 		}
+		free[k] = raw
 	}
-	if m.Host != "" {
-		b = appendMember(b, "host_name", appendQuoted(nil, m.Host))
-	}
-	if m.StageID >= 0 && m.Stage != "" {
-		b = appendMember(b, "stage_id", strconv.AppendInt(nil, int64(m.StageID), 10))
-		b = appendMember(b, "stage", appendQuoted(nil, m.Stage))
-		b = appendMember(b, "replica", strconv.AppendInt(nil, int64(m.Replica), 10))
+	for _, k := range slices.Sorted(maps.Keys(free)) {
+		b = appendMember(b, k, []byte(free[k]))
 	}
 	if info := distributedInfo(m); info != nil {
 		b = appendMember(b, "distributedInfo", info)
@@ -45,6 +42,20 @@ func (e *encoder) header() {
 		b = appendMember(b, "baseTimeNanoseconds", strconv.AppendInt(nil, e.base, 10))
 	}
 	e.write(b)
+}
+
+// placeKeys says where the rank is in a pipeline, as raw JSON by key.
+func placeKeys(m *trace.Meta) map[string]string {
+	out := map[string]string{}
+	if m.Host != "" {
+		out["host_name"] = string(appendQuoted(nil, m.Host))
+	}
+	if m.StageID >= 0 && m.Stage != "" {
+		out["stage_id"] = strconv.Itoa(m.StageID)
+		out["stage"] = string(appendQuoted(nil, m.Stage))
+		out["replica"] = strconv.Itoa(m.Replica)
+	}
+	return out
 }
 
 func (e *encoder) footer(name string) {
@@ -83,7 +94,7 @@ func deviceProperties(devices []trace.Device) []byte {
 // info and group have the spelling and order of Kineto's distributedInfo.
 type info struct {
 	Backend   string  `json:"backend,omitempty"`
-	Rank      int     `json:"rank"`
+	Rank      *int    `json:"rank,omitempty"`
 	WorldSize int     `json:"world_size,omitempty"`
 	PGCount   int     `json:"pg_count"`
 	PGConfig  []group `json:"pg_config"`
@@ -97,12 +108,17 @@ type group struct {
 	Ranks   []int  `json:"ranks"`
 }
 
-// distributedInfo returns the object, or nil if the rank is not known.
+// distributedInfo returns the object, without rank if that is not known, or nil if
+// nothing is.
 func distributedInfo(m *trace.Meta) []byte {
-	if m.Rank < 0 {
+	if m.Rank < 0 && m.Backend == "" && len(m.ProcessGroups) == 0 {
 		return nil
 	}
-	out := info{Backend: m.Backend, Rank: m.Rank, WorldSize: m.WorldSize, PGCount: len(m.ProcessGroups), PGConfig: []group{}}
+	var rank *int
+	if m.Rank >= 0 {
+		rank = &m.Rank
+	}
+	out := info{Backend: m.Backend, Rank: rank, WorldSize: m.WorldSize, PGCount: len(m.ProcessGroups), PGConfig: []group{}}
 	for _, g := range m.ProcessGroups {
 		ranks := g.Ranks
 		if ranks == nil {
