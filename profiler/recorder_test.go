@@ -353,7 +353,7 @@ func TestNoAllocations(t *testing.T) {
 	tr := r.Track("track")
 	all := func() {
 		s := tr.Begin(testOp, CategoryOp).Shape(Float32, 8, 512).Shape(BFloat16, 512, 512)
-		s.FLOPs(1 << 40).Bytes(1 << 20).Int(testKey, 1).Str(testKey, testOp).Text(testKey, "request").Float(testKey, 1).FlowOut(1).FlowIn(2).Stack()
+		s.FLOPs(1<<40).Bytes(1<<20).Int(testKey, 1).Str(testKey, testOp).Text(testKey, "request").Float(testKey, 1).FlowOut(1).FlowIn(2).Stack()
 		tr.Begin(testOp, CategoryAnnotation).End()
 		s.End()
 		tr.Counter(testOp, 1)
