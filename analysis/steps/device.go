@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -37,7 +38,7 @@ func newDevice(t *trace.Trace) *device {
 	byCorr := map[int64]int32{}
 	for i, c := range s.Cat {
 		switch {
-		case c.Busy() && onDevice(t, i):
+		case c.Busy() && onDevice(t, i) && !(c == trace.CatMTIACCP && encloses(t.String(s.Name[i]))):
 			d.work = append(d.work, int32(i))
 		case c.Runtime() && s.Corr[i] != trace.NoCorrelation:
 			byCorr[s.Corr[i]] = int32(i)
@@ -71,6 +72,18 @@ func newDevice(t *trace.Trace) *device {
 		return cmp.Or(cmp.Compare(s.Start[a.slice], s.Start[b.slice]), cmp.Compare(a.slice, b.slice))
 	})
 	return d
+}
+
+// mtiaWrappers begin the names of MTIA rows that enclose the rows of the work itself.
+var mtiaWrappers = []string{"job_exe", "packet", "pe_exe", "cpum_exe_subgraph", "runFunction"}
+
+func encloses(name string) bool {
+	for _, p := range mtiaWrappers {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // onDevice reports whether slice i lies on a device's lane: collective_comm rows can
@@ -175,6 +188,7 @@ func (d *device) spans(steps []Step) {
 func (st *Step) addGap(s *trace.Slices, d *device, at int64, b *stretch) {
 	l := d.launch[b.first]
 	if l < 0 {
+		st.BlindIdleNs += b.start - at
 		return
 	}
 	host := min(b.start, s.End(int(l))) - at

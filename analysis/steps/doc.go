@@ -9,7 +9,8 @@
 //  2. ProfilerStep#N;
 //  3. projections of such labels on the device, in traces without a host;
 //  4. repetition: the period of the sequence of kernels as they were launched, or of
-//     operators in a trace without a device.
+//     operators in a trace without a device;
+//  5. an annotation of the user that recurs and covers at least half of a thread's time.
 //
 // # Device time
 //

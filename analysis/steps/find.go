@@ -2,6 +2,7 @@ package steps
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -11,9 +12,9 @@ import (
 // Options changes what Find does. The zero value is usable.
 type Options struct {
 	// Index is the place of the trace among those of its job, for the evidence of findings.
-	Index int
-	// NoPeriod turns the search for repetition off.
-	NoPeriod bool
+	Index    int
+	NoLabels bool // look for repetition only
+	NoPeriod bool // look for labels only
 }
 
 // Find finds the steps of one rank's trace. The trace is not changed, and equal
@@ -44,11 +45,18 @@ func Find(t *trace.Trace, o Options) *Report {
 func (r *Report) find(t *trace.Trace, d *device, graphs *graphs, o Options) {
 	s := &t.Slices
 	host := func(i int) bool {
-		return (s.Cat[i] == trace.CatUserAnnotation || s.Cat[i] == trace.CatPythonFunction) && t.Tracks[s.Track[i]].Kind != trace.TrackGPU
+		switch s.Cat[i] {
+		case trace.CatUserAnnotation, trace.CatPythonFunction, trace.CatCPUOp:
+			return t.Tracks[s.Track[i]].Kind != trace.TrackGPU
+		}
+		return false
 	}
-	found, skipped := byLabel(t, host)
-	where := ""
-	if len(found) == 0 {
+	var found []labelled
+	skipped, where := 0, ""
+	if !o.NoLabels {
+		found, skipped = byLabel(t, host)
+	}
+	if len(found) == 0 && !o.NoLabels {
 		found, _ = byLabel(t, func(i int) bool { return s.Cat[i] == trace.CatGPUUserAnnotation })
 		found = oneStream(t, found)
 		where = " on the device"
@@ -77,6 +85,73 @@ func (r *Report) find(t *trace.Trace, d *device, graphs *graphs, o Options) {
 	}
 	if !o.NoPeriod {
 		r.byRepetition(t, d, graphs)
+	}
+	if len(r.Steps) == 0 && !o.NoLabels {
+		r.byAnnotation(t)
+	}
+}
+
+// annotationCover is the share of a trace's extent that an annotation must cover to
+// be taken for its steps.
+const annotationCover = 0.5
+
+// byAnnotation takes the user's annotation that recurs and covers the most of one
+// thread for the steps: the last resort, as nothing says that it is one.
+func (r *Report) byAnnotation(t *trace.Trace) {
+	s := &t.Slices
+	lo, hi, ok := t.Extent()
+	if !ok || hi <= lo {
+		return
+	}
+	type key struct {
+		track trace.TrackID
+		name  trace.StringID
+	}
+	type cover struct {
+		ns, end int64
+		slices  []int
+	}
+	by := map[key]*cover{}
+	var best *cover
+	var keys []key
+	x := t.Index()
+	for id := range t.Tracks {
+		if t.Tracks[id].Kind == trace.TrackGPU {
+			continue
+		}
+		for _, u := range x.Track(trace.TrackID(id)) {
+			i := int(u)
+			if s.Cat[i] != trace.CatUserAnnotation {
+				continue
+			}
+			k := key{trace.TrackID(id), s.Name[i]}
+			c := by[k]
+			if c == nil {
+				c = &cover{end: lo}
+				by[k] = c
+				keys = append(keys, k)
+			}
+			if s.Start[i] < c.end {
+				continue // inside itself
+			}
+			c.end = s.End(i)
+			c.ns += s.Dur[i]
+			c.slices = append(c.slices, i)
+		}
+	}
+	for _, k := range keys {
+		c := by[k]
+		if len(c.slices) >= minRepeats && ratio(c.ns, hi-lo) >= annotationCover && (best == nil || c.ns > best.ns) {
+			best = c
+		}
+	}
+	if best == nil {
+		return
+	}
+	r.Method = ByAnnotation
+	r.How = fmt.Sprintf("the annotation %s, which recurs %d times and covers %s of the trace", t.String(s.Name[best.slices[0]]), len(best.slices), pct(ratio(best.ns, hi-lo)))
+	for _, i := range best.slices {
+		r.Steps = append(r.Steps, Step{Name: t.String(s.Name[i]), Slice: i, StartNs: s.Start[i], EndNs: s.End(i)})
 	}
 }
 

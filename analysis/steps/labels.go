@@ -45,8 +45,11 @@ var (
 
 // parseLabel reads one name; ok is false if it is no label of a step.
 func parseLabel(name string, cat trace.Category) (l label, ok bool) {
-	if cat == trace.CatPythonFunction {
+	switch cat {
+	case trace.CatPythonFunction:
 		return frameLabel(name)
+	case trace.CatCPUOp: // ProfilerStep in files of 2021
+		return label{method: ByProfilerStep}, strings.HasPrefix(name, "ProfilerStep") && profilerStep.MatchString(name)
 	}
 	if k, ok := nativeKinds[name]; ok {
 		return label{method: ByNative, kind: k}, true
@@ -190,16 +193,22 @@ func byLabel(t *trace.Trace, want func(i int) bool) (found []labelled, skipped i
 		known, ok bool
 	}
 	s := &t.Slices
-	// Names of frames and of annotations could be equal: two caches.
-	cache := [2][]parsed{make([]parsed, t.Strings.Len()), make([]parsed, t.Strings.Len())}
+	// Names of frames, operators and annotations could be equal: three caches.
+	var cache [3][]parsed
+	for i := range cache {
+		cache[i] = make([]parsed, t.Strings.Len())
+	}
 	all := map[Method][]labelled{}
 	for i := range s.Start {
 		if !want(i) {
 			continue
 		}
 		of := 0
-		if s.Cat[i] == trace.CatPythonFunction {
+		switch s.Cat[i] {
+		case trace.CatPythonFunction:
 			of = 1
+		case trace.CatCPUOp:
+			of = 2
 		}
 		p := &cache[of][s.Name[i]]
 		if !p.known {

@@ -63,6 +63,7 @@ const (
 	ByProfilerStep Method = "profiler_step" // ProfilerStep#N
 	ByKernels      Method = "kernels"       // period of the launched kernels
 	ByOperators    Method = "operators"     // period of the host's operators
+	ByAnnotation   Method = "annotation"    // the user's annotation that covers most
 	ByNothing      Method = "none"
 )
 
@@ -141,6 +142,7 @@ type Step struct {
 	SpanNs        int64 `json:"span_ns"`      // see the package's documentation; 0 without device work
 	BusyNs        int64 `json:"busy_ns"`      // any stream of any device, in the span
 	HostIdleNs    int64 `json:"host_idle_ns"` // idle because nothing was launched
+	BlindIdleNs   int64 `json:"blind_idle_ns"` // idle before work whose launch is not in the trace
 	Slices        int   `json:"device_slices"`
 	Launches      int   `json:"launches"` // calls that started device work
 	GraphLaunches int   `json:"graph_launches"`
@@ -191,7 +193,8 @@ type Verdict struct {
 	SpanNs        int64   `json:"span_ns"` // of all steps
 	BusyShare     float64 `json:"busy_share"`
 	HostIdleShare float64 `json:"host_idle_share"`
-	OtherShare    float64 `json:"other_idle_share"`
+	OtherShare    float64 `json:"other_idle_share"` // idle for other reasons, or none that the trace shows
+	BlindShare    float64 `json:"blind_idle_share"` // of OtherShare: before work whose launch is not in the trace
 	// LaunchDelayNs is the median time from a launch call's end to the begin of its first
 	// device work. A device that is behind makes it long.
 	LaunchDelayNs float64 `json:"launch_delay_p50_ns"`

@@ -37,6 +37,8 @@ func TestParseLabel(t *testing.T) {
 		{"diffusion_step", ann, label{method: ByOmni, kind: Denoise, rank: 1}, true},
 		{"diffusion_forward", ann, label{method: ByOmni, kind: Denoise}, true},
 		{"ProfilerStep#12", ann, label{method: ByProfilerStep}, true},
+		{"ProfilerStep#12", trace.CatCPUOp, label{method: ByProfilerStep}, true},
+		{"decode_step", trace.CatCPUOp, label{method: ByProfilerStep}, false},
 		{"ProfilerStepper", ann, label{method: ByProfilerStep}, false},
 		{"decode_step", ann, label{method: ByNative, kind: Decode}, true},
 		{"nn.Module: FluxTransformer2DModel_0", frame, label{method: ByDiffusers, kind: Denoise}, true},
@@ -337,7 +339,7 @@ func TestSharedTraces(t *testing.T) {
 		}
 		labels := 0
 		for i, n := range tr.Slices.Name {
-			if tr.Slices.Cat[i] == trace.CatUserAnnotation && strings.HasPrefix(tr.String(n), "ProfilerStep#") {
+			if c := tr.Slices.Cat[i]; (c == trace.CatUserAnnotation || c == trace.CatCPUOp) && strings.HasPrefix(tr.String(n), "ProfilerStep#") {
 				labels++
 			}
 		}
@@ -345,6 +347,32 @@ func TestSharedTraces(t *testing.T) {
 		if labels > 0 && (r.Method != ByProfilerStep || len(r.Steps) != labels) {
 			t.Errorf("%s: %d steps by %s, %d labels", f, len(r.Steps), r.Method, labels)
 		}
-		t.Logf("%-32s %-13s %3d steps  %s; graphs %d (%.0f%%); %s", filepath.Base(f), r.Method, len(r.Steps), r.How, len(r.Graphs), 100*r.GraphShare, r.Verdict.Text)
+		if labels >= minRepeats {
+			sameSteps(t, filepath.Base(f), r, Find(tr, Options{NoLabels: true}))
+		}
+		t.Logf("%-32s %-13s %3d steps  %.200s; graphs %d (%.0f%%); %s", filepath.Base(f), r.Method, len(r.Steps), r.How, len(r.Graphs), 100*r.GraphShare, r.Verdict.Text)
+	}
+}
+
+// sameSteps compares the steps that repetition finds with those that labels name:
+// as many, but for one cut off at an end, and each with as much device work.
+func sameSteps(t *testing.T, file string, labels, period *Report) {
+	t.Helper()
+	if n, m := len(labels.Steps), len(period.Steps); m > n || m < n-1 {
+		t.Errorf("%s: repetition finds %d steps, labels say %d", file, m, n)
+		return
+	}
+	like := 0
+	for _, p := range period.Steps {
+		for _, l := range labels.Steps {
+			ns, want := float64(p.EndNs-p.StartNs), float64(l.EndNs-l.StartNs)
+			if p.Slices == l.Slices && ns > 0.9*want && ns < 1.1*want {
+				like++
+				break
+			}
+		}
+	}
+	if like < len(period.Steps)-2 {
+		t.Errorf("%s: of %d steps only %d have the kernels and the length of a labelled one", file, len(period.Steps), like)
 	}
 }

@@ -86,12 +86,13 @@ func stats(steps []Step) []Stats {
 // verdict says who sets the pace over all steps.
 func verdict(d *device, steps []Step) Verdict {
 	v := Verdict{Slice: -1}
-	var span, busy, idle, launches int64
+	var span, busy, idle, blind, launches int64
 	for i := range steps {
 		st := &steps[i]
 		span += st.SpanNs
 		busy += st.BusyNs
 		idle += st.HostIdleNs
+		blind += st.BlindIdleNs
 		launches += int64(st.Launches)
 		if st.gapNs > v.LongestGapNs {
 			v.LongestGapNs, v.Slice = st.gapNs, int(st.worstGap)
@@ -103,7 +104,7 @@ func verdict(d *device, steps []Step) Verdict {
 		return v
 	}
 	v.BusyShare, v.HostIdleShare = ratio(busy, span), ratio(idle, span)
-	v.OtherShare = max(0, 1-v.BusyShare-v.HostIdleShare)
+	v.OtherShare, v.BlindShare = max(0, 1-v.BusyShare-v.HostIdleShare), ratio(blind, span)
 	v.LaunchesPerMs = ratio(launches, span) * 1e6
 	v.LaunchDelayNs = launchDelay(d)
 	v.Bound = bound(span, busy, idle)
@@ -114,6 +115,11 @@ func verdict(d *device, steps []Step) Verdict {
 	case BoundHost:
 		v.Text = "host-bound: " + head
 	default:
+		if 2*v.BlindShare >= v.OtherShare {
+			v.Text = fmt.Sprintf("the trace does not show who sets the pace: the device is busy %s of the time in steps and idle for %s before work whose launch was not recorded",
+				pct(v.BusyShare), pct(v.BlindShare))
+			return v
+		}
 		v.Text = "neither host nor device sets the pace alone: " + head + fmt.Sprintf(", and %s for copies, dependencies and starting kernels", pct(v.OtherShare))
 	}
 	return v
