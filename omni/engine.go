@@ -42,6 +42,8 @@ type Config struct {
 	Command []string
 	// NoLaunch starts no ranks: all are started by hand and Open waits for them.
 	NoLaunch bool
+	// OnHub, if set, is called with the URL at which ranks join, before any has.
+	OnHub func(url string) error
 	// ReadyTimeout bounds the wait for all ranks; 0 is DefaultReadyTimeout.
 	ReadyTimeout time.Duration
 	Logger       *slog.Logger
@@ -116,6 +118,11 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	}
 	if err := e.publish(ctx); err != nil {
 		return e, err
+	}
+	if c.OnHub != nil {
+		if err := c.OnHub(e.hub.ClientURL()); err != nil {
+			return e, err
+		}
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":     await,
 			"loadurl":   loadURL,
+			"loadnats":  loadNATS,
 			"jsonpath":  jsonPath,
 			"usage":     usageLine,
 			"fetchlast": fetchLast,
@@ -68,6 +69,11 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 // loadURL sets KINETOSCOPE_URL to what a ready file says.
 func loadURL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("KINETOSCOPE_URL", strings.TrimSpace(ts.ReadFile(args[0])))
+}
+
+// loadNATS sets NATS to what a NATS file says.
+func loadNATS(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv("NATS", strings.TrimSpace(ts.ReadFile(args[0])))
 }
 
 // jsonPath checks a field of a JSON file: jsonpath stdout session.state complete.

@@ -22,6 +22,7 @@ type serveCmd struct {
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	ReadyFile    string        `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
+	NATSFile     string        `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
 }
 
@@ -38,6 +39,10 @@ func (c *serveCmd) Run(e *env) error {
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		return usage("--addr: %w", err)
 	}
+	if c.NATSFile != "" {
+		defer os.Remove(c.NATSFile)
+		cfg.OnHub = func(url string) error { return writeURL(c.NATSFile, url) }
+	}
 	eng, err := omni.Open(e.ctx, cfg)
 	if err != nil {
 		return err
@@ -49,7 +54,7 @@ func (c *serveCmd) Run(e *env) error {
 	}
 	fmt.Fprintf(e.err, "serving %s at %s\nranks join at %s\n", eng.Model(), srv.url, eng.Hub().ClientURL())
 	if c.ReadyFile != "" {
-		if err := writeReady(c.ReadyFile, srv.url); err != nil {
+		if err := writeURL(c.ReadyFile, srv.url); err != nil {
 			return err
 		}
 		defer os.Remove(c.ReadyFile)
@@ -57,11 +62,11 @@ func (c *serveCmd) Run(e *env) error {
 	return srv.serve(e.ctx)
 }
 
-// writeReady makes the file appear with its content, not before it.
-func writeReady(path, url string) error {
+// writeURL makes the file appear with its content, not before it.
+func writeURL(path, url string) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o644); err != nil {
-		return fmt.Errorf("--ready-file: %w", err)
+		return fmt.Errorf("write the URL: %w", err)
 	}
 	return os.Rename(tmp, path)
 }
