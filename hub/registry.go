@@ -21,12 +21,14 @@ type lossError struct{ reason string }
 
 func (e *lossError) Error() string { return e.reason }
 
-// entry is one live incarnation of a rank.
+// entry is one incarnation of a rank. inc and ctx never change and may be read
+// without the registry's lock.
 type entry struct {
-	info     protocol.RankInfo
-	lastSeen time.Time
+	inc      string
 	ctx      context.Context // ends with a *lossError when the incarnation is lost
 	lose     context.CancelCauseFunc
+	info     protocol.RankInfo
+	lastSeen time.Time
 }
 
 // registry is the table of live ranks. It has no clock: callers pass now.
@@ -65,7 +67,7 @@ func (r *registry) seen(info protocol.RankInfo, now time.Time) {
 		e = nil
 	}
 	if e == nil {
-		e = &entry{}
+		e = &entry{inc: info.Incarnation}
 		e.ctx, e.lose = context.WithCancelCause(context.Background())
 		r.ranks[info.RankID] = e
 	}

@@ -47,7 +47,7 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation, meth
 
 	msg := nats.NewMsg(id.Subject(method))
 	msg.Data = body
-	msg.Header.Set(protocol.HeaderIncarnation, e.info.Incarnation)
+	msg.Header.Set(protocol.HeaderIncarnation, e.inc)
 	for {
 		reply, err := h.nc.RequestMsgWithContext(ctx, msg)
 		switch {
