@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
 func TestProfileStartStop(t *testing.T) {
@@ -200,6 +201,29 @@ func TestPrefixProperty(t *testing.T) {
 		p := rapid.String().Draw(t, "prefix")
 		if checkPrefix(p) == nil && p != "" && (!validName(p) && !strings.Contains(p, ":") || strings.Contains(p, "/")) {
 			t.Fatalf("%q is accepted and is no path element", p)
+		}
+	})
+}
+
+func FuzzStartBody(f *testing.F) {
+	for _, s := range []string{`{"stages":[0,1],"profile_prefix":"p","max_iterations":3}`, `{"profiler_config":{"iteration":"request"}}`, `{"stages":null}`, `{"max_duration_s":1e308}`, `{`} {
+		f.Add([]byte(s))
+	}
+	stages := newOmni().stages
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b startBody
+		if openai.Decode(data, &b) != nil {
+			return
+		}
+		o, err := b.options(stages)
+		if err != nil {
+			if st := asError(err).Status; st < 400 || st > 499 {
+				t.Fatalf("status %d for %v", st, err)
+			}
+			return
+		}
+		if len(o.Stages) > len(stages) || o.MaxDuration < 0 || len(o.Prefix) > protocol.MaxPrefix {
+			t.Fatalf("accepted %+v", o)
 		}
 	})
 }
