@@ -1,6 +1,10 @@
 package analysis
 
-import "github.com/kinetoscope/kinetoscope/trace"
+import (
+	"math"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
 
 // The arguments of a cuda_sync row.
 const (
@@ -16,9 +20,9 @@ func (g *critGraph) deviceEdges() {
 	f := g.f
 	s := &f.tr.Slices
 	rows := g.deviceRows()
-	entered, left := g.queueAround()
+	idle := g.idleAtLaunch()
 	waits := g.eventWaits()
-	lastOnLane := map[int64]critNode{}
+	lastOnLane := map[int64]critNode{} // one entry a stream
 	var laneOrder []int64
 	syncFrom := map[int32]int32{} // kernel -> kernel it waits for
 	for _, i := range rows {
@@ -38,7 +42,7 @@ func (g *critGraph) deviceEdges() {
 		}
 		delay := false
 		switch {
-		case h >= 0 && entered[h] == 1 && left[i] == 0 && (!hasPrev || g.time(prev) < f.start[h]) && (!synced || f.end(src) < f.start[h]):
+		case h >= 0 && idle(i) && (!hasPrev || g.time(prev) < f.start[h]) && (!synced || f.end(src) < f.start[h]):
 			if delay = g.hasNode[h]; delay {
 				g.add(2*h, start, EdgeLaunchDelay, noSlice, false)
 				edge = true
@@ -75,6 +79,9 @@ func (g *critGraph) laneKey(i int32) int64 {
 }
 
 func (g *critGraph) stream(i int32) streamOf {
+	if l := g.f.laneOf[i]; l >= 0 && !g.f.opt.HTA {
+		return streamOf{g.f.lanes[l].Device, g.f.lanes[l].Stream}
+	}
 	so := streamOf{device: -1, stream: noStream}
 	if v, ok := g.f.tr.ArgInt(int(i), "device"); ok {
 		so.device = v
@@ -109,14 +116,36 @@ func (g *critGraph) deviceRows() []int32 {
 	return rows
 }
 
+// idleAtLaunch returns whether a device slice's stream had nothing to do when the slice
+// was launched, work outside the part that is looked at included. HTA asks for a queue
+// of length 1 after the launch and of 0 at the start, and so finds no cause for a first
+// kernel if a second was launched before the first began.
+func (g *critGraph) idleAtLaunch() func(int32) bool {
+	f := g.f
+	if f.opt.HTA {
+		entered, left := g.queueAround()
+		return func(i int32) bool { return entered[f.partner[i]] == 1 && left[i] == 0 }
+	}
+	busyUntil := make([]int64, f.tr.Slices.Len())
+	for _, rows := range f.byLane() {
+		end := int64(math.MinInt64)
+		for _, i := range rows {
+			busyUntil[i] = end
+			end = max(end, f.end(i))
+		}
+	}
+	return func(i int32) bool { return busyUntil[i] < f.start[f.partner[i]] }
+}
+
 // queueAround returns, of every launch call, the length of its stream's queue once it
-// had entered, and of every device slice the length once it had left.
-func (g *critGraph) queueAround() (entered, left map[int32]int) {
-	entered, left = map[int32]int{}, map[int32]int{}
+// had entered, and of every device slice the length once it had left; -1 if unknown.
+func (g *critGraph) queueAround() (entered, left []int32) {
+	n := g.f.tr.Slices.Len()
+	entered, left = filled(n), filled(n)
 	for _, steps := range g.f.queueSteps() {
-		length := 0
+		length := int32(0)
 		for _, st := range steps {
-			length += int(st.delta)
+			length += int32(st.delta)
 			if st.delta > 0 {
 				entered[g.f.partner[st.owner]] = length
 			} else {

@@ -21,25 +21,24 @@ type critEdge struct {
 }
 
 type critGraph struct {
-	f        *frame
-	co       CriticalOptions
-	w        Window
-	clipped  []bool // per slice: in the part that is looked at
-	hasNode  []bool // per slice
-	kind     map[int32]Kind
-	edges    []critEdge
-	byEnds   map[[2]critNode]int32 // a later edge between the same nodes replaces the earlier
-	order    []critNode            // nodes in order of first use
-	placed   map[critNode]bool
-	noEdge   int
-	negative int
+	f       *frame
+	co      CriticalOptions
+	w       Window
+	clipped []bool // per slice: in the part that is looked at
+	hasNode []bool // per slice
+	kind    func(int32) Kind
+	edges   []critEdge
+	syncs   map[[2]critNode]bool // synchronisations seen; two rows may report one
+	order   []critNode           // nodes in order of first use
+	index   []int32              // per node: position in order, plus 1
+	noEdge  int
 }
 
 func newCritGraph(f *frame, co CriticalOptions, w Window) *critGraph {
 	s := &f.tr.Slices
 	n := int32(s.Len())
-	g := &critGraph{f: f, co: co, w: w, clipped: make([]bool, n), hasNode: make([]bool, n), kind: map[int32]Kind{},
-		byEnds: map[[2]critNode]int32{}, placed: map[critNode]bool{}}
+	g := &critGraph{f: f, co: co, w: w, clipped: make([]bool, n), hasNode: make([]bool, n), kind: f.kindBySlice(),
+		syncs: map[[2]critNode]bool{}, index: make([]int32, 2*n)}
 	inside := func(i int32) bool { return f.start[i] >= w.StartNs && f.start[i] <= w.EndNs && f.dur[i] > 0 }
 	for i := range n {
 		if !f.counts(i) {
@@ -67,11 +66,11 @@ func newCritGraph(f *frame, co CriticalOptions, w Window) *critGraph {
 		}
 		g.hasNode[i] = g.clipped[i] && (!f.opt.HTA || s.Corr[i] >= 0)
 	}
-	for j, i := range f.dev {
-		if g.clipped[i] {
-			g.kind[i] = f.kinds[j]
-		}
+	nodes := 0
+	for _, has := range g.hasNode {
+		nodes += 2 * b2i(has)
 	}
+	g.order, g.edges = make([]critNode, 0, nodes), make([]critEdge, 0, nodes+nodes/2)
 	return g
 }
 
@@ -87,21 +86,18 @@ func (g *critGraph) add(from, to critNode, typ EdgeType, slice int32, zero bool)
 	if typ != EdgeDependency && typ != EdgeSync && !zero {
 		e.weight = g.time(to) - g.time(from)
 	}
+	if typ == EdgeSync {
+		if g.syncs[[2]critNode{from, to}] {
+			return
+		}
+		g.syncs[[2]critNode{from, to}] = true
+	}
 	for _, v := range [2]critNode{from, to} {
-		if !g.placed[v] {
-			g.placed[v] = true
+		if g.index[v] == 0 {
 			g.order = append(g.order, v)
+			g.index[v] = int32(len(g.order))
 		}
 	}
-	key := [2]critNode{from, to}
-	if at, ok := g.byEnds[key]; ok {
-		if e.slice < 0 {
-			e.slice = g.edges[at].slice
-		}
-		g.edges[at] = e
-		return
-	}
-	g.byEnds[key] = int32(len(g.edges))
 	g.edges = append(g.edges, e)
 }
 
@@ -170,17 +166,14 @@ func (g *critGraph) longest() ([]int32, error) {
 	if len(g.edges) == 0 {
 		return nil, ErrNoPath
 	}
-	index := make(map[critNode]int32, len(g.order))
-	for k, v := range g.order {
-		index[v] = int32(k)
-	}
+	at := func(v critNode) int32 { return g.index[v] - 1 }
 	n := len(g.order)
 	in := make([]int32, n) // edges not yet passed
 	outHead, outNext := filled(n), make([]int32, len(g.edges))
 	for k := len(g.edges) - 1; k >= 0; k-- {
-		u := index[g.edges[k].from]
+		u := at(g.edges[k].from)
 		outNext[k], outHead[u] = outHead[u], int32(k)
-		in[index[g.edges[k].to]]++
+		in[at(g.edges[k].to)]++
 	}
 	best, bestEdge := make([]int64, n), filled(n)
 	for v := range best {
@@ -198,12 +191,14 @@ func (g *critGraph) longest() ([]int32, error) {
 		var next []int32
 		for _, u := range level {
 			done++
-			if end < 0 || best[u] > best[end] {
+			// What weighs nothing at the end, such as a wait, belongs to the path; HTA
+			// leaves it out.
+			if end < 0 || best[u] > best[end] || best[u] == best[end] && !g.f.opt.HTA {
 				end = u
 			}
 			for k := outHead[u]; k >= 0; k = outNext[k] {
 				e := &g.edges[k]
-				v := index[e.to]
+				v := at(e.to)
 				wt := max(0, e.weight)
 				if d := best[u] + wt; d > best[v] || d == best[v] && k < bestEdge[v] {
 					best[v], bestEdge[v] = d, k
@@ -219,7 +214,7 @@ func (g *critGraph) longest() ([]int32, error) {
 		return nil, ErrCycle
 	}
 	var path []int32
-	for v := end; bestEdge[v] >= 0; v = index[g.edges[bestEdge[v]].from] {
+	for v := end; bestEdge[v] >= 0; v = at(g.edges[bestEdge[v]].from) {
 		path = append(path, bestEdge[v])
 	}
 	for i, j := 0, len(path)-1; i < j; i, j = i+1, j-1 {

@@ -203,10 +203,11 @@ func (f *frame) criticalWindow(co CriticalOptions) (Window, error) {
 func (g *critGraph) fill(out *CriticalPath, path []int32) {
 	var by [numBounds]int64
 	names := map[trace.StringID]int{}
-	seen := make(map[int]bool)
+	seen := make([]bool, len(g.hasNode))
+	out.Edges = make([]CriticalEdge, 0, len(path))
 	add := func(slice int32) {
-		if !seen[int(slice)] {
-			seen[int(slice)] = true
+		if !seen[slice] {
+			seen[slice] = true
 			out.Slices = append(out.Slices, int(slice))
 		}
 	}
@@ -258,7 +259,7 @@ func (g *critGraph) bound(e *critEdge) Bound {
 		return BoundNone
 	case g.f.laneOf[e.slice] < 0:
 		return BoundCPU
-	case g.kind[e.slice] == KindCommunication:
+	case g.kind(e.slice) == KindCommunication:
 		return BoundCommunicate
 	}
 	return BoundCompute

@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -78,9 +77,7 @@ func (f *frame) idle() Idle {
 		if len(rows) == 0 {
 			continue
 		}
-		si, gaps := f.idleOfLane(int32(l), rows)
-		out.Streams = append(out.Streams, si)
-		out.Longest = longestGaps(append(out.Longest, gaps...))
+		out.Streams = append(out.Streams, f.idleOfLane(int32(l), rows, &out.Longest))
 	}
 	return out
 }
@@ -89,10 +86,9 @@ func htaIdleRow(c trace.Category) bool {
 	return c == trace.CatKernel || c == trace.CatGPUMemcpy || c == trace.CatGPUMemset || c == trace.CatMTIACCP
 }
 
-func (f *frame) idleOfLane(l int32, rows []int32) (StreamIdle, []Gap) {
+func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 	si := StreamIdle{Lane: f.lanes[l]}
 	var lengths [numIdleCauses][]float64
-	var gaps []Gap
 	prev := rows[0]
 	prevEnd := f.end(prev)
 	for _, i := range rows[1:] {
@@ -112,17 +108,26 @@ func (f *frame) idleOfLane(l int32, rows []int32) (StreamIdle, []Gap) {
 		si.IdleNs += gap
 		si.Causes[cause].Ns += gap
 		lengths[cause] = append(lengths[cause], float64(gap))
-		gaps = append(gaps, Gap{Cause: cause, Lane: si.Lane, StartNs: prevEnd, EndNs: f.start[i], Before: int(prev), After: int(i)})
+		if g := *longest; len(g) < maxGaps || gap > g[len(g)-1].EndNs-g[len(g)-1].StartNs {
+			*longest = insertGap(g, Gap{Cause: cause, Lane: si.Lane, StartNs: prevEnd, EndNs: f.start[i], Before: int(prev), After: int(i)})
+		}
 		prev, prevEnd = i, f.end(i)
 	}
 	for c := range si.Causes {
 		p := &si.Causes[c]
 		p.Cause, p.Share, p.Gaps = IdleCause(c), share(p.Ns, si.IdleNs), describe(lengths[c])
 	}
-	return si, gaps
+	return si
 }
 
-func longestGaps(g []Gap) []Gap {
-	slices.SortStableFunc(g, func(a, b Gap) int { return cmp.Compare(b.EndNs-b.StartNs, a.EndNs-a.StartNs) })
-	return g[:min(len(g), maxGaps):min(len(g), maxGaps)]
+// insertGap puts x in its place in g, longest first, and keeps at most maxGaps.
+func insertGap(g []Gap, x Gap) []Gap {
+	at, _ := slices.BinarySearchFunc(g, x, func(a, b Gap) int {
+		if a.EndNs-a.StartNs >= b.EndNs-b.StartNs {
+			return -1 // an equal one stays before it
+		}
+		return 1
+	})
+	g = slices.Insert(g, at, x)
+	return g[:min(len(g), maxGaps)]
 }

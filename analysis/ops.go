@@ -54,6 +54,7 @@ const DefaultStackDepth = 5
 const (
 	argInputDims = "Input Dims"
 	argInputType = "Input type"
+	argConcrete  = "Concrete Inputs"
 	argCallStack = "Call stack"
 )
 

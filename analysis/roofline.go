@@ -55,18 +55,57 @@ func Roofline(tr *trace.Trace, opt Options, roof *Roof) RooflineReport {
 type rooflineBuilder struct {
 	f      *frame
 	t      *tree
-	kind   []flopKind // by name
-	shapes map[string][][]int64
+	kind   []flopKind       // by name
+	shapes map[string]int32 // input shapes as text -> their number
+	dims   []shapeWork      // by that number
+	types  map[string]string
 	rowOf  []int32 // per slice: row+1 of the counted operator at or above it
 	out    RooflineReport
-	byKey  map[string]int32
+	byKey  map[rooflineKey]int32
 	host   []int64                    // per row
 	each   func(i int32, flops int64) // called for every counted operator
 }
 
+type rooflineKey struct {
+	name  trace.StringID
+	shape int32
+	dtype string
+}
+
+// shapeWork is a set of input shapes and, once asked for, what a formula makes of it.
+type shapeWork struct {
+	text            string
+	dims            [][]int64
+	done            flopKind
+	flops, elements int64
+	ok              bool
+}
+
+// shape interns the text of input shapes.
+func (b *rooflineBuilder) shape(raw []byte) int32 {
+	id, ok := b.shapes[string(raw)]
+	if !ok {
+		id = int32(len(b.dims))
+		b.dims = append(b.dims, shapeWork{text: string(raw)})
+		b.shapes[b.dims[id].text] = id
+	}
+	return id
+}
+
+// dtype returns the first tensor's type.
+func (b *rooflineBuilder) dtype(i int32) string {
+	raw := b.f.tr.Arg(int(i), argInputType)
+	t, ok := b.types[string(raw)]
+	if !ok {
+		t = firstText(raw)
+		b.types[string(raw)] = t
+	}
+	return t
+}
+
 // flops counts the operators of t; each, if given, is told of every counted one.
 func (f *frame) flops(t *tree, each func(i int32, flops int64)) *rooflineBuilder {
-	b := &rooflineBuilder{f: f, t: t, shapes: map[string][][]int64{}, byKey: map[string]int32{}, each: each}
+	b := &rooflineBuilder{f: f, t: t, shapes: map[string]int32{}, types: map[string]string{}, byKey: map[rooflineKey]int32{}, each: each}
 	b.kind = make([]flopKind, f.tr.Strings.Len())
 	for id := range b.kind {
 		b.kind[id] = flopKindOf(f.tr.String(trace.StringID(id)))
@@ -116,34 +155,33 @@ func (b *rooflineBuilder) visit(i int32) {
 	if !isHostOp(s.Cat[i]) {
 		return
 	}
-	raw := b.f.tr.Arg(int(i), argInputDims)
 	flops, given := b.f.tr.ArgInt(int(i), trace.ArgFLOPs)
+	k := b.kind[s.Name[i]]
+	if !given && k == flopNone {
+		return
+	}
 	bytes, _ := b.f.tr.ArgInt(int(i), trace.ArgBytes)
-	types := ""
+	raw := b.f.tr.Arg(int(i), argInputDims)
+	if !given && len(raw) == 0 {
+		return
+	}
+	key := rooflineKey{name: s.Name[i], shape: b.shape(raw), dtype: b.dtype(i)}
 	if !given {
-		k := b.kind[s.Name[i]]
-		if k == flopNone || len(raw) == 0 {
-			return
-		}
 		var moved int64
 		var ok bool
-		if flops, moved, ok = b.count(k, raw, i); !ok {
+		if flops, moved, ok = b.count(k, key.shape, i); !ok {
 			return
 		}
-		types, _ = firstText(b.f.tr.Arg(int(i), argInputType))
-		bytes = moved * dtypeSize(types)
-	} else if flops > 0 {
-		types, _ = firstText(b.f.tr.Arg(int(i), argInputType))
+		bytes = moved * dtypeSize(key.dtype)
 	}
 	if flops <= 0 {
 		return
 	}
-	key := b.f.name(i) + "\x00" + string(raw) + "\x00" + types
 	r, ok := b.byKey[key]
 	if !ok {
 		r = int32(len(b.out.Rows))
 		b.byKey[key] = r
-		b.out.Rows = append(b.out.Rows, RooflineRow{Name: b.f.name(i), Shapes: string(raw), DType: types, First: int(i)})
+		b.out.Rows = append(b.out.Rows, RooflineRow{Name: b.f.name(i), Shapes: b.dims[key.shape].text, DType: key.dtype, First: int(i)})
 		b.host = append(b.host, 0)
 	}
 	row := &b.out.Rows[r]
@@ -158,20 +196,22 @@ func (b *rooflineBuilder) visit(i int32) {
 }
 
 // count returns an operator's FLOPs and the elements that it must at least move.
-func (b *rooflineBuilder) count(k flopKind, raw []byte, i int32) (flops, elements int64, ok bool) {
-	dims, seen := b.shapes[string(raw)]
-	if !seen {
-		dims = parseDims(raw)
-		b.shapes[string(raw)] = dims
+func (b *rooflineBuilder) count(k flopKind, shape, i int32) (flops, elements int64, ok bool) {
+	w := &b.dims[shape]
+	if w.dims == nil {
+		w.dims = parseDims([]byte(w.text))
 	}
-	if k == flopConv || k == flopConvBackward {
-		in := concreteInputs(b.f.tr.Arg(int(i), "Concrete Inputs"))
-		if k == flopConv {
-			return convWork(dims, in)
-		}
-		return convBackwardWork(dims, in)
+	switch k {
+	case flopConv:
+		return convWork(w.dims, concreteInputs(b.f.tr.Arg(int(i), argConcrete)))
+	case flopConvBackward:
+		return convBackwardWork(w.dims, concreteInputs(b.f.tr.Arg(int(i), argConcrete)))
 	}
-	return k.work(dims)
+	if w.done != k {
+		w.done = k
+		w.flops, w.elements, w.ok = k.work(w.dims)
+	}
+	return w.flops, w.elements, w.ok
 }
 
 func (b *rooflineBuilder) finish(roof *Roof) {
@@ -362,12 +402,12 @@ func concreteInputs(raw []byte) []string {
 	return v
 }
 
-// firstText returns the first non-empty text of a JSON list of texts.
-func firstText(raw []byte) (string, bool) {
+// firstText returns the first non-empty text of a JSON list of texts, or "".
+func firstText(raw []byte) string {
 	for _, s := range concreteInputs(raw) {
 		if s != "" {
-			return s, true
+			return s
 		}
 	}
-	return "", false
+	return ""
 }

@@ -33,9 +33,17 @@ type step struct {
 }
 
 func sortSteps(s []step) {
-	slices.SortStableFunc(s, func(a, b step) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.order, b.order))
-	})
+	if slices.IsSortedFunc(s, compareSteps) {
+		return
+	}
+	slices.SortStableFunc(s, compareSteps)
+}
+
+func compareSteps(a, b step) int {
+	if a.at != b.at {
+		return cmp.Compare(a.at, b.at)
+	}
+	return cmp.Compare(a.order, b.order)
 }
 
 // accumulate turns ordered steps into a series with one point a time. A sum of which
