@@ -273,6 +273,11 @@ func TestAnnotationsDamaged(t *testing.T) {
 		`{"a": 1e999}`:                 `debug_annotations:{name_iid:1 string_value:"1e999"}`,
 		`{"a": [[[[[[[[[[1]]]]]]]]]]}`: `debug_annotations:{name_iid:1 array_values:{array_values:{array_values:{array_values:{array_values:{array_values:{array_values:{string_value:"[[[1]]]"}}}}}}}}`,
 		``:                             ``,
+		` { } `:                        ``,
+		`{"a": -9223372036854775808}`:  `debug_annotations:{name_iid:1 int_value:-9223372036854775808}`,
+		`{"a": -9223372036854775809}`:  `debug_annotations:{name_iid:1 double_value:-9.223372036854776e+18}`,
+		`{"a": 1} x`:                   `debug_annotations:{name_iid:2 string_value:"{\"a\": 1} x"}`,
+		`{"a": tru}`:                   `debug_annotations:{name_iid:2 string_value:"{\"a\": tru}"}`,
 	} {
 		p := NewWriter(io.Discard, 0)
 		p.annotations([]byte(raw))
@@ -281,4 +286,40 @@ func TestAnnotationsDamaged(t *testing.T) {
 			t.Errorf("%s: %s, %v; want %s", raw, got, err, want)
 		}
 	}
+}
+
+func TestEmitDoesNotAllocatePerEvent(t *testing.T) {
+	const n = 5000
+	tr := trace.New()
+	id := tr.AddTrack(trace.Track{Device: -1, Stream: -1})
+	for i := range int64(n) {
+		tr.AddSlice(trace.Slice{Start: i * 10, Dur: 5, Name: "op", Track: id,
+			Args: []byte(`{"External id": 123456, "Input Dims": [[2,3],[3,4]], "type": ["float", "é"], "ratio": true}`)})
+	}
+	p := NewWriter(io.Discard, 0)
+	var events []Event
+	for _, seq := range p.AddRank(tr, RankOptions{}) {
+		for e := range seq {
+			events = append(events, e)
+		}
+	}
+	if a := testing.AllocsPerRun(3, func() {
+		for _, e := range events {
+			p.Emit(e)
+		}
+	}); a > n/100 {
+		t.Errorf("%.0f allocations for %d slices", a, n)
+	}
+}
+
+func FuzzAnnotations(f *testing.F) {
+	f.Add([]byte(`{"a": [1, -2.5e3, {"b": "\u00e9"}], "c": null}`))
+	f.Add([]byte(`{"a": [[[[[[[[[["]"]]]]]]]]]]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		p := NewWriter(io.Discard, 0)
+		p.annotations(raw)
+		if _, err := decode("TrackEvent", p.event); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -40,6 +40,7 @@ type Writer struct {
 	interned                []byte // InternedData of the packet being built
 	event, packet, scratch  []byte // being built
 	raw                     []byte // arguments being read
+	walk                    walker
 }
 
 // NewWriter returns a Writer to w and writes the clock snapshot for a trace that
