@@ -1,6 +1,7 @@
 package profiler
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,7 @@ type reading struct {
 	reported  uint64 // drops already in a generation
 	lastBatch uint64 // seq+1 of the generation that has this track's entry
 	name      string // as last written
+	broken    bool   // something that is no record was found
 }
 
 type openSpan struct {
@@ -204,6 +206,10 @@ func (e *engine) retire(w *writer) {
 // batch adds a piece of a track's records to the generation.
 func (e *engine) batch(w *writer, data []byte) {
 	g, rd := &e.gen, &w.rd
+	if rd.broken {
+		w.drops.Add(1)
+		return
+	}
 	e.entry(w)
 	b := batchMeta{
 		track: w.track.id, base: rd.tick, begun: rd.begun, target: rd.target,
@@ -211,22 +217,34 @@ func (e *engine) batch(w *writer, data []byte) {
 	}
 	g.opens = append(g.opens, rd.stack...)
 	b.openHi = len(g.opens)
-	g.data = append(g.data, data...)
-	b.dataHi = len(g.data)
+	before := e.events
+	good := e.scan(rd, data)
+	if good < len(data) {
+		rd.broken = true
+		w.drops.Add(1)
+	}
+	g.data = append(g.data, data[:good]...)
+	b.dataHi, b.events = len(g.data), e.events-before
 	g.batches = append(g.batches, b)
-	e.scan(rd, data)
 }
 
-// scan follows the records: which names they use, which spans they leave open.
-func (e *engine) scan(rd *reading, data []byte) {
+// scan follows the records: which names they use, which spans they leave open. It returns
+// how many bytes of them make sense: all, unless two goroutines used the track at once.
+// That is the program's mistake, but it must cost it that track's recording only.
+func (e *engine) scan(rd *reading, data []byte) int {
 	g := &e.gen
 	var r format.Record
-	for len(data) > 0 {
-		n, bad := format.ReadRecord(data, &r)
-		if bad != "" {
-			panic("profiler: invariant violation: own record does not decode: " + bad)
+	i := 0
+	for i < len(data) {
+		n, bad := format.ReadRecord(data[i:], &r)
+		if bad != "" || r.Type == format.TypeEnd && len(rd.stack) == 0 ||
+			r.Type == format.TypeUnwind && int(r.Value) > len(rd.stack) ||
+			r.Type == format.TypeTarget && int(r.Value) >= len(rd.stack) ||
+			r.Type == format.TypeBegin && len(rd.stack) == format.MaxDepth ||
+			r.Timed && r.Delta > math.MaxInt64/4 {
+			return i
 		}
-		data = data[n:]
+		i += n
 		if r.Timed {
 			rd.tick += int64(r.Delta)
 			g.oldest = min(g.oldest, rd.tick)
@@ -240,10 +258,10 @@ func (e *engine) scan(rd *reading, data []byte) {
 			e.events++
 		case format.TypeEnd:
 			rd.stack = rd.stack[:len(rd.stack)-1]
-			rd.target = 1
+			rd.target = min(1, uint32(len(rd.stack)))
 		case format.TypeUnwind:
 			rd.stack = rd.stack[:len(rd.stack)-int(r.Value)]
-			rd.target = 1
+			rd.target = min(1, uint32(len(rd.stack)))
 		case format.TypeInstant, format.TypeAsyncBegin, format.TypeAsyncEnd:
 			g.use(r.Name)
 			rd.target = 0
@@ -262,9 +280,7 @@ func (e *engine) scan(rd *reading, data []byte) {
 			rd.target = 1 + uint32(r.Value)
 		}
 	}
-	if len(rd.stack) == 0 {
-		rd.target = 0
-	}
+	return i
 }
 
 // attach makes s the destination of what is published from now on.
@@ -284,6 +300,7 @@ func (e *engine) attach(s *sink) {
 
 // detach writes what has been published until now and closes s.
 func (e *engine) detach(s *sink, reason string) {
+	s.limit = math.MaxInt // it waits for nothing more
 	e.drain(true, false)
 	e.seal()
 	s.stats = e.statsSince(s)
@@ -334,11 +351,19 @@ func (e *engine) truncatedNow() uint64 {
 func (e *engine) statsSince(s *sink) Stats {
 	st := Stats{Events: e.events - s.eventsBefore, Truncated: e.truncatedNow() - s.truncatedBefore}
 	for _, t := range e.dropsNow() {
-		if t.Drops -= s.dropsBefore[t.id]; t.Drops > 0 {
+		t.Drops -= s.dropsBefore[t.id]
+		t.Drops += s.lost[t.id]
+		delete(s.lost, t.id)
+		if t.Drops > 0 {
 			st.Drops += t.Drops
 			st.PerTrack = append(st.PerTrack, t.TrackStats)
 			s.trackIDs = append(s.trackIDs, t.id)
 		}
+	}
+	for id, n := range s.lost {
+		st.Drops += n
+		st.PerTrack = append(st.PerTrack, TrackStats{s.lostNames[id], n})
+		s.trackIDs = append(s.trackIDs, id)
 	}
 	return st
 }

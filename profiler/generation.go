@@ -21,6 +21,7 @@ type batchMeta struct {
 	target         uint32
 	openLo, openHi int // in builder.opens
 	dataLo, dataHi int // in builder.data
+	events         uint64
 }
 
 type trackEntry struct {
@@ -105,8 +106,10 @@ func (e *engine) seal() {
 		}
 	}
 	frame := format.AppendFrame(nil, format.FrameGeneration, e.encode(from, cut))
-	if e.out != nil {
+	if e.out != nil && !e.out.overfull() {
 		e.out.push(frame)
+	} else if e.out != nil {
+		e.out.lose(g)
 	}
 	if e.ring != nil {
 		e.ring.push(flightFrame{data: frame, start: e.open.mono, end: cut.mono, events: e.events - e.sealed})

@@ -424,3 +424,22 @@ func TestForeignName(t *testing.T) {
 		t.Errorf("%v %+v", got.err, got.lanes["track"])
 	}
 }
+
+// A track that two goroutines used at once loses its recording, nothing else.
+func TestGarbledTrack(t *testing.T) {
+	for _, garbage := range [][]byte{{0xff, 0xff}, {byte(format.TypeEnd), 1, byte(format.TypeEnd), 1}, {byte(format.TypeUnwind), 1, 9}, {byte(format.TypeTarget), 5}} {
+		r := New(Config{FlushEvery: time.Hour})
+		bad, good := r.Track("bad"), r.Track("good")
+		buf := startInto(t, r)
+		bad.Begin(testOp, CategoryOp)
+		w := bad.live.Load()
+		w.commit(w.pos + copy(w.buf[w.pos:], garbage))
+		bad.Begin(testOp, CategoryOp)
+		good.Begin(testOp, CategoryOp).End()
+		st := stop(t, r)
+		got := decode(t, buf)
+		if got.err != nil || len(got.lanes["good"].slices) != 1 || len(got.lanes["bad"].slices) != 1 || st.Drops == 0 {
+			t.Errorf("% x: %v, %+v, %+v", garbage, got.err, got.lanes["bad"], st)
+		}
+	}
+}

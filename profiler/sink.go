@@ -21,7 +21,7 @@ type sink struct {
 	mu     sync.Mutex
 	frames [][]byte
 	bytes  int // of frames
-	limit  int
+	limit  int // the collector's
 	closed bool
 	wake   chan struct{} // one token: something changed
 
@@ -32,6 +32,8 @@ type sink struct {
 	// The collector's; read by Stop after detach.
 	eventsBefore, truncatedBefore, allDropsBefore uint64
 	dropsBefore                                   map[uint32]uint64
+	lost                                          map[uint32]uint64 // events of generations not taken, by track
+	lostNames                                     map[uint32]string
 	stats                                         Stats
 	trackIDs                                      []uint32
 }
@@ -44,6 +46,9 @@ func newSink(o StartOptions, c Config) *sink {
 		limit: backlogGenerations * c.GenerationBytes,
 		wake:  make(chan struct{}, 1),
 		done:  make(chan struct{}),
+
+		lost:      map[uint32]uint64{},
+		lostNames: map[uint32]string{},
 	}
 	go s.run()
 	return s
@@ -80,6 +85,24 @@ func (s *sink) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bytes >= s.limit
+}
+
+// overfull reports that even what the flight recorder makes the collector take out of
+// chunks is too much for Out; then the generation is lost to it.
+func (s *sink) overfull() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes/2 >= s.limit
+}
+
+// lose counts the events of a generation that is not pushed.
+func (s *sink) lose(g *builder) {
+	for _, b := range g.batches {
+		s.lost[b.track] += b.events
+	}
+	for _, t := range g.tracks {
+		s.lostNames[t.id] = t.name
+	}
 }
 
 func (s *sink) close() {
