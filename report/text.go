@@ -427,19 +427,24 @@ func (p *printer) findings() {
 	}
 	p.section("Findings", "")
 	for _, f := range p.r.Findings {
-		m := severityMarks[f.Severity]
-		mark := m.mark
-		if p.o.Color {
-			mark = m.ansi + mark + ansiReset
+		p.finding(f.Finding, f.Where)
+	}
+}
+
+// finding writes one finding and where to look.
+func (p *printer) finding(f analysis.Finding, where string) {
+	m := severityMarks[f.Severity]
+	mark := m.mark
+	if p.o.Color {
+		mark = m.ansi + mark + ansiReset
+	}
+	for i, l := range wrap(clean(f.Text), p.o.Width-5) {
+		if i > 0 {
+			mark = "  "
 		}
-		for i, l := range wrap(clean(f.Text), p.o.Width-5) {
-			if i > 0 {
-				mark = "  "
-			}
-			p.line("  " + mark + " " + l)
-		}
-		if f.Where != "" {
-			p.line(p.dim("     ↳ " + cut(clean(f.Where), p.o.Width-9, "…")))
-		}
+		p.line("  " + mark + " " + l)
+	}
+	if where != "" {
+		p.line(p.dim("     ↳ " + cut(clean(where), p.o.Width-9, "…")))
 	}
 }

@@ -133,8 +133,8 @@ func (f *finder) graphs() {
 			replays += x.Replays
 		}
 		f.add(analysis.Info, g.Slice, 100*r.GraphShare, "%",
-			"%s of the device work was launched by %d replays of %d graphs, the largest with %d kernels: its operators are named only in a trace of the capture",
-			pct(r.GraphShare), replays, len(r.Graphs), g.Slices)
+			"%s of the device's slices were launched by %d replays of %s, the one with most time has %d kernels: operators behind them are named only in a trace of the capture",
+			pct(r.GraphShare), replays, some(len(r.Graphs), "graph"), g.Slices)
 	}
 	for i := range r.Kinds {
 		s := &r.Kinds[i]
@@ -144,6 +144,13 @@ func (f *finder) graphs() {
 				s.Kind, s.Launches, pct(s.HostIdleShare))
 		}
 	}
+}
+
+func some(n int, word string) string {
+	if n == 1 {
+		return "one " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }
 
 func (f *finder) drift() {

@@ -139,9 +139,9 @@ type Step struct {
 
 	DeviceStartNs int64 `json:"device_start_ns"` // first device work that the step launched; 0 if none
 	DeviceEndNs   int64 `json:"device_end_ns"`
-	SpanNs        int64 `json:"span_ns"`      // see the package's documentation; 0 without device work
-	BusyNs        int64 `json:"busy_ns"`      // any stream of any device, in the span
-	HostIdleNs    int64 `json:"host_idle_ns"` // idle because nothing was launched
+	SpanNs        int64 `json:"span_ns"`       // see the package's documentation; 0 without device work
+	BusyNs        int64 `json:"busy_ns"`       // any stream of any device, in the span
+	HostIdleNs    int64 `json:"host_idle_ns"`  // idle because nothing was launched
 	BlindIdleNs   int64 `json:"blind_idle_ns"` // idle before work whose launch is not in the trace
 	Slices        int   `json:"device_slices"`
 	Launches      int   `json:"launches"` // calls that started device work
