@@ -209,9 +209,7 @@ func (g *mesh) fail(err error) {
 			continue
 		}
 		_ = p.conn.SetDeadline(deadline)
-		if p.rank != int(blame) {
-			_, _ = p.conn.Write(b) // best effort: the closed connection says it too
-		}
+		_, _ = p.conn.Write(b) // best effort: the closed connection says it too
 		if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
 			_ = c.CloseWrite()
 		} else {
