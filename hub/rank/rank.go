@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -153,6 +154,13 @@ func fillIn(info *protocol.RankInfo) error {
 	}
 	if info.StartedAt.IsZero() {
 		info.StartedAt = time.Now()
+	}
+	if info.SpoolDir != "" { // the hub that may salvage it runs elsewhere
+		dir, err := filepath.Abs(info.SpoolDir)
+		if err != nil {
+			return err
+		}
+		info.SpoolDir = dir
 	}
 	if info.Host == "" {
 		host, err := os.Hostname()
