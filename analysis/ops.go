@@ -178,6 +178,10 @@ func (b *opBuilder) callerOf(i int32) int32 {
 
 func (b *opBuilder) times() {
 	open := make([]int32, len(b.out.Rows))
+	reach := make([]int64, b.f.tr.Slices.Len()) // per caller: up to where its calls cover it
+	for _, i := range b.t.order {
+		reach[i] = b.f.start[i]
+	}
 	b.t.walk(func(i int32) {
 		if b.rowOf[i] == 0 {
 			return
@@ -194,7 +198,10 @@ func (b *opBuilder) times() {
 			r.worstNs, r.Worst = d, int(i)
 		}
 		if p := b.callerOf(i); p >= 0 {
-			in := min(d, max(0, b.f.end(p)-b.f.start[i]))
+			// Calls of one caller that reach over each other take their union.
+			from, to := max(b.f.start[i], reach[p]), min(b.f.end(i), b.f.end(p))
+			in := max(0, to-from)
+			reach[p] = max(reach[p], to)
 			b.out.Rows[b.rowOf[p]-1].SelfCPUNs -= in
 			b.out.CPUNs -= in
 		}
