@@ -182,7 +182,9 @@ func TestOpenAIClientOnDiffusion(t *testing.T) {
 		`{"model":"kinetoscope-diffusion","prompt":""}`,
 		`{"prompt":`,
 	} {
-		var e struct{ Error struct{ Message, Type string } }
+		var e struct {
+			Error struct{ Message, Type string }
+		}
 		if code := post(t, url+"/v1/images/generations", body, &e); code != http.StatusBadRequest || e.Error.Message == "" {
 			t.Errorf("%s: %d %+v, want 400 with a message", body, code, e)
 		}
