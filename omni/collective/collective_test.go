@@ -293,6 +293,27 @@ func TestCloseEndsPendingCall(t *testing.T) {
 	})
 }
 
+// A rank that closes after its last collective does not spoil it for those who are still
+// in it; the next one fails and names it.
+func TestLeaveAfterLast(t *testing.T) {
+	for range 20 {
+		contract(t, 2, func(t *testing.T, groups []Group) {
+			each(len(groups), func(i int) {
+				if err := groups[i].AllReduce(context.Background(), nil, make([]float32, 100)); err != nil {
+					t.Errorf("rank %d: %v", i, err)
+				}
+				if i > 0 {
+					_ = groups[i].Close()
+				}
+			})
+			err := groups[0].Barrier(context.Background(), nil)
+			if pe, ok := errors.AsType[*PeerError](err); !ok || pe.Rank == 0 || !errors.Is(err, ErrFailed) {
+				t.Errorf("after the others closed: %v", err)
+			}
+		})
+	}
+}
+
 func TestOutOfStep(t *testing.T) {
 	contract(t, 2, func(t *testing.T, groups []Group) {
 		each(len(groups), func(i int) {

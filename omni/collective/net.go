@@ -11,6 +11,7 @@ import (
 	"math/bits"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/profiler"
@@ -25,7 +26,9 @@ import (
 //	4  u32  payload bytes
 //	8  u64  sequence number of the collective
 //
-// An abort frame's round is the rank to blame (noRank: none), its payload the reason.
+// An abort frame's round is the rank to blame (noRank: none), its payload the reason. A
+// leave frame says that a rank closed its end: peers that are still in a collective that
+// it has finished go on, the next one fails.
 const headerSize = 16
 
 type op uint8
@@ -36,9 +39,10 @@ const (
 	opBroadcast
 	opBarrier
 	opAbort
+	opLeave
 )
 
-var opNames = [...]string{opAllReduce: "allreduce", opAllGather: "allgather", opBroadcast: "broadcast", opBarrier: "barrier", opAbort: "abort"}
+var opNames = [...]string{opAllReduce: "allreduce", opAllGather: "allgather", opBroadcast: "broadcast", opBarrier: "barrier", opAbort: "abort", opLeave: "leave"}
 
 func (o op) String() string {
 	if int(o) < len(opNames) && opNames[o] != "" {
@@ -73,8 +77,12 @@ type peer struct {
 	rank  int
 	conn  net.Conn
 	inbox chan frame
-	spare chan []byte // payload buffers to use again
+	spare chan []byte   // payload buffers to use again
+	left  chan struct{} // closed when the peer has closed its end
 }
+
+// errLeft is the reason of a group that a peer has closed.
+var errLeft = errors.New("closed the group")
 
 // mesh is a Group over one connection to each other rank.
 type mesh struct {
@@ -87,6 +95,7 @@ type mesh struct {
 	out        []byte // frame being sent
 	msg        []byte // last broadcast's result
 
+	leaver atomic.Int32 // 1 + a rank that has left
 	mu     sync.Mutex
 	err    error
 	failed chan struct{} // closed when err is set
@@ -105,7 +114,7 @@ func newMesh(rank int, conns []net.Conn, id string) *mesh {
 		if r == rank {
 			continue
 		}
-		p := &peer{rank: r, conn: c, inbox: make(chan frame, inboxFrames), spare: make(chan []byte, inboxFrames)}
+		p := &peer{rank: r, conn: c, inbox: make(chan frame, inboxFrames), spare: make(chan []byte, inboxFrames), left: make(chan struct{})}
 		g.peers[r] = p
 		g.wg.Go(func() { g.read(p) })
 	}
@@ -117,12 +126,15 @@ func (g *mesh) Size() int { return g.size }
 
 // read is the goroutine of one peer: it notices its death even between collectives. It
 // closes the connection, after the group failed, when the peer has nothing more to say:
-// closing with bytes unread would reset the connection and lose the abort frame.
+// closing with bytes unread resets the connection and can lose the abort frame. A rank that
+// leaves in good order does not wait for that.
 func (g *mesh) read(p *peer) {
 	br := bufio.NewReaderSize(p.conn, 64<<10)
 	defer func() {
 		<-g.failed
-		_, _ = io.Copy(io.Discard, br)
+		if !errors.Is(g.cause(), ErrClosed) {
+			_, _ = io.Copy(io.Discard, br)
+		}
 		_ = p.conn.Close()
 	}()
 	for {
@@ -134,8 +146,13 @@ func (g *mesh) read(p *peer) {
 			g.fail(&PeerError{Rank: p.rank, Op: "receive", Err: err})
 			return
 		}
-		if f.op == opAbort {
+		switch f.op {
+		case opAbort:
 			g.fail(g.abortError(p, f))
+			return
+		case opLeave:
+			g.leaver.Store(int32(p.rank) + 1)
+			close(p.left)
 			return
 		}
 		select {
@@ -161,7 +178,7 @@ func readFrame(r io.Reader, spare chan []byte) (frame, error) {
 	}
 	f := frame{op: op(h[0]), round: h[1], seq: binary.LittleEndian.Uint64(h[8:])}
 	n := int(binary.LittleEndian.Uint32(h[4:]))
-	if f.op < opAllReduce || f.op > opAbort || n > MaxMessage || f.op == opAbort && n > maxReason || h[2]|h[3] != 0 {
+	if f.op < opAllReduce || f.op > opLeave || n > MaxMessage || f.op >= opAbort && n > maxReason || h[2]|h[3] != 0 {
 		return frame{}, fmt.Errorf("invalid frame header % x", h)
 	}
 	var buf []byte
@@ -195,13 +212,16 @@ func (g *mesh) fail(err error) {
 	close(g.failed)
 	g.mu.Unlock()
 
-	blame := uint8(noRank)
+	how, blame := opAbort, uint8(noRank)
+	if errors.Is(err, ErrClosed) {
+		how = opLeave
+	}
 	if pe, ok := errors.AsType[*PeerError](err); ok {
 		blame = uint8(pe.Rank)
 	}
 	reason := err.Error()
 	reason = reason[:min(len(reason), maxReason)]
-	b := appendHeader(nil, opAbort, blame, len(reason), 0)
+	b := appendHeader(nil, how, blame, len(reason), 0)
 	b = append(b, reason...)
 	deadline := time.Now().Add(abortGrace)
 	for _, p := range g.peers {
@@ -210,6 +230,10 @@ func (g *mesh) fail(err error) {
 		}
 		_ = p.conn.SetDeadline(deadline)
 		_, _ = p.conn.Write(b) // best effort: the closed connection says it too
+		if how == opLeave {
+			_ = p.conn.Close()
+			continue
+		}
 		if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
 			_ = c.CloseWrite()
 		} else {
@@ -244,6 +268,10 @@ func (g *mesh) begin(ctx context.Context, o op) (end func() bool, err error) {
 	}
 	if err := ctx.Err(); err != nil {
 		g.fail(err)
+		return nil, fmt.Errorf("collective %s: %w", o, g.cause())
+	}
+	if r := g.leaver.Load(); r > 0 {
+		g.fail(&PeerError{Rank: int(r) - 1, Op: o.String(), Err: errLeft})
 		return nil, fmt.Errorf("collective %s: %w", o, g.cause())
 	}
 	g.seq++
@@ -285,14 +313,16 @@ func (g *mesh) receive(from int, o op, round, want int) ([]byte, error) {
 		select {
 		case f = <-p.inbox:
 			g.timer.Stop()
-		case <-g.failed:
-			// What arrived before the failure still counts: a peer may close after its
-			// last collective while this rank is in the middle of it.
+		case <-p.left:
+			// What it sent before counts: it has been put to the inbox before left closed.
 			select {
 			case f = <-p.inbox:
 			default:
+				g.fail(&PeerError{Rank: from, Op: o.String(), Err: errLeft})
 				return nil, g.broken(o)
 			}
+		case <-g.failed:
+			return nil, g.broken(o)
 		case <-g.timer.C:
 			g.fail(&PeerError{Rank: from, Op: o.String(), Err: fmt.Errorf("no answer within %v", g.timeout)})
 			return nil, g.broken(o)
