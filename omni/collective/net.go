@@ -289,11 +289,17 @@ func (g *mesh) send(to int, o op, round int) error {
 	if err == nil {
 		_, err = p.conn.Write(g.out)
 	}
-	if err != nil {
-		g.fail(&PeerError{Rank: to, Op: o.String(), Err: err})
-		return g.broken(o)
+	if err == nil {
+		return nil
 	}
-	return nil
+	g.timer.Reset(abortGrace)
+	select {
+	case <-g.failed: // the peer's last frame says more than the failed write
+		g.timer.Stop()
+	case <-g.timer.C:
+		g.fail(&PeerError{Rank: to, Op: o.String(), Err: err})
+	}
+	return g.broken(o)
 }
 
 func (g *mesh) broken(o op) error {
