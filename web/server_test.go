@@ -18,7 +18,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	omni.WorkerMain() // the ranks of the real pipelines are this test binary
+	goleak.VerifyTestMain(m)
+}
 
 // start serves api on a loopback port, as Serve does, until the test ends.
 func start(t *testing.T, api omni.API, change ...func(*Config)) (*Server, string) {
