@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/kinetoscope/kinetoscope/profiler/format"
 )
 
 // engine is one armed period of a Recorder: its chunks, its writers, and the collector
@@ -226,61 +224,6 @@ func (e *engine) batch(w *writer, data []byte) {
 	g.data = append(g.data, data[:good]...)
 	b.dataHi, b.events = len(g.data), e.events-before
 	g.batches = append(g.batches, b)
-}
-
-// scan follows the records: which names they use, which spans they leave open. It returns
-// how many bytes of them make sense: all, unless two goroutines used the track at once.
-// That is the program's mistake, but it must cost it that track's recording only.
-func (e *engine) scan(rd *reading, data []byte) int {
-	g := &e.gen
-	var r format.Record
-	i := 0
-	for i < len(data) {
-		n, bad := format.ReadRecord(data[i:], &r)
-		if bad != "" || r.Type == format.TypeEnd && len(rd.stack) == 0 ||
-			r.Type == format.TypeUnwind && int(r.Value) > len(rd.stack) ||
-			r.Type == format.TypeTarget && int(r.Value) >= len(rd.stack) ||
-			r.Type == format.TypeBegin && len(rd.stack) == format.MaxDepth ||
-			r.Timed && r.Delta > math.MaxInt64/4 {
-			return i
-		}
-		i += n
-		if r.Timed {
-			rd.tick += int64(r.Delta)
-			g.oldest = min(g.oldest, rd.tick)
-		}
-		switch r.Type {
-		case format.TypeBegin:
-			g.use(r.Name)
-			rd.stack = append(rd.stack, openSpan{nth: rd.begun, tick: rd.tick, name: r.Name, cat: r.Sub})
-			rd.begun++
-			rd.target = 1
-			e.events++
-		case format.TypeEnd:
-			rd.stack = rd.stack[:len(rd.stack)-1]
-			rd.target = min(1, uint32(len(rd.stack)))
-		case format.TypeUnwind:
-			rd.stack = rd.stack[:len(rd.stack)-int(r.Value)]
-			rd.target = min(1, uint32(len(rd.stack)))
-		case format.TypeInstant, format.TypeAsyncBegin, format.TypeAsyncEnd:
-			g.use(r.Name)
-			rd.target = 0
-			e.events++
-		case format.TypeCounter, format.TypeCounterF, format.TypeAlloc, format.TypeFree:
-			g.use(r.Name)
-			e.events++
-		case format.TypeInt, format.TypeText, format.TypeFloat:
-			g.use(r.Name)
-		case format.TypeStr:
-			g.use(r.Name)
-			g.use(uint32(r.Value))
-		case format.TypeStack:
-			g.useStack(r.ID)
-		case format.TypeTarget:
-			rd.target = 1 + uint32(r.Value)
-		}
-	}
-	return i
 }
 
 // attach makes s the destination of what is published from now on.

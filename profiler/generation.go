@@ -105,7 +105,7 @@ func (e *engine) seal() {
 			w.rd.stack[i].fix(&clock)
 		}
 	}
-	frame := format.AppendFrame(nil, format.FrameGeneration, e.encode(from, cut))
+	frame := format.FinishFrame(e.encode(from, cut), format.FrameGeneration)
 	if e.out != nil && !e.out.overfull() {
 		e.out.push(frame)
 	} else if e.out != nil {
@@ -126,10 +126,11 @@ func (o *openSpan) fix(c *format.Clock) {
 	}
 }
 
-// encode writes the generation's payload; package format has the diagram.
+// encode writes the generation's payload, with room for its frame; package format has
+// the diagram.
 func (e *engine) encode(from, cut anchor) []byte {
 	g := &e.gen
-	b := make([]byte, 0, len(g.data)+len(g.data)/8+4096)
+	b := make([]byte, format.FrameSpace, len(g.data)+len(g.data)/8+4096)
 	b = binary.AppendUvarint(b, e.seq)
 	b = format.AppendInt(b, e.open.mono)
 	b = format.AppendInt(b, from.tick)

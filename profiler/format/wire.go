@@ -314,6 +314,17 @@ func AppendFrame(dst []byte, kind byte, payload []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
 }
 
+// FrameSpace is the room for kind and length before a payload.
+const FrameSpace = frameFixed
+
+// FinishFrame turns b, which holds FrameSpace bytes and then the payload, into a frame
+// without copying it.
+func FinishFrame(b []byte, kind byte) []byte {
+	b[0] = kind
+	binary.LittleEndian.PutUint32(b[1:], uint32(len(b)-frameFixed))
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
 // AppendString appends a length and the text.
 func AppendString(dst []byte, s string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
