@@ -108,7 +108,7 @@ func (p *printer) chain() {
 	if c == nil || c.TotalNs <= 0 {
 		return
 	}
-	note := "of request " + clean(c.Request) + ", the first to arrive"
+	note := "of request " + clean(c.Request) + ", the first to have one"
 	if !c.Complete {
 		note += "; its arrival is not in the window"
 	}

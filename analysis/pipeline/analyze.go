@@ -378,6 +378,9 @@ func topOps(ops []opAcc, window int64, n int) []Op {
 		x.FLOPs += o.FLOPs
 		x.Bytes += o.Bytes
 		x.flopNs += o.flopNs
+		if o.MaxNs > x.MaxNs {
+			x.MaxNs, x.MaxTrace, x.MaxSlice = o.MaxNs, o.MaxTrace, o.MaxSlice
+		}
 	}
 	slices.SortFunc(out, func(a, b Op) int {
 		return cmp.Or(cmp.Compare(b.SelfNs, a.SelfNs), cmp.Compare(a.Name, b.Name))

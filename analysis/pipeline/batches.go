@@ -14,11 +14,12 @@ type batchAcc struct {
 	d     *rankData
 	reqs  []int32
 	steps []int // indices into d.spans
-	last  int64 // the step's number
+	alone bool  // no step has another request
 }
 
-// batches fills Report.Batches: denoise steps of one set of requests on the first rank
-// of a replica, a new batch where the step number starts again.
+// batches fills Report.Batches: the requests that shared all their denoise steps on the
+// first rank of a replica. With continuous batching requests join and leave between
+// steps; each such set is a row, and a step counts in the rows of all its requests.
 func (a *analyzer) batches(r *Report) {
 	for i, d := range a.ranks {
 		if i > 0 && a.ranks[i-1].stageID == d.stageID && a.ranks[i-1].stage == d.stage &&
@@ -33,25 +34,52 @@ func (a *analyzer) batches(r *Report) {
 }
 
 func (d *rankData) collectBatches() []*batchAcc {
-	var out []*batchAcc
+	const unnamed = -1 // steps that name no request are one batch
+	steps := map[int32][]int{}
+	var order []int32
+	add := func(id int32, k int) {
+		if steps[id] == nil {
+			order = append(order, id)
+		}
+		steps[id] = append(steps[id], k)
+	}
 	for k := range d.spans {
 		s := &d.spans[k]
 		if s.cls != clsDenoise {
 			continue
 		}
+		if len(s.reqs) == 0 {
+			add(unnamed, k)
+		}
+		for _, id := range s.reqs {
+			add(id, k)
+		}
+	}
+	// Requests with equal steps begin with the same one.
+	byFirst := map[int][]*batchAcc{}
+	var out []*batchAcc
+	for _, id := range order {
+		l := steps[id]
 		var b *batchAcc
-		for j := len(out) - 1; j >= 0; j-- {
-			if slices.Equal(out[j].reqs, s.reqs) {
-				b = out[j]
-				break
+		for _, x := range byFirst[l[0]] {
+			if slices.Equal(x.steps, l) {
+				b = x
 			}
 		}
-		if b == nil || s.step >= 0 && s.step <= b.last {
-			b = &batchAcc{d: d, reqs: s.reqs}
+		if b == nil {
+			b = &batchAcc{d: d, steps: l}
+			byFirst[l[0]] = append(byFirst[l[0]], b)
 			out = append(out, b)
 		}
-		b.steps = append(b.steps, k)
-		b.last = s.step
+		if id != unnamed {
+			b.reqs = append(b.reqs, id)
+		}
+	}
+	for _, b := range out {
+		b.alone = true
+		for _, k := range b.steps {
+			b.alone = b.alone && len(d.spans[k].reqs) == len(b.reqs)
+		}
 	}
 	return out
 }
@@ -69,8 +97,11 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 		s := &d.spans[k]
 		only.spans = append(only.spans, *s)
 		durs = append(durs, s.end-s.start)
-		b.Images = max(b.Images, int(s.batch))
+		if acc.alone {
+			b.Images = max(b.Images, int(s.batch)) // a request can ask for several
+		}
 	}
+	b.Images = max(b.Images, len(acc.reqs))
 	if st := stepStats([]*rankData{only}); len(st) > 0 {
 		b.Steps = st[0]
 	}

@@ -23,6 +23,7 @@ const (
 	outlierRatio     = 3.0  // p99 of steps by p50
 	outlierSteps     = 20   // steps needed to say so
 	linkShareMin     = 0.25 // of the time to first output
+	topOpMin         = 0.3  // one operator, of the bottleneck's busy time
 	loadedMin        = 0.5  // busy share from which a stage counts as loaded
 	otherShareMin    = 0.2  // of a rank's window with nothing recorded
 	driftMin         = 0.1  // of denoise step time
@@ -211,6 +212,7 @@ func (a *analyzer) findings(r *Report) {
 			fmt.Sprintf("the %d traces have no common clock, so nothing is said about hand-offs, requests and waiting between ranks", len(a.ranks)))
 	}
 	f.limits()
+	f.topOp()
 	f.chainLink()
 	f.clock()
 	n := 0
@@ -280,6 +282,38 @@ func others(b *Bottleneck) string {
 		l[i] = o.Stage + " " + pct(o.BusyShare)
 	}
 	return " (" + strings.Join(l, ", ") + ")"
+}
+
+// topOp names the operator that takes the most of the bottleneck's work.
+func (f *finder) topOp() {
+	b := f.r.Bottleneck
+	if b == nil {
+		return
+	}
+	for i := range f.r.Stages {
+		s := &f.r.Stages[i]
+		if s.StageID != b.StageID || s.Name != b.Stage {
+			continue
+		}
+		for _, o := range s.Ops {
+			if o.Comm || o.MaxSlice < 0 {
+				continue // communication has findings of its own
+			}
+			p := share(o.SelfNs, busyNs(s.Time))
+			if p < topOpMin {
+				return
+			}
+			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, pct(p), s.Name, o.Calls, ms(float64(o.SelfNs)/float64(o.Calls)))
+			if o.GFLOPPerS > 0 {
+				text += fmt.Sprintf(", %.3g GFLOP/s", o.GFLOPPerS)
+			}
+			if o.Bytes > 0 {
+				text += fmt.Sprintf(", %.3g GB/s", rate(o.Bytes, o.TotalNs))
+			}
+			f.add(severityOf(share(o.SelfNs, s.WindowNs)), f.rankOf(o.MaxTrace), o.MaxSlice, 100*p, "%", text)
+			return
+		}
+	}
 }
 
 func (f *finder) chainLink() {

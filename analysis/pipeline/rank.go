@@ -204,7 +204,7 @@ func (c *collector) openOp(i int, cls class) frame {
 	if !ok {
 		k = len(d.ops)
 		c.opOf[name] = k
-		d.ops = append(d.ops, opAcc{Op: Op{Name: d.t.String(name), Comm: cls == clsComm}})
+		d.ops = append(d.ops, opAcc{Op: Op{Name: d.t.String(name), Comm: cls == clsComm, MaxTrace: d.index, MaxSlice: -1}})
 	}
 	op := &d.ops[k]
 	f := frame{op: k, countTime: op.depth == 0}
@@ -297,6 +297,9 @@ func (c *collector) closed(i int, cls class, selfNs int64) {
 	op := &c.d.ops[f.op]
 	op.depth--
 	op.SelfNs += selfNs
+	if dur := c.d.t.Slices.Dur[i]; dur > op.MaxNs || op.MaxSlice < 0 {
+		op.MaxNs, op.MaxSlice = dur, i
+	}
 	if f.countTime {
 		op.TotalNs += c.d.t.Slices.Dur[i]
 	}

@@ -18,7 +18,7 @@ type Report struct {
 	Stages             []Stage     `json:"stages"`               // by stage id
 	Requests           []Request   `json:"requests"`             // by arrival
 	Latency            Latency     `json:"latency"`
-	FirstOutput        *Chain      `json:"first_output"`  // of the request that arrived first; null if no request was followed to an output
+	FirstOutput        *Chain      `json:"first_output"`  // of the request whose output came first; null if no request was followed to an output
 	MedianOutput       *Chain      `json:"median_output"` // of the request whose time to first output is the median
 	Batches            []Batch     `json:"batches"`       // of diffusion, by start
 	Bottleneck         *Bottleneck `json:"bottleneck"`    // null if no stage worked
@@ -109,6 +109,9 @@ type Op struct {
 	FLOPs     int64   `json:"flops"`
 	GFLOPPerS float64 `json:"gflop_per_s"` // FLOPs by the total time of the calls that carry them; 0 without FLOPs
 	Bytes     int64   `json:"bytes"`
+	MaxNs     int64   `json:"max_ns"`    // the longest call
+	MaxTrace  int     `json:"max_trace"` // where it is: index of the trace and of the slice
+	MaxSlice  int     `json:"max_slice"`
 	Comm      bool    `json:"communication,omitempty"`
 
 	flopNs int64
@@ -204,10 +207,11 @@ type Link struct {
 	ViaFlow bool   `json:"via_flow,omitempty"` // a hand-off found by its flow, not by order
 }
 
-// Batch is one batch of images.
+// Batch is requests for images that shared all their denoise steps. With continuous
+// batching a step can serve several batches.
 type Batch struct {
 	Requests     []string  `json:"requests"`
-	Images       int       `json:"images"` // the largest batch of its steps; 0 if not recorded
+	Images       int       `json:"images"` // the recorded batch, if no other request shares the steps; else the number of requests; 0 if neither is known
 	StageID      int       `json:"stage_id"`
 	Replica      int       `json:"replica"`
 	StartNs      int64     `json:"start_ns"`

@@ -232,8 +232,8 @@ func (a *analyzer) requests(r *Report) {
 	a.chains(r, js)
 }
 
-// chains picks the requests whose way is told: the first, and the median by time to
-// first output (the lower one of an even number).
+// chains picks the requests whose way is told: the one whose output came first, and the
+// median by time to first output (the lower one of an even number).
 func (a *analyzer) chains(r *Report, js []journey) {
 	flows := a.sendsByFlow()
 	var done []int
@@ -245,7 +245,9 @@ func (a *analyzer) chains(r *Report, js []journey) {
 	if len(done) == 0 {
 		return
 	}
-	r.FirstOutput = a.chain(&js[done[0]], flows)
+	at := func(i int) int64 { return r.Requests[i].ArrivalNs + r.Requests[i].FirstOutputNs }
+	first := slices.MinFunc(done, func(x, y int) int { return cmp.Or(cmp.Compare(at(x), at(y)), cmp.Compare(x, y)) })
+	r.FirstOutput = a.chain(&js[first], flows)
 	slices.SortStableFunc(done, func(x, y int) int {
 		return cmp.Compare(r.Requests[x].FirstOutputNs, r.Requests[y].FirstOutputNs)
 	})
