@@ -103,14 +103,12 @@ func (t *Trace) AddArgs(raw []byte) ArgsRef {
 // is new. lit comes from SplitArgs; it is copied. For readers that split in parallel.
 func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
 	a := &t.args
+	a.hashAll()
 	h := maphash.Bytes(argSeed, lit)
 	for _, id := range a.byHash[h] {
 		if bytes.Equal(a.templates[id].lit, lit) {
 			return id
 		}
-	}
-	if a.byHash == nil {
-		a.byHash = make(map[uint64][]uint32)
 	}
 	id := uint32(len(a.templates))
 	a.templates = append(a.templates, argTemplate{
@@ -118,6 +116,36 @@ func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
 	})
 	a.byHash[h] = append(a.byHash[h], id)
 	return id
+}
+
+// hashAll makes the table of hashes, which a restored trace lacks.
+func (a *argStore) hashAll() {
+	if a.byHash != nil {
+		return
+	}
+	a.byHash = make(map[uint64][]uint32, len(a.templates))
+	for id := range a.templates {
+		h := maphash.Bytes(argSeed, a.templates[id].lit)
+		a.byHash[h] = append(a.byHash[h], uint32(id))
+	}
+}
+
+// ArgsTables returns the texts of the templates by number and the values of all
+// objects, for a writer that stores the trace as it is. They must not be changed.
+func (t *Trace) ArgsTables() (templates [][]byte, values []byte) {
+	for i := range t.args.templates {
+		templates = append(templates, t.args.templates[i].lit)
+	}
+	return templates, t.args.values
+}
+
+// SetArgsTables restores what ArgsTables returned; t owns both from then on.
+func (t *Trace) SetArgsTables(templates [][]byte, values []byte) {
+	t.args = argStore{values: values, templates: make([]argTemplate, len(templates))}
+	keys := make([]atomic.Pointer[[]argKey], len(templates))
+	for i, lit := range templates {
+		t.args.templates[i] = argTemplate{lit: lit, holes: bytes.Count(lit, []byte{ArgHole}), keys: &keys[i]}
+	}
 }
 
 // AddArgsValues appends the values of holes, of one object or of many, and returns

@@ -173,3 +173,9 @@ func (t *Trace) CategoryText(c Category) string {
 	}
 	return c.String()
 }
+
+// Categories returns the texts of the categories from CatDynamic on.
+func (t *Trace) Categories() []string { return t.cats }
+
+// SetCategories restores what Categories returned.
+func (t *Trace) SetCategories(texts []string) { t.cats = texts[:min(len(texts), maxDynamic)] }

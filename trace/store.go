@@ -45,6 +45,18 @@ func (s *Strings) Intern(text string) StringID {
 	return id
 }
 
+// Texts returns the texts by id, for a writer that stores the trace as it is. They must
+// not be changed.
+func (s *Strings) Texts() []string { return s.list }
+
+// SetTexts restores what Texts returned; s owns the list from then on.
+func (s *Strings) SetTexts(list []string) {
+	s.list, s.ids = list, make(map[string]StringID, len(list))
+	for i := len(list) - 1; i > 0; i-- {
+		s.ids[list[i]] = StringID(i)
+	}
+}
+
 // String returns the text of id.
 func (t *Trace) String(id StringID) string { return t.Strings.Get(id) }
 

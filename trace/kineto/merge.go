@@ -32,6 +32,7 @@ type merger struct {
 	begin beginStacks
 	meta  envelope
 	n     uint32 // events so far
+	room  reserve
 }
 
 // tableMap renumbers one scanner's tables; 0 means not yet.
@@ -57,6 +58,7 @@ func (m *merger) run(ctx context.Context) error {
 		if blk.done != nil {
 			<-blk.done
 		}
+		m.room = reserve{read: blk.read, size: m.p.opt.Size}
 		if err := m.block(blk); err != nil {
 			return err
 		}
@@ -160,6 +162,7 @@ func (m *merger) add(r *result) {
 	if !j.noArgs {
 		j.vals = m.t.AddArgsValues(r.vals)
 	}
+	m.reserve(r)
 	at := 0
 	for _, u := range r.order {
 		switch u.kind {

@@ -38,6 +38,7 @@ func (m *merger) finish() error {
 		m.t.Repairs.Add(k, n)
 	}
 	m.closeOpen()
+	m.clip()
 	m.settleLoose()
 	m.nameTracks()
 	t := m.t
@@ -180,6 +181,18 @@ func (m *merger) readMeta() {
 			ok = devices(meta, raw)
 		case "host_name":
 			ok = json.Unmarshal(raw, &meta.Host) == nil
+		case "stage_id":
+			n, isInt := textInt(raw)
+			if ok = isInt && n >= 0 && n < 1<<31; ok {
+				meta.StageID = int(n)
+			}
+		case "stage":
+			ok = json.Unmarshal(raw, &meta.Stage) == nil
+		case "replica":
+			n, isInt := textInt(raw)
+			if ok = isInt && n >= 0 && n < 1<<31; ok {
+				meta.Replica = int(n)
+			}
 		case "traceEvents":
 		default:
 			if ok = len(raw) <= maxExtra; ok {

@@ -149,7 +149,7 @@ func kinetoText(t *rapid.T) []byte {
 	}
 	text := []byte(b.String())
 	if rapid.IntRange(0, 4).Draw(t, "cut") == 0 {
-		text = text[:rapid.IntRange(min(len(text), 36), len(text)).Draw(t, "at")]
+		text = text[:rapid.IntRange(min(len(text), 37), len(text)).Draw(t, "at")]
 	}
 	return text
 }

@@ -1,0 +1,145 @@
+package ascend
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+)
+
+const view = `[{"name":"process_name","pid":100,"tid":0,"ph":"M","args":{"name":"Python"}},
+{"name":"process_name","pid":200,"tid":0,"ph":"M","args":{"name":"CANN"}},
+{"name":"process_name","pid":300,"tid":0,"ph":"M","args":{"name":"Ascend Hardware"}},
+{"name":"process_name","pid":400,"tid":0,"ph":"M","args":{"name":"HCCL"}},
+{"name":"process_name","pid":600,"tid":0,"ph":"M","args":{"name":"Overlap Analysis"}},
+{"name":"thread_name","pid":300,"tid":2,"ph":"M","args":{"name":"Stream 17"}},
+{"name":"aten::mm","pid":100,"tid":11,"ts":"1712000000000001.500","dur":10.25,"ph":"X","cat":"cpu_op","args":{"Sequence number":12}},
+{"name":"AscendCL@aclnnMm","pid":200,"tid":11,"ts":"1712000000000003.000","dur":2.0,"ph":"X","args":{"connection_id":"4321"}},
+{"name":"MatMulV2","pid":300,"tid":2,"ts":"1712000000000020.125","dur":55.5,"ph":"X","args":{"Task Type":"AI_CORE","connection_id":4321}},
+{"name":"EVENT_WAIT","pid":300,"tid":2,"ts":"1712000000000080.125","dur":5,"ph":"X","args":{"Task Type":"EVENT_WAIT"}},
+{"name":"hcom_allReduce__1","pid":400,"tid":3,"ts":"1712000000000080.000","dur":5.0,"ph":"X","args":{"connection_id":4400}},
+{"name":"Computing","pid":600,"tid":1,"ts":"1712000000000020.125","dur":55.5,"ph":"X"},
+{"name":"async_npu","ph":"s","id":"4321","pid":100,"tid":11,"ts":"1712000000000003.000","cat":"async_npu"}`
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReadDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "node1_42_20260102030405678_ascend_pt")
+	write(t, filepath.Join(dir, outputDir, viewFile), view) // no closing bracket: parsing was interrupted
+	write(t, filepath.Join(dir, "profiler_info_5.json"), `{"rank_id": 5, "torch_npu_version": "2.7.1"}`)
+	write(t, filepath.Join(dir, "profiler_metadata.json"), `{"parallel_group_info": {"g0": {"group_name": "tp", "group_rank": 1, "global_ranks": [4, 5]}}}`)
+	if err := os.MkdirAll(filepath.Join(dir, "PROF_1_2_ABC", "device_3"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := ReadDir(context.Background(), dir, kineto.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Validate(); err != nil {
+		t.Error(err)
+	}
+	type row struct {
+		Name, Cat           string
+		Kind                trace.TrackKind
+		Device, Stream      int64
+		Corr                int64
+		Start, Microseconds int64
+	}
+	var got []row
+	for i := range tr.Slices.Len() {
+		k := tr.Tracks[tr.Slices.Track[i]]
+		got = append(got, row{tr.String(tr.Slices.Name[i]), tr.CategoryText(tr.Slices.Cat[i]), k.Kind, k.Device, k.Stream,
+			tr.Slices.Corr[i], tr.Slices.Start[i] - 1712000000000000000, tr.Slices.Dur[i] / 1000})
+	}
+	want := []row{
+		{"aten::mm", "cpu_op", trace.TrackCPU, -1, -1, -1, 1500, 10},
+		{"AscendCL@aclnnMm", "privateuse1_runtime", trace.TrackCPU, -1, -1, 4321, 3000, 2},
+		{"MatMulV2", "kernel", trace.TrackGPU, 3, 17, 4321, 20125, 55},
+		{"EVENT_WAIT", "cuda_sync", trace.TrackGPU, 3, 17, -1, 80125, 5},
+		{"hcom_allReduce__1", "collective_comm", trace.TrackGPU, 3, -1, 4400, 80000, 5},
+		{"Computing", "", trace.TrackOther, -1, -1, -1, 20125, 55},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if m := tr.Meta; m.Rank != 5 || m.WorldSize != 2 || m.Format != "ascend" || !m.WallClock || len(m.ProcessGroups) != 1 {
+		t.Errorf("meta %+v", m)
+	}
+	if n := tr.Repairs.Count[trace.RepairTruncatedFile]; n != 1 {
+		t.Errorf("missing bracket counted %d times", n)
+	}
+	if n := tr.Repairs.Count[trace.RepairTextTime]; n != 0 {
+		t.Errorf("times as text count as %d repairs", n)
+	}
+}
+
+func TestRawOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dp0_pp0_tp0_rank0_1_2_ascend_pt")
+	write(t, filepath.Join(dir, "FRAMEWORK", "torch.op_range"), "x")
+	_, err := ReadDir(context.Background(), dir, kineto.Options{})
+	var raw *RawOnlyError
+	if !errors.As(err, &raw) || !strings.Contains(err.Error(), "analyse(") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := ReadDir(context.Background(), dir+"x", kineto.Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+	if !IsDir(dir) || IsDir(filepath.Dir(dir)) {
+		t.Error("IsDir")
+	}
+}
+
+func TestTable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kernel_details.csv")
+	write(t, path, "\xef\xbb\xbfStep Id,Name,Start Time(us)\t,Duration(us),Wait Time(us)\n,MatMul\t,1712000000000001.5\t,3.25,N/A\nx,\"a\"b\",1,2,3\n1,2,3,4,5,6,7\n\xb2\xe2,short\n")
+	tb, err := ReadTable(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := tb.Text(0, "Start Time(us)"); v != "1712000000000001.5" {
+		t.Errorf("text %q", v)
+	}
+	if v, ok := tb.Float(0, "duration (us)"); !ok || v != 3.25 {
+		t.Errorf("float %v %v", v, ok)
+	}
+	if _, ok := tb.Float(0, "Wait Time(us)"); ok {
+		t.Error("N/A is a number")
+	}
+	if v := tb.Text(0, "Block Num", "Name"); v != "MatMul" {
+		t.Errorf("second column: %q", v)
+	}
+	if tb.Dropped != 1 || len(tb.Rows) != 3 || tb.Text(2, "Duration(us)") != "" {
+		t.Errorf("%d rows, %d dropped", len(tb.Rows), tb.Dropped)
+	}
+}
+
+func FuzzTable(f *testing.F) {
+	f.Add("a,b\n1,2\n")
+	f.Add("\xef\xbb\xbfa\n\"")
+	f.Fuzz(func(t *testing.T, s string) {
+		tb, err := parseTable(strings.NewReader(s))
+		if err != nil {
+			return
+		}
+		for i := range tb.Rows {
+			for _, h := range tb.Header {
+				tb.Text(i, h)
+			}
+		}
+	})
+}
