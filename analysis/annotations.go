@@ -81,7 +81,7 @@ func (f *frame) busyUnderHost(at map[trace.StringID]int, rows []AnnotationRow) {
 		return
 	}
 	s := &f.tr.Slices
-	t := f.nest(f.hostWork)
+	t := f.calls()
 	inner := make([]int32, s.Len()) // per slice: innermost annotation at or above it
 	for _, i := range t.order {
 		switch p := t.parent[i]; {
@@ -99,6 +99,10 @@ func (f *frame) busyUnderHost(at map[trace.StringID]int, rows []AnnotationRow) {
 		}
 	}
 }
+
+// maxOpenAnnotations bounds the annotations that are open on one track at a time and
+// looked at for each slice; deeper ones than real programs have lose the outermost.
+const maxOpenAnnotations = 64
 
 // busyUnderDevice charges device work to the shortest annotation on its own track that
 // covers its start.
@@ -131,6 +135,9 @@ func (f *frame) busyUnderDevice(at map[trace.StringID]int, rows []AnnotationRow)
 		}
 		o = keep
 		if s.Cat[i] == trace.CatGPUUserAnnotation {
+			if len(o) == maxOpenAnnotations {
+				o = o[1:]
+			}
 			open[s.Track[i]] = append(o, i)
 			continue
 		}

@@ -155,7 +155,7 @@ func (f *frame) collectives() ([]Collective, int) {
 		c, ok := f.collective(d, d)
 		for h := f.partner[d]; !ok && h >= 0; h = t.parent[h] {
 			if t == nil {
-				t = f.nest(f.hostWork)
+				t = f.calls()
 			}
 			c, ok = f.collective(h, d)
 		}

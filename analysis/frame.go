@@ -9,7 +9,8 @@ import (
 
 // frame is one trace as the analyses see it: which slices count, which of them are
 // device work on which lane, and who launched whom. It is built once for many analyses
-// and never changed after newFrame, so analyses may share it.
+// and, but for what is computed once when first asked for, never changed
+// after newFrame, so analyses may share it.
 type frame struct {
 	tr         *trace.Trace
 	opt        Options
@@ -23,6 +24,9 @@ type frame struct {
 	partner    []int32 // per slice: of device work its launch, of a launch its last device work; -1 if none
 	kinds      []Kind  // per slice of dev
 	step       []int32 // per slice: number of its ProfilerStep, -1 if none; HTA only
+
+	callsOnce sync.Once
+	callTree  *tree // see calls
 }
 
 const noSlice = int32(-1)

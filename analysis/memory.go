@@ -115,6 +115,9 @@ func (f *frame) memory() MemoryReport {
 // each on its own track.
 func (f *frame) opsAtInstants(rows []int32) []trace.StringID {
 	s, in := &f.tr.Slices, &f.tr.Instants
+	if len(rows) == 0 {
+		return nil
+	}
 	t := f.nest(func(i int32) bool { return isHostOp(s.Cat[i]) })
 	byTrack := map[trace.TrackID][]int32{} // positions in rows
 	for k, i := range rows {

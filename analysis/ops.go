@@ -67,6 +67,12 @@ type opKey struct {
 	shape, stack int32
 }
 
+// plainKey is a row of a name in one category; row is 0 if there is none yet.
+type plainKey struct {
+	cat trace.Category
+	row int32
+}
+
 type opBuilder struct {
 	f     *frame
 	t     *tree
@@ -74,6 +80,7 @@ type opBuilder struct {
 	rowOf []int32 // per slice: row+1
 	out   OpTable
 	byKey map[opKey]int32
+	plain []plainKey       // per name: its row without shape and stack, most often the only one
 	texts map[string]int32 // shapes and stacks
 	list  []string
 }
@@ -83,11 +90,11 @@ func (f *frame) ops(oo OpOptions) OpTable {
 		oo.StackDepth = DefaultStackDepth
 	}
 	b := &opBuilder{f: f, oo: oo, byKey: map[opKey]int32{}, texts: map[string]int32{"": 0}, list: []string{""}}
-	accept := f.hostWork
+	b.t = f.calls()
 	if oo.ByStack {
-		accept = func(i int32) bool { return f.hostWork(i) || f.tr.Slices.Cat[i] == trace.CatPythonFunction }
+		b.t = f.nest(func(i int32) bool { return f.hostWork(i) || f.tr.Slices.Cat[i] == trace.CatPythonFunction })
 	}
-	b.t = f.nest(accept)
+	b.plain = make([]plainKey, f.tr.Strings.Len())
 	b.out.Rank = f.rank
 	b.rowOf = make([]int32, f.tr.Slices.Len())
 	b.group()
@@ -108,6 +115,11 @@ func (b *opBuilder) group() {
 			continue
 		}
 		k := opKey{name: s.Name[i], cat: s.Cat[i]}
+		plain := !b.oo.ByShape && !b.oo.ByStack
+		if p := b.plain[k.name]; plain && p.row > 0 && p.cat == k.cat {
+			b.rowOf[i] = p.row
+			continue
+		}
 		if b.oo.ByShape && isHostOp(k.cat) {
 			k.shape = b.text(b.f.tr.Arg(int(i), argInputDims))
 		}
@@ -128,6 +140,9 @@ func (b *opBuilder) group() {
 			b.out.Rows = append(b.out.Rows, row)
 		}
 		b.rowOf[i] = r + 1
+		if plain {
+			b.plain[k.name] = plainKey{k.cat, r + 1}
+		}
 	}
 }
 

@@ -118,7 +118,7 @@ func (f *frame) flops(t *tree, each func(i int32, flops int64)) *rooflineBuilder
 }
 
 func (f *frame) roofline(roof *Roof) RooflineReport {
-	b := f.flops(f.nest(f.hostWork), nil)
+	b := f.flops(f.calls(), nil)
 	b.out.Rank = f.rank
 	var known, all int64
 	for _, d := range f.dev {

@@ -40,11 +40,10 @@ func (f *frame) sequences(operator string, minLen int) []Sequence {
 		minLen = MinSequence
 	}
 	s := &f.tr.Slices
-	accept := f.hostWork
+	t := f.calls()
 	if f.opt.HTA {
-		accept = func(int32) bool { return true }
+		t = f.nest(func(int32) bool { return true })
 	}
-	t := f.nest(accept)
 	match := f.nameTable(func(n string) bool { return strings.Contains(n, operator) })
 	roots := f.shallowest(t, match)
 	under := f.launchedUnder(t, roots)

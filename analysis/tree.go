@@ -1,6 +1,11 @@
 package analysis
 
-import "github.com/kinetoscope/kinetoscope/trace"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
 
 // nestToleranceNs is by how much a child may outlast its parent and stay its child:
 // two clocks' rounding, seen as 1 to 2 ns in files with nanoseconds. A slice that
@@ -19,18 +24,27 @@ type tree struct {
 func (f *frame) nest(in func(int32) bool) *tree {
 	s := &f.tr.Slices
 	n := int32(s.Len())
-	t := &tree{parent: make([]int32, n)}
-	longest := int64(0)
+	t := &tree{parent: filled(int(n))}
+	first := make([]int32, len(f.tr.Tracks)+1) // where each track begins in order
+	var rows []int32
 	for i := range n {
-		t.parent[i] = noSlice
 		if f.counts(i) && f.laneOf[i] < 0 && in(i) {
-			t.order = append(t.order, i)
-			longest = max(longest, f.dur[i])
+			rows = append(rows, i)
+			first[s.Track[i]+1]++
 		}
 	}
-	sortByKey(t.order, func(i int32) int64 { return longest - f.dur[i] })
-	sortByKey(t.order, func(i int32) int64 { return f.start[i] })
-	sortByKey(t.order, func(i int32) int64 { return int64(s.Track[i]) })
+	for k := 1; k < len(first); k++ {
+		first[k] += first[k-1]
+	}
+	t.order = make([]int32, len(rows))
+	next := slices.Clone(first)
+	for _, i := range rows {
+		t.order[next[s.Track[i]]] = i
+		next[s.Track[i]]++
+	}
+	for k := range f.tr.Tracks {
+		f.sortCalls(t.order[first[k]:first[k+1]])
+	}
 	var stack []int32
 	track := trace.TrackID(0)
 	for _, i := range t.order {
@@ -46,6 +60,21 @@ func (f *frame) nest(in func(int32) bool) *tree {
 		stack = append(stack, i)
 	}
 	return t
+}
+
+// sortCalls orders the slices of one track by start, the longer first.
+func (f *frame) sortCalls(rows []int32) {
+	sortByKey(rows, func(i int32) int64 { return f.start[i] })
+	for i := 0; i < len(rows); {
+		j := i + 1
+		for j < len(rows) && f.start[rows[j]] == f.start[rows[i]] {
+			j++
+		}
+		if j-i > 1 {
+			slices.SortStableFunc(rows[i:j], func(a, b int32) int { return cmp.Compare(f.dur[b], f.dur[a]) })
+		}
+		i = j
+	}
 }
 
 // encloses says whether i, which does not start before p, lies in p.
@@ -72,6 +101,12 @@ func (t *tree) walk(enter, leave func(i int32)) {
 	for k := len(stack) - 1; k >= 0; k-- {
 		leave(stack[k])
 	}
+}
+
+// calls returns the tree of operators, annotations and runtime calls, built once.
+func (f *frame) calls() *tree {
+	f.callsOnce.Do(func() { f.callTree = f.nest(f.hostWork) })
+	return f.callTree
 }
 
 // isHostOp says whether a category is an operator or an annotation of the program.
