@@ -54,7 +54,7 @@ func init() {
 // idleInterval is how long a waiting rank waits at a stretch. Rank 0 then sends its
 // followers an empty plan, so that a dead leader is noticed and a wait that began
 // before a recording is soon followed by one inside it.
-const idleInterval = 200 * time.Millisecond
+const idleInterval = 50 * time.Millisecond
 
 // runner is the model of a stage and what its requests are doing. Run is called on
 // every rank with the same plans, all else on rank 0 alone.
