@@ -39,13 +39,15 @@ type Rank struct {
 
 // Clock maps a rank's time to the hub's.
 type Clock struct {
-	OffsetNs    int64   // at RefNs: hub = rank + OffsetNs
-	Drift       float64 // added to the offset per ns after RefNs
-	RefNs       int64   // rank's time
-	ErrorNs     int64   // bound of the error against the hub's clock
-	RelativeNs  int64   // bound of the error against ranks with common collectives; 0 if none
-	Matched     int     // collectives used
-	Contradicts bool    // the collectives cannot be reconciled with the probes
+	OffsetNs int64   // at RefNs: hub = rank + OffsetNs
+	Drift    float64 // added to the offset per ns after RefNs
+	RefNs    int64   // rank's time
+	ErrorNs  int64   // bound of the error against the hub's clock
+	// RelativeNs bounds the error against the ranks that collectives tie it to, on other
+	// hosts; 0 if there are none. Ranks that share a clock have no error between them.
+	RelativeNs  int64
+	Matched     int  // collectives with ranks on other clocks that were used
+	Contradicts bool // the collectives cannot be reconciled with the probes
 }
 
 // Map returns rank time ns on the hub's clock.
@@ -68,9 +70,9 @@ func Align(ranks []Rank) []Clock {
 			clocks[i].RefNs = r.Collectives[0].Start
 		}
 	}
-	shareHosts(ranks, clocks)
+	unit := shareHosts(ranks, clocks)
 	probed := slices.Clone(clocks)
-	for _, c := range components(ranks) {
+	for _, c := range components(ranks, unit) {
 		c.refine(clocks)
 		c.bound(clocks)
 		c.anchor(clocks, probed)
@@ -78,10 +80,14 @@ func Align(ranks []Rank) []Clock {
 	return clocks
 }
 
-// shareHosts gives the ranks of a host the intersection of their probes.
-func shareHosts(ranks []Rank, clocks []Clock) {
+// shareHosts gives the ranks of a host the intersection of their probes and one
+// reference. It returns for each rank the unit it moves with: the first rank that
+// shares its clock.
+func shareHosts(ranks []Rank, clocks []Clock) (unit []int) {
 	hosts := map[string][]int{}
+	unit = make([]int, len(ranks))
 	for i, r := range ranks {
+		unit[i] = i
 		if r.Host != "" {
 			hosts[r.Host] = append(hosts[r.Host], i)
 		}
@@ -96,15 +102,20 @@ func shareHosts(ranks []Rank, clocks []Clock) {
 			continue // they do not read one clock after all
 		}
 		for _, i := range members {
+			unit[i] = members[0]
 			clocks[i].OffsetNs = lo + (hi-lo)/2
 			clocks[i].ErrorNs = (hi - lo + 1) / 2
+			clocks[i].RefNs = clocks[members[0]].RefNs
 		}
 	}
+	return unit
 }
 
 // component is a set of ranks that have collectives with each other, and these.
 type component struct {
 	ranks  []int
+	units  []int // their clocks
+	unit   []int // by rank of all
 	events []event
 }
 
@@ -114,23 +125,34 @@ type event struct {
 	start, end []int64 // rank's clock
 }
 
-// refine moves the ranks against each other until the ends of the collectives agree.
+// each calls f for the ranks of c that move with unit u.
+func (c *component) each(u int, f func(rank int)) {
+	for _, r := range c.ranks {
+		if c.unit[r] == u {
+			f(r)
+		}
+	}
+}
+
+// refine moves the clocks against each other until the ends of the collectives agree.
 func (c *component) refine(clocks []Clock) {
 	for range maxRounds {
 		moved := int64(0)
-		for _, r := range c.ranks {
-			at, dev := c.deviations(r, clocks)
+		for _, u := range c.units {
+			at, dev := c.deviations(u, clocks)
 			if len(dev) == 0 {
 				continue
 			}
-			clocks[r].Matched = len(dev)
 			slope := drift(at, dev)
-			clocks[r].Drift -= slope
 			for i := range dev {
-				dev[i] -= slope * float64(at[i]-clocks[r].RefNs)
+				dev[i] -= slope * float64(at[i]-clocks[u].RefNs)
 			}
 			step := int64(math.Round(median(dev)))
-			clocks[r].OffsetNs -= step
+			c.each(u, func(r int) {
+				clocks[r].Matched = len(dev)
+				clocks[r].Drift -= slope
+				clocks[r].OffsetNs -= step
+			})
 			moved = max(moved, abs(step), int64(math.Abs(slope)*float64(at[len(at)-1]-at[0])))
 		}
 		if moved <= 1 {
@@ -139,24 +161,26 @@ func (c *component) refine(clocks []Clock) {
 	}
 }
 
-// deviations returns, for each collective of rank r in order of time, its end on r's
-// clock and how much later than the median of the other ranks it lies on the hub's.
-func (c *component) deviations(r int, clocks []Clock) (at []int64, dev []float64) {
-	var others []float64
+// deviations returns, for each collective between unit u and others, in order of time,
+// its end on u's clock and how much later than that of the others it lies on the hub's.
+func (c *component) deviations(u int, clocks []Clock) (at []int64, dev []float64) {
+	var own, others []float64
 	for _, e := range c.events {
-		own := slices.Index(e.rank, r)
-		if own < 0 {
-			continue
-		}
-		mapped := clocks[r].Map(e.end[own])
-		others = others[:0]
-		for k, s := range e.rank {
-			if s != r {
-				others = append(others, float64(clocks[s].Map(e.end[k])-mapped))
+		own, others = own[:0], others[:0]
+		first, base := int64(0), clocks[e.rank[0]].Map(e.end[0]) // keeps floats small
+		for k, r := range e.rank {
+			d := float64(clocks[r].Map(e.end[k]) - base)
+			if c.unit[r] != u {
+				others = append(others, d)
+				continue
+			}
+			if own = append(own, d); len(own) == 1 {
+				first = e.end[k]
 			}
 		}
-		at = append(at, e.end[own])
-		dev = append(dev, -median(others))
+		if len(own) > 0 && len(others) > 0 {
+			at, dev = append(at, first), append(dev, median(own)-median(others))
+		}
 	}
 	return at, dev
 }
@@ -190,30 +214,31 @@ func drift(at []int64, dev []float64) float64 {
 	return slope
 }
 
-// bound sets RelativeNs: how far a rank can be moved against the others before it
-// leaves a collective that another has not entered, and no less than the noise.
+// bound sets RelativeNs: how far a clock can be moved against the others before one of
+// its ranks leaves a collective that another has not entered, and no less than the noise.
 func (c *component) bound(clocks []Clock) {
-	for _, r := range c.ranks {
-		_, dev := c.deviations(r, clocks)
+	for _, u := range c.units {
+		_, dev := c.deviations(u, clocks)
 		if len(dev) == 0 {
 			continue
 		}
 		noise := 3 * spread(dev) / math.Sqrt(float64(len(dev)))
 		early, late := int64(math.MaxInt64), int64(math.MaxInt64)
 		for _, e := range c.events {
-			own := slices.Index(e.rank, r)
-			if own < 0 {
-				continue
-			}
-			enter, leave := clocks[r].Map(e.start[own]), clocks[r].Map(e.end[own])
-			for k, s := range e.rank {
-				if s != r {
-					early = min(early, leave-clocks[s].Map(e.start[k]))
-					late = min(late, clocks[s].Map(e.end[k])-enter)
+			for i, r := range e.rank {
+				if c.unit[r] != u {
+					continue
+				}
+				enter, leave := clocks[r].Map(e.start[i]), clocks[r].Map(e.end[i])
+				for k, s := range e.rank {
+					if c.unit[s] != u {
+						early = min(early, leave-clocks[s].Map(e.start[k]))
+						late = min(late, clocks[s].Map(e.end[k])-enter)
+					}
 				}
 			}
 		}
-		clocks[r].RelativeNs = max(1, int64(math.Ceil(noise)), early, late)
+		c.each(u, func(r int) { clocks[r].RelativeNs = max(1, int64(math.Ceil(noise)), early, late) })
 	}
 }
 
@@ -240,11 +265,91 @@ func (c *component) anchor(clocks, probed []Clock) {
 		clocks[r].ErrorNs = errNs + clocks[r].RelativeNs
 		clocks[r].Contradicts = contradicts
 	}
+	if !contradicts {
+		c.clamp(clocks, probed)
+	}
+}
+
+// clamp keeps every clock within what its own probe says, which is a bound too: a few
+// collectives, or ones with late ranks, may know less than a good probe.
+func (c *component) clamp(clocks, probed []Clock) {
+	moved := int64(0)
+	for _, r := range c.ranks {
+		k, p := &clocks[r], probed[r]
+		lo := max(k.OffsetNs-k.ErrorNs, p.OffsetNs-p.ErrorNs)
+		hi := min(k.OffsetNs+k.ErrorNs, p.OffsetNs+p.ErrorNs)
+		if lo > hi {
+			continue
+		}
+		was := k.OffsetNs
+		k.OffsetNs = min(max(was, lo), hi)
+		k.ErrorNs = max(k.OffsetNs-lo, hi-k.OffsetNs)
+		moved = max(moved, abs(k.OffsetNs-was))
+	}
+	for _, u := range c.units {
+		others := int64(0)
+		for _, v := range c.units {
+			if v != u {
+				others = max(others, clocks[v].ErrorNs)
+			}
+		}
+		c.each(u, func(r int) {
+			k := &clocks[r]
+			k.RelativeNs += 2 * moved
+			if k.Drift == 0 {
+				k.RelativeNs = min(k.RelativeNs, k.ErrorNs+others)
+			}
+		})
+	}
 }
 
 // components matches the collectives and returns the ranks that these connect.
-// Collectives that only one rank recorded tell nothing and are left out.
-func components(ranks []Rank) []component {
+// Collectives within one clock tell nothing and are left out.
+func components(ranks []Rank, unit []int) []component {
+	root := slices.Clone(unit)
+	find := func(i int) int {
+		for root[i] != i {
+			root[i] = root[root[i]]
+			i = root[i]
+		}
+		return i
+	}
+	events := slices.DeleteFunc(match(ranks), func(e event) bool {
+		return !slices.ContainsFunc(e.rank, func(r int) bool { return unit[r] != unit[e.rank[0]] })
+	})
+	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.end[0], b.end[0]) })
+	for _, e := range events {
+		for _, r := range e.rank[1:] {
+			root[find(r)] = find(e.rank[0])
+		}
+	}
+	at := map[int]int{}
+	var out []component
+	for _, e := range events {
+		r := find(e.rank[0])
+		if _, ok := at[r]; !ok {
+			at[r] = len(out)
+			out = append(out, component{unit: unit})
+		}
+		c := &out[at[r]]
+		c.events = append(c.events, e)
+	}
+	for i := range ranks {
+		k, ok := at[find(i)]
+		if !ok {
+			continue
+		}
+		c := &out[k]
+		c.ranks = append(c.ranks, i)
+		if !slices.Contains(c.units, unit[i]) {
+			c.units = append(c.units, unit[i])
+		}
+	}
+	return out
+}
+
+// match finds the ranks' parts in the same collectives.
+func match(ranks []Rank) []event {
 	type key struct {
 		scope, group, name string
 		seq                int64
@@ -268,47 +373,7 @@ func components(ranks []Rank) []component {
 			e.rank, e.start, e.end = append(e.rank, i), append(e.start, c.Start), append(e.end, c.End)
 		}
 	}
-	root := make([]int, len(ranks))
-	for i := range root {
-		root[i] = i
-	}
-	find := func(i int) int {
-		for root[i] != i {
-			root[i] = root[root[i]]
-			i = root[i]
-		}
-		return i
-	}
-	for _, e := range events {
-		for _, r := range e.rank[1:] {
-			root[find(r)] = find(e.rank[0])
-		}
-	}
-	byRoot := map[int]*component{}
-	var out []*component
-	for i := range ranks {
-		c := byRoot[find(i)]
-		if c == nil {
-			c = &component{}
-			byRoot[find(i)] = c
-			out = append(out, c)
-		}
-		c.ranks = append(c.ranks, i)
-	}
-	for _, e := range events {
-		if len(e.rank) > 1 {
-			c := byRoot[find(e.rank[0])]
-			c.events = append(c.events, e)
-		}
-	}
-	var result []component
-	for _, c := range out {
-		if len(c.events) > 0 {
-			slices.SortStableFunc(c.events, func(a, b event) int { return cmp.Compare(a.end[0], b.end[0]) })
-			result = append(result, *c)
-		}
-	}
-	return result
+	return events
 }
 
 // median returns the middle of v, which it sorts; 0 if v is empty.

@@ -28,9 +28,9 @@ func (w world) rankTime(r int, trueNs int64) int64 {
 }
 
 // hubTime inverts rankTime.
-func (w world) hubTime(r int, rankNs int64) float64 {
+func (w world) hubTime(r int, rankNs int64) int64 {
 	d := float64(rankNs - (origin - w.skew[r]))
-	return float64(origin) + d/(1-w.drift[r])
+	return origin + int64(math.Round(d/(1-w.drift[r])))
 }
 
 // run simulates n collectives, period apart, and a probe at the origin that is off by
@@ -72,7 +72,7 @@ func (w world) check(t interface{ Errorf(string, ...any) }, ranks []Rank, clocks
 		for r, c := range clocks {
 			n := len(ranks[r].Collectives)
 			ns := ranks[r].Collectives[int(at)*(n-1)/2].End
-			e := float64(c.Map(ns)) - w.hubTime(r, ns)
+			e := float64(c.Map(ns) - w.hubTime(r, ns))
 			errs = append(errs, e)
 			// The hub cannot know how its own clock drifts against all ranks together.
 			if slices.Max(w.drift) == 0 && math.Abs(e) > float64(c.ErrorNs)+1 {
@@ -182,6 +182,37 @@ func TestAlignGroupsOverlap(t *testing.T) {
 	}
 }
 
+func TestAlignSharedClock(t *testing.T) {
+	// Ranks 0 and 1 share a host and a clock; what their ends differ by is not the clock.
+	w := world{skew: []int64{500, 500, 9_000_000}, drift: make([]float64, 3)}
+	ranks := w.run(rand.New(rand.NewPCG(8, 1)), 100, 10_000_000, 200_000, 5000)
+	ranks[1].Host = ranks[0].Host
+	for i := range ranks[1].Collectives {
+		ranks[1].Collectives[i].End += 40_000
+	}
+	clocks := Align(ranks)
+	if clocks[0].OffsetNs != clocks[1].OffsetNs {
+		t.Errorf("one clock has the offsets %d and %d", clocks[0].OffsetNs, clocks[1].OffsetNs)
+	}
+	w.check(t, ranks, clocks)
+	alone := Align(ranks[:2])
+	if alone[0].Matched != 0 || alone[0].RelativeNs != 0 || alone[0].ErrorNs > 200_000 {
+		t.Errorf("one clock needs no collectives: %+v", alone[0])
+	}
+}
+
+func TestAlignNeverWorseThanProbe(t *testing.T) {
+	w := world{skew: []int64{0, 0}, drift: []float64{0, 0}}
+	ranks := w.run(rand.New(rand.NewPCG(1, 9)), 3, 10_000_000, 100, 1000) // a probe better than collectives
+	clocks := Align(ranks)
+	w.check(t, ranks, clocks)
+	for r, c := range clocks {
+		if c.ErrorNs > 2*100 || c.RelativeNs > 4*100 {
+			t.Errorf("rank %d: error %d ns, the probe's is 100", r, c.ErrorNs)
+		}
+	}
+}
+
 func TestCollectives(t *testing.T) {
 	tr := trace.New()
 	cpu := tr.AddTrack(trace.Track{Device: -1, Stream: -1})
@@ -194,7 +225,9 @@ func TestCollectives(t *testing.T) {
 	add(40, 5, "record_param_comms", `{"Process Group Name": "tp", "Collective name": "wait"}`)
 	add(50, 5, "c10d::allreduce_", `{"Process Group Name": "tp", "Seq": 9, "finished": false}`)
 	add(60, 5, "aten::mm", `{"flops": 1}`)
-	want := []Collective{{"tp", "allreduce", 7, 10, 15}, {"tp", "allreduce", 8, 20, 25}, {"tp", "allreduce", 0, 30, 35}}
+	add(70, 5, "c10d::broadcast_", `{"Process Group Name": "tp", "Seq": 10}`)
+	add(80, 5, "c10d::_reduce_scatter_base_", `{"Process Group Name": "tp", "Seq": 11}`)
+	want := []Collective{{"tp", "allreduce", 7, 10, 15}, {"tp", "allreduce", 8, 20, 25}, {"tp", "allreduce", 0, 30, 35}, {"tp", "reduce_scatter_base", 11, 80, 85}}
 	if got := Collectives(tr); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -19,7 +19,8 @@ type Collective struct {
 // Collectives returns the collectives of t in order of their end: slices with a
 // process group among their arguments. Where a launch and its device work both carry
 // one, the device work counts, as the launch returns before the collective ends.
-// "wait" rows and slices cut off by the window's end are left out.
+// Left out are slices cut off by the window's end and operations after which ranks do
+// not leave together: broadcast, send, wait and the like.
 func Collectives(t *trace.Trace) []Collective {
 	var host, device []Collective
 	numbers := map[string]int64{}
@@ -29,7 +30,7 @@ func Collectives(t *trace.Trace) []Collective {
 			continue
 		}
 		name := collectiveName(t, i)
-		if name == "wait" || string(t.Arg(i, "finished")) == "false" {
+		if !symmetric(name) || string(t.Arg(i, "finished")) == "false" {
 			continue
 		}
 		c := Collective{Group: group, Name: name, Start: t.Slices.Start[i], End: t.Slices.End(i)}
@@ -54,6 +55,18 @@ func Collectives(t *trace.Trace) []Collective {
 		return device
 	}
 	return host
+}
+
+// symmetric reports whether every rank needs something of every other, so that none
+// leaves before all have entered. Spellings are those of c10d, NCCL and HCCL.
+func symmetric(name string) bool {
+	name = strings.ReplaceAll(strings.ToLower(name), "_", "")
+	for _, s := range []string{"allreduce", "allgather", "reducescatter", "alltoall", "barrier"} {
+		if strings.Contains(name, s) {
+			return true
+		}
+	}
+	return false
 }
 
 func byEnd(t *trace.Trace) []int {

@@ -8,12 +8,13 @@
 //  1. The hub's probes give each rank's offset ± error (protocol.ClockError); the error
 //     is half the round trip and is a bound, not a deviation.
 //  2. Ranks on one host read one clock. If their probes do not contradict that, they
-//     share the intersection of what the probes say.
-//  3. The ranks of a collective leave it together. Of each collective (matched by
-//     process group, name and Seq, or by order where there is no Seq) the deviation of a
-//     rank's end from the median of all ends is a sample of how wrong its offset is; the
-//     median of the samples is robust against late ranks. Over a long window a line
-//     through the samples (Theil and Sen) gives the drift.
+//     share the intersection of what the probes say, and move together from here on.
+//  3. The ranks of a collective in which everybody needs something of everybody leave it
+//     together. Of each one between hosts (matched by process group, name and Seq, or by
+//     order where there is no Seq) the deviation of a clock's ends from those of the
+//     others is a sample of how wrong its offset is; the median of the samples is robust
+//     against late ranks. Over a long window a line through the samples (Theil and Sen)
+//     gives the drift.
 //  4. Nobody leaves a collective before everybody has entered. That bounds how far a
 //     rank can be moved against the others, and so the error of 3.
 //
