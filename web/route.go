@@ -19,6 +19,8 @@ type methods map[string]endpoint
 // table is every path of the server, as ServeMux patterns.
 func (s *Server) table() map[string]methods {
 	return map[string]methods{
+		"/{$}":                                  {http.MethodGet: s.page},
+		"/ui/{file}":                            {http.MethodGet: s.pageFile},
 		"/v1/chat/completions":                  {http.MethodPost: s.limited(s.chat)},
 		"/v1/audio/speech":                      {http.MethodPost: s.limited(s.speech)},
 		"/v1/images/generations":                {http.MethodPost: s.limited(s.images)},

@@ -1,0 +1,74 @@
+package web
+
+import (
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var reference = regexp.MustCompile(`(?:href|src)="(/[^"]+)"|from "\./([^"]+)"`)
+
+// TestPageIsWhole follows every reference of the page's files and holds them to
+// their policy: nothing from elsewhere, nothing inline.
+func TestPageIsWhole(t *testing.T) {
+	_, url := start(t, newOmni())
+	_, h, index := call(t, "GET", url+"/", "")
+	if !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'self'") || h.Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("headers %v", h)
+	}
+	if strings.Contains(index, "<style") || strings.Contains(index, " on") && regexp.MustCompile(` on[a-z]+="`).MatchString(index) || strings.Contains(index, "http://") || strings.Contains(index, "https://") {
+		t.Error("the page holds what its policy forbids")
+	}
+	reached := map[string]bool{"index.html": true}
+	queue := []string{index}
+	for len(queue) > 0 {
+		for _, m := range reference.FindAllStringSubmatch(queue[0], -1) {
+			file := m[1]
+			if file == "" {
+				file = "/ui/" + m[2]
+			}
+			if reached[path.Base(file)] {
+				continue
+			}
+			reached[path.Base(file)] = true
+			status, h, body := call(t, "GET", url+file, "")
+			if status != 200 || h.Get("Content-Type") != uiTypes[path.Ext(file)] || h.Get("Content-Type") == "" {
+				t.Errorf("%s: %d %s", file, status, h.Get("Content-Type"))
+			}
+			queue = append(queue, body)
+		}
+		queue = queue[1:]
+	}
+	files, err := fs.ReadDir(ui, "ui")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !reached[f.Name()] {
+			t.Errorf("nothing refers to ui/%s", f.Name())
+		}
+	}
+	// Every element that the script looks up is in the page.
+	for _, m := range regexp.MustCompile(`\$\("([a-z]+)"\)`).FindAllStringSubmatch(readUI(t, "main.js"), -1) {
+		if !strings.Contains(index, `id="`+m[1]+`"`) {
+			t.Errorf("main.js looks up #%s, which index.html lacks", m[1])
+		}
+	}
+	if status, _, _ := call(t, "GET", url+"/ui/none.js", ""); status != 404 {
+		t.Errorf("unknown file: %d", status)
+	}
+	if status, _, _ := call(t, "GET", url+"/ui/..%2fpage.go", ""); status != 404 {
+		t.Errorf("file outside: %d", status)
+	}
+}
+
+func readUI(t *testing.T, name string) string {
+	t.Helper()
+	data, err := fs.ReadFile(ui, "ui/"+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
