@@ -34,7 +34,7 @@ type Config struct {
 	Profiler *deploy.ProfilerOverride
 
 	DataDir string // NATS storage and recordings on their way; "" is a directory that Close removes
-	RunsDir string // finished runs; "" is runs in the working directory
+	RunsDir string // finished runs; "" is the first torch_profiler_dir of the stages, else "runs"
 	NATS    string // URL of an existing cluster; "" starts an embedded server
 	Listen  string // address of the embedded server; "" is 127.0.0.1 and a free port
 
@@ -101,7 +101,7 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 		}
 		dataDir = e.tempDir
 	}
-	runs, err := filepath.Abs(orDefault(c.RunsDir, "runs"))
+	runs, err := filepath.Abs(c.runsDir(e.pipeline))
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +152,18 @@ func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 		return p, warnings, p.Override(c.Profiler)
 	}
 	return p, warnings, p.Validate()
+}
+
+func (c *Config) runsDir(p *deploy.Pipeline) string {
+	if c.RunsDir != "" {
+		return c.RunsDir
+	}
+	for _, s := range p.Stages {
+		if s.Profiled() && s.Profiler.TorchProfilerDir != "" {
+			return s.Profiler.TorchProfilerDir
+		}
+	}
+	return "runs"
 }
 
 func (c *Config) command() ([]string, error) {

@@ -28,7 +28,7 @@ type captureCmd struct {
 	Prefix      string        `help:"Part of the run's name." placeholder:"TEXT"`
 	Concurrency int           `default:"4" help:"Requests on their way at once."`
 	TP          int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
-	RunsDir     string        `default:"runs" help:"Where the run is kept." type:"path"`
+	RunsDir     string        `help:"Where the run is kept; torch_profiler_dir or runs without it." type:"path"`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
 	Command []string `kong:"-"` // after --

@@ -16,7 +16,7 @@ type serveCmd struct {
 	File         string        `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
 	Addr         string        `default:"127.0.0.1:8000" help:"Where HTTP is served."`
 	DataDir      string        `help:"Where NATS and unfinished sessions are kept; with it a restarted server goes on with them." type:"path"`
-	RunsDir      string        `default:"runs" help:"Where runs are kept." type:"path"`
+	RunsDir      string        `help:"Where runs are kept; torch_profiler_dir or runs without it." type:"path"`
 	NATS         string        `name:"nats" help:"Use this NATS cluster; an embedded server without it." placeholder:"URL"`
 	NATSListen   string        `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
