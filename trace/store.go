@@ -37,6 +37,8 @@ func (s *Strings) Intern(text string) StringID {
 	}
 	if s.ids == nil {
 		s.ids = make(map[string]StringID)
+	}
+	if len(s.list) == 0 {
 		s.list = append(s.list, "")
 	}
 	id := StringID(len(s.list))

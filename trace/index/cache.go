@@ -67,6 +67,7 @@ func (c Cache) Load(file string) (*trace.Trace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	t.Meta.File = file
 	return t, nil
 }
 

@@ -139,6 +139,7 @@ func each(ctx context.Context, list []Source, o Options, f func(int, *trace.Trac
 	}
 	room := semaphore.NewWeighted(limit)
 	p := newProgress(list, o.Progress)
+	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, min(o.Workers, len(list))))
 	workers := max(1, o.Workers/max(1, len(list)))
@@ -166,7 +167,7 @@ func each(ctx context.Context, list []Source, o Options, f func(int, *trace.Trac
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ctx.Err()
+	return outer.Err()
 }
 
 // read reads one source.
