@@ -145,8 +145,8 @@ func (p *printer) header() {
 		p.line("          → " + l)
 	}
 	facts := []string{"window " + dur(float64(r.WindowNs)), plural(ranks, "rank")}
-	if len(r.Requests) > 0 {
-		facts = append(facts, plural(len(r.Requests), "request"))
+	if r.RequestCount > 0 {
+		facts = append(facts, plural(r.RequestCount, "request"))
 	}
 	if r.Latency.TTFT.Count > 0 {
 		facts = append(facts, "first token after "+dur(r.Latency.TTFT.P50Ns))
@@ -260,7 +260,16 @@ func (p *printer) times() {
 		}
 		t.cols = append(t.cols, col)
 	}
+	device := false
+	for i := range p.r.Stages {
+		for j := range p.r.Stages[i].Ranks {
+			device = device || p.r.Stages[i].Ranks[j].HasDevice
+		}
+	}
 	t.cols = append(t.cols, column{title: "busy"})
+	if device {
+		t.cols = append(t.cols, column{title: "device busy"})
+	}
 	for i := range p.r.Stages {
 		s := &p.r.Stages[i]
 		for j := range s.Ranks {
@@ -278,7 +287,11 @@ func (p *printer) times() {
 				}
 				row = append(row, cell)
 			}
-			t.add(append(row, percent(k.BusyShare))...)
+			row = append(row, percent(k.BusyShare))
+			if device {
+				row = append(row, percent(k.DeviceBusyShare))
+			}
+			t.add(row...)
 		}
 	}
 	p.section("Time by stage and rank", "exclusive, "+u.name)

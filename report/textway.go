@@ -91,7 +91,7 @@ func (p *printer) requests() {
 	}
 	p.section("Requests", "times since arrival; queues of all stages together")
 	p.table(t)
-	p.more(len(r.Requests)-n, "request")
+	p.more(max(r.RequestCount, len(r.Requests))-n, "request")
 	for _, l := range []struct {
 		name string
 		q    pipeline.Quantiles

@@ -16,6 +16,10 @@ const DefaultStripCells = 800
 // DefaultTopOps is how many operators a rank and a stage list.
 const DefaultTopOps = 20
 
+// MaxRequests bounds Report.Requests: a page of report.json a hundred requests, and
+// Report.Latency covers them all.
+const MaxRequests = 1000
+
 // Options changes what Analyze does. The zero value is usable.
 type Options struct {
 	// Offsets[i] is added to every time of traces[i] to bring all on one clock. Nil:
@@ -64,6 +68,8 @@ func Analyze(traces []*trace.Trace, o Options) *Report {
 	a.batches(r)
 	a.bottleneck(r)
 	a.findings(r)
+	r.RequestCount = len(r.Requests)
+	r.Requests = r.Requests[:min(len(r.Requests), MaxRequests)]
 	return r
 }
 
@@ -75,6 +81,7 @@ type analyzer struct {
 	aligned    bool
 	start, end int64
 	skew       map[*rankData]*skew
+	coders     map[int32][]spanRef // see findCoders
 }
 
 // read makes the rankData of all traces, several at a time.
@@ -281,6 +288,7 @@ func (a *analyzer) rank(d *rankData) (Rank, [NumCategories]int64) {
 	r := Rank{
 		Trace: d.index, Replica: m.Replica, Rank: m.Rank, Host: m.Host, File: m.File, Slices: d.t.Slices.Len(),
 		StartNs: d.start, EndNs: d.end, WindowNs: d.end - d.start, FLOPs: d.flops,
+		HasDevice: d.hasDevice, DeviceBusyNs: d.deviceBusy, DeviceBusyShare: share(d.deviceBusy, d.end-d.start),
 		WaitReasons: []WaitReason{},
 	}
 	r.Time, r.BusyShare = categoryTimes(excl, d.covered, r.WindowNs)

@@ -124,35 +124,59 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 // around adds the batch's text encoding and VAE decoding, wherever they ran, and
 // returns the end of the last of them. A stage of several ranks is counted once.
 func (a *analyzer) around(acc *batchAcc, b *Batch) int64 {
-	var end int64
-	type place struct {
-		stage, replica int
-		cls            class
+	if a.coders == nil {
+		a.findCoders()
 	}
-	lead := map[place]*rankData{}
+	var end int64
+	type slice struct {
+		d *rankData
+		k int
+	}
+	seen := map[slice]bool{}
 	firstStep := acc.d.spans[acc.steps[0]].start
-	for _, d := range a.ranks {
-		for k := range d.spans {
-			s := &d.spans[k]
-			if s.cls != clsTextEncode && s.cls != clsVAEDecode || !slices.ContainsFunc(s.reqs, func(id int32) bool { return slices.Contains(acc.reqs, id) }) {
-				continue
+	for _, id := range acc.reqs {
+		for _, ref := range a.coders[id] {
+			if seen[slice(ref)] {
+				continue // several requests of the batch share it
 			}
-			p := place{d.stageID, d.t.Meta.Replica, s.cls}
-			if lead[p] == nil {
-				lead[p] = d
-			}
-			if lead[p] != d {
-				continue
-			}
-			if s.cls == clsTextEncode && s.start <= firstStep {
+			seen[slice(ref)] = true
+			switch s := ref.span(); {
+			case s.cls == clsTextEncode && s.start <= firstStep:
 				b.TextEncodeNs += s.end - s.start
 				b.StartNs = min(b.StartNs, s.start)
-			}
-			if s.cls == clsVAEDecode && s.end >= firstStep {
+			case s.cls == clsVAEDecode && s.end >= firstStep:
 				b.VAEDecodeNs += s.end - s.start
 				end = max(end, s.end)
 			}
 		}
 	}
 	return end
+}
+
+// findCoders lists each request's text encodings and VAE decodings on the first rank
+// of each replica.
+func (a *analyzer) findCoders() {
+	type place struct {
+		stage, replica int
+	}
+	lead := map[place]*rankData{}
+	a.coders = map[int32][]spanRef{}
+	for _, d := range a.ranks {
+		p := place{d.stageID, d.t.Meta.Replica}
+		for k := range d.spans {
+			s := &d.spans[k]
+			if s.cls != clsTextEncode && s.cls != clsVAEDecode {
+				continue
+			}
+			if lead[p] == nil {
+				lead[p] = d
+			}
+			if lead[p] != d {
+				break
+			}
+			for _, id := range s.reqs {
+				a.coders[id] = append(a.coders[id], spanRef{d, k})
+			}
+		}
+	}
 }

@@ -31,3 +31,16 @@ func TestContinuousBatches(t *testing.T) {
 		t.Errorf("batches (-want +got):\n%s", d)
 	}
 }
+
+func TestDevice(t *testing.T) {
+	r := pipetest.NewRank(0, "dit", 0, 0, 1, 1000)
+	for i := range int64(2) { // two streams, half of the time at once
+		gpu := r.T.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 0, Stream: i})
+		r.On(gpu, "kernel", trace.CatKernel, 100+50*i, 100, nil)
+		r.On(gpu, "denoise_step", trace.CatGPUUserAnnotation, 0, 1000, nil)
+	}
+	k := Analyze([]*trace.Trace{r.T}, Options{}).Stages[0].Ranks[0]
+	if !k.HasDevice || k.DeviceBusyNs != 150*us || len(k.Steps) != 0 {
+		t.Errorf("device: %v, busy %d, steps %v", k.HasDevice, k.DeviceBusyNs, k.Steps)
+	}
+}

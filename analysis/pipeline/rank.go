@@ -63,6 +63,9 @@ type rankData struct {
 	colls   []collective
 	ops     []opAcc
 	flops   int64
+
+	hasDevice  bool
+	deviceBusy int64
 }
 
 // collector fills a rankData from one track after the other.
@@ -105,6 +108,7 @@ func readRank(index int, t *trace.Trace, offset int64, ids *interner) *rankData 
 	}
 	d.setWindow()
 	d.combine(lists)
+	d.device()
 	d.bindFlows()
 	slices.SortFunc(d.spans, func(a, b span) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.slice, b.slice))
@@ -131,6 +135,26 @@ func (d *rankData) setWindow() {
 		}
 	}
 	d.start, d.end = lo+d.offset, max(lo, hi)+d.offset
+}
+
+// device sums up when some stream of some device was busy.
+func (d *rankData) device() {
+	s := &d.t.Slices
+	var l []segment
+	for i, c := range s.Cat {
+		if c.Busy() && d.t.Tracks[s.Track[i]].Kind == trace.TrackGPU {
+			l = append(l, segment{start: s.Start[i] + d.offset, end: s.End(i) + d.offset})
+		}
+	}
+	slices.SortFunc(l, func(a, b segment) int { return cmp.Compare(a.start, b.start) })
+	at := d.start
+	for _, x := range l {
+		if lo, hi := max(x.start, at), min(x.end, d.end); hi > lo {
+			d.deviceBusy += hi - lo
+			at = hi
+		}
+	}
+	d.hasDevice = len(l) > 0
 }
 
 // combine lays the tracks' segments over one another and fills the window.

@@ -16,7 +16,8 @@ type Report struct {
 	ClockUncertaintyNs int64       `json:"clock_uncertainty_ns"` // of comparisons between ranks, ±
 	StripCells         int         `json:"strip_cells"`          // letters in each Rank.Strip
 	Stages             []Stage     `json:"stages"`               // by stage id
-	Requests           []Request   `json:"requests"`             // by arrival
+	Requests           []Request   `json:"requests"`             // by arrival, MaxRequests at most
+	RequestCount       int         `json:"request_count"`        // how many there were
 	Latency            Latency     `json:"latency"`
 	FirstOutput        *Chain      `json:"first_output"`  // of the request whose output came first; null if no request was followed to an output
 	MedianOutput       *Chain      `json:"median_output"` // of the request whose time to first output is the median
@@ -44,28 +45,31 @@ type Stage struct {
 
 // Rank is one rank's share.
 type Rank struct {
-	Trace        int            `json:"trace"` // index into the traces given to Analyze
-	Replica      int            `json:"replica"`
-	Rank         int            `json:"rank"`
-	Host         string         `json:"host,omitempty"`
-	File         string         `json:"file,omitempty"`
-	Slices       int            `json:"slices"` // in its trace
-	StartNs      int64          `json:"start_ns"`
-	EndNs        int64          `json:"end_ns"`
-	WindowNs     int64          `json:"window_ns"`
-	Time         []CategoryTime `json:"time"` // all categories that occur, in their order; sums to WindowNs
-	BusyShare    float64        `json:"busy_share"`
-	WaitReasons  []WaitReason   `json:"wait_reasons"` // splits category wait
-	Steps        []StepStats    `json:"steps"`
-	Ops          []Op           `json:"ops"`   // most self time first
-	Comms        []Comm         `json:"comms"` // most time first
-	FLOPs        int64          `json:"flops"`
-	CommBytes    int64          `json:"comm_bytes"`    // bytes of messages given to collectives
-	PeerWaitNs   int64          `json:"peer_wait_ns"`  // inside collectives, until the last rank had entered
-	LastInShare  float64        `json:"last_in_share"` // of the matched collectives: those that this rank entered last
-	Matched      int            `json:"matched_collectives"`
-	HandoffBytes int64          `json:"handoff_bytes"` // sent
-	Strip        string         `json:"strip"`         // what happened over the report's window: one letter a cell, see Category.Letter
+	Trace           int            `json:"trace"` // index into the traces given to Analyze
+	Replica         int            `json:"replica"`
+	Rank            int            `json:"rank"`
+	Host            string         `json:"host,omitempty"`
+	File            string         `json:"file,omitempty"`
+	Slices          int            `json:"slices"` // in its trace
+	StartNs         int64          `json:"start_ns"`
+	EndNs           int64          `json:"end_ns"`
+	WindowNs        int64          `json:"window_ns"`
+	Time            []CategoryTime `json:"time"` // all categories that occur, in their order; sums to WindowNs
+	BusyShare       float64        `json:"busy_share"`
+	WaitReasons     []WaitReason   `json:"wait_reasons"` // splits category wait
+	Steps           []StepStats    `json:"steps"`
+	Ops             []Op           `json:"ops"`   // most self time first
+	Comms           []Comm         `json:"comms"` // most time first
+	FLOPs           int64          `json:"flops"`
+	CommBytes       int64          `json:"comm_bytes"`    // bytes of messages given to collectives
+	PeerWaitNs      int64          `json:"peer_wait_ns"`  // inside collectives, until the last rank had entered
+	LastInShare     float64        `json:"last_in_share"` // of the matched collectives: those that this rank entered last
+	Matched         int            `json:"matched_collectives"`
+	HandoffBytes    int64          `json:"handoff_bytes"`  // sent
+	HasDevice       bool           `json:"has_device"`     // its trace has device work; Time is the host's all the same
+	DeviceBusyNs    int64          `json:"device_busy_ns"` // some stream of some device was busy
+	DeviceBusyShare float64        `json:"device_busy_share"`
+	Strip           string         `json:"strip"` // what happened over the report's window: one letter a cell, see Category.Letter
 }
 
 // CategoryTime is a category's part of a window.
