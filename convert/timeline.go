@@ -50,8 +50,8 @@ type RankClock struct {
 	OffsetNs    int64   `json:"offset_ns"` // hub = rank + offset, at the window's start
 	DriftPPM    float64 `json:"drift_ppm"`
 	ErrorNs     int64   `json:"error_ns"`            // against the hub
-	RelativeNs  int64   `json:"relative_error_ns"`   // against ranks with common collectives; 0 if none
-	Collectives int     `json:"collectives_matched"` // that the clock was refined with
+	RelativeNs  int64   `json:"relative_error_ns"`   // against ranks of other hosts by common collectives; 0 if none
+	Collectives int     `json:"collectives_matched"` // with other hosts, that refined the clock
 	Contradicts bool    `json:"contradicts_probe,omitempty"`
 	NoWallClock bool    `json:"no_wall_clock,omitempty"` // put at the start of the timeline
 }
