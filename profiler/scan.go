@@ -7,188 +7,211 @@ import (
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 )
 
-// skimmer walks over records without keeping what they hold. It accepts exactly what
-// format.ReadRecord accepts; a test compares the two.
-type skimmer struct {
-	b   []byte
-	i   int
-	bad bool
+// layout says how a record is built after its tag, for all that the collector must know:
+// a delta, a name, a number of varints, fixed bytes, and then what special says.
+type layout struct {
+	known, timed, name bool
+	varints, fixed     uint8
+	special            special
 }
 
-func (s *skimmer) uvarint() uint64 {
-	if s.i < len(s.b) && s.b[s.i] < 0x80 {
-		s.i++
-		return uint64(s.b[s.i-1])
+type special uint8
+
+const (
+	plain special = iota
+	begins
+	ends
+	unwinds
+	takesArgs // an instant or async event: arguments go to it
+	strValue
+	textValue
+	shapeValue
+	stackValue
+	targetValue
+)
+
+// layouts is the record table of package format, by tag.
+var layouts = func() (t [256]layout) {
+	one := func(ty format.Type, l layout) {
+		l.known = true
+		t[ty] = l
 	}
-	return s.long()
+	sixteen := func(ty format.Type, l layout) {
+		for i := range format.Type(16) {
+			one(ty+i, l)
+		}
+	}
+	one(format.TypeEnd, layout{timed: true, special: ends})
+	one(format.TypeUnwind, layout{timed: true, special: unwinds})
+	one(format.TypeCounter, layout{timed: true, name: true, varints: 1})
+	one(format.TypeCounterF, layout{timed: true, name: true, fixed: 8})
+	one(format.TypeAlloc, layout{timed: true, name: true, varints: 2})
+	one(format.TypeFree, layout{timed: true, name: true, varints: 2})
+	one(format.TypeAsyncEnd, layout{timed: true, name: true, fixed: 8, special: takesArgs})
+	one(format.TypeInt, layout{name: true, varints: 1})
+	one(format.TypeStr, layout{name: true, special: strValue})
+	one(format.TypeText, layout{name: true, special: textValue})
+	one(format.TypeFloat, layout{name: true, fixed: 8})
+	one(format.TypeFLOPs, layout{varints: 1})
+	one(format.TypeBytes, layout{varints: 1})
+	one(format.TypeFlowOut, layout{fixed: 8})
+	one(format.TypeFlowIn, layout{fixed: 8})
+	one(format.TypeStack, layout{special: stackValue})
+	one(format.TypeTarget, layout{special: targetValue})
+	sixteen(format.TypeBegin, layout{timed: true, name: true, special: begins})
+	sixteen(format.TypeInstant, layout{timed: true, name: true, special: takesArgs})
+	sixteen(format.TypeShape, layout{special: shapeValue})
+	sixteen(format.TypeAsyncBegin, layout{timed: true, name: true, fixed: 8, special: takesArgs})
+	return t
+}()
+
+// beyond is an index that no data reaches: what a varint that does not decode leads to.
+const beyond = math.MaxInt32
+
+// varint reads the varint at b[i] and returns the index after it.
+func varint(b []byte, i int) (uint64, int) {
+	if i < len(b) && b[i] < 0x80 {
+		return uint64(b[i]), i + 1
+	}
+	return longVarint(b, i)
 }
 
-func (s *skimmer) long() uint64 {
-	if s.i > len(s.b) {
-		s.bad = true
-		return 0
+func longVarint(b []byte, i int) (uint64, int) {
+	if i+1 < len(b) && b[i+1] < 0x80 {
+		return uint64(b[i]&0x7f) | uint64(b[i+1])<<7, i + 2
 	}
-	v, n := binary.Uvarint(s.b[s.i:])
+	if i >= len(b) {
+		return 0, beyond
+	}
+	v, n := binary.Uvarint(b[i:])
 	if n <= 0 {
-		s.bad = true
-		return 0
+		return 0, beyond
 	}
-	s.i += n
-	return v
-}
-
-func (s *skimmer) name() uint32 {
-	v := s.uvarint()
-	if v >= format.MaxNames {
-		s.bad = true
-		return 0
-	}
-	return uint32(v)
-}
-
-func (s *skimmer) skip(n uint64) {
-	if s.i > len(s.b) || n > uint64(len(s.b)-s.i) {
-		s.bad = true
-		return
-	}
-	s.i += int(n)
+	return v, i + n
 }
 
 // scan follows the records of one track: which names they use, which spans they leave
 // open. It returns how many bytes of them make sense: all, unless two goroutines used the
 // track at once. That is the program's mistake, but it must cost it that track's
-// recording only.
+// recording only. It accepts exactly what format.ReadRecord and the reader accept; a test
+// compares them.
 func (e *engine) scan(rd *reading, data []byte) int {
-	s := skimmer{b: data}
-	for s.i < len(data) {
-		at := s.i
-		tag := data[at]
-		s.i++
-		var ok bool
-		if tag>>4 == 1 || tag>>4 == byte(format.TypeShape>>4) {
-			ok = e.scanAttr(&s, rd, tag)
-		} else {
-			ok = e.scanTimed(&s, rd, tag)
-		}
-		if !ok || s.bad {
+	g := &e.gen
+	at := 0
+	for at < len(data) {
+		l := &layouts[data[at]]
+		if !l.known {
 			return at
 		}
-	}
-	return s.i
-}
-
-// scanTimed and scanAttr change rd and the generation only for records that make sense.
-func (e *engine) scanTimed(s *skimmer, rd *reading, tag byte) bool {
-	g := &e.gen
-	delta := s.uvarint()
-	if delta > math.MaxInt64/4 {
-		return false
-	}
-	ty := format.Type(tag)
-	if ty >= format.TypeBegin {
-		ty &= 0xf0
-	}
-	var name uint32
-	if ty != format.TypeEnd && ty != format.TypeUnwind {
-		name = s.name()
-	}
-	keep := len(rd.stack)
-	switch ty {
-	case format.TypeBegin:
-		if keep == format.MaxDepth {
-			return false
-		}
-	case format.TypeEnd:
-		keep--
-	case format.TypeUnwind:
-		n := s.uvarint()
-		if n == 0 || n > uint64(keep) {
-			return false
-		}
-		keep -= int(n)
-	case format.TypeInstant:
-	case format.TypeAsyncBegin, format.TypeAsyncEnd, format.TypeCounterF:
-		s.skip(8)
-	case format.TypeCounter:
-		s.uvarint()
-	case format.TypeAlloc, format.TypeFree:
-		s.uvarint()
-		s.uvarint()
-	default:
-		return false
-	}
-	if s.bad || keep < 0 {
-		return false
-	}
-	rd.tick += int64(delta)
-	g.oldest = min(g.oldest, rd.tick)
-	switch ty {
-	case format.TypeEnd, format.TypeUnwind:
-		rd.stack = rd.stack[:keep]
-		rd.target = min(1, uint32(keep))
-		return true
-	case format.TypeBegin:
-		rd.stack = append(rd.stack, openSpan{nth: rd.begun, tick: rd.tick, name: name, cat: tag & 15})
-		rd.begun++
-		rd.target = 1
-	case format.TypeInstant, format.TypeAsyncBegin, format.TypeAsyncEnd:
-		rd.target = 0
-	}
-	g.use(name)
-	e.events++
-	return true
-}
-
-func (e *engine) scanAttr(s *skimmer, rd *reading, tag byte) bool {
-	g := &e.gen
-	if tag>>4 == byte(format.TypeShape>>4) {
-		n := s.uvarint()
-		if n > format.MaxDims {
-			return false
-		}
-		for range n {
-			s.uvarint()
-		}
-		return true
-	}
-	ty := format.Type(tag)
-	switch ty {
-	case format.TypeInt, format.TypeStr, format.TypeText, format.TypeFloat:
-		key, value := s.name(), uint32(0)
-		switch ty {
-		case format.TypeInt:
-			s.uvarint()
-		case format.TypeFloat:
-			s.skip(8)
-		case format.TypeStr:
-			value = s.name()
-		case format.TypeText:
-			n := s.uvarint()
-			if n > format.MaxText {
-				return false
+		i := at + 1
+		var delta, name uint64
+		// One byte is what most deltas, names and values take; the compiler does not
+		// inline the general case.
+		if l.timed {
+			if i < len(data) && data[i] < 0x80 {
+				delta, i = uint64(data[i]), i+1
+			} else {
+				delta, i = longVarint(data, i)
 			}
-			s.skip(n)
 		}
-		if !s.bad {
-			g.use(key)
-			g.use(value)
+		if l.name {
+			if i < len(data) && data[i] < 0x80 {
+				name, i = uint64(data[i]), i+1
+			} else {
+				name, i = longVarint(data, i)
+			}
 		}
-	case format.TypeFLOPs, format.TypeBytes:
-		s.uvarint()
-	case format.TypeFlowOut, format.TypeFlowIn:
-		s.skip(8)
-	case format.TypeStack:
-		if id := s.uvarint(); !s.bad {
-			g.useStack(id)
+		if delta > math.MaxInt64/4 || name >= format.MaxNames || l.special == begins && len(rd.stack) == format.MaxDepth {
+			return at
 		}
-	case format.TypeTarget:
-		n := s.uvarint()
-		if n >= uint64(len(rd.stack)) {
-			return false
+		for range l.varints {
+			_, i = varint(data, i)
 		}
-		rd.target = 1 + uint32(n)
-	default:
-		return false
+		i += int(l.fixed)
+		if i > len(data) {
+			return at
+		}
+		keep := len(rd.stack)
+		if l.special >= ends {
+			if i, keep = e.scanSpecial(rd, l.special, data, i); i > len(data) {
+				return at
+			}
+		}
+		if l.timed {
+			rd.tick += int64(delta)
+			g.oldest = min(g.oldest, rd.tick)
+			if l.special != ends && l.special != unwinds {
+				e.events++
+			} else {
+				rd.stack = rd.stack[:keep]
+				rd.target = min(1, uint32(keep))
+			}
+		}
+		if l.special == begins {
+			rd.stack = append(rd.stack, openSpan{nth: rd.begun, tick: rd.tick, name: uint32(name), cat: data[at] & 15})
+			rd.begun++
+			rd.target = 1
+		}
+		if l.name {
+			g.use(uint32(name))
+		}
+		at = i
 	}
-	return true
+	return at
+}
+
+// scanSpecial reads what only some records have. It returns the index after it, beyond if
+// it makes no sense, and how many spans stay open.
+func (e *engine) scanSpecial(rd *reading, sp special, data []byte, i int) (next, keep int) {
+	keep = len(rd.stack)
+	if sp == ends {
+		if keep == 0 {
+			return beyond, 0
+		}
+		return i, keep - 1
+	}
+	if sp == takesArgs {
+		rd.target = 0
+		return i, keep
+	}
+	v, i := varint(data, i)
+	if i > len(data) {
+		return beyond, keep
+	}
+	switch sp {
+	case unwinds:
+		if v == 0 || v > uint64(keep) {
+			return beyond, keep
+		}
+		keep -= int(v)
+	case strValue:
+		if v >= format.MaxNames {
+			return beyond, keep
+		}
+		e.gen.use(uint32(v))
+	case textValue:
+		if v > format.MaxText {
+			return beyond, keep
+		}
+		i += int(v)
+	case shapeValue:
+		if v > format.MaxDims {
+			return beyond, keep
+		}
+		for range v {
+			if i < len(data) && data[i] < 0x80 {
+				i++
+			} else {
+				_, i = longVarint(data, i)
+			}
+		}
+	case stackValue:
+		e.gen.useStack(v)
+	case targetValue:
+		if v >= uint64(keep) {
+			return beyond, keep
+		}
+		rd.target = 1 + uint32(v)
+	}
+	return i, keep
 }
