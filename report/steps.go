@@ -16,7 +16,7 @@ import (
 var stepLook = map[steps.Kind]pipeline.Category{
 	steps.Unknown: pipeline.CatOps, steps.Prefill: pipeline.CatPrefill, steps.Decode: pipeline.CatDecode,
 	steps.Mixed: pipeline.CatComm, steps.Denoise: pipeline.CatDenoise, steps.TextEncode: pipeline.CatTextEncode,
-	steps.VAEDecode: pipeline.CatVAEDecode, steps.Vocode: pipeline.CatVocode, steps.Training: pipeline.CatOps,
+	steps.VAEDecode: pipeline.CatVAEDecode, steps.Vocode: pipeline.CatVocode, steps.Generation: pipeline.CatDenoise, steps.Training: pipeline.CatOps,
 }
 
 // Steps writes a rank's steps for a reader at a terminal.

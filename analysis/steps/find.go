@@ -62,6 +62,9 @@ func (r *Report) find(t *trace.Trace, d *device, graphs *graphs, o Options) {
 		where = " on the device"
 	}
 	r.Skipped = skipped
+	if len(found) > 0 && found[0].method == ByOmniForward && !o.NoPeriod && r.inside(t, d, graphs, found) {
+		return
+	}
 	if len(found) > 0 {
 		r.Method, r.Typed = found[0].method, "label"
 		r.How = methodWords[r.Method] + where
@@ -155,6 +158,29 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 	}
 }
 
+// inside looks for denoise steps by repetition where labels name whole generations
+// only, and reports whether most of what it found lies inside of them.
+func (r *Report) inside(t *trace.Trace, d *device, graphs *graphs, found []labelled) bool {
+	r.byRepetition(t, d, graphs)
+	n := 0
+	for i := range r.Steps {
+		for _, f := range found {
+			if r.Steps[i].StartNs >= f.start && r.Steps[i].StartNs < f.end {
+				r.Steps[i].Kind = Denoise
+				n++
+				break
+			}
+		}
+	}
+	if 2*n <= len(r.Steps) || n < minRepeats {
+		r.Steps, r.Method = r.Steps[:0], ByNothing
+		return false
+	}
+	r.Typed = "label"
+	r.How += fmt.Sprintf(", inside %d generations labelled %s", len(found), t.String(t.Slices.Name[found[0].slice]))
+	return true
+}
+
 // oneStream keeps the projections of the stream that has most of them: each stream
 // repeats the label.
 func oneStream(t *trace.Trace, l []labelled) []labelled {
@@ -187,7 +213,7 @@ func (r *Report) readRequests(t *trace.Trace) []string {
 	ids := map[string]int32{}
 	for i := range r.Steps {
 		st := &r.Steps[i]
-		if st.Slice < 0 || r.Typed == "" {
+		if st.Slice < 0 || st.Name == "" {
 			continue
 		}
 		if n, ok := t.ArgInt(st.Slice, trace.ArgBatch); ok && st.Batch == 0 {

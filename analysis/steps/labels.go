@@ -38,7 +38,7 @@ var (
 	// diffusers: a step ends with the scheduler's; without stacks of Python the denoiser
 	// module is the step.
 	schedulerStep = regexp.MustCompile(`schedulers/scheduling_\w+\.py\(\d+\): step$`)
-	denoiser      = regexp.MustCompile(`^nn\.Module: \w*(?:UNet\w*|Transformer[23]DModel|DiT\w*)_\d+$`)
+	denoiser      = regexp.MustCompile(`^nn\.Module: \w*(?:UNet\w*|Transformer[23]D\w*|DiT\w*)_\d+$`)
 	textEncoder   = regexp.MustCompile(`^nn\.Module: (?:CLIPText\w*|T5Encoder\w*|Qwen\w*TextEncoder\w*)_\d+$`)
 	vaeDecoder    = regexp.MustCompile(`^nn\.Module: (?:AutoencoderKL\w*|AutoencoderTiny|VaeDecoder|Decoder)_\d+$`)
 )
@@ -62,9 +62,9 @@ func parseLabel(name string, cat trace.Category) (l label, ok bool) {
 	case strings.HasPrefix(name, "step["):
 		return sglang(name)
 	case strings.HasPrefix(name, "diffusion_step"):
-		return label{method: ByOmni, kind: Denoise, rank: 1}, true
-	case strings.HasPrefix(name, "diffusion_forward"):
 		return label{method: ByOmni, kind: Denoise}, true
+	case strings.HasPrefix(name, "diffusion_forward"):
+		return label{method: ByOmniForward, kind: Generation}, true
 	case strings.HasPrefix(name, "ProfilerStep"):
 		return label{method: ByProfilerStep}, profilerStep.MatchString(name)
 	}
@@ -145,11 +145,11 @@ func sglang(name string) (label, bool) {
 }
 
 // methodOrder is the order in which methods are preferred: what says most first.
-var methodOrder = []Method{ByNative, ByVLLM, BySGLang, ByOmni, ByDiffusers, ByProfilerStep}
+var methodOrder = []Method{ByNative, ByVLLM, BySGLang, ByOmni, ByDiffusers, ByOmniForward, ByProfilerStep}
 
 var methodWords = map[Method]string{
 	ByNative: "the engine's own slices", ByVLLM: "vLLM's execute_… labels", BySGLang: "SGLang's step[…] labels",
-	ByOmni: "vLLM-Omni's diffusion labels", ByDiffusers: "frames of diffusers' pipelines", ByProfilerStep: "ProfilerStep labels",
+	ByOmni: "vLLM-Omni's diffusion_step labels", ByOmniForward: "vLLM-Omni's diffusion_forward labels, each a whole generation", ByDiffusers: "frames of diffusers' pipelines", ByProfilerStep: "ProfilerStep labels",
 }
 
 // labelled is a slice with a label.

@@ -22,11 +22,12 @@ const (
 	TextEncode             // prompt to embedding, in diffusion
 	VAEDecode              // latent to image
 	Vocode                 // codec frames to samples
+	Generation             // a whole request of diffusion, all its denoise steps
 	Training               // ProfilerStep round a backward pass
 	numKinds
 )
 
-var kindNames = [numKinds]string{"step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "training"}
+var kindNames = [numKinds]string{"step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "generation", "training"}
 
 // String returns the kind's name; "step" if nothing is known.
 func (k Kind) String() string {
@@ -55,15 +56,16 @@ type Method string
 
 // The methods.
 const (
-	ByNative       Method = "native"        // trace.NamePrefill and its like
-	ByVLLM         Method = "vllm"          // execute_…context_…generation_…
-	BySGLang       Method = "sglang"        // step[DECODE bs=…]
-	ByOmni         Method = "vllm_omni"     // diffusion_step, diffusion_forward
-	ByDiffusers    Method = "diffusers"     // frames of a scheduler or a denoiser
-	ByProfilerStep Method = "profiler_step" // ProfilerStep#N
-	ByKernels      Method = "kernels"       // period of the launched kernels
-	ByOperators    Method = "operators"     // period of the host's operators
-	ByAnnotation   Method = "annotation"    // the user's annotation that covers most
+	ByNative       Method = "native"            // trace.NamePrefill and its like
+	ByVLLM         Method = "vllm"              // execute_…context_…generation_…
+	BySGLang       Method = "sglang"            // step[DECODE bs=…]
+	ByOmni         Method = "vllm_omni"         // diffusion_step
+	ByOmniForward  Method = "vllm_omni_forward" // diffusion_forward, a whole generation
+	ByDiffusers    Method = "diffusers"         // frames of a scheduler or a denoiser
+	ByProfilerStep Method = "profiler_step"     // ProfilerStep#N
+	ByKernels      Method = "kernels"           // period of the launched kernels
+	ByOperators    Method = "operators"         // period of the host's operators
+	ByAnnotation   Method = "annotation"        // the user's annotation that covers most
 	ByNothing      Method = "none"
 )
 

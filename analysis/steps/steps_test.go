@@ -34,8 +34,10 @@ func TestParseLabel(t *testing.T) {
 		{"step[DECODE bs=32 toks=32]", ann, label{method: BySGLang, kind: Decode, batch: 32, tokens: 32}, true},
 		{"step[TARGET_VERIFY bs=4 toks=16]", ann, label{method: BySGLang, kind: Decode, batch: 4, tokens: 16}, true},
 		{"step[IDLE]", ann, label{method: BySGLang, skip: true}, true},
-		{"diffusion_step", ann, label{method: ByOmni, kind: Denoise, rank: 1}, true},
-		{"diffusion_forward", ann, label{method: ByOmni, kind: Denoise}, true},
+		{"diffusion_step", ann, label{method: ByOmni, kind: Denoise}, true},
+		{"diffusion_forward", ann, label{method: ByOmniForward, kind: Generation}, true},
+		{"nn.Module: xFuserFluxTransformer2DWrapper_0", frame, label{method: ByDiffusers, kind: Denoise}, true},
+		{"execute_context_2(96)_generation_14(14)", ann, label{method: ByVLLM, kind: Mixed, batch: 16, prefills: 2, tokens: 110}, true},
 		{"ProfilerStep#12", ann, label{method: ByProfilerStep}, true},
 		{"ProfilerStep#12", trace.CatCPUOp, label{method: ByProfilerStep}, true},
 		{"decode_step", trace.CatCPUOp, label{method: ByProfilerStep}, false},
@@ -249,6 +251,31 @@ func TestOmniPrefersSteps(t *testing.T) {
 	})
 	if r := Find(g.t, Options{}); r.Method != ByOmni || len(r.Steps) != 9 {
 		t.Errorf("%s: %d steps", r.Method, len(r.Steps))
+	}
+}
+
+// TestOmniForward: a label round a whole generation; its denoise steps are found inside.
+func TestOmniForward(t *testing.T) {
+	g := newGPU()
+	for range 2 {
+		g.label("diffusion_forward", func() {
+			g.kernel("text", 4, 5)
+			for range 10 {
+				g.now += 5
+				g.layers(3, 4, 9, "attn")
+				g.sync()
+			}
+			g.kernel("conv", 4, 5)
+		})
+		g.now += 1000
+	}
+	r := Find(g.t, Options{})
+	if r.Method != ByKernels || len(r.Steps) != 20 || len(r.Kinds) != 1 || r.Kinds[0].Kind != Denoise || r.Kinds[0].Count != 20 {
+		t.Errorf("%s, %s: %d steps, %+v", r.Method, r.How, len(r.Steps), r.Kinds)
+	}
+	r = Find(g.t, Options{NoPeriod: true})
+	if r.Method != ByOmniForward || len(r.Steps) != 2 || r.Steps[0].Kind != Generation || r.Steps[0].Slices != 232 {
+		t.Errorf("%s: %+v", r.Method, r.Steps)
 	}
 }
 
