@@ -78,11 +78,12 @@ type CriticalPath struct {
 
 // CriticalEdge is a step of the path.
 type CriticalEdge struct {
-	Type     EdgeType `json:"type"`
-	From, To int      // slices
-	FromEnd  bool     `json:"from_end"` // the edge leaves From's end, not its start
-	ToEnd    bool     `json:"to_end"`
-	Ns       int64    `json:"ns"`
+	Type    EdgeType `json:"type"`
+	From    int      `json:"from"`     // slice
+	To      int      `json:"to"`       // slice
+	FromEnd bool     `json:"from_end"` // the edge leaves From's end, not its start
+	ToEnd   bool     `json:"to_end"`
+	Ns      int64    `json:"ns"`
 	// Slice is the one whose time the edge is, or NoSlice for a launch or a dependency.
 	Slice int   `json:"slice"`
 	Bound Bound `json:"bound"`

@@ -50,6 +50,7 @@ func (f *frame) bandwidth() MemoryBandwidth {
 		u.BusyNs += f.dur[i]
 		bytes, _ := f.tr.ArgInt(int(i), "bytes")
 		bw, known := f.tr.ArgFloat(int(i), argBandwidth)
+		known = known && bw-bw == 0 // the writer puts inf where it cannot divide
 		if !f.opt.HTA && f.dur[i] > 0 && bytes > 0 {
 			bw, known = float64(bytes)/float64(f.dur[i]), true // bytes per ns are GB/s
 		}

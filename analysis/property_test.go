@@ -3,8 +3,10 @@ package analysis
 import (
 	"bytes"
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,7 +38,7 @@ func drawTrace(rt *rapid.T) *trace.Trace {
 			Name: rapid.SampledFrom(names).Draw(rt, "name"), Cat: rapid.SampledFrom(cats).Draw(rt, "cat"), Track: track,
 			Corr: int64(rapid.IntRange(0, 12).Draw(rt, "corr")),
 			Args: rapid.SampledFrom([][]byte{nil, []byte(`{"stream": 7, "device": 0}`), []byte(`{"stream": "0x0"}`),
-				[]byte(`{"Input Dims": [[2, 2], [2, 2]]}`), []byte(`{"Input Dims": "no list", "bytes": 7}`),
+				[]byte(`{"Input Dims": [[2, 2], [2, 2]]}`), []byte(`{"Input Dims": "no list", "bytes": 7}`), []byte(`{"memory bandwidth (GB/s)": "inf", "flops": "nan"}`),
 				[]byte(`{"Collective name": "allreduce", "In msg nelems": 3, "dtype": "Float"}`)}).Draw(rt, "args"),
 		})
 	}
@@ -127,7 +129,7 @@ func TestInvariants(t *testing.T) {
 	})
 }
 
-func checkInvariants(rt *rapid.T, tr *trace.Trace, o Options, r *RankReport) {
+func checkInvariants(rt rapid.TB, tr *trace.Trace, o Options, r *RankReport) {
 	f := newFrame(tr, o)
 	var device, rows int64
 	for j, d := range f.dev {
@@ -285,4 +287,31 @@ func TestStatsProperty(t *testing.T) {
 			rt.Fatalf("a sample differs from itself, P = %v", p)
 		}
 	})
+}
+
+// TestInvariantsOfSamples holds the invariants of every shared sample, alone and by
+// step.
+func TestInvariantsOfSamples(t *testing.T) {
+	files, _ := filepath.Glob("../../shared/traces/*.json.gz")
+	if len(files) == 0 {
+		t.Skip("shared traces are not here")
+	}
+	for _, path := range files {
+		name := strings.TrimSuffix(filepath.Base(path), ".json.gz")
+		t.Run(name, func(t *testing.T) {
+			tr := loadShared(t, name)
+			opts := []Options{{}, {HTA: true}}
+			for _, w := range profilerSteps(newFrame(tr, Options{})) {
+				opts = append(opts, Options{Window: &w})
+			}
+			for _, o := range opts {
+				r := All([]*trace.Trace{tr}, o).Ranks[0]
+				checkInvariants(t, tr, o, &r)
+				p := r.Temporal
+				if sum := p.ComputeNs + p.ExposedCommunicationNs + p.ExposedMemoryNs + p.OtherNs + p.IdleNs; !o.HTA && sum != p.SpanNs {
+					t.Fatalf("%+v: parts add up to %d of %d", o, sum, p.SpanNs)
+				}
+			}
+		})
+	}
 }

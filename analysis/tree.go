@@ -64,6 +64,7 @@ func (f *frame) nest(in func(int32) bool) *tree {
 
 // sortCalls orders the slices of one track by start, the longer first.
 func (f *frame) sortCalls(rows []int32) {
+	s := &f.tr.Slices
 	sortByKey(rows, func(i int32) int64 { return f.start[i] })
 	for i := 0; i < len(rows); {
 		j := i + 1
@@ -71,7 +72,10 @@ func (f *frame) sortCalls(rows []int32) {
 			j++
 		}
 		if j-i > 1 {
-			slices.SortStableFunc(rows[i:j], func(a, b int32) int { return cmp.Compare(f.dur[b], f.dur[a]) })
+			// Slices that a window cut on both sides are told apart by what they were.
+			slices.SortStableFunc(rows[i:j], func(a, b int32) int {
+				return cmp.Or(cmp.Compare(f.dur[b], f.dur[a]), cmp.Compare(s.Start[a], s.Start[b]), cmp.Compare(s.Dur[b], s.Dur[a]))
+			})
 		}
 		i = j
 	}
