@@ -196,6 +196,9 @@ func (f *File) Floats(name string, shape ...int) ([]float32, error) {
 		return nil, fmt.Errorf("%s: tensor %q has dtype %s, want F32, F16 or BF16", f.name, name, i.DType)
 	}
 	raw := make([]byte, i.End-i.Begin)
+	if len(raw) == 0 { // there may be nothing to read from at its offset
+		return []float32{}, nil
+	}
 	if _, err := f.r.ReadAt(raw, f.data+i.Begin); err != nil {
 		return nil, fmt.Errorf("%s: tensor %q: %w", f.name, name, noEOF(err))
 	}
