@@ -12,6 +12,7 @@
 package sheet
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -97,7 +98,9 @@ func Columns() []string {
 // Write writes the workbook of ops to w. Rows beyond what a sheet can hold, those with
 // the least self time, are left out.
 func Write(w io.Writer, ops *opstats.Ops, o Options) (err error) {
-	f := excelize.NewFile()
+	f := excelize.NewFile().SetZipWriter(func(w io.Writer) excelize.ZipWriter {
+		return &sortedZip{w: w, members: map[string]*bytes.Buffer{}}
+	})
 	defer func() {
 		if e := f.Close(); err == nil && e != nil {
 			err = fmt.Errorf("close ops workbook: %w", e)
