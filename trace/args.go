@@ -24,8 +24,9 @@ import (
 const ArgHole = 0xFF
 
 const (
-	// minHoleDigits is the shortest run that becomes a hole. Shapes, grids and flags
-	// mostly have fewer digits and few values; ids, addresses and sizes have more.
+	// minHoleDigits is the shortest run that becomes a hole, but for the values of ids.
+	// Shapes, grids and flags mostly have fewer digits and few values; addresses and
+	// sizes have more.
 	minHoleDigits = 4
 	// maxHoleDigits keeps the value of a hole below 2^63.
 	maxHoleDigits = 18
@@ -56,6 +57,33 @@ type argKey struct {
 
 var argSeed = maphash.MakeSeed()
 
+// HoleDigits returns the least number of digits that make a run a hole, from the text
+// before the run: 1 for the value of a key that ends like those of ids ("External id",
+// "Ev Idx", "correlation", "Sequence number"), else 4.
+func HoleDigits(before []byte) int {
+	n := len(before)
+	if n > 0 && before[n-1] == ' ' {
+		n--
+	}
+	if n < 4 || before[n-1] != ':' || before[n-2] != '"' {
+		return minHoleDigits
+	}
+	switch string(before[n-4 : n-2]) {
+	case "id", "dx", "on", "er":
+		return 1
+	}
+	return minHoleDigits
+}
+
+// IsHole reports whether a run of n digits that begins with first becomes a hole, given
+// the text before it. Runs that a number would not give back stay text.
+func IsHole(n int, first byte, before []byte) bool {
+	if n >= minHoleDigits {
+		return n <= maxHoleDigits && first != '0'
+	}
+	return (first != '0' || n == 1) && HoleDigits(before) == 1
+}
+
 // SplitArgs appends raw with its long runs of digits replaced by ArgHole to lit, and
 // the runs' values to values. raw must not contain ArgHole.
 func SplitArgs(raw, lit, values []byte) (newLit, newValues []byte) {
@@ -74,7 +102,7 @@ func SplitArgs(raw, lit, values []byte) (newLit, newValues []byte) {
 			}
 			j++
 		}
-		if n := j - i; n >= minHoleDigits && n <= maxHoleDigits && c != '0' {
+		if IsHole(j-i, c, raw[:i]) {
 			lit = append(append(lit, raw[from:i]...), ArgHole)
 			values = binary.AppendUvarint(values, v)
 			from = j

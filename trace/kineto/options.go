@@ -35,7 +35,8 @@ const (
 	// defaultWindow is large against an event and small against the caches of a few
 	// cores; a file takes a handful of them at a time.
 	defaultWindow = 4 << 20
-	// firstWindow is the size of the first block, so that a small file costs little.
+	// firstWindow is the size of the first block, so that a small file costs little;
+	// each next one is four times as large up to the window.
 	firstWindow = 64 << 10
 	// minWindow is the least that makes sense to hand to a worker; tests go below.
 	minWindow = 1 << 6

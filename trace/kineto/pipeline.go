@@ -95,10 +95,7 @@ func (p *pipeline) feed(ctx context.Context) {
 	defer close(p.work)
 	var carry []byte
 	for n := 0; ; n++ {
-		window := p.opt.Window
-		if n == 0 {
-			window = min(window, firstWindow)
-		}
+		window := min(p.opt.Window, firstWindow<<min(2*n, 20))
 		b, err := p.buffer(ctx, window+len(carry))
 		if err != nil {
 			p.err = err

@@ -50,8 +50,10 @@ type hotPlace struct {
 type template struct {
 	lit  []byte
 	segs [][]byte // lit between its holes
-	hot  []hotPlace
-	next *template // another template of the same hash
+	// digits holds the least number of digits of each hole.
+	digits []int
+	hot    []hotPlace
+	next   *template // another template of the same hash
 }
 
 // templates interns templates for one scanner.
@@ -79,11 +81,8 @@ func (t *template) match(b []byte, i, end int, vals []byte, hole *[maxHotHole]ui
 		if i = j; k == last {
 			return vals, i, true
 		}
-		if b[i] == '0' {
-			return vals, 0, false
-		}
 		v, j, n := whole(b, i)
-		if n < 4 || n > 18 {
+		if n < t.digits[k] || n > 18 || b[i] == '0' && (n > 1 || t.digits[k] > 1) {
 			return vals, 0, false
 		}
 		i = j
@@ -184,7 +183,7 @@ scan:
 			i++
 		case 1:
 			v, j, n := whole(b, i)
-			if n >= 4 && n <= 18 && b[i] != '0' {
+			if trace.IsHole(n, b[i], b[:i]) {
 				lit = append(append(lit, b[from:i]...), trace.ArgHole)
 				vals = binary.AppendUvarint(vals, v)
 				if k < maxHotHole {
@@ -275,6 +274,9 @@ func (m *templates) add(t *template) uint32 {
 func newTemplate(lit []byte) *template {
 	t := &template{lit: bytes.Clone(lit)}
 	t.segs = bytes.Split(t.lit, []byte{trace.ArgHole})
+	for _, seg := range t.segs[:len(t.segs)-1] {
+		t.digits = append(t.digits, trace.HoleDigits(seg))
+	}
 	plain := bytes.ReplaceAll(lit, []byte{trace.ArgHole}, []byte{'1'})
 	if !json.Valid(plain) || !utf8.Valid(plain) {
 		return nil
