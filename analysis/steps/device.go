@@ -15,8 +15,10 @@ type device struct {
 	work   []int32 // device slices by start
 	launch []int32 // per slice of work: the call that launched it, -1 if none
 	busy   []stretch
-	// calls are the launch calls by start, each with its device slices.
-	calls []call
+	// calls are the launch calls by start, each with its device slices; callOf is its
+	// inverse, -1 where launch is.
+	calls  []call
+	callOf []int32
 }
 
 // stretch is a maximal span in which some stream of some device was busy.
@@ -35,32 +37,18 @@ type call struct {
 func newDevice(t *trace.Trace) *device {
 	s := &t.Slices
 	d := &device{t: t}
-	byCorr := map[int64]int32{}
 	for i, c := range s.Cat {
-		switch {
-		case c.Busy() && onDevice(t, i) && !(c == trace.CatMTIACCP && encloses(t.String(s.Name[i]))):
+		if c.Busy() && onDevice(t, i) && !(c == trace.CatMTIACCP && encloses(t.String(s.Name[i]))) {
 			d.work = append(d.work, int32(i))
-		case c.Runtime() && s.Corr[i] != trace.NoCorrelation:
-			byCorr[s.Corr[i]] = int32(i)
 		}
 	}
-	slices.SortStableFunc(d.work, func(a, b int32) int {
+	slices.SortFunc(d.work, func(a, b int32) int {
 		return cmp.Or(cmp.Compare(s.Start[a], s.Start[b]), cmp.Compare(a, b))
 	})
+	byCorr := newCorrelations(t)
 	d.launch = make([]int32, len(d.work))
-	callOf := map[int32]int32{}
 	for k, i := range d.work {
-		d.launch[k] = -1
-		if l, ok := byCorr[s.Corr[i]]; ok && s.Corr[i] != trace.NoCorrelation {
-			d.launch[k] = l
-			at, ok := callOf[l]
-			if !ok {
-				at = int32(len(d.calls))
-				callOf[l] = at
-				d.calls = append(d.calls, call{slice: l})
-			}
-			d.calls[at].work = append(d.calls[at].work, int32(k))
-		}
+		d.launch[k] = byCorr.call(s.Corr[i])
 		start, end := s.Start[i], s.End(int(i))
 		if n := len(d.busy); n > 0 && start <= d.busy[n-1].end {
 			d.busy[n-1].end = max(d.busy[n-1].end, end)
@@ -68,10 +56,90 @@ func newDevice(t *trace.Trace) *device {
 			d.busy = append(d.busy, stretch{start, end, int32(k)})
 		}
 	}
-	slices.SortStableFunc(d.calls, func(a, b call) int {
+	d.collectCalls()
+	return d
+}
+
+// collectCalls fills calls and callOf from launch.
+func (d *device) collectCalls() {
+	s := &d.t.Slices
+	at := make([]int32, s.Len()) // by slice: 1 + index into calls
+	for _, l := range d.launch {
+		if l >= 0 && at[l] == 0 {
+			d.calls = append(d.calls, call{slice: l})
+			at[l] = 1
+		}
+	}
+	slices.SortFunc(d.calls, func(a, b call) int {
 		return cmp.Or(cmp.Compare(s.Start[a.slice], s.Start[b.slice]), cmp.Compare(a.slice, b.slice))
 	})
-	return d
+	for i := range d.calls {
+		at[d.calls[i].slice] = int32(i) + 1
+	}
+	d.callOf = make([]int32, len(d.work))
+	for k, l := range d.launch {
+		d.callOf[k] = -1
+		if l >= 0 {
+			d.callOf[k] = at[l] - 1
+			c := &d.calls[at[l]-1]
+			c.work = append(c.work, int32(k))
+		}
+	}
+}
+
+// correlations finds the runtime call of a correlation. Correlations mostly count up
+// from somewhere, so that an array holds them; else a map does.
+type correlations struct {
+	low   int64
+	dense []int32 // slice + 1
+	far   map[int64]int32
+}
+
+func newCorrelations(t *trace.Trace) correlations {
+	s := &t.Slices
+	var lo, hi int64
+	n := 0
+	for i, c := range s.Corr {
+		if c == trace.NoCorrelation || !s.Cat[i].Runtime() {
+			continue
+		}
+		if n == 0 {
+			lo, hi = c, c
+		}
+		lo, hi = min(lo, c), max(hi, c)
+		n++
+	}
+	x := correlations{low: lo}
+	const sparse = 8 // array cells a call may cost
+	if n > 0 && hi-lo >= 0 && hi-lo < int64(sparse*n) {
+		x.dense = make([]int32, hi-lo+1)
+	} else {
+		x.far = make(map[int64]int32, n)
+	}
+	for i, c := range s.Corr {
+		if c == trace.NoCorrelation || !s.Cat[i].Runtime() {
+			continue
+		}
+		if x.dense != nil {
+			x.dense[c-lo] = int32(i) + 1
+		} else {
+			x.far[c] = int32(i) + 1
+		}
+	}
+	return x
+}
+
+// call returns the call's slice, -1 if there is none.
+func (x *correlations) call(c int64) int32 {
+	switch {
+	case c == trace.NoCorrelation:
+		return -1
+	case x.dense == nil:
+		return x.far[c] - 1
+	case c < x.low || c-x.low >= int64(len(x.dense)):
+		return -1
+	}
+	return x.dense[c-x.low] - 1
 }
 
 // mtiaWrappers begin the names of MTIA rows that enclose the rows of the work itself.
@@ -96,15 +164,7 @@ func onDevice(t *trace.Trace, i int) bool {
 // time of what belongs to none and of what had no launch.
 func (d *device) assign(steps []Step) (outside, unlinked int64) {
 	s := &d.t.Slices
-	prevCall := make([]int32, len(steps)) // last call counted
-	for i := range prevCall {
-		prevCall[i] = -1
-	}
-	sizes := map[int32]int{}
-	for _, c := range d.calls {
-		sizes[c.slice] = len(c.work)
-	}
-	seen := make(map[int32]bool, len(d.calls))
+	seen := make([]bool, len(d.calls))
 	for k, i := range d.work {
 		at, l := s.Start[i], d.launch[k]
 		if l >= 0 {
@@ -126,12 +186,13 @@ func (d *device) assign(steps []Step) (outside, unlinked int64) {
 		if l < 0 {
 			continue
 		}
-		graph := isGraph(d.t, l, sizes[l])
+		c := d.callOf[k]
+		graph := isGraph(d.t, l, len(d.calls[c].work))
 		if graph {
 			st.GraphSlices++
 		}
-		if !seen[l] {
-			seen[l] = true
+		if !seen[c] {
+			seen[c] = true
 			st.Launches++
 			if graph {
 				st.GraphLaunches++

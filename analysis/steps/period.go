@@ -154,10 +154,11 @@ func findPeriod(l []token) (int, []int) {
 	slices.Sort(periods)
 	var (
 		best  fit
-		count = make(map[int32]int, len(kinds))
+		count = make([]int32, len(kinds))
 	)
+	of := kindOf(l, kinds)
 	for _, q := range periods {
-		f := fitPeriod(l, kinds, int(q), count)
+		f := fitPeriod(l, of, kinds, int(q), count)
 		if f.cover < minCover || f.steps < minRepeats || f.period == 1 && !l[f.cuts[0]].replay {
 			continue
 		}
@@ -167,6 +168,20 @@ func findPeriod(l []token) (int, []int) {
 		}
 	}
 	return best.period, best.cuts
+}
+
+// kindOf returns for each token its place in kinds, -1 if it does not recur.
+func kindOf(l []token, kinds []places) []int32 {
+	of := make([]int32, len(l))
+	for i := range of {
+		of[i] = -1
+	}
+	for k := range kinds {
+		for _, at := range kinds[k].at {
+			of[at] = int32(k)
+		}
+	}
+	return of
 }
 
 // fit is how well a period describes a sequence.
@@ -179,8 +194,9 @@ type fit struct {
 }
 
 // fitPeriod cuts l by p. A repetition counts if it has about p tokens and at least half
-// of them stand where they stand in the one before or after. count is scratch.
-func fitPeriod(l []token, kinds []places, p int, count map[int32]int) fit {
+// of them stand where they stand in the one before or after. of is kindOf's, count is
+// scratch, one a kind.
+func fitPeriod(l []token, of []int32, kinds []places, p int, count []int32) fit {
 	f := fit{period: p, cuts: cutAt(l, kinds, p)}
 	if len(f.cuts) == 0 {
 		return f
@@ -218,14 +234,16 @@ func fitPeriod(l []token, kinds []places, p int, count map[int32]int) fit {
 		}
 		in += max(0, until-l[c].start)
 		for k := c; k < end; k++ {
-			count[l[k].id]++
+			if of[k] >= 0 {
+				count[of[k]]++
+			}
 		}
 	}
 	if all := l[len(l)-1].end - l[0].start; all > 0 {
 		f.cover = float64(in) / float64(all)
 	}
 	for _, n := range count {
-		if 2*n >= f.steps {
+		if n > 0 && 2*int(n) >= f.steps {
 			f.kinds++
 		}
 	}
