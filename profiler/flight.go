@@ -154,6 +154,7 @@ func (r *Recorder) Snapshot(w io.Writer, d time.Duration) (Stats, error) {
 	err := write(head)
 	for i := 0; err == nil && i < len(frames); i++ {
 		err = write(frames[i].data)
+		st.Events += frames[i].events
 	}
 	if err == nil {
 		err = write(tail)
