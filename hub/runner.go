@@ -377,7 +377,7 @@ func (r *runner) arm(a session.Action) (session.Event, error) {
 	cfg := r.m.Config() // set once by New
 	var s protocol.RankStatus
 	err = r.ask(ctx, a, protocol.MethodArm, protocol.ArmRequest{
-		Session: r.id, Config: t.Config, MaxDurationNs: int64(cfg.MaxDuration), MaxBytes: cfg.MaxBytes, Hub: r.h.cfg.Name,
+		Session: r.id, Config: t.Config, MaxDurationNs: int64(cfg.MaxDuration), MaxBytes: cfg.MaxBytes, LastNs: int64(cfg.Last), Hub: r.h.cfg.Name,
 	}, &s)
 	if err != nil {
 		return nil, err

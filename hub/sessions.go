@@ -32,6 +32,10 @@ type StartOptions struct {
 	MaxDuration     time.Duration // 0: protocol.DefaultMaxDuration
 	MaxBytes        int64         // per rank; 0: no bound
 	AllowPartial    bool          // go on without ranks that do not arm
+	// Last, if not 0, takes what the ranks' flight recorders hold of that long before
+	// the agreed instant instead of recording from there on; the session then ends by
+	// itself.
+	Last time.Duration
 }
 
 // StartProfile starts a session and returns once all ranks record. If it returns
@@ -44,7 +48,7 @@ func (h *Hub) StartProfile(ctx context.Context, o StartOptions) (*session.Status
 	}
 	m := session.New(ulid.Make().String(), session.Config{
 		Pipeline: o.Pipeline, Prefix: o.Prefix, MaxDuration: o.MaxDuration, MaxBytes: o.MaxBytes,
-		AllowPartial: o.AllowPartial, Timeouts: h.cfg.Timeouts,
+		AllowPartial: o.AllowPartial, Last: o.Last, Timeouts: h.cfg.Timeouts,
 	}, targets)
 	r, err := h.launch(ctx, m, session.Begin{})
 	if err != nil {
@@ -76,6 +80,9 @@ func (h *Hub) targets(o StartOptions) ([]session.Target, error) {
 	}
 	if o.MaxDuration < 0 || o.MaxBytes < 0 {
 		return nil, &ErrBadRequest{Field: "max_duration, max_bytes", Err: errors.New("negative")}
+	}
+	if o.Last < 0 {
+		return nil, &ErrBadRequest{Field: "last", Err: errors.New("negative")}
 	}
 	ranks, err := h.chosen(o.Pipeline, o.Stages)
 	if err != nil {

@@ -387,7 +387,7 @@ func (e *Engine) observe(m Metrics) {
 func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error) {
 	st, err := e.hub.StartProfile(ctx, hub.StartOptions{Pipeline: e.pipeline.Name, Prefix: o.Prefix, Stages: o.Stages,
 		Config: o.Config, DelayIterations: o.DelayIterations, MaxIterations: o.MaxIterations,
-		MaxDuration: o.MaxDuration, AllowPartial: o.AllowPartial})
+		MaxDuration: o.MaxDuration, AllowPartial: o.AllowPartial, Last: o.Last})
 	if err == nil {
 		e.mu.Lock()
 		e.unclaimed = st.ID
@@ -395,6 +395,23 @@ func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.S
 	}
 	return st, err
 }
+
+// Flight captures what already happened: the last o.Last of every rank of the chosen
+// stages, at one instant, from their flight recorders. It returns when the artifacts
+// are durable.
+func (e *Engine) Flight(ctx context.Context, o ProfileOptions) (*session.Status, error) {
+	if o.Last <= 0 {
+		o.Last = DefaultFlight
+	}
+	st, err := e.StartProfile(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return e.hub.Wait(ctx, st.ID)
+}
+
+// DefaultFlight is how much of the past Flight takes unless told.
+const DefaultFlight = 10 * time.Second
 
 // StopProfile ends the running session and returns when its artifacts are durable. A
 // session that ended by itself, by max_iterations say, is returned by the first stop

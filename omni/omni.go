@@ -90,6 +90,10 @@ type ProfileOptions struct {
 	MaxIterations   *int
 	MaxDuration     time.Duration // 0: 10 minutes
 	AllowPartial    bool
+	// Last, if not 0, takes what the ranks' flight recorders hold of that long before
+	// now, all at one instant, instead of recording from now on. The session ends by
+	// itself.
+	Last time.Duration
 }
 
 // StageInfo describes a stage of an open pipeline.

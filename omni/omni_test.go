@@ -448,3 +448,39 @@ func TestIterationsEndTheRecording(t *testing.T) {
 		}
 	}
 }
+
+func TestFlightRecorder(t *testing.T) {
+	e := open(t, Config{})
+	if _, err := generate(t.Context(), e, say("Before anybody asked.", 12)); err != nil {
+		t.Fatal(err)
+	}
+	st, err := e.Flight(t.Context(), ProfileOptions{Prefix: "past", Last: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete(t, st, 3, 4)
+	data, err := os.ReadFile(filepath.Join(st.RunDir, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"prefill"`, `"vocode"`, `"complete": true`} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("the report of what already happened lacks %s", want)
+		}
+	}
+	// A recording beside it works, and so does the next look back.
+	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generate(t.Context(), e, say("Again.", 4)); err != nil {
+		t.Fatal(err)
+	}
+	if st, err = e.StopProfile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, st, 3, 4)
+	if st, err = e.Flight(t.Context(), ProfileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, st, 3, 4)
+}

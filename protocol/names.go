@@ -42,6 +42,7 @@ const (
 	StoppedBySchedule    StopCause = "schedule"       // the active iterations are over
 	StoppedByMaxDuration StopCause = "max_duration"
 	StoppedByMaxBytes    StopCause = "max_bytes"
+	StoppedByFlight      StopCause = "flight"     // the flight recorder's past was written
 	StoppedByHubLost     StopCause = "hub_lost"   // no beat within HubLossTimeout
 	StoppedBySuperseded  StopCause = "superseded" // the same hub armed another session
 )

@@ -188,7 +188,10 @@ type ArmRequest struct {
 	Config        ProfilerConfig `json:"config"`
 	MaxDurationNs int64          `json:"max_duration_ns"` // the rank stops itself after it
 	MaxBytes      int64          `json:"max_bytes"`
-	Hub           string         `json:"hub,omitempty"` // whose beats keep the session alive; "": nobody's
+	// LastNs, if not 0, asks for the last LastNs of the flight recorder at the start
+	// instant instead of a recording from there on.
+	LastNs int64  `json:"last_ns,omitempty"`
+	Hub    string `json:"hub,omitempty"` // whose beats keep the session alive; "": nobody's
 }
 
 // StartRequest starts recording at AtNs of the rank's clock, at once if that is past.

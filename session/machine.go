@@ -54,6 +54,7 @@ type Config struct {
 	MaxDuration  time.Duration `json:"max_duration_ns"` // 0: protocol.DefaultMaxDuration
 	MaxBytes     int64         `json:"max_bytes"`       // per rank; 0: no bound
 	AllowPartial bool          `json:"allow_partial"`
+	Last         time.Duration `json:"last_ns,omitempty"` // of the flight recorder, instead of a recording
 	Timeouts     Timeouts      `json:"timeouts"`
 }
 

@@ -246,6 +246,10 @@ func (h *RecorderHandler) begin(c *capture) {
 	if d := time.Duration(c.req.MaxDurationNs); d > 0 {
 		c.timers = append(c.timers, h.after(d, func() { h.endBy(c, protocol.StoppedByMaxDuration) }))
 	}
+	if c.req.LastNs > 0 {
+		h.flight(c)
+		return
+	}
 	if c.sched.start() == open {
 		h.open(c)
 	}
@@ -256,18 +260,27 @@ func (h *RecorderHandler) begin(c *capture) {
 	}
 }
 
+// meta is what a recording says about its rank.
+func (h *RecorderHandler) meta(session string) map[string]string {
+	m := map[string]string{
+		"pipeline": h.info.Pipeline, "stage": h.info.StageName,
+		"stage_type": h.info.StageType, "stage_id": strconv.Itoa(h.info.Stage),
+		"replica": strconv.Itoa(h.info.Replica), "rank": strconv.Itoa(h.info.Rank),
+		"world_size": strconv.Itoa(h.info.WorldSize), "host": h.info.Host, "incarnation": h.info.Incarnation,
+	}
+	if session != "" {
+		m["session"] = session
+	}
+	return m
+}
+
 // open opens the window: the recorder runs from here.
 func (h *RecorderHandler) open(c *capture) {
 	cfg := c.req.Config
 	err := h.rec.Start(profiler.StartOptions{
 		Out: c.file, RecordShapes: cfg.RecordShapes, WithStack: cfg.WithStack,
 		WithFLOPs: cfg.WithFLOPs, WithMemory: cfg.WithMemory,
-		Meta: map[string]string{
-			"session": c.req.Session, "pipeline": h.info.Pipeline, "stage": h.info.StageName,
-			"stage_type": h.info.StageType, "stage_id": strconv.Itoa(h.info.Stage),
-			"replica": strconv.Itoa(h.info.Replica), "rank": strconv.Itoa(h.info.Rank),
-			"world_size": strconv.Itoa(h.info.WorldSize), "host": h.info.Host, "incarnation": h.info.Incarnation,
-		},
+		Meta: h.meta(c.req.Session),
 	})
 	if err != nil {
 		h.fail(c, fmt.Errorf("start recorder: %w", err))
@@ -347,11 +360,16 @@ func (h *RecorderHandler) end(c *capture, cause protocol.StopCause) error {
 		stats, err = h.rec.Stop()
 		c.status.StoppedAtNs = h.now().UnixNano()
 	}
-	err = errors.Join(err, c.file.finish())
-	h.release(c)
 	if wasArmed {
 		close(c.begun)
 	}
+	return h.finish(c, cause, stats, err)
+}
+
+// finish closes a capture's file and says what is in it; err is what went wrong before.
+func (h *RecorderHandler) finish(c *capture, cause protocol.StopCause, stats profiler.Stats, err error) error {
+	err = errors.Join(err, c.file.finish())
+	h.release(c)
 	c.status.State, c.status.StoppedBy = protocol.StateStopped, cause
 	c.status.Events, c.status.Drops = stats.Events, stats.Drops
 	c.status.Bytes, c.status.Iterations = uint64(c.file.written()), c.sched.recorded

@@ -18,6 +18,9 @@ const (
 	MaxReplicas = 64
 	MaxRanks    = 4    // ranks of a replica: the engine's row-parallel layers have four virtual shards
 	MaxInflight = 4096 // requests in a pipeline at once
+	MaxFlightMB = 4096 // of flight recorder a rank
+	// DefaultFlightMB holds the last ten seconds of the built-in stages several times.
+	DefaultFlightMB = 16
 )
 
 // Stage types.
@@ -71,7 +74,10 @@ type Stage struct {
 	FinalOutputType string         `json:"final_output_type,omitempty"`
 	Sampling        SamplingParams `json:"default_sampling_params"`
 
-	Profiler protocol.ProfilerConfig `json:"profiler_config"`
+	// FlightRecorderMB is each rank's memory in MiB for the recent past, recorded
+	// always; 0 is off.
+	FlightRecorderMB int                     `json:"flight_recorder_mb"`
+	Profiler         protocol.ProfilerConfig `json:"profiler_config"`
 }
 
 // SamplingParams are a stage's defaults for what a request leaves open.

@@ -127,6 +127,7 @@ type engineDoc struct {
 	NumReplicas         int               `yaml:"num_replicas"`
 	Devices             any               `yaml:"devices"`
 	Env                 map[string]string `yaml:"env"`
+	FlightRecorderMB    *int              `yaml:"flight_recorder_mb"`
 	Profiler            *profilerDoc      `yaml:"profiler_config"`
 
 	// Read so that a file written for vLLM-Omni works as it is.
@@ -278,6 +279,8 @@ func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
 		HandoffChunk: e.HandoffChunk, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
 		FinalOutputType: sd.FinalOutputType, Profiler: protocol.DefaultProfilerConfig(),
 	}
+	s.FlightRecorderMB = DefaultFlightMB
+	set(&s.FlightRecorderMB, e.FlightRecorderMB)
 	if sd.StageID != nil {
 		s.ID = *sd.StageID
 	}

@@ -112,6 +112,9 @@ func (s *Stage) validate() []error {
 			bad("%s %d: at least 1", f.name, f.value)
 		}
 	}
+	if s.FlightRecorderMB < 0 || s.FlightRecorderMB > MaxFlightMB {
+		bad("flight_recorder_mb %d: 0 to %d", s.FlightRecorderMB, MaxFlightMB)
+	}
 	if s.FinalOutput && !slices.Contains([]string{OutputText, OutputAudio, OutputImage}, s.FinalOutputType) {
 		bad("final_output_type %q: text, audio or image", s.FinalOutputType)
 	}

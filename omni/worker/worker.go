@@ -118,6 +118,14 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 	handler := rank.NewRecorderHandler(rec, info, o.SpoolDir, rank.WithHandlerLogger(o.Logger), rank.WithCalls(s.call))
 	defer handler.Close()
 	s.iterate = handler
+	if mb := st.FlightRecorderMB; mb > 0 {
+		c := st.Profiler
+		if err := handler.StartFlight(profiler.FlightOptions{Bytes: mb << 20, RecordShapes: c.RecordShapes,
+			WithFLOPs: c.WithFLOPs, WithMemory: c.WithMemory}); err != nil {
+			return fmt.Errorf("start the flight recorder: %w", err)
+		}
+		defer rec.FlightStop()
+	}
 	if id.Rank == 0 {
 		stop, err := s.listen()
 		if err != nil {
