@@ -21,6 +21,12 @@ const (
 	minDriftSpanNs  = int64(1e9)
 	// maxSlopePoints bounds the pairs of Theil and Sen's method.
 	maxSlopePoints = 256
+	// maxUnits bounds the clocks that are refined against each other; bounds take
+	// time with their cube. More hosts than that share no replica.
+	maxUnits = 512
+	// maxPairs bounds the pairs of ranks that are compared for bounds. Leaving
+	// collectives out makes bounds wider, not wrong.
+	maxPairs = 1 << 26
 	// madToSigma makes a median absolute deviation of normal noise its deviation.
 	madToSigma = 1.4826
 )
@@ -73,6 +79,9 @@ func Align(ranks []Rank) []Clock {
 	unit := shareHosts(ranks, clocks)
 	probed := slices.Clone(clocks)
 	for _, c := range components(ranks, unit) {
+		if len(c.units) > maxUnits {
+			continue // the probes have to do
+		}
 		c.refine(clocks)
 		c.bound(clocks)
 		c.anchor(clocks, probed)
@@ -212,34 +221,6 @@ func drift(at []int64, dev []float64) float64 {
 		return 0
 	}
 	return slope
-}
-
-// bound sets RelativeNs: how far a clock can be moved against the others before one of
-// its ranks leaves a collective that another has not entered, and no less than the noise.
-func (c *component) bound(clocks []Clock) {
-	for _, u := range c.units {
-		_, dev := c.deviations(u, clocks)
-		if len(dev) == 0 {
-			continue
-		}
-		noise := 3 * spread(dev) / math.Sqrt(float64(len(dev)))
-		early, late := int64(math.MaxInt64), int64(math.MaxInt64)
-		for _, e := range c.events {
-			for i, r := range e.rank {
-				if c.unit[r] != u {
-					continue
-				}
-				enter, leave := clocks[r].Map(e.start[i]), clocks[r].Map(e.end[i])
-				for k, s := range e.rank {
-					if c.unit[s] != u {
-						early = min(early, leave-clocks[s].Map(e.start[k]))
-						late = min(late, clocks[s].Map(e.end[k])-enter)
-					}
-				}
-			}
-		}
-		c.each(u, func(r int) { clocks[r].RelativeNs = max(1, int64(math.Ceil(noise)), early, late) })
-	}
 }
 
 // anchor moves all ranks of c by the same amount to where their probes agree.

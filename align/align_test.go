@@ -79,9 +79,12 @@ func (w world) check(t interface{ Errorf(string, ...any) }, ranks []Rank, clocks
 				t.Errorf("rank %d: off by %.0f ns, stated %d", r, e, c.ErrorNs)
 			}
 		}
-		for r, c := range clocks {
-			if d := errs[r] - (slices.Min(errs)+slices.Max(errs))/2; math.Abs(d) > float64(c.RelativeNs)+1 {
-				t.Errorf("rank %d at %d: off by %.0f ns against the others, stated %d", r, at, d, c.RelativeNs)
+		for r := range clocks {
+			for q := range r {
+				stated := min(clocks[r].RelativeNs, clocks[q].RelativeNs)
+				if d := errs[r] - errs[q]; ranks[r].Host != ranks[q].Host && math.Abs(d) > float64(stated)+1 {
+					t.Errorf("ranks %d and %d at %d: off by %.0f ns against each other, stated %d", r, q, at, d, stated)
+				}
 			}
 		}
 	}

@@ -15,8 +15,8 @@
 //     others is a sample of how wrong its offset is; the median of the samples is robust
 //     against late ranks. Over a long window a line through the samples (Theil and Sen)
 //     gives the drift.
-//  4. Nobody leaves a collective before everybody has entered. That bounds how far a
-//     rank can be moved against the others, and so the error of 3.
+//  4. Nobody leaves a collective before everybody has entered. That bounds the error of
+//     every two clocks against each other.
 //
 // Collectives say nothing about the ranks as a whole. Once they are right against each
 // other, they are moved together to where all their probes agree.
