@@ -77,7 +77,7 @@ func shareBar(l []pipeline.CategoryTime, n int) string {
 	parts := make([]part, len(l))
 	used := 0
 	for i, t := range l {
-		exact := t.Share * float64(n)
+		exact := min(max(t.Share, 0), 1) * float64(n)
 		parts[i] = part{i, int(exact), exact - float64(int(exact))}
 		used += parts[i].cells
 	}
@@ -99,7 +99,9 @@ func shareBar(l []pipeline.CategoryTime, n int) string {
 	slices.SortFunc(parts, func(a, b part) int { return a.i - b.i })
 	var b strings.Builder
 	for _, p := range parts {
-		b.WriteString(strings.Repeat(string(l[p.i].Category.Letter()), p.cells))
+		// A report from elsewhere can have shares that sum to more than 1.
+		room := n - b.Len()
+		b.WriteString(strings.Repeat(string(l[p.i].Category.Letter()), min(p.cells, room)))
 	}
 	return pad(b.String(), n, true)
 }

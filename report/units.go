@@ -46,7 +46,7 @@ func dur(ns float64) string {
 	if u.div == 1 {
 		return strconv.FormatFloat(ns, 'f', 0, 64) + " ns"
 	}
-	if s := digits(ns / u.div); s != "1000" {
+	if s := digits(ns / u.div); s != "1000" || u.div == timeUnits[0].div {
 		return s + " " + u.name
 	}
 	return dur(math.Copysign(u.div*1000, ns))
