@@ -95,3 +95,36 @@ func (t *Trace) Extent() (start, end int64, ok bool) {
 	}
 	return start, end, ok
 }
+
+// DuplicateIDs counts rows that share an id which should be theirs alone: runtime
+// calls with the correlation of an earlier one, and starts of flows with the id and
+// category of an earlier one. It reads all rows; nothing is repaired, for device work
+// shares its launch's correlation rightly.
+func (t *Trace) DuplicateIDs() (calls, flows int) {
+	seen := make(map[int64]struct{})
+	for i, c := range t.Slices.Cat {
+		if !c.Runtime() || t.Slices.Corr[i] == NoCorrelation {
+			continue
+		}
+		if _, dup := seen[t.Slices.Corr[i]]; dup {
+			calls++
+		}
+		seen[t.Slices.Corr[i]] = struct{}{}
+	}
+	type flow struct {
+		id  uint64
+		cat StringID
+	}
+	ids := make(map[flow]struct{})
+	for i, start := range t.Flows.Start {
+		if !start {
+			continue
+		}
+		k := flow{t.Flows.ID[i], t.Flows.Cat[i]}
+		if _, dup := ids[k]; dup {
+			flows++
+		}
+		ids[k] = struct{}{}
+	}
+	return calls, flows
+}

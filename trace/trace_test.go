@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -228,4 +229,50 @@ func TestValidateFinds(t *testing.T) {
 			t.Errorf("%s: not found", name)
 		}
 	}
+}
+
+func TestDuplicateIDs(t *testing.T) {
+	tr := New()
+	k := tr.AddTrack(Track{})
+	for _, c := range []struct {
+		cat  Category
+		corr int64
+	}{{CatCUDARuntime, 5}, {CatKernel, 5}, {CatKernel, 5}, {CatCUDARuntime, 5}, {CatCUDADriver, 6}, {CatCUDARuntime, 0}, {CatCUDARuntime, 0}} {
+		tr.AddSlice(Slice{Cat: c.cat, Corr: c.corr, Track: k})
+	}
+	tr.AddFlow(1, 9, "ac2g", "ac2g", k, true)
+	tr.AddFlow(1, 9, "fwdbwd", "fwdbwd", k, true)
+	tr.AddFlow(2, 9, "ac2g", "ac2g", k, false)
+	tr.AddFlow(3, 9, "ac2g", "ac2g", k, true)
+	if calls, flows := tr.DuplicateIDs(); calls != 1 || flows != 1 {
+		t.Errorf("%d calls, %d flows", calls, flows)
+	}
+}
+
+func TestHoles(t *testing.T) {
+	for _, c := range []struct{ in, lit string }{
+		{`{"External id": 5, "Ev Idx":12, "x": 123, "y": 1234}`, "{\"External id\": \xff, \"Ev Idx\":\xff, \"x\": 123, \"y\": \xff}"},
+		{`{"id": 0, "id": 07, "z": 01234, "id": -3}`, "{\"id\": \xff, \"id\": 07, \"z\": 01234, \"id\": -3}"},
+		{`{"big": 12345678901234567890}`, `{"big": 12345678901234567890}`},
+	} {
+		lit, vals := SplitArgs([]byte(c.in), nil, nil)
+		if string(lit) != c.lit {
+			t.Errorf("%s: template %q", c.in, lit)
+		}
+		if back := expand(nil, lit, vals); string(back) != c.in {
+			t.Errorf("%s: back %s", c.in, back)
+		}
+	}
+}
+
+func FuzzArgs(f *testing.F) {
+	f.Add([]byte(`{"External id": 5, "Addr": 139876543210496, "f": 1.000001}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		tr := New()
+		got := tr.Args(tr.AddArgs(raw))
+		if json.Valid(raw) && utf8.Valid(raw) && len(raw) > 2 && string(got) != string(raw) {
+			t.Errorf("got %q want %q", got, raw)
+		}
+		tr.RefArg(tr.AddArgs(raw), "f")
+	})
 }

@@ -127,6 +127,7 @@ func load(file string, useIndex, drop bool) error {
 // live returns the live memory of the process, and of the arguments.
 func live(t *trace.Trace) (heap, args int64) {
 	var m runtime.MemStats
+	runtime.GC() // twice: what lies in pools outlives one
 	runtime.GC()
 	runtime.ReadMemStats(&m)
 	args = t.ArgsBytes()
