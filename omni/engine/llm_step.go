@@ -109,12 +109,11 @@ func (l *LLM) input(t *profiler.Track, batch []SeqStep, rows []row, total int) [
 	d := l.cfg.HiddenSize
 	x := l.floats(t, &l.x, total*d)
 	extra := 0
-	for i, b := range batch {
-		dst := x[rows[i].from*d : (rows[i].from+rows[i].n)*d]
-		if len(b.Tokens) > 0 {
-			embedRows(t, dst, l.embedTable, d, b.Tokens)
-		} else {
-			clear(dst)
+	ids := make([]int32, 0, total)
+	for _, b := range batch {
+		ids = append(ids, b.Tokens...)
+		for range b.positions() - len(b.Tokens) {
+			ids = append(ids, noToken)
 		}
 		for _, e := range b.Embeds {
 			if e != nil {
@@ -122,6 +121,7 @@ func (l *LLM) input(t *profiler.Track, batch []SeqStep, rows []row, total int) [
 			}
 		}
 	}
+	embedRows(t, x, l.embedTable, d, ids)
 	if extra == 0 {
 		return x
 	}

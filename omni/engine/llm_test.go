@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/omni/collective"
+	"github.com/kinetoscope/kinetoscope/profiler"
 )
 
 // onRanks runs f on every rank of an in-process group and returns what each returned.
@@ -52,7 +53,9 @@ var tinyLLM = map[string]any{
 	"intermediate_size": 96, "vocab_size": 301, "max_position_embeddings": 128, "attention_bias": true, "embedding_size": 20,
 }
 
-func openTiny(g collective.Group, more map[string]any) (*LLM, error) {
+func openTiny(g collective.Group, more map[string]any) (*LLM, error) { return openTinyOn(nil, g, more) }
+
+func openTinyOn(t *profiler.Track, g collective.Group, more map[string]any) (*LLM, error) {
 	o := map[string]any{}
 	for k, v := range tinyLLM {
 		o[k] = v
@@ -60,7 +63,7 @@ func openTiny(g collective.Group, more map[string]any) (*LLM, error) {
 	for k, v := range more {
 		o[k] = v
 	}
-	return OpenLLM(context.Background(), nil, Options{Model: "builtin/talker", LoadFormat: LoadDummy, Seed: 7, Group: g, Overrides: o})
+	return OpenLLM(context.Background(), t, Options{Model: "builtin/talker", LoadFormat: LoadDummy, Seed: 7, Group: g, Overrides: o})
 }
 
 func tokens(r *rand.Rand, n, vocab int) []int32 {

@@ -26,7 +26,6 @@ var (
 	opConvT1D      = profiler.Intern("aten::conv_transpose1d")
 	opUpsample     = profiler.Intern("aten::upsample_nearest2d")
 	opSDPA         = profiler.Intern("aten::scaled_dot_product_attention")
-	opIndexSelect  = profiler.Intern("aten::index_select")
 	opMultinomial  = profiler.Intern("aten::multinomial")
 	opArgmax       = profiler.Intern("aten::argmax")
 	opRandn        = profiler.Intern("aten::randn")
@@ -34,11 +33,9 @@ var (
 	opRope         = profiler.Intern("kinetoscope::rope")
 	opKVWrite      = profiler.Intern("kinetoscope::kv_write")
 	opPatchify     = profiler.Intern("kinetoscope::patchify")
-	opUnpatchify   = profiler.Intern("kinetoscope::unpatchify")
 	opModulate     = profiler.Intern("kinetoscope::modulate")
 	opTimestep     = profiler.Intern("kinetoscope::timestep_embedding")
 	opSchedule     = profiler.Intern("kinetoscope::scheduler_step")
-	opKVPack       = profiler.Intern("kinetoscope::kv_pack")
 	spanSample     = profiler.Intern(trace.NameSample)
 	argBatch       = profiler.Intern(trace.ArgBatch)
 	floatBytes     = int64(4)
@@ -85,6 +82,9 @@ func activate(t *profiler.Track, n profiler.Name, f func(dst, x []float32), x []
 	sp.End()
 }
 
+// noToken stands for a position without a token: its embedding is zero.
+const noToken = -1
+
 // embedRows writes the rows ids of table, which are dim wide, to dst.
 func embedRows(t *profiler.Track, dst, table []float32, dim int, ids []int32) {
 	sp := t.Begin(opEmbedding, profiler.CategoryOp)
@@ -92,6 +92,10 @@ func embedRows(t *profiler.Track, dst, table []float32, dim int, ids []int32) {
 		sp.Shape(profiler.Float32, len(table)/dim, dim).Shape(profiler.Int32, len(ids)).Bytes(2 * floatBytes * int64(len(ids)*dim))
 	}
 	for i, id := range ids {
+		if id == noToken {
+			clear(dst[i*dim : (i+1)*dim])
+			continue
+		}
 		copy(dst[i*dim:(i+1)*dim], table[int(id)*dim:])
 	}
 	sp.End()
