@@ -175,6 +175,17 @@ func TestLaunches(t *testing.T) {
 	want(t, "calls", got.Types[0].Calls, 2)
 }
 
+func TestRepeatedCorrelations(t *testing.T) {
+	m := newMaker()
+	h1, d1 := m.launched(m.s7, "k", 0, 2, 5, 10)
+	h2, d2 := m.launched(m.s20, "k", 50, 2, 55, 10)
+	m.tr.Slices.Corr[h2], m.tr.Slices.Corr[d2] = m.tr.Slices.Corr[h1], m.tr.Slices.Corr[d1]
+	got := Launches(m.tr, Options{}, LaunchOptions{})
+	want(t, "ambiguous", got.Ambiguous, 1)
+	want(t, "first", got.Launches[0].Host, h1)
+	want(t, "second", got.Launches[1].Host, h2)
+}
+
 func TestQueue(t *testing.T) {
 	m := newMaker()
 	// Length of the queue: 1 from 0, 2 from 10, 1 from 20, 0 from 40.

@@ -31,6 +31,7 @@ func findings(fs []*frame, r *Report) []Finding {
 	var out []Finding
 	for i, f := range fs {
 		out = append(out, f.rankFindings(i, &r.Ranks[i])...)
+		out = append(out, f.memoryFinding(i, &r.Ranks[i])...)
 	}
 	if r.Stragglers != nil {
 		out = append(out, stragglerFindings(fs, r)...)
@@ -79,6 +80,32 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 			out = append(out, Finding{Severity: severityOf(q.BlockedShare), Number: 100 * q.BlockedShare, Unit: "%",
 				Text:     fmt.Sprintf("%sstream %d's queue was full for %.1f %% of the time; launch calls blocked", f.who(), q.Lane.Stream, 100*q.BlockedShare),
 				Evidence: SliceEvidence(f.tr, at, q.MaxAt)})
+		}
+	}
+	return out
+}
+
+// fullMemory is the share of a card's memory from which the next allocation may fail.
+const fullMemory = 0.9
+
+// memoryFinding says how near a rank came to the end of its card's memory.
+func (f *frame) memoryFinding(at int, r *RankReport) []Finding {
+	var out []Finding
+	for _, d := range r.Memory.Devices {
+		for _, card := range f.tr.Meta.Devices {
+			held := max(d.PeakBytes, d.PeakReserved)
+			if d.DeviceType == 0 || int64(card.ID) != d.DeviceID || card.TotalMemory <= 0 {
+				continue
+			}
+			part := share(held, card.TotalMemory)
+			if part < fullMemory {
+				continue
+			}
+			text := fmt.Sprintf("%sdevice %d held %.1f of %.1f GiB at its peak", f.who(), d.DeviceID, float64(held)/(1<<30), float64(card.TotalMemory)/(1<<30))
+			if len(d.ByOp) > 0 && d.ByOp[0].AtPeakBytes > 0 {
+				text += fmt.Sprintf(", most of what was allocated here by %s", d.ByOp[0].Name)
+			}
+			out = append(out, Finding{Severity: Warning, Text: text, Number: 100 * part, Unit: "%", Evidence: SpanEvidence(at, 0, d.PeakTimeNs, d.PeakTimeNs)})
 		}
 	}
 	return out

@@ -22,6 +22,7 @@ type frame struct {
 	dev        []int32 // device work in file order
 	byStart    []int32 // device work by start, then file order
 	partner    []int32 // per slice: of device work its launch, of a launch its last device work; -1 if none
+	ambiguous  int     // launch calls whose correlation an earlier one has as well
 	kinds      []Kind  // per slice of dev
 	step       []int32 // per slice: number of its ProfilerStep, -1 if none; HTA only
 
@@ -171,66 +172,6 @@ func (f *frame) classify(kind func(trace.Category, string) Kind) {
 			lastKey, lastKind = key, k
 		}
 		f.kinds[j] = lastKind
-	}
-}
-
-// link joins launches and device work by correlation.
-func (f *frame) link(host, device func(int32) bool) {
-	corr := f.tr.Slices.Corr
-	n := int32(len(corr))
-	f.partner = make([]int32, n)
-	lo, hi, have := int64(0), int64(0), 0
-	for i := range n {
-		f.partner[i] = noSlice
-		if c := corr[i]; c != trace.NoCorrelation && f.counts(i) && host(i) {
-			if have == 0 || c < lo {
-				lo = c
-			}
-			if have == 0 || c > hi {
-				hi = c
-			}
-			have++
-		}
-	}
-	if have == 0 {
-		return
-	}
-	// Correlations count up through a window, so a table indexed by them is usual; ids
-	// that are hashes go through a map.
-	var dense []int32
-	var sparse map[int64]int32
-	if span := hi - lo; span >= 0 && span < 16*int64(n)+1024 {
-		dense = make([]int32, span+1)
-		for i := range dense {
-			dense[i] = noSlice
-		}
-	} else {
-		sparse = make(map[int64]int32, have)
-	}
-	for i := range n {
-		if c := corr[i]; c != trace.NoCorrelation && f.counts(i) && host(i) {
-			if dense != nil {
-				dense[c-lo] = i
-			} else {
-				sparse[c] = i
-			}
-		}
-	}
-	for i := range n {
-		c := corr[i]
-		if c == trace.NoCorrelation || c < lo || c > hi || !f.counts(i) || !device(i) {
-			continue
-		}
-		h, ok := noSlice, false
-		if dense != nil {
-			h = dense[c-lo]
-			ok = h >= 0
-		} else {
-			h, ok = sparse[c]
-		}
-		if ok && h != i {
-			f.partner[i], f.partner[h] = h, i
-		}
 	}
 }
 

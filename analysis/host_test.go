@@ -182,7 +182,7 @@ func TestRoofline(t *testing.T) {
 	m.slice(m.host, trace.CatCPUOp, "aten::bmm", 60, 10, arg("[[2, 3, 4], [2, 4, 5]]"))
 	m.slice(m.host, trace.CatCPUOp, "native::gemv", 80, 10, `{"flops": 1000, "bytes": 500}`)
 	m.slice(m.host, trace.CatCPUOp, "aten::mm", 95, 1, arg("[[2, 3], [4, 5]]")) // shapes do not fit
-	got := Roofline(m.tr, Options{}, &Roof{FLOPs: 1e15, Bytes: 1e12})
+	got := Roofline(m.tr, Options{}, FixedRoof(Roof{FLOPs: 1e15, Bytes: 1e12}))
 	rows := map[string]RooflineRow{}
 	for _, r := range got.Rows {
 		rows[r.Name] = r
@@ -198,6 +198,19 @@ func TestRoofline(t *testing.T) {
 	want(t, "bmm", rows["aten::bmm"].FLOPs, 2*2*3*4*5)
 	want(t, "native", rows["native::gemv"].FLOPs, 1000)
 	want(t, "native on host", rows["native::gemv"].Ns, 10_000)
+}
+
+func TestRoofsOf(t *testing.T) {
+	m := newMaker()
+	if RoofsOf(m.tr) != nil {
+		t.Error("an unknown card has a roof")
+	}
+	m.tr.Meta.Devices = []trace.Device{{Name: "NVIDIA A100-SXM4-80GB"}}
+	r, ok := RoofsOf(m.tr)("c10::BFloat16")
+	want(t, "known", ok, true)
+	want(t, "FLOPs", r.FLOPs, 312e12)
+	_, ok = RoofsOf(m.tr)("c10::Float8_e4m3fn") // an A100 has none
+	want(t, "no such type", ok, false)
 }
 
 func TestConvolutionWork(t *testing.T) {

@@ -24,6 +24,7 @@ type LaunchStats struct {
 	RuntimeOutliers int      `json:"runtime_outliers"`      // call longer than 50 us
 	DelayOutliers   int      `json:"launch_delay_outliers"` // delay longer than 100 us
 	Unlinked        int      `json:"unlinked"`              // device slices without a launch call in the trace
+	Ambiguous       int      `json:"ambiguous"`             // calls whose correlation an earlier one has; slices go to the last call before them
 	GraphLaunches   int      `json:"graph_launches"`        // calls that launched more than one device slice
 	Types           []ByCall `json:"calls"`                 // by name of the call, most device work first
 }
@@ -59,7 +60,7 @@ func Launches(tr *trace.Trace, opt Options, lo LaunchOptions) LaunchStats {
 }
 
 func (f *frame) launches(lo LaunchOptions) LaunchStats {
-	out := LaunchStats{Rank: f.rank}
+	out := LaunchStats{Rank: f.rank, Ambiguous: f.ambiguous}
 	if f.opt.HTA {
 		out.Launches = f.launchesHTA(lo)
 	} else {

@@ -380,4 +380,3 @@ func checkCritical(f *frame, o oracle, m *mismatch) {
 		}
 	}
 }
-

@@ -286,4 +286,3 @@ func compareDiff(got TraceDiff, d *hf, m *mismatch) {
 		m.near(name+" B ns", us(r.B.Ns), d.num(i, "Test_total_duration"), 0)
 	}
 }
-

@@ -58,7 +58,7 @@ func (f *frame) jobs(r *RankReport) []func() {
 	return []func(){
 		func() { r.Ops = f.ops(OpOptions{}) }, // the longest first
 		func() { r.Annotations = f.annotations() },
-		func() { r.Roofline = f.roofline(nil) },
+		func() { r.Roofline = f.roofline(RoofsOf(f.tr)) },
 		func() { r.Memory = f.memory() },
 		func() { r.Temporal = f.temporal() },
 		func() { r.Kernels = f.kernels() },

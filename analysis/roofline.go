@@ -32,24 +32,19 @@ type RooflineRow struct {
 	GFLOPs    float64 `json:"gflops"`    // 1e9 FLOPs a second
 	Intensity float64 `json:"intensity"` // FLOPs a byte
 	// Bound is "compute" or "memory" by where Intensity lies on the roof, and
-	// RoofShare the achieved part of what the roof allows there; "" and 0 without a roof.
+	// RoofShare the achieved part of what the roof allows there; "" and 0 without a
+	// roof. Above 1 means less traffic than counted: operands stayed in the caches.
 	Bound     string  `json:"bound,omitempty"`
 	RoofShare float64 `json:"roof_share"`
 	First     int     `json:"first"` // slice
 }
 
-// Roof is what a device can do at best.
-type Roof struct {
-	FLOPs float64 // a second, for the type of number in question
-	Bytes float64 // a second, to and from its memory
-}
-
-// Roofline answers how much arithmetic each operator did and how near it came to roof;
-// a nil roof leaves the comparison out. FLOPs come from an operator's "flops" argument,
+// Roofline answers how much arithmetic each operator did and how near it came to the
+// roof; nil roofs leave the comparison out, RoofsOf knows those of common cards. FLOPs come from an operator's "flops" argument,
 // else from its input shapes for matrix products, convolutions and attention. An
 // operator inside a counted one does not count again. Causal attention counts as full.
-func Roofline(tr *trace.Trace, opt Options, roof *Roof) RooflineReport {
-	return newFrame(tr, opt).roofline(roof)
+func Roofline(tr *trace.Trace, opt Options, roofs Roofs) RooflineReport {
+	return newFrame(tr, opt).roofline(roofs)
 }
 
 type rooflineBuilder struct {
@@ -117,7 +112,7 @@ func (f *frame) flops(t *tree, each func(i int32, flops int64)) *rooflineBuilder
 	return b
 }
 
-func (f *frame) roofline(roof *Roof) RooflineReport {
+func (f *frame) roofline(roofs Roofs) RooflineReport {
 	b := f.flops(f.calls(), nil)
 	b.out.Rank = f.rank
 	var known, all int64
@@ -141,7 +136,7 @@ func (f *frame) roofline(roof *Roof) RooflineReport {
 			known += ns
 		}
 	}
-	b.finish(roof)
+	b.finish(roofs)
 	b.out.KnownShare = share(known, all)
 	return b.out
 }
@@ -214,7 +209,7 @@ func (b *rooflineBuilder) count(k flopKind, shape, i int32) (flops, elements int
 	return w.flops, w.elements, w.ok
 }
 
-func (b *rooflineBuilder) finish(roof *Roof) {
+func (b *rooflineBuilder) finish(roofs Roofs) {
 	for r := range b.out.Rows {
 		row := &b.out.Rows[r]
 		if !row.OnDevice {
@@ -223,7 +218,11 @@ func (b *rooflineBuilder) finish(roof *Roof) {
 		row.GFLOPs = share(row.FLOPs, row.Ns) // FLOPs per ns are GFLOP/s
 		row.Intensity = share(row.FLOPs, row.Bytes)
 		b.out.FLOPs += row.FLOPs
-		if roof == nil || roof.FLOPs <= 0 || roof.Bytes <= 0 || row.Bytes == 0 {
+		if roofs == nil || row.Bytes == 0 || row.Ns == 0 {
+			continue
+		}
+		roof, ok := roofs(row.DType)
+		if !ok || roof.FLOPs <= 0 || roof.Bytes <= 0 {
 			continue
 		}
 		limit, bound := roof.FLOPs, "compute"
