@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -139,7 +140,7 @@ func limit(s *Stage, busyShare float64) (Limit, string) {
 		detail += fmt.Sprintf("; most of it %s", stepWords[top.Category])
 	}
 	if s.GFLOPPerS > 0 {
-		detail += fmt.Sprintf(" at %.3g GFLOP/s a rank", s.GFLOPPerS)
+		detail += " at " + short(s.GFLOPPerS) + " GFLOP/s a rank"
 	}
 	return LimitCompute, detail
 }
@@ -160,17 +161,33 @@ func pct(v float64) string {
 
 // ms writes a duration in the unit that keeps it short.
 func ms(ns float64) string {
-	switch {
-	case ns >= 1e9:
-		return fmt.Sprintf("%.3g s", ns/1e9)
-	case ns >= 999.5e6:
-		return "1 s"
-	case ns >= 1e6:
-		return fmt.Sprintf("%.3g ms", ns/1e6)
-	case ns >= 1e3:
-		return fmt.Sprintf("%.3g µs", ns/1e3)
+	for _, u := range []struct {
+		div  float64
+		name string
+	}{{1e9, "s"}, {1e6, "ms"}, {1e3, "µs"}} {
+		if ns >= 0.9995*u.div {
+			return short(ns/u.div) + " " + u.name
+		}
 	}
 	return fmt.Sprintf("%.0f ns", ns)
+}
+
+// short writes v with three significant digits, without an exponent or closing zeros.
+func short(v float64) string {
+	dec := 2
+	switch {
+	case v >= 99.95:
+		dec = 0
+	case v >= 9.995:
+		dec = 1
+	case v < 0.1 && v > 0:
+		return strconv.FormatFloat(v, 'g', 2, 64)
+	}
+	s := strconv.FormatFloat(v, 'f', dec, 64)
+	if dec > 0 {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return s
 }
 
 // finder collects the findings of one report.
@@ -305,10 +322,10 @@ func (f *finder) topOp() {
 			}
 			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, pct(p), s.Name, o.Calls, ms(float64(o.SelfNs)/float64(o.Calls)))
 			if o.GFLOPPerS > 0 {
-				text += fmt.Sprintf(", %.3g GFLOP/s", o.GFLOPPerS)
+				text += ", " + short(o.GFLOPPerS) + " GFLOP/s"
 			}
 			if o.Bytes > 0 {
-				text += fmt.Sprintf(", %.3g GB/s", rate(o.Bytes, o.TotalNs))
+				text += ", " + short(rate(o.Bytes, o.TotalNs)) + " GB/s"
 			}
 			f.add(severityOf(share(o.SelfNs, s.WindowNs)), f.rankOf(o.MaxTrace), o.MaxSlice, 100*p, "%", text)
 			return

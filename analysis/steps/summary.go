@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 )
 
 func ratio(a, b int64) float64 {
@@ -215,14 +216,21 @@ func pct(v float64) string {
 	return fmt.Sprintf("%.0f%%", v*100)
 }
 
+// duration writes ns in the unit that keeps it short, with three digits.
 func duration(ns float64) string {
-	switch {
-	case ns >= 1e9:
-		return fmt.Sprintf("%.3g s", ns/1e9)
-	case ns >= 1e6:
-		return fmt.Sprintf("%.3g ms", ns/1e6)
-	case ns >= 1e3:
-		return fmt.Sprintf("%.3g µs", ns/1e3)
+	for _, u := range []struct {
+		div  float64
+		name string
+	}{{1e9, "s"}, {1e6, "ms"}, {1e3, "µs"}} {
+		if v := ns / u.div; v >= 0.9995 {
+			dec := 2
+			if v >= 99.95 {
+				dec = 0
+			} else if v >= 9.995 {
+				dec = 1
+			}
+			return strconv.FormatFloat(v, 'f', dec, 64) + " " + u.name
+		}
 	}
-	return fmt.Sprintf("%.0f ns", ns)
+	return strconv.FormatFloat(ns, 'f', 0, 64) + " ns"
 }
