@@ -402,9 +402,11 @@ func BenchmarkDiffusion(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Run("encode2", func(b *testing.B) {
+		report := cpuTime(b)
 		for b.Loop() {
 			_, _ = e.Encode(ctx, nil, []string{"a quiet lake in the morning", ""})
 		}
+		report()
 	})
 	d, err := OpenDiT(ctx, nil, Options{Model: "builtin/dit", LoadFormat: LoadDummy})
 	if err != nil {
@@ -421,11 +423,13 @@ func BenchmarkDiffusion(b *testing.B) {
 				}
 				batch = append(batch, s)
 			}
+			report := cpuTime(b)
 			for b.Loop() {
 				if err := d.Step(ctx, nil, batch); err != nil {
 					b.Fatal(err)
 				}
 			}
+			report()
 		})
 	}
 	v, err := OpenVAE(ctx, nil, Options{Model: "builtin/vae", LoadFormat: LoadDummy})
@@ -434,11 +438,13 @@ func BenchmarkDiffusion(b *testing.B) {
 	}
 	l := Latent{4, 64, 64, make([]float32, 4*64*64)}
 	b.Run("vae", func(b *testing.B) {
+		report := cpuTime(b)
 		for b.Loop() {
 			if _, err := v.Decode(ctx, nil, []Latent{l}); err != nil {
 				b.Fatal(err)
 			}
 		}
+		report()
 	})
 	b.Logf("bytes: text encoder %d, dit %d, vae %d", e.MemoryBytes(), d.MemoryBytes(), v.MemoryBytes())
 }

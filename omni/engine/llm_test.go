@@ -321,12 +321,14 @@ func BenchmarkLLM(b *testing.B) {
 		prompt := make([]int32, 64)
 		sampling := Sampler{Temperature: 0.8, TopK: 40, TopP: 0.95}
 		b.Run(name+"/prefill64", func(b *testing.B) {
+			report := cpuTime(b)
 			for b.Loop() {
 				if _, err := m.Step(ctx, nil, []SeqStep{{Seq: 1, Tokens: prompt, Sampling: sampling}}); err != nil {
 					b.Fatal(err)
 				}
 				m.Free(nil, 1)
 			}
+			report()
 		})
 		for _, n := range []int{1, 4, 8} {
 			b.Run(fmt.Sprintf("%s/decode%d", name, n), func(b *testing.B) {
@@ -341,6 +343,7 @@ func BenchmarkLLM(b *testing.B) {
 					seed(SeqID(i + 1))
 					batch = append(batch, SeqStep{Seq: SeqID(i + 1), Tokens: prompt[:1], Sampling: sampling})
 				}
+				report := cpuTime(b)
 				for b.Loop() {
 					if m.Len(1) > 512 {
 						b.StopTimer()
@@ -353,6 +356,7 @@ func BenchmarkLLM(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
+				report()
 				for i := range n {
 					m.Free(nil, SeqID(i+1))
 				}

@@ -235,3 +235,41 @@ func TestRecordOthers(t *testing.T) {
 		}
 	}
 }
+
+// A recording that begins in the middle of a model's life balances, too.
+func TestReportMemory(t *testing.T) {
+	ctx := context.Background()
+	l, err := openTiny(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Step(ctx, nil, []SeqStep{{Seq: 1, Tokens: make([]int32, 40)}}); err != nil {
+		t.Fatal(err)
+	}
+	v, err := openTinyVocoder(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Decode(ctx, nil, []VocodeChunk{{Stream: 1, Codes: make([]int32, 4)}}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenDiT(ctx, nil, opts("dit", nil, tinyDiT))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Init(nil, ImageSpec{Width: 32, Height: 32, Steps: 1, Prompt: Cond{1, 32, make([]float32, 32)}}); err != nil {
+		t.Fatal(err)
+	}
+	record(t, func(tr *profiler.Track) error {
+		l.ReportMemory(tr)
+		return l.Close(tr)
+	}).freed(t, "weights", "kv_cache", "workspace")
+	record(t, func(tr *profiler.Track) error {
+		v.ReportMemory(tr)
+		return v.Close(tr)
+	}).freed(t, "weights", "workspace", "streams")
+	record(t, func(tr *profiler.Track) error {
+		d.ReportMemory(tr)
+		return d.Close(tr)
+	}).freed(t, "weights", "workspace", "latents")
+}

@@ -264,11 +264,13 @@ func BenchmarkVocoder(b *testing.B) {
 	}
 	codes := make([]int32, 8)
 	b.Run("8frames", func(b *testing.B) {
+		report := cpuTime(b)
 		for b.Loop() {
 			if _, err := v.Decode(context.Background(), nil, []VocodeChunk{{Stream: 1, Codes: codes}}); err != nil {
 				b.Fatal(err)
 			}
 		}
+		report()
 	})
 	b.Logf("%d bytes", v.MemoryBytes())
 }
