@@ -26,7 +26,7 @@ var rooms = [][]string{
 	{"protocol"},
 	{"trace"},
 	{"trace/chrome", "trace/perfetto", "trace/sheet", "trace/folded", "trace/optable", "trace/memsnap",
-		"trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open"},
+		"trace/opstats", "trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open"},
 	{"align"},
 	{"analysis"},
 	{"report"},

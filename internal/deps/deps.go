@@ -1,3 +1,4 @@
+// Package deps pins the modules that the packages being written will need.
 package deps
 
 import (

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net"
 	"os"
@@ -241,6 +242,7 @@ func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incar
 // peers returns the addresses of all ranks and a name for just this set of processes,
 // or the first rank that is missing.
 func peers(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID, size int) (addrs []string, name string, missing int) {
+	all := fnv.New32a()
 	for r := range size {
 		peer := id
 		peer.Rank = r
@@ -253,7 +255,8 @@ func peers(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID, size 
 			return nil, "", r
 		}
 		addrs = append(addrs, m.Addr)
-		name += m.Incarnation
+		fmt.Fprint(all, m.Incarnation, " ")
 	}
-	return addrs, name, -1
+	// The name tells people which group it is and peers that they mean the same processes.
+	return addrs, fmt.Sprintf("%s.s%d.r%d#%08x", id.Pipeline, id.Stage, id.Replica, all.Sum32()), -1
 }
