@@ -147,7 +147,7 @@ var (
 		"count, extremes and quartiles agree", []string{" mean:", " std:"}}
 	residue = reason{"HTA counts what rounding leaves of a sum of rates as a rate, in an order that its sort leaves open; " +
 		"the largest rate and the other directions agree", []string{"Memcpy DtoD"}}
-	negativeThread = reason{"one dependency edge, which weighs nothing, fewer: HTA chains a thread with a negative id to another one; " +
+	negativeThread = reason{"one dependency edge, which weighs nothing, fewer, probably for how HTA takes the one thread with a negative id; " +
 		"the path and all other edges agree", []string{"edges:", "edges dependency:"}}
 )
 
