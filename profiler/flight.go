@@ -190,6 +190,12 @@ func (e *engine) snapshot(d time.Duration) (head []byte, frames []flightFrame, t
 	for _, f := range frames {
 		st.Events += f.events
 	}
-	tail = appendEnd(nil, now, st, nil, "snapshot")
+	var ids []uint32
+	for _, t := range e.dropsNow() { // since the recorder was armed: when is not known
+		st.Drops += t.Drops
+		st.PerTrack = append(st.PerTrack, t.TrackStats)
+		ids = append(ids, t.id)
+	}
+	tail = appendEnd(nil, now, st, ids, "snapshot")
 	return head, frames, tail
 }

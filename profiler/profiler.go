@@ -50,7 +50,7 @@ const (
 type Config struct {
 	Process         string        // process name shown in viewers, e.g. "stage0 thinker rank 1"; default the program's
 	MaxBytes        int           // memory for what is recorded and not yet written; default 64 MiB
-	MaxTrackBytes   int           // of which one track may hold this much; default a quarter
+	MaxTrackBytes   int           // of which one track may hold this much; default half
 	ChunkBytes      int           // unit in which tracks take memory; default 16 KiB
 	GenerationBytes int           // a generation is cut at this size; default 1 MiB, at most MaxBytes/32
 	FlushEvery      time.Duration // and at this age; default 1 s
@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.GenerationBytes = max(1, min(c.GenerationBytes, c.MaxBytes/32, maxGenerationBytes))
 	if c.MaxTrackBytes <= 0 {
-		c.MaxTrackBytes = c.MaxBytes / 4
+		c.MaxTrackBytes = c.MaxBytes / 2
 	}
 	if c.FlushEvery <= 0 {
 		c.FlushEvery = DefaultFlushEvery
