@@ -178,9 +178,8 @@ func checkInvariants(rt rapid.TB, tr *trace.Trace, o Options, r *RankReport) {
 	}
 }
 
-// TestCriticalProperty: the path is connected and never longer than its window, all its
-// edges have a weight of at least 0, and a kernel alone on its stream is no reason for
-// more.
+// TestCriticalProperty: every edge begins where the one before it ends, and the edges
+// and the bounds add up to the total.
 func TestCriticalProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tr := drawTrace(rt)
