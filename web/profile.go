@@ -30,6 +30,7 @@ type startBody struct {
 	DelayIterations *int           `json:"delay_iterations"`
 	MaxIterations   *int           `json:"max_iterations"`
 	MaxDurationS    *float64       `json:"max_duration_s"`
+	LastS           *float64       `json:"last_s"`
 	AllowPartial    bool           `json:"allow_partial"`
 	ProfilerConfig  jsontext.Value `json:"profiler_config"`
 }
@@ -129,12 +130,18 @@ func (b *startBody) options(stages []omni.StageInfo) (omni.ProfileOptions, error
 			return o, openai.Invalid(n.name, "%s is %d; it must not be negative", n.name, *n.value)
 		}
 	}
-	if d := b.MaxDurationS; d != nil {
+	for _, f := range []struct {
+		name  string
+		value *float64
+		to    *time.Duration
+	}{{"max_duration_s", b.MaxDurationS, &o.MaxDuration}, {"last_s", b.LastS, &o.Last}} {
 		const longest = 24 * 60 * 60 // a day; the watchdog is there to be reached
-		if *d <= 0 || *d > longest {
-			return o, openai.Invalid("max_duration_s", "max_duration_s is %g; it must be over 0 and at most %d", *d, longest)
+		if d := f.value; d != nil {
+			if *d <= 0 || *d > longest {
+				return o, openai.Invalid(f.name, "%s is %g; it must be over 0 and at most %d", f.name, *d, longest)
+			}
+			*f.to = time.Duration(*d * float64(time.Second))
 		}
-		o.MaxDuration = time.Duration(*d * float64(time.Second))
 	}
 	o.Config, err = parseProfilerConfig(b.ProfilerConfig)
 	return o, err

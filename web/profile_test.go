@@ -58,6 +58,7 @@ func TestProfileOptions(t *testing.T) {
 		{`{"stages":null,"profile_prefix":null,"max_iterations":null}`, omni.ProfileOptions{}},
 		{`{"stages":[2,0,2],"profile_prefix":"night run"}`, omni.ProfileOptions{Stages: []int{2, 0}, Prefix: "night run"}},
 		{`{"delay_iterations":0,"max_iterations":5}`, omni.ProfileOptions{DelayIterations: &zero, MaxIterations: &five}},
+		{`{"last_s":10}`, omni.ProfileOptions{Last: 10 * time.Second}},
 		{`{"max_duration_s":1.5,"allow_partial":true}`, omni.ProfileOptions{MaxDuration: 1500 * time.Millisecond, AllowPartial: true}},
 		{`{"profiler_config":{"torch_profiler_with_memory":true}}`, omni.ProfileOptions{Config: &cfg}},
 		// What vLLM's load generator posts.
@@ -99,6 +100,7 @@ func TestProfileBadInput(t *testing.T) {
 		{"/start_profile", `{"profile_prefix":"` + strings.Repeat("x", 300) + `"}`, 400, "profile_prefix", "300 bytes"},
 		{"/start_profile", `{"max_iterations":-1}`, 400, "max_iterations", "negative"},
 		{"/start_profile", `{"delay_iterations":true}`, 422, "delay_iterations", "boolean"},
+		{"/start_profile", `{"last_s":-1}`, 400, "last_s", "over 0"},
 		{"/start_profile", `{"max_duration_s":0}`, 400, "max_duration_s", "over 0"},
 		{"/start_profile", `{"profiler_config":{"torch_profiler_stack":true}}`, 400, "profiler_config.torch_profiler_stack", "unknown field"},
 		{"/start_profile", `{"profiler_config":{"torch_profiler_dir":"/etc"}}`, 400, "profiler_config.torch_profiler_dir", "deployment"},

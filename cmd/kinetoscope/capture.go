@@ -29,6 +29,8 @@ type captureCmd struct {
 	Concurrency int           `default:"4" help:"Requests on their way at once."`
 	TP          int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	RunsDir     string        `help:"Where the run is kept; torch_profiler_dir or runs without it." type:"path"`
+	Last        time.Duration `help:"Capture what already happened so long on a running server, from the flight recorders of all ranks." placeholder:"10s"`
+	URL         string        `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server, with --last."`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
 	Command []string `kong:"-"` // after --
@@ -48,6 +50,9 @@ type captureResult struct {
 const captureSchema = 1
 
 func (c *captureCmd) Run(e *env) error {
+	if c.Last != 0 {
+		return c.lookBack(e)
+	}
 	cfg, load, err := c.check(e)
 	if err != nil {
 		return err

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"jsonpath":  jsonPath,
 			"usage":     usageLine,
 			"fetchlast": fetchLast,
+			"chat":      chat,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir)
@@ -150,4 +153,16 @@ func fetchLast(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s: %v, %d sessions", args[0], err, len(list))
 	}
 	ts.Check(ts.Exec("kinetoscope", "sessions", list[0].ID, "--download", ts.MkAbs("got")))
+}
+
+// chat sends one request to the server of KINETOSCOPE_URL.
+func chat(ts *testscript.TestScript, neg bool, args []string) {
+	body := strings.NewReader(`{"messages":[{"role":"user","content":"` + strings.Join(args, " ") + `"}],"max_tokens":8}`)
+	resp, err := http.Post(ts.Getenv("KINETOSCOPE_URL")+"/v1/chat/completions", "application/json", body)
+	ts.Check(err)
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		data, _ := io.ReadAll(resp.Body)
+		ts.Fatalf("chat: %s: %s", resp.Status, data)
+	}
 }

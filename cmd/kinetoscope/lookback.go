@@ -1,0 +1,51 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// lookBack captures what a running server's flight recorders hold.
+func (c *captureCmd) lookBack(e *env) error {
+	switch {
+	case c.Last < 0:
+		return usage("--last %v: more than 0", c.Last)
+	case c.Command != nil || c.Prompts != "" || c.Duration != 0 || c.Iterations != 0 || c.TP != 0:
+		return usage("--last captures what already happened on a running server: of the other flags only --stages, --prefix, --url and --json go with it")
+	}
+	if err := protocol.ValidatePrefix(c.Prefix); err != nil {
+		return usage("--prefix: %w", err)
+	}
+	body := map[string]any{"last_s": c.Last.Seconds()}
+	if c.Prefix != "" {
+		body["profile_prefix"] = c.Prefix
+	}
+	if c.Stages != nil {
+		body["stages"] = c.Stages
+	}
+	f := serverFlags{URL: c.URL, JSON: c.JSON}
+	var st session.Status
+	if err := f.request(e.ctx, http.MethodPost, "/start_profile", body, &st); err != nil {
+		return err
+	}
+	if err := f.request(e.ctx, http.MethodPost, "/stop_profile", nil, &st); err != nil {
+		return err
+	}
+	res := captureResult{SchemaVersion: captureSchema, Session: &st}
+	for _, a := range st.Artifacts {
+		if a.Name != reportFile {
+			continue
+		}
+		res.Report = new(pipeline.Report)
+		path := "/v1/sessions/" + url.PathEscape(st.ID) + "/artifacts/" + reportFile
+		if err := f.request(e.ctx, http.MethodGet, path, nil, res.Report); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.print(e, &res), sessionError(&st))
+}
