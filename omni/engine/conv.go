@@ -56,7 +56,6 @@ type rowConv struct {
 	bias  []float32
 	in    int // channels on this rank
 	out   int
-	tmp   [2]scratch
 }
 
 func (m *model) loadRowConv(name string, in, out int, dims ...int) (rowConv, error) {

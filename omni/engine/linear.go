@@ -91,7 +91,6 @@ type rowLinear struct {
 	bias  []float32 // on every rank, added after the sum; nil: none
 	in    int       // columns on this rank
 	out   int
-	tmp   [2]scratch
 }
 
 // loadRow reads name.weight, out rows of in columns.
@@ -120,7 +119,7 @@ func (l *rowLinear) apply(ctx context.Context, t *profiler.Track, m *model, y, x
 	sp := t.Begin(opLinear, profiler.CategoryOp)
 	n := rows * l.out
 	in := mmSpan(t, rows, l.in, l.out, false)
-	sumParts(m, t, y[:n], len(l.parts), &l.tmp, func(dst []float32, i int) {
+	sumParts(m, t, y[:n], len(l.parts), func(dst []float32, i int) {
 		kernel.Gemm(dst, l.out, rows, x[i*l.parts[i].K:], l.in, l.parts[i], false)
 	})
 	in.End()
@@ -137,18 +136,18 @@ func (l *rowLinear) apply(ctx context.Context, t *profiler.Track, m *model, y, x
 }
 
 // sumParts makes y the sum of n parts (1, 2 or 4) along the binary tree.
-func sumParts(m *model, t *profiler.Track, y []float32, n int, tmp *[2]scratch, compute func(dst []float32, i int)) {
+func sumParts(m *model, t *profiler.Track, y []float32, n int, compute func(dst []float32, i int)) {
 	compute(y, 0)
 	if n == 1 {
 		return
 	}
-	a := m.floats(t, &tmp[0], len(y))
+	a := m.floats(t, &m.sums[0], len(y))
 	compute(a, 1)
 	kernel.Add(y, a)
 	if n == 2 {
 		return
 	}
-	b := m.floats(t, &tmp[1], len(y))
+	b := m.floats(t, &m.sums[1], len(y))
 	compute(a, 2)
 	compute(b, 3)
 	kernel.Add(a, b)

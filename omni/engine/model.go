@@ -28,7 +28,8 @@ type model struct {
 	src    tensors
 	owned  []span // everything allocated but KV blocks and the like, to be freed by Close
 	bytes  int64
-	err    error // the group's error that broke the model
+	sums   [2]scratch // of sumParts
+	err    error      // the group's error that broke the model
 	closed bool
 }
 
@@ -123,7 +124,7 @@ func (m *model) close(t *profiler.Track) bool {
 	for _, s := range m.owned {
 		t.Free(s.pool, s.addr, s.bytes)
 	}
-	m.owned, m.bytes = nil, 0
+	m.owned, m.bytes, m.sums = nil, 0, [2]scratch{}
 	return true
 }
 

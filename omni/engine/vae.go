@@ -262,7 +262,7 @@ func (c *rowConv) conv2d(ctx context.Context, t *profiler.Track, m *model, y, x 
 	sp := convSpan(t, opConv2D, h*w, c.in, c.out, size*size)
 	k := c.in / len(c.parts)
 	y = y[:h*w*c.out]
-	sumParts(m, t, y, len(c.parts), &c.tmp, func(dst []float32, i int) {
+	sumParts(m, t, y, len(c.parts), func(dst []float32, i int) {
 		segs := tapSegs2D(size, w, c.in, i*k)
 		for r := range h {
 			kernel.GemmSegs(dst[r*w*c.out:], c.out, w, x[r*(w+size-1)*c.in:], c.in, segs, k, c.parts[i], false)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/kinetoscope/kinetoscope/omni/engine/kernel"
 	"github.com/kinetoscope/kinetoscope/profiler"
@@ -10,8 +11,12 @@ import (
 
 // Limits of a vocoder's calls.
 const (
-	// MaxChunkFrames bounds the frames of one VocodeChunk, and with them the workspace.
+	// MaxChunkFrames bounds the frames of one VocodeChunk, and with them how long a call
+	// takes.
 	MaxChunkFrames = 512
+	// innerFrames are made at a time; more frames of a chunk would give the same bits and
+	// need more workspace.
+	innerFrames = 32
 	// MaxStreams bounds the streams that hold state at a time.
 	MaxStreams = 1024
 )
@@ -230,11 +235,13 @@ func (v *Vocoder) Decode(ctx context.Context, t *profiler.Track, chunks []Vocode
 			v.bytes += s.span.bytes
 			v.streams[c.Stream] = s
 		}
-		pcm, err := v.decode(ctx, t, s, c.Codes)
-		if err != nil {
-			return nil, err
+		for codes := range slices.Chunk(c.Codes, innerFrames*v.cfg.NumCodebooks) {
+			pcm, err := v.decode(ctx, t, s, codes)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = append(out[i], pcm...)
 		}
-		out[i] = pcm
 	}
 	return out, nil
 }
@@ -348,7 +355,7 @@ func (c *rowConv) conv1d(ctx context.Context, t *profiler.Track, m *model, y, x 
 	sp := convSpan(t, opConv1D, rows, c.in, c.out, taps)
 	k := c.in / len(c.parts)
 	y = y[:rows*c.out]
-	sumParts(m, t, y, len(c.parts), &c.tmp, func(dst []float32, i int) {
+	sumParts(m, t, y, len(c.parts), func(dst []float32, i int) {
 		kernel.GemmSegs(dst, c.out, rows, x, c.in, tapSegs(taps, dilation*c.in, i*k), k, c.parts[i], false)
 	})
 	sp.End()

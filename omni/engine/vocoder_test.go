@@ -52,10 +52,10 @@ func vocode(v *Vocoder, codes []int32, chunks ...int) ([]uint32, error) {
 
 func TestVocoderSameBits(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	codes := tokens(r, 2*30, 50)
+	codes := tokens(r, 2*70, 50)
 	var want []uint32
 	for _, size := range []int{1, 2, 4} {
-		for _, chunks := range [][]int{{30}, {1, 2, 3, 24}, {8, 8, 8, 6}} {
+		for _, chunks := range [][]int{{70}, {1, 2, 3, 64}, {8, 8, 8, 46}} {
 			out := onRanks(t, size, func(g collective.Group) ([]uint32, error) {
 				v, err := openTinyVocoder(g)
 				if err != nil {

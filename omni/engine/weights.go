@@ -64,12 +64,9 @@ func (d dummy) has(string) bool { return true }
 func (d dummy) Close() error    { return nil }
 
 func (d dummy) tensor(name string, shape ...int) ([]float32, error) {
-	n, fan := 1, 1
-	for i, s := range shape {
+	n := 1
+	for _, s := range shape {
 		n *= s
-		if i > 0 {
-			fan *= s
-		}
 	}
 	x := make([]float32, n)
 	switch {
@@ -84,13 +81,31 @@ func (d dummy) tensor(name string, shape ...int) ([]float32, error) {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(name))
 	key := mix64(d.seed) ^ h.Sum64()
-	scale := float32(math.Sqrt(3/float64(fan))) / (1 << 23)
+	scale := float32(math.Sqrt(3/float64(fanIn(name, shape)))) / (1 << 23)
 	for i := range x {
 		// 24 bits, centred: every value is exact in float32 before the scale.
 		x[i] = float32(int32(mix64(key+uint64(i)*golden)>>40)-1<<23) * scale
 	}
 	return x, nil
 }
+
+// fanIn is the number of inputs that an element of the output sums.
+func fanIn(name string, shape []int) int {
+	switch {
+	case strings.HasPrefix(name, "upsampler."): // transposed: [in][out][2*rate], two inputs a sample
+		return 2 * shape[0]
+	case strings.HasPrefix(name, "quantizer.embed."):
+		return dummyCodebookFan
+	}
+	fan := 1
+	for _, s := range shape[1:] {
+		fan *= s
+	}
+	return fan
+}
+
+// dummyCodebookFan makes the dummy vocoder as loud as speech: an rms of about 0.1.
+const dummyCodebookFan = 8
 
 const golden = 0x9e3779b97f4a7c15
 
