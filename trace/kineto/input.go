@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -37,19 +38,20 @@ type inflated struct {
 	some    bool // at least one byte was decoded
 }
 
-// counting counts what was read of a file.
+// counting counts what was read of a file. Unpackers read ahead in goroutines of
+// their own.
 type counting struct {
 	r io.Reader
-	n int64
+	n atomic.Int64
 	// err is the reader's own failure, as against damage in the packed data.
-	err error
+	err atomic.Pointer[error]
 }
 
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.n += int64(n)
+	c.n.Add(int64(n))
 	if err != nil && err != io.EOF {
-		c.err = err
+		c.err.Store(&err)
 	}
 	return n, err
 }
@@ -101,12 +103,12 @@ func (f *inflated) Read(p []byte) (int, error) {
 	if err == nil || err == io.EOF {
 		return n, err
 	}
-	if f.in.err != nil {
-		return n, f.in.err
+	if own := f.in.err.Load(); own != nil {
+		return n, *own
 	}
 	if f.kind == Plain {
 		return n, err
 	}
-	f.damaged = fmt.Errorf("%s data at byte %d of the file: %w", f.kind, f.in.n, err)
+	f.damaged = fmt.Errorf("%s data at byte %d of the file: %w", f.kind, f.in.n.Load(), err)
 	return n, io.EOF
 }

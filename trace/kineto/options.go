@@ -105,7 +105,8 @@ func ReadFile(ctx context.Context, path string, o Options) (*trace.Trace, error)
 	return read(ctx, f, path, o)
 }
 
-// Read reads one trace, packed or not, to its end.
+// Read reads one trace, packed or not, to its end. When ctx ends it returns as soon as
+// a call of r.Read in progress does.
 func Read(ctx context.Context, r io.Reader, o Options) (*trace.Trace, error) {
 	return read(ctx, r, "", o)
 }

@@ -117,7 +117,7 @@ func (p *pipeline) feed(ctx context.Context) {
 		}
 		carry = append(carry[:0], b[cut:have]...)
 		clear(b[cut : cut+pad])
-		blk := &block{buf: b, end: cut, last: last, read: p.in.in.n}
+		blk := &block{buf: b, end: cut, last: last, read: p.in.in.n.Load()}
 		if n > 0 { // where the events of the first block begin only the merger knows
 			blk.done = make(chan struct{})
 			if n <= p.opt.Workers {

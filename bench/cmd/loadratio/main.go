@@ -53,10 +53,12 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	var gz, own, idx time.Duration
+	var gz, own, idx, gzCPU, ownCPU time.Duration
 	var last loaded
 	for range *runs {
-		gz = best(gz, timed(exec.Command("gzip", "-dc", file)))
+		unzip := exec.Command("gzip", "-dc", file)
+		gz = best(gz, timed(unzip))
+		gzCPU = best(gzCPU, cpu(unzip))
 		cmd := exec.Command(self, fmt.Sprintf("-drop-args=%v", *drop), "-child", "load", file)
 		start := time.Now()
 		out, err := cmd.Output()
@@ -64,6 +66,7 @@ func run() error {
 			return fmt.Errorf("load: %w", err)
 		}
 		own = best(own, time.Since(start))
+		ownCPU = best(ownCPU, cpu(cmd))
 		if err := json.Unmarshal(out, &last); err != nil {
 			return err
 		}
@@ -71,6 +74,8 @@ func run() error {
 	events := float64(last.Slices + last.Flows + last.Instants)
 	fmt.Printf("gzip -dc  %8.3f s\nload      %8.3f s   ratio %.2f   %.0f ns/event on %d cores\n",
 		gz.Seconds(), own.Seconds(), own.Seconds()/gz.Seconds(), float64(own.Nanoseconds())/events, runtime.NumCPU())
+	fmt.Printf("CPU time  %8.3f s and %.3f s, ratio %.2f; over all cores at best %.2f\n",
+		gzCPU.Seconds(), ownCPU.Seconds(), ownCPU.Seconds()/gzCPU.Seconds(), ownCPU.Seconds()/gzCPU.Seconds()/float64(runtime.NumCPU()))
 	fmt.Printf("%d slices, %d flows, %d instants: %.1f bytes/event live, of these %.1f args; peak RSS %.1f bytes/event\n",
 		last.Slices, last.Flows, last.Instants, float64(last.Heap)/events, float64(last.Args)/events, float64(last.MaxRSS)/events)
 	if !*useIndex {
@@ -91,6 +96,11 @@ func best(a, b time.Duration) time.Duration {
 		return b
 	}
 	return min(a, b)
+}
+
+// cpu returns the time that a finished process took of all cores.
+func cpu(cmd *exec.Cmd) time.Duration {
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
 func timed(cmd *exec.Cmd) time.Duration {
