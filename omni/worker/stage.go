@@ -26,6 +26,7 @@ var (
 	nameSchedule = profiler.Intern(trace.NameSchedule)
 	nameSend     = profiler.Intern(trace.NameHandoffSend)
 	nameRecv     = profiler.Intern(trace.NameHandoffRecv)
+	nameRequest  = profiler.Intern(trace.NameRequest) // an arrival
 
 	keyRequest  = profiler.Intern(trace.ArgRequest)
 	keyRequests = profiler.Intern(trace.ArgRequests)
@@ -141,6 +142,9 @@ func (s *stage) listen() (stop func(), err error) {
 			sp := t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
 				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow)
 			defer sp.End()
+		}
+		if m.Kind == wire.KindSubmit {
+			t.Instant(nameRequest, profiler.CategoryAnnotation).Text(keyRequest, m.ID)
 		}
 		select {
 		case s.inbox <- m:
@@ -323,9 +327,10 @@ func (s *stage) execute(ctx context.Context, p *plan) (any, error) {
 	if p.Kind == kindFree {
 		return s.runner.run(ctx, s.track, p)
 	}
+	batch := max(len(p.Seqs), len(p.Requests))
 	s.iterate.BeginStep()
 	sp := s.track.Begin(stepNames[p.Kind], profiler.CategoryAnnotation).
-		Int(keyStep, int64(p.Step)).Int(keyBatch, int64(len(p.Requests))).Int(keyTokens, int64(p.Tokens))
+		Int(keyStep, int64(p.Step)).Int(keyBatch, int64(batch)).Int(keyTokens, int64(p.Tokens))
 	if s.track.Enabled() {
 		sp = sp.Text(keyRequests, strings.Join(p.Requests, ","))
 	}
