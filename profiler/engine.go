@@ -293,20 +293,23 @@ func (e *engine) truncatedNow() uint64 {
 // statsSince counts what happened since s was attached.
 func (e *engine) statsSince(s *sink) Stats {
 	st := Stats{Events: e.events - s.eventsBefore, Truncated: e.truncatedNow() - s.truncatedBefore}
+	s.trackIDs = s.trackIDs[:0]
+	add := func(id uint32, name string, drops uint64) {
+		st.Drops += drops
+		st.PerTrack = append(st.PerTrack, TrackStats{name, drops})
+		s.trackIDs = append(s.trackIDs, id)
+	}
+	listed := map[uint32]bool{}
 	for _, t := range e.dropsNow() {
-		t.Drops -= s.dropsBefore[t.id]
-		t.Drops += s.lost[t.id]
-		delete(s.lost, t.id)
-		if t.Drops > 0 {
-			st.Drops += t.Drops
-			st.PerTrack = append(st.PerTrack, t.TrackStats)
-			s.trackIDs = append(s.trackIDs, t.id)
+		if d := t.Drops - s.dropsBefore[t.id] + s.lost[t.id]; d > 0 {
+			add(t.id, t.Track, d)
+			listed[t.id] = true
 		}
 	}
 	for id, n := range s.lost {
-		st.Drops += n
-		st.PerTrack = append(st.PerTrack, TrackStats{s.lostNames[id], n})
-		s.trackIDs = append(s.trackIDs, id)
+		if !listed[id] {
+			add(id, s.lostNames[id], n)
+		}
 	}
 	return st
 }

@@ -231,11 +231,20 @@ func (r *Recorder) StopContext(ctx context.Context) (Stats, error) {
 	if r == nil {
 		return Stats{}, nil
 	}
+	s, err := r.detach()
+	if err != nil {
+		return Stats{}, err
+	}
+	return s.wait(ctx) // without ctl: a slow Out is in nobody's way
+}
+
+// detach ends the recording and returns its sink, which has yet to write what it holds.
+func (r *Recorder) detach() (*sink, error) {
 	r.ctl.Lock()
 	defer r.ctl.Unlock()
 	s := r.out
 	if s == nil {
-		return Stats{}, fmt.Errorf("stop recording: %w", ErrIdle)
+		return nil, fmt.Errorf("stop recording: %w", ErrIdle)
 	}
 	e := r.eng
 	last := r.ring == nil
@@ -247,7 +256,28 @@ func (r *Recorder) StopContext(ctx context.Context) (Stats, error) {
 	if last {
 		<-e.done
 	}
-	return s.wait(ctx)
+	return s, nil
+}
+
+// Stats returns the counts of the recording that is on, as of now; zero if none is. Bytes
+// are those that Out has taken. It is for watchdogs and metrics, not for every span.
+func (r *Recorder) Stats() Stats {
+	if r == nil {
+		return Stats{}
+	}
+	r.ctl.Lock()
+	defer r.ctl.Unlock()
+	s := r.out
+	if s == nil {
+		return Stats{}
+	}
+	var st Stats
+	r.eng.do(func() {
+		r.eng.drain(true, true)
+		st = r.eng.statsSince(s)
+	})
+	st.Bytes = s.written.Load()
+	return st
 }
 
 // Recording reports whether a recording is on; the flight recorder alone is none.

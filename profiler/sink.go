@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 )
@@ -25,8 +26,8 @@ type sink struct {
 	closed bool
 	wake   chan struct{} // one token: something changed
 
+	written atomic.Uint64
 	done    chan struct{} // closed when the goroutine has ended; then:
-	written uint64
 	err     error
 
 	// The collector's; read by Stop after detach.
@@ -131,7 +132,7 @@ func (s *sink) run() {
 			s.mu.Unlock()
 			if s.err == nil {
 				n, err := s.w.Write(f)
-				s.written += uint64(n)
+				s.written.Add(uint64(n))
 				if err == nil && n < len(f) {
 					err = io.ErrShortWrite
 				}
@@ -157,9 +158,9 @@ func (s *sink) wait(ctx context.Context) (Stats, error) {
 		s.mu.Unlock()
 		return st, fmt.Errorf("stop recording: Out still has %d bytes to write: %w", left, ctx.Err())
 	}
-	st.Bytes = s.written
+	st.Bytes = s.written.Load()
 	if s.err != nil {
-		return st, fmt.Errorf("stop recording: after %d bytes Out failed, the rest is lost: %w", s.written, s.err)
+		return st, fmt.Errorf("stop recording: after %d bytes Out failed, the rest is lost: %w", st.Bytes, s.err)
 	}
 	return st, nil
 }
