@@ -17,7 +17,9 @@
 // All ranks of a replica open the same model with the same Options but for Group, and
 // make the same calls in the same order with the same arguments. After an error from
 // the group the model is broken: each later call returns that error, and only Free and
-// Close are of use. An error found in the arguments changes nothing, on no rank.
+// Close are of use. An error found in the arguments changes nothing, on no rank. A
+// context that is cancelled in the middle of a step breaks a replica of several ranks for
+// the same reason: a request is cancelled between steps, by Free.
 //
 // # Steps
 //
