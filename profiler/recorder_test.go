@@ -25,7 +25,8 @@ func TestNilAndIdle(t *testing.T) {
 	if tr != nil || tr.Enabled() || tr.Name() != "" || r.Recording() || r.Flying() {
 		t.Error("a nil Recorder does something")
 	}
-	tr.Begin(testOp, CategoryOp).Int(testKey, 1).Shape(Float32, 1).End()
+	tr.If(true).Begin(testOp, CategoryOp).Int(testKey, 1).Shape(Float32, 1).End()
+	New(Config{}).Track("x").If(false).Begin(testOp, CategoryOp).End()
 	tr.Instant(testOp, CategoryOp).Text(testKey, "x").End()
 	tr.AsyncBegin(testOp, CategoryOp, 1).Stack()
 	tr.AsyncEnd(testOp, 1)

@@ -151,6 +151,15 @@ func (t *Track) memory(ty format.Type, pool Name, addr uint64, bytes int64) {
 // Enabled reports whether recording is on, so that callers can skip work for arguments.
 func (t *Track) Enabled() bool { return t != nil && t.live.Load() != nil }
 
+// If returns t if on, else a nil Track, which records nothing: t.If(p.Sampled()) records
+// a request with all its operators or not at all.
+func (t *Track) If(on bool) *Track {
+	if on {
+		return t
+	}
+	return nil
+}
+
 // SetName renames the track; recordings carry the name of their last generation.
 func (t *Track) SetName(name string) {
 	if t != nil {

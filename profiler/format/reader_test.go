@@ -449,7 +449,7 @@ func BenchmarkReader(b *testing.B) {
 		b.Fatal(err)
 	}
 	op := profiler.Intern("op")
-	const spans = 100_000
+	const spans = 500_000
 	for range spans {
 		tr.Begin(op, profiler.CategoryOp).Shape(profiler.Float32, 8, 512).Int(op, 4).End()
 	}
