@@ -67,7 +67,7 @@ type templates struct {
 
 // recentWays is the number of templates that are tried for an event before its args
 // are taken apart: the last ones seen with the same name.
-const recentWays = 4
+const recentWays = 8
 
 // match compares the args at b[i] with t. On success the holes' values are appended
 // to vals and next is the offset after the object.

@@ -47,7 +47,11 @@ func run() error {
 	}
 	file := flag.Arg(0)
 	if *child != "" {
-		return load(file, *child == "index", *drop)
+		l, err := load(file, *child == "index", *drop)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(l)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -81,7 +85,7 @@ func run() error {
 	if !*useIndex {
 		return nil
 	}
-	if err := load(file, true, false); err != nil { // makes it
+	if _, err := load(file, true, false); err != nil { // makes it
 		return err
 	}
 	for range *runs {
@@ -112,17 +116,16 @@ func timed(cmd *exec.Cmd) time.Duration {
 	return time.Since(start)
 }
 
-func load(file string, useIndex, drop bool) error {
+func load(file string, useIndex, drop bool) (l loaded, err error) {
 	o := open.Options{DropArgs: drop}
 	if useIndex {
 		o.Index = index.Cache{Beside: true}
 	}
 	list, err := open.Files(context.Background(), []string{file}, o)
 	if err != nil {
-		return err
+		return l, err
 	}
 	t := list[0]
-	var l loaded
 	l.Slices, l.Flows, l.Instants = t.Slices.Len(), len(t.Flows.Time), len(t.Instants.Time)
 	var use syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err == nil {
@@ -131,7 +134,7 @@ func load(file string, useIndex, drop bool) error {
 	if !useIndex {
 		l.Heap, l.Args = live(t)
 	}
-	return json.NewEncoder(os.Stdout).Encode(l)
+	return l, nil
 }
 
 // live returns the live memory of the process, and of the arguments.
