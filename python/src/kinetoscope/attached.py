@@ -1,0 +1,116 @@
+"""attach: make any Python process a rank of a session, without a restart and without a daemon."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from kinetoscope import platforms, profiler
+from kinetoscope import protocol as p
+from kinetoscope.capture import SessionHandler
+from kinetoscope.rank import RankThread, fill_in
+
+log = logging.getLogger("kinetoscope.attach")
+
+# The pipeline that attached processes form, if none is named.
+PIPELINE = "attached"
+# Where a hub of this machine listens unless told otherwise.
+DEFAULT_NATS = "nats://127.0.0.1:4222"
+
+
+class Attached:
+    """This process as a rank. close, or the end of a with block, takes it out again."""
+
+    def __init__(self, info: p.RankInfo, url: str, platform: platforms.Platform) -> None:
+        self.info = info
+        self._handler = SessionHandler(
+            info,
+            Path(info.spool_dir),
+            lambda r: profiler.TorchProfiler(
+                r.config, info=info, platform=platform, all_threads=True, derive=False
+            ),
+        )
+        self._rank = RankThread(url, info, self._handler)
+        self._handler.notify = self._rank.notify
+        self._closed = threading.Event()
+
+    def _join(self, timeout_s: float) -> None:
+        try:
+            self._rank.connect()
+            self._rank.join(timeout_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def step(self) -> None:
+        """One iteration of the program has ended: what delay, wait and max_iterations count."""
+        self._handler.step()
+
+    def request(self) -> None:
+        """One request has ended, for iteration: request."""
+        self._handler.request()
+
+    def close(self) -> None:
+        """Leave. A recording is ended and its files are kept in the spool."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._handler.close()
+        self._rank.close()
+
+    def __enter__(self) -> Attached:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def attach(
+    stage: str | int = "",
+    rank: int | None = None,
+    nats: str = "",
+    *,
+    pipeline: str = "",
+    stage_id: int | None = None,
+    stage_type: str = "generation",
+    replica: int = 0,
+    world_size: int | None = None,
+    config: p.ProfilerConfig | None = None,
+    spool: str | Path | None = None,
+    platform: str = "",
+    timeout_s: float = 60.0,
+) -> Attached:
+    """Make this process a rank that a hub can start and stop, any number of times.
+
+    stage names it (a number is its id). rank and world_size default to RANK and WORLD_SIZE as
+    torchrun sets them; nats to KINETOSCOPE_NATS. Without step() a session is open-ended; with
+    it the schedule of profiler_config counts. Waits timeout_s for a hub.
+    """
+    number = stage if isinstance(stage, int) else None
+    info = fill_in(
+        p.RankInfo(
+            pipeline=pipeline or os.environ.get("KINETOSCOPE_PIPELINE", PIPELINE),
+            stage=stage_id if stage_id is not None else number or 0,
+            replica=replica,
+            rank=rank if rank is not None else int(os.environ.get("RANK", "0")),
+            stage_name=str(stage) if stage != "" and number is None else f"stage{number or 0}",
+            stage_type=stage_type,
+            world_size=world_size if world_size is not None else int(os.environ.get("WORLD_SIZE", "1")),
+            profiler_config=config or p.ProfilerConfig(profiler="torch"),
+            ready=True,
+            spool_dir=str(spool or tempfile.mkdtemp(prefix="kinetoscope-spool-")),
+        )
+    )
+    device = platforms.find(platform)
+    profiler.warm_up(device)
+    attached = Attached(info, nats or os.environ.get("KINETOSCOPE_NATS", DEFAULT_NATS), device)
+    attached._join(timeout_s)
+    atexit.register(attached.close)
+    return attached

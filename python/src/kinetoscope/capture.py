@@ -1,0 +1,433 @@
+"""SessionHandler: a rank's part in sessions, on top of TorchProfiler.
+
+It decides as RecorderHandler of the Go ranks does: one session armed or recording; the
+recording opens and shuts where the schedule says, counted in steps or requests; it ends by
+request, by the schedule, after max_duration, at max_bytes or when the hub falls silent.
+Export runs in a thread of its own, so that the process goes on with its work; collect
+waits for it.
+
+max_bytes bounds what recording adds to the process's resident memory: torch keeps a
+recording there and writes no file before its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from kinetoscope import protocol as p
+from kinetoscope.profiler import Exported
+from kinetoscope.rank import File
+from kinetoscope.schedule import OPEN, SHUT, WARM, Schedule
+
+log = logging.getLogger("kinetoscope.capture")
+
+# Sessions that a rank remembers: one that records and those not yet collected.
+MAX_CAPTURES = 8
+# How often resident memory is looked at, if max_bytes is set.
+_MEMORY_INTERVAL_S = 0.1
+# How long start waits for the recorder beyond the instant: a step may be under way.
+_START_PATIENCE_S = 60.0
+
+
+class Recorder(Protocol):
+    """What a capture drives; TorchProfiler is one."""
+
+    def prepare(self, directory: Path) -> None:
+        """Make all that can fail."""
+
+    def warm(self) -> None:
+        """Get ready to open at once."""
+
+    def open(self) -> None:
+        """Record from here on."""
+
+    def close(self) -> None:
+        """End the recording."""
+
+    def discard(self) -> None:
+        """Give up what was never opened."""
+
+    def export(self, final: Callable[[str], Path] | None = None) -> Exported:
+        """Write the files."""
+
+
+MakeRecorder = Callable[[p.ArmRequest], Recorder]
+# Runs a function on the thread that may touch the recorder, soon, once.
+Runner = Callable[[Callable[[], None]], None]
+
+
+class _Capture:
+    """One session on this rank. SessionHandler's lock guards it."""
+
+    def __init__(self, r: p.ArmRequest, recorder: Recorder, status: p.RankStatus, part: Path) -> None:
+        self.req, self.recorder, self.status, self.part = r, recorder, status, part
+        self.sched = Schedule(r.config)
+        self.asked = False
+        self.begun = threading.Event()
+        self.ended = threading.Event()
+        self.timers: list[threading.Timer] = []
+        self.hub_seen = time.monotonic()
+        self.exported: Future[Exported] | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.status.state in (p.ARMED, p.RECORDING)
+
+
+class SessionHandler:
+    """Handler of a process that records with torch. Safe for concurrent use.
+
+    on_recorder runs what touches the recorder on the thread that is recorded; without it
+    that is done at once on whatever thread asks. That thread calls step when a decode or
+    denoise step has ended, and request when a request has.
+    """
+
+    def __init__(
+        self,
+        info: p.RankInfo,
+        spool: Path,
+        make: MakeRecorder,
+        *,
+        on_recorder: Runner | None = None,
+        notify: Callable[[p.RankStatus], None] | None = None,
+        calls: Callable[[str, dict[str, Any]], Any] | None = None,
+        hub_ttl_s: float = p.HUB_LOSS_TIMEOUT_S,
+    ) -> None:
+        self._info, self._spool, self._make = info, spool, make
+        self._run: Runner = on_recorder or (lambda f: f())
+        self.notify = notify or (lambda s: None)
+        self._calls, self._hub_ttl = calls, hub_ttl_s
+        self._lock = threading.RLock()
+        self._active: _Capture | None = None
+        self._captures: dict[str, _Capture] = {}
+        self._closed = False
+        self._exports = ThreadPoolExecutor(1, "kinetoscope-export")
+
+    # The hub's methods
+
+    def arm(self, r: p.ArmRequest) -> p.RankStatus:
+        """Make the recorder; nothing records yet."""
+        r.config.validate()
+        if not r.session:
+            raise ValueError("arm: no session")
+        if r.config.profiler == "":
+            r.config.profiler = "torch"
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise RuntimeError("arm: the rank is leaving")
+                known = self._captures.get(r.session)
+                if known is not None and known.live:
+                    return self._live(known)
+                if known is not None:
+                    raise RuntimeError(f"arm: session {r.session} was here already")
+                busy = self._active
+                if busy is None:
+                    return self._armed(r)
+                if not (r.hub and busy.req.hub == r.hub):
+                    raise RuntimeError(f"arm: session {busy.req.session} is {busy.status.state}")
+            self._end(busy, p.BY_SUPERSEDED, wait=True)
+
+    def _armed(self, r: p.ArmRequest) -> p.RankStatus:
+        directory = self._spool / r.session
+        # Not begun with file_base and a dot: what the hub salvages are complete files only.
+        part = directory / f"{self._info.file_base()}_parts"
+        recorder = self._make(r)
+        status = p.RankStatus(state=p.ARMED, session=r.session, stage_name=self._info.stage_name)
+        c = _Capture(r, recorder, status, part)
+        recorder.prepare(part)
+        if c.sched.start() == OPEN:
+            recorder.warm()
+        self._active = self._captures[r.session] = c
+        while len(self._captures) > MAX_CAPTURES:
+            oldest = next(iter(self._captures))
+            if self._captures[oldest].live:
+                break
+            del self._captures[oldest]
+        if r.hub:
+            self._watch_hub(c)
+        return self._live(c)
+
+    def start(self, r: p.StartRequest) -> p.RankStatus:
+        """Begin at the instant and return after it."""
+        with self._lock:
+            c = self._captures.get(r.session)
+            if c is None:
+                raise RuntimeError(f"start: session {r.session} is not armed here")
+            if c.status.state == p.ARMED and not c.asked:
+                c.asked = True
+                wait = max(0.0, (r.at_ns - p.now_ns()) / 1e9)
+                self._timer(c, wait, lambda: self._run(lambda: self._begin(c)))
+        wait = max(0.0, (r.at_ns - p.now_ns()) / 1e9)
+        if not c.begun.wait(wait + _START_PATIENCE_S):
+            raise TimeoutError(
+                f"start: the process did not come to a step's end within {_START_PATIENCE_S} s"
+            )
+        with self._lock:
+            if c.status.state == p.FAILED:
+                raise RuntimeError(c.status.reason)
+            return self._live(c)
+
+    def stop(self, r: p.SessionRequest) -> p.RankStatus:
+        """End the recording, whatever its schedule has reached."""
+        c = self._known("stop", r.session)
+        self._end(c, p.BY_REQUEST, wait=True)
+        with self._lock:
+            return self._live(c)
+
+    def collect(self, r: p.SessionRequest) -> tuple[p.RankStatus, list[File]]:
+        """Wait for the export and return its files."""
+        c = self._known("collect", r.session)
+        if c.live:
+            raise RuntimeError(f"collect: session {r.session} is {c.status.state}")
+        if c.exported is None:
+            return self._live(c), []
+        made = c.exported.result()
+        with self._lock:
+            s = c.status
+            s.events, s.drops = made.slices, made.dropped
+            s.bytes = sum(f.path.stat().st_size for f in made.files)
+            return self._live(c), [File(f.name, f.kind, f.path) for f in made.files]
+
+    def abort(self, r: p.AbortRequest) -> p.RankStatus:
+        """Drop a session and, unless r.keep, its files."""
+        with self._lock:
+            c = self._captures.get(r.session)
+        if c is None:
+            return self.status()
+        self._end(c, p.BY_REQUEST, wait=True)
+        if r.keep:
+            if c.exported is not None:
+                c.exported.exception()  # the hub salvages when this returns
+            return self.status()
+        with self._lock:
+            self._captures.pop(r.session, None)
+        if c.exported is not None and c.exported.exception() is None:
+            for f in c.exported.result().files:
+                f.path.unlink(missing_ok=True)
+        self._sweep(c)
+        return self.status()
+
+    def status(self) -> p.RankStatus:
+        """Of the session that is armed or recording, or idle."""
+        with self._lock:
+            if self._active is None:
+                return p.RankStatus(stage_name=self._info.stage_name)
+            return self._live(self._active)
+
+    def call(self, r: p.CallRequest) -> Any:
+        """A method of collective_rpc."""
+        if self._calls is None:
+            raise ValueError(f"unknown method {r.method!r}")
+        return self._calls(r.method, r.args)
+
+    def hub_seen(self, hub: str) -> None:
+        """Keep alive the session that this hub armed."""
+        c = self._active
+        if c is not None and c.req.hub == hub:
+            c.hub_seen = time.monotonic()
+
+    # The work's side
+
+    def step(self) -> None:
+        """A decode or denoise step has ended. Call it on the thread that is recorded."""
+        if self._active is not None:
+            self._iteration_end(request=False)
+
+    def request(self) -> None:
+        """A request has ended."""
+        if self._active is not None:
+            self._iteration_end(request=True)
+
+    def close(self) -> None:
+        """End what records, keep its files, and wait for the exports."""
+        with self._lock:
+            self._closed = True
+            c = self._active
+        if c is not None:
+            self._end(c, p.BY_REQUEST, wait=False)
+        self._exports.shutdown(wait=True)
+
+    # Inside
+
+    def _known(self, verb: str, session: str) -> _Capture:
+        with self._lock:
+            c = self._captures.get(session)
+        if c is None:
+            raise RuntimeError(f"{verb}: session {session} is not known here")
+        return c
+
+    def _live(self, c: _Capture) -> p.RankStatus:
+        s = p.RankStatus(**vars(c.status))
+        s.iterations = c.sched.recorded
+        return s
+
+    def _timer(self, c: _Capture, seconds: float, f: Callable[[], None]) -> None:
+        t = threading.Timer(seconds, f)
+        t.daemon = True
+        c.timers.append(t)
+        t.start()
+
+    def _watch_hub(self, c: _Capture) -> None:
+        def look() -> None:
+            left = c.hub_seen + self._hub_ttl - time.monotonic()
+            with self._lock:
+                if not c.live:
+                    return
+                if left > 0:
+                    self._timer(c, left, look)
+                    return
+            self._end(c, p.BY_HUB_LOST, wait=False)
+
+        self._timer(c, self._hub_ttl, look)
+
+    def _watch_memory(self, c: _Capture, before: int) -> None:
+        def look() -> None:
+            with self._lock:
+                if not c.live:
+                    return
+                if resident() - before < c.req.max_bytes:
+                    self._timer(c, _MEMORY_INTERVAL_S, look)
+                    return
+            self._end(c, p.BY_BYTES, wait=False)
+
+        self._timer(c, _MEMORY_INTERVAL_S, look)
+
+    def _begin(self, c: _Capture) -> None:
+        """The agreed instant, on the recorder's thread."""
+        with self._lock:
+            if c.status.state != p.ARMED:
+                return
+            c.status.state = p.RECORDING
+            try:
+                self._move(c, c.sched.start())
+            except Exception as e:
+                self._fail(c, e)
+            else:
+                if c.req.max_duration_ns > 0:
+                    seconds = c.req.max_duration_ns / 1e9
+                    self._timer(c, seconds, lambda: self._end(c, p.BY_DURATION, wait=False))
+                if c.req.max_bytes > 0:
+                    self._watch_memory(c, resident())
+            c.begun.set()
+
+    def _move(self, c: _Capture, move: str) -> None:
+        if move == WARM:
+            c.recorder.warm()
+        elif move == OPEN:
+            c.recorder.open()
+            c.status.started_at_ns = p.now_ns()
+        elif move == SHUT:
+            self._shut(c, c.sched.cause)
+
+    def _iteration_end(self, *, request: bool) -> None:
+        with self._lock:
+            c = self._active
+            if c is None or c.status.state != p.RECORDING:
+                return
+            if (c.req.config.iteration == "request") != request:
+                return
+            try:
+                self._move(c, c.sched.iteration_end())
+            except Exception as e:
+                self._fail(c, e)
+
+    def _end(self, c: _Capture, cause: str, *, wait: bool) -> None:
+        """End a capture on the recorder's thread, whoever asks."""
+        with self._lock:
+            if not c.live:
+                return
+
+        def end() -> None:
+            with self._lock:
+                if c.live:
+                    self._shut(c, cause)
+
+        self._run(end)
+        if wait and not c.ended.wait(_START_PATIENCE_S):
+            raise TimeoutError(f"stop: the process did not come to a step's end within {_START_PATIENCE_S} s")
+
+    def _shut(self, c: _Capture, cause: str) -> None:
+        """Stop the recorder and hand its data to the export. On the recorder's thread."""
+        for t in c.timers:
+            t.cancel()
+        c.timers.clear()
+        s = c.status
+        try:
+            if s.started_at_ns:
+                c.recorder.close()
+                s.stopped_at_ns = p.now_ns()
+                c.exported = self._exports.submit(self._export, c)
+            else:
+                c.recorder.discard()
+                s.reason = "the schedule had not reached its first iteration to record"
+                self._sweep(c)
+            s.state, s.stopped_by = p.STOPPED, cause
+        except Exception as e:
+            self._fail(c, e)
+            return
+        self._release(c)
+        if cause != p.BY_REQUEST:
+            self.notify(self._live(c))
+
+    def _export(self, c: _Capture) -> Exported:
+        base = self._info.file_base()
+
+        def final(name: str) -> Path:
+            # Only a complete trace begins with file_base and a dot: a hub that must
+            # salvage takes just that (docs/protocol.md, A session).
+            sep = "." if name.startswith("trace.") else "_"
+            return c.part.parent / f"{base}{sep}{name}"
+
+        began = time.monotonic()
+        try:
+            made = c.recorder.export(final)
+        except Exception:
+            log.exception("session %s: export failed", c.req.session)
+            raise
+        finally:
+            shutil.rmtree(c.part, ignore_errors=True)
+        for note in made.notes:
+            log.warning("session %s: %s", c.req.session, note)
+        with self._lock:
+            c.status.reason = "; ".join(made.notes)
+        log.info("session %s: exported in %.1f s", c.req.session, time.monotonic() - began)
+        return made
+
+    def _fail(self, c: _Capture, e: Exception) -> None:
+        log.error("session %s: recording failed", c.req.session, exc_info=e)
+        for t in c.timers:
+            t.cancel()
+        c.status.state, c.status.reason = p.FAILED, f"{type(e).__name__}: {e}"
+        self._release(c)
+        self._sweep(c)
+        self.notify(self._live(c))
+
+    def _release(self, c: _Capture) -> None:
+        if self._active is c:
+            self._active = None
+        c.begun.set()
+        c.ended.set()
+
+    def _sweep(self, c: _Capture) -> None:
+        shutil.rmtree(c.part, ignore_errors=True)
+        try:
+            c.part.parent.rmdir()  # goes with the last rank's file
+        except OSError:
+            return
+
+
+def resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as f:
+            return int(f.read().split()[1]) * 4096
+    except (OSError, ValueError, IndexError):
+        return 0

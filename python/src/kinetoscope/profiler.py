@@ -1,0 +1,337 @@
+"""TorchProfiler: one recording of this process with torch.profiler and its files.
+
+It covers every field of profiler_config. Two rules of torch shape it. Preparing Kineto for
+the first time takes seconds, so `warm_up` does it once before a rank is ready. A profiler
+that is started on one thread records that thread alone, with memory events; with
+`all_threads` it records every thread, without them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import logging
+import os
+import shutil
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from kinetoscope import artifacts, merge, platforms, regions
+from kinetoscope.protocol import ProfilerConfig, RankInfo
+
+log = logging.getLogger("kinetoscope.profiler")
+
+_GZIP_LEVEL = 3  # a trace shrinks twenty-fold with it; higher levels cost time for little
+
+
+@dataclass
+class Made:
+    """One file that an export made. name is without the rank: "trace.json.gz"."""
+
+    name: str
+    kind: str
+    path: Path
+
+
+@dataclass
+class Exported:
+    """What an export made, and what it could not make."""
+
+    files: list[Made] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    slices: int = 0
+    dropped: int = 0
+
+
+class TorchProfiler:
+    """One recording: prepare, open, close, export, in this order and once each.
+
+    open and close may be called on any thread with all_threads; without, on the thread
+    that is recorded. export may run on another thread, and takes no lock but Python's.
+
+    derive makes the operator table, stacks and workbook here (see artifacts); without it
+    they are the hub's to make from the trace.
+    """
+
+    def __init__(
+        self,
+        config: ProfilerConfig,
+        *,
+        info: RankInfo | None = None,
+        platform: platforms.Platform | None = None,
+        all_threads: bool = False,
+        derive: bool = True,
+        meta: dict[str, Any] | None = None,
+    ) -> None:
+        config.validate()
+        self.config = config
+        self.platform = platform or platforms.find()
+        self.info, self.all_threads, self.derive = info, all_threads, derive
+        self._meta = dict(meta or {})
+        self.regions = regions.RegionLog()
+        self._prof: Any = None
+        self._dir: Path | None = None
+        self._memory = False
+        self._et: Path | None = None
+        self._trace = config.profiler != "cuda"
+
+    def prepare(self, directory: Path) -> None:
+        """Make all that can fail before it matters: the directory, the profiler, its observer."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._dir = directory
+        if not self._trace:
+            return
+        c = self.config
+        options: dict[str, Any] = {
+            "record_shapes": c.torch_profiler_record_shapes,
+            "profile_memory": c.torch_profiler_with_memory,
+            "with_stack": c.torch_profiler_with_stack,
+            "with_flops": c.torch_profiler_with_flops,
+        }
+        if isinstance(self.platform, platforms.Npu):
+            options["directory"] = directory
+        else:
+            options["experimental_config"] = _experimental(self.all_threads, self.derive)
+            if c.torch_profiler_execution_trace:
+                from torch.profiler import ExecutionTraceObserver
+
+                self._et = directory / "execution_trace.json"
+                options["execution_trace_observer"] = ExecutionTraceObserver().register_callback(
+                    str(self._et)
+                )
+        self._prof = self.platform.profile(**options)
+
+    def warm(self) -> None:
+        """Kineto's warm-up, before open; optional."""
+        if self._prof is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._prof.prepare_trace()
+            self._warm = True
+
+    _warm = False
+
+    def open(self) -> None:
+        """Record from here on."""
+        if not self._trace:
+            self.platform.range_start()
+            return
+        if not self._warm:
+            self.warm()
+        if self.config.torch_profiler_with_memory:
+            self._memory = self.platform.memory_start()
+        self._prof.start_trace()
+        for key, value in self._header().items():
+            self._prof.add_metadata_json(key, json.dumps(value))
+        regions.activate(self.regions)
+
+    def close(self) -> None:
+        """End the recording; the data stays in memory until export."""
+        regions.activate(None)
+        if not self._trace:
+            self.platform.range_stop()
+            return
+        try:
+            self._prof.stop_trace()
+        finally:
+            if self._memory:
+                assert self._dir is not None
+                self.platform.memory_dump(self._dir / "memory_snapshot.pickle")
+
+    def discard(self) -> None:
+        """Give up a recording that was prepared and never opened."""
+        if self._et is not None:
+            with contextlib.suppress(Exception):
+                self._prof.execution_trace_observer.unregister_callback()
+        if self._warm:
+            # Kineto was told to prepare: only start and stop bring it back.
+            with contextlib.suppress(Exception):
+                self._prof.start_trace()
+                self._prof.stop_trace()
+        self._prof = None
+
+    def _header(self) -> dict[str, Any]:
+        out = dict(self._meta)
+        if (i := self.info) is not None:
+            out |= {
+                "stage_id": i.stage,
+                "stage": i.stage_name,
+                "replica": i.replica,
+                "pipeline": i.pipeline,
+                "incarnation": i.incarnation,
+            }
+            if not _distributed():
+                # HTA and others know a rank by it.
+                out["distributedInfo"] = {"backend": "none", "rank": i.rank, "world_size": i.world_size}
+        return out
+
+    def export(self, final: Callable[[str], Path] | None = None) -> Exported:
+        """Write all files into the directory; final renames one when it is complete.
+
+        The trace is what counts: without it export raises. What else fails is in the notes.
+        """
+        out = Exported(dropped=self.regions.dropped)
+        if not self._trace:
+            return out
+        if self._dir is None or self._prof is None:
+            raise RuntimeError("export of a profile that was never recorded")
+        place = final or (lambda name: self._dir / name)  # type: ignore[operator]
+        if isinstance(self.platform, platforms.Npu):
+            return self._export_npu(out, place)
+        self._export_trace(out, place)
+        self._more(out, place)
+        self._prof = None  # the events may take gigabytes
+        return out
+
+    def _export_trace(self, out: Exported, place: Callable[[str], Path]) -> None:
+        assert self._dir is not None
+        raw = self._dir / "raw.json"
+        name = "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
+        part = self._dir / (name + ".part")
+        try:
+            self._prof.export_chrome_trace(str(raw))
+            with raw.open("rb") as src, _writer(part) as dst:
+                result, pieces = merge.merge(src, self.regions, os.getpid())
+                for piece in pieces:
+                    dst.write(piece)
+        finally:
+            raw.unlink(missing_ok=True)
+        out.slices = result.slices + result.added
+        if result.note:
+            out.notes.append(result.note)
+        if self.regions.dropped:
+            out.notes.append(f"{self.regions.dropped} regions over {self.regions.limit} were dropped")
+        self._place(out, part, name, "trace", place)
+
+    def _place(self, out: Exported, made: Path, name: str, kind: str, place: Callable[[str], Path]) -> None:
+        """Give a complete file its name."""
+        path = place(name)
+        if path != made:
+            os.replace(made, path)
+        out.files.append(Made(name, kind, path))
+
+    def _more(self, out: Exported, place: Callable[[str], Path]) -> None:
+        assert self._dir is not None
+        c, d = self.config, self._dir
+
+        def attempt(name: str, kind: str, write: Callable[[Path], object]) -> None:
+            part = d / (name + ".part")
+            try:
+                if write(part) is False or not part.exists():
+                    part.unlink(missing_ok=True)
+                    return
+                self._place(out, part, name, kind, place)
+            except Exception as e:
+                part.unlink(missing_ok=True)
+                out.notes.append(f"{name}: {type(e).__name__}: {e}")
+
+        if self._memory:
+            attempt("memory_snapshot.pickle", "memory", lambda to: _move(d / "memory_snapshot.pickle", to))
+        if c.torch_profiler_with_memory:
+            if c.torch_profiler_record_shapes and c.torch_profiler_with_stack and not self.all_threads:
+                attempt("memory_timeline.json.gz", "memory", self._memory_timeline)
+            else:
+                out.notes.append("memory timeline: torch makes it only with shapes and stacks of one thread")
+        if self._et is not None:
+            et = self._et
+            attempt("execution_trace.json", "execution_trace", lambda to: _move(et, to))
+        if self.derive:
+            self._derive(attempt)
+
+    def _memory_timeline(self, to: Path) -> None:
+        device = "cpu" if self.platform.device == "cpu" else f"{self.platform.device}:0"
+        plain = to.with_suffix(".plain.json")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated in favour of the snapshot, which the CPU has not
+            self._prof.export_memory_timeline(str(plain), device)
+        with plain.open("rb") as src, gzip.open(to, "wb", _GZIP_LEVEL) as dst:
+            shutil.copyfileobj(src, dst)
+        plain.unlink()
+
+    def _derive(self, attempt: Callable[[str, str, Callable[[Path], object]], None]) -> None:
+        c, prof, metric = self.config, self._prof, self.platform.metric
+        if c.torch_profiler_dump_cuda_time_total:
+            attempt("profiler_out.txt", "table", lambda to: artifacts.write_table(prof, to, metric))
+        if c.torch_profiler_with_stack:
+            attempt(
+                "stacks_cpu.txt",
+                "stacks",
+                lambda to: artifacts.write_stacks(prof, to, "self_cpu_time_total") > 0,
+            )
+            if self.platform.device != "cpu":
+                attempt(
+                    f"stacks_{self.platform.device}.txt",
+                    "stacks",
+                    lambda to: artifacts.write_stacks(prof, to, "self_device_time_total") > 0,
+                )
+        attempt(
+            "ops.xlsx",
+            "ops",
+            lambda to: artifacts.write_workbook(
+                prof, to, shapes=c.torch_profiler_record_shapes, stacks=c.torch_profiler_with_stack
+            ),
+        )
+
+    def _export_npu(self, out: Exported, place: Callable[[str], Path]) -> Exported:
+        assert self._dir is not None
+        self.platform.finish(self._dir)
+        views = sorted(self._dir.glob("*_ascend_pt/ASCEND_PROFILER_OUTPUT/trace_view.json"))
+        if not views:
+            raise RuntimeError(f"torch_npu left no trace_view.json under {self._dir}")
+        part = self._dir / "trace.json.gz.part"
+        with views[-1].open("rb") as src, gzip.open(part, "wb", _GZIP_LEVEL) as dst:
+            shutil.copyfileobj(src, dst)
+        self._place(out, part, "trace.json.gz", "trace", place)
+        return out
+
+
+def _move(path: Path, to: Path) -> None:
+    os.replace(path, to)
+
+
+def _writer(path: Path) -> IO[bytes] | gzip.GzipFile:
+    if ".gz" in path.suffixes:
+        return gzip.open(path, "wb", _GZIP_LEVEL)
+    return path.open("wb")
+
+
+def _distributed() -> bool:
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
+def _experimental(all_threads: bool, stacks: bool) -> Any:
+    """torch's experimental options, as far as this torch has them."""
+    from torch._C._profiler import _ExperimentalConfig
+
+    # verbose gives events their stacks, for the files that derive makes.
+    try:
+        return _ExperimentalConfig(profile_all_threads=all_threads, verbose=stacks)
+    except TypeError:
+        if all_threads:
+            raise RuntimeError("this torch cannot profile all threads: update it, or call step()") from None
+        return _ExperimentalConfig(verbose=stacks)
+
+
+_warmed = threading.Lock()
+_is_warm = False
+
+
+def warm_up(platform: platforms.Platform | None = None) -> None:
+    """Start and stop a profiler once: the first time loads libraries for seconds."""
+    global _is_warm
+    with _warmed:
+        if _is_warm:
+            return
+        prof = (platform or platforms.find()).profile() if not isinstance(platform, platforms.Npu) else None
+        if prof is not None:
+            prof.prepare_trace()
+            prof.start_trace()
+            prof.stop_trace()
+        _is_warm = True
