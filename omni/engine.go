@@ -42,6 +42,11 @@ type Config struct {
 	Command []string
 	// NoLaunch starts no ranks: all are started by hand and Open waits for them.
 	NoLaunch bool
+	// SlowRequest, if not 0, captures the last ten seconds of all ranks when a request
+	// took so long; FailedRequest when one failed inside the pipeline. At most one such
+	// capture is made in half a minute.
+	SlowRequest   time.Duration
+	FailedRequest bool
 	// OnHub, if set, is called with the URL at which ranks join, before any has.
 	OnHub func(url string) error
 	// ReadyTimeout bounds the wait for all ranks; 0 is DefaultReadyTimeout.
@@ -60,7 +65,9 @@ type Engine struct {
 	log      *slog.Logger
 	warnings []string
 	tempDir  string
+	runs     string
 
+	trigger  *trigger
 	opened   atomic.Bool // every rank was ready once
 	stop     context.CancelFunc
 	ranks    sync.WaitGroup // supervisors
@@ -101,8 +108,7 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 		}
 		dataDir = e.tempDir
 	}
-	runs, err := filepath.Abs(c.runsDir(e.pipeline))
-	if err != nil {
+	if e.runs, err = filepath.Abs(c.runsDir(e.pipeline)); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -111,7 +117,7 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 			e = nil
 		}
 	}()
-	e.hub, err = hub.Start(ctx, hub.Config{DataDir: dataDir, RunsDir: runs, NATSURL: c.NATS, Listen: c.Listen,
+	e.hub, err = hub.Start(ctx, hub.Config{DataDir: dataDir, RunsDir: e.runs, NATSURL: c.NATS, Listen: c.Listen,
 		Logger: c.Logger, Convert: convertSession})
 	if err != nil {
 		return e, fmt.Errorf("start the hub: %w", err)
@@ -126,6 +132,7 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	e.stop = stop
+	e.trigger = newTrigger(e, c.SlowRequest, c.FailedRequest)
 	if e.orch, err = newOrchestrator(e.pipeline, e.hub.Conn(), c.Logger, e.readyReplicas); err != nil {
 		return e, err
 	}
@@ -205,7 +212,7 @@ func (e *Engine) launch(ctx context.Context, command []string, spool string) {
 		}
 		for replica := range st.Replicas {
 			s := &supervisor{stage: st, replica: replica, command: command, log: e.log,
-				options: worker.Options{NATS: e.hub.ClientURL(), Pipeline: e.pipeline.Name, SpoolDir: spool},
+				options: worker.Options{NATS: e.hub.ClientURL(), Pipeline: e.pipeline.Name, SpoolDir: spool, DumpDir: e.runs},
 				lost:    e.rankLost, giveUp: e.giveUp, opened: e.opened.Load}
 			e.ranks.Add(1)
 			go func() {
@@ -301,6 +308,9 @@ func (e *Engine) Close() error {
 	e.closing.Do(func() {
 		if e.orch != nil {
 			e.orch.close()
+		}
+		if e.trigger != nil {
+			e.trigger.close()
 		}
 		if e.hub != nil && e.orch != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
@@ -409,6 +419,10 @@ func (e *Engine) Flight(ctx context.Context, o ProfileOptions) (*session.Status,
 	}
 	return e.hub.Wait(ctx, st.ID)
 }
+
+// LookBack captures the past in the background, named why; at most once in half a
+// minute.
+func (e *Engine) LookBack(why string) { e.trigger.fire(why) }
 
 // DefaultFlight is how much of the past Flight takes unless told.
 const DefaultFlight = 10 * time.Second

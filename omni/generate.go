@@ -41,6 +41,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Output, erro
 			m, err := c.next(ctx)
 			if err != nil {
 				e.orch.cancel(c)
+				e.trigger.ended(time.Since(start), err)
 				yield(Output{RequestID: r.ID}, err)
 				return
 			}
@@ -54,6 +55,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Output, erro
 			}
 			if g.ended() {
 				e.observe(g.metrics)
+				e.trigger.ended(g.metrics.Total, nil)
 				return
 			}
 		}

@@ -15,9 +15,12 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
 
 func TestMain(m *testing.M) {
@@ -483,4 +486,131 @@ func TestFlightRecorder(t *testing.T) {
 		t.Fatal(err)
 	}
 	complete(t, st, 3, 4)
+}
+
+func TestTriggersCaptureThePast(t *testing.T) {
+	e := open(t, Config{SlowRequest: time.Nanosecond, FailedRequest: true})
+	if _, err := generate(t.Context(), e, say("Slow by decree.", 4)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generate(t.Context(), e, say("Too soon for another.", 4)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the capture of the slow request", func() (bool, string) {
+		st := e.Session()
+		return st != nil && st.State.Terminal(), fmt.Sprint(st)
+	})
+	runs, err := e.Hub().Store().List()
+	if err != nil || len(runs) != 1 || runs[0].Prefix != "slow-request" {
+		t.Fatalf("runs %+v, %v; want one of a slow request", runs, err)
+	}
+}
+
+func TestRankDumpsOnSIGQUIT(t *testing.T) {
+	e := open(t, Config{})
+	if _, err := generate(t.Context(), e, say("Something to remember.", 4)); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range e.Ranks() {
+		if err := syscall.Kill(r.PID, syscall.SIGQUIT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "a dump of every rank", func() (bool, string) {
+		files, err := filepath.Glob(filepath.Join(e.runs, "flight_*"))
+		return err == nil && len(files) == 4, fmt.Sprint(files, err)
+	})
+	// The ranks live on.
+	if _, err := generate(t.Context(), e, say("And on we go.", 4)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSampledRequestsAreWholeInEveryStage(t *testing.T) {
+	const every = 3
+	o, err := deploy.ParseProfilerJSON(fmt.Sprintf(`{"sample_requests": %d}`, every))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := open(t, Config{Profiler: o})
+	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	sampled := 0
+	for i := range 6 {
+		r := say("One by one.", 3)
+		r.ID = fmt.Sprintf("request-%d", i)
+		if wire.Sampled(r.ID, every) {
+			sampled++
+		}
+		if _, err := generate(t.Context(), e, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := e.StopProfile(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete(t, st, 3, 4)
+	if sampled == 0 || sampled == 6 {
+		t.Fatalf("%d of 6 ids are sampled: choose others", sampled)
+	}
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			got := requestsIn(t, filepath.Join(st.RunDir, store.ArtifactName(r.RankID, s.Name, "trace", ".json.gz")))
+			if len(got) != sampled {
+				t.Errorf("stage %s rank %d recorded steps of %v, want those of %d requests", s.Name, r.Rank, got, sampled)
+			}
+			for id := range got {
+				if !wire.Sampled(id, every) {
+					t.Errorf("stage %s rank %d recorded request %s, which is not sampled", s.Name, r.Rank, id)
+				}
+			}
+		}
+	}
+}
+
+// requestsIn returns the requests whose steps a trace holds.
+func requestsIn(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	tr, err := kineto.ReadFile(t.Context(), path, kineto.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for i := range tr.Slices.Len() {
+		if ids, ok := tr.ArgText(i, trace.ArgRequests); ok && ids != "" {
+			for _, id := range strings.Split(ids, ",") {
+				got[id] = true
+			}
+		}
+	}
+	return got
+}
+
+func TestDurationsAreAlwaysMeasured(t *testing.T) {
+	e := open(t, Config{})
+	got, err := generate(t.Context(), e, say("Without any recording.", 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, phase := range []string{"thinker.prefill", "thinker.decode_step", "talker.handoff", "talker.prefill", "code2wav.handoff", "code2wav.vocode"} {
+		if got.last.Metrics.Stages[phase] <= 0 {
+			t.Errorf("the request's metrics lack %s: %v", phase, got.last.Metrics.Stages)
+		}
+	}
+	list, err := e.StageDurations(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]uint64{}
+	for _, d := range list {
+		counts[d.Stage+"."+d.Phase] = d.Count
+		if d.SumSeconds <= 0 || d.Buckets[len(d.Buckets)-1] != d.Count {
+			t.Errorf("%s.%s: %+v", d.Stage, d.Phase, d)
+		}
+	}
+	if counts["thinker.prefill"] != 1 || counts["thinker.decode_step"] != 4 || counts["code2wav.vocode"] < 1 {
+		t.Errorf("counts %v, want 1 prefill and 4 decode steps of the thinker", counts)
+	}
 }

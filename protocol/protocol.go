@@ -101,6 +101,9 @@ type ProfilerConfig struct {
 	WarmupIterations  int    `json:"warmup_iterations" yaml:"warmup_iterations"`
 	ActiveIterations  int    `json:"active_iterations" yaml:"active_iterations"`
 	Iteration         string `json:"iteration" yaml:"iteration"` // "step" or "request"
+	// SampleRequests records only the steps of one request in so many, chosen by its id
+	// and so the same in every stage; 0 and 1 record all.
+	SampleRequests int `json:"sample_requests" yaml:"sample_requests"`
 }
 
 // DefaultProfilerConfig returns vLLM's defaults.

@@ -63,6 +63,7 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 		images:     register(reg, prometheus.NewCounter(counter("generated_images_total", "Images of finished requests."))),
 	}
 	register(reg, newStateCollector(s))
+	register(reg, newDurationCollector(s))
 	register(reg, collectors.NewGoCollector())
 	register(reg, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.serveHTTP = promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg})

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/omni"
@@ -21,6 +24,8 @@ type serveCmd struct {
 	NATSListen   string        `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
+	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
+	Failed       bool          `name:"failed-request" default:"true" negatable:"" help:"Capture the last ten seconds of all ranks when a request failed inside the pipeline."`
 	ReadyFile    string        `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
 	NATSFile     string        `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
@@ -39,6 +44,7 @@ func (c *serveCmd) Run(e *env) error {
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		return usage("--addr: %w", err)
 	}
+	cfg.SlowRequest, cfg.FailedRequest = c.SlowRequest, c.Failed
 	if c.NATSFile != "" {
 		defer os.Remove(c.NATSFile)
 		cfg.OnHub = func(url string) error { return writeURL(c.NATSFile, url) }
@@ -59,6 +65,23 @@ func (c *serveCmd) Run(e *env) error {
 		}
 		defer os.Remove(c.ReadyFile)
 	}
+	quit := make(chan os.Signal, 1)
+	signal.Notify(quit, syscall.SIGQUIT)
+	defer signal.Stop(quit)
+	ctx, cancel := context.WithCancel(e.ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-quit:
+				eng.LookBack("sigquit")
+			}
+		}
+	})
 	return srv.serve(e.ctx)
 }
 

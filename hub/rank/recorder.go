@@ -55,6 +55,7 @@ type RecorderHandler struct {
 
 	wantSteps, wantRequests atomic.Bool // an armed schedule counts them
 	inStep                  atomic.Bool // between BeginStep and Step
+	sampleEvery             atomic.Int64
 
 	mu       sync.Mutex
 	closed   bool
@@ -286,9 +287,14 @@ func (h *RecorderHandler) open(c *capture) {
 		h.fail(c, fmt.Errorf("start recorder: %w", err))
 		return
 	}
+	h.sampleEvery.Store(int64(cfg.SampleRequests))
 	c.skipStep = h.inStep.Load()
 	c.status.StartedAtNs = h.now().UnixNano()
 }
+
+// SampleEvery is the running session's sample_requests, 0 without one: the owner then
+// records only what belongs to requests that are sampled.
+func (h *RecorderHandler) SampleEvery() int { return int(h.sampleEvery.Load()) }
 
 // BeginStep says that a step begins.
 func (h *RecorderHandler) BeginStep() { h.inStep.Store(true) }
@@ -353,6 +359,7 @@ func (h *RecorderHandler) notify(c *capture) {
 func (h *RecorderHandler) end(c *capture, cause protocol.StopCause) error {
 	h.wantSteps.Store(false)
 	h.wantRequests.Store(false)
+	h.sampleEvery.Store(0)
 	wasArmed := c.status.State == protocol.StateArmed
 	var stats profiler.Stats
 	var err error

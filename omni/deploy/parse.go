@@ -198,6 +198,7 @@ type profilerDoc struct {
 	WarmupIterations  *int    `yaml:"warmup_iterations" json:"warmup_iterations"`
 	ActiveIterations  *int    `yaml:"active_iterations" json:"active_iterations"`
 	Iteration         *string `yaml:"iteration" json:"iteration"`
+	SampleRequests    *int    `yaml:"sample_requests" json:"sample_requests"`
 }
 
 func set[T any](dst *T, src *T) {
@@ -227,6 +228,7 @@ func (d *profilerDoc) apply(c *protocol.ProfilerConfig) {
 	set(&c.WarmupIterations, d.WarmupIterations)
 	set(&c.ActiveIterations, d.ActiveIterations)
 	set(&c.Iteration, d.Iteration)
+	set(&c.SampleRequests, d.SampleRequests)
 }
 
 func (d *document) pipeline(file string) (*Pipeline, []string, error) {

@@ -164,7 +164,7 @@ func ValidateProfiler(c protocol.ProfilerConfig) error {
 		errs = append(errs, fmt.Errorf("profiler_config.iteration %q: step or request", c.Iteration))
 	}
 	for _, f := range []field{{"delay_iterations", c.DelayIterations}, {"max_iterations", c.MaxIterations},
-		{"wait_iterations", c.WaitIterations}, {"warmup_iterations", c.WarmupIterations}} {
+		{"sample_requests", c.SampleRequests}, {"wait_iterations", c.WaitIterations}, {"warmup_iterations", c.WarmupIterations}} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("profiler_config.%s %d: 0 or more", f.name, f.value))
 		}

@@ -48,7 +48,6 @@ type Request struct {
 	Negative string    `json:"negative_prompt,omitempty"`
 	Sampling *Sampling `json:"sampling,omitempty"` // of the stage that makes text; nil: defaults
 	Image    *Image    `json:"image,omitempty"`
-	Sampled  bool      `json:"sampled,omitempty"` // chosen for 1-in-N recording
 }
 
 // Sampling overrides a stage's defaults.
@@ -82,7 +81,8 @@ type Message struct {
 	Chunk   int      `json:"chunk"`             // hand-offs and outputs of a stage count from 0
 	Final   bool     `json:"final,omitempty"`   // the last hand-off or output of the stage
 	Flow    uint64   `json:"flow,omitempty"`    // of the recording: ties send to receive
-	SentNs  int64    `json:"sent_ns,omitempty"`
+	SentNs  int64    `json:"sent_ns,omitempty"` // on the clock of Host
+	Host    string   `json:"host,omitempty"`
 
 	Tokens []int32 `json:"tokens,omitempty"` // codec frames, token ids
 	Text   string  `json:"text,omitempty"`
@@ -95,6 +95,9 @@ type Message struct {
 	NewTokens    int              `json:"new_tokens,omitempty"`
 	Durations    map[string]int64 `json:"durations,omitempty"` // done: ns per phase
 
+	// TookNs is how long a hand-off was on its way; the receiver sets it, where both
+	// ends read the same clock.
+	TookNs   int64       `json:"-"`
 	Tensors  [][]float32 `json:"-"`
 	BlobData [][]byte    `json:"-"`
 }
@@ -136,6 +139,12 @@ func Decode(data []byte) (*Message, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// Sampled reports whether a request is one of those recorded with sample_requests
+// every. It depends on the id alone, so that every stage and rank decides alike.
+func Sampled(id string, every int) bool {
+	return every <= 1 || (Flow(id, 0, 0, 0)>>1)%uint64(every) == 0 // the lowest bit is always set
 }
 
 // Hop returns the index in the route of the given stage, -1 if the request does not pass it.

@@ -108,6 +108,8 @@ func (r *textEncoder) emit(p *plan, result any, took time.Duration) error {
 	return nil
 }
 
+func (r *textEncoder) report(t *profiler.Track) { r.m.ReportMemory(t) }
+
 func (r *textEncoder) close(t *profiler.Track) {
 	if err := r.m.Close(t); err != nil {
 		r.s.log.Warn("close model", "err", err)
@@ -193,12 +195,14 @@ func (r *vae) emit(p *plan, result any, took time.Duration) error {
 		if err := r.s.output(m.Request, out); err != nil {
 			return err
 		}
-		if err := r.s.done(m.Request, map[string]int64{p.Kind: int64(took)}); err != nil {
+		if err := r.s.done(m.Request, map[string]int64{p.Kind: int64(took), phaseHandoff: m.TookNs}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (r *vae) report(t *profiler.Track) { r.m.ReportMemory(t) }
 
 func (r *vae) close(t *profiler.Track) {
 	if err := r.m.Close(t); err != nil {

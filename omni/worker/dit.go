@@ -111,7 +111,7 @@ func (r *dit) admit(p *plan) {
 		r.waiting = r.waiting[1:]
 		img := m.Request.Image
 		room -= img.N
-		q := &painting{req: m.Request, durations: map[string]int64{}}
+		q := &painting{req: m.Request, durations: map[string]int64{phaseHandoff: m.TookNs}}
 		cond, negative := len(p.tensors), -1
 		p.tensors = append(p.tensors, m.Tensors...)
 		neg := 0
@@ -209,6 +209,8 @@ func (r *dit) cancel(id string) {
 		r.free = append(r.free, q.images...)
 	}
 }
+
+func (r *dit) report(t *profiler.Track) { r.m.ReportMemory(t) }
 
 func (r *dit) close(t *profiler.Track) {
 	if err := r.m.Close(t); err != nil {

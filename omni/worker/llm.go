@@ -123,6 +123,7 @@ func (r *llm) accept(m *wire.Message) error {
 		return fmt.Errorf("hand-off %d of stage %d was lost: got %d", q.nextChunk, m.From, m.Chunk)
 	}
 	q.nextChunk++
+	q.durations[phaseHandoff] += m.TookNs
 	return r.condition(q, m)
 }
 
@@ -435,6 +436,8 @@ func (r *llm) find(id uint64) *sequence {
 	}
 	return nil
 }
+
+func (r *llm) report(t *profiler.Track) { r.m.ReportMemory(t) }
 
 func (r *llm) close(t *profiler.Track) {
 	if err := r.m.Close(t); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,8 @@ type runner interface {
 	cancel(id string)
 	// pending is the number of requests that the stage holds.
 	pending() int
+	// report records the memory that the model holds, at the start of a recording.
+	report(t *profiler.Track)
 	// held is the number of sequences, streams or images that have memory in the model.
 	held() int
 	close(t *profiler.Track)
@@ -114,9 +117,12 @@ type stage struct {
 	track    *profiler.Track // owned by the loop
 	log      *slog.Logger
 	inbox    chan *wire.Message // rank 0
+	host     string
+	phases   *phases
 	runner   runner
 	iterate  iterator
 	steps    int
+	reported bool // the model's memory, in the recording that is on
 
 	// What the loop last said of itself before it waited, for call.
 	pending, held atomic.Int64
@@ -124,6 +130,7 @@ type stage struct {
 
 // iterator drives the recording's schedule.
 type iterator interface {
+	SampleEvery() int
 	BeginStep() // an iteration begins
 	Step()      // an iteration ended
 	Request()   // a request ended
@@ -138,7 +145,15 @@ func (s *stage) listen() (stop func(), err error) {
 			s.log.Error("message dropped", "stage", s.cfg.Name, "err", err)
 			return
 		}
+		t := t
+		if !wire.Sampled(m.ID, s.iterate.SampleEvery()) {
+			t = nil
+		}
 		if m.Kind == wire.KindHandoff {
+			if m.Host == s.host {
+				m.TookNs = max(0, time.Now().UnixNano()-m.SentNs)
+				s.phases.observe(phaseHandoff, time.Duration(m.TookNs))
+			}
 			sp := t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
 				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow)
 			defer sp.End()
@@ -258,6 +273,7 @@ func badRequest(format string, args ...any) error {
 }
 
 func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
+	s.reportMemory()
 	reason := reasonQueue
 	if s.runner.pending() > 0 {
 		reason = reasonInput
@@ -300,6 +316,7 @@ func (s *stage) share(ctx context.Context, p *plan) error {
 // follow is the loop of every rank but 0.
 func (s *stage) follow(ctx context.Context) error {
 	for {
+		s.reportMemory()
 		sp := s.track.Begin(nameWait, profiler.CategoryAnnotation).Str(keyReason, reasonPeer)
 		data, err := s.group.Broadcast(ctx, nil, nil)
 		sp.End()
@@ -327,21 +344,37 @@ func (s *stage) execute(ctx context.Context, p *plan) (any, error) {
 	if p.Kind == kindFree {
 		return s.runner.run(ctx, s.track, p)
 	}
+	s.reportMemory()
 	batch := max(len(p.Seqs), len(p.Requests))
+	t := s.track
+	if n := s.iterate.SampleEvery(); n > 1 && !slices.ContainsFunc(p.Requests, func(id string) bool { return wire.Sampled(id, n) }) {
+		t = nil
+	}
 	s.iterate.BeginStep()
-	sp := s.track.Begin(stepNames[p.Kind], profiler.CategoryAnnotation).
+	begin := time.Now()
+	sp := t.Begin(stepNames[p.Kind], profiler.CategoryAnnotation).
 		Int(keyStep, int64(p.Step)).Int(keyBatch, int64(batch)).Int(keyTokens, int64(p.Tokens))
-	if s.track.Enabled() {
+	if t.Enabled() {
 		sp = sp.Text(keyRequests, strings.Join(p.Requests, ","))
 	}
-	result, err := s.runner.run(ctx, s.track, p)
+	result, err := s.runner.run(ctx, t, p)
 	sp.End()
+	s.phases.observe(p.Kind, time.Since(begin))
 	if err != nil {
 		return nil, fmt.Errorf("stage %d (%s) rank %d, %s %d: %w", s.cfg.ID, s.cfg.Name, s.id.Rank, p.Kind, p.Step, err)
 	}
 	s.steps = p.Step + 1
 	s.iterate.Step()
 	return result, nil
+}
+
+// reportMemory records once in a recording what was allocated before it.
+func (s *stage) reportMemory() {
+	on := s.rec.Recording()
+	if on && !s.reported {
+		s.runner.report(s.track)
+	}
+	s.reported = on
 }
 
 // handoff sends m to the request's next stages in its route. The first message of a
@@ -357,8 +390,12 @@ func (s *stage) handoff(req *wire.Request, m *wire.Message) error {
 			continue
 		}
 		m.Flow = wire.Flow(req.ID, s.id.Stage, next.ID, m.Chunk)
-		m.SentNs = time.Now().UnixNano()
-		sp := s.track.Begin(nameSend, profiler.CategoryAnnotation).Text(keyRequest, req.ID).Int(keyTo, int64(next.ID)).
+		m.SentNs, m.Host = time.Now().UnixNano(), s.host
+		t := s.track
+		if !wire.Sampled(req.ID, s.iterate.SampleEvery()) {
+			t = nil
+		}
+		sp := t.Begin(nameSend, profiler.CategoryAnnotation).Text(keyRequest, req.ID).Int(keyTo, int64(next.ID)).
 			Int(keyChunk, int64(m.Chunk)).FlowOut(m.Flow)
 		data, err := wire.Encode(m)
 		if err == nil {
@@ -388,11 +425,13 @@ func (s *stage) call(_ context.Context, method string, _ map[string]any) (any, e
 	switch method {
 	case "ping":
 		return "pong", nil
+	case "durations":
+		return s.phases.read(), nil
 	case "info":
 		return map[string]any{"stage": s.cfg.Name, "rank": s.id.Rank, "world_size": s.group.Size(), "pid": os.Getpid(),
 			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load()}, nil
 	}
-	return nil, fmt.Errorf("unknown method %q: ping or info", method)
+	return nil, fmt.Errorf("unknown method %q: ping, info or durations", method)
 }
 
 // done tells the orchestrator that the stage has finished req.

@@ -64,6 +64,7 @@ func (r *vocoder) accept(m *wire.Message) error {
 		return fmt.Errorf("hand-off %d of stage %d was lost: got %d", q.nextChunk, m.From, m.Chunk)
 	}
 	q.nextChunk++
+	q.durations[phaseHandoff] += m.TookNs
 	for _, c := range m.Tokens {
 		if c < 0 || int(c) >= r.m.CodebookSize() {
 			return fmt.Errorf("hand-off %d of stage %d: code %d, the codebook has %d", m.Chunk, m.From, c, r.m.CodebookSize())
@@ -165,6 +166,8 @@ func (r *vocoder) cancel(id string) {
 		r.free = append(r.free, q.id)
 	}
 }
+
+func (r *vocoder) report(t *profiler.Track) { r.m.ReportMemory(t) }
 
 func (r *vocoder) close(t *profiler.Track) {
 	if err := r.m.Close(t); err != nil {

@@ -16,6 +16,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +40,7 @@ type Options struct {
 	Replica  int
 	Rank     int
 	SpoolDir string // where recordings are written; "" is a directory of the system's
+	DumpDir  string // where a panic or SIGQUIT leaves what the flight recorder holds; "" is nowhere
 	Host     string // address on which peers reach this host; "" is 127.0.0.1
 	Logger   *slog.Logger
 }
@@ -111,7 +114,7 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 	track := rec.Track("engine")
 	defer track.Close()
 	s := &stage{cfg: st, pipeline: p, id: id, group: group, nc: nc, rec: rec, track: track, log: o.Logger,
-		inbox: make(chan *wire.Message, st.MaxQueue)}
+		inbox: make(chan *wire.Message, st.MaxQueue), host: host, phases: newPhases()}
 	if s.runner, err = openRunner(ctx, s); err != nil {
 		return fmt.Errorf("load stage %d (%s): %w", st.ID, st.Name, err)
 	}
@@ -126,6 +129,15 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 			return fmt.Errorf("start the flight recorder: %w", err)
 		}
 		defer rec.FlightStop()
+	}
+	if o.DumpDir != "" && rec.Flying() {
+		d := &profiler.Dumper{Recorder: rec, Dir: o.DumpDir, Prefix: "flight_" + info.FileBase(), Logger: o.Logger}
+		defer d.OnPanic()
+		dumps, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { d.OnSignal(dumps, syscall.SIGQUIT) })
+		defer wg.Wait()
+		defer stop()
 	}
 	if id.Rank == 0 {
 		stop, err := s.listen()
