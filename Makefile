@@ -28,8 +28,13 @@ unit:
 race:
 	go test -race $(RACE)
 
+# bench prints ratios measured in one run. The recorder stands beside runtime/trace, an
+# OpenTelemetry span, slog and a locked slice; stepcost is what it costs the stages.
 bench:
-	go test -run '^$$' -bench . -benchmem ./profiler/... ./trace/... ./analysis/... ./bench/...
+	go test ./profiler/otelbridge -run '^$$' -bench . -benchtime 200ms -count 5 -cpu 1,2
+	go test ./bench/stepcost -run '^$$' -bench . -benchtime 300x
+	go test ./omni/engine/kernel ./trace/... ./analysis/... -run '^$$' -bench . -benchmem
+	go test ./bench -run '^$$' -bench . -benchmem
 
 # fuzz gives every fuzz target of the project FUZZTIME.
 fuzz:
