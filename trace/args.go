@@ -37,14 +37,16 @@ const (
 
 type argStore struct {
 	templates []argTemplate
-	byHash    map[uint64][]uint32 // templates of a hash, nearly always one
+	byHash    map[uint64]uint32 // last template of a hash, +1; nil until needed
 	values    []byte
 	lit, val  []byte // scratch of AddArgs
+	block     []byte // where the next template's text goes
 }
 
 type argTemplate struct {
 	lit   []byte
-	holes int
+	holes int32
+	next  uint32                    // template of the same hash, +1
 	keys  *atomic.Pointer[[]argKey] // filled when first asked for
 }
 
@@ -133,16 +135,16 @@ func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
 	a := &t.args
 	a.hashAll()
 	h := maphash.Bytes(argSeed, lit)
-	for _, id := range a.byHash[h] {
-		if bytes.Equal(a.templates[id].lit, lit) {
-			return id
+	for id := a.byHash[h]; id != 0; id = a.templates[id-1].next {
+		if bytes.Equal(a.templates[id-1].lit, lit) {
+			return id - 1
 		}
 	}
 	id := uint32(len(a.templates))
 	a.templates = append(a.templates, argTemplate{
-		lit: bytes.Clone(lit), holes: bytes.Count(lit, []byte{ArgHole}), keys: new(atomic.Pointer[[]argKey]),
+		lit: a.keep(lit), holes: int32(bytes.Count(lit, []byte{ArgHole})), keys: new(atomic.Pointer[[]argKey]), next: a.byHash[h],
 	})
-	a.byHash[h] = append(a.byHash[h], id)
+	a.byHash[h] = id + 1
 	return id
 }
 
@@ -151,11 +153,33 @@ func (a *argStore) hashAll() {
 	if a.byHash != nil {
 		return
 	}
-	a.byHash = make(map[uint64][]uint32, len(a.templates))
+	a.byHash = make(map[uint64]uint32, len(a.templates))
 	for id := range a.templates {
 		h := maphash.Bytes(argSeed, a.templates[id].lit)
-		a.byHash[h] = append(a.byHash[h], uint32(id))
+		a.templates[id].next, a.byHash[h] = a.byHash[h], uint32(id)+1
 	}
+}
+
+// litBlock is the size in which the texts of templates are allocated: few allocations
+// and little waste in a small trace.
+const litBlock = 16 << 10
+
+// keep copies lit.
+func (a *argStore) keep(lit []byte) []byte {
+	if len(lit) > litBlock/8 {
+		return bytes.Clone(lit)
+	}
+	if cap(a.block)-len(a.block) < len(lit) {
+		a.block = make([]byte, 0, litBlock)
+	}
+	n := len(a.block)
+	a.block = append(a.block, lit...)
+	return a.block[n:len(a.block):len(a.block)]
+}
+
+// Trim gives back memory that only adding needs; adding goes on working.
+func (t *Trace) Trim() {
+	t.args.byHash, t.args.lit, t.args.val, t.args.block = nil, nil, nil, nil
 }
 
 // ArgsTables returns the texts of the templates by number and the values of all
@@ -172,7 +196,7 @@ func (t *Trace) SetArgsTables(templates [][]byte, values []byte) {
 	t.args = argStore{values: values, templates: make([]argTemplate, len(templates))}
 	keys := make([]atomic.Pointer[[]argKey], len(templates))
 	for i, lit := range templates {
-		t.args.templates[i] = argTemplate{lit: lit, holes: bytes.Count(lit, []byte{ArgHole}), keys: &keys[i]}
+		t.args.templates[i] = argTemplate{lit: lit, holes: int32(bytes.Count(lit, []byte{ArgHole})), keys: &keys[i]}
 	}
 }
 
@@ -211,7 +235,7 @@ func (t *Trace) Args(r ArgsRef) []byte {
 	if m.holes == 0 {
 		return m.lit
 	}
-	return t.AppendArgs(make([]byte, 0, len(m.lit)+8*m.holes), r)
+	return t.AppendArgs(make([]byte, 0, len(m.lit)+8*int(m.holes)), r)
 }
 
 // AppendArgs appends the raw JSON object of r, if any, to dst.
@@ -335,7 +359,7 @@ func (t *Trace) ArgText(i int, key string) (string, bool) {
 func (t *Trace) ArgsBytes() int64 {
 	n := int64(cap(t.args.values))
 	for i := range t.args.templates {
-		n += int64(cap(t.args.templates[i].lit)) + 96 // slice header, key cache, hash entry
+		n += int64(cap(t.args.templates[i].lit)) + 48 // argTemplate and its key cache
 	}
 	return n
 }

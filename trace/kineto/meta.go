@@ -55,6 +55,7 @@ func (m *merger) finish() error {
 	m.flavour()
 	m.times()
 	nameHints(&t.Meta)
+	t.Trim()
 	return nil
 }
 
