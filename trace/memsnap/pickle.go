@@ -79,8 +79,6 @@ func (p *pickler) u32(op byte, v uint32) {
 	_, _ = p.w.Write(binary.LittleEndian.AppendUint32(nil, v))
 }
 
-func (p *pickler) none() { p.op(opNone) }
-
 func (p *pickler) bool(v bool) {
 	if v {
 		p.op(opTrue)

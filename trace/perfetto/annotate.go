@@ -107,11 +107,10 @@ func (w *walker) atEnd() bool {
 
 // string takes a text with its quotes.
 func (w *walker) string() ([]byte, bool) {
-	start := w.i
 	if w.space(); !w.take('"') {
 		return nil, false
 	}
-	for start = w.i - 1; w.i < len(w.raw); w.i++ {
+	for start := w.i - 1; w.i < len(w.raw); w.i++ {
 		switch w.raw[w.i] {
 		case '\\':
 			w.i++
