@@ -53,7 +53,6 @@ type template struct {
 	// digits holds the least number of digits of each hole.
 	digits []int
 	hot    []hotPlace
-	next   *template // another template of the same hash
 }
 
 // templates interns templates for one scanner.
