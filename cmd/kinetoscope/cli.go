@@ -37,7 +37,12 @@ type cli struct {
 	Stop     stopCmd     `cmd:"" help:"Stop the running session and wait for its artifacts."`
 	Status   statusCmd   `cmd:"" help:"Show a server's stages and its running session."`
 	Sessions sessionsCmd `cmd:"" help:"List a server's sessions, or show one and download its artifacts."`
-	Report   reportCmd   `cmd:"" help:"Say where the time went in a run or in traces."`
+	Report   reportCmd   `cmd:"" help:"Say where the time went in runs or traces, on one page."`
+	Ops      opsCmd      `cmd:"" help:"What each operator cost on host and device, by name, shape or stack."`
+	Kernels  kernelsCmd  `cmd:"" help:"What the device's time went to: kinds of work, kernels, sequences of kernels."`
+	Comms    commsCmd    `cmd:"" help:"What was communicated, how fast, and who the others waited for."`
+	Idle     idleCmd     `cmd:"" help:"Why the device stood still: causes, longest gaps, launches, queues."`
+	MemoryV  memoryCmd   `cmd:"" name:"memory" help:"How much memory was held over time and by whom; copies and fills."`
 	Inspect  inspectCmd  `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 

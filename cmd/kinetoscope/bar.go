@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// barAfter is how long reading takes before a bar appears: what is done sooner needs none.
+const barAfter = time.Second
+
+// bar shows on a terminal how far reading got. Elsewhere it is silent.
+type bar struct {
+	mu sync.Mutex
+	w  io.Writer // nil: silent
+	pb *progressbar.ProgressBar
+}
+
+func newBar(w io.Writer) *bar {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return &bar{w: w}
+	}
+	return &bar{}
+}
+
+// update is an open.Options.Progress.
+func (b *bar) update(p open.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.w == nil || p.Elapsed < barAfter {
+		return
+	}
+	if b.pb == nil {
+		size := p.Size
+		if size <= 0 {
+			size = -1 // standard input: a spinner
+		}
+		b.pb = progressbar.NewOptions64(size, progressbar.OptionSetWriter(b.w), progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(20),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
+	}
+	what := fmt.Sprintf("reading, %.1f M events/s", float64(p.Events)/p.Elapsed.Seconds()/1e6)
+	if p.Files > 1 {
+		what = fmt.Sprintf("%d of %d files, %.1f M events/s", p.Done, p.Files, float64(p.Events)/p.Elapsed.Seconds()/1e6)
+	}
+	if eta := p.ETA(); eta > 0 {
+		what += fmt.Sprintf(", %s left", eta.Round(time.Second))
+	}
+	b.pb.Describe(what)
+	b.pb.Set64(p.Read)
+}
+
+// end clears the line.
+func (b *bar) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pb != nil {
+		b.pb.Clear()
+		b.pb = nil
+	}
+}

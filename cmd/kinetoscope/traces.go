@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ascend"
+	"github.com/kinetoscope/kinetoscope/trace/index"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// openFlags say how traces are found and read.
+type openFlags struct {
+	Memory  byteSize `help:"Memory that traces may take; more are read one after the other." placeholder:"4GiB"`
+	Workers int      `help:"Goroutines that read; all cores without it." placeholder:"N"`
+	Index   string   `help:"Keep an index to open large traces fast the next time: in this directory, or beside the traces with 'beside'." placeholder:"DIR"`
+	RunsDir string   `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
+}
+
+// rankFlags choose among the ranks of a directory or a run.
+type rankFlags struct {
+	Rank  []int  `help:"Only these ranks." placeholder:"0,3"`
+	Stage string `help:"Only this stage of a run, by id or name." placeholder:"STAGE"`
+}
+
+// indexMinSize is the least size of a packed or plain file that is worth an index.
+const indexMinSize = 8 << 20
+
+func (f *openFlags) options(e *env) (open.Options, *bar, error) {
+	if f.Workers < 0 {
+		return open.Options{}, nil, usage("--workers %d: 0 or more", f.Workers)
+	}
+	b := newBar(e.err)
+	o := open.Options{Workers: f.Workers, Memory: int64(f.Memory), Stdin: e.in, Progress: b.update}
+	switch f.Index {
+	case "":
+	case "beside":
+		o.Index = index.Cache{Beside: true, MinSize: indexMinSize}
+	default:
+		o.Index = index.Cache{Dir: f.Index, MinSize: indexMinSize}
+	}
+	return o, b, nil
+}
+
+// input is one trace to read and, if it belongs to a run, whose it is.
+type input struct {
+	path string
+	rank *protocol.RankStatus
+}
+
+// inputs finds the traces that paths mean: files, directories of ranks, runs by path, by
+// the beginning of an id or as "latest".
+func (f *openFlags) inputs(paths []string) ([]input, error) {
+	var out []input
+	for _, p := range paths {
+		run, err := f.run(p)
+		if err != nil {
+			return nil, err
+		}
+		if run != nil {
+			list, err := runInputs(run)
+			run.Close()
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, list...)
+			continue
+		}
+		found, err := open.Find([]string{p})
+		if err != nil {
+			return nil, usageError{err}
+		}
+		for _, s := range found {
+			out = append(out, input{path: s.Path})
+		}
+	}
+	return out, nil
+}
+
+// run opens the run that path means; nil if it means traces.
+func (f *openFlags) run(path string) (*store.Run, error) {
+	if path == open.Stdin {
+		return nil, nil
+	}
+	st, err := os.Stat(path)
+	switch {
+	case err == nil && !st.IsDir():
+		return nil, nil
+	case err == nil:
+		if _, err := os.Stat(filepath.Join(path, store.ManifestName)); err != nil {
+			return nil, nil
+		}
+		r, err := store.OpenRun(path)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return r, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, usageError{err}
+	}
+	if strings.ContainsAny(path, "./\\") {
+		return nil, usage("%s: no such file, directory or run", path)
+	}
+	if _, err := os.Stat(f.RunsDir); err != nil {
+		return nil, usage("%s: no such file or directory, and no run: there is no store at %s (--runs-dir)", path, f.RunsDir)
+	}
+	s, err := store.Open(f.RunsDir)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Resolve(path)
+	if err != nil {
+		return nil, usage("%s: no such file or directory, and no run in %s: %w", path, f.RunsDir, err)
+	}
+	return r, nil
+}
+
+// runInputs lists a run's recordings and, for ranks without one, traces.
+func runInputs(r *store.Run) ([]input, error) {
+	m, err := r.Manifest()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	var out []input
+	for _, s := range m.Session.Stages {
+		for i := range s.Ranks {
+			rank := &s.Ranks[i]
+			best := ""
+			for _, a := range rank.Artifacts {
+				if a.Kind == "recording" || a.Kind == "trace" && best == "" {
+					best = a.Name
+				}
+			}
+			if best != "" {
+				out = append(out, input{filepath.Join(r.Dir(), filepath.FromSlash(best)), rank})
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, usage("run %s has no traces", r.Dir())
+	}
+	return out, nil
+}
+
+// place tells a trace of a run what the file does not say.
+func (in *input) place(t *trace.Trace) {
+	if in.rank == nil {
+		return
+	}
+	t.Meta.StageID, t.Meta.Stage, t.Meta.Replica, t.Meta.Rank = in.rank.Stage, in.rank.StageName, in.rank.Replica, in.rank.Rank
+}
+
+// wanted reports whether the user asked for the trace.
+func (f *rankFlags) wanted(t *trace.Trace) bool {
+	m := &t.Meta
+	if len(f.Rank) > 0 && !slices.Contains(f.Rank, m.Rank) {
+		return false
+	}
+	return f.Stage == "" || f.Stage == m.Stage || m.StageID >= 0 && f.Stage == strconv.Itoa(m.StageID)
+}
+
+// traceInfo is what --json says about each trace.
+type traceInfo struct {
+	Index   int            `json:"index"`
+	File    string         `json:"file"`
+	Format  string         `json:"format"`
+	Rank    int            `json:"rank"` // -1 if unknown
+	StageID int            `json:"stage_id"`
+	Stage   string         `json:"stage,omitempty"`
+	Replica int            `json:"replica"`
+	Slices  int            `json:"slices"`
+	Repairs map[string]int `json:"repairs"`
+}
+
+func infoOf(t *trace.Trace, path string) traceInfo {
+	i := traceInfo{File: path, Format: t.Meta.Format, Rank: t.Meta.Rank, StageID: t.Meta.StageID, Stage: t.Meta.Stage, Replica: t.Meta.Replica,
+		Slices: t.Slices.Len(), Repairs: map[string]int{}}
+	for k, n := range t.Repairs.Count {
+		i.Repairs[k] = n
+	}
+	return i
+}
+
+// each reads the traces at paths and calls f for each that is wanted, from several
+// goroutines, i being its place among all. What f does not keep is free again.
+func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *trace.Trace, info traceInfo) error) error {
+	ins, err := o.inputs(paths)
+	if err != nil {
+		return err
+	}
+	opts, b, err := o.options(e)
+	if err != nil {
+		return err
+	}
+	files := make([]string, len(ins))
+	for i := range ins {
+		files[i] = ins[i].path
+	}
+	var mu sync.Mutex
+	var ranks []int
+	found := false
+	err = open.Each(e.ctx, files, opts, func(i int, t *trace.Trace) error {
+		ins[i].place(t)
+		mu.Lock()
+		ranks = append(ranks, t.Meta.Rank)
+		want := r.wanted(t)
+		found = found || want
+		mu.Unlock()
+		if !want {
+			return nil
+		}
+		return f(i, t, infoOf(t, ins[i].path))
+	})
+	b.end()
+	if err != nil {
+		return readError(err)
+	}
+	if !found {
+		slices.Sort(ranks)
+		return usage("no trace of rank %v stage %q: there are ranks %v", r.Rank, r.Stage, slices.Compact(ranks))
+	}
+	return nil
+}
+
+// readError tells what cannot be a trace, which is the user's mistake, from what failed.
+func readError(err error) error {
+	var format *kineto.FormatError
+	var raw *ascend.RawOnlyError
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return errors.New("interrupted")
+	case errors.As(err, &format), errors.As(err, &raw), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "read recording"):
+		return usageError{err}
+	}
+	return err
+}
+
+// ranked runs an analysis on every wanted trace and keeps only its results.
+func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t *trace.Trace) T) ([]report.Ranked[T], []traceInfo, error) {
+	type result struct {
+		value T
+		info  traceInfo
+	}
+	var mu sync.Mutex
+	got := map[int]result{}
+	err := o.each(e, r, paths, func(i int, t *trace.Trace, info traceInfo) error {
+		v := f(t)
+		mu.Lock()
+		defer mu.Unlock()
+		got[i] = result{v, info}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []report.Ranked[T]
+	var infos []traceInfo
+	for i, n := 0, len(got); n > 0; i++ {
+		g, ok := got[i]
+		if !ok {
+			continue
+		}
+		n--
+		g.info.Index = len(infos)
+		infos = append(infos, g.info)
+		list = append(list, report.Ranked[T]{Value: g.value})
+	}
+	for i, l := range labels(infos) {
+		list[i].Label = l
+	}
+	noteRepairs(e, infos)
+	return list, infos, nil
+}
+
+// labels name the traces for a reader: by stage and rank if that tells them apart, else
+// by file.
+func labels(infos []traceInfo) []string {
+	out := make([]string, len(infos))
+	seen := map[string]bool{}
+	unique := true
+	replicas := false
+	for _, i := range infos {
+		replicas = replicas || i.Replica > 0
+	}
+	for k, i := range infos {
+		rank := strconv.Itoa(i.Rank)
+		if replicas {
+			rank = fmt.Sprintf("%d.%s", i.Replica, rank)
+		}
+		out[k] = strings.TrimLeft(i.Stage+" "+rank, " ")
+		unique = unique && i.Rank >= 0 && !seen[out[k]]
+		seen[out[k]] = true
+	}
+	if unique {
+		return out
+	}
+	for k, i := range infos {
+		out[k] = strings.TrimSuffix(strings.TrimSuffix(filepath.Base(i.File), ".gz"), ".json")
+		if i.File == open.Stdin {
+			out[k] = "stdin"
+		}
+	}
+	return out
+}
+
+// informative repairs change nothing that an analysis says.
+var informative = []string{trace.RepairUnsorted, trace.RepairStreamSync, trace.RepairTextTime, trace.RepairTextID, trace.RepairZeroTime, trace.RepairWrongCompression}
+
+// noteRepairs says on stderr which files are damaged.
+func noteRepairs(e *env, infos []traceInfo) {
+	for _, i := range infos {
+		var list []string
+		for k, n := range i.Repairs {
+			if !slices.Contains(informative, k) {
+				list = append(list, fmt.Sprintf("%d × %s", n, k))
+			}
+		}
+		if len(list) > 0 {
+			slices.Sort(list)
+			fmt.Fprintf(e.err, "note: %s was repaired: %s\n", i.File, strings.Join(list, "; "))
+		}
+	}
+}
+
+// byteSize is a number of bytes as people write it.
+type byteSize int64
+
+// UnmarshalText reads 1048576, 512MB, 4GiB.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	s := strings.TrimSpace(string(text))
+	n := strings.TrimRight(s, "BbKkMmGgTtiI ")
+	v, err := strconv.ParseFloat(n, 64)
+	unit, ok := map[string]float64{"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+		"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}[strings.ToLower(strings.TrimSpace(s[len(n):]))]
+	if err != nil || !ok || v < 0 || v*unit > 1<<60 {
+		return fmt.Errorf("%q is no amount of memory: write 512MiB or 4GiB", s)
+	}
+	*b = byteSize(v * unit)
+	return nil
+}
+
+// htaFlag chooses HTA's definitions.
+type htaFlag struct {
+	HTA bool `name:"hta" help:"Use Holistic Trace Analysis' definitions, to compare with its numbers."`
+}
+
+func (h htaFlag) options() analysis.Options { return analysis.Options{HTA: h.HTA} }

@@ -1,0 +1,277 @@
+package report
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Table is an analysis as rows that a person reads and a program reads: each cell has a
+// text with its unit and a plain number.
+type Table struct {
+	Name    string // by which a user chooses it: "kernels"
+	Title   string // heading for a reader
+	Note    string // behind the heading
+	Columns []Column
+	Rows    [][]Cell
+	Limit   int    // rows shown to a reader; 0: TextOptions.Rows
+	What    string // what a row is, in the singular, for "12 more kernels"
+	// Picture, if not nil, draws lines above the table.
+	Picture func(o TextOptions) []string
+}
+
+// Column describes a column. Key heads it in CSV and says the unit ("self_cpu_ns"),
+// Title heads it for a reader. A column without one of them is left out there.
+type Column struct {
+	Key, Title string
+	Left       bool // align left; numbers align right
+	Flex       bool // may be cut to make the table fit
+	Drop       int  // in a narrow terminal columns with the highest Drop go first; 0: never
+}
+
+// Cell is one value for a reader and for a program.
+type Cell struct{ Text, Raw string }
+
+// NoValue is the cell of what does not apply.
+var NoValue = Cell{"–", ""}
+
+// Ns is a duration.
+func Ns(ns int64) Cell { return Cell{signed(float64(ns)), strconv.FormatInt(ns, 10)} }
+
+// MeanNs is a duration that is no whole number of ns.
+func MeanNs(ns float64) Cell { return Cell{signed(ns), number(ns)} }
+
+// Int is a whole number.
+func Int[T int | int64 | int32 | uint32](n T) Cell {
+	return Cell{count(int64(n)), strconv.FormatInt(int64(n), 10)}
+}
+
+// ID is a number that names something: it is never shortened.
+func ID[T int | int64](n T) Cell {
+	s := strconv.FormatInt(int64(n), 10)
+	return Cell{s, s}
+}
+
+// Bytes is an amount of memory.
+func Bytes(n int64) Cell {
+	if n < 0 {
+		return Cell{"-" + size(-n), strconv.FormatInt(n, 10)}
+	}
+	return Cell{size(n), strconv.FormatInt(n, 10)}
+}
+
+// Share is a part of 1.
+func Share(v float64) Cell { return Cell{percent(v), number(v)} }
+
+// Num is a number with three digits for a reader.
+func Num(v float64) Cell {
+	if math.Abs(v) >= 10_000 {
+		return Cell{scaled(v, ""), number(v)}
+	}
+	return Cell{digits(v), number(v)}
+}
+
+// Str is a text.
+func Str(s string) Cell { return Cell{clean(s), s} }
+
+// Kernel is the name of device work, without what tells nothing for a reader.
+func Kernel(s string) Cell { return Cell{KernelName(clean(s)), s} }
+
+// If is c where it applies and NoValue else.
+func If(ok bool, c Cell) Cell {
+	if ok {
+		return c
+	}
+	return NoValue
+}
+
+// Hide shows a reader nothing if c says nothing; a program still gets the number.
+func Hide(nothing bool, c Cell) Cell {
+	if nothing {
+		c.Text = NoValue.Text
+	}
+	return c
+}
+
+func signed(ns float64) string {
+	if ns < 0 {
+		return "-" + dur(-ns)
+	}
+	return dur(ns)
+}
+
+// number writes v as short as it can be read back.
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// Add appends a row, one cell a column.
+func (t *Table) Add(cells ...Cell) { t.Rows = append(t.Rows, cells) }
+
+// CSV writes the table with a header row; durations are in ns, shares in 0…1.
+func (t *Table) CSV(w io.Writer) error {
+	c := csv.NewWriter(w)
+	row := make([]string, 0, len(t.Columns))
+	for _, col := range t.Columns {
+		if col.Key != "" {
+			row = append(row, col.Key)
+		}
+	}
+	c.Write(row)
+	for _, r := range t.Rows {
+		row = row[:0]
+		for i, col := range t.Columns {
+			if col.Key != "" {
+				row = append(row, r[i].Raw)
+			}
+		}
+		c.Write(row)
+	}
+	c.Flush()
+	if err := c.Error(); err != nil {
+		return fmt.Errorf("write table %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// limit is how many rows a reader gets.
+func (t *Table) limit(o TextOptions) int {
+	n := o.Rows
+	if t.Limit > 0 {
+		n = t.Limit
+	}
+	if n < 0 {
+		return len(t.Rows)
+	}
+	return min(n, len(t.Rows))
+}
+
+// forText lays the table out; columns that hold nothing at all are left out.
+func (t *Table) forText(o TextOptions) (*table, int) {
+	n := t.limit(o)
+	out := &table{}
+	var keep []int
+	for i, c := range t.Columns {
+		blank := n > 0 && !slices.ContainsFunc(t.Rows[:n], func(r []Cell) bool { return r[i].Text != "" && r[i].Text != NoValue.Text })
+		if c.Title != "" && !blank {
+			keep = append(keep, i)
+			out.cols = append(out.cols, column{title: c.Title, left: c.Left, flex: c.Flex, drop: c.Drop})
+		}
+	}
+	for _, r := range t.Rows[:n] {
+		cells := make([]string, len(keep))
+		for k, i := range keep {
+			cells[k] = r[i].Text
+		}
+		out.add(cells...)
+	}
+	return out, len(t.Rows) - n
+}
+
+// Section is what Page writes: sentences, tables, findings.
+type Section struct {
+	Lines  []string // above the tables
+	Tables []*Table
+}
+
+// Page writes a title, then sections for a reader at a terminal. Tables without rows are
+// left out.
+func Page(w io.Writer, title, note string, sections []Section, o TextOptions) error {
+	p := &printer{w: bufio.NewWriter(w), o: o.withDefaults()}
+	p.page(title, note, sections)
+	if err := p.w.Flush(); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}
+
+func (p *printer) page(title, note string, sections []Section) {
+	if title != "" {
+		p.heading(title, note)
+	}
+	for _, s := range sections {
+		for _, l := range s.Lines {
+			p.para(l)
+		}
+		for _, t := range s.Tables {
+			p.analysis(t)
+		}
+	}
+}
+
+// heading writes the page's first line, the note on a line of its own if it does not fit.
+func (p *printer) heading(title, note string) {
+	title, note = clean(title), clean(note)
+	if len([]rune(title))+len([]rune(note))+2 <= p.o.Width {
+		p.line(strings.TrimRight(p.bold(p.plain(title))+"  "+p.plain(note), " "))
+		return
+	}
+	p.line(p.bold(cut(p.plain(title), p.o.Width, p.plain("…"))))
+	p.para(note)
+}
+
+// para writes a sentence, wrapped.
+func (p *printer) para(s string) {
+	for _, l := range wrap(p.plain(clean(s)), p.o.Width-tableIndent) {
+		p.line("  " + cut(l, p.o.Width-tableIndent, p.plain("…")))
+	}
+}
+
+// analysis writes one table.
+func (p *printer) analysis(t *Table) {
+	if len(t.Rows) == 0 {
+		return
+	}
+	p.section(clean(t.Title), clean(t.Note))
+	if t.Picture != nil {
+		for _, l := range t.Picture(p.o) {
+			p.line(l)
+		}
+	}
+	text, more := t.forText(p.o)
+	p.table(text)
+	what := t.What
+	if what == "" {
+		what = "row"
+	}
+	p.more(more, what)
+}
+
+// Sort orders the rows by the column with this key: numbers by size, texts by alphabet;
+// rows without a value come last. Equal rows keep their order.
+func (t *Table) Sort(key string, descending bool) error {
+	at := slices.IndexFunc(t.Columns, func(c Column) bool { return c.Key == key && key != "" })
+	if at < 0 {
+		var keys []string
+		for _, c := range t.Columns {
+			if c.Key != "" {
+				keys = append(keys, c.Key)
+			}
+		}
+		return fmt.Errorf("table %s has no column %q: it has %s", t.Name, key, strings.Join(keys, ", "))
+	}
+	slices.SortStableFunc(t.Rows, func(a, b []Cell) int {
+		x, y := a[at].Raw, b[at].Raw
+		if (x == "") != (y == "") {
+			return cmp.Compare(len(y), len(x))
+		}
+		v, errX := strconv.ParseFloat(x, 64)
+		w, errY := strconv.ParseFloat(y, 64)
+		switch {
+		case errX != nil || errY != nil:
+			if c := strings.Compare(x, y); !descending {
+				return -c
+			} else {
+				return c // names read best from a to z
+			}
+		case descending:
+			return cmp.Compare(w, v)
+		}
+		return cmp.Compare(v, w)
+	})
+	return nil
+}
