@@ -56,6 +56,59 @@ func TestElementwise(t *testing.T) {
 	}
 }
 
+func TestLeakyReLU(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for n := range 70 {
+		x := random(r, n)
+		if n > 5 {
+			negZero := math.Float32frombits(1 << 31)
+			copy(x, []float32{0, negZero, float32(math.Inf(1)), float32(math.Inf(-1)), math.SmallestNonzeroFloat32, -math.MaxFloat32})
+		}
+		want := make([]float32, n)
+		for i, v := range x {
+			want[i] = v
+			if v < 0 {
+				want[i] = v * 0.1
+			}
+		}
+		got := make([]float32, n)
+		LeakyReLU(got, x, 0.1)
+		sameBits(t, got, want, "vector")
+		leakyGeneric(got, x, 0.1)
+		sameBits(t, got, want, "portable")
+		LeakyReLU(x, x, 0.1)
+		sameBits(t, x, want, "in place")
+	}
+}
+
+// BenchmarkLeakyReLU compares with the branch on random signs that it replaced.
+func BenchmarkLeakyReLU(b *testing.B) {
+	x := random(rand.New(rand.NewPCG(6, 6)), 1<<15)
+	dst := make([]float32, len(x))
+	for _, c := range []struct {
+		name string
+		f    func()
+	}{
+		{"vector", func() { LeakyReLU(dst, x, 0.1) }},
+		{"portable", func() { leakyGeneric(dst, x, 0.1) }},
+		{"branch", func() {
+			for i, v := range x {
+				if v < 0 {
+					v *= 0.1
+				}
+				dst[i] = v
+			}
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(8 * len(x)))
+			for b.Loop() {
+				c.f()
+			}
+		})
+	}
+}
+
 func TestNorms(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	x, w, b := random(r, 100), random(r, 100), random(r, 100)

@@ -30,6 +30,9 @@ func addAVX2(dst, src *float32, n int)
 //go:noescape
 func expAVX2(dst, src *float32, n int)
 
+//go:noescape
+func leakyAVX2(dst, src *float32, n int, slope float32)
+
 // Exp puts exp(src[i]) to dst[i]; they are equally long and may be the same.
 func Exp(dst, src []float32) {
 	src = src[:len(dst)]
@@ -97,4 +100,16 @@ func Add(dst, src []float32) {
 		addAVX2(&dst[0], &src[0], n)
 	}
 	addGeneric(dst[n:], src[n:])
+}
+
+// LeakyReLU puts src[i], or slope*src[i] where src[i] is negative, to dst[i]; they are
+// equally long and may be the same.
+func LeakyReLU(dst, src []float32, slope float32) {
+	src = src[:len(dst)]
+	n := 0
+	if hasAVX2 && len(dst) >= 8 {
+		n = len(dst) &^ 7
+		leakyAVX2(&dst[0], &src[0], n, slope)
+	}
+	leakyGeneric(dst[n:], src[n:], slope)
 }

@@ -371,6 +371,25 @@ loop:
 	VZEROUPPER
 	RET
 
+// func leakyAVX2(dst, src *float32, n int, slope float32)
+// dst = slope*src where src has its sign bit set, else src; n a multiple of 8.
+TEXT ·leakyAVX2(SB), NOSPLIT, $0-28
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	VBROADCASTSS slope+24(FP), Y2
+	XORQ AX, AX
+loop:
+	VMOVUPS (SI)(AX*4), Y0
+	VMULPS Y2, Y0, Y1
+	VBLENDVPS Y0, Y1, Y0, Y0
+	VMOVUPS Y0, (DI)(AX*4)
+	ADDQ $8, AX
+	CMPQ AX, CX
+	JLT loop
+	VZEROUPPER
+	RET
+
 DATA expc<>+0(SB)/4, $0xc2aeac50  // lowest argument, -87.3365
 DATA expc<>+4(SB)/4, $0x42b0c0a5  // highest, 88.3763
 DATA expc<>+8(SB)/4, $0x3fb8aa3b  // log2 e

@@ -11,3 +11,7 @@ func Add(dst, src []float32) { addGeneric(dst, src[:len(dst)]) }
 
 // Exp puts exp(src[i]) to dst[i]; they are equally long and may be the same.
 func Exp(dst, src []float32) { expGeneric(dst, src[:len(dst)]) }
+
+// LeakyReLU puts src[i], or slope*src[i] where src[i] is negative, to dst[i]; they are
+// equally long and may be the same.
+func LeakyReLU(dst, src []float32, slope float32) { leakyGeneric(dst, src[:len(dst)], slope) }
