@@ -1,25 +1,30 @@
-// Command loadratio measures what loading a packed trace costs against unpacking it
-// alone: the time of this whole process reading the trace over that of
-// `gzip -dc FILE >/dev/null`, alternating, the best of several runs of each. It also
-// prints memory per event and, with -index, the time to open the trace from its index.
+// Command loadratio measures what it takes to answer a question of a trace against
+// what unpacking its text alone takes: the time of this whole process loading the trace
+// and making the operator table and the temporal breakdown, over that of `gzip -dc
+// FILE >/dev/null`, alternating, the best of several runs of each. It also prints the
+// time of every phase, memory per event and, with -index, the time to open the trace
+// from its index.
 //
 //	gentrace -mb 1000 /tmp/big.json.gz && loadratio /tmp/big.json.gz
+//	loadratio -mb 200
+//
+// A trace that is not packed is compared with the unpacking of FILE.gz beside it.
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
-	"syscall"
+	"strings"
 	"time"
 
-	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/index"
-	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/kinetoscope/kinetoscope/bench/tracegen"
 )
 
 func main() {
@@ -29,121 +34,193 @@ func main() {
 	}
 }
 
-// loaded is what the child process prints.
-type loaded struct {
-	Slices, Flows, Instants int
-	Heap, Args              int64 // bytes live after loading
-	MaxRSS                  int64 // bytes, of the whole process
+// flags are what the command line asks for.
+type flags struct {
+	runs              int
+	drop, index, load bool
+	mb                int64
+	child, profile    string
 }
 
 func run() error {
-	runs := flag.Int("runs", 3, "runs of each; the best counts")
-	drop := flag.Bool("drop-args", false, "load without arguments")
-	useIndex := flag.Bool("index", false, "measure opening from an index too")
-	child := flag.String("child", "", "load only, or load from the index: used by the program itself")
+	var f flags
+	flag.IntVar(&f.runs, "runs", 3, "runs of each; the best counts")
+	flag.BoolVar(&f.drop, "drop-args", false, "load without arguments")
+	flag.BoolVar(&f.index, "index", false, "measure opening from an index too")
+	flag.BoolVar(&f.load, "load-only", false, "load the trace and ask nothing of it")
+	flag.Int64Var(&f.mb, "mb", 0, "make a trace of so many 10^6 bytes, measure it packed and plain, and remove it")
+	flag.StringVar(&f.profile, "profile", "", "write a CPU profile of one more run to this file")
+	flag.StringVar(&f.child, "child", "", "run once in this way, ask, load or index: used by the program itself")
 	flag.Parse()
-	if flag.NArg() != 1 {
-		return fmt.Errorf("expected one packed trace, found %d arguments", flag.NArg())
+	if f.mb > 0 && flag.NArg() == 0 {
+		return generated(f)
 	}
-	file := flag.Arg(0)
-	if *child != "" {
-		l, err := load(file, *child == "index", *drop)
+	if flag.NArg() == 0 || f.child != "" && flag.NArg() != 1 {
+		return fmt.Errorf("expected a trace, found %d arguments", flag.NArg())
+	}
+	if f.child != "" {
+		return runChild(f, flag.Arg(0))
+	}
+	for _, file := range flag.Args() {
+		if err := compare(f, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generated measures a trace made for it, packed and plain.
+func generated(f flags) (err error) {
+	dir, err := os.MkdirTemp("", "loadratio")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	plain := filepath.Join(dir, "trace.json")
+	if err := write(plain, f.mb*1e6); err != nil {
+		return err
+	}
+	for _, file := range []string{plain + ".gz", plain} {
+		if err := compare(f, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes a trace of n bytes to path and, packed, to path.gz.
+func write(path string, n int64) error {
+	for _, to := range []string{path, path + ".gz"} {
+		f, err := os.Create(to)
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(os.Stdout).Encode(l)
+		o := tracegen.Options{Bytes: n, Python: true, Memory: true, Seed: 1}
+		if to == path {
+			_, err = tracegen.Write(f, o)
+		} else {
+			z, _ := gzip.NewWriterLevel(f, 6)
+			if _, err = tracegen.Write(z, o); err == nil {
+				err = z.Close()
+			}
+		}
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", to, err)
+		}
 	}
+	return nil
+}
+
+// cost is what a process took.
+type cost struct{ wall, cpu time.Duration }
+
+// lower is the best of two runs.
+func (c cost) lower(d cost) cost {
+	if c.wall == 0 {
+		return d
+	}
+	return cost{min(c.wall, d.wall), min(c.cpu, d.cpu)}
+}
+
+// timed runs a program to its end.
+func timed(name string, arg ...string) (out []byte, c cost, err error) {
+	cmd := exec.Command(name, arg...)
+	start := time.Now()
+	if name == "gzip" {
+		err = cmd.Run() // to /dev/null
+	} else {
+		cmd.Stderr = os.Stderr
+		out, err = cmd.Output()
+	}
+	if err != nil {
+		return nil, c, fmt.Errorf("%v: %w", cmd, err)
+	}
+	return out, cost{time.Since(start), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+}
+
+func compare(f flags, file string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	var gz, own, idx, gzCPU, ownCPU time.Duration
-	var last loaded
-	for range *runs {
-		unzip := exec.Command("gzip", "-dc", file)
-		gz = best(gz, timed(unzip))
-		gzCPU = best(gzCPU, cpu(unzip))
-		cmd := exec.Command(self, fmt.Sprintf("-drop-args=%v", *drop), "-child", "load", file)
-		start := time.Now()
-		out, err := cmd.Output()
+	packed := file
+	if !strings.HasSuffix(file, ".gz") {
+		packed += ".gz"
+	}
+	child := "ask"
+	if f.load {
+		child = "load"
+	}
+	drop := fmt.Sprintf("-drop-args=%v", f.drop)
+	var gz, own cost
+	var last answer
+	for range f.runs {
+		_, c, err := timed("gzip", "-dc", packed)
 		if err != nil {
-			return fmt.Errorf("load: %w", err)
+			return err
 		}
-		own = best(own, time.Since(start))
-		ownCPU = best(ownCPU, cpu(cmd))
-		if err := json.Unmarshal(out, &last); err != nil {
+		gz = gz.lower(c)
+		out, c, err := timed(self, drop, "-child", child, file)
+		if err != nil {
+			return err
+		}
+		var a answer
+		if err := json.Unmarshal(out, &a); err != nil {
+			return err
+		}
+		if own.wall == 0 || c.wall <= own.wall {
+			last = a
+		}
+		own = own.lower(c)
+	}
+	print(file, gz, own, last)
+	if f.profile != "" {
+		if _, _, err := timed(self, drop, "-child", child, "-profile", f.profile, file); err != nil {
 			return err
 		}
 	}
-	events := float64(last.Slices + last.Flows + last.Instants)
-	fmt.Printf("gzip -dc  %8.3f s\nload      %8.3f s   ratio %.2f   %.0f ns/event on %d cores\n",
-		gz.Seconds(), own.Seconds(), own.Seconds()/gz.Seconds(), float64(own.Nanoseconds())/events, runtime.NumCPU())
-	fmt.Printf("CPU time  %8.3f s and %.3f s, ratio %.2f; over all cores at best %.2f\n",
-		gzCPU.Seconds(), ownCPU.Seconds(), ownCPU.Seconds()/gzCPU.Seconds(), ownCPU.Seconds()/gzCPU.Seconds()/float64(runtime.NumCPU()))
-	fmt.Printf("%d slices, %d flows, %d instants: %.1f bytes/event live, of these %.1f args; peak RSS %.1f bytes/event\n",
-		last.Slices, last.Flows, last.Instants, float64(last.Heap)/events, float64(last.Args)/events, float64(last.MaxRSS)/events)
-	if !*useIndex {
-		return nil
-	}
-	if _, err := load(file, true, false); err != nil { // makes it
+	out, _, err := timed(self, drop, "-child", "live", file)
+	if err != nil {
 		return err
 	}
-	for range *runs {
-		idx = best(idx, timed(exec.Command(self, "-child", "index", file)))
+	var l answer
+	if err := json.Unmarshal(out, &l); err != nil {
+		return err
 	}
-	fmt.Printf("index     %8.3f s   ratio %.2f\n", idx.Seconds(), idx.Seconds()/gz.Seconds())
+	n := float64(l.events())
+	fmt.Printf("  memory    %.1f bytes/event live after loading, of these %.1f arguments; peak RSS %.1f bytes/event\n",
+		float64(l.Heap)/n, float64(l.Args)/n, float64(last.MaxRSS)/n)
+	if f.index {
+		return compareIndex(f, self, file, gz)
+	}
 	return nil
 }
 
-func best(a, b time.Duration) time.Duration {
-	if a == 0 {
-		return b
+func print(file string, gz, own cost, a answer) {
+	fmt.Printf("%s: %d events, %.0f MB, %d cores\n", filepath.Base(file), a.events(), float64(a.Size)/1e6, runtime.NumCPU())
+	fmt.Printf("  gzip -dc  %7.3f s, CPU %.3f s\n", gz.wall.Seconds(), gz.cpu.Seconds())
+	fmt.Printf("  process   %7.3f s, CPU %.3f s: ratio %.2f, of CPU time %.2f; %.0f ns/event\n", own.wall.Seconds(), own.cpu.Seconds(),
+		own.wall.Seconds()/gz.wall.Seconds(), own.cpu.Seconds()/gz.cpu.Seconds(), float64(own.wall.Nanoseconds())/float64(a.events()))
+	for _, p := range a.Phases {
+		fmt.Printf("  %-9s %7.3f s, CPU %.3f s\n", p.Name, p.Wall.Seconds(), p.CPU.Seconds())
 	}
-	return min(a, b)
 }
 
-// cpu returns the time that a finished process took of all cores.
-func cpu(cmd *exec.Cmd) time.Duration {
-	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-}
-
-func timed(cmd *exec.Cmd) time.Duration {
-	start := time.Now()
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "loadratio:", cmd, err)
-		os.Exit(1)
+// compareIndex makes the index of file and times opening it.
+func compareIndex(f flags, self, file string, gz cost) error {
+	var own cost
+	for i := range f.runs + 1 {
+		_, c, err := timed(self, "-child", "index", file)
+		if err != nil {
+			return err
+		}
+		if i > 0 { // the first makes it
+			own = own.lower(c)
+		}
 	}
-	return time.Since(start)
-}
-
-func load(file string, useIndex, drop bool) (l loaded, err error) {
-	o := open.Options{DropArgs: drop}
-	if useIndex {
-		o.Index = index.Cache{Beside: true}
-	}
-	list, err := open.Files(context.Background(), []string{file}, o)
-	if err != nil {
-		return l, err
-	}
-	t := list[0]
-	l.Slices, l.Flows, l.Instants = t.Slices.Len(), len(t.Flows.Time), len(t.Instants.Time)
-	var use syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err == nil {
-		l.MaxRSS = use.Maxrss * 1024 // kilobytes on Linux
-	}
-	if !useIndex {
-		l.Heap, l.Args = live(t)
-	}
-	return l, nil
-}
-
-// live returns the live memory of the process, and of the arguments.
-func live(t *trace.Trace) (heap, args int64) {
-	var m runtime.MemStats
-	runtime.GC() // twice: what lies in pools outlives one
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	args = t.ArgsBytes()
-	runtime.KeepAlive(t)
-	return int64(m.HeapAlloc), args
+	fmt.Printf("  index     %7.3f s, CPU %.3f s: ratio %.2f\n", own.wall.Seconds(), own.cpu.Seconds(), own.wall.Seconds()/gz.wall.Seconds())
+	return nil
 }
