@@ -144,9 +144,9 @@ func KernelTypeTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 // KernelTable is the device's time by the name of what ran.
 func KernelTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 	t := &Table{Name: "kernels", Title: "Kernels", What: "kernel", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "name", Title: "kernel", Left: true, Flex: true}, {Key: "kind", Title: "kind", Left: true, Drop: 3},
+		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "name", Title: "kernel", Left: true, Flex: true}, {Key: "kind", Title: "kind", Left: true, Drop: 4},
 		{Key: "count", Title: "count"}, {Key: "sum_ns", Title: "total"}, {Key: "share", Title: "share"}, {Key: "mean_ns", Title: "mean"},
-		{Key: "min_ns", Title: "min", Drop: 4}, {Key: "max_ns", Title: "max", Drop: 1}, {Key: "std_ns", Title: "std", Drop: 5}, {Key: "worst_slice"},
+		{Key: "min_ns", Title: "min", Drop: 3}, {Key: "max_ns", Title: "max", Drop: 1}, {Key: "std_ns", Title: "std", Drop: 5}, {Key: "worst_slice"},
 	}}
 	var names, calls int64
 	for i := range list {

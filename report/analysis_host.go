@@ -20,7 +20,7 @@ func OpTable(list []Ranked[analysis.OpTable]) *Table {
 	for i := range list {
 		v := &list[i].Value
 		for _, r := range v.Rows {
-			t.Add(label(list, i), Str(r.Name), Str(r.Kind), Str(r.Shapes), Cell{stack(r.Stack), r.Stack}, Int(r.Count),
+			t.Add(label(list, i), Op(r.Name), Str(r.Kind), Str(r.Shapes), Cell{stack(r.Stack), r.Stack}, Int(r.Count),
 				If(v.DeviceNs > 0, Ns(r.SelfDeviceNs)), If(v.DeviceNs > 0, Share(part(r.SelfDeviceNs, v.DeviceNs))), If(v.DeviceNs > 0, Ns(r.DeviceNs)),
 				Ns(r.SelfCPUNs), Share(part(r.SelfCPUNs, v.CPUNs)), Ns(r.CPUNs), If(v.DeviceNs > 0, Int(r.Kernels)), If(r.FLOPs > 0, Cell{scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst))
 		}

@@ -95,9 +95,9 @@ func memoryPicture(d *analysis.DeviceMemory, who string, o TextOptions) []string
 	return []string{note, "  " + line}
 }
 
-// MemoryOpTable is what each operator allocated, of one kind of answer: at the peak.
+// MemoryOpTable is what each operator allocated, with what of it was held at the peak.
 func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
-	t := &Table{Name: "ops", Title: "Allocated by operator", What: "operator", Note: "itself, not through nested operators", Columns: []Column{
+	t := &Table{Name: "allocations", Title: "Allocated by operator", What: "operator", Note: "itself, not through nested operators", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Left: true}, {Key: "name", Title: "operator", Left: true, Flex: true},
 		{Key: "at_peak_bytes", Title: "held at peak"}, {Key: "at_peak_share", Title: "of peak"}, {Key: "left_bytes", Title: "held at end"}, {Key: "allocated_bytes", Title: "allocated"}, {Key: "allocs", Title: "allocations"},
 	}}

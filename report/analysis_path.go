@@ -64,8 +64,8 @@ func PathEdgeTable(p *analysis.CriticalPath, tr *trace.Trace) *Table {
 func DiffTable(d *analysis.TraceDiff, o DiffFilter) *Table {
 	t := &Table{Name: "diff", Title: "What changed", What: "name", Columns: []Column{
 		{Key: "name", Title: "name", Left: true, Flex: true}, {Key: "side", Title: "on", Left: true}, {Key: "change", Title: "change", Left: true},
-		{Key: "a_count", Title: "calls A"}, {Key: "b_count", Title: "calls B"}, {Key: "a_ns"}, {Key: "b_ns"}, {Key: "a_step_ns", Title: "A"}, {Key: "b_step_ns", Title: "B"},
-		{Key: "delta_ns", Title: "B - A"}, {Key: "ratio", Title: "B / A"}, {Key: "p"}, {Key: "q", Title: "q", Drop: 1}, {Key: "significant", Title: "sure", Left: true}, {Key: "a_worst_slice"}, {Key: "b_worst_slice"},
+		{Key: "a_count", Title: "calls A", Drop: 2}, {Key: "b_count", Title: "calls B", Drop: 2}, {Key: "a_ns"}, {Key: "b_ns"}, {Key: "a_step_ns", Title: "A"}, {Key: "b_step_ns", Title: "B"},
+		{Key: "delta_ns", Title: "B - A"}, {Key: "ratio", Title: "B / A", Drop: 1}, {Key: "p"}, {Key: "q", Title: "q", Drop: 3}, {Key: "significant", Title: "sure", Left: true}, {Key: "a_worst_slice"}, {Key: "b_worst_slice"},
 	}}
 	t.Note = "time in a mean step, nested calls included"
 	if d.StepsA <= 1 && d.StepsB <= 1 {
@@ -76,7 +76,7 @@ func DiffTable(d *analysis.TraceDiff, o DiffFilter) *Table {
 		if !o.keep(r) {
 			continue
 		}
-		side, name, sure, delta := "host", Str(r.Name), Cell{"", "false"}, MeanNs(r.DeltaNs)
+		side, name, sure, delta := "host", Op(r.Name), Cell{"", "false"}, MeanNs(r.DeltaNs)
 		if r.Device {
 			side, name = "device", Kernel(r.Name)
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Table is an analysis as rows that a person reads and a program reads: each cell has a
@@ -82,6 +83,9 @@ func Str(s string) Cell { return Cell{clean(s), s} }
 
 // Kernel is the name of device work, without what tells nothing for a reader.
 func Kernel(s string) Cell { return Cell{KernelName(clean(s)), s} }
+
+// Op is the name of host work, without what tells nothing for a reader.
+func Op(s string) Cell { return Cell{OpName(clean(s)), s} }
 
 // If is c where it applies and NoValue else.
 func If(ok bool, c Cell) Cell {
@@ -169,7 +173,39 @@ func (t *Table) forText(o TextOptions) (*table, int) {
 		}
 		out.add(cells...)
 	}
+	out.makeRoom(o.Width)
 	return out, len(t.Rows) - n
+}
+
+// goodName is the width that names of kernels and operators get before the columns that
+// matter least.
+const goodName = 50
+
+// makeRoom drops the columns that matter least until names have room.
+func (t *table) makeRoom(width int) {
+	for {
+		total, worst := tableIndent-1, -1
+		for c, col := range t.cols {
+			w := utf8.RuneCountInString(col.title)
+			for _, r := range t.rows {
+				w = max(w, utf8.RuneCountInString(r[c]))
+			}
+			if col.flex {
+				w = min(w, max(goodName, utf8.RuneCountInString(col.title)))
+			}
+			total += w + 1
+			if col.drop > 0 && (worst < 0 || col.drop > t.cols[worst].drop) {
+				worst = c
+			}
+		}
+		if total <= width || worst < 0 {
+			return
+		}
+		t.cols = slices.Delete(t.cols, worst, worst+1)
+		for i := range t.rows {
+			t.rows[i] = slices.Delete(t.rows[i], worst, worst+1)
+		}
+	}
 }
 
 // Section is what Page writes: sentences, tables, findings.

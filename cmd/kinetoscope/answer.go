@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
 // answerFlags say in which form a verb answers.
@@ -25,7 +28,8 @@ const answerSchema = 1
 type answer struct {
 	title, note string
 	lines       []string        // above the tables
-	tables      []*report.Table // the first is the verb's own
+	tables      []*report.Table // the first is the verb's own, and what CSV prints
+	above       []*report.Table // what a reader sees first
 	json        map[string]any  // beside schema_version, command and traces
 }
 
@@ -50,7 +54,7 @@ func (f *answerFlags) print(e *env, command string, infos []traceInfo, a answer)
 		}
 		return printJSON(e.out, doc)
 	}
-	tables, err := f.choose(a.tables)
+	tables, err := f.choose(append(a.tables, a.above...))
 	if err != nil {
 		return err
 	}
@@ -62,6 +66,9 @@ func (f *answerFlags) print(e *env, command string, infos []traceInfo, a answer)
 		return w.Flush()
 	}
 	o := textOptions(e)
+	if n := len(tables) - len(a.above); n > 0 && f.Table == "" {
+		tables = slices.Concat(tables[n:], tables[:n])
+	}
 	empty := true
 	for _, t := range tables {
 		empty = empty && len(t.Rows) == 0
@@ -125,22 +132,22 @@ func textOptions(e *env) report.TextOptions {
 	return report.TextOptions{}
 }
 
-// pageTitle names what a verb's answer is about.
-func pageTitle(verb string, infos []traceInfo) (title, note string) {
+// pageTitle names what an answer is about.
+func pageTitle(infos []traceInfo) (title, note string) {
 	if len(infos) == 1 {
-		return verb, where(infos[0])
+		i := infos[0]
+		title = filepath.Base(i.File)
+		if i.File == open.Stdin {
+			title = "standard input"
+		}
+		var parts []string
+		if i.Stage != "" {
+			parts = append(parts, i.Stage)
+		}
+		if i.Rank >= 0 {
+			parts = append(parts, fmt.Sprintf("rank %d", i.Rank))
+		}
+		return title, strings.Join(append(parts, fmt.Sprintf("%d slices", i.Slices)), ", ")
 	}
-	return verb, fmt.Sprintf("%d traces", len(infos))
-}
-
-// where names a trace: its rank and file.
-func where(i traceInfo) string {
-	var parts []string
-	if i.Stage != "" {
-		parts = append(parts, i.Stage)
-	}
-	if i.Rank >= 0 {
-		parts = append(parts, fmt.Sprintf("rank %d", i.Rank))
-	}
-	return strings.Join(append(parts, shortPath(i.File)), "  ")
+	return fmt.Sprintf("%d traces", len(infos)), strings.Join(labels(infos), ", ")
 }

@@ -30,21 +30,24 @@ type streams struct {
 
 // cli is every verb with its flags.
 type cli struct {
-	Capture  captureCmd  `cmd:"" help:"Run a pipeline, capture all its stages, and report where the time went."`
-	Serve    serveCmd    `cmd:"" help:"Serve a pipeline over an OpenAI-compatible API with profile endpoints."`
-	Worker   workerCmd   `cmd:"" help:"Run one rank of a native stage, on any host that reaches the hub."`
-	Start    startCmd    `cmd:"" help:"Start a session on a running server."`
-	Stop     stopCmd     `cmd:"" help:"Stop the running session and wait for its artifacts."`
-	Status   statusCmd   `cmd:"" help:"Show a server's stages and its running session."`
-	Sessions sessionsCmd `cmd:"" help:"List a server's sessions, or show one and download its artifacts."`
-	Report   reportCmd   `cmd:"" help:"Say where the time went in runs or traces, on one page."`
-	Ops      opsCmd      `cmd:"" help:"What each operator cost on host and device, by name, shape or stack."`
-	Kernels  kernelsCmd  `cmd:"" help:"What the device's time went to: kinds of work, kernels, sequences of kernels."`
-	Comms    commsCmd    `cmd:"" help:"What was communicated, how fast, and who the others waited for."`
-	Idle     idleCmd     `cmd:"" help:"Why the device stood still: causes, longest gaps, launches, queues."`
-	MemoryV  memoryCmd   `cmd:"" name:"memory" help:"How much memory was held over time and by whom; copies and fills."`
-	Inspect  inspectCmd  `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Capture  captureCmd      `cmd:"" help:"Run a pipeline, capture all its stages, and report where the time went."`
+	Serve    serveCmd        `cmd:"" help:"Serve a pipeline over an OpenAI-compatible API with profile endpoints."`
+	Worker   workerCmd       `cmd:"" help:"Run one rank of a native stage, on any host that reaches the hub."`
+	Start    startCmd        `cmd:"" help:"Start a session on a running server."`
+	Stop     stopCmd         `cmd:"" help:"Stop the running session and wait for its artifacts."`
+	Status   statusCmd       `cmd:"" help:"Show a server's stages and its running session."`
+	Sessions sessionsCmd     `cmd:"" help:"List a server's sessions, or show one and download its artifacts."`
+	Report   reportCmd       `cmd:"" help:"Say where the time went in runs or traces, on one page."`
+	Steps    stepsCmd        `cmd:"" help:"Steps of inference or training: prefill, decode, denoise; host-bound or device-bound."`
+	Ops      opsCmd          `cmd:"" help:"What each operator cost on host and device, by name, shape or stack."`
+	Kernels  kernelsCmd      `cmd:"" help:"What the device's time went to: kinds of work, kernels, sequences of kernels."`
+	Comms    commsCmd        `cmd:"" help:"What was communicated, how fast, and who the others waited for."`
+	Idle     idleCmd         `cmd:"" help:"Why the device stood still: causes, longest gaps, launches, queues."`
+	MemoryV  memoryCmd       `cmd:"" name:"memory" help:"How much memory was held over time and by whom; copies and fills."`
+	CritPath criticalPathCmd `cmd:"" name:"critical-path" help:"The longest chain of work and waits, and what it is made of."`
+	Diff     diffCmd         `cmd:"" help:"What changed between two traces: added, removed, slower, with significance."`
+	Inspect  inspectCmd      `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
+	Version  versionCmd      `cmd:"" help:"Print the version."`
 
 	Verbose bool `short:"v" help:"Log what happens, the ranks' logs too, on stderr."`
 }

@@ -40,7 +40,7 @@ func (c *commsCmd) Run(e *env) error {
 	comms := part(list, func(r *commsResult) analysis.CommTable { return r.comms })
 	overlap := part(list, func(r *commsResult) analysis.Overlap { return r.overlap })
 	a := answer{json: map[string]any{"ranks": perRank(comms), "overlap": perRank(overlap)}}
-	a.title, a.note = pageTitle("Communication", infos)
+	a.title, a.note = pageTitle(infos)
 	a.tables = []*report.Table{report.CommTable(comms), report.OverlapTable(overlap)}
 	if c.Each || c.JSON {
 		a.json["collectives"] = perRank(part(list, func(r *commsResult) []analysis.Collective { return r.comms.Collectives }))

@@ -37,7 +37,7 @@ func (c *idleCmd) Run(e *env) error {
 	launch := part(list, func(r *idleResult) analysis.LaunchStats { return r.launch })
 	queue := part(list, func(r *idleResult) analysis.Queue { return r.queue })
 	a := answer{json: map[string]any{"ranks": perRank(idle), "launches": perRank(launch), "queue": perRank(queue)}}
-	a.title, a.note = pageTitle("Idle time", infos)
+	a.title, a.note = pageTitle(infos)
 	names := func(i, slice int) string { return list[i].Value.names[slice] }
 	a.tables = []*report.Table{report.IdleTable(idle), report.GapTable(idle, names), report.LaunchTable(launch), report.CallTable(launch), report.QueueTable(queue)}
 	return c.print(e, "idle", infos, a)

@@ -40,14 +40,15 @@ func (c *kernelsCmd) Run(e *env) error {
 	if c.Sequences != nil {
 		seq := part(list, func(r *kernelsResult) []analysis.Sequence { return r.seq })
 		a := answer{json: map[string]any{"ranks": perRank(seq)}, tables: []*report.Table{report.SequenceTable(seq)}}
-		a.title, a.note = pageTitle("Kernel sequences", infos)
+		a.title, a.note = pageTitle(infos)
 		return c.print(e, "kernels", infos, a)
 	}
 	kernels := part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels })
 	time := part(list, func(r *kernelsResult) analysis.Temporal { return r.time })
 	a := answer{json: map[string]any{"ranks": perRank(kernels), "temporal": perRank(time)}}
-	a.title, a.note = pageTitle("Device work", infos)
+	a.title, a.note = pageTitle(infos)
 	shown := apply(c.byRankFlag, kernels, report.MergeKernels)
-	a.tables = []*report.Table{report.KernelTable(shown), report.KernelTypeTable(shown), report.TemporalTable(time)}
+	a.tables = []*report.Table{report.KernelTable(shown), report.KernelTypeTable(shown)}
+	a.above = []*report.Table{report.TemporalTable(time)}
 	return c.print(e, "kernels", infos, a)
 }

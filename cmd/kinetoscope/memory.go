@@ -27,7 +27,7 @@ func (c *memoryCmd) Run(e *env) error {
 	memory := part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
 	band := part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
 	a := answer{json: map[string]any{"ranks": perRank(memory), "bandwidth": perRank(band)}}
-	a.title, a.note = pageTitle("Memory", infos)
+	a.title, a.note = pageTitle(infos)
 	a.tables = []*report.Table{report.MemoryTable(memory), report.MemoryOpTable(memory), report.BandwidthTable(band)}
 	if len(a.tables[0].Rows) == 0 && !c.JSON && !c.CSV && c.Table == "" {
 		a.lines = append(a.lines, "The trace has no allocations: profile_memory (torch_profiler_with_memory) records them.")

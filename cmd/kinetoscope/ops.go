@@ -41,7 +41,7 @@ func (c *opsCmd) Run(e *env) error {
 	roof := part(list, func(r *opsResult) analysis.RooflineReport { return r.roof })
 	ann := part(list, func(r *opsResult) analysis.Annotations { return r.ann })
 	a := answer{json: map[string]any{"ranks": perRank(ops), "roofline": perRank(roof), "annotations": perRank(ann)}}
-	a.title, a.note = pageTitle("Operators", infos)
+	a.title, a.note = pageTitle(infos)
 	a.tables = []*report.Table{report.OpTable(apply(c.byRankFlag, ops, report.MergeOps)), report.RooflineTable(roof), report.AnnotationTable(ann)}
 	if c.Flops {
 		a.tables = []*report.Table{a.tables[1], a.tables[0]}

@@ -1,20 +1,301 @@
 package main
 
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/native"
+)
+
 type reportCmd struct {
-	Paths []string `arg:"" help:"Run, trace file, or directory of traces; - is stdin."`
-	JSON  bool     `name:"json" help:"Print the report as JSON."`
+	traceVerb
+	htaFlag
+	Traces bool `help:"Look at a run's traces one by one, as at traces of others: device, kernels, operators."`
+	Fresh  bool `help:"Compute a run's report anew from its recordings, in place of its report.json."`
 }
 
 func (c *reportCmd) Run(e *env) error {
-	r, err := readReport(c.Paths[0])
+	if !c.Traces && len(c.Rank) == 0 && c.Stage == "" {
+		runs, err := c.runs()
+		if err != nil {
+			return err
+		}
+		defer func() {
+			for _, r := range runs {
+				r.Close()
+			}
+		}()
+		if len(runs) > 0 {
+			return c.pipelines(e, runs)
+		}
+	}
+	return c.traces(e)
+}
+
+// runs opens the paths if they are runs, all of them; nil if none is.
+func (c *reportCmd) runs() ([]*store.Run, error) {
+	var out []*store.Run
+	fail := func(err error) ([]*store.Run, error) {
+		for _, r := range out {
+			r.Close()
+		}
+		return nil, err
+	}
+	others := ""
+	for _, p := range c.Paths {
+		r, err := c.run(p)
+		switch {
+		case err != nil:
+			return fail(err)
+		case r != nil:
+			out = append(out, r)
+		default:
+			others = p
+		}
+	}
+	if len(out) > 0 && others != "" {
+		return fail(usage("%s is a run and %s is not: report on them one by one, or with --traces", filepath.Base(out[0].Dir()), others))
+	}
+	return out, nil
+}
+
+// runReport is a run's part in the JSON of several.
+type runReport struct {
+	Dir    string           `json:"dir"`
+	Report *pipeline.Report `json:"report"`
+}
+
+// pipelines reports on runs of ours.
+func (c *reportCmd) pipelines(e *env, runs []*store.Run) error {
+	var all []runReport
+	for _, r := range runs {
+		rep, err := c.pipeline(e, r)
+		if err != nil {
+			return err
+		}
+		all = append(all, runReport{r.Dir(), rep})
+	}
+	switch {
+	case c.JSON && len(all) == 1:
+		return report.JSON(e.out, all[0].Report)
+	case c.JSON:
+		return printJSON(e.out, map[string]any{"schema_version": answerSchema, "command": "report", "runs": all})
+	case (c.CSV || c.Table != "") && len(all) > 1:
+		return usage("--csv and --table: of one run")
+	case c.CSV || c.Table != "":
+		return c.print(e, "report", nil, answer{title: filepath.Base(all[0].Dir), tables: report.PipelineTables(all[0].Report)})
+	}
+	o := textOptions(e)
+	if c.Top >= 0 {
+		o.Ops, o.Rows = c.Top, c.Top
+		if c.Top == 0 {
+			o.Ops, o.Rows = -1, -1
+		}
+	}
+	for i, r := range all {
+		if len(all) > 1 {
+			if i > 0 {
+				fmt.Fprintln(e.out)
+			}
+			fmt.Fprintf(e.out, "== %s\n", filepath.Base(r.Dir))
+		}
+		if err := report.Text(e.out, r.Report, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pipeline is a run's report: what lies in it, or computed from its recordings.
+func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
+	if !c.Fresh {
+		rep, err := readReport(r.Dir())
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if rep != nil && rep.SchemaVersion == pipeline.SchemaVersion {
+			return rep, nil
+		}
+	}
+	m, err := r.Manifest()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	ins, err := runInputs(r)
+	if err != nil {
+		return nil, err
+	}
+	traces := make([]*trace.Trace, len(ins))
+	var mu sync.Mutex
+	err = c.each(e, &c.rankFlags, []string{r.Dir()}, func(i int, t *trace.Trace, _ traceInfo) error {
+		mu.Lock()
+		defer mu.Unlock()
+		traces[i] = t
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	ranks := make([]convert.RankInput, len(ins))
+	for i, in := range ins {
+		ranks[i] = convert.RankInput{Rank: in.rank.RankID, StageName: in.rank.StageName, Trace: traces[i], Clock: in.rank.Clock}
+		if s := m.Session.Rank(in.rank.RankID); s != nil && s.State != protocol.StateComplete {
+			fmt.Fprintf(e.err, "note: %s rank %d is %s: %s\n", in.rank.StageName, in.rank.Rank, s.State, s.Reason)
+		}
+	}
+	o := pipeline.Options{}
+	for i, k := range convert.Clocks(ranks) {
+		o.Offsets = append(o.Offsets, k.Map(traces[i].Meta.WindowStart)-traces[i].Meta.WindowStart)
+		o.UncertaintyNs = max(o.UncertaintyNs, k.ErrorNs)
+	}
+	return pipeline.Analyze(traces, o), nil
+}
+
+// traceResult is what the page needs of one trace once that is gone.
+type traceResult struct {
+	trace  *trace.Trace // nil under a limit of memory
+	report analysis.RankReport
+	finds  []analysis.Finding
+	steps  *steps.Report
+	names  sliceNames
+	cards  string
+	native bool
+}
+
+// traces reports on traces of any producer.
+func (c *reportCmd) traces(e *env) error {
+	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) traceResult {
+		r := traceResult{steps: steps.Find(t, steps.Options{}), names: sliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
+		if c.Memory == 0 {
+			r.trace = t
+			return r
+		}
+		all := analysis.All([]*trace.Trace{t}, c.options())
+		r.report, r.finds = all.Ranks[0], all.Findings
+		r.report.Launches.Launches = nil
+		for _, f := range slices.Concat(r.finds, r.steps.Findings) {
+			r.names.add(t, f.Evidence.Slice)
+		}
+		return r
+	})
 	if err != nil {
 		return err
 	}
-	if r == nil {
-		return usage("%s holds no %s", c.Paths[0], reportFile)
+	if rep := c.recordings(list); rep != nil {
+		return c.printPipeline(e, rep)
 	}
-	if c.JSON {
-		return printJSON(e.out, r)
+	page := &report.TraceReport{Report: c.report(e, list)}
+	page.Title, page.Note = pageTitle(infos)
+	for i := range list {
+		v := &list[i].Value
+		page.Labels, page.Steps = append(page.Labels, list[i].Label), append(page.Steps, v.steps)
+		if i == 0 && v.cards != "" {
+			page.Note += ", " + v.cards
+		}
 	}
-	return writeReport(e, r)
+	traces := make([]*trace.Trace, len(list))
+	for i := range list {
+		traces[i] = list[i].Value.trace
+	}
+	page.Names = func(i, slice int) string {
+		if traces[i] != nil {
+			return report.NamesOf(traces)(i, slice)
+		}
+		return list[i].Value.names[slice]
+	}
+	if c.JSON || c.CSV || c.Table != "" {
+		for i := range page.Report.Ranks {
+			page.Report.Ranks[i].File = infos[i].File
+		}
+		page.Report.Findings = page.Findings()
+		a := answer{title: page.Title, note: page.Note, tables: page.Tables(), json: map[string]any{"report": page.Report, "steps": page.Steps}}
+		return c.print(e, "report", infos, a)
+	}
+	if c.Sort != "" {
+		return usage("--sort: only with --csv or --table")
+	}
+	return report.Traces(e.out, page, textOptions(e))
+}
+
+// recordings is the pipeline's report if all traces are recordings of native stages.
+func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Report {
+	var traces []*trace.Trace
+	for i := range list {
+		v := &list[i].Value
+		if c.Traces || v.trace == nil || !v.native {
+			return nil
+		}
+		traces = append(traces, v.trace)
+	}
+	return pipeline.Analyze(traces, pipeline.Options{})
+}
+
+func (c *reportCmd) printPipeline(e *env, rep *pipeline.Report) error {
+	switch {
+	case c.JSON:
+		return report.JSON(e.out, rep)
+	case c.CSV || c.Table != "":
+		return c.print(e, "report", nil, answer{tables: report.PipelineTables(rep)})
+	}
+	return report.Text(e.out, rep, textOptions(e))
+}
+
+// report runs all analyses; under a limit of memory they were run rank by rank.
+func (c *reportCmd) report(e *env, list []report.Ranked[traceResult]) *analysis.Report {
+	if c.Memory == 0 {
+		var traces []*trace.Trace
+		for i := range list {
+			traces = append(traces, list[i].Value.trace)
+		}
+		all := analysis.All(traces, c.options())
+		for i := range all.Ranks {
+			all.Ranks[i].Launches.Launches = nil
+		}
+		return &all
+	}
+	out := &analysis.Report{Findings: []analysis.Finding{}}
+	for i := range list {
+		v := &list[i].Value
+		out.Ranks = append(out.Ranks, v.report)
+		for _, f := range v.finds {
+			f.Evidence.Rank = i
+			out.Findings = append(out.Findings, f)
+		}
+	}
+	if len(list) > 1 {
+		fmt.Fprintln(e.err, "note: with --memory the traces are looked at one by one: who the others waited for is left out")
+	}
+	return out
+}
+
+// cards names the devices of a trace.
+func cards(t *trace.Trace) string {
+	var names []string
+	count := map[string]int{}
+	for _, d := range t.Meta.Devices {
+		if d.Name == "" {
+			continue
+		}
+		if count[d.Name] == 0 {
+			names = append(names, d.Name)
+		}
+		count[d.Name]++
+	}
+	for i, n := range names {
+		if count[n] > 1 {
+			names[i] = fmt.Sprintf("%d × %s", count[n], n)
+		}
+	}
+	return strings.Join(names, ", ")
 }

@@ -40,7 +40,7 @@ type rankFlags struct {
 // indexMinSize is the least size of a packed or plain file that is worth an index.
 const indexMinSize = 8 << 20
 
-func (f *openFlags) options(e *env) (open.Options, *bar, error) {
+func (f *openFlags) opening(e *env) (open.Options, *bar, error) {
 	if f.Workers < 0 {
 		return open.Options{}, nil, usage("--workers %d: 0 or more", f.Workers)
 	}
@@ -202,7 +202,7 @@ func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *
 	if err != nil {
 		return err
 	}
-	opts, b, err := o.options(e)
+	opts, b, err := o.opening(e)
 	if err != nil {
 		return err
 	}
