@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/convert"
@@ -12,6 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
+	traceopen "github.com/kinetoscope/kinetoscope/trace/open"
 )
 
 // Names and kinds of what a run has beside its ranks' artifacts.
@@ -31,23 +34,80 @@ func convertSession(ctx context.Context, in hub.ConvertInput) (map[protocol.Rank
 	total := len(in.Ranks) + 1
 	for i, r := range in.Ranks {
 		in.Progress(i, total, fmt.Sprintf("stage %d (%s) rank %d", r.Status.Stage, r.StageName, r.Status.Rank))
-		if r.Recording == "" {
-			continue
-		}
-		res, err := convert.Recording(ctx, r.Recording, in.Run, convert.Options{Rank: r.Status.RankID, StageName: r.StageName, Config: &r.Config})
+		res, err := convertRank(ctx, in, r)
 		if ctx.Err() != nil {
 			return nil, nil, ctx.Err()
 		}
-		perRank[r.Status.RankID] = res.Artifacts
+		if len(res.Artifacts) > 0 {
+			perRank[r.Status.RankID] = res.Artifacts
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if res.Trace == nil {
+			continue // it left neither recording nor trace
 		}
 		inputs = append(inputs, convert.RankInput{Rank: r.Status.RankID, StageName: r.StageName, Trace: res.Trace, Clock: r.Status.Clock})
 	}
 	in.Progress(len(in.Ranks), total, "timeline and report")
 	run, err := summarize(ctx, in, inputs)
 	return perRank, run, errors.Join(append(errs, err)...)
+}
+
+// convertRank makes one rank's artifacts: all of them from a recording, or from the
+// ready trace of a torch rank those that the rank did not make itself.
+func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (convert.Result, error) {
+	o := convert.Options{Rank: r.Status.RankID, StageName: r.StageName, Config: &r.Config}
+	if r.Recording != "" {
+		return convert.Recording(ctx, r.Recording, in.Run, o)
+	}
+	have := map[string]bool{}
+	ready := ""
+	for _, f := range r.Files {
+		have[f.Name] = true
+		if f.Kind == convert.KindTrace {
+			ready = filepath.Join(in.RunDir, filepath.FromSlash(f.Name))
+		}
+	}
+	if ready == "" {
+		return convert.Result{}, nil
+	}
+	traces, err := traceopen.Files(ctx, []string{ready}, traceopen.Options{})
+	if err != nil {
+		return convert.Result{}, fmt.Errorf("stage %d (%s) rank %d: %w", r.Status.Stage, r.StageName, r.Status.Rank, err)
+	}
+	t := traces[0]
+	cfg := r.Config
+	cfg.WithMemory = cfg.WithMemory && hasMemory(t)
+	o.Config = &cfg
+	return convert.Trace(ctx, t, missing{in.Run, have}, o)
+}
+
+// missing is a sink that keeps what is there already: a rank's own file counts more than
+// one made from its trace.
+type missing struct {
+	convert.Sink
+	have map[string]bool
+}
+
+// Write implements convert.Sink. Of a file that is there it reads nothing; the artifact
+// without a hash says that it is not new.
+func (m missing) Write(name, kind string, src io.Reader) (protocol.Artifact, error) {
+	if m.have[name] {
+		return protocol.Artifact{Name: name, Kind: kind}, nil
+	}
+	return m.Sink.Write(name, kind, src)
+}
+
+// hasMemory reports whether t holds allocations, of which a snapshot can be made.
+func hasMemory(t *trace.Trace) bool {
+	for _, n := range t.Instants.Name {
+		if t.String(n) == "[memory]" {
+			return true
+		}
+	}
+	return false
 }
 
 // summarize writes what belongs to the run as a whole.

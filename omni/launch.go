@@ -157,7 +157,11 @@ func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, 
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, s.command[0], s.command[1:]...)
+	command := s.command
+	if s.stage.Torch() {
+		command = torchCommand(s.stage)
+	}
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
 	for k, v := range s.stage.Env {
 		cmd.Env = append(cmd.Env, k+"="+v)
@@ -183,6 +187,19 @@ func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, 
 		err = fmt.Errorf("%w: %s", err, t)
 	}
 	return cmd.Process.Pid, err
+}
+
+// pythonEnv names the interpreter of torch stages that name none.
+const pythonEnv = "KINETOSCOPE_PYTHON"
+
+// torchCommand starts a rank of a torch stage. The process takes the same options in the
+// same variable as a native rank, and ends when its standard input does.
+func torchCommand(st *deploy.Stage) []string {
+	python := st.Python
+	if python == "" {
+		python = orDefault(os.Getenv(pythonEnv), "python3")
+	}
+	return []string{python, "-u", "-m", "kinetoscope.worker"}
 }
 
 // tailWriter passes a rank's log on and keeps its end.

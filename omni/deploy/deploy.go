@@ -30,6 +30,12 @@ const (
 	TypeDiffusion  = "diffusion"  // a denoise loop
 )
 
+// Engines that run a stage's model.
+const (
+	EngineNative = "native" // the reference models in Go
+	EngineTorch  = "torch"  // a Python process: transformers, diffusers or a callable
+)
+
 // Output types.
 const (
 	OutputText  = "text"
@@ -55,10 +61,12 @@ type Stage struct {
 	External bool              `json:"external"` // ranks are started by hand; serve waits for them
 	Env      map[string]string `json:"env,omitempty"`
 	Devices  string            `json:"devices,omitempty"`
+	Engine   string            `json:"engine"`           // native, torch
+	Python   string            `json:"python,omitempty"` // torch: the interpreter; "" is the supervisor's choice
 
 	Architecture string `json:"model_arch"`  // llm, vocoder, text_encoder, dit, vae
-	Model        string `json:"model"`       // "builtin/NAME" or a directory with config.json
-	LoadFormat   string `json:"load_format"` // dummy, safetensors
+	Model        string `json:"model"`       // "builtin/NAME" or a directory with config.json; torch: see docs/torch.md
+	LoadFormat   string `json:"load_format"` // dummy, safetensors; torch: dummy, auto, safetensors
 	Seed         uint64 `json:"seed"`        // of dummy weights
 
 	MaxNumSeqs          int `json:"max_num_seqs"`           // sequences or images in a batch
@@ -157,6 +165,9 @@ func (p *Pipeline) Outputs() []string {
 	}
 	return out
 }
+
+// Torch reports whether the stage's ranks are Python processes.
+func (s *Stage) Torch() bool { return s.Engine == EngineTorch }
 
 // Profiled reports whether a profiler is configured for s.
 func (s *Stage) Profiled() bool { return s.Profiler.Profiler != "" }

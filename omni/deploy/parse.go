@@ -129,6 +129,8 @@ type engineDoc struct {
 	Env                 map[string]string `yaml:"env"`
 	FlightRecorderMB    *int              `yaml:"flight_recorder_mb"`
 	Profiler            *profilerDoc      `yaml:"profiler_config"`
+	Engine              string            `yaml:"engine"`
+	Python              string            `yaml:"python"`
 
 	// Read so that a file written for vLLM-Omni works as it is.
 	WorkerCls            any `yaml:"worker_cls"`
@@ -251,9 +253,7 @@ func (d *document) pipeline(file string) (*Pipeline, []string, error) {
 		for _, name := range ignored {
 			warnings = append(warnings, fmt.Sprintf("stage %d (%s): %s has no effect on native stages", i, st.Name, name))
 		}
-		if st.Model != "" && !strings.HasPrefix(st.Model, "builtin/") && !filepath.IsAbs(st.Model) {
-			st.Model = filepath.Join(filepath.Dir(file), st.Model)
-		}
+		st.Model = modelPath(st, filepath.Dir(file))
 		p.Stages = append(p.Stages, st)
 	}
 	if d.Runtime != nil {
@@ -270,6 +270,30 @@ func (d *document) pipeline(file string) (*Pipeline, []string, error) {
 	return p, warnings, nil
 }
 
+// modelPath is the stage's model as its ranks find it. Paths in a deployment file are
+// relative to it. A torch stage may also name a model of a hub or module:function, which
+// stay as they are unless the file is there.
+func modelPath(st Stage, dir string) string {
+	if st.Model == "" || strings.HasPrefix(st.Model, "builtin/") || filepath.IsAbs(st.Model) {
+		return st.Model
+	}
+	path := filepath.Join(dir, st.Model)
+	if !st.Torch() {
+		return path
+	}
+	onDisk := path
+	if file, _, ok := strings.Cut(path, ".py:"); ok {
+		onDisk = file + ".py"
+	}
+	if _, err := os.Stat(onDisk); err != nil {
+		return st.Model
+	}
+	if abs, err := filepath.Abs(path); err == nil { // the rank's working directory may be another
+		return abs
+	}
+	return path
+}
+
 func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
 	e := merge(sd.EngineArgs, sd.Flat)
 	s := Stage{
@@ -278,7 +302,7 @@ func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
 		Env: sd.Runtime.Env, Architecture: e.ModelArch, Model: e.Model, LoadFormat: e.LoadFormat, Seed: e.Seed,
 		MaxNumSeqs: first(e.MaxNumSeqs, sd.Runtime.MaxBatchSize), MaxNumBatchedTokens: e.MaxNumBatchedTokens,
 		MaxModelLen: e.MaxModelLen, BlockSize: e.BlockSize, NumKVBlocks: e.NumKVBlocks, MaxQueue: e.MaxQueue,
-		HandoffChunk: e.HandoffChunk, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
+		HandoffChunk: e.HandoffChunk, Engine: e.Engine, Python: e.Python, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
 		FinalOutputType: sd.FinalOutputType, Profiler: protocol.DefaultProfilerConfig(),
 	}
 	s.FlightRecorderMB = DefaultFlightMB

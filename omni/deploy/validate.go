@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -62,6 +63,9 @@ func (s *Stage) setDefaults() {
 	if s.Name == "" {
 		s.Name = fmt.Sprintf("stage%d", s.ID)
 	}
+	if s.Engine == "" {
+		s.Engine = EngineNative
+	}
 	if s.LoadFormat == "" {
 		s.LoadFormat = "dummy"
 	}
@@ -93,12 +97,7 @@ func (s *Stage) validate() []error {
 	if !slices.Contains([]string{TypeLLM, TypeGeneration, TypeDiffusion}, s.Type) {
 		bad("stage_type %q: one of llm, generation, diffusion", s.Type)
 	}
-	if !slices.Contains([]string{"dummy", "safetensors"}, s.LoadFormat) {
-		bad("load_format %q: dummy or safetensors", s.LoadFormat)
-	}
-	if s.Model == "" {
-		bad("model is missing: builtin/NAME or a directory with config.json")
-	}
+	errs = append(errs, s.validateEngine()...)
 	if s.Replicas < 1 || s.Replicas > MaxReplicas {
 		bad("num_replicas %d: 1 to %d", s.Replicas, MaxReplicas)
 	}
@@ -123,6 +122,40 @@ func (s *Stage) validate() []error {
 	}
 	return errs
 }
+
+// validateEngine checks what depends on the engine.
+func (s *Stage) validateEngine() []error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	formats, model := []string{"dummy", "safetensors"}, "builtin/NAME or a directory with config.json"
+	switch s.Engine {
+	case EngineNative:
+		if s.Python != "" {
+			bad("python %q: only stages with engine: torch run in it", s.Python)
+		}
+		if s.Profiler.Profiler == profilerCUDA {
+			bad("profiler_config.profiler %q: native stages run on the CPU; use torch", s.Profiler.Profiler)
+		}
+	case EngineTorch:
+		formats = append(formats, "auto")
+		model = "a directory, a model of the hub, or module:function"
+		if strings.HasPrefix(s.Model, "builtin/") {
+			bad("model %q: built-in models are of the native engine; a torch stage wants %s", s.Model, model)
+		}
+	default:
+		bad("engine %q: native or torch", s.Engine)
+	}
+	if !slices.Contains(formats, s.LoadFormat) {
+		bad("load_format %q: one of %s", s.LoadFormat, strings.Join(formats, ", "))
+	}
+	if s.Model == "" {
+		bad("model is missing: %s", model)
+	}
+	return errs
+}
+
+// profilerCUDA opens and closes a range for a profiler outside, nsys say.
+const profilerCUDA = "cuda"
 
 type field struct {
 	name  string
@@ -157,8 +190,8 @@ func (p *Pipeline) validateEdges() []error {
 // ValidateProfiler returns what is wrong with a profiler_config, nil if nothing is.
 func ValidateProfiler(c protocol.ProfilerConfig) error {
 	var errs []error
-	if !slices.Contains([]string{"", "torch"}, c.Profiler) {
-		errs = append(errs, fmt.Errorf("profiler_config.profiler %q: torch or null", c.Profiler))
+	if !slices.Contains([]string{"", "torch", profilerCUDA}, c.Profiler) {
+		errs = append(errs, fmt.Errorf("profiler_config.profiler %q: torch, cuda or null", c.Profiler))
 	}
 	if !slices.Contains([]string{"", "step", "request"}, c.Iteration) {
 		errs = append(errs, fmt.Errorf("profiler_config.iteration %q: step or request", c.Iteration))

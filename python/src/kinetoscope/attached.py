@@ -35,14 +35,14 @@ class Attached:
                 r.config, info=info, platform=platform, all_threads=True, derive=False
             ),
         )
-        self._rank = RankThread(url, info, self._handler)
+        self._rank = RankThread(url, info)
         self._handler.notify = self._rank.notify
         self._closed = threading.Event()
 
     def _join(self, timeout_s: float) -> None:
         try:
             self._rank.connect()
-            self._rank.join(timeout_s)
+            self._rank.join(self._handler, timeout_s)
         except BaseException:
             self.close()
             raise

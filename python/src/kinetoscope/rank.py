@@ -410,13 +410,11 @@ def _digest(path: Path) -> tuple[str, int]:
 class RankThread:
     """A Member on the event loop of a thread of its own. Methods may be called from any thread."""
 
-    def __init__(
-        self, url: str, info: p.RankInfo, handler: Handler, on_closed: Callable[[], None] | None = None
-    ):
+    def __init__(self, url: str, info: p.RankInfo, on_closed: Callable[[], None] | None = None) -> None:
         self._url, self._on_closed = url, on_closed
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kinetoscope-rank", daemon=True)
-        self._handler, self._info = handler, info
+        self._info = info
         self._closed = False
         self.nc: Client | None = None
         self.member: Member | None = None
@@ -426,9 +424,9 @@ class RankThread:
         self._thread.start()
         self.wait(self._connect(), 30)
 
-    def join(self, timeout_s: float = 60.0) -> None:
-        """Announce the rank and answer the hub from here on."""
-        self.wait(self._join(timeout_s), timeout_s + 5)
+    def join(self, handler: Handler, timeout_s: float = 60.0) -> None:
+        """Announce the rank and answer the hub with handler from here on."""
+        self.wait(self._join(handler, timeout_s), timeout_s + 5)
 
     async def _connect(self) -> None:
         async def closed() -> None:
@@ -445,9 +443,9 @@ class RankThread:
             pending_size=64 << 20,
         )
 
-    async def _join(self, timeout_s: float) -> None:
+    async def _join(self, handler: Handler, timeout_s: float) -> None:
         assert self.nc is not None
-        member = Member(self.nc, self._info, self._handler)
+        member = Member(self.nc, self._info, handler)
         await member.join(timeout_s)
         self.member = member
 

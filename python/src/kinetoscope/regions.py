@@ -79,9 +79,9 @@ class Region:
 
     __slots__ = ("_log", "_name", "_rf", "_start", "args", "flow_in", "flow_out")
 
-    def __init__(self, name: str, args: dict[str, Value], flow_in: int = 0, flow_out: int = 0) -> None:
+    def __init__(self, name: str, args: dict[str, Value]) -> None:
         self._name, self.args = name, args
-        self.flow_in, self.flow_out = flow_in, flow_out
+        self.flow_in = self.flow_out = 0
         self._log: RegionLog | None = None
         self._rf: AbstractContextManager[Any] | None = None
         self._start = 0
@@ -118,10 +118,11 @@ class Region:
         self._log = self._rf = None
 
 
-def annotate(name: str, *, flow_in: int = 0, flow_out: int = 0, **args: Value) -> Region:
+def annotate(name: str, **args: Value) -> Region:
     """Return a region: `with annotate("prefill", requests="a,b", tokens=12): …`.
 
-    flow_in and flow_out tie it to a region of another process with the same number, as an
-    arrow on the timeline. Arguments may be added to `.args` until the region ends.
+    Arguments may be added to `.args` until the region ends. Its `.flow_out` and `.flow_in`,
+    if set until then, tie it to the region of another process with the same number on the
+    other side, as an arrow on the timeline.
     """
-    return Region(name, args, flow_in, flow_out)
+    return Region(name, args)

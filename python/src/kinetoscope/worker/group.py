@@ -1,0 +1,145 @@
+"""The ranks of a replica under torch.distributed: how they meet and how they share plans."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
+
+from kinetoscope import protocol as p
+from kinetoscope.platforms import Platform
+from kinetoscope.rank import RankThread
+from kinetoscope.worker.options import Options
+
+# Ranks on other hosts may be started by hand, minutes apart.
+_MEET_TIMEOUT_S = 600.0
+# One attempt to reach rank 0: what it published may be of a process that is gone.
+_TRY_TIMEOUT_S = 5.0
+_TTL_S = 30.0
+# A collective that takes longer has lost a peer.
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+
+
+class Group:
+    """A replica's ranks. With one rank all is local."""
+
+    def __init__(self, rank: int, size: int, control: Any = None) -> None:
+        self.rank, self.size, self._control = rank, size, control
+
+    def share(self, data: bytes | None) -> bytes:
+        """Rank 0 gives data to all; the others pass None and get it."""
+        if self.size == 1:
+            assert data is not None
+            return data
+        n = torch.tensor([len(data) if data is not None else 0])
+        dist.broadcast(n, 0, group=self._control)
+        if data is not None:
+            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        else:
+            buffer = torch.empty(int(n), dtype=torch.uint8)
+        dist.broadcast(buffer, 0, group=self._control)
+        return data if data is not None else bytes(buffer.numpy().tobytes())
+
+    def sum(self, t: torch.Tensor) -> torch.Tensor:
+        """Add t up over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(t)
+        return t
+
+    def gather(self, t: torch.Tensor) -> list[torch.Tensor]:
+        """Every rank's t, of one shape, by rank."""
+        if self.size == 1:
+            return [t]
+        out = [torch.empty_like(t) for _ in range(self.size)]
+        dist.all_gather(out, t.contiguous())
+        return out
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self.size > 1 and dist.is_initialized():
+            with contextlib.suppress(Exception):
+                dist.destroy_process_group()
+
+
+def join(o: Options, size: int, platform: Platform, rank: RankThread, stopped: Callable[[], bool]) -> Group:
+    """Meet the other ranks: rank 0 publishes where its store listens."""
+    if size == 1:
+        return Group(0, 1)
+    js = _jetstream(rank)
+    key = p.RankID(o.pipeline, o.stage, o.replica, 0).key()
+    if o.rank == 0:
+        listener = socket.socket()
+        listener.bind((o.host, 0))
+        port = listener.getsockname()[1]
+        listener.listen(size * 4)
+        store = dist.TCPStore(
+            o.host,
+            port,
+            size,
+            is_master=True,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=_MEET_TIMEOUT_S),
+            master_listen_fd=listener.detach(),
+        )
+        rank.wait(_publish(js, key, f"{o.host}:{port}"), 10)
+    else:
+        store = _find(js, key, size, rank, stopped)
+    backend = (
+        platform.backend if platform.device == "cpu" else f"cpu:gloo,{platform.device}:{platform.backend}"
+    )
+    dist.init_process_group(backend, store=store, rank=o.rank, world_size=size, timeout=_COLLECTIVE_TIMEOUT)
+    control = dist.new_group(backend="gloo", timeout=_COLLECTIVE_TIMEOUT)
+    return Group(o.rank, size, control)
+
+
+def _jetstream(rank: RankThread) -> JetStreamContext:
+    assert rank.nc is not None
+    return rank.nc.jetstream()
+
+
+async def _publish(js: JetStreamContext, key: str, addr: str) -> None:
+    config = api.KeyValueConfig(bucket=p.BUCKET_RENDEZVOUS, ttl=_TTL_S)
+    try:
+        kv = await js.key_value(p.BUCKET_RENDEZVOUS)
+    except NotFoundError:
+        kv = await js.create_key_value(config)
+    await kv.put(key, json.dumps({"incarnation": p.new_ulid(), "addr": addr}).encode())
+
+
+async def _lookup(js: JetStreamContext, key: str) -> str:
+    try:
+        kv = await js.key_value(p.BUCKET_RENDEZVOUS)
+        entry = await kv.get(key)
+        return str(json.loads(entry.value or b"{}").get("addr", ""))
+    except (NotFoundError, ValueError, asyncio.TimeoutError):
+        return ""
+
+
+def _find(
+    js: JetStreamContext, key: str, size: int, rank: RankThread, stopped: Callable[[], bool]
+) -> dist.TCPStore:
+    deadline = time.monotonic() + _MEET_TIMEOUT_S
+    why = "it has published no address"
+    while time.monotonic() < deadline and not stopped():
+        addr = rank.wait(_lookup(js, key), 10)
+        host, _, port = addr.rpartition(":")
+        if host:
+            try:
+                socket.create_connection((host, int(port)), _TRY_TIMEOUT_S).close()
+                return dist.TCPStore(
+                    host, int(port), size, is_master=False, timeout=timedelta(seconds=_MEET_TIMEOUT_S)
+                )
+            except (OSError, RuntimeError) as e:
+                why = f"{addr}: {e}"
+        time.sleep(0.05)
+    raise TimeoutError(f"rank 0 of the replica did not come: {why}")
