@@ -48,17 +48,30 @@ func newFrames(trs []*trace.Trace, opt Options) []*frame {
 		}
 	}
 	parallel(len(trs), func(i int) {
-		f := &frame{tr: trs[i], opt: opt, rank: trs[i].Meta.Rank, start: trs[i].Slices.Start, dur: trs[i].Slices.Dur}
+		fs[i] = bareFrame(trs[i], opt)
 		if opt.HTA {
-			f.buildHTA(len(steps) >= 2 && !opt.HTAAllSteps)
+			fs[i].buildHTA(len(steps) >= 2 && !opt.HTAAllSteps)
+			fs[i].orderWork()
 		} else {
-			f.build()
+			fs[i].build()
 		}
-		f.byStart = append([]int32(nil), f.dev...)
-		sortByKey(f.byStart, func(i int32) int64 { return f.start[i] })
-		fs[i] = f
 	})
 	return fs
+}
+
+// bareFrame returns a frame that knows which slices count and nothing else.
+func bareFrame(tr *trace.Trace, opt Options) *frame {
+	f := &frame{tr: tr, opt: opt, rank: tr.Meta.Rank, start: tr.Slices.Start, dur: tr.Slices.Dur}
+	if opt.Window != nil && !opt.HTA {
+		f.cut(*opt.Window)
+	}
+	return f
+}
+
+// orderWork fills byStart.
+func (f *frame) orderWork() {
+	f.byStart = append([]int32(nil), f.dev...)
+	sortByKey(f.byStart, func(i int32) int64 { return f.start[i] })
 }
 
 // parallel calls f(0) … f(n-1) on as many goroutines as there are cores and waits.
@@ -102,9 +115,6 @@ func isRuntime(c trace.Category) bool { return c.Runtime() }
 func (f *frame) build() {
 	s := &f.tr.Slices
 	n := s.Len()
-	if f.opt.Window != nil {
-		f.cut(*f.opt.Window)
-	}
 	f.laneOf = make([]int32, n)
 	trackLane := make([]int32, len(f.tr.Tracks))
 	seen := map[[2]int64]int32{}
@@ -123,8 +133,14 @@ func (f *frame) build() {
 		f.laneOf[i] = trackLane[t]
 		f.dev = append(f.dev, i)
 	}
-	f.link(func(i int32) bool { return isRuntime(s.Cat[i]) }, func(i int32) bool { return f.laneOf[i] >= 0 || s.Cat[i] == trace.CatCUDASync })
-	f.classify(kindOf)
+	parallel(2, func(k int) {
+		if k == 0 {
+			f.link(func(i int32) bool { return isRuntime(s.Cat[i]) }, func(i int32) bool { return f.laneOf[i] >= 0 || s.Cat[i] == trace.CatCUDASync })
+		} else {
+			f.orderWork()
+			f.classify(kindOf)
+		}
+	})
 }
 
 func (f *frame) lane(seen map[[2]int64]int32, t trace.TrackID) int32 {

@@ -3,23 +3,31 @@ package analysis
 import "github.com/kinetoscope/kinetoscope/trace"
 
 // callTable finds launch calls by correlation. Correlations count up through a window,
-// so a table indexed by them is usual; ids that are hashes go through a map.
+// or in a few ranges of it, so they index pages of a table; ids that are hashes go
+// through a map.
 type callTable struct {
 	lo, hi int64
-	dense  []int32
-	sparse map[int64]int32
+	pages  []*callPage     // by correlation-lo; nil if sparse
+	room   int             // pages that may still be made
+	sparse map[int64]int32 // nil if pages
 	// repeated holds, in file order, the calls of correlations that several have: the
 	// traces of several processes merged into one file repeat ids.
 	repeated map[int64][]int32
 	again    int // calls whose correlation an earlier one has as well
 }
 
-// newCallTable returns a table for have calls with correlations lo … hi of a trace of n
-// slices.
-func newCallTable(lo, hi int64, have, n int) *callTable {
+// callPage holds calls +1 by the low bits of the correlation; 0 for none.
+type callPage [1 << callPageBits]int32
+
+const callPageBits = 10
+
+// newCallTable returns a table for have calls with correlations lo … hi. What it takes
+// is in proportion to have.
+func newCallTable(lo, hi int64, have int) *callTable {
 	t := &callTable{lo: lo, hi: hi}
-	if span := hi - lo; span >= 0 && span < 16*int64(n)+1024 {
-		t.dense = filled(int(span) + 1)
+	if n := uint64(hi-lo)>>callPageBits + 1; n <= uint64(4*have)+16 {
+		t.pages = make([]*callPage, n)
+		t.room = have>>(callPageBits-4) + 16
 	} else {
 		t.sparse = make(map[int64]int32, have)
 	}
@@ -31,12 +39,53 @@ func (t *callTable) get(c int64) (int32, bool) {
 	if c < t.lo || c > t.hi {
 		return noSlice, false
 	}
-	if t.dense != nil {
-		i := t.dense[c-t.lo]
+	if t.pages != nil {
+		at := uint64(c - t.lo)
+		p := t.pages[at>>callPageBits]
+		if p == nil {
+			return noSlice, false
+		}
+		i := p[at&(1<<callPageBits-1)] - 1
 		return i, i >= 0
 	}
 	i, ok := t.sparse[c]
 	return i, ok
+}
+
+// set makes i the call of correlation c.
+func (t *callTable) set(c int64, i int32) {
+	if t.pages == nil {
+		t.sparse[c] = i
+		return
+	}
+	at := uint64(c - t.lo)
+	p := &t.pages[at>>callPageBits]
+	if *p == nil {
+		if t.room == 0 {
+			t.scatter()
+			t.sparse[c] = i
+			return
+		}
+		t.room--
+		*p = new(callPage)
+	}
+	(*p)[at&(1<<callPageBits-1)] = i + 1
+}
+
+// scatter gives the pages up: too few calls share one.
+func (t *callTable) scatter() {
+	t.sparse = map[int64]int32{}
+	for k, p := range t.pages {
+		if p == nil {
+			continue
+		}
+		for j, i := range p {
+			if i > 0 {
+				t.sparse[t.lo+int64(k)<<callPageBits+int64(j)] = i - 1
+			}
+		}
+	}
+	t.pages = nil
 }
 
 func (t *callTable) put(c int64, i int32) {
@@ -50,11 +99,7 @@ func (t *callTable) put(c int64, i int32) {
 		t.repeated[c] = append(t.repeated[c], i)
 		t.again++
 	}
-	if t.dense != nil {
-		t.dense[c-t.lo] = i
-	} else {
-		t.sparse[c] = i
-	}
+	t.set(c, i)
 }
 
 // link joins launches and device work by correlation.
@@ -77,7 +122,7 @@ func (f *frame) link(host, device func(int32) bool) {
 	if have == 0 {
 		return
 	}
-	t := newCallTable(lo, hi, have, int(n))
+	t := newCallTable(lo, hi, have)
 	for i := range n {
 		if isCall(i) {
 			t.put(corr[i], i)
@@ -89,8 +134,10 @@ func (f *frame) link(host, device func(int32) bool) {
 			continue
 		}
 		h, ok := t.get(corr[i])
-		if calls := t.repeated[corr[i]]; calls != nil && !f.opt.HTA {
-			h = f.nearest(calls, i)
+		if t.repeated != nil && !f.opt.HTA {
+			if calls := t.repeated[corr[i]]; calls != nil {
+				h = f.nearest(calls, i)
+			}
 		}
 		if ok && h != i {
 			f.partner[i], f.partner[h] = h, i

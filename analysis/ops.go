@@ -59,7 +59,7 @@ const (
 )
 
 // Ops answers what each operator cost on host and device.
-func Ops(tr *trace.Trace, opt Options, oo OpOptions) OpTable { return newFrame(tr, opt).ops(oo) }
+func Ops(tr *trace.Trace, opt Options, oo OpOptions) OpTable { return Look(tr, opt).Ops(oo) }
 
 type opKey struct {
 	name         trace.StringID
@@ -98,9 +98,14 @@ func (f *frame) ops(oo OpOptions) OpTable {
 	b.out.Rank = f.rank
 	b.rowOf = make([]int32, f.tr.Slices.Len())
 	b.group()
-	b.times()
-	b.device()
-	f.flops(b.t, func(i int32, flops int64) { b.out.Rows[b.rowOf[i]-1].FLOPs += flops })
+	parallel(2, func(k int) { // they fill fields of their own
+		if k == 0 {
+			b.times()
+			b.device()
+		} else {
+			f.flops(b.t, func(i int32, flops int64) { b.out.Rows[b.rowOf[i]-1].FLOPs += flops })
+		}
+	})
 	rows := b.out.Rows
 	sortDesc(rows, func(r OpRow) int64 { return r.SelfCPUNs })
 	sortDesc(rows, func(r OpRow) int64 { return r.SelfDeviceNs })

@@ -28,7 +28,7 @@ func (f *frame) nest(in func(int32) bool) *tree {
 	first := make([]int32, len(f.tr.Tracks)+1) // where each track begins in order
 	var rows []int32
 	for i := range n {
-		if f.counts(i) && f.laneOf[i] < 0 && in(i) {
+		if f.counts(i) && f.onHost(i) && in(i) {
 			rows = append(rows, i)
 			first[s.Track[i]+1]++
 		}
@@ -42,24 +42,29 @@ func (f *frame) nest(in func(int32) bool) *tree {
 		t.order[next[s.Track[i]]] = i
 		next[s.Track[i]]++
 	}
-	for k := range f.tr.Tracks {
-		f.sortCalls(t.order[first[k]:first[k+1]])
-	}
-	var stack []int32
-	track := trace.TrackID(0)
-	for _, i := range t.order {
-		if s.Track[i] != track {
-			stack, track = stack[:0], s.Track[i]
+	parallel(len(f.tr.Tracks), func(k int) {
+		rows := t.order[first[k]:first[k+1]]
+		f.sortCalls(rows)
+		var stack []int32
+		for _, i := range rows {
+			for len(stack) > 0 && !f.encloses(stack[len(stack)-1], i) {
+				stack = stack[:len(stack)-1]
+			}
+			if len(stack) > 0 {
+				t.parent[i] = stack[len(stack)-1]
+			}
+			stack = append(stack, i)
 		}
-		for len(stack) > 0 && !f.encloses(stack[len(stack)-1], i) {
-			stack = stack[:len(stack)-1]
-		}
-		if len(stack) > 0 {
-			t.parent[i] = stack[len(stack)-1]
-		}
-		stack = append(stack, i)
-	}
+	})
 	return t
+}
+
+// onHost says whether i is no work of a device, which laneOf says too once it is there.
+func (f *frame) onHost(i int32) bool {
+	if f.opt.HTA {
+		return f.laneOf[i] < 0
+	}
+	return !isDeviceWork(f.tr.Slices.Cat[i])
 }
 
 // sortCalls orders the slices of one track by start, the longer first.

@@ -8,7 +8,20 @@ import "github.com/kinetoscope/kinetoscope/trace"
 type View struct{ f *frame }
 
 // Look makes the view of tr that opt says.
-func Look(tr *trace.Trace, opt Options) *View { return &View{newFrame(tr, opt)} }
+func Look(tr *trace.Trace, opt Options) *View {
+	if opt.HTA {
+		return &View{newFrame(tr, opt)}
+	}
+	f := bareFrame(tr, opt)
+	parallel(2, func(k int) {
+		if k == 0 {
+			f.calls()
+		} else {
+			f.build()
+		}
+	})
+	return &View{f}
+}
 
 // Ops is the package's Ops.
 func (v *View) Ops(oo OpOptions) OpTable { return v.f.ops(oo) }
