@@ -1,21 +1,45 @@
 // The server's endpoints that this page uses; docs/http.md describes them.
 
-// request returns the JSON answer, or throws an Error with the server's words.
+// Refusal is an answer that says no: the server's words, what to do about it, and
+// the session in the way.
+export class Refusal extends Error {
+  constructor(status, body, text) {
+    super(body.error?.message ?? `the server answered ${status} ${text}`.trim());
+    Object.assign(this, { status, hint: body.hint, session: body.session });
+  }
+}
+
+// clockSkewMs is the server's clock less this one's, to the second.
+export let clockSkewMs = 0;
+
+async function ask(path, options) {
+  const res = await fetch(path, options);
+  const date = Date.parse(res.headers.get("Date"));
+  if (date) clockSkewMs = date - Date.now();
+  return res;
+}
+
 async function request(method, path, body) {
-  const res = await fetch(path, {
+  const res = await ask(path, {
     method,
     headers: body ? { "Content-Type": "application/json" } : {},
     body: body ? JSON.stringify(body) : undefined,
   });
   const data = await res.json().catch(() => ({}));
-  if (!res.ok && !data.status) {
-    const e = data.error ?? { message: `${res.status} ${res.statusText}` };
-    throw new Error(data.hint ? `${e.message} (${data.hint})` : e.message);
-  }
+  // A server that is not ready says so with a status and the body of one that is.
+  if (!res.ok && !data.stages) throw new Refusal(res.status, data, res.statusText);
   return data;
 }
 
 export const health = () => request("GET", "/health");
 export const sessions = () => request("GET", "/v1/sessions?limit=20");
+export const session = (id) => request("GET", `/v1/sessions/${encodeURIComponent(id)}`);
 export const start = (options) => request("POST", "/start_profile", options);
 export const stop = () => request("POST", "/stop_profile", { wait: false });
+export const json = (url) => request("GET", url);
+
+export async function buffer(url) {
+  const res = await ask(url);
+  if (!res.ok) throw new Refusal(res.status, await res.json().catch(() => ({})), res.statusText);
+  return res.arrayBuffer();
+}

@@ -1,59 +1,123 @@
-// Data to elements. Text only ever enters as text nodes.
+// Stages and sessions as elements.
+import { h } from "./dom.js";
+import * as report from "./report.js";
+import { bytes, count, dur, plural, signed, when } from "./units.js";
 
-// h makes an element: h("td", { class: "num" }, "7").
-export function h(name, attributes = {}, ...children) {
-  const el = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (value === true) el.setAttribute(key, "");
-    else if (value !== false && value != null) el.setAttribute(key, value);
-  }
-  el.append(...children);
-  return el;
-}
+const tones = { complete: "good", ok: "good", failed: "bad", lost: "bad", timed_out: "bad", unhealthy: "bad", unreachable: "bad" };
+const tone = (state) => tones[state] ?? "busy";
+const words = (state) => state.replaceAll("_", " ");
 
-const tone = (state) =>
-  ({ complete: "good", ok: "good", failed: "bad", lost: "bad", timed_out: "bad", unhealthy: "bad" })[state] ?? "busy";
+export const badge = (state, more = {}) => h("span", { class: `badge ${tone(state)}`, ...more }, words(state));
+export const terminal = (s) => s.state === "complete" || s.state === "failed";
+export const recording = (s) => ["arming", "armed", "recording"].includes(s.state);
+export const name = (s) => s.prefix || "no prefix";
+export const ranksOf = (s) => (s.stages ?? []).flatMap((st) => st.ranks ?? []);
+export const artifact = (s, file) => (s.artifacts ?? []).find((a) => a.name === file && a.url);
 
-export const badge = (state) => h("span", { class: `badge ${tone(state)}` }, state);
-
-export const running = (state) => ["arming", "armed", "recording"].includes(state);
-
-export function stageRow(stage, checked) {
+export function stageItem(stage) {
   const all = stage.replicas * stage.ranks;
-  const ranks = (stage.rank_details ?? []).map((r) => `r${r.replica}/k${r.rank} pid ${r.pid} on ${r.host}${r.ready ? "" : " (starting)"}`);
-  return h("tr", {},
-    h("td", {}, h("input", { type: "checkbox", "data-stage": stage.id, checked: checked && stage.profiler, disabled: !stage.profiler, "aria-label": `capture ${stage.name}` })),
-    h("td", {}, `${stage.id} ${stage.name}`),
-    h("td", {}, stage.type),
-    h("td", {}, stage.output ?? ""),
-    h("td", { title: ranks.join("\n") }, `${stage.ready_ranks} of ${all} ready`));
+  const where = (stage.rank_details ?? []).map((r) => `replica ${r.replica} rank ${r.rank}: pid ${r.pid} on ${r.host}${r.ready ? "" : ", starting"}`);
+  const id = `stage-${stage.id}`;
+  return h("li", { "data-key": stage.id, title: where.join("\n") },
+    h("input", { type: "checkbox", id, "data-stage": stage.id, checked: stage.profiler, disabled: !stage.profiler, "aria-describedby": `${id}-is` }),
+    h("label", { for: id }, stage.name),
+    h("span", { id: `${id}-is`, class: stage.ready_ranks < all ? "busy" : "quiet" },
+      `${stage.type}, ${stage.ready_ranks < all ? `${stage.ready_ranks} of ${all} ranks ready` : plural(all, "rank")}${stage.profiler ? "" : ", no profiler"}`));
 }
 
-const size = (n) => (n < 1024 ? `${n} B` : n < 1 << 20 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / (1 << 20)).toFixed(1)} MiB`);
+export const sessionItem = (s, current) =>
+  h("li", { "data-key": s.id },
+    h("a", { href: `#${s.id}`, "aria-current": current && "true" },
+      h("span", { class: s.prefix ? "name" : "name quiet" }, name(s)), badge(s.state),
+      h("span", { class: "quiet" }, `${when(s.started_at)} · ${plural(ranksOf(s).length, "rank")}`)));
 
-function artifacts(list) {
-  const out = [];
-  for (const a of list ?? []) {
-    const name = a.name.split("/").pop();
-    out.push(a.url ? h("a", { href: a.url, title: `sha256 ${a.sha256}` }, name) : name, ` ${size(a.size)} `);
-  }
-  return out;
+const stops = {
+  request: "stopped on request", max_duration: "stopped by the watchdog", ranks: "every rank reached its last iteration", hub_restart: "stopped by the server's restart",
+};
+
+// facts is what there is to say of the session as a whole; now is the server's time in ms.
+function facts(s, now) {
+  const started = Date.parse(s.started_at);
+  const out = [when(s.started_at)];
+  if (recording(s)) out.push(`for ${dur(Math.max(0, now - started) * 1e6)}`);
+  else if (s.finished_at) out.push(`done in ${dur((Date.parse(s.finished_at) - started) * 1e6)}`);
+  if (s.stopped_by) out.push(stops[s.stopped_by] ?? `stopped by ${words(s.stopped_by)}`);
+  return [out.join(" · "), " · ", h("code", {}, s.id)];
 }
 
-export function sessionItem(s, open) {
-  const rows = s.stages.flatMap((st) => (st.ranks ?? []).map((r) =>
-    h("tr", {},
-      h("td", {}, `${st.stage} ${st.name}`),
-      h("td", {}, `r${r.replica}/k${r.rank}`),
-      h("td", {}, badge(r.state), r.reason ? ` ${r.reason}` : ""),
-      h("td", { class: "num" }, String(r.events)),
-      h("td", {}, ...artifacts(r.artifacts)))));
-  return h("details", { "data-id": s.id, open },
-    h("summary", {}, badge(s.state), h("span", {}, s.prefix || "no prefix"),
-      h("span", {}, new Date(s.started_at).toLocaleString()), h("span", {}, h("code", {}, s.id))),
-    s.error ? h("p", { class: "bad" }, s.error) : "",
-    h("p", {}, ...artifacts(s.artifacts)),
-    h("table", {},
-      h("thead", {}, h("tr", {}, ...["Stage", "Rank", "State", "Events", "Artifacts"].map((t) => h("th", {}, t)))),
-      h("tbody", {}, ...rows)));
+function progress(s) {
+  if (terminal(s)) return null;
+  const ranks = ranksOf(s);
+  let done = ranks.filter((r) => ["complete", "failed", "lost", "timed_out"].includes(r.state)).length;
+  let [total, text] = [ranks.length, `collecting: ${done} of ${plural(ranks.length, "rank")} home`];
+  if (s.progress) [done, total, text] = [s.progress.done, s.progress.total, `converting ${s.progress.what ?? ""}`];
+  else if (s.state !== "collecting") [done, total, text] = [null, null, { arming: "asking every rank", armed: "every rank is ready", recording: "recording on every rank" }[s.state] ?? words(s.state)];
+  return h("p", { class: "progress" }, h("progress", { "aria-label": words(s.state), value: done, max: total }), h("span", {}, text));
+}
+
+const num = (text, more = {}) => h("td", { class: "num", ...more }, text);
+
+function rankRow(r, first, span) {
+  const clock = r.clock?.error_ns ? `${signed(r.clock.offset_ns)} ± ${dur(r.clock.error_ns)}` : "–";
+  return h("tr", { "data-key": `${r.stage}/${r.replica}/${r.rank}` },
+    first && h("th", { scope: "rowgroup", rowspan: span }, r.stage_name),
+    h("td", {}, r.replica ? `${r.rank} (replica ${r.replica})` : String(r.rank)),
+    h("td", {}, badge(r.state), r.reason && h("span", { class: "reason" }, r.reason)),
+    num(count(r.iterations)), num(count(r.events)), num(r.bytes ? bytes(r.bytes) : "–"),
+    num(count(r.drops), { class: r.drops ? "num bad" : "num" }), num(clock));
+}
+
+function ranks(s) {
+  const heads = ["Stage", "Rank", "State", "#Iterations", "#Events", "#Recorded", "#Dropped", "#Clock to the hub's"];
+  return h("section", {}, h("h3", {}, "Ranks"), h("div", { class: "scroll" }, h("table", { class: "ranks" },
+    h("thead", {}, h("tr", {}, heads.map((t) => h("th", { scope: "col", class: t.startsWith("#") && "num" }, t.replace("#", ""))))),
+    h("tbody", {}, (s.stages ?? []).flatMap((st) => (st.ranks ?? []).map((r, i) => rankRow(r, i === 0, st.ranks.length)))))));
+}
+
+const fileName = (a) => a.name.split("/").pop();
+const kinds = { ops: "operators", table: "operator table", memory: "memory" };
+
+const link = (a, text) => (a.url ? h("a", { href: a.url, download: fileName(a), title: `${a.name}\nsha256 ${a.sha256}`, "aria-label": `${a.name}, ${bytes(a.size)}` }, text) : text);
+
+// artifacts are a table, a rank a row and a kind a column, and the run's own above it.
+function artifacts(s) {
+  const of = ranksOf(s).filter((r) => r.artifacts?.length);
+  const columns = [...new Set(of.flatMap((r) => r.artifacts.map((a) => a.kind)))].sort((a, b) => (b === "trace") - (a === "trace"));
+  if (!of.length && !s.artifacts?.length) return terminal(s) && h("section", {}, h("h3", {}, "Artifacts"), h("p", { class: "quiet" }, "None."));
+  const ending = (a) => fileName(a).replace(/^[^.]*\./, ".");
+  return h("section", {}, h("h3", {}, "Artifacts"),
+    h("ul", { class: "files" }, (s.artifacts ?? []).map((a) => h("li", {}, link(a, fileName(a)), " ", h("span", { class: "quiet" }, bytes(a.size)))),
+      terminal(s) && h("li", {}, h("a", { href: `/v1/sessions/${s.id}/artifacts/manifest.json`, download: "manifest.json" }, "manifest.json"))),
+    of.length > 0 && h("div", { class: "scroll" }, h("table", { class: "artifacts" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Rank"), columns.map((k) => h("th", { scope: "col" }, kinds[k] ?? k)))),
+      h("tbody", {}, of.map((r) => h("tr", {}, h("th", { scope: "row" }, `${r.stage_name} ${r.replica ? `${r.replica}/` : ""}${r.rank}`),
+        columns.map((k) => h("td", {}, r.artifacts.filter((a) => a.kind === k).map((a) =>
+          h("div", {}, link(a, ending(a)), " ", h("span", { class: "quiet" }, bytes(a.size))))))))))),
+    s.run_dir && h("p", { class: "quiet" }, "On the server in ", h("code", {}, s.run_dir)));
+}
+
+function analysed(s, rep) {
+  if (!rep) return null;
+  if (rep.error) return h("p", { class: "bad", role: "alert" }, `report.json: ${rep.error}`);
+  const picture = artifact(s, "report.svg");
+  const r = rep.data;
+  if (!r) return h("p", { class: "quiet" }, "Reading the report …");
+  return [h("p", { class: "headline" }, report.headline(r)), report.figures(r),
+    picture && rep.pictureless && h("p", { class: "bad", role: "alert" }, "report.svg could not be loaded"),
+    picture && !rep.pictureless && h("img", { class: "picture", src: picture.url, alt: report.pictureText(r) }),
+    report.findings(r), report.steps(r), report.operators(r)];
+}
+
+// detail is one session: rep is its report as { data } or { error } and whether
+// its picture failed to load, note what is said
+// of the timeline's button, now the server's time in ms.
+export function detail(s, { rep, note, now }) {
+  const timeline = artifact(s, "timeline.pftrace");
+  return h("article", { "data-key": s.id, "aria-labelledby": "session-name" },
+    h("header", {}, h("h2", { id: "session-name", class: s.prefix ? "" : "quiet" }, name(s)), badge(s.state),
+      timeline && h("button", { type: "button", "data-act": "perfetto", "data-id": s.id, title: `hands timeline.pftrace, ${bytes(timeline.size)}, to a tab with ui.perfetto.dev` }, "Open in Perfetto")),
+    h("p", { class: "quiet facts" }, facts(s, now)),
+    h("p", { role: "status", class: note?.bad ? "bad" : "quiet" }, note?.text),
+    s.error && h("p", { class: "bad", role: "alert" }, s.error),
+    progress(s), analysed(s, rep), ranks(s), artifacts(s));
 }

@@ -1,0 +1,60 @@
+// Elements from data. Text only ever enters as text nodes.
+
+// h makes an element: h("td", { class: "num" }, "7"). Children that are null or
+// false are left out, lists are laid flat.
+export function h(name, attributes = {}, ...children) {
+  const el = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === true) el.setAttribute(key, "");
+    else if (value !== false && value != null) el.setAttribute(key, value);
+  }
+  el.append(...children.flat(Infinity).filter((c) => c != null && c !== false));
+  return el;
+}
+
+const key = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.dataset.key : undefined);
+
+const alike = (a, b) => a.nodeName === b.nodeName && key(a) === key(b);
+
+// patch makes el's children equal to wanted and touches only what differs, so that
+// focus, selection, scroll positions and loaded pictures stay. Elements with the same
+// data-key are the same thing wherever they stand.
+export function patch(el, ...wanted) {
+  const next = wanted.flat(Infinity).filter((c) => c != null && c !== false)
+    .map((c) => (c instanceof Node ? c : document.createTextNode(c)));
+  const keyed = new Map([...el.children].filter(key).map((c) => [key(c), c]));
+  let at = el.firstChild;
+  for (const want of next) {
+    let have = key(want) ? keyed.get(key(want)) : at;
+    if (have && alike(have, want)) {
+      if (have !== at) el.insertBefore(have, at);
+      update(have, want);
+    } else {
+      have = want;
+      el.insertBefore(want, at);
+    }
+    at = have.nextSibling;
+  }
+  while (at) {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  }
+}
+
+function update(have, want) {
+  if (have.nodeType !== Node.ELEMENT_NODE) {
+    if (have.data !== want.data) have.data = want.data;
+    return;
+  }
+  for (const { name } of [...have.attributes]) {
+    if (!want.hasAttribute(name) && !readers(have, name)) have.removeAttribute(name);
+  }
+  for (const { name, value } of want.attributes) {
+    if (have.getAttribute(name) !== value && !readers(have, name)) have.setAttribute(name, value);
+  }
+  patch(have, ...want.childNodes);
+}
+
+// readers reports whether an attribute is the reader's to change, not the data's.
+const readers = (el, name) => el.nodeName === "DETAILS" && name === "open";
