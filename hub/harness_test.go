@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
@@ -58,6 +59,7 @@ type rankConfig struct {
 	Step  time.Duration // work between steps; 0: 1 ms
 
 	HubLoss time.Duration // 0: the protocol's
+	CA      string        // of the server's certificate
 }
 
 // testRank is a rank that works all the time: a span a step.
@@ -93,7 +95,7 @@ func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (prot
 }
 
 func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
-	nc, err := nats.Connect(c.URL, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	nc, err := link.Config{URL: c.URL, CA: c.CA}.Connect(nats.ReconnectWait(50 * time.Millisecond))
 	if err != nil {
 		return nil, err
 	}

@@ -20,10 +20,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -37,6 +37,8 @@ const (
 	sessionHistory = 7 * 24 * time.Hour
 	// setupTimeout bounds the making of buckets at start-up.
 	setupTimeout = 30 * time.Second
+	// maxReplicas is JetStream's own limit.
+	maxReplicas = 5
 	// maxConversions run at a time: they share the machine with the ranks.
 	maxConversions = 1
 	// MaxUnfinished is how many sessions may wait for collection and conversion;
@@ -46,11 +48,23 @@ const (
 
 // Config sets a hub up.
 type Config struct {
-	Name     string // tells hubs on one NATS cluster apart; "": DefaultName
-	DataDir  string // JetStream's files; also RunsDir's default parent
-	RunsDir  string // "": DataDir/runs
-	NATSURL  string // "": run a server in this process
-	Listen   string // host:port of that server; "": 127.0.0.1 and a free port
+	Name    string // tells hubs on one NATS cluster apart; "": DefaultName
+	DataDir string // JetStream's files; also RunsDir's default parent
+	RunsDir string // "": DataDir/runs
+	NATSURL string // "": run a server in this process
+	Listen  string // host:port of that server; "": 127.0.0.1 and a free port
+	// Advertise is the host or host:port at which ranks elsewhere reach that server;
+	// "": Listen's, or an address of this host if Listen is all of them.
+	Advertise string
+	// Token lets ranks in, and this hub with NATSURL. Where it is "" and the server in
+	// this process listens beyond the loopback, one is made up and kept in DataDir.
+	Token string
+	// TLSCert and TLSKey are PEM files; with them that server takes encrypted
+	// connections only. TLSCA has the authorities that NATSURL's certificate is checked
+	// against, "" for the system's.
+	TLSCert, TLSKey, TLSCA string
+	// Replicas is how many servers of a cluster hold each bucket; 0 is 1.
+	Replicas int
 	Logger   *slog.Logger
 	Convert  ConvertFunc      // nil: recordings stay as they are
 	Timeouts session.Timeouts // zero fields: the defaults of package session
@@ -65,7 +79,7 @@ type Hub struct {
 	cfg   Config
 	log   *slog.Logger
 	now   func() time.Time
-	srv   *server.Server // nil with an existing cluster
+	srv   *embedded // nil with an existing cluster
 	nc    *nats.Conn
 	js    jetstream.JetStream
 	ranks jetstream.KeyValue
@@ -107,11 +121,11 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 		return nil, err
 	}
 	if cfg.NATSURL == "" {
-		if h.srv, err = startServer(cfg.DataDir, cfg.Listen, h.log); err != nil {
+		if h.srv, err = startServer(&h.cfg, h.log); err != nil {
 			return nil, err
 		}
 	}
-	if h.nc, err = connect(h.srv, cfg.NATSURL, h.log); err != nil {
+	if h.nc, err = connect(h.srv, &h.cfg, h.log); err != nil {
 		return nil, err
 	}
 	if h.js, err = jetstream.New(h.nc); err != nil {
@@ -144,6 +158,12 @@ func (c *Config) setDefaults() error {
 	if c.RunsDir == "" {
 		c.RunsDir = filepath.Join(c.DataDir, "runs")
 	}
+	if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+	if c.Replicas < 0 || c.Replicas > maxReplicas {
+		return fmt.Errorf("%d replicas of buckets: want 1 to %d", c.Replicas, maxReplicas)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -161,19 +181,19 @@ func (c *Config) setDefaults() error {
 func (h *Hub) makeBuckets(ctx context.Context) (err error) {
 	h.ranks, err = h.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: protocol.BucketRanks, Description: "presence of ranks", TTL: protocol.PresenceTTL,
-		Storage: jetstream.MemoryStorage,
+		Storage: jetstream.MemoryStorage, Replicas: h.cfg.Replicas,
 	})
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", protocol.BucketRanks, err)
 	}
 	h.sess, err = h.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: protocol.BucketSessions, Description: "sessions", TTL: sessionHistory,
+		Bucket: protocol.BucketSessions, Description: "sessions", TTL: sessionHistory, Replicas: h.cfg.Replicas,
 	})
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", protocol.BucketSessions, err)
 	}
 	h.obj, err = h.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: protocol.BucketArtifacts, Description: "artifacts on their way home", TTL: sessionHistory,
+		Bucket: protocol.BucketArtifacts, Description: "artifacts on their way home", TTL: sessionHistory, Replicas: h.cfg.Replicas,
 	})
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", protocol.BucketArtifacts, err)
@@ -291,12 +311,21 @@ func (h *Hub) beat() {
 // Name is the hub's name.
 func (h *Hub) Name() string { return h.cfg.Name }
 
-// ClientURL is where ranks connect.
+// ClientURL is where ranks connect, from any host. It holds the token, if there is
+// one: show it to who may join, and to nobody else.
 func (h *Hub) ClientURL() string {
 	if h.srv != nil {
-		return h.srv.ClientURL()
+		return h.srv.join
 	}
-	return h.cfg.NATSURL
+	return link.WithToken(h.cfg.NATSURL, h.cfg.Token)
+}
+
+// LocalURL is where ranks on this host connect; it is as secret as ClientURL.
+func (h *Hub) LocalURL() string {
+	if h.srv != nil {
+		return h.srv.local
+	}
+	return h.ClientURL()
 }
 
 // Conn is the hub's own NATS connection; it stays the hub's.

@@ -456,7 +456,7 @@ func TestHubRestartGoesOnWithTheSession(t *testing.T) {
 // With a NATS server of its own life, the hub dies and the ranks go on: they end
 // the recording themselves, and the next hub brings it home.
 func TestHubVanishesAndTheRanksStopThemselves(t *testing.T) {
-	srv, err := startServer(t.TempDir(), "", testLogger(t))
+	srv, err := startServer(&Config{DataDir: t.TempDir()}, testLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,14 @@
 package hub
 
 import (
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +18,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -21,56 +27,222 @@ const (
 	serverReadyTimeout = 30 * time.Second
 	// defaultListen keeps the embedded server off the network unless asked.
 	defaultListen = "127.0.0.1:0"
-	// reconnectWait is how often a lost connection to NATS is tried again.
-	reconnectWait = 250 * time.Millisecond
+	// tokenFile, in DataDir, keeps a token that was made up, so that ranks find a
+	// restarted hub that knows theirs.
+	tokenFile = "nats-token"
 )
 
-// startServer runs a NATS server with JetStream in this process.
-func startServer(dir, listen string, log *slog.Logger) (*server.Server, error) {
+// embedded is a NATS server with JetStream in this process.
+type embedded struct {
+	*server.Server
+	token       string // "": anyone who reaches it may join
+	join, local string // URLs with the token: for any host, for ranks on this one
+}
+
+// ClientURL is where ranks connect, with the token that lets them in.
+func (e *embedded) ClientURL() string { return e.join }
+
+// startServer runs the embedded server that c describes.
+func startServer(c *Config, log *slog.Logger) (*embedded, error) {
+	opts, err := serverOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	e := &embedded{token: opts.Authorization}
+	if e.Server, err = server.NewServer(opts); err != nil {
+		return nil, fmt.Errorf("nats server: %w", err)
+	}
+	e.SetLoggerV2(serverLog{log.With("part", "nats")}, false, false, false)
+	e.Start()
+	stop := func() {
+		e.Shutdown()
+		e.WaitForShutdown()
+	}
+	if !e.ReadyForConnections(serverReadyTimeout) {
+		stop()
+		return nil, fmt.Errorf("nats server is not ready after %v (listen %s, store %s): is the port taken?", serverReadyTimeout, c.Listen, opts.StoreDir)
+	}
+	if !e.JetStreamEnabled() {
+		stop()
+		return nil, fmt.Errorf("nats server: JetStream did not start in %s", opts.StoreDir)
+	}
+	if err := e.name(opts, c.Advertise); err != nil {
+		stop()
+		return nil, err
+	}
+	return e, nil
+}
+
+// serverOptions checks c and makes the server's options of it.
+func serverOptions(c *Config) (*server.Options, error) {
+	listen := c.Listen
 	if listen == "" {
 		listen = defaultListen
 	}
-	host, portText, err := net.SplitHostPort(listen)
+	host, port, err := splitListen(listen)
 	if err != nil {
 		return nil, fmt.Errorf("nats listen address %q: %w", listen, err)
-	}
-	port, err := strconv.Atoi(portText)
-	if err != nil || port < 0 || port > 65535 {
-		return nil, fmt.Errorf("nats listen address %q: port %q is not a number from 0 to 65535", listen, portText)
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	store := filepath.Join(dir, "jetstream")
-	if err := os.MkdirAll(store, 0o755); err != nil {
+	opts := &server.Options{
+		ServerName: "kinetoscope", Host: host, Port: port, JetStream: true, StoreDir: filepath.Join(c.DataDir, "jetstream"),
+		MaxPayload: protocol.MaxPayload, NoSigs: true, DisableJetStreamBanner: true,
+		PingInterval: link.PingInterval, MaxPingsOut: link.MaxPings,
+	}
+	if err := os.MkdirAll(opts.StoreDir, 0o755); err != nil {
 		return nil, fmt.Errorf("nats store: %w", err)
 	}
-	srv, err := server.NewServer(&server.Options{
-		ServerName: "kinetoscope", Host: host, Port: port, JetStream: true, StoreDir: store,
-		MaxPayload: protocol.MaxPayload, NoSigs: true, DisableJetStreamBanner: true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("nats server: %w", err)
+	if opts.Authorization, err = serverToken(c, host); err != nil {
+		return nil, err
 	}
-	srv.SetLoggerV2(serverLog{log.With("part", "nats")}, false, false, false)
-	srv.Start()
-	if !srv.ReadyForConnections(serverReadyTimeout) {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-		return nil, fmt.Errorf("nats server is not ready after %v (listen %s, store %s): is the port taken?", serverReadyTimeout, listen, store)
+	if c.TLSCert != "" || c.TLSKey != "" {
+		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("nats certificate %q with key %q: %w", c.TLSCert, c.TLSKey, err)
+		}
+		opts.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		opts.TLS = true
 	}
-	if !srv.JetStreamEnabled() {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-		return nil, fmt.Errorf("nats server: JetStream did not start in %s", store)
-	}
-	return srv, nil
+	return opts, nil
 }
 
-// connect opens the hub's own connection: in process, or over url.
-func connect(srv *server.Server, url string, log *slog.Logger) (*nats.Conn, error) {
+func splitListen(s string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("port %q is not a number from 0 to 65535", text)
+	}
+	return host, port, nil
+}
+
+// serverToken is what ranks must show. Off the loopback there always is one: whoever
+// may publish can stop recordings and feed the stages.
+func serverToken(c *Config, host string) (string, error) {
+	if err := link.ValidateToken(c.Token); err != nil {
+		return "", err
+	}
+	if c.Token != "" || isLoopback(host) {
+		return c.Token, nil
+	}
+	path := filepath.Join(c.DataDir, tokenFile)
+	data, err := os.ReadFile(path)
+	if err == nil {
+		token := strings.TrimSpace(string(data))
+		if err = link.ValidateToken(token); err == nil && token != "" {
+			return token, nil
+		}
+		return "", fmt.Errorf("nats token in %s is not one: remove the file for a new one", path)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("nats token: %w", err)
+	}
+	token := rand.Text()
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("nats token: %w", err)
+	}
+	return token, nil
+}
+
+// isLoopback reports whether only processes of this host reach host. A name that
+// cannot be looked up does not count.
+func isLoopback(host string) bool {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.IsLoopback()
+	}
+	if host == "" {
+		return false // all addresses
+	}
+	ips, err := net.LookupIP(host)
+	for _, ip := range ips {
+		if !ip.IsLoopback() {
+			return false
+		}
+	}
+	return err == nil && len(ips) > 0
+}
+
+// name works out the URLs. A server that listens on every address is named by one
+// that other hosts can reach, unless advertise (HOST or HOST:PORT) says how.
+func (e *embedded) name(opts *server.Options, advertise string) error {
+	bound, ok := e.Addr().(*net.TCPAddr)
+	if !ok {
+		return fmt.Errorf("nats server listens on %v, which is no TCP address", e.Addr())
+	}
+	host, port, local := opts.Host, bound.Port, opts.Host
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host, local = reachable(), "127.0.0.1"
+		if ip != nil && ip.To4() == nil {
+			local = "::1"
+		}
+	}
+	if advertise != "" {
+		host = advertise
+		if h, p, err := splitListen(advertise); err == nil {
+			host, port = h, p
+		} else if strings.Contains(advertise, ":") && net.ParseIP(advertise) == nil {
+			return fmt.Errorf("advertised nats address %q: %w", advertise, err)
+		}
+	}
+	scheme := "nats"
+	if opts.TLS {
+		scheme, local = "tls", host // the certificate's name
+	}
+	at := func(host string, port int) string {
+		u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(port))}
+		if e.token != "" {
+			u.User = url.User(e.token)
+		}
+		return u.String()
+	}
+	e.join, e.local = at(host, port), at(local, bound.Port)
+	if opts.TLS {
+		e.local = e.join
+	}
+	return nil
+}
+
+// reachable is an address of this host that others may know: the one from which it
+// would leave the network, else the first that is up, else the loopback.
+func reachable() string {
+	// Connecting a UDP socket chooses a route and sends nothing; 192.0.2.0/24 is
+	// reserved for documentation (RFC 5737).
+	if c, err := net.Dial("udp4", "192.0.2.1:9"); err == nil {
+		defer c.Close()
+		if a, ok := c.LocalAddr().(*net.UDPAddr); ok && !a.IP.IsLoopback() {
+			return a.IP.String()
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "127.0.0.1"
+	}
+	var six string
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		switch {
+		case !ok || !n.IP.IsGlobalUnicast():
+		case n.IP.To4() != nil:
+			return n.IP.String()
+		case six == "":
+			six = n.IP.String()
+		}
+	}
+	if six != "" {
+		return six
+	}
+	return "127.0.0.1"
+}
+
+// connect opens the hub's own connection: in process, or to the cluster of c.
+func connect(srv *embedded, c *Config, log *slog.Logger) (*nats.Conn, error) {
+	to := link.Config{URL: c.NATSURL, Token: c.Token, CA: c.TLSCA}
 	opts := []nats.Option{
-		nats.Name("kinetoscope hub"), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait),
+		nats.Name("kinetoscope hub"),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("nats connection lost", "err", err)
@@ -79,12 +251,12 @@ func connect(srv *server.Server, url string, log *slog.Logger) (*nats.Conn, erro
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("nats connection is back", "url", c.ConnectedUrlRedacted()) }),
 	}
 	if srv != nil {
+		to = link.Config{URL: nats.DefaultURL, Token: srv.token}
 		opts = append(opts, nats.InProcessServer(srv))
-		url = ""
 	}
-	nc, err := nats.Connect(url, opts...)
+	nc, err := to.Connect(opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to nats %s: %w", url, err)
+		return nil, err
 	}
 	if max := nc.MaxPayload(); max < protocol.MaxPayload {
 		log.Warn("this NATS server takes smaller messages than hand-offs may need; set its max_payload",
