@@ -10,13 +10,20 @@ import (
 
 var reference = regexp.MustCompile(`(?:href|src)="(/[^"]+)"|from "\./([^"]+)"`)
 
+// maxPage is how large all files of the page may be: it is to stay one that is read
+// in an afternoon, and quick over a slow tunnel.
+const maxPage = 60 << 10
+
 // TestPageIsWhole follows every reference of the page's files and holds them to
 // their policy: nothing from elsewhere, nothing inline.
 func TestPageIsWhole(t *testing.T) {
 	_, url := start(t, newOmni())
 	_, h, index := call(t, "GET", url+"/", "")
-	if !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'self'") || h.Get("Content-Type") != "text/html; charset=utf-8" {
+	if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none';") || h.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("headers %v", h)
+	}
+	if c := h.Get("Cross-Origin-Opener-Policy"); c != "" {
+		t.Errorf("Cross-Origin-Opener-Policy %q: it would cut the page off from the viewer that it opens", c)
 	}
 	if strings.Contains(index, "<style") || strings.Contains(index, " on") && regexp.MustCompile(` on[a-z]+="`).MatchString(index) || strings.Contains(index, "http://") || strings.Contains(index, "https://") {
 		t.Error("the page holds what its policy forbids")
@@ -45,10 +52,19 @@ func TestPageIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	size := 0
 	for _, f := range files {
+		data := readUI(t, f.Name())
+		size += len(data)
+		if m := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacent|\beval\(|\bstyle:`).FindString(data); m != "" && path.Ext(f.Name()) == ".js" {
+			t.Errorf("ui/%s uses %s: text must stay text", f.Name(), m)
+		}
 		if !reached[f.Name()] {
 			t.Errorf("nothing refers to ui/%s", f.Name())
 		}
+	}
+	if size > maxPage {
+		t.Errorf("the page has %d bytes, more than %d", size, maxPage)
 	}
 	// Every element that the script looks up is in the page.
 	for _, m := range regexp.MustCompile(`\$\("([a-z]+)"\)`).FindAllStringSubmatch(readUI(t, "main.js"), -1) {
