@@ -257,6 +257,13 @@ func TestNestProperty(t *testing.T) {
 func TestSortProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		keys := rapid.SliceOfN(rapid.Int64Range(-1<<40, 1<<40), 0, 300).Draw(rt, "keys")
+		for range rapid.IntRange(0, 7).Draw(rt, "long runs") {
+			at := rapid.Int64Range(-500, 500).Draw(rt, "first")
+			step := rapid.Int64Range(0, 3).Draw(rt, "step")
+			for i := range rapid.Int64Range(200, 900).Draw(rt, "length") {
+				keys = append(keys, at+i*step/2)
+			}
+		}
 		rows := make([]int32, len(keys))
 		for i := range rows {
 			rows[i] = int32(i)

@@ -59,6 +59,7 @@ type rooflineBuilder struct {
 	byKey  map[rooflineKey]int32
 	host   []int64                    // per row
 	each   func(i int32, flops int64) // called for every counted operator
+	tells  []uint8                    // by template of arguments: 0 unknown, 1 without FLOPs, 2 with
 }
 
 type rooflineKey struct {
@@ -101,6 +102,7 @@ func (b *rooflineBuilder) dtype(i int32) string {
 // flops counts the operators of t; each, if given, is told of every counted one.
 func (f *frame) flops(t *tree, each func(i int32, flops int64)) *rooflineBuilder {
 	b := &rooflineBuilder{f: f, t: t, shapes: map[string]int32{}, types: map[string]string{}, byKey: map[rooflineKey]int32{}, each: each}
+	b.tells = make([]uint8, f.tr.ArgsTemplates())
 	b.kind = make([]flopKind, f.tr.Strings.Len())
 	for id := range b.kind {
 		b.kind[id] = flopKindOf(f.tr.String(trace.StringID(id)))
@@ -150,8 +152,12 @@ func (b *rooflineBuilder) visit(i int32) {
 	if !isHostOp(s.Cat[i]) {
 		return
 	}
-	flops, given := b.f.tr.ArgInt(int(i), trace.ArgFLOPs)
 	k := b.kind[s.Name[i]]
+	var flops int64
+	var given bool
+	if b.mayTell(s.Args[i]) {
+		flops, given = b.f.tr.ArgInt(int(i), trace.ArgFLOPs)
+	}
 	if !given && k == flopNone {
 		return
 	}
@@ -188,6 +194,25 @@ func (b *rooflineBuilder) visit(i int32) {
 	}
 	b.host[r] += b.f.dur[i]
 	b.rowOf[i] = r + 1
+}
+
+// mayTell says whether the arguments have a number of FLOPs. Arguments of one template
+// have the same keys.
+func (b *rooflineBuilder) mayTell(args trace.ArgsRef) bool {
+	if args == trace.NoArgs {
+		return false
+	}
+	at := int(args.Template())
+	if at >= len(b.tells) {
+		return true
+	}
+	if b.tells[at] == 0 {
+		b.tells[at] = 1
+		if b.f.tr.RefArg(args, trace.ArgFLOPs) != nil {
+			b.tells[at] = 2
+		}
+	}
+	return b.tells[at] == 2
 }
 
 // count returns an operator's FLOPs and the elements that it must at least move.

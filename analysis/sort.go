@@ -5,41 +5,102 @@ import (
 	"slices"
 )
 
-// sortByKey orders rows so that key grows and equal keys keep their order. It is a
-// radix sort over the bytes in which keys differ: rows of a trace lie within seconds,
-// so four to five passes suffice where a comparison sort takes twenty.
+// sortByKey orders rows so that key grows and equal keys keep their order. Rows of a
+// trace mostly come in a few ascending runs, which are merged; else it is a radix sort
+// over the bytes in which keys differ: rows of a trace lie within seconds, so four to
+// five passes suffice where a comparison sort takes twenty.
 func sortByKey(rows []int32, key func(int32) int64) {
 	n := len(rows)
 	if n < 2 {
 		return
 	}
-	ks := make([]uint64, n)
-	lo, sorted := key(rows[0]), true
-	prev := lo
+	runs := 1
+	ks := make([]int64, n)
+	lo, prev := key(rows[0]), key(rows[0])
 	for i, r := range rows {
 		k := key(r)
-		ks[i] = uint64(k)
+		ks[i] = k
 		if k < prev {
-			sorted = false
+			runs++
 		}
 		prev = k
 		lo = min(lo, k)
 	}
-	if sorted {
-		return
-	}
-	var all uint64
-	for i := range ks {
-		ks[i] -= uint64(lo)
-		all |= ks[i]
-	}
-	if n < 64 {
+	switch {
+	case runs == 1:
+	case n < 64:
 		insertionSort(rows, ks)
-		return
+	case runs <= n/minRun:
+		mergeRuns(rows, ks, runs)
+	default:
+		radixSort(rows, ks, lo)
+	}
+}
+
+// minRun is the mean length of runs from which on merging them beats the radix sort.
+const minRun = 256
+
+// mergeRuns merges the ascending runs of ks, two neighbours at a time.
+func mergeRuns(rows []int32, ks []int64, runs int) {
+	n := len(rows)
+	ends := make([]int, 0, runs)
+	for i := 1; i < n; i++ {
+		if ks[i] < ks[i-1] {
+			ends = append(ends, i)
+		}
+	}
+	ends = append(ends, n)
+	tmpR, tmpK := make([]int32, n), make([]int64, n)
+	for len(ends) > 1 {
+		out, from := ends[:0], 0
+		for i := 0; i < len(ends); i += 2 {
+			mid := ends[i]
+			end := mid
+			if i+1 < len(ends) {
+				end = ends[i+1]
+				mergeTwo(rows[from:end], ks[from:end], mid-from, tmpR, tmpK)
+			}
+			out, from = append(out, end), end
+		}
+		ends = out
+	}
+}
+
+// mergeTwo merges the ascending ks[:mid] and ks[mid:]; what is in its place already
+// stays there.
+func mergeTwo(rows []int32, ks []int64, mid int, tmpR []int32, tmpK []int64) {
+	from, _ := slices.BinarySearchFunc(ks[:mid], ks[mid], func(k, first int64) int {
+		if k <= first {
+			return -1
+		}
+		return 1
+	})
+	left := copy(tmpK, ks[from:mid])
+	copy(tmpR, rows[from:mid])
+	l, r := 0, mid
+	for at := from; l < left; at++ {
+		if r < len(ks) && ks[r] < tmpK[l] {
+			ks[at], rows[at] = ks[r], rows[r]
+			r++
+		} else {
+			ks[at], rows[at] = tmpK[l], tmpR[l]
+			l++
+		}
+	}
+}
+
+// radixSort sorts by ks, none of which is below lo.
+func radixSort(rows []int32, ks []int64, lo int64) {
+	n := len(rows)
+	var all uint64
+	sk := make([]uint64, n)
+	for i, k := range ks {
+		sk[i] = uint64(k) - uint64(lo)
+		all |= sk[i]
 	}
 	const bits = 11
-	tmpR, tmpK := make([]int32, n), make([]uint64, n)
-	src, dst, sk, dk := rows, tmpR, ks, tmpK
+	tmpR, dk := make([]int32, n), make([]uint64, n)
+	src, dst := rows, tmpR
 	for shift := 0; shift < 64 && all>>shift != 0; shift += bits {
 		var count [1 << bits]int
 		for _, k := range sk {
@@ -61,7 +122,7 @@ func sortByKey(rows []int32, key func(int32) int64) {
 	}
 }
 
-func insertionSort(rows []int32, ks []uint64) {
+func insertionSort(rows []int32, ks []int64) {
 	for i := 1; i < len(rows); i++ {
 		r, k := rows[i], ks[i]
 		j := i

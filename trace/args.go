@@ -191,6 +191,9 @@ func (t *Trace) ArgsTables() (templates [][]byte, values []byte) {
 	return templates, t.args.values
 }
 
+// ArgsTemplates returns the number of templates.
+func (t *Trace) ArgsTemplates() int { return len(t.args.templates) }
+
 // SetArgsTables restores what ArgsTables returned; t owns both from then on.
 func (t *Trace) SetArgsTables(templates [][]byte, values []byte) {
 	t.args = argStore{values: values, templates: make([]argTemplate, len(templates))}
