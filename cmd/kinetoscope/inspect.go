@@ -1,7 +1,297 @@
 package main
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/profiler/format"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/native"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
 type inspectCmd struct {
-	Path string `arg:"" help:"Recording or trace."`
+	traceVerb
+	Verify bool `help:"Check a run's files against the sizes and hashes in its manifest."`
 }
 
-func (c *inspectCmd) Run(e *env) error { return nil }
+// inspection is what is in one file.
+type inspection struct {
+	traceInfo
+	Bytes       int64             `json:"bytes"` // on disk; 0 for standard input
+	Facts       map[string]string `json:"facts"`
+	WindowStart int64             `json:"window_start_ns"`
+	WindowEnd   int64             `json:"window_end_ns"`
+	WallClock   bool              `json:"wall_clock"`
+	BaseTimeNs  int64             `json:"base_time_ns"`
+	Instants    int               `json:"instants"`
+	Counters    int               `json:"counters"`
+	FlowEnds    int               `json:"flow_ends"`
+	Overlaps    int               `json:"overlapping_slices"` // in lanes of their own
+	SharedCalls int               `json:"calls_with_shared_correlation"`
+	SharedFlows int               `json:"flows_with_shared_id"`
+	ArgsBytes   int64             `json:"args_bytes"`
+	Recording   *recordingInfo    `json:"recording,omitempty"`
+
+	facts  []report.Fact
+	tables []*report.Table
+}
+
+// recordingInfo is what only recordings of ours have.
+type recordingInfo struct {
+	Version      int               `json:"version"`
+	Process      string            `json:"process"`
+	PID          int               `json:"pid"`
+	Clock        string            `json:"clock"`
+	ResolutionNs int64             `json:"resolution_ns"`
+	Snapshot     bool              `json:"snapshot"`
+	Generations  int               `json:"generations"`
+	Drops        uint64            `json:"drops"`
+	TrackDrops   map[string]uint64 `json:"track_drops"`
+	Truncated    uint64            `json:"truncated_texts"`
+	Reason       string            `json:"end_reason,omitempty"` // why it ended; "" if it was cut
+	ClockStepNs  int64             `json:"wall_clock_step_ns"`   // how far the wall clock went from the recording's
+	Cut          *format.Cut       `json:"cut,omitempty"`
+}
+
+func (c *inspectCmd) Run(e *env) error {
+	if c.Verify {
+		if err := c.verify(e); err != nil {
+			return err
+		}
+	}
+	c.quiet = true
+	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) inspection { return inspect(t) })
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		v := &list[i].Value
+		v.traceInfo = infos[i]
+		if err := v.fromFile(e.ctx); err != nil {
+			return err
+		}
+	}
+	a := answer{json: map[string]any{"files": perRank(list)}, tables: []*report.Table{filesTable(list), repairsTable(list)}}
+	if len(list) > 1 {
+		a.title, a.note = pageTitle(infos)
+		return c.print(e, "inspect", infos, a)
+	}
+	v := &list[0].Value
+	a.tables = append(append([]*report.Table{a.tables[0], report.FactTable(v.facts)}, v.tables...), a.tables[1])
+	if c.JSON || c.CSV || c.Table != "" {
+		return c.print(e, "inspect", infos, a)
+	}
+	title := infos[0].File
+	if title == open.Stdin {
+		title = "standard input"
+	}
+	tables, err := c.choose(a.tables[2:])
+	if err != nil {
+		return err
+	}
+	return report.Inspection(e.out, title, v.facts, tables, textOptions(e))
+}
+
+// verify checks the runs among the paths.
+func (c *inspectCmd) verify(e *env) error {
+	for _, p := range c.Paths {
+		r, err := c.run(p)
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			return usage("--verify: %s is no run", p)
+		}
+		err = r.Verify()
+		r.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		fmt.Fprintf(e.err, "%s: all files are as %s says\n", p, store.ManifestName)
+	}
+	return nil
+}
+
+// inspect counts what is in t.
+func inspect(t *trace.Trace) inspection {
+	m := &t.Meta
+	v := inspection{WindowStart: m.WindowStart, WindowEnd: m.WindowEnd, WallClock: m.WallClock, BaseTimeNs: m.BaseTimeNs,
+		Instants: len(t.Instants.Time), Counters: len(t.Counters.Time), FlowEnds: len(t.Flows.Time), Overlaps: t.Index().Overlaps, ArgsBytes: t.ArgsBytes(), Facts: map[string]string{}}
+	v.SharedCalls, v.SharedFlows = t.DuplicateIDs()
+	v.facts = report.MetaFacts(t)
+	v.tables = []*report.Table{report.CountTable(t), report.TrackTable(t), report.GroupTable(t)}
+	return v
+}
+
+// fromFile adds what only the file knows and completes the facts.
+func (v *inspection) fromFile(ctx context.Context) error {
+	var head []report.Fact
+	add := func(key, f string, args ...any) {
+		head = append(head, report.Fact{Key: key, Value: fmt.Sprintf(f, args...)})
+	}
+	if st, err := os.Stat(v.File); err == nil && v.File != open.Stdin {
+		v.Bytes = st.Size()
+		if !st.IsDir() {
+			packed := packing(v.File)
+			add("size", "%s%s", report.Bytes(v.Bytes).Text, packed)
+		}
+		if v.Format == native.Format {
+			r, err := readRecording(ctx, v.File)
+			if err != nil {
+				return err
+			}
+			v.Recording = r
+		}
+	}
+	v.facts = append(v.facts[:1:1], append(head, v.facts[1:]...)...)
+	add = func(key, f string, args ...any) {
+		v.facts = append(v.facts, report.Fact{Key: key, Value: fmt.Sprintf(f, args...)})
+	}
+	add("events", "%d slices, %d instants, %d counter samples, %d flow ends; %s of arguments", v.Slices, v.Instants, v.Counters, v.FlowEnds, report.Bytes(v.ArgsBytes).Text)
+	if v.Overlaps > 0 {
+		add("overlaps", "%d slices overlap others of their track in part; they have lanes of their own", v.Overlaps)
+	}
+	if v.SharedCalls+v.SharedFlows > 0 {
+		add("shared ids", "%d runtime calls have the correlation of an earlier one, %d flows the id of an earlier one", v.SharedCalls, v.SharedFlows)
+	}
+	if r := v.Recording; r != nil {
+		v.facts = append(v.facts, r.facts()...)
+	}
+	if len(v.Repairs) == 0 && v.Recording == nil {
+		add("repairs", "none")
+	}
+	for _, f := range v.facts {
+		v.Facts[f.Key] = strings.TrimPrefix(v.Facts[f.Key]+"; "+f.Value, "; ")
+	}
+	return nil
+}
+
+// packing tells by the first bytes how a file is packed.
+func packing(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	head := make([]byte, 4)
+	n, _ := io.ReadFull(f, head)
+	switch s := string(head[:n]); {
+	case strings.HasPrefix(s, "\x1f\x8b"):
+		return ", gzip"
+	case strings.HasPrefix(s, "\x28\xb5\x2f\xfd"):
+		return ", zstd"
+	}
+	return ""
+}
+
+// readRecording reads what a recording says about how it was made.
+func readRecording(ctx context.Context, path string) (*recordingInfo, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rd, err := format.NewReader(f)
+	if err != nil {
+		return nil, readError(fmt.Errorf("%s: %w", path, err))
+	}
+	h := rd.Header()
+	out := &recordingInfo{Version: h.Version, Process: h.Process, PID: h.PID, Clock: h.Clock, ResolutionNs: h.ResolutionNs, Snapshot: h.Snapshot, TrackDrops: map[string]uint64{}}
+	for ctx.Err() == nil {
+		_, err := rd.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		out.Generations++
+	}
+	for _, k := range rd.Tracks() {
+		out.Drops += k.Drops
+		if k.Drops > 0 {
+			out.TrackDrops[k.Name] += k.Drops
+		}
+	}
+	out.Cut = rd.Cut()
+	if end := rd.End(); end != nil {
+		out.Drops, out.Truncated, out.Reason, out.ClockStepNs = end.Drops, end.Truncated, end.Reason, end.WallTime-end.Time
+	}
+	return out, ctx.Err()
+}
+
+func (r *recordingInfo) facts() []report.Fact {
+	kind := "a window"
+	if r.Snapshot {
+		kind = "a flight recorder's past"
+	}
+	out := []report.Fact{
+		{Key: "recording", Value: fmt.Sprintf("version %d, %s of process %s (pid %d), generations: %d", r.Version, kind, r.Process, r.PID, r.Generations)},
+		{Key: "clock source", Value: fmt.Sprintf("%s, resolution %d ns; the wall clock moved %d ns against it", r.Clock, r.ResolutionNs, r.ClockStepNs)},
+	}
+	drops := fmt.Sprintf("%d events", r.Drops)
+	if r.Truncated > 0 {
+		drops += fmt.Sprintf("; %d texts shortened", r.Truncated)
+	}
+	out = append(out, report.Fact{Key: "drops", Value: drops})
+	if c := r.Cut; c != nil {
+		return append(out, report.Fact{Key: "cut", Value: fmt.Sprintf("at offset %d: %s; %d bytes behind it could not be used. All before it was read", c.Offset, c.Reason, c.Bytes)})
+	}
+	return append(out, report.Fact{Key: "ended", Value: r.Reason})
+}
+
+// filesTable is one row a file.
+func filesTable(list []report.Ranked[inspection]) *report.Table {
+	t := &report.Table{Name: "files", Title: "Files", What: "file", Columns: []report.Column{
+		{Key: "file", Title: "file", Left: true, Flex: true}, {Key: "format", Title: "format", Left: true}, {Key: "stage", Title: "stage", Left: true}, {Key: "rank", Title: "rank"}, {Key: "bytes", Title: "size"}, {Key: "slices", Title: "slices"},
+		{Key: "instants", Title: "instants", Drop: 3}, {Key: "counters", Title: "counters", Drop: 4}, {Key: "flow_ends", Title: "flow ends", Drop: 5}, {Key: "window_ns", Title: "window"}, {Key: "window_start_ns"}, {Key: "wall_clock", Title: "wall clock", Left: true, Drop: 2},
+		{Key: "overlapping_slices", Title: "overlaps", Drop: 6}, {Key: "repairs", Title: "repairs", Drop: 1}, {Key: "drops", Title: "drops"}, {Key: "cut", Title: "cut", Left: true},
+	}}
+	dir := commonDir(list)
+	for i := range list {
+		v := &list[i].Value
+		name := shortPath(v.File)
+		if rel, err := filepath.Rel(dir, v.File); err == nil && len(list) > 1 {
+			name = rel
+		}
+		repairs := 0
+		for _, n := range v.Repairs {
+			repairs += n
+		}
+		drops, cut := report.NoValue, report.Str("")
+		if v.Recording != nil {
+			drops = report.Int(int64(v.Recording.Drops))
+			if v.Recording.Cut != nil {
+				cut = report.Str("yes")
+			}
+		}
+		t.Add(report.Cell{Text: name, Raw: v.File}, report.Str(v.Format), report.Str(v.Stage), report.If(v.Rank >= 0, report.ID(v.Rank)), report.Bytes(v.Bytes), report.Int(v.Slices),
+			report.Int(v.Instants), report.Int(v.Counters), report.Int(v.FlowEnds), report.Ns(v.WindowEnd-v.WindowStart), report.ID(v.WindowStart), report.Str(fmt.Sprint(v.WallClock)), report.Int(v.Overlaps), report.Int(repairs), drops, cut)
+	}
+	return t
+}
+
+// commonDir is the deepest directory that holds all files.
+func commonDir(list []report.Ranked[inspection]) string {
+	dir := filepath.Dir(list[0].Value.File)
+	for i := range list {
+		for f := list[i].Value.File; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+			if rel, err := filepath.Rel(dir, f); err == nil && filepath.IsLocal(rel) {
+				break
+			}
+		}
+	}
+	return dir
+}
+
+func repairsTable(list []report.Ranked[inspection]) *report.Table {
+	return report.RepairTable(part(list, func(v *inspection) map[string]int { return v.Repairs }))
+}

@@ -29,6 +29,8 @@ type openFlags struct {
 	Workers int      `help:"Goroutines that read; all cores without it." placeholder:"N"`
 	Index   string   `help:"Keep an index to open large traces fast the next time: in this directory, or beside the traces with 'beside'." placeholder:"DIR"`
 	RunsDir string   `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
+
+	quiet bool // say nothing of repairs on stderr
 }
 
 // rankFlags choose among the ranks of a directory or a run.
@@ -282,7 +284,9 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 	for i, l := range labels(infos) {
 		list[i].Label = l
 	}
-	noteRepairs(e, infos)
+	if !o.quiet {
+		noteRepairs(e, infos)
+	}
 	return list, infos, nil
 }
 
