@@ -1,9 +1,10 @@
 package trace
 
 import (
-	"cmp"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // NestTolerance is how far, in ns, a slice may reach out of its parent and still be
@@ -81,30 +82,42 @@ func buildIndex(t *Trace) *Index {
 		x.Order[next[k]] = uint32(i)
 		next[k]++
 	}
-	var nest nester
-	for k := range t.Tracks {
-		order := x.Track(TrackID(k))
-		byTime := func(a, b uint32) int {
-			if s.Start[a] != s.Start[b] {
-				return cmp.Compare(s.Start[a], s.Start[b])
-			}
-			if s.Dur[a] != s.Dur[b] {
-				return cmp.Compare(s.Dur[b], s.Dur[a])
-			}
-			return cmp.Compare(a, b)
+	less := func(a, b uint32) bool {
+		if s.Start[a] != s.Start[b] {
+			return s.Start[a] < s.Start[b]
 		}
-		if !slices.IsSortedFunc(order, byTime) {
-			slices.SortFunc(order, byTime)
+		if s.Dur[a] != s.Dur[b] {
+			return s.Dur[a] > s.Dur[b]
 		}
-		x.Lanes[k] = nest.track(x, s, order)
+		return a < b
 	}
+	var wg sync.WaitGroup
+	var overlaps, track atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(t.Tracks), n/minParallel+1) {
+		wg.Go(func() { // a track's slices are its worker's alone
+			var nest nester
+			for k := int(track.Add(1)) - 1; k < len(t.Tracks); k = int(track.Add(1)) - 1 {
+				order := x.Track(TrackID(k))
+				sortRuns(order, less)
+				x.Lanes[k] = nest.track(x, s, order)
+			}
+			overlaps.Add(int64(nest.overlaps))
+		})
+	}
+	wg.Wait()
+	x.Overlaps = int(overlaps.Load())
 	return x
 }
+
+// minParallel is the number of slices that is worth a goroutine.
+const minParallel = 10_000
 
 // nester finds parents and lanes on one track after the other.
 type nester struct {
 	open  []uint32  // slices that may still hold others, by start
 	lanes [][]int64 // by lane: ends of its open slices, outermost first
+
+	overlaps int // slices in lanes from 1 on
 }
 
 func (m *nester) track(x *Index, s *Slices, order []uint32) uint16 {
@@ -122,7 +135,7 @@ func (m *nester) track(x *Index, s *Slices, order []uint32) uint16 {
 		lane := m.lane(start, end)
 		x.Lane[i], x.Depth[i] = lane, uint16(min(len(m.lanes[lane])-1, 1<<16-1))
 		if lane > 0 {
-			x.Overlaps++
+			m.overlaps++
 		}
 	}
 	return uint16(len(m.lanes))
