@@ -171,8 +171,9 @@ func (r *runner) wait() {
 func (r *runner) publish(actions []session.Action) {
 	ended := r.m.State().Terminal()
 	if !ended {
-		r.show()
+		// Durable first: who has seen a session record must find it after a restart.
 		r.persist()
+		r.show()
 	}
 	for _, a := range actions {
 		switch a.Kind {
