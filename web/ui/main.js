@@ -34,7 +34,7 @@ function say(text, err) {
 function drawHealth() {
   const now = state.health;
   if (!now) return;
-  $("model").textContent = now.model ?? "";
+  patch($("model"), now.model);
   patch($("health"), badge(now.status), now.reason && h("span", { class: "reason" }, now.reason));
   if (now.stages) patch($("stages"), now.stages.map(stageItem));
 }

@@ -1,0 +1,321 @@
+package browsertest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+var screenshots = flag.String("screenshots", "", "write pictures of the page to this directory")
+
+// patience is how long one step of a test may take on a busy machine; a healthy one
+// needs a small part of it.
+const patience = 30 * time.Second
+
+// chromium finds the browser or skips the test.
+func chromium(t *testing.T) string {
+	t.Helper()
+	names := []string{os.Getenv("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"}
+	for i, name := range names {
+		if name == "" {
+			continue
+		}
+		path, err := exec.LookPath(name)
+		if err == nil {
+			return path
+		}
+		if i == 0 {
+			t.Fatalf("CHROMIUM: %v", err)
+		}
+	}
+	t.Skip("no Chromium found: install it or set CHROMIUM to its path")
+	return ""
+}
+
+// binary builds the program once for all tests.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "kinetoscope-browsertest-")
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "kinetoscope")
+	if runtime.GOOS == "windows" {
+		out += ".exe"
+	}
+	build := exec.Command("go", "build", "-o", out, "./cmd/kinetoscope")
+	build.Dir = filepath.Join("..", "..")
+	if text, err := build.CombinedOutput(); err != nil {
+		return "", errors.Join(fmt.Errorf("build cmd/kinetoscope: %w\n%s", err, text), os.RemoveAll(dir))
+	}
+	return out, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if bin, err := binary(); err == nil && code != 2 {
+		_ = os.RemoveAll(filepath.Dir(bin)) // a temporary directory
+	}
+	os.Exit(code)
+}
+
+// server is a running `kinetoscope serve`.
+type server struct {
+	url  string
+	stop func() // ends it and waits
+}
+
+// serve starts the program and waits until it says that it serves.
+func serve(t *testing.T, args ...string) *server {
+	t.Helper()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	ready := filepath.Join(dir, "ready")
+	cmd := exec.Command(bin, append([]string{"serve"}, append(args, "--addr", "127.0.0.1:0", "--ready-file", ready)...)...)
+	cmd.Dir = dir // its runs go there
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop := sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			_ = cmd.Process.Kill()
+			<-ended
+			t.Error("the server did not stop on SIGTERM")
+		}
+		if t.Failed() {
+			t.Logf("the server said:\n%s", out.Bytes())
+		}
+	})
+	t.Cleanup(stop)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patience)
+	for {
+		if url, err := os.ReadFile(ready); err == nil {
+			return &server{strings.TrimSpace(string(url)), stop}
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the server ended: %v\n%s", err, out.Bytes())
+		case <-late:
+			t.Fatal("the server is not ready")
+		case <-tick.C:
+		}
+	}
+}
+
+// call does one request and decodes the answer into v, if there is one to decode to.
+func (s *server) call(t *testing.T, method, path, body string, v any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s: %d %v %s", method, path, res.StatusCode, err, data)
+	}
+	if b, ok := v.(*[]byte); ok {
+		*b = data
+	} else if v != nil {
+		if err := json.Unmarshal(data, v); err != nil {
+			t.Fatalf("%s %s: %v", method, path, err)
+		}
+	}
+}
+
+// browser starts Chromium, which reaches this machine and nothing else: names lead
+// nowhere but where resolve maps them.
+func browser(t *testing.T, resolve string, flags ...chromedp.ExecAllocatorOption) context.Context {
+	t.Helper()
+	opts := append([]chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(chromium(t)),
+		chromedp.Headless,
+		chromedp.NoSandbox, // root has none, nor have many containers; the pages are our own
+		chromedp.DisableGPU,
+		chromedp.NoFirstRun,
+		chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true),
+		chromedp.Flag("host-resolver-rules", strings.TrimPrefix(resolve+",MAP * ~NOTFOUND,EXCLUDE 127.0.0.1", ",")),
+		chromedp.WindowSize(1280, 900),
+	}, flags...)
+	alloc, endAlloc := chromedp.NewExecAllocator(context.Background(), opts...)
+	ctx, end := chromedp.NewContext(alloc)
+	t.Cleanup(func() { end(); endAlloc() })
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start Chromium: %v", err)
+	}
+	return ctx
+}
+
+// page is a tab and what its console said.
+type page struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu   sync.Mutex
+	said []string // guarded by mu
+}
+
+// open shows url in a tab of its own and waits until the page has drawn its stages.
+func open(t *testing.T, in context.Context, url string) *page {
+	t.Helper()
+	ctx, end := chromedp.NewContext(in)
+	p := &page{t: t, ctx: ctx}
+	messages := chromedp.Console(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for m, err := range messages {
+			if err != nil {
+				return // the tab is closed
+			}
+			p.mu.Lock()
+			p.said = append(p.said, m.String()+" "+m.URL)
+			p.mu.Unlock()
+		}
+	})
+	t.Cleanup(func() { end(); wg.Wait() })
+	p.do(chromedp.Navigate(url))
+	p.until(`document.querySelectorAll("#stages li").length > 0`)
+	return p
+}
+
+// do runs actions within patience.
+func (p *page) do(actions ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		p.t.Fatalf("%v; the page:\n%s", err, p.text())
+	}
+}
+
+// run runs an action that gives a value.
+func run[T any](p *page, action chromedp.Action[T]) T {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		p.t.Fatalf("%v; the page:\n%s", err, p.text())
+	}
+	return v
+}
+
+// eval returns what script evaluates to; promises are awaited.
+func eval[T any](p *page, script string) T {
+	p.t.Helper()
+	return run(p, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+}
+
+// until waits until script is true. It asks from outside: the page's policy forbids
+// what would ask from inside.
+func (p *page) until(script string) {
+	p.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patience)
+	for !eval[bool](p, "!!("+script+")") {
+		select {
+		case <-late:
+			p.t.Fatalf("waited for %s; the page:\n%s", script, p.text())
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *page) text() string {
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	s, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText`))
+	if err != nil {
+		return err.Error()
+	}
+	return s
+}
+
+// press types keys; "\t" and "\r" are Tab and Enter.
+func (p *page) press(keys string) {
+	p.t.Helper()
+	p.do(chromedp.KeyEvent(keys))
+}
+
+// size sets the window's width and the colours that the reader prefers.
+func (p *page) size(width int64, scheme string) {
+	p.t.Helper()
+	p.do(chromedp.EmulateViewport(width, 900), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	}))
+}
+
+// quiet fails the test if the console said anything but what has one of the words
+// allowed, and forgets what it said.
+func (p *page) quiet(allowed ...string) {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+next:
+	for _, s := range p.said {
+		for _, a := range allowed {
+			if strings.Contains(s, a) {
+				continue next
+			}
+		}
+		p.t.Errorf("the console says: %s", s)
+	}
+	p.said = nil
+}
+
+// shoot writes a picture of the whole page if asked for.
+func (p *page) shoot(name string) {
+	p.t.Helper()
+	if *screenshots == "" {
+		return
+	}
+	png := run(p, chromedp.FullScreenshot(100))
+	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), png, 0o666); err != nil {
+		p.t.Fatal(err)
+	}
+}
