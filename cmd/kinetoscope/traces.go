@@ -335,7 +335,11 @@ func noteRepairs(e *env, infos []traceInfo) {
 		}
 		if len(list) > 0 {
 			slices.Sort(list)
-			fmt.Fprintf(e.err, "note: %s was repaired: %s\n", i.File, strings.Join(list, "; "))
+			name := i.File
+			if name == open.Stdin {
+				name = "standard input"
+			}
+			fmt.Fprintf(e.err, "note: %s was repaired: %s\n", name, strings.Join(list, "; "))
 		}
 	}
 }
