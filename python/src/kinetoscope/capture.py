@@ -117,6 +117,8 @@ class SessionHandler:
         r.config.validate()
         if not r.session:
             raise ValueError("arm: no session")
+        if r.last_ns:
+            raise RuntimeError("arm: torch ranks keep no past: they have no flight recorder")
         if r.config.profiler == "":
             r.config.profiler = "torch"
         while True:

@@ -54,8 +54,8 @@ class TorchProfiler:
     open and close may be called on any thread with all_threads; without, on the thread
     that is recorded. export may run on another thread, and takes no lock but Python's.
 
-    derive makes the operator table, stacks and workbook here (see artifacts); without it
-    they are the hub's to make from the trace.
+    derive makes the operator table, stacks, workbook and memory timeline here (see
+    artifacts); without it they are the hub's to make from the trace.
     """
 
     def __init__(
@@ -204,6 +204,8 @@ class TorchProfiler:
         out.slices = result.slices + result.added
         if result.note:
             out.notes.append(result.note)
+        if self.config.sample_requests > 1:
+            out.notes.append("sample_requests has no effect: torch records every step")
         if self.regions.dropped:
             out.notes.append(f"{self.regions.dropped} regions over {self.regions.limit} were dropped")
         self._place(out, part, name, "trace", place)
@@ -232,7 +234,7 @@ class TorchProfiler:
 
         if self._memory:
             attempt("memory_snapshot.pickle", "memory", lambda to: _move(d / "memory_snapshot.pickle", to))
-        if c.torch_profiler_with_memory:
+        if c.torch_profiler_with_memory and self.derive:  # it takes minutes where the trace takes a second
             if c.torch_profiler_record_shapes and c.torch_profiler_with_stack and not self.all_threads:
                 attempt("memory_timeline.json.gz", "memory", self._memory_timeline)
             else:

@@ -176,6 +176,7 @@ class ProfilerConfig(Message):
     warmup_iterations: int = 0
     active_iterations: int = 5
     iteration: str = "step"
+    sample_requests: int = 0
 
     def validate(self) -> None:
         """Refuse values out of range; the error names the field."""
@@ -268,6 +269,7 @@ class ArmRequest(Message):
     config: ProfilerConfig = field(default_factory=ProfilerConfig)
     max_duration_ns: int = 0
     max_bytes: int = 0
+    last_ns: int = 0
     hub: str = ""
 
 

@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -410,8 +411,21 @@ def _digest(path: Path) -> tuple[str, int]:
 class RankThread:
     """A Member on the event loop of a thread of its own. Methods may be called from any thread."""
 
-    def __init__(self, url: str, info: p.RankInfo, on_closed: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        info: p.RankInfo,
+        on_closed: Callable[[], None] | None = None,
+        *,
+        token: str = "",
+        ca: str = "",
+    ) -> None:
         self._url, self._on_closed = url, on_closed
+        self._options: dict[str, Any] = {}
+        if token:
+            self._options["token"] = token
+        if ca:
+            self._options["tls"] = ssl.create_default_context(cafile=ca)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kinetoscope-rank", daemon=True)
         self._info = info
@@ -441,6 +455,7 @@ class RankThread:
             closed_cb=closed,
             error_cb=_quiet,
             pending_size=64 << 20,
+            **self._options,
         )
 
     async def _join(self, handler: Handler, timeout_s: float) -> None:

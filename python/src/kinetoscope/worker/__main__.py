@@ -94,7 +94,7 @@ def run(o: Options, stop: threading.Event) -> None:
             lost.append("the connection to the hub is closed")
             stop.set()
 
-        rank = RankThread(o.nats, info, on_closed=closed)
+        rank = RankThread(o.nats, info, on_closed=closed, token=o.token, ca=o.ca)
         cleanup.callback(rank.close)
         rank.connect()
         dep = _deployment(rank, o)

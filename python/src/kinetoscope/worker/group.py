@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
@@ -78,12 +79,14 @@ def join(o: Options, size: int, platform: Platform, rank: RankThread, stopped: C
     js = _jetstream(rank)
     key = p.RankID(o.pipeline, o.stage, o.replica, 0).key()
     if o.rank == 0:
+        host, _, fixed = o.host.partition(":")
+        host = host or _own_address(o.nats)
         listener = socket.socket()
-        listener.bind((o.host, 0))
+        listener.bind((host, int(fixed or 0)))
         port = listener.getsockname()[1]
         listener.listen(size * 4)
         store = dist.TCPStore(
-            o.host,
+            host,
             port,
             size,
             is_master=True,
@@ -91,7 +94,7 @@ def join(o: Options, size: int, platform: Platform, rank: RankThread, stopped: C
             timeout=timedelta(seconds=_MEET_TIMEOUT_S),
             master_listen_fd=listener.detach(),
         )
-        rank.wait(_publish(js, key, f"{o.host}:{port}"), 10)
+        rank.wait(_publish(js, key, f"{host}:{port}"), 10)
     else:
         store = _find(js, key, size, rank, stopped)
     backend = (
@@ -100,6 +103,14 @@ def join(o: Options, size: int, platform: Platform, rank: RankThread, stopped: C
     dist.init_process_group(backend, store=store, rank=o.rank, world_size=size, timeout=_COLLECTIVE_TIMEOUT)
     control = dist.new_group(backend="gloo", timeout=_COLLECTIVE_TIMEOUT)
     return Group(o.rank, size, control)
+
+
+def _own_address(url: str) -> str:
+    """The address from which this host reaches the hub: what others can reach, too."""
+    at = urlsplit(url if "://" in url else f"nats://{url}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect((at.hostname or "127.0.0.1", at.port or 4222))  # sends nothing
+        return str(s.getsockname()[0])
 
 
 def _jetstream(rank: RankThread) -> JetStreamContext:

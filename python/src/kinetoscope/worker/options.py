@@ -24,7 +24,9 @@ class Options:
     replica: int = 0
     rank: int = 0
     spool: str = ""
-    host: str = "127.0.0.1"
+    host: str = ""  # "" is the address from which this process reaches the hub
+    token: str = ""  # of the hub, if the URL holds none
+    ca: str = ""  # PEM file of who signed the hub's certificate
     supervised: bool = False  # standard input ends when the supervisor does
 
 
@@ -40,12 +42,14 @@ def options(argv: list[str] | None = None, env: dict[str, str] | None = None) ->
             replica=d.get("Replica", 0),
             rank=d.get("Rank", 0),
             spool=d.get("SpoolDir", ""),
-            host=d.get("Host") or "127.0.0.1",
+            host=d.get("Host", ""),
+            token=d.get("Token", ""),
+            ca=d.get("CA", ""),
             supervised=True,
         )
     parser = argparse.ArgumentParser(
         prog="kinetoscope-torch-worker",
-        description="One rank of a torch stage. `kinetoscope serve` starts it; by hand it joins an external one.",
+        description="One rank of a torch stage. `kinetoscope serve` starts it, or a hand elsewhere.",
     )
     parser.add_argument("--nats", required=True, help="URL of the hub's NATS")
     parser.add_argument("--pipeline", required=True)
@@ -53,7 +57,9 @@ def options(argv: list[str] | None = None, env: dict[str, str] | None = None) ->
     parser.add_argument("--replica", type=int, default=0)
     parser.add_argument("--rank", type=int, default=0)
     parser.add_argument("--spool", default="", help="directory for recordings on their way")
-    parser.add_argument("--host", default="127.0.0.1", help="address on which peers reach this host")
+    parser.add_argument("--host", default="", help="address on which peers reach this host")
+    parser.add_argument("--token", default="", help="the hub's token, if the URL holds none")
+    parser.add_argument("--ca", default="", help="PEM file of who signed the hub's certificate")
     return Options(**vars(parser.parse_args(argv)))
 
 

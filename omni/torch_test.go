@@ -1,0 +1,328 @@
+package omni
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+)
+
+// torchReady is long: each rank imports torch and loads Kineto, on a busy machine one
+// after the other.
+const torchReady = 10 * time.Minute
+
+// openTorch opens an example pipeline on real torch, or skips: make interop sets the
+// interpreter.
+func openTorch(t *testing.T, name string) *Engine {
+	t.Helper()
+	if os.Getenv(pythonEnv) == "" {
+		t.Skipf("%s is not set: run make interop", pythonEnv)
+	}
+	file := filepath.Join("..", "examples", "torch", name, name+".yaml")
+	return open(t, Config{Pipeline: file, ReadyTimeout: torchReady})
+}
+
+// rankTrace reads the trace that a rank left in a run.
+func rankTrace(t *testing.T, runDir string, r protocol.RankStatus) *trace.Trace {
+	t.Helper()
+	for _, a := range r.Artifacts {
+		if a.Kind == "trace" {
+			tr, err := kineto.ReadFile(t.Context(), filepath.Join(runDir, filepath.FromSlash(a.Name)), kineto.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tr
+		}
+	}
+	t.Fatalf("stage %d rank %d left no trace: %v", r.Stage, r.Rank, r.Artifacts)
+	return nil
+}
+
+// named returns how many slices of t are called name, and the arguments of the first.
+func named(t *trace.Trace, name string) (n int, requests string) {
+	for i := range t.Slices.Len() {
+		if t.String(t.Slices.Name[i]) == name {
+			if n == 0 {
+				requests, _ = t.ArgText(i, trace.ArgRequests)
+			}
+			n++
+		}
+	}
+	return n, requests
+}
+
+// wantTorch fails the test unless every rank of a run of the omni example left what a
+// torch rank leaves, and its trace shows its work.
+func wantTorch(t *testing.T, st *session.Status) {
+	t.Helper()
+	steps := map[string]string{"thinker": trace.NameDecodeStep, "talker": trace.NameDecodeStep, "code2wav": trace.NameVocode, "dit": trace.NameDenoiseStep}
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			kinds := map[string]bool{}
+			for _, a := range r.Artifacts {
+				kinds[a.Kind] = true
+			}
+			for _, k := range []string{"trace", "ops", "stacks", "table", "memory"} {
+				if !kinds[k] {
+					t.Errorf("%s rank %d left no %s: %v", s.Name, r.Rank, k, r.Artifacts)
+				}
+			}
+			tr := rankTrace(t, st.RunDir, r)
+			if tr.Meta.Stage != s.Name || tr.Meta.Rank != r.Rank || !tr.Meta.WallClock || tr.Meta.WorldSize != len(s.Ranks) {
+				t.Errorf("%s rank %d: the trace says %+v", s.Name, r.Rank, tr.Meta)
+			}
+			n, requests := named(tr, steps[s.Name])
+			if n == 0 || requests == "" {
+				t.Errorf("%s rank %d: %d slices %s, of requests %q", s.Name, r.Rank, n, steps[s.Name], requests)
+			}
+			if k, _ := named(tr, "ProfilerStep#"); k != 0 {
+				t.Errorf("%s rank %d: a profiler step without a number", s.Name, r.Rank)
+			}
+			if s.Name == "thinker" || s.Name == "talker" {
+				if n, _ := named(tr, trace.NameAllReduce); n == 0 {
+					t.Errorf("%s rank %d: no %s between two ranks", s.Name, r.Rank, trace.NameAllReduce)
+				}
+			}
+		}
+	}
+}
+
+func TestTorchOmni(t *testing.T) {
+	e := openTorch(t, "omni")
+	for _, r := range e.Ranks() {
+		if r.Engine != deploy.EngineTorch {
+			t.Errorf("stage %d rank %d runs on %s", r.Stage, r.Rank, r.Engine)
+		}
+	}
+	t.Run("start and stop under load", func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var load sync.WaitGroup
+		for range 3 {
+			load.Go(func() {
+				for ctx.Err() == nil {
+					if _, err := generate(ctx, e, say("Tell me about trains.", 12)); err != nil && ctx.Err() == nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for round := range 2 {
+			limit := 8
+			_, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: "load", MaxIterations: &limit})
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventuallyIn(t, 3*time.Minute, "all ranks to have recorded their iterations", func() (bool, string) {
+				done, err := e.Recorded(t.Context())
+				return err == nil && done, ""
+			})
+			st, err := e.StopProfile(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			complete(t, st, 3, 6)
+			wantTorch(t, st)
+			for _, s := range st.Stages {
+				for _, r := range s.Ranks {
+					if r.Iterations != limit || r.StoppedBy != protocol.StoppedByIterations {
+						t.Errorf("round %d: %s rank %d recorded %d iterations, stopped by %s", round, s.Name, r.Rank, r.Iterations, r.StoppedBy)
+					}
+				}
+			}
+		}
+		stop()
+		load.Wait()
+	})
+	t.Run("open-ended, flows and outputs", func(t *testing.T) {
+		st, err := e.StartProfile(t.Context(), ProfileOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := generate(t.Context(), e, say("Hello.", 8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, err = e.StopProfile(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		complete(t, st, 3, 6)
+		if got.text == "" || len(got.pcm) == 0 || got.rate != 16000 || got.last.Usage.CompletionTokens != 8 {
+			t.Errorf("text %q, %d samples at %d Hz, usage %+v", got.text, len(got.pcm), got.rate, got.last.Usage)
+		}
+		out := map[uint64]bool{}
+		tr := rankTrace(t, st.RunDir, st.Stages[0].Ranks[0])
+		for i, id := range tr.Flows.ID {
+			if tr.Flows.Start[i] && strings.HasPrefix(tr.String(tr.Flows.Cat[i]), "handoff") {
+				out[id] = true
+			}
+		}
+		in := 0
+		tr = rankTrace(t, st.RunDir, st.Stages[1].Ranks[0])
+		for i, id := range tr.Flows.ID {
+			if !tr.Flows.Start[i] && out[id] {
+				in++
+			}
+		}
+		if len(out) == 0 || in != len(out) {
+			t.Errorf("%d hand-offs leave the thinker, %d of them reach the talker", len(out), in)
+		}
+		openWithHTA(t, st)
+	})
+	t.Run("killed rank", func(t *testing.T) { killTorchRank(t, e) })
+}
+
+// killTorchRank kills a rank that records. The others keep what they have, the replica
+// comes back and serves.
+func killTorchRank(t *testing.T, e *Engine) {
+	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generate(t.Context(), e, say("Hello.", 4)); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(e.Ranks(), func(r protocol.RankInfo) bool { return r.Stage == 1 && r.Rank == 1 })
+	if err := syscall.Kill(e.Ranks()[i].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventuallyIn(t, time.Minute, "the rank to be missed", func() (bool, string) { return e.Health() != nil, "" })
+	st, err := e.StopProfile(t.Context())
+	if st == nil {
+		t.Fatal(err)
+	}
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			want := protocol.StateComplete
+			if s.Stage == 1 {
+				want = protocol.StateLost
+			}
+			if r.State != want {
+				t.Errorf("%s rank %d is %s (%s), want %s", s.Name, r.Rank, r.State, r.Reason, want)
+			}
+		}
+	}
+	eventuallyIn(t, torchReady, "the replica to come back", func() (bool, string) {
+		err := e.Health()
+		return err == nil, errText(err)
+	})
+	if _, err := generate(t.Context(), e, say("Hello again.", 4)); err != nil {
+		t.Error(err)
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// openWithHTA has Holistic Trace Analysis open the traces of each stage, where it is installed.
+func openWithHTA(t *testing.T, st *session.Status) {
+	t.Helper()
+	script := filepath.Join("..", "python", "tools", "open_with_hta.py")
+	for _, s := range st.Stages {
+		args := []string{script}
+		for _, r := range s.Ranks {
+			for _, a := range r.Artifacts {
+				if a.Kind == "trace" {
+					args = append(args, filepath.Join(st.RunDir, filepath.FromSlash(a.Name)))
+				}
+			}
+		}
+		out, err := exec.CommandContext(t.Context(), os.Getenv(pythonEnv), args...).CombinedOutput()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() == 3 {
+			t.Logf("HTA is not installed: %s", out)
+			return
+		}
+		if err != nil {
+			t.Errorf("%s: HTA: %v\n%s", s.Name, err, out)
+		}
+	}
+}
+
+func TestTorchDiffusion(t *testing.T) {
+	e := openTorch(t, "diffusion")
+	st, err := e.StartProfile(t.Context(), ProfileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := generate(t.Context(), e, draw("a lighthouse", 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err = e.StopProfile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	complete(t, st, 1, 2)
+	wantTorch(t, st)
+	if len(got.images) != 2 || !strings.HasPrefix(string(got.images[0]), "\x89PNG") {
+		t.Fatalf("%d images", len(got.images))
+	}
+	for _, r := range st.Stages[0].Ranks {
+		tr := rankTrace(t, st.RunDir, r)
+		for name, want := range map[string]int{trace.NameDenoiseStep: 4, trace.NameTextEncode: 1, trace.NameVAEDecode: 1} {
+			if n, _ := named(tr, name); n != want {
+				t.Errorf("rank %d: %d slices %s, want %d", r.Rank, n, name, want)
+			}
+		}
+		if r.Iterations != 4 {
+			t.Errorf("rank %d recorded %d iterations, want the 4 denoise steps", r.Rank, r.Iterations)
+		}
+	}
+}
+
+// eventuallyIn is eventually with a bound of its own.
+func eventuallyIn(t *testing.T, patience time.Duration, what string, f func() (bool, string)) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for {
+		ok, why := f()
+		if ok {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("waited in vain for %s: %s", what, why)
+		case <-tick.C:
+		}
+	}
+}
+
+// gunzip returns the text of a gzip file.
+func gunzip(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
