@@ -132,14 +132,66 @@ func (r *runner) fetch(ctx context.Context, id protocol.RankID, up protocol.Arti
 	return art, nil
 }
 
-// salvage takes the spooled files of a rank that cannot hand them over, if its
-// spool is on this host. Finding none is no error.
+// salvage takes the spooled files of a rank that cannot hand them over: from its
+// spool if that is on this host, else by the rank itself or its successor on the same
+// host if one of them is there by now. Finding none is no error.
 func (r *runner) salvage(a session.Action) (session.Event, error) {
-	done := session.Salvaged{Rank: a.Rank}
 	t := r.incs[a.Rank]
-	if t.SpoolDir == "" || t.Host != r.h.host {
+	if t.SpoolDir == "" {
+		return session.Salvaged{Rank: a.Rank}, nil
+	}
+	if t.Host == r.h.host {
+		done, err := r.salvageHere(a)
+		if err != nil || len(done.Artifacts) > 0 {
+			return done, err
+		}
+	}
+	return r.salvageThere(a, t.Host)
+}
+
+// salvageThere asks who lives under the lost rank's name on its host. One that is
+// back from a silence still records, so it is stopped first.
+func (r *runner) salvageThere(a session.Action, host string) (session.Event, error) {
+	done := session.Salvaged{Rank: a.Rank}
+	e, err := r.h.reg.alive(a.Rank, "")
+	if err != nil {
 		return done, nil
 	}
+	info, ok := r.h.reg.info(e)
+	if !ok || info.Host != host {
+		return done, nil
+	}
+	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
+	defer cancel()
+	ask := func(method string, in any) (s protocol.RankStatus, err error) {
+		err = r.h.request(ctx, a.Rank, e.inc, method, in, &s)
+		return s, err
+	}
+	if _, err := ask(protocol.MethodStop, protocol.StopRequest{Session: r.id}); err != nil {
+		r.h.log.Debug("salvage: nothing to stop", "rank", a.Rank.Key(), "err", err) // a successor does not know the session
+	}
+	s, err := ask(protocol.MethodCollect, protocol.CollectRequest{Session: r.id})
+	if err != nil {
+		r.h.log.Info("nothing came of a lost rank's spool", "rank", a.Rank.Key(), "host", host, "err", err)
+		return done, nil
+	}
+	for _, up := range s.Artifacts {
+		art, err := r.fetch(ctx, a.Rank, up)
+		if err != nil {
+			return nil, fmt.Errorf("salvage: %w", err)
+		}
+		done.Artifacts = append(done.Artifacts, art)
+	}
+	if _, err := ask(protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: "collected"}); err != nil {
+		r.h.log.Warn("a salvaged file stays in its spool too", "rank", a.Rank.Key(), "host", host, "err", err)
+	}
+	return done, nil
+}
+
+// salvageHere takes the files from the spool of a rank on this host.
+func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
+	done := session.Salvaged{Rank: a.Rank}
+	t := r.incs[a.Rank]
 	dir := filepath.Join(t.SpoolDir, r.id)
 	r.mu.Lock()
 	told := r.told[a.Rank]
@@ -151,7 +203,7 @@ func (r *runner) salvage(a session.Action) (session.Event, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("salvage: %w", err)
+		return done, fmt.Errorf("salvage: %w", err)
 	}
 	for _, e := range entries {
 		ext, ok := strings.CutPrefix(e.Name(), a.Rank.FileBase()+".")
@@ -160,7 +212,7 @@ func (r *runner) salvage(a session.Action) (session.Event, error) {
 		}
 		art, err := r.salvageFile(a.Rank, filepath.Join(dir, e.Name()), "."+ext)
 		if err != nil {
-			return nil, fmt.Errorf("salvage: %w", err)
+			return done, fmt.Errorf("salvage: %w", err)
 		}
 		if art.Size > 0 {
 			done.Artifacts = append(done.Artifacts, art)

@@ -103,3 +103,17 @@ type RankError struct {
 func (e *RankError) Error() string {
 	return fmt.Sprintf("%s of %s: %s: %s", e.Method, e.Rank.Text(), e.State, e.Reason)
 }
+
+// ErrNameTaken says that another hub of this name lives on the NATS cluster.
+type ErrNameTaken struct {
+	Name string
+	Host string
+	PID  int
+}
+
+func (e *ErrNameTaken) Error() string {
+	return fmt.Sprintf("%q is served on this NATS cluster already, by process %d on %s: stop that or choose another name", e.Name, e.PID, e.Host)
+}
+
+// HTTPStatus is 409.
+func (e *ErrNameTaken) HTTPStatus() int { return http.StatusConflict }

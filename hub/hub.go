@@ -133,6 +133,11 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
+	if h.srv == nil {
+		if err := h.claim(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := h.makeBuckets(ctx); err != nil {
 		return nil, err
 	}

@@ -158,6 +158,13 @@ func (r *registry) alive(id protocol.RankID, incarnation string) (*entry, error)
 	return r.aliveLocked(id, incarnation)
 }
 
+// info returns what e announced last, false if it is lost.
+func (r *registry) info(e *entry) (protocol.RankInfo, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return e.info, e.ctx.Err() == nil
+}
+
 func (r *registry) aliveLocked(id protocol.RankID, incarnation string) (*entry, error) {
 	e := r.ranks[id]
 	switch {

@@ -1,6 +1,7 @@
 package omni
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,13 @@ type Config struct {
 	RunsDir string // finished runs; "" is the first torch_profiler_dir of the stages, else "runs"
 	NATS    string // URL of an existing cluster; "" starts an embedded server
 	Listen  string // address of the embedded server; "" is 127.0.0.1 and a free port
+	// Advertise, Token, TLSCert, TLSKey, TLSCA and Replicas are those of hub.Config.
+	Advertise, Token       string
+	TLSCert, TLSKey, TLSCA string
+	Replicas               int
+	// Name, if set, is the pipeline's name in place of the deployment's: pipelines on
+	// one NATS cluster need names of their own.
+	Name string
 
 	// Command starts a rank; nil is this program itself, whose main must call WorkerMain.
 	Command []string
@@ -117,12 +125,13 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 			e = nil
 		}
 	}()
-	e.hub, err = hub.Start(ctx, hub.Config{DataDir: dataDir, RunsDir: e.runs, NATSURL: c.NATS, Listen: c.Listen,
-		Logger: c.Logger, Convert: convertSession})
+	e.hub, err = hub.Start(ctx, hub.Config{Name: c.hubName(e.pipeline), DataDir: dataDir, RunsDir: e.runs, NATSURL: c.NATS,
+		Listen: c.Listen, Advertise: c.Advertise, Token: c.Token, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSCA: c.TLSCA,
+		Replicas: c.Replicas, Logger: c.Logger, Convert: convertSession})
 	if err != nil {
 		return e, fmt.Errorf("start the hub: %w", err)
 	}
-	if err := e.publish(ctx); err != nil {
+	if err := e.publish(ctx, max(c.Replicas, 1)); err != nil {
 		return e, err
 	}
 	if c.OnHub != nil {
@@ -136,8 +145,10 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	if e.orch, err = newOrchestrator(e.pipeline, e.hub.Conn(), c.Logger, e.readyReplicas); err != nil {
 		return e, err
 	}
+	e.orch.watch = e.watchReplica
 	if !c.NoLaunch {
-		e.launch(run, command, filepath.Join(dataDir, "spool"))
+		e.launch(run, command, worker.Options{NATS: e.hub.LocalURL(), CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: e.pipeline.Name,
+			SpoolDir: filepath.Join(dataDir, "spool"), DumpDir: e.runs})
 	}
 	return e, e.waitReady(ctx, orDefault(c.ReadyTimeout, DefaultReadyTimeout))
 }
@@ -150,6 +161,9 @@ func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 			return nil, nil, err
 		}
 	}
+	if c.Name != "" {
+		p.Name = c.Name
+	}
 	if c.TensorParallelSize != 0 {
 		for i := range p.Stages {
 			p.Stages[i].Ranks = c.TensorParallelSize
@@ -159,6 +173,14 @@ func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 		return p, warnings, p.Override(c.Profiler)
 	}
 	return p, warnings, p.Validate()
+}
+
+// hubName tells hubs on one cluster apart; there, each serves a pipeline of its own.
+func (c *Config) hubName(p *deploy.Pipeline) string {
+	if c.NATS == "" {
+		return hub.DefaultName
+	}
+	return p.Name
 }
 
 func (c *Config) runsDir(p *deploy.Pipeline) string {
@@ -188,9 +210,15 @@ func (c *Config) command() ([]string, error) {
 	return []string{exe}, nil
 }
 
-// publish makes the deployment known to the ranks, those started by hand elsewhere too.
-func (e *Engine) publish(ctx context.Context) error {
-	kv, err := e.hub.JetStream().CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.BucketDeploy})
+// publish makes the deployment known to the ranks, those started by hand elsewhere too,
+// and before it what they need to find each other.
+func (e *Engine) publish(ctx context.Context, replicas int) error {
+	_, err := e.hub.JetStream().CreateOrUpdateKeyValue(ctx,
+		jetstream.KeyValueConfig{Bucket: wire.BucketRendezvous, TTL: wire.RendezvousTTL, Replicas: replicas})
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", wire.BucketRendezvous, err)
+	}
+	kv, err := e.hub.JetStream().CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.BucketDeploy, Replicas: replicas})
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", wire.BucketDeploy, err)
 	}
@@ -204,7 +232,7 @@ func (e *Engine) publish(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) launch(ctx context.Context, command []string, spool string) {
+func (e *Engine) launch(ctx context.Context, command []string, o worker.Options) {
 	for i := range e.pipeline.Stages {
 		st := &e.pipeline.Stages[i]
 		if st.External {
@@ -212,8 +240,7 @@ func (e *Engine) launch(ctx context.Context, command []string, spool string) {
 		}
 		for replica := range st.Replicas {
 			s := &supervisor{stage: st, replica: replica, command: command, log: e.log,
-				options: worker.Options{NATS: e.hub.ClientURL(), Pipeline: e.pipeline.Name, SpoolDir: spool, DumpDir: e.runs},
-				lost:    e.rankLost, giveUp: e.giveUp, opened: e.opened.Load}
+				options: o, lost: e.rankLost, giveUp: e.giveUp, opened: e.opened.Load}
 			e.ranks.Add(1)
 			go func() {
 				defer e.ranks.Done()
@@ -223,15 +250,39 @@ func (e *Engine) launch(ctx context.Context, command []string, spool string) {
 	}
 }
 
-// rankLost tells the hub and the waiting requests at once, long before the rank's
-// presence would run out.
+// rankLost tells the waiting requests and the hub at once, long before the rank's
+// presence would run out. The requests come first: why says more than the hub's word.
 func (e *Engine) rankLost(id protocol.RankID, pid int, why error) {
+	e.orch.lost(id.Stage, id.Replica, why)
 	for _, info := range e.hub.Ranks(id.Pipeline) {
 		if info.RankID == id && info.PID == pid {
 			e.hub.RankGone(id, info.Incarnation, why.Error())
 		}
 	}
-	e.orch.lost(id.Stage, id.Replica, why)
+}
+
+// watchReplica calls lost when a rank of a replica is lost, which is how the loss of
+// ranks without a supervisor here becomes known. stop ends the watch.
+func (e *Engine) watchReplica(stage, replica int, lost func(error)) (stop func()) {
+	var stops []func() bool
+	for _, info := range e.hub.Ranks(e.pipeline.Name) {
+		if info.Stage != stage || info.Replica != replica {
+			continue
+		}
+		ctx, err := e.hub.RankContext(info.RankID, info.Incarnation)
+		if err != nil {
+			lost(err)
+			continue
+		}
+		stops = append(stops, context.AfterFunc(ctx, func() {
+			lost(fmt.Errorf("stage %d (%s) replica %d rank %d is lost: %w", stage, info.StageName, replica, info.Rank, context.Cause(ctx)))
+		}))
+	}
+	return func() {
+		for _, s := range stops {
+			s()
+		}
+	}
 }
 
 func (e *Engine) giveUp(err error) {

@@ -28,6 +28,8 @@ type orchestrator struct {
 	log      *slog.Logger
 	// replicas returns the replicas of a stage whose ranks are all ready.
 	replicas func(stage int) []int
+	// watch, if set, calls lost once for a replica that loses a rank before stop is called.
+	watch func(stage, replica int, lost func(error)) (stop func())
 
 	mu       sync.Mutex
 	closed   bool
@@ -44,6 +46,8 @@ type call struct {
 	end  chan struct{}      // closed when err is set
 	err  error
 	once sync.Once
+
+	unwatch []func() // submit and forget's goroutine only
 }
 
 func (c *call) fail(err error) {
@@ -100,6 +104,13 @@ func (o *orchestrator) submit(req *wire.Request) (*call, error) {
 	if err := o.admit(c, stages); err != nil {
 		return nil, err
 	}
+	if o.watch != nil {
+		for _, h := range req.Route {
+			c.unwatch = append(c.unwatch, o.watch(h.Stage, h.Replica, func(why error) {
+				c.fail(&Error{Code: CodeLost, Request: req.ID, Err: why})
+			}))
+		}
+	}
 	req.Reply = o.sub.Subject
 	req.Arrival = time.Now().UnixNano()
 	data, err := wire.Encode(&wire.Message{Kind: wire.KindSubmit, ID: req.ID, From: -1, Request: req})
@@ -143,6 +154,9 @@ func (o *orchestrator) admit(c *call, stages []int) error {
 
 // forget ends the orchestrator's part in a call.
 func (o *orchestrator) forget(c *call) {
+	for _, stop := range c.unwatch {
+		stop()
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.inflight[c.req.ID] != c {

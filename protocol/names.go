@@ -50,6 +50,9 @@ const (
 // HubBeatSubject is where the hub of that name beats; its body is a HubBeat.
 func HubBeatSubject(hub string) string { return "ks.v1.hub." + hub + ".beat" }
 
+// HubClaimSubject is where hubs of one name find out that there are two of them.
+func HubClaimSubject(hub string) string { return "ks.v1.hub." + hub + ".claim" }
+
 // HubBeatWildcard matches every hub's beat.
 const HubBeatWildcard = "ks.v1.hub.*.beat"
 

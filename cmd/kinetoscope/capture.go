@@ -20,6 +20,7 @@ import (
 
 type captureCmd struct {
 	profilerFlags
+	natsFlags
 	Pipeline    string        `default:"omni" help:"${builtins}, or a deployment file." placeholder:"NAME|FILE"`
 	Prompts     string        `help:"Prompts to send, one a line or one JSON object a line; - is stdin." placeholder:"FILE"`
 	Duration    time.Duration `help:"Send the prompts again and again for so long."`
@@ -137,6 +138,9 @@ func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
 		}
 	}
 	cfg := &omni.Config{Pipeline: c.Pipeline, TensorParallelSize: c.TP, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
+	if err := c.natsFlags.set(cfg); err != nil {
+		return nil, nil, err
+	}
 	p, err := cfg.Check()
 	if err != nil {
 		return nil, nil, usageError{err}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,13 +32,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await":     await,
-			"loadurl":   loadURL,
-			"loadnats":  loadNATS,
-			"jsonpath":  jsonPath,
-			"usage":     usageLine,
-			"fetchlast": fetchLast,
-			"chat":      chat,
+			"await":        await,
+			"loadurl":      loadURL,
+			"loadnats":     loadNATS,
+			"withoutToken": withoutToken,
+			"jsonpath":     jsonPath,
+			"usage":        usageLine,
+			"fetchlast":    fetchLast,
+			"chat":         chat,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir)
@@ -77,6 +79,17 @@ func loadURL(ts *testscript.TestScript, neg bool, args []string) {
 // loadNATS sets NATS to what a NATS file says.
 func loadNATS(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("NATS", strings.TrimSpace(ts.ReadFile(args[0])))
+}
+
+// withoutToken splits what a NATS file says: NATS is all of it, OPEN the URL without
+// its token, TOKEN the token.
+func withoutToken(ts *testscript.TestScript, neg bool, args []string) {
+	loadNATS(ts, neg, args)
+	u, err := url.Parse(ts.Getenv("NATS"))
+	ts.Check(err)
+	ts.Setenv("TOKEN", u.User.Username())
+	u.User = nil
+	ts.Setenv("OPEN", u.String())
 }
 
 // jsonPath checks a field of a JSON file: jsonpath stdout session.state complete.

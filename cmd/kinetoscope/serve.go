@@ -16,12 +16,15 @@ import (
 
 type serveCmd struct {
 	profilerFlags
+	natsFlags
 	File         string        `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
 	Addr         string        `default:"127.0.0.1:8000" help:"Where HTTP is served."`
 	DataDir      string        `help:"Where NATS and unfinished sessions are kept; with it a restarted server goes on with them." type:"path"`
 	RunsDir      string        `help:"Where runs are kept; torch_profiler_dir or runs without it." type:"path"`
-	NATS         string        `name:"nats" help:"Use this NATS cluster; an embedded server without it." placeholder:"URL"`
 	NATSListen   string        `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`
+	Advertise    string        `name:"nats-advertise" help:"Where ranks on other hosts reach it; --nats-listen's address, or one of this host's, without it." placeholder:"HOST[:PORT]"`
+	TLSCert      string        `name:"nats-tls-cert" help:"PEM certificate with which it encrypts connections." type:"path"`
+	TLSKey       string        `name:"nats-tls-key" help:"PEM key of the certificate." type:"path"`
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
@@ -37,7 +40,17 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	cfg := omni.Config{Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
-		NATS: c.NATS, Listen: c.NATSListen, NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
+		Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
+		NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
+	if err := c.natsFlags.set(&cfg); err != nil {
+		return err
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return usage("--nats-tls-cert and --nats-tls-key belong together")
+	}
+	if c.NATS != "" && (c.NATSListen != "" || c.Advertise != "" || c.TLSCert != "") {
+		return usage("--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats")
+	}
 	if _, err := cfg.Check(); err != nil {
 		return usageError{err}
 	}
@@ -45,9 +58,15 @@ func (c *serveCmd) Run(e *env) error {
 		return usage("--addr: %w", err)
 	}
 	cfg.SlowRequest, cfg.FailedRequest = c.SlowRequest, c.Failed
+	cfg.OnHub = func(url string) error {
+		fmt.Fprintf(e.err, "ranks join at %s\n", url)
+		if c.NATSFile == "" {
+			return nil
+		}
+		return writeURL(c.NATSFile, url)
+	}
 	if c.NATSFile != "" {
 		defer os.Remove(c.NATSFile)
-		cfg.OnHub = func(url string) error { return writeURL(c.NATSFile, url) }
 	}
 	eng, err := omni.Open(e.ctx, cfg)
 	if err != nil {
@@ -58,7 +77,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.err, "serving %s at %s\nranks join at %s\n", eng.Model(), srv.url, eng.Hub().ClientURL())
+	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
 	if c.ReadyFile != "" {
 		if err := writeURL(c.ReadyFile, srv.url); err != nil {
 			return err
@@ -85,10 +104,11 @@ func (c *serveCmd) Run(e *env) error {
 	return srv.serve(e.ctx)
 }
 
-// writeURL makes the file appear with its content, not before it.
+// writeURL makes the file appear with its content, not before it. The URL may hold a
+// token, so only the user may read it.
 func writeURL(path, url string) error {
 	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the URL: %w", err)
 	}
 	return os.Rename(tmp, path)

@@ -5,16 +5,18 @@ import (
 )
 
 type workerCmd struct {
-	NATS     string `name:"nats" required:"" help:"URL of the hub's NATS server." placeholder:"URL"`
+	NATS     string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it." placeholder:"URL"`
+	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none." placeholder:"TOKEN"`
+	CA       string `name:"nats-tls-ca" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
 	Pipeline string `default:"omni" help:"Name of the pipeline."`
 	Stage    int    `required:"" help:"stage_id."`
 	Replica  int    `help:"Replica of the stage."`
 	Rank     int    `help:"Rank in the replica."`
-	Host     string `default:"127.0.0.1" help:"Address on which the replica's other ranks reach this host."`
+	Host     string `help:"Address on which the replica's other ranks reach this one; the one that this host reaches the hub from without it, and a free port." placeholder:"HOST[:PORT]"`
 	SpoolDir string `help:"Where recordings wait until they are collected; a temporary directory without it." type:"path"`
 }
 
 func (c *workerCmd) Run(e *env) error {
-	return worker.Run(e.ctx, worker.Options{NATS: c.NATS, Pipeline: c.Pipeline, Stage: c.Stage, Replica: c.Replica,
-		Rank: c.Rank, Host: c.Host, SpoolDir: c.SpoolDir, Logger: e.log})
+	return worker.Run(e.ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Pipeline: c.Pipeline, Stage: c.Stage,
+		Replica: c.Replica, Rank: c.Rank, Host: c.Host, SpoolDir: c.SpoolDir, Logger: e.log})
 }

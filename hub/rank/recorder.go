@@ -429,12 +429,18 @@ func (h *RecorderHandler) Stop(_ context.Context, r protocol.StopRequest) (proto
 }
 
 // Collect returns the recording of a stopped session; none if its window never opened.
+// Of a session that this process does not know, it returns what an earlier process of
+// the rank left.
 func (h *RecorderHandler) Collect(_ context.Context, r protocol.CollectRequest) (protocol.RankStatus, []File, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.captures[r.Session]
 	switch {
 	case c == nil:
+		if path, ok := h.leftover(r.Session); ok {
+			return protocol.RankStatus{State: protocol.StateStopped, Session: r.Session, Reason: "left by an earlier process"},
+				[]File{{Name: "recording" + protocol.RecordingExt, Kind: "recording", Path: path}}, nil
+		}
 		return protocol.RankStatus{}, nil, fmt.Errorf("collect: session %s is not known here", r.Session)
 	case c.status.State == protocol.StateArmed, c.status.State == protocol.StateRecording:
 		return c.status, nil, fmt.Errorf("collect: session %s is %s", r.Session, c.status.State)
@@ -450,6 +456,9 @@ func (h *RecorderHandler) Abort(_ context.Context, r protocol.AbortRequest) (pro
 	defer h.mu.Unlock()
 	c := h.captures[r.Session]
 	if c == nil {
+		if path, ok := h.leftover(r.Session); ok && !r.Keep {
+			return h.status(), removeSpooled(path)
+		}
 		return h.status(), nil
 	}
 	var err error
@@ -461,11 +470,16 @@ func (h *RecorderHandler) Abort(_ context.Context, r protocol.AbortRequest) (pro
 	}
 	delete(h.captures, r.Session)
 	h.order = deleteOne(h.order, r.Session)
-	if e := os.Remove(c.path); e != nil && !errors.Is(e, os.ErrNotExist) {
-		err = errors.Join(err, e)
+	return h.status(), errors.Join(err, removeSpooled(c.path))
+}
+
+func removeSpooled(path string) error {
+	err := os.Remove(path)
+	_ = os.Remove(filepath.Dir(path)) // goes with the last rank's file
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	_ = os.Remove(filepath.Dir(c.path)) // goes with the last rank's file
-	return h.status(), err
+	return err
 }
 
 func deleteOne(list []string, s string) []string {

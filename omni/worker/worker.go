@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/omni/collective"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
@@ -34,14 +36,16 @@ import (
 
 // Options say which rank a process is.
 type Options struct {
-	NATS     string // URL of the hub's NATS server
+	NATS     string // URL of the hub's NATS server, which may hold a token
+	Token    string // if the URL holds none
+	CA       string // PEM file of who signed the server's certificate; "" is the system's
 	Pipeline string
 	Stage    int
 	Replica  int
 	Rank     int
 	SpoolDir string // where recordings are written; "" is a directory of the system's
 	DumpDir  string // where a panic or SIGQUIT leaves what the flight recorder holds; "" is nowhere
-	Host     string // address on which peers reach this host; "" is 127.0.0.1
+	Host     string // address, or address:port, on which peers reach this rank; "" is the one from which it reached the hub
 	Logger   *slog.Logger
 }
 
@@ -54,24 +58,28 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.Host == "" {
-		o.Host = "127.0.0.1"
-	}
 	if o.SpoolDir == "" {
 		if o.SpoolDir, err = os.MkdirTemp("", "kinetoscope-rank-"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(o.SpoolDir)
+		defer leaveSpool(o.SpoolDir, o.Logger)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	nc, err := nats.Connect(o.NATS, nats.Name(fmt.Sprintf("%s stage %d rank %d", o.Pipeline, o.Stage, o.Rank)),
-		nats.MaxReconnects(-1), nats.ReconnectWait(200*time.Millisecond),
-		nats.ClosedHandler(func(*nats.Conn) { cancel(errors.New("the connection to the hub is closed")) }))
+	nc, err := link.Config{URL: o.NATS, Token: o.Token, CA: o.CA}.Connect(
+		nats.Name(fmt.Sprintf("%s stage %d rank %d", o.Pipeline, o.Stage, o.Rank)),
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			cancel(fmt.Errorf("the connection to the hub is closed: %w", orClosed(nc.LastError())))
+		}))
 	if err != nil {
-		return fmt.Errorf("connect to the hub at %s: %w", o.NATS, err)
+		return err
 	}
 	defer nc.Close()
+	if o.Host == "" {
+		if o.Host, _, err = net.SplitHostPort(nc.LocalAddr()); err != nil {
+			return fmt.Errorf("own address towards the hub %q: %w", nc.LocalAddr(), err)
+		}
+	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
@@ -95,6 +103,26 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer group.Close()
 	return serve(ctx, cancel, o, nc, js, pipeline, st, id, incarnation, group)
+}
+
+// orClosed gives a connection that was closed without an error a reason.
+func orClosed(err error) error {
+	if err == nil {
+		return nats.ErrConnectionClosed
+	}
+	return err
+}
+
+// leaveSpool removes a spool that was made for this process, unless a recording that
+// no hub has taken is in it.
+func leaveSpool(dir string, log *slog.Logger) {
+	left, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err == nil && len(left) == 0 {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil || len(left) > 0 {
+		log.Warn("recordings that were not collected stay here", "files", left, "err", err)
+	}
 }
 
 func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *nats.Conn, js jetstream.JetStream,
@@ -121,6 +149,9 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 	defer s.runner.close(track)
 	handler := rank.NewRecorderHandler(rec, info, o.SpoolDir, rank.WithHandlerLogger(o.Logger), rank.WithCalls(s.call))
 	defer handler.Close()
+	for _, path := range handler.Leftovers() {
+		o.Logger.Warn("a recording of an earlier process is here; it goes home with its session if that still runs", "file", path)
+	}
 	s.iterate = handler
 	if mb := st.FlightRecorderMB; mb > 0 {
 		c := st.Profiler
@@ -210,12 +241,15 @@ func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incar
 	}
 	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
-	listener, err := collective.Listen(net.JoinHostPort(host, "0"))
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		host = net.JoinHostPort(host, "0")
+	}
+	listener, err := collective.Listen(host)
 	if err != nil {
 		return nil, err
 	}
 	defer listener.Close()
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.BucketRendezvous, TTL: wire.RendezvousTTL})
+	kv, err := js.KeyValue(ctx, wire.BucketRendezvous) // made before the deployment was published
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", wire.BucketRendezvous, err)
 	}
