@@ -99,6 +99,7 @@ func testCapture(p *page, srv *server) {
 	p.until(shown("night", "recording"))
 	p.until(`document.querySelectorAll(".ranks tbody tr").length === 4`)
 	p.until(`/recording on every rank/.test(document.querySelector(".progress").textContent)`)
+	p.until(`/ for [1-9]\d* s /.test(document.querySelector(".facts").textContent)`)
 	p.quiet()
 
 	// A second start is refused, next to the button, with the way to the session.

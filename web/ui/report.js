@@ -40,12 +40,12 @@ export function figures(r) {
   return h("dl", { class: "figures" }, list.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
-const words = { info: ["for information", "quiet"], notice: ["notice", "busy"], warning: ["warning", "bad"], critical: ["critical", "bad"] };
+const words = { info: ["info", "quiet"], notice: ["notice", "busy"], warning: ["warning", "bad"], critical: ["critical", "bad"] };
 
 const finding = (f) => {
   const [word, tone] = words[f.severity] ?? [f.severity, "quiet"];
-  return h("li", { class: tone }, h("span", { class: "hidden" }, `${word}: `), h("span", { class: "text" }, f.text),
-    f.where && h("span", { class: "where" }, f.where));
+  return h("li", { class: tone }, h("span", { class: "text" }, f.text),
+    h("span", { class: "where" }, h("span", { class: tone }, word), f.where && ` · ${f.where}`));
 };
 
 export function findings(r) {

@@ -39,7 +39,7 @@ const stops = {
 function facts(s, now) {
   const started = Date.parse(s.started_at);
   const out = [when(s.started_at)];
-  if (recording(s)) out.push(`for ${dur(Math.max(0, now - started) * 1e6)}`);
+  if (recording(s)) out.push(`for ${Math.max(0, Math.round((now - started) / 1000))} s`);
   else if (s.finished_at) out.push(`done in ${dur((Date.parse(s.finished_at) - started) * 1e6)}`);
   if (s.stopped_by) out.push(stops[s.stopped_by] ?? `stopped by ${words(s.stopped_by)}`);
   return [out.join(" · "), " · ", h("code", {}, s.id)];
@@ -55,20 +55,22 @@ function progress(s) {
   return h("p", { class: "progress" }, h("progress", { "aria-label": words(s.state), value: done, max: total }), h("span", {}, text));
 }
 
-const num = (text, more = {}) => h("td", { class: "num", ...more }, text);
+const num = (text) => h("td", { class: "num" }, text);
 
 function rankRow(r, first, span) {
   const clock = r.clock?.error_ns ? `${signed(r.clock.offset_ns)} ± ${dur(r.clock.error_ns)}` : "–";
+  // A rank tells its counts when it has stopped.
+  const told = (text) => num(["idle", "armed", "recording"].includes(r.state) ? "–" : text);
   return h("tr", { "data-key": `${r.stage}/${r.replica}/${r.rank}` },
     first && h("th", { scope: "rowgroup", rowspan: span }, r.stage_name),
     h("td", {}, r.replica ? `${r.rank} (replica ${r.replica})` : String(r.rank)),
     h("td", {}, badge(r.state), r.reason && h("span", { class: "reason" }, r.reason)),
-    num(count(r.iterations)), num(count(r.events)), num(r.bytes ? bytes(r.bytes) : "–"),
-    num(count(r.drops), { class: r.drops ? "num bad" : "num" }), num(clock));
+    told(count(r.iterations)), told(count(r.events)), told(bytes(r.bytes ?? 0)),
+    told(r.drops ? h("span", { class: "bad" }, count(r.drops)) : "0"), num(clock));
 }
 
 function ranks(s) {
-  const heads = ["Stage", "Rank", "State", "#Iterations", "#Events", "#Recorded", "#Dropped", "#Clock to the hub's"];
+  const heads = ["Stage", "Rank", "State", "#Iterations", "#Events", "#Recorded", "#Dropped", "#Clock against the hub's"];
   return h("section", {}, h("h3", {}, "Ranks"), h("div", { class: "scroll" }, h("table", { class: "ranks" },
     h("thead", {}, h("tr", {}, heads.map((t) => h("th", { scope: "col", class: t.startsWith("#") && "num" }, t.replace("#", ""))))),
     h("tbody", {}, (s.stages ?? []).flatMap((st) => (st.ranks ?? []).map((r, i) => rankRow(r, i === 0, st.ranks.length)))))));
@@ -108,9 +110,9 @@ function analysed(s, rep) {
     report.findings(r), report.steps(r), report.operators(r)];
 }
 
-// detail is one session: rep is its report as { data } or { error } and whether
-// its picture failed to load, note what is said
-// of the timeline's button, now the server's time in ms.
+// detail is one session: rep is its report as { data } or { error } and whether its
+// picture failed to load, note what is said of the timeline's button, now the server's
+// time in ms.
 export function detail(s, { rep, note, now }) {
   const timeline = artifact(s, "timeline.pftrace");
   return h("article", { "data-key": s.id, "aria-labelledby": "session-name" },
