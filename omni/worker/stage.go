@@ -154,9 +154,9 @@ func (s *stage) listen() (stop func(), err error) {
 				m.TookNs = max(0, time.Now().UnixNano()-m.SentNs)
 				s.phases.observe(phaseHandoff, time.Duration(m.TookNs))
 			}
-			sp := t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
-				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow)
-			defer sp.End()
+			// It ends before the loop can act on the message: a cause before its effect.
+			t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
+				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow).End()
 		}
 		if m.Kind == wire.KindSubmit {
 			t.Instant(nameRequest, profiler.CategoryAnnotation).Text(keyRequest, m.ID)
