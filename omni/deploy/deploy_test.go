@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -73,19 +74,21 @@ func TestErrors(t *testing.T) {
 	const head = "stage_args:\n- stage_id: 0\n  stage_type: llm\n  engine_args: {model: m}\n  final_output: true\n  final_output_type: text\n"
 	for name, c := range map[string]struct{ yaml, want string }{
 		"unknown field":   {head + "  engine_argz: 1\n", "[7:3]"},
-		"wrong type":      {strings.Replace(head, "{model: m}", "{model: m, max_num_seqs: many}", 1), "[4:"},
+		"wrong type":      {strings.Replace(head, "{model: m}", "{model: m, max_num_seqs: many}", 1), "\"many\": want a whole number"},
 		"no stages":       {"name: x\n", "no stages"},
-		"wrong stage id":  {strings.Replace(head, "stage_id: 0", "stage_id: 3", 1), "ids count from 0"},
-		"three ranks":     {strings.Replace(head, "{model: m}", "{model: m, tensor_parallel_size: 3}", 1), "1, 2 or 4"},
-		"stage type":      {strings.Replace(head, "llm", "gpt", 1), "stage_type \"gpt\""},
-		"profiler":        {head + "profiler_config: {profiler: perf}\n", "profiler_config.profiler \"perf\""},
+		"wrong stage id":  {strings.Replace(head, "stage_id: 0", "stage_id: 3", 1), "f.yaml:2: stage 0"},
+		"model missing":   {strings.Replace(head, "{model: m}", "{seed: 1}", 1), "f.yaml:2: stage 0 (stage0): model"},
+		"common profiler": {"profiler_config: {profiler: torch,\n  iteration: token}\n" + head, "f.yaml:2: stage 0 (stage0): profiler_config.iteration"},
+		"three ranks":     {strings.Replace(head, "{model: m}", "{model: m, tensor_parallel_size: 3}", 1), "f.yaml:4: stage 0 (stage0): tensor_parallel_size 3: 1, 2 or 4"},
+		"stage type":      {strings.Replace(head, "llm", "gpt", 1), "f.yaml:3: stage 0 (stage0): stage_type \"gpt\""},
+		"profiler":        {head + "profiler_config: {profiler: perf}\n", "f.yaml:7: stage 0 (stage0): profiler_config.profiler \"perf\""},
 		"profiler field":  {head + "profiler_config: {profilr: torch}\n", "[7:"},
-		"source":          {head + "- stage_id: 1\n  stage_type: llm\n  engine_args: {model: m}\n", "engine_input_source is missing"},
+		"source":          {head + "- stage_id: 1\n  stage_type: llm\n  engine_args: {model: m}\n", "f.yaml:7: stage 1 (stage1): engine_input_source is missing"},
 		"no final output": {strings.Replace(head, "final_output: true", "final_output: false", 1), "no stage has final_output"},
 		"not YAML":        {"stage_args: [", ""},
 	} {
 		_, _, err := Parse("f.yaml", []byte(c.yaml))
-		if err == nil || !strings.HasPrefix(err.Error(), "f.yaml: ") || !strings.Contains(err.Error(), c.want) {
+		if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:") || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want the file and %q", name, err, c.want)
 		}
 	}
@@ -112,6 +115,27 @@ func TestProfilerOverride(t *testing.T) {
 	}
 	if err := o.SetDotted(map[string]string{"max_iterations": "many"}); err == nil {
 		t.Error("max_iterations=many: no error")
+	}
+}
+
+// Null is not absent: it switches off what is on for all stages.
+func TestProfilerNull(t *testing.T) {
+	const text = "profiler_config: {profiler: torch}\nstages:\n- {stage_id: 0, stage_type: llm, model: m, final_output: true, final_output_type: text, profiler_config: {profiler: %s}}\n"
+	for value, want := range map[string]string{"null": "", "~": "", `""`: "", "torch": "torch"} {
+		p, _, err := Parse("f.yaml", fmt.Appendf(nil, text, value))
+		if err != nil || p.Stages[0].Profiler.Profiler != want {
+			t.Errorf("profiler: %s: %+v, %v, want %q", value, p, err, want)
+		}
+	}
+	for _, o := range []string{`{"profiler":null}`, `{"profiler":""}`} {
+		p, _, _ := Load("omni")
+		override, err := ParseProfilerJSON(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Override(override); err != nil || p.Stages[0].Profiled() {
+			t.Errorf("%s: %v, profiled %v", o, err, p.Stages[0].Profiled())
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -49,14 +51,14 @@ func Parse(file string, data []byte) (*Pipeline, []string, error) {
 	var doc document
 	dec := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
 	if err := dec.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, fmt.Errorf("%s: %s", file, yaml.FormatError(err, false, true))
+		return nil, nil, fmt.Errorf("%s: %s", file, yaml.FormatError(plainType(err), false, true))
 	}
 	p, warnings, err := doc.pipeline(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if err := p.Validate(); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", file, err)
+		return nil, nil, locate(file, data, err)
 	}
 	return p, warnings, nil
 }
@@ -184,23 +186,58 @@ type samplingDoc struct {
 
 // profilerDoc distinguishes a field that is absent from one that is false or 0.
 type profilerDoc struct {
-	Profiler          *string `yaml:"profiler" json:"profiler"`
-	TorchProfilerDir  *string `yaml:"torch_profiler_dir" json:"torch_profiler_dir"`
-	WithStack         *bool   `yaml:"torch_profiler_with_stack" json:"torch_profiler_with_stack"`
-	WithFLOPs         *bool   `yaml:"torch_profiler_with_flops" json:"torch_profiler_with_flops"`
-	UseGzip           *bool   `yaml:"torch_profiler_use_gzip" json:"torch_profiler_use_gzip"`
-	DumpCUDATimeTotal *bool   `yaml:"torch_profiler_dump_cuda_time_total" json:"torch_profiler_dump_cuda_time_total"`
-	RecordShapes      *bool   `yaml:"torch_profiler_record_shapes" json:"torch_profiler_record_shapes"`
-	WithMemory        *bool   `yaml:"torch_profiler_with_memory" json:"torch_profiler_with_memory"`
-	ExecutionTrace    *bool   `yaml:"torch_profiler_execution_trace" json:"torch_profiler_execution_trace"`
-	IgnoreFrontend    *bool   `yaml:"ignore_frontend" json:"ignore_frontend"`
-	DelayIterations   *int    `yaml:"delay_iterations" json:"delay_iterations"`
-	MaxIterations     *int    `yaml:"max_iterations" json:"max_iterations"`
-	WaitIterations    *int    `yaml:"wait_iterations" json:"wait_iterations"`
-	WarmupIterations  *int    `yaml:"warmup_iterations" json:"warmup_iterations"`
-	ActiveIterations  *int    `yaml:"active_iterations" json:"active_iterations"`
-	Iteration         *string `yaml:"iteration" json:"iteration"`
-	SampleRequests    *int    `yaml:"sample_requests" json:"sample_requests"`
+	Profiler          profilerName `yaml:"profiler" json:"profiler"`
+	TorchProfilerDir  *string      `yaml:"torch_profiler_dir" json:"torch_profiler_dir"`
+	WithStack         *bool        `yaml:"torch_profiler_with_stack" json:"torch_profiler_with_stack"`
+	WithFLOPs         *bool        `yaml:"torch_profiler_with_flops" json:"torch_profiler_with_flops"`
+	UseGzip           *bool        `yaml:"torch_profiler_use_gzip" json:"torch_profiler_use_gzip"`
+	DumpCUDATimeTotal *bool        `yaml:"torch_profiler_dump_cuda_time_total" json:"torch_profiler_dump_cuda_time_total"`
+	RecordShapes      *bool        `yaml:"torch_profiler_record_shapes" json:"torch_profiler_record_shapes"`
+	WithMemory        *bool        `yaml:"torch_profiler_with_memory" json:"torch_profiler_with_memory"`
+	ExecutionTrace    *bool        `yaml:"torch_profiler_execution_trace" json:"torch_profiler_execution_trace"`
+	IgnoreFrontend    *bool        `yaml:"ignore_frontend" json:"ignore_frontend"`
+	DelayIterations   *int         `yaml:"delay_iterations" json:"delay_iterations"`
+	MaxIterations     *int         `yaml:"max_iterations" json:"max_iterations"`
+	WaitIterations    *int         `yaml:"wait_iterations" json:"wait_iterations"`
+	WarmupIterations  *int         `yaml:"warmup_iterations" json:"warmup_iterations"`
+	ActiveIterations  *int         `yaml:"active_iterations" json:"active_iterations"`
+	Iteration         *string      `yaml:"iteration" json:"iteration"`
+	SampleRequests    *int         `yaml:"sample_requests" json:"sample_requests"`
+}
+
+// profilerName is a profiler's name, or null, which switches off what was on: unlike
+// in a pointer null is told from absent.
+type profilerName struct {
+	set  bool
+	name string
+}
+
+// UnmarshalJSON reads a string or null.
+func (p *profilerName) UnmarshalJSON(data []byte) error {
+	p.set, p.name = true, ""
+	return json.Unmarshal(data, &p.name)
+}
+
+// UnmarshalYAML reads a string. The decoder does not call it for null.
+func (p *profilerName) UnmarshalYAML(n ast.Node) error {
+	p.set = true
+	return yaml.NodeToValue(n, &p.name)
+}
+
+// UnmarshalYAML sees to a profiler that is null.
+func (d *profilerDoc) UnmarshalYAML(n ast.Node) error {
+	type fields profilerDoc
+	if err := yaml.NodeToValue(n, (*fields)(d), yaml.Strict()); err != nil {
+		return err
+	}
+	if m, ok := n.(ast.MapNode); ok {
+		for it := m.MapRange(); it.Next(); {
+			if it.Key().GetToken().Value == "profiler" && it.Value().Type() == ast.NullType {
+				d.Profiler = profilerName{set: true}
+			}
+		}
+	}
+	return nil
 }
 
 func set[T any](dst *T, src *T) {
@@ -214,7 +251,9 @@ func (d *profilerDoc) apply(c *protocol.ProfilerConfig) {
 	if d == nil {
 		return
 	}
-	set(&c.Profiler, d.Profiler)
+	if d.Profiler.set {
+		c.Profiler = d.Profiler.name
+	}
 	set(&c.TorchProfilerDir, d.TorchProfilerDir)
 	set(&c.WithStack, d.WithStack)
 	set(&c.WithFLOPs, d.WithFLOPs)

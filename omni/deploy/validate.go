@@ -40,18 +40,25 @@ func (p *Pipeline) Validate() error {
 	for i := range p.Stages {
 		s := &p.Stages[i]
 		if s.ID != i {
-			bad("stage_args[%d]: stage_id %d: ids count from 0 in order", i, s.ID)
+			errs = append(errs, &FieldError{Stage: i, Name: s.Name, Field: "stage_id",
+				Err: fmt.Errorf("stage_id %d: ids count from 0 in order, this is %d", s.ID, i)})
 			continue
 		}
 		s.setDefaults()
 		for _, err := range s.validate() {
-			bad("stage %d (%s): %w", s.ID, s.Name, err)
+			errs = append(errs, s.at(err))
 		}
 	}
 	if len(errs) == 0 {
 		errs = append(errs, p.validateEdges()...)
 	}
 	return errors.Join(errs...)
+}
+
+// at says where err is: its first word is the field.
+func (s *Stage) at(err error) error {
+	field, _, _ := strings.Cut(err.Error(), " ")
+	return &FieldError{Stage: s.ID, Name: s.Name, Field: field, Err: err}
 }
 
 func (s *Stage) setDefaults() {
@@ -167,16 +174,16 @@ func (p *Pipeline) validateEdges() []error {
 	seen := map[string]bool{}
 	for _, s := range p.Stages {
 		if s.ID > 0 && len(s.Sources) == 0 {
-			errs = append(errs, fmt.Errorf("stage %d (%s): engine_input_source is missing: nothing would reach it", s.ID, s.Name))
+			errs = append(errs, s.at(fmt.Errorf("engine_input_source is missing: nothing would reach it")))
 		}
 		for _, src := range s.Sources {
 			if src < 0 || src >= s.ID {
-				errs = append(errs, fmt.Errorf("stage %d (%s): engine_input_source %d: must be a stage before it", s.ID, s.Name, src))
+				errs = append(errs, s.at(fmt.Errorf("engine_input_source %d: must be a stage before it", src)))
 			}
 		}
 		if s.FinalOutput {
 			if seen[s.FinalOutputType] {
-				errs = append(errs, fmt.Errorf("stage %d (%s): a stage before it makes %s already", s.ID, s.Name, s.FinalOutputType))
+				errs = append(errs, s.at(fmt.Errorf("a stage before it makes %s already", s.FinalOutputType)))
 			}
 			seen[s.FinalOutputType] = true
 		}
