@@ -8,11 +8,11 @@ import (
 
 // CommTable is the collectives by operation, group, type and size.
 func CommTable(list []Ranked[analysis.CommTable]) *Table {
-	t := &Table{Name: "comms", Title: "Communication", What: "kind of collective", Columns: []Column{
+	t := &Table{Name: "comms", Title: "Communication", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "op", Title: "operation", Left: true}, {Key: "group", Title: "group", Left: true, Flex: true}, {Key: "group_size", Title: "ranks"},
-		{Key: "dtype", Title: "type", Left: true, Drop: 3}, {Key: "bytes", Title: "message"}, {Key: "count", Title: "count"}, {Key: "sum_ns", Title: "total"},
-		{Key: "min_ns", Title: "min", Drop: 2}, {Key: "p50_ns", Title: "p50"}, {Key: "max_ns", Title: "max", Drop: 1},
-		{Key: "alg_gb_per_s", Title: "alg GB/s", Drop: 4}, {Key: "bus_gb_per_s", Title: "bus GB/s"}, {Key: "best_bus_gb_per_s", Title: "best"}, {Key: "worst_slice"},
+		{Key: "dtype", Title: "type", Left: true, Drop: 4}, {Key: "bytes", Title: "message"}, {Key: "count", Title: "count"}, {Key: "sum_ns", Title: "total"},
+		{Key: "min_ns", Title: "min", Drop: 3}, {Key: "p50_ns", Title: "p50", Drop: 1}, {Key: "max_ns", Title: "max", Drop: 2},
+		{Key: "alg_gb_per_s", Title: "alg GB/s", Drop: 5}, {Key: "bus_gb_per_s", Title: "bus GB/s"}, {Key: "best_bus_gb_per_s", Title: "best"}, {Key: "worst_slice"},
 	}}
 	unknown := 0
 	for i := range list {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -12,9 +13,9 @@ func TemporalTable(list []Ranked[analysis.Temporal]) *Table {
 	t := &Table{Name: "temporal", Title: "Where the device's time went", What: "rank", Note: "exclusive parts of the span from first to last device work", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "span_ns", Title: "span"},
 		{Key: "compute_ns", Title: "compute"}, {Key: "compute_share", Title: "%"},
-		{Key: "exposed_communication_ns", Title: "exposed comm"}, {Key: "exposed_communication_share", Title: "%"},
-		{Key: "exposed_memory_ns", Title: "exposed memory"}, {Key: "exposed_memory_share", Title: "%"},
-		{Key: "other_ns", Title: "other", Drop: 2}, {Key: "idle_ns", Title: "idle"}, {Key: "idle_share", Title: "%"},
+		{Key: "exposed_communication_ns", Title: "exposed comm"}, {Key: "exposed_communication_share", Title: "%", Drop: 1},
+		{Key: "exposed_memory_ns", Title: "exposed memory"}, {Key: "exposed_memory_share", Title: "%", Drop: 2},
+		{Key: "other_ns", Title: "other", Drop: 3}, {Key: "idle_ns", Title: "idle"}, {Key: "idle_share", Title: "%"},
 		{Key: "communication_ns", Title: "all comm", Drop: 4}, {Key: "memory_ns", Title: "all memory", Drop: 4}, {Key: "busy_ns"},
 	}}
 	for i := range list {
@@ -27,7 +28,9 @@ func TemporalTable(list []Ranked[analysis.Temporal]) *Table {
 			Ns(v.ExposedMemoryNs), Share(part(v.ExposedMemoryNs, v.SpanNs)), Hide(v.OtherNs == 0, Ns(v.OtherNs)), Ns(v.IdleNs), Share(v.IdleShare),
 			Hide(v.CommunicationNs == v.ExposedCommunicationNs, Ns(v.CommunicationNs)), Hide(v.MemoryNs == v.ExposedMemoryNs, Ns(v.MemoryNs)), Ns(v.BusyNs))
 	}
-	t.Picture = func(o TextOptions) []string { return temporalBars(list, o) }
+	t.Picture = func(o TextOptions) []string {
+		return temporalBars(slices.DeleteFunc(slices.Clone(list), func(v Ranked[analysis.Temporal]) bool { return !v.Value.HasDevice }), t.limit(o), o)
+	}
 	return t
 }
 
@@ -39,13 +42,23 @@ var barParts = []struct {
 	ansi  int
 }{{"compute", '█', '#', 33}, {"exposed communication", '▒', 'c', 208}, {"exposed memory", '▚', 'm', 171}, {"other", '▪', 'o', 151}, {"idle", '·', '.', 245}}
 
-// temporalBars draws a bar a rank. All bars are as long as their spans.
-func temporalBars(list []Ranked[analysis.Temporal], o TextOptions) []string {
+// ellipsis stands for what was cut.
+func ellipsis(o TextOptions) string {
+	if o.ASCII {
+		return ".."
+	}
+	return "…"
+}
+
+// temporalBars draws a bar a rank for the first most of them, each as long as its span.
+func temporalBars(list []Ranked[analysis.Temporal], most int, o TextOptions) []string {
+	several := len(list) > 1
+	list = list[:most]
 	var longest int64
 	wide := 0
 	for i := range list {
 		longest = max(longest, list[i].Value.SpanNs)
-		if len(list) > 1 {
+		if several {
 			wide = max(wide, min(len([]rune(clean(list[i].Label))), maxName))
 		}
 	}
@@ -60,13 +73,10 @@ func temporalBars(list []Ranked[analysis.Temporal], o TextOptions) []string {
 	var lines []string
 	for i := range list {
 		v := &list[i].Value
-		if !v.HasDevice {
-			continue
-		}
 		var b strings.Builder
 		b.WriteString("  ")
 		if wide > 0 {
-			b.WriteString(pad(cut(clean(list[i].Label), wide, "…"), wide, true) + " ")
+			b.WriteString(pad(cut(clean(list[i].Label), wide, ellipsis(o)), wide, true) + " ")
 		}
 		times := []int64{v.ComputeNs, v.ExposedCommunicationNs, v.ExposedMemoryNs, v.OtherNs, v.IdleNs}
 		for k, n := range divide(times, int(float64(room)*float64(v.SpanNs)/float64(longest)+0.5)) {
@@ -162,10 +172,10 @@ func KernelTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 
 // SequenceTable is the series of kernels that an operator launches again and again.
 func SequenceTable(list []Ranked[[]analysis.Sequence]) *Table {
-	t := &Table{Name: "sequences", Title: "Kernel sequences", What: "sequence", Note: "that an operator launches again and again: what one fused kernel or one graph could replace", Columns: []Column{
+	t := &Table{Name: "sequences", Title: "Kernel sequences", What: "sequence", Note: "launched again and again: what one fused kernel or one graph could replace", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "operator", Title: "operator", Left: true, Flex: true}, {Key: "count", Title: "count"},
-		{Key: "kernels", Title: "kernels"}, {Key: "device_ns", Title: "device time"}, {Key: "cpu_ns", Title: "host time"},
-		{Key: "pattern", Title: "sequence", Left: true, Flex: true, Drop: 1}, {Key: "first_slice"},
+		{Key: "kernels", Title: "kernels"}, {Key: "device_ns", Title: "device"}, {Key: "cpu_ns", Title: "host"},
+		{Key: "pattern", Title: "sequence", Left: true, Flex: true}, {Key: "first_slice"},
 	}}
 	for i := range list {
 		for _, s := range list[i].Value {

@@ -16,9 +16,9 @@ var causeWords = map[analysis.IdleCause]string{
 func IdleTable(list []Ranked[analysis.Idle]) *Table {
 	t := &Table{Name: "idle", Title: "Why streams stood still", What: "stream", Note: "between a stream's first and last work", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"}, {Key: "idle_ns", Title: "idle"},
-		{Key: "host_wait_ns", Title: "waits for host"}, {Key: "host_wait_share", Title: "%"}, {Key: "host_wait_gaps", Title: "gaps", Drop: 1},
-		{Key: "kernel_wait_ns", Title: "starts kernels"}, {Key: "kernel_wait_share", Title: "%"}, {Key: "kernel_wait_gaps", Title: "gaps", Drop: 1},
-		{Key: "other_ns", Title: "other"}, {Key: "other_share", Title: "%"}, {Key: "other_gaps", Title: "gaps", Drop: 1},
+		{Key: "host_wait_ns", Title: "waits for host"}, {Key: "host_wait_share", Title: "%", Drop: 1}, {Key: "host_wait_gaps", Title: "gaps", Drop: 4},
+		{Key: "kernel_wait_ns", Title: "starts kernels"}, {Key: "kernel_wait_share", Title: "%", Drop: 2}, {Key: "kernel_wait_gaps", Title: "gaps", Drop: 4},
+		{Key: "other_ns", Title: "other"}, {Key: "other_share", Title: "%", Drop: 3}, {Key: "other_gaps", Title: "gaps", Drop: 4},
 	}}
 	for i := range list {
 		for _, s := range list[i].Value.Streams {
@@ -65,10 +65,10 @@ func GapTable(list []Ranked[analysis.Idle], names Names) *Table {
 // LaunchTable is what launching device work cost, one row a rank.
 func LaunchTable(list []Ranked[analysis.LaunchStats]) *Table {
 	t := &Table{Name: "launches", Title: "Launches", What: "rank", Note: "call: on the host; delay: from the call's end to the work's start", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "launched", Title: "launched"}, {Key: "call_p50_ns", Title: "call p50"}, {Key: "call_p99_ns", Title: "p99"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "launched", Title: "launched"}, {Key: "call_p50_ns", Title: "call p50"}, {Key: "call_p99_ns", Title: "p99", Drop: 1},
 		{Key: "work_p50_ns", Title: "work p50"}, {Key: "delay_p50_ns", Title: "delay p50"}, {Key: "delay_p99_ns", Title: "p99"},
-		{Key: "short", Title: "shorter than call"}, {Key: "long_calls", Title: "calls > 50 µs", Drop: 1}, {Key: "long_delays", Title: "delays > 100 µs", Drop: 2},
-		{Key: "graph_launches", Title: "graphs", Drop: 3}, {Key: "unlinked", Title: "no launch seen", Drop: 4}, {Key: "ambiguous"},
+		{Key: "short", Title: "shorter than call"}, {Key: "long_calls", Title: "calls > 50 µs", Drop: 2}, {Key: "long_delays", Title: "delays > 100 µs", Drop: 3},
+		{Key: "graph_launches", Title: "graphs", Drop: 4}, {Key: "unlinked", Title: "no launch seen", Drop: 5}, {Key: "ambiguous"},
 	}}
 	for i := range list {
 		v := &list[i].Value

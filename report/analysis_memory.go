@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -26,7 +28,7 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 	t := &Table{Name: "devices", Title: "Memory", What: "allocator", Note: "as the profiler saw allocations and frees", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Left: true}, {Key: "peak_bytes", Title: "peak"}, {Key: "peak_time_ns"},
 		{Key: "peak_reserved_bytes", Title: "peak reserved"}, {Key: "base_bytes", Title: "at the start"}, {Key: "end_bytes", Title: "at the end"},
-		{Key: "allocated_bytes", Title: "allocated", Drop: 1}, {Key: "freed_bytes", Title: "freed", Drop: 2}, {Key: "allocs", Title: "allocations"}, {Key: "frees", Title: "frees", Drop: 3},
+		{Key: "allocated_bytes", Title: "allocated", Drop: 2}, {Key: "freed_bytes", Title: "freed", Drop: 3}, {Key: "allocs", Title: "allocations", Drop: 1}, {Key: "frees", Title: "frees", Drop: 4},
 	}}
 	for i := range list {
 		for k := range list[i].Value.Devices {
@@ -42,9 +44,11 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 				d := &list[i].Value.Devices[k]
 				who := deviceName(d)
 				if len(list) > 1 {
-					who = list[i].Label + " " + who
+					who = spoken(list[i].Label) + " " + who
 				}
-				out = append(out, memoryPicture(d, who, o)...)
+				if len(out) < 2*maxPictures {
+					out = append(out, memoryPicture(d, who, o)...)
+				}
 			}
 		}
 		return out
@@ -92,26 +96,44 @@ func memoryPicture(d *analysis.DeviceMemory, who string, o TextOptions) []string
 		line = fg(barParts[0].ansi) + line + ansiReset
 	}
 	note := fmt.Sprintf("  %s over %s; full height is %s", clean(who), dur(float64(last-first)), size(d.PeakBytes))
-	return []string{note, "  " + line}
+	return []string{cut(note, o.Width, ellipsis(o)), "  " + line}
 }
 
 // MemoryOpTable is what each operator allocated, with what of it was held at the peak.
 func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 	t := &Table{Name: "allocations", Title: "Allocated by operator", What: "operator", Note: "itself, not through nested operators", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Left: true}, {Key: "name", Title: "operator", Left: true, Flex: true},
-		{Key: "at_peak_bytes", Title: "held at peak"}, {Key: "at_peak_share", Title: "of peak"}, {Key: "left_bytes", Title: "held at end"}, {Key: "allocated_bytes", Title: "allocated"}, {Key: "allocs", Title: "allocations"},
+		{Key: "at_peak_bytes", Title: "held at peak"}, {Key: "at_peak_share", Title: "of peak"}, {Key: "left_bytes", Title: "held at end"}, {Key: "allocated_bytes", Title: "allocated"}, {Key: "allocs", Title: "allocations", Drop: 1},
 	}}
+	type row struct {
+		rank int
+		d    *analysis.DeviceMemory
+		o    analysis.MemoryOp
+
+		known bool // the trace has addresses, and with them what was held when
+	}
+	var rows []row
 	for i := range list {
 		for k := range list[i].Value.Devices {
 			d := &list[i].Value.Devices[k]
+			known := slices.ContainsFunc(d.ByOp, func(o analysis.MemoryOp) bool { return o.AtPeakBytes+o.LeftBytes > 0 })
 			for _, o := range d.ByOp {
-				name := Str(o.Name)
-				if o.Name == "" {
-					name.Text = "(outside operators)"
-				}
-				t.Add(label(list, i), Str(deviceName(d)), name, Bytes(o.AtPeakBytes), Share(part(o.AtPeakBytes, d.PeakBytes)), Bytes(o.LeftBytes), Bytes(o.AllocatedBytes), Int(o.Allocs))
+				rows = append(rows, row{i, d, o, known})
 			}
 		}
+	}
+	// The largest part of any device's peak first: a small host allocator does not hide
+	// a full card.
+	slices.SortStableFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(b.o.AtPeakBytes, a.o.AtPeakBytes), cmp.Compare(b.o.LeftBytes, a.o.LeftBytes), cmp.Compare(b.o.AllocatedBytes, a.o.AllocatedBytes))
+	})
+	for _, r := range rows {
+		d, o := r.d, r.o
+		name := Str(o.Name)
+		if o.Name == "" {
+			name.Text = "(outside operators)"
+		}
+		t.Add(label(list, r.rank), Str(deviceName(d)), name, Hide(!r.known, Bytes(o.AtPeakBytes)), Hide(!r.known, Share(part(o.AtPeakBytes, d.PeakBytes))), Hide(!r.known, Bytes(o.LeftBytes)), Bytes(o.AllocatedBytes), Int(o.Allocs))
 	}
 	return t
 }
@@ -124,7 +146,7 @@ func BandwidthTable(list []Ranked[analysis.MemoryBandwidth]) *Table {
 	}}
 	for i := range list {
 		for _, d := range list[i].Value.Directions {
-			t.Add(label(list, i), Str(d.Name), Int(d.Count), Bytes(d.Bytes), Ns(d.BusyNs), If(d.MeanGBs > 0, Num(d.MeanGBs)), Num(d.ByTime.P50), If(d.ByTime.Max > 0, Num(d.ByTime.Max)), Share(part(d.ByTime.ActiveNs, d.ByTime.SpanNs)))
+			t.Add(label(list, i), Str(d.Name), Int(d.Count), Hide(d.Bytes == 0, Bytes(d.Bytes)), Ns(d.BusyNs), If(d.MeanGBs > 0, Num(d.MeanGBs)), Num(d.ByTime.P50), If(d.ByTime.Max > 0, Num(d.ByTime.Max)), Hide(d.ByTime.SpanNs == 0, Share(part(d.ByTime.ActiveNs, d.ByTime.SpanNs))))
 		}
 	}
 	return t

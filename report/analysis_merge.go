@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 )
@@ -23,6 +24,14 @@ func label[T any](list []Ranked[T], i int) Cell {
 		return Cell{"", list[i].Label}
 	}
 	return Str(list[i].Label)
+}
+
+// spoken is a label in a sentence: a bare number is a rank.
+func spoken(label string) string {
+	if strings.Trim(label, "0123456789") == "" {
+		return "rank " + label
+	}
+	return label
 }
 
 // merged sums the results of several ranks up; of one it changes nothing.

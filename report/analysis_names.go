@@ -11,7 +11,7 @@ import (
 // "CUDAFunctor_add<float> (vectorized_elementwise)". Other names stay as they are.
 func KernelName(s string) string {
 	if !strings.ContainsAny(s, "<(") || !strings.Contains(s, "::") && !strings.HasPrefix(s, "void ") {
-		if i := parameters(s); i > 0 && strings.ContainsAny(s, "*,") {
+		if i := parameters(s); i > 0 && identifier(s[i-1]) { // "Memcpy DtoD (Device -> Device)" has no parameters
 			return s[:i]
 		}
 		return s

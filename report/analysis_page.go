@@ -76,7 +76,7 @@ func (r *TraceReport) Findings() []analysis.Finding {
 		for _, f := range s.Findings {
 			f.Evidence.Rank = i
 			if len(r.Steps) > 1 {
-				f.Text = r.Labels[i] + ": " + f.Text
+				f.Text = spoken(r.Labels[i]) + ": " + f.Text
 			}
 			out = append(out, f)
 		}
@@ -129,9 +129,12 @@ func (r *TraceReport) where(f *analysis.Finding) string {
 			return ""
 		}
 	}
+	if e.Slice < 0 && e.EndNs <= e.StartNs {
+		return ""
+	}
 	who := ""
 	if len(r.Labels) > 1 {
-		who = r.Labels[e.Rank] + ": "
+		who = spoken(r.Labels[e.Rank]) + ": "
 	}
 	if e.Slice >= 0 {
 		return who + fmt.Sprintf("%s (slice %d)%s", KernelName(r.Names(e.Rank, e.Slice)), e.Slice, at)

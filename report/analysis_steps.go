@@ -44,10 +44,14 @@ func StepKindTable(list []Ranked[*steps.Report]) *Table {
 	return t
 }
 
+// maxVerdicts bounds the ranks of which a sentence is said.
+const maxVerdicts = 4
+
 // StepLines say how the steps were found and who sets their pace, a sentence each.
 func StepLines(list []Ranked[*steps.Report]) []string {
 	var out []string
 	seen := map[string]bool{}
+	said, more := 0, 0
 	for i := range list {
 		r := list[i].Value
 		if len(r.Steps) == 0 {
@@ -55,16 +59,24 @@ func StepLines(list []Ranked[*steps.Report]) []string {
 		}
 		who := ""
 		if len(list) > 1 {
-			who = list[i].Label + ": "
+			who = spoken(list[i].Label) + ": "
 		}
 		found := fmt.Sprintf("Steps were found by %s.", r.How)
 		if !seen[found] {
 			out = append(out, found)
 		}
 		seen[found] = true
-		if r.Verdict.Text != "" {
+		switch {
+		case r.Verdict.Bound == steps.BoundNone:
+		case said < maxVerdicts:
 			out = append(out, who+r.Verdict.Text)
+			said++
+		default:
+			more++
 		}
+	}
+	if more > 0 {
+		out = append(out, fmt.Sprintf("… and %s; the table of steps has them", plural(more, "more rank")))
 	}
 	return out
 }

@@ -148,7 +148,10 @@ func (t *Table) limit(o TextOptions) int {
 	if t.Limit > 0 {
 		n = t.Limit
 	}
-	if n < 0 {
+	switch {
+	case n == 0:
+		n = DefaultRows
+	case n < 0:
 		return len(t.Rows)
 	}
 	return min(n, len(t.Rows))
@@ -191,7 +194,11 @@ func (t *table) makeRoom(width int) {
 				w = max(w, utf8.RuneCountInString(r[c]))
 			}
 			if col.flex {
-				w = min(w, max(goodName, utf8.RuneCountInString(col.title)))
+				good := goodName
+				if col.title == "rank" {
+					good = minName
+				}
+				w = min(w, max(good, utf8.RuneCountInString(col.title)))
 			}
 			total += w + 1
 			if col.drop > 0 && (worst < 0 || col.drop > t.cols[worst].drop) {

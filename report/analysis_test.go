@@ -1,0 +1,336 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline/pipetest"
+	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// rankTrace is one of two ranks of an LLM: steps with kernels, a copy, an all-reduce in
+// which the faster rank waits, allocations, and operators round the launches.
+func rankTrace(rank int) *trace.Trace {
+	t := trace.New()
+	t.Meta.Rank, t.Meta.WorldSize, t.Meta.Backend = rank, 2, "nccl"
+	t.Meta.File, t.Meta.Format = fmt.Sprintf("rank%d.json", rank), "kineto"
+	t.Meta.Devices = []trace.Device{{ID: 0, Name: "Test Card", TotalMemory: 16 << 30, SMs: 80}, {ID: 1, Name: "Test Card", TotalMemory: 16 << 30, SMs: 80}}
+	t.Meta.ProcessGroups = []trace.ProcessGroup{{Name: "0", Desc: "default_pg", Backend: "nccl", Size: 2, Ranks: []int{0, 1}}}
+	host := t.AddTrack(trace.Track{Kind: trace.TrackCPU, PID: 1, TID: 1, Device: -1, Stream: -1, Process: "python", Name: "thread 1"})
+	gpu := t.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 0, Stream: 7, Name: "stream 7"})
+	comm := t.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 0, Stream: 20, Name: "stream 20"})
+	const us = int64(1000)
+	now, corr, held := 1000*us, int64(0), int64(0)
+	do := func(op, call, kernel string, cat trace.Category, track trace.TrackID, dur int64, args string) {
+		corr++
+		t.AddSlice(trace.Slice{Start: now, Dur: 9 * us, Name: op, Cat: trace.CatCPUOp, Track: host, Args: []byte(`{"Input Dims": [[64, 64], [64, 64]], "Input type": ["float", "float"]}`)})
+		t.AddSlice(trace.Slice{Start: now + 2*us, Dur: 5 * us, Name: call, Cat: trace.CatCUDARuntime, Track: host, Corr: corr})
+		held += 1 << 20
+		t.AddInstant(now+us, "[memory]", trace.CatCPUInstant, host, fmt.Appendf(nil, `{"Total Reserved": 67108864, "Total Allocated": %d, "Bytes": 1048576, "Addr": %d, "Device Id": 0, "Device Type": 1}`, held, corr))
+		t.AddSlice(trace.Slice{Start: now + 8*us, Dur: dur, Name: kernel, Cat: cat, Track: track, Corr: corr, Args: []byte(args)})
+		now += 10 * us
+	}
+	for step := range 8 {
+		start := now
+		do("aten::mm", "cudaLaunchKernel", "ampere_sgemm_64x64_nn", trace.CatKernel, gpu, 40*us+int64(rank)*20*us, `{"stream": 7, "device": 0}`)
+		now += int64(40+20*rank) * us
+		do("aten::add", "cudaLaunchKernel", "void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>, at::detail::Array<char*, 3> >(int, at::native::CUDAFunctor_add<float>, at::detail::Array<char*, 3>)",
+			trace.CatKernel, gpu, 5*us, `{"stream": 7, "device": 0}`)
+		do("aten::copy_", "cudaMemcpyAsync", "Memcpy DtoH (Device -> Pinned)", trace.CatGPUMemcpy, gpu, 3*us, `{"stream": 7, "device": 0, "bytes": 4096, "memory bandwidth (GB/s)": 1.36}`)
+		do("nccl:all_reduce", "cudaLaunchKernel", "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)", trace.CatKernel, comm, int64(50-20*rank)*us,
+			fmt.Sprintf(`{"stream": 20, "device": 0, "Collective name": "allreduce", "In msg nelems": 65536, "Out msg nelems": 65536, "dtype": "Float", "Group size": 2, "Process Group Name": "0", "Process Group Description": "default_pg", "Seq": %d}`, step))
+		now += int64(50-20*rank) * us
+		t.AddSlice(trace.Slice{Start: start, Dur: now - start, Name: fmt.Sprintf("ProfilerStep#%d", step), Cat: trace.CatUserAnnotation, Track: host})
+	}
+	t.Meta.WindowStart, t.Meta.WindowEnd, _ = t.Extent()
+	return t
+}
+
+func traceReport(traces ...*trace.Trace) *TraceReport {
+	all := analysis.All(traces, analysis.Options{})
+	r := &TraceReport{Title: fmt.Sprintf("%d traces", len(traces)), Note: "Test Card", Report: &all, Names: NamesOf(traces)}
+	for i, t := range traces {
+		r.Labels = append(r.Labels, fmt.Sprint(i))
+		r.Steps = append(r.Steps, steps.Find(t, steps.Options{}))
+	}
+	return r
+}
+
+func TestTraces(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		r    *TraceReport
+		o    TextOptions
+	}{
+		{"traces_one_100.txt", traceReport(rankTrace(0)), TextOptions{}},
+		{"traces_two_100.txt", traceReport(rankTrace(0), rankTrace(1)), TextOptions{}},
+		{"traces_two_ascii_80.txt", traceReport(rankTrace(0), rankTrace(1)), TextOptions{Width: 80, ASCII: true}},
+		{"traces_host_100.txt", traceReport(pipetest.Diffusion()[0]), TextOptions{}},
+		{"traces_empty.txt", traceReport(trace.New()), TextOptions{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := Traces(&b, c.r, c.o); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, c.name, b.Bytes())
+			checkShape(t, b.String(), c.o.withDefaults())
+		})
+	}
+}
+
+func TestTracesEveryWidth(t *testing.T) {
+	r := traceReport(rankTrace(0), rankTrace(1))
+	r.Labels = []string{"an_unreasonably_long_rank_name_of_a_file", "\x1b[31mred"}
+	for w := MinWidth; w <= MaxWidth; w += 3 {
+		for _, ascii := range []bool{false, true} {
+			o := TextOptions{Width: w, ASCII: ascii, Rows: -1}
+			var b bytes.Buffer
+			if err := Traces(&b, r, o); err != nil {
+				t.Fatal(err)
+			}
+			checkShape(t, b.String(), o)
+			if strings.Contains(b.String(), "\x1b") {
+				t.Fatal("a control character of a name reached the terminal")
+			}
+		}
+	}
+	var b bytes.Buffer
+	if err := Traces(&b, r, TextOptions{Color: true}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "\x1b[38;5;33m") {
+		t.Error("no colours")
+	}
+}
+
+// every table of every verb, on traces of both kinds.
+func allTables(traces ...*trace.Trace) []*Table {
+	r := traceReport(traces...)
+	out := r.Tables()
+	list := make([]Ranked[*steps.Report], len(r.Steps))
+	seq := make([]Ranked[[]analysis.Sequence], len(traces))
+	for i, t := range traces {
+		list[i] = Ranked[*steps.Report]{r.Labels[i], r.Steps[i]}
+		seq[i] = Ranked[[]analysis.Sequence]{r.Labels[i], analysis.Sequences(t, analysis.Options{}, "", 1)}
+		out = append(out, CountTable(t), TrackTable(t), GroupTable(t), FactTable(MetaFacts(t)))
+	}
+	idle := rankedOf(r, func(k *analysis.RankReport) analysis.Idle { return k.Idle })
+	launch := rankedOf(r, func(k *analysis.RankReport) analysis.LaunchStats { return k.Launches })
+	out = append(out, StepTable(list), SequenceTable(seq), GapTable(idle, r.Names), CallTable(launch),
+		QueueTable(rankedOf(r, func(k *analysis.RankReport) analysis.Queue { return k.Queue })),
+		OverlapTable(rankedOf(r, func(k *analysis.RankReport) analysis.Overlap { return k.Overlap })),
+		RooflineTable(rankedOf(r, func(k *analysis.RankReport) analysis.RooflineReport { return k.Roofline })),
+		AnnotationTable(rankedOf(r, func(k *analysis.RankReport) analysis.Annotations { return k.Annotations })),
+		CollectiveTable(rankedOf(r, func(k *analysis.RankReport) analysis.CommTable { return k.Comms })),
+		RepairTable([]Ranked[map[string]int]{{"a", map[string]int{"x": 1}}}))
+	if p, err := analysis.FindCriticalPath(traces[0], analysis.Options{}, analysis.CriticalOptions{}); err == nil {
+		out = append(out, PathBoundTable(&p), PathNameTable(&p), PathEdgeTable(&p, traces[0]))
+	}
+	d := analysis.Diff(traces[0], traces[len(traces)-1], analysis.Options{}, analysis.DiffOptions{})
+	return append(out, DiffTable(&d, DiffFilter{All: true}))
+}
+
+func TestCSV(t *testing.T) {
+	seen := map[string]int{}
+	for _, tab := range append(allTables(rankTrace(0), rankTrace(1)), PipelineTables(omni())...) {
+		var b bytes.Buffer
+		if err := tab.CSV(&b); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(&b).ReadAll()
+		if err != nil {
+			t.Fatalf("%s: %v", tab.Name, err)
+		}
+		if len(rows) != len(tab.Rows)+1 {
+			t.Errorf("%s: %d rows, want %d and a header", tab.Name, len(rows), len(tab.Rows))
+		}
+		seen[tab.Name] += len(tab.Rows)
+		keys := map[string]bool{}
+		for _, k := range rows[0] {
+			if keys[k] {
+				t.Errorf("%s: column %s twice", tab.Name, k)
+			}
+			keys[k] = true
+		}
+		for _, row := range rows[1:] {
+			for i, k := range rows[0] {
+				numeric := strings.HasSuffix(k, "_ns") || strings.HasSuffix(k, "bytes") || strings.HasSuffix(k, "share") || strings.HasSuffix(k, "count")
+				if _, err := strconv.ParseFloat(row[i], 64); numeric && row[i] != "" && err != nil {
+					t.Errorf("%s: %s is %q, no number", tab.Name, k, row[i])
+				}
+			}
+		}
+	}
+	for _, name := range []string{"temporal", "kinds", "types", "kernels", "ops", "comms", "stragglers", "idle", "launches", "devices", "allocations", "bandwidth", "steps", "sequences",
+		"gaps", "calls", "queue", "overlap", "roofline", "annotations", "collectives", "bounds", "names", "edges", "diff", "categories", "tracks", "groups", "facts", "time", "requests"} {
+		if seen[name] == 0 {
+			t.Errorf("table %s has no rows in any test", name)
+		}
+	}
+}
+
+// The parts of the table add up to what it says.
+func TestTemporalTableAddsUp(t *testing.T) {
+	r := traceReport(rankTrace(0), rankTrace(1))
+	tab := r.Tables()[0]
+	col := map[string]int{}
+	for i, c := range tab.Columns {
+		col[c.Key] = i
+	}
+	for _, row := range tab.Rows {
+		n := func(key string) int64 {
+			v, err := strconv.ParseInt(row[col[key]].Raw, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		if sum := n("compute_ns") + n("exposed_communication_ns") + n("exposed_memory_ns") + n("other_ns") + n("idle_ns"); sum != n("span_ns") || sum == 0 {
+			t.Errorf("parts add up to %d, span is %d", sum, n("span_ns"))
+		}
+	}
+}
+
+func TestMergeEqualsSum(t *testing.T) {
+	a, b := rankTrace(0), rankTrace(1)
+	list := []Ranked[analysis.KernelBreakdown]{{"0", analysis.Kernels(a, analysis.Options{})}, {"1", analysis.Kernels(b, analysis.Options{})}}
+	sum := func(l []Ranked[analysis.KernelBreakdown]) (n, ns int64, share float64) {
+		for i := range l {
+			for _, k := range l[i].Value.Kernels {
+				n, ns, share = n+k.Count, ns+k.SumNs, share+k.Share
+			}
+		}
+		return n, ns, share
+	}
+	n, ns, _ := sum(list)
+	m := MergeKernels(list)
+	if len(m) != 1 || m[0].Label != AllRanks {
+		t.Fatalf("merged: %+v", m)
+	}
+	if gotN, gotNs, share := sum(m); gotN != n || gotNs != ns || share < 0.999 || share > 1.001 {
+		t.Errorf("merged: %d slices, %d ns, shares of %f; want %d, %d", gotN, gotNs, share, n, ns)
+	}
+	if one := MergeKernels(list[:1]); one[0].Label != "0" {
+		t.Error("one rank was merged")
+	}
+	ops := []Ranked[analysis.OpTable]{{"0", analysis.Ops(a, analysis.Options{}, analysis.OpOptions{})}, {"1", analysis.Ops(b, analysis.Options{}, analysis.OpOptions{})}}
+	got := MergeOps(ops)[0].Value
+	if want := ops[0].Value.DeviceNs + ops[1].Value.DeviceNs; got.DeviceNs != want || len(got.Rows) != len(ops[0].Value.Rows) {
+		t.Errorf("merged operators: %d ns in %d rows, want %d in %d", got.DeviceNs, len(got.Rows), want, len(ops[0].Value.Rows))
+	}
+}
+
+func TestSort(t *testing.T) {
+	tab := &Table{Name: "t", Columns: []Column{{Key: "name", Title: "name"}, {Key: "n", Title: "n"}}}
+	for _, n := range []int{3, 20, 1} {
+		tab.Add(Str(fmt.Sprint("x", n)), Int(n))
+	}
+	tab.Add(Str("none"), NoValue)
+	order := func() string {
+		var s []string
+		for _, r := range tab.Rows {
+			s = append(s, r[0].Raw)
+		}
+		return strings.Join(s, " ")
+	}
+	for _, c := range []struct {
+		key  string
+		desc bool
+		want string
+	}{{"n", true, "x20 x3 x1 none"}, {"n", false, "x1 x3 x20 none"}, {"name", true, "none x1 x20 x3"}, {"name", false, "x3 x20 x1 none"}} {
+		if err := tab.Sort(c.key, c.desc); err != nil || order() != c.want {
+			t.Errorf("by %s, descending %v: %s, %v; want %s", c.key, c.desc, order(), err, c.want)
+		}
+	}
+	if err := tab.Sort("size", true); err == nil || !strings.Contains(err.Error(), "it has name, n") {
+		t.Errorf("unknown column: %v", err)
+	}
+}
+
+func TestKernelName(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"ampere_sgemm_32x32_sliced1x4_tn", "ampere_sgemm_32x32_sliced1x4_tn"},
+		{"Memcpy DtoD (Device -> Device)", "Memcpy DtoD (Device -> Device)"},
+		{"Memset (Device)", "Memset (Device)"},
+		{"ncclKernel_AllReduce_RING_LL_Sum_float(ncclWorkElem)", "ncclKernel_AllReduce_RING_LL_Sum_float"},
+		{"void cudnn::ops::nchwToNhwcKernel<float, false, (cudnnKernelDataType_t)2>(cudnn::ops::p<float>, float*)", "nchwToNhwcKernel<float, false, (cudnnKernelDataType_t)2>"},
+		{"void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>, at::detail::Array<char*, 3> >(int, at::native::CUDAFunctor_add<float>, at::detail::Array<char*, 3>)", "CUDAFunctor_add<float> (vectorized_elementwise)"},
+		{"void at::native::vectorized_elementwise_kernel<4, at::native::BinaryFunctor<float, float, float, at::native::(anonymous namespace)::threshold_kernel_impl<float>(at::TensorIteratorBase&, float, float)::{lambda(float, float)#1}>, at::detail::Array<char*, 3> >(int, float)", "threshold_kernel_impl<float> (vectorized_elementwise)"},
+		{"void at::native::elementwise_kernel<128, 2, at::native::gpu_kernel_impl<at::native::CUDAFunctor_add<float> >(at::TensorIteratorBase&, at::native::CUDAFunctor_add<float> const&)::{lambda(int)#1}>(int)", "CUDAFunctor_add<float> (elementwise)"},
+		{"void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float, float>, unsigned int, float, 4> >(int)", "MeanOps<float, float> (reduce)"},
+		{"void cutlass::Kernel<cutlass_80_tensorop_s1688gemm_256x64_16x4_nn_align4>(cutlass_80_tensorop_s1688gemm_256x64_16x4_nn_align4::Params)", "cutlass_80_tensorop_s1688gemm_256x64_16x4_nn_align4"},
+		{"void k<(a::b)1, c::d<e::f> >(x, y(*)(z))", "k<(b)1, d<f>>"},
+		{"void broken<at::native::x", "broken<x"},
+		{"operator<", "operator<"}, {"", ""}, {"<", "<"}, {"void <>()", "<>"},
+	} {
+		if got := KernelName(c.in); got != c.want {
+			t.Errorf("KernelName(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+// No name makes it panic, grow, or come out empty.
+func TestKernelNameProperty(t *testing.T) {
+	piece := rapid.SampledFrom([]string{"void ", "at::", "native::", "k", "<", ">", "(", ")", ",", " ", "::", "{lambda(int)#1}", "operator()", "float", "gpu_kernel_impl", "ReduceOp", "elementwise_kernel", "4", "->", "é"})
+	rapid.Check(t, func(t *rapid.T) {
+		s := strings.Join(rapid.SliceOfN(piece, 0, 20).Draw(t, "name"), "")
+		got := KernelName(s)
+		if len(got) > len(s)+len("  (vectorized_elementwise)") {
+			t.Errorf("%q became longer: %q", s, got)
+		}
+	})
+}
+
+func TestDivide(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.Int64Range(0, 1<<40), 1, 6).Draw(t, "parts")
+		n := rapid.IntRange(0, 200).Draw(t, "cells")
+		var sum int64
+		for _, p := range parts {
+			sum += p
+		}
+		got := 0
+		for i, c := range divide(parts, n) {
+			got += c
+			if c < 0 || parts[i] == 0 && sum > 0 && c > 1 {
+				t.Fatalf("%v in %d cells: %v", parts, n, divide(parts, n))
+			}
+		}
+		if want := n; sum > 0 && got != want {
+			t.Fatalf("%v in %d cells: %d cells used", parts, n, got)
+		}
+	})
+}
+
+func TestRanges(t *testing.T) {
+	for _, c := range []struct {
+		in   []int
+		want string
+	}{{nil, ""}, {[]int{3}, "3"}, {[]int{0, 1, 2, 3, 8}, "0-3,8"}, {[]int{5, 4}, "5,4"}} {
+		if got := ranges(c.in); got != c.want {
+			t.Errorf("%v: %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestInspection(t *testing.T) {
+	tr := rankTrace(0)
+	tr.Meta.Extra = map[string]string{"INFO": `["` + strings.Repeat("x", 400) + `"]`, "traceName": `"a\u001b[31mb.json"`}
+	tr.Repairs.Add(trace.RepairNoDur, 3)
+	tables := []*Table{CountTable(tr), TrackTable(tr), GroupTable(tr), RepairTable([]Ranked[map[string]int]{{"", tr.Repairs.Count}})}
+	var b bytes.Buffer
+	if err := Inspection(&b, "rank0.json", MetaFacts(tr), tables, TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "inspect_100.txt", b.Bytes())
+	checkShape(t, b.String(), TextOptions{Width: DefaultWidth})
+}
