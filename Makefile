@@ -10,9 +10,12 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
        ./trace/... ./analysis/... ./report/... ./omni ./omni/worker/... ./omni/wire/... ./omni/deploy/... \
        ./omni/collective/... ./web/... ./cmd/...
 
-.PHONY: test lint unit race build bench fuzz clean
+# The browser tests' browser; set it where it is not in PATH under one of these names.
+CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-test: lint unit race
+.PHONY: test lint unit race browser build bench fuzz clean
+
+test: lint unit race browser
 
 build:
 	CGO_ENABLED=0 go build -o bin/ ./cmd/kinetoscope
@@ -27,6 +30,12 @@ unit:
 
 race:
 	go test -race $(RACE)
+
+# browser uses the status page as its reader does, in Chromium where there is one. It is a
+# module of its own, and its results are not cached: the program under test is not in it.
+browser:
+	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && go vet ./... && CHROMIUM="$(CHROMIUM)" go test -count=1 ./...; \
+	else echo "browser tests skipped: no Chromium found; install it or set CHROMIUM to its path"; fi
 
 # bench prints ratios measured in one run. The recorder stands beside runtime/trace, an
 # OpenTelemetry span, slog and a locked slice; stepcost is what it costs the stages.

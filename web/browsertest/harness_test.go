@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -51,28 +50,33 @@ func chromium(t *testing.T) string {
 	return ""
 }
 
+// buildDir is where binary builds to; TestMain makes and removes it.
+var buildDir string
+
 // binary builds the program once for all tests.
 var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "kinetoscope-browsertest-")
-	if err != nil {
-		return "", err
-	}
-	out := filepath.Join(dir, "kinetoscope")
+	out := filepath.Join(buildDir, "kinetoscope")
 	if runtime.GOOS == "windows" {
 		out += ".exe"
 	}
 	build := exec.Command("go", "build", "-o", out, "./cmd/kinetoscope")
 	build.Dir = filepath.Join("..", "..")
 	if text, err := build.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build cmd/kinetoscope: %w\n%s", err, text), os.RemoveAll(dir))
+		return "", fmt.Errorf("build cmd/kinetoscope: %w\n%s", err, text)
 	}
 	return out, nil
 })
 
 func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "kinetoscope-browsertest-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	buildDir = dir
 	code := m.Run()
-	if bin, err := binary(); err == nil && code != 2 {
-		_ = os.RemoveAll(filepath.Dir(bin)) // a temporary directory
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
 }

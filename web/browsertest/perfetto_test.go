@@ -86,6 +86,9 @@ func TestPerfetto(t *testing.T) {
 	}
 	ctx, end := chromedp.NewContext(p.ctx, chromedp.WithTargetID(id))
 	defer end()
+	if err := chromedp.Do(ctx); err != nil { // without a limit: the first context that runs is the tab's life
+		t.Fatal(err)
+	}
 	tab := &page{t: t, ctx: ctx}
 	tab.until(`window.got`)
 	if got := eval[string](tab, `[location.origin, window.from, got.buffer instanceof ArrayBuffer, got.buffer.byteLength, got.title, got.fileName, pings > 0].join(" ")`); got !=
