@@ -219,6 +219,9 @@ type DiTConfig struct {
 	VAEScaleFactor int `json:"vae_scale_factor"`
 }
 
+func (c *DiTConfig) sizeMultiple() int { return c.PatchSize * c.VAEScaleFactor }
+func (c *DiTConfig) maxSize() int      { return c.SampleSize * c.VAEScaleFactor }
+
 func (c *DiTConfig) defaults() {
 	c.OutChannels = orDefault(c.OutChannels, c.InChannels)
 	c.NormEps = orDefault(c.NormEps, 1e-6)

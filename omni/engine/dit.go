@@ -193,10 +193,10 @@ func (d *DiT) loadBlock(b *ditBlock, p string) (err error) {
 func (d *DiT) Config() *DiTConfig { return &d.cfg }
 
 // SizeMultiple is what width and height of an image must be multiples of, in pixels.
-func (d *DiT) SizeMultiple() int { return d.cfg.PatchSize * d.cfg.VAEScaleFactor }
+func (d *DiT) SizeMultiple() int { return d.cfg.sizeMultiple() }
 
 // MaxSize is the largest width or height in pixels.
-func (d *DiT) MaxSize() int { return d.cfg.SampleSize * d.cfg.VAEScaleFactor }
+func (d *DiT) MaxSize() int { return d.cfg.maxSize() }
 
 // Check says what is wrong with a spec, but for its Cond. It wraps ErrImageSpec.
 func (d *DiT) Check(s ImageSpec) error {
