@@ -1,0 +1,370 @@
+package multihost
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// prefixPattern are the names of namespaces; the number is the test's process.
+var prefixPattern = regexp.MustCompile(`^ks(\d+)-[abc]$`)
+
+// lab is three hosts: a with the hub at 10.77.0.1, b and c with ranks.
+type lab struct {
+	t      *testing.T
+	prefix string
+	bin    string // kinetoscope
+	dir    string
+	client *http.Client // connects from host a
+
+	mu   sync.Mutex
+	logs map[string]*bytes.Buffer
+	stop context.CancelFunc
+	ctx  context.Context
+	wg   sync.WaitGroup // processes
+}
+
+// newLab builds kinetoscope and the hosts, or skips the test where that cannot be.
+// With KINETOSCOPE_MULTIHOST=1 it fails instead.
+func newLab(t *testing.T) *lab {
+	unable := t.Skipf
+	if os.Getenv("KINETOSCOPE_MULTIHOST") == "1" {
+		unable = t.Fatalf
+	}
+	if os.Getuid() != 0 {
+		unable("network namespaces need root")
+	}
+	for _, tool := range []string{"ip", "unshare"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			unable("network namespaces need %s (Debian: iproute2, util-linux): %v", tool, err)
+		}
+	}
+	removeStale(t)
+	l := &lab{t: t, prefix: fmt.Sprintf("ks%d", os.Getpid()), dir: t.TempDir(), logs: map[string]*bytes.Buffer{}}
+	t.Cleanup(func() { l.net("down") })
+	if out, err := exec.Command("./net.sh", "up", l.prefix).CombinedOutput(); err != nil {
+		unable("network namespaces cannot be made here: %v: %s", err, out)
+	}
+	l.bin = filepath.Join(l.dir, "kinetoscope")
+	build := exec.Command("go", "build", "-o", l.bin, "github.com/kinetoscope/kinetoscope/cmd/kinetoscope")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	l.client = &http.Client{Transport: &http.Transport{DialContext: l.dialFromA, DisableKeepAlives: true}}
+	l.ctx, l.stop = context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		l.stop()
+		l.wg.Wait()
+		if t.Failed() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			for name, log := range l.logs {
+				t.Logf("---- %s\n%s", name, log)
+			}
+		}
+	})
+	return l
+}
+
+// removeStale removes the hosts of tests that were killed.
+func removeStale(t *testing.T) {
+	dir, err := os.ReadDir("/run/netns")
+	if err != nil {
+		return
+	}
+	for _, e := range dir {
+		m := prefixPattern.FindStringSubmatch(e.Name())
+		if m == nil {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + m[1]); errors.Is(err, os.ErrNotExist) {
+			if out, err := exec.Command("./net.sh", "down", "ks"+m[1]).CombinedOutput(); err != nil {
+				t.Logf("stale namespaces: %v: %s", err, out)
+			}
+		}
+	}
+}
+
+// net runs a verb of net.sh.
+func (l *lab) net(verb string, args ...string) {
+	l.t.Helper()
+	if out, err := exec.Command("./net.sh", append([]string{verb, l.prefix}, args...)...).CombinedOutput(); err != nil {
+		l.t.Errorf("net.sh %s %v: %v: %s", verb, args, err, out)
+	}
+}
+
+// dialFromA opens a connection in host a's namespace.
+func (l *lab) dialFromA(ctx context.Context, network, addr string) (c net.Conn, err error) {
+	err = l.on("a", func() error {
+		c, err = new(net.Dialer).DialContext(ctx, network, addr)
+		return err
+	})
+	return c, err
+}
+
+// on runs f in a host's namespace; sockets that f makes stay there.
+func (l *lab) on(host string, f func() error) error {
+	runtime.LockOSThread() // a thread that cannot come back ends with its goroutine
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	there, err := os.Open("/run/netns/" + l.prefix + "-" + host)
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	err = f()
+	if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+		return errors.Join(err, back)
+	}
+	runtime.UnlockOSThread()
+	return err
+}
+
+// log is the writer of a process's output.
+func (l *lab) log(name string) io.Writer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.logs[name]
+	if b == nil {
+		b = new(bytes.Buffer)
+		l.logs[name] = b
+	}
+	return writerFunc(func(p []byte) (int, error) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return b.Write(p)
+	})
+}
+
+func (l *lab) logged(name string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b := l.logs[name]; b != nil {
+		return b.String()
+	}
+	return ""
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// command is a program on a host; it ends with the lab, or with this process.
+func (l *lab) command(ctx context.Context, host, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "./net.sh", append([]string{"run", l.prefix, host}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+l.dir)
+	cmd.Stdout, cmd.Stderr = l.log(name), l.log(name)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// worker is a rank that is started again whenever it ends, as systemd would.
+type worker struct {
+	name   string
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu     sync.Mutex
+	proc   *os.Process
+	starts int
+}
+
+func (w *worker) started() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.starts
+}
+
+// kill ends the process without warning; it is started again.
+func (w *worker) kill(t *testing.T) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.proc.Kill(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// end ends the rank for good.
+func (w *worker) end() {
+	w.cancel()
+	<-w.done
+}
+
+func (l *lab) worker(host, url string, stage, rank int) *worker {
+	ctx, cancel := context.WithCancel(l.ctx)
+	w := &worker{name: fmt.Sprintf("worker %s stage %d rank %d", host, stage, rank), cancel: cancel, done: make(chan struct{})}
+	l.wg.Go(func() {
+		defer close(w.done)
+		for ctx.Err() == nil {
+			cmd := l.command(ctx, host, w.name, l.bin, "worker", "--nats", url, "--stage", strconv.Itoa(stage),
+				"--rank", strconv.Itoa(rank), "--spool-dir", filepath.Join(l.dir, "spool-"+host))
+			w.mu.Lock()
+			err := cmd.Start()
+			w.proc = cmd.Process
+			w.starts++
+			w.mu.Unlock()
+			if err == nil {
+				err = cmd.Wait()
+			}
+			fmt.Fprintf(l.log(w.name), "ended: %v\n", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(200 * time.Millisecond): // a restart delay, as a supervisor has
+			}
+		}
+	})
+	return w
+}
+
+// serve starts the hub on host a and returns the URL at which ranks join. It ends
+// with the lab.
+func (l *lab) serve(args ...string) (joinURL string) {
+	l.t.Helper()
+	join := filepath.Join(l.dir, "nats")
+	cmd := l.command(l.ctx, "a", "serve", append([]string{l.bin, "serve", "--addr", httpAddr, "--no-launch",
+		"--data-dir", filepath.Join(l.dir, "data"), "--runs-dir", filepath.Join(l.dir, "runs"), "--nats-file", join}, args...)...)
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.wg.Go(func() {
+		if err := cmd.Wait(); err != nil && l.ctx.Err() == nil {
+			fmt.Fprintf(l.log("serve"), "ended: %v\n", err)
+		}
+	})
+	var url []byte
+	l.until(20*time.Second, "the hub", func() bool {
+		var err error
+		url, err = os.ReadFile(join)
+		return err == nil
+	})
+	return strings.TrimSpace(string(url))
+}
+
+const httpAddr = "10.77.0.1:8000"
+
+// until polls; it fails the test after d.
+func (l *lab) until(d time.Duration, what string, ok func() bool) time.Duration {
+	l.t.Helper()
+	begin := time.Now()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Since(begin) > d {
+			l.t.Fatalf("%s: not within %v", what, d)
+		}
+		<-tick.C
+	}
+	return time.Since(begin)
+}
+
+// call makes a request of host a's HTTP server.
+func (l *lab) call(ctx context.Context, method, path string, body, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+httpAddr+path, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := l.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if data, err = io.ReadAll(resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, data)
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(data, answer)
+}
+
+// chat sends one request through all stages.
+func (l *lab) chat(ctx context.Context) error {
+	var a struct {
+		Choices []struct {
+			Message struct {
+				Content string
+				Audio   struct{ Data string }
+			}
+		}
+	}
+	err := l.call(ctx, "POST", "/v1/chat/completions", map[string]any{
+		"messages": []any{map[string]any{"role": "user", "content": "Name three hosts."}}, "modalities": []string{"text", "audio"}, "max_tokens": 12,
+	}, &a)
+	if err == nil && (len(a.Choices) != 1 || a.Choices[0].Message.Content == "" && a.Choices[0].Message.Audio.Data == "") {
+		err = fmt.Errorf("no answer: %+v", a)
+	}
+	return err
+}
+
+func (l *lab) healthy() bool {
+	ctx, cancel := context.WithTimeout(l.ctx, time.Second)
+	defer cancel()
+	return l.call(ctx, "GET", "/health", nil, nil) == nil
+}
+
+func (l *lab) start(prefix string) *session.Status {
+	l.t.Helper()
+	st := new(session.Status)
+	if err := l.call(l.ctx, "POST", "/start_profile", map[string]any{"profile_prefix": prefix}, st); err != nil {
+		l.t.Fatal(err)
+	}
+	return st
+}
+
+func (l *lab) session(id string) *session.Status {
+	l.t.Helper()
+	st := new(session.Status)
+	if err := l.call(l.ctx, "GET", "/v1/sessions/"+id, nil, st); err != nil {
+		l.t.Fatal(err)
+	}
+	return st
+}
+
+// stopWithin stops the session; a stop that takes longer than d fails the test.
+func (l *lab) stopWithin(d time.Duration) *session.Status {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.ctx, d)
+	defer cancel()
+	st := new(session.Status)
+	if err := l.call(ctx, "POST", "/stop_profile", nil, st); err != nil {
+		l.t.Fatalf("stop within %v: %v", d, err)
+	}
+	return st
+}
