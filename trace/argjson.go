@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -27,13 +28,13 @@ func indexKeys(lit []byte) []argKey {
 		}
 		end := stringEnd(lit, i)
 		key, _ := jsonText(lit[i:end])
-		keyHoles := countHoles(lit[i:end])
+		keyHoles := CountHoles(lit[i:end])
 		holes += keyHoles
 		i = end
 		skip()
 		from := i
 		i = valueEnd(lit, i)
-		k := argKey{key: key, from: from, to: i, hole: holes, many: countHoles(lit[from:i])}
+		k := argKey{key: key, from: from, to: i, hole: holes, many: CountHoles(lit[from:i])}
 		holes += k.many
 		if keyHoles > 0 {
 			continue // the key's text differs from slice to slice; Args still shows it
@@ -50,14 +51,33 @@ func indexKeys(lit []byte) []argKey {
 	}
 }
 
-func countHoles(b []byte) int {
-	n := 0
-	for _, c := range b {
-		if c == ArgHole {
-			n++
+// memberOf returns the value of key in the JSON object raw, nil if there is none. Of
+// equal keys the last counts.
+func memberOf(raw []byte, key string) (v []byte) {
+	i := 0
+	skip := func() {
+		for i < len(raw) && (raw[i] <= ' ' || raw[i] == ',' || raw[i] == ':' || raw[i] == '{') {
+			i++
 		}
 	}
-	return n
+	for {
+		skip()
+		if i >= len(raw) || raw[i] != '"' {
+			return v
+		}
+		end := stringEnd(raw, i)
+		k := raw[i+1 : max(i+1, end-1)]
+		same := string(k) == key || bytes.IndexByte(k, '\\') >= 0 && Unescape(k) == key
+		i = end
+		for i < len(raw) && (raw[i] <= ' ' || raw[i] == ':') {
+			i++
+		}
+		end = valueEnd(raw, i)
+		if same {
+			v = raw[i:end:end]
+		}
+		i = end
+	}
 }
 
 // stringEnd returns the offset after the string that begins at b[i].

@@ -17,11 +17,16 @@ import (
 //	values   51234                                               uvarint, kept per slice
 //
 // An ArgsRef is (template+1)<<refOffsetBits | offset of the values. The transformation
-// works on bytes alone and loses nothing.
+// works on bytes alone and loses nothing. Objects for which templates do not repay are
+// packed; see ArgsPacker.
 
-// ArgHole is the byte that stands for a run of digits in a template. No UTF-8 text
-// contains it.
-const ArgHole = 0xFF
+// ArgHole is the byte that stands for a run of decimal digits in a template, ArgHexHole
+// the one for a run of hexadecimal digits after 0x, as addresses are written. No UTF-8
+// text contains them.
+const (
+	ArgHole    = 0xFF
+	ArgHexHole = 0xFE
+)
 
 const (
 	// minHoleDigits is the shortest run that becomes a hole, but for the values of ids.
@@ -30,6 +35,7 @@ const (
 	minHoleDigits = 4
 	// maxHoleDigits keeps the value of a hole below 2^63.
 	maxHoleDigits = 18
+	maxHexDigits  = 16
 	// refOffsetBits leaves 2^28-1 templates and 64 GiB of values.
 	refOffsetBits = 36
 	refOffsetMask = 1<<refOffsetBits - 1
@@ -41,6 +47,11 @@ type argStore struct {
 	values    []byte
 	lit, val  []byte // scratch of AddArgs
 	block     []byte // where the next template's text goes
+
+	objects int // added by AddArgs
+	packer  ArgsPacker
+	packNo  int // block that packer fills
+	packed  packedArgs
 }
 
 type argTemplate struct {
@@ -86,8 +97,57 @@ func IsHole(n int, first byte, before []byte) bool {
 	return (first != '0' || n == 1) && HoleDigits(before) == 1
 }
 
-// SplitArgs appends raw with its long runs of digits replaced by ArgHole to lit, and
-// the runs' values to values. raw must not contain ArgHole.
+// HexRun returns where the digits of the number at b[i] begin, how many they are and
+// its value, if it is hexadecimal and long enough for a hole: 0x and from four to
+// sixteen small digits of which the first is not 0. Else n is 0.
+func HexRun(b []byte, i int) (from, n int, v uint64) {
+	if b[i] != '0' || i+2+minHoleDigits > len(b) || b[i+1] != 'x' || b[i+2] == '0' {
+		return 0, 0, 0
+	}
+	from = i + 2
+	for from+n < len(b) {
+		d := hexDigit(b[from+n])
+		if d > 15 {
+			break
+		}
+		if n++; n > maxHexDigits {
+			return 0, 0, 0
+		}
+		v = v<<4 | uint64(d)
+	}
+	if n < minHoleDigits {
+		return 0, 0, 0
+	}
+	return from, n, v
+}
+
+// hexDigit returns the value of a small hexadecimal digit, 255 if c is none.
+func hexDigit(c byte) byte {
+	switch {
+	case c-'0' <= 9:
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
+}
+
+// isHole reports whether c stands for a number in a template.
+func isHole(c byte) bool { return c >= ArgHexHole }
+
+// CountHoles returns the number of holes in b.
+func CountHoles(b []byte) int {
+	n := 0
+	for _, c := range b {
+		if isHole(c) {
+			n++
+		}
+	}
+	return n
+}
+
+// SplitArgs appends raw with its long runs of digits replaced by holes to lit, and
+// the runs' values to values. raw must contain neither kind of hole.
 func SplitArgs(raw, lit, values []byte) (newLit, newValues []byte) {
 	from := 0
 	for i := 0; i < len(raw); {
@@ -103,6 +163,12 @@ func SplitArgs(raw, lit, values []byte) (newLit, newValues []byte) {
 				v = v*10 + uint64(raw[j]-'0')
 			}
 			j++
+		}
+		if h, n, v := HexRun(raw, i); n > 0 {
+			lit = append(append(lit, raw[from:h]...), ArgHexHole)
+			values = binary.AppendUvarint(values, v)
+			from, i = h+n, h+n
+			continue
 		}
 		if IsHole(j-i, c, raw[:i]) {
 			lit = append(append(lit, raw[from:i]...), ArgHole)
@@ -121,28 +187,45 @@ func (t *Trace) AddArgs(raw []byte) ArgsRef {
 		return NoArgs
 	}
 	a := &t.args
-	if bytes.IndexByte(raw, ArgHole) >= 0 {
+	if bytes.IndexByte(raw, ArgHole) >= 0 || bytes.IndexByte(raw, ArgHexHole) >= 0 {
 		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 		t.Repairs.Add(RepairUTF8, 1)
 	}
+	a.objects++
 	a.lit, a.val = SplitArgs(raw, a.lit[:0], a.val[:0])
+	if id, ok := a.findTemplate(a.lit); ok {
+		return MakeArgsRef(id, t.AddArgsValues(a.val))
+	}
+	if !TemplatesRepay(len(a.templates), a.objects) && len(raw) <= MaxPacked && bytes.IndexByte(raw, 0) < 0 {
+		if r, ok := a.pack(raw); ok {
+			return r
+		}
+	}
 	return MakeArgsRef(t.AddArgsTemplate(a.lit), t.AddArgsValues(a.val))
+}
+
+// findTemplate returns the number of the template with the text lit.
+func (a *argStore) findTemplate(lit []byte) (id uint32, ok bool) {
+	a.hashAll()
+	for id := a.byHash[maphash.Bytes(argSeed, lit)]; id != 0; id = a.templates[id-1].next {
+		if bytes.Equal(a.templates[id-1].lit, lit) {
+			return id - 1, true
+		}
+	}
+	return 0, false
 }
 
 // AddArgsTemplate returns the number of a template with the text lit, adding it if it
 // is new. lit comes from SplitArgs; it is copied. For readers that split in parallel.
 func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
 	a := &t.args
-	a.hashAll()
-	h := maphash.Bytes(argSeed, lit)
-	for id := a.byHash[h]; id != 0; id = a.templates[id-1].next {
-		if bytes.Equal(a.templates[id-1].lit, lit) {
-			return id - 1
-		}
+	if id, ok := a.findTemplate(lit); ok {
+		return id
 	}
+	h := maphash.Bytes(argSeed, lit)
 	id := uint32(len(a.templates))
 	a.templates = append(a.templates, argTemplate{
-		lit: a.keep(lit), holes: int32(bytes.Count(lit, []byte{ArgHole})), keys: new(atomic.Pointer[[]argKey]), next: a.byHash[h],
+		lit: a.keep(lit), holes: int32(CountHoles(lit)), keys: new(atomic.Pointer[[]argKey]), next: a.byHash[h],
 	})
 	a.byHash[h] = id + 1
 	return id
@@ -179,6 +262,7 @@ func (a *argStore) keep(lit []byte) []byte {
 
 // Trim gives back memory that only adding needs; adding goes on working.
 func (t *Trace) Trim() {
+	t.args.closePack()
 	t.args.byHash, t.args.lit, t.args.val, t.args.block = nil, nil, nil, nil
 }
 
@@ -199,7 +283,7 @@ func (t *Trace) SetArgsTables(templates [][]byte, values []byte) {
 	t.args = argStore{values: values, templates: make([]argTemplate, len(templates))}
 	keys := make([]atomic.Pointer[[]argKey], len(templates))
 	for i, lit := range templates {
-		t.args.templates[i] = argTemplate{lit: lit, holes: int32(bytes.Count(lit, []byte{ArgHole})), keys: &keys[i]}
+		t.args.templates[i] = argTemplate{lit: lit, holes: int32(CountHoles(lit)), keys: &keys[i]}
 	}
 }
 
@@ -233,7 +317,7 @@ func (a *argStore) at(r ArgsRef) (*argTemplate, []byte) {
 func (t *Trace) Args(r ArgsRef) []byte {
 	m, _ := t.args.at(r)
 	if m == nil {
-		return nil
+		return t.packedAt(r)
 	}
 	if m.holes == 0 {
 		return m.lit
@@ -245,21 +329,26 @@ func (t *Trace) Args(r ArgsRef) []byte {
 func (t *Trace) AppendArgs(dst []byte, r ArgsRef) []byte {
 	m, vals := t.args.at(r)
 	if m == nil {
-		return dst
+		return append(dst, t.packedAt(r)...)
 	}
 	return expand(dst, m.lit, vals)
 }
 
 func expand(dst, lit, vals []byte) []byte {
-	for {
-		i := bytes.IndexByte(lit, ArgHole)
-		if i < 0 {
-			return append(dst, lit...)
+	from := 0
+	for i, c := range lit {
+		if !isHole(c) {
+			continue
 		}
 		v, n := binary.Uvarint(vals)
-		dst = strconv.AppendUint(append(dst, lit[:i]...), v, 10)
-		lit, vals = lit[i+1:], vals[max(0, n):]
+		base := 10
+		if c == ArgHexHole {
+			base = 16
+		}
+		dst = strconv.AppendUint(append(dst, lit[from:i]...), v, base)
+		from, vals = i+1, vals[max(0, n):]
 	}
+	return append(dst, lit[from:]...)
 }
 
 // find returns the template's record of key.
@@ -282,7 +371,7 @@ func (m *argTemplate) find(key string) *argKey {
 func (t *Trace) RefArg(r ArgsRef, key string) []byte {
 	m, vals := t.args.at(r)
 	if m == nil {
-		return nil
+		return memberOf(t.packedAt(r), key)
 	}
 	k := m.find(key)
 	if k == nil {
@@ -310,14 +399,14 @@ func skipValues(vals []byte, n int) []byte {
 func (t *Trace) RefArgInt(r ArgsRef, key string) (int64, bool) {
 	m, vals := t.args.at(r)
 	if m == nil {
-		return 0, false
+		return jsonInt(memberOf(t.packedAt(r), key))
 	}
 	k := m.find(key)
 	if k == nil {
 		return 0, false
 	}
 	v := m.lit[k.from:k.to]
-	if k.many == 1 && len(v) == 1 {
+	if k.many == 1 && len(v) == 1 && v[0] == ArgHole {
 		n, _ := binary.Uvarint(skipValues(vals, k.hole))
 		return int64(n), true
 	}
@@ -360,7 +449,7 @@ func (t *Trace) ArgText(i int, key string) (string, bool) {
 
 // ArgsBytes returns the memory that the arguments take, in bytes.
 func (t *Trace) ArgsBytes() int64 {
-	n := int64(cap(t.args.values))
+	n := int64(cap(t.args.values)) + t.args.packed.size()
 	for i := range t.args.templates {
 		n += int64(cap(t.args.templates[i].lit)) + 48 // argTemplate and its key cache
 	}

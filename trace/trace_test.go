@@ -105,7 +105,7 @@ func TestArgsProperty(t *testing.T) {
 func keyHasHole(k string) bool {
 	raw, _ := json.Marshal(k)
 	lit, _ := SplitArgs(raw, nil, nil)
-	return countHoles(lit) > 0
+	return CountHoles(lit) > 0
 }
 
 func TestCategories(t *testing.T) {
@@ -253,6 +253,8 @@ func TestHoles(t *testing.T) {
 	for _, c := range []struct{ in, lit string }{
 		{`{"External id": 5, "Ev Idx":12, "x": 123, "y": 1234}`, "{\"External id\": \xff, \"Ev Idx\":\xff, \"x\": 123, \"y\": \xff}"},
 		{`{"id": 0, "id": 07, "z": 01234, "id": -3}`, "{\"id\": \xff, \"id\": 07, \"z\": 01234, \"id\": -3}"},
+		{`{"p": "0x7f3a00ff", "q": 0x12345, "short": "0x1ff"}`, "{\"p\": \"0x\xfe\", \"q\": 0x\xfe, \"short\": \"0x1ff\"}"},
+		{`{"p": "0x0012345", "q": "0x7F3A00FF", "r": "0x12345678901234567"}`, "{\"p\": \"0x0012345\", \"q\": \"0x7F3A00FF\", \"r\": \"0x\xff\"}"},
 		{`{"big": 12345678901234567890}`, `{"big": 12345678901234567890}`},
 	} {
 		lit, vals := SplitArgs([]byte(c.in), nil, nil)
@@ -266,6 +268,7 @@ func TestHoles(t *testing.T) {
 }
 
 func FuzzArgs(f *testing.F) {
+	f.Add([]byte(`{"p": "0x7f3a00ff12", "f": 0x1234}`))
 	f.Add([]byte(`{"External id": 5, "Addr": 139876543210496, "f": 1.000001}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		tr := New()
@@ -274,5 +277,8 @@ func FuzzArgs(f *testing.F) {
 			t.Errorf("got %q want %q", got, raw)
 		}
 		tr.RefArg(tr.AddArgs(raw), "f")
+		if v := memberOf(raw, "f"); json.Valid(raw) && v != nil && !json.Valid(v) {
+			t.Errorf("member of %q: %q", raw, v)
+		}
 	})
 }

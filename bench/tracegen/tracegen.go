@@ -9,6 +9,8 @@ package tracegen
 
 import (
 	"bufio"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -22,6 +24,7 @@ type Options struct {
 	Seed   uint64
 	Python bool // with frames of Python, as with_stack writes them
 	Memory bool // with allocations, as profile_memory writes them
+	Unlike bool // with a random text in every slice's arguments, the worst for a reader
 }
 
 // Counts is what was written.
@@ -94,8 +97,20 @@ func us(ns int64) string { return fmt.Sprintf("%d.%03d", ns/1000, ns%1000) }
 
 func (g *generator) slice(cat, name, pid, tid string, start, dur int64, args string) {
 	g.n.Slices++
+	if g.o.Unlike {
+		args += `, "Note": "` + g.note() + `"`
+	}
 	g.event("\"ph\": \"X\", \"cat\": %q, \"name\": %q, \"pid\": %s, \"tid\": %s,\n    \"ts\": %s, \"dur\": %s,\n    \"args\": {\n      %s\n    }",
 		cat, name, pid, tid, us(start), us(dur), args)
+}
+
+// note is a text that no other is like.
+func (g *generator) note() string {
+	var b [24]byte
+	for i := 0; i < len(b); i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], g.r.Uint64())
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 const (

@@ -10,6 +10,7 @@
 //	header            JSON: what file it was made of, Meta, tracks, rows of each table
 //	sections          8 bytes length, then the bytes, padded to 8: texts' ends (uint32),
 //	                  texts, templates' ends (uint32), templates, values of arguments,
+//	                  packed arguments' ends, packed arguments,
 //	                  then the columns of slices, instants, counters, flows, in the
 //	                  order of their fields in package trace
 //	checksum 8 bytes  CRC-32C of all before, and 4 zero bytes
@@ -26,15 +27,16 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"unsafe"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // version changes with the format and with what readers make of a file.
-const version = 1
+const version = 2
 
-const magic = "KTINDEX\x01"
+const magic = "KTINDEX\x02"
 
 // ErrStale tells that an index is not of this file as it is now, or of another version.
 var ErrStale = errors.New("index is stale")
@@ -63,6 +65,7 @@ type header struct {
 	Categories                          []string
 	Slices, Instants, Counters, Flows   int
 	Texts, Templates, TextBytes, Values int
+	Packed                              int
 }
 
 // Write writes t to w as an index of the file with this stamp.
@@ -74,7 +77,7 @@ func Write(w io.Writer, t *trace.Trace, source Stamp) error {
 	h := header{
 		Source: source, Meta: t.Meta, Tracks: t.Tracks, Repairs: t.Repairs.Count, Categories: t.Categories(),
 		Slices: t.Slices.Len(), Instants: len(t.Instants.Time), Counters: len(t.Counters.Time), Flows: len(t.Flows.Time),
-		Texts: len(t.Strings.Texts()), Templates: len(templates), Values: len(values),
+		Texts: len(t.Strings.Texts()), Templates: len(templates), Values: len(values), Packed: len(t.PackedArgs()),
 	}
 	head, err := json.Marshal(h)
 	if err != nil {
@@ -90,6 +93,7 @@ func Write(w io.Writer, t *trace.Trace, source Stamp) error {
 	o.list(texts)
 	o.list(templates)
 	o.section(values)
+	o.list(t.PackedArgs())
 	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
 	for _, col := range [][]byte{
 		bytesOf(s.Start), bytesOf(s.Dur), bytesOf(s.Name), bytesOf(s.Cat), bytesOf(s.Track), bytesOf(s.Corr), bytesOf(s.Args), bytesOf(s.Event),
@@ -144,6 +148,9 @@ func (o *writer) list(items [][]byte) {
 		all = append(all, b...)
 		ends[i] = uint32(len(all))
 	}
+	if len(all) > math.MaxUint32 && o.err == nil {
+		o.err = fmt.Errorf("a table of %d MiB: at most 4096 fit", len(all)>>20)
+	}
 	o.section(bytesOf(ends))
 	o.section(all)
 }
@@ -178,6 +185,10 @@ func Read(b []byte, source Stamp) (*trace.Trace, error) {
 	t.Strings.SetTexts(stringsOf(r.list(h.Texts)))
 	templates := r.list(h.Templates)
 	t.SetArgsTables(templates, r.section())
+	packed := r.list(h.Packed)
+	if _, ok := t.AddPackedArgs(packed); !ok {
+		r.bad = true
+	}
 	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
 	column(r, h.Slices, &s.Start, &s.Dur)
 	column(r, h.Slices, &s.Name)

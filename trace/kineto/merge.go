@@ -161,6 +161,9 @@ func (m *merger) add(r *result) {
 	j := joiner{m: m, r: r, tm: tm, noArgs: m.p.opt.DropArgs}
 	if !j.noArgs {
 		j.vals = m.t.AddArgsValues(r.vals)
+		if j.packed, j.hasPacked = m.t.AddPackedArgs(r.packed); !j.hasPacked {
+			m.t.Repairs.Add(trace.RepairArgsLimit, 1)
+		}
 	}
 	m.reserve(r)
 	at := 0
@@ -201,6 +204,9 @@ type joiner struct {
 	tm     *tableMap
 	vals   uint64 // offset of the result's values in the trace
 	noArgs bool
+
+	packed    int // number of the result's first packed block in the trace
+	hasPacked bool
 }
 
 func (j *joiner) text(id uint32) trace.StringID {
@@ -235,6 +241,12 @@ func (j *joiner) cat(id uint16) trace.Category {
 func (j *joiner) args(ref uint64) trace.ArgsRef {
 	if ref == 0 || j.noArgs {
 		return trace.NoArgs
+	}
+	if ref>>argsShift == packedID {
+		if !j.hasPacked {
+			return trace.NoArgs
+		}
+		return trace.PackedRef(j.packed, ref&(1<<argsShift-1))
 	}
 	id := ref>>argsShift - 1
 	g := j.tm.tmpl[id]

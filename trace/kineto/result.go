@@ -25,7 +25,8 @@ type result struct {
 	flows    []flow
 	rare     []rare
 	rareArgs []byte
-	vals     []byte // values of holes of all args
+	vals     []byte   // values of holes of all args
+	packed   [][]byte // blocks of args without a template
 
 	// order lists what the piece uses in the order of its first use there, so that
 	// the numbers in the trace do not depend on where pieces begin.
@@ -82,7 +83,7 @@ func (s *scanner) use(kind useKind, id uint32) {
 
 // useArgs notes the template of an args reference.
 func (s *scanner) useArgs(ref uint64) {
-	if ref != 0 {
+	if ref != 0 && ref>>argsShift != packedID {
 		s.use(useTemplate, uint32(ref>>argsShift)-1)
 	}
 }
@@ -137,6 +138,7 @@ func (r *result) reset() {
 
 // share hands the scanner's tables over with the result.
 func (s *scanner) share() {
+	s.res.packed = s.tmpl.packer.Take()
 	s.res.texts, s.res.tmpl, s.res.lanes, s.res.cats = s.texts.list, s.tmpl.list, s.lanes.list, s.cats
 }
 

@@ -48,17 +48,18 @@ type event struct {
 // templates, lanes, categories) stays from piece to piece and is shared with the
 // merger by handing over the tables' present length.
 type scanner struct {
-	texts  texts
-	tmpl   templates
-	lanes  laneTable
-	cats   []catInfo
-	res    *result
-	ev     event
-	hole   [maxHotHole]uint64
-	mend   mender
-	opt    *Options
-	worker int
-	marks  marks
+	texts    texts
+	tmpl     templates
+	lanes    laneTable
+	cats     []catInfo
+	res      *result
+	ev       event
+	hole     [maxHotHole]uint64
+	packedAt uint64 // of the object packed last
+	mend     mender
+	opt      *Options
+	worker   int
+	marks    marks
 }
 
 // catInfo is a category as one scanner numbers it.

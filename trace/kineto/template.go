@@ -50,7 +50,7 @@ type hotPlace struct {
 type template struct {
 	lit  []byte
 	segs [][]byte // lit between its holes
-	// digits holds the least number of digits of each hole.
+	// digits holds the least number of digits of each hole, 0 for a hexadecimal one.
 	digits []int
 	hot    []hotPlace
 }
@@ -62,6 +62,9 @@ type templates struct {
 	chain  []uint32          // by id: next of the same hash, +1
 	recent [1 << 12][recentWays]uint32
 	lit    []byte
+	asked  int            // objects that were looked up
+	unlike [1 << 12]uint8 // by name: objects packed since one that a template fitted
+	packer trace.ArgsPacker
 }
 
 // recentWays is the number of templates that are tried for an event before its args
@@ -79,6 +82,18 @@ func (t *template) match(b []byte, i, end int, vals []byte, hole *[maxHotHole]ui
 		}
 		if i = j; k == last {
 			return vals, i, true
+		}
+		if t.digits[k] == 0 {
+			from, n, v := trace.HexRun(b[:end], i-2)
+			if n == 0 {
+				return vals, 0, false
+			}
+			i = from + n
+			if k < maxHotHole {
+				hole[k] = v
+			}
+			vals = binary.AppendUvarint(vals, v)
+			continue
 		}
 		v, j, n := whole(b, i)
 		if n < t.digits[k] || n > 18 || b[i] == '0' && (n > 1 || t.digits[k] > 1) {
@@ -113,7 +128,13 @@ func (t *template) fill(h *hotValues, hole *[maxHotHole]uint64) {
 // args reads the object at b[i] into r and h and returns the reference to it.
 func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 	m := &s.tmpl
-	slot := &m.recent[s.ev.name&(1<<12-1)]
+	m.asked++
+	slot, unlike := &m.recent[s.ev.name&(1<<12-1)], &m.unlike[s.ev.name&(1<<12-1)]
+	if *unlike >= giveUp && m.asked%tryAgain != 0 {
+		if ref, next, ok := s.packQuick(b, i, end); ok {
+			return ref, next, stOK
+		}
+	}
 	from := len(s.res.vals)
 	for w, id := range slot {
 		if id == 0 {
@@ -126,6 +147,7 @@ func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 			continue
 		}
 		s.res.vals = vals
+		*unlike = 0
 		t.fill(&s.ev.hot, &s.hole)
 		if w > 0 {
 			slot[w], slot[w-1] = slot[w-1], slot[w]
@@ -142,6 +164,10 @@ func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 	if id == 0 {
 		return 0, next, stOK
 	}
+	if id == packedID {
+		*unlike = min(*unlike, giveUp-1) + 1
+		return packedID<<argsShift | s.packedAt, next, stOK
+	}
 	copy(slot[1:], slot[:recentWays-1])
 	slot[0] = id
 	if len(s.res.vals) == from {
@@ -153,6 +179,34 @@ func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 // argsShift splits a scanner's own args reference: template+1 above, offset of the
 // values within the result below. A result's values fit 32 bits by far.
 const argsShift = 32
+
+const (
+	// giveUp is the number of objects of one name after which no template is looked for.
+	giveUp = 16
+	// tryAgain is how often one is all the same.
+	tryAgain = 32
+	// maxQuick bounds the objects that are packed unseen, and with it what is read in
+	// vain of a damaged one.
+	maxQuick = 16 << 10
+)
+
+// packQuick packs the object at b[i] without looking for a template. What is not fine
+// is left to splitArgs.
+func (s *scanner) packQuick(b []byte, i, end int) (ref uint64, next int, ok bool) {
+	if trace.TemplatesRepay(len(s.tmpl.list), s.tmpl.asked) {
+		return 0, i, false
+	}
+	next, ok = checkObject(b, i, min(end, i+maxQuick), &s.ev.hot)
+	if !ok || next-i == 2 {
+		s.ev.hot = hotValues{}
+		return 0, i, false
+	}
+	return packedID<<argsShift | s.tmpl.packer.Add(b[i:next]), next, true
+}
+
+// packedID stands above for an object that has no template; below is then its offset
+// among the packed objects of the result.
+const packedID = 1<<32 - 1
 
 // kind of a byte for splitArgs.
 var argByte = func() (t [256]uint8) {
@@ -172,7 +226,7 @@ var argByte = func() (t [256]uint8) {
 func (s *scanner) splitArgs(b []byte, i, end int) (id uint32, next int, st status) {
 	m := &s.tmpl
 	lit, vals := m.lit[:0], s.res.vals
-	from := i
+	object, from := i, i
 	depth, quoted := 0, false
 	k := 0
 scan:
@@ -182,8 +236,15 @@ scan:
 			i++
 		case 1:
 			v, j, n := whole(b, i)
-			if trace.IsHole(n, b[i], b[:i]) {
-				lit = append(append(lit, b[from:i]...), trace.ArgHole)
+			kind := byte(trace.ArgHole)
+			is := trace.IsHole(n, b[i], b[:i])
+			if n == 1 && b[j] == 'x' && b[i] == '0' {
+				if at, hex, x := trace.HexRun(b[:end], i); hex > 0 {
+					i, j, v, kind, is = at, at+hex, x, trace.ArgHexHole, true
+				}
+			}
+			if is {
+				lit = append(append(lit, b[from:i]...), kind)
 				vals = binary.AppendUvarint(vals, v)
 				if k < maxHotHole {
 					s.hole[k] = v
@@ -235,6 +296,14 @@ scan:
 		return 0, i, stOK
 	}
 	id = m.find(lit)
+	if id == 0 && !trace.TemplatesRepay(len(m.list), m.asked) && i-object <= trace.MaxPacked {
+		if !json.Valid(b[object:i]) || !utf8.Valid(b[object:i]) {
+			return 0, i, stBad
+		}
+		hotOf(b[object:i], &s.ev.hot)
+		s.packedAt = m.packer.Add(b[object:i])
+		return packedID, i, stOK
+	}
 	if id == 0 {
 		t := newTemplate(lit)
 		if t == nil {
@@ -268,22 +337,44 @@ func (m *templates) add(t *template) uint32 {
 	return id
 }
 
+// hotOf reads the hot values of the valid object b.
+func hotOf(b []byte, h *hotValues) {
+	members(b, func(key, val []byte) {
+		if k, ok := hotNames[string(key)]; ok {
+			if v, err := strconv.ParseInt(string(bytes.Trim(val, `"`)), 0, 64); err == nil {
+				h.val[k], h.set[k] = v, true
+			}
+		}
+	})
+}
+
 // newTemplate makes a template of lit, or nil if lit is not the text of a valid JSON
 // object.
 func newTemplate(lit []byte) *template {
 	t := &template{lit: bytes.Clone(lit)}
-	t.segs = bytes.Split(t.lit, []byte{trace.ArgHole})
-	for _, seg := range t.segs[:len(t.segs)-1] {
-		t.digits = append(t.digits, trace.HoleDigits(seg))
+	plain := bytes.Clone(lit)
+	from := 0
+	for i, c := range t.lit {
+		if c != trace.ArgHole && c != trace.ArgHexHole {
+			continue
+		}
+		seg := t.lit[from:i]
+		from, plain[i] = i+1, '1'
+		t.segs = append(t.segs, seg)
+		if c == trace.ArgHole {
+			t.digits = append(t.digits, trace.HoleDigits(seg))
+		} else {
+			t.digits = append(t.digits, 0)
+		}
 	}
-	plain := bytes.ReplaceAll(lit, []byte{trace.ArgHole}, []byte{'1'})
+	t.segs = append(t.segs, t.lit[from:])
 	if !json.Valid(plain) || !utf8.Valid(plain) {
 		return nil
 	}
 	hole := 0
 	members(t.lit, func(key, val []byte) {
-		before := hole + bytes.Count(key, []byte{trace.ArgHole})
-		n := bytes.Count(val, []byte{trace.ArgHole})
+		before := hole + trace.CountHoles(key)
+		n := trace.CountHoles(val)
 		hole = before + n
 		k, ok := hotNames[string(key)]
 		if !ok {
@@ -295,6 +386,9 @@ func newTemplate(lit []byte) *template {
 			p.neg = v[0] == '-'
 			if p.neg {
 				v = v[1:]
+			}
+			if len(v) == 3 && v[2] == trace.ArgHexHole {
+				v = v[2:]
 			}
 			if len(v) != 1 || before >= maxHotHole {
 				return

@@ -27,6 +27,7 @@ func run() (err error) {
 	world := flag.Int("world", 1, "ranks in all")
 	python := flag.Bool("python", false, "write frames of Python")
 	memory := flag.Bool("memory", false, "write allocations")
+	unlike := flag.Bool("unlike", false, "write a random text in every slice's arguments")
 	seed := flag.Uint64("seed", 1, "seed of what is random")
 	flag.Parse()
 	if flag.NArg() != 1 {
@@ -50,7 +51,7 @@ func run() (err error) {
 		defer z.Close()
 		w = z
 	}
-	n, err := tracegen.Write(w, tracegen.Options{Bytes: *mb * 1e6, Rank: *rank, World: *world, Python: *python, Memory: *memory, Seed: *seed})
+	n, err := tracegen.Write(w, tracegen.Options{Bytes: *mb * 1e6, Rank: *rank, World: *world, Python: *python, Memory: *memory, Unlike: *unlike, Seed: *seed})
 	if err != nil {
 		return err
 	}

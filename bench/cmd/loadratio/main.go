@@ -38,6 +38,7 @@ func main() {
 type flags struct {
 	runs              int
 	drop, index, load bool
+	unlike            bool
 	mb                int64
 	child, profile    string
 }
@@ -49,6 +50,7 @@ func run() error {
 	flag.BoolVar(&f.index, "index", false, "measure opening from an index too")
 	flag.BoolVar(&f.load, "load-only", false, "load the trace and ask nothing of it")
 	flag.Int64Var(&f.mb, "mb", 0, "make a trace of so many 10^6 bytes, measure it packed and plain, and remove it")
+	flag.BoolVar(&f.unlike, "unlike", false, "with -mb: put a random text in every slice's arguments")
 	flag.StringVar(&f.profile, "profile", "", "write a CPU profile of one more run to this file")
 	flag.StringVar(&f.child, "child", "", "run once in this way, ask, load or index: used by the program itself")
 	flag.Parse()
@@ -77,7 +79,7 @@ func generated(f flags) (err error) {
 	}
 	defer os.RemoveAll(dir)
 	plain := filepath.Join(dir, "trace.json")
-	if err := write(plain, f.mb*1e6); err != nil {
+	if err := write(plain, f); err != nil {
 		return err
 	}
 	for _, file := range []string{plain + ".gz", plain} {
@@ -88,23 +90,23 @@ func generated(f flags) (err error) {
 	return nil
 }
 
-// write writes a trace of n bytes to path and, packed, to path.gz.
-func write(path string, n int64) error {
+// write writes the trace that f asks for to path and, packed, to path.gz.
+func write(path string, f flags) error {
 	for _, to := range []string{path, path + ".gz"} {
-		f, err := os.Create(to)
+		out, err := os.Create(to)
 		if err != nil {
 			return err
 		}
-		o := tracegen.Options{Bytes: n, Python: true, Memory: true, Seed: 1}
+		o := tracegen.Options{Bytes: f.mb * 1e6, Python: true, Memory: true, Unlike: f.unlike, Seed: 1}
 		if to == path {
-			_, err = tracegen.Write(f, o)
+			_, err = tracegen.Write(out, o)
 		} else {
-			z, _ := gzip.NewWriterLevel(f, 6)
+			z, _ := gzip.NewWriterLevel(out, 6)
 			if _, err = tracegen.Write(z, o); err == nil {
 				err = z.Close()
 			}
 		}
-		if e := f.Close(); err == nil {
+		if e := out.Close(); err == nil {
 			err = e
 		}
 		if err != nil {
