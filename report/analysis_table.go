@@ -248,12 +248,12 @@ func (p *printer) page(title, note string, sections []Section) {
 
 // heading writes the page's first line, the note on a line of its own if it does not fit.
 func (p *printer) heading(title, note string) {
-	title, note = clean(title), clean(note)
-	if len([]rune(title))+len([]rune(note))+2 <= p.o.Width {
-		p.line(strings.TrimRight(p.bold(p.plain(title))+"  "+p.plain(note), " "))
+	title, note = p.plain(clean(title)), p.plain(clean(note))
+	if utf8.RuneCountInString(title)+utf8.RuneCountInString(note)+2 <= p.o.Width {
+		p.line(strings.TrimRight(p.bold(title)+"  "+note, " "))
 		return
 	}
-	p.line(p.bold(cut(p.plain(title), p.o.Width, p.plain("…"))))
+	p.line(p.bold(cut(title, p.o.Width, p.plain("…"))))
 	p.para(note)
 }
 

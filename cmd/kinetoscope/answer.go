@@ -74,7 +74,7 @@ func (f *answerFlags) print(e *env, command string, infos []traceInfo, a answer)
 		empty = empty && len(t.Rows) == 0
 	}
 	lines := a.lines
-	if empty {
+	if empty && len(lines) == 0 {
 		lines = append(lines, "There is nothing of this in the trace.")
 	}
 	return report.Page(e.out, a.title, a.note, []report.Section{{Lines: lines, Tables: tables}}, o)

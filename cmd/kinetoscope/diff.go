@@ -69,6 +69,9 @@ func (c *diffCmd) Run(e *env) error {
 	out := answer{title: "A " + infoA.File, note: "B " + infoB.File, json: map[string]any{"diff": d, "compared_by": how}}
 	out.lines = append(out.lines, diffSummary(&d, how))
 	out.tables = []*report.Table{report.DiffTable(&d, report.DiffFilter{All: c.Unchanged, SignificantOnly: c.Significant, Change: c.Change})}
+	if len(out.tables[0].Rows) == 0 {
+		out.lines = append(out.lines, "No row to show: nothing differs, or no difference fits --change and --significant.")
+	}
 	return c.print(e, "diff", infos, out)
 }
 

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -45,6 +48,17 @@ func (c *opsCmd) Run(e *env) error {
 	a.tables = []*report.Table{report.OpTable(apply(c.byRankFlag, ops, report.MergeOps)), report.RooflineTable(roof), report.AnnotationTable(ann)}
 	if c.Flops {
 		a.tables = []*report.Table{a.tables[1], a.tables[0]}
+	}
+	has := func(text func(analysis.OpRow) string) bool {
+		return slices.ContainsFunc(ops, func(r report.Ranked[analysis.OpTable]) bool {
+			return slices.ContainsFunc(r.Value.Rows, func(o analysis.OpRow) bool { return text(o) != "" })
+		})
+	}
+	if c.ByStack && !has(func(o analysis.OpRow) string { return o.Stack }) {
+		fmt.Fprintln(e.err, "note: the trace has no Python stacks: with_stack (torch_profiler_with_stack) records them")
+	}
+	if c.ByShape && !has(func(o analysis.OpRow) string { return o.Shapes }) {
+		fmt.Fprintln(e.err, "note: the trace has no input shapes: record_shapes (torch_profiler_record_shapes) records them")
 	}
 	if c.Table == "" {
 		a.tables = a.tables[:1]
