@@ -72,6 +72,7 @@ type Engine struct {
 	orch     *orchestrator
 	log      *slog.Logger
 	warnings []string
+	known    facts
 	tempDir  string
 	runs     string
 
@@ -104,6 +105,9 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	}
 	command, err := c.command()
 	if err != nil {
+		return nil, err
+	}
+	if e.known, err = c.inspect(e.pipeline); err != nil {
 		return nil, err
 	}
 	for _, w := range e.warnings {
@@ -165,6 +169,9 @@ func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 		p.Name = c.Name
 	}
 	if c.TensorParallelSize != 0 {
+		if n := c.TensorParallelSize; n != 1 && n != 2 && n != deploy.MaxRanks {
+			return nil, nil, fmt.Errorf("tensor_parallel_size %d: 1, 2 or %d", n, deploy.MaxRanks)
+		}
 		for i := range p.Stages {
 			p.Stages[i].Ranks = c.TensorParallelSize
 		}

@@ -21,7 +21,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Output, erro
 		if r.ID == "" {
 			r.ID = ulid.Make().String()
 		}
-		req, err := r.build(e.pipeline, r.ID)
+		req, err := r.build(e.pipeline, e.known, r.ID)
 		if err != nil {
 			yield(Output{RequestID: r.ID}, err)
 			return

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/engine"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 )
 
@@ -16,7 +17,7 @@ const (
 )
 
 // build checks r and writes it as the stages take it.
-func (r *Request) build(p *deploy.Pipeline, id string) (*wire.Request, error) {
+func (r *Request) build(p *deploy.Pipeline, known facts, id string) (*wire.Request, error) {
 	outputs := r.Modalities
 	if outputs == nil {
 		outputs = p.Outputs()
@@ -44,7 +45,7 @@ func (r *Request) build(p *deploy.Pipeline, id string) (*wire.Request, error) {
 	w.Sampling = &wire.Sampling{MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP,
 		Seed: s.Seed, Stop: s.Stop, IgnoreEOS: s.IgnoreEOS}
 	if dit := imageStage(p); dit != nil {
-		img, err := r.Image.build(dit)
+		img, err := r.Image.build(dit, known[dit.ID])
 		if err != nil {
 			return nil, err
 		}
@@ -100,7 +101,8 @@ func (s *Sampling) check() error {
 	return nil
 }
 
-func (i *Image) build(st *deploy.Stage) (*wire.Image, error) {
+// build checks i against the stage and what is known of its model.
+func (i *Image) build(st *deploy.Stage, model engine.Facts) (*wire.Image, error) {
 	d := st.Sampling
 	w := &wire.Image{N: orDefault(i.N, 1), Width: orDefault(i.Width, d.Width), Height: orDefault(i.Height, d.Height),
 		Steps: orDefault(i.Steps, d.NumInferenceSteps), Guidance: orDefault(i.Guidance, d.GuidanceScale), Seed: d.Seed}
@@ -116,6 +118,9 @@ func (i *Image) build(st *deploy.Stage) (*wire.Image, error) {
 		return nil, badParam("guidance_scale", "guidance_scale %v: 0 to 100", w.Guidance)
 	case w.Width < 1 || w.Height < 1:
 		return nil, badParam("size", "size %dx%d: both more than 0", w.Width, w.Height)
+	}
+	if m := model.SizeMultiple; m > 0 && (w.Width%m != 0 || w.Height%m != 0 || max(w.Width, w.Height) > model.MaxSize) {
+		return nil, badParam("size", "size %dx%d: width and height are multiples of %d up to %d", w.Width, w.Height, m, model.MaxSize)
 	}
 	return w, nil
 }

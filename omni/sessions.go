@@ -12,6 +12,9 @@ import (
 // Check reads and validates what Open would start, and starts nothing.
 func (c *Config) Check() (*deploy.Pipeline, error) {
 	p, _, err := c.deployment()
+	if err == nil {
+		_, err = c.inspect(p)
+	}
 	return p, err
 }
 

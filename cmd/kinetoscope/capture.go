@@ -14,8 +14,10 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web"
 )
 
 type captureCmd struct {
@@ -93,10 +95,7 @@ func (c *captureCmd) Run(e *env) error {
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
 	}
-	files, err := outputs.write(filepath.Join(st.RunDir, "outputs"))
-	if err != nil {
-		return err
-	}
+	files, writeErr := outputs.write(filepath.Join(st.RunDir, "outputs"))
 	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: files, Requests: sent, Failed: failed}
 	if res.Report, err = readReport(st.RunDir); err != nil {
 		return err
@@ -104,7 +103,10 @@ func (c *captureCmd) Run(e *env) error {
 	if err := c.print(e, &res); err != nil {
 		return err
 	}
-	return errors.Join(loadErr, sessionError(st))
+	if e.ctx.Err() != nil {
+		loadErr = errors.New("interrupted; the run holds what was recorded until then")
+	}
+	return errors.Join(loadErr, writeErr, sessionError(st))
 }
 
 // stopTimeout bounds the end of a capture: the session's own bounds lie below it.
@@ -128,6 +130,8 @@ func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
 		return nil, nil, usage("--iterations %d: 0 or more", c.Iterations)
 	case c.Command != nil && len(c.Command) == 0:
 		return nil, nil, usage("no command after --")
+	case c.Command != nil && !runnable(c.Command[0]):
+		return nil, nil, usage("-- %s: no such program", c.Command[0])
 	case c.Command != nil && (c.Prompts != "" || c.Duration > 0 || c.Iterations > 0):
 		return nil, nil, usage("a command sends the requests itself: leave out --prompts, --duration and --iterations")
 	}
@@ -145,12 +149,31 @@ func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	for _, id := range c.Stages {
-		if p.Stage(id) == nil {
-			return nil, nil, usage("--stages %d: pipeline %s has stages 0 to %d", id, p.Name, len(p.Stages)-1)
-		}
+	if err := c.checkStages(p); err != nil {
+		return nil, nil, err
+	}
+	if err := cfg.CheckRequests(p, load); err != nil {
+		return nil, nil, usage("--prompts %s: %w", c.Prompts, err)
 	}
 	return cfg, load, nil
+}
+
+// checkStages says whether there is anything to capture.
+func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
+	for _, id := range c.Stages {
+		switch st := p.Stage(id); {
+		case st == nil:
+			return usage("--stages %d: pipeline %s has stages 0 to %d", id, p.Name, len(p.Stages)-1)
+		case !st.Profiled():
+			return usage("--stages %d: %s has no profiler: set profiler_config: {profiler: torch} there", id, st.Name)
+		}
+	}
+	for i := range p.Stages {
+		if p.Stages[i].Profiled() {
+			return nil
+		}
+	}
+	return usage("no stage of pipeline %s has a profiler: set profiler_config: {profiler: torch} in the file, or --profiler-config.profiler=torch", p.Name)
 }
 
 // startError tells a refused start, which is the user's to mend, from a failed one.
@@ -233,7 +256,9 @@ func (c *captureCmd) drive(e *env, eng *omni.Engine, load []omni.Request, out *o
 				switch {
 				case err == nil:
 					p.say("%d requests done", ok.Add(1))
-				case ctx.Err() == nil || e.ctx.Err() != nil:
+				case e.ctx.Err() != nil:
+					bad.Add(1) // interrupted: said once, by drive's caller
+				case ctx.Err() == nil:
 					bad.Add(1)
 					mu.Lock()
 					first = orFirst(first, fmt.Errorf("prompt %d: %w", n%len(load)+1, err))
@@ -287,10 +312,11 @@ func generate(ctx context.Context, eng *omni.Engine, r omni.Request, n int, out 
 
 // runCommand serves the pipeline and runs the user's command against it.
 func (c *captureCmd) runCommand(e *env, eng *omni.Engine) error {
-	srv, err := listen(e, eng, "127.0.0.1:0", true)
+	ln, err := bind(e.ctx, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+	srv := newServer(e, eng, ln, web.Config{ShutdownGrace: quickShutdown})
 	ctx, cancel := context.WithCancel(e.ctx)
 	served := make(chan error, 1)
 	go func() { served <- srv.serve(ctx) }()
@@ -300,9 +326,15 @@ func (c *captureCmd) runCommand(e *env, eng *omni.Engine) error {
 	err = cmd.Run()
 	cancel()
 	if err != nil {
-		err = fmt.Errorf("%s: %w", c.Command[0], err)
+		// Its exit code is not passed on: 2 would say that the capture's input was wrong.
+		err = fmt.Errorf("%s: %v", c.Command[0], err) //nolint:errorlint // see above
 	}
 	return errors.Join(err, <-served)
+}
+
+func runnable(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
 }
 
 func (c *captureCmd) print(e *env, res *captureResult) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/omni"
@@ -50,7 +51,11 @@ func (p promptLine) request() (omni.Request, error) {
 		Image:    omni.Image{N: p.N, Steps: p.Steps, Guidance: p.Guidance, NegativePrompt: p.NegativePrompt, Seed: p.Seed},
 	}
 	if p.Size != "" {
-		if n, err := fmt.Sscanf(p.Size, "%dx%d", &r.Image.Width, &r.Image.Height); err != nil || n != 2 {
+		w, h, ok := strings.Cut(p.Size, "x")
+		var errs [2]error
+		r.Image.Width, errs[0] = strconv.Atoi(w)
+		r.Image.Height, errs[1] = strconv.Atoi(h)
+		if !ok || errs != [2]error{} {
 			return r, fmt.Errorf("size %q: write WIDTHxHEIGHT", p.Size)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,6 +30,7 @@ type serveCmd struct {
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
 	Failed       bool          `name:"failed-request" default:"true" negatable:"" help:"Capture the last ten seconds of all ranks when a request failed inside the pipeline."`
+	AllowedHosts []string      `name:"allowed-host" help:"Name under which clients reach a server bound to a loopback address, a tunnel's say; localhost always is." placeholder:"NAME"`
 	ReadyFile    string        `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
 	NATSFile     string        `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
@@ -54,9 +56,11 @@ func (c *serveCmd) Run(e *env) error {
 	if _, err := cfg.Check(); err != nil {
 		return usageError{err}
 	}
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		return usage("--addr: %w", err)
+	ln, err := bind(e.ctx, c.Addr) // first: a port in use is known before models are loaded
+	if err != nil {
+		return err
 	}
+	defer ln.Close()
 	cfg.SlowRequest, cfg.FailedRequest = c.SlowRequest, c.Failed
 	cfg.OnHub = func(url string) error {
 		fmt.Fprintf(e.err, "ranks join at %s\n", url)
@@ -73,10 +77,7 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	defer eng.Close()
-	srv, err := listen(e, eng, c.Addr, false)
-	if err != nil {
-		return err
-	}
+	srv := newServer(e, eng, ln, web.Config{AllowedHosts: c.AllowedHosts})
 	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
 	if c.ReadyFile != "" {
 		if err := writeURL(c.ReadyFile, srv.url); err != nil {
@@ -124,17 +125,22 @@ type server struct {
 // quickShutdown is the grace of a server whose only client is done.
 const quickShutdown = time.Second
 
-func listen(e *env, eng *omni.Engine, addr string, quick bool) (*server, error) {
-	cfg := web.Config{API: eng, Sessions: web.HubSessions(eng.Hub()), Logger: e.log, Addr: addr}
-	if quick {
-		cfg.ShutdownGrace = quickShutdown
+// bind takes the address on which HTTP is served.
+func bind(ctx context.Context, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if a := (*net.AddrError)(nil); errors.As(err, &a) {
+		return nil, usage("--addr: %w: write HOST:PORT", a)
 	}
-	s := web.NewServer(cfg)
-	ln, err := s.Listen(e.ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("serve HTTP at %s: %w; --addr names another address", addr, err)
 	}
-	return &server{web: s, ln: ln, url: "http://" + ln.Addr().String()}, nil
+	return ln, nil
+}
+
+func newServer(e *env, eng *omni.Engine, ln net.Listener, cfg web.Config) *server {
+	cfg.API, cfg.Sessions, cfg.Logger, cfg.Addr = eng, web.HubSessions(eng.Hub()), e.log, ln.Addr().String()
+	return &server{web: web.NewServer(cfg), ln: ln, url: "http://" + ln.Addr().String()}
 }
 
 func (s *server) serve(ctx context.Context) error { return s.web.Serve(ctx, s.ln) }

@@ -113,8 +113,14 @@ func TestProfilerOverride(t *testing.T) {
 	if _, err := ParseProfilerJSON(`{"profilr":1}`); err == nil || !strings.Contains(err.Error(), "profilr") {
 		t.Errorf("unknown field: %v", err)
 	}
-	if err := o.SetDotted(map[string]string{"max_iterations": "many"}); err == nil {
-		t.Error("max_iterations=many: no error")
+	if err := o.SetDotted(map[string]string{"max_iterations": "many"}); err == nil || !strings.Contains(err.Error(), "want a whole number") {
+		t.Errorf("max_iterations=many: %v", err)
+	}
+	if o, err = ParseProfilerJSON(`{"max_iterations":-1}`); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Override(o); err == nil || strings.Count(err.Error(), "max_iterations -1") != 1 {
+		t.Errorf("max_iterations -1 in three stages: %v, want it said once", err)
 	}
 }
 

@@ -2,8 +2,11 @@ package deploy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"sort"
 	"strings"
 
@@ -36,7 +39,7 @@ func (o *ProfilerOverride) SetDotted(fields map[string]string) error {
 		err := o.mergeJSON(fmt.Appendf(nil, "{%s:%s}", key, value))
 		if err != nil {
 			quoted, _ := json.Marshal(value)
-			if o.mergeJSON(fmt.Appendf(nil, "{%s:%s}", key, quoted)) != nil {
+			if err = o.mergeJSON(fmt.Appendf(nil, "{%s:%s}", key, quoted)); err != nil {
 				return fmt.Errorf("--profiler-config.%s=%s: %w", name, value, err)
 			}
 		}
@@ -48,7 +51,7 @@ func (o *ProfilerOverride) mergeJSON(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&o.doc); err != nil {
-		return err
+		return plainJSON(err)
 	}
 	if dec.More() {
 		return fmt.Errorf("text after the object")
@@ -62,8 +65,23 @@ func (o *ProfilerOverride) Apply(c protocol.ProfilerConfig) protocol.ProfilerCon
 	return c
 }
 
+// plainJSON words an error as a user of the command line reads it.
+func plainJSON(err error) error {
+	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		want := map[reflect.Kind]string{reflect.Int: "a whole number", reflect.Bool: "true or false"}[t.Type.Kind()]
+		return fmt.Errorf("%s: want %s, not a %s", t.Field, cmp.Or(want, "text"), t.Value)
+	}
+	if text, ok := strings.CutPrefix(err.Error(), "json: "); ok {
+		return errors.New(text)
+	}
+	return err
+}
+
 // Override applies o to every stage of p and validates the result.
 func (p *Pipeline) Override(o *ProfilerOverride) error {
+	if err := ValidateProfiler(o.Apply(protocol.DefaultProfilerConfig())); err != nil {
+		return fmt.Errorf("--profiler-config: %w", err) // said once, not for every stage
+	}
 	for i := range p.Stages {
 		p.Stages[i].Profiler = o.Apply(p.Stages[i].Profiler)
 	}

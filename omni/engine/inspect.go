@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/kinetoscope/kinetoscope/omni/collective"
@@ -15,6 +16,9 @@ type Facts struct {
 	SizeMultiple int // dit: of an image's width and height, in pixels
 	MaxSize      int // dit: of width or height, in pixels
 }
+
+// ErrArchitecture is an architecture that the engine does not have.
+var ErrArchitecture = errors.New("no such architecture")
 
 // Inspect checks whether a model of an architecture (llm, vocoder, text_encoder, dit,
 // vae, as deployment files spell them) can be opened by ranks ranks: that
@@ -34,7 +38,7 @@ func Inspect(architecture string, o Options, ranks int) (Facts, error) {
 	case "vae":
 		c = new(VAEConfig)
 	default:
-		return Facts{}, fmt.Errorf("model_arch %q: one of llm, vocoder, text_encoder, dit, vae", architecture)
+		return Facts{}, fmt.Errorf("model_arch %q: %w: one of llm, vocoder, text_encoder, dit, vae", architecture, ErrArchitecture)
 	}
 	o.Group = sized{collective.Solo(), ranks}
 	m, err := open(context.Background(), nil, o, c)
