@@ -83,11 +83,9 @@ async function look(all) {
     state.missing = "";
     await api.session(id).then(keep, (err) => (state.missing = err.message));
   }
+  await readReport(chosen()); // first, so that what stands below it does not jump
   follow();
   draw();
-  const s = chosen();
-  await readReport(s);
-  if (s) draw();
 }
 
 // One loop asks, so that no answer overtakes a younger one. poke makes it ask now.

@@ -26,7 +26,9 @@ export function headline(r) {
 export const pictureText = (r) =>
   `What every rank did over ${dur(r.window_ns)}, the shares of its time, and the way to the first output. ${headline(r)}`;
 
-const quantiles = (name, q) => q.count > 0 && [name, q.count === 1 ? dur(q.p50_ns) : `${dur(q.p50_ns)} median, ${dur(q.p99_ns)} p99`];
+// quantiles calls nothing a p99 that fewer than a hundred requests stand for.
+const quantiles = (name, q) => q.count > 0 && [q.count === 1 ? name : `${name}, median`, q.count === 1 ? dur(q.p50_ns)
+  : h("span", {}, dur(q.p50_ns), h("small", {}, q.count < 100 ? ` longest ${dur(q.max_ns)}` : ` p99 ${dur(q.p99_ns)}`))];
 
 export function figures(r) {
   const list = [
