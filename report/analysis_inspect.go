@@ -240,7 +240,11 @@ func TrackTable(t *trace.Trace) *Table {
 		if i < len(x.Lanes) {
 			lanes = x.Lanes[i]
 		}
-		out.Add(ID(i), Str([]string{"thread", "stream", "other"}[min(int(k.Kind), 2)]), Str(either(k.Process, k.PIDText, fmt.Sprint(k.PID))), Str(either(k.Name, k.TIDText, fmt.Sprint(k.TID))),
+		name := k.Name
+		if name == "" && k.Stream >= 0 {
+			name = fmt.Sprintf("stream %d", k.Stream)
+		}
+		out.Add(ID(i), Str([]string{"thread", "stream", "other"}[min(int(k.Kind), 2)]), Str(either(k.Process, k.PIDText, fmt.Sprint(k.PID))), Str(either(name, k.TIDText, fmt.Sprint(k.TID))),
 			ID(k.PID), ID(k.TID), Hide(k.Device < 0, ID(k.Device)), Hide(k.Stream < 0, ID(k.Stream)), Int(len(order)), Hide(lanes <= 1, Int(int(lanes))), Hide(len(order) == 0, Ns(covered)))
 	}
 	if err := out.Sort("slices", true); err != nil {

@@ -14,11 +14,12 @@ import (
 
 // answerFlags say in which form a verb answers.
 type answerFlags struct {
-	JSON  bool   `name:"json" xor:"form" help:"Print everything as JSON."`
-	CSV   bool   `name:"csv" xor:"form" help:"Print one table as CSV, with a header row: durations in ns, shares in 0…1."`
-	Table string `help:"Only this table; a wrong name lists them." placeholder:"NAME"`
-	Top   int    `help:"Rows of a table; 0 is all. CSV has all rows without it." default:"-1" placeholder:"N"`
-	Sort  string `help:"Sort the table by this column of its CSV form, largest first; -COLUMN smallest first." placeholder:"COLUMN"`
+	JSON    bool   `name:"json" xor:"form" help:"Print everything as JSON."`
+	CSV     bool   `name:"csv" xor:"form" help:"Print one table as CSV, with a header row: durations in ns, shares in 0…1."`
+	Table   string `help:"Only this table; a wrong name lists them." placeholder:"NAME"`
+	Top     int    `help:"Rows of a table; 0 is all. CSV has all rows without it." default:"-1" placeholder:"N"`
+	Sort    string `help:"Sort the table by this column of its CSV form, largest first, texts from a to z." placeholder:"COLUMN"`
+	Reverse bool   `help:"Sort the other way round."`
 }
 
 // answerSchema is the version of what --json prints; docs/cli.md describes it.
@@ -96,8 +97,11 @@ func (f *answerFlags) choose(tables []*report.Table) ([]*report.Table, error) {
 			return nil, usage("--table %s: this verb has %s", f.Table, strings.Join(names, ", "))
 		}
 	}
+	if f.Reverse && f.Sort == "" {
+		return nil, usage("--reverse: by which column? --sort names it")
+	}
 	if f.Sort != "" {
-		if err := tables[0].Sort(strings.TrimPrefix(f.Sort, "-"), !strings.HasPrefix(f.Sort, "-")); err != nil {
+		if err := tables[0].Sort(f.Sort, !f.Reverse); err != nil {
 			return nil, usage("--sort: %w", err)
 		}
 	}
