@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/kinetoscope/kinetoscope/omni/worker"
 )
 
@@ -17,6 +19,10 @@ type workerCmd struct {
 }
 
 func (c *workerCmd) Run(e *env) error {
-	return worker.Run(e.ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Pipeline: c.Pipeline, Stage: c.Stage,
+	err := worker.Run(e.ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Pipeline: c.Pipeline, Stage: c.Stage,
 		Replica: c.Replica, Rank: c.Rank, Host: c.Host, SpoolDir: c.SpoolDir, Logger: e.log})
+	if errors.Is(err, worker.ErrNoSuchRank) {
+		return usageError{err}
+	}
+	return err
 }

@@ -338,6 +338,9 @@ func (m *Member) Leave(ctx context.Context) error {
 	m.cancel()
 	m.detach()
 	m.wg.Wait()
+	if !m.nc.IsConnected() {
+		return nil // no one to say goodbye to; the presence runs out by itself
+	}
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	err := m.kv.Delete(ctx, m.id.Key(), jetstream.LastRevision(m.revision))

@@ -51,6 +51,7 @@ type RecorderHandler struct {
 	now    func() time.Time
 	log    *slog.Logger
 	call   CallFunc
+	opened func() // may be nil
 	hubTTL time.Duration
 
 	wantSteps, wantRequests atomic.Bool // an armed schedule counts them
@@ -90,6 +91,9 @@ func WithHandlerClock(now func() time.Time) HandlerOption {
 
 // WithCalls makes f answer collective_rpc; without it every method is unknown.
 func WithCalls(f CallFunc) HandlerOption { return func(h *RecorderHandler) { h.call = f } }
+
+// WithOpened has f called whenever a recording begins. f must not block.
+func WithOpened(f func()) HandlerOption { return func(h *RecorderHandler) { h.opened = f } }
 
 // WithHubLossTimeout replaces protocol.HubLossTimeout.
 func WithHubLossTimeout(d time.Duration) HandlerOption {
@@ -290,6 +294,9 @@ func (h *RecorderHandler) open(c *capture) {
 	h.sampleEvery.Store(int64(cfg.SampleRequests))
 	c.skipStep = h.inStep.Load()
 	c.status.StartedAtNs = h.now().UnixNano()
+	if h.opened != nil {
+		h.opened()
+	}
 }
 
 // SampleEvery is the running session's sample_requests, 0 without one: the owner then

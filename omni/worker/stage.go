@@ -54,9 +54,9 @@ func init() {
 }
 
 // idleInterval is how long a waiting rank waits at a stretch. Rank 0 then sends its
-// followers an empty plan, so that a dead leader is noticed and a wait that began
-// before a recording is soon followed by one inside it.
-const idleInterval = 50 * time.Millisecond
+// followers an empty plan, well within a collective's timeout. It is long because an
+// idle server should cost next to nothing; the begin of a recording ends a wait at once.
+const idleInterval = 500 * time.Millisecond
 
 // runner is the model of a stage and what its requests are doing. Run is called on
 // every rank with the same plans, all else on rank 0 alone.
@@ -91,6 +91,7 @@ type plan struct {
 	Seqs     []planSeq  `json:"seqs,omitempty"`
 	Images   []planInit `json:"images,omitempty"`  // to be initialised before the step
 	Prompts  []string   `json:"prompts,omitempty"` // text encoder
+	Ended    int        `json:"ended,omitempty"`   // requests that ended since the last plan
 
 	tensors [][]float32 // in the order in which Seqs, Images refer to them
 }
@@ -117,6 +118,8 @@ type stage struct {
 	track    *profiler.Track // owned by the loop
 	log      *slog.Logger
 	inbox    chan *wire.Message // rank 0
+	wake     chan struct{}      // a recording began
+	ended    int                // requests that the followers have not heard of
 	host     string
 	phases   *phases
 	runner   runner
@@ -183,7 +186,9 @@ func (s *stage) listen() (stop func(), err error) {
 	return func() {
 		done := make(chan struct{})
 		sub.SetClosedHandler(func(string) { close(done) })
-		if sub.Drain() == nil {
+		if !s.nc.IsConnected() {
+			_ = sub.Unsubscribe() // nothing comes any more
+		} else if sub.Drain() == nil {
 			for {
 				select {
 				case <-s.inbox: // let a blocked callback go
@@ -280,6 +285,11 @@ func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
 	}
 	s.pending.Store(int64(s.runner.pending()))
 	s.held.Store(int64(s.runner.held()))
+	if s.ended > 0 && s.group.Size() > 1 {
+		if err := s.share(ctx, &plan{}); err != nil { // a session may count requests
+			return err
+		}
+	}
 	sp := s.track.Begin(nameWait, profiler.CategoryAnnotation).Str(keyReason, reason)
 	select {
 	case <-ctx.Done():
@@ -289,9 +299,19 @@ func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
 		sp.End()
 		s.take(m)
 		return nil
+	case <-s.wake:
 	case <-tick:
-		sp.End()
-		return s.share(ctx, &plan{})
+	}
+	sp.End()
+	return s.share(ctx, &plan{})
+}
+
+// wakeUp ends a wait: what follows it is recorded from the recording's begin on, the
+// model's memory first.
+func (s *stage) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -301,6 +321,7 @@ func (s *stage) share(ctx context.Context, p *plan) error {
 	if s.group.Size() == 1 {
 		return nil
 	}
+	p.Ended, s.ended = s.ended, 0
 	data, err := wire.EncodeFrame(p, p.tensors, nil)
 	if err != nil {
 		return fmt.Errorf("stage %s: plan %d: %w", s.cfg.Name, p.Step, err)
@@ -326,6 +347,9 @@ func (s *stage) follow(ctx context.Context) error {
 		p := new(plan)
 		if p.tensors, _, err = wire.DecodeFrame(data, p); err != nil {
 			return fmt.Errorf("stage %s rank %d: plan: %w", s.cfg.Name, s.id.Rank, err)
+		}
+		for range p.Ended {
+			s.iterate.Request()
 		}
 		if p.Kind == "" {
 			continue
@@ -437,6 +461,7 @@ func (s *stage) call(_ context.Context, method string, _ map[string]any) (any, e
 // done tells the orchestrator that the stage has finished req.
 func (s *stage) done(req *wire.Request, durations map[string]int64) error {
 	s.iterate.Request()
+	s.ended++
 	return s.output(req, &wire.Message{Kind: wire.KindDone, Durations: durations})
 }
 

@@ -53,6 +53,9 @@ type Options struct {
 // before the hub has published it.
 const connectWait = 10 * time.Second
 
+// ErrNoSuchRank is a stage, replica or rank that the deployment does not have.
+var ErrNoSuchRank = errors.New("no such rank")
+
 // Run is the life of a rank. It returns nil when ctx ended it.
 func Run(ctx context.Context, o Options) (err error) {
 	if o.Logger == nil {
@@ -90,10 +93,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	st := pipeline.Stage(o.Stage)
 	if st == nil {
-		return fmt.Errorf("pipeline %s has no stage %d; it has %d stages", o.Pipeline, o.Stage, len(pipeline.Stages))
+		return fmt.Errorf("%w: pipeline %s has no stage %d; it has %d stages", ErrNoSuchRank, o.Pipeline, o.Stage, len(pipeline.Stages))
 	}
 	if o.Rank < 0 || o.Rank >= st.Ranks {
-		return fmt.Errorf("stage %d (%s) has ranks 0 to %d, not %d", st.ID, st.Name, st.Ranks-1, o.Rank)
+		return fmt.Errorf("%w: stage %d (%s) has ranks 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name, st.Ranks-1, o.Rank)
+	}
+	if o.Replica < 0 || o.Replica >= st.Replicas {
+		return fmt.Errorf("%w: stage %d (%s) has replicas 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name, st.Replicas-1, o.Replica)
 	}
 	id := protocol.RankID{Pipeline: o.Pipeline, Stage: o.Stage, Replica: o.Replica, Rank: o.Rank}
 	incarnation := ulid.Make().String()
@@ -142,12 +148,12 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 	track := rec.Track("engine")
 	defer track.Close()
 	s := &stage{cfg: st, pipeline: p, id: id, group: group, nc: nc, rec: rec, track: track, log: o.Logger,
-		inbox: make(chan *wire.Message, st.MaxQueue), host: host, phases: newPhases()}
+		inbox: make(chan *wire.Message, st.MaxQueue), wake: make(chan struct{}, 1), host: host, phases: newPhases()}
 	if s.runner, err = openRunner(ctx, s); err != nil {
 		return fmt.Errorf("load stage %d (%s): %w", st.ID, st.Name, err)
 	}
 	defer s.runner.close(track)
-	handler := rank.NewRecorderHandler(rec, info, o.SpoolDir, rank.WithHandlerLogger(o.Logger), rank.WithCalls(s.call))
+	handler := rank.NewRecorderHandler(rec, info, o.SpoolDir, rank.WithHandlerLogger(o.Logger), rank.WithCalls(s.call), rank.WithOpened(s.wakeUp))
 	defer handler.Close()
 	for _, path := range handler.Leftovers() {
 		o.Logger.Warn("a recording of an earlier process is here; it goes home with its session if that still runs", "file", path)
