@@ -26,10 +26,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
-// prefixPattern are the names of namespaces; the number is the test's process.
-var prefixPattern = regexp.MustCompile(`^ks(\d+)-[abc]$`)
+// tail of each log is shown when a test fails, in bytes.
+const tail = 4 << 10
 
-// lab is three hosts: a with the hub at 10.77.0.1, b and c with ranks.
+// prefixPattern are the names of namespaces; the number is the test's process.
+var prefixPattern = regexp.MustCompile(`^ks(\d+)-[a-d]$`)
+
+// lab is four hosts: a with the hub at 10.77.0.1, the others with ranks.
 type lab struct {
 	t      *testing.T
 	prefix string
@@ -75,11 +78,11 @@ func newLab(t *testing.T) *lab {
 	t.Cleanup(func() {
 		l.stop()
 		l.wg.Wait()
-		if t.Failed() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			for name, log := range l.logs {
-				t.Logf("---- %s\n%s", name, log)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for name, log := range l.logs {
+			if t.Failed() {
+				t.Logf("---- the last of %s\n%s", name, log.Bytes()[max(log.Len()-tail, 0):])
 			}
 		}
 	})
@@ -108,9 +111,17 @@ func removeStale(t *testing.T) {
 // net runs a verb of net.sh.
 func (l *lab) net(verb string, args ...string) {
 	l.t.Helper()
-	if out, err := exec.Command("./net.sh", append([]string{verb, l.prefix}, args...)...).CombinedOutput(); err != nil {
-		l.t.Errorf("net.sh %s %v: %v: %s", verb, args, err, out)
+	if err := l.tryNet(verb, args...); err != nil {
+		l.t.Error(err)
 	}
+}
+
+func (l *lab) tryNet(verb string, args ...string) error {
+	out, err := exec.Command("./net.sh", append([]string{verb, l.prefix}, args...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("net.sh %s %v: %w: %s", verb, args, err, out)
+	}
+	return nil
 }
 
 // dialFromA opens a connection in host a's namespace.
@@ -275,7 +286,7 @@ const httpAddr = "10.77.0.1:8000"
 func (l *lab) until(d time.Duration, what string, ok func() bool) time.Duration {
 	l.t.Helper()
 	begin := time.Now()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		if time.Since(begin) > d {
