@@ -38,19 +38,23 @@ func (b *bar) update(p open.Progress) {
 		return
 	}
 	if b.pb == nil {
-		size := p.Size
-		if size <= 0 {
-			size = -1 // standard input: a spinner
+		whole := p.Size
+		if whole <= 0 {
+			whole = -1 // standard input: a spinner
 		}
-		b.pb = progressbar.NewOptions64(size, progressbar.OptionSetWriter(b.w), progressbar.OptionShowBytes(true), progressbar.OptionSetWidth(20),
+		b.pb = progressbar.NewOptions64(whole, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20), progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
 	}
-	what := fmt.Sprintf("reading, %.1f M events/s", float64(p.Events)/p.Elapsed.Seconds()/1e6)
-	if p.Files > 1 {
-		what = fmt.Sprintf("%d of %d files, %.1f M events/s", p.Done, p.Files, float64(p.Events)/p.Elapsed.Seconds()/1e6)
+	what := size(p.Read)
+	if p.Size > 0 {
+		what += " of " + size(p.Size)
 	}
-	if eta := p.ETA(); eta > 0 {
-		what += fmt.Sprintf(", %s left", eta.Round(time.Second))
+	if p.Files > 1 {
+		what = fmt.Sprintf("%d of %d files, %s", p.Done, p.Files, what)
+	}
+	what += fmt.Sprintf(", %.1f M events/s", float64(p.Events)/p.Elapsed.Seconds()/1e6)
+	if eta := p.ETA().Round(time.Second); eta > 0 {
+		what += fmt.Sprintf(", %s left", eta)
 	}
 	b.pb.Describe(what)
 	b.pb.Set64(p.Read)

@@ -31,9 +31,12 @@ func (c *opsCmd) Run(e *env) error {
 	}
 	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) opsResult {
 		o := analysis.Options{}
-		r := opsResult{ops: analysis.Ops(t, o, analysis.OpOptions{ByShape: c.ByShape, ByStack: c.ByStack, StackDepth: c.StackDepth}), ann: analysis.AnnotationBreakdown(t, o)}
+		r := opsResult{ops: analysis.Ops(t, o, analysis.OpOptions{ByShape: c.ByShape, ByStack: c.ByStack, StackDepth: c.StackDepth})}
 		if c.Flops || c.JSON || c.Table != "" {
 			r.roof = analysis.Roofline(t, o, analysis.RoofsOf(t))
+		}
+		if c.JSON || c.Table != "" {
+			r.ann = analysis.AnnotationBreakdown(t, o)
 		}
 		return r
 	})
