@@ -53,13 +53,13 @@ func workerMain(text string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	signal.Ignore(os.Interrupt) // Ctrl-C goes to the whole group; the parent ends its ranks
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	go func() {
 		// The parent holds the other end of stdin: it closes when the parent is gone,
 		// however it went.
 		io.Copy(io.Discard, os.Stdin)
-		cancel()
+		cancel(worker.ErrHubGone)
 	}()
 	if err := worker.Run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)

@@ -56,6 +56,10 @@ const connectWait = 10 * time.Second
 // ErrNoSuchRank is a stage, replica or rank that the deployment does not have.
 var ErrNoSuchRank = errors.New("no such rank")
 
+// ErrHubGone is the cause with which a rank's context is cancelled when the process
+// that started it, the hub, is dead: there is no one to say goodbye to.
+var ErrHubGone = errors.New("the process that started this rank is gone")
+
 // Run is the life of a rank. It returns nil when ctx ended it.
 func Run(ctx context.Context, o Options) (err error) {
 	if o.Logger == nil {
@@ -78,6 +82,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer nc.Close()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrHubGone) {
+			nc.Close() // else every goodbye would wait for its timeout
+		}
+	})()
 	if o.Host == "" {
 		if o.Host, _, err = net.SplitHostPort(nc.LocalAddr()); err != nil {
 			return fmt.Errorf("own address towards the hub %q: %w", nc.LocalAddr(), err)
