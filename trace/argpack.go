@@ -99,6 +99,9 @@ func (t *Trace) AddPackedArgs(blocks [][]byte) (first int, ok bool) {
 		return 0, false
 	}
 	p.blocks = append(p.blocks, blocks...)
+	for _, b := range blocks {
+		p.bytes += int64(len(b))
+	}
 	return first, true
 }
 
@@ -120,7 +123,7 @@ func (a *argStore) pack(raw []byte) (r ArgsRef, ok bool) {
 	}
 	r = PackedRef(a.packNo, a.packer.Add(raw))
 	if len(a.packer.open) == 0 {
-		a.packed.blocks[a.packNo] = a.packer.Take()[0]
+		a.closedPack()
 	}
 	return r, true
 }
@@ -128,8 +131,14 @@ func (a *argStore) pack(raw []byte) (r ArgsRef, ok bool) {
 // closePack packs the block that AddArgs fills.
 func (a *argStore) closePack() {
 	if len(a.packer.open) > 0 {
-		a.packed.blocks[a.packNo] = a.packer.Take()[0]
+		a.closedPack()
 	}
+}
+
+func (a *argStore) closedPack() {
+	b := a.packer.Take()[0]
+	a.packed.blocks[a.packNo] = b
+	a.packed.bytes += int64(len(b))
 }
 
 // packedAt returns r's object if it is packed.
@@ -147,6 +156,7 @@ func (t *Trace) packedAt(r ArgsRef) []byte {
 // packedArgs are a trace's packed blocks and some of them unpacked.
 type packedArgs struct {
 	blocks [][]byte
+	bytes  int64 // of blocks
 	recent [packRecent]atomic.Pointer[unpacked]
 }
 
@@ -201,10 +211,7 @@ func packedIn(text []byte, off uint64) []byte {
 
 // size is the memory that the blocks take, in bytes.
 func (p *packedArgs) size() int64 {
-	n := int64(0)
-	for _, b := range p.blocks {
-		n += int64(cap(b)) + 24
-	}
+	n := p.bytes + 24*int64(cap(p.blocks))
 	for i := range p.recent {
 		if u := p.recent[i].Load(); u != nil {
 			n += int64(cap(u.text))

@@ -48,10 +48,11 @@ type argStore struct {
 	lit, val  []byte // scratch of AddArgs
 	block     []byte // where the next template's text goes
 
-	objects int // added by AddArgs
-	packer  ArgsPacker
-	packNo  int // block that packer fills
-	packed  packedArgs
+	objects  int   // added by AddArgs
+	litBytes int64 // of all templates
+	packer   ArgsPacker
+	packNo   int // block that packer fills
+	packed   packedArgs
 }
 
 type argTemplate struct {
@@ -228,6 +229,7 @@ func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
 		lit: a.keep(lit), holes: int32(CountHoles(lit)), keys: new(atomic.Pointer[[]argKey]), next: a.byHash[h],
 	})
 	a.byHash[h] = id + 1
+	a.litBytes += int64(len(lit))
 	return id
 }
 
@@ -283,6 +285,7 @@ func (t *Trace) SetArgsTables(templates [][]byte, values []byte) {
 	t.args = argStore{values: values, templates: make([]argTemplate, len(templates))}
 	keys := make([]atomic.Pointer[[]argKey], len(templates))
 	for i, lit := range templates {
+		t.args.litBytes += int64(len(lit))
 		t.args.templates[i] = argTemplate{lit: lit, holes: int32(CountHoles(lit)), keys: &keys[i]}
 	}
 }
@@ -447,11 +450,18 @@ func (t *Trace) ArgText(i int, key string) (string, bool) {
 	return t.RefArgText(t.Slices.Args[i], key)
 }
 
+// templateBytes is what a template takes beside its text: its record and its key cache.
+const templateBytes = 56
+
 // ArgsBytes returns the memory that the arguments take, in bytes.
 func (t *Trace) ArgsBytes() int64 {
-	n := int64(cap(t.args.values)) + t.args.packed.size()
-	for i := range t.args.templates {
-		n += int64(cap(t.args.templates[i].lit)) + 48 // argTemplate and its key cache
-	}
-	return n
+	a := &t.args
+	return int64(cap(a.values)) + a.litBytes + templateBytes*int64(len(a.templates)) + int64(cap(a.packer.open)) + a.packed.size()
+}
+
+// DropArgs forgets the arguments of all rows and gives their memory back.
+func (t *Trace) DropArgs() {
+	clear(t.Slices.Args)
+	clear(t.Instants.Args)
+	t.args = argStore{}
 }

@@ -34,6 +34,7 @@ const (
 	RepairValue            = "malformed value quoted or set to null" // per event
 	RepairArgs             = "args not an object or unreadable"      // args dropped, event kept
 	RepairArgsLimit        = "args dropped: too many"                // over 64 GiB of objects that differ; per piece of the file
+	RepairArgsMemory       = "args dropped: limit of memory"         // see kineto.Options.Room
 	RepairUnsorted         = "events not in order of time"           // informative; nothing changes
 	RepairStreamSync       = "stream sync slices on a lane apart"    // tid = stream + 1 000 000
 	RepairMetadata         = "metadata value unreadable"             // usually unescaped log lines after the events

@@ -3,8 +3,9 @@ package trace
 // Strings interns the texts of a trace. The zero value holds the empty string only.
 // Interning is not safe for use by several goroutines; reading is.
 type Strings struct {
-	list []string
-	ids  map[string]StringID
+	list  []string
+	ids   map[string]StringID
+	bytes int64 // of the texts
 }
 
 // Len returns the number of distinct texts; ids run from 0 to Len()-1.
@@ -44,6 +45,7 @@ func (s *Strings) Intern(text string) StringID {
 	id := StringID(len(s.list))
 	s.list = append(s.list, text)
 	s.ids[text] = id
+	s.bytes += int64(len(text))
 	return id
 }
 
@@ -54,7 +56,9 @@ func (s *Strings) Texts() []string { return s.list }
 // SetTexts restores what Texts returned; s owns the list from then on.
 func (s *Strings) SetTexts(list []string) {
 	s.list, s.ids = list, make(map[string]StringID, len(list))
+	s.bytes = 0
 	for i := len(list) - 1; i > 0; i-- {
+		s.bytes += int64(len(list[i]))
 		s.ids[list[i]] = StringID(i)
 	}
 }

@@ -33,6 +33,8 @@ type merger struct {
 	meta  envelope
 	n     uint32 // events so far
 	room  reserve
+
+	noArgs bool // arguments are not kept, or not any more
 }
 
 // tableMap renumbers one scanner's tables; 0 means not yet.
@@ -43,6 +45,7 @@ type tableMap struct {
 
 func newMerger(p *pipeline, path string) *merger {
 	m := &merger{p: p, t: trace.New(), path: path, lanes: make(map[globalLane]trace.TrackID)}
+	m.noArgs = p.opt.DropArgs
 	m.own = newScanner(&p.opt, 0)
 	m.own.res = new(result)
 	m.maps = make([]tableMap, p.opt.Workers+1)
@@ -62,6 +65,9 @@ func (m *merger) run(ctx context.Context) error {
 		if err := m.block(blk); err != nil {
 			return err
 		}
+		if err := m.fits(blk.read); err != nil {
+			return err
+		}
 		if blk.res != nil {
 			m.p.results.Put(blk.res)
 		}
@@ -74,6 +80,24 @@ func (m *merger) run(ctx context.Context) error {
 		return nil // reported by read
 	}
 	return m.finish()
+}
+
+// fits drops the arguments if the trace takes too much memory, and fails if that does
+// not help.
+func (m *merger) fits(read int64) error {
+	ask := m.p.opt.Room
+	if ask == nil || ask(m.t.Bytes(), read, m.p.opt.Size) {
+		return nil
+	}
+	if !m.noArgs {
+		m.noArgs = true
+		m.t.DropArgs()
+		m.t.Repairs.Add(trace.RepairArgsMemory, 1)
+		if ask(m.t.Bytes(), read, m.p.opt.Size) {
+			return nil
+		}
+	}
+	return fmt.Errorf("read trace %s: %w", m.path, ErrMemory)
 }
 
 // block adds one block.
@@ -158,7 +182,7 @@ func (m *merger) add(r *result) {
 	tm.tracks = grown(tm.tracks, len(r.lanes))
 	tm.loose = grown(tm.loose, len(r.lanes))
 	tm.cats = grown(tm.cats, len(r.cats))
-	j := joiner{m: m, r: r, tm: tm, noArgs: m.p.opt.DropArgs}
+	j := joiner{m: m, r: r, tm: tm, noArgs: m.noArgs}
 	if !j.noArgs {
 		j.vals = m.t.AddArgsValues(r.vals)
 		if j.packed, j.hasPacked = m.t.AddPackedArgs(r.packed); !j.hasPacked {

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ const (
 // limit.
 type Options struct {
 	Workers  int   // scanning goroutines in all; 0 means GOMAXPROCS
-	Memory   int64 // bytes that traces may take at a time, estimated from file sizes; 0: no limit
+	Memory   int64 // bytes that traces may take at a time, without the readers' buffers; 0: no limit
 	DropArgs bool  // keep no arguments
 	Index    index.Cache
 	Stdin    io.Reader // what Stdin reads; nil means os.Stdin
@@ -80,14 +81,15 @@ func (e *MemoryError) Error() string {
 	if what == "" {
 		what = "the traces together"
 	}
-	return fmt.Sprintf("%s: about %d MiB of memory needed even without arguments, %d MiB allowed: raise the limit or open fewer files",
-		what, e.Need>>20, e.Limit>>20)
+	return fmt.Sprintf("%s: about %.4g MiB of memory needed even without arguments, %.4g MiB allowed: raise the limit or open fewer files",
+		what, float64(e.Need)/(1<<20), float64(e.Limit)/(1<<20))
 }
 
 // Files reads the traces at paths; directories stand for the traces in them. The
 // result is in the order of Find. If the limit of memory is too small for all traces
 // with their arguments, they come without; if it is too small for that, the error is a
-// MemoryError.
+// MemoryError. What files will take is estimated first, and counted while they are
+// read.
 func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, error) {
 	list, err := Find(paths)
 	if err != nil {
@@ -107,15 +109,25 @@ func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, erro
 		}
 	}
 	out := make([]*trace.Trace, len(list))
-	err = each(ctx, list, o, func(i int, t *trace.Trace) error {
+	err = each(ctx, list, o, true, func(i int, t *trace.Trace) error {
 		out[i] = t
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(out, lostArgs) {
+		for _, t := range out {
+			if !lostArgs(t) {
+				t.DropArgs()
+				t.Repairs.Add(trace.RepairArgsMemory, 1)
+			}
+		}
+	}
 	return out, nil
 }
+
+func lostArgs(t *trace.Trace) bool { return t.Repairs.Count[trace.RepairArgsMemory] > 0 }
 
 // Each reads the traces at paths as Files does and hands each to f, from several
 // goroutines, when it is there; i counts in the order of Find. What f does not keep
@@ -126,10 +138,11 @@ func Each(ctx context.Context, paths []string, o Options, f func(i int, t *trace
 	if err != nil {
 		return err
 	}
-	return each(ctx, list, o, f)
+	return each(ctx, list, o, false, f)
 }
 
-func each(ctx context.Context, list []Source, o Options, f func(int, *trace.Trace) error) error {
+// each reads the sources; keep says that f keeps the traces.
+func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, *trace.Trace) error) error {
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -137,7 +150,7 @@ func each(ctx context.Context, list []Source, o Options, f func(int, *trace.Trac
 	if limit <= 0 {
 		limit = 1 << 62
 	}
-	room := semaphore.NewWeighted(limit)
+	mem := &pool{room: semaphore.NewWeighted(limit), limit: limit}
 	p := newProgress(list, o.Progress)
 	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
@@ -151,12 +164,11 @@ func each(ctx context.Context, list []Source, o Options, f func(int, *trace.Trac
 		if need > limit {
 			return errors.Join(&MemoryError{File: s.Path, Need: need, Limit: o.Memory}, g.Wait())
 		}
-		if err := room.Acquire(ctx, need); err != nil {
-			break // g.Wait has the cause
-		}
 		g.Go(func() error {
-			defer room.Release(need)
-			t, err := s.read(ctx, o, kineto.Options{Workers: workers, DropArgs: drop, Progress: p.of(i)})
+			h := &share{pool: mem, keep: keep}
+			defer h.close()
+			k := kineto.Options{Workers: workers, DropArgs: drop, Progress: p.of(i)}
+			t, err := h.read(ctx, &s, o, k, need)
 			if err != nil {
 				return err
 			}

@@ -120,7 +120,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-func TestMemory(t *testing.T) {
+// TestEstimate: what file sizes tell decides before anything is read.
+func TestEstimate(t *testing.T) {
 	dir := run(t)
 	a, b := filepath.Join(dir, "stage0_thinker", "trace_rank1.json"), filepath.Join(dir, "stage0_thinker", "trace_rank0.json.gz")
 	list, err := Find([]string{a, b})
@@ -128,33 +129,79 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	need := list[0].memory() + list[1].memory()
-	ctx := context.Background()
-	got, err := Files(ctx, []string{a, b}, Options{Memory: need})
-	if err != nil || got[0].ArgsBytes() == 0 {
-		t.Errorf("enough memory: %v", err)
-	}
-	got, err = Files(ctx, []string{a, b}, Options{Memory: need - 1})
-	if err != nil || got[0].ArgsBytes() != 0 || got[1].ArgsBytes() != 0 {
-		t.Errorf("a little less memory: %v", err)
-	}
 	var me *MemoryError
-	if _, err = Files(ctx, []string{a, b}, Options{Memory: need / 2}); !errors.As(err, &me) {
+	if _, err = Files(context.Background(), []string{a, b}, Options{Memory: need / 2}); !errors.As(err, &me) || me.File != "" {
 		t.Errorf("half the memory: %v", err)
 	}
-	var mu sync.Mutex
-	n := 0
-	one := max(list[0].memory(), list[1].memory())
-	err = Each(ctx, []string{a, b, a, b}, Options{Memory: one}, func(_ int, tr *trace.Trace) error {
-		mu.Lock()
-		defer mu.Unlock()
-		n += tr.Slices.Len()
-		return nil
-	})
-	if err != nil || n != 3000 {
-		t.Errorf("one after the other: %d slices, %v", n, err)
-	}
-	if err = Each(ctx, []string{a, b}, Options{Memory: 100}, nil); !errors.As(err, &me) || me.File == "" {
+	if err = Each(context.Background(), []string{a, b}, Options{Memory: 100}, nil); !errors.As(err, &me) || me.File == "" {
 		t.Errorf("too little for one: %v", err)
+	}
+}
+
+// TestMemory: packed so well that the estimate is far too low, traces stay within the
+// limit all the same.
+func TestMemory(t *testing.T) {
+	dir, ctx := t.TempDir(), context.Background()
+	a, b := filepath.Join(dir, "a.json.gz"), filepath.Join(dir, "b.json.gz")
+	const n = 20_000
+	for i, f := range []string{a, b} {
+		var s strings.Builder
+		s.WriteString(`{"traceEvents": [`)
+		for i := range n {
+			fmt.Fprintf(&s, "{\"ph\": \"X\", \"name\": \"op\", \"pid\": 1, \"tid\": 1, \"ts\": %d, \"dur\": 1, \"args\": {\"a\": 1000000, \"b\": 1000000000000, \"c\": 10000000, \"d\": 100000000000}},\n", i/100)
+		}
+		write(t, f, s.String()+text(i, 1)[len(`{"schemaVersion": 1, "distributedInfo": {"rank": 0}, "traceEvents": [`):])
+	}
+	both := []string{a, b}
+	full, err := Files(ctx, both, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := full[0].Bytes()
+	full[0].DropArgs()
+	without := full[0].Bytes()
+	list, _ := Find(both)
+	if est := list[0].memory(); est > without/2 || with < without*5/4 {
+		t.Fatalf("a trace takes %d bytes, %d without arguments, %d estimated: the test tests nothing", with, without, est)
+	}
+	got, err := Files(ctx, both, Options{Memory: 3 * with})
+	if err != nil || got[0].ArgsBytes() == 0 || got[1].ArgsBytes() == 0 {
+		t.Errorf("enough memory: %v", err)
+	}
+	got, err = Files(ctx, both, Options{Memory: with + without})
+	if err != nil {
+		t.Fatalf("enough without arguments: %v", err)
+	}
+	for _, tr := range got {
+		if tr.ArgsBytes() != 0 || tr.Slices.Len() != n+1 || tr.Repairs.Count[trace.RepairArgsMemory] != 1 || tr.Slices.Args[n] != trace.NoArgs {
+			t.Errorf("%d bytes of arguments, %d slices, repairs %s", tr.ArgsBytes(), tr.Slices.Len(), tr.Repairs.String())
+		}
+	}
+	var me *MemoryError
+	if _, err = Files(ctx, both, Options{Memory: without * 3 / 2}); !errors.As(err, &me) || me.File == "" || me.Need <= me.Limit {
+		t.Errorf("enough for one only: %v", err)
+	}
+	for _, limit := range []int64{with * 5 / 4, without * 5 / 4} {
+		var mu sync.Mutex
+		slices := 0
+		err = Each(ctx, []string{a, b, a, b}, Options{Memory: limit, Workers: 4}, func(_ int, tr *trace.Trace) error {
+			mu.Lock()
+			defer mu.Unlock()
+			slices += tr.Slices.Len()
+			if tr.Bytes() > limit {
+				t.Errorf("a trace of %d bytes, at most %d allowed", tr.Bytes(), limit)
+			}
+			return nil
+		})
+		if err != nil || slices != 4*(n+1) {
+			t.Errorf("one after the other within %d: %d slices, %v", limit, slices, err)
+		}
+	}
+	if err = Each(ctx, both, Options{Memory: without / 2}, func(int, *trace.Trace) error { return nil }); !errors.As(err, &me) || me.File == "" {
+		t.Errorf("too little for one: %v", err)
+	}
+	if _, err = Files(ctx, []string{Stdin}, Options{Memory: without / 2, Stdin: strings.NewReader(text(0, n))}); !errors.As(err, &me) || me.File != Stdin {
+		t.Errorf("a pipe of unknown size: %v", err)
 	}
 }
 

@@ -1,0 +1,31 @@
+package trace
+
+import "unsafe"
+
+// stringBytes is what a text takes beside its bytes: its header, and its entry in a map
+// that is three quarters full.
+const stringBytes = 64
+
+// Bytes returns the memory that the trace takes, in bytes: columns with their room for
+// more, texts and arguments, and the index if it was asked for. What little else there
+// is, such as tracks, is left out.
+func (t *Trace) Bytes() int64 {
+	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
+	n := t.ArgsBytes() + t.Strings.bytes + stringBytes*int64(len(t.Strings.list))
+	n += room(s.Start) + room(s.Dur) + room(s.Name) + room(s.Cat) + room(s.Track) + room(s.Corr) + room(s.Args) + room(s.Event)
+	n += room(i.Time) + room(i.Name) + room(i.Cat) + room(i.Track) + room(i.Args)
+	n += room(c.Time) + room(c.Name) + room(c.Series) + room(c.Track) + room(c.Value)
+	n += room(f.Time) + room(f.ID) + room(f.Track) + room(f.Cat) + room(f.Name) + room(f.Start)
+	t.index.mu.Lock()
+	defer t.index.mu.Unlock()
+	if x := t.index.made; x != nil {
+		n += room(x.Order) + room(x.Parent) + room(x.Depth) + room(x.Lane) + room(x.Self)
+	}
+	return n
+}
+
+// room is the memory of a column, in bytes.
+func room[T any](col []T) int64 {
+	var x T
+	return int64(cap(col)) * int64(unsafe.Sizeof(x))
+}
