@@ -27,7 +27,7 @@ _ANNOTATION = re.compile(
     rb'"cat":\s*"user_annotation",\s*"name":\s*"((?:[^"\\]|\\.)*)",\s*"pid":\s*(\d+),\s*"tid":\s*(\d+),'
     rb'\s*"ts":\s*(\d+)(?:\.(\d{1,3}))?,\s*"dur":\s*[\d.]+\s*,\s*"args":\s*\{'
 )
-_BASE = re.compile(rb'"baseTimeNanoseconds":\s*(\d+)')
+_BASE = re.compile(rb'"baseTimeNanoseconds":\s*(\d+)\s*[,}]')
 _TAIL = re.compile(rb'\],\s*"traceName"')
 _SLICE = re.compile(rb'"ph":\s*"X"')
 

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kinetoscope import protocol as p
+from kinetoscope.capture import MAX_CAPTURES, SessionHandler
+from kinetoscope.profiler import Exported, Made
+
+
+class Fake:
+    """A recorder that writes down what it was told."""
+
+    def __init__(self, fail: str = "") -> None:
+        self.calls: list[str] = []
+        self.fail = fail
+        self.hold: threading.Event | None = None
+        self.dir = Path()
+
+    def _do(self, what: str) -> None:
+        self.calls.append(what)
+        if self.fail == what:
+            raise OSError(f"cannot {what}")
+
+    def prepare(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
+        self.dir = directory
+        self._do("prepare")
+
+    def warm(self) -> None:
+        self._do("warm")
+
+    def open(self) -> None:
+        self._do("open")
+
+    def close(self) -> None:
+        self._do("close")
+
+    def discard(self) -> None:
+        self._do("discard")
+
+    def export(self, final: Callable[[str], Path] | None = None) -> Exported:
+        if self.hold is not None:
+            self.hold.wait(10)
+        self._do("export")
+        assert final is not None
+        path = final("trace.json.gz")
+        path.write_bytes(b"x" * 10)
+        return Exported([Made("trace.json.gz", "trace", path)], slices=7)
+
+
+class Unit:
+    def __init__(self, spool: Path) -> None:
+        self.recorders: list[Fake] = []
+        self.told: list[p.RankStatus] = []
+        self.next = Fake()
+        info = p.RankInfo("p", 1, 0, 2, stage_name="talker")
+        self.h = SessionHandler(info, spool, self._make, notify=self.told.append, hub_ttl_s=0.2)
+
+    def _make(self, r: p.ArmRequest) -> Fake:
+        f, self.next = self.next, Fake()
+        self.recorders.append(f)
+        return f
+
+    def begin(self, session: str = "s", **config: object) -> Fake:
+        r = p.ArmRequest.from_dict({"session": session, "config": config})
+        assert self.h.arm(r).state == p.ARMED
+        assert self.h.start(p.StartRequest(session, p.now_ns())).state == p.RECORDING
+        return self.recorders[-1]
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Iterator[Unit]:
+    u = Unit(tmp_path)
+    yield u
+    u.h.close()
+
+
+def test_a_session_from_arm_to_abort(unit: Unit, tmp_path: Path) -> None:
+    f = unit.begin()
+    assert f.calls == ["prepare", "warm", "open"]
+    s = unit.h.stop(p.SessionRequest("s"))
+    assert (s.state, s.stopped_by) == (p.STOPPED, p.BY_REQUEST)
+    assert s.started_at_ns <= s.stopped_at_ns
+    s, files = unit.h.collect(p.SessionRequest("s"))
+    assert s.events == 7
+    assert [x.name for x in files] == ["trace.json.gz"]
+    assert files[0].path.name == "stage1_replica0_rank2.trace.json.gz"  # what a hub salvages
+    assert unit.h.stop(p.SessionRequest("s")).state == p.STOPPED  # again: no error
+    unit.h.abort(p.AbortRequest("s", "collected"))
+    assert list(tmp_path.iterdir()) == []
+    assert unit.h.status().state == p.IDLE
+
+
+def test_starts_at_the_instant(unit: Unit) -> None:
+    unit.h.arm(p.ArmRequest("s"))
+    at = p.now_ns() + 50_000_000
+    s = unit.h.start(p.StartRequest("s", at))
+    assert s.started_at_ns >= at
+
+
+def test_export_does_not_hold_up_the_next_session(unit: Unit) -> None:
+    f = unit.begin("a")
+    f.hold = threading.Event()
+    unit.h.stop(p.SessionRequest("a"))
+    unit.begin("b")
+    unit.h.step()
+    f.hold.set()
+    assert len(unit.h.collect(p.SessionRequest("a"))[1]) == 1
+
+
+def test_steps_are_counted_and_end_it(unit: Unit) -> None:
+    f = unit.begin(delay_iterations=1, max_iterations=2)
+    assert f.calls == ["prepare"]
+    unit.h.request()  # not what is counted
+    unit.h.step()
+    assert f.calls[-1] == "open"
+    unit.h.step()
+    assert not unit.told
+    unit.h.step()
+    assert unit.told[0].stopped_by == p.BY_ITERATIONS
+    assert unit.told[0].iterations == 2
+    unit.h.step()
+    assert f.calls.count("close") == 1
+
+
+def test_requests_are_counted_if_asked_for(unit: Unit) -> None:
+    unit.begin(iteration="request", max_iterations=1)
+    unit.h.step()
+    assert not unit.told
+    unit.h.request()
+    assert unit.told[0].iterations == 1
+
+
+def test_a_window_that_never_opened(unit: Unit, tmp_path: Path) -> None:
+    f = unit.begin(delay_iterations=5)
+    s = unit.h.stop(p.SessionRequest("s"))
+    assert s.started_at_ns == 0
+    assert "schedule" in s.reason
+    assert unit.h.collect(p.SessionRequest("s"))[1] == []
+    assert f.calls == ["prepare", "discard"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_session_at_a_time(unit: Unit) -> None:
+    unit.h.arm(p.ArmRequest("a", hub="h"))
+    with pytest.raises(RuntimeError, match="session a is armed"):
+        unit.h.arm(p.ArmRequest("b", hub="other"))
+    assert unit.h.arm(p.ArmRequest("a", hub="h")).session == "a"  # again: no error
+    assert unit.h.arm(p.ArmRequest("b", hub="h")).session == "b"  # the same hub has given a up
+    assert unit.told[0].stopped_by == p.BY_SUPERSEDED
+
+
+@pytest.mark.parametrize("what", ["prepare", "warm"])
+def test_what_cannot_be_armed_is_refused(unit: Unit, what: str) -> None:
+    unit.next = Fake(fail=what)
+    with pytest.raises(OSError, match=f"cannot {what}"):
+        unit.h.arm(p.ArmRequest("s"))
+    assert unit.h.status().state == p.IDLE
+
+
+def test_a_recorder_that_does_not_open_fails_the_rank(unit: Unit) -> None:
+    unit.next = Fake(fail="open")
+    unit.h.arm(p.ArmRequest("s"))
+    with pytest.raises(RuntimeError, match="cannot open"):
+        unit.h.start(p.StartRequest("s", 0))
+    assert unit.told[0].state == p.FAILED
+    unit.begin("next")
+
+
+def test_an_export_that_fails_is_the_ranks_failure(unit: Unit) -> None:
+    unit.next = Fake(fail="export")
+    unit.begin()
+    unit.h.stop(p.SessionRequest("s"))
+    with pytest.raises(OSError, match="cannot export"):
+        unit.h.collect(p.SessionRequest("s"))
+
+
+def wait_for(told: list[p.RankStatus]) -> p.RankStatus:
+    deadline = time.monotonic() + 10
+    while not told:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return told[0]
+
+
+def test_max_duration(unit: Unit) -> None:
+    unit.h.arm(p.ArmRequest("s", max_duration_ns=20_000_000))
+    unit.h.start(p.StartRequest("s", 0))
+    assert wait_for(unit.told).stopped_by == p.BY_DURATION
+
+
+def test_a_silent_hub_ends_it(unit: Unit) -> None:
+    unit.h.arm(p.ArmRequest("s", hub="h"))
+    unit.h.start(p.StartRequest("s", 0))
+    for _ in range(4):
+        time.sleep(0.1)
+        unit.h.hub_seen("h")
+    assert not unit.told
+    assert wait_for(unit.told).stopped_by == p.BY_HUB_LOST
+
+
+def test_max_bytes_is_about_memory(unit: Unit) -> None:
+    unit.h.arm(p.ArmRequest("s", max_bytes=1))
+    unit.h.start(p.StartRequest("s", 0))
+    ballast = bytearray(64 << 20)
+    assert wait_for(unit.told).stopped_by == p.BY_BYTES
+    assert ballast
+
+
+def test_old_sessions_are_forgotten(unit: Unit) -> None:
+    for i in range(MAX_CAPTURES + 2):
+        unit.begin(str(i))
+        unit.h.stop(p.SessionRequest(str(i)))
+    with pytest.raises(RuntimeError, match="not known"):
+        unit.h.collect(p.SessionRequest("0"))
+    assert len(unit.h.collect(p.SessionRequest("9"))[1]) == 1
+
+
+def test_no_past_to_hand_over(unit: Unit) -> None:
+    with pytest.raises(RuntimeError, match="flight recorder"):
+        unit.h.arm(p.ArmRequest("s", last_ns=1))
+
+
+def test_unknown_sessions(unit: Unit) -> None:
+    assert unit.h.abort(p.AbortRequest("x")).state == p.IDLE
+    with pytest.raises(RuntimeError, match="not known"):
+        unit.h.stop(p.SessionRequest("x"))
+    with pytest.raises(RuntimeError, match="not armed"):
+        unit.h.start(p.StartRequest("x"))

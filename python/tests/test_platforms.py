@@ -1,0 +1,206 @@
+"""Platforms against fakes of their modules: none of these devices is here."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kinetoscope import ProfilerConfig, TorchProfiler, platforms
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+
+    def _record_memory_history(self, **options: Any) -> None:
+        self.calls.append(("record", options))
+
+    def _dump_snapshot(self, path: str) -> None:
+        Path(path).write_bytes(b"snapshot")
+        self.calls.append(("dump", path))
+
+
+class Card:
+    """torch.<device> of a card."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.chosen = -1
+        self.ranges: list[str] = []
+
+    def is_available(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return 2
+
+    def set_device(self, i: int) -> None:
+        self.chosen = i
+
+    def synchronize(self) -> None:
+        """Nothing runs."""
+
+    def cudart(self) -> Any:
+        return types.SimpleNamespace(
+            cudaProfilerStart=lambda: self.ranges.append("start"),
+            cudaProfilerStop=lambda: self.ranges.append("stop"),
+        )
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert platforms.find("cpu").device == "cpu"
+    assert platforms.find("", [platforms.Npu, platforms.Musa, platforms.Platform]).name == "cpu"
+
+
+def test_an_unknown_name_lists_those_that_exist() -> None:
+    with pytest.raises(ValueError, match="npu, musa, xpu, rocm, cuda, cpu"):
+        platforms.find("abacus")
+
+
+@pytest.mark.parametrize("make", [platforms.Npu, platforms.Musa])
+def test_what_is_not_installed_is_not_available(make: type[platforms.Platform]) -> None:
+    assert not make().available()
+    with pytest.raises(RuntimeError, match="not available"):
+        platforms.find(make.name, [make])
+
+
+@pytest.mark.parametrize(
+    ("make", "hip", "name"), [(platforms.Cuda, None, "cuda"), (platforms.Rocm, "6.2", "rocm")]
+)
+def test_cuda_and_rocm_share_a_module(
+    make: type[platforms.Platform], hip: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "cuda", Card())
+    monkeypatch.setattr(torch.version, "hip", hip)
+    got = platforms.find("", [platforms.Rocm, platforms.Cuda])
+    assert isinstance(got, make)
+    assert (got.name, got.device, got.backend, got.count()) == (name, "cuda", "nccl", 2)
+    assert torch.profiler.ProfilerActivity.CUDA in got.activities()
+
+
+@pytest.mark.parametrize(
+    ("make", "attribute", "backend"), [(platforms.Xpu, "xpu", "xccl"), (platforms.Musa, "musa", "mccl")]
+)
+def test_other_cards(
+    make: type[platforms.Platform],
+    attribute: str,
+    backend: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = Card()
+    monkeypatch.setattr(torch, attribute, card, raising=False)
+    got = platforms.find("", [make])
+    got.set_device(1)
+    assert (got.backend, card.chosen) == (backend, 1)
+    assert len(got.activities()) == 2
+    assert got.memory_start()
+    got.memory_dump(tmp_path / "m")
+    assert [c[0] for c in card.memory.calls] == ["record", "dump", "record"]
+    assert card.memory.calls[0][1]["max_entries"] == platforms.MEMORY_ENTRIES
+    assert card.memory.calls[2][1] == {"enabled": None}
+
+
+def test_profiler_cuda_opens_a_range_and_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Card()
+    monkeypatch.setattr(torch, "cuda", card)
+    monkeypatch.setattr(torch.version, "hip", None)
+    prof = TorchProfiler(ProfilerConfig(profiler="cuda"), platform=platforms.Cuda())
+    prof.prepare(tmp_path)
+    prof.open()
+    prof.close()
+    assert card.ranges == ["start", "stop"]
+    assert prof.export().files == []
+
+
+def test_profiler_cuda_on_a_cpu_says_what_it_needs(tmp_path: Path) -> None:
+    prof = TorchProfiler(ProfilerConfig(profiler="cuda"), platform=platforms.Platform())
+    prof.prepare(tmp_path)
+    with pytest.raises(NotImplementedError, match="CUDA device"):
+        prof.open()
+
+
+class NpuProfiler(types.ModuleType):
+    """torch_npu.profiler, as far as it is used."""
+
+    def __init__(self) -> None:
+        super().__init__("torch_npu.profiler")
+        self.options: dict[str, Any] = {}
+        self.headers: dict[str, str] = {}
+        self.ProfilerLevel = types.SimpleNamespace(Level1="Level1")
+        self.AiCMetrics = types.SimpleNamespace(PipeUtilization="PipeUtilization")
+        self.ProfilerActivity = types.SimpleNamespace(CPU="CPU", NPU="NPU")
+
+    def _ExperimentalConfig(self, **options: Any) -> dict[str, Any]:
+        return options
+
+    def tensorboard_trace_handler(self, path: str, analyse_flag: bool) -> tuple[str, bool]:
+        return path, analyse_flag
+
+    def profile(self, **options: Any) -> NpuProfiler:
+        self.options = options
+        return self
+
+    def start(self) -> None:
+        """Begins."""
+
+    def stop(self) -> None:
+        out = Path(self.options["on_trace_ready"][0]) / "h_1_ascend_pt" / "ASCEND_PROFILER_OUTPUT"
+        out.mkdir(parents=True)
+        (out / "trace_view.json").write_text("[]")
+
+    def add_metadata_json(self, key: str, value: str) -> None:
+        self.headers[key] = value
+
+
+def test_npu_has_its_own_profiler_and_a_later_analysis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np = NpuProfiler()
+    monkeypatch.setitem(sys.modules, "torch_npu", types.ModuleType("torch_npu"))
+    monkeypatch.setitem(sys.modules, "torch_npu.profiler", np)
+    monkeypatch.setattr(torch, "npu", Card(), raising=False)
+    analysed: list[Path] = []
+    monkeypatch.setattr(platforms.Npu, "finish", lambda self, d: analysed.append(d))
+    got = platforms.find("", [platforms.Npu])
+    prof = TorchProfiler(ProfilerConfig(profiler="torch", torch_profiler_record_shapes=True), platform=got)
+    prof.prepare(tmp_path)
+    prof.open()
+    prof.close()
+    assert analysed == []  # not on the engine's thread
+    out = prof.export()
+    assert analysed == [tmp_path]
+    assert [f.name for f in out.files] == ["trace.json.gz"]
+    assert np.options["record_shapes"] is True
+    assert np.options["with_stack"] is False
+    assert np.options["with_modules"] is True
+    assert np.options["on_trace_ready"] == (str(tmp_path), False)  # parsed later, in a process of its own
+    assert np.options["experimental_config"]["profiler_level"] == "Level1"
+
+
+def test_npu_analysis_runs_in_a_process_that_is_no_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "torch_npu" / "profiler"
+    package.mkdir(parents=True)
+    (tmp_path / "torch_npu" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "profiler.py").write_text(
+        "import multiprocessing, pathlib\n"
+        "def analyse(d):\n"
+        "    assert not multiprocessing.current_process().daemon\n"
+        "    pathlib.Path(d, 'analysed').touch()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    platforms.Npu().finish(tmp_path)
+    assert (tmp_path / "analysed").exists()
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        platforms.Npu().finish(tmp_path / "missing")
