@@ -50,7 +50,8 @@ func ellipsis(o TextOptions) string {
 	return "…"
 }
 
-// temporalBars draws a bar a rank for the first most of them, each as long as its span.
+// temporalBars draws a bar a rank for the first most of them, each as long as its span;
+// where spans differ so much that bars would vanish, all are equally long.
 func temporalBars(list []Ranked[analysis.Temporal], most int, o TextOptions) []string {
 	several := len(list) > 1
 	list = list[:most]
@@ -64,6 +65,10 @@ func temporalBars(list []Ranked[analysis.Temporal], most int, o TextOptions) []s
 	}
 	if longest == 0 {
 		return nil
+	}
+	scale := func(int64) float64 { return 1 }
+	if !slices.ContainsFunc(list, func(v Ranked[analysis.Temporal]) bool { return v.Value.SpanNs < longest/3 }) {
+		scale = func(span int64) float64 { return float64(span) / float64(longest) }
 	}
 	room := o.Width - tableIndent
 	if wide > 0 {
@@ -79,7 +84,7 @@ func temporalBars(list []Ranked[analysis.Temporal], most int, o TextOptions) []s
 			b.WriteString(pad(cut(clean(list[i].Label), wide, ellipsis(o)), wide, true) + " ")
 		}
 		times := []int64{v.ComputeNs, v.ExposedCommunicationNs, v.ExposedMemoryNs, v.OtherNs, v.IdleNs}
-		for k, n := range divide(times, int(float64(room)*float64(v.SpanNs)/float64(longest)+0.5)) {
+		for k, n := range divide(times, int(float64(room)*scale(v.SpanNs)+0.5)) {
 			used[k] = used[k] || n > 0
 			b.WriteString(barCells(k, n, o))
 		}

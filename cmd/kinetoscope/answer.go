@@ -136,6 +136,9 @@ func textOptions(e *env) report.TextOptions {
 	return report.TextOptions{}
 }
 
+// maxNamed bounds the traces that a heading names.
+const maxNamed = 8
+
 // pageTitle names what an answer is about.
 func pageTitle(infos []traceInfo) (title, note string) {
 	if len(infos) == 1 {
@@ -153,5 +156,9 @@ func pageTitle(infos []traceInfo) (title, note string) {
 		}
 		return title, strings.Join(append(parts, fmt.Sprintf("%d slices", i.Slices)), ", ")
 	}
-	return fmt.Sprintf("%d traces", len(infos)), strings.Join(labels(infos), ", ")
+	names := labels(infos)
+	if len(names) > maxNamed {
+		names = append(names[:maxNamed-1:maxNamed-1], "…", names[len(names)-1])
+	}
+	return fmt.Sprintf("%d traces", len(infos)), strings.Join(names, ", ")
 }

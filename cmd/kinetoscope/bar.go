@@ -16,11 +16,16 @@ import (
 // barAfter is how long reading takes before a bar appears: what is done sooner needs none.
 const barAfter = time.Second
 
+// barEvery is how often the bar is drawn.
+const barEvery = 100 * time.Millisecond
+
 // bar shows on a terminal how far reading got. Elsewhere it is silent.
 type bar struct {
 	mu sync.Mutex
 	w  io.Writer // nil: silent
 	pb *progressbar.ProgressBar
+
+	next time.Duration // when to draw again
 }
 
 func newBar(w io.Writer) *bar {
@@ -34,16 +39,17 @@ func newBar(w io.Writer) *bar {
 func (b *bar) update(p open.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.w == nil || p.Elapsed < barAfter {
+	if b.w == nil || p.Elapsed < barAfter || p.Elapsed < b.next {
 		return
 	}
+	b.next = p.Elapsed + barEvery
 	if b.pb == nil {
 		whole := p.Size
 		if whole <= 0 {
 			whole = -1 // standard input: a spinner
 		}
 		b.pb = progressbar.NewOptions64(whole, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20), progressbar.OptionSetElapsedTime(false),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
+			progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
 	}
 	what := size(p.Read)
 	if p.Size > 0 {

@@ -200,9 +200,9 @@ func (c *reportCmd) traces(e *env) error {
 	for i := range list {
 		v := &list[i].Value
 		page.Labels, page.Steps = append(page.Labels, list[i].Label), append(page.Steps, v.steps)
-		if i == 0 && v.cards != "" {
-			page.Note += ", " + v.cards
-		}
+	}
+	if c := list[0].Value.cards; c != "" && !slices.ContainsFunc(list, func(r report.Ranked[traceResult]) bool { return r.Value.cards != c }) {
+		page.Note += ", " + c
 	}
 	traces := make([]*trace.Trace, len(list))
 	for i := range list {
