@@ -13,7 +13,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: test lint unit race browser build bench fuzz clean
+.PHONY: test lint unit race browser build bench fuzz interop clean
 
 test: lint unit race browser
 
@@ -51,6 +51,21 @@ fuzz:
 	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	  done; done
+
+# interop runs the Python package and pipelines on real torch, on a CUDA card where there
+# is one. It needs Python 3.10 or newer and, once, PyPI: some 6 GB for torch and its
+# libraries, kept outside the repository.
+VENV   ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/venv
+PYTHON ?= python3
+
+interop: $(VENV)/.ready
+	cd python && $(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest
+	KINETOSCOPE_PYTHON=$(VENV)/bin/python go test -count=1 -timeout 40m -run 'Torch|Ready' -v ./omni
+
+$(VENV)/.ready: python/pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -e './python[transformers,diffusers,workbook,test]' types-openpyxl HolisticTraceAnalysis
+	touch $@
 
 clean:
 	rm -rf bin
