@@ -33,6 +33,7 @@ var rooms = [][]string{
 	{"session"},
 	{"store"},
 	{"convert"},
+	{"hub/link"},
 	{"hub/rank"},
 	{"hub"},
 	{"omni/wire", "omni/deploy", "omni/collective"},
@@ -40,7 +41,7 @@ var rooms = [][]string{
 	{"omni/worker"},
 	{"omni"},
 	{"web"},
-	{"cmd", "bench", "examples", "internal"},
+	{"cmd", "bench", "examples", "internal", "deploy"},
 }
 
 // pure packages do no I/O and have no clock of their own: neither may they import what
