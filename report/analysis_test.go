@@ -129,6 +129,9 @@ func allTables(traces ...*trace.Trace) []*Table {
 		QueueTable(rankedOf(r, func(k *analysis.RankReport) analysis.Queue { return k.Queue })),
 		OverlapTable(rankedOf(r, func(k *analysis.RankReport) analysis.Overlap { return k.Overlap })),
 		RooflineTable(rankedOf(r, func(k *analysis.RankReport) analysis.RooflineReport { return k.Roofline })),
+		MemorySeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryReport { return k.Memory })),
+		BandwidthSeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryBandwidth { return k.Bandwidth })),
+		QueueSeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.Queue { return k.Queue })),
 		AnnotationTable(rankedOf(r, func(k *analysis.RankReport) analysis.Annotations { return k.Annotations })),
 		CollectiveTable(rankedOf(r, func(k *analysis.RankReport) analysis.CommTable { return k.Comms })),
 		RepairTable([]Ranked[map[string]int]{{"a", map[string]int{"x": 1}}}))
@@ -171,7 +174,7 @@ func TestCSV(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"temporal", "kinds", "types", "kernels", "ops", "comms", "stragglers", "idle", "launches", "devices", "allocations", "bandwidth", "steps", "sequences",
-		"gaps", "calls", "queue", "overlap", "roofline", "annotations", "collectives", "bounds", "names", "edges", "diff", "categories", "tracks", "groups", "facts", "time", "requests"} {
+		"gaps", "calls", "queue", "overlap", "roofline", "annotations", "collectives", "bounds", "names", "edges", "diff", "categories", "tracks", "groups", "facts", "time", "requests", "timeline", "bandwidth_timeline", "queue_timeline"} {
 		if seen[name] == 0 {
 			t.Errorf("table %s has no rows in any test", name)
 		}

@@ -31,6 +31,7 @@ type answer struct {
 	lines       []string        // above the tables
 	tables      []*report.Table // the first is the verb's own, and what CSV prints
 	above       []*report.Table // what a reader sees first
+	asked       []*report.Table // only by --table: series over time
 	json        map[string]any  // beside schema_version, command and traces
 }
 
@@ -55,7 +56,11 @@ func (f *answerFlags) print(e *env, command string, infos []traceInfo, a answer)
 		}
 		return printJSON(e.out, doc)
 	}
-	tables, err := f.choose(append(a.tables, a.above...))
+	tables := append(slices.Clone(a.tables), a.above...)
+	if f.Table != "" {
+		tables = append(tables, a.asked...)
+	}
+	tables, err := f.choose(tables)
 	if err != nil {
 		return err
 	}

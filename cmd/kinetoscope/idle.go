@@ -40,5 +40,6 @@ func (c *idleCmd) Run(e *env) error {
 	a.title, a.note = pageTitle(infos)
 	names := func(i, slice int) string { return list[i].Value.names[slice] }
 	a.tables = []*report.Table{report.IdleTable(idle), report.GapTable(idle, names), report.LaunchTable(launch), report.CallTable(launch), report.QueueTable(queue)}
+	a.asked = []*report.Table{report.QueueSeriesTable(queue)}
 	return c.print(e, "idle", infos, a)
 }

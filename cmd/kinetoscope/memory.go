@@ -29,6 +29,7 @@ func (c *memoryCmd) Run(e *env) error {
 	a := answer{json: map[string]any{"ranks": perRank(memory), "bandwidth": perRank(band)}}
 	a.title, a.note = pageTitle(infos)
 	a.tables = []*report.Table{report.MemoryTable(memory), report.MemoryOpTable(memory), report.BandwidthTable(band)}
+	a.asked = []*report.Table{report.MemorySeriesTable(memory), report.BandwidthSeriesTable(band)}
 	if len(a.tables[0].Rows) == 0 && !c.JSON && !c.CSV && c.Table == "" {
 		a.lines = append(a.lines, "The trace has no allocations: profile_memory (torch_profiler_with_memory) records them.")
 	}

@@ -1,0 +1,53 @@
+package report
+
+import "github.com/kinetoscope/kinetoscope/analysis"
+
+// MemorySeriesTable is every allocator's state over time; each row holds until the next of
+// its rank and device.
+func MemorySeriesTable(list []Ranked[analysis.MemoryReport]) *Table {
+	t := &Table{Name: "timeline", Title: "Memory over time", What: "point", Columns: []Column{
+		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Left: true}, {Key: "time_ns", Title: "at"}, {Key: "allocated_bytes", Title: "allocated"}, {Key: "reserved_bytes", Title: "reserved"},
+	}}
+	for i := range list {
+		for k := range list[i].Value.Devices {
+			d := &list[i].Value.Devices[k]
+			for _, p := range d.Series {
+				t.Add(label(list, i), Str(deviceName(d)), since(p.TimeNs, d.Series[0].TimeNs), Bytes(p.Allocated), Hide(p.Reserved <= 0, Bytes(p.Reserved)))
+			}
+		}
+	}
+	return t
+}
+
+// BandwidthSeriesTable is the rate of copies and fills under way over time.
+func BandwidthSeriesTable(list []Ranked[analysis.MemoryBandwidth]) *Table {
+	t := &Table{Name: "bandwidth_timeline", Title: "Copies and fills over time", What: "point", Columns: []Column{
+		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "direction", Title: "direction", Left: true}, {Key: "time_ns", Title: "at"}, {Key: "gb_per_s", Title: "GB/s"},
+	}}
+	for i := range list {
+		for _, d := range list[i].Value.Directions {
+			for _, p := range d.Series {
+				t.Add(label(list, i), Str(d.Name), since(p.TimeNs, d.Series[0].TimeNs), Num(p.Value))
+			}
+		}
+	}
+	return t
+}
+
+// QueueSeriesTable is the length of every stream's queue over time.
+func QueueSeriesTable(list []Ranked[analysis.Queue]) *Table {
+	t := &Table{Name: "queue_timeline", Title: "Queue length over time", What: "point", Columns: []Column{
+		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"}, {Key: "time_ns", Title: "at"}, {Key: "length", Title: "length"},
+	}}
+	for i := range list {
+		for _, s := range list[i].Value.Streams {
+			for _, p := range s.Series {
+				t.Add(label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), since(p.TimeNs, s.Series[0].TimeNs), Num(p.Value))
+			}
+		}
+	}
+	return t
+}
+
+// since is a point in time; a reader sees it relative to the first of its series.
+func since(ns, first int64) Cell { return Cell{"+" + dur(float64(ns-first)), ID(ns).Raw} }
