@@ -13,6 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace"
 	traceopen "github.com/kinetoscope/kinetoscope/trace/open"
 )
@@ -108,6 +109,18 @@ func hasMemory(t *trace.Trace) bool {
 		}
 	}
 	return false
+}
+
+// attaching is convertSession and then attach, if that is set.
+func attaching(attach func(*store.Run) ([]protocol.Artifact, error)) hub.ConvertFunc {
+	if attach == nil {
+		return convertSession
+	}
+	return func(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+		perRank, run, err := convertSession(ctx, in)
+		more, attachErr := attach(in.Run)
+		return perRank, append(run, more...), errors.Join(err, attachErr)
+	}
 }
 
 // summarize writes what belongs to the run as a whole.

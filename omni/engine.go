@@ -21,6 +21,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/worker"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
 )
 
 // Config says what Open starts.
@@ -55,6 +56,9 @@ type Config struct {
 	// capture is made in half a minute.
 	SlowRequest   time.Duration
 	FailedRequest bool
+	// Attach, if set, writes more files into a session's run while its artifacts are
+	// made; they stand in the manifest with the rest.
+	Attach func(*store.Run) ([]protocol.Artifact, error)
 	// OnHub, if set, is called with the URL at which ranks join, before any has.
 	OnHub func(url string) error
 	// ReadyTimeout bounds the wait for all ranks; 0 is DefaultReadyTimeout.
@@ -131,7 +135,7 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	}()
 	e.hub, err = hub.Start(ctx, hub.Config{Name: c.hubName(e.pipeline), DataDir: dataDir, RunsDir: e.runs, NATSURL: c.NATS,
 		Listen: c.Listen, Advertise: c.Advertise, Token: c.Token, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSCA: c.TLSCA,
-		Replicas: c.Replicas, Logger: c.Logger, Convert: convertSession})
+		Replicas: c.Replicas, Logger: c.Logger, Convert: attaching(c.Attach)})
 	if err != nil {
 		return e, fmt.Errorf("start the hub: %w", err)
 	}
@@ -152,7 +156,7 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	e.orch.watch = e.watchReplica
 	if !c.NoLaunch {
 		e.launch(run, command, worker.Options{NATS: e.hub.LocalURL(), CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: e.pipeline.Name,
-			SpoolDir: filepath.Join(dataDir, "spool"), DumpDir: e.runs})
+			SpoolDir: filepath.Join(dataDir, spoolDir), DumpDir: e.runs})
 	}
 	return e, e.waitReady(ctx, orDefault(c.ReadyTimeout, DefaultReadyTimeout))
 }
@@ -385,11 +389,32 @@ func (e *Engine) Close() error {
 			e.closeErr = e.hub.Close()
 		}
 		if e.tempDir != "" {
-			e.closeErr = errors.Join(e.closeErr, os.RemoveAll(e.tempDir))
+			e.closeErr = errors.Join(e.closeErr, e.removeTemp())
 		}
 	})
 	return e.closeErr
 }
+
+// removeTemp removes the temporary directory but for recordings that never came home,
+// because the disk of the runs was full say: nobody has another copy.
+func (e *Engine) removeTemp() error {
+	left, err := filepath.Glob(filepath.Join(e.tempDir, spoolDir, "*", "*"+protocol.RecordingExt))
+	if err != nil || len(left) == 0 {
+		return errors.Join(err, os.RemoveAll(e.tempDir))
+	}
+	dir := filepath.Join(e.tempDir, spoolDir)
+	e.log.Error("recordings that could not be collected are kept; kinetoscope report reads them", "files", len(left), "dir", dir)
+	entries, err := os.ReadDir(e.tempDir)
+	for _, entry := range entries {
+		if entry.Name() != spoolDir {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(e.tempDir, entry.Name())))
+		}
+	}
+	return err
+}
+
+// spoolDir is where the launched ranks' recordings wait, in the data directory.
+const spoolDir = "spool"
 
 // Model is the name under which the pipeline is served.
 func (e *Engine) Model() string { return e.pipeline.Model }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -612,5 +613,33 @@ func TestDurationsAreAlwaysMeasured(t *testing.T) {
 	}
 	if counts["thinker.prefill"] != 1 || counts["thinker.decode_step"] != 4 || counts["code2wav.vocode"] < 1 {
 		t.Errorf("counts %v, want 1 prefill and 4 decode steps of the thinker", counts)
+	}
+}
+
+// What no run has is not thrown away with the temporary directory.
+func TestRemoveTempKeepsRecordings(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		e := &Engine{tempDir: t.TempDir(), log: slog.New(slog.DiscardHandler)}
+		recording := filepath.Join(e.tempDir, spoolDir, "SESSION", "stage0_replica0_rank0"+protocol.RecordingExt)
+		for _, dir := range []string{filepath.Dir(recording), filepath.Join(e.tempDir, "jetstream", "x")} {
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if lost {
+			if err := os.WriteFile(recording, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := e.removeTemp(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := filepath.Glob(filepath.Join(e.tempDir, "*"))
+		if want := map[bool]int{false: 0, true: 1}[lost]; err != nil || len(left) != want {
+			t.Errorf("lost recording %v: %v is left, %v", lost, left, err)
+		}
+		if _, err := os.Stat(recording); (err == nil) != lost {
+			t.Errorf("lost recording %v: %v", lost, err)
+		}
 	}
 }

@@ -129,6 +129,8 @@ func (s *Server) finish(rec *recorder, r *http.Request, start time.Time, v any) 
 func (s *Server) logRequest(rec *recorder, r *http.Request, status int, start time.Time) {
 	level := slog.LevelInfo
 	switch {
+	case status == http.StatusServiceUnavailable:
+		// Overload is refused by design, by the hundred, and counted in the metrics.
 	case status >= 500:
 		level = slog.LevelError
 	case r.URL.Path == "/health" || r.URL.Path == "/metrics":

@@ -180,7 +180,7 @@ func TestRealDiffusion(t *testing.T) {
 		}
 	}
 	status, _, body := call(t, "POST", url+"/v1/images/generations", `{"prompt":"a","size":"63x1000"}`)
-	if status != 400 || !strings.Contains(body, "multiple of 16 up to 512") {
+	if status != 400 || !strings.Contains(body, "multiples of 16 up to 512") || !strings.Contains(body, `"param":"size"`) {
 		t.Errorf("wrong size: %d %s", status, body)
 	}
 	if status, _, body = call(t, "POST", url+"/v1/chat/completions", `{"messages":[{"role":"user","content":"a horse"}],"num_inference_steps":1}`); status != 200 || !strings.Contains(body, "data:image/png;base64,") {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +62,8 @@ func (c *captureCmd) Run(e *env) error {
 	p := newProgress(e.err)
 	p.say("starting %s", c.Pipeline)
 	begin := time.Now()
+	outputs := newOutputs()
+	cfg.Attach = outputs.attach
 	eng, err := omni.Open(e.ctx, *cfg)
 	if err != nil {
 		p.end()
@@ -85,7 +86,6 @@ func (c *captureCmd) Run(e *env) error {
 		p.end()
 		return startError(err)
 	}
-	outputs := newOutputs()
 	failed, sent, loadErr := c.drive(e, eng, load, outputs, p)
 	p.say("stopping, collecting and converting")
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), stopTimeout)
@@ -95,8 +95,7 @@ func (c *captureCmd) Run(e *env) error {
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
 	}
-	files, writeErr := outputs.write(filepath.Join(st.RunDir, "outputs"))
-	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: files, Requests: sent, Failed: failed}
+	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: outputPaths(st), Requests: sent, Failed: failed}
 	if res.Report, err = readReport(st.RunDir); err != nil {
 		return err
 	}
@@ -106,7 +105,7 @@ func (c *captureCmd) Run(e *env) error {
 	if e.ctx.Err() != nil {
 		loadErr = errors.New("interrupted; the run holds what was recorded until then")
 	}
-	return errors.Join(loadErr, writeErr, sessionError(st))
+	return errors.Join(loadErr, sessionError(st))
 }
 
 // stopTimeout bounds the end of a capture: the session's own bounds lie below it.
@@ -348,5 +347,5 @@ func (c *captureCmd) print(e *env, res *captureResult) error {
 			return err
 		}
 	}
-	return printRun(e.out, res.Session, res.Outputs)
+	return printRun(e.out, res.Session)
 }

@@ -88,7 +88,7 @@ func (f *serverFlags) printStatus(e *env, st *session.Status) error {
 	if f.JSON {
 		return printJSON(e.out, st)
 	}
-	return printRun(e.out, st, nil)
+	return printRun(e.out, st)
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -186,7 +186,7 @@ func (c *statusCmd) Run(e *env) error {
 		fmt.Fprintln(e.out, "no session yet")
 		return nil
 	}
-	return printRun(e.out, &sessions.Data[0], nil)
+	return printRun(e.out, &sessions.Data[0])
 }
 
 type sessionsCmd struct {

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
 )
 
 // maxKept bounds how many requests' outputs a capture keeps: with --duration the same
@@ -50,8 +54,15 @@ func (o *outputs) add(n int, out omni.Output) {
 	it.images = append(it.images, out.Images...)
 }
 
-// write puts texts, sounds and images into dir and returns their paths.
-func (o *outputs) write(dir string) ([]string, error) {
+// kindOutput is the kind of what requests made among a run's artifacts, outputsDir
+// where it lies.
+const (
+	kindOutput = "output"
+	outputsDir = "outputs/"
+)
+
+// attach writes texts, sounds and images into the run.
+func (o *outputs) attach(run *store.Run) ([]protocol.Artifact, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	keys := make([]int, 0, len(o.items))
@@ -59,36 +70,39 @@ func (o *outputs) write(dir string) ([]string, error) {
 		keys = append(keys, k)
 	}
 	sort.Ints(keys)
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	var paths []string
-	put := func(name string, data []byte) error {
-		path := filepath.Join(dir, name)
-		paths = append(paths, path)
-		return os.WriteFile(path, data, 0o644)
+	var arts []protocol.Artifact
+	var errs []error
+	put := func(name string, data []byte) {
+		a, err := run.Write(outputsDir+name, kindOutput, bytes.NewReader(data))
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		arts = append(arts, a)
 	}
 	for _, k := range keys {
 		it := o.items[k]
 		name := fmt.Sprintf("request%02d", k)
 		if it.text.Len() > 0 {
-			if err := put(name+".txt", []byte(it.text.String()+"\n")); err != nil {
-				return nil, err
-			}
+			put(name+".txt", []byte(it.text.String()+"\n"))
 		}
 		if len(it.pcm) > 0 {
-			if err := put(name+".wav", engine.EncodeWAV(it.pcm, it.rate)); err != nil {
-				return nil, err
-			}
+			put(name+".wav", engine.EncodeWAV(it.pcm, it.rate))
 		}
 		for i, img := range it.images {
-			if err := put(fmt.Sprintf("%s_%d.png", name, i), img); err != nil {
-				return nil, err
-			}
+			put(fmt.Sprintf("%s_%d.png", name, i), img)
 		}
 	}
-	return paths, nil
+	return arts, errors.Join(errs...)
+}
+
+// outputPaths are where a session's outputs lie.
+func outputPaths(st *session.Status) []string {
+	var paths []string
+	for _, a := range st.Artifacts {
+		if a.Kind == kindOutput {
+			paths = append(paths, filepath.Join(st.RunDir, filepath.FromSlash(a.Name)))
+		}
+	}
+	return paths
 }

@@ -44,7 +44,7 @@ func writeReport(e *env, r *pipeline.Report) error {
 }
 
 // printRun prints a session: each rank's state, then the files.
-func printRun(w io.Writer, st *session.Status, outputs []string) error {
+func printRun(w io.Writer, st *session.Status) error {
 	fmt.Fprintln(w)
 	if st.ID == "" {
 		_, err := fmt.Fprintln(w, "no session is running")
@@ -55,20 +55,23 @@ func printRun(w io.Writer, st *session.Status, outputs []string) error {
 		fmt.Fprintf(w, ": %s", st.Error)
 	}
 	fmt.Fprintln(w)
+	var reasons []string // below the table, for they are long
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "STAGE\tREPLICA\tRANK\tSTATE\tITERATIONS\tEVENTS\tDROPS\tCLOCK ±\tFILES")
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
-			state := string(r.State)
 			if r.Reason != "" {
-				state += ": " + r.Reason
+				reasons = append(reasons, fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", s.Stage, s.Name, r.Replica, r.Rank, r.State, r.Reason))
 			}
-			fmt.Fprintf(t, "%d %s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%d\n", s.Stage, s.Name, r.Replica, r.Rank, state,
+			fmt.Fprintf(t, "%d %s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%d\n", s.Stage, s.Name, r.Replica, r.Rank, r.State,
 				r.Iterations, r.Events, r.Drops, micros(r.Clock.ErrorNs), len(r.Artifacts))
 		}
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for _, why := range reasons {
+		fmt.Fprintln(w, why)
 	}
 	if st.RunDir == "" {
 		return nil
@@ -85,17 +88,6 @@ func printRun(w io.Writer, st *session.Status, outputs []string) error {
 		for _, r := range s.Ranks {
 			show(r.Artifacts)
 		}
-	}
-	for _, p := range outputs {
-		info, err := os.Stat(p)
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(st.RunDir, p)
-		if err != nil {
-			rel = p
-		}
-		fmt.Fprintf(t, "  %s\t  %s\n", size(info.Size()), rel)
 	}
 	return t.Flush()
 }
