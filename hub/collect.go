@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -113,12 +114,14 @@ func (r *runner) fetch(ctx context.Context, id protocol.RankID, up protocol.Arti
 	name := store.ArtifactName(id, r.incs[id].StageName, base, ext)
 	art, err := run.Describe(name, up.Kind)
 	if errors.Is(err, store.ErrNotFound) {
-		obj, e := r.h.obj.Get(ctx, up.Object)
-		if e != nil {
-			return none, fmt.Errorf("fetch %s: %w", up.Object, e)
-		}
-		art, err = run.Write(name, up.Kind, obj)
-		err = errors.Join(err, obj.Close())
+		err = link.Retry(ctx, func() error {
+			obj, err := r.h.obj.Get(ctx, up.Object)
+			if err != nil {
+				return fmt.Errorf("fetch %s: %w", up.Object, err)
+			}
+			art, err = run.Write(name, up.Kind, obj)
+			return errors.Join(err, obj.Close())
+		})
 	}
 	if err != nil {
 		return none, err

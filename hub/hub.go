@@ -307,6 +307,7 @@ func (h *Hub) beat() {
 		if late := gap - protocol.HubBeatInterval; late > protocol.HubBeatInterval/2 {
 			h.reg.excuse(late)
 		}
+		h.askSilent(now)
 		for _, info := range h.reg.sweep(now, h.cfg.PresenceTTL) {
 			h.log.Warn("rank lost", "rank", info.Key(), "pid", info.PID, "host", info.Host)
 		}

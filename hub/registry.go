@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -21,10 +22,12 @@ type lossError struct{ reason string }
 
 func (e *lossError) Error() string { return e.reason }
 
-// entry is one incarnation of a rank. inc and ctx never change and may be read
+// entry is one incarnation of a rank. id, inc and ctx never change and may be read
 // without the registry's lock.
 type entry struct {
+	id       protocol.RankID
 	inc      string
+	asked    atomic.Bool     // a question whether it is there is under way
 	ctx      context.Context // ends with a *lossError when the incarnation is lost
 	lose     context.CancelCauseFunc
 	info     protocol.RankInfo
@@ -67,7 +70,7 @@ func (r *registry) seen(info protocol.RankInfo, now time.Time) {
 		e = nil
 	}
 	if e == nil {
-		e = &entry{inc: info.Incarnation}
+		e = &entry{id: info.RankID, inc: info.Incarnation}
 		e.ctx, e.lose = context.WithCancelCause(context.Background())
 		r.ranks[info.RankID] = e
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -234,7 +235,7 @@ func (h *Hub) launch(ctx context.Context, m *session.Machine, first session.Even
 		}
 		// The record comes first: a hub that starts after this one finds the
 		// session and disarms its ranks.
-		if err := h.persist(ctx, m, ""); err != nil {
+		if err := link.Retry(ctx, func() error { return h.persist(ctx, m, "") }); err != nil {
 			h.mu.Lock()
 			st := r.status()
 			st.State, st.Error = session.StateFailed, err.Error()

@@ -1,12 +1,9 @@
 package multihost
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -26,9 +23,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
-// tail of each log is shown when a test fails, in bytes.
-const tail = 4 << 10
-
 // prefixPattern are the names of namespaces; the number is the test's process.
 var prefixPattern = regexp.MustCompile(`^ks(\d+)-[a-d]$`)
 
@@ -38,10 +32,10 @@ type lab struct {
 	prefix string
 	bin    string // kinetoscope
 	dir    string
-	client *http.Client // connects from host a
+	api    // of the hub, from host a
 
 	mu   sync.Mutex
-	logs map[string]*bytes.Buffer
+	logs map[string]*syncLog
 	stop context.CancelFunc
 	ctx  context.Context
 	wg   sync.WaitGroup // processes
@@ -63,17 +57,13 @@ func newLab(t *testing.T) *lab {
 		}
 	}
 	removeStale(t)
-	l := &lab{t: t, prefix: fmt.Sprintf("ks%d", os.Getpid()), dir: t.TempDir(), logs: map[string]*bytes.Buffer{}}
+	l := &lab{t: t, prefix: fmt.Sprintf("ks%d", os.Getpid()), dir: t.TempDir(), logs: map[string]*syncLog{}}
 	t.Cleanup(func() { l.net("down") })
 	if out, err := exec.Command("./net.sh", "up", l.prefix).CombinedOutput(); err != nil {
 		unable("network namespaces cannot be made here: %v: %s", err, out)
 	}
-	l.bin = filepath.Join(l.dir, "kinetoscope")
-	build := exec.Command("go", "build", "-o", l.bin, "github.com/kinetoscope/kinetoscope/cmd/kinetoscope")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	l.client = &http.Client{Transport: &http.Transport{DialContext: l.dialFromA, DisableKeepAlives: true}}
+	l.bin = build(t, kinetoscope)
+	l.api = api{client: &http.Client{Transport: &http.Transport{DialContext: l.dialFromA, DisableKeepAlives: true}}, url: "http://" + httpAddr}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	t.Cleanup(func() {
 		l.stop()
@@ -82,7 +72,7 @@ func newLab(t *testing.T) *lab {
 		defer l.mu.Unlock()
 		for name, log := range l.logs {
 			if t.Failed() {
-				t.Logf("---- the last of %s\n%s", name, log.Bytes()[max(log.Len()-tail, 0):])
+				t.Logf("---- the last of %s\n%s", name, log.tail())
 			}
 		}
 	})
@@ -157,34 +147,17 @@ func (l *lab) on(host string, f func() error) error {
 	return err
 }
 
-// log is the writer of a process's output.
-func (l *lab) log(name string) io.Writer {
+// log is a process's output.
+func (l *lab) log(name string) *syncLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.logs[name]
-	if b == nil {
-		b = new(bytes.Buffer)
-		l.logs[name] = b
+	if l.logs[name] == nil {
+		l.logs[name] = new(syncLog)
 	}
-	return writerFunc(func(p []byte) (int, error) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return b.Write(p)
-	})
+	return l.logs[name]
 }
 
-func (l *lab) logged(name string) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if b := l.logs[name]; b != nil {
-		return b.String()
-	}
-	return ""
-}
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+func (l *lab) logged(name string) string { return l.log(name).String() }
 
 // command is a program on a host; it ends with the lab, or with this process.
 func (l *lab) command(ctx context.Context, host, name string, args ...string) *exec.Cmd {
@@ -257,19 +230,26 @@ func (l *lab) worker(host, url string, stage, rank int) *worker {
 }
 
 // serve starts the hub on host a and returns the URL at which ranks join. It ends
-// with the lab.
+// with the lab, after the ranks.
 func (l *lab) serve(args ...string) (joinURL string) {
 	l.t.Helper()
 	join := filepath.Join(l.dir, "nats")
-	cmd := l.command(l.ctx, "a", "serve", append([]string{l.bin, "serve", "--addr", httpAddr, "--no-launch",
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := l.command(ctx, "a", "serve", append([]string{l.bin, "serve", "--addr", httpAddr, "--no-launch",
 		"--data-dir", filepath.Join(l.dir, "data"), "--runs-dir", filepath.Join(l.dir, "runs"), "--nats-file", join}, args...)...)
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	l.wg.Go(func() {
-		if err := cmd.Wait(); err != nil && l.ctx.Err() == nil {
-			fmt.Fprintf(l.log("serve"), "ended: %v\n", err)
-		}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		fmt.Fprintf(l.log("serve"), "ended: %v\n", cmd.Wait())
+	}()
+	l.t.Cleanup(func() {
+		l.stop()
+		l.wg.Wait()
+		cancel()
+		<-ended
 	})
 	var url []byte
 	l.until(20*time.Second, "the hub", func() bool {
@@ -285,97 +265,18 @@ const httpAddr = "10.77.0.1:8000"
 // until polls; it fails the test after d.
 func (l *lab) until(d time.Duration, what string, ok func() bool) time.Duration {
 	l.t.Helper()
-	begin := time.Now()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Since(begin) > d {
-			l.t.Fatalf("%s: not within %v", what, d)
-		}
-		<-tick.C
-	}
-	return time.Since(begin)
+	return until(l.t, d, what, ok)
 }
 
-// call makes a request of host a's HTTP server.
-func (l *lab) call(ctx context.Context, method, path string, body, answer any) error {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+httpAddr+path, bytes.NewReader(data))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := l.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if data, err = io.ReadAll(resp.Body); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, data)
-	}
-	if answer == nil {
-		return nil
-	}
-	return json.Unmarshal(data, answer)
-}
+func (l *lab) healthy() bool { return l.api.healthy(l.ctx) }
 
-// chat sends one request through all stages.
-func (l *lab) chat(ctx context.Context) error {
-	var a struct {
-		Choices []struct {
-			Message struct {
-				Content string
-				Audio   struct{ Data string }
-			}
-		}
-	}
-	err := l.call(ctx, "POST", "/v1/chat/completions", map[string]any{
-		"messages": []any{map[string]any{"role": "user", "content": "Name three hosts."}}, "modalities": []string{"text", "audio"}, "max_tokens": 12,
-	}, &a)
-	if err == nil && (len(a.Choices) != 1 || a.Choices[0].Message.Content == "" && a.Choices[0].Message.Audio.Data == "") {
-		err = fmt.Errorf("no answer: %+v", a)
-	}
-	return err
-}
-
-func (l *lab) healthy() bool {
-	ctx, cancel := context.WithTimeout(l.ctx, time.Second)
-	defer cancel()
-	return l.call(ctx, "GET", "/health", nil, nil) == nil
-}
-
-func (l *lab) start(prefix string) *session.Status {
-	l.t.Helper()
-	st := new(session.Status)
-	if err := l.call(l.ctx, "POST", "/start_profile", map[string]any{"profile_prefix": prefix}, st); err != nil {
-		l.t.Fatal(err)
-	}
-	return st
-}
+func (l *lab) chat(ctx context.Context) error { return l.api.chat(ctx) }
 
 func (l *lab) session(id string) *session.Status {
 	l.t.Helper()
 	st := new(session.Status)
 	if err := l.call(l.ctx, "GET", "/v1/sessions/"+id, nil, st); err != nil {
 		l.t.Fatal(err)
-	}
-	return st
-}
-
-// stopWithin stops the session; a stop that takes longer than d fails the test.
-func (l *lab) stopWithin(d time.Duration) *session.Status {
-	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.ctx, d)
-	defer cancel()
-	st := new(session.Status)
-	if err := l.call(ctx, "POST", "/stop_profile", nil, st); err != nil {
-		l.t.Fatalf("stop within %v: %v", d, err)
 	}
 	return st
 }

@@ -116,10 +116,10 @@ func (l *lab) complete(t *testing.T, prefix string) *session.Status {
 	t.Helper()
 	l.t = t
 	d := l.load()
-	l.start(prefix)
+	l.start(t, prefix)
 	want := d.ok.Load() + 2
 	l.until(30*time.Second, "two requests inside the recording", func() bool { return d.ok.Load() >= want })
-	st := l.stopWithin(stopBound)
+	st := l.stopWithin(t, stopBound)
 	d.end()
 	if n := d.failed.Load(); n > 0 {
 		t.Errorf("%d requests failed: %s", n, l.logged("load"))
@@ -190,7 +190,7 @@ func (l *lab) cut(t *testing.T) {
 	l.t = t
 	d := l.load()
 	defer d.end()
-	l.start("cut")
+	l.start(t, "cut")
 	want := d.ok.Load() + 2
 	l.until(30*time.Second, "two requests inside the recording", func() bool { return d.ok.Load() >= want })
 	id := l.running()
@@ -202,7 +202,7 @@ func (l *lab) cut(t *testing.T) {
 		t.Errorf("requests do not say why they failed: %s", l.logged("load"))
 	}
 	stop := time.Now()
-	st := l.stopWithin(stopBound)
+	st := l.stopWithin(t, stopBound)
 	t.Logf("stop took %v", time.Since(stop).Round(10*time.Millisecond))
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
@@ -238,14 +238,14 @@ func (l *lab) cutAndMended(t *testing.T) {
 	l.t = t
 	d := l.load()
 	defer d.end()
-	id := l.start("mended").ID
+	id := l.start(t, "mended").ID
 	want := d.ok.Load() + 1
 	l.until(30*time.Second, "a request inside the recording", func() bool { return d.ok.Load() >= want })
 	l.net("cut", "c")
 	l.lostOnC(t, id)
 	l.net("mend", "c")
 	l.until(backBound, "all ranks are back", l.healthy)
-	st := l.stopWithin(stopBound)
+	st := l.stopWithin(t, stopBound)
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
 			if onC(r.RankID) && r.State != protocol.StateLost {
@@ -262,7 +262,7 @@ func (l *lab) killed(t *testing.T, w *worker) {
 	l.t = t
 	d := l.load()
 	defer d.end()
-	l.start("killed")
+	l.start(t, "killed")
 	want := d.ok.Load() + 1
 	l.until(30*time.Second, "a request inside the recording", func() bool { return d.ok.Load() >= want })
 	before := w.started()
@@ -276,7 +276,7 @@ func (l *lab) killed(t *testing.T, w *worker) {
 		return w.started() > before && strings.Contains(l.logged(w.name), "file="+spooled)
 	})
 	l.until(backBound, "the rank is back", l.healthy)
-	st := l.stopWithin(stopBound)
+	st := l.stopWithin(t, stopBound)
 	r := st.Stages[2].Ranks[0]
 	if r.State != protocol.StateLost {
 		t.Errorf("%s is %s", r.Text(), r.State)

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -161,13 +162,21 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 	if len(files) == 0 {
 		return s, nil
 	}
-	obs, err := m.js.ObjectStore(ctx, protocol.BucketArtifacts)
+	var obs jetstream.ObjectStore
+	err = link.Retry(ctx, func() (err error) {
+		obs, err = m.js.ObjectStore(ctx, protocol.BucketArtifacts)
+		return err
+	})
 	if err != nil {
 		return s, fmt.Errorf("artifact store: %w", err)
 	}
 	s.Artifacts = nil
 	for _, f := range files {
-		a, err := upload(ctx, obs, r.Session+"/"+m.id.Key()+"/"+f.Name, f)
+		var a protocol.Artifact
+		err := link.Retry(ctx, func() (err error) {
+			a, err = upload(ctx, obs, r.Session+"/"+m.id.Key()+"/"+f.Name, f)
+			return err
+		})
 		if err != nil {
 			return s, fmt.Errorf("upload %s: %w", f.Path, err)
 		}

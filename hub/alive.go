@@ -1,0 +1,50 @@
+package hub
+
+import (
+	"context"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// askTimeout bounds the question to a rank whose presence is late.
+const askTimeout = 2 * time.Second
+
+// askSilent asks the ranks whose presence is late whether they are there. Presence
+// goes through JetStream, which may be without a leader or have lost the bucket with
+// its only server; a rank that answers is alive whatever became of that.
+func (h *Hub) askSilent(now time.Time) {
+	for _, e := range h.reg.silent(now, h.cfg.PresenceTTL/2) {
+		h.wg.Go(func() {
+			defer e.asked.Store(false)
+			ctx, cancel := context.WithTimeout(h.ctx, askTimeout)
+			defer cancel()
+			var s protocol.RankStatus
+			if err := h.request(ctx, e.id, e.inc, protocol.MethodStatus, struct{}{}, &s); err == nil {
+				h.reg.touch(e, time.Now())
+			}
+		})
+	}
+}
+
+// silent returns the ranks that nothing was heard of for d and that nobody is asking
+// now; the caller asks them.
+func (r *registry) silent(now time.Time, d time.Duration) (out []*entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.ranks {
+		if now.Sub(e.lastSeen) > d && e.asked.CompareAndSwap(false, true) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// touch says that e has been heard of.
+func (r *registry) touch(e *entry, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.lastSeen.Before(now) {
+		e.lastSeen = now
+	}
+}

@@ -1,0 +1,48 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// electionWait bounds how long Retry goes on: a cluster that has lost a server
+	// chooses new leaders within seconds.
+	electionWait = 15 * time.Second
+	// electionPoll is the pause between two attempts.
+	electionPoll = 250 * time.Millisecond
+)
+
+// Retry runs f until it succeeds, fails for a reason of its own, or JetStream had no
+// leader for electionWait; ctx ends it early. f must bear being run again.
+func Retry(ctx context.Context, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, electionWait)
+	defer cancel()
+	for {
+		err := f()
+		if err == nil || !unavailable(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(electionPoll):
+		}
+	}
+}
+
+// unavailable reports whether err says that nobody was there to answer.
+func unavailable(err error) bool {
+	for _, e := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && api.Code == http.StatusServiceUnavailable
+}
