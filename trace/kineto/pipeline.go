@@ -57,6 +57,7 @@ func read(ctx context.Context, r io.Reader, path string, o Options) (*trace.Trac
 	for range p.ordered { // the feeder may be waiting to hand over
 	}
 	p.wg.Wait()
+	p.giveBack()
 	if err != nil {
 		return nil, err
 	}
@@ -83,9 +84,28 @@ func (p *pipeline) buffer(ctx context.Context, n int) ([]byte, error) {
 		}
 	}
 	if cap(b) < n+pad {
-		b = make([]byte, n+pad)
+		if old, ok := blocks.Get().(*[]byte); ok && cap(*old) >= n+pad {
+			b = *old
+		} else {
+			b = make([]byte, n+pad)
+		}
 	}
 	return b[:n+pad], nil
+}
+
+// blocks are the buffers of reads that are over, for the next file.
+var blocks sync.Pool
+
+// giveBack leaves the buffers to the next read. Nothing uses them any more.
+func (p *pipeline) giveBack() {
+	for {
+		select {
+		case b := <-p.free:
+			blocks.Put(&b)
+		default:
+			return
+		}
+	}
 }
 
 // feed unpacks the text into blocks. Each but the last is cut where an event seems to

@@ -133,7 +133,10 @@ func viewSize(dir string) int64 {
 
 // lookBytes is how much of a file is looked at. The keys before the events of a large
 // job, with its groups of ranks, fit.
-const lookBytes = 256 << 10
+const (
+	lookBytes = 256 << 10
+	lookFirst = 4 << 10
+)
 
 // look tells what the file at path is; is reports whether it looks like a trace.
 func look(path string, size int64) (s Source, is bool, err error) {
@@ -168,11 +171,18 @@ func look(path string, size int64) (s Source, is bool, err error) {
 		more, _ := readHead(f, lookBytes-len(head))
 		text = append(text, more...)
 	}
-	if unpack != nil {
-		text, _ = readHead(unpack, lookBytes) // damage shows when the file is read
-		unpack.Close()
+	if unpack == nil {
+		return s, looksLikeTrace(text), nil
 	}
-	return s, looksLikeTrace(text), nil
+	defer unpack.Close()
+	text = nil
+	for n := lookFirst; ; n *= 4 { // most show at once what they are
+		more, _ := readHead(unpack, n-len(text)) // damage shows when the file is read
+		text = append(text, more...)
+		if is = looksLikeTrace(text); is || len(text) < n || n >= lookBytes {
+			return s, is, nil
+		}
+	}
 }
 
 // readHead reads up to n bytes.
