@@ -39,17 +39,20 @@ browser:
 
 # bench prints ratios measured in one run. The recorder stands beside runtime/trace, an
 # OpenTelemetry span, slog and a locked slice; stepcost is what it costs the stages.
+# loadratio answers a question of a trace, load included, beside gzip -dc of its text.
 bench:
 	go test ./profiler/otelbridge -run '^$$' -bench . -benchtime 200ms -count 5 -cpu 1,2
 	go test ./bench/stepcost -run '^$$' -bench . -benchtime 300x
 	go test ./omni/engine/kernel ./trace/... ./analysis/... -run '^$$' -bench . -benchmem
 	go test ./bench -run '^$$' -bench . -benchmem
+	go run ./bench/cmd/loadratio -mb 200
+	go run ./bench/cmd/loadratio -mb 50 -unlike
 
 # fuzz gives every fuzz target of the project FUZZTIME.
 fuzz:
 	@go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r pkg; do \
 	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$pkg || exit 1; \
 	  done; done
 
 # interop runs the Python package and pipelines on real torch, on a CUDA card where there
