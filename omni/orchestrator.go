@@ -84,7 +84,7 @@ func (o *orchestrator) receive(msg *nats.Msg) {
 		return // ended already
 	}
 	if m.Kind == wire.KindError {
-		c.fail(&Error{Code: Code(m.Code), Request: m.ID, Err: errors.New(m.Reason)})
+		c.fail(&Error{Code: Code(m.Code), Request: m.ID, Param: m.Param, Err: errors.New(m.Reason)})
 		return
 	}
 	select {

@@ -91,6 +91,10 @@ func TestRealOmni(t *testing.T) {
 	if status != 400 {
 		t.Errorf("prompt too long: %d %s", status, body)
 	}
+	status, _, body = call(t, "POST", url+"/v1/chat/completions", `{"messages":[{"role":"user","content":"`+strings.Repeat("word ", 3000)+`"}]}`)
+	if status != 400 || !strings.Contains(body, `"param":"prompt"`) {
+		t.Errorf("prompt too long for the model: %d %s", status, body)
+	}
 }
 
 func realChat(t *testing.T, eng omni.API, url string) {

@@ -89,6 +89,7 @@ type Message struct {
 	Type   string  `json:"type,omitempty"`   // of an output: text, audio, image
 	Reason string  `json:"reason,omitempty"` // finish reason, or error text
 	Code   string  `json:"code,omitempty"`   // of an error: bad_request, overloaded, internal
+	Param  string  `json:"param,omitempty"`  // of an error: the request's field that is wrong
 
 	SampleRate   int              `json:"sample_rate,omitempty"`
 	PromptTokens int              `json:"prompt_tokens,omitempty"`

@@ -26,7 +26,7 @@ func (q *queue) accept(m *wire.Message) error {
 		return fmt.Errorf("hand-off %d without its request: the first was lost", m.Chunk)
 	}
 	if len(q.waiting) >= q.s.cfg.MaxQueue {
-		return &rejection{"overloaded", fmt.Errorf("%d requests wait already", len(q.waiting))}
+		return &rejection{code: "overloaded", err: fmt.Errorf("%d requests wait already", len(q.waiting))}
 	}
 	q.waiting = append(q.waiting, m)
 	return nil

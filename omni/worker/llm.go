@@ -104,7 +104,7 @@ func (r *llm) accept(m *wire.Message) error {
 			return badRequest("request id %s is in use", m.ID)
 		}
 		if len(r.waiting) >= r.s.cfg.MaxQueue {
-			return &rejection{"overloaded", fmt.Errorf("%d requests wait already", len(r.waiting))}
+			return &rejection{code: "overloaded", err: fmt.Errorf("%d requests wait already", len(r.waiting))}
 		}
 		var err error
 		if q, err = r.open(m.Request); err != nil {
@@ -188,14 +188,14 @@ func (r *llm) open(req *wire.Request) (*sequence, error) {
 		q.sampling.IgnoreEOS = q.sampling.IgnoreEOS || o.IgnoreEOS
 	}
 	if q.prompt == 0 {
-		return nil, badRequest("the prompt is empty")
+		return nil, badPrompt("the prompt is empty")
 	}
 	if limit := r.maxLen(); q.prompt >= limit {
-		return nil, badRequest("prompt of %d tokens is too long: the model takes %d with the answer; shorten it", q.prompt, limit)
+		return nil, badPrompt("prompt of %d tokens is too long: the model takes %d with the answer; shorten it", q.prompt, limit)
 	}
 	q.max = max(1, min(q.max, r.maxLen()-q.prompt))
 	if kv := r.m.KV(); (q.prompt+q.max+kv.BlockSize-1)/kv.BlockSize > kv.Blocks {
-		return nil, badRequest("prompt of %d tokens and answer of %d are more than the KV cache of %d blocks of %d holds; raise num_gpu_blocks_override", q.prompt, q.max, kv.Blocks, kv.BlockSize)
+		return nil, badPrompt("prompt of %d tokens and answer of %d are more than the KV cache of %d blocks of %d holds; raise num_gpu_blocks_override", q.prompt, q.max, kv.Blocks, kv.BlockSize)
 	}
 	return q, nil
 }

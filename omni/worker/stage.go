@@ -266,15 +266,20 @@ func (s *stage) take(m *wire.Message) {
 
 // rejection is an error of accept that is the request's own fault, or the queue's.
 type rejection struct {
-	code string
-	err  error
+	code  string
+	err   error
+	param string // the field of the request that is wrong, if it is known
 }
 
 func (r *rejection) Error() string { return r.err.Error() }
 func (r *rejection) Unwrap() error { return r.err }
 
 func badRequest(format string, args ...any) error {
-	return &rejection{"bad_request", fmt.Errorf(format, args...)}
+	return &rejection{code: "bad_request", err: fmt.Errorf(format, args...)}
+}
+
+func badPrompt(format string, args ...any) error {
+	return &rejection{code: "bad_request", err: fmt.Errorf(format, args...), param: "prompt"}
 }
 
 func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
@@ -476,7 +481,12 @@ func (s *stage) fail(m *wire.Message, code string, err error) {
 
 func (s *stage) failRequest(req *wire.Request, code string, err error) {
 	text := fmt.Sprintf("stage %d (%s): %v", s.cfg.ID, s.cfg.Name, err)
-	if err := s.output(req, &wire.Message{Kind: wire.KindError, Code: code, Reason: text}); err != nil {
+	m := &wire.Message{Kind: wire.KindError, Code: code, Reason: text}
+	var r *rejection
+	if errors.As(err, &r) {
+		m.Param = r.param
+	}
+	if err := s.output(req, m); err != nil {
 		s.log.Error("tell the orchestrator of a failed request", "request", req.ID, "err", err)
 	}
 }
