@@ -43,6 +43,9 @@ class Fake:
     def discard(self) -> None:
         self._do("discard")
 
+    def release(self) -> None:
+        self._do("release")
+
     def export(self, final: Callable[[str], Path] | None = None) -> Exported:
         if self.hold is not None:
             self.hold.wait(10)
@@ -93,6 +96,7 @@ def test_a_session_from_arm_to_abort(unit: Unit, tmp_path: Path) -> None:
     assert unit.h.stop(p.SessionRequest("s")).state == p.STOPPED  # again: no error
     unit.h.abort(p.AbortRequest("s", "collected"))
     assert list(tmp_path.iterdir()) == []
+    assert f.calls[-1] == "release"
     assert unit.h.status().state == p.IDLE
 
 

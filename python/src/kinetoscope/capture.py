@@ -57,6 +57,9 @@ class Recorder(Protocol):
     def export(self, final: Callable[[str], Path] | None = None) -> Exported:
         """Write the files."""
 
+    def release(self) -> None:
+        """Give the recording's memory back; may hold up the whole process."""
+
 
 MakeRecorder = Callable[[p.ArmRequest], Recorder]
 # Runs a function on the thread that may touch the recorder, soon, once.
@@ -152,7 +155,7 @@ class SessionHandler:
             oldest = next(iter(self._captures))
             if self._captures[oldest].live:
                 break
-            del self._captures[oldest]
+            self._captures.pop(oldest).recorder.release()
         if r.hub:
             self._watch_hub(c)
         return self._live(c)
@@ -208,6 +211,7 @@ class SessionHandler:
         if r.keep:
             if c.exported is not None:
                 c.exported.exception()  # the hub salvages when this returns
+                c.recorder.release()
             return self.status()
         with self._lock:
             self._captures.pop(r.session, None)
@@ -215,6 +219,7 @@ class SessionHandler:
             for f in c.exported.result().files:
                 f.path.unlink(missing_ok=True)
         self._sweep(c)
+        c.recorder.release()  # by now the hub has all that it wants from this rank
         return self.status()
 
     def status(self) -> p.RankStatus:

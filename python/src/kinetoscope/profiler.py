@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from kinetoscope import artifacts, merge, platforms, regions
+from kinetoscope import artifacts, aside, merge, platforms, regions
 from kinetoscope.protocol import ProfilerConfig, RankInfo
 
 log = logging.getLogger("kinetoscope.profiler")
@@ -79,6 +79,7 @@ class TorchProfiler:
         self._memory = False
         self._et: Path | None = None
         self._trace = config.profiler != "cuda"
+        self._pid = os.getpid()  # of the trace: a child may write it
 
     def prepare(self, directory: Path) -> None:
         """Make all that can fail before it matters: the directory, the profiler, its observer."""
@@ -185,30 +186,46 @@ class TorchProfiler:
             return self._export_npu(out, place)
         self._export_trace(out, place)
         self._more(out, place)
-        self._prof = None  # the events may take gigabytes
         return out
+
+    def release(self) -> None:
+        """Give the recording's memory back.
+
+        torch takes as long for it as for writing the trace, and holds Python's lock; so it
+        is for when nobody waits for this process.
+        """
+        self._prof = None
 
     def _export_trace(self, out: Exported, place: Callable[[str], Path]) -> None:
         assert self._dir is not None
-        raw = self._dir / "raw.json"
         name = "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
         part = self._dir / (name + ".part")
-        try:
-            self._prof.export_chrome_trace(str(raw))
-            with raw.open("rb") as src, _writer(part) as dst:
-                result, pieces = merge.merge(src, self.regions, os.getpid())
-                for piece in pieces:
-                    dst.write(piece)
-        finally:
-            raw.unlink(missing_ok=True)
-        out.slices = result.slices + result.added
-        if result.note:
-            out.notes.append(result.note)
+
+        def write() -> dict[str, Any]:
+            return self._write_trace(part)
+
+        result = aside.run(write, self._dir) or write()
+        out.slices = result["slices"]
+        if result["note"]:
+            out.notes.append(result["note"])
         if self.config.sample_requests > 1:
             out.notes.append("sample_requests has no effect: torch records every step")
         if self.regions.dropped:
             out.notes.append(f"{self.regions.dropped} regions over {self.regions.limit} were dropped")
         self._place(out, part, name, "trace", place)
+
+    def _write_trace(self, part: Path) -> dict[str, Any]:
+        """torch's trace with what the regions know, complete and packed."""
+        raw = part.with_name("raw.json")
+        try:
+            self._prof.export_chrome_trace(str(raw))
+            with raw.open("rb") as src, _writer(part) as dst:
+                result, pieces = merge.merge(src, self.regions, self._pid)
+                for piece in pieces:
+                    dst.write(piece)
+        finally:
+            raw.unlink(missing_ok=True)
+        return {"slices": result.slices + result.added, "note": result.note}
 
     def _place(self, out: Exported, made: Path, name: str, kind: str, place: Callable[[str], Path]) -> None:
         """Give a complete file its name."""
