@@ -155,7 +155,9 @@ class SessionHandler:
             oldest = next(iter(self._captures))
             if self._captures[oldest].live:
                 break
-            self._captures.pop(oldest).recorder.release()
+            old = self._captures.pop(oldest)
+            if old.exported is None or old.exported.done():
+                old.recorder.release()
         if r.hub:
             self._watch_hub(c)
         return self._live(c)
