@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
@@ -243,6 +246,14 @@ func TestTorchAttach(t *testing.T) {
 	eventuallyIn(t, torchReady, "the process to attach", ranks)
 	if r := h.Ranks("mine")[0]; r.Stage != 3 || r.StageName != "decoder" || r.Engine != "torch" || r.PID != cmd.Process.Pid {
 		t.Errorf("attached as %+v", r)
+	}
+	found, err := h.Conn().Request("$SRV.INFO."+protocol.ServiceName, nil, 5*time.Second)
+	if err != nil {
+		t.Fatalf("discovery: %v", err)
+	}
+	var info micro.Info
+	if err := json.Unmarshal(found.Data, &info); err != nil || info.Metadata["rank"] != "mine.s3.r0.k0" || len(info.Endpoints) != 8 {
+		t.Errorf("discovery says %s: %v", found.Data, err)
 	}
 	for round := range 2 {
 		if _, err := h.StartProfile(t.Context(), hub.StartOptions{Pipeline: "mine"}); err != nil {
