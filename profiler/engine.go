@@ -98,12 +98,22 @@ func (e *engine) newWriter(t *Track) *writer {
 // run is the collector. It ends after a command that sets quit.
 func (e *engine) run() {
 	defer close(e.done)
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTimer(pollEvery)
 	defer tick.Stop()
+	quiet := 0 // polls in a row that found no full chunk
 	for !e.quit {
 		select {
 		case <-tick.C:
+			handed := e.seen
 			e.poll()
+			if quiet++; e.seen != handed {
+				quiet = 0
+			}
+			if quiet < quietPolls {
+				tick.Reset(pollEvery)
+			} else {
+				tick.Reset(idlePollEvery)
+			}
 		case f := <-e.cmds:
 			f()
 		}

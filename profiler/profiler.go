@@ -44,6 +44,8 @@ const (
 	maxGenerationBytes     = 16 << 20              // a frame's limit is 64 MiB
 	backlogGenerations     = 8                     // waiting for a slow Out
 	pollEvery              = 10 * time.Millisecond // one core fills 2 MiB in this time
+	idlePollEvery          = 50 * time.Millisecond // 10 MiB of a burst after quiet, below what one track may hold
+	quietPolls             = 20                    // after so many without a full chunk the owners count as quiet
 )
 
 // Config sets a Recorder up. The zero value is usable.
