@@ -13,7 +13,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: test lint unit race browser build bench fuzz interop clean
+.PHONY: test lint unit race browser multihost build bench fuzz interop clean
 
 test: lint unit race browser
 
@@ -36,6 +36,11 @@ race:
 browser:
 	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && go vet ./... && CHROMIUM="$(CHROMIUM)" go test -count=1 ./...; \
 	else echo "browser tests skipped: no Chromium found; install it or set CHROMIUM to its path"; fi
+
+# multihost runs ranks on four hosts made of network namespaces and cuts a cable. make test
+# does so too where it can; here it must: as root, with iproute2. See docs/deploy.md.
+multihost:
+	KINETOSCOPE_MULTIHOST=1 go test -count=1 -v -run RanksOnOtherHosts ./deploy/multihost
 
 # bench prints ratios measured in one run. The recorder stands beside runtime/trace, an
 # OpenTelemetry span, slog and a locked slice; stepcost is what it costs the stages.

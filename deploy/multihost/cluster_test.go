@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -129,6 +128,7 @@ func whole(t *testing.T, st *session.Status, pipeline string) {
 // Two servers and an offline capture on one NATS server: each has its own ranks,
 // sessions and artifacts, and no two may have one name.
 func TestTwoHubsOnOneServer(t *testing.T) {
+	t.Parallel()
 	_, urls := cluster(t, 1)
 	file := textFile(t)
 	var hubs [2]*api
@@ -146,29 +146,28 @@ func TestTwoHubsOnOneServer(t *testing.T) {
 		t.Errorf("no token: exit code %d: %s", code, stranger.log)
 	}
 	runs := filepath.Join(t.TempDir(), "runs")
-	var wg sync.WaitGroup
-	var sessions [2]*session.Status
-	for i, h := range hubs {
-		wg.Go(func() {
-			for round := range 2 {
-				h.start(t, fmt.Sprint("round", round))
-				for range 3 {
-					if err := h.chat(t.Context()); err != nil {
-						t.Error(err)
-					}
-				}
-				sessions[i] = h.stopWithin(t, stopBound)
-			}
-		})
-	}
 	offline := run(t, build(t, kinetoscope), "capture", "--pipeline", file, "--name", "offline", "--nats", urls[0], "--nats-token", clusterToken, "--runs-dir", runs)
-	wg.Wait()
+	t.Run("at once", func(t *testing.T) {
+		for i, name := range []string{"one", "two"} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				for round := range 2 {
+					hubs[i].start(t, fmt.Sprint("round", round))
+					for range 3 {
+						if err := hubs[i].chat(t.Context()); err != nil {
+							t.Error(err)
+						}
+					}
+					whole(t, hubs[i].stopWithin(t, stopBound), name)
+				}
+			})
+		}
+	})
 	<-offline.done
 	if code := offline.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("capture on the cluster: exit code %d: %s", code, offline.log)
 	}
 	for i, name := range []string{"one", "two"} {
-		whole(t, sessions[i], name)
 		var list struct{ Data []session.Status }
 		if err := hubs[i].call(t.Context(), "GET", "/v1/sessions", nil, &list); err != nil || len(list.Data) != 2 {
 			t.Errorf("hub %s knows %d sessions, want its own 2 (%v)", name, len(list.Data), err)
@@ -204,6 +203,7 @@ func leader(t *testing.T, urls []string, stream string) (n int) {
 // A cluster loses the server that leads the ranks' presence, in the middle of a
 // recording. With buckets on three servers the session is whole.
 func TestClusterLosesAServer(t *testing.T) {
+	t.Parallel()
 	servers, urls := cluster(t, 3)
 	_, hub := serveOn(t, urls, textFile(t), "--nats-replicas", "3")
 	hub.start(t, "failover")

@@ -40,6 +40,7 @@ var placed = map[string][2]int{
 // are complete, and a cable that is pulled in the middle of one costs only what was
 // behind it.
 func TestRanksOnOtherHosts(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	join := l.serve("--nats-listen", "0.0.0.0:4222")
 	u, err := url.Parse(join)

@@ -19,14 +19,16 @@ const (
 )
 
 // Retry runs f until it succeeds, fails for a reason of its own, or JetStream had no
-// leader for electionWait; ctx ends it early. f must bear being run again.
+// leader for electionWait; ctx ends it early. An object that is not found counts, for
+// the server that was asked may be behind the one that took it. f must bear being run
+// again.
 func Retry(ctx context.Context, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, electionWait)
 	defer cancel()
 	for {
 		err := f()
-		if err == nil || !unavailable(err) {
-			return err
+		if err == nil || !unavailable(err) && !(errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil) {
+			return err // a deadline that is not ours was one request's
 		}
 		select {
 		case <-ctx.Done():
@@ -36,9 +38,10 @@ func Retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// unavailable reports whether err says that nobody was there to answer.
+// unavailable reports whether err says that nobody was there to answer, or not yet.
 func unavailable(err error) bool {
-	for _, e := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected} {
+	for _, e := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected,
+		jetstream.ErrObjectNotFound} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -168,7 +168,7 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 		return err
 	})
 	if err != nil {
-		return s, fmt.Errorf("artifact store: %w", err)
+		return s, fmt.Errorf("bucket %s: %w", protocol.BucketArtifacts, err)
 	}
 	s.Artifacts = nil
 	for _, f := range files {
