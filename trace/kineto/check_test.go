@@ -107,3 +107,14 @@ func TestUnlike(t *testing.T) {
 		t.Errorf("dropped: %d blocks, %v", len(tr.PackedArgs()), err)
 	}
 }
+
+// TestHoleBytes: the bytes that stand for holes in templates are no text of a file.
+func TestHoleBytes(t *testing.T) {
+	text := "{\"traceEvents\": [{\"ph\": \"X\", \"name\": \"a\", \"ts\": 1, \"dur\": 1, \"pid\": 1, \"tid\": 1, " +
+		"\"args\": {\"x\": \"\xff\", \"y\": 12345, \"z\": \"\xfe\", \"w\": \"0xabcde\"}}]}"
+	tr := mustRead(t, strings.NewReader(text), Options{})
+	want := `{"x":"\ufffd","y":12345,"z":"\ufffd","w":"0xabcde"}` // mended: written anew
+	if got := strings.ReplaceAll(string(tr.Args(tr.Slices.Args[0])), "\uFFFD", `\ufffd`); got != want || tr.Repairs.Count[trace.RepairUTF8] != 1 {
+		t.Errorf("got %s want %s", got, want)
+	}
+}

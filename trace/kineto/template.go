@@ -215,6 +215,7 @@ var argByte = func() (t [256]uint8) {
 	}
 	t['"'], t['{'], t['['], t['}'], t[']'] = 2, 3, 3, 4, 4
 	t['\\'], t[0] = 5, 6
+	t[trace.ArgHole], t[trace.ArgHexHole] = 6, 6 // no UTF-8, and would pass for holes
 	for c := 1; c < ' '; c++ {
 		t[c] = 7
 	}
@@ -295,25 +296,33 @@ scan:
 	if len(lit) == 2 {
 		return 0, i, stOK
 	}
-	id = m.find(lit)
-	if id == 0 && !trace.TemplatesRepay(len(m.list), m.asked) && i-object <= trace.MaxPacked {
-		if !json.Valid(b[object:i]) || !utf8.Valid(b[object:i]) {
-			return 0, i, stBad
-		}
-		hotOf(b[object:i], &s.ev.hot)
-		s.packedAt = m.packer.Add(b[object:i])
-		return packedID, i, stOK
-	}
-	if id == 0 {
-		t := newTemplate(lit)
-		if t == nil {
-			return 0, i, stBad
-		}
-		id = m.add(t)
+	if id = m.find(lit); id == 0 {
+		return s.newArgs(b[object:i], vals, i)
 	}
 	s.res.vals = vals
 	m.list[id-1].fill(&s.ev.hot, &s.hole)
 	return id, i, stOK
+}
+
+// newArgs makes a template of the object raw, which ends at next and was taken apart
+// into m.lit and vals, or packs it if templates do not repay.
+func (s *scanner) newArgs(raw, vals []byte, next int) (id uint32, _ int, st status) {
+	m := &s.tmpl
+	if !trace.TemplatesRepay(len(m.list), m.asked) && len(raw) <= trace.MaxPacked {
+		if !json.Valid(raw) || !utf8.Valid(raw) {
+			return 0, next, stBad
+		}
+		hotOf(raw, &s.ev.hot)
+		s.packedAt = m.packer.Add(raw)
+		return packedID, next, stOK
+	}
+	t := newTemplate(m.lit)
+	if t == nil {
+		return 0, next, stBad
+	}
+	s.res.vals = vals
+	t.fill(&s.ev.hot, &s.hole)
+	return m.add(t), next, stOK
 }
 
 func (m *templates) find(lit []byte) uint32 {
