@@ -69,6 +69,7 @@ type testRank struct {
 	nc     *nats.Conn
 	rec    *profiler.Recorder
 	block  string
+	cable  *cable
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -95,11 +96,12 @@ func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (prot
 }
 
 func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
-	nc, err := link.Config{URL: c.URL, CA: c.CA}.Connect(nats.ReconnectWait(50 * time.Millisecond))
+	way := new(cable)
+	nc, err := link.Config{URL: c.URL, CA: c.CA}.Connect(nats.ReconnectWait(50*time.Millisecond), nats.SetCustomDialer(way))
 	if err != nil {
 		return nil, err
 	}
-	r := &testRank{nc: nc, block: c.Block}
+	r := &testRank{nc: nc, block: c.Block, cable: way}
 	r.rec = profiler.New(profiler.Config{Process: c.Info.Key(), FlushEvery: 20 * time.Millisecond})
 	now := func() time.Time { return time.Now().Add(c.Skew) }
 	c.Info.SpoolDir = c.Spool
