@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -221,6 +222,24 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// sharedLog is a process's log, read while it is written.
+type sharedLog struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *sharedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *sharedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func TestTorchAttach(t *testing.T) {
 	python := os.Getenv(pythonEnv)
 	if python == "" {
@@ -236,7 +255,7 @@ func TestTorchAttach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
+	var log sharedLog
 	var progress counter
 	cmd.Stderr, cmd.Stdout = &log, &progress
 	if err := cmd.Start(); err != nil {

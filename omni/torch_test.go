@@ -284,6 +284,48 @@ func openWithHTA(t *testing.T, st *session.Status) {
 		if err != nil {
 			t.Errorf("%s: HTA: %v\n%s", s.Name, err, out)
 		}
+		t.Logf("%s: %s", s.Name, out)
+	}
+}
+
+// TestTorchBesideNative puts a native thinker before torch stages: one wire, one session,
+// one timeline.
+func TestTorchBesideNative(t *testing.T) {
+	if os.Getenv(pythonEnv) == "" {
+		t.Skipf("%s is not set: run make interop", pythonEnv)
+	}
+	p, _, err := deploy.Load(filepath.Join("..", "examples", "torch", "omni", "omni.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	native, _, err := deploy.Load("omni")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Stages[0] = native.Stages[0]
+	p.Stages[1].Ranks, p.Stages[2].Ranks = 1, 1
+	e := open(t, Config{Deployment: p, ReadyTimeout: torchReady})
+	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := generate(t.Context(), e, say("Hello.", 6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := e.StopProfile(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	completeTorch(t, st, 4)
+	if got.text == "" || len(got.pcm) == 0 {
+		t.Errorf("text %q, %d samples", got.text, len(got.pcm))
+	}
+	var kinds []string
+	for _, a := range st.Artifacts {
+		kinds = append(kinds, a.Kind)
+	}
+	if !slices.Contains(kinds, "timeline") || !slices.Contains(kinds, "report") {
+		t.Errorf("the run has %v", kinds)
 	}
 }
 
