@@ -180,7 +180,7 @@ func TestTorchOmni(t *testing.T) {
 		load.Wait()
 	})
 	t.Run("open-ended, flows and outputs", func(t *testing.T) {
-		st, err := e.StartProfile(t.Context(), ProfileOptions{})
+		_, err := e.StartProfile(t.Context(), ProfileOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +188,8 @@ func TestTorchOmni(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st, err = e.StopProfile(t.Context()); err != nil {
+		st, err := e.StopProfile(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
 		completeTorch(t, st, 6)
@@ -331,7 +332,7 @@ func TestTorchBesideNative(t *testing.T) {
 
 func TestTorchDiffusion(t *testing.T) {
 	e := openTorch(t, "diffusion")
-	st, err := e.StartProfile(t.Context(), ProfileOptions{})
+	_, err := e.StartProfile(t.Context(), ProfileOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +340,8 @@ func TestTorchDiffusion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st, err = e.StopProfile(t.Context()); err != nil {
+	st, err := e.StopProfile(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	completeTorch(t, st, 2)
