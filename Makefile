@@ -13,7 +13,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: test lint unit race browser multihost build bench fuzz interop clean
+.PHONY: test lint unit race browser multihost build bench fuzz interop interop-venv clean
 
 test: lint unit race browser
 
@@ -69,6 +69,9 @@ PYTHON ?= python3
 interop: $(VENV)/.ready
 	cd python && $(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest
 	KINETOSCOPE_PYTHON=$(VENV)/bin/python go test -count=1 -timeout 40m -run 'Torch|Ready' -v ./omni
+
+# interop-venv makes what interop runs in; it fails where PyPI does not deliver.
+interop-venv: $(VENV)/.ready
 
 $(VENV)/.ready: python/pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
