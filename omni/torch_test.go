@@ -92,6 +92,7 @@ func wantTorch(t *testing.T, st *session.Status) {
 			if k, _ := named(tr, "ProfilerStep#"); k != 0 {
 				t.Errorf("%s rank %d: a profiler step without a number", s.Name, r.Rank)
 			}
+			wantDevice(t, tr)
 			if s.Name == "thinker" || s.Name == "talker" {
 				if n, _ := named(tr, trace.NameAllReduce); n == 0 {
 					t.Errorf("%s rank %d: no %s between two ranks", s.Name, r.Rank, trace.NameAllReduce)
@@ -101,9 +102,33 @@ func wantTorch(t *testing.T, st *session.Status) {
 	}
 }
 
+// wantDevice fails the test if a rank that ran on a card shows no kernels on a stream,
+// or none of NCCL although its ranks share the model over NCCL. On the CPU there is
+// nothing to look for.
+func wantDevice(t *testing.T, tr *trace.Trace) {
+	t.Helper()
+	if len(tr.Meta.Devices) == 0 {
+		return
+	}
+	kernels, nccl := 0, 0
+	for i, cat := range tr.Slices.Cat {
+		if cat != trace.CatKernel {
+			continue
+		}
+		if tr.Tracks[tr.Slices.Track[i]].Stream >= 0 {
+			kernels++
+		}
+		if strings.HasPrefix(tr.String(tr.Slices.Name[i]), "nccl") {
+			nccl++
+		}
+	}
+	if kernels == 0 || tr.Meta.Backend == "nccl" && tr.Meta.WorldSize > 1 && nccl == 0 {
+		t.Errorf("%s rank %d on %s: %d kernels on streams, %d of NCCL", tr.Meta.Stage, tr.Meta.Rank, tr.Meta.Devices[0].Name, kernels, nccl)
+	}
+}
+
 // completeTorch fails the test unless every rank of the session is complete and its run
-// holds what the manifest says. Torch counts no events before its export, so that the
-// status of a rank says none.
+// holds what the manifest says.
 func completeTorch(t *testing.T, st *session.Status, ranks int) {
 	t.Helper()
 	if st.State != session.StateComplete {
@@ -113,8 +138,8 @@ func completeTorch(t *testing.T, st *session.Status, ranks int) {
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
 			n++
-			if r.State != protocol.StateComplete || r.Reason != "" || r.Drops != 0 || r.StartedAtNs == 0 {
-				t.Errorf("%s rank %d: %s (%s), %d drops", s.Name, r.Rank, r.State, r.Reason, r.Drops)
+			if r.State != protocol.StateComplete || r.Reason != "" || r.Drops != 0 || r.StartedAtNs == 0 || r.Events == 0 {
+				t.Errorf("%s rank %d: %s (%s), %d events, %d drops", s.Name, r.Rank, r.State, r.Reason, r.Events, r.Drops)
 			}
 		}
 	}

@@ -31,6 +31,7 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 	case Collected:
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoCollect {
 			r.Status.Artifacts = e.Artifacts
+			r.Status.Events, r.Status.Drops = max(r.Status.Events, e.Events), max(r.Status.Drops, e.Drops)
 			r.end(protocol.StateComplete, "")
 			return nil
 		}

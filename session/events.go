@@ -52,6 +52,9 @@ type (
 	Collected struct {
 		Rank      protocol.RankID
 		Artifacts []protocol.Artifact
+		// Events and Drops are what the rank counted by then; torch knows only after its
+		// export. Zeros leave what the stop said.
+		Events, Drops uint64
 	}
 	// Salvaged: what could be had of a rank that ended badly is in the run.
 	Salvaged struct {
