@@ -1,4 +1,4 @@
-# make test is everything that CI runs. It needs Go and, once, the network.
+# make test needs Go and, once, the network. CI runs it and, where PyPI answers, interop.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
