@@ -5,7 +5,8 @@ BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME   ?= 10s
 
 # What runs goroutines and processes is tested under the race detector, all else
-# without: the models are pure arithmetic and ten times slower with it.
+# without: the models are pure arithmetic and ten times slower with it. Rounds that only
+# repeat are few here: unit makes them all.
 RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./convert/... ./align/... \
        ./trace/... ./analysis/... ./report/... ./omni ./omni/worker/... ./omni/wire/... ./omni/deploy/... \
        ./omni/collective/... ./web/... ./cmd/...
@@ -29,7 +30,7 @@ unit:
 	go test ./...
 
 race:
-	go test -race $(RACE)
+	go test -race -short $(RACE)
 
 # browser uses the status page as its reader does, in Chromium where there is one. It is a
 # module of its own, and its results are not cached: the program under test is not in it.
