@@ -334,6 +334,7 @@ func (r *llm) preempt(p *plan) int {
 	q.id, q.fed = 0, 0
 	q.arrived = time.Now()
 	r.waiting = append([]*sequence{q}, r.waiting...)
+	r.s.evictions.Add(1)
 	r.s.log.Debug("preempted", "request", q.req.ID, "blocks", blocks)
 	return blocks
 }

@@ -129,6 +129,7 @@ type stage struct {
 
 	// What the loop last said of itself before it waited, for call.
 	pending, held atomic.Int64
+	evictions     atomic.Int64 // sequences whose cache was given to others
 }
 
 // iterator drives the recording's schedule.
@@ -458,7 +459,7 @@ func (s *stage) call(_ context.Context, method string, _ map[string]any) (any, e
 		return s.phases.read(), nil
 	case "info":
 		return map[string]any{"stage": s.cfg.Name, "rank": s.id.Rank, "world_size": s.group.Size(), "pid": os.Getpid(),
-			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load()}, nil
+			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load(), "evictions": s.evictions.Load()}, nil
 	}
 	return nil, fmt.Errorf("unknown method %q: ping, info or durations", method)
 }
