@@ -91,7 +91,6 @@ type Engine struct {
 	dead error // a replica that stays dead
 	// unclaimed is the session that no stop has answered with yet.
 	unclaimed string
-	onDone    []func(Metrics)
 }
 
 var _ API = (*Engine)(nil)
@@ -158,14 +157,14 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 		e.launch(run, command, worker.Options{NATS: e.hub.LocalURL(), CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: e.pipeline.Name,
 			SpoolDir: filepath.Join(dataDir, spoolDir), DumpDir: e.runs})
 	}
-	return e, e.waitReady(ctx, orDefault(c.ReadyTimeout, DefaultReadyTimeout))
+	return e, e.waitReady(ctx, cmp.Or(c.ReadyTimeout, DefaultReadyTimeout))
 }
 
 func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 	p, warnings := c.Deployment, []string(nil)
 	var err error
 	if p == nil {
-		if p, warnings, err = deploy.Load(orDefault(c.Pipeline, "omni")); err != nil {
+		if p, warnings, err = deploy.Load(cmp.Or(c.Pipeline, "omni")); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -459,22 +458,6 @@ func (e *Engine) QueueDepth() map[string]int {
 	return out
 }
 
-// OnRequest calls f with the metrics of every request that ends well.
-func (e *Engine) OnRequest(f func(Metrics)) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.onDone = append(e.onDone, f)
-}
-
-func (e *Engine) observe(m Metrics) {
-	e.mu.Lock()
-	fs := e.onDone
-	e.mu.Unlock()
-	for _, f := range fs {
-		f(m)
-	}
-}
-
 // StartProfile starts a session on the chosen stages. When it returns every rank
 // records, all from one instant.
 func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error) {
@@ -500,7 +483,17 @@ func (e *Engine) Flight(ctx context.Context, o ProfileOptions) (*session.Status,
 	if err != nil {
 		return nil, err
 	}
+	e.claim(st.ID)
 	return e.hub.Wait(ctx, st.ID)
+}
+
+// claim takes the session id, if it is the one that no stop has answered with yet.
+func (e *Engine) claim(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.unclaimed == id {
+		e.unclaimed = ""
+	}
 }
 
 // LookBack captures the past in the background, named why; at most once in half a
@@ -514,17 +507,7 @@ const DefaultFlight = 10 * time.Second
 // session that ended by itself, by max_iterations say, is returned by the first stop
 // after it. Without either the state is idle, which is no error.
 func (e *Engine) StopProfile(ctx context.Context) (*session.Status, error) {
-	return e.stopProfile(ctx, true)
-}
-
-// StopProfileNow ends the running session and returns while its artifacts are being
-// made; Session shows the progress.
-func (e *Engine) StopProfileNow(ctx context.Context) (*session.Status, error) {
-	return e.stopProfile(ctx, false)
-}
-
-func (e *Engine) stopProfile(ctx context.Context, wait bool) (*session.Status, error) {
-	st, err := e.hub.StopProfile(ctx, wait)
+	st, err := e.hub.StopProfile(ctx, true)
 	e.mu.Lock()
 	id := e.unclaimed
 	e.unclaimed = ""

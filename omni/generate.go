@@ -54,7 +54,6 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Output, erro
 				}
 			}
 			if g.ended() {
-				e.observe(g.metrics)
 				e.trigger.ended(g.metrics.Total, nil)
 				return
 			}

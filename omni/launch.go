@@ -2,6 +2,7 @@ package omni
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -197,7 +198,7 @@ const pythonEnv = "KINETOSCOPE_PYTHON"
 func torchCommand(st *deploy.Stage) []string {
 	python := st.Python
 	if python == "" {
-		python = orDefault(os.Getenv(pythonEnv), "python3")
+		python = cmp.Or(os.Getenv(pythonEnv), "python3")
 	}
 	return []string{python, "-u", "-m", "kinetoscope.worker"}
 }

@@ -98,6 +98,12 @@ func complete(t *testing.T, st *session.Status, stages, ranks int) {
 	if n != ranks {
 		t.Errorf("%d ranks in the session, want %d", n, ranks)
 	}
+	verifyRun(t, st)
+}
+
+// verifyRun fails the test unless the session's run holds what its manifest says.
+func verifyRun(t *testing.T, st *session.Status) {
+	t.Helper()
 	run, err := store.OpenRun(st.RunDir)
 	if err != nil {
 		t.Fatal(err)
@@ -471,6 +477,10 @@ func TestFlightRecorder(t *testing.T) {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("the report of what already happened lacks %s", want)
 		}
+	}
+	// A look back has been answered: there is nothing left for a stop to answer with.
+	if idle, err := e.StopProfile(t.Context()); err != nil || idle.State != session.StateIdle {
+		t.Errorf("stop after a look back: %+v, %v; want idle", idle, err)
 	}
 	// A recording beside it works, and so does the next look back.
 	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {

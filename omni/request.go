@@ -1,6 +1,7 @@
 package omni
 
 import (
+	"cmp"
 	"strings"
 	"unicode/utf8"
 
@@ -104,8 +105,8 @@ func (s *Sampling) check() error {
 // build checks i against the stage and what is known of its model.
 func (i *Image) build(st *deploy.Stage, model engine.Facts) (*wire.Image, error) {
 	d := st.Sampling
-	w := &wire.Image{N: orDefault(i.N, 1), Width: orDefault(i.Width, d.Width), Height: orDefault(i.Height, d.Height),
-		Steps: orDefault(i.Steps, d.NumInferenceSteps), Guidance: orDefault(i.Guidance, d.GuidanceScale), Seed: d.Seed}
+	w := &wire.Image{N: cmp.Or(i.N, 1), Width: cmp.Or(i.Width, d.Width), Height: cmp.Or(i.Height, d.Height),
+		Steps: cmp.Or(i.Steps, d.NumInferenceSteps), Guidance: cmp.Or(i.Guidance, d.GuidanceScale), Seed: d.Seed}
 	if i.Seed != nil {
 		w.Seed = *i.Seed
 	}
@@ -123,12 +124,4 @@ func (i *Image) build(st *deploy.Stage, model engine.Facts) (*wire.Image, error)
 		return nil, badParam("size", "size %dx%d: width and height are multiples of %d up to %d", w.Width, w.Height, m, model.MaxSize)
 	}
 	return w, nil
-}
-
-func orDefault[T comparable](v, d T) T {
-	var zero T
-	if v == zero {
-		return d
-	}
-	return v
 }

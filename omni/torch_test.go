@@ -16,7 +16,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
-	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
@@ -146,14 +145,7 @@ func completeTorch(t *testing.T, st *session.Status, ranks int) {
 	if n != ranks {
 		t.Errorf("%d ranks in the session, want %d", n, ranks)
 	}
-	run, err := store.OpenRun(st.RunDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer run.Close()
-	if err := run.Verify(); err != nil {
-		t.Error(err)
-	}
+	verifyRun(t, st)
 }
 
 func TestTorchOmni(t *testing.T) {

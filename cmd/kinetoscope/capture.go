@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -232,17 +232,22 @@ func (c *captureCmd) drive(e *env, eng *omni.Engine, load []omni.Request, out *o
 		defer cancel()
 	}
 	endless := c.Duration > 0 || c.Iterations > 0
+	var watch sync.WaitGroup
 	if c.Iterations > 0 {
-		go func() {
+		watch.Go(func() {
 			awaitIterations(ctx, eng)
 			cancel()
-		}()
+		})
 	}
 	var next, ok, bad atomic.Int64
 	var mu sync.Mutex
 	var first error
 	var wg sync.WaitGroup
-	for range min(c.Concurrency, max(len(load), 1)*map[bool]int{true: c.Concurrency, false: 1}[endless]) {
+	clients := c.Concurrency
+	if !endless {
+		clients = min(clients, len(load))
+	}
+	for range clients {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -260,7 +265,7 @@ func (c *captureCmd) drive(e *env, eng *omni.Engine, load []omni.Request, out *o
 				case ctx.Err() == nil:
 					bad.Add(1)
 					mu.Lock()
-					first = orFirst(first, fmt.Errorf("prompt %d: %w", n%len(load)+1, err))
+					first = cmp.Or(first, fmt.Errorf("prompt %d: %w", n%len(load)+1, err))
 					mu.Unlock()
 					if endless {
 						return
@@ -270,14 +275,9 @@ func (c *captureCmd) drive(e *env, eng *omni.Engine, load []omni.Request, out *o
 		}()
 	}
 	wg.Wait()
+	cancel()
+	watch.Wait()
 	return int(bad.Load()), int(ok.Load() + bad.Load()), first
-}
-
-func orFirst(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // iterationPoll is how often the ranks are asked for their iterations.
@@ -338,9 +338,7 @@ func runnable(program string) bool {
 
 func (c *captureCmd) print(e *env, res *captureResult) error {
 	if c.JSON {
-		enc := json.NewEncoder(e.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(res)
+		return printJSON(e.out, res)
 	}
 	if res.Report != nil {
 		if err := writeReport(e, res.Report); err != nil {

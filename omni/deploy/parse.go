@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -337,9 +338,9 @@ func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
 	e := merge(sd.EngineArgs, sd.Flat)
 	s := Stage{
 		ID: i, Name: sd.StageName, Type: sd.StageType,
-		Replicas: first(sd.Runtime.NumReplicas, e.NumReplicas), Ranks: e.TensorParallelSize,
+		Replicas: cmp.Or(sd.Runtime.NumReplicas, e.NumReplicas), Ranks: e.TensorParallelSize,
 		Env: sd.Runtime.Env, Architecture: e.ModelArch, Model: e.Model, LoadFormat: e.LoadFormat, Seed: e.Seed,
-		MaxNumSeqs: first(e.MaxNumSeqs, sd.Runtime.MaxBatchSize), MaxNumBatchedTokens: e.MaxNumBatchedTokens,
+		MaxNumSeqs: cmp.Or(e.MaxNumSeqs, sd.Runtime.MaxBatchSize), MaxNumBatchedTokens: e.MaxNumBatchedTokens,
 		MaxModelLen: e.MaxModelLen, BlockSize: e.BlockSize, NumKVBlocks: e.NumKVBlocks, MaxQueue: e.MaxQueue,
 		HandoffChunk: e.HandoffChunk, Engine: e.Engine, Python: e.Python, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
 		FinalOutputType: sd.FinalOutputType, Profiler: protocol.DefaultProfilerConfig(),
@@ -391,11 +392,4 @@ func (d *samplingDoc) apply(s *SamplingParams) {
 	set(&s.Height, d.Height)
 	set(&s.Width, d.Width)
 	set(&s.FramesPerToken, d.FramesPerToken)
-}
-
-func first(a, b int) int {
-	if a != 0 {
-		return a
-	}
-	return b
 }
