@@ -225,7 +225,7 @@ func (w *tailWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last line that says error, or the last line.
+// String returns the last line that is an error, "" if there is none.
 func (w *tailWriter) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -63,7 +63,7 @@ func newOrchestrator(p *deploy.Pipeline, nc *nats.Conn, log *slog.Logger, replic
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to outputs: %w", err)
 	}
-	if err := sub.SetPendingLimits(1<<20, 1<<30); err != nil {
+	if err := sub.SetPendingLimits(wire.PendingMessages, wire.PendingBytes); err != nil {
 		return nil, err
 	}
 	o.sub = sub

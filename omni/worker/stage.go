@@ -179,9 +179,7 @@ func (s *stage) listen() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to the stage's subject: %w", err)
 	}
-	// The inbox is the bound; NATS' own limits lie above all that max_inflight
-	// requests can have on the way.
-	if err := sub.SetPendingLimits(1<<20, 1<<30); err != nil {
+	if err := sub.SetPendingLimits(wire.PendingMessages, wire.PendingBytes); err != nil {
 		return nil, err
 	}
 	return func() {
@@ -209,9 +207,7 @@ func (s *stage) lead(ctx context.Context) error {
 	idle := time.NewTicker(idleInterval)
 	defer idle.Stop()
 	for {
-		if err := s.drain(); err != nil {
-			return err
-		}
+		s.drain()
 		sp := s.track.Begin(nameSchedule, profiler.CategoryAnnotation)
 		p := s.runner.plan()
 		sp.End()
@@ -237,16 +233,15 @@ func (s *stage) lead(ctx context.Context) error {
 }
 
 // drain takes what the inbox holds now.
-func (s *stage) drain() error {
+func (s *stage) drain() {
 	for range cap(s.inbox) {
 		select {
 		case m := <-s.inbox:
 			s.take(m)
 		default:
-			return nil
+			return
 		}
 	}
-	return nil
 }
 
 func (s *stage) take(m *wire.Message) {
