@@ -6,10 +6,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// FullQueueLength is the length at which a CUDA stream's queue is full and the next
-// launch call blocks.
-const FullQueueLength = 1024
-
 // Queue is how much launched work waited on each stream of a rank.
 type Queue struct {
 	Rank    int           `json:"rank"`
@@ -25,9 +21,13 @@ type StreamQueue struct {
 	// Points describes the length after every change, each change counting once; it is
 	// HTA's summary and leans towards busy phases.
 	Points Stats `json:"points"`
-	// BlockedNs is the time at FullQueueLength or more.
+	// BlockedNs is the time for which the queue was full: at its ceiling while a launch
+	// call waited for room. With Options.HTA it is the time at FullQueueLength or more.
 	BlockedNs    int64   `json:"blocked_ns"`
 	BlockedShare float64 `json:"blocked_share"` // of the series' span
+	// FullLength is the length, in launches, from which it counts as full; 0 if it never
+	// was. FullQueueLength with Options.HTA.
+	FullLength int `json:"full_length"`
 	// MaxAt is the device slice whose launch first brought the longest queue.
 	MaxAt int `json:"max_at"`
 
@@ -71,7 +71,13 @@ func (f *frame) queue() Queue {
 			sq.spanNs = f.startsSpan()
 		}
 		sq.ByTime, sq.Points = weigh(sq.Series), describe(vals)
-		sq.BlockedNs, sq.BlockedShare = sq.Blocked(FullQueueLength)
+		if f.opt.HTA {
+			sq.FullLength = FullQueueLength
+			sq.BlockedNs, sq.BlockedShare = sq.Blocked(FullQueueLength)
+		} else if most >= FullQueueLength-fullNear {
+			sq.BlockedNs, sq.FullLength = f.fullTime(steps)
+			sq.BlockedShare = share(sq.BlockedNs, sq.spanNs)
+		}
 		out.Streams = append(out.Streams, sq)
 	}
 	return out
@@ -93,7 +99,7 @@ func (f *frame) startsSpan() int64 {
 }
 
 // Blocked returns the time during which the queue held at least limit entries, in ns
-// and as a share of the series' span.
+// and as a share of the series' span, whether launch calls waited or not.
 func (q StreamQueue) Blocked(limit int) (int64, float64) {
 	var ns int64
 	for i := 0; i+1 < len(q.points); i++ {

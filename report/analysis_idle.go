@@ -101,13 +101,13 @@ func CallTable(list []Ranked[analysis.LaunchStats]) *Table {
 func QueueTable(list []Ranked[analysis.Queue]) *Table {
 	t := &Table{Name: "queue", Title: "Queue length", What: "stream", Note: "launched and not yet begun; an empty queue leaves the device to the host's pace", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"}, {Key: "mean", Title: "mean"}, {Key: "p50", Title: "p50"},
-		{Key: "p90", Title: "p90"}, {Key: "p99", Title: "p99"}, {Key: "max", Title: "max"}, {Key: "not_empty_share", Title: "not empty"}, {Key: "blocked_ns", Title: "full"}, {Key: "blocked_share"}, {Key: "max_slice"},
+		{Key: "p90", Title: "p90"}, {Key: "p99", Title: "p99"}, {Key: "max", Title: "max"}, {Key: "not_empty_share", Title: "not empty"}, {Key: "blocked_ns", Title: "full"}, {Key: "blocked_share"}, {Key: "full_length"}, {Key: "max_slice"},
 	}}
 	for i := range list {
 		for _, s := range list[i].Value.Streams {
 			w := &s.ByTime
 			t.Add(label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Num(w.Mean), Num(w.P50), Num(w.P90), Num(w.P99), Num(w.Max), Share(part(w.ActiveNs, w.SpanNs)),
-				Hide(s.BlockedNs == 0, Ns(s.BlockedNs)), Share(s.BlockedShare), ID(s.MaxAt))
+				Hide(s.BlockedNs == 0, Ns(s.BlockedNs)), Share(s.BlockedShare), ID(s.FullLength), ID(s.MaxAt))
 		}
 	}
 	return t

@@ -1,0 +1,109 @@
+package analysis
+
+import (
+	"testing"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// fill launches n kernels of 50 us on stream 7 from one thread, 5 us a call. A call that
+// makes the queue room long waits until a kernel begins; a room of 0 has no end.
+func fill(m *maker, n, room int) {
+	const call, kernel = 5.0, 50.0
+	var starts []float64
+	now, free := 0.0, 0.0
+	for k := range n {
+		end := now + call
+		if room > 0 && k >= room-1 {
+			end = max(end, starts[k-room+1]+1)
+		}
+		start := max(end, free)
+		m.corr++
+		h := m.slice(m.host, trace.CatCUDARuntime, "cudaLaunchKernel", now, end-now, "")
+		d := m.slice(m.s7, trace.CatKernel, "k", start, kernel, `{"stream": 7}`)
+		m.tr.Slices.Corr[h], m.tr.Slices.Corr[d] = m.corr, m.corr
+		starts = append(starts, start)
+		now, free = end, start+kernel
+	}
+}
+
+func TestFullQueue(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		n, room        int
+		from           int  // FullLength
+		full, htasFull bool // whether ours and HTA's definition see it
+	}{
+		{"stalls below the limit", 3000, 1021, 1017, true, false},
+		{"stalls at the limit", 3000, 1024, 1020, true, true},
+		{"short and never blocks", 330, 0, 0, false, false},
+		{"blocks at a bound of the program's own", 3000, 300, 0, false, false},
+		{"as long as a full one, never blocks", 1130, 0, 0, false, false},
+		{"longer than a full one, never blocks", 3000, 0, 0, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMaker()
+			fill(m, c.n, c.room)
+			q := QueueLength(m.tr, Options{}).Streams[0]
+			want(t, "full from", q.FullLength, c.from)
+			want(t, "full", q.BlockedNs > 0, c.full)
+			if c.full {
+				// From when it is long enough until the last launch has its place.
+				wait := float64(c.n-c.room)*50_000 - float64(c.room)*5_000
+				if got := float64(q.BlockedNs); got < 0.99*wait || got > 1.01*wait {
+					t.Errorf("full for %v ns of %v", got, wait)
+				}
+			}
+			hta, _ := q.Blocked(FullQueueLength)
+			want(t, "HTA's full", hta > 0, c.htasFull)
+			h := QueueLength(m.tr, Options{HTA: true, HTAAllSteps: true}).Streams[0]
+			want(t, "HTA's length", h.FullLength, FullQueueLength)
+			want(t, "HTA's time", h.BlockedNs > 0, c.htasFull)
+		})
+	}
+}
+
+func TestFullQueueSlowCall(t *testing.T) {
+	// A call at the top that is slow for another reason lets the queue drain.
+	m := newMaker()
+	fill(m, 1130, 0)
+	most := QueueLength(m.tr, Options{}).Streams[0]
+	if most.ByTime.Max < FullQueueLength-fullNear || most.ByTime.Max > FullQueueLength {
+		t.Fatalf("the queue is %v long: not near enough to the limit to be mistaken", most.ByTime.Max)
+	}
+	for i := range m.tr.Slices.Start {
+		if m.tr.Slices.Start[i] == 1129*5_000 {
+			m.tr.Slices.Dur[i] = 2_000_000
+		}
+	}
+	want(t, "full", QueueLength(m.tr, Options{}).Streams[0].BlockedNs, 0)
+}
+
+func TestFullQueueGraph(t *testing.T) {
+	// One launch of a graph with more nodes than the queue has places waits for nothing.
+	m := newMaker()
+	h, _ := m.launched(m.s7, "node", 0, 1000, 1000, 5)
+	for k := range 1100 {
+		d := m.kernel(m.s7, "node", 1005+5*float64(k), 5)
+		m.tr.Slices.Corr[d] = m.tr.Slices.Corr[h]
+	}
+	q := QueueLength(m.tr, Options{}).Streams[0]
+	want(t, "full", q.BlockedNs, 0)
+	want(t, "nodes", q.ByTime.Max, 1101)
+	if ns, _ := q.Blocked(FullQueueLength); ns == 0 {
+		t.Error("HTA's definition counts no nodes")
+	}
+}
+
+// TestFullQueueShared holds the definition against a trace whose launches wait at 1022,
+// which 1024 misses.
+func TestFullQueueShared(t *testing.T) {
+	q := QueueLength(loadShared(t, "ns_resolution"), Options{}).Streams[0]
+	want(t, "full from", q.FullLength, 1018)
+	if q.BlockedShare < 0.5 {
+		t.Errorf("full for %v of the time", q.BlockedShare)
+	}
+	if ns, _ := q.Blocked(FullQueueLength); ns != 0 {
+		t.Errorf("%d ns at %d", ns, FullQueueLength)
+	}
+}
