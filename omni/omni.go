@@ -8,6 +8,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
@@ -19,6 +20,10 @@ type Request struct {
 	Modalities []string  // "text", "audio", "image"; nil: all that the pipeline makes
 	Sampling   Sampling
 	Image      Image
+	// TraceParent is the W3C trace context that the request belongs to; zero: none. Its
+	// trace id is in the traces of every native stage, and a session with sample_requests
+	// records the request if the context is sampled, whatever the request's id says.
+	TraceParent profiler.TraceParent
 }
 
 // Message is one turn of a conversation.

@@ -45,6 +45,9 @@ func (r *Request) build(p *deploy.Pipeline, known facts, id string) (*wire.Reque
 	s := r.Sampling
 	w.Sampling = &wire.Sampling{MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP,
 		Seed: s.Seed, Stop: s.Stop, IgnoreEOS: s.IgnoreEOS}
+	if r.TraceParent.Validate() == nil {
+		w.TraceParent = r.TraceParent.String()
+	}
 	if dit := imageStage(p); dit != nil {
 		img, err := r.Image.build(dit, known[dit.ID])
 		if err != nil {

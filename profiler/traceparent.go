@@ -111,11 +111,16 @@ func (p TraceParent) Validate() error {
 	return nil
 }
 
-// Child returns the context to send with the next hop: the same trace, a new span.
+// Child returns the context to send with the next hop: the same trace, a new span, and of
+// the flags those that are known, as the specification asks.
 func (p TraceParent) Child() TraceParent {
+	p.Flags &= FlagSampled | FlagRandom
 	binary.BigEndian.PutUint64(p.SpanID[:], NewID())
 	return p
 }
+
+// TraceHex is the trace id in the header's spelling, 32 hexadecimal digits.
+func (p TraceParent) TraceHex() string { return hex.EncodeToString(p.TraceID[:]) }
 
 // Sampled reports whether the request is to be recorded.
 func (p TraceParent) Sampled() bool { return p.Flags&FlagSampled != 0 }

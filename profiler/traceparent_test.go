@@ -41,6 +41,12 @@ func TestTraceParent(t *testing.T) {
 	if q.TraceID != p.TraceID || q.SpanID == p.SpanID || q.Flags != p.Flags {
 		t.Errorf("child %v of %v", q, p)
 	}
+	if p.TraceHex() != good[3:35] {
+		t.Errorf("trace id %s of %s", p.TraceHex(), good)
+	}
+	if p, err := ParseTraceParent(good[:53] + "ff"); err != nil || p.Child().Flags != FlagSampled|FlagRandom {
+		t.Errorf("child of %v has flags that nobody knows", p)
+	}
 	if n := NewTraceParent(false); n.Sampled() || n.Validate() != nil {
 		t.Errorf("%+v", n)
 	}

@@ -25,6 +25,7 @@ const (
 const (
 	ArgRequest    = "request"  // one request id
 	ArgRequests   = "requests" // request ids joined by ","
+	ArgTraceID    = "trace_id" // W3C trace id of a request, where it arrives in a stage
 	ArgStep       = "step"     // iteration number, from 0
 	ArgBatch      = "batch"    // sequences or images in the batch
 	ArgTokens     = "tokens"   // tokens processed

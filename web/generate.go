@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
@@ -52,7 +50,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c.Request.ID = "chatcmpl-" + ulid.Make().String()
+	identify(r, &c.Request, "chatcmpl-")
 	if c.Stream {
 		return s.chatStream(w, r, c)
 	}
@@ -142,7 +140,7 @@ func (s *Server) speech(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	sp.Request.ID = "speech-" + ulid.Make().String()
+	identify(r, &sp.Request, "speech-")
 	if sp.Stream {
 		return s.speechStream(w, r, sp)
 	}
@@ -216,7 +214,7 @@ func (s *Server) images(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	req.ID = "img-" + ulid.Make().String()
+	identify(r, req, "img-")
 	a, err := s.gather(r, *req)
 	if err != nil {
 		return err

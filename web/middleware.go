@@ -14,6 +14,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/profiler/httptrace"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
@@ -81,7 +82,7 @@ func (s *Server) middleware(mux *http.ServeMux) http.Handler {
 		id := requestID(r)
 		w.Header().Set(HeaderRequestID, id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		r = carryTrace(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
 		rec := &recorder{ResponseWriter: w, stall: s.cfg.stallTimeout}
 		if r.ContentLength != 0 {
 			// A writer without deadlines (httptest's recorder) has no slow client.
@@ -140,6 +141,9 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, status int, start ti
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
 		slog.Int64("bytes", rec.bytes), slog.Duration("dur", time.Since(start)),
 		slog.String("request_id", requestIDOf(r)), slog.String("remote", r.RemoteAddr),
+	}
+	if p, ok := httptrace.TraceParentOf(r.Context()); ok {
+		attrs = append(attrs, slog.String("trace_id", p.TraceHex()))
 	}
 	if rec.err != nil {
 		attrs = append(attrs, slog.String("err", rec.err.Error()))

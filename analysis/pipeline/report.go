@@ -139,6 +139,7 @@ type Comm struct {
 // trace does not show it.
 type Request struct {
 	ID            string         `json:"id"`
+	TraceID       string         `json:"trace_id,omitempty"` // of the W3C trace context that it came with
 	ArrivalNs     int64          `json:"arrival_ns"`
 	Partial       bool           `json:"partial"`         // began before the window or goes on after it
 	TTFTNs        int64          `json:"ttft_ns"`         // arrival to first token of the first llm stage

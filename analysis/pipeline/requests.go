@@ -25,7 +25,8 @@ type visit struct {
 type journey struct {
 	id     int32
 	visits []*visit
-	born   int64 // earlier sign of the request than any span; else max int64
+	born   int64  // earlier sign of the request than any span; else max int64
+	trace  string // W3C trace id; "" if it came with none
 }
 
 // journeys collects what each request did; the order is that of a.ids.
@@ -38,9 +39,10 @@ func (a *analyzer) journeys() []journey {
 		}
 	}
 	for _, d := range a.ranks {
-		d.arrivals(func(request string, at int64) {
+		d.arrivals(func(request, traceID string, at int64) {
 			if id, ok := a.ids.ids[request]; ok {
 				js[id].born = min(js[id].born, at)
+				js[id].trace = cmp.Or(js[id].trace, traceID)
 			}
 		})
 	}
@@ -64,6 +66,9 @@ func (a *analyzer) journeys() []journey {
 					v.steps = append(v.steps, k)
 				case s.cls == clsRecv:
 					v.recvs = append(v.recvs, k)
+					if j.trace == "" {
+						j.trace, _ = d.t.ArgText(s.slice, trace.ArgTraceID)
+					}
 				case s.cls == clsSend:
 					v.sends = append(v.sends, k)
 				case s.cls == clsSample:
@@ -116,8 +121,8 @@ func (v *visit) arrival() int64 {
 	return v.start
 }
 
-// arrivals tells f of the instants that mark the arrival of a request.
-func (d *rankData) arrivals(f func(request string, at int64)) {
+// arrivals tells f of the instants that mark the arrival of a request, and of its trace.
+func (d *rankData) arrivals(f func(request, traceID string, at int64)) {
 	in := &d.t.Instants
 	name, ok := d.t.Strings.Lookup(trace.NameRequest)
 	if !ok {
@@ -128,7 +133,8 @@ func (d *rankData) arrivals(f func(request string, at int64)) {
 			continue
 		}
 		if id, ok := d.t.RefArgText(in.Args[i], trace.ArgRequest); ok {
-			f(id, in.Time[i]+d.offset)
+			traceID, _ := d.t.RefArgText(in.Args[i], trace.ArgTraceID)
+			f(id, traceID, in.Time[i]+d.offset)
 		}
 	}
 }
@@ -273,7 +279,7 @@ func (j *journey) partial(lead []*visit, entry int) bool {
 }
 
 func (a *analyzer) request(j *journey, entry int) Request {
-	q := Request{ID: a.ids.names[j.id], ArrivalNs: j.arrival(), TTFTNs: -1, FirstOutputNs: -1, Stages: []RequestStage{}}
+	q := Request{ID: a.ids.names[j.id], TraceID: j.trace, ArrivalNs: j.arrival(), TTFTNs: -1, FirstOutputNs: -1, Stages: []RequestStage{}}
 	lead := j.lead()
 	end := q.ArrivalNs
 	for _, v := range j.visits {

@@ -48,6 +48,9 @@ type Request struct {
 	Negative string    `json:"negative_prompt,omitempty"`
 	Sampling *Sampling `json:"sampling,omitempty"` // of the stage that makes text; nil: defaults
 	Image    *Image    `json:"image,omitempty"`
+	// TraceParent is the W3C trace context that the request came with, as the header
+	// has it; empty: none.
+	TraceParent string `json:"traceparent,omitempty"`
 }
 
 // Sampling overrides a stage's defaults.
@@ -143,7 +146,8 @@ func Decode(data []byte) (*Message, error) {
 }
 
 // Sampled reports whether a request is one of those recorded with sample_requests
-// every. It depends on the id alone, so that every stage and rank decides alike.
+// every, unless a trace context says so. It depends on the id alone, so that every stage
+// and rank decides alike.
 func Sampled(id string, every int) bool {
 	return every <= 1 || (Flow(id, 0, 0, 0)>>1)%uint64(every) == 0 // the lowest bit is always set
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,6 +29,7 @@ var (
 	nameRequest  = profiler.Intern(trace.NameRequest) // an arrival
 
 	keyRequest  = profiler.Intern(trace.ArgRequest)
+	keyTraceID  = profiler.Intern(trace.ArgTraceID)
 	keyRequests = profiler.Intern(trace.ArgRequests)
 	keyStep     = profiler.Intern(trace.ArgStep)
 	keyBatch    = profiler.Intern(trace.ArgBatch)
@@ -92,6 +92,8 @@ type plan struct {
 	Images   []planInit `json:"images,omitempty"`  // to be initialised before the step
 	Prompts  []string   `json:"prompts,omitempty"` // text encoder
 	Ended    int        `json:"ended,omitempty"`   // requests that ended since the last plan
+	// Decided is what the trace contexts of Requests say of recording them.
+	Decided map[string]bool `json:"decided,omitempty"`
 
 	tensors [][]float32 // in the order in which Seqs, Images refer to them
 }
@@ -124,6 +126,7 @@ type stage struct {
 	phases   *phases
 	runner   runner
 	iterate  iterator
+	sampling sampling
 	steps    int
 	reported bool // the model's memory, in the recording that is on
 
@@ -149,21 +152,22 @@ func (s *stage) listen() (stop func(), err error) {
 			s.log.Error("message dropped", "stage", s.cfg.Name, "err", err)
 			return
 		}
-		t := t
-		if !wire.Sampled(m.ID, s.iterate.SampleEvery()) {
-			t = nil
+		traceID := ""
+		if m.Request != nil {
+			traceID = s.sampling.note(m.Request)
 		}
+		t := s.trackOf(t, m.ID)
 		if m.Kind == wire.KindHandoff {
 			if m.Host == s.host {
 				m.TookNs = max(0, time.Now().UnixNano()-m.SentNs)
 				s.phases.observe(phaseHandoff, time.Duration(m.TookNs))
 			}
 			// It ends before the loop can act on the message: a cause before its effect.
-			t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
-				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow).End()
+			traced(t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
+				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow), traceID).End()
 		}
 		if m.Kind == wire.KindSubmit {
-			t.Instant(nameRequest, profiler.CategoryAnnotation).Text(keyRequest, m.ID)
+			traced(t.Instant(nameRequest, profiler.CategoryAnnotation).Text(keyRequest, m.ID), traceID)
 		}
 		select {
 		case s.inbox <- m:
@@ -202,6 +206,14 @@ func (s *stage) listen() (stop func(), err error) {
 	}, nil
 }
 
+// traced notes the trace that a request belongs to on what marks its arrival in the stage.
+func traced(sp profiler.Span, traceID string) profiler.Span {
+	if traceID == "" {
+		return sp
+	}
+	return sp.Text(keyTraceID, traceID)
+}
+
 // lead is rank 0's loop.
 func (s *stage) lead(ctx context.Context) error {
 	idle := time.NewTicker(idleInterval)
@@ -217,7 +229,7 @@ func (s *stage) lead(ctx context.Context) error {
 			}
 			continue
 		}
-		p.Step = s.steps
+		p.Step, p.Decided = s.steps, s.sampling.of(p.Requests...)
 		if err := s.share(ctx, p); err != nil {
 			return err
 		}
@@ -247,6 +259,7 @@ func (s *stage) drain() {
 func (s *stage) take(m *wire.Message) {
 	if m.Kind == wire.KindCancel {
 		s.runner.cancel(m.ID)
+		s.sampling.forget(m.ID)
 		return
 	}
 	if err := s.runner.accept(m); err != nil {
@@ -371,10 +384,7 @@ func (s *stage) execute(ctx context.Context, p *plan) (any, error) {
 	}
 	s.reportMemory()
 	batch := max(len(p.Seqs), len(p.Requests))
-	t := s.track
-	if n := s.iterate.SampleEvery(); n > 1 && !slices.ContainsFunc(p.Requests, func(id string) bool { return wire.Sampled(id, n) }) {
-		t = nil
-	}
+	t := s.track.If(sampled(p.Requests, p.Decided, s.iterate.SampleEvery()))
 	s.iterate.BeginStep()
 	begin := time.Now()
 	sp := t.Begin(stepNames[p.Kind], profiler.CategoryAnnotation).
@@ -416,10 +426,7 @@ func (s *stage) handoff(req *wire.Request, m *wire.Message) error {
 		}
 		m.Flow = wire.Flow(req.ID, s.id.Stage, next.ID, m.Chunk)
 		m.SentNs, m.Host = time.Now().UnixNano(), s.host
-		t := s.track
-		if !wire.Sampled(req.ID, s.iterate.SampleEvery()) {
-			t = nil
-		}
+		t := s.trackOf(s.track, req.ID)
 		sp := t.Begin(nameSend, profiler.CategoryAnnotation).Text(keyRequest, req.ID).Int(keyTo, int64(next.ID)).
 			Int(keyChunk, int64(m.Chunk)).FlowOut(m.Flow)
 		data, err := wire.Encode(m)
@@ -463,6 +470,7 @@ func (s *stage) call(_ context.Context, method string, _ map[string]any) (any, e
 func (s *stage) done(req *wire.Request, durations map[string]int64) error {
 	s.iterate.Request()
 	s.ended++
+	s.sampling.forget(req.ID)
 	return s.output(req, &wire.Message{Kind: wire.KindDone, Durations: durations})
 }
 
@@ -482,6 +490,7 @@ func (s *stage) failRequest(req *wire.Request, code string, err error) {
 	if errors.As(err, &r) {
 		m.Param = r.param
 	}
+	s.sampling.forget(req.ID)
 	if err := s.output(req, m); err != nil {
 		s.log.Error("tell the orchestrator of a failed request", "request", req.ID, "err", err)
 	}

@@ -66,7 +66,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if came {
 				sp.FlowIn(p.FlowID())
 			}
-			sp.Text(keyMethod, r.Method).Text(keyPath, r.URL.Path).Text(keyTrace, p.String()[3:35])
+			sp.Text(keyMethod, r.Method).Text(keyPath, r.URL.Path).Text(keyTrace, p.TraceHex())
 		})
 	}
 	rec := &response{ResponseWriter: w}

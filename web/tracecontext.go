@@ -1,0 +1,35 @@
+package web
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/profiler/httptrace"
+)
+
+// carryTrace gives a request of the API that comes with a W3C trace context a child of it,
+// and answers with that. A header that is malformed or comes twice is no context, as the
+// specification asks.
+func carryTrace(w http.ResponseWriter, r *http.Request) *http.Request {
+	came := r.Header.Values(profiler.TraceParentHeader)
+	if len(came) != 1 || !strings.HasPrefix(r.URL.Path, "/v1/") {
+		return r
+	}
+	p, err := profiler.ParseTraceParent(came[0])
+	if err != nil {
+		return r
+	}
+	p = p.Child()
+	w.Header().Set(profiler.TraceParentHeader, p.String())
+	return r.WithContext(httptrace.WithTraceParent(r.Context(), p))
+}
+
+// identify gives req its id, which begins with prefix, and the trace that r belongs to.
+func identify(r *http.Request, req *omni.Request, prefix string) {
+	req.ID = prefix + ulid.Make().String()
+	req.TraceParent, _ = httptrace.TraceParentOf(r.Context())
+}
