@@ -1,12 +1,15 @@
 package omni
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"sort"
+	"slices"
 
 	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // StageDuration is how long a phase of a stage took since its ranks started, measured
@@ -20,42 +23,72 @@ type StageDuration struct {
 // StageDurations asks rank 0 of every replica what it measured. A stage that does not
 // answer is missing from the result; err says which.
 func (e *Engine) StageDurations(ctx context.Context) ([]StageDuration, error) {
-	replies, err := e.CollectiveRPC(ctx, "durations", nil, nil)
+	replies, err := e.CollectiveRPC(ctx, MethodDurations, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	sums := map[[2]string]*wire.Durations{}
-	var firstErr error
+	out, silent := SumDurations(replies)
 	for _, s := range replies {
+		if err := silent[s.StageName]; err != nil {
+			return out, fmt.Errorf("durations of stage %d (%s): %w", s.Stage, s.StageName, err)
+		}
+	}
+	return out, nil
+}
+
+// Methods of CollectiveRPC.
+const (
+	// MethodDurations asks what a rank measured; SumDurations reads the replies.
+	MethodDurations = "durations"
+	// MethodFlight, with the argument "on", switches a native rank's flight recorder;
+	// the result says whether it is on.
+	MethodFlight = "flight"
+)
+
+// SumDurations adds up what rank 0 of every replica answered, by stage and phase. A
+// stage of which a replica did not answer is not in the sums but in silent, by its
+// name, with the reason.
+func SumDurations(replies []protocol.StageReply) (sums []StageDuration, silent map[string]error) {
+	silent = map[string]error{}
+	for _, s := range replies {
+		byPhase := map[string]*wire.Durations{}
 		for _, r := range s.Ranks {
 			if r.Rank != 0 {
 				continue
 			}
-			phases := map[string]wire.Durations{}
-			if data, err := json.Marshal(r.Result); err == nil && r.OK {
-				err = json.Unmarshal(data, &phases)
-				if err != nil {
-					r.Error = err.Error()
-				}
-			}
-			if r.Error != "" && firstErr == nil {
-				firstErr = fmt.Errorf("durations of stage %d (%s) replica %d: %s", s.Stage, s.StageName, r.Replica, r.Error)
+			phases, err := readDurations(r)
+			if err != nil {
+				silent[s.StageName] = fmt.Errorf("replica %d: %w", r.Replica, err)
+				break
 			}
 			for phase, d := range phases {
-				key := [2]string{s.StageName, phase}
-				if sums[key] == nil {
-					sums[key] = &wire.Durations{}
+				if byPhase[phase] == nil {
+					byPhase[phase] = &wire.Durations{}
 				}
-				sums[key].Add(d)
+				byPhase[phase].Add(d)
 			}
 		}
+		if silent[s.StageName] != nil {
+			continue
+		}
+		for phase, d := range byPhase {
+			sums = append(sums, StageDuration{Stage: s.StageName, Phase: phase, Durations: *d})
+		}
 	}
-	var out []StageDuration
-	for key, d := range sums {
-		out = append(out, StageDuration{Stage: key[0], Phase: key[1], Durations: *d})
-	}
-	sort.Slice(out, func(i, j int) bool {
-		return out[i].Stage < out[j].Stage || out[i].Stage == out[j].Stage && out[i].Phase < out[j].Phase
+	slices.SortFunc(sums, func(a, b StageDuration) int {
+		return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Phase, b.Phase))
 	})
-	return out, firstErr
+	return sums, silent
+}
+
+func readDurations(r protocol.CallReply) (map[string]wire.Durations, error) {
+	if !r.OK {
+		return nil, errors.New(cmp.Or(r.Error, "no answer"))
+	}
+	data, err := json.Marshal(r.Result)
+	if err != nil {
+		return nil, err
+	}
+	phases := map[string]wire.Durations{}
+	return phases, json.Unmarshal(data, &phases)
 }

@@ -124,6 +124,7 @@ type stage struct {
 	ended    int                // requests that the followers have not heard of
 	host     string
 	phases   *phases
+	flight   *flight // nil: deployed without
 	runner   runner
 	iterate  iterator
 	sampling sampling
@@ -453,17 +454,23 @@ func (s *stage) output(req *wire.Request, m *wire.Message) error {
 }
 
 // call answers collective_rpc. It runs beside the loop and touches nothing of it.
-func (s *stage) call(_ context.Context, method string, _ map[string]any) (any, error) {
+func (s *stage) call(_ context.Context, method string, args map[string]any) (any, error) {
 	switch method {
 	case "ping":
 		return "pong", nil
 	case "durations":
 		return s.phases.read(), nil
+	case "flight":
+		on, ok := args["on"].(bool)
+		if !ok {
+			return nil, fmt.Errorf("flight: on is %v: want true or false", args["on"])
+		}
+		return s.flight.set(on)
 	case "info":
 		return map[string]any{"stage": s.cfg.Name, "rank": s.id.Rank, "world_size": s.group.Size(), "pid": os.Getpid(),
 			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load(), "evictions": s.evictions.Load()}, nil
 	}
-	return nil, fmt.Errorf("unknown method %q: ping, info or durations", method)
+	return nil, fmt.Errorf("unknown method %q: ping, info, durations or flight", method)
 }
 
 // done tells the orchestrator that the stage has finished req.

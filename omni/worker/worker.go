@@ -170,8 +170,9 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 	s.iterate = handler
 	if mb := st.FlightRecorderMB; mb > 0 {
 		c := st.Profiler
-		if err := handler.StartFlight(profiler.FlightOptions{Bytes: mb << 20, RecordShapes: c.RecordShapes,
-			WithFLOPs: c.WithFLOPs, WithMemory: c.WithMemory}); err != nil {
+		s.flight = &flight{handler: handler, rec: rec, opts: profiler.FlightOptions{Bytes: mb << 20,
+			RecordShapes: c.RecordShapes, WithFLOPs: c.WithFLOPs, WithMemory: c.WithMemory}}
+		if _, err := s.flight.set(true); err != nil {
 			return fmt.Errorf("start the flight recorder: %w", err)
 		}
 		defer rec.FlightStop()
