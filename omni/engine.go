@@ -59,6 +59,9 @@ type Config struct {
 	// Attach, if set, writes more files into a session's run while its artifacts are
 	// made; they stand in the manifest with the rest.
 	Attach func(*store.Run) ([]protocol.Artifact, error)
+	// NoConvert leaves in a run what the ranks recorded and nothing made of it: no
+	// artifacts, no timeline, no report. Attach is not called.
+	NoConvert bool
 	// OnHub, if set, is called with the URL at which ranks join, before any has.
 	OnHub func(url string) error
 	// ReadyTimeout bounds the wait for all ranks; 0 is DefaultReadyTimeout.
@@ -132,9 +135,13 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 			e = nil
 		}
 	}()
+	convert := attaching(c.Attach)
+	if c.NoConvert {
+		convert = nil
+	}
 	e.hub, err = hub.Start(ctx, hub.Config{Name: c.hubName(e.pipeline), DataDir: dataDir, RunsDir: e.runs, NATSURL: c.NATS,
 		Listen: c.Listen, Advertise: c.Advertise, Token: c.Token, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSCA: c.TLSCA,
-		Replicas: c.Replicas, Logger: c.Logger, Convert: attaching(c.Attach)})
+		Replicas: c.Replicas, Logger: c.Logger, Convert: convert})
 	if err != nil {
 		return e, fmt.Errorf("start the hub: %w", err)
 	}
@@ -428,7 +435,7 @@ func (e *Engine) Pipeline() *deploy.Pipeline { return e.pipeline }
 func (e *Engine) Stages() []StageInfo {
 	var out []StageInfo
 	for _, s := range e.pipeline.Stages {
-		info := StageInfo{ID: s.ID, Name: s.Name, Type: s.Type, Replicas: s.Replicas, Ranks: s.Ranks, Profiler: s.Profiled()}
+		info := StageInfo{ID: s.ID, Name: s.Name, Type: s.Type, Engine: s.Engine, Replicas: s.Replicas, Ranks: s.Ranks, Profiler: s.Profiled()}
 		if s.FinalOutput {
 			info.Output = s.FinalOutputType
 		}

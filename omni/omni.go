@@ -106,6 +106,7 @@ type StageInfo struct {
 	ID       int
 	Name     string
 	Type     string
+	Engine   string // "native", "torch"
 	Replicas int
 	Ranks    int    // in a replica
 	Output   string // "text", "audio", "image" or "" if its output is handed on only
