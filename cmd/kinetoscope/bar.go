@@ -19,7 +19,8 @@ const barAfter = time.Second
 // barEvery is how often the bar is drawn.
 const barEvery = 100 * time.Millisecond
 
-// bar shows on a terminal how far reading got. Elsewhere it is silent.
+// bar shows on a terminal how far reading, or anything counted, got. Elsewhere it is
+// silent.
 type bar struct {
 	mu sync.Mutex
 	w  io.Writer // nil: silent
@@ -64,6 +65,21 @@ func (b *bar) update(p open.Progress) {
 	}
 	b.pb.Describe(what)
 	b.pb.Set64(p.Read)
+}
+
+// count shows how many of total are done, and what comes now.
+func (b *bar) count(done, total int, what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.w == nil {
+		return
+	}
+	if b.pb == nil {
+		b.pb = progressbar.NewOptions(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20),
+			progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+	}
+	b.pb.Describe(what)
+	b.pb.Set(done)
 }
 
 // end clears the line.

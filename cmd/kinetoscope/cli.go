@@ -31,6 +31,7 @@ type streams struct {
 // cli is every verb with its flags.
 type cli struct {
 	Capture  captureCmd      `cmd:"" help:"Run a pipeline, capture all its stages, and report where the time went."`
+	Overhead overheadCmd     `cmd:"" help:"Run a pipeline and say what profiling costs it: states of the profiler take turns under one load."`
 	Serve    serveCmd        `cmd:"" help:"Serve a pipeline over an OpenAI-compatible API with profile endpoints."`
 	Worker   workerCmd       `cmd:"" help:"Run one rank of a native stage, on any host that reaches the hub."`
 	Start    startCmd        `cmd:"" help:"Start a session on a running server."`
@@ -86,7 +87,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitFailed
 	}
 	c.Capture.dotted, c.Capture.Command = dotted, command
-	c.Serve.dotted = dotted
+	c.Serve.dotted, c.Overhead.dotted = dotted, dotted
 	k, err := parser.Parse(args)
 	if exited >= 0 {
 		return exited
@@ -96,7 +97,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitUsage
 	}
 	verb := strings.Fields(k.Command())[0]
-	if len(dotted) > 0 && verb != "capture" && verb != "serve" {
+	if len(dotted) > 0 && verb != "capture" && verb != "serve" && verb != "overhead" {
 		fmt.Fprintf(s.err, "kinetoscope: error: %s has no --profiler-config\n", verb)
 		return exitUsage
 	}
@@ -176,7 +177,7 @@ func (f *profilerFlags) override(e *env) (*deploy.ProfilerOverride, error) {
 	}
 	o, err := deploy.ParseProfilerJSON(text)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, usage("--profiler-config: %w", err)
 	}
 	old := map[string]string{}
 	if dir := os.Getenv("VLLM_TORCH_PROFILER_DIR"); dir != "" {

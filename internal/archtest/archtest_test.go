@@ -40,6 +40,7 @@ var rooms = [][]string{
 	{"omni/engine"},
 	{"omni/worker"},
 	{"omni"},
+	{"omni/overhead"},
 	{"web"},
 	{"cmd", "bench", "examples", "internal", "deploy"},
 }

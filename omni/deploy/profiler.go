@@ -17,11 +17,12 @@ import (
 // --profiler-config and its dotted flags say.
 type ProfilerOverride struct{ doc profilerDoc }
 
-// ParseProfilerJSON reads --profiler-config. An unknown field is an error.
+// ParseProfilerJSON reads a JSON object with some fields of a profiler_config. An unknown
+// field is an error.
 func ParseProfilerJSON(text string) (*ProfilerOverride, error) {
 	var o ProfilerOverride
 	if err := o.mergeJSON([]byte(text)); err != nil {
-		return nil, fmt.Errorf("--profiler-config: %w", err)
+		return nil, err
 	}
 	return &o, nil
 }
