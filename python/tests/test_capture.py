@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kinetoscope import annotate, regions
 from kinetoscope import protocol as p
 from kinetoscope.capture import MAX_CAPTURES, SessionHandler
-from kinetoscope.profiler import Exported, Made
+from kinetoscope.exported import Exported, Made
 
 
 class Fake:
@@ -19,16 +20,16 @@ class Fake:
         self.calls: list[str] = []
         self.fail = fail
         self.hold: threading.Event | None = None
-        self.dir = Path()
+        self.dir = self.spill = Path()
 
     def _do(self, what: str) -> None:
         self.calls.append(what)
         if self.fail == what:
             raise OSError(f"cannot {what}")
 
-    def prepare(self, directory: Path) -> None:
+    def prepare(self, directory: Path, spill: Path) -> None:
         directory.mkdir(parents=True)
-        self.dir = directory
+        self.dir, self.spill = directory, spill
         self._do("prepare")
 
     def warm(self) -> None:
@@ -228,6 +229,74 @@ def test_old_sessions_are_forgotten(unit: Unit) -> None:
 def test_no_past_to_hand_over(unit: Unit) -> None:
     with pytest.raises(RuntimeError, match="flight recorder"):
         unit.h.arm(p.ArmRequest("s", last_ns=1))
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    regions.keep_past(1)
+    yield
+    regions.keep_past(0)
+
+
+def test_a_look_back_waits_for_no_step(tmp_path: Path, kept: None) -> None:
+    told: list[p.RankStatus] = []
+    hangs: list[Callable[[], None]] = []  # what the recorded thread would do, if it came by
+    info = p.RankInfo("p", 1, 0, 2, stage_name="talker")
+    h = SessionHandler(info, tmp_path, lambda r: Fake(), on_recorder=hangs.append, notify=told.append)
+    with annotate("decode_step", step=7):
+        h.arm(p.ArmRequest("s", last_ns=10**9))
+        s = h.start(p.StartRequest("s", p.now_ns()))
+    assert (s.state, s.stopped_by) == (p.STOPPED, p.BY_FLIGHT)
+    assert s.stopped_at_ns - s.started_at_ns >= 10**9
+    assert wait_for(told).stopped_by == p.BY_FLIGHT
+    s, files = h.collect(p.SessionRequest("s"))
+    assert [f.name for f in files] == ["trace.json.gz"]
+    assert s.events == 1
+    assert not hangs
+    h.abort(p.AbortRequest("s"))
+    assert list(tmp_path.iterdir()) == []
+    h.close()
+
+
+SESSION = "01M84JPGKD1F6DJP5AGT4TD8KA"
+
+
+def test_what_an_earlier_process_left_goes_home(unit: Unit, tmp_path: Path) -> None:
+    mine = tmp_path / SESSION / "stage1_replica0_rank2.regions.json"
+    mine.parent.mkdir()
+    mine.write_text("{")
+    other = mine.with_name("stage1_replica0_rank20.regions.json")
+    other.write_text("{")
+    s, files = unit.h.collect(p.SessionRequest(SESSION))
+    assert "earlier process" in s.reason
+    assert [(f.name, f.kind, f.path) for f in files] == [("regions.json", "trace", mine)]
+    unit.h.abort(p.AbortRequest(SESSION, keep=True))
+    assert mine.exists()
+    unit.h.abort(p.AbortRequest(SESSION))
+    assert [f for f in mine.parent.iterdir()] == [other]
+    for bad in ("..", "", SESSION.lower(), "x" * 26):
+        with pytest.raises(RuntimeError, match="not known"):
+            unit.h.collect(p.SessionRequest(bad))
+
+
+def test_an_export_that_fails_leaves_the_regions(unit: Unit) -> None:
+    f = unit.next = Fake(fail="export")
+    unit.begin()
+    f.spill.write_text("{")
+    unit.h.stop(p.SessionRequest("s"))
+    s, files = unit.h.collect(p.SessionRequest("s"))
+    assert [x.name for x in files] == ["regions.json"]
+    assert "cannot export" in s.reason
+    unit.h.abort(p.AbortRequest("s"))
+    assert not f.spill.exists()
+
+
+def test_a_trace_takes_the_place_of_the_regions(unit: Unit) -> None:
+    f = unit.begin()
+    f.spill.write_text("{")
+    unit.h.stop(p.SessionRequest("s"))
+    assert [x.name for x in unit.h.collect(p.SessionRequest("s"))[1]] == ["trace.json.gz"]
+    assert not f.spill.exists()
 
 
 def test_unknown_sessions(unit: Unit) -> None:

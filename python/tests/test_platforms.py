@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import sys
 import types
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from kinetoscope import ProfilerConfig, TorchProfiler, platforms
+from kinetoscope import ProfilerConfig, TorchProfiler, annotate, platforms
 
 
 class Memory:
@@ -106,7 +108,7 @@ def test_other_cards(
     assert card.memory.calls[2][1] == {"enabled": None}
 
 
-def test_profiler_cuda_opens_a_range_and_leaves_no_files(
+def test_profiler_cuda_opens_a_range_and_leaves_its_regions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = Card()
@@ -115,9 +117,13 @@ def test_profiler_cuda_opens_a_range_and_leaves_no_files(
     prof = TorchProfiler(ProfilerConfig(profiler="cuda"), platform=platforms.Cuda())
     prof.prepare(tmp_path)
     prof.open()
+    with annotate("decode_step", step=1):
+        pass
     prof.close()
     assert card.ranges == ["start", "stop"]
-    assert prof.export().files == []
+    (made,) = prof.export().files
+    events = json.loads(gzip.decompress(made.path.read_bytes()))["traceEvents"]
+    assert [e["args"] for e in events if e["name"] == "decode_step"] == [{"step": 1}]
 
 
 def test_profiler_cuda_on_a_cpu_says_what_it_needs(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kinetoscope import ProfilerConfig, TorchProfiler, annotate, artifacts, regions
-from kinetoscope.profiler import Exported
+from kinetoscope.exported import Exported
 from kinetoscope.protocol import RankInfo
 
 HAS_CARD = torch.cuda.is_available()

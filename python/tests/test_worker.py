@@ -69,6 +69,7 @@ def greedy(model: Any, prompt: list[int], n: int) -> list[int]:
 
 def test_a_batch_makes_what_each_sequence_makes_alone() -> None:
     model = tiny()
+    name = llm.cache_name(model)
     prompts = {1: [5, 6, 7], 2: [9] * 12, 3: [200, 3]}
     with torch.inference_mode():
         want = {s: greedy(model, p, 8) for s, p in prompts.items()}
@@ -76,16 +77,14 @@ def test_a_batch_makes_what_each_sequence_makes_alone() -> None:
 
         def prefill(s: int) -> None:
             out = model(torch.tensor([prompts[s]]), use_cache=True)
-            rows.add(s, out.past_key_values)
+            rows.add(s, getattr(out, name))
             got[s].append(int(out.logits[0, -1].argmax()))
 
         def decode(seqs: list[int]) -> None:
             cache, mask, positions, at = rows.batch(seqs)
             ids = torch.tensor([[got[s][-1]] for s in seqs])
-            out = model(
-                ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
-            rows.extend(out.past_key_values, at)
+            out = model(ids, attention_mask=mask, position_ids=positions, use_cache=True, **{name: cache})
+            rows.extend(getattr(out, name), at)
             for i, s in enumerate(seqs):
                 got[s].append(int(out.logits[i, -1].argmax()))
 
@@ -107,7 +106,7 @@ def test_a_batch_makes_what_each_sequence_makes_alone() -> None:
 def test_sequences_that_come_and_go_empty_the_cache() -> None:
     model, rows = tiny(), Rows()
     with torch.inference_mode():
-        rows.add(1, model(torch.tensor([[1, 2]]), use_cache=True).past_key_values)
+        rows.add(1, getattr(model(torch.tensor([[1, 2]]), use_cache=True), llm.cache_name(model)))
     rows.drop({7})
     assert rows.ids == [1]
     rows.drop({1})
@@ -256,7 +255,7 @@ def test_a_callable_makes_sound_chunk_by_chunk() -> None:
     first, last, done = (m for _, m in sent.messages)
     assert (first.head["sample_rate"], len(first.blobs[0]), last.final) == (8000, 2, True)
     assert len(last.blobs[0]) == 4  # its state was kept
-    assert done.head["durations"] == {"vocode": 10}
+    assert done.head["durations"] == {"handoff": 0, "vocode": 10}
     assert runner.pending() == 0
     step(runner)  # forgets the state
     assert runner.states == {}

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from kinetoscope import platforms, profiler
+from kinetoscope import platforms, profiler, regions
 from kinetoscope import protocol as p
 from kinetoscope.capture import SessionHandler
 from kinetoscope.rank import RankThread, fill_in
@@ -85,13 +85,15 @@ def attach(
     config: p.ProfilerConfig | None = None,
     spool: str | Path | None = None,
     platform: str = "",
+    flight_recorder_mb: int = regions.DEFAULT_PAST_MB,
     timeout_s: float = 60.0,
 ) -> Attached:
     """Make this process a rank that a hub can start and stop, any number of times.
 
     stage names it (a number is its id). rank and world_size default to RANK and WORLD_SIZE as
     torchrun sets them; nats to KINETOSCOPE_NATS. Without step() a session is open-ended; with
-    it the schedule of profiler_config counts. Waits timeout_s for a hub.
+    it the schedule of profiler_config counts. The newest annotated regions are always kept, in
+    flight_recorder_mb MiB, for sessions that look back; 0 keeps none. Waits timeout_s for a hub.
     """
     number = stage if isinstance(stage, int) else None
     info = fill_in(
@@ -110,6 +112,7 @@ def attach(
     )
     device = platforms.find(platform)
     profiler.warm_up(device)
+    regions.keep_past(flight_recorder_mb)
     attached = Attached(info, nats or os.environ.get("KINETOSCOPE_NATS", DEFAULT_NATS), device)
     attached._join(timeout_s)
     atexit.register(attached.close)

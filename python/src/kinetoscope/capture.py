@@ -13,6 +13,7 @@ recording there and writes no file before its end.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -22,7 +23,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kinetoscope import protocol as p
-from kinetoscope.profiler import Exported
+from kinetoscope import regions
+from kinetoscope.exported import Exported, Made
+from kinetoscope.past import PastRecorder
 from kinetoscope.rank import File
 from kinetoscope.schedule import OPEN, SHUT, WARM, Schedule
 
@@ -32,15 +35,20 @@ log = logging.getLogger("kinetoscope.capture")
 MAX_CAPTURES = 8
 # How often resident memory is looked at, if max_bytes is set.
 _MEMORY_INTERVAL_S = 0.1
+# What a hub that must salvage finds of a recording whose process was killed.
+SPILL_NAME = "regions.json"
 # How long start waits for the recorder beyond the instant: a step may be under way.
 _START_PATIENCE_S = 60.0
+
+
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
 
 
 class Recorder(Protocol):
     """What a capture drives; TorchProfiler is one."""
 
-    def prepare(self, directory: Path) -> None:
-        """Make all that can fail."""
+    def prepare(self, directory: Path, spill: Path) -> None:
+        """Make all that can fail. spill is for what must be on disk if the process is killed."""
 
     def warm(self) -> None:
         """Get ready to open at once."""
@@ -66,11 +74,18 @@ MakeRecorder = Callable[[p.ArmRequest], Recorder]
 Runner = Callable[[Callable[[], None]], None]
 
 
+def _at_once(f: Callable[[], None]) -> None:
+    f()
+
+
 class _Capture:
     """One session on this rank. SessionHandler's lock guards it."""
 
-    def __init__(self, r: p.ArmRequest, recorder: Recorder, status: p.RankStatus, part: Path) -> None:
-        self.req, self.recorder, self.status, self.part = r, recorder, status, part
+    def __init__(
+        self, r: p.ArmRequest, recorder: Recorder, status: p.RankStatus, part: Path, spill: Path
+    ) -> None:
+        self.req, self.recorder, self.status = r, recorder, status
+        self.part, self.spill = part, spill
         self.sched = Schedule(r.config)
         self.asked = False
         self.begun = threading.Event()
@@ -104,7 +119,7 @@ class SessionHandler:
         hub_ttl_s: float = p.HUB_LOSS_TIMEOUT_S,
     ) -> None:
         self._info, self._spool, self._make = info, spool, make
-        self._run: Runner = on_recorder or (lambda f: f())
+        self._run: Runner = on_recorder or _at_once
         self.notify = notify or (lambda s: None)
         self._calls, self._hub_ttl = calls, hub_ttl_s
         self._lock = threading.RLock()
@@ -120,8 +135,8 @@ class SessionHandler:
         r.config.validate()
         if not r.session:
             raise ValueError("arm: no session")
-        if r.last_ns:
-            raise RuntimeError("arm: torch ranks keep no past: they have no flight recorder")
+        if r.last_ns and not regions.keeps_past():
+            raise RuntimeError("the flight recorder is off on this rank: give the stage flight_recorder_mb")
         if r.config.profiler == "":
             r.config.profiler = "torch"
         while True:
@@ -144,10 +159,10 @@ class SessionHandler:
         directory = self._spool / r.session
         # Not begun with file_base and a dot: what the hub salvages are complete files only.
         part = directory / f"{self._info.file_base()}_parts"
-        recorder = self._make(r)
+        recorder = self._recorder(r)
         status = p.RankStatus(state=p.ARMED, session=r.session, stage_name=self._info.stage_name)
-        c = _Capture(r, recorder, status, part)
-        recorder.prepare(part)
+        c = _Capture(r, recorder, status, part, self._spill_file(r.session))
+        recorder.prepare(part, c.spill)
         if c.sched.start() == OPEN:
             recorder.warm()
         self._active = self._captures[r.session] = c
@@ -162,6 +177,14 @@ class SessionHandler:
             self._watch_hub(c)
         return self._live(c)
 
+    def _recorder(self, r: p.ArmRequest) -> Recorder:
+        if r.last_ns:
+            return PastRecorder(r.last_ns, self._info, packed=r.config.torch_profiler_use_gzip)
+        return self._make(r)
+
+    def _spill_file(self, session: str) -> Path:
+        return self._spool / session / f"{self._info.file_base()}.{SPILL_NAME}"
+
     def start(self, r: p.StartRequest) -> p.RankStatus:
         """Begin at the instant and return after it."""
         with self._lock:
@@ -171,7 +194,9 @@ class SessionHandler:
             if c.status.state == p.ARMED and not c.asked:
                 c.asked = True
                 wait = max(0.0, (r.at_ns - p.now_ns()) / 1e9)
-                self._timer(c, wait, lambda: self._run(lambda: self._begin(c)))
+                # The past is taken on this thread: the recorded one may hang in a step.
+                run = self._run if not c.req.last_ns else _at_once
+                self._timer(c, wait, lambda: run(lambda: self._begin(c)))
         wait = max(0.0, (r.at_ns - p.now_ns()) / 1e9)
         if not c.begun.wait(wait + _START_PATIENCE_S):
             raise TimeoutError(
@@ -191,6 +216,11 @@ class SessionHandler:
 
     def collect(self, r: p.SessionRequest) -> tuple[p.RankStatus, list[File]]:
         """Wait for the export and return its files."""
+        with self._lock:
+            known = r.session in self._captures
+        if not known and (left := self._leftovers(r.session)):
+            why = "left by an earlier process"
+            return p.RankStatus(state=p.STOPPED, session=r.session, reason=why), left
         c = self._known("collect", r.session)
         if c.live:
             raise RuntimeError(f"collect: session {r.session} is {c.status.state}")
@@ -208,6 +238,9 @@ class SessionHandler:
         with self._lock:
             c = self._captures.get(r.session)
         if c is None:
+            if not r.keep:
+                for left in self._leftovers(r.session):
+                    left.path.unlink(missing_ok=True)
             return self.status()
         self._end(c, p.BY_REQUEST, wait=True)
         if r.keep:
@@ -273,6 +306,16 @@ class SessionHandler:
             raise RuntimeError(f"{verb}: session {session} is not known here")
         return c
 
+    def _leftovers(self, session: str) -> list[File]:
+        """What another process of this rank left of a session, or this one of one it has forgotten."""
+        if not _ULID.match(session):  # it becomes part of a path
+            return []
+        base = self._info.file_base() + "."
+        found = sorted((self._spool / session).glob(base + "*"))
+        return [
+            File(f.name.removeprefix(base), "trace", f) for f in found if f.is_file() and f.stat().st_size
+        ]
+
     def _live(self, c: _Capture) -> p.RankStatus:
         s = p.RankStatus(**vars(c.status))
         s.iterations = c.sched.recorded
@@ -315,6 +358,9 @@ class SessionHandler:
             if c.status.state != p.ARMED:
                 return
             c.status.state = p.RECORDING
+            if c.req.last_ns:
+                self._look_back(c)
+                return
             try:
                 self._move(c, c.sched.start())
             except Exception as e:
@@ -326,6 +372,11 @@ class SessionHandler:
                 if c.req.max_bytes > 0:
                     self._watch_memory(c, resident())
             c.begun.set()
+
+    def _look_back(self, c: _Capture) -> None:
+        c.recorder.open()
+        c.status.started_at_ns = p.now_ns() - c.req.last_ns
+        self._shut(c, p.BY_FLIGHT)
 
     def _move(self, c: _Capture, move: str) -> None:
         if move == WARM:
@@ -398,9 +449,14 @@ class SessionHandler:
         began = time.monotonic()
         try:
             made = c.recorder.export(final)
-        except Exception:
+        except Exception as e:
             log.exception("session %s: export failed", c.req.session)
-            raise
+            if not c.spill.exists():
+                raise
+            note = f"only regions, no operators: the export failed: {type(e).__name__}: {e}"
+            made = Exported([Made(SPILL_NAME, "trace", c.spill)], [note])
+        else:
+            c.spill.unlink(missing_ok=True)
         finally:
             shutil.rmtree(c.part, ignore_errors=True)
         for note in made.notes:
@@ -416,7 +472,7 @@ class SessionHandler:
             t.cancel()
         c.status.state, c.status.reason = p.FAILED, f"{type(e).__name__}: {e}"
         self._release(c)
-        self._sweep(c)
+        shutil.rmtree(c.part, ignore_errors=True)  # its regions stay for the hub to salvage
         self.notify(self._live(c))
 
     def _release(self, c: _Capture) -> None:
@@ -427,6 +483,7 @@ class SessionHandler:
 
     def _sweep(self, c: _Capture) -> None:
         shutil.rmtree(c.part, ignore_errors=True)
+        c.spill.unlink(missing_ok=True)
         try:
             c.part.parent.rmdir()  # goes with the last rank's file
         except OSError:

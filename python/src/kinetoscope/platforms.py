@@ -49,6 +49,11 @@ class Platform:
         if (m := self.module()) is not None:
             m.synchronize()
 
+    def event(self) -> Any:
+        """A mark in the device's queue, with query and elapsed_time as torch.cuda.Event has
+        them; None on the CPU, where this moment is the mark."""
+        return None
+
     def activities(self) -> list[Any]:
         """What the profiler records."""
         from torch.profiler import ProfilerActivity
@@ -98,6 +103,13 @@ class _Card(Platform):
     def available(self) -> bool:
         m = self.module()
         return m is not None and bool(m.is_available())
+
+    def event(self) -> Any:
+        m = self.module()
+        assert m is not None
+        event = m.Event(enable_timing=True)
+        event.record()
+        return event
 
     def activities(self) -> list[Any]:
         from torch.profiler import ProfilerActivity

@@ -17,35 +17,15 @@ import shutil
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kinetoscope import artifacts, aside, merge, platforms, regions
-from kinetoscope.protocol import ProfilerConfig, RankInfo
+from kinetoscope.exported import GZIP_LEVEL, Exported, Made, create
+from kinetoscope.past import Spill, header, write_regions
+from kinetoscope.protocol import ProfilerConfig, RankInfo, now_ns
 
 log = logging.getLogger("kinetoscope.profiler")
-
-_GZIP_LEVEL = 3  # a trace shrinks twenty-fold with it; higher levels cost time for little
-
-
-@dataclass
-class Made:
-    """One file that an export made. name is without the rank: "trace.json.gz"."""
-
-    name: str
-    kind: str
-    path: Path
-
-
-@dataclass
-class Exported:
-    """What an export made, and what it could not make."""
-
-    files: list[Made] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    slices: int = 0
-    dropped: int = 0
 
 
 class TorchProfiler:
@@ -73,25 +53,34 @@ class TorchProfiler:
         self.platform = platform or platforms.find()
         self.info, self.all_threads, self.derive = info, all_threads, derive
         self._meta = dict(meta or {})
-        self.regions = regions.RegionLog()
+        self.regions = regions.RegionLog(sample=config.sample_requests)
+        self._spill: Spill | None = None
         self._prof: Any = None
         self._dir: Path | None = None
         self._memory = False
         self._et: Path | None = None
         self._trace = config.profiler != "cuda"
+        # torch's tracer of Python cannot be paused for the steps of other requests.
+        self._stacks = config.torch_profiler_with_stack and config.sample_requests <= 1
+        self._window = (0, 0)
         self._pid = os.getpid()  # of the trace: a child may write it
 
-    def prepare(self, directory: Path) -> None:
-        """Make all that can fail before it matters: the directory, the profiler, its observer."""
+    def prepare(self, directory: Path, spill: Path | None = None) -> None:
+        """Make all that can fail before it matters: the directory, the profiler, its observer.
+
+        While it records, its regions go to the file spill, for the case that this process dies.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self._dir = directory
+        if spill is not None:
+            self._spill = Spill(self.regions, spill, self._header())
         if not self._trace:
             return
         c = self.config
         options: dict[str, Any] = {
             "record_shapes": c.torch_profiler_record_shapes,
             "profile_memory": c.torch_profiler_with_memory,
-            "with_stack": c.torch_profiler_with_stack,
+            "with_stack": self._stacks,
             "with_flops": c.torch_profiler_with_flops,
         }
         if isinstance(self.platform, platforms.Npu):
@@ -119,9 +108,16 @@ class TorchProfiler:
 
     def open(self) -> None:
         """Record from here on."""
-        if not self._trace:
+        if self._trace:
+            self._open_trace()
+        else:
             self.platform.range_start()
-            return
+            self._window = (now_ns(), 0)
+        if self._spill is not None:
+            self._spill.start()
+        regions.activate(self.regions)
+
+    def _open_trace(self) -> None:
         if not self._warm:
             self.warm()
         if self.config.torch_profiler_with_memory:
@@ -129,13 +125,15 @@ class TorchProfiler:
         self._prof.start_trace()
         for key, value in self._header().items():
             self._prof.add_metadata_json(key, json.dumps(value))
-        regions.activate(self.regions)
 
     def close(self) -> None:
         """End the recording; the data stays in memory until export."""
         regions.activate(None)
+        if self._spill is not None:
+            self._spill.stop()
         if not self._trace:
             self.platform.range_stop()
+            self._window = (self._window[0], now_ns())
             return
         try:
             self._prof.stop_trace()
@@ -158,17 +156,10 @@ class TorchProfiler:
 
     def _header(self) -> dict[str, Any]:
         out = dict(self._meta)
-        if (i := self.info) is not None:
-            out |= {
-                "stage_id": i.stage,
-                "stage": i.stage_name,
-                "replica": i.replica,
-                "pipeline": i.pipeline,
-                "incarnation": i.incarnation,
-            }
-            if not _distributed():
-                # HTA and others know a rank by it.
-                out["distributedInfo"] = {"backend": "none", "rank": i.rank, "world_size": i.world_size}
+        if self.info is not None:
+            out |= header(self.info)
+            if _distributed():
+                del out["distributedInfo"]  # torch knows more
         return out
 
     def export(self, final: Callable[[str], Path] | None = None) -> Exported:
@@ -177,16 +168,26 @@ class TorchProfiler:
         The trace is what counts: without it export raises. What else fails is in the notes.
         """
         out = Exported(dropped=self.regions.dropped)
-        if not self._trace:
-            return out
-        if self._dir is None or self._prof is None:
+        if self._dir is None or (self._trace and self._prof is None):
             raise RuntimeError("export of a profile that was never recorded")
         place = final or (lambda name: self._dir / name)  # type: ignore[operator]
+        if not self._trace:
+            self._export_regions(out, place)
+            return out
         if isinstance(self.platform, platforms.Npu):
             return self._export_npu(out, place)
         self._export_trace(out, place)
         self._more(out, place)
         return out
+
+    def _export_regions(self, out: Exported, place: Callable[[str], Path]) -> None:
+        """The trace of a recording that another profiler made: its regions, to be laid beside it."""
+        assert self._dir is not None
+        name = "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
+        part = self._dir / (name + ".part")
+        with create(part) as dst:
+            out.slices = write_regions(dst, self._header(), self.regions.regions, self._window, name)
+        self._place(out, part, name, "trace", place)
 
     def release(self) -> None:
         """Give the recording's memory back.
@@ -208,8 +209,10 @@ class TorchProfiler:
         out.slices = result["slices"]
         if result["note"]:
             out.notes.append(result["note"])
-        if self.config.sample_requests > 1:
-            out.notes.append("sample_requests has no effect: torch records every step")
+        if self.config.torch_profiler_with_stack and not self._stacks:
+            out.notes.append(
+                "no stacks: torch cannot pause them for requests that sample_requests leaves out"
+            )
         if self.regions.dropped:
             out.notes.append(f"{self.regions.dropped} regions over {self.regions.limit} were dropped")
         self._place(out, part, name, "trace", place)
@@ -219,7 +222,7 @@ class TorchProfiler:
         raw = part.with_name("raw.json")
         try:
             self._prof.export_chrome_trace(str(raw))
-            with raw.open("rb") as src, _writer(part) as dst:
+            with raw.open("rb") as src, create(part) as dst:
                 result, pieces = merge.merge(src, self.regions, self._pid)
                 for piece in pieces:
                     dst.write(piece)
@@ -268,7 +271,7 @@ class TorchProfiler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecated in favour of the snapshot, which the CPU has not
             self._prof.export_memory_timeline(str(plain), device)
-        with plain.open("rb") as src, gzip.open(to, "wb", _GZIP_LEVEL) as dst:
+        with plain.open("rb") as src, gzip.open(to, "wb", GZIP_LEVEL) as dst:
             shutil.copyfileobj(src, dst)
         plain.unlink()
 
@@ -303,7 +306,7 @@ class TorchProfiler:
         if not views:
             raise RuntimeError(f"torch_npu left no trace_view.json under {self._dir}")
         part = self._dir / "trace.json.gz.part"
-        with views[-1].open("rb") as src, gzip.open(part, "wb", _GZIP_LEVEL) as dst:
+        with views[-1].open("rb") as src, gzip.open(part, "wb", GZIP_LEVEL) as dst:
             shutil.copyfileobj(src, dst)
         self._place(out, part, "trace.json.gz", "trace", place)
         return out
@@ -311,12 +314,6 @@ class TorchProfiler:
 
 def _move(path: Path, to: Path) -> None:
     os.replace(path, to)
-
-
-def _writer(path: Path) -> IO[bytes] | gzip.GzipFile:
-    if ".gz" in path.suffixes:
-        return gzip.open(path, "wb", _GZIP_LEVEL)
-    return path.open("wb")
 
 
 def _distributed() -> bool:

@@ -2,20 +2,25 @@
 
 `annotate("decode_step", step=7, requests="a,b")` is a `torch.profiler.record_function`
 whose arguments reach the trace: torch drops them, so a log keeps them beside the profiler
-and export writes them into the trace's own events. While nothing records, a region costs
-one look at a variable.
+and export writes them into the trace's own events. While nothing records and no past is
+kept, a region costs two looks at a variable.
+
+keep_past keeps the newest regions of the process always: the flight recorder of a process
+whose operators torch records only while it is told to.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from kinetoscope import protocol
+from kinetoscope import protocol, wire
 
 # Names that the analyses know (trace/names.go).
 PREFILL, DECODE_STEP, DENOISE_STEP = "prefill", "decode_step", "denoise_step"
@@ -23,15 +28,20 @@ TEXT_ENCODE, VAE_DECODE, VOCODE = "text_encode", "vae_decode", "vocode"
 HANDOFF_SEND, HANDOFF_RECV = "handoff.send", "handoff.recv"
 WAIT, SCHEDULE, SAMPLE = "wait", "schedule", "sample"
 
-# Bounds what one recording keeps of regions: some 300 bytes each. More are dropped and counted.
+# Bounds what one recording keeps of regions: some 700 bytes each. More are dropped and counted.
 MAX_REGIONS = 1_000_000
+# What one region takes in memory with the arguments of a step of eight requests, rounded up.
+REGION_BYTES = 768
+# The past that a process keeps unless told, as native ranks do (deploy.DefaultFlightMB).
+DEFAULT_PAST_MB = 16
 
 Value = str | int | float | bool
 
 
-@dataclass
+@dataclass(slots=True)
 class Logged:
-    """One region that ended: Unix ns, the thread's id as the system has it."""
+    """One region that ended, or went on when it was looked at: Unix ns, the thread's id as the
+    system has it."""
 
     tid: int
     start: int
@@ -40,13 +50,24 @@ class Logged:
     args: dict[str, Value]
     flow_in: int = 0
     flow_out: int = 0
+    finished: bool = True
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """What no other region of the process shares."""
+        return (self.tid, self.start, self.name)
 
 
 @dataclass
 class RegionLog:
-    """The regions of one recording. Appending is safe from many threads."""
+    """The regions of one recording. Appending is safe from many threads.
+
+    sample is sample_requests: only what belongs to one request in so many is kept, and what
+    belongs to none.
+    """
 
     limit: int = MAX_REGIONS
+    sample: int = 0
     regions: list[Logged] = field(default_factory=list)
     dropped: int = 0
 
@@ -59,7 +80,17 @@ class RegionLog:
 
 
 _active: RegionLog | None = None
+_past: deque[Logged] | None = None
 _lock = threading.Lock()
+# Regions that have begun and not ended, of all threads: what a past must show of a step that hangs.
+_open: set[Region] = set()
+
+
+class _Thread(threading.local):
+    muted: RegionLog | None = None  # the recording that does not want what this thread does now
+
+
+_thread = _Thread()
 
 
 def activate(log: RegionLog | None) -> None:
@@ -67,31 +98,97 @@ def activate(log: RegionLog | None) -> None:
     global _active
     with _lock:
         _active = log
+    if _thread.muted is not None:  # a recording ended and this one began inside one step
+        _mute(None)
 
 
 def recording() -> bool:
-    """Whether regions are recorded now; saves the making of expensive arguments."""
-    return _active is not None
+    """Whether a recording or the past wants regions now; saves the making of expensive arguments."""
+    return _active is not None or _past is not None
+
+
+def keep_past(mb: int = DEFAULT_PAST_MB) -> None:
+    """Keep the newest regions in some mb MiB from now on; 0 keeps none."""
+    global _past
+    with _lock:
+        _past = deque(_past or (), maxlen=(mb << 20) // REGION_BYTES) if mb > 0 else None
+
+
+def keeps_past() -> bool:
+    """Whether there is a past to look at."""
+    return _past is not None
+
+
+def past(since: int) -> list[Logged]:
+    """The regions that reach into the time since (Unix ns), those still open with finished
+    False, in order of their end."""
+    now = protocol.now_ns()
+    # Looked at first: what ends meanwhile is found below as well, and counts as ended.
+    going = {r.key: r for r in (region.logged(now, finished=False) for region in unfinished())}
+    kept = _past
+    out = [] if kept is None else [r for r in kept.copy() if r.end >= since]
+    for r in out:
+        going.pop(r.key, None)
+    return out + [r for r in going.values() if r.start]
+
+
+def unfinished() -> list[Region]:
+    """The regions that are open now, the oldest first."""
+    return sorted(_open.copy(), key=lambda r: r.began)
+
+
+def wanted(requests: Iterable[str]) -> bool:
+    """Whether the recording, if there is one, is to show what is done for these requests."""
+    log = _active
+    if log is None or log.sample <= 1:
+        return True
+    return any(wire.sampled(r, log.sample) for r in requests)
+
+
+@contextmanager
+def only_if(wanted: bool) -> Iterator[None]:
+    """Keep what this thread does inside out of the recording unless wanted: its regions and
+    torch's operators. The past has it all the same."""
+    if wanted:
+        yield
+        return
+    _mute(_active)
+    try:
+        yield
+    finally:
+        _mute(None)
+
+
+def _mute(log: RegionLog | None) -> None:
+    from torch._C._autograd import _enable_record_function
+
+    _thread.muted = log
+    _enable_record_function(log is None)
 
 
 class Region:
     """A span as a context manager. One that began before a recording is not in it."""
 
-    __slots__ = ("_log", "_name", "_rf", "_start", "args", "flow_in", "flow_out")
+    __slots__ = ("_log", "_name", "_rf", "_tid", "args", "began", "flow_in", "flow_out")
 
     def __init__(self, name: str, args: dict[str, Value]) -> None:
         self._name, self.args = name, args
         self.flow_in = self.flow_out = 0
         self._log: RegionLog | None = None
         self._rf: AbstractContextManager[Any] | None = None
-        self._start = 0
+        self._tid = 0
+        self.began = 0  # Unix ns; 0 while it is not open
 
     def __enter__(self) -> Region:
-        self._log = _active
+        self._log = _active if _active is not _thread.muted else None
+        if self._log is None and _past is None:
+            return self
+        self._tid = threading.get_native_id()
+        self.began = time.time_ns()
+        _open.add(self)
         if self._log is not None:
             import torch
 
-            self._start = time.time_ns()
             rf: AbstractContextManager[Any] = torch.profiler.record_function(self._name)
             rf.__enter__()
             self._rf = rf
@@ -100,22 +197,29 @@ class Region:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._log is None:
+        if not self.began:
             return
         if self._rf is not None:
             self._rf.__exit__(kind, error, trace)
-        self._log.add(
-            Logged(
-                threading.get_native_id(),
-                self._start,
-                protocol.now_ns(),
-                self._name,
-                self.args,
-                self.flow_in,
-                self.flow_out,
-            )
-        )
+        done = self.logged(protocol.now_ns())
+        if self._log is not None:
+            self._log.add(done)
+        kept = _past
+        if kept is not None:
+            kept.append(done)
+        _open.discard(self)
         self._log = self._rf = None
+        self.began = 0
+
+    def logged(self, end: int, *, finished: bool = True) -> Logged:
+        """The region as it stands, with that end."""
+        return Logged(
+            self._tid, self.began, end, self._name, self.args, self.flow_in, self.flow_out, finished
+        )
+
+    def of(self, log: RegionLog) -> bool:
+        """Whether the region goes to that log."""
+        return self._log is log
 
 
 def annotate(name: str, **args: Value) -> Region:

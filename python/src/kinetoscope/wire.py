@@ -87,6 +87,7 @@ class Message:
     head: dict[str, Any]
     tensors: list[torch.Tensor] = field(default_factory=list)
     blobs: list[bytes] = field(default_factory=list)
+    took_ns: int = 0  # a hand-off's way, set by who receives it on the same host
 
     @property
     def kind(self) -> str:
@@ -146,6 +147,11 @@ def flow(request: str, from_stage: int, to_stage: int, chunk: int) -> int:
     for b in parts:
         h = (h ^ b) * 1099511628211 & mask
     return h >> 11 | 1
+
+
+def sampled(request: str, every: int) -> bool:
+    """Whether sample_requests chooses the request: by its id alone, so that all ranks decide alike."""
+    return every <= 1 or (flow(request, 0, 0, 0) >> 1) % every == 0  # the lowest bit is always set
 
 
 def subject(pipeline: str, stage: int, replica: int) -> str:

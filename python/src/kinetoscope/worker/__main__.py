@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from nats.js.errors import NotFoundError
 
-from kinetoscope import platforms, profiler, wire
+from kinetoscope import platforms, profiler, regions, wire
 from kinetoscope import protocol as p
 from kinetoscope.capture import SessionHandler
 from kinetoscope.rank import RankThread, fill_in
@@ -110,10 +110,11 @@ def run(o: Options, stop: threading.Event) -> None:
         device = _device(platform, stage, o.rank)
         group = groups.join(o, stage.tensor_parallel_size, platform, rank, stop.is_set)
         cleanup.callback(group.close)
-        loop = Loop(o, dep, stage, group, device, stop)
+        loop = Loop(o, dep, stage, group, device, stop, platform)
         loop.rank = rank
         loop.runner = _runner(loop)
         profiler.warm_up(platform)
+        regions.keep_past(stage.flight_recorder_mb if stage.profiler_config.profiler else 0)
         loop.handler = SessionHandler(
             info,
             Path(spool),

@@ -11,10 +11,11 @@ whatever DiffusionPipeline.from_pretrained makes of a path or a hub id.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections import deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from kinetoscope import regions, wire
 from kinetoscope.regions import annotate
 from kinetoscope.worker.group import Group
 from kinetoscope.worker.loop import INTERNAL, OVERLOADED, Loop, Plan, RequestError
+
+
+class Cancelled(Exception):
+    """Ends the request under way, on every rank at the same step."""
 
 
 class Diffusion:
@@ -43,9 +48,11 @@ class Diffusion:
             self._wrap(self.pipe, "encode_prompt", regions.TEXT_ENCODE)
         self.waiting: deque[wire.Message] = deque()
         self._open: Any = None  # the region of the denoise step under way
+        self._begun: Any = None  # its mark
         self._requests: list[str] = []
         self._step = 0
-        self._cancelled: set[str] = set()
+        self._marks: list[tuple[str, Any, Any]] = []  # phases of the request under way
+        self._cancelled = False  # the request under way; on rank 0
 
     def pending(self) -> int:
         """Requests that wait."""
@@ -66,7 +73,8 @@ class Diffusion:
         self.waiting.append(m)
 
     def cancel(self, request: str) -> None:
-        """Forget a request that waits. One under way runs to its end: the other ranks run it too."""
+        """Forget a request that waits; one under way ends with its denoise step."""
+        self._cancelled |= request in self._requests
         self.waiting = deque(m for m in self.waiting if m.id != request)
 
     def plan(self) -> Plan | None:
@@ -79,7 +87,7 @@ class Diffusion:
     def run(self, plan: Plan) -> Any:
         """Run the pipeline for one request; rank 0 gets the images as PNG files, or the error."""
         image = plan.body["request"]["image"]
-        self._requests = plan.requests
+        self._requests, self._cancelled, self._marks = plan.requests, False, []
         generators = [torch.Generator("cpu").manual_seed(int(image["seed"]) + k) for k in range(image["n"])]
         arguments: dict[str, Any] = {
             "width": image["width"],
@@ -98,6 +106,7 @@ class Diffusion:
             return e
         finally:
             self._close_step()
+            self._requests = []
         if self.loop.group.rank != 0:
             return None
         with annotate("encode_png", batch=len(out.images)):
@@ -107,7 +116,7 @@ class Diffusion:
         prompt, negative = str(request.get("prompt", "")), str(request.get("negative_prompt", ""))
         if not self.dummy:
             return {"prompt": prompt, "negative_prompt": negative or None}
-        with annotate(regions.TEXT_ENCODE, requests=str(request["id"]), batch=1):
+        with self._phase(regions.TEXT_ENCODE):
             return {"prompt_embeds": self._embed(prompt), "negative_prompt_embeds": self._embed(negative)}
 
     def _embed(self, prompt: str) -> torch.Tensor:
@@ -129,6 +138,7 @@ class Diffusion:
             if self._open is None:
                 self._open = self.loop.region(regions.DENOISE_STEP, self._step, self._requests)
                 self._open.__enter__()
+                self._begun = self.loop.durations.mark()
             return _split(forward, group, sample, args, kwargs)
 
         return run
@@ -137,10 +147,15 @@ class Diffusion:
         self._close_step()
         self.loop.step_ended()
         self.loop.act()
+        if self.loop.group.rank == 0:
+            self.loop.drain()
+        if self.loop.group.agree(self._cancelled):
+            raise Cancelled
         return kwargs
 
     def _close_step(self) -> None:
         if self._open is not None:
+            self._marks.append((regions.DENOISE_STEP, self._begun, self.loop.durations.mark()))
             self._open.__exit__(None, None, None)
             self._open = None
             self._step += 1
@@ -149,14 +164,36 @@ class Diffusion:
         inner = getattr(owner, method)
 
         def run(*args: Any, **kwargs: Any) -> Any:
-            with annotate(name, requests=",".join(self._requests), batch=len(self._requests)):
+            with self._phase(name):
                 return inner(*args, **kwargs)
 
         setattr(owner, method, run)
 
+    @contextlib.contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        """A region that is no denoise step, and its marks."""
+        with annotate(name, requests=",".join(self._requests), batch=len(self._requests)):
+            begun = self.loop.durations.mark()
+            yield
+            self._marks.append((name, begun, self.loop.durations.mark()))
+
+    def _durations(self) -> dict[str, int]:
+        """What the request's phases took in all, counted for the stage too."""
+        self.loop.synchronize()
+        out: dict[str, int] = defaultdict(int)
+        for name, begun, ended in self._marks:
+            ns = self.loop.durations.elapsed(begun, ended)
+            self.loop.durations.observe(name, ns)
+            out[name] += ns
+        self._marks = []
+        return dict(out)
+
     def emit(self, plan: Plan, result: Any, ns: int) -> None:
         """Send the images."""
         request = plan.body["request"]
+        durations = self._durations()
+        if isinstance(result, Cancelled):
+            return
         if isinstance(result, Exception):
             self.loop.fail_request(request, INTERNAL, f"{type(result).__name__}: {result}")
             return
@@ -166,7 +203,7 @@ class Diffusion:
         except wire.FrameError as e:
             self.loop.fail_request(request, INTERNAL, str(e))
             return
-        self.loop.done(request, {regions.DENOISE_STEP: ns})
+        self.loop.done(request, durations)
 
 
 def _split(

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from kinetoscope import regions, wire
+from kinetoscope.worker.durations import HANDOFF
 from kinetoscope.worker.loop import INTERNAL, OVERLOADED, Loop, Plan, RequestError
 
 DEFAULT_SAMPLE_RATE = 24_000
@@ -114,6 +115,7 @@ class Generation:
             if m.chunk != s.next_in:
                 raise RuntimeError(f"hand-off {s.next_in} was lost: got {m.chunk}")
             s.next_in += 1
+            s.durations[HANDOFF] += m.took_ns
         s.waiting.append(m)
 
     def cancel(self, request: str) -> None:

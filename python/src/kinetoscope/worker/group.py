@@ -51,6 +51,14 @@ class Group:
         dist.broadcast(buffer, 0, group=self._control)
         return data if data is not None else bytes(buffer.numpy().tobytes())
 
+    def agree(self, flag: bool) -> bool:
+        """Rank 0's flag, on every rank."""
+        if self.size == 1:
+            return flag
+        t = torch.tensor([flag])
+        dist.broadcast(t, 0, group=self._control)
+        return bool(t)
+
     def sum(self, t: torch.Tensor) -> torch.Tensor:
         """Add t up over all ranks, in place."""
         if self.size > 1:

@@ -7,6 +7,7 @@ before, as the native stages do.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from kinetoscope import regions, wire
 from kinetoscope.regions import annotate
 from kinetoscope.worker import text
 from kinetoscope.worker.cache import Rows
+from kinetoscope.worker.durations import HANDOFF
 from kinetoscope.worker.loop import INTERNAL, OVERLOADED, Loop, Plan, RequestError
 from kinetoscope.worker.shard import shard
 
@@ -69,6 +71,7 @@ class LLM:
         self.loop, self.stage = loop, loop.stage
         self.talker = bool(self.stage.engine_input_source)
         self.model, self.config = self._load()
+        self.cache = cache_name(self.model)
         self.vocab = int(self.config.vocab_size)
         self.max_len = min(
             self.stage.max_model_len, int(getattr(self.config, "max_position_embeddings", 1 << 30))
@@ -128,6 +131,7 @@ class LLM:
         if m.chunk != q.next_chunk:
             raise RuntimeError(f"hand-off {q.next_chunk} was lost: got {m.chunk}")
         q.next_chunk += 1
+        q.durations[HANDOFF] += m.took_ns
         self._condition(q, m)
 
     def _open(self, request: dict[str, Any]) -> Sequence:
@@ -285,7 +289,7 @@ class LLM:
         out = self.model(
             **self._inputs(plan, ids, [s]), use_cache=True, output_hidden_states=hidden, logits_to_keep=1
         )
-        self.rows.add(s["id"], out.past_key_values)
+        self.rows.add(s["id"], getattr(out, self.cache))
         return out.logits[0, -1], out.hidden_states[-1][0] if hidden else None
 
     def _decode(
@@ -297,11 +301,11 @@ class LLM:
             **self._inputs(plan, ids, seqs),
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
             output_hidden_states=hidden,
+            **{self.cache: cache},
         )
-        self.rows.extend(out.past_key_values, rows)
+        self.rows.extend(getattr(out, self.cache), rows)
         last = out.hidden_states[-1] if hidden else None
         return [(out.logits[i, -1], last[i] if last is not None else None) for i in range(len(seqs))]
 
@@ -425,6 +429,11 @@ class LLM:
     def _end(self, q: Sequence) -> None:
         self.loop.done(q.request, dict(q.durations))
         self.cancel(str(q.request["id"]))
+
+
+def cache_name(model: Any) -> str:
+    """What a model calls its cache, as an argument and in its output: transformers renames it."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def overlap(text: str, stop: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from nats.aio.msg import Msg
 
 from kinetoscope import regions, wire
 from kinetoscope.capture import SessionHandler
+from kinetoscope.platforms import Platform
 from kinetoscope.rank import RankThread
 from kinetoscope.regions import annotate
+from kinetoscope.worker.durations import HANDOFF, Durations
 from kinetoscope.worker.group import Group
 from kinetoscope.worker.options import Deployment, Options, Stage
 
@@ -100,8 +103,12 @@ class Loop:
         group: Group,
         device: torch.device,
         stop: threading.Event,
+        platform: Platform | None = None,
     ) -> None:
         self.o, self.deployment, self.stage, self.group, self.device = o, deployment, stage, group, device
+        self._platform = platform or Platform()
+        self.durations = Durations(self._platform)
+        self._host = socket.gethostname()
         self.runner: Runner | None = None
         self.handler: SessionHandler | None = None
         self.rank: RankThread | None = None
@@ -149,13 +156,16 @@ class Loop:
             log.error("stage %s: message dropped: %s", self.stage.stage_name, e)
             return
         if m.kind == wire.HANDOFF:
+            if m.head.get("host") == self._host:  # else two clocks would be compared
+                m.took_ns = max(0, time.time_ns() - int(m.head.get("sent_ns", 0)))
+                self.durations.observe(HANDOFF, m.took_ns)
             args: dict[str, regions.Value] = {
                 "request": m.id,
                 "from_stage": int(m.head.get("from", -1)),
                 "chunk": m.chunk,
                 "bytes": len(msg.data),
             }
-            with annotate(regions.HANDOFF_RECV, **args) as region:
+            with regions.only_if(regions.wanted([m.id])), annotate(regions.HANDOFF_RECV, **args) as region:
                 region.flow_in = int(m.head.get("flow", 0))
                 self._enqueue(m)
         else:
@@ -187,6 +197,14 @@ class Loop:
             self.fail(m, INTERNAL, f"{type(e).__name__}: {e}")
             self.runner.cancel(m.id)
 
+    def drain(self) -> None:
+        """Take all messages that are there. On rank 0, between steps, also by runners with steps inside."""
+        try:
+            for _ in range(self._inbox.maxsize):
+                self._take(self._inbox.get_nowait())
+        except queue.Empty:
+            return
+
     # The loop
 
     def run(self) -> None:
@@ -201,11 +219,7 @@ class Loop:
         assert self.runner is not None
         while not self._stop.is_set():
             self.act()
-            try:
-                for _ in range(self._inbox.maxsize):
-                    self._take(self._inbox.get_nowait())
-            except queue.Empty:
-                pass
+            self.drain()
             with annotate(regions.SCHEDULE):
                 plan = self.runner.plan()
             if plan is None:
@@ -215,8 +229,9 @@ class Loop:
             if self.group.size > 1:
                 self.group.share(plan.encode())
             began = time.monotonic_ns()
-            result = self._execute(plan)
-            self.runner.emit(plan, result, time.monotonic_ns() - began)
+            with regions.only_if(regions.wanted(plan.requests)):
+                result = self._execute(plan)
+                self.runner.emit(plan, result, time.monotonic_ns() - began)
         if self.group.size > 1:
             self.group.share(Plan("stop").encode())
 
@@ -240,7 +255,8 @@ class Loop:
             if plan.kind == "stop":
                 return
             if plan.kind:
-                self._execute(plan)
+                with regions.only_if(regions.wanted(plan.requests)):
+                    self._execute(plan)
 
     def _execute(self, plan: Plan) -> Any:
         assert self.runner is not None
@@ -248,8 +264,11 @@ class Loop:
             return self.runner.run(plan)
         if plan.kind == "generate":  # its steps are inside: the runner marks them
             return self.runner.run(plan)
+        began = time.monotonic_ns()
         with self.region(plan.kind, plan.step, plan.requests, plan.tokens):
             result = self.runner.run(plan)
+            self._platform.synchronize()  # what comes next reads the result anyway
+        self.durations.observe(plan.kind, time.monotonic_ns() - began)
         self._step = plan.step + 1
         self.step_ended()
         return result
@@ -257,6 +276,10 @@ class Loop:
     def region(self, kind: str, step: int, requests: list[str], tokens: int = 0) -> _StepRegion:
         """The region of one step, with its requests."""
         return _StepRegion(kind, step, requests, tokens)
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        self._platform.synchronize()
 
     # What goes out
 
@@ -275,7 +298,7 @@ class Loop:
             if hop is None:
                 continue
             flow = wire.flow(request["id"], self.stage.stage_id, s.stage_id, m.chunk)
-            m.head |= {"flow": flow, "sent_ns": time.time_ns()}
+            m.head |= {"flow": flow, "sent_ns": time.time_ns(), "host": self._host}
             with annotate(regions.HANDOFF_SEND, request=str(request["id"]), to_stage=s.stage_id) as region:
                 region.flow_out = flow
                 region.args["chunk"] = m.chunk
@@ -320,6 +343,8 @@ class Loop:
         """collective_rpc: beside the loop, and touches nothing of it."""
         if method == "ping":
             return "pong"
+        if method == "durations":
+            return self.durations.read()
         if method == "info":
             return {
                 "stage": self.stage.stage_name,
@@ -332,7 +357,7 @@ class Loop:
                 "requests": self.runner.pending() if self.runner else 0,
                 "steps": self._step,
             }
-        raise ValueError(f"unknown method {method!r}: ping or info ({json.dumps(args)})")
+        raise ValueError(f"unknown method {method!r}: ping, info or durations ({json.dumps(args)})")
 
 
 class _StepRegion:

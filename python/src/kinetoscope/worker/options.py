@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kinetoscope.protocol import Message, ProfilerConfig
+from kinetoscope.regions import DEFAULT_PAST_MB
 
 # Set by the supervisor: the Options as JSON, as package omni/worker has them.
 ENV = "KINETOSCOPE_WORKER"
@@ -101,6 +102,7 @@ class Stage(Message):
     engine_input_source: list[int] = field(default_factory=list)
     final_output: bool = False
     final_output_type: str = ""
+    flight_recorder_mb: int = DEFAULT_PAST_MB
     default_sampling_params: Sampling = field(default_factory=Sampling)
     profiler_config: ProfilerConfig = field(default_factory=ProfilerConfig)
 
