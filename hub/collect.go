@@ -100,7 +100,7 @@ func (r *runner) collect(a session.Action) (session.Event, error) {
 	}
 	// Durable here: the rank may forget the session.
 	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
-	return session.Collected{Rank: a.Rank, Artifacts: got, Events: s.Events, Drops: s.Drops}, nil
+	return session.Collected{Rank: a.Rank, Artifacts: got, Events: s.Events, Drops: s.Drops, Note: s.Reason}, nil
 }
 
 // fetch brings one uploaded file into the run and checks it.

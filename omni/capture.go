@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/convert"
@@ -24,6 +25,10 @@ const (
 	pictureName = "report.svg"
 	kindReport  = "report"
 )
+
+// regionsExt ends the name of what a torch rank leaves when it is killed: its regions
+// alone, of less worth than the trace that it may have finished just before.
+const regionsExt = "regions.json"
 
 // convertSession makes a session's artifacts of its recordings: rank by rank, for
 // memory holds the traces of all ranks only as columns, then the timeline and the
@@ -67,7 +72,7 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 	ready := ""
 	for _, f := range r.Files {
 		have[f.Name] = true
-		if f.Kind == convert.KindTrace {
+		if f.Kind == convert.KindTrace && (ready == "" || !strings.HasSuffix(f.Name, regionsExt)) {
 			ready = filepath.Join(in.RunDir, filepath.FromSlash(f.Name))
 		}
 	}

@@ -3,6 +3,7 @@ package omni
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -232,7 +236,117 @@ func TestTorchOmni(t *testing.T) {
 		}
 		openWithHTA(t, st)
 	})
+	t.Run("look back", func(t *testing.T) { lookBackTorch(t, e) })
+	t.Run("sampled requests", func(t *testing.T) { sampleTorch(t, e) })
+	t.Run("durations", func(t *testing.T) { wantDurations(t, e, map[string][]string{
+		"thinker": {trace.NamePrefill, trace.NameDecodeStep}, "talker": {trace.NamePrefill, trace.NameDecodeStep, "handoff"}, "code2wav": {trace.NameVocode, "handoff"}}) })
 	t.Run("killed rank", func(t *testing.T) { killTorchRank(t, e) })
+}
+
+// lookBackTorch captures what happened before: no operators, but every step.
+func lookBackTorch(t *testing.T, e *Engine) {
+	if _, err := generate(t.Context(), e, say("Hello.", 6)); err != nil {
+		t.Fatal(err)
+	}
+	st, err := e.Flight(t.Context(), ProfileOptions{Prefix: "past", Last: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	completeTorch(t, st, 6)
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			step := trace.NameDecodeStep
+			if s.Name == "code2wav" {
+				step = trace.NameVocode
+			}
+			tr := rankTrace(t, st.RunDir, r)
+			if n, requests := named(tr, step); n < 2 || requests == "" {
+				t.Errorf("%s rank %d: %d slices %s of requests %q", s.Name, r.Rank, n, step, requests)
+			}
+			if tr.Repairs.Total() != 0 || !tr.Meta.WallClock || tr.Meta.WindowEnd-tr.Meta.WindowStart != time.Minute.Nanoseconds() {
+				t.Errorf("%s rank %d: repairs %v, %+v", s.Name, r.Rank, tr.Repairs, tr.Meta)
+			}
+			if r.StoppedBy != protocol.StoppedByFlight {
+				t.Errorf("%s rank %d stopped by %s", s.Name, r.Rank, r.StoppedBy)
+			}
+		}
+	}
+}
+
+// sampleTorch records one request of two, whole, in all stages.
+func sampleTorch(t *testing.T, e *Engine) {
+	const every = 2
+	cfg := protocol.DefaultProfilerConfig()
+	cfg.Profiler, cfg.SampleRequests = "torch", every
+	if _, err := e.StartProfile(t.Context(), ProfileOptions{Config: &cfg}); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{}
+	for i := 0; len(want) == 0 || i < 4; i++ {
+		o := say("Hello.", 4)
+		o.ID = ulid.Make().String()
+		if _, err := generate(t.Context(), e, o); err != nil {
+			t.Fatal(err)
+		}
+		if wire.Sampled(o.ID, every) {
+			want[o.ID] = true
+		}
+	}
+	st, err := e.StopProfile(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			got := map[string]bool{}
+			tr := rankTrace(t, st.RunDir, r)
+			for i := range tr.Slices.Len() {
+				for _, id := range requestsOf(tr, i) {
+					got[id] = true
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("%s rank %d shows requests %v, want %v", s.Name, r.Rank, got, want)
+			}
+			if r.State != protocol.StateComplete || !strings.Contains(r.Reason, "no stacks") {
+				t.Errorf("%s rank %d: %s (%s)", s.Name, r.Rank, r.State, r.Reason)
+			}
+		}
+	}
+}
+
+// requestsOf returns the requests that slice i of t names.
+func requestsOf(t *trace.Trace, i int) []string {
+	var out []string
+	for _, arg := range []string{trace.ArgRequests, "request"} {
+		if text, ok := t.ArgText(i, arg); ok && text != "" {
+			out = append(out, strings.Split(text, ",")...)
+		}
+	}
+	return out
+}
+
+// wantDurations fails the test unless every stage has measured the given phases.
+func wantDurations(t *testing.T, e *Engine, want map[string][]string) {
+	t.Helper()
+	list, err := e.StageDurations(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, d := range list {
+		if d.Count == 0 || d.SumSeconds <= 0 || d.Buckets[len(d.Buckets)-1] != d.Count {
+			t.Errorf("%s %s: %+v", d.Stage, d.Phase, d.Durations)
+		}
+		got[d.Stage] = append(got[d.Stage], d.Phase)
+	}
+	for stage, phases := range want {
+		for _, p := range phases {
+			if !slices.Contains(got[stage], p) {
+				t.Errorf("%s measured %v, not %s", stage, got[stage], p)
+			}
+		}
+	}
 }
 
 // killTorchRank kills a rank that records. The others keep what they have, the replica
@@ -261,6 +375,17 @@ func killTorchRank(t *testing.T, e *Engine) {
 			}
 			if r.State != want {
 				t.Errorf("%s rank %d is %s (%s), want %s", s.Name, r.Rank, r.State, r.Reason, want)
+			}
+			if s.Stage != 1 {
+				continue
+			}
+			// The killed one's steps up to the kill; the other came to an end of its own.
+			tr := rankTrace(t, st.RunDir, r)
+			if n, requests := named(tr, trace.NameDecodeStep); n == 0 || requests == "" {
+				t.Errorf("%s rank %d: %d slices %s of requests %q", s.Name, r.Rank, n, trace.NameDecodeStep, requests)
+			}
+			if n, _ := named(tr, trace.NameAllReduce); (n > 0) == (r.Rank == 1) {
+				t.Errorf("%s rank %d: %d operators", s.Name, r.Rank, n)
 			}
 		}
 	}
@@ -377,6 +502,7 @@ func TestTorchDiffusion(t *testing.T) {
 			t.Errorf("rank %d recorded %d iterations, want the 4 denoise steps", r.Rank, r.Iterations)
 		}
 	}
+	wantDurations(t, e, map[string][]string{"dit": {trace.NameTextEncode, trace.NameDenoiseStep, trace.NameVAEDecode}})
 }
 
 // eventuallyIn is eventually with a bound of its own.

@@ -32,7 +32,7 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoCollect {
 			r.Status.Artifacts = e.Artifacts
 			r.Status.Events, r.Status.Drops = max(r.Status.Events, e.Events), max(r.Status.Drops, e.Drops)
-			r.end(protocol.StateComplete, "")
+			r.end(protocol.StateComplete, e.Note)
 			return nil
 		}
 	case Salvaged:

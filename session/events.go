@@ -55,6 +55,9 @@ type (
 		// Events and Drops are what the rank counted by then; torch knows only after its
 		// export. Zeros leave what the stop said.
 		Events, Drops uint64
+		// Note is what the rank says its artifacts lack; it becomes the reason of a
+		// complete rank.
+		Note string
 	}
 	// Salvaged: what could be had of a rank that ended badly is in the run.
 	Salvaged struct {

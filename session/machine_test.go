@@ -100,7 +100,7 @@ func TestHappyPath(t *testing.T) {
 	want(t, m.Step(t0, Stopped{Rank: id(0, 1)}), "collect 0.0", "collect 0.1", "collect 1.0")
 	art := []protocol.Artifact{{Name: "a"}}
 	want(t, m.Step(t0, Collected{Rank: id(0, 0), Artifacts: art}))
-	want(t, m.Step(t0, Collected{Rank: id(0, 1), Artifacts: art}))
+	want(t, m.Step(t0, Collected{Rank: id(0, 1), Artifacts: art, Note: "no stacks"}))
 	want(t, m.Step(t0, Collected{Rank: id(1, 0), Artifacts: art}), "convert")
 	want(t, m.Step(t0, Converted{Run: art, PerRank: map[protocol.RankID][]protocol.Artifact{id(1, 0): art}}), "finish")
 	st := m.Status()
@@ -109,6 +109,9 @@ func TestHappyPath(t *testing.T) {
 	}
 	if r := st.Rank(id(0, 0)); r.State != protocol.StateComplete || r.Events != 9 || len(r.Artifacts) != 1 {
 		t.Errorf("rank 0.0: %+v", r)
+	}
+	if r := st.Rank(id(0, 1)); r.State != protocol.StateComplete || r.Reason != "no stacks" {
+		t.Errorf("rank 0.1 is %s (%s), want complete with what it lacks", r.State, r.Reason)
 	}
 	if r := st.Rank(id(1, 0)); len(r.Artifacts) != 2 {
 		t.Errorf("rank 1.0 artifacts: %v, want recording and converted", r.Artifacts)

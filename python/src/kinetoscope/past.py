@@ -8,6 +8,7 @@ PastRecorder makes a trace.
 
 from __future__ import annotations
 
+import bisect
 import json
 import logging
 import os
@@ -103,8 +104,8 @@ class RegionTrace:
         self._event({"ph": "E", "tid": r.tid, "ts": self._us(r.end)})
         self._flows(r)
 
-    def close(self, end: int, name: str) -> None:
-        """Say that the window reaches to end, and complete the file's text."""
+    def window(self, end: int) -> None:
+        """Say that the recording reaches to end; events are best written in order of their begin."""
         window = {
             "ph": "X",
             "cat": "Trace",
@@ -116,6 +117,9 @@ class RegionTrace:
             "args": {"Op count": 0},
         }
         self._event(window)
+
+    def close(self, name: str) -> None:
+        """Complete the file's text."""
         self._to.write(b'\n], "traceName": ' + json.dumps(name).encode() + b"}\n")
 
 
@@ -124,8 +128,12 @@ def write_regions(
 ) -> int:
     """Write a whole trace of regions, recorded in window (Unix ns), and return its slices."""
     out = RegionTrace(to, head, window[0], os.getpid())
-    out.add(sorted(ended, key=lambda r: r.start))
-    out.close(window[1], name)
+    ended = sorted(ended, key=lambda r: r.start)
+    inside = bisect.bisect_left(ended, window[0], key=lambda r: r.start)
+    out.add(ended[:inside])
+    out.window(window[1])
+    out.add(ended[inside:])
+    out.close(name)
     return out.slices
 
 
