@@ -238,8 +238,10 @@ func TestTorchOmni(t *testing.T) {
 	})
 	t.Run("look back", func(t *testing.T) { lookBackTorch(t, e) })
 	t.Run("sampled requests", func(t *testing.T) { sampleTorch(t, e) })
-	t.Run("durations", func(t *testing.T) { wantDurations(t, e, map[string][]string{
-		"thinker": {trace.NamePrefill, trace.NameDecodeStep}, "talker": {trace.NamePrefill, trace.NameDecodeStep, "handoff"}, "code2wav": {trace.NameVocode, "handoff"}}) })
+	t.Run("durations", func(t *testing.T) {
+		wantDurations(t, e, map[string][]string{
+			"thinker": {trace.NamePrefill, trace.NameDecodeStep}, "talker": {trace.NamePrefill, trace.NameDecodeStep, "handoff"}, "code2wav": {trace.NameVocode, "handoff"}})
+	})
 	t.Run("killed rank", func(t *testing.T) { killTorchRank(t, e) })
 }
 
