@@ -84,10 +84,22 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 		return convert.Result{}, fmt.Errorf("stage %d (%s) rank %d: %w", r.Status.Stage, r.StageName, r.Status.Rank, err)
 	}
 	t := traces[0]
+	introduce(t, r)
 	cfg := r.Config
 	cfg.WithMemory = cfg.WithMemory && hasMemory(t)
 	o.Config = &cfg
 	return convert.Trace(ctx, t, missing{in.Run, have}, o)
+}
+
+// introduce fills in who left a trace, where its header does not say.
+func introduce(t *trace.Trace, r hub.ConvertRank) {
+	m := &t.Meta
+	if m.Stage == "" {
+		m.Stage, m.StageID, m.Replica = r.StageName, r.Status.Stage, r.Status.Replica
+	}
+	if m.Rank < 0 {
+		m.Rank = r.Status.Rank
+	}
 }
 
 // missing is a sink that keeps what is there already: a rank's own file counts more than

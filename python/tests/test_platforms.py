@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import multiprocessing
 import sys
 import types
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from kinetoscope import ProfilerConfig, TorchProfiler, annotate, platforms
+from kinetoscope import ProfilerConfig, TorchProfiler, annotate, ascend, platforms
+from kinetoscope.protocol import RankInfo
+from kinetoscope.regions import Logged
 
 
 class Memory:
@@ -160,7 +164,12 @@ class NpuProfiler(types.ModuleType):
     def stop(self) -> None:
         out = Path(self.options["on_trace_ready"][0]) / "h_1_ascend_pt" / "ASCEND_PROFILER_OUTPUT"
         out.mkdir(parents=True)
-        (out / "trace_view.json").write_text("[]")
+        (out / "trace_view.json").write_text(
+            '[{"ph": "X", "name": "MatMul", "ts": "1795647420000000.123"}]\n'
+        )
+        (out / "kernel_details.csv").write_text("Name\n")
+        (out / "communication.json").write_text("{}")
+        (out / "ascend_pytorch_profiler.db").write_text("not handed over")
 
     def add_metadata_json(self, key: str, value: str) -> None:
         self.headers[key] = value
@@ -174,16 +183,37 @@ def test_npu_has_its_own_profiler_and_a_later_analysis(
     monkeypatch.setitem(sys.modules, "torch_npu.profiler", np)
     monkeypatch.setattr(torch, "npu", Card(), raising=False)
     analysed: list[Path] = []
-    monkeypatch.setattr(platforms.Npu, "finish", lambda self, d: analysed.append(d))
+    monkeypatch.setattr(ascend, "analyse", analysed.append)
     got = platforms.find("", [platforms.Npu])
-    prof = TorchProfiler(ProfilerConfig(profiler="torch", torch_profiler_record_shapes=True), platform=got)
+    config = ProfilerConfig(
+        profiler="torch", torch_profiler_record_shapes=True, torch_profiler_with_memory=True
+    )
+    prof = TorchProfiler(config, platform=got, info=RankInfo("p", 1, 0, 3, stage_name="dit", world_size=4))
     prof.prepare(tmp_path)
     prof.open()
+    with annotate("denoise_step", step=5, requests="a") as r:
+        r.flow_out = 9
     prof.close()
     assert analysed == []  # not on the engine's thread
     out = prof.export()
     assert analysed == [tmp_path]
-    assert [f.name for f in out.files] == ["trace.json.gz"]
+    assert [(f.name, f.kind) for f in out.files] == [
+        ("trace.json.gz", "trace"),
+        ("ascend_communication.json", "ascend"),
+        ("ascend_kernel_details.csv", "ascend"),
+        ("memory_snapshot.pickle", "memory"),
+    ]
+    doc = json.loads(gzip.decompress(out.files[0].path.read_bytes()))
+    assert (doc["stage"], doc["distributedInfo"]["rank"], doc["distributedInfo"]["world_size"]) == (
+        "dit",
+        3,
+        4,
+    )
+    kernel, region, arrow = doc["traceEvents"]
+    assert kernel["name"] == "MatMul"
+    assert (region["name"], region["args"]) == ("denoise_step", {"step": 5, "requests": "a"})
+    assert isinstance(region["ts"], str)  # as all times of this dialect
+    assert (arrow["ph"], arrow["id"], arrow["ts"]) == ("s", 9, region["ts"])
     assert np.options["record_shapes"] is True
     assert np.options["with_stack"] is False
     assert np.options["with_modules"] is True
@@ -201,12 +231,37 @@ def test_npu_analysis_runs_in_a_process_that_is_no_daemon(
     (package / "profiler.py").write_text(
         "import multiprocessing, pathlib\n"
         "def analyse(d):\n"
-        "    assert not multiprocessing.current_process().daemon\n"
+        "    p = multiprocessing.Process(target=print)\n"  # what a daemon may not
+        "    p.start()\n"
+        "    p.join()\n"
         "    pathlib.Path(d, 'analysed').touch()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    platforms.Npu().finish(tmp_path)
+    # A daemon worker may start no process of multiprocessing; a program of its own it may.
+    worker = multiprocessing.get_context("fork").Process(target=ascend.analyse, args=(tmp_path,), daemon=True)
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
     assert (tmp_path / "analysed").exists()
-    with pytest.raises(RuntimeError, match="ended with 1"):
-        platforms.Npu().finish(tmp_path / "missing")
+    with pytest.raises(RuntimeError, match=r"ended with 1: .*FileNotFoundError"):
+        ascend.analyse(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("view", "why"), [(b'{"a": 1}', "no array"), (b'[{"ph": "X"}', "is cut"), (b"", "no array")]
+)
+def test_npu_views_that_are_none(view: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        ascend.wrap(io.BytesIO(view), io.BytesIO(), {}, [], 1)
+
+
+@pytest.mark.parametrize("n", [0, 1, 100_000])
+def test_npu_views_of_any_size_keep_their_events(n: int) -> None:
+    view = json.dumps([{"ph": "X", "name": str(i), "ts": "1"} for i in range(n)]).encode()
+    to = io.BytesIO()
+    region = Logged(1, 5_000_000, 6_000_001, "step", {})
+    assert ascend.wrap(io.BytesIO(view + b" \n"), to, {"stage": "s"}, [region], 7) == 1
+    events = json.loads(to.getvalue())["traceEvents"]
+    assert len(events) == n + 1
+    assert (events[-1]["ts"], events[-1]["dur"]) == ("5000.000", 1000.001)

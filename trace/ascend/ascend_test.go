@@ -88,6 +88,43 @@ func TestReadDir(t *testing.T) {
 	}
 }
 
+// A rank hands the view over in an envelope that says who it is, with its regions behind
+// torch_npu's events.
+func TestHandedOverByARank(t *testing.T) {
+	text := `{"schemaVersion": 1, "stage_id": 1, "stage": "dit", "replica": 0, "distributedInfo": {"backend": "hccl", "rank": 3, "world_size": 4}, "traceEvents": ` + view + `,
+{"ph": "X", "cat": "user_annotation", "name": "denoise_step", "pid": 100, "tid": 11, "ts": "1712000000000000.000", "dur": 90.001, "args": {"step": 5, "requests": "a"}}
+]}`
+	tr, err := kineto.Read(t.Context(), strings.NewReader(text), kineto.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tr.Meta.Format != "ascend" {
+		t.Fatalf("format %s", tr.Meta.Format)
+	}
+	Classify(tr)
+	if m := tr.Meta; m.Stage != "dit" || m.StageID != 1 || m.Rank != 3 || m.WorldSize != 4 || !m.WallClock {
+		t.Errorf("%+v", m)
+	}
+	if tr.Repairs.Total() != 1 || tr.Repairs.Count[trace.RepairUnsorted] != 1 { // the region stands behind what it holds
+		t.Errorf("repairs %v", &tr.Repairs)
+	}
+	kernels := 0
+	for i, c := range tr.Slices.Cat {
+		if c == trace.CatKernel {
+			kernels++
+		}
+		if tr.String(tr.Slices.Name[i]) == "denoise_step" {
+			requests, _ := tr.ArgText(i, trace.ArgRequests)
+			if c != trace.CatUserAnnotation || requests != "a" || tr.Slices.Dur[i] != 90_001 || tr.Slices.Start[i] != 1712000000000000000 {
+				t.Errorf("region: %v of %q, %d ns at %d", c, requests, tr.Slices.Dur[i], tr.Slices.Start[i])
+			}
+		}
+	}
+	if kernels != 1 {
+		t.Errorf("%d kernels", kernels)
+	}
+}
+
 func TestRawOnly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dp0_pp0_tp0_rank0_1_2_ascend_pt")
 	write(t, filepath.Join(dir, "FRAMEWORK", "torch.op_range"), "x")

@@ -89,10 +89,10 @@ func (m *merger) compression() {
 func (m *merger) flavour() {
 	t := m.t
 	switch {
+	case m.names.seen["Ascend Hardware"] || m.names.seen["CANN"] || m.names.seen["Overlap Analysis"]:
+		t.Meta.Format = "ascend" // an array, or as a rank hands it over: in an envelope with a header
 	case !m.array:
 		t.Meta.Format = "kineto"
-	case m.names.seen["Ascend Hardware"] || m.names.seen["CANN"] || m.names.seen["Overlap Analysis"]:
-		t.Meta.Format = "ascend"
 	case len(t.Tracks) == 0 || t.Tracks[0].PIDText == "CPU functions":
 		t.Meta.Format = "torch-fallback"
 		for i, c := range t.Slices.Cat {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import multiprocessing
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -79,9 +78,6 @@ class Platform:
 
     def range_stop(self) -> None:
         """End it."""
-
-    def finish(self, directory: Path) -> None:
-        """Make readable what the profiler left in directory. May run long; called off the engine's thread."""
 
 
 class _Card(Platform):
@@ -195,8 +191,7 @@ class Musa(_Card):
 class Npu(_Card):
     """Ascend: torch_npu has profiler classes of its own, which write raw data to a directory.
 
-    That data is made readable by `analyse`, which starts processes and so refuses to run in
-    a daemon. It runs here in a process of its own that is none.
+    Regions are not told to it: they reach the trace with their arguments when it is handed over.
     """
 
     name = device = module_name = "npu"
@@ -226,19 +221,6 @@ class Npu(_Card):
                 on_trace_ready=np.tensorboard_trace_handler(str(directory), analyse_flag=False),
             )
         )
-
-    def finish(self, directory: Path) -> None:
-        p = multiprocessing.get_context("spawn").Process(
-            target=_analyse, args=(str(directory),), daemon=False
-        )
-        p.start()
-        p.join()
-        if p.exitcode != 0:
-            raise RuntimeError(f"torch_npu analyse of {directory} ended with {p.exitcode}")
-
-
-def _analyse(directory: str) -> None:
-    importlib.import_module("torch_npu.profiler.profiler").analyse(directory)
 
 
 class _NpuProfile:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kinetoscope import artifacts, aside, merge, platforms, regions
+from kinetoscope import artifacts, ascend, aside, merge, platforms, regions
 from kinetoscope.exported import GZIP_LEVEL, Exported, Made, create
 from kinetoscope.past import Spill, header, write_regions
 from kinetoscope.protocol import ProfilerConfig, RankInfo, now_ns
@@ -53,7 +53,8 @@ class TorchProfiler:
         self.platform = platform or platforms.find()
         self.info, self.all_threads, self.derive = info, all_threads, derive
         self._meta = dict(meta or {})
-        self.regions = regions.RegionLog(sample=config.sample_requests)
+        npu = isinstance(self.platform, platforms.Npu)
+        self.regions = regions.RegionLog(sample=config.sample_requests, told=not npu)
         self._spill: Spill | None = None
         self._prof: Any = None
         self._dir: Path | None = None
@@ -301,14 +302,18 @@ class TorchProfiler:
 
     def _export_npu(self, out: Exported, place: Callable[[str], Path]) -> Exported:
         assert self._dir is not None
-        self.platform.finish(self._dir)
-        views = sorted(self._dir.glob("*_ascend_pt/ASCEND_PROFILER_OUTPUT/trace_view.json"))
-        if not views:
-            raise RuntimeError(f"torch_npu left no trace_view.json under {self._dir}")
-        part = self._dir / "trace.json.gz.part"
-        with views[-1].open("rb") as src, gzip.open(part, "wb", GZIP_LEVEL) as dst:
-            shutil.copyfileobj(src, dst)
-        self._place(out, part, "trace.json.gz", "trace", place)
+        ascend.analyse(self._dir)
+        made = ascend.output(self._dir)
+        name = "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
+        part = self._dir / (name + ".part")
+        with (made / ascend.VIEW).open("rb") as src, create(part) as dst:
+            out.slices = ascend.wrap(src, dst, self._header(), self.regions.regions, self._pid)
+        self._place(out, part, name, "trace", place)
+        for table in ascend.tables(made):
+            self._place(out, table, "ascend_" + table.name, "ascend", place)
+        if self._memory:
+            snapshot = self._dir / "memory_snapshot.pickle"
+            self._place(out, snapshot, snapshot.name, "memory", place)
         return out
 
 

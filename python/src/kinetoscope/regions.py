@@ -63,11 +63,12 @@ class RegionLog:
     """The regions of one recording. Appending is safe from many threads.
 
     sample is sample_requests: only what belongs to one request in so many is kept, and what
-    belongs to none.
+    belongs to none. told says whether torch hears of the regions and shows them in its trace.
     """
 
     limit: int = MAX_REGIONS
     sample: int = 0
+    told: bool = True
     regions: list[Logged] = field(default_factory=list)
     dropped: int = 0
 
@@ -186,7 +187,7 @@ class Region:
         self._tid = threading.get_native_id()
         self.began = time.time_ns()
         _open.add(self)
-        if self._log is not None:
+        if self._log is not None and self._log.told:
             import torch
 
             rf: AbstractContextManager[Any] = torch.profiler.record_function(self._name)
