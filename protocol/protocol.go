@@ -166,7 +166,7 @@ type ClockError struct {
 // Artifact is a file that a rank left.
 type Artifact struct {
 	Name   string `json:"name"` // path in the run, "stage0_thinker/trace_rank0.json.gz"
-	Kind   string `json:"kind"` // recording, trace, ops, stacks, table, memory, timeline, report
+	Kind   string `json:"kind"` // recording, trace, ops, stacks, table, memory, execution_trace, ascend, timeline, report
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
 	Object string `json:"object,omitempty"` // in BucketArtifacts until it is collected
