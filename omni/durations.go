@@ -40,8 +40,8 @@ func (e *Engine) StageDurations(ctx context.Context) ([]StageDuration, error) {
 const (
 	// MethodDurations asks what a rank measured; SumDurations reads the replies.
 	MethodDurations = "durations"
-	// MethodFlight, with the argument "on", switches a native rank's flight recorder;
-	// the result says whether it is on.
+	// MethodFlight, with the argument "on", switches a rank's flight recorder; the result
+	// says whether it is on.
 	MethodFlight = "flight"
 )
 

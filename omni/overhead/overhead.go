@@ -20,7 +20,7 @@ import (
 
 // Names of the states.
 const (
-	StateOff       = "off"       // no session; native ranks without flight recorder
+	StateOff       = "off"       // no session, no flight recorder
 	StateFlight    = "flight"    // no session, the flight recorder as deployed
 	StateArmed     = "armed"     // a session whose window never opens
 	StateRecording = "recording" // a session that records from its start

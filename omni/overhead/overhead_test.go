@@ -27,8 +27,8 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // pipe is a pipeline of two stages whose steps take what the profiler's state makes of
-// a millisecond; the machine becomes slower with every request. The second stage is of
-// an engine that has no flight recorder.
+// a millisecond; the machine becomes slower with every request. The ranks of
+// the second stage do not know of flight recorders.
 type pipe struct {
 	t    *testing.T
 	runs string

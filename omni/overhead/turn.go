@@ -135,8 +135,8 @@ func subtract(after, before map[phaseKey]wire.Durations) (map[phaseKey]wire.Dura
 	return out, nil
 }
 
-// setFlight switches the flight recorders and returns whether any is on. Ranks that
-// have none do not know the question, which is no error.
+// setFlight switches the flight recorders and returns whether any is on. A process that
+// takes part and does not know the question is no error.
 func (m *meter) setFlight(ctx context.Context, on bool) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -243,6 +243,19 @@ def step(runner: generation.Generation) -> None:
     runner.emit(plan, runner.run(plan), 5)
 
 
+def test_the_flight_recorder_can_be_switched() -> None:
+    plain, _, _ = vocoder()
+    assert plain.calls("flight", {"on": True}) is False  # no profiler: deployed without
+    loop, _, _ = vocoder(profiler_config={"profiler": "torch"})
+    try:
+        for on in (True, True, False, True):
+            assert loop.calls("flight", {"on": on}) is on
+        with pytest.raises(ValueError, match="want true or false"):
+            loop.calls("flight", {})
+    finally:
+        assert loop.calls("flight", {"on": False}) is False
+
+
 def test_a_callable_makes_sound_chunk_by_chunk() -> None:
     _, runner, sent = vocoder()
     runner.accept(handoff(0, [1, 2]))

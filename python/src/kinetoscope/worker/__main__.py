@@ -114,7 +114,7 @@ def run(o: Options, stop: threading.Event) -> None:
         loop.rank = rank
         loop.runner = _runner(loop)
         profiler.warm_up(platform)
-        regions.keep_past(stage.flight_recorder_mb if stage.profiler_config.profiler else 0)
+        regions.keep_past(stage.past_mb)
         loop.handler = SessionHandler(
             info,
             Path(spool),

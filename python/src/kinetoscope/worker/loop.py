@@ -345,6 +345,8 @@ class Loop:
             return "pong"
         if method == "durations":
             return self.durations.read()
+        if method == "flight":
+            return self._flight(args.get("on"))
         if method == "info":
             return {
                 "stage": self.stage.stage_name,
@@ -357,7 +359,15 @@ class Loop:
                 "requests": self.runner.pending() if self.runner else 0,
                 "steps": self._step,
             }
-        raise ValueError(f"unknown method {method!r}: ping, info or durations ({json.dumps(args)})")
+        raise ValueError(f"unknown method {method!r}: ping, info, durations or flight ({json.dumps(args)})")
+
+    def _flight(self, on: object) -> bool:
+        """Switch the flight recorder; the answer says whether it is on. Off, it forgets the past."""
+        if not isinstance(on, bool):
+            raise ValueError(f"flight: on is {on!r}: want true or false")
+        if on != regions.keeps_past():
+            regions.keep_past(self.stage.past_mb if on else 0)
+        return regions.keeps_past()
 
 
 class _StepRegion:

@@ -106,6 +106,11 @@ class Stage(Message):
     default_sampling_params: Sampling = field(default_factory=Sampling)
     profiler_config: ProfilerConfig = field(default_factory=ProfilerConfig)
 
+    @property
+    def past_mb(self) -> int:
+        """Memory for the past; a stage without a profiler keeps none."""
+        return self.flight_recorder_mb if self.profiler_config.profiler else 0
+
 
 @dataclass
 class Deployment:
