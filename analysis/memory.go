@@ -2,7 +2,10 @@ package analysis
 
 import (
 	"cmp"
+	"maps"
+	"math"
 	"slices"
+	"strconv"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -22,9 +25,10 @@ type DeviceMemory struct {
 	DeviceID   int64         `json:"device_id"`   // -1 for the host
 	Series     []MemoryPoint `json:"-"`
 	Events     int           `json:"events"`
-	Allocs     int64         `json:"allocs"`
+	Allocs     int64         `json:"allocs"` // in the trace; not those of BaseBytes
 	Frees      int64         `json:"frees"`
-	// BaseBytes was allocated before the first event of the trace.
+	// BaseBytes was allocated before the first event of the trace, or said by a native
+	// rank to have been, see trace.NameMemoryHeld.
 	BaseBytes       int64 `json:"base_bytes"`
 	PeakBytes       int64 `json:"peak_bytes"` // largest Total Allocated
 	PeakTimeNs      int64 `json:"peak_time_ns"`
@@ -57,18 +61,42 @@ type MemoryOp struct {
 // Memory answers how much memory was held over time and by whom.
 func Memory(tr *trace.Trace, opt Options) MemoryReport { return newFrame(tr, opt).memory() }
 
+// maxMemoryBytes is the largest number of bytes that is believed: more than any host
+// holds, and small enough that sums of millions of events stay exact.
+const maxMemoryBytes = 1 << 45
+
+// memoryEvent is an allocation (bytes > 0) or a free (bytes < 0).
 type memoryEvent struct {
 	at, bytes, addr, total, reserved int64
 	hasAddr, hasTotal                bool
-	op                               trace.StringID
+	row, slice                       int32 // instant; innermost operator around it, -1 if none
+}
+
+// memoryDevice tells allocators apart, as DeviceMemory does.
+type memoryDevice struct{ typ, id int64 }
+
+func compareDevices(a, b memoryDevice) int {
+	return cmp.Or(cmp.Compare(a.typ, b.typ), cmp.Compare(a.id, b.id))
 }
 
 func (f *frame) memory() MemoryReport {
 	out := MemoryReport{Rank: f.rank}
+	byDev, t := f.memoryEvents()
+	for _, k := range slices.SortedFunc(maps.Keys(byDev), compareDevices) {
+		d := f.deviceMemory(byDev[k], t)
+		d.DeviceType, d.DeviceID = k.typ, k.id
+		out.Devices = append(out.Devices, d)
+	}
+	return out
+}
+
+// memoryEvents returns each allocator's events in order of time, and the tree of
+// operators that they lie in.
+func (f *frame) memoryEvents() (map[memoryDevice][]memoryEvent, *tree) {
 	in := &f.tr.Instants
 	name, ok := f.tr.Strings.Lookup(NameMemory)
 	if !ok {
-		return out
+		return nil, nil
 	}
 	var rows []int32
 	for i := range int32(len(in.Time)) {
@@ -80,50 +108,50 @@ func (f *frame) memory() MemoryReport {
 		}
 		rows = append(rows, i)
 	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
 	sortByKey(rows, func(i int32) int64 { return in.Time[i] })
-	ops := f.opsAtInstants(rows)
-	type key struct{ typ, id int64 }
-	byDev := map[key][]memoryEvent{}
+	t := f.nest(func(i int32) bool { return isHostOp(f.tr.Slices.Cat[i]) })
+	around := f.aroundInstants(t, rows)
+	byDev := map[memoryDevice][]memoryEvent{}
 	for k, i := range rows {
-		var e memoryEvent
-		var dev key
-		e.at, e.op = in.Time[i], ops[k]
+		e := memoryEvent{at: in.Time[i], row: i, slice: around[k]}
+		var dev memoryDevice
 		ref := in.Args[i]
 		var have bool
-		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have {
+		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have || max(e.bytes, -e.bytes) > maxMemoryBytes || e.bytes == math.MinInt64 {
 			continue
 		}
-		e.addr, e.hasAddr = f.tr.RefArgInt(ref, "Addr")
+		e.addr, e.hasAddr = f.address(ref)
 		e.total, e.hasTotal = f.tr.RefArgInt(ref, "Total Allocated")
+		e.hasTotal = e.hasTotal && e.total >= 0 && e.total <= maxMemoryBytes
 		e.reserved, _ = f.tr.RefArgInt(ref, "Total Reserved")
 		dev.typ, _ = f.tr.RefArgInt(ref, "Device Type")
 		dev.id, _ = f.tr.RefArgInt(ref, "Device Id")
 		byDev[dev] = append(byDev[dev], e)
 	}
-	for k, es := range byDev {
-		d := f.deviceMemory(es)
-		d.DeviceType, d.DeviceID = k.typ, k.id
-		out.Devices = append(out.Devices, d)
-	}
-	slices.SortFunc(out.Devices, func(a, b DeviceMemory) int {
-		return cmp.Or(cmp.Compare(a.DeviceType, b.DeviceType), cmp.Compare(a.DeviceID, b.DeviceID))
-	})
-	return out
+	return byDev, t
 }
 
-// opsAtInstants returns, for instants ordered by time, the innermost operator around
-// each on its own track.
-func (f *frame) opsAtInstants(rows []int32) []trace.StringID {
-	s, in := &f.tr.Slices, &f.tr.Instants
-	if len(rows) == 0 {
-		return nil
+// address reads an address, which may lie beyond the largest int64.
+func (f *frame) address(ref trace.ArgsRef) (int64, bool) {
+	if v, ok := f.tr.RefArgInt(ref, "Addr"); ok {
+		return v, true
 	}
-	t := f.nest(func(i int32) bool { return isHostOp(s.Cat[i]) })
+	v, err := strconv.ParseUint(string(f.tr.RefArg(ref, "Addr")), 10, 64)
+	return int64(v), err == nil
+}
+
+// aroundInstants returns, for instants ordered by time, the innermost slice of t around
+// each on its own track, noSlice if there is none.
+func (f *frame) aroundInstants(t *tree, rows []int32) []int32 {
+	s, in := &f.tr.Slices, &f.tr.Instants
 	byTrack := map[trace.TrackID][]int32{} // positions in rows
 	for k, i := range rows {
 		byTrack[in.Track[i]] = append(byTrack[in.Track[i]], int32(k))
 	}
-	out := make([]trace.StringID, len(rows))
+	out := filled(len(rows))
 	for at := 0; at < len(t.order); {
 		track := s.Track[t.order[at]]
 		to := at
@@ -141,13 +169,36 @@ func (f *frame) opsAtInstants(rows []int32) []trace.StringID {
 			for inner >= 0 && f.end(inner) < ts {
 				inner = t.parent[inner]
 			}
-			if inner >= 0 {
-				out[k] = s.Name[inner]
-			}
+			out[k] = inner
 		}
 		at = to
 	}
 	return out
+}
+
+// heldEvents returns how many of an allocator's first events say what was held already
+// when the recording began.
+func (f *frame) heldEvents(es []memoryEvent, t *tree) int {
+	held, ok := f.tr.Strings.Lookup(trace.NameMemoryHeld)
+	if !ok {
+		return 0
+	}
+	for k, e := range es {
+		if e.bytes < 0 || !f.within(t, e.slice, held) {
+			return k
+		}
+	}
+	return len(es)
+}
+
+// within reports whether slice i is, or lies in, one of that name.
+func (f *frame) within(t *tree, i int32, name trace.StringID) bool {
+	for ; i >= 0; i = t.parent[i] {
+		if f.tr.Slices.Name[i] == name {
+			return true
+		}
+	}
+	return false
 }
 
 // baseBytes is what was allocated before the first event. Files of 2021 have no totals;
@@ -165,13 +216,18 @@ func baseBytes(es []memoryEvent) int64 {
 }
 
 // deviceMemory follows one allocator's events, which are ordered by time.
-func (f *frame) deviceMemory(es []memoryEvent) DeviceMemory {
+func (f *frame) deviceMemory(es []memoryEvent, t *tree) DeviceMemory {
 	d := DeviceMemory{Events: len(es), BaseBytes: baseBytes(es)}
+	held := f.heldEvents(es, t)
 	peak, peakAt := int64(-1), 0
 	run := d.BaseBytes
-	for i, e := range es {
+	for i := range es {
+		e := &es[i]
 		if run += e.bytes; !e.hasTotal {
 			e.total = run
+		}
+		if i < held {
+			d.BaseBytes += e.bytes
 		}
 		if e.total > peak {
 			peak, peakAt = e.total, i
@@ -180,6 +236,16 @@ func (f *frame) deviceMemory(es []memoryEvent) DeviceMemory {
 		d.Series = append(d.Series, MemoryPoint{e.at, e.total, e.reserved})
 	}
 	d.PeakBytes, d.PeakTimeNs, d.EndBytes = peak, es[peakAt].at, d.Series[len(es)-1].Allocated
+	if d.BaseBytes > peak {
+		d.PeakBytes, d.PeakTimeNs, peakAt = d.BaseBytes, es[0].at, -1
+	}
+	f.memoryByOp(&d, es, held, peakAt)
+	return d
+}
+
+// memoryByOp fills in who allocated what. The first held events tell what was there
+// before; peakAt is the event with the peak, -1 if it came before all.
+func (f *frame) memoryByOp(d *DeviceMemory, es []memoryEvent, held, peakAt int) {
 	type block struct {
 		op    trace.StringID
 		bytes int64
@@ -196,13 +262,19 @@ func (f *frame) deviceMemory(es []memoryEvent) DeviceMemory {
 	}
 	for i, e := range es {
 		if e.bytes > 0 {
-			d.Allocs++
-			d.AllocatedBytes += e.bytes
-			o := op(e.op)
+			id := trace.StringID(0)
+			if e.slice >= 0 {
+				id = f.tr.Slices.Name[e.slice]
+			}
+			o := op(id)
+			if i >= held {
+				d.Allocs++
+				d.AllocatedBytes += e.bytes
+			}
 			o.Allocs++
 			o.AllocatedBytes += e.bytes
 			if e.hasAddr {
-				live[e.addr] = block{e.op, e.bytes}
+				live[e.addr] = block{id, e.bytes}
 			}
 		} else if e.bytes < 0 {
 			d.Frees++
@@ -227,5 +299,4 @@ func (f *frame) deviceMemory(es []memoryEvent) DeviceMemory {
 	slices.SortFunc(d.ByOp, func(a, b MemoryOp) int {
 		return cmp.Or(cmp.Compare(b.AtPeakBytes, a.AtPeakBytes), cmp.Compare(b.AllocatedBytes, a.AllocatedBytes), cmp.Compare(a.Name, b.Name))
 	})
-	return d
 }

@@ -9,20 +9,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 )
 
-// deviceTypes are c10's codes of devices.
-var deviceTypes = map[int64]string{0: "CPU", 1: "CUDA", 6: "HIP", 12: "XPU", 19: "MTIA", 20: "private"}
-
-func deviceName(d *analysis.DeviceMemory) string {
-	name := deviceTypes[d.DeviceType]
-	if name == "" {
-		name = fmt.Sprintf("type %d", d.DeviceType)
-	}
-	if d.DeviceID >= 0 {
-		name += fmt.Sprintf(" %d", d.DeviceID)
-	}
-	return name
-}
-
 // MemoryTable is what each allocator held, with its course as a picture.
 func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 	t := &Table{Name: "devices", Title: "Memory", What: "allocator", Note: "as the profiler saw allocations and frees", Columns: []Column{
@@ -33,7 +19,7 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 	for i := range list {
 		for k := range list[i].Value.Devices {
 			d := &list[i].Value.Devices[k]
-			t.Add(label(list, i), Str(deviceName(d)), Bytes(d.PeakBytes), ID(d.PeakTimeNs), Hide(d.PeakReserved <= 0, Bytes(d.PeakReserved)), Bytes(d.BaseBytes), Bytes(d.EndBytes),
+			t.Add(label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), Bytes(d.PeakBytes), ID(d.PeakTimeNs), Hide(d.PeakReserved <= 0, Bytes(d.PeakReserved)), Bytes(d.BaseBytes), Bytes(d.EndBytes),
 				Bytes(d.AllocatedBytes), Bytes(d.FreedBytes), Int(d.Allocs), Int(d.Frees))
 		}
 	}
@@ -42,7 +28,7 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 		for i := range list {
 			for k := range list[i].Value.Devices {
 				d := &list[i].Value.Devices[k]
-				who := deviceName(d)
+				who := analysis.DeviceName(d.DeviceType, d.DeviceID)
 				if len(list) > 1 {
 					who = spoken(list[i].Label) + " " + who
 				}
@@ -133,7 +119,7 @@ func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 		if o.Name == "" {
 			name.Text = "(outside operators)"
 		}
-		t.Add(label(list, r.rank), Str(deviceName(d)), name, Hide(!r.known, Bytes(o.AtPeakBytes)), Hide(!r.known, Share(part(o.AtPeakBytes, d.PeakBytes))), Hide(!r.known, Bytes(o.LeftBytes)), Bytes(o.AllocatedBytes), Int(o.Allocs))
+		t.Add(label(list, r.rank), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), name, Hide(!r.known, Bytes(o.AtPeakBytes)), Hide(!r.known, Share(part(o.AtPeakBytes, d.PeakBytes))), Hide(!r.known, Bytes(o.LeftBytes)), Bytes(o.AllocatedBytes), Int(o.Allocs))
 	}
 	return t
 }

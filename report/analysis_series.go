@@ -12,7 +12,7 @@ func MemorySeriesTable(list []Ranked[analysis.MemoryReport]) *Table {
 		for k := range list[i].Value.Devices {
 			d := &list[i].Value.Devices[k]
 			for _, p := range d.Series {
-				t.Add(label(list, i), Str(deviceName(d)), since(p.TimeNs, d.Series[0].TimeNs), Bytes(p.Allocated), Hide(p.Reserved <= 0, Bytes(p.Reserved)))
+				t.Add(label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), since(p.TimeNs, d.Series[0].TimeNs), Bytes(p.Allocated), Hide(p.Reserved <= 0, Bytes(p.Reserved)))
 			}
 		}
 	}

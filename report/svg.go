@@ -66,15 +66,25 @@ func SVG(w io.Writer, r *pipeline.Report) error {
 	if links > 0 {
 		height += 36 + links*svgChain
 	}
-	s.f("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", svgWidth, height, svgWidth, height)
-	s.f("<title>Where the time of a pipeline went</title>\n")
-	s.f("<style>text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#2a2f36}.h{font-size:15px;font-weight:600}.d{fill:#6a737d;font-size:11px}.e{text-anchor:end}.m{text-anchor:middle;fill:#6a737d;font-size:11px}</style>\n")
-	s.f("<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#fff\" stroke=\"#d8dde3\"/>\n", svgWidth, height)
+	s.open(height, "Where the time of a pipeline went")
 	y := s.lanes()
 	y = s.legend(y)
 	if links > 0 {
 		s.chain(y)
 	}
+	return s.close()
+}
+
+// open begins a picture: its size, its type, its ground.
+func (s *svgWriter) open(height int, title string) {
+	s.f("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", svgWidth, height, svgWidth, height)
+	s.f("<title>%s</title>\n", esc(title))
+	s.f("<style>text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#2a2f36}.h{font-size:15px;font-weight:600}.d{fill:#6a737d;font-size:11px}.e{text-anchor:end}.m{text-anchor:middle;fill:#6a737d;font-size:11px}</style>\n")
+	s.f("<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#fff\" stroke=\"#d8dde3\"/>\n", svgWidth, height)
+}
+
+// close ends the picture.
+func (s *svgWriter) close() error {
 	s.f("</svg>\n")
 	if err := s.w.Flush(); err != nil {
 		return fmt.Errorf("write picture: %w", err)

@@ -18,6 +18,9 @@ const (
 	NameAllGather   = "c10d::allgather_"
 	NameBroadcast   = "c10d::broadcast_"
 	NameRequest     = "request" // a request's life in a stage; async
+	// NameMemoryHeld is around the allocations by which a native rank says, when a
+	// recording begins, what it holds already.
+	NameMemoryHeld = "memory.held"
 )
 
 // Keys of arguments that the native engine writes and analyses read. Collectives use

@@ -27,6 +27,7 @@ var (
 	nameSend     = profiler.Intern(trace.NameHandoffSend)
 	nameRecv     = profiler.Intern(trace.NameHandoffRecv)
 	nameRequest  = profiler.Intern(trace.NameRequest) // an arrival
+	nameHeld     = profiler.Intern(trace.NameMemoryHeld)
 
 	keyRequest  = profiler.Intern(trace.ArgRequest)
 	keyTraceID  = profiler.Intern(trace.ArgTraceID)
@@ -404,11 +405,14 @@ func (s *stage) execute(ctx context.Context, p *plan) (any, error) {
 	return result, nil
 }
 
-// reportMemory records once in a recording what was allocated before it.
+// reportMemory records once in a recording what was allocated before it, in a slice that
+// tells it from what the recording saw being allocated.
 func (s *stage) reportMemory() {
 	on := s.rec.Recording()
 	if on && !s.reported {
+		sp := s.track.Begin(nameHeld, profiler.CategoryAnnotation)
 		s.runner.report(s.track)
+		sp.End()
 	}
 	s.reported = on
 }
