@@ -39,7 +39,7 @@ const (
 	HeldVAEDecode
 	HeldVocode
 	HeldOther   // allocated outside of every such region
-	HeldUnknown // the totals show it, but no event with an address explains it
+	HeldUnknown // the totals count it and no event explains it: other threads allocated it, or its free was not recorded
 	NumHeldBy
 )
 

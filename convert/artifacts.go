@@ -1,12 +1,16 @@
 package convert
 
 import (
+	"compress/gzip"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/chrome"
@@ -36,11 +40,21 @@ type job struct {
 	stage string
 	cfg   protocol.ProfilerConfig
 	t     *trace.Trace
-	ops   func() *opstats.Ops // computed once, for the artifacts that need it
+
+	// Computed once, for the artifacts that need them.
+	ops  func() *opstats.Ops
+	held func() *analysis.MemoryTimeline
 }
 
 func newJob(id protocol.RankID, stage string, cfg protocol.ProfilerConfig, t *trace.Trace) *job {
-	return &job{id: id, stage: stage, cfg: cfg, t: t, ops: sync.OnceValue(func() *opstats.Ops { return opstats.Collect(t) })}
+	j := &job{id: id, stage: stage, cfg: cfg, t: t}
+	j.ops = sync.OnceValue(func() *opstats.Ops { return opstats.Collect(t) })
+	j.held = sync.OnceValue(func() *analysis.MemoryTimeline {
+		m := analysis.HeldMemory(t, analysis.Options{})
+		m.StageID, m.Stage, m.Replica, m.Rank = id.Stage, stage, id.Replica, id.Rank
+		return &m
+	})
+	return j
 }
 
 func (j *job) name(base, ext string) string { return store.ArtifactName(j.id, j.stage, base, ext) }
@@ -112,6 +126,34 @@ var rankArtifacts = []artifact{
 			return err
 		},
 	},
+	{
+		kind:  KindMemory,
+		name:  func(j *job) string { return j.name("memory_timeline", ".json.gz") },
+		want:  hasMemoryTimeline,
+		write: writeMemoryTimeline,
+	},
+	{
+		kind: KindMemory,
+		name: func(j *job) string { return j.name("memory_timeline", ".svg") },
+		want: hasMemoryTimeline,
+		write: func(w io.Writer, j *job) error {
+			return report.HeldMemorySVG(w, []report.Ranked[analysis.MemoryTimeline]{{Label: fmt.Sprintf("%s rank %d", j.stage, j.id.Rank), Value: *j.held()}})
+		},
+	},
+}
+
+// hasMemoryTimeline is false of a trace without allocations: there is nothing to draw.
+func hasMemoryTimeline(j *job) bool { return j.cfg.WithMemory && len(j.held().Devices) > 0 }
+
+func writeMemoryTimeline(w io.Writer, j *job) error {
+	z := gzip.NewWriter(w)
+	if err := report.HeldMemoryJSON(z, j.held()); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return fmt.Errorf("close gzip of memory timeline: %w", err)
+	}
+	return nil
 }
 
 func (a artifact) writer(j *job) func(io.Writer) error {

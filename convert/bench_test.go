@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -49,7 +50,7 @@ func BenchmarkArtifacts(b *testing.B) {
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.RecordShapes, cfg.WithMemory = true, true
 	for _, a := range rankArtifacts {
-		b.Run(a.kind, func(b *testing.B) {
+		b.Run(path.Base(a.name(Options{Config: &cfg}.job(tr))), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := a.write(io.Discard, Options{Config: &cfg}.job(tr)); err != nil {

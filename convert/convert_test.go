@@ -2,9 +2,11 @@ package convert
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +22,7 @@ import (
 	"github.com/xuri/excelize/v2"
 	"go.uber.org/goleak"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -135,7 +138,8 @@ func TestRankArtifacts(t *testing.T) {
 			"stacks stage0_thinker/stacks_cpu_rank1.txt", "trace stage0_thinker/trace_rank1.json.gz",
 		}, []string{"summary", "by_stack"}},
 		{"everything, named by the caller", &full, Options{Rank: protocol.RankID{Stage: 2, Replica: 1, Rank: 0}, StageName: "dit"}, []string{
-			"memory stage2_dit/memory_snapshot_replica1_rank0.pickle", "ops stage2_dit/ops_replica1_rank0.xlsx",
+			"memory stage2_dit/memory_snapshot_replica1_rank0.pickle", "memory stage2_dit/memory_timeline_replica1_rank0.json.gz",
+			"memory stage2_dit/memory_timeline_replica1_rank0.svg", "ops stage2_dit/ops_replica1_rank0.xlsx",
 			"table stage2_dit/profiler_out_replica1_0.txt", "stacks stage2_dit/stacks_cpu_replica1_rank0.txt",
 			"trace stage2_dit/trace_replica1_rank0.json.gz",
 		}, []string{"summary", "by_shape", "by_stack"}},
@@ -167,7 +171,7 @@ func TestRankArtifacts(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				if a.Kind == KindMemory {
+				if strings.HasSuffix(a.Name, ".pickle") {
 					f, err := os.Open(filepath.Join(dir, a.Name))
 					if err != nil {
 						t.Fatal(err)
@@ -178,8 +182,58 @@ func TestRankArtifacts(t *testing.T) {
 						t.Errorf("snapshot: %v, %+v", err, s)
 					}
 				}
+				if strings.HasPrefix(filepath.Base(a.Name), "memory_timeline") {
+					checkTimeline(t, filepath.Join(dir, a.Name))
+				}
 			}
 		})
+	}
+}
+
+// checkTimeline reads a memory timeline of record's recording: 20 allocations of 4 KiB,
+// every other one freed.
+func checkTimeline(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if strings.HasSuffix(path, ".svg") {
+		b, err := io.ReadAll(f)
+		if err != nil || !bytes.Contains(b, []byte("dit rank 0, CPU: at most 40.0 KiB")) {
+			t.Errorf("picture: %v\n%s", err, b)
+		}
+		return
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m analysis.MemoryTimeline
+	if err := json.NewDecoder(z).Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	if m.SchemaVersion != analysis.MemoryTimelineSchema || m.Stage != "dit" || m.StageID != 2 || m.Replica != 1 || m.Rank != 0 || !m.WallClock || len(m.Devices) != 1 {
+		t.Fatalf("timeline %+v", m)
+	}
+	if d := m.Devices[0]; d.Events != 30 || d.EndBytes != 10*4096 || d.Peak.Bytes != 10*4096 || d.Peak.Allocations[0].Pool != "kv_cache" {
+		t.Errorf("timeline of %s: %+v", d.Device, d)
+	}
+}
+
+// TestNoAllocations: a recording without an allocation has no timeline of memory.
+func TestNoAllocations(t *testing.T) {
+	tr := trace.New()
+	tr.AddSlice(trace.Slice{Dur: 5, Name: "aten::mm", Cat: trace.CatCPUOp, Track: tr.AddTrack(trace.Track{})})
+	r, err := Trace(context.Background(), tr, Dir(t.TempDir()), Options{Config: &protocol.ProfilerConfig{WithMemory: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range r.Artifacts {
+		if strings.Contains(a.Name, "memory_timeline") {
+			t.Errorf("made %s of nothing", a.Name)
+		}
 	}
 }
 

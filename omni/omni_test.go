@@ -131,6 +131,7 @@ func TestOmniIsTheSameOnAnyRanks(t *testing.T) {
 				t.Fatal(err)
 			}
 			complete(t, st, 3, 3*ranks)
+			wantMemoryTimelines(t, st)
 			if got.text == "" || len(got.pcm) == 0 || got.rate != 24000 {
 				t.Fatalf("text %q, %d samples at %d Hz", got.text, len(got.pcm), got.rate)
 			}
@@ -168,6 +169,7 @@ func TestDiffusionIsTheSameOnAnyRanks(t *testing.T) {
 				t.Fatal(err)
 			}
 			complete(t, st, 3, 3*ranks)
+			wantMemoryTimelines(t, st)
 			if len(got.images) != 2 || !strings.HasPrefix(string(got.images[0]), "\x89PNG") {
 				t.Fatalf("%d images", len(got.images))
 			}

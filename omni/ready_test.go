@@ -161,9 +161,11 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 			}
 		}
 		slices.Sort(kinds)
-		want := []string{"memory", "ops", "stacks", "table", "trace"}
+		want := []string{"memory", "memory", "memory", "ops", "stacks", "table", "trace"}
 		if r.Rank == 1 {
-			want = want[1:] // its trace holds no allocations, of which a snapshot could be made
+			want = want[3:] // its trace holds no allocations, of which a snapshot or a timeline could be made
+		} else {
+			wantMemoryTimeline(t, st, "decoder", r)
 		}
 		if !slices.Equal(kinds, want) {
 			t.Errorf("rank %d has artifacts %v, want %v", r.Rank, kinds, want)

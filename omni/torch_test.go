@@ -84,6 +84,7 @@ func wantTorch(t *testing.T, st *session.Status) {
 					t.Errorf("%s rank %d left no %s: %v", s.Name, r.Rank, k, r.Artifacts)
 				}
 			}
+			wantMemoryTimeline(t, st, s.Name, r)
 			tr := rankTrace(t, st.RunDir, r)
 			if tr.Meta.Stage != s.Name || tr.Meta.Rank != r.Rank || !tr.Meta.WallClock || tr.Meta.WorldSize != len(s.Ranks) {
 				t.Errorf("%s rank %d: the trace says %+v", s.Name, r.Rank, tr.Meta)

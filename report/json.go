@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 )
 
@@ -15,6 +16,17 @@ func JSON(w io.Writer, r *pipeline.Report) error {
 	e.SetEscapeHTML(false)
 	if err := e.Encode(r); err != nil {
 		return fmt.Errorf("write report.json: %w", err)
+	}
+	return nil
+}
+
+// HeldMemoryJSON writes t as memory_timeline.json, on one line. docs/artifacts.md
+// describes it.
+func HeldMemoryJSON(w io.Writer, t *analysis.MemoryTimeline) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(t); err != nil {
+		return fmt.Errorf("write memory timeline: %w", err)
 	}
 	return nil
 }
