@@ -13,8 +13,10 @@
 //
 // # Trust
 //
-// There are no accounts. The server binds to the loopback address unless told
-// otherwise, and then answers only requests whose Host names that address, so
-// that a web page cannot reach it by rebinding a name; a browser's request
-// from another origin is refused for every method that changes something.
+// There are no accounts; Config.APIKeys are shared by all who may use the
+// server, and a browser shows one once to get a cookie. The server binds to
+// the loopback address unless told otherwise, and then answers only requests
+// whose Host names that address, so that a web page cannot reach it by
+// rebinding a name; a browser's request from another origin is refused for
+// every method that changes something, and has no use of the cookie in any.
 package web

@@ -26,6 +26,7 @@ func (s *Server) table() map[string]methods {
 		"/v1/images/generations":                {http.MethodPost: s.limited(s.images)},
 		"/v1/models":                            {http.MethodGet: s.models},
 		"/v1/models/{id...}":                    {http.MethodGet: s.model},
+		"/login":                                {http.MethodPost: s.login},
 		"/health":                               {http.MethodGet: s.health},
 		"/metrics":                              {http.MethodGet: s.metrics.serve},
 		"/start_profile":                        {http.MethodPost: s.startProfile},
@@ -39,9 +40,13 @@ func (s *Server) table() map[string]methods {
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, m := range s.table() {
-		mux.Handle(pattern, s.dispatch(m))
+		h := s.dispatch(m)
+		if !openRoutes[pattern] {
+			h = s.keyed(h)
+		}
+		mux.Handle(pattern, h)
 	}
-	mux.Handle("/", s.dispatch(nil))
+	mux.Handle("/", s.keyed(s.dispatch(nil)))
 	return mux
 }
 

@@ -60,7 +60,10 @@ type Config struct {
 	// AllowedHosts are names, without port, under which clients reach a server
 	// bound to loopback, such as a tunnel's. localhost and loopback addresses
 	// are always allowed.
-	AllowedHosts  []string
+	AllowedHosts []string
+	// APIKeys are what clients show as Authorization: Bearer KEY, any of them, to use all
+	// but the status page's files, /health and /metrics. None: everybody may use all.
+	APIKeys       []string
 	ShutdownGrace time.Duration // 0: DefaultShutdownGrace
 
 	bodyTimeout  time.Duration // tests only; 0: BodyTimeout
@@ -94,6 +97,7 @@ type Server struct {
 	generations chan struct{} // a place for each generation in flight
 	loopback    atomic.Bool   // Host is checked
 	draining    atomic.Bool   // shutting down; health says so
+	keys        *keyring
 	stops       stopper
 	last        lastSession
 
@@ -125,7 +129,7 @@ func NewServer(cfg Config) *Server {
 	cfg.stallTimeout = orDefault(cfg.stallTimeout, StallTimeout)
 	s := &Server{
 		cfg: cfg, api: cfg.API, log: cfg.Logger, created: time.Now(),
-		generations: make(chan struct{}, MaxGenerations),
+		generations: make(chan struct{}, MaxGenerations), keys: newKeyring(cfg.APIKeys),
 	}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.loopback.Store(isLoopback(cfg.Addr))

@@ -33,6 +33,7 @@ type captureCmd struct {
 	RunsDir     string        `help:"Where the run is kept; torch_profiler_dir or runs without it." type:"path"`
 	Last        time.Duration `help:"Capture what already happened so long on a running server, from the flight recorders of all ranks." placeholder:"10s"`
 	URL         string        `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server, with --last."`
+	APIKey      string        `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for, with --last." placeholder:"KEY"`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
 	Command []string `kong:"-"` // after --

@@ -20,8 +20,9 @@ import (
 
 // serverFlags say which server a client verb talks to.
 type serverFlags struct {
-	URL  string `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server."`
-	JSON bool   `name:"json" help:"Print the server's answer as JSON."`
+	URL    string `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server."`
+	APIKey string `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for." placeholder:"KEY"`
+	JSON   bool   `name:"json" help:"Print the server's answer as JSON."`
 }
 
 // maxAnswer bounds a JSON answer: a session of hundreds of ranks is under a megabyte.
@@ -45,7 +46,7 @@ func (f *serverFlags) request(ctx context.Context, method, path string, body, an
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := f.do(req)
 	if err != nil {
 		return fmt.Errorf("%w; is kinetoscope serve running there? --url names another server", err)
 	}
@@ -65,6 +66,14 @@ func (f *serverFlags) request(ctx context.Context, method, path string, body, an
 		return fmt.Errorf("%s %s: answer is not JSON: %w", method, path, err)
 	}
 	return nil
+}
+
+// do sends req with the key, if there is one.
+func (f *serverFlags) do(req *http.Request) (*http.Response, error) {
+	if f.APIKey != "" {
+		req.Header.Set("Authorization", "Bearer "+f.APIKey)
+	}
+	return http.DefaultClient.Do(req)
 }
 
 // errorText finds the message in an error body.

@@ -26,7 +26,7 @@ func (c *sessionsCmd) fetch(ctx context.Context, root *os.Root, id string, a pro
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func (c *captureCmd) lookBack(e *env) error {
 	case c.Last < 0:
 		return usage("--last %v: more than 0", c.Last)
 	case c.Command != nil || c.Prompts != "" || c.Duration != 0 || c.Iterations != 0 || c.TP != 0:
-		return usage("--last captures what already happened on a running server: of the other flags only --stages, --prefix, --url and --json go with it")
+		return usage("--last captures what already happened on a running server: of the other flags only --stages, --prefix, --url, --api-key and --json go with it")
 	}
 	if err := protocol.ValidatePrefix(c.Prefix); err != nil {
 		return usage("--prefix: %w", err)
@@ -28,7 +28,7 @@ func (c *captureCmd) lookBack(e *env) error {
 	if c.Stages != nil {
 		body["stages"] = c.Stages
 	}
-	f := serverFlags{URL: c.URL, JSON: c.JSON}
+	f := serverFlags{URL: c.URL, APIKey: c.APIKey, JSON: c.JSON}
 	var st session.Status
 	if err := f.request(e.ctx, http.MethodPost, "/start_profile", body, &st); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -31,6 +32,7 @@ type serveCmd struct {
 	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
 	Failed       bool          `name:"failed-request" default:"true" negatable:"" help:"Capture the last ten seconds of all ranks when a request failed inside the pipeline."`
 	AllowedHosts []string      `name:"allowed-host" help:"Name under which clients reach a server bound to a loopback address, a tunnel's say; localhost always is." placeholder:"NAME"`
+	APIKeys      []string      `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show to generate, to profile and to see sessions; may be given several times. The variable does not show in process lists." placeholder:"KEY"`
 	ReadyFile    string        `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
 	NATSFile     string        `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
@@ -45,6 +47,9 @@ func (c *serveCmd) Run(e *env) error {
 		Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
 	if err := c.natsFlags.set(&cfg); err != nil {
+		return err
+	}
+	if err := c.checkKeys(); err != nil {
 		return err
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
@@ -77,7 +82,7 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	defer eng.Close()
-	srv := newServer(e, eng, ln, web.Config{AllowedHosts: c.AllowedHosts})
+	srv := newServer(e, eng, ln, web.Config{AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys})
 	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
 	if c.ReadyFile != "" {
 		if err := writeURL(c.ReadyFile, srv.url); err != nil {
@@ -103,6 +108,20 @@ func (c *serveCmd) Run(e *env) error {
 		}
 	})
 	return srv.serve(e.ctx)
+}
+
+// apiKeyEnv holds a key for --api-key, the server's and the clients'.
+const apiKeyEnv = "KINETOSCOPE_API_KEY"
+
+// checkKeys refuses keys that no header can carry, an empty one above all: it comes of a
+// variable that was to hold a key. Ranks and what they load have no use for the variable.
+func (c *serveCmd) checkKeys() error {
+	for _, key := range c.APIKeys {
+		if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return usage("--api-key (%s): a key is one or more printable ASCII characters without spaces; leave both away to serve without a key", apiKeyEnv)
+		}
+	}
+	return os.Unsetenv(apiKeyEnv)
 }
 
 // writeURL makes the file appear with its content, not before it. The URL may hold a

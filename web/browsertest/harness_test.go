@@ -84,6 +84,7 @@ func TestMain(m *testing.M) {
 // server is a running `kinetoscope serve`.
 type server struct {
 	url  string
+	key  string // that calls show, if not ""
 	stop func() // ends it and waits
 }
 
@@ -124,7 +125,7 @@ func serve(t *testing.T, args ...string) *server {
 	late := time.After(patience)
 	for {
 		if url, err := os.ReadFile(ready); err == nil {
-			return &server{strings.TrimSpace(string(url)), stop}
+			return &server{url: strings.TrimSpace(string(url)), stop: stop}
 		}
 		select {
 		case err := <-ended:
@@ -145,6 +146,9 @@ func (s *server) call(t *testing.T, method, path, body string, v any) {
 	req, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.key != "" {
+		req.Header.Set("Authorization", "Bearer "+s.key)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -190,6 +190,18 @@ func testDownloads(p *page, srv *server) {
 		p.t.Error("the manifest is no JSON")
 	}
 
+	saved := p.download(`a[download="timeline.pftrace"]`)
+	for _, f := range files {
+		if f.Name == "timeline.pftrace" && saved != int64(f.Size) {
+			p.t.Errorf("the browser saved %d bytes of %d", saved, f.Size)
+		}
+	}
+	p.quiet()
+}
+
+// download clicks on a link and returns the size of the file that the browser saved.
+func (p *page) download(link string) int64 {
+	p.t.Helper()
 	dir := p.t.TempDir()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
@@ -200,26 +212,24 @@ func testDownloads(p *page, srv *server) {
 			Behavior: cdpbrowser.SetDownloadBehaviorBehaviorAllowAndName, DownloadPath: dir, EventsEnabled: &events,
 		})
 		return err
-	}), chromedp.Click(chromedp.CSS(`a[download="timeline.pftrace"]`)))
+	}), chromedp.Click(chromedp.CSS(link)))
 	for ev, err := range progress {
 		if err != nil {
 			p.t.Fatalf("download: %v", err)
 		}
-		if ev.State != cdpbrowser.DownloadProgressStateCompleted {
-			continue
-		}
-		info, err := os.Stat(filepath.Join(dir, ev.GUID))
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		for _, f := range files {
-			if f.Name == "timeline.pftrace" && info.Size() != int64(f.Size) {
-				p.t.Errorf("the browser saved %d bytes of %d", info.Size(), f.Size)
+		switch ev.State {
+		case cdpbrowser.DownloadProgressStateCanceled:
+			p.t.Fatalf("download of %s was cancelled", link)
+		case cdpbrowser.DownloadProgressStateCompleted:
+			info, err := os.Stat(filepath.Join(dir, ev.GUID))
+			if err != nil {
+				p.t.Fatal(err)
 			}
+			return info.Size()
 		}
-		break
 	}
-	p.quiet()
+	p.t.Fatalf("download of %s did not end", link)
+	return 0
 }
 
 // testLooks holds the page to its width in both schemes, and its words to readable

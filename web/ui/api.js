@@ -19,10 +19,10 @@ async function ask(path, options) {
   return res;
 }
 
-async function request(method, path, body) {
+async function request(method, path, body, headers = {}) {
   const res = await ask(path, {
     method,
-    headers: body ? { "Content-Type": "application/json" } : {},
+    headers: body ? { "Content-Type": "application/json", ...headers } : headers,
     body: body ? JSON.stringify(body) : undefined,
   });
   const data = await res.json().catch(() => ({}));
@@ -36,6 +36,8 @@ export const sessions = () => request("GET", "/v1/sessions?limit=20");
 export const session = (id) => request("GET", `/v1/sessions/${encodeURIComponent(id)}`);
 export const start = (options) => request("POST", "/start_profile", options);
 export const stop = () => request("POST", "/stop_profile", { wait: false });
+// login leaves a cookie, which no script can read and every request of this page sends.
+export const login = (key) => request("POST", "/login", undefined, { Authorization: `Bearer ${key}` });
 export const json = (url) => request("GET", url);
 
 export async function buffer(url) {

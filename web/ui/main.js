@@ -72,8 +72,9 @@ function follow() {
 async function look(all) {
   const live = state.list.find((s) => !terminal(s));
   if (all || !live) {
-    const [now, list] = await Promise.all([api.health(), api.sessions()]);
-    [state.health, state.list] = [now, list.data];
+    state.health = await api.health();
+    drawHealth();
+    state.list = (await api.sessions()).data;
   } else {
     keep(await api.session(live.id));
   }
@@ -86,6 +87,14 @@ async function look(all) {
   await readReport(chosen()); // first, so that what stands below it does not jump
   follow();
   draw();
+  $("login").close();
+}
+
+// lock asks for the key, until a look succeeds. It says whether err was for want of one.
+function lock(err) {
+  if (err.status !== 401) return false;
+  if (!$("login").open) $("login").showModal();
+  return true;
 }
 
 // One loop asks, so that no answer overtakes a younger one. poke makes it ask now.
@@ -99,13 +108,14 @@ function poke() {
 async function loop() {
   let whole = 0;
   for (;;) {
-    const all = poked || performance.now() - whole >= IDLE_MS;
+    const asked = poked;
+    const all = asked || performance.now() - whole >= IDLE_MS;
     poked = false;
     try {
-      if (!document.hidden) await look(all);
+      if (!document.hidden && (asked || !$("login").open)) await look(all);
       if (all) whole = performance.now();
     } catch (err) {
-      state.health = { ...state.health, status: "unreachable", reason: `${err.message}; what is shown may be old` };
+      if (!lock(err)) state.health = { ...state.health, status: "unreachable", reason: `${err.message}; what is shown may be old` };
       drawHealth();
     }
     if (!poked) {
@@ -131,7 +141,7 @@ async function act(what, call) {
     }
     say(s.message ?? `Session ${name(s)} is ${s.state}.`);
   } catch (err) {
-    say(err.message, err);
+    say(lock(err) ? "" : err.message, err);
   } finally {
     busy = false;
     draw();
@@ -153,6 +163,19 @@ $("profile").addEventListener("submit", (event) => {
   const most = $("iterations").value;
   act("Starting", () => api.start({ ...options(), ...(most !== "" && { max_iterations: Number(most) }) }));
 });
+$("unlock").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await api.login($("key").value);
+    $("key").value = "";
+    patch($("refused"));
+    poke();
+  } catch (err) {
+    patch($("refused"), err.status === 401 ? "This is not a key of the server." : err.message);
+    $("key").select();
+  }
+});
+$("login").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without
 $("stop").addEventListener("click", () => act("Stopping", api.stop));
 $("lookback").addEventListener("click", () => act("Looking back", () => api.start({ ...options(), last_s: LAST_S })));
 
@@ -168,6 +191,7 @@ document.addEventListener("click", async (event) => {
     await opened;
     note("The timeline is open in the other tab.");
   } catch (err) {
+    lock(err);
     note(err.message, true);
   }
 });
