@@ -151,7 +151,7 @@ func download(t *testing.T, url string, a protocol.Artifact) {
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != a.SHA256 || int64(len(data)) != a.Size {
 		t.Errorf("%s: %d bytes are not those of the manifest (%d)", a.Name, len(data), a.Size)
 	}
-	if strings.HasSuffix(a.Name, ".json.gz") {
+	if a.Kind == "trace" {
 		zr, err := gzip.NewReader(bytes.NewReader(data))
 		if err != nil {
 			t.Fatalf("%s: %v", a.Name, err)
