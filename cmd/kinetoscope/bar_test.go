@@ -38,9 +38,20 @@ func TestBar(t *testing.T) {
 		t.Errorf("standard input: %q", out.String())
 	}
 
+	out.Reset()
+	b = &bar{w: &out}
+	b.count(8, 32, "round 3 of 8: armed")
+	b.end()
+	for _, want := range []string{"round 3 of 8: armed", "25%"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in %q", want, out.String())
+		}
+	}
+
 	b = newBar(&out) // no terminal
 	out.Reset()
 	b.update(half)
+	b.count(1, 2, "nothing")
 	b.end()
 	if out.Len() > 0 {
 		t.Errorf("a bar where there is no terminal: %q", out.String())

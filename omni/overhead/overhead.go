@@ -36,6 +36,11 @@ const (
 	turnTimeout = protocol.DefaultMaxDuration
 	// stopTimeout bounds the end of a session; its own bounds lie below it.
 	stopTimeout = 5 * time.Minute
+	// restTimeout bounds the wait for ranks that are silent after a session: Python frees
+	// a recording with its lock held, for seconds on a busy machine.
+	restTimeout = time.Minute
+	// restPoll is how often they are looked at; it is short beside a turn.
+	restPoll = 20 * time.Millisecond
 	// never is a delay_iterations that no round reaches.
 	never = math.MaxInt32
 )
@@ -190,6 +195,9 @@ func (m *meter) warmUp(ctx context.Context) error {
 
 // turn puts the profiler into a state, lets the pipeline settle, and measures the load.
 func (m *meter) turn(ctx context.Context, s *state) (t turn, err error) {
+	if err := m.rested(ctx); err != nil {
+		return t, err
+	}
 	if _, err := m.setFlight(ctx, s.flight); err != nil {
 		return t, err
 	}

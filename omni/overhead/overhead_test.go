@@ -39,6 +39,7 @@ type pipe struct {
 	sent   int
 	sums   map[string]wire.Durations
 
+	unwell   int // times that Health says so
 	noFlight bool
 	mute     bool                   // the second stage does not answer
 	fail     error                  // of every request once a session records
@@ -164,6 +165,17 @@ func (p *pipe) CollectiveRPC(_ context.Context, method string, args map[string]a
 
 func (p *pipe) Close() error { return nil }
 
+// Health counts down to what it is.
+func (p *pipe) Health() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.unwell > 0 {
+		p.unwell--
+		return errors.New("a rank is silent")
+	}
+	return nil
+}
+
 func newPipe(t *testing.T) *pipe {
 	return &pipe{t: t, runs: t.TempDir(), flight: true, sums: map[string]wire.Durations{}}
 }
@@ -248,12 +260,15 @@ func TestMeasure(t *testing.T) {
 
 func TestWithoutFlightRecorder(t *testing.T) {
 	p := newPipe(t)
-	p.noFlight, p.mute = true, true
+	p.noFlight, p.mute, p.unwell = true, true, 3
 	r, err := Measure(t.Context(), p, Options{Rounds: MinRounds, Load: load(1), Stages: []int{0}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.clean()
+	if p.unwell > 0 {
+		t.Error("a turn did not wait for the ranks")
+	}
 	if want := []string{"off", "armed", "recording"}; !slices.Equal(r.States, want) {
 		t.Errorf("states %v, want %v", r.States, want)
 	}

@@ -60,8 +60,8 @@ func percent(ratio float64) string { return fmt.Sprintf("%+.1f%%", (ratio-1)*100
 // table has a row a phase, and the requests' last.
 func (r *Report) table() *report.Table {
 	t := &report.Table{Name: "overhead", Title: "Steps and requests", What: "phase", Limit: len(r.Phases) + 2}
-	t.Columns = []report.Column{{Title: "stage", Left: true}, {Title: "engine", Left: true}, {Title: "phase", Left: true},
-		{Title: "steps"}, {Title: r.States[0]}}
+	t.Columns = []report.Column{{Title: "stage", Left: true}, {Title: "engine", Left: true, Drop: 2}, {Title: "phase", Left: true},
+		{Title: "steps", Drop: 1}, {Title: r.States[0]}}
 	for _, s := range r.States[1:] {
 		t.Columns = append(t.Columns, report.Column{Title: s + " ", Left: true})
 	}

@@ -120,6 +120,31 @@ func (m *meter) durations(ctx context.Context) (map[phaseKey]wire.Durations, err
 	return out, nil
 }
 
+// rested waits until the ranks have put the last session behind them: every stage that
+// times its steps answers, and, where the pipeline says how it is, every replica serves.
+func (m *meter) rested(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	tick := time.NewTicker(restPoll)
+	defer tick.Stop()
+	for {
+		var err error
+		if h, ok := m.eng.(interface{ Health() error }); ok {
+			err = h.Health()
+		}
+		if err == nil {
+			if _, err = m.durations(ctx); err == nil {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the pipeline did not come to rest: %w; %w", err, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
 // subtract returns what was added from before to after.
 func subtract(after, before map[phaseKey]wire.Durations) (map[phaseKey]wire.Durations, error) {
 	out := map[phaseKey]wire.Durations{}
