@@ -112,6 +112,12 @@ var rankArtifacts = []artifact{
 		write: func(w io.Writer, j *job) error { return folded.Write(w, j.t) },
 	},
 	{
+		kind:  KindStacks,
+		name:  func(j *job) string { return j.name("stacks_"+strings.ToLower(j.ops().Device), ".txt") },
+		want:  func(j *job) bool { return j.cfg.WithStack && j.ops().HasDevice },
+		write: func(w io.Writer, j *job) error { return folded.WriteDevice(w, j.t, j.ops()) },
+	},
+	{
 		kind:  KindTable,
 		name:  (*job).tableName,
 		want:  func(j *job) bool { return j.cfg.DumpCUDATimeTotal },

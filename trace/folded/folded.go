@@ -1,6 +1,7 @@
-// Package folded writes a trace's CPU time as folded stacks, the input of flame graph
-// tools: one line a stack, "frame;frame;... <int µs>", root first. The number is the
-// time in the last frame itself.
+// Package folded writes a trace's CPU time, and the time of its device work, as folded
+// stacks, the input of flame graph tools: one line a stack, "frame;frame;... <int µs>",
+// root first. The number is the time in the last frame itself, or that of the device work
+// which it launched itself.
 //
 // Frames are the slices around a slice on its track, Python frames among them, below
 // the call stack that a recording with stacks holds. In a frame space, ";", tab and
@@ -18,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/opstats"
 )
 
 // maxDepth bounds the frames of a line; deeper stacks lose the frames nearest the root.
@@ -33,6 +35,20 @@ func Write(w io.Writer, t *trace.Trace) error {
 			f.track(trace.TrackID(id))
 		}
 	}
+	return f.write(w)
+}
+
+// WriteDevice writes the stacks that launched device work, with its time. ops are t's.
+// Work whose launch is not in the trace stands under its own name.
+func WriteDevice(w io.Writer, t *trace.Trace, ops *opstats.Ops) error {
+	f := folder{t: t, index: t.Index(), names: map[trace.StringID]string{}, lines: map[string]int64{}}
+	for i, ns := range ops.DeviceTimes() {
+		f.add(int32(i), ns)
+	}
+	return f.write(w)
+}
+
+func (f *folder) write(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, line := range slices.Sorted(maps.Keys(f.lines)) {
 		if us := (f.lines[line] + 500) / 1000; us > 0 {
@@ -63,16 +79,21 @@ func (f *folder) track(id trace.TrackID) {
 		if self == 0 || f.t.Slices.Cat[i] == trace.CatTraceSpan {
 			continue
 		}
-		f.stack(int32(i))
-		f.key = f.key[:0]
-		for k, frame := range slices.Backward(f.frames) {
-			f.key = append(f.key, frame...)
-			if k > 0 {
-				f.key = append(f.key, ';')
-			}
-		}
-		f.lines[string(f.key)] += self
+		f.add(int32(i), self)
 	}
+}
+
+// add adds ns to the stack of slice i.
+func (f *folder) add(i int32, ns int64) {
+	f.stack(i)
+	f.key = f.key[:0]
+	for k, frame := range slices.Backward(f.frames) {
+		f.key = append(f.key, frame...)
+		if k > 0 {
+			f.key = append(f.key, ';')
+		}
+	}
+	f.lines[string(f.key)] += ns
 }
 
 // stack sets f.frames to the frames of slice i, innermost first.

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/opstats"
 )
 
 func TestWrite(t *testing.T) {
@@ -40,6 +41,45 @@ func TestWrite(t *testing.T) {
 		"unnamed 1\n"
 	if d := cmp.Diff(want, out.String()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestWriteDevice(t *testing.T) {
+	tr := trace.New()
+	host := tr.AddTrack(trace.Track{})
+	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, Stream: 7})
+	add := func(track trace.TrackID, cat trace.Category, start, dur int64, name string, corr int64, args string) {
+		tr.AddSlice(trace.Slice{Start: start * 1000, Dur: dur * 1000, Name: name, Cat: cat, Track: track, Corr: corr, Args: []byte(args)})
+	}
+	add(host, trace.CatPythonFunction, 0, 100, "run.py(3): main", 0, "")
+	add(host, trace.CatPythonFunction, 5, 80, "model.py(7): forward", 0, "")
+	for i := range int64(2) { // one line
+		add(host, trace.CatCPUOp, 10+i*20, 15, "aten::linear", 0, "")
+		add(host, trace.CatCPUOp, 12+i*20, 10, "aten::mm", 0, "")
+		add(host, trace.CatCUDARuntime, 13+i*20, 5, "cudaLaunchKernel", 1+i, "")
+		add(gpu, trace.CatKernel, 50+i*50, 40+i, "sgemm", 1+i, "")
+	}
+	add(host, trace.CatCUDARuntime, 60, 5, "cudaGraphLaunch", 3, "") // outside of operators, launches two
+	add(gpu, trace.CatKernel, 200, 7, "a", 3, "")
+	add(gpu, trace.CatGPUMemset, 210, 2, "Memset", 3, "")
+	add(host, trace.CatCPUOp, 110, 10, "old::op", 0, `{"Call stack": "in.py(1): f;out.py(2): <module>"}`)
+	add(host, trace.CatCUDADriver, 112, 5, "cuLaunchKernel", 4, "")
+	add(gpu, trace.CatKernel, 220, 11, "k", 4, "")
+	add(gpu, trace.CatKernel, 300, 9, "lost kernel", 77, "")    // launched before the window
+	add(gpu, trace.CatGPUUserAnnotation, 0, 400, "step", 0, "") // no work
+	var out bytes.Buffer
+	if err := WriteDevice(&out, tr, opstats.Collect(tr)); err != nil {
+		t.Fatal(err)
+	}
+	want := "out.py(2):_<module>;in.py(1):_f;old::op 11\n" +
+		"run.py(3):_main;model.py(7):_forward;aten::linear;aten::mm 81\n" +
+		"run.py(3):_main;model.py(7):_forward;cudaGraphLaunch 9\n" +
+		"step;lost_kernel 9\n"
+	if d := cmp.Diff(want, out.String()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if err := WriteDevice(failing{}, tr, opstats.Collect(tr)); err == nil {
+		t.Error("no error")
 	}
 }
 

@@ -17,16 +17,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Names of Row.Device.
-const (
-	DeviceCPU  = "CPU"
-	DeviceCUDA = "CUDA" // any device; torch's columns are named so
-)
-
 // Row is the sum over the calls of one group. Times are in ns, memory in bytes.
 type Row struct {
 	Name    string
-	Device  string
+	Device  string // DeviceCPU, or Ops.Device of work on a device
 	Async   bool
 	Shapes  string // of GroupShapes: "[[2, 3], [3, 4]]"
 	Stack   string // of GroupStack: frames joined by "\n", innermost first
@@ -46,6 +40,8 @@ type Row struct {
 type Ops struct {
 	// SelfCPU is the sum over the rows of any grouping; SelfDevice over those on devices.
 	SelfCPU, SelfDevice int64
+	// Device is what kind of device the trace is of; see DeviceOf.
+	Device string
 	// What numbers any operator has at all.
 	HasDevice, HasFLOPs, HasMemory bool
 
@@ -56,6 +52,8 @@ type Ops struct {
 	self    []values
 	total   []values
 	selfCPU []int64
+
+	launched []bool // by slice: device work whose launch is in the trace
 }
 
 type values struct{ device, memory, devMemory int64 }
@@ -74,7 +72,7 @@ func Collect(t *trace.Trace) *Ops {
 	n := t.Slices.Len()
 	o := &Ops{
 		t: t, index: t.Index(), parent: make([]int32, n), kind: make([]opKind, n),
-		self: make([]values, n), selfCPU: make([]int64, n),
+		self: make([]values, n), selfCPU: make([]int64, n), launched: make([]bool, n), Device: DeviceOf(t),
 	}
 	o.nest()
 	o.launches()
@@ -153,6 +151,7 @@ func (o *Ops) launches() {
 		if !ok || s.Corr[i] == trace.NoCorrelation {
 			continue
 		}
+		o.launched[i] = true
 		to := call
 		for p := o.parent[call]; p != trace.NoParent; p = o.parent[p] {
 			if s.Cat[p] == trace.CatCPUOp {
@@ -248,7 +247,7 @@ func (o *Ops) Rows(by Group) []Row {
 			at[key] = k
 			row := Row{Name: o.t.String(key.name), Device: DeviceCPU, Async: kind == opAsync}
 			if kind == opDevice {
-				row.Device = DeviceCUDA
+				row.Device = o.Device
 			}
 			if by == GroupShapes {
 				row.Shapes = key.extra

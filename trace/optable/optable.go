@@ -52,11 +52,14 @@ var cpuColumns = []column{
 	{"CPU time avg", func(_ *table, r *opstats.Row) string { return duration(r.CPU / int64(r.Count)) }},
 }
 
-var deviceColumns = []column{
-	{"Self CUDA", func(_ *table, r *opstats.Row) string { return duration(r.SelfDevice) }},
-	{"Self CUDA %", func(t *table, r *opstats.Row) string { return share(r.SelfDevice, t.ops.SelfDevice) }},
-	{"CUDA total", func(_ *table, r *opstats.Row) string { return duration(r.DeviceTime) }},
-	{"CUDA time avg", func(_ *table, r *opstats.Row) string { return duration(r.DeviceTime / int64(r.Count)) }},
+// deviceColumns are named after the trace's device, as torch names them.
+func deviceColumns(device string) []column {
+	return []column{
+		{"Self " + device, func(_ *table, r *opstats.Row) string { return duration(r.SelfDevice) }},
+		{"Self " + device + " %", func(t *table, r *opstats.Row) string { return share(r.SelfDevice, t.ops.SelfDevice) }},
+		{device + " total", func(_ *table, r *opstats.Row) string { return duration(r.DeviceTime) }},
+		{device + " time avg", func(_ *table, r *opstats.Row) string { return duration(r.DeviceTime / int64(r.Count)) }},
+	}
 }
 
 var memoryColumns = []column{
@@ -113,7 +116,7 @@ func Write(w io.Writer, ops *opstats.Ops, o Options) error {
 	fmt.Fprintln(b, rule)
 	fmt.Fprintf(b, "Self CPU time total: %s\n", duration(ops.SelfCPU))
 	if ops.HasDevice {
-		fmt.Fprintf(b, "Self CUDA time total: %s\n", duration(ops.SelfDevice))
+		fmt.Fprintf(b, "Self %s time total: %s\n", ops.Device, duration(ops.SelfDevice))
 	}
 	if total > len(rows) {
 		fmt.Fprintf(b, "%d of %d operators, by self CPU time\n", len(rows), total)
@@ -128,7 +131,7 @@ func Write(w io.Writer, ops *opstats.Ops, o Options) error {
 func (t *table) columns() []column {
 	out := append([]column{}, cpuColumns...)
 	if t.ops.HasDevice {
-		out = append(out, deviceColumns...)
+		out = append(out, deviceColumns(t.ops.Device)...)
 	}
 	if t.ops.HasMemory {
 		out = append(out, memoryColumns...)

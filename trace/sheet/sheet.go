@@ -7,8 +7,8 @@
 //	by_stack  by name and the innermost frames around; Options.Stacks
 //
 // The header row is frozen and has a filter. Cells without a measurement are empty:
-// cuda columns of a trace without device work, memory without memory recording, and the
-// xpu columns always, as device work of any kind is under cuda.
+// cuda and xpu columns of a trace without device work, memory without memory recording.
+// Work on Intel's cards is under xpu, that on any other device under cuda.
 package sheet
 
 import (
@@ -42,16 +42,41 @@ type column struct {
 
 func micros(ns int64) float64 { return float64(ns) / 1000 }
 
-func empty(*opstats.Ops, *opstats.Row) any { return nil }
+// cuda and xpu fill a column if the trace's device goes there.
+func cuda(v func(*opstats.Ops, *opstats.Row) any) func(*opstats.Ops, *opstats.Row) any {
+	return func(o *opstats.Ops, r *opstats.Row) any {
+		if o.Device == opstats.DeviceXPU {
+			return nil
+		}
+		return v(o, r)
+	}
+}
 
-func device(v func(*opstats.Row) any) func(*opstats.Ops, *opstats.Row) any {
+func xpu(v func(*opstats.Ops, *opstats.Row) any) func(*opstats.Ops, *opstats.Row) any {
+	return func(o *opstats.Ops, r *opstats.Row) any {
+		if o.Device != opstats.DeviceXPU {
+			return nil
+		}
+		return v(o, r)
+	}
+}
+
+func device(v func(*opstats.Row) int64) func(*opstats.Ops, *opstats.Row) any {
 	return func(o *opstats.Ops, r *opstats.Row) any {
 		if !o.HasDevice {
 			return nil
 		}
-		return v(r)
+		return micros(v(r))
 	}
 }
+
+// What the columns of both kinds of device show.
+var (
+	selfDevice    = device(func(r *opstats.Row) int64 { return r.SelfDevice })
+	deviceTime    = device(func(r *opstats.Row) int64 { return r.DeviceTime })
+	selfDevMemory = memory(func(r *opstats.Row) int64 { return r.SelfDevMemory })
+	devMemory     = memory(func(r *opstats.Row) int64 { return r.DevMemory })
+)
 
 func memory(v func(*opstats.Row) int64) func(*opstats.Ops, *opstats.Row) any {
 	return func(o *opstats.Ops, r *opstats.Row) any {
@@ -69,16 +94,16 @@ var columns = []column{
 	{"node_id", func(*opstats.Ops, *opstats.Row) any { return 0 }}, // torch's value outside of RPC
 	{"self_cpu_time_total_us", func(_ *opstats.Ops, r *opstats.Row) any { return micros(r.SelfCPU) }},
 	{"cpu_time_total_us", func(_ *opstats.Ops, r *opstats.Row) any { return micros(r.CPU) }},
-	{"self_cuda_time_total_us", device(func(r *opstats.Row) any { return micros(r.SelfDevice) })},
-	{"cuda_time_total_us", device(func(r *opstats.Row) any { return micros(r.DeviceTime) })},
-	{"self_xpu_time_total_us", empty},
-	{"xpu_time_total_us", empty},
+	{"self_cuda_time_total_us", cuda(selfDevice)},
+	{"cuda_time_total_us", cuda(deviceTime)},
+	{"self_xpu_time_total_us", xpu(selfDevice)},
+	{"xpu_time_total_us", xpu(deviceTime)},
 	{"self_cpu_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.SelfMemory })},
 	{"cpu_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.Memory })},
-	{"self_cuda_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.SelfDevMemory })},
-	{"cuda_memory_usage_bytes", memory(func(r *opstats.Row) int64 { return r.DevMemory })},
-	{"self_xpu_memory_usage_bytes", empty},
-	{"xpu_memory_usage_bytes", empty},
+	{"self_cuda_memory_usage_bytes", cuda(selfDevMemory)},
+	{"cuda_memory_usage_bytes", cuda(devMemory)},
+	{"self_xpu_memory_usage_bytes", xpu(selfDevMemory)},
+	{"xpu_memory_usage_bytes", xpu(devMemory)},
 	{"input_shapes", func(_ *opstats.Ops, r *opstats.Row) any { return text(r.Shapes) }},
 	{"stack", func(_ *opstats.Ops, r *opstats.Row) any { return text(r.Stack) }},
 	{"overload_name", func(*opstats.Ops, *opstats.Row) any { return "" }},

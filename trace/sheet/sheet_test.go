@@ -93,6 +93,15 @@ func TestWriteDevice(t *testing.T) {
 	if len(rows) != 4 || rows[3][2] != "CUDA" || rows[3][6] != "2" || rows[1][6] != "0" {
 		t.Errorf("%q", rows)
 	}
+	tr := sample(true)
+	tr.Meta.Backend = "xccl"
+	rows, err = open(t, tr, Options{}).GetRows("summary")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != 4 || rows[3][2] != "XPU" || rows[3][6] != "" || rows[3][8] != "2" || rows[1][12] != "" || rows[1][14] != "0" {
+		t.Errorf("Intel's card: %q", rows)
+	}
 	if len(f.GetSheetList()) != 1 {
 		t.Errorf("sheets %q", f.GetSheetList())
 	}

@@ -87,14 +87,16 @@ function artifacts(s) {
   const columns = [...new Set(of.flatMap((r) => r.artifacts.map((a) => a.kind)))].sort((a, b) => (b === "trace") - (a === "trace"));
   if (!of.length && !s.artifacts?.length) return terminal(s) && h("section", {}, h("h3", {}, "Artifacts"), h("p", { class: "quiet" }, "None."));
   const ending = (a) => fileName(a).replace(/^[^.]*\./, ".");
+  // Of one kind a rank leaves several files; those with one ending are told apart by their names.
+  const short = (a, beside) => (beside.filter((b) => ending(b) === ending(a)).length > 1 ? fileName(a).replace(/_(replica\d+_)?rank\d+/, "") : ending(a));
   return h("section", {}, h("h3", {}, "Artifacts"),
     h("ul", { class: "files" }, (s.artifacts ?? []).map((a) => h("li", {}, link(a, fileName(a)), " ", h("span", { class: "quiet" }, bytes(a.size)))),
       terminal(s) && h("li", {}, h("a", { href: `/v1/sessions/${s.id}/artifacts/manifest.json`, download: "manifest.json" }, "manifest.json"))),
     of.length > 0 && h("div", { class: "scroll" }, h("table", { class: "artifacts" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Rank"), columns.map((k) => h("th", { scope: "col" }, kinds[k] ?? k)))),
       h("tbody", {}, of.map((r) => h("tr", {}, h("th", { scope: "row" }, `${r.stage_name} ${r.replica ? `${r.replica}/` : ""}${r.rank}`),
-        columns.map((k) => h("td", {}, r.artifacts.filter((a) => a.kind === k).map((a) =>
-          h("div", {}, link(a, ending(a)), " ", h("span", { class: "quiet" }, bytes(a.size))))))))))),
+        columns.map((k) => h("td", {}, r.artifacts.filter((a) => a.kind === k).map((a, _, beside) =>
+          h("div", {}, link(a, short(a, beside)), " ", h("span", { class: "quiet" }, bytes(a.size))))))))))),
     s.run_dir && h("p", { class: "quiet" }, "On the server in ", h("code", {}, s.run_dir)));
 }
 
