@@ -1,8 +1,13 @@
 package omni
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"os/exec"
+	"strings"
+	"time"
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/engine"
@@ -19,6 +24,11 @@ func (c *Config) inspect(p *deploy.Pipeline) (facts, error) {
 	var errs []error
 	for i := range p.Stages {
 		s := &p.Stages[i]
+		if s.Torch() && !c.NoLaunch && !s.External {
+			if err := checkPython(s); err != nil {
+				errs = append(errs, &deploy.FieldError{Stage: s.ID, Name: s.Name, Field: "python", Err: err})
+			}
+		}
 		if s.Engine != deploy.EngineNative {
 			continue
 		}
@@ -41,6 +51,44 @@ func (c *Config) inspect(p *deploy.Pipeline) (facts, error) {
 		return nil, deploy.Locate(c.Pipeline, err)
 	}
 	return known, nil
+}
+
+// pythonTimeout bounds an interpreter's answer to which modules it has: it imports none.
+const pythonTimeout = 30 * time.Second
+
+// missingModules prints which of its arguments are no modules that can be imported.
+const missingModules = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
+
+// checkPython says what the interpreter of a torch stage lacks.
+func checkPython(s *deploy.Stage) error {
+	modules := []string{"kinetoscope", "nats", "torch"}
+	switch s.Type {
+	case deploy.TypeLLM:
+		modules = append(modules, "transformers")
+	case deploy.TypeDiffusion:
+		modules = append(modules, "diffusers", "transformers")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pythonTimeout)
+	defer cancel()
+	python := interpreter(s)
+	cmd := exec.CommandContext(ctx, python, append([]string{"-c", missingModules}, modules...)...)
+	cmd.Env = stageEnv(s)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	const other = "name another interpreter here or in " + pythonEnv
+	if err != nil {
+		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+		if last := lines[len(lines)-1]; last != "" {
+			err = fmt.Errorf("%w: %s", err, last)
+		}
+		return fmt.Errorf("%s: %w; %s", python, err, other)
+	}
+	if missing := strings.Fields(string(out)); len(missing) > 0 {
+		return fmt.Errorf("%s has no module %s: install the Python package kinetoscope and its extras there, or %s",
+			python, strings.Join(missing, ", "), other)
+	}
+	return nil
 }
 
 // CheckRequests says what is wrong with the first bad one of rs, as far as it can be

@@ -163,10 +163,7 @@ func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, 
 		command = torchCommand(s.stage)
 	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), workerEnv+"="+string(text))
-	for k, v := range s.stage.Env {
-		cmd.Env = append(cmd.Env, k+"="+v)
-	}
+	cmd.Env = append(stageEnv(s.stage), workerEnv+"="+string(text))
 	tail := &tailWriter{log: s.log, stage: s.stage.Name, rank: id.Rank}
 	cmd.Stderr = tail
 	cmd.Stdout = tail
@@ -196,11 +193,21 @@ const pythonEnv = "KINETOSCOPE_PYTHON"
 // torchCommand starts a rank of a torch stage. The process takes the same options in the
 // same variable as a native rank, and ends when its standard input does.
 func torchCommand(st *deploy.Stage) []string {
-	python := st.Python
-	if python == "" {
-		python = cmp.Or(os.Getenv(pythonEnv), "python3")
+	return []string{interpreter(st), "-u", "-m", "kinetoscope.worker"}
+}
+
+// interpreter is the Python of a torch stage.
+func interpreter(st *deploy.Stage) string {
+	return cmp.Or(st.Python, os.Getenv(pythonEnv), "python3")
+}
+
+// stageEnv is the environment of a stage's ranks.
+func stageEnv(st *deploy.Stage) []string {
+	env := os.Environ()
+	for k, v := range st.Env {
+		env = append(env, k+"="+v)
 	}
-	return []string{python, "-u", "-m", "kinetoscope.worker"}
+	return env
 }
 
 // tailWriter passes a rank's log on and keeps its end.
@@ -225,7 +232,7 @@ func (w *tailWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last line that is an error, "" if there is none.
+// String returns the last line that is an error, else the last one, "" if there is none.
 func (w *tailWriter) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -235,5 +242,5 @@ func (w *tailWriter) String() string {
 			return l
 		}
 	}
-	return ""
+	return lines[len(lines)-1]
 }

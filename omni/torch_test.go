@@ -102,6 +102,9 @@ func wantTorch(t *testing.T, st *session.Status) {
 					t.Errorf("%s rank %d: no %s between two ranks", s.Name, r.Rank, trace.NameAllReduce)
 				}
 			}
+			if n, _ := named(tr, "gloo:broadcast"); n != 0 {
+				t.Errorf("%s rank %d: %d plans look like the model's collectives", s.Name, r.Rank, n)
+			}
 		}
 	}
 }

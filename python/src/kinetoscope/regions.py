@@ -160,11 +160,29 @@ def only_if(wanted: bool) -> Iterator[None]:
         _mute(None)
 
 
+@contextmanager
+def no_operators() -> Iterator[None]:
+    """Keep torch's operators inside out of the recording: how ranks agree what to do is not
+    the model's work, and a rank that waits for it does nothing."""
+    if _active is None or _thread.muted is not None:
+        yield
+        return
+    _operators(False)
+    try:
+        yield
+    finally:
+        _operators(True)
+
+
 def _mute(log: RegionLog | None) -> None:
+    _thread.muted = log
+    _operators(log is None)
+
+
+def _operators(on: bool) -> None:
     from torch._C._autograd import _enable_record_function
 
-    _thread.muted = log
-    _enable_record_function(log is None)
+    _enable_record_function(on)
 
 
 class Region:

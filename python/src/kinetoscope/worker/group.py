@@ -18,6 +18,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
 from kinetoscope import protocol as p
+from kinetoscope import regions
 from kinetoscope.platforms import Platform
 from kinetoscope.rank import RankThread
 from kinetoscope.worker.options import Options
@@ -42,21 +43,23 @@ class Group:
         if self.size == 1:
             assert data is not None
             return data
-        n = torch.tensor([len(data) if data is not None else 0])
-        dist.broadcast(n, 0, group=self._control)
-        if data is not None:
-            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        else:
-            buffer = torch.empty(int(n), dtype=torch.uint8)
-        dist.broadcast(buffer, 0, group=self._control)
+        with regions.no_operators():
+            n = torch.tensor([len(data) if data is not None else 0])
+            dist.broadcast(n, 0, group=self._control)
+            if data is not None:
+                buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            else:
+                buffer = torch.empty(int(n), dtype=torch.uint8)
+            dist.broadcast(buffer, 0, group=self._control)
         return data if data is not None else bytes(buffer.numpy().tobytes())
 
     def agree(self, flag: bool) -> bool:
         """Rank 0's flag, on every rank."""
         if self.size == 1:
             return flag
-        t = torch.tensor([flag])
-        dist.broadcast(t, 0, group=self._control)
+        with regions.no_operators():
+            t = torch.tensor([flag])
+            dist.broadcast(t, 0, group=self._control)
         return bool(t)
 
     def sum(self, t: torch.Tensor) -> torch.Tensor:

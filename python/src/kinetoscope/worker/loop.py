@@ -222,12 +222,13 @@ class Loop:
             self.drain()
             with annotate(regions.SCHEDULE):
                 plan = self.runner.plan()
+                if plan is not None:
+                    plan.step = self._step
+                    if self.group.size > 1:
+                        self.group.share(plan.encode())
             if plan is None:
                 self._wait()
                 continue
-            plan.step = self._step
-            if self.group.size > 1:
-                self.group.share(plan.encode())
             began = time.monotonic_ns()
             with regions.only_if(regions.wanted(plan.requests)):
                 result = self._execute(plan)
