@@ -43,7 +43,7 @@ func TestInterpreterOfTorchStagesIsChecked(t *testing.T) {
 // The error that names a dead rank has what it said last.
 func TestLastWordsOfARank(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                   "",
+		"":                                    "",
 		"log\nerror: no card\nmore log\n":     "error: no card",
 		"goroutine 1\npanic: x\nexit\n":       "panic: x",
 		"Traceback\nModuleNotFoundError: y\n": "ModuleNotFoundError: y",
