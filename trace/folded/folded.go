@@ -5,8 +5,9 @@
 //
 // Frames are the slices around a slice on its track, Python frames among them, below
 // the call stack that a recording with stacks holds. In a frame space, ";", tab and
-// newline are "_". Equal stacks are one line, lines are sorted, stacks of less than
-// half a microsecond in all are left out.
+// newline are "_"; the number of a profiler step and the address of an object are left
+// out, for they would keep what is the same work apart. Equal stacks are one line, lines
+// are sorted, stacks of less than half a microsecond in all are left out.
 package folded
 
 import (
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,14 +112,30 @@ func (f *folder) stack(i int32) {
 		if len(f.frames) == maxDepth {
 			return
 		}
-		f.frames = append(f.frames, clean.Replace(strings.TrimSpace(frame)))
+		f.frames = append(f.frames, clean.Replace(common(strings.TrimSpace(frame))))
 	}
+}
+
+var (
+	stepNumber = regexp.MustCompile(`^(ProfilerStep)#\d+$`)
+	address    = regexp.MustCompile(` at 0x[0-9a-fA-F]+`)
+)
+
+// common is what a frame has in common with others of the same work.
+func common(frame string) string {
+	if strings.HasPrefix(frame, "ProfilerStep#") {
+		return stepNumber.ReplaceAllString(frame, "$1")
+	}
+	if strings.Contains(frame, " at 0x") {
+		return address.ReplaceAllString(frame, "")
+	}
+	return frame
 }
 
 func (f *folder) name(id trace.StringID) string {
 	s, ok := f.names[id]
 	if !ok {
-		s = clean.Replace(strings.ToValidUTF8(f.t.String(id), "\uFFFD"))
+		s = clean.Replace(common(strings.ToValidUTF8(f.t.String(id), "\uFFFD")))
 		if s == "" {
 			s = "unnamed"
 		}

@@ -28,13 +28,18 @@ func TestWrite(t *testing.T) {
 	add(b, 5000, 400, "tiny", "")
 	add(b, 6000, 1000, "go", `{"Call stack": "a.go(3): inner f;b.go(9): outer"}`)
 	add(b, 9000, 1000, "", "")
+	for i, name := range []string{"ProfilerStep#7", "ProfilerStep#8", "<built-in method f of X object at 0x7fa5dfd4f830>", "<built-in method f of X object at 0x7fa5dfd4f990>"} {
+		add(b, 20_000+int64(i)*1000, 1000, name, "")
+	}
 	add(gpu, 0, 9000, "gemm", "")
 	add(req, 0, 9000, "request", "")
 	var out bytes.Buffer
 	if err := Write(&out, tr); err != nil {
 		t.Fatal(err)
 	}
-	want := "b.go(9):_outer;a.go(3):_inner_f;go 1\n" +
+	want := "<built-in_method_f_of_X_object> 2\n" +
+		"ProfilerStep 2\n" +
+		"b.go(9):_outer;a.go(3):_inner_f;go 1\n" +
 		"decode_step 9\n" +
 		"decode_step;aten::add 1\n" +
 		"decode_step;aten::mm_x_y__ 3\n" +

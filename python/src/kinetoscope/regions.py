@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -146,13 +146,17 @@ def wanted(requests: Iterable[str]) -> bool:
     return any(wire.sampled(r, log.sample) for r in requests)
 
 
-@contextmanager
-def only_if(wanted: bool) -> Iterator[None]:
+def only_if(wanted: bool) -> AbstractContextManager[None]:
     """Keep what this thread does inside out of the recording unless wanted: its regions and
     torch's operators. The past has it all the same."""
-    if wanted:
-        yield
-        return
+    return _NOTHING if wanted else _muted()
+
+
+_NOTHING = nullcontext()
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
     _mute(_active)
     try:
         yield
