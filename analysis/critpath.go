@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -21,13 +22,13 @@ const (
 	numEdgeTypes
 )
 
-var edgeNames = [numEdgeTypes]string{"operator", "dependency", "kernel_launch_delay", "kernel_kernel_delay", "sync_dependency"}
+var edgeNames = enum.Of[EdgeType]("edge type", "operator", "dependency", "kernel_launch_delay", "kernel_kernel_delay", "sync_dependency")
 
 // String returns the type's name.
-func (e EdgeType) String() string { return edgeNames[e] }
+func (e EdgeType) String() string { return edgeNames.Text(e) }
 
 // MarshalText writes the type's name.
-func (e EdgeType) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
+func (e EdgeType) MarshalText() ([]byte, error) { return edgeNames.Marshal(e) }
 
 // Bound is the resource that an edge of the critical path waits for.
 type Bound uint8
@@ -43,13 +44,13 @@ const (
 	numBounds
 )
 
-var boundNames = [numBounds]string{"", "cpu", "gpu_compute", "gpu_communication", "kernel_kernel_overhead", "kernel_launch_overhead"}
+var boundNames = enum.Of[Bound]("bound", "", "cpu", "gpu_compute", "gpu_communication", "kernel_kernel_overhead", "kernel_launch_overhead")
 
 // String returns the resource's name.
-func (b Bound) String() string { return boundNames[b] }
+func (b Bound) String() string { return boundNames.Text(b) }
 
 // MarshalText writes the resource's name.
-func (b Bound) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+func (b Bound) MarshalText() ([]byte, error) { return boundNames.Marshal(b) }
 
 // CriticalOptions choose the part of a trace whose critical path is asked for.
 type CriticalOptions struct {

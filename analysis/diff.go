@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -22,13 +23,13 @@ const (
 	numChanges
 )
 
-var changeNames = [numChanges]string{"unchanged", "added", "removed", "increased", "decreased"}
+var changeNames = enum.Of[Change]("change", "unchanged", "added", "removed", "increased", "decreased")
 
 // String returns the change's name.
-func (c Change) String() string { return changeNames[c] }
+func (c Change) String() string { return changeNames.Text(c) }
 
 // MarshalText writes the change's name.
-func (c Change) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+func (c Change) MarshalText() ([]byte, error) { return changeNames.Marshal(c) }
 
 // TraceDiff compares two traces by name.
 type TraceDiff struct {
@@ -77,13 +78,13 @@ const (
 	ByCalls
 )
 
-var basisNames = [...]string{"none", "steps", "calls"}
+var basisNames = enum.Of[Basis]("basis", "none", "steps", "calls")
 
 // String returns the basis' name.
-func (b Basis) String() string { return basisNames[b] }
+func (b Basis) String() string { return basisNames.Text(b) }
 
 // MarshalText writes the basis' name.
-func (b Basis) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+func (b Basis) MarshalText() ([]byte, error) { return basisNames.Marshal(b) }
 
 // SignificanceLevel is the share of false alarms accepted among the rows called
 // significant.

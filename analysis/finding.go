@@ -1,8 +1,7 @@
 package analysis
 
 import (
-	"fmt"
-
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -17,29 +16,16 @@ const (
 	Critical                 // the result is wrong or most of the window is lost
 )
 
-var severityNames = [...]string{"info", "notice", "warning", "critical"}
+var severityNames = enum.Of[Severity]("severity", "info", "notice", "warning", "critical")
 
 // String returns the severity's name.
-func (s Severity) String() string {
-	if int(s) < len(severityNames) {
-		return severityNames[s]
-	}
-	return fmt.Sprintf("severity(%d)", uint8(s))
-}
+func (s Severity) String() string { return severityNames.Text(s) }
 
 // MarshalText writes the severity's name.
-func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s Severity) MarshalText() ([]byte, error) { return severityNames.Marshal(s) }
 
 // UnmarshalText reads the severity's name.
-func (s *Severity) UnmarshalText(b []byte) error {
-	for i, n := range severityNames {
-		if n == string(b) {
-			*s = Severity(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("severity %q: want info, notice, warning or critical", b)
-}
+func (s *Severity) UnmarshalText(b []byte) error { return severityNames.Unmarshal(s, b) }
 
 // NoSlice is the Slice of an Evidence that points at a span of time and not at one slice.
 const NoSlice = -1

@@ -3,6 +3,7 @@ package analysis
 import (
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -17,13 +18,13 @@ const (
 	numIdleCauses
 )
 
-var idleCauseNames = [numIdleCauses]string{"host_wait", "kernel_wait", "other"}
+var idleCauseNames = enum.Of[IdleCause]("idle cause", "host_wait", "kernel_wait", "other")
 
 // String returns the cause's name.
-func (c IdleCause) String() string { return idleCauseNames[c] }
+func (c IdleCause) String() string { return idleCauseNames.Text(c) }
 
 // MarshalText writes the cause's name.
-func (c IdleCause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+func (c IdleCause) MarshalText() ([]byte, error) { return idleCauseNames.Marshal(c) }
 
 // KernelWaitLimitNs separates the cost of starting a queued kernel from other waits.
 // HTA's documentation calls its 30 nanoseconds and compares microseconds; what it

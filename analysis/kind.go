@@ -1,10 +1,10 @@
 package analysis
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -20,29 +20,16 @@ const (
 	numKinds
 )
 
-var kindNames = [numKinds]string{"other", "compute", "communication", "memory"}
+var kindNames = enum.Of[Kind]("kind", "other", "compute", "communication", "memory")
 
 // String returns the kind's name.
-func (k Kind) String() string {
-	if k < numKinds {
-		return kindNames[k]
-	}
-	return fmt.Sprintf("kind(%d)", uint8(k))
-}
+func (k Kind) String() string { return kindNames.Text(k) }
 
 // MarshalText writes the kind's name.
-func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
 
 // UnmarshalText reads the kind's name.
-func (k *Kind) UnmarshalText(b []byte) error {
-	for i, n := range kindNames {
-		if n == string(b) {
-			*k = Kind(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("kind %q: want other, compute, communication or memory", b)
-}
+func (k *Kind) UnmarshalText(b []byte) error { return kindNames.Unmarshal(k, b) }
 
 // The three patterns by which HTA types a kernel, matched at the start of the name.
 var (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -43,31 +44,17 @@ const (
 	NumHeldBy
 )
 
-var heldNames = [NumHeldBy]string{
-	HeldBefore: "before", HeldPrefill: trace.NamePrefill, HeldDecodeStep: trace.NameDecodeStep, HeldTextEncode: trace.NameTextEncode,
-	HeldDenoiseStep: trace.NameDenoiseStep, HeldVAEDecode: trace.NameVAEDecode, HeldVocode: trace.NameVocode, HeldOther: "other", HeldUnknown: "unknown",
-}
+var heldNames = enum.Of[HeldBy]("memory held by", "before", trace.NamePrefill, trace.NameDecodeStep, trace.NameTextEncode,
+	trace.NameDenoiseStep, trace.NameVAEDecode, trace.NameVocode, "other", "unknown")
 
 // String returns the name in memory_timeline.json.
-func (h HeldBy) String() string {
-	if h < NumHeldBy {
-		return heldNames[h]
-	}
-	return fmt.Sprintf("held_by(%d)", uint8(h))
-}
+func (h HeldBy) String() string { return heldNames.Text(h) }
 
 // MarshalText writes the name.
-func (h HeldBy) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+func (h HeldBy) MarshalText() ([]byte, error) { return heldNames.Marshal(h) }
 
 // UnmarshalText reads the name.
-func (h *HeldBy) UnmarshalText(b []byte) error {
-	i := slices.Index(heldNames[:], string(b))
-	if i < 0 {
-		return fmt.Errorf("memory held by %q: unknown", b)
-	}
-	*h = HeldBy(i)
-	return nil
-}
+func (h *HeldBy) UnmarshalText(b []byte) error { return heldNames.Unmarshal(h, b) }
 
 // MemoryTimeline is what a rank's allocators held over a recording, and for what. Times
 // named t are ns since StartNs.
@@ -254,7 +241,7 @@ func (f *frame) regions(t *tree) []HeldBy {
 	s := &f.tr.Slices
 	byName := map[trace.StringID]HeldBy{}
 	for h := HeldPrefill; h <= HeldVocode; h++ {
-		if id, ok := f.tr.Strings.Lookup(heldNames[h]); ok {
+		if id, ok := f.tr.Strings.Lookup(h.String()); ok {
 			byName[id] = h
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -270,7 +271,7 @@ func (a *analyzer) stage(ranks []*rankData) Stage {
 			work += excl[c]
 		}
 	}
-	s.GFLOPPerS = rate(s.FLOPs, work)
+	s.GFLOPPerS = stat.Ratio(s.FLOPs, work)
 	return s
 }
 
@@ -288,7 +289,7 @@ func (a *analyzer) rank(d *rankData) (Rank, [NumCategories]int64) {
 	r := Rank{
 		Trace: d.index, Replica: m.Replica, Rank: m.Rank, Host: m.Host, File: m.File, Slices: d.t.Slices.Len(),
 		StartNs: d.start, EndNs: d.end, WindowNs: d.end - d.start, FLOPs: d.flops,
-		HasDevice: d.hasDevice, DeviceBusyNs: d.deviceBusy, DeviceBusyShare: share(d.deviceBusy, d.end-d.start),
+		HasDevice: d.hasDevice, DeviceBusyNs: d.deviceBusy, DeviceBusyShare: stat.Ratio(d.deviceBusy, d.end-d.start),
 		WaitReasons: []WaitReason{},
 	}
 	r.Time, r.BusyShare = categoryTimes(excl, d.covered, r.WindowNs)
@@ -330,9 +331,9 @@ func categoryTimes(excl, covered [NumCategories]int64, window int64) ([]Category
 		if Category(c).IsBusy() {
 			busy += excl[c]
 		}
-		out = append(out, CategoryTime{Category: Category(c), ExclusiveNs: excl[c], TotalNs: max(covered[c], excl[c]), Share: share(excl[c], window)})
+		out = append(out, CategoryTime{Category: Category(c), ExclusiveNs: excl[c], TotalNs: max(covered[c], excl[c]), Share: stat.Ratio(excl[c], window)})
 	}
-	return out, share(busy, window)
+	return out, stat.Ratio(busy, window)
 }
 
 // comms sums a rank's collectives up by name and group.
@@ -358,7 +359,7 @@ func comms(d *rankData) []Comm {
 	for i := range out {
 		x := &out[i]
 		x.MeanNs = float64(x.TotalNs) / float64(x.Calls)
-		x.AlgGBPerS = rate(x.Bytes, x.TotalNs)
+		x.AlgGBPerS = stat.Ratio(x.Bytes, x.TotalNs)
 		x.BusGBPerS = x.AlgGBPerS * busFactor(x.Name, x.GroupSize)
 	}
 	slices.SortFunc(out, func(a, b Comm) int {
@@ -398,8 +399,8 @@ func topOps(ops []opAcc, window int64, n int) []Op {
 	}
 	for i := range out {
 		x := &out[i]
-		x.Share = share(x.SelfNs, window)
-		x.GFLOPPerS = rate(x.FLOPs, x.flopNs)
+		x.Share = stat.Ratio(x.SelfNs, window)
+		x.GFLOPPerS = stat.Ratio(x.FLOPs, x.flopNs)
 	}
 	return out
 }

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"cmp"
 	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
 // driftSteps is the least number of denoise steps from which a drift is computed: two
@@ -106,8 +108,8 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 		b.Steps = st[0]
 	}
 	if n := len(durs); n >= driftSteps {
-		if head := mean(durs[:n/4]); head > 0 {
-			b.Drift = mean(durs[n-n/4:])/head - 1
+		if head := stat.Mean(durs[:n/4]); head > 0 {
+			b.Drift = stat.Mean(durs[n-n/4:])/head - 1
 		}
 	}
 	end := last.end

@@ -1,9 +1,9 @@
 package pipeline
 
 import (
-	"fmt"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -29,53 +29,30 @@ const (
 	NumCategories
 )
 
-// categoryTable names the categories; the letter draws them in a strip.
-var categoryTable = [NumCategories]struct {
-	name   string
-	letter byte
-}{
-	CatPrefill:    {"prefill", 'p'},
-	CatDecode:     {"decode", 'd'},
-	CatTextEncode: {"text_encode", 'e'},
-	CatDenoise:    {"denoise", 'n'},
-	CatVAEDecode:  {"vae_decode", 'v'},
-	CatVocode:     {"vocode", 'a'},
-	CatComm:       {"communication", 'c'},
-	CatHandoff:    {"handoff", 'h'},
-	CatSchedule:   {"schedule", 's'},
-	CatSample:     {"sample", 'm'},
-	CatOps:        {"operators", 'o'},
-	CatWait:       {"wait", 'w'},
-	CatOther:      {"other", '.'},
-}
+var categoryNames = enum.Of[Category]("category", "prefill", "decode", "text_encode", "denoise", "vae_decode", "vocode",
+	"communication", "handoff", "schedule", "sample", "operators", "wait", "other")
+
+// categoryLetters draw the categories in a strip.
+const categoryLetters = "pdenvachsmow."
 
 // OutsideWindow is the letter of a strip's cell in which the rank did not record.
 const OutsideWindow = ' '
 
 // String returns the category's name in report.json.
-func (c Category) String() string {
-	if c < NumCategories {
-		return categoryTable[c].name
-	}
-	return fmt.Sprintf("category(%d)", uint8(c))
-}
+func (c Category) String() string { return categoryNames.Text(c) }
 
 // Letter returns the letter that stands for c in Rank.Strip.
 func (c Category) Letter() byte {
 	if c < NumCategories {
-		return categoryTable[c].letter
+		return categoryLetters[c]
 	}
 	return '?'
 }
 
 // CategoryOfLetter is the inverse of Letter; false for [OutsideWindow] and letters of no category.
 func CategoryOfLetter(b byte) (Category, bool) {
-	for c, e := range categoryTable {
-		if e.letter == b {
-			return Category(c), true
-		}
-	}
-	return 0, false
+	c := strings.IndexByte(categoryLetters, b)
+	return Category(max(c, 0)), c >= 0
 }
 
 // IsWork reports whether c is model work: the steps of a stage and operators outside them.
@@ -88,18 +65,10 @@ func (c Category) IsBusy() bool { return c < CatWait }
 func (c Category) IsStep() bool { return c <= CatVocode }
 
 // MarshalText writes the category's name.
-func (c Category) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+func (c Category) MarshalText() ([]byte, error) { return categoryNames.Marshal(c) }
 
 // UnmarshalText reads the category's name.
-func (c *Category) UnmarshalText(b []byte) error {
-	for i, e := range categoryTable {
-		if e.name == string(b) {
-			*c = Category(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("category %q: unknown", b)
-}
+func (c *Category) UnmarshalText(b []byte) error { return categoryNames.Unmarshal(c, b) }
 
 // class is a Category as one slice has it, finer where the report is: waits by
 // reason, and slices that have no category but matter to requests.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
 // Thresholds of the findings: below them the number is not worth a sentence.
@@ -90,7 +91,7 @@ func (a *analyzer) bottleneck(r *Report) {
 	best := 0
 	for i, s := range r.Stages {
 		n := int64(len(s.Ranks)) * (hi - lo)
-		busy[i] = StageBusy{StageID: s.StageID, Stage: s.Name, BusyShare: min(1, share(busyNs(s.Time), n))}
+		busy[i] = StageBusy{StageID: s.StageID, Stage: s.Name, BusyShare: min(1, stat.Ratio(busyNs(s.Time), n))}
 		if busy[i].BusyShare > busy[best].BusyShare {
 			best = i
 		}
@@ -109,10 +110,10 @@ func (a *analyzer) bottleneck(r *Report) {
 // limit says what holds s back, from the division of its busy time.
 func limit(s *Stage, busyShare float64) (Limit, string) {
 	busy := busyNs(s.Time)
-	comm := share(exclusive(s.Time, CatComm), busy)
-	hand := share(exclusive(s.Time, CatHandoff), busy)
-	host := share(exclusive(s.Time, CatSchedule)+exclusive(s.Time, CatSample), busy)
-	peer := share(min(s.PeerWaitNs, exclusive(s.Time, CatComm)), busy)
+	comm := stat.Ratio(exclusive(s.Time, CatComm), busy)
+	hand := stat.Ratio(exclusive(s.Time, CatHandoff), busy)
+	host := stat.Ratio(exclusive(s.Time, CatSchedule)+exclusive(s.Time, CatSample), busy)
+	peer := stat.Ratio(min(s.PeerWaitNs, exclusive(s.Time, CatComm)), busy)
 	var work int64
 	top := CategoryTime{Category: NumCategories}
 	for _, t := range s.Time {
@@ -123,7 +124,7 @@ func limit(s *Stage, busyShare float64) (Limit, string) {
 			}
 		}
 	}
-	detail := fmt.Sprintf("%s of its busy time is model work, %s communication, %s hand-off", pct(share(work, busy)), pct(comm), pct(hand))
+	detail := fmt.Sprintf("%s of its busy time is model work, %s communication, %s hand-off", pct(stat.Ratio(work, busy)), pct(comm), pct(hand))
 	switch {
 	case busyShare < loadedMin:
 		return LimitLoad, fmt.Sprintf("no stage is busy more than %s of the time while requests run: the stages wait for one another or for requests; %s", pct(busyShare), detail)
@@ -316,7 +317,7 @@ func (f *finder) topOp() {
 			if o.Comm || o.MaxSlice < 0 {
 				continue // communication has findings of its own
 			}
-			p := share(o.SelfNs, busyNs(s.Time))
+			p := stat.Ratio(o.SelfNs, busyNs(s.Time))
 			if p < topOpMin {
 				return
 			}
@@ -325,9 +326,9 @@ func (f *finder) topOp() {
 				text += ", " + short(o.GFLOPPerS) + " GFLOP/s"
 			}
 			if o.Bytes > 0 {
-				text += ", " + short(rate(o.Bytes, o.TotalNs)) + " GB/s"
+				text += ", " + short(stat.Ratio(o.Bytes, o.TotalNs)) + " GB/s"
 			}
-			f.add(severityOf(share(o.SelfNs, s.WindowNs)), f.rankOf(o.MaxTrace), o.MaxSlice, 100*p, "%", text)
+			f.add(severityOf(stat.Ratio(o.SelfNs, s.WindowNs)), f.rankOf(o.MaxTrace), o.MaxSlice, 100*p, "%", text)
 			return
 		}
 	}
@@ -344,7 +345,7 @@ func (f *finder) chainLink() {
 			best = l
 		}
 	}
-	if p := share(best.DurNs, c.TotalNs); p >= linkShareMin {
+	if p := stat.Ratio(best.DurNs, c.TotalNs); p >= linkShareMin {
 		if d := f.rankOf(best.Trace); d != nil {
 			f.add(analysis.Info, d, best.Slice, 100*p, "%", fmt.Sprintf("%s of the time to the first %s went into %s: %s of %s",
 				pct(p), c.Output, best.Text, ms(float64(best.DurNs)), ms(float64(c.TotalNs))))
@@ -370,7 +371,7 @@ func (f *finder) clock() {
 
 func (f *finder) communication(s *Stage, ranks []*rankData) {
 	busy, comm := busyNs(s.Time), exclusive(s.Time, CatComm)
-	p := share(comm, busy)
+	p := stat.Ratio(comm, busy)
 	if p < commShareMin {
 		return
 	}
@@ -384,15 +385,15 @@ func (f *finder) communication(s *Stage, ranks []*rankData) {
 	}
 	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.Name, pct(p))
 	if s.PeerWaitNs > 0 {
-		text += fmt.Sprintf(", %s of that waiting until the last rank has entered", pct(share(min(comm, s.PeerWaitNs), comm)))
+		text += fmt.Sprintf(", %s of that waiting until the last rank has entered", pct(stat.Ratio(min(comm, s.PeerWaitNs), comm)))
 	}
-	f.add(severityOf(share(comm, s.WindowNs)), d, slice, 100*p, "%", text)
+	f.add(severityOf(stat.Ratio(comm, s.WindowNs)), d, slice, 100*p, "%", text)
 }
 
 func (f *finder) handoff(s *Stage, ranks []*rankData) {
 	busy, hand := busyNs(s.Time), exclusive(s.Time, CatHandoff)
-	p := share(hand, busy)
-	if p < handoffShareMin || share(hand, s.WindowNs) < handoffWindowMin {
+	p := stat.Ratio(hand, busy)
+	if p < handoffShareMin || stat.Ratio(hand, s.WindowNs) < handoffWindowMin {
 		return
 	}
 	d, slice := ranks[0], -1
@@ -406,7 +407,7 @@ func (f *finder) handoff(s *Stage, ranks []*rankData) {
 			}
 		}
 	}
-	f.add(severityOf(share(hand, s.WindowNs)), d, slice, 100*p, "%",
+	f.add(severityOf(stat.Ratio(hand, s.WindowNs)), d, slice, 100*p, "%",
 		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.Name, pct(p), ms(float64(hand))))
 }
 
@@ -421,7 +422,7 @@ func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
 			lost = max(lost, x.PeerWaitNs)
 		}
 	}
-	p := share(lost, r.WindowNs)
+	p := stat.Ratio(lost, r.WindowNs)
 	if p < stragglerWaitMin {
 		return
 	}
@@ -459,7 +460,7 @@ func (f *finder) unrecorded() {
 	for i := range f.r.Stages {
 		for k := range f.r.Stages[i].Ranks {
 			r := &f.r.Stages[i].Ranks[k]
-			p := share(exclusive(r.Time, CatOther), r.WindowNs)
+			p := stat.Ratio(exclusive(r.Time, CatOther), r.WindowNs)
 			all++
 			if p >= otherShareMin {
 				n++
@@ -491,7 +492,7 @@ func (f *finder) queues() {
 		}
 	}
 	for _, s := range f.r.Stages {
-		p := share(wait[s.StageID], total)
+		p := stat.Ratio(wait[s.StageID], total)
 		if p < queueShareMin {
 			continue
 		}

@@ -222,3 +222,17 @@ func TestShortNumbers(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryCategoryHasANameAndALetter(t *testing.T) {
+	if n := Category(NumCategories); n.String() != "category(13)" || (n-1).String() != "other" || len(categoryLetters) != int(n) || n.Letter() != '?' {
+		t.Errorf("%v, %v, %d letters", n, n-1, len(categoryLetters))
+	}
+	for c := range Category(NumCategories) {
+		if back, ok := CategoryOfLetter(c.Letter()); !ok || back != c {
+			t.Errorf("%v has letter %c, which is %v", c, c.Letter(), back)
+		}
+	}
+	if _, ok := CategoryOfLetter(OutsideWindow); ok {
+		t.Error("the space outside the window has a category")
+	}
+}

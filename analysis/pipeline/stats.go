@@ -1,60 +1,18 @@
 package pipeline
 
 import (
-	"math"
 	"slices"
 	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
-
-// share is part of whole, 0 if whole is 0.
-func share(part, whole int64) float64 {
-	if whole <= 0 {
-		return 0
-	}
-	return float64(part) / float64(whole)
-}
-
-// rate is n per ns, which is giga-n per second; 0 if ns is 0.
-func rate(n, ns int64) float64 {
-	if ns <= 0 {
-		return 0
-	}
-	return float64(n) / float64(ns)
-}
-
-// quantile returns the q-quantile of sorted, interpolating linearly between the two
-// nearest ranks; 0 if empty.
-func quantile(sorted []int64, q float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	x := q * float64(len(sorted)-1)
-	i := int(math.Floor(x))
-	if i+1 >= len(sorted) {
-		return float64(sorted[len(sorted)-1])
-	}
-	f := x - float64(i)
-	return float64(sorted[i])*(1-f) + float64(sorted[i+1])*f
-}
-
-// mean returns the mean of v, 0 if empty.
-func mean(v []int64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	var sum float64
-	for _, n := range v {
-		sum += float64(n)
-	}
-	return sum / float64(len(v))
-}
 
 func quantilesOf(v []int64) Quantiles {
 	if len(v) == 0 {
 		return Quantiles{}
 	}
 	slices.Sort(v)
-	return Quantiles{Count: len(v), MeanNs: mean(v), P50Ns: quantile(v, 0.5), P99Ns: quantile(v, 0.99), MaxNs: v[len(v)-1]}
+	return Quantiles{Count: len(v), MeanNs: stat.Mean(v), P50Ns: stat.Quantile(v, 0.5), P99Ns: stat.Quantile(v, 0.99), MaxNs: v[len(v)-1]}
 }
 
 // stepStats sums the steps of ranks up, one entry a kind.
@@ -93,7 +51,7 @@ func stepStats(ranks []*rankData) []StepStats {
 		slices.Sort(v)
 		st := stats[c]
 		st.Category, st.Count, st.MinNs = Category(c), len(v), v[0]
-		st.MeanNs, st.P50Ns, st.P90Ns, st.P99Ns = mean(v), quantile(v, 0.5), quantile(v, 0.9), quantile(v, 0.99)
+		st.MeanNs, st.P50Ns, st.P90Ns, st.P99Ns = stat.Mean(v), stat.Quantile(v, 0.5), stat.Quantile(v, 0.9), stat.Quantile(v, 0.99)
 		if batches[c].n > 0 {
 			st.Batch = float64(batches[c].sum) / float64(batches[c].n)
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -144,7 +145,7 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 	}
 	for _, k := range keys {
 		c := by[k]
-		if len(c.slices) >= minRepeats && ratio(c.ns, hi-lo) >= annotationCover && (best == nil || c.ns > best.ns) {
+		if len(c.slices) >= minRepeats && stat.Ratio(c.ns, hi-lo) >= annotationCover && (best == nil || c.ns > best.ns) {
 			best = c
 		}
 	}
@@ -152,7 +153,7 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 		return
 	}
 	r.Method = ByAnnotation
-	r.How = fmt.Sprintf("the annotation %s, which recurs %d times and covers %s of the trace", t.String(s.Name[best.slices[0]]), len(best.slices), pct(ratio(best.ns, hi-lo)))
+	r.How = fmt.Sprintf("the annotation %s, which recurs %d times and covers %s of the trace", t.String(s.Name[best.slices[0]]), len(best.slices), pct(stat.Ratio(best.ns, hi-lo)))
 	for _, i := range best.slices {
 		r.Steps = append(r.Steps, Step{Name: t.String(s.Name[i]), Slice: i, StartNs: s.Start[i], EndNs: s.End(i)})
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -116,8 +117,8 @@ func (f *finder) kinds() {
 	if worst < 0 {
 		return
 	}
-	mean := ratio(prompt, steps)
-	if p := ratio(prompt, total); p >= prefillMin && mean >= mixedRatio*decode.MeanNs {
+	mean := stat.Ratio(prompt, steps)
+	if p := stat.Ratio(prompt, total); p >= prefillMin && mean >= mixedRatio*decode.MeanNs {
 		f.add(analysis.Info, f.r.Steps[worst].Slice, 100*p, "%",
 			"%s of the time in steps goes into %d steps with prompts, %s each; a decode step takes %s, so sequences wait while prompts are computed",
 			pct(p), steps, duration(mean), duration(decode.MeanNs))
@@ -175,7 +176,7 @@ func (f *finder) outside() {
 	for i := range f.r.Steps {
 		in += f.r.Steps[i].BusyNs
 	}
-	if p := ratio(f.r.OutsideNs, f.r.OutsideNs+in); p >= outsideMin {
+	if p := stat.Ratio(f.r.OutsideNs, f.r.OutsideNs+in); p >= outsideMin {
 		f.add(analysis.Info, -1, 100*p, "%", "%s of the device work was launched outside of steps", pct(p))
 	}
 }

@@ -1,9 +1,8 @@
 package steps
 
 import (
-	"fmt"
-
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 )
 
 // SchemaVersion is the version of Report as JSON.
@@ -27,29 +26,16 @@ const (
 	numKinds
 )
 
-var kindNames = [numKinds]string{"step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "generation", "training"}
+var kindNames = enum.Of[Kind]("kind of step", "step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "generation", "training")
 
 // String returns the kind's name; "step" if nothing is known.
-func (k Kind) String() string {
-	if k < numKinds {
-		return kindNames[k]
-	}
-	return fmt.Sprintf("kind(%d)", uint8(k))
-}
+func (k Kind) String() string { return kindNames.Text(k) }
 
 // MarshalText writes the kind's name.
-func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
 
 // UnmarshalText reads the kind's name.
-func (k *Kind) UnmarshalText(b []byte) error {
-	for i, n := range kindNames {
-		if n == string(b) {
-			*k = Kind(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("kind of step %q: unknown", b)
-}
+func (k *Kind) UnmarshalText(text []byte) error { return kindNames.Unmarshal(k, text) }
 
 // Method is how steps were found.
 type Method string
@@ -81,29 +67,16 @@ const (
 	numBounds
 )
 
-var boundNames = [numBounds]string{"none", "device", "host", "other"}
+var boundNames = enum.Of[Bound]("bound", "none", "device", "host", "other")
 
 // String returns the bound's name.
-func (b Bound) String() string {
-	if b < numBounds {
-		return boundNames[b]
-	}
-	return fmt.Sprintf("bound(%d)", uint8(b))
-}
+func (b Bound) String() string { return boundNames.Text(b) }
 
 // MarshalText writes the bound's name.
-func (b Bound) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+func (b Bound) MarshalText() ([]byte, error) { return boundNames.Marshal(b) }
 
 // UnmarshalText reads the bound's name.
-func (b *Bound) UnmarshalText(t []byte) error {
-	for i, n := range boundNames {
-		if n == string(t) {
-			*b = Bound(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("bound %q: unknown", t)
-}
+func (b *Bound) UnmarshalText(text []byte) error { return boundNames.Unmarshal(b, text) }
 
 // Report is a rank's steps. Times are ns on the trace's clock.
 type Report struct {

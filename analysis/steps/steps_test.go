@@ -403,3 +403,9 @@ func sameSteps(t *testing.T, file string, labels, period *Report) {
 		t.Errorf("%s: of %d steps only %d have the kernels and the length of a labelled one", file, len(period.Steps), like)
 	}
 }
+
+func TestEveryValueHasAName(t *testing.T) {
+	if numKinds.String() != "kind of step(10)" || (numKinds-1).String() != "training" || numBounds.String() != "bound(4)" || (numBounds-1).String() != "other" {
+		t.Errorf("%v, %v, %v, %v", numKinds, numKinds-1, numBounds, numBounds-1)
+	}
+}

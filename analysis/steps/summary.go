@@ -6,28 +6,9 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
-
-func ratio(a, b int64) float64 {
-	if b <= 0 {
-		return 0
-	}
-	return float64(a) / float64(b)
-}
-
-// quantile interpolates linearly between the two nearest ranks of sorted.
-func quantile(sorted []int64, q float64) float64 {
-	if len(sorted) == 0 {
-		return 0
-	}
-	x := q * float64(len(sorted)-1)
-	i := int(x)
-	if i+1 >= len(sorted) {
-		return float64(sorted[len(sorted)-1])
-	}
-	f := x - float64(i)
-	return float64(sorted[i])*(1-f) + float64(sorted[i+1])*f
-}
 
 // stats sums the steps up by kind.
 func stats(steps []Step) []Stats {
@@ -71,10 +52,10 @@ func stats(steps []Step) []Stats {
 		slices.Sort(durs[k])
 		s, x := out[k], sums[k]
 		s.Kind, s.Count = Kind(k), int(n)
-		s.MeanNs, s.P50Ns, s.P99Ns = ratio(s.TotalNs, n), quantile(durs[k], 0.5), quantile(durs[k], 0.99)
-		s.HostMeanNs, s.BusyShare, s.HostIdleShare = ratio(x.host, n), ratio(x.busy, x.span), ratio(x.idle, x.span)
-		s.Slices, s.Launches, s.GraphShare, s.Batch = ratio(x.slices, n), ratio(x.launches, n), ratio(x.graph, x.slices), ratio(x.batch, n)
-		s.TokensPerS = ratio(s.Tokens, s.TotalNs) * 1e9
+		s.MeanNs, s.P50Ns, s.P99Ns = stat.Ratio(s.TotalNs, n), stat.Quantile(durs[k], 0.5), stat.Quantile(durs[k], 0.99)
+		s.HostMeanNs, s.BusyShare, s.HostIdleShare = stat.Ratio(x.host, n), stat.Ratio(x.busy, x.span), stat.Ratio(x.idle, x.span)
+		s.Slices, s.Launches, s.GraphShare, s.Batch = stat.Ratio(x.slices, n), stat.Ratio(x.launches, n), stat.Ratio(x.graph, x.slices), stat.Ratio(x.batch, n)
+		s.TokensPerS = stat.Ratio(s.Tokens, s.TotalNs) * 1e9
 		total = append(total, s)
 	}
 	slices.SortStableFunc(total, func(a, b Stats) int { return cmp.Compare(b.TotalNs, a.TotalNs) })
@@ -104,9 +85,9 @@ func verdict(d *device, steps []Step) Verdict {
 		v.Text = "no device work belongs to a step: nothing is said about the pace"
 		return v
 	}
-	v.BusyShare, v.HostIdleShare = ratio(busy, span), ratio(idle, span)
-	v.OtherShare, v.BlindShare = max(0, 1-v.BusyShare-v.HostIdleShare), ratio(blind, span)
-	v.LaunchesPerMs = ratio(launches, span) * 1e6
+	v.BusyShare, v.HostIdleShare = stat.Ratio(busy, span), stat.Ratio(idle, span)
+	v.OtherShare, v.BlindShare = max(0, 1-v.BusyShare-v.HostIdleShare), stat.Ratio(blind, span)
+	v.LaunchesPerMs = stat.Ratio(launches, span) * 1e6
 	v.LaunchDelayNs = launchDelay(d)
 	v.Bound = bound(span, busy, idle)
 	head := fmt.Sprintf("the device is busy %s of the time in steps and waits %s for launches", pct(v.BusyShare), pct(v.HostIdleShare))
@@ -135,7 +116,7 @@ func launchDelay(d *device) float64 {
 		delays = append(delays, max(0, s.Start[d.work[c.work[0]]]-s.End(int(c.slice))))
 	}
 	slices.Sort(delays)
-	return quantile(delays, 0.5)
+	return stat.Quantile(delays, 0.5)
 }
 
 // Limits of denoise loops.
@@ -206,7 +187,7 @@ func meanNs(steps []Step) float64 {
 	for i := range steps {
 		sum += steps[i].Ns()
 	}
-	return ratio(sum, int64(len(steps)))
+	return stat.Ratio(sum, int64(len(steps)))
 }
 
 func pct(v float64) string {

@@ -1,0 +1,38 @@
+// Package stat is the arithmetic of the analyses of steps and pipelines: ratios that may
+// have nothing below, means and quantiles.
+package stat
+
+// Ratio is a by b, 0 unless b is positive. Of bytes and nanoseconds it is GB/s.
+func Ratio(a, b int64) float64 {
+	if b <= 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
+// Mean is the mean of v, 0 if there is nothing.
+func Mean(v []int64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	var sum float64
+	for _, n := range v {
+		sum += float64(n)
+	}
+	return sum / float64(len(v))
+}
+
+// Quantile is the q-quantile, q from 0 to 1, of v, which ascends: it interpolates linearly
+// between the two nearest ranks. 0 if there is nothing.
+func Quantile(v []int64, q float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	x := q * float64(len(v)-1)
+	i := int(x)
+	if i+1 >= len(v) {
+		return float64(v[len(v)-1])
+	}
+	f := x - float64(i)
+	return float64(v[i])*(1-f) + float64(v[i+1])*f
+}
