@@ -53,6 +53,7 @@ type sequence struct {
 	detok     *engine.Detokenizer
 	text      strings.Builder // all text so far
 	sent      int             // bytes of text sent on
+	settled   int             // bytes of text in which no stop string can begin any more
 	outChunk  int
 	handTok   []int32     // sampled, not handed on
 	handHid   [][]float32 // hidden states not handed on, the prompt's first

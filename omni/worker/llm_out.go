@@ -46,19 +46,10 @@ func (r *llm) token(q *sequence, id int32) error {
 // the sequence where a stop string is complete.
 func (r *llm) sendText(q *sequence) error {
 	text := q.text.String()
-	until := len(text)
-	for _, stop := range q.stop {
-		if stop == "" {
-			continue
-		}
-		if i := strings.Index(text, stop); i >= 0 {
-			until = min(until, i)
-			q.finish = "stop"
-			continue
-		}
-		if q.finish == "" {
-			until = min(until, len(text)-overlap(text, stop))
-		}
+	until, stopped := settled(text, q.settled, q.stop, q.finish != "")
+	q.settled = until
+	if stopped {
+		q.finish = "stop"
 	}
 	final := q.finish != ""
 	if until <= q.sent && !final || !r.s.cfg.FinalOutput {
@@ -74,6 +65,30 @@ func (r *llm) sendText(q *sequence) error {
 	}
 	q.outChunk++
 	return r.s.output(q.req, m)
+}
+
+// settled returns how much of text may be sent: all before the first stop string, which
+// is then complete, or all that cannot become part of one; all of it if it is the last
+// text. from is what the call before returned, 0 at first: no stop string begins before it,
+// so that a long text is not searched again for every token.
+func settled(text string, from int, stops []string, last bool) (until int, stopped bool) {
+	tail := text[from:]
+	end, keep := -1, 0
+	for _, stop := range stops {
+		if stop == "" {
+			continue
+		}
+		if i := strings.Index(tail, stop); i >= 0 && (end < 0 || i < end) {
+			end = i
+		}
+		if !last {
+			keep = max(keep, overlap(tail, stop))
+		}
+	}
+	if end >= 0 {
+		return from + end, true
+	}
+	return len(text) - keep, false
 }
 
 // overlap returns the length of the longest proper prefix of stop that text ends with.

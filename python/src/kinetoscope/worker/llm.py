@@ -376,7 +376,7 @@ class LLM:
         """Send what cannot become part of a stop string any more."""
         until = len(q.text)
         for stop in q.stop:
-            at = q.text.find(stop)
+            at = q.text.find(stop, q.sent)  # what was sent can be part of none
             if at >= 0:
                 until, q.finish = min(until, at), "stop"
             elif not q.finish:
