@@ -51,6 +51,7 @@ def named(doc: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def test_the_past_has_what_ended_and_what_goes_on(tmp_path: Path, kept: None) -> None:
+    begun = time.time_ns()
     with annotate("decode_step", step=3, requests='a"b') as r:
         r.flow_out = 77
     with annotate("decode_step", step=4):
@@ -68,7 +69,8 @@ def test_the_past_has_what_ended_and_what_goes_on(tmp_path: Path, kept: None) ->
     (arrow,) = named(doc, "handoff")
     assert (arrow["ph"], arrow["id"], arrow["ts"]) == ("s", 77, first["ts"])
     (window,) = named(doc, "PyTorch Profiler (0)")
-    assert window["dur"] == 60e6
+    # No longer than the past goes back.
+    assert first["dur"] < window["dur"] < (time.time_ns() - begun) / 1000 + 1e6
     assert window["ts"] <= first["ts"] <= second["ts"]
     assert second["ts"] + second["dur"] <= window["ts"] + window["dur"] + 1e4
 
@@ -93,10 +95,11 @@ def test_the_past_is_bounded_and_forgets_the_oldest() -> None:
         for i in range(3 * (1 << 20) // regions.REGION_BYTES):
             with annotate("x", step=i):
                 pass
-        got = regions.past(0)
+        got, begins = regions.past(0), regions.past_begins()
     finally:
         regions.keep_past(0)
     assert len(got) == (1 << 20) // regions.REGION_BYTES
+    assert got[0].end == begins
     assert got[-1].args["step"] == 3 * (1 << 20) // regions.REGION_BYTES - 1
     assert not regions.keeps_past()
 

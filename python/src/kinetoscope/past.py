@@ -138,7 +138,8 @@ def write_regions(
 
 
 class PastRecorder:
-    """A capture's recorder that looks back: open takes the regions of the last ns nanoseconds."""
+    """A capture's recorder that looks back: open takes the regions of the last ns nanoseconds,
+    or of less if the past does not reach back so far."""
 
     def __init__(self, last_ns: int, info: RankInfo, *, packed: bool) -> None:
         self._last, self._info, self._packed = last_ns, info, packed
@@ -157,8 +158,9 @@ class PastRecorder:
     def open(self) -> None:
         """Take the past at this instant."""
         now = now_ns()
-        self._window = (now - self._last, now)
-        self._regions = regions.past(now - self._last)
+        since = max(now - self._last, regions.past_begins())
+        self._window = (since, now)
+        self._regions = regions.past(since)
 
     def close(self) -> None:
         """It was over when it began."""

@@ -82,6 +82,7 @@ class RegionLog:
 
 _active: RegionLog | None = None
 _past: deque[Logged] | None = None
+_past_begun = 0  # Unix ns
 _lock = threading.Lock()
 # Regions that have begun and not ended, of all threads: what a past must show of a step that hangs.
 _open: set[Region] = set()
@@ -110,14 +111,24 @@ def recording() -> bool:
 
 def keep_past(mb: int = DEFAULT_PAST_MB) -> None:
     """Keep the newest regions in some mb MiB from now on; 0 keeps none."""
-    global _past
+    global _past, _past_begun
     with _lock:
+        if _past is None:
+            _past_begun = protocol.now_ns()
         _past = deque(_past or (), maxlen=(mb << 20) // REGION_BYTES) if mb > 0 else None
 
 
 def keeps_past() -> bool:
     """Whether there is a past to look at."""
     return _past is not None
+
+
+def past_begins() -> int:
+    """From when on the past is whole, Unix ns: what ended before is forgotten or was never kept."""
+    kept = _past
+    if kept is not None and len(kept) == kept.maxlen:
+        return max(_past_begun, kept[0].end)
+    return _past_begun
 
 
 def past(since: int) -> list[Logged]:
