@@ -187,7 +187,7 @@ func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 		}
 	}
 	if c.Profiler != nil {
-		return p, warnings, p.Override(c.Profiler)
+		return p, append(warnings, c.Profiler.Warnings()...), p.Override(c.Profiler)
 	}
 	return p, warnings, p.Validate()
 }

@@ -95,6 +95,9 @@ type ProfilerConfig struct {
 	WithMemory        bool   `json:"torch_profiler_with_memory" yaml:"torch_profiler_with_memory"`
 	ExecutionTrace    bool   `json:"torch_profiler_execution_trace" yaml:"torch_profiler_execution_trace"`
 	IgnoreFrontend    bool   `json:"ignore_frontend" yaml:"ignore_frontend"`
+	// Activities are what torch records: "CPU", and the device by any of its names
+	// ("CUDA", "XPU" …); none is all that the process has.
+	Activities []string `json:"torch_profiler_activities,omitempty" yaml:"torch_profiler_activities,omitempty"`
 	DelayIterations   int    `json:"delay_iterations" yaml:"delay_iterations"`
 	MaxIterations     int    `json:"max_iterations" yaml:"max_iterations"` // 0: no limit
 	WaitIterations    int    `json:"wait_iterations" yaml:"wait_iterations"`

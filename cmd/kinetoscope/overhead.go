@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -131,7 +132,7 @@ func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 		if !s.Profiled() || c.Stages != nil && !slices.Contains(c.Stages, s.ID) {
 			continue
 		}
-		if common != nil && s.Profiler != common.Profiler && len(c.Also) > 0 {
+		if common != nil && !reflect.DeepEqual(s.Profiler, common.Profiler) && len(c.Also) > 0 {
 			return nil, usage("--also: stages %d (%s) and %d (%s) have different profiler_configs: choose one with --stages", common.ID, common.Name, s.ID, s.Name)
 		}
 		common = s

@@ -3,8 +3,11 @@ package deploy
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // stageYAML is a pipeline of one stage with the given engine arguments.
@@ -35,6 +38,9 @@ func TestEngine(t *testing.T) {
 		{"engine: torch, model: m, load_format: pickle", "dummy, safetensors, auto"},
 		{"model: m, load_format: auto", "dummy, safetensors"},
 		{"model: m, python: python3.12", "only stages with engine: torch"},
+		{"engine: torch, model: m, profiler_config: {profiler: torch, torch_profiler_activities: [CUDA]}", ""},
+		{"engine: torch, model: m, profiler_config: {torch_profiler_activities: [TPU]}", `torch_profiler_activities "TPU": of CPU`},
+		{"model: m, profiler_config: {torch_profiler_activities: [CUDA]}", "add CPU"},
 		{"model: m, profiler_config: {profiler: cuda}", "native stages run on the CPU"},
 	} {
 		p, _, err := Parse("p.yaml", stageYAML(c.args))
@@ -75,5 +81,37 @@ func TestModelOfATorchStage(t *testing.T) {
 	p, _, err := Parse(filepath.Join(dir, "p.yaml"), stageYAML("model: mine"))
 	if err != nil || p.Stages[0].Model != filepath.Join(dir, "mine") {
 		t.Errorf("native model: %v, %v", p, err)
+	}
+}
+
+// A config written for vLLM's own workers is read; what has no effect is said.
+func TestFieldsOfVLLMAlone(t *testing.T) {
+	_, warnings, err := Parse("p.yaml", stageYAML("engine: torch, model: m, profiler_config: {profiler: torch, proton_mode: x, capture_torch_profiler: false}"))
+	want := []string{
+		"stage 0 (thinker): profiler_config.capture_torch_profiler has no effect here",
+		"stage 0 (thinker): profiler_config.proton_mode has no effect here",
+	}
+	if err != nil || !slices.Equal(warnings, want) {
+		t.Errorf("%v, %q, want %q", err, warnings, want)
+	}
+	o, err := ParseProfilerJSON(`{"detailed_trace_annotation": true}`)
+	if err != nil || !slices.Equal(o.Warnings(), []string{"profiler_config.detailed_trace_annotation has no effect here"}) {
+		t.Errorf("%v, %q", err, o.Warnings())
+	}
+}
+
+func TestDottedList(t *testing.T) {
+	for _, text := range []string{"CPU,CUDA", `["CPU","CUDA"]`} {
+		var o ProfilerOverride
+		if err := o.SetDotted(map[string]string{"torch_profiler_activities": text}); err != nil {
+			t.Fatal(err)
+		}
+		if got := o.Apply(protocol.DefaultProfilerConfig()).Activities; !slices.Equal(got, []string{"CPU", "CUDA"}) {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+	var o ProfilerOverride
+	if err := o.SetDotted(map[string]string{"max_iterations": "a,b"}); err == nil || !strings.Contains(err.Error(), "want a whole number") {
+		t.Error(err)
 	}
 }

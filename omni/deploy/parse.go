@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -151,18 +149,26 @@ type engineDoc struct {
 
 // ignored returns the fields of e that are set and have no effect.
 func (e *engineDoc) ignored() []string {
-	var names []string
-	for _, f := range []struct {
-		name string
-		v    any
-	}{
+	return setFields([]namedField{
 		{"worker_cls", e.WorkerCls}, {"worker_type", e.WorkerType}, {"scheduler_cls", e.SchedulerCls},
 		{"gpu_memory_utilization", e.GPUMemoryUtilization}, {"enforce_eager", e.EnforceEager},
 		{"trust_remote_code", e.TrustRemoteCode}, {"engine_output_type", e.EngineOutputType},
 		{"enable_prefix_caching", e.EnablePrefixCaching}, {"distributed_executor_backend", e.DistributedBackend},
 		{"hf_config_name", e.HFConfigName}, {"dtype", e.DType},
-	} {
-		if f.v != nil {
+	})
+}
+
+// namedField is a field of a document; value is nil where it is not set.
+type namedField struct {
+	name  string
+	value any
+}
+
+// setFields returns the names of those that are set.
+func setFields(fields []namedField) []string {
+	var names []string
+	for _, f := range fields {
+		if f.value != nil {
 			names = append(names, f.name)
 		}
 	}
@@ -185,92 +191,10 @@ type samplingDoc struct {
 	RepetitionPenalty any      `yaml:"repetition_penalty"`
 }
 
-// profilerDoc distinguishes a field that is absent from one that is false or 0.
-type profilerDoc struct {
-	Profiler          profilerName `yaml:"profiler" json:"profiler"`
-	TorchProfilerDir  *string      `yaml:"torch_profiler_dir" json:"torch_profiler_dir"`
-	WithStack         *bool        `yaml:"torch_profiler_with_stack" json:"torch_profiler_with_stack"`
-	WithFLOPs         *bool        `yaml:"torch_profiler_with_flops" json:"torch_profiler_with_flops"`
-	UseGzip           *bool        `yaml:"torch_profiler_use_gzip" json:"torch_profiler_use_gzip"`
-	DumpCUDATimeTotal *bool        `yaml:"torch_profiler_dump_cuda_time_total" json:"torch_profiler_dump_cuda_time_total"`
-	RecordShapes      *bool        `yaml:"torch_profiler_record_shapes" json:"torch_profiler_record_shapes"`
-	WithMemory        *bool        `yaml:"torch_profiler_with_memory" json:"torch_profiler_with_memory"`
-	ExecutionTrace    *bool        `yaml:"torch_profiler_execution_trace" json:"torch_profiler_execution_trace"`
-	IgnoreFrontend    *bool        `yaml:"ignore_frontend" json:"ignore_frontend"`
-	DelayIterations   *int         `yaml:"delay_iterations" json:"delay_iterations"`
-	MaxIterations     *int         `yaml:"max_iterations" json:"max_iterations"`
-	WaitIterations    *int         `yaml:"wait_iterations" json:"wait_iterations"`
-	WarmupIterations  *int         `yaml:"warmup_iterations" json:"warmup_iterations"`
-	ActiveIterations  *int         `yaml:"active_iterations" json:"active_iterations"`
-	Iteration         *string      `yaml:"iteration" json:"iteration"`
-	SampleRequests    *int         `yaml:"sample_requests" json:"sample_requests"`
-}
-
-// profilerName is a profiler's name, or null, which switches off what was on: unlike
-// in a pointer null is told from absent.
-type profilerName struct {
-	set  bool
-	name string
-}
-
-// UnmarshalJSON reads a string or null.
-func (p *profilerName) UnmarshalJSON(data []byte) error {
-	p.set, p.name = true, ""
-	return json.Unmarshal(data, &p.name)
-}
-
-// UnmarshalYAML reads a string. The decoder does not call it for null.
-func (p *profilerName) UnmarshalYAML(n ast.Node) error {
-	p.set = true
-	return yaml.NodeToValue(n, &p.name)
-}
-
-// UnmarshalYAML sees to a profiler that is null.
-func (d *profilerDoc) UnmarshalYAML(n ast.Node) error {
-	type fields profilerDoc
-	if err := yaml.NodeToValue(n, (*fields)(d), yaml.Strict()); err != nil {
-		return err
-	}
-	if m, ok := n.(ast.MapNode); ok {
-		for it := m.MapRange(); it.Next(); {
-			if it.Key().GetToken().Value == "profiler" && it.Value().Type() == ast.NullType {
-				d.Profiler = profilerName{set: true}
-			}
-		}
-	}
-	return nil
-}
-
 func set[T any](dst *T, src *T) {
 	if src != nil {
 		*dst = *src
 	}
-}
-
-// apply overrides c with the fields that d has.
-func (d *profilerDoc) apply(c *protocol.ProfilerConfig) {
-	if d == nil {
-		return
-	}
-	if d.Profiler.set {
-		c.Profiler = d.Profiler.name
-	}
-	set(&c.TorchProfilerDir, d.TorchProfilerDir)
-	set(&c.WithStack, d.WithStack)
-	set(&c.WithFLOPs, d.WithFLOPs)
-	set(&c.UseGzip, d.UseGzip)
-	set(&c.DumpCUDATimeTotal, d.DumpCUDATimeTotal)
-	set(&c.RecordShapes, d.RecordShapes)
-	set(&c.WithMemory, d.WithMemory)
-	set(&c.ExecutionTrace, d.ExecutionTrace)
-	set(&c.IgnoreFrontend, d.IgnoreFrontend)
-	set(&c.DelayIterations, d.DelayIterations)
-	set(&c.MaxIterations, d.MaxIterations)
-	set(&c.WaitIterations, d.WaitIterations)
-	set(&c.WarmupIterations, d.WarmupIterations)
-	set(&c.ActiveIterations, d.ActiveIterations)
-	set(&c.Iteration, d.Iteration)
-	set(&c.SampleRequests, d.SampleRequests)
 }
 
 func (d *document) pipeline(file string) (*Pipeline, []string, error) {
@@ -285,13 +209,16 @@ func (d *document) pipeline(file string) (*Pipeline, []string, error) {
 		p.MaxInflight = d.Runtime.Defaults.MaxInflight
 	}
 	var warnings []string
+	for _, name := range d.Profiler.ignored() {
+		warnings = append(warnings, name+" has no effect here")
+	}
 	for i, sd := range append(d.StageArgs, d.Stages...) {
 		st, ignored, err := sd.stage(i, d.Profiler)
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, name := range ignored {
-			warnings = append(warnings, fmt.Sprintf("stage %d (%s): %s has no effect on native stages", i, st.Name, name))
+			warnings = append(warnings, fmt.Sprintf("stage %d (%s): %s has no effect here", i, st.Name, name))
 		}
 		st.Model = modelPath(st, filepath.Dir(file))
 		p.Stages = append(p.Stages, st)
@@ -377,7 +304,7 @@ func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
 	common.apply(&s.Profiler)
 	e.Profiler.apply(&s.Profiler)
 	sd.Sampling.apply(&s.Sampling)
-	return s, e.ignored(), nil
+	return s, append(e.ignored(), e.Profiler.ignored()...), nil
 }
 
 func (d *samplingDoc) apply(s *SamplingParams) {

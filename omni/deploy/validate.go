@@ -143,6 +143,9 @@ func (s *Stage) validateEngine() []error {
 		if s.Profiler.Profiler == profilerCUDA {
 			bad("profiler_config.profiler %q: native stages run on the CPU; use torch", s.Profiler.Profiler)
 		}
+		if a := s.Profiler.Activities; len(a) > 0 && !slices.ContainsFunc(a, func(v string) bool { return strings.EqualFold(v, "CPU") }) {
+			bad("profiler_config.torch_profiler_activities %q: native stages run on the CPU; add CPU", a)
+		}
 	case EngineTorch:
 		formats = append(formats, "auto")
 		model = "a directory, a model of the hub, or module:function"
@@ -194,6 +197,10 @@ func (p *Pipeline) validateEdges() []error {
 	return errs
 }
 
+// activities are what a torch profiler can be told to record. A device answers to each
+// name but CPU.
+var activities = []string{"CPU", "GPU", "CUDA", "XPU", "NPU", "MUSA", "PRIVATEUSE1"}
+
 // ValidateProfiler returns what is wrong with a profiler_config, nil if nothing is.
 func ValidateProfiler(c protocol.ProfilerConfig) error {
 	var errs []error
@@ -207,6 +214,11 @@ func ValidateProfiler(c protocol.ProfilerConfig) error {
 		{"sample_requests", c.SampleRequests}, {"wait_iterations", c.WaitIterations}, {"warmup_iterations", c.WarmupIterations}} {
 		if f.value < 0 {
 			errs = append(errs, fmt.Errorf("profiler_config.%s %d: 0 or more", f.name, f.value))
+		}
+	}
+	for _, a := range c.Activities {
+		if !slices.Contains(activities, strings.ToUpper(a)) {
+			errs = append(errs, fmt.Errorf("profiler_config.torch_profiler_activities %q: of %s", a, strings.Join(activities, ", ")))
 		}
 	}
 	if c.ActiveIterations < 1 {

@@ -112,6 +112,18 @@ def test_other_cards(
     assert card.memory.calls[2][1] == {"enabled": None}
 
 
+def test_activities_are_chosen_by_any_name_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cuda", Card())
+    monkeypatch.setattr(torch.version, "hip", None)
+    both = torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA
+    card, cpu = platforms.Cuda(), platforms.Platform()
+    assert card.chosen([]) == card.chosen(["cpu", "GPU"]) == list(both)
+    assert card.chosen(["CUDA"]) == [both[1]]
+    assert card.chosen(["CPU"]) == cpu.chosen(["CPU", "CUDA"]) == [both[0]]
+    with pytest.raises(ValueError, match="leaves nothing to record on cpu"):
+        cpu.chosen(["CUDA"])
+
+
 def test_profiler_cuda_opens_a_range_and_leaves_its_regions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,11 +59,23 @@ class Platform:
 
         return [ProfilerActivity.CPU]
 
-    def profile(self, **options: Any) -> Any:
+    def chosen(self, names: Iterable[str]) -> list[Any]:
+        """The activities that torch_profiler_activities names, all for no names. A device answers
+        to every name but CPU; ValueError if nothing is left."""
+        upper = {n.upper() for n in names}
+        host, *device = self.activities()
+        out = [host] * (not upper or "CPU" in upper) + device * (not upper or bool(upper - {"CPU"}))
+        if not out:
+            raise ValueError(
+                f"torch_profiler_activities {sorted(upper)} leaves nothing to record on {self.name}"
+            )
+        return out
+
+    def profile(self, names: Iterable[str] = (), **options: Any) -> Any:
         """A profiler with prepare_trace, start_trace, stop_trace and export_chrome_trace."""
         from torch.profiler.profiler import _KinetoProfile
 
-        return _KinetoProfile(activities=self.activities(), **options)
+        return _KinetoProfile(activities=self.chosen(names), **options)
 
     def memory_start(self) -> bool:
         """Begin a memory history; False if the platform keeps none."""
@@ -202,7 +214,11 @@ class Npu(_Card):
     def _profiler(self) -> Any:
         return importlib.import_module("torch_npu.profiler")
 
-    def profile(self, **options: Any) -> Any:
+    def activities(self) -> list[Any]:
+        np = self._profiler()
+        return [np.ProfilerActivity.CPU, np.ProfilerActivity.NPU]
+
+    def profile(self, names: Iterable[str] = (), **options: Any) -> Any:
         np = self._profiler()
         directory = options.pop("directory")
         experimental = np._ExperimentalConfig(
@@ -211,7 +227,7 @@ class Npu(_Card):
         # with_stack is slow to parse there; with_modules names the modules instead.
         return _NpuProfile(
             np.profile(
-                activities=[np.ProfilerActivity.CPU, np.ProfilerActivity.NPU],
+                activities=self.chosen(names),
                 record_shapes=options["record_shapes"],
                 profile_memory=options["profile_memory"],
                 with_stack=False,

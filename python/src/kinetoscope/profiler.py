@@ -95,7 +95,7 @@ class TorchProfiler:
                 options["execution_trace_observer"] = ExecutionTraceObserver().register_callback(
                     str(self._et)
                 )
-        self._prof = self.platform.profile(**options)
+        self._prof = self.platform.profile(c.torch_profiler_activities, **options)
 
     def warm(self) -> None:
         """Kineto's warm-up, before open; optional."""

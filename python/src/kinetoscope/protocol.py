@@ -170,6 +170,7 @@ class ProfilerConfig(Message):
     torch_profiler_with_memory: bool = False
     torch_profiler_execution_trace: bool = False
     ignore_frontend: bool = False
+    torch_profiler_activities: list[str] = field(default_factory=list, metadata={"optional": True})
     delay_iterations: int = 0
     max_iterations: int = 0
     wait_iterations: int = 0
