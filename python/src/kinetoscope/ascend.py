@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kinetoscope import events
 from kinetoscope.regions import Logged
 
 OUTPUT = "ASCEND_PROFILER_OUTPUT"
@@ -72,10 +73,11 @@ def wrap(view: BinaryIO, to: BinaryIO, header: dict[str, Any], ended: Iterable[L
     empty = not _events(view, to)
     n = 0
     for r in ended:
-        for e in _region(r, pid):
-            to.write((b"\n" if empty else b",\n") + json.dumps(e).encode())
+        at = f'"{events.microseconds(r.start)}"'
+        for e in (events.event(r, pid, at), *events.flows(r, pid, at)):
+            to.write((b"\n" if empty else b",\n") + e.encode())
             empty = False
-        n += 1
+        n += not r.instant
     to.write(b"\n]}\n")
     return n
 
@@ -95,20 +97,6 @@ def _events(view: BinaryIO, to: BinaryIO) -> bool:
         raise ValueError(f"{VIEW} is cut: it ends with {rest[-20:]!r}")
     to.write(rest[:-1])
     return some or bool(rest[:-1].strip())
-
-
-def _region(r: Logged, pid: int) -> list[dict[str, Any]]:
-    at = f"{r.start // 1000}.{r.start % 1000:03d}"
-    where: dict[str, Any] = {"pid": pid, "tid": r.tid, "ts": at}
-    dur = (r.end - r.start) / 1000
-    events: list[dict[str, Any]] = [
-        {"ph": "X", "cat": "user_annotation", "name": r.name, **where, "dur": dur, "args": r.args}
-    ]
-    for ph, number in (("s", r.flow_out), ("f", r.flow_in)):
-        if number:
-            arrow = {"ph": ph, "id": number, "cat": "handoff", "name": "handoff"}
-            events.append(arrow | where | ({"bp": "e"} if ph == "f" else {}))
-    return events
 
 
 def main(argv: list[str]) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+from kinetoscope import events
 from kinetoscope.regions import Logged, RegionLog
 
 _PIECE = 4 << 20
@@ -126,27 +127,11 @@ def _members(args: dict[str, Any]) -> bytes:
     return b" " + json.dumps(args)[1:-1].encode() + b","
 
 
-def _us(ns: int, base: int) -> str:
-    d = ns - base
-    return f"{d // 1000}.{d % 1000:03d}"
-
-
 def _extra(index: _Index, base: int, pid: int, out: Merged) -> bytes:
     parts: list[str] = []
     for i, r in enumerate(index.regions):
-        where = f'"pid": {pid}, "tid": {r.tid}'
         if not index.used[i]:
-            out.added += 1
-            parts.append(
-                f'{{"ph": "X", "cat": "user_annotation", "name": {json.dumps(r.name)}, {where}, '
-                f'"ts": {_us(r.start, base)}, "dur": {_us(r.end, r.start)}, "args": {json.dumps(r.args)}}}'
-            )
-        at = _us(index.seen.get(i, r.start), base)
-        for ph, number in (("s", r.flow_out), ("f", r.flow_in)):
-            if number:
-                bind = ', "bp": "e"' if ph == "f" else ""
-                parts.append(
-                    f'{{"ph": "{ph}", "id": {number}, "cat": "handoff", "name": "handoff", '
-                    f'{where}, "ts": {at}{bind}}}'
-                )
+            out.added += not r.instant
+            parts.append(events.event(r, pid, events.microseconds(r.start - base)))
+        parts += events.flows(r, pid, events.microseconds(index.seen.get(i, r.start) - base))
     return ("," + ",\n  ".join(parts)).encode() if parts else b""

@@ -9,7 +9,6 @@ PastRecorder makes a trace.
 from __future__ import annotations
 
 import bisect
-import json
 import logging
 import os
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from kinetoscope import regions
+from kinetoscope import events, regions
 from kinetoscope.exported import Exported, Made, create
 from kinetoscope.protocol import RankInfo, now_ns
 from kinetoscope.regions import Logged, RegionLog
@@ -26,8 +25,6 @@ log = logging.getLogger("kinetoscope.past")
 
 # What a killed process may lose; writing the regions of a quarter of a second takes milliseconds.
 SPILL_INTERVAL_S = 0.25
-
-_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def header(info: RankInfo) -> dict[str, Any]:
@@ -44,94 +41,69 @@ def header(info: RankInfo) -> dict[str, Any]:
 
 
 class RegionTrace:
-    """Writes regions as a Kineto trace. Without close the file is cut, which readers mend."""
+    """Writes regions as a Kineto trace. Without close the file is cut, which readers mend.
 
-    def __init__(self, to: IO[bytes], head: dict[str, Any], start: int, pid: int) -> None:
-        # Whole seconds before the first region: no time is 0, and none is too long for a double.
-        self._base = (start // 1_000_000_000 - 1) * 1_000_000_000
-        self._to, self._pid, self._begun = to, pid, start
+    Nothing in it may begin more than a second before first (Unix ns).
+    """
+
+    def __init__(self, to: IO[bytes], head: dict[str, Any], first: int, pid: int) -> None:
+        # Whole seconds before the first event: no time is 0, and none is too long for a double.
+        self._base = (first // 1_000_000_000 - 2) * 1_000_000_000
+        self._to, self._pid, self._first = to, pid, True
         self.slices = 0
         full = {"schemaVersion": 1, "baseTimeNanoseconds": self._base, "displayTimeUnit": "ms"} | head
-        to.write(json.dumps(full)[:-1].encode() + b', "traceEvents": [')
-        self._first = True
-        self._event({"ph": "M", "name": "process_name", "tid": 0, "args": {"name": "python"}})
-        for t in threading.enumerate():
-            self._event({"ph": "M", "name": "thread_name", "tid": t.native_id, "args": {"name": t.name}})
+        to.write(events.to_json(full)[:-1].encode() + b', "traceEvents": [')
+        names = [("process_name", 0, "python")]
+        names += [("thread_name", t.native_id or 0, t.name) for t in threading.enumerate()]
+        for what, tid, name in names:
+            row = {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
+            self._write(events.to_json(row))
 
-    def _event(self, e: dict[str, Any]) -> None:
-        self._to.write((b"\n" if self._first else b",\n") + _json({"pid": self._pid} | e).encode())
-        self._first = False
+    def _write(self, *some: str) -> None:
+        for e in some:
+            self._to.write((b"\n" if self._first else b",\n") + e.encode())
+            self._first = False
 
-    def _us(self, ns: int) -> float:
-        # Exact to the nanosecond: a double holds 53 bits, a day of nanoseconds takes 47.
-        return (ns - self._base) / 1000
+    def _at(self, ns: int) -> str:
+        return events.microseconds(ns - self._base)
 
     def add(self, ended: Iterable[Logged]) -> None:
         """Write whole regions and the arrows at their ends."""
         for r in ended:
-            self.slices += 1
-            args = r.args if r.finished else r.args | {"finished": "false"}
-            self._to.write(
-                f',\n{{"ph": "X", "cat": "user_annotation", "name": {_json(r.name)}, "pid": {self._pid}, '
-                f'"tid": {r.tid}, "ts": {self._us(r.start)}, "dur": {(r.end - r.start) / 1000}, '
-                f'"args": {_json(args)}}}'.encode()
-            )
-            self._flows(r)
-
-    def _flows(self, r: Logged) -> None:
-        for ph, number in (("s", r.flow_out), ("f", r.flow_in)):
-            if number:
-                arrow = {"ph": ph, "id": number, "cat": "handoff", "name": "handoff"}
-                bind = {"bp": "e"} if ph == "f" else {}
-                self._event(arrow | {"tid": r.tid, "ts": self._us(r.start)} | bind)
+            self.slices += not r.instant
+            at = self._at(r.start)
+            self._write(events.event(r, self._pid, at), *events.flows(r, self._pid, at))
 
     def begin(self, r: Logged) -> None:
         """Write that a region has begun; end must follow, or the region lasts to the file's end."""
         self.slices += 1
-        self._event(
-            {
-                "ph": "B",
-                "cat": "user_annotation",
-                "name": r.name,
-                "tid": r.tid,
-                "ts": self._us(r.start),
-                "args": r.args,
-            }
-        )
+        self._write(events.event(r, self._pid, self._at(r.start), begun=True))
 
     def end(self, r: Logged) -> None:
         """End the region that was begun last on its thread."""
-        self._event({"ph": "E", "tid": r.tid, "ts": self._us(r.end)})
-        self._flows(r)
+        end = f'{{"ph": "E", "pid": {self._pid}, "tid": {r.tid}, "ts": {self._at(r.end)}}}'
+        self._write(end, *events.flows(r, self._pid, self._at(r.start)))
 
-    def window(self, end: int) -> None:
-        """Say that the recording reaches to end; events are best written in order of their begin."""
-        window = {
-            "ph": "X",
-            "cat": "Trace",
-            "pid": "Spans",
-            "tid": "PyTorch Profiler",
-            "name": "PyTorch Profiler (0)",
-            "ts": self._us(self._begun),
-            "dur": (end - self._begun) / 1000,
-            "args": {"Op count": 0},
-        }
-        self._event(window)
+    def window(self, start: int, end: int) -> None:
+        """Say from when to when it was recorded; events are best written in order of their begin."""
+        span = '{"ph": "X", "cat": "Trace", "pid": "Spans", "tid": "PyTorch Profiler"'
+        span += ', "name": "PyTorch Profiler (0)", "args": {"Op count": 0}'
+        self._write(f'{span}, "ts": {self._at(start)}, "dur": {events.microseconds(max(0, end - start))}}}')
 
     def close(self, name: str) -> None:
         """Complete the file's text."""
-        self._to.write(b'\n], "traceName": ' + json.dumps(name).encode() + b"}\n")
+        self._to.write(b'\n], "traceName": ' + events.to_json(name).encode() + b"}\n")
 
 
 def write_regions(
     to: IO[bytes], head: dict[str, Any], ended: list[Logged], window: tuple[int, int], name: str
 ) -> int:
     """Write a whole trace of regions, recorded in window (Unix ns), and return its slices."""
-    out = RegionTrace(to, head, window[0], os.getpid())
     ended = sorted(ended, key=lambda r: r.start)
+    out = RegionTrace(to, head, min(window[0], *(r.start for r in ended[:1])), os.getpid())
     inside = bisect.bisect_left(ended, window[0], key=lambda r: r.start)
     out.add(ended[:inside])
-    out.window(window[1])
+    out.window(*window)
     out.add(ended[inside:])
     out.close(name)
     return out.slices

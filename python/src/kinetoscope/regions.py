@@ -14,19 +14,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from kinetoscope import protocol, wire
+from kinetoscope import protocol
 
 # Names that the analyses know (trace/names.go).
 PREFILL, DECODE_STEP, DENOISE_STEP = "prefill", "decode_step", "denoise_step"
 TEXT_ENCODE, VAE_DECODE, VOCODE = "text_encode", "vae_decode", "vocode"
 HANDOFF_SEND, HANDOFF_RECV = "handoff.send", "handoff.recv"
 WAIT, SCHEDULE, SAMPLE = "wait", "schedule", "sample"
+REQUEST = "request"  # an instant: a request arrives in a stage
 
 # Bounds what one recording keeps of regions: some 700 bytes each. More are dropped and counted.
 MAX_REGIONS = 1_000_000
@@ -51,6 +52,7 @@ class Logged:
     flow_in: int = 0
     flow_out: int = 0
     finished: bool = True
+    instant: bool = False
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -149,12 +151,10 @@ def unfinished() -> list[Region]:
     return sorted(_open.copy(), key=lambda r: r.began)
 
 
-def wanted(requests: Iterable[str]) -> bool:
-    """Whether the recording, if there is one, is to show what is done for these requests."""
+def sampling() -> int:
+    """The recording's sample_requests; 0 without a recording."""
     log = _active
-    if log is None or log.sample <= 1:
-        return True
-    return any(wire.sampled(r, log.sample) for r in requests)
+    return log.sample if log is not None else 0
 
 
 def only_if(wanted: bool) -> AbstractContextManager[None]:
@@ -254,6 +254,20 @@ class Region:
     def of(self, log: RegionLog) -> bool:
         """Whether the region goes to that log."""
         return self._log is log
+
+
+def instant(name: str, **args: Value) -> None:
+    """Note that something happens now: a mark in the trace with its arguments."""
+    log = _active if _active is not _thread.muted else None
+    kept = _past
+    if log is None and kept is None:
+        return
+    now = protocol.now_ns()
+    mark = Logged(threading.get_native_id(), now, now, name, args, instant=True)
+    if log is not None:
+        log.add(mark)
+    if kept is not None:
+        kept.append(mark)
 
 
 def annotate(name: str, **args: Value) -> Region:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from kinetoscope.regions import annotate
 from kinetoscope.worker.durations import HANDOFF, Durations
 from kinetoscope.worker.group import Group
 from kinetoscope.worker.options import Deployment, Options, Stage
+from kinetoscope.worker.sampling import Decisions, sampled
 
 log = logging.getLogger("kinetoscope.worker")
 
@@ -51,6 +53,7 @@ class Plan:
     tensors: list[torch.Tensor] = field(default_factory=list)
     tokens: int = 0
     step: int = 0
+    decided: dict[str, bool] = field(default_factory=dict)  # what trace contexts say of recording requests
 
     def encode(self) -> bytes:
         """The plan for the other ranks."""
@@ -60,6 +63,7 @@ class Plan:
             "body": self.body,
             "tokens": self.tokens,
             "step": self.step,
+            "decided": self.decided,
         }
         return wire.encode_frame(head, self.tensors, [])
 
@@ -67,7 +71,9 @@ class Plan:
 def decode_plan(data: bytes) -> Plan:
     """Read a plan of rank 0."""
     head, tensors, _ = wire.decode_frame(data)
-    return Plan(head["kind"], head["requests"], head["body"], tensors, head["tokens"], head["step"])
+    return Plan(
+        head["kind"], head["requests"], head["body"], tensors, head["tokens"], head["step"], head["decided"]
+    )
 
 
 class Runner(Protocol):
@@ -108,6 +114,7 @@ class Loop:
         self.o, self.deployment, self.stage, self.group, self.device = o, deployment, stage, group, device
         self._platform = platform or Platform()
         self.durations = Durations(self._platform)
+        self._decisions = Decisions()
         self._host = socket.gethostname()
         self.runner: Runner | None = None
         self.handler: SessionHandler | None = None
@@ -155,6 +162,11 @@ class Loop:
         except wire.FrameError as e:
             log.error("stage %s: message dropped: %s", self.stage.stage_name, e)
             return
+        trace: dict[str, regions.Value] = {}
+        if m.request is not None:
+            trace_id = self._decisions.note(m.id, str(m.request.get("traceparent", "")))
+            if trace_id:
+                trace["trace_id"] = trace_id
         if m.kind == wire.HANDOFF:
             if m.head.get("host") == self._host:  # else two clocks would be compared
                 m.took_ns = max(0, time.time_ns() - int(m.head.get("sent_ns", 0)))
@@ -165,11 +177,18 @@ class Loop:
                 "chunk": m.chunk,
                 "bytes": len(msg.data),
             }
-            with regions.only_if(regions.wanted([m.id])), annotate(regions.HANDOFF_RECV, **args) as region:
+            with self._recorded([m.id]), annotate(regions.HANDOFF_RECV, **args | trace) as region:
                 region.flow_in = int(m.head.get("flow", 0))
                 self._enqueue(m)
         else:
+            if m.kind == wire.SUBMIT:
+                with self._recorded([m.id]):
+                    regions.instant(regions.REQUEST, request=m.id, **trace)
             self._enqueue(m)
+
+    def _recorded(self, requests: list[str]) -> AbstractContextManager[None]:
+        """Keeps what is inside out of a recording that does not want these requests; on rank 0."""
+        return regions.only_if(sampled(requests, self._decisions.of(requests)))
 
     def _enqueue(self, m: wire.Message) -> None:
         try:
@@ -185,6 +204,7 @@ class Loop:
             return
         assert self.runner is not None
         if m.kind == wire.CANCEL:
+            self._decisions.forget(m.id)
             self.runner.cancel(m.id)
             return
         try:
@@ -223,14 +243,14 @@ class Loop:
             with annotate(regions.SCHEDULE):
                 plan = self.runner.plan()
                 if plan is not None:
-                    plan.step = self._step
+                    plan.step, plan.decided = self._step, self._decisions.of(plan.requests)
                     if self.group.size > 1:
                         self.group.share(plan.encode())
             if plan is None:
                 self._wait()
                 continue
             began = time.monotonic_ns()
-            with regions.only_if(regions.wanted(plan.requests)):
+            with regions.only_if(sampled(plan.requests, plan.decided)):
                 result = self._execute(plan)
                 self.runner.emit(plan, result, time.monotonic_ns() - began)
         if self.group.size > 1:
@@ -256,7 +276,7 @@ class Loop:
             if plan.kind == "stop":
                 return
             if plan.kind:
-                with regions.only_if(regions.wanted(plan.requests)):
+                with regions.only_if(sampled(plan.requests, plan.decided)):
                     self._execute(plan)
 
     def _execute(self, plan: Plan) -> Any:
@@ -324,6 +344,7 @@ class Loop:
         """The stage has finished a request."""
         if self.handler is not None:
             self.handler.request()
+        self._decisions.forget(str(request["id"]))
         self.output(request, wire.Message({"kind": wire.DONE, "durations": durations}))
 
     def fail(self, m: wire.Message, code: str, why: str) -> None:
@@ -333,6 +354,7 @@ class Loop:
 
     def fail_request(self, request: dict[str, Any], code: str, why: str) -> None:
         """Tell the orchestrator that a request failed here."""
+        self._decisions.forget(str(request["id"]))
         text = f"stage {self.stage.stage_id} ({self.stage.stage_name}): {why}"
         self.output(request, wire.Message({"kind": wire.ERROR, "code": code, "reason": text}))
 
