@@ -112,6 +112,16 @@ def test_other_cards(
     assert card.memory.calls[2][1] == {"enabled": None}
 
 
+def test_cards_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card()
+    monkeypatch.setattr(torch, "cuda", card)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert platforms.Cuda().identity(0) == "cuda 0 of 3"
+    card.get_device_properties = lambda i: types.SimpleNamespace(uuid=f"GPU-{i}")  # type: ignore[attr-defined]
+    assert platforms.Cuda().identity(0) == "cuda GPU-0"
+    assert platforms.Platform().identity(0) == ""
+
+
 def test_activities_are_chosen_by_any_name_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "cuda", Card())
     monkeypatch.setattr(torch.version, "hip", None)

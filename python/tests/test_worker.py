@@ -15,7 +15,7 @@ from torch import nn
 from kinetoscope import wire
 from kinetoscope.worker import generation, llm, text
 from kinetoscope.worker.cache import Rows
-from kinetoscope.worker.group import Group
+from kinetoscope.worker.group import Group, _share_a_card
 from kinetoscope.worker.loop import Loop, Plan, RequestError, decode_plan
 from kinetoscope.worker.options import ENV, Deployment, Options, Stage, deployment, options
 from kinetoscope.worker.shard import shard
@@ -123,6 +123,9 @@ def _rank(rank: int, size: int, store: str, out: Any) -> None:
         logits = model(torch.tensor([[5, 6, 7]])).logits
     shared = group.share(b"plan" * 1000 if rank == 0 else None)
     gathered = group.gather(torch.tensor([rank]))
+    over_host = Group(rank, size, dist.group.WORLD, through_host=True)
+    assert int(over_host.sum(torch.tensor(rank + 1))) == 3
+    assert [int(x) for x in over_host.gather(torch.tensor(rank + 1))] == [1, 2]
     out.put((rank, n, logits.numpy(), shared == b"plan" * 1000, [int(t) for t in gathered]))
     out.close()
     out.join_thread()
@@ -147,6 +150,28 @@ def test_two_ranks_make_what_one_makes(tmp_path: Path) -> None:
         assert same
         assert gathered == [0, 1]
         assert rank in (0, 1)
+
+
+def cards(*names: str) -> list[bool]:
+    """What ranks on these cards find out about each other."""
+    store = dist.HashStore()
+    found: list[bool] = [False] * len(names)
+
+    def ask(rank: int) -> None:
+        found[rank] = _share_a_card(store, rank, len(names), names[rank])
+
+    ranks = [threading.Thread(target=ask, args=(r,)) for r in range(len(names))]
+    for t in ranks:
+        t.start()
+    for t in ranks:
+        t.join()
+    return found
+
+
+def test_ranks_know_that_they_share_a_card() -> None:
+    assert cards("cuda GPU-1", "cuda GPU-2") == [False, False]
+    assert cards("cuda GPU-1", "cuda GPU-2", "cuda GPU-1") == [True, True, True]
+    assert cards("", "") == [False, False]  # the CPU is for all
 
 
 def test_an_architecture_that_cannot_be_cut_says_so() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,11 @@ class Platform:
         """Make a card the process's own."""
         if (m := self.module()) is not None:
             m.set_device(index)
+
+    def identity(self, index: int) -> str:
+        """What tells a card of this host from its others, whatever a process can see of them;
+        "" on the CPU, which ranks may share."""
+        return ""
 
     def count(self) -> int:
         """How many cards the process can see."""
@@ -98,6 +104,7 @@ class _Card(Platform):
     module_name = ""  # torch's attribute
     extension = ""  # package that registers it
     activity = ""  # member of ProfilerActivity
+    visible = ""  # variable that restricts the cards a process sees
 
     def module(self) -> Any | None:
         import torch
@@ -111,6 +118,14 @@ class _Card(Platform):
     def available(self) -> bool:
         m = self.module()
         return m is not None and bool(m.is_available())
+
+    def identity(self, index: int) -> str:
+        m = self.module()
+        ask = getattr(m, "get_device_properties", None)
+        properties = ask(index) if ask is not None else None
+        unique = getattr(properties, "uuid", None)
+        visible = os.environ.get(self.visible, "") if self.visible else ""
+        return f"{self.name} {unique}" if unique else f"{self.name} {index} of {visible or 'all'}"
 
     def event(self) -> Any:
         m = self.module()
@@ -150,6 +165,7 @@ class Cuda(_Card):
 
     name = device = module_name = "cuda"
     activity = "CUDA"
+    visible = "CUDA_VISIBLE_DEVICES"
     backend = "nccl"
     metric = "self_cuda_time_total"
 
@@ -185,6 +201,7 @@ class Xpu(_Card):
     """Intel."""
 
     name = device = module_name = "xpu"
+    visible = "ZE_AFFINITY_MASK"
     activity = "XPU"
     backend = "xccl"
     metric = "self_xpu_time_total"
@@ -194,6 +211,7 @@ class Musa(_Card):
     """Moore Threads."""
 
     name = device = module_name = "musa"
+    visible = "MUSA_VISIBLE_DEVICES"
     extension = "torch_musa"
     activity = "PrivateUse1"
     backend = "mccl"
@@ -208,6 +226,7 @@ class Npu(_Card):
 
     name = device = module_name = "npu"
     extension = "torch_npu"
+    visible = "ASCEND_RT_VISIBLE_DEVICES"
     backend = "hccl"
     metric = "self_npu_time_total"
 

@@ -108,7 +108,8 @@ def run(o: Options, stop: threading.Event) -> None:
         if stage.profiler_config.profiler:
             info.profiler_config = stage.profiler_config
         device = _device(platform, stage, o.rank)
-        group = groups.join(o, stage.tensor_parallel_size, platform, rank, stop.is_set)
+        card = platform.identity(device.index or 0)
+        group = groups.join(o, stage.tensor_parallel_size, platform, card, rank, stop.is_set)
         cleanup.callback(group.close)
         loop = Loop(o, dep, stage, group, device, stop, platform)
         loop.rank = rank

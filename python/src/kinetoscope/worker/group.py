@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from kinetoscope.platforms import Platform
 from kinetoscope.rank import RankThread
 from kinetoscope.worker.options import Options
 
+log = logging.getLogger("kinetoscope.worker")
+
 # Ranks on other hosts may be started by hand, minutes apart.
 _MEET_TIMEOUT_S = 600.0
 # One attempt to reach rank 0: what it published may be of a process that is gone.
@@ -33,10 +36,15 @@ _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 
 
 class Group:
-    """A replica's ranks. With one rank all is local."""
+    """A replica's ranks. With one rank all is local.
 
-    def __init__(self, rank: int, size: int, control: Any = None) -> None:
+    through_host says that the collectives of the device's tensors take the way over the host:
+    ranks that share a card have no other.
+    """
+
+    def __init__(self, rank: int, size: int, control: Any = None, *, through_host: bool = False) -> None:
         self.rank, self.size, self._control = rank, size, control
+        self._through_host = through_host
 
     def share(self, data: bytes | None) -> bytes:
         """Rank 0 gives data to all; the others pass None and get it."""
@@ -64,17 +72,23 @@ class Group:
 
     def sum(self, t: torch.Tensor) -> torch.Tensor:
         """Add t up over all ranks, in place."""
-        if self.size > 1:
+        if self.size == 1:
+            return t
+        if not self._through_host:
             dist.all_reduce(t)
-        return t
+            return t
+        host = t.cpu()
+        dist.all_reduce(host)
+        return t.copy_(host)
 
     def gather(self, t: torch.Tensor) -> list[torch.Tensor]:
         """Every rank's t, of one shape, by rank."""
         if self.size == 1:
             return [t]
-        out = [torch.empty_like(t) for _ in range(self.size)]
-        dist.all_gather(out, t.contiguous())
-        return out
+        own = (t.cpu() if self._through_host else t).contiguous()
+        out = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(out, own)
+        return [x.to(t.device) for x in out]
 
     def close(self) -> None:
         """Leave the group."""
@@ -83,8 +97,10 @@ class Group:
                 dist.destroy_process_group()
 
 
-def join(o: Options, size: int, platform: Platform, rank: RankThread, stopped: Callable[[], bool]) -> Group:
-    """Meet the other ranks: rank 0 publishes where its store listens."""
+def join(
+    o: Options, size: int, platform: Platform, card: str, rank: RankThread, stopped: Callable[[], bool]
+) -> Group:
+    """Meet the other ranks: rank 0 publishes where its store listens. card is the own one's identity."""
     if size == 1:
         return Group(0, 1)
     js = _jetstream(rank)
@@ -108,12 +124,24 @@ def join(o: Options, size: int, platform: Platform, rank: RankThread, stopped: C
         rank.wait(_publish(js, key, f"{host}:{port}"), 10)
     else:
         store = _find(js, key, size, rank, stopped)
-    backend = (
-        platform.backend if platform.device == "cpu" else f"cpu:gloo,{platform.device}:{platform.backend}"
-    )
+    shared = _share_a_card(store, o.rank, size, card)
+    if platform.device == "cpu" or shared:
+        backend = "gloo"
+    else:
+        backend = f"cpu:gloo,{platform.device}:{platform.backend}"
+    if shared:
+        log.warning("ranks share a card, which %s cannot: collectives go over the host", platform.backend)
     dist.init_process_group(backend, store=store, rank=o.rank, world_size=size, timeout=_COLLECTIVE_TIMEOUT)
     control = dist.new_group(backend="gloo", timeout=_COLLECTIVE_TIMEOUT)
-    return Group(o.rank, size, control)
+    return Group(o.rank, size, control, through_host=shared)
+
+
+def _share_a_card(store: Any, rank: int, size: int, card: str) -> bool:
+    """Whether any two ranks of the replica run on one card of one host; all ranks say the same."""
+    if not card:
+        return False
+    store.set(f"card{rank}", f"{socket.gethostname()} {card}")
+    return len({bytes(store.get(f"card{r}")) for r in range(size)}) < size
 
 
 def _own_address(url: str) -> str:
