@@ -109,10 +109,13 @@ func (e *engine) run() {
 			if quiet++; e.seen != handed {
 				quiet = 0
 			}
-			if quiet < quietPolls {
+			switch {
+			case quiet < quietPolls:
 				tick.Reset(pollEvery)
-			} else {
+			case quiet < restPolls:
 				tick.Reset(idlePollEvery)
+			default:
+				tick.Reset(restPollEvery)
 			}
 		case f := <-e.cmds:
 			f()
