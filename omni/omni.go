@@ -21,7 +21,7 @@ type Request struct {
 	Sampling   Sampling
 	Image      Image
 	// TraceParent is the W3C trace context that the request belongs to; zero: none. Its
-	// trace id is in the traces of every native stage, and a session with sample_requests
+	// trace id is in the traces of every stage, and a session with sample_requests
 	// records the request if the context is sampled, whatever the request's id says.
 	TraceParent profiler.TraceParent
 }
