@@ -97,13 +97,13 @@ type ProfilerConfig struct {
 	IgnoreFrontend    bool   `json:"ignore_frontend" yaml:"ignore_frontend"`
 	// Activities are what torch records: "CPU", and the device by any of its names
 	// ("CUDA", "XPU" …); none is all that the process has.
-	Activities []string `json:"torch_profiler_activities,omitempty" yaml:"torch_profiler_activities,omitempty"`
-	DelayIterations   int    `json:"delay_iterations" yaml:"delay_iterations"`
-	MaxIterations     int    `json:"max_iterations" yaml:"max_iterations"` // 0: no limit
-	WaitIterations    int    `json:"wait_iterations" yaml:"wait_iterations"`
-	WarmupIterations  int    `json:"warmup_iterations" yaml:"warmup_iterations"`
-	ActiveIterations  int    `json:"active_iterations" yaml:"active_iterations"`
-	Iteration         string `json:"iteration" yaml:"iteration"` // "step" or "request"
+	Activities       []string `json:"torch_profiler_activities,omitempty" yaml:"torch_profiler_activities,omitempty"`
+	DelayIterations  int      `json:"delay_iterations" yaml:"delay_iterations"`
+	MaxIterations    int      `json:"max_iterations" yaml:"max_iterations"` // 0: no limit
+	WaitIterations   int      `json:"wait_iterations" yaml:"wait_iterations"`
+	WarmupIterations int      `json:"warmup_iterations" yaml:"warmup_iterations"`
+	ActiveIterations int      `json:"active_iterations" yaml:"active_iterations"`
+	Iteration        string   `json:"iteration" yaml:"iteration"` // "step" or "request"
 	// SampleRequests records only the steps of one request in so many, chosen by its id
 	// and so the same in every stage; 0 and 1 record all.
 	SampleRequests int `json:"sample_requests" yaml:"sample_requests"`
