@@ -51,6 +51,11 @@ type Config struct {
 	Command []string
 	// NoLaunch starts no ranks: all are started by hand and Open waits for them.
 	NoLaunch bool
+	// Attached opens no model: the pipeline is whoever joins by itself, Python's
+	// kinetoscope.attach above all, under Name or AttachedPipeline. Open waits for
+	// nobody, Stages are those of the processes that are there, and Generate refuses.
+	// Pipeline and Deployment are not read.
+	Attached bool
 	// SlowRequest, if not 0, captures the last ten seconds of all ranks when a request
 	// took so long; FailedRequest when one failed inside the pipeline. At most one such
 	// capture is made in half a minute.
@@ -82,6 +87,8 @@ type Engine struct {
 	known    facts
 	tempDir  string
 	runs     string
+	attached bool                     // see Config.Attached
+	override *deploy.ProfilerOverride // of attached ranks' configurations; nil: their own
 
 	trigger  *trigger
 	opened   atomic.Bool // every rank was ready once
@@ -105,7 +112,13 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	e = &Engine{log: c.Logger}
+	if c.Attached {
+		c.NoLaunch = true
+		if c.NATS == "" {
+			c.Listen = cmp.Or(c.Listen, AttachedListen)
+		}
+	}
+	e = &Engine{log: c.Logger, attached: c.Attached}
 	if e.pipeline, e.warnings, err = c.deployment(); err != nil {
 		return nil, err
 	}
@@ -164,12 +177,20 @@ func Open(ctx context.Context, c Config) (e *Engine, err error) {
 		e.launch(run, command, worker.Options{NATS: e.hub.LocalURL(), CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: e.pipeline.Name,
 			SpoolDir: filepath.Join(dataDir, spoolDir), DumpDir: e.runs})
 	}
+	if c.Attached {
+		e.override = c.Profiler
+		e.opened.Store(true)
+		return e, nil
+	}
 	return e, e.waitReady(ctx, cmp.Or(c.ReadyTimeout, DefaultReadyTimeout))
 }
 
 func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 	p, warnings := c.Deployment, []string(nil)
 	var err error
+	if c.Attached {
+		return c.attachedPipeline(), c.Profiler.Warnings(), nil
+	}
 	if p == nil {
 		if p, warnings, err = deploy.Load(cmp.Or(c.Pipeline, "omni")); err != nil {
 			return nil, nil, err
@@ -433,6 +454,9 @@ func (e *Engine) Pipeline() *deploy.Pipeline { return e.pipeline }
 
 // Stages describes the pipeline's stages.
 func (e *Engine) Stages() []StageInfo {
+	if e.attached {
+		return e.attachedStages()
+	}
 	var out []StageInfo
 	for _, s := range e.pipeline.Stages {
 		info := StageInfo{ID: s.ID, Name: s.Name, Type: s.Type, Engine: s.Engine, Replicas: s.Replicas, Ranks: s.Ranks, Profiler: s.Profiled()}
@@ -468,6 +492,17 @@ func (e *Engine) QueueDepth() map[string]int {
 // StartProfile starts a session on the chosen stages. When it returns every rank
 // records, all from one instant.
 func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error) {
+	if e.attached {
+		if len(e.Ranks()) == 0 {
+			return nil, &nobodyError{e.hub.ClientURL()}
+		}
+		if e.override != nil && o.Config == nil {
+			cfg := protocol.DefaultProfilerConfig()
+			cfg.Profiler = "torch"
+			cfg = e.override.Apply(cfg)
+			o.Config = &cfg
+		}
+	}
 	st, err := e.hub.StartProfile(ctx, hub.StartOptions{Pipeline: e.pipeline.Name, Prefix: o.Prefix, Stages: o.Stages,
 		Config: o.Config, DelayIterations: o.DelayIterations, MaxIterations: o.MaxIterations,
 		MaxDuration: o.MaxDuration, AllowPartial: o.AllowPartial, Last: o.Last})

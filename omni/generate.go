@@ -2,6 +2,7 @@ package omni
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"time"
@@ -20,6 +21,10 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Output, erro
 	return func(yield func(Output, error) bool) {
 		if r.ID == "" {
 			r.ID = ulid.Make().String()
+		}
+		if e.attached {
+			yield(Output{RequestID: r.ID}, &Error{Code: CodeBadRequest, Request: r.ID, Err: errors.New("no model is served here, only processes that have attached are profiled")})
+			return
 		}
 		req, err := r.build(e.pipeline, e.known, r.ID)
 		if err != nil {

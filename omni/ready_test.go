@@ -31,10 +31,12 @@ type readyRank struct {
 	dir   string
 	trace []byte
 	more  map[string]string // further files by name, and their kinds
+	armed protocol.ProfilerConfig
 }
 
 func (r *readyRank) Arm(_ context.Context, q protocol.ArmRequest) (protocol.RankStatus, error) {
 	r.state = protocol.RankStatus{State: protocol.StateArmed, Session: q.Session}
+	r.armed = q.Config
 	return r.state, nil
 }
 
@@ -297,11 +299,25 @@ func TestTorchAttach(t *testing.T) {
 			t.Errorf("round %d: %d operators of the program's own thread", round, n)
 		}
 	}
+	// A program that ends while it is recorded waits until its recording is home.
+	st, err := h.StartProfile(t.Context(), hub.StartOptions{Pipeline: "mine"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := progress.n.Load()
+	eventually(t, "the program to work on", func() (bool, string) { return progress.n.Load() > before+1, "" })
 	if err := stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the program ended with %v: %s", err, log.String())
+	}
+	if st, err = h.Wait(t.Context(), st.ID); err != nil {
+		t.Fatal(err)
+	}
+	completeTorch(t, st, 1)
+	if r := st.Stages[0].Ranks[0]; r.StoppedBy != protocol.StoppedByExit {
+		t.Errorf("stopped by %s", r.StoppedBy)
 	}
 	eventually(t, "the rank to have left", func() (bool, string) { return len(h.Ranks("mine")) == 0, "" })
 }

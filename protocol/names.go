@@ -45,6 +45,7 @@ const (
 	StoppedByFlight      StopCause = "flight"     // the flight recorder's past was written
 	StoppedByHubLost     StopCause = "hub_lost"   // no beat within HubLossTimeout
 	StoppedBySuperseded  StopCause = "superseded" // the same hub armed another session
+	StoppedByExit        StopCause = "exit"       // the process ends by itself
 )
 
 // HubBeatSubject is where the hub of that name beats; its body is a HubBeat.

@@ -68,7 +68,10 @@ func (s *Server) healthNow() (healthBody, bool) {
 			}
 		}
 	}
-	ready := len(b.Stages) > 0
+	ready := true
+	if len(b.Stages) == 0 {
+		b.Reason = "no process has attached"
+	}
 	for _, st := range b.Stages {
 		if st.Ready < st.all() {
 			b.Status, ready = "starting", false

@@ -34,6 +34,8 @@ type captureCmd struct {
 	Last        time.Duration `help:"Capture what already happened so long on a running server, from the flight recorders of all ranks." placeholder:"10s"`
 	URL         string        `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server, with --last."`
 	APIKey      string        `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for, with --last." placeholder:"KEY"`
+	Attach      bool          `help:"Run no pipeline: capture processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run; with a command after -- those that it starts."`
+	Ranks       int           `help:"With --attach, record when so many ranks have come; all of their world size without it." placeholder:"N"`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
 	Command []string `kong:"-"` // after --
@@ -49,12 +51,20 @@ type captureResult struct {
 	Failed        int              `json:"failed"`
 }
 
+// defaultPipeline is captured if none is named.
+const defaultPipeline = "omni"
+
 // captureSchema is the version of captureResult.
 const captureSchema = 1
 
 func (c *captureCmd) Run(e *env) error {
-	if c.Last != 0 {
+	switch {
+	case c.Last != 0:
 		return c.lookBack(e)
+	case c.Attach:
+		return c.attached(e)
+	case c.Ranks != 0:
+		return usage("--ranks goes with --attach")
 	}
 	cfg, load, err := c.check(e)
 	if err != nil {

@@ -76,21 +76,26 @@ func (f *serverFlags) do(req *http.Request) (*http.Response, error) {
 	return http.DefaultClient.Do(req)
 }
 
-// errorText finds the message in an error body.
+// errorText finds the message in an error body, and what it says to do.
 func errorText(body []byte) string {
 	var e struct {
 		Error  struct{ Message string } `json:"error"`
 		Detail any                      `json:"detail"`
+		Hint   string                   `json:"hint"`
 	}
+	text := strings.TrimSpace(string(body))
 	if json.Unmarshal(body, &e) == nil {
-		if e.Error.Message != "" {
-			return e.Error.Message
+		switch {
+		case e.Error.Message != "":
+			text = e.Error.Message
+		case e.Detail != nil:
+			text = fmt.Sprint(e.Detail)
 		}
-		if e.Detail != nil {
-			return fmt.Sprint(e.Detail)
+		if e.Hint != "" {
+			text += "; " + e.Hint
 		}
 	}
-	return strings.TrimSpace(string(body))
+	return text
 }
 
 func (f *serverFlags) printStatus(e *env, st *session.Status) error {
@@ -168,8 +173,8 @@ func (c *statusCmd) Run(e *env) error {
 		return printJSON(e.out, map[string]json.RawMessage{"health": health, "sessions": list})
 	}
 	var h struct {
-		Status string
-		Stages []struct {
+		Status, Reason string
+		Stages         []struct {
 			ID, Replicas, Ranks int
 			Name, Type          string
 			Profiler            bool
@@ -178,7 +183,11 @@ func (c *statusCmd) Run(e *env) error {
 	if err := json.Unmarshal(health, &h); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.out, "server %s: %s\n", c.URL, h.Status)
+	fmt.Fprintf(e.out, "server %s: %s", c.URL, h.Status)
+	if h.Reason != "" {
+		fmt.Fprintf(e.out, ", %s", h.Reason)
+	}
+	fmt.Fprintln(e.out)
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "STAGE\tNAME\tTYPE\tREPLICAS\tRANKS\tPROFILER")
 	for _, s := range h.Stages {

@@ -15,7 +15,7 @@ func (c *captureCmd) lookBack(e *env) error {
 	switch {
 	case c.Last < 0:
 		return usage("--last %v: more than 0", c.Last)
-	case c.Command != nil || c.Prompts != "" || c.Duration != 0 || c.Iterations != 0 || c.TP != 0:
+	case c.Command != nil || c.Prompts != "" || c.Duration != 0 || c.Iterations != 0 || c.TP != 0 || c.Attach:
 		return usage("--last captures what already happened on a running server: of the other flags only --stages, --prefix, --url, --api-key and --json go with it")
 	}
 	if err := protocol.ValidatePrefix(c.Prefix); err != nil {

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	omni.WorkerMain()
-	testscript.Main(m, map[string]func(){"kinetoscope": main})
+	testscript.Main(m, map[string]func(){"kinetoscope": main, "attach": attachMain})
 }
 
 // TestScripts runs every verb as a user types it. Each script's ranks are processes,
@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":        await,
+			"awaitranks":   awaitRanks,
 			"loadurl":      loadURL,
 			"loadnats":     loadNATS,
 			"withoutToken": withoutToken,
@@ -69,6 +70,35 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s did not appear", args[0])
+}
+
+// awaitRanks waits until so many ranks are at the server.
+func awaitRanks(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: awaitranks n")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+		resp, err := http.Get(ts.Getenv("KINETOSCOPE_URL") + "/health")
+		ts.Check(err)
+		var h struct {
+			Stages []struct {
+				Ready int `json:"ready_ranks"`
+			} `json:"stages"`
+		}
+		ts.Check(errors.Join(json.NewDecoder(resp.Body).Decode(&h), resp.Body.Close()))
+		n := 0
+		for _, s := range h.Stages {
+			n += s.Ready
+		}
+		if n == want {
+			return
+		}
+	}
+	ts.Fatalf("no %d ranks came", want)
 }
 
 // loadURL sets KINETOSCOPE_URL to what a ready file says.
@@ -168,13 +198,17 @@ func fetchLast(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(ts.Exec("kinetoscope", "sessions", list[0].ID, "--download", ts.MkAbs("got")))
 }
 
-// chat sends one request to the server of KINETOSCOPE_URL.
+// chat sends one request to the server of KINETOSCOPE_URL; ! chat wants it refused as a bad one.
 func chat(ts *testscript.TestScript, neg bool, args []string) {
 	body := strings.NewReader(`{"messages":[{"role":"user","content":"` + strings.Join(args, " ") + `"}],"max_tokens":8}`)
 	resp, err := http.Post(ts.Getenv("KINETOSCOPE_URL")+"/v1/chat/completions", "application/json", body)
 	ts.Check(err)
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	want := http.StatusOK
+	if neg {
+		want = http.StatusBadRequest
+	}
+	if resp.StatusCode != want {
 		data, _ := io.ReadAll(resp.Body)
 		ts.Fatalf("chat: %s: %s", resp.Status, data)
 	}

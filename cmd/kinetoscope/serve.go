@@ -27,6 +27,7 @@ type serveCmd struct {
 	Advertise    string        `name:"nats-advertise" help:"Where ranks on other hosts reach it; --nats-listen's address, or one of this host's, without it." placeholder:"HOST[:PORT]"`
 	TLSCert      string        `name:"nats-tls-cert" help:"PEM certificate with which it encrypts connections." type:"path"`
 	TLSKey       string        `name:"nats-tls-key" help:"PEM key of the certificate." type:"path"`
+	Attach       bool          `help:"Serve no pipeline: start and stop processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run."`
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
@@ -43,7 +44,10 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	cfg := omni.Config{Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
+	if c.Attach && (c.File != defaultPipeline || c.TP != 0) {
+		return usage("--attach serves no model: leave out the file and --tensor-parallel-size")
+	}
+	cfg := omni.Config{Attached: c.Attach, Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
 		Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
 	if err := c.natsFlags.set(&cfg); err != nil {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
+import signal
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from kinetoscope import platforms, profiler, regions
 from kinetoscope import protocol as p
@@ -19,6 +22,9 @@ log = logging.getLogger("kinetoscope.attach")
 
 # The pipeline that attached processes form, if none is named.
 PIPELINE = "attached"
+# How long the end of the process waits for its recording to be collected: a hub does it in a
+# moment unless ranks of the session elsewhere go on recording.
+_PATIENCE_S = 20.0
 # Where a hub of this machine listens unless told otherwise.
 DEFAULT_NATS = "nats://127.0.0.1:4222"
 
@@ -56,12 +62,13 @@ class Attached:
         self._handler.request()
 
     def close(self) -> None:
-        """Leave. A recording is ended and its files are kept in the spool."""
+        """Leave. A recording is ended; the hub has some time to collect it, else it stays in the spool."""
         if self._closed.is_set():
             return
         self._closed.set()
-        self._handler.close()
-        self._rank.close()
+        with _one_interrupt_more():
+            self._handler.close(_PATIENCE_S)
+            self._rank.close()
 
     def __enter__(self) -> Attached:
         return self
@@ -115,5 +122,36 @@ def attach(
     regions.keep_past(flight_recorder_mb)
     attached = Attached(info, nats or os.environ.get("KINETOSCOPE_NATS", DEFAULT_NATS), device)
     attached._join(timeout_s)
-    atexit.register(attached.close)
+    _at_end(attached.close)
     return attached
+
+
+@contextlib.contextmanager
+def _one_interrupt_more() -> Iterator[None]:
+    """Ignore the first interrupt that comes inside: Ctrl-C reaches a program from the terminal and
+    from who started it, and the second must not end what the first began."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    left = 1
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+        elif callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _at_end(f: Callable[[], None]) -> None:
+    """Call f when the program has come to its end, while threads can still be given work: atexit is
+    too late for executors, which the threading module's own list ends."""
+    register = getattr(threading, "_register_atexit", atexit.register)
+    register(f)

@@ -90,6 +90,7 @@ class _Capture:
         self.asked = False
         self.begun = threading.Event()
         self.ended = threading.Event()
+        self.dropped = threading.Event()  # the hub has all that it wants
         self.timers: list[threading.Timer] = []
         self.hub_seen = time.monotonic()
         self.exported: Future[Exported] | None = None
@@ -254,7 +255,9 @@ class SessionHandler:
             for f in c.exported.result().files:
                 f.path.unlink(missing_ok=True)
         self._sweep(c)
-        c.recorder.release()  # by now the hub has all that it wants from this rank
+        c.dropped.set()
+        if not self._closed:  # it takes its time, and the process ends anyway
+            c.recorder.release()
         return self.status()
 
     def status(self) -> p.RankStatus:
@@ -288,14 +291,20 @@ class SessionHandler:
         if self._active is not None:
             self._iteration_end(request=True)
 
-    def close(self) -> None:
-        """End what records, keep its files, and wait for the exports."""
+    def close(self, patience_s: float = 0) -> None:
+        """End what records, keep its files, and wait for the exports.
+
+        With patience_s a recording that the process's end cuts short is the hub's to collect
+        for so long before this returns.
+        """
         with self._lock:
             self._closed = True
             c = self._active
         if c is not None:
-            self._end(c, p.BY_REQUEST, wait=False)
+            self._end(c, p.BY_EXIT, wait=False)
         self._exports.shutdown(wait=True)
+        if c is not None and c.exported is not None and c.req.hub and not c.dropped.wait(patience_s):
+            log.warning("session %s: nobody collected the recording; it is in %s", c.req.session, self._spool)
 
     # Inside
 

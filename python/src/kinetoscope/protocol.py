@@ -36,7 +36,7 @@ COMPLETE, FAILED = "complete", "failed"
 
 BY_REQUEST, BY_ITERATIONS, BY_SCHEDULE = "request", "max_iterations", "schedule"
 BY_DURATION, BY_BYTES, BY_HUB_LOST = "max_duration", "max_bytes", "hub_lost"
-BY_SUPERSEDED, BY_FLIGHT = "superseded", "flight"
+BY_SUPERSEDED, BY_FLIGHT, BY_EXIT = "superseded", "flight", "exit"
 
 _PIPELINE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// interruptGrace is how long a command may go on after an interrupt: it hands over what
+// it recorded.
+const interruptGrace = 30 * time.Second
+
+// errCommandEnded says that the command is over before anything was recorded.
+var errCommandEnded = errors.New("the command has ended")
+
+// attached captures processes that attach by themselves, those of a command or any that
+// come, until the command or the time is over, the iterations are recorded, or the user
+// interrupts.
+func (c *captureCmd) attached(e *env) error {
+	cfg, err := c.checkAttached(e)
+	if err != nil {
+		return err
+	}
+	eng, err := omni.Open(e.ctx, *cfg)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	url := eng.Hub().ClientURL()
+	cmd, err := c.startCommand(e, url)
+	if err != nil {
+		return err
+	}
+	res, err := c.captureAttached(e, eng, cmd)
+	if res == nil {
+		cmd.interrupt() // what it was started for has failed
+		return errors.Join(err, cmd.wait(e.ctx))
+	}
+	return errors.Join(c.print(e, res), err, cmd.wait(e.ctx))
+}
+
+// checkAttached reads all input before anything is started.
+func (c *captureCmd) checkAttached(e *env) (*omni.Config, error) {
+	o, err := c.override(e)
+	if err != nil {
+		return nil, err
+	}
+	if err := protocol.ValidatePrefix(c.Prefix); err != nil {
+		return nil, usage("--prefix: %w", err)
+	}
+	switch {
+	case c.Pipeline != defaultPipeline || c.Prompts != "" || c.TP != 0:
+		return nil, usage("--attach runs no model: leave out --pipeline, --prompts and --tensor-parallel-size")
+	case c.Duration < 0:
+		return nil, usage("--duration %v: 0 or more", c.Duration)
+	case c.Iterations < 0:
+		return nil, usage("--iterations %d: 0 or more", c.Iterations)
+	case c.Ranks < 0:
+		return nil, usage("--ranks %d: 0 or more", c.Ranks)
+	case c.Command != nil && len(c.Command) == 0:
+		return nil, usage("no command after --")
+	case c.Command != nil && !runnable(c.Command[0]):
+		return nil, usage("-- %s: no such program", c.Command[0])
+	}
+	cfg := &omni.Config{Attached: true, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
+	if c.Command != nil {
+		cfg.Listen = "127.0.0.1:0" // the command is told where
+	}
+	return cfg, c.natsFlags.set(cfg)
+}
+
+// captureAttached waits for the ranks, records them and collects what they recorded. The
+// result is nil if nothing was recorded.
+func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*captureResult, error) {
+	p := newProgress(e.err)
+	defer p.end()
+	url := eng.Hub().ClientURL()
+	if c.Command == nil {
+		fmt.Fprintf(e.err, "processes attach at %s: python -m kinetoscope run --nats %s script.py\n", url, url)
+	}
+	p.say("waiting for processes to attach")
+	ctx, cancel := context.WithCancelCause(e.ctx)
+	defer cancel(nil)
+	stopWatch := context.AfterFunc(cmd.ended, func() { cancel(errCommandEnded) })
+	defer stopWatch()
+	err := eng.WaitAttached(ctx, c.Ranks)
+	if errors.Is(err, errCommandEnded) {
+		return nil, fmt.Errorf("%w: run it as python -m kinetoscope run, or call kinetoscope.attach in it", err)
+	} else if err != nil {
+		return nil, err
+	}
+	opts := omni.ProfileOptions{Prefix: c.Prefix, Stages: c.Stages}
+	if c.Iterations > 0 {
+		opts.MaxIterations = &c.Iterations
+	}
+	if _, err := eng.StartProfile(e.ctx, opts); err != nil {
+		return nil, startError(err)
+	}
+	p.say("recording %d ranks; Ctrl-C stops", len(eng.Ranks()))
+	c.awaitEnd(ctx, eng)
+	p.say("stopping, collecting and converting")
+	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.ctx), stopTimeout)
+	defer cancelStop()
+	st, err := eng.StopProfile(stopCtx)
+	if err != nil {
+		return nil, fmt.Errorf("stop the session: %w", err)
+	}
+	res := &captureResult{SchemaVersion: captureSchema, Session: st, Outputs: outputPaths(st)}
+	if res.Report, err = readReport(st.RunDir); err != nil {
+		return res, err
+	}
+	return res, sessionError(st)
+}
+
+// awaitEnd returns when the recording is to end or has ended on all ranks.
+func (c *captureCmd) awaitEnd(ctx context.Context, eng *omni.Engine) {
+	if c.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Duration)
+		defer cancel()
+	}
+	awaitIterations(ctx, eng)
+}
+
+// command is the user's program beside a capture. Without one it ends never.
+type command struct {
+	name      string
+	ended     context.Context
+	interrupt context.CancelFunc
+	err       error // once it has ended
+}
+
+// startCommand starts what is after --, which learns from its environment where to attach.
+func (c *captureCmd) startCommand(e *env, url string) (*command, error) {
+	if c.Command == nil {
+		return &command{ended: context.Background(), interrupt: func() {}}, nil
+	}
+	ctx, interrupt := context.WithCancel(context.WithoutCancel(e.ctx))
+	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
+	cmd.Env = append(os.Environ(), "KINETOSCOPE_NATS="+url)
+	if c.Name != "" {
+		cmd.Env = append(cmd.Env, "KINETOSCOPE_PIPELINE="+c.Name)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.in, e.err, e.err
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = interruptGrace
+	if err := cmd.Start(); err != nil {
+		interrupt()
+		return nil, fmt.Errorf("%s: %w", c.Command[0], err)
+	}
+	ended, end := context.WithCancel(context.Background())
+	out := &command{name: strings.Join(c.Command, " "), ended: ended, interrupt: interrupt}
+	go func() { // wait waits for it
+		defer end()
+		if err := cmd.Wait(); err != nil && e.ctx.Err() == nil {
+			// Its exit code is not passed on: 2 would say that the capture's input was wrong.
+			out.err = fmt.Errorf("%s: %v", out.name, err) //nolint:errorlint // see above
+		}
+	}()
+	return out, nil
+}
+
+// wait returns how the command ended, once it has; the end of ctx interrupts it. That comes
+// after the session's end: until then it must answer.
+func (c *command) wait(ctx context.Context) error {
+	if c.name == "" {
+		return nil
+	}
+	defer c.interrupt()
+	stop := context.AfterFunc(ctx, c.interrupt)
+	defer stop()
+	<-c.ended.Done()
+	return c.err
+}

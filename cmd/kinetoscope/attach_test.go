@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// collected tells when the hub has a rank's recording.
+type collected struct {
+	*rank.RecorderHandler
+	once sync.Once
+	done chan struct{}
+}
+
+// Abort implements rank.Handler: the hub sends it after a collection.
+func (c *collected) Abort(ctx context.Context, r protocol.AbortRequest) (protocol.RankStatus, error) {
+	s, err := c.RecorderHandler.Abort(ctx, r)
+	c.once.Do(func() { close(c.done) })
+	return s, err
+}
+
+// attachMain is a program that attaches, as a Python program does with kinetoscope.attach:
+// it makes decode steps and ends with "once" when its recording was collected, else at an
+// interrupt. Its other arguments are rank and world size.
+func attachMain() {
+	if err := attachRank(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "attach:", err)
+		os.Exit(1)
+	}
+}
+
+func attachRank(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	number, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	world, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	nc, err := link.Config{URL: os.Getenv("KINETOSCOPE_NATS")}.Connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	spool, err := os.MkdirTemp("", "spool")
+	if err != nil {
+		return err
+	}
+	cfg := protocol.DefaultProfilerConfig()
+	cfg.Profiler = "torch"
+	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "attached", Rank: number}, StageName: "decoder", StageType: "llm",
+		WorldSize: world, Engine: "native", Profiler: &cfg, Ready: true, SpoolDir: spool}
+	rec := profiler.New(profiler.Config{Process: "decoder"})
+	h := &collected{RecorderHandler: rank.NewRecorderHandler(rec, info, spool), done: make(chan struct{})}
+	defer h.Close()
+	m, err := rank.Join(ctx, nc, info, h)
+	if err != nil {
+		return err
+	}
+	defer m.Leave(context.WithoutCancel(ctx)) //nolint:errcheck // the hub may be gone
+	h.Joined(m)
+	track := rec.Track("engine")
+	defer track.Close()
+	name := profiler.Intern(trace.NameDecodeStep)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	done := h.done
+	if args[0] != "once" {
+		done = nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-done:
+			return nil
+		case <-tick.C:
+			h.BeginStep()
+			track.Begin(name, profiler.CategoryAnnotation).End()
+			h.Step()
+		}
+	}
+}

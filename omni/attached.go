@@ -1,0 +1,105 @@
+package omni
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+const (
+	// AttachedPipeline is the pipeline of processes that attach and name no other.
+	AttachedPipeline = "attached"
+	// AttachedListen is where such processes look for a hub of their host.
+	AttachedListen = "127.0.0.1:4222"
+	// attachedPoll is how often WaitAttached looks: processes take seconds to start.
+	attachedPoll = 50 * time.Millisecond
+)
+
+// attachedPipeline is the deployment of a Config with Attached: its stages are those of
+// whoever is there.
+func (c *Config) attachedPipeline() *deploy.Pipeline {
+	name := cmp.Or(c.Name, AttachedPipeline)
+	return &deploy.Pipeline{Name: name, Model: name}
+}
+
+// attachedStages describes the stages of the processes that are there.
+func (e *Engine) attachedStages() []StageInfo {
+	byID := map[int]*StageInfo{}
+	replicas := map[int]map[int]bool{}
+	for _, r := range e.Ranks() {
+		s := byID[r.Stage]
+		if s == nil {
+			s = &StageInfo{ID: r.Stage, Name: r.StageName, Type: r.StageType, Engine: r.Engine}
+			byID[r.Stage], replicas[r.Stage] = s, map[int]bool{}
+		}
+		replicas[r.Stage][r.Replica] = true
+		s.Replicas, s.Ranks = len(replicas[r.Stage]), max(s.Ranks, r.WorldSize)
+		s.Profiler = s.Profiler || r.Profiler != nil && r.Profiler.Profiler != ""
+	}
+	var out []StageInfo
+	for _, s := range byID {
+		out = append(out, *s)
+	}
+	slices.SortFunc(out, func(a, b StageInfo) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// WaitAttached returns when n ranks are there, or for n = 0 when some are and every
+// replica that has one has all of them. The error says who is missing.
+func (e *Engine) WaitAttached(ctx context.Context, n int) error {
+	tick := time.NewTicker(attachedPoll)
+	defer tick.Stop()
+	for {
+		missing := attachedMissing(e.Ranks(), n)
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", missing, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}
+
+func attachedMissing(ranks []protocol.RankInfo, n int) string {
+	if len(ranks) == 0 {
+		return "no process has attached"
+	}
+	if n > 0 {
+		if len(ranks) < n {
+			return fmt.Sprintf("%d of %d ranks have attached", len(ranks), n)
+		}
+		return ""
+	}
+	here := map[[2]int]int{}
+	for _, r := range ranks {
+		here[[2]int{r.Stage, r.Replica}]++
+	}
+	for _, r := range ranks {
+		if got := here[[2]int{r.Stage, r.Replica}]; got < r.WorldSize {
+			return fmt.Sprintf("stage %d (%s) replica %d: %d of %d ranks have attached", r.Stage, r.StageName, r.Replica, got, r.WorldSize)
+		}
+	}
+	return ""
+}
+
+// nobodyError refuses a session without anybody to record.
+type nobodyError struct{ url string }
+
+// Error says that nobody is there.
+func (e *nobodyError) Error() string { return "no process has attached" }
+
+// HTTPStatus is 404, as of a server without a profiler.
+func (e *nobodyError) HTTPStatus() int { return http.StatusNotFound }
+
+// Hint says how a process attaches.
+func (e *nobodyError) Hint() string {
+	return "run it as: python -m kinetoscope run --nats " + e.url + " script.py; or call kinetoscope.attach in it"
+}
