@@ -11,6 +11,7 @@ import torch
 
 from kinetoscope import ProfilerConfig, TorchProfiler, annotate, artifacts, regions
 from kinetoscope.exported import Exported
+from kinetoscope.profiler import can_record_all_threads
 from kinetoscope.protocol import RankInfo
 
 HAS_CARD = torch.cuda.is_available()
@@ -63,7 +64,8 @@ def test_everything_on(tmp_path: Path) -> None:
     }
     assert want.items() <= got.items()
     assert out.notes == []
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(got)  # nothing half-made is left
+    # Nothing half-made is left; torch 2.6 makes a directory for the code of compiled kernels.
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith("_resources")) == sorted(got)
     assert (doc["stage_id"], doc["stage"], doc["replica"]) == (2, "decoder", 0)
     assert doc["distributedInfo"]["rank"] == 1
     assert doc["distributedInfo"]["world_size"] == 4
@@ -106,6 +108,7 @@ def test_defaults_off(tmp_path: Path) -> None:
     assert "Input Dims" not in events(doc, "aten::addmm")[0]["args"]
 
 
+@pytest.mark.skipif(not can_record_all_threads(), reason="this torch records one thread alone")
 def test_one_thread_or_all(tmp_path: Path) -> None:
     _, one = record(tmp_path / "one", with_stack=False, derive=False)
     _, all_ = record(tmp_path / "all", with_stack=False, derive=False, all_threads=True)

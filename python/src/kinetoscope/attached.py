@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import logging
 import os
+import queue
 import signal
 import tempfile
 import threading
@@ -32,14 +33,19 @@ DEFAULT_NATS = "nats://127.0.0.1:4222"
 class Attached:
     """This process as a rank. close, or the end of a with block, takes it out again."""
 
-    def __init__(self, info: p.RankInfo, url: str, platform: platforms.Platform) -> None:
-        self.info = info
+    def __init__(
+        self, info: p.RankInfo, url: str, platform: platforms.Platform, *, all_threads: bool = True
+    ) -> None:
+        self.info, self._all_threads = info, all_threads
+        self._actions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._thread: int | None = None  # the one that calls step
         self._handler = SessionHandler(
             info,
             Path(info.spool_dir),
             lambda r: profiler.TorchProfiler(
-                r.config, info=info, platform=platform, all_threads=True, derive=False
+                r.config, info=info, platform=platform, all_threads=all_threads, derive=False
             ),
+            on_recorder=None if all_threads else self._at_step,
         )
         self._rank = RankThread(url, info)
         self._handler.notify = self._rank.notify
@@ -54,8 +60,28 @@ class Attached:
             raise
 
     def step(self) -> None:
-        """One iteration of the program has ended: what delay, wait and max_iterations count."""
+        """One iteration of the program has ended: what delay, wait and max_iterations count.
+
+        Without all_threads recordings begin and end here, on the thread that calls it.
+        """
+        self._thread = threading.get_ident()
+        self._act()
         self._handler.step()
+
+    def _at_step(self, f: Callable[[], None]) -> None:
+        """Run f at the next step, or at once on the thread that makes them."""
+        if threading.get_ident() == self._thread:
+            f()
+        else:
+            self._actions.put(f)
+
+    def _act(self) -> None:
+        while True:
+            try:
+                f = self._actions.get_nowait()
+            except queue.Empty:
+                return
+            f()
 
     def request(self) -> None:
         """One request has ended, for iteration: request."""
@@ -67,6 +93,8 @@ class Attached:
             return
         self._closed.set()
         with _one_interrupt_more():
+            self._thread = self._thread or threading.get_ident()
+            self._act()  # what waits for a step that does not come
             self._handler.close(_PATIENCE_S)
             self._rank.close()
 
@@ -92,6 +120,7 @@ def attach(
     config: p.ProfilerConfig | None = None,
     spool: str | Path | None = None,
     platform: str = "",
+    all_threads: bool = True,
     flight_recorder_mb: int = regions.DEFAULT_PAST_MB,
     timeout_s: float = 60.0,
 ) -> Attached:
@@ -99,8 +128,11 @@ def attach(
 
     stage names it (a number is its id). rank and world_size default to RANK and WORLD_SIZE as
     torchrun sets them; nats to KINETOSCOPE_NATS. Without step() a session is open-ended; with
-    it the schedule of profiler_config counts. The newest annotated regions are always kept, in
-    flight_recorder_mb MiB, for sessions that look back; 0 keeps none. Waits timeout_s for a hub.
+    it the schedule of profiler_config counts. Without all_threads torch records the thread that
+    calls step() alone, from one step to another, and its allocations too, which it does not record
+    of all threads; a torch that knows no other way does so in any case. The newest annotated
+    regions are always kept, in flight_recorder_mb MiB, for sessions that look back; 0 keeps none.
+    Waits timeout_s for a hub.
     """
     number = stage if isinstance(stage, int) else None
     info = fill_in(
@@ -120,7 +152,11 @@ def attach(
     device = platforms.find(platform)
     profiler.warm_up(device)
     regions.keep_past(flight_recorder_mb)
-    attached = Attached(info, nats or os.environ.get("KINETOSCOPE_NATS", DEFAULT_NATS), device)
+    if all_threads and not profiler.can_record_all_threads():
+        log.warning("this torch records one thread alone: sessions begin and end where it calls step()")
+        all_threads = False
+    url = nats or os.environ.get("KINETOSCOPE_NATS", DEFAULT_NATS)
+    attached = Attached(info, url, device, all_threads=all_threads)
     attached._join(timeout_s)
     _at_end(attached.close)
     return attached

@@ -327,17 +327,25 @@ def _distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
+def can_record_all_threads() -> bool:
+    """Whether this torch records threads other than the one that starts the profiler."""
+    from torch._C._profiler import _ExperimentalConfig
+
+    try:
+        _ExperimentalConfig(profile_all_threads=True)
+    except TypeError:
+        return False
+    return True
+
+
 def _experimental(all_threads: bool, stacks: bool) -> Any:
     """torch's experimental options, as far as this torch has them."""
     from torch._C._profiler import _ExperimentalConfig
 
     # verbose gives events their stacks, for the files that derive makes.
-    try:
-        return _ExperimentalConfig(profile_all_threads=all_threads, verbose=stacks)
-    except TypeError:
-        if all_threads:
-            raise RuntimeError("this torch cannot profile all threads: update it, or call step()") from None
+    if not all_threads:
         return _ExperimentalConfig(verbose=stacks)
+    return _ExperimentalConfig(profile_all_threads=True, verbose=stacks)
 
 
 _warmed = threading.Lock()
