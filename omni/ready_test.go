@@ -215,6 +215,7 @@ layer, step = torch.nn.Linear(32, 32), 0
 while not gone.is_set():
     with torch.no_grad(), kinetoscope.annotate("decode_step", step=step, requests="a,b"):
         layer(torch.randn(4, 32))
+    kinetoscope.step()
     step += 1
     if step % 20 == 0:
         print(".", end="", flush=True)

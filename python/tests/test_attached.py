@@ -40,6 +40,8 @@ def test_one_thread_is_recorded_from_step_to_step(tmp_path: Path) -> None:
             torch.ones(3)
         attached.step()
 
+    with pytest.raises(RuntimeError, match=r"calls step\(\), and none has"):
+        attached._handler.arm(p.ArmRequest("s"))
     work()
     config = p.ProfilerConfig(profiler="torch", torch_profiler_with_memory=True)
     assert hub.ask("arm", p.ArmRequest("s", config), work).state == p.ARMED

@@ -111,3 +111,25 @@ def test_the_log_is_bounded_and_counts_what_it_drops() -> None:
     for i in range(5):
         log.add(Logged(1, i, i, "x", {}))
     assert (len(log.regions), log.dropped) == (2, 3)
+
+
+@pytest.mark.parametrize("size", [10, 60_000])
+def test_older_torch_says_its_base_time_behind_the_events(size: int) -> None:
+    log = RegionLog()
+    log.add(Logged(7, BASE + 9_000, BASE + 16_000, "step", {"step": 0}))
+    log.add(Logged(8, BASE + 20_000, BASE + 26_000, "of another thread", {}))
+    events = [event("step", 7, 10.0)] + [event("aten::mm", 7, 11.0 + i, cat="cpu_op") for i in range(size)]
+    text = kineto([*events, event("last", 7, 1e6)]).decode()
+    head, _, tail = text.partition('  "baseTimeNanoseconds"')
+    _, _, rest = tail.partition(",\n")
+    mark = ',\n  {\n    "name": "Record Window End", "ph": "i", "s": "g", '
+    mark += '"pid": "", "tid": "", "ts": 5.0\n  }\n  ]'
+    text = head + rest[: rest.rindex("]")].rstrip() + mark
+    text += ',\n  "ERROR": ["no card"],\n  "pg_config": [{"a": 1\n  },\n  {"b": 2}],\n  "traceName": "x",\n'
+    text += f'  "baseTimeNanoseconds": {BASE}\n}}'
+    json.loads(text)
+    got, doc = run(text.encode(), log)
+    assert (got.matched, got.added, got.note) == (1, 1, "")
+    assert doc["traceEvents"][0]["args"]["step"] == 0
+    assert doc["traceEvents"][-1]["name"] == "of another thread"
+    assert (doc["ERROR"], len(doc["traceEvents"])) == (["no card"], size + 4)

@@ -42,9 +42,7 @@ class Attached:
         self._handler = SessionHandler(
             info,
             Path(info.spool_dir),
-            lambda r: profiler.TorchProfiler(
-                r.config, info=info, platform=platform, all_threads=all_threads, derive=False
-            ),
+            lambda r: self._recorder(r, platform),
             on_recorder=None if all_threads else self._at_step,
         )
         self._rank = RankThread(url, info)
@@ -67,6 +65,16 @@ class Attached:
         self._thread = threading.get_ident()
         self._act()
         self._handler.step()
+
+    def _recorder(self, r: p.ArmRequest, platform: platforms.Platform) -> profiler.TorchProfiler:
+        if not self._all_threads and self._thread is None:
+            raise RuntimeError(
+                "this process records the thread that calls step(), and none has: call it at the end of "
+                "each iteration, or use a torch that records all threads"
+            )
+        return profiler.TorchProfiler(
+            r.config, info=self.info, platform=platform, all_threads=self._all_threads, derive=False
+        )
 
     def _at_step(self, f: Callable[[], None]) -> None:
         """Run f at the next step, or at once on the thread that makes them."""
@@ -159,7 +167,21 @@ def attach(
     attached = Attached(info, url, device, all_threads=all_threads)
     attached._join(timeout_s)
     _at_end(attached.close)
+    global _current
+    _current = attached
     return attached
+
+
+_current: Attached | None = None
+
+
+def step() -> None:
+    """One iteration of the program has ended: Attached.step of the last attach, if there was one.
+
+    So a program can say it whether or not it runs under `python -m kinetoscope run`.
+    """
+    if _current is not None:
+        _current.step()
 
 
 @contextlib.contextmanager

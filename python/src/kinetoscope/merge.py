@@ -8,6 +8,7 @@ record) becomes an event of its own; flows become arrows of category "handoff".
 from __future__ import annotations
 
 import bisect
+import io
 import json
 import re
 from collections import defaultdict
@@ -19,6 +20,8 @@ from kinetoscope import events
 from kinetoscope.regions import Logged, RegionLog
 
 _PIECE = 4 << 20
+# How far from either end of the file its frame is looked for; metadata of hundreds of ranks is less.
+_EDGE = 1 << 20
 _EVENT_END = b"\n  },"
 # torch's clock and the system's differ by some microseconds; regions of one name on one
 # thread are further apart than this.
@@ -29,7 +32,9 @@ _ANNOTATION = re.compile(
     rb'\s*"ts":\s*(\d+)(?:\.(\d{1,3}))?,\s*"dur":\s*[\d.]+\s*,\s*"args":\s*\{'
 )
 _BASE = re.compile(rb'"baseTimeNanoseconds":\s*(\d+)\s*[,}]')
-_TAIL = re.compile(rb'\],\s*"traceName"')
+# The end of the events: behind the mark that Kineto writes last, else before the file's last members.
+_LAST = re.compile(rb'"Record Window End"[^{}]*\}\s*(\])')
+_TAIL = re.compile(rb'(\]),\s*"traceName"')
 _SLICE = re.compile(rb'"ph":\s*"X"')
 
 
@@ -75,15 +80,17 @@ def merge(src: IO[bytes], log: RegionLog, pid: int) -> tuple[Merged, Iterator[by
 
 
 def _pieces(src: IO[bytes], index: _Index, pid: int, out: Merged) -> Iterator[bytes]:
-    base: int | None = None
-    rest = b""
-    while True:
-        data = src.read(_PIECE)
+    base, end = _frame(src)
+    if base is None or end is None:
+        out.note = "the trace's end or its base time was not found: what regions know is missing"
+        while text := src.read(_PIECE):
+            out.slices += len(_SLICE.findall(text))
+            yield text
+        return
+    rest, left = b"", end
+    while left > 0 and (data := src.read(min(_PIECE, left))):
+        left -= len(data)
         text = rest + data
-        if base is None and (m := _BASE.search(text)):
-            base = int(m.group(1))
-        if not data:
-            break
         cut = text.rfind(_EVENT_END)
         if cut < 0:  # an event longer than a piece
             rest = text
@@ -91,23 +98,27 @@ def _pieces(src: IO[bytes], index: _Index, pid: int, out: Merged) -> Iterator[by
         cut += len(_EVENT_END)
         rest = text[cut:]
         yield _arguments(text[:cut], index, base, out)
-    text = _arguments(rest, index, base, out)
-    ends = list(_TAIL.finditer(text))
-    tail = ends[-1] if ends else None
-    if tail is None or base is None:
-        out.note = (
-            "the trace's end or its base time was not found: regions of other threads and flows are missing"
-        )
-        yield text
-        return
-    yield text[: tail.start()]
+    yield _arguments(rest, index, base, out)
     yield _extra(index, base, pid, out)
-    yield text[tail.start() :]
+    while text := src.read(_PIECE):
+        yield text
 
 
-def _arguments(text: bytes, index: _Index, base: int | None, out: Merged) -> bytes:
+def _frame(src: IO[bytes]) -> tuple[int | None, int | None]:
+    """The base time, which stands before or behind the events, and where the events end."""
+    head = src.read(_EDGE)
+    tail_at = max(0, src.seek(0, io.SEEK_END) - _EDGE)
+    src.seek(tail_at)
+    tail = src.read()
+    src.seek(0)
+    m = _BASE.search(head) or _BASE.search(tail)
+    ends = list(_LAST.finditer(tail)) or list(_TAIL.finditer(tail))
+    return int(m.group(1)) if m else None, tail_at + ends[-1].start(1) if ends else None
+
+
+def _arguments(text: bytes, index: _Index, base: int, out: Merged) -> bytes:
     out.slices += len(_SLICE.findall(text))
-    if base is None or not index.regions:
+    if not index.regions:
         return text
 
     def add(m: re.Match[bytes]) -> bytes:

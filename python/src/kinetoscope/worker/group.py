@@ -112,15 +112,7 @@ def join(
         listener.bind((host, int(fixed or 0)))
         port = listener.getsockname()[1]
         listener.listen(size * 4)
-        store = dist.TCPStore(
-            host,
-            port,
-            size,
-            is_master=True,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=_MEET_TIMEOUT_S),
-            master_listen_fd=listener.detach(),
-        )
+        store = _listen(host, port, size, listener.detach())
         rank.wait(_publish(js, key, f"{host}:{port}"), 10)
     else:
         store = _find(js, key, size, rank, stopped)
@@ -134,6 +126,19 @@ def join(
     dist.init_process_group(backend, store=store, rank=o.rank, world_size=size, timeout=_COLLECTIVE_TIMEOUT)
     control = dist.new_group(backend="gloo", timeout=_COLLECTIVE_TIMEOUT)
     return Group(o.rank, size, control, through_host=shared)
+
+
+def _listen(host: str, port: int, size: int, fd: int) -> dist.TCPStore:
+    """Rank 0's store on a socket that listens: its port is nobody else's."""
+    options: dict[str, Any] = {
+        "is_master": True,
+        "wait_for_workers": False,
+        "timeout": timedelta(seconds=_MEET_TIMEOUT_S),
+    }
+    try:
+        return dist.TCPStore(host, port, size, master_listen_fd=fd, **options)
+    except NotImplementedError:  # torch before 2.7: its newer backend takes no socket
+        return dist.TCPStore(host, port, size, master_listen_fd=fd, use_libuv=False, **options)
 
 
 def _share_a_card(store: Any, rank: int, size: int, card: str) -> bool:
