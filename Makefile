@@ -14,7 +14,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: test lint unit race browser multihost build bench fuzz interop interop-venv clean
+.PHONY: test lint unit race browser multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -70,6 +70,16 @@ PYTHON ?= python3
 interop: $(VENV)/.ready
 	cd python && $(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest
 	KINETOSCOPE_PYTHON=$(VENV)/bin/python go test -count=1 -timeout 40m -run 'Torch|Ready' -v ./omni
+
+# interop-oldest does so with the oldest versions that the package takes, in a virtual
+# environment of its own, another 5 GB.
+OLDEST = torch==2.6.0 nats-py==2.9.0 transformers==4.48.0 diffusers==0.32.0 openpyxl==3.1.0 pytest numpy
+
+interop-oldest:
+	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet $(OLDEST)
+	cd python && PYTHONPATH=src $(VENV)-oldest/bin/python -m pytest
+	PYTHONPATH=$(CURDIR)/python/src KINETOSCOPE_PYTHON=$(VENV)-oldest/bin/python go test -count=1 -timeout 40m -run 'Torch|Ready' ./omni
 
 # interop-venv makes what interop runs in; it fails where PyPI does not deliver.
 interop-venv: $(VENV)/.ready

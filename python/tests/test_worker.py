@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,28 @@ def test_bytes_come_back_as_text() -> None:
     ("a", "stop", "n"), [("abc", "cd", 1), ("abc", "abcd", 3), ("abc", "x", 0), ("", "x", 0)]
 )
 def test_overlap(a: str, stop: str, n: int) -> None:
-    assert llm.overlap(a, stop) == n
+    assert text.overlap(a, stop) == n
+
+
+def test_text_goes_out_up_to_the_first_stop_string() -> None:
+    rng = random.Random(1)
+    for _ in range(5000):
+        whole = "".join(rng.choice("ab") for _ in range(rng.randrange(12)))
+        stops = [
+            "".join(rng.choice("ab") for _ in range(rng.randrange(1, 5))) for _ in range(rng.randrange(3))
+        ]
+        # The stop string that is complete first ends the text, where the first of those begins.
+        ends = [n for n in range(1, len(whole) + 1) if any(s in whole[:n] for s in stops)]
+        begins = [whole[: ends[0]].find(s) for s in stops] if ends else []
+        want = min((at for at in begins if at >= 0), default=len(whole))
+        got = start = 0
+        for n in range(1, len(whole) + 1):
+            start, stopped = text.settled(whole[:n], start, stops, last=n == len(whole))
+            assert got <= start <= want  # what is sent stays sent
+            got = start
+            if stopped:
+                break
+        assert got == want, (whole, stops)
 
 
 def test_plans_survive_the_way_to_the_other_ranks() -> None:

@@ -46,6 +46,7 @@ class Sequence:
     stream: text.Stream | None = None
     text: str = ""
     sent: int = 0
+    settled: int = 0
     out_chunk: int = 0
     hand_tokens: list[int] = field(default_factory=list)
     hand_hidden: list[torch.Tensor] = field(default_factory=list)
@@ -374,13 +375,10 @@ class LLM:
 
     def _send_text(self, q: Sequence) -> None:
         """Send what cannot become part of a stop string any more."""
-        until = len(q.text)
-        for stop in q.stop:
-            at = q.text.find(stop, q.sent)  # what was sent can be part of none
-            if at >= 0:
-                until, q.finish = min(until, at), "stop"
-            elif not q.finish:
-                until = min(until, len(q.text) - overlap(q.text, stop))
+        until, stopped = text.settled(q.text, q.settled, q.stop, last=bool(q.finish))
+        q.settled = until
+        if stopped:
+            q.finish = "stop"
         if (until <= q.sent and not q.finish) or not self.stage.final_output:
             return
         head: dict[str, Any] = {
@@ -434,11 +432,3 @@ class LLM:
 def cache_name(model: Any) -> str:
     """What a model calls its cache, as an argument and in its output: transformers renames it."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-
-
-def overlap(text: str, stop: str) -> int:
-    """Length of the longest proper prefix of stop that text ends with."""
-    for n in range(min(len(stop) - 1, len(text)), 0, -1):
-        if text.endswith(stop[:n]):
-            return n
-    return 0

@@ -112,3 +112,25 @@ def load(model: str, vocab: int, dummy: bool) -> Tokenizer:
 
         return ModelTokenizer(AutoTokenizer.from_pretrained(model))
     return ByteTokenizer(vocab, dummy)
+
+
+def settled(text: str, start: int, stops: list[str], *, last: bool) -> tuple[int, bool]:
+    """How much of text may be sent, and whether a stop string is complete.
+
+    That is all before the first stop string, or all that cannot become part of one; all of it if
+    it is the last text. start is what the call before returned, 0 at first: no stop string begins
+    before it, so that a long text is not searched again for every token.
+    """
+    found = [at for stop in stops if stop and (at := text.find(stop, start)) >= 0]
+    if found:
+        return min(found), True
+    keep = 0 if last else max((overlap(text[start:], stop) for stop in stops), default=0)
+    return len(text) - keep, False
+
+
+def overlap(text: str, stop: str) -> int:
+    """Length of the longest proper prefix of stop that text ends with."""
+    for n in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:n]):
+            return n
+    return 0
