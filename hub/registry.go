@@ -106,14 +106,16 @@ func (r *registry) lose(id protocol.RankID, incarnation, reason string) bool {
 	return true
 }
 
-// sweep drops the ranks without a renewal within ttl. Unlike those that are known
-// to be gone, they are welcome back.
+// sweep drops the ranks without a renewal within ttl, or within the time for which they
+// said that they may be quiet. Unlike those that are known to be gone, they are welcome
+// back.
 func (r *registry) sweep(now time.Time, ttl time.Duration) []protocol.RankInfo {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []protocol.RankInfo
 	for id, e := range r.ranks {
-		if silent := now.Sub(e.lastSeen); silent > ttl {
+		patience := max(ttl, min(time.Duration(e.info.QuietNs), protocol.MaxQuiet))
+		if silent := now.Sub(e.lastSeen); silent > patience {
 			delete(r.ranks, id)
 			e.lose(&lossError{fmt.Sprintf("no sign of life for %v", silent.Round(time.Millisecond))})
 			out = append(out, e.info)

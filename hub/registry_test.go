@@ -20,6 +20,29 @@ func presence(rank int, incarnation string, born int) protocol.RankInfo {
 		StartedAt: epoch.Add(time.Duration(born) * time.Second), Ready: true}
 }
 
+// A rank that says that it may be quiet is waited for, but not for ever, and its next
+// renewal ends the exception.
+func TestQuietRanksAreWaitedFor(t *testing.T) {
+	r := newRegistry()
+	see := func(quiet time.Duration, at time.Time) {
+		info := presence(0, "a", 0)
+		info.QuietNs = int64(quiet)
+		r.seen(info, at)
+	}
+	see(20*time.Second, epoch)
+	if lost := r.sweep(epoch.Add(19*time.Second), 5*time.Second); lost != nil {
+		t.Errorf("lost while it may be quiet: %v", lost)
+	}
+	see(0, epoch.Add(20*time.Second))
+	if lost := r.sweep(epoch.Add(26*time.Second), 5*time.Second); len(lost) != 1 {
+		t.Errorf("not lost after it has spoken again: %v", lost)
+	}
+	see(time.Hour, epoch)
+	if lost := r.sweep(epoch.Add(protocol.MaxQuiet+time.Second), 5*time.Second); len(lost) != 1 {
+		t.Errorf("an hour is too long: %v", lost)
+	}
+}
+
 func TestSweepDropsTheSilentAndTakesThemBack(t *testing.T) {
 	r := newRegistry()
 	r.seen(presence(0, "a", 0), epoch)

@@ -20,6 +20,9 @@ const (
 	// PresenceTTL is how long a rank counts as alive after its last renewal:
 	// a few intervals, so that one late renewal is no death.
 	PresenceTTL = 5 * time.Second
+	// MaxQuiet bounds RankInfo.QuietNs: torch frees some ten million slices in it. A rank
+	// that has died meanwhile is missed so much later.
+	MaxQuiet = time.Minute
 	// MaxPrefix bounds profile_prefix: file names hold 255 bytes and the run's
 	// directory adds a time, an id and separators.
 	MaxPrefix = 100
@@ -81,6 +84,9 @@ type RankInfo struct {
 	Ready       bool            `json:"ready"`               // the model is loaded and requests are served
 	SpoolDir    string          `json:"spool_dir,omitempty"` // where the rank keeps recordings, on Host
 	CollAddr    string          `json:"coll_addr,omitempty"` // where ranks of the replica meet for collectives
+	// QuietNs says that the process may be silent for so long after this renewal, MaxQuiet
+	// at most: it is about to do what lets nothing else in it run.
+	QuietNs int64 `json:"quiet_ns,omitempty"`
 }
 
 // ProfilerConfig has vLLM's field names and defaults; see DefaultProfilerConfig.

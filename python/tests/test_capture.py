@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -297,6 +298,25 @@ def test_a_trace_takes_the_place_of_the_regions(unit: Unit) -> None:
     unit.h.stop(p.SessionRequest("s"))
     assert [x.name for x in unit.h.collect(p.SessionRequest("s"))[1]] == ["trace.json.gz"]
     assert not f.spill.exists()
+
+
+def test_freeing_a_recording_is_announced(unit: Unit) -> None:
+    told: list[tuple[float, list[str]]] = []
+
+    @contextlib.contextmanager
+    def quiet(seconds: float) -> Iterator[None]:
+        told.append((seconds, list(f.calls)))
+        yield
+        assert f.calls[-1] == "release"
+
+    unit.h.quiet = quiet
+    f = unit.begin()
+    unit.h.stop(p.SessionRequest("s"))
+    unit.h.collect(p.SessionRequest("s"))
+    unit.h.abort(p.AbortRequest("s", "collected"))
+    ((seconds, before),) = told
+    assert 2 < seconds < 3
+    assert "release" not in before
 
 
 def test_unknown_sessions(unit: Unit) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from fakes import Sent
 
 from kinetoscope import wire
 from kinetoscope.worker.group import Group
@@ -15,16 +16,6 @@ from kinetoscope.worker.loop import Loop
 from kinetoscope.worker.options import Deployment, Options, Stage
 
 MODEL = Path(__file__).parents[2] / "examples" / "torch" / "diffusion" / "model"
-
-
-class Sent:
-    """A rank that keeps what is published."""
-
-    def __init__(self) -> None:
-        self.messages: list[wire.Message] = []
-
-    def publish(self, subject: str, data: bytes) -> None:
-        self.messages.append(wire.decode(data))
 
 
 def painter(group: Group) -> tuple[Loop, Any, Sent]:

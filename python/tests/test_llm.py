@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import Sent
 
 from kinetoscope import wire
 from kinetoscope.worker.group import Group
@@ -13,16 +14,6 @@ from kinetoscope.worker.loop import Loop
 from kinetoscope.worker.options import Deployment, Options, Stage
 
 MODELS = Path(__file__).parents[2] / "examples" / "torch" / "omni"
-
-
-class Sent:
-    """A rank that keeps what is published."""
-
-    def __init__(self) -> None:
-        self.messages: list[wire.Message] = []
-
-    def publish(self, subject: str, data: bytes) -> None:
-        self.messages.append(wire.decode(data))
 
 
 THINKER = Stage.from_dict({"stage_id": 0, "model": str(MODELS / "thinker"), "final_output": True})

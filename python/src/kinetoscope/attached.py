@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import logging
 import os
-import queue
 import signal
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from types import FrameType, TracebackType
 
 from kinetoscope import platforms, profiler, regions
 from kinetoscope import protocol as p
+from kinetoscope.actions import Actions
 from kinetoscope.capture import SessionHandler
 from kinetoscope.rank import RankThread, fill_in
 
@@ -37,8 +37,7 @@ class Attached:
         self, info: p.RankInfo, url: str, platform: platforms.Platform, *, all_threads: bool = True
     ) -> None:
         self.info, self._all_threads = info, all_threads
-        self._actions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._thread: int | None = None  # the one that calls step
+        self._actions = Actions()  # for the thread that calls step
         self._handler = SessionHandler(
             info,
             Path(info.spool_dir),
@@ -46,7 +45,7 @@ class Attached:
             on_recorder=None if all_threads else self._at_step,
         )
         self._rank = RankThread(url, info)
-        self._handler.notify = self._rank.notify
+        self._handler.notify, self._handler.quiet = self._rank.notify, self._rank.quiet
         self._closed = threading.Event()
 
     def _join(self, timeout_s: float) -> None:
@@ -62,12 +61,12 @@ class Attached:
 
         Without all_threads recordings begin and end here, on the thread that calls it.
         """
-        self._thread = threading.get_ident()
-        self._act()
+        self._actions.thread = threading.get_ident()
+        self._actions.come_by()
         self._handler.step()
 
     def _recorder(self, r: p.ArmRequest, platform: platforms.Platform) -> profiler.TorchProfiler:
-        if not self._all_threads and self._thread is None:
+        if not self._all_threads and self._actions.thread is None:
             raise RuntimeError(
                 "this process records the thread that calls step(), and none has: call it at the end of "
                 "each iteration, or use a torch that records all threads"
@@ -77,19 +76,7 @@ class Attached:
         )
 
     def _at_step(self, f: Callable[[], None]) -> None:
-        """Run f at the next step, or at once on the thread that makes them."""
-        if threading.get_ident() == self._thread:
-            f()
-        else:
-            self._actions.put(f)
-
-    def _act(self) -> None:
-        while True:
-            try:
-                f = self._actions.get_nowait()
-            except queue.Empty:
-                return
-            f()
+        self._actions.put(f)
 
     def request(self) -> None:
         """One request has ended, for iteration: request."""
@@ -101,8 +88,8 @@ class Attached:
             return
         self._closed.set()
         with _one_interrupt_more():
-            self._thread = self._thread or threading.get_ident()
-            self._act()  # what waits for a step that does not come
+            self._actions.thread = threading.get_ident()
+            self._actions.come_by()  # what waits for a step that does not come
             self._handler.close(_PATIENCE_S)
             self._rank.close()
 

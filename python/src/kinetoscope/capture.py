@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +38,9 @@ MAX_CAPTURES = 8
 _MEMORY_INTERVAL_S = 0.1
 # What a hub that must salvage finds of a recording whose process was killed.
 SPILL_NAME = "regions.json"
+# How long freeing a recording may silence the process, by its slices: torch was measured at 7 µs
+# a slice, and a busy machine takes a few times that.
+_QUIET_S, _QUIET_PER_SLICE_S = 2.0, 20e-6
 # How long start waits for the recorder beyond the instant: a step may be under way.
 _START_PATIENCE_S = 60.0
 
@@ -117,11 +121,13 @@ class SessionHandler:
         on_recorder: Runner | None = None,
         notify: Callable[[p.RankStatus], None] | None = None,
         calls: Callable[[str, dict[str, Any]], Any] | None = None,
+        quiet: Callable[[float], AbstractContextManager[None]] | None = None,
         hub_ttl_s: float = p.HUB_LOSS_TIMEOUT_S,
     ) -> None:
         self._info, self._spool, self._make = info, spool, make
         self._run: Runner = on_recorder or _at_once
         self.notify = notify or (lambda s: None)
+        self.quiet = quiet or (lambda seconds: nullcontext())
         self._calls, self._hub_ttl = calls, hub_ttl_s
         self._lock = threading.RLock()
         self._active: _Capture | None = None
@@ -247,7 +253,7 @@ class SessionHandler:
         if r.keep:
             if c.exported is not None:
                 c.exported.exception()  # the hub salvages when this returns
-                c.recorder.release()
+                self._free(c)
             return self.status()
         with self._lock:
             self._captures.pop(r.session, None)
@@ -257,8 +263,14 @@ class SessionHandler:
         self._sweep(c)
         c.dropped.set()
         if not self._closed:  # it takes its time, and the process ends anyway
-            c.recorder.release()
+            self._free(c)
         return self.status()
+
+    def _free(self, c: _Capture) -> None:
+        """Give a recording's memory back, which may hold up the whole process."""
+        slices = c.exported.result().slices if c.exported is not None and not c.exported.exception() else 0
+        with self.quiet(_QUIET_S + slices * _QUIET_PER_SLICE_S):
+            c.recorder.release()
 
     def status(self) -> p.RankStatus:
         """Of the session that is armed or recording, or idle."""

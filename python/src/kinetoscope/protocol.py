@@ -210,6 +210,7 @@ class RankInfo(RankID):
     ready: bool = False
     spool_dir: str = _optional()
     coll_addr: str = _optional()
+    quiet_ns: int = _optional(0)
 
     def id(self) -> RankID:
         """Who it is, alone."""

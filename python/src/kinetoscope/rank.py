@@ -22,7 +22,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +160,7 @@ class Member:
             for tail in ("", f".{p.SERVICE_NAME}", f".{p.SERVICE_NAME}.{self._service_id}"):
                 await self._subscribe(f"$SRV.{verb}{tail}", self._discovery(reply))
         await self._nc.flush()  # the endpoints must be there before anyone reads the presence
-        await self._announce()
+        await self.announce()
         self._spawn(self._keep_present())
 
     async def leave(self) -> None:
@@ -183,7 +183,7 @@ class Member:
     async def set_ready(self, ready: bool) -> None:
         """Announce whether requests are served."""
         self.info.ready = ready
-        await self._announce()
+        await self.announce()
 
     async def notify(self, s: p.RankStatus) -> None:
         """Tell the hub, unasked, that a recording ended. Best effort; the hub asks anyway."""
@@ -212,7 +212,8 @@ class Member:
 
     # Presence
 
-    async def _announce(self) -> None:
+    async def announce(self) -> None:
+        """Renew the presence."""
         assert self._kv is not None
         body = self.info.to_json()
         rev = await asyncio.wait_for(self._kv.put(self._id.key(), body), _PRESENCE_TIMEOUT_S)
@@ -223,7 +224,7 @@ class Member:
         while True:
             await asyncio.sleep(p.PRESENCE_INTERVAL_S)
             try:
-                await self._announce()
+                await self.announce()
                 if failing:
                     log.warning("presence of %s is renewed again", self._id.key())
                 failing = False
@@ -482,6 +483,21 @@ class RankThread:
         """Tell the hub, unasked, that a recording ended."""
         if self.member is not None and not self._closed:
             self.submit(self.member.notify(s))
+
+    @contextlib.contextmanager
+    def quiet(self, seconds: float) -> Iterator[None]:
+        """Tell the hub that this process may say nothing for so long, while what is inside runs."""
+        member = self.member
+        if member is None or self._closed:
+            yield
+            return
+        self._info.quiet_ns = int(seconds * 1e9)
+        with contextlib.suppress(Exception):  # unheard, it is what it was before
+            self.wait(member.announce(), _PRESENCE_TIMEOUT_S)
+        try:
+            yield
+        finally:
+            self._info.quiet_ns = 0
 
     def close(self) -> None:
         """Leave and end the thread. It may be called twice."""

@@ -123,6 +123,7 @@ def run(o: Options, stop: threading.Event) -> None:
             on_recorder=loop.on_loop,
             notify=rank.notify,
             calls=loop.calls,
+            quiet=rank.quiet,
         )
         cleanup.callback(loop.handler.close)
         if o.rank == 0:

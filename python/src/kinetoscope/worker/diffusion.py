@@ -12,6 +12,7 @@ whatever DiffusionPipeline.from_pretrained makes of a path or a hub id.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 from collections import defaultdict, deque
@@ -41,9 +42,16 @@ class Diffusion:
         self.pipe: Any = _dummy(Path(self.stage.model)) if self.dummy else _pretrained(self.stage.model)
         self.pipe.to(loop.device)
         self.pipe.set_progress_bar_config(disable=True)
+        # Pipelines differ in what they can be told: guidance, a negative prompt, a size.
+        self._takes = set(inspect.signature(self.pipe.__call__).parameters)
+        if "callback_on_step_end" not in self._takes:
+            raise ValueError(
+                f"{type(self.pipe).__name__} has no callback_on_step_end: its steps cannot be told apart"
+            )
         self.denoiser: Any = getattr(self.pipe, "transformer", None) or self.pipe.unet
         self.denoiser.forward = self._denoise(self.denoiser.forward)
-        self._wrap(self.pipe.vae, "decode", regions.VAE_DECODE)
+        if getattr(self.pipe, "vae", None) is not None:
+            self._wrap(self.pipe.vae, "decode", regions.VAE_DECODE)
         if hasattr(self.pipe, "encode_prompt") and not self.dummy:
             self._wrap(self.pipe, "encode_prompt", regions.TEXT_ENCODE)
         self.waiting: deque[wire.Message] = deque()
@@ -100,8 +108,9 @@ class Diffusion:
             "callback_on_step_end": self._step_end,
         }
         try:
+            arguments |= self._prompt(plan.body["request"])
             with torch.no_grad():
-                out = self.pipe(**arguments, **self._prompt(plan.body["request"]))
+                out = self.pipe(**{k: v for k, v in arguments.items() if k in self._takes})
         except Exception as e:  # the same on every rank: shapes and values come with the plan
             return e
         finally:
@@ -134,12 +143,12 @@ class Diffusion:
     def _denoise(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         group = self.loop.group
 
-        def run(sample: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
             if self._open is None:
                 self._open = self.loop.region(regions.DENOISE_STEP, self._step, self._requests)
                 self._open.__enter__()
                 self._begun = self.loop.durations.mark()
-            return _split(forward, group, sample, args, kwargs)
+            return _split(forward, group, args, kwargs)
 
         return run
 
@@ -206,20 +215,21 @@ class Diffusion:
         self.loop.done(request, durations)
 
 
-def _split(
-    forward: Callable[..., Any],
-    group: Group,
-    sample: torch.Tensor,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
+# What a denoiser takes first, by position or by one of these names: a U-Net, a transformer.
+_SAMPLE = ("sample", "hidden_states")
+
+
+def _split(forward: Callable[..., Any], group: Group, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run this rank's rows of the batch and gather all; a batch smaller than the group is not split."""
-    rows = sample.shape[0]
+    sample = args[0] if args else next((kwargs[n] for n in _SAMPLE if n in kwargs), None)
+    rows = sample.shape[0] if isinstance(sample, torch.Tensor) else 0
     if group.size == 1 or rows < group.size:
-        return forward(sample, *args, **kwargs)
+        return forward(*args, **kwargs)
     each = -(-rows // group.size)
 
-    def part(x: Any) -> Any:
+    def part(x: Any, name: str = "") -> Any:
+        if name.endswith("_ids"):  # of positions, the same for all rows
+            return x
         if isinstance(x, torch.Tensor) and x.dim() > 0 and x.shape[0] == rows:
             # Rows are repeated at the end, so that every rank has as many.
             at = [min(group.rank * each + i, rows - 1) for i in range(each)]
@@ -228,7 +238,7 @@ def _split(
             return {k: part(v) for k, v in x.items()}
         return x
 
-    out = forward(part(sample), *(part(a) for a in args), **{k: part(v) for k, v in kwargs.items()})
+    out = forward(*(part(a) for a in args), **{k: part(v, k) for k, v in kwargs.items()})
     own = out[0] if isinstance(out, tuple) else out.sample
     whole = torch.cat(group.gather(own))[:rows]
     if isinstance(out, tuple):

@@ -17,6 +17,7 @@ import torch
 from nats.aio.msg import Msg
 
 from kinetoscope import regions, wire
+from kinetoscope.actions import Actions
 from kinetoscope.capture import SessionHandler
 from kinetoscope.platforms import Platform
 from kinetoscope.rank import RankThread
@@ -121,7 +122,7 @@ class Loop:
         self.rank: RankThread | None = None
         self._stop = stop
         self._inbox: queue.Queue[wire.Message | None] = queue.Queue(stage.max_queue)
-        self._actions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._actions = Actions(threading.main_thread().ident)
         self._step = 0
         self._inner_steps = False
         self.idle_ns = 0
@@ -130,10 +131,8 @@ class Loop:
 
     def on_loop(self, f: Callable[[], None]) -> None:
         """Run f on the loop's thread, soon."""
-        if threading.current_thread() is threading.main_thread():
-            f()
+        if self._actions.put(f):
             return
-        self._actions.put(f)
         try:
             self._inbox.put_nowait(None)  # wake it
         except queue.Full:
@@ -141,12 +140,7 @@ class Loop:
 
     def act(self) -> None:
         """Do what was put for this thread. Called between steps, also by runners with steps inside."""
-        while True:
-            try:
-                f = self._actions.get_nowait()
-            except queue.Empty:
-                return
-            f()
+        self._actions.come_by()
 
     def step_ended(self) -> None:
         """A decode or denoise step has ended."""
