@@ -105,7 +105,7 @@ class LLM:
             # Every rank makes the same weights and keeps its part of them.
             model = AutoModelForCausalLM.from_config(config).to(dtype)
         else:
-            model = AutoModelForCausalLM.from_pretrained(st.model, dtype=dtype)
+            model = AutoModelForCausalLM.from_pretrained(st.model, **{dtype_name(): dtype})
             config = model.config
         shard(model, config, self.loop.group)
         return model.to(device).eval(), config
@@ -427,6 +427,14 @@ class LLM:
     def _end(self, q: Sequence) -> None:
         self.loop.done(q.request, dict(q.durations))
         self.cancel(str(q.request["id"]))
+
+
+def dtype_name() -> str:
+    """What from_pretrained calls the weights' type: transformers 4.56 renamed it."""
+    from transformers import __version__
+
+    major, minor = (int(n) for n in __version__.split(".")[:2])
+    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
 
 
 def cache_name(model: Any) -> str:
