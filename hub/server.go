@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -42,10 +43,28 @@ type embedded struct {
 // ClientURL is where ranks connect, with the token that lets them in.
 func (e *embedded) ClientURL() string { return e.join }
 
+// free says at once what the server would find out, and not say, in serverReadyTimeout.
+func free(host string, port int) error {
+	if port <= 0 {
+		return nil // it takes one that is
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: a hub or another NATS server runs there; listen elsewhere, or use that server by its URL", err)
+	}
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // startServer runs the embedded server that c describes.
 func startServer(c *Config, log *slog.Logger) (*embedded, error) {
 	opts, err := serverOptions(c)
 	if err != nil {
+		return nil, err
+	}
+	if err := free(opts.Host, opts.Port); err != nil {
 		return nil, err
 	}
 	e := &embedded{token: opts.Authorization}
@@ -60,7 +79,7 @@ func startServer(c *Config, log *slog.Logger) (*embedded, error) {
 	}
 	if !e.ReadyForConnections(serverReadyTimeout) {
 		stop()
-		return nil, fmt.Errorf("nats server is not ready after %v (listen %s, store %s): is the port taken?", serverReadyTimeout, c.Listen, opts.StoreDir)
+		return nil, fmt.Errorf("nats server is not ready after %v (listen %s, store %s)", serverReadyTimeout, c.Listen, opts.StoreDir)
 	}
 	if !e.JetStreamEnabled() {
 		stop()

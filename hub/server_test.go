@@ -205,3 +205,20 @@ func certificate(t *testing.T, host string) (cert, key string) {
 	}
 	return cert, key
 }
+
+// A port that is taken is said at once.
+func TestTakenPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	begin := time.Now()
+	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Listen: l.Addr().String(), Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "a hub or another NATS server runs there") || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("%v", err)
+	}
+	if took := time.Since(begin); took > serverReadyTimeout/2 {
+		t.Errorf("said after %v", took)
+	}
+}
