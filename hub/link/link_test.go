@@ -42,13 +42,13 @@ func TestErrorsKeepTheToken(t *testing.T) {
 
 func TestBadAddresses(t *testing.T) {
 	for url, want := range map[string]string{
-		"":                    "address 1",
-		"nats://":             "address 1",
-		"http://h:1":          `scheme "http"`,
-		"nats://h:1,nats://":  "address 2",
-		"nats://h:99999999":   "NATS at nats://h:99999999",
-		"nats://127.0.0.1:1":  "NATS at nats://127.0.0.1:1",
-		"nats://x@127.0.0.1:": "NATS at nats://127.0.0.1:",
+		"":                     "address 1",
+		"nats://":              "address 1",
+		"http://h:1":           `scheme "http"`,
+		"nats://h:1,nats://":   "address 2",
+		"nats://h:99999999":    "NATS at nats://h:99999999",
+		"nats://127.0.0.1:1":   "NATS at nats://127.0.0.1:1",
+		"nats://x@127.0.0.1:2": "NATS at nats://127.0.0.1:2",
 	} {
 		nc, err := Config{URL: url}.Connect()
 		if err == nil {
