@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
@@ -16,6 +20,30 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
+
+// TestTorchAttach records Python programs as a user does, on real torch: make interop
+// names the interpreter.
+func TestTorchAttach(t *testing.T) {
+	python := os.Getenv("KINETOSCOPE_PYTHON")
+	if python == "" {
+		t.Skip("KINETOSCOPE_PYTHON is not set: run make interop")
+	}
+	example, err := filepath.Abs("../../examples/torch/attach/generate.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:  "testdata/torch",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"jsonpath": jsonPath},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TMPDIR", e.WorkDir)
+			e.Setenv("PYTHON", python)
+			e.Setenv("PYTHONPATH", os.Getenv("PYTHONPATH"))
+			e.Setenv("EXAMPLE", example)
+			return nil
+		},
+	})
+}
 
 // collected tells when the hub has a rank's recording.
 type collected struct {

@@ -20,6 +20,7 @@ type serveCmd struct {
 	profilerFlags
 	natsFlags
 	File         string        `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
+	Pipeline     string        `help:"The same as the argument, for those who come from capture." placeholder:"NAME|FILE"`
 	Addr         string        `default:"127.0.0.1:8000" help:"Where HTTP is served."`
 	DataDir      string        `help:"Where NATS and unfinished sessions are kept; with it a restarted server goes on with them." type:"path"`
 	RunsDir      string        `help:"Where runs are kept; torch_profiler_dir or runs without it." type:"path"`
@@ -43,6 +44,12 @@ func (c *serveCmd) Run(e *env) error {
 	o, err := c.override(e)
 	if err != nil {
 		return err
+	}
+	if c.Pipeline != "" {
+		if c.File != defaultPipeline {
+			return usage("%s and --pipeline %s: name one", c.File, c.Pipeline)
+		}
+		c.File = c.Pipeline
 	}
 	if c.Attach && (c.File != defaultPipeline || c.TP != 0) {
 		return usage("--attach serves no model: leave out the file and --tensor-parallel-size")
