@@ -12,6 +12,7 @@ recording there and writes no file before its end.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import shutil
@@ -41,6 +42,8 @@ SPILL_NAME = "regions.json"
 # How long freeing a recording may silence the process, by its slices: torch was measured at 7 µs
 # a slice, and a busy machine takes a few times that.
 _QUIET_S, _QUIET_PER_SLICE_S = 2.0, 20e-6
+# What an answer needs to be on its way before the process falls silent.
+_ANSWER_S = 0.05
 # How long start waits for the recorder beyond the instant: a step may be under way.
 _START_PATIENCE_S = 60.0
 
@@ -253,7 +256,7 @@ class SessionHandler:
         if r.keep:
             if c.exported is not None:
                 c.exported.exception()  # the hub salvages when this returns
-                self._free(c)
+            self._free_soon(c)
             return self.status()
         with self._lock:
             self._captures.pop(r.session, None)
@@ -262,12 +265,18 @@ class SessionHandler:
                 f.path.unlink(missing_ok=True)
         self._sweep(c)
         c.dropped.set()
-        if not self._closed:  # it takes its time, and the process ends anyway
-            self._free(c)
+        self._free_soon(c)
         return self.status()
 
+    def _free_soon(self, c: _Capture) -> None:
+        """Give a recording's memory back once the hub has its answer: that may hold up the process."""
+        with contextlib.suppress(RuntimeError):  # the process ends, and its memory with it
+            self._exports.submit(self._free, c)
+
     def _free(self, c: _Capture) -> None:
-        """Give a recording's memory back, which may hold up the whole process."""
+        time.sleep(_ANSWER_S)
+        if self._closed:
+            return
         slices = c.exported.result().slices if c.exported is not None and not c.exported.exception() else 0
         with self.quiet(_QUIET_S + slices * _QUIET_PER_SLICE_S):
             c.recorder.release()
