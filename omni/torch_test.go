@@ -391,6 +391,9 @@ func killTorchRank(t *testing.T, e *Engine) {
 			if n, requests := named(tr, trace.NameDecodeStep); n == 0 || requests == "" {
 				t.Errorf("%s rank %d: %d slices %s of requests %q", s.Name, r.Rank, n, trace.NameDecodeStep, requests)
 			}
+			if m := tr.Meta; m.Stage != s.Name || m.Rank != r.Rank || m.WorldSize != 2 {
+				t.Errorf("%s rank %d: the trace says %+v", s.Name, r.Rank, m)
+			}
 			if n, _ := named(tr, trace.NameAllReduce); (n > 0) == (r.Rank == 1) {
 				t.Errorf("%s rank %d: %d operators", s.Name, r.Rank, n)
 			}

@@ -173,10 +173,6 @@ class Spill:
         self._stop.set()
         self._thread.join()
 
-    def remove(self) -> None:
-        """Take the file away: there is something better now."""
-        self._path.unlink(missing_ok=True)
-
     def _run(self) -> None:
         try:
             with self._path.open("wb") as to:

@@ -125,7 +125,8 @@ class TorchProfiler:
             self._memory = self.platform.memory_start()
         self._prof.start_trace()
         for key, value in self._header().items():
-            self._prof.add_metadata_json(key, json.dumps(value))
+            if key != "distributedInfo" or not _distributed():  # torch knows more and says it itself
+                self._prof.add_metadata_json(key, json.dumps(value))
 
     def close(self) -> None:
         """End the recording; the data stays in memory until export."""
@@ -156,12 +157,7 @@ class TorchProfiler:
         self._prof = None
 
     def _header(self) -> dict[str, Any]:
-        out = dict(self._meta)
-        if self.info is not None:
-            out |= header(self.info)
-            if _distributed():
-                del out["distributedInfo"]  # torch knows more
-        return out
+        return self._meta | (header(self.info) if self.info is not None else {})
 
     def export(self, final: Callable[[str], Path] | None = None) -> Exported:
         """Write all files into the directory; final renames one when it is complete.
@@ -181,10 +177,13 @@ class TorchProfiler:
         self._more(out, place)
         return out
 
+    def _trace_name(self) -> str:
+        return "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
+
     def _export_regions(self, out: Exported, place: Callable[[str], Path]) -> None:
         """The trace of a recording that another profiler made: its regions, to be laid beside it."""
         assert self._dir is not None
-        name = "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
+        name = self._trace_name()
         part = self._dir / (name + ".part")
         with create(part) as dst:
             out.slices = write_regions(dst, self._header(), self.regions.regions, self._window, name)
@@ -200,7 +199,7 @@ class TorchProfiler:
 
     def _export_trace(self, out: Exported, place: Callable[[str], Path]) -> None:
         assert self._dir is not None
-        name = "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
+        name = self._trace_name()
         part = self._dir / (name + ".part")
 
         def write() -> dict[str, Any]:
@@ -304,7 +303,7 @@ class TorchProfiler:
         assert self._dir is not None
         ascend.analyse(self._dir)
         made = ascend.output(self._dir)
-        name = "trace.json.gz" if self.config.torch_profiler_use_gzip else "trace.json"
+        name = self._trace_name()
         part = self._dir / (name + ".part")
         with (made / ascend.VIEW).open("rb") as src, create(part) as dst:
             out.slices = ascend.wrap(src, dst, self._header(), self.regions.regions, self._pid)
