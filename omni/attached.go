@@ -50,13 +50,14 @@ func (e *Engine) attachedStages() []StageInfo {
 	return out
 }
 
-// WaitAttached returns when n ranks are there, or for n = 0 when some are and every
+// WaitAttached returns when n ranks are there and ready, or for n = 0 when some are and every
 // replica that has one has all of them. The error says who is missing.
 func (e *Engine) WaitAttached(ctx context.Context, n int) error {
 	tick := time.NewTicker(attachedPoll)
 	defer tick.Stop()
 	for {
-		missing := attachedMissing(e.Ranks(), n)
+		ready := slices.DeleteFunc(e.Ranks(), func(r protocol.RankInfo) bool { return !r.Ready })
+		missing := attachedMissing(ready, n)
 		if missing == "" {
 			return nil
 		}

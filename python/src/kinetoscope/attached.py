@@ -37,6 +37,7 @@ class Attached:
         self, info: p.RankInfo, url: str, platform: platforms.Platform, *, all_threads: bool = True
     ) -> None:
         self.info, self._all_threads = info, all_threads
+        info.ready = all_threads  # else there is a thread to record from the first step on
         self._actions = Actions()  # for the thread that calls step
         self._handler = SessionHandler(
             info,
@@ -64,6 +65,8 @@ class Attached:
         self._actions.thread = threading.get_ident()
         self._actions.come_by()
         self._handler.step()
+        if not self.info.ready and self._rank.member is not None:
+            self._rank.submit(self._rank.member.set_ready(True))
 
     def _recorder(self, r: p.ArmRequest, platform: platforms.Platform) -> profiler.TorchProfiler:
         if not self._all_threads and self._actions.thread is None:
