@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/omni/worker"
@@ -189,6 +190,11 @@ func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 	p, warnings := c.Deployment, []string(nil)
 	var err error
 	if c.Attached {
+		if c.Profiler != nil {
+			if err := deploy.ValidateProfiler(c.Profiler.Apply(protocol.DefaultProfilerConfig())); err != nil {
+				return nil, nil, fmt.Errorf("--profiler-config: %w", err)
+			}
+		}
 		return c.attachedPipeline(), c.Profiler.Warnings(), nil
 	}
 	if p == nil {
@@ -494,7 +500,7 @@ func (e *Engine) QueueDepth() map[string]int {
 func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error) {
 	if e.attached {
 		if len(e.Ranks()) == 0 {
-			return nil, &nobodyError{e.hub.ClientURL()}
+			return nil, &nobodyError{link.Redact(e.hub.ClientURL())} // it goes to whoever asks over HTTP
 		}
 		if e.override != nil && o.Config == nil {
 			cfg := protocol.DefaultProfilerConfig()

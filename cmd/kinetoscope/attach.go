@@ -73,7 +73,13 @@ func (c *captureCmd) checkAttached(e *env) (*omni.Config, error) {
 	if c.Command != nil {
 		cfg.Listen = "127.0.0.1:0" // the command is told where
 	}
-	return cfg, c.natsFlags.set(cfg)
+	if err := c.natsFlags.set(cfg); err != nil {
+		return nil, err
+	}
+	if _, err := cfg.Check(); err != nil {
+		return nil, usageError{err}
+	}
+	return cfg, nil
 }
 
 // captureAttached waits for the ranks, records them and collects what they recorded. The
