@@ -86,14 +86,14 @@ func uniform(seed, pos uint64) float64 {
 
 func (s *Sampler) draw(logits []float32, u float64) int32 {
 	best := kernel.Max(logits)
-	if math.IsInf(float64(best), -1) { // nothing but -Inf and NaN
+	if math.IsInf(float64(best), 0) { // nothing but -Inf and NaN, or one that outweighs all
 		return argmax(logits)
 	}
-	inv := 1 / s.Temperature
 	c := make([]choice, 0, len(logits))
 	for i, v := range logits {
 		if v > float32(math.Inf(-1)) {
-			c = append(c, choice{int32(i), float32((v - best) * inv)})
+			// Not times the reciprocal: that of a subnormal is +Inf, and the best would be NaN.
+			c = append(c, choice{int32(i), (v - best) / s.Temperature})
 		}
 	}
 	if s.TopK > 0 && s.TopK < len(c) {

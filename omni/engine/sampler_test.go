@@ -74,6 +74,16 @@ func TestSamplerGreedy(t *testing.T) {
 	if token, lp := (&Sampler{Suppress: []int32{1, 2}}).sample(nil, slices.Clone(logits), 3); token != 0 || !(lp > -100 || math.IsInf(float64(lp), -1)) {
 		t.Errorf("token %d, logprob %v", token, lp)
 	}
+	const subnormal = 2.9e-39 // its reciprocal is no float32
+	for _, s := range []Sampler{{Temperature: subnormal}, {Temperature: subnormal, TopK: 1}, {Temperature: subnormal, TopK: 3, TopP: 0.5}} {
+		if token, _ := s.sample(nil, []float32{1, 0.5, 5, -2}, 3); token != 2 {
+			t.Errorf("%+v: token %d, want 2", s, token)
+		}
+	}
+	inf := float32(math.Inf(1))
+	if token, _ := (&Sampler{Temperature: 1}).sample(nil, []float32{1, inf, 5}, 3); token != 1 {
+		t.Errorf("token %d beside an infinite logit", token)
+	}
 	nan := float32(math.NaN())
 	for _, s := range []Sampler{{}, {Temperature: 1}, {Temperature: 1, TopK: 2, TopP: 0.5}} {
 		if token, _ := s.sample(nil, []float32{nan, nan, nan}, 1); token < 0 || token > 2 {
