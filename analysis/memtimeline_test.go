@@ -309,7 +309,7 @@ func TestReducer(t *testing.T) {
 		at, most, last := int64(0), int64(-1), heldPoint{}
 		added := map[int64]bool{}
 		for range n {
-			at = rapid.Int64Range(at, min(span, at+span/8+1)).Draw(rt, "at")
+			at = rapid.Int64Range(at, at+min(span-at, span/8+1)).Draw(rt, "at")
 			last = heldPoint{at: at, total: int64(rapid.IntRange(0, 9).Draw(rt, "total"))}
 			last.held[HeldOther] = last.total
 			r.add(last.at, last.total, last.held)

@@ -244,6 +244,9 @@ func (r *RankRecord) end(s protocol.RankState, reason string) {
 	if reason != "" {
 		r.Status.Reason = reason
 	}
+	if s != protocol.StateComplete && r.Status.Reason == "" { // a rank of another make may say no more
+		r.Status.Reason = "no reason given; see the rank's log"
+	}
 }
 
 func (m *Machine) begin(now time.Time) []Action {

@@ -168,6 +168,18 @@ func TestAllLostEndsTheSession(t *testing.T) {
 	}
 }
 
+// A rank of another make may say that it failed and not why; its end still has a reason.
+func TestFailureWithoutReason(t *testing.T) {
+	m := toRecording(t, Config{}, 2)
+	m.Step(t0, Stopped{Rank: id(0, 0), Status: protocol.RankStatus{State: protocol.StateFailed}})
+	m.Step(t0, Failed{Rank: id(0, 1)})
+	for k := range 2 {
+		if r := m.Status().Rank(id(0, k)); r.State != protocol.StateFailed || r.Reason == "" {
+			t.Errorf("rank %d: %+v", k, r)
+		}
+	}
+}
+
 func TestStopTimesOut(t *testing.T) {
 	m := toRecording(t, Config{Timeouts: Timeouts{Stop: time.Second}}, 2)
 	m.Step(t0, Stop{})
