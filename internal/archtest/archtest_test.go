@@ -35,6 +35,7 @@ var rooms = [][]string{
 	{"convert"},
 	{"hub/link"},
 	{"hub/rank"},
+	{"driver/procs"},
 	{"hub"},
 	{"omni/wire", "omni/deploy", "omni/collective"},
 	{"omni/engine"},
@@ -51,10 +52,11 @@ var (
 	pure      = []string{"session", "align", "analysis", "protocol", "omni/wire"}
 	impure    = []string{"net", "net/http", "os", "os/exec", "syscall"}
 	forbidden = map[string][]string{
-		"trace":    {"github.com/nats-io/", "net/http"},
-		"analysis": {"github.com/nats-io/", "net/http"},
-		"session":  {"github.com/nats-io/"},
-		"profiler": {"github.com/", "go.", "golang.org/", "gonum.org/"},
+		"trace":        {"github.com/nats-io/", "net/http"},
+		"analysis":     {"github.com/nats-io/", "net/http"},
+		"session":      {"github.com/nats-io/"},
+		"profiler":     {"github.com/", "go.", "golang.org/", "gonum.org/"},
+		"driver/procs": {"github.com/", "go.", "golang.org/", "gonum.org/", "google.golang.org/"},
 	}
 	// stdlibOnly are held to the rule for "profiler" although the bridge below it is not.
 	excepted = []string{"profiler/otelbridge"}
