@@ -1,0 +1,242 @@
+// Package agent is the hub's hand on one node: it finds the PyTorch processes that run
+// there, chooses those that are ranks, and lets each take part in sessions. The processes
+// are as they are; what speaks to them is package driver/kinetod.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/kinetoscope/kinetoscope/driver/kinetod"
+	"github.com/kinetoscope/kinetoscope/driver/procs"
+	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+const (
+	// scanInterval is how often the processes are looked at: one that has ended is
+	// missed for so long.
+	scanInterval = time.Second
+	// settle is how long a process is known before it becomes a rank. A launcher shows
+	// before the processes that it starts, and only they tell that it is one.
+	settle = 6 * time.Second
+	// mourning bounds how long the trace of a process that has ended waits to be
+	// collected, as the hub's own bound does.
+	mourning = 5 * time.Minute
+	// joinTimeout bounds one process's way into the hub.
+	joinTimeout = 10 * time.Second
+	// procRoot is where the host tells of its processes.
+	procRoot = "/proc"
+)
+
+// Config says what an agent does.
+type Config struct {
+	// Pipeline is what the processes are ranks of.
+	Pipeline string
+	// SocketDir is the KINETO_IPC_SOCKET_DIR of the processes, "" for none.
+	SocketDir string
+	// Settle is how long a process is known before it becomes a rank; 6 s if 0.
+	Settle time.Duration
+	// Logger says who joins and leaves, and who is left out and why; nil: nobody.
+	Logger *slog.Logger
+}
+
+// Agent takes part for the processes of this host until Close.
+type Agent struct {
+	c      Config
+	nc     *nats.Conn
+	daemon *kinetod.Daemon
+	log    *slog.Logger
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	// Owned by the scanning goroutine, and by Close after it.
+	roster  procs.Roster
+	members map[int]*member
+	seen    map[int]time.Time // when a pid was first known
+	told    map[int]string    // why a pid was left out, as logged
+}
+
+// member is one process that takes part.
+type member struct {
+	place procs.Rank
+	rank  *kinetod.Rank
+	m     *rank.Member
+	ended time.Time // when the process was found to have ended
+}
+
+// Start answers Kineto's processes on this host and lets them join over nc, which stays
+// the caller's. The error says if another daemon does so already.
+func Start(nc *nats.Conn, c Config) (*Agent, error) {
+	if err := protocol.ValidatePipelineName(c.Pipeline); err != nil {
+		return nil, err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Settle == 0 {
+		c.Settle = settle
+	}
+	d, err := kinetod.Listen(c.SocketDir, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &Agent{c: c, nc: nc, daemon: d, log: c.Logger, cancel: cancel,
+		members: map[int]*member{}, seen: map[int]time.Time{}, told: map[int]string{}}
+	a.wg.Go(func() { a.run(ctx) })
+	return a, nil
+}
+
+// Close has all processes leave. What they record goes on in them to its end.
+func (a *Agent) Close() error {
+	a.cancel()
+	a.wg.Wait()
+	var errs []error
+	for pid := range a.members {
+		errs = append(errs, a.leave(pid))
+	}
+	return errors.Join(append(errs, a.daemon.Close())...)
+}
+
+func (a *Agent) run(ctx context.Context) {
+	tick := time.NewTicker(min(scanInterval, a.c.Settle))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			a.scan(ctx, time.Now())
+		}
+	}
+}
+
+// scan brings the members in line with the processes that are there.
+func (a *Agent) scan(ctx context.Context, now time.Time) {
+	ranks, skipped := a.roster.Place(a.processes(now))
+	here := map[int]procs.Rank{}
+	for _, r := range ranks {
+		here[r.Process.PID] = r
+	}
+	for _, s := range skipped {
+		if a.told[s.PID] != s.Reason {
+			a.told[s.PID] = s.Reason
+			a.log.Info("a process is left out", "pid", s.PID, "why", s.Reason)
+		}
+	}
+	for pid, m := range a.members {
+		_, known := a.seen[pid]
+		if r, ok := here[pid]; ok && samePlace(r, m.place) {
+			a.grow(ctx, m, r.WorldSize)
+			continue
+		}
+		if !known { // it has ended
+			if m.ended.IsZero() {
+				m.ended = now
+				m.rank.Ended()
+			}
+			if m.rank.Holds() && now.Sub(m.ended) < mourning {
+				continue
+			}
+		}
+		if err := a.leave(pid); err != nil {
+			a.log.Warn("a process leaves", "pid", pid, "err", err)
+		}
+	}
+	for _, r := range ranks {
+		if a.members[r.Process.PID] != nil {
+			continue
+		}
+		if err := a.join(ctx, r); err != nil && ctx.Err() == nil {
+			a.log.Warn("a process cannot join", "pid", r.Process.PID, "err", err)
+		}
+	}
+}
+
+// grow says of a rank that its replica has another size: more ranks have come.
+func (a *Agent) grow(ctx context.Context, m *member, world int) {
+	if m.place.WorldSize == world {
+		return
+	}
+	if err := m.m.Update(ctx, func(i *protocol.RankInfo) { i.WorldSize = world }); err == nil {
+		m.place.WorldSize = world
+	}
+}
+
+// samePlace reports whether a process that has b may keep it where it is to have a. That
+// more ranks have come is no other place.
+func samePlace(a, b procs.Rank) bool {
+	return a.Stage == b.Stage && a.StageName == b.StageName && a.Replica == b.Replica && a.Rank == b.Rank &&
+		a.Process.StartedAt.Equal(b.Process.StartedAt)
+}
+
+// processes reads what is known of those that ask for configs and are settled.
+func (a *Agent) processes(now time.Time) []procs.Process {
+	var out []procs.Process
+	here := map[int]bool{}
+	for _, r := range a.daemon.Processes() {
+		p, err := procs.Read(procRoot, r.PID)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			a.log.Warn("a process cannot be read", "pid", r.PID, "err", err)
+			continue
+		}
+		here[r.PID] = true
+		if _, ok := a.seen[r.PID]; !ok {
+			a.seen[r.PID] = now
+		}
+		if now.Sub(a.seen[r.PID]) >= a.c.Settle {
+			out = append(out, p)
+		}
+	}
+	for pid := range a.seen {
+		if !here[pid] {
+			delete(a.seen, pid)
+			delete(a.told, pid)
+		}
+	}
+	return out
+}
+
+func (a *Agent) join(ctx context.Context, r procs.Rank) error {
+	cfg := protocol.DefaultProfilerConfig()
+	cfg.Profiler = "torch"
+	info := protocol.RankInfo{
+		RankID:    protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: r.Replica, Rank: r.Rank},
+		StageName: r.StageName, StageType: "generation", WorldSize: r.WorldSize, Engine: kinetod.Engine,
+		PID: r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true,
+	}
+	target := kinetod.Target{PID: r.Process.PID, UID: r.Process.UID, TraceDir: r.Process.Env[procs.EnvTraceDir]}
+	kr := kinetod.NewRank(a.daemon, target, a.log)
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	m, err := rank.Join(ctx, a.nc, info, kr, rank.WithLogger(a.log))
+	if err != nil {
+		kr.Close()
+		return err
+	}
+	a.members[r.Process.PID] = &member{place: r, rank: kr, m: m}
+	a.log.Info("a process joins", "pid", r.Process.PID, "as", fmt.Sprintf("%s (%s)", info.Text(), r.StageName))
+	return nil
+}
+
+func (a *Agent) leave(pid int) error {
+	m := a.members[pid]
+	delete(a.members, pid)
+	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout)
+	defer cancel()
+	err := m.m.Leave(ctx)
+	m.rank.Close()
+	a.log.Info("a process leaves", "pid", pid)
+	return err
+}
