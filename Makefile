@@ -9,7 +9,7 @@ FUZZTIME   ?= 10s
 # repeat are few here: unit makes them all.
 RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./convert/... ./align/... \
        ./trace/... ./analysis/... ./report/... ./omni ./omni/worker/... ./omni/wire/... ./omni/deploy/... \
-       ./omni/collective/... ./web/... ./cmd/...
+       ./omni/collective/... ./web/... ./driver/... ./agent/... ./cmd/...
 
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))

@@ -76,7 +76,7 @@ type RankInfo struct {
 	StageName   string          `json:"stage_name"`
 	StageType   string          `json:"stage_type"` // llm, generation, diffusion
 	WorldSize   int             `json:"world_size"` // ranks in the replica
-	Engine      string          `json:"engine"`     // native, torch
+	Engine      string          `json:"engine"`     // native, torch, kineto
 	PID         int             `json:"pid"`
 	Host        string          `json:"host"`
 	Profiler    *ProfilerConfig `json:"profiler_config,omitempty"` // nil: not configured

@@ -33,8 +33,19 @@ func (c *captureCmd) attached(e *env) error {
 		return err
 	}
 	defer eng.Close()
-	url := eng.Hub().ClientURL()
-	cmd, err := c.startCommand(e, url)
+	vars := []string{"KINETOSCOPE_NATS=" + eng.Hub().ClientURL()}
+	if c.Name != "" {
+		vars = append(vars, "KINETOSCOPE_PIPELINE="+c.Name)
+	}
+	if c.Kineto {
+		k, err := startAgent(e, eng, c.SocketDir, c.Command != nil)
+		if err != nil {
+			return err
+		}
+		defer k.close()
+		vars = k.vars()
+	}
+	cmd, err := c.startCommand(e, vars)
 	if err != nil {
 		return err
 	}
@@ -44,6 +55,14 @@ func (c *captureCmd) attached(e *env) error {
 		return errors.Join(err, cmd.wait(e.ctx))
 	}
 	return errors.Join(c.print(e, res), err, cmd.wait(e.ctx))
+}
+
+// how is the flag that was given.
+func (c *captureCmd) how() string {
+	if c.Kineto {
+		return "--kineto"
+	}
+	return "--attach"
 }
 
 // checkAttached reads all input before anything is started.
@@ -57,11 +76,15 @@ func (c *captureCmd) checkAttached(e *env) (*omni.Config, error) {
 	}
 	switch {
 	case c.Pipeline != defaultPipeline || c.Prompts != "" || c.TP != 0:
-		return nil, usage("--attach runs no model: leave out --pipeline, --prompts and --tensor-parallel-size")
+		return nil, usage("%s runs no model: leave out --pipeline, --prompts and --tensor-parallel-size", c.how())
 	case c.Duration < 0:
 		return nil, usage("--duration %v: 0 or more", c.Duration)
 	case c.Iterations < 0:
 		return nil, usage("--iterations %d: 0 or more", c.Iterations)
+	case c.Kineto && c.Iterations > 0:
+		return nil, usage("--iterations: Kineto counts none from outside of a process; give a --duration")
+	case c.Kineto && c.Duration >= protocol.DefaultMaxDuration:
+		return nil, usage("--duration %v: less than %v with --kineto, for Kineto has to know it when it begins", c.Duration, protocol.DefaultMaxDuration)
 	case c.Ranks < 0:
 		return nil, usage("--ranks %d: 0 or more", c.Ranks)
 	case c.Command != nil && len(c.Command) == 0:
@@ -88,7 +111,11 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	p := newProgress(e.err)
 	defer p.end()
 	url := eng.Hub().ClientURL()
-	if c.Command == nil {
+	switch {
+	case c.Command != nil:
+	case c.Kineto:
+		fmt.Fprintln(e.err, "processes are found if they were started with KINETO_USE_DAEMON=1")
+	default:
 		fmt.Fprintf(e.err, "processes attach at %s: python -m kinetoscope run --nats %s script.py\n", url, url)
 	}
 	p.say("waiting for processes to attach")
@@ -97,7 +124,9 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	stopWatch := context.AfterFunc(cmd.ended, func() { cancel(errCommandEnded) })
 	defer stopWatch()
 	err := eng.WaitAttached(ctx, c.Ranks)
-	if errors.Is(err, errCommandEnded) {
+	if errors.Is(err, errCommandEnded) && c.Kineto {
+		return nil, fmt.Errorf("%w: it runs for less than some ten seconds, or imports no torch of 2.7 or newer", err)
+	} else if errors.Is(err, errCommandEnded) {
 		return nil, fmt.Errorf("%w: run it as python -m kinetoscope run, or call kinetoscope.attach in it", err)
 	} else if err != nil {
 		return nil, err
@@ -105,6 +134,10 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	opts := omni.ProfileOptions{Prefix: c.Prefix, Stages: c.Stages}
 	if c.Iterations > 0 {
 		opts.MaxIterations = &c.Iterations
+	}
+	if c.Kineto {
+		opts.MaxDuration = c.Duration
+		p.say("waiting for %d processes to be told to record", len(eng.Ranks()))
 	}
 	if _, err := eng.StartProfile(e.ctx, opts); err != nil {
 		return nil, startError(err)
@@ -127,7 +160,7 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 
 // awaitEnd returns when the recording is to end or has ended on all ranks.
 func (c *captureCmd) awaitEnd(ctx context.Context, eng *omni.Engine) {
-	if c.Duration > 0 {
+	if c.Duration > 0 && !c.Kineto { // Kineto's processes end by themselves
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.Duration)
 		defer cancel()
@@ -144,16 +177,13 @@ type command struct {
 }
 
 // startCommand starts what is after --, which learns from its environment where to attach.
-func (c *captureCmd) startCommand(e *env, url string) (*command, error) {
+func (c *captureCmd) startCommand(e *env, vars []string) (*command, error) {
 	if c.Command == nil {
 		return &command{ended: context.Background(), interrupt: func() {}}, nil
 	}
 	ctx, interrupt := context.WithCancel(context.WithoutCancel(e.ctx))
 	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
-	cmd.Env = append(os.Environ(), "KINETOSCOPE_NATS="+url)
-	if c.Name != "" {
-		cmd.Env = append(cmd.Env, "KINETOSCOPE_PIPELINE="+c.Name)
-	}
+	cmd.Env = append(os.Environ(), vars...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.in, e.err, e.err
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = interruptGrace

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/profiler"
@@ -65,6 +66,31 @@ func (c *collected) Abort(ctx context.Context, r protocol.AbortRequest) (protoco
 func attachMain() {
 	if err := attachRank(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "attach:", err)
+		os.Exit(1)
+	}
+}
+
+// trainerMain is a PyTorch process with KINETO_USE_DAEMON, as libkineto makes it: it asks
+// for configs until an interrupt or, where it is a command's, until it has recorded.
+func trainerMain() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	tr, err := kinetodtest.Run(os.Getenv("KINETO_IPC_SOCKET_DIR"), kinetodtest.Behaviour{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "trainer:", err)
+		os.Exit(1)
+	}
+	done := tr.Recorded()
+	if os.Getenv("KINETO_USE_DAEMON") == "" { // no command of a capture
+		done = nil
+	}
+	select {
+	case <-ctx.Done():
+	case <-done:
+	}
+	tr.Stop()
+	if bad := tr.Bad(); len(bad) > 0 {
+		fmt.Fprintln(os.Stderr, "trainer: the daemon hurts libkineto:", bad)
 		os.Exit(1)
 	}
 }

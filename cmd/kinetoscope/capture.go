@@ -35,7 +35,9 @@ type captureCmd struct {
 	URL         string        `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server, with --last."`
 	APIKey      string        `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for, with --last." placeholder:"KEY"`
 	Attach      bool          `help:"Run no pipeline: capture processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run; with a command after -- those that it starts."`
-	Ranks       int           `help:"With --attach, record when so many ranks have come; all of their world size without it." placeholder:"N"`
+	Kineto      bool          `help:"Run no pipeline: capture PyTorch processes as they are, over Kineto's daemon protocol; with a command after -- those that it starts, else those of this host that have KINETO_USE_DAEMON in their environment."`
+	SocketDir   string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
+	Ranks       int           `help:"With --attach or --kineto, record when so many ranks have come; all of their world size without it." placeholder:"N"`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
 	Command []string `kong:"-"` // after --
@@ -61,10 +63,12 @@ func (c *captureCmd) Run(e *env) error {
 	switch {
 	case c.Last != 0:
 		return c.lookBack(e)
-	case c.Attach:
+	case c.Attach && c.Kineto:
+		return usage("--attach and --kineto: name one")
+	case c.Attach || c.Kineto:
 		return c.attached(e)
 	case c.Ranks != 0:
-		return usage("--ranks goes with --attach")
+		return usage("--ranks goes with --attach or --kineto")
 	}
 	cfg, load, err := c.check(e)
 	if err != nil {

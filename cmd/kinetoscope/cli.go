@@ -34,6 +34,7 @@ type cli struct {
 	Overhead overheadCmd     `cmd:"" help:"Run a pipeline and say what profiling costs it: states of the profiler take turns under one load."`
 	Serve    serveCmd        `cmd:"" help:"Serve a pipeline over an OpenAI-compatible API with profile endpoints."`
 	Worker   workerCmd       `cmd:"" help:"Run one rank of a native stage, on any host that reaches the hub."`
+	Agent    agentCmd        `cmd:"" help:"Let the PyTorch processes of this host take part as they are, over Kineto's daemon protocol."`
 	Start    startCmd        `cmd:"" help:"Start a session on a running server."`
 	Stop     stopCmd         `cmd:"" help:"Stop the running session and wait for its artifacts."`
 	Status   statusCmd       `cmd:"" help:"Show a server's stages and its running session."`

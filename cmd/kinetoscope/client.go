@@ -113,10 +113,11 @@ func printJSON(w io.Writer, v any) error {
 
 type startCmd struct {
 	serverFlags
-	Prefix          string `help:"Part of the run's name." placeholder:"TEXT"`
-	Stages          []int  `help:"Stages to capture; all without it." placeholder:"0,2"`
-	DelayIterations int    `default:"-1" help:"Iterations to let pass first; the stage's own setting without it." placeholder:"N"`
-	MaxIterations   int    `default:"-1" help:"Iterations to record at most; the stage's own setting without it." placeholder:"N"`
+	Prefix          string        `help:"Part of the run's name." placeholder:"TEXT"`
+	Stages          []int         `help:"Stages to capture; all without it." placeholder:"0,2"`
+	DelayIterations int           `default:"-1" help:"Iterations to let pass first; the stage's own setting without it." placeholder:"N"`
+	MaxIterations   int           `default:"-1" help:"Iterations to record at most; the stage's own setting without it." placeholder:"N"`
+	MaxDuration     time.Duration `help:"Stop by itself after so long; 10m without it, and 5s in processes that Kineto records." placeholder:"30s"`
 }
 
 func (c *startCmd) Run(e *env) error {
@@ -132,6 +133,9 @@ func (c *startCmd) Run(e *env) error {
 	}
 	if c.MaxIterations >= 0 {
 		body["max_iterations"] = c.MaxIterations
+	}
+	if c.MaxDuration != 0 { // the server refuses what is less
+		body["max_duration_s"] = c.MaxDuration.Seconds()
 	}
 	var st session.Status
 	if err := c.request(e.ctx, http.MethodPost, "/start_profile", body, &st); err != nil {

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	omni.WorkerMain()
-	testscript.Main(m, map[string]func(){"kinetoscope": main, "attach": attachMain})
+	testscript.Main(m, map[string]func(){"kinetoscope": main, "attach": attachMain, "trainer": trainerMain})
 }
 
 // TestScripts runs every verb as a user types it. Each script's ranks are processes,
@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir)
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("RANDOM_ID", strconv.Itoa(os.Getpid()))
 			e.Setenv("LONG", strings.Repeat("x", 300))
 			return expandLong(filepath.Join(e.WorkDir, "long.jsonl"))
 		},

@@ -29,6 +29,8 @@ type serveCmd struct {
 	TLSCert      string        `name:"nats-tls-cert" help:"PEM certificate with which it encrypts connections." type:"path"`
 	TLSKey       string        `name:"nats-tls-key" help:"PEM key of the certificate." type:"path"`
 	Attach       bool          `help:"Serve no pipeline: start and stop processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run."`
+	Kineto       bool          `help:"With --attach, let the PyTorch processes of this host that have KINETO_USE_DAEMON in their environment take part as they are."`
+	SocketDir    string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
@@ -53,6 +55,9 @@ func (c *serveCmd) Run(e *env) error {
 	}
 	if c.Attach && (c.File != defaultPipeline || c.TP != 0) {
 		return usage("--attach serves no model: leave out the file and --tensor-parallel-size")
+	}
+	if c.Kineto && !c.Attach {
+		return usage("--kineto goes with --attach")
 	}
 	cfg := omni.Config{Attached: c.Attach, Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
 		Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
@@ -93,6 +98,13 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	defer eng.Close()
+	if c.Kineto {
+		k, err := startAgent(e, eng, c.SocketDir, false)
+		if err != nil {
+			return err
+		}
+		defer k.close()
+	}
 	srv := newServer(e, eng, ln, web.Config{AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys})
 	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
 	if c.ReadyFile != "" {

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/kinetoscope/kinetoscope/agent"
+	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/omni"
+)
+
+type agentCmd struct {
+	NATS      string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it." placeholder:"URL"`
+	Token     string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none." placeholder:"TOKEN"`
+	CA        string `name:"nats-tls-ca" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
+	Pipeline  string `default:"attached" env:"KINETOSCOPE_PIPELINE" help:"Name of the pipeline that the processes are ranks of."`
+	SocketDir string `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
+}
+
+// Run takes part for the PyTorch processes of this host until it is interrupted.
+func (c *agentCmd) Run(e *env) (err error) {
+	nc, err := link.Config{URL: c.NATS, Token: c.Token, CA: c.CA}.Connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	a, err := agent.Start(nc, agent.Config{Pipeline: c.Pipeline, SocketDir: c.SocketDir, Logger: e.log})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.err, "processes of this host that have KINETO_USE_DAEMON take part in %s at %s\n", c.Pipeline, link.Redact(c.NATS))
+	<-e.ctx.Done()
+	return a.Close()
+}
+
+// localAgent is an agent in this process.
+type localAgent struct {
+	agent *agent.Agent
+	dir   string // of the sockets, made for a command
+	env   *env
+}
+
+// startAgent starts an agent for the processes of a command, whose sockets are its own,
+// or for those of the host.
+func startAgent(e *env, eng *omni.Engine, socketDir string, command bool) (*localAgent, error) {
+	k := &localAgent{env: e}
+	if command && socketDir == "" {
+		dir, err := os.MkdirTemp("/tmp", "kinetoscope-") // short, for sockets have short names
+		if err != nil {
+			return nil, err
+		}
+		k.dir, socketDir = dir, dir
+	}
+	a, err := agent.Start(eng.Hub().Conn(), agent.Config{Pipeline: eng.Model(), SocketDir: socketDir, Logger: e.log})
+	if err != nil {
+		return nil, errors.Join(err, k.removeDir())
+	}
+	k.agent = a
+	return k, nil
+}
+
+// vars are the variables with which a command's processes find the agent.
+func (k *localAgent) vars() []string {
+	vars := []string{"KINETO_USE_DAEMON=1"}
+	if k.dir != "" {
+		vars = append(vars, "KINETO_IPC_SOCKET_DIR="+k.dir)
+	}
+	return vars
+}
+
+func (k *localAgent) close() {
+	if err := errors.Join(k.agent.Close(), k.removeDir()); err != nil {
+		k.env.log.Warn("the agent ends", "err", err)
+	}
+}
+
+func (k *localAgent) removeDir() error {
+	if k.dir == "" {
+		return nil
+	}
+	return os.RemoveAll(k.dir)
+}
