@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -60,8 +61,16 @@ type Agent struct {
 	// Owned by the scanning goroutine, and by Close after it.
 	roster  procs.Roster
 	members map[int]*member
-	seen    map[int]time.Time // when a pid was first known
-	told    map[int]string    // why a pid was left out, as logged
+	seen    map[int]sight  // who asks for configs
+	told    map[int]string // why a pid was left out, as logged
+}
+
+// sight is how a process was when it was first seen. A process that sets its title later
+// overwrites its environment with it.
+type sight struct {
+	at    time.Time
+	ticks uint64 // its StartTicks, which tell it from an earlier one of its pid
+	env   map[string]string
 }
 
 // member is one process that takes part.
@@ -90,7 +99,7 @@ func Start(nc *nats.Conn, c Config) (*Agent, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &Agent{c: c, nc: nc, daemon: d, log: c.Logger, cancel: cancel,
-		members: map[int]*member{}, seen: map[int]time.Time{}, told: map[int]string{}}
+		members: map[int]*member{}, seen: map[int]sight{}, told: map[int]string{}}
 	a.wg.Go(func() { a.run(ctx) })
 	return a, nil
 }
@@ -175,7 +184,7 @@ func (a *Agent) grow(ctx context.Context, m *member, world int) {
 // more ranks have come is no other place.
 func samePlace(a, b procs.Rank) bool {
 	return a.Stage == b.Stage && a.StageName == b.StageName && a.Replica == b.Replica && a.Rank == b.Rank &&
-		a.Process.StartedAt.Equal(b.Process.StartedAt)
+		a.Process.StartTicks == b.Process.StartTicks
 }
 
 // processes reads what is known of those that ask for configs and are settled.
@@ -192,10 +201,20 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 			continue
 		}
 		here[r.PID] = true
-		if _, ok := a.seen[r.PID]; !ok {
-			a.seen[r.PID] = now
+		first, ok := a.seen[r.PID]
+		if !ok || first.ticks != p.StartTicks {
+			first = sight{now, p.StartTicks, maps.Clone(p.Env)}
+			a.seen[r.PID] = first
 		}
-		if now.Sub(a.seen[r.PID]) >= a.c.Settle {
+		if p.Env == nil {
+			p.Env = map[string]string{}
+		}
+		for name, value := range first.env {
+			if _, ok := p.Env[name]; !ok {
+				p.Env[name] = value
+			}
+		}
+		if now.Sub(first.at) >= a.c.Settle {
 			out = append(out, p)
 		}
 	}
