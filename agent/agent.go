@@ -5,15 +5,18 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/kinetoscope/kinetoscope/driver/kinetod"
 	"github.com/kinetoscope/kinetoscope/driver/procs"
@@ -43,6 +46,9 @@ type Config struct {
 	Pipeline string
 	// SocketDir is the KINETO_IPC_SOCKET_DIR of the processes, "" for none.
 	SocketDir string
+	// FirstReplica is added to every replica's number, so that processes of two hosts that
+	// say no rank of theirs are not the same ones.
+	FirstReplica int
 	// Settle is how long a process is known before it becomes a rank; 6 s if 0.
 	Settle time.Duration
 	// Logger says who joins and leaves, and who is left out and why; nil: nobody.
@@ -54,6 +60,7 @@ type Agent struct {
 	c      Config
 	nc     *nats.Conn
 	daemon *kinetod.Daemon
+	host   string
 	log    *slog.Logger
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -90,15 +97,22 @@ func Start(nc *nats.Conn, c Config) (*Agent, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.FirstReplica < 0 {
+		return nil, fmt.Errorf("first replica %d: 0 or more", c.FirstReplica)
+	}
 	if c.Settle == 0 {
 		c.Settle = settle
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
 	}
 	d, err := kinetod.Listen(c.SocketDir, c.Logger)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &Agent{c: c, nc: nc, daemon: d, log: c.Logger, cancel: cancel,
+	a := &Agent{c: c, nc: nc, daemon: d, host: host, log: c.Logger, cancel: cancel,
 		members: map[int]*member{}, seen: map[int]sight{}, told: map[int]string{}}
 	a.wg.Go(func() { a.run(ctx) })
 	return a, nil
@@ -161,13 +175,53 @@ func (a *Agent) scan(ctx context.Context, now time.Time) {
 		}
 	}
 	for _, r := range ranks {
-		if a.members[r.Process.PID] != nil {
+		pid := r.Process.PID
+		if a.members[pid] != nil || a.mourned(r) {
 			continue
 		}
-		if err := a.join(ctx, r); err != nil && ctx.Err() == nil {
-			a.log.Warn("a process cannot join", "pid", r.Process.PID, "err", err)
+		if err := a.join(ctx, r); err != nil && ctx.Err() == nil && a.told[pid] != err.Error() {
+			a.told[pid] = err.Error() // it is tried again every second
+			a.log.Warn("a process cannot join", "pid", pid, "err", err)
 		}
 	}
+}
+
+// mourned reports whether a process that has ended still holds r's place for its trace.
+func (a *Agent) mourned(r procs.Rank) bool {
+	for _, m := range a.members {
+		if p := m.place; p.Stage == r.Stage && p.Replica == r.Replica && p.Rank == r.Rank {
+			return true
+		}
+	}
+	return false
+}
+
+// free returns an error if a process of another host has the place of info: the hub would
+// take the two for one that was started anew.
+func (a *Agent) free(ctx context.Context, info *protocol.RankInfo) error {
+	js, err := jetstream.New(a.nc)
+	if err != nil {
+		return err
+	}
+	kv, err := js.KeyValue(ctx, protocol.BucketRanks)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil // Join waits for a hub
+	}
+	if err != nil {
+		return err
+	}
+	e, err := kv.Get(ctx, info.Key())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var other protocol.RankInfo
+	if json.Unmarshal(e.Value(), &other) == nil && other.Host != info.Host {
+		return fmt.Errorf("%s is process %d on host %s: give this host's agent another --first-replica", info.Text(), other.PID, other.Host)
+	}
+	return nil
 }
 
 // grow says of a rank that its replica has another size: more ranks have come.
@@ -231,14 +285,18 @@ func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler = "torch"
 	info := protocol.RankInfo{
-		RankID:    protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: r.Replica, Rank: r.Rank},
+		RankID:    protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: a.c.FirstReplica + r.Replica, Rank: r.Rank},
 		StageName: r.StageName, StageType: "generation", WorldSize: r.WorldSize, Engine: kinetod.Engine,
-		PID: r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true,
+		PID: r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true, Host: a.host,
 	}
 	target := kinetod.Target{PID: r.Process.PID, UID: r.Process.UID, TraceDir: r.Process.Env[procs.EnvTraceDir]}
 	kr := kinetod.NewRank(a.daemon, target, a.log)
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
+	if err := a.free(ctx, &info); err != nil {
+		kr.Close()
+		return err
+	}
 	m, err := rank.Join(ctx, a.nc, info, kr, rank.WithLogger(a.log))
 	if err != nil {
 		kr.Close()

@@ -19,6 +19,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver/kinetod"
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
@@ -188,6 +189,39 @@ func TestProcessesTakePart(t *testing.T) {
 	}
 	if s := said.String(); strings.Count(s, "a process joins") != 2 {
 		t.Errorf("the agent said:\n%s", s)
+	}
+}
+
+// A place that a process of another host has is not taken from it.
+func TestPlacesOfAnotherHost(t *testing.T) {
+	h, dir, said := setUp(t)
+	cfg := protocol.DefaultProfilerConfig()
+	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p"}, StageName: "agent", Host: "elsewhere", PID: 77, Profiler: &cfg}
+	m, err := rank.Join(t.Context(), h.Conn(), info, kinetod.NewRank(nil, kinetod.Target{}, nil), rank.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	process(t, dir, "KINETOSCOPE_STAGE=0")
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said.String(), "is process 77 on host elsewhere"); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("the agent said:\n%s", said)
+		}
+	}
+	if r := await(t, h, 1); r[0].Host != "elsewhere" {
+		t.Errorf("%+v", r)
+	}
+	if err := m.Leave(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		if r := h.Ranks("p"); len(r) == 1 && r[0].Engine == kinetod.Engine {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the place is free and not taken")
+		}
 	}
 }
 

@@ -15,17 +15,21 @@ type agentCmd struct {
 	Token     string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none." placeholder:"TOKEN"`
 	CA        string `name:"nats-tls-ca" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
 	Pipeline  string `default:"attached" env:"KINETOSCOPE_PIPELINE" help:"Name of the pipeline that the processes are ranks of."`
+	First     int    `name:"first-replica" help:"Number of this host's first replica, where agents of several hosts have processes that say no rank." placeholder:"N"`
 	SocketDir string `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
 }
 
 // Run takes part for the PyTorch processes of this host until it is interrupted.
-func (c *agentCmd) Run(e *env) (err error) {
+func (c *agentCmd) Run(e *env) error {
+	if c.First < 0 {
+		return usage("--first-replica %d: 0 or more", c.First)
+	}
 	nc, err := link.Config{URL: c.NATS, Token: c.Token, CA: c.CA}.Connect()
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	a, err := agent.Start(nc, agent.Config{Pipeline: c.Pipeline, SocketDir: c.SocketDir, Logger: e.log})
+	a, err := agent.Start(nc, agent.Config{Pipeline: c.Pipeline, SocketDir: c.SocketDir, FirstReplica: c.First, Logger: e.log})
 	if err != nil {
 		return err
 	}
