@@ -274,7 +274,7 @@ func (r *Rank) Start(ctx context.Context, q protocol.StartRequest) (protocol.Ran
 	}
 	if !c.started {
 		c.started = true
-		r.wg.Go(func() { r.run(c, time.Unix(0, q.AtNs).Add(r.time.lead())) })
+		r.wg.Go(func() { r.run(c, time.Unix(0, q.AtNs).Add(r.time.lead()).Truncate(time.Millisecond)) }) // as Kineto is told
 	}
 	r.mu.Unlock()
 	select {
@@ -386,6 +386,9 @@ func (r *Rank) stop(c *capture, by protocol.StopCause, notify bool) {
 		return
 	}
 	now := time.Now()
+	if !now.Before(c.until) { // whoever is first to see it
+		by = protocol.StoppedByMaxDuration
+	}
 	c.status.State, c.status.StoppedBy, c.status.StoppedAtNs = protocol.StateStopped, by, min(now.UnixNano(), c.until.UnixNano())
 	if rest := c.until.Sub(now); rest > r.time.tick {
 		c.status.Reason = fmt.Sprintf("Kineto ends a recording when its time is over: the trace goes on for %v after the stop", rest.Round(time.Millisecond))
