@@ -179,10 +179,17 @@ func (a *Agent) scan(ctx context.Context, now time.Time) {
 		if a.members[pid] != nil || a.mourned(r) {
 			continue
 		}
-		if err := a.join(ctx, r); err != nil && ctx.Err() == nil && a.told[pid] != err.Error() {
-			a.told[pid] = err.Error() // it is tried again every second
-			a.log.Warn("a process cannot join", "pid", pid, "err", err)
+		if err := a.join(ctx, r); err != nil && ctx.Err() == nil {
+			a.tell(pid, err.Error(), "a process cannot join")
 		}
+	}
+}
+
+// tell warns once of what is tried again every second.
+func (a *Agent) tell(pid int, why, what string) {
+	if a.told[pid] != why {
+		a.told[pid] = why
+		a.log.Warn(what, "pid", pid, "err", why)
 	}
 }
 
@@ -244,14 +251,15 @@ func samePlace(a, b procs.Rank) bool {
 // processes reads what is known of those that ask for configs and are settled.
 func (a *Agent) processes(now time.Time) []procs.Process {
 	var out []procs.Process
-	here := map[int]bool{}
+	asks, here := map[int]bool{}, map[int]bool{}
 	for _, r := range a.daemon.Processes() {
+		asks[r.PID] = true
 		p, err := procs.Read(procRoot, r.PID)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			a.log.Warn("a process cannot be read", "pid", r.PID, "err", err)
+			a.tell(r.PID, err.Error(), "a process cannot be read")
 			continue
 		}
 		here[r.PID] = true
@@ -275,9 +283,9 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 	for pid := range a.seen {
 		if !here[pid] {
 			delete(a.seen, pid)
-			delete(a.told, pid)
 		}
 	}
+	maps.DeleteFunc(a.told, func(pid int, _ string) bool { return !asks[pid] })
 	return out
 }
 
