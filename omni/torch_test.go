@@ -1,6 +1,7 @@
 package omni
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
@@ -359,14 +360,22 @@ func wantDurations(t *testing.T, e *Engine, want map[string][]string) {
 // killTorchRank kills a rank that records. The others keep what they have, the replica
 // comes back and serves.
 func killTorchRank(t *testing.T, e *Engine) {
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+	begun, err := e.StartProfile(t.Context(), ProfileOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generate(t.Context(), e, say("Hello.", 4)); err != nil {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(e.Ranks(), func(r protocol.RankInfo) bool { return r.Stage == 1 && r.Rank == 1 })
-	if err := syscall.Kill(e.Ranks()[i].PID, syscall.SIGKILL); err != nil {
+	victim := e.Ranks()[i]
+	// What it did in its last quarter of a second is lost with it.
+	kept := filepath.Join(victim.SpoolDir, begun.ID, victim.FileBase()+".regions.json")
+	eventuallyIn(t, time.Minute, "the steps to be kept for the case of a crash", func() (bool, string) {
+		b, err := os.ReadFile(kept)
+		return bytes.Contains(b, []byte(trace.NameDecodeStep)), errText(err)
+	})
+	if err := syscall.Kill(victim.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	eventuallyIn(t, time.Minute, "the rank to be missed", func() (bool, string) { return e.Health() != nil, "" })
