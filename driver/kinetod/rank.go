@@ -165,7 +165,8 @@ func (r *Rank) find(session string) *capture {
 }
 
 // Arm refuses what Kineto cannot do, and makes the directory for the trace.
-func (r *Rank) Arm(_ context.Context, q protocol.ArmRequest) (protocol.RankStatus, error) {
+func (r *Rank) Arm(ctx context.Context, q protocol.ArmRequest) (protocol.RankStatus, error) {
+	r.awaitIdle(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c := r.find(q.Session); c != nil {
@@ -190,6 +191,18 @@ func (r *Rank) Arm(_ context.Context, q protocol.ArmRequest) (protocol.RankStatu
 		r.captures = r.captures[1:]
 	}
 	return c.status, nil
+}
+
+// awaitIdle gives a process that was busy when it last asked the time to ask again: after a
+// recording it is known to be idle only then.
+func (r *Rank) awaitIdle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.time.poll+r.time.slack)
+	defer cancel()
+	for {
+		if p, ok := r.d.Process(r.to.PID); !ok || !p.Busy || sleep(ctx, r.time.look) != nil {
+			return
+		}
+	}
 }
 
 // mayArm says why the process cannot record what is asked for.

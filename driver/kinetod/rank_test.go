@@ -155,6 +155,22 @@ func TestRankStopsBeforeItsTime(t *testing.T) {
 	}
 }
 
+// A process that was busy when it last asked, with the recording before perhaps, is waited for.
+func TestRankWaitsForTheNextQuestion(t *testing.T) {
+	r, tr, _ := newTestRank(t, kinetodtest.Behaviour{Busy: true, Poll: time.Hour})
+	r.time.poll = 10 * time.Second
+	out := make(chan error, 1)
+	go func() {
+		_, err := r.Arm(t.Context(), armRequest())
+		out <- err
+	}()
+	tr.SetBusy(false)
+	tr.Ask()
+	if err := <-out; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRankRefusesWhatKinetoCannot(t *testing.T) {
 	r, tr, dir := newTestRank(t, kinetodtest.Behaviour{})
 	for want, change := range map[string]func(*protocol.ArmRequest){
