@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -17,29 +17,36 @@ import (
 const copyBytes = 1 << 20
 
 // pack makes the file that a rank hands over of the trace at in, which a process of user
-// uid has written, and counts its events. It packs into dir, or leaves the trace as it is.
-func pack(ctx context.Context, in, dir string, uid int, gz bool) (f rank.File, events uint64, err error) {
+// uid has written, and counts its events. The file is base with an ending: it lies where
+// that user cannot write, for the agent may write and read more than the process.
+func pack(ctx context.Context, in, base string, uid int, gz bool) (f rank.File, events uint64, err error) {
 	src, err := openOwned(in, uid)
 	if err != nil {
 		return f, 0, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	count := &eventCounter{}
-	if !gz {
-		err := copyContext(ctx, count, src)
-		return rank.File{Name: "trace.json", Kind: "trace", Path: in}, count.n, err
+	f = rank.File{Name: "trace.json", Kind: "trace"}
+	if gz {
+		f.Name += ".gz"
 	}
-	out := filepath.Join(dir, "packed.json.gz")
-	dst, err := os.Create(out)
+	f.Path = base + strings.TrimPrefix(f.Name, "trace")
+	dst, err := os.Create(f.Path)
 	if err != nil {
 		return f, 0, fmt.Errorf("pack the trace: %w", err)
 	}
-	z, _ := gzip.NewWriterLevel(dst, gzip.BestSpeed)
-	err = copyContext(ctx, io.MultiWriter(count, z), src)
-	if err = errors.Join(err, z.Close(), dst.Close()); err != nil {
-		return f, 0, fmt.Errorf("pack the trace: %w", errors.Join(err, os.Remove(out)))
+	var to io.WriteCloser = dst
+	if gz {
+		to, _ = gzip.NewWriterLevel(dst, gzip.BestSpeed)
 	}
-	return rank.File{Name: "trace.json.gz", Kind: "trace", Path: out}, count.n, nil
+	count := &eventCounter{}
+	err = copyContext(ctx, io.MultiWriter(count, to), src)
+	if gz {
+		err = errors.Join(err, to.Close())
+	}
+	if err = errors.Join(err, dst.Close()); err != nil {
+		return f, 0, fmt.Errorf("pack the trace: %w", errors.Join(err, os.Remove(f.Path)))
+	}
+	return f, count.n, nil
 }
 
 // copyContext is io.Copy that ends with ctx.

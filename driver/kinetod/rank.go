@@ -500,7 +500,13 @@ func (r *Rank) drop(c *capture) {
 
 func (r *Rank) remove(c *capture) {
 	c.cancel(errClosed)
-	if err := os.RemoveAll(c.dir); err != nil {
+	err := os.RemoveAll(c.dir)
+	for _, ending := range []string{".json", ".json.gz"} { // what pack made beside it
+		if e := os.Remove(c.dir + ending); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	if err != nil {
 		r.log.Warn("files of a recording stay", "dir", c.dir, "err", err)
 	}
 }

@@ -301,6 +301,34 @@ func TestRankFails(t *testing.T) {
 		}
 	})
 	// The agent may read what the process may not: it must not be led to other files.
+	t.Run("it puts links beside its trace", func(t *testing.T) {
+		precious := filepath.Join(t.TempDir(), "precious")
+		if err := os.WriteFile(precious, []byte("mine"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, gz := range []bool{true, false} {
+			r, _, _ := newTestRank(t, kinetodtest.Behaviour{Write: func(tmp, file string) error {
+				for _, name := range []string{"packed.json.gz", "trace.json.gz", "trace.json"} {
+					if err := os.Symlink(precious, filepath.Join(filepath.Dir(file), name)); err != nil {
+						return err
+					}
+				}
+				return os.Rename(tmp, file)
+			}})
+			q := armRequest()
+			q.Config.UseGzip = gz
+			if _, err := start(t, r, q); err != nil {
+				t.Fatal(err)
+			}
+			_, out, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+			if err != nil || len(out) != 1 || strings.HasPrefix(out[0].Path, r.captures[0].dir+"/") {
+				t.Errorf("handed over: %v, %v; want a file outside of the process's directory", out, err)
+			}
+			if b, err := os.ReadFile(precious); err != nil || string(b) != "mine" {
+				t.Errorf("another file is now %q, %v", b, err)
+			}
+		}
+	})
 	t.Run("it puts a link in place of the trace", func(t *testing.T) {
 		secret := filepath.Join(t.TempDir(), "secret.json")
 		if err := os.WriteFile(secret, []byte("{}"), 0o600); err != nil {
