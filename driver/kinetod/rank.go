@@ -531,7 +531,7 @@ func (r *Rank) Call(_ context.Context, q protocol.CallRequest) (any, error) {
 	case "ping":
 		return "pong", nil
 	case "info":
-		return map[string]any{"engine": Engine, "pid": p.PID, "busy": p.Busy, "last_asked": p.LastAsked.UTC()}, nil
+		return map[string]any{"engine": Engine, "pid": p.PID, "busy": p.Busy, "last_asked": p.LastAsked.UTC(), "dropped_messages": r.d.Dropped()}, nil
 	case "flight":
 		return false, nil
 	}
