@@ -347,7 +347,7 @@ func (r *runner) perform(a session.Action) (session.Event, error) {
 	case session.DoArm:
 		return r.arm(a)
 	case session.DoStart:
-		if err := r.ask(r.actx, a, protocol.MethodStart, protocol.StartRequest{Session: r.id, AtNs: a.AtNs}, &s); err != nil {
+		if err := r.ask(r.actx, a, protocol.MethodStart, protocol.BeginRequest{Session: r.id, AtNs: a.AtNs}, &s); err != nil {
 			return nil, err
 		}
 		return session.Started{Rank: a.Rank, Status: s}, nil

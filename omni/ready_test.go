@@ -40,7 +40,7 @@ func (r *readyRank) Arm(_ context.Context, q protocol.ArmRequest) (protocol.Rank
 	return r.state, nil
 }
 
-func (r *readyRank) Start(context.Context, protocol.StartRequest) (protocol.RankStatus, error) {
+func (r *readyRank) Start(context.Context, protocol.BeginRequest) (protocol.RankStatus, error) {
 	r.state.State, r.state.StartedAtNs = protocol.StateRecording, time.Now().UnixNano()
 	return r.state, nil
 }

@@ -42,7 +42,7 @@ const ServiceName = "kinetoscope-rank"
 const (
 	MethodClock   = "clock"   // ClockProbe -> ClockReply
 	MethodArm     = "arm"     // ArmRequest -> RankStatus
-	MethodStart   = "start"   // StartRequest -> RankStatus
+	MethodStart   = "start"   // BeginRequest -> RankStatus
 	MethodStop    = "stop"    // StopRequest -> RankStatus
 	MethodCollect = "collect" // CollectRequest -> RankStatus with Artifacts
 	MethodAbort   = "abort"   // AbortRequest -> RankStatus: drop an armed or running session
@@ -206,8 +206,9 @@ type ArmRequest struct {
 	Hub    string `json:"hub,omitempty"` // whose beats keep the session alive; "": nobody's
 }
 
-// StartRequest starts recording at AtNs of the rank's clock, at once if that is past.
-type StartRequest struct {
+// BeginRequest is the body of MethodStart: the rank records from AtNs of its own clock
+// on, at once if that is past.
+type BeginRequest struct {
 	Session string `json:"session"`
 	AtNs    int64  `json:"at_ns"`
 }

@@ -278,7 +278,7 @@ func (r *Rank) request(c *capture, at time.Time) *request {
 }
 
 // Start hands the request to the process and returns when it records, or with why it does not.
-func (r *Rank) Start(ctx context.Context, q protocol.StartRequest) (protocol.RankStatus, error) {
+func (r *Rank) Start(ctx context.Context, q protocol.BeginRequest) (protocol.RankStatus, error) {
 	r.mu.Lock()
 	c := r.find(q.Session)
 	if c == nil || c.dropped {

@@ -52,7 +52,7 @@ func start(t *testing.T, r *Rank, q protocol.ArmRequest) (protocol.RankStatus, e
 	if st, err := r.Arm(t.Context(), q); err != nil || st.State != protocol.StateArmed {
 		t.Fatalf("%+v, %v", st, err)
 	}
-	return r.Start(t.Context(), protocol.StartRequest{Session: q.Session, AtNs: time.Now().UnixNano()})
+	return r.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: time.Now().UnixNano()})
 }
 
 // files is what lies under dir, without directories.
@@ -83,7 +83,7 @@ func TestRankRecords(t *testing.T) {
 		if at := time.Unix(0, st.StartedAtNs); at.Sub(before) < quick.lead()-time.Millisecond || time.Now().Before(at) {
 			t.Errorf("recording began %v after the instant, the answer came at %v of it", at.Sub(before), time.Since(at))
 		}
-		if again, err := r.Start(t.Context(), protocol.StartRequest{Session: q.Session}); err != nil || again.StartedAtNs != st.StartedAtNs {
+		if again, err := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil || again.StartedAtNs != st.StartedAtNs {
 			t.Errorf("a second start: %+v, %v", again, err)
 		}
 		got, out, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
@@ -194,7 +194,7 @@ func TestRankRefusesWhatKinetoCannot(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 	for name, err := range map[string]error{
-		"start":   second(r.Start(t.Context(), protocol.StartRequest{Session: "x"})),
+		"start":   second(r.Start(t.Context(), protocol.BeginRequest{Session: "x"})),
 		"stop":    second(r.Stop(t.Context(), protocol.StopRequest{Session: "x"})),
 		"collect": third(r.Collect(t.Context(), protocol.CollectRequest{Session: "x"})),
 	} {
@@ -226,7 +226,7 @@ func TestRankArmsAnew(t *testing.T) {
 	if _, err := r.Arm(t.Context(), next); err != nil {
 		t.Errorf("the same hub: %v", err)
 	}
-	if _, err := r.Start(t.Context(), protocol.StartRequest{Session: first.Session}); err == nil {
+	if _, err := r.Start(t.Context(), protocol.BeginRequest{Session: first.Session}); err == nil {
 		t.Error("the session that was given up starts")
 	}
 	dirs, err := os.ReadDir(filepath.Join(dir, "kinetoscope-"+uid()))
@@ -373,7 +373,7 @@ func TestRankAbortBeforeTheProcessIsTold(t *testing.T) {
 	}
 	out := make(chan protocol.RankStatus, 1)
 	go func() {
-		st, _ := r.Start(t.Context(), protocol.StartRequest{Session: q.Session, AtNs: time.Now().Add(time.Hour).UnixNano()})
+		st, _ := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: time.Now().Add(time.Hour).UnixNano()})
 		out <- st
 	}()
 	eventually(t, "waiting", func() bool { r.d.mu.Lock(); defer r.d.mu.Unlock(); return r.d.table[pid].offer != nil })

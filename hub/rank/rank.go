@@ -51,7 +51,7 @@ type Handler interface {
 	// Arm makes ready to record r.Session. Arming the armed session again is no error.
 	Arm(ctx context.Context, r protocol.ArmRequest) (protocol.RankStatus, error)
 	// Start begins at r.AtNs of the rank's clock and returns after that instant.
-	Start(ctx context.Context, r protocol.StartRequest) (protocol.RankStatus, error)
+	Start(ctx context.Context, r protocol.BeginRequest) (protocol.RankStatus, error)
 	// Stop ends recording; all that was recorded is in files when it returns.
 	// Stopping a stopped session returns the same status.
 	Stop(ctx context.Context, r protocol.StopRequest) (protocol.RankStatus, error)

@@ -74,7 +74,7 @@ type capture struct {
 	file     *limitWriter
 	sched    schedule
 	status   protocol.RankStatus
-	asked    bool          // StartRequest came
+	asked    bool          // BeginRequest came
 	begun    chan struct{} // closed at the agreed instant, or when the capture ends before
 	skipStep bool          // the step under way began before the window
 	timers   []*time.Timer
@@ -84,7 +84,7 @@ type capture struct {
 // HandlerOption changes a RecorderHandler.
 type HandlerOption func(*RecorderHandler)
 
-// WithHandlerClock makes now the clock in which StartRequest.AtNs is read.
+// WithHandlerClock makes now the clock in which BeginRequest.AtNs is read.
 func WithHandlerClock(now func() time.Time) HandlerOption {
 	return func(h *RecorderHandler) { h.now = now }
 }
@@ -213,7 +213,7 @@ func (h *RecorderHandler) stopTimer(t *time.Timer) {
 }
 
 // Start waits for the agreed instant.
-func (h *RecorderHandler) Start(ctx context.Context, r protocol.StartRequest) (protocol.RankStatus, error) {
+func (h *RecorderHandler) Start(ctx context.Context, r protocol.BeginRequest) (protocol.RankStatus, error) {
 	h.mu.Lock()
 	c := h.captures[r.Session]
 	if c == nil {

@@ -142,7 +142,7 @@ func (u *unit) arm(c protocol.ProfilerConfig, change func(*protocol.ArmRequest))
 
 func (u *unit) start(id string) {
 	u.t.Helper()
-	s, err := u.Start(u.t.Context(), protocol.StartRequest{Session: id})
+	s, err := u.Start(u.t.Context(), protocol.BeginRequest{Session: id})
 	if err != nil || s.State != protocol.StateRecording {
 		u.t.Fatalf("Start: %+v, %v", s, err)
 	}
@@ -278,7 +278,7 @@ func TestStartAfterStopReturns(t *testing.T) {
 	id := u.arm(protocol.ProfilerConfig{}, nil)
 	var wg sync.WaitGroup
 	wg.Go(func() { // waits for an instant that does not come
-		if _, err := u.Start(t.Context(), protocol.StartRequest{Session: id, AtNs: time.Now().Add(time.Hour).UnixNano()}); err != nil {
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: id, AtNs: time.Now().Add(time.Hour).UnixNano()}); err != nil {
 			t.Errorf("Start: %v", err)
 		}
 	})
@@ -340,7 +340,7 @@ func TestRecorderFailuresAreNamed(t *testing.T) {
 		if _, err := h.Arm(t.Context(), protocol.ArmRequest{Session: id}); err != nil {
 			t.Fatal(err)
 		}
-		_, err := h.Start(t.Context(), protocol.StartRequest{Session: id})
+		_, err := h.Start(t.Context(), protocol.BeginRequest{Session: id})
 		if (err != nil) != (b.start != nil) {
 			t.Fatalf("Start: %v", err)
 		}
@@ -376,7 +376,7 @@ func TestWatchdogs(t *testing.T) {
 			if _, err := h.Arm(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := h.Start(t.Context(), protocol.StartRequest{Session: r.Session}); err != nil {
+			if _, err := h.Start(t.Context(), protocol.BeginRequest{Session: r.Session}); err != nil {
 				t.Fatal(err)
 			}
 			begun := time.Now()
@@ -417,7 +417,7 @@ func TestAgreedInstantIsOfTheRanksClock(t *testing.T) {
 		}
 		at := now().Add(70 * time.Millisecond)
 		begun := time.Now()
-		s, err := h.Start(t.Context(), protocol.StartRequest{Session: id, AtNs: at.UnixNano()})
+		s, err := h.Start(t.Context(), protocol.BeginRequest{Session: id, AtNs: at.UnixNano()})
 		if err != nil || s.StartedAtNs != at.UnixNano() || time.Since(begun) != 70*time.Millisecond {
 			t.Fatalf("%+v, %v after %v", s, err, time.Since(begun))
 		}
@@ -436,7 +436,7 @@ func TestMaxBytesEndsTheRecordingWhole(t *testing.T) {
 	if _, err := h.Arm(t.Context(), protocol.ArmRequest{Session: id, MaxBytes: 10_000}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Start(t.Context(), protocol.StartRequest{Session: id}); err != nil {
+	if _, err := h.Start(t.Context(), protocol.BeginRequest{Session: id}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
