@@ -11,6 +11,7 @@ package opstats
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 
@@ -165,21 +166,52 @@ func (o *Ops) launches() {
 
 // memory gives each [memory] instant's bytes to the innermost operator around it.
 func (o *Ops) memory() {
-	in := &o.t.Instants
-	for i, ns := range in.Time {
-		if o.t.String(in.Name[i]) != "[memory]" {
-			continue
-		}
-		bytes, ok := o.t.RefArgInt(in.Args[i], "Bytes")
-		op := o.at(in.Track[i], ns)
-		if !ok || op == trace.NoParent {
-			continue
-		}
+	for op, m := range o.allocations() {
 		o.HasMemory = true
-		if kind, _ := o.t.RefArgInt(in.Args[i], "Device Type"); kind == 0 {
-			o.self[op].memory += bytes
+		if m.host {
+			o.self[op].memory += m.bytes
 		} else {
-			o.self[op].devMemory += bytes
+			o.self[op].devMemory += m.bytes
+		}
+	}
+}
+
+// Allocations yields, in order of the file, the operators that memory was allocated in and
+// the bytes of each allocation, of any device. What is freed is not taken off, and what is
+// allocated outside of operators is left out.
+func (o *Ops) Allocations() iter.Seq2[int, int64] {
+	return func(yield func(int, int64) bool) {
+		for op, m := range o.allocations() {
+			if m.bytes > 0 && !yield(int(op), m.bytes) {
+				return
+			}
+		}
+	}
+}
+
+// allocation is a [memory] instant: bytes allocated, or freed if negative.
+type allocation struct {
+	bytes int64
+	host  bool
+}
+
+// allocations yields the [memory] instants with the innermost operator around each.
+func (o *Ops) allocations() iter.Seq2[int32, allocation] {
+	return func(yield func(int32, allocation) bool) {
+		in := &o.t.Instants
+		for i, ns := range in.Time {
+			if o.t.String(in.Name[i]) != "[memory]" {
+				continue
+			}
+			bytes, ok := o.t.RefArgInt(in.Args[i], "Bytes")
+			op := o.at(in.Track[i], ns)
+			if !ok || op == trace.NoParent {
+				continue
+			}
+			kind, _ := o.t.RefArgInt(in.Args[i], "Device Type")
+			if !yield(op, allocation{bytes: bytes, host: kind == 0}) {
+				return
+			}
 		}
 	}
 }
