@@ -61,6 +61,17 @@ const (
 	TrackOther                  // spans, overhead and other lanes that are neither
 )
 
+// String returns "cpu", "gpu" or "other".
+func (k TrackKind) String() string {
+	switch k {
+	case TrackCPU:
+		return "cpu"
+	case TrackGPU:
+		return "gpu"
+	}
+	return "other"
+}
+
 // Track is a lane of slices.
 type Track struct {
 	Kind             TrackKind

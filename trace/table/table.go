@@ -1,0 +1,133 @@
+// Package table shows a trace as tables of typed columns, the form in which data leaves for
+// engines that ask questions in SQL: Parquet, Arrow, DuckDB. The tables, their columns and
+// what the columns mean are defined here and nowhere else; docs/sql.md is made from it.
+//
+// Times are int64 nanoseconds: since the Unix epoch if the trace has a wall clock, else
+// since an unknown instant. What a trace does not say is null, never 0 or -1. Rows of every
+// table begin with the identity of their rank (see Of), so that tables of many ranks can
+// lie in one.
+package table
+
+import (
+	"fmt"
+	"iter"
+)
+
+// Type is the type of a column's values.
+type Type uint8
+
+// The types.
+const (
+	Int64 Type = iota
+	Float64
+	Text
+)
+
+// String returns the name of the type in SQL.
+func (t Type) String() string {
+	switch t {
+	case Int64:
+		return "BIGINT"
+	case Float64:
+		return "DOUBLE"
+	case Text:
+		return "VARCHAR"
+	}
+	return fmt.Sprintf("Type(%d)", uint8(t))
+}
+
+// Column is one column of a table. One of its getters is set, by Type; it returns the value
+// of row i, and false where the value is null. Getters are safe for concurrent use unless
+// the table says otherwise.
+type Column struct {
+	Name string
+	Doc  string // what it means, with its unit
+	Type Type
+
+	Int   func(i int) (int64, bool)
+	Float func(i int) (float64, bool)
+	Text  func(i int) (string, bool)
+
+	// Few reports that a text column has few distinct values, worth a dictionary.
+	Few bool
+}
+
+// Table is rows of columns. It borrows from what it was made of, which must not change.
+type Table struct {
+	Name    string
+	Doc     string // what a row is
+	Columns []Column
+	Rows    int
+}
+
+// Column returns the column with this name.
+func (t *Table) Column(name string) (*Column, bool) {
+	for i := range t.Columns {
+		if t.Columns[i].Name == name {
+			return &t.Columns[i], true
+		}
+	}
+	return nil, false
+}
+
+// Row returns the values of row i in the order of the columns: int64, float64, string or
+// nil. It is for tests and small answers; writers use the columns.
+func (t *Table) Row(i int) []any {
+	row := make([]any, len(t.Columns))
+	for k := range t.Columns {
+		if v, ok := t.Columns[k].Value(i); ok {
+			row[k] = v
+		}
+	}
+	return row
+}
+
+// All yields the rows in order; see Row.
+func (t *Table) All() iter.Seq2[int, []any] {
+	return func(yield func(int, []any) bool) {
+		for i := range t.Rows {
+			if !yield(i, t.Row(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Value returns the value of row i, and false where it is null.
+func (c *Column) Value(i int) (any, bool) {
+	switch c.Type {
+	case Int64:
+		return value(c.Int(i))
+	case Float64:
+		return value(c.Float(i))
+	default:
+		return value(c.Text(i))
+	}
+}
+
+func value[T any](v T, ok bool) (any, bool) { return v, ok }
+
+// ints, floats and texts make a column of values that are always there.
+func ints(name, doc string, at func(int) int64) Column {
+	return Column{Name: name, Doc: doc, Type: Int64, Int: func(i int) (int64, bool) { return at(i), true }}
+}
+
+func floats(name, doc string, at func(int) float64) Column {
+	return Column{Name: name, Doc: doc, Type: Float64, Float: func(i int) (float64, bool) { return at(i), true }}
+}
+
+// texts makes a column of text, few of which differ; "" is null.
+func texts(name, doc string, at func(int) string) Column {
+	return Column{Name: name, Doc: doc, Type: Text, Few: true, Text: func(i int) (string, bool) {
+		s := at(i)
+		return s, s != ""
+	}}
+}
+
+// known makes a column of numbers of which the negative ones stand for unknown.
+func known(name, doc string, at func(int) int64) Column {
+	return Column{Name: name, Doc: doc, Type: Int64, Int: func(i int) (int64, bool) {
+		v := at(i)
+		return v, v >= 0
+	}}
+}
