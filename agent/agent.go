@@ -294,7 +294,7 @@ func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	cfg.Profiler = "torch"
 	info := protocol.RankInfo{
 		RankID:    protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: a.c.FirstReplica + r.Replica, Rank: r.Rank},
-		StageName: r.StageName, StageType: "generation", WorldSize: r.WorldSize, Engine: kinetod.Engine,
+		StageName: r.StageName, StageType: protocol.StageGeneration, WorldSize: r.WorldSize, Engine: protocol.EngineKineto,
 		PID: r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true, Host: a.host,
 	}
 	target := kinetod.Target{PID: r.Process.PID, UID: r.Process.UID, TraceDir: r.Process.Env[procs.EnvTraceDir]}

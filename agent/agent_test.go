@@ -161,7 +161,7 @@ func TestProcessesTakePart(t *testing.T) {
 	b := process(t, dir, "RANK=1", "WORLD_SIZE=2", "KINETOSCOPE_STAGE=3", "KINETOSCOPE_STAGE_NAME=thinker")
 	ranks := await(t, h, 2)
 	for i, r := range ranks {
-		if r.Stage != 3 || r.StageName != "thinker" || r.Rank != i || r.WorldSize != 2 || r.Engine != kinetod.Engine || !r.Ready || r.PID != []int{a.Process.Pid, b.Process.Pid}[i] {
+		if r.Stage != 3 || r.StageName != "thinker" || r.Rank != i || r.WorldSize != 2 || r.Engine != protocol.EngineKineto || !r.Ready || r.PID != []int{a.Process.Pid, b.Process.Pid}[i] {
 			t.Errorf("rank %d: %+v", i, r)
 		}
 	}
@@ -216,7 +216,7 @@ func TestPlacesOfAnotherHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
-		if r := h.Ranks("p"); len(r) == 1 && r[0].Engine == kinetod.Engine {
+		if r := h.Ranks("p"); len(r) == 1 && r[0].Engine == protocol.EngineKineto {
 			break
 		}
 		if time.Now().After(deadline) {

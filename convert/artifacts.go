@@ -21,16 +21,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/sheet"
 )
 
-// Kinds of artifact, as in protocol.Artifact.
-const (
-	KindTrace    = "trace"
-	KindOps      = "ops"
-	KindStacks   = "stacks"
-	KindTable    = "table"
-	KindMemory   = "memory"
-	KindTimeline = "timeline"
-)
-
 // gzipWorkers compress one trace. More would take cores from other ranks of the node.
 const gzipWorkers = 2
 
@@ -76,7 +66,7 @@ func (j *job) tableName() string {
 
 // artifact is one file that a rank leaves. To add one, add it to rankArtifacts.
 type artifact struct {
-	kind  string
+	kind  protocol.ArtifactKind
 	name  func(*job) string
 	want  func(*job) bool
 	write func(io.Writer, *job) error
@@ -84,7 +74,7 @@ type artifact struct {
 
 var rankArtifacts = []artifact{
 	{
-		kind: KindTrace,
+		kind: protocol.KindTrace,
 		name: (*job).traceName,
 		want: func(*job) bool { return true },
 		write: func(w io.Writer, j *job) (err error) {
@@ -98,7 +88,7 @@ var rankArtifacts = []artifact{
 		},
 	},
 	{
-		kind: KindOps,
+		kind: protocol.KindOps,
 		name: func(j *job) string { return j.name("ops", ".xlsx") },
 		want: func(*job) bool { return true },
 		write: func(w io.Writer, j *job) error {
@@ -106,25 +96,25 @@ var rankArtifacts = []artifact{
 		},
 	},
 	{
-		kind:  KindStacks,
+		kind:  protocol.KindStacks,
 		name:  func(j *job) string { return j.name("stacks_cpu", ".txt") },
 		want:  func(j *job) bool { return j.cfg.WithStack },
 		write: func(w io.Writer, j *job) error { return folded.Write(w, j.t) },
 	},
 	{
-		kind:  KindStacks,
+		kind:  protocol.KindStacks,
 		name:  func(j *job) string { return j.name("stacks_"+strings.ToLower(j.ops().Device), ".txt") },
 		want:  func(j *job) bool { return j.cfg.WithStack && j.ops().HasDevice },
 		write: func(w io.Writer, j *job) error { return folded.WriteDevice(w, j.t, j.ops()) },
 	},
 	{
-		kind:  KindTable,
+		kind:  protocol.KindTable,
 		name:  (*job).tableName,
 		want:  func(j *job) bool { return j.cfg.DumpCUDATimeTotal },
 		write: func(w io.Writer, j *job) error { return optable.Write(w, j.ops(), optable.Options{}) },
 	},
 	{
-		kind: KindMemory,
+		kind: protocol.KindMemory,
 		name: func(j *job) string { return j.name("memory_snapshot", ".pickle") },
 		want: func(j *job) bool { return j.cfg.WithMemory },
 		write: func(w io.Writer, j *job) error {
@@ -133,13 +123,13 @@ var rankArtifacts = []artifact{
 		},
 	},
 	{
-		kind:  KindMemory,
+		kind:  protocol.KindMemory,
 		name:  func(j *job) string { return j.name("memory_timeline", ".json.gz") },
 		want:  hasMemoryTimeline,
 		write: writeMemoryTimeline,
 	},
 	{
-		kind: KindMemory,
+		kind: protocol.KindMemory,
 		name: func(j *job) string { return j.name("memory_timeline", ".svg") },
 		want: hasMemoryTimeline,
 		write: func(w io.Writer, j *job) error {

@@ -39,7 +39,7 @@ func load(n int, offset int64) *trace.Trace {
 // discard is a sink that keeps nothing.
 type discard struct{}
 
-func (discard) Write(name, kind string, src io.Reader) (protocol.Artifact, error) {
+func (discard) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
 	n, err := io.Copy(io.Discard, src)
 	return protocol.Artifact{Name: name, Kind: kind, Size: n, SHA256: "-"}, err
 }

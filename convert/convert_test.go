@@ -60,8 +60,8 @@ func record(t *testing.T, stage int, name string, rank int) string {
 	if err := rec.Start(profiler.StartOptions{
 		Out: f, RecordShapes: true, WithFLOPs: true, WithMemory: true,
 		Meta: map[string]string{
-			native.MetaStageID: fmt.Sprint(stage), native.MetaStage: name, native.MetaRank: fmt.Sprint(rank),
-			native.MetaWorldSize: "2", native.MetaHost: "node7",
+			protocol.MetaStageID: fmt.Sprint(stage), protocol.MetaStage: name, protocol.MetaRank: fmt.Sprint(rank),
+			protocol.MetaWorldSize: "2", protocol.MetaHost: "node7",
 		},
 	}); err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func record(t *testing.T, stage int, name string, rank int) string {
 func names(as []protocol.Artifact) []string {
 	var out []string
 	for _, a := range as {
-		out = append(out, a.Kind+" "+a.Name)
+		out = append(out, string(a.Kind)+" "+a.Name)
 	}
 	return out
 }
@@ -159,7 +159,7 @@ func TestRankArtifacts(t *testing.T) {
 			}
 			checkFiles(t, dir, got)
 			for _, a := range got {
-				if a.Kind == KindOps {
+				if a.Kind == protocol.KindOps {
 					x, err := excelize.OpenFile(filepath.Join(dir, a.Name))
 					if err != nil {
 						t.Fatal(err)
@@ -298,7 +298,7 @@ func TestRankNeverReplaces(t *testing.T) {
 // brokenSink fails after some bytes, as a full disk does.
 type brokenSink struct{ Dir }
 
-func (brokenSink) Write(name, kind string, src io.Reader) (protocol.Artifact, error) {
+func (brokenSink) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
 	_, _ = io.CopyN(io.Discard, src, 10)
 	return protocol.Artifact{}, errors.New("disk is full")
 }
@@ -325,7 +325,7 @@ func TestRankFailures(t *testing.T) {
 		t.Errorf("ended context: %v, %v", r.Artifacts, err)
 	}
 	checkFiles(t, dir, nil)
-	if _, err := Dir(dir).Write("../x", KindTrace, strings.NewReader("")); err == nil {
+	if _, err := Dir(dir).Write("../x", protocol.KindTrace, strings.NewReader("")); err == nil {
 		t.Error("a name led out of the directory")
 	}
 }

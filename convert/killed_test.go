@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 )
@@ -48,7 +49,7 @@ func recordForever(path string) error {
 	track := rec.Track("scheduler")
 	out := &announcing{f: f, written: make(chan struct{}, 1)}
 	if err := rec.Start(profiler.StartOptions{Out: out, RecordShapes: true, Meta: map[string]string{
-		native.MetaStageID: "0", native.MetaStage: "thinker", native.MetaRank: "0",
+		protocol.MetaStageID: "0", protocol.MetaStage: "thinker", protocol.MetaRank: "0",
 	}}); err != nil {
 		return err
 	}

@@ -19,14 +19,14 @@ import (
 // slash-separated path in the run, appear complete, or not at all if src fails; it
 // never replaces a file. It must be safe for concurrent use. *store.Run is a Sink.
 type Sink interface {
-	Write(name, kind string, src io.Reader) (protocol.Artifact, error)
+	Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error)
 }
 
 // Dir is a directory as a Sink. Parents are made as needed.
 type Dir string
 
 // Write implements Sink; a name that is taken gives fs.ErrExist.
-func (d Dir) Write(name, kind string, src io.Reader) (a protocol.Artifact, err error) {
+func (d Dir) Write(name string, kind protocol.ArtifactKind, src io.Reader) (a protocol.Artifact, err error) {
 	if !filepath.IsLocal(filepath.FromSlash(name)) {
 		return a, fmt.Errorf("artifact name %q leads out of the directory", name)
 	}
@@ -65,7 +65,7 @@ const pipeBuffer = 256 << 10
 
 // produce runs write into the sink and returns the artifact. The writing goroutine
 // has ended when it returns.
-func produce(ctx context.Context, to Sink, name, kind string, write func(io.Writer) error) (protocol.Artifact, error) {
+func produce(ctx context.Context, to Sink, name string, kind protocol.ArtifactKind, write func(io.Writer) error) (protocol.Artifact, error) {
 	r, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {

@@ -94,7 +94,7 @@ func Merge(ctx context.Context, ranks []RankInput, to Sink) (Timeline, error) {
 	tl := summarize(ranks, clocks)
 	var stats perfetto.Stats
 	var err error
-	tl.Artifact, err = produce(ctx, to, TimelineName, KindTimeline, func(w io.Writer) (err error) {
+	tl.Artifact, err = produce(ctx, to, TimelineName, protocol.KindTimeline, func(w io.Writer) (err error) {
 		stats, err = writeTimeline(w, ranks, clocks, tl.StartNs)
 		return err
 	})

@@ -166,7 +166,7 @@ func (r *runner) salvageThere(a session.Action, host string) (session.Event, err
 	}
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()
-	ask := func(method string, in any) (s protocol.RankStatus, err error) {
+	ask := func(method protocol.Method, in any) (s protocol.RankStatus, err error) {
 		err = r.h.request(ctx, a.Rank, e.inc, method, in, &s)
 		return s, err
 	}
@@ -242,9 +242,9 @@ func (r *runner) salvageFile(id protocol.RankID, path, ext string) (art protocol
 	if err != nil {
 		return art, err
 	}
-	name, kind := store.ArtifactName(id, r.incs[id].StageName, "recording", ext), "recording"
+	name, kind := store.ArtifactName(id, r.incs[id].StageName, string(protocol.KindRecording), ext), protocol.KindRecording
 	if ext != protocol.RecordingExt {
-		kind = "trace"
+		kind = protocol.KindTrace
 	}
 	art, err = run.Write(name, kind, f)
 	if errors.Is(err, fs.ErrExist) {
@@ -290,7 +290,7 @@ func (r *runner) convert(a session.Action) (session.Event, error) {
 			cr := ConvertRank{Status: rs, StageName: s.Name, Files: rs.Artifacts,
 				Config: r.incs[rs.RankID].Config, Partial: rs.State != protocol.StateComplete}
 			for _, f := range rs.Artifacts {
-				if f.Kind == "recording" {
+				if f.Kind == protocol.KindRecording {
 					cr.Recording = filepath.Join(run.Dir(), filepath.FromSlash(f.Name))
 				}
 			}

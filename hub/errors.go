@@ -95,7 +95,7 @@ func (e *ErrUnknownSession) HTTPStatus() int { return http.StatusNotFound }
 // RankError is why a rank did not answer as asked: its State is failed, lost or timed_out.
 type RankError struct {
 	Rank   protocol.RankID
-	Method string
+	Method protocol.Method
 	State  protocol.RankState
 	Reason string
 }

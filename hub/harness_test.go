@@ -54,9 +54,9 @@ type rankConfig struct {
 	URL   string
 	Info  protocol.RankInfo
 	Spool string
-	Skew  time.Duration // of the rank's clock
-	Block string        // method that never answers
-	Step  time.Duration // work between steps; 0: 1 ms
+	Skew  time.Duration   // of the rank's clock
+	Block protocol.Method // method that never answers
+	Step  time.Duration   // work between steps; 0: 1 ms
 
 	HubLoss time.Duration // 0: the protocol's
 	CA      string        // of the server's certificate
@@ -68,13 +68,13 @@ type testRank struct {
 	member *rank.Member
 	nc     *nats.Conn
 	rec    *profiler.Recorder
-	block  string
+	block  protocol.Method
 	cable  *cable
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 }
 
-func (r *testRank) blocked(ctx context.Context, method string) {
+func (r *testRank) blocked(ctx context.Context, method protocol.Method) {
 	if r.block == method {
 		<-ctx.Done()
 	}

@@ -237,8 +237,8 @@ func TestRestartedRankDoesNotAnswerForTheOld(t *testing.T) {
 
 func TestRankThatNeverAnswers(t *testing.T) {
 	bounds := session.Timeouts{Arm: 300 * time.Millisecond, Stop: 300 * time.Millisecond, Collect: 300 * time.Millisecond}
-	for _, method := range []string{protocol.MethodArm, protocol.MethodStop, protocol.MethodCollect} {
-		t.Run(method, func(t *testing.T) {
+	for _, method := range []protocol.Method{protocol.MethodArm, protocol.MethodStop, protocol.MethodCollect} {
+		t.Run(string(method), func(t *testing.T) {
 			r := newRig(t, func(c *Config) { c.Timeouts = bounds })
 			r.join(1)
 			c := r.config(0, 1)
@@ -260,7 +260,7 @@ func TestRankThatNeverAnswers(t *testing.T) {
 			r.work(3)
 			st := r.stop()
 			k := st.Rank(c.Info.RankID)
-			if k.State != protocol.StateTimedOut || !strings.Contains(k.Reason, method) {
+			if k.State != protocol.StateTimedOut || !strings.Contains(k.Reason, string(method)) {
 				t.Fatalf("rank: %+v", k)
 			}
 			// Its file is on this host: the abort ended the recording, the salvage took it.

@@ -29,7 +29,7 @@ const (
 // request asks one incarnation of a rank and decodes the answer into out. It
 // ends with the answer, with ctx, or at once when the rank is lost; the error is
 // a *RankError.
-func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation, method string, in, out any) error {
+func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation string, method protocol.Method, in, out any) error {
 	fail := func(s protocol.RankState, reason string) error {
 		return &RankError{Rank: id, Method: method, State: s, Reason: reason}
 	}
@@ -72,7 +72,7 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation, meth
 			return fail(protocol.StateLost, loss.reason)
 		}
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return fail(protocol.StateTimedOut, "no answer to "+method+" in time")
+			return fail(protocol.StateTimedOut, fmt.Sprintf("no answer to %s in time", method))
 		}
 		return fail(protocol.StateFailed, context.Cause(ctx).Error())
 	}

@@ -275,7 +275,7 @@ func (r *runner) watchTargets() {
 }
 
 // ask requests one method within the action's deadline.
-func (r *runner) ask(ctx context.Context, a session.Action, method string, in, out any) error {
+func (r *runner) ask(ctx context.Context, a session.Action, method protocol.Method, in, out any) error {
 	ctx, cancel := context.WithDeadline(ctx, a.Deadline)
 	defer cancel()
 	inc := r.incs[a.Rank].Incarnation

@@ -19,11 +19,10 @@ import (
 	traceopen "github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// Names and kinds of what a run has beside its ranks' artifacts.
+// Names of what a run has beside its ranks' artifacts.
 const (
 	reportName  = "report.json"
 	pictureName = "report.svg"
-	kindReport  = "report"
 )
 
 // regionsExt ends the name of what a torch rank leaves when it is killed: its regions
@@ -72,7 +71,7 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 	ready := ""
 	for _, f := range r.Files {
 		have[f.Name] = true
-		if f.Kind == convert.KindTrace && (ready == "" || !strings.HasSuffix(f.Name, regionsExt)) {
+		if f.Kind == protocol.KindTrace && (ready == "" || !strings.HasSuffix(f.Name, regionsExt)) {
 			ready = filepath.Join(in.RunDir, filepath.FromSlash(f.Name))
 		}
 	}
@@ -111,7 +110,7 @@ type missing struct {
 
 // Write implements convert.Sink. Of a file that is there it reads nothing; the artifact
 // without a hash says that it is not new.
-func (m missing) Write(name, kind string, src io.Reader) (protocol.Artifact, error) {
+func (m missing) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
 	if m.have[name] {
 		return protocol.Artifact{Name: name, Kind: kind}, nil
 	}
@@ -172,7 +171,7 @@ func summarize(ctx context.Context, in hub.ConvertInput, inputs []convert.RankIn
 		if err := f.write(&b); err != nil {
 			return arts, fmt.Errorf("write %s: %w", f.name, err)
 		}
-		a, err := in.Run.Write(f.name, kindReport, &b)
+		a, err := in.Run.Write(f.name, protocol.KindReport, &b)
 		if err != nil {
 			return arts, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // facts are what is known of the stages' models before they are loaded, by stage_id. A
@@ -29,7 +30,7 @@ func (c *Config) inspect(p *deploy.Pipeline) (facts, error) {
 				errs = append(errs, &deploy.FieldError{Stage: s.ID, Name: s.Name, Field: "python", Err: err})
 			}
 		}
-		if s.Engine != deploy.EngineNative {
+		if s.Engine != protocol.EngineNative {
 			continue
 		}
 		f, err := engine.Inspect(s.Architecture, engine.Options{Model: s.Model, LoadFormat: s.LoadFormat}, s.Ranks)
@@ -63,9 +64,9 @@ const missingModules = "import importlib.util as u, sys; print(*[m for m in sys.
 func checkPython(s *deploy.Stage) error {
 	modules := []string{"kinetoscope", "nats", "torch"}
 	switch s.Type {
-	case deploy.TypeLLM:
+	case protocol.StageLLM:
 		modules = append(modules, "transformers")
-	case deploy.TypeDiffusion:
+	case protocol.StageDiffusion:
 		modules = append(modules, "diffusers", "transformers")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), pythonTimeout)
@@ -101,7 +102,7 @@ func (c *Config) CheckRequests(p *deploy.Pipeline, rs []Request) error {
 	}
 	var tok *engine.Tokenizer
 	limit := 0
-	if s := &p.Stages[0]; s.Type == deploy.TypeLLM && known[0].VocabSize > 0 {
+	if s := &p.Stages[0]; s.Type == protocol.StageLLM && known[0].VocabSize > 0 {
 		if tok, err = engine.NewTokenizer(known[0].VocabSize); err != nil {
 			return fmt.Errorf("stage 0 (%s): %w", s.Name, err)
 		}

@@ -23,7 +23,7 @@ type StageDuration struct {
 // StageDurations asks rank 0 of every replica what it measured. A stage that does not
 // answer is missing from the result; err says which.
 func (e *Engine) StageDurations(ctx context.Context) ([]StageDuration, error) {
-	replies, err := e.CollectiveRPC(ctx, MethodDurations, nil, nil)
+	replies, err := e.CollectiveRPC(ctx, protocol.CallDurations, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -35,15 +35,6 @@ func (e *Engine) StageDurations(ctx context.Context) ([]StageDuration, error) {
 	}
 	return out, nil
 }
-
-// Methods of CollectiveRPC.
-const (
-	// MethodDurations asks what a rank measured; SumDurations reads the replies.
-	MethodDurations = "durations"
-	// MethodFlight, with the argument "on", switches a rank's flight recorder; the result
-	// says whether it is on.
-	MethodFlight = "flight"
-)
 
 // SumDurations adds up what rank 0 of every replica answered, by stage and phase. A
 // stage of which a replica did not answer is not in the sums but in silent, by its

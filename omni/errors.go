@@ -2,24 +2,13 @@ package omni
 
 import (
 	"fmt"
-	"net/http"
-)
 
-// Code says whose fault an Error is.
-type Code string
-
-// The codes of an Error.
-const (
-	CodeBadRequest Code = "bad_request" // the request's: correct it
-	CodeOverloaded Code = "overloaded"  // try again later
-	CodeLost       Code = "lost"        // a rank that worked on it is gone
-	CodeInternal   Code = "internal"
-	CodeClosed     Code = "closed" // the pipeline is shutting down
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // Error is why a request failed.
 type Error struct {
-	Code    Code
+	Code    protocol.Code
 	Request string // its id, if it had one yet
 	Param   string // the field at fault, if one is
 	Err     error
@@ -37,16 +26,8 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // HTTPStatus is what a server answers.
-func (e *Error) HTTPStatus() int {
-	switch e.Code {
-	case CodeBadRequest:
-		return http.StatusBadRequest
-	case CodeOverloaded, CodeClosed, CodeLost:
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusInternalServerError
-}
+func (e *Error) HTTPStatus() int { return e.Code.HTTPStatus() }
 
 func badParam(param, format string, args ...any) error {
-	return &Error{Code: CodeBadRequest, Param: param, Err: fmt.Errorf(format, args...)}
+	return &Error{Code: protocol.CodeBadRequest, Param: param, Err: fmt.Errorf(format, args...)}
 }

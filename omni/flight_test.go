@@ -14,7 +14,7 @@ func TestFlightRecorderCanBeSwitched(t *testing.T) {
 	e := open(t, Config{RunsDir: t.TempDir()})
 	flight := func(args map[string]any) (replies []protocol.CallReply) {
 		t.Helper()
-		stages, err := e.CollectiveRPC(t.Context(), MethodFlight, args, nil)
+		stages, err := e.CollectiveRPC(t.Context(), protocol.CallFlight, args, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

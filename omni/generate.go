@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // Generate sends r through the pipeline and yields its outputs as they become ready.
@@ -23,7 +24,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Output, erro
 			r.ID = ulid.Make().String()
 		}
 		if e.attached {
-			yield(Output{RequestID: r.ID}, &Error{Code: CodeBadRequest, Request: r.ID, Err: errors.New("no model is served here, only processes that have attached are profiled")})
+			yield(Output{RequestID: r.ID}, &Error{Code: protocol.CodeBadRequest, Request: r.ID, Err: errors.New("no model is served here, only processes that have attached are profiled")})
 			return
 		}
 		req, err := r.build(e.pipeline, e.known, r.ID)

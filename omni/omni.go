@@ -105,8 +105,8 @@ type ProfileOptions struct {
 type StageInfo struct {
 	ID       int
 	Name     string
-	Type     string
-	Engine   string // "native", "torch"
+	Type     protocol.StageType
+	Engine   protocol.Engine
 	Replicas int
 	Ranks    int    // in a replica
 	Output   string // "text", "audio", "image" or "" if its output is handed on only

@@ -247,7 +247,7 @@ func TestBadInputStartsNothing(t *testing.T) {
 	} {
 		_, err := generate(t.Context(), e, c.r)
 		var re *Error
-		if !errors.As(err, &re) || re.Code != CodeBadRequest || !strings.Contains(err.Error(), c.want) {
+		if !errors.As(err, &re) || re.Code != protocol.CodeBadRequest || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want bad_request with %q", name, err, c.want)
 		}
 	}
@@ -365,7 +365,7 @@ func TestKilledRank(t *testing.T) {
 		}
 	}
 	var re *Error
-	if err := <-failed; !errors.As(err, &re) || re.Code != CodeLost || !strings.Contains(err.Error(), "talker") {
+	if err := <-failed; !errors.As(err, &re) || re.Code != protocol.CodeLost || !strings.Contains(err.Error(), "talker") {
 		t.Errorf("the request on its way: %v, want lost, naming the talker", err)
 	}
 	st, err := e.StopProfile(t.Context())

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // callQueue bounds what a request's client has not yet taken. It is above all
@@ -84,13 +85,13 @@ func (o *orchestrator) receive(msg *nats.Msg) {
 		return // ended already
 	}
 	if m.Kind == wire.KindError {
-		c.fail(&Error{Code: Code(m.Code), Request: m.ID, Param: m.Param, Err: errors.New(m.Reason)})
+		c.fail(&Error{Code: m.Code, Request: m.ID, Param: m.Param, Err: errors.New(m.Reason)})
 		return
 	}
 	select {
 	case c.msgs <- m:
 	default:
-		c.fail(&Error{Code: CodeOverloaded, Request: m.ID, Err: fmt.Errorf("the client left %d messages unread", callQueue)})
+		c.fail(&Error{Code: protocol.CodeOverloaded, Request: m.ID, Err: fmt.Errorf("the client left %d messages unread", callQueue)})
 	}
 }
 
@@ -98,7 +99,7 @@ func (o *orchestrator) receive(msg *nats.Msg) {
 func (o *orchestrator) submit(req *wire.Request) (*call, error) {
 	stages, err := o.pipeline.Route(req.Outputs)
 	if err != nil {
-		return nil, &Error{Code: CodeBadRequest, Request: req.ID, Err: err}
+		return nil, &Error{Code: protocol.CodeBadRequest, Request: req.ID, Err: err}
 	}
 	c := &call{req: req, msgs: make(chan *wire.Message, callQueue), end: make(chan struct{})}
 	if err := o.admit(c, stages); err != nil {
@@ -107,7 +108,7 @@ func (o *orchestrator) submit(req *wire.Request) (*call, error) {
 	if o.watch != nil {
 		for _, h := range req.Route {
 			c.unwatch = append(c.unwatch, o.watch(h.Stage, h.Replica, func(why error) {
-				c.fail(&Error{Code: CodeLost, Request: req.ID, Err: why})
+				c.fail(&Error{Code: protocol.CodeLost, Request: req.ID, Err: why})
 			}))
 		}
 	}
@@ -119,7 +120,7 @@ func (o *orchestrator) submit(req *wire.Request) (*call, error) {
 	}
 	if err != nil {
 		o.forget(c)
-		return nil, &Error{Code: CodeInternal, Request: req.ID, Err: err}
+		return nil, &Error{Code: protocol.CodeInternal, Request: req.ID, Err: err}
 	}
 	return c, nil
 }
@@ -130,17 +131,17 @@ func (o *orchestrator) admit(c *call, stages []int) error {
 	req := c.req
 	switch {
 	case o.closed:
-		return &Error{Code: CodeClosed, Request: req.ID, Err: errors.New("the pipeline is shutting down")}
+		return &Error{Code: protocol.CodeClosed, Request: req.ID, Err: errors.New("the pipeline is shutting down")}
 	case len(o.inflight) >= o.pipeline.MaxInflight:
-		return &Error{Code: CodeOverloaded, Request: req.ID, Err: fmt.Errorf("%d requests are in the pipeline already (max_inflight)", len(o.inflight))}
+		return &Error{Code: protocol.CodeOverloaded, Request: req.ID, Err: fmt.Errorf("%d requests are in the pipeline already (max_inflight)", len(o.inflight))}
 	case o.inflight[req.ID] != nil:
-		return &Error{Code: CodeBadRequest, Request: req.ID, Param: "id", Err: errors.New("this id is in use")}
+		return &Error{Code: protocol.CodeBadRequest, Request: req.ID, Param: "id", Err: errors.New("this id is in use")}
 	}
 	for _, id := range stages {
 		ready := o.replicas(id)
 		if len(ready) == 0 {
 			st := o.pipeline.Stage(id)
-			return &Error{Code: CodeLost, Request: req.ID, Err: fmt.Errorf("stage %d (%s) has no replica that is ready", id, st.Name)}
+			return &Error{Code: protocol.CodeLost, Request: req.ID, Err: fmt.Errorf("stage %d (%s) has no replica that is ready", id, st.Name)}
 		}
 		best := slices.MinFunc(ready, func(a, b int) int { return o.load[hopKey{id, a}] - o.load[hopKey{id, b}] })
 		req.Route = append(req.Route, wire.Hop{Stage: id, Replica: best, Subject: wire.Subject(o.pipeline.Name, id, best)})
@@ -194,7 +195,7 @@ func (o *orchestrator) lost(stage, replica int, why error) {
 	}
 	o.mu.Unlock()
 	for _, c := range gone {
-		c.fail(&Error{Code: CodeLost, Request: c.req.ID, Err: why})
+		c.fail(&Error{Code: protocol.CodeLost, Request: c.req.ID, Err: why})
 	}
 }
 
@@ -218,7 +219,7 @@ func (o *orchestrator) close() {
 	}
 	o.mu.Unlock()
 	for _, c := range calls {
-		c.fail(&Error{Code: CodeClosed, Request: c.req.ID, Err: errors.New("the pipeline is shutting down")})
+		c.fail(&Error{Code: protocol.CodeClosed, Request: c.req.ID, Err: errors.New("the pipeline is shutting down")})
 	}
 	if err := o.sub.Unsubscribe(); err != nil {
 		o.log.Debug("unsubscribe", "err", err)

@@ -30,7 +30,7 @@ type readyRank struct {
 	state protocol.RankStatus
 	dir   string
 	trace []byte
-	more  map[string]string // further files by name, and their kinds
+	more  map[string]protocol.ArtifactKind // further files by name, and their kinds
 	armed protocol.ProfilerConfig
 }
 
@@ -124,7 +124,7 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 		r := &readyRank{dir: t.TempDir(), trace: kinetoTrace(t, "decoder", k, k == 0)}
 		traces[k] = r.trace
 		if k == 0 {
-			r.more = map[string]string{"stacks_cpu.txt": "stacks"}
+			r.more = map[string]protocol.ArtifactKind{"stacks_cpu.txt": "stacks"}
 		}
 		info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p", Rank: k}, StageName: "decoder", StageType: "llm",
 			WorldSize: 2, Engine: "torch", Profiler: &cfg, Ready: true}
@@ -148,7 +148,7 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 	}
 	completeTorch(t, st, 2)
 	for _, r := range st.Stages[0].Ranks {
-		var kinds []string
+		var kinds []protocol.ArtifactKind
 		for _, a := range r.Artifacts {
 			kinds = append(kinds, a.Kind)
 			data, err := os.ReadFile(filepath.Join(st.RunDir, filepath.FromSlash(a.Name)))
@@ -163,7 +163,7 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 			}
 		}
 		slices.Sort(kinds)
-		want := []string{"memory", "memory", "memory", "ops", "stacks", "table", "trace"}
+		want := []protocol.ArtifactKind{"memory", "memory", "memory", "ops", "stacks", "table", "trace"}
 		if r.Rank == 1 {
 			want = want[3:] // its trace holds no allocations, of which a snapshot or a timeline could be made
 		} else {
@@ -173,7 +173,7 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 			t.Errorf("rank %d has artifacts %v, want %v", r.Rank, kinds, want)
 		}
 	}
-	var whole []string
+	var whole []protocol.ArtifactKind
 	for _, a := range st.Artifacts {
 		whole = append(whole, a.Kind)
 	}

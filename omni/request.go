@@ -8,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/engine"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // Limits of a request, checked before anything is started for it.
@@ -27,7 +28,7 @@ func (r *Request) build(p *deploy.Pipeline, known facts, id string) (*wire.Reque
 		return nil, badParam("modalities", "modalities is empty: ask for %s", strings.Join(p.Outputs(), ", "))
 	}
 	if _, err := p.Route(outputs); err != nil {
-		return nil, &Error{Code: CodeBadRequest, Param: "modalities", Err: err}
+		return nil, &Error{Code: protocol.CodeBadRequest, Param: "modalities", Err: err}
 	}
 	w := &wire.Request{ID: id, Outputs: outputs, Prompt: r.prompt(p)}
 	if !utf8.ValidString(w.Prompt) || !utf8.ValidString(r.Image.NegativePrompt) {
@@ -84,7 +85,7 @@ func (r *Request) prompt(p *deploy.Pipeline) string {
 
 func imageStage(p *deploy.Pipeline) *deploy.Stage {
 	for i := range p.Stages {
-		if p.Stages[i].Type == deploy.TypeDiffusion {
+		if p.Stages[i].Type == protocol.StageDiffusion {
 			return &p.Stages[i]
 		}
 	}

@@ -76,11 +76,11 @@ func wantTorch(t *testing.T, st *session.Status) {
 	steps := map[string]string{"thinker": trace.NameDecodeStep, "talker": trace.NameDecodeStep, "code2wav": trace.NameVocode, "dit": trace.NameDenoiseStep}
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
-			kinds := map[string]bool{}
+			kinds := map[protocol.ArtifactKind]bool{}
 			for _, a := range r.Artifacts {
 				kinds[a.Kind] = true
 			}
-			for _, k := range []string{"trace", "ops", "stacks", "table", "memory"} {
+			for _, k := range []protocol.ArtifactKind{"trace", "ops", "stacks", "table", "memory"} {
 				if !kinds[k] {
 					t.Errorf("%s rank %d left no %s: %v", s.Name, r.Rank, k, r.Artifacts)
 				}
@@ -161,7 +161,7 @@ func completeTorch(t *testing.T, st *session.Status, ranks int) {
 func TestTorchOmni(t *testing.T) {
 	e := openTorch(t, "omni")
 	for _, r := range e.Ranks() {
-		if r.Engine != deploy.EngineTorch {
+		if r.Engine != protocol.EngineTorch {
 			t.Errorf("stage %d rank %d runs on %s", r.Stage, r.Rank, r.Engine)
 		}
 	}
@@ -482,7 +482,7 @@ func TestTorchBesideNative(t *testing.T) {
 	if got.text == "" || len(got.pcm) == 0 {
 		t.Errorf("text %q, %d samples", got.text, len(got.pcm))
 	}
-	var kinds []string
+	var kinds []protocol.ArtifactKind
 	for _, a := range st.Artifacts {
 		kinds = append(kinds, a.Kind)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // Limits of automatic captures: what goes wrong once often goes wrong a thousand
@@ -41,7 +42,7 @@ func newTrigger(e *Engine, slow time.Duration, failed bool) *trigger {
 func (t *trigger) ended(took time.Duration, err error) {
 	var e *Error
 	switch {
-	case t.failed && errors.As(err, &e) && (e.Code == CodeInternal || e.Code == CodeLost):
+	case t.failed && errors.As(err, &e) && (e.Code == protocol.CodeInternal || e.Code == protocol.CodeLost):
 		t.fire("failed-request")
 	case t.slow > 0 && took >= t.slow && err == nil:
 		t.fire("slow-request")

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/profiler/format"
 )
 
 // Bounds of a Dumper where its fields are zero.
@@ -68,8 +70,8 @@ func (d *Dumper) dump(reason string, always bool) (path string, err error) {
 	if err = f.Close(); err != nil {
 		return "", fmt.Errorf("dump: %w", err)
 	}
-	path = filepath.Join(d.Dir, fmt.Sprintf("%s-%s-%d-%02d-%s.kinrec", or(d.Prefix, "flight"),
-		now.UTC().Format("20060102T150405.000"), os.Getpid(), d.files, fileSafe(reason)))
+	path = filepath.Join(d.Dir, fmt.Sprintf("%s-%s-%d-%02d-%s%s", or(d.Prefix, "flight"),
+		now.UTC().Format("20060102T150405.000"), os.Getpid(), d.files, fileSafe(reason), format.Ext))
 	// Link fails where Rename would replace.
 	if err = os.Link(f.Name(), path); err != nil {
 		return "", fmt.Errorf("dump: %w", err)

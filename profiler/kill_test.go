@@ -48,7 +48,7 @@ func TestKilledProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	for round := range 3 {
-		path := filepath.Join(t.TempDir(), "killed.kinrec")
+		path := filepath.Join(t.TempDir(), "killed.ksrec")
 		cmd := exec.Command(exe, "-test.run", "^TestHelperRecordUntilKilled$")
 		cmd.Env = append(os.Environ(), killEnv+"="+path)
 		out, err := cmd.StdoutPipe()

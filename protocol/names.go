@@ -28,8 +28,6 @@ const (
 	HubLossTimeout = 30 * time.Second
 	// DefaultMaxDuration is the watchdog of a session that names none.
 	DefaultMaxDuration = 10 * time.Minute
-	// RecordingExt ends the name of a recording.
-	RecordingExt = ".ksrec"
 )
 
 // StopCause says what ended a rank's recording.

@@ -38,18 +38,6 @@ const (
 // ServiceName is the NATS micro service that every rank registers.
 const ServiceName = "kinetoscope-rank"
 
-// Methods that a rank answers, each at RankID.Subject(method).
-const (
-	MethodClock   = "clock"   // ClockProbe -> ClockReply
-	MethodArm     = "arm"     // ArmRequest -> RankStatus
-	MethodStart   = "start"   // BeginRequest -> RankStatus
-	MethodStop    = "stop"    // StopRequest -> RankStatus
-	MethodCollect = "collect" // CollectRequest -> RankStatus with Artifacts
-	MethodAbort   = "abort"   // AbortRequest -> RankStatus: drop an armed or running session
-	MethodStatus  = "status"  // no body -> RankStatus
-	MethodCall    = "call"    // CallRequest -> CallReply: collective_rpc on one rank
-)
-
 // RankID names a rank of a pipeline.
 type RankID struct {
 	Pipeline string `json:"pipeline"`
@@ -64,8 +52,8 @@ func (r RankID) Key() string {
 }
 
 // Subject is where the rank answers method.
-func (r RankID) Subject(method string) string {
-	return "ks.v1.rank." + r.Key() + "." + method
+func (r RankID) Subject(method Method) string {
+	return "ks.v1.rank." + r.Key() + "." + string(method)
 }
 
 // RankInfo is a rank's presence: who it is and whether it can be profiled.
@@ -74,9 +62,9 @@ type RankInfo struct {
 	Protocol    int             `json:"protocol"`
 	Incarnation string          `json:"incarnation"` // ULID, new for each process
 	StageName   string          `json:"stage_name"`
-	StageType   string          `json:"stage_type"` // llm, generation, diffusion
+	StageType   StageType       `json:"stage_type"`
 	WorldSize   int             `json:"world_size"` // ranks in the replica
-	Engine      string          `json:"engine"`     // native, torch, kineto
+	Engine      Engine          `json:"engine"`
 	PID         int             `json:"pid"`
 	Host        string          `json:"host"`
 	Profiler    *ProfilerConfig `json:"profiler_config,omitempty"` // nil: not configured
@@ -174,12 +162,12 @@ type ClockError struct {
 
 // Artifact is a file that a rank left.
 type Artifact struct {
-	Name   string `json:"name"` // path in the run, "stage0_thinker/trace_rank0.json.gz"
-	Kind   string `json:"kind"` // recording, trace, ops, stacks, table, memory, execution_trace, ascend, timeline, report
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-	Object string `json:"object,omitempty"` // in BucketArtifacts until it is collected
-	URL    string `json:"url,omitempty"`    // where the hub serves it
+	Name   string       `json:"name"` // path in the run, "stage0_thinker/trace_rank0.json.gz"
+	Kind   ArtifactKind `json:"kind"`
+	Size   int64        `json:"size"`
+	SHA256 string       `json:"sha256"`
+	Object string       `json:"object,omitempty"` // in BucketArtifacts until it is collected
+	URL    string       `json:"url,omitempty"`    // where the hub serves it
 }
 
 // ClockProbe and ClockReply are NTP's four time stamps less the last, Unix ns.

@@ -75,7 +75,7 @@ func checkName(name string) error {
 // Write makes the file name from src and returns it with size and SHA-256; kind
 // is the artifact's kind. The file is synced before it appears. An existing file
 // is never replaced: the error is fs.ErrExist.
-func (r *Run) Write(name, kind string, src io.Reader) (protocol.Artifact, error) {
+func (r *Run) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
 	a, err := r.write(name, src)
 	if err != nil {
 		return protocol.Artifact{}, fmt.Errorf("write %s of run %s: %w", name, filepath.Base(r.dir), err)
@@ -208,7 +208,7 @@ func (r *Run) Open(name string) (*os.File, error) {
 }
 
 // Describe returns the file name as an artifact of that kind, measured.
-func (r *Run) Describe(name, kind string) (protocol.Artifact, error) {
+func (r *Run) Describe(name string, kind protocol.ArtifactKind) (protocol.Artifact, error) {
 	f, err := r.Open(name)
 	if err != nil {
 		return protocol.Artifact{}, err

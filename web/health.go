@@ -3,6 +3,8 @@ package web
 import (
 	"fmt"
 	"net/http"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // healthBody is the body of GET /health.
@@ -15,13 +17,13 @@ type healthBody struct {
 
 // stageHealth is one stage of the pipeline and its ranks.
 type stageHealth struct {
-	ID       int    `json:"id"`
-	Name     string `json:"name"`
-	Type     string `json:"type"`
-	Output   string `json:"output,omitempty"`
-	Profiler bool   `json:"profiler"`
-	Replicas int    `json:"replicas"`
-	Ranks    int    `json:"ranks"` // in a replica
+	ID       int                `json:"id"`
+	Name     string             `json:"name"`
+	Type     protocol.StageType `json:"type"`
+	Output   string             `json:"output,omitempty"`
+	Profiler bool               `json:"profiler"`
+	Replicas int                `json:"replicas"`
+	Ranks    int                `json:"ranks"` // in a replica
 	// Ready counts the ranks that serve, of Replicas times Ranks. It is all of
 	// them where the API does not list its ranks: an open pipeline is ready.
 	Ready  int          `json:"ready_ranks"`
@@ -31,12 +33,12 @@ type stageHealth struct {
 func (h stageHealth) all() int { return h.Replicas * h.Ranks }
 
 type rankHealth struct {
-	Replica int    `json:"replica"`
-	Rank    int    `json:"rank"`
-	Host    string `json:"host"`
-	PID     int    `json:"pid"`
-	Engine  string `json:"engine"`
-	Ready   bool   `json:"ready"`
+	Replica int             `json:"replica"`
+	Rank    int             `json:"rank"`
+	Host    string          `json:"host"`
+	PID     int             `json:"pid"`
+	Engine  protocol.Engine `json:"engine"`
+	Ready   bool            `json:"ready"`
 }
 
 // healthNow asks the API for its stages and ranks.

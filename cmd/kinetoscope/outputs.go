@@ -54,12 +54,8 @@ func (o *outputs) add(n int, out omni.Output) {
 	it.images = append(it.images, out.Images...)
 }
 
-// kindOutput is the kind of what requests made among a run's artifacts, outputsDir
-// where it lies.
-const (
-	kindOutput = "output"
-	outputsDir = "outputs/"
-)
+// outputsDir is where the outputs lie in a run.
+const outputsDir = "outputs/"
 
 // attach writes texts, sounds and images into the run.
 func (o *outputs) attach(run *store.Run) ([]protocol.Artifact, error) {
@@ -73,7 +69,7 @@ func (o *outputs) attach(run *store.Run) ([]protocol.Artifact, error) {
 	var arts []protocol.Artifact
 	var errs []error
 	put := func(name string, data []byte) {
-		a, err := run.Write(outputsDir+name, kindOutput, bytes.NewReader(data))
+		a, err := run.Write(outputsDir+name, protocol.KindOutput, bytes.NewReader(data))
 		if err != nil {
 			errs = append(errs, err)
 			return
@@ -100,7 +96,7 @@ func (o *outputs) attach(run *store.Run) ([]protocol.Artifact, error) {
 func outputPaths(st *session.Status) []string {
 	var paths []string
 	for _, a := range st.Artifacts {
-		if a.Kind == kindOutput {
+		if a.Kind == protocol.KindOutput {
 			paths = append(paths, filepath.Join(st.RunDir, filepath.FromSlash(a.Name)))
 		}
 	}

@@ -143,7 +143,7 @@ func runInputs(r *store.Run) ([]input, error) {
 			rank := &s.Ranks[i]
 			best := ""
 			for _, a := range rank.Artifacts {
-				if a.Kind == "recording" || a.Kind == "trace" && best == "" {
+				if a.Kind == protocol.KindRecording || a.Kind == protocol.KindTrace && best == "" {
 					best = a.Name
 				}
 			}

@@ -146,7 +146,7 @@ func (l *lab) complete(t *testing.T, prefix string) *session.Status {
 // home checks that a rank's files are on the hub's host, whole.
 func (l *lab) home(t *testing.T, st *session.Status, r protocol.RankStatus) {
 	t.Helper()
-	kinds := map[string]bool{}
+	kinds := map[protocol.ArtifactKind]bool{}
 	for _, a := range r.Artifacts {
 		kinds[a.Kind] = true
 		if info, err := os.Stat(filepath.Join(st.RunDir, a.Name)); err != nil || info.Size() != a.Size {

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // copyBytes is how much of a trace is read at once.
@@ -25,7 +26,7 @@ func pack(ctx context.Context, in, base string, uid int, gz bool) (f rank.File, 
 		return f, 0, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	f = rank.File{Name: "trace.json", Kind: "trace"}
+	f = rank.File{Name: "trace.json", Kind: protocol.KindTrace}
 	if gz {
 		f.Name += ".gz"
 	}

@@ -528,18 +528,15 @@ func (r *Rank) Call(_ context.Context, q protocol.CallRequest) (any, error) {
 		return nil, ErrGone
 	}
 	switch q.Method {
-	case "ping":
+	case protocol.CallPing:
 		return "pong", nil
-	case "info":
-		return map[string]any{"engine": Engine, "pid": p.PID, "busy": p.Busy, "last_asked": p.LastAsked.UTC(), "dropped_messages": r.d.Dropped()}, nil
-	case "flight":
+	case protocol.CallInfo:
+		return map[string]any{"engine": protocol.EngineKineto, "pid": p.PID, "busy": p.Busy, "last_asked": p.LastAsked.UTC(), "dropped_messages": r.d.Dropped()}, nil
+	case protocol.CallFlight:
 		return false, nil
 	}
 	return nil, fmt.Errorf("%s: Kineto's processes answer ping, info and flight", q.Method)
 }
-
-// Engine is what ranks of this package say they are, in protocol.RankInfo.
-const Engine = "kineto"
 
 var (
 	_ rank.Handler  = (*Rank)(nil)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 func main() {
@@ -35,7 +36,7 @@ func generate(ctx context.Context, ranks int) (string, error) {
 		return "", err
 	}
 	defer pipe.Close()
-	replies, err := pipe.CollectiveRPC(ctx, "ping", nil, nil)
+	replies, err := pipe.CollectiveRPC(ctx, protocol.CallPing, nil, nil)
 	if err != nil {
 		return "", err
 	}

@@ -29,8 +29,8 @@ const (
 // under protocol.MaxPayload.
 const uploadChunk = 1 << 20
 
-func (m *Member) endpoints() map[string]micro.HandlerFunc {
-	return map[string]micro.HandlerFunc{
+func (m *Member) endpoints() map[protocol.Method]micro.HandlerFunc {
+	return map[protocol.Method]micro.HandlerFunc{
 		protocol.MethodClock:  m.clock,
 		protocol.MethodArm:    answer(m, m.h.Arm),
 		protocol.MethodStart:  answer(m, m.h.Start),

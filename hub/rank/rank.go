@@ -76,7 +76,7 @@ type Observer interface {
 // File is one file that a rank hands over.
 type File struct {
 	Name string // in the run without the rank: "recording.ksrec" becomes recording_rank0.ksrec
-	Kind string // protocol.Artifact.Kind
+	Kind protocol.ArtifactKind
 	Path string // where it is now
 }
 
@@ -234,7 +234,7 @@ func (m *Member) serve() error {
 	}
 	m.svc = svc
 	for method, f := range m.endpoints() {
-		if err := svc.AddEndpoint(method, f, micro.WithEndpointSubject(id.Subject(method))); err != nil {
+		if err := svc.AddEndpoint(string(method), f, micro.WithEndpointSubject(id.Subject(method))); err != nil {
 			return fmt.Errorf("endpoint %s: %w", method, err)
 		}
 	}

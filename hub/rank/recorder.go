@@ -268,13 +268,14 @@ func (h *RecorderHandler) begin(c *capture) {
 // meta is what a recording says about its rank.
 func (h *RecorderHandler) meta(session string) map[string]string {
 	m := map[string]string{
-		"pipeline": h.info.Pipeline, "stage": h.info.StageName,
-		"stage_type": h.info.StageType, "stage_id": strconv.Itoa(h.info.Stage),
-		"replica": strconv.Itoa(h.info.Replica), "rank": strconv.Itoa(h.info.Rank),
-		"world_size": strconv.Itoa(h.info.WorldSize), "host": h.info.Host, "incarnation": h.info.Incarnation,
+		protocol.MetaPipeline: h.info.Pipeline, protocol.MetaStage: h.info.StageName,
+		protocol.MetaStageType: string(h.info.StageType), protocol.MetaStageID: strconv.Itoa(h.info.Stage),
+		protocol.MetaReplica: strconv.Itoa(h.info.Replica), protocol.MetaRank: strconv.Itoa(h.info.Rank),
+		protocol.MetaWorldSize: strconv.Itoa(h.info.WorldSize), protocol.MetaHost: h.info.Host,
+		protocol.MetaIncarnation: h.info.Incarnation,
 	}
 	if session != "" {
-		m["session"] = session
+		m[protocol.MetaSession] = session
 	}
 	return m
 }
@@ -446,7 +447,7 @@ func (h *RecorderHandler) Collect(_ context.Context, r protocol.CollectRequest) 
 	case c == nil:
 		if path, ok := h.leftover(r.Session); ok {
 			return protocol.RankStatus{State: protocol.StateStopped, Session: r.Session, Reason: "left by an earlier process"},
-				[]File{{Name: "recording" + protocol.RecordingExt, Kind: "recording", Path: path}}, nil
+				[]File{{Name: "recording" + protocol.RecordingExt, Kind: protocol.KindRecording, Path: path}}, nil
 		}
 		return protocol.RankStatus{}, nil, fmt.Errorf("collect: session %s is not known here", r.Session)
 	case c.status.State == protocol.StateArmed, c.status.State == protocol.StateRecording:
@@ -454,7 +455,7 @@ func (h *RecorderHandler) Collect(_ context.Context, r protocol.CollectRequest) 
 	case c.status.StartedAtNs == 0:
 		return c.status, nil, nil
 	}
-	return c.status, []File{{Name: "recording" + protocol.RecordingExt, Kind: "recording", Path: c.path}}, nil
+	return c.status, []File{{Name: "recording" + protocol.RecordingExt, Kind: protocol.KindRecording, Path: c.path}}, nil
 }
 
 // Abort drops a session.

@@ -23,19 +23,6 @@ const (
 	DefaultFlightMB = 16
 )
 
-// Stage types.
-const (
-	TypeLLM        = "llm"        // autoregressive
-	TypeGeneration = "generation" // one shot: text encoder, code2wav, VAE
-	TypeDiffusion  = "diffusion"  // a denoise loop
-)
-
-// Engines that run a stage's model.
-const (
-	EngineNative = "native" // the reference models in Go
-	EngineTorch  = "torch"  // a Python process: transformers, diffusers or a callable
-)
-
 // Output types.
 const (
 	OutputText  = "text"
@@ -53,16 +40,16 @@ type Pipeline struct {
 
 // Stage is one stage of a pipeline.
 type Stage struct {
-	ID       int               `json:"stage_id"`
-	Name     string            `json:"stage_name"`
-	Type     string            `json:"stage_type"`
-	Replicas int               `json:"num_replicas"`
-	Ranks    int               `json:"tensor_parallel_size"`
-	External bool              `json:"external"` // ranks are started by hand; serve waits for them
-	Env      map[string]string `json:"env,omitempty"`
-	Devices  string            `json:"devices,omitempty"`
-	Engine   string            `json:"engine"`           // native, torch
-	Python   string            `json:"python,omitempty"` // torch: the interpreter; "" is the supervisor's choice
+	ID       int                `json:"stage_id"`
+	Name     string             `json:"stage_name"`
+	Type     protocol.StageType `json:"stage_type"`
+	Replicas int                `json:"num_replicas"`
+	Ranks    int                `json:"tensor_parallel_size"`
+	External bool               `json:"external"` // ranks are started by hand; serve waits for them
+	Env      map[string]string  `json:"env,omitempty"`
+	Devices  string             `json:"devices,omitempty"`
+	Engine   protocol.Engine    `json:"engine"`           // native, torch
+	Python   string             `json:"python,omitempty"` // torch: the interpreter; "" is the supervisor's choice
 
 	Architecture string `json:"model_arch"`  // llm, vocoder, text_encoder, dit, vae
 	Model        string `json:"model"`       // "builtin/NAME" or a directory with config.json; torch: see docs/torch.md
@@ -167,7 +154,7 @@ func (p *Pipeline) Outputs() []string {
 }
 
 // Torch reports whether the stage's ranks are Python processes.
-func (s *Stage) Torch() bool { return s.Engine == EngineTorch }
+func (s *Stage) Torch() bool { return s.Engine == protocol.EngineTorch }
 
 // Profiled reports whether a profiler is configured for s.
 func (s *Stage) Profiled() bool { return s.Profiler.Profiler != "" }

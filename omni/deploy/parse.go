@@ -264,12 +264,12 @@ func modelPath(st Stage, dir string) string {
 func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
 	e := merge(sd.EngineArgs, sd.Flat)
 	s := Stage{
-		ID: i, Name: sd.StageName, Type: sd.StageType,
+		ID: i, Name: sd.StageName, Type: protocol.StageType(sd.StageType),
 		Replicas: cmp.Or(sd.Runtime.NumReplicas, e.NumReplicas), Ranks: e.TensorParallelSize,
 		Env: sd.Runtime.Env, Architecture: e.ModelArch, Model: e.Model, LoadFormat: e.LoadFormat, Seed: e.Seed,
 		MaxNumSeqs: cmp.Or(e.MaxNumSeqs, sd.Runtime.MaxBatchSize), MaxNumBatchedTokens: e.MaxNumBatchedTokens,
 		MaxModelLen: e.MaxModelLen, BlockSize: e.BlockSize, NumKVBlocks: e.NumKVBlocks, MaxQueue: e.MaxQueue,
-		HandoffChunk: e.HandoffChunk, Engine: e.Engine, Python: e.Python, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
+		HandoffChunk: e.HandoffChunk, Engine: protocol.Engine(e.Engine), Python: e.Python, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
 		FinalOutputType: sd.FinalOutputType, Profiler: protocol.DefaultProfilerConfig(),
 	}
 	s.FlightRecorderMB = DefaultFlightMB

@@ -71,7 +71,7 @@ func (s *Stage) setDefaults() {
 		s.Name = fmt.Sprintf("stage%d", s.ID)
 	}
 	if s.Engine == "" {
-		s.Engine = EngineNative
+		s.Engine = protocol.EngineNative
 	}
 	if s.LoadFormat == "" {
 		s.LoadFormat = "dummy"
@@ -101,7 +101,7 @@ func (s *Stage) validate() []error {
 	if !validName.MatchString(s.Name) {
 		bad("stage_name %q: letters, digits, - and _ only, 64 at most", s.Name)
 	}
-	if !slices.Contains([]string{TypeLLM, TypeGeneration, TypeDiffusion}, s.Type) {
+	if !slices.Contains(protocol.StageTypes, s.Type) {
 		bad("stage_type %q: one of llm, generation, diffusion", s.Type)
 	}
 	errs = append(errs, s.validateEngine()...)
@@ -136,7 +136,7 @@ func (s *Stage) validateEngine() []error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	formats, model := []string{"dummy", "safetensors"}, "builtin/NAME or a directory with config.json"
 	switch s.Engine {
-	case EngineNative:
+	case protocol.EngineNative:
 		if s.Python != "" {
 			bad("python %q: only stages with engine: torch run in it", s.Python)
 		}
@@ -146,7 +146,7 @@ func (s *Stage) validateEngine() []error {
 		if a := s.Profiler.Activities; len(a) > 0 && !slices.ContainsFunc(a, func(v string) bool { return strings.EqualFold(v, "CPU") }) {
 			bad("profiler_config.torch_profiler_activities %q: native stages run on the CPU; add CPU", a)
 		}
-	case EngineTorch:
+	case protocol.EngineTorch:
 		formats = append(formats, "auto")
 		model = "a directory, a model of the hub, or module:function"
 		if strings.HasPrefix(s.Model, "builtin/") {

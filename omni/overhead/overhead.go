@@ -180,7 +180,7 @@ func (m *meter) warmUp(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	replies, err := m.eng.CollectiveRPC(ctx, omni.MethodDurations, nil, nil)
+	replies, err := m.eng.CollectiveRPC(ctx, protocol.CallDurations, nil, nil)
 	if err != nil {
 		return err
 	}

@@ -144,10 +144,10 @@ func (p *pipe) CollectiveRPC(_ context.Context, method string, args map[string]a
 		r := protocol.CallReply{OK: true}
 		native := i != 1
 		switch {
-		case method == omni.MethodFlight && native:
+		case method == protocol.CallFlight && native:
 			p.flight = args["on"].(bool) && !p.noFlight
 			r.Result = p.flight
-		case method == omni.MethodDurations && (native || !p.mute):
+		case method == protocol.CallDurations && (native || !p.mute):
 			phases := map[string]any{}
 			for key, d := range p.sums {
 				if phase, ok := strings.CutPrefix(key, []string{"0.", "1.", "2."}[i]); ok {
@@ -223,7 +223,7 @@ func TestMeasure(t *testing.T) {
 	}
 	var names []string
 	for _, ph := range r.Phases {
-		names = append(names, ph.Stage+" "+ph.Engine+" "+ph.Phase)
+		names = append(names, ph.Stage+" "+string(ph.Engine)+" "+ph.Phase)
 	}
 	if want := []string{"thinker native prefill", "thinker native decode_step", "voice torch vocode"}; !slices.Equal(names, want) {
 		t.Fatalf("phases %q, want %q", names, want)
@@ -352,7 +352,7 @@ func TestText(t *testing.T) {
 	values := func(off float64, a, b, c *Ratio) []Value {
 		return []Value{{"off", off, nil}, {"flight", off, a}, {"armed", off, b}, {"recording", off, c}}
 	}
-	phase := func(stage, engine, name string, n uint64, vs []Value) Phase {
+	phase := func(stage string, engine protocol.Engine, name string, n uint64, vs []Value) Phase {
 		p := Phase{Stage: stage, Engine: engine, Phase: name}
 		for i, v := range vs {
 			p.States = append(p.States, Step{n + uint64(i%2), v})

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -31,11 +32,11 @@ type Report struct {
 
 // Phase is one kind of step of a stage. Steps are those of rank 0 of every replica.
 type Phase struct {
-	StageID int    `json:"stage_id"`
-	Stage   string `json:"stage"`
-	Engine  string `json:"engine"` // native, torch
-	Phase   string `json:"phase"`  // prefill, decode_step, text_encode, denoise_step, vae_decode, vocode
-	States  []Step `json:"states"` // in the order of Report.States
+	StageID int             `json:"stage_id"`
+	Stage   string          `json:"stage"`
+	Engine  protocol.Engine `json:"engine"`
+	Phase   string          `json:"phase"`  // prefill, decode_step, text_encode, denoise_step, vae_decode, vocode
+	States  []Step          `json:"states"` // in the order of Report.States
 }
 
 // Step is a phase in one state.

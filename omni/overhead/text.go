@@ -66,7 +66,7 @@ func (r *Report) table() *report.Table {
 		t.Columns = append(t.Columns, report.Column{Title: s + " ", Left: true})
 	}
 	for _, p := range r.Phases {
-		row := []report.Cell{report.Str(p.Stage), report.Str(p.Engine), report.Str(p.Phase), steps(p.States), seconds(p.States[0].Median)}
+		row := []report.Cell{report.Str(p.Stage), report.Str(string(p.Engine)), report.Str(p.Phase), steps(p.States), seconds(p.States[0].Median)}
 		for _, s := range p.States[1:] {
 			row = append(row, ratio(s.Ratio))
 		}

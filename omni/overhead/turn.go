@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // turn is what one state did in one round.
@@ -106,7 +107,7 @@ func (m *meter) durations(ctx context.Context) (map[phaseKey]wire.Durations, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	replies, err := m.eng.CollectiveRPC(ctx, omni.MethodDurations, nil, m.answering)
+	replies, err := m.eng.CollectiveRPC(ctx, protocol.CallDurations, nil, m.answering)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +166,7 @@ func subtract(after, before map[phaseKey]wire.Durations) (map[phaseKey]wire.Dura
 func (m *meter) setFlight(ctx context.Context, on bool) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	replies, err := m.eng.CollectiveRPC(ctx, omni.MethodFlight, map[string]any{"on": on}, nil)
+	replies, err := m.eng.CollectiveRPC(ctx, protocol.CallFlight, map[string]any{"on": on}, nil)
 	if err != nil {
 		return false, err
 	}

@@ -87,12 +87,12 @@ type Message struct {
 	SentNs  int64    `json:"sent_ns,omitempty"` // on the clock of Host
 	Host    string   `json:"host,omitempty"`
 
-	Tokens []int32 `json:"tokens,omitempty"` // codec frames, token ids
-	Text   string  `json:"text,omitempty"`
-	Type   string  `json:"type,omitempty"`   // of an output: text, audio, image
-	Reason string  `json:"reason,omitempty"` // finish reason, or error text
-	Code   string  `json:"code,omitempty"`   // of an error: bad_request, overloaded, internal
-	Param  string  `json:"param,omitempty"`  // of an error: the request's field that is wrong
+	Tokens []int32       `json:"tokens,omitempty"` // codec frames, token ids
+	Text   string        `json:"text,omitempty"`
+	Type   string        `json:"type,omitempty"`   // of an output: text, audio, image
+	Reason string        `json:"reason,omitempty"` // finish reason, or error text
+	Code   protocol.Code `json:"code,omitempty"`   // of an error
+	Param  string        `json:"param,omitempty"`  // of an error: the request's field that is wrong
 
 	SampleRate   int              `json:"sample_rate,omitempty"`
 	PromptTokens int              `json:"prompt_tokens,omitempty"`

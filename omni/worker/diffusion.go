@@ -8,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/engine"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -26,7 +27,7 @@ func (q *queue) accept(m *wire.Message) error {
 		return fmt.Errorf("hand-off %d without its request: the first was lost", m.Chunk)
 	}
 	if len(q.waiting) >= q.s.cfg.MaxQueue {
-		return &rejection{code: "overloaded", err: fmt.Errorf("%d requests wait already", len(q.waiting))}
+		return &rejection{code: protocol.CodeOverloaded, err: fmt.Errorf("%d requests wait already", len(q.waiting))}
 	}
 	q.waiting = append(q.waiting, m)
 	return nil
@@ -98,7 +99,7 @@ func (r *textEncoder) emit(p *plan, result any, took time.Duration) error {
 		}
 		conds = conds[n:]
 		if err := r.s.handoff(m.Request, out); err != nil {
-			r.s.failRequest(m.Request, "internal", err)
+			r.s.failRequest(m.Request, protocol.CodeInternal, err)
 			continue
 		}
 		if err := r.s.done(m.Request, map[string]int64{p.Kind: int64(took)}); err != nil {

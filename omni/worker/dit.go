@@ -8,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/engine"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -192,7 +193,7 @@ func (r *dit) emit(p *plan, _ any, took time.Duration) error {
 			m.Tokens = []int32{int32(l.Channels), int32(l.Height), int32(l.Width)}
 		}
 		if err := r.s.handoff(q.req, m); err != nil {
-			r.s.failRequest(q.req, "internal", err)
+			r.s.failRequest(q.req, protocol.CodeInternal, err)
 		} else if err := r.s.done(q.req, q.durations); err != nil {
 			return err
 		}

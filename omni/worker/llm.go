@@ -10,6 +10,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/engine"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -105,7 +106,7 @@ func (r *llm) accept(m *wire.Message) error {
 			return badRequest("request id %s is in use", m.ID)
 		}
 		if len(r.waiting) >= r.s.cfg.MaxQueue {
-			return &rejection{code: "overloaded", err: fmt.Errorf("%d requests wait already", len(r.waiting))}
+			return &rejection{code: protocol.CodeOverloaded, err: fmt.Errorf("%d requests wait already", len(r.waiting))}
 		}
 		var err error
 		if q, err = r.open(m.Request); err != nil {
@@ -423,7 +424,7 @@ func (r *llm) emit(p *plan, result any, took time.Duration) error {
 			continue
 		}
 		if err := r.token(q, outs[i].Token); err != nil {
-			r.s.failRequest(q.req, "internal", err)
+			r.s.failRequest(q.req, protocol.CodeInternal, err)
 			r.cancel(q.req.ID)
 		}
 	}

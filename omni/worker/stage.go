@@ -179,7 +179,7 @@ func (s *stage) listen() (stop func(), err error) {
 				s.inbox <- m
 				return
 			}
-			s.fail(m, "overloaded", fmt.Errorf("queue of %d messages is full", cap(s.inbox)))
+			s.fail(m, protocol.CodeOverloaded, fmt.Errorf("queue of %d messages is full", cap(s.inbox)))
 		}
 	})
 	if err != nil {
@@ -265,7 +265,7 @@ func (s *stage) take(m *wire.Message) {
 		return
 	}
 	if err := s.runner.accept(m); err != nil {
-		code := "internal"
+		code := protocol.CodeInternal
 		var r *rejection
 		if errors.As(err, &r) {
 			code = r.code
@@ -277,7 +277,7 @@ func (s *stage) take(m *wire.Message) {
 
 // rejection is an error of accept that is the request's own fault, or the queue's.
 type rejection struct {
-	code  string
+	code  protocol.Code
 	err   error
 	param string // the field of the request that is wrong, if it is known
 }
@@ -286,11 +286,11 @@ func (r *rejection) Error() string { return r.err.Error() }
 func (r *rejection) Unwrap() error { return r.err }
 
 func badRequest(format string, args ...any) error {
-	return &rejection{code: "bad_request", err: fmt.Errorf(format, args...)}
+	return &rejection{code: protocol.CodeBadRequest, err: fmt.Errorf(format, args...)}
 }
 
 func badPrompt(format string, args ...any) error {
-	return &rejection{code: "bad_request", err: fmt.Errorf(format, args...), param: "prompt"}
+	return &rejection{code: protocol.CodeBadRequest, err: fmt.Errorf(format, args...), param: "prompt"}
 }
 
 func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
@@ -460,17 +460,17 @@ func (s *stage) output(req *wire.Request, m *wire.Message) error {
 // call answers collective_rpc. It runs beside the loop and touches nothing of it.
 func (s *stage) call(_ context.Context, method string, args map[string]any) (any, error) {
 	switch method {
-	case "ping":
+	case protocol.CallPing:
 		return "pong", nil
-	case "durations":
+	case protocol.CallDurations:
 		return s.phases.read(), nil
-	case "flight":
+	case protocol.CallFlight:
 		on, ok := args["on"].(bool)
 		if !ok {
 			return nil, fmt.Errorf("flight: on is %v: want true or false", args["on"])
 		}
 		return s.flight.set(on)
-	case "info":
+	case protocol.CallInfo:
 		return map[string]any{"stage": s.cfg.Name, "rank": s.id.Rank, "world_size": s.group.Size(), "pid": os.Getpid(),
 			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load(), "evictions": s.evictions.Load()}, nil
 	}
@@ -486,7 +486,7 @@ func (s *stage) done(req *wire.Request, durations map[string]int64) error {
 }
 
 // fail tells the orchestrator that the request of a message failed here.
-func (s *stage) fail(m *wire.Message, code string, err error) {
+func (s *stage) fail(m *wire.Message, code protocol.Code, err error) {
 	req := m.Request
 	if req == nil {
 		req = &wire.Request{ID: m.ID, Reply: m.Reply}
@@ -494,7 +494,7 @@ func (s *stage) fail(m *wire.Message, code string, err error) {
 	s.failRequest(req, code, err)
 }
 
-func (s *stage) failRequest(req *wire.Request, code string, err error) {
+func (s *stage) failRequest(req *wire.Request, code protocol.Code, err error) {
 	text := fmt.Sprintf("stage %d (%s): %v", s.cfg.ID, s.cfg.Name, err)
 	m := &wire.Message{Kind: wire.KindError, Code: code, Reason: text}
 	var r *rejection

@@ -8,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/engine"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -50,7 +51,7 @@ func (r *vocoder) accept(m *wire.Message) error {
 	q := r.byID[m.ID]
 	if m.Request != nil && q == nil {
 		if len(r.byID) >= r.s.cfg.MaxQueue {
-			return &rejection{code: "overloaded", err: fmt.Errorf("%d requests are in the stage already", len(r.byID))}
+			return &rejection{code: protocol.CodeOverloaded, err: fmt.Errorf("%d requests are in the stage already", len(r.byID))}
 		}
 		q = &stream{req: m.Request, id: r.nextID, durations: map[string]int64{}}
 		r.nextID++

@@ -148,7 +148,7 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 	}
 	info := protocol.RankInfo{
 		RankID: id, Protocol: protocol.Version, Incarnation: incarnation, StageName: st.Name, StageType: st.Type,
-		WorldSize: st.Ranks, Engine: "native", PID: os.Getpid(), Host: host, StartedAt: time.Now(), SpoolDir: o.SpoolDir,
+		WorldSize: st.Ranks, Engine: protocol.EngineNative, PID: os.Getpid(), Host: host, StartedAt: time.Now(), SpoolDir: o.SpoolDir,
 	}
 	if st.Profiled() {
 		info.Profiler = &st.Profiler

@@ -7,6 +7,9 @@ import (
 	"math/bits"
 )
 
+// Ext ends the names of recordings: those of sessions, of dumps and any other.
+const Ext = ".ksrec"
+
 // Magic opens every recording; its last byte is the version.
 const Magic = "KINREC\x00\x01"
 

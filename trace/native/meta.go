@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -20,9 +21,9 @@ const (
 func (b *builder) meta() trace.Meta {
 	h := b.h
 	m := trace.Meta{
-		Format: Format, WallClock: true, Rank: number(h.Meta, MetaRank, -1), StageID: number(h.Meta, MetaStageID, -1),
-		WorldSize: max(0, number(h.Meta, MetaWorldSize, 0)), Replica: max(0, number(h.Meta, MetaReplica, 0)),
-		Stage: h.Meta[MetaStage], Host: h.Meta[MetaHost], Backend: h.Meta[MetaBackend],
+		Format: Format, WallClock: true, Rank: number(h.Meta, protocol.MetaRank, -1), StageID: number(h.Meta, protocol.MetaStageID, -1),
+		WorldSize: max(0, number(h.Meta, protocol.MetaWorldSize, 0)), Replica: max(0, number(h.Meta, protocol.MetaReplica, 0)),
+		Stage: h.Meta[protocol.MetaStage], Host: h.Meta[protocol.MetaHost], Backend: h.Meta[protocol.MetaBackend],
 		WindowStart: h.Start, WindowEnd: max(b.last, h.Start), Extra: map[string]string{},
 	}
 	if end := b.rd.End(); end != nil {
@@ -33,7 +34,7 @@ func (b *builder) meta() trace.Meta {
 	}
 	for _, k := range slices.Sorted(maps.Keys(h.Meta)) {
 		switch k {
-		case MetaStageID, MetaStage, MetaReplica, MetaRank, MetaWorldSize, MetaHost, MetaBackend:
+		case protocol.MetaStageID, protocol.MetaStage, protocol.MetaReplica, protocol.MetaRank, protocol.MetaWorldSize, protocol.MetaHost, protocol.MetaBackend:
 		default:
 			m.Extra[k] = string(appendQuoted(nil, h.Meta[k]))
 		}

@@ -21,18 +21,6 @@ const Format = "native"
 // FlowCategory is the category and name of every flow of a native trace.
 const FlowCategory = "handoff"
 
-// Keys of the recording's header that become fields of trace.Meta. Others become
-// Meta.Extra.
-const (
-	MetaStageID   = "stage_id"
-	MetaStage     = "stage"
-	MetaReplica   = "replica"
-	MetaRank      = "rank"
-	MetaWorldSize = "world_size"
-	MetaHost      = "host"
-	MetaBackend   = "backend"
-)
-
 // categories maps a recording's category to the trace's text; Kineto has none for I/O.
 var categories = map[uint8]string{
 	uint8(profiler.CategoryOp):         trace.CatCPUOp.String(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 )
@@ -40,8 +41,8 @@ func record(t *testing.T, work func(*profiler.Track)) []byte {
 	err := rec.Start(profiler.StartOptions{
 		Out: &out, RecordShapes: true, WithFLOPs: true, WithMemory: true,
 		Meta: map[string]string{
-			native.MetaStageID: "0", native.MetaStage: "thinker", native.MetaRank: "1", native.MetaWorldSize: "2",
-			native.MetaReplica: "3", native.MetaHost: "node7", native.MetaBackend: "tcp", "model": "qwen \"omni\"",
+			protocol.MetaStageID: "0", protocol.MetaStage: "thinker", protocol.MetaRank: "1", protocol.MetaWorldSize: "2",
+			protocol.MetaReplica: "3", protocol.MetaHost: "node7", protocol.MetaBackend: "tcp", "model": "qwen \"omni\"",
 		},
 	})
 	if err != nil {
