@@ -20,6 +20,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
+	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/driver/native"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/profiler"
@@ -64,7 +66,7 @@ type rankConfig struct {
 
 // testRank is a rank that works all the time: a span a step.
 type testRank struct {
-	*rank.RecorderHandler
+	*driver.Rank
 	member *rank.Member
 	nc     *nats.Conn
 	rec    *profiler.Recorder
@@ -82,17 +84,17 @@ func (r *testRank) blocked(ctx context.Context, method protocol.Method) {
 
 func (r *testRank) Arm(ctx context.Context, q protocol.ArmRequest) (protocol.RankStatus, error) {
 	r.blocked(ctx, protocol.MethodArm)
-	return r.RecorderHandler.Arm(ctx, q)
+	return r.Rank.Arm(ctx, q)
 }
 
 func (r *testRank) Stop(ctx context.Context, q protocol.StopRequest) (protocol.RankStatus, error) {
 	r.blocked(ctx, protocol.MethodStop)
-	return r.RecorderHandler.Stop(ctx, q)
+	return r.Rank.Stop(ctx, q)
 }
 
-func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol.RankStatus, []rank.File, error) {
+func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol.RankStatus, rank.Handover, error) {
 	r.blocked(ctx, protocol.MethodCollect)
-	return r.RecorderHandler.Collect(ctx, q)
+	return r.Rank.Collect(ctx, q)
 }
 
 func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
@@ -108,8 +110,8 @@ func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 	if c.HubLoss == 0 {
 		c.HubLoss = protocol.HubLossTimeout
 	}
-	r.RecorderHandler = rank.NewRecorderHandler(r.rec, c.Info, c.Spool, rank.WithHandlerClock(now), rank.WithHubLossTimeout(c.HubLoss),
-		rank.WithCalls(func(ctx context.Context, method string, args map[string]any) (any, error) {
+	r.Rank = native.NewRank(r.rec, c.Info, c.Spool, driver.WithClock(now), driver.WithHubLossTimeout(c.HubLoss),
+		driver.WithCalls(func(ctx context.Context, method string, args map[string]any) (any, error) {
 			switch method {
 			case "echo":
 				return args, nil
@@ -159,7 +161,7 @@ func (r *testRank) close(t testing.TB) {
 	if err := r.member.Leave(context.Background()); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Logf("leave: %v", err) // the hub may be gone already
 	}
-	if err := r.RecorderHandler.Close(); err != nil {
+	if err := r.Rank.Close(); err != nil {
 		t.Errorf("close handler: %v", err)
 	}
 	r.stop()

@@ -50,22 +50,22 @@ func (r *readyRank) Stop(context.Context, protocol.StopRequest) (protocol.RankSt
 	return r.state, nil
 }
 
-func (r *readyRank) Collect(context.Context, protocol.CollectRequest) (protocol.RankStatus, []rank.File, error) {
+func (r *readyRank) Collect(context.Context, protocol.CollectRequest) (protocol.RankStatus, rank.Handover, error) {
 	path := filepath.Join(r.dir, "trace.json.gz")
 	if err := os.WriteFile(path, r.trace, 0o644); err != nil {
-		return r.state, nil, err
+		return r.state, rank.Handover{}, err
 	}
 	files := []rank.File{{Name: "trace.json.gz", Kind: "trace", Path: path}}
 	for name, kind := range r.more {
 		path := filepath.Join(r.dir, name)
 		if err := os.WriteFile(path, []byte("the rank's own "+name), 0o644); err != nil {
-			return r.state, nil, err
+			return r.state, rank.Handover{}, err
 		}
 		files = append(files, rank.File{Name: name, Kind: kind, Path: path})
 	}
 	handed := r.state
 	handed.Events = 12 // torch counts while it exports, after the stop was answered
-	return handed, files, nil
+	return handed, rank.Handover{Files: files}, nil
 }
 
 func (r *readyRank) Abort(context.Context, protocol.AbortRequest) (protocol.RankStatus, error) {

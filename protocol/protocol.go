@@ -23,6 +23,11 @@ const (
 	// MaxQuiet bounds RankInfo.QuietNs: torch frees some ten million slices in it. A rank
 	// that has died meanwhile is missed so much later.
 	MaxQuiet = time.Minute
+	// MaxLead bounds RankInfo.LeadNs: who starts a session waits for it.
+	MaxLead = time.Minute
+	// MaxFlush bounds RankInfo.FlushNs: torch was seen to write for minutes, with Python
+	// stacks for tens of them.
+	MaxFlush = time.Hour
 	// MaxPrefix bounds profile_prefix: file names hold 255 bytes and the run's
 	// directory adds a time, an id and separators.
 	MaxPrefix = 100
@@ -75,6 +80,11 @@ type RankInfo struct {
 	// QuietNs says that the process may be silent for so long after this renewal, MaxQuiet
 	// at most: it is about to do what lets nothing else in it run.
 	QuietNs int64 `json:"quiet_ns,omitempty"`
+	// LeadNs is how long after the agreed instant its profiler may begin, and FlushNs how
+	// long after its end the files may take: the hub waits so much longer for the answers
+	// to start and collect, MaxLead and MaxFlush at most.
+	LeadNs  int64 `json:"lead_ns,omitempty"`
+	FlushNs int64 `json:"flush_ns,omitempty"`
 }
 
 // ProfilerConfig has vLLM's field names and defaults; see DefaultProfilerConfig.
@@ -151,6 +161,12 @@ type RankStatus struct {
 	Iterations  int        `json:"iterations"` // recorded
 	StoppedBy   StopCause  `json:"stopped_by,omitempty"`
 	Artifacts   []Artifact `json:"artifacts,omitempty"`
+	// Held are the sessions, oldest first, whose files the rank still has: they have ended
+	// and nobody has said that they are collected. In answers to status only.
+	Held []string `json:"held,omitempty"`
+	// Others are ranks that this one recorded as well and that nobody knew of before their
+	// files came; in answers to collect only.
+	Others []RankStatus `json:"others,omitempty"`
 }
 
 // ClockError is a rank's clock against the hub's: hub = rank + Offset, give or take Error.

@@ -14,7 +14,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
+	"github.com/kinetoscope/kinetoscope/driver/native"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/profiler"
@@ -48,14 +50,14 @@ func TestTorchAttach(t *testing.T) {
 
 // collected tells when the hub has a rank's recording.
 type collected struct {
-	*rank.RecorderHandler
+	*driver.Rank
 	once sync.Once
 	done chan struct{}
 }
 
 // Abort implements rank.Handler: the hub sends it after a collection.
 func (c *collected) Abort(ctx context.Context, r protocol.AbortRequest) (protocol.RankStatus, error) {
-	s, err := c.RecorderHandler.Abort(ctx, r)
+	s, err := c.Rank.Abort(ctx, r)
 	c.once.Do(func() { close(c.done) })
 	return s, err
 }
@@ -120,7 +122,7 @@ func attachRank(args []string) error {
 	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "attached", Rank: number}, StageName: "decoder", StageType: "llm",
 		WorldSize: world, Engine: "native", Profiler: &cfg, Ready: true, SpoolDir: spool}
 	rec := profiler.New(profiler.Config{Process: "decoder"})
-	h := &collected{RecorderHandler: rank.NewRecorderHandler(rec, info, spool), done: make(chan struct{})}
+	h := &collected{Rank: native.NewRank(rec, info, spool), done: make(chan struct{})}
 	defer h.Close()
 	m, err := rank.Join(ctx, nc, info, h)
 	if err != nil {

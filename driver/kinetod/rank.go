@@ -446,33 +446,33 @@ func (r *Rank) Stop(_ context.Context, q protocol.StopRequest) (protocol.RankSta
 }
 
 // Collect waits for the trace and hands it over, packed if the config says so.
-func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol.RankStatus, []rank.File, error) {
+func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol.RankStatus, rank.Handover, error) {
 	r.mu.Lock()
 	c := r.find(q.Session)
 	r.mu.Unlock()
 	if c == nil {
-		return protocol.RankStatus{}, nil, fmt.Errorf("session %s is unknown here", q.Session)
+		return protocol.RankStatus{}, rank.Handover{}, fmt.Errorf("session %s is unknown here", q.Session)
 	}
 	select {
 	case <-c.ended:
 	case <-ctx.Done():
-		return protocol.RankStatus{}, nil, fmt.Errorf("process %d still writes its trace: %w", r.to.PID, context.Cause(ctx))
+		return protocol.RankStatus{}, rank.Handover{}, fmt.Errorf("process %d still writes its trace: %w", r.to.PID, context.Cause(ctx))
 	}
 	r.mu.Lock()
 	st, err := c.status, c.err
 	r.mu.Unlock()
 	if err != nil {
-		return st, nil, err
+		return st, rank.Handover{}, err
 	}
 	in := traceFile(filepath.Join(c.dir, "trace.json"), r.to.PID)
 	f, events, err := pack(ctx, in, c.dir, r.to.UID, c.req.Config.UseGzip)
 	if err != nil {
-		return st, nil, fmt.Errorf("process %d: %w", r.to.PID, err)
+		return st, rank.Handover{}, fmt.Errorf("process %d: %w", r.to.PID, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.status.Events = events
-	return c.status, []rank.File{f}, nil
+	return c.status, rank.Handover{Files: []rank.File{f}}, nil
 }
 
 // Abort drops a session. What the process was told it does to the end: its files go then.

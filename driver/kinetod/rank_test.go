@@ -16,6 +16,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
+	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -86,7 +87,7 @@ func TestRankRecords(t *testing.T) {
 		if again, err := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil || again.StartedAtNs != st.StartedAtNs {
 			t.Errorf("a second start: %+v, %v", again, err)
 		}
-		got, out, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+		got, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}))
 		if err != nil || len(out) != 1 || got.Events != 2 || got.State != protocol.StateStopped || got.StoppedBy != protocol.StoppedByMaxDuration {
 			t.Fatalf("%+v, %v, %v", got, out, err)
 		}
@@ -147,7 +148,7 @@ func TestRankStopsBeforeItsTime(t *testing.T) {
 	if _, _, err := r.Collect(short, protocol.CollectRequest{Session: q.Session}); err == nil || !strings.Contains(err.Error(), "still writes") {
 		t.Errorf("a collect that does not wait: %v", err)
 	}
-	if _, out, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}); err != nil || len(out) != 1 {
+	if _, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})); err != nil || len(out) != 1 {
 		t.Errorf("%v, %v", out, err)
 	}
 	if _, err := r.Arm(t.Context(), next); err != nil {
@@ -205,6 +206,11 @@ func TestRankRefusesWhatKinetoCannot(t *testing.T) {
 	if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: "x"}); err != nil {
 		t.Errorf("abort of an unknown session: %v", err)
 	}
+}
+
+// handed unpacks what Collect returns.
+func handed(s protocol.RankStatus, h rank.Handover, err error) (protocol.RankStatus, []rank.File, error) {
+	return s, h.Files, err
 }
 
 func second[A any](_ A, err error) error        { return err }
@@ -293,7 +299,7 @@ func TestRankFails(t *testing.T) {
 		r.wg.Wait()
 		tr.Stop()
 		r.Ended()
-		if _, out, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}); err != nil || len(out) != 1 || !r.Holds() {
+		if _, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})); err != nil || len(out) != 1 || !r.Holds() {
 			t.Errorf("%v, %v, holds %v", out, err, r.Holds())
 		}
 		if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil || r.Holds() {
@@ -320,7 +326,7 @@ func TestRankFails(t *testing.T) {
 			if _, err := start(t, r, q); err != nil {
 				t.Fatal(err)
 			}
-			_, out, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+			_, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}))
 			if err != nil || len(out) != 1 || strings.HasPrefix(out[0].Path, r.captures[0].dir+"/") {
 				t.Errorf("handed over: %v, %v; want a file outside of the process's directory", out, err)
 			}
@@ -340,7 +346,7 @@ func TestRankFails(t *testing.T) {
 			if _, err := start(t, r, q); err != nil {
 				t.Fatal(err)
 			}
-			if _, out, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}); err == nil {
+			if _, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})); err == nil {
 				t.Errorf("a %s link is taken: %v", name, out)
 			}
 		}

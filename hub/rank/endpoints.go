@@ -154,12 +154,12 @@ func (m *Member) call(ctx context.Context, r protocol.CallRequest) (any, error) 
 // collect uploads the files of a session. Object names hold session, rank and
 // file, so nothing is ever replaced by something else.
 func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protocol.RankStatus, error) {
-	s, files, err := m.h.Collect(ctx, r)
+	s, over, err := m.h.Collect(ctx, r)
 	m.name(&s)
 	if err != nil {
 		return s, err
 	}
-	if len(files) == 0 {
+	if len(over.Files)+len(over.Others) == 0 {
 		return s, nil
 	}
 	var obs jetstream.ObjectStore
@@ -170,19 +170,35 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 	if err != nil {
 		return s, fmt.Errorf("bucket %s: %w", protocol.BucketArtifacts, err)
 	}
-	s.Artifacts = nil
+	if s.Artifacts, err = uploadAll(ctx, obs, r.Session, m.id, over.Files); err != nil {
+		return s, err
+	}
+	for _, o := range over.Others {
+		other := protocol.RankStatus{RankID: o.ID, StageName: s.StageName, State: o.State, Reason: o.Reason, Session: s.Session,
+			StartedAtNs: s.StartedAtNs, StoppedAtNs: s.StoppedAtNs, StoppedBy: s.StoppedBy}
+		if other.Artifacts, err = uploadAll(ctx, obs, r.Session, o.ID, o.Files); err != nil {
+			return s, err
+		}
+		s.Others = append(s.Others, other)
+	}
+	return s, nil
+}
+
+// uploadAll uploads the files of rank id.
+func uploadAll(ctx context.Context, obs jetstream.ObjectStore, session string, id protocol.RankID, files []File) ([]protocol.Artifact, error) {
+	var out []protocol.Artifact
 	for _, f := range files {
 		var a protocol.Artifact
 		err := link.Retry(ctx, func() (err error) {
-			a, err = upload(ctx, obs, r.Session+"/"+m.id.Key()+"/"+f.Name, f)
+			a, err = upload(ctx, obs, session+"/"+id.Key()+"/"+f.Name, f)
 			return err
 		})
 		if err != nil {
-			return s, fmt.Errorf("upload %s: %w", f.Path, err)
+			return nil, fmt.Errorf("upload %s: %w", f.Path, err)
 		}
-		s.Artifacts = append(s.Artifacts, a)
+		out = append(out, a)
 	}
-	return s, nil
+	return out, nil
 }
 
 func upload(ctx context.Context, obs jetstream.ObjectStore, name string, f File) (a protocol.Artifact, err error) {

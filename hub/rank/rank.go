@@ -1,7 +1,7 @@
 // Package rank is the rank's side of the control plane: it answers the hub's
 // methods as a NATS micro service, keeps the rank's presence alive and uploads
-// what the rank recorded. What a method does is the Handler's business;
-// RecorderHandler is the one for Go processes that record with package profiler.
+// what the rank recorded. What a method does is the Handler's business; package driver
+// has the one that all ranks in Go share.
 //
 // Every request is answered in a goroutine of its own, so a Handler that blocks
 // delays no other method; at most maxInFlight run at a time. Leave waits for all
@@ -56,7 +56,7 @@ type Handler interface {
 	// Stopping a stopped session returns the same status.
 	Stop(ctx context.Context, r protocol.StopRequest) (protocol.RankStatus, error)
 	// Collect returns the files of a stopped session. They stay until Abort.
-	Collect(ctx context.Context, r protocol.CollectRequest) (protocol.RankStatus, []File, error)
+	Collect(ctx context.Context, r protocol.CollectRequest) (protocol.RankStatus, Handover, error)
 	// Abort drops a session in whatever state it is. An unknown one is no error.
 	Abort(ctx context.Context, r protocol.AbortRequest) (protocol.RankStatus, error)
 	// Status says what the profiler does now.
@@ -78,6 +78,21 @@ type File struct {
 	Name string // in the run without the rank: "recording.ksrec" becomes recording_rank0.ksrec
 	Kind protocol.ArtifactKind
 	Path string // where it is now
+}
+
+// Handover is what a rank hands over of a session.
+type Handover struct {
+	Files  []File
+	Others []Other // ranks that it recorded as well
+}
+
+// Other is a rank that does not take part itself: the one that does has recorded it, and
+// knows of it by its files, or by their lack.
+type Other struct {
+	ID     protocol.RankID    // of the same pipeline and stage
+	State  protocol.RankState // protocol.StateStopped, or StateFailed without files
+	Reason string             // why it failed, or what the files lack
+	Files  []File
 }
 
 // Option changes how a rank joins.

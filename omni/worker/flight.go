@@ -3,7 +3,7 @@ package worker
 import (
 	"sync"
 
-	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/driver/native"
 	"github.com/kinetoscope/kinetoscope/profiler"
 )
 
@@ -11,9 +11,9 @@ import (
 // and on again, so that its cost can be measured on the ranks that pay it. A nil flight
 // is that of a stage deployed without one.
 type flight struct {
-	handler *rank.RecorderHandler
-	rec     *profiler.Recorder
-	opts    profiler.FlightOptions
+	driver *native.Driver
+	rec    *profiler.Recorder
+	opts   profiler.FlightOptions
 
 	mu sync.Mutex // one switch at a time
 }
@@ -29,7 +29,7 @@ func (f *flight) set(on bool) (bool, error) {
 	var err error
 	switch flying := f.rec.Flying(); {
 	case on && !flying:
-		err = f.handler.StartFlight(f.opts)
+		err = f.driver.StartFlight(f.opts)
 	case !on && flying:
 		err = f.rec.FlightStop()
 	}

@@ -25,6 +25,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/driver/native"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/omni/collective"
@@ -162,15 +164,16 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 		return fmt.Errorf("load stage %d (%s): %w", st.ID, st.Name, err)
 	}
 	defer s.runner.close(track)
-	handler := rank.NewRecorderHandler(rec, info, o.SpoolDir, rank.WithHandlerLogger(o.Logger), rank.WithCalls(s.call), rank.WithOpened(s.wakeUp))
+	recorder := native.New(rec, info, o.SpoolDir)
+	handler := driver.NewRank(recorder, info, driver.WithLogger(o.Logger), driver.WithCalls(s.call), driver.WithOpened(s.wakeUp))
 	defer handler.Close()
-	for _, path := range handler.Leftovers() {
+	for _, path := range recorder.Leftovers() {
 		o.Logger.Warn("a recording of an earlier process is here; it goes home with its session if that still runs", "file", path)
 	}
 	s.iterate = handler
 	if mb := st.FlightRecorderMB; mb > 0 {
 		c := st.Profiler
-		s.flight = &flight{handler: handler, rec: rec, opts: profiler.FlightOptions{Bytes: mb << 20,
+		s.flight = &flight{driver: recorder, rec: rec, opts: profiler.FlightOptions{Bytes: mb << 20,
 			RecordShapes: c.RecordShapes, WithFLOPs: c.WithFLOPs, WithMemory: c.WithMemory}}
 		if _, err := s.flight.set(true); err != nil {
 			return fmt.Errorf("start the flight recorder: %w", err)

@@ -1,7 +1,6 @@
-package rank
+package native
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/oklog/ulid/v2"
 	"go.uber.org/goleak"
-	"pgregory.net/rapid"
 
+	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -26,89 +25,29 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// windows runs a schedule over n iterations and draws it: '.' before, 'R' an
-// iteration that is recorded, '|' the end of the window.
-func windows(c protocol.ProfilerConfig, n int) string {
-	s := newSchedule(c)
-	var b bytes.Buffer
-	recording := s.start() == open
-	for range n {
-		if recording {
-			b.WriteByte('R')
-		} else {
-			b.WriteByte('.')
-		}
-		switch s.iterationEnd() {
-		case open:
-			recording = true
-		case shut:
-			b.WriteByte('|')
-			return b.String()
-		}
-	}
-	return b.String()
-}
-
-func TestSchedule(t *testing.T) {
-	for _, tt := range []struct {
-		c    protocol.ProfilerConfig
-		want string
-	}{
-		{protocol.ProfilerConfig{ActiveIterations: 2}, "RRRRRR"}, // active alone means nothing
-		{protocol.ProfilerConfig{MaxIterations: 3}, "RRR|"},
-		{protocol.ProfilerConfig{DelayIterations: 2}, "..RRRR"},
-		{protocol.ProfilerConfig{DelayIterations: 2, MaxIterations: 1}, "..R|"},
-		{protocol.ProfilerConfig{WaitIterations: 1, WarmupIterations: 1, ActiveIterations: 2}, "..RR|"},
-		{protocol.ProfilerConfig{WarmupIterations: 1, ActiveIterations: 4, MaxIterations: 2}, ".RR|"},
-		{protocol.ProfilerConfig{DelayIterations: 1, WaitIterations: 2, ActiveIterations: 1, MaxIterations: 9}, "...R|"},
-	} {
-		if got := windows(tt.c, 6); got != tt.want {
-			t.Errorf("%+v: %s, want %s", tt.c, got, tt.want)
-		}
-	}
-}
-
-func TestScheduleNeverRecordsMoreThanItsLimit(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		small := rapid.IntRange(0, 4)
-		c := protocol.ProfilerConfig{DelayIterations: small.Draw(t, "delay"), MaxIterations: small.Draw(t, "max"),
-			WaitIterations: small.Draw(t, "wait"), WarmupIterations: small.Draw(t, "warmup"), ActiveIterations: 1 + small.Draw(t, "active")}
-		got := windows(c, 40)
-		skip := c.DelayIterations + c.WaitIterations + c.WarmupIterations
-		limit := c.MaxIterations
-		if c.WaitIterations+c.WarmupIterations > 0 && (limit == 0 || c.ActiveIterations < limit) {
-			limit = c.ActiveIterations
-		}
-		want := strings.Repeat(".", skip) + strings.Repeat("R", limit) + "|"
-		if limit == 0 {
-			want = strings.Repeat(".", skip) + strings.Repeat("R", 40-skip)
-		}
-		if got != want {
-			t.Fatalf("%+v: %s, want %s", c, got, want)
-		}
-	})
-}
-
 var info = protocol.RankInfo{RankID: protocol.RankID{Pipeline: "omni", Stage: 1, Rank: 2}, StageName: "talker", WorldSize: 4}
 
 var span = profiler.Intern("iteration")
 
 // unit is a handler on a real recorder, and its track.
 type unit struct {
-	*RecorderHandler
+	*driver.Rank
 	t     *testing.T
 	track *profiler.Track
 	spool string
 }
 
-func newUnit(t *testing.T, opts ...HandlerOption) *unit {
+func newUnit(t *testing.T, opts ...driver.Option) *unit {
 	t.Helper()
 	rec := profiler.New(profiler.Config{Process: "test", FlushEvery: time.Hour})
 	spool := filepath.Join(t.TempDir(), "spool")
-	opts = append(opts, WithHandlerLogger(slog.New(slog.DiscardHandler)))
-	u := &unit{RecorderHandler: NewRecorderHandler(rec, info, spool, opts...), t: t, track: rec.Track("t"), spool: spool}
+	opts = append(opts, driver.WithLogger(slog.New(slog.DiscardHandler)))
+	u := &unit{Rank: NewRank(rec, info, spool, opts...), t: t, track: rec.Track("t"), spool: spool}
 	return u
 }
+
+// left is what Leftovers finds.
+func (u *unit) left() []string { return driver.Spool{Dir: u.spool, Base: info.FileBase()}.Leftovers() }
 
 func (u *unit) close() {
 	u.t.Helper()
@@ -189,7 +128,7 @@ func spans(t *testing.T, path string) int {
 	return n
 }
 
-func TestRecorderHandlerRecordsTheWindow(t *testing.T) {
+func TestRecordsTheWindow(t *testing.T) {
 	u := newUnit(t)
 	defer u.close()
 	id := u.arm(protocol.ProfilerConfig{DelayIterations: 2, MaxIterations: 3}, nil)
@@ -204,14 +143,14 @@ func TestRecorderHandlerRecordsTheWindow(t *testing.T) {
 	if d := cmp.Diff(s, again); d != "" {
 		t.Errorf("second stop differs:\n%s", d)
 	}
-	_, files, err := u.Collect(t.Context(), protocol.CollectRequest{Session: id})
-	if err != nil || len(files) != 1 {
-		t.Fatalf("Collect: %v, %v", files, err)
+	_, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: id})
+	if err != nil || len(over.Files) != 1 {
+		t.Fatalf("Collect: %v, %v", over.Files, err)
 	}
-	if want := filepath.Join(u.spool, id, "stage1_replica0_rank2.ksrec"); files[0].Path != want || spans(t, want) != 3 {
-		t.Errorf("file %+v, want 3 iterations in %s", files[0], want)
+	if want := filepath.Join(u.spool, id, "stage1_replica0_rank2.ksrec"); over.Files[0].Path != want || spans(t, want) != 3 {
+		t.Errorf("file %+v, want 3 iterations in %s", over.Files[0], want)
 	}
-	if fi, err := os.Stat(files[0].Path); err != nil || uint64(fi.Size()) != s.Bytes {
+	if fi, err := os.Stat(over.Files[0].Path); err != nil || uint64(fi.Size()) != s.Bytes {
 		t.Errorf("status says %d bytes, file %v, %v", s.Bytes, fi.Size(), err)
 	}
 	if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: id}); err != nil {
@@ -264,8 +203,8 @@ func TestStopWhateverTheState(t *testing.T) {
 	if s.State != protocol.StateStopped || !strings.Contains(s.Reason, "schedule") {
 		t.Errorf("stop when waiting: %+v", s)
 	}
-	if _, files, err := u.Collect(t.Context(), protocol.CollectRequest{Session: waiting}); err != nil || len(files) != 0 {
-		t.Errorf("Collect of nothing: %v, %v", files, err)
+	if _, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: waiting}); err != nil || len(over.Files) != 0 {
+		t.Errorf("Collect of nothing: %v, %v", over.Files, err)
 	}
 	if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: "unknown"}); err == nil {
 		t.Error("stop of an unknown session succeeded")
@@ -335,7 +274,7 @@ func (b brokenRecorder) Stop() (profiler.Stats, error)       { return profiler.S
 
 func TestRecorderFailuresAreNamed(t *testing.T) {
 	for _, b := range []brokenRecorder{{start: errors.New("already on")}, {stop: errors.New("disk full")}} {
-		h := NewRecorderHandler(b, info, t.TempDir(), WithHandlerLogger(slog.New(slog.DiscardHandler)))
+		h := NewRank(b, info, t.TempDir(), driver.WithLogger(slog.New(slog.DiscardHandler)))
 		id := ulid.Make().String()
 		if _, err := h.Arm(t.Context(), protocol.ArmRequest{Session: id}); err != nil {
 			t.Fatal(err)
@@ -368,7 +307,7 @@ func TestWatchdogs(t *testing.T) {
 		{"no hub", func(r *protocol.ArmRequest) { r.Hub = "" }, 0, protocol.StoppedByMaxDuration, time.Hour},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := NewRecorderHandler(brokenRecorder{}, info, t.TempDir(), WithHandlerLogger(slog.New(slog.DiscardHandler)))
+			h := NewRank(brokenRecorder{}, info, t.TempDir(), driver.WithLogger(slog.New(slog.DiscardHandler)))
 			r := protocol.ArmRequest{Session: ulid.Make().String(), MaxDurationNs: int64(time.Hour), Hub: "h"}
 			if tt.change != nil {
 				tt.change(&r)
@@ -410,7 +349,7 @@ func TestAgreedInstantIsOfTheRanksClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const skew = -5 * time.Hour
 		now := func() time.Time { return time.Now().Add(skew) }
-		h := NewRecorderHandler(brokenRecorder{}, info, t.TempDir(), WithHandlerClock(now))
+		h := NewRank(brokenRecorder{}, info, t.TempDir(), driver.WithClock(now))
 		id := ulid.Make().String()
 		if _, err := h.Arm(t.Context(), protocol.ArmRequest{Session: id}); err != nil {
 			t.Fatal(err)
@@ -431,7 +370,7 @@ func TestMaxBytesEndsTheRecordingWhole(t *testing.T) {
 	rec := profiler.New(profiler.Config{FlushEvery: time.Millisecond})
 	track := rec.Track("t")
 	defer track.Close()
-	h := NewRecorderHandler(rec, info, t.TempDir(), WithHandlerLogger(slog.New(slog.DiscardHandler)))
+	h := NewRank(rec, info, t.TempDir(), driver.WithLogger(slog.New(slog.DiscardHandler)))
 	id := ulid.Make().String()
 	if _, err := h.Arm(t.Context(), protocol.ArmRequest{Session: id, MaxBytes: 10_000}); err != nil {
 		t.Fatal(err)
@@ -448,28 +387,12 @@ func TestMaxBytesEndsTheRecordingWhole(t *testing.T) {
 	if err != nil || s.StoppedBy != protocol.StoppedByMaxBytes || s.Bytes < 10_000 {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	_, files, err := h.Collect(t.Context(), protocol.CollectRequest{Session: id})
-	if err != nil || len(files) != 1 || spans(t, files[0].Path) == 0 {
-		t.Fatalf("%v, %v", files, err)
+	_, over, err := h.Collect(t.Context(), protocol.CollectRequest{Session: id})
+	if err != nil || len(over.Files) != 1 || spans(t, over.Files[0].Path) == 0 {
+		t.Fatalf("%v, %v", over.Files, err)
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestHandlerForgetsTheOldest(t *testing.T) {
-	u := newUnit(t)
-	defer u.close()
-	first := u.arm(protocol.ProfilerConfig{}, nil)
-	u.stop(first)
-	for range maxCaptures {
-		u.stop(u.arm(protocol.ProfilerConfig{}, nil))
-	}
-	if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: first}); err == nil {
-		t.Error("the oldest session is remembered")
-	}
-	if len(u.captures) != maxCaptures || len(u.order) != maxCaptures {
-		t.Errorf("%d captures, %d in order", len(u.captures), len(u.order))
 	}
 }
 

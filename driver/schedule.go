@@ -1,4 +1,4 @@
-package rank
+package driver
 
 import (
 	"github.com/kinetoscope/kinetoscope/profiler"

@@ -1,4 +1,4 @@
-package rank
+package native
 
 import (
 	"os"
@@ -27,7 +27,7 @@ func put(t *testing.T, path, text string) string {
 func TestLeftovers(t *testing.T) {
 	u := newUnit(t)
 	defer u.close()
-	if got := u.Leftovers(); got != nil {
+	if got := u.left(); got != nil {
 		t.Errorf("without a spool: %v", got)
 	}
 	old, empty := ulid.Make().String(), ulid.Make().String()
@@ -39,16 +39,16 @@ func TestLeftovers(t *testing.T) {
 	outside := put(t, filepath.Join(filepath.Dir(u.spool), "outside", mine), "not in the spool")
 	own := u.arm(protocol.ProfilerConfig{}, nil)
 	u.start(own)
-	if diff := cmp.Diff([]string{path}, u.Leftovers()); diff != "" {
+	if diff := cmp.Diff([]string{path}, u.left()); diff != "" {
 		t.Error(diff)
 	}
-	s, files, err := u.Collect(t.Context(), protocol.CollectRequest{Session: old})
-	if err != nil || s.State != protocol.StateStopped || len(files) != 1 || files[0].Path != path {
-		t.Fatalf("%+v, %+v, %v", s, files, err)
+	s, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: old})
+	if err != nil || s.State != protocol.StateStopped || len(over.Files) != 1 || over.Files[0].Path != path {
+		t.Fatalf("%+v, %+v, %v", s, over.Files, err)
 	}
 	for _, id := range []string{empty, "notes", "../outside", "", ulid.Make().String()} {
-		if _, files, err := u.Collect(t.Context(), protocol.CollectRequest{Session: id}); err == nil || files != nil {
-			t.Errorf("%q: %+v, %v", id, files, err)
+		if _, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: id}); err == nil || over.Files != nil {
+			t.Errorf("%q: %+v, %v", id, over.Files, err)
 		}
 		if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: id}); err != nil {
 			t.Errorf("%q: %v", id, err)
@@ -76,7 +76,7 @@ func TestForgottenSessionIsALeftover(t *testing.T) {
 	u := newUnit(t)
 	defer u.close()
 	var first string
-	for range maxCaptures + 1 {
+	for range 9 {
 		id := u.arm(protocol.ProfilerConfig{}, nil)
 		u.start(id)
 		u.iterate(1)
@@ -85,8 +85,8 @@ func TestForgottenSessionIsALeftover(t *testing.T) {
 			first = id
 		}
 	}
-	_, files, err := u.Collect(t.Context(), protocol.CollectRequest{Session: first})
-	if err != nil || len(files) != 1 || spans(t, files[0].Path) != 1 {
-		t.Fatalf("%+v, %v", files, err)
+	_, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: first})
+	if err != nil || len(over.Files) != 1 || spans(t, over.Files[0].Path) != 1 {
+		t.Fatalf("%+v, %v", over.Files, err)
 	}
 }
