@@ -297,7 +297,8 @@ func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 		StageName: r.StageName, StageType: protocol.StageGeneration, WorldSize: r.WorldSize, Engine: protocol.EngineKineto,
 		PID: r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true, Host: a.host,
 	}
-	target := kinetod.Target{PID: r.Process.PID, UID: r.Process.UID, TraceDir: r.Process.Env[procs.EnvTraceDir]}
+	target := kinetod.Target{PID: r.Process.PID, TraceDir: r.Process.Env[procs.EnvTraceDir],
+		User: kinetod.User{UID: r.Process.UID, GID: r.Process.GID, Groups: r.Process.Groups}}
 	kr := kinetod.NewRank(a.daemon, target, a.log)
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()

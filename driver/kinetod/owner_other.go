@@ -1,4 +1,4 @@
-//go:build !unix
+//go:build !linux
 
 package kinetod
 
@@ -9,6 +9,8 @@ import (
 
 var errNoKineto = errors.New("there are no Kineto processes on this system: its daemon protocol is Linux's")
 
-func openOwned(string, int) (*os.File, error) { return nil, errNoKineto }
+const noFollow = 0
 
-func checkOwn(string) error { return errNoKineto }
+func owner(os.FileInfo) (uid int, links uint64, ok bool) { return 0, 0, false }
+
+func (User) do(func() error) error { return errNoKineto }

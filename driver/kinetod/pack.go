@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -17,21 +20,79 @@ import (
 // copyBytes is how much of a trace is read at once.
 const copyBytes = 1 << 20
 
-// pack makes the file that a rank hands over of the trace at in, which a process of user
-// uid has written, and counts its events. The file is base with an ending: it lies where
-// that user cannot write, for the agent may write and read more than the process.
-func pack(ctx context.Context, in, base string, uid int, gz bool) (f rank.File, events uint64, err error) {
-	src, err := openOwned(in, uid)
+// packing is the agent's own directory for the files that a rank hands over, made with the
+// first of them. Nobody else may write there. The zero value is ready; close ends it.
+type packing struct {
+	mu   sync.Mutex
+	root *os.Root
+}
+
+// open returns the directory.
+func (p *packing) open() (*os.Root, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.root != nil {
+		return p.root, nil
+	}
+	dir, err := os.MkdirTemp("", "kinetoscope-agent-")
+	if err != nil {
+		return nil, err
+	}
+	if p.root, err = os.OpenRoot(dir); err != nil {
+		return nil, errors.Join(err, os.Remove(dir))
+	}
+	return p.root, nil
+}
+
+// remove removes what was packed as base.
+func (p *packing) remove(base string) (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.root == nil {
+		return nil
+	}
+	for _, ending := range []string{".json", ".json.gz"} {
+		if e := p.root.Remove(base + ending); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// close removes the directory.
+func (p *packing) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.root == nil {
+		return nil
+	}
+	err := errors.Join(os.RemoveAll(p.root.Name()), p.root.Close())
+	p.root = nil
+	return err
+}
+
+// pack makes the file that a rank hands over of the trace in, which a process has written
+// to d, and counts its events. The file is base with an ending. Packing again replaces it.
+func (p *packing) pack(ctx context.Context, d *traceDir, in, base string, gz bool) (f rank.File, events uint64, err error) {
+	src, size, err := d.open(in)
 	if err != nil {
 		return f, 0, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
+	root, err := p.open()
+	if err != nil {
+		return f, 0, fmt.Errorf("pack the trace: %w", err)
+	}
 	f = rank.File{Name: "trace.json", Kind: protocol.KindTrace}
 	if gz {
 		f.Name += ".gz"
 	}
-	f.Path = base + strings.TrimPrefix(f.Name, "trace")
-	dst, err := os.Create(f.Path)
+	name := base + strings.TrimPrefix(f.Name, "trace")
+	f.Path = filepath.Join(root.Name(), name)
+	if err := p.remove(base); err != nil {
+		return f, 0, fmt.Errorf("pack the trace: %w", err)
+	}
+	dst, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return f, 0, fmt.Errorf("pack the trace: %w", err)
 	}
@@ -40,12 +101,12 @@ func pack(ctx context.Context, in, base string, uid int, gz bool) (f rank.File, 
 		to, _ = gzip.NewWriterLevel(dst, gzip.BestSpeed)
 	}
 	count := &eventCounter{}
-	err = copyContext(ctx, io.MultiWriter(count, to), src)
+	err = copyContext(ctx, io.MultiWriter(count, to), io.LimitReader(src, size))
 	if gz {
 		err = errors.Join(err, to.Close())
 	}
 	if err = errors.Join(err, dst.Close()); err != nil {
-		return f, 0, fmt.Errorf("pack the trace: %w", errors.Join(err, os.Remove(f.Path)))
+		return f, 0, fmt.Errorf("pack the trace: %w", errors.Join(err, p.remove(base)))
 	}
 	return f, count.n, nil
 }

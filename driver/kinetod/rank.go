@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -38,6 +36,8 @@ const (
 	writing = 10 * time.Minute
 	// look is how often the trace's directory is looked at.
 	look = 50 * time.Millisecond
+	// traceName is the trace's name in its directory, before libkineto puts the pid into it.
+	traceName = "trace.json"
 	// maxCaptures bounds the sessions a rank remembers.
 	maxCaptures = 8
 )
@@ -58,7 +58,9 @@ func (t *timing) lead() time.Duration { return t.poll + t.tick + t.warmup + t.sl
 // Target is the process that a Rank records.
 type Target struct {
 	PID int // in the agent's PID namespace, which is to be the process's own
-	UID int // who the trace's directory belongs to
+	// User is whose the process is, and whose rights are enough for all that is done in
+	// its directories.
+	User User
 	// TraceDir is an absolute path under which the process may write, DefaultTraceDir if
 	// empty; it has to be there.
 	TraceDir string
@@ -83,12 +85,14 @@ type Rank struct {
 	mu       sync.Mutex
 	member   *rank.Member
 	captures []*capture // oldest first; the last one may be under way
+	packed   packing
 }
 
 // capture is one session on the process.
 type capture struct {
 	req     protocol.ArmRequest
-	dir     string // of the trace, its own
+	base    string // its directory's name
+	dir     *traceDir
 	status  protocol.RankStatus
 	until   time.Time // when the process ends to record; zero: it was told nothing
 	dropped bool      // nobody wants the files any more
@@ -143,6 +147,9 @@ func (r *Rank) Close() {
 		r.remove(c)
 	}
 	r.captures = nil
+	if err := r.packed.close(); err != nil {
+		r.log.Warn("packed traces stay", "err", err)
+	}
 }
 
 // Joined keeps the member, to tell the hub that a recording has ended.
@@ -177,12 +184,13 @@ func (r *Rank) Arm(ctx context.Context, q protocol.ArmRequest) (protocol.RankSta
 	}
 	c := &capture{req: q, status: protocol.RankStatus{State: protocol.StateArmed, Session: q.Session},
 		begun: make(chan struct{}), ended: make(chan struct{})}
-	c.dir = filepath.Join(r.root(), fmt.Sprintf("%s-%d", q.Session, r.to.PID))
+	c.base = fmt.Sprintf("kinetoscope-%s-%d", q.Session, r.to.PID)
 	if _, err := r.request(c, time.Now()).text(); err != nil {
 		return protocol.RankStatus{}, err
 	}
-	if err := r.makeDir(c.dir); err != nil {
-		return protocol.RankStatus{}, err
+	var err error
+	if c.dir, err = makeTraceDir(r.to.User, r.to.TraceDir, c.base); err != nil {
+		return protocol.RankStatus{}, fmt.Errorf("process %d: %w", r.to.PID, err)
 	}
 	c.ctx, c.cancel = context.WithCancelCause(r.ctx)
 	r.captures = append(r.captures, c)
@@ -243,37 +251,13 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// root is where the agents of this user have their traces written.
-func (r *Rank) root() string {
-	return filepath.Join(r.to.TraceDir, fmt.Sprintf("kinetoscope-%d", os.Getuid()))
-}
-
-// makeDir makes a directory under root that the process can write to, and no other user.
-func (r *Rank) makeDir(dir string) error {
-	if err := os.Mkdir(r.root(), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("directory for the trace: %w", err)
-	}
-	if err := checkOwn(r.root()); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return fmt.Errorf("directory for the trace: %w", err)
-	}
-	if r.to.UID != os.Getuid() {
-		if err := os.Chown(dir, r.to.UID, -1); err != nil {
-			return errors.Join(fmt.Errorf("process %d belongs to another user: run the agent as that user or as root: %w", r.to.PID, err), os.Remove(dir))
-		}
-	}
-	return nil
-}
-
 // request is what the process is told; its file lies in c's directory.
 func (r *Rank) request(c *capture, at time.Time) *request {
 	d := time.Duration(c.req.MaxDurationNs)
 	if d <= 0 || d >= protocol.DefaultMaxDuration {
 		d = DefaultDuration
 	}
-	return &request{file: filepath.Join(c.dir, "trace.json"), start: at, duration: d, warmup: r.time.warmup,
+	return &request{file: filepath.Join(r.to.TraceDir, c.base, traceName), start: at, duration: d, warmup: r.time.warmup,
 		traceID: c.req.Session, cfg: c.req.Config}
 }
 
@@ -314,7 +298,7 @@ func (r *Rank) run(c *capture, at time.Time) {
 	if sleep(r.ctx, time.Until(req.start.Add(req.duration))) == nil {
 		r.stop(c, protocol.StoppedByMaxDuration, true)
 	}
-	if err := r.awaitTrace(traceFile(req.file, r.to.PID), req.start.Add(req.duration)); err != nil {
+	if err := r.awaitTrace(c, req.start.Add(req.duration)); err != nil {
 		r.fail(c, err)
 		return
 	}
@@ -343,9 +327,9 @@ func (r *Rank) begin(c *capture, req *request) error {
 	if err := sleep(r.ctx, time.Until(req.start)); err != nil {
 		return err
 	}
-	file := traceFile(req.file, r.to.PID)
+	file := traceFile(traceName, r.to.PID)
 	deadline := req.start.Add(r.time.appears)
-	for !exists(file+".tmp") && !exists(file) {
+	for !c.dir.exists(file+".tmp") && !c.dir.exists(file) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("process %d took the request and does not record: its own profiler may be on; with KINETO_LOG_LEVEL=1 it says why", r.to.PID)
 		}
@@ -360,22 +344,18 @@ func (r *Rank) begin(c *capture, req *request) error {
 }
 
 // awaitTrace returns when the process has put its trace in place.
-func (r *Rank) awaitTrace(file string, end time.Time) error {
+func (r *Rank) awaitTrace(c *capture, end time.Time) error {
+	file := traceFile(traceName, r.to.PID)
 	deadline := end.Add(r.time.writing)
-	for !exists(file) {
+	for !c.dir.exists(file) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("process %d has not written its trace for %v", r.to.PID, r.time.writing)
 		}
-		if err := sleep(r.ctx, r.time.look); err != nil && !exists(file) {
+		if err := sleep(r.ctx, r.time.look); err != nil && !c.dir.exists(file) {
 			return fmt.Errorf("there is no trace: %w", err)
 		}
 	}
 	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }
 
 // sleep waits for d or until ctx ends.
@@ -464,8 +444,7 @@ func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol
 	if err != nil {
 		return st, rank.Handover{}, err
 	}
-	in := traceFile(filepath.Join(c.dir, "trace.json"), r.to.PID)
-	f, events, err := pack(ctx, in, c.dir, r.to.UID, c.req.Config.UseGzip)
+	f, events, err := r.packed.pack(ctx, c.dir, traceFile(traceName, r.to.PID), c.base, c.req.Config.UseGzip)
 	if err != nil {
 		return st, rank.Handover{}, fmt.Errorf("process %d: %w", r.to.PID, err)
 	}
@@ -500,14 +479,9 @@ func (r *Rank) drop(c *capture) {
 
 func (r *Rank) remove(c *capture) {
 	c.cancel(errClosed)
-	err := os.RemoveAll(c.dir)
-	for _, ending := range []string{".json", ".json.gz"} { // what pack made beside it
-		if e := os.Remove(c.dir + ending); !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-	}
+	err := errors.Join(c.dir.remove(), r.packed.remove(c.base))
 	if err != nil {
-		r.log.Warn("files of a recording stay", "dir", c.dir, "err", err)
+		r.log.Warn("files of a recording stay", "dir", filepath.Join(r.to.TraceDir, c.base), "err", err)
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +26,7 @@ var quick = timing{poll: 40 * time.Millisecond, tick: 10 * time.Millisecond, sla
 
 const pid = 4242
 
-func uid() string { return strconv.Itoa(os.Getuid()) }
+func me() User { return User{UID: os.Getuid(), GID: os.Getgid()} }
 
 // newTestRank is a rank of a process that behaves as b says; the traces lie under dir.
 func newTestRank(t *testing.T, b kinetodtest.Behaviour) (r *Rank, tr *kinetodtest.Trainer, dir string) {
@@ -37,7 +37,7 @@ func newTestRank(t *testing.T, b kinetodtest.Behaviour) (r *Rank, tr *kinetodtes
 	tr = kinetodtest.Start(t, sockets, b)
 	known(t, d, pid)
 	dir = t.TempDir()
-	r = newRank(d, Target{PID: pid, UID: os.Getuid(), TraceDir: dir}, slog.New(slog.DiscardHandler), quick)
+	r = newRank(d, Target{PID: pid, User: me(), TraceDir: dir}, slog.New(slog.DiscardHandler), quick)
 	t.Cleanup(r.Close)
 	return r, tr, dir
 }
@@ -235,7 +235,7 @@ func TestRankArmsAnew(t *testing.T) {
 	if _, err := r.Start(t.Context(), protocol.BeginRequest{Session: first.Session}); err == nil {
 		t.Error("the session that was given up starts")
 	}
-	dirs, err := os.ReadDir(filepath.Join(dir, "kinetoscope-"+uid()))
+	dirs, err := os.ReadDir(dir)
 	if err != nil || len(dirs) != 1 {
 		t.Errorf("%v, %v", dirs, err)
 	}
@@ -327,7 +327,7 @@ func TestRankFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}))
-			if err != nil || len(out) != 1 || strings.HasPrefix(out[0].Path, r.captures[0].dir+"/") {
+			if err != nil || len(out) != 1 || strings.HasPrefix(out[0].Path, r.to.TraceDir+"/") {
 				t.Errorf("handed over: %v, %v; want a file outside of the process's directory", out, err)
 			}
 			if b, err := os.ReadFile(precious); err != nil || string(b) != "mine" {
@@ -444,13 +444,13 @@ func TestEventsAreCountedAcrossWrites(t *testing.T) {
 }
 
 // A directory that somebody else made first is not trusted.
-func TestDirectoryOfTracesIsOnesOwn(t *testing.T) {
+func TestDirectoryOfTracesIsNew(t *testing.T) {
 	r, _, dir := newTestRank(t, kinetodtest.Behaviour{})
-	elsewhere := t.TempDir()
-	if err := os.Symlink(elsewhere, filepath.Join(dir, "kinetoscope-"+uid())); err != nil {
+	q := armRequest()
+	if err := os.Symlink(t.TempDir(), filepath.Join(dir, "kinetoscope-"+q.Session+"-4242")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Arm(t.Context(), armRequest()); err == nil || !strings.Contains(err.Error(), "want a directory of user") {
+	if _, err := r.Arm(t.Context(), q); !errors.Is(err, fs.ErrExist) {
 		t.Error(err)
 	}
 }

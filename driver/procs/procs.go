@@ -83,6 +83,9 @@ const (
 type Process struct {
 	PID int
 	UID int // effective: the owner of the files that it writes
+	GID int // effective: the group of the files that it writes
+	// Groups are the further groups whose files it may use.
+	Groups []int
 	// Ancestors are its parent, the parent's parent and so on, at most to pid 1. It ends
 	// early where they are out of sight or too many.
 	Ancestors []int

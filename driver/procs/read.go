@@ -54,7 +54,7 @@ func Read(root string, pid int) (Process, error) {
 		Ancestors: ancestors(root, st.parent)}
 	status, err := readBounded(filepath.Join(dir, "status"), maxStatus)
 	if err == nil {
-		p.UID, err = parseUID(status)
+		err = parseIDs(status, &p)
 	}
 	if err != nil {
 		return Process{}, gone(dir, err)
@@ -167,19 +167,43 @@ func ancestors(root string, parent int) []int {
 	return out
 }
 
-func parseUID(status []byte) (int, error) {
+// parseIDs reads the lines Uid and Gid, of real, effective, saved and file system ids, and
+// Groups of a status file; proc_pid_status(5).
+func parseIDs(status []byte, p *Process) error {
+	found := map[string]bool{}
 	for line := range bytes.Lines(status) {
 		f := strings.Fields(string(line))
-		if len(f) < 3 || f[0] != "Uid:" {
+		if len(f) == 0 {
 			continue
 		}
-		uid, err := strconv.ParseUint(f[2], 10, 32)
-		if err != nil || uint64(int(uid)) != uid {
-			return 0, fmt.Errorf("its status has the user id %q: want a number", f[2])
+		name, values := f[0], f[1:]
+		switch {
+		case name == "Groups:":
+		case (name == "Uid:" || name == "Gid:") && len(values) >= 2:
+			values = values[1:2]
+		default:
+			continue
 		}
-		return int(uid), nil
+		for _, v := range values {
+			id, err := strconv.ParseUint(v, 10, 32)
+			if err != nil || uint64(int(id)) != id {
+				return fmt.Errorf("its status has the line %q: want numbers", strings.TrimSpace(string(line)))
+			}
+			switch name {
+			case "Uid:":
+				p.UID = int(id)
+			case "Gid:":
+				p.GID = int(id)
+			default:
+				p.Groups = append(p.Groups, int(id))
+			}
+		}
+		found[name] = true
 	}
-	return 0, errors.New("its status has no line Uid; is it one of Linux's proc?")
+	if !found["Uid:"] || !found["Gid:"] {
+		return errors.New("its status has no lines Uid and Gid; is it one of Linux's proc?")
+	}
+	return nil
 }
 
 func readArgs(dir string, p *Process) error {

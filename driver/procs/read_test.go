@@ -42,7 +42,7 @@ func fakeProcess(t *testing.T, root string, pid, parent, ticks int, cmdline, env
 	t.Helper()
 	dir := fmt.Sprint(pid)
 	put(t, root, dir+"/stat", statLine(pid, parent, ticks, "S", "a) R 1 (b"))
-	put(t, root, dir+"/status", "Name:\tx\nUid:\t1000\t1001\t1002\t1003\nGid:\t1\t1\t1\t1\n")
+	put(t, root, dir+"/status", "Name:\tx\nUid:\t1000\t1001\t1002\t1003\nGid:\t5\t6\t7\t8\nGroups:\t10 20\n")
 	put(t, root, dir+"/cmdline", cmdline)
 	put(t, root, dir+"/environ", environ)
 	fds := filepath.Join(root, dir, "fd")
@@ -65,7 +65,7 @@ func TestReadTakesEveryFact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Process{PID: 30, UID: 1001, Ancestors: []int{20, 1}, StartTicks: 1250,
+	want := Process{PID: 30, UID: 1001, GID: 6, Groups: []int{10, 20}, Ancestors: []int{20, 1}, StartTicks: 1250,
 		StartedAt: time.Unix(1700000012, 500_000_000), Args: []string{"python", "train.py", "--x"},
 		Env: map[string]string{EnvRank: "1", EnvWorldSize: "4"}, Devices: 6}
 	if !reflect.DeepEqual(got, want) {
@@ -145,7 +145,7 @@ func TestReadErrors(t *testing.T) {
 		{"not there", root, 39, true, "process 39"},
 		{"zombie", root, 40, true, "waits for its parent"},
 		{"broken stat", root, 41, false, "41/stat: no ')'"},
-		{"broken status", root, 42, false, "no line Uid"},
+		{"broken status", root, 42, false, "no lines Uid and Gid"},
 		{"negative", root, -1, false, "positive"},
 		{"no proc", filepath.Join(root, "none"), 30, false, "is no proc file system"},
 		{"no boot time", noBoot, 30, false, `btime "soon"`},

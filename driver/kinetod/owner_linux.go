@@ -1,0 +1,77 @@
+package kinetod
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// noFollow opens no link, and waits for nobody where the file is a pipe.
+const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+// owner says whose a file is and how many names it has.
+func owner(st os.FileInfo) (uid int, links uint64, ok bool) {
+	if st == nil {
+		return 0, 0, false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, false
+	}
+	return int(sys.Uid), uint64(sys.Nlink), true
+}
+
+// do runs f with the rights that u has to files. An agent that is another user has to be root.
+func (u User) do(f func() error) error {
+	if u.UID == os.Geteuid() {
+		return f()
+	}
+	done := make(chan error, 1)
+	go func() {
+		// The thread is not given back: it ends with this goroutine, and its rights with it.
+		runtime.LockOSThread()
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("as user %d: %v", u.UID, p)
+			}
+		}()
+		if err := u.become(); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// become gives this thread u's rights to files. The kernel takes root's away with the user id.
+func (u User) become() error {
+	groups := make([]uint32, 0, len(u.Groups)+1)
+	for _, g := range append(slices.Clone(u.Groups), u.GID) {
+		groups = append(groups, uint32(g))
+	}
+	// package syscall sets the groups of all threads; this is the one thread's call.
+	if _, _, no := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0); no != 0 {
+		return u.refused(no)
+	}
+	// These calls have no error; asking for an impossible id tells who one is.
+	const nobody = -1
+	_, gidErr := unix.SetfsgidRetGid(u.GID)
+	gid, gidErr2 := unix.SetfsgidRetGid(nobody)
+	_, uidErr := unix.SetfsuidRetUid(u.UID)
+	uid, uidErr2 := unix.SetfsuidRetUid(nobody)
+	if err := errors.Join(gidErr, gidErr2, uidErr, uidErr2); err != nil || gid != u.GID || uid != u.UID {
+		return u.refused(err)
+	}
+	return nil
+}
+
+func (u User) refused(err error) error {
+	return fmt.Errorf("the process belongs to user %d: run the agent as that user or as root: %w", u.UID, errors.Join(os.ErrPermission, err))
+}
