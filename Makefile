@@ -14,7 +14,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: test lint unit race browser multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -37,6 +37,11 @@ race:
 browser:
 	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && go vet ./... && CHROMIUM="$(CHROMIUM)" go test -count=1 ./...; \
 	else echo "browser tests skipped: no Chromium found; install it or set CHROMIUM to its path"; fi
+
+# sql builds kinetoscope and kinetoscope-sql into bin, side by side, and asks every question
+# of docs/sql.md. DuckDB needs a C compiler and makes it a module of its own.
+sql: build
+	cd sql && go vet ./... && go build -o ../bin/ ./kinetoscope-sql && go test -count=1 ./...
 
 # multihost runs ranks on four hosts made of network namespaces and cuts a cable. make test
 # does so too where it can; here it must: as root, with iproute2. See docs/deploy.md.

@@ -48,6 +48,7 @@ type cli struct {
 	MemoryV  memoryCmd       `cmd:"" name:"memory" help:"How much memory was held over time and by whom; copies and fills."`
 	CritPath criticalPathCmd `cmd:"" name:"critical-path" help:"The longest chain of work and waits, and what it is made of."`
 	Diff     diffCmd         `cmd:"" help:"What changed between two traces: added, removed, slower, with significance."`
+	SQL      sqlCmd          `cmd:"" name:"sql" help:"Ask traces in SQL: slices, tracks, flows, counters, ops as tables; DuckDB answers."`
 	Inspect  inspectCmd      `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
 	Version  versionCmd      `cmd:"" help:"Print the version."`
 
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 	c.Capture.dotted, c.Capture.Command = dotted, command
 	c.Serve.dotted, c.Overhead.dotted = dotted, dotted
-	k, err := parser.Parse(args)
+	k, err := parser.Parse(positionalsLast(parser, args))
 	if exited >= 0 {
 		return exited
 	}
@@ -113,7 +114,10 @@ func run(ctx context.Context, args []string, s streams) int {
 		e.log = slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	if err := k.Run(e); err != nil {
-		fmt.Fprintln(s.err, "kinetoscope: error:", err)
+		var said silentExit
+		if !errors.As(err, &said) {
+			fmt.Fprintln(s.err, "kinetoscope: error:", err)
+		}
 		return exitCode(err)
 	}
 	return exitOK

@@ -31,6 +31,7 @@ var rooms = [][]string{
 	{"align"},
 	{"analysis"},
 	{"report"},
+	{"tables"},
 	{"session"},
 	{"store"},
 	{"convert"},

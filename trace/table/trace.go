@@ -51,6 +51,7 @@ func slicesOf(r Rank) Table {
 			ints("self_dur", "time not covered by the slices inside, ns", func(i int) int64 { return x.Self[i] }),
 			texts("name", "name", func(i int) string { return t.String(s.Name[i]) }),
 			texts("category", "Kineto's category: cpu_op, kernel, gpu_memcpy, cuda_runtime, user_annotation …", func(i int) string { return t.CategoryText(s.Cat[i]) }),
+			texts("kind", "device: work on a device; runtime: a call of its runtime or driver; host: anything else", func(i int) string { return kindOf(s.Cat[i]) }),
 			ints("depth", "slices of the lane around this one", func(i int) int64 { return int64(x.Depth[i]) }),
 			ints("lane", "0 unless it overlaps another slice of its track in part", func(i int) int64 { return int64(x.Lane[i]) }),
 			known("device", "number of the device, of work on one", func(i int) int64 { return deviceOf(track(i)) }),
@@ -65,6 +66,17 @@ func slicesOf(r Rank) Table {
 			},
 		),
 	}
+}
+
+// kindOf says what a slice of category c is.
+func kindOf(c trace.Category) string {
+	switch {
+	case c.Busy():
+		return "device"
+	case c.Runtime():
+		return "runtime"
+	}
+	return "host"
 }
 
 // deviceOf returns the device of a track, -1 if it is none's.

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// positionalsLast returns args with a verb's positional arguments behind its flags, so that
+// flags may stand anywhere: the parser takes a list of positionals only in one piece.
+// Arguments that fit no verb or no flag are left for the parser to refuse.
+func positionalsLast(parser *kong.Kong, args []string) []string {
+	var verb *kong.Node
+	var front, positional []string
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "-" || !strings.HasPrefix(a, "-") {
+			if verb == nil {
+				if verb = verbNamed(parser, a); verb == nil {
+					return args
+				}
+				front = append(front, a)
+				continue
+			}
+			positional = append(positional, a)
+			continue
+		}
+		front = append(front, a)
+		if !strings.Contains(a, "=") && takesValue(parser, verb, a) && i+1 < len(args) {
+			i++
+			front = append(front, args[i])
+		}
+	}
+	return append(front, positional...)
+}
+
+func verbNamed(parser *kong.Kong, name string) *kong.Node {
+	for _, n := range parser.Model.Children {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// takesValue reports whether the flag a, as typed, is followed by its value.
+func takesValue(parser *kong.Kong, verb *kong.Node, a string) bool {
+	flags := parser.Model.Flags
+	if verb != nil {
+		flags = append(flags[:len(flags):len(flags)], verb.Flags...)
+	}
+	for _, f := range flags {
+		if a == "--"+f.Name || f.Short != 0 && a == "-"+string(f.Short) {
+			return !f.IsBool() && !f.IsCounter()
+		}
+	}
+	return false
+}

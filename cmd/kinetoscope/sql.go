@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/kinetoscope/kinetoscope/tables"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/trace/table"
+)
+
+type sqlCmd struct {
+	Args    []string `arg:"" name:"paths" help:"Traces, directories of ranks or runs, and last the question: kinetoscope sql trace.json.gz 'select name, sum(dur) from slices group by name'. Without a question it asks for one."`
+	CSV     bool     `help:"The answer as CSV." xor:"form"`
+	JSON    bool     `name:"json" help:"The answer as a JSON array of objects." xor:"form"`
+	Parquet string   `help:"Write the answer to this Parquet file." placeholder:"FILE" xor:"form" type:"path"`
+	Session string   `help:"Keep what questions create (tables, views) under this name for the next one." placeholder:"NAME"`
+	Cache   string   `help:"Where the tables of traces are kept; the user's cache directory without it." placeholder:"DIR" type:"path"`
+	openFlags
+	rankFlags
+}
+
+// sqlHelper is the program that answers; it is apart because it needs cgo.
+const sqlHelper = "kinetoscope-sql"
+
+func (c *sqlCmd) Run(e *env) error {
+	paths, question := splitQuestion(c.Args)
+	if len(paths) == 0 {
+		return usage("sql: of which traces? Give files, a directory or a run before the question")
+	}
+	helper, err := findHelper(sqlHelper)
+	if err != nil {
+		return err
+	}
+	database, err := c.database()
+	if err != nil {
+		return err
+	}
+	dir, err := c.tables(e, paths, question)
+	if err != nil {
+		return err
+	}
+	args := []string{dir}
+	if question != "" {
+		args = append(args, question)
+	}
+	switch {
+	case c.CSV:
+		args = append(args, "--csv")
+	case c.JSON:
+		args = append(args, "--json")
+	case c.Parquet != "":
+		args = append(args, "--parquet="+c.Parquet)
+	}
+	if database != "" {
+		args = append(args, "--database="+database)
+	}
+	cmd := exec.CommandContext(e.ctx, helper, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.in, e.out, e.err
+	var exit *exec.ExitError
+	if err := cmd.Run(); errors.As(err, &exit) {
+		return silentExit(exit.ExitCode())
+	} else if err != nil {
+		return fmt.Errorf("run %s: %w", helper, err)
+	}
+	return nil
+}
+
+// splitQuestion parts the arguments: the last one is a question if it has white space and
+// no file has that name.
+func splitQuestion(args []string) (paths []string, question string) {
+	last := args[len(args)-1]
+	if !strings.ContainsAny(last, " \t\n") {
+		return args, ""
+	}
+	if _, err := os.Lstat(last); err == nil {
+		return args, ""
+	}
+	return args[:len(args)-1], last
+}
+
+// findHelper finds a program beside this one or in PATH.
+func findHelper(name string) (string, error) {
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), name)
+		if st, err := os.Stat(beside); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%s is not beside kinetoscope nor in PATH; get it by `go install github.com/kinetoscope/kinetoscope/sql/%s@latest` (needs a C compiler)", name, name)
+	}
+	return path, nil
+}
+
+// silentExit ends the program with a helper's exit code; the helper has said why.
+type silentExit int
+
+func (s silentExit) Error() string { return fmt.Sprintf("%s ended with code %d", sqlHelper, int(s)) }
+func (s silentExit) ExitCode() int { return int(s) }
+
+func (c *sqlCmd) cacheDir() (string, error) {
+	if c.Cache != "" {
+		return c.Cache, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", usage("no cache directory: give --cache (%w)", err)
+	}
+	return filepath.Join(dir, "kinetoscope"), nil
+}
+
+// database returns the file of the named session, "" without one.
+func (c *sqlCmd) database() (string, error) {
+	if c.Session == "" {
+		return "", nil
+	}
+	if strings.ContainsAny(c.Session, `/\`) || strings.HasPrefix(c.Session, ".") {
+		return "", usage("--session %q: a name without slashes that does not begin with a dot", c.Session)
+	}
+	dir, err := c.cacheDir()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "sql-sessions")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make directory of sessions: %w", err)
+	}
+	return filepath.Join(dir, c.Session+".duckdb"), nil
+}
+
+// tables returns a directory with the tables of the traces that the question needs, made
+// now or by an earlier question.
+func (c *sqlCmd) tables(e *env, paths []string, question string) (string, error) {
+	ins, err := c.inputs(paths)
+	if err != nil {
+		return "", err
+	}
+	cache, err := c.cacheDir()
+	if err != nil {
+		return "", err
+	}
+	var only []string
+	if question != "" {
+		only = tables.Needs(question)
+	}
+	sources := make([]tables.Source, len(ins))
+	for i, in := range ins {
+		if in.path == open.Stdin {
+			return "", usage("sql: standard input cannot be asked twice; give a file")
+		}
+		if sources[i], err = sourceOf(in.path); err != nil {
+			return "", usageError{err}
+		}
+	}
+	key := tables.Key(sources, append(only, fmt.Sprint(c.Rank), c.Stage))
+	return tables.Cache{Path: filepath.Join(cache, "tables")}.Get(e.ctx, key, func(ctx context.Context, dir string) error {
+		return c.write(ctx, e, paths, dir, only)
+	})
+}
+
+func sourceOf(path string) (tables.Source, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return tables.Source{}, err
+	}
+	st, err := os.Stat(abs)
+	if err != nil {
+		return tables.Source{}, err
+	}
+	return tables.Source{Path: abs, Size: st.Size(), ModTime: st.ModTime().UnixNano()}, nil
+}
+
+func (c *sqlCmd) write(ctx context.Context, e *env, paths []string, dir string, only []string) error {
+	d, err := tables.Create(dir, only...)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var infos []traceInfo
+	err = c.each(e, &c.rankFlags, paths, func(i int, t *trace.Trace, info traceInfo) error {
+		mu.Lock()
+		infos = append(infos, info)
+		mu.Unlock()
+		return d.Add(ctx, i, table.Rank{Trace: t, Name: info.File}, 1)
+	})
+	noteRepairs(e, infos)
+	return errors.Join(err, d.Close())
+}

@@ -1,0 +1,210 @@
+// Package sql asks questions in SQL of the tables that Kinetoscope makes of traces. DuckDB
+// answers; a directory of Parquet files is what it reads, so nothing is loaded before it is
+// asked for. The package is a module of its own because DuckDB needs cgo, which the main
+// program does without.
+package sql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2"
+)
+
+// ViewsFile is the name of a file of SQL beside the tables: views and macros over them,
+// which Open runs. It may be absent.
+const ViewsFile = "views.sql"
+
+// maxViewsFile bounds the views' text; the real one is a few kB.
+const maxViewsFile = 1 << 20
+
+// Engine answers questions about one directory of tables. It is safe for concurrent use.
+type Engine struct {
+	db     *sql.DB
+	tables []string
+}
+
+// Options say how an Engine is opened. The zero value keeps everything in memory.
+type Options struct {
+	// Database is a DuckDB file that keeps what the user creates; "" keeps it in memory.
+	Database string
+	Threads  int // 0: all cores
+	// MemoryMB bounds DuckDB's memory, in MB; what does not fit goes to a temporary
+	// directory. 0: DuckDB's own bound, 80 % of the machine's.
+	MemoryMB int
+}
+
+// Open makes every NAME.parquet in dir, and every directory NAME of *.parquet, the view
+// NAME, and then the views of ViewsFile. The error is fs.ErrNotExist if dir holds no table.
+func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
+	tables, err := find(dir)
+	if err != nil {
+		return nil, err
+	}
+	connector, err := duckdb.NewConnector(o.Database, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open database %q: %w", o.Database, err)
+	}
+	e := &Engine{db: sql.OpenDB(connector)}
+	if err := e.prepare(ctx, tables, dir, o); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// find returns the tables of dir by name, each with the pattern of its files.
+func find(dir string) (map[string]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for tables: %w", err)
+	}
+	tables := map[string]string{}
+	for _, d := range entries {
+		path := filepath.Join(dir, d.Name())
+		if name, ok := strings.CutSuffix(d.Name(), suffix); ok && d.Type().IsRegular() {
+			tables[name] = escapeGlob(path)
+			continue
+		}
+		if parts, err := filepath.Glob(filepath.Join(escapeGlob(path), "*"+suffix)); d.IsDir() && err == nil && len(parts) > 0 {
+			tables[d.Name()] = filepath.Join(escapeGlob(path), "*"+suffix)
+		}
+	}
+	if len(tables) == 0 {
+		return nil, fmt.Errorf("no *%s in %s: %w", suffix, dir, fs.ErrNotExist)
+	}
+	return tables, nil
+}
+
+// suffix ends the names of tables' files.
+const suffix = ".parquet"
+
+// escapeGlob makes the pattern that means path itself, for Go and for DuckDB.
+func escapeGlob(path string) string {
+	return strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(path)
+}
+
+func (e *Engine) prepare(ctx context.Context, tables map[string]string, dir string, o Options) error {
+	// Extensions are never fetched: the program works offline and runs no foreign code.
+	settings := []string{
+		"SET autoinstall_known_extensions = false", "SET autoload_known_extensions = false",
+		"SET allow_community_extensions = false", "SET preserve_insertion_order = true",
+	}
+	if o.Threads > 0 {
+		settings = append(settings, fmt.Sprintf("SET threads = %d", o.Threads))
+	}
+	if o.MemoryMB > 0 {
+		settings = append(settings, fmt.Sprintf("SET memory_limit = '%dMB'", o.MemoryMB))
+	}
+	for _, s := range settings {
+		if _, err := e.db.ExecContext(ctx, s); err != nil {
+			return fmt.Errorf("set up DuckDB (%s): %w", s, err)
+		}
+	}
+	for name, file := range tables {
+		view := fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT * FROM read_parquet(%s)", ident(name), quote(file))
+		if _, err := e.db.ExecContext(ctx, view); err != nil {
+			return fmt.Errorf("table %s: %w", name, err)
+		}
+		e.tables = append(e.tables, name)
+	}
+	slices.Sort(e.tables)
+	views, err := readViews(filepath.Join(dir, ViewsFile))
+	if err != nil || views == "" {
+		return err
+	}
+	// A directory may lack tables, and with them the views over them.
+	for statement := range strings.SplitSeq(views, ";\n") {
+		if strings.TrimSpace(statement) == "" {
+			continue
+		}
+		if _, err := e.db.ExecContext(ctx, statement); err != nil && !missingTable(err) {
+			return fmt.Errorf("views of %s: %w", ViewsFile, err)
+		}
+	}
+	return nil
+}
+
+func missingTable(err error) bool {
+	var e *duckdb.Error
+	return errors.As(err, &e) && e.Type == duckdb.ErrorTypeCatalog
+}
+
+func readViews(path string) (string, error) {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read views: %w", err)
+	}
+	if st.Size() > maxViewsFile {
+		return "", fmt.Errorf("read views: %s has %d bytes, more than %d", path, st.Size(), maxViewsFile)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read views: %w", err)
+	}
+	return string(text), nil
+}
+
+func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// Tables returns the names of the tables, sorted.
+func (e *Engine) Tables() []string { return e.tables }
+
+// Query runs one question. The caller closes the answer.
+func (e *Engine) Query(ctx context.Context, question string) (*sql.Rows, error) {
+	rows, err := e.db.QueryContext(ctx, question)
+	if err != nil {
+		return nil, fmt.Errorf("%w", err)
+	}
+	return rows, nil
+}
+
+// Export writes the answer of a question to a Parquet file; it replaces none.
+func (e *Engine) Export(ctx context.Context, question, path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("%s exists; it is not overwritten", path)
+	}
+	question = strings.TrimRight(strings.TrimSpace(question), ";")
+	_, err := e.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", question, quote(path)))
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// Words returns the names of all views and tables and of their columns, for completion.
+func (e *Engine) Words(ctx context.Context) (words []string, err error) {
+	rows, err := e.db.QueryContext(ctx, `SELECT DISTINCT name FROM (
+		SELECT table_name AS name FROM information_schema.tables
+		UNION ALL SELECT column_name FROM information_schema.columns WHERE table_schema = 'main') ORDER BY name`)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var w string
+		if err := rows.Scan(&w); err != nil {
+			return nil, fmt.Errorf("list tables: %w", err)
+		}
+		words = append(words, w)
+	}
+	return words, rows.Err()
+}
+
+// Close ends the engine.
+func (e *Engine) Close() error {
+	if err := e.db.Close(); err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}

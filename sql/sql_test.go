@@ -1,0 +1,182 @@
+package sql
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// programs builds kinetoscope and kinetoscope-sql side by side, as a user has them.
+func programs(t *testing.T) (kinetoscope string) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, b := range []struct{ dir, pkg string }{{"..", "./cmd/kinetoscope"}, {".", "./kinetoscope-sql"}} {
+		cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), b.pkg)
+		cmd.Dir = b.dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", b.pkg, err, out)
+		}
+	}
+	return filepath.Join(dir, "kinetoscope")
+}
+
+// traces makes two ranks of a generated trace.
+func traces(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for rank, name := range []string{"rank0.json", "rank1.json.gz"} {
+		cmd := exec.Command("go", "run", "./bench/cmd/gentrace", "-mb", "2", "-memory", "-world", "2",
+			"-rank", []string{"0", "1"}[rank], filepath.Join(dir, name))
+		cmd.Dir = ".."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("make a trace: %v\n%s", err, out)
+		}
+	}
+	return dir
+}
+
+type asker struct {
+	t                  *testing.T
+	program, in, cache string
+}
+
+func (a asker) ask(args ...string) (string, error) {
+	cmd := exec.Command(a.program, append([]string{"sql", "--cache", a.cache, a.in}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), errors.New(err.Error() + ": " + errs.String())
+	}
+	return out.String(), nil
+}
+
+func (a asker) must(args ...string) string {
+	a.t.Helper()
+	out, err := a.ask(args...)
+	if err != nil {
+		a.t.Fatalf("%v: %v", args, err)
+	}
+	return out
+}
+
+// The program answers as a user asks it, through kinetoscope.
+func TestAsUser(t *testing.T) {
+	a := asker{t, programs(t), traces(t), t.TempDir()}
+
+	t.Run("every question of docs/sql.md", func(t *testing.T) {
+		text, err := os.ReadFile("../docs/sql.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		questions := regexp.MustCompile("(?s)```sql\n(.+?)\n```").FindAllStringSubmatch(string(text), -1)
+		if len(questions) < 30 {
+			t.Fatalf("%d questions", len(questions))
+		}
+		for _, q := range questions {
+			if out, err := a.ask(q[1]); err != nil || out == "" {
+				t.Errorf("%s: %v", q[1], err)
+			}
+		}
+	})
+	t.Run("numbers are those of the ops verb", func(t *testing.T) {
+		var rows []struct {
+			Name  string
+			Calls int64
+			Self  int64
+		}
+		text := a.must("--json", "select name, calls, self_cpu as self from ops where rank = 0 order by self desc, name limit 5")
+		if err := json.Unmarshal([]byte(text), &rows); err != nil || len(rows) != 5 {
+			t.Fatal(err, text)
+		}
+		out, err := exec.Command(a.program, "ops", a.in, "--rank", "0", "--csv", "--top", "0").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rows {
+			if !strings.Contains(string(out), r.Name) {
+				t.Errorf("ops does not have %s", r.Name)
+			}
+		}
+	})
+	t.Run("forms", func(t *testing.T) {
+		if out := a.must("--csv", "select 1 as a, '=2+3' as b, NULL as c"); out != "a,b,c\n1,'=2+3,\n" {
+			t.Errorf("CSV %q", out)
+		}
+		if out := a.must("--json", "select 1 as b, 'x' as a, 'NaN'::double as c"); out != "[\n{\"b\":1,\"a\":\"x\",\"c\":\"NaN\"}\n]\n" {
+			t.Errorf("JSON %q", out)
+		}
+		if out := a.must("select 'a' || chr(27) || '[2J' as name, 10 as n union all select 'b', 2"); strings.Contains(out, "\x1b") || !strings.Contains(out, "\nb       2\n") {
+			t.Errorf("table %q", out)
+		}
+		file := filepath.Join(t.TempDir(), "o.parquet")
+		a.must("--parquet", file, "select rank, count(*) as n from slices group by rank;")
+		if out := a.must("--csv", "select count(*) as ranks from '"+file+"'"); out != "ranks\n2\n" {
+			t.Errorf("Parquet read back: %q", out)
+		}
+		if _, err := a.ask("--parquet", file, "select 1 as a"); err == nil || !strings.Contains(err.Error(), "not overwritten") {
+			t.Errorf("a file that is there: %v", err)
+		}
+	})
+	t.Run("a session keeps what is made", func(t *testing.T) {
+		a.must("--session", "s", "create table kept as select count(*) as n from slices")
+		if out := a.must("--session", "s", "--csv", "select n > 0 as ok from kept"); out != "ok\ntrue\n" {
+			t.Errorf("%q", out)
+		}
+	})
+	t.Run("the second question reads no trace", func(t *testing.T) {
+		entries, err := os.ReadDir(filepath.Join(a.cache, "tables"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.must("select count(*) from slices")
+		again, err := os.ReadDir(filepath.Join(a.cache, "tables"))
+		if err != nil || len(again) != len(entries) {
+			t.Errorf("%d directories of tables, then %d", len(entries), len(again))
+		}
+	})
+	t.Run("wrong", func(t *testing.T) {
+		for _, c := range []struct {
+			args []string
+			want string
+		}{
+			{[]string{"select bogus from slices"}, "bogus"},
+			{[]string{"--session", "../x", "select 1 as a"}, "without slashes"},
+			{[]string{"--rank", "9", "select count(*) from slices"}, "no trace of rank"},
+		} {
+			if _, err := a.ask(c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v: %v", c.args, err)
+			}
+		}
+	})
+}
+
+func TestOpen(t *testing.T) {
+	if _, err := Open(t.Context(), t.TempDir(), Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no tables: %v", err)
+	}
+	if _, err := Open(t.Context(), filepath.Join(t.TempDir(), "none"), Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+}
+
+func TestValues(t *testing.T) {
+	for _, c := range []struct {
+		v           any
+		plain, text string
+	}{
+		{nil, "", "NULL"}, {math.Inf(1), "+Inf", "+Inf"}, {1.5, "1.5", "1.5"}, {int64(7), "7", "7"},
+		{"a\nb\u202e", "a\nb\u202e", "a\uFFFDb\uFFFD"}, {strings.Repeat("x", 200), strings.Repeat("x", 200), strings.Repeat("x", 79) + "…"},
+	} {
+		if p, s := plain(c.v), shown(c.v); p != c.plain || s != c.text {
+			t.Errorf("%v: %q and %q", c.v, p, s)
+		}
+	}
+}

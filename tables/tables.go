@@ -1,0 +1,115 @@
+// Package tables lays the tables of many traces down as a directory of Parquet files, one
+// directory a table and one file in it a trace:
+//
+//	slices/00000.parquet   of the first trace
+//	slices/00001.parquet   of the second
+//	tracks/00000.parquet
+//	…
+//	views.sql              views over them: names as Perfetto has them, common questions
+//
+// DuckDB, Spark, Trino and pandas read it as it lies; `kinetoscope sql` asks it. Which
+// tables there are and what their columns mean is said by package trace/table for what a
+// trace holds; the views are here.
+package tables
+
+import (
+	"bufio"
+	"context"
+	_ "embed" // views.sql
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace/parquet"
+	"github.com/kinetoscope/kinetoscope/trace/table"
+)
+
+// Views is SQL that makes the views. It is DuckDB's dialect.
+//
+//go:embed views.sql
+var Views string
+
+// ViewsName is the name of the views' file in a directory of tables.
+const ViewsName = "views.sql"
+
+// Dir is a directory of tables that is being written. Add may be called from several
+// goroutines.
+type Dir struct {
+	root *os.Root
+	only []string // tables to write; nil: all
+}
+
+// Create makes the directory path, which must not exist or be empty, for the tables named;
+// none means all.
+func Create(path string, only ...string) (*Dir, error) {
+	for _, name := range only {
+		if !slices.Contains(Names(), name) {
+			return nil, fmt.Errorf("no table %q: there are %v", name, Names())
+		}
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make directory of tables: %w", err)
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, fmt.Errorf("make directory of tables: %w", err)
+	}
+	if len(entries) > 0 {
+		return nil, fmt.Errorf("directory of tables %s: %w and is not empty", path, fs.ErrExist)
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("make directory of tables: %w", err)
+	}
+	return &Dir{root: root, only: only}, nil
+}
+
+// Add writes the tables of trace number i.
+func (d *Dir) Add(ctx context.Context, i int, r table.Rank, workers int) error {
+	for _, t := range table.Of(r) {
+		if len(d.only) > 0 && !slices.Contains(d.only, t.Name) {
+			continue
+		}
+		if err := d.write(filepath.Join(t.Name, fmt.Sprintf("%05d.parquet", i)), func(w io.Writer) error {
+			return parquet.Write(ctx, w, workers, &t)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close writes the views and ends the directory.
+func (d *Dir) Close() error {
+	err := d.write(ViewsName, func(w io.Writer) error {
+		_, err := io.WriteString(w, Views)
+		return err
+	})
+	return errors.Join(err, d.root.Close())
+}
+
+// write writes a new file; it replaces none.
+func (d *Dir) write(name string, write func(io.Writer) error) (err error) {
+	if dir := filepath.Dir(name); dir != "." {
+		if err := d.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("write table: %w", err)
+		}
+	}
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b := bufio.NewWriterSize(f, 256<<10)
+	if err := write(b); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return fmt.Errorf("write table %s: %w", name, err)
+	}
+	return nil
+}
