@@ -8,7 +8,7 @@ FUZZTIME   ?= 10s
 # without: the models are pure arithmetic and ten times slower with it. Rounds that only
 # repeat are few here: unit makes them all.
 RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./convert/... ./align/... \
-       ./trace/... ./analysis/... ./report/... ./omni ./omni/worker/... ./omni/wire/... ./omni/deploy/... \
+       ./trace/... ./analysis/... ./timeline/... ./report/... ./omni ./omni/worker/... ./omni/wire/... ./omni/deploy/... \
        ./omni/collective/... ./web/... ./driver/... ./agent/... ./cmd/...
 
 # The browser tests' browser; set it where it is not in PATH under one of these names.
@@ -54,7 +54,7 @@ multihost:
 bench:
 	go test ./profiler/otelbridge -run '^$$' -bench . -benchtime 200ms -count 5 -cpu 1,2
 	go test ./bench/stepcost -run '^$$' -bench . -benchtime 300x
-	go test ./omni/engine/kernel ./trace/... ./analysis/... -run '^$$' -bench . -benchmem
+	go test ./omni/engine/kernel ./trace/... ./analysis/... ./timeline/... -run '^$$' -bench . -benchmem
 	go test ./bench -run '^$$' -bench . -benchmem
 	go run ./bench/cmd/loadratio -mb 200
 	go run ./bench/cmd/loadratio -mb 50 -unlike

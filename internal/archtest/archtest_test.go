@@ -30,6 +30,7 @@ var rooms = [][]string{
 		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet"},
 	{"align"},
 	{"analysis"},
+	{"timeline"},
 	{"report"},
 	{"tables"},
 	{"session"},
@@ -53,7 +54,7 @@ var rooms = [][]string{
 // pure packages do no I/O and have no clock of their own: neither may they import what
 // would give them one.
 var (
-	pure      = []string{"session", "align", "analysis", "protocol", "omni/wire"}
+	pure      = []string{"session", "align", "analysis", "timeline", "protocol", "omni/wire"}
 	impure    = []string{"net", "net/http", "os", "os/exec", "syscall"}
 	forbidden = map[string][]string{
 		"trace":        {"github.com/nats-io/", "net/http"},

@@ -1,0 +1,312 @@
+// Package lod draws slices at any zoom: rows on which no two slices overlap, and over
+// each row a pyramid that sums up what is narrower than a pixel.
+//
+// A row is a (track, lane, depth) of trace.Index, or one lane of slices that Pack has put
+// together from several tracks. Query walks a row from left to right. A slice as wide as
+// a column, or wider, is a Box of its own. Narrower slices that begin in one column are
+// one Box, which says where the first begins and the last ends, how many they are, how
+// long they run together and which is the longest. Nothing is left out: the counts of the
+// boxes of a row sum up to its slices in the window.
+//
+// A row costs 4 bytes a slice and its pyramid 1.5 more. A query of p columns costs
+// O(p log n), whatever the number of slices.
+package lod
+
+import (
+	"sort"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// fan is how many slices one block of the lowest level sums up, and how many blocks one of
+// the next. Sixteen starts fill two cache lines, which is what finding a slice in a block
+// reads.
+const fan = 16
+
+// Row is a sequence of slices that do not overlap, in order of time.
+type Row struct {
+	Lane  uint32 // 0: slices that nest as the trace says; from 1 on what overlaps those
+	Depth uint16 // inside a lane: how many slices hold it
+
+	index    int // in Rows.list
+	from, to int // in Rows.order
+}
+
+// Len returns the number of slices of the row.
+func (r Row) Len() int { return r.to - r.from }
+
+// Rows are the rows of a part of a trace, a track mostly, with their pyramid. They borrow
+// the trace's columns. Safe for concurrent use.
+type Rows struct {
+	list  []Row
+	order []uint32
+	// Hidden counts slices that found no row of their own: rows are bounded, see maxRows.
+	Hidden int
+
+	start, dur []int64 // the trace's columns
+	first      []int64 // by block of the lowest level: start of its first slice
+	levels     []level
+}
+
+// level sums up the blocks of one height, row after row.
+type level struct {
+	at      []int    // by row: its first block
+	busy    []int64  // by block: durations
+	longest []uint32 // by block: slice
+}
+
+// maxRows bounds the rows of one track. What overlaps more often than that lies on the
+// last row, over others, and counts as hidden.
+const maxRows = 1 << 15
+
+// Of returns the rows of a track as its index has them: lane by lane, depth by depth.
+func Of(t *trace.Trace, x *trace.Index, id trace.TrackID) *Rows {
+	slices := x.Track(id)
+	b := newBuilder(t, len(slices))
+	for _, s := range slices {
+		b.add(s, uint32(x.Lane[s]), x.Depth[s])
+	}
+	return b.done()
+}
+
+// Pack returns slices, which must be in order of their start, on as few lanes as hold
+// them without overlap.
+func Pack(t *trace.Trace, slices []uint32) *Rows {
+	b := newBuilder(t, len(slices))
+	var ends laneHeap
+	for _, s := range slices {
+		start, end := t.Slices.Start[s], t.Slices.End(int(s))
+		lane := uint32(len(ends.at))
+		if len(ends.at) > 0 && (ends.at[0].end <= start || len(ends.at) >= maxRows) {
+			lane = ends.at[0].lane
+			ends.at[0].end = max(end, ends.at[0].end)
+			ends.sink()
+		} else {
+			ends.push(laneEnd{end, lane})
+		}
+		b.add(s, lane, 0)
+	}
+	return b.done()
+}
+
+// laneEnd is until when a lane is taken.
+type laneEnd struct {
+	end  int64
+	lane uint32
+}
+
+// laneHeap has the lane that is free first on top.
+type laneHeap struct{ at []laneEnd }
+
+func (h *laneHeap) push(e laneEnd) {
+	h.at = append(h.at, e)
+	for i := len(h.at) - 1; i > 0 && h.less(i, (i-1)/2); i = (i - 1) / 2 {
+		h.at[i], h.at[(i-1)/2] = h.at[(i-1)/2], h.at[i]
+	}
+}
+
+func (h *laneHeap) less(i, j int) bool {
+	return h.at[i].end < h.at[j].end || h.at[i].end == h.at[j].end && h.at[i].lane < h.at[j].lane
+}
+
+func (h *laneHeap) sink() {
+	for i := 0; ; {
+		k := 2*i + 1
+		if k >= len(h.at) {
+			return
+		}
+		if k+1 < len(h.at) && h.less(k+1, k) {
+			k++
+		}
+		if !h.less(k, i) {
+			return
+		}
+		h.at[i], h.at[k] = h.at[k], h.at[i]
+		i = k
+	}
+}
+
+// builder sorts slices into rows.
+type builder struct {
+	t    *trace.Trace
+	at   map[rowKey]int
+	rows []growing
+	of   []int32 // row of each slice added
+	ids  []uint32
+	Rows Rows
+}
+
+type rowKey struct {
+	lane  uint32
+	depth uint16
+}
+
+type growing struct {
+	rowKey
+	n   int
+	end int64
+}
+
+func newBuilder(t *trace.Trace, n int) *builder {
+	return &builder{t: t, at: map[rowKey]int{}, of: make([]int32, 0, n), ids: make([]uint32, 0, n)}
+}
+
+// add puts slice s on its row, or, where the index could not keep it clear of others, on
+// a further lane.
+func (b *builder) add(s uint32, lane uint32, depth uint16) {
+	start, end := b.t.Slices.Start[s], b.t.Slices.End(int(s))
+	k := rowKey{lane, depth}
+	last := -1
+	if n := len(b.of); n > 0 {
+		last = int(b.of[n-1])
+	}
+	r := last
+	if r < 0 || b.rows[r].rowKey != k {
+		r = b.row(k)
+	}
+	for b.rows[r].end > start && b.rows[r].n > 0 {
+		if len(b.rows) >= maxRows {
+			b.Rows.Hidden++
+			break
+		}
+		k.lane++
+		r = b.row(k)
+	}
+	b.rows[r].n++
+	b.rows[r].end = max(b.rows[r].end, end)
+	b.of = append(b.of, int32(r))
+	b.ids = append(b.ids, s)
+}
+
+func (b *builder) row(k rowKey) int {
+	r, ok := b.at[k]
+	if !ok {
+		if len(b.rows) >= maxRows {
+			return len(b.rows) - 1
+		}
+		r = len(b.rows)
+		b.at[k] = r
+		b.rows = append(b.rows, growing{rowKey: k})
+	}
+	return r
+}
+
+func (b *builder) done() *Rows {
+	by := make([]int, len(b.rows))
+	for i := range by {
+		by[i] = i
+	}
+	sort.Slice(by, func(i, j int) bool {
+		x, y := b.rows[by[i]], b.rows[by[j]]
+		return x.lane < y.lane || x.lane == y.lane && x.depth < y.depth
+	})
+	p := &b.Rows
+	p.start, p.dur = b.t.Slices.Start, b.t.Slices.Dur
+	p.order = make([]uint32, len(b.ids))
+	p.list = make([]Row, len(by))
+	next := make([]int, len(b.rows))
+	at := 0
+	for i, r := range by {
+		g := b.rows[r]
+		p.list[i] = Row{Lane: g.lane, Depth: g.depth, index: i, from: at, to: at + g.n}
+		next[r] = at
+		at += g.n
+	}
+	for i, s := range b.ids {
+		r := b.of[i]
+		p.order[next[r]] = s
+		next[r]++
+	}
+	p.sum()
+	return p
+}
+
+// blocks returns how many blocks of a level sum n slices up.
+func blocks(n, level int) int {
+	for range level + 1 {
+		n = (n + fan - 1) / fan
+	}
+	return n
+}
+
+// sum builds the pyramids of all rows.
+func (p *Rows) sum() {
+	deep := 0
+	for _, r := range p.list {
+		for blocks(r.Len(), deep) > 1 {
+			deep++
+		}
+	}
+	p.levels = make([]level, deep+1)
+	for l := range p.levels {
+		at, n := make([]int, len(p.list)), 0
+		for i, r := range p.list {
+			at[i] = n
+			n += blocks(r.Len(), l)
+		}
+		p.levels[l] = level{at, make([]int64, n), make([]uint32, n)}
+	}
+	p.first = make([]int64, len(p.levels[0].busy))
+	for _, r := range p.list {
+		p.sumRow(r)
+	}
+}
+
+func (p *Rows) sumRow(r Row) {
+	low := &p.levels[0]
+	for k := range blocks(r.Len(), 0) {
+		at, i := low.at[r.index]+k, r.from+k*fan
+		p.first[at] = p.start[p.order[i]]
+		low.busy[at], low.longest[at] = p.scan(i, min(i+fan, r.to))
+	}
+	for l := 1; l < len(p.levels); l++ {
+		up, below := &p.levels[l], p.levels[l-1].at[r.index]
+		end := below + blocks(r.Len(), l-1)
+		for k := range blocks(r.Len(), l) {
+			at, i := up.at[r.index]+k, below+k*fan
+			up.busy[at], up.longest[at] = p.merge(l-1, i, min(i+fan, end))
+		}
+	}
+}
+
+// scan sums the slices order[i:j], not empty, up.
+func (p *Rows) scan(i, j int) (busy int64, longest uint32) {
+	longest = p.order[i]
+	for _, s := range p.order[i:j] {
+		busy += p.dur[s]
+		if p.dur[s] > p.dur[longest] {
+			longest = s
+		}
+	}
+	return busy, longest
+}
+
+// merge sums the blocks i to j of a level up.
+func (p *Rows) merge(l, i, j int) (busy int64, longest uint32) {
+	longest = p.levels[l].longest[i]
+	for ; i < j; i++ {
+		busy += p.levels[l].busy[i]
+		if s := p.levels[l].longest[i]; p.dur[s] > p.dur[longest] {
+			longest = s
+		}
+	}
+	return busy, longest
+}
+
+// Len returns the number of rows.
+func (p *Rows) Len() int { return len(p.list) }
+
+// Row returns row i.
+func (p *Rows) Row(i int) Row { return p.list[i] }
+
+// Slices returns the slices of row i in order of time. They must not be changed.
+func (p *Rows) Slices(i int) []uint32 { return p.order[p.list[i].from:p.list[i].to] }
+
+// Bytes returns the memory that the rows take.
+func (p *Rows) Bytes() int64 {
+	n := int64(4*cap(p.order) + 8*cap(p.first) + 32*cap(p.list))
+	for _, l := range p.levels {
+		n += int64(8*cap(l.at) + 8*cap(l.busy) + 4*cap(l.longest))
+	}
+	return n
+}
