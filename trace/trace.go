@@ -85,22 +85,58 @@ type Track struct {
 
 // Meta is what a trace says about itself as a whole.
 type Meta struct {
-	File                   string // where it was read from
-	Format                 string // "kineto", "torch-fallback", "ascend", "native" …
-	WallClock              bool   // Start is since the Unix epoch
-	BaseTimeNs             int64  // baseTimeNanoseconds; 0 if absent
-	Rank                   int    // -1 if unknown
-	WorldSize              int    // 0 if unknown
-	Backend                string // "nccl", "gloo" …
-	Host                   string
-	StageID                int // -1 if unknown
-	Stage                  string
-	Replica                int // 0 if unknown
+	File       string // where it was read from
+	Format     string // "kineto", "torch-fallback", "ascend", "native" …
+	WallClock  bool   // Start is since the Unix epoch
+	BaseTimeNs int64  // baseTimeNanoseconds; 0 if absent
+	Rank       int    // -1 if unknown
+	WorldSize  int    // 0 if unknown
+	Backend    string // "nccl", "gloo" …
+	Host       string
+	StageID    int // -1 if unknown
+	Stage      string
+	Replica    int // 0 if unknown
+	Identity
 	Devices                []Device
 	ProcessGroups          []ProcessGroup
 	WindowStart, WindowEnd int64             // ns; from the trace span, else the slices' extent
 	Extra                  map[string]string // every other top-level key, value as raw JSON
 }
+
+// Identity is what tells a trace from others besides stage, replica and rank. Package
+// identity fills it and groups traces by it.
+type Identity struct {
+	Role    string         `json:",omitempty"` // what a process does that is no plain rank: "front end", "prefill" …
+	Phase   string         `json:",omitempty"` // which part of its rank's work: "extend", "decode", "graph capture"
+	Place   map[string]int `json:",omitempty"` // its rank in each kind of parallelism that is known: "tp", "pp", "dp" …
+	Capture string         `json:",omitempty"` // equal for the ranks of one capture, as far as names tell: "iteration_10"
+	PID     int            `json:",omitempty"` // of the recorded process; 0 if unknown
+	Learnt  map[Field]From `json:",omitempty"` // where each part was learnt from
+}
+
+// Field names a part of a trace's identity.
+type Field string
+
+// The parts of an identity.
+const (
+	FieldStage   Field = "stage"
+	FieldReplica Field = "replica"
+	FieldRank    Field = "rank"
+	FieldRole    Field = "role"
+	FieldHost    Field = "host"
+	FieldPhase   Field = "phase"
+)
+
+// From says where a part of an identity was learnt from.
+type From string
+
+// The places that tell an identity, the most trusted first.
+const (
+	FromRun     From = "run"       // the manifest of a run of ours
+	FromContent From = "content"   // the trace itself
+	FromFile    From = "file name" // the name of its file
+	FromDir     From = "directory" // the name of a directory that it lies in
+)
 
 // Device is a card that the process could see.
 type Device struct {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
@@ -153,11 +154,8 @@ func pageTitle(infos []traceInfo) (title, note string) {
 			title = "standard input"
 		}
 		var parts []string
-		if i.Stage != "" {
-			parts = append(parts, i.Stage)
-		}
-		if i.Rank >= 0 {
-			parts = append(parts, fmt.Sprintf("rank %d", i.Rank))
+		if who := identity.Name(i.meta); who != "" {
+			parts = append(parts, who)
 		}
 		return title, strings.Join(append(parts, fmt.Sprintf("%d slices", i.Slices)), ", ")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
@@ -251,7 +252,8 @@ func (r *recordingInfo) facts() []report.Fact {
 // filesTable is one row a file.
 func filesTable(list []report.Ranked[inspection]) *report.Table {
 	t := &report.Table{Name: "files", Title: "Files", What: "file", Columns: []report.Column{
-		{Key: "file", Title: "file", Left: true, Flex: true}, {Key: "format", Title: "format", Left: true}, {Key: "stage", Title: "stage", Left: true}, {Key: "rank", Title: "rank"}, {Key: "bytes", Title: "size"}, {Key: "slices", Title: "slices"},
+		{Key: "file", Title: "file", Left: true, Flex: true}, {Key: "format", Title: "format", Left: true}, {Key: "stage", Title: "stage", Left: true}, {Key: "replica", Title: "replica"},
+		{Key: "rank", Title: "rank"}, {Key: "role", Title: "role", Left: true}, {Key: "bytes", Title: "size"}, {Key: "slices", Title: "slices"},
 		{Key: "instants", Title: "instants", Drop: 3}, {Key: "counters", Title: "counters", Drop: 4}, {Key: "flow_ends", Title: "flow ends", Drop: 5}, {Key: "window_ns", Title: "window"}, {Key: "window_start_ns"}, {Key: "wall_clock", Title: "wall clock", Left: true, Drop: 2},
 		{Key: "overlapping_slices", Title: "overlaps", Drop: 6}, {Key: "repairs", Title: "repairs", Drop: 1}, {Key: "drops", Title: "drops"}, {Key: "cut", Title: "cut", Left: true},
 	}}
@@ -273,7 +275,8 @@ func filesTable(list []report.Ranked[inspection]) *report.Table {
 				cut = report.Str("yes")
 			}
 		}
-		t.Add(report.Cell{Text: name, Raw: v.File}, report.Str(v.Format), report.Str(v.Stage), report.If(v.Rank >= 0, report.ID(v.Rank)), report.Bytes(v.Bytes), report.Int(v.Slices),
+		t.Add(report.Cell{Text: name, Raw: v.File}, report.Str(v.Format), report.Str(identity.StageName(v.meta)), report.If(v.Replica > 0, report.ID(v.Replica)),
+			report.If(v.Rank >= 0, report.ID(v.Rank)), report.Str(strings.TrimSpace(v.Role+" "+v.Phase)), report.Bytes(v.Bytes), report.Int(v.Slices),
 			report.Int(v.Instants), report.Int(v.Counters), report.Int(v.FlowEnds), report.Ns(v.WindowEnd-v.WindowStart), report.ID(v.WindowStart), report.Str(fmt.Sprint(v.WallClock)), report.Int(v.Overlaps), report.Int(repairs), drops, cut)
 	}
 	return t

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +20,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/ascend"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -163,7 +166,9 @@ func (in *input) place(t *trace.Trace) {
 	if in.rank == nil {
 		return
 	}
-	t.Meta.StageID, t.Meta.Stage, t.Meta.Replica, t.Meta.Rank = in.rank.Stage, in.rank.StageName, in.rank.Replica, in.rank.Rank
+	m := &t.Meta
+	m.StageID, m.Stage, m.Replica, m.Rank = in.rank.Stage, in.rank.StageName, in.rank.Replica, in.rank.Rank
+	m.Learnt = map[trace.Field]trace.From{trace.FieldStage: trace.FromRun, trace.FieldReplica: trace.FromRun, trace.FieldRank: trace.FromRun}
 }
 
 // wanted reports whether the user asked for the trace.
@@ -175,6 +180,18 @@ func (f *rankFlags) wanted(t *trace.Trace) bool {
 	return f.Stage == "" || f.Stage == m.Stage || m.StageID >= 0 && f.Stage == strconv.Itoa(m.StageID)
 }
 
+// asked is what the flags ask for, for a message.
+func (f *rankFlags) asked() string {
+	var parts []string
+	if f.Stage != "" {
+		parts = append(parts, fmt.Sprintf("stage %q", f.Stage))
+	}
+	if len(f.Rank) > 0 {
+		parts = append(parts, fmt.Sprintf("rank %v", f.Rank))
+	}
+	return strings.Join(parts, ", ")
+}
+
 // traceInfo is what --json says about each trace.
 type traceInfo struct {
 	Index   int            `json:"index"`
@@ -184,13 +201,26 @@ type traceInfo struct {
 	StageID int            `json:"stage_id"`
 	Stage   string         `json:"stage,omitempty"`
 	Replica int            `json:"replica"`
+	Role    string         `json:"role,omitempty"`
+	Phase   string         `json:"phase,omitempty"`
+	Place   map[string]int `json:"place,omitempty"` // rank in each kind of parallelism
+	Host    string         `json:"host,omitempty"`
+	World   string         `json:"world,omitempty"` // which of several sets of ranks it belongs to
 	Slices  int            `json:"slices"`
 	Repairs map[string]int `json:"repairs"`
+
+	LearntFrom map[trace.Field]trace.From `json:"learnt_from,omitempty"`
+
+	meta *trace.Meta // without what is large
 }
 
 func infoOf(t *trace.Trace, path string) traceInfo {
 	i := traceInfo{File: path, Format: t.Meta.Format, Rank: t.Meta.Rank, StageID: t.Meta.StageID, Stage: t.Meta.Stage, Replica: t.Meta.Replica,
+		Role: t.Meta.Role, Phase: t.Meta.Phase, Place: t.Meta.Place, Host: t.Meta.Host, LearntFrom: t.Meta.Learnt,
 		Slices: t.Slices.Len(), Repairs: map[string]int{}}
+	m := t.Meta
+	m.Extra, m.Devices, m.ProcessGroups = nil, nil, nil
+	i.meta = &m
 	for k, n := range t.Repairs.Count {
 		i.Repairs[k] = n
 	}
@@ -213,12 +243,12 @@ func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *
 		files[i] = ins[i].path
 	}
 	var mu sync.Mutex
-	var ranks []int
+	there := map[string]bool{}
 	found := false
 	err = open.Each(e.ctx, files, opts, func(i int, t *trace.Trace) error {
 		ins[i].place(t)
 		mu.Lock()
-		ranks = append(ranks, t.Meta.Rank)
+		there[cmp.Or(identity.Name(&t.Meta), "a trace of unknown stage and rank")] = true
 		want := r.wanted(t)
 		found = found || want
 		mu.Unlock()
@@ -232,8 +262,7 @@ func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *
 		return readError(err)
 	}
 	if !found {
-		slices.Sort(ranks)
-		return usage("no trace of rank %v stage %q: there are ranks %v", r.Rank, r.Stage, slices.Compact(ranks))
+		return usage("no trace of %s: there are %s", r.asked(), strings.Join(slices.Sorted(maps.Keys(there)), ", "))
 	}
 	return nil
 }
@@ -281,6 +310,7 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 		infos = append(infos, g.info)
 		list = append(list, report.Ranked[T]{Value: g.value})
 	}
+	settle(infos)
 	for i, l := range labels(infos) {
 		list[i].Label = l
 	}
@@ -291,34 +321,29 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 }
 
 // labels name the traces for a reader: by stage and rank if that tells them apart, else
-// by file.
+// with their directories or files.
 func labels(infos []traceInfo) []string {
-	out := make([]string, len(infos))
-	seen := map[string]bool{}
-	unique := true
-	replicas := false
-	for _, i := range infos {
-		replicas = replicas || i.Replica > 0
-	}
-	for k, i := range infos {
-		rank := strconv.Itoa(i.Rank)
-		if replicas {
-			rank = fmt.Sprintf("%d.%s", i.Replica, rank)
-		}
-		out[k] = strings.TrimLeft(i.Stage+" "+rank, " ")
-		unique = unique && i.Rank >= 0 && !seen[out[k]]
-		seen[out[k]] = true
-	}
-	if unique {
-		return out
-	}
-	for k, i := range infos {
-		out[k] = strings.TrimSuffix(strings.TrimSuffix(filepath.Base(i.File), ".gz"), ".json")
-		if i.File == open.Stdin {
-			out[k] = "stdin"
+	list, files := make([]*trace.Meta, len(infos)), make([]string, len(infos))
+	for k := range infos {
+		list[k], files[k] = infos[k].meta, infos[k].File
+		if files[k] == open.Stdin {
+			files[k] = "stdin"
 		}
 	}
-	return out
+	return identity.Labels(list, files)
+}
+
+// settle notes in infos which traces belong together.
+func settle(infos []traceInfo) {
+	list := make([]*trace.Meta, len(infos))
+	for k := range infos {
+		list[k] = infos[k].meta
+	}
+	for _, w := range identity.Worlds(list) {
+		for _, k := range w.Traces {
+			infos[k].World = w.Name
+		}
+	}
 }
 
 // informative repairs change nothing that an analysis says.

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
 
@@ -64,8 +65,9 @@ func ReadDir(ctx context.Context, dir string, o kineto.Options) (*trace.Trace, e
 		return nil, err
 	}
 	Classify(t)
-	t.Meta.Rank = -1 // the file's own name says nothing
+	identity.Learn(&t.Meta, identity.Hints{}) // what the file's own path said
 	about(t, dir)
+	identity.Learn(&t.Meta, identity.FromPath(dir))
 	return t, nil
 }
 
@@ -160,7 +162,6 @@ func stream(k *trace.Track) int64 {
 
 var (
 	infoName  = regexp.MustCompile(`^profiler_info_(\d+)\.json$`)
-	rankInDir = regexp.MustCompile(`(?i)rank[-_]?(\d+)`)
 	deviceDir = regexp.MustCompile(`^device_(\d+)$`)
 )
 
@@ -180,11 +181,6 @@ func about(t *trace.Trace, dir string) {
 		}
 		if strings.HasPrefix(e.Name(), "PROF_") && e.IsDir() {
 			device(t, filepath.Join(dir, e.Name()))
-		}
-	}
-	if m.Rank < 0 {
-		if f := rankInDir.FindStringSubmatch(filepath.Base(dir)); f != nil {
-			m.Rank, _ = strconv.Atoi(f[1])
 		}
 	}
 	metadata(t, filepath.Join(dir, "profiler_metadata.json"))

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 const (
@@ -54,7 +54,9 @@ func (m *merger) finish() error {
 	m.readMeta()
 	m.flavour()
 	m.times()
-	nameHints(&t.Meta)
+	if m.path != "" {
+		identity.Learn(&t.Meta, identity.FromPath(m.path))
+	}
 	t.Trim()
 	return nil
 }
@@ -193,6 +195,7 @@ func (m *merger) readMeta() {
 			n, isInt := textInt(raw)
 			if ok = isInt && n >= 0 && n < 1<<31; ok {
 				meta.Replica = int(n)
+				meta.Learnt = map[trace.Field]trace.From{trace.FieldReplica: trace.FromContent}
 			}
 		case "traceEvents":
 		default:
@@ -285,37 +288,4 @@ func devices(meta *trace.Meta, raw []byte) bool {
 		meta.Devices = append(meta.Devices, trace.Device{ID: d.ID.n, Name: d.Name, TotalMemory: total, SMs: d.SMs.n})
 	}
 	return err == nil
-}
-
-// The patterns by which names of files tell the rank and names of directories the
-// stage; see docs/trace-formats.md.
-var (
-	rankPatterns = []*regexp.Regexp{
-		regexp.MustCompile(`(?i)rank[-_]?(\d+)`),
-		regexp.MustCompile(`-TP-(\d+)`),
-	}
-	stagePattern = regexp.MustCompile(`^stage(\d+)_(\w+)$`)
-)
-
-// nameHints takes from the path what the content did not tell.
-func nameHints(meta *trace.Meta) {
-	if meta.File == "" {
-		return
-	}
-	name := filepath.Base(meta.File)
-	for _, p := range rankPatterns {
-		if meta.Rank >= 0 {
-			break
-		}
-		if f := p.FindStringSubmatch(name); f != nil {
-			if n, err := strconv.Atoi(f[1]); err == nil {
-				meta.Rank = n
-			}
-		}
-	}
-	if f := stagePattern.FindStringSubmatch(filepath.Base(filepath.Dir(meta.File))); f != nil && meta.StageID < 0 {
-		if n, err := strconv.Atoi(f[1]); err == nil {
-			meta.StageID, meta.Stage = n, f[2]
-		}
-	}
 }

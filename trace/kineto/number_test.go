@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 func TestMicros(t *testing.T) {
@@ -51,27 +49,4 @@ func TestMicrosProperty(t *testing.T) {
 			rt.Fatalf("%s: %d, exactly %s", text, got, want)
 		}
 	})
-}
-
-func TestNameHints(t *testing.T) {
-	for file, want := range map[string]trace.Meta{
-		"x/rank-34.Jul_15_10_52_41.1074.pt.trace.json.gz":        {Rank: 34, StageID: -1},
-		"dp0_pp0_tp0_dcp0_ep0_rank3.1760000000.pt.trace.json.gz": {Rank: 3, StageID: -1},
-		"1760000000-TP-2-DP-1-EXTEND.trace.json.gz":              {Rank: 2, StageID: -1},
-		"runs/a/stage1_code2wav/trace_rank0.json.gz":             {Rank: 0, StageID: 1, Stage: "code2wav"},
-		"host_1074.1712196748123.pt.trace.json":                  {Rank: -1, StageID: -1},
-		"graph_capture_rank_0.1760000000.pt.trace.json.gz":       {Rank: 0, StageID: -1},
-		"rank99999999999999999999.json":                          {Rank: -1, StageID: -1},
-		"":                                                       {Rank: -1, StageID: -1},
-	} {
-		got := trace.Meta{File: file, Rank: -1, StageID: -1}
-		nameHints(&got)
-		if got.Rank != want.Rank || got.StageID != want.StageID || got.Stage != want.Stage {
-			t.Errorf("%s: rank %d stage %d %q", file, got.Rank, got.StageID, got.Stage)
-		}
-	}
-	got := trace.Meta{File: "rank7.json", Rank: 2, StageID: -1}
-	if nameHints(&got); got.Rank != 2 {
-		t.Error("the name counts more than the content")
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 // Format is Meta.Format of the traces that this package makes.
@@ -49,6 +50,7 @@ func ReadFile(ctx context.Context, path string) (*trace.Trace, *Info, error) {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	t.Meta.File = path
+	identity.Learn(&t.Meta, identity.FromPath(path))
 	return t, info, nil
 }
 

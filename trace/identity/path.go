@@ -1,0 +1,294 @@
+package identity
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Hints are what the path of a trace tells of it.
+type Hints struct {
+	StageID int // -1 if unknown
+	Stage   string
+	Replica int // -1 if unknown
+	Rank    int // -1 if unknown
+	Host    string
+	Part    int // number of a file that holds a part of the rank's trace; -1 if it is whole
+	Merged  bool
+	trace.Identity
+}
+
+// dirLevels is how many directories above a file may tell what it is: a capture, a
+// stage, a rank, and what a writer lays around its files.
+const dirLevels = 4
+
+// FromPath reads the names of a file and of the directories that it lies in, the
+// nearest first. It knows the layouts of
+//
+//   - this project: stage0_thinker/trace_rank0.json.gz, stage2_replica0_rank0.ksrec
+//   - vLLM-Omni: <time>_stage_0_llm_<id>/trace_rank0.json, stage_0_llm_<id>/…,
+//     stage_0_diffusion_<id>_rank0.json, <time>_stage0_rank1_<id>/…, diffusion_rank1_<id>/…
+//   - vLLM: [<prefix>_]dp0_pp0_tp0_dcp0_ep0_rank3.<ns>.pt.trace.json.gz, <id>-rank-3.<ns>…,
+//     <host>_<pid>.async_llm.<ns>…
+//   - SGLang: [<prefix>-]<id>-TP-0[-DP-0][-PP-0][-EP-0][-EXTEND|-DECODE].trace.json.gz
+//   - torchtitan: iteration_10/rank0_trace.json; Megatron: rank-0.json.gz, rank[0].json
+//   - HTA: rank-34.Jul_15_10_52_41.1074.pt.trace.json.gz
+//   - torch.profiler's tensorboard_trace_handler: <host>_<pid>.<ns>.pt.trace.json
+//   - torch_npu: <worker>_<pid>_<time>_ascend_pt, where <worker> is any of the above
+//
+// and of whoever writes rank, worker, gpu, node, stage or replica with a number.
+func FromPath(path string) Hints {
+	h := Hints{StageID: -1, Replica: -1, Rank: -1, Part: -1}
+	h.Learnt = map[trace.Field]trace.From{}
+	names := segments(path)
+	for i, name := range names {
+		from := trace.FromDir
+		if i == 0 {
+			from = trace.FromFile
+		}
+		h.segment(name, from)
+	}
+	if len(names) > 0 {
+		h.file(names[0])
+		h.Capture = captureOf(names)
+	}
+	return h
+}
+
+// segments returns the file's name and those of its directories, the nearest first.
+// What torch_npu puts between its directory and the file says nothing.
+func segments(path string) []string {
+	var out []string
+	for p := filepath.ToSlash(path); len(out) <= dirLevels; {
+		p = strings.TrimRight(p, "/")
+		k := strings.LastIndexByte(p, '/')
+		switch name := p[k+1:]; name {
+		case "", ".", "..", "ASCEND_PROFILER_OUTPUT", "trace_view.json":
+		default:
+			out = append(out, name)
+		}
+		if k < 0 {
+			break
+		}
+		p = p[:k]
+	}
+	return out
+}
+
+// The patterns of numbers in names. A word counts only where it begins: "local_rank3"
+// is no rank of the job, "page1" no stage.
+var (
+	rankPattern    = regexp.MustCompile(`(?i)(?:^|[^a-z])(local[-_. ]?)?rank[-_. =]?[\[(]?(\d{1,6})(?:[^\d]|$)`)
+	workerPattern  = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:worker|gpu|device|card|process|proc)[-_]?[\[(]?(\d{1,5})(?:[^\d]|$)`)
+	stagePattern   = regexp.MustCompile(`(?i)(?:^|[^a-z])stage[-_. ]?(\d{1,4})(?:[^\d]|$)`)
+	replicaPattern = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:replica|instance|engine)[-_. ]?(\d{1,4})(?:[^\d]|$)`)
+	nodePattern    = regexp.MustCompile(`(?i)^(?:node|host|machine)[-_]?[a-z0-9][-.a-z0-9]*$`)
+	placePattern   = regexp.MustCompile(`(?i)(?:^|[-_.\[( ])(tp|pp|dp|ep|dcp|pcp|cp|sp|moe_ep|attn_tp|attn_dp)[-_]?(\d{1,5})(?:[^\d]|$)`)
+	phasePattern   = regexp.MustCompile(`(?:^|[-_.])(EXTEND|DECODE|PREFILL|MIXED|IDLE|TARGET_VERIFY|DRAFT_EXTEND|DLLM_EXTEND)(?:[-_.]|$)`)
+	partPattern    = regexp.MustCompile(`(?i)\.part(\d+)\.`)
+	hostPID        = regexp.MustCompile(`^(.+?)_(\d{1,8})(?:\.async_llm)?\.\d{10,20}\.`)
+	npuHostPID     = regexp.MustCompile(`^(.+?)_(\d{1,8})_\d{14,20}_ascend_pt$`)
+	frontPattern   = regexp.MustCompile(`(?i)(?:^|[-_.])(async_llm|api_server|apiserver|front_?end|tokenizer_manager|detokenizer|engine_core|scheduler|orchestrator|router)(?:[-_.]|$)`)
+)
+
+// segment takes from one name what nearer ones have not told.
+func (h *Hints) segment(name string, from trace.From) {
+	if h.Rank < 0 {
+		if n, ok := rankIn(name); ok {
+			h.Rank, h.Learnt[trace.FieldRank] = n, from
+		}
+	}
+	if h.StageID < 0 && h.Stage == "" {
+		h.stage(name, from)
+	}
+	if n, ok := number(replicaPattern, name, 1); ok && h.Replica < 0 {
+		h.Replica, h.Learnt[trace.FieldReplica] = n, from
+	}
+	for rest := name; ; {
+		f := placePattern.FindStringSubmatchIndex(rest)
+		if f == nil {
+			break
+		}
+		kind := strings.ToLower(rest[f[2]:f[3]])
+		n, err := strconv.Atoi(rest[f[4]:f[5]])
+		if _, has := h.Place[kind]; !has && err == nil {
+			if h.Place == nil {
+				h.Place = map[string]int{}
+			}
+			h.Place[kind] = n
+		}
+		rest = rest[f[5]:]
+	}
+	if h.Phase == "" {
+		if f := phasePattern.FindStringSubmatch(name); f != nil {
+			h.Phase, h.Learnt[trace.FieldPhase] = strings.ToLower(f[1]), from
+		} else if strings.HasPrefix(strings.ToLower(name), "graph_capture") {
+			h.Phase, h.Learnt[trace.FieldPhase] = "graph capture", from
+		}
+	}
+	if h.Role == "" {
+		h.role(name, from)
+	}
+	if h.Host == "" && from == trace.FromDir && nodePattern.MatchString(name) {
+		h.Host, h.Learnt[trace.FieldHost] = name, from
+	}
+}
+
+// rankIn returns the job's rank that a name tells. "local_rank" counts only if there
+// is no other.
+func rankIn(name string) (int, bool) {
+	local, has := 0, false
+	for rest := name; ; {
+		f := rankPattern.FindStringSubmatchIndex(rest)
+		if f == nil {
+			return local, has
+		}
+		n, err := strconv.Atoi(rest[f[4]:f[5]])
+		if err == nil && f[2] < 0 {
+			return n, true
+		}
+		if err == nil {
+			local, has = n, true
+		}
+		rest = rest[f[5]:]
+	}
+}
+
+func number(p *regexp.Regexp, name string, group int) (int, bool) {
+	f := p.FindStringSubmatch(name)
+	if f == nil {
+		return 0, false
+	}
+	n, err := strconv.Atoi(f[group])
+	return n, err == nil
+}
+
+// Names by which stages go without a number, and what processes do that share a
+// model's work by kind of it.
+var (
+	stageNames = []string{"thinker", "talker", "code2wav", "token2wav", "code_predictor", "text_encoder", "image_encoder", "audio_encoder",
+		"vision_encoder", "denoise", "denoiser", "diffusion", "dit", "vae", "vae_decoder", "vocoder"}
+	roleNames = map[string]string{"prefill": "prefill", "prefiller": "prefill", "decode": "decode", "decoder": "decode", "encode": "encode"}
+)
+
+// stage reads the number and name of a stage: stage0_thinker, stage_1_llm_<id>.
+func (h *Hints) stage(name string, from trace.From) {
+	if f := stagePattern.FindStringSubmatchIndex(name); f != nil {
+		n, err := strconv.Atoi(name[f[2]:f[3]])
+		if err == nil {
+			h.StageID, h.Stage, h.Learnt[trace.FieldStage] = n, stageText(name[f[3]:]), from
+			return
+		}
+	}
+	lower := strings.ToLower(name)
+	for _, s := range stageNames {
+		if word(lower, s) && (from == trace.FromDir || h.Rank >= 0) {
+			h.Stage, h.Learnt[trace.FieldStage] = s, from
+			return
+		}
+	}
+}
+
+// word reports whether w stands in name at its beginning, followed by its end, a number
+// or a separator, so that "dit" is not found in "edit".
+func word(name, w string) bool {
+	name = strings.TrimLeft(name, "0123456789-_")
+	rest, ok := strings.CutPrefix(name, w)
+	return ok && (rest == "" || !(rest[0] >= 'a' && rest[0] <= 'z' || rest[0] >= '0' && rest[0] <= '9'))
+}
+
+var (
+	stageStop = regexp.MustCompile(`(?i)^(?:\d+|[0-9a-f]*\d[0-9a-f]{5,}|[0-9a-z]*\d[0-9a-z]{15,}|(?:rank|replica|tp|pp|dp|ep|worker|part|local|trace|ascend|pt|json|gz|zst|rec|ksrec)\d*)$`)
+	tokens    = regexp.MustCompile(`[-_.\[\]]+`)
+)
+
+// stageText returns the words after a stage's number up to an id, a rank or a suffix.
+func stageText(rest string) string {
+	var words []string
+	for i, w := range tokens.Split(strings.TrimLeft(rest, "-_. "), -1) {
+		if w == "" && i == 0 {
+			continue
+		}
+		if w == "" || stageStop.MatchString(w) {
+			break
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, "_")
+}
+
+func (h *Hints) role(name string, from trace.From) {
+	if f := frontPattern.FindStringSubmatch(name); f != nil && from == trace.FromFile {
+		h.Role, h.Learnt[trace.FieldRole] = "front end", from
+		switch w := strings.ToLower(f[1]); w {
+		case "engine_core", "scheduler", "orchestrator", "router":
+			h.Role = strings.ReplaceAll(w, "_", " ")
+		}
+		return
+	}
+	if from == trace.FromDir {
+		lower := strings.ToLower(name)
+		for w, role := range roleNames {
+			if word(lower, w) {
+				h.Role, h.Learnt[trace.FieldRole] = role, from
+			}
+		}
+	}
+}
+
+// file takes what only the name of a file tells.
+func (h *Hints) file(name string) {
+	if n, ok := number(partPattern, name, 1); ok {
+		h.Part = n
+	}
+	h.Merged = strings.HasPrefix(strings.ToLower(name), "merged")
+	for _, p := range []*regexp.Regexp{hostPID, npuHostPID} {
+		f := p.FindStringSubmatch(name)
+		if f == nil || p == hostPID && rankPattern.MatchString(name) {
+			continue // "rank_0.<ns>" looks like the host rank with pid 0
+		}
+		h.PID, _ = strconv.Atoi(f[2])
+		if h.Host == "" && len(h.Place) == 0 && !rankPattern.MatchString(f[1]) {
+			h.Host, h.Learnt[trace.FieldHost] = f[1], trace.FromFile
+		}
+	}
+	if h.Rank >= 0 || h.Role != "" || h.Merged {
+		return
+	}
+	if tp, ok := h.Place["tp"]; ok { // SGLang's ranks of one pipeline stage
+		h.Rank, h.Learnt[trace.FieldRank] = tp, trace.FromFile
+		return
+	}
+	if n, ok := number(workerPattern, name, 1); ok {
+		h.Rank, h.Learnt[trace.FieldRank] = n, trace.FromFile
+	}
+}
+
+// What differs between the ranks of one capture: ranks, places, times, processes.
+var (
+	perRank = regexp.MustCompile(`(?i)(local[-_. ]?)?(rank|worker|gpu|tp|pp|dp|ep|dcp|pcp|cp|sp|node|host)[-_. =]?[\[(]?\d+[\])]?`)
+	stamps  = regexp.MustCompile(`\d{8}[-_]\d{6}|\d{9,}|\d{4}-\d\d-\d\d|(?:[A-Z][a-z]{2}_\d\d_\d\d_\d\d_\d\d)\.\d+`)
+	// packed are the suffixes that say how a file is written, not what it is.
+	packed = regexp.MustCompile(`(?i)(\.(gz|zst|zstd|bz2|xz|json|pt|trace|ksrec|rec|kinrec))+$`)
+)
+
+// captureOf is what is left of names when everything is taken out that differs from
+// rank to rank of one capture.
+func captureOf(names []string) string {
+	names = slices.Clone(names)
+	slices.Reverse(names)
+	for i, n := range names {
+		if i == len(names)-1 {
+			n = packed.ReplaceAllString(n, "")
+		}
+		if f := hostPID.FindStringSubmatchIndex(n); f != nil {
+			n = n[:f[4]] + "#" + n[f[5]:]
+		}
+		names[i] = stamps.ReplaceAllString(perRank.ReplaceAllString(n, "#"), "@")
+	}
+	return strings.Join(names, "/")
+}
