@@ -89,6 +89,8 @@ type Hub struct {
 	host  string
 	reg   *registry
 	slots chan struct{} // held by running conversions
+	// unlock gives the data directory back; nil without one.
+	unlock func() error
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -116,6 +118,11 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 	}()
 	if h.host, err = os.Hostname(); err != nil {
 		return nil, err
+	}
+	if cfg.DataDir != "" {
+		if h.unlock, err = LockDataDir(cfg.DataDir); err != nil {
+			return nil, err
+		}
 	}
 	if h.store, err = store.Open(cfg.RunsDir); err != nil {
 		return nil, err
@@ -389,6 +396,11 @@ func (h *Hub) Close() error {
 	if h.srv != nil {
 		h.srv.Shutdown()
 		h.srv.WaitForShutdown()
+	}
+	if h.unlock != nil {
+		if err := h.unlock(); err != nil {
+			return fmt.Errorf("close hub: %w", err)
+		}
 	}
 	return nil
 }
