@@ -53,13 +53,7 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 			out = append(out, Finding{Severity: severityOf(part), Text: text, Number: 100 * part, Unit: "%", Evidence: e})
 		}
 	}
-	idle := share(t.IdleNs, t.SpanNs)
-	text := fmt.Sprintf("%sthe device was idle for %.1f %% of its span of %s", f.who(), 100*idle, duration(t.SpanNs))
-	if g, cause := f.mainCause(r); g != nil {
-		text += "; most of the busiest stream's waiting was for " + cause
-		span = SpanEvidence(at, g.Lane.Track, g.StartNs, g.EndNs)
-	}
-	add(idle, text, span)
+	out = append(out, f.idleFinding(at, r, span)...)
 	comm := share(t.ExposedCommunicationNs, t.SpanNs)
 	if c := worstKernel(r, KindCommunication); c >= 0 {
 		add(comm, fmt.Sprintf("%scommunication without compute behind it took %.1f %% of the span; %.0f %% of all communication was hidden",
@@ -83,6 +77,51 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 		}
 	}
 	return out
+}
+
+// smallSpan is the part of the window that the device's first to last work must span at
+// least for its idle time to be told of that span; below, it is told of the window.
+const smallSpan = 0.8
+
+// idleFinding says how much of the time the devices stood still and what most of the waiting
+// was for. The time is the span of device work, or the window if that is much longer.
+func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
+	t := &r.Temporal
+	busy, whole, of := t.BusyNs, t.SpanNs, "the span of "+duration(t.SpanNs)
+	if share(t.SpanNs, t.WindowNs) < smallSpan {
+		whole = t.WindowNs
+		of = fmt.Sprintf("the window of %s (work from first to last: %s)", duration(whole), duration(t.SpanNs))
+	}
+	n := int64(len(t.Devices))
+	if n > 1 {
+		busy = 0
+		for _, d := range t.Devices {
+			busy += d.BusyNs
+		}
+		whole *= n
+	}
+	idle := share(whole-busy, whole)
+	if idle < noticeShare {
+		return nil
+	}
+	text := fmt.Sprintf("%sthe device was idle for %.1f %% of %s", f.who(), 100*idle, of)
+	if n > 1 {
+		text = fmt.Sprintf("%s%d devices, on average %.1f %% busy in %s, %s", f.who(), n, 100-100*idle, of, together(t))
+	}
+	if g, cause := f.mainCause(r); g != nil && n < 2 {
+		text += "; most of the busiest stream's waiting was for " + cause
+		e = SpanEvidence(at, g.Lane.Track, g.StartNs, g.EndNs)
+	}
+	return []Finding{{Severity: severityOf(idle), Text: text, Number: 100 * idle, Unit: "%", Evidence: e}}
+}
+
+// together says how much of the time several devices worked at once.
+func together(t *Temporal) string {
+	part := share(t.TogetherNs, t.BusyNs)
+	if part < 0.005 {
+		return "never two at once"
+	}
+	return fmt.Sprintf("two or more at once for %.0f %% of the time in which any was", 100*part)
 }
 
 // fullMemory is the share of a card's memory from which the next allocation may fail.

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -13,6 +14,7 @@ import (
 // after newFrame, so analyses may share it.
 type frame struct {
 	tr         *trace.Trace
+	view       *view.View // what the columns below come from; nil with HTA
 	opt        Options
 	rank       int
 	start, dur []int64 // per slice, ns; the trace's own columns unless HTA rounds or a window cuts
@@ -48,12 +50,12 @@ func newFrames(trs []*trace.Trace, opt Options) []*frame {
 		}
 	}
 	parallel(len(trs), func(i int) {
-		fs[i] = bareFrame(trs[i], opt)
 		if opt.HTA {
+			fs[i] = bareFrame(trs[i], opt)
 			fs[i].buildHTA(len(steps) >= 2 && !opt.HTAAllSteps)
 			fs[i].orderWork()
 		} else {
-			fs[i].build()
+			fs[i] = ownFrame(trs[i], opt)
 		}
 	})
 	return fs
@@ -63,8 +65,19 @@ func newFrames(trs []*trace.Trace, opt Options) []*frame {
 func bareFrame(tr *trace.Trace, opt Options) *frame {
 	f := &frame{tr: tr, opt: opt, rank: tr.Meta.Rank, start: tr.Slices.Start, dur: tr.Slices.Dur}
 	if opt.Window != nil && !opt.HTA {
-		f.cut(*opt.Window)
+		f.keep, f.start, f.dur = view.CutTimes(f.start, f.dur, nil, opt.Window.StartNs, opt.Window.EndNs)
 	}
+	return f
+}
+
+// ownFrame returns a frame by our definitions.
+func ownFrame(tr *trace.Trace, opt Options) *frame {
+	f := &frame{tr: tr, opt: opt, rank: tr.Meta.Rank}
+	v := view.New(tr)
+	if opt.Window != nil {
+		v = v.Cut(opt.Window.StartNs, opt.Window.EndNs)
+	}
+	f.build(v)
 	return f
 }
 
@@ -112,63 +125,23 @@ func isDeviceWork(c trace.Category) bool { return c.Busy() }
 // isRuntime says whether a category is a call into a device runtime.
 func isRuntime(c trace.Category) bool { return c.Runtime() }
 
-func (f *frame) build() {
-	s := &f.tr.Slices
-	n := s.Len()
-	f.laneOf = make([]int32, n)
-	trackLane := make([]int32, len(f.tr.Tracks))
-	seen := map[[2]int64]int32{}
-	for t := range f.tr.Tracks {
-		trackLane[t] = -2
-	}
-	for i := range int32(n) {
-		f.laneOf[i] = noSlice
-		if !isDeviceWork(s.Cat[i]) || !f.counts(i) {
-			continue
-		}
-		t := s.Track[i]
-		if trackLane[t] == -2 {
-			trackLane[t] = f.lane(seen, t)
-		}
-		f.laneOf[i] = trackLane[t]
-		f.dev = append(f.dev, i)
-	}
-	parallel(2, func(k int) {
-		if k == 0 {
-			f.link(func(i int32) bool { return isRuntime(s.Cat[i]) }, func(i int32) bool { return f.laneOf[i] >= 0 || s.Cat[i] == trace.CatCUDASync })
-		} else {
-			f.orderWork()
-			f.classify(kindOf)
-		}
-	})
+// build takes over what v says of the device's work.
+func (f *frame) build(v *view.View) {
+	f.view = v
+	f.start, f.dur, f.keep = v.Start, v.Dur, v.Keep
+	f.lanes, f.laneOf, f.dev, f.byStart = v.Lanes, v.LaneOf, v.Work, v.ByStart
+	f.partner, f.ambiguous = v.Partner, v.Ambiguous
+	f.classify(kindOf)
 }
 
-func (f *frame) lane(seen map[[2]int64]int32, t trace.TrackID) int32 {
-	tk := &f.tr.Tracks[t]
-	dev, stream := tk.Device, tk.Stream
-	if tk.Kind != trace.TrackGPU {
-		dev, stream = tk.PID, tk.TID
-	}
-	key := [2]int64{dev, stream}
-	l, ok := seen[key]
-	if !ok {
-		l = int32(len(f.lanes))
-		seen[key] = l
-		f.lanes = append(f.lanes, Lane{Device: dev, Stream: stream, Track: t})
-	}
-	return l
-}
-
-// cut keeps what lies in w and trims what reaches over its edges.
-func (f *frame) cut(w Window) {
-	s := &f.tr.Slices
-	n := s.Len()
-	f.keep, f.start, f.dur = make([]bool, n), make([]int64, n), make([]int64, n)
-	for i := range n {
-		lo, hi := max(s.Start[i], w.StartNs), min(s.End(i), w.EndNs)
-		f.keep[i] = s.Start[i] < w.EndNs && (s.End(i) > w.StartNs || s.Start[i] >= w.StartNs)
-		f.start[i], f.dur[i] = lo, max(0, hi-lo)
-	}
+// link joins launches and device work by correlation for HTA's definitions, by which work
+// belongs to the last call of the file.
+func (f *frame) link(host, device func(int32) bool) {
+	f.partner, f.ambiguous = view.Link{
+		Trace: f.tr, Start: f.start, Last: true,
+		Call: func(i int32) bool { return f.counts(i) && host(i) },
+		Work: func(i int32) bool { return f.counts(i) && device(i) },
+	}.Partners()
 }
 
 // classify fills kinds, asking once a distinct category and name.

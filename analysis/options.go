@@ -1,6 +1,6 @@
 package analysis
 
-import "github.com/kinetoscope/kinetoscope/trace"
+import "github.com/kinetoscope/kinetoscope/analysis/view"
 
 // Options choose what an analysis looks at and whose definitions it uses. The zero
 // value is right for every trace: all slices, our definitions, exact nanoseconds.
@@ -26,9 +26,5 @@ type Window struct {
 	EndNs   int64 `json:"end_ns"`
 }
 
-// Lane is one stream of one device.
-type Lane struct {
-	Device int64         `json:"device"` // -1 with Options.HTA, which knows no devices
-	Stream int64         `json:"stream"`
-	Track  trace.TrackID `json:"track"` // the first track that carries it
-}
+// Lane is one stream of one device; with Options.HTA, which knows no devices, Device is -1.
+type Lane = view.Lane

@@ -1,6 +1,9 @@
 package analysis
 
-import "github.com/kinetoscope/kinetoscope/trace"
+import (
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
 
 // Temporal says how a rank's device spent the time between its first and its last
 // work. The five exclusive parts add up to SpanNs: a moment counts as compute if any
@@ -25,6 +28,22 @@ type Temporal struct {
 
 	ComputeShare float64 `json:"compute_share"` // of SpanNs, as are the next
 	IdleShare    float64 `json:"idle_share"`
+
+	// With several devices the parts above are those of all together: a moment is idle if
+	// none of them works. Devices has each on its own, by id.
+	Devices       []DeviceTime `json:"devices"`
+	MeanBusyShare float64      `json:"mean_busy_share"` // of SpanNs, mean over Devices
+	TogetherNs    int64        `json:"together_ns"`     // two or more of Devices were busy
+	// WindowNs is what the trace covers, host and devices.
+	WindowNs int64 `json:"window_ns"`
+}
+
+// DeviceTime is one device's part of Temporal.SpanNs.
+type DeviceTime struct {
+	Device    int64   `json:"device"`
+	BusyNs    int64   `json:"busy_ns"`
+	BusyShare float64 `json:"busy_share"`
+	Slices    int     `json:"slices"`
 }
 
 // TemporalBreakdown answers where the device's time went.
@@ -36,7 +55,8 @@ func (f *frame) temporal() Temporal {
 	if f.opt.Window != nil && !f.opt.HTA {
 		w = *f.opt.Window
 	}
-	t.Window, t.HasDevice = w, ok
+	t.Window, t.HasDevice, t.Devices = w, ok, []DeviceTime{}
+	t.WindowNs = f.windowNs()
 	if !ok {
 		return t
 	}
@@ -65,8 +85,39 @@ func (f *frame) temporal() Temporal {
 	}
 	t.IdleNs = t.SpanNs - t.BusyNs
 	t.NonComputeNs = t.SpanNs - t.ComputeNs - t.IdleNs
+	f.devices(&t)
 	t.ComputeShare, t.IdleShare = share(t.ComputeNs, t.SpanNs), share(t.IdleNs, t.SpanNs)
 	return t
+}
+
+// windowNs is what the slices that count cover.
+func (f *frame) windowNs() int64 {
+	if f.opt.Window != nil && !f.opt.HTA {
+		return f.opt.Window.EndNs - f.opt.Window.StartNs
+	}
+	if f.view == nil {
+		return 0
+	}
+	lo, hi, _ := f.view.Extent()
+	return hi - lo
+}
+
+// devices fills the times of each device.
+func (f *frame) devices(t *Temporal) {
+	t.Devices = []DeviceTime{}
+	if f.view == nil {
+		return
+	}
+	list := f.view.Devices()
+	var busy int64
+	for k := range list {
+		d := DeviceTime{Device: list[k].ID, BusyNs: view.Within(list[k].Busy, t.Window.StartNs, t.Window.EndNs), Slices: len(list[k].Work)}
+		d.BusyShare = share(d.BusyNs, t.SpanNs)
+		busy += d.BusyNs
+		t.Devices = append(t.Devices, d)
+	}
+	t.MeanBusyShare = share(busy, t.SpanNs*int64(max(1, len(list))))
+	t.TogetherNs = view.Within(view.Together(list), t.Window.StartNs, t.Window.EndNs)
 }
 
 // mergedKinds returns the merged spans of each kind.

@@ -9,18 +9,7 @@ type View struct{ f *frame }
 
 // Look makes the view of tr that opt says.
 func Look(tr *trace.Trace, opt Options) *View {
-	if opt.HTA {
-		return &View{newFrame(tr, opt)}
-	}
-	f := bareFrame(tr, opt)
-	parallel(2, func(k int) {
-		if k == 0 {
-			f.calls()
-		} else {
-			f.build()
-		}
-	})
-	return &View{f}
+	return &View{newFrame(tr, opt)}
 }
 
 // Ops is the package's Ops.

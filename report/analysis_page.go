@@ -49,8 +49,9 @@ func (r *TraceReport) Tables() []*Table {
 	ops := MergeOps(rankedOf(r, func(k *analysis.RankReport) analysis.OpTable { return k.Ops }))
 	idle := rankedOf(r, func(k *analysis.RankReport) analysis.Idle { return k.Idle })
 	memory := rankedOf(r, func(k *analysis.RankReport) analysis.MemoryReport { return k.Memory })
+	times := rankedOf(r, func(k *analysis.RankReport) analysis.Temporal { return k.Temporal })
 	return []*Table{
-		TemporalTable(rankedOf(r, func(k *analysis.RankReport) analysis.Temporal { return k.Temporal })),
+		TemporalTable(times), rows(pageRows, DeviceTable(times)),
 		StepKindTable(list),
 		KernelTypeTable(kernels), rows(pageKernels, KernelTable(kernels)),
 		rows(pageOps, OpTable(ops)),

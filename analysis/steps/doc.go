@@ -12,14 +12,22 @@
 //     operators in a trace without a device;
 //  5. an annotation of the user that recurs and covers at least half of a thread's time.
 //
-// # Device time
+// # Turns
 //
-// Device work belongs to the step in whose slice it was launched, wherever and
-// whenever it ran. A step's span on the device lasts from the later of its begin on
-// the host and the end of the step before on the device, to the end of its own last
-// work. In the span the device is busy or idle; an idle gap counts for the host as far
-// as the call that launched the slice that ended it had not returned.
+// Device work belongs to the step in whose time it was launched, wherever and whenever it
+// ran. On the host a step lasts from its begin to the next begin, so that what comes before
+// its first launch and after its last (a data loader, a sampler, Python between steps)
+// belongs to it. Only a pause belongs to none: time after a step that is three times as long
+// as steps usually are apart, or that the engine itself calls waiting.
 //
-// A step is bound by the device if that was busy for 85 % of the span, by the host if
-// the host's part of the gaps is at least half of them and 15 % of the span.
+// On the devices the steps' turns follow each other without overlap. A turn begins with
+// the step on the host, or when the work of the steps before has ended, if that is later; it
+// ends with the step's last work or with its time on the host, whichever is later. In its
+// turn the device is busy or idle; an idle gap counts for the host as far as the call that
+// launched the slice that ended it had not returned, and wholly if nothing more follows. Of
+// several devices each is looked at alone, shares are their mean, and what one of them
+// waits while another works is not the host's doing.
+//
+// A step is bound by the device if that was busy for 85 % of the turn, by the host if
+// the host's part of the gaps is at least half of them and 15 % of the turn.
 package steps

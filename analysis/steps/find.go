@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -26,12 +27,13 @@ func Find(t *trace.Trace, o Options) *Report {
 		Steps: []Step{}, Kinds: []Stats{}, Drifts: []Drift{}, Graphs: []Graph{}, Requests: []Request{},
 	}
 	r.Verdict.Slice = -1
-	d := newDevice(t)
+	d := newDevice(view.New(t))
 	graphs := findGraphs(d)
 	r.find(t, d, graphs, o)
 	ids := r.readRequests(t)
+	until(t, r.Steps, r.Method)
 	r.OutsideNs, r.UnlinkedNs = d.assign(r.Steps)
-	d.spans(r.Steps)
+	d.turns(r.Steps)
 	r.typeByKernels(d)
 	r.Kinds = stats(r.Steps)
 	r.Verdict = verdict(d, r.Steps)
@@ -311,11 +313,7 @@ func (r *Report) typeByKernels(d *device) {
 		if h == 0 {
 			continue
 		}
-		at := s.Start[i]
-		if d.launch[k] >= 0 {
-			at = s.Start[d.launch[k]]
-		}
-		if x := stepAt(r.Steps, at); x >= 0 {
+		if x := stepAt(r.Steps, d.launchedAt(k)); x >= 0 {
 			has[x] |= h
 		}
 	}

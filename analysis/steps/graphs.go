@@ -74,13 +74,13 @@ func findGraphs(d *device) *graphs {
 		g.of[i] = x
 		a := &g.list[x]
 		a.calls = append(a.calls, int32(i))
-		a.launchNs += s.Dur[c.slice]
+		a.launchNs += d.v.Dur[c.slice]
 		var end int64
 		for _, w := range c.work {
-			a.deviceNs += s.Dur[d.work[w]]
-			end = max(end, s.End(int(d.work[w])))
+			a.deviceNs += d.v.Dur[d.work[w]]
+			end = max(end, d.v.End(d.work[w]))
 		}
-		a.extentNs += end - s.Start[d.work[c.work[0]]]
+		a.extentNs += end - d.v.Start[d.work[c.work[0]]]
 	}
 	return g
 }
@@ -102,7 +102,7 @@ func (g *graphs) report(d *device, steps []Step) ([]Graph, float64) {
 		byGraphs += a.work * n
 		kinds := map[Kind]bool{}
 		for _, c := range a.calls {
-			if k := stepAt(steps, s.Start[d.calls[c].slice]); k >= 0 {
+			if k := stepAt(steps, d.v.Start[d.calls[c].slice]); k >= 0 {
 				kinds[steps[k].Kind] = true
 				x.Kind = steps[k].Kind
 			}
@@ -129,7 +129,7 @@ func topName(d *device, c *call) string {
 	best := trace.StringID(0)
 	for _, w := range c.work {
 		i := d.work[w]
-		sum[s.Name[i]] += s.Dur[i]
+		sum[s.Name[i]] += d.v.Dur[i]
 	}
 	for _, w := range c.work {
 		n := s.Name[d.work[w]]

@@ -63,11 +63,11 @@ func firstWork(d *device, l int32) string {
 
 // launchTokens are the launch calls, told apart by what they launched.
 func launchTokens(d *device, g *graphs) ([]token, string, Method) {
-	s := &d.t.Slices
+	ids := placed{d: d, ids: map[placedKey]int32{}}
 	out := make([]token, len(d.calls))
 	for i := range d.calls {
 		c := &d.calls[i]
-		x := token{id: int32(s.Name[d.work[c.work[0]]]), start: s.Start[c.slice], end: s.End(int(c.slice)), slice: c.slice}
+		x := token{id: ids.of(d.work[c.work[0]]), start: d.v.Start[c.slice], end: d.v.End(c.slice), slice: c.slice}
 		if k := g.of[i]; k >= 0 {
 			x.id, x.replay = -1-k, true
 		}
@@ -76,11 +76,36 @@ func launchTokens(d *device, g *graphs) ([]token, string, Method) {
 	return withGaps(out), "launches", ByKernels
 }
 
+// placed numbers device work by name and device: what several devices do alike in turn is
+// not a repetition.
+type placed struct {
+	d   *device
+	ids map[placedKey]int32
+}
+
+type placedKey struct {
+	name   trace.StringID
+	device int64
+}
+
+func (p *placed) of(i int32) int32 {
+	key := placedKey{name: p.d.t.Slices.Name[i]}
+	if len(p.d.units) > 1 {
+		key.device = p.d.v.Lanes[p.d.v.LaneOf[i]].Device
+	}
+	id, ok := p.ids[key]
+	if !ok {
+		id = int32(len(p.ids))
+		p.ids[key] = id
+	}
+	return id
+}
+
 func workTokens(d *device) []token {
-	s := &d.t.Slices
+	ids := placed{d: d, ids: map[placedKey]int32{}}
 	out := make([]token, len(d.work))
 	for k, i := range d.work {
-		out[k] = token{id: int32(s.Name[i]), start: s.Start[i], end: s.End(int(i)), slice: i}
+		out[k] = token{id: ids.of(i), start: d.v.Start[i], end: d.v.End(i), slice: i}
 	}
 	return withGaps(out)
 }
@@ -320,35 +345,25 @@ func steadyLength(n, p int) bool {
 	return d <= lengthSlack*float64(p) && -d <= lengthSlack*float64(p)
 }
 
-// cutSteps makes the steps. One ends where the next begins, but not later than a
-// median step after its last token: between bursts of requests nothing is a step.
+// cutSteps makes the steps. One ends on the host where its last token does; how long its turn
+// lasts, until says.
 func cutSteps(l []token, cuts []int, p int) []Step {
-	lengths := make([]int64, 0, len(cuts))
-	for i := 1; i < len(cuts); i++ {
-		lengths = append(lengths, l[cuts[i]].start-l[cuts[i-1]].start)
-	}
-	slices.Sort(lengths)
-	var median int64
-	if len(lengths) > 0 {
-		median = lengths[len(lengths)/2]
-	}
 	out := make([]Step, 0, len(cuts))
 	for i, c := range cuts {
-		until, next := len(l), int64(1<<63-1)
+		last := len(l)
 		if i+1 < len(cuts) {
-			until = cuts[i+1]
-			next = l[until].start
-		} else if until-c > p+int(lengthSlack*float64(p)) {
-			until = c + p // what follows the last step is none
-		} else if until-c < p-int(lengthSlack*float64(p)) {
+			last = cuts[i+1]
+		} else if last-c > p+int(lengthSlack*float64(p)) {
+			last = c + p // what follows the last step is none
+		} else if last-c < p-int(lengthSlack*float64(p)) {
 			break // cut off by the end of the trace
 		}
 		st := Step{Slice: int(l[c].slice), StartNs: l[c].start, EndNs: l[c].end}
-		for k := c; k < until; k++ {
+		for k := c; k < last; k++ {
 			st.EndNs = max(st.EndNs, l[k].end)
 		}
-		if next != 1<<63-1 {
-			st.EndNs = min(next, st.EndNs+median)
+		if i+1 < len(cuts) {
+			st.EndNs = min(st.EndNs, l[last].start)
 		}
 		out = append(out, st)
 	}

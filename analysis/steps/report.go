@@ -106,7 +106,7 @@ type Step struct {
 	Name    string `json:"name"`  // of its label; "" if found by repetition
 	Slice   int    `json:"slice"` // its label, or the launch it begins with; -1 if unknown
 	StartNs int64  `json:"start_ns"`
-	EndNs   int64  `json:"end_ns"` // on the host; of a step found by repetition, the begin of the next
+	EndNs   int64  `json:"end_ns"` // of its label on the host; of a step found by repetition, the begin of the next
 	// Sequences of the label: all, and of them in prefill. Tokens computed.
 	Batch    int `json:"batch"`
 	Prefills int `json:"prefills"`
@@ -114,8 +114,12 @@ type Step struct {
 
 	DeviceStartNs int64 `json:"device_start_ns"` // first device work that the step launched; 0 if none
 	DeviceEndNs   int64 `json:"device_end_ns"`
-	SpanNs        int64 `json:"span_ns"`       // see the package's documentation; 0 without device work
-	BusyNs        int64 `json:"busy_ns"`       // any stream of any device, in the span
+	// The step's turn, which begins at AtNs and lasts SpanNs; see the package's documentation.
+	// Without device work AtNs is StartNs and SpanNs 0.
+	AtNs   int64 `json:"at_ns"`
+	SpanNs int64 `json:"span_ns"`
+	// Parts of SpanNs. Of several devices: the mean over all that work in the trace.
+	BusyNs        int64 `json:"busy_ns"`       // some stream of the device was busy
 	HostIdleNs    int64 `json:"host_idle_ns"`  // idle because nothing was launched
 	BlindIdleNs   int64 `json:"blind_idle_ns"` // idle before work whose launch is not in the trace
 	Slices        int   `json:"device_slices"`
@@ -126,10 +130,11 @@ type Step struct {
 
 	worstGap int32 // device slice that ended the longest gap for the host; -1 if none
 	gapNs    int64
+	untilNs  int64 // end of its turn on the host
 	requests []int32
 }
 
-// Ns is how long the step took: its span on the device if it has one, else its time on
+// Ns is how long the step took: its turn if the trace has device work, else its time on
 // the host.
 func (s *Step) Ns() int64 {
 	if s.SpanNs > 0 {
@@ -165,8 +170,8 @@ type Stats struct {
 type Verdict struct {
 	Bound         Bound   `json:"bound"`
 	Text          string  `json:"text"`
-	SpanNs        int64   `json:"span_ns"` // of all steps
-	BusyShare     float64 `json:"busy_share"`
+	SpanNs        int64   `json:"span_ns"`    // of all steps' turns
+	BusyShare     float64 `json:"busy_share"` // of SpanNs, as are the next; of several devices the mean
 	HostIdleShare float64 `json:"host_idle_share"`
 	OtherShare    float64 `json:"other_idle_share"` // idle for other reasons, or none that the trace shows
 	BlindShare    float64 `json:"blind_idle_share"` // of OtherShare: before work whose launch is not in the trace
@@ -176,6 +181,21 @@ type Verdict struct {
 	LaunchesPerMs float64 `json:"launches_per_ms"`
 	LongestGapNs  int64   `json:"longest_host_gap_ns"`
 	Slice         int     `json:"slice"` // the device slice that ended it; -1 if none
+	// PauseNs is the time from the first step to the end of the last that is in no turn.
+	PauseNs    int64   `json:"pause_ns"`
+	PauseShare float64 `json:"pause_share"` // of that time
+	// Devices are those that work in the trace, by id. TogetherShare is the part of the time
+	// in which one of them was busy in which two or more were; 0 with one device.
+	Devices       []DeviceShare `json:"devices"`
+	TogetherShare float64       `json:"together_share"`
+}
+
+// DeviceShare is one device's part of the time in steps.
+type DeviceShare struct {
+	Device        int64   `json:"device"`
+	BusyNs        int64   `json:"busy_ns"`
+	BusyShare     float64 `json:"busy_share"` // of Verdict.SpanNs
+	HostIdleShare float64 `json:"host_idle_share"`
 }
 
 // Drift is how the steps of one denoise loop change.

@@ -67,7 +67,7 @@ func stats(steps []Step) []Stats {
 
 // verdict says who sets the pace over all steps.
 func verdict(d *device, steps []Step) Verdict {
-	v := Verdict{Slice: -1}
+	v := Verdict{Slice: -1, Devices: []DeviceShare{}}
 	var span, busy, idle, blind, launches int64
 	for i := range steps {
 		st := &steps[i]
@@ -81,39 +81,97 @@ func verdict(d *device, steps []Step) Verdict {
 		}
 	}
 	v.SpanNs = span
-	if span == 0 {
+	if span == 0 || len(d.units) == 0 {
 		v.Text = "no device work belongs to a step: nothing is said about the pace"
 		return v
 	}
+	end := &steps[len(steps)-1]
+	all := end.AtNs + end.SpanNs - steps[0].AtNs
+	v.PauseNs = max(0, all-span)
+	v.PauseShare = stat.Ratio(v.PauseNs, all)
 	v.BusyShare, v.HostIdleShare = stat.Ratio(busy, span), stat.Ratio(idle, span)
 	v.OtherShare, v.BlindShare = max(0, 1-v.BusyShare-v.HostIdleShare), stat.Ratio(blind, span)
 	v.LaunchesPerMs = stat.Ratio(launches, span) * 1e6
 	v.LaunchDelayNs = launchDelay(d)
 	v.Bound = bound(span, busy, idle)
-	head := fmt.Sprintf("the device is busy %s of the time in steps and waits %s for launches", pct(v.BusyShare), pct(v.HostIdleShare))
-	switch v.Bound {
-	case BoundDevice:
-		v.Text = "device-bound: " + head
-	case BoundHost:
-		v.Text = "host-bound: " + head
-	default:
-		if 2*v.BlindShare >= v.OtherShare {
-			v.Text = fmt.Sprintf("the trace does not show who sets the pace: the device is busy %s of the time in steps and idle for %s before work whose launch was not recorded",
-				pct(v.BusyShare), pct(v.BlindShare))
-			return v
-		}
-		v.Text = "neither host nor device sets the pace alone: " + head + fmt.Sprintf(", and %s for copies, dependencies and starting kernels", pct(v.OtherShare))
+	for k := range d.units {
+		u := &d.units[k]
+		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, span), stat.Ratio(u.inSteps.host, span)})
 	}
+	if len(d.units) > 1 {
+		v.TogetherShare = d.together(steps)
+	}
+	v.Text = v.words()
 	return v
+}
+
+// pauseSaid is the share of the time in no step from which the verdict says that it is about
+// the rest only.
+const pauseSaid = 0.1
+
+// words puts the verdict into one sentence.
+func (v *Verdict) words() string {
+	head := fmt.Sprintf("%s busy %s of the time in steps", v.who(), pct(v.BusyShare))
+	waits := fmt.Sprintf("waits %s for launches", pct(v.HostIdleShare))
+	if len(v.Devices) > 1 {
+		waits = fmt.Sprintf("each waits %s for launches", pct(v.HostIdleShare))
+	}
+	text := ""
+	switch {
+	case v.Bound == BoundDevice:
+		text = "device-bound: " + head + " and " + waits
+	case v.Bound == BoundHost:
+		text = "host-bound: " + head + " and " + waits
+	case 2*v.BlindShare >= v.OtherShare:
+		text = fmt.Sprintf("the trace does not show who sets the pace: %s and idle for %s before work whose launch was not recorded", head, pct(v.BlindShare))
+	case len(v.Devices) > 1 && v.TogetherShare < seldomTogether:
+		text = fmt.Sprintf("the devices wait for each other: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, pct(v.OtherShare))
+	default:
+		text = fmt.Sprintf("neither host nor device sets the pace alone: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, pct(v.OtherShare))
+	}
+	if v.PauseShare >= pauseSaid {
+		text += fmt.Sprintf("; steps cover only %s of the time from the first to the last", pct(1-v.PauseShare))
+	}
+	return text
+}
+
+// Limits of what is said of several devices.
+const (
+	neverTogether  = 0.005 // of the busy time: rounding
+	seldomTogether = 0.1
+)
+
+// who names the devices and says how they share the time.
+func (v *Verdict) who() string {
+	n := len(v.Devices)
+	if n == 1 {
+		return "the device is"
+	}
+	together := fmt.Sprintf("two or more at once for %s of that", pct(v.TogetherShare))
+	if v.TogetherShare < neverTogether {
+		together = "never two at once"
+	}
+	lo, hi := v.Devices[0], v.Devices[0]
+	for _, d := range v.Devices[1:] {
+		if d.BusyShare < lo.BusyShare {
+			lo = d
+		}
+		if d.BusyShare > hi.BusyShare {
+			hi = d
+		}
+	}
+	if hi.BusyShare-lo.BusyShare >= 0.1 {
+		together += fmt.Sprintf(", device %d most with %s, device %d least with %s", hi.Device, pct(hi.BusyShare), lo.Device, pct(lo.BusyShare))
+	}
+	return fmt.Sprintf("%d devices (%s) are on average", n, together)
 }
 
 // launchDelay is the median time from a launch call's end to its first device work.
 func launchDelay(d *device) float64 {
-	s := &d.t.Slices
 	delays := make([]int64, 0, len(d.calls))
 	for i := range d.calls {
 		c := &d.calls[i]
-		delays = append(delays, max(0, s.Start[d.work[c.work[0]]]-s.End(int(c.slice))))
+		delays = append(delays, max(0, d.v.Start[d.work[c.work[0]]]-d.v.End(c.slice)))
 	}
 	slices.Sort(delays)
 	return stat.Quantile(delays, 0.5)
@@ -136,7 +194,7 @@ func drifts(steps []Step) []Drift {
 		}
 		k := i + 1
 		var longest int64 = steps[i].EndNs - steps[i].StartNs
-		for k < len(steps) && steps[k].Kind == Denoise && float64(steps[k].StartNs-max(steps[k-1].EndNs, steps[k-1].DeviceEndNs)) <= loopGap*float64(longest) &&
+		for k < len(steps) && steps[k].Kind == Denoise && float64(steps[k].AtNs-steps[k-1].AtNs-steps[k-1].Ns()) <= loopGap*float64(longest) &&
 			slices.Equal(steps[k].requests, steps[i].requests) {
 			longest = max(longest, steps[k].EndNs-steps[k].StartNs)
 			k++
@@ -191,7 +249,10 @@ func meanNs(steps []Step) float64 {
 }
 
 func pct(v float64) string {
-	if p := v * 100; p < 9.95 && p > 0 {
+	switch p := v * 100; {
+	case p > 0 && p < 0.1:
+		return "<0.1%"
+	case p > 0 && p < 9.95:
 		return fmt.Sprintf("%.1f%%", p)
 	}
 	return fmt.Sprintf("%.0f%%", v*100)

@@ -1,6 +1,12 @@
-package analysis
+package view
 
-import "github.com/kinetoscope/kinetoscope/trace"
+import (
+	"slices"
+	"sort"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
 
 // callTable finds launch calls by correlation. Correlations count up through a window,
 // or in a few ranges of it, so they index pages of a table; ids that are hashes go
@@ -37,13 +43,13 @@ func newCallTable(lo, hi int64, have int) *callTable {
 // get returns the last call of correlation c.
 func (t *callTable) get(c int64) (int32, bool) {
 	if c < t.lo || c > t.hi {
-		return noSlice, false
+		return None, false
 	}
 	if t.pages != nil {
 		at := uint64(c - t.lo)
 		p := t.pages[at>>callPageBits]
 		if p == nil {
-			return noSlice, false
+			return None, false
 		}
 		i := p[at&(1<<callPageBits-1)] - 1
 		return i, i >= 0
@@ -102,14 +108,27 @@ func (t *callTable) put(c int64, i int32) {
 	t.set(c, i)
 }
 
-// link joins launches and device work by correlation.
-func (f *frame) link(host, device func(int32) bool) {
-	corr := f.tr.Slices.Corr
+// Link joins launch calls and device work by correlation.
+type Link struct {
+	Trace *trace.Trace
+	Start []int64          // per slice
+	Call  func(int32) bool // which slices can be launch calls
+	Work  func(int32) bool // which can be what they launched
+	Last  bool             // work belongs to the last call of its correlation, whenever that was
+}
+
+// Partners returns for device work its launch and for a launch its last device work, None
+// for all else, and how many calls have a correlation that an earlier one has as well.
+// Where several calls have a correlation, work belongs to the last that began before it, or
+// to the first in the file.
+func (l Link) Partners() (partner []int32, ambiguous int) {
+	corr := l.Trace.Slices.Corr
 	n := int32(len(corr))
-	f.partner = filled(int(n))
-	isCall := func(i int32) bool { return corr[i] != trace.NoCorrelation && f.counts(i) && host(i) }
+	partner = make([]int32, n)
 	lo, hi, have := int64(0), int64(0), 0
+	isCall := func(i int32) bool { return corr[i] != trace.NoCorrelation && l.Call(i) }
 	for i := range n {
+		partner[i] = None
 		if !isCall(i) {
 			continue
 		}
@@ -120,7 +139,7 @@ func (f *frame) link(host, device func(int32) bool) {
 		have++
 	}
 	if have == 0 {
-		return
+		return partner, 0
 	}
 	t := newCallTable(lo, hi, have)
 	for i := range n {
@@ -128,31 +147,49 @@ func (f *frame) link(host, device func(int32) bool) {
 			t.put(corr[i], i)
 		}
 	}
-	f.ambiguous = t.again
+	sorted := map[int64]*callList{}
 	for i := range n {
-		if corr[i] == trace.NoCorrelation || !f.counts(i) || !device(i) {
+		if corr[i] == trace.NoCorrelation || !l.Work(i) {
 			continue
 		}
 		h, ok := t.get(corr[i])
-		if t.repeated != nil && !f.opt.HTA {
-			if calls := t.repeated[corr[i]]; calls != nil {
-				h = f.nearest(calls, i)
+		if calls := t.repeated[corr[i]]; calls != nil && !l.Last {
+			by := sorted[corr[i]]
+			if by == nil {
+				by = newCallList(calls, l.Start)
+				sorted[corr[i]] = by
 			}
+			h = by.before(l.Start[i])
 		}
 		if ok && h != i {
-			f.partner[i], f.partner[h] = h, i
+			partner[i], partner[h] = h, i
 		}
 	}
+	return partner, t.again
 }
 
-// nearest returns the last of calls that began before device slice d, or the first.
-func (f *frame) nearest(calls []int32, d int32) int32 {
-	best := calls[0]
-	for _, h := range calls[1:] {
-		late, bestLate := f.start[h] > f.start[d], f.start[best] > f.start[d]
-		if bestLate && !late || bestLate == late && !late && f.start[h] >= f.start[best] {
-			best = h
-		}
+// callList is the calls of one correlation by start, then file order.
+type callList struct {
+	calls  []int32
+	starts []int64
+	first  int32 // in file order
+}
+
+func newCallList(calls []int32, start []int64) *callList {
+	c := &callList{calls: slices.Clone(calls), first: calls[0]}
+	order.ByKey(c.calls, func(i int32) int64 { return start[i] })
+	c.starts = make([]int64, len(c.calls))
+	for k, i := range c.calls {
+		c.starts[k] = start[i]
 	}
-	return best
+	return c
+}
+
+// before returns the last call that began at t or earlier, or else the first of the file.
+func (c *callList) before(t int64) int32 {
+	k := sort.Search(len(c.starts), func(k int) bool { return c.starts[k] > t })
+	if k == 0 {
+		return c.first
+	}
+	return c.calls[k-1]
 }

@@ -1,0 +1,245 @@
+package steps
+
+import (
+	"slices"
+	"sort"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// pauseRatio is how many times as long as the median distance between the begins of two
+// steps the time between a step's end and the next begin must be to be a pause, in which no
+// step runs: a server without requests, a process that waits to be asked.
+const pauseRatio = 3
+
+// until says up to when each step's turn lasts on the host: to the next begin, so that what
+// the host does before the first launch and after the last belongs to a step, and not past
+// its own end if a pause follows.
+func until(t *trace.Trace, steps []Step, m Method) {
+	if len(steps) == 0 {
+		return
+	}
+	periods := make([]int64, 0, len(steps))
+	for i := 1; i < len(steps); i++ {
+		periods = append(periods, steps[i].StartNs-steps[i-1].StartNs)
+	}
+	slices.Sort(periods)
+	longest := int64(0)
+	if len(periods) > 0 {
+		longest = pauseRatio * periods[len(periods)/2]
+	}
+	waits := waitsOf(t)
+	for i := range steps {
+		st := &steps[i]
+		st.untilNs = st.EndNs
+		if i+1 == len(steps) {
+			break
+		}
+		next := steps[i+1].StartNs
+		if k, _ := slices.BinarySearch(waits, st.EndNs); k < len(waits) {
+			next = min(next, waits[k]) // the engine says itself that it has nothing to do
+		}
+		if next-st.EndNs <= longest {
+			st.untilNs = max(st.EndNs, next)
+		}
+		if m == ByKernels || m == ByOperators {
+			st.EndNs = st.untilNs
+		}
+	}
+}
+
+// waitsOf returns when an engine's own slices of waiting began, in order.
+func waitsOf(t *trace.Trace) []int64 {
+	s := &t.Slices
+	wait := make([]int8, t.Strings.Len())
+	var out []int64
+	for i, id := range s.Name {
+		if s.Cat[i] == trace.CatKernel || s.Cat[i] == trace.CatPythonFunction {
+			continue
+		}
+		if wait[id] == 0 {
+			wait[id] = -1
+			if t.String(id) == trace.NameWait {
+				wait[id] = 1
+			}
+		}
+		if wait[id] > 0 {
+			out = append(out, s.Start[i])
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// turns fills AtNs, SpanNs, the times in it and Bound: the turns of the steps on the
+// devices, which follow each other without overlap. A turn begins with the step on the host,
+// or when the work of the steps before has ended, if that is later; it ends with the step's
+// own last work or with its turn on the host, whichever is later.
+func (d *device) turns(steps []Step) {
+	older := d.olderWork(steps)
+	last := int64(-1 << 62)
+	for x := range steps {
+		st := &steps[x]
+		st.AtNs = st.StartNs
+		if len(d.work) == 0 {
+			continue
+		}
+		lo, hi := max(st.StartNs, last), max(st.untilNs, st.DeviceEndNs)
+		if st.Slices > 0 {
+			lo = max(lo, min(st.DeviceStartNs, older[x]))
+		}
+		st.AtNs = lo
+		last = max(last, hi)
+		if hi <= lo {
+			continue
+		}
+		st.SpanNs = hi - lo
+		var all idleness
+		for u := range d.units {
+			one := d.account(&d.units[u], st, lo, hi)
+			d.units[u].inSteps.add(one)
+			all.add(one)
+		}
+		n := int64(len(d.units))
+		st.BusyNs, st.HostIdleNs, st.BlindIdleNs = all.busy/n, all.host/n, all.blind/n
+		st.Bound = bound(st.SpanNs, st.BusyNs, st.HostIdleNs)
+	}
+}
+
+// olderWork returns for each step when the work ends that was launched before it outside of
+// any step.
+func (d *device) olderWork(steps []Step) []int64 {
+	out := make([]int64, len(steps))
+	for x := range out {
+		out[x] = -1 << 62
+	}
+	for k, i := range d.work {
+		at := d.launchedAt(k)
+		if stepAt(steps, at) >= 0 {
+			continue
+		}
+		if x := sort.Search(len(steps), func(x int) bool { return steps[x].StartNs > at }); x < len(steps) {
+			out[x] = max(out[x], d.v.End(i))
+		}
+	}
+	for x := 1; x < len(out); x++ {
+		out[x] = max(out[x], out[x-1])
+	}
+	return out
+}
+
+// unit is one device, or all of them together, over time.
+type unit struct {
+	id   int64
+	v    *view.View
+	busy []view.Stretch
+	sum  []int64 // busy time of the stretches before each
+
+	inSteps idleness // over the turns of all steps
+}
+
+func newUnit(v *view.View, d *view.Device) unit {
+	u := unit{id: d.ID, v: v, busy: d.Busy, sum: make([]int64, len(d.Busy)+1)}
+	for k, b := range d.Busy {
+		u.sum[k+1] = u.sum[k] + b.End - b.Start
+	}
+	return u
+}
+
+// busyBefore is how long the device was busy before t.
+func (u *unit) busyBefore(t int64) int64 {
+	k := sort.Search(len(u.busy), func(k int) bool { return u.busy[k].End > t })
+	if k == len(u.busy) {
+		return u.sum[k]
+	}
+	return u.sum[k] + max(0, t-u.busy[k].Start)
+}
+
+func (u *unit) busyIn(lo, hi int64) int64 { return u.busyBefore(hi) - u.busyBefore(lo) }
+
+// idleness divides a device's time, ns.
+type idleness struct{ busy, host, blind int64 }
+
+func (a *idleness) add(b idleness) {
+	a.busy += b.busy
+	a.host += b.host
+	a.blind += b.blind
+}
+
+// account divides the device's time in [lo, hi), the turn of st, and notes its longest wait
+// for the host.
+func (d *device) account(u *unit, st *Step, lo, hi int64) idleness {
+	a := idleness{busy: u.busyIn(lo, hi)}
+	at := lo
+	n := sort.Search(len(u.busy), func(k int) bool { return u.busy[k].End > lo })
+	for ; n < len(u.busy) && u.busy[n].Start < hi; n++ {
+		if b := &u.busy[n]; b.Start > at {
+			d.gap(&a, u, st, at, b.Start, n)
+		}
+		at = max(at, u.busy[n].End)
+	}
+	if at < hi {
+		d.gap(&a, u, st, at, hi, n)
+	}
+	return a
+}
+
+// gap accounts for the idle time [from, to) before stretch n, which can be past the last. The
+// host is to blame for as long as the call that launched the stretch's first work had not
+// returned and no other device was at work; where nothing follows, nothing was launched.
+func (d *device) gap(a *idleness, u *unit, st *Step, from, to int64, n int) {
+	until, worst := to, int32(-1)
+	if n < len(u.busy) {
+		worst = u.busy[n].First
+		l := u.v.Launch(worst)
+		if l < 0 {
+			a.blind += to - from
+			return
+		}
+		until = min(to, u.v.End(l))
+	}
+	host := until - from
+	if host > 0 && len(d.units) > 1 {
+		host -= d.any.busyIn(from, until) // another device's turn
+	}
+	if host <= 0 {
+		return // launched in time: something else kept it
+	}
+	a.host += host
+	if host > st.gapNs {
+		st.gapNs, st.worstGap = host, worst
+	}
+}
+
+// Thresholds of the verdict, see the package's documentation.
+const (
+	deviceBusy = 0.85
+	hostPart   = 0.5
+	hostSpan   = 0.15
+)
+
+func bound(span, busy, hostIdle int64) Bound {
+	switch idle := span - busy; {
+	case span <= 0:
+		return BoundNone
+	case float64(busy) >= deviceBusy*float64(span):
+		return BoundDevice
+	case float64(hostIdle) >= hostPart*float64(idle) && float64(hostIdle) >= hostSpan*float64(span):
+		return BoundHost
+	}
+	return BoundOther
+}
+
+// together is the part of the time in steps in which a device was busy in which two or more
+// were.
+func (d *device) together(steps []Step) float64 {
+	var one, two int64
+	for i := range steps {
+		lo, hi := steps[i].AtNs, steps[i].AtNs+steps[i].SpanNs
+		one += d.any.busyIn(lo, hi)
+		two += view.Within(d.both, lo, hi)
+	}
+	return stat.Ratio(two, one)
+}

@@ -1,0 +1,109 @@
+package view
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
+
+// Stretch is a maximal span in which something was busy.
+type Stretch struct {
+	Start, End int64
+	First      int32 // the slice that began it
+}
+
+// Busy merges rows, which come by start, into stretches that neither overlap nor touch.
+func (v *View) Busy(rows []int32) []Stretch {
+	var out []Stretch
+	for _, i := range rows {
+		start, end := v.Start[i], v.End(i)
+		if n := len(out); n > 0 && start <= out[n-1].End {
+			out[n-1].End = max(out[n-1].End, end)
+		} else {
+			out = append(out, Stretch{start, end, i})
+		}
+	}
+	return out
+}
+
+// Device is one device's work.
+type Device struct {
+	ID   int64
+	Work []int32 // by start; rows that only enclose others are left out
+	Busy []Stretch
+}
+
+// Devices divides the work that lies on devices by device, in order of their ids.
+func (v *View) Devices() []Device {
+	at := map[int64]int{}
+	var out []Device
+	ofLane := make([]int, len(v.Lanes))
+	for l := range ofLane {
+		ofLane[l] = -1
+	}
+	s := &v.Trace.Slices
+	for _, i := range v.ByStart {
+		if !v.OnDevice(i) || IsWrapper(s.Cat[i], v.Name(i)) {
+			continue
+		}
+		l := v.LaneOf[i]
+		if ofLane[l] < 0 {
+			id := v.Lanes[l].Device
+			k, ok := at[id]
+			if !ok {
+				k = len(out)
+				at[id] = k
+				out = append(out, Device{ID: id})
+			}
+			ofLane[l] = k
+		}
+		d := &out[ofLane[l]]
+		d.Work = append(d.Work, i)
+	}
+	slices.SortFunc(out, func(a, b Device) int { return cmp.Compare(a.ID, b.ID) })
+	for k := range out {
+		out[k].Busy = v.Busy(out[k].Work)
+	}
+	return out
+}
+
+// Together returns when two or more of the devices were busy at once.
+func Together(list []Device) []Stretch {
+	if len(list) < 2 {
+		return nil
+	}
+	type edge struct {
+		at    int64
+		delta int
+	}
+	var edges []edge
+	for k := range list {
+		for _, b := range list[k].Busy {
+			edges = append(edges, edge{b.Start, 1}, edge{b.End, -1})
+		}
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.delta, b.delta)) })
+	var out []Stretch
+	n, from := 0, int64(0)
+	for _, e := range edges {
+		if n > 1 && e.at > from {
+			if k := len(out); k > 0 && out[k-1].End == from {
+				out[k-1].End = e.at
+			} else {
+				out = append(out, Stretch{from, e.at, None})
+			}
+		}
+		n, from = n+e.delta, e.at
+	}
+	return out
+}
+
+// Within is how much of the stretches, which are in order, lies in [lo, hi), ns.
+func Within(list []Stretch, lo, hi int64) int64 {
+	var ns int64
+	k := sort.Search(len(list), func(k int) bool { return list[k].End > lo })
+	for ; k < len(list) && list[k].Start < hi; k++ {
+		ns += max(0, min(hi, list[k].End)-max(lo, list[k].Start))
+	}
+	return ns
+}

@@ -1,0 +1,144 @@
+package view
+
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// NestToleranceNs is by how much a child may outlast its parent and stay its child:
+// two clocks' rounding, seen as 1 to 2 ns in files with nanoseconds. A slice that
+// reaches over by more is taken as a sibling.
+const NestToleranceNs = 1000
+
+// Tree nests the slices of threads by time.
+type Tree struct {
+	Order  []int32 // slices in pre-order, one track after the other
+	Parent []int32 // per slice of the trace: enclosing slice in the tree, None if there is none
+}
+
+// Nest builds the tree of the host slices that in accepts; see the function Nest.
+func (v *View) Nest(in func(int32) bool) *Tree {
+	s := &v.Trace.Slices
+	return Nest(v.Trace, v.Start, v.Dur, func(i int32) bool { return v.Counts(i) && !s.Cat[i].Busy() && in(i) })
+}
+
+// Nest builds the tree of the slices of t that in accepts, whose times are start and dur.
+// Among slices of one start the longer encloses the shorter; equal ones nest in file order.
+// A slice without length at the end of another is inside it unless something begins there.
+func Nest(t *trace.Trace, start, dur []int64, in func(int32) bool) *Tree {
+	s := &t.Slices
+	n := int32(s.Len())
+	out := &Tree{Parent: make([]int32, n)}
+	first := make([]int32, len(t.Tracks)+1) // where each track begins in Order
+	var rows []int32
+	for i := range n {
+		out.Parent[i] = None
+		if in(i) {
+			rows = append(rows, i)
+			first[s.Track[i]+1]++
+		}
+	}
+	for k := 1; k < len(first); k++ {
+		first[k] += first[k-1]
+	}
+	out.Order = make([]int32, len(rows))
+	next := slices.Clone(first)
+	for _, i := range rows {
+		out.Order[next[s.Track[i]]] = i
+		next[s.Track[i]]++
+	}
+	c := nester{t, start, dur}
+	parallel(len(t.Tracks), func(k int) {
+		var stack []int32
+		rows := out.Order[first[k]:first[k+1]]
+		c.sort(rows)
+		for _, i := range rows {
+			for len(stack) > 0 && !c.encloses(stack[len(stack)-1], i) {
+				stack = stack[:len(stack)-1]
+			}
+			if len(stack) > 0 {
+				out.Parent[i] = stack[len(stack)-1]
+			}
+			stack = append(stack, i)
+		}
+	})
+	return out
+}
+
+// nester holds the times by which slices nest.
+type nester struct {
+	t          *trace.Trace
+	start, dur []int64
+}
+
+// sort orders the slices of one track by start, the longer first.
+func (c *nester) sort(rows []int32) {
+	s := &c.t.Slices
+	order.ByKey(rows, func(i int32) int64 { return c.start[i] })
+	for i := 0; i < len(rows); {
+		j := i + 1
+		for j < len(rows) && c.start[rows[j]] == c.start[rows[i]] {
+			j++
+		}
+		if j-i > 1 {
+			// Slices that a window cut on both sides are told apart by what they were.
+			slices.SortStableFunc(rows[i:j], func(a, b int32) int {
+				return cmp.Or(cmp.Compare(c.dur[b], c.dur[a]), cmp.Compare(s.Start[a], s.Start[b]), cmp.Compare(s.Dur[b], s.Dur[a]))
+			})
+		}
+		i = j
+	}
+}
+
+// encloses says whether i, which does not start before p, lies in p.
+func (c *nester) encloses(p, i int32) bool {
+	pe := c.start[p] + c.dur[p]
+	if pe < c.start[i] || pe == c.start[i] && c.dur[i] > 0 {
+		return false
+	}
+	return c.start[i]+c.dur[i] <= pe+NestToleranceNs
+}
+
+// Walk calls enter and leave for every slice of the tree, as calls and returns would
+// come.
+func (t *Tree) Walk(enter, leave func(i int32)) {
+	var stack []int32
+	for _, i := range t.Order {
+		for len(stack) > 0 && stack[len(stack)-1] != t.Parent[i] {
+			leave(stack[len(stack)-1])
+			stack = stack[:len(stack)-1]
+		}
+		enter(i)
+		stack = append(stack, i)
+	}
+	for k := len(stack) - 1; k >= 0; k-- {
+		leave(stack[k])
+	}
+}
+
+// parallel calls f(0) … f(n-1) on as many goroutines as there are cores and waits.
+func parallel(n int, f func(int)) {
+	workers := min(n, runtime.GOMAXPROCS(0))
+	if workers <= 1 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range workers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				f(int(i))
+			}
+		})
+	}
+	wg.Wait()
+}
