@@ -37,11 +37,11 @@ func TestLeftovers(t *testing.T) {
 	put(t, filepath.Join(u.spool, empty, mine), "")
 	put(t, filepath.Join(u.spool, "notes", mine), "no session")
 	outside := put(t, filepath.Join(filepath.Dir(u.spool), "outside", mine), "not in the spool")
-	own := u.arm(protocol.ProfilerConfig{}, nil)
-	u.start(own)
 	if diff := cmp.Diff([]string{path}, u.left()); diff != "" {
 		t.Error(diff)
 	}
+	own := u.arm(protocol.ProfilerConfig{}, nil)
+	u.start(own)
 	s, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: old})
 	if err != nil || s.State != protocol.StateStopped || len(over.Files) != 1 || over.Files[0].Path != path {
 		t.Fatalf("%+v, %+v, %v", s, over.Files, err)
