@@ -40,7 +40,7 @@ var rooms = [][]string{
 	{"hub/link"},
 	{"hub/rank"},
 	{"driver"},
-	{"driver/procs", "driver/native", "driver/kinetod"},
+	{"driver/procs", "driver/native", "driver/kinetod", "driver/drivertest"},
 	{"agent"},
 	{"hub"},
 	{"omni/wire", "omni/deploy", "omni/collective"},

@@ -13,6 +13,8 @@ from kinetoscope import annotate, platforms
 from kinetoscope import protocol as p
 from kinetoscope.attached import Attached
 
+SESSION = "01M84JPGKD1F6DJP5AGT4TD8KA"
+
 
 class Hub:
     """What a hub does with a rank, without NATS: its requests come on other threads."""
@@ -41,15 +43,15 @@ def test_one_thread_is_recorded_from_step_to_step(tmp_path: Path) -> None:
         attached.step()
 
     with pytest.raises(RuntimeError, match=r"calls step\(\), and none has"):
-        attached._handler.arm(p.ArmRequest("s"))
+        attached._handler.arm(p.ArmRequest(SESSION))
     work()
     config = p.ProfilerConfig(profiler="torch", torch_profiler_with_memory=True)
-    assert hub.ask("arm", p.ArmRequest("s", config), work).state == p.ARMED
-    assert hub.ask("start", p.StartRequest("s", 0), work).state == p.RECORDING
+    assert hub.ask("arm", p.ArmRequest(SESSION, config), work).state == p.ARMED
+    assert hub.ask("start", p.StartRequest(SESSION, 0), work).state == p.RECORDING
     for _ in range(3):
         work()
-    assert hub.ask("stop", p.SessionRequest("s"), work).state == p.STOPPED
-    _, files = hub.ask("collect", p.SessionRequest("s"))
+    assert hub.ask("stop", p.SessionRequest(SESSION), work).state == p.STOPPED
+    _, files = hub.ask("collect", p.SessionRequest(SESSION))
     doc = json.loads(gzip.decompress(files[0].path.read_bytes()))
     names = [e.get("name") for e in doc["traceEvents"]]
     assert names.count("aten::ones") >= 3
@@ -64,8 +66,8 @@ def test_the_end_of_the_program_ends_what_waits_for_a_step(
     attached = Attached(info, "nats://nowhere", platforms.Platform(), all_threads=False)
     hub = Hub(attached)
     attached.step()
-    hub.ask("arm", p.ArmRequest("s", hub="h"), attached.step)
-    hub.ask("start", p.StartRequest("s", 0), attached.step)
+    hub.ask("arm", p.ArmRequest(SESSION, hub="h"), attached.step)
+    hub.ask("start", p.StartRequest(SESSION, 0), attached.step)
     torch.ones(3)
     attached.close()
-    assert [f.name for f in (tmp_path / "s").iterdir()] == ["stage0_replica0_rank0.trace.json.gz"]
+    assert [f.name for f in (tmp_path / SESSION).iterdir()] == ["stage0_replica0_rank0.trace.json.gz"]

@@ -1,8 +1,8 @@
 """SessionHandler: a rank's part in sessions, on top of TorchProfiler.
 
-It decides as RecorderHandler of the Go ranks does: one session armed or recording; the
-recording opens and shuts where the schedule says, counted in steps or requests; it ends by
-request, by the schedule, after max_duration, at max_bytes or when the hub falls silent.
+It decides as the Go ranks do (docs/protocol.md, A capture's life in a rank): one session armed
+or recording; the recording opens and shuts where the schedule says, counted in steps or
+requests; it ends by request, by the schedule, after max_duration, at max_bytes or when the hub falls silent.
 Export runs in a thread of its own, so that the process goes on with its work; collect
 waits for it.
 
@@ -142,9 +142,9 @@ class SessionHandler:
 
     def arm(self, r: p.ArmRequest) -> p.RankStatus:
         """Make the recorder; nothing records yet."""
+        if not _ULID.match(r.session):  # it becomes part of a path
+            raise ValueError(f"arm: session {r.session!r} is no ULID")
         r.config.validate()
-        if not r.session:
-            raise ValueError("arm: no session")
         if r.last_ns and not regions.keeps_past():
             raise RuntimeError("the flight recorder is off on this rank: give the stage flight_recorder_mb")
         if r.config.profiler == "":
@@ -157,12 +157,15 @@ class SessionHandler:
                 if known is not None and known.live:
                     return self._live(known)
                 if known is not None:
-                    raise RuntimeError(f"arm: session {r.session} was here already")
+                    raise RuntimeError(
+                        f"arm: session {r.session} was here already and is {known.status.state}"
+                    )
                 busy = self._active
                 if busy is None:
                     return self._armed(r)
                 if not (r.hub and busy.req.hub == r.hub):
-                    raise RuntimeError(f"arm: session {busy.req.session} is {busy.status.state}")
+                    of = f"session {busy.req.session} of hub {busy.req.hub!r}"
+                    raise RuntimeError(f"arm: {of} is {busy.status.state}")
             self._end(busy, p.BY_SUPERSEDED, wait=True)
 
     def _armed(self, r: p.ArmRequest) -> p.RankStatus:
@@ -284,9 +287,11 @@ class SessionHandler:
     def status(self) -> p.RankStatus:
         """Of the session that is armed or recording, or idle."""
         with self._lock:
-            if self._active is None:
-                return p.RankStatus(stage_name=self._info.stage_name)
-            return self._live(self._active)
+            s = p.RankStatus(stage_name=self._info.stage_name)
+            if self._active is not None:
+                s = self._live(self._active)
+            s.held = [i for i, c in self._captures.items() if not c.live and c.status.started_at_ns]
+            return s
 
     def call(self, r: p.CallRequest) -> Any:
         """A method of collective_rpc."""
@@ -457,14 +462,16 @@ class SessionHandler:
                 c.exported = self._exports.submit(self._export, c)
             else:
                 c.recorder.discard()
-                s.reason = "the schedule had not reached its first iteration to record"
+                s.reason = "stopped before it recorded"
+                if s.state == p.RECORDING:
+                    s.reason = "the schedule had not reached its first iteration to record"
                 self._sweep(c)
             s.state, s.stopped_by = p.STOPPED, cause
         except Exception as e:
             self._fail(c, e)
             return
         self._release(c)
-        if cause != p.BY_REQUEST:
+        if cause not in (p.BY_REQUEST, p.BY_SUPERSEDED):  # the hub knows of these
             self.notify(self._live(c))
 
     def _export(self, c: _Capture) -> Exported:

@@ -254,6 +254,7 @@ class RankStatus(RankID):
     iterations: int = 0
     stopped_by: str = _optional()
     artifacts: list[Artifact] = field(default_factory=list, metadata={"optional": True})
+    held: list[str] = field(default_factory=list, metadata={"optional": True})
 
 
 @dataclass
