@@ -19,12 +19,27 @@ const (
 	fieldSequenceFlags   = 13
 	fieldTrackDescriptor = 60
 	fieldFirstPacket     = 87
+	// Read only.
+	fieldTrustedUID        = 3
+	fieldPacketDropped     = 42
+	fieldProcessDescriptor = 43
+	fieldThreadDescriptor  = 44
+	fieldTimestampClock    = 58
+	fieldPacketDefaults    = 59
+	fieldTrustedPID        = 79
+	fieldMachineID         = 98
+
+	// TracePacketDefaults
+	fieldEventDefaults = 11
 
 	// ClockSnapshot and ClockSnapshot.Clock
 	fieldClocks       = 1
 	fieldPrimaryClock = 2
 	fieldClockID      = 1
 	fieldClockTime    = 2
+	// Read only.
+	fieldClockIncremental = 3
+	fieldClockUnit        = 4
 
 	// TrackDescriptor
 	fieldTrackUUID    = 1
@@ -48,6 +63,12 @@ const (
 
 	// CounterDescriptor
 	fieldCounterUnit = 3
+	// Read only.
+	fieldCounterMultiplier  = 4
+	fieldCounterIncremental = 5
+
+	// TrackDescriptor, read only
+	fieldTrackStaticName = 10
 
 	// TrackEvent
 	fieldEventCategoryIIDs = 3
@@ -59,11 +80,24 @@ const (
 	fieldEventDouble       = 44
 	fieldEventFlows        = 47
 	fieldEventFlowEnds     = 48
+	// Read only.
+	fieldEventTimeDelta    = 1
+	fieldEventLegacy       = 6
+	fieldEventTimeAbsolute = 16
+	fieldEventCategory     = 22
+	fieldEventName         = 23
+	fieldEventOldFlows     = 36
+	fieldEventOldFlowEnds  = 42
+
+	// LegacyEvent: a phase of Chrome's JSON in a packet
+	fieldLegacyPhase    = 2
+	fieldLegacyDuration = 3
 
 	// InternedData, and the entries of its tables
 	fieldInternedCategories  = 1
 	fieldInternedNames       = 2
 	fieldInternedAnnotations = 3
+	fieldInternedStrings     = 29 // read only
 	fieldEntryIID            = 1
 	fieldEntryName           = 2
 
@@ -77,6 +111,10 @@ const (
 	fieldAnnotationName    = 10
 	fieldAnnotationDict    = 11
 	fieldAnnotationArray   = 12
+	// Read only.
+	fieldAnnotationPointer   = 7
+	fieldAnnotationJSON      = 9
+	fieldAnnotationStringIID = 17
 )
 
 // Values of enumerations.
@@ -91,6 +129,8 @@ const (
 
 	clockRealtime = 1 // BuiltinClock
 	clockBoottime = 6
+	// firstSequenceClock is the first id of clocks that belong to one sequence.
+	firstSequenceClock = 64
 
 	orderExplicit = 3 // TrackDescriptor.ChildTracksOrdering
 

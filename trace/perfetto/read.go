@@ -1,0 +1,408 @@
+package perfetto
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// FormatError tells that a file is no Perfetto trace.
+type FormatError struct{ Reason string }
+
+func (e *FormatError) Error() string { return "no Perfetto trace: " + e.Reason }
+
+// Limits of reading.
+const (
+	// maxPacket bounds a packet's bytes. Perfetto's own services write packets of at most
+	// some hundred kB; a larger one is damage or an attack.
+	maxPacket = 64 << 20
+	// maxSequences bounds the writers of a file that are told apart.
+	maxSequences = 1 << 16
+)
+
+// Kinds of repair that only this format knows.
+const (
+	// RepairOtherSource counts packets of data sources that are no track events: ftrace,
+	// heap profiles, statistics. A trace model has no place for them.
+	RepairOtherSource = "packet of another data source left out"
+	// RepairLostState counts events whose names or clock lie in packets that were lost.
+	RepairLostState = "event dropped: its sequence's state is missing"
+)
+
+// Sniff reports whether head, the first bytes of a file, can be those of a Perfetto trace:
+// a sequence of Trace.packet.
+func Sniff(head []byte) bool {
+	if len(head) < 2 || head[0] != fieldTracePacket<<3|byte(protowire.BytesType) {
+		return false
+	}
+	n, size := protowire.ConsumeVarint(head[1:])
+	if size < 0 || n == 0 || n > maxPacket {
+		return false
+	}
+	// The first field of the first packet must have a number that TracePacket can have.
+	rest := head[1+size:]
+	num, typ, size := protowire.ConsumeTag(rest)
+	return size > 0 && num > 0 && num < 1000 && typ != protowire.StartGroupType && typ != protowire.EndGroupType
+}
+
+// Read reads the track events of a Perfetto trace: slices, instants, counters, flows, with
+// their arguments. What is damaged or of another source is counted in the trace's Repairs.
+//
+// A file that the Writer of this package wrote comes back with its slices, names, nesting,
+// times, categories and arguments. Its processes, one a rank, are the tracks' Process.
+func Read(r io.Reader) (*trace.Trace, error) {
+	d := newDecoder()
+	b := bufio.NewReaderSize(r, bufferSize)
+	var packet []byte
+	for n := 0; ; n++ {
+		var err error
+		packet, err = nextPacket(b, packet[:0])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if errors.Is(err, errDamaged) || errors.Is(err, io.ErrUnexpectedEOF) {
+			if n == 0 {
+				return nil, &FormatError{Reason: "it does not begin with a packet"}
+			}
+			d.t.Repairs.Add(trace.RepairTruncatedFile, 1)
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read perfetto trace: %w", err)
+		}
+		if packet != nil {
+			d.packet(packet)
+		}
+	}
+	return d.finish(), nil
+}
+
+var errDamaged = errors.New("damaged packet")
+
+// nextPacket reads one field of Trace. Fields other than packet are skipped; nil stands
+// for them.
+func nextPacket(b *bufio.Reader, buf []byte) ([]byte, error) {
+	tag, err := readVarint(b)
+	if err != nil {
+		return nil, err
+	}
+	if tag&7 != uint64(protowire.BytesType) {
+		return nil, errDamaged
+	}
+	n, err := readVarint(b)
+	if err != nil || n > maxPacket {
+		return nil, errors.Join(errDamaged, err)
+	}
+	if tag>>3 != fieldTracePacket {
+		if _, err := b.Discard(int(n)); err != nil {
+			return nil, errDamaged
+		}
+		return nil, nil
+	}
+	// The bytes are asked for in pieces, so that a length alone takes no memory.
+	for uint64(len(buf)) < n {
+		piece := int(min(n-uint64(len(buf)), bufferSize))
+		from := len(buf)
+		buf = append(buf, make([]byte, piece)...)
+		if _, err := io.ReadFull(b, buf[from:]); err != nil {
+			return nil, errDamaged
+		}
+	}
+	if buf == nil {
+		buf = []byte{}
+	}
+	return buf, nil
+}
+
+// readVarint reads a varint; io.EOF only before its first byte.
+func readVarint(b *bufio.Reader) (uint64, error) {
+	var v uint64
+	for shift := uint(0); shift < 64; shift += 7 {
+		c, err := b.ReadByte()
+		if err != nil {
+			if shift > 0 || !errors.Is(err, io.EOF) {
+				return 0, errors.Join(errDamaged, err)
+			}
+			return 0, io.EOF
+		}
+		v |= uint64(c&0x7F) << shift
+		if c < 0x80 {
+			return v, nil
+		}
+	}
+	return 0, errDamaged
+}
+
+// message yields the fields of a message: number, the value of a varint or of a fixed
+// number, the bytes of others. It returns false where the message is damaged.
+func message(b []byte, field func(num protowire.Number, v uint64, bytes []byte)) bool {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return false
+		}
+		b = b[n:]
+		var v uint64
+		var bytes []byte
+		switch typ {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(b)
+		case protowire.Fixed64Type:
+			v, n = protowire.ConsumeFixed64(b)
+		case protowire.Fixed32Type:
+			var w uint32
+			w, n = protowire.ConsumeFixed32(b)
+			v = uint64(w)
+		case protowire.BytesType:
+			bytes, n = protowire.ConsumeBytes(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return false
+		}
+		b = b[n:]
+		field(num, v, bytes)
+	}
+	return true
+}
+
+// sequence is what the packets of one writer refer to.
+type sequence struct {
+	names, categories, keys, values map[uint64]string
+	defaultTrack                    uint64
+	defaultClock                    uint64
+	clocks                          map[uint64]int64 // of the sequence's own clocks: the last time, ns
+	incremental                     map[uint64]bool
+	units                           map[uint64]int64 // ns a tick
+	valid                           bool             // its state has been set up and no packet was lost since
+}
+
+func newSequence() *sequence {
+	return &sequence{
+		names: map[uint64]string{}, categories: map[uint64]string{}, keys: map[uint64]string{}, values: map[uint64]string{},
+		clocks: map[uint64]int64{}, incremental: map[uint64]bool{}, units: map[uint64]int64{},
+	}
+}
+
+type decoder struct {
+	t         *trace.Trace
+	sequences map[uint64]*sequence
+	tracks    map[uint64]*trackState
+	processes map[int64]string // names by pid
+	// offset puts the trace's clock on the wall clock; the first snapshot has both.
+	offset   int64
+	hasWall  bool
+	flows    map[uint64]bool // ids that were seen
+	lost     int
+	foreign  int
+	lastTime int64
+	scratch  []byte
+}
+
+func newDecoder() *decoder {
+	t := trace.New()
+	t.Meta.Format, t.Meta.Rank, t.Meta.StageID = "perfetto", -1, -1
+	return &decoder{t: t, sequences: map[uint64]*sequence{}, tracks: map[uint64]*trackState{}, processes: map[int64]string{}, flows: map[uint64]bool{}}
+}
+
+// packetFields are the parts of a TracePacket that matter here.
+type packetFields struct {
+	time, clock, sequence, flags        uint64
+	hasTime, hasClock, lost, first      bool
+	event, interned, descriptor         []byte
+	snapshot, defaults, process, thread []byte
+	other                               bool
+}
+
+func (d *decoder) packet(b []byte) {
+	var p packetFields
+	ok := message(b, func(num protowire.Number, v uint64, bytes []byte) {
+		switch num {
+		case fieldTimestamp:
+			p.time, p.hasTime = v, true
+		case fieldTimestampClock:
+			p.clock, p.hasClock = v, true
+		case fieldSequenceID:
+			p.sequence = v
+		case fieldSequenceFlags:
+			p.flags = v
+		case fieldPacketDropped:
+			p.lost = v != 0
+		case fieldFirstPacket:
+			p.first = v != 0
+		case fieldTrackEvent:
+			p.event = bytes
+		case fieldInternedData:
+			p.interned = bytes
+		case fieldTrackDescriptor:
+			p.descriptor = bytes
+		case fieldClockSnapshot:
+			p.snapshot = bytes
+		case fieldPacketDefaults:
+			p.defaults = bytes
+		case fieldProcessDescriptor:
+			p.process = bytes
+		case fieldThreadDescriptor:
+			p.thread = bytes
+		case fieldTrustedUID, fieldTrustedPID, fieldMachineID:
+		default:
+			p.other = true
+		}
+	})
+	if !ok {
+		d.t.Repairs.Add(trace.RepairSyntax, 1)
+		return
+	}
+	s := d.sequences[p.sequence]
+	if s == nil || p.flags&flagStateCleared != 0 {
+		if len(d.sequences) >= maxSequences && s == nil {
+			d.lost++
+			return
+		}
+		s = newSequence()
+		s.valid = p.flags&flagStateCleared != 0
+		d.sequences[p.sequence] = s
+	}
+	if p.lost && p.flags&flagStateCleared == 0 {
+		s.valid = false
+	}
+	if p.defaults != nil {
+		s.setDefaults(p.defaults)
+	}
+	if p.interned != nil && !s.intern(p.interned) {
+		d.t.Repairs.Add(trace.RepairSyntax, 1)
+	}
+	if p.snapshot != nil {
+		d.clockSnapshot(s, p.snapshot)
+	}
+	if p.descriptor != nil {
+		d.describe(p.descriptor)
+	}
+	if p.event == nil {
+		if p.other {
+			d.foreign++
+		}
+		return
+	}
+	if p.flags&flagNeedsState != 0 && !s.valid {
+		d.lost++
+		return
+	}
+	d.trackEvent(s, d.time(s, &p), p.event)
+}
+
+// time returns a packet's time on the trace's clock, ns.
+func (d *decoder) time(s *sequence, p *packetFields) int64 {
+	if !p.hasTime {
+		return d.lastTime
+	}
+	clock := p.clock
+	if !p.hasClock {
+		clock = s.defaultClock
+	}
+	ns := int64(min(p.time, math.MaxInt64))
+	if unit := s.units[clock]; unit > 1 {
+		ns *= unit
+	}
+	if s.incremental[clock] {
+		ns += s.clocks[clock]
+		s.clocks[clock] = ns
+	}
+	d.lastTime = ns
+	return ns
+}
+
+// setDefaults reads TracePacketDefaults.
+func (s *sequence) setDefaults(b []byte) {
+	message(b, func(num protowire.Number, v uint64, bytes []byte) {
+		switch num {
+		case fieldTimestampClock:
+			s.defaultClock = v
+		case fieldEventDefaults:
+			message(bytes, func(num protowire.Number, v uint64, _ []byte) {
+				if num == fieldEventTrackUUID {
+					s.defaultTrack = v
+				}
+			})
+		}
+	})
+}
+
+// intern reads InternedData.
+func (s *sequence) intern(b []byte) bool {
+	return message(b, func(num protowire.Number, _ uint64, bytes []byte) {
+		var table map[uint64]string
+		switch num {
+		case fieldInternedNames:
+			table = s.names
+		case fieldInternedCategories:
+			table = s.categories
+		case fieldInternedAnnotations:
+			table = s.keys
+		case fieldInternedStrings:
+			table = s.values
+		default:
+			return
+		}
+		var iid uint64
+		var text string
+		message(bytes, func(num protowire.Number, v uint64, bytes []byte) {
+			switch num {
+			case fieldEntryIID:
+				iid = v
+			case fieldEntryName:
+				text = string(bytes)
+			}
+		})
+		table[iid] = text
+	})
+}
+
+// clockSnapshot reads how clocks relate. The first snapshot with both the boot clock and the
+// wall clock puts the trace on the wall clock; clocks of a sequence begin where it says.
+func (d *decoder) clockSnapshot(s *sequence, b []byte) {
+	times := map[uint64]int64{}
+	message(b, func(num protowire.Number, _ uint64, bytes []byte) {
+		if num != fieldClocks {
+			return
+		}
+		var id, at, unit uint64
+		incremental := false
+		message(bytes, func(num protowire.Number, v uint64, _ []byte) {
+			switch num {
+			case fieldClockID:
+				id = v
+			case fieldClockTime:
+				at = v
+			case fieldClockIncremental:
+				incremental = v != 0
+			case fieldClockUnit:
+				unit = v
+			}
+		})
+		times[id] = int64(min(at, math.MaxInt64)) * max(1, int64(min(unit, 1e9)))
+		if id >= firstSequenceClock {
+			s.incremental[id], s.units[id] = incremental, int64(min(unit, 1e9))
+		}
+	})
+	for id := range times {
+		if id >= firstSequenceClock {
+			s.clocks[id] = times[id]
+			if boot, ok := times[clockBoottime]; ok && s.incremental[id] {
+				s.clocks[id] = boot
+			}
+		}
+	}
+	wall, hasWall := times[clockRealtime]
+	boot, hasBoot := times[clockBoottime]
+	if hasWall && hasBoot && !d.hasWall && wall > 0 {
+		d.offset, d.hasWall = wall-boot, true
+	}
+}
