@@ -165,7 +165,7 @@ func TestProcessesTakePart(t *testing.T) {
 			t.Errorf("rank %d: %+v", i, r)
 		}
 	}
-	if _, err := h.StartProfile(t.Context(), hub.StartOptions{Pipeline: "p", MaxDuration: 200 * time.Millisecond}); err != nil {
+	if _, err := h.StartProfile(t.Context(), "p", protocol.StartRequest{MaxDuration: 200 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	end(t, b) // while it records, or has its trace ready

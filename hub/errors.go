@@ -43,19 +43,6 @@ func (e *ErrNoProfiler) Hint() string {
 // HTTPStatus is 404.
 func (e *ErrNoProfiler) HTTPStatus() int { return http.StatusNotFound }
 
-// ErrBadRequest says what a caller asked wrongly.
-type ErrBadRequest struct {
-	Field string // "profile_prefix", "stages", …
-	Err   error
-}
-
-func (e *ErrBadRequest) Error() string { return e.Field + ": " + e.Err.Error() }
-
-func (e *ErrBadRequest) Unwrap() error { return e.Err }
-
-// HTTPStatus is 400.
-func (e *ErrBadRequest) HTTPStatus() int { return http.StatusBadRequest }
-
 // ErrNoRanks says that a pipeline has no live rank.
 type ErrNoRanks struct{ Pipeline string }
 

@@ -321,10 +321,9 @@ func (r *rig) ready(n int) {
 	}
 }
 
-func (r *rig) start(o StartOptions) *session.Status {
+func (r *rig) start(q protocol.StartRequest) *session.Status {
 	r.t.Helper()
-	o.Pipeline = "omni"
-	st, err := r.StartProfile(r.t.Context(), o)
+	st, err := r.StartProfile(r.t.Context(), "omni", q)
 	if err != nil {
 		r.t.Fatalf("StartProfile: %v", err)
 	}

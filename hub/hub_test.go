@@ -17,7 +17,7 @@ import (
 func TestStartStopBringsEverythingHome(t *testing.T) {
 	r := newRig(t, nil)
 	r.join(2, 1, 1)
-	st := r.start(StartOptions{Prefix: "warm"})
+	st := r.start(protocol.StartRequest{Prefix: "warm"})
 	if st.State != session.StateRecording || len(st.Stages) != 3 || len(st.Stages[0].Ranks) != 2 {
 		t.Fatalf("started: %+v", st)
 	}
@@ -66,7 +66,7 @@ func TestFiftyStartsAndStops(t *testing.T) {
 	r.join(2, 1)
 	seen := map[string]bool{}
 	for i := range 50 {
-		r.start(StartOptions{Prefix: fmt.Sprintf("p%d", i)})
+		r.start(protocol.StartRequest{Prefix: fmt.Sprintf("p%d", i)})
 		st := r.stop()
 		if st.State != session.StateComplete || seen[st.RunDir] {
 			t.Fatalf("round %d: %+v", i, st)
@@ -93,8 +93,8 @@ func TestBusyIdleIdempotent(t *testing.T) {
 	if st := r.stop(); st.State != session.StateIdle {
 		t.Fatalf("stop when idle: %+v", st)
 	}
-	first := r.start(StartOptions{})
-	_, err := r.StartProfile(t.Context(), StartOptions{Pipeline: "omni"})
+	first := r.start(protocol.StartRequest{})
+	_, err := r.StartProfile(t.Context(), "omni", protocol.StartRequest{})
 	busy, ok := errors.AsType[*ErrBusy](err)
 	if !ok || busy.Running().ID != first.ID || busy.HTTPStatus() != 409 {
 		t.Fatalf("second start: %v", err)
@@ -130,23 +130,30 @@ func TestBadRequestsStartNothing(t *testing.T) {
 	neg := -1
 	bad := protocol.DefaultProfilerConfig()
 	bad.Profiler, bad.Iteration = "torch", "epoch"
+	cuda := protocol.DefaultProfilerConfig()
+	cuda.Profiler = protocol.ProfilerCUDA
 	for name, tt := range map[string]struct {
-		o    StartOptions
+		q    protocol.StartRequest
 		code int
 		want string
 	}{
-		"separator":    {StartOptions{Pipeline: "omni", Prefix: "a/b"}, 400, "profile_prefix"},
-		"300":          {StartOptions{Pipeline: "omni", Prefix: strings.Repeat("x", 300)}, 400, "300"},
-		"stage":        {StartOptions{Pipeline: "omni", Stages: []int{0, 7}}, 400, "no stage 7; the stages are 0 (thinker), 1 (talker)"},
-		"no stages":    {StartOptions{Pipeline: "omni", Stages: []int{}}, 400, "empty"},
-		"negative":     {StartOptions{Pipeline: "omni", MaxIterations: &neg}, 400, "max_iterations"},
-		"iteration":    {StartOptions{Pipeline: "omni", Config: &bad}, 400, "epoch"},
-		"no profiler":  {StartOptions{Pipeline: "omni", Stages: []int{1}}, 404, "1 (talker)"},
-		"off":          {StartOptions{Pipeline: "omni", Config: &protocol.ProfilerConfig{}}, 404, "thinker"},
-		"pipeline":     {StartOptions{Pipeline: "nope"}, 503, "nope"},
-		"max duration": {StartOptions{Pipeline: "omni", MaxDuration: -1}, 400, "max_duration"},
+		"separator":    {protocol.StartRequest{Prefix: "a/b"}, 400, "profile_prefix"},
+		"300":          {protocol.StartRequest{Prefix: strings.Repeat("x", 300)}, 400, "300"},
+		"stage":        {protocol.StartRequest{Stages: []int{0, 7}}, 400, "no stage 7; the stages are 0 (thinker), 1 (talker)"},
+		"no stages":    {protocol.StartRequest{Stages: []int{}}, 400, "empty"},
+		"negative":     {protocol.StartRequest{MaxIterations: &neg}, 400, "max_iterations"},
+		"iteration":    {protocol.StartRequest{Config: &bad}, 400, "epoch"},
+		"engine":       {protocol.StartRequest{Config: &cuda}, 400, "stage 0 (thinker): profiler_config.profiler \"cuda\""},
+		"no profiler":  {protocol.StartRequest{Stages: []int{1}}, 404, "1 (talker)"},
+		"off":          {protocol.StartRequest{Config: &protocol.ProfilerConfig{}}, 404, "thinker"},
+		"pipeline":     {protocol.StartRequest{}, 503, "nope"},
+		"max duration": {protocol.StartRequest{MaxDuration: -1}, 400, "max_duration"},
 	} {
-		_, err := r.StartProfile(t.Context(), tt.o)
+		pipeline := "omni"
+		if name == "pipeline" {
+			pipeline = "nope"
+		}
+		_, err := r.StartProfile(t.Context(), pipeline, tt.q)
 		coded, ok := errors.AsType[interface {
 			error
 			HTTPStatus() int
@@ -159,7 +166,7 @@ func TestBadRequestsStartNothing(t *testing.T) {
 		t.Errorf("sessions were made: %+v", r.Sessions())
 	}
 	// Without a selection, the stages that have a profiler are captured.
-	if st := r.start(StartOptions{}); len(st.Stages) != 1 || st.Stages[0].Name != "thinker" {
+	if st := r.start(protocol.StartRequest{}); len(st.Stages) != 1 || st.Stages[0].Name != "thinker" {
 		t.Errorf("started %+v", st)
 	}
 	r.stop()
@@ -171,7 +178,7 @@ func TestKilledRankIsLostAndItsTraceKept(t *testing.T) {
 	victim := r.config(0, 1)
 	p := spawnRank(t, victim)
 	r.ready(2)
-	st := r.start(StartOptions{})
+	st := r.start(protocol.StartRequest{})
 	spool := filepath.Join(r.spool, st.ID, victim.Info.FileBase()+protocol.RecordingExt)
 	waitFor(t, func() bool { // a few flushes are on disk
 		fi, err := os.Stat(spool)
@@ -203,7 +210,7 @@ func TestSilentDeathIsNoticed(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.PresenceTTL = 2500 * time.Millisecond })
 	p := spawnRank(t, r.config(0, 0))
 	r.ready(1)
-	r.start(StartOptions{})
+	r.start(protocol.StartRequest{})
 	p.kill(t) // nobody tells the hub
 	st := r.stop()
 	if k := st.Stages[0].Ranks[0]; k.State != protocol.StateLost || !strings.Contains(k.Reason, "no sign of life") {
@@ -218,7 +225,7 @@ func TestRestartedRankDoesNotAnswerForTheOld(t *testing.T) {
 	r := newRig(t, nil)
 	old := spawnRank(t, r.config(0, 0))
 	r.ready(1)
-	st := r.start(StartOptions{})
+	st := r.start(protocol.StartRequest{})
 	old.kill(t)
 	young := spawnRank(t, r.config(0, 0))
 	if young.inc == old.inc {
@@ -229,7 +236,7 @@ func TestRestartedRankDoesNotAnswerForTheOld(t *testing.T) {
 		t.Fatalf("rank: %+v, want lost to incarnation %s", k, young.inc)
 	}
 	r.ready(1)
-	r.start(StartOptions{})
+	r.start(protocol.StartRequest{})
 	if st := r.stop(); st.State != session.StateComplete {
 		t.Fatalf("session on the new process: %+v", st)
 	}
@@ -246,7 +253,7 @@ func TestRankThatNeverAnswers(t *testing.T) {
 			r.add(c)
 			r.ready(2)
 			if method == protocol.MethodArm {
-				_, err := r.StartProfile(t.Context(), StartOptions{Pipeline: "omni"})
+				_, err := r.StartProfile(t.Context(), "omni", protocol.StartRequest{})
 				ns, ok := errors.AsType[*ErrNotStarted](err)
 				if !ok || ns.Session.Rank(c.Info.RankID).State != protocol.StateTimedOut {
 					t.Fatalf("start: %v", err)
@@ -256,7 +263,7 @@ func TestRankThatNeverAnswers(t *testing.T) {
 				}
 				return
 			}
-			r.start(StartOptions{})
+			r.start(protocol.StartRequest{})
 			r.work(3)
 			st := r.stop()
 			k := st.Rank(c.Info.RankID)
@@ -283,7 +290,7 @@ func TestSkewedClockIsMeasured(t *testing.T) {
 	r.add(c)
 	r.join(0, 1)
 	r.ready(2)
-	st := r.start(StartOptions{})
+	st := r.start(protocol.StartRequest{})
 	k := st.Stages[0].Ranks[0]
 	if off := k.Clock.OffsetNs + int64(skew); max(off, -off) > k.Clock.ErrorNs {
 		t.Errorf("offset %d ns ± %d, want %d", k.Clock.OffsetNs, k.Clock.ErrorNs, -int64(skew))
@@ -302,7 +309,7 @@ func TestMaxIterationsEndsTheSession(t *testing.T) {
 	r := newRig(t, nil)
 	r.join(2)
 	n, delay := 7, 3
-	st := r.start(StartOptions{MaxIterations: &n, DelayIterations: &delay})
+	st := r.start(protocol.StartRequest{MaxIterations: &n, DelayIterations: &delay})
 	st, err := r.Wait(t.Context(), st.ID)
 	if err != nil || st.State != session.StateComplete || st.StoppedBy != "ranks" {
 		t.Fatalf("%+v, %v", st, err)
@@ -318,11 +325,11 @@ func TestMaxIterationsEndsTheSession(t *testing.T) {
 func TestBoundsEndTheRecording(t *testing.T) {
 	r := newRig(t, nil)
 	r.join(1)
-	st := r.start(StartOptions{MaxDuration: 150 * time.Millisecond})
+	st := r.start(protocol.StartRequest{MaxDuration: 150 * time.Millisecond})
 	if st, err := r.Wait(t.Context(), st.ID); err != nil || st.State != session.StateComplete || len(r.verify(st)) != 1 {
 		t.Fatalf("max_duration: %+v, %v", st, err)
 	}
-	st = r.start(StartOptions{MaxBytes: 3000})
+	st = r.start(protocol.StartRequest{MaxBytes: 3000})
 	st, err := r.Wait(t.Context(), st.ID)
 	if err != nil || st.State != session.StateComplete {
 		t.Fatalf("max_bytes: %+v, %v", st, err)
@@ -340,7 +347,7 @@ func TestStopBeforeTheScheduleOpens(t *testing.T) {
 	r.add(c)
 	r.ready(1)
 	wait := 5
-	r.start(StartOptions{DelayIterations: &wait})
+	r.start(protocol.StartRequest{DelayIterations: &wait})
 	st := r.stop()
 	k := st.Stages[0].Ranks[0]
 	if st.State != session.StateComplete || k.State != protocol.StateComplete || len(k.Artifacts) != 0 || !strings.Contains(k.Reason, "schedule") {
@@ -357,7 +364,7 @@ func TestClientThatVanishesLeavesNothingOn(t *testing.T) {
 	r.ready(2)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
-	if _, err := r.StartProfile(ctx, StartOptions{Pipeline: "omni"}); !errors.Is(err, context.Canceled) {
+	if _, err := r.StartProfile(ctx, "omni", protocol.StartRequest{}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("start: %v", err)
 	}
 	waitFor(t, func() bool {
@@ -377,7 +384,7 @@ func TestConversionFailureKeepsTheRecordings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(c *Config) { c.Convert = f })
 			r.join(1)
-			r.start(StartOptions{})
+			r.start(protocol.StartRequest{})
 			st := r.stop()
 			if st.State != session.StateFailed || !strings.Contains(st.Error, "no space left") || len(r.verify(st)) != 1 {
 				t.Fatalf("%+v", st)
@@ -419,7 +426,7 @@ func TestCallAnswersForEveryRank(t *testing.T) {
 	id := protocol.RankID{Pipeline: "omni", Stage: 2}
 	r.RankGone(id, "", "signal: killed")
 	a := <-out
-	if _, none := errors.AsType[*ErrBadRequest](a.err); none {
+	if _, none := errors.AsType[*protocol.FieldError](a.err); none {
 		return // the kill won the race against the call: stage 2 is not there any more
 	}
 	if a.err != nil || a.replies[0].Ranks[0].OK || a.replies[0].Ranks[0].Error != "lost: signal: killed" {
@@ -433,7 +440,7 @@ func TestHubRestartGoesOnWithTheSession(t *testing.T) {
 	r.join(1)
 	spawnRank(t, r.config(0, 1))
 	r.ready(2)
-	st := r.start(StartOptions{Prefix: "kept"})
+	st := r.start(protocol.StartRequest{Prefix: "kept"})
 	if err := r.Hub.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -447,7 +454,7 @@ func TestHubRestartGoesOnWithTheSession(t *testing.T) {
 		t.Fatalf("after the restart: %+v", got)
 	}
 	r.ready(2)
-	r.start(StartOptions{})
+	r.start(protocol.StartRequest{})
 	if st := r.stop(); st.State != session.StateComplete {
 		t.Fatalf("next session: %+v", st)
 	}
@@ -470,7 +477,7 @@ func TestHubVanishesAndTheRanksStopThemselves(t *testing.T) {
 		c.HubLoss = 1500 * time.Millisecond
 		k := r.add(c)
 		r.ready(1)
-		st := r.start(StartOptions{})
+		st := r.start(protocol.StartRequest{})
 		r.work(1)
 		if err := r.Hub.Close(); err != nil {
 			t.Fatal(err)
@@ -501,7 +508,7 @@ func TestConversionsQueueWhileTheNextSessionRecords(t *testing.T) {
 	r.join(1)
 	var ids []string
 	for range 3 {
-		r.start(StartOptions{})
+		r.start(protocol.StartRequest{})
 		r.work(1)
 		st, err := r.StopProfile(t.Context(), false)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
@@ -12,7 +13,7 @@ import (
 func TestDataDirHasOneHub(t *testing.T) {
 	r := newRig(t, nil)
 	r.join(1)
-	st := r.start(StartOptions{})
+	st := r.start(protocol.StartRequest{})
 	_, err := Start(t.Context(), r.cfg)
 	taken, ok := errors.AsType[*ErrDataDirTaken](err)
 	if !ok || taken.PID != os.Getpid() {

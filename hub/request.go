@@ -109,7 +109,11 @@ func clockError(t1, t2, t3, t4 int64) protocol.ClockError {
 // that is lost or does not answer is in it with its error. Without a deadline in
 // ctx, DefaultCallTimeout bounds the call.
 func (h *Hub) Call(ctx context.Context, pipeline, method string, args map[string]any, stages []int) ([]protocol.StageReply, error) {
-	ranks, err := h.chosen(pipeline, stages)
+	q := protocol.StartRequest{Stages: stages}
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	ranks, err := h.chosen(pipeline, &q)
 	if err != nil {
 		return nil, err
 	}

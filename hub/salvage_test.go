@@ -48,7 +48,7 @@ func TestSuccessorHandsOverWhatTheDeadRankRecorded(t *testing.T) {
 	first, other := r.add(r.elsewhere(0)), r.config(0, 1)
 	r.add(other)
 	r.ready(2)
-	st := r.start(StartOptions{})
+	st := r.start(protocol.StartRequest{})
 	path := r.spooled(st.ID, first.member.Info().RankID)
 	first.nc.Close() // as a killed process: no goodbye, its file as far as it was written
 	r.add(r.elsewhere(0))
@@ -66,7 +66,7 @@ func TestRankThatIsBackHandsOverItsRecording(t *testing.T) {
 	k := r.add(r.elsewhere(0))
 	r.add(r.config(0, 1))
 	r.ready(2)
-	st := r.start(StartOptions{})
+	st := r.start(protocol.StartRequest{})
 	path := r.spooled(st.ID, k.member.Info().RankID)
 	k.cable.cut()
 	r.until(st.ID, func(s *session.Status) bool { return s.Stages[0].Ranks[0].State == protocol.StateLost })

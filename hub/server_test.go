@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
@@ -168,7 +169,7 @@ func TestSessionOverTLS(t *testing.T) {
 	c.CA = cert
 	second.add(c)
 	second.ready(1)
-	second.start(StartOptions{})
+	second.start(protocol.StartRequest{})
 	second.work(1)
 	if st := second.stop(); st.State != session.StateComplete || len(second.verify(st)) != 1 {
 		t.Fatalf("%+v", st)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,34 +23,17 @@ import (
 // errClosed says that the hub has been closed.
 var errClosed = errors.New("the hub is closed")
 
-// StartOptions chooses what a session captures.
-type StartOptions struct {
-	Pipeline        string
-	Prefix          string
-	Stages          []int                    // nil: all that have a profiler
-	Config          *protocol.ProfilerConfig // nil: each stage's own
-	DelayIterations *int                     // nil: the configuration's
-	MaxIterations   *int
-	MaxDuration     time.Duration // 0: protocol.DefaultMaxDuration
-	MaxBytes        int64         // per rank; 0: no bound
-	AllowPartial    bool          // go on without ranks that do not arm
-	// Last, if not 0, takes what the ranks' flight recorders hold of that long before
-	// the agreed instant instead of recording from there on; the session then ends by
-	// itself.
-	Last time.Duration
-}
-
-// StartProfile starts a session and returns once all ranks record. If it returns
-// an error, nothing records: the error is an *ErrBadRequest, *ErrNoProfiler,
+// StartProfile starts a session on a pipeline and returns once all ranks record. If it
+// returns an error, nothing records: the error is a *protocol.FieldError, *ErrNoProfiler,
 // *ErrNoRanks, *ErrBusy or *ErrNotStarted, or ctx ended and the start was undone.
-func (h *Hub) StartProfile(ctx context.Context, o StartOptions) (*session.Status, error) {
-	targets, err := h.targets(o)
+func (h *Hub) StartProfile(ctx context.Context, pipeline string, q protocol.StartRequest) (*session.Status, error) {
+	targets, err := h.targets(pipeline, &q)
 	if err != nil {
 		return nil, err
 	}
 	m := session.New(ulid.Make().String(), session.Config{
-		Pipeline: o.Pipeline, Prefix: o.Prefix, MaxDuration: o.MaxDuration, MaxBytes: o.MaxBytes,
-		AllowPartial: o.AllowPartial, Last: o.Last, Timeouts: h.cfg.Timeouts,
+		Pipeline: pipeline, Prefix: q.Prefix, MaxDuration: q.MaxDuration, MaxBytes: q.MaxBytes,
+		AllowPartial: q.AllowPartial, Last: q.Last, Timeouts: h.cfg.Timeouts,
 	}, targets)
 	r, err := h.launch(ctx, m, session.Begin{})
 	if err != nil {
@@ -75,78 +59,57 @@ func (h *Hub) StartProfile(ctx context.Context, o StartOptions) (*session.Status
 }
 
 // targets validates everything that is asked before anything happens.
-func (h *Hub) targets(o StartOptions) ([]session.Target, error) {
-	if err := protocol.ValidatePrefix(o.Prefix); err != nil {
-		return nil, &ErrBadRequest{Field: "profile_prefix", Err: err}
+func (h *Hub) targets(pipeline string, q *protocol.StartRequest) ([]session.Target, error) {
+	if err := q.Validate(); err != nil {
+		return nil, err
 	}
-	if o.MaxDuration < 0 || o.MaxBytes < 0 {
-		return nil, &ErrBadRequest{Field: "max_duration, max_bytes", Err: errors.New("negative")}
-	}
-	if o.Last < 0 {
-		return nil, &ErrBadRequest{Field: "last", Err: errors.New("negative")}
-	}
-	ranks, err := h.chosen(o.Pipeline, o.Stages)
+	ranks, err := h.chosen(pipeline, q)
 	if err != nil {
 		return nil, err
 	}
 	var out []session.Target
 	var without []string
 	for _, info := range ranks {
-		cfg := info.Profiler
-		if o.Config != nil {
-			cfg = o.Config
-		}
-		if cfg == nil || cfg.Profiler == "" {
-			if s := fmt.Sprintf("%d (%s)", info.Stage, info.StageName); !slices.Contains(without, s) {
-				without = append(without, s)
+		stage := fmt.Sprintf("%d (%s)", info.Stage, info.StageName)
+		cfg := q.ConfigFor(info.Profiler)
+		if cfg == nil {
+			if !slices.Contains(without, stage) {
+				without = append(without, stage)
 			}
 			continue
 		}
-		c := *cfg
-		if o.DelayIterations != nil {
-			c.DelayIterations = *o.DelayIterations
-		}
-		if o.MaxIterations != nil {
-			c.MaxIterations = *o.MaxIterations
-		}
-		if err := c.Validate(); err != nil {
-			return nil, &ErrBadRequest{Field: fmt.Sprintf("stage %d (%s)", info.Stage, info.StageName), Err: err}
+		if err := cmp.Or(cfg.Validate(), cfg.ValidateFor(info.Engine)); err != nil {
+			f, _ := errors.AsType[*protocol.FieldError](err)
+			return nil, &protocol.FieldError{Field: f.Field, Text: fmt.Sprintf("stage %s: %v", stage, err)}
 		}
 		out = append(out, session.Target{RankID: info.RankID, StageName: info.StageName, Incarnation: info.Incarnation,
-			Config: c, Host: info.Host, SpoolDir: info.SpoolDir})
+			Config: *cfg, Host: info.Host, SpoolDir: info.SpoolDir})
 	}
-	if len(out) == 0 || len(without) > 0 && o.Stages != nil {
-		return nil, &ErrNoProfiler{Pipeline: o.Pipeline, Stages: without}
+	if len(out) == 0 || len(without) > 0 && q.Stages != nil {
+		return nil, &ErrNoProfiler{Pipeline: pipeline, Stages: without}
 	}
 	return out, nil
 }
 
-// chosen returns the live ranks of the stages of a pipeline, all if stages is nil.
-func (h *Hub) chosen(pipeline string, stages []int) ([]protocol.RankInfo, error) {
+// chosen returns the live ranks of the stages of a pipeline that q chooses.
+func (h *Hub) chosen(pipeline string, q *protocol.StartRequest) ([]protocol.RankInfo, error) {
 	ranks := h.reg.list(pipeline)
 	if len(ranks) == 0 {
 		return nil, &ErrNoRanks{Pipeline: pipeline}
 	}
-	if stages == nil {
+	if q.Stages == nil {
 		return ranks, nil
 	}
-	if len(stages) == 0 {
-		return nil, &ErrBadRequest{Field: "stages", Err: errors.New("the list is empty; leave it out for all stages")}
-	}
-	var valid []string
-	known := map[int]bool{}
+	var stages []protocol.StageRef // the ranks are in order of their stages
 	for _, r := range ranks {
-		if !known[r.Stage] {
-			known[r.Stage] = true
-			valid = append(valid, fmt.Sprintf("%d (%s)", r.Stage, r.StageName))
+		if n := len(stages); n == 0 || stages[n-1].ID != r.Stage {
+			stages = append(stages, protocol.StageRef{ID: r.Stage, Name: r.StageName})
 		}
 	}
-	for _, s := range stages {
-		if !known[s] {
-			return nil, &ErrBadRequest{Field: "stages", Err: fmt.Errorf("there is no stage %d; the stages are %s", s, strings.Join(valid, ", "))}
-		}
+	if err := q.CheckStages(stages); err != nil {
+		return nil, err
 	}
-	return slices.DeleteFunc(ranks, func(r protocol.RankInfo) bool { return !slices.Contains(stages, r.Stage) }), nil
+	return slices.DeleteFunc(ranks, func(r protocol.RankInfo) bool { return !slices.Contains(q.Stages, r.Stage) }), nil
 }
 
 // StopProfile ends the recording and returns the session: with wait when its

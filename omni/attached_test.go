@@ -41,7 +41,7 @@ func TestAttached(t *testing.T) {
 	if err := e.Health(); err != nil || len(e.Stages()) != 0 {
 		t.Errorf("alone: %v, %v", err, e.Stages())
 	}
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err == nil || !strings.Contains(err.Error(), "no process has attached") {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err == nil || !strings.Contains(err.Error(), "no process has attached") {
 		t.Errorf("a start with nobody there: %v", err)
 	}
 	if _, err := generate(t.Context(), e, say("Hello.", 4)); err == nil || !strings.Contains(err.Error(), "no model is served") {
@@ -65,7 +65,7 @@ func TestAttached(t *testing.T) {
 	if got := e.Stages(); len(got) != 1 || got[0].Name != "decoder" || got[0].ID != 3 || got[0].Ranks != 2 || got[0].Replicas != 1 || !got[0].Profiler {
 		t.Errorf("stages %+v", got)
 	}
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: "mine"}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Prefix: "mine"}); err != nil {
 		t.Fatal(err)
 	}
 	if !first.armed.RecordShapes {

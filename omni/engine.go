@@ -191,7 +191,7 @@ func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 	var err error
 	if c.Attached {
 		if c.Profiler != nil {
-			if err := deploy.ValidateProfiler(c.Profiler.Apply(protocol.DefaultProfilerConfig())); err != nil {
+			if err := c.Profiler.Validate(); err != nil {
 				return nil, nil, fmt.Errorf("--profiler-config: %w", err)
 			}
 		}
@@ -230,6 +230,9 @@ func (c *Config) hubName(p *deploy.Pipeline) string {
 func (c *Config) runsDir(p *deploy.Pipeline) string {
 	if c.RunsDir != "" {
 		return c.RunsDir
+	}
+	if c.Attached && c.Profiler != nil { // no stage is known yet
+		return cmp.Or(c.Profiler.Apply(protocol.ProfilerConfig{}).TorchProfilerDir, "runs")
 	}
 	for _, s := range p.Stages {
 		if s.Profiled() && s.Profiler.TorchProfilerDir != "" {
@@ -496,22 +499,24 @@ func (e *Engine) QueueDepth() map[string]int {
 }
 
 // StartProfile starts a session on the chosen stages. When it returns every rank
-// records, all from one instant.
-func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error) {
+// records, all from one instant. A wrong request is a *protocol.FieldError.
+func (e *Engine) StartProfile(ctx context.Context, r protocol.StartRequest) (*session.Status, error) {
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
 	if e.attached {
 		if len(e.Ranks()) == 0 {
 			return nil, &nobodyError{link.Redact(e.hub.ClientURL())} // it goes to whoever asks over HTTP
 		}
-		if e.override != nil && o.Config == nil {
+		if e.override != nil && r.Config == nil {
 			cfg := protocol.DefaultProfilerConfig()
-			cfg.Profiler = "torch"
+			cfg.Profiler = protocol.ProfilerTorch
 			cfg = e.override.Apply(cfg)
-			o.Config = &cfg
+			cfg.TorchProfilerDir = "" // where runs go, which Open has seen to
+			r.Config = &cfg
 		}
 	}
-	st, err := e.hub.StartProfile(ctx, hub.StartOptions{Pipeline: e.pipeline.Name, Prefix: o.Prefix, Stages: o.Stages,
-		Config: o.Config, DelayIterations: o.DelayIterations, MaxIterations: o.MaxIterations,
-		MaxDuration: o.MaxDuration, AllowPartial: o.AllowPartial, Last: o.Last})
+	st, err := e.hub.StartProfile(ctx, e.pipeline.Name, r)
 	if err == nil {
 		e.mu.Lock()
 		e.unclaimed = st.ID
@@ -520,14 +525,14 @@ func (e *Engine) StartProfile(ctx context.Context, o ProfileOptions) (*session.S
 	return st, err
 }
 
-// Flight captures what already happened: the last o.Last of every rank of the chosen
+// Flight captures what already happened: the last r.Last of every rank of the chosen
 // stages, at one instant, from their flight recorders. It returns when the artifacts
 // are durable.
-func (e *Engine) Flight(ctx context.Context, o ProfileOptions) (*session.Status, error) {
-	if o.Last <= 0 {
-		o.Last = DefaultFlight
+func (e *Engine) Flight(ctx context.Context, r protocol.StartRequest) (*session.Status, error) {
+	if r.Last == 0 {
+		r.Last = DefaultFlight
 	}
-	st, err := e.StartProfile(ctx, o)
+	st, err := e.StartProfile(ctx, r)
 	if err != nil {
 		return nil, err
 	}

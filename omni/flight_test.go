@@ -32,7 +32,7 @@ func TestFlightRecorderCanBeSwitched(t *testing.T) {
 		if on {
 			continue
 		}
-		_, err := e.Flight(t.Context(), ProfileOptions{Last: time.Second})
+		_, err := e.Flight(t.Context(), protocol.StartRequest{Last: time.Second})
 		if err == nil || !strings.Contains(err.Error(), "the flight recorder is off on this rank") {
 			t.Errorf("look back without flight recorders: %v", err)
 		}
@@ -40,7 +40,7 @@ func TestFlightRecorderCanBeSwitched(t *testing.T) {
 	if _, err := generate(t.Context(), e, say("Remember this.", 3)); err != nil {
 		t.Fatal(err)
 	}
-	st, err := e.Flight(t.Context(), ProfileOptions{Last: time.Minute})
+	st, err := e.Flight(t.Context(), protocol.StartRequest{Last: time.Minute})
 	if err != nil || st.State != session.StateComplete {
 		t.Errorf("look back: %+v, %v", st, err)
 	}

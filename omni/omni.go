@@ -86,21 +86,6 @@ type Metrics struct {
 	Stages           map[string]time.Duration // "thinker.prefill", "dit.denoise_step" …: summed time
 }
 
-// ProfileOptions chooses what StartProfile captures.
-type ProfileOptions struct {
-	Prefix          string
-	Stages          []int                    // nil: all
-	Config          *protocol.ProfilerConfig // nil: each stage's own
-	DelayIterations *int
-	MaxIterations   *int
-	MaxDuration     time.Duration // 0: 10 minutes
-	AllowPartial    bool
-	// Last, if not 0, takes what the ranks' flight recorders hold of that long before
-	// now, all at one instant, instead of recording from now on. The session ends by
-	// itself.
-	Last time.Duration
-}
-
 // StageInfo describes a stage of an open pipeline.
 type StageInfo struct {
 	ID       int
@@ -113,12 +98,15 @@ type StageInfo struct {
 	Profiler bool   // has a profiler_config with a profiler
 }
 
+// Ref names the stage as requests are checked against it.
+func (s StageInfo) Ref() protocol.StageRef { return protocol.StageRef{ID: s.ID, Name: s.Name} }
+
 // API is what an open pipeline offers; *Engine implements it. The server in package web is written against it.
 type API interface {
 	Model() string
 	Stages() []StageInfo
 	Generate(ctx context.Context, r Request) iter.Seq2[Output, error]
-	StartProfile(ctx context.Context, o ProfileOptions) (*session.Status, error)
+	StartProfile(ctx context.Context, r protocol.StartRequest) (*session.Status, error)
 	StopProfile(ctx context.Context) (*session.Status, error)
 	CollectiveRPC(ctx context.Context, method string, args map[string]any, stages []int) ([]protocol.StageReply, error)
 	Close() error

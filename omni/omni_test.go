@@ -119,7 +119,7 @@ func TestOmniIsTheSameOnAnyRanks(t *testing.T) {
 	for _, ranks := range []int{1, 2, 4} {
 		t.Run(fmt.Sprintf("%d ranks", ranks), func(t *testing.T) {
 			e := open(t, Config{TensorParallelSize: ranks})
-			if _, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: "same"}); err != nil {
+			if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Prefix: "same"}); err != nil {
 				t.Fatal(err)
 			}
 			got, err := generate(t.Context(), e, say("Tell me about trains.", 12))
@@ -157,7 +157,7 @@ func TestDiffusionIsTheSameOnAnyRanks(t *testing.T) {
 	for _, ranks := range []int{1, 2, 4} {
 		t.Run(fmt.Sprintf("%d ranks", ranks), func(t *testing.T) {
 			e := open(t, Config{Pipeline: "diffusion", TensorParallelSize: ranks})
-			if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+			if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err != nil {
 				t.Fatal(err)
 			}
 			got, err := generate(t.Context(), e, draw("a lighthouse", 2))
@@ -200,11 +200,11 @@ func TestDiffusionIsTheSameOnAnyRanks(t *testing.T) {
 func TestStagesPrefixAndSecondRound(t *testing.T) {
 	e := open(t, Config{})
 	for round := range 2 {
-		st, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: "two words", Stages: []int{0, 2}})
+		st, err := e.StartProfile(t.Context(), protocol.StartRequest{Prefix: "two words", Stages: []int{0, 2}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = e.StartProfile(t.Context(), ProfileOptions{})
+		_, err = e.StartProfile(t.Context(), protocol.StartRequest{})
 		var busy *hub.ErrBusy
 		if !errors.As(err, &busy) || busy.Session.ID != st.ID {
 			t.Fatalf("second start: %v, want busy with %s", err, st.ID)
@@ -251,12 +251,12 @@ func TestBadInputStartsNothing(t *testing.T) {
 			t.Errorf("%s: %v, want bad_request with %q", name, err, c.want)
 		}
 	}
-	for name, o := range map[string]ProfileOptions{
+	for name, o := range map[string]protocol.StartRequest{
 		"unknown stage":  {Stages: []int{7}},
 		"path in prefix": {Prefix: "../x"},
 		"long prefix":    {Prefix: strings.Repeat("x", 300)},
 	} {
-		if _, err := e.StartProfile(t.Context(), o); err == nil || !strings.Contains(fmt.Sprintf("%T", err), "ErrBadRequest") {
+		if _, err := e.StartProfile(t.Context(), o); err == nil || !strings.Contains(fmt.Sprintf("%T", err), "FieldError") {
 			t.Errorf("%s: %v, want a bad request", name, err)
 		}
 	}
@@ -273,7 +273,7 @@ func TestNoProfilerConfigured(t *testing.T) {
 	p.Stages = p.Stages[:1]
 	p.Stages[0].Profiler.Profiler = ""
 	e := open(t, Config{Deployment: p})
-	_, err = e.StartProfile(t.Context(), ProfileOptions{})
+	_, err = e.StartProfile(t.Context(), protocol.StartRequest{})
 	var none *hub.ErrNoProfiler
 	if !errors.As(err, &none) || none.Hint() == "" {
 		t.Fatalf("start without profiler_config: %v", err)
@@ -343,7 +343,7 @@ func eventually(t *testing.T, what string, f func() (bool, string)) {
 
 func TestKilledRank(t *testing.T) {
 	e := open(t, Config{})
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: "killed"}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Prefix: "killed"}); err != nil {
 		t.Fatal(err)
 	}
 	failed := make(chan error, 1)
@@ -386,7 +386,7 @@ func TestKilledRank(t *testing.T) {
 	}
 	// The replica comes back, and so does profiling.
 	eventually(t, "the talker to come back", func() (bool, string) { err := e.Health(); return err == nil, fmt.Sprint(err) })
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generate(t.Context(), e, say("Hello.", 4)); err != nil {
@@ -417,7 +417,7 @@ func TestFiftyStartsAndStopsUnderLoad(t *testing.T) {
 		})
 	}
 	for i := range rounds {
-		if _, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: fmt.Sprint("round", i)}); err != nil {
+		if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Prefix: fmt.Sprint("round", i)}); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
 		if _, err := generate(t.Context(), e, say("Something for every stage.", 2)); err != nil {
@@ -439,7 +439,7 @@ func TestFiftyStartsAndStopsUnderLoad(t *testing.T) {
 func TestIterationsEndTheRecording(t *testing.T) {
 	e := open(t, Config{})
 	delay, most := 2, 5
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{Stages: []int{0}, DelayIterations: &delay, MaxIterations: &most}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Stages: []int{0}, DelayIterations: &delay, MaxIterations: &most}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generate(t.Context(), e, say("Hello there.", 20)); err != nil {
@@ -466,7 +466,7 @@ func TestFlightRecorder(t *testing.T) {
 	if _, err := generate(t.Context(), e, say("Before anybody asked.", 12)); err != nil {
 		t.Fatal(err)
 	}
-	st, err := e.Flight(t.Context(), ProfileOptions{Prefix: "past", Last: 10 * time.Second})
+	st, err := e.Flight(t.Context(), protocol.StartRequest{Prefix: "past", Last: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -485,7 +485,7 @@ func TestFlightRecorder(t *testing.T) {
 		t.Errorf("stop after a look back: %+v, %v; want idle", idle, err)
 	}
 	// A recording beside it works, and so does the next look back.
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generate(t.Context(), e, say("Again.", 4)); err != nil {
@@ -495,7 +495,7 @@ func TestFlightRecorder(t *testing.T) {
 		t.Fatal(err)
 	}
 	complete(t, st, 3, 4)
-	if st, err = e.Flight(t.Context(), ProfileOptions{}); err != nil {
+	if st, err = e.Flight(t.Context(), protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	complete(t, st, 3, 4)
@@ -546,7 +546,7 @@ func TestSampledRequestsAreWholeInEveryStage(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := open(t, Config{Profiler: o})
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	sampled := 0

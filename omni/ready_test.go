@@ -139,7 +139,7 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 		}()
 	}
 	eventually(t, "the hub to see both ranks", func() (bool, string) { return len(h.Ranks("p")) == 2, "" })
-	if _, err := h.StartProfile(t.Context(), hub.StartOptions{Pipeline: "p"}); err != nil {
+	if _, err := h.StartProfile(t.Context(), "p", protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	st, err := h.StopProfile(t.Context(), true)
@@ -193,7 +193,7 @@ func TestBrokenReadyTrace(t *testing.T) {
 	}
 	defer m.Leave(context.WithoutCancel(t.Context()))
 	eventually(t, "the hub to see the rank", func() (bool, string) { return len(h.Ranks("p")) == 1, "" })
-	if _, err := h.StartProfile(t.Context(), hub.StartOptions{Pipeline: "p"}); err != nil {
+	if _, err := h.StartProfile(t.Context(), "p", protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	st, err := h.StopProfile(t.Context(), true)
@@ -282,7 +282,7 @@ func TestTorchAttach(t *testing.T) {
 		t.Errorf("discovery says %s: %v", found.Data, err)
 	}
 	for round := range 2 {
-		if _, err := h.StartProfile(t.Context(), hub.StartOptions{Pipeline: "mine"}); err != nil {
+		if _, err := h.StartProfile(t.Context(), "mine", protocol.StartRequest{}); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		before := progress.n.Load()
@@ -301,7 +301,7 @@ func TestTorchAttach(t *testing.T) {
 		}
 	}
 	// A program that ends while it is recorded waits until its recording is home.
-	st, err := h.StartProfile(t.Context(), hub.StartOptions{Pipeline: "mine"})
+	st, err := h.StartProfile(t.Context(), "mine", protocol.StartRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

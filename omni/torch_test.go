@@ -181,7 +181,7 @@ func TestTorchOmni(t *testing.T) {
 		}
 		for round := range 2 {
 			limit := 8
-			_, err := e.StartProfile(t.Context(), ProfileOptions{Prefix: "load", MaxIterations: &limit})
+			_, err := e.StartProfile(t.Context(), protocol.StartRequest{Prefix: "load", MaxIterations: &limit})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,7 +207,7 @@ func TestTorchOmni(t *testing.T) {
 		load.Wait()
 	})
 	t.Run("open-ended, flows and outputs", func(t *testing.T) {
-		_, err := e.StartProfile(t.Context(), ProfileOptions{})
+		_, err := e.StartProfile(t.Context(), protocol.StartRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func lookBackTorch(t *testing.T, e *Engine) {
 	if _, err := generate(t.Context(), e, say("Hello.", 6)); err != nil {
 		t.Fatal(err)
 	}
-	st, err := e.Flight(t.Context(), ProfileOptions{Prefix: "past", Last: time.Minute})
+	st, err := e.Flight(t.Context(), protocol.StartRequest{Prefix: "past", Last: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func sampleTorch(t *testing.T, e *Engine) {
 	const every = 2
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler, cfg.SampleRequests = "torch", every
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{Config: &cfg}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Config: &cfg}); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]bool{}
@@ -360,7 +360,7 @@ func wantDurations(t *testing.T, e *Engine, want map[string][]string) {
 // killTorchRank kills a rank that records. The others keep what they have, the replica
 // comes back and serves.
 func killTorchRank(t *testing.T, e *Engine) {
-	begun, err := e.StartProfile(t.Context(), ProfileOptions{})
+	begun, err := e.StartProfile(t.Context(), protocol.StartRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -467,7 +467,7 @@ func TestTorchBesideNative(t *testing.T) {
 	p.Stages[0] = native.Stages[0]
 	p.Stages[1].Ranks, p.Stages[2].Ranks = 1, 1
 	e := open(t, Config{Deployment: p, ReadyTimeout: torchReady})
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := generate(t.Context(), e, say("Hello.", 6))
@@ -493,7 +493,7 @@ func TestTorchBesideNative(t *testing.T) {
 
 func TestTorchDiffusion(t *testing.T) {
 	e := openTorch(t, "diffusion")
-	_, err := e.StartProfile(t.Context(), ProfileOptions{})
+	_, err := e.StartProfile(t.Context(), protocol.StartRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store"
 )
 
@@ -21,7 +22,7 @@ func TestTraceContextDecidesSampling(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := open(t, Config{Profiler: o})
-	if _, err := e.StartProfile(t.Context(), ProfileOptions{}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	var want []string

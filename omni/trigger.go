@@ -61,7 +61,7 @@ func (t *trigger) fire(why string) {
 	t.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(t.ctx, triggerTimeout)
 		defer cancel()
-		st, err := t.engine.Flight(ctx, ProfileOptions{Prefix: why, AllowPartial: true})
+		st, err := t.engine.Flight(ctx, protocol.StartRequest{Prefix: why, AllowPartial: true})
 		var busy *hub.ErrBusy
 		switch {
 		case errors.As(err, &busy):

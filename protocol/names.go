@@ -1,13 +1,10 @@
 package protocol
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // HeaderIncarnation is the NATS header of a request that names the process it
@@ -134,53 +131,6 @@ func (r RankID) Validate() error {
 	}
 	if r.Stage < 0 || r.Replica < 0 || r.Rank < 0 {
 		return fmt.Errorf("rank %s: negative number", r.Text())
-	}
-	return nil
-}
-
-// ValidatePrefix refuses a profile_prefix that cannot be part of a directory's
-// name: separators, "..", control characters, invalid UTF-8, more than MaxPrefix bytes.
-func ValidatePrefix(s string) error {
-	switch {
-	case len(s) > MaxPrefix:
-		return fmt.Errorf("profile_prefix has %d bytes, at most %d are allowed", len(s), MaxPrefix)
-	case !utf8.ValidString(s):
-		return errors.New("profile_prefix is not valid UTF-8")
-	case strings.Contains(s, ".."):
-		return fmt.Errorf("profile_prefix %q must not contain \"..\"", s)
-	}
-	for _, r := range s {
-		if r == '/' || r == '\\' || r == ':' {
-			return fmt.Errorf("profile_prefix %q must not contain the path separator %q", s, r)
-		}
-		if unicode.IsControl(r) {
-			return fmt.Errorf("profile_prefix %q must not contain control characters", s)
-		}
-	}
-	return nil
-}
-
-// Validate checks the values of a profiler configuration; the error names the field.
-func (c ProfilerConfig) Validate() error {
-	for _, f := range []struct {
-		name string
-		v    int
-	}{
-		{"delay_iterations", c.DelayIterations}, {"max_iterations", c.MaxIterations},
-		{"wait_iterations", c.WaitIterations}, {"warmup_iterations", c.WarmupIterations},
-		{"active_iterations", c.ActiveIterations},
-	} {
-		if f.v < 0 {
-			return fmt.Errorf("profiler_config.%s is %d: want 0 or more", f.name, f.v)
-		}
-	}
-	if c.ActiveIterations < 1 && (c.WaitIterations > 0 || c.WarmupIterations > 0) {
-		return errors.New("profiler_config.active_iterations is 0: want 1 or more with wait_iterations or warmup_iterations")
-	}
-	switch c.Iteration {
-	case "", "step", "request":
-	default:
-		return fmt.Errorf("profiler_config.iteration is %q: want \"step\" or \"request\"", c.Iteration)
 	}
 	return nil
 }

@@ -1,8 +1,12 @@
 package protocol
 
 import (
+	"encoding/json"
+	"errors"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -37,7 +41,7 @@ func TestValidatePrefix(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
 		{"", ""}, {"warm run 1", ""}, {"größe_3.2", ""}, {strings.Repeat("x", MaxPrefix), ""},
 		{strings.Repeat("x", 300), "300 bytes"},
-		{"a/b", "path separator"}, {`a\b`, "path separator"}, {"..", `".."`}, {"a..b", `".."`},
+		{"a/b", "path separator"}, {`a\b`, "path separator"}, {"..", "dot"}, {"a..b", `".."`}, {".x", "dot"},
 		{"a\x00b", "control"}, {"a\nb", "control"}, {"\xff", "UTF-8"},
 	} {
 		err := ValidatePrefix(tt.in)
@@ -54,7 +58,7 @@ func TestProfilerConfigValidate(t *testing.T) {
 	for field, c := range map[string]ProfilerConfig{
 		"delay_iterations":  {DelayIterations: -1},
 		"max_iterations":    {MaxIterations: -1},
-		"active_iterations": {WarmupIterations: 1},
+		"active_iterations": {Profiler: "torch"},
 		"iteration":         {Iteration: "epoch"},
 	} {
 		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), field) {
@@ -69,4 +73,78 @@ func TestPipelineNameIsOneToken(t *testing.T) {
 			t.Errorf("ValidatePipelineName(%q) accepts it", bad)
 		}
 	}
+}
+
+func TestStartRequestJSON(t *testing.T) {
+	zero, five := 0, 5
+	cfg := DefaultProfilerConfig()
+	cfg.Profiler, cfg.WithMemory, cfg.Activities = ProfilerTorch, true, []string{"CPU"}
+	for _, want := range []StartRequest{
+		{}, {Prefix: "night run", Stages: []int{2, 0}, AllowPartial: true},
+		{DelayIterations: &zero, MaxIterations: &five, MaxDuration: 1500 * time.Millisecond, MaxBytes: 1 << 40},
+		{Last: 10 * time.Second, Config: &cfg},
+	} {
+		data, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got StartRequest
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		if err := got.Validate(); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v; want %+v", data, got, err, want)
+		}
+	}
+}
+
+func TestStartRequestNamesTheField(t *testing.T) {
+	neg := -1
+	for field, r := range map[string]StartRequest{
+		"profile_prefix":                     {Prefix: ".x"},
+		"stages":                             {Stages: []int{}},
+		"delay_iterations":                   {DelayIterations: &neg},
+		"max_iterations":                     {MaxIterations: &neg},
+		"max_duration_s":                     {MaxDuration: 1},
+		"last_s":                             {Last: 25 * time.Hour},
+		"max_bytes":                          {MaxBytes: -1},
+		"profiler_config.profiler":           {Config: &ProfilerConfig{Profiler: "bogus", ActiveIterations: 1}},
+		"profiler_config.torch_profiler_dir": {Config: &ProfilerConfig{TorchProfilerDir: "/etc"}},
+	} {
+		err := r.Validate()
+		f, ok := errors.AsType[*FieldError](err)
+		if !ok || f.Field != field || !strings.HasPrefix(f.Text, field) {
+			t.Errorf("%+v: %v, want a FieldError of %s", r, err, field)
+		}
+	}
+	r := StartRequest{Stages: []int{0, 7}}
+	err := r.CheckStages([]StageRef{{0, "thinker"}, {1, "talker"}})
+	if f, ok := errors.AsType[*FieldError](err); !ok || f.Field != "stages[1]" || !strings.Contains(f.Text, "0 (thinker), 1 (talker)") {
+		t.Errorf("%v", err)
+	}
+}
+
+// FuzzStartRequest: what is read and valid is the same after it has been written.
+func FuzzStartRequest(f *testing.F) {
+	for _, s := range []string{`{"stages":[0,1],"profile_prefix":"p","max_iterations":3}`, `{"profiler_config":{"iteration":"request"}}`,
+		`{"stages":null}`, `{"max_duration_s":1e308}`, `{"max_duration_s":1e-10}`, `{"max_bytes":9223372036854775807}`, `{`, `[]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var r StartRequest
+		if r.UnmarshalJSON(data) != nil || r.Validate() != nil {
+			return
+		}
+		if r.MaxDuration < 0 || r.MaxDuration > MaxDuration || r.Last < 0 || len(r.Prefix) > MaxPrefix {
+			t.Fatalf("accepted %+v", r)
+		}
+		out, err := r.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again StartRequest
+		if err := again.UnmarshalJSON(out); err != nil || again.Validate() != nil {
+			t.Fatalf("%s became %s: %v", data, out, err)
+		}
+	})
 }

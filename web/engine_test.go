@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"image"
@@ -31,7 +32,7 @@ type memEngine struct {
 	active   atomic.Int64 // Generate iterators that run
 	batches  atomic.Int64 // Generate calls
 	last     atomic.Pointer[omni.Request]
-	opts     atomic.Pointer[omni.ProfileOptions]
+	opts     atomic.Pointer[protocol.StartRequest]
 	notReady atomic.Bool
 
 	mu      sync.Mutex
@@ -183,19 +184,26 @@ func drawing(w, h int, shade uint8) []byte {
 	return b.Bytes()
 }
 
-func (e *memEngine) StartProfile(_ context.Context, o omni.ProfileOptions) (*session.Status, error) {
+func (e *memEngine) StartProfile(_ context.Context, r protocol.StartRequest) (*session.Status, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.running != nil {
 		return nil, &engineError{status: http.StatusConflict, msg: "session " + e.running.ID + " is recording", hint: "stop it first", running: e.running}
 	}
-	e.opts.Store(&o)
+	var refs []protocol.StageRef
+	for _, s := range e.stages {
+		refs = append(refs, s.Ref())
+	}
+	if err := cmp.Or(r.Validate(), r.CheckStages(refs)); err != nil {
+		return nil, err
+	}
+	e.opts.Store(&r)
 	e.n++
-	e.running = e.status(fmt.Sprintf("S%025d", e.n), o, session.StateRecording, protocol.StateRecording)
+	e.running = e.status(fmt.Sprintf("S%025d", e.n), r, session.StateRecording, protocol.StateRecording)
 	return e.running, nil
 }
 
-func (e *memEngine) status(id string, o omni.ProfileOptions, st session.State, rank protocol.RankState) *session.Status {
+func (e *memEngine) status(id string, o protocol.StartRequest, st session.State, rank protocol.RankState) *session.Status {
 	out := &session.Status{ID: id, State: st, Prefix: o.Prefix, StartedAt: time.Unix(1700000000, 0).UTC()}
 	for _, s := range e.stages {
 		if o.Stages != nil && !slices.Contains(o.Stages, s.ID) {
@@ -236,4 +244,4 @@ func (e *memEngine) StopProfile(ctx context.Context) (*session.Status, error) {
 	return st, nil
 }
 
-func newOpts() omni.ProfileOptions { return omni.ProfileOptions{} }
+func newOpts() protocol.StartRequest { return protocol.StartRequest{} }

@@ -7,12 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
-	"time"
-	"unicode"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -22,18 +17,6 @@ import (
 
 // noProfilerHint is the hint of the 404.
 const noProfilerHint = `give a stage a profiler: profiler_config {"profiler": "torch", "torch_profiler_dir": DIR} in the deployment file, or --profiler-config JSON`
-
-// startBody is the body of POST /start_profile; every member is optional.
-type startBody struct {
-	Stages          []int          `json:"stages"`
-	Prefix          string         `json:"profile_prefix"`
-	DelayIterations *int           `json:"delay_iterations"`
-	MaxIterations   *int           `json:"max_iterations"`
-	MaxDurationS    *float64       `json:"max_duration_s"`
-	LastS           *float64       `json:"last_s"`
-	AllowPartial    bool           `json:"allow_partial"`
-	ProfilerConfig  jsontext.Value `json:"profiler_config"`
-}
 
 // stopBody is the body of POST /stop_profile. Stages are read for the sake of
 // vLLM-Omni's clients: a session ends as a whole.
@@ -55,18 +38,14 @@ type idleBody struct {
 }
 
 func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) error {
-	var b startBody
-	if err := s.optionalBody(w, r, &b); err != nil {
+	req, err := s.startRequest(w, r)
+	if err != nil {
 		return err
 	}
 	if err := s.requireProfiler(); err != nil {
 		return err
 	}
-	o, err := b.options(s.api.Stages())
-	if err != nil {
-		return err
-	}
-	st, err := s.api.StartProfile(r.Context(), o)
+	st, err := s.api.StartProfile(r.Context(), req)
 	if err != nil {
 		return err
 	}
@@ -77,6 +56,22 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) error {
 	s.log.Info("session started", "session", st.ID, "state", st.State, "prefix", st.Prefix)
 	s.writeJSON(w, http.StatusOK, sessionBody{Status: withURLs(st)})
 	return nil
+}
+
+// startRequest reads the body of a start; no body asks for the default.
+func (s *Server) startRequest(w http.ResponseWriter, r *http.Request) (req protocol.StartRequest, err error) {
+	data, err := s.readBody(w, r, MaxProfileBody)
+	if err != nil || len(bytes.TrimSpace(data)) == 0 {
+		return req, err
+	}
+	err = req.UnmarshalJSON(data)
+	if c, ok := errors.AsType[*protocol.ConfigError](err); ok {
+		return req, openai.Within("profiler_config", openai.Explain(c.Value, c.Err))
+	}
+	if err != nil {
+		return req, openai.Explain(data, err)
+	}
+	return req, req.Validate()
 }
 
 // optionalBody decodes the body into v; no body leaves v alone.
@@ -107,103 +102,6 @@ func (noProfilerError) HTTPStatus() int { return http.StatusNotFound }
 
 // Hint says what to do.
 func (noProfilerError) Hint() string { return noProfilerHint }
-
-// options checks b against stages. The engine checks again, as it does for
-// callers in Go; here the field at fault is named.
-func (b *startBody) options(stages []omni.StageInfo) (omni.ProfileOptions, error) {
-	o := omni.ProfileOptions{
-		Prefix: b.Prefix, DelayIterations: b.DelayIterations, MaxIterations: b.MaxIterations, AllowPartial: b.AllowPartial,
-	}
-	if err := checkPrefix(b.Prefix); err != nil {
-		return o, err
-	}
-	var err error
-	if o.Stages, err = checkStages(b.Stages, stages); err != nil {
-		return o, err
-	}
-	for _, n := range []struct {
-		name  string
-		value *int
-	}{{"delay_iterations", b.DelayIterations}, {"max_iterations", b.MaxIterations}} {
-		if n.value != nil && *n.value < 0 {
-			return o, openai.Invalid(n.name, "%s is %d; it must not be negative", n.name, *n.value)
-		}
-	}
-	for _, f := range []struct {
-		name  string
-		value *float64
-		to    *time.Duration
-	}{{"max_duration_s", b.MaxDurationS, &o.MaxDuration}, {"last_s", b.LastS, &o.Last}} {
-		const longest = 24 * 60 * 60 // a day; the watchdog is there to be reached
-		if d := f.value; d != nil {
-			if *d <= 0 || *d > longest {
-				return o, openai.Invalid(f.name, "%s is %g; it must be over 0 and at most %d", f.name, *d, longest)
-			}
-			*f.to = time.Duration(*d * float64(time.Second))
-		}
-	}
-	o.Config, err = parseProfilerConfig(b.ProfilerConfig)
-	return o, err
-}
-
-func checkPrefix(p string) error {
-	const name = "profile_prefix"
-	switch {
-	case len(p) > protocol.MaxPrefix:
-		return openai.Invalid(name, "profile_prefix has %d bytes; at most %d are allowed", len(p), protocol.MaxPrefix)
-	case strings.ContainsAny(p, `/\`):
-		return openai.Invalid(name, "profile_prefix %q holds a path separator; it is part of a file name", p)
-	case strings.HasPrefix(p, "."):
-		return openai.Invalid(name, "profile_prefix %q begins with a dot", p)
-	case strings.ContainsFunc(p, unicode.IsControl):
-		return openai.Invalid(name, "profile_prefix %q holds a control character", p)
-	}
-	return nil
-}
-
-// checkStages returns ids without repetitions; nil means all.
-func checkStages(ids []int, stages []omni.StageInfo) ([]int, error) {
-	if ids == nil {
-		return nil, nil
-	}
-	known := make([]int, len(stages))
-	names := make([]string, len(stages))
-	for i, st := range stages {
-		known[i], names[i] = st.ID, fmt.Sprintf("%d (%s)", st.ID, st.Name)
-	}
-	has := strings.Join(names, ", ")
-	if len(ids) == 0 {
-		return nil, openai.Invalid("stages", "stages is empty; leave it out or give null for all, or some of %s", has)
-	}
-	var out []int
-	for i, id := range ids {
-		if !slices.Contains(known, id) {
-			return nil, openai.Invalid(fmt.Sprintf("stages[%d]", i), "no stage %d; the pipeline has %s", id, has)
-		}
-		if !slices.Contains(out, id) {
-			out = append(out, id)
-		}
-	}
-	return out, nil
-}
-
-// parseProfilerConfig reads a session's own profiler_config over the defaults.
-// A remote caller does not choose where a rank's host writes.
-func parseProfilerConfig(raw jsontext.Value) (*protocol.ProfilerConfig, error) {
-	if len(raw) == 0 || raw.Kind() == 'n' {
-		return nil, nil
-	}
-	c := protocol.DefaultProfilerConfig()
-	c.Profiler = "torch"
-	if err := openai.DecodeStrict(raw, &c, "profiler_config"); err != nil {
-		return nil, err
-	}
-	if c.TorchProfilerDir != "" {
-		return nil, openai.Invalid("profiler_config.torch_profiler_dir",
-			"profiler_config.torch_profiler_dir is set by the deployment, not by a request")
-	}
-	return &c, nil
-}
 
 func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 	var b stopBody

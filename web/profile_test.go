@@ -8,10 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
-	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
 func TestProfileStartStop(t *testing.T) {
@@ -51,18 +49,21 @@ func TestProfileOptions(t *testing.T) {
 	cfg.Profiler, cfg.WithMemory = "torch", true
 	tests := []struct {
 		body string
-		want omni.ProfileOptions
+		want protocol.StartRequest
 	}{
-		{``, omni.ProfileOptions{}},
-		{`{}`, omni.ProfileOptions{}},
-		{`{"stages":null,"profile_prefix":null,"max_iterations":null}`, omni.ProfileOptions{}},
-		{`{"stages":[2,0,2],"profile_prefix":"night run"}`, omni.ProfileOptions{Stages: []int{2, 0}, Prefix: "night run"}},
-		{`{"delay_iterations":0,"max_iterations":5}`, omni.ProfileOptions{DelayIterations: &zero, MaxIterations: &five}},
-		{`{"last_s":10}`, omni.ProfileOptions{Last: 10 * time.Second}},
-		{`{"max_duration_s":1.5,"allow_partial":true}`, omni.ProfileOptions{MaxDuration: 1500 * time.Millisecond, AllowPartial: true}},
-		{`{"profiler_config":{"torch_profiler_with_memory":true}}`, omni.ProfileOptions{Config: &cfg}},
+		{``, protocol.StartRequest{}},
+		{`{}`, protocol.StartRequest{}},
+		{`{"stages":null,"profile_prefix":null,"max_iterations":null}`, protocol.StartRequest{}},
+		{`{"stages":[2,0,2],"profile_prefix":"night run"}`, protocol.StartRequest{Stages: []int{2, 0, 2}, Prefix: "night run"}},
+		{`{"delay_iterations":0,"max_iterations":5}`, protocol.StartRequest{DelayIterations: &zero, MaxIterations: &five}},
+		{`{"last_s":10}`, protocol.StartRequest{Last: 10 * time.Second}},
+		{`{"max_duration_s":1.5,"allow_partial":true}`, protocol.StartRequest{MaxDuration: 1500 * time.Millisecond, AllowPartial: true}},
+		{`{"max_bytes":4096}`, protocol.StartRequest{MaxBytes: 4096}},
+		{`{"profiler_config":{"torch_profiler_with_memory":true}}`, protocol.StartRequest{Config: &cfg}},
+		{`{"profiler_config":{"torch_profiler_with_memory":true,"proton_mode":"x"}}`, protocol.StartRequest{Config: &cfg}},
+		{`{"profiler_config":null}`, protocol.StartRequest{}},
 		// What vLLM's load generator posts.
-		{`{"model":"m","prompt":"hello","max_tokens":7,"logprobs":null,"stream":true,"extra":{"a":[1]}}`, omni.ProfileOptions{}},
+		{`{"model":"m","prompt":"hello","max_tokens":7,"logprobs":null,"stream":true,"extra":{"a":[1]}}`, protocol.StartRequest{}},
 	}
 	for _, tt := range tests {
 		eng := newOmni()
@@ -94,14 +95,30 @@ func TestProfileBadInput(t *testing.T) {
 		{"/start_profile", `{"stages":[]}`, 400, "stages", "empty"},
 		{"/start_profile", `{"profile_prefix":7}`, 422, "profile_prefix", "want a string"},
 		{"/start_profile", `{"profile_prefix":"a/b"}`, 400, "profile_prefix", "separator"},
-		{"/start_profile", `{"profile_prefix":"..\\b"}`, 400, "profile_prefix", "separator"},
+		{"/start_profile", `{"profile_prefix":"..\\b"}`, 400, "profile_prefix", "dot"},
 		{"/start_profile", `{"profile_prefix":".."}`, 400, "profile_prefix", "dot"},
 		{"/start_profile", `{"profile_prefix":"a\u0000"}`, 400, "profile_prefix", "control"},
 		{"/start_profile", `{"profile_prefix":"` + strings.Repeat("x", 300) + `"}`, 400, "profile_prefix", "300 bytes"},
-		{"/start_profile", `{"max_iterations":-1}`, 400, "max_iterations", "negative"},
+		{"/start_profile", `{"max_iterations":-1}`, 400, "max_iterations", "0 and more"},
 		{"/start_profile", `{"delay_iterations":true}`, 422, "delay_iterations", "boolean"},
-		{"/start_profile", `{"last_s":-1}`, 400, "last_s", "over 0"},
-		{"/start_profile", `{"max_duration_s":0}`, 400, "max_duration_s", "over 0"},
+		{"/start_profile", `{"last_s":-1}`, 400, "last_s", "0.001 to 86400"},
+		{"/start_profile", `{"max_duration_s":0}`, 400, "max_duration_s", "0.001 to 86400"},
+		{"/start_profile", `{"max_duration_s":1e-10}`, 400, "max_duration_s", "0.001 to 86400"},
+		{"/start_profile", `{"max_duration_s":1e300}`, 400, "max_duration_s", "0.001 to 86400"},
+		{"/start_profile", `{"last_s":1e-10}`, 400, "last_s", "0.001 to 86400"},
+		{"/start_profile", `{"max_bytes":-1}`, 400, "max_bytes", "0 (no bound) and more"},
+		{"/start_profile", `{"max_bytes":"64MiB"}`, 422, "max_bytes", "want an integer"},
+		{"/start_profile", `{"profile_prefix":".x"}`, 400, "profile_prefix", "dot"},
+		{"/start_profile", `{"profile_prefix":"c:x"}`, 400, "profile_prefix", "separator"},
+		{"/start_profile", `{"profiler_config":{"profiler":"bogus"}}`, 400, "profiler_config.profiler", "torch, cuda, null"},
+		{"/start_profile", `{"profiler_config":{"iteration":"epoch"}}`, 400, "profiler_config.iteration", "step, request"},
+		{"/start_profile", `{"profiler_config":{"sample_requests":-1}}`, 400, "profiler_config.sample_requests", "0 and more"},
+		{"/start_profile", `{"profiler_config":{"active_iterations":0}}`, 400, "profiler_config.active_iterations", "1 and more"},
+		{"/start_profile", `{"profiler_config":{"torch_profiler_activities":["TPU"]}}`, 400, "profiler_config.torch_profiler_activities", "CPU, GPU"},
+		{"/start_profile", `{"profiler_config":{"torch_profiler_activities":["CPU"` + strings.Repeat(`,"CPU"`, 999) + `]}}`, 400,
+			"profiler_config.torch_profiler_activities", "1000 entries"},
+		{"/start_profile", `{"profiler_config":{"max_iterations":"5"}}`, 422, "profiler_config.max_iterations", "want an integer"},
+		{"/start_profile", `{"profiler_config":[]}`, 422, "profiler_config", "want an object"},
 		{"/start_profile", `{"profiler_config":{"torch_profiler_stack":true}}`, 400, "profiler_config.torch_profiler_stack", "unknown field"},
 		{"/start_profile", `{"profiler_config":{"torch_profiler_dir":"/etc"}}`, 400, "profiler_config.torch_profiler_dir", "deployment"},
 		{"/start_profile", `{"stages":[0]`, 400, "", "line 1"},
@@ -201,31 +218,8 @@ func TestCloseEndsAStopThatHangs(t *testing.T) {
 func TestPrefixProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := rapid.String().Draw(t, "prefix")
-		if checkPrefix(p) == nil && p != "" && (!validName(p) && !strings.Contains(p, ":") || strings.Contains(p, "/")) {
+		if protocol.ValidatePrefix(p) == nil && p != "" && (!validName(p) || strings.Contains(p, "/")) {
 			t.Fatalf("%q is accepted and is no path element", p)
-		}
-	})
-}
-
-func FuzzStartBody(f *testing.F) {
-	for _, s := range []string{`{"stages":[0,1],"profile_prefix":"p","max_iterations":3}`, `{"profiler_config":{"iteration":"request"}}`, `{"stages":null}`, `{"max_duration_s":1e308}`, `{`} {
-		f.Add([]byte(s))
-	}
-	stages := newOmni().stages
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var b startBody
-		if openai.Decode(data, &b) != nil {
-			return
-		}
-		o, err := b.options(stages)
-		if err != nil {
-			if st := asError(err).Status; st < 400 || st > 499 {
-				t.Fatalf("status %d for %v", st, err)
-			}
-			return
-		}
-		if len(o.Stages) > len(stages) || o.MaxDuration < 0 || len(o.Prefix) > protocol.MaxPrefix {
-			t.Fatalf("accepted %+v", o)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
@@ -59,8 +60,8 @@ func asError(err error) *openai.Error {
 	if oe, ok := errors.AsType[*omni.Error](err); ok {
 		e.Param = oe.Param
 	}
-	if be, ok := errors.AsType[*hub.ErrBadRequest](err); ok {
-		e.Param = be.Field
+	if fe, ok := errors.AsType[*protocol.FieldError](err); ok {
+		return openai.Invalid(fe.Field, "%s", err)
 	}
 	if st, ok := errors.AsType[statuser](err); ok && st.HTTPStatus() >= 400 && st.HTTPStatus() <= 599 {
 		e.Status = st.HTTPStatus()

@@ -71,9 +71,6 @@ func (c *captureCmd) checkAttached(e *env) (*omni.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := protocol.ValidatePrefix(c.Prefix); err != nil {
-		return nil, usage("--prefix: %w", err)
-	}
 	switch {
 	case c.Pipeline != defaultPipeline || c.Prompts != "" || c.TP != 0:
 		return nil, usage("%s runs no model: leave out --pipeline, --prompts and --tensor-parallel-size", c.how())
@@ -91,6 +88,10 @@ func (c *captureCmd) checkAttached(e *env) (*omni.Config, error) {
 		return nil, usage("no command after --")
 	case c.Command != nil && !runnable(c.Command[0]):
 		return nil, usage("-- %s: no such program", c.Command[0])
+	}
+	q := c.startRequest()
+	if err := q.Validate(); err != nil {
+		return nil, flagError(err)
 	}
 	cfg := &omni.Config{Attached: true, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
 	if c.Command != nil {
@@ -131,15 +132,10 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	} else if err != nil {
 		return nil, err
 	}
-	opts := omni.ProfileOptions{Prefix: c.Prefix, Stages: c.Stages}
-	if c.Iterations > 0 {
-		opts.MaxIterations = &c.Iterations
-	}
 	if c.Kineto {
-		opts.MaxDuration = c.Duration
 		p.say("waiting for %d processes to be told to record", len(eng.Ranks()))
 	}
-	if _, err := eng.StartProfile(e.ctx, opts); err != nil {
+	if _, err := eng.StartProfile(e.ctx, c.startRequest()); err != nil {
 		return nil, startError(err)
 	}
 	p.say("recording %d ranks; Ctrl-C stops", len(eng.Ranks()))

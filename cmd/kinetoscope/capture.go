@@ -22,12 +22,11 @@ import (
 type captureCmd struct {
 	profilerFlags
 	natsFlags
+	sessionFlags
 	Pipeline    string        `default:"omni" help:"${builtins}, or a deployment file." placeholder:"NAME|FILE"`
 	Prompts     string        `help:"Prompts to send, one a line or one JSON object a line; - is stdin." placeholder:"FILE"`
 	Duration    time.Duration `help:"Send the prompts again and again for so long."`
 	Iterations  int           `help:"Record so many iterations (decode or denoise steps) on every rank, then stop." placeholder:"N"`
-	Stages      []int         `help:"Stages to capture; all without it." placeholder:"0,2"`
-	Prefix      string        `help:"Part of the run's name." placeholder:"TEXT"`
 	Concurrency int           `default:"4" help:"Requests on their way at once."`
 	TP          int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	RunsDir     string        `help:"Where the run is kept; torch_profiler_dir or runs without it." type:"path"`
@@ -93,11 +92,7 @@ func (c *captureCmd) Run(e *env) error {
 	if load == nil {
 		load = defaultLoad(eng)
 	}
-	opts := omni.ProfileOptions{Prefix: c.Prefix, Stages: c.Stages}
-	if c.Iterations > 0 {
-		opts.MaxIterations = &c.Iterations
-	}
-	if _, err := eng.StartProfile(e.ctx, opts); err != nil {
+	if _, err := eng.StartProfile(e.ctx, c.startRequest()); err != nil {
 		p.end()
 		return startError(err)
 	}
@@ -132,8 +127,9 @@ func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := protocol.ValidatePrefix(c.Prefix); err != nil {
-		return nil, nil, usage("--prefix: %w", err)
+	q := c.startRequest()
+	if err := q.Validate(); err != nil {
+		return nil, nil, flagError(err)
 	}
 	switch {
 	case c.Concurrency < 1:
@@ -172,13 +168,27 @@ func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
 	return cfg, load, nil
 }
 
+// startRequest is the session that the flags ask for.
+func (c *captureCmd) startRequest() protocol.StartRequest {
+	q := c.start()
+	if c.Iterations > 0 {
+		q.MaxIterations = &c.Iterations
+	}
+	q.Last = c.Last
+	if c.Kineto {
+		q.MaxDuration = c.Duration // Kineto has to know it when it begins
+	}
+	return q
+}
+
 // checkStages says whether there is anything to capture.
 func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
+	q := c.startRequest()
+	if err := q.CheckStages(p.Refs()); err != nil {
+		return flagError(err)
+	}
 	for _, id := range c.Stages {
-		switch st := p.Stage(id); {
-		case st == nil:
-			return usage("--stages %d: pipeline %s has stages 0 to %d", id, p.Name, len(p.Stages)-1)
-		case !st.Profiled():
+		if st := p.Stage(id); !st.Profiled() {
 			return usage("--stages %d: %s has no profiler: set profiler_config: {profiler: torch} there", id, st.Name)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitFailed
 	}
 	c.Capture.dotted, c.Capture.Command = dotted, command
-	c.Serve.dotted, c.Overhead.dotted = dotted, dotted
+	c.Serve.dotted, c.Overhead.dotted, c.Start.dotted = dotted, dotted, dotted
 	k, err := parser.Parse(positionalsLast(parser, args))
 	if exited >= 0 {
 		return exited
@@ -99,7 +100,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitUsage
 	}
 	verb := strings.Fields(k.Command())[0]
-	if len(dotted) > 0 && verb != "capture" && verb != "serve" && verb != "overhead" {
+	if len(dotted) > 0 && verb != "capture" && verb != "serve" && verb != "overhead" && verb != "start" {
 		fmt.Fprintf(s.err, "kinetoscope: error: %s has no --profiler-config\n", verb)
 		return exitUsage
 	}
@@ -176,14 +177,6 @@ type profilerFlags struct {
 
 // override reads the flags and the environment, and warns of old spellings.
 func (f *profilerFlags) override(e *env) (*deploy.ProfilerOverride, error) {
-	text := f.ProfilerConfig
-	if text == "" {
-		text = "{}"
-	}
-	o, err := deploy.ParseProfilerJSON(text)
-	if err != nil {
-		return nil, usage("--profiler-config: %w", err)
-	}
 	old := map[string]string{}
 	if dir := os.Getenv("VLLM_TORCH_PROFILER_DIR"); dir != "" {
 		fmt.Fprintln(e.err, "warning: VLLM_TORCH_PROFILER_DIR is deprecated: use --profiler-config.torch_profiler_dir=DIR")
@@ -193,7 +186,16 @@ func (f *profilerFlags) override(e *env) (*deploy.ProfilerOverride, error) {
 		fmt.Fprintln(e.err, "warning: --profiler-dir is deprecated: use --profiler-config.torch_profiler_dir=DIR")
 		old["torch_profiler_dir"] = f.ProfilerDir
 	}
-	for _, fields := range []map[string]string{old, f.dotted} {
+	return parseOverride(f.ProfilerConfig, old, f.dotted)
+}
+
+// parseOverride reads --profiler-config and dotted flags, later ones over earlier ones.
+func parseOverride(text string, dotted ...map[string]string) (*deploy.ProfilerOverride, error) {
+	o, err := deploy.ParseProfilerJSON(cmp.Or(text, "{}"))
+	if err != nil {
+		return nil, usage("--profiler-config: %w", err)
+	}
+	for _, fields := range dotted {
 		if err := o.SetDotted(fields); err != nil {
 			return nil, usageError{err}
 		}

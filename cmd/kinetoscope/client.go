@@ -113,29 +113,31 @@ func printJSON(w io.Writer, v any) error {
 
 type startCmd struct {
 	serverFlags
-	Prefix          string        `help:"Part of the run's name." placeholder:"TEXT"`
-	Stages          []int         `help:"Stages to capture; all without it." placeholder:"0,2"`
-	DelayIterations int           `default:"-1" help:"Iterations to let pass first; the stage's own setting without it." placeholder:"N"`
-	MaxIterations   int           `default:"-1" help:"Iterations to record at most; the stage's own setting without it." placeholder:"N"`
+	sessionFlags
+	DelayIterations *int          `help:"Iterations to let pass first; the stage's own setting without it." placeholder:"N"`
+	MaxIterations   *int          `help:"Iterations to record at most; the stage's own setting without it." placeholder:"N"`
 	MaxDuration     time.Duration `help:"Stop by itself after so long; 10m without it, and 5s in processes that Kineto records." placeholder:"30s"`
+	ProfilerConfig  string        `help:"profiler_config as JSON, in place of the stages' own, over the defaults; --profiler-config.FIELD=VALUE sets one field." placeholder:"JSON"`
+
+	dotted map[string]string
 }
 
 func (c *startCmd) Run(e *env) error {
-	body := map[string]any{}
-	if c.Prefix != "" {
-		body["profile_prefix"] = c.Prefix
+	body := c.start()
+	body.MaxDuration = c.MaxDuration
+	body.DelayIterations, body.MaxIterations = c.DelayIterations, c.MaxIterations
+	if c.ProfilerConfig != "" || len(c.dotted) > 0 {
+		o, err := parseOverride(c.ProfilerConfig, c.dotted)
+		if err != nil {
+			return err
+		}
+		cfg := protocol.DefaultProfilerConfig()
+		cfg.Profiler = protocol.ProfilerTorch
+		cfg = o.Apply(cfg)
+		body.Config = &cfg
 	}
-	if c.Stages != nil {
-		body["stages"] = c.Stages
-	}
-	if c.DelayIterations >= 0 {
-		body["delay_iterations"] = c.DelayIterations
-	}
-	if c.MaxIterations >= 0 {
-		body["max_iterations"] = c.MaxIterations
-	}
-	if c.MaxDuration != 0 { // the server refuses what is less
-		body["max_duration_s"] = c.MaxDuration.Seconds()
+	if err := body.Validate(); err != nil {
+		return flagError(err)
 	}
 	var st session.Status
 	if err := c.request(e.ctx, http.MethodPost, "/start_profile", body, &st); err != nil {

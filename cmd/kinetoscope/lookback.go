@@ -6,27 +6,18 @@ import (
 	"net/url"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
-	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
 // lookBack captures what a running server's flight recorders hold.
 func (c *captureCmd) lookBack(e *env) error {
 	switch {
-	case c.Last < 0:
-		return usage("--last %v: more than 0", c.Last)
 	case c.Command != nil || c.Prompts != "" || c.Duration != 0 || c.Iterations != 0 || c.TP != 0 || c.Attach:
 		return usage("--last captures what already happened on a running server: of the other flags only --stages, --prefix, --url, --api-key and --json go with it")
 	}
-	if err := protocol.ValidatePrefix(c.Prefix); err != nil {
-		return usage("--prefix: %w", err)
-	}
-	body := map[string]any{"last_s": c.Last.Seconds()}
-	if c.Prefix != "" {
-		body["profile_prefix"] = c.Prefix
-	}
-	if c.Stages != nil {
-		body["stages"] = c.Stages
+	body := c.startRequest()
+	if err := body.Validate(); err != nil {
+		return flagError(err)
 	}
 	f := serverFlags{URL: c.URL, APIKey: c.APIKey, JSON: c.JSON}
 	var st session.Status

@@ -100,7 +100,7 @@ func (c *overheadCmd) check(e *env) (*omni.Config, *overhead.Options, error) {
 	}
 	o := &overhead.Options{Rounds: c.Rounds, Concurrency: c.Concurrency, Stages: c.Stages}
 	cc := captureCmd{profilerFlags: c.profilerFlags, natsFlags: c.natsFlags, Pipeline: c.Pipeline, Prompts: c.Prompts,
-		Stages: c.Stages, Concurrency: c.Concurrency, TP: c.TP}
+		sessionFlags: sessionFlags{Stages: c.Stages}, Concurrency: c.Concurrency, TP: c.TP}
 	cfg, load, err := cc.check(e)
 	if err != nil {
 		return nil, nil, err
@@ -155,7 +155,8 @@ func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 		}
 		cfg := o.Apply(common.Profiler)
 		overhead.WholeLoad(&cfg)
-		if err := deploy.ValidateProfiler(cfg); err != nil {
+		cfg.TorchProfilerDir = "" // the runs of a measurement are removed
+		if err := cfg.Validate(); err != nil {
 			return nil, usage("--also %s: %w", name, err)
 		}
 		if cfg.Profiler == "" {

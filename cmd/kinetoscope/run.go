@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
@@ -70,7 +72,7 @@ func printRun(w io.Writer, st *session.Status) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	for _, why := range reasons {
+	for _, why := range append(endings(st), reasons...) {
 		fmt.Fprintln(w, why)
 	}
 	if st.RunDir == "" {
@@ -90,6 +92,26 @@ func printRun(w io.Writer, st *session.Status) error {
 		}
 	}
 	return t.Flush()
+}
+
+// endings says which bounds ended recordings before a stop did, and on how many ranks.
+func endings(st *session.Status) []string {
+	count := map[protocol.StopCause]int{}
+	ranks := 0
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			ranks++
+			count[r.StoppedBy]++
+		}
+	}
+	for _, asked := range []protocol.StopCause{"", protocol.StoppedByRequest, protocol.StoppedByFlight} {
+		delete(count, asked)
+	}
+	var lines []string
+	for _, cause := range slices.Sorted(maps.Keys(count)) {
+		lines = append(lines, fmt.Sprintf("recording ended by %s on %d of %d ranks", cause, count[cause], ranks))
+	}
+	return lines
 }
 
 // shortPath writes a path relative to the working directory if that is below it.

@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":        await,
 			"awaitranks":   awaitRanks,
+			"awaitstate":   awaitState,
 			"loadurl":      loadURL,
 			"loadnats":     loadNATS,
 			"withoutToken": withoutToken,
@@ -100,6 +101,27 @@ func awaitRanks(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("no %d ranks came", want)
+}
+
+// awaitState waits until the server's last session is in a state.
+func awaitState(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: awaitstate state")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+		resp, err := http.Get(ts.Getenv("KINETOSCOPE_URL") + "/v1/sessions?limit=1")
+		ts.Check(err)
+		var list struct {
+			Data []struct{ State string }
+		}
+		ts.Check(errors.Join(json.NewDecoder(resp.Body).Decode(&list), resp.Body.Close()))
+		if len(list.Data) > 0 && list.Data[0].State == args[0] {
+			return
+		}
+	}
+	ts.Fatalf("no session became %s", args[0])
 }
 
 // loadURL sets KINETOSCOPE_URL to what a ready file says.

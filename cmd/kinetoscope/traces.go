@@ -380,7 +380,7 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	unit, ok := map[string]float64{"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
 		"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}[strings.ToLower(strings.TrimSpace(s[len(n):]))]
 	if err != nil || !ok || !(v >= 0) || v*unit > 1<<60 {
-		return fmt.Errorf("%q is no amount of memory: write 512MiB or 4GiB", s)
+		return fmt.Errorf("%q is no number of bytes: write 512MiB or 4GiB", s)
 	}
 	*b = byteSize(v * unit)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 func main() {
@@ -25,7 +26,7 @@ func run(ctx context.Context) error {
 	}
 	defer pipe.Close()
 
-	if _, err := pipe.StartProfile(ctx, omni.ProfileOptions{Prefix: "denoise-only", Stages: []int{1}}); err != nil {
+	if _, err := pipe.StartProfile(ctx, protocol.StartRequest{Prefix: "denoise-only", Stages: []int{1}}); err != nil {
 		return err
 	}
 	request := omni.Request{

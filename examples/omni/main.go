@@ -8,6 +8,7 @@ import (
 	"log"
 
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 func main() {
@@ -24,7 +25,7 @@ func run(ctx context.Context) error {
 	}
 	defer pipe.Close()
 
-	if _, err := pipe.StartProfile(ctx, omni.ProfileOptions{Prefix: "example"}); err != nil {
+	if _, err := pipe.StartProfile(ctx, protocol.StartRequest{Prefix: "example"}); err != nil {
 		return err
 	}
 	request := omni.Request{Messages: []omni.Message{{Role: "user", Content: "Say something about trains."}}}

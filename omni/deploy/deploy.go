@@ -100,6 +100,15 @@ func (p *Pipeline) Stage(id int) *Stage {
 	return nil
 }
 
+// Refs names the stages as requests are checked against them.
+func (p *Pipeline) Refs() []protocol.StageRef {
+	var refs []protocol.StageRef
+	for _, s := range p.Stages {
+		refs = append(refs, protocol.StageRef{ID: s.ID, Name: s.Name})
+	}
+	return refs
+}
+
 // Next returns the stages that take s's output.
 func (p *Pipeline) Next(id int) []*Stage {
 	var next []*Stage

@@ -39,7 +39,7 @@ func TestEngine(t *testing.T) {
 		{"model: m, load_format: auto", "dummy, safetensors"},
 		{"model: m, python: python3.12", "only stages with engine: torch"},
 		{"engine: torch, model: m, profiler_config: {profiler: torch, torch_profiler_activities: [CUDA]}", ""},
-		{"engine: torch, model: m, profiler_config: {torch_profiler_activities: [TPU]}", `torch_profiler_activities "TPU": of CPU`},
+		{"engine: torch, model: m, profiler_config: {torch_profiler_activities: [TPU]}", `torch_profiler_activities "TPU": allowed are CPU`},
 		{"model: m, profiler_config: {torch_profiler_activities: [CUDA]}", "add CPU"},
 		{"model: m, profiler_config: {profiler: cuda}", "native stages run on the CPU"},
 	} {

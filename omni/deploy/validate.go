@@ -124,9 +124,7 @@ func (s *Stage) validate() []error {
 	if s.FinalOutput && !slices.Contains([]string{OutputText, OutputAudio, OutputImage}, s.FinalOutputType) {
 		bad("final_output_type %q: text, audio or image", s.FinalOutputType)
 	}
-	if err := ValidateProfiler(s.Profiler); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, s.validateProfiler()...)
 	return errs
 }
 
@@ -139,12 +137,6 @@ func (s *Stage) validateEngine() []error {
 	case protocol.EngineNative:
 		if s.Python != "" {
 			bad("python %q: only stages with engine: torch run in it", s.Python)
-		}
-		if s.Profiler.Profiler == profilerCUDA {
-			bad("profiler_config.profiler %q: native stages run on the CPU; use torch", s.Profiler.Profiler)
-		}
-		if a := s.Profiler.Activities; len(a) > 0 && !slices.ContainsFunc(a, func(v string) bool { return strings.EqualFold(v, "CPU") }) {
-			bad("profiler_config.torch_profiler_activities %q: native stages run on the CPU; add CPU", a)
 		}
 	case protocol.EngineTorch:
 		formats = append(formats, "auto")
@@ -164,8 +156,17 @@ func (s *Stage) validateEngine() []error {
 	return errs
 }
 
-// profilerCUDA opens and closes a range for a profiler outside, nsys say.
-const profilerCUDA = "cuda"
+// validateProfiler checks the stage's profiler_config, one error a field.
+func (s *Stage) validateProfiler() []error {
+	var errs []error
+	if joined, ok := s.Profiler.Validate().(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made
+		errs = joined.Unwrap()
+	}
+	if err := s.Profiler.ValidateFor(s.Engine); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
 
 type field struct {
 	name  string
@@ -195,34 +196,4 @@ func (p *Pipeline) validateEdges() []error {
 		errs = append(errs, fmt.Errorf("no stage has final_output: requests would never end"))
 	}
 	return errs
-}
-
-// activities are what a torch profiler can be told to record. A device answers to each
-// name but CPU.
-var activities = []string{"CPU", "GPU", "CUDA", "XPU", "NPU", "MUSA", "PRIVATEUSE1"}
-
-// ValidateProfiler returns what is wrong with a profiler_config, nil if nothing is.
-func ValidateProfiler(c protocol.ProfilerConfig) error {
-	var errs []error
-	if !slices.Contains([]string{"", "torch", profilerCUDA}, c.Profiler) {
-		errs = append(errs, fmt.Errorf("profiler_config.profiler %q: torch, cuda or null", c.Profiler))
-	}
-	if !slices.Contains([]string{"", "step", "request"}, c.Iteration) {
-		errs = append(errs, fmt.Errorf("profiler_config.iteration %q: step or request", c.Iteration))
-	}
-	for _, f := range []field{{"delay_iterations", c.DelayIterations}, {"max_iterations", c.MaxIterations},
-		{"sample_requests", c.SampleRequests}, {"wait_iterations", c.WaitIterations}, {"warmup_iterations", c.WarmupIterations}} {
-		if f.value < 0 {
-			errs = append(errs, fmt.Errorf("profiler_config.%s %d: 0 or more", f.name, f.value))
-		}
-	}
-	for _, a := range c.Activities {
-		if !slices.Contains(activities, strings.ToUpper(a)) {
-			errs = append(errs, fmt.Errorf("profiler_config.torch_profiler_activities %q: of %s", a, strings.Join(activities, ", ")))
-		}
-	}
-	if c.ActiveIterations < 1 {
-		errs = append(errs, fmt.Errorf("profiler_config.active_iterations %d: 1 or more", c.ActiveIterations))
-	}
-	return errors.Join(errs...)
 }

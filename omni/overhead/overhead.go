@@ -79,7 +79,7 @@ func WholeLoad(c *protocol.ProfilerConfig) {
 type state struct {
 	name    string
 	flight  bool
-	session *omni.ProfileOptions // nil: none
+	session *protocol.StartRequest // nil: none
 	records bool
 }
 
@@ -161,8 +161,8 @@ func states(o Options, flying bool, stages []omni.StageInfo) []state {
 			profiled = append(profiled, s.ID)
 		}
 	}
-	session := func(delay *int, c *protocol.ProfilerConfig) *omni.ProfileOptions {
-		return &omni.ProfileOptions{Stages: profiled, Config: c, DelayIterations: delay, MaxIterations: &none, MaxDuration: turnTimeout}
+	session := func(delay *int, c *protocol.ProfilerConfig) *protocol.StartRequest {
+		return &protocol.StartRequest{Stages: profiled, Config: c, DelayIterations: delay, MaxIterations: &none, MaxDuration: turnTimeout}
 	}
 	out = append(out,
 		state{name: StateArmed, flight: flying, session: session(&delay, nil)},

@@ -35,18 +35,18 @@ type pipe struct {
 
 	mu     sync.Mutex
 	flight bool
-	on     *omni.ProfileOptions
+	on     *protocol.StartRequest
 	sent   int
 	sums   map[string]wire.Durations
 
 	unwell   int // times that Health says so
 	noFlight bool
-	mute     bool                   // the second stage does not answer
-	fail     error                  // of every request once a session records
-	restart  int                    // requests after which the counts are lost
-	stopped  protocol.StopCause     // "": request
-	end      protocol.RankState     // "": complete
-	asked    []*omni.ProfileOptions // sessions
+	mute     bool                     // the second stage does not answer
+	fail     error                    // of every request once a session records
+	restart  int                      // requests after which the counts are lost
+	stopped  protocol.StopCause       // "": request
+	end      protocol.RankState       // "": complete
+	asked    []*protocol.StartRequest // sessions
 }
 
 // cost is what a state makes of a step.
@@ -98,7 +98,7 @@ func (p *pipe) Generate(ctx context.Context, r omni.Request) iter.Seq2[omni.Outp
 	}
 }
 
-func (p *pipe) StartProfile(_ context.Context, o omni.ProfileOptions) (*session.Status, error) {
+func (p *pipe) StartProfile(_ context.Context, o protocol.StartRequest) (*session.Status, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.on != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
@@ -85,24 +86,25 @@ func missing(param string) *Error {
 // Decode reads one JSON object into v. Unknown members are ignored. Malformed
 // JSON gives a 400 that names line, column and offset; a value of a wrong type
 // a 422 that names the field.
-func Decode(data []byte, v any) error { return decode(data, v) }
+func Decode(data []byte, v any) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return Explain(data, err)
+	}
+	return nil
+}
 
-// DecodeStrict is Decode that refuses unknown members, at param.
-func DecodeStrict(data []byte, v any, param string) error {
-	err := decode(data, v, json.RejectUnknownMembers(true))
-	var e *Error
-	if errors.As(err, &e) && param != "" {
+// Within says that err, which Explain made, lies in the member param of a body.
+func Within(param string, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
 		e.Param = strings.TrimSuffix(param+"."+e.Param, ".")
 		e.Message = param + ": " + e.Message
 	}
 	return err
 }
 
-func decode(data []byte, v any, opts ...json.Options) error {
-	err := json.Unmarshal(data, v, opts...)
-	if err == nil {
-		return nil
-	}
+// Explain words an error of decoding data as a client is told of it, as Decode does. An
+// error that does not come of the decoder is returned as it is.
+func Explain(data []byte, err error) error {
 	if syn, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		line, col := position(data, syn.ByteOffset)
 		return &Error{
@@ -114,6 +116,9 @@ func decode(data []byte, v any, opts ...json.Options) error {
 	}
 	if sem, ok := errors.AsType[*json.SemanticError](err); ok {
 		return typeError(data, sem)
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return err
 	}
 	return &Error{
 		Status: http.StatusBadRequest, Type: TypeInvalidRequest, Code: "invalid_json",

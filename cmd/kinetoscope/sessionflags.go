@@ -1,0 +1,41 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// sessionFlags say what a session records; capture and start share them.
+type sessionFlags struct {
+	Prefix       string   `help:"Part of the run's name." placeholder:"TEXT"`
+	Stages       []int    `help:"Stages to capture; all without it." placeholder:"0,2"`
+	MaxBytes     byteSize `help:"Every rank stops by itself when its recording has so many bytes." placeholder:"64MiB"`
+	AllowPartial bool     `help:"Record without the ranks that cannot."`
+}
+
+// start is what the flags ask for. The verb adds its own before it validates.
+func (f *sessionFlags) start() protocol.StartRequest {
+	return protocol.StartRequest{Prefix: f.Prefix, Stages: f.Stages, MaxBytes: int64(f.MaxBytes), AllowPartial: f.AllowPartial}
+}
+
+// sessionFlagNames are the flags for fields of a StartRequest that are spelled otherwise.
+var sessionFlagNames = map[string]string{"profile_prefix": "--prefix", "last_s": "--last", "max_duration_s": "--max-duration"}
+
+// flagError says by which flag a wrong field was given.
+func flagError(err error) error {
+	f, ok := errors.AsType[*protocol.FieldError](err)
+	if !ok {
+		return err
+	}
+	field, _, _ := strings.Cut(f.Field, "[")
+	name := sessionFlagNames[field]
+	if top, _, ok := strings.Cut(field, "."); ok {
+		field = top
+	}
+	if name == "" {
+		name = "--" + strings.ReplaceAll(field, "_", "-")
+	}
+	return usage("%s: %w", name, err)
+}
