@@ -273,10 +273,10 @@ func TestRankOfCutRecording(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Trace.Slices.Len() != 80 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "cut at offset") {
+	if r.Trace.Slices.Len() != 80 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "breaks off at") {
 		t.Errorf("%d slices, notes %q", r.Trace.Slices.Len(), r.Notes)
 	}
-	if !strings.Contains(log.String(), "cut at offset") {
+	if !strings.Contains(log.String(), "breaks off at") {
 		t.Errorf("log %q", log.String())
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "stage0_thinker/trace_rank0.json"))

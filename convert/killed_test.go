@@ -91,7 +91,7 @@ func TestRankOfKilledProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFiles(t, dir, r.Artifacts)
-	if len(r.Notes) == 0 || !strings.Contains(r.Notes[0], "cut at offset") || len(r.Artifacts) != 4 {
+	if len(r.Notes) == 0 || !strings.Contains(r.Notes[0], "breaks off at") || len(r.Artifacts) != 4 {
 		t.Errorf("notes %q, %d artifacts", r.Notes, len(r.Artifacts))
 	}
 	if id, ok := r.Trace.Strings.Lookup("aten::mm"); !ok || id == 0 || r.Trace.Slices.Len() < 10 {

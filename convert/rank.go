@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/native"
@@ -65,8 +66,8 @@ func Recording(ctx context.Context, in string, to Sink, o Options) (Result, erro
 // notes says what a recording lacks.
 func notes(info *native.Info) []string {
 	var out []string
-	if c := info.Cut; c != nil {
-		out = append(out, fmt.Sprintf("recording is cut at offset %d, %d bytes are unusable: %s", c.Offset, c.Bytes, c.Reason))
+	if s := format.Lacks(info.Header.Start, info.EndNs, info.Damage, info.Cut); s != "" {
+		out = append(out, "recording: "+s)
 	}
 	if e := info.End; e != nil && e.Drops > 0 {
 		out = append(out, fmt.Sprintf("%d of %d events were dropped while recording: buffers were full", e.Drops, e.Drops+e.Events))

@@ -13,6 +13,7 @@ type Repairs struct{ Count map[string]int }
 // The kinds of repair. docs/trace-formats.md says what each one means and does.
 const (
 	RepairTruncatedFile    = "truncated file"                        // JSON ends early; the events before are kept
+	RepairDamagedPiece     = "damaged piece of a recording"          // left out; reading goes on behind it
 	RepairTruncatedStream  = "truncated compression"                 // gzip or zstd ends early or is damaged
 	RepairSyntax           = "event dropped: syntax"                 // no repair fits; reading goes on at the next event
 	RepairOversize         = "event dropped: larger than limit"      // see kineto.Options.MaxEvent

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -60,6 +61,7 @@ type recordingInfo struct {
 	Reason       string            `json:"end_reason,omitempty"` // why it ended; "" if it was cut
 	ClockStepNs  int64             `json:"wall_clock_step_ns"`   // how far the wall clock went from the recording's
 	Cut          *format.Cut       `json:"cut,omitempty"`
+	Damage       []format.Damage   `json:"damage,omitempty"` // pieces in the middle; what lies behind was read
 }
 
 func (c *inspectCmd) Run(e *env) error {
@@ -211,6 +213,9 @@ func readRecording(ctx context.Context, path string) (*recordingInfo, error) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if damage := (*format.Error)(nil); errors.As(err, &damage) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -222,7 +227,7 @@ func readRecording(ctx context.Context, path string) (*recordingInfo, error) {
 			out.TrackDrops[k.Name] += k.Drops
 		}
 	}
-	out.Cut = rd.Cut()
+	out.Cut, out.Damage = rd.Cut(), rd.Damage()
 	if end := rd.End(); end != nil {
 		out.Drops, out.Truncated, out.Reason, out.ClockStepNs = end.Drops, end.Truncated, end.Reason, end.WallTime-end.Time
 	}
@@ -243,6 +248,14 @@ func (r *recordingInfo) facts() []report.Fact {
 		drops += fmt.Sprintf("; %d texts shortened", r.Truncated)
 	}
 	out = append(out, report.Fact{Key: "drops", Value: drops})
+	for i, d := range r.Damage {
+		if i == maxNamed {
+			out = append(out, report.Fact{Key: "damaged", Value: fmt.Sprintf("and %d more places", len(r.Damage)-i)})
+			break
+		}
+		out = append(out, report.Fact{Key: "damaged", Value: fmt.Sprintf("at offset %d, %d bytes, %v of it: %s. What lies behind was read",
+			d.Offset, d.Bytes, time.Duration(d.ToNs-d.FromNs), d.Reason)})
+	}
 	if c := r.Cut; c != nil {
 		return append(out, report.Fact{Key: "cut", Value: fmt.Sprintf("at offset %d: %s; %d bytes behind it could not be used. All before it was read", c.Offset, c.Reason, c.Bytes)})
 	}

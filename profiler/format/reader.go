@@ -29,6 +29,14 @@ type Reader struct {
 	cut     *Cut
 	orphans int
 	state   readerState
+
+	back    []byte // read ahead in a search behind damage; comes before r
+	damage  []Damage
+	gap     bool  // no time behind the last damage is known yet
+	checked int64 // bytes summed in such searches
+	// head, and payload up to payloadN, are what was read of the frame at hand.
+	head            [frameFixed]byte
+	headN, payloadN int
 }
 
 type readerState uint8
@@ -117,42 +125,37 @@ func (d *Reader) Orphans() int { return d.orphans }
 
 // Next returns the next generation, valid until the next call. At the end it returns
 // io.EOF; a recording cut short ends in the same way and Cut tells. Damage gives an
-// *Error; after it Next returns the spans that were open there and then io.EOF.
+// *Error; after it Next goes on at the next whole frame, and Damage tells what lies
+// between. Any other error is the disk's and ends the recording.
 func (d *Reader) Next() (*Generation, error) {
 	for d.state == reading {
 		at := d.off
 		kind, err := d.readFrame()
 		if err != nil {
-			d.state = finishing
-			if !errors.Is(err, errTruncated) && err != io.EOF {
-				d.cut = &Cut{Offset: at, Bytes: d.off - at, Reason: err.Error()}
+			if err := d.unreadable(at, err); err != nil {
 				return nil, err
 			}
-			reason := "no end frame: the recording process died or the copy is incomplete"
-			if d.off > at {
-				reason = "file ends inside a frame: the recording process died or the copy is incomplete"
-			}
-			d.cut = &Cut{Offset: at, Bytes: d.off - at, Reason: reason}
-			break
+			continue
 		}
 		switch kind {
 		case FrameGeneration:
 			err = d.parseGeneration()
 			if err == nil {
+				d.bridged(d.gen.Start)
 				return &d.gen, nil
 			}
 		case FrameEnd:
 			err = d.parseEnd()
 			if err == nil {
+				d.bridged(d.end.Time)
 				d.state = finishing
 				continue
 			}
 		default:
 			err = &Error{at, "frame.kind", fmt.Sprintf("%#x is unknown", kind)}
 		}
-		if err != nil {
-			d.state = finishing
-			d.cut = &Cut{Offset: at, Bytes: d.off - at, Reason: err.Error()}
+		if err != nil { // the frame is whole and its content is not: the next one may be
+			d.note(at, err.Error())
 			return nil, err
 		}
 	}
@@ -165,21 +168,65 @@ func (d *Reader) Next() (*Generation, error) {
 	return nil, io.EOF
 }
 
+// unreadable deals with a frame at offset at that did not read because of err: it finds
+// the next one, or ends the recording. What it returns is for the caller of Next; nil
+// says that there is nothing more to tell.
+func (d *Reader) unreadable(at int64, err error) error {
+	damage := (*Error)(nil)
+	truncated := errors.Is(err, errTruncated)
+	if !errors.As(err, &damage) && !truncated {
+		d.state = finishing
+		if err == io.EOF {
+			d.cut = &Cut{Offset: at, Reason: "no end frame: the recording process died or the copy is incomplete"}
+			return nil
+		}
+		d.cut = &Cut{Offset: at, Bytes: d.off - at, Reason: err.Error()}
+		return err
+	}
+	found, disk := d.resync(at, d.raw())
+	if found {
+		if damage == nil { // it only looked like the end: the length is wrong
+			damage = &Error{at, "frame.length", "leads beyond the end of the file"}
+		}
+		d.note(at, damage.Error())
+		return damage
+	}
+	d.state = finishing
+	reason := "file ends inside a frame: the recording process died or the copy is incomplete"
+	if damage != nil {
+		reason = damage.Error()
+	}
+	d.cut = &Cut{Offset: at, Bytes: d.off - at, Reason: reason}
+	switch {
+	case disk != nil:
+		return disk
+	case damage != nil:
+		return damage
+	}
+	return nil
+}
+
+// raw is what was read of a frame that did not read whole.
+func (d *Reader) raw() []byte {
+	b := append([]byte(nil), d.head[:d.headN]...)
+	return append(b, d.payload[:cap(d.payload)][:d.payloadN]...)
+}
+
 // readFrame reads a frame into d.payload. At a clean end of the file it returns io.EOF.
 func (d *Reader) readFrame() (byte, error) {
 	at := d.off
-	var h [frameFixed]byte
-	n, err := io.ReadFull(d.r, h[:])
+	d.payload, d.payloadN = d.payload[:0], 0
+	n, err := d.read(d.head[:])
+	d.headN = n
 	d.off += int64(n)
 	if err != nil {
 		return 0, d.readErr(at, err, n == 0)
 	}
-	size := int(binary.LittleEndian.Uint32(h[1:]))
+	size := int(binary.LittleEndian.Uint32(d.head[1:]))
 	if size > MaxFrame {
 		return 0, &Error{at + 1, "frame.length", fmt.Sprintf("%d bytes are more than the limit of %d", size, MaxFrame)}
 	}
 	d.base = d.off
-	d.payload = d.payload[:0]
 	// Memory follows what is there, not what the length claims.
 	for want := size + frameCRC; len(d.payload) < want; {
 		step := min(want-len(d.payload), max(128<<10, len(d.payload)))
@@ -190,19 +237,20 @@ func (d *Reader) readFrame() (byte, error) {
 			d.payload = grown
 		}
 		d.payload = d.payload[:p+step]
-		n, err := io.ReadFull(d.r, d.payload[p:])
+		n, err := d.read(d.payload[p:])
 		d.off += int64(n)
+		d.payloadN = p + n
 		if err != nil {
 			return 0, d.readErr(at, err, false)
 		}
 	}
 	sum := binary.LittleEndian.Uint32(d.payload[size:])
 	d.payload = d.payload[:size]
-	got := crc32.Update(crc32.Checksum(h[:], castagnoli), castagnoli, d.payload)
+	got := crc32.Update(crc32.Checksum(d.head[:], castagnoli), castagnoli, d.payload)
 	if got != sum {
 		return 0, &Error{at, "frame.crc", fmt.Sprintf("%08x, but the bytes have %08x", sum, got)}
 	}
-	return h[0], nil
+	return d.head[0], nil
 }
 
 func (d *Reader) readErr(at int64, err error, clean bool) error {

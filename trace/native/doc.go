@@ -14,5 +14,5 @@
 // with it; both say so in their arguments ("began_before_ns", "finished": false).
 //
 // A recording that was cut, by the death of its process say, gives everything up to the
-// cut, and Info.Cut says what is missing.
+// cut, and one that is damaged everything before and behind; Info says what is missing.
 package native

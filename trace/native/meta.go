@@ -13,6 +13,7 @@ import (
 // Keys of Meta.Extra of a native trace, beside those of the recording's header.
 const (
 	ExtraTruncated = "truncated"      // object: offset, bytes, reason of the cut
+	ExtraDamaged   = "damaged"        // array of objects: offset, bytes, from and to (ns), reason of a piece that is missing
 	ExtraDropped   = "dropped_events" // events lost because a buffer was full
 	ExtraPID       = "pid"
 	ExtraClock     = "clock" // what times were read from, and its resolution
@@ -53,6 +54,18 @@ func (b *builder) meta() trace.Meta {
 		b.t.Repairs.Add(trace.RepairTruncatedFile, 1)
 		m.Extra[ExtraTruncated] = fmt.Sprintf(`{"offset": %d, "bytes": %d, "reason": %s}`,
 			cut.Offset, cut.Bytes, appendQuoted(nil, cut.Reason))
+	}
+	if list := b.rd.Damage(); len(list) > 0 {
+		b.t.Repairs.Add(trace.RepairDamagedPiece, len(list))
+		text := []byte{'['}
+		for i, d := range list {
+			if i > 0 {
+				text = append(text, ", "...)
+			}
+			text = fmt.Appendf(text, `{"offset": %d, "bytes": %d, "from_ns": %d, "to_ns": %d, "reason": %s}`,
+				d.Offset, d.Bytes, d.FromNs, d.ToNs, appendQuoted(nil, d.Reason))
+		}
+		m.Extra[ExtraDamaged] = string(append(text, ']'))
 	}
 	return m
 }

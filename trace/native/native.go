@@ -33,9 +33,11 @@ var categories = map[uint8]string{
 // Info is what a recording says about itself beside its events.
 type Info struct {
 	Header    format.Header
-	End       *format.End // nil if the recording was cut
-	Cut       *format.Cut // nil if it is whole
-	Unmatched int         // ends of async spans that began before the window and have no begin
+	End       *format.End     // nil if the recording was cut
+	Cut       *format.Cut     // nil if it ended properly
+	Damage    []format.Damage // pieces in the middle that could not be read
+	EndNs     int64           // Unix ns: end of what could be read
+	Unmatched int             // ends of async spans that began before the window and have no begin
 }
 
 // ReadFile reads the recording at path. See Read.
@@ -55,7 +57,7 @@ func ReadFile(ctx context.Context, path string) (*trace.Trace, *Info, error) {
 }
 
 // Read reads a whole recording. Damage after the header is no error: the trace holds
-// what came before it and Info.Cut says what is missing. An error means that there is
+// what came before and behind it, and Info.Damage and Info.Cut say what is missing. An error means that there is
 // no recording, that r failed, or that ctx ended.
 func Read(ctx context.Context, r io.Reader) (*trace.Trace, *Info, error) {
 	rd, err := format.NewReader(r)
@@ -75,14 +77,14 @@ func Read(ctx context.Context, r io.Reader) (*trace.Trace, *Info, error) {
 			break
 		}
 		if damage := (*format.Error)(nil); errors.As(err, &damage) {
-			continue // Cut tells
+			continue // Damage and Cut tell
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 		b.generation(g)
 	}
-	return b.finish(), &Info{Header: *rd.Header(), End: rd.End(), Cut: rd.Cut(), Unmatched: b.unmatched}, nil
+	return b.finish(), &Info{Header: *rd.Header(), End: rd.End(), Cut: rd.Cut(), Damage: rd.Damage(), EndNs: b.last, Unmatched: b.unmatched}, nil
 }
 
 // builder turns generations into a trace.
