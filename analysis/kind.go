@@ -98,3 +98,7 @@ func kindOf(cat trace.Category, name string) Kind {
 	}
 	return KindCompute
 }
+
+// KindOf types device work by its category and name, as the analyses do without
+// Options.HTA.
+func KindOf(cat trace.Category, name string) Kind { return kindOf(cat, name) }

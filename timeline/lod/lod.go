@@ -310,3 +310,14 @@ func (p *Rows) Bytes() int64 {
 	}
 	return n
 }
+
+// Busy returns the summed durations of row i's slices, in ns.
+func (p *Rows) Busy(i int) int64 {
+	top := &p.levels[len(p.levels)-1]
+	busy := int64(0)
+	at := top.at[i]
+	for k := range blocks(p.list[i].Len(), len(p.levels)-1) {
+		busy += top.busy[at+k]
+	}
+	return busy
+}
