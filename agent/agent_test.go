@@ -169,7 +169,7 @@ func TestProcessesTakePart(t *testing.T) {
 		t.Fatal(err)
 	}
 	end(t, b) // while it records, or has its trace ready
-	st, err := h.StopProfile(t.Context(), true)
+	st, err := h.StopProfile(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

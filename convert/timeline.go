@@ -56,15 +56,6 @@ type RankClock struct {
 	NoWallClock bool    `json:"no_wall_clock,omitempty"` // put at the start of the timeline
 }
 
-// Run merges the ranks' traces into timeline.pftrace in the run's directory outDir.
-func Run(ctx context.Context, ranks []RankInput, outDir string) ([]protocol.Artifact, error) {
-	t, err := Merge(ctx, ranks, Dir(outDir))
-	if err != nil {
-		return nil, err
-	}
-	return []protocol.Artifact{t.Artifact}, nil
-}
-
 // Clocks returns the clock of each rank, in the order of ranks.
 func Clocks(ranks []RankInput) []align.Clock {
 	in := make([]align.Rank, len(ranks))

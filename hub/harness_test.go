@@ -332,7 +332,7 @@ func (r *rig) start(q protocol.StartRequest) *session.Status {
 
 func (r *rig) stop() *session.Status {
 	r.t.Helper()
-	st, err := r.StopProfile(r.t.Context(), true)
+	st, err := r.StopProfile(r.t.Context())
 	if err != nil {
 		r.t.Fatalf("StopProfile: %v", err)
 	}

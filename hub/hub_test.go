@@ -99,9 +99,9 @@ func TestBusyIdleIdempotent(t *testing.T) {
 	if !ok || busy.Running().ID != first.ID || busy.HTTPStatus() != 409 {
 		t.Fatalf("second start: %v", err)
 	}
-	st, err := r.StopProfile(t.Context(), false)
-	if err != nil || st.ID != first.ID || st.State == session.StateRecording {
-		t.Fatalf("stop without waiting: %+v, %v", st, err)
+	st, err := r.StopProfile(canceled(t))
+	if !errors.Is(err, context.Canceled) || st.ID != first.ID {
+		t.Fatalf("stop by a client that leaves: %+v, %v", st, err)
 	}
 	if st := r.stop(); st.State != session.StateIdle && (st.ID != first.ID || st.State != session.StateComplete) {
 		t.Fatalf("second stop: %+v", st)
@@ -510,10 +510,11 @@ func TestConversionsQueueWhileTheNextSessionRecords(t *testing.T) {
 	for range 3 {
 		r.start(protocol.StartRequest{})
 		r.work(1)
-		st, err := r.StopProfile(t.Context(), false)
-		if err != nil {
+		st, err := r.StopProfile(canceled(t))
+		if !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
+		r.until(st.ID, func(s *session.Status) bool { return !s.State.HoldsRecorders() })
 		ids = append(ids, st.ID)
 	}
 	st := r.until(ids[0], func(s *session.Status) bool { return s.State == session.StateConverting })

@@ -23,8 +23,6 @@ const (
 	// resumeWait is how long after a hub's restart a rank has to reconnect and
 	// show its presence before it counts as lost.
 	resumeWait = 15 * time.Second
-	// settleWait bounds a stop that does not wait for artifacts.
-	settleWait = time.Second
 )
 
 // runner is the shell of one session: one goroutine feeds its machine, each
@@ -36,7 +34,6 @@ type runner struct {
 	events  chan session.Event
 	begun   chan struct{} // closed when the session records or has ended
 	done    chan struct{} // closed when run returns
-	moved   chan struct{} // under mu: closed and replaced when the status changes
 	resumed bool          // an earlier hub began it
 
 	recorded atomic.Bool // the recording has begun once
@@ -60,7 +57,7 @@ type runner struct {
 
 func newRunner(h *Hub, m *session.Machine) *runner {
 	r := &runner{
-		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}), moved: make(chan struct{}),
+		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}),
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
 		told: map[protocol.RankID]chan struct{}{},
 	}
@@ -92,31 +89,6 @@ func (r *runner) status() *session.Status {
 		st.Progress = p
 	}
 	return &st
-}
-
-// settled returns the status as soon as the recorders are free for the next
-// session, which takes milliseconds with healthy ranks, or after settleWait.
-func (r *runner) settled(ctx context.Context) (*session.Status, error) {
-	patience := time.NewTimer(settleWait)
-	defer patience.Stop()
-	for {
-		r.mu.Lock()
-		moved := r.moved
-		r.mu.Unlock()
-		st := r.status()
-		if !st.State.HoldsRecorders() {
-			return st, nil
-		}
-		select {
-		case <-moved:
-		case <-patience.C:
-			return st, nil
-		case <-r.done:
-			return r.status(), nil
-		case <-ctx.Done():
-			return st, context.Cause(ctx)
-		}
-	}
 }
 
 // run drives the session to its end, or until the hub closes.
@@ -212,8 +184,6 @@ func (r *runner) show() {
 	setURLs(st.ID, st.Artifacts)
 	r.mu.Lock()
 	r.st = st
-	close(r.moved)
-	r.moved = make(chan struct{})
 	r.mu.Unlock()
 	r.h.mu.Lock()
 	r.h.book.Put(st)

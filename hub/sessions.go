@@ -112,12 +112,11 @@ func (h *Hub) chosen(pipeline string, q *protocol.StartRequest) ([]protocol.Rank
 	return slices.DeleteFunc(ranks, func(r protocol.RankInfo) bool { return !slices.Contains(q.Stages, r.Stage) }), nil
 }
 
-// StopProfile ends the recording and returns the session: with wait when its
-// artifacts are durable, else as soon as the recorders are free, at most settleWait later. With nothing recording, a session whose
-// artifacts are still being made is waited for and returned; with none of those
-// either, the status says idle. Stopping twice is no error. If ctx ends, the
-// session goes on to its end without the caller.
-func (h *Hub) StopProfile(ctx context.Context, wait bool) (*session.Status, error) {
+// StopProfile ends the recording and returns the session when its artifacts are durable.
+// With nothing recording, a session whose artifacts are still being made is waited for
+// and returned; with none of those either, the status says idle. Stopping twice is no
+// error. If ctx ends, the session goes on to its end without the caller.
+func (h *Hub) StopProfile(ctx context.Context) (*session.Status, error) {
 	h.mu.Lock()
 	var r *runner
 	for _, c := range h.runners { // the youngest: ULIDs sort by time
@@ -130,9 +129,6 @@ func (h *Hub) StopProfile(ctx context.Context, wait bool) (*session.Status, erro
 		return &session.Status{State: session.StateIdle}, nil
 	}
 	r.post(session.Stop{By: string(protocol.StoppedByRequest)})
-	if !wait {
-		return r.settled(ctx)
-	}
 	return h.Wait(ctx, r.id)
 }
 

@@ -412,7 +412,7 @@ func (e *Engine) Close() error {
 		}
 		if e.hub != nil && e.orch != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
-			if _, err := e.hub.StopProfile(ctx, true); err != nil {
+			if _, err := e.hub.StopProfile(ctx); err != nil {
 				e.log.Warn("stop the running session", "err", err)
 			}
 			cancel()
@@ -560,7 +560,7 @@ const DefaultFlight = 10 * time.Second
 // session that ended by itself, by max_iterations say, is returned by the first stop
 // after it. Without either the state is idle, which is no error.
 func (e *Engine) StopProfile(ctx context.Context) (*session.Status, error) {
-	st, err := e.hub.StopProfile(ctx, true)
+	st, err := e.hub.StopProfile(ctx)
 	e.mu.Lock()
 	id := e.unclaimed
 	e.unclaimed = ""

@@ -244,6 +244,7 @@ func TestBadInputStartsNothing(t *testing.T) {
 		"max_tokens":                    {Request{Messages: []Message{{"user", "hi"}}, Sampling: Sampling{MaxTokens: n(0)}}, "max_tokens 0"},
 		"modality":                      {Request{Messages: []Message{{"user", "hi"}}, Modalities: []string{"smell"}}, "makes no smell"},
 		"invalid UTF-8":                 {say("\xff", 4), "UTF-8"},
+		"stop string":                   {Request{Messages: []Message{{"user", "hi"}}, Sampling: Sampling{Stop: []string{long}}}, "stop[0] has 200000 bytes"},
 	} {
 		_, err := generate(t.Context(), e, c.r)
 		var re *Error

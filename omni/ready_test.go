@@ -142,7 +142,7 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 	if _, err := h.StartProfile(t.Context(), "p", protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	st, err := h.StopProfile(t.Context(), true)
+	st, err := h.StopProfile(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestBrokenReadyTrace(t *testing.T) {
 	if _, err := h.StartProfile(t.Context(), "p", protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	st, err := h.StopProfile(t.Context(), true)
+	st, err := h.StopProfile(t.Context())
 	if st == nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestTorchAttach(t *testing.T) {
 		}
 		before := progress.n.Load()
 		eventually(t, "the program to work on", func() (bool, string) { return progress.n.Load() > before+1, "" })
-		st, err := h.StopProfile(t.Context(), true)
+		st, err := h.StopProfile(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package omni
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -13,9 +14,11 @@ import (
 
 // Limits of a request, checked before anything is started for it.
 const (
-	MaxStops  = 16   // stop strings
-	MaxImages = 64   // n of an image request
-	MaxSteps  = 1000 // denoise steps: the schedule's training steps
+	MaxStops = 16 // stop strings, which are searched for after every token
+	// MaxStopBytes bounds one of them: it is part of every message of the request.
+	MaxStopBytes = 1 << 10
+	MaxImages    = 64   // n of an image request
+	MaxSteps     = 1000 // denoise steps: the schedule's training steps
 )
 
 // build checks r and writes it as the stages take it.
@@ -40,7 +43,7 @@ func (r *Request) build(p *deploy.Pipeline, known facts, id string) (*wire.Reque
 	if n := len(w.Prompt) + len(r.Image.NegativePrompt); n > wire.MaxPrompt {
 		return nil, badParam("prompt", "prompt of %d bytes is too long: %d at most", n, wire.MaxPrompt)
 	}
-	if err := r.Sampling.check(); err != nil {
+	if err := r.Sampling.Validate(); err != nil {
 		return nil, err
 	}
 	s := r.Sampling
@@ -92,7 +95,8 @@ func imageStage(p *deploy.Pipeline) *deploy.Stage {
 	return nil
 }
 
-func (s *Sampling) check() error {
+// Validate says what is wrong with s for any stage; the error is an *Error.
+func (s *Sampling) Validate() error {
 	switch {
 	case s.MaxTokens != nil && *s.MaxTokens < 1:
 		return badParam("max_tokens", "max_tokens %d: 1 or more", *s.MaxTokens)
@@ -102,6 +106,15 @@ func (s *Sampling) check() error {
 		return badParam("top_p", "top_p %v: more than 0, 1 at most", *s.TopP)
 	case len(s.Stop) > MaxStops:
 		return badParam("stop", "%d stop strings: %d at most", len(s.Stop), MaxStops)
+	}
+	for i, stop := range s.Stop {
+		if field := fmt.Sprintf("stop[%d]", i); stop == "" {
+			return badParam(field, "%s is empty", field)
+		} else if len(stop) > MaxStopBytes {
+			return badParam(field, "%s has %d bytes: %d at most", field, len(stop), MaxStopBytes)
+		} else if !utf8.ValidString(stop) {
+			return badParam(field, "%s is not valid UTF-8", field)
+		}
 	}
 	return nil
 }

@@ -13,13 +13,7 @@ import (
 
 // capabilities is what the pipeline makes now.
 func (s *Server) capabilities() openai.Capabilities {
-	c := openai.CapabilitiesOf(s.api.Model(), s.api.Stages())
-	if is, ok := s.api.(ImageSizer); ok {
-		for _, wh := range is.ImageSizes() {
-			c.ImageSizes = append(c.ImageSizes, openai.Size{Width: wh[0], Height: wh[1]})
-		}
-	}
-	return c
+	return openai.CapabilitiesOf(s.api.Model(), s.api.Stages())
 }
 
 // gather runs req to its end.
@@ -50,7 +44,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	identify(r, &c.Request, "chatcmpl-")
+	s.identify(w, r, &c.Request, "chatcmpl-")
 	if c.Stream {
 		return s.chatStream(w, r, c)
 	}
@@ -140,7 +134,7 @@ func (s *Server) speech(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	identify(r, &sp.Request, "speech-")
+	s.identify(w, r, &sp.Request, "speech-")
 	if sp.Stream {
 		return s.speechStream(w, r, sp)
 	}
@@ -214,7 +208,7 @@ func (s *Server) images(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	identify(r, req, "img-")
+	s.identify(w, r, req, "img-")
 	a, err := s.gather(r, *req)
 	if err != nil {
 		return err

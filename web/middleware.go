@@ -12,17 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/kinetoscope/kinetoscope/profiler/httptrace"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
-
-// HeaderRequestID carries a request's id, the client's if it sent a fit one.
-const HeaderRequestID = "X-Request-Id"
-
-// maxRequestID bounds a client's request id, which goes into the log.
-const maxRequestID = 128
 
 // recorder notes what was answered.
 type recorder struct {
@@ -71,16 +63,14 @@ func recorderOf(w http.ResponseWriter) *recorder {
 	return rec
 }
 
-type requestIDKey struct{}
-
 // middleware wraps mux in, from the outside: request id, log and metrics,
 // panics, host and origin.
 func (s *Server) middleware(mux *http.ServeMux) http.Handler {
 	origin := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		id := requestID(r)
-		w.Header().Set(HeaderRequestID, id)
+		id := requestIdentOf(r)
+		w.Header().Set(HeaderRequestID, id.id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		r = carryTrace(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
 		rec := &recorder{ResponseWriter: w, stall: s.cfg.stallTimeout}
@@ -149,22 +139,6 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, status int, start ti
 		attrs = append(attrs, slog.String("err", rec.err.Error()))
 	}
 	s.log.LogAttrs(r.Context(), level, "request", attrs...)
-}
-
-func requestID(r *http.Request) string {
-	id := r.Header.Get(HeaderRequestID)
-	bad := func(c rune) bool {
-		return !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || strings.ContainsRune("._-", c))
-	}
-	if id == "" || len(id) > maxRequestID || strings.ContainsFunc(id, bad) {
-		return ulid.Make().String()
-	}
-	return id
-}
-
-func requestIDOf(r *http.Request) string {
-	id, _ := r.Context().Value(requestIDKey{}).(string)
-	return id
 }
 
 // guard refuses what a web page of another site may have sent.

@@ -79,8 +79,6 @@ type (
 	Healther interface{ Health() error }
 	// QueueDepther knows how many requests are at each stage, by its name, for /metrics.
 	QueueDepther interface{ QueueDepth() map[string]int }
-	// ImageSizer knows the image sizes that the pipeline draws, as {width, height}.
-	ImageSizer interface{ ImageSizes() [][2]int }
 	// SessionReporter knows the session that is running, or the last one; nil: none.
 	SessionReporter interface{ Session() *session.Status }
 )
@@ -99,6 +97,7 @@ type Server struct {
 	draining    atomic.Bool   // shutting down; health says so
 	keys        *keyring
 	stops       stopper
+	used        usedIDs // by clients, for generations
 	last        lastSession
 
 	// life spans the work that no client's context may end: stopping a

@@ -139,7 +139,9 @@ func TestErrorBodies(t *testing.T) {
 		{"temperature", "POST", url + "/v1/chat/completions", chat(`,"temperature":3`), 400, "temperature", "0 to 2"},
 		{"top_p", "POST", url + "/v1/chat/completions", chat(`,"top_p":0`), 400, "top_p", "over 0"},
 		{"max_tokens", "POST", url + "/v1/chat/completions", chat(`,"max_tokens":0`), 400, "max_tokens", "at least 1"},
-		{"stop", "POST", url + "/v1/chat/completions", chat(`,"stop":[""]`), 400, "stop", "empty"},
+		{"stop", "POST", url + "/v1/chat/completions", chat(`,"stop":["x",""]`), 400, "stop[1]", "empty"},
+		{"long stop", "POST", url + "/v1/chat/completions", chat(`,"stop":"` + strings.Repeat("x", 200000) + `"`), 400, "stop[0]", "1024 at most"},
+		{"many stops", "POST", url + "/v1/chat/completions", chat(`,"stop":["a"` + strings.Repeat(`,"a"`, 16) + `]`), 400, "stop", "16 at most"},
 		{"tools", "POST", url + "/v1/chat/completions", chat(`,"tools":[{}]`), 400, "tools", "not supported"},
 		{"prompt too long", "POST", url + "/v1/chat/completions", `{"messages":[{"role":"user","content":"a b c d e"}]}`, 400, "", "5 tokens"},
 		{"prompt too long, streamed", "POST", url + "/v1/chat/completions", `{"stream":true,"messages":[{"role":"user","content":"a b c d e"}]}`, 400, "", "5 tokens"},
@@ -193,21 +195,6 @@ func deref(s *string) string {
 	}
 	return *s
 }
-
-func TestImageSizesAreNamed(t *testing.T) {
-	_, url := start(t, sized{newDiffusion()})
-	status, _, body := call(t, "POST", url+"/v1/images/generations", `{"prompt":"a","size":"65x64"}`)
-	if status != 400 || !strings.Contains(body, "allowed are 64x64, 128x64") {
-		t.Errorf("%d %s", status, body)
-	}
-	if status, _, body = call(t, "POST", url+"/v1/images/generations", `{"prompt":"a","size":"128x64"}`); status != 200 {
-		t.Errorf("%d %s", status, body)
-	}
-}
-
-type sized struct{ *memEngine }
-
-func (sized) ImageSizes() [][2]int { return [][2]int{{64, 64}, {128, 64}} }
 
 func TestPanicIs500AndLogged(t *testing.T) {
 	var buf bytes.Buffer

@@ -4,9 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/oklog/ulid/v2"
-
-	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/profiler/httptrace"
 )
@@ -26,10 +23,4 @@ func carryTrace(w http.ResponseWriter, r *http.Request) *http.Request {
 	p = p.Child()
 	w.Header().Set(profiler.TraceParentHeader, p.String())
 	return r.WithContext(httptrace.WithTraceParent(r.Context(), p))
-}
-
-// identify gives req its id, which begins with prefix, and the trace that r belongs to.
-func identify(r *http.Request, req *omni.Request, prefix string) {
-	req.ID = prefix + ulid.Make().String()
-	req.TraceParent, _ = httptrace.TraceParentOf(r.Context())
 }

@@ -14,8 +14,6 @@ const (
 	// MaxMessages bounds a conversation: the prompt's token limit is reached
 	// long before, so more is a runaway client.
 	MaxMessages = 4096
-	// MaxStop bounds stop strings, which are searched for after every token.
-	MaxStop = 16
 	// MaxChoices is n's largest value in a chat: one request is one generation.
 	MaxChoices = 1
 	// MaxImages bounds n of one image request, which is one batch; OpenAI's limit.

@@ -2,12 +2,14 @@ package openai
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/omni"
 )
+
+// allowedSizes is what a client is told; the model may allow fewer.
+var allowedSizes = fmt.Sprintf("allowed are 1x1 to %dx%d", MaxImageSide, MaxImageSide)
 
 // Size is an image's size in pixels.
 type Size struct{ Width, Height int }
@@ -28,23 +30,23 @@ type imageFields struct {
 }
 
 // setImage fills im from the body's image members; those in extra_body win.
-func (b *chatBody) setImage(im *omni.Image, c Capabilities) error {
+func (b *chatBody) setImage(im *omni.Image) error {
 	im.Seed = seedOf(b.Seed)
 	if b.N != nil {
 		im.N = *b.N
 	}
-	if err := b.imageFields.apply(im, c, ""); err != nil {
+	if err := b.imageFields.apply(im, ""); err != nil {
 		return err
 	}
 	if b.ExtraBody != nil {
-		return b.ExtraBody.apply(im, c, "extra_body.")
+		return b.ExtraBody.apply(im, "extra_body.")
 	}
 	return nil
 }
 
-func (f *imageFields) apply(im *omni.Image, c Capabilities, prefix string) error {
+func (f *imageFields) apply(im *omni.Image, prefix string) error {
 	if f.Size != nil {
-		s, err := parseSize(*f.Size, prefix+"size", c)
+		s, err := parseSize(*f.Size, prefix+"size")
 		if err != nil {
 			return err
 		}
@@ -55,7 +57,7 @@ func (f *imageFields) apply(im *omni.Image, c Capabilities, prefix string) error
 			return Invalid(prefix+"width", "width and height go together; one is missing")
 		}
 		s := Size{*f.Width, *f.Height}
-		if err := checkSize(s, prefix+"width", c); err != nil {
+		if err := checkSize(s, prefix+"width"); err != nil {
 			return err
 		}
 		im.Width, im.Height = s.Width, s.Height
@@ -101,7 +103,7 @@ func setGuidance(im *omni.Image, g *float64, param string) error {
 }
 
 // parseSize reads "64x48"; "auto" is the zero Size, the pipeline's own.
-func parseSize(text, param string, c Capabilities) (Size, error) {
+func parseSize(text, param string) (Size, error) {
 	if text == "auto" || text == "" {
 		return Size{}, nil
 	}
@@ -109,32 +111,17 @@ func parseSize(text, param string, c Capabilities) (Size, error) {
 	width, werr := strconv.Atoi(w)
 	height, herr := strconv.Atoi(h)
 	if !ok || werr != nil || herr != nil {
-		return Size{}, Invalid(param, "size %q is not WIDTHxHEIGHT; %s", text, allowedSizes(c))
+		return Size{}, Invalid(param, "size %q is not WIDTHxHEIGHT; %s", text, allowedSizes)
 	}
 	s := Size{width, height}
-	return s, checkSize(s, param, c)
+	return s, checkSize(s, param)
 }
 
-func checkSize(s Size, param string, c Capabilities) error {
-	ok := s.Width >= 1 && s.Height >= 1 && s.Width <= MaxImageSide && s.Height <= MaxImageSide
-	if ok && len(c.ImageSizes) > 0 {
-		ok = slices.Contains(c.ImageSizes, s)
-	}
-	if !ok {
-		return Invalid(param, "size %s is not allowed; %s", s, allowedSizes(c))
+func checkSize(s Size, param string) error {
+	if s.Width < 1 || s.Height < 1 || s.Width > MaxImageSide || s.Height > MaxImageSide {
+		return Invalid(param, "size %s is not allowed; %s", s, allowedSizes)
 	}
 	return nil
-}
-
-func allowedSizes(c Capabilities) string {
-	if len(c.ImageSizes) == 0 {
-		return fmt.Sprintf("allowed are 1x1 to %dx%d", MaxImageSide, MaxImageSide)
-	}
-	names := make([]string, len(c.ImageSizes))
-	for i, s := range c.ImageSizes {
-		names[i] = s.String()
-	}
-	return "allowed are " + strings.Join(names, ", ")
 }
 
 type imagesBody struct {
@@ -168,7 +155,7 @@ func ParseImages(data []byte, c Capabilities) (*omni.Request, error) {
 	if b.N != nil {
 		im.N = *b.N
 	}
-	s, err := parseSize(b.Size, "size", c)
+	s, err := parseSize(b.Size, "size")
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,8 +18,6 @@ type Capabilities struct {
 	Text  bool
 	Audio bool
 	Image bool
-	// ImageSizes are the allowed sizes; empty: the engine decides.
-	ImageSizes []Size
 }
 
 // CapabilitiesOf reads what api's stages put out.
@@ -160,7 +159,7 @@ func ParseChat(data []byte, c Capabilities) (*Chat, error) {
 		return nil, err
 	}
 	if out.Image {
-		err = b.setImage(&out.Request.Image, c)
+		err = b.setImage(&out.Request.Image)
 	}
 	return out, err
 }
@@ -331,8 +330,13 @@ func (b *chatBody) sampling() (omni.Sampling, error) {
 		return s, Invalid("top_k", "top_k is %d; allowed are -1 or 0 (all) and more", *k)
 	}
 	var err error
-	s.Stop, err = parseStop(b.Stop)
-	return s, err
+	if s.Stop, err = parseStop(b.Stop); err != nil {
+		return s, err
+	}
+	if e, ok := errors.AsType[*omni.Error](s.Validate()); ok {
+		return s, Invalid(e.Param, "%s", e)
+	}
+	return s, nil
 }
 
 // seedOf keeps every bit of the client's seed; -1 and its like are seeds too.
@@ -361,12 +365,6 @@ func parseStop(raw jsontext.Value) ([]string, error) {
 		}
 	default:
 		return nil, Invalid("stop", "stop: want a string or an array of strings, got %s", kindName(raw.Kind()))
-	}
-	if len(stop) > MaxStop {
-		return nil, Invalid("stop", "%d stop strings; at most %d are allowed", len(stop), MaxStop)
-	}
-	if i := slices.Index(stop, ""); i >= 0 {
-		return nil, Invalid("stop", "stop string %d is empty", i)
 	}
 	return stop, nil
 }
