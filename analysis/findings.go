@@ -81,7 +81,7 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 
 // smallSpan is the part of the window that the device's first to last work must span at
 // least for its idle time to be told of that span; below, it is told of the window.
-const smallSpan = 0.8
+const smallSpan = 0.5
 
 // idleFinding says how much of the time the devices stood still and what most of the waiting
 // was for. The time is the span of device work, or the window if that is much longer.

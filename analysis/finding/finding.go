@@ -1,0 +1,62 @@
+// Package finding holds what analyses say in words: one plain sentence with the number behind
+// it, how grave it is and where to look.
+package finding
+
+import (
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Severity orders findings; a reader looks at the highest first.
+type Severity uint8
+
+// The severities of a finding.
+const (
+	Info     Severity = iota // worth knowing, nothing to do
+	Notice                   // time is lost here, less than a tenth of the window
+	Warning                  // a tenth of the window or more could be gained
+	Critical                 // the result is wrong or most of the window is lost
+)
+
+var severityNames = enum.Of[Severity]("severity", "info", "notice", "warning", "critical")
+
+// String returns the severity's name.
+func (s Severity) String() string { return severityNames.Text(s) }
+
+// MarshalText writes the severity's name.
+func (s Severity) MarshalText() ([]byte, error) { return severityNames.Marshal(s) }
+
+// UnmarshalText reads the severity's name.
+func (s *Severity) UnmarshalText(b []byte) error { return severityNames.Unmarshal(s, b) }
+
+// NoSlice is the Slice of an Evidence that points at a span of time and not at one slice.
+const NoSlice = -1
+
+// Finding is one plain sentence about a trace with the number behind it.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Text     string   `json:"text"`   // one sentence, plain words
+	Number   float64  `json:"number"` // the number that Text rests on
+	Unit     string   `json:"unit"`   // "us", "%", "bytes", "count" …
+	Evidence Evidence `json:"evidence"`
+}
+
+// Evidence is where to look for a finding. It is meaningful only together with the
+// trace that the finding was made from.
+type Evidence struct {
+	Rank    int           `json:"rank"` // index into the traces given to the analysis
+	Track   trace.TrackID `json:"track"`
+	Slice   int           `json:"slice"`    // index into Trace.Slices, or NoSlice
+	StartNs int64         `json:"start_ns"` // on the trace's clock
+	EndNs   int64         `json:"end_ns"`
+}
+
+// SliceEvidence points at slice i of tr, which was traces[rank].
+func SliceEvidence(tr *trace.Trace, rank, i int) Evidence {
+	return Evidence{Rank: rank, Track: tr.Slices.Track[i], Slice: i, StartNs: tr.Slices.Start[i], EndNs: tr.Slices.End(i)}
+}
+
+// SpanEvidence points at [startNs, endNs) of a track of traces[rank].
+func SpanEvidence(rank int, track trace.TrackID, startNs, endNs int64) Evidence {
+	return Evidence{Rank: rank, Track: track, Slice: NoSlice, StartNs: startNs, EndNs: endNs}
+}
