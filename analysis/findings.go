@@ -1,9 +1,10 @@
 package analysis
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 )
 
 // Shares of the span from which a finding is worth a sentence and from which a tenth of
@@ -30,13 +31,16 @@ func severityOf(part float64) Severity {
 func findings(fs []*frame, r *Report) []Finding {
 	var out []Finding
 	for i, f := range fs {
+		if f.seen != nil {
+			out = append(out, f.seen.Findings(i, f.who())...)
+		}
 		out = append(out, f.rankFindings(i, &r.Ranks[i])...)
 		out = append(out, f.memoryFinding(i, &r.Ranks[i])...)
 	}
 	if r.Stragglers != nil {
 		out = append(out, stragglerFindings(fs, r)...)
 	}
-	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	slices.SortStableFunc(out, finding.Compare)
 	return out
 }
 
@@ -100,9 +104,9 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		}
 		whole *= n
 	}
-	idle := share(whole-busy, whole)
-	if idle < noticeShare {
-		return nil
+	idle := share(whole-busy-t.UnknownNs*n, whole)
+	if idle < noticeShare || 2*t.UnknownNs > t.IdleNs {
+		return nil // or it is said already that the work of launches is missing
 	}
 	text := fmt.Sprintf("%sthe device was idle for %.1f %% of %s", f.who(), 100*idle, of)
 	if n > 1 {
@@ -184,12 +188,12 @@ func (f *frame) mainCause(r *RankReport) (*Gap, string) {
 		return nil, ""
 	}
 	main := HostWait
-	for c := range busiest.Causes {
+	for c := range busiest.Causes[:Unknown] {
 		if busiest.Causes[c].Ns > busiest.Causes[main].Ns {
 			main = IdleCause(c)
 		}
 	}
-	said := [numIdleCauses]string{"the host to launch", "kernels to start one after the other", "something other than the host: another stream or a synchronisation"}
+	said := [numIdleCauses]string{"the host to launch", "kernels to start one after the other", "something other than the host: another stream or a synchronisation", "what is not known"}
 	for k := range r.Idle.Longest {
 		if g := &r.Idle.Longest[k]; g.Cause == main && g.Lane == busiest.Lane {
 			return g, said[main]

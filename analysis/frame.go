@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -14,7 +15,8 @@ import (
 // after newFrame, so analyses may share it.
 type frame struct {
 	tr         *trace.Trace
-	view       *view.View // what the columns below come from; nil with HTA
+	view       *view.View       // what the columns below come from; nil with HTA
+	seen       *plausible.Trace // what view was made from and what is doubtful of it; nil with HTA
 	opt        Options
 	rank       int
 	start, dur []int64 // per slice, ns; the trace's own columns unless HTA rounds or a window cuts
@@ -73,7 +75,8 @@ func bareFrame(tr *trace.Trace, opt Options) *frame {
 // ownFrame returns a frame by our definitions.
 func ownFrame(tr *trace.Trace, opt Options) *frame {
 	f := &frame{tr: tr, opt: opt, rank: tr.Meta.Rank}
-	v := view.New(tr)
+	f.seen = plausible.Look(tr)
+	v := f.seen.View
 	if opt.Window != nil {
 		v = v.Cut(opt.Window.StartNs, opt.Window.EndNs)
 	}

@@ -15,10 +15,11 @@ const (
 	HostWait   IdleCause = iota // the launch call began only after the work before had ended
 	KernelWait                  // work was queued and the gap is shorter than the limit: the cost of starting a kernel
 	OtherWait                   // work was queued and yet did not start: a dependency on another stream or a busy device
+	Unknown                     // a launch in between has no device work in the trace: perhaps the stream was busy
 	numIdleCauses
 )
 
-var idleCauseNames = enum.Of[IdleCause]("idle cause", "host_wait", "kernel_wait", "other")
+var idleCauseNames = enum.Of[IdleCause]("idle cause", "host_wait", "kernel_wait", "other", "unknown")
 
 // String returns the cause's name.
 func (c IdleCause) String() string { return idleCauseNames.Text(c) }
@@ -45,7 +46,7 @@ type Idle struct {
 type StreamIdle struct {
 	Lane   Lane                    `json:"lane"`
 	IdleNs int64                   `json:"idle_ns"`
-	Causes [numIdleCauses]IdlePart `json:"causes"` // host_wait, kernel_wait, other
+	Causes [numIdleCauses]IdlePart `json:"causes"` // host_wait, kernel_wait, other, unknown
 }
 
 // IdlePart is the idle time of one cause.
@@ -101,7 +102,9 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 			continue // overlapping or back to back: no gap
 		}
 		cause := OtherWait
-		if h := f.partner[i]; h >= 0 && f.start[h] > prevEnd {
+		if f.seen != nil && f.seen.Unknown(prev, i, f.start[i]) {
+			cause = Unknown
+		} else if h := f.partner[i]; h >= 0 && f.start[h] > prevEnd {
 			cause = HostWait
 		} else if gap < KernelWaitLimitNs {
 			cause = KernelWait

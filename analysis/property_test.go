@@ -49,16 +49,14 @@ func drawTrace(rt *rapid.T) *trace.Trace {
 func TestBitmap(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tr := drawTrace(rt)
-		var bits [200]uint8
+		var bits [400]uint8
 		s := &tr.Slices
-		first, last := 200, 0
-		for i := range s.Len() {
-			if !isDeviceWork(s.Cat[i]) || tr.Tracks[s.Track[i]].Kind != trace.TrackGPU {
-				continue
-			}
+		first, last := 400, 0
+		f := newFrame(tr, Options{}) // without what cannot be true
+		for _, i := range f.dev {
 			k := kindOf(s.Cat[i], tr.String(s.Name[i]))
-			first, last = min(first, int(s.Start[i]/tick)), max(last, int(s.End(i)/tick))
-			for at := s.Start[i] / tick; at < s.End(i)/tick; at++ {
+			first, last = min(first, int(f.start[i]/tick)), max(last, int(f.end(i)/tick))
+			for at := f.start[i] / tick; at < f.end(i)/tick; at++ {
 				bits[at] |= 1 << k
 			}
 		}

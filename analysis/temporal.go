@@ -34,6 +34,9 @@ type Temporal struct {
 	Devices       []DeviceTime `json:"devices"`
 	MeanBusyShare float64      `json:"mean_busy_share"` // of SpanNs, mean over Devices
 	TogetherNs    int64        `json:"together_ns"`     // two or more of Devices were busy
+	// UnknownNs is the part of IdleNs in which launches were made whose device work the trace
+	// does not have.
+	UnknownNs int64 `json:"unknown_ns"`
 	// WindowNs is what the trace covers, host and devices.
 	WindowNs int64 `json:"window_ns"`
 }
@@ -117,7 +120,23 @@ func (f *frame) devices(t *Temporal) {
 		t.Devices = append(t.Devices, d)
 	}
 	t.MeanBusyShare = share(busy, t.SpanNs*int64(max(1, len(list))))
+	t.UnknownNs = f.unknownIdle()
 	t.TogetherNs = view.Within(view.Together(list), t.Window.StartNs, t.Window.EndNs)
+}
+
+// unknownIdle is the time between device work of which it is not known whether it was idle.
+func (f *frame) unknownIdle() int64 {
+	if len(f.seen.Missing) == 0 {
+		return 0
+	}
+	var ns int64
+	busy := f.view.Busy(f.view.ByStart)
+	for k := 1; k < len(busy); k++ {
+		if a, b := &busy[k-1], &busy[k]; f.seen.Unknown(a.Last, b.First, b.Start) {
+			ns += b.Start - a.End
+		}
+	}
+	return ns
 }
 
 // mergedKinds returns the merged spans of each kind.

@@ -10,6 +10,7 @@ import (
 // causeWords say for a reader why a stream stood still.
 var causeWords = map[analysis.IdleCause]string{
 	analysis.HostWait: "waits for host", analysis.KernelWait: "starting kernels", analysis.OtherWait: "other streams, syncs",
+	analysis.Unknown: "not known: work of launches is missing",
 }
 
 // IdleTable is why each stream stood still, one row a stream.
@@ -19,12 +20,14 @@ func IdleTable(list []Ranked[analysis.Idle]) *Table {
 		{Key: "host_wait_ns", Title: "waits for host"}, {Key: "host_wait_share", Title: "%", Drop: 1}, {Key: "host_wait_gaps", Title: "gaps", Drop: 4},
 		{Key: "kernel_wait_ns", Title: "starts kernels"}, {Key: "kernel_wait_share", Title: "%", Drop: 2}, {Key: "kernel_wait_gaps", Title: "gaps", Drop: 4},
 		{Key: "other_ns", Title: "other"}, {Key: "other_share", Title: "%", Drop: 3}, {Key: "other_gaps", Title: "gaps", Drop: 4},
+		{Key: "unknown_ns", Title: "unknown"}, {Key: "unknown_share", Title: "%", Drop: 3}, {Key: "unknown_gaps", Title: "gaps", Drop: 4},
 	}}
 	for i := range list {
 		for _, s := range list[i].Value.Streams {
 			row := []Cell{label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Ns(s.IdleNs)}
-			for _, c := range s.Causes {
-				row = append(row, Ns(c.Ns), Share(c.Share), Int(c.Gaps.Count))
+			for k, c := range s.Causes {
+				none := analysis.IdleCause(k) == analysis.Unknown && c.Ns == 0
+				row = append(row, Hide(none, Ns(c.Ns)), Hide(none, Share(c.Share)), Hide(none, Int(c.Gaps.Count)))
 			}
 			t.Add(row...)
 		}

@@ -2,12 +2,12 @@ package report
 
 import (
 	"bufio"
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
 )
@@ -76,13 +76,16 @@ func (r *TraceReport) Findings() []analysis.Finding {
 	for i, s := range r.Steps {
 		for _, f := range s.Findings {
 			f.Evidence.Rank = i
+			if f.Doubt {
+				continue // the other analyses have it as well
+			}
 			if len(r.Steps) > 1 {
 				f.Text = spoken(r.Labels[i]) + ": " + f.Text
 			}
 			out = append(out, f)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b analysis.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	slices.SortStableFunc(out, finding.Compare)
 	return out
 }
 
@@ -103,6 +106,7 @@ func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 	if !slices.ContainsFunc(r.Report.Ranks, func(k analysis.RankReport) bool { return k.Temporal.HasDevice }) {
 		lines = append(lines, "No device work in the trace: what follows is the host's time.")
 	}
+	lines = append(r.doubts(), lines...)
 	p.page(r.Title, r.Note, []Section{{lines, r.Tables()}})
 	if list := r.Findings(); len(list) > 0 {
 		p.section("Findings", "")
@@ -115,6 +119,20 @@ func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// doubts are the sentences that a reader must know before any number of the page.
+func (r *TraceReport) doubts() []string {
+	var out []string
+	for _, f := range r.Report.Findings {
+		if f.Doubt && f.Severity >= finding.Warning {
+			out = append(out, "In doubt: "+clean(f.Text))
+		}
+	}
+	if n := len(out) - maxVerdicts; n > 0 {
+		out = append(out[:maxVerdicts], fmt.Sprintf("… and %s below", plural(n, "more doubt")))
+	}
+	return out
 }
 
 // where says in words where a finding's evidence is.

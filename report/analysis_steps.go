@@ -67,7 +67,7 @@ func StepLines(list []Ranked[*steps.Report]) []string {
 		}
 		seen[found] = true
 		switch {
-		case r.Verdict.Bound == steps.BoundNone:
+		case r.Verdict.Bound == steps.BoundNone && r.Verdict.Unknown == 0:
 		case said < maxVerdicts:
 			out = append(out, who+r.Verdict.Text)
 			said++

@@ -3,6 +3,8 @@
 package finding
 
 import (
+	"cmp"
+
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -39,6 +41,20 @@ type Finding struct {
 	Number   float64  `json:"number"` // the number that Text rests on
 	Unit     string   `json:"unit"`   // "us", "%", "bytes", "count" …
 	Evidence Evidence `json:"evidence"`
+	// Doubt says that the finding is about the trace and not about the program: data that
+	// are missing or cannot be true, on which other answers rest. A reader is told of it first.
+	Doubt bool `json:"doubt,omitempty"`
+}
+
+// Compare orders findings for a reader: doubts worth a notice first, then the most severe.
+func Compare(a, b Finding) int {
+	first := func(f Finding) int {
+		if f.Doubt && f.Severity >= Notice {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(first(b), first(a)), cmp.Compare(b.Severity, a.Severity))
 }
 
 // Evidence is where to look for a finding. It is meaningful only together with the

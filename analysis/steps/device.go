@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -13,6 +14,7 @@ import (
 type device struct {
 	t      *trace.Trace
 	v      *view.View
+	seen   *plausible.Trace
 	work   []int32        // device slices by start
 	launch []int32        // per slice of work: the call that launched it, -1 if none
 	units  []unit         // one a device
@@ -30,9 +32,10 @@ type call struct {
 	work  []int32 // indices into device.work, in order of start
 }
 
-// newDevice takes the device's work out of v.
-func newDevice(v *view.View) *device {
-	d := &device{t: v.Trace, v: v}
+// newDevice takes the device's work out of seen.
+func newDevice(seen *plausible.Trace) *device {
+	v := seen.View
+	d := &device{t: v.Trace, v: v, seen: seen}
 	list := v.Devices()
 	d.both = view.Together(list)
 	n := 0
@@ -136,6 +139,11 @@ func (d *device) assign(steps []Step) (outside, unlinked int64) {
 			if graph {
 				st.GraphLaunches++
 			}
+		}
+	}
+	for _, l := range d.seen.Missing {
+		if x := stepAt(steps, v.Start[l]); x >= 0 {
+			steps[x].MissingLaunches++
 		}
 	}
 	return outside, unlinked

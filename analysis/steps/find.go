@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
-	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -27,7 +27,8 @@ func Find(t *trace.Trace, o Options) *Report {
 		Steps: []Step{}, Kinds: []Stats{}, Drifts: []Drift{}, Graphs: []Graph{}, Requests: []Request{},
 	}
 	r.Verdict.Slice = -1
-	d := newDevice(view.New(t))
+	seen := plausible.Look(t)
+	d := newDevice(seen)
 	graphs := findGraphs(d)
 	r.find(t, d, graphs, o)
 	ids := r.readRequests(t)
@@ -40,7 +41,7 @@ func Find(t *trace.Trace, o Options) *Report {
 	r.Drifts = drifts(r.Steps)
 	r.Graphs, r.GraphShare = graphs.report(d, r.Steps)
 	r.Requests = requests(r.Steps, ids)
-	r.findings(t, o.Index)
+	r.findings(seen, o.Index)
 	return r
 }
 

@@ -1,12 +1,13 @@
 package steps
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -45,9 +46,9 @@ func (f *finder) add(sev analysis.Severity, slice int, number float64, unit, for
 }
 
 // findings fills Report.Findings, worst first.
-func (r *Report) findings(t *trace.Trace, index int) {
-	r.Findings = []analysis.Finding{}
-	f := &finder{r, t, index}
+func (r *Report) findings(seen *plausible.Trace, index int) {
+	r.Findings = append([]analysis.Finding{}, seen.Findings(index, "")...)
+	f := &finder{r, seen.Trace, index}
 	if len(r.Steps) == 0 {
 		f.add(analysis.Info, -1, 0, "count", "no steps were found: no labels of an engine and nothing that repeats %d times or more", minRepeats)
 		return
@@ -57,7 +58,7 @@ func (r *Report) findings(t *trace.Trace, index int) {
 	f.graphs()
 	f.drift()
 	f.outside()
-	slices.SortStableFunc(r.Findings, func(a, b analysis.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	slices.SortStableFunc(r.Findings, finding.Compare)
 }
 
 func (f *finder) pace() {
@@ -71,6 +72,10 @@ func (f *finder) pace() {
 		f.add(sev, v.Slice, 100*v.HostIdleShare, "%", "%s; the longest wait was %s", v.Text, duration(float64(v.LongestGapNs)))
 	case BoundDevice:
 		f.add(analysis.Info, f.longest(), 100*v.BusyShare, "%", "%s", v.Text)
+	case BoundNone:
+		if v.Unknown > 0 {
+			f.add(analysis.Notice, -1, float64(v.Unknown), "count", "%s", v.Text)
+		}
 	case BoundOther:
 		f.add(analysis.Notice, v.Slice, 100*v.OtherShare, "%", "%s", v.Text)
 	}

@@ -119,14 +119,17 @@ type Step struct {
 	AtNs   int64 `json:"at_ns"`
 	SpanNs int64 `json:"span_ns"`
 	// Parts of SpanNs. Of several devices: the mean over all that work in the trace.
-	BusyNs        int64 `json:"busy_ns"`       // some stream of the device was busy
-	HostIdleNs    int64 `json:"host_idle_ns"`  // idle because nothing was launched
-	BlindIdleNs   int64 `json:"blind_idle_ns"` // idle before work whose launch is not in the trace
-	Slices        int   `json:"device_slices"`
-	Launches      int   `json:"launches"` // calls that started device work
-	GraphLaunches int   `json:"graph_launches"`
-	GraphSlices   int   `json:"graph_slices"` // device slices that graphs started
-	Bound         Bound `json:"bound"`
+	BusyNs      int64 `json:"busy_ns"`       // some stream of the device was busy
+	HostIdleNs  int64 `json:"host_idle_ns"`  // idle because nothing was launched
+	BlindIdleNs int64 `json:"blind_idle_ns"` // idle before work whose launch is not in the trace
+	Slices      int   `json:"device_slices"`
+	Launches    int   `json:"launches"` // calls that started device work
+	// MissingLaunches is how many calls launched work in the step that the trace does not have.
+	// Such a step counts for no share and no verdict.
+	MissingLaunches int   `json:"missing_launches"`
+	GraphLaunches   int   `json:"graph_launches"`
+	GraphSlices     int   `json:"graph_slices"` // device slices that graphs started
+	Bound           Bound `json:"bound"`
 
 	worstGap int32 // device slice that ended the longest gap for the host; -1 if none
 	gapNs    int64
@@ -170,8 +173,9 @@ type Stats struct {
 type Verdict struct {
 	Bound         Bound   `json:"bound"`
 	Text          string  `json:"text"`
-	SpanNs        int64   `json:"span_ns"`    // of all steps' turns
-	BusyShare     float64 `json:"busy_share"` // of SpanNs, as are the next; of several devices the mean
+	SpanNs        int64   `json:"span_ns"`       // of the turns of the steps whose device work is whole
+	Unknown       int     `json:"unknown_steps"` // steps that launched work which the trace does not have
+	BusyShare     float64 `json:"busy_share"`    // of SpanNs, as are the next; of several devices the mean
 	HostIdleShare float64 `json:"host_idle_share"`
 	OtherShare    float64 `json:"other_idle_share"` // idle for other reasons, or none that the trace shows
 	BlindShare    float64 `json:"blind_idle_share"` // of OtherShare: before work whose launch is not in the trace

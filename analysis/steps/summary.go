@@ -15,7 +15,7 @@ func stats(steps []Step) []Stats {
 	var (
 		out   [numKinds]Stats
 		durs  [numKinds][]int64
-		sums  [numKinds]struct{ host, span, busy, idle, slices, launches, graph, batch int64 }
+		sums  [numKinds]struct{ host, span, busy, idle, slices, launches, graph, batch, whole int64 }
 		total []Stats
 	)
 	for i := range steps {
@@ -30,13 +30,17 @@ func stats(steps []Step) []Stats {
 		out[k].Tokens += int64(st.Tokens)
 		x := &sums[k]
 		x.host += st.EndNs - st.StartNs
+		x.batch += int64(st.Batch)
+		if st.MissingLaunches > 0 {
+			continue
+		}
+		x.whole++
 		x.span += st.SpanNs
 		x.busy += st.BusyNs
 		x.idle += st.HostIdleNs
 		x.slices += int64(st.Slices)
 		x.launches += int64(st.Launches)
 		x.graph += int64(st.GraphSlices)
-		x.batch += int64(st.Batch)
 		switch st.Bound {
 		case BoundHost:
 			out[k].HostBound++
@@ -54,7 +58,7 @@ func stats(steps []Step) []Stats {
 		s.Kind, s.Count = Kind(k), int(n)
 		s.MeanNs, s.P50Ns, s.P99Ns = stat.Ratio(s.TotalNs, n), stat.Quantile(durs[k], 0.5), stat.Quantile(durs[k], 0.99)
 		s.HostMeanNs, s.BusyShare, s.HostIdleShare = stat.Ratio(x.host, n), stat.Ratio(x.busy, x.span), stat.Ratio(x.idle, x.span)
-		s.Slices, s.Launches, s.GraphShare, s.Batch = stat.Ratio(x.slices, n), stat.Ratio(x.launches, n), stat.Ratio(x.graph, x.slices), stat.Ratio(x.batch, n)
+		s.Slices, s.Launches, s.GraphShare, s.Batch = stat.Ratio(x.slices, x.whole), stat.Ratio(x.launches, x.whole), stat.Ratio(x.graph, x.slices), stat.Ratio(x.batch, n)
 		s.TokensPerS = stat.Ratio(s.Tokens, s.TotalNs) * 1e9
 		total = append(total, s)
 	}
@@ -68,9 +72,14 @@ func stats(steps []Step) []Stats {
 // verdict says who sets the pace over all steps.
 func verdict(d *device, steps []Step) Verdict {
 	v := Verdict{Slice: -1, Devices: []DeviceShare{}}
-	var span, busy, idle, blind, launches int64
+	var all, span, busy, idle, blind, launches int64
 	for i := range steps {
 		st := &steps[i]
+		all += st.SpanNs
+		if st.MissingLaunches > 0 {
+			v.Unknown++
+			continue
+		}
 		span += st.SpanNs
 		busy += st.BusyNs
 		idle += st.HostIdleNs
@@ -81,14 +90,18 @@ func verdict(d *device, steps []Step) Verdict {
 		}
 	}
 	v.SpanNs = span
-	if span == 0 || len(d.units) == 0 {
+	switch {
+	case v.Unknown > 0 && span == 0:
+		v.Text = "the trace does not show who sets the pace: the device work of " + some(v.Unknown, "step") + " is missing in part or wholly, and there are no others"
+		return v
+	case span == 0 || len(d.units) == 0:
 		v.Text = "no device work belongs to a step: nothing is said about the pace"
 		return v
 	}
 	end := &steps[len(steps)-1]
-	all := end.AtNs + end.SpanNs - steps[0].AtNs
-	v.PauseNs = max(0, all-span)
-	v.PauseShare = stat.Ratio(v.PauseNs, all)
+	whole := end.AtNs + end.SpanNs - steps[0].AtNs
+	v.PauseNs = max(0, whole-all)
+	v.PauseShare = stat.Ratio(v.PauseNs, whole)
 	v.BusyShare, v.HostIdleShare = stat.Ratio(busy, span), stat.Ratio(idle, span)
 	v.OtherShare, v.BlindShare = max(0, 1-v.BusyShare-v.HostIdleShare), stat.Ratio(blind, span)
 	v.LaunchesPerMs = stat.Ratio(launches, span) * 1e6
@@ -102,6 +115,15 @@ func verdict(d *device, steps []Step) Verdict {
 		v.TogetherShare = d.together(steps)
 	}
 	v.Text = v.words()
+	if v.Unknown > 0 {
+		head := fmt.Sprintf("the device work of %d of %d steps is missing", v.Unknown, len(steps))
+		if 2*v.Unknown > len(steps) {
+			v.Bound = BoundNone
+			v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; in the others %s busy %s of the time", head, v.who(), pct(v.BusyShare))
+		} else {
+			v.Text = head + "; in the others: " + v.Text
+		}
+	}
 	return v
 }
 

@@ -99,12 +99,16 @@ func (d *device) turns(steps []Step) {
 		var all idleness
 		for u := range d.units {
 			one := d.account(&d.units[u], st, lo, hi)
-			d.units[u].inSteps.add(one)
+			if st.MissingLaunches == 0 {
+				d.units[u].inSteps.add(one)
+			}
 			all.add(one)
 		}
 		n := int64(len(d.units))
 		st.BusyNs, st.HostIdleNs, st.BlindIdleNs = all.busy/n, all.host/n, all.blind/n
-		st.Bound = bound(st.SpanNs, st.BusyNs, st.HostIdleNs)
+		if st.MissingLaunches == 0 {
+			st.Bound = bound(st.SpanNs, st.BusyNs, st.HostIdleNs)
+		}
 	}
 }
 
@@ -190,7 +194,10 @@ func (d *device) account(u *unit, st *Step, lo, hi int64) idleness {
 // host is to blame for as long as the call that launched the stretch's first work had not
 // returned and no other device was at work; where nothing follows, nothing was launched.
 func (d *device) gap(a *idleness, u *unit, st *Step, from, to int64, n int) {
-	until, worst := to, int32(-1)
+	until, worst, before := to, view.None, view.None
+	if n > 0 {
+		before = u.busy[n-1].Last
+	}
 	if n < len(u.busy) {
 		worst = u.busy[n].First
 		l := u.v.Launch(worst)
@@ -199,6 +206,10 @@ func (d *device) gap(a *idleness, u *unit, st *Step, from, to int64, n int) {
 			return
 		}
 		until = min(to, u.v.End(l))
+	}
+	if d.seen.Unknown(before, worst, to) {
+		a.blind += to - from
+		return
 	}
 	host := until - from
 	if host > 0 && len(d.units) > 1 {
@@ -237,6 +248,9 @@ func bound(span, busy, hostIdle int64) Bound {
 func (d *device) together(steps []Step) float64 {
 	var one, two int64
 	for i := range steps {
+		if steps[i].MissingLaunches > 0 {
+			continue
+		}
 		lo, hi := steps[i].AtNs, steps[i].AtNs+steps[i].SpanNs
 		one += d.any.busyIn(lo, hi)
 		two += view.Within(d.both, lo, hi)

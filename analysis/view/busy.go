@@ -10,6 +10,7 @@ import (
 type Stretch struct {
 	Start, End int64
 	First      int32 // the slice that began it
+	Last       int32 // the slice that ended it
 }
 
 // Busy merges rows, which come by start, into stretches that neither overlap nor touch.
@@ -17,10 +18,10 @@ func (v *View) Busy(rows []int32) []Stretch {
 	var out []Stretch
 	for _, i := range rows {
 		start, end := v.Start[i], v.End(i)
-		if n := len(out); n > 0 && start <= out[n-1].End {
-			out[n-1].End = max(out[n-1].End, end)
-		} else {
-			out = append(out, Stretch{start, end, i})
+		if n := len(out); n == 0 || start > out[n-1].End {
+			out = append(out, Stretch{start, end, i, i})
+		} else if b := &out[n-1]; end > b.End {
+			b.End, b.Last = end, i
 		}
 	}
 	return out
@@ -90,7 +91,7 @@ func Together(list []Device) []Stretch {
 			if k := len(out); k > 0 && out[k-1].End == from {
 				out[k-1].End = e.at
 			} else {
-				out = append(out, Stretch{from, e.at, None})
+				out = append(out, Stretch{from, e.at, None, None})
 			}
 		}
 		n, from = n+e.delta, e.at

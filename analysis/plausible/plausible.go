@@ -1,0 +1,244 @@
+// Package plausible looks for what a trace says and cannot be true, before anything is
+// ranked or summed: work without a time, work that lasts into the next of its stream, work
+// that begins before its launch, launches whose work is missing, one slice that is most of
+// the time. Each doubt is a finding that says what, where and how much, and the analyses get
+// a view of the trace without it.
+//
+// docs/troubleshooting.md explains every doubt with its usual causes and cures.
+package plausible
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Kind is what is doubtful.
+type Kind uint8
+
+// The kinds of doubt.
+const (
+	NoTime      Kind = iota // slices without a time; left out
+	Overrun                 // slices of one stream that enclose later ones; cut at the next start
+	SharedLane              // a lane whose slices overlap throughout; nothing is changed
+	Clock                   // a device's clock differs from the host's; its times are moved
+	EarlyWork               // work before its launch; the launch is not believed
+	NoWork                  // launches, and no device work at all
+	MissingWork             // launches without device work beside others that have it
+	Unmatched               // launches and device work that have no id in common
+	Dominant                // one slice that is most of the time
+	NoDuration              // device work of no length
+	numKinds
+)
+
+var kindNames = enum.Of[Kind]("kind of doubt", "no_time", "overrun", "shared_lane", "clock", "early_work", "no_work", "missing_work", "unmatched", "dominant", "no_duration")
+
+// String returns the kind's name.
+func (k Kind) String() string { return kindNames.Text(k) }
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
+
+// UnmarshalText reads the kind's name.
+func (k *Kind) UnmarshalText(b []byte) error { return kindNames.Unmarshal(k, b) }
+
+// Doubt is one thing that is not believed.
+type Doubt struct {
+	Kind Kind `json:"kind"`
+	finding.Finding
+}
+
+// Trace is a trace without what is not believed.
+type Trace struct {
+	*view.View
+	Doubts []Doubt
+	// Missing are the launch calls whose device work the trace lacks, by start: when a device
+	// is idle behind one of them is not known.
+	Missing []int32
+}
+
+// Look reads t and doubts. The trace is not changed.
+func Look(t *trace.Trace) *Trace {
+	c := &checker{v: view.New(t)}
+	c.noTime()
+	if len(c.v.Work) > 0 {
+		c.overruns()
+		c.clocks()
+		c.dominant()
+		c.noDuration()
+	}
+	c.launches()
+	out := &Trace{View: c.v, Doubts: c.doubts, Missing: c.missing}
+	if c.changed() {
+		out.View = c.v.With(c.start, c.dur, c.keep, c.apart)
+	}
+	slices.SortStableFunc(out.Doubts, func(a, b Doubt) int { return finding.Compare(a.Finding, b.Finding) })
+	return out
+}
+
+// Findings are the doubts' findings with rank as the index of the trace and who before each
+// sentence.
+func (t *Trace) Findings(rank int, who string) []finding.Finding {
+	out := make([]finding.Finding, len(t.Doubts))
+	for i, d := range t.Doubts {
+		out[i] = d.Finding
+		out[i].Evidence.Rank = rank
+		out[i].Text = who + out[i].Text
+	}
+	return out
+}
+
+// launchedAt is when work i was launched; its own start if that is not known.
+func (t *Trace) launchedAt(i int32) int64 {
+	if l := t.Launch(i); l >= 0 {
+		return t.Start[l]
+	}
+	return t.Start[i]
+}
+
+// Unknown says whether a gap between the end of work before and the begin of work after is
+// none for certain: between their launches another was made whose work is missing. Either can
+// be None; after None the gap ends at to.
+func (t *Trace) Unknown(before, after int32, to int64) bool {
+	if len(t.Missing) == 0 {
+		return false
+	}
+	lo, hi := int64(-1<<63), to
+	if before >= 0 {
+		lo = t.launchedAt(before)
+	}
+	if after >= 0 {
+		hi = t.launchedAt(after)
+	}
+	k := sort.Search(len(t.Missing), func(k int) bool { return t.Start[t.Missing[k]] >= lo })
+	return k < len(t.Missing) && t.Start[t.Missing[k]] < hi
+}
+
+// checker collects what is not believed of one view. The columns are the view's own until
+// something is changed.
+type checker struct {
+	v          *view.View
+	start, dur []int64
+	keep       []bool
+	apart      map[int32]bool
+	doubts     []Doubt
+	missing    []int32
+}
+
+func (c *checker) changed() bool {
+	return c.start != nil || c.dur != nil || c.keep != nil || c.apart != nil
+}
+
+// startOf and durOf are a slice's times as far as they have been corrected.
+func (c *checker) startOf(i int32) int64 {
+	if c.start != nil {
+		return c.start[i]
+	}
+	return c.v.Start[i]
+}
+
+func (c *checker) durOf(i int32) int64 {
+	if c.dur != nil {
+		return c.dur[i]
+	}
+	return c.v.Dur[i]
+}
+
+func (c *checker) kept(i int32) bool { return c.keep == nil || c.keep[i] }
+
+// own makes the columns c's own before the first change.
+func (c *checker) own() {
+	if c.start == nil {
+		c.start, c.dur = slices.Clone(c.v.Start), slices.Clone(c.v.Dur)
+	}
+}
+
+func (c *checker) drop(i int32) {
+	c.own()
+	if c.keep == nil {
+		c.keep = make([]bool, len(c.v.Start))
+		for k := range c.keep {
+			c.keep[k] = true
+		}
+	}
+	c.keep[i] = false
+}
+
+// doubt notes a finding about slice i.
+func (c *checker) doubt(k Kind, i int32, part float64, number float64, unit, format string, args ...any) {
+	s := &c.v.Trace.Slices
+	f := finding.Finding{
+		Severity: severity(part), Text: fmt.Sprintf(format, args...), Number: number, Unit: unit, Doubt: true,
+		Evidence: finding.Evidence{Track: s.Track[i], Slice: int(i), StartNs: s.Start[i], EndNs: s.End(int(i))},
+	}
+	c.doubts = append(c.doubts, Doubt{k, f})
+}
+
+// severity grades a doubt by the part of what answers rest on that it is about.
+func severity(part float64) finding.Severity {
+	switch {
+	case part >= 0.5:
+		return finding.Critical
+	case part >= 0.1:
+		return finding.Warning
+	case part >= 0.01:
+		return finding.Notice
+	}
+	return finding.Info
+}
+
+// lane names a lane.
+func (c *checker) lane(l int32) string {
+	x := &c.v.Lanes[l]
+	return fmt.Sprintf("stream %d of device %d", x.Stream, x.Device)
+}
+
+// maxName bounds a name in a sentence; kernels of templates have names of thousands of bytes.
+const maxName = 60
+
+// name is slice i's name without template arguments and parameters.
+func (c *checker) name(i int32) string {
+	n := strings.TrimPrefix(c.v.Name(i), "void ")
+	if k := strings.IndexAny(n, "<("); k > 0 {
+		n = strings.TrimSpace(n[:k])
+	}
+	if r := []rune(n); len(r) > maxName {
+		n = string(r[:maxName]) + "…"
+	}
+	return n
+}
+
+// plural is n and a word for it.
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	if strings.HasSuffix(word, "ch") {
+		return fmt.Sprintf("%d %ses", n, word)
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+func verb(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// took writes ns as people read it.
+func took(ns int64) string {
+	switch x := float64(ns); {
+	case x >= 1e9:
+		return fmt.Sprintf("%.2f s", x/1e9)
+	case x >= 1e6:
+		return fmt.Sprintf("%.2f ms", x/1e6)
+	}
+	return fmt.Sprintf("%.1f us", float64(ns)/1e3)
+}
