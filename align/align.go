@@ -39,7 +39,8 @@ type Rank struct {
 	// ProbedNs is when Clock was measured, rank's time; 0: at the first collective.
 	// Where a clock drifts, its offset holds there.
 	ProbedNs int64
-	// Collectives are those of the rank's trace; see func Collectives.
+	// Collectives are those of the rank's trace in order of their end, without what the
+	// end of the recording cut off.
 	Collectives []Collective
 }
 

@@ -12,7 +12,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // world is a synthetic replica: ranks with clocks that are wrong in a known way.
@@ -213,32 +212,6 @@ func TestAlignNeverWorseThanProbe(t *testing.T) {
 		if c.ErrorNs > 2*100 || c.RelativeNs > 4*100 {
 			t.Errorf("rank %d: error %d ns, the probe's is 100", r, c.ErrorNs)
 		}
-	}
-}
-
-func TestCollectives(t *testing.T) {
-	tr := trace.New()
-	cpu := tr.AddTrack(trace.Track{Device: -1, Stream: -1})
-	add := func(start, dur int64, name, args string) {
-		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: cpu, Args: []byte(args)})
-	}
-	add(20, 5, "c10d::allreduce_", `{"Process Group Name": "tp", "Seq": 8}`)
-	add(10, 5, "c10d::allreduce_", `{"Process Group Name": "tp", "Seq": 7}`)
-	add(30, 5, "record_param_comms", `{"Process Group Name": "tp", "Collective name": "allreduce"}`)
-	add(40, 5, "record_param_comms", `{"Process Group Name": "tp", "Collective name": "wait"}`)
-	add(50, 5, "c10d::allreduce_", `{"Process Group Name": "tp", "Seq": 9, "finished": false}`)
-	add(60, 5, "aten::mm", `{"flops": 1}`)
-	add(70, 5, "c10d::broadcast_", `{"Process Group Name": "tp", "Seq": 10}`)
-	add(80, 5, "c10d::_reduce_scatter_base_", `{"Process Group Name": "tp", "Seq": 11}`)
-	want := []Collective{{"tp", "allreduce", 7, 10, 15}, {"tp", "allreduce", 8, 20, 25}, {"tp", "allreduce", 0, 30, 35}, {"tp", "reduce_scatter_base", 11, 80, 85}}
-	if got := Collectives(tr); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU})
-	tr.AddSlice(trace.Slice{Start: 33, Dur: 9, Name: "ncclDevKernel_AllReduce", Cat: trace.CatKernel, Track: gpu,
-		Args: []byte(`{"Process Group Name": "tp", "Collective name": "allreduce"}`)})
-	if got := Collectives(tr); !slices.Equal(got, []Collective{{"tp", "allreduce", 0, 33, 42}}) {
-		t.Errorf("with device work: %v", got)
 	}
 }
 

@@ -14,9 +14,6 @@ const (
 	warningShare = 0.10
 )
 
-// stragglerShare is the share of a rank's span for which the others must have waited.
-const stragglerShare = 0.01
-
 func severityOf(part float64) Severity {
 	switch {
 	case part >= 0.5:
@@ -209,19 +206,6 @@ func worstKernel(r *RankReport, k Kind) int {
 		}
 	}
 	return -1
-}
-
-func stragglerFindings(fs []*frame, r *Report) []Finding {
-	if len(r.Stragglers.Ranks) == 0 {
-		return nil
-	}
-	s := r.Stragglers.Ranks[0]
-	part := share(s.BlameNs, r.Ranks[s.Index].Temporal.SpanNs)
-	if part < stragglerShare || s.WorstSlice == NoSlice {
-		return nil
-	}
-	return []Finding{{Severity: severityOf(part), Number: float64(s.BlameNs) / 1e6, Unit: "ms", Evidence: SliceEvidence(fs[s.Index].tr, s.Index, s.WorstSlice),
-		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives", fs[s.Index].who(), duration(s.BlameNs), s.LastCount, r.Stragglers.Matched)}}
 }
 
 // duration writes ns as people read it.

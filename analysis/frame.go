@@ -32,6 +32,8 @@ type frame struct {
 
 	callsOnce sync.Once
 	callTree  *tree // see calls
+	commsOnce sync.Once
+	commTable CommTable // see comms
 }
 
 const noSlice = int32(-1)

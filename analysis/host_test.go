@@ -239,13 +239,14 @@ func TestComms(t *testing.T) {
 	m.launched(m.s20, "ncclKernel_AllGather", 305, 5, 330, 4)
 	m.kernel(m.s20, "ncclDevKernel_SendRecv", 500, 10)
 	got := Comms(m.tr, Options{})
-	want(t, "rows", len(got.Rows), 2)
+	want(t, "rows", len(got.Rows), 3)
 	want(t, "unknown", got.Unknown, 1)
+	want(t, "by its name", got.Rows[1].Op, "sendrecv")
 	r := got.Rows[0]
 	want(t, "bytes", r.Bytes, 2_000_000)
 	want(t, "count", r.Count, 2)
 	wantNear(t, "best bus bandwidth", r.BestBusGBs, 2_000_000.0/50_000*2*3/4)
-	g := got.Rows[1]
+	g := got.Rows[2]
 	want(t, "op", g.Op, "allgather")
 	want(t, "size", g.Bytes, 160)
 	wantNear(t, "bus bandwidth", g.BusGBs, 160.0/4_000*3/4)

@@ -4,7 +4,9 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -52,49 +54,18 @@ func htaKind(name string) Kind {
 	return KindOther
 }
 
-// commPrefixes start the names of kernels of communication libraries.
-var commPrefixes = []string{"nccl", "hccl", "rccl", "oneccl", "xccl", "mscclpp", "nvshmem", "hcom_", "collective_subgraph_execution"}
-
-// commParts occur in the names of custom collectives of vLLM, SGLang, TensorRT-LLM and
-// torch's symmetric memory, always with a namespace or a template in front.
-var commParts = []string{
-	"ncclKernel", "ncclDevKernel", "cross_device_reduce", "quick_all_reduce", "quickreduce",
-	"one_shot_all_reduce", "two_shot_all_reduce", "multimem_all_reduce", "multimem_one_shot",
-	"allreduce_fusion", "allreduce_kernel", "oneShotAllReduce", "twoShotAllReduce", "all_reduce_kernel",
-	"all_gather_kernel", "reduce_scatter_kernel", "deep_ep::",
-}
-
-// mtiaWrapper starts the names of MTIA rows that enclose others.
-var mtiaWrapper = []string{"job_exe", "packet", "pe_exe", "cpum_exe_subgraph", "runFunction"}
-
 // kindOf types device work by its category and name: unlike HTA's patterns, a kernel
 // whose name merely contains "Sync", "dma" or starts with "hip" stays compute.
 func kindOf(cat trace.Category, name string) Kind {
-	switch cat {
-	case trace.CatGPUMemcpy, trace.CatGPUMemset:
+	switch {
+	case cat == trace.CatGPUMemcpy, cat == trace.CatGPUMemset:
 		return KindMemory
-	case trace.CatCollectiveComm:
+	case coll.Kernel(cat, name):
 		return KindCommunication
-	}
-	for _, p := range commPrefixes {
-		if strings.HasPrefix(name, p) {
-			return KindCommunication
-		}
-	}
-	for _, p := range commParts {
-		if strings.Contains(name, p) {
-			return KindCommunication
-		}
-	}
-	if cat == trace.CatMTIACCP {
-		if strings.HasPrefix(name, "dma") {
-			return KindMemory
-		}
-		for _, p := range mtiaWrapper {
-			if strings.HasPrefix(name, p) {
-				return KindOther
-			}
-		}
+	case cat == trace.CatMTIACCP && strings.HasPrefix(name, "dma"):
+		return KindMemory
+	case view.IsWrapper(cat, name):
+		return KindOther
 	}
 	return KindCompute
 }

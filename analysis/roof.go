@@ -3,6 +3,7 @@ package analysis
 import (
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -56,7 +57,7 @@ func RoofsOf(tr *trace.Trace) Roofs {
 
 func (c card) roof(dtype string) (Roof, bool) {
 	r := Roof{Bytes: c.tb * 1e12}
-	switch dtypeSize(dtype) {
+	switch coll.DTypeSize(dtype) {
 	case 2:
 		r.FLOPs = c.half * 1e12
 	case 4:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -173,7 +174,7 @@ func (b *rooflineBuilder) visit(i int32) {
 		if flops, moved, ok = b.count(k, key.shape, i); !ok {
 			return
 		}
-		bytes = moved * dtypeSize(key.dtype)
+		bytes = moved * coll.DTypeSize(key.dtype)
 	}
 	if flops <= 0 {
 		return

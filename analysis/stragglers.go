@@ -2,23 +2,33 @@ package analysis
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
-// StragglerReport says which ranks the others wait for. A collective ends on all ranks
-// together, so the rank on which it was shortest came last. That needs no common clock.
+// StragglerReport says which ranks the others wait for; coll.Match and coll.Blames define
+// how that is known.
 type StragglerReport struct {
 	Matched int         `json:"matched"` // collectives found on at least two ranks
+	Partial int         `json:"partial"` // of these: without a trace of every member of the group
 	Ranks   []Straggler `json:"ranks"`   // most blamed first
+	// Unmatched counts the collectives that could not be compared, and says why. Ranks
+	// are places in the traces given.
+	Unmatched []coll.Unmatched `json:"unmatched,omitempty"`
 }
 
 // Straggler is one rank's part in the waiting.
 type Straggler struct {
 	Rank  int `json:"rank"`  // as the trace says; -1 if unknown
 	Index int `json:"index"` // in the traces given
-	// LastCount is in how many collectives the rank came last.
+	// Matched is in how many of the compared collectives the rank took part.
+	Matched int `json:"matched"`
+	// LastCount is in how many of them it came last.
 	LastCount int `json:"last_count"`
 	// BlameNs sums, over the collectives in which the rank came last, the mean time
 	// that the others waited in them.
@@ -29,84 +39,93 @@ type Straggler struct {
 	ComputeNs int64 `json:"compute_ns"`
 	// WorstSlice is the collective, on this rank, with the largest single blame.
 	WorstSlice int `json:"worst_slice"` // NoSlice if never last
-	worst      int64
 }
 
-// Stragglers answers which ranks hold the others up. Traces are matched by process
-// group, operation and number in the group, so all ranks must have recorded the same
-// window; what has no partner is left out.
+// Stragglers answers which ranks hold the others up. Collectives are compared within one
+// world (a replica of a stage, in one capture) and one process group only; what cannot be
+// compared is counted.
 func Stragglers(trs []*trace.Trace, opt Options) StragglerReport {
 	return stragglers(newFrames(trs, opt))
 }
 
-type collectiveKey struct {
-	group, op string
-	seq       int64
-}
-
-type onRank struct {
-	index int
-	c     Collective
+// collRanks are the traces as coll.Match takes them.
+func collRanks(fs []*frame) []coll.Rank {
+	metas := make([]*trace.Meta, len(fs))
+	for i, f := range fs {
+		metas[i] = &f.tr.Meta
+	}
+	ranks := make([]coll.Rank, len(fs))
+	for w, world := range identity.Worlds(metas) {
+		for _, i := range world.Traces {
+			m := metas[i]
+			ranks[i] = coll.Rank{World: w, Rank: m.Rank, WorldSize: m.WorldSize, Host: m.Host, Clock: m.WallClock}
+		}
+	}
+	return ranks
 }
 
 func stragglers(fs []*frame) StragglerReport {
 	out := StragglerReport{Ranks: make([]Straggler, len(fs))}
-	all := make([][]Collective, len(fs))
+	ranks := collRanks(fs)
 	parallel(len(fs), func(i int) {
-		all[i], _ = fs[i].collectives()
-		out.Ranks[i] = Straggler{Rank: fs[i].rank, Index: i, WorstSlice: NoSlice, ComputeNs: total(fs[i].merged(1 << KindCompute))}
+		ranks[i].List = fs[i].comms().Collectives
+		out.Ranks[i] = Straggler{Rank: fs[i].rank, Index: i, ComputeNs: total(fs[i].merged(1 << KindCompute))}
 	})
-	sets := map[collectiveKey][]onRank{}
-	var order []collectiveKey
-	for i, cs := range all {
-		count := map[collectiveKey]int64{} // numbers collectives that have none
-		for _, c := range cs {
-			if c.Op == "send" || c.Op == "recv" {
-				continue // two ranks of a pair do different things
-			}
-			k := collectiveKey{group: c.Group, op: c.Op, seq: c.Seq}
-			if c.Seq < 0 {
-				k.seq = -1 - count[k]
-				count[collectiveKey{c.Group, c.Op, -1}]++
-			}
-			if sets[k] == nil {
-				order = append(order, k)
-			}
-			sets[k] = append(sets[k], onRank{i, c})
+	m := coll.Match(ranks)
+	out.Matched, out.Unmatched = len(m.Sets), m.Unmatched
+	for k := range m.Sets {
+		if !m.Sets[k].Whole {
+			out.Partial++
 		}
 	}
-	for _, k := range order {
-		if set := sets[k]; len(set) >= 2 {
-			out.Matched++
-			blame(out.Ranks, set)
-		}
+	for i, b := range m.Blames(ranks) {
+		r := &out.Ranks[i]
+		r.Matched, r.LastCount, r.BlameNs, r.WaitNs, r.WorstSlice = b.Matched, b.Last, b.BlameNs, b.WaitNs, b.Worst
 	}
 	slices.SortStableFunc(out.Ranks, func(a, b Straggler) int { return cmp.Compare(b.BlameNs, a.BlameNs) })
 	return out
 }
 
-// blame charges one collective's waiting to the rank that came last.
-func blame(ranks []Straggler, set []onRank) {
-	last := 0
-	for j := range set {
-		if set[j].c.Ns < set[last].c.Ns {
-			last = j
-		}
+// stragglerShare is the share of a rank's span for which the others must have waited.
+const stragglerShare = 0.01
+
+func stragglerFindings(fs []*frame, r *Report) []Finding {
+	return append(blamed(fs, r), unmatchedFindings(fs, r.Stragglers.Unmatched)...)
+}
+
+// blamed names the rank that was waited for longest.
+func blamed(fs []*frame, r *Report) []Finding {
+	if len(r.Stragglers.Ranks) == 0 {
+		return nil
 	}
-	shortest := set[last].c.Ns
-	var wait int64
-	for _, r := range set {
-		ranks[r.index].WaitNs += r.c.Ns - shortest
-		wait += r.c.Ns - shortest
+	s := r.Stragglers.Ranks[0]
+	part := share(s.BlameNs, r.Ranks[s.Index].Temporal.SpanNs)
+	if part < stragglerShare || s.WorstSlice == NoSlice {
+		return nil
 	}
-	b := wait / int64(len(set)-1)
-	r := &ranks[set[last].index]
-	if wait == 0 {
-		return // a tie blames nobody
+	return []Finding{{Severity: severityOf(part), Number: float64(s.BlameNs) / 1e6, Unit: "ms", Evidence: SliceEvidence(fs[s.Index].tr, s.Index, s.WorstSlice),
+		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives", fs[s.Index].who(), duration(s.BlameNs), s.LastCount, s.Matched)}}
+}
+
+// unmatchedFindings say which collectives were not compared.
+func unmatchedFindings(fs []*frame, list []coll.Unmatched) []Finding {
+	var out []Finding
+	for _, u := range list {
+		f := fs[u.Ranks[0]]
+		w, _ := f.span()
+		out = append(out, Finding{
+			Severity: Notice, Number: float64(u.Count), Unit: "count", Text: UnmatchedText(u),
+			Evidence: SpanEvidence(u.Ranks[0], 0, w.StartNs, w.EndNs),
+		})
 	}
-	r.LastCount++
-	r.BlameNs += b
-	if b > r.worst {
-		r.worst, r.WorstSlice = b, set[last].c.Slice
+	return out
+}
+
+// UnmatchedText says in a sentence which collectives were not compared, and why.
+func UnmatchedText(u coll.Unmatched) string {
+	group := ""
+	if u.Group != "" {
+		group = " of group " + strings.TrimSpace(u.Group)
 	}
+	return fmt.Sprintf("%d collectives%s on %d ranks were not compared: %s", u.Count, group, len(u.Ranks), u.Reason)
 }

@@ -66,7 +66,7 @@ func Clocks(ranks []RankInput) []align.Clock {
 			Clock: r.Clock, ProbedNs: m.WindowStart,
 		}
 		if m.WallClock {
-			in[i].Collectives = align.Collectives(r.Trace)
+			in[i].Collectives = collectives(r.Trace)
 		}
 	}
 	return align.Align(in)

@@ -42,7 +42,7 @@ type Options struct {
 //
 // Without wall-clock times on every trace the ranks are laid on top of each other by
 // the starts of their windows, Report.Aligned is false and nothing that compares
-// ranks is computed.
+// times of ranks is computed. Who waited for whom in collectives is known without a clock.
 func Analyze(traces []*trace.Trace, o Options) *Report {
 	if o.TopOps == 0 {
 		o.TopOps = DefaultTopOps
@@ -61,9 +61,7 @@ func Analyze(traces []*trace.Trace, o Options) *Report {
 	}
 	r.StartNs, r.EndNs = a.start, a.end
 	r.WindowNs = a.end - a.start
-	if a.aligned {
-		a.matchCollectives()
-	}
+	a.matchComms()
 	a.stages(r)
 	a.requests(r)
 	a.batches(r)
@@ -81,7 +79,6 @@ type analyzer struct {
 	ranks      []*rankData // by stage, replica, rank, trace
 	aligned    bool
 	start, end int64
-	skew       map[*rankData]*skew
 	coders     map[int32][]spanRef // see findCoders
 }
 
@@ -156,74 +153,9 @@ func (d *rankData) shift(ns int64) {
 		d.spans[i].start += ns
 		d.spans[i].end += ns
 	}
-	for i := range d.colls {
-		d.colls[i].start += ns
-		d.colls[i].end += ns
+	for i := range d.comms.list {
+		d.comms.list[i].StartNs += ns
 	}
-}
-
-// skew is what matching a rank's collectives with its peers' gave.
-type skew struct {
-	waitNs  int64
-	matched int
-	lastIn  int
-}
-
-// matchCollectives finds, for each collective that all ranks of a replica recorded
-// with one sequence number, when the last rank entered it. Until then the others wait.
-func (a *analyzer) matchCollectives() {
-	type key struct {
-		stage, replica int
-		group          string
-		seq            int64
-	}
-	type entry struct {
-		d *rankData
-		k int
-	}
-	a.skew = map[*rankData]*skew{}
-	sets := map[key][]entry{}
-	var keys []key
-	for _, d := range a.ranks {
-		a.skew[d] = &skew{}
-		for k := range d.colls {
-			c := &d.colls[k]
-			if c.seq < 0 {
-				continue
-			}
-			id := key{d.stageID, d.t.Meta.Replica, c.group, c.seq}
-			if _, ok := sets[id]; !ok {
-				keys = append(keys, id)
-			}
-			sets[id] = append(sets[id], entry{d, k})
-		}
-	}
-	for _, id := range keys {
-		set := sets[id]
-		if !wholeSet(len(set), set[0].d.colls[set[0].k].size) {
-			continue
-		}
-		last := set[0]
-		for _, e := range set[1:] {
-			if e.d.colls[e.k].start > last.d.colls[last.k].start {
-				last = e
-			}
-		}
-		lastStart := last.d.colls[last.k].start
-		a.skew[last.d].lastIn++
-		for _, e := range set {
-			c := &e.d.colls[e.k]
-			c.peerWait = max(0, min(lastStart, c.end)-c.start)
-			a.skew[e.d].waitNs += c.peerWait
-			a.skew[e.d].matched++
-		}
-	}
-}
-
-// wholeSet reports whether n ranks are all of a group of size; a group whose size is
-// not recorded is whole with two.
-func wholeSet(n int, size int64) bool {
-	return n >= 2 && (size == 0 || int64(n) == size)
 }
 
 // stages fills Report.Stages.
@@ -303,18 +235,18 @@ func (a *analyzer) rank(d *rankData) (Rank, [NumCategories]int64) {
 	}
 	r.Steps = stepStats([]*rankData{d})
 	r.Ops = topOps(d.ops, r.WindowNs, a.o.TopOps)
-	r.Comms = comms(d)
-	for _, c := range d.colls {
-		r.CommBytes += c.bytes
+	r.Comms = d.comms.rows()
+	for i := range d.comms.list {
+		r.CommBytes += d.comms.list[i].Bytes()
 	}
 	for _, s := range d.spans {
 		if s.cls == clsSend {
 			r.HandoffBytes += s.bytes
 		}
 	}
-	if k := a.skew[d]; k != nil && k.matched > 0 {
-		r.PeerWaitNs, r.Matched = k.waitNs, k.matched
-		r.LastInShare = float64(k.lastIn) / float64(k.matched)
+	if b := &d.comms.blame; b.Matched > 0 {
+		r.PeerWaitNs, r.Matched = b.WaitNs, b.Matched
+		r.LastInShare = float64(b.Last) / float64(b.Matched)
 	}
 	r.Strip = strip(d.segs, a.start, a.end, a.o.StripCells)
 	return r, excl
@@ -334,38 +266,6 @@ func categoryTimes(excl, covered [NumCategories]int64, window int64) ([]Category
 		out = append(out, CategoryTime{Category: Category(c), ExclusiveNs: excl[c], TotalNs: max(covered[c], excl[c]), Share: stat.Ratio(excl[c], window)})
 	}
 	return out, stat.Ratio(busy, window)
-}
-
-// comms sums a rank's collectives up by name and group.
-func comms(d *rankData) []Comm {
-	type key struct{ name, group string }
-	at := map[key]int{}
-	out := []Comm{}
-	for i := range d.colls {
-		c := &d.colls[i]
-		k, ok := at[key{c.name, c.group}]
-		if !ok {
-			k = len(out)
-			at[key{c.name, c.group}] = k
-			out = append(out, Comm{Name: c.name, Group: c.group})
-		}
-		x := &out[k]
-		x.Calls++
-		x.Bytes += c.bytes
-		x.TotalNs += c.end - c.start
-		x.PeerWaitNs += c.peerWait
-		x.GroupSize = max(x.GroupSize, int(c.size))
-	}
-	for i := range out {
-		x := &out[i]
-		x.MeanNs = float64(x.TotalNs) / float64(x.Calls)
-		x.AlgGBPerS = stat.Ratio(x.Bytes, x.TotalNs)
-		x.BusGBPerS = x.AlgGBPerS * busFactor(x.Name, x.GroupSize)
-	}
-	slices.SortFunc(out, func(a, b Comm) int {
-		return cmp.Or(cmp.Compare(b.TotalNs, a.TotalNs), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Group, b.Group))
-	})
-	return out
 }
 
 // topOps merges equal names and keeps the n with the most self time; n < 0 keeps all.

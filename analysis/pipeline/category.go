@@ -3,6 +3,7 @@ package pipeline
 import (
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -117,22 +118,15 @@ var exactClass = map[string]class{
 	trace.NameDenoiseStep: clsDenoise, trace.NameVAEDecode: clsVAEDecode, trace.NameVocode: clsVocode,
 	trace.NameHandoffSend: clsSend, trace.NameHandoffRecv: clsRecv, trace.NameWait: clsWait,
 	trace.NameSchedule: clsSchedule, trace.NameSample: clsSample, trace.NameRequest: clsRequest,
-	"record_param_comms": clsComm,
 }
-
-// commPrefixes begin the names of collectives: torch's c10d operators and the
-// annotations of its backends.
-var commPrefixes = []string{"c10d::", "nccl:", "gloo:", "rccl:", "hccl:", "mpi:", "xccl:"}
 
 // nameClass classifies by name alone; clsNone if the name says nothing.
 func nameClass(name string) class {
 	if c, ok := exactClass[name]; ok {
 		return c
 	}
-	for _, p := range commPrefixes {
-		if strings.HasPrefix(name, p) {
-			return clsComm
-		}
+	if coll.HostLabel(name) {
+		return clsComm
 	}
 	return clsNone
 }

@@ -375,12 +375,10 @@ func (f *finder) communication(s *Stage, ranks []*rankData) {
 	if p < commShareMin {
 		return
 	}
-	d, slice := ranks[0], -1
+	d, slice, longest := ranks[0], -1, int64(0)
 	for _, x := range ranks {
-		for i := range x.colls {
-			if slice < 0 || x.colls[i].end-x.colls[i].start > d.t.Slices.Dur[slice] {
-				d, slice = x, x.colls[i].slice
-			}
+		if c := x.comms.longest(); c != nil && (slice < 0 || c.Ns > longest) {
+			d, slice, longest = x, c.Slice, c.Ns
 		}
 	}
 	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.Name, pct(p))
@@ -426,14 +424,7 @@ func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
 	if p < stragglerWaitMin {
 		return
 	}
-	slice := -1
-	for i := range d.colls {
-		if d.colls[i].peerWait == 0 && d.colls[i].seq >= 0 {
-			slice = d.colls[i].slice
-			break
-		}
-	}
-	f.add(severityOf(p), d, slice, 100*r.LastInShare, "%", fmt.Sprintf(
+	f.add(severityOf(p), d, d.comms.blame.Worst, 100*r.LastInShare, "%", fmt.Sprintf(
 		"%s enters %s of %d collectives last; its peers wait for it %s of the window (%s)",
 		d.label(), pct(r.LastInShare), r.Matched, pct(p), ms(float64(lost))))
 }

@@ -22,18 +22,6 @@ type span struct {
 	insideStep, topLevel bool
 }
 
-// collective is one outermost communication slice.
-type collective struct {
-	slice      int
-	start, end int64
-	name       string
-	group      string
-	size       int64
-	bytes      int64
-	seq        int64 // -1 if absent
-	peerWait   int64
-}
-
 // opAcc adds the calls of one operator up.
 type opAcc struct {
 	Op
@@ -60,7 +48,7 @@ type rankData struct {
 	segs    []segment // common clock, fill the window
 	covered [NumCategories]int64
 	spans   []span // steps, hand-offs, requests, top-level samples; by (start, slice)
-	colls   []collective
+	comms   communication
 	ops     []opAcc
 	flops   int64
 
@@ -75,7 +63,6 @@ type collector struct {
 	opOf      map[trace.StringID]int
 	frames    []frame
 	flopDepth int
-	commDepth int
 }
 
 // interner numbers request ids.
@@ -113,9 +100,7 @@ func readRank(index int, t *trace.Trace, offset int64, ids *interner) *rankData 
 	slices.SortFunc(d.spans, func(a, b span) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.slice, b.slice))
 	})
-	slices.SortFunc(d.colls, func(a, b collective) int {
-		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.slice, b.slice))
-	})
+	d.readComms(c.opOf)
 	return d
 }
 
@@ -234,12 +219,11 @@ func (c *collector) openOp(i int, cls class) frame {
 	f := frame{op: k, countTime: op.depth == 0}
 	op.depth++
 	op.Calls++
+	if cls == clsComm {
+		return f // its bytes are those of package coll
+	}
 	if n, ok := d.t.ArgInt(i, trace.ArgBytes); ok {
 		op.Bytes += n
-	}
-	if cls == clsComm {
-		c.openComm(i)
-		return f
 	}
 	if n, ok := d.t.ArgInt(i, trace.ArgFLOPs); ok && n > 0 {
 		f.flops = n
@@ -252,69 +236,10 @@ func (c *collector) openOp(i int, cls class) frame {
 	return f
 }
 
-// openComm notes an outermost collective, or completes it from a slice inside it:
-// torch keeps the sizes in record_param_comms below c10d::allreduce_.
-func (c *collector) openComm(i int) {
-	d, t := c.d, c.d.t
-	c.commDepth++
-	if c.commDepth == 1 {
-		d.colls = append(d.colls, collective{
-			slice: i, start: t.Slices.Start[i] + d.offset, end: t.Slices.End(i) + d.offset, seq: -1,
-		})
-	}
-	x := &d.colls[len(d.colls)-1]
-	if s, ok := t.ArgText(i, trace.ArgCollective); ok && x.name == "" {
-		x.name = s
-	}
-	if s, ok := t.ArgText(i, trace.ArgGroupName); ok && x.group == "" {
-		x.group = s
-	}
-	if n, ok := t.ArgInt(i, trace.ArgGroupSize); ok && x.size == 0 {
-		x.size = n
-	}
-	if n, ok := t.ArgInt(i, trace.ArgSeq); ok && x.seq < 0 {
-		x.seq = n
-	}
-	if x.bytes == 0 {
-		x.bytes = messageBytes(t, i)
-	}
-}
-
-// messageBytes is the size of a collective's input.
-func messageBytes(t *trace.Trace, i int) int64 {
-	if n, ok := t.ArgInt(i, trace.ArgBytes); ok {
-		return n
-	}
-	n, ok := t.ArgInt(i, trace.ArgInNelems)
-	if !ok {
-		return 0
-	}
-	dtype, _ := t.ArgText(i, trace.ArgDType)
-	return n * dtypeSize(dtype)
-}
-
-// dtypeSize returns the bytes of an element as torch spells its type; 0 if unknown.
-func dtypeSize(s string) int64 {
-	switch strings.ToLower(strings.TrimPrefix(s, "c10::")) {
-	case "float", "float32", "int", "int32":
-		return 4
-	case "half", "float16", "bfloat16", "short", "int16":
-		return 2
-	case "byte", "char", "bool", "uint8", "int8", "float8_e4m3fn", "float8_e5m2":
-		return 1
-	case "double", "float64", "long", "int64", "complexfloat":
-		return 8
-	}
-	return 0
-}
-
 // closed implements visitor.
-func (c *collector) closed(i int, cls class, selfNs int64) {
+func (c *collector) closed(i int, _ class, selfNs int64) {
 	f := c.frames[len(c.frames)-1]
 	c.frames = c.frames[:len(c.frames)-1]
-	if cls == clsComm {
-		c.finishComm(i)
-	}
 	if f.op < 0 {
 		return
 	}
@@ -330,21 +255,6 @@ func (c *collector) closed(i int, cls class, selfNs int64) {
 	if f.flops > 0 {
 		c.flopDepth--
 		op.flopNs += c.d.t.Slices.Dur[i]
-	}
-}
-
-func (c *collector) finishComm(i int) {
-	c.commDepth--
-	if c.commDepth > 0 {
-		return
-	}
-	x := &c.d.colls[len(c.d.colls)-1]
-	if x.name == "" {
-		name := c.d.t.String(c.d.t.Slices.Name[i])
-		if _, after, ok := strings.Cut(name, ":"); ok {
-			name = strings.TrimLeft(after, ":")
-		}
-		x.name = strings.TrimSuffix(name, "_")
 	}
 }
 

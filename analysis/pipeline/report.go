@@ -61,8 +61,8 @@ type Rank struct {
 	Ops             []Op           `json:"ops"`   // most self time first
 	Comms           []Comm         `json:"comms"` // most time first
 	FLOPs           int64          `json:"flops"`
-	CommBytes       int64          `json:"comm_bytes"`    // bytes of messages given to collectives
-	PeerWaitNs      int64          `json:"peer_wait_ns"`  // inside collectives, until the last rank had entered
+	CommBytes       int64          `json:"comm_bytes"`    // of the messages of its collectives, see coll.Collective.Bytes
+	PeerWaitNs      int64          `json:"peer_wait_ns"`  // inside collectives, for the last rank; see coll.Matching.Blames
 	LastInShare     float64        `json:"last_in_share"` // of the matched collectives: those that this rank entered last
 	Matched         int            `json:"matched_collectives"`
 	HandoffBytes    int64          `json:"handoff_bytes"`  // sent
@@ -121,17 +121,17 @@ type Op struct {
 	flopNs int64
 }
 
-// Comm sums the collectives of one kind and group up.
+// Comm sums the collectives of one operation and group up.
 type Comm struct {
-	Name       string  `json:"name"`  // "allreduce", "_allgather_base" …
-	Group      string  `json:"group"` // process group name
+	Name       string  `json:"name"`  // the operation as coll.Normal names it: "allreduce", "allgather" …
+	Group      string  `json:"group"` // process group name, with its description if known
 	GroupSize  int     `json:"group_size"`
 	Calls      int     `json:"calls"`
-	Bytes      int64   `json:"bytes"`
+	Bytes      int64   `json:"bytes"` // of the messages, see coll.Collective.Bytes
 	TotalNs    int64   `json:"total_ns"`
 	MeanNs     float64 `json:"mean_ns"`
-	AlgGBPerS  float64 `json:"alg_gb_per_s"` // Bytes by TotalNs
-	BusGBPerS  float64 `json:"bus_gb_per_s"` // AlgGBPerS times what each byte travels: 2(n-1)/n for all-reduce, (n-1)/n for gather and scatter
+	AlgGBPerS  float64 `json:"alg_gb_per_s"` // message by time of the median call
+	BusGBPerS  float64 `json:"bus_gb_per_s"` // AlgGBPerS times coll.BusFactor
 	PeerWaitNs int64   `json:"peer_wait_ns"`
 }
 

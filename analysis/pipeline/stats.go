@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
@@ -58,22 +57,6 @@ func stepStats(ranks []*rankData) []StepStats {
 		out = append(out, st)
 	}
 	return out
-}
-
-// busFactor is how often a byte of the message crosses a link of a ring of n ranks.
-// Source: NVIDIA nccl-tests, doc/PERFORMANCE.md.
-func busFactor(name string, n int) float64 {
-	if n < 2 {
-		return 1
-	}
-	f := float64(n-1) / float64(n)
-	switch {
-	case strings.Contains(name, "allreduce"), strings.Contains(name, "all_reduce"):
-		return 2 * f
-	case strings.Contains(name, "gather"), strings.Contains(name, "scatter"), strings.Contains(name, "alltoall"), strings.Contains(name, "all_to_all"):
-		return f
-	}
-	return 1
 }
 
 // strip draws segs over [start, end) as cells letters. The shares

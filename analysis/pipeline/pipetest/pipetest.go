@@ -53,9 +53,15 @@ func (r *Rank) Op(name string, startUs, durUs, flops int64) int {
 
 // AllReduce adds an all-reduce of n floats to the main thread.
 func (r *Rank) AllReduce(startUs, durUs, n, seq int64, world int) int {
-	return r.On(r.Main, trace.NameAllReduce, trace.CatCPUOp, startUs, durUs, Args{
-		trace.ArgCollective: "allreduce", trace.ArgInNelems: n, trace.ArgDType: "Float", trace.ArgGroupSize: world,
-		trace.ArgGroupName: "tp", trace.ArgSeq: seq,
+	return r.Collective(trace.NameAllReduce, "allreduce", startUs, durUs, n, n, seq, world)
+}
+
+// Collective adds a collective of group "tp" to the main thread, as a native rank records
+// it: in and out are the floats that the rank gives and gets.
+func (r *Rank) Collective(name, op string, startUs, durUs, in, out, seq int64, world int) int {
+	return r.On(r.Main, name, trace.CatCPUOp, startUs, durUs, Args{
+		trace.ArgCollective: op, trace.ArgInNelems: in, trace.ArgOutNelems: out, trace.ArgDType: "Float", trace.ArgGroupSize: world,
+		trace.ArgGroupName: "tp", trace.ArgSeq: seq, trace.ArgBytes: 4 * in,
 	})
 }
 
@@ -86,6 +92,77 @@ func (r *Rank) Recv(from int, request string, startUs, durUs, bytes int64, id ui
 
 // Requests joins request ids as trace.ArgRequests wants them.
 func Requests(ids ...string) string { return strings.Join(ids, ",") }
+
+// Collectives returns a capture of 20 ms of a thinker of two ranks that does an all-gather,
+// a reduce-scatter, an all-to-all, a broadcast and an all-reduce in each of eight steps.
+// Rank 1 enters each 20 µs after rank 0; both leave together.
+func Collectives() []*trace.Trace {
+	const window = 20_000
+	out := make([]*trace.Trace, 2)
+	for k := range out {
+		r := NewRank(0, "thinker", 0, k, 2, window)
+		late := 20 * int64(k)
+		seq := int64(0)
+		for step := range int64(8) {
+			at := 1000 + 2000*step
+			r.Slice(trace.NameDecodeStep, at, 1800, Args{trace.ArgTokens: 1, trace.ArgBatch: 1, trace.ArgStep: step})
+			r.Op("aten::linear", at+10, 700, 70_000_000)
+			for i, c := range []struct {
+				name, op string
+				in, out  int64
+			}{
+				{trace.NameAllGather, "allgather", 8192, 16384}, {"c10d::_reduce_scatter_base_", "_reduce_scatter_base", 4096, 2048},
+				{"c10d::alltoall_base_", "all_to_allv", 1024, 1024}, {trace.NameBroadcast, "broadcast", 64, 64},
+				{trace.NameAllReduce, "allreduce", 512, 512},
+			} {
+				r.Collective(c.name, c.op, at+800+150*int64(i)+late, 100-late, c.in, c.out, seq, 2)
+				seq++
+			}
+		}
+		out[k] = r.T
+	}
+	return out
+}
+
+// Torch returns a capture of 20 ms of two ranks that run on a device each: ten gemms and,
+// beside and after each, an all-gather of NCCL, launched from torch's operators, whose
+// arguments only the host has. Rank 1 enters each 30 µs after rank 0.
+func Torch() []*trace.Trace {
+	out := make([]*trace.Trace, 2)
+	for k := range out {
+		r := NewRank(-1, "", 0, k, 2, 20_000)
+		r.T.Meta.Format, r.T.Meta.Backend = "kineto", "nccl"
+		stream := func(n int64) trace.TrackID {
+			return r.T.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: int64(k), TID: n, Device: int64(k), Stream: n})
+		}
+		compute, comm := stream(7), stream(20)
+		late := 30 * int64(k)
+		corr := int64(0)
+		launch := func(at int64, on trace.TrackID, name string, start, dur int64) {
+			corr++
+			for _, i := range []int{
+				r.On(r.Main, "cudaLaunchKernel", trace.CatCUDARuntime, at, 4, Args{"correlation": corr}),
+				r.On(on, name, trace.CatKernel, start, dur, Args{"correlation": corr}),
+			} {
+				r.T.Slices.Corr[i] = corr
+			}
+		}
+		for step := range int64(10) {
+			at := 500 + 1000*step
+			r.On(r.Main, "aten::mm", trace.CatCPUOp, at, 30, nil)
+			launch(at+10, compute, "ampere_bf16_gemm", at+50, 400)
+			r.On(r.Main, "c10d::_allgather_base_", trace.CatCPUOp, at+100, 60, nil)
+			r.On(r.Main, "record_param_comms", trace.CatCPUOp, at+110, 40, Args{
+				trace.ArgCollective: "_allgather_base", trace.ArgInNelems: 1 << 16, trace.ArgOutNelems: 1 << 17, trace.ArgDType: "BFloat16",
+				trace.ArgGroupSize: 2, trace.ArgGroupName: "0", "Process Group Description": "default_pg", "Process Group Ranks": "[0, 1]",
+				trace.ArgSeq: step,
+			})
+			launch(at+120, comm, "ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", at+200+late, 500-late)
+		}
+		out[k] = r.T
+	}
+	return out
+}
 
 // Omni returns a capture of 20 ms of thinker (two ranks), talker and code2wav with
 // the requests "a" and "b".

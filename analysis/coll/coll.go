@@ -1,0 +1,232 @@
+// Package coll is one reading of communication for all that look at it: which slices are
+// collectives, what each one moved between whom and how fast, which kernels communicate,
+// and which collectives of several ranks are one.
+//
+// A collective is read from the slice that ran it, from the host's record of it and from
+// the labels of its backend, and counts once however many of these a trace has. Sizes are
+// in bytes a rank, times in nanoseconds on the trace's own clock.
+package coll
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Collective is one collective operation, or one send or receive, of one rank.
+type Collective struct {
+	Slice  int    `json:"slice"`  // device slice, or the host's if nothing ran on a device
+	Device bool   `json:"device"` // Slice is device work
+	Op     string `json:"op"`     // see Normal: allreduce, allgather, reducescatter, alltoall, broadcast, reduce, send, recv, barrier …
+	Group  string `json:"group"`  // process group's name, with its description if known
+	// Members are the global ranks of the group, ascending, where the trace tells them
+	// all. They are shared by the collectives of a group and must not be changed.
+	Members   []int  `json:"members,omitempty"`
+	GroupSize int    `json:"group_size"` // 0 if unknown
+	DType     string `json:"dtype"`
+	InBytes   int64  `json:"in_bytes"`  // per rank; 0 if unknown
+	OutBytes  int64  `json:"out_bytes"` // per rank; 0 if unknown
+	Seq       int64  `json:"seq"`       // number in its group, -1 if the trace has none
+	StartNs   int64  `json:"start_ns"`
+	Ns        int64  `json:"ns"`            // includes waiting for the other ranks
+	Cut       bool   `json:"cut,omitempty"` // still running when the recording ended
+	// Host is the outermost host slice of the collective, -1 if there is none.
+	Host int `json:"-"`
+}
+
+// Bytes is the size S of the message by which nccl-tests computes bandwidths: the larger
+// of what a rank gives and what it gets. Of an all-gather that is what all ranks give
+// together, of a reduce-scatter what one rank gives. 0 if the trace does not tell.
+func (c *Collective) Bytes() int64 { return max(c.InBytes, c.OutBytes) }
+
+// End is when the rank left the collective.
+func (c *Collective) End() int64 { return c.StartNs + c.Ns }
+
+// GroupID tells groups of one world apart: name and members, as either alone is used for
+// several. Groups whose members are not known are told apart by name and size.
+func (c *Collective) GroupID() string {
+	if len(c.Members) > 0 {
+		return c.Group + "\x00" + memberText(c.Members)
+	}
+	return c.Group + "\x00" + strconv.Itoa(c.GroupSize)
+}
+
+func memberText(m []int) string {
+	var b strings.Builder
+	for k, r := range m {
+		if k > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Itoa(r))
+	}
+	return b.String()
+}
+
+// paired reports whether the operation is between two ranks, which do different things.
+func paired(op string) bool { return op == "send" || op == "recv" || op == "sendrecv" }
+
+// Symmetric reports whether in operation op every rank needs something of every other,
+// so that none leaves before all have entered and all leave together. Of a broadcast or
+// a reduce that does not hold.
+func Symmetric(op string) bool {
+	switch op {
+	case "allreduce", "allgather", "reducescatter", "alltoall", "barrier":
+		return true
+	}
+	return false
+}
+
+// uniform reports whether op has one size on all ranks, and which.
+func (c *Collective) uniform() (int64, bool) {
+	switch c.Op {
+	case "allreduce", "reduce", "broadcast":
+		return c.InBytes, c.InBytes > 0
+	case "reducescatter":
+		return c.OutBytes, c.OutBytes > 0
+	case "allgather":
+		return c.OutBytes, c.OutBytes > 0
+	}
+	return 0, false // what each rank gives may differ
+}
+
+// BusFactor turns algorithm bandwidth into bus bandwidth, the figure that compares with a
+// link: how often a byte of the message crosses a link of a ring of n ranks. Source:
+// NVIDIA nccl-tests, doc/PERFORMANCE.md.
+func BusFactor(op string, n int) float64 {
+	if n < 2 {
+		return 1
+	}
+	k := float64(n)
+	switch op {
+	case "allreduce":
+		return 2 * (k - 1) / k
+	case "allgather", "reducescatter", "alltoall", "gather", "scatter":
+		return (k - 1) / k
+	}
+	return 1
+}
+
+// dtypeSizes are bytes an element, by the spellings of torch, Kineto and NPU's profiler
+// without namespace and case.
+var dtypeSizes = map[string]int64{
+	"float": 4, "float32": 4, "fp32": 4, "tf32": 4, "f32": 4, "double": 8, "float64": 8, "fp64": 8, "f64": 8,
+	"half": 2, "float16": 2, "fp16": 2, "f16": 2, "bfloat16": 2, "bf16": 2, "bfp16": 2,
+	"int": 4, "int32": 4, "unsigned int": 4, "uint32": 4, "u32": 4, "i32": 4,
+	"long": 8, "long int": 8, "int64": 8, "unsigned long": 8, "uint64": 8, "u64": 8, "i64": 8,
+	"short": 2, "short int": 2, "int16": 2, "unsigned short": 2, "uint16": 2,
+	"char": 1, "signed char": 1, "int8": 1, "i8": 1, "byte": 1, "unsigned char": 1, "uint8": 1, "u8": 1, "bool": 1,
+	"float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1, "fp8": 1, "hif8": 1,
+	"complexhalf": 4, "complexfloat": 8, "complex<float>": 8, "complex64": 8, "complexdouble": 16, "complex<double>": 16, "complex128": 16,
+}
+
+// DTypeSize returns the bytes of an element of a type as traces spell it ("Float",
+// "c10::BFloat16", "torch.int64"); 0 if it is not known.
+func DTypeSize(name string) int64 {
+	s := strings.ToLower(strings.TrimSpace(name))
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "c10::"), "torch.")
+	return dtypeSizes[s]
+}
+
+// Table is a rank's communication.
+type Table struct {
+	Rank        int          `json:"rank"`
+	Rows        []Row        `json:"rows"` // longest sum first
+	Collectives []Collective `json:"-"`    // in order of start
+	// Unknown counts communication slices without arguments that say what they moved.
+	Unknown int `json:"unknown"`
+}
+
+// Row is all collectives of one operation, group, type and size.
+type Row struct {
+	Op        string `json:"op"`
+	Group     string `json:"group"`
+	GroupSize int    `json:"group_size"`
+	DType     string `json:"dtype"`
+	Bytes     int64  `json:"bytes"` // message size S, see Collective.Bytes; 0 if unknown
+	Count     int    `json:"count"`
+	SumNs     int64  `json:"sum_ns"`
+	MinNs     int64  `json:"min_ns"`
+	P50Ns     int64  `json:"p50_ns"`
+	MaxNs     int64  `json:"max_ns"`
+	// Bandwidths in GB/s (1e9 bytes a second): algorithm bandwidth S/t and bus
+	// bandwidth, see BusFactor. P50 and best call: a collective's time includes
+	// waiting, so the best call is nearest to the link.
+	AlgGBs     float64 `json:"alg_gbs"`
+	BusGBs     float64 `json:"bus_gbs"`
+	BestBusGBs float64 `json:"best_bus_gbs"`
+	Worst      int     `json:"worst"` // slice with MaxNs
+}
+
+// rowKey is what the collectives of a row have in common.
+type rowKey struct {
+	op, group, dtype string
+	size             int
+	bytes            int64
+}
+
+// Rows sums collectives up, the longest sum first; of equal ones the first to occur.
+func Rows(list []Collective) []Row {
+	at := map[rowKey]int{}
+	var out []Row
+	var ns [][]int64
+	for i := range list {
+		c := &list[i]
+		k := rowKey{c.Op, c.GroupID(), c.DType, c.GroupSize, c.Bytes()}
+		r, ok := at[k]
+		if !ok {
+			r = len(out)
+			at[k] = r
+			out = append(out, Row{Op: c.Op, Group: c.Group, DType: c.DType, GroupSize: c.GroupSize, Bytes: k.bytes})
+			ns = append(ns, nil)
+		}
+		row := &out[r]
+		row.Count++
+		row.SumNs += c.Ns
+		if c.Ns >= row.MaxNs {
+			row.MaxNs, row.Worst = c.Ns, c.Slice
+		}
+		ns[r] = append(ns[r], c.Ns)
+	}
+	for r := range out {
+		row := &out[r]
+		slices.Sort(ns[r])
+		row.MinNs, row.P50Ns = ns[r][0], ns[r][len(ns[r])/2]
+		bus := BusFactor(row.Op, row.GroupSize)
+		row.AlgGBs = rate(row.Bytes, row.P50Ns)
+		row.BusGBs, row.BestBusGBs = row.AlgGBs*bus, rate(row.Bytes, row.MinNs)*bus
+	}
+	slices.SortStableFunc(out, func(a, b Row) int {
+		switch {
+		case a.SumNs > b.SumNs:
+			return -1
+		case a.SumNs < b.SumNs:
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+// MedianAlgGBs is the algorithm bandwidth in GB/s of the median call of those whose size
+// and time are known; 0 without any. Of calls of one size it is that size by Row.P50Ns.
+func MedianAlgGBs(list []*Collective) float64 {
+	var v []float64
+	for _, c := range list {
+		if c.Bytes() > 0 && c.Ns > 0 {
+			v = append(v, rate(c.Bytes(), c.Ns))
+		}
+	}
+	if len(v) == 0 {
+		return 0
+	}
+	slices.Sort(v)
+	return v[(len(v)-1)/2]
+}
+
+// rate is bytes by nanoseconds, which are GB/s; 0 where no time passed.
+func rate(bytes, ns int64) float64 {
+	if ns == 0 {
+		return 0
+	}
+	return float64(bytes) / float64(ns)
+}

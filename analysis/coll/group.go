@@ -1,0 +1,218 @@
+package coll
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Arguments that only Kineto's record of a collective has.
+const (
+	argGroupDesc   = "Process Group Description"
+	argGroupRanks  = "Process Group Ranks"
+	argGroupID     = "Process Group ID" // torch before 2.3, in place of the name
+	argRankStart   = "Global rank start"
+	argRankStride  = "Global rank stride"
+	argInputDims   = "Input Dims"
+	argInputType   = "Input type"
+	maxGroupSize   = 1 << 20 // larger ones are damage
+	maxShapeValues = 1 << 48 // elements of one tensor; larger ones are damage
+)
+
+// group is a process group as one rank sees it.
+type group struct {
+	name    string
+	size    int
+	members []int // all of them, ascending; nil if unknown
+}
+
+// groupKey is the raw text of what tells a group.
+type groupKey struct{ name, desc, ranks, size, start, stride string }
+
+// group returns the process group of slice i, if it names one.
+func (r *reader) group(i int32) (group, bool) {
+	arg := func(k string) string { return string(r.t.Arg(int(i), k)) }
+	k := groupKey{arg(trace.ArgGroupName), arg(argGroupDesc), arg(argGroupRanks), arg(trace.ArgGroupSize), arg(argRankStart), arg(argRankStride)}
+	if k.name == "" {
+		k.name = arg(argGroupID)
+	}
+	if k == (groupKey{}) {
+		return group{}, false
+	}
+	g, ok := r.groups[k]
+	if !ok {
+		g = r.newGroup(i, k)
+		r.groups[k] = g
+	}
+	return g, true
+}
+
+func (r *reader) newGroup(i int32, k groupKey) group {
+	name, desc := unquoted(k.name), unquoted(k.desc)
+	var g group
+	if n, ok := r.t.ArgInt(int(i), trace.ArgGroupSize); ok && n > 0 && n < maxGroupSize {
+		g.size = int(n)
+	}
+	members, whole := parseRanks(unquoted(k.ranks))
+	switch {
+	case whole && (g.size == 0 || len(members) == g.size):
+		g.members = members
+	default:
+		g.members = r.configured(name, desc, g.size, members)
+	}
+	if g.members == nil && len(members) == 0 {
+		g.members = r.strided(i, g.size)
+	}
+	slices.Sort(g.members)
+	if g.members = slices.Compact(g.members); g.size == 0 {
+		g.size = len(g.members)
+	}
+	if g.size != len(g.members) {
+		g.members = nil // what contradicts itself tells nothing
+	}
+	g.name = name
+	if desc != "" && desc != name && desc != "undefined" {
+		g.name = strings.TrimSpace(name + " " + desc)
+	}
+	return g
+}
+
+// configured looks a group up among those that the trace lists as a whole. Names come
+// twice: size and the ranks that are known, the trace's own among them, must suit.
+func (r *reader) configured(name, desc string, size int, known []int) []int {
+	var found []int
+	for _, g := range r.t.Meta.ProcessGroups {
+		if g.Name != name || len(g.Ranks) == 0 || size > 0 && len(g.Ranks) != size {
+			continue
+		}
+		if desc != "" && g.Desc != "" && desc != g.Desc {
+			continue
+		}
+		if slices.ContainsFunc(known, func(k int) bool { return !slices.Contains(g.Ranks, k) }) {
+			continue
+		}
+		if own := r.t.Meta.Rank; own >= 0 && !slices.Contains(g.Ranks, own) && r.t.Meta.WorldSize > 0 {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = slices.Clone(g.Ranks)
+	}
+	return found
+}
+
+// strided are the members of a group whose first rank and stride are told.
+func (r *reader) strided(i int32, size int) []int {
+	start, ok := r.t.ArgInt(int(i), argRankStart)
+	stride, ok2 := r.t.ArgInt(int(i), argRankStride)
+	if !ok || !ok2 || start < 0 || stride <= 0 || stride >= maxGroupSize || start >= maxGroupSize || size == 0 {
+		return nil
+	}
+	out := make([]int, size)
+	for k := range out {
+		out[k] = int(start) + k*int(stride)
+	}
+	return out
+}
+
+// parseRanks reads "[0, 1, 2]"; torch ends a list of more than thirty with "...": then
+// whole is false.
+func parseRanks(s string) (ranks []int, whole bool) {
+	s = strings.TrimSpace(s)
+	if !strings.HasPrefix(s, "[") {
+		return nil, false
+	}
+	whole = strings.HasSuffix(s, "]")
+	for _, f := range strings.Split(strings.Trim(s, "[]"), ",") {
+		f = strings.TrimSpace(f)
+		if n, err := strconv.Atoi(f); err == nil && n >= 0 && n < maxGroupSize {
+			ranks = append(ranks, n)
+		} else {
+			whole = false
+		}
+	}
+	return ranks, whole && len(ranks) > 0
+}
+
+// unquoted is the text of a raw JSON string or number.
+func unquoted(raw string) string {
+	if raw == "" {
+		return ""
+	}
+	var s string
+	if raw[0] == '"' && json.Unmarshal([]byte(raw), &s) == nil {
+		return s
+	}
+	return raw
+}
+
+// fillShapes reads sizes from the shapes of an operator's tensors, where nothing else
+// tells them. c10d's operators take what they fill before what they send.
+func (r *reader) fillShapes(c *Collective, i int32) {
+	raw := r.t.Arg(int(i), argInputDims)
+	if len(raw) == 0 {
+		return
+	}
+	var dims []json.RawMessage
+	var types []string
+	if json.Unmarshal(raw, &dims) != nil || json.Unmarshal(r.t.Arg(int(i), argInputType), &types) != nil {
+		return
+	}
+	var tensors []int64 // bytes
+	for k, d := range dims {
+		if k >= len(types) {
+			break
+		}
+		size := DTypeSize(types[k])
+		if n, ok := elements(d); ok && size > 0 {
+			tensors = append(tensors, n*size)
+			c.DType = types[k]
+		}
+	}
+	name := r.v.Name(i)
+	switch {
+	case len(tensors) == 0:
+	case len(tensors) > 1 && isOperator(name):
+		c.OutBytes, c.InBytes = tensors[0], tensors[1]
+	default:
+		c.InBytes = tensors[0]
+	}
+}
+
+// elements is the number of elements of a shape, or of a list of shapes together.
+func elements(raw json.RawMessage) (int64, bool) {
+	var shape []int64
+	if json.Unmarshal(raw, &shape) == nil {
+		return product(shape)
+	}
+	var list [][]int64
+	if json.Unmarshal(raw, &list) != nil {
+		return 0, false
+	}
+	var sum int64
+	for _, s := range list {
+		n, ok := product(s)
+		if sum += n; !ok || sum > maxShapeValues {
+			return 0, false
+		}
+	}
+	return sum, len(list) > 0
+}
+
+func product(shape []int64) (int64, bool) {
+	if len(shape) == 0 {
+		return 0, false // no tensor
+	}
+	n := int64(1)
+	for _, d := range shape {
+		if d < 0 || d > 0 && n > maxShapeValues/d {
+			return 0, false
+		}
+		n *= d
+	}
+	return n, true
+}

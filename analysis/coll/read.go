@@ -1,0 +1,298 @@
+package coll
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Read returns the communication that v shows.
+//
+// Device work counts where there is any; its arguments say what it moved, else those of
+// the host slices that launched it, else its name says at least which operation it is.
+// Without communication on a device the host's slices stand for themselves, as with Gloo.
+func Read(v *view.View) Table {
+	r := reader{v: v, t: v.Trace, groups: map[groupKey]group{}}
+	out := Table{Rank: v.Trace.Meta.Rank}
+	host := r.host()
+	out.Collectives, out.Unknown = r.device(host)
+	if len(out.Collectives) == 0 {
+		for _, h := range host {
+			out.Collectives = append(out.Collectives, h.Collective)
+		}
+	}
+	slices.SortStableFunc(out.Collectives, func(a, b Collective) int { return cmp.Compare(a.StartNs, b.StartNs) })
+	out.Rows = Rows(out.Collectives)
+	return out
+}
+
+// reader reads one trace.
+type reader struct {
+	v      *view.View
+	t      *trace.Trace
+	groups map[groupKey]group
+}
+
+// nameTable asks once for each distinct name.
+func (r *reader) nameTable(ask func(string) bool) []bool {
+	out := make([]bool, r.t.Strings.Len())
+	for i := range out {
+		out[i] = ask(r.t.String(trace.StringID(i)))
+	}
+	return out
+}
+
+// device returns the collectives that ran on a device, and how many of them say nothing
+// about what they moved.
+func (r *reader) device(host []*hostOp) ([]Collective, int) {
+	v, s := r.v, &r.t.Slices
+	comm := r.nameTable(func(n string) bool { return Kernel(trace.CatKernel, n) })
+	var out []Collective
+	unknown := 0
+	var around func(int32) *hostOp
+	for _, d := range v.Work {
+		switch c := s.Cat[d]; {
+		case c == trace.CatGPUMemcpy || c == trace.CatGPUMemset:
+			continue
+		case c != trace.CatCollectiveComm && !comm[s.Name[d]]:
+			continue
+		}
+		c := Collective{Seq: -1, Host: -1}
+		told := r.fill(&c, d)
+		if h := v.Partner[d]; h >= 0 && len(host) > 0 {
+			if around == nil {
+				around = enclosing(v, host)
+			}
+			if op := around(h); op != nil {
+				c.Host = op.Host
+				c.fillFrom(&op.Collective)
+				told = told || op.named
+			}
+		}
+		if c.Op = cmp.Or(c.Op, KernelOp(v.Name(d)), Unknown); !moves(c.Op) {
+			continue
+		}
+		if c.complete(); !told && c.Bytes() == 0 {
+			unknown++
+		}
+		c.Slice, c.Device, c.StartNs, c.Ns = int(d), true, v.Start[d], v.Dur[d]
+		out = append(out, c)
+	}
+	return out, unknown
+}
+
+// hostOp is a collective as the host's slices tell it.
+type hostOp struct {
+	Collective
+	named   bool // some slice has its arguments
+	backend bool // only the label of a backend: another thread may have the operator
+	track   trace.TrackID
+}
+
+// host returns the collectives among the host's slices by start. A torch operator, the
+// record of its arguments inside it and the label of the backend are one.
+func (r *reader) host() []*hostOp {
+	v, s := r.v, &r.t.Slices
+	label := r.nameTable(HostLabel)
+	tree := v.Nest(func(i int32) bool {
+		return label[s.Name[i]] && (s.Cat[i] == trace.CatCPUOp || s.Cat[i] == trace.CatUserAnnotation)
+	})
+	var out []*hostOp
+	for lo := 0; lo < len(tree.Order); {
+		hi := lo + 1
+		for hi < len(tree.Order) && tree.Parent[tree.Order[hi]] != view.None {
+			hi++
+		}
+		out = append(out, r.family(tree, tree.Order[lo:hi])...)
+		lo = hi
+	}
+	slices.SortStableFunc(out, func(a, b *hostOp) int {
+		return cmp.Or(cmp.Compare(a.StartNs, b.StartNs), cmp.Compare(a.Host, b.Host))
+	})
+	return joinBackends(out)
+}
+
+// family reads an outermost slice and those within it, in pre-order. They are one
+// collective unless several inside have arguments of their own, as between a start and
+// an end of coalescing.
+func (r *reader) family(tree *view.Tree, rows []int32) []*hostOp {
+	var own []int32 // outermost slices with arguments that move something
+	inOwn := view.None
+	for _, i := range rows {
+		name, ok := r.t.ArgText(int(i), trace.ArgCollective)
+		if !ok || !moves(Normal(name)) {
+			continue
+		}
+		if inOwn != view.None && within(tree, i, inOwn) {
+			continue
+		}
+		own, inOwn = append(own, i), i
+	}
+	if len(own) > 1 {
+		out := make([]*hostOp, 0, len(own))
+		for _, i := range own {
+			out = append(out, r.merge(i, []int32{i}))
+		}
+		return out
+	}
+	if op := r.merge(rows[0], rows); op != nil {
+		return []*hostOp{op}
+	}
+	return nil
+}
+
+// within reports whether i lies in a.
+func within(tree *view.Tree, i, a int32) bool {
+	for i != view.None && i != a {
+		i = tree.Parent[i]
+	}
+	return i == a
+}
+
+// merge makes one collective of slice top, completed by what rows say; nil if they move
+// nothing.
+func (r *reader) merge(top int32, rows []int32) *hostOp {
+	v := r.v
+	op := &hostOp{Collective: Collective{
+		Slice: int(top), Host: int(top), Seq: -1, StartNs: v.Start[top], Ns: v.Dur[top],
+	}, track: r.t.Slices.Track[top], backend: true}
+	for _, i := range rows {
+		name, ok := r.t.ArgText(int(i), trace.ArgCollective)
+		if ok && !moves(Normal(name)) {
+			continue // torch's record of a wait is not that of what is waited for
+		}
+		op.named = r.fill(&op.Collective, i) || op.named
+		op.backend = op.backend && isBackend(v.Name(i))
+	}
+	if op.Op == "" {
+		for _, i := range rows {
+			if k, ok := known(v.Name(i)); ok {
+				op.Op = k
+				break
+			}
+		}
+	}
+	if !moves(op.Op) {
+		return nil
+	}
+	op.complete()
+	return op
+}
+
+// joinBackends gives the labels that backends write on their own threads to the operators
+// that caused them: of each operation the next one that begins after it. The label's
+// time is that of the transfer; the operator of an asynchronous call has returned.
+func joinBackends(ops []*hostOp) []*hostOp {
+	waiting := map[string][]*hostOp{} // operators without a label yet, by operation
+	taken := map[*hostOp]bool{}
+	for _, op := range ops {
+		if !op.backend {
+			waiting[op.Op] = append(waiting[op.Op], op)
+			continue
+		}
+		q := waiting[op.Op]
+		if len(q) == 0 || q[0].track == op.track {
+			continue
+		}
+		c := q[0]
+		waiting[op.Op] = q[1:]
+		c.fillFrom(&op.Collective)
+		c.Slice, c.StartNs, c.Ns = op.Slice, op.StartNs, op.Ns
+		taken[op] = true
+	}
+	out := slices.DeleteFunc(ops, func(op *hostOp) bool { return taken[op] })
+	slices.SortStableFunc(out, func(a, b *hostOp) int { return cmp.Compare(a.StartNs, b.StartNs) })
+	return out
+}
+
+// enclosing returns a look-up of the host collective in which a launch call lies.
+func enclosing(v *view.View, host []*hostOp) func(int32) *hostOp {
+	s := &v.Trace.Slices
+	byTrack := map[trace.TrackID][]*hostOp{}
+	for _, op := range host {
+		byTrack[op.track] = append(byTrack[op.track], op)
+	}
+	return func(call int32) *hostOp {
+		list := byTrack[s.Track[call]]
+		k, found := slices.BinarySearchFunc(list, v.Start[call], func(op *hostOp, at int64) int {
+			return cmp.Compare(v.Start[op.Host], at)
+		})
+		if found {
+			k++
+		}
+		if k == 0 {
+			return nil
+		}
+		op := list[k-1]
+		if v.Start[call] > v.End(int32(op.Host))+view.NestToleranceNs {
+			return nil
+		}
+		return op
+	}
+}
+
+// fill reads the arguments of slice i into what c does not know yet and reports whether
+// they name a collective.
+func (r *reader) fill(c *Collective, i int32) bool {
+	var x Collective
+	x.Seq = -1
+	t := r.t
+	name, named := t.ArgText(int(i), trace.ArgCollective)
+	if named {
+		x.Op = Normal(name)
+	}
+	x.DType, _ = t.ArgText(int(i), trace.ArgDType)
+	size := DTypeSize(x.DType)
+	in, hasIn := t.ArgInt(int(i), trace.ArgInNelems)
+	out, _ := t.ArgInt(int(i), trace.ArgOutNelems)
+	x.InBytes, x.OutBytes = max(0, in)*size, max(0, out)*size
+	if !hasIn || size == 0 {
+		if b, ok := t.ArgInt(int(i), trace.ArgBytes); ok && r.v.LaneOf[i] < 0 {
+			x.InBytes = max(x.InBytes, b)
+		} else {
+			r.fillShapes(&x, i)
+		}
+	}
+	if v, ok := t.ArgInt(int(i), trace.ArgSeq); ok {
+		x.Seq = v
+	}
+	if g, ok := r.group(i); ok {
+		x.Group, x.GroupSize, x.Members = g.name, g.size, g.members
+	}
+	x.Cut = string(t.Arg(int(i), "finished")) == "false"
+	c.fillFrom(&x)
+	return named
+}
+
+// complete adds the size that follows from the other one by what the operation does.
+func (c *Collective) complete() {
+	n := int64(c.GroupSize)
+	switch {
+	case c.Op == "allreduce" || c.Op == "broadcast":
+		c.InBytes, c.OutBytes = cmp.Or(c.InBytes, c.OutBytes), cmp.Or(c.OutBytes, c.InBytes)
+	case n < 2:
+	case c.Op == "allgather":
+		c.InBytes, c.OutBytes = cmp.Or(c.InBytes, c.OutBytes/n), cmp.Or(c.OutBytes, c.InBytes*n)
+	case c.Op == "reducescatter":
+		c.InBytes, c.OutBytes = cmp.Or(c.InBytes, c.OutBytes*n), cmp.Or(c.OutBytes, c.InBytes/n)
+	}
+}
+
+// fillFrom takes from x what c does not know.
+func (c *Collective) fillFrom(x *Collective) {
+	c.Op = cmp.Or(c.Op, x.Op)
+	if c.Group == "" && c.GroupSize == 0 {
+		c.Group, c.GroupSize, c.Members = x.Group, x.GroupSize, x.Members
+	}
+	if c.InBytes == 0 && c.OutBytes == 0 {
+		c.InBytes, c.OutBytes = x.InBytes, x.OutBytes
+		c.DType = cmp.Or(x.DType, c.DType)
+	}
+	c.DType = cmp.Or(c.DType, x.DType)
+	if c.Seq < 0 {
+		c.Seq = x.Seq
+	}
+	c.Cut = c.Cut || x.Cut
+}

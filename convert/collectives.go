@@ -1,0 +1,32 @@
+package convert
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/align"
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// collectives returns what of t's communication shows how clocks stand to each other, in
+// order of its end: operations that all ranks of a named group leave together.
+func collectives(t *trace.Trace) []align.Collective {
+	type key struct{ group, op string }
+	numbers := map[key]int64{}
+	var out []align.Collective
+	for _, c := range coll.Read(view.New(t)).Collectives {
+		if c.Group == "" || c.Cut || !coll.Symmetric(c.Op) {
+			continue
+		}
+		k := key{c.GroupID(), c.Op}
+		if c.Seq < 0 {
+			c.Seq = numbers[k]
+			numbers[k]++
+		}
+		out = append(out, align.Collective{Group: k.group, Name: c.Op, Seq: c.Seq, Start: c.StartNs, End: c.End()})
+	}
+	slices.SortStableFunc(out, func(a, b align.Collective) int { return cmp.Compare(a.End, b.End) })
+	return out
+}
