@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/driver/kinetod"
 	"github.com/kinetoscope/kinetoscope/driver/procs"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
@@ -82,10 +83,11 @@ type sight struct {
 
 // member is one process that takes part.
 type member struct {
-	place procs.Rank
-	rank  *kinetod.Rank
-	m     *rank.Member
-	ended time.Time // when the process was found to have ended
+	place   procs.Rank
+	process *kinetod.Driver
+	rank    *driver.Rank
+	m       *rank.Member
+	ended   time.Time // when the process was found to have ended
 }
 
 // Start answers Kineto's processes on this host and lets them join over nc, which stays
@@ -164,7 +166,7 @@ func (a *Agent) scan(ctx context.Context, now time.Time) {
 		if !known { // it has ended
 			if m.ended.IsZero() {
 				m.ended = now
-				m.rank.Ended()
+				m.process.Ended()
 			}
 			if m.rank.Holds() && now.Sub(m.ended) < mourning {
 				continue
@@ -292,6 +294,9 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler = "torch"
+	// Of processes that nobody prepared for it: stacks were seen to make a hundred times
+	// the events. A session that wants them says so.
+	cfg.WithStack = false
 	info := protocol.RankInfo{
 		RankID:    protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: a.c.FirstReplica + r.Replica, Rank: r.Rank},
 		StageName: r.StageName, StageType: protocol.StageGeneration, WorldSize: r.WorldSize, Engine: protocol.EngineKineto,
@@ -299,19 +304,19 @@ func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	}
 	target := kinetod.Target{PID: r.Process.PID, TraceDir: r.Process.Env[procs.EnvTraceDir],
 		User: kinetod.User{UID: r.Process.UID, GID: r.Process.GID, Groups: r.Process.Groups}}
-	kr := kinetod.NewRank(a.daemon, target, a.log)
+	process := kinetod.New(a.daemon, target, a.log)
+	kr := driver.NewRank(process, info, driver.WithLogger(a.log), driver.WithCalls(process.Call))
+	info = kr.Announced()
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	if err := a.free(ctx, &info); err != nil {
-		kr.Close()
-		return err
+		return errors.Join(err, kr.Close())
 	}
 	m, err := rank.Join(ctx, a.nc, info, kr, rank.WithLogger(a.log))
 	if err != nil {
-		kr.Close()
-		return err
+		return errors.Join(err, kr.Close())
 	}
-	a.members[r.Process.PID] = &member{place: r, rank: kr, m: m}
+	a.members[r.Process.PID] = &member{place: r, process: process, rank: kr, m: m}
 	a.log.Info("a process joins", "pid", r.Process.PID, "as", fmt.Sprintf("%s (%s)", info.Text(), r.StageName))
 	return nil
 }
@@ -321,8 +326,7 @@ func (a *Agent) leave(pid int) error {
 	delete(a.members, pid)
 	ctx, cancel := context.WithTimeout(context.Background(), joinTimeout)
 	defer cancel()
-	err := m.m.Leave(ctx)
-	m.rank.Close()
+	err := errors.Join(m.m.Leave(ctx), m.rank.Close())
 	a.log.Info("a process leaves", "pid", pid)
 	return err
 }

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/driver/kinetod"
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
 	"github.com/kinetoscope/kinetoscope/hub"
@@ -197,7 +198,7 @@ func TestPlacesOfAnotherHost(t *testing.T) {
 	h, dir, said := setUp(t)
 	cfg := protocol.DefaultProfilerConfig()
 	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p"}, StageName: "agent", Host: "elsewhere", PID: 77, Profiler: &cfg}
-	m, err := rank.Join(t.Context(), h.Conn(), info, kinetod.NewRank(nil, kinetod.Target{}, nil), rank.WithLogger(slog.New(slog.DiscardHandler)))
+	m, err := rank.Join(t.Context(), h.Conn(), info, driver.NewRank(kinetod.New(nil, kinetod.Target{}, nil), info), rank.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}

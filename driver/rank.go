@@ -156,6 +156,7 @@ func (r *Rank) Arm(ctx context.Context, q protocol.ArmRequest) (protocol.RankSta
 	if err := r.mayArm(q); err != nil {
 		return protocol.RankStatus{}, fmt.Errorf("arm: %w", err)
 	}
+	r.outdate(q)
 	if err := r.take(ctx); err != nil {
 		return protocol.RankStatus{}, fmt.Errorf("arm: %w", err)
 	}
@@ -294,6 +295,8 @@ func (r *Rank) Stop(ctx context.Context, q protocol.StopRequest) (protocol.RankS
 func (r *Rank) finish(ctx context.Context, c *capture) error {
 	c.cancel(errStopped)
 	if err := r.take(ctx); err != nil {
+		// What has been told to end does so, also if nobody waits for it any more.
+		r.wg.Go(func() { r.endBy(c, ending{cause: protocol.StoppedByRequest}) })
 		return err
 	}
 	defer r.give()
@@ -301,6 +304,17 @@ func (r *Rank) finish(ctx context.Context, c *capture) error {
 		r.log.Error("end of a recording", "session", c.req.Session, "err", err)
 	}
 	return nil
+}
+
+// outdate ends the begin of a session that the same hub has given up, so that the arm of
+// the next one does not wait for it.
+func (r *Rank) outdate(q protocol.ArmRequest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.active; c != nil && c.req.Session != q.Session && q.Hub != "" && c.req.Hub == q.Hub && c.status.State == protocol.StateArmed {
+		c.cancel(errStopped)
+		r.wg.Go(func() { r.endBy(c, ending{cause: protocol.StoppedBySuperseded}) })
+	}
 }
 
 // Collect waits for the files of a stopped session and returns them; there are none if its
@@ -350,17 +364,21 @@ func (r *Rank) leftover(session string) []rank.File {
 	return k.Leftover(session)
 }
 
+func (r *Rank) discardLeftover(q protocol.AbortRequest) error {
+	k, ok := r.d.(Keeper)
+	if _, err := ulid.ParseStrict(q.Session); err != nil || !ok || q.Keep {
+		return nil
+	}
+	return k.DiscardLeftover(q.Session)
+}
+
 // Abort drops a session.
 func (r *Rank) Abort(ctx context.Context, q protocol.AbortRequest) (protocol.RankStatus, error) {
 	r.mu.Lock()
 	c := r.captures[q.Session]
 	r.mu.Unlock()
 	if c == nil {
-		var err error
-		if len(r.leftover(q.Session)) > 0 && !q.Keep {
-			err = r.d.(Keeper).DiscardLeftover(q.Session)
-		}
-		return r.Status(ctx), err
+		return r.Status(ctx), r.discardLeftover(q)
 	}
 	if err := r.finish(ctx, c); err != nil {
 		return protocol.RankStatus{}, fmt.Errorf("abort: %w", err)

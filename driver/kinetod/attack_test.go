@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,7 +30,7 @@ func asMallory(t *testing.T, f func() error) {
 
 // newMallory is a rank of a process of hers, and a directory of her own that it names for
 // its traces. When the trace is there, attack runs in place of its rename.
-func newMallory(t *testing.T, attack func(tmp, file, under string) error) (r *Rank, under string) {
+func newMallory(t *testing.T, attack func(tmp, file, under string) error) (r *testRank, under string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for two users")
@@ -57,20 +56,19 @@ func newMallory(t *testing.T, attack func(tmp, file, under string) error) (r *Ra
 		return nil
 	}})
 	known(t, d, pid)
-	r = newRank(d, Target{PID: pid, User: mallory, TraceDir: under}, slog.New(slog.DiscardHandler), quick)
-	t.Cleanup(r.Close)
+	r = newRank(t, d, Target{PID: pid, User: mallory, TraceDir: under})
 	return r, under
 }
 
 // record runs a session and returns what is handed over.
-func record(t *testing.T, r *Rank, gz bool) (protocol.ArmRequest, string, error) {
+func record(t *testing.T, r *testRank, gz bool) (protocol.ArmRequest, string, error) {
 	t.Helper()
 	q := armRequest()
 	q.Config.UseGzip = gz
 	if st, err := start(t, r, q); err != nil || st.State != protocol.StateRecording {
 		t.Fatalf("%+v, %v", st, err)
 	}
-	_, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}))
+	_, out, err := collect(t, r, q.Session)
 	if err != nil {
 		return q, "", err
 	}

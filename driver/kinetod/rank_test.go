@@ -15,21 +15,45 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // quick is the timing of a process that asks every 20 ms.
-var quick = timing{poll: 40 * time.Millisecond, tick: 10 * time.Millisecond, slack: 100 * time.Millisecond,
+var quick = timing{poll: 40 * time.Millisecond, tick: 10 * time.Millisecond, slack: 60 * time.Millisecond, busy: 60 * time.Millisecond,
 	appears: 200 * time.Millisecond, writing: 500 * time.Millisecond, look: time.Millisecond}
 
 const pid = 4242
 
 func me() User { return User{UID: os.Getuid(), GID: os.Getgid()} }
 
+// testRank is a rank whose driver's insides are in reach.
+type testRank struct {
+	*driver.Rank
+	*Driver
+}
+
+func (r *testRank) Call(ctx context.Context, q protocol.CallRequest) (any, error) {
+	return r.Rank.Call(ctx, q)
+}
+
+func newRank(t *testing.T, d *Daemon, to Target) *testRank {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	k := newDriver(d, to, log, quick)
+	r := &testRank{driver.NewRank(k, protocol.RankInfo{}, driver.WithLogger(log), driver.WithCalls(k.Call)), k}
+	t.Cleanup(func() {
+		if err := r.Rank.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return r
+}
+
 // newTestRank is a rank of a process that behaves as b says; the traces lie under dir.
-func newTestRank(t *testing.T, b kinetodtest.Behaviour) (r *Rank, tr *kinetodtest.Trainer, dir string) {
+func newTestRank(t *testing.T, b kinetodtest.Behaviour) (r *testRank, tr *kinetodtest.Trainer, dir string) {
 	t.Helper()
 	sockets := socketDir(t)
 	d := listen(t, sockets)
@@ -37,8 +61,7 @@ func newTestRank(t *testing.T, b kinetodtest.Behaviour) (r *Rank, tr *kinetodtes
 	tr = kinetodtest.Start(t, sockets, b)
 	known(t, d, pid)
 	dir = t.TempDir()
-	r = newRank(d, Target{PID: pid, User: me(), TraceDir: dir}, slog.New(slog.DiscardHandler), quick)
-	t.Cleanup(r.Close)
+	r = newRank(t, d, Target{PID: pid, User: me(), TraceDir: dir})
 	return r, tr, dir
 }
 
@@ -48,7 +71,7 @@ func armRequest() protocol.ArmRequest {
 	return protocol.ArmRequest{Session: ulid.Make().String(), Config: cfg, MaxDurationNs: int64(30 * time.Millisecond), Hub: "h"}
 }
 
-func start(t *testing.T, r *Rank, q protocol.ArmRequest) (protocol.RankStatus, error) {
+func start(t *testing.T, r *testRank, q protocol.ArmRequest) (protocol.RankStatus, error) {
 	t.Helper()
 	if st, err := r.Arm(t.Context(), q); err != nil || st.State != protocol.StateArmed {
 		t.Fatalf("%+v, %v", st, err)
@@ -87,7 +110,7 @@ func TestRankRecords(t *testing.T) {
 		if again, err := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil || again.StartedAtNs != st.StartedAtNs {
 			t.Errorf("a second start: %+v, %v", again, err)
 		}
-		got, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}))
+		got, out, err := collect(t, r, q.Session)
 		if err != nil || len(out) != 1 || got.Events != 2 || got.State != protocol.StateStopped || got.StoppedBy != protocol.StoppedByMaxDuration {
 			t.Fatalf("%+v, %v, %v", got, out, err)
 		}
@@ -148,7 +171,7 @@ func TestRankStopsBeforeItsTime(t *testing.T) {
 	if _, _, err := r.Collect(short, protocol.CollectRequest{Session: q.Session}); err == nil || !strings.Contains(err.Error(), "still writes") {
 		t.Errorf("a collect that does not wait: %v", err)
 	}
-	if _, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})); err != nil || len(out) != 1 {
+	if _, out, err := collect(t, r, q.Session); err != nil || len(out) != 1 {
 		t.Errorf("%v, %v", out, err)
 	}
 	if _, err := r.Arm(t.Context(), next); err != nil {
@@ -208,8 +231,11 @@ func TestRankRefusesWhatKinetoCannot(t *testing.T) {
 	}
 }
 
-// handed unpacks what Collect returns.
-func handed(s protocol.RankStatus, h rank.Handover, err error) (protocol.RankStatus, []rank.File, error) {
+// collect waits until r has recorded and collects.
+func collect(t *testing.T, r *testRank, session string) (protocol.RankStatus, []rank.File, error) {
+	t.Helper()
+	eventually(t, "recorded", func() bool { return r.Status(t.Context()).State != protocol.StateRecording })
+	s, h, err := r.Collect(t.Context(), protocol.CollectRequest{Session: session})
 	return s, h.Files, err
 }
 
@@ -226,26 +252,18 @@ func TestRankArmsAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.Arm(t.Context(), other); !errors.Is(err, ErrBusy) {
+	if _, err := r.Arm(t.Context(), other); err == nil || !strings.Contains(err.Error(), first.Session) {
 		t.Errorf("another hub: %v", err)
 	}
 	if _, err := r.Arm(t.Context(), next); err != nil {
 		t.Errorf("the same hub: %v", err)
 	}
-	if _, err := r.Start(t.Context(), protocol.BeginRequest{Session: first.Session}); err == nil {
-		t.Error("the session that was given up starts")
+	if st, err := r.Start(t.Context(), protocol.BeginRequest{Session: first.Session}); err != nil || st.State != protocol.StateStopped {
+		t.Errorf("the session that was given up starts: %+v, %v", st, err)
 	}
 	dirs, err := os.ReadDir(dir)
 	if err != nil || len(dirs) != 1 {
 		t.Errorf("%v, %v", dirs, err)
-	}
-	for range maxCaptures + 3 {
-		if _, err := r.Arm(t.Context(), armRequest()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := len(r.captures); n > maxCaptures {
-		t.Errorf("%d sessions are remembered", n)
 	}
 }
 
@@ -253,15 +271,48 @@ func TestRankFails(t *testing.T) {
 	t.Run("the process does not ask", func(t *testing.T) {
 		r, _, _ := newTestRank(t, kinetodtest.Behaviour{Poll: time.Hour})
 		st, err := start(t, r, armRequest())
-		if err != nil || st.State != protocol.StateFailed || !strings.Contains(st.Reason, "did not ask") {
+		if err == nil || st.State != protocol.StateFailed || !strings.Contains(err.Error(), "did not ask") {
 			t.Errorf("%+v, %v", st, err)
 		}
 	})
 	t.Run("it takes the request and does nothing", func(t *testing.T) {
 		r, _, _ := newTestRank(t, kinetodtest.Behaviour{Deaf: true})
 		st, err := start(t, r, armRequest())
-		if err != nil || st.State != protocol.StateFailed || !strings.Contains(st.Reason, "does not record") {
+		if err == nil || st.State != protocol.StateFailed || !strings.Contains(err.Error(), "does not record") {
 			t.Errorf("%+v, %v", st, err)
+		}
+	})
+	t.Run("it comes too late for the warmup", func(t *testing.T) {
+		r, _, dir := newTestRank(t, kinetodtest.Behaviour{Late: true})
+		q := armRequest()
+		q.MaxDurationNs = int64(time.Minute)
+		began := time.Now()
+		if _, err := start(t, r, q); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := collect(t, r, q.Session)
+		if err == nil || !strings.Contains(err.Error(), "too little time for its warm-up") {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("it is known after %v, of a minute", took)
+		}
+		if st, err := r.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil || st.State != protocol.StateFailed {
+			t.Errorf("%+v, %v", st, err)
+		}
+		if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil || len(files(t, dir)) > 0 {
+			t.Errorf("left: %v, %v", files(t, dir), err)
+		}
+	})
+	t.Run("its trace is larger than it may be", func(t *testing.T) {
+		r, _, _ := newTestRank(t, kinetodtest.Behaviour{})
+		q := armRequest()
+		q.MaxBytes = 10
+		if _, err := start(t, r, q); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := collect(t, r, q.Session); err == nil || !strings.Contains(err.Error(), "max_bytes 10") {
+			t.Error(err)
 		}
 	})
 	t.Run("it never writes", func(t *testing.T) {
@@ -270,7 +321,7 @@ func TestRankFails(t *testing.T) {
 		if _, err := start(t, r, q); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}); err == nil || !strings.Contains(err.Error(), "has not written") {
+		if _, _, err := collect(t, r, q.Session); err == nil || !strings.Contains(err.Error(), "has not written") {
 			t.Error(err)
 		}
 	})
@@ -283,10 +334,10 @@ func TestRankFails(t *testing.T) {
 		}
 		tr.Stop()
 		r.Ended()
-		if _, _, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}); err == nil || !strings.Contains(err.Error(), "process 4242 has ended") {
+		if _, _, err := collect(t, r, q.Session); err == nil || !strings.Contains(err.Error(), "process 4242 has ended") {
 			t.Errorf("a trace of a process that died: %v", err)
 		}
-		if st := r.Status(t.Context()); st.State != protocol.StateFailed || r.Holds() {
+		if st := r.Status(t.Context()); st.State != protocol.StateIdle || r.Holds() {
 			t.Errorf("%+v, holds %v", st, r.Holds())
 		}
 	})
@@ -299,7 +350,7 @@ func TestRankFails(t *testing.T) {
 		r.wg.Wait()
 		tr.Stop()
 		r.Ended()
-		if _, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})); err != nil || len(out) != 1 || !r.Holds() {
+		if _, out, err := collect(t, r, q.Session); err != nil || len(out) != 1 || !r.Holds() {
 			t.Errorf("%v, %v, holds %v", out, err, r.Holds())
 		}
 		if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil || r.Holds() {
@@ -326,7 +377,7 @@ func TestRankFails(t *testing.T) {
 			if _, err := start(t, r, q); err != nil {
 				t.Fatal(err)
 			}
-			_, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}))
+			_, out, err := collect(t, r, q.Session)
 			if err != nil || len(out) != 1 || strings.HasPrefix(out[0].Path, r.to.TraceDir+"/") {
 				t.Errorf("handed over: %v, %v; want a file outside of the process's directory", out, err)
 			}
@@ -346,7 +397,7 @@ func TestRankFails(t *testing.T) {
 			if _, err := start(t, r, q); err != nil {
 				t.Fatal(err)
 			}
-			if _, out, err := handed(r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})); err == nil {
+			if _, out, err := collect(t, r, q.Session); err == nil {
 				t.Errorf("a %s link is taken: %v", name, out)
 			}
 		}
@@ -379,17 +430,14 @@ func TestRankAbortBeforeTheProcessIsTold(t *testing.T) {
 	}
 	out := make(chan protocol.RankStatus, 1)
 	go func() {
-		st, _ := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: time.Now().Add(time.Hour).UnixNano()})
+		st, _ := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: time.Now().UnixNano()})
 		out <- st
 	}()
 	eventually(t, "waiting", func() bool { r.d.mu.Lock(); defer r.d.mu.Unlock(); return r.d.table[pid].offer != nil })
-	if _, err := r.Arm(t.Context(), armRequest()); !errors.Is(err, ErrBusy) {
-		t.Errorf("another session meanwhile: %v", err)
-	}
 	if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session, Reason: "x"}); err != nil {
 		t.Fatal(err)
 	}
-	if st := <-out; st.State != protocol.StateFailed || !strings.Contains(st.Reason, "aborted") {
+	if st := <-out; st.State != protocol.StateStopped || st.StartedAtNs != 0 {
 		t.Errorf("%+v", st)
 	}
 	r.wg.Wait()

@@ -24,6 +24,7 @@ type Behaviour struct {
 	Poll      time.Duration // how often it asks; 20 ms without it
 	Busy      bool          // a profiler is on in it
 	Deaf      bool          // it takes configs and does nothing
+	Late      bool          // its profiler comes too late for the warmup: it leaves an empty file and does nothing
 	Trace     []byte        // what it writes; a small trace without it
 	// Write is called to put the trace at its final name, in place of a rename.
 	Write func(tmp, file string) error
@@ -41,6 +42,7 @@ type Trainer struct {
 	did  sync.Once
 
 	mu      sync.Mutex
+	records int // recordings under way
 	configs []map[string]string
 	replies int
 	bad     []string // of the protocol: what would have hurt libkineto
@@ -140,12 +142,19 @@ func Request(kind string, typ int32, job int64, pids ...int) []byte {
 func (tr *Trainer) Ask() {
 	tr.mu.Lock()
 	typ := int32(2)
-	if tr.b.Busy {
+	if tr.b.Busy || tr.records > 0 {
 		typ = 0
 	}
 	tr.mu.Unlock()
 	// Refused where the daemon is not there yet: libkineto tries again as well.
 	_, _ = tr.conn.WriteToUnix(Request("req", typ, 0, append([]int{tr.b.PID}, tr.b.Ancestors...)...), tr.to)
+}
+
+// busy counts recordings under way: a process says so when it asks.
+func (tr *Trainer) busy(n int) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.records += n
 }
 
 func (tr *Trainer) ask() {
@@ -231,9 +240,11 @@ func (tr *Trainer) record(c map[string]string) {
 		return // too late for the warmup: dropped without a word
 	}
 	file := strings.TrimSuffix(c["ACTIVITIES_LOG_FILE"], ".json") + fmt.Sprintf("_%d.json", tr.b.PID)
-	if os.WriteFile(file+".tmp", nil, 0o644) != nil {
+	if os.WriteFile(file+".tmp", nil, 0o644) != nil || tr.b.Late {
 		return
 	}
+	tr.busy(1)
+	defer tr.busy(-1)
 	if !tr.wait(start.Add(number("ACTIVITIES_DURATION_MSECS") * time.Millisecond)) {
 		return
 	}
