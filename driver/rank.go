@@ -342,11 +342,14 @@ func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol
 		return s, none, nil
 	}
 	f, err := c.work.Files(ctx)
-	if err != nil {
-		return s, none, err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err != nil {
+		if ctx.Err() == nil { // there will be none
+			c.status.State, c.status.Reason = protocol.StateFailed, err.Error()
+		}
+		return c.status, none, err
+	}
 	c.status.Events, c.status.Drops = max(c.status.Events, f.Events), max(c.status.Drops, f.Drops)
 	if f.Note != "" {
 		c.status.Reason = f.Note

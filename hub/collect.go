@@ -98,9 +98,13 @@ func (r *runner) collect(a session.Action) (session.Event, error) {
 		}
 		got = append(got, art)
 	}
+	others, err := r.fetchOthers(ctx, a.Rank, s.Others)
+	if err != nil {
+		return nil, err
+	}
 	// Durable here: the rank may forget the session.
 	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
-	return session.Collected{Rank: a.Rank, Artifacts: got, Events: s.Events, Drops: s.Drops, Note: s.Reason}, nil
+	return session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops, Note: s.Reason}, nil
 }
 
 // fetch brings one uploaded file into the run and checks it.
@@ -111,7 +115,7 @@ func (r *runner) fetch(ctx context.Context, id protocol.RankID, up protocol.Arti
 		return none, err
 	}
 	base, ext := splitName(up.Name)
-	name := store.ArtifactName(id, r.incs[id].StageName, base, ext)
+	name := store.ArtifactName(id, r.target(id).StageName, base, ext)
 	art, err := run.Describe(name, up.Kind)
 	if errors.Is(err, store.ErrNotFound) {
 		err = link.Retry(ctx, func() error {
@@ -288,7 +292,7 @@ func (r *runner) convert(a session.Action) (session.Event, error) {
 				continue
 			}
 			cr := ConvertRank{Status: rs, StageName: s.Name, Files: rs.Artifacts,
-				Config: r.incs[rs.RankID].Config, Partial: rs.State != protocol.StateComplete}
+				Config: r.target(rs.RankID).Config, Partial: rs.State != protocol.StateComplete}
 			for _, f := range rs.Artifacts {
 				if f.Kind == protocol.KindRecording {
 					cr.Recording = filepath.Join(run.Dir(), filepath.FromSlash(f.Name))

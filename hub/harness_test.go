@@ -66,6 +66,7 @@ type rankConfig struct {
 
 // testRank is a rank that works all the time: a span a step.
 type testRank struct {
+	others func([]rank.File) []rank.Other // ranks that it hands files over for
 	*driver.Rank
 	member *rank.Member
 	nc     *nats.Conn
@@ -94,7 +95,11 @@ func (r *testRank) Stop(ctx context.Context, q protocol.StopRequest) (protocol.R
 
 func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol.RankStatus, rank.Handover, error) {
 	r.blocked(ctx, protocol.MethodCollect)
-	return r.Rank.Collect(ctx, q)
+	s, over, err := r.Rank.Collect(ctx, q)
+	if r.others != nil && err == nil {
+		over.Others = r.others(over.Files)
+	}
+	return s, over, err
 }
 
 func startRank(ctx context.Context, c rankConfig) (*testRank, error) {

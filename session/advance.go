@@ -17,8 +17,8 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 		}
 	case Started:
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoStart {
-			if e.Status.State == protocol.StateStopped {
-				return m.stopped(r, e.Status) // its schedule was over before the answer left
+			if e.Status.State == protocol.StateStopped || e.Status.State == protocol.StateFailed {
+				return m.stopped(r, e.Status) // it was over, well or badly, before the answer left
 			}
 			r.Pending, r.Status.State = "", protocol.StateRecording
 			m.take(r, e.Status)
@@ -29,6 +29,7 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 			return m.stopped(r, e.Status)
 		}
 	case Collected:
+		defer m.found(e.Rank, e.Others) // its records move: after all else
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoCollect {
 			r.Status.Artifacts = e.Artifacts
 			r.Status.Events, r.Status.Drops = max(r.Status.Events, e.Events), max(r.Status.Drops, e.Drops)

@@ -52,6 +52,7 @@ type (
 	Collected struct {
 		Rank      protocol.RankID
 		Artifacts []protocol.Artifact
+		Others    []protocol.RankStatus // ranks that it recorded as well
 		// Events and Drops are what the rank counted by then; torch knows only after its
 		// export. Zeros leave what the stop said.
 		Events, Drops uint64

@@ -1,0 +1,73 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// maxOthers bounds the ranks that one rank may stand for: the processes of a large server.
+const maxOthers = 1024
+
+// patience is how long the session waits for its ranks: the hub's own bounds, and what the
+// slowest of the targets says that its profiler needs beyond them.
+func (h *Hub) patience(targets []session.Target) session.Timeouts {
+	t := h.cfg.Timeouts
+	var lead, flush time.Duration
+	for _, target := range targets {
+		e, err := h.reg.alive(target.RankID, target.Incarnation)
+		if err != nil {
+			continue // its arm says so
+		}
+		info, _ := h.reg.info(e)
+		lead = max(lead, min(time.Duration(info.LeadNs), protocol.MaxLead))
+		flush = max(flush, min(time.Duration(info.FlushNs), protocol.MaxFlush))
+	}
+	if t.Start <= 0 {
+		t.Start = session.DefaultStartTimeout
+	}
+	if t.Collect <= 0 {
+		t.Collect = session.DefaultCollectTimeout
+	}
+	t.Start += lead
+	t.Collect += flush
+	return t
+}
+
+// target is what the session knows of a rank; of one that was found by its files, what it
+// knows of the rank that stands for it.
+func (r *runner) target(id protocol.RankID) session.Target {
+	if t, ok := r.incs[id]; ok {
+		return t
+	}
+	for of, t := range r.incs {
+		if of.Pipeline == id.Pipeline && of.Stage == id.Stage {
+			return t
+		}
+	}
+	return session.Target{RankID: id}
+}
+
+// fetchOthers brings the files of the ranks home that by has recorded as well.
+func (r *runner) fetchOthers(ctx context.Context, by protocol.RankID, others []protocol.RankStatus) ([]protocol.RankStatus, error) {
+	if len(others) > maxOthers {
+		return nil, fmt.Errorf("it stands for %d ranks, at most %d are taken", len(others), maxOthers)
+	}
+	for i := range others {
+		o := &others[i]
+		if _, taken := r.incs[o.RankID]; taken || o.Pipeline != by.Pipeline || o.Stage != by.Stage || o.Validate() != nil {
+			return nil, fmt.Errorf("it hands over files of %s, for which it does not stand", o.Text())
+		}
+		for k, up := range o.Artifacts {
+			art, err := r.fetch(ctx, o.RankID, up)
+			if err != nil {
+				return nil, err
+			}
+			o.Artifacts[k] = art
+		}
+	}
+	return others, nil
+}
