@@ -46,11 +46,8 @@ const (
 	MaxUnfinished = 16
 )
 
-// Config sets a hub up.
-type Config struct {
-	Name    string // tells hubs on one NATS cluster apart; "": DefaultName
-	DataDir string // JetStream's files; also RunsDir's default parent
-	RunsDir string // "": DataDir/runs
+// Connection says how a hub and its ranks reach NATS.
+type Connection struct {
 	NATSURL string // "": run a server in this process
 	Listen  string // host:port of that server; "": 127.0.0.1 and a free port
 	// Advertise is the host or host:port at which ranks elsewhere reach that server;
@@ -65,6 +62,14 @@ type Config struct {
 	TLSCert, TLSKey, TLSCA string
 	// Replicas is how many servers of a cluster hold each bucket; 0 is 1.
 	Replicas int
+}
+
+// Config sets a hub up.
+type Config struct {
+	Name    string // tells hubs on one NATS cluster apart; "": DefaultName
+	DataDir string // JetStream's files; also RunsDir's default parent
+	RunsDir string // "": DataDir/runs
+	Connection
 	Logger   *slog.Logger
 	Convert  ConvertFunc      // nil: recordings stay as they are
 	Timeouts session.Timeouts // zero fields: the defaults of package session

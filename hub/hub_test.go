@@ -539,9 +539,9 @@ func TestBadConfig(t *testing.T) {
 	for name, c := range map[string]Config{
 		"DataDir":         {},
 		"hub name":        {DataDir: t.TempDir(), Name: "a.b"},
-		"port":            {DataDir: t.TempDir(), Listen: "127.0.0.1:99999"},
-		"listen":          {DataDir: t.TempDir(), Listen: "nonsense"},
-		"connect":         {DataDir: t.TempDir(), NATSURL: "nats://127.0.0.1:1"},
+		"port":            {DataDir: t.TempDir(), Connection: Connection{Listen: "127.0.0.1:99999"}},
+		"listen":          {DataDir: t.TempDir(), Connection: Connection{Listen: "nonsense"}},
+		"connect":         {DataDir: t.TempDir(), Connection: Connection{NATSURL: "nats://127.0.0.1:1"}},
 		"not a directory": {DataDir: "/dev/null/x"},
 	} {
 		c.Logger = testLogger(t)

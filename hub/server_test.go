@@ -68,7 +68,7 @@ func TestLoopbackNeedsNoToken(t *testing.T) {
 		if strings.Contains(listen, "::1") && !hasIPv6() {
 			continue
 		}
-		h, _ := open(t, Config{Listen: listen})
+		h, _ := open(t, Config{Connection: Connection{Listen: listen}})
 		if u := parsed(t, h.ClientURL()); u.User != nil {
 			t.Errorf("%q: %s has a token", listen, u)
 		}
@@ -88,7 +88,7 @@ func hasIPv6() bool {
 
 func TestOpenListenerWantsAToken(t *testing.T) {
 	dir := t.TempDir()
-	h, log := open(t, Config{Listen: "0.0.0.0:0", DataDir: dir})
+	h, log := open(t, Config{Connection: Connection{Listen: "0.0.0.0:0"}, DataDir: dir})
 	u := parsed(t, h.ClientURL())
 	token := u.User.Username()
 	if len(token) < 20 || net.ParseIP(u.Hostname()) == nil || net.ParseIP(u.Hostname()).IsUnspecified() {
@@ -120,7 +120,7 @@ func TestOpenListenerWantsAToken(t *testing.T) {
 	if strings.Contains(log.String(), token) {
 		t.Errorf("the token is in the log:\n%s", log)
 	}
-	again, _ := open(t, Config{Listen: "0.0.0.0:0", DataDir: dir})
+	again, _ := open(t, Config{Connection: Connection{Listen: "0.0.0.0:0"}, DataDir: dir})
 	if got := parsed(t, again.ClientURL()).User.Username(); got != token {
 		t.Error("a restarted hub has another token")
 	}
@@ -132,13 +132,13 @@ func TestAdvertise(t *testing.T) {
 		"gpu-a:14222": "gpu-a:14222",
 		"2001:db8::1": "[2001:db8::1]:PORT",
 	} {
-		h, _ := open(t, Config{Listen: "0.0.0.0:0", Advertise: advertise, Token: "mine"})
+		h, _ := open(t, Config{Connection: Connection{Listen: "0.0.0.0:0", Advertise: advertise, Token: "mine"}})
 		u, local := parsed(t, h.ClientURL()), parsed(t, h.LocalURL())
 		if got := strings.Replace(u.Host, ":"+local.Port(), ":PORT", 1); got != want || u.User.Username() != "mine" {
 			t.Errorf("%s: %s", advertise, u)
 		}
 	}
-	_, err := Start(t.Context(), Config{DataDir: t.TempDir(), Listen: "0.0.0.0:0", Advertise: "a:b:c", Logger: testLogger(t)})
+	_, err := Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{Listen: "0.0.0.0:0", Advertise: "a:b:c"}, Logger: testLogger(t)})
 	if err == nil || !strings.Contains(err.Error(), "a:b:c") {
 		t.Error(err)
 	}
@@ -174,7 +174,7 @@ func TestSessionOverTLS(t *testing.T) {
 	if st := second.stop(); st.State != session.StateComplete || len(second.verify(st)) != 1 {
 		t.Fatalf("%+v", st)
 	}
-	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), TLSCert: cert, Logger: testLogger(t)})
+	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{TLSCert: cert}, Logger: testLogger(t)})
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate without key: %v", err)
 	}
@@ -215,7 +215,7 @@ func TestTakenPort(t *testing.T) {
 	}
 	defer l.Close()
 	begin := time.Now()
-	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Listen: l.Addr().String(), Logger: slog.New(slog.DiscardHandler)})
+	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Connection: Connection{Listen: l.Addr().String()}, Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "a hub or another NATS server runs there") || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("%v", err)
 	}

@@ -3,11 +3,14 @@ package omni
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -21,18 +24,19 @@ const (
 	attachedPoll = 50 * time.Millisecond
 )
 
-// attachedPipeline is the deployment of a Config with Attached: its stages are those of
-// whoever is there.
-func (c *Config) attachedPipeline() *deploy.Pipeline {
-	name := cmp.Or(c.Name, AttachedPipeline)
-	return &deploy.Pipeline{Name: name, Model: name}
+// attached is a pipeline of whoever joins by itself. It serves no requests.
+type attached struct {
+	control  *control
+	override *deploy.ProfilerOverride // of the ranks' own configurations; nil: none
 }
 
-// attachedStages describes the stages of the processes that are there.
-func (e *Engine) attachedStages() []StageInfo {
+var _ members = (*attached)(nil)
+
+// stages are those of the processes that are there.
+func (a *attached) stages() []StageInfo {
 	byID := map[int]*StageInfo{}
 	replicas := map[int]map[int]bool{}
-	for _, r := range e.Ranks() {
+	for _, r := range a.control.Ranks() {
 		s := byID[r.Stage]
 		if s == nil {
 			s = &StageInfo{ID: r.Stage, Name: r.StageName, Type: r.StageType, Engine: r.Engine}
@@ -50,13 +54,45 @@ func (e *Engine) attachedStages() []StageInfo {
 	return out
 }
 
+func (a *attached) generate(_ context.Context, r Request) iter.Seq2[Output, error] {
+	return func(yield func(Output, error) bool) {
+		yield(Output{RequestID: r.ID}, &Error{Code: protocol.CodeBadRequest, Request: r.ID,
+			Err: errors.New("no model is served here, only processes that have attached are profiled")})
+	}
+}
+
+// health is always good: nobody is waited for.
+func (a *attached) health() error { return nil }
+
+func (a *attached) queueDepth() map[string]int { return map[string]int{} }
+
+// session refuses one without anybody to record, and puts the override in force where
+// the request has no configuration.
+func (a *attached) session(r *protocol.StartRequest) error {
+	if len(a.control.Ranks()) == 0 {
+		return &nobodyError{link.Redact(a.control.hub.ClientURL())} // it goes to whoever asks over HTTP
+	}
+	if a.override != nil && r.Config == nil {
+		cfg := protocol.DefaultProfilerConfig()
+		cfg.Profiler = protocol.ProfilerTorch
+		cfg = a.override.Apply(cfg)
+		cfg.TorchProfilerDir = "" // where runs go, which Open has seen to
+		r.Config = &cfg
+	}
+	return nil
+}
+
+func (a *attached) refuse() {}
+
+func (a *attached) close() {}
+
 // WaitAttached returns when n ranks are there and ready, or for n = 0 when some are and every
 // replica that has one has all of them. The error says who is missing.
-func (e *Engine) WaitAttached(ctx context.Context, n int) error {
+func (c *control) WaitAttached(ctx context.Context, n int) error {
 	tick := time.NewTicker(attachedPoll)
 	defer tick.Stop()
 	for {
-		ready := slices.DeleteFunc(e.Ranks(), func(r protocol.RankInfo) bool { return !r.Ready })
+		ready := slices.DeleteFunc(c.Ranks(), func(r protocol.RankInfo) bool { return !r.Ready })
 		missing := attachedMissing(ready, n)
 		if missing == "" {
 			return nil

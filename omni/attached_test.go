@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -37,7 +38,7 @@ func TestAttached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := open(t, Config{Attached: true, Listen: "127.0.0.1:0", Profiler: o})
+	e := open(t, Config{Attached: true, Connection: hub.Connection{Listen: "127.0.0.1:0"}, Profiler: o})
 	if err := e.Health(); err != nil || len(e.Stages()) != 0 {
 		t.Errorf("alone: %v, %v", err, e.Stages())
 	}

@@ -1,71 +1,12 @@
 package omni
 
 import (
-	"context"
-	"errors"
-	"iter"
 	"slices"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
-	"github.com/kinetoscope/kinetoscope/protocol"
 )
-
-// Generate sends r through the pipeline and yields its outputs as they become ready.
-// It ends after the last output, or with one error. A caller that stops ranging, or a
-// ctx that ends, cancels the request in every stage and frees what it held there.
-// Errors of requests are *Error.
-func (e *Engine) Generate(ctx context.Context, r Request) iter.Seq2[Output, error] {
-	return func(yield func(Output, error) bool) {
-		if r.ID == "" {
-			r.ID = ulid.Make().String()
-		}
-		if e.attached {
-			yield(Output{RequestID: r.ID}, &Error{Code: protocol.CodeBadRequest, Request: r.ID, Err: errors.New("no model is served here, only processes that have attached are profiled")})
-			return
-		}
-		req, err := r.build(e.pipeline, e.known, r.ID)
-		if err != nil {
-			yield(Output{RequestID: r.ID}, err)
-			return
-		}
-		start := time.Now()
-		c, err := e.orch.submit(req)
-		if err != nil {
-			yield(Output{RequestID: r.ID}, err)
-			return
-		}
-		defer e.orch.forget(c)
-		g := &generation{pipeline: e.pipeline, req: req, start: start, open: slices.Clone(req.Outputs)}
-		for _, h := range req.Route {
-			g.working = append(g.working, h.Stage)
-		}
-		for {
-			m, err := c.next(ctx)
-			if err != nil {
-				e.orch.cancel(c)
-				e.trigger.ended(time.Since(start), err)
-				yield(Output{RequestID: r.ID}, err)
-				return
-			}
-			for _, out := range g.take(m) {
-				if !yield(out, nil) {
-					if !g.ended() {
-						e.orch.cancel(c)
-					}
-					return
-				}
-			}
-			if g.ended() {
-				e.trigger.ended(g.metrics.Total, nil)
-				return
-			}
-		}
-	}
-}
 
 // generation assembles a request's outputs from its stages' messages.
 type generation struct {
@@ -79,6 +20,14 @@ type generation struct {
 	metrics  Metrics
 	lastText time.Duration
 	sent     bool
+}
+
+func newGeneration(p *deploy.Pipeline, req *wire.Request, start time.Time) *generation {
+	g := &generation{pipeline: p, req: req, start: start, open: slices.Clone(req.Outputs)}
+	for _, h := range req.Route {
+		g.working = append(g.working, h.Stage)
+	}
+	return g
 }
 
 func (g *generation) ended() bool { return g.sent }

@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/hub/conversion"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
@@ -103,7 +104,7 @@ func kinetoTrace(t *testing.T, stage string, rankNo int, memory bool) []byte {
 // startHub starts a hub that converts as an engine's does.
 func startHub(t *testing.T) *hub.Hub {
 	t.Helper()
-	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Convert: convertSession})
+	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Convert: conversion.Session})
 	if err != nil {
 		t.Fatal(err)
 	}

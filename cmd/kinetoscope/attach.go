@@ -24,11 +24,11 @@ var errCommandEnded = errors.New("the command has ended")
 // come, until the command or the time is over, the iterations are recorded, or the user
 // interrupts.
 func (c *captureCmd) attached(e *env) error {
-	cfg, err := c.checkAttached(e)
+	plan, err := c.checkAttached(e)
 	if err != nil {
 		return err
 	}
-	eng, err := omni.Open(e.ctx, *cfg)
+	eng, err := plan.Open(e.ctx)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *captureCmd) how() string {
 }
 
 // checkAttached reads all input before anything is started.
-func (c *captureCmd) checkAttached(e *env) (*omni.Config, error) {
+func (c *captureCmd) checkAttached(e *env) (*omni.Plan, error) {
 	o, err := c.override(e)
 	if err != nil {
 		return nil, err
@@ -93,17 +93,18 @@ func (c *captureCmd) checkAttached(e *env) (*omni.Config, error) {
 	if err := q.Validate(); err != nil {
 		return nil, flagError(err)
 	}
-	cfg := &omni.Config{Attached: true, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
+	cfg := omni.Config{Attached: true, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
 	if c.Command != nil {
 		cfg.Listen = "127.0.0.1:0" // the command is told where
 	}
-	if err := c.natsFlags.set(cfg); err != nil {
+	if err := c.natsFlags.set(&cfg); err != nil {
 		return nil, err
 	}
-	if _, err := cfg.Check(); err != nil {
+	plan, err := cfg.Plan(e.ctx)
+	if err != nil {
 		return nil, usageError{err}
 	}
-	return cfg, nil
+	return plan, nil
 }
 
 // captureAttached waits for the ranks, records them and collects what they recorded. The

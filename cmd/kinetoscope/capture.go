@@ -69,7 +69,7 @@ func (c *captureCmd) Run(e *env) error {
 	case c.Ranks != 0:
 		return usage("--ranks goes with --attach or --kineto")
 	}
-	cfg, load, err := c.check(e)
+	plan, load, err := c.check(e)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,8 @@ func (c *captureCmd) Run(e *env) error {
 	p.say("starting %s", c.Pipeline)
 	begin := time.Now()
 	outputs := newOutputs()
-	cfg.Attach = outputs.attach
-	eng, err := omni.Open(e.ctx, *cfg)
+	plan.Config.Attach = outputs.attach
+	eng, err := plan.Open(e.ctx)
 	if err != nil {
 		p.end()
 		return startError(err)
@@ -122,7 +122,7 @@ func (c *captureCmd) Run(e *env) error {
 const stopTimeout = 5 * time.Minute
 
 // check reads all input before anything is started.
-func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
+func (c *captureCmd) check(e *env) (*omni.Plan, []omni.Request, error) {
 	o, err := c.override(e)
 	if err != nil {
 		return nil, nil, err
@@ -151,21 +151,21 @@ func (c *captureCmd) check(e *env) (*omni.Config, []omni.Request, error) {
 			return nil, nil, err
 		}
 	}
-	cfg := &omni.Config{Pipeline: c.Pipeline, TensorParallelSize: c.TP, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
-	if err := c.natsFlags.set(cfg); err != nil {
+	cfg := omni.Config{Pipeline: c.Pipeline, TensorParallelSize: c.TP, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
+	if err := c.natsFlags.set(&cfg); err != nil {
 		return nil, nil, err
 	}
-	p, err := cfg.Check()
+	plan, err := cfg.Plan(e.ctx)
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	if err := c.checkStages(p); err != nil {
+	if err := c.checkStages(plan.Pipeline); err != nil {
 		return nil, nil, err
 	}
-	if err := cfg.CheckRequests(p, load); err != nil {
+	if err := plan.CheckRequests(load); err != nil {
 		return nil, nil, usage("--prompts %s: %w", c.Prompts, err)
 	}
-	return cfg, load, nil
+	return plan, load, nil
 }
 
 // startRequest is the session that the flags ask for.

@@ -21,6 +21,6 @@ func (f *natsFlags) set(c *omni.Config) error {
 	if f.Replicas < 1 || f.Replicas > 1 && f.NATS == "" {
 		return usage("--nats-replicas %d: 1, or more with --nats", f.Replicas)
 	}
-	c.NATS, c.Token, c.TLSCA, c.Replicas, c.Name = f.NATS, f.Token, f.CA, f.Replicas, f.Name
+	c.NATSURL, c.Token, c.TLSCA, c.Replicas, c.Name = f.NATS, f.Token, f.CA, f.Replicas, f.Name
 	return nil
 }

@@ -40,7 +40,7 @@ const (
 const overheadReady = 10 * time.Minute
 
 func (c *overheadCmd) Run(e *env) (err error) {
-	cfg, o, err := c.check(e)
+	plan, o, err := c.check(e)
 	if err != nil {
 		return err
 	}
@@ -50,13 +50,14 @@ func (c *overheadCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	cfg := &plan.Config
 	cfg.DataDir, cfg.RunsDir = filepath.Join(dir, "data"), filepath.Join(dir, "runs")
 	if err := os.Mkdir(cfg.DataDir, 0o700); err != nil {
 		return err
 	}
 	p := newProgress(e.err)
 	p.say("starting %s", c.Pipeline)
-	eng, err := omni.Open(e.ctx, *cfg)
+	eng, err := plan.Open(e.ctx)
 	p.end()
 	if err != nil {
 		return startError(err)
@@ -89,7 +90,7 @@ func (c *overheadCmd) requests(prompts int) int {
 }
 
 // check reads all input before anything is started.
-func (c *overheadCmd) check(e *env) (*omni.Config, *overhead.Options, error) {
+func (c *overheadCmd) check(e *env) (*omni.Plan, *overhead.Options, error) {
 	switch {
 	case c.Rounds < overhead.MinRounds || c.Rounds > overhead.MaxRounds:
 		return nil, nil, usage("--rounds %d: %d to %d", c.Rounds, overhead.MinRounds, overhead.MaxRounds)
@@ -101,23 +102,17 @@ func (c *overheadCmd) check(e *env) (*omni.Config, *overhead.Options, error) {
 	o := &overhead.Options{Rounds: c.Rounds, Concurrency: c.Concurrency, Stages: c.Stages}
 	cc := captureCmd{profilerFlags: c.profilerFlags, natsFlags: c.natsFlags, Pipeline: c.Pipeline, Prompts: c.Prompts,
 		sessionFlags: sessionFlags{Stages: c.Stages}, Concurrency: c.Concurrency, TP: c.TP}
-	cfg, load, err := cc.check(e)
+	plan, load, err := cc.check(e)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := cfg.Check()
-	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	overhead.Prepare(p)
-	// p has the overrides already; applied again they would undo Prepare.
-	cfg.Deployment, cfg.Profiler = p, nil
-	cfg.NoConvert, cfg.ReadyTimeout = true, overheadReady
+	overhead.Prepare(plan.Pipeline)
+	plan.Config.NoConvert, plan.Config.ReadyTimeout = true, overheadReady
 	o.Load = load
-	if o.Also, err = c.also(p); err != nil {
+	if o.Also, err = c.also(plan.Pipeline); err != nil {
 		return nil, nil, err
 	}
-	return cfg, o, nil
+	return plan, o, nil
 }
 
 // also reads the further states. They change the configuration that the stages have in

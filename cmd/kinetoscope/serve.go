@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/web"
 )
@@ -60,8 +61,8 @@ func (c *serveCmd) Run(e *env) error {
 		return usage("--kineto goes with --attach")
 	}
 	cfg := omni.Config{Attached: c.Attach, Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
-		Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey,
-		NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
+		Connection:  hub.Connection{Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey},
+		SlowRequest: c.SlowRequest, FailedRequest: c.Failed, NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
 	if err := c.natsFlags.set(&cfg); err != nil {
 		return err
 	}
@@ -74,7 +75,8 @@ func (c *serveCmd) Run(e *env) error {
 	if c.NATS != "" && (c.NATSListen != "" || c.Advertise != "" || c.TLSCert != "") {
 		return usage("--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats")
 	}
-	if _, err := cfg.Check(); err != nil {
+	plan, err := cfg.Plan(e.ctx)
+	if err != nil {
 		return usageError{err}
 	}
 	ln, err := bind(e.ctx, c.Addr) // first: a port in use is known before models are loaded
@@ -82,8 +84,7 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	defer ln.Close()
-	cfg.SlowRequest, cfg.FailedRequest = c.SlowRequest, c.Failed
-	cfg.OnHub = func(url string) error {
+	plan.Config.OnHub = func(url string) error {
 		fmt.Fprintf(e.err, "ranks join at %s\n", url)
 		if c.NATSFile == "" {
 			return nil
@@ -93,7 +94,7 @@ func (c *serveCmd) Run(e *env) error {
 	if c.NATSFile != "" {
 		defer os.Remove(c.NATSFile)
 	}
-	eng, err := omni.Open(e.ctx, cfg)
+	eng, err := plan.Open(e.ctx)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ var rooms = [][]string{
 	{"driver/procs", "driver/native", "driver/kinetod", "driver/drivertest"},
 	{"agent"},
 	{"hub"},
+	{"hub/conversion"},
 	{"omni/wire", "omni/deploy", "omni/collective"},
 	{"omni/engine"},
 	{"omni/worker"},

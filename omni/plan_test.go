@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
 )
 
 // An interpreter that cannot run a torch stage is known before a rank is started, and the
@@ -32,11 +34,49 @@ func TestInterpreterOfTorchStagesIsChecked(t *testing.T) {
 				t.Errorf("%v, want %q with file and line", err, c.want)
 			}
 			cfg.NoLaunch = true // its ranks are started elsewhere
-			p, err := cfg.Check()
-			if err != nil || !p.Stages[0].Torch() {
+			p, err := cfg.Plan(t.Context())
+			if err != nil || !p.Pipeline.Stages[0].Torch() {
 				t.Errorf("without launching: %v", err)
 			}
 		})
+	}
+}
+
+// A plan knows its models: neither its requests nor its opening look at them again.
+func TestPlanLooksAtModelsOnce(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	p, _, err := deploy.Load("omni")
+	if err != nil {
+		t.Fatal(err)
+	}
+	model, err := os.ReadFile(filepath.Join("engine", "configs", "thinker", "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := write("config.json", string(model))
+	p.Stages[0].Model = dir
+	plan, err := Config{Deployment: p, RunsDir: t.TempDir(), Command: []string{"/no/such/program"}}.Plan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(config); err != nil {
+		t.Fatal(err)
+	}
+	if err := plan.CheckRequests([]Request{say("hello", 4)}); err != nil {
+		t.Error(err)
+	}
+	if err := plan.CheckRequests([]Request{say("hello", 4), say("", 4)}); err == nil || !strings.Contains(err.Error(), "prompt 2") {
+		t.Errorf("%v, want that of prompt 2", err)
+	}
+	if _, err := plan.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
+		t.Errorf("%v, want the ranks to be started", err)
 	}
 }
 

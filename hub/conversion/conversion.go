@@ -1,4 +1,7 @@
-package omni
+// Package conversion makes a session's artifacts of what its ranks left: traces, sheets,
+// stacks and memory of each, the timeline and the report of all. It is the hub's job of a
+// session that has been collected; package convert knows one rank, package hub when.
+package conversion
 
 import (
 	"bytes"
@@ -21,18 +24,18 @@ import (
 
 // Names of what a run has beside its ranks' artifacts.
 const (
-	reportName  = "report.json"
-	pictureName = "report.svg"
+	ReportName  = "report.json" // pipeline.Report
+	PictureName = "report.svg"
 )
 
 // regionsExt ends the name of what a torch rank leaves when it is killed: its regions
 // alone, of less worth than the trace that it may have finished just before.
 const regionsExt = "regions.json"
 
-// convertSession makes a session's artifacts of its recordings: rank by rank, for
+// Session makes a session's artifacts of its recordings: rank by rank, for
 // memory holds the traces of all ranks only as columns, then the timeline and the
 // report. What a rank lacks is noted in its artifacts and does not keep back the rest.
-func convertSession(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+func Session(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
 	perRank := map[protocol.RankID][]protocol.Artifact{}
 	var inputs []convert.RankInput
 	var errs []error
@@ -127,13 +130,13 @@ func hasMemory(t *trace.Trace) bool {
 	return false
 }
 
-// attaching is convertSession and then attach, if that is set.
-func attaching(attach func(*store.Run) ([]protocol.Artifact, error)) hub.ConvertFunc {
+// With is Session and then attach, if that is set, which writes more files into the run.
+func With(attach func(*store.Run) ([]protocol.Artifact, error)) hub.ConvertFunc {
 	if attach == nil {
-		return convertSession
+		return Session
 	}
 	return func(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
-		perRank, run, err := convertSession(ctx, in)
+		perRank, run, err := Session(ctx, in)
 		more, attachErr := attach(in.Run)
 		return perRank, append(run, more...), errors.Join(err, attachErr)
 	}
@@ -164,8 +167,8 @@ func summarize(ctx context.Context, in hub.ConvertInput, inputs []convert.RankIn
 		name  string
 		write func(*bytes.Buffer) error
 	}{
-		{reportName, func(b *bytes.Buffer) error { return report.JSON(b, rep) }},
-		{pictureName, func(b *bytes.Buffer) error { return report.SVG(b, rep) }},
+		{ReportName, func(b *bytes.Buffer) error { return report.JSON(b, rep) }},
+		{PictureName, func(b *bytes.Buffer) error { return report.SVG(b, rep) }},
 	} {
 		var b bytes.Buffer
 		if err := f.write(&b); err != nil {
