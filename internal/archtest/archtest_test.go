@@ -28,7 +28,7 @@ var rooms = [][]string{
 	{"trace/identity"},
 	{"trace/chrome", "trace/perfetto", "trace/sheet", "trace/folded", "trace/optable", "trace/memsnap",
 		"trace/opstats", "trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open", "trace/stacks",
-		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet", "trace/sqlite", "trace/nsys"},
+		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet", "trace/sqlite", "trace/nsys", "trace/gotrace"},
 	{"align"},
 	{"analysis"},
 	{"timeline"},
