@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -55,28 +57,31 @@ func (r *Report) find(t *trace.Trace, d *device, graphs *graphs, o Options) {
 		}
 		return false
 	}
-	var found []labelled
+	var found []label.Step
 	skipped, where := 0, ""
 	if !o.NoLabels {
-		found, skipped = byLabel(t, host)
+		found, skipped = label.Find(t, host)
 	}
 	if len(found) == 0 && !o.NoLabels {
-		found, _ = byLabel(t, func(i int) bool { return s.Cat[i] == trace.CatGPUUserAnnotation })
-		found = oneStream(t, found)
 		where = " on the device"
+		found, _ = label.Find(t, func(i int) bool { return s.Cat[i] == trace.CatGPUUserAnnotation })
+		found = label.OneTrack(t, found)
 	}
 	r.Skipped = skipped
-	if len(found) > 0 && found[0].method == ByOmniForward && !o.NoPeriod && r.inside(t, d, graphs, found) {
+	if len(found) > 0 && found[0].Method == ByOmniForward && !o.NoPeriod && r.inside(t, d, graphs, found) {
+		return
+	}
+	if len(found) > 0 && where == "" && !o.NoPeriod && r.beside(t, d, graphs, found) {
 		return
 	}
 	if len(found) > 0 {
-		r.Method, r.Typed = found[0].method, "label"
-		r.How = methodWords[r.Method] + where
+		r.Method, r.Typed = found[0].Method, "label"
+		r.How = r.Method.Words() + where
 		r.Steps = make([]Step, len(found))
 		for i, f := range found {
 			r.Steps[i] = Step{
-				Kind: f.kind, Name: t.String(s.Name[f.slice]), Slice: f.slice, StartNs: f.start, EndNs: f.end,
-				Batch: f.batch, Prefills: f.prefills, Tokens: f.tokens,
+				Kind: f.Kind, Name: t.String(s.Name[f.Slice]), Slice: f.Slice, StartNs: f.Start, EndNs: f.End,
+				Batch: f.Batch, Prefills: f.Prefills, Tokens: f.Tokens,
 			}
 		}
 		if r.Method == ByProfilerStep {
@@ -164,12 +169,12 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 
 // inside looks for denoise steps by repetition where labels name whole generations
 // only, and reports whether most of what it found lies inside of them.
-func (r *Report) inside(t *trace.Trace, d *device, graphs *graphs, found []labelled) bool {
+func (r *Report) inside(t *trace.Trace, d *device, graphs *graphs, found []label.Step) bool {
 	r.byRepetition(t, d, graphs)
 	n := 0
 	for i := range r.Steps {
 		for _, f := range found {
-			if r.Steps[i].StartNs >= f.start && r.Steps[i].StartNs < f.end {
+			if r.Steps[i].StartNs >= f.Start && r.Steps[i].StartNs < f.End {
 				r.Steps[i].Kind = Denoise
 				n++
 				break
@@ -181,24 +186,60 @@ func (r *Report) inside(t *trace.Trace, d *device, graphs *graphs, found []label
 		return false
 	}
 	r.Typed = "label"
-	r.How += fmt.Sprintf(", inside %d generations labelled %s", len(found), t.String(t.Slices.Name[found[0].slice]))
+	r.How += fmt.Sprintf(", inside %d generations labelled %s", len(found), t.String(t.Slices.Name[found[0].Slice]))
 	return true
 }
 
-// oneStream keeps the projections of the stream that has most of them: each stream
-// repeats the label.
-func oneStream(t *trace.Trace, l []labelled) []labelled {
-	count := map[trace.TrackID]int{}
-	for _, x := range l {
-		count[t.Slices.Track[x.slice]]++
-	}
-	best, have := trace.TrackID(0), 0
-	for _, x := range l {
-		if id := t.Slices.Track[x.slice]; count[id] > have || count[id] == have && id < best {
-			best, have = id, count[id]
+// besideMax is the part of the device's work that labels must enclose the launches of at
+// least to be believed against a repetition.
+const besideMax = 0.1
+
+// beside looks for steps by repetition where the labels enclose next to none of the launches,
+// and reports whether it found any: a window that begins or ends with the loop, a label round
+// something else.
+func (r *Report) beside(t *trace.Trace, d *device, graphs *graphs, found []label.Step) bool {
+	var in, all int64
+	for k, i := range d.work {
+		all += d.v.Dur[i]
+		if encloses(found, d.launchedAt(k)) {
+			in += d.v.Dur[i]
 		}
 	}
-	return slices.DeleteFunc(l, func(x labelled) bool { return t.Slices.Track[x.slice] != best })
+	if all == 0 || stat.Ratio(in, all) >= besideMax {
+		return false
+	}
+	r.byRepetition(t, d, graphs)
+	if len(r.Steps) < minRepeats {
+		r.Steps, r.Method = r.Steps[:0], ByNothing
+		return false
+	}
+	part := "none"
+	if in > 0 {
+		part = "only " + pct(stat.Ratio(in, all))
+	}
+	r.How += fmt.Sprintf("; %s %s enclose %s of the device's work", counted(len(found), "label"), t.String(t.Slices.Name[found[0].Slice]), part)
+	if len(found) == 1 {
+		r.How = strings.Replace(r.How, " enclose ", " encloses ", 1)
+	}
+	return true
+}
+
+// encloses says whether one of the labels, which are by start, is round at.
+func encloses(found []label.Step, at int64) bool {
+	n := sort.Search(len(found), func(i int) bool { return found[i].Start > at })
+	for k := n - 1; k >= 0 && k >= n-4; k-- { // labels of several threads can overlap
+		if at < found[k].End {
+			return true
+		}
+	}
+	return false
+}
+
+func counted(n int, word string) string {
+	if n == 1 {
+		return "the " + word
+	}
+	return fmt.Sprintf("%d %ss like", n, word)
 }
 
 // trains reports whether the trace has a backward pass.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/drift"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
@@ -18,11 +19,10 @@ const (
 	manyKernels = 100  // launches of a decode step that graphs would save
 	slowRatio   = 3.0  // p99 of steps by p50
 	slowCount   = 20   // steps needed to say so
-	driftMin    = 0.1
-	firstRatio  = 2.0 // first denoise step by the mean
-	outsideMin  = 0.1 // of device work outside steps
-	prefillMin  = 0.3 // of the time in steps
-	mixedRatio  = 1.5 // mixed or prefill steps by decode steps: the others wait for prompts
+	firstRatio  = 2.0  // first denoise step by the mean
+	outsideMin  = 0.1  // of device work outside steps
+	prefillMin  = 0.3  // of the time in steps
+	mixedRatio  = 1.5  // mixed or prefill steps by decode steps: the others wait for prompts
 )
 
 // finder adds findings to a report.
@@ -161,7 +161,7 @@ func some(n int, word string) string {
 
 func (f *finder) drift() {
 	for _, d := range f.r.Drifts {
-		if d.Change >= driftMin || d.Change <= -driftMin {
+		if d.Change >= drift.Said || d.Change <= -drift.Said {
 			word := "slower"
 			if d.Change < 0 {
 				word = "faster"

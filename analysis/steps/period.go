@@ -15,7 +15,7 @@ const (
 	growKinds     = 1.25 // more kinds of tokens that a longer period must explain to be the step
 	coverSlack    = 0.05 // coverage that it may lose for it
 	lengthSlack   = 0.25 // of the period by which a step's length may differ
-	minCover      = 0.5  // of the sequence's time in steps that are alike
+	minCover      = 0.5  // of the sequence's time, or of its tokens, in steps that are alike
 )
 
 // token is one thing that happened, in order.
@@ -247,12 +247,14 @@ func fitPeriod(l []token, of []int32, kinds []places, p int, count []int32) fit 
 	}
 	clear(count)
 	var in int64
+	tokens := 0
 	for i, c := range f.cuts {
 		end := ends(i)
 		if !steadyLength(end-c, p) || !alike(i-1, i) && !alike(i, i+1) {
 			continue
 		}
 		f.steps++
+		tokens += end - c
 		until := l[end-1].end
 		if end < len(l) {
 			until = l[end].start
@@ -267,6 +269,8 @@ func fitPeriod(l []token, of []int32, kinds []places, p int, count []int32) fit 
 	if all := l[len(l)-1].end - l[0].start; all > 0 {
 		f.cover = float64(in) / float64(all)
 	}
+	// One long start, of a compiler or a loader, is most of the time and few of the tokens.
+	f.cover = max(f.cover, float64(tokens)/float64(len(l)))
 	for _, n := range count {
 		if n > 0 && 2*int(n) >= f.steps {
 			f.kinds++

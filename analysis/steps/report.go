@@ -2,57 +2,50 @@ package steps
 
 import (
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/drift"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/analysis/label"
 )
 
 // SchemaVersion is the version of Report as JSON.
 const SchemaVersion = 1
 
 // Kind is what a step computes.
-type Kind uint8
+type Kind = label.Kind
 
 // The kinds of step.
 const (
-	Unknown    Kind = iota // a step, of what is not known
-	Prefill                // prompts
-	Decode                 // one token a sequence
-	Mixed                  // both in one batch
-	Denoise                // one time step of diffusion
-	TextEncode             // prompt to embedding, in diffusion
-	VAEDecode              // latent to image
-	Vocode                 // codec frames to samples
-	Generation             // a whole request of diffusion, all its denoise steps
-	Training               // ProfilerStep round a backward pass
-	numKinds
+	Unknown    = label.Unknown
+	Prefill    = label.Prefill
+	Decode     = label.Decode
+	Mixed      = label.Mixed
+	Denoise    = label.Denoise
+	TextEncode = label.TextEncode
+	VAEDecode  = label.VAEDecode
+	Vocode     = label.Vocode
+	Generation = label.Generation
+	Training   = label.Training
+	numKinds   = label.NumKinds
 )
 
-var kindNames = enum.Of[Kind]("kind of step", "step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "generation", "training")
-
-// String returns the kind's name; "step" if nothing is known.
-func (k Kind) String() string { return kindNames.Text(k) }
-
-// MarshalText writes the kind's name.
-func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
-
-// UnmarshalText reads the kind's name.
-func (k *Kind) UnmarshalText(text []byte) error { return kindNames.Unmarshal(k, text) }
-
-// Method is how steps were found.
-type Method string
+// Method is how steps were found: by one of package label's, or as below.
+type Method = label.Method
 
 // The methods.
 const (
-	ByNative       Method = "native"            // trace.NamePrefill and its like
-	ByVLLM         Method = "vllm"              // execute_…context_…generation_…
-	BySGLang       Method = "sglang"            // step[DECODE bs=…]
-	ByOmni         Method = "vllm_omni"         // diffusion_step
-	ByOmniForward  Method = "vllm_omni_forward" // diffusion_forward, a whole generation
-	ByDiffusers    Method = "diffusers"         // frames of a scheduler or a denoiser
-	ByProfilerStep Method = "profiler_step"     // ProfilerStep#N
-	ByKernels      Method = "kernels"           // period of the launched kernels
-	ByOperators    Method = "operators"         // period of the host's operators
-	ByAnnotation   Method = "annotation"        // the user's annotation that covers most
-	ByNothing      Method = "none"
+	ByNative       = label.Native
+	ByVLLM         = label.VLLM
+	BySGLang       = label.SGLang
+	ByTRTLLM       = label.TRTLLM
+	ByOmni         = label.Omni
+	ByOmniForward  = label.OmniForward
+	ByDiffusers    = label.Diffusers
+	ByProfilerStep = label.ProfilerStep
+
+	ByKernels    Method = "kernels"    // period of the launched kernels
+	ByOperators  Method = "operators"  // period of the host's operators
+	ByAnnotation Method = "annotation" // the user's annotation that covers most
+	ByNothing    Method = "none"
 )
 
 // Bound is who sets a step's pace.
@@ -204,16 +197,9 @@ type DeviceShare struct {
 
 // Drift is how the steps of one denoise loop change.
 type Drift struct {
-	First, Last   int     `json:"-"` // indices into Report.Steps
-	Steps         int     `json:"steps"`
-	StartNs       int64   `json:"start_ns"`
-	HeadNs        float64 `json:"head_ns"` // mean of the first quarter, the very first step left out
-	TailNs        float64 `json:"tail_ns"` // mean of the last quarter
-	Change        float64 `json:"change"`  // TailNs by HeadNs, less 1
-	SlopeNs       float64 `json:"slope_ns_per_step"`
-	FirstStepNs   int64   `json:"first_step_ns"` // often longer: caches are cold, graphs are captured
-	MeanNs        float64 `json:"mean_ns"`
-	VariationCoef float64 `json:"variation"` // standard deviation by mean
+	First, Last int   `json:"-"` // indices into Report.Steps
+	StartNs     int64 `json:"start_ns"`
+	drift.Drift
 }
 
 // Graph is one CUDA or HIP graph by the kernels that it launches.

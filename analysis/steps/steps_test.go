@@ -15,47 +15,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
 
-func TestParseLabel(t *testing.T) {
-	const ann, frame = trace.CatUserAnnotation, trace.CatPythonFunction
-	for _, c := range []struct {
-		name string
-		cat  trace.Category
-		want label
-		ok   bool
-	}{
-		{"execute_context_1(888_788544)_generation_0(0)", ann, label{method: ByVLLM, kind: Prefill, batch: 1, prefills: 1, tokens: 888}, true},
-		{"execute_context_0(0)_generation_12(0)", ann, label{method: ByVLLM, kind: Decode, batch: 12, tokens: 12}, true},
-		{"execute_context_2(30_500)_generation_3(0)", ann, label{method: ByVLLM, kind: Mixed, batch: 5, prefills: 2, tokens: 33}, true},
-		{"execute_32_context_0(sq0sk0sqsq0sqsk0)_generation_32(sq32sk55086sqsq32sqsk55086)", ann, label{method: ByVLLM, kind: Decode, batch: 32, tokens: 32}, true},
-		{"execute_context_0(0)_generation_0(0)", ann, label{method: ByVLLM, skip: true}, true},
-		{"execute_model", ann, label{}, false},
-		{"capture_32_FULL", ann, label{method: ByVLLM, skip: true}, true},
-		{"step[EXTEND bs=15 toks=15360]", ann, label{method: BySGLang, kind: Prefill, batch: 15, prefills: 15, tokens: 15360}, true},
-		{"step[DECODE bs=32 toks=32]", ann, label{method: BySGLang, kind: Decode, batch: 32, tokens: 32}, true},
-		{"step[TARGET_VERIFY bs=4 toks=16]", ann, label{method: BySGLang, kind: Decode, batch: 4, tokens: 16}, true},
-		{"step[IDLE]", ann, label{method: BySGLang, skip: true}, true},
-		{"diffusion_step", ann, label{method: ByOmni, kind: Denoise}, true},
-		{"diffusion_forward", ann, label{method: ByOmniForward, kind: Generation}, true},
-		{"nn.Module: xFuserFluxTransformer2DWrapper_0", frame, label{method: ByDiffusers, kind: Denoise}, true},
-		{"execute_context_2(96)_generation_14(14)", ann, label{method: ByVLLM, kind: Mixed, batch: 16, prefills: 2, tokens: 110}, true},
-		{"ProfilerStep#12", ann, label{method: ByProfilerStep}, true},
-		{"ProfilerStep#12", trace.CatCPUOp, label{method: ByProfilerStep}, true},
-		{"decode_step", trace.CatCPUOp, label{method: ByProfilerStep}, false},
-		{"ProfilerStepper", ann, label{method: ByProfilerStep}, false},
-		{"decode_step", ann, label{method: ByNative, kind: Decode}, true},
-		{"nn.Module: FluxTransformer2DModel_0", frame, label{method: ByDiffusers, kind: Denoise}, true},
-		{"nn.Module: UNet2DConditionModel_0", frame, label{method: ByDiffusers, kind: Denoise}, true},
-		{"nn.Module: Linear_3", frame, label{}, false},
-		{"diffusers/schedulers/scheduling_flow_match_euler_discrete.py(370): step", frame, label{method: ByDiffusers, kind: Denoise, rank: 1, atEnd: true}, true},
-		{"torch/optim/lr_scheduler.py(12): step", frame, label{}, false},
-	} {
-		got, ok := parseLabel(c.name, c.cat)
-		if ok != c.ok || ok && got != c.want {
-			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, ok, c.want, c.ok)
-		}
-	}
-}
-
 // TestHostBound: each kernel of 2 µs needs a launch of 10 µs.
 func TestHostBound(t *testing.T) {
 	g := newGPU()
@@ -405,7 +364,7 @@ func sameSteps(t *testing.T, file string, labels, period *Report) {
 }
 
 func TestEveryValueHasAName(t *testing.T) {
-	if numKinds.String() != "kind of step(10)" || (numKinds-1).String() != "training" || numBounds.String() != "bound(4)" || (numBounds-1).String() != "other" {
-		t.Errorf("%v, %v, %v, %v", numKinds, numKinds-1, numBounds, numBounds-1)
+	if numBounds.String() != "bound(4)" || (numBounds-1).String() != "other" {
+		t.Errorf("%v, %v", numBounds, numBounds-1)
 	}
 }

@@ -3,10 +3,10 @@ package steps
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 
+	"github.com/kinetoscope/kinetoscope/analysis/drift"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
@@ -199,11 +199,8 @@ func launchDelay(d *device) float64 {
 	return stat.Quantile(delays, 0.5)
 }
 
-// Limits of denoise loops.
-const (
-	minLoop = 8   // steps for a drift: two in each quarter
-	loopGap = 3.0 // of a median step between two loops
-)
+// loopGap is the pause between two loops, in longest steps.
+const loopGap = 3.0
 
 // drifts describes the loops of denoise steps: runs without another kind in between or
 // a pause.
@@ -221,53 +218,16 @@ func drifts(steps []Step) []Drift {
 			longest = max(longest, steps[k].EndNs-steps[k].StartNs)
 			k++
 		}
-		if k-i >= minLoop {
-			out = append(out, drift(steps, i, k))
+		if k-i >= drift.MinSteps {
+			ns := make([]int64, k-i)
+			for j := range ns {
+				ns[j] = steps[i+j].Ns()
+			}
+			out = append(out, Drift{First: i, Last: k - 1, StartNs: steps[i].StartNs, Drift: drift.Of(ns)})
 		}
 		i = k
 	}
 	return out
-}
-
-func drift(steps []Step, lo, hi int) Drift {
-	n := hi - lo
-	d := Drift{First: lo, Last: hi - 1, Steps: n, StartNs: steps[lo].StartNs, FirstStepNs: steps[lo].Ns()}
-	var sum, sq, sx, sxy, sxx float64
-	for i := lo; i < hi; i++ {
-		v := float64(steps[i].Ns())
-		sum += v
-		sq += v * v
-		if i == lo {
-			continue // cold caches
-		}
-		x := float64(i - lo)
-		sx += x
-		sxx += x * x
-		sxy += x * v
-	}
-	m := float64(n - 1)
-	rest := sum - float64(d.FirstStepNs)
-	if det := m*sxx - sx*sx; det > 0 {
-		d.SlopeNs = (m*sxy - sx*rest) / det
-	}
-	q := n / 4
-	d.HeadNs, d.TailNs = meanNs(steps[lo+1:lo+1+q]), meanNs(steps[hi-q:hi])
-	if d.HeadNs > 0 {
-		d.Change = d.TailNs/d.HeadNs - 1
-	}
-	d.MeanNs = sum / float64(n)
-	if d.MeanNs > 0 {
-		d.VariationCoef = math.Sqrt(max(0, sq/float64(n)-d.MeanNs*d.MeanNs)) / d.MeanNs
-	}
-	return d
-}
-
-func meanNs(steps []Step) float64 {
-	var sum int64
-	for i := range steps {
-		sum += steps[i].Ns()
-	}
-	return stat.Ratio(sum, int64(len(steps)))
 }
 
 func pct(v float64) string {

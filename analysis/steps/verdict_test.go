@@ -113,3 +113,51 @@ func TestSeveralDevices(t *testing.T) {
 		})
 	}
 }
+
+// TestLabelsBesideTheWork: labels that enclose none of the launches do not hide the
+// repetition.
+func TestLabelsBesideTheWork(t *testing.T) {
+	loops := map[string]loop{
+		"matmul and copy": {steps: 32, before: 300, kernels: 2, dur: 4400},
+		"HIP":             {steps: 12, before: 50, kernels: 6, dur: 80, call: "hipLaunchKernel"},
+		"device behind":   {steps: 20, before: 5, kernels: 9, dur: 60, ahead: true},
+	}
+	for name, l := range loops {
+		for _, labels := range [][]string{{"ProfilerStep#1"}, {"ProfilerStep#7", "ProfilerStep#8"}, {"execute_new_0_cached_4"}, {"step[DECODE bs=1]", "step[DECODE bs=1]", "step[DECODE bs=1]"}} {
+			for _, first := range []bool{true, false} {
+				tr := l.draw()
+				_, end, _ := tr.Extent()
+				for k, n := range labels {
+					at := end + int64(k)*50*us
+					if first {
+						at = -int64(k+1) * 50 * us
+					}
+					tr.AddSlice(trace.Slice{Start: at, Dur: 40 * us, Name: n, Cat: trace.CatUserAnnotation, Track: 0, Corr: trace.NoCorrelation})
+				}
+				r := Find(tr, Options{})
+				if r.Method != ByKernels || len(r.Steps) != l.steps || !strings.Contains(r.How, labels[0][:8]) {
+					t.Errorf("%s, %v, first %v: %d steps by %s", name, labels, first, len(r.Steps), r.How)
+				}
+			}
+		}
+	}
+}
+
+// TestLongStart: a compiler that ran once does not hide the iterations behind it.
+func TestLongStart(t *testing.T) {
+	l := loop{steps: 30, before: 200, kernels: 5, dur: 100}
+	tr := l.draw()
+	shifted := trace.New()
+	for _, tk := range tr.Tracks {
+		shifted.AddTrack(tk)
+	}
+	shifted.AddSlice(trace.Slice{Dur: 5 * us, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Corr: 9000})
+	shifted.AddSlice(trace.Slice{Start: 9 * us, Dur: 5 * us, Name: "fill", Cat: trace.CatKernel, Track: 1, Corr: 9000})
+	s := &tr.Slices
+	for i := range s.Start {
+		shifted.AddSlice(trace.Slice{Start: s.Start[i] + 60_000_000*us, Dur: s.Dur[i], Name: tr.String(s.Name[i]), Cat: s.Cat[i], Track: s.Track[i], Corr: s.Corr[i]})
+	}
+	if r := Find(shifted, Options{}); len(r.Steps) != 30 || r.Kinds[0].MaxNs > 1000*us {
+		t.Errorf("%d steps by %s: %+v", len(r.Steps), r.How, r.Kinds)
+	}
+}

@@ -1,0 +1,68 @@
+// Package drift says how the steps of a loop change over its time: slower as a device gets
+// hot, faster after a warm-up.
+package drift
+
+import (
+	"math"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+)
+
+// MinSteps is the least number of steps of which a drift is told: two in each quarter.
+const MinSteps = 8
+
+// Said is the change from which it is worth a sentence.
+const Said = 0.1
+
+// Drift is how the durations of a loop's steps change. The very first step counts for nothing
+// but itself and the mean: caches are cold, graphs are captured.
+type Drift struct {
+	Steps         int     `json:"steps"`
+	HeadNs        float64 `json:"head_ns"`           // mean of the first quarter, the very first step left out
+	TailNs        float64 `json:"tail_ns"`           // mean of the last quarter
+	Change        float64 `json:"change"`            // TailNs by HeadNs, less 1; 0 with fewer than MinSteps steps
+	SlopeNs       float64 `json:"slope_ns_per_step"` // least squares, without the first step
+	FirstStepNs   int64   `json:"first_step_ns"`
+	MeanNs        float64 `json:"mean_ns"`
+	VariationCoef float64 `json:"variation"` // standard deviation by mean
+}
+
+// Of returns the drift of a loop whose steps took ns, in their order. A loop of fewer than
+// MinSteps steps has a mean and no drift.
+func Of(ns []int64) Drift {
+	n := len(ns)
+	d := Drift{Steps: n}
+	if n == 0 {
+		return d
+	}
+	d.FirstStepNs = ns[0]
+	var sum, sq, sx, sxy, sxx float64
+	for i, x := range ns {
+		v := float64(x)
+		sum += v
+		sq += v * v
+		if i > 0 {
+			x := float64(i)
+			sx += x
+			sxx += x * x
+			sxy += x * v
+		}
+	}
+	d.MeanNs = sum / float64(n)
+	if d.MeanNs > 0 {
+		d.VariationCoef = math.Sqrt(max(0, sq/float64(n)-d.MeanNs*d.MeanNs)) / d.MeanNs
+	}
+	if n < MinSteps {
+		return d
+	}
+	m := float64(n - 1)
+	if det := m*sxx - sx*sx; det > 0 {
+		d.SlopeNs = (m*sxy - sx*(sum-float64(d.FirstStepNs))) / det
+	}
+	q := n / 4
+	d.HeadNs, d.TailNs = stat.Mean(ns[1:1+q]), stat.Mean(ns[n-q:])
+	if d.HeadNs > 0 {
+		d.Change = d.TailNs/d.HeadNs - 1
+	}
+	return d
+}

@@ -1,0 +1,136 @@
+package label
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Step is a slice with a label and the time of its step: the slice's own, but for labels
+// that mark an end only.
+type Step struct {
+	Slice int
+	Label
+	Start, End int64
+}
+
+// stretchEnds gives labels their times. A label that marks an end begins with the
+// first label of a lower rank after the end before it, the denoiser's call, or else
+// with that end.
+func stretchEnds(t *trace.Trace, l []Step) {
+	s := &t.Slices
+	slices.SortStableFunc(l, func(a, b Step) int { return cmp.Compare(s.Start[a.Slice], s.Start[b.Slice]) })
+	begin, have := int64(0), false
+	for i := range l {
+		x := &l[i]
+		x.Start, x.End = s.Start[x.Slice], s.End(x.Slice)
+		switch {
+		case !x.atEnd && x.rank >= 0 && !have:
+			begin, have = x.Start, true
+		case x.atEnd && have:
+			x.Start = min(begin, x.Start)
+			have = false
+		case x.atEnd && begin > 0:
+			x.Start = begin
+		}
+		if x.atEnd {
+			if !have {
+				begin = x.End
+			}
+		}
+	}
+}
+
+// Find finds the steps of the preferred method among the slices of t that want accepts, by
+// start, and how many labels are of no steps: idle ones, captures of graphs.
+func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
+	type parsed struct {
+		Label
+		known, ok bool
+	}
+	s := &t.Slices
+	// Names of frames, operators and annotations could be equal: three caches.
+	var cache [3][]parsed
+	for i := range cache {
+		cache[i] = make([]parsed, t.Strings.Len())
+	}
+	all := map[Method][]Step{}
+	for i := range s.Start {
+		if !want(i) {
+			continue
+		}
+		of := 0
+		switch s.Cat[i] {
+		case trace.CatPythonFunction:
+			of = 1
+		case trace.CatCPUOp:
+			of = 2
+		}
+		p := &cache[of][s.Name[i]]
+		if !p.known {
+			p.Label, p.ok = Parse(t.String(s.Name[i]), s.Cat[i])
+			p.known = true
+		}
+		if p.ok {
+			all[p.Method] = append(all[p.Method], Step{Slice: i, Label: p.Label})
+		}
+	}
+	for _, m := range order {
+		l := all[m]
+		usable := 0
+		best := anyRank
+		for _, x := range l {
+			if !x.Skip {
+				usable++
+				best = max(best, x.rank)
+			}
+		}
+		if usable == 0 {
+			skipped += len(l)
+			continue
+		}
+		stretchEnds(t, l)
+		l = slices.DeleteFunc(l, func(x Step) bool {
+			if x.Skip {
+				skipped++
+			}
+			return x.Skip || x.rank != best && x.rank != anyRank
+		})
+		return outermost(t, l), skipped
+	}
+	return nil, skipped
+}
+
+// outermost drops labels inside another label of the same track and sorts by start.
+func outermost(t *trace.Trace, l []Step) []Step {
+	track := t.Slices.Track
+	slices.SortStableFunc(l, func(a, b Step) int {
+		return cmp.Or(cmp.Compare(track[a.Slice], track[b.Slice]), cmp.Compare(a.Start, b.Start), cmp.Compare(b.End, a.End))
+	})
+	out := l[:0]
+	for _, x := range l {
+		if n := len(out); n > 0 && track[out[n-1].Slice] == track[x.Slice] && x.End <= out[n-1].End {
+			continue
+		}
+		out = append(out, x)
+	}
+	slices.SortStableFunc(out, func(a, b Step) int { return cmp.Compare(a.Start, b.Start) })
+	return out
+}
+
+// OneTrack keeps the labels of the track that has most of them: a label that is projected on
+// a device lies on each stream it launched to.
+func OneTrack(t *trace.Trace, l []Step) []Step {
+	count := map[trace.TrackID]int{}
+	for _, x := range l {
+		count[t.Slices.Track[x.Slice]]++
+	}
+	best, have := trace.TrackID(0), 0
+	for _, x := range l {
+		if id := t.Slices.Track[x.Slice]; count[id] > have || count[id] == have && id < best {
+			best, have = id, count[id]
+		}
+	}
+	return slices.DeleteFunc(l, func(x Step) bool { return t.Slices.Track[x.Slice] != best })
+}

@@ -1,0 +1,285 @@
+// Package label is one reading of the labels by which engines mark their steps: the native
+// engine's slices, vLLM's, SGLang's, TensorRT-LLM's and vLLM-Omni's annotations, frames of
+// diffusers, ProfilerStep. Engines change their labels from release to release, so they are
+// read for the words and numbers in them and not as a whole.
+package label
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Kind is what a step computes.
+type Kind uint8
+
+// The kinds of step.
+const (
+	Unknown    Kind = iota // a step, of what is not known
+	Prefill                // prompts
+	Decode                 // one token a sequence, or a few that a draft model proposed
+	Mixed                  // both in one batch
+	Denoise                // one time step of diffusion
+	TextEncode             // prompt to embedding, in diffusion
+	VAEDecode              // latent to image
+	Vocode                 // codec frames to samples
+	Generation             // a whole request of diffusion, all its denoise steps
+	Training               // ProfilerStep round a backward pass
+	NumKinds
+)
+
+var kindNames = enum.Of[Kind]("kind of step", "step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "generation", "training")
+
+// String returns the kind's name; "step" if nothing is known.
+func (k Kind) String() string { return kindNames.Text(k) }
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
+
+// UnmarshalText reads the kind's name.
+func (k *Kind) UnmarshalText(text []byte) error { return kindNames.Unmarshal(k, text) }
+
+// Method is whose labels they are.
+type Method string
+
+// The methods by label.
+const (
+	Native       Method = "native"            // trace.NamePrefill and its like
+	VLLM         Method = "vllm"              // execute_…context_…generation_…, execute_new_…cached_…
+	SGLang       Method = "sglang"            // step[DECODE bs=…]
+	TRTLLM       Method = "tensorrt_llm"      // [Executor] _forward_step 3: 0 ctx reqs, … 4 gen reqs
+	Omni         Method = "vllm_omni"         // diffusion_step
+	OmniForward  Method = "vllm_omni_forward" // diffusion_forward, a whole generation
+	Diffusers    Method = "diffusers"         // frames of a scheduler or a denoiser
+	ProfilerStep Method = "profiler_step"     // ProfilerStep#N
+)
+
+// order is the order in which methods are preferred: what says most first.
+var order = []Method{Native, VLLM, SGLang, TRTLLM, Omni, Diffusers, OmniForward, ProfilerStep}
+
+var words = map[Method]string{
+	Native: "the engine's own slices", VLLM: "vLLM's execute_… labels", SGLang: "SGLang's step[…] labels",
+	TRTLLM: "TensorRT-LLM's _forward_step labels", Omni: "vLLM-Omni's diffusion_step labels",
+	OmniForward: "vLLM-Omni's diffusion_forward labels, each a whole generation",
+	Diffusers:   "frames of diffusers' pipelines", ProfilerStep: "ProfilerStep labels",
+}
+
+// Words say for a reader what the method's labels are.
+func (m Method) Words() string { return words[m] }
+
+// Label is what a slice's name says about a step.
+type Label struct {
+	Method   Method
+	Kind     Kind
+	Skip     bool // looks like a step and is none
+	Batch    int  // sequences
+	Prefills int  // of them in prefill
+	Tokens   int  // that the step computes; 0 if the label does not say
+
+	rank  int  // of labels of one method, only those of the highest rank found count
+	atEnd bool // marks the end of a step and not its whole length
+}
+
+// anyRank labels count whatever rank the denoise steps of their method have.
+const anyRank = -1
+
+var nativeKinds = map[string]Kind{
+	trace.NamePrefill: Prefill, trace.NameDecodeStep: Decode, trace.NameTextEncode: TextEncode,
+	trace.NameDenoiseStep: Denoise, trace.NameVAEDecode: VAEDecode, trace.NameVocode: Vocode,
+}
+
+// The labels of the engines.
+var (
+	// vLLM writes how many sequences are in prefill and in decode, by several words over the
+	// years, and in brackets their tokens and sums over them, tokens first: "888_788544",
+	// "sq32sk55086…". A number at the begin is that of all tokens.
+	vllmPart    = regexp.MustCompile(`(?:^|_)(context|new|prefill|generation|cached|decode)_(\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
+	vllmTokens  = regexp.MustCompile(`^execute_(\d+)_`)
+	vllmCapture = regexp.MustCompile(`^capture_\d+_`)
+	// SGLang writes its forward mode, the batch, the tokens and, with detailed annotations,
+	// the requests in context and in generation.
+	sglangLabel = regexp.MustCompile(`^step\[([A-Z_0-9]+)([^\]]*)\]`)
+	sglangPart  = regexp.MustCompile(`\b(bs|toks|c|g)=(\d+)`)
+	// TensorRT-LLM writes "1 ctx reqs, 512 ctx tokens, 0 gen reqs".
+	trtPart      = regexp.MustCompile(`(\d+) (ctx|context|gen|generation) (req|tok)`)
+	profilerStep = regexp.MustCompile(`^ProfilerStep\s*#?\s*\d+`)
+	// diffusers: a step ends with the scheduler's; without stacks of Python the denoiser
+	// module is the step.
+	schedulerStep = regexp.MustCompile(`schedulers/scheduling_\w+\.py\(\d+\): step$`)
+	denoiser      = regexp.MustCompile(`^nn\.Module: \w*(?:UNet\w*|Transformer[23]D\w*|DiT\w*)_\d+$`)
+	textEncoder   = regexp.MustCompile(`^nn\.Module: (?:CLIPText\w*|T5Encoder\w*|Qwen\w*TextEncoder\w*)_\d+$`)
+	vaeDecoder    = regexp.MustCompile(`^nn\.Module: (?:AutoencoderKL\w*|AutoencoderTiny|VaeDecoder|Decoder)_\d+$`)
+)
+
+// Parse reads the name of a slice; ok is false if it is no label of a step.
+func Parse(name string, cat trace.Category) (l Label, ok bool) {
+	switch {
+	case cat == trace.CatPythonFunction:
+		return frame(name)
+	case strings.HasPrefix(name, "ProfilerStep"):
+		return Label{Method: ProfilerStep}, profilerStep.MatchString(name)
+	}
+	if k, ok := nativeKinds[name]; ok {
+		return Label{Method: Native, Kind: k}, cat != trace.CatCPUOp // an operator of that name is none
+	}
+	return Engine(name)
+}
+
+// Engine reads a label of a serving engine.
+func Engine(name string) (l Label, ok bool) {
+	switch {
+	case strings.HasPrefix(name, "execute_"):
+		return vllm(name)
+	case strings.HasPrefix(name, "capture_"):
+		return Label{Method: VLLM, Skip: true}, vllmCapture.MatchString(name)
+	case strings.HasPrefix(name, "step["):
+		return sglang(name)
+	case strings.HasPrefix(name, "diffusion_step"):
+		return Label{Method: Omni, Kind: Denoise}, true
+	case strings.HasPrefix(name, "diffusion_forward"):
+		return Label{Method: OmniForward, Kind: Generation}, true
+	case strings.Contains(name, "forward_step"):
+		return trtllm(name)
+	}
+	return Label{}, false
+}
+
+func frame(name string) (Label, bool) {
+	switch {
+	case !strings.HasPrefix(name, "nn.Module: "):
+		if strings.HasSuffix(name, ": step") && schedulerStep.MatchString(name) {
+			return Label{Method: Diffusers, Kind: Denoise, atEnd: true, rank: 1}, true
+		}
+	case denoiser.MatchString(name):
+		return Label{Method: Diffusers, Kind: Denoise}, true
+	case textEncoder.MatchString(name):
+		return Label{Method: Diffusers, Kind: TextEncode, rank: anyRank}, true
+	case vaeDecoder.MatchString(name):
+		return Label{Method: Diffusers, Kind: VAEDecode, rank: anyRank}, true
+	}
+	return Label{}, false
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0 // absent, or more than a step can have
+	}
+	return n
+}
+
+// typed sets the kind of a step of a language model by its sequences in prefill and decode.
+func (l *Label) typed(prefills, decodes int) {
+	l.Batch, l.Prefills = prefills+decodes, prefills
+	switch {
+	case prefills > 0 && decodes > 0:
+		l.Kind = Mixed
+	case prefills > 0:
+		l.Kind = Prefill
+	case decodes > 0:
+		l.Kind = Decode
+	default:
+		l.Skip = true
+	}
+}
+
+func vllm(name string) (Label, bool) {
+	parts := vllmPart.FindAllStringSubmatch(strings.TrimPrefix(name, "execute"), -1)
+	if len(parts) == 0 {
+		return Label{}, false
+	}
+	l := Label{Method: VLLM}
+	prefills, decodes, decodeTokens, tokensKnown := 0, 0, 0, false
+	for _, m := range parts {
+		switch m[1] {
+		case "context", "new", "prefill":
+			prefills += number(m[2])
+			l.Tokens += number(m[3])
+			tokensKnown = tokensKnown || m[3] != ""
+		default:
+			decodes += number(m[2])
+			decodeTokens += number(m[3])
+		}
+	}
+	l.typed(prefills, decodes)
+	switch m := vllmTokens.FindStringSubmatch(name); {
+	case m != nil:
+		l.Tokens = number(m[1])
+	case decodeTokens > 0:
+		l.Tokens += decodeTokens
+	case tokensKnown || prefills == 0:
+		l.Tokens += decodes // older forms leave the decode tokens at 0: one a sequence
+	}
+	return l, true
+}
+
+// decodeModes are SGLang's forward modes of decoding whose names speak of extending: the draft
+// model takes in what was accepted.
+var decodeModes = []string{"DECODE", "VERIFY", "DRAFT"}
+
+func sglang(name string) (Label, bool) {
+	m := sglangLabel.FindStringSubmatch(name)
+	if m == nil {
+		return Label{}, false
+	}
+	l := Label{Method: SGLang}
+	context, generation, split := 0, 0, false
+	for _, p := range sglangPart.FindAllStringSubmatch(m[2], -1) {
+		switch n := number(p[2]); p[1] {
+		case "bs":
+			l.Batch = n
+		case "toks":
+			l.Tokens = n
+		case "c":
+			context, split = n, true
+		case "g":
+			generation, split = n, true
+		}
+	}
+	contains := func(part string) bool { return strings.Contains(m[1], part) }
+	switch {
+	case contains("IDLE"), contains("DUMMY"):
+		l.Skip = true
+	case contains("MIXED"):
+		l.Kind, l.Prefills = Mixed, context
+	case contains(decodeModes[0]), contains(decodeModes[1]), contains(decodeModes[2]):
+		l.Kind = Decode
+		if l.Tokens == 0 && contains("DECODE") {
+			l.Tokens = l.Batch
+		}
+	case contains("EXTEND"), contains("PREFILL"):
+		l.Kind, l.Prefills = Prefill, l.Batch
+		if split && generation > 0 && context > 0 {
+			l.Kind, l.Prefills = Mixed, context
+		}
+	}
+	return l, true
+}
+
+func trtllm(name string) (Label, bool) {
+	l := Label{Method: TRTLLM}
+	prefills, decodes, tokens, seen := 0, 0, 0, false
+	for _, m := range trtPart.FindAllStringSubmatch(name, -1) {
+		n, isContext := number(m[1]), m[2][0] == 'c'
+		switch {
+		case m[3] == "tok":
+			tokens += n
+		case isContext:
+			prefills, seen = prefills+n, true
+		default:
+			decodes, seen = decodes+n, true
+		}
+	}
+	if !seen {
+		return Label{}, false
+	}
+	l.typed(prefills, decodes)
+	l.Tokens = tokens
+	if !strings.Contains(name, "gen tok") && !strings.Contains(name, "generation tok") {
+		l.Tokens += decodes
+	}
+	return l, true
+}
