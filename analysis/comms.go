@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
-	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -25,11 +24,11 @@ func Comms(tr *trace.Trace, opt Options) CommTable {
 // comms is computed once: several questions need it.
 func (f *frame) comms() CommTable {
 	f.commsOnce.Do(func() {
-		v := f.view
-		if v == nil { // rows are HTA's
-			v = view.New(f.tr)
+		if f.view == nil { // its rows are HTA's
+			f.commTable = coll.Of(f.tr)
+			return
 		}
-		f.commTable = coll.Read(v)
+		f.commTable = coll.Read(f.view)
 	})
 	return f.commTable
 }

@@ -33,6 +33,7 @@ func findings(fs []*frame, r *Report) []Finding {
 		}
 		out = append(out, f.rankFindings(i, &r.Ranks[i])...)
 		out = append(out, f.memoryFinding(i, &r.Ranks[i])...)
+		out = append(out, f.guessFinding(i, &r.Ranks[i])...)
 	}
 	if r.Stragglers != nil {
 		out = append(out, stragglerFindings(fs, r)...)

@@ -114,11 +114,27 @@ func unmatchedFindings(fs []*frame, list []coll.Unmatched) []Finding {
 		f := fs[u.Ranks[0]]
 		w, _ := f.span()
 		out = append(out, Finding{
-			Severity: Notice, Number: float64(u.Count), Unit: "count", Text: UnmatchedText(u),
+			Severity: Notice, Number: float64(u.Count), Unit: "count", Text: UnmatchedText(u), Doubt: true,
 			Evidence: SpanEvidence(u.Ranks[0], 0, w.StartNs, w.EndNs),
 		})
 	}
 	return out
+}
+
+// guessFinding names the kernels of a rank that may communicate and were taken for compute.
+func (f *frame) guessFinding(at int, r *RankReport) []Finding {
+	list := r.Comms.Guesses
+	if len(list) == 0 {
+		return nil
+	}
+	severity := Info
+	if coll.Doubtful(list[0].Name) {
+		severity = Notice
+	}
+	return []Finding{{
+		Severity: severity, Text: f.who() + coll.GuessText(list), Number: float64(list[0].SumNs) / 1e3, Unit: "us",
+		Evidence: SliceEvidence(f.tr, at, list[0].First), Doubt: true,
+	}}
 }
 
 // UnmatchedText says in a sentence which collectives were not compared, and why.

@@ -53,6 +53,16 @@ func StragglerTable(r *analysis.StragglerReport, labels []string, names Names) *
 		return t
 	}
 	t.Note = fmt.Sprintf("%s found on several ranks", plural(r.Matched, "collective"))
+	if r.Partial > 0 {
+		t.Note += fmt.Sprintf(", of %d not all ranks are there", r.Partial)
+	}
+	if len(r.Unmatched) > 0 {
+		n := 0
+		for _, u := range r.Unmatched {
+			n += u.Count
+		}
+		t.Note += fmt.Sprintf("; %d not compared", n)
+	}
 	for _, s := range r.Ranks {
 		name := fmt.Sprint(s.Index)
 		if s.Index < len(labels) {

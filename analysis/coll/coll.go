@@ -134,6 +134,8 @@ type Table struct {
 	Collectives []Collective `json:"-"`    // in order of start
 	// Unknown counts communication slices without arguments that say what they moved.
 	Unknown int `json:"unknown"`
+	// Guesses are kernels that may communicate and were taken for compute, most time first.
+	Guesses []Guess `json:"guesses,omitempty"`
 }
 
 // Row is all collectives of one operation, group, type and size.

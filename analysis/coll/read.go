@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
+
+// Of returns the communication that t shows, without what cannot be true.
+func Of(t *trace.Trace) Table { return Read(plausible.Look(t).View) }
 
 // Read returns the communication that v shows.
 //
@@ -25,6 +29,7 @@ func Read(v *view.View) Table {
 	}
 	slices.SortStableFunc(out.Collectives, func(a, b Collective) int { return cmp.Compare(a.StartNs, b.StartNs) })
 	out.Rows = Rows(out.Collectives)
+	out.Guesses = r.guesses(out.Collectives)
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -57,6 +58,14 @@ func (c *commsCmd) Run(e *env) error {
 		s := analysis.Stragglers(traces, analysis.Options{})
 		a.json["stragglers"] = s
 		a.tables = append(a.tables, report.StragglerTable(&s, names, report.NamesOf(traces)))
+		for _, u := range s.Unmatched {
+			a.lines = append(a.lines, analysis.UnmatchedText(u)+".")
+		}
+	}
+	for i := range list {
+		if text := coll.GuessText(list[i].Value.comms.Guesses); text != "" {
+			a.lines = append(a.lines, list[i].Label+": "+text+".")
+		}
 	}
 	return c.print(e, "comms", infos, a)
 }

@@ -1,0 +1,83 @@
+package coll
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Guess is a kernel that was taken for compute and may communicate.
+type Guess struct {
+	Name  string `json:"name"`
+	Count int    `json:"count"`
+	SumNs int64  `json:"sum_ns"`
+	First int    `json:"first"` // its first slice
+}
+
+// maxGuesses bounds the names that are given: those with the most time tell enough.
+const maxGuesses = 8
+
+// guesses lists kernels that count as compute although it is not certain: names that would
+// suit communication, and, where a rank of a larger world shows none at all, the names
+// that most of its time went to.
+func (r *reader) guesses(found []Collective) []Guess {
+	v, s := r.v, &r.t.Slices
+	alone := len(found) == 0 && r.t.Meta.WorldSize > 1
+	at := map[trace.StringID]int{}
+	var out []Guess
+	want := r.nameTable(func(n string) bool { return !Kernel(trace.CatKernel, n) && (alone || Doubtful(n)) })
+	for _, d := range v.Work {
+		name := s.Name[d]
+		if s.Cat[d] != trace.CatKernel || !want[name] || view.IsWrapper(s.Cat[d], v.Name(d)) {
+			continue
+		}
+		k, ok := at[name]
+		if !ok {
+			k = len(out)
+			at[name] = k
+			out = append(out, Guess{Name: v.Name(d), First: int(d)})
+		}
+		out[k].Count++
+		out[k].SumNs += v.Dur[d]
+	}
+	slices.SortStableFunc(out, func(a, b Guess) int {
+		return cmp.Or(-cmp.Compare(btoi(Doubtful(a.Name)), btoi(Doubtful(b.Name))), cmp.Compare(b.SumNs, a.SumNs))
+	})
+	return out[:min(len(out), maxGuesses)]
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// maxGuessName bounds a name in a sentence, in bytes.
+const maxGuessName = 60
+
+// GuessText says in a sentence which names were taken for compute, without the rank; ""
+// without any.
+func GuessText(list []Guess) string {
+	if len(list) == 0 {
+		return ""
+	}
+	names := make([]string, len(list))
+	doubtful := false
+	for k, g := range list {
+		doubtful = doubtful || Doubtful(g.Name)
+		names[k] = strings.ToValidUTF8(g.Name[:min(len(g.Name), maxGuessName)], "")
+		if len(g.Name) > maxGuessName {
+			names[k] += "…"
+		}
+	}
+	text := "kernels whose names would suit communication were taken for compute, as no record says otherwise"
+	if !doubtful {
+		text = "no communication was found although the rank is one of several; taken for compute were"
+	}
+	return fmt.Sprintf("%s: %s", text, strings.Join(names, ", "))
+}
