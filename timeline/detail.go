@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/native"
 )
 
 // Limits of a slice's details.
@@ -223,7 +222,7 @@ func (tl *Timeline) others(e flowEnd) []flowEnd {
 	cat := tl.parts[e.part].t.String(f.Cat[e.row])
 	var out []flowEnd
 	for j, q := range tl.parts {
-		if j != e.part && cat != native.FlowCategory {
+		if j != e.part && !crosses(cat) {
 			continue
 		}
 		c, ok := q.t.Strings.Lookup(cat)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -230,17 +231,17 @@ func (tl *Timeline) Arrows(q Query) ([]Arrow, error) {
 	return out, nil
 }
 
+// crosses reports whether ids of a category of arrows hold in all traces: hand-offs, of
+// whoever wrote them.
+func crosses(category string) bool { return strings.HasPrefix(category, native.FlowCategory) }
+
 // handoffs joins the ends of arrows whose ids hold in all traces.
 func (tl *Timeline) handoffs() []Arrow {
 	starts := map[uint64]flowEnd{}
 	each := func(f func(e flowEnd, id uint64, start bool)) {
 		for i, p := range tl.parts {
-			cat, ok := p.t.Strings.Lookup(native.FlowCategory)
-			if !ok {
-				continue
-			}
 			for row, c := range p.t.Flows.Cat {
-				if c == cat {
+				if crosses(p.t.String(c)) {
 					f(flowEnd{i, row}, p.t.Flows.ID[row], p.t.Flows.Start[row])
 				}
 			}

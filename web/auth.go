@@ -22,7 +22,7 @@ const loginLife = 12 * time.Hour
 // openRoutes need no key: the status page, which holds nothing until it has asked, what
 // load balancers and Prometheus ask, and the way to log in. Every other route controls or
 // reveals recordings, or makes the pipeline work.
-var openRoutes = map[string]bool{"/{$}": true, "/ui/{file}": true, "/health": true, "/metrics": true, "/login": true}
+var openRoutes = map[string]bool{"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/health": true, "/metrics": true, "/login": true}
 
 // keyring knows who may use the server: who shows one of its keys, or a cookie that a
 // login with one gave. A nil keyring lets everybody in.

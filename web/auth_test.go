@@ -39,7 +39,7 @@ func TestEveryRouteAsksForTheKey(t *testing.T) {
 			}
 		}
 	}
-	if open != 4 {
+	if open != 5 {
 		t.Errorf("%d routes are open", open)
 	}
 	if status, _, _ := call(t, "GET", url+"/v1/nothing", ""); status != 401 {

@@ -25,6 +25,17 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) error {
 	return servePage(w, "index.html")
 }
 
+// viewPage is the timeline of a run; the page asks for the rest.
+func (s *Server) viewPage(w http.ResponseWriter, _ *http.Request) error {
+	return servePage(w, "timeline.html")
+}
+
+// firstView leads a viewer without a pipeline to what it was started for.
+func (s *Server) firstView(w http.ResponseWriter, r *http.Request) error {
+	http.Redirect(w, r, "/view/"+ViewID, http.StatusFound)
+	return nil
+}
+
 func (s *Server) pageFile(w http.ResponseWriter, r *http.Request) error {
 	return servePage(w, r.PathValue("file"))
 }

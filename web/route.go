@@ -18,15 +18,33 @@ type methods map[string]endpoint
 
 // table is every path of the server, as ServeMux patterns.
 func (s *Server) table() map[string]methods {
+	t := map[string]methods{
+		"/ui/{file}": {http.MethodGet: s.pageFile},
+		"/view/{id}": {http.MethodGet: s.viewPage},
+		"/login":     {http.MethodPost: s.login},
+	}
+	if s.api != nil {
+		maps.Copy(t, s.pipelineTable())
+	} else {
+		t["/{$}"] = methods{http.MethodGet: s.firstView}
+	}
+	if s.cfg.View != nil {
+		for _, r := range s.cfg.View.Routes() {
+			t[r.Pattern] = methods{r.Method: r.Handle}
+		}
+	}
+	return t
+}
+
+// pipelineTable is what there is of an open pipeline.
+func (s *Server) pipelineTable() map[string]methods {
 	return map[string]methods{
 		"/{$}":                                  {http.MethodGet: s.page},
-		"/ui/{file}":                            {http.MethodGet: s.pageFile},
 		"/v1/chat/completions":                  {http.MethodPost: s.limited(s.chat)},
 		"/v1/audio/speech":                      {http.MethodPost: s.limited(s.speech)},
 		"/v1/images/generations":                {http.MethodPost: s.limited(s.images)},
 		"/v1/models":                            {http.MethodGet: s.models},
 		"/v1/models/{id...}":                    {http.MethodGet: s.model},
-		"/login":                                {http.MethodPost: s.login},
 		"/health":                               {http.MethodGet: s.health},
 		"/metrics":                              {http.MethodGet: s.metrics.serve},
 		"/start_profile":                        {http.MethodPost: s.startProfile},

@@ -16,6 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
 // Limits and times of the server.
@@ -47,9 +48,13 @@ const (
 	DefaultShutdownGrace = 30 * time.Second
 )
 
-// Config is what a Server needs. API is required; zero is a default elsewhere.
+// ViewID is the id under which a server without a pipeline has the one thing it shows.
+const ViewID = "files"
+
+// Config is what a Server needs. API or View is required; zero is a default elsewhere.
 type Config struct {
-	API      omni.API
+	API      omni.API             // nil: there is no pipeline, and no endpoints of one
+	View     *view.API            // timelines of runs; nil: their endpoints answer 404. The caller closes it
 	Sessions Sessions             // nil: the sessions endpoints answer 404
 	Logger   *slog.Logger         // nil: slog.Default()
 	Registry *prometheus.Registry // nil: a new one; the go and process collectors are added to it
@@ -108,11 +113,11 @@ type Server struct {
 }
 
 // NewServer makes a server for cfg.API, which it does not close. It panics if
-// there is no API, which is a mistake in the program. The caller ends it by
+// there is neither that nor a View, which is a mistake in the program. The caller ends it by
 // Serve's context or by Close.
 func NewServer(cfg Config) *Server {
-	if cfg.API == nil {
-		panic("web: Config.API is nil")
+	if cfg.API == nil && cfg.View == nil {
+		panic("web: Config.API and Config.View are nil")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -176,7 +181,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- hs.Serve(ln) }()
-	s.log.Info("serving", "addr", ln.Addr().String(), "model", s.api.Model())
+	model := ""
+	if s.api != nil {
+		model = s.api.Model()
+	}
+	s.log.Info("serving", "addr", ln.Addr().String(), "model", model)
 	select {
 	case err := <-failed:
 		s.Close()

@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 			"awaitranks":   awaitRanks,
 			"awaitstate":   awaitState,
 			"loadurl":      loadURL,
+			"fetchview":    fetchView,
 			"loadnats":     loadNATS,
 			"withoutToken": withoutToken,
 			"jsonpath":     jsonPath,
@@ -127,6 +128,27 @@ func awaitState(ts *testscript.TestScript, neg bool, args []string) {
 // loadURL sets KINETOSCOPE_URL to what a ready file says.
 func loadURL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("KINETOSCOPE_URL", strings.TrimSpace(ts.ReadFile(args[0])))
+}
+
+// fetchView gets a path of a viewer with the key behind the # of its URL, and writes the
+// answer to a file: fetchview ready /v1/runs/files/view out.json.
+func fetchView(ts *testscript.TestScript, neg bool, args []string) {
+	u, err := url.Parse(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	req, err := http.NewRequest(http.MethodGet, u.Scheme+"://"+u.Host+args[1], nil)
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer "+strings.TrimPrefix(u.Fragment, "key="))
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	if (res.StatusCode == http.StatusOK) == neg {
+		ts.Fatalf("%s: %s", args[1], res.Status)
+	}
+	f, err := os.Create(ts.MkAbs(args[2]))
+	ts.Check(err)
+	defer f.Close()
+	_, err = io.Copy(f, res.Body)
+	ts.Check(err)
 }
 
 // loadNATS sets NATS to what a NATS file says.

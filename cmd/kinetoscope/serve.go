@@ -14,7 +14,9 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/trace/open"
 	"github.com/kinetoscope/kinetoscope/web"
+	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
 type serveCmd struct {
@@ -66,7 +68,7 @@ func (c *serveCmd) Run(e *env) error {
 	if err := c.natsFlags.set(&cfg); err != nil {
 		return err
 	}
-	if err := c.checkKeys(); err != nil {
+	if err := checkKeys(c.APIKeys); err != nil {
 		return err
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
@@ -106,7 +108,9 @@ func (c *serveCmd) Run(e *env) error {
 		}
 		defer k.close()
 	}
-	srv := newServer(e, eng, ln, web.Config{AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys})
+	timelines := view.New(view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: viewIndex()}}})
+	defer timelines.Close()
+	srv := newServer(e, eng, ln, web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys})
 	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
 	if c.ReadyFile != "" {
 		if err := writeURL(c.ReadyFile, srv.url); err != nil {
@@ -139,8 +143,8 @@ const apiKeyEnv = "KINETOSCOPE_API_KEY"
 
 // checkKeys refuses keys that no header can carry, an empty one above all: it comes of a
 // variable that was to hold a key. Ranks and what they load have no use for the variable.
-func (c *serveCmd) checkKeys() error {
-	for _, key := range c.APIKeys {
+func checkKeys(keys []string) error {
+	for _, key := range keys {
 		if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return usage("--api-key (%s): a key is one or more printable ASCII characters without spaces; leave both away to serve without a key", apiKeyEnv)
 		}

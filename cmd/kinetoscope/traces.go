@@ -24,6 +24,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
 // openFlags say how traces are found and read.
@@ -140,20 +141,10 @@ func runInputs(r *store.Run) ([]input, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
+	list, _ := view.RunInputs(r, m)
 	var out []input
-	for _, s := range m.Session.Stages {
-		for i := range s.Ranks {
-			rank := &s.Ranks[i]
-			best := ""
-			for _, a := range rank.Artifacts {
-				if a.Kind == protocol.KindRecording || a.Kind == protocol.KindTrace && best == "" {
-					best = a.Name
-				}
-			}
-			if best != "" {
-				out = append(out, input{filepath.Join(r.Dir(), filepath.FromSlash(best)), rank})
-			}
-		}
+	for _, in := range list {
+		out = append(out, input{in.Path, in.Rank})
 	}
 	if len(out) == 0 {
 		return nil, usage("run %s has no traces", r.Dir())

@@ -49,6 +49,7 @@ var rooms = [][]string{
 	{"omni/worker"},
 	{"omni"},
 	{"omni/overhead"},
+	{"web/view"},
 	{"web"},
 	{"cmd", "bench", "examples", "internal", "deploy"},
 }

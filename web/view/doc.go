@@ -1,0 +1,102 @@
+// Package view serves timelines over HTTP: the tracks of a run's traces, what they hold in
+// a window, details, search, selections and exports. docs/http.md documents the endpoints;
+// the page at /view/ID uses them and nothing else.
+//
+// A run is read when it is first asked for, in a goroutine of the API's, while GET
+// …/view says how far it is; the other endpoints wait for it. The timelines that were
+// asked for last stay in memory, within Config.Memory.
+package view
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/kinetoscope/kinetoscope/timeline"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// Opened is a run whose traces are read.
+type Opened struct {
+	Title   string
+	Detail  string // what kind of thing it is, where it lies
+	Sources []timeline.Source
+	// Failed lists what could not be read; the rest is shown.
+	Failed []Failure
+	Place  timeline.Placement
+}
+
+// Failure is a trace that could not be read.
+type Failure struct {
+	Path  string `json:"path"`
+	Error string `json:"error"`
+}
+
+// Library finds runs.
+type Library interface {
+	// Open reads the traces of the run that id means. It calls progress from one goroutine
+	// at a time. What is not there is an error that wraps fs.ErrNotExist.
+	Open(ctx context.Context, id string, progress func(open.Progress)) (*Opened, error)
+}
+
+// Config is what an API needs. Library is required.
+type Config struct {
+	Library Library
+	// Memory bounds what finished timelines keep; 0 is DefaultMemory. The timeline asked
+	// for last is kept whatever it takes.
+	Memory int64
+}
+
+// DefaultMemory is a quarter of what a workstation has.
+const DefaultMemory = 8 << 30
+
+// Route is one endpoint. Handle writes the answer or returns why there is none, with
+// HTTPStatus where it is not the server's fault.
+type Route struct {
+	Method, Pattern string
+	Handle          func(http.ResponseWriter, *http.Request) error
+}
+
+// Error is an answer that says no.
+type Error struct {
+	Status  int
+	Message string
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// HTTPStatus is the status to answer with.
+func (e *Error) HTTPStatus() int { return e.Status }
+
+func refuse(status int, format string, args ...any) error {
+	return &Error{status, fmt.Sprintf(format, args...)}
+}
+
+// Routes lists the endpoints.
+func (a *API) Routes() []Route {
+	get := func(path string, h func(http.ResponseWriter, *http.Request, *timeline.Timeline) error) Route {
+		return Route{http.MethodGet, "/v1/runs/{id}/" + path, func(w http.ResponseWriter, r *http.Request) error {
+			tl, err := a.timeline(r.Context(), r.PathValue("id"))
+			if err != nil {
+				return err
+			}
+			return h(w, r, tl)
+		}}
+	}
+	return []Route{
+		{http.MethodGet, "/v1/runs/{id}/view", a.view},
+		get("tracks", tracks),
+		get("slices", slicesOf),
+		get("slices/{slice}", slice),
+		get("slices/{slice}/next", next),
+		get("counters", counters),
+		get("steps", stepsOf),
+		get("requests", requests),
+		get("arrows", arrows),
+		get("findings", findings),
+		get("search", search),
+		get("selection", selection),
+		get("export", export),
+	}
+}

@@ -1,0 +1,182 @@
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+
+	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/timeline"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// Input is one trace to read and, if it belongs to a run, whose it is.
+type Input struct {
+	Path string
+	Rank *protocol.RankStatus
+}
+
+// atOnce is how many files are read at a time; each is read by all cores.
+const atOnce = 2
+
+// Read reads traces and puts them on one clock. What cannot be read is told, and is an
+// error only if there is nothing else.
+func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.Progress)) ([]timeline.Source, []Failure, error) {
+	traces := make([]*trace.Trace, len(ins))
+	errs := make([]error, len(ins))
+	sum := &sums{report: progress, of: make([]open.Progress, len(ins))}
+	var wg sync.WaitGroup
+	slot := make(chan struct{}, atOnce)
+	for i, in := range ins {
+		wg.Go(func() {
+			slot <- struct{}{}
+			defer func() { <-slot }()
+			opt := o
+			opt.Progress = func(p open.Progress) { sum.add(i, p) }
+			list, err := open.Files(ctx, []string{in.Path}, opt)
+			if err == nil && len(list) != 1 {
+				err = fmt.Errorf("%d traces at one path", len(list))
+			}
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			traces[i] = list[0]
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	var ranks []convert.RankInput
+	var out []timeline.Source
+	var failed []Failure
+	for i, in := range ins {
+		if errs[i] != nil {
+			failed = append(failed, Failure{in.Path, errs[i].Error()})
+			continue
+		}
+		r, note := placed(in, traces[i])
+		ranks = append(ranks, r)
+		out = append(out, timeline.Source{Trace: traces[i], Label: in.Path, Note: note})
+	}
+	if len(out) == 0 {
+		return nil, failed, errors.Join(errs...)
+	}
+	for i, c := range convert.Clocks(ranks) {
+		out[i].Clock = c
+	}
+	return out, failed, nil
+}
+
+// placed tells a trace of a run what the file does not say.
+func placed(in Input, t *trace.Trace) (convert.RankInput, string) {
+	r := convert.RankInput{Trace: t, StageName: t.Meta.Stage}
+	r.Rank.Stage, r.Rank.Replica, r.Rank.Rank = t.Meta.StageID, t.Meta.Replica, t.Meta.Rank
+	note := ""
+	if n := t.Repairs.Total(); n > 0 {
+		note = t.Repairs.String()
+	}
+	if in.Rank == nil {
+		return r, note
+	}
+	m := &t.Meta
+	m.StageID, m.Stage, m.Replica, m.Rank = in.Rank.Stage, in.Rank.StageName, in.Rank.Replica, in.Rank.Rank
+	r.Rank, r.StageName, r.Clock = in.Rank.RankID, in.Rank.StageName, in.Rank.Clock
+	if in.Rank.State != protocol.StateComplete {
+		note = fmt.Sprintf("%s: %s", in.Rank.State, in.Rank.Reason)
+	}
+	return r, note
+}
+
+// sums adds the progress of several files up.
+type sums struct {
+	mu     sync.Mutex
+	report func(open.Progress)
+	of     []open.Progress
+}
+
+func (s *sums) add(i int, p open.Progress) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.of[i] = p
+	all := open.Progress{Files: len(s.of)}
+	for _, q := range s.of {
+		all.Done += q.Done
+		all.Read += q.Read
+		all.Size += q.Size
+		all.Events += q.Events
+		all.Elapsed = max(all.Elapsed, q.Elapsed)
+	}
+	s.report(all)
+}
+
+// Runs is a Library of the runs of a store, by their session's id.
+type Runs struct {
+	Root    string // the store's directory
+	Reading open.Options
+}
+
+// Open implements Library.
+func (l Runs) Open(ctx context.Context, id string, progress func(open.Progress)) (*Opened, error) {
+	s, err := store.Open(l.Root)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Resolve(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return OpenRun(ctx, r, l.Reading, progress)
+}
+
+// OpenRun reads the traces of a run.
+func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(open.Progress)) (*Opened, error) {
+	m, err := r.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	ins, missing := RunInputs(r, m)
+	if len(ins) == 0 {
+		return nil, fmt.Errorf("run %s has no traces: %w", filepath.Base(r.Dir()), fs.ErrNotExist)
+	}
+	out := &Opened{Title: m.Session.Prefix, Detail: filepath.Base(r.Dir())}
+	if out.Title == "" {
+		out.Title = "session " + m.Session.ID
+	}
+	out.Sources, out.Failed, err = Read(ctx, ins, o, progress)
+	out.Failed = append(missing, out.Failed...)
+	return out, err
+}
+
+// RunInputs lists a run's recordings and, for ranks without one, traces; and the ranks
+// that left neither, with their reasons.
+func RunInputs(r *store.Run, m *store.Manifest) (ins []Input, missing []Failure) {
+	for _, s := range m.Session.Stages {
+		for i := range s.Ranks {
+			rank := &s.Ranks[i]
+			best := ""
+			for _, a := range rank.Artifacts {
+				if a.Kind == protocol.KindRecording || a.Kind == protocol.KindTrace && best == "" {
+					best = a.Name
+				}
+			}
+			if best == "" {
+				missing = append(missing, Failure{fmt.Sprintf("%s rank %d", rank.StageName, rank.Rank), fmt.Sprintf("left no trace; it is %s: %s", rank.State, rank.Reason)})
+				continue
+			}
+			ins = append(ins, Input{filepath.Join(r.Dir(), filepath.FromSlash(best)), rank})
+		}
+	}
+	return ins, missing
+}
