@@ -2,11 +2,13 @@ package perfetto
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 
+	"github.com/klauspost/compress/zlib"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -22,6 +24,8 @@ const (
 	// maxPacket bounds a packet's bytes. Perfetto's own services write packets of at most
 	// some hundred kB; a larger one is damage or an attack.
 	maxPacket = 64 << 20
+	// maxUnpacked bounds what one packet of compressed packets unpacks to.
+	maxUnpacked = 256 << 20
 	// maxSequences bounds the writers of a file that are told apart.
 	maxSequences = 1 << 16
 )
@@ -204,6 +208,8 @@ type decoder struct {
 	foreign  int
 	lastTime int64
 	scratch  []byte
+	// unpacking is set while the packets of a compressed one are read.
+	unpacking bool
 }
 
 func newDecoder() *decoder {
@@ -217,6 +223,7 @@ type packetFields struct {
 	time, clock, sequence, flags        uint64
 	hasTime, hasClock, lost, first      bool
 	event, interned, descriptor         []byte
+	compressed                          []byte
 	snapshot, defaults, process, thread []byte
 	other                               bool
 }
@@ -245,6 +252,8 @@ func (d *decoder) packet(b []byte) {
 			p.descriptor = bytes
 		case fieldClockSnapshot:
 			p.snapshot = bytes
+		case fieldCompressedPackets:
+			p.compressed = bytes
 		case fieldPacketDefaults:
 			p.defaults = bytes
 		case fieldProcessDescriptor:
@@ -258,6 +267,10 @@ func (d *decoder) packet(b []byte) {
 	})
 	if !ok {
 		d.t.Repairs.Add(trace.RepairSyntax, 1)
+		return
+	}
+	if p.compressed != nil {
+		d.unpack(p.compressed)
 		return
 	}
 	s := d.sequences[p.sequence]
@@ -296,6 +309,32 @@ func (d *decoder) packet(b []byte) {
 		return
 	}
 	d.trackEvent(s, d.time(s, &p), p.event)
+}
+
+// unpack reads the packets in compressed_packets. A compressed packet in another is damage.
+func (d *decoder) unpack(b []byte) {
+	z, err := zlib.NewReader(bytes.NewReader(b))
+	if err != nil || d.unpacking {
+		d.t.Repairs.Add(trace.RepairTruncatedStream, 1)
+		return
+	}
+	d.unpacking = true
+	defer func() { d.unpacking = false }()
+	r := bufio.NewReaderSize(io.LimitReader(z, maxUnpacked), bufferSize)
+	var packet []byte
+	for {
+		packet, err = nextPacket(r, packet[:0])
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			d.t.Repairs.Add(trace.RepairTruncatedStream, 1)
+			return
+		}
+		if packet != nil {
+			d.packet(packet)
+		}
+	}
 }
 
 // time returns a packet's time on the trace's clock, ns.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"testing"
@@ -212,5 +213,55 @@ func BenchmarkRead(b *testing.B) {
 		if _, err := Read(bytes.NewReader(out.Bytes())); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// Compressed, the file holds the same packets, whatever the number of workers.
+func TestCompressed(t *testing.T) {
+	tr := trace.New()
+	host := tr.AddTrack(trace.Track{Name: "main", Device: -1, Stream: -1})
+	for i := range int64(60_000) { // several blocks
+		tr.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000 + i*1000, Dur: 900, Name: fmt.Sprintf("op%d", i%100), Cat: trace.CatCPUOp, Track: host,
+			Corr: trace.NoCorrelation, Args: fmt.Appendf(nil, `{"External id": %d}`, i)})
+	}
+	pack := func(w io.Writer, workers int) error {
+		p := NewWriter(w, tr.Slices.Start[0])
+		if workers > 0 {
+			p = NewCompressedWriter(w, tr.Slices.Start[0], workers)
+		}
+		for _, seq := range p.AddRank(tr, RankOptions{Name: "x"}) {
+			for e := range seq {
+				p.Emit(e)
+			}
+		}
+		_, err := p.Close()
+		return err
+	}
+	var plain, one, four bytes.Buffer
+	if err := errors.Join(pack(&plain, 0), pack(&one, 1), pack(&four, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(one.Bytes(), four.Bytes()) || one.Len()*4 > plain.Len() {
+		t.Errorf("%d bytes with one worker, %d with four, %d plain", one.Len(), four.Len(), plain.Len())
+	}
+	a, err := Read(&plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Read(bytes.NewReader(one.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(rows(t, a), rows(t, b)) {
+		t.Error("the packets differ")
+	}
+	if err := pack(failing{}, 2); err == nil {
+		t.Error("no error of the writer")
+	}
+	// A compressed packet within another is not followed.
+	inner := appendMessage(nil, fieldTracePacket, appendMessage(nil, fieldCompressedPackets, one.Bytes()[10:]))
+	nested, err := Read(bytes.NewReader(compress(inner).bytes))
+	if err != nil || nested.Repairs.Total() == 0 {
+		t.Errorf("%v, %v", nested, err)
 	}
 }

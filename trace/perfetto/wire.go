@@ -11,14 +11,15 @@ const (
 	fieldTracePacket = 1 // Trace.packet
 
 	// TracePacket
-	fieldClockSnapshot   = 6
-	fieldTimestamp       = 8
-	fieldSequenceID      = 10
-	fieldTrackEvent      = 11
-	fieldInternedData    = 12
-	fieldSequenceFlags   = 13
-	fieldTrackDescriptor = 60
-	fieldFirstPacket     = 87
+	fieldClockSnapshot     = 6
+	fieldTimestamp         = 8
+	fieldSequenceID        = 10
+	fieldTrackEvent        = 11
+	fieldInternedData      = 12
+	fieldSequenceFlags     = 13
+	fieldCompressedPackets = 50
+	fieldTrackDescriptor   = 60
+	fieldFirstPacket       = 87
 	// Read only.
 	fieldTrustedUID        = 3
 	fieldPacketDropped     = 42
