@@ -16,6 +16,7 @@ import (
 func Text(w io.Writer, r *pipeline.Report, o TextOptions) error {
 	p := &printer{w: bufio.NewWriter(w), o: o.withDefaults(), r: r}
 	p.header()
+	p.doubts()
 	if len(r.Stages) > 0 {
 		p.picture()
 		p.times()
@@ -160,6 +161,23 @@ func (p *printer) header() {
 	for _, l := range wrap(strings.Join(facts, ", "), p.o.Width-tableIndent) {
 		p.line("  " + l)
 	}
+}
+
+// doubts says before any number what the numbers lack.
+func (p *printer) doubts() {
+	said := 0
+	for _, f := range p.r.Findings {
+		if !f.Doubt || f.Severity < analysis.Warning {
+			continue
+		}
+		if said++; said > maxVerdicts {
+			continue
+		}
+		for _, l := range wrap("In doubt: "+clean(f.Text), p.o.Width-tableIndent) {
+			p.line("  " + l)
+		}
+	}
+	p.more(said-maxVerdicts, "doubt")
 }
 
 func plural(n int, word string) string {

@@ -31,7 +31,10 @@ type Options struct {
 	// Arrivals are the times at which requests came to the pipeline, by request id, on the
 	// common clock, where somebody in front of the first stage knows better than its
 	// trace. They only move an arrival forward in time, to earlier.
-	Arrivals   map[string]int64
+	Arrivals map[string]int64
+	// Outcomes are the ranks that did not complete, whether they left a trace or not; Trace is
+	// filled in by Analyze.
+	Outcomes   []Outcome
 	TopOps     int // operators listed per rank and stage; 0: DefaultTopOps, < 0: all
 	StripCells int // letters in Rank.Strip; 0: DefaultStripCells
 }
@@ -54,9 +57,10 @@ func Analyze(traces []*trace.Trace, o Options) *Report {
 	a.read(traces)
 	r := &Report{
 		SchemaVersion: SchemaVersion, Aligned: a.aligned, ClockUncertaintyNs: o.UncertaintyNs, StripCells: o.StripCells,
-		Stages: []Stage{}, Requests: []Request{}, Batches: []Batch{}, Findings: []Finding{},
+		Stages: []Stage{}, Requests: []Request{}, Batches: []Batch{}, Findings: []Finding{}, Outcomes: a.outcomes(),
 	}
 	if len(a.ranks) == 0 {
+		(&finder{a, r}).outcomes()
 		return r
 	}
 	r.StartNs, r.EndNs = a.start, a.end

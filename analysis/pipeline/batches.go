@@ -4,12 +4,8 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/drift"
 )
-
-// driftSteps is the least number of denoise steps from which a drift is computed: two
-// in each quarter.
-const driftSteps = 8
 
 // batchAcc is a batch whose steps are being collected.
 type batchAcc struct {
@@ -89,7 +85,7 @@ func (d *rankData) collectBatches() []*batchAcc {
 func (a *analyzer) batch(acc *batchAcc) Batch {
 	d := acc.d
 	first, last := &d.spans[acc.steps[0]], &d.spans[acc.steps[len(acc.steps)-1]]
-	only := &rankData{t: d.t}
+	only := &rankData{t: d.t, turns: d.turns}
 	b := Batch{Requests: []string{}, StageID: d.stageID, Replica: d.t.Meta.Replica, StartNs: first.start, DenoiseNs: last.end - first.start}
 	for _, id := range acc.reqs {
 		b.Requests = append(b.Requests, a.ids.names[id])
@@ -98,7 +94,7 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 	for _, k := range acc.steps {
 		s := &d.spans[k]
 		only.spans = append(only.spans, *s)
-		durs = append(durs, s.end-s.start)
+		durs = append(durs, d.took(s))
 		if acc.alone {
 			b.Images = max(b.Images, int(s.batch)) // a request can ask for several
 		}
@@ -107,11 +103,7 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 	if st := stepStats([]*rankData{only}); len(st) > 0 {
 		b.Steps = st[0]
 	}
-	if n := len(durs); n >= driftSteps {
-		if head := stat.Mean(durs[:n/4]); head > 0 {
-			b.Drift = stat.Mean(durs[n-n/4:])/head - 1
-		}
-	}
+	b.Drift = drift.Of(durs).Change
 	end := last.end
 	if len(acc.reqs) > 0 && a.aligned {
 		end = max(end, a.around(acc, &b))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -128,7 +129,17 @@ func nameClass(name string) class {
 	if coll.HostLabel(name) {
 		return clsComm
 	}
+	if l, ok := label.Engine(name); ok && !l.Skip {
+		return kindClass[l.Kind]
+	}
 	return clsNone
+}
+
+// kindClass are the classes of the steps that engines label. A batch of prompts and of
+// sequences that decode counts as prefill: it takes as long as its prompts.
+var kindClass = [label.NumKinds]class{
+	label.Unknown: clsNone, label.Prefill: clsPrefill, label.Decode: clsDecode, label.Mixed: clsPrefill, label.Denoise: clsDenoise,
+	label.TextEncode: clsTextEncode, label.VAEDecode: clsVAEDecode, label.Vocode: clsVocode, label.Generation: clsNone, label.Training: clsNone,
 }
 
 // classifier classifies the slices of one trace, looking at each name once.

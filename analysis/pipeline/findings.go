@@ -1,13 +1,14 @@
 package pipeline
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/drift"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
@@ -28,7 +29,6 @@ const (
 	topOpMin         = 0.3  // one operator, of the bottleneck's busy time
 	loadedMin        = 0.5  // busy share from which a stage counts as loaded
 	otherShareMin    = 0.2  // of a rank's window with nothing recorded
-	driftMin         = 0.1  // of denoise step time
 	queueShareMin    = 0.25 // of a request's time in the pipeline
 	warningShare     = 0.1  // analysis.Warning from this share of the window
 	uncertaintyMax   = 0.5  // clock error, of a hand-off's time: more and the number means little
@@ -104,6 +104,9 @@ func (a *analyzer) bottleneck(r *Report) {
 		}
 	}
 	b.Limit, b.Why = limit(s, b.BusyShare)
+	if gone := r.stagesWithout(); len(gone) > 0 {
+		b.Why += fmt.Sprintf("; of %s there is no trace, so this is the busiest of the stages that are left", strings.Join(gone, ", "))
+	}
 	r.Bottleneck = b
 }
 
@@ -229,6 +232,8 @@ func (a *analyzer) findings(r *Report) {
 		f.add(analysis.Critical, a.ranks[0], -1, float64(len(a.ranks)), "count",
 			fmt.Sprintf("the %d traces have no common clock, so nothing is said about hand-offs, requests and waiting between ranks", len(a.ranks)))
 	}
+	f.outcomes()
+	f.doubts()
 	f.limits()
 	f.topOp()
 	f.chainLink()
@@ -248,7 +253,7 @@ func (a *analyzer) findings(r *Report) {
 	f.queues()
 	f.drift()
 	f.unrecorded()
-	slices.SortStableFunc(r.Findings, func(x, y Finding) int { return cmp.Compare(y.Severity, x.Severity) })
+	slices.SortStableFunc(r.Findings, func(x, y Finding) int { return finding.Compare(x.Finding, y.Finding) })
 }
 
 // rankOf returns the rankData of the trace with this index.
@@ -284,6 +289,9 @@ func (f *finder) limits() {
 		if b.Limit == LimitLoad {
 			sev = analysis.Info
 			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.Name, pct(b.BusyShare), others(b))
+		}
+		if gone := f.missing(); gone != "" {
+			text += "; not looked at for lack of a trace: " + gone
 		}
 		f.add(sev, d, slice, 100*b.BusyShare, "%", text)
 		return
@@ -494,7 +502,7 @@ func (f *finder) queues() {
 
 func (f *finder) drift() {
 	for _, b := range f.r.Batches {
-		if b.Drift < driftMin {
+		if b.Drift < drift.Said {
 			continue
 		}
 		for _, d := range f.a.ranks {

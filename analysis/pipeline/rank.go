@@ -5,6 +5,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/label"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
+	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -52,8 +56,10 @@ type rankData struct {
 	ops     []opAcc
 	flops   int64
 
+	seen       *plausible.Trace
 	hasDevice  bool
 	deviceBusy int64
+	turns      map[int]int64 // by slice of a step's label; nil without device work
 }
 
 // collector fills a rankData from one track after the other.
@@ -122,24 +128,29 @@ func (d *rankData) setWindow() {
 	d.start, d.end = lo+d.offset, max(lo, hi)+d.offset
 }
 
-// device sums up when some stream of some device was busy.
+// device sums up when some stream of some device was busy, and takes the steps' turns on the
+// device, which say how long they took where launches run ahead.
 func (d *rankData) device() {
-	s := &d.t.Slices
-	var l []segment
-	for i, c := range s.Cat {
-		if c.Busy() && d.t.Tracks[s.Track[i]].Kind == trace.TrackGPU {
-			l = append(l, segment{start: s.Start[i] + d.offset, end: s.End(i) + d.offset})
-		}
+	d.seen = plausible.Look(d.t)
+	work := slices.DeleteFunc(slices.Clone(d.seen.ByStart), func(i int32) bool { return !d.seen.OnDevice(i) })
+	d.hasDevice = len(work) > 0
+	if !d.hasDevice {
+		return
 	}
-	slices.SortFunc(l, func(a, b segment) int { return cmp.Compare(a.start, b.start) })
-	at := d.start
-	for _, x := range l {
-		if lo, hi := max(x.start, at), min(x.end, d.end); hi > lo {
-			d.deviceBusy += hi - lo
-			at = hi
-		}
+	d.deviceBusy = view.Within(d.seen.Busy(work), d.start-d.offset, d.end-d.offset)
+	d.turns = map[int]int64{}
+	r := steps.Find(d.t, steps.Options{Seen: d.seen, NoPeriod: true})
+	for i := range r.Steps {
+		d.turns[r.Steps[i].Slice] = r.Steps[i].Ns()
 	}
-	d.hasDevice = len(l) > 0
+}
+
+// took is how long step s took: its turn on the device, or its slice's time without one.
+func (d *rankData) took(s *span) int64 {
+	if ns, ok := d.turns[s.slice]; ok {
+		return ns
+	}
+	return s.end - s.start
 }
 
 // combine lays the tracks' segments over one another and fills the window.
@@ -266,6 +277,12 @@ func (d *rankData) addSpan(ids *interner, i int, cls class, inside, top bool) {
 		track: t.Slices.Track[i], insideStep: inside, topLevel: top,
 		batch: argOr(t, i, trace.ArgBatch), tokens: argOr(t, i, trace.ArgTokens), step: argOr(t, i, trace.ArgStep),
 		fromStage: -1, toStage: -1,
+	}
+	if l, ok := label.Engine(t.String(t.Slices.Name[i])); ok && cls.isStep() && s.batch < 0 {
+		s.batch = int64(l.Batch)
+		if l.Tokens > 0 {
+			s.tokens = int64(l.Tokens)
+		}
 	}
 	if r, ok := t.ArgText(i, trace.ArgRequest); ok && r != "" {
 		s.reqs = append(s.reqs, ids.id(r))

@@ -23,7 +23,21 @@ type Report struct {
 	MedianOutput       *Chain      `json:"median_output"` // of the request whose time to first output is the median
 	Batches            []Batch     `json:"batches"`       // of diffusion, by start
 	Bottleneck         *Bottleneck `json:"bottleneck"`    // null if no stage worked
-	Findings           []Finding   `json:"findings"`      // worst first
+	Findings           []Finding   `json:"findings"`      // what is in doubt, then worst first
+	// Outcomes are the ranks of the session that did not complete, or of whose artifacts
+	// something is missing: what they did is in the report in part or not at all.
+	Outcomes []Outcome `json:"outcomes"`
+}
+
+// Outcome is how a rank's part in the session ended that did not end well.
+type Outcome struct {
+	StageID int    `json:"stage_id"`
+	Stage   string `json:"stage"`
+	Replica int    `json:"replica"`
+	Rank    int    `json:"rank"`
+	State   string `json:"state"`  // "lost", "failed", "timed_out" …; "complete" if only something is missing
+	Reason  string `json:"reason"` // for people
+	Trace   int    `json:"trace"`  // index of what it left among the traces given to Analyze; -1 if it left none
 }
 
 // Stage is one stage: its ranks one by one and together.
@@ -225,7 +239,7 @@ type Batch struct {
 	DenoiseNs    int64     `json:"denoise_ns"` // first step's start to last step's end
 	VAEDecodeNs  int64     `json:"vae_decode_ns"`
 	Steps        StepStats `json:"steps"`
-	Drift        float64   `json:"drift"` // mean of the last quarter of the steps by that of the first, less 1; 0 with fewer than 8 steps
+	Drift        float64   `json:"drift"` // see drift.Drift.Change
 	PerImageNs   float64   `json:"per_image_ns"`
 }
 

@@ -28,7 +28,7 @@ func stepStats(ranks []*rankData) []StepStats {
 				continue
 			}
 			c := classCategory[s.cls]
-			dur := s.end - s.start
+			dur := d.took(s)
 			if st := &stats[c]; len(durs[c]) == 0 || dur > st.MaxNs {
 				st.MaxNs, st.MaxSlice = dur, s.slice
 			}

@@ -19,6 +19,8 @@ type Options struct {
 	Index    int
 	NoLabels bool // look for repetition only
 	NoPeriod bool // look for labels only
+	// Seen is what plausible.Look says of the trace, if the caller has asked already.
+	Seen *plausible.Trace
 }
 
 // Find finds the steps of one rank's trace. The trace is not changed, and equal
@@ -29,7 +31,10 @@ func Find(t *trace.Trace, o Options) *Report {
 		Steps: []Step{}, Kinds: []Stats{}, Drifts: []Drift{}, Graphs: []Graph{}, Requests: []Request{},
 	}
 	r.Verdict.Slice = -1
-	seen := plausible.Look(t)
+	seen := o.Seen
+	if seen == nil {
+		seen = plausible.Look(t)
+	}
 	d := newDevice(seen)
 	graphs := findGraphs(d)
 	r.find(t, d, graphs, o)

@@ -154,7 +154,7 @@ func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
 			fmt.Fprintf(e.err, "note: %s rank %d is %s: %s\n", in.rank.StageName, in.rank.Rank, s.State, s.Reason)
 		}
 	}
-	o := pipeline.Options{}
+	o := pipeline.Options{Outcomes: convert.Outcomes(&m.Session)}
 	for i, k := range convert.Clocks(ranks) {
 		o.Offsets = append(o.Offsets, k.Map(traces[i].Meta.WindowStart)-traces[i].Meta.WindowStart)
 		o.UncertaintyNs = max(o.UncertaintyNs, k.ErrorNs)

@@ -156,7 +156,7 @@ func summarize(ctx context.Context, in hub.ConvertInput, inputs []convert.RankIn
 	for _, r := range timeline.Ranks {
 		offsets[r.RankID] = r.OffsetNs
 	}
-	o := pipeline.Options{UncertaintyNs: timeline.UncertaintyNs}
+	o := pipeline.Options{UncertaintyNs: timeline.UncertaintyNs, Outcomes: convert.Outcomes(&in.Session)}
 	var traces []*trace.Trace
 	for _, r := range inputs {
 		traces = append(traces, r.Trace)
