@@ -277,6 +277,29 @@ func (t *Trace) ArgsTables() (templates [][]byte, values []byte) {
 	return templates, t.args.values
 }
 
+// RewriteArgs replaces the text of every template by what f makes of it, and returns how
+// many changed. f must leave holes and their order as they are, and valid JSON valid.
+// Packed objects are not rewritten. It is for readers, before the trace is read.
+func (t *Trace) RewriteArgs(f func(lit string) string) int {
+	n := 0
+	for i := range t.args.templates {
+		m := &t.args.templates[i]
+		old := string(m.lit)
+		if lit := f(old); lit != old {
+			t.args.litBytes += int64(len(lit) - len(old))
+			m.lit, m.keys = []byte(lit), new(atomic.Pointer[[]argKey])
+			n++
+		}
+	}
+	if n > 0 {
+		t.args.byHash = nil
+		for i := range t.args.templates {
+			t.args.templates[i].next = 0
+		}
+	}
+	return n
+}
+
 // ArgsTemplates returns the number of templates.
 func (t *Trace) ArgsTemplates() int { return len(t.args.templates) }
 

@@ -79,12 +79,17 @@ func (t *Trace) AddFlow(at int64, id uint64, cat, name string, track TrackID, st
 	return len(c.Time) - 1
 }
 
-// Extent returns the first start and the last end of the slices, ignoring slices at
-// time 0; ok is false if there are none.
+// Timeless reports whether slice i has no time, though its place in the file and its
+// name are known.
+func (t *Trace) Timeless(i int) bool {
+	return t.Meta.ZeroIsNoTime && t.Slices.Start[i] == t.Meta.BaseTimeNs
+}
+
+// Extent returns the first start and the last end of the slices, ignoring those without
+// a time; ok is false if there are none.
 func (t *Trace) Extent() (start, end int64, ok bool) {
-	zero := t.Meta.BaseTimeNs
 	for i, s := range t.Slices.Start {
-		if s == zero && zero != 0 || t.Slices.Cat[i] == CatTraceSpan {
+		if t.Timeless(i) || t.Slices.Cat[i] == CatTraceSpan {
 			continue
 		}
 		if e := s + t.Slices.Dur[i]; !ok {

@@ -7,8 +7,12 @@ import (
 	"strings"
 )
 
-// Repairs counts what a reader mended, by kind.
-type Repairs struct{ Count map[string]int }
+// Repairs counts what a reader mended, by kind, and how much it could not read.
+type Repairs struct {
+	Count   map[string]int
+	Skipped int64 // bytes of the unpacked text from which nothing was read
+	Text    int64 // bytes of the unpacked text that is this trace's; 0 if the reader does not count them
+}
 
 // The kinds of repair. docs/trace-formats.md says what each one means and does.
 const (
@@ -26,7 +30,8 @@ const (
 	RepairBadDur           = "unusable dur set to 0"                 // NaN, Infinity, text
 	RepairTextTime         = "ts or dur given as text"               //
 	RepairTextID           = "pid, tid or id given as text number"   //
-	RepairZeroTime         = "ts 0 kept out of the window"           // cuda_event before CUDA 12.8
+	RepairZeroTime         = "ts 0 kept out of the window"           // the device gave no time: cuda_event before CUDA 12.8
+	RepairZeroBegin        = "begin at ts 0: dur set to 0"           // the begin has no time; the slice stands at its end
 	RepairEscape           = "bad escape kept as text"               // per distinct name, per event for args
 	RepairControl          = "raw control character in text"         // the same
 	RepairUTF8             = "invalid UTF-8 replaced"                // the same
@@ -38,6 +43,11 @@ const (
 	RepairArgsMemory       = "args dropped: limit of memory"         // see kineto.Options.Room
 	RepairUnsorted         = "events not in order of time"           // informative; nothing changes
 	RepairStreamSync       = "stream sync slices on a lane apart"    // tid = stream + 1 000 000
+	RepairFurther          = "further array of events in the file"   // read into the same trace
+	RepairAfterEnd         = "content after the end ignored"         // text that is no trace; Skipped has its bytes
+	RepairLeftover         = "events after the end of the trace"     // read into the same trace
+	RepairCutByNext        = "cut by the next trace of the file"     // two writers, or one that was killed
+	RepairPaths            = "escape in a path taken as text"        // in a file with bad escapes; per distinct name or template
 	RepairMetadata         = "metadata value unreadable"             // usually unescaped log lines after the events
 	RepairUnmatchedBegin   = "begin without end closed at the window's end"
 	RepairUnmatchedEnd     = "end without begin dropped"

@@ -100,6 +100,7 @@ type Meta struct {
 	Devices                []Device
 	ProcessGroups          []ProcessGroup
 	WindowStart, WindowEnd int64             // ns; from the trace span, else the slices' extent
+	ZeroIsNoTime           bool              // slices that begin at BaseTimeNs have no time and are outside the window
 	Extra                  map[string]string // every other top-level key, value as raw JSON
 }
 
@@ -111,6 +112,7 @@ type Identity struct {
 	Place   map[string]int `json:",omitempty"` // its rank in each kind of parallelism that is known: "tp", "pp", "dp" …
 	Capture string         `json:",omitempty"` // equal for the ranks of one capture, as far as names tell: "iteration_10"
 	PID     int            `json:",omitempty"` // of the recorded process; 0 if unknown
+	Part    int            `json:",omitempty"` // which of its file's traces it is, from 1; 0 if it is the only one
 	Learnt  map[Field]From `json:",omitempty"` // where each part was learnt from
 }
 

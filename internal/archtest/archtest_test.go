@@ -25,7 +25,7 @@ var rooms = [][]string{
 	{"profiler/otelbridge"},
 	{"protocol"},
 	{"trace"},
-	{"trace/identity"},
+	{"trace/identity", "trace/unpack"},
 	{"trace/chrome", "trace/perfetto", "trace/sheet", "trace/folded", "trace/optable", "trace/memsnap",
 		"trace/opstats", "trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open", "trace/stacks",
 		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet", "trace/sqlite", "trace/nsys", "trace/gotrace"},

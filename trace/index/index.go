@@ -34,9 +34,9 @@ import (
 )
 
 // version changes with the format and with what readers make of a file.
-const version = 2
+const version = 3
 
-const magic = "KTINDEX\x02"
+const magic = "KTINDEX\x03"
 
 // ErrStale tells that an index is not of this file as it is now, or of another version.
 var ErrStale = errors.New("index is stale")
@@ -61,7 +61,7 @@ type header struct {
 	Source                              Stamp
 	Meta                                trace.Meta
 	Tracks                              []trace.Track
-	Repairs                             map[string]int
+	Repairs                             trace.Repairs
 	Categories                          []string
 	Slices, Instants, Counters, Flows   int
 	Texts, Templates, TextBytes, Values int
@@ -75,7 +75,7 @@ func Write(w io.Writer, t *trace.Trace, source Stamp) error {
 	}
 	templates, values := t.ArgsTables()
 	h := header{
-		Source: source, Meta: t.Meta, Tracks: t.Tracks, Repairs: t.Repairs.Count, Categories: t.Categories(),
+		Source: source, Meta: t.Meta, Tracks: t.Tracks, Repairs: t.Repairs, Categories: t.Categories(),
 		Slices: t.Slices.Len(), Instants: len(t.Instants.Time), Counters: len(t.Counters.Time), Flows: len(t.Flows.Time),
 		Texts: len(t.Strings.Texts()), Templates: len(templates), Values: len(values), Packed: len(t.PackedArgs()),
 	}
@@ -180,7 +180,7 @@ func Read(b []byte, source Stamp) (*trace.Trace, error) {
 		return nil, fmt.Errorf("%w: made of a file of %d bytes, now %d", ErrStale, h.Source.Size, source.Size)
 	}
 	t := trace.New()
-	t.Meta, t.Tracks, t.Repairs.Count = h.Meta, h.Tracks, h.Repairs
+	t.Meta, t.Tracks, t.Repairs = h.Meta, h.Tracks, h.Repairs
 	t.SetCategories(h.Categories)
 	t.Strings.SetTexts(stringsOf(r.list(h.Texts)))
 	templates := r.list(h.Templates)

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
 )
 
 // maxExtra bounds one value of the file that is kept in Meta.Extra.
@@ -34,10 +35,10 @@ func (e *envelope) set(key string, raw []byte) {
 
 var eventsKey = []byte(`"traceEvents"`)
 
-// head looks for the array of events in b[:end], the text from its beginning. from is
-// the offset after the array's bracket. found is false if b does not reach it.
+// head looks for the array of events in b[:end], the text of a trace from its beginning.
+// from is the offset after the array's bracket. found is false if b does not reach it.
 func (m *merger) head(b []byte, end int, eof bool) (from int, found bool, err error) {
-	m.meta = envelope{}
+	m.meta, m.array = envelope{}, false
 	i := 0
 	if end >= 3 && string(b[:3]) == "\xef\xbb\xbf" {
 		i = 3
@@ -166,52 +167,9 @@ func (m *mender) any(b []byte, eof bool) (clean []byte, used int, st status) {
 	return m.out, m.i, st
 }
 
-// tailKeys are the keys that matter after the events. They are looked for one by one
-// when the text between them is unreadable.
-var tailKeys = []string{
-	"baseTimeNanoseconds", "distributedInfo", "deviceProperties", "traceName", "displayTimeUnit", "trace_id", "host_name",
-}
-
-// tail reads what stands after the events.
-func (m *merger) tail() {
-	b := padded(m.rest)
-	end := len(b) - pad
-	if m.array {
-		return
-	}
-	i := 0
-	st := stBad
-	if !m.meta.cut {
-		for st = stOK; st == stOK; {
-			for b[i] <= ' ' && b[i] != 0 || b[i] == ',' {
-				i++
-			}
-			i, st = m.member(b, i, end, true)
-		}
-	}
-	switch st {
-	case stEnd:
-		return
-	case stMore:
-		m.meta.cut = true
-	default:
-		if !m.meta.cut {
-			m.meta.bad++
-		}
-	}
-	for _, key := range tailKeys {
-		if m.meta.values[key] != nil {
-			continue
-		}
-		if k := bytes.Index(b[i:end], []byte(`"`+key+`"`)); k >= 0 {
-			m.member(b, i+k, end, true)
-		}
-	}
-}
-
 func (m *merger) fail(offset int64, want, got string) error {
-	if m.p.in.damaged != nil {
-		got += " (" + m.p.in.damaged.Error() + ")"
+	if err := m.p.in.Damaged(); err != nil {
+		got += " (" + err.Error() + ")"
 	}
 	return &FormatError{File: m.path, Offset: offset, Want: want, Got: got}
 }
@@ -239,6 +197,10 @@ func (m *merger) otherKind() string {
 // looksLike names what b begins with.
 func looksLike(b []byte) string {
 	switch {
+	case unpack.ArchiveOf(b) == unpack.Zip:
+		return "a zip archive: read it as a file, or unpack it first"
+	case unpack.ArchiveOf(b) == unpack.Tar:
+		return "a tar archive: read it as a file, or unpack it first"
 	case b[0] == 0x80:
 		return "a Python pickle: perhaps a memory snapshot"
 	case bytes.HasPrefix(b, []byte("SQLite format 3")):

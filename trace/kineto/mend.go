@@ -327,14 +327,21 @@ func (s *scanner) broken(b []byte, i, end int, eof, tooLarge bool) (next int, st
 		if st == stMore {
 			return i, stMore
 		}
+		if st == stOK && len(clean) == 2 { // writers end the array with {} to save themselves a comma
+			s.res.events++
+			return i + used, stOK
+		}
 		if st == stOK {
 			n := len(clean)
 			clean = append(clean, make([]byte, pad)...)
 			s.mend.out = clean
-			if _, st := s.event(clean, 0, n); st == stOK {
+			switch _, st := s.event(clean, 0, n); st {
+			case stOK:
 				s.mend.count(&s.res.repairs)
 				s.commit(clean)
 				return i + used, stOK
+			case stDoc:
+				return i, stDoc
 			}
 		}
 	}
@@ -344,18 +351,23 @@ func (s *scanner) broken(b []byte, i, end int, eof, tooLarge bool) (next int, st
 		return i, stMore
 	case st == stCut:
 		return i, stCut
+	case st == stDoc:
+		s.res.repairs.add(trace.RepairSyntax)
+		s.res.skipped += int64(next - i)
+		return next, stDoc
 	case tooLarge:
 		s.res.repairs.add(trace.RepairOversize)
 	default:
 		s.res.repairs.add(trace.RepairSyntax)
 	}
+	s.res.skipped += int64(next - i)
 	return next, stOK
 }
 
 // maxStart is how far after its brace an event's first key must have shown.
 const maxStart = 64
 
-// resync finds the next event at or after b[i].
+// resync finds the next event at or after b[i], or the next trace: stDoc.
 func (s *scanner) resync(b []byte, i, end int, eof bool) (next int, st status) {
 	for k := i; k < end; k++ {
 		if b[k] != '{' {
@@ -368,6 +380,8 @@ func (s *scanner) resync(b []byte, i, end int, eof bool) (next int, st status) {
 			if !eof {
 				return i, stMore
 			}
+		case stDoc:
+			return k, stDoc
 		}
 	}
 	if !eof {
@@ -377,7 +391,8 @@ func (s *scanner) resync(b []byte, i, end int, eof bool) (next int, st status) {
 }
 
 // eventStart reports whether the brace at b[k] opens an event: it is no value of a
-// member, and its first key is one that events have.
+// member, and its first key is one that events have. stDoc says that its first key is
+// one that traces have.
 func eventStart(b []byte, k, end int) status {
 	for p := k - 1; p >= 0; p-- {
 		if b[p] > ' ' {
@@ -405,7 +420,10 @@ func eventStart(b []byte, k, end int) status {
 	if q >= end {
 		return stMore
 	}
+	found := stOK
 	switch string(b[j+1 : q]) {
+	case "traceEvents", "schemaVersion", "deviceProperties", "computeProperties", "distributedInfo", "baseTimeNanoseconds", "displayTimeUnit":
+		found = stDoc
 	case "ph", "name", "cat", "pid", "tid", "ts", "dur", "id", "args", "s", "bp", "tts":
 	default:
 		return stBad
@@ -418,5 +436,5 @@ func eventStart(b []byte, k, end int) status {
 	if b[q] != ':' {
 		return stBad
 	}
-	return stOK
+	return found
 }

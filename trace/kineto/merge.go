@@ -3,38 +3,46 @@ package kineto
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// phase is where in the file the merger is.
-type phase uint8
-
-const (
-	inHead   phase = iota // before the events
-	inEvents              // in the array of events
-	inTail                // after it
-)
-
-// merger builds the trace from the blocks in their order.
+// merger builds the file's traces from the blocks in their order.
 type merger struct {
 	p     *pipeline
-	t     *trace.Trace
 	path  string
 	phase phase
-	array bool // the file is a bare array
 	own   *scanner
-	rest  []byte     // text not used up yet: head, a part of an event, or tail
-	maps  []tableMap // by worker
-	lanes map[globalLane]trace.TrackID
-	loose looseLanes
-	names trackNames
-	begin beginStacks
-	meta  envelope
-	n     uint32 // events so far
+	rest  []byte         // text not used up yet: head, a part of an event, or tail
+	maps  []tableMap     // by worker
+	docs  []*trace.Trace // the traces that are finished
 	room  reserve
+	seen  int64 // bytes of text in the blocks so far
 
 	noArgs bool // arguments are not kept, or not any more
+	document
+}
+
+// document is what belongs to the trace that is being read.
+type document struct {
+	t       *trace.Trace
+	array   bool // a bare array
+	left    bool // events are being read that stand after the trace's end
+	dirty   bool // text that is no trace stands after the trace's end
+	lanes   map[globalLane]trace.TrackID
+	loose   looseLanes
+	names   trackNames
+	begin   beginStacks
+	meta    envelope
+	escaped map[trace.StringID]string // texts with escapes, as they stand in the file
+	n       uint32                    // events so far
+	from    int64                     // where its text begins in the file
+	skipped int64                     // bytes of it from which nothing was read
+}
+
+func newDocument(from int64) document {
+	return document{t: trace.New(), lanes: make(map[globalLane]trace.TrackID), escaped: make(map[trace.StringID]string), from: from}
 }
 
 // tableMap renumbers one scanner's tables; 0 means not yet.
@@ -44,7 +52,7 @@ type tableMap struct {
 }
 
 func newMerger(p *pipeline, path string) *merger {
-	m := &merger{p: p, t: trace.New(), path: path, lanes: make(map[globalLane]trace.TrackID)}
+	m := &merger{p: p, path: path, document: newDocument(0)}
 	m.noArgs = p.opt.DropArgs
 	m.own = newScanner(&p.opt, 0)
 	m.own.res = new(result)
@@ -79,96 +87,36 @@ func (m *merger) run(ctx context.Context) error {
 	if m.p.err != nil {
 		return nil // reported by read
 	}
-	return m.finish()
+	return m.finish(m.seen)
 }
 
 // fits drops the arguments if the trace takes too much memory, and fails if that does
 // not help.
 func (m *merger) fits(read int64) error {
 	ask := m.p.opt.Room
-	if ask == nil || ask(m.t.Bytes(), read, m.p.opt.Size) {
+	if ask == nil || ask(m.bytes(), read, m.p.opt.Size) {
 		return nil
 	}
 	if !m.noArgs {
 		m.noArgs = true
-		m.t.DropArgs()
-		m.t.Repairs.Add(trace.RepairArgsMemory, 1)
-		if ask(m.t.Bytes(), read, m.p.opt.Size) {
+		for _, t := range append(slices.Clip(m.docs), m.t) {
+			t.DropArgs()
+			t.Repairs.Add(trace.RepairArgsMemory, 1)
+		}
+		if ask(m.bytes(), read, m.p.opt.Size) {
 			return nil
 		}
 	}
 	return fmt.Errorf("read trace %s: %w", m.path, ErrMemory)
 }
 
-// block adds one block.
-func (m *merger) block(blk *block) error {
-	if m.phase == inEvents && len(m.rest) == 0 && blk.res != nil {
-		if !blk.last || blk.res.status == stEnd || blk.res.status == stOK {
-			m.add(blk.res)
-			m.after(blk.buf, blk.res, blk.end)
-			return nil
-		}
+// bytes is the memory that the traces take.
+func (m *merger) bytes() int64 {
+	n := m.t.Bytes()
+	for _, t := range m.docs {
+		n += t.Bytes()
 	}
-	if len(m.rest)+blk.end > maxHead && m.phase != inEvents {
-		if m.phase == inHead {
-			return m.fail(0, "an array of events", fmt.Sprintf("%d MiB without one", maxHead>>20))
-		}
-		m.t.Repairs.Add(trace.RepairMetadata, 1)
-		return nil
-	}
-	if m.phase == inEvents && len(m.rest) == 0 {
-		return m.scan(blk.buf, 0, blk.end, blk.last)
-	}
-	m.rest = append(m.rest, blk.buf[:blk.end]...)
-	if m.phase == inTail {
-		return nil
-	}
-	text := padded(m.rest)
-	m.rest = nil
-	from := 0
-	if m.phase == inHead {
-		var found bool
-		var err error
-		if from, found, err = m.head(text, len(text)-pad, blk.last); err != nil {
-			return err
-		}
-		if !found {
-			m.rest = text[:len(text)-pad]
-			return nil
-		}
-		m.phase = inEvents
-	}
-	return m.scan(text, from, len(text)-pad, blk.last)
-}
-
-// padded returns b with pad zeros behind it.
-func padded(b []byte) []byte {
-	return append(b, make([]byte, pad)...)
-}
-
-// scan scans text in the merger's own scanner and adds it.
-func (m *merger) scan(text []byte, from, end int, eof bool) error {
-	m.own.scan(text, from, end, eof)
-	m.add(m.own.res)
-	m.after(text, m.own.res, end)
-	return nil
-}
-
-// after keeps what a scan left over.
-func (m *merger) after(text []byte, r *result, end int) {
-	switch r.status {
-	case stEnd:
-		m.phase = inTail
-		m.rest = append(m.rest[:0], text[r.next+1:end]...)
-	case stCut:
-		m.phase = inTail
-		m.meta.cut = true
-		m.rest = append(m.rest[:0], text[r.next:end]...)
-	case stMore:
-		m.rest = append([]byte(nil), text[r.next:end]...)
-	default:
-		m.rest = m.rest[:0]
-	}
+	return n
 }
 
 // add appends a result's rows to the trace.
@@ -176,6 +124,7 @@ func (m *merger) add(r *result) {
 	for k, n := range r.repairs {
 		m.t.Repairs.Add(k, n)
 	}
+	m.skipped += r.skipped
 	tm := &m.maps[r.worker]
 	tm.texts = grown(tm.texts, len(r.texts))
 	tm.tmpl = grown(tm.tmpl, len(r.tmpl))
@@ -237,7 +186,13 @@ func (j *joiner) text(id uint32) trace.StringID {
 	if g := j.tm.texts[id]; g > 0 {
 		return trace.StringID(g - 1)
 	}
-	g := j.m.t.Intern(plainText(j.r.texts[id]))
+	x := j.r.texts[id]
+	g := j.m.t.Intern(plainText(x))
+	if x.flags != 0 {
+		if _, ok := j.m.escaped[g]; !ok {
+			j.m.escaped[g] = x.raw
+		}
+	}
 	j.tm.texts[id] = uint32(g) + 1
 	return g
 }

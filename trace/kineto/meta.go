@@ -3,6 +3,7 @@ package kineto
 import (
 	"cmp"
 	"encoding/json"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
 )
 
 const (
@@ -25,15 +27,12 @@ func sortOpen(list []openBegin) {
 	})
 }
 
-// finish turns the columns into a trace once all text is read.
-func (m *merger) finish() error {
-	switch m.phase {
-	case inHead: // unreachable: head decides at the end of the text
+// finish turns the columns into a trace once its text is read, which ends at offset end
+// of the file.
+func (m *merger) finish(end int64) error {
+	if m.phase == inHead { // unreachable: head decides at the end of the text
 		return m.fail(0, "an array of events", "the end of the file")
-	case inEvents:
-		m.meta.cut = true
 	}
-	m.tail()
 	for k, n := range m.meta.repairs {
 		m.t.Repairs.Add(k, n)
 	}
@@ -47,10 +46,14 @@ func (m *merger) finish() error {
 	if m.meta.cut {
 		t.Repairs.Add(trace.RepairTruncatedFile, 1)
 	}
-	if m.p.in.damaged != nil {
+	if m.phase != inNext && m.p.in.Damaged() != nil { // what is damaged ends the last trace
 		t.Repairs.Add(trace.RepairTruncatedStream, 1)
 	}
-	m.compression()
+	t.Repairs.Skipped, t.Repairs.Text = m.skipped, end-m.from
+	if len(m.docs) == 0 {
+		m.compression()
+	}
+	m.paths()
 	m.readMeta()
 	m.flavour()
 	m.times()
@@ -58,6 +61,7 @@ func (m *merger) finish() error {
 		identity.Learn(&t.Meta, identity.FromPath(m.path))
 	}
 	t.Trim()
+	m.docs = append(m.docs, t)
 	return nil
 }
 
@@ -75,14 +79,18 @@ func (m *merger) settleLoose() {
 }
 
 func (m *merger) compression() {
-	named := Plain
+	named := unpack.Plain
 	switch strings.ToLower(filepath.Ext(m.path)) {
-	case ".gz":
-		named = Gzip
+	case ".gz", ".tgz":
+		named = unpack.Gzip
 	case ".zst", ".zstd":
-		named = Zstd
+		named = unpack.Zstd
+	case ".bz2":
+		named = unpack.Bzip2
+	case ".xz":
+		named = unpack.XZ
 	}
-	if m.path != "" && named != m.p.in.kind {
+	if outer := m.p.in.Outer(); m.path != "" && named != outer && outer != unpack.UTF16 {
 		m.t.Repairs.Add(trace.RepairWrongCompression, 1)
 	}
 }
@@ -116,11 +124,8 @@ func (m *merger) times() {
 		t.Repairs.Add(trace.RepairUnsorted, 1)
 	}
 	base := t.Meta.BaseTimeNs
-	zero := 0
+	m.timeless()
 	for i, x := range s.Start {
-		if x == 0 {
-			zero++
-		}
 		s.Start[i] = x + base
 	}
 	for _, col := range [][]int64{t.Instants.Time, t.Counters.Time, t.Flows.Time} {
@@ -128,11 +133,41 @@ func (m *merger) times() {
 			col[i] += base
 		}
 	}
-	if zero > 0 && base > 0 {
-		t.Repairs.Add(trace.RepairZeroTime, zero)
-	}
 	m.window()
 	t.Meta.WallClock = t.Meta.WindowStart >= wallClock
+}
+
+// farFromZero is how many times as long as the trace's other times last they must be
+// after 0 for a ts of 0 to be no time, where times are not since the epoch. A trace whose
+// times count from its beginning has its first slices near 0.
+const farFromZero = 100
+
+// timeless finds slices whose ts is 0 because whoever measured had no time for them, and
+// begins of that kind, which leave a slice at its end without a duration.
+func (m *merger) timeless() {
+	s := &m.t.Slices
+	zero, first, last := 0, int64(math.MaxInt64), int64(math.MinInt64)
+	for i, x := range s.Start {
+		if x == 0 {
+			zero++
+			continue
+		}
+		first, last = min(first, x), max(last, x+s.Dur[i])
+	}
+	epoch := m.t.Meta.BaseTimeNs > 0 || first >= wallClock
+	if zero == 0 || first <= 0 || first == math.MaxInt64 || !epoch && first/farFromZero < last-first {
+		return
+	}
+	m.t.Meta.ZeroIsNoTime = true
+	begins := 0
+	for _, i := range m.begin.atZero {
+		if s.Dur[i] >= first {
+			s.Start[i], s.Dur[i] = s.Dur[i], 0
+			begins++
+		}
+	}
+	m.t.Repairs.Add(trace.RepairZeroBegin, begins)
+	m.t.Repairs.Add(trace.RepairZeroTime, zero-begins)
 }
 
 // window takes the window from the trace spans and the mark of its end, else from the

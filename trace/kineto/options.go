@@ -102,9 +102,16 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("%s: byte %d: expected %s, found %s", file, e.Offset, e.Want, e.Got)
 }
 
-// ReadFile reads the trace in the file at path, packed or not. The rank is taken from
-// the file's name if the content does not tell.
+// ReadFile reads the first trace in the file at path, packed or not. What the content
+// does not tell of stage and rank is taken from the path. Most files hold one trace;
+// ReadFileAll reads all of them.
 func ReadFile(ctx context.Context, path string, o Options) (*trace.Trace, error) {
+	return first(ReadFileAll(ctx, path, o))
+}
+
+// ReadFileAll reads the traces in the file at path in their order, at least one. Files
+// hold several where ranks wrote into one or where somebody joined files.
+func ReadFileAll(ctx context.Context, path string, o Options) ([]*trace.Trace, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open trace: %w", err)
@@ -116,8 +123,28 @@ func ReadFile(ctx context.Context, path string, o Options) (*trace.Trace, error)
 	return read(ctx, f, path, o)
 }
 
-// Read reads one trace, packed or not, to its end. When ctx ends it returns as soon as
-// a call of r.Read in progress does.
+// Read reads r, packed or not, to its end and returns its first trace. When ctx ends it
+// returns as soon as a call of r.Read in progress does.
 func Read(ctx context.Context, r io.Reader, o Options) (*trace.Trace, error) {
-	return read(ctx, r, "", o)
+	return first(ReadAll(ctx, r, "", o))
+}
+
+// ReadAll reads r, packed or not, to its end and returns its traces in their order, at
+// least one. name stands for the path of a file, in messages and for what it tells of
+// stage and rank; it may be empty.
+func ReadAll(ctx context.Context, r io.Reader, name string, o Options) ([]*trace.Trace, error) {
+	return read(ctx, r, name, o)
+}
+
+// first returns the first of a file's traces and notes in it that there are more.
+func first(list []*trace.Trace, err error) (*trace.Trace, error) {
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range list[1:] {
+		list[0].Repairs.Add(trace.RepairAfterEnd, 1)
+		list[0].Repairs.Skipped += t.Repairs.Text
+		list[0].Repairs.Text += t.Repairs.Text
+	}
+	return list[0], nil
 }

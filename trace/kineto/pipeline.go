@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
 )
 
 // block is a piece of the unpacked text on its way from the feeder through a worker
@@ -24,7 +25,7 @@ type block struct {
 // pipeline owns the goroutines and buffers of one read.
 type pipeline struct {
 	opt     Options
-	in      *inflated
+	in      *unpack.Reader
 	ordered chan *block // to the merger, in order
 	work    chan *block // to the workers
 	free    chan []byte // buffers not in use; made while fewer than its capacity are out
@@ -34,14 +35,14 @@ type pipeline struct {
 	err     error // the feeder's, read after ordered is closed
 }
 
-// read is Read with the name of the file for messages.
-func read(ctx context.Context, r io.Reader, path string, o Options) (*trace.Trace, error) {
+// read reads all traces of r; path is the name of the file for messages and hints.
+func read(ctx context.Context, r io.Reader, path string, o Options) ([]*trace.Trace, error) {
 	o = o.withDefaults()
-	in, err := inflate(r)
+	in, err := unpack.New(r)
 	if err != nil {
 		return nil, fmt.Errorf("read trace %s: %w", path, err)
 	}
-	defer in.close()
+	defer in.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	p := &pipeline{
 		opt: o, in: in,
@@ -64,7 +65,7 @@ func read(ctx context.Context, r io.Reader, path string, o Options) (*trace.Trac
 	if p.err != nil {
 		return nil, fmt.Errorf("read trace %s: %w", path, p.err)
 	}
-	return m.t, nil
+	return m.docs, nil
 }
 
 // buffer returns a buffer of n bytes and pad, waiting for one if enough are out.
@@ -137,7 +138,7 @@ func (p *pipeline) feed(ctx context.Context) {
 		}
 		carry = append(carry[:0], b[cut:have]...)
 		clear(b[cut : cut+pad])
-		blk := &block{buf: b, end: cut, last: last, read: p.in.in.n.Load()}
+		blk := &block{buf: b, end: cut, last: last, read: p.in.Consumed()}
 		if n > 0 { // where the events of the first block begin only the merger knows
 			blk.done = make(chan struct{})
 			if n <= p.opt.Workers {

@@ -154,30 +154,52 @@ func kinetoText(t *rapid.T) []byte {
 	return text
 }
 
-// TestProperty checks on drawn traces that blocks, workers and packing do not matter
-// and that what is read is valid.
+// TestProperty checks on drawn files, of one trace or some one after the other, that
+// blocks, workers and packing do not matter and that what is read is valid.
 func TestProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text := kinetoText(rt)
-		ref, err := Read(context.Background(), bytes.NewReader(text), Options{Workers: 1})
+		for range rapid.IntRange(0, 2).Draw(rt, "more") {
+			text = append(text, rapid.SampledFrom([]string{"", "\n", "INFO: [done] {x}\n", "}", `{"a": 1}`, "[1]"}).Draw(rt, "between")...)
+			text = append(text, kinetoText(rt)...)
+		}
+		ref, err := ReadAll(context.Background(), bytes.NewReader(text), "", Options{Workers: 1})
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if err := ref.Validate(); err != nil {
-			rt.Fatal(err)
+		var size int64
+		for _, tr := range ref {
+			if err := tr.Validate(); err != nil {
+				rt.Fatal(err)
+			}
+			if size += tr.Repairs.Text; tr.Repairs.Skipped > tr.Repairs.Text {
+				rt.Fatalf("%d of %d bytes skipped", tr.Repairs.Skipped, tr.Repairs.Text)
+			}
 		}
-		want := dump(ref)
+		if size != int64(len(text)) {
+			rt.Fatalf("%d of %d bytes belong to traces", size, len(text))
+		}
+		want := dumpAll(ref)
 		o := Options{Workers: rapid.IntRange(1, 4).Draw(rt, "workers"), Window: rapid.IntRange(64, 700).Draw(rt, "window")}
 		for how, b := range map[string][]byte{"plain": text, "gzip": zip(text)} {
-			got, err := Read(context.Background(), bytes.NewReader(b), o)
+			got, err := ReadAll(context.Background(), bytes.NewReader(b), "", o)
 			if err != nil {
 				rt.Fatal(err)
 			}
-			if d := cmp.Diff(want, dump(got)); d != "" {
+			if d := cmp.Diff(want, dumpAll(got)); d != "" {
 				rt.Fatalf("%s, window %d: %s\n%s", how, o.Window, d, text)
 			}
 		}
 	})
+}
+
+// dumpAll is the traces of a file as text.
+func dumpAll(list []*trace.Trace) string {
+	var b strings.Builder
+	for _, t := range list {
+		fmt.Fprintf(&b, "%s\nskipped %d of %d\n", dump(t), t.Repairs.Skipped, t.Repairs.Text)
+	}
+	return b.String()
 }
 
 // TestCut cuts a real layout at every byte; what was complete before the cut is read.
@@ -330,24 +352,28 @@ func FuzzRead(f *testing.F) {
 	for _, b := range samples(f) {
 		if len(b) <= maxFuzz {
 			f.Add(b, uint16(200))
+			f.Add(append(bytes.Clone(b), b...), uint16(300))
+			f.Add(append(bytes.Clone(b[:len(b)*2/3]), b...), uint16(300))
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte, window uint16) {
 		if len(b) > maxFuzz {
 			return
 		}
-		one, err := Read(context.Background(), bytes.NewReader(b), Options{Workers: 1})
-		many, err2 := Read(context.Background(), bytes.NewReader(b), Options{Workers: 3, Window: int(window)})
+		one, err := ReadAll(context.Background(), bytes.NewReader(b), "", Options{Workers: 1})
+		many, err2 := ReadAll(context.Background(), bytes.NewReader(b), "", Options{Workers: 3, Window: int(window)})
 		if (err == nil) != (err2 == nil) {
 			t.Fatalf("whole: %v, in windows of %d: %v", err, window, err2)
 		}
 		if err != nil {
 			return
 		}
-		if err := one.Validate(); err != nil {
-			t.Fatal(err)
+		for _, tr := range one {
+			if err := tr.Validate(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if d := cmp.Diff(dump(one), dump(many)); d != "" {
+		if d := cmp.Diff(dumpAll(one), dumpAll(many)); d != "" {
 			t.Fatalf("window %d: %s", window, d)
 		}
 	})

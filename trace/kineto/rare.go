@@ -131,6 +131,7 @@ type asyncKey struct {
 type beginStacks struct {
 	threads map[trace.TrackID][]openBegin
 	async   map[asyncKey][]openBegin
+	atZero  []int // slices of which the begin has ts 0
 }
 
 // rare adds an event of a rare phase.
@@ -241,6 +242,9 @@ func (m *merger) addPair(o openBegin, end int64, event uint32) {
 		return
 	}
 	s := &m.t.Slices
+	if o.ts == 0 {
+		m.begin.atZero = append(m.begin.atZero, s.Len())
+	}
 	corr := trace.NoCorrelation
 	if c, ok := m.t.RefArgInt(o.args, "correlation"); ok && c > 0 {
 		corr = c

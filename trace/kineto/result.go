@@ -34,6 +34,7 @@ type result struct {
 
 	events  uint32 // events of all phases, dropped ones too
 	repairs counts
+	skipped int64 // bytes of text that no event was read from
 
 	// The scanner's tables as long as they were when the piece ended.
 	texts []rawText

@@ -16,6 +16,7 @@ const (
 	stBad         // the thing is not what the format says
 	stEnd         // the array of events ends here
 	stCut         // no event begins any more, though the array is open
+	stDoc         // another trace begins here, though the array is open
 )
 
 // pad is the number of zero bytes that follow every scanned text, so that eight bytes
@@ -91,6 +92,9 @@ func (s *scanner) events(b []byte, i, end int, eof bool) (int, status) {
 					return i, stMore
 				}
 			}
+			if st == stDoc {
+				return i, stDoc
+			}
 			if st == stOK && next-i <= s.opt.MaxEvent {
 				s.commit(b)
 			} else if next, st = s.broken(b, i, end, eof, next-i > s.opt.MaxEvent); st != stOK {
@@ -105,6 +109,7 @@ func (s *scanner) events(b []byte, i, end int, eof bool) (int, status) {
 				return next, st
 			}
 			s.res.repairs.add(trace.RepairSyntax)
+			s.res.skipped += int64(next - i)
 			i = next
 		}
 	}
@@ -135,6 +140,10 @@ func (s *scanner) event(b []byte, i, end int) (next int, st status) {
 				return end, stMore
 			}
 			n = q - i + 1
+			if n == len(eventsKey)-1 && string(b[i-1:q+1]) == string(eventsKey) {
+				s.res.vals = s.res.vals[:mark]
+				return i, stDoc
+			}
 		}
 		i += n
 		for b[i] <= ' ' && b[i] != 0 {

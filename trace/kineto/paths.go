@@ -1,0 +1,59 @@
+package kineto
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// paths reads names as a writer meant them that escapes nothing. Kineto on Windows
+// writes C:\new\train.py as it stands; most of its backslashes begin no escape and show
+// by that, and then those before b, f, n, r and t begin none either. What a text of the
+// file looks like alone does not tell, so this is decided once the whole file is read.
+func (m *merger) paths() {
+	t := m.t
+	if t.Repairs.Count[trace.RepairEscape] == 0 {
+		return
+	}
+	remap := map[trace.StringID]trace.StringID{}
+	for _, id := range slices.Sorted(maps.Keys(m.escaped)) {
+		raw := m.escaped[id]
+		if fixed := doubled(raw); fixed != raw {
+			if to := t.Intern(trace.Unescape([]byte(fixed))); to != id {
+				remap[id] = to
+			}
+		}
+	}
+	for _, col := range [][]trace.StringID{t.Slices.Name, t.Instants.Name, t.Counters.Name, t.Counters.Series, t.Flows.Name} {
+		for i, id := range col {
+			if to, ok := remap[id]; ok {
+				col[i] = to
+			}
+		}
+	}
+	n := t.RewriteArgs(func(lit string) string { return doubled(lit) })
+	t.Repairs.Add(trace.RepairPaths, len(remap)+n)
+}
+
+// doubled doubles every backslash of JSON text that stands before b, f, n, r or t and is
+// not itself escaped.
+func doubled(raw string) string {
+	if !strings.Contains(raw, `\`) {
+		return raw
+	}
+	var b strings.Builder
+	for i := 0; i < len(raw); i++ {
+		b.WriteByte(raw[i])
+		if raw[i] != '\\' || i+1 == len(raw) {
+			continue
+		}
+		if strings.IndexByte("bfnrt", raw[i+1]) >= 0 {
+			b.WriteByte('\\')
+		}
+		i++
+		b.WriteByte(raw[i])
+	}
+	return b.String()
+}

@@ -1,0 +1,143 @@
+package unpack
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Format is a way of packing many files.
+type Format string
+
+// The archives.
+const (
+	NoArchive Format = ""
+	Tar       Format = "tar"
+	Zip       Format = "zip"
+)
+
+// ArchiveOf tells by its first 262 bytes, unpacked, whether data is an archive.
+func ArchiveOf(head []byte) Format {
+	switch {
+	case len(head) >= 4 && (string(head[:4]) == "PK\x03\x04" || string(head[:4]) == "PK\x05\x06"):
+		return Zip
+	case len(head) >= 262 && string(head[257:262]) == "ustar":
+		return Tar
+	}
+	return NoArchive
+}
+
+// Member is one regular file of an archive.
+type Member struct {
+	Name string // as in the archive, with slashes
+	Size int64  // unpacked from the archive
+	R    io.Reader
+}
+
+// maxMembers bounds the files of an archive that are looked at. A job of ten thousand
+// ranks leaves some files a rank.
+const maxMembers = 200_000
+
+// Members calls f with every regular file of the archive in file, in order, as long as
+// f returns no error. It reads tar archives as a stream, packed in any way that Reader
+// unpacks. damaged says why the archive ended before its end; its members up to there
+// were handed on, the last of them perhaps cut.
+func Members(ctx context.Context, file *os.File, f func(Member) error) (damaged, err error) {
+	u, err := New(file)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Close()
+	if len(u.layers) == 0 {
+		head := make([]byte, 4)
+		if _, err := file.ReadAt(head, 0); err == nil && ArchiveOf(head) == Zip {
+			return zipMembers(ctx, file, f)
+		}
+	}
+	return tarMembers(ctx, u, f)
+}
+
+// tolerant ends a member's text where the archive is damaged.
+type tolerant struct {
+	r       io.Reader
+	damaged *error
+}
+
+func (t tolerant) Read(p []byte) (int, error) {
+	if *t.damaged != nil {
+		return 0, io.EOF
+	}
+	n, err := t.r.Read(p)
+	if err != nil && err != io.EOF {
+		*t.damaged = err
+		err = io.EOF
+	}
+	return n, err
+}
+
+func tarMembers(ctx context.Context, u *Reader, f func(Member) error) (damaged, err error) {
+	in := tar.NewReader(u)
+	for n := 0; damaged == nil; n++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		h, err := in.Next()
+		switch {
+		case err == io.EOF:
+			return u.damaged, nil
+		case u.in.err.Load() != nil:
+			return nil, *u.in.err.Load()
+		case err != nil:
+			return errors.Join(err, u.damaged), nil
+		case n == maxMembers:
+			return fmt.Errorf("more than %d members", maxMembers), nil
+		case h.Typeflag != tar.TypeReg:
+			continue
+		}
+		if err := f(Member{Name: h.Name, Size: h.Size, R: tolerant{in, &damaged}}); err != nil {
+			return damaged, err
+		}
+	}
+	return damaged, nil
+}
+
+func zipMembers(ctx context.Context, file *os.File, f func(Member) error) (damaged, err error) {
+	st, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	z, err := zip.NewReader(file, st.Size())
+	if err != nil {
+		return err, nil // its directory stands at the end: a cut archive has none
+	}
+	for n, m := range z.File {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if n == maxMembers {
+			return fmt.Errorf("more than %d members", maxMembers), nil
+		}
+		if !m.Mode().IsRegular() {
+			continue
+		}
+		r, err := m.Open()
+		if err != nil {
+			damaged = errors.Join(damaged, fmt.Errorf("%s: %w", m.Name, err))
+			continue
+		}
+		var bad error
+		err = f(Member{Name: m.Name, Size: int64(m.UncompressedSize64), R: tolerant{r, &bad}})
+		r.Close()
+		if bad != nil {
+			damaged = errors.Join(damaged, fmt.Errorf("%s: %w", m.Name, bad))
+		}
+		if err != nil {
+			return damaged, err
+		}
+	}
+	return damaged, nil
+}

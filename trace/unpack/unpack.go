@@ -1,0 +1,218 @@
+// Package unpack reads what traces are packed in, told by the first bytes and never by
+// a name: gzip, zstd, bzip2 and xz, also one inside another, UTF-16 text, and tar and
+// zip archives of any number of files.
+//
+// Data that is damaged or cut ends as if the file ended there, so that what was read
+// before is not lost; Damaged says why.
+package unpack
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// maxWindow bounds the memory that a zstd or xz file may ask for; zstd --long=27 needs
+// half of it, xz -9 a quarter.
+const maxWindow = 256 << 20
+
+// maxLayers bounds how often packed data may be packed again. People pack what is
+// packed once or twice; more is made to exhaust readers.
+const maxLayers = 4
+
+// Kind is a way of packing.
+type Kind string
+
+// The ways of packing one text.
+const (
+	Plain Kind = ""
+	Gzip  Kind = "gzip"
+	Zstd  Kind = "zstd"
+	Bzip2 Kind = "bzip2"
+	XZ    Kind = "xz"
+	UTF16 Kind = "UTF-16"
+)
+
+// magic is how each way of packing begins.
+var magic = []struct {
+	kind  Kind
+	begin string
+}{
+	{Gzip, "\x1f\x8b"},
+	{Zstd, "\x28\xb5\x2f\xfd"},
+	{Bzip2, "BZh"},
+	{XZ, "\xfd7zXZ\x00"},
+}
+
+// kindOf tells by its first bytes how data is packed. Text in UTF-16 is told by its
+// mark, or by the zeros around its first sign, which is ASCII in every trace.
+func kindOf(head []byte) Kind {
+	for _, m := range magic {
+		if bytes.HasPrefix(head, []byte(m.begin)) {
+			return m.kind
+		}
+	}
+	if _, ok := utf16Order(head); ok {
+		return UTF16
+	}
+	return Plain
+}
+
+// Packed reports whether head begins data that Reader unpacks.
+func Packed(head []byte) bool { return kindOf(head) != Plain }
+
+// Reader is unpacked text.
+type Reader struct {
+	r       io.Reader
+	layers  []Kind
+	in      *counting
+	close   []func()
+	damaged error
+}
+
+// counting counts what was read of a file. Unpackers read ahead in goroutines of
+// their own.
+type counting struct {
+	r io.Reader
+	n atomic.Int64
+	// err is the reader's own failure, as against damage in the packed data.
+	err atomic.Pointer[error]
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	if err != nil && err != io.EOF {
+		c.err.Store(&err)
+	}
+	return n, err
+}
+
+// headBytes is what an unpacker's output is looked at for another layer; the name of a
+// tar archive's format stands at 257.
+const headBytes = 512
+
+// New looks at the first bytes of r and unpacks what follows, layer by layer.
+// Concatenated members and frames are read as one text. The caller closes the Reader,
+// not r. An error means that r failed or that a header says what cannot be unpacked.
+func New(r io.Reader) (*Reader, error) {
+	in := &counting{r: r}
+	buf := bufio.NewReaderSize(in, 256<<10)
+	u := &Reader{in: in}
+	for {
+		head, err := buf.Peek(headBytes)
+		if err != nil && err != io.EOF && len(u.layers) == 0 {
+			return nil, err
+		}
+		kind := kindOf(head)
+		if kind == Plain || len(u.layers) == maxLayers {
+			u.r = buf
+			return u, nil
+		}
+		next, err := u.layer(kind, buf, head)
+		if err != nil {
+			u.Close()
+			return nil, fmt.Errorf("%s header: %w", kind, err)
+		}
+		u.layers = append(u.layers, kind)
+		buf = bufio.NewReaderSize(next, 256<<10)
+	}
+}
+
+// layer unpacks one layer.
+func (u *Reader) layer(kind Kind, r *bufio.Reader, head []byte) (io.Reader, error) {
+	switch kind {
+	case Gzip:
+		return gzip.NewReader(r)
+	case Zstd:
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(min(2, runtime.GOMAXPROCS(0))), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		u.close = append(u.close, z.Close)
+		return z, nil
+	case Bzip2:
+		return bzip2.NewReader(r), nil
+	case XZ:
+		if n := xzDictionary(head); n > maxWindow {
+			return nil, fmt.Errorf("asks for a dictionary of %d MiB, at most %d are allowed", n>>20, maxWindow>>20)
+		}
+		return xz.NewReader(r)
+	}
+	big, _ := utf16Order(head)
+	return newUTF16(r, big), nil
+}
+
+// xzDictionary returns the size in bytes of the dictionary that the first block of an xz
+// file asks for, by section 5.3 of the format's description; 0 if the header is not as
+// xz writes it, which its reader then says.
+func xzDictionary(head []byte) uint64 {
+	const at = 12 // after the stream's header: size of the block's header, flags, filters
+	if len(head) < at+6 || head[at+1]&0xC0 != 0 || head[at+2] != 0x21 || head[at+3] != 1 {
+		return 0
+	}
+	bits := uint64(head[at+4])
+	if bits > 40 {
+		return 1 << 62
+	}
+	return (2 | bits&1) << (bits/2 + 11)
+}
+
+// Read implements io.Reader. Damage in packed data ends the text.
+func (u *Reader) Read(p []byte) (int, error) {
+	if u.damaged != nil {
+		return 0, io.EOF
+	}
+	n, err := u.r.Read(p)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	if own := u.in.err.Load(); own != nil {
+		return n, *own
+	}
+	if len(u.layers) == 0 {
+		return n, err
+	}
+	u.damaged = fmt.Errorf("%s data at byte %d of the file: %w", u.Kind(), u.in.n.Load(), err)
+	return n, io.EOF
+}
+
+// Close frees the unpackers.
+func (u *Reader) Close() {
+	for _, f := range u.close {
+		f()
+	}
+}
+
+// Kind says how the text was packed, the outermost first: "gzip", "gzip in zstd"; "" if
+// it was not.
+func (u *Reader) Kind() Kind {
+	var parts []string
+	for i := len(u.layers) - 1; i >= 0; i-- {
+		parts = append(parts, string(u.layers[i]))
+	}
+	return Kind(strings.Join(parts, " in "))
+}
+
+// Outer is the outermost layer.
+func (u *Reader) Outer() Kind {
+	if len(u.layers) == 0 {
+		return Plain
+	}
+	return u.layers[0]
+}
+
+// Damaged says what is wrong with the packed data; nil if nothing is, or not yet.
+func (u *Reader) Damaged() error { return u.damaged }
+
+// Consumed returns how many bytes of the file were read.
+func (u *Reader) Consumed() int64 { return u.in.n.Load() }

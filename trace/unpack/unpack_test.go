@@ -1,0 +1,250 @@
+package unpack
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+var text = `{"traceEvents": [` + strings.Repeat(`{"name": "é😀", "ph": "X", "ts": 1, "dur": 2},`, 5000) + `{}]}`
+
+func gz(s string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	io.WriteString(w, s)
+	w.Close()
+	return b.String()
+}
+
+func zst(s string) string {
+	e, _ := zstd.NewWriter(nil)
+	defer e.Close()
+	return string(e.EncodeAll([]byte(s), nil))
+}
+
+func xzOf(t testing.TB, s string) string {
+	var b bytes.Buffer
+	w, err := xz.NewWriter(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(w, s)
+	w.Close()
+	return b.String()
+}
+
+// bz2Hello is what bzip2 makes of "hello bzip2\n", for which Go has no writer.
+const bz2Hello = "425a6839314159265359ab6ba1f1000002d9800010400010001264c01020003100d34d04001ea3ef4e51a2078bb9229c284855b5d0f880"
+
+func utf16Of(s string, order binary.AppendByteOrder, mark bool) string {
+	var b []byte
+	if mark {
+		b = order.AppendUint16(b, 0xFEFF)
+	}
+	for _, u := range utf16.Encode([]rune(s)) {
+		b = order.AppendUint16(b, u)
+	}
+	return string(b)
+}
+
+func TestReader(t *testing.T) {
+	for name, c := range map[string]struct {
+		in, kind string
+	}{
+		"plain":                {text, ""},
+		"gzip":                 {gz(text), "gzip"},
+		"members":              {gz(text[:100]) + gz(text[100:]), "gzip"},
+		"zstd":                 {zst(text), "zstd"},
+		"xz":                   {xzOf(t, text), "xz"},
+		"gzip in gzip":         {gz(gz(text)), "gzip in gzip"},
+		"zstd in gzip":         {gz(zst(text)), "zstd in gzip"},
+		"gzip in xz in zstd":   {zst(xzOf(t, gz(text))), "gzip in xz in zstd"},
+		"little end first":     {utf16Of(text, binary.LittleEndian, true), "UTF-16"},
+		"big end first":        {utf16Of(text, binary.BigEndian, true), "UTF-16"},
+		"little, without mark": {utf16Of(text, binary.LittleEndian, false), "UTF-16"},
+		"big, without mark":    {utf16Of(text, binary.BigEndian, false), "UTF-16"},
+		"UTF-16 in gzip":       {gz(utf16Of(text, binary.LittleEndian, true)), "UTF-16 in gzip"},
+	} {
+		u, err := New(strings.NewReader(c.in))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, err := io.ReadAll(u)
+		if err != nil || u.Damaged() != nil || string(got) != text || u.Kind() != Kind(c.kind) {
+			t.Errorf("%s: %d of %d bytes, kind %q, error %v, damage %v", name, len(got), len(text), u.Kind(), err, u.Damaged())
+		}
+		if u.Consumed() != int64(len(c.in)) {
+			t.Errorf("%s: consumed %d of %d", name, u.Consumed(), len(c.in))
+		}
+		u.Close()
+	}
+}
+
+func TestDamage(t *testing.T) {
+	for name, packed := range map[string]string{"gzip": gz(text), "zstd": zst(text), "xz": xzOf(t, text), "gzip in gzip": gz(gz(text))} {
+		u, err := New(strings.NewReader(packed[:len(packed)-9]))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, err := io.ReadAll(u)
+		if err != nil || u.Damaged() == nil || !strings.HasPrefix(text, string(got)) {
+			t.Errorf("%s: %d bytes, error %v, damage %v", name, len(got), err, u.Damaged())
+		}
+		u.Close()
+	}
+}
+
+// TestLayers: what is packed too often is not unpacked for ever.
+func TestLayers(t *testing.T) {
+	s := text
+	for range maxLayers + 2 {
+		s = gz(s)
+	}
+	u, err := New(strings.NewReader(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	if len(u.layers) != maxLayers {
+		t.Errorf("%d layers", len(u.layers))
+	}
+}
+
+func TestDictionary(t *testing.T) {
+	raw := []byte(xzOf(t, "x"))
+	raw[16] = 40 // 4 GiB
+	if _, err := New(bytes.NewReader(raw)); err == nil || !strings.Contains(err.Error(), "dictionary") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestFailing(t *testing.T) {
+	bad := errors.New("disk on fire")
+	u, err := New(io.MultiReader(strings.NewReader(gz(text)[:600]), failing{bad}))
+	if err == nil {
+		_, err = io.ReadAll(u)
+		u.Close()
+	}
+	if !errors.Is(err, bad) {
+		t.Errorf("error %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// archive writes files of three kinds into a tar archive.
+func archive(t testing.TB) string {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range 3 {
+		body := fmt.Sprint("text ", i)
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("d/%d.json", i), Size: int64(len(body)), Mode: 0o644, Format: tar.FormatPAX}); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, body)
+	}
+	w.WriteHeader(&tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd", Format: tar.FormatPAX})
+	w.Close()
+	return b.String()
+}
+
+func zipped(t testing.TB) string {
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for i := range 3 {
+		f, err := w.Create(fmt.Sprintf("d/%d.json", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(f, "text ", i)
+	}
+	w.Close()
+	return b.String()
+}
+
+func members(t testing.TB, data string) (got string, damaged error) {
+	path := filepath.Join(t.TempDir(), "a")
+	if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	damaged, err = Members(context.Background(), f, func(m Member) error {
+		b, err := io.ReadAll(m.R)
+		got += m.Name + "=" + string(b) + ";"
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got, damaged
+}
+
+func TestMembers(t *testing.T) {
+	const want = "d/0.json=text 0;d/1.json=text 1;d/2.json=text 2;"
+	for name, data := range map[string]string{"tar": archive(t), "tar.gz": gz(archive(t)), "tar.zst": zst(archive(t)), "tar.xz": xzOf(t, archive(t)), "zip": zipped(t)} {
+		if got, damaged := members(t, data); got != want || damaged != nil {
+			t.Errorf("%s: %s, damage %v", name, got, damaged)
+		}
+		if got, damaged := members(t, data[:len(data)*2/5]); damaged == nil || !strings.HasPrefix(want, got[:strings.LastIndexByte(got, '=')+1]) {
+			t.Errorf("%s cut: %s, damage %v", name, got, damaged)
+		}
+	}
+}
+
+func TestBzip2(t *testing.T) {
+	raw, err := hex.DecodeString(bz2Hello)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := New(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	if got, err := io.ReadAll(u); err != nil || string(got) != "hello bzip2\n" {
+		t.Errorf("%q, error %v, damage %v", got, err, u.Damaged())
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	small := `{"traceEvents": []}`
+	for _, s := range []string{small, gz(small), zst(small), xzOf(f, small), gz(gz(small)), utf16Of(small, binary.LittleEndian, false), archive(f), "PK\x03\x04"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 4<<10 {
+			return
+		}
+		u, err := New(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		defer u.Close()
+		if _, err := io.Copy(io.Discard, io.LimitReader(u, 1<<22)); err != nil {
+			t.Fatal(err) // damage is no error
+		}
+	})
+}
