@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
@@ -24,6 +26,9 @@ type ConvertInput struct {
 	Ranks   []ConvertRank
 	// Progress reports how far the job has come; clients see it in the status.
 	Progress func(done, total int, what string)
+	// Lacks reports what could not be made of a rank's files; it stands in the rank's
+	// reason and makes the session partial. The rest goes on.
+	Lacks func(id protocol.RankID, err error)
 }
 
 // ConvertRank is one rank's part: those with at least one file.
@@ -38,8 +43,9 @@ type ConvertRank struct {
 
 // ConvertFunc makes artifacts of recordings. It writes them through in.Run, or
 // itself under in.RunDir, and returns them by rank and for the run as a whole;
-// where SHA256 is empty the hub measures the file. An error fails the session,
-// whose recordings are kept. After a restart of the hub a conversion begins anew
+// where SHA256 is empty the hub measures the file. What is returned beside an error is
+// kept: the session is partial then, and failed if nothing could be made; its recordings
+// are kept in any case. After a restart of the hub a conversion begins anew
 // in a run that holds recordings only.
 type ConvertFunc func(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact, run []protocol.Artifact, err error)
 
@@ -90,21 +96,52 @@ func (r *runner) collect(a session.Action) (session.Event, error) {
 	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id}, &s); err != nil {
 		return nil, err
 	}
-	var got []protocol.Artifact
-	for _, up := range s.Artifacts {
-		art, err := r.fetch(ctx, a.Rank, up)
-		if err != nil {
-			return nil, err
-		}
-		got = append(got, art)
+	got, in, err := r.fetchAll(ctx, a.Rank, s.Artifacts)
+	if err != nil {
+		return nil, err
 	}
 	others, err := r.fetchOthers(ctx, a.Rank, s.Others)
 	if err != nil {
 		return nil, err
 	}
 	// Durable here: the rank may forget the session.
-	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
-	return session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops, Note: s.Reason}, nil
+	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected", Keep: in.missing})
+	return session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops,
+		Note: joinReasons(s.Reason, in.note()), Bad: joinReasons(in.bad(), in.noteIfBad())}, nil
+}
+
+// fetchAll brings a rank's files into the run. What is wrong with one of them is in the
+// arrival, and the others are worth having; an error is that time is up.
+func (r *runner) fetchAll(ctx context.Context, id protocol.RankID, ups []protocol.Artifact) (got []protocol.Artifact, in arrival, err error) {
+	for _, up := range ups {
+		art, err := r.fetch(ctx, id, up)
+		if err == nil {
+			got = append(got, art)
+			err = r.examine(&in, art)
+		} else if ctx.Err() != nil {
+			return got, in, err
+		} else {
+			in.missing = true
+		}
+		if err != nil {
+			in.lacks = append(in.lacks, fmt.Sprintf("%s: %v", up.Name, err))
+		}
+	}
+	return got, in, nil
+}
+
+// examine says what a file that came home lacks.
+func (r *runner) examine(in *arrival, art protocol.Artifact) error {
+	run, err := r.openRun()
+	if err != nil {
+		return err
+	}
+	return in.examine(run, art)
+}
+
+// joinReasons is all that are not empty, as one text.
+func joinReasons(list ...string) string {
+	return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), "; ")
 }
 
 // fetch brings one uploaded file into the run and checks it.
@@ -189,10 +226,28 @@ func (r *runner) salvageThere(a session.Action, host string) (session.Event, err
 		}
 		done.Artifacts = append(done.Artifacts, art)
 	}
+	done.Note = r.salvaged(done.Artifacts)
 	if _, err := ask(protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: "collected"}); err != nil {
 		r.h.log.Warn("a salvaged file stays in its spool too", "rank", a.Rank.Key(), "host", host, "err", err)
 	}
 	return done, nil
+}
+
+// salvaged says how far the files of a rank that ended badly reach, "" if there are none.
+func (r *runner) salvaged(arts []protocol.Artifact) string {
+	var in arrival
+	for _, art := range arts {
+		if err := r.examine(&in, art); err != nil {
+			in.lacks = append(in.lacks, fmt.Sprintf("%s: %v", art.Name, err))
+		}
+	}
+	switch {
+	case in.kept != "": // a process that was killed leaves nothing better
+		return joinReasons(in.kept, in.note())
+	case len(arts) > 0 && len(in.lacks) == 0:
+		in.notes = append(in.notes, "what it recorded until then is whole")
+	}
+	return joinReasons(in.bad(), in.note())
 }
 
 // salvageHere takes the files from the spool of a rank on this host.
@@ -226,6 +281,7 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 		}
 	}
 	_ = os.Remove(dir) // goes with the last file in it
+	done.Note = r.salvaged(done.Artifacts)
 	return done, nil
 }
 
@@ -283,8 +339,15 @@ func (r *runner) convert(a session.Action) (session.Event, error) {
 			return nil, err
 		}
 	}
+	done := session.Converted{Lacks: map[protocol.RankID]string{}}
+	var mu sync.Mutex // of done.Lacks: a conversion may work on several ranks at once
 	in := ConvertInput{Session: *st, RunDir: run.Dir(), Run: run, Progress: func(done, total int, what string) {
 		r.progress.Store(&session.Progress{Done: done, Total: total, What: what})
+	}, Lacks: func(id protocol.RankID, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		done.Lacks[id] = joinReasons(done.Lacks[id], err.Error())
+		r.h.log.Warn("a rank's files could not all be converted", "session", r.id, "rank", id.Key(), "err", err)
 	}}
 	for _, s := range st.Stages {
 		for _, rs := range s.Ranks {
@@ -302,16 +365,19 @@ func (r *runner) convert(a session.Action) (session.Event, error) {
 		}
 	}
 	perRank, whole, err := r.callConvert(ctx, in)
-	if err != nil {
-		return nil, err
+	done.PerRank = map[protocol.RankID][]protocol.Artifact{}
+	for id, as := range perRank {
+		var bad error
+		done.PerRank[id], bad = measure(run, as)
+		err = errors.Join(err, bad)
 	}
-	for _, as := range perRank {
-		err = errors.Join(err, measure(run, as))
+	var bad error
+	done.Run, bad = measure(run, whole)
+	if err = errors.Join(err, bad); err != nil {
+		done.Err = err.Error()
+		r.h.log.Warn("session", "session", r.id, "action", a.Kind, "err", err)
 	}
-	if err = errors.Join(err, measure(run, whole)); err != nil {
-		return nil, err
-	}
-	return session.Converted{PerRank: perRank, Run: whole}, nil
+	return done, nil
 }
 
 // callConvert makes a panic of the conversion an error: recordings are foreign input.
@@ -324,19 +390,21 @@ func (r *runner) callConvert(ctx context.Context, in ConvertInput) (perRank map[
 	return r.h.cfg.Convert(ctx, in)
 }
 
-// measure fills in size and hash where the converter has not.
-func measure(run *store.Run, as []protocol.Artifact) error {
-	for i := range as {
-		if as[i].SHA256 != "" {
-			continue
+// measure fills in size and hash where the converter has not. What is not there is left
+// out, and the error says so.
+func measure(run *store.Run, as []protocol.Artifact) (out []protocol.Artifact, err error) {
+	for _, a := range as {
+		if a.SHA256 == "" {
+			m, bad := run.Describe(a.Name, a.Kind)
+			if bad != nil {
+				err = errors.Join(err, bad)
+				continue
+			}
+			a = m
 		}
-		m, err := run.Describe(as[i].Name, as[i].Kind)
-		if err != nil {
-			return err
-		}
-		as[i] = m
+		out = append(out, a)
 	}
-	return nil
+	return out, err
 }
 
 // finish writes the manifest of a session that has files, and its last record.

@@ -72,6 +72,7 @@ type testRank struct {
 	nc     *nats.Conn
 	rec    *profiler.Recorder
 	block  protocol.Method
+	harm   func(path string) // done to a recording before it is handed over
 	cable  *cable
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
@@ -98,6 +99,11 @@ func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (prot
 	s, over, err := r.Rank.Collect(ctx, q)
 	if r.others != nil && err == nil {
 		over.Others = r.others(over.Files)
+	}
+	for _, f := range over.Files {
+		if r.harm != nil {
+			r.harm(f.Path)
+		}
 	}
 	return s, over, err
 }

@@ -61,12 +61,13 @@ func (r *runner) fetchOthers(ctx context.Context, by protocol.RankID, others []p
 		if _, taken := r.incs[o.RankID]; taken || o.Pipeline != by.Pipeline || o.Stage != by.Stage || o.Validate() != nil {
 			return nil, fmt.Errorf("it hands over files of %s, for which it does not stand", o.Text())
 		}
-		for k, up := range o.Artifacts {
-			art, err := r.fetch(ctx, o.RankID, up)
-			if err != nil {
-				return nil, err
-			}
-			o.Artifacts[k] = art
+		got, in, err := r.fetchAll(ctx, o.RankID, o.Artifacts)
+		if err != nil {
+			return nil, err
+		}
+		o.Artifacts, o.Reason = got, joinReasons(o.Reason, in.note())
+		if bad := in.bad(); bad != "" {
+			o.State, o.Reason = protocol.StateFailed, joinReasons(bad, in.note())
 		}
 	}
 	return others, nil

@@ -189,7 +189,7 @@ func (r *runner) show() {
 	r.h.book.Put(st)
 	r.h.mu.Unlock()
 	switch st.State {
-	case session.StateRecording, session.StateStopping, session.StateCollecting, session.StateConverting, session.StateComplete:
+	case session.StateRecording, session.StateStopping, session.StateCollecting, session.StateConverting, session.StateComplete, session.StatePartial:
 		r.recorded.Store(true)
 	}
 	switch st.State {

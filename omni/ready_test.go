@@ -201,7 +201,7 @@ func TestBrokenReadyTrace(t *testing.T) {
 	if st == nil {
 		t.Fatal(err)
 	}
-	if st.State != session.StateFailed || !strings.Contains(st.Error, "stage 0 (decoder) rank 0") {
+	if st.State != session.StateFailed || !strings.Contains(st.Error, "stage 0 (decoder) replica 0 rank 0: failed") {
 		t.Errorf("session is %s: %q", st.State, st.Error)
 	}
 }

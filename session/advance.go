@@ -33,6 +33,11 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoCollect {
 			r.Status.Artifacts = e.Artifacts
 			r.Status.Events, r.Status.Drops = max(r.Status.Events, e.Events), max(r.Status.Drops, e.Drops)
+			if e.Bad != "" {
+				r.end(protocol.StateFailed, e.Bad)
+				r.Salvage = false // its files are here
+				return nil
+			}
 			r.end(protocol.StateComplete, e.Note)
 			return nil
 		}
@@ -40,6 +45,7 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoSalvage {
 			r.Pending, r.Salvage, r.Deadline = "", false, time.Time{}
 			r.Status.Artifacts = e.Artifacts
+			r.explain(e.Note)
 			return nil
 		}
 	case Failed:
@@ -179,11 +185,16 @@ func (m *Machine) firstBad() string {
 	for i := range m.s.Ranks {
 		r := &m.s.Ranks[i]
 		if r.Status.State.Terminal() && r.Status.State != protocol.StateComplete {
-			return fmt.Sprintf("stage %d (%s) replica %d rank %d: %s: %s", r.Target.Stage, r.Target.StageName,
-				r.Target.Replica, r.Target.Rank, r.Status.State, r.Status.Reason)
+			return m.describe(r)
 		}
 	}
 	return ""
+}
+
+// describe says in a line how r stands and why.
+func (m *Machine) describe(r *RankRecord) string {
+	return fmt.Sprintf("stage %d (%s) replica %d rank %d: %s: %s", r.Target.Stage, r.Target.StageName,
+		r.Target.Replica, r.Target.Rank, r.Status.State, r.Status.Reason)
 }
 
 func (m *Machine) afterStarting(now time.Time) []Action {
@@ -214,8 +225,10 @@ func (m *Machine) afterCollecting(now time.Time) []Action {
 	if m.count(func(r *RankRecord) bool { return len(r.Status.Artifacts) > 0 }) == 0 {
 		// Nothing to convert: either every schedule was still waiting, or all is lost.
 		m.s.State = StateComplete
-		if m.count(inState(protocol.StateComplete)) == 0 {
+		if complete := m.count(inState(protocol.StateComplete)); complete == 0 {
 			m.s.State, m.s.Error = StateFailed, "no rank left a recording: "+m.firstBad()
+		} else if complete < len(m.s.Ranks) {
+			m.s.State, m.s.Error = StatePartial, m.firstBad()
 		}
 		return nil
 	}

@@ -27,7 +27,10 @@ type (
 	Converted struct {
 		PerRank map[protocol.RankID][]protocol.Artifact
 		Run     []protocol.Artifact
-		Err     string
+		// Lacks says of a rank what could not be made of its files; it becomes part of the
+		// rank's reason.
+		Lacks map[protocol.RankID]string
+		Err   string
 	}
 )
 
@@ -59,11 +62,15 @@ type (
 		// Note is what the rank says its artifacts lack; it becomes the reason of a
 		// complete rank.
 		Note string
+		// Bad is what is wrong with the files that arrived, "" if nothing: with it the rank
+		// has failed, and its files are kept.
+		Bad string
 	}
 	// Salvaged: what could be had of a rank that ended badly is in the run.
 	Salvaged struct {
 		Rank      protocol.RankID
 		Artifacts []protocol.Artifact
+		Note      string // how far the files reach; it is added to the rank's reason
 	}
 	// Failed: the rank, or what was done for it, said no. Of names the action that
 	// failed; it is stale if the rank is past it. Without Of it always counts.

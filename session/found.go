@@ -25,9 +25,11 @@ func (m *Machine) found(by protocol.RankID, others []protocol.RankStatus) {
 		t.RankID = o.RankID
 		o.StageName, o.Session, o.Clock = t.StageName, m.s.ID, clock // one process measured for all
 		o.Held, o.Others = nil, nil
-		if len(o.Artifacts) > 0 {
+		switch {
+		case len(o.Artifacts) > 0 && o.State == protocol.StateFailed && o.Reason != "": // its files are damaged
+		case len(o.Artifacts) > 0:
 			o.State = protocol.StateComplete
-		} else {
+		default:
 			o.State = protocol.StateFailed
 			if o.Reason == "" {
 				o.Reason = "it left no file"

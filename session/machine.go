@@ -341,20 +341,50 @@ func (m *Machine) badEnd(r *RankRecord, s protocol.RankState, reason string) []A
 	return []Action{{Kind: DoAbort, Rank: r.Target.RankID, Reason: reason, Keep: r.Salvage}}
 }
 
+// explain adds to why r stands as it does.
+func (r *RankRecord) explain(more string) {
+	switch {
+	case more == "":
+	case r.Status.Reason == "":
+		r.Status.Reason = more
+	default:
+		r.Status.Reason += "; " + more
+	}
+}
+
+// converted ends the session with what the conversion made. It is complete if every rank
+// is and nothing is lacking, failed if nothing could be made of any recording, else partial.
 func (m *Machine) converted(e Converted) {
 	if m.s.State != StateConverting {
 		return
 	}
+	lacking, made := "", len(e.Run)
 	for i := range m.s.Ranks {
 		r := &m.s.Ranks[i]
 		r.Status.Artifacts = append(slices.Clip(r.Status.Artifacts), e.PerRank[r.Target.RankID]...)
+		made += len(e.PerRank[r.Target.RankID])
+		if what := e.Lacks[r.Target.RankID]; what != "" {
+			r.explain(what)
+			if lacking == "" {
+				lacking = m.describe(r)
+			}
+		}
 	}
 	m.s.Artifacts = append(slices.Clip(m.s.Artifacts), e.Run...)
 	m.s.Deadline = time.Time{}
-	m.s.State = StateComplete
-	if e.Err != "" {
+	bad := m.firstBad()
+	switch {
+	case e.Err != "" && made == 0:
 		m.s.State, m.s.Error = StateFailed, "convert: "+e.Err
-	} else if m.count(inState(protocol.StateComplete)) == 0 {
-		m.s.State, m.s.Error = StateFailed, "no rank completed"
+	case made == 0 && m.count(inState(protocol.StateComplete)) == 0:
+		m.s.State, m.s.Error = StateFailed, bad
+	case e.Err != "":
+		m.s.State, m.s.Error = StatePartial, "convert: "+e.Err
+	case bad != "":
+		m.s.State, m.s.Error = StatePartial, bad
+	case lacking != "":
+		m.s.State, m.s.Error = StatePartial, lacking
+	default:
+		m.s.State = StateComplete
 	}
 }

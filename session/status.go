@@ -55,7 +55,7 @@ type StageStatus struct {
 // State is where a session is.
 type State string
 
-// The states of a session, in order. Complete and Failed end it.
+// The states of a session, in order. The last three end it.
 const (
 	StateIdle       State = "idle" // no session: what a stop answers when nothing was recording
 	StateArming     State = "arming"
@@ -65,11 +65,16 @@ const (
 	StateCollecting State = "collecting"
 	StateConverting State = "converting"
 	StateComplete   State = "complete"
-	StateFailed     State = "failed"
+	// StatePartial is a run that lacks something: a rank did not complete, or what it
+	// recorded could not all be read or converted. Error says what, the ranks say why.
+	StatePartial State = "partial"
+	StateFailed  State = "failed" // nothing came home
 )
 
 // Terminal reports whether s ends a session.
-func (s State) Terminal() bool { return s == StateComplete || s == StateFailed }
+func (s State) Terminal() bool {
+	return s == StateComplete || s == StatePartial || s == StateFailed
+}
 
 // HoldsRecorders reports whether a session in state s may be using the ranks'
 // recorders: while one does, no other session starts.

@@ -27,7 +27,7 @@ var (
 // states are the values of the session state gauge.
 var states = []session.State{
 	session.StateIdle, session.StateArming, session.StateArmed, session.StateRecording, session.StateStopping,
-	session.StateCollecting, session.StateConverting, session.StateComplete, session.StateFailed,
+	session.StateCollecting, session.StateConverting, session.StateComplete, session.StatePartial, session.StateFailed,
 }
 
 // metrics is everything /metrics shows of this server.

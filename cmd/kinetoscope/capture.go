@@ -209,20 +209,33 @@ func startError(err error) error {
 	return err
 }
 
-// sessionError is an error if a rank's trace is missing.
+// sessionError is an error if the session is not complete; of a partial one a partialError.
 func sessionError(st *session.Status) error {
+	why := st.Error
 	for _, stage := range st.Stages {
 		for _, r := range stage.Ranks {
 			if r.State != protocol.StateComplete {
-				return fmt.Errorf("stage %d (%s) replica %d rank %d is %s: %s", stage.Stage, stage.Name, r.Replica, r.Rank, r.State, r.Reason)
+				why = fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", stage.Stage, stage.Name, r.Replica, r.Rank, r.State, r.Reason)
 			}
 		}
 	}
-	if st.State != session.StateComplete {
-		return fmt.Errorf("session %s is %s: %s", st.ID, st.State, st.Error)
+	switch st.State {
+	case session.StateComplete:
+		return nil
+	case session.StatePartial:
+		return partialError{fmt.Errorf("session %s is partial: %s", st.ID, why)}
 	}
-	return nil
+	return fmt.Errorf("session %s is %s: %s", st.ID, st.State, why)
 }
+
+// partialError says that the run is there and lacks something: exit code 3.
+type partialError struct{ err error }
+
+func (e partialError) Error() string { return e.err.Error() }
+func (e partialError) Unwrap() error { return e.err }
+
+// ExitCode is the program's.
+func (e partialError) ExitCode() int { return exitPartial }
 
 func defaultLoad(eng *omni.Engine) []omni.Request {
 	image := false

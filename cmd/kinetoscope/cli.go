@@ -21,6 +21,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // it was tried and did not work
 	exitUsage  = 2 // the input is wrong; nothing was started
+	// exitPartial: the run is there and lacks something, a rank's trace say.
+	exitPartial = 3
 )
 
 // streams are what a command reads and writes: stdout is the answer, stderr the rest.

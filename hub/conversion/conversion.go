@@ -38,20 +38,18 @@ const regionsExt = "regions.json"
 func Session(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
 	perRank := map[protocol.RankID][]protocol.Artifact{}
 	var inputs []convert.RankInput
-	var errs []error
 	total := len(in.Ranks) + 1
 	for i, r := range in.Ranks {
 		in.Progress(i, total, fmt.Sprintf("stage %d (%s) rank %d", r.Status.Stage, r.StageName, r.Status.Rank))
 		res, err := convertRank(ctx, in, r)
 		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
+			return perRank, nil, ctx.Err()
 		}
 		if len(res.Artifacts) > 0 {
 			perRank[r.Status.RankID] = res.Artifacts
 		}
 		if err != nil {
-			errs = append(errs, err)
-			continue
+			in.Lacks(r.Status.RankID, err)
 		}
 		if res.Trace == nil {
 			continue // it left neither recording nor trace
@@ -60,7 +58,7 @@ func Session(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]pr
 	}
 	in.Progress(len(in.Ranks), total, "timeline and report")
 	run, err := summarize(ctx, in, inputs)
-	return perRank, run, errors.Join(append(errs, err)...)
+	return perRank, run, err
 }
 
 // convertRank makes one rank's artifacts: all of them from a recording, or from the

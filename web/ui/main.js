@@ -63,7 +63,7 @@ function follow() {
   const s = known(state.followed);
   if (s && terminal(s)) {
     const whole = ranksOf(s).filter((r) => r.state === "complete").length;
-    say(`Session ${name(s)} is ${s.state}: ${whole} of ${ranksOf(s).length} ranks complete.`, s.state === "failed" ? {} : undefined);
+    say(`Session ${name(s)} is ${s.state}: ${whole} of ${ranksOf(s).length} ranks complete.`, s.state === "complete" ? undefined : {});
     state.followed = "";
   }
   state.followed ||= state.list.find((x) => !terminal(x))?.id ?? "";

@@ -3,12 +3,12 @@ import { h } from "./dom.js";
 import * as report from "./report.js";
 import { bytes, count, dur, plural, signed, when } from "./units.js";
 
-const tones = { complete: "good", ok: "good", failed: "bad", lost: "bad", timed_out: "bad", unhealthy: "bad", unreachable: "bad" };
+const tones = { complete: "good", ok: "good", partial: "bad", failed: "bad", lost: "bad", timed_out: "bad", unhealthy: "bad", unreachable: "bad" };
 const tone = (state) => tones[state] ?? "busy";
 const words = (state) => state.replaceAll("_", " ");
 
 export const badge = (state, more = {}) => h("span", { class: `badge ${tone(state)}`, ...more }, words(state));
-export const terminal = (s) => s.state === "complete" || s.state === "failed";
+export const terminal = (s) => ["complete", "partial", "failed"].includes(s.state);
 export const recording = (s) => ["arming", "armed", "recording"].includes(s.state);
 export const name = (s) => s.prefix || "no prefix";
 export const ranksOf = (s) => (s.stages ?? []).flatMap((st) => st.ranks ?? []);
