@@ -210,7 +210,8 @@ func TestSilentDeathIsNoticed(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.PresenceTTL = 2500 * time.Millisecond })
 	p := spawnRank(t, r.config(0, 0))
 	r.ready(1)
-	r.start(protocol.StartRequest{})
+	started := r.start(protocol.StartRequest{})
+	r.spooled(started.ID, r.config(0, 0).Info.RankID)
 	p.kill(t) // nobody tells the hub
 	st := r.stop()
 	if k := st.Stages[0].Ranks[0]; k.State != protocol.StateLost || !strings.Contains(k.Reason, "no sign of life") {
