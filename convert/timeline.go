@@ -72,6 +72,9 @@ func Clocks(ranks []RankInput) []align.Clock {
 	return align.Align(in)
 }
 
+// Align says what Merge would of the clocks and the window of all ranks, and writes nothing.
+func Align(ranks []RankInput) Timeline { return summarize(ranks, Clocks(ranks)) }
+
 // Merge writes all ranks on one clock into TimelineName, in order of time.
 func Merge(ctx context.Context, ranks []RankInput, to Sink) (Timeline, error) {
 	if len(ranks) == 0 {

@@ -31,14 +31,23 @@ func HeldMemoryJSON(w io.Writer, t *analysis.MemoryTimeline) error {
 	return nil
 }
 
-// ReadJSON reads what JSON wrote. It refuses a report of another schema version.
+// VersionError is a report of a version that this program does not read.
+type VersionError struct{ Version int }
+
+// Error names both versions.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("read report.json: schema_version %d, this program reads %d", e.Version, pipeline.SchemaVersion)
+}
+
+// ReadJSON reads what JSON wrote. It refuses a report of another schema version with a
+// *VersionError.
 func ReadJSON(rd io.Reader) (*pipeline.Report, error) {
 	var r pipeline.Report
 	if err := json.NewDecoder(rd).Decode(&r); err != nil {
 		return nil, fmt.Errorf("read report.json: %w", err)
 	}
 	if r.SchemaVersion != pipeline.SchemaVersion {
-		return nil, fmt.Errorf("read report.json: schema_version %d, this program reads %d", r.SchemaVersion, pipeline.SchemaVersion)
+		return nil, &VersionError{r.SchemaVersion}
 	}
 	return &r, nil
 }

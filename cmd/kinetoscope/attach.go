@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 )
 
 // interruptGrace is how long a command may go on after an interrupt: it hands over what
@@ -149,7 +150,7 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 		return nil, fmt.Errorf("stop the session: %w", err)
 	}
 	res := &captureResult{SchemaVersion: captureSchema, Session: st, Outputs: outputPaths(st)}
-	if res.Report, err = readReport(st.RunDir); err != nil {
+	if res.Report, err = runs.Report(st.RunDir); err != nil {
 		return res, err
 	}
 	return res, sessionError(st)

@@ -16,6 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/web"
 )
 
@@ -106,7 +107,7 @@ func (c *captureCmd) Run(e *env) error {
 		return fmt.Errorf("stop the session: %w", err)
 	}
 	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: outputPaths(st), Requests: sent, Failed: failed}
-	if res.Report, err = readReport(st.RunDir); err != nil {
+	if res.Report, err = runs.Report(st.RunDir); err != nil {
 		return err
 	}
 	if err := c.print(e, &res); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 )
 
 // lookBack captures what a running server's flight recorders hold.
@@ -29,11 +30,11 @@ func (c *captureCmd) lookBack(e *env) error {
 	}
 	res := captureResult{SchemaVersion: captureSchema, Session: &st}
 	for _, a := range st.Artifacts {
-		if a.Name != reportFile {
+		if a.Name != runs.ReportName {
 			continue
 		}
 		res.Report = new(pipeline.Report)
-		path := "/v1/sessions/" + url.PathEscape(st.ID) + "/artifacts/" + reportFile
+		path := "/v1/sessions/" + url.PathEscape(st.ID) + "/artifacts/" + runs.ReportName
 		if err := f.request(e.ctx, http.MethodGet, path, nil, res.Report); err != nil {
 			return err
 		}

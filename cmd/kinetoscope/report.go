@@ -10,10 +10,9 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
-	"github.com/kinetoscope/kinetoscope/convert"
-	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 )
@@ -120,11 +119,11 @@ func (c *reportCmd) pipelines(e *env, runs []*store.Run) error {
 // pipeline is a run's report: what lies in it, or computed from its recordings.
 func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
 	if !c.Fresh {
-		rep, err := readReport(r.Dir())
+		rep, err := runs.Report(r.Dir())
 		if err != nil {
 			return nil, usageError{err}
 		}
-		if rep != nil && rep.SchemaVersion == pipeline.SchemaVersion {
+		if rep != nil {
 			return rep, nil
 		}
 	}
@@ -132,9 +131,9 @@ func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	ins, err := runInputs(r)
+	ins, err := runs.Inputs(r)
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
 	traces := make([]*trace.Trace, len(ins))
 	var mu sync.Mutex
@@ -147,19 +146,10 @@ func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	ranks := make([]convert.RankInput, len(ins))
-	for i, in := range ins {
-		ranks[i] = convert.RankInput{Rank: in.rank.RankID, StageName: in.rank.StageName, Trace: traces[i], Clock: in.rank.Clock}
-		if s := m.Session.Rank(in.rank.RankID); s != nil && s.State != protocol.StateComplete {
-			fmt.Fprintf(e.err, "note: %s rank %d is %s: %s\n", in.rank.StageName, in.rank.Rank, s.State, s.Reason)
-		}
+	for _, r := range runs.Incomplete(&m.Session) {
+		fmt.Fprintf(e.err, "note: %s rank %d is %s: %s\n", r.StageName, r.Rank, r.State, r.Reason)
 	}
-	o := pipeline.Options{Outcomes: convert.Outcomes(&m.Session)}
-	for i, k := range convert.Clocks(ranks) {
-		o.Offsets = append(o.Offsets, k.Map(traces[i].Meta.WindowStart)-traces[i].Meta.WindowStart)
-		o.UncertaintyNs = max(o.UncertaintyNs, k.ErrorNs)
-	}
-	return pipeline.Analyze(traces, o), nil
+	return runs.Analyze(&m.Session, ins, traces), nil
 }
 
 // traceResult is what the page needs of one trace once that is gone.

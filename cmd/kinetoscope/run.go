@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -17,25 +14,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
 )
-
-// reportFile is a run's report, as package convert's caller names it.
-const reportFile = "report.json"
-
-// readReport reads the report of a run, nil if the run has none.
-func readReport(dir string) (*pipeline.Report, error) {
-	data, err := os.ReadFile(filepath.Join(dir, reportFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	r := new(pipeline.Report)
-	if err := json.Unmarshal(data, r); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, reportFile), err)
-	}
-	return r, nil
-}
 
 func writeReport(e *env, r *pipeline.Report) error {
 	var o report.TextOptions

@@ -7,24 +7,21 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/ascend"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 	"github.com/kinetoscope/kinetoscope/trace/open"
-	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
 // openFlags say how traces are found and read.
@@ -65,7 +62,7 @@ func (f *openFlags) opening(e *env) (open.Options, *bar, error) {
 // input is one trace to read and, if it belongs to a run, whose it is.
 type input struct {
 	path string
-	rank *protocol.RankStatus
+	run  *runs.Input
 }
 
 // inputs finds the traces that paths mean: files, directories of ranks, runs by path, by
@@ -78,12 +75,14 @@ func (f *openFlags) inputs(paths []string) ([]input, error) {
 			return nil, err
 		}
 		if run != nil {
-			list, err := runInputs(run)
+			list, err := runs.Inputs(run)
 			run.Close()
 			if err != nil {
-				return nil, err
+				return nil, usageError{err}
 			}
-			out = append(out, list...)
+			for i := range list {
+				out = append(out, input{list[i].Path, &list[i]})
+			}
 			continue
 		}
 		found, err := open.Find([]string{p})
@@ -102,64 +101,11 @@ func (f *openFlags) run(path string) (*store.Run, error) {
 	if path == open.Stdin {
 		return nil, nil
 	}
-	st, err := os.Stat(path)
-	switch {
-	case err == nil && !st.IsDir():
-		return nil, nil
-	case err == nil:
-		if _, err := os.Stat(filepath.Join(path, store.ManifestName)); err != nil {
-			return nil, nil
-		}
-		r, err := store.OpenRun(path)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		return r, nil
-	case !errors.Is(err, fs.ErrNotExist):
+	r, err := runs.Find(path, f.RunsDir)
+	if err != nil {
 		return nil, usageError{err}
-	}
-	if strings.ContainsAny(path, "./\\") {
-		return nil, usage("%s: no such file, directory or run", path)
-	}
-	if _, err := os.Stat(f.RunsDir); err != nil {
-		return nil, usage("%s: no such file or directory, and no run: there is no store at %s (--runs-dir)", path, f.RunsDir)
-	}
-	s, err := store.Open(f.RunsDir)
-	if err != nil {
-		return nil, err
-	}
-	r, err := s.Resolve(path)
-	if err != nil {
-		return nil, usage("%s: no such file or directory, and no run in %s: %w", path, f.RunsDir, err)
 	}
 	return r, nil
-}
-
-// runInputs lists a run's recordings and, for ranks without one, traces.
-func runInputs(r *store.Run) ([]input, error) {
-	m, err := r.Manifest()
-	if err != nil {
-		return nil, usageError{err}
-	}
-	list, _ := view.RunInputs(r, m)
-	var out []input
-	for _, in := range list {
-		out = append(out, input{in.Path, in.Rank})
-	}
-	if len(out) == 0 {
-		return nil, usage("run %s has no traces", r.Dir())
-	}
-	return out, nil
-}
-
-// place tells a trace of a run what the file does not say.
-func (in *input) place(t *trace.Trace) {
-	if in.rank == nil {
-		return
-	}
-	m := &t.Meta
-	m.StageID, m.Stage, m.Replica, m.Rank = in.rank.Stage, in.rank.StageName, in.rank.Replica, in.rank.Rank
-	m.Learnt = map[trace.Field]trace.From{trace.FieldStage: trace.FromRun, trace.FieldReplica: trace.FromRun, trace.FieldRank: trace.FromRun}
 }
 
 // wanted reports whether the user asked for the trace.
@@ -237,7 +183,9 @@ func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *
 	there := map[string]bool{}
 	found := false
 	err = open.Each(e.ctx, files, opts, func(i int, t *trace.Trace) error {
-		ins[i].place(t)
+		if in := ins[i].run; in != nil {
+			in.Place(t)
+		}
 		mu.Lock()
 		there[cmp.Or(identity.Name(&t.Meta), "a trace of unknown stage and rank")] = true
 		want := r.wanted(t)

@@ -12,20 +12,14 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/convert"
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/trace"
 	traceopen "github.com/kinetoscope/kinetoscope/trace/open"
-)
-
-// Names of what a run has beside its ranks' artifacts.
-const (
-	ReportName  = "report.json" // pipeline.Report
-	PictureName = "report.svg"
 )
 
 // regionsExt ends the name of what a torch rank leaves when it is killed: its regions
@@ -150,23 +144,13 @@ func summarize(ctx context.Context, in hub.ConvertInput, inputs []convert.RankIn
 		return nil, err
 	}
 	arts := []protocol.Artifact{timeline.Artifact}
-	offsets := map[protocol.RankID]int64{}
-	for _, r := range timeline.Ranks {
-		offsets[r.RankID] = r.OffsetNs
-	}
-	o := pipeline.Options{UncertaintyNs: timeline.UncertaintyNs, Outcomes: convert.Outcomes(&in.Session)}
-	var traces []*trace.Trace
-	for _, r := range inputs {
-		traces = append(traces, r.Trace)
-		o.Offsets = append(o.Offsets, offsets[r.Rank])
-	}
-	rep := pipeline.Analyze(traces, o)
+	rep := runs.AnalyzeOn(&in.Session, timeline, inputs)
 	for _, f := range []struct {
 		name  string
 		write func(*bytes.Buffer) error
 	}{
-		{ReportName, func(b *bytes.Buffer) error { return report.JSON(b, rep) }},
-		{PictureName, func(b *bytes.Buffer) error { return report.SVG(b, rep) }},
+		{runs.ReportName, func(b *bytes.Buffer) error { return report.JSON(b, rep) }},
+		{runs.PictureName, func(b *bytes.Buffer) error { return report.SVG(b, rep) }},
 	} {
 		var b bytes.Buffer
 		if err := f.write(&b); err != nil {

@@ -1,0 +1,162 @@
+// Package runs finds runs as people name them, and says what is in one: its traces, whose
+// each is, and its report. Package store knows where a run's files lie; this package what
+// they are for. Commands and the server's pages look at runs through it.
+package runs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Names of what a run has beside its ranks' artifacts, its manifest and its timeline.
+const (
+	ReportName  = "report.json" // pipeline.Report
+	PictureName = "report.svg"
+)
+
+// Find opens the run that name means: its directory, the beginning of its id, or "latest"
+// in the store at root. It returns nil if name is a file or a directory that is no run,
+// and so means traces. The caller closes the run. An error says that name means nothing.
+func Find(name, root string) (*store.Run, error) {
+	st, err := os.Stat(name)
+	switch {
+	case err == nil && !st.IsDir():
+		return nil, nil
+	case err == nil:
+		if _, err := os.Stat(filepath.Join(name, store.ManifestName)); err != nil {
+			return nil, nil
+		}
+		return store.OpenRun(name)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if strings.ContainsAny(name, "./\\") {
+		return nil, fmt.Errorf("%s: no such file, directory or run", name)
+	}
+	if _, err := os.Stat(root); err != nil {
+		return nil, fmt.Errorf("%s: no such file or directory, and no run: there is no store at %s", name, root)
+	}
+	s, err := store.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Resolve(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: no such file or directory, and no run in %s: %w", name, root, err)
+	}
+	return r, nil
+}
+
+// Input is the best that a rank left of its work.
+type Input struct {
+	Path string // of its recording, or else of its trace
+	Rank *protocol.RankStatus
+}
+
+// Place tells t, which was read of the input, what its file does not say. The run knows
+// better than a file what its rank was.
+func (in *Input) Place(t *trace.Trace) {
+	m := &t.Meta
+	m.StageID, m.Stage, m.Replica, m.Rank = in.Rank.Stage, in.Rank.StageName, in.Rank.Replica, in.Rank.Rank
+	m.Learnt = map[trace.Field]trace.From{trace.FieldStage: trace.FromRun, trace.FieldReplica: trace.FromRun, trace.FieldRank: trace.FromRun}
+}
+
+// Inputs lists a run's recordings and, of ranks without one, traces. Ranks that left
+// neither are missing; a run of which no rank left any is an error.
+func Inputs(r *store.Run) ([]Input, error) {
+	m, err := r.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	var out []Input
+	for _, s := range m.Session.Stages {
+		for i := range s.Ranks {
+			rank := &s.Ranks[i]
+			best := ""
+			for _, a := range rank.Artifacts {
+				if a.Kind == protocol.KindRecording || a.Kind == protocol.KindTrace && best == "" {
+					best = a.Name
+				}
+			}
+			if best != "" {
+				out = append(out, Input{filepath.Join(r.Dir(), filepath.FromSlash(best)), rank})
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("run %s has no traces", r.Dir())
+	}
+	return out, nil
+}
+
+// Report reads the report that was made of the run in dir; nil if it has none, or one of a
+// version that this program does not read and that has to be made anew.
+func Report(dir string) (*pipeline.Report, error) {
+	path := filepath.Join(dir, ReportName)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rep, err := report.ReadJSON(f)
+	if _, other := errors.AsType[*report.VersionError](err); other {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return rep, nil
+}
+
+// Analyze makes the report of a session from the traces that its inputs were read as, one
+// trace an input.
+func Analyze(st *session.Status, ins []Input, traces []*trace.Trace) *pipeline.Report {
+	ranks := make([]convert.RankInput, len(ins))
+	for i, in := range ins {
+		ranks[i] = convert.RankInput{Rank: in.Rank.RankID, StageName: in.Rank.StageName, Trace: traces[i], Clock: in.Rank.Clock}
+	}
+	return AnalyzeOn(st, convert.Align(ranks), ranks)
+}
+
+// AnalyzeOn is Analyze of ranks whose clocks are known, from their timeline.
+func AnalyzeOn(st *session.Status, tl convert.Timeline, ranks []convert.RankInput) *pipeline.Report {
+	offsets := map[protocol.RankID]int64{}
+	for _, r := range tl.Ranks {
+		offsets[r.RankID] = r.OffsetNs
+	}
+	o := pipeline.Options{UncertaintyNs: tl.UncertaintyNs, Outcomes: convert.Outcomes(st)}
+	traces := make([]*trace.Trace, len(ranks))
+	for i, r := range ranks {
+		traces[i] = r.Trace
+		o.Offsets = append(o.Offsets, offsets[r.Rank])
+	}
+	return pipeline.Analyze(traces, o)
+}
+
+// Incomplete lists the ranks of a session that did not end as they should, with Reason.
+func Incomplete(s *session.Status) []protocol.RankStatus {
+	var out []protocol.RankStatus
+	for _, stage := range s.Stages {
+		for _, r := range stage.Ranks {
+			if r.State != protocol.StateComplete {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
