@@ -54,7 +54,7 @@ multihost:
 bench:
 	go test ./profiler/otelbridge -run '^$$' -bench . -benchtime 200ms -count 5 -cpu 1,2
 	go test ./bench/stepcost -run '^$$' -bench . -benchtime 300x
-	go test ./omni/engine/kernel ./trace/... ./analysis/... ./timeline/... -run '^$$' -bench . -benchmem
+	go test ./omni/model/kernel ./trace/... ./analysis/... ./timeline/... -run '^$$' -bench . -benchmem
 	go test ./bench -run '^$$' -bench . -benchmem
 	go run ./bench/cmd/loadratio -mb 200
 	go run ./bench/cmd/loadratio -mb 50 -unlike

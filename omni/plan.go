@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -53,13 +53,13 @@ func (c Config) Plan(ctx context.Context) (*Plan, error) {
 // known before the pipeline is open. The error is an *Error and says which request,
 // counting from 1.
 func (p *Plan) CheckRequests(rs []Request) error {
-	var tok *engine.Tokenizer
+	var tok *model.Tokenizer
 	limit := 0
 	if len(p.Pipeline.Stages) > 0 {
 		s := &p.Pipeline.Stages[0]
 		if known := p.known[0]; s.Type == protocol.StageLLM && known.VocabSize > 0 {
 			var err error
-			if tok, err = engine.NewTokenizer(known.VocabSize); err != nil {
+			if tok, err = model.NewTokenizer(known.VocabSize); err != nil {
 				return fmt.Errorf("stage 0 (%s): %w", s.Name, err)
 			}
 			limit = min(s.MaxModelLen, known.MaxPositions)
@@ -81,7 +81,7 @@ func (p *Plan) CheckRequests(rs []Request) error {
 
 // facts are what is known of the stages' models before they are loaded, by stage_id. A
 // model that lies on another host is not known.
-type facts map[int]engine.Facts
+type facts map[int]model.Facts
 
 // inspect looks at the models of the native stages and the interpreters of the torch
 // stages. What is wrong with one that this process would start is an error.
@@ -100,11 +100,11 @@ func (c *Config) inspect(ctx context.Context, p *deploy.Pipeline) (facts, error)
 				at("python", err)
 			}
 		case s.Engine == protocol.EngineNative:
-			f, err := engine.Inspect(s.Architecture, engine.Options{Model: s.Model, LoadFormat: s.LoadFormat}, s.Ranks)
+			f, err := model.Inspect(s.Architecture, model.Options{Model: s.Model, LoadFormat: s.LoadFormat}, s.Ranks)
 			switch {
 			case err == nil:
 				known[s.ID] = f
-			case ours && errors.Is(err, engine.ErrArchitecture):
+			case ours && errors.Is(err, model.ErrArchitecture):
 				at("model_arch", err)
 			case ours:
 				at("model", err)

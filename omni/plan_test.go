@@ -56,7 +56,7 @@ func TestPlanLooksAtModelsOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	model, err := os.ReadFile(filepath.Join("engine", "configs", "thinker", "config.json"))
+	model, err := os.ReadFile(filepath.Join("model", "configs", "thinker", "config.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

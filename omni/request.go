@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -120,7 +120,7 @@ func (s *Sampling) Validate() error {
 }
 
 // build checks i against the stage and what is known of its model.
-func (i *Image) build(st *deploy.Stage, model engine.Facts) (*wire.Image, error) {
+func (i *Image) build(st *deploy.Stage, known model.Facts) (*wire.Image, error) {
 	d := st.Sampling
 	w := &wire.Image{N: cmp.Or(i.N, 1), Width: cmp.Or(i.Width, d.Width), Height: cmp.Or(i.Height, d.Height),
 		Steps: cmp.Or(i.Steps, d.NumInferenceSteps), Guidance: cmp.Or(i.Guidance, d.GuidanceScale), Seed: d.Seed}
@@ -137,8 +137,8 @@ func (i *Image) build(st *deploy.Stage, model engine.Facts) (*wire.Image, error)
 	case w.Width < 1 || w.Height < 1:
 		return nil, badParam("size", "size %dx%d: both more than 0", w.Width, w.Height)
 	}
-	if m := model.SizeMultiple; m > 0 && (w.Width%m != 0 || w.Height%m != 0 || max(w.Width, w.Height) > model.MaxSize) {
-		return nil, badParam("size", "size %dx%d: width and height are multiples of %d up to %d", w.Width, w.Height, m, model.MaxSize)
+	if m := known.SizeMultiple; m > 0 && (w.Width%m != 0 || w.Height%m != 0 || max(w.Width, w.Height) > known.MaxSize) {
+		return nil, badParam("size", "size %dx%d: width and height are multiples of %d up to %d", w.Width, w.Height, m, known.MaxSize)
 	}
 	return w, nil
 }

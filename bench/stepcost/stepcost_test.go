@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/profiler"
 )
 
@@ -22,17 +22,17 @@ const roundSteps = 4
 type stepper func(t *profiler.Track) error
 
 func BenchmarkDecodeStep(b *testing.B) {
-	m, err := engine.OpenLLM(b.Context(), nil, engine.Options{Model: "builtin/thinker", LoadFormat: engine.LoadDummy, Seed: 1})
+	m, err := model.OpenLLM(b.Context(), nil, model.Options{Model: "builtin/thinker", LoadFormat: model.LoadDummy, Seed: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer m.Close(nil)
-	batch := make([]engine.SeqStep, 4)
+	batch := make([]model.SeqStep, 4)
 	prompt := make([]int32, 64)
 	reset := func() error {
 		for i := range batch {
-			m.Free(nil, engine.SeqID(i+1))
-			batch[i] = engine.SeqStep{Seq: engine.SeqID(i + 1), Tokens: prompt}
+			m.Free(nil, model.SeqID(i+1))
+			batch[i] = model.SeqStep{Seq: model.SeqID(i + 1), Tokens: prompt}
 		}
 		_, err := m.Step(b.Context(), nil, batch)
 		for i := range batch {
@@ -54,15 +54,15 @@ func BenchmarkDecodeStep(b *testing.B) {
 }
 
 func BenchmarkDenoiseStep(b *testing.B) {
-	m, err := engine.OpenDiT(b.Context(), nil, engine.Options{Model: "builtin/dit", LoadFormat: engine.LoadDummy, Seed: 1})
+	m, err := model.OpenDiT(b.Context(), nil, model.Options{Model: "builtin/dit", LoadFormat: model.LoadDummy, Seed: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer m.Close(nil)
 	dim := m.Config().CaptionChannels
-	spec := engine.ImageSpec{Width: 64, Height: 64, Steps: engine.MaxDenoiseSteps, Guidance: 1,
-		Prompt: engine.Cond{Tokens: 8, Dim: dim, Hidden: make([]float32, 8*dim)}}
-	var state *engine.ImageState
+	spec := model.ImageSpec{Width: 64, Height: 64, Steps: model.MaxDenoiseSteps, Guidance: 1,
+		Prompt: model.Cond{Tokens: 8, Dim: dim, Hidden: make([]float32, 8*dim)}}
+	var state *model.ImageState
 	measure(b, func(t *profiler.Track) error {
 		if state == nil || state.Done() {
 			if state != nil {
@@ -72,7 +72,7 @@ func BenchmarkDenoiseStep(b *testing.B) {
 				return err
 			}
 		}
-		return m.Step(b.Context(), t, []*engine.ImageState{state})
+		return m.Step(b.Context(), t, []*model.ImageState{state})
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/omni"
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -83,7 +83,7 @@ func (o *outputs) attach(run *store.Run) ([]protocol.Artifact, error) {
 			put(name+".txt", []byte(it.text.String()+"\n"))
 		}
 		if len(it.pcm) > 0 {
-			put(name+".wav", engine.EncodeWAV(it.pcm, it.rate))
+			put(name+".wav", model.EncodeWAV(it.pcm, it.rate))
 		}
 		for i, img := range it.images {
 			put(fmt.Sprintf("%s_%d.png", name, i), img)

@@ -46,7 +46,7 @@ var rooms = [][]string{
 	{"hub"},
 	{"hub/conversion"},
 	{"omni/wire", "omni/deploy", "omni/collective"},
-	{"omni/engine"},
+	{"omni/model"},
 	{"omni/worker"},
 	{"omni"},
 	{"omni/overhead"},

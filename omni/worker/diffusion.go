@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -47,12 +47,12 @@ func (q *queue) cancel(id string) {
 // textEncoder encodes prompts, several requests in a batch.
 type textEncoder struct {
 	queue
-	m     *engine.TextEncoder
+	m     *model.TextEncoder
 	batch []*wire.Message // of the plan in flight
 }
 
 func openTextEncoder(ctx context.Context, s *stage) (runner, error) {
-	m, err := engine.OpenTextEncoder(ctx, s.track, s.engineOptions())
+	m, err := model.OpenTextEncoder(ctx, s.track, s.modelOptions())
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (r *textEncoder) run(ctx context.Context, t *profiler.Track, p *plan) (any,
 }
 
 func (r *textEncoder) emit(p *plan, result any, took time.Duration) error {
-	conds := result.([]engine.Cond)
+	conds := result.([]model.Cond)
 	for _, m := range r.batch {
 		n := 1
 		if guided(m.Request) {
@@ -120,12 +120,12 @@ func (r *textEncoder) close(t *profiler.Track) {
 // vae decodes latents to images, several requests in a batch.
 type vae struct {
 	queue
-	m     *engine.VAE
+	m     *model.VAE
 	batch []*wire.Message
 }
 
 func openVAE(ctx context.Context, s *stage) (runner, error) {
-	m, err := engine.OpenVAE(ctx, s.track, s.engineOptions())
+	m, err := model.OpenVAE(ctx, s.track, s.modelOptions())
 	if err != nil {
 		return nil, err
 	}
@@ -163,12 +163,12 @@ func shape(dims []int32) []int {
 }
 
 func (r *vae) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) {
-	latents := make([]engine.Latent, len(p.Seqs))
+	latents := make([]model.Latent, len(p.Seqs))
 	for i, ps := range p.Seqs {
 		if len(ps.Latent) != 3 || len(ps.Embeds) != 1 || ps.Embeds[0] < 0 || ps.Embeds[0] >= len(p.tensors) {
 			return nil, fmt.Errorf("latent %d of the plan has shape %v", i, ps.Latent)
 		}
-		latents[i] = engine.Latent{Channels: ps.Latent[0], Height: ps.Latent[1], Width: ps.Latent[2], Data: p.tensors[ps.Embeds[0]]}
+		latents[i] = model.Latent{Channels: ps.Latent[0], Height: ps.Latent[1], Width: ps.Latent[2], Data: p.tensors[ps.Embeds[0]]}
 	}
 	images, err := r.m.Decode(ctx, t, latents)
 	if err != nil || r.s.id.Rank != 0 {
@@ -178,7 +178,7 @@ func (r *vae) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) 
 	defer sp.End()
 	files := make([][]byte, len(images))
 	for i, img := range images {
-		if files[i], err = engine.EncodePNG(img); err != nil {
+		if files[i], err = model.EncodePNG(img); err != nil {
 			return nil, err
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -16,14 +16,14 @@ import (
 // make a step together, each at its own step of its own schedule.
 type dit struct {
 	queue
-	m       *engine.DiT
+	m       *model.DiT
 	running []*painting
 	byID    map[string]*painting
 	free    []uint64
 	nextID  uint64
 
 	// states are the images on this rank, by the plan's ids. Every rank has its own.
-	states map[uint64]*engine.ImageState
+	states map[uint64]*model.ImageState
 }
 
 // painting is a request in the denoise loop.
@@ -48,11 +48,11 @@ type planInit struct {
 }
 
 func openDiT(ctx context.Context, s *stage) (runner, error) {
-	m, err := engine.OpenDiT(ctx, s.track, s.engineOptions())
+	m, err := model.OpenDiT(ctx, s.track, s.modelOptions())
 	if err != nil {
 		return nil, err
 	}
-	return &dit{queue: queue{s: s}, m: m, byID: map[string]*painting{}, states: map[uint64]*engine.ImageState{}, nextID: 1}, nil
+	return &dit{queue: queue{s: s}, m: m, byID: map[string]*painting{}, states: map[uint64]*model.ImageState{}, nextID: 1}, nil
 }
 
 func (r *dit) pending() int { return len(r.waiting) + len(r.running) }
@@ -75,7 +75,7 @@ func (r *dit) accept(m *wire.Message) error {
 		if len(m.Tensors) != want || len(m.Tokens) != want {
 			return fmt.Errorf("hand-off of %d conditions, want %d", len(m.Tensors), want)
 		}
-		if err := r.m.Check(engine.ImageSpec{Width: img.Width, Height: img.Height, Steps: img.Steps, Guidance: float32(img.Guidance), Seed: img.Seed}); err != nil {
+		if err := r.m.Check(model.ImageSpec{Width: img.Width, Height: img.Height, Steps: img.Steps, Guidance: float32(img.Guidance), Seed: img.Seed}); err != nil {
 			return badRequest("%w", err)
 		}
 	}
@@ -147,7 +147,7 @@ func (r *dit) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) 
 	if len(p.Seqs) == 0 {
 		return nil, nil
 	}
-	batch := make([]*engine.ImageState, len(p.Seqs))
+	batch := make([]*model.ImageState, len(p.Seqs))
 	for i, ps := range p.Seqs {
 		if batch[i] = r.states[ps.ID]; batch[i] == nil {
 			return nil, fmt.Errorf("image %d is not on this rank", ps.ID)
@@ -156,14 +156,14 @@ func (r *dit) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) 
 	return nil, r.m.Step(ctx, t, batch)
 }
 
-func (r *dit) init(t *profiler.Track, p *plan, in planInit) (*engine.ImageState, error) {
-	cond := func(i, tokens int) (engine.Cond, error) {
+func (r *dit) init(t *profiler.Track, p *plan, in planInit) (*model.ImageState, error) {
+	cond := func(i, tokens int) (model.Cond, error) {
 		if i < 0 || i >= len(p.tensors) || tokens < 1 || len(p.tensors[i])%tokens != 0 {
-			return engine.Cond{}, fmt.Errorf("condition of %d tokens does not fit its tensor", tokens)
+			return model.Cond{}, fmt.Errorf("condition of %d tokens does not fit its tensor", tokens)
 		}
-		return engine.Cond{Tokens: tokens, Dim: len(p.tensors[i]) / tokens, Hidden: p.tensors[i]}, nil
+		return model.Cond{Tokens: tokens, Dim: len(p.tensors[i]) / tokens, Hidden: p.tensors[i]}, nil
 	}
-	spec := engine.ImageSpec{Width: in.Width, Height: in.Height, Steps: in.Steps, Guidance: float32(in.Guidance), Seed: in.Seed}
+	spec := model.ImageSpec{Width: in.Width, Height: in.Height, Steps: in.Steps, Guidance: float32(in.Guidance), Seed: in.Seed}
 	var err error
 	if spec.Prompt, err = cond(in.Cond, in.Tokens); err != nil {
 		return nil, err

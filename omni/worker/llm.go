@@ -7,14 +7,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// sampler is engine.Sampler but for the tokens that the stage never samples.
+// sampler is model.Sampler but for the tokens that the stage never samples.
 type sampler struct {
 	Temperature float32 `json:"temperature"`
 	TopK        int     `json:"top_k"`
@@ -28,8 +28,8 @@ type sampler struct {
 // codec frames, each conditioned on the hidden state of a token of the stage before.
 type llm struct {
 	s      *stage
-	m      *engine.LLM
-	tok    *engine.Tokenizer // thinker
+	m      *model.LLM
+	tok    *model.Tokenizer // thinker
 	talker bool
 	// never holds the tokens that are not to be sampled, with and without EOS.
 	never, neverEOS []int32
@@ -51,7 +51,7 @@ type sequence struct {
 	max       int     // tokens to sample
 	sampling  sampler
 	stop      []string
-	detok     *engine.Detokenizer
+	detok     *model.Detokenizer
 	text      strings.Builder // all text so far
 	sent      int             // bytes of text sent on
 	settled   int             // bytes of text in which no stop string can begin any more
@@ -72,7 +72,7 @@ type sequence struct {
 }
 
 func openLLM(ctx context.Context, s *stage) (runner, error) {
-	m, err := engine.OpenLLM(ctx, s.track, s.engineOptions())
+	m, err := model.OpenLLM(ctx, s.track, s.modelOptions())
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +85,10 @@ func openLLM(ctx context.Context, s *stage) (runner, error) {
 		r.neverEOS = r.never
 		return r, nil
 	}
-	if r.tok, err = engine.NewTokenizer(m.VocabSize()); err != nil {
+	if r.tok, err = model.NewTokenizer(m.VocabSize()); err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	if s.cfg.LoadFormat == engine.LoadDummy {
+	if s.cfg.LoadFormat == model.LoadDummy {
 		r.never = r.tok.Unprintable()
 	}
 	r.neverEOS = append(slices.Clone(r.never), r.tok.EOS())
@@ -256,7 +256,7 @@ func (r *llm) admit() {
 	free := kv.Free
 	for _, q := range r.running {
 		if q.fed < len(q.tokens) {
-			free -= r.m.BlocksNeeded(engine.SeqID(q.id), len(q.tokens)-q.fed)
+			free -= r.m.BlocksNeeded(model.SeqID(q.id), len(q.tokens)-q.fed)
 		}
 	}
 	for len(r.waiting) > 0 && len(r.running) < r.s.cfg.MaxNumSeqs {
@@ -291,7 +291,7 @@ func (r *llm) planPrefill(p *plan) bool {
 			continue
 		}
 		n = min(n, budget)
-		need := r.m.BlocksNeeded(engine.SeqID(q.id), n)
+		need := r.m.BlocksNeeded(model.SeqID(q.id), n)
 		if need > free {
 			continue
 		}
@@ -310,7 +310,7 @@ func (r *llm) planDecode(p *plan) bool {
 		if !r.ready(q) {
 			continue
 		}
-		need := r.m.BlocksNeeded(engine.SeqID(q.id), 1)
+		need := r.m.BlocksNeeded(model.SeqID(q.id), 1)
 		for need > free && len(r.running)-1 > i {
 			free += r.preempt(p)
 		}
@@ -376,16 +376,16 @@ func (r *llm) handsOn(q *sequence) bool {
 
 func (r *llm) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) {
 	for _, id := range p.Free {
-		r.m.Free(t, engine.SeqID(id))
+		r.m.Free(t, model.SeqID(id))
 	}
 	if len(p.Seqs) == 0 {
 		return nil, nil
 	}
-	batch := make([]engine.SeqStep, len(p.Seqs))
+	batch := make([]model.SeqStep, len(p.Seqs))
 	for i, ps := range p.Seqs {
-		b := engine.SeqStep{Seq: engine.SeqID(ps.ID), Tokens: ps.Tokens, Partial: ps.Partial, WantHidden: ps.Hidden}
+		b := model.SeqStep{Seq: model.SeqID(ps.ID), Tokens: ps.Tokens, Partial: ps.Partial, WantHidden: ps.Hidden}
 		if sm := ps.Sampling; sm != nil {
-			b.Sampling = engine.Sampler{Temperature: sm.Temperature, TopK: sm.TopK, TopP: sm.TopP, Seed: sm.Seed, Suppress: r.never}
+			b.Sampling = model.Sampler{Temperature: sm.Temperature, TopK: sm.TopK, TopP: sm.TopP, Seed: sm.Seed, Suppress: r.never}
 			if sm.IgnoreEOS {
 				b.Sampling.Suppress = r.neverEOS
 			}
@@ -406,7 +406,7 @@ func (r *llm) emit(p *plan, result any, took time.Duration) error {
 	if p.Kind == kindFree {
 		return nil
 	}
-	outs := result.([]engine.StepOut)
+	outs := result.([]model.StepOut)
 	for i, ps := range p.Seqs {
 		q := r.find(ps.ID)
 		if q == nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 )
 
 // openers load the model of a stage, by its model_arch.
@@ -24,10 +24,10 @@ func openRunner(ctx context.Context, s *stage) (runner, error) {
 	return open(ctx, s)
 }
 
-// engineOptions says which model the rank opens and which part of it it holds.
-func (s *stage) engineOptions() engine.Options {
-	blocks := s.cfg.NumKVBlocks * s.cfg.BlockSize / engine.BlockSize
-	return engine.Options{
+// modelOptions says which model the rank opens and which part of it it holds.
+func (s *stage) modelOptions() model.Options {
+	blocks := s.cfg.NumKVBlocks * s.cfg.BlockSize / model.BlockSize
+	return model.Options{
 		Model: s.cfg.Model, LoadFormat: s.cfg.LoadFormat, Seed: s.cfg.Seed, Group: s.group,
 		KVBlocks: max(1, blocks), MaxStepTokens: s.cfg.MaxNumBatchedTokens,
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kinetoscope/kinetoscope/omni/engine"
+	"github.com/kinetoscope/kinetoscope/omni/model"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -16,7 +16,7 @@ import (
 // the first audio does not wait for the last frame.
 type vocoder struct {
 	s      *stage
-	m      *engine.Vocoder
+	m      *model.Vocoder
 	byID   map[string]*stream
 	order  []*stream // round-robin over requests that have frames
 	free   []uint64
@@ -36,7 +36,7 @@ type stream struct {
 }
 
 func openVocoder(ctx context.Context, s *stage) (runner, error) {
-	m, err := engine.OpenVocoder(ctx, s.track, s.engineOptions())
+	m, err := model.OpenVocoder(ctx, s.track, s.modelOptions())
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (r *vocoder) plan() *plan {
 		if len(q.codes) == 0 {
 			continue
 		}
-		n := min(len(q.codes), r.s.cfg.HandoffChunk*r.m.Codebooks(), engine.MaxChunkFrames*r.m.Codebooks())
+		n := min(len(q.codes), r.s.cfg.HandoffChunk*r.m.Codebooks(), model.MaxChunkFrames*r.m.Codebooks())
 		p.Seqs = append(p.Seqs, planSeq{ID: q.id, Tokens: q.codes[:n]})
 		p.Requests = append(p.Requests, q.req.ID)
 		p.Tokens += n / r.m.Codebooks()
@@ -106,14 +106,14 @@ func (r *vocoder) plan() *plan {
 
 func (r *vocoder) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) {
 	for _, id := range p.Free {
-		r.m.Free(t, engine.SeqID(id))
+		r.m.Free(t, model.SeqID(id))
 	}
 	if len(p.Seqs) == 0 {
 		return nil, nil
 	}
-	chunks := make([]engine.VocodeChunk, len(p.Seqs))
+	chunks := make([]model.VocodeChunk, len(p.Seqs))
 	for i, ps := range p.Seqs {
-		chunks[i] = engine.VocodeChunk{Stream: engine.SeqID(ps.ID), Codes: ps.Tokens}
+		chunks[i] = model.VocodeChunk{Stream: model.SeqID(ps.ID), Codes: ps.Tokens}
 	}
 	return r.m.Decode(ctx, t, chunks)
 }
@@ -130,7 +130,7 @@ func (r *vocoder) emit(p *plan, result any, took time.Duration) error {
 		q.durations[p.Kind] += int64(took)
 		q.codes = q.codes[len(p.Seqs[i].Tokens):]
 		m := &wire.Message{Kind: wire.KindOutput, Type: r.s.cfg.FinalOutputType, Chunk: q.outChunk, SampleRate: r.m.SampleRate(),
-			Final: q.final && len(q.codes) == 0, BlobData: [][]byte{pcmBytes(engine.PCM16(samples))}}
+			Final: q.final && len(q.codes) == 0, BlobData: [][]byte{pcmBytes(model.PCM16(samples))}}
 		q.outChunk++
 		if m.Final {
 			m.Reason = "stop"

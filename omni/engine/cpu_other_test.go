@@ -1,7 +1,0 @@
-//go:build !unix
-
-package engine
-
-import "testing"
-
-func cpuTime(*testing.B) func() { return func() {} }

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package model
+
+import "testing"
+
+func cpuTime(*testing.B) func() { return func() {} }

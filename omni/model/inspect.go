@@ -1,0 +1,68 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kinetoscope/kinetoscope/omni/collective"
+)
+
+// Facts are what a model's config says of the requests that it takes. Fields that do not
+// apply to its architecture are 0.
+type Facts struct {
+	VocabSize    int // llm, text encoder
+	MaxPositions int // llm: of prompt and answer together
+	SizeMultiple int // dit: of an image's width and height, in pixels
+	MaxSize      int // dit: of width or height, in pixels
+}
+
+// ErrArchitecture is an architecture that this package does not have.
+var ErrArchitecture = errors.New("no such architecture")
+
+// Inspect checks whether a model of an architecture (llm, vocoder, text_encoder, dit,
+// vae, as deployment files spell them) can be opened by ranks ranks: that
+// its config is there and right, and its weights' headers if load_format asks for
+// them. It loads nothing, so what is wrong is known before any process starts.
+func Inspect(architecture string, o Options, ranks int) (Facts, error) {
+	var c config
+	switch architecture {
+	case "llm":
+		c = new(LLMConfig)
+	case "vocoder":
+		c = new(VocoderConfig)
+	case "text_encoder":
+		c = new(TextEncoderConfig)
+	case "dit":
+		c = new(DiTConfig)
+	case "vae":
+		c = new(VAEConfig)
+	default:
+		return Facts{}, fmt.Errorf("model_arch %q: %w: one of llm, vocoder, text_encoder, dit, vae", architecture, ErrArchitecture)
+	}
+	o.Group = sized{collective.Solo(), ranks}
+	m, err := open(context.Background(), nil, o, c)
+	if err != nil {
+		return Facts{}, err
+	}
+	if err := m.src.Close(); err != nil {
+		return Facts{}, err
+	}
+	switch c := c.(type) {
+	case *LLMConfig:
+		return Facts{VocabSize: c.VocabSize, MaxPositions: c.MaxPositionEmbeddings}, nil
+	case *TextEncoderConfig:
+		return Facts{VocabSize: c.VocabSize}, nil
+	case *DiTConfig:
+		return Facts{SizeMultiple: c.sizeMultiple(), MaxSize: c.maxSize()}, nil
+	}
+	return Facts{}, nil
+}
+
+// sized is a group of which only the size is known.
+type sized struct {
+	collective.Group
+	ranks int
+}
+
+func (s sized) Size() int { return s.ranks }
