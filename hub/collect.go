@@ -12,7 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -92,15 +95,19 @@ func splitName(name string) (base, ext string) {
 func (r *runner) collect(a session.Action) (session.Event, error) {
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()
-	var s protocol.RankStatus
-	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id}, &s); err != nil {
-		return nil, err
-	}
-	got, in, err := r.fetchAll(ctx, a.Rank, s.Artifacts)
+	bucket, obs, err := r.h.uploads(ctx, a.Rank)
 	if err != nil {
 		return nil, err
 	}
-	others, err := r.fetchOthers(ctx, a.Rank, s.Others)
+	var s protocol.RankStatus
+	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket}, &s); err != nil {
+		return nil, err
+	}
+	got, in, err := r.fetchAll(ctx, obs, a.Rank, s.Artifacts)
+	if err != nil {
+		return nil, err
+	}
+	others, err := r.fetchOthers(ctx, obs, a.Rank, s.Others)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +119,9 @@ func (r *runner) collect(a session.Action) (session.Event, error) {
 
 // fetchAll brings a rank's files into the run. What is wrong with one of them is in the
 // arrival, and the others are worth having; an error is that time is up.
-func (r *runner) fetchAll(ctx context.Context, id protocol.RankID, ups []protocol.Artifact) (got []protocol.Artifact, in arrival, err error) {
+func (r *runner) fetchAll(ctx context.Context, obs jetstream.ObjectStore, id protocol.RankID, ups []protocol.Artifact) (got []protocol.Artifact, in arrival, err error) {
 	for _, up := range ups {
-		art, err := r.fetch(ctx, id, up)
+		art, err := r.fetch(ctx, obs, id, up)
 		if err == nil {
 			got = append(got, art)
 			err = r.examine(&in, art)
@@ -145,7 +152,7 @@ func joinReasons(list ...string) string {
 }
 
 // fetch brings one uploaded file into the run and checks it.
-func (r *runner) fetch(ctx context.Context, id protocol.RankID, up protocol.Artifact) (protocol.Artifact, error) {
+func (r *runner) fetch(ctx context.Context, obs jetstream.ObjectStore, id protocol.RankID, up protocol.Artifact) (protocol.Artifact, error) {
 	var none protocol.Artifact
 	run, err := r.openRun()
 	if err != nil {
@@ -156,7 +163,7 @@ func (r *runner) fetch(ctx context.Context, id protocol.RankID, up protocol.Arti
 	art, err := run.Describe(name, up.Kind)
 	if errors.Is(err, store.ErrNotFound) {
 		err = link.Retry(ctx, func() error {
-			obj, err := r.h.obj.Get(ctx, up.Object)
+			obj, err := obs.Get(ctx, up.Object)
 			if err != nil {
 				return fmt.Errorf("fetch %s: %w", up.Object, err)
 			}
@@ -170,7 +177,7 @@ func (r *runner) fetch(ctx context.Context, id protocol.RankID, up protocol.Arti
 	if art.Size != up.Size || art.SHA256 != up.SHA256 {
 		return none, fmt.Errorf("%s has %d bytes with SHA-256 %s, the rank sent %d with %s", name, art.Size, art.SHA256, up.Size, up.SHA256)
 	}
-	if err := r.h.obj.Delete(ctx, up.Object); err != nil {
+	if err := obs.Delete(ctx, up.Object); err != nil {
 		r.h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
 	}
 	return art, nil
@@ -214,13 +221,17 @@ func (r *runner) salvageThere(a session.Action, host string) (session.Event, err
 	if _, err := ask(protocol.MethodStop, protocol.StopRequest{Session: r.id}); err != nil {
 		r.h.log.Debug("salvage: nothing to stop", "rank", a.Rank.Key(), "err", err) // a successor does not know the session
 	}
-	s, err := ask(protocol.MethodCollect, protocol.CollectRequest{Session: r.id})
+	bucket, obs, err := r.h.uploads(ctx, a.Rank)
+	if err != nil {
+		return nil, fmt.Errorf("salvage: %w", err)
+	}
+	s, err := ask(protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket})
 	if err != nil {
 		r.h.log.Info("nothing came of a lost rank's spool", "rank", a.Rank.Key(), "host", host, "err", err)
 		return done, nil
 	}
 	for _, up := range s.Artifacts {
-		art, err := r.fetch(ctx, a.Rank, up)
+		art, err := r.fetch(ctx, obs, a.Rank, up)
 		if err != nil {
 			return nil, fmt.Errorf("salvage: %w", err)
 		}
@@ -250,21 +261,31 @@ func (r *runner) salvaged(arts []protocol.Artifact) string {
 	return joinReasons(in.bad(), in.note())
 }
 
-// salvageHere takes the files from the spool of a rank on this host.
+// salvageHere takes the files from the spool of a rank on this host, if the hub gave it
+// that spool: any other directory is what somebody says of a rank.
 func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 	done := session.Salvaged{Rank: a.Rank}
 	t := r.incs[a.Rank]
-	dir := filepath.Join(t.SpoolDir, r.id)
+	spool := r.h.spool[t.SpoolDir]
+	if spool == nil {
+		r.h.log.Info("a lost rank's spool is none that this hub gave out: nothing is taken from it", "rank", a.Rank.Key(), "dir", t.SpoolDir)
+		return done, nil
+	}
 	r.mu.Lock()
 	told := r.told[a.Rank]
 	r.mu.Unlock()
 	if told != nil { // a rank that lives first completes its file
 		<-told
 	}
-	entries, err := os.ReadDir(dir)
+	dir, err := spool.OpenRoot(r.id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, nil
 	} else if err != nil {
+		return done, fmt.Errorf("salvage: %w", err)
+	}
+	defer func() { _ = dir.Close() }() // only read
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
 		return done, fmt.Errorf("salvage: %w", err)
 	}
 	for _, e := range entries {
@@ -272,7 +293,7 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 		if !ok || !e.Type().IsRegular() {
 			continue
 		}
-		art, err := r.salvageFile(a.Rank, filepath.Join(dir, e.Name()), "."+ext)
+		art, err := r.salvageFile(a.Rank, dir, e.Name(), "."+ext)
 		if err != nil {
 			return done, fmt.Errorf("salvage: %w", err)
 		}
@@ -280,23 +301,19 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 			done.Artifacts = append(done.Artifacts, art)
 		}
 	}
-	_ = os.Remove(dir) // goes with the last file in it
+	_ = spool.Remove(r.id) // goes with the last file in it
 	done.Note = r.salvaged(done.Artifacts)
 	return done, nil
 }
 
-func (r *runner) salvageFile(id protocol.RankID, path, ext string) (art protocol.Artifact, err error) {
-	f, err := os.Open(path)
+func (r *runner) salvageFile(id protocol.RankID, dir *os.Root, file, ext string) (art protocol.Artifact, err error) {
+	f, size, err := plainfile.Open(dir, file, os.Geteuid())
 	if err != nil {
 		return art, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	st, err := f.Stat()
-	if err != nil {
-		return art, err
-	}
-	if st.Size() == 0 { // armed, and nothing reached the file
-		return art, os.Remove(path)
+	if size == 0 { // armed, and nothing reached the file
+		return art, dir.Remove(file)
 	}
 	run, err := r.openRun()
 	if err != nil {
@@ -311,7 +328,7 @@ func (r *runner) salvageFile(id protocol.RankID, path, ext string) (art protocol
 		art, err = run.Describe(name, kind)
 	}
 	if err == nil {
-		err = os.Remove(path)
+		err = dir.Remove(file)
 	}
 	return art, err
 }

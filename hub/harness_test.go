@@ -110,7 +110,7 @@ func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (prot
 
 func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 	way := new(cable)
-	nc, err := link.Config{URL: c.URL, CA: c.CA}.Connect(nats.ReconnectWait(50*time.Millisecond), nats.SetCustomDialer(way))
+	nc, err := link.Config{URL: c.URL, CA: c.CA, As: c.Info.Identity()}.Connect(nats.ReconnectWait(50*time.Millisecond), nats.SetCustomDialer(way))
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +268,8 @@ func testLogger(t testing.TB) *slog.Logger {
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	cfg := Config{DataDir: filepath.Join(dir, "hub"), Logger: testLogger(t), Convert: copyConvert}
+	cfg := Config{DataDir: filepath.Join(dir, "hub"), Logger: testLogger(t), Convert: copyConvert,
+		SpoolDirs: []string{filepath.Join(dir, "spool")}}
 	if change != nil {
 		change(&cfg)
 	}

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -53,13 +54,16 @@ type Connection struct {
 	// Advertise is the host or host:port at which ranks elsewhere reach that server;
 	// "": Listen's, or an address of this host if Listen is all of them.
 	Advertise string
-	// Token lets ranks in, and this hub with NATSURL. Where it is "" and the server in
-	// this process listens beyond the loopback, one is made up and kept in DataDir.
+	// Token lets ranks in that are started by hand, and this hub with NATSURL. Where it is
+	// "", one is made up for the server in this process and kept in DataDir.
 	Token string
 	// TLSCert and TLSKey are PEM files; with them that server takes encrypted
 	// connections only. TLSCA has the authorities that NATSURL's certificate is checked
 	// against, "" for the system's.
 	TLSCert, TLSKey, TLSCA string
+	// TLSClientCA has the authorities of the certificates that clients of that server must
+	// show; "": none are asked for.
+	TLSClientCA string
 	// Replicas is how many servers of a cluster hold each bucket; 0 is 1.
 	Replicas int
 }
@@ -69,6 +73,9 @@ type Config struct {
 	Name    string // tells hubs on one NATS cluster apart; "": DefaultName
 	DataDir string // JetStream's files; also RunsDir's default parent
 	RunsDir string // "": DataDir/runs
+	// SpoolDirs are directories that the hub gives to ranks on this host for their
+	// recordings. It takes a lost rank's files from there, and from nowhere else.
+	SpoolDirs []string
 	Connection
 	Logger   *slog.Logger
 	Convert  ConvertFunc      // nil: recordings stay as they are
@@ -89,8 +96,8 @@ type Hub struct {
 	js    jetstream.JetStream
 	ranks jetstream.KeyValue
 	sess  jetstream.KeyValue
-	obj   jetstream.ObjectStore
 	store *store.Store
+	spool spools
 	host  string
 	reg   *registry
 	slots chan struct{} // held by running conversions
@@ -130,6 +137,9 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 		}
 	}
 	if h.store, err = store.Open(cfg.RunsDir); err != nil {
+		return nil, err
+	}
+	if h.spool, err = openSpools(cfg.SpoolDirs); err != nil {
 		return nil, err
 	}
 	if cfg.NATSURL == "" {
@@ -199,7 +209,11 @@ func (h *Hub) makeBuckets(ctx context.Context) (err error) {
 	h.ranks, err = h.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: protocol.BucketRanks, Description: "presence of ranks", TTL: protocol.PresenceTTL,
 		Storage: jetstream.MemoryStorage, Replicas: h.cfg.Replicas,
+		MaxValueSize: protocol.MaxPresence, MaxBytes: protocol.MaxPresences,
 	})
+	if err == nil {
+		err = h.NoRollup(ctx, protocol.BucketRanks)
+	}
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", protocol.BucketRanks, err)
 	}
@@ -209,13 +223,42 @@ func (h *Hub) makeBuckets(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", protocol.BucketSessions, err)
 	}
-	h.obj, err = h.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
-		Bucket: protocol.BucketArtifacts, Description: "artifacts on their way home", TTL: sessionHistory, Replicas: h.cfg.Replicas,
+	return nil
+}
+
+// uploads returns the object store for the files of a rank, which no other rank can write.
+// Whoever is there for others, an agent, has one for all of them.
+func (h *Hub) uploads(ctx context.Context, id protocol.RankID) (name string, obs jetstream.ObjectStore, err error) {
+	name = id.ArtifactsBucket()
+	if e, err := h.reg.alive(id, ""); err == nil {
+		if info, ok := h.reg.info(e); ok && info.Engine != protocol.EngineNative && info.Engine != protocol.EngineTorch {
+			name = protocol.AgentBucket(id.Pipeline)
+		}
+	}
+	err = link.Retry(ctx, func() (err error) {
+		obs, err = h.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
+			Bucket: name, Description: "artifacts on their way home", TTL: sessionHistory, Replicas: h.cfg.Replicas,
+			MaxBytes: protocol.MaxUpload,
+		})
+		return err
 	})
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", protocol.BucketArtifacts, err)
+		return "", nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
-	return nil
+	return name, obs, nil
+}
+
+// NoRollup forbids a KV bucket the messages that put themselves in the place of all others:
+// whoever may write one key could empty the bucket with them. Puts and deletes need none.
+func (h *Hub) NoRollup(ctx context.Context, bucket string) error {
+	s, err := h.js.Stream(ctx, "KV_"+bucket)
+	if err != nil {
+		return err
+	}
+	c := s.CachedInfo().Config
+	c.AllowRollup = false
+	_, err = h.js.UpdateStream(ctx, c)
+	return err
 }
 
 // watch starts the loops that keep the table of ranks.
@@ -346,6 +389,34 @@ func (h *Hub) LocalURL() string {
 	return h.ClientURL()
 }
 
+// RankURL is where the rank of that id on this host connects, with a credential that opens
+// what belongs to this rank and nothing else. It is as secret as that.
+func (h *Hub) RankURL(id protocol.RankID) string { return h.urlFor(h.LocalURL(), id.Identity()) }
+
+// Credential is the token that opens what belongs to an identity of package protocol, for
+// ranks and agents on other hosts. There are none on a cluster of somebody else.
+func (h *Hub) Credential(identity string) (string, error) {
+	if h.srv == nil {
+		return "", errors.New("credentials are the embedded NATS server's: make users on this cluster, docs/security.md has their permissions")
+	}
+	if permissions(identity) == nil {
+		return "", badIdentity(identity)
+	}
+	return h.srv.access.credential(identity), nil
+}
+
+func (h *Hub) urlFor(joinURL, identity string) string {
+	if h.srv == nil {
+		return joinURL
+	}
+	u, err := url.Parse(joinURL)
+	if err != nil {
+		return joinURL
+	}
+	u.User = url.User(h.srv.access.credential(identity))
+	return u.String()
+}
+
 // Conn is the hub's own NATS connection; it stays the hub's.
 func (h *Hub) Conn() *nats.Conn { return h.nc }
 
@@ -398,6 +469,7 @@ func (h *Hub) Close() error {
 	if h.nc != nil {
 		h.nc.Close()
 	}
+	h.spool.close()
 	if h.srv != nil {
 		h.srv.Shutdown()
 		h.srv.WaitForShutdown()

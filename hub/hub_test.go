@@ -53,8 +53,16 @@ func TestStartStopBringsEverythingHome(t *testing.T) {
 		t.Errorf("run %s, artifacts %+v", st.RunDir, st.Artifacts)
 	}
 	// Everything on the way home is gone: objects, spools.
-	if objs, err := r.obj.List(t.Context()); err == nil && len(objs) > 0 {
-		t.Errorf("%d objects are left", len(objs))
+	for _, s := range st.Stages {
+		for _, k := range s.Ranks {
+			obs, err := r.js.ObjectStore(t.Context(), k.ArtifactsBucket())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if objs, err := obs.List(t.Context()); err == nil && len(objs) > 0 {
+				t.Errorf("%d objects are left of %s", len(objs), k.Text())
+			}
+		}
 	}
 	if left, _ := filepath.Glob(filepath.Join(r.spool, "*")); len(left) > 0 {
 		t.Errorf("spools are left: %v", left)
@@ -473,7 +481,7 @@ func TestHubVanishesAndTheRanksStopThemselves(t *testing.T) {
 		srv.WaitForShutdown()
 	}()
 	t.Run("rig", func(t *testing.T) { // ends before the server does
-		r := newRig(t, func(c *Config) { c.NATSURL, c.Name = srv.ClientURL(), "h1" })
+		r := newRig(t, func(c *Config) { c.NATSURL, c.Name = srv.ownURL(), "h1" })
 		c := r.config(0, 0)
 		c.HubLoss = 1500 * time.Millisecond
 		k := r.add(c)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
@@ -52,16 +54,20 @@ func (r *runner) target(id protocol.RankID) session.Target {
 }
 
 // fetchOthers brings the files of the ranks home that by has recorded as well.
-func (r *runner) fetchOthers(ctx context.Context, by protocol.RankID, others []protocol.RankStatus) ([]protocol.RankStatus, error) {
+func (r *runner) fetchOthers(ctx context.Context, obs jetstream.ObjectStore, by protocol.RankID, others []protocol.RankStatus) ([]protocol.RankStatus, error) {
 	if len(others) > maxOthers {
 		return nil, fmt.Errorf("it stands for %d ranks, at most %d are taken", len(others), maxOthers)
 	}
 	for i := range others {
 		o := &others[i]
-		if _, taken := r.incs[o.RankID]; taken || o.Pipeline != by.Pipeline || o.Stage != by.Stage || o.Validate() != nil {
+		_, taken := r.incs[o.RankID]
+		if _, err := r.h.reg.alive(o.RankID, ""); err == nil { // it speaks for itself
+			taken = true
+		}
+		if taken || o.Pipeline != by.Pipeline || o.Stage != by.Stage || o.Validate() != nil {
 			return nil, fmt.Errorf("it hands over files of %s, for which it does not stand", o.Text())
 		}
-		got, in, err := r.fetchAll(ctx, o.RankID, o.Artifacts)
+		got, in, err := r.fetchAll(ctx, obs, o.RankID, o.Artifacts)
 		if err != nil {
 			return nil, err
 		}

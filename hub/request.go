@@ -58,6 +58,9 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 			if err := json.Unmarshal(reply.Data, out); err != nil {
 				return fail(protocol.StateFailed, fmt.Sprintf("decode reply: %v", err))
 			}
+			if s, ok := out.(*protocol.RankStatus); ok && s.RankID != id {
+				return fail(protocol.StateFailed, "it answers as "+s.RankID.Text())
+			}
 			return nil
 		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrDisconnected):
 			select { // its presence decides whether it is gone

@@ -28,6 +28,12 @@ const (
 	serverReadyTimeout = 30 * time.Second
 	// defaultListen keeps the embedded server off the network unless asked.
 	defaultListen = "127.0.0.1:0"
+	// maxConnections is a rank each and room for those that come back before their old
+	// connection is missed.
+	maxConnections = 8192
+	// maxStore is beyond any disk: each bucket has a quota of its own, and JetStream would
+	// reserve the sum of them.
+	maxStore = 1 << 50
 	// tokenFile, in DataDir, keeps a token that was made up, so that ranks find a
 	// restarted hub that knows theirs.
 	tokenFile = "nats-token"
@@ -36,8 +42,8 @@ const (
 // embedded is a NATS server with JetStream in this process.
 type embedded struct {
 	*server.Server
-	token       string // "": anyone who reaches it may join
-	join, local string // URLs with the token: for any host, for ranks on this one
+	access      *access
+	join, local string // URLs with the join token: for any host, for ranks on this one
 }
 
 // ClientURL is where ranks connect, with the token that lets them in.
@@ -67,7 +73,15 @@ func startServer(c *Config, log *slog.Logger) (*embedded, error) {
 	if err := free(opts.Host, opts.Port); err != nil {
 		return nil, err
 	}
-	e := &embedded{token: opts.Authorization}
+	join, err := joinToken(c)
+	if err != nil {
+		return nil, err
+	}
+	e := &embedded{}
+	if e.access, err = newAccess(c.DataDir, join); err != nil {
+		return nil, err
+	}
+	opts.CustomClientAuthentication = e.access
 	if e.Server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
@@ -108,13 +122,11 @@ func serverOptions(c *Config) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: "kinetoscope", Host: host, Port: port, JetStream: true, StoreDir: filepath.Join(c.DataDir, "jetstream"),
 		MaxPayload: protocol.MaxPayload, NoSigs: true, DisableJetStreamBanner: true,
-		PingInterval: link.PingInterval, MaxPingsOut: link.MaxPings,
+		PingInterval: link.PingInterval, MaxPingsOut: link.MaxPings, MaxConn: maxConnections,
+		JetStreamMaxStore: maxStore,
 	}
-	if err := os.MkdirAll(opts.StoreDir, 0o755); err != nil {
+	if err := os.MkdirAll(opts.StoreDir, 0o700); err != nil {
 		return nil, fmt.Errorf("nats store: %w", err)
-	}
-	if opts.Authorization, err = serverToken(c, host); err != nil {
-		return nil, err
 	}
 	if c.TLSCert != "" || c.TLSKey != "" {
 		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
@@ -123,6 +135,16 @@ func serverOptions(c *Config) (*server.Options, error) {
 		}
 		opts.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 		opts.TLS = true
+	}
+	if c.TLSClientCA != "" {
+		if opts.TLSConfig == nil {
+			return nil, errors.New("nats client certificates: the server needs a certificate of its own for them")
+		}
+		if opts.TLSConfig.ClientCAs, err = link.Authorities(c.TLSClientCA); err != nil {
+			return nil, err
+		}
+		opts.TLSConfig.ClientAuth = tls.RequireAndVerifyClientCert
+		opts.TLSVerify = true
 	}
 	return opts, nil
 }
@@ -139,13 +161,13 @@ func splitListen(s string) (host string, port int, err error) {
 	return host, port, nil
 }
 
-// serverToken is what ranks must show. Off the loopback there always is one: whoever
-// may publish can stop recordings and feed the stages.
-func serverToken(c *Config, host string) (string, error) {
+// joinToken is what ranks that are started by hand must show. There always is one, on the
+// loopback too: every user of this host reaches it.
+func joinToken(c *Config) (string, error) {
 	if err := link.ValidateToken(c.Token); err != nil {
 		return "", err
 	}
-	if c.Token != "" || isLoopback(host) {
+	if c.Token != "" {
 		return c.Token, nil
 	}
 	path := filepath.Join(c.DataDir, tokenFile)
@@ -161,28 +183,10 @@ func serverToken(c *Config, host string) (string, error) {
 		return "", fmt.Errorf("nats token: %w", err)
 	}
 	token := rand.Text()
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+	if err := writeSecret(path, token); err != nil {
 		return "", fmt.Errorf("nats token: %w", err)
 	}
 	return token, nil
-}
-
-// isLoopback reports whether only processes of this host reach host. A name that
-// cannot be looked up does not count.
-func isLoopback(host string) bool {
-	if ip := net.ParseIP(host); ip != nil {
-		return ip.IsLoopback()
-	}
-	if host == "" {
-		return false // all addresses
-	}
-	ips, err := net.LookupIP(host)
-	for _, ip := range ips {
-		if !ip.IsLoopback() {
-			return false
-		}
-	}
-	return err == nil && len(ips) > 0
 }
 
 // name works out the URLs. A server that listens on every address is named by one
@@ -212,10 +216,7 @@ func (e *embedded) name(opts *server.Options, advertise string) error {
 		scheme, local = "tls", host // the certificate's name
 	}
 	at := func(host string, port int) string {
-		u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(port))}
-		if e.token != "" {
-			u.User = url.User(e.token)
-		}
+		u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(port)), User: url.User(e.access.join)}
 		return u.String()
 	}
 	e.join, e.local = at(host, port), at(local, bound.Port)
@@ -270,7 +271,7 @@ func connect(srv *embedded, c *Config, log *slog.Logger) (*nats.Conn, error) {
 		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("nats connection is back", "url", c.ConnectedUrlRedacted()) }),
 	}
 	if srv != nil {
-		to = link.Config{URL: nats.DefaultURL, Token: srv.token}
+		to = link.Config{URL: nats.DefaultURL, Token: srv.access.own, As: "hub"}
 		opts = append(opts, nats.InProcessServer(srv))
 	}
 	nc, err := to.Connect(opts...)

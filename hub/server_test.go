@@ -63,17 +63,31 @@ func parsed(t *testing.T, s string) *url.URL {
 	return u
 }
 
-func TestLoopbackNeedsNoToken(t *testing.T) {
+// ownURL is where whoever may do everything connects.
+func (e *embedded) ownURL() string {
+	return strings.Replace(e.join, e.access.join+"@", e.access.own+"@", 1)
+}
+
+// dialer is a rank that is started by hand.
+var dialer = protocol.RankID{Pipeline: "p"}.Identity()
+
+// Every user of a host reaches its loopback.
+func TestLoopbackNeedsAToken(t *testing.T) {
 	for _, listen := range []string{"", "127.0.0.1:0", "localhost:0", "[::1]:0"} {
 		if strings.Contains(listen, "::1") && !hasIPv6() {
 			continue
 		}
 		h, _ := open(t, Config{Connection: Connection{Listen: listen}})
-		if u := parsed(t, h.ClientURL()); u.User != nil {
-			t.Errorf("%q: %s has a token", listen, u)
+		u := parsed(t, h.ClientURL())
+		if len(u.User.Username()) < 20 {
+			t.Errorf("%q: ranks join without a token", listen)
 		}
-		if err := dial(t, link.Config{URL: h.ClientURL()}); err != nil {
+		if err := dial(t, link.Config{URL: h.ClientURL(), As: dialer}); err != nil {
 			t.Errorf("%q: %v", listen, err)
+		}
+		u.User = nil
+		if err := dial(t, link.Config{URL: u.String(), As: dialer}); !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("%q: whoever reaches it may join: %v", listen, err)
 		}
 	}
 }
@@ -98,6 +112,7 @@ func TestOpenListenerWantsAToken(t *testing.T) {
 		t.Errorf("ranks here join at %s", h.LocalURL())
 	}
 	for _, ok := range []link.Config{{URL: h.ClientURL()}, {URL: h.LocalURL()}, {URL: u.Host, Token: token}} {
+		ok.As = dialer
 		if err := dial(t, ok); err != nil {
 			t.Errorf("%s: %v", link.Redact(ok.URL), err)
 		}
@@ -154,7 +169,7 @@ func TestSessionOverTLS(t *testing.T) {
 	if err := dial(t, link.Config{URL: r.ClientURL()}); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("without the authority: %v", err)
 	}
-	nc, err := link.Config{URL: r.ClientURL(), CA: cert}.Connect()
+	nc, err := link.Config{URL: r.ClientURL(), CA: cert, As: dialer}.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +178,7 @@ func TestSessionOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := newRig(t, func(c *Config) {
-		c.NATSURL, c.TLSCA, c.Name = r.ClientURL(), cert, "second"
+		c.NATSURL, c.TLSCA, c.Name = r.srv.ownURL(), cert, "second"
 	})
 	c := second.config(0, 0)
 	c.CA = cert

@@ -138,5 +138,6 @@ func (e *nobodyError) HTTPStatus() int { return http.StatusNotFound }
 
 // Hint says how a process attaches.
 func (e *nobodyError) Hint() string {
-	return "run it as: python -m kinetoscope run --nats " + e.url + " script.py; or call kinetoscope.attach in it"
+	return "run it as: python -m kinetoscope run script.py, or call kinetoscope.attach in it, as the user of the hub at " +
+		e.url + " or with its URL in KINETOSCOPE_NATS"
 }

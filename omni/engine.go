@@ -14,6 +14,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/hub/conversion"
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/worker"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -31,6 +32,7 @@ type Engine struct {
 	dataDir  string
 	tempDir  string // dataDir if Close removes it, else ""
 	runs     string
+	unjoin   func() // takes back what tells processes of this user where to join
 	closing  sync.Once
 	closeErr error
 }
@@ -99,8 +101,7 @@ func (p *Plan) Open(ctx context.Context) (_ *Engine, err error) {
 	e.trigger = newTrigger(e, c.SlowRequest, c.FailedRequest)
 	n.ended = e.trigger.ended
 	if !c.NoLaunch {
-		n.launch(ctx, p.command, worker.Options{NATS: e.hub.LocalURL(), CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: p.Pipeline.Name,
-			SpoolDir: filepath.Join(e.dataDir, spoolDir), DumpDir: e.runs})
+		n.launch(ctx, p.command, e.rankOptions(c))
 	}
 	if err := n.waitReady(ctx, cmp.Or(c.ReadyTimeout, DefaultReadyTimeout)); err != nil {
 		return nil, err
@@ -114,9 +115,14 @@ func (e *Engine) startHub(ctx context.Context, c *Config) (err error) {
 		convert = nil
 	}
 	e.hub, err = hub.Start(ctx, hub.Config{Name: c.hubName(e.pipeline), DataDir: e.dataDir, RunsDir: e.runs,
-		Connection: c.Connection, Logger: c.Logger, Convert: convert})
+		SpoolDirs: []string{filepath.Join(e.dataDir, spoolDir)}, Connection: c.Connection, Logger: c.Logger, Convert: convert})
 	if err != nil {
 		return fmt.Errorf("start the hub: %w", err)
+	}
+	if c.Attached && c.Listen == AttachedListen {
+		if e.unjoin, err = link.PublishJoin(e.hub.ClientURL()); err != nil {
+			return err
+		}
 	}
 	if c.OnHub != nil {
 		return c.OnHub(e.hub.ClientURL())
@@ -124,10 +130,23 @@ func (e *Engine) startHub(ctx context.Context, c *Config) (err error) {
 	return nil
 }
 
+// rankOptions are those that all launched ranks have in common.
+func (e *Engine) rankOptions(c *Config) worker.Options {
+	o := worker.Options{CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: e.pipeline.Name,
+		SpoolDir: filepath.Join(e.dataDir, spoolDir), DumpDir: e.runs}
+	if c.TLSClientCA != "" {
+		o.Cert, o.Key = c.TLSCert, c.TLSKey // the hub's own
+	}
+	return o
+}
+
 // Close ends every rank, then the control plane. A session that is recording is
 // stopped and kept. It may be called twice.
 func (e *Engine) Close() error {
 	e.closing.Do(func() {
+		if e.unjoin != nil {
+			e.unjoin()
+		}
 		if e.members != nil {
 			e.members.refuse()
 		}

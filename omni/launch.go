@@ -88,6 +88,7 @@ type supervisor struct {
 	stage    *deploy.Stage
 	replica  int
 	options  worker.Options
+	url      func(protocol.RankID) string // where a rank joins, with its own credential
 	command  []string
 	log      *slog.Logger
 	lost     func(id protocol.RankID, pid int, why error) // a rank died unasked
@@ -153,7 +154,7 @@ func (s *supervisor) once(ctx context.Context) error {
 // process runs one rank to its end.
 func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, err error) {
 	o := s.options
-	o.Stage, o.Replica, o.Rank = id.Stage, id.Replica, id.Rank
+	o.Stage, o.Replica, o.Rank, o.NATS = id.Stage, id.Replica, id.Rank, s.url(id)
 	text, err := json.Marshal(o)
 	if err != nil {
 		return 0, err

@@ -59,13 +59,16 @@ func newNative(ctx context.Context, p *Plan, c *control) (*native, error) {
 func (n *native) publish(ctx context.Context, replicas int) error {
 	js := n.control.hub.JetStream()
 	_, err := js.CreateOrUpdateKeyValue(ctx,
-		jetstream.KeyValueConfig{Bucket: wire.BucketRendezvous, TTL: wire.RendezvousTTL, Replicas: replicas})
-	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", wire.BucketRendezvous, err)
+		jetstream.KeyValueConfig{Bucket: protocol.BucketRendezvous, TTL: wire.RendezvousTTL, Replicas: replicas})
+	if err == nil {
+		err = n.control.hub.NoRollup(ctx, protocol.BucketRendezvous)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: wire.BucketDeploy, Replicas: replicas})
 	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", wire.BucketDeploy, err)
+		return fmt.Errorf("open bucket %s: %w", protocol.BucketRendezvous, err)
+	}
+	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: protocol.BucketDeploy, Replicas: replicas})
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", protocol.BucketDeploy, err)
 	}
 	data, err := json.Marshal(n.pipeline)
 	if err != nil {
@@ -87,7 +90,7 @@ func (n *native) launch(ctx context.Context, command []string, o worker.Options)
 		}
 		for replica := range st.Replicas {
 			s := &supervisor{stage: st, replica: replica, command: command, log: n.log,
-				options: o, lost: n.rankLost, giveUp: n.giveUp, opened: n.opened.Load}
+				options: o, url: n.control.hub.RankURL, lost: n.rankLost, giveUp: n.giveUp, opened: n.opened.Load}
 			n.ranks.Add(1)
 			go func() {
 				defer n.ranks.Done()

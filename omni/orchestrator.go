@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
@@ -26,6 +27,7 @@ type orchestrator struct {
 	pipeline *deploy.Pipeline
 	nc       *nats.Conn
 	sub      *nats.Subscription
+	reply    string // where stages send outputs
 	log      *slog.Logger
 	// replicas returns the replicas of a stage whose ranks are all ready.
 	replicas func(stage int) []int
@@ -60,7 +62,8 @@ func (c *call) fail(err error) {
 
 func newOrchestrator(p *deploy.Pipeline, nc *nats.Conn, log *slog.Logger, replicas func(int) []int) (*orchestrator, error) {
 	o := &orchestrator{pipeline: p, nc: nc, log: log, replicas: replicas, inflight: map[string]*call{}, load: map[hopKey]int{}}
-	sub, err := nc.Subscribe(nats.NewInbox(), o.receive)
+	o.reply = protocol.OutputSubject(p.Name, ulid.Make().String())
+	sub, err := nc.Subscribe(protocol.FromAll(o.reply), o.receive)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to outputs: %w", err)
 	}
@@ -74,6 +77,9 @@ func newOrchestrator(p *deploy.Pipeline, nc *nats.Conn, log *slog.Logger, replic
 // receive hands a stage's message to the request that it belongs to. It never blocks.
 func (o *orchestrator) receive(msg *nats.Msg) {
 	m, err := wire.Decode(msg.Data)
+	if err == nil {
+		err = wire.CheckSender(msg.Subject, m)
+	}
 	if err != nil {
 		o.log.Error("output dropped", "err", err)
 		return
@@ -112,11 +118,11 @@ func (o *orchestrator) submit(req *wire.Request) (*call, error) {
 			}))
 		}
 	}
-	req.Reply = o.sub.Subject
+	req.Reply = o.reply
 	req.Arrival = time.Now().UnixNano()
 	data, err := wire.Encode(&wire.Message{Kind: wire.KindSubmit, ID: req.ID, From: -1, Request: req})
 	if err == nil {
-		err = o.nc.Publish(req.Route[0].Subject, data)
+		err = o.nc.Publish(protocol.From(req.Route[0].Subject, protocol.SenderHub), data)
 	}
 	if err != nil {
 		o.forget(c)
@@ -144,7 +150,7 @@ func (o *orchestrator) admit(c *call, stages []int) error {
 			return &Error{Code: protocol.CodeLost, Request: req.ID, Err: fmt.Errorf("stage %d (%s) has no replica that is ready", id, st.Name)}
 		}
 		best := slices.MinFunc(ready, func(a, b int) int { return o.load[hopKey{id, a}] - o.load[hopKey{id, b}] })
-		req.Route = append(req.Route, wire.Hop{Stage: id, Replica: best, Subject: wire.Subject(o.pipeline.Name, id, best)})
+		req.Route = append(req.Route, wire.Hop{Stage: id, Replica: best, Subject: protocol.DataSubject(o.pipeline.Name, id, best)})
 	}
 	o.inflight[req.ID] = c
 	for _, h := range req.Route {
@@ -176,7 +182,7 @@ func (o *orchestrator) cancel(c *call) {
 		return
 	}
 	for _, h := range c.req.Route {
-		if err := o.nc.Publish(h.Subject, data); err != nil {
+		if err := o.nc.Publish(protocol.From(h.Subject, protocol.SenderHub), data); err != nil {
 			o.log.Warn("cancel", "request", c.req.ID, "stage", h.Stage, "err", err)
 		}
 	}

@@ -222,9 +222,11 @@ type StopRequest struct {
 	Session string `json:"session"`
 }
 
-// CollectRequest asks a rank to upload what it recorded to BucketArtifacts.
+// CollectRequest asks a rank to upload what it recorded.
 type CollectRequest struct {
 	Session string `json:"session"`
+	// Bucket is the object store that takes it; BucketArtifacts if empty.
+	Bucket string `json:"bucket,omitempty"`
 }
 
 // AbortRequest drops a session on a rank, whatever its state: recording ends,

@@ -8,12 +8,11 @@ import (
 	"github.com/kinetoscope/kinetoscope/agent"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 type agentCmd struct {
-	NATS      string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it." placeholder:"URL"`
-	Token     string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none." placeholder:"TOKEN"`
-	CA        string `name:"nats-tls-ca" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
+	joinFlags
 	Pipeline  string `default:"attached" env:"KINETOSCOPE_PIPELINE" help:"Name of the pipeline that the processes are ranks of."`
 	First     int    `name:"first-replica" help:"Number of this host's first replica, where agents of several hosts have processes that say no rank." placeholder:"N"`
 	SocketDir string `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
@@ -24,7 +23,7 @@ func (c *agentCmd) Run(e *env) error {
 	if c.First < 0 {
 		return usage("--first-replica %d: 0 or more", c.First)
 	}
-	nc, err := link.Config{URL: c.NATS, Token: c.Token, CA: c.CA}.Connect()
+	nc, err := c.as(protocol.AgentIdentity(c.Pipeline)).Connect()
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	case c.Kineto:
 		fmt.Fprintln(e.err, "processes are found if they were started with KINETO_USE_DAEMON=1")
 	default:
-		fmt.Fprintf(e.err, "processes attach at %s: python -m kinetoscope run --nats %s script.py\n", url, url)
+		fmt.Fprintf(e.err, "processes attach at %s: KINETOSCOPE_NATS=%s python -m kinetoscope run script.py\n", url, url)
 	}
 	p.say("waiting for processes to attach")
 	ctx, cancel := context.WithCancelCause(e.ctx)

@@ -108,7 +108,8 @@ func attachRank(args []string) error {
 	if err != nil {
 		return err
 	}
-	nc, err := link.Config{URL: os.Getenv("KINETOSCOPE_NATS")}.Connect()
+	id := protocol.RankID{Pipeline: "attached", Rank: number}
+	nc, err := link.Config{URL: os.Getenv("KINETOSCOPE_NATS"), As: id.Identity()}.Connect()
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func attachRank(args []string) error {
 	}
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler = "torch"
-	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "attached", Rank: number}, StageName: "decoder", StageType: "llm",
+	info := protocol.RankInfo{RankID: id, StageName: "decoder", StageType: "llm",
 		WorldSize: world, Engine: "native", Profiler: &cfg, Ready: true, SpoolDir: spool}
 	rec := profiler.New(profiler.Config{Process: "decoder"})
 	h := &collected{Rank: native.NewRank(rec, info, spool), done: make(chan struct{})}

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"strings"
+
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/omni"
 )
@@ -8,7 +12,7 @@ import (
 // natsFlags say how a verb that runs a hub reaches NATS.
 type natsFlags struct {
 	NATS     string `name:"nats" help:"Use this NATS cluster; an embedded server without it." placeholder:"URL"`
-	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that lets ranks join; made up if the embedded server listens beyond this host." placeholder:"TOKEN"`
+	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that lets ranks join that are started by hand; made up without it. The variable does not show in process lists." placeholder:"TOKEN"`
 	CA       string `name:"nats-tls-ca" help:"PEM file of who signed the certificate of the --nats cluster, or of --nats-tls-cert; the system's authorities without it." type:"path"`
 	Replicas int    `name:"nats-replicas" default:"1" help:"How many servers of the --nats cluster keep each bucket." placeholder:"N"`
 	Name     string `name:"name" help:"Name of the pipeline on the NATS cluster, in place of the deployment's." placeholder:"NAME"`
@@ -23,4 +27,35 @@ func (f *natsFlags) set(c *omni.Config) error {
 	}
 	c.NATSURL, c.Token, c.TLSCA, c.Replicas, c.Name = f.NATS, f.Token, f.CA, f.Replicas, f.Name
 	return nil
+}
+
+// joinFlags say how a verb joins a hub.
+type joinFlags struct {
+	NATS  string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it. The variable does not show in process lists." placeholder:"URL"`
+	Token string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none. The variable does not show in process lists." placeholder:"TOKEN"`
+	CA    string `name:"nats-tls-ca" env:"KINETOSCOPE_NATS_TLS_CA" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
+	Cert  string `name:"nats-tls-cert" env:"KINETOSCOPE_NATS_TLS_CERT" help:"PEM certificate to show, where serve has --nats-tls-client-ca." type:"path"`
+	Key   string `name:"nats-tls-key" env:"KINETOSCOPE_NATS_TLS_KEY" help:"PEM key of the certificate." type:"path"`
+}
+
+// as is how to connect as an identity of package protocol.
+func (f *joinFlags) as(identity string) link.Config {
+	return link.Config{URL: f.NATS, Token: f.Token, CA: f.CA, Cert: f.Cert, Key: f.Key, As: identity}
+}
+
+// warnOfSecrets says which secrets every user of this host reads in the process list.
+func warnOfSecrets(w io.Writer, args []string) {
+	for i, a := range args {
+		name, value, ok := strings.Cut(a, "=")
+		if !ok && i+1 < len(args) {
+			value = args[i+1]
+		}
+		variable := map[string]string{"--nats-token": "KINETOSCOPE_NATS_TOKEN", "--api-key": apiKeyEnv}[name]
+		if name == "--nats" && strings.Contains(value, "@") {
+			variable = "KINETOSCOPE_NATS"
+		}
+		if variable != "" {
+			fmt.Fprintf(w, "warning: the secret in %s shows in process lists, to every user of this host: use %s\n", name, variable)
+		}
+	}
 }

@@ -31,6 +31,7 @@ type serveCmd struct {
 	Advertise    string        `name:"nats-advertise" help:"Where ranks on other hosts reach it; --nats-listen's address, or one of this host's, without it." placeholder:"HOST[:PORT]"`
 	TLSCert      string        `name:"nats-tls-cert" help:"PEM certificate with which it encrypts connections." type:"path"`
 	TLSKey       string        `name:"nats-tls-key" help:"PEM key of the certificate." type:"path"`
+	TLSClientCA  string        `name:"nats-tls-client-ca" help:"PEM file of who signs the certificates that ranks must show." type:"path"`
 	Attach       bool          `help:"Serve no pipeline: start and stop processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run."`
 	Kineto       bool          `help:"With --attach, let the PyTorch processes of this host that have KINETO_USE_DAEMON in their environment take part as they are."`
 	SocketDir    string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
@@ -63,7 +64,7 @@ func (c *serveCmd) Run(e *env) error {
 		return usage("--kineto goes with --attach")
 	}
 	cfg := omni.Config{Attached: c.Attach, Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
-		Connection:  hub.Connection{Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey},
+		Connection:  hub.Connection{Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA},
 		SlowRequest: c.SlowRequest, FailedRequest: c.Failed, NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
 	if err := c.natsFlags.set(&cfg); err != nil {
 		return err
@@ -73,6 +74,9 @@ func (c *serveCmd) Run(e *env) error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return usage("--nats-tls-cert and --nats-tls-key belong together")
+	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		return usage("--nats-tls-client-ca goes with --nats-tls-cert")
 	}
 	if c.NATS != "" && (c.NATSListen != "" || c.Advertise != "" || c.TLSCert != "") {
 		return usage("--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats")

@@ -7,9 +7,7 @@ import (
 )
 
 type workerCmd struct {
-	NATS     string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it." placeholder:"URL"`
-	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none." placeholder:"TOKEN"`
-	CA       string `name:"nats-tls-ca" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
+	joinFlags
 	Pipeline string `default:"omni" help:"Name of the pipeline."`
 	Stage    int    `required:"" help:"stage_id."`
 	Replica  int    `help:"Replica of the stage."`
@@ -19,7 +17,7 @@ type workerCmd struct {
 }
 
 func (c *workerCmd) Run(e *env) error {
-	err := worker.Run(e.ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Pipeline: c.Pipeline, Stage: c.Stage,
+	err := worker.Run(e.ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Cert: c.Cert, Key: c.Key, Pipeline: c.Pipeline, Stage: c.Stage,
 		Replica: c.Replica, Rank: c.Rank, Host: c.Host, SpoolDir: c.SpoolDir, Logger: e.log})
 	if errors.Is(err, worker.ErrNoSuchRank) {
 		return usageError{err}

@@ -75,15 +75,16 @@ func (w *Wire) Call(ctx context.Context, r protocol.CallRequest) (any, error) {
 // Collect implements rank.Handler: what the rank uploads is fetched.
 func (w *Wire) Collect(ctx context.Context, r protocol.CollectRequest) (protocol.RankStatus, rank.Handover, error) {
 	var over rank.Handover
-	s, err := ask[protocol.RankStatus](ctx, w, protocol.MethodCollect, r)
-	if err != nil {
-		return s, over, err
-	}
 	js, err := jetstream.New(w.NC)
 	if err != nil {
-		return s, over, err
+		return protocol.RankStatus{}, over, err
 	}
-	store, err := js.ObjectStore(ctx, protocol.BucketArtifacts)
+	r.Bucket = w.ID.ArtifactsBucket()
+	store, err := js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{Bucket: r.Bucket})
+	if err != nil {
+		return protocol.RankStatus{}, over, err
+	}
+	s, err := ask[protocol.RankStatus](ctx, w, protocol.MethodCollect, r)
 	if err != nil {
 		return s, over, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -65,7 +66,7 @@ func record(t *testing.T, r *testRank, gz bool) (protocol.ArmRequest, string, er
 	t.Helper()
 	q := armRequest()
 	q.Config.UseGzip = gz
-	if st, err := start(t, r, q); err != nil || st.State != protocol.StateRecording {
+	if st, err := start(t, r, q); err != nil || st.State == protocol.StateFailed {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	_, out, err := collect(t, r, q.Session)
@@ -85,7 +86,7 @@ func TestRecordsAnotherUsersProcess(t *testing.T) {
 	if err != nil || st.Mode().Perm() != 0o600 || strings.HasPrefix(path, under) {
 		t.Errorf("%s: %v, %v; want a file of the agent's alone", path, st.Mode(), err)
 	}
-	if uid, _, _ := owner(st); uid != 0 {
+	if uid, _, _ := plainfile.Owner(st); uid != 0 {
 		t.Errorf("it belongs to %d", uid)
 	}
 	if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil {

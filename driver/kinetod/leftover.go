@@ -55,11 +55,7 @@ func openTraceDir(as User, under, base string) (*traceDir, error) {
 		if d.root, err = d.parent.OpenRoot(base); err != nil {
 			return err
 		}
-		st, err := d.root.Stat(".")
-		if uid, _, ok := owner(st); err == nil && (!ok || uid != as.UID) {
-			err = fmt.Errorf("%s is no directory of user %d's own", base, as.UID)
-		}
-		return err
+		return d.mine()
 	})
 	if err != nil {
 		return nil, errors.Join(err, d.close())
@@ -141,7 +137,12 @@ func (k *Driver) sweep() {
 	k.mu.Unlock()
 	var names []string
 	_ = k.to.User.do(func() error {
-		f, err := os.Open(k.to.TraceDir)
+		root, err := os.OpenRoot(k.to.TraceDir) // a directory, or nothing: it waits for no pipe
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		f, err := root.Open(".")
 		if err != nil {
 			return err
 		}

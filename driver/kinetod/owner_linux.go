@@ -6,26 +6,10 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
-
-// noFollow opens no link, and waits for nobody where the file is a pipe.
-const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
-
-// owner says whose a file is and how many names it has.
-func owner(st os.FileInfo) (uid int, links uint64, ok bool) {
-	if st == nil {
-		return 0, 0, false
-	}
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, 0, false
-	}
-	return int(sys.Uid), uint64(sys.Nlink), true
-}
 
 // do runs f with the rights that u has to files. An agent that is another user has to be root.
 func (u User) do(f func() error) error {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 )
 
 // maxTraceBytes bounds one trace: far beyond what viewers open, far below what fills the
@@ -44,16 +46,24 @@ func makeTraceDir(as User, under, base string) (*traceDir, error) {
 		if d.root, err = d.parent.OpenRoot(base); err != nil {
 			return err
 		}
-		st, err := d.root.Stat(".")
-		if uid, _, ok := owner(st); err == nil && (!ok || uid != as.UID) {
-			err = fmt.Errorf("%s is no directory of user %d's own", d.root.Name(), as.UID)
-		}
-		return err
+		return d.mine()
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("directory for the trace: %w", err), d.close())
 	}
 	return d, nil
+}
+
+// mine refuses a directory that does not belong to the process's user.
+func (d *traceDir) mine() error {
+	st, err := d.root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if uid, _, ok := plainfile.Owner(st); !ok || uid != d.as.UID {
+		return fmt.Errorf("%s is no directory of user %d's own", d.base, d.as.UID)
+	}
+	return nil
 }
 
 // exists reports whether there is something of that name, a link included.
@@ -65,23 +75,14 @@ func (d *traceDir) exists(name string) bool {
 // its size: what is added later belongs to no trace.
 func (d *traceDir) open(name string) (f *os.File, size int64, err error) {
 	err = d.as.do(func() (err error) {
-		f, err = d.root.OpenFile(name, os.O_RDONLY|noFollow, 0)
+		f, size, err = plainfile.Open(d.root, name, d.as.UID)
 		return err
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("open the trace: %w", err)
 	}
-	st, err := f.Stat()
-	if err == nil {
-		size = st.Size()
-		switch uid, links, ok := owner(st); {
-		case !st.Mode().IsRegular() || !ok || uid != d.as.UID || links != 1:
-			err = fmt.Errorf("trace %s is no plain file of user %d: it is not taken", name, d.as.UID)
-		case size > maxTraceBytes:
-			err = fmt.Errorf("trace %s has %d bytes, at most %d are taken", name, size, int64(maxTraceBytes))
-		}
-	}
-	if err != nil {
+	if size > maxTraceBytes {
+		err = fmt.Errorf("trace %s has %d bytes, at most %d are taken", name, size, int64(maxTraceBytes))
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	return f, size, nil

@@ -4,13 +4,17 @@
 package link
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 const (
@@ -38,6 +42,11 @@ type Config struct {
 	URL string
 	// Token is used where URL has no credentials of its own.
 	Token string
+	// As is the identity of this connection, as package protocol has them. The server holds
+	// it to that; a connection with the hub's own credential may leave it out.
+	As string
+	// Cert and Key are PEM files with which this end shows who it is, "" for neither.
+	Cert, Key string
 	// CA is a PEM file with the authorities that may have signed the server's
 	// certificate, "" for the system's.
 	CA string
@@ -55,8 +64,14 @@ func (c Config) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	if c.Token != "" {
 		all = append(all, nats.Token(c.Token))
 	}
+	if c.As != "" {
+		all = append(all, nats.Name(c.As), nats.CustomInboxPrefix(protocol.InboxPrefix(c.As)))
+	}
 	if c.CA != "" {
 		all = append(all, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" || c.Key != "" {
+		all = append(all, nats.ClientCert(c.Cert, c.Key))
 	}
 	nc, err := nats.Connect(c.URL, append(all, opts...)...)
 	switch {
@@ -67,6 +82,19 @@ func (c Config) Connect(opts ...nats.Option) (*nats.Conn, error) {
 			"use the URL under \"ranks join at\", or its token in %s: %w", Redact(c.URL), EnvToken, err)
 	}
 	return nil, fmt.Errorf("connect to NATS at %s: %w", Redact(c.URL), err)
+}
+
+// Authorities reads a PEM file of certificates.
+func Authorities(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("authorities: there is no certificate in %s", file)
+	}
+	return pool, nil
 }
 
 // check refuses what nats.Connect would report with the URL in full.

@@ -1,6 +1,7 @@
 package rank
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -162,13 +163,14 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 	if len(over.Files)+len(over.Others) == 0 {
 		return s, nil
 	}
+	bucket := cmp.Or(r.Bucket, protocol.BucketArtifacts)
 	var obs jetstream.ObjectStore
 	err = link.Retry(ctx, func() (err error) {
-		obs, err = m.js.ObjectStore(ctx, protocol.BucketArtifacts)
+		obs, err = m.js.ObjectStore(ctx, bucket)
 		return err
 	})
 	if err != nil {
-		return s, fmt.Errorf("bucket %s: %w", protocol.BucketArtifacts, err)
+		return s, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
 	if s.Artifacts, err = uploadAll(ctx, obs, r.Session, m.id, over.Files); err != nil {
 		return s, err

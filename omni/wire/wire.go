@@ -5,6 +5,7 @@ package wire
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -162,7 +163,24 @@ func (r *Request) Hop(stage int) int {
 	return -1
 }
 
-// Subject is where replica of stage takes messages.
-func Subject(pipeline string, stage, replica int) string {
-	return fmt.Sprintf("ks.v1.data.%s.s%d.r%d", pipeline, stage, replica)
+// CheckSender refuses a message that came in on subject and says that it is of another
+// stage, or does what its sender has no business to do.
+func CheckSender(subject string, m *Message) error {
+	sender := subject[strings.LastIndexByte(subject, '.')+1:]
+	var ofHub bool
+	switch m.Kind {
+	case KindSubmit, KindCancel:
+		ofHub = true
+	}
+	if sender == protocol.SenderHub {
+		if !ofHub {
+			return fmt.Errorf("a %s of request %s comes from the hub: only stages send that", m.Kind, m.ID)
+		}
+		return nil
+	}
+	stage, _, _ := strings.Cut(sender, "-")
+	if ofHub || stage != fmt.Sprintf("s%d", m.From) {
+		return fmt.Errorf("a %s of request %s says that stage %d sent it, and comes from %s: it is not taken", m.Kind, m.ID, m.From, sender)
+	}
+	return nil
 }

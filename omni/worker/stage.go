@@ -148,8 +148,11 @@ type iterator interface {
 // listen subscribes rank 0 to its data subject. The returned function ends it.
 func (s *stage) listen() (stop func(), err error) {
 	t := s.rec.Track("hand-off")
-	sub, err := s.nc.Subscribe(wire.Subject(s.id.Pipeline, s.id.Stage, s.id.Replica), func(msg *nats.Msg) {
+	sub, err := s.nc.Subscribe(protocol.FromAll(protocol.DataSubject(s.id.Pipeline, s.id.Stage, s.id.Replica)), func(msg *nats.Msg) {
 		m, err := wire.Decode(msg.Data)
+		if err == nil {
+			err = wire.CheckSender(msg.Subject, m)
+		}
 		if err != nil {
 			s.log.Error("message dropped", "stage", s.cfg.Name, "err", err)
 			return
@@ -437,7 +440,7 @@ func (s *stage) handoff(req *wire.Request, m *wire.Message) error {
 		data, err := wire.Encode(m)
 		if err == nil {
 			sp = sp.Bytes(int64(len(data)))
-			err = s.nc.Publish(req.Route[hop].Subject, data)
+			err = s.nc.Publish(protocol.From(req.Route[hop].Subject, s.id.Sender()), data)
 		}
 		sp.End()
 		if err != nil {
@@ -454,7 +457,7 @@ func (s *stage) output(req *wire.Request, m *wire.Message) error {
 	if err != nil {
 		return err
 	}
-	return s.nc.Publish(req.Reply, data)
+	return s.nc.Publish(protocol.From(req.Reply, s.id.Sender()), data)
 }
 
 // call answers collective_rpc. It runs beside the loop and touches nothing of it.

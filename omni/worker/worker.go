@@ -41,6 +41,8 @@ type Options struct {
 	NATS     string // URL of the hub's NATS server, which may hold a token
 	Token    string // if the URL holds none
 	CA       string // PEM file of who signed the server's certificate; "" is the system's
+	Cert     string // PEM file of the certificate with which this rank shows who it is, "" for none
+	Key      string // PEM file of its key
 	Pipeline string
 	Stage    int
 	Replica  int
@@ -75,8 +77,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	nc, err := link.Config{URL: o.NATS, Token: o.Token, CA: o.CA}.Connect(
-		nats.Name(fmt.Sprintf("%s stage %d rank %d", o.Pipeline, o.Stage, o.Rank)),
+	id := protocol.RankID{Pipeline: o.Pipeline, Stage: o.Stage, Replica: o.Replica, Rank: o.Rank}
+	nc, err := link.Config{URL: o.NATS, Token: o.Token, CA: o.CA, Cert: o.Cert, Key: o.Key, As: id.Identity()}.Connect(
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			cancel(fmt.Errorf("the connection to the hub is closed: %w", orClosed(nc.LastError())))
 		}))
@@ -112,7 +114,6 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Replica < 0 || o.Replica >= st.Replicas {
 		return fmt.Errorf("%w: stage %d (%s) has replicas 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name, st.Replicas-1, o.Replica)
 	}
-	id := protocol.RankID{Pipeline: o.Pipeline, Stage: o.Stage, Replica: o.Replica, Rank: o.Rank}
 	incarnation := ulid.Make().String()
 	group, err := meet(ctx, js, id, incarnation, st.Ranks, o.Host)
 	if err != nil {
@@ -229,7 +230,7 @@ func fetchPipeline(ctx context.Context, js jetstream.JetStream, name string) (*d
 	ctx, cancel := context.WithTimeout(ctx, connectWait)
 	defer cancel()
 	for {
-		kv, err := js.KeyValue(ctx, wire.BucketDeploy)
+		kv, err := js.KeyValue(ctx, protocol.BucketDeploy)
 		if err == nil {
 			var e jetstream.KeyValueEntry
 			if e, err = kv.Get(ctx, name); err == nil {
@@ -268,9 +269,9 @@ func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incar
 		return nil, err
 	}
 	defer listener.Close()
-	kv, err := js.KeyValue(ctx, wire.BucketRendezvous) // made before the deployment was published
+	kv, err := js.KeyValue(ctx, protocol.BucketRendezvous) // made before the deployment was published
 	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", wire.BucketRendezvous, err)
+		return nil, fmt.Errorf("open bucket %s: %w", protocol.BucketRendezvous, err)
 	}
 	own, err := json.Marshal(wire.Meeting{Incarnation: incarnation, Addr: listener.Addr()})
 	if err != nil {

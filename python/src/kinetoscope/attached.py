@@ -153,13 +153,26 @@ def attach(
     if all_threads and not profiler.can_record_all_threads():
         log.warning("this torch records one thread alone: sessions begin and end where it calls step()")
         all_threads = False
-    url = nats or os.environ.get("KINETOSCOPE_NATS", DEFAULT_NATS)
+    url = nats or os.environ.get("KINETOSCOPE_NATS") or _published() or DEFAULT_NATS
     attached = Attached(info, url, device, all_threads=all_threads)
     attached._join(timeout_s)
     _at_end(attached.close)
     global _current
     _current = attached
     return attached
+
+
+def _published() -> str:
+    """The URL that a hub of this user has published, with its token; "" if there is none."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        path = Path(cache) / "kinetoscope" / "nats"
+        found = path.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            return ""  # somebody else's idea of where this process should go
+        return path.read_text().strip()
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        return ""
 
 
 _current: Attached | None = None

@@ -140,6 +140,14 @@ class RankID(Message):
         """Where the rank reports, unasked, that its recording ended."""
         return f"ks.v1.event.{self.key()}"
 
+    def identity(self) -> str:
+        """Who a connection of the rank is: the server lets it say and hear what is the rank's alone."""
+        return f"rank.{self.key()}"
+
+    def sender(self) -> str:
+        """The last token of subjects on which the rank sends between stages."""
+        return f"s{self.stage}-r{self.replica}-k{self.rank}"
+
     def file_base(self) -> str:
         """Begins the names of the files that the rank spools for a session."""
         return f"stage{self.stage}_replica{self.replica}_rank{self.rank}"
@@ -286,9 +294,10 @@ class StartRequest(Message):
 
 @dataclass
 class SessionRequest(Message):
-    """Stop or collect a session."""
+    """Stop or collect a session; bucket takes what is collected."""
 
     session: str = ""
+    bucket: str = ""
 
 
 @dataclass

@@ -319,7 +319,7 @@ class Member:
     async def _collect(self, r: p.SessionRequest) -> bytes:
         status, files = await self._thread(self._h.collect, r)
         if files:
-            store = await self._js.object_store(p.BUCKET_ARTIFACTS)
+            store = await self._js.object_store(r.bucket or p.BUCKET_ARTIFACTS)
             status.artifacts = []
             for f in files:
                 name = f"{r.session}/{self._id.key()}/{f.name}"
@@ -420,13 +420,22 @@ class RankThread:
         *,
         token: str = "",
         ca: str = "",
+        cert: str = "",
+        key: str = "",
     ) -> None:
         self._url, self._on_closed = url, on_closed
         self._options: dict[str, Any] = {}
-        if token:
+        token = token or os.environ.get("KINETOSCOPE_NATS_TOKEN", "")
+        ca = ca or os.environ.get("KINETOSCOPE_NATS_TLS_CA", "")
+        cert = cert or os.environ.get("KINETOSCOPE_NATS_TLS_CERT", "")
+        key = key or os.environ.get("KINETOSCOPE_NATS_TLS_KEY", "")
+        if token and "@" not in url:
             self._options["token"] = token
-        if ca:
-            self._options["tls"] = ssl.create_default_context(cafile=ca)
+        if ca or cert:
+            context = ssl.create_default_context(cafile=ca or None)
+            if cert:
+                context.load_cert_chain(cert, key or None)
+            self._options["tls"] = context
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="kinetoscope-rank", daemon=True)
         self._info = info
@@ -448,9 +457,11 @@ class RankThread:
             if not self._closed and self._on_closed is not None:
                 self._on_closed()
 
+        identity = self._info.id().identity()
         self.nc = await nats.connect(
             self._url,
-            name=self._info.text(),
+            name=identity,
+            inbox_prefix=f"_INBOX.{identity}".encode(),
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,
             closed_cb=closed,

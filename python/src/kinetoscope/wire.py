@@ -23,6 +23,7 @@ MAX_HEADER = 1 << 20
 
 SUBMIT, HANDOFF, CANCEL = "submit", "handoff", "cancel"
 OUTPUT, DONE, ERROR = "output", "done", "error"
+SENDER_HUB = "hub"  # the last token of subjects on which the hub sends
 
 
 class FrameError(ValueError):
@@ -157,3 +158,26 @@ def sampled(request: str, every: int) -> bool:
 def subject(pipeline: str, stage: int, replica: int) -> str:
     """Where a replica of a stage takes messages."""
     return f"ks.v1.data.{pipeline}.s{stage}.r{replica}"
+
+
+def from_sender(to: str, sender: str) -> str:
+    """Where sender sends what is taken at the subject to; NATS lets nobody else send there."""
+    return f"{to}.{sender}"
+
+
+def from_all(to: str) -> str:
+    """Matches from_sender of every sender."""
+    return f"{to}.*"
+
+
+def check_sender(subject_: str, m: Message) -> None:
+    """Refuse (FrameError) a message that says it is another stage's, or of whom it may not be."""
+    sender = subject_.rpartition(".")[2]
+    of_hub = m.kind in (SUBMIT, CANCEL)
+    if sender == SENDER_HUB:
+        if not of_hub:
+            raise FrameError(f"a {m.kind} of request {m.id} comes from the hub: only stages send that")
+    elif of_hub or sender.partition("-")[0] != f"s{m.head.get('from')}":
+        raise FrameError(
+            f"a {m.kind} of request {m.id} says that stage {m.head.get('from')} sent it, and comes from {sender}"
+        )

@@ -94,7 +94,7 @@ def run(o: Options, stop: threading.Event) -> None:
             lost.append("the connection to the hub is closed")
             stop.set()
 
-        rank = RankThread(o.nats, info, on_closed=closed, token=o.token, ca=o.ca)
+        rank = RankThread(o.nats, info, on_closed=closed, token=o.token, ca=o.ca, cert=o.cert, key=o.key)
         cleanup.callback(rank.close)
         rank.connect()
         dep = _deployment(rank, o)
@@ -185,7 +185,7 @@ def _listen(rank: RankThread, loop: Loop) -> None:
     async def subscribe() -> None:
         assert rank.nc is not None
         await rank.nc.subscribe(
-            wire.subject(o.pipeline, o.stage, o.replica),
+            wire.from_all(wire.subject(o.pipeline, o.stage, o.replica)),
             cb=loop.receive,
             pending_msgs_limit=_PENDING_MESSAGES,
             pending_bytes_limit=_PENDING_BYTES,

@@ -20,6 +20,7 @@ from kinetoscope import regions, wire
 from kinetoscope.actions import Actions
 from kinetoscope.capture import SessionHandler
 from kinetoscope.platforms import Platform
+from kinetoscope.protocol import RankID
 from kinetoscope.rank import RankThread
 from kinetoscope.regions import annotate
 from kinetoscope.worker.durations import HANDOFF, Durations
@@ -112,6 +113,7 @@ class Loop:
         stop: threading.Event,
         platform: Platform | None = None,
     ) -> None:
+        self._sender = RankID(o.pipeline, o.stage, o.replica, o.rank).sender()
         self.o, self.deployment, self.stage, self.group, self.device = o, deployment, stage, group, device
         self._platform = platform or Platform()
         self.durations = Durations(self._platform)
@@ -153,6 +155,7 @@ class Loop:
         """Take a message from NATS, on the rank's event loop."""
         try:
             m = wire.decode(msg.data)
+            wire.check_sender(msg.subject, m)
         except wire.FrameError as e:
             log.error("stage %s: message dropped: %s", self.stage.stage_name, e)
             return
@@ -352,9 +355,9 @@ class Loop:
         text = f"stage {self.stage.stage_id} ({self.stage.stage_name}): {why}"
         self.output(request, wire.Message({"kind": wire.ERROR, "code": code, "reason": text}))
 
-    def _send(self, subject: str, data: bytes) -> None:
+    def _send(self, to: str, data: bytes) -> None:
         assert self.rank is not None
-        self.rank.publish(subject, data)
+        self.rank.publish(wire.from_sender(to, self._sender), data)
 
     def calls(self, method: str, args: dict[str, Any]) -> Any:
         """collective_rpc: beside the loop, and touches nothing of it."""

@@ -28,6 +28,8 @@ class Options:
     host: str = ""  # "" is the address from which this process reaches the hub
     token: str = ""  # of the hub, if the URL holds none
     ca: str = ""  # PEM file of who signed the hub's certificate
+    cert: str = ""  # PEM file of the certificate with which this rank shows who it is
+    key: str = ""  # PEM file of its key
     supervised: bool = False  # standard input ends when the supervisor does
 
 
@@ -46,6 +48,8 @@ def options(argv: list[str] | None = None, env: dict[str, str] | None = None) ->
             host=d.get("Host", ""),
             token=d.get("Token", ""),
             ca=d.get("CA", ""),
+            cert=d.get("Cert", ""),
+            key=d.get("Key", ""),
             supervised=True,
         )
     parser = argparse.ArgumentParser(
@@ -61,6 +65,8 @@ def options(argv: list[str] | None = None, env: dict[str, str] | None = None) ->
     parser.add_argument("--host", default="", help="address on which peers reach this host")
     parser.add_argument("--token", default="", help="the hub's token, if the URL holds none")
     parser.add_argument("--ca", default="", help="PEM file of who signed the hub's certificate")
+    parser.add_argument("--cert", default="", help="PEM file of this rank's certificate")
+    parser.add_argument("--key", default="", help="PEM file of its key")
     return Options(**vars(parser.parse_args(argv)))
 
 

@@ -1,0 +1,20 @@
+//go:build unix
+
+package plainfile
+
+import (
+	"os"
+	"syscall"
+)
+
+// openFlags open no link, and wait for nobody where the file is a pipe.
+const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
+// Owner says whose a file is and how many names it has; ok is false where files have no owner.
+func Owner(st os.FileInfo) (uid int, links uint64, ok bool) {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, false
+	}
+	return int(sys.Uid), uint64(sys.Nlink), true
+}
