@@ -27,8 +27,9 @@ const maxViewsFile = 1 << 20
 
 // Engine answers questions about one directory of tables. It is safe for concurrent use.
 type Engine struct {
-	db     *sql.DB
-	tables []string
+	db       *sql.DB
+	tables   []string
+	readOnly bool
 }
 
 // Options say how an Engine is opened. The zero value keeps everything in memory.
@@ -39,6 +40,9 @@ type Options struct {
 	// MemoryMB bounds DuckDB's memory, in MB; what does not fit goes to a temporary
 	// directory. 0: DuckDB's own bound, 80 % of the machine's.
 	MemoryMB int
+	// ReadOnly is for questions of people or programs that are not trusted: only statements
+	// that read are run, and no file but the tables can be read.
+	ReadOnly bool
 }
 
 // Open makes every NAME.parquet in dir, and every directory NAME of *.parquet, the view
@@ -52,8 +56,12 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %q: %w", o.Database, err)
 	}
-	e := &Engine{db: sql.OpenDB(connector)}
-	if err := e.prepare(ctx, tables, dir, o); err != nil {
+	e := &Engine{db: sql.OpenDB(connector), readOnly: o.ReadOnly}
+	err = e.prepare(ctx, tables, dir, o)
+	if err == nil && o.ReadOnly {
+		err = e.confine(ctx, dir)
+	}
+	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
@@ -131,6 +139,53 @@ func (e *Engine) prepare(ctx context.Context, tables map[string]string, dir stri
 	return nil
 }
 
+// confine takes from questions whatever could reach a file other than the tables.
+func (e *Engine) confine(ctx context.Context, dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("confine questions: %w", err)
+	}
+	for _, s := range []string{
+		fmt.Sprintf("SET allowed_directories = [%s]", quote(abs+string(filepath.Separator))),
+		"SET enable_external_access = false", "SET lock_configuration = true",
+	} {
+		if _, err := e.db.ExecContext(ctx, s); err != nil {
+			return fmt.Errorf("confine questions (%s): %w", s, err)
+		}
+	}
+	return nil
+}
+
+// reads checks that a question is one statement that reads. DuckDB's own parser says what it
+// is, so no spelling hides it.
+func (e *Engine) reads(ctx context.Context, question string) (err error) {
+	// Preparing several statements runs all but the last. A ";" in a text counts too, which
+	// chr(59) avoids; that is simpler than to know all ways of quoting.
+	if strings.Contains(strings.TrimRight(question, "; \t\r\n"), ";") {
+		return errors.New("one question at a time: \";\" may only end it")
+	}
+	conn, err := e.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return conn.Raw(func(c any) (err error) {
+		stmt, err := c.(*duckdb.Conn).PrepareContext(ctx, question)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stmt.Close()) }()
+		kind, err := stmt.(*duckdb.Stmt).StatementType()
+		if err != nil {
+			return fmt.Errorf("ask what the question is: %w", err)
+		}
+		if kind != duckdb.STATEMENT_TYPE_SELECT && kind != duckdb.STATEMENT_TYPE_EXPLAIN {
+			return errors.New("only questions that read are allowed here: SELECT, DESCRIBE, SHOW, EXPLAIN")
+		}
+		return nil
+	})
+}
+
 func missingTable(err error) bool {
 	var e *duckdb.Error
 	return errors.As(err, &e) && e.Type == duckdb.ErrorTypeCatalog
@@ -162,6 +217,11 @@ func (e *Engine) Tables() []string { return e.tables }
 
 // Query runs one question. The caller closes the answer.
 func (e *Engine) Query(ctx context.Context, question string) (*sql.Rows, error) {
+	if e.readOnly {
+		if err := e.reads(ctx, question); err != nil {
+			return nil, err
+		}
+	}
 	rows, err := e.db.QueryContext(ctx, question)
 	if err != nil {
 		return nil, fmt.Errorf("%w", err)
@@ -171,6 +231,9 @@ func (e *Engine) Query(ctx context.Context, question string) (*sql.Rows, error) 
 
 // Export writes the answer of a question to a Parquet file; it replaces none.
 func (e *Engine) Export(ctx context.Context, question, path string) error {
+	if e.readOnly {
+		return errors.New("nothing is written here")
+	}
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s exists; it is not overwritten", path)
 	}

@@ -142,6 +142,31 @@ func TestAsUser(t *testing.T) {
 			t.Errorf("%d directories of tables, then %d", len(entries), len(again))
 		}
 	})
+	t.Run("questions of others", func(t *testing.T) {
+		if out := a.must("--read-only", "--csv", "select count(*) > 0 as ok from kernels"); out != "ok\ntrue\n" {
+			t.Errorf("%q", out)
+		}
+		a.must("--read-only", "describe slices")
+		secret := filepath.Join(t.TempDir(), "secret.csv")
+		if err := os.WriteFile(secret, []byte("a\nhidden\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range []string{
+			"select * from read_csv('" + secret + "')", "select * from '" + secret + "'", "select content from read_text('" + secret + "')",
+			"copy (select 1) to '" + secret + "x'", "create table t as select 1", "attach '" + secret + "x' as x", "set enable_external_access = true",
+			"select 1; copy (select 1 as a) to '" + secret + "x'", "install httpfs", "load json", "export database '" + secret + "x'",
+			"copy (select 1 as a) to '" + filepath.Join(a.cache, "tables", "x.parquet") + "'; select 1 as a", "pragma enable_external_access",
+			"select * from glob('/etc/*')", "call pragma_version()",
+		} {
+			out, err := a.ask("--read-only", q)
+			if err == nil || strings.Contains(out, "hidden") {
+				t.Errorf("%s: %q", q, out)
+			}
+		}
+		if _, err := os.Stat(secret + "x"); err == nil {
+			t.Error("something was written")
+		}
+	})
 	t.Run("wrong", func(t *testing.T) {
 		for _, c := range []struct {
 			args []string

@@ -55,6 +55,8 @@ type cli struct {
 	Diff       diffCmd         `cmd:"" help:"What changed between two traces: added, removed, slower, with significance."`
 	SQL        sqlCmd          `cmd:"" name:"sql" help:"Ask traces in SQL: slices, tracks, flows, counters, ops as tables; DuckDB answers."`
 	Inspect    inspectCmd      `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
+	MCP        mcpCmd          `cmd:"" name:"mcp" help:"Offer these verbs to agents over the Model Context Protocol."`
+	Skill      skillCmd        `cmd:"" help:"Agent skill: when and how an agent calls this program."`
 	Version    versionCmd      `cmd:"" help:"Print the version."`
 
 	Verbose bool `short:"v" help:"Log what happens, the ranks' logs too, on stderr."`
@@ -211,10 +213,14 @@ func parseOverride(text string, dotted ...map[string]string) (*deploy.ProfilerOv
 type versionCmd struct{}
 
 func (versionCmd) Run(e *env) error {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
-	}
-	fmt.Fprintln(e.out, "kinetoscope", version)
+	fmt.Fprintln(e.out, "kinetoscope", version())
 	return nil
+}
+
+// version returns the module's version.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }

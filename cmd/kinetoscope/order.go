@@ -16,9 +16,14 @@ func positionalsLast(parser *kong.Kong, args []string) []string {
 		a := args[i]
 		if a == "-" || !strings.HasPrefix(a, "-") {
 			if verb == nil {
-				if verb = verbNamed(parser, a); verb == nil {
+				if verb = verbNamed(parser.Model.Node, a); verb == nil {
 					return args
 				}
+				front = append(front, a)
+				continue
+			}
+			if sub := verbNamed(verb, a); sub != nil && len(positional) == 0 {
+				verb = sub
 				front = append(front, a)
 				continue
 			}
@@ -34,8 +39,9 @@ func positionalsLast(parser *kong.Kong, args []string) []string {
 	return append(front, positional...)
 }
 
-func verbNamed(parser *kong.Kong, name string) *kong.Node {
-	for _, n := range parser.Model.Children {
+// verbNamed returns the verb under node with this name, nil if there is none.
+func verbNamed(node *kong.Node, name string) *kong.Node {
+	for _, n := range node.Children {
 		if n.Name == name {
 			return n
 		}

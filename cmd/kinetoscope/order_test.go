@@ -21,6 +21,7 @@ func TestPositionalsLast(t *testing.T) {
 		"ops a --bogus b":            "ops --bogus a b",
 		"bogus a --json":             "bogus a --json",
 		"ops a --rank":               "ops --rank a",
+		"skill install --dir x":      "skill install --dir x",
 		"--help":                     "--help",
 	} {
 		if got := positionalsLast(parser, strings.Fields(in)); !slices.Equal(got, strings.Fields(want)) {

@@ -17,12 +17,13 @@ import (
 )
 
 type sqlCmd struct {
-	Args    []string `arg:"" name:"paths" help:"Traces, directories of ranks or runs, and last the question: kinetoscope sql trace.json.gz 'select name, sum(dur) from slices group by name'. Without a question it asks for one."`
-	CSV     bool     `help:"The answer as CSV." xor:"form"`
-	JSON    bool     `name:"json" help:"The answer as a JSON array of objects." xor:"form"`
-	Parquet string   `help:"Write the answer to this Parquet file." placeholder:"FILE" xor:"form" type:"path"`
-	Session string   `help:"Keep what questions create (tables, views) under this name for the next one." placeholder:"NAME"`
-	Cache   string   `help:"Where the tables of traces are kept; the user's cache directory without it." placeholder:"DIR" type:"path"`
+	Args     []string `arg:"" name:"paths" help:"Traces, directories of ranks or runs, and last the question: kinetoscope sql trace.json.gz 'select name, sum(dur) from slices group by name'. Without a question it asks for one."`
+	CSV      bool     `help:"The answer as CSV." xor:"form"`
+	JSON     bool     `name:"json" help:"The answer as a JSON array of objects." xor:"form"`
+	Parquet  string   `help:"Write the answer to this Parquet file." placeholder:"FILE" xor:"form" type:"path"`
+	Session  string   `help:"Keep what questions create (tables, views) under this name for the next one." placeholder:"NAME"`
+	ReadOnly bool     `help:"Run only what reads, and read only the tables: for questions of others."`
+	Cache    string   `help:"Where the tables of traces are kept; the user's cache directory without it." placeholder:"DIR" type:"path"`
 	openFlags
 	rankFlags
 }
@@ -58,6 +59,9 @@ func (c *sqlCmd) Run(e *env) error {
 		args = append(args, "--json")
 	case c.Parquet != "":
 		args = append(args, "--parquet="+c.Parquet)
+	}
+	if c.ReadOnly {
+		args = append(args, "--read-only")
 	}
 	if database != "" {
 		args = append(args, "--database="+database)

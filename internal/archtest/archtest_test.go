@@ -53,6 +53,7 @@ var rooms = [][]string{
 	{"omni/overhead"},
 	{"web/view"},
 	{"web"},
+	{"mcpserver"},
 	{"cmd", "bench", "examples", "internal", "deploy"},
 }
 

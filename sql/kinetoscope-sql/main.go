@@ -34,6 +34,7 @@ type options struct {
 	JSON     bool     `help:"The answer as a JSON array of objects." xor:"format"`
 	Parquet  string   `help:"Write the answer to this Parquet file." placeholder:"FILE" xor:"format"`
 	Database string   `help:"DuckDB file that keeps what questions create." placeholder:"FILE"`
+	ReadOnly bool     `help:"Run only what reads, and read only the tables: for questions of others."`
 	MemoryMB int      `help:"Memory that DuckDB may take, in MB." placeholder:"N"`
 }
 
@@ -68,7 +69,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 }
 
 func ask(ctx context.Context, o *options, in io.Reader, out, errs io.Writer) (err error) {
-	e, err := sql.Open(ctx, o.Tables, sql.Options{Database: o.Database, MemoryMB: o.MemoryMB})
+	e, err := sql.Open(ctx, o.Tables, sql.Options{Database: o.Database, MemoryMB: o.MemoryMB, ReadOnly: o.ReadOnly})
 	if err != nil {
 		return err
 	}

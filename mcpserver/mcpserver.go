@@ -1,0 +1,156 @@
+// Package mcpserver offers the program's verbs to agents over the Model Context Protocol:
+// what a person asks in a shell, an agent asks as a tool, and the answer is the same text.
+//
+// Answers are bounded. One of more than PageBytes ends with a cursor, which the tool "more"
+// takes. Files are those under one directory; a path that leads out of it, or that a shell
+// would take for a flag, is refused. Nothing is started, stopped or written unless the user
+// allowed captures. The protocol is that of modelcontextprotocol.io, spoken by its Go SDK.
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// Result is what a verb printed, and its exit code.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// Runner runs one verb with its arguments, the verb first.
+type Runner func(ctx context.Context, args []string) Result
+
+// Options say what a server offers.
+type Options struct {
+	Run     Runner
+	Root    string // files under this directory may be asked about
+	Version string
+	// AllowCapture adds the tools that start and stop captures.
+	AllowCapture bool
+}
+
+// PageBytes bounds an answer: some thousand tokens, so that ten questions fit where one
+// trace would not.
+const PageBytes = 4096
+
+// instructions is what an agent reads before it uses the tools.
+const instructions = `Kinetoscope reads traces of PyTorch, vLLM, SGLang and native pipelines. Begin with "report": its findings name what to look at,
+each with the slice behind it. Then ask "ops", "kernels", "steps", "comms", "idle", "memory" or "critical_path" for one of these, "slices" for what
+happened around a time, "diff" for two traces, "sql" for anything else. Paths are relative to the server's directory. Durations
+are as printed with their unit. A note before an answer says what the answer rests on; repeat it with the numbers. Where an answer
+ends with a cursor, "more" gives the rest.`
+
+// New returns a server of the tools.
+func New(o Options) (*mcp.Server, error) {
+	root, err := filepath.Abs(o.Root)
+	if err == nil {
+		root, err = filepath.EvalSymlinks(root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("directory of traces: %w", err)
+	}
+	s := &server{o: o, root: root, pages: pages{}}
+	m := mcp.NewServer(&mcp.Implementation{Name: "kinetoscope", Title: "Kinetoscope", Version: o.Version}, &mcp.ServerOptions{Instructions: instructions})
+	s.addVerbs(m)
+	s.addSlices(m)
+	if o.AllowCapture {
+		s.addCaptures(m)
+	}
+	return m, nil
+}
+
+type server struct {
+	o     Options
+	root  string
+	pages pages
+}
+
+// Answer is what every tool answers.
+type Answer struct {
+	Text string `json:"text" jsonschema:"the answer, or a page of it"`
+	Next string `json:"next,omitempty" jsonschema:"cursor for the tool more, if there is more"`
+	Note string `json:"note,omitempty" jsonschema:"what the answer rests on: repairs, files left out, warnings"`
+}
+
+// result hands an answer out as text and as a structure.
+func result(a Answer) (*mcp.CallToolResult, Answer, error) {
+	text := a.Text
+	if a.Note != "" {
+		text = "note: " + a.Note + "\n\n" + text
+	}
+	if a.Next != "" {
+		text += fmt.Sprintf("\n… there is more: call more with cursor %q\n", a.Next)
+	}
+	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, a, nil
+}
+
+// maxNote bounds what is repeated of a verb's standard error.
+const maxNote = 1000
+
+// verb runs a verb and answers with what it printed.
+func (s *server) verb(ctx context.Context, args ...string) (*mcp.CallToolResult, Answer, error) {
+	r := s.o.Run(ctx, args)
+	note := strings.TrimSpace(r.Stderr)
+	if len(note) > maxNote {
+		note = strings.ToValidUTF8(note[:maxNote], "") + "…"
+	}
+	if r.Code != 0 {
+		return nil, Answer{}, errors.New(note)
+	}
+	a := s.pages.first(r.Stdout)
+	a.Note = note
+	return result(a)
+}
+
+// run is what a run is called where no file has that name: an id's beginning, or latest.
+var run = regexp.MustCompile(`^[A-Za-z0-9]+$`)
+
+// path returns what a verb is given for a path that an agent named.
+func (s *server) path(p string) (string, error) {
+	if p == "" || strings.HasPrefix(p, "-") {
+		return "", fmt.Errorf("path %q: give a file, a directory, or a run by its id or as latest", p)
+	}
+	full := p
+	if !filepath.IsAbs(p) {
+		full = filepath.Join(s.root, p)
+	}
+	real, err := filepath.EvalSymlinks(full)
+	if errors.Is(err, os.ErrNotExist) && run.MatchString(p) {
+		return p, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("path %q: there is no such file under the server's directory", p)
+	}
+	if rel, err := filepath.Rel(s.root, real); err != nil || rel != "." && !filepath.IsLocal(rel) {
+		return "", fmt.Errorf("path %q lies outside of the server's directory", p)
+	}
+	return real, nil
+}
+
+// maxPaths bounds the paths of one question.
+const maxPaths = 1024
+
+func (s *server) paths(list []string) ([]string, error) {
+	if len(list) == 0 {
+		return nil, errors.New("paths: name at least one trace, directory or run")
+	}
+	if len(list) > maxPaths {
+		return nil, fmt.Errorf("paths: %d are more than %d; name their directory", len(list), maxPaths)
+	}
+	out := make([]string, len(list))
+	for i, p := range list {
+		var err error
+		if out[i], err = s.path(p); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

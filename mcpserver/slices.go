@@ -1,0 +1,128 @@
+package mcpserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// window is what the tool slices takes.
+type window struct {
+	Path   string  `json:"path" jsonschema:"one trace"`
+	FromMs float64 `json:"from_ms,omitempty" jsonschema:"begin, ms after the trace's first slice"`
+	ToMs   float64 `json:"to_ms,omitempty" jsonschema:"end, ms after the trace's first slice; the trace's end without it"`
+	Name   string  `json:"name,omitempty" jsonschema:"only slices whose name matches this regular expression"`
+	MinUs  float64 `json:"min_us,omitempty" jsonschema:"only slices that last at least so long"`
+	Args   bool    `json:"args,omitempty" jsonschema:"with their arguments"`
+	Limit  int     `json:"limit,omitempty" jsonschema:"slices; 50 without it"`
+}
+
+// Limits of the tool slices.
+const (
+	defaultSlices = 50
+	maxSlices     = 2000
+	maxPattern    = 1000    // bytes of a regular expression
+	maxArgsShown  = 300     // bytes of a slice's arguments
+	sliceMemory   = 4 << 30 // bytes that the trace may take
+)
+
+func (s *server) addSlices(m *mcp.Server) {
+	mcp.AddTool(m, readOnly("slices", "What happened around a time, or where something happens: slices by begin, with track, duration and depth."),
+		func(ctx context.Context, _ *mcp.CallToolRequest, in window) (*mcp.CallToolResult, Answer, error) {
+			path, err := s.path(in.Path)
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			match, err := in.check()
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			traces, err := open.Files(ctx, []string{path}, open.Options{Memory: sliceMemory})
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			if len(traces) != 1 {
+				return nil, Answer{}, fmt.Errorf("path %q has %d traces: name one", in.Path, len(traces))
+			}
+			a := s.pages.first(in.list(traces[0], match))
+			if n := traces[0].Repairs.Total(); n > 0 {
+				a.Note = "repaired: " + traces[0].Repairs.String()
+			}
+			return result(a)
+		})
+}
+
+func (w *window) check() (*regexp.Regexp, error) {
+	if w.Limit < 0 || w.Limit > maxSlices {
+		return nil, fmt.Errorf("limit: 1 to %d", maxSlices)
+	}
+	w.Limit = cmp.Or(w.Limit, defaultSlices)
+	if w.ToMs != 0 && w.ToMs < w.FromMs {
+		return nil, errors.New("to_ms lies before from_ms")
+	}
+	if len(w.Name) > maxPattern {
+		return nil, fmt.Errorf("name: more than %d bytes", maxPattern)
+	}
+	match, err := regexp.Compile(w.Name)
+	if err != nil {
+		return nil, fmt.Errorf("name: %w", err)
+	}
+	return match, nil
+}
+
+// list returns the slices that were asked for as lines.
+func (w *window) list(t *trace.Trace, match *regexp.Regexp) string {
+	first, _, ok := t.Extent()
+	if !ok {
+		return "The trace has no slices.\n"
+	}
+	s, x := &t.Slices, t.Index()
+	from, to := first+int64(w.FromMs*1e6), int64(1<<63-1)
+	if w.ToMs > 0 {
+		to = first + int64(w.ToMs*1e6)
+	}
+	named := map[trace.StringID]bool{}
+	var found []int
+	for i := range s.Len() {
+		if s.Start[i] > to || s.End(i) < from || float64(s.Dur[i]) < w.MinUs*1e3 {
+			continue
+		}
+		is, ok := named[s.Name[i]]
+		if !ok {
+			is = match.MatchString(t.String(s.Name[i]))
+			named[s.Name[i]] = is
+		}
+		if is {
+			found = append(found, i)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b int) int { return cmp.Compare(s.Start[a], s.Start[b]) })
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of %d slices", min(len(found), w.Limit), len(found))
+	if len(found) > w.Limit {
+		b.WriteString(", the first; narrow the window or give a limit")
+	}
+	b.WriteString("\nid  at  takes  depth  track  name\n")
+	for _, i := range found[:min(len(found), w.Limit)] {
+		k := &t.Tracks[s.Track[i]]
+		fmt.Fprintf(&b, "%d  +%s  %s  %d  %s  %s\n", i, time.Duration(s.Start[i]-first), time.Duration(s.Dur[i]), x.Depth[i], cmp.Or(k.Name, fmt.Sprint(k.TID)), t.String(s.Name[i]))
+		if raw := t.Args(s.Args[i]); w.Args && len(raw) > 0 {
+			text := strings.Join(strings.Fields(string(raw)), " ")
+			if len(text) > maxArgsShown {
+				text = strings.ToValidUTF8(text[:maxArgsShown], "") + "…"
+			}
+			b.WriteString("    " + text + "\n")
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,208 @@
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// asked is what most tools take.
+type asked struct {
+	Paths []string `json:"paths" jsonschema:"traces, directories of ranks, or runs (id or latest)"`
+	Rank  *int     `json:"rank,omitempty" jsonschema:"only this rank"`
+	Stage string   `json:"stage,omitempty" jsonschema:"only this stage, by number or name"`
+}
+
+// tabled is what tools of tables take besides.
+type tabled struct {
+	asked
+	Top   int    `json:"top,omitempty" jsonschema:"rows of a table; 10 without it"`
+	Table string `json:"table,omitempty" jsonschema:"only this table; a wrong name lists them"`
+	Sort  string `json:"sort,omitempty" jsonschema:"column to sort by, largest first"`
+}
+
+func (s *server) args(verb string, in asked) ([]string, error) {
+	paths, err := s.paths(in.Paths)
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{verb}, paths...)
+	if in.Rank != nil {
+		args = append(args, "--rank="+strconv.Itoa(*in.Rank))
+	}
+	if in.Stage != "" {
+		args = append(args, "--stage="+in.Stage)
+	}
+	return args, nil
+}
+
+// defaultTop keeps tables to what fits a page.
+const defaultTop = 10
+
+// tableVerbs are the verbs that answer with tables, and what each is for.
+var tableVerbs = []struct{ tool, verb, doc string }{
+	{"steps", "steps", "Steps of inference or training: prefill, decode, denoise; how long, how regular, host-bound or device-bound."},
+	{"ops", "ops", "What each operator cost on host and device."},
+	{"kernels", "kernels", "What the device's time went to: kinds of work and kernels."},
+	{"comms", "comms", "Collectives: sizes, bandwidths, and who the others waited for."},
+	{"idle", "idle", "Why the device stood still: causes and the longest gaps."},
+	{"memory", "memory", "How much memory was held over time and by whom; copies and fills."},
+	{"critical_path", "critical-path", "The longest chain of work and waits."},
+}
+
+func readOnly(name, doc string) *mcp.Tool {
+	return &mcp.Tool{Name: name, Description: doc, Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true}}
+}
+
+func (s *server) addVerbs(m *mcp.Server) {
+	mcp.AddTool(m, readOnly("report", "Where the time went, on one page, findings first. Begin here."),
+		func(ctx context.Context, _ *mcp.CallToolRequest, in asked) (*mcp.CallToolResult, Answer, error) {
+			return s.ask(ctx, "report", in)
+		})
+	mcp.AddTool(m, readOnly("inspect", "What is in a trace: ranks, tracks, cards, versions, and what had to be repaired."),
+		func(ctx context.Context, _ *mcp.CallToolRequest, in asked) (*mcp.CallToolResult, Answer, error) {
+			in.Rank, in.Stage = nil, "" // it shows every file
+			return s.ask(ctx, "inspect", in)
+		})
+	for _, t := range tableVerbs {
+		mcp.AddTool(m, readOnly(t.tool, t.doc), func(ctx context.Context, _ *mcp.CallToolRequest, in tabled) (*mcp.CallToolResult, Answer, error) {
+			more, err := in.flags()
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			return s.ask(ctx, t.verb, in.asked, more...)
+		})
+	}
+	s.addDiff(m)
+	s.addSQL(m)
+	mcp.AddTool(m, readOnly("more", "The next page of an answer that ended with a cursor."),
+		func(_ context.Context, _ *mcp.CallToolRequest, in struct {
+			Cursor string `json:"cursor"`
+		}) (*mcp.CallToolResult, Answer, error) {
+			a, err := s.pages.more(in.Cursor)
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			return result(a)
+		})
+}
+
+func (t tabled) flags() ([]string, error) {
+	if t.Top < 0 {
+		return nil, errors.New("top: 0 or more rows")
+	}
+	top := t.Top
+	if top == 0 {
+		top = defaultTop
+	}
+	flags := []string{"--top=" + strconv.Itoa(top)}
+	if t.Table != "" {
+		flags = append(flags, "--table="+t.Table)
+	}
+	if t.Sort != "" {
+		flags = append(flags, "--sort="+t.Sort)
+	}
+	return flags, nil
+}
+
+func (s *server) ask(ctx context.Context, verb string, in asked, more ...string) (*mcp.CallToolResult, Answer, error) {
+	args, err := s.args(verb, in)
+	if err != nil {
+		return nil, Answer{}, err
+	}
+	return s.verb(ctx, append(args, more...)...)
+}
+
+type diffed struct {
+	Before string `json:"before" jsonschema:"trace, directory or run"`
+	After  string `json:"after" jsonschema:"trace, directory or run"`
+	Top    int    `json:"top,omitempty" jsonschema:"rows; 10 without it"`
+}
+
+func (s *server) addDiff(m *mcp.Server) {
+	mcp.AddTool(m, readOnly("diff", "What changed between two traces: added, removed, slower, with significance."),
+		func(ctx context.Context, _ *mcp.CallToolRequest, in diffed) (*mcp.CallToolResult, Answer, error) {
+			paths, err := s.paths([]string{in.Before, in.After})
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			top, err := tabled{Top: in.Top}.flags()
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			return s.verb(ctx, append([]string{"diff", paths[0], paths[1]}, top...)...)
+		})
+}
+
+type questioned struct {
+	asked
+	Question string `json:"question" jsonschema:"DuckDB SQL over the tables slices, tracks, flows, counters, instants, ops and the views kernels, by_name, streams; describe NAME lists columns; times are ns"`
+}
+
+func (s *server) addSQL(m *mcp.Server) {
+	mcp.AddTool(m, readOnly("sql", "Ask traces in SQL. Use LIMIT."),
+		func(ctx context.Context, _ *mcp.CallToolRequest, in questioned) (*mcp.CallToolResult, Answer, error) {
+			args, err := s.args("sql", in.asked)
+			if err != nil {
+				return nil, Answer{}, err
+			}
+			// The space makes it a question, whatever it says.
+			return s.verb(ctx, append(args, "--read-only", " "+in.Question)...)
+		})
+}
+
+type captured struct {
+	Pipeline string `json:"pipeline,omitempty" jsonschema:"built-in pipeline: omni or diffusion; omni without it"`
+	Stages   string `json:"stages,omitempty" jsonschema:"only these stages, as 0,2"`
+	Seconds  int    `json:"seconds,omitempty" jsonschema:"how long to capture under load; until the prompts are answered without it"`
+}
+
+// builtin are the pipelines that an agent may start: they run nobody else's code.
+var builtin = map[string]bool{"": true, "omni": true, "diffusion": true}
+
+// maxCaptureSeconds bounds a capture that an agent asks for.
+const maxCaptureSeconds = 120
+
+type running struct {
+	URL string `json:"url,omitempty" jsonschema:"the server; http://localhost:8000 without it"`
+}
+
+func (s *server) addCaptures(m *mcp.Server) {
+	mcp.AddTool(m, &mcp.Tool{Name: "capture", Description: "Run a built-in pipeline, capture all its stages, and report where the time went."},
+		func(ctx context.Context, _ *mcp.CallToolRequest, in captured) (*mcp.CallToolResult, Answer, error) {
+			if !builtin[in.Pipeline] {
+				return nil, Answer{}, fmt.Errorf("pipeline %q: omni or diffusion", in.Pipeline)
+			}
+			if in.Seconds < 0 || in.Seconds > maxCaptureSeconds {
+				return nil, Answer{}, fmt.Errorf("seconds: 0 to %d", maxCaptureSeconds)
+			}
+			args := []string{"capture"}
+			if in.Pipeline != "" {
+				args = append(args, "--pipeline="+in.Pipeline)
+			}
+			if in.Stages != "" {
+				args = append(args, "--stages="+in.Stages)
+			}
+			if in.Seconds > 0 {
+				args = append(args, fmt.Sprintf("--duration=%ds", in.Seconds))
+			}
+			return s.verb(ctx, args...)
+		})
+	for _, t := range []struct{ name, doc string }{
+		{"start", "Start a session on a running server."},
+		{"stop", "Stop the running session and wait for its artifacts."},
+		{"status", "Show a server's stages and its running session."},
+	} {
+		mcp.AddTool(m, &mcp.Tool{Name: t.name, Description: t.doc, Annotations: &mcp.ToolAnnotations{ReadOnlyHint: t.name == "status"}},
+			func(ctx context.Context, _ *mcp.CallToolRequest, in running) (*mcp.CallToolResult, Answer, error) {
+				args := []string{t.name}
+				if in.URL != "" {
+					args = append(args, "--url="+in.URL)
+				}
+				return s.verb(ctx, args...)
+			})
+	}
+}
