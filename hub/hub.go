@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -88,19 +89,21 @@ type Config struct {
 
 // Hub is a running control plane. Safe for concurrent use.
 type Hub struct {
-	cfg   Config
-	log   *slog.Logger
-	now   func() time.Time
-	srv   *embedded // nil with an existing cluster
-	nc    *nats.Conn
-	js    jetstream.JetStream
-	ranks jetstream.KeyValue
-	sess  jetstream.KeyValue
-	store *store.Store
-	spool spools
-	host  string
-	reg   *registry
-	slots chan struct{} // held by running conversions
+	cfg     Config
+	log     *slog.Logger
+	now     func() time.Time
+	srv     *embedded // nil with an existing cluster
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	ranks   jetstream.KeyValue
+	sess    jetstream.KeyValue
+	store   *store.Store
+	spool   spools
+	host    string
+	reg     *registry
+	slots   chan struct{}         // held by running conversions
+	unwatch context.CancelFunc    // of the presences; beat's goroutine only, after the start
+	stopped atomic.Pointer[error] // why no session can be started; nil: nothing is in the way
 	// unlock gives the data directory back; nil without one.
 	unlock func() error
 
@@ -267,13 +270,27 @@ func (h *Hub) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("subscribe to rank events: %w", err)
 	}
-	w, err := h.ranks.WatchAll(h.ctx)
+	if err := h.watchPresences(ctx); err != nil {
+		return err
+	}
+	h.wg.Go(h.beat)
+	return nil
+}
+
+// watchPresences takes presences from now on, instead of the watch before if there is one.
+// It returns when all that are there have been taken.
+func (h *Hub) watchPresences(ctx context.Context) error {
+	if h.unwatch != nil {
+		h.unwatch()
+	}
+	var watch context.Context
+	watch, h.unwatch = context.WithCancel(h.ctx)
+	w, err := h.ranks.WatchAll(watch)
 	if err != nil {
 		return fmt.Errorf("watch presences: %w", err)
 	}
 	initial := make(chan struct{})
-	h.wg.Go(func() { h.watchRanks(w, initial) })
-	h.wg.Go(h.beat)
+	h.wg.Go(func() { h.watchRanks(watch, w, initial) })
 	select {
 	case <-initial:
 		return nil
@@ -282,9 +299,9 @@ func (h *Hub) watch(ctx context.Context) error {
 	}
 }
 
-// watchRanks takes presences until Close; initial is closed when all that were
+// watchRanks takes presences until ctx ends; initial is closed when all that were
 // there at the beginning have been taken.
-func (h *Hub) watchRanks(w jetstream.KeyWatcher, initial chan struct{}) {
+func (h *Hub) watchRanks(ctx context.Context, w jetstream.KeyWatcher, initial chan struct{}) {
 	defer func() {
 		if err := w.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
 			h.log.Debug("stop watching presences", "err", err)
@@ -292,7 +309,7 @@ func (h *Hub) watchRanks(w jetstream.KeyWatcher, initial chan struct{}) {
 	}()
 	for {
 		select {
-		case <-h.ctx.Done():
+		case <-ctx.Done():
 			return
 		case kv, ok := <-w.Updates():
 			if !ok {
@@ -362,6 +379,7 @@ func (h *Hub) beat() {
 		if late := gap - protocol.HubBeatInterval; late > protocol.HubBeatInterval/2 {
 			h.reg.excuse(late)
 		}
+		h.checkStorage()
 		h.askSilent(now)
 		for _, info := range h.reg.sweep(now, h.cfg.PresenceTTL) {
 			h.log.Warn("rank lost", "rank", info.Key(), "pid", info.PID, "host", info.Host)

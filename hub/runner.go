@@ -167,7 +167,7 @@ func (r *runner) publish(actions []session.Action) {
 }
 
 func (r *runner) persist() {
-	if err := r.h.persist(r.ctx, r.m, r.dir()); err != nil && r.ctx.Err() == nil {
+	if err := r.h.persist(r.ctx, r.m, r.dir()); err != nil && r.ctx.Err() == nil && r.h.Health() == nil {
 		r.h.log.Error("a restarted hub would not know this", "err", err)
 	}
 }

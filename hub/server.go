@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,9 +43,14 @@ const (
 // embedded is a NATS server with JetStream in this process.
 type embedded struct {
 	*server.Server
+	opts        *server.Options // what it was started with; not to be changed
+	failed      atomic.Bool     // a write to its storage has failed
 	access      *access
 	join, local string // URLs with the join token: for any host, for ranks on this one
 }
+
+// broken reports whether the storage takes nothing any more.
+func (e *embedded) broken() bool { return e.failed.Load() || !e.JetStreamEnabled() }
 
 // ClientURL is where ranks connect, with the token that lets them in.
 func (e *embedded) ClientURL() string { return e.join }
@@ -77,7 +83,7 @@ func startServer(c *Config, log *slog.Logger) (*embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{}
+	e := &embedded{opts: opts}
 	if e.access, err = newAccess(c.DataDir, join); err != nil {
 		return nil, err
 	}
@@ -85,7 +91,7 @@ func startServer(c *Config, log *slog.Logger) (*embedded, error) {
 	if e.Server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
-	e.SetLoggerV2(serverLog{log.With("part", "nats")}, false, false, false)
+	e.SetLoggerV2(serverLog{log.With("part", "nats"), &e.failed}, false, false, false)
 	e.Start()
 	stop := func() {
 		e.Shutdown()
@@ -287,7 +293,10 @@ func connect(srv *embedded, c *Config, log *slog.Logger) (*nats.Conn, error) {
 
 // serverLog gives the server's warnings to slog; its notices are for an operator
 // of NATS, not of this program, and go to debug.
-type serverLog struct{ log *slog.Logger }
+type serverLog struct {
+	log    *slog.Logger
+	failed *atomic.Bool // set when a write to the storage has failed
+}
 
 func (l serverLog) Noticef(f string, a ...any) { l.log.Debug(fmt.Sprintf(f, a...)) }
 func (l serverLog) Debugf(f string, a ...any)  { l.log.Debug(fmt.Sprintf(f, a...)) }
@@ -300,5 +309,17 @@ func (l serverLog) Warnf(f string, a ...any) {
 	}
 	l.log.Warn(s)
 }
-func (l serverLog) Errorf(f string, a ...any) { l.log.Error(fmt.Sprintf(f, a...)) }
+func (l serverLog) Errorf(f string, a ...any) {
+	s := fmt.Sprintf(f, a...)
+	// The server has no other word for it: a stream whose write failed refuses all others.
+	if strings.Contains(strings.ToLower(s), "critical write error") && l.failed.Swap(true) {
+		l.log.Debug(s) // said once
+		return
+	}
+	if l.failed.Load() && strings.Contains(s, "failed to store a msg") {
+		l.log.Debug(s)
+		return
+	}
+	l.log.Error(s)
+}
 func (l serverLog) Fatalf(f string, a ...any) { l.log.Error(fmt.Sprintf(f, a...)) }

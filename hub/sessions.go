@@ -25,10 +25,13 @@ var errClosed = errors.New("the hub is closed")
 
 // StartProfile starts a session on a pipeline and returns once all ranks record. If it
 // returns an error, nothing records: the error is a *protocol.FieldError, *ErrNoProfiler,
-// *ErrNoRanks, *ErrBusy or *ErrNotStarted, or ctx ended and the start was undone.
+// *ErrNoRanks, *ErrNoRoom, *ErrBusy or *ErrNotStarted, or ctx ended and the start was undone.
 func (h *Hub) StartProfile(ctx context.Context, pipeline string, q protocol.StartRequest) (*session.Status, error) {
 	targets, err := h.targets(pipeline, &q)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.room(len(targets), q.MaxBytes); err != nil {
 		return nil, err
 	}
 	m := session.New(ulid.Make().String(), session.Config{
@@ -240,10 +243,13 @@ type record struct {
 func (h *Hub) sessionKey(id string) string { return h.cfg.Name + "." + id }
 
 // persistTimeout bounds the writing of one record.
-const persistTimeout = 10 * time.Second
+const persistTimeout = 5 * time.Second
 
 // persist writes a session down so that another hub can go on with it.
 func (h *Hub) persist(ctx context.Context, m *session.Machine, runDir string) error {
+	if err := h.Health(); err != nil { // nobody would answer
+		return fmt.Errorf("record session %s: %w", m.ID(), err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, persistTimeout)
 	defer cancel()
 	b, err := json.Marshal(record{Hub: h.cfg.Name, RunDir: runDir, Session: m.Snapshot()})
@@ -251,6 +257,9 @@ func (h *Hub) persist(ctx context.Context, m *session.Machine, runDir string) er
 		_, err = h.sess.Put(ctx, h.sessionKey(m.ID()), b)
 	}
 	if err != nil {
+		if h.srv != nil && h.nc.IsConnected() && h.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+			h.srv.failed.Store(true) // in this process only a storage that fails does not answer
+		}
 		return fmt.Errorf("record session %s: %w", m.ID(), err)
 	}
 	return nil

@@ -200,7 +200,7 @@ func (e *Engine) Pipeline() *deploy.Pipeline { return e.pipeline }
 func (e *Engine) Stages() []StageInfo { return e.members.stages() }
 
 // Health returns nil if every stage can serve, else what is missing.
-func (e *Engine) Health() error { return e.members.health() }
+func (e *Engine) Health() error { return cmp.Or(e.members.health(), e.hub.Health()) }
 
 // QueueDepth returns how many requests are at each stage, by its name.
 func (e *Engine) QueueDepth() map[string]int { return e.members.queueDepth() }

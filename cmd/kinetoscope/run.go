@@ -13,6 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
 )
 
 func writeReport(e *env, r *pipeline.Report) error {
@@ -104,14 +105,6 @@ func shortPath(p string) string {
 	return p
 }
 
-func size(n int64) string {
-	switch {
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", n)
-}
+func size(n int64) string { return store.Size(n) }
 
 func micros(ns int64) string { return fmt.Sprintf("%.0f µs", float64(ns)/1e3) }

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// NoRoom reports whether err says that nothing more can be written where it was tried:
+// the disk or the quota is full, or the file system is or became read-only. Time may
+// mend it.
+func NoRoom(err error) bool {
+	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, fs.ErrPermission} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// probeBytes are written to see whether anything can be: more than a file system keeps in
+// the file's own record.
+const probeBytes = 16 << 10
+
+// Probe writes and removes a small file in dir and says why that cannot be done.
+func Probe(dir string) (err error) {
+	f, err := os.CreateTemp(dir, tempPrefix+"probe-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.Write(make([]byte, probeBytes))
+	return errors.Join(err, f.Close())
+}
+
+// Room returns nil if need bytes more can be written in dir, as far as can be known
+// without writing them.
+func Room(dir string, need int64) error {
+	if free, ok := Free(dir); ok && free < need {
+		return fmt.Errorf("%s has %s free, and %s are needed: %w", dir, Size(free), Size(need), syscall.ENOSPC)
+	}
+	if err := Probe(dir); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", dir, err)
+	}
+	return nil
+}
+
+// Size is a number of bytes as people read it.
+func Size(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}
