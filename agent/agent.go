@@ -264,6 +264,10 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 			a.tell(r.PID, err.Error(), "a process cannot be read")
 			continue
 		}
+		if p.UID != r.UID {
+			a.tell(r.PID, fmt.Sprintf("it asks as user %d and runs as user %d", r.UID, p.UID), "a process is left out")
+			continue
+		}
 		here[r.PID] = true
 		first, ok := a.seen[r.PID]
 		if !ok || first.ticks != p.StartTicks {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -236,4 +237,27 @@ func TestRightsOfAnotherUserEndWithTheWork(t *testing.T) {
 	if err := mallory.do(func() error { panic("oh") }); err == nil || !strings.Contains(err.Error(), "oh") {
 		t.Error(err)
 	}
+}
+
+// A process that says it is another one, to be told what that one is to record, is not
+// believed: the kernel knows who sent a message.
+func TestAMessageOfAnotherProcessIsNotTaken(t *testing.T) {
+	dir := socketDir(t)
+	d, err := Listen(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	liar := kinetodtest.Start(t, dir, kinetodtest.Behaviour{PID: os.Getppid()})
+	eventually(t, "answered", func() bool { return liar.Replies() > 1 && d.Dropped() > 1 })
+	if got := d.Processes(); len(got) != 0 {
+		t.Errorf("registered: %+v", got)
+	}
+	liar.Stop()
+	honest := kinetodtest.Start(t, dir, kinetodtest.Behaviour{})
+	known(t, d, os.Getpid())
+	if p, _ := d.Process(os.Getpid()); p.UID != os.Getuid() {
+		t.Errorf("user %d, want %d", p.UID, os.Getuid())
+	}
+	eventually(t, "answered", func() bool { return honest.Replies() > 0 })
 }

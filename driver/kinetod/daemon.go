@@ -32,6 +32,9 @@ const (
 	// bytes, of which the client's name takes 52, and libkineto does not check it.
 	MaxSocketDir = 54
 
+	// maxControl has room for the credentials that come with a datagram, and no files.
+	maxControl = 64
+
 	daemonName = "dynolog"
 	clientName = "dynoconfigclient"
 )
@@ -46,6 +49,7 @@ var (
 // Registered is a process that asks for configs.
 type Registered struct {
 	PID       int
+	UID       int   // who it is, as the kernel says
 	Ancestors []int // parent first; of its PID namespace
 	Job       int64 // of Slurm, 0 without one
 	Busy      bool  // a profiler is on in it
@@ -58,6 +62,7 @@ type Daemon struct {
 	dir  string // of the sockets, "" for abstract names
 	log  *slog.Logger
 	now  func() time.Time
+	who  whoSent
 	wg   sync.WaitGroup
 
 	mu     sync.Mutex
@@ -83,8 +88,14 @@ type offer struct {
 // one that processes with KINETO_USE_DAEMON in their environment look for; else a socket in
 // dir, for processes with the same KINETO_IPC_SOCKET_DIR to the letter. The error says if
 // another daemon, dynolog perhaps, has the name.
-func Listen(dir string, log *slog.Logger) (*Daemon, error) {
-	d := &Daemon{log: log, now: time.Now, table: map[int]*client{}, warned: map[string]bool{}}
+func Listen(dir string, log *slog.Logger) (*Daemon, error) { return listenAs(dir, log, credentials) }
+
+// whoSent returns the user who sent a datagram that came with oob, in which a process says
+// that its id is pid, or why it is not believed.
+type whoSent func(oob []byte, pid int) (uid int, err error)
+
+func listenAs(dir string, log *slog.Logger, who whoSent) (*Daemon, error) {
+	d := &Daemon{log: log, now: time.Now, who: who, table: map[int]*client{}, warned: map[string]bool{}}
 	name := "@" + daemonName + "\x00" // the name that clients send to has a NUL at its end
 	if dir != "" {
 		d.dir = strings.TrimRight(dir, "/")
@@ -108,6 +119,9 @@ func Listen(dir string, log *slog.Logger) (*Daemon, error) {
 		if err := os.Chmod(name, 0o666); err != nil { // processes of other users send to it
 			return nil, errors.Join(err, conn.Close())
 		}
+	}
+	if err := passCredentials(conn); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen for Kineto's processes: %w", err), conn.Close())
 	}
 	d.conn = conn
 	d.wg.Go(d.serve)
@@ -149,9 +163,9 @@ func (d *Daemon) Close() error {
 
 // serve answers one datagram after the other: each takes microseconds.
 func (d *Daemon) serve() {
-	buf := make([]byte, maxDatagram+1)
+	buf, oob := make([]byte, maxDatagram+1), make([]byte, maxControl)
 	for {
-		n, from, err := d.conn.ReadFromUnix(buf)
+		n, nc, _, from, err := d.conn.ReadMsgUnix(buf, oob)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -164,7 +178,7 @@ func (d *Daemon) serve() {
 		}
 		kind, payload, err := decodeFrame(buf[:n])
 		if err == nil {
-			err = d.answer(from.Name, kind, payload)
+			err = d.answer(from.Name, kind, payload, oob[:nc])
 		}
 		if err != nil {
 			d.warn(from.Name, "a message of a Kineto process is dropped", "from", from.Name, "err", err)
@@ -186,7 +200,7 @@ func (d *Daemon) warn(origin, msg string, args ...any) {
 	}
 }
 
-func (d *Daemon) answer(from, kind string, payload []byte) error {
+func (d *Daemon) answer(from, kind string, payload, oob []byte) error {
 	switch kind {
 	case kindContext:
 		return d.reply(from, kind, noInstances())
@@ -195,16 +209,20 @@ func (d *Daemon) answer(from, kind string, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		return d.answerPoll(from, p)
+		return d.answerPoll(from, p, oob)
 	}
 	return fmt.Errorf("type %q is none of Kineto's", kind)
 }
 
 // answerPoll answers always, if with nothing: a process that gets no answer reads the
 // next one five seconds late, and so for ever.
-func (d *Daemon) answerPoll(from string, p poll) error {
+func (d *Daemon) answerPoll(from string, p poll, oob []byte) error {
+	uid, err := d.who(oob, p.pid)
+	var c *client
 	d.mu.Lock()
-	c, err := d.note(from, p)
+	if err == nil {
+		c, err = d.note(from, p, uid)
+	}
 	var o *offer
 	if c != nil && p.idle {
 		o, c.offer = c.offer, nil
@@ -225,7 +243,7 @@ func (d *Daemon) answerPoll(from string, p poll) error {
 
 // note writes down that a process has asked. A pid that two processes claim, of two PID
 // namespaces perhaps, is the first one's until that is silent.
-func (d *Daemon) note(from string, p poll) (*client, error) {
+func (d *Daemon) note(from string, p poll, uid int) (*client, error) {
 	now := d.now()
 	c := d.table[p.pid]
 	switch {
@@ -242,7 +260,7 @@ func (d *Daemon) note(from string, p poll) (*client, error) {
 		c = &client{addr: from}
 		d.table[p.pid] = c
 	}
-	c.Registered = Registered{PID: p.pid, Ancestors: p.ancestors, Job: p.job, Busy: !p.idle, LastAsked: now}
+	c.Registered = Registered{PID: p.pid, UID: uid, Ancestors: p.ancestors, Job: p.job, Busy: !p.idle, LastAsked: now}
 	return c, nil
 }
 

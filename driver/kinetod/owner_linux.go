@@ -3,6 +3,7 @@ package kinetod
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -10,6 +11,44 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// passCredentials has the kernel say with each datagram who sent it.
+func passCredentials(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+	return errors.Join(err, set)
+}
+
+// credentials believes the kernel alone. Files that came along are closed.
+func credentials(oob []byte, pid int) (uid int, err error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0, fmt.Errorf("who sent it is not known: %w", err)
+	}
+	by := (*unix.Ucred)(nil)
+	for i := range messages {
+		if c, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+			by = c
+			continue
+		}
+		if files, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			for _, fd := range files {
+				_ = unix.Close(fd)
+			}
+		}
+	}
+	switch {
+	case by == nil:
+		return 0, errors.New("the kernel does not say who sent it")
+	case int(by.Pid) != pid:
+		return 0, fmt.Errorf("process %d says that it is %d: it is not, or it runs in another PID namespace; give it an agent there", by.Pid, pid)
+	}
+	return int(by.Uid), nil
+}
 
 // do runs f with the rights that u has to files. An agent that is another user has to be root.
 func (u User) do(f func() error) error {
