@@ -14,6 +14,10 @@ const (
 	warningShare = 0.10
 )
 
+// healthyBusy is the share of the span from which a device is busy enough for a full queue to
+// be no loss.
+const healthyBusy = 0.85
+
 func severityOf(part float64) Severity {
 	switch {
 	case part >= 0.5:
@@ -73,8 +77,12 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 	}
 	for _, q := range r.Queue.Streams {
 		if q.BlockedShare >= noticeShare {
-			out = append(out, Finding{Severity: severityOf(q.BlockedShare), Number: 100 * q.BlockedShare, Unit: "%",
-				Text:     fmt.Sprintf("%sstream %d's queue was full for %.1f %% of the time; launch calls blocked", f.who(), q.Lane.Stream, 100*q.BlockedShare),
+			sev, why := severityOf(q.BlockedShare), "launch calls blocked"
+			if share(t.BusyNs, t.SpanNs) >= healthyBusy {
+				sev, why = Info, "launch calls wait for a busy device, as they should"
+			}
+			out = append(out, Finding{Severity: sev, Number: 100 * q.BlockedShare, Unit: "%",
+				Text:     fmt.Sprintf("%sstream %d's queue was full for %.1f %% of the time; %s", f.who(), q.Lane.Stream, 100*q.BlockedShare, why),
 				Evidence: SliceEvidence(f.tr, at, q.MaxAt)})
 		}
 	}
@@ -106,11 +114,15 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 	if idle < noticeShare || 2*t.UnknownNs > t.IdleNs {
 		return nil // or it is said already that the work of launches is missing
 	}
+	idleNs := (whole - busy) / max(1, n)
 	text := fmt.Sprintf("%sthe device was idle for %.1f %% of %s", f.who(), 100*idle, of)
 	if n > 1 {
 		text = fmt.Sprintf("%s%d devices, on average %.1f %% busy in %s, %s", f.who(), n, 100-100*idle, of, together(t))
 	}
-	if g, cause := f.mainCause(r); g != nil && n < 2 {
+	if c := r.Host.Main(); c != nil && 2*r.Host.WaitNs >= idleNs {
+		text += fmt.Sprintf("; for %s of it the host was in %s", duration(c.Ns), c.Text())
+		e = SliceEvidence(f.tr, at, c.Slice)
+	} else if g, cause := f.mainCause(r); g != nil && n < 2 {
 		text += "; most of the busiest stream's waiting was for " + cause
 		e = SpanEvidence(at, g.Lane.Track, g.StartNs, g.EndNs)
 	}

@@ -1,6 +1,9 @@
 package analysis
 
-import "github.com/kinetoscope/kinetoscope/trace"
+import (
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
 
 // Report is every analysis of one job that needs no further choice.
 type Report struct {
@@ -28,6 +31,9 @@ type RankReport struct {
 	Memory      MemoryReport    `json:"memory"`
 	Comms       CommTable       `json:"comms"`
 	Counters    CounterTable    `json:"counters"`
+	Host        cause.Report    `json:"host"`               // what the host did while the devices waited for it
+	Frames      FrameTable      `json:"frames"`             // Python frames
+	Recorded    *Recorded       `json:"recorded,omitempty"` // of a program that recorded itself and is no stage
 }
 
 // All runs every analysis on the ranks of one job, on all cores.
@@ -50,7 +56,7 @@ func All(trs []*trace.Trace, opt Options) Report {
 }
 
 // rankJobs is the number of jobs of one rank.
-const rankJobs = 13
+const rankJobs = 16
 
 // jobs returns the rank's analyses; each fills a field of r of its own.
 func (f *frame) jobs(r *RankReport) []func() {
@@ -69,5 +75,18 @@ func (f *frame) jobs(r *RankReport) []func() {
 		func() { r.Bandwidth = f.bandwidth() },
 		func() { r.Comms = f.comms() },
 		func() { r.Counters = f.counters() },
+		func() { r.Frames = f.frames() },
+		func() {
+			r.Host.Rows = []cause.Row{}
+			if f.seen != nil && f.opt.Window == nil {
+				r.Host = cause.Of(f.seen)
+			}
+		},
+		func() {
+			if f.recordsItself() {
+				p := f.recorded()
+				r.Recorded = &p
+			}
+		},
 	}
 }

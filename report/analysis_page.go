@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
@@ -50,14 +51,27 @@ func (r *TraceReport) Tables() []*Table {
 	idle := rankedOf(r, func(k *analysis.RankReport) analysis.Idle { return k.Idle })
 	memory := rankedOf(r, func(k *analysis.RankReport) analysis.MemoryReport { return k.Memory })
 	times := rankedOf(r, func(k *analysis.RankReport) analysis.Temporal { return k.Temporal })
+	var programs []Ranked[analysis.Recorded]
+	for i := range r.Report.Ranks {
+		if p := r.Report.Ranks[i].Recorded; p != nil {
+			programs = append(programs, Ranked[analysis.Recorded]{Label: r.Labels[i], Value: *p})
+		}
+	}
+	spans := make([]Ranked[analysis.FrameTable], len(programs))
+	for i, p := range programs {
+		spans[i] = Ranked[analysis.FrameTable]{Label: p.Label, Value: p.Value.Spans}
+	}
 	return []*Table{
 		TemporalTable(times), rows(pageRows, DeviceTable(times)),
+		rows(pageOps, GoroutineTable(programs)), rows(pageKernels, SpanTable(spans)),
 		StepKindTable(list),
 		KernelTypeTable(kernels), rows(pageKernels, KernelTable(kernels)),
 		rows(pageOps, OpTable(ops)),
+		rows(pageOps, FrameTable(rankedOf(r, func(k *analysis.RankReport) analysis.FrameTable { return k.Frames }))),
 		rows(pageRows, CommTable(rankedOf(r, func(k *analysis.RankReport) analysis.CommTable { return k.Comms }))),
 		StragglerTable(r.Report.Stragglers, r.Labels, r.Names),
 		rows(pageRows, IdleTable(idle)),
+		rows(pageRows, HostTable(rankedOf(r, func(k *analysis.RankReport) cause.Report { return k.Host }))),
 		LaunchTable(rankedOf(r, func(k *analysis.RankReport) analysis.LaunchStats { return k.Launches })),
 		MemoryTable(memory), rows(pageRows, MemoryOpTable(memory)),
 		rows(pageRows, BandwidthTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryBandwidth { return k.Bandwidth }))),
@@ -105,6 +119,15 @@ func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 	lines = append(lines, StepLines(list)...)
 	if !slices.ContainsFunc(r.Report.Ranks, func(k analysis.RankReport) bool { return k.Temporal.HasDevice }) {
 		lines = append(lines, "No device work in the trace: what follows is the host's time.")
+	}
+	for i := range r.Report.Ranks {
+		if t := &r.Report.Ranks[i].Temporal; t.HasDevice && 2*t.SpanNs < t.WindowNs {
+			who := "The device"
+			if len(r.Labels) > 1 {
+				who = spoken(r.Labels[i]) + ": the device"
+			}
+			lines = append(lines, fmt.Sprintf("%s worked %s of the window of %s (%s).", who, dur(float64(t.BusyNs)), dur(float64(t.WindowNs)), percent(part(t.BusyNs, t.WindowNs))))
+		}
 	}
 	lines = append(r.doubts(), lines...)
 	p.page(r.Title, r.Note, []Section{{lines, r.Tables()}})

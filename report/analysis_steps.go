@@ -9,7 +9,7 @@ import (
 // StepTable is the steps one by one.
 func StepTable(list []Ranked[*steps.Report]) *Table {
 	t := &Table{Name: "steps", Title: "Steps", What: "step", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "step", Title: "step"}, {Key: "kind", Title: "kind", Left: true}, {Key: "start_ns", Title: "at"}, {Key: "time_ns", Title: "takes"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "step", Title: "step"}, {Key: "kind", Title: "kind", Left: true}, {Key: "at_ns", Title: "at"}, {Key: "time_ns", Title: "takes"}, {Key: "start_ns"},
 		{Key: "host_ns", Title: "on the host", Drop: 4}, {Key: "span_ns"}, {Key: "busy_ns", Title: "device busy"}, {Key: "host_idle_ns", Title: "waits for host"}, {Key: "bound", Title: "bound by", Left: true},
 		{Key: "device_slices", Title: "kernels", Drop: 3}, {Key: "launches", Title: "launches", Drop: 2}, {Key: "graph_launches", Title: "graphs", Drop: 1}, {Key: "batch", Title: "batch"}, {Key: "prefills"}, {Key: "tokens", Title: "tokens"},
 		{Key: "name", Title: "label", Left: true, Flex: true, Drop: 5}, {Key: "slice"},
@@ -19,7 +19,7 @@ func StepTable(list []Ranked[*steps.Report]) *Table {
 		for k := range r.Steps {
 			s := &r.Steps[k]
 			onDevice := s.SpanNs > 0
-			t.Add(label(list, i), ID(k), Str(s.Kind.String()), Cell{"+" + dur(float64(s.StartNs-r.Steps[0].StartNs)), ID(s.StartNs).Raw}, Ns(s.Ns()), Ns(s.EndNs-s.StartNs), Ns(s.SpanNs),
+			t.Add(label(list, i), ID(k), Str(s.Kind.String()), Cell{"+" + dur(float64(s.AtNs-r.Steps[0].AtNs)), ID(s.AtNs).Raw}, Ns(s.Ns()), ID(s.StartNs), Ns(s.EndNs-s.StartNs), Ns(s.SpanNs),
 				Hide(!onDevice, Ns(s.BusyNs)), Hide(!onDevice, Ns(s.HostIdleNs)), Str(s.Bound.String()), Hide(s.Slices == 0, Int(s.Slices)), Hide(s.Launches == 0, Int(s.Launches)), Hide(s.GraphLaunches == 0, Int(s.GraphLaunches)),
 				Hide(s.Batch == 0, Int(s.Batch)), Int(s.Prefills), Hide(s.Tokens == 0, Int(s.Tokens)), Str(s.Name), ID(s.Slice))
 		}

@@ -62,7 +62,7 @@ func (p *printer) sinceFirst(r *steps.Report, at int64) string {
 	if len(r.Steps) == 0 {
 		return dur(float64(at))
 	}
-	d := float64(at - r.Steps[0].StartNs)
+	d := float64(at - r.Steps[0].AtNs)
 	if d < 0 {
 		return "-" + dur(-d)
 	}
@@ -156,7 +156,7 @@ func (p *printer) longestSteps(r *steps.Report) {
 		if st.SpanNs > 0 {
 			busy = percent(float64(st.BusyNs) / float64(st.SpanNs))
 		}
-		t.add(fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.StartNs), dur(float64(st.Ns())), busy, st.Bound.String(),
+		t.add(fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.AtNs), dur(float64(st.Ns())), busy, st.Bound.String(),
 			count(int64(st.Slices)), count(int64(st.Batch)), count(int64(st.Tokens)), clean(st.Name))
 	}
 	p.section("Longest steps", "")

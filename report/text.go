@@ -106,6 +106,9 @@ func stageName(s *pipeline.Stage) string {
 	if s.Name != "" {
 		return clean(s.Name)
 	}
+	if s.StageID < 0 {
+		return "program"
+	}
 	return fmt.Sprintf("stage %d", s.StageID)
 }
 

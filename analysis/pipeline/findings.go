@@ -213,11 +213,27 @@ func (f *finder) add(sev analysis.Severity, d *rankData, i int, number float64, 
 	f.r.Findings = append(f.r.Findings, x)
 }
 
+// stageWord names a stage that has no name.
+func stageWord(id int) string {
+	if id < 0 {
+		return "program"
+	}
+	return fmt.Sprintf("stage %d", id)
+}
+
+// name is the stage's name, or what stands for it.
+func (s *Stage) name() string {
+	if s.Name == "" {
+		return stageWord(s.StageID)
+	}
+	return s.Name
+}
+
 // label names a rank.
 func (d *rankData) label() string {
 	name := d.stage
 	if name == "" {
-		name = fmt.Sprintf("stage %d", d.stageID)
+		name = stageWord(d.stageID)
 	}
 	if d.t.Meta.Replica > 0 {
 		name += fmt.Sprintf(" replica %d", d.t.Meta.Replica)
@@ -285,10 +301,10 @@ func (f *finder) limits() {
 			}
 		}
 		sev := severityOf(b.BusyShare)
-		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time while steps run%s; limit: %s", s.Name, pct(b.BusyShare), others(b), b.Limit)
+		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time while steps run%s; limit: %s", s.name(), pct(b.BusyShare), others(b), b.Limit)
 		if b.Limit == LimitLoad {
 			sev = analysis.Info
-			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.Name, pct(b.BusyShare), others(b))
+			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.name(), pct(b.BusyShare), others(b))
 		}
 		if gone := f.missing(); gone != "" {
 			text += "; not looked at for lack of a trace: " + gone
@@ -310,6 +326,15 @@ func others(b *Bottleneck) string {
 	return " (" + strings.Join(l, ", ") + ")"
 }
 
+// selfNs sums the operators' self times.
+func selfNs(ops []Op) int64 {
+	var ns int64
+	for i := range ops {
+		ns += ops[i].SelfNs
+	}
+	return ns
+}
+
 // topOp names the operator that takes the most of the bottleneck's work.
 func (f *finder) topOp() {
 	b := f.r.Bottleneck
@@ -325,11 +350,11 @@ func (f *finder) topOp() {
 			if o.Comm || o.MaxSlice < 0 {
 				continue // communication has findings of its own
 			}
-			p := stat.Ratio(o.SelfNs, busyNs(s.Time))
+			p := stat.Ratio(o.SelfNs, max(busyNs(s.Time), selfNs(s.Ops))) // several threads of a rank add up
 			if p < topOpMin {
 				return
 			}
-			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, pct(p), s.Name, o.Calls, ms(float64(o.SelfNs)/float64(o.Calls)))
+			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, pct(p), s.name(), o.Calls, ms(float64(o.SelfNs)/float64(o.Calls)))
 			if o.GFLOPPerS > 0 {
 				text += ", " + short(o.GFLOPPerS) + " GFLOP/s"
 			}
@@ -389,7 +414,7 @@ func (f *finder) communication(s *Stage, ranks []*rankData) {
 			d, slice, longest = x, c.Slice, c.Ns
 		}
 	}
-	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.Name, pct(p))
+	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.name(), pct(p))
 	if s.PeerWaitNs > 0 {
 		text += fmt.Sprintf(", %s of that waiting until the last rank has entered", pct(stat.Ratio(min(comm, s.PeerWaitNs), comm)))
 	}
@@ -414,7 +439,7 @@ func (f *finder) handoff(s *Stage, ranks []*rankData) {
 		}
 	}
 	f.add(severityOf(stat.Ratio(hand, s.WindowNs)), d, slice, 100*p, "%",
-		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.Name, pct(p), ms(float64(hand))))
+		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.name(), pct(p), ms(float64(hand))))
 }
 
 func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
@@ -496,7 +521,7 @@ func (f *finder) queues() {
 			continue
 		}
 		f.add(severityOf(p), f.rankOf(s.Ranks[0].Trace), -1, 100*p, "%",
-			fmt.Sprintf("requests spend %s of their time in the queue of %s", pct(p), s.Name))
+			fmt.Sprintf("requests spend %s of their time in the queue of %s", pct(p), s.name()))
 	}
 }
 

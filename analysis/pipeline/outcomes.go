@@ -31,7 +31,7 @@ func (a *analyzer) outcomes() []Outcome {
 func (x *Outcome) label() string {
 	name := x.Stage
 	if name == "" {
-		name = fmt.Sprintf("stage %d", x.StageID)
+		name = stageWord(x.StageID)
 	}
 	if x.Replica > 0 {
 		name += fmt.Sprintf(" replica %d", x.Replica)

@@ -3,6 +3,7 @@ package steps
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/drift"
@@ -50,7 +51,7 @@ func (r *Report) findings(seen *plausible.Trace, index int) {
 	r.Findings = append([]analysis.Finding{}, seen.Findings(index, "")...)
 	f := &finder{r, seen.Trace, index}
 	if len(r.Steps) == 0 {
-		f.add(analysis.Info, -1, 0, "count", "no steps were found: no labels of an engine and nothing that repeats %d times or more", minRepeats)
+		f.add(analysis.Info, -1, 0, "count", "no steps were found: no labels of an engine, and no sequence of two or more launches that comes %d times or more", minRepeats)
 		return
 	}
 	f.pace()
@@ -100,8 +101,8 @@ func (f *finder) kinds() {
 		s := &f.r.Kinds[i]
 		if s.Count >= slowCount && s.P99Ns >= slowRatio*s.P50Ns {
 			st := &f.r.Steps[s.Worst]
-			f.add(analysis.Notice, st.Slice, s.P99Ns/s.P50Ns, "ratio", "one %s step in a hundred takes %s or more, %.1f times the median of %s",
-				s.Kind, duration(s.P99Ns), s.P99Ns/s.P50Ns, duration(s.P50Ns))
+			f.add(analysis.Notice, st.Slice, s.P99Ns/s.P50Ns, "ratio", "one %s in a hundred takes %s or more, %.1f times the median of %s",
+				stepOf(s.Kind), duration(s.P99Ns), s.P99Ns/s.P50Ns, duration(s.P50Ns))
 		}
 	}
 	decode := by[Decode]
@@ -146,10 +147,21 @@ func (f *finder) graphs() {
 		s := &r.Kinds[i]
 		if (s.Kind == Decode || s.Kind == Denoise) && s.GraphShare < eagerMax && s.Launches >= manyKernels && s.HostIdleShare >= hostSpan {
 			f.add(analysis.Warning, r.Steps[s.Worst].Slice, s.Launches, "count",
-				"a %s step makes %.0f launches one by one and the device waits %s of the time for them: replaying a graph would help",
-				s.Kind, s.Launches, pct(s.HostIdleShare))
+				"a %s makes %.0f launches one by one and the device waits %s of the time for them: replaying a graph would help",
+				stepOf(s.Kind), s.Launches, pct(s.HostIdleShare))
 		}
 	}
+}
+
+// stepOf names a step of a kind: "decode step", "prefill step", "step", "training step".
+func stepOf(k Kind) string {
+	switch k {
+	case Unknown:
+		return "step"
+	case Generation:
+		return "generation"
+	}
+	return strings.ReplaceAll(k.String(), "_", " ") + " step"
 }
 
 func some(n int, word string) string {

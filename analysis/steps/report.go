@@ -2,6 +2,7 @@ package steps
 
 import (
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/drift"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/analysis/label"
@@ -178,6 +179,9 @@ type Verdict struct {
 	LaunchesPerMs float64 `json:"launches_per_ms"`
 	LongestGapNs  int64   `json:"longest_host_gap_ns"`
 	Slice         int     `json:"slice"` // the device slice that ended it; -1 if none
+	// Cause is what the host did most while the devices waited for it, over the whole trace; nil
+	// if nothing stands out.
+	Cause *cause.Row `json:"cause"`
 	// PauseNs is the time from the first step to the end of the last that is in no turn.
 	PauseNs    int64   `json:"pause_ns"`
 	PauseShare float64 `json:"pause_share"` // of that time

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/drift"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
@@ -114,6 +115,10 @@ func verdict(d *device, steps []Step) Verdict {
 	if len(d.units) > 1 {
 		v.TogetherShare = d.together(steps)
 	}
+	if v.Bound == BoundHost || v.PauseShare >= pauseSaid {
+		c := cause.Of(d.seen)
+		v.Cause = c.Main()
+	}
 	v.Text = v.words()
 	if v.Unknown > 0 {
 		head := fmt.Sprintf("the device work of %d of %d steps is missing", v.Unknown, len(steps))
@@ -153,6 +158,9 @@ func (v *Verdict) words() string {
 	}
 	if v.PauseShare >= pauseSaid {
 		text += fmt.Sprintf("; steps cover only %s of the time from the first to the last", pct(1-v.PauseShare))
+	}
+	if v.Cause != nil {
+		text += fmt.Sprintf("; what it waits for most is %s, %s", v.Cause.Text(), duration(float64(v.Cause.Ns)))
 	}
 	return text
 }

@@ -223,8 +223,8 @@ func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Repo
 	var traces []*trace.Trace
 	for i := range list {
 		v := &list[i].Value
-		if c.Traces || v.trace == nil || !v.native {
-			return nil
+		if c.Traces || v.trace == nil || !v.native || v.trace.Meta.StageID < 0 && v.trace.Meta.Stage == "" {
+			return nil // the last: a program that recorded itself
 		}
 		traces = append(traces, v.trace)
 	}

@@ -1,0 +1,279 @@
+// Package cause says what the host did while the devices had nothing to do: the Python
+// frame, the operator, the lock, copy or queue behind a wait.
+package cause
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/label"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// MaxRows bounds Report.Rows: what comes after is small change.
+const MaxRows = 20
+
+// Report is what the host did while no device worked and nothing was launched that could
+// have.
+type Report struct {
+	WaitNs       int64 `json:"wait_ns"`       // the time that is told of, over the whole trace
+	UnrecordedNs int64 `json:"unrecorded_ns"` // of it, without a slice on the thread that launched next
+	Rows         []Row `json:"rows"`          // most time first
+}
+
+// Row is one place in the program.
+type Row struct {
+	Name    string  `json:"name"`         // frame, operator, annotation or call; frames as "file.py: function"
+	On      string  `json:"on,omitempty"` // what it waited on, if that shows: "a lock", "a queue", "a copy" …
+	Ns      int64   `json:"ns"`           // self time in the waits
+	Share   float64 `json:"share"`        // of WaitNs
+	Count   int     `json:"count"`        // waits in which it was
+	Slice   int     `json:"slice"`        // the slice with the longest part
+	longest int64
+	on      map[string]int64 // time by what it waited on
+	last    int64            // begin of the last gap that was counted
+}
+
+// Text names the row for a sentence.
+func (r *Row) Text() string {
+	if r.On != "" {
+		return r.Name + " (waits on " + r.On + ")"
+	}
+	return r.Name
+}
+
+// gap is a time without device work, for which a thread is asked.
+type gap struct {
+	start, end int64
+	track      trace.TrackID
+}
+
+// Of answers for seen. A trace without device work, or without launches, gives an empty
+// report.
+func Of(seen *plausible.Trace) Report {
+	out := Report{Rows: []Row{}}
+	gaps := gapsOf(seen)
+	if len(gaps) == 0 {
+		return out
+	}
+	for _, g := range gaps {
+		out.WaitNs += g.end - g.start
+	}
+	a := &attribution{v: seen.View, rows: map[string]*Row{}, of: map[trace.TrackID][]gap{}}
+	for _, g := range gaps {
+		a.of[g.track] = append(a.of[g.track], g)
+	}
+	a.attribute()
+	out.UnrecordedNs = out.WaitNs
+	for _, r := range a.rows {
+		out.UnrecordedNs -= r.Ns
+		r.Share = stat.Ratio(r.Ns, out.WaitNs)
+		for on, ns := range r.on {
+			if 2*ns > r.Ns {
+				r.On = on
+			}
+		}
+		r.on = nil
+		out.Rows = append(out.Rows, *r)
+	}
+	slices.SortFunc(out.Rows, func(a, b Row) int { return cmp.Or(cmp.Compare(b.Ns, a.Ns), cmp.Compare(a.Name, b.Name)) })
+	out.Rows = out.Rows[:min(len(out.Rows), MaxRows)]
+	return out
+}
+
+// Main is the row that explains most of the waiting, nil if none explains a third of it.
+func (r *Report) Main() *Row {
+	if len(r.Rows) == 0 || 3*r.Rows[0].Ns < r.WaitNs {
+		return nil
+	}
+	return &r.Rows[0]
+}
+
+// gapsOf returns when no device worked because nothing was launched, from the trace's begin to
+// its end, each with the thread that launched next.
+func gapsOf(seen *plausible.Trace) []gap {
+	work := make([]int32, 0, len(seen.ByStart))
+	for _, i := range seen.ByStart {
+		if seen.OnDevice(i) {
+			work = append(work, i)
+		}
+	}
+	usual, ok := launcher(seen, work)
+	if !ok {
+		return nil
+	}
+	track := seen.Trace.Slices.Track
+	at, end, _ := seen.Extent()
+	var out []gap
+	before := view.None
+	for _, b := range seen.Busy(work) {
+		by, until := usual, b.Start
+		l := seen.Launch(b.First)
+		if l >= 0 {
+			by, until = track[l], min(b.Start, seen.End(l))
+		}
+		if until > at && l >= 0 && !seen.Unknown(before, b.First, b.Start) {
+			out = append(out, gap{at, until, by})
+		}
+		at, before = max(at, b.End), b.Last
+	}
+	if end > at && !seen.Unknown(before, view.None, end) {
+		out = append(out, gap{at, end, usual})
+	}
+	return out
+}
+
+// launcher is the thread that made most of the launches.
+func launcher(seen *plausible.Trace, work []int32) (trace.TrackID, bool) {
+	count := map[trace.TrackID]int{}
+	best, found := trace.TrackID(0), false
+	for _, i := range work {
+		if l := seen.Launch(i); l >= 0 {
+			t := seen.Trace.Slices.Track[l]
+			count[t]++
+			if !found || count[t] > count[best] {
+				best, found = t, true
+			}
+		}
+	}
+	return best, found
+}
+
+// attribution divides gaps among the slices of their threads.
+type attribution struct {
+	v     *view.View
+	of    map[trace.TrackID][]gap // in order
+	rows  map[string]*Row
+	blame map[int32]blamed // by slice
+	tree  *view.Tree
+}
+
+type blamed struct{ name, on string }
+
+func (a *attribution) attribute() {
+	s := &a.v.Trace.Slices
+	isStep := make([]int8, a.v.Trace.Strings.Len())
+	a.blame = map[int32]blamed{}
+	a.tree = a.v.Nest(func(i int32) bool {
+		if a.of[s.Track[i]] == nil {
+			return false
+		}
+		switch c := s.Cat[i]; {
+		case c == trace.CatPythonFunction || c == trace.CatCPUOp || c.Runtime():
+			return true
+		case c == trace.CatUserAnnotation:
+			k := &isStep[s.Name[i]]
+			if *k == 0 { // a step's label says nothing of what the host did in it
+				*k = 1
+				if _, ok := label.Parse(a.v.Name(i), c); ok {
+					*k = -1
+				}
+			}
+			return *k > 0
+		}
+		return false
+	})
+	order := a.tree.Order
+	for lo := 0; lo < len(order); {
+		hi := lo
+		for hi < len(order) && s.Track[order[hi]] == s.Track[order[lo]] {
+			hi++
+		}
+		a.thread(order[lo:hi], a.of[s.Track[order[lo]]])
+		lo = hi
+	}
+}
+
+// thread walks the slices of one thread, which are in pre-order, and gives each instant of the
+// gaps to the innermost slice.
+func (a *attribution) thread(rows []int32, gaps []gap) {
+	var open []int32
+	at := int64(-1 << 63)
+	g := 0
+	own := func(i int32, until int64) {
+		from := at
+		at = max(at, until)
+		for g < len(gaps) && gaps[g].end <= from {
+			g++
+		}
+		for k := g; k < len(gaps) && gaps[k].start < until; k++ {
+			if ns := min(until, gaps[k].end) - max(from, gaps[k].start); ns > 0 {
+				a.give(i, gaps[k], ns)
+			}
+		}
+	}
+	closeTo := func(t int64, enclosing int32) {
+		for len(open) > 0 && open[len(open)-1] != enclosing {
+			top := open[len(open)-1]
+			own(top, min(t, a.v.End(top)))
+			open = open[:len(open)-1]
+		}
+	}
+	for _, i := range rows {
+		start := a.v.Start[i]
+		closeTo(start, a.tree.Parent[i])
+		if n := len(open); n > 0 {
+			own(open[n-1], start)
+		}
+		at = max(at, start)
+		open = append(open, i)
+	}
+	closeTo(1<<63-1, view.None)
+}
+
+// give adds ns of a gap to the row that slice i is blamed on.
+func (a *attribution) give(i int32, g gap, ns int64) {
+	b, ok := a.blame[i]
+	if !ok {
+		b = a.blameOf(i)
+		a.blame[i] = b
+	}
+	r := a.rows[b.name]
+	if r == nil {
+		r = &Row{Name: b.name, Slice: int(i), on: map[string]int64{}, last: g.start - 1}
+		a.rows[b.name] = r
+	}
+	r.Ns += ns
+	r.on[b.on] += ns
+	if r.last != g.start {
+		r.Count++
+	}
+	r.last = g.start
+	if ns > r.longest {
+		r.longest, r.Slice = ns, int(i)
+	}
+}
+
+// maxClimb bounds how far up a stack a name is looked for.
+const maxClimb = 64
+
+// blameOf finds the program's own place above slice i: built-ins and frames of libraries that
+// wait for others say how it waited, not where.
+func (a *attribution) blameOf(i int32) blamed {
+	var b blamed
+	python := "" // the innermost frame, if none is the program's own
+	for p, n := i, 0; p >= 0 && n < maxClimb; p, n = a.tree.Parent[p], n+1 {
+		name, c := a.v.Name(p), a.v.Trace.Slices.Cat[p]
+		if b.on == "" {
+			b.on = waitsOn(c, name)
+		}
+		if c == trace.CatPythonFunction && isPlumbing(name) {
+			if python == "" {
+				python = Short(name)
+			}
+			continue
+		}
+		b.name = Short(name)
+		if c.Runtime() { // "hipMemcpyWithStream in aten::copy_"
+			if up := a.tree.Parent[p]; up >= 0 && a.v.Trace.Slices.Cat[up] == trace.CatCPUOp {
+				b.name += " in " + Short(a.v.Name(up))
+			}
+		}
+		return b
+	}
+	b.name = python
+	return b
+}

@@ -1,0 +1,92 @@
+package cause
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// frameName is a Python frame as torch writes it: "vllm/engine/core.py(600): step".
+var frameName = regexp.MustCompile(`^(?:.*[/\\])?([^/\\()]+\.pyx?)\((\d+)\): (.+)$`)
+
+// address is where an object lies, which differs from run to run.
+var address = regexp.MustCompile(` (?:object )?at 0x[0-9a-fA-F]+`)
+
+// Short writes a frame as "core.py: step" and leaves other names as they are, without
+// addresses of objects.
+func Short(name string) string {
+	if strings.Contains(name, " at 0x") {
+		name = address.ReplaceAllString(name, "")
+	}
+	if !strings.Contains(name, ".py") {
+		return name
+	}
+	if m := frameName.FindStringSubmatch(name); m != nil {
+		return m[1] + ": " + m[3]
+	}
+	return name
+}
+
+// plumbing occurs in the names of frames that wait, call or wrap on behalf of another frame:
+// Python's own and torch's.
+var plumbing = []string{
+	"threading.py(", "queue.py(", "selectors.py(", "socket.py(", "ssl.py(", "subprocess.py(", "contextlib.py(", "functools.py(",
+	"asyncio/", "concurrent/futures/", "multiprocessing/", "asyncio\\", "multiprocessing\\", "<frozen ", "<string>(",
+	"torch/_ops.py(", "torch/nn/modules/module.py(", "torch/utils/_contextlib.py(", "torch/autograd/profiler.py(", "torch/profiler/",
+	"torch/_dynamo/", "uvloop/", "zmq/", "torch/multiprocessing/",
+}
+
+// isPlumbing says whether a Python frame says how the program waits or calls and not where.
+func isPlumbing(name string) bool {
+	if strings.HasPrefix(name, "<built-in ") || strings.HasPrefix(name, "<method ") {
+		return true
+	}
+	for _, p := range plumbing {
+		if strings.Contains(name, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// waits are what parts of the names of plumbing say a frame waits on, the more telling first.
+var waits = []struct{ part, on string }{
+	{"queue.py(", "a queue"}, {"queues.py(", "a queue"}, {"Queue", "a queue"},
+	{"_thread.lock", "a lock"}, {"_thread.RLock", "a lock"}, {"threading.py(", "a lock"}, {"acquire", "a lock"}, {"emaphore", "a lock"}, {"SemLock", "a lock"},
+	{"sched_yield", "another process, by yielding"}, {"sleep", "a timer"}, {"waitpid", "another process"},
+	{"poll", "a socket"}, {"select", "a socket"}, {"recv", "a socket"}, {"socket", "a socket"}, {"zmq", "a socket"},
+	{"posix.read", "a file or pipe"}, {"io.open", "a file or pipe"}, {"connection.py(", "a file or pipe"},
+}
+
+// waitsOn says what a slice waits on, as far as its name shows.
+func waitsOn(cat trace.Category, name string) string {
+	contains := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(name, p) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case cat.Runtime() && contains("emcpy"):
+		return "a copy"
+	case cat.Runtime() && contains("ynchronize"):
+		return "the device"
+	case cat.Runtime():
+		return ""
+	case cat != trace.CatPythonFunction && contains("DataLoader"):
+		return "the data loader"
+	case cat != trace.CatPythonFunction && contains("nccl:", "c10d::", "gloo:", "hccl:", "rccl:", "xccl:"):
+		return "a collective"
+	case cat != trace.CatPythonFunction || !isPlumbing(name):
+		return ""
+	}
+	for _, w := range waits {
+		if strings.Contains(name, w.part) {
+			return w.on
+		}
+	}
+	return ""
+}
