@@ -22,6 +22,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 // open starts a built-in pipeline with its rank processes and serves it.
@@ -80,7 +81,7 @@ func TestRealOmni(t *testing.T) {
 		}
 	}
 	_, _, body := call(t, "GET", url+"/v1/sessions", "")
-	if l := parse[sessionListBody](t, body); len(l.Data) != 2 || l.Data[0].Prefix != "second" {
+	if l := parse[api.SessionList](t, body); len(l.Data) != 2 || l.Data[0].Prefix != "second" {
 		t.Errorf("sessions: %s", body)
 	}
 	status, _, body := call(t, "POST", url+"/stop_profile", "")

@@ -12,24 +12,12 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
 // noProfilerHint is the hint of the 404.
 const noProfilerHint = `give a stage a profiler: profiler_config {"profiler": "torch", "torch_profiler_dir": DIR} in the deployment file, or --profiler-config JSON`
-
-// stopBody is the body of POST /stop_profile. Stages are read for the sake of
-// vLLM-Omni's clients: a session ends as a whole.
-type stopBody struct {
-	Stages []int `json:"stages"`
-	Wait   *bool `json:"wait"`
-}
-
-// sessionBody is a session as the profile endpoints answer it.
-type sessionBody struct {
-	*session.Status
-	Message string `json:"message,omitempty"`
-}
 
 // idleBody answers a stop that had nothing to stop.
 type idleBody struct {
@@ -54,7 +42,7 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.last.set(st)
 	s.log.Info("session started", "session", st.ID, "state", st.State, "prefix", st.Prefix)
-	s.writeJSON(w, http.StatusOK, sessionBody{Status: withURLs(st)})
+	s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(st)})
 	return nil
 }
 
@@ -104,7 +92,7 @@ func (noProfilerError) HTTPStatus() int { return http.StatusNotFound }
 func (noProfilerError) Hint() string { return noProfilerHint }
 
 func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
-	var b stopBody
+	var b api.StopRequest
 	if err := s.optionalBody(w, r, &b); err != nil {
 		return err
 	}
@@ -119,7 +107,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 		if early(st.State) {
 			st.State = session.StateStopping
 		}
-		s.writeJSON(w, http.StatusOK, sessionBody{withURLs(&st), "stopping; see /v1/sessions/" + st.ID})
+		s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(&st), Message: "stopping; see " + api.SessionPath(st.ID)})
 		return nil
 	}
 	select {
@@ -134,7 +122,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 		s.writeJSON(w, http.StatusOK, idleBody{session.StateIdle, "no session was recording; nothing to stop"})
 		return nil
 	}
-	s.writeJSON(w, http.StatusOK, sessionBody{Status: withURLs(call.status)})
+	s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(call.status)})
 	return nil
 }
 

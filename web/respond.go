@@ -13,6 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
@@ -35,15 +36,6 @@ type (
 		Running() *session.Status
 	}
 )
-
-// errorBody is OpenAI's error object and what the profile endpoints add:
-// detail as vLLM's servers have it, the hint, the running session.
-type errorBody struct {
-	openai.Body
-	Detail  string          `json:"detail,omitempty"`
-	Hint    string          `json:"hint,omitempty"`
-	Session *session.Status `json:"session,omitempty"`
-}
 
 // asError finds out what a client is told of err.
 func asError(err error) *openai.Error {
@@ -97,7 +89,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	e := asError(err)
-	body := errorBody{Body: e.Body()}
+	body := api.ErrorBody{Error: api.ErrorDetail(e.Body().Error)}
 	if h, ok := errors.AsType[hinter](err); ok {
 		body.Hint = h.Hint()
 	}
@@ -107,7 +99,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if ns, ok := errors.AsType[*hub.ErrNotStarted](err); ok {
 		body.Session = withURLs(ns.Session) // every rank says why it did not arm
 	}
-	if r.URL.Path == "/start_profile" || r.URL.Path == "/stop_profile" {
+	if r.URL.Path == api.StartPath || r.URL.Path == api.StopPath {
 		body.Detail = e.Message
 	}
 	s.writeJSON(w, e.Status, body)

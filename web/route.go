@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
@@ -45,11 +46,11 @@ func (s *Server) pipelineTable() map[string]methods {
 		"/v1/images/generations":                {http.MethodPost: s.limited(s.images)},
 		"/v1/models":                            {http.MethodGet: s.models},
 		"/v1/models/{id...}":                    {http.MethodGet: s.model},
-		"/health":                               {http.MethodGet: s.health},
+		api.HealthPath:                          {http.MethodGet: s.health},
 		"/metrics":                              {http.MethodGet: s.metrics.serve},
-		"/start_profile":                        {http.MethodPost: s.startProfile},
-		"/stop_profile":                         {http.MethodPost: s.stopProfile},
-		"/v1/sessions":                          {http.MethodGet: s.sessionList},
+		api.StartPath:                           {http.MethodPost: s.startProfile},
+		api.StopPath:                            {http.MethodPost: s.stopProfile},
+		api.SessionsPath:                        {http.MethodGet: s.sessionList},
 		"/v1/sessions/{id}":                     {http.MethodGet: s.sessionGet},
 		"/v1/sessions/{id}/artifacts/{name...}": {http.MethodGet: s.artifact},
 	}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 func TestMain(m *testing.M) {
@@ -267,7 +268,7 @@ func TestHealth(t *testing.T) {
 	eng := newOmni()
 	s, url := start(t, eng)
 	status, _, body := call(t, "GET", url+"/health", "")
-	h := parse[healthBody](t, body)
+	h := parse[api.Health](t, body)
 	if status != 200 || h.Status != "ok" || len(h.Stages) != 3 || h.Stages[0].Ready != 2 || h.Stages[0].Detail[1].PID != 101 {
 		t.Errorf("%d %s", status, body)
 	}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"mime"
 	"net/http"
-	"net/url"
 	"os"
 	"path"
 	"slices"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
@@ -63,28 +63,19 @@ func OpenFile(dir, name string) (*ArtifactFile, error) {
 	return &ArtifactFile{ReadSeekCloser: f, ModTime: info.ModTime()}, nil
 }
 
-// Limits of GET /v1/sessions.
-const (
-	defaultSessions = 100
-	maxSessions     = 1000 // each holds every rank's artifacts
-	maxSessionID    = 128
-)
-
-type sessionListBody struct {
-	Object string            `json:"object"` // "list"
-	Data   []*session.Status `json:"data"`
-}
+// maxSessionID bounds the id in a path.
+const maxSessionID = 128
 
 func (s *Server) sessionList(w http.ResponseWriter, r *http.Request) error {
-	limit := defaultSessions
+	limit := api.DefaultSessions
 	if q := r.URL.Query().Get("limit"); q != "" {
 		n, err := strconv.Atoi(q)
-		if err != nil || n < 1 || n > maxSessions {
-			return openai.Invalid("limit", "limit is %q; allowed are 1 to %d", q, maxSessions)
+		if err != nil || n < 1 || n > api.MaxSessions {
+			return openai.Invalid("limit", "limit is %q; allowed are 1 to %d", q, api.MaxSessions)
 		}
 		limit = n
 	}
-	body := sessionListBody{Object: "list", Data: []*session.Status{}}
+	body := api.SessionList{Object: "list", Data: []*session.Status{}}
 	if s.cfg.Sessions != nil {
 		list, err := s.cfg.Sessions.List(r.Context(), limit)
 		if err != nil {
@@ -208,11 +199,7 @@ func artifactURLs(id string, in []protocol.Artifact) []protocol.Artifact {
 	out := slices.Clone(in)
 	for i := range out {
 		if out[i].URL == "" && validName(out[i].Name) {
-			parts := strings.Split(out[i].Name, "/")
-			for k := range parts {
-				parts[k] = url.PathEscape(parts[k])
-			}
-			out[i].URL = "/v1/sessions/" + url.PathEscape(id) + "/artifacts/" + strings.Join(parts, "/")
+			out[i].URL = api.ArtifactPath(id, out[i].Name)
 		}
 	}
 	return out

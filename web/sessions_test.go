@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 // dirSessions finds runs as directories under root, named by id.
@@ -78,12 +79,12 @@ func TestSessionsEndpoints(t *testing.T) {
 	runs, _ := testRuns(t)
 	_, url := start(t, newOmni(), func(c *Config) { c.Sessions = runs })
 	_, _, body := call(t, "GET", url+"/v1/sessions", "")
-	l := parse[sessionListBody](t, body)
+	l := parse[api.SessionList](t, body)
 	if l.Object != "list" || len(l.Data) != 2 || l.Data[0].ID != "S2" || l.Data[0].Artifacts[0].URL == "" {
 		t.Errorf("%s", body)
 	}
 	_, _, body = call(t, "GET", url+"/v1/sessions?limit=1", "")
-	if l := parse[sessionListBody](t, body); len(l.Data) != 1 {
+	if l := parse[api.SessionList](t, body); len(l.Data) != 1 {
 		t.Errorf("%s", body)
 	}
 	if status, _, body := call(t, "GET", url+"/v1/sessions?limit=x", ""); status != 400 || !strings.Contains(body, "limit") {

@@ -52,7 +52,7 @@ func startServer(t *testing.T, args ...string) string {
 	}
 }
 
-func client(url string) openai.Client {
+func openaiClient(url string) openai.Client {
 	return openai.NewClient(option.WithBaseURL(url+"/v1/"), option.WithAPIKey("none"), option.WithMaxRetries(0))
 }
 
@@ -77,7 +77,7 @@ func post(t *testing.T, url string, body string, answer any) int {
 
 func TestOpenAIClientOnOmni(t *testing.T) {
 	url := startServer(t, "omni")
-	c := client(url)
+	c := openaiClient(url)
 	models, err := c.Models.List(t.Context())
 	if err != nil || len(models.Data) != 1 {
 		t.Fatalf("models: %v, %v", models, err)
@@ -155,7 +155,7 @@ func TestOpenAIClientOnOmni(t *testing.T) {
 
 func TestOpenAIClientOnDiffusion(t *testing.T) {
 	url := startServer(t, "diffusion")
-	c := client(url)
+	c := openaiClient(url)
 	res, err := c.Images.Generate(t.Context(), openai.ImageGenerateParams{Model: "kinetoscope-diffusion", Prompt: "an owl",
 		N: openai.Int(3), Size: "64x64", ResponseFormat: "b64_json"}, option.WithJSONSet("num_inference_steps", 3))
 	if err != nil {

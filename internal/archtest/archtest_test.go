@@ -52,6 +52,8 @@ var rooms = [][]string{
 	{"omni"},
 	{"omni/overhead"},
 	{"web/view"},
+	{"web/api"},
+	{"client"},
 	{"web"},
 	{"mcpserver"},
 	{"cmd", "bench", "examples", "internal", "deploy"},

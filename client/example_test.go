@@ -1,0 +1,71 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/client"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// Captures ten seconds of a server and says what took the time.
+func Example() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{APIKey: os.Getenv("KINETOSCOPE_API_KEY")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := c.Start(ctx, protocol.StartRequest{Prefix: "evening", MaxBytes: 256 << 20}); err != nil {
+		log.Fatal(err)
+	}
+	time.Sleep(10 * time.Second)
+	st, err := c.Stop(ctx, true)
+	if err != nil {
+		log.Fatal(err)
+	}
+	rep, err := c.Report(ctx, st)
+	if err != nil || rep == nil {
+		log.Fatal("no report: ", err)
+	}
+	for _, f := range rep.Findings {
+		fmt.Println(f.Text)
+	}
+}
+
+// A refusal says which field is wrong, which session is in the way, what to do.
+func ExampleError() {
+	c, err := client.New(client.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = c.Start(context.Background(), protocol.StartRequest{Last: 10 * time.Second})
+	if e, ok := errors.AsType[*client.Error](err); ok && e.Session != nil {
+		fmt.Println("session", e.Session.ID, "is", e.Session.State)
+	}
+}
+
+// Brings the files of a server's last session home.
+func ExampleClient_Download() {
+	ctx := context.Background()
+	c, err := client.New(client.Config{URL: "http://gpu-box:8000"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	last, err := c.Sessions(ctx, 1)
+	if err != nil || len(last) == 0 {
+		log.Fatal("no session: ", err)
+	}
+	dir, err := os.OpenRoot("runs")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer dir.Close()
+	err = c.Download(ctx, last[0], dir, func(a protocol.Artifact) { fmt.Println(a.Name, a.Size) })
+	if err != nil {
+		log.Fatal(err)
+	}
+}

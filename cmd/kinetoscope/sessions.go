@@ -1,0 +1,82 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/client"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/store/runs"
+)
+
+type sessionsCmd struct {
+	serverFlags
+	ID       string `arg:"" optional:"" help:"Session to show; all without it."`
+	Download string `help:"Directory to put the session's artifacts into." type:"path" placeholder:"DIR"`
+}
+
+// Run lists a server's sessions, or shows one or brings it home.
+func (c *sessionsCmd) Run(e *env) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	if c.ID == "" {
+		if c.Download != "" {
+			return usage("--download: say which session")
+		}
+		return c.list(e, server)
+	}
+	st, err := server.Session(e.ctx, c.ID)
+	if err != nil {
+		return serverError(err)
+	}
+	if c.Download != "" {
+		return c.download(e, server, st)
+	}
+	return c.printStatus(e, st)
+}
+
+func (c *sessionsCmd) list(e *env, server *client.Client) error {
+	list, err := server.Sessions(e.ctx, 0)
+	if err != nil {
+		return serverError(err)
+	}
+	if c.JSON {
+		return printJSON(e.out, list)
+	}
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SESSION\tSTATE\tSTARTED\tPREFIX\tRANKS\tCOMPLETE")
+	for _, st := range list {
+		ranks := 0
+		for _, s := range st.Stages {
+			ranks += len(s.Ranks)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\n", st.ID, st.State, st.StartedAt.Local().Format(time.DateTime), st.Prefix,
+			ranks, ranks-len(runs.Incomplete(st)))
+	}
+	return w.Flush()
+}
+
+// download fetches every artifact of a session and checks its hash.
+func (c *sessionsCmd) download(e *env, server *client.Client, st *session.Status) error {
+	if len(store.AllArtifacts(st)) == 0 {
+		return errors.New("the session has no artifacts; is it complete?")
+	}
+	if err := os.MkdirAll(c.Download, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(c.Download)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return serverError(server.Download(e.ctx, st, root, func(a protocol.Artifact) {
+		fmt.Fprintf(e.out, "%s (%s)\n", a.Name, size(a.Size))
+	}))
+}

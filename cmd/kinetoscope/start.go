@@ -1,0 +1,44 @@
+package main
+
+import (
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+type startCmd struct {
+	serverFlags
+	sessionFlags
+	DelayIterations *int          `help:"Iterations to let pass first; the stage's own setting without it." placeholder:"N"`
+	MaxIterations   *int          `help:"Iterations to record at most; the stage's own setting without it." placeholder:"N"`
+	MaxDuration     time.Duration `help:"Stop by itself after so long; 10m without it, and 5s in processes that Kineto records." placeholder:"30s"`
+	ProfilerConfig  string        `help:"profiler_config as JSON, in place of the stages' own, over the defaults; --profiler-config.FIELD=VALUE sets one field." placeholder:"JSON"`
+
+	dotted map[string]string
+}
+
+// Run starts a session on a running server.
+func (c *startCmd) Run(e *env) error {
+	q := c.start()
+	q.MaxDuration = c.MaxDuration
+	q.DelayIterations, q.MaxIterations = c.DelayIterations, c.MaxIterations
+	if c.ProfilerConfig != "" || len(c.dotted) > 0 {
+		o, err := parseOverride(c.ProfilerConfig, c.dotted)
+		if err != nil {
+			return err
+		}
+		cfg := protocol.DefaultProfilerConfig()
+		cfg.Profiler = protocol.ProfilerTorch
+		cfg = o.Apply(cfg)
+		q.Config = &cfg
+	}
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	st, err := server.Start(e.ctx, q)
+	if err != nil {
+		return serverError(err)
+	}
+	return c.printStatus(e, st)
+}

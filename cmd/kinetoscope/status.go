@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/kinetoscope/kinetoscope/web/api"
+)
+
+type statusCmd struct{ serverFlags }
+
+// statusAnswer is what --json prints.
+type statusAnswer struct {
+	Health   *api.Health     `json:"health"`
+	Sessions api.SessionList `json:"sessions"` // the last one
+}
+
+// Run shows a server's stages and its last session. It fails if the server does not serve.
+func (c *statusCmd) Run(e *env) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	h, err := server.Health(e.ctx)
+	if err != nil {
+		return serverError(err)
+	}
+	list, err := server.Sessions(e.ctx, 1)
+	if err != nil {
+		return serverError(err)
+	}
+	if c.JSON {
+		err = printJSON(e.out, statusAnswer{h, api.SessionList{Object: "list", Data: list}})
+	} else {
+		err = c.print(e, h)
+		switch {
+		case err != nil:
+		case len(list) == 0:
+			fmt.Fprintln(e.out, "no session yet")
+		default:
+			err = printRun(e.out, list[0])
+		}
+	}
+	if err == nil && h.Status != api.HealthOK {
+		err = fmt.Errorf("the server is %s: %s", h.Status, h.Reason)
+	}
+	return err
+}
+
+func (c *statusCmd) print(e *env, h *api.Health) error {
+	fmt.Fprintf(e.out, "server %s: %s", c.URL, h.Status)
+	if h.Reason != "" {
+		fmt.Fprintf(e.out, ", %s", h.Reason)
+	}
+	fmt.Fprintln(e.out)
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STAGE\tNAME\tTYPE\tREPLICAS\tRANKS\tPROFILER")
+	for _, s := range h.Stages {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%v\n", s.ID, s.Name, s.Type, s.Replicas, s.Ranks, s.Profiler)
+	}
+	return w.Flush()
+}

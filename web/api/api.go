@@ -1,0 +1,123 @@
+// Package api is what the server's own endpoints say, beside OpenAI's: health, profiling,
+// sessions and errors as types, and where each is. It does no I/O; package web answers with
+// it and package client reads it. docs/http.md describes every endpoint. The body of a
+// start is protocol.StartRequest, a session is session.Status.
+package api
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// Paths of the endpoints.
+const (
+	HealthPath   = "/health"
+	StartPath    = "/start_profile"
+	StopPath     = "/stop_profile"
+	SessionsPath = "/v1/sessions"
+)
+
+// Limits of the query "limit" of SessionsPath.
+const (
+	DefaultSessions = 100
+	MaxSessions     = 1000 // each holds every rank's artifacts
+)
+
+// SessionPath is where session id is.
+func SessionPath(id string) string { return SessionsPath + "/" + url.PathEscape(id) }
+
+// ArtifactPath is where the file name of the run of session id is downloaded.
+func ArtifactPath(id, name string) string {
+	parts := strings.Split(name, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return SessionPath(id) + "/artifacts/" + strings.Join(parts, "/")
+}
+
+// HealthStatus says whether a pipeline serves.
+type HealthStatus string
+
+// The states of a server. All but HealthOK answer 503.
+const (
+	HealthOK        HealthStatus = "ok"
+	HealthStarting  HealthStatus = "starting"
+	HealthUnhealthy HealthStatus = "unhealthy"
+	HealthStopping  HealthStatus = "stopping"
+)
+
+// Health answers GET HealthPath.
+type Health struct {
+	Status HealthStatus  `json:"status"`
+	Reason string        `json:"reason,omitempty"` // which stage lacks what
+	Model  string        `json:"model"`
+	Stages []StageHealth `json:"stages"`
+}
+
+// StageHealth is one stage of the pipeline and its ranks.
+type StageHealth struct {
+	ID       int                `json:"id"`
+	Name     string             `json:"name"`
+	Type     protocol.StageType `json:"type"`
+	Output   string             `json:"output,omitempty"` // text, audio or image, if it is an output
+	Profiler bool               `json:"profiler"`
+	Replicas int                `json:"replicas"`
+	Ranks    int                `json:"ranks"` // in a replica
+	// Ready counts the ranks that serve, of Replicas times Ranks. It is all of
+	// them where the pipeline does not list its ranks: an open pipeline is ready.
+	Ready  int          `json:"ready_ranks"`
+	Detail []RankHealth `json:"rank_details,omitempty"`
+}
+
+// All is how many ranks the stage has when it is complete.
+func (h StageHealth) All() int { return h.Replicas * h.Ranks }
+
+// RankHealth is a rank that is present.
+type RankHealth struct {
+	Replica int             `json:"replica"`
+	Rank    int             `json:"rank"`
+	Host    string          `json:"host"`
+	PID     int             `json:"pid"`
+	Engine  protocol.Engine `json:"engine"`
+	Ready   bool            `json:"ready"`
+}
+
+// StopRequest is the body of POST StopPath. Stages are read for the sake of vLLM-Omni's
+// clients: a session ends as a whole.
+type StopRequest struct {
+	Stages []int `json:"stages,omitempty"`
+	Wait   *bool `json:"wait,omitempty"` // nil: true, until the artifacts are durable
+}
+
+// Session answers StartPath and StopPath. A stop that had nothing to stop answers with the
+// state idle and no more.
+type Session struct {
+	*session.Status
+	Message string `json:"message,omitempty"`
+}
+
+// SessionList answers GET SessionsPath, newest first.
+type SessionList struct {
+	Object string            `json:"object"` // "list"
+	Data   []*session.Status `json:"data"`
+}
+
+// ErrorBody is OpenAI's error object and what the server adds to it.
+type ErrorBody struct {
+	Error   ErrorDetail     `json:"error"`
+	Detail  string          `json:"detail,omitempty"`  // the message, as vLLM's servers have it
+	Hint    string          `json:"hint,omitempty"`    // what to do
+	Session *session.Status `json:"session,omitempty"` // in the way, or that did not start
+}
+
+// ErrorDetail is the inner object of ErrorBody. All four members are always there, null
+// where they say nothing.
+type ErrorDetail struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"` // the field at fault
+	Code    *string `json:"code"`
+}
