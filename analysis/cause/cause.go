@@ -26,12 +26,17 @@ type Report struct {
 
 // Row is one place in the program.
 type Row struct {
-	Name    string  `json:"name"`         // frame, operator, annotation or call; frames as "file.py: function"
-	On      string  `json:"on,omitempty"` // what it waited on, if that shows: "a lock", "a queue", "a copy" …
-	Ns      int64   `json:"ns"`           // self time in the waits
-	Share   float64 `json:"share"`        // of WaitNs
-	Count   int     `json:"count"`        // waits in which it was
-	Slice   int     `json:"slice"`        // the slice with the longest part
+	Name  string  `json:"name"`         // frame, operator, annotation or call; frames as "file.py: function"
+	On    string  `json:"on,omitempty"` // what it waited on, if that shows: "a lock", "a queue", "a copy" …
+	Ns    int64   `json:"ns"`           // self time in the waits
+	Share float64 `json:"share"`        // of WaitNs
+	Count int     `json:"count"`        // waits in which it was
+	Slice int     `json:"slice"`        // the slice with the longest part
+}
+
+// sum is a row that is being added up.
+type sum struct {
+	Row
 	longest int64
 	on      map[string]int64 // time by what it waited on
 	last    int64            // begin of the last gap that was counted
@@ -62,7 +67,7 @@ func Of(seen *plausible.Trace) Report {
 	for _, g := range gaps {
 		out.WaitNs += g.end - g.start
 	}
-	a := &attribution{v: seen.View, rows: map[string]*Row{}, of: map[trace.TrackID][]gap{}}
+	a := &attribution{v: seen.View, rows: map[string]*sum{}, of: map[trace.TrackID][]gap{}}
 	for _, g := range gaps {
 		a.of[g.track] = append(a.of[g.track], g)
 	}
@@ -76,8 +81,7 @@ func Of(seen *plausible.Trace) Report {
 				r.On = on
 			}
 		}
-		r.on = nil
-		out.Rows = append(out.Rows, *r)
+		out.Rows = append(out.Rows, r.Row)
 	}
 	slices.SortFunc(out.Rows, func(a, b Row) int { return cmp.Or(cmp.Compare(b.Ns, a.Ns), cmp.Compare(a.Name, b.Name)) })
 	out.Rows = out.Rows[:min(len(out.Rows), MaxRows)]
@@ -146,7 +150,7 @@ func launcher(seen *plausible.Trace, work []int32) (trace.TrackID, bool) {
 type attribution struct {
 	v     *view.View
 	of    map[trace.TrackID][]gap // in order
-	rows  map[string]*Row
+	rows  map[string]*sum
 	blame map[int32]blamed // by slice
 	tree  *view.Tree
 }
@@ -233,7 +237,7 @@ func (a *attribution) give(i int32, g gap, ns int64) {
 	}
 	r := a.rows[b.name]
 	if r == nil {
-		r = &Row{Name: b.name, Slice: int(i), on: map[string]int64{}, last: g.start - 1}
+		r = &sum{Row: Row{Name: b.name, Slice: int(i)}, on: map[string]int64{}, last: g.start - 1}
 		a.rows[b.name] = r
 	}
 	r.Ns += ns
