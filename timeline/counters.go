@@ -92,8 +92,17 @@ func (s *byTime) Swap(i, j int) {
 	s.value[i], s.value[j] = s.value[j], s.value[i]
 }
 
+// fewCounters are shown at once; more go into a group that is folded at first.
+const fewCounters = 2
+
 // counters lists a trace's counters.
 func (t *tree) counters(i int, parent string) {
+	n := len(t.tl.parts[i].series)
+	if n > fewCounters {
+		id := fmt.Sprintf("counters:%d", i)
+		t.add(Node{ID: id, Parent: parent, Kind: "counters", Name: fmt.Sprintf("%d counters", n), Trace: i, Folded: true})
+		parent = id
+	}
 	for k := range t.tl.parts[i].series {
 		s := &t.tl.parts[i].series[k]
 		t.add(Node{ID: fmt.Sprintf("%d:c%d", i, k), Parent: parent, Kind: "counter", Name: s.name, Trace: i, Samples: len(s.time),

@@ -95,7 +95,7 @@ func (tl *Timeline) Detail(id string) (*Detail, error) {
 	for at := p.index.Parent[s]; at != trace.NoParent && len(d.Parents) < maxParents; at = p.index.Parent[at] {
 		d.Parents = append(d.Parents, tl.ref(i, uint32(at)))
 	}
-	d.Links = append(tl.launches(i, s), tl.flows(i, s)...)
+	d.Links = append(append(d.Links, tl.launches(i, s)...), tl.flows(i, s)...)
 	slices.SortStableFunc(d.Links, func(a, b Link) int { return cmp.Compare(a.StartNs, b.StartNs) })
 	if d.LinkCount = len(d.Links); d.LinkCount > maxLinks {
 		d.Links = d.Links[:maxLinks]

@@ -177,7 +177,7 @@ func (tl *Timeline) Requests() []RequestLane {
 			return out // what compares ranks is not known
 		}
 		for _, r := range rep.Requests {
-			l := RequestLane{ID: r.ID, FirstNs: r.TTFTNs, OutNs: r.FirstOutputNs, Tokens: r.Tokens, StartNs: r.ArrivalNs - tl.StartNs}
+			l := RequestLane{ID: r.ID, Spans: []RequestSpan{}, FirstNs: r.TTFTNs, OutNs: r.FirstOutputNs, Tokens: r.Tokens, StartNs: r.ArrivalNs - tl.StartNs}
 			l.EndNs = l.StartNs + max(0, r.TotalNs)
 			for _, s := range r.Stages {
 				l.Spans = append(l.Spans, RequestSpan{Stage: s.Name, StageID: s.StageID, Trace: tl.placeOf(s.StageID, s.Replica, s.Rank),

@@ -28,7 +28,7 @@ const quietShare = 0.01
 type Node struct {
 	ID     string `json:"id"`
 	Parent string `json:"parent"` // "" at the top
-	Kind   string `json:"kind"`   // stage, replica, rank, file, process, device, quiet; thread, stream, lane, counter
+	Kind   string `json:"kind"`   // stage, rank, file, process, device, quiet, counters; thread, stream, lane, counter
 	Name   string `json:"name"`
 	Detail string `json:"detail,omitempty"`
 	Trace  int    `json:"trace"` // -1: of several
@@ -143,10 +143,10 @@ func (t *tree) part(i int, parent string, alone bool) {
 	for _, d := range devices {
 		t.device(i, parent, d)
 	}
-	t.counters(i, parent)
 	for _, g := range processes {
 		t.process(i, parent, g, len(processes) > 1)
 	}
+	t.counters(i, parent)
 }
 
 // rankName names a trace among the others.

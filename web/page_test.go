@@ -57,7 +57,7 @@ func TestPageIsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := 0
-	pages := map[string]string{"main.js": index}
+	pages := map[string]string{"main.js": index, "timeline.js": timelines}
 	for _, f := range files {
 		data := readUI(t, f.Name())
 		size += len(data)

@@ -1,0 +1,542 @@
+// The timeline's page: reads a run's view, draws it, and keeps what the reader sees and
+// chose in the address, so that a link shows the same elsewhere.
+import * as api from "./api.js";
+import { h, patch } from "./dom.js";
+import { colors } from "./tl-color.js";
+import * as data from "./tl-data.js";
+import { bindInput } from "./tl-input.js";
+import { Pane } from "./tl-pane.js";
+import { Panel } from "./tl-panel.js";
+import { Ruler } from "./tl-ruler.js";
+import { Store } from "./tl-store.js";
+import { isLeaf, Tree } from "./tl-tree.js";
+import { at } from "./tl-units.js";
+import { bytes, count, dur, plural } from "./units.js";
+
+const $ = (id) => document.getElementById(id);
+const READING_MS = 250; // between looks at a run that is being read
+const LEAST_NS = 20; // across the screen
+const AROUND = 0.05; // room beside what is fitted
+const ADDRESS_MS = 250; // from the last change to the address
+
+const app = {
+  info: null, tree: new Tree(), win: { t0: 0, t1: 1, limit: [0, 1] }, ticks: [], marks: [], area: null, selected: null, cursor: null,
+  handoffs: [], stepSpans: new Map(), steps: [], requests: [], pack: "auto", showArrows: true, theme: {}, indent: 12, lit: null, found: null,
+};
+
+// stageShades colours a stage's part of a request.
+const STAGE_CLASSES = [10, 11, 14, 12, 13, 6];
+app.stageShades = (stage) => {
+  const stages = [...new Set(app.requests.flatMap((r) => r.spans.map((s) => s.stage)))];
+  return colors(STAGE_CLASSES[stages.indexOf(stage) % STAGE_CLASSES.length] ?? 4, stages.length > 1 ? "" : stage, app.theme.dark);
+};
+
+// say tells a screen reader what changed.
+app.say = (text) => { $("said").textContent = text; };
+
+app.amount = (v, unit) => (unit === "bytes" ? bytes(v) : Math.abs(v) >= 1e4 ? count(Math.round(v)) : Number(v.toPrecision(4)).toString());
+
+function readTheme() {
+  const css = getComputedStyle(document.documentElement);
+  const names = ["back", "group", "line", "grid", "faint", "quiet", "text", "area", "area2", "curve", "select", "cursor", "mark", "doubt", "handoff", "rail"];
+  app.theme = Object.fromEntries(names.map((n) => [n, css.getPropertyValue(`--${n}`).trim()]));
+  app.theme.dark = css.getPropertyValue("--dark").trim() === "1";
+}
+
+// ---- drawing
+
+let asked = 0;
+app.draw = () => {
+  asked ||= requestAnimationFrame(frame);
+};
+
+function frame() {
+  asked = 0;
+  if (!app.info) return;
+  const began = performance.now();
+  app.ruler.measure();
+  const all = [];
+  for (const p of [app.pinned, app.main]) {
+    p.draw();
+    for (const i of p.visible(200)) {
+      if (isLeaf(i.node) && !(p === app.main && i.h === 0)) all.push(i.node);
+      else if (i.folded) all.push(app.tree.busiest(i.node) ?? i.node);
+    }
+  }
+  app.ruler.draw();
+  app.store.want(all, app.win, app.main.width);
+  app.frameMs = performance.now() - began;
+}
+
+app.layout = () => {
+  const pinned = app.tree.pinnedLayout();
+  $("pinned").hidden = pinned.items.length === 0;
+  $("pinned").style.height = `${Math.min(pinned.height, innerHeight * 0.35)}px`;
+  app.pinned.set(pinned);
+  app.main.set(app.tree.layout());
+  app.resize();
+};
+
+app.resize = () => {
+  const left = $("corner").getBoundingClientRect().width;
+  app.indent = left < 180 ? 5 : 12;
+  const width = Math.max(50, $("tracks").clientWidth - left);
+  app.main.resize(width, left);
+  app.pinned.resize(width, left);
+  app.ruler.resize(width);
+  app.draw();
+};
+
+// ---- the window
+
+app.setWindow = (t0, t1) => {
+  const whole = Math.max(1, app.info.end_ns);
+  const span = Math.min(Math.max(t1 - t0, LEAST_NS), whole * 1.2);
+  const mid = (t0 + t1) / 2;
+  const start = Math.min(Math.max(mid - span / 2, -whole * 0.1), whole * 1.1 - span);
+  app.win = { t0: start, t1: start + span, limit: [0, whole] };
+  app.changed();
+  app.draw();
+};
+
+app.zoom = (factor, around) => {
+  const t = around ?? app.cursor ?? (app.win.t0 + app.win.t1) / 2;
+  app.setWindow(t - (t - app.win.t0) * factor, t + (app.win.t1 - t) * factor);
+};
+
+app.pan = (share) => {
+  const d = (app.win.t1 - app.win.t0) * share;
+  app.setWindow(app.win.t0 + d, app.win.t1 + d);
+};
+
+app.show = (from, to) => {
+  const room = Math.max(LEAST_NS, to - from) * AROUND;
+  app.glide(from - room, to + room);
+};
+
+// glide moves the window in a few frames, so that the eye can follow; at once for who
+// wants no motion.
+app.glide = (t0, t1) => {
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return app.setWindow(t0, t1);
+  const [a0, a1] = [app.win.t0, app.win.t1];
+  const began = performance.now();
+  const id = (app.gliding = Symbol("glide"));
+  const step = (now) => {
+    if (app.gliding !== id) return;
+    const x = Math.min(1, (now - began) / 160);
+    const e = 1 - (1 - x) ** 3;
+    app.setWindow(a0 + (t0 - a0) * e, a1 + (t1 - a1) * e);
+    if (x < 1) requestAnimationFrame(step);
+  };
+  requestAnimationFrame(step);
+};
+
+app.fit = () => {
+  const s = app.selected?.detail;
+  if (app.area) app.show(app.area.from, app.area.to);
+  else if (s) app.show(s.start_ns, s.start_ns + s.dur_ns);
+  else app.glide(0, app.info.end_ns);
+};
+
+// ---- choosing
+
+app.reveal = (ref) => {
+  const id = app.tree.byID.has(ref.lane_track) ? ref.lane_track : ref.track;
+  const n = app.tree.byID.get(id);
+  if (!n) return;
+  let opened = false;
+  for (const p of app.tree.path(n)) {
+    if (app.tree.isFolded(p)) {
+      app.tree.folded.set(p.id, false);
+      opened = true;
+    }
+  }
+  if (app.tree.isFolded(n)) {
+    app.tree.folded.set(n.id, false);
+    opened = true;
+  }
+  if (opened) app.layout();
+  const place = app.main.placeOf(ref);
+  if (!place) return;
+  const { scrollTop, clientHeight } = app.main.el;
+  if (place.y < scrollTop || place.y + place.h > scrollTop + clientHeight) app.main.el.scrollTop = place.y - clientHeight / 3;
+  const [a, b] = [ref.start_ns, ref.start_ns + ref.dur_ns];
+  if (b < app.win.t0 || a > app.win.t1 || (b - a) / (app.win.t1 - app.win.t0) < 0.002) {
+    const span = Math.min(app.win.t1 - app.win.t0, Math.max((b - a) * 20, 2000));
+    app.glide((a + b) / 2 - span / 2, (a + b) / 2 + span / 2);
+  }
+};
+
+let choosing = null;
+app.select = async (id, { reveal = false, tab = true } = {}) => {
+  choosing?.abort();
+  choosing = new AbortController();
+  try {
+    const detail = await data.detail(id, { signal: choosing.signal });
+    app.selected = { id, detail };
+    app.area = null;
+    if (reveal) app.reveal(detail);
+    app.panel.show("slice", { open: tab });
+    app.say(`${detail.name}, ${dur(detail.dur_ns)}, at ${at(detail.start_ns)}, on ${app.tree.label(app.tree.byID.get(detail.track) ?? { name: "", parent: "" })}`);
+    app.changed();
+    app.draw();
+  } catch (err) {
+    if (err.name !== "AbortError") app.fail(err);
+  }
+};
+
+app.selectRequest = (r) => {
+  app.selected = { request: r.id, of: r };
+  app.area = null;
+  app.panel.show("slice", { open: true });
+  app.changed();
+  app.draw();
+};
+
+app.setArea = (from, to, tracks) => {
+  app.area = { from: Math.min(from, to), to: Math.max(from, to), tracks };
+  app.selected = null;
+  app.panel.show("area", { open: true });
+  app.changed();
+  app.draw();
+};
+
+app.clear = () => {
+  app.area = null;
+  app.selected = null;
+  app.panel.show(app.panel.tab === "slice" ? "findings" : app.panel.tab);
+  app.changed();
+  app.draw();
+};
+
+app.sameName = async (back) => {
+  if (!app.selected?.id) return;
+  const ref = await data.next(app.selected.id, back).catch(app.fail);
+  if (ref) app.select(ref.id, { reveal: true });
+  else app.say(back ? "no slice of this name before" : "no further slice of this name");
+};
+
+// areaQuery is the window and the tracks that an area, or what is in view, means.
+app.areaQuery = () => {
+  const a = app.area ?? { from: app.win.t0, to: app.win.t1 };
+  const chosen = [...(a.tracks ?? [])].map((id) => app.tree.byID.get(id)).filter(Boolean);
+  const leaves = (chosen.length ? chosen : app.main.items.map((i) => i.node)).flatMap((n) => app.tree.leaves(n));
+  const tracks = [...new Set(leaves.filter((n) => n.slices).map((n) => n.id))].slice(0, 512);
+  return { from: Math.floor(a.from), to: Math.ceil(a.to), tracks };
+};
+
+// ---- searching
+
+let searching = null;
+app.search = async () => {
+  const q = $("query").value.trim();
+  searching?.abort();
+  if (!q) {
+    app.found = null;
+    app.lit = null;
+    patch($("hits"));
+    app.changed();
+    return app.draw();
+  }
+  searching = new AbortController();
+  const regex = $("regex").checked;
+  try {
+    const found = await data.search({ q, regex, args: $("inargs").checked }, { signal: searching.signal });
+    app.found = { ...found, q, at: -1 };
+    patch($("hits"), found.count ? count(found.count) : "none");
+    const match = matcher(q, regex, found);
+    const memo = new WeakMap();
+    app.lit = match && ((d) => {
+      if (!memo.has(d.names)) memo.set(d.names, d.names.map(match));
+      return memo.get(d.names);
+    });
+    app.panel.show("search", { open: true });
+    app.say(`${found.count} hits`);
+  } catch (err) {
+    if (err.name === "AbortError") return;
+    patch($("hits"), h("span", { class: "bad", title: err.message }, "?"));
+    app.say(err.message);
+  }
+  app.changed();
+  app.draw();
+};
+
+// matcher lights the names that the server found; hits in arguments light their names.
+function matcher(q, regex, found) {
+  const names = new Set(found.hits.map((x) => x.name.slice(0, 160)));
+  if ($("inargs").checked) return (n) => names.has(n);
+  if (regex) return found.count === found.hits.length ? (n) => names.has(n) : (n) => names.has(n) || safeTest(q, n);
+  const fold = q === q.toLowerCase();
+  return (n) => (fold ? n.toLowerCase() : n).includes(q);
+}
+
+const safeTest = (q, n) => {
+  try {
+    return new RegExp(q, q === q.toLowerCase() ? "i" : "").test(n);
+  } catch {
+    return false; // Go and JavaScript differ in their expressions
+  }
+};
+
+app.hit = (step) => {
+  const f = app.found;
+  if (!f?.hits.length) return;
+  const s = app.selected?.detail;
+  if (f.at < 0 && s) f.at = f.hits.findIndex((x) => x.start_ns >= s.start_ns) - (step > 0 ? 1 : 0);
+  f.at = (f.at + step + f.hits.length) % f.hits.length;
+  patch($("hits"), `${count(f.at + 1)} of ${count(f.count)}`);
+  app.select(f.hits[f.at].id, { reveal: true, tab: false });
+};
+
+// ---- the address
+
+let timer = 0;
+app.changed = () => {
+  clearTimeout(timer);
+  timer = setTimeout(writeAddress, ADDRESS_MS);
+};
+
+const keep = (params, name, value) => value && params.set(name, value);
+
+function writeAddress() {
+  if (!app.info) return;
+  const p = new URLSearchParams();
+  p.set("t", `${Math.round(app.win.t0)}-${Math.round(app.win.t1)}`.replace(/^-/, "m"));
+  keep(p, "s", app.selected?.id);
+  keep(p, "r", app.selected?.request);
+  if (app.area) p.set("area", `${Math.round(app.area.from)}~${Math.round(app.area.to)}~${[...(app.area.tracks ?? [])].join(",")}`);
+  keep(p, "q", app.found?.q);
+  keep(p, "re", $("regex").checked ? "1" : "");
+  keep(p, "args", $("inargs").checked ? "1" : "");
+  keep(p, "pin", app.tree.pinned.join(","));
+  keep(p, "fold", [...app.tree.folded].filter(([, v]) => v).map(([k]) => k).join(","));
+  keep(p, "open", [...app.tree.folded].filter(([, v]) => !v).map(([k]) => k).join(","));
+  keep(p, "pack", app.pack === "auto" ? "" : app.pack);
+  keep(p, "noarrows", app.showArrows ? "" : "1");
+  keep(p, "sort", app.tree.sort);
+  keep(p, "filter", app.tree.filter);
+  keep(p, "m", app.marks.map(Math.round).join(","));
+  keep(p, "tab", app.panel.tab);
+  keep(p, "y", Math.round(app.main.el.scrollTop) || "");
+  history.replaceState(null, "", `#${p.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%7E", "~")}`);
+}
+
+function readAddress() {
+  const p = new URLSearchParams(location.hash.slice(1));
+  const ids = (name) => (p.get(name) ?? "").split(",").filter(Boolean);
+  app.pack = p.get("pack") ?? "auto";
+  app.showArrows = !p.get("noarrows");
+  app.tree.sort = $("sort").value = p.get("sort") ?? "";
+  app.tree.filter = $("filter").value = p.get("filter") ?? "";
+  app.tree.pinned = ids("pin");
+  for (const id of ids("fold")) app.tree.folded.set(id, true);
+  for (const id of ids("open")) app.tree.folded.set(id, false);
+  app.marks = ids("m").map(Number).filter(Number.isFinite);
+  $("query").value = p.get("q") ?? "";
+  $("regex").checked = p.has("re");
+  $("inargs").checked = p.has("args");
+  return p;
+}
+
+function applyAddress(p) {
+  const t = /^(m?)(\d+)-(\d+)$/.exec(p.get("t") ?? "");
+  app.setWindow(t ? (t[1] ? -1 : 1) * Number(t[2]) : -app.info.end_ns * 0.01, t ? Number(t[3]) : app.info.end_ns * 1.01);
+  const area = (p.get("area") ?? "").split("~");
+  if (area.length === 3) app.setArea(Number(area[0]), Number(area[1]), area[2] ? new Set(area[2].split(",")) : null);
+  if (p.get("s")) app.select(p.get("s"), { reveal: !t, tab: false });
+  const r = app.requests.find((x) => x.id === p.get("r"));
+  if (r) app.selectRequest(r);
+  if ($("query").value) app.search();
+  app.main.el.scrollTop = Number(p.get("y")) || 0;
+  if (p.get("tab")) app.panel.show(p.get("tab"));
+}
+
+// ---- starting
+
+app.fail = (err) => {
+  if (err?.status === 401) return lock();
+  notice(`${err.message}${err.hint ? ` – ${err.hint}` : ""}`, true);
+};
+
+function notice(text, bad = false) {
+  $("notice").hidden = !text;
+  $("notice").className = bad ? "bad" : "";
+  patch($("notice"), text, text && h("button", { type: "button", "data-act": "dismiss", "aria-label": "Dismiss" }, "×"));
+}
+
+// state shows what is instead of a timeline: reading, an error, nothing.
+function state(...content) {
+  $("state").hidden = !content.length;
+  patch($("state"), content);
+}
+
+function reading(p) {
+  const share = p.size_bytes ? p.read_bytes / p.size_bytes : 0;
+  return h("div", { class: "card" }, h("h2", {}, "Reading"),
+    h("progress", { max: "1", value: p.size_bytes ? String(share) : null, "aria-label": "Read so far" }),
+    h("p", {}, p.size_bytes ? `${bytes(p.read_bytes)} of ${bytes(p.size_bytes)}, ${count(p.events)} events` : "Looking at the files …"),
+    h("p", { class: "quiet" }, `${plural(p.files || 1, "file")}, ${dur(p.elapsed_ms * 1e6)} so far`));
+}
+
+let unlocked = null;
+function lock() {
+  if (!$("login").open) $("login").showModal();
+  return new Promise((resolve) => { unlocked = resolve; });
+}
+
+// firstKey takes the key out of the address, where kinetoscope view has put it.
+async function firstKey() {
+  const p = new URLSearchParams(location.hash.slice(1));
+  const key = p.get("key");
+  if (!key) return;
+  p.delete("key");
+  history.replaceState(null, "", p.size ? `#${p}` : location.pathname);
+  await api.login(key).catch((err) => patch($("refused"), err.message));
+}
+
+async function read() {
+  for (;;) {
+    try {
+      const v = await data.view();
+      if (v.state === "ready") return v;
+      state(reading(v.progress));
+    } catch (err) {
+      if (err.status !== 401) throw err;
+      await lock();
+    }
+    await new Promise((r) => setTimeout(r, READING_MS));
+  }
+}
+
+function facts(v) {
+  const hidden = app.tree.nodes.reduce((sum, n) => sum + (n.hidden || 0), 0);
+  return [plural(v.slices, "slice"), `${count(hidden)} hidden`, v.traces.length > 1 && plural(v.traces.length, "trace"), dur(v.end_ns),
+    v.uncertainty_ns > 0 && `clocks ±${dur(v.uncertainty_ns)}`, v.placement === "start" && v.traces.length > 1 && "each from its own start"].filter(Boolean).join(" · ");
+}
+
+app.load = async () => {
+  const [nodes, steps, requests, handoffs] = await Promise.all([data.tracks(app.pack), app.steps.length ? app.steps : data.steps({ px: 2000 }),
+    app.requests.length ? app.requests : data.requests(), app.info.traces.length > 1 ? data.arrows({ from: -1, to: app.info.end_ns + 1 }) : []]);
+  Object.assign(app, { steps, requests, handoffs });
+  app.stepSpans = new Map(steps.map((s) => [s.trace, s]));
+  app.tree.set(nodes, steps, requests);
+  app.store.clear();
+  patch($("facts"), facts(app.info));
+  const packed = nodes.some((n) => n.packed);
+  $("pack").setAttribute("aria-pressed", String(packed));
+  $("pack").hidden = !nodes.some((n) => n.streams > 1);
+  $("arrows").hidden = !handoffs.length;
+  $("arrows").setAttribute("aria-pressed", String(app.showArrows));
+  app.main.canvas.setAttribute("aria-label", `Timeline of ${facts(app.info)}. The tab In view has it as a table.`);
+  app.layout();
+  app.readOverview().catch(app.fail);
+};
+
+// overview asks once how busy each trace was over the whole.
+const CELLS = 800;
+app.readOverview = async () => {
+  const best = new Map();
+  for (const n of app.tree.nodes) {
+    if (n.kind !== "thread" && n.kind !== "stream" && n.kind !== "lane") continue;
+    const b = best.get(n.trace);
+    const device = n.kind === "thread" ? 0 : 1;
+    if (!b || device > b.device || device === b.device && n.busy_ns > b.busy) best.set(n.trace, { id: n.id, busy: n.busy_ns, device });
+  }
+  const tracks = [...best.values()].map((b) => b.id).slice(0, 32);
+  if (!tracks.length) return;
+  const d = await data.slices({ from: 0, to: app.info.end_ns, px: CELLS, tracks });
+  app.overview = tracks.map((id) => {
+    const cells = new Float32Array(CELLS);
+    const width = app.info.end_ns / CELLS;
+    for (const r of d.byTrack.get(id)) {
+      if (r.row) continue;
+      for (let i = r.first; i < r.last; i++) {
+        const share = d.count[i] > 1 ? d.busy[i] / 255 : 1;
+        for (let c = Math.max(0, Math.floor(d.start[i] / width)); c < CELLS && c * width < d.end[i]; c++) {
+          cells[c] += (share * Math.max(0, Math.min(d.end[i], (c + 1) * width) - Math.max(d.start[i], c * width))) / width;
+        }
+      }
+    }
+    return cells;
+  });
+  app.draw();
+};
+
+// closer reads the steps of the window once they were merged.
+let closer = 0;
+app.closerSteps = () => {
+  clearTimeout(closer);
+  closer = setTimeout(async () => {
+    if (!app.steps.some((s) => s.steps.some((x) => x.count > 1)) && !app.stepsCut) return;
+    app.stepsCut = true;
+    const span = app.win.t1 - app.win.t0;
+    const got = await data.steps({ from: app.win.t0 - span, to: app.win.t1 + span, px: 4000 }).catch(() => null);
+    if (!got) return;
+    app.stepSpans = new Map(got.map((s) => [s.trace, s]));
+    app.draw();
+  }, 200);
+};
+
+async function start() {
+  readTheme();
+  await firstKey();
+  let v;
+  try {
+    v = await read();
+  } catch (err) {
+    return state(h("div", { class: "card" }, h("h2", {}, "This cannot be shown"), h("p", { class: "bad" }, err.message), err.hint && h("p", {}, err.hint),
+      h("p", { class: "quiet" }, "kinetoscope inspect FILE says what is in a file and what had to be repaired.")));
+  }
+  app.info = v;
+  document.title = `${v.title} · Kinetoscope`;
+  patch($("title"), v.title);
+  $("title").title = v.detail ?? "";
+  app.store = new Store(app.draw, app.fail);
+  app.pinned = new Pane($("pinned"), app);
+  app.main = new Pane($("tracks"), app);
+  app.ruler = new Ruler($("ruler"), app);
+  app.panel = new Panel($("panel"), $("tabs"), $("body"), app);
+  const p = readAddress();
+  try {
+    state();
+    await app.load();
+  } catch (err) {
+    return state(h("div", { class: "card" }, h("h2", {}, "This cannot be shown"), h("p", { class: "bad" }, err.message)));
+  }
+  bindInput(app);
+  if (!v.slices) state(h("div", { class: "card" }, h("h2", {}, "No slices"), h("p", {}, "The traces were read and hold no slices: nothing was recorded while the profiler was on, or the window was empty."),
+    h("p", { class: "quiet" }, v.traces.map((t) => t.label).join(", "))));
+  const wrong = v.failed.length + v.traces.filter((t) => t.note).length;
+  if (v.failed.length) notice(`${plural(v.failed.length, "trace")} could not be shown: ${v.failed.map((f) => `${f.path.split("/").pop()}: ${f.error}`).slice(0, 2).join("; ")}${v.failed.length > 2 ? " …" : ""}`, true);
+  app.panel.start(wrong);
+  applyAddress(p);
+  new ResizeObserver(app.resize).observe($("stage"));
+}
+
+$("unlock").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await api.login($("key").value);
+    $("login").close();
+    $("key").value = "";
+    unlocked?.();
+  } catch (err) {
+    patch($("refused"), err.status === 401 ? "This is not a key of the server." : err.message);
+    $("key").select();
+  }
+});
+$("login").addEventListener("cancel", (event) => event.preventDefault());
+$("notice").addEventListener("click", (event) => event.target.dataset.act === "dismiss" && notice(""));
+
+const themes = ["", "dark", "light"];
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  localStorage.setItem("kinetoscope-theme", name);
+  readTheme();
+  if (app.info) app.draw();
+}
+$("theme").addEventListener("click", () => setTheme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "") + 1) % themes.length]));
+document.documentElement.dataset.theme = localStorage.getItem("kinetoscope-theme") ?? "";
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (readTheme(), app.info && app.draw()));
+start();
+globalThis.kinetoscope = app; // for the console, and for tests

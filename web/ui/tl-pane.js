@@ -1,0 +1,430 @@
+// A pane draws tracks: their labels as elements, what they hold on a canvas that is as
+// large as the pane and shows what is scrolled to.
+import { ALPHA_WHOLE, colors, DIM, INK } from "./tl-color.js";
+import { h, patch } from "./dom.js";
+import { hasSlices, isLeaf } from "./tl-tree.js";
+import { dur } from "./units.js";
+
+const FONT = '11px Inter, system-ui, "Segoe UI", sans-serif';
+const GLYPH = 5.9; // mean width of a letter
+const LEAST_TEXT = 22; // px of a box that has text
+const MAX_ARROWS = 400;
+
+export class Pane {
+  constructor(el, app) {
+    this.el = el;
+    this.app = app;
+    this.sheet = el.querySelector(".sheet");
+    this.labels = el.querySelector(".labels");
+    this.canvas = el.querySelector("canvas");
+    this.g = this.canvas.getContext("2d");
+    this.items = [];
+    el.addEventListener("scroll", () => app.draw(), { passive: true });
+  }
+
+  set({ items, height }) {
+    this.items = items;
+    this.height = height;
+    this.sheet.style.height = `${height}px`;
+    this.drawLabels();
+  }
+
+  // visible returns the items that are scrolled to, a little more on both sides.
+  visible(more = 0) {
+    const top = this.el.scrollTop - more;
+    const bottom = this.el.scrollTop + this.el.clientHeight + more;
+    return this.items.filter((i) => i.y + i.h > top && i.y < bottom);
+  }
+
+  resize(width, left) {
+    const ratio = devicePixelRatio || 1;
+    const height = this.el.clientHeight;
+    this.left = left;
+    this.width = width;
+    if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(height * ratio)) {
+      this.canvas.width = Math.round(width * ratio);
+      this.canvas.height = Math.round(height * ratio);
+      this.canvas.style.width = `${width}px`;
+      this.canvas.style.height = `${height}px`;
+    }
+    this.ratio = ratio;
+    this.paneHeight = height;
+  }
+
+  drawLabels() {
+    const { tree } = this.app;
+    patch(this.labels, this.items.map(({ node: n, y, h: height, folded }) => {
+      const group = !isLeaf(n);
+      const foldable = group || (n.rows ?? 0) > 1;
+      const kids = group ? tree.leaves(n).length : n.rows;
+      return h("div", { class: `label ${n.kind} ${group ? "group" : "leaf"}`, role: "treeitem", "aria-level": n.level + 1, tabindex: "-1", "data-key": n.id, "data-y": y, "data-h": height,
+        "data-level": n.level, "aria-expanded": foldable ? String(!folded) : null, "aria-label": `${n.name}${n.detail ? `, ${n.detail}` : ""}${n.slices ? `, ${n.slices} slices` : ""}` },
+      h("span", { class: `fold${foldable ? "" : " none"}`, "data-act": "fold", "aria-hidden": "true" }, foldable ? (folded ? "▸" : "▾") : ""),
+      h("span", { class: "name", title: [n.name, n.detail, n.slices ? `${n.slices.toLocaleString("en")} slices, busy ${dur(n.busy_ns)}` : ""].filter(Boolean).join("\n") }, n.name),
+      folded && kids > 1 && h("span", { class: "more" }, group ? `${kids} tracks` : `${kids} rows`),
+      n.packed && h("span", { class: "more", title: `${n.streams} streams as lanes by what they do` }, `${n.streams} streams`),
+      n.lanes > 1 && n.kind !== "lane" && h("span", { class: "more", title: "slices overlap; none is hidden" }, `${n.lanes} lanes`),
+      n.detail && group && h("span", { class: "detail" }, n.detail),
+      !group && h("button", { class: "pin", type: "button", tabindex: "-1", "data-act": "pin", "aria-pressed": String(tree.pinned.includes(n.id)), "aria-label": `Pin ${n.name}`, title: "keep at the top  p" }, "⊤"));
+    }));
+    for (const el of this.labels.children) {
+      el.style.top = `${el.dataset.y}px`;
+      el.style.height = `${el.dataset.h}px`;
+      el.style.paddingLeft = `${6 + Math.min(8, el.dataset.level) * this.app.indent}px`;
+    }
+    const first = this.labels.querySelector('[tabindex="0"]') ?? this.labels.firstElementChild;
+    if (first) first.tabIndex = 0;
+  }
+
+  x(t) {
+    const { win } = this.app;
+    return ((t - win.t0) / (win.t1 - win.t0)) * this.width;
+  }
+
+  draw() {
+    const { g, app } = this;
+    const { theme } = app;
+    g.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    g.clearRect(0, 0, this.width, this.paneHeight);
+    g.translate(0, -this.el.scrollTop);
+    g.font = FONT;
+    g.textBaseline = "middle";
+    this.texts = [];
+    const seen = this.visible();
+    for (const item of seen) {
+      this.backdrop(item, theme);
+    }
+    this.grid(theme);
+    for (const item of seen) this.item(item, theme);
+    g.fillStyle = INK;
+    for (const [text, x, y] of this.texts) g.fillText(text, x, y);
+    this.marks(theme);
+  }
+
+  backdrop({ node, y, h: height }, theme) {
+    const { g } = this;
+    if (!isLeaf(node)) {
+      g.fillStyle = theme.group;
+      g.fillRect(0, y, this.width, height);
+    }
+    g.fillStyle = theme.line;
+    g.fillRect(0, y + height - 1, this.width, 1);
+  }
+
+  grid(theme) {
+    const { g, app } = this;
+    g.fillStyle = theme.grid;
+    for (const t of app.ticks) g.fillRect(Math.round(this.x(t)), this.el.scrollTop, 1, this.paneHeight);
+  }
+
+  item(item, theme) {
+    const n = item.node;
+    if (n.kind === "counter") this.counter(item, theme);
+    else if (n.kind === "steps") this.steps(item, theme);
+    else if (n.kind === "requests") this.requests(item, theme);
+    else if (isLeaf(n)) this.slices(n, item.y + 1, item.rowH, item.folded, theme);
+    else if (item.folded) {
+      const b = this.app.tree.busiest(n);
+      if (b) this.slices(b, item.y + 3, item.h - 6, true, theme);
+    }
+  }
+
+  slices(n, top, rowH, folded, theme) {
+    const d = this.app.store.held.get(n.id);
+    if (!d) {
+      this.g.fillStyle = theme.faint;
+      this.g.fillText("…", 8, top + rowH / 2);
+      return;
+    }
+    const from = this.el.scrollTop - rowH;
+    const to = this.el.scrollTop + this.paneHeight;
+    for (const r of d.rows) {
+      if (folded && r.row > 0) break;
+      const y = top + r.row * rowH;
+      if (y > from && y < to) this.row(d, r, y, rowH - 1, theme);
+    }
+  }
+
+  // row draws the boxes of one row. Neighbours of one colour that leave no gap to see are
+  // one rectangle.
+  row(d, r, y, height, theme) {
+    const { g, app } = this;
+    const k = this.width / (app.win.t1 - app.win.t0);
+    const shift = (d.from - app.win.t0) * k;
+    const { start, end, name, cls, count, busy, names } = d;
+    const lit = app.lit?.(d);
+    let lo = r.first;
+    let hi = r.last;
+    while (lo < hi) {
+      const mid = (lo + hi) >> 1;
+      if (end[mid] * k + shift < 0) lo = mid + 1;
+      else hi = mid;
+    }
+    let style = "";
+    let x0 = 0;
+    let x1 = -1;
+    for (let i = lo; i < r.last; i++) {
+      const a = start[i] * k + shift;
+      if (a > this.width) break;
+      const b = Math.max(a + 1, end[i] * k + shift);
+      const text = names[name[i]];
+      const shades = colors(cls[i], text, theme.dark);
+      const shade = lit && !lit[name[i]] ? shades[DIM] : count[i] === 1 || b - a <= 1.5 ? shades[ALPHA_WHOLE] : shades[busy[i] >> 6];
+      if (shade === style && a <= x1 + 0.3 && b - a < 3) {
+        if (b > x1) x1 = b;
+        continue;
+      }
+      if (x1 > x0) {
+        g.fillStyle = style;
+        g.fillRect(x0, y, x1 - x0, height);
+      }
+      style = shade;
+      x0 = Math.max(-2, a);
+      x1 = Math.min(this.width + 2, b - a > 3 ? b - 0.5 : b);
+      if (b - a >= LEAST_TEXT && height >= 11) this.text(count[i] > 1 ? `${text} ×${count[i]}` : text, Math.max(0, a) + 4, y + height / 2 + 0.5, Math.min(b, this.width) - Math.max(0, a) - 7);
+    }
+    if (x1 > x0) {
+      g.fillStyle = style;
+      g.fillRect(x0, y, x1 - x0, height);
+    }
+  }
+
+  text(text, x, y, room) {
+    const n = Math.floor(room / GLYPH);
+    if (n >= 3) this.texts.push([text.length <= n ? text : `${text.slice(0, n - 1)}…`, x, y]);
+  }
+
+  counter({ node, y, h: height }, theme) {
+    const { g, app } = this;
+    const c = app.store.curves.get(node.id);
+    if (!c) return;
+    const top = node.max ?? 0;
+    const low = Math.min(0, node.min ?? 0);
+    const scale = (height - 8) / (top - low || 1);
+    const base = y + height - 3;
+    const py = (v) => base - (v - low) * scale;
+    g.beginPath();
+    let last = null;
+    for (let i = 0; i < c.t.length; i++) {
+      const x = Math.max(-5, this.x(c.t[i]));
+      if (x > this.width + 5) break;
+      if (last == null) g.moveTo(x, base);
+      else g.lineTo(x, last);
+      g.lineTo(x, py(c.max[i]));
+      if (c.min[i] < c.max[i]) g.lineTo(x + 0.5, py(c.min[i]));
+      last = py(c.last[i]);
+      g.lineTo(x + 0.5, last);
+    }
+    if (last == null) return;
+    const end = Math.min(this.width + 5, Math.max(0, this.x(app.info.end_ns)));
+    g.lineTo(end, last);
+    g.lineTo(end, base);
+    g.closePath();
+    g.fillStyle = theme.area;
+    g.fill();
+    g.strokeStyle = theme.curve;
+    g.lineWidth = 1;
+    g.stroke();
+    const text = app.amount(top, node.unit);
+    g.fillStyle = theme.back;
+    g.fillRect(2, y + 1, g.measureText(text).width + 6, 14);
+    g.fillStyle = theme.quiet;
+    g.fillText(text, 5, y + 8);
+  }
+
+  steps({ node, y, h: height }, theme) {
+    const { g, app } = this;
+    const s = app.stepSpans.get(node.trace);
+    if (!s) return;
+    for (const step of s.steps) {
+      const a = this.x(step.start_ns);
+      const b = this.x(step.end_ns);
+      if (b < 0 || a > this.width) continue;
+      const shades = colors(stepClass(step.kind), step.kind, theme.dark);
+      g.fillStyle = step.count > 1 ? shades[1] : shades[step.number % 2 ? 2 : 3];
+      g.fillRect(Math.max(-2, a), y + 2, Math.max(1, Math.min(b, this.width + 2) - Math.max(-2, a) - 0.5), height - 5);
+      const text = step.count > 1 ? `${step.count} × ${step.kind}` : `${step.kind} ${step.number}${step.batch ? ` · batch ${step.batch}` : ""}`;
+      if (b - a >= LEAST_TEXT) this.text(text, Math.max(0, a) + 4, y + height / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
+    }
+  }
+
+  requests({ node, y, rowH }, theme) {
+    const { g, app } = this;
+    for (const r of node.requests) {
+      const top = y + 1 + r.lane * rowH;
+      const [a, b] = [this.x(r.start_ns), this.x(r.end_ns)];
+      if (b < 0 || a > this.width) continue;
+      g.fillStyle = theme.rail;
+      g.fillRect(a, top + rowH / 2 - 1, b - a, 1);
+      for (const s of r.spans) {
+        const [c, e] = [this.x(s.start_ns), Math.max(this.x(s.start_ns) + 1, this.x(s.end_ns))];
+        if (e < 0 || c > this.width) continue;
+        const shades = app.stageShades(s.stage);
+        const work = this.x(s.start_ns + s.queue_ns);
+        const part = (rowH - 2) / r.spans.length;
+        const sy = top + (r.spans.length > 1 ? r.spans.indexOf(s) * part : 0);
+        g.fillStyle = shades[1];
+        g.fillRect(c, sy, Math.max(0, work - c), part - 0.5);
+        g.fillStyle = shades[3];
+        g.fillRect(work, sy, Math.max(1, e - work), part - 0.5);
+      }
+      if (app.selected?.request === r.id) this.frame(a, top - 1, b - a, rowH, theme);
+      if (r.spans.length === 1) this.text(r.id, Math.max(0, a) + 4, top + rowH / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
+    }
+  }
+
+  frame(x, y, w, height, theme) {
+    const { g } = this;
+    g.strokeStyle = theme.back;
+    g.lineWidth = 4;
+    g.strokeRect(x, y, Math.max(2, w), height);
+    g.strokeStyle = theme.select;
+    g.lineWidth = 2;
+    g.strokeRect(x, y, Math.max(2, w), height);
+  }
+
+  // marks are what the reader chose: the area, the slice, its links, the cursor, marks.
+  marks(theme) {
+    const { g, app } = this;
+    if (app.area) {
+      const [a, b] = [this.x(app.area.from), this.x(app.area.to)];
+      for (const { node, y, h: height } of this.visible()) {
+        if (!app.area.tracks || app.area.tracks.has(node.id)) {
+          g.fillStyle = theme.area2;
+          g.fillRect(a, y, b - a, height);
+        }
+      }
+      g.fillStyle = theme.select;
+      g.fillRect(a, this.el.scrollTop, 1, this.paneHeight);
+      g.fillRect(b, this.el.scrollTop, 1, this.paneHeight);
+    }
+    for (const m of app.marks) {
+      g.fillStyle = theme.mark;
+      g.fillRect(this.x(m), this.el.scrollTop, 1.5, this.paneHeight);
+    }
+    if (app.showArrows) this.handoffs(theme);
+    const s = app.selected?.detail;
+    if (s) {
+      const at = this.placeOf(s);
+      if (at) this.frame(this.x(s.start_ns), at.y, this.x(s.start_ns + s.dur_ns) - this.x(s.start_ns), at.h, theme);
+      for (const l of s.links.slice(0, 64)) {
+        const to = this.placeOf(l);
+        if (at && to) {
+          const forward = l.role === "work" || l.role === "flow to";
+          const [p, q] = forward ? [s, l] : [l, s];
+          const [py, qy] = forward ? [at, to] : [to, at];
+          this.arrow(this.x(p.start_ns + (l.role === "work" || l.role === "launch" ? 0 : p.dur_ns)), py.y + py.h / 2, this.x(q.start_ns), qy.y + qy.h / 2, theme.select, 1.5, theme.back);
+        }
+      }
+    }
+    if (app.cursor != null) {
+      const x = this.x(app.cursor);
+      const u = (app.info.uncertainty_ns / (app.win.t1 - app.win.t0)) * this.width;
+      if (u >= 1 && u < this.width * 2) {
+        g.fillStyle = theme.doubt;
+        g.fillRect(x - u, this.el.scrollTop, 2 * u, this.paneHeight);
+      }
+      g.fillStyle = theme.cursor;
+      g.fillRect(x, this.el.scrollTop, 1, this.paneHeight);
+    }
+  }
+
+  handoffs(theme) {
+    const { app } = this;
+    let n = 0;
+    for (const a of app.handoffs) {
+      if (Math.max(a.start_ns, a.end_ns) < app.win.t0 || Math.min(a.start_ns, a.end_ns) > app.win.t1) continue;
+      const from = this.trackPlace(a.from_track);
+      const to = this.trackPlace(a.to_track);
+      if (!from || !to || from === to) continue;
+      if (++n > MAX_ARROWS) break;
+      this.arrow(this.x(a.start_ns), from.y + Math.min(from.h, 18) / 2, this.x(a.end_ns), to.y + Math.min(to.h, 18) / 2, theme.handoff, 1);
+    }
+  }
+
+  arrow(x0, y0, x1, y1, color, width, halo) {
+    const { g } = this;
+    if (Math.max(x0, x1) < -50 || Math.min(x0, x1) > this.width + 50) return;
+    const bend = Math.max(12, Math.min(80, Math.abs(x1 - x0) / 2));
+    const path = () => {
+      g.beginPath();
+      g.moveTo(x0, y0);
+      g.bezierCurveTo(x0 + bend, y0, x1 - bend, y1, x1, y1);
+      g.stroke();
+    };
+    if (halo) {
+      g.strokeStyle = halo;
+      g.lineWidth = width + 2;
+      path();
+    }
+    g.strokeStyle = color;
+    g.lineWidth = width;
+    path();
+    g.fillStyle = color;
+    g.beginPath();
+    g.moveTo(x1, y1);
+    g.lineTo(x1 - 6, y1 - 3);
+    g.lineTo(x1 - 6, y1 + 3);
+    g.fill();
+  }
+
+  // trackPlace is the item that shows a track: itself, or the folded group it is in.
+  trackPlace(id) {
+    const { tree } = this.app;
+    for (let n = tree.byID.get(id); n; n = tree.byID.get(n.parent)) {
+      const item = this.items.find((i) => i.node === n);
+      if (item) return item;
+    }
+    return null;
+  }
+
+  // placeOf is where a slice is drawn.
+  placeOf(ref) {
+    const { tree, store } = this.app;
+    const id = tree.byID.has(ref.lane_track) ? ref.lane_track : ref.track;
+    const item = this.items.find((i) => i.node.id === id);
+    if (!item) {
+      const group = this.trackPlace(id);
+      return group && { y: group.y + 3, h: group.h - 6 };
+    }
+    const hit = store.find(id, Number(ref.id.split(".")[1]));
+    if (!hit) return { y: item.y, h: item.h - 1 };
+    return { y: item.y + 1 + (item.folded ? 0 : hit.row.row * item.rowH), h: item.rowH - 1 };
+  }
+
+  // hit returns what lies at a point of the canvas.
+  hit(px, py) {
+    const { app } = this;
+    const y = py + this.el.scrollTop;
+    const item = this.items.find((i) => y >= i.y && y < i.y + i.h);
+    if (!item) return null;
+    const t = app.win.t0 + (px / this.width) * (app.win.t1 - app.win.t0);
+    const slop = (2 / this.width) * (app.win.t1 - app.win.t0);
+    const n = item.node;
+    if (n.kind === "requests") {
+      const lane = Math.floor((y - item.y - 1) / item.rowH);
+      const r = n.requests.find((q) => q.lane === lane && t >= q.start_ns - slop && t <= q.end_ns + slop);
+      return { item, t, request: r };
+    }
+    if (n.kind === "steps") {
+      const s = app.stepSpans.get(n.trace)?.steps.find((q) => t >= q.start_ns && t < q.end_ns);
+      return { item, t, step: s };
+    }
+    const track = hasSlices(n) ? n : item.folded ? app.tree.busiest(n) : null;
+    const d = track && app.store.held.get(track.id);
+    if (!d) return { item, t };
+    const row = hasSlices(n) && !item.folded ? Math.floor((y - item.y - 1) / item.rowH) : 0;
+    const r = d.rows.find((q) => q.row === row);
+    if (!r) return { item, t };
+    let best = -1;
+    for (let i = r.first; i < r.last; i++) {
+      const a = d.from + d.start[i];
+      if (a > t + slop) break;
+      if (d.from + Math.max(d.end[i], d.start[i]) >= t - slop && (best < 0 || a <= t)) best = i;
+    }
+    return best < 0 ? { item, t, track } : { item, t, track, d, i: best, row: r };
+  }
+}
+
+const KINDS = { prefill: 10, decode: 11, mixed: 10, denoise: 12, text_encode: 13, vae_decode: 13, vocode: 13, training: 2, generation: 12 };
+export const stepClass = (kind) => KINDS[kind.replaceAll(" ", "_")] ?? 2;

@@ -1,0 +1,290 @@
+// The panel below the tracks: a slice or request, an area's sums, findings, hits, notes.
+import { h, patch } from "./dom.js";
+import { colors } from "./tl-color.js";
+import * as data from "./tl-data.js";
+import { at } from "./tl-units.js";
+import { count, dur, percent, plural } from "./units.js";
+
+const ROWS = 200; // of a table at once
+const $ = (id) => document.getElementById(id);
+const num = (text) => h("td", { class: "num" }, text);
+
+export class Panel {
+  constructor(el, tabs, body, app) {
+    Object.assign(this, { el, tabs, body, app, tab: "findings", sum: null, findings: null, flameAt: null, sortBy: "self_ns", only: "" });
+  }
+
+  start(wrong) {
+    this.wrong = wrong;
+    this.drawTabs();
+    this.tabs.addEventListener("click", (event) => {
+      const b = event.target.closest("[data-tab]");
+      if (b) this.show(b.dataset.tab, { open: true });
+    });
+    this.tabs.addEventListener("keydown", (event) => {
+      if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+      const list = [...this.tabs.children];
+      const to = list[(list.findIndex((b) => b.dataset.tab === this.tab) + (event.key === "ArrowRight" ? 1 : list.length - 1)) % list.length];
+      this.show(to.dataset.tab, { open: true });
+      this.tabs.querySelector('[aria-selected="true"]').focus();
+    });
+    this.body.addEventListener("click", (event) => this.click(event));
+    this.body.addEventListener("input", (event) => {
+      if (event.target.id !== "onlyops") return;
+      this.only = event.target.value;
+      this.draw();
+    });
+    const grip = $("grip");
+    const size = (y) => {
+      this.el.style.height = `${Math.max(0, Math.min(innerHeight * 0.8, y))}px`;
+      this.app.resize();
+    };
+    grip.addEventListener("pointerdown", (event) => grip.setPointerCapture(event.pointerId));
+    grip.addEventListener("pointermove", (event) => grip.hasPointerCapture(event.pointerId) && size(innerHeight - event.clientY));
+    grip.addEventListener("keydown", (event) => {
+      const by = { ArrowUp: 30, ArrowDown: -30 }[event.key];
+      if (by) size(this.el.clientHeight + by);
+    });
+    data.findings().then((list) => {
+      this.findings = list;
+      if (this.tab === "findings") this.draw();
+      this.drawTabs();
+    }, (err) => this.app.fail(err));
+    this.show("findings");
+  }
+
+  names() {
+    const { app } = this;
+    return [["slice", app.selected?.request ? "Request" : "Slice"], ["area", app.area ? "Area" : "In view"], ["flame", "Flame graph"], ["findings", `Findings${this.findings ? ` ${this.findings.length}` : ""}`],
+      app.requests.length && ["requests", `Requests ${app.requests.length}`], ["search", "Hits"], ["notes", `About${this.wrong ? ` ⚠ ${this.wrong}` : ""}`]].filter(Boolean);
+  }
+
+  drawTabs() {
+    patch(this.tabs, this.names().map(([id, name]) => h("button", { type: "button", role: "tab", id: `tab-${id}`, "data-tab": id, "data-key": id, "aria-controls": "body", "aria-selected": String(id === this.tab), tabindex: id === this.tab ? "0" : "-1" }, name)));
+    this.body.setAttribute("aria-labelledby", `tab-${this.tab}`);
+  }
+
+  show(tab, { open = false } = {}) {
+    if (!this.names().some(([id]) => id === tab)) tab = "findings";
+    const other = this.tab !== tab;
+    this.tab = tab;
+    if (open && this.el.clientHeight < 60) {
+      this.el.style.height = "";
+      this.app.resize();
+    }
+    this.drawTabs();
+    if (other) this.body.scrollTop = 0;
+    if (tab === "area" || tab === "flame") this.measure();
+    this.draw();
+    if (other) this.app.changed();
+  }
+
+  // measure asks what the area, or what is in view, adds up to.
+  async measure() {
+    const q = this.app.areaQuery();
+    const key = JSON.stringify(q);
+    if (this.key === key) return;
+    this.key = key;
+    this.sum = null;
+    this.query = q;
+    this.flameAt = null;
+    this.asking?.abort();
+    this.asking = new AbortController();
+    try {
+      if (!q.tracks.length) throw new Error("no track with slices is in this area");
+      this.sum = await data.selection(q, { signal: this.asking.signal });
+    } catch (err) {
+      if (err.name === "AbortError") return;
+      this.key = "";
+      this.sum = { error: err.message };
+    }
+    this.draw();
+  }
+
+  draw() {
+    const { app } = this;
+    const of = { slice: () => (app.selected?.detail ? this.slice(app.selected.detail) : app.selected?.of ? this.request(app.selected.of) : empty("Click a slice, or move with the arrow keys.")),
+      area: () => this.area(), flame: () => this.flame(), findings: () => this.list(), search: () => this.hits(), requests: () => this.requests(), notes: () => this.notes() };
+    patch(this.body, of[this.tab]());
+    for (const el of this.body.querySelectorAll("[data-color]")) el.style.background = el.dataset.color;
+    for (const el of this.body.querySelectorAll("[data-part]")) el.style.width = `${el.dataset.part}%`;
+    for (const el of this.body.querySelectorAll("[data-high]")) el.style.height = `${el.dataset.high}%`;
+    for (const el of this.body.querySelectorAll("[data-px]")) el.style.height = `${el.dataset.px}px`;
+    for (const el of this.body.querySelectorAll("[data-left]")) el.style.left = `${el.dataset.left}%`;
+    for (const el of this.body.querySelectorAll("[data-top]")) el.style.top = `${el.dataset.top}px`;
+  }
+
+  click(event) {
+    const { app } = this;
+    const el = event.target.closest("[data-act]");
+    if (!el) return;
+    const { act } = el.dataset;
+    if (act === "slice") app.select(el.dataset.id, { reveal: true, tab: el.dataset.stay == null });
+    else if (act === "span") app.show(Number(el.dataset.from), Number(el.dataset.to));
+    else if (act === "request") {
+      const r = app.requests.find((x) => x.id === el.dataset.id);
+      app.show(r.start_ns, r.end_ns);
+      app.selectRequest(r);
+    } else if (act === "sort") (this.sortBy = el.dataset.by, this.draw());
+    else if (act === "zoomflame") (this.flameAt = el.dataset.path, this.draw());
+    else if (act === "find") {
+      $("query").value = el.dataset.name;
+      $("regex").checked = false;
+      app.search();
+    } else if (act === "copy") navigator.clipboard.writeText(location.href).then(() => app.say("link copied"));
+  }
+
+  // ---- a slice
+
+  slice(s) {
+    const { app } = this;
+    const n = app.tree.byID.get(s.track) ?? app.tree.byID.get(s.lane_track);
+    const swatch = h("i", { class: "swatch", "data-color": colors(app.info.classes.indexOf(s.class), s.name, app.theme.dark)[3] });
+    const launch = s.links.find((l) => l.role === "launch");
+    return h("div", { class: "cols" },
+      h("section", {}, h("h2", { class: "slicename" }, swatch, s.name),
+        h("dl", { class: "facts" },
+          fact("Duration", dur(s.dur_ns)), s.self_ns !== s.dur_ns && fact("Self", `${dur(s.self_ns)}, ${percent(s.dur_ns ? s.self_ns / s.dur_ns : 0)}`),
+          fact("Start", at(s.start_ns)), s.at_ns && fact("Time of day", new Date(s.at_ns / 1e6).toISOString().replace("T", " ").replace("Z", " UTC")),
+          fact("Track", n ? app.tree.label(n) : s.track), fact("Class", `${s.class}${s.category ? ` · ${s.category}` : ""}`),
+          launch && fact("Launched", h("span", {}, link(launch), ` ${launch.delay_ns >= 0 ? `${dur(launch.delay_ns)} after its launch` : "while the call ran"}`)),
+          s.step && fact("Step", h("span", {}, s.step.slice ? button("slice", { id: s.step.slice }, `${s.step.kind} ${s.step.number}`) : `${s.step.kind} ${s.step.number}`, s.step.batch ? ` batch ${s.step.batch}` : "")),
+          s.requests?.length && fact(s.requests.length > 1 ? "Requests" : "Request", s.requests.slice(0, 12).map((id) => [app.requests.some((r) => r.id === id) ? button("request", { id }, id) : h("code", {}, id), " "])))),
+      h("section", {}, h("h3", {}, "Others of this name"), this.distribution(s)),
+      s.args && h("section", {}, h("h3", {}, "Arguments"), h("dl", { class: "args" }, Object.entries(s.args).map(([k, v]) => h("div", {}, h("dt", {}, k), h("dd", {}, typeof v === "string" ? v : JSON.stringify(v)))))),
+      s.parents.length > 0 && h("section", {}, h("h3", {}, "Inside"), h("ol", { class: "stack" }, s.parents.map((p) => h("li", {}, link(p), h("span", { class: "quiet" }, ` ${dur(p.dur_ns)}`))))),
+      s.links.length > (launch ? 1 : 0) && h("section", {}, h("h3", {}, `Hangs together with ${s.link_count}`), h("ul", { class: "links" }, s.links.filter((l) => l !== launch).slice(0, 100).map((l) =>
+        h("li", {}, h("span", { class: "role" }, l.role), link(l), h("span", { class: "quiet" }, ` ${dur(l.dur_ns)}, ${l.delay_ns >= 0 ? `${dur(l.delay_ns)} later` : "overlapping"}`))))));
+  }
+
+  distribution(s) {
+    const d = s.same;
+    const top = Math.max(...d.bins, 1);
+    const span = Math.log(d.max_ns + 1) - Math.log(d.min_ns + 1);
+    const mine = span > 0 ? Math.min(d.bins.length - 1, Math.floor(((Math.log(s.dur_ns + 1) - Math.log(d.min_ns + 1)) / span) * d.bins.length)) : 0;
+    return h("div", {}, d.count > 1 && h("div", { class: "hist", role: "img", "aria-label": `Durations from ${dur(d.min_ns)} to ${dur(d.max_ns)}, median ${dur(d.p50_ns)}` }, d.bins.map((n, i) => h("i", { class: i === mine ? "mine" : "", "data-high": n ? Math.max(3, (100 * n) / top) : 0 }))),
+      d.count > 1 && h("p", { class: "ends quiet" }, h("span", {}, dur(d.min_ns)), h("span", {}, "log scale"), h("span", {}, dur(d.max_ns))),
+      h("dl", { class: "facts" }, fact("Count", count(d.count)), fact("Total", dur(d.total_ns)), fact("Mean", dur(d.mean_ns)), fact(d.sampled ? "Median, sampled" : "Median", dur(d.p50_ns)), fact("p99", dur(d.p99_ns)),
+        fact("Longest", button("slice", { id: d.longest }, dur(d.max_ns))), d.count > 1 && fact("This one", d.rank === 1 ? "the longest" : `${count(d.rank)}${["th", "st", "nd", "rd"][d.rank % 10 > 3 || Math.floor((d.rank % 100) / 10) === 1 ? 0 : d.rank % 10]} longest`)),
+      d.count > 1 && h("p", {}, button("find", { name: s.name }, "Show all"), h("span", { class: "quiet" }, "  or step with [ and ]")));
+  }
+
+  // ---- an area
+
+  head(q) {
+    return h("p", { class: "areahead" }, h("b", {}, dur(q.to - q.from)), ` from ${at(q.from)}, ${plural(q.tracks.length, "track")}`,
+      this.sum?.slices != null && `, ${plural(this.sum.slices, "slice")}`, this.sum?.names > this.sum?.ops?.length && `, the first ${this.sum.ops.length} of ${this.sum.names} names`,
+      h("span", { class: "exports" }, "Export ", ["csv", "chrome", "perfetto", "parquet"].map((format) => h("a", { href: data.exportURL({ ...q, format }), download: true }, format === "csv" ? "CSV" : format[0].toUpperCase() + format.slice(1)))));
+  }
+
+  area() {
+    const { app, sum } = this;
+    if (!sum) return empty("Adding up …");
+    if (sum.error) return empty(sum.error);
+    const total = sum.classes.reduce((s, c) => s + c.self_ns, 0) || 1;
+    const rows = sum.ops.filter((o) => !this.only || o.name.toLowerCase().includes(this.only.toLowerCase()) || o.class === this.only).sort((a, b) => (this.sortBy === "name" ? a.name.localeCompare(b.name) : b[this.sortBy] - a[this.sortBy]));
+    const th = (by, name) => h("th", { scope: "col", class: by === "name" ? "" : "num", "aria-sort": this.sortBy === by ? "descending" : null }, button("sort", { by }, name));
+    return h("div", {}, this.head(this.query),
+      h("div", { class: "shares", role: "img", "aria-label": sum.classes.map((c) => `${c.class} ${percent(c.self_ns / total)}`).join(", ") }, sum.classes.filter((c) => c.self_ns > 0).map((c) =>
+        h("span", { "data-part": (100 * c.self_ns) / total, "data-color": colors(app.info.classes.indexOf(c.class), c.class, app.theme.dark)[3], title: `${c.class}: ${dur(c.self_ns)}, ${plural(c.count, "slice")}` }, c.self_ns / total > 0.07 ? `${c.class} ${percent(c.self_ns / total)}` : ""))),
+      h("input", { id: "onlyops", type: "search", placeholder: "Filter names", "aria-label": "Filter names", value: this.only, autocomplete: "off" }),
+      h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, th("name", "Name"), h("th", { scope: "col" }, "Class"), th("count", "Count"), th("self_ns", "Self"), th("total_ns", "Total"), th("mean_ns", "Mean"), th("max_ns", "Longest"), h("th", { scope: "col" }, "Share of self time"))),
+        h("tbody", {}, rows.slice(0, ROWS).map((o) => h("tr", {}, h("td", { class: "opname" }, h("i", { class: "swatch", "data-color": colors(app.info.classes.indexOf(o.class), o.name, app.theme.dark)[3] }), button("slice", { id: o.longest, stay: "" }, o.name)),
+          h("td", { class: "quiet" }, o.class), num(count(o.count)), num(dur(o.self_ns)), num(dur(o.total_ns)), num(dur(o.mean_ns)), num(dur(o.max_ns)),
+          h("td", { class: "barcell" }, h("i", { class: "bar", "data-part": (70 * o.self_ns) / (rows[0]?.self_ns || 1) }), percent(o.self_ns / total))))))),
+      rows.length > ROWS && h("p", { class: "quiet" }, `${count(rows.length - ROWS)} more names; the CSV has them all.`));
+  }
+
+  flame() {
+    const { app, sum } = this;
+    if (!sum) return empty("Adding up …");
+    if (sum.error) return empty(sum.error);
+    let root = sum.flame;
+    const path = [];
+    for (const i of (this.flameAt ?? "").split(".").filter(Boolean)) {
+      path.push(root);
+      root = root.children[Number(i)];
+    }
+    const whole = root.total_ns || 1;
+    const boxes = [];
+    let deep = 0;
+    const visit = (f, left, level, id) => {
+      deep = Math.max(deep, level);
+      const part = (100 * f.total_ns) / whole;
+      if (part < 0.15) return;
+      boxes.push(h("button", { type: "button", class: "flame", "data-act": "zoomflame", "data-path": id, "data-left": left, "data-part": part, "data-top": level * 19, "data-color": level === 0 && !this.flameAt ? "var(--group)" : colors(app.info.classes.indexOf(f.class), f.name, app.theme.dark)[3],
+        title: `${f.name}\n${dur(f.total_ns)}, self ${dur(f.self_ns)}, ${plural(f.count, "slice")}` }, part > 2 ? f.name : ""));
+      let x = left;
+      (f.children ?? []).forEach((c, i) => {
+        visit(c, x, level + 1, `${id}${id ? "." : ""}${i}`);
+        x += (100 * c.total_ns) / whole;
+      });
+    };
+    visit(root, 0, 0, this.flameAt ?? "");
+    const el = h("div", { class: "flames", role: "group", "aria-label": "Flame graph, the widest first; the tab beside has it as a table" }, boxes);
+    el.dataset.px = (deep + 1) * 19 + 4;
+    return h("div", {}, this.head(this.query), path.length > 0 && h("p", { class: "crumbs" }, button("zoomflame", { path: "" }, "all"), " › ", root.name), el);
+  }
+
+  // ---- lists
+
+  list() {
+    if (!this.findings) return empty("Looking for what stands out …");
+    if (!this.findings.length) return empty("Nothing stands out.");
+    return h("ul", { class: "findings" }, this.findings.map((f) => h("li", { class: f.severity }, h("span", { class: "sev" }, f.severity),
+      f.slice ? button("slice", { id: f.slice }, f.text) : f.end_ns > f.start_ns ? button("span", { from: f.start_ns, to: f.end_ns }, f.text) : h("span", {}, f.text), f.where && h("span", { class: "quiet" }, ` ${f.where}`))));
+  }
+
+  hits() {
+    const { app } = this;
+    const f = app.found;
+    if (!f) return empty("Search with / : names, with “args” arguments too, with “.*” regular expressions.");
+    if (!f.count) return empty(`Nothing has “${f.q}”${$("inargs").checked ? "" : "; switch on args to search arguments too"}.`);
+    return h("div", {}, h("p", {}, h("b", {}, plural(f.count, "hit")), ` of ${plural(f.names, "name")} on ${plural(f.tracks.length, "track")}`, f.hits.length < f.count && `; the first ${count(f.hits.length)} by time`),
+      h("p", { class: "chips" }, [...f.tracks].sort((a, b) => b.count - a.count).slice(0, 12).map((t) => h("span", { class: "chip" }, `${app.tree.byID.get(t.track)?.name ?? t.track} ${count(t.count)}`))),
+      h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Name"), h("th", { scope: "col", class: "num" }, "Start"), h("th", { scope: "col", class: "num" }, "Duration"), h("th", { scope: "col" }, "Track"))),
+        h("tbody", {}, f.hits.slice(0, ROWS).map((x) => h("tr", {}, h("td", { class: "opname" }, link(x, true)), num(at(x.start_ns)), num(dur(x.dur_ns)), h("td", { class: "quiet" }, app.tree.byID.get(x.track)?.name ?? x.track)))))));
+  }
+
+  requests() {
+    const { app } = this;
+    const stages = [...new Set(app.requests.flatMap((r) => r.spans.map((s) => s.stage)))];
+    const by = this.sortRequests ?? "total";
+    const value = (r) => r.end_ns - r.start_ns;
+    const rows = [...app.requests].sort((a, b) => (by === "start" ? a.start_ns - b.start_ns : value(b) - value(a)));
+    return h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Request, slowest first"), ["Start", "Total", "First token", "First output", "Tokens", ...stages].map((n) => h("th", { scope: "col", class: "num" }, n)))),
+      h("tbody", {}, rows.slice(0, ROWS).map((r) => h("tr", {}, h("td", {}, button("request", { id: r.id }, r.id)), num(at(r.start_ns)), num(dur(value(r))), num(dur(r.first_ns)), num(dur(r.out_ns)), num(r.tokens ? count(r.tokens) : "–"),
+        stages.map((name) => {
+          const s = r.spans.filter((x) => x.stage === name);
+          return num(s.length ? dur(s.reduce((sum, x) => sum + x.end_ns - x.start_ns, 0)) : "–");
+        }))))));
+  }
+
+  request(r) {
+    const { app } = this;
+    const whole = r.end_ns - r.start_ns || 1;
+    return h("div", { class: "cols" }, h("section", {}, h("h2", { class: "slicename" }, `Request ${r.id}`), h("dl", { class: "facts" }, fact("Total", dur(r.end_ns - r.start_ns)), fact("Start", at(r.start_ns)), r.first_ns >= 0 && fact("First token", dur(r.first_ns)),
+      r.out_ns >= 0 && fact("First output", dur(r.out_ns)), r.tokens > 0 && fact("Tokens", count(r.tokens)))),
+    h("section", { class: "wide" }, h("h3", {}, "Its way through the stages"), h("div", { class: "way" }, r.spans.map((s) => h("div", { class: "wayrow" }, button("span", { from: s.start_ns, to: s.end_ns }, s.stage),
+      h("span", { class: "waybar" }, h("i", { class: "queue", "data-left": (100 * (s.start_ns - r.start_ns)) / whole, "data-part": (100 * s.queue_ns) / whole }),
+        h("i", { "data-left": (100 * (s.start_ns + s.queue_ns - r.start_ns)) / whole, "data-part": Math.max(0.3, (100 * (s.end_ns - s.start_ns - s.queue_ns)) / whole), "data-color": app.stageShades(s.stage)[3] })),
+      h("span", { class: "num" }, dur(s.end_ns - s.start_ns), s.queue_ns > 0 && h("span", { class: "quiet" }, `, queue ${dur(s.queue_ns)}`)))))));
+  }
+
+  notes() {
+    const { app } = this;
+    const v = app.info;
+    const hidden = app.tree.nodes.reduce((sum, n) => sum + (n.hidden || 0), 0);
+    return h("div", { class: "cols" }, h("section", {}, h("h3", {}, "This view"), h("dl", { class: "facts" }, fact("Slices", count(v.slices)), fact("Hidden", count(hidden)), fact("Length", dur(v.end_ns)), v.wall && v.placement === "clock" && fact("Start", new Date(Number(v.start_ns) / 1e6).toISOString().replace("T", " ").replace("Z", " UTC")),
+      fact("Clocks", v.traces.length < 2 ? "one trace" : v.placement === "start" ? "each trace begins at 0: they were recorded at different times, or have no wall clock" : `agree to ±${dur(v.uncertainty_ns)}`), fact("Read in", dur(v.read_ms * 1e6)),
+      fact("Last answer", dur(Math.round(app.store.lastMs * 1e6))), fact("Link", button("copy", {}, "copy a link to this view")))),
+    h("section", { class: "wide" }, h("h3", {}, "Traces"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["File", "Stage", "Rank", "Format"].map((n) => h("th", { scope: "col" }, n)), ["Slices", "Clock ±"].map((n) => h("th", { scope: "col", class: "num" }, n)), h("th", { scope: "col" }, "Note"))),
+      h("tbody", {}, v.traces.map((t) => h("tr", {}, h("td", { class: "opname", title: t.label }, t.label.split("/").pop()), h("td", {}, t.stage ?? "–"), h("td", {}, t.rank >= 0 ? `${t.replica ? `${t.replica}.` : ""}${t.rank}` : "–"), h("td", {}, t.format), num(count(t.slices)), num(t.clock_error_ns >= 1e9 ? "not probed" : dur(t.clock_error_ns)), h("td", { class: t.note ? "warn" : "" }, t.note ?? ""))),
+        v.failed.map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "bad" }, f.error))))))));
+  }
+}
+
+const empty = (text) => h("p", { class: "empty quiet" }, text);
+const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
+const button = (act, more, ...content) => h("button", { type: "button", class: "link", "data-act": act, ...Object.fromEntries(Object.entries(more).map(([k, v]) => [`data-${k}`, v])) }, content);
+const link = (ref, stay = false) => button("slice", { id: ref.id, ...(stay ? { stay: "" } : {}) }, ref.name);

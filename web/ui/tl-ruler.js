@@ -1,0 +1,120 @@
+// The ruler: the whole in small with the window on it, and below it the axis.
+import { at, tickStep } from "./tl-units.js";
+import { dur } from "./units.js";
+
+const FONT = '11px Inter, system-ui, "Segoe UI", sans-serif';
+export const OVERVIEW = 26; // px
+const AXIS = 24;
+const TICK = 110; // px between ticks, at least
+
+export class Ruler {
+  constructor(canvas, app) {
+    this.canvas = canvas;
+    this.app = app;
+    this.g = canvas.getContext("2d");
+  }
+
+  resize(width) {
+    const ratio = devicePixelRatio || 1;
+    this.width = width;
+    this.ratio = ratio;
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round((OVERVIEW + AXIS) * ratio);
+    this.canvas.style.width = `${width}px`;
+    this.canvas.style.height = `${OVERVIEW + AXIS}px`;
+  }
+
+  // measure places the ticks.
+  measure() {
+    const { app } = this;
+    const { t0, t1 } = app.win;
+    this.step = tickStep(t1 - t0, Math.max(2, this.width / TICK));
+    app.ticks = [];
+    for (let t = Math.ceil(t0 / this.step) * this.step; t < t1; t += this.step) app.ticks.push(t);
+  }
+
+  // whole maps the run to the overview.
+  whole(t) {
+    return (t / Math.max(1, this.app.info.end_ns)) * this.width;
+  }
+
+  draw() {
+    const { g, app } = this;
+    const { theme, win } = app;
+    g.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    g.clearRect(0, 0, this.width, OVERVIEW + AXIS);
+    this.overview(theme);
+    const [a, b] = [this.whole(win.t0), this.whole(win.t1)];
+    g.fillStyle = theme.doubt;
+    g.fillRect(0, 0, Math.max(0, a), OVERVIEW);
+    g.fillRect(b, 0, this.width - b, OVERVIEW);
+    g.strokeStyle = theme.select;
+    g.lineWidth = 1.5;
+    g.strokeRect(Math.max(1, a), 1, Math.max(3, Math.min(this.width - 1, b) - Math.max(1, a)), OVERVIEW - 2);
+    g.font = FONT;
+    g.textBaseline = "middle";
+    const x = (t) => ((t - win.t0) / (win.t1 - win.t0)) * this.width;
+    g.fillStyle = theme.line;
+    g.fillRect(0, OVERVIEW + AXIS - 1, this.width, 1);
+    for (const t of app.ticks) {
+      g.fillStyle = theme.line;
+      g.fillRect(Math.round(x(t)), OVERVIEW + 14, 1, AXIS - 14);
+      g.fillStyle = theme.quiet;
+      g.fillText(at(t, this.step), x(t) + 4, OVERVIEW + AXIS / 2 + 1);
+    }
+    app.marks.forEach((m, i) => this.flag(x(m), at(m, this.step / 10), theme.mark, i));
+    if (app.area) {
+      const [p, q] = [x(app.area.from), x(app.area.to)];
+      g.fillStyle = theme.area2;
+      g.fillRect(p, OVERVIEW, q - p, AXIS);
+      const text = dur(app.area.to - app.area.from);
+      const w = g.measureText(text).width;
+      g.fillStyle = theme.back;
+      g.fillRect((p + q - w) / 2 - 4, OVERVIEW + 3, w + 8, AXIS - 7);
+      g.fillStyle = theme.text;
+      g.fillText(text, (p + q - w) / 2, OVERVIEW + AXIS / 2);
+    }
+    if (app.cursor != null) {
+      const text = at(app.cursor, this.step / 100);
+      const w = g.measureText(text).width + 8;
+      const left = Math.min(this.width - w, Math.max(0, x(app.cursor) - w / 2));
+      g.fillStyle = theme.cursor;
+      g.fillRect(left, OVERVIEW + 2, w, AXIS - 5);
+      g.fillStyle = theme.back;
+      g.fillText(text, left + 4, OVERVIEW + AXIS / 2);
+    }
+    app.closerSteps();
+  }
+
+  flag(x, text, color) {
+    const { g } = this;
+    g.fillStyle = color;
+    g.beginPath();
+    g.moveTo(x, OVERVIEW + AXIS);
+    g.lineTo(x - 5, OVERVIEW + AXIS - 8);
+    g.lineTo(x + 6, OVERVIEW + AXIS - 8);
+    g.fill();
+  }
+
+  // overview draws how busy the busiest tracks of each trace are, from the first answer
+  // of the whole.
+  overview(theme) {
+    const { g, app } = this;
+    if (!app.overview) {
+      g.fillStyle = theme.group;
+      g.fillRect(0, 0, this.width, OVERVIEW);
+      return;
+    }
+    const n = app.overview.length;
+    app.overview.forEach((cells, k) => {
+      const top = (k * OVERVIEW) / n;
+      for (let i = 0; i < cells.length; i++) {
+        if (!cells[i]) continue;
+        g.globalAlpha = 0.15 + 0.85 * Math.min(1, cells[i]);
+        g.fillStyle = theme.curve;
+        g.fillRect((i * this.width) / cells.length, top, this.width / cells.length + 0.5, Math.max(1, OVERVIEW / n - 0.5));
+      }
+    });
+    g.globalAlpha = 1;
+  }
+}

@@ -1,0 +1,84 @@
+// What the page holds of the tracks: the last answer for each, asked for again when the
+// window has left it or is looked at more closely.
+import * as data from "./tl-data.js";
+import { hasSlices } from "./tl-tree.js";
+
+const MARGIN = 0.5; // of the window, asked for on both sides, so that panning has what it needs
+const COARSE = 1.3; // how much wider than now a held column may be
+const BATCH = 64; // tracks in one question, so that the first come soon
+
+export class Store {
+  constructor(onChange, onError) {
+    this.held = new Map();
+    this.curves = new Map();
+    this.onChange = onChange;
+    this.onError = onError;
+    this.busy = false;
+    this.missing = 0;
+    this.lastMs = 0;
+  }
+
+  clear() {
+    this.held.clear();
+    this.curves.clear();
+  }
+
+  fresh(d, win, width) {
+    if (!d) return false;
+    const col = (win.t1 - win.t0) / width;
+    const whole = win.limit;
+    return d.lo <= Math.max(win.t0, whole[0]) && d.hi >= Math.min(win.t1, whole[1]) && d.column <= Math.max(1, col * COARSE);
+  }
+
+  // want asks for what of items is not there as the window needs it. One question is on
+  // its way at a time; the next one is of what is wanted then.
+  want(items, win, width) {
+    this.next = { items, win, width };
+    if (!this.busy) this.ask();
+  }
+
+  async ask() {
+    this.busy = true;
+    try {
+      while (this.next) {
+        const { items, win, width } = this.next;
+        this.next = null;
+        const span = win.t1 - win.t0;
+        const q = { from: Math.floor(win.t0 - span * MARGIN), to: Math.ceil(win.t1 + span * MARGIN), px: Math.min(8192, Math.ceil(width * (1 + 2 * MARGIN))) };
+        const ids = [...new Set(items.filter((n) => hasSlices(n)).map((n) => n.id))].filter((id) => !this.fresh(this.held.get(id), win, width));
+        const lines = items.filter((n) => n.kind === "counter").map((n) => n.id).filter((id) => !this.fresh(this.curves.get(id), win, width));
+        if (!ids.length && !lines.length) continue;
+        const asked = performance.now();
+        await Promise.all([ids.length && this.slices(q, ids.slice(0, BATCH)), lines.length && this.counters(q, lines.slice(0, BATCH))]);
+        this.lastMs = performance.now() - asked;
+        this.onChange();
+      }
+    } catch (err) {
+      this.next = null;
+      this.onError(err);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  async slices(q, tracks) {
+    const d = await data.slices({ ...q, tracks });
+    this.missing = d.missing;
+    const column = (q.to - q.from) / q.px;
+    for (const id of tracks) this.held.set(id, { ...d, lo: q.from, hi: q.to, column, rows: d.byTrack.get(id), byTrack: undefined });
+  }
+
+  async counters(q, tracks) {
+    const column = (q.to - q.from) / q.px;
+    for (const c of await data.counters({ ...q, tracks })) this.curves.set(c.track, { ...c, lo: q.from, hi: q.to, column });
+  }
+
+  // find returns the place of a slice among the boxes of a track that hold it alone or as
+  // the longest of several.
+  find(id, slice) {
+    const d = this.held.get(id);
+    if (!d) return null;
+    for (const r of d.rows) for (let i = r.first; i < r.last; i++) if (d.slice[i] === slice) return { d, row: r, i };
+    return null;
+  }
+}

@@ -1,0 +1,23 @@
+// Times on the axis.
+import { dur } from "./units.js";
+
+const STEPS = [1, 2, 5];
+
+// tickStep returns a round number of ns of which at most n fit into span.
+export function tickStep(span, n) {
+  const least = span / n;
+  for (let p = 1; ; p *= 10) {
+    for (const s of STEPS) if (s * p >= least) return s * p;
+  }
+}
+
+// at writes an instant with as many digits as a step of the axis needs.
+export function at(ns, step = 0) {
+  const sign = ns < 0 ? "−" : "";
+  const x = Math.abs(ns);
+  const [unit, size] = step >= 1e9 || x >= 1e9 ? ["s", 1e9] : step >= 1e6 || x >= 1e6 ? ["ms", 1e6] : step >= 1e3 || x >= 1e3 ? ["µs", 1e3] : ["ns", 1];
+  const digits = Math.max(0, Math.min(9, Math.ceil(-Math.log10(Math.max(1, step || x / 1e5) / size) - 1e-9)));
+  return `${sign}${(x / size).toFixed(digits)} ${unit}`;
+}
+
+export { dur };
