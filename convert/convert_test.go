@@ -46,10 +46,16 @@ var (
 	kSeq    = profiler.Intern(trace.ArgSeq)
 )
 
+// convertFile converts a recording into a directory.
+func convertFile(in, dir string, o Options) ([]protocol.Artifact, error) {
+	r, err := Recording(context.Background(), in, Dir(dir), o)
+	return r.Artifacts, err
+}
+
 // record writes a recording of a few steps to a file and returns its path.
 func record(t *testing.T, stage int, name string, rank int) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), fmt.Sprintf("rank%d.rec", rank))
+	path := filepath.Join(t.TempDir(), fmt.Sprintf("rank%d.ksrec", rank))
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +156,7 @@ func TestRankArtifacts(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			c.o.Config = c.cfg
-			got, err := Rank(context.Background(), in, dir, c.o)
+			got, err := convertFile(in, dir, c.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -243,7 +249,7 @@ func TestRankIsDeterministic(t *testing.T) {
 	cfg.RecordShapes, cfg.WithMemory = true, true
 	var first []protocol.Artifact
 	for _, parallel := range []int{1, 4, 1} {
-		got, err := Rank(context.Background(), in, t.TempDir(), Options{Config: &cfg, Parallel: parallel})
+		got, err := convertFile(in, t.TempDir(), Options{Config: &cfg, Parallel: parallel})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,10 +293,10 @@ func TestRankOfCutRecording(t *testing.T) {
 
 func TestRankNeverReplaces(t *testing.T) {
 	in, dir := record(t, 0, "thinker", 0), t.TempDir()
-	if _, err := Rank(context.Background(), in, dir, Options{}); err != nil {
+	if _, err := convertFile(in, dir, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Rank(context.Background(), in, dir, Options{}); !errors.Is(err, fs.ErrExist) {
+	if _, err := convertFile(in, dir, Options{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second conversion: %v", err)
 	}
 }
@@ -308,13 +314,13 @@ func TestRankFailures(t *testing.T) {
 	if _, err := Recording(context.Background(), in, brokenSink{}, Options{}); err == nil || !strings.Contains(err.Error(), "disk is full") {
 		t.Errorf("broken sink: %v", err)
 	}
-	if _, err := Rank(context.Background(), filepath.Join(t.TempDir(), "none"), t.TempDir(), Options{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := convertFile(filepath.Join(t.TempDir(), "none"), t.TempDir(), Options{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing recording: %v", err)
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	dir := t.TempDir()
-	if _, err := Rank(ended, in, dir, Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := Recording(ended, in, Dir(dir), Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended context: %v", err)
 	}
 	tr, _, err := native.ReadFile(context.Background(), in)

@@ -39,15 +39,8 @@ type Result struct {
 	Notes []string
 }
 
-// Rank converts the recording file in to artifacts under the run's directory outDir and
-// returns them sorted by name. A recording that was cut is no error; see Result.Notes
-// of Recording, which are logged here.
-func Rank(ctx context.Context, in, outDir string, o Options) ([]protocol.Artifact, error) {
-	r, err := Recording(ctx, in, Dir(outDir), o)
-	return r.Artifacts, err
-}
-
-// Recording converts the recording file in. On error the artifacts that were finished
+// Recording converts the recording file in to artifacts, sorted by name. A recording that
+// was cut is no error; see Result.Notes, which are logged too. On error the artifacts that were finished
 // before it are in the Result.
 func Recording(ctx context.Context, in string, to Sink, o Options) (Result, error) {
 	t, info, err := native.ReadFile(ctx, in)
