@@ -32,3 +32,9 @@ func (f *frame) comms() CommTable {
 	})
 	return f.commTable
 }
+
+// Comms is the package's Comms.
+func (v *View) Comms() CommTable { return v.f.comms() }
+
+// Overlap is CommComputeOverlap.
+func (v *View) Overlap() Overlap { return v.f.overlap() }

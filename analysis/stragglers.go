@@ -8,7 +8,6 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 // StragglerReport says which ranks the others wait for; coll.Match and coll.Blames define
@@ -48,29 +47,38 @@ func Stragglers(trs []*trace.Trace, opt Options) StragglerReport {
 	return stragglers(newFrames(trs, opt))
 }
 
-// collRanks are the traces as coll.Match takes them.
-func collRanks(fs []*frame) []coll.Rank {
-	metas := make([]*trace.Meta, len(fs))
-	for i, f := range fs {
-		metas[i] = &f.tr.Meta
-	}
-	ranks := make([]coll.Rank, len(fs))
-	for w, world := range identity.Worlds(metas) {
-		for _, i := range world.Traces {
-			m := metas[i]
-			ranks[i] = coll.Rank{World: w, Rank: m.Rank, WorldSize: m.WorldSize, Host: m.Host, Clock: m.WallClock}
-		}
-	}
-	return ranks
+// StragglerPart is what Stragglers needs of one trace, which need not be kept for it.
+type StragglerPart struct {
+	Meta        trace.Meta
+	Collectives []Collective
+	ComputeNs   int64 // merged compute time of the device
+}
+
+// StragglerPart is what Stragglers needs of the trace.
+func (v *View) StragglerPart() StragglerPart { return v.f.stragglerPart() }
+
+func (f *frame) stragglerPart() StragglerPart {
+	return StragglerPart{Meta: f.tr.Meta, Collectives: f.comms().Collectives, ComputeNs: total(f.merged(1 << KindCompute))}
 }
 
 func stragglers(fs []*frame) StragglerReport {
-	out := StragglerReport{Ranks: make([]Straggler, len(fs))}
-	ranks := collRanks(fs)
-	parallel(len(fs), func(i int) {
-		ranks[i].List = fs[i].comms().Collectives
-		out.Ranks[i] = Straggler{Rank: fs[i].rank, Index: i, ComputeNs: total(fs[i].merged(1 << KindCompute))}
-	})
+	parts := make([]StragglerPart, len(fs))
+	parallel(len(fs), func(i int) { parts[i] = fs[i].stragglerPart() })
+	return StragglersOf(parts)
+}
+
+// StragglersOf is Stragglers of traces that are gone.
+func StragglersOf(parts []StragglerPart) StragglerReport {
+	out := StragglerReport{Ranks: make([]Straggler, len(parts))}
+	metas := make([]*trace.Meta, len(parts))
+	for i := range parts {
+		metas[i] = &parts[i].Meta
+		out.Ranks[i] = Straggler{Rank: metas[i].Rank, Index: i, ComputeNs: parts[i].ComputeNs}
+	}
+	ranks := coll.Ranks(metas)
+	for i := range ranks {
+		ranks[i].List = parts[i].Collectives
+	}
 	m := coll.Match(ranks)
 	out.Matched, out.Unmatched = len(m.Sets), m.Unmatched
 	for k := range m.Sets {

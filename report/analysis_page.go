@@ -21,7 +21,8 @@ type TraceReport struct {
 	Labels      []string // names of the ranks
 	Report      *analysis.Report
 	Steps       []*steps.Report
-	Names       Names // of slices that findings point at
+	Names       Names    // of slices that findings point at
+	More        []*Table // of further analyses, at the end of the page
 }
 
 // Rows of a page's tables: the most important of each on one screen or two.
@@ -61,7 +62,7 @@ func (r *TraceReport) Tables() []*Table {
 	for i, p := range programs {
 		spans[i] = Ranked[analysis.FrameTable]{Label: p.Label, Value: p.Value.Spans}
 	}
-	return []*Table{
+	return append([]*Table{
 		TemporalTable(times), rows(pageRows, DeviceTable(times)),
 		rows(pageOps, GoroutineTable(programs)), rows(pageKernels, SpanTable(spans)),
 		StepKindTable(list),
@@ -76,7 +77,7 @@ func (r *TraceReport) Tables() []*Table {
 		MemoryTable(memory), rows(pageRows, MemoryOpTable(memory)),
 		rows(pageRows, BandwidthTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryBandwidth { return k.Bandwidth }))),
 		rows(pageRows, CounterTable(rankedOf(r, func(k *analysis.RankReport) analysis.CounterTable { return k.Counters }))),
-	}
+	}, r.More...)
 }
 
 func rows(n int, t *Table) *Table {

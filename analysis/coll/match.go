@@ -3,6 +3,9 @@ package coll
 import (
 	"cmp"
 	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 // Rank is one rank's part in what Match looks at.
@@ -14,6 +17,19 @@ type Rank struct {
 	Clock     bool   // its times compare with those of other ranks with Clock
 	OffsetNs  int64  // added to its times
 	List      []Collective
+}
+
+// Ranks returns the ranks that traces are of, each in its world, without their
+// collectives.
+func Ranks(list []*trace.Meta) []Rank {
+	out := make([]Rank, len(list))
+	for w, world := range identity.Worlds(list) {
+		for _, i := range world.Traces {
+			m := list[i]
+			out[i] = Rank{World: w, Rank: m.Rank, WorldSize: m.WorldSize, Host: m.Host, Clock: m.WallClock}
+		}
+	}
+	return out
 }
 
 // Member is a collective of one rank.

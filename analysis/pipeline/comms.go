@@ -6,7 +6,6 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 // communication is a rank's collectives on the common clock.
@@ -40,12 +39,9 @@ func (a *analyzer) matchComms() {
 	for i, d := range a.ranks {
 		metas[i] = &d.t.Meta
 	}
-	ranks := make([]coll.Rank, len(a.ranks))
-	for w, world := range identity.Worlds(metas) {
-		for _, i := range world.Traces {
-			m := metas[i]
-			ranks[i] = coll.Rank{World: w, Rank: m.Rank, WorldSize: m.WorldSize, Host: m.Host, Clock: a.aligned, List: a.ranks[i].comms.list}
-		}
+	ranks := coll.Ranks(metas)
+	for i := range ranks {
+		ranks[i].Clock, ranks[i].List = a.aligned, a.ranks[i].comms.list
 	}
 	m := coll.Match(ranks)
 	for i, b := range m.Blames(ranks) {

@@ -31,33 +31,27 @@ type streams struct {
 	out, err io.Writer
 }
 
-// cli is every verb with its flags.
+// cli is every verb with its flags, but for those of package analyses.
 type cli struct {
-	Capture    captureCmd      `cmd:"" help:"Run a pipeline, capture all its stages, and report where the time went."`
-	Overhead   overheadCmd     `cmd:"" help:"Run a pipeline and say what profiling costs it: states of the profiler take turns under one load."`
-	Serve      serveCmd        `cmd:"" help:"Serve a pipeline over an OpenAI-compatible API with profile endpoints."`
-	Worker     workerCmd       `cmd:"" help:"Run one rank of a native stage, on any host that reaches the hub."`
-	Agent      agentCmd        `cmd:"" help:"Let the PyTorch processes of this host take part as they are, over Kineto's daemon protocol."`
-	Credential credentialCmd   `cmd:"" help:"Print the token that lets one rank or agent join a server, for other hosts."`
-	Start      startCmd        `cmd:"" help:"Start a session on a running server."`
-	Stop       stopCmd         `cmd:"" help:"Stop the running session and wait for its artifacts."`
-	Status     statusCmd       `cmd:"" help:"Show a server's stages and its running session."`
-	Sessions   sessionsCmd     `cmd:"" help:"List a server's sessions, or show one and download its artifacts."`
-	View       viewCmd         `cmd:"" help:"Look at traces and runs on a timeline in the browser."`
-	Report     reportCmd       `cmd:"" help:"Say where the time went in runs or traces, on one page."`
-	Steps      stepsCmd        `cmd:"" help:"Steps of inference or training: prefill, decode, denoise; host-bound or device-bound."`
-	Ops        opsCmd          `cmd:"" help:"What each operator cost on host and device, by name, shape or stack."`
-	Kernels    kernelsCmd      `cmd:"" help:"What the device's time went to: kinds of work, kernels, sequences of kernels."`
-	Comms      commsCmd        `cmd:"" help:"What was communicated, how fast, and who the others waited for."`
-	Idle       idleCmd         `cmd:"" help:"Why the device stood still: causes, longest gaps, launches, queues."`
-	MemoryV    memoryCmd       `cmd:"" name:"memory" help:"How much memory was held over time and by whom; copies and fills."`
-	CritPath   criticalPathCmd `cmd:"" name:"critical-path" help:"The longest chain of work and waits, and what it is made of."`
-	Diff       diffCmd         `cmd:"" help:"What changed between two traces: added, removed, slower, with significance."`
-	SQL        sqlCmd          `cmd:"" name:"sql" help:"Ask traces in SQL: slices, tracks, flows, counters, ops as tables; DuckDB answers."`
-	Inspect    inspectCmd      `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
-	MCP        mcpCmd          `cmd:"" name:"mcp" help:"Offer these verbs to agents over the Model Context Protocol."`
-	Skill      skillCmd        `cmd:"" help:"Agent skill: when and how an agent calls this program."`
-	Version    versionCmd      `cmd:"" help:"Print the version."`
+	Capture    captureCmd    `cmd:"" help:"Run a pipeline, capture all its stages, and report where the time went."`
+	Overhead   overheadCmd   `cmd:"" help:"Run a pipeline and say what profiling costs it: states of the profiler take turns under one load."`
+	Serve      serveCmd      `cmd:"" help:"Serve a pipeline over an OpenAI-compatible API with profile endpoints."`
+	Worker     workerCmd     `cmd:"" help:"Run one rank of a native stage, on any host that reaches the hub."`
+	Agent      agentCmd      `cmd:"" help:"Let the PyTorch processes of this host take part as they are, over Kineto's daemon protocol."`
+	Credential credentialCmd `cmd:"" help:"Print the token that lets one rank or agent join a server, for other hosts."`
+	Start      startCmd      `cmd:"" help:"Start a session on a running server."`
+	Stop       stopCmd       `cmd:"" help:"Stop the running session and wait for its artifacts."`
+	Status     statusCmd     `cmd:"" help:"Show a server's stages and its running session."`
+	Sessions   sessionsCmd   `cmd:"" help:"List a server's sessions, or show one and download its artifacts."`
+	View       viewCmd       `cmd:"" help:"Look at traces and runs on a timeline in the browser."`
+	Report     reportCmd     `cmd:"" help:"Say where the time went in runs or traces, on one page."`
+	Steps      stepsCmd      `cmd:"" help:"Steps of inference or training: prefill, decode, denoise; host-bound or device-bound."`
+	Diff       diffCmd       `cmd:"" help:"What changed between two traces: added, removed, slower, with significance."`
+	SQL        sqlCmd        `cmd:"" name:"sql" help:"Ask traces in SQL: slices, tracks, flows, counters, ops as tables; DuckDB answers."`
+	Inspect    inspectCmd    `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
+	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Offer these verbs to agents over the Model Context Protocol."`
+	Skill      skillCmd      `cmd:"" help:"Agent skill: when and how an agent calls this program."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 
 	Verbose bool `short:"v" help:"Log what happens, the ranks' logs too, on stderr."`
 }
@@ -86,11 +80,11 @@ func run(ctx context.Context, args []string, s streams) int {
 		fmt.Fprintln(s.err, "kinetoscope: error:", err)
 		return exitUsage
 	}
-	parser, err := kong.New(&c, kong.Name("kinetoscope"),
+	parser, err := kong.New(&c, append(analysisVerbs(), kong.Name("kinetoscope"),
 		kong.Description("One profiler for every stage of a generative pipeline."),
 		kong.Writers(s.out, s.err), kong.Exit(func(code int) { exited = code }), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"builtins": strings.Join(deploy.Builtins, ", ")})
+		kong.Vars{"builtins": strings.Join(deploy.Builtins, ", ")})...)
 	if err != nil {
 		fmt.Fprintln(s.err, "kinetoscope: internal error:", err)
 		return exitFailed

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analyses"
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
@@ -161,12 +162,20 @@ type traceResult struct {
 	names  sliceNames
 	cards  string
 	native bool
+	more   []any // what each of pageQuestions found
 }
 
 // traces reports on traces of any producer.
 func (c *reportCmd) traces(e *env) error {
+	more := pageQuestions()
+	var failed firstError
 	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) traceResult {
 		r := traceResult{steps: steps.Find(t, steps.Options{}), names: sliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
+		for _, q := range more {
+			v, err := q.Rank(t, analyses.Asked{HTA: c.HTA, Everything: true})
+			failed.note(t.Meta.File, err)
+			r.more = append(r.more, v)
+		}
 		if c.Memory == 0 {
 			r.trace = t
 			return r
@@ -180,6 +189,9 @@ func (c *reportCmd) traces(e *env) error {
 		return r
 	})
 	if err != nil {
+		return err
+	}
+	if err := failed.get(); err != nil {
 		return err
 	}
 	if rep := c.recordings(list); rep != nil {
@@ -204,12 +216,22 @@ func (c *reportCmd) traces(e *env) error {
 		}
 		return list[i].Value.names[slice]
 	}
+	doc := map[string]any{"report": page.Report, "steps": page.Steps}
+	for k, q := range more {
+		found := make([]any, len(list))
+		for i := range list {
+			found[i] = list[i].Value.more[k]
+		}
+		if err := pagePart(page, q, found, doc); err != nil {
+			return err
+		}
+	}
 	if c.JSON || c.CSV || c.Table != "" {
 		for i := range page.Report.Ranks {
 			page.Report.Ranks[i].File = infos[i].File
 		}
 		page.Report.Findings = page.Findings()
-		a := answer{title: page.Title, note: page.Note, tables: page.Tables(), json: map[string]any{"report": page.Report, "steps": page.Steps}}
+		a := answer{title: page.Title, note: page.Note, tables: page.Tables(), json: doc}
 		return c.print(e, "report", infos, a)
 	}
 	if c.Sort != "" {

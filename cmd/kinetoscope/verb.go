@@ -18,14 +18,6 @@ type byRankFlag struct {
 	ByRank bool `help:"One row a rank, in place of sums over ranks."`
 }
 
-// apply sums over ranks unless the user wants them apart.
-func apply[T any](f byRankFlag, list []report.Ranked[T], merge func([]report.Ranked[T]) []report.Ranked[T]) []report.Ranked[T] {
-	if f.ByRank {
-		return list
-	}
-	return merge(list)
-}
-
 // part takes one analysis out of the results of several.
 func part[T, U any](list []report.Ranked[T], f func(*T) U) []report.Ranked[U] {
 	out := make([]report.Ranked[U], len(list))

@@ -34,6 +34,7 @@ var rooms = [][]string{
 	{"analysis"},
 	{"timeline"},
 	{"report"},
+	{"analyses"},
 	{"tables"},
 	{"session"},
 	{"store"},

@@ -1,0 +1,227 @@
+// Package analyses is the registry of the questions that are asked of traces one by one.
+//
+// An analysis is one file of this package (or of any other that is linked in): it says
+// what it is called, what it needs, what it computes of each trace, and how its answer
+// looks as tables, as JSON and as findings. The verb of the command line with its flags,
+// its part of the report's page and its rows in docs/cli.md are made from that;
+// docs/extending.md shows one from beginning to end. Nothing here reads or writes files.
+package analyses
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Analysis is one question: what a user reads of it before asking.
+type Analysis struct {
+	Name    string // of the verb: small letters and "-"
+	Order   int    // place among the verbs, and on the page
+	Help    string // a sentence: what it answers, for --help
+	Answers string // the same as a phrase, for docs/cli.md
+	// Needs says what a trace must have for an answer, for a reader whose trace has none
+	// of it: "The trace has no allocations: profile_memory records them."; "" if nothing.
+	Needs  string
+	HTA    bool     // Asked.HTA changes the answer; the verb has --hta
+	Sums   bool     // the answer sums over ranks unless Asked.ByRank; the verb has --by-rank
+	Tables []string // names of the answer's tables, the one that --csv prints first
+	JSON   []Field  // of the answer, "ranks" first
+	// Page adds the answer's main table and the findings to the report's page.
+	Page bool
+
+	begin func() asker
+}
+
+// Field is a field of an answer's JSON.
+type Field struct {
+	Key  string
+	Type string // Go type of what it holds, "analysis.OpTable"
+}
+
+// Asked is what all verbs can be asked beside their own options.
+type Asked struct {
+	HTA    bool // HTA's definitions
+	ByRank bool // ranks apart in tables that sum over them
+	// Everything says that all parts of the answer are wanted, for JSON or a table by
+	// name; else those will do that a reader sees at first.
+	Everything bool
+}
+
+// Options are those of package analysis.
+func (a Asked) Options() analysis.Options { return analysis.Options{HTA: a.HTA} }
+
+// Answer is what was found, in all its forms.
+type Answer struct {
+	Lines  []string        // sentences above the tables
+	Notes  []string        // what the user should know about the question, beside the answer
+	Above  []*report.Table // what a reader sees before the main table
+	Tables []*report.Table // the first is the main one, and what CSV prints
+	Asked  []*report.Table // only by name: series over time
+	JSON   map[string]any
+	Files  []File // further files that were asked for
+}
+
+// File is a file for the caller to write.
+type File struct {
+	Flag    string // that asked for it, "--svg"
+	Path    string
+	Content []byte
+}
+
+// InputError is a mistake of who asks: options that contradict each other or the traces.
+type InputError struct{ Err error }
+
+// Error returns the message.
+func (e *InputError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InputError) Unwrap() error { return e.Err }
+
+func wrong(format string, args ...any) error { return &InputError{fmt.Errorf(format, args...)} }
+
+// Method is how an analysis is computed. O is a struct of its options, whose fields are
+// tagged as github.com/alecthomas/kong reads flags; R is what it finds in one trace and
+// must not hold the trace, as traces may be read one after the other.
+type Method[O, R any] struct {
+	// Check refuses options that make no sense, before anything is read. May be nil.
+	Check func(o *O, a Asked) error
+	// Rank looks at one trace. Several goroutines call it.
+	Rank func(t *trace.Trace, o *O, a Asked) (R, error)
+	// Answer joins what was found, in the order of the traces.
+	Answer func(list []report.Ranked[R], o *O, a Asked) (Answer, error)
+	// Findings says what of it is worth a sentence. Evidence.Rank is an index into list.
+	// May be nil.
+	Findings func(list []report.Ranked[R]) []analysis.Finding
+}
+
+// None are the options of an analysis that has none.
+type None struct{}
+
+var registry = map[string]*Analysis{}
+
+// Register adds an analysis; it is called while packages are initialised, as the value
+// of a package's variable. It panics if a name is taken or a part is missing.
+func Register[O, R any](a Analysis, m Method[O, R]) *Analysis {
+	switch {
+	case a.Name == "" || a.Help == "" || len(a.Tables) == 0 || m.Rank == nil || m.Answer == nil:
+		panic(fmt.Sprintf("analyses: %q lacks a name, a help, tables, Rank or Answer", a.Name))
+	case registry[a.Name] != nil:
+		panic(fmt.Sprintf("analyses: %q is registered twice", a.Name))
+	}
+	a.begin = func() asker { return &asking[O, R]{m: m} }
+	registry[a.Name] = &a
+	return &a
+}
+
+// All returns the analyses by Order and name.
+func All() []*Analysis {
+	out := make([]*Analysis, 0, len(registry))
+	for _, a := range registry {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(a, b *Analysis) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+// Question is an analysis about to be asked.
+type Question struct {
+	*Analysis
+	asker
+}
+
+// Ask begins a question with options of its own, all at their zero values.
+func (a *Analysis) Ask() *Question { return &Question{a, a.begin()} }
+
+// asker is a Method without its types.
+type asker interface {
+	// Options points at the question's options, a struct with kong's tags.
+	Options() any
+	// Check refuses options that make no sense.
+	Check(a Asked) error
+	// Rank looks at one trace. Several goroutines may call it.
+	Rank(t *trace.Trace, a Asked) (any, error)
+	// Answer joins what Rank returned.
+	Answer(list []report.Ranked[any], a Asked) (Answer, error)
+	// Findings says what of it is worth a sentence.
+	Findings(list []report.Ranked[any]) []analysis.Finding
+}
+
+type asking[O, R any] struct {
+	m Method[O, R]
+	o O
+}
+
+func (q *asking[O, R]) Options() any { return &q.o }
+
+func (q *asking[O, R]) Check(a Asked) error {
+	if q.m.Check == nil {
+		return nil
+	}
+	return q.m.Check(&q.o, a)
+}
+
+func (q *asking[O, R]) Rank(t *trace.Trace, a Asked) (any, error) { return q.m.Rank(t, &q.o, a) }
+
+func (q *asking[O, R]) Answer(list []report.Ranked[any], a Asked) (Answer, error) {
+	return q.m.Answer(typed[R](list), &q.o, a)
+}
+
+func (q *asking[O, R]) Findings(list []report.Ranked[any]) []analysis.Finding {
+	if q.m.Findings == nil {
+		return nil
+	}
+	return q.m.Findings(typed[R](list))
+}
+
+// typed gives results that Rank returned their type back.
+func typed[R any](list []report.Ranked[any]) []report.Ranked[R] {
+	out := make([]report.Ranked[R], len(list))
+	for i := range list {
+		out[i] = report.Ranked[R]{Label: list[i].Label, Value: list[i].Value.(R)}
+	}
+	return out
+}
+
+// part takes one field out of the results of several.
+func part[R, U any](list []report.Ranked[R], f func(*R) U) []report.Ranked[U] {
+	out := make([]report.Ranked[U], len(list))
+	for i := range list {
+		out[i] = report.Ranked[U]{Label: list[i].Label, Value: f(&list[i].Value)}
+	}
+	return out
+}
+
+// values are the results without their labels, as JSON has them.
+func values[R any](list []report.Ranked[R]) []R {
+	out := make([]R, len(list))
+	for i := range list {
+		out[i] = list[i].Value
+	}
+	return out
+}
+
+// summed is list, or its sum over ranks unless they are wanted apart.
+func summed[R any](a Asked, list []report.Ranked[R], sum func([]report.Ranked[R]) []report.Ranked[R]) []report.Ranked[R] {
+	if a.ByRank {
+		return list
+	}
+	return sum(list)
+}
+
+// sliceNames keeps the names of slices beyond their trace's life.
+type sliceNames map[int]string
+
+func (n sliceNames) add(t *trace.Trace, slices ...int) {
+	for _, i := range slices {
+		if i >= 0 && i < t.Slices.Len() {
+			n[i] = t.String(t.Slices.Name[i])
+		}
+	}
+}

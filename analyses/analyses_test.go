@@ -1,0 +1,169 @@
+package analyses
+
+import (
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline/pipetest"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+var update = flag.Bool("update", false, "write the rows of docs/cli.md")
+
+const cliDoc = "../docs/cli.md"
+
+// TestDocs holds the rows of docs/cli.md to what analyses say of themselves.
+func TestDocs(t *testing.T) {
+	raw, err := os.ReadFile(cliDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(raw), "\n")
+	for _, a := range All() {
+		var at []int
+		for i, l := range lines {
+			if strings.HasPrefix(l, "| `"+a.Name+"` |") {
+				at = append(at, i)
+			}
+		}
+		want := []string{a.VerbRow(), a.JSONRow()}
+		if len(at) != len(want) {
+			t.Errorf("%s: %d rows in docs/cli.md, want one among the verbs and one on JSON", a.Name, len(at))
+			continue
+		}
+		for k, row := range want {
+			if lines[at[k]] != row && !*update {
+				t.Errorf("docs/cli.md (go test ./analyses -update writes it anew):\n got %s\nwant %s", lines[at[k]], row)
+			}
+			lines[at[k]] = row
+		}
+	}
+	if *update {
+		if err := os.WriteFile(cliDoc, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ask asks about traces as a verb does.
+func ask(t *testing.T, q *Question, traces []*trace.Trace, a Asked) Answer {
+	t.Helper()
+	if err := q.Check(a); err != nil {
+		t.Fatal(err)
+	}
+	list := make([]report.Ranked[any], len(traces))
+	for i, tr := range traces {
+		v, err := q.Rank(tr, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i] = report.Ranked[any]{Label: string(rune('0' + i)), Value: v}
+	}
+	out, err := q.Answer(list, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestSaysWhatItAnswers compares the tables and fields that analyses announce with those
+// that they give.
+func TestSaysWhatItAnswers(t *testing.T) {
+	for _, a := range All() {
+		traces := pipetest.Torch()
+		if a.Name == "critical-path" {
+			traces = traces[:1]
+		}
+		q := a.Ask()
+		if o, ok := q.Options().(*kernelsOptions); ok {
+			o.MinLength = 3
+		}
+		got := ask(t, q, traces, Asked{Everything: true})
+		var names []string
+		for _, tab := range slices.Concat(got.Tables, got.Above, got.Asked) {
+			if !slices.Contains(a.Tables, tab.Name) {
+				t.Errorf("%s: table %s is not announced", a.Name, tab.Name)
+			}
+			names = append(names, tab.Name)
+		}
+		if got.Tables[0].Name != a.Tables[0] {
+			t.Errorf("%s: CSV prints %s, announced is %s", a.Name, got.Tables[0].Name, a.Tables[0])
+		}
+		for _, name := range a.Tables {
+			if !slices.Contains(names, name) && name != "sequences" && name != "collectives" { // those need a flag
+				t.Errorf("%s: no table %s", a.Name, name)
+			}
+		}
+		var keys []string
+		for _, f := range a.JSON {
+			keys = append(keys, f.Key)
+			if got.JSON[f.Key] == nil {
+				t.Errorf("%s: no %s in its JSON", a.Name, f.Key)
+			}
+		}
+		if len(keys) != len(got.JSON) || keys[0] != "ranks" {
+			t.Errorf("%s: JSON has %d fields, announced are %q", a.Name, len(got.JSON), keys)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	three := "mm"
+	for _, c := range []struct {
+		name string
+		set  func(options any)
+		want string // in the error, or in the name of the first table
+	}{
+		{"ops", func(o any) { o.(*opsOptions).StackDepth = -1 }, "--stack-depth -1"},
+		{"ops", func(o any) { o.(*opsOptions).Flops = true }, "roofline"},
+		{"kernels", func(o any) { *o.(*kernelsOptions) = kernelsOptions{Sequences: &three, MinLength: 1} }, "sequences"},
+		{"kernels", func(any) {}, "--min-length 0"},
+		{"comms", func(o any) { o.(*commsOptions).Each = true }, "collectives"},
+		{"critical-path", func(o any) { o.(*pathOptions).Instance = 2 }, "--instance"},
+		{"critical-path", func(any) {}, "2 traces"},
+		{"memory", func(o any) { o.(*memoryOptions).SVG = "x.svg" }, "no allocations to draw"},
+	} {
+		q := registry[c.name].Ask()
+		c.set(q.Options())
+		got, err := "", q.Check(Asked{})
+		var list []report.Ranked[any]
+		for _, tr := range pipetest.Torch() {
+			v, _ := q.Rank(tr, Asked{})
+			list = append(list, report.Ranked[any]{Value: v})
+		}
+		if err == nil {
+			var a Answer
+			if a, err = q.Answer(list, Asked{}); err == nil {
+				got = a.Tables[0].Name
+			}
+		}
+		if err != nil {
+			got = err.Error()
+			if _, ok := err.(*InputError); !ok {
+				t.Errorf("%s: %v is no mistake of who asks", c.name, err)
+			}
+		}
+		if !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestRegisterRefuses(t *testing.T) {
+	rank := func(*trace.Trace, *None, Asked) (int, error) { return 0, nil }
+	answer := func([]report.Ranked[int], *None, Asked) (Answer, error) { return Answer{}, nil }
+	for name, a := range map[string]Analysis{"taken": {Name: "ops", Help: "x", Tables: []string{"x"}}, "no help": {Name: "x", Tables: []string{"x"}}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: registered", name)
+				}
+			}()
+			Register(a, Method[None, int]{Rank: rank, Answer: answer})
+		}()
+	}
+}

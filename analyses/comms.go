@@ -1,0 +1,74 @@
+package analyses
+
+import (
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+var _ = Register(Analysis{
+	Name: "comms", Order: 30, HTA: true,
+	Help:    "What was communicated, how fast, and who the others waited for.",
+	Answers: "collectives, bandwidths, stragglers; with `--each` every single one",
+	Tables:  []string{"comms", "overlap", "stragglers", "collectives"},
+	JSON: []Field{
+		{"ranks", "analysis.CommTable"}, {"overlap", "analysis.Overlap"}, {"collectives", "lists of analysis.Collective"},
+		{"stragglers", "analysis.StragglerReport, of several traces"},
+	},
+}, Method[commsOptions, commsResult]{Rank: rankComms, Answer: answerComms})
+
+type commsOptions struct {
+	Each bool `help:"One row a collective, in order of start; --json has them as well."`
+}
+
+// commsResult is one rank's communication.
+type commsResult struct {
+	comms   analysis.CommTable
+	overlap analysis.Overlap
+	part    analysis.StragglerPart
+	names   sliceNames
+}
+
+func rankComms(t *trace.Trace, _ *commsOptions, a Asked) (commsResult, error) {
+	v := analysis.Look(t, analysis.Options{})
+	r := commsResult{comms: v.Comms(), overlap: v.Overlap(), part: v.StragglerPart(), names: sliceNames{}}
+	if a.HTA {
+		r.overlap = analysis.CommComputeOverlap(t, a.Options())
+	}
+	for i := range r.comms.Collectives {
+		r.names.add(t, r.comms.Collectives[i].Slice)
+	}
+	return r, nil
+}
+
+func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (Answer, error) {
+	comms := part(list, func(r *commsResult) analysis.CommTable { return r.comms })
+	overlap := part(list, func(r *commsResult) analysis.Overlap { return r.overlap })
+	out := Answer{JSON: map[string]any{"ranks": values(comms), "overlap": values(overlap)}}
+	out.Tables = []*report.Table{report.CommTable(comms), report.OverlapTable(overlap)}
+	if o.Each || a.Everything {
+		out.JSON["collectives"] = values(part(list, func(r *commsResult) []analysis.Collective { return r.comms.Collectives }))
+	}
+	if o.Each {
+		out.Tables = []*report.Table{report.CollectiveTable(comms)}
+	}
+	if len(list) > 1 {
+		s := analysis.StragglersOf(values(part(list, func(r *commsResult) analysis.StragglerPart { return r.part })))
+		labels := make([]string, len(list))
+		for i := range list {
+			labels[i] = list[i].Label
+		}
+		out.JSON["stragglers"] = s
+		out.Tables = append(out.Tables, report.StragglerTable(&s, labels, func(i, slice int) string { return list[i].Value.names[slice] }))
+		for _, u := range s.Unmatched {
+			out.Lines = append(out.Lines, analysis.UnmatchedText(u)+".")
+		}
+	}
+	for i := range list {
+		if text := coll.GuessText(comms[i].Value.Guesses); text != "" {
+			out.Lines = append(out.Lines, list[i].Label+": "+text+".")
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,56 @@
+package analyses
+
+import (
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+var _ = Register(Analysis{
+	Name: "kernels", Order: 20, HTA: true, Sums: true,
+	Help:    "What the device's time went to: kinds of work, kernels, sequences of kernels.",
+	Answers: "kinds of device work, kernels, with `--sequences OP` series of kernels",
+	Tables:  []string{"kernels", "types", "temporal", "sequences"},
+	JSON:    []Field{{"ranks", "analysis.KernelBreakdown, with --sequences a list of analysis.Sequence"}, {"temporal", "analysis.Temporal"}},
+}, Method[kernelsOptions, kernelsResult]{Check: checkKernels, Rank: rankKernels, Answer: answerKernels})
+
+type kernelsOptions struct {
+	Sequences *string `help:"Series of kernels that operators launch whose name contains OP; '' is every top-level operator." placeholder:"OP"`
+	MinLength int     `help:"Fewest kernels of a series." default:"3" placeholder:"N"`
+}
+
+// kernelsResult is one rank's device work.
+type kernelsResult struct {
+	kernels analysis.KernelBreakdown
+	time    analysis.Temporal
+	seq     []analysis.Sequence
+}
+
+func checkKernels(o *kernelsOptions, _ Asked) error {
+	if o.MinLength < 1 {
+		return wrong("--min-length %d: 1 or more", o.MinLength)
+	}
+	return nil
+}
+
+func rankKernels(t *trace.Trace, o *kernelsOptions, a Asked) (kernelsResult, error) {
+	if o.Sequences != nil {
+		return kernelsResult{seq: analysis.Sequences(t, a.Options(), *o.Sequences, o.MinLength)}, nil
+	}
+	return kernelsResult{kernels: analysis.Kernels(t, a.Options()), time: analysis.TemporalBreakdown(t, a.Options())}, nil
+}
+
+func answerKernels(list []report.Ranked[kernelsResult], o *kernelsOptions, a Asked) (Answer, error) {
+	if o.Sequences != nil {
+		seq := part(list, func(r *kernelsResult) []analysis.Sequence { return r.seq })
+		return Answer{JSON: map[string]any{"ranks": values(seq)}, Tables: []*report.Table{report.SequenceTable(seq)}}, nil
+	}
+	kernels := part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels })
+	time := part(list, func(r *kernelsResult) analysis.Temporal { return r.time })
+	shown := summed(a, kernels, report.MergeKernels)
+	return Answer{
+		JSON:   map[string]any{"ranks": values(kernels), "temporal": values(time)},
+		Tables: []*report.Table{report.KernelTable(shown), report.KernelTypeTable(shown)},
+		Above:  []*report.Table{report.TemporalTable(time)},
+	}, nil
+}

@@ -1,0 +1,64 @@
+package analyses
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+const noAllocations = "The trace has no allocations: profile_memory (torch_profiler_with_memory) records them."
+
+var _ = Register(Analysis{
+	Name: "memory", Order: 50, HTA: true, Needs: noAllocations,
+	Help:    "How much memory was held over time and by whom; copies and fills.",
+	Answers: "allocators over time, what was held at the peak, copies and fills",
+	Tables:  []string{"devices", "allocations", "bandwidth", "timeline", "bandwidth_timeline"},
+	JSON:    []Field{{"ranks", "analysis.MemoryReport"}, {"bandwidth", "analysis.MemoryBandwidth"}},
+}, Method[memoryOptions, memoryResult]{Rank: rankMemory, Answer: answerMemory})
+
+type memoryOptions struct {
+	SVG string `name:"svg" help:"Also write a picture to this file: what the memory was held for over time, the peak, what was held at it." placeholder:"FILE" type:"path"`
+}
+
+// memoryResult is one rank's memory.
+type memoryResult struct {
+	memory analysis.MemoryReport
+	band   analysis.MemoryBandwidth
+	held   analysis.MemoryTimeline // for --svg
+}
+
+func rankMemory(t *trace.Trace, o *memoryOptions, a Asked) (memoryResult, error) {
+	r := memoryResult{memory: analysis.Memory(t, analysis.Options{}), band: analysis.Bandwidth(t, a.Options())}
+	if o.SVG != "" {
+		r.held = analysis.HeldMemory(t, analysis.Options{})
+	}
+	return r, nil
+}
+
+func answerMemory(list []report.Ranked[memoryResult], o *memoryOptions, a Asked) (Answer, error) {
+	memory := part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
+	band := part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
+	out := Answer{
+		JSON:   map[string]any{"ranks": values(memory), "bandwidth": values(band)},
+		Tables: []*report.Table{report.MemoryTable(memory), report.MemoryOpTable(memory), report.BandwidthTable(band)},
+		Asked:  []*report.Table{report.MemorySeriesTable(memory), report.BandwidthSeriesTable(band)},
+	}
+	if o.SVG != "" {
+		held := part(list, func(r *memoryResult) analysis.MemoryTimeline { return r.held })
+		if !slices.ContainsFunc(held, func(r report.Ranked[analysis.MemoryTimeline]) bool { return len(r.Value.Devices) > 0 }) {
+			return out, wrong("--svg %s: the trace has no allocations to draw: record with profile_memory (torch_profiler_with_memory)", o.SVG)
+		}
+		var b bytes.Buffer
+		if err := report.HeldMemorySVG(&b, held); err != nil {
+			return out, err
+		}
+		out.Files = append(out.Files, File{"--svg", o.SVG, b.Bytes()})
+	}
+	if len(out.Tables[0].Rows) == 0 && !a.Everything {
+		out.Lines = append(out.Lines, noAllocations)
+	}
+	return out, nil
+}

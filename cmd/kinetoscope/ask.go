@@ -1,0 +1,165 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/kinetoscope/kinetoscope/analyses"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// askCmd is the verb of a registered analysis.
+type askCmd struct {
+	traceVerb
+	kong.Plugins // the analysis' own options, and those of the flags below that it has
+
+	hta    htaFlag
+	byRank byRankFlag
+	q      *analyses.Question
+}
+
+func newAskCmd(a *analyses.Analysis) *askCmd {
+	c := &askCmd{q: a.Ask()}
+	if a.Sums {
+		c.Plugins = append(c.Plugins, &c.byRank)
+	}
+	if a.HTA {
+		c.Plugins = append(c.Plugins, &c.hta)
+	}
+	c.Plugins = append(c.Plugins, c.q.Options())
+	return c
+}
+
+// analysisVerbs makes a verb of each registered analysis.
+func analysisVerbs() []kong.Option {
+	var out []kong.Option
+	for _, a := range analyses.All() {
+		out = append(out, kong.DynamicCommand(a.Name, a.Help, "", newAskCmd(a)))
+	}
+	return append(out, kong.PostBuild(func(k *kong.Kong) error {
+		orderVerbs(k.Model.Node)
+		return nil
+	}))
+}
+
+// verbBefore is the verb behind which help lists those of analyses.
+const verbBefore = "steps"
+
+// orderVerbs moves the verbs of analyses from the end of the list to their place.
+func orderVerbs(n *kong.Node) {
+	at := slices.IndexFunc(n.Children, func(c *kong.Node) bool { return c.Name == verbBefore })
+	first := len(n.Children) - len(analyses.All())
+	if at < 0 || at+1 >= first {
+		return
+	}
+	moved := slices.Clone(n.Children[first:])
+	n.Children = slices.Insert(n.Children[:first], at+1, moved...)
+}
+
+// asked is what the user chose.
+func (c *askCmd) asked() analyses.Asked {
+	return analyses.Asked{HTA: c.hta.HTA, ByRank: c.byRank.ByRank, Everything: c.JSON || c.Table != ""}
+}
+
+// Run asks the question of every trace and prints the answer.
+func (c *askCmd) Run(e *env) error {
+	if err := inputError(c.q.Check(c.asked())); err != nil {
+		return err
+	}
+	var failed firstError
+	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) any {
+		r, err := c.q.Rank(t, c.asked())
+		failed.note(t.Meta.File, err)
+		return r
+	})
+	if err != nil {
+		return err
+	}
+	if err := failed.get(); err != nil {
+		return inputError(err)
+	}
+	found, err := c.q.Answer(list, c.asked())
+	if err != nil {
+		return inputError(err)
+	}
+	for _, f := range found.Files {
+		if err := os.WriteFile(f.Path, f.Content, 0o644); err != nil {
+			return fmt.Errorf("%s: %w", f.Flag, err)
+		}
+	}
+	for _, n := range found.Notes {
+		fmt.Fprintln(e.err, "note:", n)
+	}
+	a := answer{lines: found.Lines, tables: found.Tables, above: found.Above, asked: found.Asked, json: found.JSON}
+	if c.q.Needs != "" && !slices.ContainsFunc(found.Tables, func(t *report.Table) bool { return len(t.Rows) > 0 }) && len(a.lines) == 0 {
+		a.lines = append(a.lines, c.q.Needs)
+	}
+	a.title, a.note = pageTitle(infos)
+	return c.print(e, c.q.Name, infos, a)
+}
+
+// pageQuestions are the analyses that have a part of report's page beside those that the
+// page always has.
+func pageQuestions() []*analyses.Question {
+	var out []*analyses.Question
+	for _, a := range analyses.All() {
+		if a.Page {
+			out = append(out, a.Ask())
+		}
+	}
+	return out
+}
+
+// pagePart adds to the page what q found in the traces; the JSON gets it by q's name.
+func pagePart(page *report.TraceReport, q *analyses.Question, found []any, doc map[string]any) error {
+	list := make([]report.Ranked[any], len(found))
+	for i := range found {
+		list[i] = report.Ranked[any]{Label: page.Labels[i], Value: found[i]}
+	}
+	a, err := q.Answer(list, analyses.Asked{Everything: true})
+	if err != nil {
+		return fmt.Errorf("%s: %w", q.Name, err)
+	}
+	page.More = append(page.More, a.Tables[0])
+	page.Report.Findings = append(page.Report.Findings, q.Findings(list)...)
+	doc[q.Name] = a.JSON
+	return nil
+}
+
+// inputError makes a mistake of who asks a usage error.
+func inputError(err error) error {
+	var wrong *analyses.InputError
+	if errors.As(err, &wrong) {
+		return usageError{err}
+	}
+	return err
+}
+
+// firstError keeps the first error that several goroutines report.
+type firstError struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *firstError) note(file string, err error) {
+	if err == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = fmt.Errorf("%s: %w", file, err)
+	}
+}
+
+func (f *firstError) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}

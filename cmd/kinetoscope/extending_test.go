@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestToyAnalysis asks the analysis of toy_analysis_test.go as a user would: nothing but
+// that file knows of it.
+func TestToyAnalysis(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "rank0.json")
+	if err := os.WriteFile(file, []byte(`{"schemaVersion": 1, "traceEvents": [
+		{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 5},
+		{"ph": "X", "cat": "cpu_op", "name": "aten::softmax", "pid": 1, "tid": 1, "ts": 10, "dur": 90}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, streams{in: strings.NewReader(""), out: &out, err: &errs}); code != exitOK {
+			t.Fatalf("%q: exit code %d: %s", args, code, &errs)
+		}
+		return out.String()
+	}
+	for want, got := range map[string]string{
+		"toy-longest":   ask("--help"),
+		"--at-least":    ask("toy-longest", "--help"),
+		"aten::softmax": ask("toy-longest", file),
+		"rank,name,ns\n0,aten::softmax,90000\n":      ask("toy-longest", file, "--csv"),
+		"Nothing is that long":                       ask("toy-longest", file, "--at-least", "1ms"),
+		"Longest operator":                           ask("report", file),
+		"rank 0: aten::softmax is most of the trace": ask("report", file),
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	var doc struct {
+		Command string
+		Ranks   []struct{ Name string }
+	}
+	if err := json.Unmarshal([]byte(ask("toy-longest", file, "--json")), &doc); err != nil || len(doc.Ranks) != 1 || doc.Ranks[0].Name != "aten::softmax" {
+		t.Errorf("JSON: %+v, %v", doc, err)
+	}
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"toy-longest", file, "--at-least", "-1s"}, streams{out: &errs, err: &errs}); code != exitUsage {
+		t.Errorf("a negative length: exit code %d: %s", code, &errs)
+	}
+}
+
+// TestExtendingShowsTheToy holds docs/extending.md to the file that compiles.
+func TestExtendingShowsTheToy(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/extending.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	toy, err := os.ReadFile("toy_analysis_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(doc), "```go\n"+string(toy)+"```\n") {
+		t.Error("docs/extending.md does not show cmd/kinetoscope/toy_analysis_test.go as it is")
+	}
+}
