@@ -10,7 +10,7 @@ import (
 
 func TestPositionalsLast(t *testing.T) {
 	var c cli
-	parser, err := kong.New(&c, kong.Vars{"builtins": ""})
+	parser, err := kong.New(&c, append(analysisVerbs(), kong.Vars{"builtins": ""})...)
 	if err != nil {
 		t.Fatal(err)
 	}
