@@ -28,9 +28,9 @@ func TestToyAnalysis(t *testing.T) {
 		return out.String()
 	}
 	for want, got := range map[string]string{
-		"toy-longest":   ask("--help"),
-		"--at-least":    ask("toy-longest", "--help"),
-		"aten::softmax": ask("toy-longest", file),
+		"toy-longest":                                ask("--help"),
+		"--at-least":                                 ask("toy-longest", "--help"),
+		"aten::softmax":                              ask("toy-longest", file),
 		"rank,name,ns\n0,aten::softmax,90000\n":      ask("toy-longest", file, "--csv"),
 		"Nothing is that long":                       ask("toy-longest", file, "--at-least", "1ms"),
 		"Longest operator":                           ask("report", file),
