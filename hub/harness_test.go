@@ -66,7 +66,8 @@ type rankConfig struct {
 
 // testRank is a rank that works all the time: a span a step.
 type testRank struct {
-	others func([]rank.File) []rank.Other // ranks that it hands files over for
+	replaced chan protocol.RankInfo         // takes who has its place
+	others   func([]rank.File) []rank.Other // ranks that it hands files over for
 	*driver.Rank
 	member *rank.Member
 	nc     *nats.Conn
@@ -114,7 +115,7 @@ func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &testRank{nc: nc, block: c.Block, cable: way}
+	r := &testRank{replaced: make(chan protocol.RankInfo, 1), nc: nc, block: c.Block, cable: way}
 	r.rec = profiler.New(profiler.Config{Process: c.Info.Key(), FlushEvery: 20 * time.Millisecond})
 	now := func() time.Time { return time.Now().Add(c.Skew) }
 	c.Info.SpoolDir = c.Spool
@@ -134,7 +135,8 @@ func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 			}
 			return nil, errors.New("unknown method " + method)
 		}))
-	if r.member, err = rank.Join(ctx, nc, c.Info, r, rank.WithClock(now)); err != nil {
+	if r.member, err = rank.Join(ctx, nc, c.Info, r, rank.WithClock(now),
+		rank.WithReplaced(func(by protocol.RankInfo) { r.replaced <- by })); err != nil {
 		nc.Close()
 		return nil, err
 	}

@@ -104,6 +104,7 @@ type Hub struct {
 	slots   chan struct{}         // held by running conversions
 	unwatch context.CancelFunc    // of the presences; beat's goroutine only, after the start
 	stopped atomic.Pointer[error] // why no session can be started; nil: nothing is in the way
+	strays  strays
 	// unlock gives the data directory back; nil without one.
 	unlock func() error
 
@@ -347,7 +348,9 @@ func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
 	case info.Protocol != protocol.Version:
 		h.log.Warn("rank speaks another protocol and is not used", "rank", id.Key(), "protocol", info.Protocol, "want", protocol.Version)
 	default:
-		h.reg.seen(info, time.Now())
+		if returned, taken := h.reg.seen(info, time.Now()); taken {
+			h.reclaim(info, returned)
+		}
 	}
 }
 

@@ -54,28 +54,30 @@ func (r *registry) wake() {
 	r.changed = make(chan struct{})
 }
 
-// seen takes a presence. Another incarnation of the same rank is thereby lost.
-func (r *registry) seen(info protocol.RankInfo, now time.Time) {
+// seen takes a presence. Another incarnation of the same rank is thereby lost. It reports
+// whether the incarnation is new to the table, or back in it, and whether it is taken.
+func (r *registry) seen(info protocol.RankInfo, now time.Time) (returned, taken bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone[info.Incarnation] {
-		return
+		return false, false
 	}
 	e := r.ranks[info.RankID]
 	if e != nil && e.info.Incarnation != info.Incarnation {
 		if info.StartedAt.Before(e.info.StartedAt) {
-			return // the last words of an older process
+			return false, false // the last words of an older process
 		}
 		r.remove(e, "restarted as incarnation "+info.Incarnation)
 		e = nil
 	}
-	if e == nil {
+	if returned = e == nil; returned {
 		e = &entry{id: info.RankID, inc: info.Incarnation}
 		e.ctx, e.lose = context.WithCancelCause(context.Background())
 		r.ranks[info.RankID] = e
 	}
 	e.info, e.lastSeen = info, now
 	r.wake()
+	return returned, true
 }
 
 // remove ends an incarnation for good.

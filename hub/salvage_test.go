@@ -125,3 +125,63 @@ func (c *cableConn) Write(p []byte) (int, error) {
 	c.over.pass()
 	return c.Conn.Write(p)
 }
+
+// A rank is silent until its session is over, and comes back: it still records. No profiler
+// is on that no session owns, and what it has recorded is there.
+func TestRankThatIsBackAfterItsSessionIsTurnedOff(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.PresenceTTL = 1500 * time.Millisecond })
+	k := r.add(r.elsewhere(0))
+	r.add(r.config(0, 1))
+	r.ready(2)
+	st := r.start(protocol.StartRequest{})
+	path := r.spooled(st.ID, k.member.Info().RankID)
+	k.cable.cut()
+	r.until(st.ID, func(s *session.Status) bool { return s.Stages[0].Ranks[0].State == protocol.StateLost })
+	st = r.stop()
+	if s := k.Status(t.Context()); s.State != protocol.StateRecording {
+		t.Fatalf("cut off, the rank is %+v", s)
+	}
+	k.cable.mend()
+	r.ready(2)
+	waitFor(t, func() bool { return k.Status(t.Context()).State == protocol.StateIdle })
+	late := filepath.Join(st.RunDir, "late", "stage0_thinker", "recording_rank0.ksrec")
+	waitFor(t, func() bool { _, err := os.Stat(late); return err == nil })
+	waitFor(t, func() bool { _, err := os.Stat(path); return os.IsNotExist(err) && r.Strays() == 0 })
+	r.verify(st)
+	f, err := os.Open(late)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if n, cut := countSteps(t, f); n == 0 || cut != nil {
+		t.Errorf("the late recording has %d steps, cut: %v", n, cut)
+	}
+	// The rank is free for the next session.
+	r.start(protocol.StartRequest{})
+	r.work(2)
+	if st := r.stop(); st.State != session.StateComplete {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A rank that did not hear that it was to drop a session is told again.
+func TestRankThatMissedItsAbortIsTurnedOff(t *testing.T) {
+	r := newRig(t, nil)
+	r.join(1)
+	k := r.ranks[0]
+	st := r.start(protocol.StartRequest{})
+	r.work(1)
+	st = r.stop()
+	// As if the hub's messages had not reached it: armed by this hub for a session that has ended.
+	q := protocol.ArmRequest{Session: st.ID, Hub: r.Name(), Config: *k.member.Info().Profiler}
+	if _, err := k.Rank.Arm(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Rank.Start(t.Context(), protocol.BeginRequest{Session: st.ID}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return k.Status(t.Context()).State == protocol.StateIdle && r.Strays() == 0 })
+	if left := k.Status(t.Context()).Held; len(left) > 0 {
+		t.Errorf("held: %v", left)
+	}
+}

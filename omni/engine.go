@@ -202,6 +202,9 @@ func (e *Engine) Stages() []StageInfo { return e.members.stages() }
 // Health returns nil if every stage can serve, else what is missing.
 func (e *Engine) Health() error { return cmp.Or(e.members.health(), e.hub.Health()) }
 
+// Strays returns how many ranks have a profiler on that no session owns.
+func (e *Engine) Strays() int { return e.hub.Strays() }
+
 // QueueDepth returns how many requests are at each stage, by its name.
 func (e *Engine) QueueDepth() map[string]int { return e.members.queueDepth() }
 

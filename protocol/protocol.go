@@ -85,6 +85,9 @@ type RankInfo struct {
 	// to start and collect, MaxLead and MaxFlush at most.
 	LeadNs  int64 `json:"lead_ns,omitempty"`
 	FlushNs int64 `json:"flush_ns,omitempty"`
+	// Session is the session that the rank is armed for or records, so that a hub finds a
+	// profiler that no session owns.
+	Session string `json:"session,omitempty"`
 }
 
 // ProfilerConfig has vLLM's field names and defaults; see DefaultProfilerConfig.

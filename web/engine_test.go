@@ -75,6 +75,8 @@ func (e *memEngine) Model() string            { return "mem/model" }
 func (e *memEngine) Stages() []omni.StageInfo { return e.stages }
 func (e *memEngine) Close() error             { return nil }
 
+func (e *memEngine) Strays() int { return 0 }
+
 func (e *memEngine) QueueDepth() map[string]int { return map[string]int{e.stages[0].Name: 3} }
 
 func (e *memEngine) Ranks() []protocol.RankInfo {

@@ -130,14 +130,15 @@ func (m *metrics) generated(a *openai.Answer) {
 // stateCollector asks the server at each scrape for what has no event: the
 // session's state, the queues, the stages.
 type stateCollector struct {
-	s                     *Server
-	session, queue, ready *prometheus.Desc
+	s                             *Server
+	session, strays, queue, ready *prometheus.Desc
 }
 
 func newStateCollector(s *Server) *stateCollector {
 	return &stateCollector{
 		s:       s,
 		session: prometheus.NewDesc("kinetoscope_profile_session_state", "1 for the state of the current or last session, idle before the first.", []string{"state"}, nil),
+		strays:  prometheus.NewDesc("kinetoscope_profilers_without_session", "Ranks whose profiler is on and which no session owns.", nil, nil),
 		queue:   prometheus.NewDesc("kinetoscope_stage_queue_depth", "Requests at a stage.", []string{"stage"}, nil),
 		ready:   prometheus.NewDesc("kinetoscope_stage_ready_ranks", "Ranks of a stage that serve.", []string{"stage"}, nil),
 	}
@@ -146,6 +147,7 @@ func newStateCollector(s *Server) *stateCollector {
 // Describe sends the collector's descriptions.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.session
+	ch <- c.strays
 	ch <- c.queue
 	ch <- c.ready
 }
@@ -164,6 +166,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 			v = 1
 		}
 		ch <- prometheus.MustNewConstMetric(c.session, prometheus.GaugeValue, v, string(st))
+	}
+	if api, ok := c.s.api.(Strayer); ok {
+		ch <- prometheus.MustNewConstMetric(c.strays, prometheus.GaugeValue, float64(api.Strays()))
 	}
 	if q, ok := c.s.api.(QueueDepther); ok {
 		for stage, n := range q.QueueDepth() {

@@ -84,6 +84,8 @@ type (
 	Healther interface{ Health() error }
 	// QueueDepther knows how many requests are at each stage, by its name, for /metrics.
 	QueueDepther interface{ QueueDepth() map[string]int }
+	// Strayer knows how many ranks have a profiler on that no session owns, for /metrics.
+	Strayer interface{ Strays() int }
 	// SessionReporter knows the session that is running, or the last one; nil: none.
 	SessionReporter interface{ Session() *session.Status }
 )

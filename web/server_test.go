@@ -305,6 +305,7 @@ func TestMetrics(t *testing.T) {
 		`kinetoscope_tokens_total{kind="completion"} 3`,
 		`kinetoscope_profile_session_state{state="recording"} 1`,
 		`kinetoscope_profile_session_state{state="idle"} 0`,
+		`kinetoscope_profilers_without_session 0`,
 		`kinetoscope_stage_queue_depth{stage="thinker"} 3`,
 		`kinetoscope_stage_ready_ranks{stage="thinker"} 2`,
 		"go_goroutines ", "process_start_time_seconds ",

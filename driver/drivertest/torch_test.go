@@ -139,6 +139,26 @@ func TestTorch(t *testing.T) {
 	})
 }
 
+// A second process of a place that is served does not take it, as long as the first answers.
+func TestTorchPlaceIsServedByOne(t *testing.T) {
+	torchPython(t)
+	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	r := startTorch(t, h.ClientURL(), t.TempDir())
+	cmd := exec.Command(r.cmd.Path, "testdata/torch_rank.py", t.TempDir(), h.ClientURL(), "1")
+	cmd.Env = r.cmd.Env
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), fmt.Sprintf("is served by process %d", r.cmd.Process.Pid)) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if ranks := h.Ranks("suite"); len(ranks) != 1 || ranks[0].PID != r.cmd.Process.Pid {
+		t.Errorf("%+v", ranks)
+	}
+}
+
 // wholeTrace reads the trace among files, and wants an operator in it.
 func wholeTrace(t *testing.T, files []rank.File) {
 	t.Helper()

@@ -104,6 +104,11 @@ func WithClock(now func() time.Time) Option { return func(m *Member) { m.now = n
 // WithLogger makes l the Member's logger; slog.Default() without it.
 func WithLogger(l *slog.Logger) Option { return func(m *Member) { m.log = l } }
 
+// WithReplaced has f called, once and on a goroutine of its own, when another process has
+// taken the rank's place, which happens only while this one does not answer. The rank is
+// not announced any more; its process should end.
+func WithReplaced(f func(by protocol.RankInfo)) Option { return func(m *Member) { m.replaced = f } }
+
 // Member is a rank that takes part. Safe for concurrent use.
 type Member struct {
 	id  protocol.RankID // who it is never changes
@@ -117,6 +122,8 @@ type Member struct {
 	js  jetstream.JetStream
 	svc micro.Service
 	sub *nats.Subscription
+
+	replaced func(by protocol.RankInfo) // may be nil
 
 	ctx      context.Context // of all requests; ends with Leave
 	cancel   context.CancelFunc
@@ -133,7 +140,8 @@ type Member struct {
 // Join makes the process known as a rank and answers the hub until Leave. It
 // waits, bounded by ctx, for a hub to have made the buckets. An empty Incarnation
 // becomes a new ULID; Protocol, PID, Host and StartedAt are filled in if zero.
-// The connection stays the caller's; it should reconnect for ever
+// A place that another process serves is refused with a *TakenError as long as that one
+// answers. The connection stays the caller's; it should reconnect for ever
 // (nats.MaxReconnects(-1)), for a hub may restart.
 func Join(ctx context.Context, nc *nats.Conn, info protocol.RankInfo, h Handler, opts ...Option) (*Member, error) {
 	if err := info.RankID.Validate(); err != nil {
@@ -203,6 +211,9 @@ func (m *Member) join(ctx context.Context) error {
 			return fmt.Errorf("no hub has made bucket %s: %w", protocol.BucketRanks, errors.Join(ctx.Err(), err))
 		case <-time.After(retryInterval):
 		}
+	}
+	if err := free(ctx, m.nc, m.kv, m.id, m.inc); err != nil {
+		return err
 	}
 	if o, ok := m.h.(Observer); ok {
 		o.Joined(m)
@@ -303,11 +314,12 @@ func (m *Member) announce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, presenceTimeout)
 	defer cancel()
 	info := m.Info()
+	info.Session = m.session()
 	b, err := json.Marshal(info)
 	if err != nil {
 		return fmt.Errorf("presence of %s: %w", info.RankID.Text(), err)
 	}
-	rev, err := m.kv.Put(ctx, info.Key(), b)
+	rev, err := m.put(ctx, b)
 	if err != nil {
 		return fmt.Errorf("presence of %s: %w", info.RankID.Text(), err)
 	}
@@ -315,6 +327,16 @@ func (m *Member) announce(ctx context.Context) error {
 	m.revision = max(m.revision, rev)
 	m.mu.Unlock()
 	return nil
+}
+
+// session is what the rank is armed for or records now. A handler that panics is asked
+// again by whoever wants to know.
+func (m *Member) session() string {
+	s, _ := guard(func() (any, error) { return m.h.Status(m.ctx), nil })
+	if st, ok := s.(protocol.RankStatus); ok && (st.State == protocol.StateArmed || st.State == protocol.StateRecording) {
+		return st.Session
+	}
+	return ""
 }
 
 // keepPresent renews the presence until Leave.
@@ -330,6 +352,13 @@ func (m *Member) keepPresent() {
 		}
 		err := m.announce(m.ctx)
 		if m.ctx.Err() != nil {
+			return
+		}
+		if taken, ok := errors.AsType[*TakenError](err); ok {
+			m.log.Error("another process has taken the rank's place", "rank", m.id.Key(), "pid", taken.By.PID, "host", taken.By.Host)
+			if m.replaced != nil {
+				m.wg.Go(func() { m.replaced(taken.By) })
+			}
 			return
 		}
 		if (err != nil) != failing { // once when it begins, once when it ends

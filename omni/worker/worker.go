@@ -50,7 +50,10 @@ type Options struct {
 	SpoolDir string // where recordings are written; "" is a directory of the system's
 	DumpDir  string // where a panic or SIGQUIT leaves what the flight recorder holds; "" is nowhere
 	Host     string // address, or address:port, on which peers reach this rank; "" is the one from which it reached the hub
-	Logger   *slog.Logger
+	// Wait has the rank wait until its place is free instead of refusing to run: who
+	// supervises it starts it for as long as the pipeline lives.
+	Wait   bool
+	Logger *slog.Logger
 }
 
 // connectWait bounds how long a rank waits for its deployment: ranks may be started
@@ -114,6 +117,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Replica < 0 || o.Replica >= st.Replicas {
 		return fmt.Errorf("%w: stage %d (%s) has replicas 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name, st.Replicas-1, o.Replica)
 	}
+	if err := awaitPlace(ctx, nc, id, o.Wait, o.Logger); err != nil {
+		return err
+	}
 	incarnation := ulid.Make().String()
 	group, err := meet(ctx, js, id, incarnation, st.Ranks, o.Host)
 	if err != nil {
@@ -121,6 +127,31 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer group.Close()
 	return serve(ctx, cancel, o, nc, js, pipeline, st, id, incarnation, group)
+}
+
+// placePoll is how often a rank looks whether the place that it waits for is free.
+const placePoll = time.Second
+
+// awaitPlace returns when no process that answers serves the place of id, or with wait
+// false with the error that names the one which does.
+func awaitPlace(ctx context.Context, nc *nats.Conn, id protocol.RankID, wait bool, log *slog.Logger) error {
+	tick := time.NewTicker(placePoll)
+	defer tick.Stop()
+	for said := false; ; {
+		err := rank.Free(ctx, nc, id)
+		if _, taken := errors.AsType[*rank.TakenError](err); !taken || !wait {
+			return err
+		}
+		if !said {
+			said = true
+			log.Warn("waiting for the place to become free", "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // orClosed gives a connection that was closed without an error a reason.
@@ -198,7 +229,9 @@ func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *n
 		defer stop()
 	}
 	info.Ready = true
-	member, err := rank.Join(ctx, nc, info, handler, rank.WithLogger(o.Logger))
+	member, err := rank.Join(ctx, nc, info, handler, rank.WithLogger(o.Logger), rank.WithReplaced(func(by protocol.RankInfo) {
+		cancel(fmt.Errorf("process %d on host %s has taken this rank's place while it did not answer", by.PID, by.Host))
+	}))
 	if err != nil {
 		return fmt.Errorf("announce the rank: %w", err)
 	}

@@ -305,6 +305,11 @@ class SessionHandler:
         if c is not None and c.req.hub == hub:
             c.hub_seen = time.monotonic()
 
+    def session(self) -> str:
+        """The session that it is armed for or records, else nothing."""
+        c = self._active
+        return c.req.session if c is not None else ""
+
     # The work's side
 
     def step(self) -> None:

@@ -219,6 +219,7 @@ class RankInfo(RankID):
     spool_dir: str = _optional()
     coll_addr: str = _optional()
     quiet_ns: int = _optional(0)
+    session: str = _optional()
 
     def id(self) -> RankID:
         """Who it is, alone."""

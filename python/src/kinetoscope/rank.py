@@ -18,6 +18,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import socket
 import ssl
 import threading
@@ -33,7 +34,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext, api
-from nats.js.errors import NotFoundError
+from nats.js.errors import KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from kinetoscope import protocol as p
@@ -51,7 +52,55 @@ _UPLOAD_CHUNK = 1 << 20
 # Bounds the goodbye.
 _LEAVE_TIMEOUT_S = 5.0
 
+# Bounds the question to the process that holds a place: one that does not answer is frozen or
+# cut off, and its place is free.
+_ANSWER_TIMEOUT_S = 2.0
+# How often a rank that waits for its place looks whether it is free.
+_PLACE_POLL_S = 1.0
+
 R = TypeVar("R")
+
+
+class TakenError(RuntimeError):
+    """A rank's place is served by another process that answers, or that has taken it since."""
+
+    def __init__(self, by: p.RankInfo) -> None:
+        self.by = by
+        super().__init__(
+            f"{by.text()} is served by process {by.pid} on host {by.host}: end that one first, "
+            "or join as another rank"
+        )
+
+
+async def holder(kv: KeyValue, id: p.RankID) -> p.RankInfo | None:
+    """Who announces itself as a rank."""
+    try:
+        info = p.RankInfo.from_json((await kv.get(id.key())).value or b"")
+    except (NotFoundError, ValueError):
+        return None
+    return info if info.id() == id else None
+
+
+async def check_free(nc: Client, kv: KeyValue, id: p.RankID, own: str = "") -> None:
+    """Raise TakenError if another process than the incarnation own serves the place and answers."""
+    info = await holder(kv, id)
+    if info is None or info.incarnation == own:
+        return
+    headers = {p.HEADER_INCARNATION: info.incarnation}
+    try:
+        await nc.request(id.subject("status"), b"{}", _ANSWER_TIMEOUT_S, headers=headers)
+    except nats.errors.Error:
+        return  # it is not there, or does not answer
+    raise TakenError(info)
+
+
+def _started(info: p.RankInfo) -> datetime.datetime:
+    """When a process started; Go writes nanoseconds and Z."""
+    m = re.match(r"(.*?\d{2}:\d{2}:\d{2})(\.\d+)?(Z|[+-]\d{2}:\d{2})\Z", info.started_at)
+    if m is None:
+        return datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
+    fraction = (m[2] or ".0")[:7].ljust(7, "0")
+    return datetime.datetime.fromisoformat(m[1] + fraction + m[3].replace("Z", "+00:00"))
 
 
 @dataclass
@@ -94,6 +143,9 @@ class Handler(Protocol):
     def hub_seen(self, hub: str) -> None:
         """A beat of the hub of that name came in. Must not block."""
 
+    def session(self) -> str:
+        """The session that it is armed for or records, else nothing. Must not block."""
+
 
 def fill_in(info: p.RankInfo) -> p.RankInfo:
     """Fill in what a process knows of itself, where info leaves it open."""
@@ -128,6 +180,7 @@ class Member:
         self._nc, self._h = nc, handler
         self._js: JetStreamContext = nc.jetstream()
         self._kv: KeyValue | None = None
+        self.on_replaced: Callable[[TakenError], None] | None = None
         self._subs: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
@@ -142,7 +195,10 @@ class Member:
         }
 
     async def join(self, timeout_s: float = 60.0) -> None:
-        """Make the process known as a rank; waits for a hub to have made the buckets."""
+        """Make the process known as a rank; waits for a hub to have made the buckets.
+
+        A place that another process serves is refused with TakenError as long as that one answers.
+        """
         deadline = time.monotonic() + timeout_s
         while self._kv is None:
             try:
@@ -153,6 +209,7 @@ class Member:
                         f"join as {self._id.text()}: no hub has made {p.BUCKET_RANKS}: {e}"
                     ) from e
                 await asyncio.sleep(_RETRY_S)
+        await check_free(self._nc, self._kv, self._id, self.info.incarnation)
         await self._subscribe(p.HUB_BEATS, self._beat)
         for name in self._endpoints:
             await self._subscribe(self._endpoints[name].subject, self._endpoint(name))
@@ -215,9 +272,22 @@ class Member:
     async def announce(self) -> None:
         """Renew the presence."""
         assert self._kv is not None
-        body = self.info.to_json()
-        rev = await asyncio.wait_for(self._kv.put(self._id.key(), body), _PRESENCE_TIMEOUT_S)
+        self.info.session = self._h.session()
+        rev = await asyncio.wait_for(self._put(self.info.to_json()), _PRESENCE_TIMEOUT_S)
         self._revision = max(self._revision, rev)
+
+    async def _put(self, body: bytes) -> int:
+        """Write the presence over this process's own last one, or anew if that has run out."""
+        assert self._kv is not None
+        if self._revision:
+            try:
+                return await self._kv.update(self._id.key(), body, last=self._revision)
+            except KeyWrongLastSequenceError:
+                other = await holder(self._kv, self._id)
+                mine = self.info.incarnation
+                if other and other.incarnation != mine and _started(other) >= _started(self.info):
+                    raise TakenError(other) from None
+        return await self._kv.put(self._id.key(), body)
 
     async def _keep_present(self) -> None:
         failing = False
@@ -228,6 +298,11 @@ class Member:
                 if failing:
                     log.warning("presence of %s is renewed again", self._id.key())
                 failing = False
+            except TakenError as e:
+                log.error("another process has taken the rank's place: %s", e)
+                if self.on_replaced is not None:
+                    self.on_replaced(e)
+                return
             except (nats.errors.Error, asyncio.TimeoutError, OSError) as e:
                 if not failing:  # once when it begins
                     log.warning("presence of %s is not renewed: %s", self._id.key(), e or type(e).__name__)
@@ -418,12 +493,13 @@ class RankThread:
         info: p.RankInfo,
         on_closed: Callable[[], None] | None = None,
         *,
+        on_replaced: Callable[[TakenError], None] | None = None,
         token: str = "",
         ca: str = "",
         cert: str = "",
         key: str = "",
     ) -> None:
-        self._url, self._on_closed = url, on_closed
+        self._url, self._on_closed, self._on_replaced = url, on_closed, on_replaced
         self._options: dict[str, Any] = {}
         token = token or os.environ.get("KINETOSCOPE_NATS_TOKEN", "")
         ca = ca or os.environ.get("KINETOSCOPE_NATS_TLS_CA", "")
@@ -452,6 +528,27 @@ class RankThread:
         """Announce the rank and answer the hub with handler from here on."""
         self.wait(self._join(handler, timeout_s), timeout_s + 5)
 
+    def await_place(self, stop: Callable[[], bool], *, wait: bool) -> None:
+        """Return when no process that answers serves this rank's place; without wait, raise TakenError."""
+
+        async def check() -> None:
+            assert self.nc is not None
+            with contextlib.suppress(NotFoundError):  # without a hub nobody serves
+                kv = await self.nc.jetstream().key_value(p.BUCKET_RANKS)
+                await check_free(self.nc, kv, self._info.id(), self._info.incarnation)
+
+        said = False
+        while not stop():
+            try:
+                return self.wait(check(), 2 * _LEAVE_TIMEOUT_S)
+            except TakenError as e:
+                if not wait:
+                    raise
+                if not said:
+                    said = True
+                    log.warning("waiting for the place to become free: %s", e)
+                time.sleep(_PLACE_POLL_S)
+
     async def _connect(self) -> None:
         async def closed() -> None:
             if not self._closed and self._on_closed is not None:
@@ -473,6 +570,7 @@ class RankThread:
     async def _join(self, handler: Handler, timeout_s: float) -> None:
         assert self.nc is not None
         member = Member(self.nc, self._info, handler)
+        member.on_replaced = self._on_replaced
         await member.join(timeout_s)
         self.member = member
 

@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 from kinetoscope import platforms, profiler, regions, wire
 from kinetoscope import protocol as p
 from kinetoscope.capture import SessionHandler
-from kinetoscope.rank import RankThread, fill_in
+from kinetoscope.rank import RankThread, TakenError, fill_in
 from kinetoscope.worker import group as groups
 from kinetoscope.worker.loop import Loop, Runner
 from kinetoscope.worker.options import Deployment, Options, Stage, deployment, options
@@ -94,9 +94,23 @@ def run(o: Options, stop: threading.Event) -> None:
             lost.append("the connection to the hub is closed")
             stop.set()
 
-        rank = RankThread(o.nats, info, on_closed=closed, token=o.token, ca=o.ca, cert=o.cert, key=o.key)
+        def replaced(e: TakenError) -> None:
+            lost.append(f"its place was taken while it did not answer: {e}")
+            stop.set()
+
+        rank = RankThread(
+            o.nats,
+            info,
+            on_closed=closed,
+            on_replaced=replaced,
+            token=o.token,
+            ca=o.ca,
+            cert=o.cert,
+            key=o.key,
+        )
         cleanup.callback(rank.close)
         rank.connect()
+        rank.await_place(stop.is_set, wait=o.supervised)
         dep = _deployment(rank, o)
         stage = next((s for s in dep.stages if s.stage_id == o.stage), None)
         if stage is None:

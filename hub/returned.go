@@ -1,0 +1,192 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+// reclaimTimeout bounds what is done about one rank with a profiler that no session owns:
+// its recording may have to be written to its end first, and sent.
+const reclaimTimeout = 5 * time.Minute
+
+// lateDir is the directory, in a run that has ended, of files that came after its end. The
+// manifest does not list them.
+const lateDir = "late/"
+
+// strays are the ranks whose profiler is on for a session that has ended: they were silent
+// when it ended, or were told to drop it and did not hear. The zero value is ready.
+type strays struct {
+	mu    sync.Mutex
+	ranks map[string]bool // by incarnation; true while something is done about it
+}
+
+// note says that a rank's presence names a session that has ended, or none, and reports
+// whether the caller is to do something about it.
+func (s *strays) note(incarnation string, stray bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !stray {
+		if !s.ranks[incarnation] {
+			delete(s.ranks, incarnation)
+		}
+		return false
+	}
+	if s.ranks[incarnation] {
+		return false
+	}
+	if s.ranks == nil {
+		s.ranks = map[string]bool{}
+	}
+	s.ranks[incarnation] = true
+	return true
+}
+
+// done ends what note has begun; again says that the profiler is still on.
+func (s *strays) done(incarnation string, again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if again {
+		s.ranks[incarnation] = false
+		return
+	}
+	delete(s.ranks, incarnation)
+}
+
+func (s *strays) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ranks)
+}
+
+// Strays is how many ranks have a profiler on that no session owns. It is 0 but for the
+// moments that it takes to turn one off.
+func (h *Hub) Strays() int { return h.strays.count() }
+
+// ended reports whether a session is this hub's and over.
+func (h *Hub) ended(id string) bool {
+	h.mu.Lock()
+	under := h.runners[id] != nil
+	st, known := h.book.Get(id)
+	h.mu.Unlock()
+	return !under && known && st.State.Terminal()
+}
+
+// reclaim looks at a presence: what the rank records belongs to a session that is under
+// way, or is taken from it. A rank that is new to the table may besides hold files of
+// sessions that have ended without them.
+func (h *Hub) reclaim(info protocol.RankInfo, returned bool) {
+	stray := info.Session != "" && h.ended(info.Session)
+	if !h.strays.note(info.Incarnation, stray) && !returned {
+		return
+	}
+	h.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(h.ctx, reclaimTimeout)
+		defer cancel()
+		err := h.settle(ctx, info, returned)
+		if err != nil && h.ctx.Err() == nil {
+			h.log.Warn("a rank holds what no session owns", "rank", info.Key(), "session", info.Session, "err", err)
+		}
+		if stray {
+			h.strays.done(info.Incarnation, err != nil)
+		}
+	})
+}
+
+// settle asks a rank how it stands, stops what no session owns, and takes its files as late
+// parts of their sessions.
+func (h *Hub) settle(ctx context.Context, info protocol.RankInfo, returned bool) error {
+	var s protocol.RankStatus
+	if err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodStatus, struct{}{}, &s); err != nil {
+		return err
+	}
+	var errs []error
+	if on := s.Session; on != "" && (s.State == protocol.StateArmed || s.State == protocol.StateRecording) && h.ended(on) {
+		h.log.Warn("a rank's profiler is on and its session has ended: it is turned off", "rank", info.Key(), "session", on)
+		var stopped protocol.RankStatus
+		if err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodStop, protocol.StopRequest{Session: on}, &stopped); err != nil {
+			return err
+		}
+		errs = append(errs, h.takeLate(ctx, info, on))
+	}
+	if returned {
+		for _, id := range s.Held {
+			if h.ended(id) {
+				errs = append(errs, h.takeLate(ctx, info, id))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// takeLate brings the files of a rank into the run of a session that has ended without
+// them, beside what the run's manifest lists, and has the rank drop the session. Of a
+// session that left no run, the files stay in the rank's spool.
+func (h *Hub) takeLate(ctx context.Context, info protocol.RankInfo, id string) error {
+	keep := false
+	st, err := h.Session(id)
+	if err == nil {
+		keep, err = h.fetchLate(ctx, info, st)
+	}
+	if err != nil {
+		return fmt.Errorf("a late part of session %s: %w", id, err)
+	}
+	var s protocol.RankStatus
+	return h.request(ctx, info.RankID, info.Incarnation, protocol.MethodAbort,
+		protocol.AbortRequest{Session: id, Reason: "the session has ended", Keep: keep}, &s)
+}
+
+// fetchLate reports whether the files are to stay where they are.
+func (h *Hub) fetchLate(ctx context.Context, info protocol.RankInfo, st *session.Status) (keep bool, err error) {
+	if st.RunDir == "" {
+		h.log.Warn("a rank's recording came after its session, which left no run: it stays in the rank's spool",
+			"rank", info.Key(), "session", st.ID, "host", info.Host, "spool", info.SpoolDir)
+		return true, nil
+	}
+	bucket, obs, err := h.uploads(ctx, info.RankID)
+	if err != nil {
+		return false, err
+	}
+	var s protocol.RankStatus
+	if err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodCollect,
+		protocol.CollectRequest{Session: st.ID, Bucket: bucket}, &s); err != nil {
+		return false, err
+	}
+	run, err := h.store.Reopen(st.RunDir)
+	if err != nil {
+		return false, err
+	}
+	defer run.Close()
+	for _, up := range s.Artifacts {
+		base, ext := splitName(up.Name)
+		name := lateDir + store.ArtifactName(info.RankID, info.StageName, base, ext)
+		obj, err := obs.Get(ctx, up.Object)
+		if err != nil {
+			return false, fmt.Errorf("fetch %s: %w", up.Object, err)
+		}
+		art, err := run.Write(name, up.Kind, obj)
+		err = errors.Join(err, obj.Close())
+		if errors.Is(err, fs.ErrExist) {
+			art, err = run.Describe(name, up.Kind)
+		}
+		if err != nil {
+			return false, err
+		}
+		if art.SHA256 != up.SHA256 {
+			return false, fmt.Errorf("%s is not what the rank sent", name)
+		}
+		if err := obs.Delete(ctx, up.Object); err != nil {
+			h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
+		}
+		h.log.Warn("a rank's recording came after its session has ended; it is beside the run's files",
+			"rank", info.Key(), "session", st.ID, "file", name, "run", st.RunDir)
+	}
+	return false, nil
+}
