@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 const key = "correct-horse"
 
 // serve opens the built-in omni pipeline, serves it with a key, and returns a client of it.
-func serve(t *testing.T) (*client.Client, string) {
+func serve(t *testing.T) (*client.Client, string, *omni.Engine) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts rank processes")
@@ -64,7 +65,7 @@ func serve(t *testing.T) (*client.Client, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c, url
+	return c, url, eng
 }
 
 func generate(t *testing.T, url string) {
@@ -87,7 +88,7 @@ func generate(t *testing.T, url string) {
 
 // TestSession captures a real pipeline through a real server and brings all of it home.
 func TestSession(t *testing.T) {
-	c, url := serve(t)
+	c, url, _ := serve(t)
 	ctx := t.Context()
 	h, err := c.Health(ctx)
 	if err != nil || h.Status != api.HealthOK || len(h.Stages) != 3 || h.Stages[0].Ready != h.Stages[0].All() {
@@ -144,6 +145,77 @@ func TestSession(t *testing.T) {
 	if e, ok := errors.AsType[*client.Error](err); !ok || e.HTTPStatus() != 401 {
 		t.Errorf("without a key: %v", err)
 	}
+}
+
+// TestOneRuleBehindEveryDoor: a wrong request is refused in the same words by the client,
+// over HTTP, by the open pipeline and by the hub, and starts nothing.
+func TestOneRuleBehindEveryDoor(t *testing.T) {
+	c, url, eng := serve(t)
+	with := func(change func(*protocol.ProfilerConfig)) *protocol.ProfilerConfig {
+		cfg := protocol.DefaultProfilerConfig()
+		cfg.Profiler = protocol.ProfilerTorch
+		change(&cfg)
+		return &cfg
+	}
+	neg := -1
+	for field, r := range map[string]protocol.StartRequest{
+		"profile_prefix":                            {Prefix: ".x"},
+		"delay_iterations":                          {DelayIterations: &neg},
+		"max_iterations":                            {MaxIterations: &neg},
+		"max_duration_s":                            {MaxDuration: time.Nanosecond},
+		"last_s":                                    {Last: -time.Second},
+		"max_bytes":                                 {MaxBytes: -1},
+		"stages[1]":                                 {Stages: []int{0, 9}},
+		"profiler_config.profiler":                  {Config: with(func(c *protocol.ProfilerConfig) { c.Profiler = "bogus" })},
+		"profiler_config.iteration":                 {Config: with(func(c *protocol.ProfilerConfig) { c.Iteration = "week" })},
+		"profiler_config.sample_requests":           {Config: with(func(c *protocol.ProfilerConfig) { c.SampleRequests = -1 })},
+		"profiler_config.active_iterations":         {Config: with(func(c *protocol.ProfilerConfig) { c.ActiveIterations = 0 })},
+		"profiler_config.torch_profiler_dir":        {Config: with(func(c *protocol.ProfilerConfig) { c.TorchProfilerDir = "/etc" })},
+		"profiler_config.torch_profiler_activities": {Config: with(func(c *protocol.ProfilerConfig) { c.Activities = make([]string, 1000) })},
+	} {
+		_, byHub := eng.Hub().StartProfile(t.Context(), eng.Pipeline().Name, r)
+		want, ok := errors.AsType[*protocol.FieldError](byHub)
+		if !ok || want.Field != field {
+			t.Errorf("%s: the hub says %v", field, byHub)
+			continue
+		}
+		if _, err := eng.StartProfile(t.Context(), r); err == nil || err.Error() != want.Text {
+			t.Errorf("%s: the pipeline says %v, the hub %s", field, err, want.Text)
+		}
+		if _, err := c.Start(t.Context(), r); err == nil || !strings.HasSuffix(err.Error(), want.Text) {
+			t.Errorf("%s: the client says %v, the hub %s", field, err, want.Text)
+		}
+		body, err := r.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, e := post(t, url+api.StartPath, string(body))
+		if status != 400 || e.Error.Message != want.Text || e.Error.Param == nil || *e.Error.Param != field || e.Detail != want.Text {
+			t.Errorf("%s: over HTTP %d %+v, the hub %s", field, status, e, want.Text)
+		}
+	}
+	if list := eng.Hub().Sessions(); len(list) != 0 {
+		t.Errorf("sessions were started: %+v", list)
+	}
+}
+
+func post(t *testing.T, url, body string) (int, api.ErrorBody) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var e api.ErrorBody
+	if err := json.NewDecoder(resp.Body).Decode(&e); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, e
 }
 
 // TestRefusals: what servers answer becomes an Error, whoever wrote the body.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/omni/load"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store/runs"
 )
@@ -149,7 +150,7 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	if err != nil {
 		return nil, fmt.Errorf("stop the session: %w", err)
 	}
-	res := &captureResult{SchemaVersion: captureSchema, Session: st, Outputs: outputPaths(st)}
+	res := &captureResult{SchemaVersion: captureSchema, Session: st, Outputs: load.Paths(st)}
 	if res.Report, err = runs.Report(st.RunDir); err != nil {
 		return res, err
 	}
@@ -163,7 +164,7 @@ func (c *captureCmd) awaitEnd(ctx context.Context, eng *omni.Engine) {
 		ctx, cancel = context.WithTimeout(ctx, c.Duration)
 		defer cancel()
 	}
-	awaitIterations(ctx, eng)
+	awaitRecorded(ctx, eng)
 }
 
 // command is the user's program beside a capture. Without one it ends never.

@@ -1,19 +1,18 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/load"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store/runs"
@@ -70,15 +69,15 @@ func (c *captureCmd) Run(e *env) error {
 	case c.Ranks != 0:
 		return usage("--ranks goes with --attach or --kineto")
 	}
-	plan, load, err := c.check(e)
+	plan, requests, err := c.check(e)
 	if err != nil {
 		return err
 	}
 	p := newProgress(e.err)
 	p.say("starting %s", c.Pipeline)
 	begin := time.Now()
-	outputs := newOutputs()
-	plan.Config.Attach = outputs.attach
+	outputs := new(load.Outputs)
+	plan.Config.Attach = outputs.Attach
 	eng, err := plan.Open(e.ctx)
 	if err != nil {
 		p.end()
@@ -90,14 +89,14 @@ func (c *captureCmd) Run(e *env) error {
 		ranks += s.Replicas * s.Ranks
 	}
 	p.say("%d stages, %d ranks ready in %.1f s", len(eng.Stages()), ranks, time.Since(begin).Seconds())
-	if load == nil {
-		load = defaultLoad(eng)
+	if requests == nil {
+		requests = load.Default(eng.Stages())
 	}
 	if _, err := eng.StartProfile(e.ctx, c.startRequest()); err != nil {
 		p.end()
 		return startError(err)
 	}
-	failed, sent, loadErr := c.drive(e, eng, load, outputs, p)
+	sent := c.drive(e, eng, requests, outputs, p)
 	p.say("stopping, collecting and converting")
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), stopTimeout)
 	defer cancel()
@@ -106,7 +105,7 @@ func (c *captureCmd) Run(e *env) error {
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
 	}
-	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: outputPaths(st), Requests: sent, Failed: failed}
+	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: load.Paths(st), Requests: sent.Sent, Failed: sent.Failed}
 	if res.Report, err = runs.Report(st.RunDir); err != nil {
 		return err
 	}
@@ -114,9 +113,9 @@ func (c *captureCmd) Run(e *env) error {
 		return err
 	}
 	if e.ctx.Err() != nil {
-		loadErr = errors.New("interrupted; the run holds what was recorded until then")
+		sent.Err = errors.New("interrupted; the run holds what was recorded until then")
 	}
-	return errors.Join(loadErr, sessionError(st))
+	return errors.Join(sent.Err, sessionError(st))
 }
 
 // stopTimeout bounds the end of a capture: the session's own bounds lie below it.
@@ -146,9 +145,9 @@ func (c *captureCmd) check(e *env) (*omni.Plan, []omni.Request, error) {
 	case c.Command != nil && (c.Prompts != "" || c.Duration > 0 || c.Iterations > 0):
 		return nil, nil, usage("a command sends the requests itself: leave out --prompts, --duration and --iterations")
 	}
-	var load []omni.Request
+	var requests []omni.Request
 	if c.Prompts != "" {
-		if load, err = readPrompts(c.Prompts, e.in); err != nil {
+		if requests, err = readPrompts(e, c.Prompts); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -163,10 +162,10 @@ func (c *captureCmd) check(e *env) (*omni.Plan, []omni.Request, error) {
 	if err := c.checkStages(plan.Pipeline); err != nil {
 		return nil, nil, err
 	}
-	if err := plan.CheckRequests(load); err != nil {
+	if err := plan.CheckRequests(requests); err != nil {
 		return nil, nil, usage("--prompts %s: %w", c.Prompts, err)
 	}
-	return plan, load, nil
+	return plan, requests, nil
 }
 
 // startRequest is the session that the flags ask for.
@@ -180,6 +179,24 @@ func (c *captureCmd) startRequest() protocol.StartRequest {
 		q.MaxDuration = c.Duration // Kineto has to know it when it begins
 	}
 	return q
+}
+
+// readPrompts reads a prompt file; "-" is stdin.
+func readPrompts(e *env, path string) ([]omni.Request, error) {
+	in := e.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		defer f.Close()
+		in = f
+	}
+	requests, err := load.Read(path, in)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return requests, nil
 }
 
 // checkStages says whether there is anything to capture.
@@ -238,93 +255,39 @@ func (e partialError) Unwrap() error { return e.err }
 // ExitCode is the program's.
 func (e partialError) ExitCode() int { return exitPartial }
 
-func defaultLoad(eng *omni.Engine) []omni.Request {
-	image := false
-	for _, s := range eng.Stages() {
-		image = image || s.Output == "image"
-	}
-	var load []omni.Request
-	for i, text := range defaultPrompts[image] {
-		line := promptLine{Prompt: text}
-		if image && i == 0 {
-			line.N = 2 // one request that is a batch by itself
-		}
-		r, err := line.request()
-		if err != nil {
-			panic(err)
-		}
-		load = append(load, r)
-	}
-	return load
-}
-
 // drive sends the load while the session records, or lets a command do so.
-func (c *captureCmd) drive(e *env, eng *omni.Engine, load []omni.Request, out *outputs, p *progress) (failed, sent int, err error) {
+func (c *captureCmd) drive(e *env, eng *omni.Engine, requests []omni.Request, out *load.Outputs, p *progress) load.Result {
 	if c.Command != nil {
 		p.end()
-		return 0, 0, c.runCommand(e, eng)
+		return load.Result{Err: c.runCommand(e, eng)}
 	}
-	ctx, cancel := context.WithCancel(e.ctx)
+	stop, cancel := context.WithCancel(e.ctx)
 	defer cancel()
 	if c.Duration > 0 {
-		ctx, cancel = context.WithTimeout(e.ctx, c.Duration)
+		stop, cancel = context.WithTimeout(e.ctx, c.Duration)
 		defer cancel()
 	}
-	endless := c.Duration > 0 || c.Iterations > 0
+	o := load.Options{Requests: requests, Concurrency: c.Concurrency, Endless: c.Duration > 0 || c.Iterations > 0,
+		Stop: stop.Done(), Outputs: out, Done: func(done int) { p.say("%d requests done", done) }}
 	var watch sync.WaitGroup
-	if c.Iterations > 0 {
+	if o.Endless && (c.Iterations > 0 || c.MaxBytes > 0) { // once nothing is recorded, nothing needs to be sent
 		watch.Go(func() {
-			awaitIterations(ctx, eng)
+			awaitRecorded(stop, eng)
 			cancel()
 		})
 	}
-	var next, ok, bad atomic.Int64
-	var mu sync.Mutex
-	var first error
-	var wg sync.WaitGroup
-	clients := c.Concurrency
-	if !endless {
-		clients = min(clients, len(load))
-	}
-	for range clients {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for ctx.Err() == nil {
-				n := int(next.Add(1)) - 1
-				if n >= len(load) && !endless {
-					return
-				}
-				err := generate(ctx, eng, load[n%len(load)], n, out)
-				switch {
-				case err == nil:
-					p.say("%d requests done", ok.Add(1))
-				case e.ctx.Err() != nil:
-					bad.Add(1) // interrupted: said once, by drive's caller
-				case ctx.Err() == nil:
-					bad.Add(1)
-					mu.Lock()
-					first = cmp.Or(first, fmt.Errorf("prompt %d: %w", n%len(load)+1, err))
-					mu.Unlock()
-					if endless {
-						return
-					}
-				}
-			}
-		}()
-	}
-	wg.Wait()
+	res := load.Drive(e.ctx, eng, o)
 	cancel()
 	watch.Wait()
-	return int(bad.Load()), int(ok.Load() + bad.Load()), first
+	return res
 }
 
-// iterationPoll is how often the ranks are asked for their iterations.
-const iterationPoll = 50 * time.Millisecond
+// recordedPoll is how often the ranks are asked whether they still record.
+const recordedPoll = 50 * time.Millisecond
 
-// awaitIterations returns when every rank has recorded what it was asked for.
-func awaitIterations(ctx context.Context, eng *omni.Engine) {
-	tick := time.NewTicker(iterationPoll)
+// awaitRecorded returns when every rank has ended its recording by itself.
+func awaitRecorded(ctx context.Context, eng *omni.Engine) {
+	tick := time.NewTicker(recordedPoll)
 	defer tick.Stop()
 	for {
 		select {
@@ -336,16 +299,6 @@ func awaitIterations(ctx context.Context, eng *omni.Engine) {
 			}
 		}
 	}
-}
-
-func generate(ctx context.Context, eng *omni.Engine, r omni.Request, n int, out *outputs) error {
-	for o, err := range eng.Generate(ctx, r) {
-		if err != nil {
-			return err
-		}
-		out.add(n, o)
-	}
-	return nil
 }
 
 // runCommand serves the pipeline and runs the user's command against it.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/omni/load"
 	"github.com/kinetoscope/kinetoscope/omni/overhead"
 )
 
@@ -64,7 +65,7 @@ func (c *overheadCmd) Run(e *env) (err error) {
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 	if o.Load == nil {
-		o.Load = defaultLoad(eng)
+		o.Load = load.Default(eng.Stages())
 	}
 	o.Load = overhead.Fixed(o.Load, c.requests(len(o.Load)))
 	bar := newBar(e.err)
@@ -102,13 +103,13 @@ func (c *overheadCmd) check(e *env) (*omni.Plan, *overhead.Options, error) {
 	o := &overhead.Options{Rounds: c.Rounds, Concurrency: c.Concurrency, Stages: c.Stages}
 	cc := captureCmd{profilerFlags: c.profilerFlags, natsFlags: c.natsFlags, Pipeline: c.Pipeline, Prompts: c.Prompts,
 		sessionFlags: sessionFlags{Stages: c.Stages}, Concurrency: c.Concurrency, TP: c.TP}
-	plan, load, err := cc.check(e)
+	plan, requests, err := cc.check(e)
 	if err != nil {
 		return nil, nil, err
 	}
 	overhead.Prepare(plan.Pipeline)
 	plan.Config.NoConvert, plan.Config.ReadyTimeout = true, overheadReady
-	o.Load = load
+	o.Load = requests
 	if o.Also, err = c.also(plan.Pipeline); err != nil {
 		return nil, nil, err
 	}

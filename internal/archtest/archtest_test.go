@@ -51,7 +51,7 @@ var rooms = [][]string{
 	{"omni/model"},
 	{"omni/worker"},
 	{"omni"},
-	{"omni/overhead"},
+	{"omni/load", "omni/overhead"},
 	{"web/view"},
 	{"web/api"},
 	{"client"},

@@ -1,11 +1,11 @@
-package main
+package load
 
 import (
 	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,21 +16,21 @@ import (
 // takes, and JSON's escapes.
 const maxPromptLine = 1 << 20
 
-// defaultPrompts are what capture sends without --prompts.
-var defaultPrompts = map[bool][]string{
-	false: {
+// The usual prompts.
+var (
+	textPrompts = []string{
 		"Explain in two sentences why the sky is blue.",
 		"Write a short poem about a train that is always on time.",
 		"What should I look at first when a server becomes slow?",
 		"Describe the taste of fresh bread to someone who has never had any.",
-	},
-	true: {
+	}
+	imagePrompts = []string{
 		"a lighthouse on a cliff at dawn, oil painting",
 		"a red bicycle leaning against a white wall",
 		"two owls reading a newspaper, ink drawing",
 		"a city of glass under a green sky",
-	},
-}
+	}
+)
 
 // promptLine is a line of a prompt file that is a JSON object.
 type promptLine struct {
@@ -62,18 +62,27 @@ func (p promptLine) request() (omni.Request, error) {
 	return r, nil
 }
 
-// readPrompts reads a prompt file, "-" being stdin: a prompt a line, or a JSON object
-// a line. Empty lines are skipped.
-func readPrompts(path string, stdin io.Reader) ([]omni.Request, error) {
-	r := stdin
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		defer f.Close()
-		r = f
+// Default is the usual load of a pipeline with these stages: four prompts, for images
+// with a batch among them.
+func Default(stages []omni.StageInfo) []omni.Request {
+	image := slices.ContainsFunc(stages, func(s omni.StageInfo) bool { return s.Output == "image" })
+	prompts := textPrompts
+	if image {
+		prompts = imagePrompts
 	}
+	out := make([]omni.Request, len(prompts))
+	for i, text := range prompts {
+		out[i].Messages = []omni.Message{{Role: "user", Content: text}}
+		if image && i == 0 {
+			out[i].Image.N = 2 // one request that is a batch by itself
+		}
+	}
+	return out
+}
+
+// Read reads prompts: one a line, or a JSON object a line. Empty lines are skipped. name
+// is the file's, for errors, which name the line too.
+func Read(name string, r io.Reader) ([]omni.Request, error) {
 	var out []omni.Request
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, maxPromptLine)
@@ -88,20 +97,20 @@ func readPrompts(path string, stdin io.Reader) ([]omni.Request, error) {
 			dec := json.NewDecoder(strings.NewReader(line))
 			dec.DisallowUnknownFields()
 			if err := dec.Decode(&p); err != nil {
-				return nil, usage("%s:%d: %v", path, n, err)
+				return nil, fmt.Errorf("%s:%d: %w", name, n, err)
 			}
 		}
 		req, err := p.request()
 		if err != nil {
-			return nil, usage("%s:%d: %v", path, n, err)
+			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
 		}
 		out = append(out, req)
 	}
 	if err := sc.Err(); err != nil {
-		return nil, usage("%s: %v", path, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(out) == 0 {
-		return nil, usage("%s: no prompts", path)
+		return nil, fmt.Errorf("%s: no prompts", name)
 	}
 	return out, nil
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -20,10 +20,11 @@ import (
 // prompts are sent over and over, and their outputs are the same.
 const maxKept = 64
 
-// outputs collects what the requests of a capture made.
-type outputs struct {
+// Outputs collects what the requests of a load made: of each of the first ones, and of those
+// that repeat them nothing. The zero value is empty; it is safe for concurrent use.
+type Outputs struct {
 	mu    sync.Mutex
-	items map[int]*output
+	items map[int]*output // by the request's number; guarded by mu
 }
 
 type output struct {
@@ -33,9 +34,7 @@ type output struct {
 	images [][]byte
 }
 
-func newOutputs() *outputs { return &outputs{items: map[int]*output{}} }
-
-func (o *outputs) add(n int, out omni.Output) {
+func (o *Outputs) add(n int, out omni.Output) {
 	if n >= maxKept {
 		return
 	}
@@ -43,6 +42,9 @@ func (o *outputs) add(n int, out omni.Output) {
 	defer o.mu.Unlock()
 	it := o.items[n]
 	if it == nil {
+		if o.items == nil {
+			o.items = map[int]*output{}
+		}
 		it = &output{}
 		o.items[n] = it
 	}
@@ -57,8 +59,8 @@ func (o *outputs) add(n int, out omni.Output) {
 // outputsDir is where the outputs lie in a run.
 const outputsDir = "outputs/"
 
-// attach writes texts, sounds and images into the run.
-func (o *outputs) attach(run *store.Run) ([]protocol.Artifact, error) {
+// Attach writes texts, sounds and images into a run; it is omni.Config.Attach.
+func (o *Outputs) Attach(run *store.Run) ([]protocol.Artifact, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	keys := make([]int, 0, len(o.items))
@@ -92,8 +94,8 @@ func (o *outputs) attach(run *store.Run) ([]protocol.Artifact, error) {
 	return arts, errors.Join(errs...)
 }
 
-// outputPaths are where a session's outputs lie.
-func outputPaths(st *session.Status) []string {
+// Paths are where a session's outputs lie.
+func Paths(st *session.Status) []string {
 	var paths []string
 	for _, a := range st.Artifacts {
 		if a.Kind == protocol.KindOutput {
