@@ -297,7 +297,7 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 
 func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	cfg := protocol.DefaultProfilerConfig()
-	cfg.Profiler = "torch"
+	cfg.Profiler = protocol.ProfilerTorch
 	// Of processes that nobody prepared for it: stacks were seen to make a hundred times
 	// the events. A session that wants them says so.
 	cfg.WithStack = false

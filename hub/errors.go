@@ -37,7 +37,7 @@ func (e *ErrNoProfiler) Error() string {
 
 // Hint says what to do about it.
 func (e *ErrNoProfiler) Hint() string {
-	return `give the stages a profiler_config with "profiler": "torch", or pass --profiler-config JSON`
+	return `give a stage a profiler: profiler_config {"profiler": "torch"} in the deployment file, or --profiler-config JSON`
 }
 
 // HTTPStatus is 404.

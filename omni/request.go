@@ -19,6 +19,7 @@ const (
 	MaxStopBytes = 1 << 10
 	MaxImages    = 64   // n of an image request
 	MaxSteps     = 1000 // denoise steps: the schedule's training steps
+	MaxGuidance  = 100  // guidance_scale; far below it images are saturated
 )
 
 // build checks r and writes it as the stages take it.
@@ -46,9 +47,7 @@ func (r *Request) build(p *deploy.Pipeline, known facts, id string) (*wire.Reque
 	if err := r.Sampling.Validate(); err != nil {
 		return nil, err
 	}
-	s := r.Sampling
-	w.Sampling = &wire.Sampling{MaxTokens: s.MaxTokens, Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP,
-		Seed: s.Seed, Stop: s.Stop, IgnoreEOS: s.IgnoreEOS}
+	w.Sampling = (*wire.Sampling)(&r.Sampling)
 	if r.TraceParent.Validate() == nil {
 		w.TraceParent = r.TraceParent.String()
 	}
@@ -132,8 +131,8 @@ func (i *Image) build(st *deploy.Stage, known model.Facts) (*wire.Image, error) 
 		return nil, badParam("n", "n = %d: 1 to %d images in a request", w.N, min(MaxImages, st.MaxNumSeqs))
 	case w.Steps < 1 || w.Steps > MaxSteps:
 		return nil, badParam("num_inference_steps", "num_inference_steps %d: 1 to %d", w.Steps, MaxSteps)
-	case !(w.Guidance >= 0 && w.Guidance <= 100):
-		return nil, badParam("guidance_scale", "guidance_scale %v: 0 to 100", w.Guidance)
+	case !(w.Guidance >= 0 && w.Guidance <= MaxGuidance):
+		return nil, badParam("guidance_scale", "guidance_scale %v: 0 to %d", w.Guidance, MaxGuidance)
 	case w.Width < 1 || w.Height < 1:
 		return nil, badParam("size", "size %dx%d: both more than 0", w.Width, w.Height)
 	}

@@ -6,18 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 
-	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
-
-// noProfilerHint is the hint of the 404.
-const noProfilerHint = `give a stage a profiler: profiler_config {"profiler": "torch", "torch_profiler_dir": DIR} in the deployment file, or --profiler-config JSON`
 
 // idleBody answers a stop that had nothing to stop.
 type idleBody struct {
@@ -71,25 +67,21 @@ func (s *Server) optionalBody(w http.ResponseWriter, r *http.Request, v any) err
 	return openai.Decode(data, v)
 }
 
-// requireProfiler returns the 404 of servers whose stages have no profiler.
+// requireProfiler returns the 404 of servers whose stages have no profiler, as vLLM
+// answers without one, to a stop too.
 func (s *Server) requireProfiler() error {
-	stages := s.api.Stages()
-	if len(stages) == 0 || slices.ContainsFunc(stages, func(st omni.StageInfo) bool { return st.Profiler }) {
+	var without []string
+	for _, st := range s.api.Stages() {
+		if st.Profiler {
+			return nil
+		}
+		without = append(without, fmt.Sprintf("%d (%s)", st.ID, st.Name))
+	}
+	if without == nil {
 		return nil // without stages the API says what is missing
 	}
-	return noProfilerError{}
+	return &hub.ErrNoProfiler{Pipeline: s.api.Model(), Stages: without}
 }
-
-type noProfilerError struct{}
-
-// Error says what is missing.
-func (noProfilerError) Error() string { return "no stage has a profiler configured" }
-
-// HTTPStatus is 404, as vLLM answers without a profiler.
-func (noProfilerError) HTTPStatus() int { return http.StatusNotFound }
-
-// Hint says what to do.
-func (noProfilerError) Hint() string { return noProfilerHint }
 
 func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 	var b api.StopRequest

@@ -20,10 +20,6 @@ const (
 	MaxImages = 10
 	// MaxImageSide bounds width and height, in pixels; latents grow with the square.
 	MaxImageSide = 4096
-	// MaxSteps bounds num_inference_steps; schedulers are trained with 1000.
-	MaxSteps = 1000
-	// MaxGuidance bounds guidance_scale; far below it images are saturated.
-	MaxGuidance = 100
 	// MaxSpeechInput bounds the characters of a speech request; OpenAI's limit.
 	MaxSpeechInput = 4096
 	// MaxImagePrompt bounds the characters of an image prompt; OpenAI's limit.

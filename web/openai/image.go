@@ -84,8 +84,8 @@ func setSteps(im *omni.Image, steps *int, prefix string) error {
 	if steps == nil {
 		return nil
 	}
-	if *steps < 1 || *steps > MaxSteps {
-		return Invalid(prefix+"num_inference_steps", "num_inference_steps is %d; allowed are 1 to %d", *steps, MaxSteps)
+	if *steps < 1 || *steps > omni.MaxSteps {
+		return Invalid(prefix+"num_inference_steps", "num_inference_steps is %d; allowed are 1 to %d", *steps, omni.MaxSteps)
 	}
 	im.Steps = *steps
 	return nil
@@ -95,8 +95,8 @@ func setGuidance(im *omni.Image, g *float64, param string) error {
 	if g == nil {
 		return nil
 	}
-	if *g < 0 || *g > MaxGuidance {
-		return Invalid(param, "%s is %g; allowed are 0 to %d", param, *g, MaxGuidance)
+	if *g < 0 || *g > omni.MaxGuidance {
+		return Invalid(param, "%s is %g; allowed are 0 to %d", param, *g, omni.MaxGuidance)
 	}
 	im.Guidance = *g
 	return nil

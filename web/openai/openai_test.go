@@ -226,7 +226,7 @@ func FuzzParseImages(f *testing.F) {
 			return
 		}
 		im := r.Image
-		if im.N < 1 || im.N > MaxImages || im.Width < 0 || im.Width > MaxImageSide || im.Height > MaxImageSide || im.Steps > MaxSteps || im.Guidance > MaxGuidance {
+		if im.N < 1 || im.N > MaxImages || im.Width < 0 || im.Width > MaxImageSide || im.Height > MaxImageSide || im.Steps > omni.MaxSteps || im.Guidance > omni.MaxGuidance {
 			t.Fatalf("accepted out of bounds: %+v", im)
 		}
 	})
