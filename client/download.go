@@ -38,7 +38,7 @@ func (c *Client) download(ctx context.Context, id string, a protocol.Artifact, d
 	defer body.Close()
 	name := filepath.FromSlash(a.Name)
 	if parent := path.Dir(a.Name); parent != "." {
-		if err := dir.MkdirAll(filepath.FromSlash(parent), 0o755); err != nil {
+		if err := dir.MkdirAll(filepath.FromSlash(parent), 0o700); err != nil {
 			return err
 		}
 	}

@@ -31,7 +31,7 @@ func (d Dir) Write(name string, kind protocol.ArtifactKind, src io.Reader) (a pr
 		return a, fmt.Errorf("artifact name %q leads out of the directory", name)
 	}
 	path := filepath.Join(string(d), filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return a, fmt.Errorf("write artifact %s: %w", name, err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".convert-*")
@@ -45,9 +45,6 @@ func (d Dir) Write(name string, kind protocol.ArtifactKind, src io.Reader) (a pr
 	}()
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(f, h), src)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
 	if err == nil {
 		err = f.Sync()
 	}

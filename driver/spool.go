@@ -27,10 +27,10 @@ type Spool struct {
 // Create makes a new file for a session and the directory above it.
 func (s Spool) Create(session, ext string) (*os.File, error) {
 	dir := filepath.Join(s.Dir, session)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(filepath.Join(dir, s.Base+ext), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	return os.OpenFile(filepath.Join(dir, s.Base+ext), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 }
 
 // Remove removes a file that Create made, and the directory with its last file. That it

@@ -302,3 +302,58 @@ func TestTheHubTakesFilesFromSpoolsThatItGaveOutAlone(t *testing.T) {
 		}
 	}
 }
+
+// Runs, spools, secrets and what NATS keeps are their user's alone.
+func TestNobodyElseReadsWhatIsKept(t *testing.T) {
+	r := newRig(t, nil)
+	r.join(1)
+	r.ready(1)
+	st := r.start(protocol.StartRequest{})
+	r.work(1)
+	seen := 0
+	look := func(dir string) {
+		t.Helper()
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err != nil {
+				return nil // removed meanwhile
+			}
+			fi, err := d.Info()
+			if err == nil && fi.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s has mode %v", path, fi.Mode())
+			}
+			seen++
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	look(r.spool)
+	st = r.stop()
+	look(r.cfg.DataDir)
+	look(st.RunDir)
+	if seen < 10 {
+		t.Errorf("%d files were looked at", seen)
+	}
+}
+
+// A server that asks for certificates takes none of another authority.
+func TestClientCertificates(t *testing.T) {
+	cert, key := certificate(t, "127.0.0.1")
+	client, clientKey := certificate(t, "127.0.0.1")
+	other, otherKey := certificate(t, "127.0.0.1")
+	h, _ := open(t, Config{Connection: Connection{TLSCert: cert, TLSKey: key, TLSClientCA: client}})
+	for name, c := range map[string]struct {
+		cert, key string
+		ok        bool
+	}{"its own": {client, clientKey, true}, "none": {"", "", false}, "another's": {other, otherKey, false}} {
+		err := dial(t, link.Config{URL: h.ClientURL(), CA: cert, Cert: c.cert, Key: c.key, As: dialer})
+		if (err == nil) != c.ok {
+			t.Errorf("with %s: %v", name, err)
+		}
+	}
+	_, err := Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{TLSClientCA: client}, Logger: testLogger(t)})
+	if err == nil || !strings.Contains(err.Error(), "a certificate of its own") {
+		t.Error(err)
+	}
+}

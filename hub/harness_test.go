@@ -456,7 +456,7 @@ func copyConvert(_ context.Context, in ConvertInput) (map[protocol.RankID][]prot
 		out[id] = append(out[id], a)
 		in.Progress(i+1, len(in.Ranks), a.Name)
 	}
-	if err := os.WriteFile(filepath.Join(in.RunDir, "report.json"), []byte("{}"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(in.RunDir, "report.json"), []byte("{}"), 0o600); err != nil {
 		return nil, nil, err
 	}
 	return out, []protocol.Artifact{{Name: "report.json", Kind: "report"}}, nil

@@ -89,7 +89,7 @@ func (r *Run) write(name string, src io.Reader) (a protocol.Artifact, err error)
 		return a, err
 	}
 	if dir := path.Dir(name); dir != "." {
-		if err := r.root.MkdirAll(dir, 0o755); err != nil {
+		if err := r.root.MkdirAll(dir, 0o700); err != nil {
 			return a, err
 		}
 	}
@@ -97,7 +97,7 @@ func (r *Run) write(name string, src io.Reader) (a protocol.Artifact, err error)
 		return a, fs.ErrExist // before the bytes are moved; Link below is what decides
 	}
 	temp := path.Join(path.Dir(name), fmt.Sprintf("%s%d-%d", tempPrefix, os.Getpid(), r.temp.Add(1)))
-	f, err := r.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := r.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return a, err
 	}
@@ -130,7 +130,7 @@ func (r *Run) publish(temp, name string) error {
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	f, err := r.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := r.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

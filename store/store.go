@@ -78,7 +78,7 @@ type Store struct{ root string }
 
 // Open returns the store at root, making the directory if need be.
 func Open(root string) (*Store, error) {
-	if err := os.MkdirAll(root, 0o755); err != nil {
+	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("open run store: %w", err)
 	}
 	abs, err := filepath.Abs(root)
@@ -109,7 +109,7 @@ func (s *Store) Create(at time.Time, prefix, id string) (*Run, error) {
 		return nil, fmt.Errorf("create run: session id %q: %w", id, err)
 	}
 	dir := filepath.Join(s.root, DirName(at, prefix, id))
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create run: %w", err)
 	}
 	return openRun(dir)

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,80 +29,102 @@ var openRoutes = map[string]bool{"/{$}": true, "/ui/{file}": true, "/view/{id}":
 // keyring knows who may use the server: who shows one of its keys, or a cookie that a
 // login with one gave. A nil keyring lets everybody in.
 type keyring struct {
-	keys   [][sha256.Size]byte // hashes: comparing them tells nothing of the keys' lengths
-	secret []byte              // signs cookies; new in every process, so a restart asks again
+	keys   []hashedKey
+	secret []byte // signs cookies; new in every process, so a restart asks again
 	now    func() time.Time
 }
 
-func newKeyring(keys []string) *keyring {
+// hashedKey is a key as its hash: comparing hashes tells nothing of the keys' lengths.
+type hashedKey struct {
+	sum   [sha256.Size]byte
+	scope Scope
+}
+
+// newKeyring holds admins, which open everything, and keys.
+func newKeyring(admins []string, keys []Key) *keyring {
+	for _, secret := range admins {
+		keys = append(keys, Key{ScopeAdmin, secret})
+	}
 	if len(keys) == 0 {
 		return nil
 	}
 	k := &keyring{secret: make([]byte, 32), now: time.Now}
 	_, _ = rand.Read(k.secret) // never fails
 	for _, key := range keys {
-		k.keys = append(k.keys, sha256.Sum256([]byte(key)))
+		k.keys = append(k.keys, hashedKey{sha256.Sum256([]byte(key.Secret)), key.Scope})
 	}
 	return k
 }
 
-// admit returns nil if r may pass, else the 401 that says what to do.
-func (k *keyring) admit(r *http.Request) error {
+// admit returns nil if r may do what needs a scope, else the 401 or 403 that says what to do.
+func (k *keyring) admit(r *http.Request, need Scope) error {
 	if k == nil {
 		return nil
 	}
+	has, err := k.scopeOf(r)
+	if err == nil && !has.opens(need) {
+		return forbidden("insufficient_scope", fmt.Sprintf("this needs a key with the scope %s, the one that was sent has %s", need, has))
+	}
+	return err
+}
+
+// scopeOf is what the key or the cookie of a request opens.
+func (k *keyring) scopeOf(r *http.Request) (Scope, error) {
 	if r.Header.Get("Authorization") != "" {
 		return k.bearer(r)
 	}
-	if c, err := r.Cookie(cookieName(r)); err == nil && k.signed(c.Value) && ownPage(r) {
-		return nil
+	if c, err := r.Cookie(cookieName(r)); err == nil && ownPage(r) {
+		if scope, ok := k.signed(c.Value); ok {
+			return scope, nil
+		}
 	}
-	return unauthorized("missing_api_key", "this server asks for an API key: send the header Authorization: Bearer KEY; "+
+	return "", unauthorized("missing_api_key", "this server asks for an API key: send the header Authorization: Bearer KEY; "+
 		"kinetoscope's verbs send that of --api-key or KINETOSCOPE_API_KEY, the page at / asks for it")
 }
 
 // bearer checks the key in the Authorization header.
-func (k *keyring) bearer(r *http.Request) error {
+func (k *keyring) bearer(r *http.Request) (Scope, error) {
 	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	sum, found := sha256.Sum256([]byte(strings.TrimSpace(key))), 0
+	sum, found := sha256.Sum256([]byte(strings.TrimSpace(key))), -1
 	for i := range k.keys { // all of them, so that the time says nothing
-		found |= subtle.ConstantTimeCompare(sum[:], k.keys[i][:])
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], k.keys[i].sum[:]), i, found)
 	}
-	if found == 0 || !strings.EqualFold(scheme, "Bearer") {
-		return unauthorized("invalid_api_key", "the API key is not one of this server's: send the header "+
+	if found < 0 || !strings.EqualFold(scheme, "Bearer") {
+		return "", unauthorized("invalid_api_key", "the API key is not one of this server's: send the header "+
 			"Authorization: Bearer KEY with a key that kinetoscope serve was given by --api-key or KINETOSCOPE_API_KEY")
 	}
-	return nil
+	return k.keys[found].scope, nil
 }
 
 func unauthorized(code, msg string) error {
 	return &openai.Error{Status: http.StatusUnauthorized, Type: openai.TypeInvalidRequest, Code: code, Message: msg}
 }
 
-// cookie is what a login at now gives.
-func (k *keyring) cookie(r *http.Request) *http.Cookie {
-	until := strconv.FormatInt(k.now().Add(loginLife).Unix(), 10)
+// cookie is what a login at now with a key of that scope gives.
+func (k *keyring) cookie(r *http.Request, scope Scope) *http.Cookie {
+	says := strconv.FormatInt(k.now().Add(loginLife).Unix(), 10) + "." + string(scope)
 	return &http.Cookie{
-		Name: cookieName(r), Value: until + "." + k.sign(until), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: cookieName(r), Value: says + "." + k.sign(says), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		// A proxy that speaks TLS says so; whoever lies about it loses its own cookie.
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}
 }
 
-func (k *keyring) sign(until string) string {
+func (k *keyring) sign(says string) string {
 	m := hmac.New(sha256.New, k.secret)
-	m.Write([]byte(until))
+	m.Write([]byte(says))
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// signed reports whether value is a cookie of this process that still holds.
-func (k *keyring) signed(value string) bool {
-	until, sum, _ := strings.Cut(value, ".")
-	if !hmac.Equal([]byte(sum), []byte(k.sign(until))) {
-		return false
+// signed returns what value opens, and whether it is a cookie of this process that still holds.
+func (k *keyring) signed(value string) (Scope, bool) {
+	i := strings.LastIndexByte(value, '.')
+	if i < 0 || !hmac.Equal([]byte(value[i+1:]), []byte(k.sign(value[:i]))) {
+		return "", false
 	}
+	until, scope, _ := strings.Cut(value[:i], ".")
 	end, err := strconv.ParseInt(until, 10, 64)
-	return err == nil && k.now().Unix() < end
+	return Scope(scope), err == nil && k.now().Unix() < end
 }
 
 // cookieName has the port in it: browsers send one host's cookies to all its ports, and
@@ -134,10 +158,12 @@ func ownPage(r *http.Request) bool {
 }
 
 // keyed guards a route.
-func (s *Server) keyed(next http.Handler) http.Handler {
+func (s *Server) keyed(pattern string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := s.keys.admit(r); err != nil {
-			w.Header().Set("WWW-Authenticate", "Bearer")
+		if err := s.keys.admit(r, needs(pattern, r.Method)); err != nil {
+			if e, ok := errors.AsType[*openai.Error](err); ok && e.Status == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
 			s.fail(w, r, err)
 			return
 		}
@@ -148,11 +174,12 @@ func (s *Server) keyed(next http.Handler) http.Handler {
 // login gives a browser that shows a key a cookie, which pictures and downloads send too.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if s.keys != nil {
-		if err := s.keys.bearer(r); err != nil {
+		scope, err := s.keys.bearer(r)
+		if err != nil {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			return err
 		}
-		http.SetCookie(w, s.keys.cookie(r))
+		http.SetCookie(w, s.keys.cookie(r, scope))
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusNoContent)

@@ -161,3 +161,56 @@ func TestKeyIsNotLogged(t *testing.T) {
 		t.Errorf("no refusal in %s", answers)
 	}
 }
+
+// Each key opens what its scope says, by its header and by the cookie of its login.
+func TestScopes(t *testing.T) {
+	keys, err := ParseKeys(strings.NewReader("# keys\n\nread sk-read\n profile  sk-profile\nadmin sk-admin\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, url := start(t, newOmni(), func(c *Config) { c.Keys = keys })
+	const chat = `{"messages":[{"role":"user","content":"hi"}]}`
+	for _, c := range []struct{ method, path, body, least string }{
+		{"GET", "/v1/sessions", "", "read"}, {"GET", "/v1/models", "", "read"},
+		{"POST", "/start_profile", "", "profile"}, {"POST", "/stop_profile", "", "profile"},
+		{"POST", "/v1/chat/completions", chat, "admin"}, {"DELETE", "/v1/nothing", "", "admin"},
+	} {
+		for _, k := range keys {
+			want := k.Scope.opens(Scope(c.least))
+			status, h, body := call(t, c.method, url+c.path, c.body, "Authorization", "Bearer "+k.Secret)
+			if (status != 403) != want || status == 401 || h.Get("WWW-Authenticate") != "" {
+				t.Errorf("%s %s with a %s key: %d %s", c.method, c.path, k.Scope, status, body)
+			}
+			status, h, _ = call(t, "POST", url+"/login", "", "Authorization", "Bearer "+k.Secret)
+			if status != 204 {
+				t.Fatalf("login: %d", status)
+			}
+			cookie, _, _ := strings.Cut(h.Get("Set-Cookie"), ";")
+			status, _, body = call(t, c.method, url+c.path, c.body, "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+			if (status != 403) != want || status == 401 {
+				t.Errorf("%s %s with the cookie of a %s key: %d %s", c.method, c.path, k.Scope, status, body)
+			}
+			if forged := strings.Replace(cookie, "."+string(k.Scope)+".", ".admin.", 1); forged != cookie {
+				if status, _, _ = call(t, c.method, url+c.path, c.body, "Cookie", forged, "Sec-Fetch-Site", "same-origin"); status != 401 {
+					t.Errorf("a cookie whose scope was changed: %d", status)
+				}
+			}
+		}
+	}
+}
+
+func TestParseKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"sk-one-0123456789":                   "line 1 begins with no scope",
+		"read a\nroot sk-secret-1":            "line 2 begins with no scope",
+		"read":                                "line 1: a key is",
+		"read sk secret":                      "line 1: a key is",
+		"admin s\x01k":                        "line 1: a key is",
+		strings.Repeat("read k\n", maxKeys+1): "more than 256 keys",
+	} {
+		_, err := ParseKeys(strings.NewReader(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "sk-one") {
+			t.Errorf("%.20q: %v", text, err)
+		}
+	}
+}

@@ -143,15 +143,15 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, status int, start ti
 
 // guard refuses what a web page of another site may have sent.
 func (s *Server) guard(origin *http.CrossOriginProtection, r *http.Request) error {
-	if s.loopback.Load() && !s.hostAllowed(r.Host) {
+	if !s.hostAllowed(r.Host) {
 		return forbidden("bad_host", fmt.Sprintf(
-			"host %q is refused: this server is bound to a loopback address and is reached as localhost; allow the name in the server's configuration", r.Host))
+			"host %q is refused: reach this server as localhost, by its address or its host's name; kinetoscope serve --allow-host allows other names", r.Host))
 	}
 	if err := origin.Check(r); err != nil {
 		return forbidden("bad_origin", fmt.Sprintf("request from origin %q is refused: %v", r.Header.Get("Origin"), err))
 	}
 	// Safe methods change nothing, but a page of a rebound name must not read either.
-	if o := r.Header.Get("Origin"); o != "" && s.loopback.Load() {
+	if o := r.Header.Get("Origin"); o != "" {
 		_, host, ok := strings.Cut(o, "://")
 		if !ok || !s.hostAllowed(host) {
 			return forbidden("bad_origin", fmt.Sprintf("request from origin %q is refused", o))
@@ -164,17 +164,20 @@ func forbidden(code, msg string) error {
 	return &openai.Error{Status: http.StatusForbidden, Type: openai.TypeForbidden, Code: code, Message: msg}
 }
 
-// hostAllowed reports whether host, with or without port, names a loopback
-// address or an allowed name.
+// hostAllowed reports whether host, with or without port, is how this server is reached:
+// see Config.AllowedHosts.
 func (s *Server) hostAllowed(host string) bool {
 	name := hostName(host)
 	if strings.EqualFold(name, "localhost") || slices.ContainsFunc(s.cfg.AllowedHosts, func(h string) bool {
-		return strings.EqualFold(h, name)
+		return h == "*" || strings.EqualFold(h, name)
 	}) {
 		return true
 	}
+	if !s.loopback.Load() && s.hostname != "" && strings.EqualFold(name, s.hostname) {
+		return true
+	}
 	ip := net.ParseIP(name)
-	return ip != nil && ip.IsLoopback()
+	return ip != nil && (ip.IsLoopback() || !s.loopback.Load())
 }
 
 func hostName(host string) string {
@@ -184,8 +187,9 @@ func hostName(host string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }
 
-// isLoopback reports whether only this host reaches addr.
-func isLoopback(addr string) bool {
+// IsLoopback reports whether only this host reaches addr, HOST or HOST:PORT. Of a name other
+// than localhost it is not known.
+func IsLoopback(addr string) bool {
 	name := hostName(addr)
 	if strings.EqualFold(name, "localhost") {
 		return true

@@ -61,11 +61,11 @@ func (s *Server) routes() *http.ServeMux {
 	for pattern, m := range s.table() {
 		h := s.dispatch(m)
 		if !openRoutes[pattern] {
-			h = s.keyed(h)
+			h = s.keyed(pattern, h)
 		}
 		mux.Handle(pattern, h)
 	}
-	mux.Handle("/", s.keyed(s.dispatch(nil)))
+	mux.Handle("/", s.keyed("/", s.dispatch(nil)))
 	return mux
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,13 +63,16 @@ type Config struct {
 	// tells Handler whether it is behind a loopback address; Serve looks at its
 	// listener instead.
 	Addr string
-	// AllowedHosts are names, without port, under which clients reach a server
-	// bound to loopback, such as a tunnel's. localhost and loopback addresses
-	// are always allowed.
+	// AllowedHosts are names, without port, under which clients reach the server, a
+	// tunnel's or a proxy's say; "*" is any. localhost and loopback addresses are always
+	// allowed, and beyond the loopback every address and this host's own name: a name that
+	// leads here against its owner's will is none of these.
 	AllowedHosts []string
 	// APIKeys are what clients show as Authorization: Bearer KEY, any of them, to use all
 	// but the status page's files, /health and /metrics. None: everybody may use all.
-	APIKeys       []string
+	APIKeys []string
+	// Keys are more of them, that open less.
+	Keys          []Key
 	ShutdownGrace time.Duration // 0: DefaultShutdownGrace
 
 	bodyTimeout  time.Duration // tests only; 0: BodyTimeout
@@ -100,7 +104,8 @@ type Server struct {
 	created time.Time
 
 	generations chan struct{} // a place for each generation in flight
-	loopback    atomic.Bool   // Host is checked
+	loopback    atomic.Bool   // only this host reaches the server
+	hostname    string        // this host's, "" if it has none
 	draining    atomic.Bool   // shutting down; health says so
 	keys        *keyring
 	stops       stopper
@@ -135,10 +140,11 @@ func NewServer(cfg Config) *Server {
 	cfg.stallTimeout = orDefault(cfg.stallTimeout, StallTimeout)
 	s := &Server{
 		cfg: cfg, api: cfg.API, log: cfg.Logger, created: time.Now(),
-		generations: make(chan struct{}, MaxGenerations), keys: newKeyring(cfg.APIKeys),
+		generations: make(chan struct{}, MaxGenerations), keys: newKeyring(cfg.APIKeys, cfg.Keys),
 	}
 	s.life, s.endLife = context.WithCancel(context.Background())
-	s.loopback.Store(isLoopback(cfg.Addr))
+	s.loopback.Store(IsLoopback(cfg.Addr))
+	s.hostname, _ = os.Hostname()
 	s.metrics = newMetrics(cfg.Registry, s)
 	s.handler = s.middleware(s.routes())
 	return s
@@ -168,7 +174,7 @@ func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 // finish for Config.ShutdownGrace, cancels the rest, and returns when all is
 // done. It closes ln and returns nil for an end by ctx.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	s.loopback.Store(isLoopback(ln.Addr().String()))
+	s.loopback.Store(IsLoopback(ln.Addr().String()))
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	hs := &http.Server{

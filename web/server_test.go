@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -252,15 +253,29 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-func TestNotLoopbackChecksNoHost(t *testing.T) {
-	s := NewServer(Config{API: newOmni(), Addr: "0.0.0.0:8000", Logger: slog.New(slog.DiscardHandler)})
-	defer s.Close()
-	r := httptest.NewRequest("GET", "/v1/models", nil)
-	r.Host = "gpu-box.example"
-	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, r)
-	if w.Code != 200 {
-		t.Errorf("%d %s", w.Code, w.Body)
+// A name that leads here against this host's will is refused on every address: its page
+// would reach the server with its reader's browser.
+func TestHostsBeyondTheLoopback(t *testing.T) {
+	own, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		allowed, host string
+		status        int
+	}{
+		{"", "evil.example", 403}, {"", "10.0.0.1:8000", 200}, {"", "[fd00::1]:8000", 200}, {"", own + ":8000", 200}, {"", "localhost:8000", 200},
+		{"", "10.0.0.1.evil.example", 403}, {"gpu-box.example", "gpu-box.example", 200}, {"gpu-box.example", "evil.example", 403}, {"*", "evil.example", 200},
+	} {
+		s := NewServer(Config{API: newOmni(), Addr: "0.0.0.0:8000", AllowedHosts: []string{c.allowed}, Logger: slog.New(slog.DiscardHandler)})
+		r := httptest.NewRequest("GET", "/v1/models", nil)
+		r.Host = c.host
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		if w.Code != c.status {
+			t.Errorf("%s with %q allowed: %d %s", c.host, c.allowed, w.Code, w.Body)
+		}
+		s.Close()
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -39,8 +38,13 @@ type serveCmd struct {
 	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
 	Failed       bool          `name:"failed-request" default:"true" negatable:"" help:"Capture the last ten seconds of all ranks when a request failed inside the pipeline."`
-	AllowedHosts []string      `name:"allowed-host" help:"Name under which clients reach a server bound to a loopback address, a tunnel's say; localhost always is." placeholder:"NAME"`
-	APIKeys      []string      `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show to generate, to profile and to see sessions; may be given several times. The variable does not show in process lists." placeholder:"KEY"`
+	AllowedHosts []string      `name:"allow-host" aliases:"allowed-host" help:"Name under which clients reach the server, a tunnel's or a proxy's say, besides localhost, addresses and this host's name; * is any." placeholder:"NAME"`
+	Insecure     bool          `help:"Serve on an address that others reach without asking for a key."`
+	KeyFile      string        `name:"api-key-file" help:"File of keys that clients may show, one a line: read, profile or admin, a space, the key." type:"existingfile"`
+	HTTPCert     string        `name:"tls-cert" help:"PEM certificate with which HTTP is encrypted." type:"path"`
+	HTTPKey      string        `name:"tls-key" help:"PEM key of the certificate." type:"path"`
+	HTTPClientCA string        `name:"tls-client-ca" help:"PEM file of who signs the certificates that clients must show." type:"path"`
+	APIKeys      []string      `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show to generate, to profile and to see sessions, an admin of --api-key-file; may be given several times. The variable does not show in process lists." placeholder:"KEY"`
 	ReadyFile    string        `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
 	NATSFile     string        `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
@@ -85,6 +89,10 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return usageError{err}
 	}
+	door, err := c.door(e)
+	if err != nil {
+		return err
+	}
 	ln, err := bind(e.ctx, c.Addr) // first: a port in use is known before models are loaded
 	if err != nil {
 		return err
@@ -114,7 +122,7 @@ func (c *serveCmd) Run(e *env) error {
 	}
 	timelines := view.New(view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: viewIndex()}}})
 	defer timelines.Close()
-	srv := newServer(e, eng, ln, web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys})
+	srv := newServer(e, eng, ln, web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys}).encrypt(door.tls)
 	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
 	if c.ReadyFile != "" {
 		if err := writeURL(c.ReadyFile, srv.url); err != nil {
@@ -149,8 +157,8 @@ const apiKeyEnv = "KINETOSCOPE_API_KEY"
 // variable that was to hold a key. Ranks and what they load have no use for the variable.
 func checkKeys(keys []string) error {
 	for _, key := range keys {
-		if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return usage("--api-key (%s): a key is one or more printable ASCII characters without spaces; leave both away to serve without a key", apiKeyEnv)
+		if err := web.CheckKey(key); err != nil {
+			return usage("--api-key (%s): %w; leave both away to serve without a key", apiKeyEnv, err)
 		}
 	}
 	return os.Unsetenv(apiKeyEnv)

@@ -15,11 +15,16 @@ import (
 type serverFlags struct {
 	URL    string `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server."`
 	APIKey string `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for." placeholder:"KEY"`
-	JSON   bool   `name:"json" help:"Print the server's answer as JSON."`
+	tlsFlags
+	JSON bool `name:"json" help:"Print the server's answer as JSON."`
 }
 
 func (f *serverFlags) client() (*client.Client, error) {
-	c, err := client.New(client.Config{URL: f.URL, APIKey: f.APIKey})
+	h, err := f.tlsFlags.client()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(client.Config{URL: f.URL, APIKey: f.APIKey, HTTP: h})
 	if err != nil {
 		return nil, usage("--url: %w", err)
 	}

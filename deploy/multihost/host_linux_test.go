@@ -235,7 +235,7 @@ func (l *lab) serve(args ...string) (joinURL string) {
 	l.t.Helper()
 	join := filepath.Join(l.dir, "nats")
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := l.command(ctx, "a", "serve", append([]string{l.bin, "serve", "--addr", httpAddr, "--no-launch",
+	cmd := l.command(ctx, "a", "serve", append([]string{l.bin, "serve", "--addr", httpAddr, "--insecure", "--no-launch",
 		"--data-dir", filepath.Join(l.dir, "data"), "--runs-dir", filepath.Join(l.dir, "runs"), "--nats-file", join}, args...)...)
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)

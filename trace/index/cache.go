@@ -99,7 +99,7 @@ func (c Cache) Save(file string, t *trace.Trace) (err error) {
 		return err
 	}
 	if c.Dir != "" {
-		if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 			return fmt.Errorf("save index: %w", err)
 		}
 	}

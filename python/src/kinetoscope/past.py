@@ -121,7 +121,7 @@ class PastRecorder:
 
     def prepare(self, directory: Path, spill: Path) -> None:
         """Make the directory; there is nothing to spill."""
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._dir = directory
 
     def warm(self) -> None:

@@ -71,7 +71,7 @@ class TorchProfiler:
 
         While it records, its regions go to the file spill, for the case that this process dies.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._dir = directory
         if spill is not None:
             self._spill = Spill(self.regions, spill, self._header())
