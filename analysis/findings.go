@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Shares of the span from which a finding is worth a sentence and from which a tenth of
@@ -62,17 +63,17 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 	out = append(out, f.idleFinding(at, r, span)...)
 	comm := share(t.ExposedCommunicationNs, t.SpanNs)
 	if c := worstKernel(r, KindCommunication); c >= 0 {
-		add(comm, fmt.Sprintf("%scommunication without compute behind it took %.1f %% of the span; %.0f %% of all communication was hidden",
-			f.who(), 100*comm, 100*r.Overlap.Share), SliceEvidence(f.tr, at, c))
+		add(comm, fmt.Sprintf("%scommunication without compute behind it took %s of the span; %s of all communication was hidden",
+			f.who(), units.Share(comm), units.Share(r.Overlap.Share)), SliceEvidence(f.tr, at, c))
 	}
 	if c := worstKernel(r, KindMemory); c >= 0 {
 		mem := share(t.ExposedMemoryNs, t.SpanNs)
-		add(mem, fmt.Sprintf("%scopies and fills without compute behind them took %.1f %% of the span", f.who(), 100*mem), SliceEvidence(f.tr, at, c))
+		add(mem, fmt.Sprintf("%scopies and fills without compute behind them took %s of the span", f.who(), units.Share(mem)), SliceEvidence(f.tr, at, c))
 	}
 	if n := r.Launches.Count; n > 0 {
 		if part := float64(r.Launches.Short) / float64(n); part >= 0.5 && r.Launches.GraphLaunches == 0 {
 			out = append(out, Finding{Severity: Notice, Number: 100 * part, Unit: "%", Evidence: span,
-				Text: fmt.Sprintf("%s%.0f %% of %d launched kernels ran shorter than their launch call; graphs or fusion would pay", f.who(), 100*part, n)})
+				Text: fmt.Sprintf("%s%s of %d launched kernels ran shorter than their launch call; graphs or fusion would pay", f.who(), units.Share(part), n)})
 		}
 	}
 	for _, q := range r.Queue.Streams {
@@ -82,7 +83,7 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 				sev, why = Info, "launch calls wait for a busy device, as they should"
 			}
 			out = append(out, Finding{Severity: sev, Number: 100 * q.BlockedShare, Unit: "%",
-				Text:     fmt.Sprintf("%sstream %d's queue was full for %.1f %% of the time; %s", f.who(), q.Lane.Stream, 100*q.BlockedShare, why),
+				Text:     fmt.Sprintf("%sstream %d's queue was full for %s of the time; %s", f.who(), q.Lane.Stream, units.Share(q.BlockedShare), why),
 				Evidence: SliceEvidence(f.tr, at, q.MaxAt)})
 		}
 	}
@@ -97,10 +98,10 @@ const smallSpan = 0.5
 // was for. The time is the span of device work, or the window if that is much longer.
 func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 	t := &r.Temporal
-	busy, whole, of := t.BusyNs, t.SpanNs, "the span of "+duration(t.SpanNs)
+	busy, whole, of := t.BusyNs, t.SpanNs, "the span of "+units.Duration(float64(t.SpanNs))
 	if share(t.SpanNs, t.WindowNs) < smallSpan {
 		whole = t.WindowNs
-		of = fmt.Sprintf("the window of %s (work from first to last: %s)", duration(whole), duration(t.SpanNs))
+		of = fmt.Sprintf("the window of %s (work from first to last: %s)", units.Duration(float64(whole)), units.Duration(float64(t.SpanNs)))
 	}
 	n := int64(len(t.Devices))
 	if n > 1 {
@@ -115,12 +116,12 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		return nil // or it is said already that the work of launches is missing
 	}
 	idleNs := (whole - busy) / max(1, n)
-	text := fmt.Sprintf("%sthe device was idle for %.1f %% of %s", f.who(), 100*idle, of)
+	text := fmt.Sprintf("%sthe device was idle for %s of %s", f.who(), units.Share(idle), of)
 	if n > 1 {
-		text = fmt.Sprintf("%s%d devices, on average %.1f %% busy in %s, %s", f.who(), n, 100-100*idle, of, together(t))
+		text = fmt.Sprintf("%s%d devices, on average %s busy in %s, %s", f.who(), n, units.Share(1-idle), of, together(t))
 	}
 	if c := r.Host.Main(); c != nil && 2*r.Host.WaitNs >= idleNs {
-		text += fmt.Sprintf("; for %s of it the host was in %s", duration(c.Ns), c.Text())
+		text += fmt.Sprintf("; for %s of it the host was in %s", units.Duration(float64(c.Ns)), c.Text())
 		e = SliceEvidence(f.tr, at, c.Slice)
 	} else if g, cause := f.mainCause(r); g != nil && n < 2 {
 		text += "; most of the busiest stream's waiting was for " + cause
@@ -135,7 +136,7 @@ func together(t *Temporal) string {
 	if part < 0.005 {
 		return "never two at once"
 	}
-	return fmt.Sprintf("two or more at once for %.0f %% of the time in which any was", 100*part)
+	return fmt.Sprintf("two or more at once for %s of the time in which any was", units.Share(part))
 }
 
 // fullMemory is the share of a card's memory from which the next allocation may fail.
@@ -154,7 +155,7 @@ func (f *frame) memoryFinding(at int, r *RankReport) []Finding {
 			if part < fullMemory {
 				continue
 			}
-			text := fmt.Sprintf("%sdevice %d held %.1f of %.1f GiB at its peak", f.who(), d.DeviceID, float64(held)/(1<<30), float64(card.TotalMemory)/(1<<30))
+			text := fmt.Sprintf("%sdevice %d held %s of %s at its peak", f.who(), d.DeviceID, units.Bytes(held), units.Bytes(card.TotalMemory))
 			if len(d.ByOp) > 0 && d.ByOp[0].AtPeakBytes > 0 {
 				text += fmt.Sprintf(", most of what was allocated here by %s", d.ByOp[0].Name)
 			}
@@ -219,16 +220,4 @@ func worstKernel(r *RankReport, k Kind) int {
 		}
 	}
 	return -1
-}
-
-// duration writes ns as people read it.
-func duration(ns int64) string {
-	switch x := float64(ns); {
-	case x >= 1e9:
-		return fmt.Sprintf("%.2f s", x/1e9)
-	case x >= 1e6:
-		return fmt.Sprintf("%.2f ms", x/1e6)
-	default:
-		return fmt.Sprintf("%.1f us", x/1e3)
-	}
 }

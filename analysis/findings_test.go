@@ -20,7 +20,7 @@ func TestFindings(t *testing.T) {
 	got := All([]*trace.Trace{m.tr}, Options{}).Findings
 	texts := map[string]Finding{}
 	for _, f := range got {
-		for _, key := range []string{"was idle", "without compute", "GiB", "shorter"} {
+		for _, key := range []string{"was idle", "without compute", "at its peak", "shorter"} {
 			if strings.Contains(f.Text, key) {
 				texts[key] = f
 			}
@@ -37,7 +37,7 @@ func TestFindings(t *testing.T) {
 		t.Errorf("%q names no cause", idle.Text)
 	}
 	wantNear(t, "exposed", texts["without compute"].Number, 100*10.0/95)
-	wantNear(t, "memory", texts["GiB"].Number, 95)
+	wantNear(t, "memory", texts["at its peak"].Number, 95)
 	want(t, "first", got[0].Severity, Critical)
 	raw, err := json.Marshal(got[0])
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // StragglerReport says which ranks the others wait for; coll.Match and coll.Blames define
@@ -112,7 +113,7 @@ func blamed(fs []*frame, r *Report) []Finding {
 		return nil
 	}
 	return []Finding{{Severity: severityOf(part), Number: float64(s.BlameNs) / 1e6, Unit: "ms", Evidence: SliceEvidence(fs[s.Index].tr, s.Index, s.WorstSlice),
-		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives", fs[s.Index].who(), duration(s.BlameNs), s.LastCount, s.Matched)}}
+		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives", fs[s.Index].who(), units.Duration(float64(s.BlameNs)), s.LastCount, s.Matched)}}
 }
 
 // unmatchedFindings say which collectives were not compared.

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 const (
@@ -99,7 +100,7 @@ func (h *Hub) Health() error {
 
 func (h *Hub) wasFull() error {
 	return fmt.Errorf("%s was full and the storage of NATS has stopped; it starts again when %s are free: %w",
-		h.cfg.DataDir, store.Size(reviveRoom), syscall.ENOSPC)
+		h.cfg.DataDir, units.Bytes(reviveRoom), syscall.ENOSPC)
 }
 
 // checkStorage sees whether there is room in the data directory and whether the storage of
@@ -123,7 +124,7 @@ func (h *Hub) checkStorage() {
 		h.stopped.Store(nil)
 		h.log.Warn("the storage of NATS runs again", "dir", h.cfg.DataDir)
 	case known && free < fullRoom:
-		h.stop(fmt.Errorf("%s is full (%s are free): %w", h.cfg.DataDir, store.Size(free), syscall.ENOSPC))
+		h.stop(fmt.Errorf("%s is full (%s are free): %w", h.cfg.DataDir, units.Bytes(free), syscall.ENOSPC))
 	case h.stopped.Swap(nil) != nil:
 		h.log.Warn("sessions can be started again", "dir", h.cfg.DataDir)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // CommTable is the collectives by operation, group, type and size.
@@ -86,7 +87,7 @@ func CollectiveTable(list []Ranked[analysis.CommTable]) *Table {
 			if c.Device {
 				on = "device"
 			}
-			t.Add(label(list, i), Cell{"+" + dur(float64(c.StartNs-all[0].StartNs)), ID(c.StartNs).Raw}, Ns(c.Ns), Str(c.Op), Str(c.Group), Hide(c.GroupSize == 0, Int(c.GroupSize)),
+			t.Add(label(list, i), Cell{"+" + units.Duration(float64(c.StartNs-all[0].StartNs)), ID(c.StartNs).Raw}, Ns(c.Ns), Str(c.Op), Str(c.Group), Hide(c.GroupSize == 0, Int(c.GroupSize)),
 				If(c.Seq >= 0, ID(c.Seq)), Str(c.DType), Hide(c.InBytes == 0, Bytes(c.InBytes)), Hide(c.OutBytes == 0, Bytes(c.OutBytes)), Str(on), ID(c.Slice))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // TemporalTable is where each device's time went, with a picture: a bar a rank.
@@ -171,7 +172,7 @@ func KernelTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 				Ns(k.MinNs), Ns(k.MaxNs), If(k.StdNs > 0, MeanNs(k.StdNs)), ID(k.Worst))
 		}
 	}
-	t.Note = fmt.Sprintf("%s slices of %s; share of their summed time", count(calls), plural(int(names), "name"))
+	t.Note = fmt.Sprintf("%s slices of %s; share of their summed time", units.Count(calls), plural(int(names), "name"))
 	return t
 }
 

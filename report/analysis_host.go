@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // OpTable is what each operator cost on host and device.
@@ -22,15 +23,15 @@ func OpTable(list []Ranked[analysis.OpTable]) *Table {
 		for _, r := range v.Rows {
 			t.Add(label(list, i), Op(r.Name), Str(r.Kind), Str(r.Shapes), Cell{stack(r.Stack), r.Stack}, Int(r.Count),
 				If(v.DeviceNs > 0, Ns(r.SelfDeviceNs)), If(v.DeviceNs > 0, Share(part(r.SelfDeviceNs, v.DeviceNs))), If(v.DeviceNs > 0, Ns(r.DeviceNs)),
-				Ns(r.SelfCPUNs), Share(part(r.SelfCPUNs, v.CPUNs)), Ns(r.CPUNs), If(v.DeviceNs > 0, Int(r.Kernels)), If(r.FLOPs > 0, Cell{scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst))
+				Ns(r.SelfCPUNs), Share(part(r.SelfCPUNs, v.CPUNs)), Ns(r.CPUNs), If(v.DeviceNs > 0, Int(r.Kernels)), If(r.FLOPs > 0, Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst))
 		}
 		if len(list) == 1 {
-			notes = append(notes, "host "+dur(float64(v.CPUNs)))
+			notes = append(notes, "host "+units.Duration(float64(v.CPUNs)))
 			if v.DeviceNs > 0 {
-				notes = append(notes, "device "+dur(float64(v.DeviceNs)))
+				notes = append(notes, "device "+units.Duration(float64(v.DeviceNs)))
 			}
 			if v.UnattributedNs > 0 {
-				notes = append(notes, dur(float64(v.UnattributedNs))+" of device work that no operator launched")
+				notes = append(notes, units.Duration(float64(v.UnattributedNs))+" of device work that no operator launched")
 			}
 		}
 	}
@@ -57,11 +58,11 @@ func RooflineTable(list []Ranked[analysis.RooflineReport]) *Table {
 			if r.OnDevice {
 				on = Cell{"device", "true"}
 			}
-			t.Add(label(list, i), Str(r.Name), Str(r.Shapes), Str(r.DType), Int(r.Count), Cell{scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}, Bytes(r.Bytes), Ns(r.Ns),
+			t.Add(label(list, i), Str(r.Name), Str(r.Shapes), Str(r.DType), Int(r.Count), Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}, Bytes(r.Bytes), Ns(r.Ns),
 				on, Num(r.GFLOPs), Num(r.Intensity), Str(r.Bound), If(r.Bound != "", Share(r.RoofShare)), ID(r.First))
 		}
 		if len(list) == 1 && len(v.Rows) > 0 {
-			notes = append(notes, fmt.Sprintf("%s in all; the FLOPs of %s of the time in operators are known", scaled(float64(v.FLOPs), "FLOP"), percent(v.KnownShare)))
+			notes = append(notes, fmt.Sprintf("%s in all; the FLOPs of %s of the time in operators are known", units.Scaled(float64(v.FLOPs), "FLOP"), units.Share(v.KnownShare)))
 		}
 	}
 	t.Note = strings.Join(notes, ", ")

@@ -5,6 +5,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // causeWords say for a reader why a stream stood still.
@@ -80,7 +81,7 @@ func LaunchTable(list []Ranked[analysis.LaunchStats]) *Table {
 		}
 		known := v.Count > 0
 		t.Add(label(list, i), Int(v.Count), If(known, MeanNs(v.CPU.P50)), If(known, MeanNs(v.CPU.P99)), If(known, MeanNs(v.GPU.P50)), If(known, MeanNs(v.Delay.P50)), If(known, MeanNs(v.Delay.P99)),
-			Cell{fmt.Sprintf("%s (%s)", count(int64(v.Short)), percent(part(int64(v.Short), int64(v.Count)))), fmt.Sprint(v.Short)},
+			Cell{fmt.Sprintf("%s (%s)", units.Count(int64(v.Short)), units.Share(part(int64(v.Short), int64(v.Count)))), fmt.Sprint(v.Short)},
 			Int(v.RuntimeOutliers), Int(v.DelayOutliers), Hide(v.GraphLaunches == 0, Int(v.GraphLaunches)), Hide(v.Unlinked == 0, Int(v.Unlinked)), Int(v.Ambiguous))
 	}
 	return t

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Fact is one thing that a file says about itself.
@@ -141,7 +142,7 @@ func devices(list []trace.Device) []string {
 			s = fmt.Sprintf("%d × %s", count[k], s)
 		}
 		if k.memory > 0 {
-			s += ", " + size(k.memory)
+			s += ", " + units.Bytes(k.memory)
 		}
 		if k.sms > 0 {
 			s += fmt.Sprintf(", %d SMs", k.sms)
@@ -153,7 +154,7 @@ func devices(list []trace.Device) []string {
 
 func windowFacts(t *trace.Trace) []Fact {
 	m := &t.Meta
-	out := []Fact{{"window", fmt.Sprintf("%s, from %d to %d ns", dur(float64(m.WindowEnd-m.WindowStart)), m.WindowStart, m.WindowEnd)}}
+	out := []Fact{{"window", fmt.Sprintf("%s, from %d to %d ns", units.Duration(float64(m.WindowEnd-m.WindowStart)), m.WindowStart, m.WindowEnd)}}
 	clock := "times are since an unknown instant: not comparable with other files"
 	if m.WallClock {
 		clock = "wall clock, window begins " + time.Unix(0, m.WindowStart).UTC().Format("2006-01-02 15:04:05.000000000") + " UTC"

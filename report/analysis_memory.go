@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // MemoryTable is what each allocator held, with its course as a picture.
@@ -81,7 +82,7 @@ func memoryPicture(d *analysis.DeviceMemory, who string, o TextOptions) []string
 	if o.Color {
 		line = fg(barParts[0].ansi) + line + ansiReset
 	}
-	note := fmt.Sprintf("  %s over %s; full height is %s", clean(who), dur(float64(last-first)), size(d.PeakBytes))
+	note := fmt.Sprintf("  %s over %s; full height is %s", clean(who), units.Duration(float64(last-first)), units.Bytes(d.PeakBytes))
 	return []string{cut(note, o.Width, ellipsis(o)), "  " + line}
 }
 

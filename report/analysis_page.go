@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // TraceReport is all that the page about traces of any producer shows. Labels, Steps and
@@ -127,7 +128,7 @@ func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 			if len(r.Labels) > 1 {
 				who = spoken(r.Labels[i]) + ": the device"
 			}
-			lines = append(lines, fmt.Sprintf("%s worked %s of the window of %s (%s).", who, dur(float64(t.BusyNs)), dur(float64(t.WindowNs)), percent(part(t.BusyNs, t.WindowNs))))
+			lines = append(lines, fmt.Sprintf("%s worked %s of the window of %s (%s).", who, units.Duration(float64(t.BusyNs)), units.Duration(float64(t.WindowNs)), units.Share(part(t.BusyNs, t.WindowNs))))
 		}
 	}
 	lines = append(r.doubts(), lines...)
@@ -167,7 +168,7 @@ func (r *TraceReport) where(f *analysis.Finding) string {
 	}
 	at := ""
 	if w := r.Report.Ranks[e.Rank].Temporal.Window; w.EndNs > w.StartNs {
-		at = fmt.Sprintf(" at +%s of the device's span", dur(float64(max(0, e.StartNs-w.StartNs))))
+		at = fmt.Sprintf(" at +%s of the device's span", units.Duration(float64(max(0, e.StartNs-w.StartNs))))
 		if e.Slice < 0 && e.StartNs == w.StartNs && e.EndNs == w.EndNs {
 			return ""
 		}
@@ -182,7 +183,7 @@ func (r *TraceReport) where(f *analysis.Finding) string {
 	if e.Slice >= 0 {
 		return who + fmt.Sprintf("%s (slice %d)%s", KernelName(r.Names(e.Rank, e.Slice)), e.Slice, at)
 	}
-	return who + dur(float64(e.EndNs-e.StartNs)) + at
+	return who + units.Duration(float64(e.EndNs-e.StartNs)) + at
 }
 
 // PipelineTables are the numbers of a pipeline's report as tables, for programs.
@@ -216,7 +217,7 @@ func PipelineTables(r *pipeline.Report) []*Table {
 			}
 		}
 		for _, op := range s.Ops {
-			ops.Add(ID(s.StageID), Str(s.Name), Str(op.Name), Int(op.Calls), Ns(op.SelfNs), Share(op.Share), Ns(op.TotalNs), Cell{scaled(float64(op.FLOPs), ""), ID(op.FLOPs).Raw}, Num(op.GFLOPPerS), Bytes(op.Bytes))
+			ops.Add(ID(s.StageID), Str(s.Name), Str(op.Name), Int(op.Calls), Ns(op.SelfNs), Share(op.Share), Ns(op.TotalNs), Cell{units.Scaled(float64(op.FLOPs), ""), ID(op.FLOPs).Raw}, Num(op.GFLOPPerS), Bytes(op.Bytes))
 		}
 	}
 	for i := range r.Requests {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // boundWords say what the critical path waits for.
@@ -54,7 +55,7 @@ func PathEdgeTable(p *analysis.CriticalPath, tr *trace.Trace) *Table {
 	}
 	for i, e := range p.Edges {
 		start := at(e.From, e.FromEnd)
-		t.Add(ID(i), Str(e.Type.String()), Cell{boundWords[e.Bound], e.Bound.String()}, Ns(e.Ns), Cell{"+" + dur(float64(start-p.Window.StartNs)), ID(start).Raw},
+		t.Add(ID(i), Str(e.Type.String()), Cell{boundWords[e.Bound], e.Bound.String()}, Ns(e.Ns), Cell{"+" + units.Duration(float64(start-p.Window.StartNs)), ID(start).Raw},
 			Kernel(names(0, e.From)), Kernel(names(0, e.To)), ID(e.From), ID(e.To))
 	}
 	return t
@@ -87,7 +88,7 @@ func DiffTable(d *analysis.TraceDiff, o DiffFilter) *Table {
 			delta.Text = "+" + delta.Text
 		}
 		t.Add(name, Str(side), Cell{changeWord(r), r.Change.String()}, Int(r.A.Count), Int(r.B.Count), Ns(r.A.Ns), Ns(r.B.Ns), Hide(r.A.Count == 0, MeanNs(r.A.StepNs)), Hide(r.B.Count == 0, MeanNs(r.B.StepNs)),
-			delta, Cell{ratio(r), number(r.Ratio)}, Cell{digits(r.P), number(r.P)}, Cell{probability(r.Q, d.Test), number(r.Q)}, sure, ID(r.A.Worst), ID(r.B.Worst))
+			delta, Cell{ratio(r), number(r.Ratio)}, Cell{units.Digits(r.P), number(r.P)}, Cell{probability(r.Q, d.Test), number(r.Q)}, sure, ID(r.A.Worst), ID(r.B.Worst))
 	}
 	return t
 }
@@ -138,7 +139,7 @@ func ratio(r *analysis.DiffRow) string {
 	if r.A.Ns == 0 || r.B.Ns == 0 {
 		return NoValue.Text
 	}
-	return digits(r.Ratio)
+	return units.Digits(r.Ratio)
 }
 
 func probability(q float64, b analysis.Basis) string {

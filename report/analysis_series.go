@@ -1,6 +1,10 @@
 package report
 
-import "github.com/kinetoscope/kinetoscope/analysis"
+import (
+	"github.com/kinetoscope/kinetoscope/analysis"
+
+	"github.com/kinetoscope/kinetoscope/units"
+)
 
 // MemorySeriesTable is every allocator's state over time; each row holds until the next of
 // its rank and device.
@@ -50,4 +54,4 @@ func QueueSeriesTable(list []Ranked[analysis.Queue]) *Table {
 }
 
 // since is a point in time; a reader sees it relative to the first of its series.
-func since(ns, first int64) Cell { return Cell{"+" + dur(float64(ns-first)), ID(ns).Raw} }
+func since(ns, first int64) Cell { return Cell{"+" + units.Duration(float64(ns-first)), ID(ns).Raw} }

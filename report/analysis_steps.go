@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // StepTable is the steps one by one.
@@ -19,7 +20,7 @@ func StepTable(list []Ranked[*steps.Report]) *Table {
 		for k := range r.Steps {
 			s := &r.Steps[k]
 			onDevice := s.SpanNs > 0
-			t.Add(label(list, i), ID(k), Str(s.Kind.String()), Cell{"+" + dur(float64(s.AtNs-r.Steps[0].AtNs)), ID(s.AtNs).Raw}, Ns(s.Ns()), ID(s.StartNs), Ns(s.EndNs-s.StartNs), Ns(s.SpanNs),
+			t.Add(label(list, i), ID(k), Str(s.Kind.String()), Cell{"+" + units.Duration(float64(s.AtNs-r.Steps[0].AtNs)), ID(s.AtNs).Raw}, Ns(s.Ns()), ID(s.StartNs), Ns(s.EndNs-s.StartNs), Ns(s.SpanNs),
 				Hide(!onDevice, Ns(s.BusyNs)), Hide(!onDevice, Ns(s.HostIdleNs)), Str(s.Bound.String()), Hide(s.Slices == 0, Int(s.Slices)), Hide(s.Launches == 0, Int(s.Launches)), Hide(s.GraphLaunches == 0, Int(s.GraphLaunches)),
 				Hide(s.Batch == 0, Int(s.Batch)), Int(s.Prefills), Hide(s.Tokens == 0, Int(s.Tokens)), Str(s.Name), ID(s.Slice))
 		}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Table is an analysis as rows that a person reads and a program reads: each cell has a
@@ -43,14 +45,14 @@ type Cell struct{ Text, Raw string }
 var NoValue = Cell{"–", ""}
 
 // Ns is a duration.
-func Ns(ns int64) Cell { return Cell{signed(float64(ns)), strconv.FormatInt(ns, 10)} }
+func Ns(ns int64) Cell { return Cell{units.Duration(float64(ns)), strconv.FormatInt(ns, 10)} }
 
 // MeanNs is a duration that is no whole number of ns.
-func MeanNs(ns float64) Cell { return Cell{signed(ns), number(ns)} }
+func MeanNs(ns float64) Cell { return Cell{units.Duration(ns), number(ns)} }
 
 // Int is a whole number.
 func Int[T int | int64 | int32 | uint32](n T) Cell {
-	return Cell{count(int64(n)), strconv.FormatInt(int64(n), 10)}
+	return Cell{units.Count(int64(n)), strconv.FormatInt(int64(n), 10)}
 }
 
 // ID is a number that names something: it is never shortened.
@@ -62,20 +64,20 @@ func ID[T int | int64](n T) Cell {
 // Bytes is an amount of memory.
 func Bytes(n int64) Cell {
 	if n < 0 {
-		return Cell{"-" + size(-n), strconv.FormatInt(n, 10)}
+		return Cell{"-" + units.Bytes(-n), strconv.FormatInt(n, 10)}
 	}
-	return Cell{size(n), strconv.FormatInt(n, 10)}
+	return Cell{units.Bytes(n), strconv.FormatInt(n, 10)}
 }
 
 // Share is a part of 1.
-func Share(v float64) Cell { return Cell{percent(v), number(v)} }
+func Share(v float64) Cell { return Cell{units.Share(v), number(v)} }
 
 // Num is a number with three digits for a reader.
 func Num(v float64) Cell {
 	if math.Abs(v) >= 10_000 {
-		return Cell{scaled(v, ""), number(v)}
+		return Cell{units.Scaled(v, ""), number(v)}
 	}
-	return Cell{digits(v), number(v)}
+	return Cell{units.Digits(v), number(v)}
 }
 
 // Str is a text.
@@ -101,13 +103,6 @@ func Hide(nothing bool, c Cell) Cell {
 		c.Text = NoValue.Text
 	}
 	return c
-}
-
-func signed(ns float64) string {
-	if ns < 0 {
-		return "-" + dur(-ns)
-	}
-	return dur(ns)
 }
 
 // number writes v as short as it can be read back.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Measures of a memory picture's panels, in SVG user units.
@@ -133,7 +134,7 @@ func (p *memoryPanel) xOf(ns int64) float64 {
 
 func (s *svgWriter) memoryPanel(p *memoryPanel) {
 	pk := &p.d.Peak
-	s.text(svgMargin, p.y+12, "h", fmt.Sprintf("%s: at most %s", p.who, size(pk.Bytes)))
+	s.text(svgMargin, p.y+12, "h", fmt.Sprintf("%s: at most %s", p.who, units.Bytes(pk.Bytes)))
 	s.text(svgMargin, p.y+32, "d", p.facts())
 	bottom := p.y + memHead + memPlot
 	s.axis(p, bottom)
@@ -144,7 +145,7 @@ func (s *svgWriter) memoryPanel(p *memoryPanel) {
 	s.phases(p, bottom)
 	for q, class := range []string{"d", "m", "m", "m", "d e"} {
 		at := float64(q) / 4
-		s.text(memLeft+at*memColumns, bottom+memStrip+18, class, dur(at*float64(p.tl.SpanNs)))
+		s.text(memLeft+at*memColumns, bottom+memStrip+18, class, units.Duration(at*float64(p.tl.SpanNs)))
 	}
 	s.peakMark(p, bottom)
 	s.heldRows(p, s.memoryLegend(p, bottom+memStrip+44)+memTitle)
@@ -157,11 +158,11 @@ func (s *svgWriter) memoryLegend(p *memoryPanel, y float64) float64 {
 	x := float64(memLeft)
 	for _, c := range p.d.Categories {
 		l := heldLooks[c.HeldBy]
-		words := l.word + " " + size(c.AtPeakBytes)
+		words := l.word + " " + units.Bytes(c.AtPeakBytes)
 		if over := x + 17 + float64(6*len(words)); over > memRight {
 			x, y = memLeft, y+memRow
 		}
-		s.rect(x, y-9, 12, 12, l.hex, fmt.Sprintf("%s: %s at the peak, %s at most, %s at the end", l.word, size(c.AtPeakBytes), size(c.MaxBytes), size(c.EndBytes)))
+		s.rect(x, y-9, 12, 12, l.hex, fmt.Sprintf("%s: %s at the peak, %s at most, %s at the end", l.word, units.Bytes(c.AtPeakBytes), units.Bytes(c.MaxBytes), units.Bytes(c.EndBytes)))
 		s.text(x+17, y+1, "d", words)
 		x += 17 + float64(6*len(words)) + 16
 	}
@@ -172,7 +173,7 @@ func (s *svgWriter) memoryLegend(p *memoryPanel, y float64) float64 {
 func (p *memoryPanel) facts() string {
 	pk := &p.d.Peak
 	var b strings.Builder
-	fmt.Fprintf(&b, "after %s of %s", dur(float64(pk.TimeNs)), dur(float64(p.tl.SpanNs)))
+	fmt.Fprintf(&b, "after %s of %s", units.Duration(float64(pk.TimeNs)), units.Duration(float64(p.tl.SpanNs)))
 	switch {
 	case pk.Op != "":
 		fmt.Fprintf(&b, " in %s", pk.Op)
@@ -182,7 +183,7 @@ func (p *memoryPanel) facts() string {
 	case pk.Region == analysis.HeldBefore:
 		b.WriteString(", where the recording began")
 	}
-	fmt.Fprintf(&b, "; %s at first, %s at last; %s", size(p.d.BaseBytes), size(p.d.EndBytes), plural(p.d.Events, "memory event"))
+	fmt.Fprintf(&b, "; %s at first, %s at last; %s", units.Bytes(p.d.BaseBytes), units.Bytes(p.d.EndBytes), plural(p.d.Events, "memory event"))
 	if !p.d.HasAddresses {
 		b.WriteString(" without addresses, so that nobody can tell what was held for what")
 	}
@@ -193,9 +194,9 @@ func (p *memoryPanel) facts() string {
 func (s *svgWriter) axis(p *memoryPanel, bottom float64) {
 	for v := p.low; v <= p.d.Peak.Bytes; v += p.step {
 		y := p.yOf(v)
-		label := size(v)
+		label := units.Bytes(v)
 		if p.low > 0 && v > p.low {
-			label = "+" + size(v-p.low)
+			label = "+" + units.Bytes(v-p.low)
 		}
 		s.f("<path d=\"M%d %.1fH%d\" stroke=\"#e4e8ec\"/>\n", memLeft, y, memRight)
 		s.f("<text x=\"%d\" y=\"%.1f\" class=\"d e\">%s</text>\n", memLeft-8, y+4, esc(label))
@@ -222,7 +223,7 @@ func (s *svgWriter) areas(p *memoryPanel) {
 			above[x] = below[x] + c.Bytes[k]
 		}
 		s.f("<path fill=\"%s\" d=\"%s\"><title>%s: %s at the peak</title></path>\n",
-			heldLooks[c.HeldBy].hex, p.outline(above, below), esc(heldLooks[c.HeldBy].word), size(c.AtPeakBytes))
+			heldLooks[c.HeldBy].hex, p.outline(above, below), esc(heldLooks[c.HeldBy].word), units.Bytes(c.AtPeakBytes))
 		copy(below, above)
 	}
 }
@@ -282,7 +283,7 @@ func (s *svgWriter) phases(p *memoryPanel, bottom float64) {
 		if ph.Count > 1 {
 			words += fmt.Sprintf(" ×%d", ph.Count)
 		}
-		s.rect(from, bottom+3, max(1, to-from), memStrip-3, l.hex, fmt.Sprintf("%s: %s", words, dur(float64(ph.EndNs-ph.StartNs))))
+		s.rect(from, bottom+3, max(1, to-from), memStrip-3, l.hex, fmt.Sprintf("%s: %s", words, units.Duration(float64(ph.EndNs-ph.StartNs))))
 		if to-from > float64(6*len(words)+8) {
 			s.f("<text x=\"%.1f\" y=\"%.1f\" style=\"fill:#fff;font-size:10px\">%s</text>\n", from+4, bottom+13, esc(words))
 		}
@@ -294,7 +295,7 @@ func (s *svgWriter) peakMark(p *memoryPanel, bottom float64) {
 	x, y := p.xOf(p.d.Peak.TimeNs), p.yOf(p.d.Peak.Bytes)
 	s.f("<path d=\"M%.1f %.1fV%.1f\" stroke=\"#d1242f\" stroke-dasharray=\"3 3\"/>\n", x, y, bottom)
 	s.f("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" fill=\"#d1242f\"/>\n", x, y)
-	words := "peak " + size(p.d.Peak.Bytes)
+	words := "peak " + units.Bytes(p.d.Peak.Bytes)
 	if x < memRight-float64(7*len(words)) {
 		s.f("<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", x+7, y-6, esc(words))
 		return
@@ -308,7 +309,7 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 		return
 	}
 	pk := &p.d.Peak
-	s.text(memLeft, y, "", fmt.Sprintf("Held at the peak, of the recording's own %s in %s", size(pk.LiveBytes), plural(pk.LiveCount, "allocation")))
+	s.text(memLeft, y, "", fmt.Sprintf("Held at the peak, of the recording's own %s in %s", units.Bytes(pk.LiveBytes), plural(pk.LiveCount, "allocation")))
 	for _, r := range p.rows {
 		y += memRow
 		name := r.Op
@@ -321,6 +322,6 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 		wide := 300 * float64(r.Bytes) / float64(max(1, pk.LiveBytes))
 		s.text(memLeft, y, "d", cut(clean(name), 56, "…"))
 		s.rect(memLeft+370, y-9, max(1, wide), 11, heldLooks[r.Region].hex, heldLooks[r.Region].word)
-		s.text(memLeft+370+wide+6, y, "d", size(r.Bytes)+", "+percent(float64(r.Bytes)/float64(max(1, pk.LiveBytes))))
+		s.text(memLeft+370+wide+6, y, "d", units.Bytes(r.Bytes)+", "+units.Share(float64(r.Bytes)/float64(max(1, pk.LiveBytes))))
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // stepLook is the category by whose glyph and colour a kind of step is drawn.
@@ -60,13 +61,13 @@ func Steps(w io.Writer, r *steps.Report, o TextOptions) error {
 // sinceFirst writes a time relative to the first step.
 func (p *printer) sinceFirst(r *steps.Report, at int64) string {
 	if len(r.Steps) == 0 {
-		return dur(float64(at))
+		return units.Duration(float64(at))
 	}
 	d := float64(at - r.Steps[0].AtNs)
 	if d < 0 {
-		return "-" + dur(-d)
+		return "-" + units.Duration(-d)
 	}
-	return "+" + dur(d)
+	return "+" + units.Duration(d)
 }
 
 // bars are cells of eight heights.
@@ -87,7 +88,7 @@ func (p *printer) stepPicture(r *steps.Report) {
 	if cells < len(r.Steps) {
 		note = fmt.Sprintf("%.1f steps a cell, the longest of them", float64(len(r.Steps))/float64(cells))
 	}
-	p.section("Each step in order", note+"; full height is "+dur(float64(longest)))
+	p.section("Each step in order", note+"; full height is "+units.Duration(float64(longest)))
 	var b strings.Builder
 	for c := range cells {
 		lo, hi := c*len(r.Steps)/cells, (c+1)*len(r.Steps)/cells
@@ -120,16 +121,16 @@ func (p *printer) stepKinds(r *steps.Report) {
 	for _, k := range r.Kinds {
 		busy, idle, kernels, launches, graphs, batch, tokens := "–", "–", "–", "–", "–", "–", "–"
 		if k.Slices > 0 {
-			busy, idle, graphs = percent(k.BusyShare), percent(k.HostIdleShare), percent(k.GraphShare)
-			kernels, launches = digits(k.Slices), digits(k.Launches)
+			busy, idle, graphs = units.Share(k.BusyShare), units.Share(k.HostIdleShare), units.Share(k.GraphShare)
+			kernels, launches = units.Digits(k.Slices), units.Digits(k.Launches)
 		}
 		if k.Batch > 0 {
-			batch = digits(k.Batch)
+			batch = units.Digits(k.Batch)
 		}
 		if k.Tokens > 0 {
-			tokens = scaled(k.TokensPerS, "")
+			tokens = units.Scaled(k.TokensPerS, "")
 		}
-		t.add(k.Kind.String(), count(int64(k.Count)), dur(k.MeanNs), dur(k.P50Ns), dur(k.P99Ns), dur(float64(k.MaxNs)), dur(k.HostMeanNs),
+		t.add(k.Kind.String(), units.Count(int64(k.Count)), units.Duration(k.MeanNs), units.Duration(k.P50Ns), units.Duration(k.P99Ns), units.Duration(float64(k.MaxNs)), units.Duration(k.HostMeanNs),
 			busy, idle, kernels, launches, graphs, batch, tokens)
 	}
 	p.section("By kind", "")
@@ -154,10 +155,10 @@ func (p *printer) longestSteps(r *steps.Report) {
 		st := &r.Steps[i]
 		busy := "–"
 		if st.SpanNs > 0 {
-			busy = percent(float64(st.BusyNs) / float64(st.SpanNs))
+			busy = units.Share(float64(st.BusyNs) / float64(st.SpanNs))
 		}
-		t.add(fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.AtNs), dur(float64(st.Ns())), busy, st.Bound.String(),
-			count(int64(st.Slices)), count(int64(st.Batch)), count(int64(st.Tokens)), clean(st.Name))
+		t.add(fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.AtNs), units.Duration(float64(st.Ns())), busy, st.Bound.String(),
+			units.Count(int64(st.Slices)), units.Count(int64(st.Batch)), units.Count(int64(st.Tokens)), clean(st.Name))
 	}
 	p.section("Longest steps", "")
 	p.table(t)
@@ -173,9 +174,9 @@ func (p *printer) stepGraphs(r *steps.Report) {
 	}}
 	n := p.rows(len(r.Graphs))
 	for _, g := range r.Graphs[:n] {
-		t.add(clean(g.Name), count(int64(g.Replays)), dur(g.MeanNs), dur(g.LaunchNs), dur(float64(g.DeviceNs)), g.Kind.String(), clean(g.Top))
+		t.add(clean(g.Name), units.Count(int64(g.Replays)), units.Duration(g.MeanNs), units.Duration(g.LaunchNs), units.Duration(float64(g.DeviceNs)), g.Kind.String(), clean(g.Top))
 	}
-	p.section("Graphs replayed", percent(r.GraphShare)+" of the device's slices")
+	p.section("Graphs replayed", units.Share(r.GraphShare)+" of the device's slices")
 	p.table(t)
 	p.more(len(r.Graphs)-n, "graph")
 }
@@ -190,12 +191,12 @@ func (p *printer) stepDrifts(r *steps.Report) {
 	}}
 	n := p.rows(len(r.Drifts))
 	for _, d := range r.Drifts[:n] {
-		slope := "+" + dur(d.SlopeNs)
+		slope := "+" + units.Duration(d.SlopeNs)
 		if d.SlopeNs < 0 {
-			slope = "-" + dur(-d.SlopeNs)
+			slope = "-" + units.Duration(-d.SlopeNs)
 		}
-		t.add(p.sinceFirst(r, d.StartNs), count(int64(d.Steps)), dur(d.MeanNs), dur(float64(d.FirstStepNs)), dur(d.HeadNs), dur(d.TailNs),
-			fmt.Sprintf("%+.1f%%", 100*d.Change), slope, percent(d.VariationCoef))
+		t.add(p.sinceFirst(r, d.StartNs), units.Count(int64(d.Steps)), units.Duration(d.MeanNs), units.Duration(float64(d.FirstStepNs)), units.Duration(d.HeadNs), units.Duration(d.TailNs),
+			fmt.Sprintf("%+.1f%%", 100*d.Change), slope, units.Share(d.VariationCoef))
 	}
 	p.section("Denoise loops", "")
 	p.table(t)
@@ -213,9 +214,9 @@ func (p *printer) stepRequests(r *steps.Report) {
 	for _, q := range r.Requests[:n] {
 		parts := make([]string, len(q.Kinds))
 		for i, k := range q.Kinds {
-			parts[i] = fmt.Sprintf("%d %s %s", k.Steps, k.Kind, dur(float64(k.Ns)))
+			parts[i] = fmt.Sprintf("%d %s %s", k.Steps, k.Kind, units.Duration(float64(k.Ns)))
 		}
-		t.add(clean(q.ID), p.sinceFirst(r, q.FirstNs), dur(float64(q.FirstStepNs)), dur(float64(q.LastNs-q.FirstNs)), dur(float64(q.GapNs)), strings.Join(parts, ", "))
+		t.add(clean(q.ID), p.sinceFirst(r, q.FirstNs), units.Duration(float64(q.FirstStepNs)), units.Duration(float64(q.LastNs-q.FirstNs)), units.Duration(float64(q.GapNs)), strings.Join(parts, ", "))
 	}
 	p.section("Requests", "")
 	p.table(t)

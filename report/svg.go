@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Measures of the picture, in SVG user units.
@@ -104,7 +105,7 @@ func (s *svgWriter) lanes() float64 {
 	}
 	s.text(svgMargin, 30, "h", title)
 	x0, wide := float64(svgMargin+svgLabel), float64(svgWidth-2*svgMargin-svgLabel-svgShares-20)
-	s.text(x0, 56, "d", "the window of "+dur(float64(s.r.WindowNs)))
+	s.text(x0, 56, "d", "the window of "+units.Duration(float64(s.r.WindowNs)))
 	s.text(x0+wide+20, 56, "d", "shares; busy")
 	y := 64.0
 	for i := range s.r.Stages {
@@ -114,13 +115,13 @@ func (s *svgWriter) lanes() float64 {
 			s.text(svgMargin, y+15, "", stageName(st)+" "+rankName(st, k))
 			s.strip(x0, y, wide, resample(k.Strip, svgColumns))
 			s.shares(x0+wide+20, y, svgShares-44, k)
-			s.f("<text x=\"%d\" y=\"%g\" class=\"e\">%s</text>\n", svgWidth-svgMargin, y+15, esc(percent(k.BusyShare)))
+			s.f("<text x=\"%d\" y=\"%g\" class=\"e\">%s</text>\n", svgWidth-svgMargin, y+15, esc(units.Share(k.BusyShare)))
 			y += svgLane + svgGap
 		}
 	}
 	for q := range 5 {
 		at := float64(q) / 4
-		s.text(x0+at*wide, y+12, "m", dur(at*float64(s.r.WindowNs)))
+		s.text(x0+at*wide, y+12, "m", units.Duration(at*float64(s.r.WindowNs)))
 	}
 	return y + 34
 }
@@ -147,7 +148,7 @@ func (s *svgWriter) shares(x, y, wide float64, k *pipeline.Rank) {
 		if w < 0.05 {
 			continue
 		}
-		s.rect(at, y+4, w, svgLane-8, looks[t.Category].hex, fmt.Sprintf("%s: %s, %s", looks[t.Category].word, dur(float64(t.ExclusiveNs)), percent(t.Share)))
+		s.rect(at, y+4, w, svgLane-8, looks[t.Category].hex, fmt.Sprintf("%s: %s, %s", looks[t.Category].word, units.Duration(float64(t.ExclusiveNs)), units.Share(t.Share)))
 		at += w
 	}
 }
@@ -165,7 +166,7 @@ func (s *svgWriter) legend(y float64) float64 {
 // chain draws the links to the first output one below the other.
 func (s *svgWriter) chain(y float64) {
 	c := s.r.FirstOutput
-	s.text(svgMargin, y, "h", fmt.Sprintf("The way to the first %s: %s", c.Output, dur(float64(c.TotalNs))))
+	s.text(svgMargin, y, "h", fmt.Sprintf("The way to the first %s: %s", c.Output, units.Duration(float64(c.TotalNs))))
 	y += 12
 	x0 := float64(svgMargin + svgLabel + 70)
 	wide := float64(svgWidth) - x0 - svgMargin - 70
@@ -185,8 +186,8 @@ func (s *svgWriter) chain(y float64) {
 			name += fmt.Sprintf(", %d steps", l.Steps)
 		}
 		s.text(svgMargin, y+12, "", cut(clean(name), 34, "…"))
-		s.rect(from, y+2, w, svgChain-6, hex, fmt.Sprintf("%s: %s", name, dur(float64(l.DurNs))))
-		s.text(from+w+5, y+12, "d", dur(float64(l.DurNs)))
+		s.rect(from, y+2, w, svgChain-6, hex, fmt.Sprintf("%s: %s", name, units.Duration(float64(l.DurNs))))
+		s.text(from+w+5, y+12, "d", units.Duration(float64(l.DurNs)))
 		y += svgChain
 	}
 }

@@ -124,14 +124,14 @@ func cut(s string, n int, ell string) string {
 	return string(r[:max(0, n-utf8.RuneCountInString(ell))]) + ell
 }
 
-// units stay on the line of their number.
-var units = map[string]bool{"s": true, "ms": true, "µs": true, "us": true, "ns": true, "%": true, "GFLOP/s": true}
+// unitWords stay on the line of their number.
+var unitWords = map[string]bool{"s": true, "ms": true, "µs": true, "us": true, "ns": true, "%": true, "GFLOP/s": true}
 
 // wrap breaks s at spaces into lines of at most width columns.
 func wrap(s string, width int) []string {
 	var words []string
 	for _, word := range strings.Fields(s) {
-		if n := len(words); n > 0 && units[strings.TrimRight(word, ".,;:)")] {
+		if n := len(words); n > 0 && unitWords[strings.TrimRight(word, ".,;:)")] {
 			words[n-1] += " " + word
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Text writes r for a reader at a terminal: what ran, a picture of the time, the
@@ -148,18 +149,18 @@ func (p *printer) header() {
 		}
 		p.line("          → " + l)
 	}
-	facts := []string{"window " + dur(float64(r.WindowNs)), plural(ranks, "rank")}
+	facts := []string{"window " + units.Duration(float64(r.WindowNs)), plural(ranks, "rank")}
 	if r.RequestCount > 0 {
 		facts = append(facts, plural(r.RequestCount, "request"))
 	}
 	if r.Latency.TTFT.Count > 0 {
-		facts = append(facts, "first token after "+dur(r.Latency.TTFT.P50Ns))
+		facts = append(facts, "first token after "+units.Duration(r.Latency.TTFT.P50Ns))
 	}
 	if r.Latency.FirstOutput.Count > 0 && r.FirstOutput != nil {
-		facts = append(facts, "first "+r.FirstOutput.Output+" after "+dur(r.Latency.FirstOutput.P50Ns)+" (median)")
+		facts = append(facts, "first "+r.FirstOutput.Output+" after "+units.Duration(r.Latency.FirstOutput.P50Ns)+" (median)")
 	}
 	if r.ClockUncertaintyNs > 0 {
-		facts = append(facts, "clocks ±"+dur(float64(r.ClockUncertaintyNs)))
+		facts = append(facts, "clocks ±"+units.Duration(float64(r.ClockUncertaintyNs)))
 	}
 	for _, l := range wrap(strings.Join(facts, ", "), p.o.Width-tableIndent) {
 		p.line("  " + l)
@@ -208,7 +209,7 @@ func (p *printer) picture() {
 	label = min(label, 24)
 	const tail = 7 // " 100 %" and a blank
 	cells := p.o.Width - tableIndent - label - 2 - tail
-	p.section("Time", "each rank over the window of "+dur(float64(p.r.WindowNs)))
+	p.section("Time", "each rank over the window of "+units.Duration(float64(p.r.WindowNs)))
 	name := func(s string) string { return "  " + pad(cut(p.plain(s), label, p.plain("…")), label, true) + " " }
 	each(func(n string, k *pipeline.Rank) {
 		p.line(name(n) + "▏" + p.paint(resample(k.Strip, p.letters(cells))))
@@ -216,7 +217,7 @@ func (p *printer) picture() {
 	p.line(name("") + " " + axis(p.r.WindowNs, cells))
 	p.line(p.dim(name("") + " " + cut("shares of the window; busy", cells+tail, "…")))
 	each(func(n string, k *pipeline.Rank) {
-		p.line(name(n) + "▏" + p.paint(shareBar(k.Time, p.letters(cells))) + pad(percent(k.BusyShare), tail, false))
+		p.line(name(n) + "▏" + p.paint(shareBar(k.Time, p.letters(cells))) + pad(units.Share(k.BusyShare), tail, false))
 	})
 	line, used := "", 0
 	for _, c := range occurring(p.r) {
@@ -251,7 +252,7 @@ func (p *printer) swatch(c pipeline.Category) string {
 
 // axis writes 0, the middle and the end of the window below cells.
 func axis(window int64, cells int) string {
-	mid, end := dur(float64(window)/2), dur(float64(window))
+	mid, end := units.Duration(float64(window)/2), units.Duration(float64(window))
 	s := pad("0", cells/2-utf8.RuneCountInString(mid)/2, true) + mid
 	return s + pad(end, cells-utf8.RuneCountInString(s), false)
 }
@@ -267,7 +268,7 @@ func (p *printer) times() {
 			}
 		}
 	}
-	u := timeUnit(largest)
+	div, unit := units.TimeUnit(largest)
 	t := &table{cols: []column{{title: "stage", left: true, flex: true}, {title: "rank", left: true}}}
 	for _, c := range cats {
 		col := column{title: looks[c].word}
@@ -303,19 +304,19 @@ func (p *printer) times() {
 				cell := "–"
 				for _, x := range k.Time {
 					if x.Category == c && x.ExclusiveNs > 0 {
-						cell = fixed(float64(x.ExclusiveNs), largest, u)
+						cell = fixed(float64(x.ExclusiveNs), largest, div)
 					}
 				}
 				row = append(row, cell)
 			}
-			row = append(row, percent(k.BusyShare))
+			row = append(row, units.Share(k.BusyShare))
 			if device {
-				row = append(row, percent(k.DeviceBusyShare))
+				row = append(row, units.Share(k.DeviceBusyShare))
 			}
 			t.add(row...)
 		}
 	}
-	p.section("Time by stage and rank", "exclusive, "+u.name)
+	p.section("Time by stage and rank", "exclusive, "+unit)
 	p.table(t)
 }
 
@@ -336,10 +337,10 @@ func (p *printer) steps() {
 				batch = fmt.Sprintf("%.1f", x.Batch)
 			}
 			if x.Tokens > 0 {
-				tokens = count(x.Tokens)
+				tokens = units.Count(x.Tokens)
 			}
-			t.add(name, looks[x.Category].word, count(int64(x.Count)), dur(x.MeanNs), dur(x.P50Ns), dur(x.P99Ns),
-				dur(float64(x.MaxNs)), batch, tokens, digits(1e9/max(1, x.MeanNs)))
+			t.add(name, looks[x.Category].word, units.Count(int64(x.Count)), units.Duration(x.MeanNs), units.Duration(x.P50Ns), units.Duration(x.P99Ns),
+				units.Duration(float64(x.MaxNs)), batch, tokens, units.Digits(1e9/max(1, x.MeanNs)))
 		}
 	}
 	if len(t.rows) > 0 {
@@ -366,12 +367,12 @@ func (p *printer) ops() {
 			}
 			flops, rate, bytes := "–", "–", "–"
 			if x.FLOPs > 0 {
-				flops, rate = scaled(float64(x.FLOPs), ""), digits(x.GFLOPPerS)
+				flops, rate = units.Scaled(float64(x.FLOPs), ""), units.Digits(x.GFLOPPerS)
 			}
 			if x.Bytes > 0 {
-				bytes = size(x.Bytes)
+				bytes = units.Bytes(x.Bytes)
 			}
-			t.add(name, clean(x.Name), count(int64(x.Calls)), dur(float64(x.SelfNs)), percent(x.Share), dur(float64(x.TotalNs)), flops, rate, bytes)
+			t.add(name, clean(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)), units.Share(x.Share), units.Duration(float64(x.TotalNs)), flops, rate, bytes)
 		}
 	}
 	if len(t.rows) > 0 {
@@ -393,13 +394,13 @@ func (p *printer) comms() {
 			for _, c := range k.Comms {
 				last, peer, group := "–", "–", "–"
 				if k.Matched > 0 {
-					last, peer = percent(k.LastInShare), dur(float64(c.PeerWaitNs))
+					last, peer = units.Share(k.LastInShare), units.Duration(float64(c.PeerWaitNs))
 				}
 				if c.GroupSize > 0 {
 					group = fmt.Sprint(c.GroupSize)
 				}
-				t.add(stageName(s), rankName(s, k), clean(c.Name), group, count(int64(c.Calls)), size(c.Bytes),
-					dur(float64(c.TotalNs)), dur(c.MeanNs), bandwidth(c.AlgGBPerS), peer, last)
+				t.add(stageName(s), rankName(s, k), clean(c.Name), group, units.Count(int64(c.Calls)), units.Bytes(c.Bytes),
+					units.Duration(float64(c.TotalNs)), units.Duration(c.MeanNs), units.Rate(c.AlgGBPerS), peer, last)
 			}
 		}
 	}
@@ -407,14 +408,6 @@ func (p *printer) comms() {
 		p.section("Communication", "")
 		p.table(t)
 	}
-}
-
-// bandwidth writes GB/s, small ones not as zero.
-func bandwidth(v float64) string {
-	if v > 0 && v < 0.01 {
-		return fmt.Sprintf("%.2g", v)
-	}
-	return digits(v)
 }
 
 func (p *printer) bottleneck() {
@@ -425,9 +418,9 @@ func (p *printer) bottleneck() {
 	p.section("Bottleneck", "")
 	others := make([]string, 0, len(b.Others))
 	for _, o := range b.Others {
-		others = append(others, fmt.Sprintf("%s %s", clean(o.Stage), percent(o.BusyShare)))
+		others = append(others, fmt.Sprintf("%s %s", clean(o.Stage), units.Share(o.BusyShare)))
 	}
-	s := fmt.Sprintf("%s is busy %s of the time while steps run", clean(b.Stage), percent(b.BusyShare))
+	s := fmt.Sprintf("%s is busy %s of the time while steps run", clean(b.Stage), units.Share(b.BusyShare))
 	if len(others) > 0 {
 		s += " (" + strings.Join(others, ", ") + ")"
 	}

@@ -119,15 +119,3 @@ func TestDetect(t *testing.T) {
 		t.Errorf("LC_ALL wins: %+v", o)
 	}
 }
-
-func TestUnits(t *testing.T) {
-	for _, c := range []struct{ got, want string }{
-		{dur(0), "0"}, {dur(999), "999 ns"}, {dur(1234), "1.23 µs"}, {dur(999_999), "1.00 ms"}, {dur(12_345_678), "12.3 ms"},
-		{dur(61e9), "61.0 s"}, {dur(1e12), "1000 s"}, {dur(-1e12), "-1000 s"}, {dur(999.6e6), "1.00 s"}, {size(1023), "1023 B"}, {size(1 << 20), "1.00 MiB"}, {scaled(1.5e9, "FLOP"), "1.50 GFLOP"},
-		{percent(0.0004), "<0.1%"}, {percent(0.123), "12%"}, {percent(0.0123), "1.2%"}, {count(12_345), "12.3 k"},
-	} {
-		if c.got != c.want {
-			t.Errorf("got %q, want %q", c.got, c.want)
-		}
-	}
-}

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // rows is how many of n rows are shown.
@@ -33,8 +34,8 @@ func (p *printer) batches() {
 		if b.Images > 0 {
 			images = fmt.Sprint(b.Images)
 		}
-		t.add(clean(strings.Join(b.Requests, ",")), images, dur(float64(b.TextEncodeNs)), count(int64(b.Steps.Count)), dur(float64(b.DenoiseNs)),
-			dur(b.Steps.P50Ns), dur(b.Steps.P99Ns), drift, dur(float64(b.VAEDecodeNs)), dur(float64(b.TotalNs)), dur(b.PerImageNs))
+		t.add(clean(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)), units.Count(int64(b.Steps.Count)), units.Duration(float64(b.DenoiseNs)),
+			units.Duration(b.Steps.P50Ns), units.Duration(b.Steps.P99Ns), drift, units.Duration(float64(b.VAEDecodeNs)), units.Duration(float64(b.TotalNs)), units.Duration(b.PerImageNs))
 	}
 	p.section("Batches", "")
 	p.table(t)
@@ -52,7 +53,7 @@ func maybe(ns int64) string {
 	if ns < 0 {
 		return "–"
 	}
-	return dur(float64(ns))
+	return units.Duration(float64(ns))
 }
 
 func (p *printer) requests() {
@@ -79,15 +80,15 @@ func (p *printer) requests() {
 		}
 		tokens, each, note := "–", "–", ""
 		if q.Tokens > 0 {
-			tokens = count(int64(q.Tokens))
+			tokens = units.Count(int64(q.Tokens))
 		}
 		if q.PerTokenNs > 0 {
-			each = dur(q.PerTokenNs)
+			each = units.Duration(q.PerTokenNs)
 		}
 		if q.Partial {
 			note = "partial"
 		}
-		t.add(clean(q.ID), "+"+dur(float64(q.ArrivalNs-r.StartNs)), dur(float64(queue)), maybe(q.TTFTNs), tokens, each, maybe(q.FirstOutputNs), dur(float64(q.TotalNs)), note)
+		t.add(clean(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)), maybe(q.TTFTNs), tokens, each, maybe(q.FirstOutputNs), units.Duration(float64(q.TotalNs)), note)
 	}
 	p.section("Requests", "times since arrival; queues of all stages together")
 	p.table(t)
@@ -97,7 +98,7 @@ func (p *printer) requests() {
 		q    pipeline.Quantiles
 	}{{"TTFT", r.Latency.TTFT}, {first, r.Latency.FirstOutput}, {"total", r.Latency.Total}} {
 		if l.q.Count > 1 {
-			p.line(fmt.Sprintf("  %s  mean %s, p50 %s, p99 %s, max %s", pad(l.name, 12, true), dur(l.q.MeanNs), dur(l.q.P50Ns), dur(l.q.P99Ns), dur(float64(l.q.MaxNs))))
+			p.line(fmt.Sprintf("  %s  mean %s, p50 %s, p99 %s, max %s", pad(l.name, 12, true), units.Duration(l.q.MeanNs), units.Duration(l.q.P50Ns), units.Duration(l.q.P99Ns), units.Duration(float64(l.q.MaxNs))))
 		}
 	}
 }
@@ -112,14 +113,14 @@ func (p *printer) chain() {
 	if !c.Complete {
 		note += "; its arrival is not in the window"
 	}
-	p.section(fmt.Sprintf("The way to the first %s: %s", c.Output, dur(float64(c.TotalNs))), note)
+	p.section(fmt.Sprintf("The way to the first %s: %s", c.Output, units.Duration(float64(c.TotalNs))), note)
 	t := &table{cols: []column{{title: "", left: true, flex: true}, {title: "rank", left: true}, {title: "at"}, {title: "takes"}, {title: "share"}}}
 	for _, l := range c.Links {
 		text := clean(l.Text)
 		if l.Steps > 1 {
 			text += fmt.Sprintf(", %d steps", l.Steps)
 		}
-		t.add(text, fmt.Sprint(max(0, l.Rank)), "+"+dur(float64(l.StartNs-c.StartNs)), dur(float64(l.DurNs)), percent(float64(l.DurNs)/float64(c.TotalNs)))
+		t.add(text, fmt.Sprint(max(0, l.Rank)), "+"+units.Duration(float64(l.StartNs-c.StartNs)), units.Duration(float64(l.DurNs)), units.Share(float64(l.DurNs)/float64(c.TotalNs)))
 	}
 	const bar = 20 // least cells worth drawing
 	for i := range t.rows {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // NoRoom reports whether err says that nothing more can be written where it was tried:
@@ -39,23 +41,10 @@ func Probe(dir string) (err error) {
 // without writing them.
 func Room(dir string, need int64) error {
 	if free, ok := Free(dir); ok && free < need {
-		return fmt.Errorf("%s has %s free, and %s are needed: %w", dir, Size(free), Size(need), syscall.ENOSPC)
+		return fmt.Errorf("%s has %s free, and %s are needed: %w", dir, units.Bytes(free), units.Bytes(need), syscall.ENOSPC)
 	}
 	if err := Probe(dir); err != nil {
 		return fmt.Errorf("%s cannot be written: %w", dir, err)
 	}
 	return nil
-}
-
-// Size is a number of bytes as people read it.
-func Size(n int64) string {
-	switch {
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", n)
 }

@@ -3,13 +3,13 @@ package pipeline
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/drift"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Thresholds of the findings: below them the number is not worth a sentence.
@@ -127,71 +127,26 @@ func limit(s *Stage, busyShare float64) (Limit, string) {
 			}
 		}
 	}
-	detail := fmt.Sprintf("%s of its busy time is model work, %s communication, %s hand-off", pct(stat.Ratio(work, busy)), pct(comm), pct(hand))
+	detail := fmt.Sprintf("%s of its busy time is model work, %s communication, %s hand-off", units.Share(stat.Ratio(work, busy)), units.Share(comm), units.Share(hand))
 	switch {
 	case busyShare < loadedMin:
-		return LimitLoad, fmt.Sprintf("no stage is busy more than %s of the time while requests run: the stages wait for one another or for requests; %s", pct(busyShare), detail)
+		return LimitLoad, fmt.Sprintf("no stage is busy more than %s of the time while requests run: the stages wait for one another or for requests; %s", units.Share(busyShare), detail)
 	case peer >= commBound/2 && peer >= comm/2:
-		return LimitPeer, fmt.Sprintf("%s of its busy time is waiting in collectives for a slower rank; %s", pct(peer), detail)
+		return LimitPeer, fmt.Sprintf("%s of its busy time is waiting in collectives for a slower rank; %s", units.Share(peer), detail)
 	case comm >= commBound:
 		return LimitComm, detail
 	case hand >= handoffBound:
 		return LimitHandoff, detail
 	case host >= hostBound:
-		return LimitHost, fmt.Sprintf("%s of its busy time is scheduling and sampling; %s", pct(host), detail)
+		return LimitHost, fmt.Sprintf("%s of its busy time is scheduling and sampling; %s", units.Share(host), detail)
 	}
 	if top.Category != NumCategories {
 		detail += fmt.Sprintf("; most of it %s", stepWords[top.Category])
 	}
 	if s.GFLOPPerS > 0 {
-		detail += " at " + short(s.GFLOPPerS) + " GFLOP/s a rank"
+		detail += " at " + units.Digits(s.GFLOPPerS) + " GFLOP/s a rank"
 	}
 	return LimitCompute, detail
-}
-
-// pct writes a share in per cent with two digits where that says more.
-func pct(v float64) string {
-	switch p := v * 100; {
-	case p == 0:
-		return "0%"
-	case p < 0.1:
-		return "<0.1%"
-	case p < 9.95:
-		return fmt.Sprintf("%.1f%%", p)
-	default:
-		return fmt.Sprintf("%.0f%%", p)
-	}
-}
-
-// ms writes a duration in the unit that keeps it short.
-func ms(ns float64) string {
-	for _, u := range []struct {
-		div  float64
-		name string
-	}{{1e9, "s"}, {1e6, "ms"}, {1e3, "µs"}} {
-		if ns >= 0.9995*u.div {
-			return short(ns/u.div) + " " + u.name
-		}
-	}
-	return fmt.Sprintf("%.0f ns", ns)
-}
-
-// short writes v with three significant digits, without an exponent or closing zeros.
-func short(v float64) string {
-	dec := 2
-	switch {
-	case v >= 99.95:
-		dec = 0
-	case v >= 9.995:
-		dec = 1
-	case v < 0.1 && v > 0:
-		return strconv.FormatFloat(v, 'g', 2, 64)
-	}
-	s := strconv.FormatFloat(v, 'f', dec, 64)
-	if dec > 0 {
-		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
-	}
-	return s
 }
 
 // finder collects the findings of one report.
@@ -205,7 +160,7 @@ func (f *finder) add(sev analysis.Severity, d *rankData, i int, number float64, 
 	x := Finding{Finding: analysis.Finding{Severity: sev, Text: text, Number: number, Unit: unit}}
 	if i >= 0 {
 		x.Evidence = analysis.SliceEvidence(d.t, d.index, i)
-		x.Where = fmt.Sprintf("%s: %s at +%s", d.label(), d.t.String(d.t.Slices.Name[i]), ms(float64(d.t.Slices.Start[i]+d.offset-f.r.StartNs)))
+		x.Where = fmt.Sprintf("%s: %s at +%s", d.label(), d.t.String(d.t.Slices.Name[i]), units.Duration(float64(d.t.Slices.Start[i]+d.offset-f.r.StartNs)))
 	} else {
 		x.Evidence = analysis.SpanEvidence(d.index, 0, d.start-d.offset, d.end-d.offset)
 		x.Where = d.label() + ": whole window"
@@ -301,10 +256,10 @@ func (f *finder) limits() {
 			}
 		}
 		sev := severityOf(b.BusyShare)
-		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time while steps run%s; limit: %s", s.name(), pct(b.BusyShare), others(b), b.Limit)
+		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time while steps run%s; limit: %s", s.name(), units.Share(b.BusyShare), others(b), b.Limit)
 		if b.Limit == LimitLoad {
 			sev = analysis.Info
-			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.name(), pct(b.BusyShare), others(b))
+			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.name(), units.Share(b.BusyShare), others(b))
 		}
 		if gone := f.missing(); gone != "" {
 			text += "; not looked at for lack of a trace: " + gone
@@ -321,7 +276,7 @@ func others(b *Bottleneck) string {
 	}
 	l := make([]string, len(b.Others))
 	for i, o := range b.Others {
-		l[i] = o.Stage + " " + pct(o.BusyShare)
+		l[i] = o.Stage + " " + units.Share(o.BusyShare)
 	}
 	return " (" + strings.Join(l, ", ") + ")"
 }
@@ -354,12 +309,12 @@ func (f *finder) topOp() {
 			if p < topOpMin {
 				return
 			}
-			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, pct(p), s.name(), o.Calls, ms(float64(o.SelfNs)/float64(o.Calls)))
+			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, units.Share(p), s.name(), o.Calls, units.Duration(float64(o.SelfNs)/float64(o.Calls)))
 			if o.GFLOPPerS > 0 {
-				text += ", " + short(o.GFLOPPerS) + " GFLOP/s"
+				text += ", " + units.Digits(o.GFLOPPerS) + " GFLOP/s"
 			}
 			if o.Bytes > 0 {
-				text += ", " + short(stat.Ratio(o.Bytes, o.TotalNs)) + " GB/s"
+				text += ", " + units.Rate(stat.Ratio(o.Bytes, o.TotalNs)) + " GB/s"
 			}
 			f.add(severityOf(stat.Ratio(o.SelfNs, s.WindowNs)), f.rankOf(o.MaxTrace), o.MaxSlice, 100*p, "%", text)
 			return
@@ -381,7 +336,7 @@ func (f *finder) chainLink() {
 	if p := stat.Ratio(best.DurNs, c.TotalNs); p >= linkShareMin {
 		if d := f.rankOf(best.Trace); d != nil {
 			f.add(analysis.Info, d, best.Slice, 100*p, "%", fmt.Sprintf("%s of the time to the first %s went into %s: %s of %s",
-				pct(p), c.Output, best.Text, ms(float64(best.DurNs)), ms(float64(c.TotalNs))))
+				units.Share(p), c.Output, best.Text, units.Duration(float64(best.DurNs)), units.Duration(float64(c.TotalNs))))
 		}
 	}
 }
@@ -396,7 +351,7 @@ func (f *finder) clock() {
 		if l.Kind == "handoff" && float64(f.r.ClockUncertaintyNs) > uncertaintyMax*float64(l.DurNs) {
 			f.add(analysis.Notice, f.rankOf(l.Trace), l.Slice, float64(f.r.ClockUncertaintyNs)/1e3, "us",
 				fmt.Sprintf("the ranks' clocks agree to ±%s only, and the %s took %s: do not trust its duration",
-					ms(float64(f.r.ClockUncertaintyNs)), l.Text, ms(float64(l.DurNs))))
+					units.Duration(float64(f.r.ClockUncertaintyNs)), l.Text, units.Duration(float64(l.DurNs))))
 			return
 		}
 	}
@@ -414,9 +369,9 @@ func (f *finder) communication(s *Stage, ranks []*rankData) {
 			d, slice, longest = x, c.Slice, c.Ns
 		}
 	}
-	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.name(), pct(p))
+	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.name(), units.Share(p))
 	if s.PeerWaitNs > 0 {
-		text += fmt.Sprintf(", %s of that waiting until the last rank has entered", pct(stat.Ratio(min(comm, s.PeerWaitNs), comm)))
+		text += fmt.Sprintf(", %s of that waiting until the last rank has entered", units.Share(stat.Ratio(min(comm, s.PeerWaitNs), comm)))
 	}
 	f.add(severityOf(stat.Ratio(comm, s.WindowNs)), d, slice, 100*p, "%", text)
 }
@@ -439,7 +394,7 @@ func (f *finder) handoff(s *Stage, ranks []*rankData) {
 		}
 	}
 	f.add(severityOf(stat.Ratio(hand, s.WindowNs)), d, slice, 100*p, "%",
-		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.name(), pct(p), ms(float64(hand))))
+		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.name(), units.Share(p), units.Duration(float64(hand))))
 }
 
 func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
@@ -459,7 +414,7 @@ func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
 	}
 	f.add(severityOf(p), d, d.comms.blame.Worst, 100*r.LastInShare, "%", fmt.Sprintf(
 		"%s enters %s of %d collectives last; its peers wait for it %s of the window (%s)",
-		d.label(), pct(r.LastInShare), r.Matched, pct(p), ms(float64(lost))))
+		d.label(), units.Share(r.LastInShare), r.Matched, units.Share(p), units.Duration(float64(lost))))
 }
 
 func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
@@ -472,7 +427,7 @@ func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
 		}
 		f.add(analysis.Notice, d, st.MaxSlice, st.P99Ns/st.P50Ns, "ratio", fmt.Sprintf(
 			"%s: one %s step in a hundred takes %s or more, %.1f times the median of %s; the longest took %s",
-			d.label(), stepWords[st.Category], ms(st.P99Ns), st.P99Ns/st.P50Ns, ms(st.P50Ns), ms(float64(st.MaxNs))))
+			d.label(), stepWords[st.Category], units.Duration(st.P99Ns), st.P99Ns/st.P50Ns, units.Duration(st.P50Ns), units.Duration(float64(st.MaxNs))))
 	}
 }
 
@@ -499,7 +454,7 @@ func (f *finder) unrecorded() {
 	}
 	d := f.rankOf(worst.Trace)
 	f.add(analysis.Info, d, -1, 100*most, "%", fmt.Sprintf("%d of %d ranks recorded nothing for %s of their window or more, %s for %s",
-		n, all, pct(otherShareMin), d.label(), pct(most)))
+		n, all, units.Share(otherShareMin), d.label(), units.Share(most)))
 }
 
 // queues looks for the stage in whose queue requests lose the most.
@@ -521,7 +476,7 @@ func (f *finder) queues() {
 			continue
 		}
 		f.add(severityOf(p), f.rankOf(s.Ranks[0].Trace), -1, 100*p, "%",
-			fmt.Sprintf("requests spend %s of their time in the queue of %s", pct(p), s.name()))
+			fmt.Sprintf("requests spend %s of their time in the queue of %s", units.Share(p), s.name()))
 	}
 }
 
@@ -533,7 +488,7 @@ func (f *finder) drift() {
 		for _, d := range f.a.ranks {
 			if d.stageID == b.StageID && d.t.Meta.Replica == b.Replica {
 				f.add(analysis.Notice, d, b.Steps.MaxSlice, 100*b.Drift, "%", fmt.Sprintf(
-					"denoise steps get slower within a batch: the last quarter takes %s longer than the first", pct(b.Drift)))
+					"denoise steps get slower within a batch: the last quarter takes %s longer than the first", units.Share(b.Drift)))
 				break
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // stateComplete is the state of a rank that recorded to the end; protocol.StateComplete.
@@ -54,7 +55,7 @@ func (f *finder) outcomes() {
 		tail := "it left no trace, so nothing is said of it, and what is said of requests and of the slowest stage rests on the others"
 		if d := f.rankOf(x.Trace); d != nil {
 			e = analysis.SpanEvidence(d.index, 0, d.start-d.offset, d.end-d.offset)
-			where = fmt.Sprintf("its trace covers %s of the window of %s", ms(float64(d.end-d.start)), ms(float64(f.r.WindowNs)))
+			where = fmt.Sprintf("its trace covers %s of the window of %s", units.Duration(float64(d.end-d.start)), units.Duration(float64(f.r.WindowNs)))
 			tail = "what it left is in this report, and can end early"
 		}
 		f.r.Findings = append(f.r.Findings, Finding{Where: x.label() + ": " + where, Finding: analysis.Finding{

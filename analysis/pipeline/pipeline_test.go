@@ -212,17 +212,6 @@ func TestOffsets(t *testing.T) {
 	}
 }
 
-func TestShortNumbers(t *testing.T) {
-	for _, c := range []struct{ got, want string }{
-		{ms(999_960), "1 ms"}, {ms(1_234_567), "1.23 ms"}, {ms(1.5e12), "1500 s"}, {ms(999), "999 ns"}, {ms(12e6), "12 ms"},
-		{short(1234.5), "1234"}, {short(0.0123), "0.012"}, {short(47.62), "47.6"}, {pct(0.5), "50%"}, {pct(0.0004), "<0.1%"},
-	} {
-		if c.got != c.want {
-			t.Errorf("got %q, want %q", c.got, c.want)
-		}
-	}
-}
-
 func TestEveryCategoryHasANameAndALetter(t *testing.T) {
 	if n := Category(NumCategories); n.String() != "category(13)" || (n-1).String() != "other" || len(categoryLetters) != int(n) || n.Letter() != '?' {
 		t.Errorf("%v, %v, %d letters", n, n-1, len(categoryLetters))

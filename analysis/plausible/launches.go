@@ -9,6 +9,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Limits of what is believed of two clocks.
@@ -83,7 +84,7 @@ func (c *checker) clockOf(id int64, rows []int32) int64 {
 	part := stat.Ratio(int64(len(early)-wrong), int64(len(rows)))
 	c.doubt(Clock, early[wrong], max(0.1, min(part, 0.4)), float64(behind)/1e3, "us",
 		"device %d: %s of %d begin before the call that launched them, so the device's clock is behind the host's by at least %s; its times are moved by that, and a wait for a launch may be longer than it seems",
-		id, plural(len(early)-wrong, "slice"), len(rows), took(behind))
+		id, plural(len(early)-wrong, "slice"), len(rows), units.Duration(float64(behind)))
 	if wrong > 0 {
 		c.earlyWork(early[:wrong], len(rows), -c.lead(early[0]))
 	}
@@ -101,7 +102,7 @@ func (c *checker) earlyWork(rows []int32, of int, most int64) {
 	c.own()
 	c.doubt(EarlyWork, rows[0], stat.Ratio(int64(len(rows)), int64(of)), float64(len(rows)), "count",
 		"%s of %d %s before the call with the same correlation, by up to %s: who launched %s is taken as unknown",
-		plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), took(most), verb(len(rows), "it", "them"))
+		plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), units.Duration(float64(most)), verb(len(rows), "it", "them"))
 }
 
 // missingShare is the part of the launches, of kernels or of graphs, without device work from

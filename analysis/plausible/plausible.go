@@ -231,14 +231,3 @@ func verb(n int, one, many string) string {
 	}
 	return many
 }
-
-// took writes ns as people read it.
-func took(ns int64) string {
-	switch x := float64(ns); {
-	case x >= 1e9:
-		return fmt.Sprintf("%.2f s", x/1e9)
-	case x >= 1e6:
-		return fmt.Sprintf("%.2f ms", x/1e6)
-	}
-	return fmt.Sprintf("%.1f us", float64(ns)/1e3)
-}

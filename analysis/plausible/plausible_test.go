@@ -79,7 +79,7 @@ func TestOverrun(t *testing.T) {
 		p.kernels(10) // five of them on the same stream
 		got := Look(p.t)
 		d := only(t, got, Overrun, 1)
-		wantText(t, d, "stream 8 of device 1", "ns::fill lasts 3.40 s", "5 later slices", "100 %")
+		wantText(t, d, "stream 8 of device 1", "ns::fill lasts 3.40 s", "5 later slices", "100%")
 		if d.Severity != finding.Critical || d.Evidence.Slice != long {
 			t.Errorf("%+v", d)
 		}
@@ -304,7 +304,7 @@ func TestDominant(t *testing.T) {
 	p.now += 900_000
 	p.kernels(2)
 	d := only(t, Look(p.t), Dominant, 1)
-	wantText(t, d, "gemm_0 lasts 900.00 ms", "times as long as the next of its name", "without it")
+	wantText(t, d, "gemm_0 lasts 900 ms", "times as long as the next of its name", "without it")
 	// The same at the end of everything is left out: nobody waited for it.
 	p = newProgram(vendors[0], 1)
 	p.kernels(30)

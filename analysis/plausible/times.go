@@ -6,6 +6,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // noTimeGap is how far from all other times the file's zero must at least lie to be no time
@@ -107,8 +108,8 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 	if len(inside) == 0 || len(inside) > max(overrunFew, int(overrunShare*float64(len(rows)))) {
 		if part := stat.Ratio(overlap, sum); part >= overlapNotice {
 			c.doubt(SharedLane, rows[0], min(part, 0.3), 100*part, "%",
-				"%s: its slices overlap for %.0f %% of their summed time, so it is no single stream (several queues, ranks or graphs in one lane): sums of kernel times can exceed the time, busy time does not",
-				c.lane(l), 100*part)
+				"%s: its slices overlap for %s of their summed time, so it is no single stream (several queues, ranks or graphs in one lane): sums of kernel times can exceed the time, busy time does not",
+				c.lane(l), units.Share(part))
 		}
 		return
 	}
@@ -149,8 +150,8 @@ func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 		others = " (" + plural(n, "more such slice") + ")"
 	}
 	c.doubt(Overrun, worst, part, float64(c.v.Dur[worst])/1e3, "us",
-		"%s: %s lasts %s, and %s of the stream begin and end inside it, which is impossible; it is counted up to the next start, %s%s. As it stands it would be %.0f %% of the summed device time",
-		c.lane(l), c.name(worst), took(c.v.Dur[worst]), plural(inside[worst], "later slice"), took(c.dur[worst]), others, 100*part)
+		"%s: %s lasts %s, and %s of the stream begin and end inside it, which is impossible; it is counted up to the next start, %s%s. As it stands it would be %s of the summed device time",
+		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), plural(inside[worst], "later slice"), units.Duration(float64(c.dur[worst])), others, units.Share(part))
 }
 
 // noDurationShare is the share of device work of no length from which it is said, in a file
@@ -234,13 +235,13 @@ func (c *checker) dominant() {
 	beyond := c.startOf(worst) + c.durOf(worst) - end
 	tail, left := "", "without it"
 	if 2*beyond > c.durOf(worst) {
-		tail = ". It ends " + took(beyond) + " after everything else in the trace and is left out"
+		tail = ". It ends " + units.Duration(float64(beyond)) + " after everything else in the trace and is left out"
 		left = "the rest"
 	}
 	c.doubt(Dominant, worst, 0.3, 100*stat.Ratio(c.durOf(worst), all), "%",
-		"%s: one slice of %s lasts %s, %.0f %% of the summed device time and %.0f times as long as the next%s%s; %s, %s of %s is %s",
-		c.lane(c.v.LaneOf[worst]), c.name(worst), took(c.durOf(worst)), 100*stat.Ratio(c.durOf(worst), all),
-		stat.Ratio(c.durOf(worst), max(1, next)), ofName(named), tail, left, took(leadNs[int32(names[lead])]), took(rest), c.name(lead))
+		"%s: one slice of %s lasts %s, %s of the summed device time and %.0f times as long as the next%s%s; %s, %s of %s is %s",
+		c.lane(c.v.LaneOf[worst]), c.name(worst), units.Duration(float64(c.durOf(worst))), units.Share(stat.Ratio(c.durOf(worst), all)),
+		stat.Ratio(c.durOf(worst), max(1, next)), ofName(named), tail, left, units.Duration(float64(leadNs[int32(names[lead])])), units.Duration(float64(rest)), c.name(lead))
 	if tail != "" {
 		c.drop(worst)
 	}

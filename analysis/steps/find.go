@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Options changes what Find does. The zero value is usable.
@@ -166,7 +167,7 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 		return
 	}
 	r.Method = ByAnnotation
-	r.How = fmt.Sprintf("the annotation %s, which recurs %d times and covers %s of the trace", t.String(s.Name[best.slices[0]]), len(best.slices), pct(stat.Ratio(best.ns, hi-lo)))
+	r.How = fmt.Sprintf("the annotation %s, which recurs %d times and covers %s of the trace", t.String(s.Name[best.slices[0]]), len(best.slices), units.Share(stat.Ratio(best.ns, hi-lo)))
 	for _, i := range best.slices {
 		r.Steps = append(r.Steps, Step{Name: t.String(s.Name[i]), Slice: i, StartNs: s.Start[i], EndNs: s.End(i)})
 	}
@@ -220,7 +221,7 @@ func (r *Report) beside(t *trace.Trace, d *device, graphs *graphs, found []label
 	}
 	part := "none"
 	if in > 0 {
-		part = "only " + pct(stat.Ratio(in, all))
+		part = "only " + units.Share(stat.Ratio(in, all))
 	}
 	r.How += fmt.Sprintf("; %s %s enclose %s of the device's work", counted(len(found), "label"), t.String(t.Slices.Name[found[0].Slice]), part)
 	if len(found) == 1 {

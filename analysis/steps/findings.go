@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Thresholds of the findings.
@@ -70,7 +71,7 @@ func (f *finder) pace() {
 		if v.HostIdleShare >= 0.1 {
 			sev = analysis.Warning
 		}
-		f.add(sev, v.Slice, 100*v.HostIdleShare, "%", "%s; the longest wait was %s", v.Text, duration(float64(v.LongestGapNs)))
+		f.add(sev, v.Slice, 100*v.HostIdleShare, "%", "%s; the longest wait was %s", v.Text, units.Duration(float64(v.LongestGapNs)))
 	case BoundDevice:
 		f.add(analysis.Info, f.longest(), 100*v.BusyShare, "%", "%s", v.Text)
 	case BoundNone:
@@ -102,7 +103,7 @@ func (f *finder) kinds() {
 		if s.Count >= slowCount && s.P99Ns >= slowRatio*s.P50Ns {
 			st := &f.r.Steps[s.Worst]
 			f.add(analysis.Notice, st.Slice, s.P99Ns/s.P50Ns, "ratio", "one %s in a hundred takes %s or more, %.1f times the median of %s",
-				stepOf(s.Kind), duration(s.P99Ns), s.P99Ns/s.P50Ns, duration(s.P50Ns))
+				stepOf(s.Kind), units.Duration(s.P99Ns), s.P99Ns/s.P50Ns, units.Duration(s.P50Ns))
 		}
 	}
 	decode := by[Decode]
@@ -127,7 +128,7 @@ func (f *finder) kinds() {
 	if p := stat.Ratio(prompt, total); p >= prefillMin && mean >= mixedRatio*decode.MeanNs {
 		f.add(analysis.Info, f.r.Steps[worst].Slice, 100*p, "%",
 			"%s of the time in steps goes into %d steps with prompts, %s each; a decode step takes %s, so sequences wait while prompts are computed",
-			pct(p), steps, duration(mean), duration(decode.MeanNs))
+			units.Share(p), steps, units.Duration(mean), units.Duration(decode.MeanNs))
 	}
 }
 
@@ -141,14 +142,14 @@ func (f *finder) graphs() {
 		}
 		f.add(analysis.Info, g.Slice, 100*r.GraphShare, "%",
 			"%s of the device's slices were launched by %d replays of %s, the one with most time has %d kernels: operators behind them are named only in a trace of the capture",
-			pct(r.GraphShare), replays, some(len(r.Graphs), "graph"), g.Slices)
+			units.Share(r.GraphShare), replays, some(len(r.Graphs), "graph"), g.Slices)
 	}
 	for i := range r.Kinds {
 		s := &r.Kinds[i]
 		if (s.Kind == Decode || s.Kind == Denoise) && s.GraphShare < eagerMax && s.Launches >= manyKernels && s.HostIdleShare >= hostSpan {
 			f.add(analysis.Warning, r.Steps[s.Worst].Slice, s.Launches, "count",
 				"a %s makes %.0f launches one by one and the device waits %s of the time for them: replaying a graph would help",
-				stepOf(s.Kind), s.Launches, pct(s.HostIdleShare))
+				stepOf(s.Kind), s.Launches, units.Share(s.HostIdleShare))
 		}
 	}
 }
@@ -179,11 +180,11 @@ func (f *finder) drift() {
 				word = "faster"
 			}
 			f.add(analysis.Notice, f.r.Steps[d.Last].Slice, 100*d.Change, "%",
-				"denoise steps get %s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, d.Steps, duration(d.TailNs), duration(d.HeadNs), 100*d.Change)
+				"denoise steps get %s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, d.Steps, units.Duration(d.TailNs), units.Duration(d.HeadNs), 100*d.Change)
 		}
 		if float64(d.FirstStepNs) >= firstRatio*d.MeanNs {
 			f.add(analysis.Notice, f.r.Steps[d.First].Slice, float64(d.FirstStepNs)/d.MeanNs, "ratio",
-				"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it", duration(float64(d.FirstStepNs)), float64(d.FirstStepNs)/d.MeanNs)
+				"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it", units.Duration(float64(d.FirstStepNs)), float64(d.FirstStepNs)/d.MeanNs)
 		}
 	}
 }
@@ -194,6 +195,6 @@ func (f *finder) outside() {
 		in += f.r.Steps[i].BusyNs
 	}
 	if p := stat.Ratio(f.r.OutsideNs, f.r.OutsideNs+in); p >= outsideMin {
-		f.add(analysis.Info, -1, 100*p, "%", "%s of the device work was launched outside of steps", pct(p))
+		f.add(analysis.Info, -1, 100*p, "%", "%s of the device work was launched outside of steps", units.Share(p))
 	}
 }

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/drift"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // stats sums the steps up by kind.
@@ -124,7 +124,7 @@ func verdict(d *device, steps []Step) Verdict {
 		head := fmt.Sprintf("the device work of %d of %d steps is missing", v.Unknown, len(steps))
 		if 2*v.Unknown > len(steps) {
 			v.Bound = BoundNone
-			v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; in the others %s busy %s of the time", head, v.who(), pct(v.BusyShare))
+			v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; in the others %s busy %s of the time", head, v.who(), units.Share(v.BusyShare))
 		} else {
 			v.Text = head + "; in the others: " + v.Text
 		}
@@ -138,10 +138,10 @@ const pauseSaid = 0.1
 
 // words puts the verdict into one sentence.
 func (v *Verdict) words() string {
-	head := fmt.Sprintf("%s busy %s of the time in steps", v.who(), pct(v.BusyShare))
-	waits := fmt.Sprintf("waits %s for launches", pct(v.HostIdleShare))
+	head := fmt.Sprintf("%s busy %s of the time in steps", v.who(), units.Share(v.BusyShare))
+	waits := fmt.Sprintf("waits %s for launches", units.Share(v.HostIdleShare))
 	if len(v.Devices) > 1 {
-		waits = fmt.Sprintf("each waits %s for launches", pct(v.HostIdleShare))
+		waits = fmt.Sprintf("each waits %s for launches", units.Share(v.HostIdleShare))
 	}
 	text := ""
 	switch {
@@ -150,17 +150,17 @@ func (v *Verdict) words() string {
 	case v.Bound == BoundHost:
 		text = "host-bound: " + head + " and " + waits
 	case 2*v.BlindShare >= v.OtherShare:
-		text = fmt.Sprintf("the trace does not show who sets the pace: %s and idle for %s before work whose launch was not recorded", head, pct(v.BlindShare))
+		text = fmt.Sprintf("the trace does not show who sets the pace: %s and idle for %s before work whose launch was not recorded", head, units.Share(v.BlindShare))
 	case len(v.Devices) > 1 && v.TogetherShare < seldomTogether:
-		text = fmt.Sprintf("the devices wait for each other: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, pct(v.OtherShare))
+		text = fmt.Sprintf("the devices wait for each other: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, units.Share(v.OtherShare))
 	default:
-		text = fmt.Sprintf("neither host nor device sets the pace alone: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, pct(v.OtherShare))
+		text = fmt.Sprintf("neither host nor device sets the pace alone: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, units.Share(v.OtherShare))
 	}
 	if v.PauseShare >= pauseSaid {
-		text += fmt.Sprintf("; steps cover only %s of the time from the first to the last", pct(1-v.PauseShare))
+		text += fmt.Sprintf("; steps cover only %s of the time from the first to the last", units.Share(1-v.PauseShare))
 	}
 	if v.Cause != nil {
-		text += fmt.Sprintf("; what it waits for most is %s, %s", v.Cause.Text(), duration(float64(v.Cause.Ns)))
+		text += fmt.Sprintf("; what it waits for most is %s, %s", v.Cause.Text(), units.Duration(float64(v.Cause.Ns)))
 	}
 	return text
 }
@@ -177,7 +177,7 @@ func (v *Verdict) who() string {
 	if n == 1 {
 		return "the device is"
 	}
-	together := fmt.Sprintf("two or more at once for %s of that", pct(v.TogetherShare))
+	together := fmt.Sprintf("two or more at once for %s of that", units.Share(v.TogetherShare))
 	if v.TogetherShare < neverTogether {
 		together = "never two at once"
 	}
@@ -191,7 +191,7 @@ func (v *Verdict) who() string {
 		}
 	}
 	if hi.BusyShare-lo.BusyShare >= 0.1 {
-		together += fmt.Sprintf(", device %d most with %s, device %d least with %s", hi.Device, pct(hi.BusyShare), lo.Device, pct(lo.BusyShare))
+		together += fmt.Sprintf(", device %d most with %s, device %d least with %s", hi.Device, units.Share(hi.BusyShare), lo.Device, units.Share(lo.BusyShare))
 	}
 	return fmt.Sprintf("%d devices (%s) are on average", n, together)
 }
@@ -236,33 +236,4 @@ func drifts(steps []Step) []Drift {
 		i = k
 	}
 	return out
-}
-
-func pct(v float64) string {
-	switch p := v * 100; {
-	case p > 0 && p < 0.1:
-		return "<0.1%"
-	case p > 0 && p < 9.95:
-		return fmt.Sprintf("%.1f%%", p)
-	}
-	return fmt.Sprintf("%.0f%%", v*100)
-}
-
-// duration writes ns in the unit that keeps it short, with three digits.
-func duration(ns float64) string {
-	for _, u := range []struct {
-		div  float64
-		name string
-	}{{1e9, "s"}, {1e6, "ms"}, {1e3, "µs"}} {
-		if v := ns / u.div; v >= 0.9995 {
-			dec := 2
-			if v >= 99.95 {
-				dec = 0
-			} else if v >= 9.995 {
-				dec = 1
-			}
-			return strconv.FormatFloat(v, 'f', dec, 64) + " " + u.name
-		}
-	}
-	return strconv.FormatFloat(ns, 'f', 0, 64) + " ns"
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // barAfter is how long reading takes before a bar appears: what is done sooner needs none.
@@ -52,9 +53,9 @@ func (b *bar) update(p open.Progress) {
 		b.pb = progressbar.NewOptions64(whole, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20), progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
 	}
-	what := size(p.Read)
+	what := units.Bytes(p.Read)
 	if p.Size > 0 {
-		what += " of " + size(p.Size)
+		what += " of " + units.Bytes(p.Size)
 	}
 	if p.Files > 1 {
 		what = fmt.Sprintf("%d of %d files, %s", p.Done, p.Files, what)

@@ -13,7 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
-	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 func writeReport(e *env, r *pipeline.Report) error {
@@ -45,7 +45,7 @@ func printRun(w io.Writer, st *session.Status) error {
 				reasons = append(reasons, fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", s.Stage, s.Name, r.Replica, r.Rank, r.State, r.Reason))
 			}
 			fmt.Fprintf(t, "%d %s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%d\n", s.Stage, s.Name, r.Replica, r.Rank, r.State,
-				r.Iterations, r.Events, r.Drops, micros(r.Clock.ErrorNs), len(r.Artifacts))
+				r.Iterations, r.Events, r.Drops, units.Duration(float64(r.Clock.ErrorNs)), len(r.Artifacts))
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -61,7 +61,7 @@ func printRun(w io.Writer, st *session.Status) error {
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	show := func(arts []protocol.Artifact) {
 		for _, a := range arts {
-			fmt.Fprintf(t, "  %s\t  %s\n", size(a.Size), a.Name)
+			fmt.Fprintf(t, "  %s\t  %s\n", units.Bytes(a.Size), a.Name)
 		}
 	}
 	show(st.Artifacts)
@@ -104,7 +104,3 @@ func shortPath(p string) string {
 	}
 	return p
 }
-
-func size(n int64) string { return store.Size(n) }
-
-func micros(ns int64) string { return fmt.Sprintf("%.0f µs", float64(ns)/1e3) }

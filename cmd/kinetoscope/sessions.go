@@ -12,6 +12,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 type sessionsCmd struct {
@@ -77,6 +78,6 @@ func (c *sessionsCmd) download(e *env, server *client.Client, st *session.Status
 	}
 	defer root.Close()
 	return serverError(server.Download(e.ctx, st, root, func(a protocol.Artifact) {
-		fmt.Fprintf(e.out, "%s (%s)\n", a.Name, size(a.Size))
+		fmt.Fprintf(e.out, "%s (%s)\n", a.Name, units.Bytes(a.Size))
 	}))
 }

@@ -1,10 +1,12 @@
-// Numbers as people read them.
+// Numbers as people read them. Durations, bytes and shares are written as package units writes them in Go; a test there
+// compares. Counts are in full.
 
 const three = (x) => (x >= 99.95 ? x.toFixed(0) : x >= 9.995 ? x.toFixed(1) : x.toFixed(2));
 
 // dur writes nanoseconds with three digits; a negative duration was not seen.
 export function dur(ns) {
   if (ns == null || ns < 0) return "–";
+  if (ns === 0) return "0";
   if (ns < 999.5) return `${Math.round(ns)} ns`;
   if (ns < 999.5e3) return `${three(ns / 1e3)} µs`;
   if (ns < 999.5e6) return `${three(ns / 1e6)} ms`;
@@ -29,7 +31,7 @@ export const count = (n) => Number(n ?? 0).toLocaleString("en").replaceAll(",", 
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
-export const percent = (x) => (x > 0 && x < 0.001 ? "<0.1%" : `${x < 0.1 ? (x * 100).toFixed(1) : Math.round(x * 100)}%`);
+export const percent = (x) => (x === 0 ? "0%" : Math.abs(x) < 0.001 ? "<0.1%" : `${Math.abs(x) < 0.0995 ? (x * 100).toFixed(1) : Math.round(x * 100)}%`);
 
 // when leaves the day out if it is today.
 export function when(text) {
