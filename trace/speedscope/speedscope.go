@@ -30,19 +30,28 @@ import (
 type Rank struct {
 	Name  string // stands before the names of the rank's profiles; may be empty
 	Trace *trace.Trace
+	// Clock maps the trace's time to the file's, ns, not decreasing; nil: the same.
+	Clock func(int64) int64
+}
+
+// at returns the time ns of the rank's trace on the file's clock.
+func (r *Rank) at(ns int64) int64 {
+	if r.Clock == nil {
+		return ns
+	}
+	return r.Clock(ns)
 }
 
 // maxDepth bounds the frames of a sample; deeper stacks lose those nearest the root. It
 // is what folded stacks keep too.
 const maxDepth = 512
 
-// Write writes the ranks as one file with the given name. Times of ranks whose clocks differ
-// are put on one by the caller.
+// Write writes the ranks as one file with the given name.
 func Write(w io.Writer, name string, ranks []Rank) error {
 	o := writer{b: bufio.NewWriter(w), numbers: map[string]int{}, from: math.MaxInt64}
 	for _, r := range ranks {
 		if start, _, ok := r.Trace.Extent(); ok {
-			o.from = min(o.from, start)
+			o.from = min(o.from, r.at(start))
 		}
 	}
 	o.text(`{"$schema":"https://www.speedscope.app/file-format-schema.json","exporter":"kinetoscope","name":`)
@@ -157,7 +166,7 @@ func (o *writer) lane(r Rank, id trace.TrackID, lane uint16, order []uint32, tre
 	if from > to {
 		return
 	}
-	o.begin("evented", laneName(r, id, lane), from-o.from, to-o.from)
+	o.begin("evented", laneName(r, id, lane), r.at(from)-o.from, r.at(to)-o.from)
 	o.text(`,"events":[`)
 	var stack []open
 	first := true
@@ -167,7 +176,7 @@ func (o *writer) lane(r Rank, id trace.TrackID, lane uint16, order []uint32, tre
 		}
 		first = false
 		o.text(`{"type":"` + kind + `","at":`)
-		o.int(at - o.from)
+		o.int(r.at(at) - o.from)
 		o.text(`,"frame":`)
 		o.int(int64(frame))
 		o.text("}")
