@@ -19,6 +19,7 @@ var _ = Register(Analysis{
 
 type pathOptions struct {
 	Annotation string `help:"Only what happens in one instance of this annotation; a part of its name is enough." placeholder:"NAME"`
+	All        bool   `help:"The whole path in --json; without it the hundred longest edges."`
 	Instance   int    `help:"Which instance of the annotation, from 0." placeholder:"N"`
 }
 
@@ -46,8 +47,15 @@ func rankPath(t *trace.Trace, o *pathOptions, a Asked) (pathResult, error) {
 	if err != nil {
 		return pathResult{err: err, file: t.Meta.File}, nil
 	}
-	return pathResult{path: p, edges: report.PathEdgeTable(&p, t)}, nil
+	r := pathResult{path: p, edges: report.PathEdgeTable(&p, t)}
+	if !o.All {
+		r.path.Summarize(edgesInJSON)
+	}
+	return r, nil
 }
+
+// edgesInJSON is how many edges a summary has: enough to see what the path is made of.
+const edgesInJSON = 100
 
 func answerPath(list []report.Ranked[pathResult], o *pathOptions, _ Asked) (Answer, error) {
 	if len(list) > 1 {
@@ -69,7 +77,7 @@ func answerPath(list []report.Ranked[pathResult], o *pathOptions, _ Asked) (Answ
 	}
 	out.Lines = append(out.Lines, fmt.Sprintf("The critical path takes %s of a window of %s: %d edges, %d slices. "+
 		"Shortening anything that is not on it does not make the window shorter.",
-		report.Ns(p.TotalNs).Text, report.Ns(span).Text, len(p.Edges), len(p.Slices)))
+		report.Ns(p.TotalNs).Text, report.Ns(span).Text, p.EdgeCount, p.SliceCount))
 	if !p.Graph.CudaSync {
 		out.Lines = append(out.Lines, "The trace has no cuda_sync events: waits between streams are unknown, and the path may be too short.")
 	}

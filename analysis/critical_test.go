@@ -3,6 +3,7 @@ package analysis
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -114,5 +115,25 @@ func TestOursWhereHTAFails(t *testing.T) {
 	sync := loadShared(t, "critical_path_alexnet")
 	if got := TemporalBreakdown(sync, Options{}); got.SpanNs != 12920244000 {
 		t.Errorf("span %d ns, want 12920244000 without cuda_sync rows", got.SpanNs)
+	}
+}
+
+// A summary has the longest edges in the path's order and says how many there are.
+func TestSummarize(t *testing.T) {
+	p := CriticalPath{Slices: []int{1, 2}, SliceCount: 2, EdgeCount: 5}
+	for _, ns := range []int64{3, 9, 1, 9, 7} {
+		p.Edges = append(p.Edges, CriticalEdge{Ns: ns})
+	}
+	p.Summarize(5)
+	if len(p.Edges) != 5 || p.Slices != nil {
+		t.Errorf("%d edges", len(p.Edges))
+	}
+	p.Summarize(3)
+	var got []int64
+	for _, e := range p.Edges {
+		got = append(got, e.Ns)
+	}
+	if !slices.Equal(got, []int64{9, 9, 7}) || p.EdgeCount != 5 || p.SliceCount != 2 {
+		t.Errorf("edges %v of %d", got, p.EdgeCount)
 	}
 }

@@ -1,8 +1,10 @@
 package analysis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
@@ -67,14 +69,40 @@ type CriticalOptions struct {
 // CriticalPath is the longest chain of work and waits in a part of a trace: shortening
 // anything else does not make that part faster.
 type CriticalPath struct {
-	Rank    int              `json:"rank"`
-	Window  Window           `json:"window"`
-	TotalNs int64            `json:"total_ns"` // sum of the edges' weights
-	Edges   []CriticalEdge   `json:"edges"`    // from first to last
-	Bounds  []CriticalBound  `json:"bounds"`   // TotalNs by resource
-	Slices  []int            `json:"slices"`   // on the path, each once, in order
-	Graph   CriticalGraph    `json:"graph"`
-	ByName  []CriticalByName `json:"by_name"` // operator edges by the name of their slice, longest first
+	Rank    int    `json:"rank"`
+	Window  Window `json:"window"`
+	TotalNs int64  `json:"total_ns"` // sum of the edges' weights
+	// Edges are from first to last; of a summary only the longest, see Summarize.
+	Edges []CriticalEdge `json:"edges"`
+	// EdgeCount and SliceCount are of the whole path.
+	EdgeCount  int             `json:"edge_count"`
+	SliceCount int             `json:"slice_count"`
+	Bounds     []CriticalBound `json:"bounds"` // TotalNs by resource
+	// Slices are on the path, each once, in order; a summary has none.
+	Slices []int            `json:"slices,omitempty"`
+	Graph  CriticalGraph    `json:"graph"`
+	ByName []CriticalByName `json:"by_name"` // operator edges by the name of their slice, longest first
+}
+
+// Summarize keeps the n longest edges, in the path's order, and no slices: a path has as many
+// as the window has launches and operators, which nobody reads.
+func (p *CriticalPath) Summarize(n int) {
+	p.Slices = nil
+	if len(p.Edges) <= n {
+		return
+	}
+	byLength := make([]int, len(p.Edges))
+	for i := range byLength {
+		byLength[i] = i
+	}
+	slices.SortStableFunc(byLength, func(a, b int) int { return cmp.Compare(p.Edges[b].Ns, p.Edges[a].Ns) })
+	byLength = byLength[:n]
+	slices.Sort(byLength)
+	kept := make([]CriticalEdge, n)
+	for k, i := range byLength {
+		kept[k] = p.Edges[i]
+	}
+	p.Edges = kept
 }
 
 // CriticalEdge is a step of the path.
@@ -226,6 +254,7 @@ func (g *critGraph) fill(out *CriticalPath, path []int32) {
 			g.addName(out, names, e, ce.Bound)
 		}
 	}
+	out.EdgeCount, out.SliceCount = len(out.Edges), len(out.Slices)
 	for b, ns := range by {
 		if b > 0 && ns != 0 {
 			out.Bounds = append(out.Bounds, CriticalBound{Bound(b), ns, share(ns, out.TotalNs)})
