@@ -10,18 +10,33 @@ import (
 // CommTable is the collectives by operation, group, type and size.
 func CommTable(list []Ranked[analysis.CommTable]) *Table {
 	t := &Table{Name: "comms", Title: "Communication", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "op", Title: "operation", Left: true}, {Key: "group", Title: "group", Left: true, Flex: true}, {Key: "group_size", Title: "ranks"},
-		{Key: "dtype", Title: "type", Left: true, Drop: 4}, {Key: "bytes", Title: "message"}, {Key: "count", Title: "count"}, {Key: "sum_ns", Title: "total"},
-		{Key: "min_ns", Title: "min", Drop: 3}, {Key: "p50_ns", Title: "p50", Drop: 1}, {Key: "max_ns", Title: "max", Drop: 2},
-		{Key: "alg_gb_per_s", Title: "alg GB/s", Drop: 5}, {Key: "bus_gb_per_s", Title: "bus GB/s"}, {Key: "best_bus_gb_per_s", Title: "best"}, {Key: "worst_slice"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "op", Title: "operation", Left: true},
+		{Key: "group", Title: "group", Left: true, Flex: true},
+		{Key: "group_size", Title: "ranks"},
+		{Key: "dtype", Title: "type", Left: true, Drop: 4},
+		{Key: "bytes", Title: "message"},
+		{Key: "count", Title: "count"},
+		{Key: "sum_ns", Title: "total"},
+		{Key: "min_ns", Title: "min", Drop: 3},
+		{Key: "p50_ns", Title: "p50", Drop: 1},
+		{Key: "max_ns", Title: "max", Drop: 2},
+		{Key: "alg_gb_per_s", Title: "alg GB/s", Drop: 5},
+		{Key: "bus_gb_per_s", Title: "bus GB/s"},
+		{Key: "best_bus_gb_per_s", Title: "best"},
+		{Key: "worst_slice"},
 	}}
 	unknown := 0
 	for i := range list {
 		v := &list[i].Value
 		unknown += v.Unknown
 		for _, r := range v.Rows {
-			t.Add(label(list, i), Str(r.Op), Str(r.Group), Hide(r.GroupSize == 0, Int(r.GroupSize)), Str(r.DType), Hide(r.Bytes == 0, Bytes(r.Bytes)), Int(r.Count), Ns(r.SumNs),
-				Ns(r.MinNs), Ns(r.P50Ns), Ns(r.MaxNs), Hide(r.AlgGBs == 0, Num(r.AlgGBs)), Hide(r.BusGBs == 0, Num(r.BusGBs)), Hide(r.BestBusGBs == 0, Num(r.BestBusGBs)), ID(r.Worst))
+			t.Add(
+				label(list, i), Str(r.Op), Str(r.Group), Hide(r.GroupSize == 0, Int(r.GroupSize)), Str(r.DType),
+				Hide(r.Bytes == 0, Bytes(r.Bytes)), Int(r.Count), Ns(r.SumNs), Ns(r.MinNs), Ns(r.P50Ns), Ns(r.MaxNs),
+				Hide(r.AlgGBs == 0, Num(r.AlgGBs)), Hide(r.BusGBs == 0, Num(r.BusGBs)),
+				Hide(r.BestBusGBs == 0, Num(r.BestBusGBs)), ID(r.Worst),
+			)
 		}
 	}
 	t.Note = "times include waiting for other ranks: the best call is nearest to the link"
@@ -33,9 +48,15 @@ func CommTable(list []Ranked[analysis.CommTable]) *Table {
 
 // OverlapTable is how much communication runs behind compute.
 func OverlapTable(list []Ranked[analysis.Overlap]) *Table {
-	t := &Table{Name: "overlap", Title: "Communication behind compute", What: "rank", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "communication_ns", Title: "communication"}, {Key: "overlapped_ns", Title: "behind compute"}, {Key: "share", Title: "share"},
-	}}
+	t := &Table{
+		Name: "overlap", Title: "Communication behind compute", What: "rank",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "communication_ns", Title: "communication"},
+			{Key: "overlapped_ns", Title: "behind compute"},
+			{Key: "share", Title: "share"},
+		},
+	}
 	for i := range list {
 		if v := list[i].Value; v.CommunicationNs > 0 {
 			t.Add(label(list, i), Ns(v.CommunicationNs), Ns(v.OverlappedNs), Share(v.Share))
@@ -46,10 +67,18 @@ func OverlapTable(list []Ranked[analysis.Overlap]) *Table {
 
 // StragglerTable is which ranks the others waited for; nil gives no rows.
 func StragglerTable(r *analysis.StragglerReport, labels []string, names Names) *Table {
-	t := &Table{Name: "stragglers", Title: "Who the others waited for", What: "rank", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "last", Title: "came last"}, {Key: "blame_ns", Title: "others waited"}, {Key: "wait_ns", Title: "waited itself"}, {Key: "compute_ns", Title: "compute"},
-		{Key: "worst", Title: "worst", Left: true, Flex: true}, {Key: "worst_slice"},
-	}}
+	t := &Table{
+		Name: "stragglers", Title: "Who the others waited for", What: "rank",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "last", Title: "came last"},
+			{Key: "blame_ns", Title: "others waited"},
+			{Key: "wait_ns", Title: "waited itself"},
+			{Key: "compute_ns", Title: "compute"},
+			{Key: "worst", Title: "worst", Left: true, Flex: true},
+			{Key: "worst_slice"},
+		},
+	}
 	if r == nil || r.Matched == 0 {
 		return t
 	}
@@ -69,7 +98,10 @@ func StragglerTable(r *analysis.StragglerReport, labels []string, names Names) *
 		if s.Index < len(labels) {
 			name = labels[s.Index]
 		}
-		t.Add(Str(name), Int(s.LastCount), Ns(s.BlameNs), Ns(s.WaitNs), Ns(s.ComputeNs), If(s.WorstSlice >= 0, Kernel(names(s.Index, s.WorstSlice))), ID(s.WorstSlice))
+		t.Add(
+			Str(name), Int(s.LastCount), Ns(s.BlameNs), Ns(s.WaitNs), Ns(s.ComputeNs),
+			If(s.WorstSlice >= 0, Kernel(names(s.Index, s.WorstSlice))), ID(s.WorstSlice),
+		)
 	}
 	return t
 }
@@ -77,8 +109,18 @@ func StragglerTable(r *analysis.StragglerReport, labels []string, names Names) *
 // CollectiveTable is every single collective in order of start.
 func CollectiveTable(list []Ranked[analysis.CommTable]) *Table {
 	t := &Table{Name: "collectives", Title: "Collectives", What: "collective", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "start_ns", Title: "at"}, {Key: "time_ns", Title: "time"}, {Key: "op", Title: "operation", Left: true}, {Key: "group", Title: "group", Left: true, Flex: true},
-		{Key: "group_size", Title: "ranks"}, {Key: "seq", Title: "number"}, {Key: "dtype", Title: "type", Left: true}, {Key: "in_bytes", Title: "gives"}, {Key: "out_bytes", Title: "gets"}, {Key: "on", Title: "on", Left: true}, {Key: "slice", Title: "slice"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "start_ns", Title: "at"},
+		{Key: "time_ns", Title: "time"},
+		{Key: "op", Title: "operation", Left: true},
+		{Key: "group", Title: "group", Left: true, Flex: true},
+		{Key: "group_size", Title: "ranks"},
+		{Key: "seq", Title: "number"},
+		{Key: "dtype", Title: "type", Left: true},
+		{Key: "in_bytes", Title: "gives"},
+		{Key: "out_bytes", Title: "gets"},
+		{Key: "on", Title: "on", Left: true},
+		{Key: "slice", Title: "slice"},
 	}}
 	for i := range list {
 		all := list[i].Value.Collectives
@@ -87,8 +129,11 @@ func CollectiveTable(list []Ranked[analysis.CommTable]) *Table {
 			if c.Device {
 				on = "device"
 			}
-			t.Add(label(list, i), Cell{"+" + units.Duration(float64(c.StartNs-all[0].StartNs)), ID(c.StartNs).Raw}, Ns(c.Ns), Str(c.Op), Str(c.Group), Hide(c.GroupSize == 0, Int(c.GroupSize)),
-				If(c.Seq >= 0, ID(c.Seq)), Str(c.DType), Hide(c.InBytes == 0, Bytes(c.InBytes)), Hide(c.OutBytes == 0, Bytes(c.OutBytes)), Str(on), ID(c.Slice))
+			t.Add(
+				label(list, i), Cell{"+" + units.Duration(float64(c.StartNs-all[0].StartNs)), ID(c.StartNs).Raw}, Ns(c.Ns),
+				Str(c.Op), Str(c.Group), Hide(c.GroupSize == 0, Int(c.GroupSize)), If(c.Seq >= 0, ID(c.Seq)), Str(c.DType),
+				Hide(c.InBytes == 0, Bytes(c.InBytes)), Hide(c.OutBytes == 0, Bytes(c.OutBytes)), Str(on), ID(c.Slice),
+			)
 		}
 	}
 	return t

@@ -11,23 +11,38 @@ import (
 
 // TemporalTable is where each device's time went, with a picture: a bar a rank.
 func TemporalTable(list []Ranked[analysis.Temporal]) *Table {
-	t := &Table{Name: "temporal", Title: "Where the device's time went", What: "rank", Note: "exclusive parts of the span from first to last device work", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "span_ns", Title: "span"},
-		{Key: "compute_ns", Title: "compute"}, {Key: "compute_share", Title: "%"},
-		{Key: "exposed_communication_ns", Title: "exposed comm"}, {Key: "exposed_communication_share", Title: "%", Drop: 1},
-		{Key: "exposed_memory_ns", Title: "exposed memory"}, {Key: "exposed_memory_share", Title: "%", Drop: 2},
-		{Key: "other_ns", Title: "other", Drop: 3}, {Key: "idle_ns", Title: "idle"}, {Key: "idle_share", Title: "%"},
-		{Key: "communication_ns", Title: "all comm", Drop: 4}, {Key: "memory_ns", Title: "all memory", Drop: 4}, {Key: "busy_ns"},
-	}}
+	t := &Table{
+		Name: "temporal", Title: "Where the device's time went", What: "rank",
+		Note: "exclusive parts of the span from first to last device work",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "span_ns", Title: "span"},
+			{Key: "compute_ns", Title: "compute"},
+			{Key: "compute_share", Title: "%"},
+			{Key: "exposed_communication_ns", Title: "exposed comm"},
+			{Key: "exposed_communication_share", Title: "%", Drop: 1},
+			{Key: "exposed_memory_ns", Title: "exposed memory"},
+			{Key: "exposed_memory_share", Title: "%", Drop: 2},
+			{Key: "other_ns", Title: "other", Drop: 3},
+			{Key: "idle_ns", Title: "idle"},
+			{Key: "idle_share", Title: "%"},
+			{Key: "communication_ns", Title: "all comm", Drop: 4},
+			{Key: "memory_ns", Title: "all memory", Drop: 4},
+			{Key: "busy_ns"},
+		},
+	}
 	for i := range list {
 		v := &list[i].Value
 		if !v.HasDevice {
 			continue
 		}
-		t.Add(label(list, i), Ns(v.SpanNs), Ns(v.ComputeNs), Share(v.ComputeShare),
-			Ns(v.ExposedCommunicationNs), Share(part(v.ExposedCommunicationNs, v.SpanNs)),
-			Ns(v.ExposedMemoryNs), Share(part(v.ExposedMemoryNs, v.SpanNs)), Hide(v.OtherNs == 0, Ns(v.OtherNs)), Ns(v.IdleNs), Share(v.IdleShare),
-			Hide(v.CommunicationNs == v.ExposedCommunicationNs, Ns(v.CommunicationNs)), Hide(v.MemoryNs == v.ExposedMemoryNs, Ns(v.MemoryNs)), Ns(v.BusyNs))
+		t.Add(
+			label(list, i), Ns(v.SpanNs), Ns(v.ComputeNs), Share(v.ComputeShare), Ns(v.ExposedCommunicationNs),
+			Share(part(v.ExposedCommunicationNs, v.SpanNs)), Ns(v.ExposedMemoryNs), Share(part(v.ExposedMemoryNs, v.SpanNs)),
+			Hide(v.OtherNs == 0, Ns(v.OtherNs)), Ns(v.IdleNs), Share(v.IdleShare),
+			Hide(v.CommunicationNs == v.ExposedCommunicationNs, Ns(v.CommunicationNs)),
+			Hide(v.MemoryNs == v.ExposedMemoryNs, Ns(v.MemoryNs)), Ns(v.BusyNs),
+		)
 	}
 	t.Picture = func(o TextOptions) []string {
 		return temporalBars(slices.DeleteFunc(slices.Clone(list), func(v Ranked[analysis.Temporal]) bool { return !v.Value.HasDevice }), t.limit(o), o)
@@ -146,9 +161,15 @@ func divide(parts []int64, n int) []int {
 
 // KernelTypeTable is the device's time by what ran at once.
 func KernelTypeTable(list []Ranked[analysis.KernelBreakdown]) *Table {
-	t := &Table{Name: "types", Title: "Kinds of device work", Note: "by what ran at the same time", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "kinds", Title: "running", Left: true}, {Key: "time_ns", Title: "time"}, {Key: "share", Title: "share"},
-	}}
+	t := &Table{
+		Name: "types", Title: "Kinds of device work", Note: "by what ran at the same time",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "kinds", Title: "running", Left: true},
+			{Key: "time_ns", Title: "time"},
+			{Key: "share", Title: "share"},
+		},
+	}
 	for i := range list {
 		for _, k := range list[i].Value.Types {
 			t.Add(label(list, i), Str(k.Name()), Ns(k.Ns), Share(k.Share))
@@ -160,16 +181,26 @@ func KernelTypeTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 // KernelTable is the device's time by the name of what ran.
 func KernelTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 	t := &Table{Name: "kernels", Title: "Kernels", What: "kernel", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "name", Title: "kernel", Left: true, Flex: true}, {Key: "kind", Title: "kind", Left: true, Drop: 4},
-		{Key: "count", Title: "count"}, {Key: "sum_ns", Title: "total"}, {Key: "share", Title: "share"}, {Key: "mean_ns", Title: "mean"},
-		{Key: "min_ns", Title: "min", Drop: 3}, {Key: "max_ns", Title: "max", Drop: 1}, {Key: "std_ns", Title: "std", Drop: 5}, {Key: "worst_slice"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "name", Title: "kernel", Left: true, Flex: true},
+		{Key: "kind", Title: "kind", Left: true, Drop: 4},
+		{Key: "count", Title: "count"},
+		{Key: "sum_ns", Title: "total"},
+		{Key: "share", Title: "share"},
+		{Key: "mean_ns", Title: "mean"},
+		{Key: "min_ns", Title: "min", Drop: 3},
+		{Key: "max_ns", Title: "max", Drop: 1},
+		{Key: "std_ns", Title: "std", Drop: 5},
+		{Key: "worst_slice"},
 	}}
 	var names, calls int64
 	for i := range list {
 		for _, k := range list[i].Value.Kernels {
 			names, calls = names+1, calls+k.Count
-			t.Add(label(list, i), Kernel(k.Name), Str(k.Kind.String()), Int(k.Count), Ns(k.SumNs), Share(k.Share), MeanNs(k.MeanNs),
-				Ns(k.MinNs), Ns(k.MaxNs), If(k.StdNs > 0, MeanNs(k.StdNs)), ID(k.Worst))
+			t.Add(
+				label(list, i), Kernel(k.Name), Str(k.Kind.String()), Int(k.Count), Ns(k.SumNs), Share(k.Share),
+				MeanNs(k.MeanNs), Ns(k.MinNs), Ns(k.MaxNs), If(k.StdNs > 0, MeanNs(k.StdNs)), ID(k.Worst),
+			)
 		}
 	}
 	t.Note = fmt.Sprintf("%s slices of %s; share of their summed time", units.Count(calls), plural(int(names), "name"))
@@ -178,11 +209,20 @@ func KernelTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 
 // SequenceTable is the series of kernels that an operator launches again and again.
 func SequenceTable(list []Ranked[[]analysis.Sequence]) *Table {
-	t := &Table{Name: "sequences", Title: "Kernel sequences", What: "sequence", Note: "launched again and again: what one fused kernel or one graph could replace", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "operator", Title: "operator", Left: true, Flex: true}, {Key: "count", Title: "count"},
-		{Key: "kernels", Title: "kernels"}, {Key: "device_ns", Title: "device"}, {Key: "cpu_ns", Title: "host"},
-		{Key: "pattern", Title: "sequence", Left: true, Flex: true}, {Key: "first_slice"},
-	}}
+	t := &Table{
+		Name: "sequences", Title: "Kernel sequences", What: "sequence",
+		Note: "launched again and again: what one fused kernel or one graph could replace",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "operator", Title: "operator", Left: true, Flex: true},
+			{Key: "count", Title: "count"},
+			{Key: "kernels", Title: "kernels"},
+			{Key: "device_ns", Title: "device"},
+			{Key: "cpu_ns", Title: "host"},
+			{Key: "pattern", Title: "sequence", Left: true, Flex: true},
+			{Key: "first_slice"},
+		},
+	}
 	for i := range list {
 		for _, s := range list[i].Value {
 			short := make([]string, len(s.Kernels))

@@ -22,7 +22,10 @@ func HostTable(list []Ranked[cause.Report]) *Table {
 			t.Add(label(list, i), Str(r.Name), Str(r.On), Ns(r.Ns), Share(r.Share), Int(r.Count), ID(r.Slice))
 		}
 		if len(v.Rows) > 0 && v.UnrecordedNs > 0 {
-			t.Add(label(list, i), Str("nothing recorded"), Str(""), Ns(v.UnrecordedNs), Share(part(v.UnrecordedNs, v.WaitNs)), NoValue, ID(analysis.NoSlice))
+			t.Add(
+				label(list, i), Str("nothing recorded"), Str(""), Ns(v.UnrecordedNs), Share(part(v.UnrecordedNs, v.WaitNs)),
+				NoValue, ID(analysis.NoSlice),
+			)
 		}
 	}
 	return t
@@ -53,7 +56,10 @@ func frameTable(name, title, what, note string, list []Ranked[analysis.FrameTabl
 	}}
 	for i := range list {
 		for _, r := range list[i].Value.Rows {
-			t.Add(label(list, i), Str(cause.Short(r.Name)), Int(int(r.Calls)), Ns(r.SelfNs), Share(r.Share), Ns(r.TotalNs), MeanNs(r.P50Ns), MeanNs(r.P99Ns), Ns(r.MaxNs), ID(r.Worst))
+			t.Add(
+				label(list, i), Str(cause.Short(r.Name)), Int(int(r.Calls)), Ns(r.SelfNs), Share(r.Share), Ns(r.TotalNs),
+				MeanNs(r.P50Ns), MeanNs(r.P99Ns), Ns(r.MaxNs), ID(r.Worst),
+			)
 		}
 	}
 	return t
@@ -61,14 +67,17 @@ func frameTable(name, title, what, note string, list []Ranked[analysis.FrameTabl
 
 // GoroutineTable is the threads or goroutines of a program that recorded itself.
 func GoroutineTable(list []Ranked[analysis.Recorded]) *Table {
-	t := &Table{Name: "goroutines", Title: "Goroutines", What: "goroutine", Note: "covered by spans; share of the window", Columns: []Column{
-		{Key: "rank", Title: "program", Left: true, Flex: true},
-		{Key: "process", Title: "process", Left: true, Flex: true},
-		{Key: "name", Title: "track", Left: true, Flex: true},
-		{Key: "slices", Title: "spans"},
-		{Key: "busy_ns", Title: "busy"},
-		{Key: "share", Title: "%"},
-	}}
+	t := &Table{
+		Name: "goroutines", Title: "Goroutines", What: "goroutine", Note: "covered by spans; share of the window",
+		Columns: []Column{
+			{Key: "rank", Title: "program", Left: true, Flex: true},
+			{Key: "process", Title: "process", Left: true, Flex: true},
+			{Key: "name", Title: "track", Left: true, Flex: true},
+			{Key: "slices", Title: "spans"},
+			{Key: "busy_ns", Title: "busy"},
+			{Key: "share", Title: "%"},
+		},
+	}
 	for i := range list {
 		for _, r := range list[i].Value.Tracks {
 			t.Add(label(list, i), Str(r.Process), Str(r.Name), Int(int(r.Slices)), Ns(r.BusyNs), Share(r.Share))

@@ -11,19 +11,33 @@ import (
 // OpTable is what each operator cost on host and device.
 func OpTable(list []Ranked[analysis.OpTable]) *Table {
 	t := &Table{Name: "ops", Title: "Operators", What: "operator", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "name", Title: "operator", Left: true, Flex: true}, {Key: "kind", Title: "", Left: true},
-		{Key: "shapes", Title: "shapes", Left: true, Flex: true}, {Key: "stack", Title: "stack", Left: true, Flex: true},
-		{Key: "count", Title: "calls"}, {Key: "self_device_ns", Title: "self device"}, {Key: "self_device_share", Title: "%"}, {Key: "device_ns", Title: "device", Drop: 3},
-		{Key: "self_cpu_ns", Title: "self host"}, {Key: "self_cpu_share", Title: "%"}, {Key: "cpu_ns", Title: "host", Drop: 2},
-		{Key: "kernels", Title: "kernels", Drop: 4}, {Key: "flops", Title: "FLOP", Drop: 5}, {Key: "worst_slice"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "name", Title: "operator", Left: true, Flex: true},
+		{Key: "kind", Title: "", Left: true},
+		{Key: "shapes", Title: "shapes", Left: true, Flex: true},
+		{Key: "stack", Title: "stack", Left: true, Flex: true},
+		{Key: "count", Title: "calls"},
+		{Key: "self_device_ns", Title: "self device"},
+		{Key: "self_device_share", Title: "%"},
+		{Key: "device_ns", Title: "device", Drop: 3},
+		{Key: "self_cpu_ns", Title: "self host"},
+		{Key: "self_cpu_share", Title: "%"},
+		{Key: "cpu_ns", Title: "host", Drop: 2},
+		{Key: "kernels", Title: "kernels", Drop: 4},
+		{Key: "flops", Title: "FLOP", Drop: 5},
+		{Key: "worst_slice"},
 	}}
 	var notes []string
 	for i := range list {
 		v := &list[i].Value
 		for _, r := range v.Rows {
-			t.Add(label(list, i), Op(r.Name), Str(r.Kind), Str(r.Shapes), Cell{stack(r.Stack), r.Stack}, Int(r.Count),
-				If(v.DeviceNs > 0, Ns(r.SelfDeviceNs)), If(v.DeviceNs > 0, Share(part(r.SelfDeviceNs, v.DeviceNs))), If(v.DeviceNs > 0, Ns(r.DeviceNs)),
-				Ns(r.SelfCPUNs), Share(part(r.SelfCPUNs, v.CPUNs)), Ns(r.CPUNs), If(v.DeviceNs > 0, Int(r.Kernels)), If(r.FLOPs > 0, Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst))
+			t.Add(
+				label(list, i), Op(r.Name), Str(r.Kind), Str(r.Shapes), Cell{stack(r.Stack), r.Stack}, Int(r.Count),
+				If(v.DeviceNs > 0, Ns(r.SelfDeviceNs)), If(v.DeviceNs > 0, Share(part(r.SelfDeviceNs, v.DeviceNs))),
+				If(v.DeviceNs > 0, Ns(r.DeviceNs)), Ns(r.SelfCPUNs), Share(part(r.SelfCPUNs, v.CPUNs)), Ns(r.CPUNs),
+				If(v.DeviceNs > 0, Int(r.Kernels)),
+				If(r.FLOPs > 0, Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst),
+			)
 		}
 		if len(list) == 1 {
 			notes = append(notes, "host "+units.Duration(float64(v.CPUNs)))
@@ -45,10 +59,20 @@ func stack(s string) string { return clean(strings.ReplaceAll(s, "\n", " < ")) }
 // RooflineTable is how much arithmetic the operators did and how fast.
 func RooflineTable(list []Ranked[analysis.RooflineReport]) *Table {
 	t := &Table{Name: "roofline", Title: "Arithmetic", What: "operator", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "name", Title: "operator", Left: true, Flex: true}, {Key: "shapes", Title: "shapes", Left: true, Flex: true},
-		{Key: "dtype", Title: "type", Left: true, Drop: 3}, {Key: "count", Title: "calls"}, {Key: "flops", Title: "FLOP"}, {Key: "bytes", Title: "least traffic", Drop: 4}, {Key: "time_ns", Title: "time"},
-		{Key: "on_device", Title: "on", Left: true, Drop: 2}, {Key: "gflops_per_s", Title: "GFLOP/s"}, {Key: "intensity_flop_per_byte", Title: "FLOP/B", Drop: 1},
-		{Key: "bound", Title: "bound", Left: true}, {Key: "roof_share", Title: "of roof"}, {Key: "first_slice"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "name", Title: "operator", Left: true, Flex: true},
+		{Key: "shapes", Title: "shapes", Left: true, Flex: true},
+		{Key: "dtype", Title: "type", Left: true, Drop: 3},
+		{Key: "count", Title: "calls"},
+		{Key: "flops", Title: "FLOP"},
+		{Key: "bytes", Title: "least traffic", Drop: 4},
+		{Key: "time_ns", Title: "time"},
+		{Key: "on_device", Title: "on", Left: true, Drop: 2},
+		{Key: "gflops_per_s", Title: "GFLOP/s"},
+		{Key: "intensity_flop_per_byte", Title: "FLOP/B", Drop: 1},
+		{Key: "bound", Title: "bound", Left: true},
+		{Key: "roof_share", Title: "of roof"},
+		{Key: "first_slice"},
 	}}
 	var notes []string
 	for i := range list {
@@ -58,8 +82,11 @@ func RooflineTable(list []Ranked[analysis.RooflineReport]) *Table {
 			if r.OnDevice {
 				on = Cell{"device", "true"}
 			}
-			t.Add(label(list, i), Str(r.Name), Str(r.Shapes), Str(r.DType), Int(r.Count), Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}, Bytes(r.Bytes), Ns(r.Ns),
-				on, Num(r.GFLOPs), Num(r.Intensity), Str(r.Bound), If(r.Bound != "", Share(r.RoofShare)), ID(r.First))
+			t.Add(
+				label(list, i), Str(r.Name), Str(r.Shapes), Str(r.DType), Int(r.Count),
+				Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}, Bytes(r.Bytes), Ns(r.Ns), on, Num(r.GFLOPs),
+				Num(r.Intensity), Str(r.Bound), If(r.Bound != "", Share(r.RoofShare)), ID(r.First),
+			)
 		}
 		if len(list) == 1 && len(v.Rows) > 0 {
 			notes = append(notes, fmt.Sprintf("%s in all; the FLOPs of %s of the time in operators are known", units.Scaled(float64(v.FLOPs), "FLOP"), units.Share(v.KnownShare)))
@@ -71,16 +98,30 @@ func RooflineTable(list []Ranked[analysis.RooflineReport]) *Table {
 
 // AnnotationTable is the time under the program's own labels.
 func AnnotationTable(list []Ranked[analysis.Annotations]) *Table {
-	t := &Table{Name: "annotations", Title: "Annotations", What: "annotation", Note: "the program's own labels", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "name", Title: "annotation", Left: true, Flex: true}, {Key: "side", Title: "on", Left: true}, {Key: "count", Title: "count"},
-		{Key: "sum_ns", Title: "total"}, {Key: "mean_ns", Title: "mean"}, {Key: "min_ns", Title: "min", Drop: 2}, {Key: "max_ns", Title: "max"}, {Key: "std_ns", Title: "std", Drop: 3},
-		{Key: "device_busy_ns", Title: "device work"}, {Key: "kernels", Title: "kernels", Drop: 1}, {Key: "worst_slice"},
-	}}
+	t := &Table{
+		Name: "annotations", Title: "Annotations", What: "annotation", Note: "the program's own labels",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "name", Title: "annotation", Left: true, Flex: true},
+			{Key: "side", Title: "on", Left: true},
+			{Key: "count", Title: "count"},
+			{Key: "sum_ns", Title: "total"},
+			{Key: "mean_ns", Title: "mean"},
+			{Key: "min_ns", Title: "min", Drop: 2},
+			{Key: "max_ns", Title: "max"},
+			{Key: "std_ns", Title: "std", Drop: 3},
+			{Key: "device_busy_ns", Title: "device work"},
+			{Key: "kernels", Title: "kernels", Drop: 1},
+			{Key: "worst_slice"},
+		},
+	}
 	for i := range list {
 		for k, rows := range [][]analysis.AnnotationRow{list[i].Value.CPU, list[i].Value.GPU} {
 			for _, r := range rows {
-				t.Add(label(list, i), Str(r.Name), Str([]string{"host", "device"}[k]), Int(r.Count), Ns(r.SumNs), MeanNs(r.MeanNs), Ns(r.MinNs), Ns(r.MaxNs), MeanNs(r.StdNs),
-					Ns(r.BusyNs), Int(r.Kernels), ID(r.Worst))
+				t.Add(
+					label(list, i), Str(r.Name), Str([]string{"host", "device"}[k]), Int(r.Count), Ns(r.SumNs), MeanNs(r.MeanNs),
+					Ns(r.MinNs), Ns(r.MaxNs), MeanNs(r.StdNs), Ns(r.BusyNs), Int(r.Kernels), ID(r.Worst),
+				)
 			}
 		}
 	}

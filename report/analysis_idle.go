@@ -16,13 +16,28 @@ var causeWords = map[analysis.IdleCause]string{
 
 // IdleTable is why each stream stood still, one row a stream.
 func IdleTable(list []Ranked[analysis.Idle]) *Table {
-	t := &Table{Name: "idle", Title: "Why streams stood still", What: "stream", Note: "between a stream's first and last work", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"}, {Key: "idle_ns", Title: "idle"},
-		{Key: "host_wait_ns", Title: "waits for host"}, {Key: "host_wait_share", Title: "%", Drop: 1}, {Key: "host_wait_gaps", Title: "gaps", Drop: 4},
-		{Key: "kernel_wait_ns", Title: "starts kernels"}, {Key: "kernel_wait_share", Title: "%", Drop: 2}, {Key: "kernel_wait_gaps", Title: "gaps", Drop: 4},
-		{Key: "other_ns", Title: "other"}, {Key: "other_share", Title: "%", Drop: 3}, {Key: "other_gaps", Title: "gaps", Drop: 4},
-		{Key: "unknown_ns", Title: "unknown"}, {Key: "unknown_share", Title: "%", Drop: 3}, {Key: "unknown_gaps", Title: "gaps", Drop: 4},
-	}}
+	t := &Table{
+		Name: "idle", Title: "Why streams stood still", What: "stream",
+		Note: "between a stream's first and last work",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "device", Title: "device"},
+			{Key: "stream", Title: "stream"},
+			{Key: "idle_ns", Title: "idle"},
+			{Key: "host_wait_ns", Title: "waits for host"},
+			{Key: "host_wait_share", Title: "%", Drop: 1},
+			{Key: "host_wait_gaps", Title: "gaps", Drop: 4},
+			{Key: "kernel_wait_ns", Title: "starts kernels"},
+			{Key: "kernel_wait_share", Title: "%", Drop: 2},
+			{Key: "kernel_wait_gaps", Title: "gaps", Drop: 4},
+			{Key: "other_ns", Title: "other"},
+			{Key: "other_share", Title: "%", Drop: 3},
+			{Key: "other_gaps", Title: "gaps", Drop: 4},
+			{Key: "unknown_ns", Title: "unknown"},
+			{Key: "unknown_share", Title: "%", Drop: 3},
+			{Key: "unknown_gaps", Title: "gaps", Drop: 4},
+		},
+	}
 	for i := range list {
 		for _, s := range list[i].Value.Streams {
 			row := []Cell{label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Ns(s.IdleNs)}
@@ -53,14 +68,24 @@ func NamesOf(traces []*trace.Trace) Names {
 // GapTable is the longest gaps and what was before and after them.
 func GapTable(list []Ranked[analysis.Idle], names Names) *Table {
 	t := &Table{Name: "gaps", Title: "Longest gaps", What: "gap", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Drop: 2}, {Key: "stream", Title: "stream"}, {Key: "start_ns"}, {Key: "gap_ns", Title: "gap"},
-		{Key: "cause", Title: "cause", Left: true}, {Key: "before", Title: "after this ended", Left: true, Flex: true}, {Key: "after", Title: "until this began", Left: true, Flex: true},
-		{Key: "before_slice"}, {Key: "after_slice", Title: "slice"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "device", Title: "device", Drop: 2},
+		{Key: "stream", Title: "stream"},
+		{Key: "start_ns"},
+		{Key: "gap_ns", Title: "gap"},
+		{Key: "cause", Title: "cause", Left: true},
+		{Key: "before", Title: "after this ended", Left: true, Flex: true},
+		{Key: "after", Title: "until this began", Left: true, Flex: true},
+		{Key: "before_slice"},
+		{Key: "after_slice", Title: "slice"},
 	}}
 	for i := range list {
 		for _, g := range list[i].Value.Longest {
-			t.Add(label(list, i), ID(g.Lane.Device), ID(g.Lane.Stream), ID(g.StartNs), Ns(g.EndNs-g.StartNs), Cell{causeWords[g.Cause], g.Cause.String()},
-				Kernel(names(i, g.Before)), Kernel(names(i, g.After)), ID(g.Before), ID(g.After))
+			t.Add(
+				label(list, i), ID(g.Lane.Device), ID(g.Lane.Stream), ID(g.StartNs), Ns(g.EndNs-g.StartNs),
+				Cell{causeWords[g.Cause], g.Cause.String()}, Kernel(names(i, g.Before)), Kernel(names(i, g.After)),
+				ID(g.Before), ID(g.After),
+			)
 		}
 	}
 	return t
@@ -68,21 +93,38 @@ func GapTable(list []Ranked[analysis.Idle], names Names) *Table {
 
 // LaunchTable is what launching device work cost, one row a rank.
 func LaunchTable(list []Ranked[analysis.LaunchStats]) *Table {
-	t := &Table{Name: "launches", Title: "Launches", What: "rank", Note: "call: on the host; delay: from the call's end to the work's start", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "launched", Title: "launched"}, {Key: "call_p50_ns", Title: "call p50"}, {Key: "call_p99_ns", Title: "p99", Drop: 1},
-		{Key: "work_p50_ns", Title: "work p50"}, {Key: "delay_p50_ns", Title: "delay p50"}, {Key: "delay_p99_ns", Title: "p99"},
-		{Key: "short", Title: "shorter than call"}, {Key: "long_calls", Title: "calls > 50 µs", Drop: 2}, {Key: "long_delays", Title: "delays > 100 µs", Drop: 3},
-		{Key: "graph_launches", Title: "graphs", Drop: 4}, {Key: "unlinked", Title: "no launch seen", Drop: 5}, {Key: "ambiguous"},
-	}}
+	t := &Table{
+		Name: "launches", Title: "Launches", What: "rank",
+		Note: "call: on the host; delay: from the call's end to the work's start",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "launched", Title: "launched"},
+			{Key: "call_p50_ns", Title: "call p50"},
+			{Key: "call_p99_ns", Title: "p99", Drop: 1},
+			{Key: "work_p50_ns", Title: "work p50"},
+			{Key: "delay_p50_ns", Title: "delay p50"},
+			{Key: "delay_p99_ns", Title: "p99"},
+			{Key: "short", Title: "shorter than call"},
+			{Key: "long_calls", Title: "calls > 50 µs", Drop: 2},
+			{Key: "long_delays", Title: "delays > 100 µs", Drop: 3},
+			{Key: "graph_launches", Title: "graphs", Drop: 4},
+			{Key: "unlinked", Title: "no launch seen", Drop: 5},
+			{Key: "ambiguous"},
+		},
+	}
 	for i := range list {
 		v := &list[i].Value
 		if v.Count+v.Unlinked == 0 {
 			continue
 		}
 		known := v.Count > 0
-		t.Add(label(list, i), Int(v.Count), If(known, MeanNs(v.CPU.P50)), If(known, MeanNs(v.CPU.P99)), If(known, MeanNs(v.GPU.P50)), If(known, MeanNs(v.Delay.P50)), If(known, MeanNs(v.Delay.P99)),
+		t.Add(
+			label(list, i), Int(v.Count), If(known, MeanNs(v.CPU.P50)), If(known, MeanNs(v.CPU.P99)),
+			If(known, MeanNs(v.GPU.P50)), If(known, MeanNs(v.Delay.P50)), If(known, MeanNs(v.Delay.P99)),
 			Cell{fmt.Sprintf("%s (%s)", units.Count(int64(v.Short)), units.Share(part(int64(v.Short), int64(v.Count)))), fmt.Sprint(v.Short)},
-			Int(v.RuntimeOutliers), Int(v.DelayOutliers), Hide(v.GraphLaunches == 0, Int(v.GraphLaunches)), Hide(v.Unlinked == 0, Int(v.Unlinked)), Int(v.Ambiguous))
+			Int(v.RuntimeOutliers), Int(v.DelayOutliers), Hide(v.GraphLaunches == 0, Int(v.GraphLaunches)),
+			Hide(v.Unlinked == 0, Int(v.Unlinked)), Int(v.Ambiguous),
+		)
 	}
 	return t
 }
@@ -90,8 +132,12 @@ func LaunchTable(list []Ranked[analysis.LaunchStats]) *Table {
 // CallTable is what each runtime function launched.
 func CallTable(list []Ranked[analysis.LaunchStats]) *Table {
 	t := &Table{Name: "calls", Title: "Launches by call", What: "call", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "name", Title: "call", Left: true, Flex: true}, {Key: "calls", Title: "calls"}, {Key: "slices", Title: "launched"},
-		{Key: "cpu_ns", Title: "host time"}, {Key: "cpu_mean_ns", Title: "a call"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "name", Title: "call", Left: true, Flex: true},
+		{Key: "calls", Title: "calls"},
+		{Key: "slices", Title: "launched"},
+		{Key: "cpu_ns", Title: "host time"},
+		{Key: "cpu_mean_ns", Title: "a call"},
 	}}
 	for i := range list {
 		for _, c := range list[i].Value.Types {
@@ -103,15 +149,33 @@ func CallTable(list []Ranked[analysis.LaunchStats]) *Table {
 
 // QueueTable is how much launched work waited on each stream.
 func QueueTable(list []Ranked[analysis.Queue]) *Table {
-	t := &Table{Name: "queue", Title: "Queue length", What: "stream", Note: "launched and not yet begun; an empty queue leaves the device to the host's pace", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"}, {Key: "mean", Title: "mean"}, {Key: "p50", Title: "p50"},
-		{Key: "p90", Title: "p90"}, {Key: "p99", Title: "p99"}, {Key: "max", Title: "max"}, {Key: "not_empty_share", Title: "not empty"}, {Key: "blocked_ns", Title: "full"}, {Key: "blocked_share"}, {Key: "full_length"}, {Key: "max_slice"},
-	}}
+	t := &Table{
+		Name: "queue", Title: "Queue length", What: "stream",
+		Note: "launched and not yet begun; an empty queue leaves the device to the host's pace",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "device", Title: "device"},
+			{Key: "stream", Title: "stream"},
+			{Key: "mean", Title: "mean"},
+			{Key: "p50", Title: "p50"},
+			{Key: "p90", Title: "p90"},
+			{Key: "p99", Title: "p99"},
+			{Key: "max", Title: "max"},
+			{Key: "not_empty_share", Title: "not empty"},
+			{Key: "blocked_ns", Title: "full"},
+			{Key: "blocked_share"},
+			{Key: "full_length"},
+			{Key: "max_slice"},
+		},
+	}
 	for i := range list {
 		for _, s := range list[i].Value.Streams {
 			w := &s.ByTime
-			t.Add(label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Num(w.Mean), Num(w.P50), Num(w.P90), Num(w.P99), Num(w.Max), Share(part(w.ActiveNs, w.SpanNs)),
-				Hide(s.BlockedNs == 0, Ns(s.BlockedNs)), Share(s.BlockedShare), ID(s.FullLength), ID(s.MaxAt))
+			t.Add(
+				label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Num(w.Mean), Num(w.P50), Num(w.P90), Num(w.P99),
+				Num(w.Max), Share(part(w.ActiveNs, w.SpanNs)), Hide(s.BlockedNs == 0, Ns(s.BlockedNs)), Share(s.BlockedShare),
+				ID(s.FullLength), ID(s.MaxAt),
+			)
 		}
 	}
 	return t

@@ -12,16 +12,30 @@ import (
 
 // MemoryTable is what each allocator held, with its course as a picture.
 func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
-	t := &Table{Name: "devices", Title: "Memory", What: "allocator", Note: "as the profiler saw allocations and frees", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Left: true}, {Key: "peak_bytes", Title: "peak"}, {Key: "peak_time_ns"},
-		{Key: "peak_reserved_bytes", Title: "peak reserved"}, {Key: "base_bytes", Title: "at the start"}, {Key: "end_bytes", Title: "at the end"},
-		{Key: "allocated_bytes", Title: "allocated", Drop: 2}, {Key: "freed_bytes", Title: "freed", Drop: 3}, {Key: "allocs", Title: "allocations", Drop: 1}, {Key: "frees", Title: "frees", Drop: 4},
-	}}
+	t := &Table{
+		Name: "devices", Title: "Memory", What: "allocator", Note: "as the profiler saw allocations and frees",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "device", Title: "device", Left: true},
+			{Key: "peak_bytes", Title: "peak"},
+			{Key: "peak_time_ns"},
+			{Key: "peak_reserved_bytes", Title: "peak reserved"},
+			{Key: "base_bytes", Title: "at the start"},
+			{Key: "end_bytes", Title: "at the end"},
+			{Key: "allocated_bytes", Title: "allocated", Drop: 2},
+			{Key: "freed_bytes", Title: "freed", Drop: 3},
+			{Key: "allocs", Title: "allocations", Drop: 1},
+			{Key: "frees", Title: "frees", Drop: 4},
+		},
+	}
 	for i := range list {
 		for k := range list[i].Value.Devices {
 			d := &list[i].Value.Devices[k]
-			t.Add(label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), Bytes(d.PeakBytes), ID(d.PeakTimeNs), Hide(d.PeakReserved <= 0, Bytes(d.PeakReserved)), Bytes(d.BaseBytes), Bytes(d.EndBytes),
-				Bytes(d.AllocatedBytes), Bytes(d.FreedBytes), Int(d.Allocs), Int(d.Frees))
+			t.Add(
+				label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), Bytes(d.PeakBytes), ID(d.PeakTimeNs),
+				Hide(d.PeakReserved <= 0, Bytes(d.PeakReserved)), Bytes(d.BaseBytes), Bytes(d.EndBytes),
+				Bytes(d.AllocatedBytes), Bytes(d.FreedBytes), Int(d.Allocs), Int(d.Frees),
+			)
 		}
 	}
 	t.Picture = func(o TextOptions) []string {
@@ -82,16 +96,28 @@ func memoryPicture(d *analysis.DeviceMemory, who string, o TextOptions) []string
 	if o.Color {
 		line = fg(barParts[0].ansi) + line + ansiReset
 	}
-	note := fmt.Sprintf("  %s over %s; full height is %s", clean(who), units.Duration(float64(last-first)), units.Bytes(d.PeakBytes))
+	note := fmt.Sprintf(
+		"  %s over %s; full height is %s", clean(who), units.Duration(float64(last-first)), units.Bytes(d.PeakBytes),
+	)
 	return []string{cut(note, o.Width, ellipsis(o)), "  " + line}
 }
 
 // MemoryOpTable is what each operator allocated, with what of it was held at the peak.
 func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
-	t := &Table{Name: "allocations", Title: "Allocated by operator", What: "operator", Note: "itself, not through nested operators", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Left: true}, {Key: "name", Title: "operator", Left: true, Flex: true},
-		{Key: "at_peak_bytes", Title: "held at peak"}, {Key: "at_peak_share", Title: "of peak"}, {Key: "left_bytes", Title: "held at end"}, {Key: "allocated_bytes", Title: "allocated"}, {Key: "allocs", Title: "allocations", Drop: 1},
-	}}
+	t := &Table{
+		Name: "allocations", Title: "Allocated by operator", What: "operator",
+		Note: "itself, not through nested operators",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "device", Title: "device", Left: true},
+			{Key: "name", Title: "operator", Left: true, Flex: true},
+			{Key: "at_peak_bytes", Title: "held at peak"},
+			{Key: "at_peak_share", Title: "of peak"},
+			{Key: "left_bytes", Title: "held at end"},
+			{Key: "allocated_bytes", Title: "allocated"},
+			{Key: "allocs", Title: "allocations", Drop: 1},
+		},
+	}
 	type row struct {
 		rank int
 		d    *analysis.DeviceMemory
@@ -120,7 +146,11 @@ func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 		if o.Name == "" {
 			name.Text = "(outside operators)"
 		}
-		t.Add(label(list, r.rank), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), name, Hide(!r.known, Bytes(o.AtPeakBytes)), Hide(!r.known, Share(part(o.AtPeakBytes, d.PeakBytes))), Hide(!r.known, Bytes(o.LeftBytes)), Bytes(o.AllocatedBytes), Int(o.Allocs))
+		t.Add(
+			label(list, r.rank), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), name,
+			Hide(!r.known, Bytes(o.AtPeakBytes)), Hide(!r.known, Share(part(o.AtPeakBytes, d.PeakBytes))),
+			Hide(!r.known, Bytes(o.LeftBytes)), Bytes(o.AllocatedBytes), Int(o.Allocs),
+		)
 	}
 	return t
 }
@@ -128,12 +158,23 @@ func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 // BandwidthTable is how fast memory was copied and filled.
 func BandwidthTable(list []Ranked[analysis.MemoryBandwidth]) *Table {
 	t := &Table{Name: "bandwidth", Title: "Copies and fills", What: "direction", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "direction", Title: "direction", Left: true}, {Key: "count", Title: "count"}, {Key: "bytes", Title: "size"}, {Key: "busy_ns", Title: "time"},
-		{Key: "mean_gb_per_s", Title: "GB/s"}, {Key: "p50_gb_per_s"}, {Key: "max_gb_per_s", Title: "best", Drop: 1}, {Key: "active_share", Title: "of the time", Drop: 2},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "direction", Title: "direction", Left: true},
+		{Key: "count", Title: "count"},
+		{Key: "bytes", Title: "size"},
+		{Key: "busy_ns", Title: "time"},
+		{Key: "mean_gb_per_s", Title: "GB/s"},
+		{Key: "p50_gb_per_s"},
+		{Key: "max_gb_per_s", Title: "best", Drop: 1},
+		{Key: "active_share", Title: "of the time", Drop: 2},
 	}}
 	for i := range list {
 		for _, d := range list[i].Value.Directions {
-			t.Add(label(list, i), Str(d.Name), Int(d.Count), Hide(d.Bytes == 0, Bytes(d.Bytes)), Ns(d.BusyNs), If(d.MeanGBs > 0, Num(d.MeanGBs)), Num(d.ByTime.P50), If(d.ByTime.Max > 0, Num(d.ByTime.Max)), Hide(d.ByTime.SpanNs == 0, Share(part(d.ByTime.ActiveNs, d.ByTime.SpanNs))))
+			t.Add(
+				label(list, i), Str(d.Name), Int(d.Count), Hide(d.Bytes == 0, Bytes(d.Bytes)), Ns(d.BusyNs),
+				If(d.MeanGBs > 0, Num(d.MeanGBs)), Num(d.ByTime.P50), If(d.ByTime.Max > 0, Num(d.ByTime.Max)),
+				Hide(d.ByTime.SpanNs == 0, Share(part(d.ByTime.ActiveNs, d.ByTime.SpanNs))),
+			)
 		}
 	}
 	return t
@@ -142,13 +183,22 @@ func BandwidthTable(list []Ranked[analysis.MemoryBandwidth]) *Table {
 // CounterTable is what the hardware counted, one row a range and metric.
 func CounterTable(list []Ranked[analysis.CounterTable]) *Table {
 	t := &Table{Name: "counters", Title: "Hardware counters", What: "metric", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "range", Title: "range", Left: true, Flex: true}, {Key: "count", Title: "ranges"}, {Key: "metric", Title: "metric", Left: true, Flex: true},
-		{Key: "mean", Title: "mean"}, {Key: "min", Title: "min"}, {Key: "max", Title: "max"}, {Key: "sum", Title: "sum", Drop: 1},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "range", Title: "range", Left: true, Flex: true},
+		{Key: "count", Title: "ranges"},
+		{Key: "metric", Title: "metric", Left: true, Flex: true},
+		{Key: "mean", Title: "mean"},
+		{Key: "min", Title: "min"},
+		{Key: "max", Title: "max"},
+		{Key: "sum", Title: "sum", Drop: 1},
 	}}
 	for i := range list {
 		for _, r := range list[i].Value.Rows {
 			for _, m := range r.Metrics {
-				t.Add(label(list, i), Kernel(r.Name), Int(r.Count), Str(m.Metric), Num(m.Stats.Mean), Num(m.Stats.Min), Num(m.Stats.Max), Num(m.Stats.Sum))
+				t.Add(
+					label(list, i), Kernel(r.Name), Int(r.Count), Str(m.Metric), Num(m.Stats.Mean), Num(m.Stats.Min),
+					Num(m.Stats.Max), Num(m.Stats.Sum),
+				)
 			}
 		}
 	}

@@ -17,7 +17,9 @@ var boundWords = map[analysis.Bound]string{
 // PathBoundTable is the critical path's time by the resource it was spent on.
 func PathBoundTable(p *analysis.CriticalPath) *Table {
 	t := &Table{Name: "bounds", Title: "What the path is made of", Columns: []Column{
-		{Key: "bound", Title: "on", Left: true}, {Key: "time_ns", Title: "time"}, {Key: "share", Title: "share"},
+		{Key: "bound", Title: "on", Left: true},
+		{Key: "time_ns", Title: "time"},
+		{Key: "share", Title: "share"},
 	}}
 	for _, b := range p.Bounds {
 		if b.Ns == 0 && b.Bound == analysis.BoundNone {
@@ -32,10 +34,18 @@ func PathBoundTable(p *analysis.CriticalPath) *Table {
 // PathNameTable is the critical path's time inside slices by name.
 func PathNameTable(p *analysis.CriticalPath) *Table {
 	t := &Table{Name: "names", Title: "On the path, by name", What: "name", Columns: []Column{
-		{Key: "name", Title: "name", Left: true, Flex: true}, {Key: "bound", Title: "on", Left: true}, {Key: "count", Title: "times"}, {Key: "time_ns", Title: "time"}, {Key: "share", Title: "share"}, {Key: "worst_slice", Title: "worst slice"},
+		{Key: "name", Title: "name", Left: true, Flex: true},
+		{Key: "bound", Title: "on", Left: true},
+		{Key: "count", Title: "times"},
+		{Key: "time_ns", Title: "time"},
+		{Key: "share", Title: "share"},
+		{Key: "worst_slice", Title: "worst slice"},
 	}}
 	for _, n := range p.ByName {
-		t.Add(Kernel(n.Name), Cell{boundWords[n.Bound], n.Bound.String()}, Int(n.Count), Ns(n.Ns), Share(part(n.Ns, p.TotalNs)), ID(n.Worst))
+		t.Add(
+			Kernel(n.Name), Cell{boundWords[n.Bound], n.Bound.String()}, Int(n.Count), Ns(n.Ns), Share(part(n.Ns, p.TotalNs)),
+			ID(n.Worst),
+		)
 	}
 	return t
 }
@@ -43,8 +53,15 @@ func PathNameTable(p *analysis.CriticalPath) *Table {
 // PathEdgeTable is the critical path edge by edge.
 func PathEdgeTable(p *analysis.CriticalPath, tr *trace.Trace) *Table {
 	t := &Table{Name: "edges", Title: "The path", What: "edge", Columns: []Column{
-		{Key: "edge", Title: "edge"}, {Key: "type", Title: "type", Left: true}, {Key: "bound", Title: "on", Left: true}, {Key: "time_ns", Title: "time"}, {Key: "start_ns", Title: "at"},
-		{Key: "from", Title: "from", Left: true, Flex: true}, {Key: "to", Title: "to", Left: true, Flex: true}, {Key: "from_slice"}, {Key: "to_slice"},
+		{Key: "edge", Title: "edge"},
+		{Key: "type", Title: "type", Left: true},
+		{Key: "bound", Title: "on", Left: true},
+		{Key: "time_ns", Title: "time"},
+		{Key: "start_ns", Title: "at"},
+		{Key: "from", Title: "from", Left: true, Flex: true},
+		{Key: "to", Title: "to", Left: true, Flex: true},
+		{Key: "from_slice"},
+		{Key: "to_slice"},
 	}}
 	names := NamesOf([]*trace.Trace{tr})
 	at := func(slice int, end bool) int64 {
@@ -55,8 +72,11 @@ func PathEdgeTable(p *analysis.CriticalPath, tr *trace.Trace) *Table {
 	}
 	for i, e := range p.Edges {
 		start := at(e.From, e.FromEnd)
-		t.Add(ID(i), Str(e.Type.String()), Cell{boundWords[e.Bound], e.Bound.String()}, Ns(e.Ns), Cell{"+" + units.Duration(float64(start-p.Window.StartNs)), ID(start).Raw},
-			Kernel(names(0, e.From)), Kernel(names(0, e.To)), ID(e.From), ID(e.To))
+		t.Add(
+			ID(i), Str(e.Type.String()), Cell{boundWords[e.Bound], e.Bound.String()}, Ns(e.Ns),
+			Cell{"+" + units.Duration(float64(start-p.Window.StartNs)), ID(start).Raw}, Kernel(names(0, e.From)),
+			Kernel(names(0, e.To)), ID(e.From), ID(e.To),
+		)
 	}
 	return t
 }
@@ -64,9 +84,22 @@ func PathEdgeTable(p *analysis.CriticalPath, tr *trace.Trace) *Table {
 // DiffTable is what changed between two traces, largest change of time first.
 func DiffTable(d *analysis.TraceDiff, o DiffFilter) *Table {
 	t := &Table{Name: "diff", Title: "What changed", What: "name", Columns: []Column{
-		{Key: "name", Title: "name", Left: true, Flex: true}, {Key: "side", Title: "on", Left: true}, {Key: "change", Title: "change", Left: true},
-		{Key: "a_count", Title: "calls A", Drop: 2}, {Key: "b_count", Title: "calls B", Drop: 2}, {Key: "a_ns"}, {Key: "b_ns"}, {Key: "a_step_ns", Title: "A"}, {Key: "b_step_ns", Title: "B"},
-		{Key: "delta_ns", Title: "B - A"}, {Key: "ratio", Title: "B / A", Drop: 1}, {Key: "p"}, {Key: "q", Title: "q", Drop: 3}, {Key: "significant", Title: "sure", Left: true}, {Key: "a_worst_slice"}, {Key: "b_worst_slice"},
+		{Key: "name", Title: "name", Left: true, Flex: true},
+		{Key: "side", Title: "on", Left: true},
+		{Key: "change", Title: "change", Left: true},
+		{Key: "a_count", Title: "calls A", Drop: 2},
+		{Key: "b_count", Title: "calls B", Drop: 2},
+		{Key: "a_ns"},
+		{Key: "b_ns"},
+		{Key: "a_step_ns", Title: "A"},
+		{Key: "b_step_ns", Title: "B"},
+		{Key: "delta_ns", Title: "B - A"},
+		{Key: "ratio", Title: "B / A", Drop: 1},
+		{Key: "p"},
+		{Key: "q", Title: "q", Drop: 3},
+		{Key: "significant", Title: "sure", Left: true},
+		{Key: "a_worst_slice"},
+		{Key: "b_worst_slice"},
 	}}
 	t.Note = "time in a mean step, nested calls included"
 	if d.StepsA <= 1 && d.StepsB <= 1 {
@@ -87,8 +120,12 @@ func DiffTable(d *analysis.TraceDiff, o DiffFilter) *Table {
 		if r.DeltaNs > 0 {
 			delta.Text = "+" + delta.Text
 		}
-		t.Add(name, Str(side), Cell{changeWord(r), r.Change.String()}, Int(r.A.Count), Int(r.B.Count), Ns(r.A.Ns), Ns(r.B.Ns), Hide(r.A.Count == 0, MeanNs(r.A.StepNs)), Hide(r.B.Count == 0, MeanNs(r.B.StepNs)),
-			delta, Cell{ratio(r), number(r.Ratio)}, Cell{units.Digits(r.P), number(r.P)}, Cell{probability(r.Q, d.Test), number(r.Q)}, sure, ID(r.A.Worst), ID(r.B.Worst))
+		t.Add(
+			name, Str(side), Cell{changeWord(r), r.Change.String()}, Int(r.A.Count), Int(r.B.Count), Ns(r.A.Ns), Ns(r.B.Ns),
+			Hide(r.A.Count == 0, MeanNs(r.A.StepNs)), Hide(r.B.Count == 0, MeanNs(r.B.StepNs)), delta,
+			Cell{ratio(r), number(r.Ratio)}, Cell{units.Digits(r.P), number(r.P)},
+			Cell{probability(r.Q, d.Test), number(r.Q)}, sure, ID(r.A.Worst), ID(r.B.Worst),
+		)
 	}
 	return t
 }

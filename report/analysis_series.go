@@ -10,13 +10,20 @@ import (
 // its rank and device.
 func MemorySeriesTable(list []Ranked[analysis.MemoryReport]) *Table {
 	t := &Table{Name: "timeline", Title: "Memory over time", What: "point", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device", Left: true}, {Key: "time_ns", Title: "at"}, {Key: "allocated_bytes", Title: "allocated"}, {Key: "reserved_bytes", Title: "reserved"},
+		{Key: "rank", Title: "rank", Left: true, Flex: true},
+		{Key: "device", Title: "device", Left: true},
+		{Key: "time_ns", Title: "at"},
+		{Key: "allocated_bytes", Title: "allocated"},
+		{Key: "reserved_bytes", Title: "reserved"},
 	}}
 	for i := range list {
 		for k := range list[i].Value.Devices {
 			d := &list[i].Value.Devices[k]
 			for _, p := range d.Series {
-				t.Add(label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), since(p.TimeNs, d.Series[0].TimeNs), Bytes(p.Allocated), Hide(p.Reserved <= 0, Bytes(p.Reserved)))
+				t.Add(
+					label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), since(p.TimeNs, d.Series[0].TimeNs),
+					Bytes(p.Allocated), Hide(p.Reserved <= 0, Bytes(p.Reserved)),
+				)
 			}
 		}
 	}
@@ -25,9 +32,15 @@ func MemorySeriesTable(list []Ranked[analysis.MemoryReport]) *Table {
 
 // BandwidthSeriesTable is the rate of copies and fills under way over time.
 func BandwidthSeriesTable(list []Ranked[analysis.MemoryBandwidth]) *Table {
-	t := &Table{Name: "bandwidth_timeline", Title: "Copies and fills over time", What: "point", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "direction", Title: "direction", Left: true}, {Key: "time_ns", Title: "at"}, {Key: "gb_per_s", Title: "GB/s"},
-	}}
+	t := &Table{
+		Name: "bandwidth_timeline", Title: "Copies and fills over time", What: "point",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "direction", Title: "direction", Left: true},
+			{Key: "time_ns", Title: "at"},
+			{Key: "gb_per_s", Title: "GB/s"},
+		},
+	}
 	for i := range list {
 		for _, d := range list[i].Value.Directions {
 			for _, p := range d.Series {
@@ -40,9 +53,16 @@ func BandwidthSeriesTable(list []Ranked[analysis.MemoryBandwidth]) *Table {
 
 // QueueSeriesTable is the length of every stream's queue over time.
 func QueueSeriesTable(list []Ranked[analysis.Queue]) *Table {
-	t := &Table{Name: "queue_timeline", Title: "Queue length over time", What: "point", Columns: []Column{
-		{Key: "rank", Title: "rank", Left: true, Flex: true}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"}, {Key: "time_ns", Title: "at"}, {Key: "length", Title: "length"},
-	}}
+	t := &Table{
+		Name: "queue_timeline", Title: "Queue length over time", What: "point",
+		Columns: []Column{
+			{Key: "rank", Title: "rank", Left: true, Flex: true},
+			{Key: "device", Title: "device"},
+			{Key: "stream", Title: "stream"},
+			{Key: "time_ns", Title: "at"},
+			{Key: "length", Title: "length"},
+		},
+	}
 	for i := range list {
 		for _, s := range list[i].Value.Streams {
 			for _, p := range s.Series {

@@ -162,7 +162,10 @@ func (s *svgWriter) memoryLegend(p *memoryPanel, y float64) float64 {
 		if over := x + 17 + float64(6*len(words)); over > memRight {
 			x, y = memLeft, y+memRow
 		}
-		s.rect(x, y-9, 12, 12, l.hex, fmt.Sprintf("%s: %s at the peak, %s at most, %s at the end", l.word, units.Bytes(c.AtPeakBytes), units.Bytes(c.MaxBytes), units.Bytes(c.EndBytes)))
+		s.rect(x, y-9, 12, 12, l.hex, fmt.Sprintf(
+			"%s: %s at the peak, %s at most, %s at the end", l.word, units.Bytes(c.AtPeakBytes), units.Bytes(c.MaxBytes),
+			units.Bytes(c.EndBytes),
+		))
 		s.text(x+17, y+1, "d", words)
 		x += 17 + float64(6*len(words)) + 16
 	}
@@ -283,7 +286,9 @@ func (s *svgWriter) phases(p *memoryPanel, bottom float64) {
 		if ph.Count > 1 {
 			words += fmt.Sprintf(" ×%d", ph.Count)
 		}
-		s.rect(from, bottom+3, max(1, to-from), memStrip-3, l.hex, fmt.Sprintf("%s: %s", words, units.Duration(float64(ph.EndNs-ph.StartNs))))
+		s.rect(from, bottom+3, max(1, to-from), memStrip-3, l.hex, fmt.Sprintf(
+			"%s: %s", words, units.Duration(float64(ph.EndNs-ph.StartNs)),
+		))
 		if to-from > float64(6*len(words)+8) {
 			s.f("<text x=\"%.1f\" y=\"%.1f\" style=\"fill:#fff;font-size:10px\">%s</text>\n", from+4, bottom+13, esc(words))
 		}
@@ -309,7 +314,9 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 		return
 	}
 	pk := &p.d.Peak
-	s.text(memLeft, y, "", fmt.Sprintf("Held at the peak, of the recording's own %s in %s", units.Bytes(pk.LiveBytes), plural(pk.LiveCount, "allocation")))
+	s.text(memLeft, y, "", fmt.Sprintf(
+		"Held at the peak, of the recording's own %s in %s", units.Bytes(pk.LiveBytes), plural(pk.LiveCount, "allocation"),
+	))
 	for _, r := range p.rows {
 		y += memRow
 		name := r.Op

@@ -130,8 +130,11 @@ func (p *printer) stepKinds(r *steps.Report) {
 		if k.Tokens > 0 {
 			tokens = units.Scaled(k.TokensPerS, "")
 		}
-		t.add(k.Kind.String(), units.Count(int64(k.Count)), units.Duration(k.MeanNs), units.Duration(k.P50Ns), units.Duration(k.P99Ns), units.Duration(float64(k.MaxNs)), units.Duration(k.HostMeanNs),
-			busy, idle, kernels, launches, graphs, batch, tokens)
+		t.add(
+			k.Kind.String(), units.Count(int64(k.Count)), units.Duration(k.MeanNs), units.Duration(k.P50Ns),
+			units.Duration(k.P99Ns), units.Duration(float64(k.MaxNs)), units.Duration(k.HostMeanNs), busy, idle, kernels,
+			launches, graphs, batch, tokens,
+		)
 	}
 	p.section("By kind", "")
 	p.table(t)
@@ -157,8 +160,11 @@ func (p *printer) longestSteps(r *steps.Report) {
 		if st.SpanNs > 0 {
 			busy = units.Share(float64(st.BusyNs) / float64(st.SpanNs))
 		}
-		t.add(fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.AtNs), units.Duration(float64(st.Ns())), busy, st.Bound.String(),
-			units.Count(int64(st.Slices)), units.Count(int64(st.Batch)), units.Count(int64(st.Tokens)), clean(st.Name))
+		t.add(
+			fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.AtNs), units.Duration(float64(st.Ns())), busy,
+			st.Bound.String(), units.Count(int64(st.Slices)), units.Count(int64(st.Batch)), units.Count(int64(st.Tokens)),
+			clean(st.Name),
+		)
 	}
 	p.section("Longest steps", "")
 	p.table(t)
@@ -174,7 +180,10 @@ func (p *printer) stepGraphs(r *steps.Report) {
 	}}
 	n := p.rows(len(r.Graphs))
 	for _, g := range r.Graphs[:n] {
-		t.add(clean(g.Name), units.Count(int64(g.Replays)), units.Duration(g.MeanNs), units.Duration(g.LaunchNs), units.Duration(float64(g.DeviceNs)), g.Kind.String(), clean(g.Top))
+		t.add(
+			clean(g.Name), units.Count(int64(g.Replays)), units.Duration(g.MeanNs), units.Duration(g.LaunchNs),
+			units.Duration(float64(g.DeviceNs)), g.Kind.String(), clean(g.Top),
+		)
 	}
 	p.section("Graphs replayed", units.Share(r.GraphShare)+" of the device's slices")
 	p.table(t)
@@ -195,8 +204,11 @@ func (p *printer) stepDrifts(r *steps.Report) {
 		if d.SlopeNs < 0 {
 			slope = "-" + units.Duration(-d.SlopeNs)
 		}
-		t.add(p.sinceFirst(r, d.StartNs), units.Count(int64(d.Steps)), units.Duration(d.MeanNs), units.Duration(float64(d.FirstStepNs)), units.Duration(d.HeadNs), units.Duration(d.TailNs),
-			fmt.Sprintf("%+.1f%%", 100*d.Change), slope, units.Share(d.VariationCoef))
+		t.add(
+			p.sinceFirst(r, d.StartNs), units.Count(int64(d.Steps)), units.Duration(d.MeanNs),
+			units.Duration(float64(d.FirstStepNs)), units.Duration(d.HeadNs), units.Duration(d.TailNs),
+			fmt.Sprintf("%+.1f%%", 100*d.Change), slope, units.Share(d.VariationCoef),
+		)
 	}
 	p.section("Denoise loops", "")
 	p.table(t)
@@ -216,7 +228,10 @@ func (p *printer) stepRequests(r *steps.Report) {
 		for i, k := range q.Kinds {
 			parts[i] = fmt.Sprintf("%d %s %s", k.Steps, k.Kind, units.Duration(float64(k.Ns)))
 		}
-		t.add(clean(q.ID), p.sinceFirst(r, q.FirstNs), units.Duration(float64(q.FirstStepNs)), units.Duration(float64(q.LastNs-q.FirstNs)), units.Duration(float64(q.GapNs)), strings.Join(parts, ", "))
+		t.add(
+			clean(q.ID), p.sinceFirst(r, q.FirstNs), units.Duration(float64(q.FirstStepNs)),
+			units.Duration(float64(q.LastNs-q.FirstNs)), units.Duration(float64(q.GapNs)), strings.Join(parts, ", "),
+		)
 	}
 	p.section("Requests", "")
 	p.table(t)

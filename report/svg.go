@@ -148,7 +148,9 @@ func (s *svgWriter) shares(x, y, wide float64, k *pipeline.Rank) {
 		if w < 0.05 {
 			continue
 		}
-		s.rect(at, y+4, w, svgLane-8, looks[t.Category].hex, fmt.Sprintf("%s: %s, %s", looks[t.Category].word, units.Duration(float64(t.ExclusiveNs)), units.Share(t.Share)))
+		s.rect(at, y+4, w, svgLane-8, looks[t.Category].hex, fmt.Sprintf(
+			"%s: %s, %s", looks[t.Category].word, units.Duration(float64(t.ExclusiveNs)), units.Share(t.Share),
+		))
 		at += w
 	}
 }

@@ -339,8 +339,10 @@ func (p *printer) steps() {
 			if x.Tokens > 0 {
 				tokens = units.Count(x.Tokens)
 			}
-			t.add(name, looks[x.Category].word, units.Count(int64(x.Count)), units.Duration(x.MeanNs), units.Duration(x.P50Ns), units.Duration(x.P99Ns),
-				units.Duration(float64(x.MaxNs)), batch, tokens, units.Digits(1e9/max(1, x.MeanNs)))
+			t.add(
+				name, looks[x.Category].word, units.Count(int64(x.Count)), units.Duration(x.MeanNs), units.Duration(x.P50Ns),
+				units.Duration(x.P99Ns), units.Duration(float64(x.MaxNs)), batch, tokens, units.Digits(1e9/max(1, x.MeanNs)),
+			)
 		}
 	}
 	if len(t.rows) > 0 {
@@ -372,7 +374,10 @@ func (p *printer) ops() {
 			if x.Bytes > 0 {
 				bytes = units.Bytes(x.Bytes)
 			}
-			t.add(name, clean(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)), units.Share(x.Share), units.Duration(float64(x.TotalNs)), flops, rate, bytes)
+			t.add(
+				name, clean(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)), units.Share(x.Share),
+				units.Duration(float64(x.TotalNs)), flops, rate, bytes,
+			)
 		}
 	}
 	if len(t.rows) > 0 {

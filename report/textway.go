@@ -34,8 +34,12 @@ func (p *printer) batches() {
 		if b.Images > 0 {
 			images = fmt.Sprint(b.Images)
 		}
-		t.add(clean(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)), units.Count(int64(b.Steps.Count)), units.Duration(float64(b.DenoiseNs)),
-			units.Duration(b.Steps.P50Ns), units.Duration(b.Steps.P99Ns), drift, units.Duration(float64(b.VAEDecodeNs)), units.Duration(float64(b.TotalNs)), units.Duration(b.PerImageNs))
+		t.add(
+			clean(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)),
+			units.Count(int64(b.Steps.Count)), units.Duration(float64(b.DenoiseNs)), units.Duration(b.Steps.P50Ns),
+			units.Duration(b.Steps.P99Ns), drift, units.Duration(float64(b.VAEDecodeNs)), units.Duration(float64(b.TotalNs)),
+			units.Duration(b.PerImageNs),
+		)
 	}
 	p.section("Batches", "")
 	p.table(t)
@@ -88,7 +92,10 @@ func (p *printer) requests() {
 		if q.Partial {
 			note = "partial"
 		}
-		t.add(clean(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)), maybe(q.TTFTNs), tokens, each, maybe(q.FirstOutputNs), units.Duration(float64(q.TotalNs)), note)
+		t.add(
+			clean(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)), maybe(q.TTFTNs),
+			tokens, each, maybe(q.FirstOutputNs), units.Duration(float64(q.TotalNs)), note,
+		)
 	}
 	p.section("Requests", "times since arrival; queues of all stages together")
 	p.table(t)
@@ -98,7 +105,10 @@ func (p *printer) requests() {
 		q    pipeline.Quantiles
 	}{{"TTFT", r.Latency.TTFT}, {first, r.Latency.FirstOutput}, {"total", r.Latency.Total}} {
 		if l.q.Count > 1 {
-			p.line(fmt.Sprintf("  %s  mean %s, p50 %s, p99 %s, max %s", pad(l.name, 12, true), units.Duration(l.q.MeanNs), units.Duration(l.q.P50Ns), units.Duration(l.q.P99Ns), units.Duration(float64(l.q.MaxNs))))
+			p.line(fmt.Sprintf(
+				"  %s  mean %s, p50 %s, p99 %s, max %s", pad(l.name, 12, true), units.Duration(l.q.MeanNs),
+				units.Duration(l.q.P50Ns), units.Duration(l.q.P99Ns), units.Duration(float64(l.q.MaxNs)),
+			))
 		}
 	}
 }
@@ -120,7 +130,10 @@ func (p *printer) chain() {
 		if l.Steps > 1 {
 			text += fmt.Sprintf(", %d steps", l.Steps)
 		}
-		t.add(text, fmt.Sprint(max(0, l.Rank)), "+"+units.Duration(float64(l.StartNs-c.StartNs)), units.Duration(float64(l.DurNs)), units.Share(float64(l.DurNs)/float64(c.TotalNs)))
+		t.add(
+			text, fmt.Sprint(max(0, l.Rank)), "+"+units.Duration(float64(l.StartNs-c.StartNs)),
+			units.Duration(float64(l.DurNs)), units.Share(float64(l.DurNs)/float64(c.TotalNs)),
+		)
 	}
 	const bar = 20 // least cells worth drawing
 	for i := range t.rows {
