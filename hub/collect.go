@@ -5,52 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
-	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
 )
-
-// ConvertInput is what a conversion works on: a run whose recordings are durable.
-type ConvertInput struct {
-	Session session.Status
-	RunDir  string
-	Run     *store.Run // where artifacts go
-	Ranks   []ConvertRank
-	// Progress reports how far the job has come; clients see it in the status.
-	Progress func(done, total int, what string)
-	// Lacks reports what could not be made of a rank's files; it stands in the rank's
-	// reason and makes the session partial. The rest goes on.
-	Lacks func(id protocol.RankID, err error)
-}
-
-// ConvertRank is one rank's part: those with at least one file.
-type ConvertRank struct {
-	Status    protocol.RankStatus
-	StageName string
-	Recording string              // path of the recording, "" if the rank left none
-	Files     []protocol.Artifact // all that it left, names relative to the run
-	Config    protocol.ProfilerConfig
-	Partial   bool // the rank did not complete: its files may end anywhere
-}
-
-// ConvertFunc makes artifacts of recordings. It writes them through in.Run, or
-// itself under in.RunDir, and returns them by rank and for the run as a whole;
-// where SHA256 is empty the hub measures the file. What is returned beside an error is
-// kept: the session is partial then, and failed if nothing could be made; its recordings
-// are kept in any case. After a restart of the hub a conversion begins anew
-// in a run that holds recordings only.
-type ConvertFunc func(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact, run []protocol.Artifact, err error)
 
 // dir is the run's directory, "" before its first file.
 func (r *runner) dir() string {
@@ -66,20 +32,25 @@ func (r *runner) openRun() (*store.Run, error) {
 	if r.store != nil {
 		return r.store, nil
 	}
-	var err error
-	if r.runDir != "" {
-		r.store, err = r.h.store.Reopen(r.runDir)
-	} else {
-		r.store, err = r.h.store.Create(r.st.StartedAt, r.st.Prefix, r.id)
-		if errors.Is(err, fs.ErrExist) { // made by a hub that died before it wrote that down
-			r.store, err = r.h.store.Reopen(filepath.Join(r.h.store.Root(), store.DirName(r.st.StartedAt, r.st.Prefix, r.id)))
-		}
-	}
+	run, err := openRun(r.h.store, r.runDir, r.st.StartedAt, r.st.Prefix, r.id)
 	if err != nil {
 		return nil, err
 	}
+	r.store = run
 	r.runDir = r.store.Dir()
 	return r.store, nil
+}
+
+// openRun returns the run of a session, made if dir says that there is none yet.
+func openRun(s *store.Store, dir string, at time.Time, prefix, id string) (*store.Run, error) {
+	if dir != "" {
+		return s.Reopen(dir)
+	}
+	run, err := s.Create(at, prefix, id)
+	if errors.Is(err, fs.ErrExist) { // made by a hub that died before it wrote that down
+		return s.Reopen(filepath.Join(s.Root(), store.DirName(at, prefix, id)))
+	}
+	return run, err
 }
 
 // splitName splits at the first dot, so that "trace.json.gz" keeps its whole ending.
@@ -93,6 +64,42 @@ func splitName(name string) (base, ext string) {
 // collect has a rank upload its files and brings them into the run. What an
 // earlier hub has already brought is measured instead of fetched.
 func (r *runner) collect(a session.Action) (session.Event, error) {
+	if err := r.h.Health(); err != nil { // nothing can be handed over
+		return r.collectHere(a, err)
+	}
+	ev, err := r.collectOver(a)
+	if err == nil || r.actx.Err() != nil {
+		return ev, err
+	}
+	if r.mind(err) {
+		return nil, &noRoomError{r.h.store.Root(), err}
+	}
+	if re, ok := errors.AsType[*RankError](err); ok && re.State != protocol.StateFailed {
+		return ev, err // it is gone or silent: what it left is salvaged
+	}
+	return r.collectHere(a, err)
+}
+
+// collectHere takes a living rank's files from its spool, for they could not be handed
+// over because of err. That is the error if they are not on this host.
+func (r *runner) collectHere(a session.Action, err error) (session.Event, error) {
+	done, bad := r.salvageHere(a)
+	if bad != nil || len(done.Artifacts) == 0 {
+		return nil, err
+	}
+	var in arrival
+	for _, art := range done.Artifacts {
+		if e := r.examine(&in, art); e != nil {
+			in.lacks = append(in.lacks, e.Error())
+		}
+	}
+	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
+	note := fmt.Sprintf("taken from its spool, for it could not be handed over: %v", err)
+	return session.Collected{Rank: a.Rank, Artifacts: done.Artifacts, Note: joinReasons(note, in.note()), Bad: in.bad()}, nil
+}
+
+// collectOver has a rank upload its files.
+func (r *runner) collectOver(a session.Action) (session.Event, error) {
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()
 	bucket, obs, err := r.h.uploads(ctx, a.Rank)
@@ -125,7 +132,7 @@ func (r *runner) fetchAll(ctx context.Context, obs jetstream.ObjectStore, id pro
 		if err == nil {
 			got = append(got, art)
 			err = r.examine(&in, art)
-		} else if ctx.Err() != nil {
+		} else if ctx.Err() != nil || store.NoRoom(err) {
 			return got, in, err
 		} else {
 			in.missing = true
@@ -193,7 +200,7 @@ func (r *runner) salvage(a session.Action) (session.Event, error) {
 	}
 	if t.Host == r.h.host {
 		done, err := r.salvageHere(a)
-		if err != nil || len(done.Artifacts) > 0 {
+		if err != nil || len(done.Artifacts) > 0 || done.Note != "" {
 			return done, err
 		}
 	}
@@ -232,6 +239,11 @@ func (r *runner) salvageThere(a session.Action, host string) (session.Event, err
 	}
 	for _, up := range s.Artifacts {
 		art, err := r.fetch(ctx, obs, a.Rank, up)
+		if store.NoRoom(err) {
+			done.Note = fmt.Sprintf("its recording waits in %s on %s, from where kinetoscope recover brings it home",
+				filepath.Join(r.incs[a.Rank].SpoolDir, r.id), host)
+			return done, nil
+		}
 		if err != nil {
 			return nil, fmt.Errorf("salvage: %w", err)
 		}
@@ -277,175 +289,35 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 	if told != nil { // a rank that lives first completes its file
 		<-told
 	}
-	dir, err := spool.OpenRoot(r.id)
-	if errors.Is(err, fs.ErrNotExist) {
+	files, arts, err := takeSpooled(r.openRun, spool, r.id, t)
+	if len(files) > 0 {
+		removeSpooled(files, r.id, r.h.log)
+	}
+	done.Artifacts = arts
+	switch {
+	case r.mind(err):
+		done.Note = fmt.Sprintf("its recording waits in %s and is brought home when there is room, or by kinetoscope recover",
+			filepath.Join(t.SpoolDir, r.id))
 		return done, nil
-	} else if err != nil {
+	case err != nil && len(arts) == 0:
 		return done, fmt.Errorf("salvage: %w", err)
-	}
-	defer func() { _ = dir.Close() }() // only read
-	entries, err := fs.ReadDir(dir.FS(), ".")
-	if err != nil {
-		return done, fmt.Errorf("salvage: %w", err)
-	}
-	for _, e := range entries {
-		ext, ok := strings.CutPrefix(e.Name(), a.Rank.FileBase()+".")
-		if !ok || !e.Type().IsRegular() {
-			continue
-		}
-		art, err := r.salvageFile(a.Rank, dir, e.Name(), "."+ext)
-		if err != nil {
-			return done, fmt.Errorf("salvage: %w", err)
-		}
-		if art.Size > 0 {
-			done.Artifacts = append(done.Artifacts, art)
+	case err != nil:
+		done.Note = err.Error()
+	case len(arts) == 0: // moved by a collection that was given up, or nothing there
+		run, name := r.openedRun(), store.ArtifactName(a.Rank, t.StageName, string(protocol.KindRecording), protocol.RecordingExt)
+		if run != nil {
+			if art, err := run.Describe(name, protocol.KindRecording); err == nil {
+				done.Artifacts = append(done.Artifacts, art)
+			}
 		}
 	}
-	_ = spool.Remove(r.id) // goes with the last file in it
-	done.Note = r.salvaged(done.Artifacts)
+	done.Note = joinReasons(r.salvaged(done.Artifacts), done.Note)
 	return done, nil
 }
 
-func (r *runner) salvageFile(id protocol.RankID, dir *os.Root, file, ext string) (art protocol.Artifact, err error) {
-	f, size, err := plainfile.Open(dir, file, os.Geteuid())
-	if err != nil {
-		return art, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if size == 0 { // armed, and nothing reached the file
-		return art, dir.Remove(file)
-	}
-	run, err := r.openRun()
-	if err != nil {
-		return art, err
-	}
-	name, kind := store.ArtifactName(id, r.incs[id].StageName, string(protocol.KindRecording), ext), protocol.KindRecording
-	if ext != protocol.RecordingExt {
-		kind = protocol.KindTrace
-	}
-	art, err = run.Write(name, kind, f)
-	if errors.Is(err, fs.ErrExist) {
-		art, err = run.Describe(name, kind)
-	}
-	if err == nil {
-		err = dir.Remove(file)
-	}
-	return art, err
-}
-
-// convert runs the conversion over what was collected.
-func (r *runner) convert(a session.Action) (session.Event, error) {
-	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
-	defer cancel()
-	if r.h.cfg.Convert == nil {
-		return session.Converted{}, nil
-	}
-	run, err := r.openRun()
-	if err != nil {
-		return nil, err
-	}
-	select { // one after the other
-	case r.h.slots <- struct{}{}:
-		defer func() { <-r.h.slots }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for the conversions before: %w", context.Cause(ctx))
-	}
-	st := r.status()
-	if r.resumed {
-		if err := run.Prune(store.AllArtifacts(st)); err != nil {
-			return nil, err
-		}
-	}
-	done := session.Converted{Lacks: map[protocol.RankID]string{}}
-	var mu sync.Mutex // of done.Lacks: a conversion may work on several ranks at once
-	in := ConvertInput{Session: *st, RunDir: run.Dir(), Run: run, Progress: func(done, total int, what string) {
-		r.progress.Store(&session.Progress{Done: done, Total: total, What: what})
-	}, Lacks: func(id protocol.RankID, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		done.Lacks[id] = joinReasons(done.Lacks[id], err.Error())
-		r.h.log.Warn("a rank's files could not all be converted", "session", r.id, "rank", id.Key(), "err", err)
-	}}
-	for _, s := range st.Stages {
-		for _, rs := range s.Ranks {
-			if len(rs.Artifacts) == 0 {
-				continue
-			}
-			cr := ConvertRank{Status: rs, StageName: s.Name, Files: rs.Artifacts,
-				Config: r.target(rs.RankID).Config, Partial: rs.State != protocol.StateComplete}
-			for _, f := range rs.Artifacts {
-				if f.Kind == protocol.KindRecording {
-					cr.Recording = filepath.Join(run.Dir(), filepath.FromSlash(f.Name))
-				}
-			}
-			in.Ranks = append(in.Ranks, cr)
-		}
-	}
-	perRank, whole, err := r.callConvert(ctx, in)
-	done.PerRank = map[protocol.RankID][]protocol.Artifact{}
-	for id, as := range perRank {
-		var bad error
-		done.PerRank[id], bad = measure(run, as)
-		err = errors.Join(err, bad)
-	}
-	var bad error
-	done.Run, bad = measure(run, whole)
-	if err = errors.Join(err, bad); err != nil {
-		done.Err = err.Error()
-		r.h.log.Warn("session", "session", r.id, "action", a.Kind, "err", err)
-	}
-	return done, nil
-}
-
-// callConvert makes a panic of the conversion an error: recordings are foreign input.
-func (r *runner) callConvert(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact, run []protocol.Artifact, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("conversion panicked: %v", p)
-		}
-	}()
-	return r.h.cfg.Convert(ctx, in)
-}
-
-// measure fills in size and hash where the converter has not. What is not there is left
-// out, and the error says so.
-func measure(run *store.Run, as []protocol.Artifact) (out []protocol.Artifact, err error) {
-	for _, a := range as {
-		if a.SHA256 == "" {
-			m, bad := run.Describe(a.Name, a.Kind)
-			if bad != nil {
-				err = errors.Join(err, bad)
-				continue
-			}
-			a = m
-		}
-		out = append(out, a)
-	}
-	return out, err
-}
-
-// finish writes the manifest of a session that has files, and its last record.
-func (r *runner) finish() {
-	st := r.m.Status()
-	cfg := r.m.Config()
-	dir := r.dir()
-	log := r.h.log.With("session", r.id, "state", st.State, "run", dir)
-	if dir != "" && r.ctx.Err() == nil {
-		man := store.Manifest{CreatedBy: "kinetoscope", Session: *st, Config: store.RunConfig{
-			MaxDurationNs: int64(cfg.MaxDuration), MaxBytes: cfg.MaxBytes, AllowPartial: cfg.AllowPartial,
-			Stages: map[int]protocol.ProfilerConfig{},
-		}}
-		for id, t := range r.incs {
-			man.Config.Stages[id.Stage] = t.Config
-		}
-		run, err := r.openRun()
-		if err == nil {
-			err = run.Finish(man)
-		}
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			log.Error("the run has no manifest", "err", err)
-			return
-		}
-	}
-	log.Info("session ended", "stopped_by", st.StoppedBy, "error", st.Error, "took", time.Since(st.StartedAt).Round(time.Millisecond))
+// openedRun is the session's run if it has one already.
+func (r *runner) openedRun() *store.Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.store
 }

@@ -81,6 +81,9 @@ type Config struct {
 	Logger   *slog.Logger
 	Convert  ConvertFunc      // nil: recordings stay as they are
 	Timeouts session.Timeouts // zero fields: the defaults of package session
+	// RetryInterval is how often sessions that wait for room are tried again; 0: every five
+	// seconds.
+	RetryInterval time.Duration
 	// PresenceTTL replaces protocol.PresenceTTL if set.
 	PresenceTTL time.Duration
 	// Now is the hub's clock for what goes on the wire; nil: time.Now.
@@ -116,6 +119,8 @@ type Hub struct {
 	closed  bool
 	book    session.Book
 	runners map[string]*runner // sessions under way
+	// stranded are ended sessions whose files wait for room in the run store, by id.
+	stranded map[string]record
 }
 
 // Start runs a hub until Close. Sessions that an earlier hub of the same name
@@ -124,7 +129,7 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("start hub: %w", err)
 	}
-	h := &Hub{cfg: cfg, log: cfg.Logger, now: cfg.Now, reg: newRegistry(), runners: map[string]*runner{},
+	h := &Hub{cfg: cfg, log: cfg.Logger, now: cfg.Now, reg: newRegistry(), runners: map[string]*runner{}, stranded: map[string]record{},
 		slots: make(chan struct{}, maxConversions)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	defer func() {
@@ -173,6 +178,7 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 	if err := h.recover(ctx); err != nil {
 		return nil, err
 	}
+	h.wg.Go(h.bringHome)
 	return h, nil
 }
 
@@ -200,6 +206,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.PresenceTTL <= 0 {
 		c.PresenceTTL = protocol.PresenceTTL
+	}
+	if c.RetryInterval <= 0 {
+		c.RetryInterval = retryInterval
 	}
 	if c.Now == nil {
 		c.Now = time.Now

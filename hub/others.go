@@ -39,19 +39,8 @@ func (h *Hub) patience(targets []session.Target) session.Timeouts {
 	return t
 }
 
-// target is what the session knows of a rank; of one that was found by its files, what it
-// knows of the rank that stands for it.
-func (r *runner) target(id protocol.RankID) session.Target {
-	if t, ok := r.incs[id]; ok {
-		return t
-	}
-	for of, t := range r.incs {
-		if of.Pipeline == id.Pipeline && of.Stage == id.Stage {
-			return t
-		}
-	}
-	return session.Target{RankID: id}
-}
+// target is what the session knows of a rank.
+func (r *runner) target(id protocol.RankID) session.Target { return targetOf(r.incs, id) }
 
 // fetchOthers brings the files of the ranks home that by has recorded as well.
 func (r *runner) fetchOthers(ctx context.Context, obs jetstream.ObjectStore, by protocol.RankID, others []protocol.RankStatus) ([]protocol.RankStatus, error) {

@@ -165,5 +165,8 @@ func (h *Hub) revive() error {
 // spoolName is where launched ranks' recordings wait, in a data directory.
 const spoolName = "spool"
 
+// Recoverable reports whether an entry of a data directory is of use to Recover.
+func Recoverable(name string) bool { return name == spoolName || name == recordsDir }
+
 // SpoolDir is where the recordings of ranks that were launched with a data directory wait.
 func SpoolDir(dataDir string) string { return filepath.Join(dataDir, spoolName) }

@@ -37,6 +37,10 @@ type runner struct {
 	resumed bool          // an earlier hub began it
 
 	recorded atomic.Bool // the recording has begun once
+	noRoom   atomic.Bool // the run store took something no more
+	// arrived is what the ranks left, before anything was made of it. The conversion's
+	// until it has ended, then run's.
+	arrived []protocol.Artifact
 
 	ctx     context.Context // of the session
 	cancel  context.CancelFunc
@@ -162,12 +166,19 @@ func (r *runner) publish(actions []session.Action) {
 		r.aborts.Wait()
 		r.finish()
 		r.persist()
+		if !r.noRoom.Load() && r.ctx.Err() == nil {
+			r.h.dropRecord(r.id)
+		}
 		r.show()
 	}
 }
 
 func (r *runner) persist() {
-	if err := r.h.persist(r.ctx, r.m, r.dir()); err != nil && r.ctx.Err() == nil && r.h.Health() == nil {
+	rec := record{Hub: r.h.cfg.Name, RunDir: r.dir(), Session: r.m.Snapshot()}
+	if r.m.State().Terminal() && r.noRoom.Load() {
+		rec.Arrived = r.arrived
+	}
+	if err := r.h.persist(r.ctx, rec); err != nil && r.ctx.Err() == nil && r.h.Health() == nil {
 		r.h.log.Error("a restarted hub would not know this", "err", err)
 	}
 }
@@ -176,12 +187,7 @@ func (r *runner) persist() {
 func (r *runner) show() {
 	st := r.m.Status()
 	st.RunDir = r.dir()
-	for i := range st.Stages {
-		for j := range st.Stages[i].Ranks {
-			setURLs(st.ID, st.Stages[i].Ranks[j].Artifacts)
-		}
-	}
-	setURLs(st.ID, st.Artifacts)
+	r.h.setURLs(st)
 	r.mu.Lock()
 	r.st = st
 	r.mu.Unlock()

@@ -197,7 +197,7 @@ func (h *Hub) launch(ctx context.Context, m *session.Machine, first session.Even
 		}
 		// The record comes first: a hub that starts after this one finds the
 		// session and disarms its ranks.
-		if err := link.Retry(ctx, func() error { return h.persist(ctx, m, "") }); err != nil {
+		if err := link.Retry(ctx, func() error { return h.persist(ctx, record{Hub: h.cfg.Name, Session: m.Snapshot()}) }); err != nil {
 			h.mu.Lock()
 			st := r.status()
 			st.State, st.Error = session.StateFailed, err.Error()
@@ -238,6 +238,9 @@ type record struct {
 	Hub     string           `json:"hub"`
 	RunDir  string           `json:"run_dir,omitempty"`
 	Session session.Snapshot `json:"session"`
+	// Arrived is what the ranks left, of a session that waits for room: all else in its
+	// run was made of it, and is made again.
+	Arrived []protocol.Artifact `json:"arrived,omitempty"`
 }
 
 func (h *Hub) sessionKey(id string) string { return h.cfg.Name + "." + id }
@@ -246,21 +249,25 @@ func (h *Hub) sessionKey(id string) string { return h.cfg.Name + "." + id }
 const persistTimeout = 5 * time.Second
 
 // persist writes a session down so that another hub can go on with it.
-func (h *Hub) persist(ctx context.Context, m *session.Machine, runDir string) error {
+func (h *Hub) persist(ctx context.Context, rec record) error {
+	id := rec.Session.ID
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("record session %s: %w", id, err)
+	}
+	if err := h.keepRecord(rec, b); err != nil {
+		h.log.Debug("a recovery without this hub would know less", "session", id, "err", err)
+	}
 	if err := h.Health(); err != nil { // nobody would answer
-		return fmt.Errorf("record session %s: %w", m.ID(), err)
+		return fmt.Errorf("record session %s: %w", id, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, persistTimeout)
 	defer cancel()
-	b, err := json.Marshal(record{Hub: h.cfg.Name, RunDir: runDir, Session: m.Snapshot()})
-	if err == nil {
-		_, err = h.sess.Put(ctx, h.sessionKey(m.ID()), b)
-	}
-	if err != nil {
+	if _, err = h.sess.Put(ctx, h.sessionKey(id), b); err != nil {
 		if h.srv != nil && h.nc.IsConnected() && h.ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			h.srv.failed.Store(true) // in this process only a storage that fails does not answer
 		}
-		return fmt.Errorf("record session %s: %w", m.ID(), err)
+		return fmt.Errorf("record session %s: %w", id, err)
 	}
 	return nil
 }
@@ -299,16 +306,21 @@ func (h *Hub) recover(ctx context.Context) error {
 		m := session.Restore(rec.Session)
 		st := m.Status()
 		st.RunDir = rec.RunDir
-		if !m.State().Terminal() && rec.RunDir != "" {
-			// The hub may have died between the manifest and the last record.
+		finished := false
+		if m.State() != session.StateComplete && rec.RunDir != "" {
+			// The hub may have died between the manifest and the last record, or the run was
+			// finished later than the session.
 			if man, err := readManifest(h.store, rec.RunDir); err == nil {
-				st = man
+				st, finished = man, true
 			}
 		}
 		h.mu.Lock()
 		h.book.Put(st)
 		h.mu.Unlock()
 		if st.State.Terminal() {
+			if !finished && st.State != session.StateComplete {
+				h.strandIfSpooled(rec)
+			}
 			continue
 		}
 		h.log.Info("going on with a session of the hub before", "session", m.ID(), "state", m.State())

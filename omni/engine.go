@@ -72,7 +72,7 @@ func (p *Plan) Open(ctx context.Context) (_ *Engine, err error) {
 	}
 	e := &Engine{control: &control{pipeline: p.Pipeline.Name}, pipeline: p.Pipeline, log: c.Logger, dataDir: c.DataDir}
 	if e.dataDir == "" {
-		if e.tempDir, err = os.MkdirTemp("", "kinetoscope-"); err != nil {
+		if e.tempDir, err = os.MkdirTemp("", TempPattern); err != nil {
 			return nil, err
 		}
 		e.dataDir = e.tempDir
@@ -115,7 +115,7 @@ func (e *Engine) startHub(ctx context.Context, c *Config) (err error) {
 		convert = nil
 	}
 	e.hub, err = hub.Start(ctx, hub.Config{Name: c.hubName(e.pipeline), DataDir: e.dataDir, RunsDir: e.runs,
-		SpoolDirs: []string{filepath.Join(e.dataDir, spoolDir)}, Connection: c.Connection, Logger: c.Logger, Convert: convert})
+		SpoolDirs: []string{hub.SpoolDir(e.dataDir)}, Connection: c.Connection, Logger: c.Logger, Convert: convert})
 	if err != nil {
 		return fmt.Errorf("start the hub: %w", err)
 	}
@@ -133,7 +133,7 @@ func (e *Engine) startHub(ctx context.Context, c *Config) (err error) {
 // rankOptions are those that all launched ranks have in common.
 func (e *Engine) rankOptions(c *Config) worker.Options {
 	o := worker.Options{CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: e.pipeline.Name,
-		SpoolDir: filepath.Join(e.dataDir, spoolDir), DumpDir: e.runs}
+		SpoolDir: hub.SpoolDir(e.dataDir), DumpDir: e.runs}
 	if c.TLSClientCA != "" {
 		o.Cert, o.Key = c.TLSCert, c.TLSKey // the hub's own
 	}
@@ -172,23 +172,19 @@ func (e *Engine) Close() error {
 // removeTemp removes the temporary directory but for recordings that never came home,
 // because the disk of the runs was full say: nobody has another copy.
 func (e *Engine) removeTemp() error {
-	left, err := filepath.Glob(filepath.Join(e.tempDir, spoolDir, "*", "*"+protocol.RecordingExt))
+	left, err := filepath.Glob(filepath.Join(hub.SpoolDir(e.tempDir), "*", "*.*"))
 	if err != nil || len(left) == 0 {
 		return errors.Join(err, os.RemoveAll(e.tempDir))
 	}
-	dir := filepath.Join(e.tempDir, spoolDir)
-	e.log.Error("recordings that could not be collected are kept; kinetoscope report reads them", "files", len(left), "dir", dir)
+	e.log.Error("recordings that could not be brought home are kept; kinetoscope recover does so when there is room", "files", len(left), "dir", e.tempDir)
 	entries, err := os.ReadDir(e.tempDir)
 	for _, entry := range entries {
-		if entry.Name() != spoolDir {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(e.tempDir, entry.Name())))
+		if name := entry.Name(); !hub.Recoverable(name) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(e.tempDir, name)))
 		}
 	}
 	return err
 }
-
-// spoolDir is where the launched ranks' recordings wait, in the data directory.
-const spoolDir = "spool"
 
 // Model is the name under which the pipeline is served.
 func (e *Engine) Model() string { return e.pipeline.Model }

@@ -633,7 +633,7 @@ func TestDurationsAreAlwaysMeasured(t *testing.T) {
 func TestRemoveTempKeepsRecordings(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		e := &Engine{tempDir: t.TempDir(), log: slog.New(slog.DiscardHandler)}
-		recording := filepath.Join(e.tempDir, spoolDir, "SESSION", "stage0_replica0_rank0"+protocol.RecordingExt)
+		recording := filepath.Join(hub.SpoolDir(e.tempDir), "SESSION", "stage0_replica0_rank0"+protocol.RecordingExt)
 		for _, dir := range []string{filepath.Dir(recording), filepath.Join(e.tempDir, "jetstream", "x")} {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)

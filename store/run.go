@@ -244,6 +244,20 @@ func (r *Run) Verify() error {
 	return errors.Join(errs...)
 }
 
+// Names returns the files of the run, those of its manifest or not, sorted.
+func (r *Run) Names() (names []string, err error) {
+	err = fs.WalkDir(r.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list run: %w", err)
+	}
+	return names, nil
+}
+
 // Prune removes what an interrupted job left in an unfinished run: every file
 // that is not in keep. A finished run is not touched.
 func (r *Run) Prune(keep []protocol.Artifact) error {

@@ -43,6 +43,7 @@ type cli struct {
 	Stop       stopCmd       `cmd:"" help:"Stop the running session and wait for its artifacts."`
 	Status     statusCmd     `cmd:"" help:"Show a server's stages and its running session."`
 	Sessions   sessionsCmd   `cmd:"" help:"List a server's sessions, or show one and download its artifacts."`
+	Recover    recoverCmd    `cmd:"" help:"Make runs of recordings that never came home: of a server or capture that was killed, of a full disk."`
 	View       viewCmd       `cmd:"" help:"Look at traces and runs on a timeline in the browser."`
 	Report     reportCmd     `cmd:"" help:"Say where the time went in runs or traces, on one page."`
 	Steps      stepsCmd      `cmd:"" help:"Steps of inference or training: prefill, decode, denoise; host-bound or device-bound."`

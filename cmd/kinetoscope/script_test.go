@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/profiler/format"
 )
 
 func TestMain(m *testing.M) {
@@ -33,6 +34,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await":        await,
+			"awaitfree":    awaitFree,
 			"awaitranks":   awaitRanks,
 			"awaitstate":   awaitState,
 			"loadurl":      loadURL,
@@ -73,6 +75,33 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s did not appear", args[0])
+}
+
+// awaitFree waits until nobody uses a data directory and its ranks, which end with their
+// server, have ended their recordings.
+func awaitFree(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 || neg {
+		ts.Fatalf("usage: awaitfree directory")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+		ended := 0
+		files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "spool", "*", "*"))
+		ts.Check(err)
+		for _, f := range files {
+			r, err := os.Open(f)
+			ts.Check(err)
+			if c, err := format.Verify(r); err == nil && c.End != nil {
+				ended++
+			}
+			ts.Check(r.Close())
+		}
+		if len(files) > 0 && ended == len(files) {
+			return
+		}
+	}
+	ts.Fatalf("%s is still written to", args[0])
 }
 
 // awaitRanks waits until so many ranks are at the server.
