@@ -16,6 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 type recoverCmd struct {
@@ -133,7 +134,7 @@ func (c *recoverCmd) print(e *env, res *recoverResult, dirs []string) error {
 		for _, a := range store.AllArtifacts(s.Session) {
 			bytes += a.Size
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", s.ID, s.Session.State, ranks, complete, size(bytes), shortPath(s.Session.RunDir))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", s.ID, s.Session.State, ranks, complete, units.Bytes(bytes), shortPath(s.Session.RunDir))
 	}
 	return w.Flush()
 }
