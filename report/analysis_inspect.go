@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -50,10 +51,12 @@ func Inspection(w io.Writer, title string, facts []Fact, tables []*Table, o Text
 	return nil
 }
 
-// FormatNames say for a reader what wrote a trace.
-var FormatNames = map[string]string{
-	"kineto": "Chrome JSON of torch.profiler (Kineto)", "torch-fallback": "Chrome JSON of torch without Kineto",
-	"ascend": "Chrome JSON of torch_npu (Ascend)", "native": "recording of package profiler",
+// Unread says how much of a text was not read, for the end of a sentence; "" if all was.
+func Unread(skipped, text int64) string {
+	if skipped <= 0 || text <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s of %s (%s) not read", units.Bytes(skipped), units.Bytes(text), units.Percent(float64(skipped)/float64(text)))
 }
 
 // MetaFacts are what the trace says about itself as a whole.
@@ -61,11 +64,7 @@ func MetaFacts(t *trace.Trace) []Fact {
 	m := &t.Meta
 	var out []Fact
 	add := func(key, format string, args ...any) { out = append(out, Fact{key, fmt.Sprintf(format, args...)}) }
-	name := FormatNames[m.Format]
-	if name == "" {
-		name = m.Format
-	}
-	add("format", "%s", name)
+	add("format", "%s", format.Title(m.Format))
 	if m.StageID >= 0 || m.Stage != "" {
 		add("stage", "%d %s, replica %d", m.StageID, m.Stage, m.Replica)
 	}

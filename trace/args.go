@@ -49,6 +49,7 @@ type argStore struct {
 	block     []byte // where the next template's text goes
 
 	objects  int   // added by AddArgs
+	borrowed bool  // the memory is counted in another trace
 	litBytes int64 // of all templates
 	packer   ArgsPacker
 	packNo   int // block that packer fills
@@ -479,6 +480,9 @@ const templateBytes = 56
 // ArgsBytes returns the memory that the arguments take, in bytes.
 func (t *Trace) ArgsBytes() int64 {
 	a := &t.args
+	if a.borrowed {
+		return 0
+	}
 	return int64(cap(a.values)) + a.litBytes + templateBytes*int64(len(a.templates)) + int64(cap(a.packer.open)) + a.packed.size()
 }
 

@@ -112,6 +112,7 @@ type Identity struct {
 	Place   map[string]int `json:",omitempty"` // its rank in each kind of parallelism that is known: "tp", "pp", "dp" …
 	Capture string         `json:",omitempty"` // equal for the ranks of one capture, as far as names tell: "iteration_10"
 	PID     int            `json:",omitempty"` // of the recorded process; 0 if unknown
+	Print   uint64         `json:",omitempty"` // equal for copies of one trace, packed, cut or merged; 0 if unknown
 	Part    int            `json:",omitempty"` // which of its file's traces it is, from 1; 0 if it is the only one
 	Learnt  map[Field]From `json:",omitempty"` // where each part was learnt from
 }
@@ -134,10 +135,11 @@ type From string
 
 // The places that tell an identity, the most trusted first.
 const (
-	FromRun     From = "run"       // the manifest of a run of ours
-	FromContent From = "content"   // the trace itself
-	FromFile    From = "file name" // the name of its file
-	FromDir     From = "directory" // the name of a directory that it lies in
+	FromRun     From = "run"         // the manifest of a run of ours
+	FromContent From = "content"     // the trace itself
+	FromPIDs    From = "process ids" // of a file that several ranks were merged into
+	FromFile    From = "file name"   // the name of its file
+	FromDir     From = "directory"   // the name of a directory that it lies in
 )
 
 // Device is a card that the process could see.

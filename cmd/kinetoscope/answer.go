@@ -52,6 +52,9 @@ func (f *answerFlags) print(e *env, command string, infos []traceInfo, a answer)
 			return usage("--json prints everything: leave out --top, --sort and --table")
 		}
 		doc := map[string]any{"schema_version": answerSchema, "command": command, "traces": infos}
+		if len(e.left) > 0 {
+			doc["not_read"] = e.left
+		}
 		for k, v := range a.json {
 			doc[k] = v
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/kinetoscope/kinetoscope/trace/open"
 	"io"
 	"log/slog"
 	"os"
@@ -68,8 +69,9 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 // env is what every verb runs with.
 type env struct {
 	streams
-	ctx context.Context
-	log *slog.Logger
+	ctx  context.Context
+	log  *slog.Logger
+	left []open.Left // what was not read
 }
 
 // run is the program but for the process.

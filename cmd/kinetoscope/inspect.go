@@ -70,7 +70,7 @@ func (c *inspectCmd) Run(e *env) error {
 			return err
 		}
 	}
-	c.quiet = true
+	c.quiet, c.copies = true, true
 	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) inspection { return inspect(t) })
 	if err != nil {
 		return err

@@ -141,7 +141,9 @@ func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
 	err = c.each(e, &c.rankFlags, []string{r.Dir()}, func(i int, t *trace.Trace, _ traceInfo) error {
 		mu.Lock()
 		defer mu.Unlock()
-		traces[i] = t
+		if i < len(traces) { // a recording holds one trace
+			traces[i] = t
+		}
 		return nil
 	})
 	if err != nil {

@@ -144,7 +144,7 @@ func (c *sqlCmd) database() (string, error) {
 // tables returns a directory with the tables of the traces that the question needs, made
 // now or by an earlier question.
 func (c *sqlCmd) tables(e *env, paths []string, question string) (string, error) {
-	ins, err := c.inputs(paths)
+	ins, err := c.inputs(e, paths)
 	if err != nil {
 		return "", err
 	}
@@ -158,10 +158,10 @@ func (c *sqlCmd) tables(e *env, paths []string, question string) (string, error)
 	}
 	sources := make([]tables.Source, len(ins))
 	for i, in := range ins {
-		if in.path == open.Stdin {
+		if in.source.Path == open.Stdin {
 			return "", usage("sql: standard input cannot be asked twice; give a file")
 		}
-		if sources[i], err = sourceOf(in.path); err != nil {
+		if sources[i], err = sourceOf(in.source.Path); err != nil {
 			return "", usageError{err}
 		}
 	}

@@ -31,7 +31,8 @@ type openFlags struct {
 	Index   string   `help:"Keep an index to open large traces fast the next time: in this directory, or beside the traces with 'beside'." placeholder:"DIR"`
 	RunsDir string   `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
 
-	quiet bool // say nothing of repairs on stderr
+	quiet  bool // say nothing of repairs on stderr
+	copies bool // show what is there twice twice
 }
 
 // rankFlags choose among the ranks of a directory or a run.
@@ -59,16 +60,17 @@ func (f *openFlags) opening(e *env) (open.Options, *bar, error) {
 	return o, b, nil
 }
 
-// input is one trace to read and, if it belongs to a run, whose it is.
+// input is one file of traces to read and, if it belongs to a run, whose it is.
 type input struct {
-	path string
-	run  *runs.Input
+	source open.Source
+	run    *runs.Input
 }
 
 // inputs finds the traces that paths mean: files, directories of ranks, runs by path, by
 // the beginning of an id or as "latest".
-func (f *openFlags) inputs(paths []string) ([]input, error) {
+func (f *openFlags) inputs(e *env, paths []string) ([]input, error) {
 	var out []input
+	var files []string
 	for _, p := range paths {
 		run, err := f.run(p)
 		if err != nil {
@@ -81,16 +83,27 @@ func (f *openFlags) inputs(paths []string) ([]input, error) {
 				return nil, usageError{err}
 			}
 			for i := range list {
-				out = append(out, input{list[i].Path, &list[i]})
+				found, err := open.Find([]string{list[i].Path})
+				if err != nil {
+					return nil, usageError{err}
+				}
+				out = append(out, input{found[0], &list[i]})
 			}
 			continue
 		}
-		found, err := open.Find([]string{p})
+		files = append(files, p)
+	}
+	if len(files) > 0 {
+		found, left, err := open.Survey(files)
 		if err != nil {
 			return nil, usageError{err}
 		}
+		e.left = append(e.left, left...)
+		if !f.copies {
+			found = open.Join(found)
+		}
 		for _, s := range found {
-			out = append(out, input{path: s.Path})
+			out = append(out, input{source: s})
 		}
 	}
 	return out, nil
@@ -143,8 +156,11 @@ type traceInfo struct {
 	Place   map[string]int `json:"place,omitempty"` // rank in each kind of parallelism
 	Host    string         `json:"host,omitempty"`
 	World   string         `json:"world,omitempty"` // which of several sets of ranks it belongs to
+	Part    int            `json:"part,omitempty"`  // which of its file's traces it is, from 1
 	Slices  int            `json:"slices"`
 	Repairs map[string]int `json:"repairs"`
+	Skipped int64          `json:"skipped_bytes"` // of its text, from which nothing was read
+	Text    int64          `json:"text_bytes"`    // unpacked; 0 if not known
 
 	LearntFrom map[trace.Field]trace.From `json:"learnt_from,omitempty"`
 
@@ -154,7 +170,7 @@ type traceInfo struct {
 func infoOf(t *trace.Trace, path string) traceInfo {
 	i := traceInfo{File: path, Format: t.Meta.Format, Rank: t.Meta.Rank, StageID: t.Meta.StageID, Stage: t.Meta.Stage, Replica: t.Meta.Replica,
 		Role: t.Meta.Role, Phase: t.Meta.Phase, Place: t.Meta.Place, Host: t.Meta.Host, LearntFrom: t.Meta.Learnt,
-		Slices: t.Slices.Len(), Repairs: map[string]int{}}
+		Part: t.Meta.Part, Slices: t.Slices.Len(), Repairs: map[string]int{}, Skipped: t.Repairs.Skipped, Text: t.Repairs.Text}
 	m := t.Meta
 	m.Extra, m.Devices, m.ProcessGroups = nil, nil, nil
 	i.meta = &m
@@ -165,24 +181,33 @@ func infoOf(t *trace.Trace, path string) traceInfo {
 }
 
 // each reads the traces at paths and calls f for each that is wanted, from several
-// goroutines, i being its place among all. What f does not keep is free again.
+// goroutines. Of n files, i%n is the file's place and i/n that of the trace in it. What f
+// does not keep is free again.
 func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *trace.Trace, info traceInfo) error) error {
-	ins, err := o.inputs(paths)
+	_, err := o.eachOf(e, r, paths, f)
+	return err
+}
+
+// eachOf is each, and returns the number of files.
+func (o *openFlags) eachOf(e *env, r *rankFlags, paths []string, f func(i int, t *trace.Trace, info traceInfo) error) (n int, err error) {
+	ins, err := o.inputs(e, paths)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	opts, b, err := o.opening(e)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	files := make([]string, len(ins))
+	files := make([]open.Source, len(ins))
 	for i := range ins {
-		files[i] = ins[i].path
+		files[i] = ins[i].source
 	}
 	var mu sync.Mutex
 	there := map[string]bool{}
 	found := false
-	err = open.Each(e.ctx, files, opts, func(i int, t *trace.Trace) error {
+	seq := make([]int, len(ins))
+	opts.Left = func(l open.Left) { e.left = append(e.left, l) }
+	err = open.EachSource(e.ctx, files, opts, func(i int, t *trace.Trace) error {
 		if in := ins[i].run; in != nil {
 			in.Place(t)
 		}
@@ -190,62 +215,73 @@ func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *
 		there[cmp.Or(identity.Name(&t.Meta), "a trace of unknown stage and rank")] = true
 		want := r.wanted(t)
 		found = found || want
+		at := i + len(ins)*seq[i]
+		seq[i]++
 		mu.Unlock()
 		if !want {
 			return nil
 		}
-		return f(i, t, infoOf(t, ins[i].path))
+		return f(at, t, infoOf(t, cmp.Or(t.Meta.File, ins[i].source.Path)))
 	})
 	b.end()
 	if err != nil {
-		return readError(err)
+		return 0, readError(err)
 	}
 	if !found {
-		return usage("no trace of %s: there are %s", r.asked(), strings.Join(slices.Sorted(maps.Keys(there)), ", "))
+		return 0, usage("no trace of %s: there are %s", r.asked(), strings.Join(slices.Sorted(maps.Keys(there)), ", "))
 	}
-	return nil
+	return len(ins), nil
 }
 
 // readError tells what cannot be a trace, which is the user's mistake, from what failed.
 func readError(err error) error {
 	var format *kineto.FormatError
 	var raw *ascend.RawOnlyError
+	var empty *open.EmptyError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("interrupted")
-	case errors.As(err, &format), errors.As(err, &raw), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "read recording"):
+	case errors.As(err, &format), errors.As(err, &raw), errors.As(err, &empty), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "read recording"):
 		return usageError{err}
 	}
 	return err
 }
 
-// ranked runs an analysis on every wanted trace and keeps only its results.
+// ranked runs an analysis on every wanted trace and keeps only its results. A trace that
+// is there twice counts once.
 func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t *trace.Trace) T) ([]report.Ranked[T], []traceInfo, error) {
 	type result struct {
+		at    int
 		value T
 		info  traceInfo
 	}
 	var mu sync.Mutex
-	got := map[int]result{}
-	err := o.each(e, r, paths, func(i int, t *trace.Trace, info traceInfo) error {
+	var got []result
+	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info traceInfo) error {
 		v := f(t)
 		mu.Lock()
 		defer mu.Unlock()
-		got[i] = result{v, info}
+		got = append(got, result{i, v, info})
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	slices.SortFunc(got, func(a, b result) int { return cmp.Or(cmp.Compare(a.at%n, b.at%n), cmp.Compare(a.at, b.at)) })
+	metas, sizes := make([]*trace.Meta, len(got)), make([]int, len(got))
+	for i, g := range got {
+		metas[i], sizes[i] = g.info.meta, g.info.Slices
+	}
+	identity.RankByPlace(metas)
 	var list []report.Ranked[T]
 	var infos []traceInfo
-	for i, n := 0, len(got); n > 0; i++ {
-		g, ok := got[i]
-		if !ok {
+	for i, of := range identity.Copies(metas, sizes) {
+		if of >= 0 && !o.copies {
+			e.left = append(e.left, open.Left{Path: got[i].info.File, Reason: open.CopyReason(got[of].info.File)})
 			continue
 		}
-		n--
-		g.info.Index = len(infos)
+		g := &got[i]
+		g.info.Index, g.info.Rank, g.info.Replica = len(infos), metas[i].Rank, metas[i].Replica
 		infos = append(infos, g.info)
 		list = append(list, report.Ranked[T]{Value: g.value})
 	}
@@ -256,7 +292,31 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 	if !o.quiet {
 		noteRepairs(e, infos)
 	}
+	noteLeft(e)
 	return list, infos, nil
+}
+
+// leftNamed bounds the files that a note names.
+const leftNamed = 5
+
+// noteLeft says on stderr what was not read, the same reason once.
+func noteLeft(e *env) {
+	byReason := map[string][]string{}
+	var reasons []string
+	for _, l := range e.left {
+		if byReason[l.Reason] == nil {
+			reasons = append(reasons, l.Reason)
+		}
+		byReason[l.Reason] = append(byReason[l.Reason], l.Path)
+	}
+	for _, r := range reasons {
+		files := byReason[r]
+		what := strings.Join(files[:min(len(files), leftNamed)], ", ")
+		if n := len(files) - leftNamed; n > 0 {
+			what += fmt.Sprintf(" and %d more", n)
+		}
+		fmt.Fprintf(e.err, "note: not read: %s: %s\n", what, r)
+	}
 }
 
 // labels name the traces for a reader: by stage and rank if that tells them apart, else
@@ -303,7 +363,7 @@ func noteRepairs(e *env, infos []traceInfo) {
 			if name == open.Stdin {
 				name = "standard input"
 			}
-			fmt.Fprintf(e.err, "note: %s was repaired: %s\n", name, strings.Join(list, "; "))
+			fmt.Fprintf(e.err, "note: %s was repaired: %s%s\n", name, strings.Join(list, "; "), report.Unread(i.Skipped, i.Text))
 		}
 	}
 }

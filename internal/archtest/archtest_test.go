@@ -28,6 +28,7 @@ var rooms = [][]string{
 	{"protocol"},
 	{"trace"},
 	{"trace/identity", "trace/unpack"},
+	{"trace/split", "trace/format"},
 	{"trace/chrome", "trace/perfetto", "trace/sheet", "trace/folded", "trace/optable", "trace/memsnap",
 		"trace/opstats", "trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open", "trace/stacks",
 		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet", "trace/sqlite", "trace/nsys", "trace/gotrace"},

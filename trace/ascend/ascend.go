@@ -45,8 +45,18 @@ func (e *RawOnlyError) Error() string {
 		e.Dir, filepath.Join(outputDir, viewFile), e.Dir)
 }
 
-// ReadDir reads the trace of one process from its directory.
+// ReadDir reads the first trace of one process from its directory; see ReadDirAll.
 func ReadDir(ctx context.Context, dir string, o kineto.Options) (*trace.Trace, error) {
+	list, err := ReadDirAll(ctx, dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// ReadDirAll reads the traces of one process from its directory: one, or several where
+// analyses were written one behind the other into the same file.
+func ReadDirAll(ctx context.Context, dir string, o kineto.Options) ([]*trace.Trace, error) {
 	path := ""
 	for _, name := range []string{viewFile, viewFile + ".gz"} {
 		if p := filepath.Join(dir, outputDir, name); exists(p) {
@@ -60,15 +70,17 @@ func ReadDir(ctx context.Context, dir string, o kineto.Options) (*trace.Trace, e
 		}
 		return nil, &RawOnlyError{Dir: dir}
 	}
-	t, err := kineto.ReadFile(ctx, path, o)
+	list, err := kineto.ReadFileAll(ctx, path, o)
 	if err != nil {
 		return nil, err
 	}
-	Classify(t)
-	identity.Learn(&t.Meta, identity.Hints{}) // what the file's own path said
-	about(t, dir)
-	identity.Learn(&t.Meta, identity.FromPath(dir))
-	return t, nil
+	for _, t := range list {
+		Classify(t)
+		identity.Learn(&t.Meta, identity.Hints{}) // what the file's own path said
+		about(t, dir)
+		identity.Learn(&t.Meta, identity.FromPath(dir))
+	}
+	return list, nil
 }
 
 func exists(path string) bool {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -210,4 +211,45 @@ func sortedKeys(m map[string]int) []string {
 		}
 	}
 	return keys
+}
+
+// RankByPlace numbers ranks of which only the place in each kind of parallelism is
+// known, as engines number them: tensor-parallel ranks of a pipeline stage follow each
+// other. Where the same place is there once for every data-parallel rank, these are
+// replicas of each other, with a job each. It changes only what was not learnt from the
+// content.
+func RankByPlace(list []*trace.Meta) {
+	size := map[string]int{}
+	for _, m := range list {
+		if m.Learnt == nil {
+			m.Learnt = map[trace.Field]trace.From{}
+		}
+		for k, n := range m.Place {
+			size[k] = max(size[k], n+1)
+		}
+	}
+	replicas := map[string]map[int]bool{} // data-parallel ranks by what they do
+	for _, m := range list {
+		from := m.Learnt[trace.FieldRank]
+		if tp, ok := m.Place["tp"]; ok && m.Rank == tp && from != trace.FromContent && from != trace.FromRun {
+			m.Rank = m.Place["pp"]*size["tp"] + tp
+		}
+		if dp, ok := m.Place["dp"]; ok {
+			k := sameWork(m)
+			if replicas[k] == nil {
+				replicas[k] = map[int]bool{}
+			}
+			replicas[k][dp] = true
+		}
+	}
+	for _, m := range list {
+		if dp, ok := m.Place["dp"]; ok && len(replicas[sameWork(m)]) > 1 && m.Learnt[trace.FieldReplica] == "" {
+			m.Replica, m.Learnt[trace.FieldReplica] = dp, cmp.Or(m.Learnt[trace.FieldRank], trace.FromFile)
+		}
+	}
+}
+
+// sameWork is equal for ranks that are there once a replica.
+func sameWork(m *trace.Meta) string {
+	return fmt.Sprint(m.StageID, m.Stage, m.Role, m.Phase, m.Rank)
 }

@@ -2,125 +2,210 @@ package open
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
-	"github.com/kinetoscope/kinetoscope/profiler/format"
-	"github.com/kinetoscope/kinetoscope/trace/ascend"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
 )
 
-// Kind is what a source is, told by its content.
-type Kind uint8
-
-// The kinds of source.
-const (
-	JSON   Kind = iota // Kineto and its likes, plain or packed
-	Native             // a recording of package profiler
-	Ascend             // a directory of torch_npu
-	Pipe               // standard input
-)
-
-// Source is one trace that can be read.
+// Source is one file, directory or stream that can be read, and holds one trace or more.
 type Source struct {
-	Path   string
-	Kind   Kind
-	Size   int64 // bytes on disk; 0 for Pipe
-	Packed bool
+	Path    string
+	Format  string // name of its format; "" for an archive and for standard input
+	Archive bool   // of files that may be traces
+	Size    int64  // bytes on disk; 0 for standard input
+	Packed  bool
+
+	// Twins are files with the same beginning: the same trace packed and not, or a copy.
+	// The whole one is read.
+	Twins []string
+
+	found bool   // in a directory: what cannot be read is left out
+	whole bool   // its text ends as one does
+	head  []byte // its first bytes, unpacked
+}
+
+// Left is a file that is not read, or a trace that does not count.
+type Left struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
 }
 
 // memory estimates what the trace takes.
 func (s *Source) memory() int64 {
-	if s.Packed {
+	if s.Packed || s.Archive {
 		return int64(float64(s.Size) * memoryOfPacked)
 	}
 	return int64(float64(s.Size) * memoryOfPlain)
 }
 
-// maxDirDepth bounds how deep a directory is searched: a run holds one directory a
-// stage, and a store one a run.
-const maxDirDepth = 4
-
-// traceName tells by its name a file of a directory that is worth looking into.
-var traceName = regexp.MustCompile(`(?i)\.(json|json\.gz|json\.zst|json\.zstd|rec)$`)
+// maxDirDepth bounds how deep a directory is searched: a store holds a directory a run, a
+// run one a stage, and engines put one a capture, a rank and a host around their files.
+const maxDirDepth = 6
 
 // Find lists the traces at paths in their order, and those of one directory sorted by
 // name. A path that is given by name need not look like a trace; files of a directory
 // must. An empty directory is an error.
 func Find(paths []string) ([]Source, error) {
+	list, _, err := Survey(paths)
+	return Join(list), err
+}
+
+// Survey is Find that also says which files of directories are left out, and why. Files
+// that hold the same trace are all there; see Join.
+func Survey(paths []string) ([]Source, []Left, error) {
 	var out []Source
+	var left []Left
 	for _, p := range paths {
 		if p == Stdin {
-			out = append(out, Source{Path: p, Kind: Pipe})
+			out = append(out, Source{Path: p})
 			continue
 		}
 		st, err := os.Stat(p)
 		if err != nil {
-			return nil, fmt.Errorf("open trace: %w", err)
+			return nil, nil, fmt.Errorf("open trace: %w", err)
 		}
 		if !st.IsDir() {
-			s, _, err := look(p, st.Size())
+			s, reason, err := look(p, st.Size())
 			if err != nil {
-				return nil, err
+				return nil, nil, err
+			}
+			if reason != "" {
+				s.Format = "kineto" // its reader says best what is wrong
 			}
 			out = append(out, s)
 			continue
 		}
-		found, err := inDir(p)
+		found, others, err := inDir(p)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if len(found) == 0 {
-			return nil, fmt.Errorf("open trace: %s: no trace in this directory: expected *.json, *.json.gz, *.json.zst, recordings or *_ascend_pt", p)
+			return nil, others, &EmptyError{Dir: p, Left: others}
 		}
-		out = append(out, found...)
+		out, left = append(out, found...), append(left, others...)
 	}
-	return out, nil
+	return out, left, nil
 }
 
-// inDir lists the traces below dir.
-func inDir(dir string) ([]Source, error) {
-	var out []Source
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+// EmptyError tells that a directory holds no trace.
+type EmptyError struct {
+	Dir  string
+	Left []Left // what it holds
+}
+
+// named bounds the files that messages name.
+const named = 4
+
+// Error implements error.
+func (e *EmptyError) Error() string {
+	var files []string
+	for i, l := range e.Left {
+		if i == named {
+			files = append(files, fmt.Sprintf("and %d more", len(e.Left)-named))
+			break
 		}
+		rel, err := filepath.Rel(e.Dir, l.Path)
+		if err != nil {
+			rel = l.Path
+		}
+		files = append(files, fmt.Sprintf("%s (%s)", rel, l.Reason))
+	}
+	text := fmt.Sprintf("open trace: %s: no trace in this directory: expected files like *%s, packed or not, *_ascend_pt or archives of them",
+		e.Dir, strings.Join(format.Extensions(), ", *"))
+	if len(files) > 0 {
+		text += "; it holds " + strings.Join(files, ", ")
+	}
+	return text
+}
+
+// inDir lists the traces below dir and what else there is.
+func inDir(dir string) (out []Source, left []Left, err error) {
+	skip := func(path, reason string) { left = append(left, Left{path, reason}) }
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(dir, path)
-		if d.IsDir() {
-			if ascend.IsDir(path) {
-				out = append(out, Source{Path: path, Kind: Ascend, Size: viewSize(path)})
-				return filepath.SkipDir
-			}
-			if strings.HasPrefix(d.Name(), ".") && rel != "." || strings.Count(rel, string(filepath.Separator)) >= maxDirDepth {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if !d.Type().IsRegular() || !traceName.MatchString(d.Name()) {
-			return nil
-		}
-		st, err := d.Info()
 		if err != nil {
-			return err
+			if rel == "." {
+				return err
+			}
+			skip(path, reasonOf(err))
+			if d != nil && d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
 		}
-		s, is, err := look(path, st.Size())
-		if err == nil && is {
-			out = append(out, s)
+		if d.IsDir() {
+			f, is := format.OfDir(path)
+			switch {
+			case is:
+				out = append(out, Source{Path: path, Format: f.Name, Size: viewSize(path), found: true})
+				return filepath.SkipDir
+			case strings.HasPrefix(d.Name(), ".") && rel != ".":
+				return filepath.SkipDir // hidden from everybody
+			case strings.Count(rel, string(filepath.Separator)) >= maxDirDepth:
+				skip(path, fmt.Sprintf("a directory more than %d levels down: give its path", maxDirDepth))
+				return filepath.SkipDir
+			}
+			return nil
 		}
-		return err
+		if strings.HasPrefix(d.Name(), ".") {
+			return nil
+		}
+		s, reason := inFile(path, d)
+		if reason != "" {
+			skip(path, reason)
+			return nil
+		}
+		out = append(out, s)
+		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open trace: %w", err)
+		return nil, nil, fmt.Errorf("open trace: %w", err)
 	}
-	return out, nil
+	return out, left, nil
+}
+
+// inFile looks at a file of a directory; reason says why it is left out.
+func inFile(path string, d fs.DirEntry) (s Source, reason string) {
+	switch {
+	case d.Type()&fs.ModeSymlink != 0:
+		return s, "a link: not followed"
+	case !d.Type().IsRegular():
+		return s, "no regular file"
+	}
+	st, err := d.Info()
+	if err != nil {
+		return s, reasonOf(err)
+	}
+	switch {
+	case st.Size() == 0:
+		return s, "empty: still being written, or its writer ended early"
+	case strings.HasSuffix(path, ".tmp"):
+		return s, "still being written"
+	}
+	s, reason, err = look(path, st.Size())
+	if err != nil {
+		return s, reasonOf(err)
+	}
+	s.found = true
+	return s, reason
+}
+
+// reasonOf is an error without the path that is named beside it.
+func reasonOf(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
 }
 
 func viewSize(dir string) int64 {
@@ -131,56 +216,72 @@ func viewSize(dir string) int64 {
 	return st.Size()
 }
 
-// lookBytes is how much of a file is looked at. The keys before the events of a large
-// job, with its groups of ranks, fit.
-const (
-	lookBytes = 256 << 10
-	lookFirst = 4 << 10
-)
-
-// look tells what the file at path is; is reports whether it looks like a trace.
-func look(path string, size int64) (s Source, is bool, err error) {
+// look tells what the file at path is; reason says why it holds no trace, "" if it may.
+func look(path string, size int64) (s Source, reason string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return s, false, fmt.Errorf("open trace: %w", err)
+		return s, "", fmt.Errorf("open trace: %w", err)
 	}
 	defer f.Close()
 	s = Source{Path: path, Size: size}
-	head, err := readHead(f, 64<<10)
+	first, err := readHead(f, format.SniffFirst)
 	if err != nil {
-		return s, false, fmt.Errorf("open trace %s: %w", path, err)
+		return s, "", fmt.Errorf("open trace %s: %w", path, err)
 	}
-	if isNative(head) {
-		s.Kind = Native
-		return s, true, nil
+	s.Packed = unpack.Packed(first)
+	k, err := sniff(io.MultiReader(bytes.NewReader(first), f))
+	if err != nil {
+		return s, "damaged: " + err.Error(), nil
 	}
-	text := head
-	var unpack io.ReadCloser
+	s.head, s.Archive = k.head[:min(len(k.head), twinBytes)], k.archive
+	if s.Archive || k.known && k.format.Read != nil {
+		if !s.Archive {
+			s.Format = k.format.Name
+		}
+		s.whole = !s.Packed && endsWhole(f, size)
+		return s, "", nil
+	}
+	return s, k.reason(), nil
+}
+
+// kind is what the beginning of some data tells of it.
+type kind struct {
+	head    []byte // unpacked
+	format  format.Format
+	known   bool
+	archive bool
+}
+
+// reason says why no trace is read from such data.
+func (k *kind) reason() string {
 	switch {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		if z, err := gzip.NewReader(io.MultiReader(bytes.NewReader(head), f)); err == nil {
-			unpack = z
-		}
-		s.Packed = true
-	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		if z, err := zstd.NewReader(io.MultiReader(bytes.NewReader(head), f), zstd.WithDecoderConcurrency(1)); err == nil {
-			unpack = z.IOReadCloser()
-		}
-		s.Packed = true
-	default:
-		more, _ := readHead(f, lookBytes-len(head))
-		text = append(text, more...)
+	case k.known:
+		return k.format.Title
+	case len(bytes.TrimSpace(k.head)) == 0:
+		return "nothing could be unpacked or read"
+	case bytes.IndexByte(k.head[:min(len(k.head), format.SniffFirst)], 0) >= 0:
+		return "binary data of an unknown format"
 	}
-	if unpack == nil {
-		return s, looksLikeTrace(text), nil
+	return "text of an unknown format"
+}
+
+// sniff tells what r holds by its beginning. Most data show at once what they are.
+func sniff(r io.Reader) (k kind, err error) {
+	u, err := unpack.New(r)
+	if err != nil {
+		return k, err
 	}
-	defer unpack.Close()
-	text = nil
-	for n := lookFirst; ; n *= 4 { // most show at once what they are
-		more, _ := readHead(unpack, n-len(text)) // damage shows when the file is read
-		text = append(text, more...)
-		if is = looksLikeTrace(text); is || len(text) < n || n >= lookBytes {
-			return s, is, nil
+	defer u.Close()
+	for n := format.SniffFirst; ; n *= 4 {
+		more, err := readHead(u, n-len(k.head))
+		if err != nil {
+			return k, err
+		}
+		k.head = append(k.head, more...)
+		k.format, k.known = format.Of(k.head)
+		if k.known && k.format.Read != nil || len(k.head) < n || n >= format.HeadBytes {
+			k.archive = !k.known && unpack.ArchiveOf(k.head) != unpack.NoArchive
+			return k, nil
 		}
 	}
 }
@@ -195,20 +296,79 @@ func readHead(r io.Reader, n int) ([]byte, error) {
 	return b[:k], err
 }
 
-var arrayOfEvents = regexp.MustCompile(`^\[\s*(\]|\{[^{}]*"(ph|pid)"\s*:)`)
-
-func looksLikeTrace(text []byte) bool {
-	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), " \t\r\n")
-	if len(text) == 0 {
+// endsWhole reports whether the file ends with the bracket that closes a JSON text.
+func endsWhole(f *os.File, size int64) bool {
+	b := make([]byte, min(size, 64))
+	if _, err := f.ReadAt(b, size-int64(len(b))); err != nil {
 		return false
 	}
-	if text[0] == '[' {
-		return arrayOfEvents.Match(text)
-	}
-	return text[0] == '{' && (bytes.Contains(text, []byte(`"traceEvents"`)) || bytes.Contains(text, []byte(`"deviceProperties"`)))
+	b = bytes.TrimRight(b, " \t\r\n")
+	return len(b) > 0 && (b[len(b)-1] == '}' || b[len(b)-1] == ']')
 }
 
-func isNative(head []byte) bool {
-	n := len(format.Magic) - 1 // the last byte is the version
-	return len(head) > n && string(head[:n]) == format.Magic[:n]
+const (
+	// twinBytes is how much of two files must be equal for them to hold the same trace.
+	// The events among it have times in nanoseconds, so that no two ranks have it in common.
+	twinBytes = 32 << 10
+	// twinLeast is the least that tells anything, unless the files are equal as a whole.
+	twinLeast = 1 << 10
+)
+
+// Join joins sources that hold the same trace: NAME.json beside NAME.json.gz, a copy, a
+// half-written one. The first by place stands for all; the one that seems whole is read.
+func Join(list []Source) []Source {
+	same := map[string][]int{} // places in out by the first bytes
+	var out []Source
+	for _, s := range list {
+		if len(s.head) == 0 || s.Archive {
+			out = append(out, s)
+			continue
+		}
+		key := string(s.head[:min(len(s.head), twinLeast)])
+		at := slices.IndexFunc(same[key], func(i int) bool { return sameTrace(&out[i], &s) })
+		if at < 0 {
+			same[key] = append(same[key], len(out))
+			out = append(out, s)
+			continue
+		}
+		o := &out[same[key][at]]
+		if filepath.Clean(o.Path) == filepath.Clean(s.Path) {
+			continue
+		}
+		if better(&s, o) {
+			s.Twins = append(o.Twins, o.Path)
+			*o = s
+		} else {
+			o.Twins = append(o.Twins, s.Path)
+		}
+	}
+	for i := range out {
+		out[i].head = nil
+	}
+	return out
+}
+
+// sameTrace reports whether two files begin alike as far as both go, and nothing in their
+// names says that they are of different ranks.
+func sameTrace(a, b *Source) bool {
+	n := min(len(a.head), len(b.head))
+	if !bytes.Equal(a.head[:n], b.head[:n]) || n < twinLeast && len(a.head) != len(b.head) {
+		return false
+	}
+	return sameOwner(a.Path, b.Path)
+}
+
+// better reports whether a is the file to read rather than b: a text that ends as one
+// does, else a packed file, which is written from a whole one, else the larger.
+func better(a, b *Source) bool {
+	grade := func(s *Source) int {
+		switch {
+		case s.whole:
+			return 2
+		case s.Packed:
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(grade(a), grade(b)), cmp.Compare(a.Size, b.Size)) > 0
 }

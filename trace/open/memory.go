@@ -62,42 +62,53 @@ func (h *share) shrink(n int64) {
 // read reads a source that is expected to take need bytes. Where sources are handed on
 // one after the other, one that takes more than there is room for is read again when
 // all others are done.
-func (h *share) read(ctx context.Context, s *Source, o Options, k kineto.Options, need int64) (*trace.Trace, error) {
+func (h *share) read(ctx context.Context, r *reading, need int64) ([]*trace.Trace, error) {
 	if err := h.wait(ctx, need); err != nil {
 		return nil, err
 	}
-	if o.Memory > 0 {
-		k.Room = h.fits
+	if r.o.Memory > 0 {
+		r.fo.Room = h.fits
 	}
-	t, err := h.once(ctx, s, o, k)
+	list, err := h.once(ctx, r)
 	if errors.Is(err, kineto.ErrMemory) && !h.keep && h.mine < h.limit {
 		h.shrink(0) // or two of them would wait for each other
 		if err := h.wait(ctx, h.limit); err != nil {
 			return nil, err
 		}
-		t, err = h.once(ctx, s, o, k)
+		r.left = nil
+		list, err = h.once(ctx, r)
 	}
 	if errors.Is(err, kineto.ErrMemory) {
-		return nil, &MemoryError{File: s.Path, Need: h.held.Load() - h.mine + h.taken, Limit: o.Memory}
+		return nil, &MemoryError{File: r.s.Path, Need: h.held.Load() - h.mine + h.taken, Limit: r.o.Memory}
 	}
-	return t, err
+	return list, err
 }
 
-// once reads the source and holds what its trace takes in the end.
-func (h *share) once(ctx context.Context, s *Source, o Options, k kineto.Options) (*trace.Trace, error) {
-	t, err := s.read(ctx, o, k)
-	if err != nil || o.Memory <= 0 {
-		return t, err
+// once reads the source and holds what its traces take in the end.
+func (h *share) once(ctx context.Context, r *reading) ([]*trace.Trace, error) {
+	list, err := r.read(ctx)
+	if err != nil || r.o.Memory <= 0 {
+		return list, err
 	}
-	if taken := t.Bytes(); !h.fits(taken, s.Size, s.Size) {
-		t.DropArgs()
-		t.Repairs.Add(trace.RepairArgsMemory, 1)
-		if !h.fits(t.Bytes(), s.Size, s.Size) {
+	if taken := bytesOf(list); !h.fits(taken, r.s.Size, r.s.Size) {
+		for _, t := range list {
+			t.DropArgs()
+			t.Repairs.Add(trace.RepairArgsMemory, 1)
+		}
+		if !h.fits(bytesOf(list), r.s.Size, r.s.Size) {
 			return nil, kineto.ErrMemory
 		}
 	}
-	h.shrink(t.Bytes())
-	return t, nil
+	h.shrink(bytesOf(list))
+	return list, nil
+}
+
+func bytesOf(list []*trace.Trace) int64 {
+	var n int64
+	for _, t := range list {
+		n += t.Bytes()
+	}
+	return n
 }
 
 // close gives back what is held, unless the trace is kept.

@@ -4,13 +4,10 @@
 package open
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -19,12 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/ascend"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/index"
-	"github.com/kinetoscope/kinetoscope/trace/kineto"
-	"github.com/kinetoscope/kinetoscope/trace/native"
 )
 
 // Stdin is the path that stands for standard input.
@@ -48,9 +43,23 @@ type Options struct {
 	Index    index.Cache
 	Stdin    io.Reader // what Stdin reads; nil means os.Stdin
 
+	// Left is told what is not read and what does not count: files of directories and
+	// archives, copies. It is called by one goroutine at a time.
+	Left func(Left)
+
 	// Progress is called from several goroutines, not at the same time, and must be
 	// quick.
 	Progress func(Progress)
+}
+
+// tell hands on what is left out.
+func (o *Options) tell(list []Left) {
+	if o.Left == nil {
+		return
+	}
+	for _, l := range list {
+		o.Left(l)
+	}
 }
 
 // Progress is how far opening got.
@@ -85,16 +94,18 @@ func (e *MemoryError) Error() string {
 		what, float64(e.Need)/(1<<20), float64(e.Limit)/(1<<20))
 }
 
-// Files reads the traces at paths; directories stand for the traces in them. The
-// result is in the order of Find. If the limit of memory is too small for all traces
-// with their arguments, they come without; if it is too small for that, the error is a
-// MemoryError. What files will take is estimated first, and counted while they are
-// read.
+// Files reads the traces at paths; directories stand for the traces in them, and files
+// for the traces in them, archives and files of several ranks too. The result is in the
+// order of Find and of each file, without copies of traces. If the limit of memory is too
+// small for all traces with their arguments, they come without; if it is too small for
+// that, the error is a MemoryError. What files will take is estimated first, and counted
+// while they are read.
 func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, error) {
-	list, err := Find(paths)
+	list, left, err := Survey(paths)
 	if err != nil {
 		return nil, err
 	}
+	list = Join(list)
 	if o.Memory > 0 {
 		var need int64
 		for _, s := range list {
@@ -108,14 +119,16 @@ func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, erro
 			return nil, &MemoryError{Need: need, Limit: o.Memory}
 		}
 	}
-	out := make([]*trace.Trace, len(list))
+	o.tell(left)
+	all := make([][]*trace.Trace, len(list))
 	err = each(ctx, list, o, true, func(i int, t *trace.Trace) error {
-		out[i] = t
+		all[i] = append(all[i], t)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	out := withoutCopies(slices.Concat(all...), o)
 	if slices.ContainsFunc(out, lostArgs) {
 		for _, t := range out {
 			if !lostArgs(t) {
@@ -127,17 +140,47 @@ func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, erro
 	return out, nil
 }
 
+// withoutCopies leaves out what is there twice.
+func withoutCopies(list []*trace.Trace, o Options) []*trace.Trace {
+	metas, sizes := make([]*trace.Meta, len(list)), make([]int, len(list))
+	for i, t := range list {
+		metas[i], sizes[i] = &t.Meta, t.Slices.Len()
+	}
+	var out []*trace.Trace
+	var left []Left
+	for i, of := range identity.Copies(metas, sizes) {
+		if of < 0 {
+			out = append(out, list[i])
+			continue
+		}
+		left = append(left, Left{metas[i].File, CopyReason(metas[of].File)})
+	}
+	o.tell(left)
+	return out
+}
+
+// CopyReason is why a trace does not count that is a copy of the one in file.
+func CopyReason(file string) string { return "the same trace as in " + file }
+
 func lostArgs(t *trace.Trace) bool { return t.Repairs.Count[trace.RepairArgsMemory] > 0 }
 
 // Each reads the traces at paths as Files does and hands each to f, from several
-// goroutines, when it is there; i counts in the order of Find. What f does not keep
-// is free again after it, so that traces of any total size pass within the limit. A
-// trace that alone is too large comes without arguments, or fails.
+// goroutines, when it is there; i counts in the order of Find, and the traces of one
+// file come one after the other in its order. What f does not keep is free again after
+// it, so that traces of any total size pass within the limit. A trace that alone is too
+// large comes without arguments, or fails. Copies of traces in other files come too:
+// identity.Copies finds them when all are there.
 func Each(ctx context.Context, paths []string, o Options, f func(i int, t *trace.Trace) error) error {
-	list, err := Find(paths)
+	list, left, err := Survey(paths)
 	if err != nil {
 		return err
 	}
+	o.tell(left)
+	return each(ctx, Join(list), o, false, f)
+}
+
+// EachSource is Each for sources of Survey or Find.
+func EachSource(ctx context.Context, list []Source, o Options, f func(i int, t *trace.Trace) error) error {
 	return each(ctx, list, o, false, f)
 }
 
@@ -152,10 +195,14 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	}
 	mem := &pool{room: semaphore.NewWeighted(limit), limit: limit}
 	p := newProgress(list, o.Progress)
+	hints := hintsOf(list)
 	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, min(o.Workers, len(list))))
 	workers := max(1, o.Workers/max(1, len(list)))
+	var mu sync.Mutex
+	var failed []error
+	some := false
 	for i, s := range list {
 		need, drop := s.memory(), o.DropArgs
 		if drop || need > limit {
@@ -167,73 +214,64 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 		g.Go(func() error {
 			h := &share{pool: mem, keep: keep}
 			defer h.close()
-			k := kineto.Options{Workers: workers, DropArgs: drop, Progress: p.of(i)}
-			t, err := h.read(ctx, &s, o, k, need)
+			r := &reading{s: &s, o: &o, hints: hints[i], fo: format.Options{Workers: workers, DropArgs: drop, Progress: p.of(i)}}
+			traces, err := h.read(ctx, r, need)
+			mu.Lock()
+			o.tell(r.left)
+			if err != nil && s.found && unreadable(err) && ctx.Err() == nil {
+				o.tell([]Left{{s.Path, err.Error()}})
+				failed = append(failed, err)
+				err = nil
+			}
+			some = some || len(traces) > 0
+			mu.Unlock()
 			if err != nil {
 				return err
 			}
 			p.done(i)
-			return f(i, t)
+			for _, t := range traces {
+				if err := f(i, t); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if !some && len(failed) > 0 {
+		return errors.Join(failed...)
+	}
 	return outer.Err()
 }
 
-// read reads one source.
-func (s *Source) read(ctx context.Context, o Options, k kineto.Options) (*trace.Trace, error) {
-	switch s.Kind {
-	case Ascend:
-		return ascend.ReadDir(ctx, s.Path, k)
-	case Native:
-		t, _, err := native.ReadFile(ctx, s.Path)
-		return t, err
-	case Pipe:
-		in := o.Stdin
-		if in == nil {
-			in = os.Stdin
-		}
-		return fromPipe(ctx, in, k)
+// hintsOf reads what the paths tell, each and all together.
+func hintsOf(list []Source) []identity.Hints {
+	out := make([]identity.Hints, len(list))
+	metas := make([]*trace.Meta, len(list))
+	for i, s := range list {
+		out[i] = identity.FromPath(s.Path)
+		metas[i] = &trace.Meta{Rank: -1, StageID: -1}
+		identity.Learn(metas[i], out[i])
 	}
-	if !k.DropArgs {
-		if t, err := o.Index.Load(s.Path); err == nil {
-			return t, nil
+	identity.RankByPlace(metas)
+	for i, m := range metas {
+		out[i].Rank = m.Rank
+		if from := m.Learnt[trace.FieldReplica]; from != "" && out[i].Replica < 0 {
+			out[i].Replica, out[i].Learnt[trace.FieldReplica] = m.Replica, from
 		}
 	}
-	t, err := kineto.ReadFile(ctx, s.Path, k)
-	if err != nil {
-		return nil, err
-	}
-	if t.Meta.Format == "ascend" {
-		ascend.Classify(t)
-	}
-	if !k.DropArgs {
-		if err := o.Index.Save(s.Path, t); err != nil { // the trace is read all the same
-			slog.WarnContext(ctx, "index not saved", "file", s.Path, "err", err)
-		}
-	}
-	return t, nil
+	return out
 }
 
-// fromPipe reads a recording or a trace from a stream.
-func fromPipe(ctx context.Context, in io.Reader, k kineto.Options) (*trace.Trace, error) {
-	head := make([]byte, len(format.Magic))
-	n, err := io.ReadFull(in, head)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
-		return nil, fmt.Errorf("read standard input: %w", err)
-	}
-	in = io.MultiReader(bytes.NewReader(head[:n]), in)
-	if isNative(head[:n]) {
-		t, _, err := native.Read(ctx, in)
-		return t, err
-	}
-	t, err := kineto.Read(ctx, in, k)
-	if err == nil && t.Meta.Format == "ascend" {
-		ascend.Classify(t)
-	}
-	return t, err
+// sameOwner reports whether nothing in two paths says that their traces are of different
+// ranks.
+func sameOwner(a, b string) bool {
+	x, y := identity.FromPath(a), identity.FromPath(b)
+	differ := func(m, n int) bool { return m >= 0 && n >= 0 && m != n }
+	return !differ(x.Rank, y.Rank) && !differ(x.StageID, y.StageID) && !differ(x.Replica, y.Replica) && x.Phase == y.Phase &&
+		(x.Stage == y.Stage || x.Stage == "" || y.Stage == "")
 }
 
 // progress adds up what the readers report.

@@ -79,11 +79,11 @@ func TestFind(t *testing.T) {
 		if err != nil {
 			rel = s.Path
 		}
-		got = append(got, fmt.Sprint(filepath.ToSlash(rel), " ", s.Kind, " ", s.Packed))
+		got = append(got, fmt.Sprint(filepath.ToSlash(rel), " ", s.Format, " ", s.Packed))
 	}
 	want := []string{
-		"stage0_thinker/trace_rank0.json.gz 0 true", "stage0_thinker/trace_rank1.json 0 false",
-		"stage1_talker/trace_rank0.json.gz 0 true", "w_1_2_ascend_pt 2 false", "- 3 false",
+		"stage0_thinker/trace_rank0.json.gz kineto true", "stage0_thinker/trace_rank1.json kineto false",
+		"stage1_talker/trace_rank0.json.gz kineto true", "w_1_2_ascend_pt ascend false", "-  false",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -142,17 +142,17 @@ func TestEstimate(t *testing.T) {
 // limit all the same.
 func TestMemory(t *testing.T) {
 	dir, ctx := t.TempDir(), context.Background()
-	a, b := filepath.Join(dir, "a.json.gz"), filepath.Join(dir, "b.json.gz")
+	four := []string{filepath.Join(dir, "a.json.gz"), filepath.Join(dir, "b.json.gz"), filepath.Join(dir, "c.json.gz"), filepath.Join(dir, "d.json.gz")}
 	const n = 20_000
-	for i, f := range []string{a, b} {
+	for i, f := range four {
 		var s strings.Builder
 		s.WriteString(`{"traceEvents": [`)
-		for i := range n {
-			fmt.Fprintf(&s, "{\"ph\": \"X\", \"name\": \"op\", \"pid\": 1, \"tid\": 1, \"ts\": %d, \"dur\": 1, \"args\": {\"a\": 1000000, \"b\": 1000000000000, \"c\": 10000000, \"d\": 100000000000}},\n", i/100)
+		for k := range n {
+			fmt.Fprintf(&s, "{\"ph\": \"X\", \"name\": \"op\", \"pid\": 1, \"tid\": 1, \"ts\": %d, \"dur\": 1, \"args\": {\"a\": 1000000, \"b\": 1000000000000, \"c\": 10000000, \"d\": 100000000000}},\n", k/100+i)
 		}
 		write(t, f, s.String()+text(i, 1)[len(`{"schemaVersion": 1, "distributedInfo": {"rank": 0}, "traceEvents": [`):])
 	}
-	both := []string{a, b}
+	both := four[:2]
 	full, err := Files(ctx, both, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestMemory(t *testing.T) {
 	for _, limit := range []int64{with * 5 / 4, without * 5 / 4} {
 		var mu sync.Mutex
 		slices := 0
-		err = Each(ctx, []string{a, b, a, b}, Options{Memory: limit, Workers: 4}, func(_ int, tr *trace.Trace) error {
+		err = Each(ctx, four, Options{Memory: limit, Workers: 4}, func(_ int, tr *trace.Trace) error {
 			mu.Lock()
 			defer mu.Unlock()
 			slices += tr.Slices.Len()

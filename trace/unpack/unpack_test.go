@@ -208,7 +208,7 @@ func TestMembers(t *testing.T) {
 		if got, damaged := members(t, data); got != want || damaged != nil {
 			t.Errorf("%s: %s, damage %v", name, got, damaged)
 		}
-		if got, damaged := members(t, data[:len(data)*2/5]); damaged == nil || !strings.HasPrefix(want, got[:strings.LastIndexByte(got, '=')+1]) {
+		if got, damaged := members(t, data[:len(data)*45/100]); damaged == nil || !strings.HasPrefix(want, got[:strings.LastIndexByte(got, '=')+1]) {
 			t.Errorf("%s cut: %s, damage %v", name, got, damaged)
 		}
 	}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ const atOnce = 2
 // Read reads traces and puts them on one clock. What cannot be read is told, and is an
 // error only if there is nothing else.
 func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.Progress)) ([]timeline.Source, []Failure, error) {
-	traces := make([]*trace.Trace, len(ins))
+	traces := make([][]*trace.Trace, len(ins))
 	errs := make([]error, len(ins))
 	sum := &sums{report: progress, of: make([]open.Progress, len(ins))}
 	var wg sync.WaitGroup
@@ -40,14 +41,10 @@ func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.P
 			opt := o
 			opt.Progress = func(p open.Progress) { sum.add(i, p) }
 			list, err := open.Files(ctx, []string{in.Path}, opt)
-			if err == nil && len(list) != 1 {
-				err = fmt.Errorf("%d traces at one path", len(list))
+			if err == nil && len(list) != 1 && in.Rank != nil {
+				err = fmt.Errorf("%d traces in a rank's file", len(list))
 			}
-			if err != nil {
-				errs[i] = err
-				return
-			}
-			traces[i] = list[0]
+			traces[i], errs[i] = list, err
 		})
 	}
 	wg.Wait()
@@ -62,9 +59,15 @@ func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.P
 			failed = append(failed, Failure{in.Path, errs[i].Error()})
 			continue
 		}
-		r, note := placed(in, traces[i])
-		ranks = append(ranks, r)
-		out = append(out, timeline.Source{Trace: traces[i], Label: in.Path, Note: note})
+		for _, t := range traces[i] {
+			r, note := placed(in, t)
+			ranks = append(ranks, r)
+			label := in.Path
+			if len(traces[i]) > 1 { // an archive, or a file that ranks were merged into
+				label = fmt.Sprintf("%s #%d", cmp.Or(t.Meta.File, in.Path), t.Meta.Part)
+			}
+			out = append(out, timeline.Source{Trace: t, Label: label, Note: note})
+		}
 	}
 	if len(out) == 0 {
 		return nil, failed, errors.Join(errs...)

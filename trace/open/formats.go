@@ -1,0 +1,194 @@
+package open
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"regexp"
+
+	native_format "github.com/kinetoscope/kinetoscope/profiler/format"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ascend"
+	"github.com/kinetoscope/kinetoscope/trace/chrome"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/gotrace"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+	"github.com/kinetoscope/kinetoscope/trace/native"
+	"github.com/kinetoscope/kinetoscope/trace/nsys"
+	"github.com/kinetoscope/kinetoscope/trace/sqlite"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
+)
+
+// The ranks of sniffs: a mark at a file's beginning is surer than words in a text.
+const (
+	byMark  = 3
+	byEvent = 2
+	byWords = 1
+	byForm  = 0
+)
+
+func init() {
+	format.Register(format.Format{
+		Name: "kineto", Title: "Chrome JSON of torch.profiler (Kineto)", Extensions: []string{".json", ".trace"},
+		Sniff: chromeJSON, Rank: byEvent, Read: readKineto, Write: writeChrome,
+	})
+	format.Register(format.Format{
+		Name: native.Format, Title: "recording of package profiler", Extensions: []string{native_format.Ext, ".rec", ".kinrec"},
+		Sniff: recording, Rank: byMark, Read: readNative,
+	})
+	format.Register(format.Format{
+		Name: "ascend", Title: "Chrome JSON of torch_npu (Ascend)", SniffDir: ascend.IsDir, Read: readAscend,
+	})
+	format.Register(format.Format{
+		Name: "go", Title: "execution trace of a Go program", Extensions: []string{".trace", ".out"},
+		Sniff: gotrace.Sniff, Rank: byMark, Read: readGo,
+	})
+	format.Register(format.Format{
+		Name: "nsys", Title: "export of Nsight Systems (SQLite)", Extensions: []string{".sqlite", ".db"},
+		Sniff: sqlite.Sniff, Rank: byMark, Read: readNsys,
+	})
+	for _, f := range []format.Format{
+		{Name: "torch-fallback", Title: "Chrome JSON of torch without Kineto", SniffDir: never},
+		{Name: "chrome", Title: "Chrome JSON of an unknown writer", SniffDir: never},
+		{Name: "viztracer", Title: "Chrome JSON of viztracer: Python calls, no device", SniffDir: never},
+		{Name: "xla", Title: "Chrome JSON of JAX or TensorFlow (XLA)", SniffDir: never},
+	} {
+		format.Register(f) // dialects that the reader of "kineto" tells apart by what is in them
+	}
+	for _, f := range noTraces {
+		if f.Name != "json" {
+			f.Rank = byWords
+		}
+		format.Register(f)
+	}
+}
+
+func never(string) bool { return false }
+
+// noTraces are what engines leave beside their traces.
+var noTraces = []format.Format{
+	{Name: "memory-snapshot", Title: "a pickle, as of a memory snapshot", Sniff: prefix("\x80")},
+	{Name: "xlsx", Title: "a workbook", Sniff: words(`^PK\x03\x04`, `\[Content_Types\]\.xml|xl/`), Extensions: []string{".xlsx"}},
+	{Name: "execution-trace", Title: "an execution trace (Chakra)", Sniff: words(`^\s*\{`, `"schema"\s*:`, `"nodes"\s*:|"pid"\s*:.*"time"`)},
+	{Name: "memory-timeline", Title: "a memory timeline", Sniff: words(`^\s*\[\s*\[`)},
+	{Name: "rocprof", Title: "a rocprofv3 result", Sniff: words(`^\s*\{`, `"rocprofiler-sdk-tool"`)},
+	{Name: "image", Title: "a picture", Sniff: any(prefix("\x89PNG"), prefix("<svg"), prefix("<?xml"))},
+	{Name: "html", Title: "a web page", Sniff: words(`(?i)^\s*<(!doctype|html)`)},
+	{Name: "json", Title: "JSON without traceEvents", Sniff: words(`^(?:\xef\xbb\xbf)?\s*[\[{]`), Rank: byForm},
+}
+
+func prefix(p string) func([]byte) bool {
+	return func(head []byte) bool { return bytes.HasPrefix(head, []byte(p)) }
+}
+
+func any(list ...func([]byte) bool) func([]byte) bool {
+	return func(head []byte) bool {
+		for _, f := range list {
+			if f(head) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// words tells text in which all patterns are found.
+func words(patterns ...string) func([]byte) bool {
+	var list []*regexp.Regexp
+	for _, p := range patterns {
+		list = append(list, regexp.MustCompile(`(?s)`+p))
+	}
+	return func(head []byte) bool {
+		for _, p := range list {
+			if !p.Match(head) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+var arrayOfEvents = regexp.MustCompile(`^\[\s*(\]|\{[^{}]*"(ph|pid)"\s*:)`)
+
+// chromeJSON tells Chrome JSON of any writer.
+func chromeJSON(text []byte) bool {
+	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), " \t\r\n")
+	if len(text) == 0 {
+		return false
+	}
+	if text[0] == '[' {
+		return arrayOfEvents.Match(text)
+	}
+	return text[0] == '{' && (bytes.Contains(text, []byte(`"traceEvents"`)) || bytes.Contains(text, []byte(`"deviceProperties"`)))
+}
+
+func recording(head []byte) bool {
+	n := len(native_format.Magic) - 1 // the last byte is the version
+	return len(head) > n && string(head[:n]) == native_format.Magic[:n]
+}
+
+func kinetoOptions(in format.Input, o format.Options) kineto.Options {
+	return kineto.Options{Workers: o.Workers, DropArgs: o.DropArgs, Room: o.Room, Progress: o.Progress, Size: in.Size}
+}
+
+func readKineto(ctx context.Context, in format.Input, o format.Options) ([]*trace.Trace, error) {
+	list, err := kineto.ReadAll(ctx, in.R, in.Name, kinetoOptions(in, o))
+	for _, t := range list {
+		if t.Meta.Format == "ascend" {
+			ascend.Classify(t)
+		}
+	}
+	return list, err
+}
+
+func writeChrome(_ context.Context, w io.Writer, list []*trace.Trace) error {
+	for _, t := range list { // one document after the other, as the reader takes them
+		if _, err := chrome.Write(w, t, chrome.Options{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readAscend(ctx context.Context, in format.Input, o format.Options) ([]*trace.Trace, error) {
+	return ascend.ReadDirAll(ctx, in.Path, kinetoOptions(format.Input{}, o))
+}
+
+// one is a reader's only trace as a list.
+func one(in format.Input, t *trace.Trace, err error) ([]*trace.Trace, error) {
+	if err != nil {
+		return nil, err
+	}
+	t.Meta.File = in.Name
+	return []*trace.Trace{t}, nil
+}
+
+func readNative(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+	u, err := unpack.New(in.R)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Close()
+	t, _, err := native.Read(ctx, u)
+	return one(in, t, err)
+}
+
+func readGo(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+	u, err := unpack.New(in.R)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Close()
+	t, err := gotrace.Read(u)
+	return one(in, t, err)
+}
+
+func readNsys(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+	path, done, err := in.Local()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	t, err := nsys.Read(ctx, path)
+	return one(in, t, err)
+}

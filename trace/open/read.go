@@ -1,0 +1,288 @@
+package open
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+	"github.com/kinetoscope/kinetoscope/trace/split"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
+)
+
+// reading is one source being read.
+type reading struct {
+	s     *Source
+	o     *Options
+	fo    format.Options
+	hints identity.Hints
+	left  []Left
+}
+
+// read reads the traces of the source, at least one.
+func (r *reading) read(ctx context.Context) ([]*trace.Trace, error) {
+	list, err := r.file(ctx, r.s.Path, r.s.Format)
+	if len(r.s.Twins) == 0 {
+		return list, err
+	}
+	return r.twins(ctx, list, err)
+}
+
+// twins reads the files with the same beginning unless their size tells that they hold
+// the same. Of one that is whole and others that are cut the whole one is kept; what turns
+// out to be another trace is a trace of its own.
+func (r *reading) twins(ctx context.Context, list []*trace.Trace, err error) ([]*trace.Trace, error) {
+	best := r.s.Path
+	var more []*trace.Trace
+	for _, path := range r.s.Twins {
+		if err == nil && whole(list) && textSize(path) == textOf(list) {
+			r.left = append(r.left, Left{path, CopyReason(best)})
+			continue
+		}
+		other, oerr := r.file(ctx, path, r.s.Format)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case oerr != nil:
+			r.left = append(r.left, Left{path, oerr.Error()})
+		case err == nil && whole(list) && whole(other) && rows(list) != rows(other):
+			more = append(more, other...)
+		case err == nil && whole(list) && whole(other):
+			r.left = append(r.left, Left{path, CopyReason(best)})
+		case err != nil || whole(other) || rows(other) > rows(list) && !whole(list):
+			r.left = append(r.left, Left{best, "a part of the trace in " + path})
+			list, err, best = other, nil, path
+		default:
+			r.left = append(r.left, Left{path, "a part of the trace in " + best})
+		}
+	}
+	return append(list, more...), err
+}
+
+// textOf is the size of the text that the traces were read from.
+func textOf(list []*trace.Trace) int64 {
+	var n int64
+	for _, t := range list {
+		n += t.Repairs.Text
+	}
+	return n
+}
+
+// textSize is the size of a file's unpacked text as far as it can be told without
+// unpacking, -1 if it cannot: gzip notes the size of its last member at the end.
+func textSize(path string) int64 {
+	f, err := os.Open(path)
+	if err != nil {
+		return -1
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || st.Size() < 18 {
+		return -1
+	}
+	head, tail := make([]byte, 2), make([]byte, 4)
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return -1
+	}
+	if !unpack.Packed(head) {
+		return st.Size()
+	}
+	if _, err := f.ReadAt(tail, st.Size()-4); err != nil || string(head) != "\x1f\x8b" {
+		return -1
+	}
+	return int64(binary.LittleEndian.Uint32(tail))
+}
+
+func whole(list []*trace.Trace) bool {
+	for _, t := range list {
+		if t.Repairs.Count[trace.RepairTruncatedFile]+t.Repairs.Count[trace.RepairTruncatedStream] > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func rows(list []*trace.Trace) int {
+	n := 0
+	for _, t := range list {
+		n += t.Slices.Len()
+	}
+	return n
+}
+
+// file reads what is at path.
+func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, error) {
+	if path == Stdin {
+		return r.pipe(ctx)
+	}
+	if r.s.Archive {
+		return r.archive(ctx, path)
+	}
+	f, ok := format.Lookup(name)
+	if !ok {
+		return nil, fmt.Errorf("open trace %s: no format %q", path, name)
+	}
+	if f.SniffDir != nil && f.Sniff == nil {
+		return r.done(f.Read(ctx, format.Input{Name: path, Path: path}, r.fo))
+	}
+	if !r.fo.DropArgs {
+		if t, err := r.o.Index.Load(path); err == nil {
+			identity.Learn(&t.Meta, r.hints)
+			return []*trace.Trace{t}, nil
+		}
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open trace: %w", err)
+	}
+	defer file.Close()
+	list, err := f.Read(ctx, format.Input{Name: path, Path: path, R: file, Size: r.s.Size}, r.fo)
+	if list, err = r.done(list, err); err != nil {
+		return nil, err
+	}
+	if len(list) == 1 && !r.fo.DropArgs && name == "kineto" {
+		if err := r.o.Index.Save(path, list[0]); err != nil { // the trace is read all the same
+			slog.WarnContext(ctx, "index not saved", "file", path, "err", err)
+		}
+	}
+	return list, nil
+}
+
+// done parts what was read into the traces of ranks and says whose they are.
+func (r *reading) done(list []*trace.Trace, err error) ([]*trace.Trace, error) {
+	if err != nil {
+		return nil, err
+	}
+	list = split.Documents(list)
+	for i, t := range list {
+		if len(list) > 1 {
+			t.Meta.Part = i + 1
+		}
+		h := r.hints
+		if t.Meta.File != r.s.Path {
+			h = identity.FromPath(t.Meta.File)
+		}
+		identity.Learn(&t.Meta, h)
+		t.Meta.Print = identity.Print(t)
+	}
+	return list, nil
+}
+
+// pipe reads a stream. An archive is written to disk first, for its members are looked up
+// in it.
+func (r *reading) pipe(ctx context.Context) ([]*trace.Trace, error) {
+	in := r.o.Stdin
+	if in == nil {
+		in = os.Stdin
+	}
+	head, err := readHead(in, format.SniffFirst)
+	if err != nil {
+		return nil, fmt.Errorf("read standard input: %w", err)
+	}
+	k, err := sniff(bytes.NewReader(head))
+	whole := io.MultiReader(bytes.NewReader(head), in)
+	if err == nil && k.archive {
+		path, done, err := format.Spool(whole)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		defer done()
+		return r.archive(ctx, path)
+	}
+	f, _ := format.Lookup("kineto")
+	if err == nil && k.known && k.format.Read != nil {
+		f = k.format
+	}
+	return r.done(f.Read(ctx, format.Input{Name: "", R: whole}, r.fo))
+}
+
+// archive reads the traces in an archive; its other members are left out.
+func (r *reading) archive(ctx context.Context, path string) ([]*trace.Trace, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open trace: %w", err)
+	}
+	defer file.Close()
+	var out []*trace.Trace
+	var held int64
+	damaged, err := unpack.Members(ctx, file, func(m unpack.Member) error {
+		name := r.s.Path + "/" + m.Name
+		list, reason, err := r.member(ctx, name, m, held)
+		if reason != "" {
+			r.left = append(r.left, Left{name, reason})
+		}
+		for _, t := range list {
+			held += t.Bytes()
+		}
+		out = append(out, list...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case damaged != nil && len(out) == 0:
+		return nil, &kineto.FormatError{File: r.s.Path, Want: "an archive with traces", Got: "a damaged one: " + damaged.Error()}
+	case len(out) == 0:
+		return nil, &kineto.FormatError{File: r.s.Path, Want: "traces in the archive", Got: (&EmptyError{Dir: r.s.Path, Left: r.left}).Error()}
+	case damaged != nil:
+		out[len(out)-1].Repairs.Add(trace.RepairTruncatedStream, 1)
+	}
+	return out, nil
+}
+
+// member reads one file of an archive; reason says why it is left out.
+func (r *reading) member(ctx context.Context, name string, m unpack.Member, held int64) (list []*trace.Trace, reason string, err error) {
+	head, err := readHead(m.R, format.SniffFirst)
+	if err != nil {
+		return nil, "", err
+	}
+	k, err := sniff(bytes.NewReader(head))
+	switch {
+	case m.Size == 0:
+		return nil, "empty", nil
+	case err != nil:
+		return nil, "damaged: " + err.Error(), nil
+	case k.archive:
+		return nil, "an archive in an archive: unpack it first", nil
+	}
+	in := format.Input{Name: name, R: io.MultiReader(bytes.NewReader(head), m.R), Size: m.Size}
+	if !k.known || k.format.Read == nil { // its first bytes may not have reached what tells
+		rest, err := readHead(m.R, format.HeadBytes)
+		if err != nil {
+			return nil, "", err
+		}
+		head = append(head, rest...)
+		if k, err = sniff(bytes.NewReader(head)); err != nil || !k.known || k.format.Read == nil {
+			return nil, k.reason(), nil
+		}
+		in.R = io.MultiReader(bytes.NewReader(head), m.R)
+	}
+	o := r.fo
+	o.Progress = nil // it counts bytes of the archive
+	if room := r.fo.Room; room != nil {
+		o.Room = func(taken, _, _ int64) bool { return room(held+taken, 0, 0) }
+	}
+	list, err = k.format.Read(ctx, in, o)
+	if list, err = r.done(list, err); unreadable(err) {
+		return nil, err.Error(), nil
+	}
+	return list, "", err
+}
+
+// unreadable tells an error of content from others.
+func unreadable(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kineto.ErrMemory) {
+		return false
+	}
+	var p *os.PathError
+	return !errors.As(err, &p)
+}

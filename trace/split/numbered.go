@@ -1,0 +1,212 @@
+package split
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// processes are the numbers of a file's processes, of hosts and of devices apart, which
+// may be equal.
+type processes struct {
+	t       *trace.Trace
+	hosts   []int64 // with operators or launches of their own, in order
+	devices []int64 // with work, in order
+	off     map[int64]int64
+}
+
+// numbered parts the tracks of a file in which several processes did what only a rank's
+// own process does: run operators, launch work. Kineto records one process a file.
+func numbered(t *trace.Trace) *groups {
+	p := find(t)
+	if len(p.hosts) < 2 {
+		return nil
+	}
+	owner := p.byOffset()
+	if owner == nil {
+		owner = p.byLaunch()
+	}
+	if owner == nil && len(p.devices) > 0 {
+		return nil // one process launched all of it
+	}
+	g := &groups{of: make([]int, len(t.Tracks)), label: make([]string, len(p.hosts))}
+	for i := range t.Tracks {
+		k := &t.Tracks[i]
+		switch {
+		case k.Kind == trace.TrackGPU:
+			g.of[i] = slices.Index(p.hosts, owner[k.PID])
+		case k.PIDText == "":
+			g.of[i] = p.nearest(k.PID)
+		default:
+			g.of[i] = -1
+		}
+	}
+	return g
+}
+
+// find lists the processes that work.
+func find(t *trace.Trace) *processes {
+	p := &processes{t: t, off: map[int64]int64{}}
+	hosts, devices, launches := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	for i, c := range t.Slices.Cat {
+		k := &t.Tracks[t.Slices.Track[i]]
+		switch {
+		case k.PIDText != "":
+		case k.Kind == trace.TrackGPU:
+			devices[k.PID] = true
+			if k.Device >= 0 {
+				p.off[k.PID] = k.PID - k.Device
+			}
+		case c.Runtime() && t.Slices.Corr[i] != trace.NoCorrelation:
+			launches[k.PID] = true
+		case c == trace.CatCPUOp:
+			hosts[k.PID] = true
+		}
+	}
+	if len(devices) > 0 {
+		hosts = launches
+	}
+	p.hosts, p.devices = slices.Sorted(maps.Keys(hosts)), slices.Sorted(maps.Keys(devices))
+	return p
+}
+
+// nearest returns the group of a host's process: its own, or for a helper that does no
+// work of its own the one whose number is the nearest below.
+func (p *processes) nearest(pid int64) int {
+	at := 0
+	for k, h := range p.hosts {
+		if h <= pid {
+			at = k
+		}
+	}
+	return at
+}
+
+// byOffset parts processes by the number that was added to their ids: a device's id is
+// its number and the offset. It returns the host of each device, nil if offsets do not
+// tell one host from the other.
+func (p *processes) byOffset() map[int64]int64 {
+	offs := map[int64]bool{}
+	for _, d := range p.devices {
+		off, ok := p.off[d]
+		if !ok || off < 0 {
+			return nil
+		}
+		offs[off] = true
+	}
+	list := slices.Sorted(maps.Keys(offs))
+	if len(list) < 2 || len(list) != len(p.hosts) {
+		return nil
+	}
+	host := map[int64]int64{}
+	for _, h := range p.hosts {
+		own := list[0]
+		for _, off := range list {
+			if off <= h {
+				own = off
+			}
+		}
+		if _, twice := host[own]; twice {
+			return nil
+		}
+		host[own] = h
+	}
+	owner := map[int64]int64{}
+	for _, d := range p.devices {
+		owner[d] = host[p.off[d]]
+	}
+	return owner
+}
+
+// pair is how well the work of a device fits the launches of a host.
+type pair struct {
+	found  int   // rows whose correlation the host launched before they began
+	delays int64 // ns from launch to begin, of these
+	beside int   // rows that stand in the file behind one of the host's
+}
+
+// byLaunch finds the host of each device by the launches of its work. Where ids
+// collide several hosts fit; then what stands together in the file is taken for one rank's,
+// and else the host whose launches are the nearest in time. It is nil if all devices are
+// of one host.
+func (p *processes) byLaunch() map[int64]int64 {
+	fit := p.fits()
+	owner, used := map[int64]int64{}, map[int64]bool{}
+	for _, d := range p.devices {
+		rows := 0
+		for _, h := range p.hosts {
+			rows += fit[[2]int64{d, h}].beside
+		}
+		best := slices.MinFunc(p.hosts, func(a, b int64) int {
+			x, y := fit[[2]int64{d, a}], fit[[2]int64{d, b}]
+			if c := cmp.Compare(y.found, x.found); c != 0 {
+				return c
+			}
+			if far := x.beside - y.beside; max(far, -far)*2 > rows {
+				return -far
+			}
+			return cmp.Compare(x.delays, y.delays)
+		})
+		owner[d], used[best] = best, true
+	}
+	if len(used) < 2 {
+		return nil
+	}
+	return owner
+}
+
+// fits counts for every device and host how well they fit.
+func (p *processes) fits() map[[2]int64]pair {
+	s := &p.t.Slices
+	type call struct{ host, corr int64 }
+	launched := map[call]int64{}
+	for i, c := range s.Cat {
+		k := &p.t.Tracks[s.Track[i]]
+		if c.Runtime() && s.Corr[i] != trace.NoCorrelation && k.Kind != trace.TrackGPU && k.PIDText == "" {
+			launched[call{k.PID, s.Corr[i]}] = s.Start[i]
+		}
+	}
+	fit := map[[2]int64]pair{}
+	var last int64
+	before := false
+	for _, i := range inFileOrder(s) {
+		k := &p.t.Tracks[s.Track[i]]
+		if k.PIDText != "" {
+			continue
+		}
+		if k.Kind != trace.TrackGPU {
+			if slices.Contains(p.hosts, k.PID) {
+				last, before = k.PID, true
+			}
+			continue
+		}
+		if before {
+			f := fit[[2]int64{k.PID, last}]
+			f.beside++
+			fit[[2]int64{k.PID, last}] = f
+		}
+		for _, h := range p.hosts {
+			if at, ok := launched[call{h, s.Corr[i]}]; ok && at <= s.Start[i] {
+				f := fit[[2]int64{k.PID, h}]
+				f.found++
+				f.delays += s.Start[i] - at
+				fit[[2]int64{k.PID, h}] = f
+			}
+		}
+	}
+	return fit
+}
+
+// inFileOrder returns the slices in the order of their events.
+func inFileOrder(s *trace.Slices) []int {
+	order := make([]int, s.Len())
+	for i := range order {
+		order[i] = i
+	}
+	if !slices.IsSorted(s.Event) {
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(s.Event[a], s.Event[b]) })
+	}
+	return order
+}

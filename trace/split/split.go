@@ -1,0 +1,170 @@
+// Package split parts the ranks that somebody merged into one file: engines merge the
+// ranks of a server, people concatenate what belongs together. Read as one trace, their
+// ids collide and their work adds up to that of no rank at all.
+package split
+
+import (
+	"cmp"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
+)
+
+// Ranks returns the traces of the ranks in t, or t alone if it holds one. Ranks are told
+// apart by what stands before a process id ("[TP01-DP00] 1000"), by names of processes
+// that say a rank, by an offset that was added to the ids, and else by which process
+// launched which device's work. Repairs stay with the first.
+func Ranks(t *trace.Trace) []*trace.Trace {
+	if g := labelled(t); g != nil {
+		return g.traces(t)
+	}
+	if t.Meta.Format != "kineto" && t.Meta.Format != "torch-fallback" && t.Meta.Format != "chrome" {
+		return []*trace.Trace{t}
+	}
+	if g := numbered(t); g != nil {
+		return g.traces(t)
+	}
+	return []*trace.Trace{t}
+}
+
+// groups say whose each track is.
+type groups struct {
+	of    []int         // by track; -1 for the first group's
+	label []string      // what tells the group from the others; "" if only its order does
+	pid   map[int]int64 // numbers of pids by track, where the text had a label
+	rest  map[int]string
+}
+
+// traces makes the groups' traces.
+func (g *groups) traces(t *trace.Trace) []*trace.Trace {
+	out := make([]*trace.Trace, len(g.label))
+	for k := range g.label {
+		sub := t
+		if len(g.label) > 1 {
+			sub = t.Subset(func(id trace.TrackID) bool { return max(0, g.of[id]) == k })
+			sub.Window()
+		}
+		out[k] = sub
+	}
+	n := make([]int, len(out))
+	for i := range t.Tracks {
+		k := max(0, g.of[i])
+		track := &out[k].Tracks[n[k]]
+		n[k]++
+		if pid, ok := g.pid[i]; ok {
+			track.PID, track.PIDText = pid, ""
+			if track.Kind == trace.TrackGPU && track.Device < 0 {
+				track.Device = pid
+			}
+		} else if rest, ok := g.rest[i]; ok {
+			track.PIDText = rest
+			if track.Kind == trace.TrackCPU && (rest == "" || rest == "Spans" || rest == "Traces") {
+				track.Kind = trace.TrackOther
+			}
+		}
+	}
+	if len(out) > 1 {
+		out[0].Repairs = t.Repairs
+	}
+	g.identify(out)
+	return out
+}
+
+// identify numbers the ranks of merged traces.
+func (g *groups) identify(out []*trace.Trace) {
+	for k, t := range out {
+		h := identity.FromPath(g.label[k])
+		m := &t.Meta
+		for kind, n := range h.Place {
+			m.Place = maps.Clone(m.Place)
+			if m.Place == nil {
+				m.Place = map[string]int{}
+			}
+			m.Place[kind] = n
+		}
+		if len(out) == 1 {
+			continue
+		}
+		m.Part = k + 1
+		m.Learnt = maps.Clone(m.Learnt)
+		if m.Learnt == nil {
+			m.Learnt = map[trace.Field]trace.From{}
+		}
+		m.Rank, m.Learnt[trace.FieldRank] = k, trace.FromPIDs
+		if h.Rank >= 0 { // with a place it is the one in its tensor-parallel group
+			m.Rank = h.Rank
+		} else if tp, ok := h.Place["tp"]; ok {
+			m.Rank = tp
+		}
+	}
+	if len(out) > 1 {
+		identity.RankByPlace(metas(out))
+	}
+}
+
+func metas(list []*trace.Trace) []*trace.Meta {
+	out := make([]*trace.Meta, len(list))
+	for i, t := range list {
+		out[i] = &t.Meta
+	}
+	return out
+}
+
+// labelPattern is a rank before a process id.
+var labelPattern = regexp.MustCompile(`(?i)^\s*(\[[^\]]*\]|(?:r|rank|node|host|tp|pp|dp|ep|gpu|worker|replica)[-_ ]?\d+(?:[-_/](?:tp|pp|dp|ep|rank)[-_ ]?\d+)*)(?:[-_:/. ]+|$)(.*)$`)
+
+// labelled parts tracks by the labels of their pids, or of their processes' names.
+func labelled(t *trace.Trace) *groups {
+	g := &groups{of: make([]int, len(t.Tracks)), pid: map[int]int64{}, rest: map[int]string{}}
+	labels := make([]string, len(t.Tracks))
+	byPID := 0
+	for i := range t.Tracks {
+		f := labelPattern.FindStringSubmatch(t.Tracks[i].PIDText)
+		if f == nil {
+			continue
+		}
+		labels[i] = strings.Trim(f[1], "[] ")
+		byPID++
+		if n, err := strconv.ParseInt(strings.TrimSpace(f[2]), 10, 64); err == nil {
+			g.pid[i] = n
+		} else {
+			g.rest[i] = f[2]
+		}
+	}
+	if byPID == 0 {
+		for i := range t.Tracks {
+			labels[i] = rankOf(&t.Tracks[i])
+		}
+	}
+	distinct := map[string]bool{}
+	for i, l := range labels {
+		if l != "" && t.Tracks[i].Kind != trace.TrackOther {
+			distinct[l] = true
+		}
+	}
+	if len(distinct) == 0 || byPID == 0 && len(distinct) < 2 {
+		return nil
+	}
+	g.label = slices.SortedFunc(maps.Keys(distinct), func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	for i, l := range labels {
+		g.of[i] = slices.Index(g.label, l)
+	}
+	return g
+}
+
+var rankWord = regexp.MustCompile(`(?i)(?:^|[^a-z])rank[-_ :=]?[\[(]?(\d{1,6})`)
+
+// rankOf returns the rank that a process's name or labels say: "rank 1", "python (rank 3)".
+func rankOf(k *trace.Track) string {
+	for _, s := range []string{k.Process, k.Labels} {
+		if f := rankWord.FindStringSubmatch(s); f != nil {
+			return "rank" + f[1]
+		}
+	}
+	return ""
+}

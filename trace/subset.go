@@ -1,0 +1,134 @@
+package trace
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Subset returns a trace of the rows of some of t's tracks, with t's Meta and without its
+// Repairs. It shares the arguments with t; neither may be added to while others read.
+func (t *Trace) Subset(keep func(TrackID) bool) *Trace {
+	out := New()
+	out.Meta = t.Meta
+	out.cats = slices.Clone(t.cats)
+	out.Strings.SetTexts(slices.Clone(t.Strings.Texts()))
+	out.args = t.args.shared()
+	to := make([]int64, len(t.Tracks))
+	for i := range t.Tracks {
+		to[i] = -1
+		if keep(TrackID(i)) {
+			to[i] = int64(out.AddTrack(t.Tracks[i]))
+		}
+	}
+	s, o := &t.Slices, &out.Slices
+	for i, k := range s.Track {
+		if to[k] < 0 {
+			continue
+		}
+		o.Start, o.Dur, o.Name, o.Cat = append(o.Start, s.Start[i]), append(o.Dur, s.Dur[i]), append(o.Name, s.Name[i]), append(o.Cat, s.Cat[i])
+		o.Track, o.Corr, o.Args = append(o.Track, TrackID(to[k])), append(o.Corr, s.Corr[i]), append(o.Args, s.Args[i])
+		o.Event = append(o.Event, s.Event[i])
+	}
+	n, m := &t.Instants, &out.Instants
+	for i, k := range n.Track {
+		if to[k] >= 0 {
+			m.Time, m.Name, m.Cat = append(m.Time, n.Time[i]), append(m.Name, n.Name[i]), append(m.Cat, n.Cat[i])
+			m.Track, m.Args = append(m.Track, TrackID(to[k])), append(m.Args, n.Args[i])
+		}
+	}
+	c, d := &t.Counters, &out.Counters
+	for i, k := range c.Track {
+		if to[k] >= 0 {
+			d.Time, d.Name, d.Series = append(d.Time, c.Time[i]), append(d.Name, c.Name[i]), append(d.Series, c.Series[i])
+			d.Track, d.Value = append(d.Track, TrackID(to[k])), append(d.Value, c.Value[i])
+		}
+	}
+	f, g := &t.Flows, &out.Flows
+	for i, k := range f.Track {
+		if to[k] >= 0 {
+			g.Time, g.ID, g.Track = append(g.Time, f.Time[i]), append(g.ID, f.ID[i]), append(g.Track, TrackID(to[k]))
+			g.Cat, g.Name, g.Start = append(g.Cat, f.Cat[i]), append(g.Name, f.Name[i]), append(g.Start, f.Start[i])
+		}
+	}
+	return out
+}
+
+// shared is a store of the same objects to which others may be added apart.
+func (a *argStore) shared() argStore {
+	a.closePack()
+	return argStore{
+		templates: slices.Clip(a.templates), values: slices.Clip(a.values), objects: a.objects, borrowed: true,
+		packed: packedArgs{blocks: slices.Clip(a.packed.blocks), bytes: a.packed.bytes},
+	}
+}
+
+// Append adds the rows of o, which stays as it is. Equal tracks become one; times must
+// count from the same instant. Event goes on where t's ends.
+func (t *Trace) Append(o *Trace) {
+	tracks := make([]TrackID, len(o.Tracks))
+	for i, k := range o.Tracks {
+		at := slices.Index(t.Tracks, k)
+		if at < 0 {
+			at = int(t.AddTrack(k))
+		}
+		tracks[i] = TrackID(at)
+	}
+	texts := make([]StringID, o.Strings.Len())
+	for i := range texts {
+		texts[i] = t.Intern(o.String(StringID(i)))
+	}
+	cats := map[Category]Category{}
+	cat := func(c Category) Category {
+		to, ok := cats[c]
+		if !ok {
+			to = t.Category(o.CategoryText(c))
+			cats[c] = to
+		}
+		return to
+	}
+	args := func(r ArgsRef) ArgsRef { return t.AddArgs(bytes.Clone(o.Args(r))) }
+	var next uint32
+	for _, e := range t.Slices.Event {
+		next = max(next, e+1)
+	}
+	for i := range o.Slices.Start {
+		s, c := &o.Slices, &t.Slices
+		c.Start, c.Dur, c.Name, c.Cat = append(c.Start, s.Start[i]), append(c.Dur, s.Dur[i]), append(c.Name, texts[s.Name[i]]), append(c.Cat, cat(s.Cat[i]))
+		c.Track, c.Corr, c.Args = append(c.Track, tracks[s.Track[i]]), append(c.Corr, s.Corr[i]), append(c.Args, args(s.Args[i]))
+		c.Event = append(c.Event, next+s.Event[i])
+	}
+	for i := range o.Instants.Time {
+		s, c := &o.Instants, &t.Instants
+		c.Time, c.Name, c.Cat = append(c.Time, s.Time[i]), append(c.Name, texts[s.Name[i]]), append(c.Cat, cat(s.Cat[i]))
+		c.Track, c.Args = append(c.Track, tracks[s.Track[i]]), append(c.Args, args(s.Args[i]))
+	}
+	for i := range o.Counters.Time {
+		s, c := &o.Counters, &t.Counters
+		c.Time, c.Name, c.Series = append(c.Time, s.Time[i]), append(c.Name, texts[s.Name[i]]), append(c.Series, texts[s.Series[i]])
+		c.Track, c.Value = append(c.Track, tracks[s.Track[i]]), append(c.Value, s.Value[i])
+	}
+	for i := range o.Flows.Time {
+		s, c := &o.Flows, &t.Flows
+		c.Time, c.ID, c.Track = append(c.Time, s.Time[i]), append(c.ID, s.ID[i]), append(c.Track, tracks[s.Track[i]])
+		c.Cat, c.Name, c.Start = append(c.Cat, texts[s.Cat[i]]), append(c.Name, texts[s.Name[i]]), append(c.Start, s.Start[i])
+	}
+}
+
+// Window sets the window to that of the trace spans, else to the extent of the slices.
+func (t *Trace) Window() {
+	start, end, ok := t.Extent()
+	span := false
+	for i, c := range t.Slices.Cat {
+		if c != CatTraceSpan {
+			continue
+		}
+		if from, to := t.Slices.Start[i], t.Slices.End(i); span {
+			start, end = min(start, from), max(end, to)
+		} else {
+			start, end, span = from, to, true
+		}
+	}
+	if ok || span {
+		t.Meta.WindowStart, t.Meta.WindowEnd = start, end
+	}
+}
