@@ -56,7 +56,7 @@ func Unread(skipped, text int64) string {
 	if skipped <= 0 || text <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %s of %s (%s) not read", units.Bytes(skipped), units.Bytes(text), units.Percent(float64(skipped)/float64(text)))
+	return fmt.Sprintf("; %s of %s (%s) not read", units.Bytes(skipped), units.Bytes(text), units.Share(float64(skipped)/float64(text)))
 }
 
 // MetaFacts are what the trace says about itself as a whole.
