@@ -222,7 +222,7 @@ func (h *Hub) makeBuckets(ctx context.Context) (err error) {
 	h.ranks, err = h.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: protocol.BucketRanks, Description: "presence of ranks", TTL: protocol.PresenceTTL,
 		Storage: jetstream.MemoryStorage, Replicas: h.cfg.Replicas,
-		MaxValueSize: protocol.MaxPresence, MaxBytes: protocol.MaxPresences,
+		MaxValueSize: protocol.MaxPresence, MaxBytes: h.quota(protocol.MaxPresences),
 	})
 	if err == nil {
 		err = h.NoRollup(ctx, protocol.BucketRanks)
@@ -239,6 +239,15 @@ func (h *Hub) makeBuckets(ctx context.Context) (err error) {
 	return nil
 }
 
+// quota bounds a bucket of the embedded server. A cluster of somebody else's would reserve so
+// much for each bucket; its own limits count there.
+func (h *Hub) quota(bytes int64) int64 {
+	if h.srv == nil {
+		return -1
+	}
+	return bytes
+}
+
 // uploads returns the object store for the files of a rank, which no other rank can write.
 // Whoever is there for others, an agent, has one for all of them.
 func (h *Hub) uploads(ctx context.Context, id protocol.RankID) (name string, obs jetstream.ObjectStore, err error) {
@@ -249,9 +258,12 @@ func (h *Hub) uploads(ctx context.Context, id protocol.RankID) (name string, obs
 		}
 	}
 	err = link.Retry(ctx, func() (err error) {
+		if obs, err = h.js.ObjectStore(ctx, name); !errors.Is(err, jetstream.ErrBucketNotFound) {
+			return err
+		}
 		obs, err = h.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
 			Bucket: name, Description: "artifacts on their way home", TTL: sessionHistory, Replicas: h.cfg.Replicas,
-			MaxBytes: protocol.MaxUpload,
+			MaxBytes: h.quota(protocol.MaxUpload),
 		})
 		return err
 	})

@@ -154,7 +154,7 @@ func (h *Hub) revive() error {
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, reviveTimeout)
 	defer cancel()
-	again := &Hub{cfg: h.cfg, js: h.js} // our own handles of the buckets go by their names and stay good
+	again := &Hub{cfg: h.cfg, js: h.js, srv: h.srv} // our own handles of the buckets go by their names and stay good
 	if err := again.makeBuckets(ctx); err != nil {
 		h.srv.failed.Store(true) // tried again at the next beat
 		return err

@@ -342,11 +342,25 @@ func (r *runner) perform(a session.Action) (session.Event, error) {
 	return nil, errors.New("unknown action " + string(a.Kind))
 }
 
+// roomTimeout bounds the making of a rank's object store before it is armed.
+const roomTimeout = 2 * time.Second
+
+// makeRoom makes the object store that a rank's files will need while all servers of a
+// cluster are there to hold it. Without it the files wait in the spool.
+func (r *runner) makeRoom(ctx context.Context, id protocol.RankID) {
+	ctx, cancel := context.WithTimeout(ctx, roomTimeout)
+	defer cancel()
+	if _, _, err := r.h.uploads(ctx, id); err != nil {
+		r.h.log.Warn("no room for a rank's files yet", "rank", id.Key(), "err", err)
+	}
+}
+
 // arm measures the rank's clock and arms it.
 func (r *runner) arm(a session.Action) (session.Event, error) {
 	t := r.incs[a.Rank]
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()
+	r.makeRoom(ctx, a.Rank)
 	clock, err := r.h.probeClock(ctx, a.Rank, t.Incarnation)
 	if err != nil {
 		return nil, err
