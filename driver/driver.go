@@ -64,6 +64,8 @@ type Keeper interface {
 type Capabilities struct {
 	Iterations   Iterations
 	NoIterations string // with IterationsNone
+	NoDelay      string // why a window cannot begin some iterations later
+	NoWarmup     string // why wait and warm-up iterations cannot be chosen
 	NoPast       string // why there is nothing to look back at
 	NoSampling   string // why sample_requests cannot be followed
 	NoBytes      string // why max_bytes cannot end a recording
@@ -122,6 +124,8 @@ type Files struct {
 	Events uint64 // 0: as Ended said
 	Drops  uint64
 	Note   string // what they lack
+	// Failed is why the rank itself has failed although there are files, of others say.
+	Failed string
 	// Others are ranks that the profiler recorded as well and that are known by their
 	// files alone, with those that should have left some and did not: State is
 	// protocol.StateStopped or StateFailed, with a Reason.

@@ -194,6 +194,10 @@ func (r *Rank) mayArm(q protocol.ArmRequest) error {
 		return errors.New(can.NoPast)
 	case counts && can.Iterations == IterationsNone:
 		return errors.New(can.NoIterations)
+	case c.DelayIterations > 0 && can.NoDelay != "":
+		return errors.New(can.NoDelay)
+	case c.WaitIterations+c.WarmupIterations > 0 && can.NoWarmup != "":
+		return errors.New(can.NoWarmup)
 	case c.SampleRequests > 1 && can.NoSampling != "":
 		return errors.New(can.NoSampling)
 	case q.MaxBytes > 0 && can.NoBytes != "":
@@ -353,6 +357,9 @@ func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol
 	c.status.Events, c.status.Drops = max(c.status.Events, f.Events), max(c.status.Drops, f.Drops)
 	if f.Note != "" {
 		c.status.Reason = f.Note
+	}
+	if f.Failed != "" {
+		c.status.State, c.status.Reason = protocol.StateFailed, f.Failed
 	}
 	return c.status, rank.Handover{Files: f.Files, Others: f.Others}, nil
 }

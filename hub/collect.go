@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,15 @@ func (r *runner) collectOver(a session.Action) (session.Event, error) {
 	// Durable here: the rank may forget the session.
 	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected", Keep: in.missing})
 	return session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops,
-		Note: joinReasons(s.Reason, in.note()), Bad: joinReasons(in.bad(), in.noteIfBad())}, nil
+		Note: joinReasons(s.Reason, in.note()), Bad: joinReasons(failed(s), in.bad(), in.noteIfBad())}, nil
+}
+
+// failed is why a rank says, with what it hands over, that it has failed.
+func failed(s protocol.RankStatus) string {
+	if s.State != protocol.StateFailed {
+		return ""
+	}
+	return cmp.Or(s.Reason, "no reason given; see the rank's log")
 }
 
 // fetchAll brings a rank's files into the run. What is wrong with one of them is in the

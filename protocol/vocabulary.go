@@ -55,6 +55,8 @@ type Engine string
 const (
 	EngineNative Engine = "native" // the reference models in Go
 	EngineTorch  Engine = "torch"  // a Python process that speaks this protocol
+	EngineVLLM   Engine = "vllm"   // a vLLM server as it is, over HTTP
+	EngineSGLang Engine = "sglang" // an SGLang server as it is, over HTTP
 	EngineKineto Engine = "kineto" // a PyTorch process as it is, over Kineto's daemon protocol
 )
 

@@ -489,7 +489,10 @@ func (u *suite) armAfterStop(t *testing.T) {
 }
 
 func (u *suite) iterations(t *testing.T) {
-	two := func(q *protocol.ArmRequest) { q.Config.DelayIterations, q.Config.MaxIterations = 1, 2 }
+	two := func(q *protocol.ArmRequest) { q.Config.MaxIterations = 2 }
+	if u.Can.NoDelay == "" {
+		two = func(q *protocol.ArmRequest) { q.Config.DelayIterations, q.Config.MaxIterations = 1, 2 }
+	}
 	switch u.Can.Iterations {
 	case driver.IterationsNone:
 		_, err := u.Arm(t.Context(), u.request(two))
@@ -530,6 +533,8 @@ func (u *suite) cannot(t *testing.T) {
 		why    string
 		change func(*protocol.ArmRequest)
 	}{
+		{u.Can.NoDelay, func(q *protocol.ArmRequest) { q.Config.DelayIterations = 3 }},
+		{u.Can.NoWarmup, func(q *protocol.ArmRequest) { q.Config.WarmupIterations = 3 }},
 		{u.Can.NoPast, func(q *protocol.ArmRequest) { q.LastNs = int64(time.Second) }},
 		{u.Can.NoSampling, func(q *protocol.ArmRequest) { q.Config.SampleRequests = 4 }},
 		{u.Can.NoBytes, func(q *protocol.ArmRequest) { q.MaxBytes = 1 << 20 }},

@@ -45,7 +45,7 @@ var rooms = [][]string{
 	{"hub/link"},
 	{"hub/rank"},
 	{"driver"},
-	{"driver/procs", "driver/native", "driver/kinetod", "driver/drivertest"},
+	{"driver/procs", "driver/native", "driver/kinetod", "driver/server", "driver/drivertest"},
 	{"agent"},
 	{"hub"},
 	{"hub/conversion"},

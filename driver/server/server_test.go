@@ -1,0 +1,378 @@
+package server
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"go.uber.org/goleak"
+
+	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/driver/drivertest"
+	"github.com/kinetoscope/kinetoscope/driver/server/servertest"
+	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quick = timing{flush: 5 * time.Second, free: 5 * time.Second, quiet: 200 * time.Millisecond, look: 5 * time.Millisecond,
+	ask: 20 * time.Millisecond, start: 5 * time.Second}
+
+var id = protocol.RankID{Pipeline: "p", Stage: 1, Replica: 0, Rank: 0}
+
+// unit is a driver of a server that behaves as its quirks say.
+type unit struct {
+	*driver.Rank
+	t   *testing.T
+	srv *servertest.Server
+	web *httptest.Server
+	d   *Driver
+	dir string
+}
+
+func openUnit(t *testing.T, engine protocol.Engine, q servertest.Quirks, change func(*Target)) *unit {
+	t.Helper()
+	u := &unit{t: t, dir: t.TempDir()}
+	u.srv = servertest.VLLM(u.dir, q)
+	if engine == protocol.EngineSGLang {
+		u.srv = servertest.SGLang(u.dir, q)
+	}
+	u.web = httptest.NewServer(u.srv)
+	to := Target{Engine: engine, URL: u.web.URL, Dir: u.dir, Token: q.Token}
+	if change != nil {
+		change(&to)
+	}
+	log := slog.New(slog.DiscardHandler)
+	d, err := Open(t.Context(), to, id, log)
+	if err != nil {
+		u.web.Close()
+		t.Fatal(err)
+	}
+	d.time = quick
+	u.d = d
+	u.Rank = driver.NewRank(d, protocol.RankInfo{RankID: id}, driver.WithLogger(log), driver.WithHubLossTimeout(drivertest.HubLoss), driver.WithCalls(d.Call))
+	t.Cleanup(func() {
+		u.srv.Wait()
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+		u.web.Close()
+	})
+	return u
+}
+
+func request(change func(*protocol.ArmRequest)) protocol.ArmRequest {
+	q := protocol.ArmRequest{Session: ulid.Make().String(), Hub: "h", MaxDurationNs: int64(time.Minute),
+		Config: protocol.ProfilerConfig{Profiler: "torch", ActiveIterations: 5}}
+	if change != nil {
+		change(&q)
+	}
+	return q
+}
+
+// record runs a session to its files.
+func (u *unit) record(change func(*protocol.ArmRequest)) (q protocol.ArmRequest, s protocol.RankStatus, over rank.Handover, err error) {
+	u.t.Helper()
+	ctx := u.t.Context()
+	q = request(change)
+	if _, err = u.Arm(ctx, q); err != nil {
+		return
+	}
+	if s, err = u.Start(ctx, protocol.BeginRequest{Session: q.Session, AtNs: time.Now().UnixNano()}); err != nil {
+		return
+	}
+	if s, err = u.Stop(ctx, protocol.StopRequest{Session: q.Session}); err != nil {
+		return
+	}
+	s, over, err = u.Collect(ctx, protocol.CollectRequest{Session: q.Session})
+	return
+}
+
+// awaitIdle returns when the recording has ended by itself.
+func (u *unit) awaitIdle() {
+	u.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); u.Status(u.t.Context()).State != protocol.StateIdle; <-tick.C {
+		if time.Now().After(end) {
+			u.t.Fatal("the recording does not end")
+		}
+	}
+}
+
+func (u *unit) left() (out []string) {
+	_ = filepath.WalkDir(u.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			out = append(out, d.Name())
+		}
+		return nil
+	})
+	return out
+}
+
+func TestSuite(t *testing.T) {
+	for _, engine := range []protocol.Engine{protocol.EngineVLLM, protocol.EngineSGLang} {
+		t.Run(string(engine), func(t *testing.T) {
+			u := openUnit(t, engine, servertest.Quirks{Ranks: 2, Slow: 20 * time.Millisecond}, nil)
+			drivertest.Run(t, &drivertest.Subject{Handler: u.Rank, Can: u.d.Capabilities(), Left: u.left,
+				Beat: func(hub string) { u.HubSeen(hub) },
+				Check: func(t *testing.T, files []rank.File) {
+					t.Helper()
+					wholeTraces(t, files)
+				}})
+			if u.srv.Recording() {
+				t.Error("the server's profiler is on")
+			}
+		})
+	}
+}
+
+func wholeTraces(t *testing.T, files []rank.File) {
+	t.Helper()
+	n := 0
+	for _, f := range files {
+		if f.Kind != protocol.KindTrace {
+			continue
+		}
+		n++
+		if tr, err := kineto.ReadFile(t.Context(), f.Path, kineto.Options{}); err != nil || tr.Slices.Len() == 0 {
+			t.Errorf("%s: %v", f.Path, err)
+		}
+	}
+	if n == 0 {
+		t.Errorf("no trace: %v", files)
+	}
+}
+
+func names(files []rank.File) string {
+	var out []string
+	for _, f := range files {
+		out = append(out, f.Name)
+	}
+	return strings.Join(out, " ")
+}
+
+// Every rank of a server has its files, its front end's and its own table too; the trace of
+// the rank's work comes last.
+func TestVLLMHandsOverEveryRank(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Slow: 50 * time.Millisecond}, nil)
+	if f := u.d.Facts(); !f.Prefix || !f.Steps || f.Version != "0.32.0" {
+		t.Errorf("%+v", f)
+	}
+	q, s, over, err := u.record(nil)
+	if err != nil || s.State != protocol.StateStopped {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if got := names(over.Files); got != "frontend.json.gz profiler_out.txt trace.json.gz" {
+		t.Errorf("rank 0: %s", got)
+	}
+	if len(over.Others) != 1 || over.Others[0].ID.Rank != 1 || over.Others[0].State != protocol.StateStopped || names(over.Others[0].Files) != "profiler_out.txt trace.json.gz" {
+		t.Errorf("others: %+v", over.Others)
+	}
+	wholeTraces(t, over.Files)
+	wholeTraces(t, over.Others[0].Files)
+	if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil || len(u.left()) > 0 {
+		t.Errorf("left: %v, %v", u.left(), err)
+	}
+}
+
+func TestSGLangHandsOverEveryRank(t *testing.T) {
+	u := openUnit(t, protocol.EngineSGLang, servertest.Quirks{Ranks: 2}, nil)
+	_, s, over, err := u.record(nil)
+	if err != nil || s.State != protocol.StateStopped || names(over.Files) != "trace.json.gz" || len(over.Others) != 1 || over.Others[0].ID.Rank != 1 {
+		t.Fatalf("%+v, %+v, %v", s, over, err)
+	}
+}
+
+// An answer of 200 proves nothing: a rank without a new file that ends well has failed, with
+// what was seen in place of it, and so it is told of every rank alone.
+func TestAnswerOf200ProvesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		engine protocol.Engine
+		q      servertest.Quirks
+		rank   int
+		why    string
+	}{
+		{"a worker writes nothing", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}}, 1, "left no trace of this rank"},
+		{"the first worker writes nothing", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{0}}, 0, "left no trace of this rank"},
+		{"a file ends in the middle", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Cut: []int{1}}, 1, "it is cut"},
+		{"one of SGLang's", protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Silent: []int{1}}, 1, "left no trace of this rank"},
+		{"no prefixes", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}, Old: true}, 1, "left no trace of this rank"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			u := openUnit(t, tt.engine, tt.q, nil)
+			_, s, over, err := u.record(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			state := map[int]protocol.RankState{0: s.State}
+			reason := map[int]string{0: s.Reason}
+			for _, o := range over.Others {
+				state[o.ID.Rank], reason[o.ID.Rank] = o.State, o.Reason
+			}
+			for k := range 2 {
+				want := protocol.StateStopped
+				if k == tt.rank {
+					want = protocol.StateFailed
+				}
+				if state[k] != want || k == tt.rank && !strings.Contains(reason[k], tt.why) {
+					t.Errorf("rank %d is %s: %s", k, state[k], reason[k])
+				}
+			}
+		})
+	}
+}
+
+// A delay that no step reaches is answered with 200 twice and leaves the front end's file alone.
+func TestNoFilesOfTheWorkers(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{NoFiles: true}, nil)
+	_, s, over, err := u.record(func(q *protocol.ArmRequest) { q.Config.DelayIterations = 1000 })
+	if err != nil || s.State != protocol.StateFailed || !strings.Contains(s.Reason, "a window that no step reached") {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if got := names(over.Files); got != "frontend.json.gz" {
+		t.Errorf("files: %s", got)
+	}
+}
+
+// Files of earlier rounds, and those that a round overwrites, are told from new ones.
+func TestOldFilesAreNotTaken(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Old: true}, nil)
+	old := filepath.Join(u.dir, "rank0.1.pt.trace.json.gz")
+	if err := os.WriteFile(old, servertest.Trace(time.Now(), 0, 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		q, s, over, err := u.record(nil)
+		if err != nil || s.State != protocol.StateStopped {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		for _, f := range over.Files {
+			if f.Path == old {
+				t.Error("an old file is handed over")
+			}
+		}
+		if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil {
+			t.Error(err)
+		}
+	}
+	if !slices.Contains(u.left(), filepath.Base(old)) {
+		t.Error("another round's file is removed")
+	}
+}
+
+// A stop that is answered before the files are there: they are waited for.
+func TestFilesThatComeAfterTheStop(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Late: true, Slow: 100 * time.Millisecond}, nil)
+	if _, s, over, err := u.record(nil); err != nil || s.State != protocol.StateStopped || !strings.Contains(names(over.Files), "trace.json.gz") {
+		t.Errorf("%+v, %+v, %v", s, over, err)
+	}
+}
+
+func TestForeignProfiling(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Foreign: true}, nil)
+	if _, _, _, err := u.record(nil); err == nil || !strings.Contains(err.Error(), "is on already") {
+		t.Errorf("409: %v", err)
+	}
+	if slices.Contains(u.srv.Asked(), "POST /stop_profile") {
+		t.Error("somebody else's profiling is stopped")
+	}
+	u = openUnit(t, protocol.EngineSGLang, servertest.Quirks{Foreign: true}, nil)
+	if _, _, _, err := u.record(nil); err == nil || !strings.Contains(err.Error(), "another session may be under way") {
+		t.Errorf("a start that is ignored: %v", err)
+	}
+}
+
+// A server counts its steps itself: the end is seen by its files, and what it answers to
+// the stop after that (SGLang: 500) is no failure.
+func TestRoundsThatStopByThemselves(t *testing.T) {
+	for _, engine := range []protocol.Engine{protocol.EngineVLLM, protocol.EngineSGLang} {
+		u := openUnit(t, engine, servertest.Quirks{Slow: 30 * time.Millisecond}, nil)
+		q := request(func(q *protocol.ArmRequest) { q.Config.MaxIterations = 3 })
+		if _, err := u.Arm(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		u.awaitIdle()
+		s, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+		if err != nil || s.StoppedBy != protocol.StoppedByIterations || s.State != protocol.StateStopped || len(over.Files) == 0 {
+			t.Errorf("%s: %+v, %+v, %v", engine, s, over, err)
+		}
+	}
+}
+
+// A server that dies while it records is a failure at once, not at the session's end.
+func TestServerThatDies(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{}, nil)
+	q := request(nil)
+	if _, err := u.Arm(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	u.web.Close()
+	u.awaitIdle()
+	s, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session})
+	if err != nil || s.State != protocol.StateFailed || !strings.Contains(s.Reason, "does not answer any more") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestWhatCannotBeOpened(t *testing.T) {
+	open := func(srv *servertest.Server, change func(*Target)) error {
+		web := httptest.NewServer(srv)
+		defer web.Close()
+		to := Target{Engine: protocol.EngineVLLM, URL: web.URL, Dir: t.TempDir()}
+		if change != nil {
+			change(&to)
+		}
+		d, err := Open(context.Background(), to, id, slog.New(slog.DiscardHandler))
+		if err == nil {
+			_ = d.Close()
+		}
+		return err
+	}
+	for want, err := range map[string]error{
+		"--profiler-config": open(servertest.VLLM(t.TempDir(), servertest.Quirks{NoRoutes: true}), nil),
+		"no directory here": open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "/nowhere" }),
+		"401":               open(servertest.VLLM(t.TempDir(), servertest.Quirks{Token: "secret"}), nil),
+		"refused":           open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.URL = "http://127.0.0.1:1" }),
+		"?dir=":             open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "" }),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+	if err := open(servertest.VLLM(t.TempDir(), servertest.Quirks{Token: "secret"}), func(to *Target) { to.Token = "secret" }); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseTarget(t *testing.T) {
+	t.Setenv(TokenEnv, "from the environment")
+	got, err := ParseTarget("vllm+https://h:8000?stage=thinker&dir=/d/&ranks=4&keep=true")
+	want := Target{Engine: protocol.EngineVLLM, URL: "https://h:8000", Stage: "thinker", Dir: "/d", Ranks: 4, Keep: true, Token: "from the environment"}
+	if err != nil || got != want || got.String() != "vllm://h:8000" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "h:8000", "http://h", "vllm://", "vllm+ftp://h", "vllm://h/path", "vllm://u:p@h", "vllm://h?dir=x",
+		"vllm://h?ranks=0", "vllm://h?ranks=x", "vllm://h?no=1", "vllm://h?keep=x", "vllm://h?token_file=/nowhere", "native://h"} {
+		if got, err := ParseTarget(bad); err == nil {
+			t.Errorf("%q is read as %+v", bad, got)
+		}
+	}
+}

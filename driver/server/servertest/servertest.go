@@ -1,0 +1,315 @@
+// Package servertest has servers whose profile routes behave as those of real vLLM and
+// SGLang servers were seen to behave (docs/servers.md), for the tests of what drives them.
+// They serve no model; they write traces of a few operators, in pieces, as the engines do.
+package servertest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Quirks are how a server differs from one that does what it says.
+type Quirks struct {
+	Ranks    int           // 1 without it
+	Slow     time.Duration // how long a stop takes to write
+	Silent   []int         // ranks that write nothing and answer 200
+	Cut      []int         // ranks whose files end in the middle
+	NoFiles  bool          // no worker writes anything, as with a delay that is never reached
+	Old      bool          // a vLLM before prefixes, numbers of steps and 409
+	Foreign  bool          // somebody else's profiling is under way
+	Late     bool          // a stop is answered before the files are written
+	NoRoutes bool          // started without a profiler
+	Token    string        // asked for
+}
+
+// Server is one server. Its methods are safe for concurrent use.
+type Server struct {
+	q    Quirks
+	sg   bool
+	dir  string
+	mux  *http.ServeMux
+	wg   sync.WaitGroup
+	seq  atomic.Int64
+	mu   sync.Mutex
+	body map[string]any // of the session that is on; nil: none
+	done bool           // it has stopped by itself
+	log  []string
+}
+
+// VLLM is vLLM 0.32.0 that writes to dir.
+func VLLM(dir string, q Quirks) *Server { return newServer(dir, q, false) }
+
+// SGLang is SGLang 0.5.23 whose default directory is dir.
+func SGLang(dir string, q Quirks) *Server { return newServer(dir, q, true) }
+
+func newServer(dir string, q Quirks, sg bool) *Server {
+	if q.Ranks == 0 {
+		q.Ranks = 1
+	}
+	s := &Server{q: q, sg: sg, dir: dir, mux: http.NewServeMux()}
+	if q.Foreign {
+		s.body = map[string]any{"output_dir": dir}
+	}
+	s.mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	if sg {
+		s.mux.HandleFunc("GET /get_server_info", s.info)
+		s.mux.HandleFunc("/start_profile", s.sglangStart)
+		s.mux.HandleFunc("/stop_profile", s.sglangStop)
+		return s
+	}
+	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"version":"0.32.0"}`) })
+	s.mux.HandleFunc("GET /openapi.json", s.openapi)
+	if !q.NoRoutes {
+		s.mux.HandleFunc("POST /start_profile", s.vllmStart)
+		s.mux.HandleFunc("POST /stop_profile", s.vllmStop)
+	}
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.log = append(s.log, r.Method+" "+r.URL.Path)
+	s.mu.Unlock()
+	if s.q.Token != "" && r.Header.Get("Authorization") != "Bearer "+s.q.Token {
+		http.Error(w, `{"error":"Unauthorized"}`, http.StatusUnauthorized)
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// Wait returns when nothing is written any more.
+func (s *Server) Wait() { s.wg.Wait() }
+
+// Recording reports whether its profiler is on.
+func (s *Server) Recording() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.body != nil && !s.done
+}
+
+// Asked is what it was asked, in order.
+func (s *Server) Asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.log...)
+}
+
+func (s *Server) openapi(w http.ResponseWriter, _ *http.Request) {
+	paths := map[string]any{"/health": map[string]any{}}
+	schemas := map[string]any{}
+	if !s.q.NoRoutes {
+		paths["/start_profile"], paths["/stop_profile"] = map[string]any{}, map[string]any{}
+	}
+	if !s.q.Old {
+		schemas["StartProfileRequest"] = map[string]any{"properties": map[string]any{
+			"profile_prefix": map[string]any{}, "delay_iterations": map[string]any{}, "max_iterations": map[string]any{}}}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"paths": paths, "components": map[string]any{"schemas": schemas}})
+}
+
+func (s *Server) info(w http.ResponseWriter, _ *http.Request) {
+	_ = json.NewEncoder(w).Encode(map[string]any{"version": "0.5.23", "tp_size": s.q.Ranks, "pp_size": 1, "dp_size": 1})
+}
+
+// read is a request's body, empty if it has none.
+func read(r *http.Request) map[string]any {
+	body := map[string]any{}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	return body
+}
+
+func (s *Server) vllmStart(w http.ResponseWriter, r *http.Request) {
+	body := read(r)
+	if n, ok := body["max_iterations"]; ok {
+		if f, isNumber := n.(float64); !isNumber || f != float64(int(f)) {
+			http.Error(w, `{"error":{"message":"max_iterations: Input should be a valid integer","code":400}}`, http.StatusBadRequest)
+			return
+		}
+	}
+	s.mu.Lock()
+	on := s.body != nil
+	if !on {
+		s.body, s.done = body, false
+	}
+	s.mu.Unlock()
+	switch {
+	case on && !s.q.Old:
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"error":{"message":"A profiling session is already active. Call /stop_profile before starting another session.","type":"Conflict","code":409}}`)
+	case !on && number(body["max_iterations"]) > 0:
+		s.wg.Go(func() { // the workers stop by themselves; the front end goes on
+			s.write(body, false)
+			s.mu.Lock()
+			s.done = true
+			s.mu.Unlock()
+		})
+	}
+}
+
+// vllmStop answers 200 whatever there was to stop, when all is written.
+func (s *Server) vllmStop(http.ResponseWriter, *http.Request) {
+	s.mu.Lock()
+	body, done := s.body, s.done
+	s.body, s.done = nil, false
+	s.mu.Unlock()
+	if body == nil {
+		return
+	}
+	if s.q.Late {
+		s.wg.Go(func() { s.write(body, true) })
+		return
+	}
+	if !done {
+		s.write(body, false)
+	}
+	s.frontend(body)
+}
+
+func (s *Server) sglangStart(w http.ResponseWriter, r *http.Request) {
+	body := read(r)
+	s.mu.Lock()
+	if s.body == nil || s.done { // else it is ignored, and answered all the same
+		s.body, s.done = body, false
+		if number(body["num_steps"]) > 0 {
+			s.wg.Go(func() { // it stops by itself
+				s.write(body, false)
+				s.mu.Lock()
+				s.done = true
+				s.mu.Unlock()
+			})
+		}
+	}
+	s.mu.Unlock()
+	fmt.Fprint(w, "Start profiling.\n")
+}
+
+func (s *Server) sglangStop(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	body, done := s.body, s.done
+	s.body, s.done = nil, false
+	s.mu.Unlock()
+	if body == nil || done {
+		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+		return
+	}
+	s.write(body, false)
+	fmt.Fprint(w, "Stop profiling. This will take some time.\n")
+}
+
+func number(v any) int {
+	f, _ := v.(float64)
+	return int(f)
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// write writes the workers' traces.
+func (s *Server) write(body map[string]any, late bool) {
+	if late {
+		time.Sleep(s.q.Slow)
+	}
+	if s.q.NoFiles {
+		return
+	}
+	dir, prefix := s.dir, text(body["profile_prefix"])
+	if d := text(body["output_dir"]); d != "" {
+		dir = d
+		_ = os.MkdirAll(dir, 0o755)
+	}
+	var wg sync.WaitGroup
+	for k := range s.q.Ranks {
+		if contains(s.q.Silent, k) {
+			continue
+		}
+		ns := time.Now().UnixNano() + s.seq.Add(1)
+		name := fmt.Sprintf("%d.%07d-TP-%d.trace.json.gz", ns/1e9, ns%1e7, k)
+		if !s.sg {
+			name = fmt.Sprintf("rank%d.%d.pt.trace.json.gz", k, ns)
+			if prefix != "" {
+				name = prefix + "_" + name
+			}
+			table := "profiler_out_" + strconv.Itoa(k) + ".txt" // every round overwrites it
+			if prefix != "" {
+				table = fmt.Sprintf("%s_rank%d.profiler_out.txt", prefix, k)
+			}
+			_ = os.WriteFile(filepath.Join(dir, table), []byte("Self CPU time total: 1ms\n"), 0o644)
+		}
+		b := Trace(time.Now(), k, s.q.Ranks)
+		if contains(s.q.Cut, k) {
+			b = b[:len(b)-20]
+		}
+		wg.Go(func() { s.grow(filepath.Join(dir, name), b) })
+	}
+	wg.Wait()
+}
+
+// grow writes a file in pieces: its name is there at once, with no bytes.
+func (s *Server) grow(path string, b []byte) {
+	f, err := os.Create(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	const pieces = 4
+	for i := range pieces {
+		time.Sleep(s.q.Slow / pieces)
+		if _, err := f.Write(b[i*len(b)/pieces : (i+1)*len(b)/pieces]); err != nil {
+			return
+		}
+	}
+}
+
+// frontend writes what vLLM's API server leaves at a stop.
+func (s *Server) frontend(body map[string]any) {
+	name := fmt.Sprintf("vm_26277.async_llm.%d.pt.trace.json.gz", time.Now().UnixNano())
+	if p := text(body["profile_prefix"]); p != "" {
+		name = p + "_" + name
+	}
+	s.grow(filepath.Join(s.dir, name), Trace(time.Now(), -1, 0))
+}
+
+func contains(list []int, n int) bool {
+	for _, v := range list {
+		if v == n {
+			return true
+		}
+	}
+	return false
+}
+
+// Trace is a packed trace of two operators under a step's label, as torch writes it for a
+// rank of a world; without a rank of the world if rank is negative.
+func Trace(start time.Time, rank, world int) []byte {
+	info := ""
+	if rank >= 0 {
+		info = fmt.Sprintf(`"distributedInfo": {"backend": "gloo", "rank": %d, "world_size": %d, "pg_count": 1},`, rank, world)
+	}
+	doc := fmt.Sprintf(` {
+  "schemaVersion": 1, "deviceProperties": [], "record_shapes": 0, %s "host_name": "vm",
+  "displayTimeUnit": "ms", "baseTimeNanoseconds": %d,
+  "traceEvents": [
+  { "ph": "M", "name": "process_name", "ts": 0.000, "pid": 7, "tid": 0, "args": { "name": "VLLM::Worker" } },
+  { "ph": "X", "cat": "user_annotation", "name": "execute_context_0(0)_generation_2(2)", "pid": 7, "tid": 8, "ts": 5.000, "dur": 60.000, "args": { "External id": 3 } },
+  { "ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 7, "tid": 8, "ts": 10.000, "dur": 20.000, "args": { "External id": 1 } },
+  { "ph": "X", "cat": "cpu_op", "name": "aten::relu", "pid": 7, "tid": 8, "ts": 40.000, "dur": 5.000, "args": { "External id": 2 } }
+  ], "traceName": "/tmp/tmp%s.json" }`, info, start.UnixNano(), strings.Repeat("x", 8))
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(doc))
+	_ = z.Close()
+	return b.Bytes()
+}
