@@ -3,6 +3,7 @@ package analysis
 import (
 	"math"
 
+	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -47,7 +48,7 @@ func (g *critGraph) deviceEdges() {
 				g.add(2*h, start, EdgeLaunchDelay, noSlice, false)
 				edge = true
 			}
-		case hasPrev && (!synced || f.end(src) < g.time(prev)) && (!f.opt.HTA || f.start[i]-g.time(prev) < htaKernelGapNs):
+		case hasPrev && (!synced || f.end(src) < g.time(prev)) && (!f.rules.LimitedKernelGap || f.start[i]-g.time(prev) < hta.KernelGapNs):
 			g.add(prev, start, EdgeKernelDelay, prev>>1, false)
 			edge = true
 		}
@@ -71,7 +72,7 @@ func (g *critGraph) laneKey(i int32) int64 {
 	}
 	so := g.stream(i)
 	for l, lane := range g.f.lanes {
-		if lane.Stream == so.stream && (g.f.opt.HTA || lane.Device == so.device) {
+		if lane.Stream == so.stream && (g.f.rules.StreamsWithoutDevice || lane.Device == so.device) {
 			return int64(l)
 		}
 	}
@@ -79,10 +80,10 @@ func (g *critGraph) laneKey(i int32) int64 {
 }
 
 func (g *critGraph) stream(i int32) streamOf {
-	if l := g.f.laneOf[i]; l >= 0 && !g.f.opt.HTA {
+	if l := g.f.laneOf[i]; l >= 0 && !g.f.rules.StreamsWithoutDevice {
 		return streamOf{g.f.lanes[l].Device, g.f.lanes[l].Stream}
 	}
-	so := streamOf{device: -1, stream: noStream}
+	so := streamOf{device: -1, stream: hta.NoStream}
 	if v, ok := g.f.tr.ArgInt(int(i), "device"); ok {
 		so.device = v
 	}
@@ -103,7 +104,7 @@ func (g *critGraph) deviceRows() []int32 {
 			continue
 		}
 		sync := s.Cat[i] == trace.CatCUDASync && f.partner[i] >= 0
-		if sync || f.laneOf[i] >= 0 && s.Corr[i] >= 0 || !f.opt.HTA && f.laneOf[i] >= 0 {
+		if sync || f.laneOf[i] >= 0 && s.Corr[i] >= 0 || !f.rules.RowsByStream && f.laneOf[i] >= 0 {
 			rows = append(rows, i)
 		}
 	}
@@ -122,7 +123,7 @@ func (g *critGraph) deviceRows() []int32 {
 // kernel if a second was launched before the first began.
 func (g *critGraph) idleAtLaunch() func(int32) bool {
 	f := g.f
-	if f.opt.HTA {
+	if f.rules.QueueOfOne {
 		entered, left := g.queueAround()
 		return func(i int32) bool { return entered[f.partner[i]] == 1 && left[i] == 0 }
 	}
@@ -197,7 +198,7 @@ func (g *critGraph) eventWaits() eventWaits {
 					w.recorded[s.Corr[i]] = d
 				}
 			}
-		} else if d := f.partner[i]; !waitCall[s.Name[i]] && (!f.opt.HTA || htaQueueName(f.name(i))) {
+		} else if d := f.partner[i]; !waitCall[s.Name[i]] && (!f.rules.KnownCallsOnly || hta.Enqueues(f.name(i))) {
 			lastOn[g.stream(d)] = d
 		}
 	}
@@ -217,7 +218,7 @@ func (g *critGraph) eventWaits() eventWaits {
 			if n, ok := nextOn[p]; ok {
 				w.next[i] = n
 			}
-		} else if !f.opt.HTA || htaQueueName(f.name(i)) {
+		} else if !f.rules.KnownCallsOnly || hta.Enqueues(f.name(i)) {
 			nextOn[p] = d
 		}
 	}

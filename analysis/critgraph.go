@@ -3,12 +3,9 @@ package analysis
 import (
 	"math"
 
+	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
-
-// htaKernelGapNs is the gap from which HTA no longer explains a kernel by the one
-// before it.
-const htaKernelGapNs = 1_500_000
 
 // A node is a slice's start (2*slice) or end (2*slice+1).
 type critNode = int32
@@ -45,7 +42,7 @@ func newCritGraph(f *frame, co CriticalOptions, w Window) *critGraph {
 			continue
 		}
 		host := f.laneOf[i] < 0
-		if !f.opt.HTA && s.Cat[i].Device() {
+		if !f.rules.RowsByStream && s.Cat[i].Device() {
 			host = false
 		}
 		if host {
@@ -56,15 +53,14 @@ func newCritGraph(f *frame, co CriticalOptions, w Window) *critGraph {
 		h := f.partner[i]
 		switch {
 		case h >= 0 && f.counts(h):
-			// With HTA a launch knows one of its slices only.
-			g.clipped[i] = inside(h) && (!f.opt.HTA || f.partner[h] == i)
-		case !f.opt.HTA && h < 0:
+			g.clipped[i] = inside(h) && (!f.rules.OneSliceALaunch || f.partner[h] == i)
+		case !f.rules.OneSliceALaunch && h < 0:
 			g.clipped[i] = inside(i) && isDeviceWork(s.Cat[i])
 		}
-		if f.opt.HTA && f.name(i) == "Stream Wait Event" {
+		if f.rules.WaitEventsOnPath && f.name(i) == hta.StreamWait {
 			g.clipped[i] = true
 		}
-		g.hasNode[i] = g.clipped[i] && (!f.opt.HTA || s.Corr[i] >= 0)
+		g.hasNode[i] = g.clipped[i] && (!f.rules.RowsByStream || s.Corr[i] >= 0)
 	}
 	nodes := 0
 	for _, has := range g.hasNode {
@@ -106,11 +102,11 @@ func (g *critGraph) hostEdges() {
 	f := g.f
 	s := &f.tr.Slices
 	accept := func(i int32) bool { return g.clipped[i] && (g.hasNode[i] || isHostOp(s.Cat[i])) }
-	if f.opt.HTA {
+	if f.rules.AnyRowIsOperator {
 		accept = func(i int32) bool { return g.clipped[i] }
 	}
 	t := f.nest(accept)
-	blocking := f.nameTable(func(n string) bool { return blockingCalls[n] || !f.opt.HTA && blockingHIP[n] })
+	blocking := f.nameTable(func(n string) bool { return blockingCalls[n] || !f.rules.CUDACallsOnly && blockingHIP[n] })
 	const none = critNode(-1)
 	last, top, parent, depth := none, none, noSlice, 0
 	track, begun := trace.TrackID(0), false
@@ -193,7 +189,7 @@ func (g *critGraph) longest() ([]int32, error) {
 			done++
 			// What weighs nothing at the end, such as a wait, belongs to the path; HTA
 			// leaves it out.
-			if end < 0 || best[u] > best[end] || best[u] == best[end] && !g.f.opt.HTA {
+			if end < 0 || best[u] > best[end] || best[u] == best[end] && !g.f.rules.FirstEndWins {
 				end = u
 			}
 			for k := outHead[u]; k >= 0; k = outNext[k] {

@@ -218,7 +218,7 @@ func (f *frame) criticalWindow(co CriticalOptions) (Window, error) {
 	seen := 0
 	for i := range int32(s.Len()) {
 		// Device copies of an annotation are no second instance; HTA takes them for one.
-		if !f.counts(i) || !match[s.Name[i]] || !f.opt.HTA && s.Cat[i] == trace.CatGPUUserAnnotation {
+		if !f.counts(i) || !match[s.Name[i]] || !f.rules.AnyRowIsOperator && s.Cat[i] == trace.CatGPUUserAnnotation {
 			continue
 		}
 		if seen == co.Instance {

@@ -3,6 +3,7 @@ package analysis
 import (
 	"testing"
 
+	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -240,6 +241,6 @@ func TestKindOf(t *testing.T) {
 	} {
 		want(t, name, kindOf(trace.CatKernel, name), k)
 	}
-	want(t, "HTA's ^hip", htaKind("hipblaslt_gemm"), KindCommunication)
+	want(t, "HTA's ^hip", Kind(hta.TypeOf("hipblaslt_gemm")), KindCommunication)
 	want(t, "copy", kindOf(trace.CatGPUMemcpy, "CopyHostToDevice"), KindMemory)
 }

@@ -3,6 +3,7 @@ package analysis
 import (
 	"cmp"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -158,12 +159,12 @@ func (d *differ) side(which int, f *frame, steps []Window) {
 		}
 		name, ok := names[s.Name[i]]
 		if !ok {
-			name = d.name(f.name(i), f.opt.HTA)
+			name = d.name(f.name(i), f.rules.NamesWithoutSide)
 			names[s.Name[i]] = name
 		}
 		k := diffKey{name, device}
-		if f.opt.HTA {
-			k.device = false // HTA has one row a name
+		if f.rules.NamesWithoutSide {
+			k.device = false
 		}
 		r := d.rows[k]
 		if r == nil {
@@ -197,7 +198,7 @@ const maxCalls = 2000
 func (d *differ) wants(f *frame, i int32) (device, ok bool) {
 	c := f.tr.Slices.Cat[i]
 	device = f.laneOf[i] >= 0
-	if f.opt.HTA {
+	if f.rules.AnyRowIsOperator {
 		ok = true
 	} else {
 		ok = device || isHostOp(c) || isRuntime(c)
@@ -208,7 +209,7 @@ func (d *differ) wants(f *frame, i int32) (device, ok bool) {
 // stepFinder returns the look-up from slice to step: by its start on the host, by its
 // launch's start on the device.
 func (d *differ) stepFinder(which int, f *frame, steps []Window) func(int32) int {
-	if f.opt.HTA {
+	if f.rows != nil {
 		return d.htaSteps(which, f)
 	}
 	if steps == nil {
@@ -240,7 +241,7 @@ func (d *differ) stepFinder(which int, f *frame, steps []Window) func(int32) int
 func (d *differ) htaSteps(which int, f *frame) func(int32) int {
 	d.steps[which] = 1
 	var have []int32
-	for i, k := range f.step {
+	for i, k := range f.rows.Step {
 		if k >= 0 && f.keep[i] && !slices.Contains(have, k) {
 			have = append(have, k)
 		}
@@ -250,12 +251,14 @@ func (d *differ) htaSteps(which int, f *frame) func(int32) int {
 	}
 	first := slices.Min(have)
 	return func(i int32) int {
-		if k := f.step[i]; k < 0 || d.opt.HTAFirst && k != first {
+		if k := f.rows.Step[i]; k < 0 || d.opt.HTAFirst && k != first {
 			return -1
 		}
 		return 0
 	}
 }
+
+var stepName = regexp.MustCompile(`^ProfilerStep\s*#\s*(\d+)`)
 
 // profilerSteps returns the spans of the host's ProfilerStep slices by start.
 func profilerSteps(f *frame) []Window {

@@ -2,8 +2,10 @@ package analysis
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -18,6 +20,8 @@ type frame struct {
 	view       *view.View       // what the columns below come from; nil with HTA
 	seen       *plausible.Trace // what view was made from and what is doubtful of it; nil with HTA
 	opt        Options
+	rules      hta.Rules // by whose definitions is counted
+	rows       *hta.Rows // what the columns below come from with Options.HTA; nil without
 	rank       int
 	start, dur []int64 // per slice, ns; the trace's own columns unless HTA rounds or a window cuts
 	keep       []bool  // per slice; nil if every slice counts
@@ -28,7 +32,6 @@ type frame struct {
 	partner    []int32 // per slice: of device work its launch, of a launch its last device work; -1 if none
 	ambiguous  int     // launch calls whose correlation an earlier one has as well
 	kinds      []Kind  // per slice of dev
-	step       []int32 // per slice: number of its ProfilerStep, -1 if none; HTA only
 
 	callsOnce sync.Once
 	callTree  *tree // see calls
@@ -47,17 +50,10 @@ func newFrame(tr *trace.Trace, opt Options) *frame {
 // chosen for all ranks together.
 func newFrames(trs []*trace.Trace, opt Options) []*frame {
 	fs := make([]*frame, len(trs))
-	steps := map[string]bool{}
-	if opt.HTA {
-		for _, tr := range trs {
-			htaStepNames(tr, steps)
-		}
-	}
+	hasSteps := opt.HTA && hta.HasSteps(trs)
 	parallel(len(trs), func(i int) {
 		if opt.HTA {
-			fs[i] = bareFrame(trs[i], opt)
-			fs[i].buildHTA(len(steps) >= 2 && !opt.HTAAllSteps)
-			fs[i].orderWork()
+			fs[i] = htaFrame(trs[i], opt, hasSteps)
 		} else {
 			fs[i] = ownFrame(trs[i], opt)
 		}
@@ -65,10 +61,25 @@ func newFrames(trs []*trace.Trace, opt Options) []*frame {
 	return fs
 }
 
-// bareFrame returns a frame that knows which slices count and nothing else.
+// htaFrame returns a frame by HTA's definitions.
+func htaFrame(tr *trace.Trace, opt Options, hasSteps bool) *frame {
+	opt.Window = nil
+	r := hta.Load(tr, hasSteps, hta.Options{IncludeLastStep: opt.HTAIncludeLastStep, AllSteps: opt.HTAAllSteps})
+	f := &frame{tr: tr, opt: opt, rules: hta.All, rows: r, rank: tr.Meta.Rank}
+	f.start, f.dur, f.keep = r.Start, r.Dur, r.Keep
+	f.lanes, f.laneOf, f.dev = r.Lanes, r.LaneOf, r.Work
+	f.partner, f.ambiguous = r.Partner, r.Ambiguous
+	f.classify(func(_ trace.Category, name string) Kind { return Kind(hta.TypeOf(name)) })
+	f.byStart = slices.Clone(f.dev)
+	sortByKey(f.byStart, func(i int32) int64 { return f.start[i] })
+	return f
+}
+
+// bareFrame returns a frame by our definitions that knows which slices count and nothing
+// else.
 func bareFrame(tr *trace.Trace, opt Options) *frame {
 	f := &frame{tr: tr, opt: opt, rank: tr.Meta.Rank, start: tr.Slices.Start, dur: tr.Slices.Dur}
-	if opt.Window != nil && !opt.HTA {
+	if opt.Window != nil {
 		f.keep, f.start, f.dur = view.CutTimes(f.start, f.dur, nil, opt.Window.StartNs, opt.Window.EndNs)
 	}
 	return f
@@ -84,12 +95,6 @@ func ownFrame(tr *trace.Trace, opt Options) *frame {
 	}
 	f.build(v)
 	return f
-}
-
-// orderWork fills byStart.
-func (f *frame) orderWork() {
-	f.byStart = append([]int32(nil), f.dev...)
-	sortByKey(f.byStart, func(i int32) int64 { return f.start[i] })
 }
 
 // parallel calls f(0) … f(n-1) on as many goroutines as there are cores and waits.
@@ -137,16 +142,6 @@ func (f *frame) build(v *view.View) {
 	f.lanes, f.laneOf, f.dev, f.byStart = v.Lanes, v.LaneOf, v.Work, v.ByStart
 	f.partner, f.ambiguous = v.Partner, v.Ambiguous
 	f.classify(kindOf)
-}
-
-// link joins launches and device work by correlation for HTA's definitions, by which work
-// belongs to the last call of the file.
-func (f *frame) link(host, device func(int32) bool) {
-	f.partner, f.ambiguous = view.Link{
-		Trace: f.tr, Start: f.start, Last: true,
-		Call: func(i int32) bool { return f.counts(i) && host(i) },
-		Work: func(i int32) bool { return f.counts(i) && device(i) },
-	}.Partners()
 }
 
 // classify fills kinds, asking once a distinct category and name.

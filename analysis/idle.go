@@ -3,6 +3,7 @@ package analysis
 import (
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -73,8 +74,8 @@ func IdleCauses(tr *trace.Trace, opt Options) Idle { return newFrame(tr, opt).id
 func (f *frame) idle() Idle {
 	out := Idle{Rank: f.rank}
 	for l, rows := range f.byLane() {
-		if f.opt.HTA {
-			rows = slices.DeleteFunc(rows, func(i int32) bool { return !htaIdleRow(f.tr.Slices.Cat[i]) })
+		if f.rules.EmptyGaps {
+			rows = slices.DeleteFunc(rows, func(i int32) bool { return !hta.IdleRow(f.tr.Slices.Cat[i]) })
 		}
 		if len(rows) == 0 {
 			continue
@@ -84,10 +85,6 @@ func (f *frame) idle() Idle {
 	return out
 }
 
-func htaIdleRow(c trace.Category) bool {
-	return c == trace.CatKernel || c == trace.CatGPUMemcpy || c == trace.CatGPUMemset || c == trace.CatMTIACCP
-}
-
 func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 	si := StreamIdle{Lane: f.lanes[l]}
 	var lengths [numIdleCauses][]float64
@@ -95,7 +92,7 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 	prevEnd := f.end(prev)
 	for _, i := range rows[1:] {
 		gap := f.start[i] - prevEnd
-		if gap < 0 && !f.opt.HTA || gap == 0 && !f.opt.HTA {
+		if gap <= 0 && !f.rules.EmptyGaps {
 			if e := f.end(i); e > prevEnd {
 				prev, prevEnd = i, e
 			}

@@ -2,11 +2,10 @@ package analysis
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
-	"sort"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -58,12 +57,8 @@ func (f *frame) kernels() KernelBreakdown {
 	b := KernelBreakdown{Rank: f.rank, Kernels: f.kernelTable()}
 	m := f.mergedKinds()
 	sets := [][]interval{m[KindCompute], m[KindCommunication], m[KindMemory]}
-	masks := sweepMasks
-	if f.opt.HTA {
-		masks = sweepHTA
-	}
 	var all int64
-	for mask, ns := range masks(sets...) {
+	for mask, ns := range f.masks(sets...) {
 		if mask == 0 || ns == 0 {
 			continue
 		}
@@ -94,7 +89,7 @@ func (f *frame) kernelTable() []KernelRow {
 	var rows []KernelRow
 	for j, i := range f.dev {
 		k := f.kinds[j]
-		if f.opt.HTA && k == KindOther {
+		if f.rules.NoOtherKind && k == KindOther {
 			continue
 		}
 		at := &index[int(s.Name[i])*int(numKinds)+int(k)]
@@ -166,64 +161,16 @@ func LumpKernels(rows []KernelRow, top int) []KernelRow {
 	return out
 }
 
-// lumpHTA is HTA's way to shorten one kind's table: ratio is a quantile of the column
-// of running sums and not a share of the time, and once anything is lumped the
-// statistics of every row are those of its one sum.
-func lumpHTA(rows []KernelRow, top int, ratio float64) []KernelRow {
-	if len(rows) <= top {
-		return rows
+// masks returns the time for which each combination of sets was active; see sweepMasks.
+func (f *frame) masks(sets ...[]interval) []int64 {
+	if !f.rules.NegativeTimes {
+		return sweepMasks(sets...)
 	}
-	cum := make([]float64, len(rows))
-	run := 0.0
-	for i, r := range rows {
-		run += float64(r.SumNs)
-		cum[i] = run
-	}
-	sorted := append([]float64(nil), cum...)
-	sort.Float64s(sorted)
-	limit := percentile(sorted, ratio)
-	byName := map[string]*agg{}
-	var order []string
-	for i, r := range rows {
-		name := r.Name
-		if cum[i] > limit || i >= top {
-			name = Others
-		}
-		a := byName[name]
-		if a == nil {
-			a = &agg{}
-			byName[name] = a
-			order = append(order, name)
-		}
-		a.add(r.SumNs)
-	}
-	var out []KernelRow
-	for _, name := range order {
-		a := byName[name]
-		out = append(out, KernelRow{Name: name, Kind: rows[0].Kind, Count: a.n, SumNs: a.sum, MaxNs: a.max, MinNs: a.min,
-			MeanNs: float64(a.sum) / float64(a.n), StdNs: a.std()})
-	}
-	return out
-}
-
-// sweepHTA is sweepMasks as HTA does it: a running sum over all edges by time, so that
-// spans of negative length count as they do there.
-func sweepHTA(sets ...[]interval) []int64 {
-	type edge struct{ at, v int64 }
-	var es []edge
-	for s, set := range sets {
+	var edges []hta.Edge
+	for k, set := range sets {
 		for _, iv := range set {
-			es = append(es, edge{iv.start, 1 << s}, edge{iv.end, -1 << s})
+			edges = append(edges, hta.Edge{AtNs: iv.start, Set: k}, hta.Edge{AtNs: iv.end, Set: k, Ends: true})
 		}
 	}
-	slices.SortStableFunc(es, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
-	out := make([]int64, 1<<len(sets))
-	run := int64(0)
-	for i, e := range es {
-		run += e.v
-		if run > 0 && i+1 < len(es) && bits.Len64(uint64(run)) <= len(sets) {
-			out[run] += es[i+1].at - e.at
-		}
-	}
-	return out
+	return hta.Sweep(len(sets), edges)
 }

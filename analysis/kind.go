@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
@@ -32,27 +31,6 @@ func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
 
 // UnmarshalText reads the kind's name.
 func (k *Kind) UnmarshalText(b []byte) error { return kindNames.Unmarshal(k, b) }
-
-// The three patterns by which HTA types a kernel, matched at the start of the name.
-var (
-	htaComm    = regexp.MustCompile(`^(?:(?:^nccl.*)|(?:^hip)|(?:^hccl)|(?:.*ncclKernel.*))`)
-	htaMemory  = regexp.MustCompile(`^(?:(?:(?:hip)?Memcpy)|(?:(?:hip)?Memset)|(?:dma))`)
-	htaNotComp = regexp.MustCompile(`^(?:(?:nccl)|(?:.*Memcpy)|(?:.*Memset)|(?:.*dma)|(?:.*Sync)|(?:Stream Wait Event)|` +
-		`(?:cuda.*LaunchKernel)|(?:runFunction)|(?:hip)|(?:job_exe)|(?:packet)|(?:pe_exe)|(?:cpum_exe_subgraph)|(?:hccl)|(?:collective_subgraph_execution))`)
-)
-
-// htaKind types a kernel name as HTA does; the first match wins.
-func htaKind(name string) Kind {
-	switch {
-	case htaComm.MatchString(name):
-		return KindCommunication
-	case htaMemory.MatchString(name):
-		return KindMemory
-	case !htaNotComp.MatchString(name):
-		return KindCompute
-	}
-	return KindOther
-}
 
 // kindOf types device work by its category and name: unlike HTA's patterns, a kernel
 // whose name merely contains "Sync", "dma" or starts with "hip" stays compute.

@@ -1,8 +1,6 @@
 package analysis
 
 import (
-	"strings"
-
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -50,10 +48,6 @@ type LaunchOptions struct {
 	NoMemory bool // leave out copies and fills
 }
 
-// htaLaunchNames are the calls that HTA's launch statistics know.
-var htaLaunchNames = map[string]bool{"cudaLaunchKernel": true, "cudaLaunchKernelExC": true, "runFunction - job_prep_and_submit_for_execution": true}
-var htaMemoryNames = map[string]bool{"cudaMemcpyAsync": true, "cudaMemsetAsync": true}
-
 // Launches answers what launching device work cost.
 func Launches(tr *trace.Trace, opt Options, lo LaunchOptions) LaunchStats {
 	return newFrame(tr, opt).launches(lo)
@@ -61,8 +55,10 @@ func Launches(tr *trace.Trace, opt Options, lo LaunchOptions) LaunchStats {
 
 func (f *frame) launches(lo LaunchOptions) LaunchStats {
 	out := LaunchStats{Rank: f.rank, Ambiguous: f.ambiguous}
-	if f.opt.HTA {
-		out.Launches = f.launchesHTA(lo)
+	if f.rules.KnownCallsOnly {
+		for _, p := range f.rows.Launches(lo.NoMemory) {
+			out.Launches = append(out.Launches, f.launch(p.Host, p.Device))
+		}
 	} else {
 		for j, d := range f.dev {
 			if lo.NoMemory && f.kinds[j] == KindMemory {
@@ -122,33 +118,4 @@ func (f *frame) launchTypes(out *LaunchStats) {
 		}
 	}
 	sortDesc(out.Types, func(c ByCall) int64 { return int64(c.Slices) })
-}
-
-// launchesHTA joins host and device rows on the correlations of the calls HTA knows.
-func (f *frame) launchesHTA(lo LaunchOptions) []Launch {
-	corr := f.tr.Slices.Corr
-	wanted := map[int64]bool{}
-	for i := range int32(len(corr)) {
-		if !f.keep[i] {
-			continue
-		}
-		if n := f.name(i); htaLaunchNames[n] || strings.HasPrefix(n, "runFunction") || !lo.NoMemory && htaMemoryNames[n] {
-			wanted[corr[i]] = true
-		}
-	}
-	hosts := map[int64][]int32{}
-	for i := range int32(len(corr)) {
-		if f.keep[i] && f.laneOf[i] < 0 && wanted[corr[i]] {
-			hosts[corr[i]] = append(hosts[corr[i]], i)
-		}
-	}
-	var out []Launch
-	for _, d := range f.dev {
-		if wanted[corr[d]] {
-			for _, h := range hosts[corr[d]] {
-				out = append(out, f.launch(h, d))
-			}
-		}
-	}
-	return out
 }

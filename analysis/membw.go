@@ -51,7 +51,7 @@ func (f *frame) bandwidth() MemoryBandwidth {
 		bytes, _ := f.tr.ArgInt(int(i), "bytes")
 		bw, known := f.tr.ArgFloat(int(i), argBandwidth)
 		known = known && bw-bw == 0 // the writer puts inf where it cannot divide
-		if !f.opt.HTA && f.dur[i] > 0 && bytes > 0 {
+		if !f.rules.FilesBandwidth && f.dur[i] > 0 && bytes > 0 {
 			bw, known = float64(bytes)/float64(f.dur[i]), true // bytes per ns are GB/s
 		}
 		u.Bytes += bytes
@@ -61,7 +61,7 @@ func (f *frame) bandwidth() MemoryBandwidth {
 		end := f.end(i)
 		if f.dur[i] == 0 {
 			end += 1000 // a copy shorter than the clock's tick took at most one
-			if !f.opt.HTA {
+			if !f.rules.FilesBandwidth {
 				continue
 			}
 		}
@@ -94,7 +94,7 @@ func (f *frame) bandwidthPoints(s []step) Stats {
 		} else {
 			open--
 		}
-		if !f.opt.HTA && open == 0 {
+		if !f.rules.FilesBandwidth && open == 0 {
 			sum = 0
 		}
 		if sum > 0 {

@@ -103,7 +103,7 @@ func (f *frame) memoryEvents() (map[memoryDevice][]memoryEvent, *tree) {
 		if in.Name[i] != name {
 			continue
 		}
-		if w := f.opt.Window; w != nil && !f.opt.HTA && (in.Time[i] < w.StartNs || in.Time[i] >= w.EndNs) {
+		if w := f.opt.Window; w != nil && (in.Time[i] < w.StartNs || in.Time[i] >= w.EndNs) {
 			continue
 		}
 		rows = append(rows, i)

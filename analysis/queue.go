@@ -1,8 +1,7 @@
 package analysis
 
 import (
-	"strings"
-
+	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -35,15 +34,6 @@ type StreamQueue struct {
 	spanNs int64   // what BlockedShare is a share of
 }
 
-// htaQueueNames are the calls that HTA counts as enqueuing.
-var htaQueueNames = map[string]bool{
-	"cudaLaunchKernel": true, "cudaLaunchKernelExC": true, "cudaMemcpyAsync": true, "cudaMemsetAsync": true,
-	"cuLaunchKernel": true, "cuLaunchKernelEx": true, "hipLaunchKernel": true, "hipExtModuleLaunchKernel": true,
-	"hipMemsetAsync": true, "hipMemcpyAsync": true, "hipMemcpyWithStream": true,
-}
-
-func htaQueueName(n string) bool { return htaQueueNames[n] || strings.HasPrefix(n, "runFunction") }
-
 // QueueLength answers how full each stream's queue was over time.
 func QueueLength(tr *trace.Trace, opt Options) Queue { return newFrame(tr, opt).queue() }
 
@@ -67,11 +57,11 @@ func (f *frame) queue() Queue {
 		}
 		sq.Series = accumulate(steps)
 		sq.spanNs = steps[len(steps)-1].at - steps[0].at
-		if f.opt.HTA {
-			sq.spanNs = f.startsSpan()
+		if f.rules.FullAtLimit {
+			sq.spanNs = f.rows.StartsSpan()
 		}
 		sq.ByTime, sq.Points = weigh(sq.Series), describe(vals)
-		if f.opt.HTA {
+		if f.rules.FullAtLimit {
 			sq.FullLength = FullQueueLength
 			sq.BlockedNs, sq.BlockedShare = sq.Blocked(FullQueueLength)
 		} else if most >= FullQueueLength-fullNear {
@@ -81,21 +71,6 @@ func (f *frame) queue() Queue {
 		out.Streams = append(out.Streams, sq)
 	}
 	return out
-}
-
-// startsSpan is the time between the first and the last start of any slice.
-func (f *frame) startsSpan() int64 {
-	lo, hi, any := int64(0), int64(0), false
-	for i, t := range f.start {
-		if !f.counts(int32(i)) {
-			continue
-		}
-		if !any {
-			lo, hi, any = t, t, true
-		}
-		lo, hi = min(lo, t), max(hi, t)
-	}
-	return hi - lo
 }
 
 // Blocked returns the time during which the queue held at least limit entries, in ns
@@ -116,7 +91,7 @@ func (f *frame) queueSteps() [][]step {
 	out := make([][]step, len(f.lanes))
 	for _, d := range f.byStart {
 		h := f.partner[d]
-		if h < 0 || f.opt.HTA && (f.partner[h] != d || !f.keep[h] || !htaQueueName(f.name(h))) {
+		if h < 0 || f.rules.OneSliceALaunch && (f.partner[h] != d || !f.keep[h] || !hta.Enqueues(f.name(h))) {
 			continue
 		}
 		l := f.laneOf[d]

@@ -41,7 +41,7 @@ func (f *frame) sequences(operator string, minLen int) []Sequence {
 	}
 	s := &f.tr.Slices
 	t := f.calls()
-	if f.opt.HTA {
+	if f.rules.AnyRowIsOperator {
 		t = f.nest(func(int32) bool { return true })
 	}
 	match := f.nameTable(func(n string) bool { return strings.Contains(n, operator) })
@@ -107,7 +107,7 @@ func (f *frame) shallowest(t *tree, match []bool) []int32 {
 		if p := t.parent[i]; p >= 0 {
 			depth[i] = depth[p] + 1
 		}
-		if !match[s.Name[i]] || !f.opt.HTA && !isHostOp(s.Cat[i]) {
+		if !match[s.Name[i]] || !f.rules.AnyRowIsOperator && !isHostOp(s.Cat[i]) {
 			continue
 		}
 		if best < 0 || depth[i] < best {

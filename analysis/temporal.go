@@ -55,7 +55,7 @@ func TemporalBreakdown(tr *trace.Trace, opt Options) Temporal { return newFrame(
 func (f *frame) temporal() Temporal {
 	t := Temporal{Rank: f.rank}
 	w, ok := f.span()
-	if f.opt.Window != nil && !f.opt.HTA {
+	if f.opt.Window != nil {
 		w = *f.opt.Window
 	}
 	t.Window, t.HasDevice, t.Devices = w, ok, []DeviceTime{}
@@ -68,7 +68,7 @@ func (f *frame) temporal() Temporal {
 	t.ComputeNs, t.CommunicationNs, t.MemoryNs = total(compute), total(comm), total(mem)
 	busy := f.merged(allKinds)
 	t.BusyNs = total(busy)
-	if f.opt.HTA {
+	if f.rules.NegativeTimes {
 		// The span is that of the merged spans; a last slice with negative duration ends early.
 		t.Window = Window{StartNs: busy[0].start, EndNs: busy[len(busy)-1].end}
 		t.SpanNs = t.Window.EndNs - t.Window.StartNs
@@ -95,7 +95,7 @@ func (f *frame) temporal() Temporal {
 
 // windowNs is what the slices that count cover.
 func (f *frame) windowNs() int64 {
-	if f.opt.Window != nil && !f.opt.HTA {
+	if f.opt.Window != nil {
 		return f.opt.Window.EndNs - f.opt.Window.StartNs
 	}
 	if f.view == nil {
@@ -167,11 +167,7 @@ func CommComputeOverlap(tr *trace.Trace, opt Options) Overlap { return newFrame(
 func (f *frame) overlap() Overlap {
 	m := f.mergedKinds()
 	o := Overlap{Rank: f.rank, CommunicationNs: total(m[KindCommunication])}
-	if f.opt.HTA {
-		o.OverlappedNs = sweepHTA(m[KindCompute], m[KindCommunication])[3]
-	} else {
-		o.OverlappedNs = sweepMasks(m[KindCompute], m[KindCommunication])[3]
-	}
+	o.OverlappedNs = f.masks(m[KindCompute], m[KindCommunication])[3]
 	o.Share = share(o.OverlappedNs, o.CommunicationNs)
 	return o
 }

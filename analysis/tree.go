@@ -24,7 +24,7 @@ func (t *tree) walk(enter, leave func(i int32)) {
 
 // onHost says whether i is no work of a device, which laneOf says too once it is there.
 func (f *frame) onHost(i int32) bool {
-	if f.opt.HTA {
+	if f.rules.RowsByStream {
 		return f.laneOf[i] < 0
 	}
 	return !isDeviceWork(f.tr.Slices.Cat[i])
