@@ -14,7 +14,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: scale test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -58,6 +58,11 @@ bench:
 	go test ./bench -run '^$$' -bench . -benchmem
 	go run ./bench/cmd/loadratio -mb 200
 	go run ./bench/cmd/loadratio -mb 50 -unlike
+
+# scale tries the control plane with a thousand simulated ranks and prints what they cost;
+# docs/scale.md has the figures. It wants a machine that does nothing else.
+scale:
+	KINETOSCOPE_SCALE=1024 go test ./hub -count=1 -run ManyRanks -v
 
 # fuzz gives every fuzz target of the project FUZZTIME.
 fuzz:

