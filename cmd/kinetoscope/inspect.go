@@ -17,6 +17,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 type inspectCmd struct {
@@ -140,13 +142,15 @@ func (v *inspection) fromFile(ctx context.Context) error {
 	add := func(key, f string, args ...any) {
 		head = append(head, report.Fact{Key: key, Value: fmt.Sprintf(f, args...)})
 	}
+	plain := false
 	if st, err := os.Stat(v.File); err == nil && v.File != open.Stdin {
 		v.Bytes = st.Size()
 		if !st.IsDir() {
 			packed := packing(v.File)
-			add("size", "%s%s", report.Bytes(v.Bytes).Text, packed)
+			add("size", "%s%s", report.Bytes(v.Bytes).Text, strings.TrimSuffix(", "+string(packed), ", "))
+			plain = packed == unpack.Plain
 		}
-		if v.Format == native.Format {
+		if v.Format == native.Format && plain {
 			r, err := readRecording(ctx, v.File)
 			if err != nil {
 				return err
@@ -171,6 +175,14 @@ func (v *inspection) fromFile(ctx context.Context) error {
 	if len(v.Repairs) == 0 && v.Recording == nil {
 		add("repairs", "none")
 	}
+	if v.Skipped > 0 && v.Text > 0 {
+		add("not read", "%s of %s (%s) hold nothing that could be read", units.Bytes(v.Skipped), units.Bytes(v.Text), units.Share(float64(v.Skipped)/float64(v.Text)))
+	}
+	for _, f := range []trace.Field{trace.FieldStage, trace.FieldReplica, trace.FieldRank, trace.FieldRole, trace.FieldPhase, trace.FieldHost} {
+		if from := v.LearntFrom[f]; from != "" && from != trace.FromContent {
+			add("whose it is", "%s: from the %s", f, from)
+		}
+	}
 	for _, f := range v.facts {
 		v.Facts[f.Key] = strings.TrimPrefix(v.Facts[f.Key]+"; "+f.Value, "; ")
 	}
@@ -178,21 +190,18 @@ func (v *inspection) fromFile(ctx context.Context) error {
 }
 
 // packing tells by the first bytes how a file is packed.
-func packing(path string) string {
+func packing(path string) unpack.Kind {
 	f, err := os.Open(path)
 	if err != nil {
-		return ""
+		return unpack.Plain
 	}
 	defer f.Close()
-	head := make([]byte, 4)
-	n, _ := io.ReadFull(f, head)
-	switch s := string(head[:n]); {
-	case strings.HasPrefix(s, "\x1f\x8b"):
-		return ", gzip"
-	case strings.HasPrefix(s, "\x28\xb5\x2f\xfd"):
-		return ", zstd"
+	u, err := unpack.New(f)
+	if err != nil {
+		return unpack.Plain
 	}
-	return ""
+	defer u.Close()
+	return u.Kind()
 }
 
 // readRecording reads what a recording says about how it was made.

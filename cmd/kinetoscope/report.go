@@ -201,6 +201,7 @@ func (c *reportCmd) traces(e *env) error {
 	}
 	page := &report.TraceReport{Report: c.report(e, list)}
 	page.Title, page.Note = pageTitle(infos)
+	page.Note += repairsLine(infos)
 	for i := range list {
 		v := &list[i].Value
 		page.Labels, page.Steps = append(page.Labels, list[i].Label), append(page.Steps, v.steps)

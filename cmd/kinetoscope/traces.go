@@ -18,6 +18,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/ascend"
+	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
@@ -235,13 +236,13 @@ func (o *openFlags) eachOf(e *env, r *rankFlags, paths []string, f func(i int, t
 
 // readError tells what cannot be a trace, which is the user's mistake, from what failed.
 func readError(err error) error {
-	var format *kineto.FormatError
+	var wrong *kineto.FormatError
 	var raw *ascend.RawOnlyError
 	var empty *open.EmptyError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("interrupted")
-	case errors.As(err, &format), errors.As(err, &raw), errors.As(err, &empty), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "read recording"):
+	case errors.As(err, &wrong), errors.As(err, &raw), errors.As(err, &empty), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "read recording"):
 		return usageError{err}
 	}
 	return err
@@ -348,24 +349,62 @@ func settle(infos []traceInfo) {
 // informative repairs change nothing that an analysis says.
 var informative = []string{trace.RepairUnsorted, trace.RepairStreamSync, trace.RepairTextTime, trace.RepairTextID, trace.RepairZeroTime, trace.RepairWrongCompression}
 
-// noteRepairs says on stderr which files are damaged.
-func noteRepairs(e *env, infos []traceInfo) {
-	for _, i := range infos {
-		var list []string
-		for k, n := range i.Repairs {
-			if !slices.Contains(informative, k) {
-				list = append(list, fmt.Sprintf("%d × %s", n, k))
-			}
-		}
-		if len(list) > 0 {
-			slices.Sort(list)
-			name := i.File
-			if name == open.Stdin {
-				name = "standard input"
-			}
-			fmt.Fprintf(e.err, "note: %s was repaired: %s%s\n", name, strings.Join(list, "; "), report.Unread(i.Skipped, i.Text))
+// foreign are the dialects of which readers should know that no torch wrote them.
+var foreign = []string{"chrome", "viztracer", "xla"}
+
+// repairsOf says what was damaged in a trace, but for what changes nothing that an
+// analysis says; "" if nothing was.
+func repairsOf(i *traceInfo) string {
+	var list []string
+	for k, n := range i.Repairs {
+		if !slices.Contains(informative, k) {
+			list = append(list, fmt.Sprintf("%d × %s", n, k))
 		}
 	}
+	if len(list) == 0 {
+		return ""
+	}
+	slices.Sort(list)
+	return strings.Join(list, "; ") + report.Unread(i.Skipped, i.Text)
+}
+
+// noteRepairs says on stderr which files are damaged, and which no torch wrote.
+func noteRepairs(e *env, infos []traceInfo) {
+	for k := range infos {
+		i := &infos[k]
+		name := i.File
+		if name == open.Stdin || name == "" {
+			name = "standard input"
+		}
+		if i.Part > 1 {
+			name += fmt.Sprintf(" #%d", i.Part)
+		}
+		if slices.Contains(foreign, i.Format) {
+			fmt.Fprintf(e.err, "note: %s is %s\n", name, format.Title(i.Format))
+		}
+		if text := repairsOf(i); text != "" {
+			fmt.Fprintf(e.err, "note: %s was repaired: %s\n", name, text)
+		}
+	}
+}
+
+// repairsLine is what was damaged in one line, for a page; "" if nothing was.
+func repairsLine(infos []traceInfo) string {
+	var damaged []string
+	for k, l := range labels(infos) {
+		if text := repairsOf(&infos[k]); text != "" {
+			damaged = append(damaged, strings.TrimSpace(l+": "+text))
+		}
+	}
+	switch {
+	case len(damaged) == 0:
+		return ""
+	case len(infos) == 1:
+		return ", repaired: " + repairsOf(&infos[0])
+	case len(damaged) > 2:
+		return fmt.Sprintf(", %d traces were repaired, as %s", len(damaged), damaged[0])
+	}
+	return ", repaired: " + strings.Join(damaged, " | ")
 }
 
 // byteSize is a number of bytes as people write it.

@@ -27,7 +27,7 @@ var rooms = [][]string{
 	{"profiler/otelbridge"},
 	{"protocol"},
 	{"trace"},
-	{"trace/identity", "trace/unpack"},
+	{"trace/identity", "trace/unpack", "trace/xla"},
 	{"trace/split", "trace/format"},
 	{"trace/chrome", "trace/perfetto", "trace/sheet", "trace/folded", "trace/optable", "trace/memsnap",
 		"trace/opstats", "trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open", "trace/stacks",

@@ -158,6 +158,7 @@ func Classify(t *trace.Trace) {
 	for id := range comm {
 		t.Tracks[id].Stream = -1 // a group or plane, no stream of the device
 	}
+	link(t)
 }
 
 var streamName = regexp.MustCompile(`(?i)^stream\s+(\d+)`)

@@ -3,6 +3,7 @@ package ascend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,4 +180,73 @@ func FuzzTable(f *testing.F) {
 			}
 		}
 	})
+}
+
+// npu writes operators, CANN calls and hardware rows that only arrows join: of an
+// operator's own, of CANN's, or both.
+func npu(fromOp, fromCANN bool) string {
+	var b strings.Builder
+	b.WriteString(`[{"ph":"M","name":"process_name","pid":1,"args":{"name":"Python"}},{"ph":"M","name":"process_name","pid":2,"args":{"name":"CANN"}},` +
+		`{"ph":"M","name":"process_name","pid":3,"args":{"name":"Ascend Hardware"}}`)
+	row := func(format string, a ...any) { fmt.Fprintf(&b, ",\n"+format, a...) }
+	for i := range 5 {
+		at := 1_700_000_000_000_000 + 300*i
+		row(`{"ph":"X","cat":"cpu_op","name":"aten::mul","pid":1,"tid":5,"ts":"%d.000","dur":50}`, at)
+		row(`{"ph":"X","name":"AscendCL@aclnnMul","pid":2,"tid":6,"ts":"%d.000","dur":20,"args":{"connection_id":%d}}`, at+20, 100+2*i)
+		for k := range 2 { // one operator, two tasks
+			begin := at + 90 + 40*k
+			row(`{"ph":"X","name":"Mul%d","pid":3,"tid":7,"ts":"%d.000","dur":30,"args":{"Task Type":"AI_VECTOR_CORE","connection_id":%d}}`, k, begin, 7000+2*i+k)
+			if fromOp {
+				row(`{"ph":"s","cat":"async_npu","name":"torch_to_npu","id":%d,"pid":1,"tid":5,"ts":"%d.000"}`, 10*i+k, at+10)
+				row(`{"ph":"f","bp":"e","cat":"async_npu","name":"torch_to_npu","id":%d,"pid":3,"tid":7,"ts":"%d.000"}`, 10*i+k, begin)
+			}
+			if fromCANN {
+				id := uint64(7000+2*i+k)<<32 - 1
+				row(`{"ph":"s","cat":"HostToDevice","name":"HostToDevice%d","id":"%d","pid":2,"tid":6,"ts":"%d.000"}`, i, id, at+25)
+				row(`{"ph":"f","bp":"e","cat":"HostToDevice","name":"HostToDevice%d","id":"%d","pid":3,"tid":7,"ts":"%d.000"}`, i, id, begin)
+			}
+		}
+	}
+	b.WriteString("]")
+	return b.String()
+}
+
+// TestLinkedByArrows: every hardware row has a launch, on the thread that the surest arrow
+// comes from.
+func TestLinkedByArrows(t *testing.T) {
+	for name, c := range map[string]struct {
+		fromOp, fromCANN bool
+		launches         int
+		process          string
+	}{"operator": {true, false, 5, "Python"}, "CANN": {false, true, 5, "CANN"}, "both": {true, true, 5, "Python"}, "none": {false, false, 0, ""}} {
+		tr, err := kineto.Read(t.Context(), strings.NewReader(npu(c.fromOp, c.fromCANN)), kineto.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		Classify(tr)
+		if err := tr.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		calls, linked := map[int64]string{}, map[int64]int{}
+		for i, cat := range tr.Slices.Cat {
+			if cat == trace.CatPrivateRuntime {
+				calls[tr.Slices.Corr[i]] = tr.Tracks[tr.Slices.Track[i]].Process
+			}
+		}
+		work := 0
+		for i, cat := range tr.Slices.Cat {
+			if cat == trace.CatKernel {
+				if p, ok := calls[tr.Slices.Corr[i]]; ok {
+					linked[tr.Slices.Corr[i]]++
+					work++
+					if p != c.process {
+						t.Errorf("%s: launched on %s", name, p)
+					}
+				}
+			}
+		}
+		if len(linked) != c.launches || work != 2*c.launches {
+			t.Errorf("%s: %d rows of %d launches", name, work, len(linked))
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
+	"github.com/kinetoscope/kinetoscope/trace/xla"
 )
 
 const (
@@ -101,18 +102,51 @@ func (m *merger) flavour() {
 	switch {
 	case m.names.seen["Ascend Hardware"] || m.names.seen["CANN"] || m.names.seen["Overlap Analysis"]:
 		t.Meta.Format = "ascend" // an array, or as a rank hands it over: in an envelope with a header
+	case xla.Is(m.names.seen):
+		t.Meta.Format = xla.Format
+		xla.Classify(t)
+	case m.meta.values["viztracer_metadata"] != nil:
+		t.Meta.Format = "viztracer"
+		for i := range t.Slices.Cat { // it times calls of Python functions
+			t.Slices.Cat[i] = trace.CatPythonFunction
+		}
+	case !m.array && m.foreign():
+		t.Meta.Format = "chrome"
+		plain(t)
 	case !m.array:
 		t.Meta.Format = "kineto"
 	case len(t.Tracks) == 0 || t.Tracks[0].PIDText == "CPU functions":
 		t.Meta.Format = "torch-fallback"
-		for i, c := range t.Slices.Cat {
-			if c == trace.CatOther {
-				t.Slices.Cat[i] = trace.CatCPUOp
-			}
-		}
+		plain(t)
 	default:
 		t.Meta.Format = "chrome"
+		plain(t)
 	}
+}
+
+// plain takes slices without a category for calls on the host.
+func plain(t *trace.Trace) {
+	for i, c := range t.Slices.Cat {
+		if c == trace.CatOther {
+			t.Slices.Cat[i] = trace.CatCPUOp
+		}
+	}
+}
+
+// foreign reports whether nothing in an object of events says that torch wrote it: no key
+// that Kineto writes, and no category that it has.
+func (m *merger) foreign() bool {
+	for _, k := range []string{"schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds", "traceName", "record_shapes", "with_stack"} {
+		if m.meta.values[k] != nil {
+			return false
+		}
+	}
+	for _, c := range m.t.Slices.Cat {
+		if c != trace.CatOther && c < trace.CatDynamic {
+			return false
+		}
+	}
+	return m.t.Slices.Len() > 0
 }
 
 // times adds the base to every time, finds the window and notes what is odd.

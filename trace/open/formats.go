@@ -17,6 +17,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/nsys"
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
+	"github.com/kinetoscope/kinetoscope/trace/xla"
 )
 
 // The ranks of sniffs: a mark at a file's beginning is surer than words in a text.
@@ -51,7 +52,7 @@ func init() {
 		{Name: "torch-fallback", Title: "Chrome JSON of torch without Kineto", SniffDir: never},
 		{Name: "chrome", Title: "Chrome JSON of an unknown writer", SniffDir: never},
 		{Name: "viztracer", Title: "Chrome JSON of viztracer: Python calls, no device", SniffDir: never},
-		{Name: "xla", Title: "Chrome JSON of JAX or TensorFlow (XLA)", SniffDir: never},
+		{Name: xla.Format, Title: "Chrome JSON of JAX or TensorFlow (XLA)", SniffDir: never},
 	} {
 		format.Register(f) // dialects that the reader of "kineto" tells apart by what is in them
 	}

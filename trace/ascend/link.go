@@ -1,0 +1,131 @@
+package ascend
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Categories of the arrows that end at the beginning of a hardware row.
+const (
+	catFromOperator = "async_npu"    // from inside the operator that enqueued it
+	catFromCANN     = "HostToDevice" // from inside the CANN call that sent it
+)
+
+// enqueue is the name of the slices that link stands at the beginning of arrows from
+// operators: the moment at which the operator handed the work to the queue of CANN's
+// thread. It is the arrows' own name.
+const enqueue = "torch_to_npu"
+
+// firstLink is the least correlation that link gives; connection ids have 32 bits.
+const firstLink = int64(1) << 40
+
+// place is where an arrow ends.
+type place struct {
+	track trace.TrackID
+	at    int64
+}
+
+// link joins hardware rows with what launched them by the file's arrows, for their
+// connection_id is often on no row of a host. An arrow from an operator counts first: the
+// operator is on another thread than CANN's call, so that nothing else tells whose the
+// work is. It gets a slice without duration where it begins, as the launch. Without one,
+// the CANN call that the other arrow comes from is the launch.
+func link(t *trace.Trace) {
+	fromOp, fromCANN := ends(t, catFromOperator), ends(t, catFromCANN)
+	if len(fromOp)+len(fromCANN) == 0 {
+		return
+	}
+	s := &t.Slices
+	called := map[int64]bool{}
+	calls := map[trace.TrackID][]int{}
+	for i, c := range s.Cat {
+		if c == trace.CatPrivateRuntime {
+			called[s.Corr[i]] = s.Corr[i] != trace.NoCorrelation || called[s.Corr[i]]
+			calls[s.Track[i]] = append(calls[s.Track[i]], i)
+		}
+	}
+	for _, list := range calls {
+		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(s.Start[a], s.Start[b]) })
+	}
+	next := firstLink
+	queued := map[place]int64{} // several rows may come from one enqueueing
+	for i, n := 0, s.Len(); i < n; i++ {
+		if t.Tracks[s.Track[i]].Kind != trace.TrackGPU {
+			continue
+		}
+		end := place{s.Track[i], s.Start[i]}
+		if from, ok := fromOp[end]; ok {
+			if queued[from] == 0 {
+				queued[from] = next
+				next++
+				add(t, from, queued[from])
+			}
+			s.Corr[i] = queued[from]
+			continue
+		}
+		if called[s.Corr[i]] && s.Corr[i] != trace.NoCorrelation {
+			continue
+		}
+		if from, ok := fromCANN[end]; ok {
+			if c := around(s, calls[from.track], from.at); c >= 0 {
+				if s.Corr[c] == trace.NoCorrelation || s.Corr[c] < firstLink {
+					s.Corr[c] = next // its connection_id is another row's
+					next++
+				}
+				s.Corr[i] = s.Corr[c]
+			}
+		}
+	}
+}
+
+// ends returns where the arrows of a category come from, by where they end.
+func ends(t *trace.Trace, category string) map[place]place {
+	cat, ok := t.Strings.Lookup(category)
+	if !ok {
+		return nil
+	}
+	f := &t.Flows
+	from := map[uint64]place{}
+	for i, start := range f.Start {
+		if start && f.Cat[i] == cat {
+			from[f.ID[i]] = place{f.Track[i], f.Time[i]}
+		}
+	}
+	out := map[place]place{}
+	for i, start := range f.Start {
+		if p, ok := from[f.ID[i]]; ok && !start && f.Cat[i] == cat {
+			out[place{f.Track[i], f.Time[i]}] = p
+		}
+	}
+	return out
+}
+
+// around returns the last of calls, in order of their starts, that began at or before at
+// and had not ended; -1 if there is none.
+func around(s *trace.Slices, calls []int, at int64) int {
+	k, found := slices.BinarySearchFunc(calls, at, func(i int, at int64) int { return cmp.Compare(s.Start[i], at) })
+	if !found {
+		k--
+	}
+	// A call within another one ends first; of the few that lie around it the innermost counts.
+	for n := 0; k >= 0 && n < maxDepth; k, n = k-1, n+1 {
+		if s.End(calls[k]) >= at {
+			return calls[k]
+		}
+	}
+	return -1
+}
+
+// maxDepth bounds how far around looks back for a call that has not ended.
+const maxDepth = 64
+
+// add adds the launch at the beginning of an arrow.
+func add(t *trace.Trace, at place, corr int64) {
+	s := &t.Slices
+	s.Start, s.Dur = append(s.Start, at.at), append(s.Dur, 0)
+	s.Name, s.Cat = append(s.Name, t.Intern(enqueue)), append(s.Cat, trace.CatPrivateRuntime)
+	s.Track, s.Corr = append(s.Track, at.track), append(s.Corr, corr)
+	s.Args, s.Event = append(s.Args, trace.NoArgs), append(s.Event, s.Event[len(s.Event)-1]+1)
+}

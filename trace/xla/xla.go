@@ -1,0 +1,104 @@
+// Package xla gives the rows of traces that JAX and TensorFlow write their meaning. XLA's
+// profiler writes Chrome JSON without categories; what a row is comes from the names of
+// its process and thread:
+//
+//	/host:CPU            threads of the host: calls of the program and of XLA's runtime
+//	/device:GPU:0        Stream #16(Compute), Stream #17(MemcpyH2D): work of a GPU
+//	/device:TPU:0        XLA Ops, Async XLA Ops: work of a TPU
+//	                     Steps, XLA Modules, Framework Ops …: what the work belongs to
+package xla
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Format is Meta.Format of the traces that this package is for.
+const Format = "xla"
+
+// Is tells by the names of its processes whether a trace is of XLA's profiler.
+func Is(processes map[string]bool) bool {
+	for name := range processes {
+		if device.MatchString(name) || strings.HasPrefix(name, "/host:") {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	device = regexp.MustCompile(`^/device:(\w+):(\d+)`)
+	stream = regexp.MustCompile(`^Stream #(\d+)\(?([^)]*)`)
+	call   = regexp.MustCompile(`^(cu|cuda|hip)[A-Z]`)
+)
+
+// lane is what the rows of a track are.
+type lane struct {
+	cat  trace.Category
+	name string // of the stream's kind: "MemcpyH2D"
+}
+
+// Classify gives the slices of t their categories, lanes and correlations.
+func Classify(t *trace.Trace) {
+	lanes := make([]lane, len(t.Tracks))
+	streams := map[string]bool{} // devices that have them
+	for i := range t.Tracks {
+		if stream.MatchString(t.Tracks[i].Name) {
+			streams[t.Tracks[i].Process] = true
+		}
+	}
+	for i := range t.Tracks {
+		lanes[i] = laneOf(&t.Tracks[i], streams[t.Tracks[i].Process])
+	}
+	s := &t.Slices
+	for i, id := range s.Track {
+		l := lanes[id]
+		s.Cat[i] = l.cat
+		name := t.String(s.Name[i])
+		corr, linked := t.ArgInt(i, "correlation_id")
+		if linked && corr > 0 {
+			s.Corr[i] = corr
+		}
+		switch {
+		case l.cat == trace.CatCPUOp && linked && call.MatchString(name):
+			s.Cat[i] = trace.CatCUDADriver
+		case l.cat == trace.CatKernel && isCopy(l.name, name):
+			s.Cat[i] = trace.CatGPUMemcpy
+		case l.cat == trace.CatKernel && strings.HasPrefix(strings.ToLower(name), "memset"):
+			s.Cat[i] = trace.CatGPUMemset
+		}
+	}
+}
+
+// isCopy reports whether work is a copy by its stream's kind and its name.
+func isCopy(stream, name string) bool {
+	return strings.HasPrefix(stream, "Memcpy") && !strings.Contains(stream, "Compute") || strings.HasPrefix(strings.ToLower(name), "memcpy")
+}
+
+// laneOf tells what a track's rows are. Where a device has streams, its other tracks show
+// the same work once more, by what it belongs to.
+func laneOf(k *trace.Track, streams bool) lane {
+	f := device.FindStringSubmatch(k.Process)
+	if f == nil {
+		k.Kind = trace.TrackCPU
+		return lane{cat: trace.CatCPUOp}
+	}
+	n, _ := strconv.ParseInt(f[2], 10, 64) // the pattern has digits
+	if s := stream.FindStringSubmatch(k.Name); s != nil {
+		k.Kind, k.Device = trace.TrackGPU, n
+		k.Stream, _ = strconv.ParseInt(s[1], 10, 64)
+		return lane{trace.CatKernel, s[2]}
+	}
+	if f[1] == "CPU" {
+		return lane{cat: trace.CatCPUOp}
+	}
+	if !streams && strings.HasSuffix(k.Name, "XLA Ops") {
+		k.Kind, k.Device, k.Stream = trace.TrackGPU, n, k.TID
+		return lane{cat: trace.CatKernel}
+	}
+	k.Kind = trace.TrackOther
+	return lane{cat: trace.CatOther}
+}
