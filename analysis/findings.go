@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -41,7 +42,7 @@ func findings(fs []*frame, r *Report) []Finding {
 		out = append(out, f.guessFinding(i, &r.Ranks[i])...)
 	}
 	if r.Stragglers != nil {
-		out = append(out, stragglerFindings(fs, r)...)
+		out = append(out, StragglerFindings(r.Stragglers, r.Ranks, stragglerParts(fs))...)
 	}
 	slices.SortStableFunc(out, finding.Compare)
 	return out
@@ -166,13 +167,15 @@ func (f *frame) memoryFinding(at int, r *RankReport) []Finding {
 }
 
 // who names the rank in a sentence if the trace knows it.
-func (f *frame) who() string {
+func (f *frame) who() string { return whose(&f.tr.Meta) }
+
+func whose(m *trace.Meta) string {
 	s := ""
-	if f.tr.Meta.Stage != "" {
-		s = f.tr.Meta.Stage + " "
+	if m.Stage != "" {
+		s = m.Stage + " "
 	}
-	if f.rank >= 0 {
-		s += fmt.Sprintf("rank %d ", f.rank)
+	if m.Rank >= 0 {
+		s += fmt.Sprintf("rank %d ", m.Rank)
 	}
 	if s == "" {
 		return ""

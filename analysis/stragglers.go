@@ -62,10 +62,12 @@ func (f *frame) stragglerPart() StragglerPart {
 	return StragglerPart{Meta: f.tr.Meta, Collectives: f.comms().Collectives, ComputeNs: total(f.merged(1 << KindCompute))}
 }
 
-func stragglers(fs []*frame) StragglerReport {
+func stragglers(fs []*frame) StragglerReport { return StragglersOf(stragglerParts(fs)) }
+
+func stragglerParts(fs []*frame) []StragglerPart {
 	parts := make([]StragglerPart, len(fs))
 	parallel(len(fs), func(i int) { parts[i] = fs[i].stragglerPart() })
-	return StragglersOf(parts)
+	return parts
 }
 
 // StragglersOf is Stragglers of traces that are gone.
@@ -98,36 +100,39 @@ func StragglersOf(parts []StragglerPart) StragglerReport {
 // stragglerShare is the share of a rank's span for which the others must have waited.
 const stragglerShare = 0.01
 
-func stragglerFindings(fs []*frame, r *Report) []Finding {
-	return append(blamed(fs, r), unmatchedFindings(fs, r.Stragglers.Unmatched)...)
-}
-
-// blamed names the rank that was waited for longest.
-func blamed(fs []*frame, r *Report) []Finding {
-	if len(r.Stragglers.Ranks) == 0 {
-		return nil
-	}
-	s := r.Stragglers.Ranks[0]
-	part := share(s.BlameNs, r.Ranks[s.Index].Temporal.SpanNs)
-	if part < stragglerShare || s.WorstSlice == NoSlice {
-		return nil
-	}
-	return []Finding{{Severity: severityOf(part), Number: float64(s.BlameNs) / 1e6, Unit: "ms", Evidence: SliceEvidence(fs[s.Index].tr, s.Index, s.WorstSlice),
-		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives", fs[s.Index].who(), units.Duration(float64(s.BlameNs)), s.LastCount, s.Matched)}}
-}
-
-// unmatchedFindings say which collectives were not compared.
-func unmatchedFindings(fs []*frame, list []coll.Unmatched) []Finding {
-	var out []Finding
-	for _, u := range list {
-		f := fs[u.Ranks[0]]
-		w, _ := f.span()
+// StragglerFindings says what of s, which StragglersOf made of parts, is worth a sentence:
+// the rank that was waited for longest, and what could not be compared. ranks are the
+// reports of the same traces.
+func StragglerFindings(s *StragglerReport, ranks []RankReport, parts []StragglerPart) []Finding {
+	out := blamed(s, ranks, parts)
+	for _, u := range s.Unmatched {
+		w := ranks[u.Ranks[0]].Temporal.Window
 		out = append(out, Finding{
 			Severity: Notice, Number: float64(u.Count), Unit: "count", Text: UnmatchedText(u), Doubt: true,
 			Evidence: SpanEvidence(u.Ranks[0], 0, w.StartNs, w.EndNs),
 		})
 	}
 	return out
+}
+
+// blamed names the rank that was waited for longest.
+func blamed(s *StragglerReport, ranks []RankReport, parts []StragglerPart) []Finding {
+	if len(s.Ranks) == 0 {
+		return nil
+	}
+	first := s.Ranks[0]
+	part := share(first.BlameNs, ranks[first.Index].Temporal.SpanNs)
+	at := slices.IndexFunc(parts[first.Index].Collectives, func(c Collective) bool { return c.Slice == first.WorstSlice })
+	if part < stragglerShare || first.WorstSlice == NoSlice || at < 0 {
+		return nil
+	}
+	c := &parts[first.Index].Collectives[at]
+	return []Finding{{
+		Severity: severityOf(part), Number: float64(first.BlameNs) / 1e6, Unit: "ms",
+		Evidence: Evidence{Rank: first.Index, Track: c.Track, Slice: c.Slice, StartNs: c.StartNs, EndNs: c.End()},
+		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives",
+			whose(&parts[first.Index].Meta), units.Duration(float64(first.BlameNs)), first.LastCount, first.Matched),
+	}}
 }
 
 // guessFinding names the kernels of a rank that may communicate and were taken for compute.

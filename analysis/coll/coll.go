@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // Collective is one collective operation, or one send or receive, of one rank.
@@ -31,7 +33,8 @@ type Collective struct {
 	Ns        int64  `json:"ns"`            // includes waiting for the other ranks
 	Cut       bool   `json:"cut,omitempty"` // still running when the recording ended
 	// Host is the outermost host slice of the collective, -1 if there is none.
-	Host int `json:"-"`
+	Host  int           `json:"-"`
+	Track trace.TrackID `json:"-"` // of Slice
 }
 
 // Bytes is the size S of the message by which nccl-tests computes bandwidths: the larger

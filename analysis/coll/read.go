@@ -82,7 +82,7 @@ func (r *reader) device(host []*hostOp) ([]Collective, int) {
 		if c.complete(); !told && c.Bytes() == 0 {
 			unknown++
 		}
-		c.Slice, c.Device, c.StartNs, c.Ns = int(d), true, v.Start[d], v.Dur[d]
+		c.Slice, c.Track, c.Device, c.StartNs, c.Ns = int(d), s.Track[d], true, v.Start[d], v.Dur[d]
 		out = append(out, c)
 	}
 	return out, unknown
@@ -91,9 +91,9 @@ func (r *reader) device(host []*hostOp) ([]Collective, int) {
 // hostOp is a collective as the host's slices tell it.
 type hostOp struct {
 	Collective
-	named   bool // some slice has its arguments
-	backend bool // only the label of a backend: another thread may have the operator
-	track   trace.TrackID
+	named   bool          // some slice has its arguments
+	backend bool          // only the label of a backend: another thread may have the operator
+	track   trace.TrackID // of Host
 }
 
 // host returns the collectives among the host's slices by start. A torch operator, the
@@ -161,7 +161,7 @@ func within(tree *view.Tree, i, a int32) bool {
 func (r *reader) merge(top int32, rows []int32) *hostOp {
 	v := r.v
 	op := &hostOp{Collective: Collective{
-		Slice: int(top), Host: int(top), Seq: -1, StartNs: v.Start[top], Ns: v.Dur[top],
+		Slice: int(top), Host: int(top), Track: r.t.Slices.Track[top], Seq: -1, StartNs: v.Start[top], Ns: v.Dur[top],
 	}, track: r.t.Slices.Track[top], backend: true}
 	for _, i := range rows {
 		name, ok := r.t.ArgText(int(i), trace.ArgCollective)
@@ -204,7 +204,7 @@ func joinBackends(ops []*hostOp) []*hostOp {
 		c := q[0]
 		waiting[op.Op] = q[1:]
 		c.fillFrom(&op.Collective)
-		c.Slice, c.StartNs, c.Ns = op.Slice, op.StartNs, op.Ns
+		c.Slice, c.Track, c.StartNs, c.Ns = op.Slice, op.Track, op.StartNs, op.Ns
 		taken[op] = true
 	}
 	out := slices.DeleteFunc(ops, func(op *hostOp) bool { return taken[op] })

@@ -24,7 +24,7 @@ func TestBar(t *testing.T) {
 	b = &bar{w: &out}
 	b.update(half)
 	b.end()
-	for _, want := range []string{"1 of 2 files, 50.0 MiB of 100.0 MiB", "2.0 M events/s", "3s left", "50%"} {
+	for _, want := range []string{"1 of 2 files, 50.0 MiB of 100 MiB", "2.0 M events/s", "3s left", "50%"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in %q", want, out.String())
 		}
@@ -34,7 +34,7 @@ func TestBar(t *testing.T) {
 	b = &bar{w: &out}
 	b.update(open.Progress{Files: 1, Read: 5 << 20, Events: 100, Elapsed: 2 * time.Second})
 	b.end()
-	if !strings.Contains(out.String(), "5.0 MiB, ") {
+	if !strings.Contains(out.String(), "5.00 MiB, ") {
 		t.Errorf("standard input: %q", out.String())
 	}
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analyses"
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -165,6 +166,7 @@ type traceResult struct {
 	cards  string
 	native bool
 	more   []any // what each of pageQuestions found
+	comms  analysis.StragglerPart
 }
 
 // traces reports on traces of any producer.
@@ -185,6 +187,10 @@ func (c *reportCmd) traces(e *env) error {
 		all := analysis.All([]*trace.Trace{t}, c.options())
 		r.report, r.finds = all.Ranks[0], all.Findings
 		r.report.Launches.Launches = nil
+		r.comms = analysis.Look(t, analysis.Options{}).StragglerPart()
+		for _, x := range r.comms.Collectives {
+			r.names.add(t, x.Slice)
+		}
 		for _, f := range slices.Concat(r.finds, r.steps.Findings) {
 			r.names.add(t, f.Evidence.Slice)
 		}
@@ -199,7 +205,7 @@ func (c *reportCmd) traces(e *env) error {
 	if rep := c.recordings(list); rep != nil {
 		return c.printPipeline(e, rep)
 	}
-	page := &report.TraceReport{Report: c.report(e, list)}
+	page := &report.TraceReport{Report: c.report(list)}
 	page.Title, page.Note = pageTitle(infos)
 	page.Note += repairsLine(infos)
 	for i := range list {
@@ -267,7 +273,7 @@ func (c *reportCmd) printPipeline(e *env, rep *pipeline.Report) error {
 }
 
 // report runs all analyses; under a limit of memory they were run rank by rank.
-func (c *reportCmd) report(e *env, list []report.Ranked[traceResult]) *analysis.Report {
+func (c *reportCmd) report(list []report.Ranked[traceResult]) *analysis.Report {
 	if c.Memory == 0 {
 		var traces []*trace.Trace
 		for i := range list {
@@ -289,7 +295,14 @@ func (c *reportCmd) report(e *env, list []report.Ranked[traceResult]) *analysis.
 		}
 	}
 	if len(list) > 1 {
-		fmt.Fprintln(e.err, "note: with --memory the traces are looked at one by one: who the others waited for is left out")
+		parts := make([]analysis.StragglerPart, len(list))
+		for i := range list {
+			parts[i] = list[i].Value.comms
+		}
+		s := analysis.StragglersOf(parts)
+		out.Stragglers = &s
+		out.Findings = append(out.Findings, analysis.StragglerFindings(&s, out.Ranks, parts)...)
+		slices.SortStableFunc(out.Findings, finding.Compare)
 	}
 	return out
 }
