@@ -54,7 +54,7 @@ func OpTable(list []Ranked[analysis.OpTable]) *Table {
 }
 
 // stack writes a stack in one line, innermost frame first.
-func stack(s string) string { return clean(strings.ReplaceAll(s, "\n", " < ")) }
+func stack(s string) string { return Plain(strings.ReplaceAll(s, "\n", " < ")) }
 
 // RooflineTable is how much arithmetic the operators did and how fast.
 func RooflineTable(list []Ranked[analysis.RooflineReport]) *Table {

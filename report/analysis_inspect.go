@@ -39,7 +39,7 @@ func Inspection(w io.Writer, title string, facts []Fact, tables []*Table, o Text
 	}
 	for _, f := range facts {
 		key := f.Key
-		for _, l := range wrap(p.plain(clean(f.Value)), p.o.Width-wide-4) {
+		for _, l := range wrap(p.plain(Plain(f.Value)), p.o.Width-wide-4) {
 			p.line("  " + pad(key, wide, true) + "  " + cut(l, p.o.Width-wide-4, p.plain("…")))
 			key = ""
 		}

@@ -151,7 +151,7 @@ func (r *TraceReport) doubts() []string {
 	var out []string
 	for _, f := range r.Report.Findings {
 		if f.Doubt && f.Severity >= finding.Warning {
-			out = append(out, "In doubt: "+clean(f.Text))
+			out = append(out, "In doubt: "+Plain(f.Text))
 		}
 	}
 	if n := len(out) - maxVerdicts; n > 0 {

@@ -81,13 +81,13 @@ func Num(v float64) Cell {
 }
 
 // Str is a text.
-func Str(s string) Cell { return Cell{clean(s), s} }
+func Str(s string) Cell { return Cell{Plain(s), s} }
 
 // Kernel is the name of device work, without what tells nothing for a reader.
-func Kernel(s string) Cell { return Cell{KernelName(clean(s)), s} }
+func Kernel(s string) Cell { return Cell{KernelName(Plain(s)), s} }
 
 // Op is the name of host work, without what tells nothing for a reader.
-func Op(s string) Cell { return Cell{OpName(clean(s)), s} }
+func Op(s string) Cell { return Cell{OpName(Plain(s)), s} }
 
 // If is c where it applies and NoValue else.
 func If(ok bool, c Cell) Cell {
@@ -125,7 +125,7 @@ func (t *Table) CSV(w io.Writer) error {
 		row = row[:0]
 		for i, col := range t.Columns {
 			if col.Key != "" {
-				row = append(row, r[i].Raw)
+				row = append(row, CSVText(r[i].Raw))
 			}
 		}
 		c.Write(row)
@@ -243,7 +243,7 @@ func (p *printer) page(title, note string, sections []Section) {
 
 // heading writes the page's first line, the note on a line of its own if it does not fit.
 func (p *printer) heading(title, note string) {
-	title, note = p.plain(clean(title)), p.plain(clean(note))
+	title, note = p.plain(Plain(title)), p.plain(Plain(note))
 	if utf8.RuneCountInString(title)+utf8.RuneCountInString(note)+2 <= p.o.Width {
 		p.line(strings.TrimRight(p.bold(title)+"  "+note, " "))
 		return
@@ -254,7 +254,7 @@ func (p *printer) heading(title, note string) {
 
 // para writes a sentence, wrapped.
 func (p *printer) para(s string) {
-	for _, l := range wrap(p.plain(clean(s)), p.o.Width-tableIndent) {
+	for _, l := range wrap(p.plain(Plain(s)), p.o.Width-tableIndent) {
 		p.line("  " + cut(l, p.o.Width-tableIndent, p.plain("…")))
 	}
 }
@@ -264,7 +264,7 @@ func (p *printer) analysis(t *Table) {
 	if len(t.Rows) == 0 {
 		return
 	}
-	p.section(clean(t.Title), clean(t.Note))
+	p.section(Plain(t.Title), Plain(t.Note))
 	if t.Picture != nil {
 		for _, l := range t.Picture(p.o) {
 			p.line(l)

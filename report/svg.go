@@ -40,7 +40,7 @@ func esc(s string) string {
 }
 
 func (s *svgWriter) text(x, y float64, class, v string) {
-	s.f("<text x=\"%g\" y=\"%g\" class=\"%s\">%s</text>\n", x, y, class, esc(clean(v)))
+	s.f("<text x=\"%g\" y=\"%g\" class=\"%s\">%s</text>\n", x, y, class, esc(Plain(v)))
 }
 
 func (s *svgWriter) rect(x, y, w, h float64, fill, title string) {
@@ -48,7 +48,7 @@ func (s *svgWriter) rect(x, y, w, h float64, fill, title string) {
 		s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"/>\n", x, y, w, h, fill)
 		return
 	}
-	s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"><title>%s</title></rect>\n", x, y, w, h, fill, esc(clean(title)))
+	s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"><title>%s</title></rect>\n", x, y, w, h, fill, esc(Plain(title)))
 }
 
 // SVG writes a picture of r that needs nothing else: each rank over the window, its
@@ -187,7 +187,7 @@ func (s *svgWriter) chain(y float64) {
 		if l.Steps > 1 {
 			name += fmt.Sprintf(", %d steps", l.Steps)
 		}
-		s.text(svgMargin, y+12, "", cut(clean(name), 34, "…"))
+		s.text(svgMargin, y+12, "", cut(Plain(name), 34, "…"))
 		s.rect(from, y+2, w, svgChain-6, hex, fmt.Sprintf("%s: %s", name, units.Duration(float64(l.DurNs))))
 		s.text(from+w+5, y+12, "d", units.Duration(float64(l.DurNs)))
 		y += svgChain

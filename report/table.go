@@ -19,7 +19,12 @@ type table struct {
 	rows [][]string
 }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+func (t *table) add(cells ...string) {
+	for i, c := range cells {
+		cells[i] = Plain(c)
+	}
+	t.rows = append(t.rows, cells)
+}
 
 // Widths to which flexible columns are cut, one after the other while a table is too
 // wide: names of operators; names of stages; the least that still tells them apart.

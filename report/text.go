@@ -61,7 +61,7 @@ func (p *printer) plain(s string) string {
 
 // line writes one line; control characters that came with a name are shown as blanks.
 func (p *printer) line(s string) {
-	p.w.WriteString(strings.TrimRight(p.plain(s), " "))
+	p.w.WriteString(strings.TrimRight(styled(p.plain(s)), " "))
 	p.w.WriteByte('\n')
 }
 
@@ -94,18 +94,9 @@ func (p *printer) table(t *table) {
 	}
 }
 
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
 func stageName(s *pipeline.Stage) string {
 	if s.Name != "" {
-		return clean(s.Name)
+		return Plain(s.Name)
 	}
 	if s.StageID < 0 {
 		return "program"
@@ -177,7 +168,7 @@ func (p *printer) doubts() {
 		if said++; said > maxVerdicts {
 			continue
 		}
-		for _, l := range wrap("In doubt: "+clean(f.Text), p.o.Width-tableIndent) {
+		for _, l := range wrap("In doubt: "+Plain(f.Text), p.o.Width-tableIndent) {
 			p.line("  " + l)
 		}
 	}
@@ -375,7 +366,7 @@ func (p *printer) ops() {
 				bytes = units.Bytes(x.Bytes)
 			}
 			t.add(
-				name, clean(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)), units.Share(x.Share),
+				name, Plain(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)), units.Share(x.Share),
 				units.Duration(float64(x.TotalNs)), flops, rate, bytes,
 			)
 		}
@@ -404,7 +395,7 @@ func (p *printer) comms() {
 				if c.GroupSize > 0 {
 					group = fmt.Sprint(c.GroupSize)
 				}
-				t.add(stageName(s), rankName(s, k), clean(c.Name), group, units.Count(int64(c.Calls)), units.Bytes(c.Bytes),
+				t.add(stageName(s), rankName(s, k), Plain(c.Name), group, units.Count(int64(c.Calls)), units.Bytes(c.Bytes),
 					units.Duration(float64(c.TotalNs)), units.Duration(c.MeanNs), units.Rate(c.AlgGBPerS), peer, last)
 			}
 		}
@@ -423,13 +414,13 @@ func (p *printer) bottleneck() {
 	p.section("Bottleneck", "")
 	others := make([]string, 0, len(b.Others))
 	for _, o := range b.Others {
-		others = append(others, fmt.Sprintf("%s %s", clean(o.Stage), units.Share(o.BusyShare)))
+		others = append(others, fmt.Sprintf("%s %s", Plain(o.Stage), units.Share(o.BusyShare)))
 	}
-	s := fmt.Sprintf("%s is busy %s of the time while steps run", clean(b.Stage), units.Share(b.BusyShare))
+	s := fmt.Sprintf("%s is busy %s of the time while steps run", Plain(b.Stage), units.Share(b.BusyShare))
 	if len(others) > 0 {
 		s += " (" + strings.Join(others, ", ") + ")"
 	}
-	s += fmt.Sprintf(". Limit: %s. %s.", b.Limit, clean(upperFirst(b.Why)))
+	s += fmt.Sprintf(". Limit: %s. %s.", b.Limit, Plain(upperFirst(b.Why)))
 	for _, l := range wrap(s, p.o.Width-tableIndent) {
 		p.line("  " + l)
 	}
@@ -470,13 +461,13 @@ func (p *printer) finding(f analysis.Finding, where string) {
 	if p.o.Color {
 		mark = m.ansi + mark + ansiReset
 	}
-	for i, l := range wrap(clean(f.Text), p.o.Width-5) {
+	for i, l := range wrap(Plain(f.Text), p.o.Width-5) {
 		if i > 0 {
 			mark = "  "
 		}
 		p.line("  " + mark + " " + l)
 	}
 	if where != "" {
-		p.line(p.dim("     ↳ " + cut(clean(where), p.o.Width-9, "…")))
+		p.line(p.dim("     ↳ " + cut(Plain(where), p.o.Width-9, "…")))
 	}
 }

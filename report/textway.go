@@ -35,7 +35,7 @@ func (p *printer) batches() {
 			images = fmt.Sprint(b.Images)
 		}
 		t.add(
-			clean(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)),
+			Plain(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)),
 			units.Count(int64(b.Steps.Count)), units.Duration(float64(b.DenoiseNs)), units.Duration(b.Steps.P50Ns),
 			units.Duration(b.Steps.P99Ns), drift, units.Duration(float64(b.VAEDecodeNs)), units.Duration(float64(b.TotalNs)),
 			units.Duration(b.PerImageNs),
@@ -93,7 +93,7 @@ func (p *printer) requests() {
 			note = "partial"
 		}
 		t.add(
-			clean(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)), maybe(q.TTFTNs),
+			Plain(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)), maybe(q.TTFTNs),
 			tokens, each, maybe(q.FirstOutputNs), units.Duration(float64(q.TotalNs)), note,
 		)
 	}
@@ -119,14 +119,14 @@ func (p *printer) chain() {
 	if c == nil || c.TotalNs <= 0 {
 		return
 	}
-	note := "of request " + clean(c.Request) + ", the first to have one"
+	note := "of request " + Plain(c.Request) + ", the first to have one"
 	if !c.Complete {
 		note += "; its arrival is not in the window"
 	}
 	p.section(fmt.Sprintf("The way to the first %s: %s", c.Output, units.Duration(float64(c.TotalNs))), note)
 	t := &table{cols: []column{{title: "", left: true, flex: true}, {title: "rank", left: true}, {title: "at"}, {title: "takes"}, {title: "share"}}}
 	for _, l := range c.Links {
-		text := clean(l.Text)
+		text := Plain(l.Text)
 		if l.Steps > 1 {
 			text += fmt.Sprintf(", %d steps", l.Steps)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 	"io"
 	"log/slog"
@@ -121,7 +122,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err := k.Run(e); err != nil {
 		var said silentExit
 		if !errors.As(err, &said) {
-			fmt.Fprintln(s.err, "kinetoscope: error:", err)
+			fmt.Fprintln(report.Terminal(s.err), "kinetoscope: error:", err)
 		}
 		return exitCode(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/units"
@@ -115,7 +116,7 @@ func (c *recoverCmd) print(e *env, res *recoverResult, dirs []string) error {
 		_, err := fmt.Fprintln(e.out, where)
 		return err
 	}
-	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(report.Terminal(e.out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tSTATE\tRANKS\tCOMPLETE\tSIZE\tRUN")
 	for _, s := range res.Sessions {
 		if s.Session == nil {

@@ -26,6 +26,7 @@ func writeReport(e *env, r *pipeline.Report) error {
 
 // printRun prints a session: each rank's state, then the files.
 func printRun(w io.Writer, st *session.Status) error {
+	w = report.Terminal(w) // names and reasons come from ranks
 	fmt.Fprintln(w)
 	if st.ID == "" {
 		_, err := fmt.Fprintln(w, "no session is running")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/client"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
@@ -51,7 +52,7 @@ func (c *sessionsCmd) list(e *env, server *client.Client) error {
 	if c.JSON {
 		return printJSON(e.out, list)
 	}
-	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(report.Terminal(e.out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tSTATE\tSTARTED\tPREFIX\tRANKS\tCOMPLETE")
 	for _, st := range list {
 		ranks := 0

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
@@ -53,7 +54,7 @@ func (c *statusCmd) print(e *env, h *api.Health) error {
 		fmt.Fprintf(e.out, ", %s", h.Reason)
 	}
 	fmt.Fprintln(e.out)
-	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(report.Terminal(e.out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "STAGE\tNAME\tTYPE\tREPLICAS\tRANKS\tPROFILER")
 	for _, s := range h.Stages {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%v\n", s.ID, s.Name, s.Type, s.Replicas, s.Ranks, s.Profiler)
