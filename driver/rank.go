@@ -70,7 +70,7 @@ type Rank struct {
 // Option changes a Rank.
 type Option func(*Rank)
 
-// WithClock makes now the clock in which StartRequest.AtNs is read; time.Now without it.
+// WithClock makes now the clock in which BeginRequest.AtNs is read; time.Now without it.
 func WithClock(now func() time.Time) Option { return func(r *Rank) { r.now = now } }
 
 // WithCalls makes f answer collective_rpc; without it every method is unknown.

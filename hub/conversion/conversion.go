@@ -78,35 +78,25 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 		return convert.Result{}, fmt.Errorf("stage %d (%s) rank %d: %w", r.Status.Stage, r.StageName, r.Status.Rank, err)
 	}
 	t := traces[0]
-	introduce(t, r)
+	(&runs.Input{Rank: &r.Status}).Place(t)
 	cfg := r.Config
 	cfg.WithMemory = cfg.WithMemory && hasMemory(t)
 	o.Config = &cfg
-	return convert.Trace(ctx, t, missing{in.Run, have}, o)
-}
-
-// introduce fills in who left a trace, where its header does not say.
-func introduce(t *trace.Trace, r hub.ConvertRank) {
-	m := &t.Meta
-	if m.Stage == "" {
-		m.Stage, m.StageID, m.Replica = r.StageName, r.Status.Stage, r.Status.Replica
-	}
-	if m.Rank < 0 {
-		m.Rank = r.Status.Rank
-	}
+	return convert.Trace(ctx, t, missing{in.Run, have, !strings.HasSuffix(ready, regionsExt)}, o)
 }
 
 // missing is a sink that keeps what is there already: a rank's own file counts more than
 // one made from its trace.
 type missing struct {
 	convert.Sink
-	have map[string]bool
+	have  map[string]bool
+	whole bool // the rank's trace is there, plain or packed
 }
 
 // Write implements convert.Sink. Of a file that is there it reads nothing; the artifact
 // without a hash says that it is not new.
 func (m missing) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
-	if m.have[name] {
+	if m.have[name] || m.whole && kind == protocol.KindTrace {
 		return protocol.Artifact{Name: name, Kind: kind}, nil
 	}
 	return m.Sink.Write(name, kind, src)
