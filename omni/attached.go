@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -73,13 +74,29 @@ func (a *attached) session(r *protocol.StartRequest) error {
 		return &nobodyError{link.Redact(a.control.hub.ClientURL())} // it goes to whoever asks over HTTP
 	}
 	if a.override != nil && r.Config == nil {
-		cfg := protocol.DefaultProfilerConfig()
-		cfg.Profiler = protocol.ProfilerTorch
-		cfg = a.override.Apply(cfg)
+		cfg := a.override.Apply(a.common())
 		cfg.TorchProfilerDir = "" // where runs go, which Open has seen to
 		r.Config = &cfg
 	}
 	return nil
+}
+
+// common is the configuration that all ranks announce, which for processes that nobody
+// prepared is without stacks, or the default where they differ.
+func (a *attached) common() protocol.ProfilerConfig {
+	def := protocol.DefaultProfilerConfig()
+	def.Profiler = protocol.ProfilerTorch
+	var one *protocol.ProfilerConfig
+	for _, r := range a.control.Ranks() {
+		if r.Profiler == nil || r.Profiler.Profiler == "" || one != nil && !reflect.DeepEqual(*one, *r.Profiler) {
+			return def
+		}
+		one = r.Profiler
+	}
+	if one == nil {
+		return def
+	}
+	return *one
 }
 
 func (a *attached) refuse() {}

@@ -61,7 +61,10 @@ func (c *captureCmd) attached(e *env) error {
 
 // how is the flag that was given.
 func (c *captureCmd) how() string {
-	if c.Kineto {
+	switch {
+	case len(c.Targets) > 0:
+		return "--target"
+	case c.Kineto:
 		return "--kineto"
 	}
 	return "--attach"

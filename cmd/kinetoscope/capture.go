@@ -37,6 +37,7 @@ type captureCmd struct {
 	Kineto      bool          `help:"Run no pipeline: capture PyTorch processes as they are, over Kineto's daemon protocol; with a command after -- those that it starts, else those of this host that have KINETO_USE_DAEMON in their environment."`
 	SocketDir   string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
 	Ranks       int           `help:"With --attach or --kineto, record when so many ranks have come; all of their world size without it." placeholder:"N"`
+	Targets     []string      `name:"target" help:"Capture a server as it is, over its own profile routes; several times for several. vllm://HOST:PORT or sglang://HOST:PORT, with ?dir=, stage=, ranks=, keep= and token_file=. A command after -- is the load." placeholder:"URL"`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
 	Command []string `kong:"-"` // after --
@@ -62,6 +63,8 @@ func (c *captureCmd) Run(e *env) error {
 	switch {
 	case c.Last != 0:
 		return c.lookBack(e)
+	case len(c.Targets) > 0:
+		return c.servers(e)
 	case c.Attach && c.Kineto:
 		return usage("--attach and --kineto: name one")
 	case c.Attach || c.Kineto:

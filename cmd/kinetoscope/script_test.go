@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	omni.WorkerMain()
-	testscript.Main(m, map[string]func(){"kinetoscope": main, "attach": attachMain, "trainer": trainerMain})
+	testscript.Main(m, map[string]func(){"kinetoscope": main, "attach": attachMain, "trainer": trainerMain, "engine": engineMain})
 }
 
 // TestScripts runs every verb as a user types it. Each script's ranks are processes,
@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"awaitranks":   awaitRanks,
 			"awaitstate":   awaitState,
 			"loadurl":      loadURL,
+			"loadaddr":     loadAddr,
 			"fetchview":    fetchView,
 			"loadnats":     loadNATS,
 			"withoutToken": withoutToken,
@@ -157,6 +158,11 @@ func awaitState(ts *testscript.TestScript, neg bool, args []string) {
 // loadURL sets KINETOSCOPE_URL to what a ready file says.
 func loadURL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("KINETOSCOPE_URL", strings.TrimSpace(ts.ReadFile(args[0])))
+}
+
+// loadAddr puts what is in a file into a variable: loadaddr file NAME.
+func loadAddr(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv(args[1], strings.TrimSpace(ts.ReadFile(args[0])))
 }
 
 // fetchView gets a path of a viewer with the key behind the # of its URL, and writes the

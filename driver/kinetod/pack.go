@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -100,7 +101,7 @@ func (p *packing) pack(ctx context.Context, d *traceDir, in, base string, gz boo
 	if gz {
 		to, _ = gzip.NewWriterLevel(dst, gzip.BestSpeed)
 	}
-	count := &eventCounter{}
+	count := &driver.EventCounter{}
 	err = copyContext(ctx, io.MultiWriter(count, to), io.LimitReader(src, size))
 	if gz {
 		err = errors.Join(err, to.Close())
@@ -108,7 +109,7 @@ func (p *packing) pack(ctx context.Context, d *traceDir, in, base string, gz boo
 	if err = errors.Join(err, dst.Close()); err != nil {
 		return f, 0, fmt.Errorf("pack the trace: %w", errors.Join(err, p.remove(base)))
 	}
-	return f, count.n, nil
+	return f, count.N, nil
 }
 
 // copyContext is io.Copy that ends with ctx.
@@ -131,34 +132,4 @@ func copyContext(ctx context.Context, dst io.Writer, src io.Reader) error {
 			return err
 		}
 	}
-}
-
-// eventCounter counts events as libkineto spells their phases, without metadata.
-type eventCounter struct {
-	n  uint64
-	at int // bytes of phaseKey that were just seen
-}
-
-const phaseKey = `"ph": "`
-
-// Write counts in p; a key may lie across two writes.
-func (c *eventCounter) Write(p []byte) (int, error) {
-	for _, b := range p {
-		switch {
-		case c.at == len(phaseKey):
-			if b != 'M' {
-				c.n++
-			}
-			c.at = 0
-		case b == phaseKey[c.at]:
-			c.at++
-			continue
-		default:
-			c.at = 0
-		}
-		if b == phaseKey[0] {
-			c.at = 1
-		}
-	}
-	return len(p), nil
 }

@@ -469,28 +469,6 @@ func TestRankCalls(t *testing.T) {
 	}
 }
 
-func TestEventsAreCountedAcrossWrites(t *testing.T) {
-	b := kinetodtest.Trace(time.Now())
-	for _, n := range []int{1, 3, 7, len(b)} {
-		var c eventCounter
-		for rest := b; len(rest) > 0; {
-			k := min(n, len(rest))
-			if _, err := c.Write(rest[:k]); err != nil {
-				t.Fatal(err)
-			}
-			rest = rest[k:]
-		}
-		if c.n != 2 {
-			t.Errorf("in pieces of %d: %d events, want 2", n, c.n)
-		}
-	}
-	var c eventCounter
-	_, _ = c.Write([]byte(`""ph": "X" "p"ph": "M" "ph": "i"`))
-	if c.n != 2 {
-		t.Errorf("%d events, want 2", c.n)
-	}
-}
-
 // A directory that somebody else made first is not trusted.
 func TestDirectoryOfTracesIsNew(t *testing.T) {
 	r, _, dir := newTestRank(t, kinetodtest.Behaviour{})

@@ -181,7 +181,7 @@ func (c *capture) whole(f found) error {
 	if !f.main && f.kind != protocol.KindTrace {
 		return nil
 	}
-	tail, err := readTail(filepath.Join(c.dir, f.name))
+	tail, _, err := readTail(filepath.Join(c.dir, f.name))
 	if err != nil {
 		return fmt.Errorf("it is cut: %w", err)
 	}
@@ -221,16 +221,16 @@ func readHead(path string) ([]byte, error) {
 }
 
 // readTail reads all of a trace, for a gzip that is cut tells so only at its end, and
-// returns its last bytes.
-func readTail(path string) ([]byte, error) {
+// returns its last bytes and how many events it holds.
+func readTail(path string) ([]byte, uint64, error) {
 	r, c, err := open(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer c.Close()
-	t := &tail{}
-	_, err = io.Copy(t, r)
-	return t.b, err
+	t, count := &tail{}, &driver.EventCounter{}
+	_, err = io.Copy(io.MultiWriter(t, count), r)
+	return t.b, count.N, err
 }
 
 // tail keeps the last bytes that are written to it.
@@ -334,7 +334,7 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	var out driver.Files
 	any := false
 	for k := range min(top, maxRanks) {
-		files := c.hand(byRank[k])
+		files, events := c.hand(byRank[k])
 		has := slices.ContainsFunc(byRank[k], func(x found) bool { return x.main })
 		any = any || has
 		reason := ""
@@ -344,12 +344,12 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 			}
 		}
 		if k == 0 {
-			out.Files, out.Failed = files, reason
+			out.Files, out.Events, out.Failed = files, events, reason
 			continue
 		}
 		id := c.d.rank
 		id.Rank = k
-		o := rank.Other{ID: id, State: protocol.StateStopped, Files: files}
+		o := rank.Other{ID: id, State: protocol.StateStopped, Files: files, Events: events}
 		if !has {
 			o.State, o.Reason, o.Files = protocol.StateFailed, reason, nil
 		}
@@ -382,8 +382,8 @@ func (c *capture) why(f finding, failed error) string {
 }
 
 // hand are files to be handed over, the traces of the rank's work last: what a conversion
-// takes for the rank's trace.
-func (c *capture) hand(list []found) []rank.File {
+// takes for the rank's trace. The events are those of its work.
+func (c *capture) hand(list []found) (out []rank.File, events uint64) {
 	slices.SortStableFunc(list, func(a, b found) int {
 		if a.main == b.main {
 			return strings.Compare(a.as, b.as)
@@ -392,7 +392,6 @@ func (c *capture) hand(list []found) []rank.File {
 		}
 		return -1
 	})
-	var out []rank.File
 	taken := map[string]int{}
 	for _, x := range list {
 		name := x.as
@@ -401,7 +400,12 @@ func (c *capture) hand(list []found) []rank.File {
 			name = fmt.Sprintf("%s_%d.%s", base, n+1, ext)
 		}
 		taken[x.as]++
-		out = append(out, rank.File{Name: name, Kind: x.kind, Path: filepath.Join(c.dir, x.name)})
+		path := filepath.Join(c.dir, x.name)
+		out = append(out, rank.File{Name: name, Kind: x.kind, Path: path})
+		if x.main {
+			_, n, _ := readTail(path) // it was whole a moment ago
+			events += n
+		}
 	}
-	return out
+	return out, events
 }

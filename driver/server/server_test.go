@@ -176,7 +176,7 @@ func TestVLLMHandsOverEveryRank(t *testing.T) {
 	if got := names(over.Files); got != "frontend.json.gz profiler_out.txt trace.json.gz" {
 		t.Errorf("rank 0: %s", got)
 	}
-	if len(over.Others) != 1 || over.Others[0].ID.Rank != 1 || over.Others[0].State != protocol.StateStopped || names(over.Others[0].Files) != "profiler_out.txt trace.json.gz" {
+	if len(over.Others) != 1 || over.Others[0].ID.Rank != 1 || over.Others[0].State != protocol.StateStopped || names(over.Others[0].Files) != "profiler_out.txt trace.json.gz" || over.Others[0].Events != 3 || s.Events != 3 {
 		t.Errorf("others: %+v", over.Others)
 	}
 	wholeTraces(t, over.Files)

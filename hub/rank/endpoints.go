@@ -176,7 +176,7 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 		return s, err
 	}
 	for _, o := range over.Others {
-		other := protocol.RankStatus{RankID: o.ID, StageName: s.StageName, State: o.State, Reason: o.Reason, Session: s.Session,
+		other := protocol.RankStatus{RankID: o.ID, StageName: s.StageName, State: o.State, Reason: o.Reason, Session: s.Session, Events: o.Events,
 			StartedAtNs: s.StartedAtNs, StoppedAtNs: s.StoppedAtNs, StoppedBy: s.StoppedBy}
 		if other.Artifacts, err = uploadAll(ctx, obs, r.Session, o.ID, o.Files); err != nil {
 			return s, err

@@ -92,6 +92,7 @@ type Other struct {
 	ID     protocol.RankID    // of the same pipeline and stage
 	State  protocol.RankState // protocol.StateStopped, or StateFailed without files
 	Reason string             // why it failed, or what the files lack
+	Events uint64             // of the recording
 	Files  []File
 }
 
