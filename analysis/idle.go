@@ -13,7 +13,7 @@ type IdleCause uint8
 
 // The causes of a gap on a stream.
 const (
-	HostWait   IdleCause = iota // the launch call began only after the work before had ended
+	HostWait   IdleCause = iota // the launch call began only after the work before had ended, or took most of a long gap
 	KernelWait                  // work was queued and the gap is shorter than the limit: the cost of starting a kernel
 	OtherWait                   // work was queued and yet did not start: a dependency on another stream or a busy device
 	Unknown                     // a launch in between has no device work in the trace: perhaps the stream was busy
@@ -101,7 +101,7 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 		cause := OtherWait
 		if f.seen != nil && f.seen.Unknown(prev, i, f.start[i]) {
 			cause = Unknown
-		} else if h := f.partner[i]; h >= 0 && f.start[h] > prevEnd {
+		} else if h := f.partner[i]; h >= 0 && (f.start[h] > prevEnd || f.slowCall(h, gap, prevEnd, i)) {
 			cause = HostWait
 		} else if gap < KernelWaitLimitNs {
 			cause = KernelWait
@@ -119,6 +119,12 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 		p.Cause, p.Share, p.Gaps = IdleCause(c), share(p.Ns, si.IdleNs), describe(lengths[c])
 	}
 	return si
+}
+
+// slowCall says whether the launch call h of work i took the larger part of a long gap: it
+// began in time and did not return, as a copy from pageable memory does. HTA has no such rule.
+func (f *frame) slowCall(h int32, gap, from int64, i int32) bool {
+	return !f.opt.HTA && gap >= KernelWaitLimitNs && 2*(min(f.start[i], f.end(h))-from) >= gap
 }
 
 // insertGap puts x in its place in g, longest first, and keeps at most maxGaps.

@@ -182,7 +182,7 @@ type Verdict struct {
 	// Cause is what the host did most while the devices waited for it, over the whole trace; nil
 	// if nothing stands out.
 	Cause *cause.Row `json:"cause"`
-	// PauseNs is the time from the first step to the end of the last that is in no turn.
+	// PauseNs is the time in no turn, from the first step or device work to the end of the last.
 	PauseNs    int64   `json:"pause_ns"`
 	PauseShare float64 `json:"pause_share"` // of that time
 	// Devices are those that work in the trace, by id. TogetherShare is the part of the time

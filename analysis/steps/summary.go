@@ -99,8 +99,8 @@ func verdict(d *device, steps []Step) Verdict {
 		v.Text = "no device work belongs to a step: nothing is said about the pace"
 		return v
 	}
-	end := &steps[len(steps)-1]
-	whole := end.AtNs + end.SpanNs - steps[0].AtNs
+	lo, hi := d.span(steps)
+	whole := hi - lo
 	v.PauseNs = max(0, whole-all)
 	v.PauseShare = stat.Ratio(v.PauseNs, whole)
 	v.BusyShare, v.HostIdleShare = stat.Ratio(busy, span), stat.Ratio(idle, span)
@@ -157,7 +157,7 @@ func (v *Verdict) words() string {
 		text = fmt.Sprintf("neither host nor device sets the pace alone: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, units.Share(v.OtherShare))
 	}
 	if v.PauseShare >= pauseSaid {
-		text += fmt.Sprintf("; steps cover only %s of the time from the first to the last", units.Share(1-v.PauseShare))
+		text += fmt.Sprintf("; steps cover only %s of the time", units.Share(1-v.PauseShare))
 	}
 	if v.Cause != nil {
 		text += fmt.Sprintf("; what it waits for most is %s, %s", v.Cause.Text(), units.Duration(float64(v.Cause.Ns)))

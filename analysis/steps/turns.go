@@ -243,6 +243,15 @@ func bound(span, busy, hostIdle int64) Bound {
 	return BoundOther
 }
 
+// span is from the begin of the first step or of the first device work to the end of the last
+// of either.
+func (d *device) span(steps []Step) (lo, hi int64) {
+	end := &steps[len(steps)-1]
+	lo, hi = steps[0].AtNs, end.AtNs+end.SpanNs
+	busy := d.any.busy
+	return min(lo, busy[0].Start), max(hi, busy[len(busy)-1].End)
+}
+
 // together is the part of the time in steps in which a device was busy in which two or more
 // were.
 func (d *device) together(steps []Step) float64 {

@@ -1,0 +1,195 @@
+package steps
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+)
+
+// agree fails if the verdict, the table of steps, the idle breakdown and the findings of one
+// trace contradict each other.
+func agree(t rapid.TB, name string, tr *trace.Trace) {
+	t.Helper()
+	r := Find(tr, Options{})
+	all := analysis.All([]*trace.Trace{tr}, analysis.Options{})
+	rank := &all.Ranks[0]
+	v, n := &r.Verdict, int64(len(rank.Temporal.Devices))
+	if n == 0 || len(r.Steps) == 0 {
+		return
+	}
+	fail := func(format string, args ...any) {
+		t.Helper()
+		t.Fatalf("%s: %s; verdict %+v; temporal %+v", name, fmt.Sprintf(format, args...), *v, rank.Temporal)
+	}
+	// The table of kinds and the verdict are sums over the same steps.
+	var span, busy, host, allSpans int64
+	at := int64(math.MinInt64)
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if s.AtNs < at {
+			fail("step %d begins before the turn of the last has ended", i)
+		}
+		at = s.AtNs + s.SpanNs
+		allSpans += s.SpanNs
+		if s.MissingLaunches > 0 {
+			if s.Bound != BoundNone {
+				fail("step %d of missing work is bound by %s", i, s.Bound)
+			}
+			continue
+		}
+		span, busy, host = span+s.SpanNs, busy+s.BusyNs, host+s.HostIdleNs
+	}
+	if span != v.SpanNs || !near(v.BusyShare, busy, span) || !near(v.HostIdleShare, host, span) {
+		fail("steps of %d ns, busy %d, waiting for the host %d", span, busy, host)
+	}
+	if v.BusyShare+v.HostIdleShare > 1+1e-9 {
+		fail("shares above 1")
+	}
+	// What is busy in steps is busy in the breakdown.
+	var devices int64
+	for _, d := range rank.Temporal.Devices {
+		devices += d.BusyNs
+	}
+	var inTurns int64
+	for i := range r.Steps {
+		inTurns += r.Steps[i].BusyNs
+	}
+	if inTurns*n > devices+n*int64(len(r.Steps)) {
+		fail("steps are busy for %d ns, %d devices for %d", inTurns*n, n, devices)
+	}
+	for k, d := range v.Devices {
+		if x := rank.Temporal.Devices[k]; x.Device != d.Device || d.BusyNs > x.BusyNs {
+			fail("device %d: %d ns in steps, %d in all", d.Device, d.BusyNs, x.BusyNs)
+		}
+	}
+	// A device that is said to set the pace is not said to stand idle.
+	idle := 1 - rank.Temporal.MeanBusyShare
+	if w := rank.Temporal.WindowNs; 2*rank.Temporal.SpanNs < w { // the page tells of the window then
+		idle = 1 - float64(devices)/float64(n*w)
+	}
+	covered := v.PauseShare < pauseSaid
+	if v.Bound == BoundDevice && covered && v.Unknown == 0 && idle > 0.35 {
+		fail("device-bound, and idle for %.2f of its span", idle)
+	}
+	if !covered && v.Text != "" && v.Bound != BoundNone && !strings.Contains(v.Text, "steps cover only") {
+		fail("it does not say how little steps cover")
+	}
+	if v.Bound == BoundHost && covered && v.Unknown == 0 && idle < 0.05 {
+		fail("host-bound, and idle for %.2f of its span only", idle)
+	}
+	doubted := false
+	for _, f := range all.Findings {
+		doubted = doubted || f.Doubt && f.Severity >= analysis.Warning
+	}
+	for i, f := range all.Findings {
+		if doubted && i == 0 && !f.Doubt {
+			fail("a doubt is not said first: %q", f.Text)
+		}
+		if strings.Contains(f.Text, "was idle for") && f.Severity == analysis.Critical && v.Bound == BoundDevice && covered && v.Unknown == 0 {
+			fail("%q beside %q", f.Text, v.Text)
+		}
+	}
+	if most := float64(v.Unknown) / float64(len(r.Steps)); most > 0.5 && v.Bound != BoundNone {
+		fail("%.2f of the steps lack work, and yet there is a verdict", most)
+	}
+}
+
+func near(got float64, part, whole int64) bool {
+	want := 0.0
+	if whole > 0 {
+		want = float64(part) / float64(whole)
+	}
+	return math.Abs(got-want) < 1e-9
+}
+
+// drawLoop draws a program's loop of any shape.
+func drawLoop(rt *rapid.T) loop {
+	l := loop{
+		steps: rapid.IntRange(3, 20).Draw(rt, "steps"), kernels: rapid.IntRange(1, 12).Draw(rt, "kernels"),
+		dur:    rapid.SampledFrom([]int64{1, 3, 20, 100, 900}).Draw(rt, "dur"),
+		before: rapid.SampledFrom([]int64{0, 10, 300, 9000}).Draw(rt, "before"), after: rapid.SampledFrom([]int64{0, 10, 300, 9000}).Draw(rt, "after"),
+		ops: rapid.SampledFrom([]string{"", "sampler.py(3): sample", "DataLoader.__next__"}).Draw(rt, "ops"), cat: trace.CatPythonFunction,
+		whole: rapid.Bool().Draw(rt, "whole"), devices: rapid.IntRange(1, 4).Draw(rt, "devices"), inTurn: rapid.Bool().Draw(rt, "in turn"),
+		ahead: rapid.Bool().Draw(rt, "ahead"), call: rapid.SampledFrom([]string{"", "hipLaunchKernel", "cudaGraphLaunch", "urEnqueueKernelLaunch"}).Draw(rt, "call"),
+		older: rapid.SampledFrom([]int64{0, 5000}).Draw(rt, "older"),
+	}
+	switch rapid.IntRange(0, 3).Draw(rt, "label") {
+	case 0:
+		l.label = func(i int) string { return fmt.Sprintf("ProfilerStep#%d", i) }
+	case 1:
+		l.label = func(int) string { return "execute_new_0_cached_4" }
+	case 2:
+		l.label = func(int) string { return "step[DECODE bs=1]" }
+	}
+	return l
+}
+
+// TestAgree: verdict, idle breakdown and step table never contradict each other, in loops of
+// any shape, sound, with launches whose work is lost, with a clock that is behind.
+func TestAgree(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		l := drawLoop(rt)
+		tr := l.draw()
+		s := &tr.Slices
+		what := rapid.SampledFrom([]string{"sound", "lost", "behind", "overrun", "pause"}).Draw(rt, "damage")
+		switch what {
+		case "lost":
+			from, to := rapid.IntRange(0, s.Len()).Draw(rt, "from"), rapid.IntRange(0, s.Len()).Draw(rt, "to")
+			for i := min(from, to); i < max(from, to); i++ {
+				if s.Cat[i] == trace.CatKernel {
+					s.Cat[i] = trace.CatCPUInstant
+				}
+			}
+		case "behind":
+			for i := range s.Start {
+				if s.Cat[i] == trace.CatKernel {
+					s.Start[i] -= 3000 * us
+				}
+			}
+		case "overrun":
+			for i := range s.Start {
+				if s.Cat[i] == trace.CatKernel && i > s.Len()/2 {
+					s.Dur[i] = 5_000_000 * us
+					break
+				}
+			}
+		case "pause":
+			for i := s.Len() / 2; i < s.Len(); i++ {
+				s.Start[i] += 500_000 * us
+			}
+		}
+		agree(rt, what, tr)
+	})
+}
+
+// TestAgreeShared holds the same of all sample traces, as they are and by repetition.
+func TestAgreeShared(t *testing.T) {
+	var files []string
+	for _, p := range []string{"traces/*.json.gz", "engine-traces/*.json.gz", "cases/*/in/*.json", "cases/*/in/*/*.json"} {
+		list, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", filepath.FromSlash(p)))
+		files = append(files, list...)
+	}
+	if len(files) == 0 {
+		t.Skip("no sample traces")
+	}
+	n := 0
+	for _, f := range files {
+		tr, err := kineto.ReadFile(t.Context(), f, kineto.Options{})
+		if err != nil {
+			continue // some are no traces, on purpose
+		}
+		n++
+		agree(t, filepath.Base(filepath.Dir(f))+"/"+filepath.Base(f), tr)
+	}
+	if n < len(files)/2 {
+		t.Errorf("%d of %d files were read", n, len(files))
+	}
+}
