@@ -24,11 +24,11 @@ func (g *critGraph) deviceEdges() {
 	idle := g.idleAtLaunch()
 	waits := g.eventWaits()
 	lastOnLane := map[int64]critNode{} // one entry a stream
-	var laneOrder []int64
+	contexts := contextSyncs{last: noSlice, fresh: map[int64]bool{}}
 	syncFrom := map[int32]int32{} // kernel -> kernel it waits for
 	for _, i := range rows {
 		if s.Cat[i] == trace.CatCUDASync {
-			g.sync(i, waits, lastOnLane, laneOrder, syncFrom)
+			g.sync(i, waits, lastOnLane, &contexts, syncFrom)
 			continue
 		}
 		start, end, h := 2*i, 2*i+1, f.partner[i]
@@ -59,10 +59,45 @@ func (g *critGraph) deviceEdges() {
 			g.add(2*h, start, EdgeLaunchDelay, noSlice, true)
 		}
 		if !hasPrev {
-			laneOrder = append(laneOrder, lane)
+			contexts.lanes = append(contexts.lanes, lane)
 		}
+		contexts.worked(lane)
 		lastOnLane[lane] = end
 	}
+}
+
+// contextSyncs knows which lanes a synchronisation with the whole context waits for.
+type contextSyncs struct {
+	lanes []int64        // all, in order of their first work
+	since []int64        // those with work since the last such call
+	fresh map[int64]bool // the same as a set
+	last  int32          // that call, noSlice before the first
+}
+
+func (c *contextSyncs) worked(lane int64) {
+	if !c.fresh[lane] {
+		c.fresh[lane] = true
+		c.since = append(c.since, lane)
+	}
+}
+
+// waitsFor returns the lanes whose last work the call waits for. What had ended when an
+// earlier call returned needs no edge of its own: the edge from that call has it, which is
+// added. HTA has an edge from every lane.
+func (c *contextSyncs) waitsFor(g *critGraph, call int32) []int64 {
+	if g.f.rules.EdgesFromAllStreams {
+		return c.lanes
+	}
+	lanes := c.since
+	if c.last >= 0 && c.last != call {
+		if g.time(2*c.last+1) > g.time(2*call+1) {
+			return c.lanes
+		}
+		g.add(2*c.last+1, 2*call+1, EdgeSync, noSlice, false)
+	}
+	c.last, c.since = call, nil
+	clear(c.fresh)
+	return lanes
 }
 
 // laneKey tells streams apart; a synchronisation row lies on its stream's lane.
@@ -71,10 +106,17 @@ func (g *critGraph) laneKey(i int32) int64 {
 		return int64(l)
 	}
 	so := g.stream(i)
-	for l, lane := range g.f.lanes {
-		if lane.Stream == so.stream && (g.f.rules.StreamsWithoutDevice || lane.Device == so.device) {
-			return int64(l)
+	if g.f.rules.StreamsWithoutDevice {
+		so.device = -1 // lanes have no device then
+	}
+	if g.laneOf == nil {
+		g.laneOf = make(map[streamOf]int64, len(g.f.lanes))
+		for l := len(g.f.lanes) - 1; l >= 0; l-- { // the first of equal ones
+			g.laneOf[streamOf{g.f.lanes[l].Device, g.f.lanes[l].Stream}] = int64(l)
 		}
+	}
+	if l, ok := g.laneOf[so]; ok {
+		return l
 	}
 	return -1
 }
@@ -227,7 +269,7 @@ func (g *critGraph) eventWaits() eventWaits {
 
 // sync adds what a synchronisation row makes wait: a call on the host, or the next
 // kernel of a stream.
-func (g *critGraph) sync(i int32, w eventWaits, lastOnLane map[int64]critNode, lanes []int64, syncFrom map[int32]int32) {
+func (g *critGraph) sync(i int32, w eventWaits, lastOnLane map[int64]critNode, contexts *contextSyncs, syncFrom map[int32]int32) {
 	f := g.f
 	call := f.partner[i]
 	name := f.name(i)
@@ -251,10 +293,11 @@ func (g *critGraph) sync(i int32, w eventWaits, lastOnLane map[int64]critNode, l
 			g.add(2*src+1, 2*call+1, EdgeSync, noSlice, false)
 		}
 	case "Context Sync":
-		for _, l := range lanes {
-			if g.hasNode[call] {
-				g.add(lastOnLane[l], 2*call+1, EdgeSync, noSlice, false)
-			}
+		if !g.hasNode[call] {
+			return
+		}
+		for _, l := range contexts.waitsFor(g, call) {
+			g.add(lastOnLane[l], 2*call+1, EdgeSync, noSlice, false)
 		}
 	default:
 		if v, ok := lastOnLane[g.laneKey(i)]; ok && g.hasNode[call] {

@@ -29,6 +29,7 @@ type critGraph struct {
 	order   []critNode           // nodes in order of first use
 	index   []int32              // per node: position in order, plus 1
 	noEdge  int
+	laneOf  map[streamOf]int64 // see laneKey
 }
 
 func newCritGraph(f *frame, co CriticalOptions, w Window) *critGraph {

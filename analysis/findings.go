@@ -191,11 +191,13 @@ func (f *frame) mainCause(r *RankReport) (*Gap, string) {
 	for _, d := range f.dev {
 		busy[f.laneOf[d]] += f.dur[d]
 	}
+	at := make(map[Lane]int, len(f.lanes))
 	for l, lane := range f.lanes {
-		for k := range r.Idle.Streams {
-			if r.Idle.Streams[k].Lane == lane && busy[l] > most {
-				busiest, most = &r.Idle.Streams[k], busy[l]
-			}
+		at[lane] = l
+	}
+	for k := range r.Idle.Streams {
+		if l, ok := at[r.Idle.Streams[k].Lane]; ok && busy[l] > most {
+			busiest, most = &r.Idle.Streams[k], busy[l]
 		}
 	}
 	if busiest == nil {

@@ -124,7 +124,7 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 // slowCall says whether the launch call h of work i took the larger part of a long gap: it
 // began in time and did not return, as a copy from pageable memory does. HTA has no such rule.
 func (f *frame) slowCall(h int32, gap, from int64, i int32) bool {
-	return !f.opt.HTA && gap >= KernelWaitLimitNs && 2*(min(f.start[i], f.end(h))-from) >= gap
+	return !f.rules.LateCallsOnly && gap >= KernelWaitLimitNs && 2*(min(f.start[i], f.end(h))-from) >= gap
 }
 
 // insertGap puts x in its place in g, longest first, and keeps at most maxGaps.

@@ -232,33 +232,50 @@ func (b *opBuilder) times() {
 	})
 }
 
-// device charges device work to the operators around its launch.
+// device charges device work to the operators around its launch: to the nearest as its own,
+// to all as their total, to each name once.
 func (b *opBuilder) device() {
 	s := &b.f.tr.Slices
-	seen := make([]int32, len(b.out.Rows)) // last device slice +1 charged to the row's total
-	for _, d := range b.f.dev {
-		ns := b.f.dur[d]
-		h := b.f.partner[d]
-		first := true
-		for p := h; p >= 0; p = b.t.parent[p] {
-			if b.rowOf[p] == 0 {
-				continue
-			}
-			at := b.rowOf[p] - 1
-			r := &b.out.Rows[at]
-			if seen[at] != d+1 {
-				seen[at] = d + 1
-				r.DeviceNs += ns
-			}
-			if first && isHostOp(s.Cat[p]) {
-				first = false
-				r.SelfDeviceNs += ns
-				r.Kernels++
-				b.out.DeviceNs += ns
-			}
-		}
-		if first {
-			b.out.UnattributedNs += ns
+	nearest := make([]int32, s.Len()) // per slice: 1 + the operator or annotation at or above it
+	for _, i := range b.t.order {
+		switch p := b.t.parent[i]; {
+		case b.rowOf[i] > 0 && isHostOp(s.Cat[i]):
+			nearest[i] = i + 1
+		case p >= 0:
+			nearest[i] = nearest[p]
 		}
 	}
+	under := make([]int64, s.Len()) // per slice: device time launched at or below it
+	for _, d := range b.f.dev {
+		ns, h := b.f.dur[d], b.f.partner[d]
+		if h >= 0 {
+			under[h] += ns
+		}
+		if h < 0 || nearest[h] == 0 {
+			b.out.UnattributedNs += ns
+			continue
+		}
+		r := &b.out.Rows[b.rowOf[nearest[h]-1]-1]
+		r.SelfDeviceNs += ns
+		r.Kernels++
+		b.out.DeviceNs += ns
+	}
+	for k := len(b.t.order) - 1; k >= 0; k-- {
+		if i := b.t.order[k]; b.t.parent[i] >= 0 {
+			under[b.t.parent[i]] += under[i]
+		}
+	}
+	open := make([]int32, len(b.out.Rows)) // calls of the row that are round the place of the walk
+	b.t.walk(func(i int32) {
+		if at := b.rowOf[i] - 1; at >= 0 {
+			if open[at] == 0 {
+				b.out.Rows[at].DeviceNs += under[i]
+			}
+			open[at]++
+		}
+	}, func(i int32) {
+		if at := b.rowOf[i] - 1; at >= 0 {
+			open[at]--
+		}
+	})
 }

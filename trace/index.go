@@ -149,7 +149,9 @@ func (m *nester) parent(s *Slices, start, end int64) int32 {
 	}
 	if len(m.open) > maxOpen {
 		m.open = slices.DeleteFunc(m.open, func(o uint32) bool { return ended(s, o, start) })
-		m.open = m.open[max(0, len(m.open)-maxOpen):]
+		if len(m.open) > maxOpen { // half of them, so that a deep stack does not come here with every slice
+			m.open = append(m.open[:0], m.open[len(m.open)-maxOpen/2:]...)
+		}
 	}
 	for j := len(m.open) - 1; j >= 0; j-- {
 		o := m.open[j]

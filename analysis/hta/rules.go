@@ -51,6 +51,12 @@ type Rules struct {
 	FirstEndWins bool
 	// NamesWithoutSide: a difference of traces has one row a name for host and device.
 	NamesWithoutSide bool
+	// EdgesFromAllStreams: a synchronisation with the context has an edge from every stream,
+	// those included that an earlier one waited for already.
+	EdgesFromAllStreams bool
+	// LateCallsOnly: a stream waited for the host only if the launch call began after the work
+	// before had ended, however long a call took that began in time.
+	LateCallsOnly bool
 }
 
 // All are HTA's rules.
@@ -58,6 +64,7 @@ var All = Rules{
 	RowsByStream: true, OneSliceALaunch: true, KnownCallsOnly: true, NoOtherKind: true, NegativeTimes: true, EmptyGaps: true,
 	AnyRowIsOperator: true, FullAtLimit: true, FilesBandwidth: true, StreamsWithoutDevice: true, LimitedKernelGap: true,
 	QueueOfOne: true, CUDACallsOnly: true, WaitEventsOnPath: true, FirstEndWins: true, NamesWithoutSide: true,
+	EdgesFromAllStreams: true, LateCallsOnly: true,
 }
 
 // KernelGapNs is the gap of LimitedKernelGap.

@@ -74,6 +74,26 @@ func overlay(a, b []segment) []segment {
 	return out
 }
 
+// overlayAll is overlay of any number of lists, two neighbours at a time, so that each segment
+// is copied as often as the number of lists can be halved.
+func overlayAll(lists [][]segment) []segment {
+	if len(lists) == 0 {
+		return nil
+	}
+	for len(lists) > 1 {
+		half := lists[:0]
+		for i := 0; i < len(lists); i += 2 {
+			if i+1 < len(lists) {
+				half = append(half, overlay(lists[i], lists[i+1]))
+			} else {
+				half = append(half, lists[i])
+			}
+		}
+		lists = half
+	}
+	return lists[0]
+}
+
 // fill clips a list to [start, end) and gives what nobody owns to clsIdle.
 func fill(l []segment, start, end int64) []segment {
 	out := make([]segment, 0, len(l)+8)
@@ -97,6 +117,7 @@ type open struct {
 	childNs int64
 	cls     class // as classified
 	owner   class // whose time it is
+	step    int   // the innermost step at or around it, or -1
 }
 
 // visitor is told each classified slice of a track when it closes.
@@ -155,16 +176,15 @@ func trackPass(t *trace.Trace, k *classifier, order []uint32, v visitor) []segme
 			if c == clsOp || c == clsSample {
 				owner = top.owner
 			}
-			for j := n - 1; j >= 0; j-- {
-				if stack[j].cls.isStep() {
-					step = stack[j].slice
-					break
-				}
-			}
+			step = top.step
 		}
 		at = start
 		v.opened(i, c, parent, step)
-		stack = append(stack, open{slice: i, end: end, cls: c, owner: owner})
+		o := open{slice: i, end: end, cls: c, owner: owner, step: step}
+		if c.isStep() {
+			o.step = i
+		}
+		stack = append(stack, o)
 	}
 	pop(1<<63 - 1)
 	return segs

@@ -162,13 +162,7 @@ func (d *rankData) combine(lists [][]segment) {
 		}
 	}
 	d.covered = coverage(lists, d.start, d.end)
-	// Short lists first, so that long ones are copied once.
-	slices.SortStableFunc(lists, func(a, b []segment) int { return cmp.Compare(len(a), len(b)) })
-	var all []segment
-	for _, l := range lists {
-		all = overlay(all, l)
-	}
-	d.segs = fill(all, d.start, d.end)
+	d.segs = fill(overlayAll(lists), d.start, d.end)
 }
 
 // coverage returns how much of [start, end) each category covers on any of the lists.
@@ -289,16 +283,30 @@ func (d *rankData) addSpan(ids *interner, i int, cls class, inside, top bool) {
 	}
 	if r, ok := t.ArgText(i, trace.ArgRequests); ok {
 		for one := range strings.SplitSeq(r, ",") {
-			if one = strings.TrimSpace(one); one != "" && !slices.Contains(s.reqs, ids.id(one)) {
+			if one = strings.TrimSpace(one); one != "" {
 				s.reqs = append(s.reqs, ids.id(one))
 			}
 		}
 	}
+	s.reqs = distinct(s.reqs)
 	if cls == clsSend || cls == clsRecv {
 		s.fromStage, s.toStage = argOr(t, i, trace.ArgFromStage), argOr(t, i, trace.ArgToStage)
 		s.bytes = max(0, argOr(t, i, trace.ArgBytes))
 	}
 	d.spans = append(d.spans, s)
+}
+
+// distinct drops what comes again and keeps the order.
+func distinct(ids []int32) []int32 {
+	if len(ids) < 2 {
+		return ids
+	}
+	seen := make(map[int32]bool, len(ids))
+	return slices.DeleteFunc(ids, func(id int32) bool {
+		was := seen[id]
+		seen[id] = true
+		return was
+	})
 }
 
 func argOr(t *trace.Trace, i int, key string) int64 {
@@ -307,6 +315,10 @@ func argOr(t *trace.Trace, i int, key string) int64 {
 	}
 	return -1
 }
+
+// maxHandoffs bounds the hand-offs of one track that are looked at for the end of a flow: as
+// many as can be under way at once, and far more than are.
+const maxHandoffs = 256
 
 // bindFlows gives each end of a flow to the shortest hand-off slice round it on its track.
 func (d *rankData) bindFlows() {
@@ -344,7 +356,7 @@ func (d *rankData) bindFlows() {
 			return 1
 		})
 		best := -1
-		for j := n - 1; j >= 0; j-- {
+		for j := n - 1; j >= max(0, n-maxHandoffs); j-- {
 			s := &d.spans[l[j]]
 			if at-s.start > longest[f.Track[e]] {
 				break

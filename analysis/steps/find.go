@@ -262,6 +262,7 @@ func trains(t *trace.Trace) bool {
 func (r *Report) readRequests(t *trace.Trace) []string {
 	var names []string
 	ids := map[string]int32{}
+	in := map[int32]int{} // by request: 1 + the last step that named it
 	for i := range r.Steps {
 		st := &r.Steps[i]
 		if st.Slice < 0 || st.Name == "" {
@@ -285,7 +286,8 @@ func (r *Report) readRequests(t *trace.Trace) []string {
 					ids[one] = id
 					names = append(names, one)
 				}
-				if !slices.Contains(st.requests, id) {
+				if in[id] != i+1 {
+					in[id] = i + 1
 					st.requests = append(st.requests, id)
 				}
 			}
