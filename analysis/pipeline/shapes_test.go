@@ -187,7 +187,7 @@ func draw(n int, sh shape) *trace.Trace {
 // Limits of what a pathological trace may cost. Both must be passed to fail: the first is
 // noisy for analyses that take no time, the second for traces that many goroutines share.
 const (
-	shapeSmall  = 3000 // operators
+	shapeSmall  = 1500 // operators
 	shapeTimes  = 5    // as many in the large trace
 	shapeRatio  = 10   // of an ordinary trace's processor time
 	shapeGrowth = 12   // of the small trace's processor time; 5 is linear, 25 quadratic
