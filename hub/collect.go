@@ -96,7 +96,7 @@ func (r *runner) collectHere(a session.Action, err error) (session.Event, error)
 	}
 	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
 	note := fmt.Sprintf("taken from its spool, for it could not be handed over: %v", err)
-	return session.Collected{Rank: a.Rank, Artifacts: done.Artifacts, Note: joinReasons(note, in.note()), Bad: in.bad()}, nil
+	return session.Collected{Rank: a.Rank, Artifacts: done.Artifacts, Note: joinReasons(note, r.remark(a.Rank), in.note()), Bad: in.bad()}, nil
 }
 
 // collectOver has a rank upload its files.
@@ -122,7 +122,7 @@ func (r *runner) collectOver(a session.Action) (session.Event, error) {
 	// Durable here: the rank may forget the session.
 	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected", Keep: in.missing})
 	return session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops,
-		Note: joinReasons(s.Reason, in.note()), Bad: joinReasons(failed(s), in.bad(), in.noteIfBad())}, nil
+		Note: joinReasons(s.Reason, r.remark(a.Rank), in.note()), Bad: joinReasons(failed(s), in.bad(), in.noteIfBad())}, nil
 }
 
 // failed is why a rank says, with what it hands over, that it has failed.
@@ -320,7 +320,7 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 			}
 		}
 	}
-	done.Note = joinReasons(r.salvaged(done.Artifacts), done.Note)
+	done.Note = joinReasons(r.salvaged(done.Artifacts), r.remark(a.Rank), done.Note)
 	return done, nil
 }
 

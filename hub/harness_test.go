@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,6 +74,8 @@ type testRank struct {
 	nc     *nats.Conn
 	rec    *profiler.Recorder
 	block  protocol.Method
+	skew   atomic.Int64      // ns, of the rank's clock
+	jump   time.Duration     // added to skew once it is armed
 	harm   func(path string) // done to a recording before it is handed over
 	cable  *cable
 	stop   context.CancelFunc
@@ -87,7 +90,9 @@ func (r *testRank) blocked(ctx context.Context, method protocol.Method) {
 
 func (r *testRank) Arm(ctx context.Context, q protocol.ArmRequest) (protocol.RankStatus, error) {
 	r.blocked(ctx, protocol.MethodArm)
-	return r.Rank.Arm(ctx, q)
+	s, err := r.Rank.Arm(ctx, q)
+	r.skew.Add(int64(r.jump))
+	return s, err
 }
 
 func (r *testRank) Stop(ctx context.Context, q protocol.StopRequest) (protocol.RankStatus, error) {
@@ -117,7 +122,8 @@ func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 	}
 	r := &testRank{replaced: make(chan protocol.RankInfo, 1), nc: nc, block: c.Block, cable: way}
 	r.rec = profiler.New(profiler.Config{Process: c.Info.Key(), FlushEvery: 20 * time.Millisecond})
-	now := func() time.Time { return time.Now().Add(c.Skew) }
+	r.skew.Store(int64(c.Skew))
+	now := func() time.Time { return time.Now().Add(time.Duration(r.skew.Load())) }
 	c.Info.SpoolDir = c.Spool
 	if c.HubLoss == 0 {
 		c.HubLoss = protocol.HubLossTimeout

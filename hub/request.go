@@ -85,16 +85,25 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 func (h *Hub) probeClock(ctx context.Context, id protocol.RankID, incarnation string) (protocol.ClockError, error) {
 	best := protocol.ClockError{RTTNs: math.MaxInt64}
 	for range clockProbes {
-		t1 := h.now()
-		var r protocol.ClockReply
-		if err := h.request(ctx, id, incarnation, protocol.MethodClock, protocol.ClockProbe{T1: t1.UnixNano()}, &r); err != nil {
+		c, err := h.probe(ctx, id, incarnation)
+		if err != nil {
 			return protocol.ClockError{}, err
 		}
-		if c := clockError(t1.UnixNano(), r.T2, r.T3, t1.UnixNano()+int64(h.now().Sub(t1))); c.RTTNs < best.RTTNs {
+		if c.RTTNs < best.RTTNs {
 			best = c
 		}
 	}
 	return best, nil
+}
+
+// probe measures a rank's clock by one round trip.
+func (h *Hub) probe(ctx context.Context, id protocol.RankID, incarnation string) (protocol.ClockError, error) {
+	t1 := h.now()
+	var r protocol.ClockReply
+	if err := h.request(ctx, id, incarnation, protocol.MethodClock, protocol.ClockProbe{T1: t1.UnixNano()}, &r); err != nil {
+		return protocol.ClockError{}, err
+	}
+	return clockError(t1.UnixNano(), r.T2, r.T3, t1.UnixNano()+int64(h.now().Sub(t1))), nil
 }
 
 // clockError computes hub = rank + offset from the hub's t1 and t4 and the rank's

@@ -54,8 +54,10 @@ type runner struct {
 	mu       sync.Mutex
 	st       *session.Status // published, never changed
 	runDir   string
-	store    *store.Run                        // open from the first file on
-	told     map[protocol.RankID]chan struct{} // closed when an abort has been answered or given up
+	store    *store.Run                              // open from the first file on
+	clocks   map[protocol.RankID]protocol.ClockError // as measured last
+	remarks  map[protocol.RankID]string              // what is to stand in a rank's reason, however it ends
+	told     map[protocol.RankID]chan struct{}       // closed when an abort has been answered or given up
 	progress atomic.Pointer[session.Progress]
 }
 
@@ -63,7 +65,7 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 	r := &runner{
 		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}),
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
-		told: map[protocol.RankID]chan struct{}{},
+		told: map[protocol.RankID]chan struct{}{}, clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{},
 	}
 	ranks := m.Snapshot().Ranks
 	for _, rec := range ranks {
@@ -323,10 +325,7 @@ func (r *runner) perform(a session.Action) (session.Event, error) {
 	case session.DoArm:
 		return r.arm(a)
 	case session.DoStart:
-		if err := r.ask(r.actx, a, protocol.MethodStart, protocol.BeginRequest{Session: r.id, AtNs: a.AtNs}, &s); err != nil {
-			return nil, err
-		}
-		return session.Started{Rank: a.Rank, Status: s}, nil
+		return r.start(a)
 	case session.DoStop:
 		if err := r.ask(r.actx, a, protocol.MethodStop, protocol.StopRequest{Session: r.id}, &s); err != nil {
 			return nil, err
@@ -376,5 +375,6 @@ func (r *runner) arm(a session.Action) (session.Event, error) {
 	if s.State != protocol.StateArmed {
 		return nil, errors.New("asked to arm, the rank is " + string(s.State) + ": " + s.Reason)
 	}
+	r.remember(a.Rank, clock)
 	return session.Armed{Rank: a.Rank, Clock: clock}, nil
 }

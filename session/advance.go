@@ -17,6 +17,9 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 		}
 	case Started:
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoStart {
+			if e.Clock != nil {
+				r.Status.Clock = *e.Clock
+			}
 			if e.Status.State == protocol.StateStopped || e.Status.State == protocol.StateFailed {
 				return m.stopped(r, e.Status) // it was over, well or badly, before the answer left
 			}

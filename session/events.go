@@ -45,6 +45,8 @@ type (
 	Started struct {
 		Rank   protocol.RankID
 		Status protocol.RankStatus
+		// Clock, if set, takes the place of what was measured before the arming.
+		Clock *protocol.ClockError
 	}
 	// Stopped: recording has ended, asked for or not; the rank holds the data.
 	Stopped struct {

@@ -1,0 +1,39 @@
+package hub
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// A rank's wall clock is set between the probe and the start. The ranks begin together
+// all the same, the timeline has the clock that the recording goes by, and it is said.
+func TestClockSetBetweenProbeAndStart(t *testing.T) {
+	for _, jump := range []time.Duration{time.Hour, -time.Hour, 300 * time.Millisecond} {
+		t.Run(jump.String(), func(t *testing.T) {
+			r := newRig(t, nil)
+			r.join(2)
+			r.ranks[0].jump = jump
+			st := r.start(protocol.StartRequest{})
+			r.work(3)
+			set, other := st.Stages[0].Ranks[0], st.Stages[0].Ranks[1]
+			if off := set.Clock.OffsetNs + int64(jump); max(off, -off) > set.Clock.ErrorNs+int64(time.Millisecond) {
+				t.Errorf("offset %v ± %v after %v", time.Duration(set.Clock.OffsetNs), time.Duration(set.Clock.ErrorNs), jump)
+			}
+			apart := time.Duration(set.StartedAtNs + set.Clock.OffsetNs - other.StartedAtNs - other.Clock.OffsetNs)
+			if apart.Abs() > time.Second {
+				t.Errorf("the ranks began %v apart", apart)
+			}
+			st = r.stop()
+			if k := st.Stages[0].Ranks[0]; st.State != session.StateComplete || !strings.Contains(k.Reason, "wall clock was set by "+jump.String()) {
+				t.Errorf("session is %s, rank %s: %s", st.State, k.State, k.Reason)
+			}
+			if k := st.Stages[0].Ranks[1]; k.Reason != "" {
+				t.Errorf("the other rank: %s", k.Reason)
+			}
+		})
+	}
+}
