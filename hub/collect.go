@@ -65,6 +65,9 @@ func splitName(name string) (base, ext string) {
 // collect has a rank upload its files and brings them into the run. What an
 // earlier hub has already brought is measured instead of fetched.
 func (r *runner) collect(a session.Action) (session.Event, error) {
+	if r.outlived(a.Rank) { // there is nobody to ask
+		return r.collectHere(a, errHubKilled)
+	}
 	if err := r.h.Health(); err != nil { // nothing can be handed over
 		return r.collectHere(a, err)
 	}
@@ -96,6 +99,9 @@ func (r *runner) collectHere(a session.Action, err error) (session.Event, error)
 	}
 	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
 	note := fmt.Sprintf("taken from its spool, for it could not be handed over: %v", err)
+	if errors.Is(err, errHubKilled) {
+		note = err.Error()
+	}
 	return session.Collected{Rank: a.Rank, Artifacts: done.Artifacts, Note: joinReasons(note, r.remark(a.Rank), in.note()), Bad: in.bad()}, nil
 }
 

@@ -355,7 +355,7 @@ func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
 	if kv.Operation() != jetstream.KeyValuePut {
 		// The key's own value is not in a delete marker. A rank deletes only its
 		// own presence, so the live incarnation is the one that left.
-		if h.reg.lose(id, "", "left") {
+		if h.reg.lose(id, "", "its process has left in good order") {
 			h.log.Info("rank left", "rank", id.Key())
 		}
 		return
@@ -484,6 +484,10 @@ func (h *Hub) RankGone(id protocol.RankID, incarnation, reason string) {
 		h.log.Warn("rank gone", "rank", id.Key(), "reason", reason)
 	}
 }
+
+// RankDoomed tells the hub that a rank's process is about to be ended, and why: that is the
+// reason then, and not that it has said goodbye.
+func (h *Hub) RankDoomed(id protocol.RankID, reason string) { h.reg.doom(id, reason) }
 
 // RankContext returns a context that ends when that incarnation of a rank is
 // lost; its cause says why.

@@ -241,8 +241,8 @@ func TestRestartedRankDoesNotAnswerForTheOld(t *testing.T) {
 		t.Fatal("the incarnation is the same")
 	}
 	st = r.until(st.ID, func(s *session.Status) bool { return s.State.Terminal() })
-	if k := st.Stages[0].Ranks[0]; k.State != protocol.StateLost || !strings.Contains(k.Reason, young.inc) {
-		t.Fatalf("rank: %+v, want lost to incarnation %s", k, young.inc)
+	if k := st.Stages[0].Ranks[0]; k.State != protocol.StateLost || !strings.Contains(k.Reason, fmt.Sprintf("another one, %d on ", young.cmd.Process.Pid)) {
+		t.Fatalf("rank: %+v, want lost to process %d", k, young.cmd.Process.Pid)
 	}
 	r.ready(1)
 	r.start(protocol.StartRequest{})

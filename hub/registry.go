@@ -27,6 +27,7 @@ func (e *lossError) Error() string { return e.reason }
 type entry struct {
 	id       protocol.RankID
 	inc      string
+	doom     string          // why it is about to be lost; the registry's lock
 	asked    atomic.Bool     // a question whether it is there is under way
 	ctx      context.Context // ends with a *lossError when the incarnation is lost
 	lose     context.CancelCauseFunc
@@ -67,7 +68,7 @@ func (r *registry) seen(info protocol.RankInfo, now time.Time) (returned, taken 
 		if info.StartedAt.Before(e.info.StartedAt) {
 			return false, false // the last words of an older process
 		}
-		r.remove(e, "restarted as incarnation "+info.Incarnation)
+		r.remove(e, replacedBy(info))
 		e = nil
 	}
 	if returned = e == nil; returned {
@@ -78,6 +79,11 @@ func (r *registry) seen(info protocol.RankInfo, now time.Time) (returned, taken 
 	e.info, e.lastSeen = info, now
 	r.wake()
 	return returned, true
+}
+
+// replacedBy is why a process is no rank any more when another has its place.
+func replacedBy(by protocol.RankInfo) string {
+	return fmt.Sprintf("its process has ended: another one, %d on %s, has its place", by.PID, by.Host)
 }
 
 // remove ends an incarnation for good.
@@ -91,8 +97,20 @@ func (r *registry) remove(e *entry, reason string) {
 			r.goneIDs = r.goneIDs[1:]
 		}
 	}
+	if e.doom != "" {
+		reason = e.doom
+	}
 	e.lose(&lossError{reason})
 	r.wake()
+}
+
+// doom says why the live incarnation of id will be lost, before it is.
+func (r *registry) doom(id protocol.RankID, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.ranks[id]; e != nil {
+		e.doom = reason
+	}
 }
 
 // lose ends the incarnation of id, whichever it is if incarnation is empty, and
@@ -178,7 +196,7 @@ func (r *registry) aliveLocked(id protocol.RankID, incarnation string) (*entry, 
 	case e == nil:
 		return nil, &lossError{"not present"}
 	case incarnation != "" && e.info.Incarnation != incarnation:
-		return nil, &lossError{"restarted as incarnation " + e.info.Incarnation}
+		return nil, &lossError{replacedBy(e.info)}
 	}
 	return e, nil
 }

@@ -74,9 +74,10 @@ func (h *Hub) Strays() int { return h.strays.count() }
 func (h *Hub) ended(id string) bool {
 	h.mu.Lock()
 	under := h.runners[id] != nil
+	_, waits := h.stranded[id]
 	st, known := h.book.Get(id)
 	h.mu.Unlock()
-	return !under && known && st.State.Terminal()
+	return !under && !waits && known && st.State.Terminal()
 }
 
 // reclaim looks at a presence: what the rank records belongs to a session that is under

@@ -57,6 +57,7 @@ type runner struct {
 	store    *store.Run                              // open from the first file on
 	clocks   map[protocol.RankID]protocol.ClockError // as measured last
 	remarks  map[protocol.RankID]string              // what is to stand in a rank's reason, however it ends
+	orphans  map[protocol.RankID]bool                // see gone
 	told     map[protocol.RankID]chan struct{}       // closed when an abort has been answered or given up
 	progress atomic.Pointer[session.Progress]
 }
@@ -65,7 +66,7 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 	r := &runner{
 		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}),
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
-		told: map[protocol.RankID]chan struct{}{}, clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{},
+		told: map[protocol.RankID]chan struct{}{}, clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{}, orphans: map[protocol.RankID]bool{},
 	}
 	ranks := m.Snapshot().Ranks
 	for _, rec := range ranks {
@@ -246,7 +247,7 @@ func (r *runner) watchTargets() {
 				}
 			}
 			if r.ctx.Err() == nil {
-				r.post(session.Lost{Rank: id, Reason: err.Error()})
+				r.post(r.gone(id, err.Error()))
 			}
 		})
 	}
@@ -328,6 +329,9 @@ func (r *runner) perform(a session.Action) (session.Event, error) {
 		return r.start(a)
 	case session.DoStop:
 		if err := r.ask(r.actx, a, protocol.MethodStop, protocol.StopRequest{Session: r.id}, &s); err != nil {
+			if re, ok := errors.AsType[*RankError](err); ok && re.State == protocol.StateLost {
+				return r.gone(a.Rank, re.Reason), nil
+			}
 			return nil, err
 		}
 		return session.Stopped{Rank: a.Rank, Status: s}, nil

@@ -93,6 +93,7 @@ type supervisor struct {
 	command  []string
 	log      *slog.Logger
 	lost     func(id protocol.RankID, pid int, why error) // a rank died unasked
+	doomed   func(id protocol.RankID, why string)         // a rank is about to be ended; may be nil
 	giveUp   func(error)                                  // the replica stays dead
 	opened   func() bool                                  // whether the pipeline was ever ready
 	restarts []time.Time
@@ -134,22 +135,98 @@ func (s *supervisor) run(ctx context.Context) {
 func (s *supervisor) once(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
+	ends := make(chan rankEnd, s.stage.Ranks)
 	for r := range s.stage.Ranks {
-		wg.Add(1)
+		id := protocol.RankID{Pipeline: s.options.Pipeline, Stage: s.stage.ID, Replica: s.replica, Rank: r}
 		go func() {
-			defer wg.Done()
-			id := protocol.RankID{Pipeline: s.options.Pipeline, Stage: s.stage.ID, Replica: s.replica, Rank: r}
 			pid, err := s.process(ctx, id)
-			if ctx.Err() == nil {
-				err = fmt.Errorf("stage %d (%s) replica %d rank %d: %w", s.stage.ID, s.stage.Name, s.replica, r, err)
-				s.lost(id, pid, err)
-				cancel(err)
-			}
+			ends <- rankEnd{id, pid, err}
 		}()
 	}
-	wg.Wait()
+	first := <-ends
+	ended := []rankEnd{first}
+	if ctx.Err() == nil && signalled(first.err) {
+		s.blame(ended, cancel)
+	} else if ctx.Err() == nil {
+		// When a rank is killed the others fail at its side of the connection: whose end
+		// is seen first says little, so those that end at the same time are heard too.
+		hear := time.NewTimer(peerGrace)
+		for waiting := true; waiting && len(ended) < s.stage.Ranks; {
+			select {
+			case e := <-ends:
+				ended = append(ended, e)
+			case <-hear.C:
+				waiting = false
+			}
+		}
+		hear.Stop()
+		s.blame(ended, cancel)
+	}
+	for range s.stage.Ranks - len(ended) {
+		<-ends
+	}
 	return context.Cause(ctx)
+}
+
+// peerGrace is how long the ranks of a replica may take to notice that one is gone.
+const peerGrace = 250 * time.Millisecond
+
+// rankEnd is how a rank's process ended.
+type rankEnd struct {
+	id  protocol.RankID
+	pid int
+	err error
+}
+
+// blame finds which of the ranks that ended took the others with it, and tells of each why
+// it ended. One that a signal ended did not end for want of another.
+func (s *supervisor) blame(ended []rankEnd, cancel context.CancelCauseFunc) {
+	guilty := ended[0]
+	for _, e := range ended {
+		if signalled(e.err) {
+			guilty = e
+			break
+		}
+	}
+	why := &lostError{s.name(guilty.id), guilty.err}
+	s.lost(guilty.id, guilty.pid, why)
+	told := map[int]bool{guilty.id.Rank: true}
+	for _, e := range ended {
+		if e != guilty {
+			told[e.id.Rank] = true
+			s.lost(e.id, e.pid, &lostError{s.name(e.id), fmt.Errorf("it ended with rank %d of its replica: %w", guilty.id.Rank, e.err)})
+		}
+	}
+	for r := range s.stage.Ranks { // they are ended now, and say goodbye
+		if id := guilty.id; !told[r] && s.doomed != nil {
+			id.Rank = r
+			s.doomed(id, fmt.Sprintf("it was ended with rank %d of its replica: %v", guilty.id.Rank, guilty.err))
+		}
+	}
+	cancel(why)
+}
+
+func (s *supervisor) name(id protocol.RankID) string {
+	return fmt.Sprintf("stage %d (%s) replica %d rank %d", s.stage.ID, s.stage.Name, s.replica, id.Rank)
+}
+
+// lostError says which rank is lost; what it wraps says why.
+type lostError struct {
+	rank string
+	why  error
+}
+
+func (e *lostError) Error() string { return e.rank + ": " + e.why.Error() }
+func (e *lostError) Unwrap() error { return e.why }
+
+// signalled reports whether a signal ended the process.
+func signalled(err error) bool {
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return false
+	}
+	st, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && st.Signaled()
 }
 
 // process runs one rank to its end.
@@ -183,10 +260,25 @@ func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, 
 	if err == nil {
 		err = errors.New("exited")
 	}
-	if t := tail.String(); t != "" {
-		err = fmt.Errorf("%w: %s", err, t)
+	return cmd.Process.Pid, explain(err, tail.String())
+}
+
+// explain says how a process ended, for people: by which signal and what that means, or
+// with what it said itself.
+func explain(err error, said string) error {
+	what := ""
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() && st.Signal() == syscall.SIGKILL {
+			what = " (by somebody, or by the system for want of memory)"
+		}
 	}
-	return cmd.Process.Pid, err
+	if said != "" {
+		what += ": " + said
+	}
+	if what == "" {
+		return err
+	}
+	return fmt.Errorf("%w%s", err, what)
 }
 
 // pythonEnv names the interpreter of torch stages that name none.
@@ -234,15 +326,29 @@ func (w *tailWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last line that is an error, else the last one, "" if there is none.
+// String returns the last line that is an error, "" if there is none: what a process
+// happened to log last before it was killed is no reason.
 func (w *tailWriter) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lines := strings.Split(strings.TrimSpace(string(w.buf)), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
-		if l := lines[i]; strings.HasPrefix(l, "error:") || strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") {
+		l := strings.TrimSpace(lines[i])
+		for _, prefix := range []string{"error:", "panic:", "fatal error:", "Error:"} {
+			if strings.HasPrefix(l, prefix) {
+				return l
+			}
+		}
+		if pythonError(l) {
 			return l
 		}
 	}
-	return lines[len(lines)-1]
+	return ""
+}
+
+// pythonError reports whether a line is the last one of a Python traceback, which names the
+// exception: "RuntimeError: CUDA out of memory".
+func pythonError(line string) bool {
+	name, _, ok := strings.Cut(line, ":")
+	return ok && !strings.Contains(name, " ") && (strings.HasSuffix(name, "Error") || strings.HasSuffix(name, "Exception"))
 }

@@ -3,6 +3,7 @@ package omni
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -90,7 +91,7 @@ func (n *native) launch(ctx context.Context, command []string, o worker.Options)
 		}
 		for replica := range st.Replicas {
 			s := &supervisor{stage: st, replica: replica, command: command, log: n.log,
-				options: o, url: n.control.hub.RankURL, lost: n.rankLost, giveUp: n.giveUp, opened: n.opened.Load}
+				options: o, url: n.control.hub.RankURL, lost: n.rankLost, doomed: n.control.hub.RankDoomed, giveUp: n.giveUp, opened: n.opened.Load}
 			n.ranks.Add(1)
 			go func() {
 				defer n.ranks.Done()
@@ -106,6 +107,9 @@ func (n *native) rankLost(id protocol.RankID, pid int, why error) {
 	n.orch.lost(id.Stage, id.Replica, why)
 	for _, info := range n.control.Ranks() {
 		if info.RankID == id && info.PID == pid {
+			if named, ok := errors.AsType[*lostError](why); ok { // the hub names the rank itself
+				why = named.why
+			}
 			n.control.hub.RankGone(id, info.Incarnation, why.Error())
 		}
 	}

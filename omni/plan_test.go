@@ -87,6 +87,7 @@ func TestLastWordsOfARank(t *testing.T) {
 		"log\nerror: no card\nmore log\n":     "error: no card",
 		"goroutine 1\npanic: x\nexit\n":       "panic: x",
 		"Traceback\nModuleNotFoundError: y\n": "ModuleNotFoundError: y",
+		"level=INFO msg=\"step done\"\n":      "", // what was logged last is no reason
 	} {
 		w := &tailWriter{log: slog.New(slog.DiscardHandler)}
 		if _, err := w.Write([]byte(text)); err != nil {
