@@ -97,7 +97,9 @@ func (r *runner) collectHere(a session.Action, err error) (session.Event, error)
 			in.lacks = append(in.lacks, e.Error())
 		}
 	}
-	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
+	if !r.outlived(a.Rank) {
+		r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
+	}
 	note := fmt.Sprintf("taken from its spool, for it could not be handed over: %v", err)
 	if errors.Is(err, errHubKilled) {
 		note = err.Error()
