@@ -54,6 +54,29 @@ func (c *Collective) GroupID() string {
 	return c.Group + "\x00" + strconv.Itoa(c.GroupSize)
 }
 
+// groupIDs remembers GroupID by what collectives of a group share, as there are many
+// collectives and few groups.
+type groupIDs map[groupRef]string
+
+type groupRef struct {
+	name    string
+	members *int
+	size    int
+}
+
+func (g groupIDs) of(c *Collective) string {
+	r := groupRef{name: c.Group, size: c.GroupSize}
+	if len(c.Members) > 0 {
+		r.members, r.size = &c.Members[0], len(c.Members)
+	}
+	id, ok := g[r]
+	if !ok {
+		id = c.GroupID()
+		g[r] = id
+	}
+	return id
+}
+
 func memberText(m []int) string {
 	var b strings.Builder
 	for k, r := range m {
@@ -172,11 +195,12 @@ type rowKey struct {
 // Rows sums collectives up, the longest sum first; of equal ones the first to occur.
 func Rows(list []Collective) []Row {
 	at := map[rowKey]int{}
+	ids := groupIDs{}
 	var out []Row
 	var ns [][]int64
 	for i := range list {
 		c := &list[i]
-		k := rowKey{c.Op, c.GroupID(), c.DType, c.GroupSize, c.Bytes()}
+		k := rowKey{c.Op, ids.of(c), c.DType, c.GroupSize, c.Bytes()}
 		r, ok := at[k]
 		if !ok {
 			r = len(out)

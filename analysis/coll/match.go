@@ -77,7 +77,7 @@ type Matching struct {
 // pattern of operations and sizes, as a rank's recording may begin later or end sooner.
 // What does not fit is left out and counted. Sends and receives are left out.
 func Match(ranks []Rank) Matching {
-	m := matcher{ranks: ranks}
+	m := matcher{ranks: ranks, texts: map[*int]string{}}
 	worlds := map[int][]int{}
 	var order []int
 	for i := range ranks {
@@ -100,6 +100,7 @@ func Match(ranks []Rank) Matching {
 type matcher struct {
 	ranks []Rank
 	out   Matching
+	texts map[*int]string // members' texts by their first, which the collectives of a group share
 }
 
 // strand is the collectives of one rank in one group, in order of start.
@@ -196,7 +197,12 @@ func (m *matcher) membersOf(c *Collective, list []int, size int) (key string, ok
 	case len(c.Members) > 0 && len(c.Members) == size:
 		return everyone, true
 	case len(c.Members) > 0:
-		return memberText(c.Members), true
+		text, ok := m.texts[&c.Members[0]]
+		if !ok {
+			text = memberText(c.Members)
+			m.texts[&c.Members[0]] = text
+		}
+		return text, true
 	case size > 1 && c.GroupSize == size:
 		return everyone, true
 	case c.GroupSize == 0 && size == 2 && len(list) == 2:
