@@ -208,7 +208,9 @@ func values[R any](list []report.Ranked[R]) []R {
 }
 
 // summed is list, or its sum over ranks unless they are wanted apart.
-func summed[R any](a Asked, list []report.Ranked[R], sum func([]report.Ranked[R]) []report.Ranked[R]) []report.Ranked[R] {
+func summed[R any](
+	a Asked, list []report.Ranked[R], sum func([]report.Ranked[R]) []report.Ranked[R],
+) []report.Ranked[R] {
 	if a.ByRank {
 		return list
 	}

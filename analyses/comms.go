@@ -48,7 +48,8 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 	out := Answer{JSON: map[string]any{"ranks": values(comms), "overlap": values(overlap)}}
 	out.Tables = []*report.Table{report.CommTable(comms), report.OverlapTable(overlap)}
 	if o.Each || a.Everything {
-		out.JSON["collectives"] = values(part(list, func(r *commsResult) []analysis.Collective { return r.comms.Collectives }))
+		each := part(list, func(r *commsResult) []analysis.Collective { return r.comms.Collectives })
+		out.JSON["collectives"] = values(each)
 	}
 	if o.Each {
 		out.Tables = []*report.Table{report.CollectiveTable(comms)}
@@ -60,7 +61,8 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 			labels[i] = list[i].Label
 		}
 		out.JSON["stragglers"] = s
-		out.Tables = append(out.Tables, report.StragglerTable(&s, labels, func(i, slice int) string { return list[i].Value.names[slice] }))
+		names := func(i, slice int) string { return list[i].Value.names[slice] }
+		out.Tables = append(out.Tables, report.StragglerTable(&s, labels, names))
 		for _, u := range s.Unmatched {
 			out.Lines = append(out.Lines, analysis.UnmatchedText(u)+".")
 		}

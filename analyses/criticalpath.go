@@ -43,7 +43,8 @@ func checkPath(o *pathOptions, _ Asked) error {
 
 // rankPath keeps an error until it is known how many ranks there are.
 func rankPath(t *trace.Trace, o *pathOptions, a Asked) (pathResult, error) {
-	p, err := analysis.FindCriticalPath(t, a.Options(), analysis.CriticalOptions{Annotation: o.Annotation, Instance: o.Instance})
+	part := analysis.CriticalOptions{Annotation: o.Annotation, Instance: o.Instance}
+	p, err := analysis.FindCriticalPath(t, a.Options(), part)
 	if err != nil {
 		return pathResult{err: err, file: t.Meta.File}, nil
 	}
@@ -79,7 +80,8 @@ func answerPath(list []report.Ranked[pathResult], o *pathOptions, _ Asked) (Answ
 		"Shortening anything that is not on it does not make the window shorter.",
 		report.Ns(p.TotalNs).Text, report.Ns(span).Text, p.EdgeCount, p.SliceCount))
 	if !p.Graph.CudaSync {
-		out.Lines = append(out.Lines, "The trace has no cuda_sync events: waits between streams are unknown, and the path may be too short.")
+		out.Lines = append(out.Lines,
+			"The trace has no cuda_sync events: waits between streams are unknown, and the path may be too short.")
 	}
 	return out, nil
 }

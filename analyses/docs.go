@@ -34,8 +34,9 @@ func (a *Analysis) JSONRow() string {
 func code(text string) string {
 	words := strings.Split(text, " ")
 	for i, w := range words {
-		if name, rest := strings.TrimRight(w, ",;"), w[len(strings.TrimRight(w, ",;")):]; strings.Contains(name, ".") || strings.HasPrefix(name, "--") {
-			words[i] = "`" + name + "`" + rest
+		name := strings.TrimRight(w, ",;")
+		if strings.Contains(name, ".") || strings.HasPrefix(name, "--") {
+			words[i] = "`" + name + "`" + w[len(name):]
 		}
 	}
 	return strings.Join(words, " ")

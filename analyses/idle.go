@@ -47,7 +47,8 @@ func answerIdle(list []report.Ranked[idleResult], _ *idleOptions, _ Asked) (Answ
 	return Answer{
 		JSON: map[string]any{"ranks": values(idle), "launches": values(launch), "queue": values(queue)},
 		Tables: []*report.Table{
-			report.IdleTable(idle), report.GapTable(idle, names), report.LaunchTable(launch), report.CallTable(launch), report.QueueTable(queue),
+			report.IdleTable(idle), report.GapTable(idle, names), report.LaunchTable(launch), report.CallTable(launch),
+			report.QueueTable(queue),
 		},
 		Asked: []*report.Table{report.QueueSeriesTable(queue)},
 	}, nil

@@ -11,7 +11,9 @@ var _ = Register(Analysis{
 	Help:    "What the device's time went to: kinds of work, kernels, sequences of kernels.",
 	Answers: "kinds of device work, kernels, with `--sequences OP` series of kernels",
 	Tables:  []string{"kernels", "types", "temporal", "sequences"},
-	JSON:    []Field{{"ranks", "analysis.KernelBreakdown, with --sequences a list of analysis.Sequence"}, {"temporal", "analysis.Temporal"}},
+	JSON: []Field{
+		{"ranks", "analysis.KernelBreakdown, with --sequences a list of analysis.Sequence"}, {"temporal", "analysis.Temporal"},
+	},
 }, Method[kernelsOptions, kernelsResult]{Check: checkKernels, Rank: rankKernels, Answer: answerKernels})
 
 type kernelsOptions struct {

@@ -48,8 +48,10 @@ func answerMemory(list []report.Ranked[memoryResult], o *memoryOptions, a Asked)
 	}
 	if o.SVG != "" {
 		held := part(list, func(r *memoryResult) analysis.MemoryTimeline { return r.held })
-		if !slices.ContainsFunc(held, func(r report.Ranked[analysis.MemoryTimeline]) bool { return len(r.Value.Devices) > 0 }) {
-			return out, wrong("--svg %s: the trace has no allocations to draw: record with profile_memory (torch_profiler_with_memory)", o.SVG)
+		drawable := func(r report.Ranked[analysis.MemoryTimeline]) bool { return len(r.Value.Devices) > 0 }
+		if !slices.ContainsFunc(held, drawable) {
+			return out, wrong("--svg %s: the trace has no allocations to draw: "+
+				"record with profile_memory (torch_profiler_with_memory)", o.SVG)
 		}
 		var b bytes.Buffer
 		if err := report.HeldMemorySVG(&b, held); err != nil {

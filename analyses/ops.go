@@ -13,7 +13,9 @@ var _ = Register(Analysis{
 	Help:    "What each operator cost on host and device, by name, shape or stack.",
 	Answers: "what each operator cost on host and device",
 	Tables:  []string{"ops", "roofline", "annotations"},
-	JSON:    []Field{{"ranks", "analysis.OpTable"}, {"roofline", "analysis.RooflineReport"}, {"annotations", "analysis.Annotations"}},
+	JSON: []Field{
+		{"ranks", "analysis.OpTable"}, {"roofline", "analysis.RooflineReport"}, {"annotations", "analysis.Annotations"},
+	},
 }, Method[opsOptions, opsResult]{Check: checkOps, Rank: rankOps, Answer: answerOps})
 
 type opsOptions struct {
@@ -39,7 +41,8 @@ func checkOps(o *opsOptions, _ Asked) error {
 
 func rankOps(t *trace.Trace, o *opsOptions, a Asked) (opsResult, error) {
 	all := analysis.Options{}
-	r := opsResult{ops: analysis.Ops(t, all, analysis.OpOptions{ByShape: o.ByShape, ByStack: o.ByStack, StackDepth: o.StackDepth})}
+	by := analysis.OpOptions{ByShape: o.ByShape, ByStack: o.ByStack, StackDepth: o.StackDepth}
+	r := opsResult{ops: analysis.Ops(t, all, by)}
 	if o.Flops || a.Everything {
 		r.roof = analysis.Roofline(t, all, analysis.RoofsOf(t))
 	}
@@ -54,7 +57,9 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 	roof := part(list, func(r *opsResult) analysis.RooflineReport { return r.roof })
 	ann := part(list, func(r *opsResult) analysis.Annotations { return r.ann })
 	out := Answer{JSON: map[string]any{"ranks": values(ops), "roofline": values(roof), "annotations": values(ann)}}
-	out.Tables = []*report.Table{report.OpTable(summed(a, ops, report.MergeOps)), report.RooflineTable(roof), report.AnnotationTable(ann)}
+	out.Tables = []*report.Table{
+		report.OpTable(summed(a, ops, report.MergeOps)), report.RooflineTable(roof), report.AnnotationTable(ann),
+	}
 	if o.Flops {
 		out.Tables = []*report.Table{out.Tables[1], out.Tables[0]}
 	}
@@ -70,7 +75,8 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 		out.Notes = append(out.Notes, "the trace has no Python stacks: with_stack (torch_profiler_with_stack) records them")
 	}
 	if o.ByShape && !has(func(o analysis.OpRow) string { return o.Shapes }) {
-		out.Notes = append(out.Notes, "the trace has no input shapes: record_shapes (torch_profiler_record_shapes) records them")
+		out.Notes = append(out.Notes,
+			"the trace has no input shapes: record_shapes (torch_profiler_record_shapes) records them")
 	}
 	return out, nil
 }

@@ -45,7 +45,8 @@ func TemporalTable(list []Ranked[analysis.Temporal]) *Table {
 		)
 	}
 	t.Picture = func(o TextOptions) []string {
-		return temporalBars(slices.DeleteFunc(slices.Clone(list), func(v Ranked[analysis.Temporal]) bool { return !v.Value.HasDevice }), t.limit(o), o)
+		shown := slices.DeleteFunc(slices.Clone(list), func(v Ranked[analysis.Temporal]) bool { return !v.Value.HasDevice })
+		return temporalBars(shown, t.limit(o), o)
 	}
 	return t
 }
@@ -56,7 +57,10 @@ var barParts = []struct {
 	glyph rune
 	ascii byte
 	ansi  int
-}{{"compute", '█', '#', 33}, {"exposed communication", '▒', 'c', 208}, {"exposed memory", '▚', 'm', 171}, {"other", '▪', 'o', 151}, {"idle", '·', '.', 245}}
+}{
+	{"compute", '█', '#', 33}, {"exposed communication", '▒', 'c', 208}, {"exposed memory", '▚', 'm', 171},
+	{"other", '▪', 'o', 151}, {"idle", '·', '.', 245},
+}
 
 // ellipsis stands for what was cut.
 func ellipsis(o TextOptions) string {

@@ -138,7 +138,10 @@ func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 	// The largest part of any device's peak first: a small host allocator does not hide
 	// a full card.
 	slices.SortStableFunc(rows, func(a, b row) int {
-		return cmp.Or(cmp.Compare(b.o.AtPeakBytes, a.o.AtPeakBytes), cmp.Compare(b.o.LeftBytes, a.o.LeftBytes), cmp.Compare(b.o.AllocatedBytes, a.o.AllocatedBytes))
+		return cmp.Or(
+			cmp.Compare(b.o.AtPeakBytes, a.o.AtPeakBytes), cmp.Compare(b.o.LeftBytes, a.o.LeftBytes),
+			cmp.Compare(b.o.AllocatedBytes, a.o.AllocatedBytes),
+		)
 	})
 	for _, r := range rows {
 		d, o := r.d, r.o

@@ -104,7 +104,9 @@ func MergeOps(list []Ranked[analysis.OpTable]) []Ranked[analysis.OpTable] {
 		out := analysis.OpTable{Rank: -1}
 		rows := map[[4]string]int{}
 		for _, t := range in {
-			out.CPUNs, out.DeviceNs, out.UnattributedNs = out.CPUNs+t.CPUNs, out.DeviceNs+t.DeviceNs, out.UnattributedNs+t.UnattributedNs
+			out.CPUNs += t.CPUNs
+			out.DeviceNs += t.DeviceNs
+			out.UnattributedNs += t.UnattributedNs
 			for _, o := range t.Rows {
 				k := [4]string{o.Name, o.Kind, o.Shapes, o.Stack}
 				at, ok := rows[k]
@@ -120,7 +122,9 @@ func MergeOps(list []Ranked[analysis.OpTable]) []Ranked[analysis.OpTable] {
 			}
 		}
 		slices.SortStableFunc(out.Rows, func(a, b analysis.OpRow) int {
-			return cmp.Or(cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfCPUNs, a.SelfCPUNs), cmp.Compare(a.Name, b.Name))
+			return cmp.Or(
+				cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfCPUNs, a.SelfCPUNs), cmp.Compare(a.Name, b.Name),
+			)
 		})
 		return out
 	})

@@ -1,7 +1,11 @@
 package units
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,3 +69,37 @@ func TestBrowser(t *testing.T) {
 }
 
 func formatJS(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// TestOneHome: nothing that talks to users writes a number and its unit by itself. Other
+// programs' formats (torch's operator table) are not ours to choose.
+func TestOneHome(t *testing.T) {
+	own := regexp.MustCompile(`%\.\d[fg] ?(%%|ms|us|µs|ns|s\b|[KMGT]i?B)`)
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch filepath.ToSlash(path) {
+			case "../bench", "../examples", "../.git", "../sql", "../node_modules", "../python":
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for n, l := range strings.Split(string(raw), "\n") {
+			if own.MatchString(l) {
+				t.Errorf("%s:%d writes a quantity by itself: %s", path, n+1, strings.TrimSpace(l))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

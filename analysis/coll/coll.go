@@ -17,10 +17,12 @@ import (
 
 // Collective is one collective operation, or one send or receive, of one rank.
 type Collective struct {
-	Slice  int    `json:"slice"`  // device slice, or the host's if nothing ran on a device
-	Device bool   `json:"device"` // Slice is device work
-	Op     string `json:"op"`     // see Normal: allreduce, allgather, reducescatter, alltoall, broadcast, reduce, send, recv, barrier …
-	Group  string `json:"group"`  // process group's name, with its description if known
+	Slice  int  `json:"slice"`  // device slice, or the host's if nothing ran on a device
+	Device bool `json:"device"` // Slice is device work
+	// Op is the operation as Normal names it: allreduce, allgather, reducescatter, alltoall,
+	// broadcast, reduce, send, recv, barrier …
+	Op    string `json:"op"`
+	Group string `json:"group"` // process group's name, with its description if known
 	// Members are the global ranks of the group, ascending, where the trace tells them
 	// all. They are shared by the collectives of a group and must not be changed.
 	Members   []int  `json:"members,omitempty"`
@@ -141,8 +143,9 @@ var dtypeSizes = map[string]int64{
 	"long": 8, "long int": 8, "int64": 8, "unsigned long": 8, "uint64": 8, "u64": 8, "i64": 8,
 	"short": 2, "short int": 2, "int16": 2, "unsigned short": 2, "uint16": 2,
 	"char": 1, "signed char": 1, "int8": 1, "i8": 1, "byte": 1, "unsigned char": 1, "uint8": 1, "u8": 1, "bool": 1,
-	"float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1, "fp8": 1, "hif8": 1,
-	"complexhalf": 4, "complexfloat": 8, "complex<float>": 8, "complex64": 8, "complexdouble": 16, "complex<double>": 16, "complex128": 16,
+	"float8_e4m3fn": 1, "float8_e5m2": 1, "float8_e4m3fnuz": 1, "float8_e5m2fnuz": 1, "float8_e8m0fnu": 1,
+	"fp8": 1, "hif8": 1, "complexhalf": 4, "complexfloat": 8, "complex<float>": 8, "complex64": 8,
+	"complexdouble": 16, "complex<double>": 16, "complex128": 16,
 }
 
 // DTypeSize returns the bytes of an element of a type as traces spell it ("Float",

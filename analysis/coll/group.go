@@ -35,7 +35,10 @@ type groupKey struct{ name, desc, ranks, size, start, stride string }
 // group returns the process group of slice i, if it names one.
 func (r *reader) group(i int32) (group, bool) {
 	arg := func(k string) string { return string(r.t.Arg(int(i), k)) }
-	k := groupKey{arg(trace.ArgGroupName), arg(argGroupDesc), arg(argGroupRanks), arg(trace.ArgGroupSize), arg(argRankStart), arg(argRankStride)}
+	k := groupKey{
+		name: arg(trace.ArgGroupName), desc: arg(argGroupDesc), ranks: arg(argGroupRanks), size: arg(trace.ArgGroupSize),
+		start: arg(argRankStart), stride: arg(argRankStride),
+	}
 	if k.name == "" {
 		k.name = arg(argGroupID)
 	}

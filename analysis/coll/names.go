@@ -25,7 +25,9 @@ var stems = []struct{ text, op string }{
 }
 
 // plainOps are names that mean an operation only if nothing else stands beside them.
-var plainOps = map[string]bool{"reduce": true, "gather": true, "scatter": true, "send": true, "recv": true, "wait": true, "init": true}
+var plainOps = map[string]bool{
+	"reduce": true, "gather": true, "scatter": true, "send": true, "recv": true, "wait": true, "init": true,
+}
 
 var squeeze = strings.NewReplacer("_", "", "-", "", " ", "")
 
@@ -33,7 +35,9 @@ var squeeze = strings.NewReplacer("_", "", "-", "", " ", "")
 // that backends put round their work on the host.
 var (
 	operators = []string{"c10d::", "_c10d_functional::", "c10d_functional::", "_c10d_functional_autograd::"}
-	backends  = []string{"nccl:", "gloo:", "rccl:", "hccl:", "mpi:", "xccl:", "ccl:", "oneccl:", "ucc:", "lccl:", "eccl:", "mccl:", "cncl:"}
+	backends  = []string{
+		"nccl:", "gloo:", "rccl:", "hccl:", "mpi:", "xccl:", "ccl:", "oneccl:", "ucc:", "lccl:", "eccl:", "mccl:", "cncl:",
+	}
 )
 
 // Normal returns one name for each operation: "allreduce" for "c10d::allreduce_",
@@ -112,7 +116,8 @@ func isBackend(name string) bool {
 // libraryPrefixes start the names of kernels of communication libraries: NCCL and RCCL,
 // HCCL, oneCCL and XCCL, MSCCL++, NVSHMEM and ROC_SHMEM, the NPU's collectives, MTIA's.
 var libraryPrefixes = []string{
-	"nccl", "hccl", "rccl", "oneccl", "xccl", "mscclpp", "mscclKernel", "nvshmem", "rocshmem", "ishmem", "hcom_", "aclshmem",
+	"nccl", "hccl", "rccl", "oneccl", "xccl", "mscclpp", "mscclKernel", "nvshmem", "rocshmem", "ishmem", "hcom_",
+	"aclshmem",
 	"collective_subgraph_execution",
 }
 
@@ -120,7 +125,8 @@ var libraryPrefixes = []string{
 // however its template and result type are written.
 var libraries = regexp.MustCompile(`(?:^|[^A-Za-z0-9_])(?:` +
 	`nccl\w*|rccl\w*|oneccl\w*|xccl|ccl|mscclpp|msccl|nvshmem\w*|rocshmem\w*|ishmem\w*|` +
-	`deep_ep|deepep|pplx(?:_kernels)?|mori|uccl|quickreduce|moe_comm|moe_alltoall|flashinfer::comm|userbuffers|symm_mem|lamport` +
+	`deep_ep|deepep|pplx(?:_kernels)?|mori|uccl|quickreduce|moe_comm|moe_alltoall|flashinfer::comm|` +
+	`userbuffers|symm_mem|lamport` +
 	`)::`)
 
 // expertParallel are the kernels of expert parallelism that stand in a namespace of an
@@ -142,7 +148,8 @@ var ofCombine = regexp.MustCompile(`(?i)combine`)
 // Engine and torch's symmetric memory.
 var commParts = []string{
 	"ncclKernel", "ncclDevKernel", "ncclSymk", "cross_device_reduce", "quick_all_reduce", "quickreduce", "quick_reduce",
-	"multimem_one_shot", "multimem_all_gather", "multimem_all_reduce", "userbuffers_", "mnnvl_", "nvshmemx_", "nvshmemi_", "exchangeSplitAndOffset",
+	"multimem_one_shot", "multimem_all_gather", "multimem_all_reduce", "userbuffers_", "mnnvl_", "nvshmemx_",
+	"nvshmemi_", "exchangeSplitAndOffset",
 	"collective_permute",
 }
 
@@ -234,7 +241,8 @@ func KernelOp(name string) string {
 
 // doubtful are words that the names of kernels have which send or wait for data of other
 // devices, and that some kernels have which do not.
-var doubtful = regexp.MustCompile(`(?i)(?:dispatch|combine|exchange|shmem|rdma|ibgda|nvlink|a2a|p2p|peer|remote|put_?signal|wait_?signal|` +
+var doubtful = regexp.MustCompile(`(?i)(?:dispatch|combine|exchange|shmem|rdma|ibgda|nvlink|a2a|p2p|peer|remote|` +
+	`put_?signal|wait_?signal|` +
 	`barrier|all2all|sync_?ranks|multi_?gpu|communicat)`)
 
 // Doubtful reports whether a kernel that Kernel does not take for communication has a name

@@ -11,7 +11,9 @@ func quantilesOf(v []int64) Quantiles {
 		return Quantiles{}
 	}
 	slices.Sort(v)
-	return Quantiles{Count: len(v), MeanNs: stat.Mean(v), P50Ns: stat.Quantile(v, 0.5), P99Ns: stat.Quantile(v, 0.99), MaxNs: v[len(v)-1]}
+	return Quantiles{
+		Count: len(v), MeanNs: stat.Mean(v), P50Ns: stat.Quantile(v, 0.5), P99Ns: stat.Quantile(v, 0.99), MaxNs: v[len(v)-1],
+	}
 }
 
 // stepStats sums the steps of ranks up, one entry a kind.

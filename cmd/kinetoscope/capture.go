@@ -16,6 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store/runs"
+	"github.com/kinetoscope/kinetoscope/units"
 	"github.com/kinetoscope/kinetoscope/web"
 )
 
@@ -91,7 +92,7 @@ func (c *captureCmd) Run(e *env) error {
 	for _, s := range eng.Stages() {
 		ranks += s.Replicas * s.Ranks
 	}
-	p.say("%d stages, %d ranks ready in %.1f s", len(eng.Stages()), ranks, time.Since(begin).Seconds())
+	p.say("%d stages, %d ranks ready in %s", len(eng.Stages()), ranks, units.Duration(float64(time.Since(begin))))
 	if requests == nil {
 		requests = load.Default(eng.Stages())
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // noiseMark stands behind a ratio that is within noise.
@@ -16,7 +17,7 @@ func Text(w io.Writer, r *Report, title string, o report.TextOptions) error {
 	base := r.States[0]
 	lines := []string{
 		fmt.Sprintf("%d rounds; in each, every state serves %s, %d at a time.", r.Rounds, requests(r.Requests), r.Concurrency),
-		fmt.Sprintf("Ratios to %s: the median of the rounds, behind it where it lies with %.0f%% confidence. %s is within noise: that may be 1.", base, Confidence*100, noiseMark),
+		fmt.Sprintf("Ratios to %s: the median of the rounds, behind it where it lies with %s confidence. %s is within noise: that may be 1.", base, units.Share(Confidence), noiseMark),
 	}
 	for i := range r.States[1:] {
 		lines = append(lines, r.summary(i+1))

@@ -20,6 +20,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/index"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Stdin is the path that stands for standard input.
@@ -90,8 +91,8 @@ func (e *MemoryError) Error() string {
 	if what == "" {
 		what = "the traces together"
 	}
-	return fmt.Sprintf("%s: about %.4g MiB of memory needed even without arguments, %.4g MiB allowed: raise the limit or open fewer files",
-		what, float64(e.Need)/(1<<20), float64(e.Limit)/(1<<20))
+	return fmt.Sprintf("%s: about %s of memory needed even without arguments, %s allowed: raise the limit or open fewer files",
+		what, units.Bytes(e.Need), units.Bytes(e.Limit))
 }
 
 // Files reads the traces at paths; directories stand for the traces in them, and files
