@@ -138,7 +138,8 @@ func attachedMissing(ranks []protocol.RankInfo, n int) string {
 	}
 	for _, r := range ranks {
 		if got := here[[2]int{r.Stage, r.Replica}]; got < r.WorldSize {
-			return fmt.Sprintf("stage %d (%s) replica %d: %d of %d ranks have attached", r.Stage, r.StageName, r.Replica, got, r.WorldSize)
+			return fmt.Sprintf("stage %d (%s) replica %d: %d of %d ranks have attached",
+				r.Stage, r.StageName, r.Replica, got, r.WorldSize)
 		}
 	}
 	return ""

@@ -88,7 +88,12 @@ func (c *control) Recorded(ctx context.Context) (bool, error) {
 
 // CollectiveRPC calls method on every rank of the stages, nil being all. Each stage
 // answers once, with every rank's reply in it.
-func (c *control) CollectiveRPC(ctx context.Context, method string, args map[string]any, stages []int) ([]protocol.StageReply, error) {
+func (c *control) CollectiveRPC(
+	ctx context.Context,
+	method string,
+	args map[string]any,
+	stages []int,
+) ([]protocol.StageReply, error) {
 	return c.hub.Call(ctx, c.pipeline, method, args, stages)
 }
 

@@ -176,7 +176,8 @@ func (e *Engine) removeTemp() error {
 	if err != nil || len(left) == 0 {
 		return errors.Join(err, os.RemoveAll(e.tempDir))
 	}
-	e.log.Error("recordings that could not be brought home are kept; kinetoscope recover does so when there is room", "files", len(left), "dir", e.tempDir)
+	e.log.Error("recordings that could not be brought home are kept; kinetoscope recover does so when there is room",
+		"files", len(left), "dir", e.tempDir)
 	entries, err := os.ReadDir(e.tempDir)
 	for _, entry := range entries {
 		if name := entry.Name(); !hub.Recoverable(name) {

@@ -67,8 +67,16 @@ func (g *generation) take(m *wire.Message) []Output {
 
 func (g *generation) output(m *wire.Message, at time.Duration) Output {
 	st := g.pipeline.Stage(m.From)
-	o := Output{RequestID: g.req.ID, Stage: st.ID, StageName: st.Name, Type: m.Type, Text: m.Text, SampleRate: m.SampleRate,
-		Finished: m.Final, FinishReason: m.Reason}
+	o := Output{
+		RequestID:    g.req.ID,
+		Stage:        st.ID,
+		StageName:    st.Name,
+		Type:         m.Type,
+		Text:         m.Text,
+		SampleRate:   m.SampleRate,
+		Finished:     m.Final,
+		FinishReason: m.Reason,
+	}
 	switch m.Type {
 	case deploy.OutputText:
 		if g.metrics.TTFT == 0 {
@@ -76,7 +84,11 @@ func (g *generation) output(m *wire.Message, at time.Duration) Output {
 		}
 		g.lastText = at
 		if m.Final {
-			g.usage = Usage{PromptTokens: m.PromptTokens, CompletionTokens: m.NewTokens, TotalTokens: m.PromptTokens + m.NewTokens}
+			g.usage = Usage{
+				PromptTokens:     m.PromptTokens,
+				CompletionTokens: m.NewTokens,
+				TotalTokens:      m.PromptTokens + m.NewTokens,
+			}
 			if m.NewTokens > 1 {
 				g.metrics.TimePerToken = (g.lastText - g.metrics.TTFT) / time.Duration(m.NewTokens-1)
 			}

@@ -129,7 +129,8 @@ func (n *native) watchReplica(stage, replica int, lost func(error)) (stop func()
 			continue
 		}
 		stops = append(stops, context.AfterFunc(ctx, func() {
-			lost(fmt.Errorf("stage %d (%s) replica %d rank %d is lost: %w", stage, info.StageName, replica, info.Rank, context.Cause(ctx)))
+			lost(fmt.Errorf("stage %d (%s) replica %d rank %d is lost: %w",
+				stage, info.StageName, replica, info.Rank, context.Cause(ctx)))
 		}))
 	}
 	return func() {
@@ -210,7 +211,15 @@ func (n *native) missing() string {
 func (n *native) stages() []StageInfo {
 	var out []StageInfo
 	for _, s := range n.pipeline.Stages {
-		info := StageInfo{ID: s.ID, Name: s.Name, Type: s.Type, Engine: s.Engine, Replicas: s.Replicas, Ranks: s.Ranks, Profiler: s.Profiled()}
+		info := StageInfo{
+			ID:       s.ID,
+			Name:     s.Name,
+			Type:     s.Type,
+			Engine:   s.Engine,
+			Replicas: s.Replicas,
+			Ranks:    s.Ranks,
+			Profiler: s.Profiled(),
+		}
 		if s.FinalOutput {
 			info.Output = s.FinalOutputType
 		}

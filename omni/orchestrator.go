@@ -45,7 +45,7 @@ type hopKey struct{ stage, replica int }
 // call is a request on its way.
 type call struct {
 	req  *wire.Request
-	msgs chan *wire.Message // closed never; ended by err
+	msgs chan *wire.Message // never closed; end says that no more come
 	end  chan struct{}      // closed when err is set
 	err  error
 	once sync.Once
@@ -60,8 +60,20 @@ func (c *call) fail(err error) {
 	})
 }
 
-func newOrchestrator(p *deploy.Pipeline, nc *nats.Conn, log *slog.Logger, replicas func(int) []int) (*orchestrator, error) {
-	o := &orchestrator{pipeline: p, nc: nc, log: log, replicas: replicas, inflight: map[string]*call{}, load: map[hopKey]int{}}
+func newOrchestrator(
+	p *deploy.Pipeline,
+	nc *nats.Conn,
+	log *slog.Logger,
+	replicas func(int) []int,
+) (*orchestrator, error) {
+	o := &orchestrator{
+		pipeline: p,
+		nc:       nc,
+		log:      log,
+		replicas: replicas,
+		inflight: map[string]*call{},
+		load:     map[hopKey]int{},
+	}
 	o.reply = protocol.OutputSubject(p.Name, ulid.Make().String())
 	sub, err := nc.Subscribe(protocol.FromAll(o.reply), o.receive)
 	if err != nil {
@@ -97,7 +109,13 @@ func (o *orchestrator) receive(msg *nats.Msg) {
 	select {
 	case c.msgs <- m:
 	default:
-		c.fail(&Error{Code: protocol.CodeOverloaded, Request: m.ID, Err: fmt.Errorf("the client left %d messages unread", callQueue)})
+		c.fail(
+			&Error{
+				Code:    protocol.CodeOverloaded,
+				Request: m.ID,
+				Err:     fmt.Errorf("the client left %d messages unread", callQueue),
+			},
+		)
 	}
 }
 
@@ -139,7 +157,11 @@ func (o *orchestrator) admit(c *call, stages []int) error {
 	case o.closed:
 		return &Error{Code: protocol.CodeClosed, Request: req.ID, Err: errors.New("the pipeline is shutting down")}
 	case len(o.inflight) >= o.pipeline.MaxInflight:
-		return &Error{Code: protocol.CodeOverloaded, Request: req.ID, Err: fmt.Errorf("%d requests are in the pipeline already (max_inflight)", len(o.inflight))}
+		return &Error{
+			Code:    protocol.CodeOverloaded,
+			Request: req.ID,
+			Err:     fmt.Errorf("%d requests are in the pipeline already (max_inflight)", len(o.inflight)),
+		}
 	case o.inflight[req.ID] != nil:
 		return &Error{Code: protocol.CodeBadRequest, Request: req.ID, Param: "id", Err: errors.New("this id is in use")}
 	}
@@ -147,10 +169,17 @@ func (o *orchestrator) admit(c *call, stages []int) error {
 		ready := o.replicas(id)
 		if len(ready) == 0 {
 			st := o.pipeline.Stage(id)
-			return &Error{Code: protocol.CodeLost, Request: req.ID, Err: fmt.Errorf("stage %d (%s) has no replica that is ready", id, st.Name)}
+			return &Error{
+				Code:    protocol.CodeLost,
+				Request: req.ID,
+				Err:     fmt.Errorf("stage %d (%s) has no replica that is ready", id, st.Name),
+			}
 		}
 		best := slices.MinFunc(ready, func(a, b int) int { return o.load[hopKey{id, a}] - o.load[hopKey{id, b}] })
-		req.Route = append(req.Route, wire.Hop{Stage: id, Replica: best, Subject: protocol.DataSubject(o.pipeline.Name, id, best)})
+		req.Route = append(
+			req.Route,
+			wire.Hop{Stage: id, Replica: best, Subject: protocol.DataSubject(o.pipeline.Name, id, best)},
+		)
 	}
 	o.inflight[req.ID] = c
 	for _, h := range req.Route {

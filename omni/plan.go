@@ -69,7 +69,8 @@ func (p *Plan) CheckRequests(rs []Request) error {
 		w, err := rs[i].build(p.Pipeline, p.known, "")
 		if err == nil && tok != nil {
 			if n := len(tok.Encode(w.Prompt)); n >= limit {
-				err = badParam("prompt", "prompt of %d tokens is too long: the model takes %d with the answer; shorten it", n, limit)
+				err = badParam("prompt",
+					"prompt of %d tokens is too long: the model takes %d with the answer; shorten it", n, limit)
 			}
 		}
 		if e := (*Error)(nil); errors.As(err, &e) {

@@ -137,7 +137,8 @@ func (i *Image) build(st *deploy.Stage, known model.Facts) (*wire.Image, error) 
 		return nil, badParam("size", "size %dx%d: both more than 0", w.Width, w.Height)
 	}
 	if m := known.SizeMultiple; m > 0 && (w.Width%m != 0 || w.Height%m != 0 || max(w.Width, w.Height) > known.MaxSize) {
-		return nil, badParam("size", "size %dx%d: width and height are multiples of %d up to %d", w.Width, w.Height, m, known.MaxSize)
+		return nil, badParam("size", "size %dx%d: width and height are multiples of %d up to %d",
+			w.Width, w.Height, m, known.MaxSize)
 	}
 	return w, nil
 }

@@ -58,7 +58,11 @@ func (c ProfilerConfig) problems() (out []*FieldError) {
 	}
 	names := strings.Join(activities, ", ")
 	if n := len(c.Activities); n > len(activities) {
-		add("torch_profiler_activities", fmt.Sprintf("of %d entries", n), fmt.Sprintf("up to %d of %s", len(activities), names))
+		add(
+			"torch_profiler_activities",
+			fmt.Sprintf("of %d entries", n),
+			fmt.Sprintf("up to %d of %s", len(activities), names),
+		)
 		return out
 	}
 	for _, a := range c.Activities {
@@ -76,7 +80,10 @@ func (c ProfilerConfig) ValidateFor(e Engine) error {
 		return nil
 	}
 	if c.Profiler == ProfilerCUDA {
-		return &FieldError{"profiler_config.profiler", `profiler_config.profiler "cuda": native stages run on the CPU; use torch`}
+		return &FieldError{
+			"profiler_config.profiler",
+			`profiler_config.profiler "cuda": native stages run on the CPU; use torch`,
+		}
 	}
 	cpu := func(a string) bool { return strings.EqualFold(a, "CPU") }
 	if len(c.Activities) > 0 && !slices.ContainsFunc(c.Activities, cpu) {

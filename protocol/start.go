@@ -133,7 +133,10 @@ func (r *StartRequest) CheckStages(pipeline []StageRef) error {
 			names[j] = fmt.Sprintf("%d (%s)", s.ID, s.Name)
 		}
 		field := fmt.Sprintf("stages[%d]", i)
-		return &FieldError{field, fmt.Sprintf("%s: there is no stage %d; the stages are %s", field, id, strings.Join(names, ", "))}
+		return &FieldError{
+			field,
+			fmt.Sprintf("%s: there is no stage %d; the stages are %s", field, id, strings.Join(names, ", ")),
+		}
 	}
 	return nil
 }
@@ -197,8 +200,14 @@ func (r *StartRequest) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
-	out := StartRequest{Stages: j.Stages, Prefix: j.Prefix, DelayIterations: j.DelayIterations, MaxIterations: j.MaxIterations,
-		MaxBytes: j.MaxBytes, AllowPartial: j.AllowPartial}
+	out := StartRequest{
+		Stages:          j.Stages,
+		Prefix:          j.Prefix,
+		DelayIterations: j.DelayIterations,
+		MaxIterations:   j.MaxIterations,
+		MaxBytes:        j.MaxBytes,
+		AllowPartial:    j.AllowPartial,
+	}
 	for _, d := range []struct {
 		field string
 		value *float64

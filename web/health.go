@@ -30,7 +30,10 @@ func (s *Server) healthNow() (api.Health, bool) {
 				continue // another pipeline's
 			}
 			st := &b.Stages[i]
-			st.Detail = append(st.Detail, api.RankHealth{Replica: ri.Replica, Rank: ri.Rank, Host: ri.Host, PID: ri.PID, Engine: ri.Engine, Ready: ri.Ready})
+			st.Detail = append(
+				st.Detail,
+				api.RankHealth{Replica: ri.Replica, Rank: ri.Rank, Host: ri.Host, PID: ri.PID, Engine: ri.Engine, Ready: ri.Ready},
+			)
 			if ri.Ready {
 				st.Ready++
 			}

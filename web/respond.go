@@ -48,7 +48,12 @@ func asError(err error) *openai.Error {
 			Message: fmt.Sprintf("body is over %d bytes", mb.Limit),
 		}
 	}
-	e := &openai.Error{Status: http.StatusInternalServerError, Type: openai.TypeServer, Code: "internal_error", Message: err.Error()}
+	e := &openai.Error{
+		Status:  http.StatusInternalServerError,
+		Type:    openai.TypeServer,
+		Code:    "internal_error",
+		Message: err.Error(),
+	}
 	if oe, ok := errors.AsType[*omni.Error](err); ok {
 		e.Param = oe.Param
 	}
@@ -110,7 +115,11 @@ func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
 		s.log.Error("answer does not marshal", "type", fmt.Sprintf("%T", v), "err", err)
-		http.Error(w, `{"error":{"message":"answer does not marshal","type":"server_error","param":null,"code":null}}`, http.StatusInternalServerError)
+		http.Error(
+			w,
+			`{"error":{"message":"answer does not marshal","type":"server_error","param":null,"code":null}}`,
+			http.StatusInternalServerError,
+		)
 		return
 	}
 	h := w.Header()

@@ -86,7 +86,11 @@ func (c *captureCmd) checkAttached(e *env) (*omni.Plan, error) {
 	case c.Kineto && c.Iterations > 0:
 		return nil, usage("--iterations: Kineto counts none from outside of a process; give a --duration")
 	case c.Kineto && c.Duration >= protocol.DefaultMaxDuration:
-		return nil, usage("--duration %v: less than %v with --kineto, for Kineto has to know it when it begins", c.Duration, protocol.DefaultMaxDuration)
+		return nil, usage(
+			"--duration %v: less than %v with --kineto, for Kineto has to know it when it begins",
+			c.Duration,
+			protocol.DefaultMaxDuration,
+		)
 	case c.Ranks < 0:
 		return nil, usage("--ranks %d: 0 or more", c.Ranks)
 	case c.Command != nil && len(c.Command) == 0:
@@ -170,7 +174,7 @@ func (c *captureCmd) awaitEnd(ctx context.Context, eng *omni.Engine) {
 	awaitRecorded(ctx, eng)
 }
 
-// command is the user's program beside a capture. Without one it ends never.
+// command is the user's program beside a capture. Without one it never ends.
 type command struct {
 	name      string
 	ended     context.Context

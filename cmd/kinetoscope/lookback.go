@@ -6,7 +6,9 @@ import "errors"
 func (c *captureCmd) lookBack(e *env) error {
 	switch {
 	case c.Command != nil || c.Prompts != "" || c.Duration != 0 || c.Iterations != 0 || c.TP != 0 || c.Attach:
-		return usage("--last captures what already happened on a running server: of the other flags only --stages, --prefix, --allow-partial, --url, --api-key and --json go with it")
+		return usage(
+			"--last captures what already happened on a running server: of the other flags only --stages, --prefix, --allow-partial, --url, --api-key and --json go with it",
+		)
 	}
 	f := serverFlags{URL: c.URL, APIKey: c.APIKey, JSON: c.JSON}
 	server, err := f.client()

@@ -43,7 +43,10 @@ func printRun(w io.Writer, st *session.Status) error {
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
 			if r.Reason != "" {
-				reasons = append(reasons, fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", s.Stage, s.Name, r.Replica, r.Rank, r.State, r.Reason))
+				reasons = append(
+					reasons,
+					fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", s.Stage, s.Name, r.Replica, r.Rank, r.State, r.Reason),
+				)
 			}
 			fmt.Fprintf(t, "%d %s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%d\n", s.Stage, s.Name, r.Replica, r.Rank, r.State,
 				r.Iterations, r.Events, r.Drops, units.Duration(float64(r.Clock.ErrorNs)), len(r.Artifacts))

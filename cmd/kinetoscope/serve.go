@@ -67,9 +67,26 @@ func (c *serveCmd) Run(e *env) error {
 	if c.Kineto && !c.Attach {
 		return usage("--kineto goes with --attach")
 	}
-	cfg := omni.Config{Attached: c.Attach, Pipeline: c.File, TensorParallelSize: c.TP, Profiler: o, DataDir: c.DataDir, RunsDir: c.RunsDir,
-		Connection:  hub.Connection{Listen: c.NATSListen, Advertise: c.Advertise, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA},
-		SlowRequest: c.SlowRequest, FailedRequest: c.Failed, NoLaunch: c.NoLaunch, ReadyTimeout: c.ReadyTimeout, Logger: e.log}
+	cfg := omni.Config{
+		Attached:           c.Attach,
+		Pipeline:           c.File,
+		TensorParallelSize: c.TP,
+		Profiler:           o,
+		DataDir:            c.DataDir,
+		RunsDir:            c.RunsDir,
+		Connection: hub.Connection{
+			Listen:      c.NATSListen,
+			Advertise:   c.Advertise,
+			TLSCert:     c.TLSCert,
+			TLSKey:      c.TLSKey,
+			TLSClientCA: c.TLSClientCA,
+		},
+		SlowRequest:   c.SlowRequest,
+		FailedRequest: c.Failed,
+		NoLaunch:      c.NoLaunch,
+		ReadyTimeout:  c.ReadyTimeout,
+		Logger:        e.log,
+	}
 	if err := c.natsFlags.set(&cfg); err != nil {
 		return err
 	}
@@ -83,7 +100,9 @@ func (c *serveCmd) Run(e *env) error {
 		return usage("--nats-tls-client-ca goes with --nats-tls-cert")
 	}
 	if c.NATS != "" && (c.NATSListen != "" || c.Advertise != "" || c.TLSCert != "") {
-		return usage("--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats")
+		return usage(
+			"--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats",
+		)
 	}
 	plan, err := cfg.Plan(e.ctx)
 	if err != nil {
@@ -120,9 +139,16 @@ func (c *serveCmd) Run(e *env) error {
 		}
 		defer k.close()
 	}
-	timelines := view.New(view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: viewIndex()}}})
+	timelines := view.New(
+		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: viewIndex()}}},
+	)
 	defer timelines.Close()
-	srv := newServer(e, eng, ln, web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys}).encrypt(door.tls)
+	srv := newServer(
+		e,
+		eng,
+		ln,
+		web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys},
+	).encrypt(door.tls)
 	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
 	if c.ReadyFile != "" {
 		if err := writeURL(c.ReadyFile, srv.url); err != nil {

@@ -29,7 +29,10 @@ const regionsExt = "regions.json"
 // Session makes a session's artifacts of its recordings: rank by rank, for
 // memory holds the traces of all ranks only as columns, then the timeline and the
 // report. What a rank lacks is noted in its artifacts and does not keep back the rest.
-func Session(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+func Session(
+	ctx context.Context,
+	in hub.ConvertInput,
+) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
 	perRank := map[protocol.RankID][]protocol.Artifact{}
 	var inputs []convert.RankInput
 	total := len(in.Ranks) + 1
@@ -48,7 +51,10 @@ func Session(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]pr
 		if res.Trace == nil {
 			continue // it left neither recording nor trace
 		}
-		inputs = append(inputs, convert.RankInput{Rank: r.Status.RankID, StageName: r.StageName, Trace: res.Trace, Clock: r.Status.Clock})
+		inputs = append(
+			inputs,
+			convert.RankInput{Rank: r.Status.RankID, StageName: r.StageName, Trace: res.Trace, Clock: r.Status.Clock},
+		)
 	}
 	in.Progress(len(in.Ranks), total, "timeline and report")
 	run, err := summarize(ctx, in, inputs)

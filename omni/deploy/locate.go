@@ -89,8 +89,16 @@ func plainType(err error) error {
 	if !errors.As(err, &t) || t.Token == nil {
 		return err
 	}
-	names := map[reflect.Kind]string{reflect.Int: "a whole number", reflect.Uint64: "a whole number, 0 or more", reflect.Float64: "a number",
-		reflect.Bool: "true or false", reflect.String: "text", reflect.Slice: "a list", reflect.Struct: "fields", reflect.Map: "fields"}
+	names := map[reflect.Kind]string{
+		reflect.Int:     "a whole number",
+		reflect.Uint64:  "a whole number, 0 or more",
+		reflect.Float64: "a number",
+		reflect.Bool:    "true or false",
+		reflect.String:  "text",
+		reflect.Slice:   "a list",
+		reflect.Struct:  "fields",
+		reflect.Map:     "fields",
+	}
 	if want, ok := names[t.DstType.Kind()]; ok {
 		return &yaml.SyntaxError{Message: fmt.Sprintf("%q: want %s", t.Token.Value, want), Token: t.Token}
 	}

@@ -36,7 +36,11 @@ func Load(nameOrFile string) (*Pipeline, []string, error) {
 	}
 	data, err := os.ReadFile(nameOrFile)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsAny(nameOrFile, "./\\") {
-		return nil, nil, fmt.Errorf("no pipeline %q: built in are %s; or give a YAML file", nameOrFile, strings.Join(Builtins, " and "))
+		return nil, nil, fmt.Errorf(
+			"no pipeline %q: built in are %s; or give a YAML file",
+			nameOrFile,
+			strings.Join(Builtins, " and "),
+		)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read deployment: %w", err)

@@ -70,7 +70,11 @@ type Input struct {
 func (in *Input) Place(t *trace.Trace) {
 	m := &t.Meta
 	m.StageID, m.Stage, m.Replica, m.Rank = in.Rank.Stage, in.Rank.StageName, in.Rank.Replica, in.Rank.Rank
-	m.Learnt = map[trace.Field]trace.From{trace.FieldStage: trace.FromRun, trace.FieldReplica: trace.FromRun, trace.FieldRank: trace.FromRun}
+	m.Learnt = map[trace.Field]trace.From{
+		trace.FieldStage:   trace.FromRun,
+		trace.FieldReplica: trace.FromRun,
+		trace.FieldRank:    trace.FromRun,
+	}
 }
 
 // Inputs lists a run's recordings and, of ranks without one, traces. Ranks that left
@@ -128,7 +132,12 @@ func Report(dir string) (*pipeline.Report, error) {
 func Analyze(st *session.Status, ins []Input, traces []*trace.Trace) *pipeline.Report {
 	ranks := make([]convert.RankInput, len(ins))
 	for i, in := range ins {
-		ranks[i] = convert.RankInput{Rank: in.Rank.RankID, StageName: in.Rank.StageName, Trace: traces[i], Clock: in.Rank.Clock}
+		ranks[i] = convert.RankInput{
+			Rank:      in.Rank.RankID,
+			StageName: in.Rank.StageName,
+			Trace:     traces[i],
+			Clock:     in.Rank.Clock,
+		}
 	}
 	return AnalyzeOn(st, convert.Align(ranks), ranks)
 }

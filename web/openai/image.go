@@ -187,7 +187,11 @@ func (b *imagesBody) check(c Capabilities) error {
 	case b.N != nil && (*b.N < 1 || *b.N > MaxImages):
 		return Invalid("n", "n is %d; allowed are 1 to %d", *b.N, MaxImages)
 	case b.ResponseFormat != "" && b.ResponseFormat != "b64_json":
-		return unsupported("response_format", "response_format %q is not supported; the one allowed is b64_json", b.ResponseFormat)
+		return unsupported(
+			"response_format",
+			"response_format %q is not supported; the one allowed is b64_json",
+			b.ResponseFormat,
+		)
 	case b.OutputFormat != "" && b.OutputFormat != "png":
 		return unsupported("output_format", "output_format %q is not supported; the one allowed is png", b.OutputFormat)
 	case b.Stream:

@@ -175,7 +175,11 @@ func (u unsupportedFields) check() error {
 	case u.FrequencyPenalty != 0:
 		return unsupported("frequency_penalty", "frequency_penalty is not supported; leave it out or give 0")
 	case u.ResponseFormat != nil && u.ResponseFormat.Type != "" && u.ResponseFormat.Type != "text":
-		return unsupported("response_format", "response_format %q is not supported; the one allowed is text", u.ResponseFormat.Type)
+		return unsupported(
+			"response_format",
+			"response_format %q is not supported; the one allowed is text",
+			u.ResponseFormat.Type,
+		)
 	}
 	return nil
 }
@@ -311,7 +315,13 @@ func parseFormat(s, param string) (AudioFormat, error) {
 }
 
 func (b *chatBody) sampling() (omni.Sampling, error) {
-	s := omni.Sampling{Temperature: b.Temperature, TopK: b.TopK, TopP: b.TopP, IgnoreEOS: b.IgnoreEOS, Seed: seedOf(b.Seed)}
+	s := omni.Sampling{
+		Temperature: b.Temperature,
+		TopK:        b.TopK,
+		TopP:        b.TopP,
+		IgnoreEOS:   b.IgnoreEOS,
+		Seed:        seedOf(b.Seed),
+	}
 	s.MaxTokens = b.MaxTokens
 	name := "max_tokens"
 	if b.MaxCompletionTokens != nil {
@@ -406,7 +416,11 @@ func ParseSpeech(data []byte, c Capabilities) (*Speech, error) {
 		return nil, Invalid("input", "input has %d characters; at most %d are allowed", n, MaxSpeechInput)
 	}
 	if b.StreamFormat != "" && b.StreamFormat != "audio" {
-		return nil, unsupported("stream_format", "stream_format %q is not supported; the one allowed is audio", b.StreamFormat)
+		return nil, unsupported(
+			"stream_format",
+			"stream_format %q is not supported; the one allowed is audio",
+			b.StreamFormat,
+		)
 	}
 	if b.Speed != nil && *b.Speed != 1 {
 		return nil, unsupported("speed", "speed %g is not supported; leave it out or give 1", *b.Speed)

@@ -20,7 +20,12 @@ type Metrics struct {
 
 // MetricsOf converts m; nil if it holds nothing.
 func MetricsOf(m omni.Metrics) *Metrics {
-	out := &Metrics{TTFT: ms(m.TTFT), TimePerToken: ms(m.TimePerToken), TimeToFirstAudio: ms(m.TimeToFirstAudio), Total: ms(m.Total)}
+	out := &Metrics{
+		TTFT:             ms(m.TTFT),
+		TimePerToken:     ms(m.TimePerToken),
+		TimeToFirstAudio: ms(m.TimeToFirstAudio),
+		Total:            ms(m.Total),
+	}
 	for name, d := range m.Stages {
 		if out.Stages == nil {
 			out.Stages = make(map[string]float64, len(m.Stages))
