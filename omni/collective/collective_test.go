@@ -3,6 +3,7 @@ package collective
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -32,11 +34,24 @@ var makers = []struct {
 		return g
 	}},
 	{"tcp", []int{1, 2, 4, 8}, tcpGroup},
+	{"hosts", []int{2, 4}, func(t *testing.T, size int) []Group { // over TLS
+		if runtime.GOOS != "linux" {
+			t.Skip("a second address of this host")
+		}
+		ls, addrs := listenersOn(t, "127.0.0.2:0", size) // dialled from 127.0.0.1
+		return joinAll(t, ls, addrs)
+	}},
 }
 
 func tcpGroup(t *testing.T, size int) []Group {
 	t.Helper()
 	ls, addrs := listeners(t, size)
+	return joinAll(t, ls, addrs)
+}
+
+func joinAll(t *testing.T, ls []*Listener, addrs []string) []Group {
+	t.Helper()
+	size := len(ls)
 	groups, errs := make([]Group, size), make([]error, size)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -47,10 +62,21 @@ func tcpGroup(t *testing.T, size int) []Group {
 	return groups
 }
 
+// networkOf is where a rank listens.
+func networkOf(addr string) string {
+	network, _, _ := strings.Cut(addr, keyMark)
+	return network
+}
+
 func listeners(t *testing.T, n int) (ls []*Listener, addrs []string) {
 	t.Helper()
+	return listenersOn(t, "127.0.0.1:0", n)
+}
+
+func listenersOn(t *testing.T, addr string, n int) (ls []*Listener, addrs []string) {
+	t.Helper()
 	for range n {
-		l, err := Listen("127.0.0.1:0")
+		l, err := Listen(addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -418,7 +444,7 @@ func TestJoinChecksArguments(t *testing.T) {
 func TestJoinSurvivesStrangers(t *testing.T) {
 	ls, addrs := listeners(t, 2)
 	for _, hello := range []string{"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "KSCG\x01", helloMagic + strings.Repeat("\xff", 10)} {
-		c, err := net.Dial("tcp", addrs[0])
+		c, err := net.Dial("tcp", networkOf(addrs[0]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -447,12 +473,12 @@ func TestJoinVersion(t *testing.T) {
 	each(2, func(r int) {
 		if r == 0 {
 			_, err := Join(ctx, ls[0], 0, addrs, "a")
-			if err == nil || !strings.Contains(err.Error(), "protocol version 9, want 1") {
+			if err == nil || !strings.Contains(err.Error(), "protocol version 9, want 2") {
 				t.Error(err)
 			}
 			return
 		}
-		c, err := net.Dial("tcp", addrs[0])
+		c, err := dialAs(ls[1], addrs[0])
 		if err != nil {
 			t.Error(err)
 			return
@@ -462,12 +488,78 @@ func TestJoinVersion(t *testing.T) {
 		for _, v := range []int{9, 2, 1, 0, 1} {
 			b = binary.LittleEndian.AppendUint16(b, uint16(v))
 		}
-		_, _ = c.Write(append(b, 'a'))
+		_, _ = c.Write(append(b, 'a', 1))
 		answer, _ := io.ReadAll(c)
-		if !strings.Contains(string(answer), "protocol version 9, want 1") {
+		if !strings.Contains(string(answer), "protocol version 9, want 2") {
 			t.Errorf("answer %q", answer)
 		}
 	})
+}
+
+// dialAs connects with the key of l to whoever has the address.
+func dialAs(l *Listener, addr string) (net.Conn, error) {
+	network, key, err := splitAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	return tls.Dial("tcp", network, l.id.config(key))
+}
+
+// A stranger that knows the group's name, its size and its addresses has no key of it: it
+// takes no rank's place, as who dials and as who is dialled, and the group is made without it.
+func TestStrangersTakeNoRanksPlace(t *testing.T) {
+	ls, addrs := listeners(t, 2)
+	strangers, theirs := listeners(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	groups := make([]Group, 2)
+	errs := make([]error, 2)
+	each(3, func(r int) {
+		if r < 2 {
+			if r == 1 { // the stranger comes first
+				<-ctx.Done()
+				return
+			}
+			groups[0], errs[0] = Join(t.Context(), ls[0], 0, addrs, "a")
+			return
+		}
+		defer cancel()
+		for range 3 {
+			c, err := dialAs(strangers[0], addrs[0])
+			if err != nil {
+				continue
+			}
+			b := []byte(helloMagic)
+			for _, v := range []int{Version, 2, 1, 0, 1} {
+				b = binary.LittleEndian.AppendUint16(b, uint16(v))
+			}
+			_, _ = c.Write(append(b, 'a', 1))
+			if answer, err := io.ReadAll(c); err == nil && len(answer) > 0 {
+				t.Errorf("a stranger is answered %q", answer)
+			}
+			_ = c.Close()
+		}
+		// Rank 0's address with another key behind it: somebody stands where it should be.
+		network := networkOf(theirs[0])
+		_, key, _ := splitAddr(addrs[0])
+		short, end := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer end()
+		if g, err := Join(short, ls[1], 1, []string{network + keyMark + key, addrs[1]}, "a"); err == nil {
+			_ = g.Close()
+			t.Error("a rank joins a stranger")
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { groups[1], errs[1] = Join(t.Context(), ls[1], 1, addrs, "a") })
+		wg.Wait()
+	})
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestJoinTimesOut(t *testing.T) {
@@ -482,7 +574,7 @@ func TestJoinTimesOut(t *testing.T) {
 		}
 	}
 	// The listener is of use again.
-	if _, err := net.Dial("tcp", addrs[1]); err != nil {
+	if _, err := net.Dial("tcp", networkOf(addrs[1])); err != nil {
 		t.Error(err)
 	}
 }
@@ -533,5 +625,23 @@ func BenchmarkAllReduce(b *testing.B) {
 			})
 		})
 		each(2, func(r int) { _ = groups[r].Close(); _ = ls[r].Close() })
+	}
+}
+
+// Between hosts what ranks say to each other is encrypted, on one host it is not.
+func TestConnectionsBetweenHostsAreEncrypted(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("a second address of this host")
+	}
+	for addr, want := range map[string]bool{"127.0.0.1:0": false, "127.0.0.2:0": true} {
+		ls, addrs := listenersOn(t, addr, 2)
+		for r, g := range joinAll(t, ls, addrs) {
+			if _, ok := g.(*mesh).peers[1-r].conn.(*tls.Conn); ok != want {
+				t.Errorf("%s: TLS %v, want %v", addr, ok, want)
+			}
+			if err := g.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

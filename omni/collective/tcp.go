@@ -2,6 +2,7 @@ package collective
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,9 +14,9 @@ import (
 )
 
 // Version of the protocol between ranks; peers of another are refused.
-const Version = 1
+const Version = 2
 
-// The hello of the rank that dials, little endian:
+// Inside of TLS, see identity, the hello of the rank that dials, little endian:
 //
 //	 0  "KSCG"
 //	 4  u16  version
@@ -23,8 +24,12 @@ const Version = 1
 //	 8  u16  rank that dials
 //	10  u16  rank that is dialled
 //	12  u16  length of the group id, and the id
+//	    u8   1: both ends seem to be on one host
 //
-// The answer is u16 length and that many bytes of a reason; no reason is yes.
+// The answer is u16 length and that many bytes of a reason; no reason is yes, and then
+// there is u8, 1 if both ends think so. Between the processes of one host nobody else reads
+// or writes what is on its way, so that these go on without TLS, which would take more time
+// than the rest: the one that dials sends a byte outside of it, the other one waits for that.
 const (
 	helloMagic = "KSCG"
 	helloFixed = 14
@@ -38,6 +43,7 @@ const (
 // are told each other's addresses.
 type Listener struct {
 	ln *net.TCPListener
+	id *identity
 }
 
 // Listen opens a Listener on addr, "127.0.0.1:0" say.
@@ -46,17 +52,22 @@ func Listen(addr string) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("collective: %w", err)
 	}
-	return &Listener{ln: ln.(*net.TCPListener)}, nil
+	id, err := newIdentity()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("collective: %w", err), ln.Close())
+	}
+	return &Listener{ln: ln.(*net.TCPListener), id: id}, nil
 }
 
-// Addr is the address that peers dial.
-func (l *Listener) Addr() string { return l.ln.Addr().String() }
+// Addr is the address that peers dial, and the hash of this rank's key, by which they know
+// it. It is no secret, but whoever could change it on its way could stand for this rank.
+func (l *Listener) Addr() string { return l.ln.Addr().String() + keyMark + l.id.hash }
 
 // Close stops listening. A group that was joined through l goes on.
 func (l *Listener) Close() error { return l.ln.Close() }
 
 // Join makes the connections of rank to its peers and returns when every one has shaken
-// hands. addrs[r] is the address that rank r listens on; its length is the group's size.
+// hands. addrs[r] is Listener.Addr of rank r; its length is the group's size.
 // id names the group: peers of another group, of another size or protocol version are
 // refused. Join tries until ctx ends and does not close l.
 func Join(ctx context.Context, l *Listener, rank int, addrs []string, id string) (Group, error) {
@@ -66,7 +77,14 @@ func Join(ctx context.Context, l *Listener, rank int, addrs []string, id string)
 	if len(addrs) == 1 {
 		return Solo(), nil
 	}
-	j := &joining{rank: rank, addrs: addrs, id: id, conns: make([]net.Conn, len(addrs)), missing: len(addrs) - 1}
+	j := &joining{rank: rank, own: l.id, id: id, conns: make([]net.Conn, len(addrs)), missing: len(addrs) - 1}
+	for r, a := range addrs {
+		network, key, err := splitAddr(a)
+		if err != nil {
+			return nil, fmt.Errorf("collective group %q: rank %d: %w", id, r, err)
+		}
+		j.addrs, j.keys = append(j.addrs, network), append(j.keys, key)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	j.done = func(err error) { cancel(err) }
@@ -105,7 +123,9 @@ var errJoined = errors.New("joined")
 // joining is a Join under way.
 type joining struct {
 	rank  int
-	addrs []string
+	own   *identity
+	addrs []string // by rank
+	keys  []string // by rank
 	id    string
 	done  func(error) // ends the Join: errJoined or the reason why not
 
@@ -161,14 +181,15 @@ func (j *joining) result(ctx context.Context) error {
 func (j *joining) dial(ctx context.Context, r int) {
 	var d net.Dialer
 	for {
-		c, err := d.DialContext(ctx, "tcp", j.addrs[r])
+		raw, err := d.DialContext(ctx, "tcp", j.addrs[r])
 		if err == nil {
-			err = j.hello(ctx, c, r)
+			var c net.Conn
+			c, err = j.hello(ctx, raw, r)
 			if err == nil {
 				j.add(r, c)
 				return
 			}
-			_ = c.Close()
+			_ = raw.Close()
 			if refusal, ok := errors.AsType[*PeerError](err); ok {
 				j.done(refusal)
 				return
@@ -188,7 +209,9 @@ func (j *joining) dial(ctx context.Context, r int) {
 	}
 }
 
-func (j *joining) hello(ctx context.Context, c net.Conn, to int) error {
+// hello asks rank to at the other end of raw and returns what to talk over from then on.
+func (j *joining) hello(ctx context.Context, raw net.Conn, to int) (net.Conn, error) {
+	c := tls.Client(raw, j.own.config(j.keys[to]))
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_ = c.SetDeadline(time.Now().Add(HandshakeTimeout))
@@ -196,24 +219,45 @@ func (j *joining) hello(ctx context.Context, c net.Conn, to int) error {
 	for _, v := range []int{Version, len(j.addrs), j.rank, to, len(j.id)} {
 		b = binary.LittleEndian.AppendUint16(b, uint16(v))
 	}
-	if _, err := c.Write(append(b, j.id...)); err != nil {
-		return err
+	if _, err := c.Write(append(append(b, j.id...), sameHost(raw))); err != nil {
+		return nil, err
 	}
 	var n [2]byte
 	if _, err := io.ReadFull(c, n[:]); err != nil {
-		return err
+		return nil, err
 	}
 	reason := make([]byte, min(int(binary.LittleEndian.Uint16(n[:])), maxReason))
 	if _, err := io.ReadFull(c, reason); err != nil {
-		return err
+		return nil, err
 	}
 	if len(reason) > 0 {
-		return &PeerError{Rank: to, Op: "join", Err: fmt.Errorf("refused: %s", reason)}
+		return nil, &PeerError{Rank: to, Op: "join", Err: fmt.Errorf("refused: %s", reason)}
+	}
+	on, mode := net.Conn(c), make([]byte, 1)
+	if _, err := io.ReadFull(c, mode); err != nil {
+		return nil, err
+	}
+	if mode[0] == 1 && sameHost(raw) == 1 {
+		on = raw
+		if _, err := raw.Write(mode); err != nil {
+			return nil, err
+		}
 	}
 	if !stop() {
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	return c.SetDeadline(time.Time{})
+	return on, on.SetDeadline(time.Time{})
+}
+
+// sameHost is 1 if both ends of c are on one host, as far as this end sees: they have one
+// address.
+func sameHost(c net.Conn) byte {
+	a, ok := c.LocalAddr().(*net.TCPAddr)
+	b, ok2 := c.RemoteAddr().(*net.TCPAddr)
+	if ok && ok2 && a.IP.Equal(b.IP) {
+		return 1
+	}
+	return 0
 }
 
 // accept takes the connections of the higher ranks until the Join ends. Each is greeted
@@ -222,7 +266,7 @@ func (j *joining) accept(ctx context.Context, l *Listener) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
-		c, err := l.ln.Accept()
+		raw, err := l.ln.Accept()
 		if err != nil {
 			if ctx.Err() == nil {
 				j.done(fmt.Errorf("accept on %s: %w", l.Addr(), err))
@@ -230,16 +274,16 @@ func (j *joining) accept(ctx context.Context, l *Listener) {
 			return
 		}
 		wg.Go(func() {
-			stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-			_ = c.SetDeadline(time.Now().Add(HandshakeTimeout))
-			r, ours, err := j.greet(c)
+			stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+			_ = raw.SetDeadline(time.Now().Add(HandshakeTimeout))
+			c, r, ours, err := j.greet(raw)
 			if err == nil && stop() {
 				_ = c.SetDeadline(time.Time{})
 				j.add(r, c)
 				return
 			}
 			stop()
-			_ = c.Close()
+			_ = raw.Close()
 			if ours {
 				j.done(err)
 			} else if err != nil {
@@ -251,21 +295,27 @@ func (j *joining) accept(ctx context.Context, l *Listener) {
 	}
 }
 
-// greet answers a hello. ours says that the peer names this group, so that an error is
+// greet answers a hello and returns what to talk over from then on. ours says that the peer names this group, so that an error is
 // a mistake in how it was set up and not a stranger at the door.
-func (j *joining) greet(c net.Conn) (rank int, ours bool, err error) {
+func (j *joining) greet(raw net.Conn) (on net.Conn, rank int, ours bool, err error) {
+	c := tls.Server(raw, j.own.config(j.keys[j.rank+1:]...)) // who may dial
+	if err := c.Handshake(); err != nil {
+		return nil, 0, false, fmt.Errorf("%s does not join: %w", c.RemoteAddr(), err)
+	}
 	var h [helloFixed]byte
 	if _, err := io.ReadFull(c, h[:]); err != nil {
-		return 0, false, fmt.Errorf("%s: hello: %w", c.RemoteAddr(), err)
+		return nil, 0, false, fmt.Errorf("%s: hello: %w", c.RemoteAddr(), err)
 	}
 	u := func(o int) int { return int(binary.LittleEndian.Uint16(h[o:])) }
 	if string(h[:4]) != helloMagic || u(12) > maxID {
-		return 0, false, fmt.Errorf("%s does not speak the collective protocol", c.RemoteAddr())
+		return nil, 0, false, fmt.Errorf("%s does not speak the collective protocol", c.RemoteAddr())
 	}
-	id := make([]byte, u(12))
+	id := make([]byte, u(12)+1)
 	if _, err := io.ReadFull(c, id); err != nil {
-		return 0, false, fmt.Errorf("%s: hello: %w", c.RemoteAddr(), err)
+		return nil, 0, false, fmt.Errorf("%s: hello: %w", c.RemoteAddr(), err)
 	}
+	mode := id[u(12)] & sameHost(raw)
+	id = id[:u(12)]
 	rank, ours = u(8), string(id) == j.id
 	var reason string
 	switch {
@@ -279,16 +329,26 @@ func (j *joining) greet(c net.Conn) (rank int, ours bool, err error) {
 		reason = fmt.Sprintf("rank %d dialled for rank %d", j.rank, u(10))
 	case rank <= j.rank || rank >= len(j.addrs):
 		reason = fmt.Sprintf("rank %d may not dial rank %d", rank, j.rank)
+	case keyOf(c.ConnectionState()) != j.keys[rank]:
+		reason = fmt.Sprintf("the key is not rank %d's", rank)
+		ours = false
 	case j.has(rank):
 		reason = fmt.Sprintf("rank %d is connected already", rank)
 		ours = false // the first stays; the group is not at fault
 	}
-	answer := binary.LittleEndian.AppendUint16(nil, uint16(len(reason)))
-	_, err = c.Write(append(answer, reason...))
-	if reason != "" {
-		return rank, ours, &PeerError{Rank: rank, Op: "join", Err: errors.New(reason)}
+	answer := append(binary.LittleEndian.AppendUint16(nil, uint16(len(reason))), reason...)
+	if reason == "" {
+		answer = append(answer, mode)
 	}
-	return rank, false, err
+	_, err = c.Write(answer)
+	if reason != "" {
+		return nil, rank, ours, &PeerError{Rank: rank, Op: "join", Err: errors.New(reason)}
+	}
+	if err != nil || mode == 0 {
+		return c, rank, false, err
+	}
+	_, err = io.ReadFull(raw, make([]byte, 1))
+	return raw, rank, false, err
 }
 
 // Pipe returns the ends of a group of size ranks within one process, connected in
