@@ -47,6 +47,7 @@ const (
 	RepairAfterEnd         = "content after the end ignored"         // text that is no trace; Skipped has its bytes
 	RepairLeftover         = "events after the end of the trace"     // read into the same trace
 	RepairCutByNext        = "cut by the next trace of the file"     // two writers, or one that was killed
+	RepairMerged           = "ranks merged in one file, not parted"  // which process launched the device's work is not known; count of processes
 	RepairPaths            = "escape in a path taken as text"        // in a file with bad escapes; per distinct name or template
 	RepairMetadata         = "metadata value unreadable"             // usually unescaped log lines after the events
 	RepairUnmatchedBegin   = "begin without end closed at the window's end"

@@ -53,17 +53,19 @@ func TestToyAnalysis(t *testing.T) {
 	}
 }
 
-// TestExtendingShowsTheToy holds docs/extending.md to the file that compiles.
+// TestExtendingShowsTheToy holds docs/extending.md to the files that compile.
 func TestExtendingShowsTheToy(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/extending.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	toy, err := os.ReadFile("toy_analysis_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(doc), "```go\n"+string(toy)+"```\n") {
-		t.Error("docs/extending.md does not show cmd/kinetoscope/toy_analysis_test.go as it is")
+	for _, file := range []string{"toy_analysis_test.go", "toy_format_test.go"} {
+		toy, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(doc), "```go\n"+string(toy)+"```\n") {
+			t.Errorf("docs/extending.md does not show cmd/kinetoscope/%s as it is", file)
+		}
 	}
 }

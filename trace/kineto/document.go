@@ -282,8 +282,10 @@ const namesBytes = 512
 // that is a trace by itself.
 func namesProcesses(b []byte, end int) bool {
 	row := b[:min(end, namesBytes)]
-	if k := bytes.IndexByte(row, '}'); k >= 0 {
-		row = row[:k]
+	if from := bytes.IndexByte(row, '{'); from >= 0 {
+		if to, st := skipNested(b, from, len(row)); st == stOK {
+			row = row[from:to]
+		}
 	}
 	return bytes.Contains(row, []byte(`"M"`))
 }

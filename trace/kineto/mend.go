@@ -85,6 +85,11 @@ func (m *mender) value(depth int, inArray bool) status {
 	}
 	switch m.b[m.i] {
 	case '{':
+		if depth > 0 {
+			if st := m.nextBegins(); st != stOK {
+				return st
+			}
+		}
 		return m.members(depth)
 	case '[':
 		return m.elements(depth)
@@ -166,6 +171,12 @@ func (m *mender) text(isKey, inArray bool) status {
 	m.i++
 	for m.i < len(m.b) {
 		switch c := m.b[m.i]; {
+		case c == '{':
+			if st := m.nextBegins(); st != stOK {
+				return st
+			}
+			m.out = append(m.out, c)
+			m.i++
 		case c == '"':
 			ends, st := m.ends(isKey, inArray)
 			if st != stOK {
@@ -394,11 +405,10 @@ func (s *scanner) resync(b []byte, i, end int, eof bool) (next int, st status) {
 // member, and its first key is one that events have. stDoc says that its first key is
 // one that traces have.
 func eventStart(b []byte, k, end int) status {
+	value := false
 	for p := k - 1; p >= 0; p-- {
 		if b[p] > ' ' {
-			if b[p] == ':' || b[p] == '"' {
-				return stBad
-			}
+			value = b[p] == ':' || b[p] == '"'
 			break
 		}
 	}
@@ -421,6 +431,9 @@ func eventStart(b []byte, k, end int) status {
 		return stMore
 	}
 	found := stOK
+	if value {
+		found = stBad // unless a file was cut before the brace and another one begins
+	}
 	switch string(b[j+1 : q]) {
 	case "traceEvents", "schemaVersion", "deviceProperties", "computeProperties", "distributedInfo", "baseTimeNanoseconds", "displayTimeUnit":
 		found = stDoc
@@ -437,4 +450,16 @@ func eventStart(b []byte, k, end int) status {
 		return stBad
 	}
 	return found
+}
+
+// nextBegins reports whether another trace begins at m.i, which two writers of one file
+// leave in the middle of a value.
+func (m *mender) nextBegins() status {
+	switch st := eventStart(m.b, m.i, len(m.b)); {
+	case st == stDoc:
+		return stBad
+	case st == stMore && !m.eof:
+		return stMore
+	}
+	return stOK
 }

@@ -261,6 +261,9 @@ func keyOf(w uint64) (eventKey, int) {
 // field reads the value of key k at b[i].
 func (s *scanner) field(k eventKey, b []byte, i, end int) (next int, st status) {
 	e := &s.ev
+	if b[i] == '{' && k != keyArgs && k != keyOther {
+		return i, stBad // no such value: perhaps another trace begins here
+	}
 	switch k {
 	case keyPh:
 		if b[i] == '"' && b[i+2] == '"' {

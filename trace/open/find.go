@@ -359,7 +359,8 @@ func sameTrace(a, b *Source) bool {
 }
 
 // better reports whether a is the file to read rather than b: a text that ends as one
-// does, else a packed file, which is written from a whole one, else the larger.
+// does, else a packed file, which is written from a whole one, else the larger, else the one
+// with the shorter path.
 func better(a, b *Source) bool {
 	grade := func(s *Source) int {
 		switch {
@@ -370,5 +371,5 @@ func better(a, b *Source) bool {
 		}
 		return 0
 	}
-	return cmp.Or(cmp.Compare(grade(a), grade(b)), cmp.Compare(a.Size, b.Size)) > 0
+	return cmp.Or(cmp.Compare(grade(a), grade(b)), cmp.Compare(a.Size, b.Size), cmp.Compare(len(b.Path), len(a.Path))) > 0
 }

@@ -109,7 +109,10 @@ func words(patterns ...string) func([]byte) bool {
 	}
 }
 
-var arrayOfEvents = regexp.MustCompile(`^\[\s*(\]|\{[^{}]*"(ph|pid)"\s*:)`)
+var (
+	arrayOfEvents = regexp.MustCompile(`^\[\s*(\]|\{)`)
+	phase         = regexp.MustCompile(`"ph"\s*:\s*"[A-Za-z]"`)
+)
 
 // chromeJSON tells Chrome JSON of any writer.
 func chromeJSON(text []byte) bool {
@@ -118,7 +121,7 @@ func chromeJSON(text []byte) bool {
 		return false
 	}
 	if text[0] == '[' {
-		return arrayOfEvents.Match(text)
+		return arrayOfEvents.Match(text) && (len(text) < 8 || phase.Match(text))
 	}
 	return text[0] == '{' && (bytes.Contains(text, []byte(`"traceEvents"`)) || bytes.Contains(text, []byte(`"deviceProperties"`)))
 }

@@ -28,8 +28,9 @@ func numbered(t *trace.Trace) *groups {
 	if owner == nil {
 		owner = p.byLaunch()
 	}
-	if owner == nil && len(p.devices) > 0 {
-		return nil // one process launched all of it
+	if owner == nil && len(p.devices) > 0 { // on one device, or of one process's making
+		t.Repairs.Add(trace.RepairMerged, len(p.hosts))
+		return nil
 	}
 	g := &groups{of: make([]int, len(t.Tracks)), label: make([]string, len(p.hosts))}
 	for i := range t.Tracks {
@@ -49,27 +50,41 @@ func numbered(t *trace.Trace) *groups {
 // find lists the processes that work.
 func find(t *trace.Trace) *processes {
 	p := &processes{t: t, off: map[int64]int64{}}
-	hosts, devices, launches := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	hosts, devices, launches := map[int64]int{}, map[int64]int{}, map[int64]int{}
 	for i, c := range t.Slices.Cat {
 		k := &t.Tracks[t.Slices.Track[i]]
 		switch {
 		case k.PIDText != "":
 		case k.Kind == trace.TrackGPU:
-			devices[k.PID] = true
-			if k.Device >= 0 {
+			devices[k.PID]++
+			if k.Device >= 0 && devices[k.PID] == 1 {
 				p.off[k.PID] = k.PID - k.Device
 			}
 		case c.Runtime() && t.Slices.Corr[i] != trace.NoCorrelation:
-			launches[k.PID] = true
+			launches[k.PID]++
 		case c == trace.CatCPUOp:
-			hosts[k.PID] = true
+			hosts[k.PID]++
 		}
 	}
 	if len(devices) > 0 {
 		hosts = launches
 	}
-	p.hosts, p.devices = slices.Sorted(maps.Keys(hosts)), slices.Sorted(maps.Keys(devices))
+	p.hosts, p.devices = working(hosts), working(devices)
 	return p
+}
+
+// fewRows is the share of the busiest process's rows below which another one is not taken
+// for a rank: its number stands in rows that two writers broke, or it is a helper.
+const fewRows = 0.05
+
+// working lists the processes that have rows enough, in order.
+func working(rows map[int64]int) []int64 {
+	most := 0
+	for _, n := range rows {
+		most = max(most, n)
+	}
+	maps.DeleteFunc(rows, func(_ int64, n int) bool { return float64(n) < fewRows*float64(most) })
+	return slices.Sorted(maps.Keys(rows))
 }
 
 // nearest returns the group of a host's process: its own, or for a helper that does no
@@ -128,24 +143,29 @@ type pair struct {
 }
 
 // byLaunch finds the host of each device by the launches of its work. Where ids
-// collide several hosts fit; then what stands together in the file is taken for one rank's,
-// and else the host whose launches are the nearest in time. It is nil if all devices are
-// of one host.
+// collide several hosts fit; then what stands together in the file is taken for one rank's.
+// Where neither tells, as many devices as hosts belong together in their order, as ranks
+// are started, and else the host whose launches are the nearest in time. It is nil if all
+// devices are of one host.
 func (p *processes) byLaunch() map[int64]int64 {
-	fit := p.fits()
+	fit, joined := p.fits()
 	owner, used := map[int64]int64{}, map[int64]bool{}
-	for _, d := range p.devices {
+	paired := len(p.devices) == len(p.hosts)
+	for n, d := range p.devices {
 		rows := 0
 		for _, h := range p.hosts {
 			rows += fit[[2]int64{d, h}].beside
 		}
 		best := slices.MinFunc(p.hosts, func(a, b int64) int {
 			x, y := fit[[2]int64{d, a}], fit[[2]int64{d, b}]
-			if c := cmp.Compare(y.found, x.found); c != 0 {
-				return c
+			if more := x.found - y.found; max(more, -more)*2 > max(x.found, y.found) {
+				return -more
 			}
-			if far := x.beside - y.beside; max(far, -far)*2 > rows {
+			if far := x.beside - y.beside; joined && max(far, -far)*2 > rows {
 				return -far
+			}
+			if paired {
+				return cmp.Compare(rank(a == p.hosts[n]), rank(b == p.hosts[n]))
 			}
 			return cmp.Compare(x.delays, y.delays)
 		})
@@ -157,8 +177,18 @@ func (p *processes) byLaunch() map[int64]int64 {
 	return owner
 }
 
-// fits counts for every device and host how well they fit.
-func (p *processes) fits() map[[2]int64]pair {
+// rank is 0 for what comes first.
+func rank(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}
+
+// fits counts for every device and host how well they fit. joined says that the rows of
+// each host stand together, so that what stands beside them tells something: where a
+// merge sorted all rows by time it does not.
+func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 	s := &p.t.Slices
 	type call struct{ host, corr int64 }
 	launched := map[call]int64{}
@@ -168,9 +198,9 @@ func (p *processes) fits() map[[2]int64]pair {
 			launched[call{k.PID, s.Corr[i]}] = s.Start[i]
 		}
 	}
-	fit := map[[2]int64]pair{}
+	fit = map[[2]int64]pair{}
 	var last int64
-	before := false
+	before, switches := false, 0
 	for _, i := range inFileOrder(s) {
 		k := &p.t.Tracks[s.Track[i]]
 		if k.PIDText != "" {
@@ -178,6 +208,9 @@ func (p *processes) fits() map[[2]int64]pair {
 		}
 		if k.Kind != trace.TrackGPU {
 			if slices.Contains(p.hosts, k.PID) {
+				if before && last != k.PID {
+					switches++
+				}
 				last, before = k.PID, true
 			}
 			continue
@@ -196,7 +229,7 @@ func (p *processes) fits() map[[2]int64]pair {
 			}
 		}
 	}
-	return fit
+	return fit, switches < 2*len(p.hosts)
 }
 
 // inFileOrder returns the slices in the order of their events.
