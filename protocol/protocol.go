@@ -1,5 +1,7 @@
-// Package protocol is what hub, ranks and agents say to each other over NATS:
-// subjects, messages, limits. It does no I/O. docs/protocol.md describes it.
+// Package protocol is what hub, ranks and agents say to each other over NATS (subjects,
+// messages, limits), what clients ask of a session (StartRequest, ProfilerConfig), and the
+// words that all of them share. It does no I/O. docs/protocol.md describes the messages,
+// docs/http.md the request.
 package protocol
 
 import (
