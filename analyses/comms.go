@@ -61,6 +61,13 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 			labels[i] = list[i].Label
 		}
 		out.JSON["stragglers"] = s
+		metas := make([]*trace.Meta, len(list))
+		for i := range list {
+			metas[i] = &list[i].Value.part.Meta
+		}
+		if line := report.WorldLine(metas, labels); line != "" {
+			out.Lines = append(out.Lines, line)
+		}
 		names := func(i, slice int) string { return list[i].Value.names[slice] }
 		out.Tables = append(out.Tables, report.StragglerTable(&s, labels, names))
 		for _, u := range s.Unmatched {

@@ -2,8 +2,12 @@ package report
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -34,8 +38,8 @@ func CommTable(list []Ranked[analysis.CommTable]) *Table {
 			t.Add(
 				label(list, i), Str(r.Op), Str(r.Group), Hide(r.GroupSize == 0, Int(r.GroupSize)), Str(r.DType),
 				Hide(r.Bytes == 0, Bytes(r.Bytes)), Int(r.Count), Ns(r.SumNs), Ns(r.MinNs), Ns(r.P50Ns), Ns(r.MaxNs),
-				Hide(r.AlgGBs == 0, Num(r.AlgGBs)), Hide(r.BusGBs == 0, Num(r.BusGBs)),
-				Hide(r.BestBusGBs == 0, Num(r.BestBusGBs)), ID(r.Worst),
+				Hide(r.AlgGBs == 0, Rate(r.AlgGBs)), Hide(r.BusGBs == 0, Rate(r.BusGBs)),
+				Hide(r.BestBusGBs == 0, Rate(r.BestBusGBs)), ID(r.Worst),
 			)
 		}
 	}
@@ -63,6 +67,36 @@ func OverlapTable(list []Ranked[analysis.Overlap]) *Table {
 		}
 	}
 	return t
+}
+
+// maxWorlds bounds the worlds that a line names.
+const maxWorlds = 8
+
+// WorldLine says which traces are not compared with each other, as their ranks did not
+// run side by side; "" if all did or no two of them can be compared. labels are the
+// traces' names.
+func WorldLine(list []*trace.Meta, labels []string) string {
+	worlds := identity.Worlds(list)
+	if len(worlds) < 2 || !slices.ContainsFunc(worlds, func(w identity.World) bool { return len(w.Traces) > 1 }) {
+		return ""
+	}
+	var parts []string
+	for k, w := range worlds {
+		if k == maxWorlds {
+			parts = append(parts, fmt.Sprintf("and %d more", len(worlds)-k))
+			break
+		}
+		names := make([]string, len(w.Traces))
+		for i, t := range w.Traces {
+			names[i] = labels[t]
+		}
+		text := strings.Join(names, ", ")
+		if w.Why != "" {
+			text += " (" + w.Why + ")"
+		}
+		parts = append(parts, text)
+	}
+	return fmt.Sprintf("Ranks are compared within each of %d groups that ran side by side: %s.", len(worlds), strings.Join(parts, "; "))
 }
 
 // StragglerTable is which ranks the others waited for; nil gives no rows.

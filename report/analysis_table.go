@@ -80,6 +80,9 @@ func Num(v float64) Cell {
 	return Cell{units.Digits(v), number(v)}
 }
 
+// Rate is a bandwidth in GB/s.
+func Rate(gbs float64) Cell { return Cell{units.Rate(gbs), number(gbs)} }
+
 // Str is a text.
 func Str(s string) Cell { return Cell{Plain(s), s} }
 

@@ -337,3 +337,18 @@ func TestInspection(t *testing.T) {
 	golden(t, "inspect_100.txt", b.Bytes())
 	checkShape(t, b.String(), TextOptions{Width: DefaultWidth})
 }
+
+func TestWorldLine(t *testing.T) {
+	meta := func(stage string, rank int) *trace.Meta {
+		return &trace.Meta{Stage: stage, StageID: -1, Rank: rank, WorldSize: 2}
+	}
+	list := []*trace.Meta{meta("thinker", 0), meta("thinker", 1), meta("talker", 0)}
+	names := []string{"thinker 0", "thinker 1", "talker 0"}
+	want := "Ranks are compared within each of 2 groups that ran side by side: thinker 0, thinker 1; talker 0."
+	if got := WorldLine(list, names); got != want {
+		t.Errorf("got %q", got)
+	}
+	if got := WorldLine(list[:2], names) + WorldLine(list[1:], names[1:]); got != "" {
+		t.Errorf("one world, or one rank in each: %q", got)
+	}
+}

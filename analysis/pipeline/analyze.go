@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -83,6 +84,7 @@ type analyzer struct {
 	ranks      []*rankData // by stage, replica, rank, trace
 	aligned    bool
 	start, end int64
+	unmatched  []coll.Unmatched    // collectives that were not compared; ranks by place in ranks
 	coders     map[int32][]spanRef // see findCoders
 }
 

@@ -44,6 +44,7 @@ func (a *analyzer) matchComms() {
 		ranks[i].Clock, ranks[i].List = a.aligned, a.ranks[i].comms.list
 	}
 	m := coll.Match(ranks)
+	a.unmatched = m.Unmatched
 	for i, b := range m.Blames(ranks) {
 		a.ranks[i].comms.blame = b
 	}

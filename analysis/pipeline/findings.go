@@ -209,6 +209,7 @@ func (a *analyzer) findings(r *Report) {
 	f.topOp()
 	f.chainLink()
 	f.clock()
+	f.unmatched()
 	n := 0
 	for i := range r.Stages {
 		s := &r.Stages[i]
@@ -354,6 +355,17 @@ func (f *finder) clock() {
 					units.Duration(float64(f.r.ClockUncertaintyNs)), l.Text, units.Duration(float64(l.DurNs))))
 			return
 		}
+	}
+}
+
+// maxUnmatched bounds the findings about collectives that were not compared.
+const maxUnmatched = 3
+
+// unmatched says which collectives were not compared between ranks.
+func (f *finder) unmatched() {
+	for _, u := range f.a.unmatched[:min(len(f.a.unmatched), maxUnmatched)] {
+		f.add(analysis.Notice, f.a.ranks[u.Ranks[0]], -1, float64(u.Count), "count", analysis.UnmatchedText(u))
+		f.r.Findings[len(f.r.Findings)-1].Doubt = true
 	}
 }
 

@@ -215,6 +215,13 @@ func (c *reportCmd) traces(e *env) error {
 	if c := list[0].Value.cards; c != "" && !slices.ContainsFunc(list, func(r report.Ranked[traceResult]) bool { return r.Value.cards != c }) {
 		page.Note += ", " + c
 	}
+	metas := make([]*trace.Meta, len(infos))
+	for i := range infos {
+		metas[i] = infos[i].meta
+	}
+	if line := report.WorldLine(metas, page.Labels); line != "" {
+		page.Lines = append(page.Lines, line)
+	}
 	traces := make([]*trace.Trace, len(list))
 	for i := range list {
 		traces[i] = list[i].Value.trace
