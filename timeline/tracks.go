@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/timeline/lod"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 // cell is the rows of one track.
@@ -153,6 +154,12 @@ func (t *tree) part(i int, parent string, alone bool) {
 func (tl *Timeline) rankName(i int) (name, kind string) {
 	p := tl.parts[i]
 	m := &p.t.Meta
+	if text := identity.Name(m); text != "" && m.StageID < 0 && m.Stage == "" {
+		same := slices.ContainsFunc(tl.parts, func(q *part) bool { return q != p && identity.Name(&q.t.Meta) == text })
+		if !same {
+			return text, "rank"
+		}
+	}
 	if m.Rank < 0 {
 		return cmp.Or(path.Base(strings.ReplaceAll(p.Label, "\\", "/")), "trace "+strconv.Itoa(i)), "file"
 	}

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -58,6 +59,23 @@ const (
 	RepairWrongCompression = "name says compressed, content is not"  // or the reverse
 	RepairCSVRow           = "table row dropped"                     // Ascend's CSV files
 )
+
+// informative are the repairs that change nothing that an analysis says.
+var informative = map[string]bool{RepairUnsorted: true, RepairStreamSync: true, RepairTextTime: true, RepairTextID: true, RepairZeroTime: true,
+	RepairWrongCompression: true}
+
+// Damage lists the repairs for a reader, "3 × negative dur set to 0", without those that
+// change nothing that an analysis says; "" if there are no others.
+func (r *Repairs) Damage() string {
+	var list []string
+	for kind, n := range r.Count {
+		if !informative[kind] {
+			list = append(list, fmt.Sprintf("%d × %s", n, kind))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, "; ")
+}
 
 // Add counts n repairs of kind.
 func (r *Repairs) Add(kind string, n int) {

@@ -346,26 +346,17 @@ func settle(infos []traceInfo) {
 	}
 }
 
-// informative repairs change nothing that an analysis says.
-var informative = []string{trace.RepairUnsorted, trace.RepairStreamSync, trace.RepairTextTime, trace.RepairTextID, trace.RepairZeroTime, trace.RepairWrongCompression}
-
 // foreign are the dialects of which readers should know that no torch wrote them.
 var foreign = []string{"chrome", "viztracer", "xla"}
 
 // repairsOf says what was damaged in a trace, but for what changes nothing that an
 // analysis says; "" if nothing was.
 func repairsOf(i *traceInfo) string {
-	var list []string
-	for k, n := range i.Repairs {
-		if !slices.Contains(informative, k) {
-			list = append(list, fmt.Sprintf("%d × %s", n, k))
-		}
-	}
-	if len(list) == 0 {
+	text := (&trace.Repairs{Count: i.Repairs}).Damage()
+	if text == "" {
 		return ""
 	}
-	slices.Sort(list)
-	return strings.Join(list, "; ") + report.Unread(i.Skipped, i.Text)
+	return text + report.Unread(i.Skipped, i.Text)
 }
 
 // noteRepairs says on stderr which files are damaged, and which no torch wrote.

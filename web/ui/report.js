@@ -44,19 +44,20 @@ export function figures(r) {
 
 const words = { info: ["info", "quiet"], notice: ["notice", "busy"], warning: ["warning", "bad"], critical: ["critical", "bad"] };
 
-const finding = (f) => {
+// finding leads to its slice on the run's timeline.
+const finding = (run) => (f) => {
   const [word, tone] = words[f.severity] ?? [f.severity, "quiet"];
-  return h("li", { class: tone }, h("span", { class: "text" }, f.text),
+  return h("li", { class: tone }, h("span", { class: "text" }, f.evidence?.slice >= 0 && run ? h("a", { href: `/view/${run}#s=${f.evidence.rank}.${f.evidence.slice}` }, f.text) : f.text),
     h("span", { class: "where" }, h("span", { class: tone }, word), f.where && ` · ${f.where}`));
 };
 
-export function findings(r) {
+export function findings(r, run) {
   // The headline has said who is the bottleneck.
   const list = r.findings.filter((f) => !(r.bottleneck && f.text.startsWith(`${r.bottleneck.stage} is the bottleneck`)));
   if (!list.length) return null;
   const more = list.slice(FINDINGS);
-  return h("section", {}, h("h3", {}, "Findings"), h("ul", { class: "findings" }, list.slice(0, FINDINGS).map(finding)),
-    more.length > 0 && h("details", {}, h("summary", {}, `${more.length} more`), h("ul", { class: "findings" }, more.map(finding))));
+  return h("section", {}, h("h3", {}, "Findings"), h("ul", { class: "findings" }, list.slice(0, FINDINGS).map(finding(run))),
+    more.length > 0 && h("details", {}, h("summary", {}, `${more.length} more`), h("ul", { class: "findings" }, more.map(finding(run)))));
 }
 
 const head = (...names) => h("thead", {}, h("tr", {}, names.map((n) => h("th", { scope: "col", class: n.startsWith("#") && "num" }, n.replace("#", "")))));

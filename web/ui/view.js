@@ -109,7 +109,7 @@ function analysed(s, rep) {
   return [h("p", { class: "headline" }, report.headline(r)), report.figures(r),
     picture && rep.pictureless && h("p", { class: "bad", role: "alert" }, "report.svg could not be loaded"),
     picture && !rep.pictureless && h("img", { class: "picture", src: picture.url, alt: report.pictureText(r) }),
-    report.findings(r), report.steps(r), report.operators(r)];
+    report.findings(r, s.id), report.steps(r), report.operators(r)];
 }
 
 // detail is one session: rep is its report as { data } or { error } and whether its
@@ -119,6 +119,7 @@ export function detail(s, { rep, note, now }) {
   const timeline = artifact(s, "timeline.pftrace");
   return h("article", { "data-key": s.id, "aria-labelledby": "session-name" },
     h("header", {}, h("h2", { id: "session-name", class: s.prefix ? "" : "quiet" }, name(s)), badge(s.state),
+      terminal(s) && ranksOf(s).some((r) => r.artifacts?.length) && h("a", { class: "button", href: `/view/${s.id}` }, "Timeline"),
       timeline && h("button", { type: "button", "data-act": "perfetto", "data-id": s.id, title: `hands timeline.pftrace, ${bytes(timeline.size)}, to a tab with ui.perfetto.dev` }, "Open in Perfetto")),
     h("p", { class: "quiet facts" }, facts(s, now)),
     h("p", { role: "status", class: note?.bad ? "bad" : "quiet" }, note?.text),

@@ -82,9 +82,9 @@ func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.P
 func placed(in Input, t *trace.Trace) (convert.RankInput, string) {
 	r := convert.RankInput{Trace: t, StageName: t.Meta.Stage}
 	r.Rank.Stage, r.Rank.Replica, r.Rank.Rank = t.Meta.StageID, t.Meta.Replica, t.Meta.Rank
-	note := ""
-	if n := t.Repairs.Total(); n > 0 {
-		note = t.Repairs.String()
+	note := t.Repairs.Damage()
+	if note != "" {
+		note = "repaired: " + note
 	}
 	if in.Rank == nil {
 		return r, note
