@@ -344,11 +344,15 @@ function applyAddress(p) {
   const area = (p.get("area") ?? "").split("~");
   if (area.length === 3) app.setArea(Number(area[0]), Number(area[1]), area[2] ? new Set(area[2].split(",")) : null);
   if (p.get("s")) app.select(p.get("s"), { reveal: !t, tab: false });
-  const r = app.requests.find((x) => x.id === p.get("r"));
-  if (r) app.selectRequest(r);
+  if (p.get("r")) app.analysed.then(() => {
+    const r = app.requests.find((x) => x.id === p.get("r"));
+    if (r) app.selectRequest(r);
+  });
   if ($("query").value) app.search();
   app.main.el.scrollTop = Number(p.get("y")) || 0;
-  if (p.get("tab")) app.panel.show(p.get("tab"));
+  const tab = p.get("tab");
+  if (tab === "requests") app.analysed.then(() => app.panel.show(tab));
+  else if (tab) app.panel.show(tab);
 }
 
 // ---- starting
@@ -414,23 +418,34 @@ function facts(v) {
     v.uncertainty_ns > 0 && `clocks ±${dur(v.uncertainty_ns)}`, v.placement === "start" && v.traces.length > 1 && "each from its own start"].filter(Boolean).join(" · ");
 }
 
+// load lists the tracks; steps, requests and hand-offs, which take an analysis, come when
+// they are there.
 app.load = async () => {
-  const [nodes, steps, requests, handoffs] = await Promise.all([data.tracks(app.pack), app.steps.length ? app.steps : data.steps({ px: 2000 }),
-    app.requests.length ? app.requests : data.requests(), app.info.traces.length > 1 ? data.arrows({ from: -1, to: app.info.end_ns + 1 }) : []]);
-  Object.assign(app, { steps, requests, handoffs });
-  app.stepSpans = new Map(steps.map((s) => [s.trace, s]));
-  app.tree.set(nodes, steps, requests);
+  const nodes = await data.tracks(app.pack);
   app.store.clear();
-  patch($("facts"), facts(app.info));
+  arrange(nodes);
   const packed = nodes.some((n) => n.packed);
   $("pack").setAttribute("aria-pressed", String(packed));
   $("pack").hidden = !nodes.some((n) => n.streams > 1);
-  $("arrows").hidden = !handoffs.length;
-  $("arrows").setAttribute("aria-pressed", String(app.showArrows));
   app.main.canvas.setAttribute("aria-label", `Timeline of ${facts(app.info)}. The tab In view has it as a table.`);
-  app.layout();
   app.readOverview().catch(app.fail);
+  if (app.analysed) return;
+  app.analysed = Promise.all([data.steps({ px: 2000 }), data.requests(), app.info.traces.length > 1 ? data.arrows({ from: -1, to: app.info.end_ns + 1 }) : []]).then(([steps, requests, handoffs]) => {
+    Object.assign(app, { steps, requests, handoffs });
+    app.stepSpans = new Map(steps.map((s) => [s.trace, s]));
+    arrange(app.served);
+    app.panel.drawTabs();
+  }, app.fail);
 };
+
+function arrange(nodes) {
+  app.served = nodes;
+  app.tree.set(nodes, app.steps, app.requests);
+  patch($("facts"), facts(app.info));
+  $("arrows").hidden = !app.handoffs.length;
+  $("arrows").setAttribute("aria-pressed", String(app.showArrows));
+  app.layout();
+}
 
 // overview asks once how busy each trace was over the whole.
 const CELLS = 800;
