@@ -88,8 +88,14 @@ type server struct {
 	stop func() // ends it and waits
 }
 
-// serve starts the program and waits until it says that it serves.
+// serve starts a pipeline's server and waits until it says that it serves.
 func serve(t *testing.T, args ...string) *server {
+	t.Helper()
+	return launch(t, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
+}
+
+// launch starts the program with a verb that serves and writes its URL to a file.
+func launch(t *testing.T, args ...string) *server {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
@@ -97,7 +103,7 @@ func serve(t *testing.T, args ...string) *server {
 	}
 	dir := t.TempDir()
 	ready := filepath.Join(dir, "ready")
-	cmd := exec.Command(bin, append([]string{"serve"}, append(args, "--addr", "127.0.0.1:0", "--ready-file", ready)...)...)
+	cmd := exec.Command(bin, append(args, "--ready-file", ready)...)
 	cmd.Dir = dir // its runs go there
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -207,6 +213,12 @@ type page struct {
 // open shows url in a tab of its own and waits until the page has drawn its stages.
 func open(t *testing.T, in context.Context, url string) *page {
 	t.Helper()
+	return openUntil(t, in, url, `document.querySelectorAll("#stages li").length > 0`)
+}
+
+// openUntil shows url in a tab of its own and waits until ready is true there.
+func openUntil(t *testing.T, in context.Context, url, ready string) *page {
+	t.Helper()
 	ctx, end := chromedp.NewContext(in)
 	p := &page{t: t, ctx: ctx}
 	messages := chromedp.Console(ctx)
@@ -223,7 +235,7 @@ func open(t *testing.T, in context.Context, url string) *page {
 	})
 	t.Cleanup(func() { end(); wg.Wait() })
 	p.do(chromedp.Navigate(url))
-	p.until(`document.querySelectorAll("#stages li").length > 0`)
+	p.until(ready)
 	return p
 }
 

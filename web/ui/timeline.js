@@ -449,6 +449,7 @@ function arrange(nodes) {
 
 // overview asks once how busy each trace was over the whole.
 const CELLS = 800;
+const WAIT = 9; // the class of waits, which are no work
 app.readOverview = async () => {
   const best = new Map();
   for (const n of app.tree.nodes) {
@@ -464,8 +465,9 @@ app.readOverview = async () => {
     const cells = new Float32Array(CELLS);
     const width = app.info.end_ns / CELLS;
     for (const r of d.byTrack.get(id)) {
-      if (r.row) continue;
+      if (r.row) continue; // what is inside is covered by what holds it
       for (let i = r.first; i < r.last; i++) {
+        if (d.cls[i] === WAIT) continue;
         const share = d.count[i] > 1 ? d.busy[i] / 255 : 1;
         for (let c = Math.max(0, Math.floor(d.start[i] / width)); c < CELLS && c * width < d.end[i]; c++) {
           cells[c] += (share * Math.max(0, Math.min(d.end[i], (c + 1) * width) - Math.max(d.start[i], c * width))) / width;

@@ -58,7 +58,7 @@ export class Pane {
       const foldable = group || (n.rows ?? 0) > 1;
       const kids = group ? tree.leaves(n).length : n.rows;
       return h("div", { class: `label ${n.kind} ${group ? "group" : "leaf"}`, role: "treeitem", "aria-level": n.level + 1, tabindex: "-1", "data-key": n.id, "data-y": y, "data-h": height,
-        "data-level": n.level, "aria-expanded": foldable ? String(!folded) : null, "aria-label": `${n.name}${n.detail ? `, ${n.detail}` : ""}${n.slices ? `, ${n.slices} slices` : ""}` },
+        "data-level": n.level, "aria-expanded": foldable ? String(!folded) : null },
       h("span", { class: `fold${foldable ? "" : " none"}`, "data-act": "fold", "aria-hidden": "true" }, foldable ? (folded ? "▸" : "▾") : ""),
       h("span", { class: "name", title: [n.name, n.detail, n.slices ? `${n.slices.toLocaleString("en")} slices, busy ${dur(n.busy_ns)}` : ""].filter(Boolean).join("\n") }, n.name),
       folded && kids > 1 && h("span", { class: "more" }, group ? `${kids} tracks` : `${kids} rows`),

@@ -36,7 +36,9 @@ export class Panel {
     });
     const grip = $("grip");
     const size = (y) => {
-      this.el.style.height = `${Math.max(0, Math.min(innerHeight * 0.8, y))}px`;
+      const height = Math.max(8, Math.min(innerHeight * 0.8, y));
+      this.el.style.height = `${height}px`;
+      grip.setAttribute("aria-valuenow", String(Math.round((100 * height) / innerHeight)));
       this.app.resize();
     };
     grip.addEventListener("pointerdown", (event) => grip.setPointerCapture(event.pointerId));
@@ -275,10 +277,10 @@ export class Panel {
     const { app } = this;
     const v = app.info;
     const hidden = app.tree.nodes.reduce((sum, n) => sum + (n.hidden || 0), 0);
-    return h("div", { class: "cols" }, h("section", {}, h("h3", {}, "This view"), h("dl", { class: "facts" }, fact("Slices", count(v.slices)), fact("Hidden", count(hidden)), fact("Length", dur(v.end_ns)), v.wall && v.placement === "clock" && fact("Start", new Date(Number(v.start_ns) / 1e6).toISOString().replace("T", " ").replace("Z", " UTC")),
+    return h("div", { class: "cols" }, h("section", {}, h("h2", {}, "This view"), h("dl", { class: "facts" }, fact("Slices", count(v.slices)), fact("Hidden", count(hidden)), fact("Length", dur(v.end_ns)), v.wall && v.placement === "clock" && fact("Start", new Date(Number(v.start_ns) / 1e6).toISOString().replace("T", " ").replace("Z", " UTC")),
       fact("Clocks", v.traces.length < 2 ? "one trace" : v.placement === "start" ? "each trace begins at 0: they were recorded at different times, or have no wall clock" : `agree to ±${dur(v.uncertainty_ns)}`), fact("Read in", dur(v.read_ms * 1e6)),
       fact("Last answer", dur(Math.round(app.store.lastMs * 1e6))), fact("Link", button("copy", {}, "copy a link to this view")))),
-    h("section", { class: "wide" }, h("h3", {}, "Traces"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["File", "Stage", "Rank", "Format"].map((n) => h("th", { scope: "col" }, n)), ["Slices", "Clock ±"].map((n) => h("th", { scope: "col", class: "num" }, n)), h("th", { scope: "col" }, "Note"))),
+    h("section", { class: "wide" }, h("h2", {}, "Traces"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["File", "Stage", "Rank", "Format"].map((n) => h("th", { scope: "col" }, n)), ["Slices", "Clock ±"].map((n) => h("th", { scope: "col", class: "num" }, n)), h("th", { scope: "col" }, "Note"))),
       h("tbody", {}, v.traces.map((t) => h("tr", {}, h("td", { class: "opname", title: t.label }, t.label.split("/").pop()), h("td", {}, t.stage ?? "–"), h("td", {}, t.rank >= 0 ? `${t.replica ? `${t.replica}.` : ""}${t.rank}` : "–"), h("td", {}, t.format), num(count(t.slices)), num(t.clock_error_ns >= 1e9 ? "not probed" : dur(t.clock_error_ns)), h("td", { class: t.note ? "warn" : "" }, t.note ?? ""))),
         v.failed.map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "bad" }, f.error))))))));
   }
