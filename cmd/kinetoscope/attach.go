@@ -56,6 +56,11 @@ func (c *captureCmd) attached(e *env) error {
 		cmd.interrupt() // what it was started for has failed
 		return errors.Join(err, cmd.wait(e.ctx))
 	}
+	if c.Ready != "" { // a server goes on for ever
+		cmd.interrupt()
+	} else if err != nil && c.Command != nil {
+		fmt.Fprintln(e.err, "the command goes on; Ctrl-C ends it")
+	}
 	return errors.Join(c.print(e, res), err, cmd.wait(e.ctx))
 }
 
@@ -98,6 +103,9 @@ func (c *captureCmd) checkAttached(e *env) (*omni.Plan, error) {
 	case c.Command != nil && !runnable(c.Command[0]):
 		return nil, usage("-- %s: no such program", c.Command[0])
 	}
+	if err := checkReady(c.Ready); err != nil {
+		return nil, err
+	}
 	q := c.startRequest()
 	if err := q.Validate(); err != nil {
 		return nil, flagError(err)
@@ -134,7 +142,10 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	defer cancel(nil)
 	stopWatch := context.AfterFunc(cmd.ended, func() { cancel(errCommandEnded) })
 	defer stopWatch()
-	err := eng.WaitAttached(ctx, c.Ranks)
+	err := c.awaitReady(ctx, p)
+	if err == nil {
+		err = c.awaitRanks(ctx, eng)
+	}
 	if errors.Is(err, errCommandEnded) && c.Kineto {
 		return nil, fmt.Errorf("%w: it runs for less than some ten seconds, or imports no torch of 2.7 or newer", err)
 	} else if errors.Is(err, errCommandEnded) {
@@ -151,7 +162,11 @@ func (c *captureCmd) captureAttached(e *env, eng *omni.Engine, cmd *command) (*c
 	p.say("recording %d ranks; Ctrl-C stops", len(eng.Ranks()))
 	c.awaitEnd(ctx, eng)
 	p.say("stopping, collecting and converting")
-	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.ctx), stopTimeout)
+	bound := stopTimeout
+	if c.Kineto { // a process may write its trace for minutes
+		bound = serverStop
+	}
+	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.ctx), bound)
 	defer cancelStop()
 	st, err := eng.StopProfile(stopCtx)
 	if err != nil {
@@ -201,7 +216,7 @@ func (c *captureCmd) startCommand(e *env, vars []string) (*command, error) {
 	out := &command{name: strings.Join(c.Command, " "), ended: ended, interrupt: interrupt}
 	go func() { // wait waits for it
 		defer end()
-		if err := cmd.Wait(); err != nil && e.ctx.Err() == nil {
+		if err := cmd.Wait(); err != nil && e.ctx.Err() == nil && ctx.Err() == nil {
 			// Its exit code is not passed on: 2 would say that the capture's input was wrong.
 			out.err = fmt.Errorf("%s: %v", out.name, err) //nolint:errorlint // see above
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -73,7 +74,8 @@ func attachMain() {
 }
 
 // trainerMain is a PyTorch process with KINETO_USE_DAEMON, as libkineto makes it: it asks
-// for configs until an interrupt or, where it is a command's, until it has recorded.
+// for configs until an interrupt or, where it is a command's, until it has recorded. With
+// "serve ADDR" it is a server, which serves at ADDR a moment later and ends by an interrupt.
 func trainerMain() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -83,8 +85,16 @@ func trainerMain() {
 		os.Exit(1)
 	}
 	done := tr.Recorded()
-	if os.Getenv("KINETO_USE_DAEMON") == "" { // no command of a capture
+	if os.Getenv("KINETO_USE_DAEMON") == "" || len(os.Args) > 2 { // no command of a capture, or a server
 		done = nil
+	}
+	if len(os.Args) > 2 {
+		load := time.AfterFunc(time.Second, func() {
+			if ln, err := net.Listen("tcp", os.Args[2]); err == nil {
+				context.AfterFunc(ctx, func() { _ = ln.Close() })
+			}
+		})
+		defer load.Stop()
 	}
 	select {
 	case <-ctx.Done():

@@ -38,6 +38,7 @@ type captureCmd struct {
 	Kineto      bool          `help:"Run no pipeline: capture PyTorch processes as they are, over Kineto's daemon protocol; with a command after -- those that it starts, else those of this host that have KINETO_USE_DAEMON in their environment."`
 	SocketDir   string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
 	Ranks       int           `help:"With --attach or --kineto, record when so many ranks have come; all of their world size without it." placeholder:"N"`
+	Ready       string        `help:"With --attach or --kineto and a command that is a server: record when this answers, and end the command when the session has." placeholder:"URL|HOST:PORT"`
 	Targets     []string      `name:"target" help:"Capture a server as it is, over its own profile routes; several times for several. vllm://HOST:PORT or sglang://HOST:PORT, with ?dir=, stage=, ranks=, keep= and token_file=. A command after -- is the load." placeholder:"URL"`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
@@ -70,6 +71,8 @@ func (c *captureCmd) Run(e *env) error {
 		return usage("--attach and --kineto: name one")
 	case c.Attach || c.Kineto:
 		return c.attached(e)
+	case c.Ready != "":
+		return usage("--ready goes with --attach or --kineto")
 	case c.Ranks != 0:
 		return usage("--ranks goes with --attach or --kineto")
 	}

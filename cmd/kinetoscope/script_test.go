@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -51,6 +52,14 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TMPDIR", e.WorkDir)
 			e.Setenv("NO_COLOR", "1")
 			e.Setenv("RANDOM_ID", strconv.Itoa(os.Getpid()))
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			e.Setenv("FREE_ADDR", ln.Addr().String())
+			if err := ln.Close(); err != nil {
+				return err
+			}
 			e.Setenv("LONG", strings.Repeat("x", 300))
 			return expandLong(filepath.Join(e.WorkDir, "long.jsonl"))
 		},

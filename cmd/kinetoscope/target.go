@@ -20,8 +20,8 @@ const (
 	// targetStage is the first stage of targets where processes attach as well, whose
 	// stages count from 0.
 	targetStage = 100
-	// serverStop bounds the end of a capture of servers, which were seen to write for
-	// minutes after a stop.
+	// serverStop bounds the end of a capture of processes that are not ours, which were seen
+	// to write for minutes after a stop.
 	serverStop = 40 * time.Minute
 	// leaveTimeout bounds the goodbye of one server's rank.
 	leaveTimeout = 5 * time.Second
