@@ -130,7 +130,7 @@ func TestNoProfiler(t *testing.T) {
 	p := open(t, in, srv.url)
 	p.do(chromedp.Click(chromedp.CSS("#start")))
 	p.until(`document.querySelector("#message.bad .hint")?.textContent.includes("profiler_config")`)
-	if text := eval[string](p, `document.querySelector("#message").textContent`); !strings.Contains(text, "no stage has a profiler") {
+	if text := eval[string](p, `document.querySelector("#message").textContent`); !strings.Contains(text, "no profiler is configured for stage 0 (text_encoder)") {
 		t.Errorf("the page says %q", text)
 	}
 	if n := eval[int](p, `document.querySelectorAll("#stages input:disabled").length`); n != 3 {
