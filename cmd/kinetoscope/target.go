@@ -65,6 +65,7 @@ func (c *captureCmd) parseTargets() (*targets, error) {
 
 // open asks every server what it is, says what it can and cannot, and has its rank join.
 func (t *targets) open(e *env, eng *omni.Engine, p *progress) error {
+	shared := map[string]bool{} // directories of vLLMs, and whether those take a prefix
 	for i, to := range t.list {
 		t.ids[i].Pipeline = eng.Model()
 		d, err := httpdriver.Open(e.ctx, to, t.ids[i], e.log, httpdriver.WithProgress(func(s string) { p.say("%s", s) }))
@@ -72,6 +73,13 @@ func (t *targets) open(e *env, eng *omni.Engine, p *progress) error {
 			return err
 		}
 		f := d.Facts()
+		if to.Engine == protocol.EngineVLLM {
+			if other, ok := shared[d.Dir()]; ok && (!f.Prefix || !other) {
+				return errors.Join(usage("--target %s: it writes to the directory of another target, %s, and takes no prefix that would tell their "+
+					"files apart: give it a torch_profiler_dir of its own", to, d.Dir()), d.Close())
+			}
+			shared[d.Dir()] = f.Prefix
+		}
 		can := "its ranks are known by their files"
 		if f.Ranks > 0 {
 			can = fmt.Sprintf("%d ranks", f.Ranks)

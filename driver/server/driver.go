@@ -162,7 +162,10 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 		return nil, fmt.Errorf("%s does not answer: %w", d.to, plain(err))
 	}
 	c := &capture{d: d, job: j, done: make(chan struct{}), over: make(chan struct{})}
-	c.body, c.own = d.e.body(d.facts, j, d.to.Dir)
+	// Servers of one session may write to one directory: the session's id alone would not
+	// tell their files apart. Letters and digits are what every release takes in a prefix.
+	c.tag = fmt.Sprintf("%ss%dr%d", j.Session, d.rank.Stage, d.rank.Replica)
+	c.body, c.own = d.e.body(d.facts, j, c.tag, d.to.Dir)
 	c.dir = d.to.Dir
 	if c.own != "" {
 		c.dir = c.own
@@ -184,6 +187,7 @@ func plain(err error) error {
 type capture struct {
 	d      *Driver
 	job    driver.Job
+	tag    string // the session's name on this server
 	body   map[string]any
 	dir    string          // where files appear
 	own    string          // the same if it was made for this session alone, else ""
@@ -369,7 +373,9 @@ func (c *capture) remove() {
 		err = os.RemoveAll(c.own)
 	} else if c.d.facts.Prefix {
 		for _, f := range c.find().files {
-			err = errors.Join(err, os.Remove(filepath.Join(c.dir, f.name)))
+			if e := os.Remove(filepath.Join(c.dir, f.name)); !errors.Is(e, fs.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
 		}
 	}
 	if err != nil {

@@ -28,8 +28,8 @@ type engine interface {
 	// probe asks what the server is; the error says what is missing and how to mend it.
 	probe(ctx context.Context, c *client) (Facts, error)
 	// body is what a start sends, nil for none, and dir the directory that it makes the
-	// server write to, "" for the server's own.
-	body(f Facts, j driver.Job, under string) (body map[string]any, dir string)
+	// server write to, "" for the server's own. tag is the session's name on this server.
+	body(f Facts, j driver.Job, tag, under string) (body map[string]any, dir string)
 	// refused explains the answer to a start that the server did not take.
 	refused(a answer) error
 	// lacks is what of a session's config the server cannot be told, "" if nothing.
@@ -72,10 +72,10 @@ func (vllm) probe(ctx context.Context, c *client) (Facts, error) {
 	return f, nil
 }
 
-func (vllm) body(f Facts, j driver.Job, _ string) (map[string]any, string) {
+func (vllm) body(f Facts, j driver.Job, tag, _ string) (map[string]any, string) {
 	body := map[string]any{}
 	if f.Prefix {
-		body["profile_prefix"] = j.Session
+		body["profile_prefix"] = tag
 	}
 	if n := j.Config.MaxIterations; n > 0 {
 		body["max_iterations"] = n
@@ -148,8 +148,8 @@ func (sglang) probe(ctx context.Context, c *client) (Facts, error) {
 
 // body never asks for MEM: without a CUDA device it ends the server. start_step counts from
 // the server's start, so that no number of steps can be skipped with it.
-func (sglang) body(_ Facts, j driver.Job, under string) (map[string]any, string) {
-	dir := filepath.Join(under, "kinetoscope-"+j.Session)
+func (sglang) body(_ Facts, j driver.Job, tag, under string) (map[string]any, string) {
+	dir := filepath.Join(under, "kinetoscope-"+tag)
 	cfg := j.Config
 	body := map[string]any{"output_dir": dir, "with_stack": cfg.WithStack, "record_shapes": cfg.RecordShapes}
 	if n := cfg.MaxIterations; n > 0 {

@@ -90,7 +90,7 @@ func (c *capture) find() finding {
 		switch {
 		case mine:
 		case c.d.facts.Prefix:
-			mine = strings.HasPrefix(name, c.job.Session+"_")
+			mine = strings.HasPrefix(name, c.tag+"_")
 		default:
 			was, old := c.before[name]
 			mine = !old || was.size != now.size || !was.at.Equal(now.at)
@@ -105,7 +105,7 @@ func (c *capture) find() finding {
 
 // sort says what a file is by its name.
 func (c *capture) sort(name string, now seen) (found, bool) {
-	plain := strings.TrimPrefix(name, c.job.Session+"_")
+	plain := strings.TrimPrefix(name, c.tag+"_")
 	h := identity.FromPath(plain)
 	f := found{name: name, size: now.size, rank: h.Rank}
 	ext := ".json"

@@ -52,7 +52,7 @@ func TestFilesOfRealEngines(t *testing.T) {
 		if tt.engine == protocol.EngineSGLang {
 			d.facts.TP, d.facts.PP = 1, 1
 		}
-		c := &capture{d: d, dir: dir, job: driver.Job{Session: session}}
+		c := &capture{d: d, dir: dir, tag: session, job: driver.Job{Session: session}}
 		if tt.engine == protocol.EngineSGLang {
 			c.own = dir
 		}

@@ -186,6 +186,41 @@ func TestVLLMHandsOverEveryRank(t *testing.T) {
 	}
 }
 
+// Two servers of one session write to one directory: no file is another server's.
+func TestServersThatShareADirectory(t *testing.T) {
+	dir := t.TempDir()
+	share := func(to *Target) { to.Dir = dir }
+	session := ulid.Make().String()
+	var units []*unit
+	for i, q := range []servertest.Quirks{{Ranks: 2}, {Ranks: 2, Silent: []int{1}}} {
+		u := openUnit(t, protocol.EngineVLLM, q, share)
+		u.srv.WriteTo(dir)
+		u.d.rank.Replica = i
+		units = append(units, u)
+	}
+	for _, u := range units {
+		q := request(func(q *protocol.ArmRequest) { q.Session = session })
+		if _, err := u.Arm(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: session}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, u := range units {
+		if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: session}); err != nil {
+			t.Fatal(err)
+		}
+		_, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: session})
+		if err != nil || len(over.Files) != 3 || len(over.Others) != 1 {
+			t.Fatalf("server %d: %+v, %v", i, over, err)
+		}
+		if want := []protocol.RankState{protocol.StateStopped, protocol.StateFailed}[i]; over.Others[0].State != want || over.Others[0].ID.Replica != i {
+			t.Errorf("server %d: rank 1 is %+v, want %s", i, over.Others[0], want)
+		}
+	}
+}
+
 func TestSGLangHandsOverEveryRank(t *testing.T) {
 	u := openUnit(t, protocol.EngineSGLang, servertest.Quirks{Ranks: 2}, nil)
 	_, s, over, err := u.record(nil)

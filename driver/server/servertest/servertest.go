@@ -91,6 +91,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Wait returns when nothing is written any more.
 func (s *Server) Wait() { s.wg.Wait() }
 
+// WriteTo has it write to another directory. Call it before the first start.
+func (s *Server) WriteTo(dir string) { s.dir = dir }
+
 // Recording reports whether its profiler is on.
 func (s *Server) Recording() bool {
 	s.mu.Lock()
