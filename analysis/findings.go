@@ -99,10 +99,13 @@ const smallSpan = 0.5
 // was for. The time is the span of device work, or the window if that is much longer.
 func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 	t := &r.Temporal
-	busy, whole, of := t.BusyNs, t.SpanNs, "the span of "+units.Duration(float64(t.SpanNs))
+	busy, whole, unknown, of := t.BusyNs, t.SpanNs, t.UnknownNs, "the span of "+units.Duration(float64(t.SpanNs))
 	if share(t.SpanNs, t.WindowNs) < smallSpan {
-		whole = t.WindowNs
+		whole, unknown = t.WindowNs, t.UnknownWindowNs
 		of = fmt.Sprintf("the window of %s (work from first to last: %s)", units.Duration(float64(whole)), units.Duration(float64(t.SpanNs)))
+	}
+	if 2*unknown > whole-busy {
+		return nil // it is said already that the work of launches is missing
 	}
 	n := int64(len(t.Devices))
 	if n > 1 {
@@ -112,9 +115,9 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		}
 		whole *= n
 	}
-	idle := share(whole-busy-t.UnknownNs*n, whole)
-	if idle < noticeShare || 2*t.UnknownNs > t.IdleNs {
-		return nil // or it is said already that the work of launches is missing
+	idle := share(whole-busy-unknown*n, whole)
+	if idle < noticeShare {
+		return nil
 	}
 	idleNs := (whole - busy) / max(1, n)
 	text := fmt.Sprintf("%sthe device was idle for %s of %s", f.who(), units.Share(idle), of)

@@ -37,6 +37,8 @@ type Temporal struct {
 	// UnknownNs is the part of IdleNs in which launches were made whose device work the trace
 	// does not have.
 	UnknownNs int64 `json:"unknown_ns"`
+	// UnknownWindowNs is UnknownNs and the same of the time before and after the span.
+	UnknownWindowNs int64 `json:"unknown_window_ns"`
 	// WindowNs is what the trace covers, host and devices.
 	WindowNs int64 `json:"window_ns"`
 }
@@ -120,23 +122,31 @@ func (f *frame) devices(t *Temporal) {
 		t.Devices = append(t.Devices, d)
 	}
 	t.MeanBusyShare = share(busy, t.SpanNs*int64(max(1, len(list))))
-	t.UnknownNs = f.unknownIdle()
+	t.UnknownNs, t.UnknownWindowNs = f.unknownIdle()
 	t.TogetherNs = view.Within(view.Together(list), t.Window.StartNs, t.Window.EndNs)
 }
 
-// unknownIdle is the time between device work of which it is not known whether it was idle.
-func (f *frame) unknownIdle() int64 {
+// unknownIdle is the time between device work, and in the whole window, of which it is not
+// known whether it was idle.
+func (f *frame) unknownIdle() (span, window int64) {
 	if len(f.seen.Missing) == 0 {
-		return 0
+		return 0, 0
 	}
-	var ns int64
 	busy := f.view.Busy(f.view.ByStart)
 	for k := 1; k < len(busy); k++ {
 		if a, b := &busy[k-1], &busy[k]; f.seen.Unknown(a.Last, b.First, b.Start) {
-			ns += b.Start - a.End
+			span += b.Start - a.End
 		}
 	}
-	return ns
+	window = span
+	lo, hi, _ := f.view.Extent()
+	if first := &busy[0]; f.seen.Unknown(view.None, first.First, first.Start) {
+		window += first.Start - lo
+	}
+	if last := &busy[len(busy)-1]; f.seen.Unknown(last.Last, view.None, hi) {
+		window += hi - last.End
+	}
+	return span, window
 }
 
 // mergedKinds returns the merged spans of each kind.

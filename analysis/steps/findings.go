@@ -141,8 +141,8 @@ func (f *finder) graphs() {
 			replays += x.Replays
 		}
 		f.add(analysis.Info, g.Slice, 100*r.GraphShare, "%",
-			"%s of the device's slices were launched by %d replays of %s, the one with most time has %d kernels: operators behind them are named only in a trace of the capture",
-			units.Share(r.GraphShare), replays, some(len(r.Graphs), "graph"), g.Slices)
+			"%s of the device's slices were launched by %s of %s, the one with most time has %s: operators behind them are named only in a trace of the capture",
+			units.Share(r.GraphShare), some(replays, "replay"), some(len(r.Graphs), "graph"), some(g.Slices, "kernel"))
 	}
 	for i := range r.Kinds {
 		s := &r.Kinds[i]

@@ -73,6 +73,7 @@ func (c *askCmd) Run(e *env) error {
 		return err
 	}
 	var failed firstError
+	c.doubted = c.hta.HTA
 	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) any {
 		r, err := c.q.Rank(t, c.asked())
 		failed.note(t.Meta.File, err)

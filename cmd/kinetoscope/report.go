@@ -173,6 +173,7 @@ type traceResult struct {
 func (c *reportCmd) traces(e *env) error {
 	more := pageQuestions()
 	var failed firstError
+	c.doubted = true
 	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) traceResult {
 		r := traceResult{steps: steps.Find(t, steps.Options{}), names: sliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
 		for _, q := range more {

@@ -12,6 +12,7 @@ type stepsCmd struct {
 }
 
 func (c *stepsCmd) Run(e *env) error {
+	c.doubted = true
 	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) *steps.Report {
 		return steps.Find(t, steps.Options{NoLabels: c.NoLabels})
 	})

@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
@@ -32,8 +35,11 @@ type openFlags struct {
 	Index   string   `help:"Keep an index to open large traces fast the next time: in this directory, or beside the traces with 'beside'." placeholder:"DIR"`
 	RunsDir string   `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
 
-	quiet  bool // say nothing of repairs on stderr
-	copies bool // show what is there twice twice
+	quiet bool // say nothing of repairs on stderr
+	// doubted says that the answer itself tells what of the traces is not believed, or
+	// believes all of it.
+	doubted bool
+	copies  bool // show what is there twice twice
 }
 
 // rankFlags choose among the ranks of a directory or a run.
@@ -164,6 +170,8 @@ type traceInfo struct {
 	Text    int64          `json:"text_bytes"`    // unpacked; 0 if not known
 
 	LearntFrom map[trace.Field]trace.From `json:"learnt_from,omitempty"`
+	// Doubts are what the trace says and cannot be true; the answer is without it.
+	Doubts []plausible.Doubt `json:"doubts,omitempty"`
 
 	meta *trace.Meta // without what is large
 }
@@ -260,6 +268,9 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 	var got []result
 	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info traceInfo) error {
 		v := f(t)
+		if !o.quiet && !o.doubted {
+			info.Doubts = plausible.Look(t).Doubts
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		got = append(got, result{i, v, info})
@@ -292,6 +303,7 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 	}
 	if !o.quiet {
 		noteRepairs(e, infos)
+		noteDoubts(e, infos)
 	}
 	noteLeft(e)
 	return list, infos, nil
@@ -375,6 +387,17 @@ func noteRepairs(e *env, infos []traceInfo) {
 		}
 		if text := repairsOf(i); text != "" {
 			fmt.Fprintf(e.err, "note: %s was repaired: %s\n", name, text)
+		}
+	}
+}
+
+// noteDoubts says on stderr what of the traces is not believed.
+func noteDoubts(e *env, infos []traceInfo) {
+	for k, l := range labels(infos) {
+		for _, d := range infos[k].Doubts {
+			if d.Severity >= finding.Notice {
+				fmt.Fprintf(e.err, "note: in doubt: %s: %s\n", cmp.Or(l, filepath.Base(infos[k].File)), d.Text)
+			}
 		}
 	}
 }
