@@ -262,9 +262,7 @@ func (f *finder) limits() {
 			sev = analysis.Info
 			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.name(), units.Share(b.BusyShare), others(b))
 		}
-		if gone := f.missing(); gone != "" {
-			text += "; not looked at for lack of a trace: " + gone
-		}
+		text += f.missing()
 		f.add(sev, d, slice, 100*b.BusyShare, "%", text)
 		return
 	}

@@ -64,14 +64,30 @@ func (f *finder) outcomes() {
 	}
 }
 
-// missing names the ranks that left no trace; "" if all did.
+// missing says of which ranks a verdict knows nothing, and of which a part only; "" if it knows
+// all.
 func (f *finder) missing() string {
-	var names []string
+	var none, part []string
 	for i := range f.r.Outcomes {
-		if x := &f.r.Outcomes[i]; x.Trace < 0 {
-			names = append(names, x.label())
+		switch x := &f.r.Outcomes[i]; {
+		case x.Trace < 0:
+			none = append(none, x.label())
+		case x.State != stateComplete:
+			part = append(part, x.label())
 		}
 	}
+	text := ""
+	if len(none) > 0 {
+		text = "; not looked at for lack of a trace: " + few(none)
+	}
+	if len(part) > 0 {
+		text += "; known in part only: " + few(part)
+	}
+	return text
+}
+
+// few lists names, the first of them if they are many.
+func few(names []string) string {
 	const most = 4
 	if n := len(names) - most; n > 0 {
 		names = append(names[:most], fmt.Sprintf("%d more", n))

@@ -32,6 +32,11 @@ func TestLostRank(t *testing.T) {
 				t.Errorf("%s, left %v: %+v", who, left, r.Outcomes)
 			}
 			if left {
+				for _, f := range r.Findings {
+					if strings.Contains(f.Text, "bottleneck") && !strings.Contains(f.Text, "known in part only: "+who) {
+						t.Errorf("%q hides that %s is there in part", f.Text, who)
+					}
+				}
 				continue
 			}
 			if first.Evidence.Rank != -1 {
