@@ -44,7 +44,8 @@ type ending struct {
 func newCapture(r *Rank, q protocol.ArmRequest) *capture {
 	c := &capture{req: q, start: make(chan time.Time, 1), begun: make(chan struct{}), over: make(chan struct{}),
 		told: make(chan ending, 1), sched: newSchedule(q.Config), hubSeen: time.Now(),
-		status: protocol.RankStatus{RankID: r.info.RankID, StageName: r.info.StageName, State: protocol.StateArmed, Session: q.Session}}
+		status: protocol.RankStatus{RankID: r.info.RankID, StageName: r.info.StageName,
+			State: protocol.StateArmed, Session: q.Session}}
 	c.ctx, c.cancel = context.WithCancelCause(r.ctx)
 	return c
 }

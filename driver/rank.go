@@ -315,7 +315,9 @@ func (r *Rank) finish(ctx context.Context, c *capture) error {
 func (r *Rank) outdate(q protocol.ArmRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c := r.active; c != nil && c.req.Session != q.Session && q.Hub != "" && c.req.Hub == q.Hub && c.status.State == protocol.StateArmed {
+	c := r.active
+	if c != nil && c.req.Session != q.Session && q.Hub != "" && c.req.Hub == q.Hub &&
+		c.status.State == protocol.StateArmed {
 		c.cancel(errStopped)
 		r.wg.Go(func() { r.endBy(c, ending{cause: protocol.StoppedBySuperseded}) })
 	}

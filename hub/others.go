@@ -43,7 +43,8 @@ func (h *Hub) patience(targets []session.Target) session.Timeouts {
 func (r *runner) target(id protocol.RankID) session.Target { return targetOf(r.incs, id) }
 
 // fetchOthers brings the files of the ranks home that by has recorded as well.
-func (r *runner) fetchOthers(ctx context.Context, obs jetstream.ObjectStore, by protocol.RankID, others []protocol.RankStatus) ([]protocol.RankStatus, error) {
+func (r *runner) fetchOthers(ctx context.Context, obs jetstream.ObjectStore, by protocol.RankID,
+	others []protocol.RankStatus) ([]protocol.RankStatus, error) {
 	if len(others) > maxOthers {
 		return nil, fmt.Errorf("it stands for %d ranks, at most %d are taken", len(others), maxOthers)
 	}

@@ -112,7 +112,8 @@ func (h *Hub) settle(ctx context.Context, info protocol.RankInfo, returned bool)
 	if on := s.Session; on != "" && (s.State == protocol.StateArmed || s.State == protocol.StateRecording) && h.ended(on) {
 		h.log.Warn("a rank's profiler is on and its session has ended: it is turned off", "rank", info.Key(), "session", on)
 		var stopped protocol.RankStatus
-		if err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodStop, protocol.StopRequest{Session: on}, &stopped); err != nil {
+		err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodStop, protocol.StopRequest{Session: on}, &stopped)
+		if err != nil {
 			return err
 		}
 		errs = append(errs, h.takeLate(ctx, info, on))

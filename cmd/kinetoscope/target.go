@@ -75,8 +75,8 @@ func (t *targets) open(e *env, eng *omni.Engine, p *progress) error {
 		f := d.Facts()
 		if to.Engine == protocol.EngineVLLM {
 			if other, ok := shared[d.Dir()]; ok && (!f.Prefix || !other) {
-				return errors.Join(usage("--target %s: it writes to the directory of another target, %s, and takes no prefix that would tell their "+
-					"files apart: give it a torch_profiler_dir of its own", to, d.Dir()), d.Close())
+				return errors.Join(usage("--target %s: it writes to the directory of another target, %s, and takes no prefix "+
+					"that would tell their files apart: give it a torch_profiler_dir of its own", to, d.Dir()), d.Close())
 			}
 			shared[d.Dir()] = f.Prefix
 		}
@@ -90,7 +90,8 @@ func (t *targets) open(e *env, eng *omni.Engine, p *progress) error {
 		if !f.Steps {
 			can += "; it counts no steps"
 		}
-		fmt.Fprintf(e.err, "%s is %s %s, writes to %s: %s\n", to, to.Engine, cmp.Or(f.Version, "of an unknown version"), d.Dir(), can)
+		release := cmp.Or(f.Version, "of an unknown version")
+		fmt.Fprintf(e.err, "%s is %s %s, writes to %s: %s\n", to, to.Engine, release, d.Dir(), can)
 		if err := t.add(e, eng, to, t.ids[i], d); err != nil {
 			return err
 		}
@@ -130,7 +131,8 @@ func (c *captureCmd) servers(e *env) (err error) {
 		return err
 	}
 	if c.Duration <= 0 && c.Command == nil && c.Iterations <= 0 {
-		return usage("--target: say how long, with --duration or --iterations, or give a command that sends the load after --")
+		return usage("--target: say how long, with --duration or --iterations, " +
+			"or give a command that sends the load after --")
 	}
 	plan, err := c.checkAttached(e)
 	if err != nil {

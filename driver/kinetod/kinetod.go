@@ -250,8 +250,8 @@ func (c *capture) request(at time.Time) *request {
 	if d <= 0 || d >= protocol.DefaultMaxDuration {
 		d = DefaultDuration
 	}
-	return &request{file: filepath.Join(c.k.to.TraceDir, c.base, traceName), start: at, duration: d, warmup: c.k.time.warmup,
-		traceID: c.job.Session, cfg: c.job.Config}
+	return &request{file: filepath.Join(c.k.to.TraceDir, c.base, traceName), start: at, duration: d,
+		warmup: c.k.time.warmup, traceID: c.job.Session, cfg: c.job.Config}
 }
 
 // Begin hands the request to the process and returns when it records.
@@ -325,11 +325,12 @@ func (c *capture) awaitTrace(at, until time.Time) error {
 			return fmt.Errorf("process %d has not written its trace for %v", k.to.PID, k.time.writing)
 		}
 		if n := c.dir.size(c.tmp()); c.job.MaxBytes > 0 && n > c.job.MaxBytes {
-			return fmt.Errorf("process %d writes a trace of more than max_bytes %d: record for less long, or without stacks and shapes",
-				k.to.PID, c.job.MaxBytes)
+			return fmt.Errorf("process %d writes a trace of more than max_bytes %d: "+
+				"record for less long, or without stacks and shapes", k.to.PID, c.job.MaxBytes)
 		} else if c.idle(at) && n <= 0 && !c.dir.exists(c.file()) {
-			return fmt.Errorf("process %d took the request and does not record: libkineto drops one that leaves too little time for "+
-				"its warm-up on a busy host, or that meets another profiler; with KINETO_LOG_LEVEL=1 the process says which", k.to.PID)
+			return fmt.Errorf("process %d took the request and does not record: "+
+				"libkineto drops one that leaves too little time for its warm-up on a busy host, or that meets another profiler; "+
+				"with KINETO_LOG_LEVEL=1 the process says which", k.to.PID)
 		}
 		if err := sleep(k.ctx, k.time.look); err != nil && !c.dir.exists(c.file()) {
 			return fmt.Errorf("there is no trace: %w", err)
@@ -372,7 +373,8 @@ func (c *capture) Files(ctx context.Context) (driver.Files, error) {
 		return *c.handed, nil
 	}
 	if n := c.dir.size(c.file()); c.job.MaxBytes > 0 && n > c.job.MaxBytes {
-		return driver.Files{}, fmt.Errorf("process %d has written a trace of %d bytes, more than max_bytes %d", c.k.to.PID, n, c.job.MaxBytes)
+		return driver.Files{}, fmt.Errorf("process %d has written a trace of %d bytes, more than max_bytes %d",
+			c.k.to.PID, n, c.job.MaxBytes)
 	}
 	f, events, err := c.k.packed.pack(ctx, c.dir, c.file(), c.base, c.job.Config.UseGzip)
 	if err != nil {

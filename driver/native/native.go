@@ -150,7 +150,8 @@ func (c *capture) End(context.Context) (driver.Ended, error) {
 
 // Files returns the recording.
 func (c *capture) Files(context.Context) (driver.Files, error) {
-	return driver.Files{Files: []rank.File{{Name: "recording" + protocol.RecordingExt, Kind: protocol.KindRecording, Path: c.file.f.Name()}}}, nil
+	f := rank.File{Name: "recording" + protocol.RecordingExt, Kind: protocol.KindRecording, Path: c.file.f.Name()}
+	return driver.Files{Files: []rank.File{f}}, nil
 }
 
 // Written is the file's size.

@@ -66,8 +66,9 @@ func WithProgress(f func(string)) Option { return func(d *Driver) { d.say = f } 
 // Open asks a server what it is and whether it can be profiled, and returns the driver of
 // the rank id, which stands for all of the server's. Close ends it.
 func Open(ctx context.Context, to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id,
-		c: &client{base: to.URL, token: to.Token, http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}}
+		c: &client{base: to.URL, token: to.Token, http: &http.Client{Transport: transport}}}
 	for _, o := range opts {
 		o(d)
 	}
@@ -87,8 +88,8 @@ func Open(ctx context.Context, to Target, id protocol.RankID, log *slog.Logger, 
 		}
 	}
 	if st, err := os.Stat(d.to.Dir); err != nil || !st.IsDir() {
-		return nil, fmt.Errorf("%s writes to %s, which is no directory here: give the path under which it is seen, with ?dir=: %w",
-			to, d.to.Dir, errors.Join(err, fs.ErrNotExist))
+		return nil, fmt.Errorf("%s writes to %s, which is no directory here: "+
+			"give the path under which it is seen, with ?dir=: %w", to, d.to.Dir, errors.Join(err, fs.ErrNotExist))
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
@@ -134,7 +135,8 @@ func (d *Driver) Call(_ context.Context, method string, _ map[string]any) (any, 
 	case protocol.CallPing:
 		return "pong", nil
 	case protocol.CallInfo:
-		return map[string]any{"engine": d.to.Engine, "url": d.to.URL, "version": d.facts.Version, "dir": d.to.Dir, "ranks": d.facts.Ranks}, nil
+		return map[string]any{"engine": d.to.Engine, "url": d.to.URL, "version": d.facts.Version,
+			"dir": d.to.Dir, "ranks": d.facts.Ranks}, nil
 	case protocol.CallFlight:
 		return false, nil
 	}

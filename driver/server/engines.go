@@ -146,6 +146,9 @@ func (sglang) probe(ctx context.Context, c *client) (Facts, error) {
 	return f, nil
 }
 
+// sglangActivities are SGLang's names of what torch records, by its name in a config.
+var sglangActivities = map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU", "ROCM": "GPU", "HIP": "GPU", "XPU": "XPU"}
+
 // body never asks for MEM: without a CUDA device it ends the server. start_step counts from
 // the server's start, so that no number of steps can be skipped with it.
 func (sglang) body(_ Facts, j driver.Job, tag, under string) (map[string]any, string) {
@@ -157,7 +160,7 @@ func (sglang) body(_ Facts, j driver.Job, tag, under string) (map[string]any, st
 	}
 	var kinds []string
 	for _, a := range cfg.Activities {
-		kind := map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU", "ROCM": "GPU", "HIP": "GPU", "XPU": "XPU"}[strings.ToUpper(a)]
+		kind := sglangActivities[strings.ToUpper(a)]
 		if kind != "" && !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}

@@ -300,7 +300,8 @@ func (c *capture) tell(f finding, since time.Duration, stopped bool) {
 	if stopped {
 		what = "has answered the stop"
 	}
-	text := fmt.Sprintf("%s %s: %d files, %d bytes, %d ranks done, for %v", c.d.to, what, len(f.files), size, done, since.Round(time.Second))
+	text := fmt.Sprintf("%s %s: %d files, %d bytes, %d ranks done, for %v",
+		c.d.to, what, len(f.files), size, done, since.Round(time.Second))
 	c.d.log.Info(text)
 	if c.d.say != nil {
 		c.d.say(text)

@@ -176,7 +176,8 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 		return s, err
 	}
 	for _, o := range over.Others {
-		other := protocol.RankStatus{RankID: o.ID, StageName: s.StageName, State: o.State, Reason: o.Reason, Session: s.Session, Events: o.Events,
+		other := protocol.RankStatus{RankID: o.ID, StageName: s.StageName, State: o.State, Reason: o.Reason,
+			Session: s.Session, Events: o.Events,
 			StartedAtNs: s.StartedAtNs, StoppedAtNs: s.StoppedAtNs, StoppedBy: s.StoppedBy}
 		if other.Artifacts, err = uploadAll(ctx, obs, r.Session, o.ID, o.Files); err != nil {
 			return s, err
@@ -187,7 +188,8 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 }
 
 // uploadAll uploads the files of rank id.
-func uploadAll(ctx context.Context, obs jetstream.ObjectStore, session string, id protocol.RankID, files []File) ([]protocol.Artifact, error) {
+func uploadAll(ctx context.Context, obs jetstream.ObjectStore, session string, id protocol.RankID,
+	files []File) ([]protocol.Artifact, error) {
 	var out []protocol.Artifact
 	for _, f := range files {
 		var a protocol.Artifact

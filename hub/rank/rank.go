@@ -356,7 +356,8 @@ func (m *Member) keepPresent() {
 			return
 		}
 		if taken, ok := errors.AsType[*TakenError](err); ok {
-			m.log.Error("another process has taken the rank's place", "rank", m.id.Key(), "pid", taken.By.PID, "host", taken.By.Host)
+			m.log.Error("another process has taken the rank's place", "rank", m.id.Key(),
+				"pid", taken.By.PID, "host", taken.By.Host)
 			if m.replaced != nil {
 				m.wg.Go(func() { m.replaced(taken.By) })
 			}

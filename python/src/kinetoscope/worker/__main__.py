@@ -18,7 +18,8 @@ from nats.js.errors import NotFoundError
 from kinetoscope import platforms, profiler, regions, wire
 from kinetoscope import protocol as p
 from kinetoscope.capture import SessionHandler
-from kinetoscope.rank import RankThread, TakenError, fill_in
+from kinetoscope.place import TakenError
+from kinetoscope.rank import RankThread, fill_in
 from kinetoscope.worker import group as groups
 from kinetoscope.worker.loop import Loop, Runner
 from kinetoscope.worker.options import Deployment, Options, Stage, deployment, options
