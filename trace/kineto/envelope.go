@@ -202,7 +202,10 @@ func looksLike(b []byte) string {
 	case unpack.ArchiveOf(b) == unpack.Tar:
 		return "a tar archive: read it as a file, or unpack it first"
 	case b[0] == 0x80:
-		return "a Python pickle: perhaps a memory snapshot"
+		if bytes.Contains(b, []byte("device_traces")) || bytes.Contains(b, []byte("segments")) {
+			return "a Python pickle: a memory snapshot, which is no trace"
+		}
+		return "a Python pickle, which is no trace"
 	case bytes.HasPrefix(b, []byte("SQLite format 3")):
 		return "an SQLite database: perhaps an export of Nsight Systems or rocpd"
 	case b[0] == '<':
