@@ -1,6 +1,8 @@
 # make test needs Go and, once, the network. CI runs it and, where PyPI answers, interop.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+CYCLONEDX   = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME   ?= 10s
 
@@ -14,7 +16,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: scale test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: supply scale test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -25,6 +27,16 @@ lint:
 	@files="$$(gofmt -l $$(git ls-files '*.go'))"; test -z "$$files" || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
+
+# supply says what is in the program and whether it should be: an SBOM of all modules in
+# bin/sbom.cdx.json, their licences, known vulnerabilities. What the network does not give is skipped, and said.
+supply: build
+	@if go run $(CYCLONEDX) bin -json -licenses -version devel -output bin/sbom.cdx.json bin/kinetoscope 2>bin/sbom.log; \
+	then go run ./internal/licences bin/sbom.cdx.json; \
+	else cat bin/sbom.log; echo "SKIPPED: SBOM and licences: $(CYCLONEDX) cannot be fetched or run"; fi
+	@if curl -fsS -m 10 -o /dev/null https://vuln.go.dev/index/db.json; \
+	then go run $(GOVULNCHECK) ./...; \
+	else echo "SKIPPED: known vulnerabilities: vuln.go.dev does not answer"; fi
 
 unit:
 	go test ./...
