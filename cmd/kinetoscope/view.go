@@ -97,14 +97,14 @@ func (c *viewCmd) find() (ins []view.Input, title, detail string, missing []view
 			return nil, "", "", nil, err
 		}
 		if run != nil {
+			defer run.Close()
 			m, err := run.Manifest()
-			run.Close()
 			if err != nil {
 				return nil, "", "", nil, usageError{err}
 			}
-			list, lost := view.RunInputs(run, m)
-			if len(list) == 0 {
-				return nil, "", "", nil, usage("run %s has no traces", run.Dir())
+			list, lost, err := view.RunInputs(run, m)
+			if err != nil {
+				return nil, "", "", nil, usageError{err}
 			}
 			ins, missing = append(ins, list...), append(missing, lost...)
 			title, detail = cmp.Or(m.Session.Prefix, "session "+m.Session.ID), filepath.Base(run.Dir())

@@ -7,21 +7,20 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/convert"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// Input is one trace to read and, if it belongs to a run, whose it is.
-type Input struct {
-	Path string
-	Rank *protocol.RankStatus
-}
+// Input is one file to read and, if it belongs to a run, whose it is; else Rank is nil.
+type Input = runs.Input
 
 // atOnce is how many files are read at a time; each is read by all cores.
 const atOnce = 2
@@ -89,8 +88,7 @@ func placed(in Input, t *trace.Trace) (convert.RankInput, string) {
 	if in.Rank == nil {
 		return r, note
 	}
-	m := &t.Meta
-	m.StageID, m.Stage, m.Replica, m.Rank = in.Rank.Stage, in.Rank.StageName, in.Rank.Replica, in.Rank.Rank
+	in.Place(t)
 	r.Rank, r.StageName, r.Clock = in.Rank.RankID, in.Rank.StageName, in.Rank.Clock
 	if in.Rank.State != protocol.StateComplete {
 		note = fmt.Sprintf("%s: %s", in.Rank.State, in.Rank.Reason)
@@ -149,9 +147,9 @@ func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(op
 	if err != nil {
 		return nil, err
 	}
-	ins, missing := RunInputs(r, m)
-	if len(ins) == 0 {
-		return nil, fmt.Errorf("run %s has no traces: %w", filepath.Base(r.Dir()), fs.ErrNotExist)
+	ins, missing, err := RunInputs(r, m)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
 	}
 	out := &Opened{Title: m.Session.Prefix, Detail: filepath.Base(r.Dir())}
 	if out.Title == "" {
@@ -162,24 +160,20 @@ func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(op
 	return out, err
 }
 
-// RunInputs lists a run's recordings and, for ranks without one, traces; and the ranks
-// that left neither, with their reasons.
-func RunInputs(r *store.Run, m *store.Manifest) (ins []Input, missing []Failure) {
+// RunInputs lists what a run's ranks left, and the ranks that left nothing, with their
+// reasons. That none left anything is an error.
+func RunInputs(r *store.Run, m *store.Manifest) (ins []Input, missing []Failure, err error) {
+	if ins, err = runs.Inputs(r); err != nil {
+		return nil, nil, err
+	}
 	for _, s := range m.Session.Stages {
 		for i := range s.Ranks {
 			rank := &s.Ranks[i]
-			best := ""
-			for _, a := range rank.Artifacts {
-				if a.Kind == protocol.KindRecording || a.Kind == protocol.KindTrace && best == "" {
-					best = a.Name
-				}
-			}
-			if best == "" {
-				missing = append(missing, Failure{fmt.Sprintf("%s rank %d", rank.StageName, rank.Rank), fmt.Sprintf("left no trace; it is %s: %s", rank.State, rank.Reason)})
+			if slices.ContainsFunc(ins, func(in Input) bool { return in.Rank.RankID == rank.RankID }) {
 				continue
 			}
-			ins = append(ins, Input{filepath.Join(r.Dir(), filepath.FromSlash(best)), rank})
+			missing = append(missing, Failure{fmt.Sprintf("%s rank %d", rank.StageName, rank.Rank), fmt.Sprintf("left no trace; it is %s: %s", rank.State, rank.Reason)})
 		}
 	}
-	return ins, missing
+	return ins, missing, nil
 }
