@@ -61,7 +61,8 @@ def vllm(venv: Path) -> None:
     site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True)
     info = Path(site.stdout.strip()) / f"vllm-{VLLM}.dist-info"
     info.mkdir(exist_ok=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VLLM}\n")
+    # vLLM takes itself for a build for the CPU if its version says so.
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VLLM}+cpu\n")
     (info / "RECORD").write_text("")
     (info / "INSTALLER").write_text("kinetoscope\n")
     done.touch()
