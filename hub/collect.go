@@ -81,6 +81,9 @@ func (r *runner) collect(a session.Action) (session.Event, error) {
 	if re, ok := errors.AsType[*RankError](err); ok && re.State != protocol.StateFailed {
 		return ev, err // it is gone or silent: what it left is salvaged
 	}
+	if _, ok := errors.AsType[*refusedError](err); ok {
+		return ev, err
+	}
 	return r.collectHere(a, err)
 }
 

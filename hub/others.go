@@ -42,11 +42,16 @@ func (h *Hub) patience(targets []session.Target) session.Timeouts {
 // target is what the session knows of a rank.
 func (r *runner) target(id protocol.RankID) session.Target { return targetOf(r.incs, id) }
 
+// refusedError says that what a rank hands over is not taken: another way would not mend it.
+type refusedError struct{ why string }
+
+func (e *refusedError) Error() string { return e.why }
+
 // fetchOthers brings the files of the ranks home that by has recorded as well.
 func (r *runner) fetchOthers(ctx context.Context, obs jetstream.ObjectStore, by protocol.RankID,
 	others []protocol.RankStatus) ([]protocol.RankStatus, error) {
 	if len(others) > maxOthers {
-		return nil, fmt.Errorf("it stands for %d ranks, at most %d are taken", len(others), maxOthers)
+		return nil, &refusedError{fmt.Sprintf("it stands for %d ranks, at most %d are taken", len(others), maxOthers)}
 	}
 	for i := range others {
 		o := &others[i]
@@ -55,7 +60,7 @@ func (r *runner) fetchOthers(ctx context.Context, obs jetstream.ObjectStore, by 
 			taken = true
 		}
 		if taken || o.Pipeline != by.Pipeline || o.Stage != by.Stage || o.Validate() != nil {
-			return nil, fmt.Errorf("it hands over files of %s, for which it does not stand", o.Text())
+			return nil, &refusedError{fmt.Sprintf("it hands over files of %s, for which it does not stand", o.Text())}
 		}
 		got, in, err := r.fetchAll(ctx, obs, o.RankID, o.Artifacts)
 		if err != nil {
