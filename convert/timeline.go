@@ -60,16 +60,19 @@ type RankClock struct {
 func Clocks(ranks []RankInput) []align.Clock {
 	in := make([]align.Rank, len(ranks))
 	for i, r := range ranks {
-		m := &r.Trace.Meta
-		in[i] = align.Rank{
-			Host: m.Host, Scope: fmt.Sprintf("stage%d/replica%d", r.Rank.Stage, r.Rank.Replica),
-			Clock: r.Clock, ProbedNs: m.WindowStart,
-		}
-		if m.WallClock {
-			in[i].Collectives = collectives(r.Trace)
-		}
+		in[i] = AlignRank(r.Trace, fmt.Sprintf("stage%d/replica%d", r.Rank.Stage, r.Rank.Replica), r.Clock)
 	}
 	return align.Align(in)
+}
+
+// AlignRank is what alignment needs of a rank, after which its trace may go. Names of process
+// groups hold within scope.
+func AlignRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
+	r := align.Rank{Host: t.Meta.Host, Scope: scope, Clock: clock, ProbedNs: t.Meta.WindowStart}
+	if t.Meta.WallClock {
+		r.Collectives = collectives(t)
+	}
+	return r
 }
 
 // Align says what Merge would of the clocks and the window of all ranks, and writes nothing.

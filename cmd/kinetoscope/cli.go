@@ -51,6 +51,7 @@ type cli struct {
 	Steps      stepsCmd      `cmd:"" help:"Steps of inference or training: prefill, decode, denoise; host-bound or device-bound."`
 	Diff       diffCmd       `cmd:"" help:"What changed between two traces: added, removed, slower, with significance."`
 	SQL        sqlCmd        `cmd:"" name:"sql" help:"Ask traces in SQL: slices, tracks, flows, counters, ops as tables; DuckDB answers."`
+	Convert    convertCmd    `cmd:"" aliases:"merge" help:"Write traces in another format, several on one clock in one file, or a part of them."`
 	Inspect    inspectCmd    `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Offer these verbs to agents over the Model Context Protocol."`
 	Skill      skillCmd      `cmd:"" help:"Agent skill: when and how an agent calls this program."`

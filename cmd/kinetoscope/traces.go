@@ -173,7 +173,9 @@ type traceInfo struct {
 	// Doubts are what the trace says and cannot be true; the answer is without it.
 	Doubts []plausible.Doubt `json:"doubts,omitempty"`
 
-	meta *trace.Meta // without what is large
+	meta   *trace.Meta // without what is large
+	source string      // path that is opened to read it again
+	seq    int         // which of the source's traces it is, from 0
 }
 
 func infoOf(t *trace.Trace, path string) traceInfo {
@@ -224,13 +226,16 @@ func (o *openFlags) eachOf(e *env, r *rankFlags, paths []string, f func(i int, t
 		there[cmp.Or(identity.Name(&t.Meta), "a trace of unknown stage and rank")] = true
 		want := r.wanted(t)
 		found = found || want
-		at := i + len(ins)*seq[i]
+		nth := seq[i]
+		at := i + len(ins)*nth
 		seq[i]++
 		mu.Unlock()
 		if !want {
 			return nil
 		}
-		return f(at, t, infoOf(t, cmp.Or(t.Meta.File, ins[i].source.Path)))
+		info := infoOf(t, cmp.Or(t.Meta.File, ins[i].source.Path))
+		info.source, info.seq = ins[i].source.Path, nth
+		return f(at, t, info)
 	})
 	b.end()
 	if err != nil {

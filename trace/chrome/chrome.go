@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
@@ -91,6 +92,11 @@ type encoder struct {
 	lanes [][]byte
 	stats Stats
 	err   error
+
+	// Of a file of many ranks: whose the trace is, its clock, and what tells its arrows apart.
+	rank     string
+	clock    func(int64) int64
+	flowMark uint64
 }
 
 func (e *encoder) write(b []byte) {
@@ -132,6 +138,14 @@ func (e *encoder) micros(k string, ns int64) {
 	e.buf = appendMicros(e.buf, ns)
 }
 
+// at returns a time of the trace as the file counts it.
+func (e *encoder) at(ns int64) int64 {
+	if e.clock != nil {
+		ns = e.clock(ns)
+	}
+	return ns - e.base
+}
+
 func (e *encoder) lane(id trace.TrackID) {
 	if int(id) < len(e.lanes) {
 		e.buf = append(e.buf, e.lanes[id]...)
@@ -161,7 +175,7 @@ func (e *encoder) end() {
 
 func (e *encoder) events() {
 	e.write([]byte("  \"traceEvents\": ["))
-	e.lanes = lanes(e.t.Tracks)
+	e.lanes = lanes(e.tracks())
 	e.metadataRows()
 	e.sliceRows()
 	e.flowRows()
@@ -181,7 +195,7 @@ func (e *encoder) sliceRows() {
 		e.text("cat", e.t.CategoryText(s.Cat[i]))
 		e.text("name", e.t.String(s.Name[i]))
 		e.lane(s.Track[i])
-		e.micros("ts", s.Start[i]-e.base)
+		e.micros("ts", e.at(s.Start[i]))
 		e.micros("dur", s.Dur[i])
 		raw := e.argsOf(s.Args[i])
 		if number && (s.Cat[i] == trace.CatCPUOp || s.Cat[i] == trace.CatUserAnnotation) {
@@ -221,9 +235,9 @@ func (e *encoder) flowRows() {
 		}
 		e.row(ph)
 		e.key("id")
-		e.buf = appendUint(e.buf, f.ID[i])
+		e.buf = appendUint(e.buf, e.flowID(i))
 		e.lane(f.Track[i])
-		e.micros("ts", f.Time[i]-e.base)
+		e.micros("ts", e.at(f.Time[i]))
 		e.text("cat", e.t.String(f.Cat[i]))
 		e.text("name", e.t.String(f.Name[i]))
 		if !f.Start[i] {
@@ -241,7 +255,7 @@ func (e *encoder) instantRows() {
 		e.text("s", "t")
 		e.text("name", e.t.String(in.Name[i]))
 		e.lane(in.Track[i])
-		e.micros("ts", in.Time[i]-e.base)
+		e.micros("ts", e.at(in.Time[i]))
 		e.args(e.argsOf(in.Args[i]))
 		e.end()
 	}
@@ -274,7 +288,7 @@ func (e *encoder) counterRow(from, to int) {
 			e.row("C")
 			e.text("name", e.t.String(c.Name[i]))
 			e.lane(c.Track[i])
-			e.micros("ts", c.Time[i]-e.base)
+			e.micros("ts", e.at(c.Time[i]))
 			e.key("args")
 			e.buf = append(e.buf, '{')
 		} else {
@@ -302,7 +316,7 @@ func (e *encoder) windowRows() {
 	e.text("name", "PyTorch Profiler (0)")
 	e.text("pid", "Spans")
 	e.text("tid", "PyTorch Profiler")
-	e.micros("ts", m.WindowStart-e.base)
+	e.micros("ts", e.at(m.WindowStart))
 	e.micros("dur", m.WindowEnd-m.WindowStart)
 	e.key("args")
 	e.buf = fmt.Appendf(e.buf, `{"Op count": %d}`, e.t.Slices.Len())
@@ -311,7 +325,7 @@ func (e *encoder) windowRows() {
 	e.text("name", "process_sort_index")
 	e.text("pid", "Spans")
 	e.int("tid", 0)
-	e.micros("ts", m.WindowStart-e.base)
+	e.micros("ts", e.at(m.WindowStart))
 	e.buf = append(e.buf, `, "args": {"sort_index": 536870912}`...)
 	e.end()
 	e.globalInstant("Iteration Start: PyTorch Profiler", "Traces", "Trace PyTorch Profiler", m.WindowStart)
@@ -324,24 +338,25 @@ func (e *encoder) globalInstant(name, pid, tid string, ns int64) {
 	e.text("s", "g")
 	e.text("pid", pid)
 	e.text("tid", tid)
-	e.micros("ts", ns-e.base)
+	e.micros("ts", e.at(ns))
 	e.end()
 }
 
 // metadataRows names and orders the processes and threads.
 func (e *encoder) metadataRows() {
 	named := map[string]bool{}
-	order := make([]int, len(e.t.Tracks))
+	tracks := e.tracks()
+	order := make([]int, len(tracks))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		x, y := &e.t.Tracks[a], &e.t.Tracks[b]
+		x, y := &tracks[a], &tracks[b]
 		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.PID, y.PID), cmp.Compare(x.TID, y.TID))
 	})
-	first := firstTime(e.t) - e.base
+	first := e.at(firstTime(e.t))
 	for _, i := range order {
-		tr := &e.t.Tracks[i]
+		tr := &tracks[i]
 		pid := string(appendLaneID(nil, tr.PIDText, tr.PID))
 		if !named[pid] {
 			named[pid] = true
@@ -364,8 +379,8 @@ const gpuSortBase = 5_000_000
 
 func (e *encoder) processRows(tr *trace.Track, pid string, ts int64) {
 	zero := []byte("0")
-	if tr.Process != "" {
-		e.meta("process_name", pid, zero, ts, "name", appendQuoted(nil, tr.Process))
+	if name := strings.TrimSpace(e.rank + " " + tr.Process); name != "" {
+		e.meta("process_name", pid, zero, ts, "name", appendQuoted(nil, name))
 	}
 	label, sort := cmp.Or(tr.Labels, "CPU"), tr.PID
 	switch tr.Kind {
@@ -411,6 +426,8 @@ func appendLaneID(b []byte, text string, n int64) []byte {
 	}
 	return strconv.AppendInt(b, n, 10)
 }
+
+func appendInt(b []byte, v int64) []byte { return strconv.AppendInt(b, v, 10) }
 
 func appendUint(b []byte, v uint64) []byte { return strconv.AppendUint(b, v, 10) }
 

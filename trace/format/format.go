@@ -50,8 +50,14 @@ type Format struct {
 	// is nil for what is known and holds no trace: Title then says why a file is left out.
 	Read func(ctx context.Context, in Input, o Options) ([]*trace.Trace, error)
 
-	// Write writes traces; nil if nothing writes the format.
-	Write func(ctx context.Context, w io.Writer, list []*trace.Trace) error
+	// Create begins a file of this format; nil if nothing writes it. The caller adds ranks and
+	// closes the Writer; w stays open.
+	Create func(w io.Writer, o WriteOptions) Writer
+	// Lacks says what of a trace a written file has no place for; "" if it holds everything.
+	Lacks string
+	// Packs reports that written files are compressed already, so that ".gz" or ".zst" behind
+	// the extension would gain nothing and is refused.
+	Packs bool
 }
 
 // Input is what is read.
@@ -80,7 +86,7 @@ var (
 func Register(f Format) {
 	mu.Lock()
 	defer mu.Unlock()
-	if f.Name == "" || f.Title == "" || f.Sniff == nil && f.SniffDir == nil && f.Write == nil {
+	if f.Name == "" || f.Title == "" || f.Sniff == nil && f.SniffDir == nil && f.Create == nil {
 		panic(fmt.Sprintf("format %q: a name, a title and a way to tell or write its files are needed", f.Name))
 	}
 	if slices.ContainsFunc(known, func(k Format) bool { return k.Name == f.Name }) {

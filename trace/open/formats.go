@@ -3,18 +3,17 @@ package open
 import (
 	"bytes"
 	"context"
-	"io"
 	"regexp"
 
 	native_format "github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/ascend"
-	"github.com/kinetoscope/kinetoscope/trace/chrome"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/gotrace"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 	"github.com/kinetoscope/kinetoscope/trace/nsys"
+	"github.com/kinetoscope/kinetoscope/trace/perfetto"
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 	"github.com/kinetoscope/kinetoscope/trace/xla"
@@ -31,7 +30,7 @@ const (
 func init() {
 	format.Register(format.Format{
 		Name: "kineto", Title: "Chrome JSON of torch.profiler (Kineto)", Extensions: []string{".json", ".trace"},
-		Sniff: chromeJSON, Rank: byEvent, Read: readKineto, Write: writeChrome,
+		Sniff: chromeJSON, Rank: byEvent, Read: readKineto,
 	})
 	format.Register(format.Format{
 		Name: native.Format, Title: "recording of package profiler", Extensions: []string{native_format.Ext, ".rec", ".kinrec"},
@@ -47,6 +46,10 @@ func init() {
 	format.Register(format.Format{
 		Name: "nsys", Title: "export of Nsight Systems (SQLite)", Extensions: []string{".sqlite", ".db"},
 		Sniff: sqlite.Sniff, Rank: byMark, Read: readNsys,
+	})
+	format.Register(format.Format{
+		Name: "perfetto", Title: "Perfetto's native format", Extensions: []string{".pftrace", ".perfetto-trace"},
+		Sniff: perfetto.Sniff, Rank: byForm, Read: readPerfetto, // its first byte is a line feed, which text may begin with too
 	})
 	for _, f := range []format.Format{
 		{Name: "torch-fallback", Title: "Chrome JSON of torch without Kineto", SniffDir: never},
@@ -145,15 +148,6 @@ func readKineto(ctx context.Context, in format.Input, o format.Options) ([]*trac
 	return list, err
 }
 
-func writeChrome(_ context.Context, w io.Writer, list []*trace.Trace) error {
-	for _, t := range list { // one document after the other, as the reader takes them
-		if _, err := chrome.Write(w, t, chrome.Options{}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func readAscend(ctx context.Context, in format.Input, o format.Options) ([]*trace.Trace, error) {
 	return ascend.ReadDirAll(ctx, in.Path, kinetoOptions(format.Input{}, o))
 }
@@ -184,6 +178,16 @@ func readGo(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trac
 	}
 	defer u.Close()
 	t, err := gotrace.Read(u)
+	return one(in, t, err)
+}
+
+func readPerfetto(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+	u, err := unpack.New(in.R)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Close()
+	t, err := perfetto.Read(u)
 	return one(in, t, err)
 }
 

@@ -39,8 +39,8 @@ const (
 	RepairLostState = "event dropped: its sequence's state is missing"
 )
 
-// Sniff reports whether head, the first bytes of a file, can be those of a Perfetto trace:
-// a sequence of Trace.packet.
+// Sniff reports whether head, the first bytes of a file, can be those of a Perfetto trace: a
+// sequence of Trace.packet. As far as the first packet is in head it must be one.
 func Sniff(head []byte) bool {
 	if len(head) < 2 || head[0] != fieldTracePacket<<3|byte(protowire.BytesType) {
 		return false
@@ -49,11 +49,19 @@ func Sniff(head []byte) bool {
 	if size < 0 || n == 0 || n > maxPacket {
 		return false
 	}
-	// The first field of the first packet must have a number that TracePacket can have.
 	rest := head[1+size:]
+	if n <= uint64(len(rest)) {
+		known := true
+		whole := message(rest[:n], func(num protowire.Number, _ uint64, _ []byte) { known = known && num <= lastPacketField })
+		after := rest[n:]
+		return whole && known && (len(after) == 0 || after[0] == head[0])
+	}
 	num, typ, size := protowire.ConsumeTag(rest)
-	return size > 0 && num > 0 && num < 1000 && typ != protowire.StartGroupType && typ != protowire.EndGroupType
+	return size > 0 && num > 0 && num <= lastPacketField && typ != protowire.StartGroupType && typ != protowire.EndGroupType
 }
+
+// lastPacketField is above every field of TracePacket so far; the oneof's largest is 900.
+const lastPacketField = 1000
 
 // Read reads the track events of a Perfetto trace: slices, instants, counters, flows, with
 // their arguments. What is damaged or of another source is counted in the trace's Repairs.

@@ -1,0 +1,379 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/kinetoscope/kinetoscope/align"
+	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/tables"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/cut"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/trace/table"
+	_ "github.com/kinetoscope/kinetoscope/trace/write" // what can be written
+)
+
+type convertCmd struct {
+	Paths  []string `arg:"" help:"Traces, directories of ranks or runs."`
+	Output string   `short:"o" required:"" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet." placeholder:"OUT"`
+	Force  bool     `help:"Replace the file if it is there."`
+	cutFlags
+	openFlags
+	rankFlags
+}
+
+// cutFlags choose a part of the traces.
+type cutFlags struct {
+	From     time.Duration `help:"Only what ends after this time from the first slice, on the common clock." placeholder:"1.5s"`
+	To       time.Duration `help:"Only what begins before this time." placeholder:"2s"`
+	Category []string      `help:"Only slices of these categories." placeholder:"kernel,gpu_memcpy"`
+	Name     string        `help:"Only slices whose name matches this regular expression." placeholder:"REGEX"`
+	Request  string        `help:"Only slices of the request with this id." placeholder:"ID"`
+}
+
+// filter returns what is kept of a trace whose clock runs offset ahead of the common one,
+// which began at start.
+func (c *cutFlags) filter() (cut.Filter, error) {
+	f := cut.Filter{Request: c.Request}
+	if c.From < 0 || c.To < 0 || c.To > 0 && c.To < c.From {
+		return f, usage("--from %v --to %v: a window begins before it ends, and not before the trace", c.From, c.To)
+	}
+	if len(c.Category) > 0 {
+		f.Categories = map[string]bool{}
+		for _, k := range c.Category {
+			f.Categories[k] = true
+		}
+	}
+	if c.Name != "" {
+		var err error
+		if f.Name, err = regexp.Compile(c.Name); err != nil {
+			return f, usage("--name: %w", err)
+		}
+	}
+	return f, nil
+}
+
+// convertPart is one trace as the first reading knows it.
+type convertPart struct {
+	label  string
+	info   traceInfo
+	rank   align.Rank
+	first  int64 // its own first time
+	empty  bool
+	clock  align.Clock
+	placed bool // its clock is the wall clock
+}
+
+func (c *convertCmd) Run(e *env) error {
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	dir := strings.HasSuffix(c.Output, "/") || isDir(c.Output)
+	var f format.Format
+	pack := format.Plain
+	if !dir {
+		if f, pack, err = format.ForPath(c.Output); err != nil {
+			return usageError{err}
+		}
+		if _, err := os.Lstat(c.Output); err == nil && !c.Force {
+			return usage("%s is there already: --force replaces it", c.Output)
+		}
+	}
+	if slices.Contains(c.Paths, open.Stdin) {
+		path, done, err := format.Spool(e.in)
+		if err != nil {
+			return fmt.Errorf("read standard input: %w", err)
+		}
+		defer done()
+		for i, p := range c.Paths {
+			if p == open.Stdin {
+				c.Paths[i] = path
+			}
+		}
+	}
+	parts, err := c.survey(e)
+	if err != nil {
+		return err
+	}
+	w := &rewriting{c: c, e: e, parts: parts, filter: filter}
+	w.start = w.begin()
+	if dir {
+		return w.tables()
+	}
+	return w.file(f, pack)
+}
+
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// survey reads every trace once, one in memory at a time for each worker, and keeps what
+// alignment needs.
+func (c *convertCmd) survey(e *env) ([]convertPart, error) {
+	type seen struct {
+		rank   align.Rank
+		first  int64
+		empty  bool
+		placed bool
+	}
+	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) seen {
+		first, _, ok := t.Extent()
+		scope := fmt.Sprintf("stage%d/replica%d", t.Meta.StageID, t.Meta.Replica)
+		return seen{convert.AlignRank(t, scope, protocol.ClockError{}), first, !ok, t.Meta.WallClock}
+	})
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]convertPart, len(list))
+	ranks := make([]align.Rank, len(list))
+	for i, l := range list {
+		parts[i] = convertPart{label: l.Label, info: infos[i], rank: l.Value.rank, first: l.Value.first, empty: l.Value.empty, placed: l.Value.placed}
+		ranks[i] = l.Value.rank
+	}
+	for i, clock := range align.Align(ranks) {
+		parts[i].clock = clock
+	}
+	slices.SortStableFunc(parts, func(a, b convertPart) int {
+		return cmp.Or(cmp.Compare(a.info.StageID, b.info.StageID), cmp.Compare(a.info.Replica, b.info.Replica), cmp.Compare(a.info.Rank, b.info.Rank))
+	})
+	return parts, nil
+}
+
+// rewriting writes parts, which are read a second time one after the other.
+type rewriting struct {
+	c      *convertCmd
+	e      *env
+	parts  []convertPart
+	filter cut.Filter
+	start  int64 // of the common clock
+}
+
+// begin returns the first time of all parts on the common clock.
+func (w *rewriting) begin() int64 {
+	start, ok := int64(0), false
+	for i := range w.parts {
+		p := &w.parts[i]
+		if p.empty || !p.placed {
+			continue
+		}
+		if at := p.clock.Map(p.first); !ok || at < start {
+			start, ok = at, true
+		}
+	}
+	return start
+}
+
+// at returns the clock of a part: what has no wall clock begins with the others.
+func (w *rewriting) at(p *convertPart) func(int64) int64 {
+	switch {
+	case len(w.parts) == 1:
+		return nil
+	case p.placed:
+		return p.clock.Map
+	}
+	return func(ns int64) int64 { return ns - p.first + w.start }
+}
+
+// cut returns the part of t that the user asked for.
+func (w *rewriting) cut(t *trace.Trace, p *convertPart) *trace.Trace {
+	f := w.filter
+	zero := p.first
+	if clock := w.at(p); clock != nil {
+		zero = w.start - (clock(p.first) - p.first)
+	}
+	if w.c.From > 0 {
+		f.From = zero + int64(w.c.From)
+	}
+	if w.c.To > 0 {
+		f.To = zero + int64(w.c.To)
+	}
+	return cut.Apply(t, f)
+}
+
+// each reads the parts again, file by file in the order of the parts.
+func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
+	done := map[string]bool{}
+	b := newBar(w.e.err)
+	defer b.end()
+	for i := range w.parts {
+		source := w.parts[i].info.source
+		if done[source] {
+			continue
+		}
+		done[source] = true
+		found, err := open.Find([]string{source})
+		if err != nil {
+			return usageError{err}
+		}
+		opts := open.Options{Workers: w.c.Workers, Memory: int64(w.c.Memory), Progress: b.update, Left: func(open.Left) {}}
+		seq := 0
+		err = open.EachSource(w.e.ctx, found, opts, func(_ int, t *trace.Trace) error {
+			p := w.part(source, seq)
+			seq++
+			if p == nil {
+				return nil
+			}
+			return add(p, w.cut(t, p))
+		})
+		if err != nil {
+			return readError(err)
+		}
+	}
+	return nil
+}
+
+func (w *rewriting) part(source string, seq int) *convertPart {
+	for i := range w.parts {
+		if p := &w.parts[i]; p.info.source == source && p.info.seq == seq {
+			return p
+		}
+	}
+	return nil // a copy, or a rank that was not asked for
+}
+
+func (w *rewriting) workers() int { return cmp.Or(w.c.Workers, runtime.GOMAXPROCS(0)) }
+
+// tables writes the directory of tables.
+func (w *rewriting) tables() error {
+	d, err := tables.Create(w.c.Output)
+	if err != nil {
+		return usageError{err}
+	}
+	n := 0
+	err = w.each(func(p *convertPart, t *trace.Trace) error {
+		introduce(t, p)
+		i := n
+		n++
+		return d.Add(w.e.ctx, i, table.Rank{Trace: t, Name: p.label}, w.workers())
+	})
+	if err = errors.Join(err, d.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintln(w.e.out, w.c.Output)
+	return nil
+}
+
+// introduce fills in who the trace is of, where the first reading learnt more.
+func introduce(t *trace.Trace, p *convertPart) {
+	t.Meta.StageID, t.Meta.Stage, t.Meta.Replica, t.Meta.Rank = p.info.StageID, p.info.Stage, p.info.Replica, p.info.Rank
+}
+
+// file writes one file, complete or not at all.
+func (w *rewriting) file(f format.Format, pack format.Compression) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(w.c.Output), ".kinetoscope-*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", w.c.Output, err)
+	}
+	defer func() {
+		if e := os.Remove(tmp.Name()); e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}()
+	err = w.write(tmp, f, pack)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", w.c.Output, err)
+	}
+	if w.c.Force {
+		err = os.Rename(tmp.Name(), w.c.Output)
+	} else {
+		err = os.Link(tmp.Name(), w.c.Output) // unlike a rename it replaces nothing
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", w.c.Output, err)
+	}
+	st, err := os.Stat(w.c.Output)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w.e.out, "%s  %s, %s\n", w.c.Output, f.Title, report.Bytes(st.Size()).Text)
+	w.say(f)
+	return nil
+}
+
+// say tells on stderr what the file does not hold, and how well the clocks are known.
+func (w *rewriting) say(f format.Format) {
+	if f.Lacks != "" {
+		fmt.Fprintf(w.e.err, "note: not in it: %s\n", f.Lacks)
+	}
+	if len(w.parts) < 2 {
+		return
+	}
+	for i := range w.parts {
+		p := &w.parts[i]
+		switch {
+		case !p.placed:
+			fmt.Fprintf(w.e.err, "note: %s has no wall clock: it is put at the start\n", p.label)
+		case p.clock.Contradicts:
+			fmt.Fprintf(w.e.err, "note: the clock of %s cannot be brought to agree with its collectives\n", p.label)
+		case p.clock.Matched > 0 && p.clock.OffsetNs != 0:
+			fmt.Fprintf(w.e.err, "note: %s is moved by %v, from %d collectives\n", p.label, time.Duration(p.clock.OffsetNs), p.clock.Matched)
+		}
+	}
+}
+
+func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compression) (err error) {
+	b := bufio.NewWriterSize(out, 256<<10)
+	dst, closePack, err := packed(b, pack)
+	if err != nil {
+		return err
+	}
+	fw := f.Create(dst, format.WriteOptions{Name: filepath.Base(w.c.Output), Workers: w.workers(), StartNs: w.start, Ranks: len(w.parts)})
+	err = w.each(func(p *convertPart, t *trace.Trace) error {
+		introduce(t, p)
+		return fw.Add(w.e.ctx, format.Rank{Trace: t, Name: w.name(p), Labels: w.labels(p), Clock: w.at(p)})
+	})
+	if cerr := fw.Close(context.WithoutCancel(w.e.ctx)); err == nil {
+		err = cerr
+	}
+	return errors.Join(err, closePack(), b.Flush())
+}
+
+// name is the part's name in the file: that of a timeline where stage and rank are known.
+func (w *rewriting) name(p *convertPart) string { return cmp.Or(identity.Name(p.info.meta), p.label) }
+
+func (w *rewriting) labels(p *convertPart) (out []string) {
+	if p.info.Host != "" {
+		out = append(out, "host "+p.info.Host)
+	}
+	if !p.placed {
+		return append(out, "no wall clock")
+	}
+	return out
+}
+
+// packed returns what compresses into w, and what ends it.
+func packed(w io.Writer, c format.Compression) (io.Writer, func() error, error) {
+	switch c {
+	case format.Gzip:
+		z := gzip.NewWriter(w)
+		return z, z.Close, nil
+	case format.Zstd:
+		z, err := zstd.NewWriter(w)
+		if err != nil {
+			return nil, nil, err
+		}
+		return z, z.Close, nil
+	}
+	return w, func() error { return nil }, nil
+}

@@ -1,0 +1,113 @@
+package format
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// WriteOptions say how a file is written. The zero value is usable.
+type WriteOptions struct {
+	Name    string // of the file, for formats that hold one
+	Workers int    // goroutines that compress; 0 and 1 are one
+	// StartNs is about the first time of what will be added, ns since the Unix epoch.
+	StartNs int64
+	// Ranks is how many ranks will be added; a file of one rank keeps its ids as they are.
+	Ranks int
+}
+
+// Rank is one trace to be written.
+type Rank struct {
+	Trace *trace.Trace
+	Name  string // "stage0 thinker rank 1"
+	// Labels are further facts for people: "host a", "clock ±12µs".
+	Labels []string
+	// Clock maps the trace's time to the file's, ns, not decreasing; nil: the same.
+	Clock func(int64) int64
+}
+
+// Writer writes ranks into one file, one after the other. It belongs to one goroutine.
+type Writer interface {
+	// Add writes a rank, or keeps of its trace what Close needs.
+	Add(ctx context.Context, r Rank) error
+	// Close completes the file. Without it, or after an error of Add, the file is damaged.
+	Close(ctx context.Context) error
+}
+
+// AddWriter has files of a format written that is registered already: reading and writing
+// lie in packages of different height. It panics if the format is not there, or written
+// already.
+func AddWriter(name string, create func(io.Writer, WriteOptions) Writer, lacks string, packs bool) {
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range known {
+		if known[i].Name == name && known[i].Create == nil {
+			known[i].Create, known[i].Lacks, known[i].Packs = create, lacks, packs
+			return
+		}
+	}
+	panic(fmt.Sprintf("format %q: it is not registered, or has a writer", name))
+}
+
+// Compression is how a file is packed as a whole, told by what its name ends with.
+type Compression string
+
+// The compressions.
+const (
+	Plain Compression = ""
+	Gzip  Compression = ".gz"
+	Zstd  Compression = ".zst"
+)
+
+// ForPath returns the format in which a file of this name is written, by its extension, the
+// longest first, and how it is to be packed. The error lists what is possible.
+func ForPath(path string) (Format, Compression, error) {
+	name := strings.ToLower(filepath.Base(path))
+	if f, ok := writable(name); ok {
+		return f, Plain, nil
+	}
+	for _, c := range []Compression{Gzip, Zstd} {
+		inner, packed := strings.CutSuffix(name, string(c))
+		if !packed {
+			continue
+		}
+		switch f, ok := writable(inner); {
+		case !ok:
+		case f.Packs:
+			return Format{}, Plain, fmt.Errorf("%s: %s is compressed in itself; leave out %s", path, f.Extensions[0], c)
+		default:
+			return f, c, nil
+		}
+	}
+	return Format{}, Plain, fmt.Errorf("%s: nothing is written in files that end so; there are %s", path, strings.Join(Written(), ", "))
+}
+
+// writable returns the written format with the longest extension that name ends with.
+func writable(name string) (best Format, ok bool) {
+	longest := 0
+	for _, f := range All() {
+		for _, e := range f.Extensions {
+			if f.Create != nil && strings.HasSuffix(name, e) && len(e) > longest {
+				best, longest, ok = f, len(e), true
+			}
+		}
+	}
+	return best, ok
+}
+
+// Written returns the extensions of what can be written, sorted.
+func Written() []string {
+	var out []string
+	for _, f := range All() {
+		if f.Create != nil {
+			out = append(out, f.Extensions...)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
