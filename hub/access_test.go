@@ -308,7 +308,7 @@ func TestNobodyElseReadsWhatIsKept(t *testing.T) {
 	r := newRig(t, nil)
 	r.join(1)
 	r.ready(1)
-	st := r.start(protocol.StartRequest{})
+	r.start(protocol.StartRequest{})
 	r.work(1)
 	seen := 0
 	look := func(dir string) {
@@ -329,7 +329,7 @@ func TestNobodyElseReadsWhatIsKept(t *testing.T) {
 		}
 	}
 	look(r.spool)
-	st = r.stop()
+	st := r.stop()
 	look(r.cfg.DataDir)
 	look(st.RunDir)
 	if seen < 10 {

@@ -23,11 +23,11 @@ func TestFullRunStore(t *testing.T) {
 			addr := freePort(t)
 			r := newRig(t, func(c *Config) { c.RetryInterval, c.Listen = 20*time.Millisecond, addr })
 			r.join(2)
-			st := r.start(protocol.StartRequest{Prefix: "p"})
+			r.start(protocol.StartRequest{Prefix: "p"})
 			r.work(3)
 			root := r.Store().Root()
 			closeStore(t, root)
-			st = r.stop()
+			st := r.stop()
 			for _, k := range st.Stages[0].Ranks {
 				if k.State != protocol.StateFailed || !strings.Contains(k.Reason, "waits in "+filepath.Join(r.spool, st.ID)) ||
 					!strings.Contains(k.Reason, "kinetoscope recover") {

@@ -169,9 +169,9 @@ func TestRankThatMissedItsAbortIsTurnedOff(t *testing.T) {
 	r := newRig(t, nil)
 	r.join(1)
 	k := r.ranks[0]
-	st := r.start(protocol.StartRequest{})
+	r.start(protocol.StartRequest{})
 	r.work(1)
-	st = r.stop()
+	st := r.stop()
 	// As if the hub's messages had not reached it: armed by this hub for a session that has ended.
 	q := protocol.ArmRequest{Session: st.ID, Hub: r.Name(), Config: *k.member.Info().Profiler}
 	if _, err := k.Rank.Arm(t.Context(), q); err != nil {

@@ -77,7 +77,6 @@ var (
 	isTrace = regexp.MustCompile(`\.(pt\.)?trace\.json(\.gz)?$`)
 	isPart  = regexp.MustCompile(`\.part\d+\.`)
 	isTable = regexp.MustCompile(`profiler_out(_\d+)?\.txt$`)
-	isRank  = regexp.MustCompile(`"rank":\s*(\d+)`)
 	isWorld = regexp.MustCompile(`"world_size":\s*(\d+)`)
 )
 
