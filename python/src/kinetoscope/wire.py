@@ -179,5 +179,5 @@ def check_sender(subject_: str, m: Message) -> None:
             raise FrameError(f"a {m.kind} of request {m.id} comes from the hub: only stages send that")
     elif of_hub or sender.partition("-")[0] != f"s{m.head.get('from')}":
         raise FrameError(
-            f"a {m.kind} of request {m.id} says that stage {m.head.get('from')} sent it, and comes from {sender}"
+            f"a {m.kind} of request {m.id} says that stage {m.head.get('from')} sent it, but {sender} did"
         )
