@@ -71,6 +71,14 @@ bench:
 	go run ./bench/cmd/loadratio -mb 200
 	go run ./bench/cmd/loadratio -mb 50 -unlike
 
+# engines captures a real vLLM on the processor, with one rank and with two. It needs Python
+# 3.11 and, once, PyPI: some 6 GB, kept outside the repository, and a few minutes.
+ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/engines
+
+engines:
+	$(PYTHON) deploy/engines/install.py vllm $(ENGINES)
+	KINETOSCOPE_ENGINES=$(ENGINES) go test -count=1 -timeout 30m -run RealVLLM -v ./cmd/kinetoscope
+
 # scale tries the control plane with a thousand simulated ranks and prints what they cost;
 # docs/scale.md has the figures. It wants a machine that does nothing else.
 scale:

@@ -22,10 +22,6 @@ import (
 	traceopen "github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// regionsExt ends the name of what a torch rank leaves when it is killed: its regions
-// alone, of less worth than the trace that it may have finished just before.
-const regionsExt = "regions.json"
-
 // Session makes a session's artifacts of its recordings: rank by rank, for
 // memory holds the traces of all ranks only as columns, then the timeline and the
 // report. What a rank lacks is noted in its artifacts and does not keep back the rest.
@@ -69,16 +65,14 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 		return convert.Recording(ctx, r.Recording, in.Run, o)
 	}
 	have := map[string]bool{}
-	ready := ""
 	for _, f := range r.Files {
 		have[f.Name] = true
-		if f.Kind == protocol.KindTrace && (ready == "" || !strings.HasSuffix(f.Name, regionsExt)) {
-			ready = filepath.Join(in.RunDir, filepath.FromSlash(f.Name))
-		}
 	}
-	if ready == "" {
+	work, ok := store.Work(r.Files)
+	if !ok {
 		return convert.Result{}, nil
 	}
+	ready := filepath.Join(in.RunDir, filepath.FromSlash(work.Name))
 	traces, err := traceopen.Files(ctx, []string{ready}, traceopen.Options{})
 	if err != nil {
 		return convert.Result{}, fmt.Errorf("stage %d (%s) rank %d: %w", r.Status.Stage, r.StageName, r.Status.Rank, err)
@@ -88,7 +82,7 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 	cfg := r.Config
 	cfg.WithMemory = cfg.WithMemory && hasMemory(t)
 	o.Config = &cfg
-	return convert.Trace(ctx, t, missing{in.Run, have, !strings.HasSuffix(ready, regionsExt)}, o)
+	return convert.Trace(ctx, t, missing{in.Run, have, !strings.HasSuffix(ready, store.RegionsExt)}, o)
 }
 
 // missing is a sink that keeps what is there already: a rank's own file counts more than

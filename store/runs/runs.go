@@ -88,14 +88,8 @@ func Inputs(r *store.Run) ([]Input, error) {
 	for _, s := range m.Session.Stages {
 		for i := range s.Ranks {
 			rank := &s.Ranks[i]
-			best := ""
-			for _, a := range rank.Artifacts {
-				if a.Kind == protocol.KindRecording || a.Kind == protocol.KindTrace && best == "" {
-					best = a.Name
-				}
-			}
-			if best != "" {
-				out = append(out, Input{filepath.Join(r.Dir(), filepath.FromSlash(best)), rank})
+			if best, ok := store.Work(rank.Artifacts); ok {
+				out = append(out, Input{filepath.Join(r.Dir(), filepath.FromSlash(best.Name)), rank})
 			}
 		}
 	}
