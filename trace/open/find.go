@@ -73,6 +73,9 @@ func Survey(paths []string) ([]Source, []Left, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("open trace: %w", err)
 		}
+		if !st.IsDir() && !st.Mode().IsRegular() {
+			return nil, nil, &KindError{Path: p, Mode: st.Mode()}
+		}
 		if !st.IsDir() {
 			s, reason, err := look(p, st.Size())
 			if err != nil {
@@ -94,6 +97,21 @@ func Survey(paths []string) ([]Source, []Left, error) {
 		out, left = append(out, found...), append(left, others...)
 	}
 	return out, left, nil
+}
+
+// KindError tells that a path is neither a file nor a directory: a pipe, a socket, a device.
+// Opening one could wait for ever.
+type KindError struct {
+	Path string
+	Mode fs.FileMode
+}
+
+// Error implements error.
+func (e *KindError) Error() string {
+	if e.Mode&fs.ModeNamedPipe != 0 {
+		return fmt.Sprintf("open trace: %s is a pipe, which can be read only once: give it as standard input, -", e.Path)
+	}
+	return fmt.Sprintf("open trace: %s is no file and no directory (%s)", e.Path, e.Mode.Type())
 }
 
 // EmptyError tells that a directory holds no trace.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -248,5 +249,28 @@ func TestIndex(t *testing.T) {
 	third, err := Files(context.Background(), []string{file}, o)
 	if err != nil || third[0].Slices.Len() != 1000 {
 		t.Errorf("damaged index: %v", err)
+	}
+}
+
+// A pipe or a device is refused at once, by name and in a directory.
+func TestKinds(t *testing.T) {
+	mkfifo, err := exec.LookPath("mkfifo")
+	if err != nil {
+		t.Skip("no mkfifo")
+	}
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "trace.json")
+	if out, err := exec.Command(mkfifo, pipe).CombinedOutput(); err != nil {
+		t.Skipf("%v: %s", err, out)
+	}
+	for path, want := range map[string]string{pipe: "standard input", "/dev/null": "no file and no directory"} {
+		var kind *KindError
+		if _, err := Find([]string{path}); !errors.As(err, &kind) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	var empty *EmptyError
+	if _, err := Find([]string{dir}); !errors.As(err, &empty) {
+		t.Errorf("a directory with a pipe: %v", err)
 	}
 }
