@@ -96,6 +96,7 @@ func (g *groups) identify(out []*trace.Trace) {
 			m.Learnt = map[trace.Field]trace.From{}
 		}
 		m.Rank, m.Learnt[trace.FieldRank] = k, trace.FromPIDs
+		g.place(m, g.label[k])
 		if h.Rank >= 0 { // with a place it is the one in its tensor-parallel group
 			m.Rank = h.Rank
 		} else if tp, ok := h.Place["tp"]; ok {
@@ -104,6 +105,29 @@ func (g *groups) identify(out []*trace.Trace) {
 	}
 	if len(out) > 1 {
 		identity.RankByPlace(metas(out))
+	}
+}
+
+// ownName is how our own files name a rank of a pipeline: "stage0 thinker replica 1 rank 2" in a
+// run's timeline, "thinker rank 2" in what convert writes.
+var ownName = regexp.MustCompile(`^(?:stage ?(\d{1,6}) ?)?([A-Za-z][\w.-]*)?(?: replica (\d{1,6}))? rank (\d{1,6})$`)
+
+// place learns stage and replica from a label of our own.
+func (g *groups) place(m *trace.Meta, label string) {
+	f := ownName.FindStringSubmatch(label)
+	if f == nil || f[1] == "" && f[2] == "" {
+		return
+	}
+	m.Stage = f[2]
+	if n, err := strconv.Atoi(f[1]); err == nil {
+		m.StageID = n
+	}
+	m.Learnt[trace.FieldStage] = trace.FromPIDs
+	if n, err := strconv.Atoi(f[3]); err == nil {
+		m.Replica, m.Learnt[trace.FieldReplica] = n, trace.FromPIDs
+	}
+	if n, err := strconv.Atoi(f[4]); err == nil {
+		m.Rank = n
 	}
 }
 
@@ -161,6 +185,9 @@ var rankWord = regexp.MustCompile(`(?i)(?:^|[^a-z])rank[-_ :=]?[\[(]?(\d{1,6})`)
 
 // rankOf returns the rank that a process's name or labels say: "rank 1", "python (rank 3)".
 func rankOf(k *trace.Track) string {
+	if ownName.MatchString(k.Process) {
+		return k.Process
+	}
 	for _, s := range []string{k.Process, k.Labels} {
 		if f := rankWord.FindStringSubmatch(s); f != nil {
 			return "rank" + f[1]
