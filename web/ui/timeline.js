@@ -227,22 +227,36 @@ app.areaQuery = () => {
 
 // ---- searching
 
+// question is what the search fields say now.
+const question = () => ({ q: $("query").value.trim(), regex: $("regex").checked, args: $("inargs").checked });
+
+// searched says whether the hits at hand answer what the fields say.
+app.searched = () => {
+  const want = question();
+  return Object.keys(want).every((k) => app.found?.asked[k] === want[k]);
+};
+
 let searching = null;
+
+// search shows the hits of what the fields say and tells whether it came to its end: a
+// later search takes the place of an earlier one.
 app.search = async () => {
-  const q = $("query").value.trim();
+  const asked = question();
+  const { q, regex } = asked;
   searching?.abort();
   if (!q) {
     app.found = null;
     app.lit = null;
     patch($("hits"));
     app.changed();
-    return app.draw();
+    app.draw();
+    return false;
   }
   searching = new AbortController();
-  const regex = $("regex").checked;
+  let ended = false;
   try {
-    const found = await data.search({ q, regex, args: $("inargs").checked }, { signal: searching.signal });
-    app.found = { ...found, q, at: -1 };
+    const found = await data.search(asked, { signal: searching.signal });
+    app.found = { ...found, q, asked, at: -1 };
     patch($("hits"), found.count ? count(found.count) : "none");
     const match = matcher(q, regex, found);
     const memo = new WeakMap();
@@ -252,13 +266,15 @@ app.search = async () => {
     });
     app.panel.show("search", { open: true });
     app.say(`${found.count} hits`);
+    ended = true;
   } catch (err) {
-    if (err.name === "AbortError") return;
+    if (err.name === "AbortError") return false;
     patch($("hits"), h("span", { class: "bad", title: err.message }, "?"));
     app.say(err.message);
   }
   app.changed();
   app.draw();
+  return ended;
 };
 
 // matcher lights the names that the server found; hits in arguments light their names.

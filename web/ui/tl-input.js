@@ -80,6 +80,8 @@ export function bindInput(app) {
   document.addEventListener("keyup", (event) => held.delete(event.key.toLowerCase()));
   addEventListener("blur", () => held.clear());
 
+  let typed = 0; // runs while whoever types pauses
+
   function field(event) {
     if (event.key === "Escape") {
       event.target.blur();
@@ -87,8 +89,9 @@ export function bindInput(app) {
     }
     if (event.target.id === "query" && event.key === "Enter") {
       event.preventDefault();
-      if (app.found?.q === $("query").value.trim()) app.hit(event.shiftKey ? -1 : 1);
-      else app.search().then(() => app.hit(1));
+      clearTimeout(typed); // what was typed is searched now, not again when the pause ends
+      if (app.searched()) app.hit(event.shiftKey ? -1 : 1);
+      else app.search().then((ended) => ended && app.hit(1));
     }
   }
 
@@ -373,7 +376,6 @@ export function bindInput(app) {
   }
 
   $("find").addEventListener("submit", (event) => event.preventDefault());
-  let typed = 0;
   for (const id of ["query", "regex", "inargs"]) {
     $(id).addEventListener("input", () => {
       clearTimeout(typed);
