@@ -189,24 +189,6 @@ func typed[R any](list []report.Ranked[any]) []report.Ranked[R] {
 	return out
 }
 
-// part takes one field out of the results of several.
-func part[R, U any](list []report.Ranked[R], f func(*R) U) []report.Ranked[U] {
-	out := make([]report.Ranked[U], len(list))
-	for i := range list {
-		out[i] = report.Ranked[U]{Label: list[i].Label, Value: f(&list[i].Value)}
-	}
-	return out
-}
-
-// values are the results without their labels, as JSON has them.
-func values[R any](list []report.Ranked[R]) []R {
-	out := make([]R, len(list))
-	for i := range list {
-		out[i] = list[i].Value
-	}
-	return out
-}
-
 // summed is list, or its sum over ranks unless they are wanted apart.
 func summed[R any](
 	a Asked, list []report.Ranked[R], sum func([]report.Ranked[R]) []report.Ranked[R],
@@ -215,15 +197,4 @@ func summed[R any](
 		return list
 	}
 	return sum(list)
-}
-
-// sliceNames keeps the names of slices beyond their trace's life.
-type sliceNames map[int]string
-
-func (n sliceNames) add(t *trace.Trace, slices ...int) {
-	for _, i := range slices {
-		if i >= 0 && i < t.Slices.Len() {
-			n[i] = t.String(t.Slices.Name[i])
-		}
-	}
 }

@@ -27,35 +27,35 @@ type commsResult struct {
 	comms   analysis.CommTable
 	overlap analysis.Overlap
 	part    analysis.StragglerPart
-	names   sliceNames
+	names   report.SliceNames
 }
 
 func rankComms(t *trace.Trace, _ *commsOptions, a Asked) (commsResult, error) {
 	v := analysis.Look(t, analysis.Options{})
-	r := commsResult{comms: v.Comms(), overlap: v.Overlap(), part: v.StragglerPart(), names: sliceNames{}}
+	r := commsResult{comms: v.Comms(), overlap: v.Overlap(), part: v.StragglerPart(), names: report.SliceNames{}}
 	if a.HTA {
 		r.overlap = analysis.CommComputeOverlap(t, a.Options())
 	}
 	for i := range r.comms.Collectives {
-		r.names.add(t, r.comms.Collectives[i].Slice)
+		r.names.Keep(t, r.comms.Collectives[i].Slice)
 	}
 	return r, nil
 }
 
 func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (Answer, error) {
-	comms := part(list, func(r *commsResult) analysis.CommTable { return r.comms })
-	overlap := part(list, func(r *commsResult) analysis.Overlap { return r.overlap })
-	out := Answer{JSON: map[string]any{"ranks": values(comms), "overlap": values(overlap)}}
+	comms := report.Part(list, func(r *commsResult) analysis.CommTable { return r.comms })
+	overlap := report.Part(list, func(r *commsResult) analysis.Overlap { return r.overlap })
+	out := Answer{JSON: map[string]any{"ranks": report.Values(comms), "overlap": report.Values(overlap)}}
 	out.Tables = []*report.Table{report.CommTable(comms), report.OverlapTable(overlap)}
 	if o.Each || a.Everything {
-		each := part(list, func(r *commsResult) []analysis.Collective { return r.comms.Collectives })
-		out.JSON["collectives"] = values(each)
+		each := report.Part(list, func(r *commsResult) []analysis.Collective { return r.comms.Collectives })
+		out.JSON["collectives"] = report.Values(each)
 	}
 	if o.Each {
 		out.Tables = []*report.Table{report.CollectiveTable(comms)}
 	}
 	if len(list) > 1 {
-		s := analysis.StragglersOf(values(part(list, func(r *commsResult) analysis.StragglerPart { return r.part })))
+		s := analysis.StragglersOf(report.Values(report.Part(list, func(r *commsResult) analysis.StragglerPart { return r.part })))
 		labels := make([]string, len(list))
 		for i := range list {
 			labels[i] = list[i].Label

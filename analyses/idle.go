@@ -23,29 +23,29 @@ type idleResult struct {
 	idle   analysis.Idle
 	launch analysis.LaunchStats
 	queue  analysis.Queue
-	names  sliceNames
+	names  report.SliceNames
 }
 
 func rankIdle(t *trace.Trace, o *idleOptions, a Asked) (idleResult, error) {
 	r := idleResult{
 		idle:   analysis.IdleCauses(t, a.Options()),
 		launch: analysis.Launches(t, a.Options(), analysis.LaunchOptions{NoMemory: o.NoMemory}),
-		queue:  analysis.QueueLength(t, a.Options()), names: sliceNames{},
+		queue:  analysis.QueueLength(t, a.Options()), names: report.SliceNames{},
 	}
 	r.launch.Launches = nil // a row a kernel, which no table shows
 	for _, g := range r.idle.Longest {
-		r.names.add(t, g.Before, g.After)
+		r.names.Keep(t, g.Before, g.After)
 	}
 	return r, nil
 }
 
 func answerIdle(list []report.Ranked[idleResult], _ *idleOptions, _ Asked) (Answer, error) {
-	idle := part(list, func(r *idleResult) analysis.Idle { return r.idle })
-	launch := part(list, func(r *idleResult) analysis.LaunchStats { return r.launch })
-	queue := part(list, func(r *idleResult) analysis.Queue { return r.queue })
+	idle := report.Part(list, func(r *idleResult) analysis.Idle { return r.idle })
+	launch := report.Part(list, func(r *idleResult) analysis.LaunchStats { return r.launch })
+	queue := report.Part(list, func(r *idleResult) analysis.Queue { return r.queue })
 	names := func(i, slice int) string { return list[i].Value.names[slice] }
 	return Answer{
-		JSON: map[string]any{"ranks": values(idle), "launches": values(launch), "queue": values(queue)},
+		JSON: map[string]any{"ranks": report.Values(idle), "launches": report.Values(launch), "queue": report.Values(queue)},
 		Tables: []*report.Table{
 			report.IdleTable(idle), report.GapTable(idle, names), report.LaunchTable(launch), report.CallTable(launch),
 			report.QueueTable(queue),

@@ -44,14 +44,14 @@ func rankKernels(t *trace.Trace, o *kernelsOptions, a Asked) (kernelsResult, err
 
 func answerKernels(list []report.Ranked[kernelsResult], o *kernelsOptions, a Asked) (Answer, error) {
 	if o.Sequences != nil {
-		seq := part(list, func(r *kernelsResult) []analysis.Sequence { return r.seq })
-		return Answer{JSON: map[string]any{"ranks": values(seq)}, Tables: []*report.Table{report.SequenceTable(seq)}}, nil
+		seq := report.Part(list, func(r *kernelsResult) []analysis.Sequence { return r.seq })
+		return Answer{JSON: map[string]any{"ranks": report.Values(seq)}, Tables: []*report.Table{report.SequenceTable(seq)}}, nil
 	}
-	kernels := part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels })
-	time := part(list, func(r *kernelsResult) analysis.Temporal { return r.time })
+	kernels := report.Part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels })
+	time := report.Part(list, func(r *kernelsResult) analysis.Temporal { return r.time })
 	shown := summed(a, kernels, report.MergeKernels)
 	return Answer{
-		JSON:   map[string]any{"ranks": values(kernels), "temporal": values(time)},
+		JSON:   map[string]any{"ranks": report.Values(kernels), "temporal": report.Values(time)},
 		Tables: []*report.Table{report.KernelTable(shown), report.KernelTypeTable(shown)},
 		Above:  []*report.Table{report.TemporalTable(time)},
 	}, nil

@@ -39,15 +39,15 @@ func rankMemory(t *trace.Trace, o *memoryOptions, a Asked) (memoryResult, error)
 }
 
 func answerMemory(list []report.Ranked[memoryResult], o *memoryOptions, a Asked) (Answer, error) {
-	memory := part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
-	band := part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
+	memory := report.Part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
+	band := report.Part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
 	out := Answer{
-		JSON:   map[string]any{"ranks": values(memory), "bandwidth": values(band)},
+		JSON:   map[string]any{"ranks": report.Values(memory), "bandwidth": report.Values(band)},
 		Tables: []*report.Table{report.MemoryTable(memory), report.MemoryOpTable(memory), report.BandwidthTable(band)},
 		Asked:  []*report.Table{report.MemorySeriesTable(memory), report.BandwidthSeriesTable(band)},
 	}
 	if o.SVG != "" {
-		held := part(list, func(r *memoryResult) analysis.MemoryTimeline { return r.held })
+		held := report.Part(list, func(r *memoryResult) analysis.MemoryTimeline { return r.held })
 		drawable := func(r report.Ranked[analysis.MemoryTimeline]) bool { return len(r.Value.Devices) > 0 }
 		if !slices.ContainsFunc(held, drawable) {
 			return out, wrong("--svg %s: the trace has no allocations to draw: "+

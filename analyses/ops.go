@@ -53,10 +53,10 @@ func rankOps(t *trace.Trace, o *opsOptions, a Asked) (opsResult, error) {
 }
 
 func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer, error) {
-	ops := part(list, func(r *opsResult) analysis.OpTable { return r.ops })
-	roof := part(list, func(r *opsResult) analysis.RooflineReport { return r.roof })
-	ann := part(list, func(r *opsResult) analysis.Annotations { return r.ann })
-	out := Answer{JSON: map[string]any{"ranks": values(ops), "roofline": values(roof), "annotations": values(ann)}}
+	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.ops })
+	roof := report.Part(list, func(r *opsResult) analysis.RooflineReport { return r.roof })
+	ann := report.Part(list, func(r *opsResult) analysis.Annotations { return r.ann })
+	out := Answer{JSON: map[string]any{"ranks": report.Values(ops), "roofline": report.Values(roof), "annotations": report.Values(ann)}}
 	out.Tables = []*report.Table{
 		report.OpTable(summed(a, ops, report.MergeOps)), report.RooflineTable(roof), report.AnnotationTable(ann),
 	}

@@ -65,6 +65,18 @@ func NamesOf(traces []*trace.Trace) Names {
 	}
 }
 
+// SliceNames keeps the names of slices beyond their trace's life.
+type SliceNames map[int]string
+
+// Keep notes the names of slices of t; what is none is left out.
+func (n SliceNames) Keep(t *trace.Trace, slices ...int) {
+	for _, i := range slices {
+		if i >= 0 && i < t.Slices.Len() {
+			n[i] = t.String(t.Slices.Name[i])
+		}
+	}
+}
+
 // GapTable is the longest gaps and what was before and after them.
 func GapTable(list []Ranked[analysis.Idle], names Names) *Table {
 	t := &Table{Name: "gaps", Title: "Longest gaps", What: "gap", Columns: []Column{

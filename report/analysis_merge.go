@@ -15,6 +15,24 @@ type Ranked[T any] struct {
 	Value T
 }
 
+// Part takes one field out of the results of several ranks.
+func Part[T, U any](list []Ranked[T], f func(*T) U) []Ranked[U] {
+	out := make([]Ranked[U], len(list))
+	for i := range list {
+		out[i] = Ranked[U]{Label: list[i].Label, Value: f(&list[i].Value)}
+	}
+	return out
+}
+
+// Values are the results without their labels, as JSON has them.
+func Values[T any](list []Ranked[T]) []T {
+	out := make([]T, len(list))
+	for i := range list {
+		out[i] = list[i].Value
+	}
+	return out
+}
+
 // AllRanks labels what was summed over ranks.
 const AllRanks = "all"
 

@@ -10,17 +10,21 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/kinetoscope/kinetoscope/analyses"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // askCmd is the verb of a registered analysis.
 type askCmd struct {
-	traceVerb
+	answer.Verb
 	kong.Plugins // the analysis' own options, and those of the flags below that it has
 
-	hta    htaFlag
-	byRank byRankFlag
+	hta    flags.Definition
+	byRank flags.ByRank
 	q      *analyses.Question
 }
 
@@ -68,13 +72,13 @@ func (c *askCmd) asked() analyses.Asked {
 }
 
 // Run asks the question of every trace and prints the answer.
-func (c *askCmd) Run(e *env) error {
+func (c *askCmd) Run(e *cli.Env) error {
 	if err := inputError(c.q.Check(c.asked())); err != nil {
 		return err
 	}
 	var failed firstError
-	c.doubted = c.hta.HTA
-	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) any {
+	c.Doubted = c.hta.HTA
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) any {
 		r, err := c.q.Rank(t, c.asked())
 		failed.note(t.Meta.File, err)
 		return r
@@ -95,14 +99,14 @@ func (c *askCmd) Run(e *env) error {
 		}
 	}
 	for _, n := range found.Notes {
-		fmt.Fprintln(e.err, "note:", n)
+		fmt.Fprintln(e.Err, "note:", n)
 	}
-	a := answer{lines: found.Lines, tables: found.Tables, above: found.Above, asked: found.Asked, json: found.JSON}
-	if c.q.Needs != "" && !slices.ContainsFunc(found.Tables, func(t *report.Table) bool { return len(t.Rows) > 0 }) && len(a.lines) == 0 {
-		a.lines = append(a.lines, c.q.Needs)
+	a := answer.Answer{Lines: found.Lines, Tables: found.Tables, Above: found.Above, Asked: found.Asked, JSON: found.JSON}
+	if c.q.Needs != "" && !slices.ContainsFunc(found.Tables, func(t *report.Table) bool { return len(t.Rows) > 0 }) && len(a.Lines) == 0 {
+		a.Lines = append(a.Lines, c.q.Needs)
 	}
-	a.title, a.note = pageTitle(infos)
-	return c.print(e, c.q.Name, infos, a)
+	a.Title, a.Note = answer.Title(infos)
+	return c.Print(e, c.q.Name, infos, a)
 }
 
 // pageQuestions are the analyses that have a part of report's page beside those that the
@@ -137,7 +141,7 @@ func pagePart(page *report.TraceReport, q *analyses.Question, found []any, doc m
 func inputError(err error) error {
 	var wrong *analyses.InputError
 	if errors.As(err, &wrong) {
-		return usageError{err}
+		return cli.UsageError{Err: err}
 	}
 	return err
 }

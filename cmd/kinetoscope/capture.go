@@ -10,10 +10,16 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/child"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/load"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/units"
@@ -21,9 +27,9 @@ import (
 )
 
 type captureCmd struct {
-	profilerFlags
-	natsFlags
-	sessionFlags
+	flags.Profiler
+	flags.Hub
+	flags.Session
 	Pipeline    string        `default:"omni" help:"${builtins}, or a deployment file." placeholder:"NAME|FILE"`
 	Prompts     string        `help:"Prompts to send, one a line or one JSON object a line; - is stdin." placeholder:"FILE"`
 	Duration    time.Duration `help:"Send the prompts again and again for so long."`
@@ -61,54 +67,54 @@ const defaultPipeline = "omni"
 // captureSchema is the version of captureResult.
 const captureSchema = 1
 
-func (c *captureCmd) Run(e *env) error {
+func (c *captureCmd) Run(e *cli.Env) error {
 	switch {
 	case c.Last != 0:
 		return c.lookBack(e)
 	case len(c.Targets) > 0:
 		return c.servers(e)
 	case c.Attach && c.Kineto:
-		return usage("--attach and --kineto: name one")
+		return cli.Usage("--attach and --kineto: name one")
 	case c.Attach || c.Kineto:
 		return c.attached(e)
 	case c.Ready != "":
-		return usage("--ready goes with --attach or --kineto")
+		return cli.Usage("--ready goes with --attach or --kineto")
 	case c.Ranks != 0:
-		return usage("--ranks goes with --attach or --kineto")
+		return cli.Usage("--ranks goes with --attach or --kineto")
 	}
 	plan, requests, err := c.check(e)
 	if err != nil {
 		return err
 	}
-	p := newProgress(e.err)
-	p.say("starting %s", c.Pipeline)
+	p := cli.NewProgress(e.Err)
+	p.Say("starting %s", c.Pipeline)
 	begin := time.Now()
 	outputs := new(load.Outputs)
 	plan.Config.Attach = outputs.Attach
-	eng, err := plan.Open(e.ctx)
+	eng, err := plan.Open(e.Ctx)
 	if err != nil {
-		p.end()
-		return startError(err)
+		p.End()
+		return cli.StartError(err)
 	}
 	defer eng.Close()
 	ranks := 0
 	for _, s := range eng.Stages() {
 		ranks += s.Replicas * s.Ranks
 	}
-	p.say("%d stages, %d ranks ready in %s", len(eng.Stages()), ranks, units.Duration(float64(time.Since(begin))))
+	p.Say("%d stages, %d ranks ready in %s", len(eng.Stages()), ranks, units.Duration(float64(time.Since(begin))))
 	if requests == nil {
 		requests = load.Default(eng.Stages())
 	}
-	if _, err := eng.StartProfile(e.ctx, c.startRequest()); err != nil {
-		p.end()
-		return startError(err)
+	if _, err := eng.StartProfile(e.Ctx, c.startRequest()); err != nil {
+		p.End()
+		return cli.StartError(err)
 	}
 	sent := c.drive(e, eng, requests, outputs, p)
-	p.say("stopping, collecting and converting")
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), stopTimeout)
+	p.Say("stopping, collecting and converting")
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(e.Ctx), stopTimeout)
 	defer cancel()
 	st, err := eng.StopProfile(stopCtx)
-	p.end()
+	p.End()
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
 	}
@@ -119,38 +125,37 @@ func (c *captureCmd) Run(e *env) error {
 	if err := c.print(e, &res); err != nil {
 		return err
 	}
-	if e.ctx.Err() != nil {
+	if e.Ctx.Err() != nil {
 		sent.Err = errors.New("interrupted; the run holds what was recorded until then")
 	}
-	return errors.Join(sent.Err, sessionError(st))
+	return errors.Join(sent.Err, outcome.Error(st))
 }
 
 // stopTimeout bounds the end of a capture: the session's own bounds lie below it.
 const stopTimeout = 5 * time.Minute
 
 // check reads all input before anything is started.
-func (c *captureCmd) check(e *env) (*omni.Plan, []omni.Request, error) {
-	o, err := c.override(e)
+func (c *captureCmd) check(e *cli.Env) (*omni.Plan, []omni.Request, error) {
+	o, err := c.Override(e)
 	if err != nil {
 		return nil, nil, err
 	}
 	q := c.startRequest()
 	if err := q.Validate(); err != nil {
-		return nil, nil, flagError(err)
+		return nil, nil, flags.FieldError(err)
 	}
 	switch {
 	case c.Concurrency < 1:
-		return nil, nil, usage("--concurrency %d: 1 or more", c.Concurrency)
+		return nil, nil, cli.Usage("--concurrency %d: 1 or more", c.Concurrency)
 	case c.Duration < 0:
-		return nil, nil, usage("--duration %v: 0 or more", c.Duration)
+		return nil, nil, cli.Usage("--duration %v: 0 or more", c.Duration)
 	case c.Iterations < 0:
-		return nil, nil, usage("--iterations %d: 0 or more", c.Iterations)
-	case c.Command != nil && len(c.Command) == 0:
-		return nil, nil, usage("no command after --")
-	case c.Command != nil && !runnable(c.Command[0]):
-		return nil, nil, usage("-- %s: no such program", c.Command[0])
+		return nil, nil, cli.Usage("--iterations %d: 0 or more", c.Iterations)
 	case c.Command != nil && (c.Prompts != "" || c.Duration > 0 || c.Iterations > 0):
-		return nil, nil, usage("a command sends the requests itself: leave out --prompts, --duration and --iterations")
+		return nil, nil, cli.Usage("a command sends the requests itself: leave out --prompts, --duration and --iterations")
+	}
+	if err := child.Check(c.Command); err != nil {
+		return nil, nil, err
 	}
 	var requests []omni.Request
 	if c.Prompts != "" {
@@ -158,26 +163,26 @@ func (c *captureCmd) check(e *env) (*omni.Plan, []omni.Request, error) {
 			return nil, nil, err
 		}
 	}
-	cfg := omni.Config{Pipeline: c.Pipeline, TensorParallelSize: c.TP, Profiler: o, RunsDir: c.RunsDir, Logger: e.log}
-	if err := c.natsFlags.set(&cfg); err != nil {
+	cfg := omni.Config{Pipeline: c.Pipeline, TensorParallelSize: c.TP, Profiler: o, RunsDir: c.RunsDir, Logger: e.Log}
+	if err := c.Hub.Set(&cfg); err != nil {
 		return nil, nil, err
 	}
-	plan, err := cfg.Plan(e.ctx)
+	plan, err := cfg.Plan(e.Ctx)
 	if err != nil {
-		return nil, nil, usageError{err}
+		return nil, nil, cli.UsageError{Err: err}
 	}
 	if err := c.checkStages(plan.Pipeline); err != nil {
 		return nil, nil, err
 	}
 	if err := plan.CheckRequests(requests); err != nil {
-		return nil, nil, usage("--prompts %s: %w", c.Prompts, err)
+		return nil, nil, cli.Usage("--prompts %s: %w", c.Prompts, err)
 	}
 	return plan, requests, nil
 }
 
 // startRequest is the session that the flags ask for.
 func (c *captureCmd) startRequest() protocol.StartRequest {
-	q := c.start()
+	q := c.Request()
 	if c.Iterations > 0 {
 		q.MaxIterations = &c.Iterations
 	}
@@ -189,19 +194,19 @@ func (c *captureCmd) startRequest() protocol.StartRequest {
 }
 
 // readPrompts reads a prompt file; "-" is stdin.
-func readPrompts(e *env, path string) ([]omni.Request, error) {
-	in := e.in
+func readPrompts(e *cli.Env, path string) ([]omni.Request, error) {
+	in := e.In
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.UsageError{Err: err}
 		}
 		defer f.Close()
 		in = f
 	}
 	requests, err := load.Read(path, in)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.UsageError{Err: err}
 	}
 	return requests, nil
 }
@@ -210,11 +215,11 @@ func readPrompts(e *env, path string) ([]omni.Request, error) {
 func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
 	q := c.startRequest()
 	if err := q.CheckStages(p.Refs()); err != nil {
-		return flagError(err)
+		return flags.FieldError(err)
 	}
 	for _, id := range c.Stages {
 		if st := p.Stage(id); !st.Profiled() {
-			return usage("--stages %d: %s has no profiler: set profiler_config: {profiler: torch} there", id, st.Name)
+			return cli.Usage("--stages %d: %s has no profiler: set profiler_config: {profiler: torch} there", id, st.Name)
 		}
 	}
 	for i := range p.Stages {
@@ -222,60 +227,23 @@ func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
 			return nil
 		}
 	}
-	return usage("no stage of pipeline %s has a profiler: set profiler_config: {profiler: torch} in the file, or --profiler-config.profiler=torch", p.Name)
+	return cli.Usage("no stage of pipeline %s has a profiler: set profiler_config: {profiler: torch} in the file, or --profiler-config.profiler=torch", p.Name)
 }
-
-// startError tells a refused start, which is the user's to mend, from a failed one.
-func startError(err error) error {
-	var s interface{ HTTPStatus() int }
-	if errors.As(err, &s) && s.HTTPStatus() < 500 {
-		return usageError{err}
-	}
-	return err
-}
-
-// sessionError is an error if the session is not complete; of a partial one a partialError.
-func sessionError(st *session.Status) error {
-	why := st.Error
-	for _, stage := range st.Stages {
-		for _, r := range stage.Ranks {
-			if r.State != protocol.StateComplete {
-				why = fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", stage.Stage, stage.Name, r.Replica, r.Rank, r.State, r.Reason)
-			}
-		}
-	}
-	switch st.State {
-	case session.StateComplete:
-		return nil
-	case session.StatePartial:
-		return partialError{fmt.Errorf("session %s is partial: %s", st.ID, why)}
-	}
-	return fmt.Errorf("session %s is %s: %s", st.ID, st.State, why)
-}
-
-// partialError says that the run is there and lacks something: exit code 3.
-type partialError struct{ err error }
-
-func (e partialError) Error() string { return e.err.Error() }
-func (e partialError) Unwrap() error { return e.err }
-
-// ExitCode is the program's.
-func (e partialError) ExitCode() int { return exitPartial }
 
 // drive sends the load while the session records, or lets a command do so.
-func (c *captureCmd) drive(e *env, eng *omni.Engine, requests []omni.Request, out *load.Outputs, p *progress) load.Result {
+func (c *captureCmd) drive(e *cli.Env, eng *omni.Engine, requests []omni.Request, out *load.Outputs, p *cli.Progress) load.Result {
 	if c.Command != nil {
-		p.end()
+		p.End()
 		return load.Result{Err: c.runCommand(e, eng)}
 	}
-	stop, cancel := context.WithCancel(e.ctx)
+	stop, cancel := context.WithCancel(e.Ctx)
 	defer cancel()
 	if c.Duration > 0 {
-		stop, cancel = context.WithTimeout(e.ctx, c.Duration)
+		stop, cancel = context.WithTimeout(e.Ctx, c.Duration)
 		defer cancel()
 	}
 	o := load.Options{Requests: requests, Concurrency: c.Concurrency, Endless: c.Duration > 0 || c.Iterations > 0,
-		Stop: stop.Done(), Outputs: out, Done: func(done int) { p.say("%d requests done", done) }}
+		Stop: stop.Done(), Outputs: out, Done: func(done int) { p.Say("%d requests done", done) }}
 	var watch sync.WaitGroup
 	if o.Endless && (c.Iterations > 0 || c.MaxBytes > 0) { // once nothing is recorded, nothing needs to be sent
 		watch.Go(func() {
@@ -283,7 +251,7 @@ func (c *captureCmd) drive(e *env, eng *omni.Engine, requests []omni.Request, ou
 			cancel()
 		})
 	}
-	res := load.Drive(e.ctx, eng, o)
+	res := load.Drive(e.Ctx, eng, o)
 	cancel()
 	watch.Wait()
 	return res
@@ -309,18 +277,18 @@ func awaitRecorded(ctx context.Context, eng *omni.Engine) {
 }
 
 // runCommand serves the pipeline and runs the user's command against it.
-func (c *captureCmd) runCommand(e *env, eng *omni.Engine) error {
-	ln, err := bind(e.ctx, "127.0.0.1:0")
+func (c *captureCmd) runCommand(e *cli.Env, eng *omni.Engine) error {
+	ln, err := httpd.Bind(e.Ctx, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	srv := newServer(e, eng, ln, web.Config{ShutdownGrace: quickShutdown})
-	ctx, cancel := context.WithCancel(e.ctx)
+	srv := httpd.ForEngine(e, eng, ln, web.Config{ShutdownGrace: httpd.QuickShutdown})
+	ctx, cancel := context.WithCancel(e.Ctx)
 	served := make(chan error, 1)
-	go func() { served <- srv.serve(ctx) }()
-	cmd := exec.CommandContext(e.ctx, c.Command[0], c.Command[1:]...)
-	cmd.Env = append(os.Environ(), "KINETOSCOPE_URL="+srv.url, "OPENAI_BASE_URL="+srv.url+"/v1", "OPENAI_API_KEY=none")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.in, e.err, e.err
+	go func() { served <- srv.Serve(ctx) }()
+	cmd := exec.CommandContext(e.Ctx, c.Command[0], c.Command[1:]...)
+	cmd.Env = append(os.Environ(), "KINETOSCOPE_URL="+srv.URL, "OPENAI_BASE_URL="+srv.URL+"/v1", "OPENAI_API_KEY=none")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, e.Err, e.Err
 	err = cmd.Run()
 	cancel()
 	if err != nil {
@@ -330,19 +298,14 @@ func (c *captureCmd) runCommand(e *env, eng *omni.Engine) error {
 	return errors.Join(err, <-served)
 }
 
-func runnable(program string) bool {
-	_, err := exec.LookPath(program)
-	return err == nil
-}
-
-func (c *captureCmd) print(e *env, res *captureResult) error {
+func (c *captureCmd) print(e *cli.Env, res *captureResult) error {
 	if c.JSON {
-		return printJSON(e.out, res)
+		return cli.JSON(e.Out, res)
 	}
 	if res.Report != nil {
-		if err := writeReport(e, res.Report); err != nil {
+		if err := report.Text(e.Out, res.Report, e.Text()); err != nil {
 			return err
 		}
 	}
-	return printRun(e.out, res.Session)
+	return outcome.Print(e.Out, res.Session)
 }

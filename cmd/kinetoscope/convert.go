@@ -20,6 +20,8 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/align"
 	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/tables"
@@ -37,8 +39,8 @@ type convertCmd struct {
 	Output string   `short:"o" required:"" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet." placeholder:"OUT"`
 	Force  bool     `help:"Replace the file if it is there."`
 	cutFlags
-	openFlags
-	rankFlags
+	reading.Options
+	reading.Choice
 }
 
 // cutFlags choose a part of the traces.
@@ -55,7 +57,7 @@ type cutFlags struct {
 func (c *cutFlags) filter() (cut.Filter, error) {
 	f := cut.Filter{Request: c.Request}
 	if c.From < 0 || c.To < 0 || c.To > 0 && c.To < c.From {
-		return f, usage("--from %v --to %v: a window begins before it ends, and not before the trace", c.From, c.To)
+		return f, cli.Usage("--from %v --to %v: a window begins before it ends, and not before the trace", c.From, c.To)
 	}
 	if len(c.Category) > 0 {
 		f.Categories = map[string]bool{}
@@ -66,7 +68,7 @@ func (c *cutFlags) filter() (cut.Filter, error) {
 	if c.Name != "" {
 		var err error
 		if f.Name, err = regexp.Compile(c.Name); err != nil {
-			return f, usage("--name: %w", err)
+			return f, cli.Usage("--name: %w", err)
 		}
 	}
 	return f, nil
@@ -75,7 +77,7 @@ func (c *cutFlags) filter() (cut.Filter, error) {
 // convertPart is one trace as the first reading knows it.
 type convertPart struct {
 	label  string
-	info   traceInfo
+	info   reading.Info
 	rank   align.Rank
 	first  int64 // its own first time
 	empty  bool
@@ -83,7 +85,7 @@ type convertPart struct {
 	placed bool // its clock is the wall clock
 }
 
-func (c *convertCmd) Run(e *env) error {
+func (c *convertCmd) Run(e *cli.Env) error {
 	filter, err := c.filter()
 	if err != nil {
 		return err
@@ -93,14 +95,14 @@ func (c *convertCmd) Run(e *env) error {
 	pack := format.Plain
 	if !dir {
 		if f, pack, err = format.ForPath(c.Output); err != nil {
-			return usageError{err}
+			return cli.UsageError{Err: err}
 		}
 		if _, err := os.Lstat(c.Output); err == nil && !c.Force {
-			return usage("%s is there already: --force replaces it", c.Output)
+			return cli.Usage("%s is there already: --force replaces it", c.Output)
 		}
 	}
 	if slices.Contains(c.Paths, open.Stdin) {
-		path, done, err := format.Spool(e.in)
+		path, done, err := format.Spool(e.In)
 		if err != nil {
 			return fmt.Errorf("read standard input: %w", err)
 		}
@@ -130,14 +132,14 @@ func isDir(path string) bool {
 
 // survey reads every trace once, one in memory at a time for each worker, and keeps what
 // alignment needs.
-func (c *convertCmd) survey(e *env) ([]convertPart, error) {
+func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	type seen struct {
 		rank   align.Rank
 		first  int64
 		empty  bool
 		placed bool
 	}
-	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) seen {
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) seen {
 		first, _, ok := t.Extent()
 		scope := fmt.Sprintf("stage%d/replica%d", t.Meta.StageID, t.Meta.Replica)
 		return seen{convert.AlignRank(t, scope, protocol.ClockError{}), first, !ok, t.Meta.WallClock}
@@ -163,7 +165,7 @@ func (c *convertCmd) survey(e *env) ([]convertPart, error) {
 // rewriting writes parts, which are read a second time one after the other.
 type rewriting struct {
 	c      *convertCmd
-	e      *env
+	e      *cli.Env
 	parts  []convertPart
 	filter cut.Filter
 	start  int64 // of the common clock
@@ -214,21 +216,21 @@ func (w *rewriting) cut(t *trace.Trace, p *convertPart) *trace.Trace {
 // each reads the parts again, file by file in the order of the parts.
 func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 	done := map[string]bool{}
-	b := newBar(w.e.err)
-	defer b.end()
+	b := cli.NewBar(w.e.Err)
+	defer b.End()
 	for i := range w.parts {
-		source := w.parts[i].info.source
+		source := w.parts[i].info.Source
 		if done[source] {
 			continue
 		}
 		done[source] = true
 		found, err := open.Find([]string{source})
 		if err != nil {
-			return usageError{err}
+			return cli.UsageError{Err: err}
 		}
-		opts := open.Options{Workers: w.c.Workers, Memory: int64(w.c.Memory), Progress: b.update, Left: func(open.Left) {}}
+		opts := open.Options{Workers: w.c.Workers, Memory: int64(w.c.Memory), Progress: b.Update, Left: func(open.Left) {}}
 		seq := 0
-		err = open.EachSource(w.e.ctx, found, opts, func(_ int, t *trace.Trace) error {
+		err = open.EachSource(w.e.Ctx, found, opts, func(_ int, t *trace.Trace) error {
 			p := w.part(source, seq)
 			seq++
 			if p == nil {
@@ -237,7 +239,7 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 			return add(p, w.cut(t, p))
 		})
 		if err != nil {
-			return readError(err)
+			return reading.Error(err)
 		}
 	}
 	return nil
@@ -245,7 +247,7 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 
 func (w *rewriting) part(source string, seq int) *convertPart {
 	for i := range w.parts {
-		if p := &w.parts[i]; p.info.source == source && p.info.seq == seq {
+		if p := &w.parts[i]; p.info.Source == source && p.info.Seq == seq {
 			return p
 		}
 	}
@@ -258,19 +260,19 @@ func (w *rewriting) workers() int { return cmp.Or(w.c.Workers, runtime.GOMAXPROC
 func (w *rewriting) tables() error {
 	d, err := tables.Create(w.c.Output)
 	if err != nil {
-		return usageError{err}
+		return cli.UsageError{Err: err}
 	}
 	n := 0
 	err = w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
 		i := n
 		n++
-		return d.Add(w.e.ctx, i, table.Rank{Trace: t, Name: p.label}, w.workers())
+		return d.Add(w.e.Ctx, i, table.Rank{Trace: t, Name: p.label}, w.workers())
 	})
 	if err = errors.Join(err, d.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintln(w.e.out, w.c.Output)
+	fmt.Fprintln(w.e.Out, w.c.Output)
 	return nil
 }
 
@@ -306,7 +308,7 @@ func (w *rewriting) file(f format.Format, pack format.Compression) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w.e.out, "%s  %s, %s\n", w.c.Output, f.Title, report.Bytes(st.Size()).Text)
+	fmt.Fprintf(w.e.Out, "%s  %s, %s\n", w.c.Output, f.Title, report.Bytes(st.Size()).Text)
 	w.say(f)
 	return nil
 }
@@ -314,7 +316,7 @@ func (w *rewriting) file(f format.Format, pack format.Compression) (err error) {
 // say tells on stderr what the file does not hold, and how well the clocks are known.
 func (w *rewriting) say(f format.Format) {
 	if f.Lacks != "" {
-		fmt.Fprintf(w.e.err, "note: not in it: %s\n", f.Lacks)
+		fmt.Fprintf(w.e.Err, "note: not in it: %s\n", f.Lacks)
 	}
 	if len(w.parts) < 2 {
 		return
@@ -323,11 +325,11 @@ func (w *rewriting) say(f format.Format) {
 		p := &w.parts[i]
 		switch {
 		case !p.placed:
-			fmt.Fprintf(w.e.err, "note: %s has no wall clock: it is put at the start\n", p.label)
+			fmt.Fprintf(w.e.Err, "note: %s has no wall clock: it is put at the start\n", p.label)
 		case p.clock.Contradicts:
-			fmt.Fprintf(w.e.err, "note: the clock of %s cannot be brought to agree with its collectives\n", p.label)
+			fmt.Fprintf(w.e.Err, "note: the clock of %s cannot be brought to agree with its collectives\n", p.label)
 		case p.clock.Matched > 0 && p.clock.OffsetNs != 0:
-			fmt.Fprintf(w.e.err, "note: %s is moved by %v, from %d collectives\n", p.label, time.Duration(p.clock.OffsetNs), p.clock.Matched)
+			fmt.Fprintf(w.e.Err, "note: %s is moved by %v, from %d collectives\n", p.label, time.Duration(p.clock.OffsetNs), p.clock.Matched)
 		}
 	}
 }
@@ -341,16 +343,16 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 	fw := f.Create(dst, format.WriteOptions{Name: filepath.Base(w.c.Output), Workers: w.workers(), StartNs: w.start, Ranks: len(w.parts)})
 	err = w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
-		return fw.Add(w.e.ctx, format.Rank{Trace: t, Name: w.name(p), Labels: w.labels(p), Clock: w.at(p)})
+		return fw.Add(w.e.Ctx, format.Rank{Trace: t, Name: w.name(p), Labels: w.labels(p), Clock: w.at(p)})
 	})
-	if cerr := fw.Close(context.WithoutCancel(w.e.ctx)); err == nil {
+	if cerr := fw.Close(context.WithoutCancel(w.e.Ctx)); err == nil {
 		err = cerr
 	}
 	return errors.Join(err, closePack(), b.Flush())
 }
 
 // name is the part's name in the file: that of a timeline where stage and rank are known.
-func (w *rewriting) name(p *convertPart) string { return cmp.Or(identity.Name(p.info.meta), p.label) }
+func (w *rewriting) name(p *convertPart) string { return cmp.Or(identity.Name(p.info.Meta), p.label) }
 
 func (w *rewriting) labels(p *convertPart) (out []string) {
 	if p.info.Host != "" {

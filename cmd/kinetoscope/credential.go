@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 )
 
 type credentialCmd struct {
@@ -13,11 +14,11 @@ type credentialCmd struct {
 
 // Run prints the token that lets one rank, or a host's agent, join the server of that
 // directory and opens nothing else there.
-func (c *credentialCmd) Run(e *env) error {
+func (c *credentialCmd) Run(e *cli.Env) error {
 	token, err := hub.CredentialOf(c.DataDir, c.Identity)
 	if err != nil {
-		return usageError{err}
+		return cli.UsageError{Err: err}
 	}
-	_, err = fmt.Fprintln(e.out, token)
+	_, err = fmt.Fprintln(e.Out, token)
 	return err
 }

@@ -7,6 +7,10 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -15,10 +19,10 @@ import (
 type diffCmd struct {
 	A string `arg:"" help:"Trace or run before."`
 	B string `arg:"" help:"Trace or run after; - is stdin."`
-	openFlags
-	rankFlags
-	answerFlags
-	htaFlag
+	reading.Options
+	reading.Choice
+	answer.Flags
+	flags.Definition
 	Steps       string `default:"auto" enum:"auto,profiler,all" help:"Compare by step: auto finds steps by their labels, profiler takes ProfilerStep, all compares the whole traces."`
 	Only        string `default:"all" enum:"all,host,device" help:"Compare only host or device."`
 	Change      string `default:"" enum:",added,removed,increased,decreased,unchanged,slower,faster" help:"Only these: added, removed, increased, decreased, unchanged, slower, faster." placeholder:"CHANGE"`
@@ -33,22 +37,22 @@ type diffSide struct {
 	steps *steps.Report
 }
 
-func (c *diffCmd) side(e *env, path string) (diffSide, traceInfo, error) {
-	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, []string{path}, func(t *trace.Trace) diffSide {
+func (c *diffCmd) side(e *cli.Env, path string) (diffSide, reading.Info, error) {
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, []string{path}, func(t *trace.Trace) diffSide {
 		return diffSide{t, steps.Find(t, steps.Options{NoPeriod: true})}
 	})
 	switch {
 	case err != nil:
-		return diffSide{}, traceInfo{}, err
+		return diffSide{}, reading.Info{}, err
 	case len(list) > 1:
-		return diffSide{}, traceInfo{}, usage("%s has %d traces (%v): choose one with --rank and --stage", path, len(list), labels(infos))
+		return diffSide{}, reading.Info{}, cli.Usage("%s has %d traces (%v): choose one with --rank and --stage", path, len(list), reading.Labels(infos))
 	}
 	return list[0].Value, infos[0], nil
 }
 
-func (c *diffCmd) Run(e *env) error {
+func (c *diffCmd) Run(e *cli.Env) error {
 	if c.A == open.Stdin && c.B == open.Stdin {
-		return usage("only one of the traces can be standard input")
+		return cli.Usage("only one of the traces can be standard input")
 	}
 	a, infoA, errA := c.side(e, c.A)
 	if errA != nil {
@@ -59,20 +63,20 @@ func (c *diffCmd) Run(e *env) error {
 		return errB
 	}
 	infoB.Index = 1
-	infos := []traceInfo{infoA, infoB}
+	infos := []reading.Info{infoA, infoB}
 	do := analysis.DiffOptions{ShortNames: c.ShortNames, HostOnly: c.Only == "host", DeviceOnly: c.Only == "device"}
 	how, err := c.windows(a, b, &do)
 	if err != nil {
 		return err
 	}
-	d := analysis.Diff(a.trace, b.trace, c.options(), do)
-	out := answer{title: "A " + infoA.File, note: "B " + infoB.File, json: map[string]any{"diff": d, "compared_by": how}}
-	out.lines = append(out.lines, diffSummary(&d, how))
-	out.tables = []*report.Table{report.DiffTable(&d, report.DiffFilter{All: c.Unchanged, SignificantOnly: c.Significant, Change: c.Change})}
-	if len(out.tables[0].Rows) == 0 {
-		out.lines = append(out.lines, "No row to show: nothing differs, or no difference fits --change and --significant.")
+	d := analysis.Diff(a.trace, b.trace, c.Analysis(), do)
+	out := answer.Answer{Title: "A " + infoA.File, Note: "B " + infoB.File, JSON: map[string]any{"diff": d, "compared_by": how}}
+	out.Lines = append(out.Lines, diffSummary(&d, how))
+	out.Tables = []*report.Table{report.DiffTable(&d, report.DiffFilter{All: c.Unchanged, SignificantOnly: c.Significant, Change: c.Change})}
+	if len(out.Tables[0].Rows) == 0 {
+		out.Lines = append(out.Lines, "No row to show: nothing differs, or no difference fits --change and --significant.")
 	}
-	return c.print(e, "diff", infos, out)
+	return c.Print(e, "diff", infos, out)
 }
 
 // windows chooses what is compared: how says it in a word.
@@ -84,7 +88,7 @@ func (c *diffCmd) windows(a, b diffSide, do *analysis.DiffOptions) (how string, 
 	switch {
 	case c.HTA, c.Steps == "profiler":
 		if !c.HTA && (a.steps.Method != steps.ByProfilerStep || b.steps.Method != steps.ByProfilerStep) {
-			return "", usage("--steps profiler: not both traces have ProfilerStep labels")
+			return "", cli.Usage("--steps profiler: not both traces have ProfilerStep labels")
 		}
 		return "profiler_step", nil
 	case c.Steps == "auto" && a.steps.Method == b.steps.Method && len(a.steps.Steps) > 1 && len(b.steps.Steps) > 1:

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 )
 
 // certificate makes a certificate of 127.0.0.1 that is its own authority.
@@ -60,7 +62,7 @@ func TestServeAsksForCertificates(t *testing.T) {
 	var said bytes.Buffer
 	go func() {
 		done <- run(ctx, []string{"serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--runs-dir", dir,
-			"--ready-file", ready, "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client}, streams{out: &said, err: &said})
+			"--ready-file", ready, "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client}, cli.Streams{Out: &said, Err: &said})
 	}()
 	defer func() {
 		stop()
@@ -87,7 +89,7 @@ func TestServeAsksForCertificates(t *testing.T) {
 		"no authority":          {nil, 1},
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), append([]string{"status", "--url", url}, c.flags...), streams{out: &out, err: &out}); code != c.code {
+		if code := run(t.Context(), append([]string{"status", "--url", url}, c.flags...), cli.Streams{Out: &out, Err: &out}); code != c.code {
 			t.Errorf("with %s: exit code %d, want %d: %s", name, code, c.code, &out)
 		}
 	}
@@ -120,13 +122,13 @@ func TestSecretsShowNowhere(t *testing.T) {
 	dir := t.TempDir()
 	data, runsDir, ready := filepath.Join(dir, "data"), filepath.Join(dir, "runs"), filepath.Join(dir, "ready")
 	const key = "sk-test-0123456789abcdef"
-	t.Setenv(apiKeyEnv, key)
+	t.Setenv(flags.APIKeyEnv, key)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan int, 1)
 	var said safeBuffer
 	go func() {
 		done <- run(ctx, []string{"serve", "--addr", "127.0.0.1:0", "--data-dir", data, "--runs-dir", runsDir, "--ready-file", ready, "-v"},
-			streams{out: &said, err: &said})
+			cli.Streams{Out: &said, Err: &said})
 	}()
 	defer stop()
 	url := ""
@@ -136,10 +138,10 @@ func TestSecretsShowNowhere(t *testing.T) {
 			t.Fatalf("it does not serve: %s", &said)
 		}
 	}
-	t.Setenv(apiKeyEnv, key) // the server took it away
+	t.Setenv(flags.APIKeyEnv, key) // the server took it away
 	for _, args := range [][]string{{"start"}, {"stop"}} {
 		var out bytes.Buffer
-		if code := run(t.Context(), append(args, "--url", url), streams{out: &out, err: &out}); code != 0 {
+		if code := run(t.Context(), append(args, "--url", url), cli.Streams{Out: &out, Err: &out}); code != 0 {
 			t.Fatalf("%v: %s", args, &out)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 )
 
 // TestToyAnalysis asks the analysis of toy_analysis_test.go as a user would: nothing but
@@ -22,7 +24,7 @@ func TestToyAnalysis(t *testing.T) {
 	ask := func(args ...string) string {
 		t.Helper()
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), args, streams{in: strings.NewReader(""), out: &out, err: &errs}); code != exitOK {
+		if code := run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}); code != cli.ExitOK {
 			t.Fatalf("%q: exit code %d: %s", args, code, &errs)
 		}
 		return out.String()
@@ -48,7 +50,7 @@ func TestToyAnalysis(t *testing.T) {
 		t.Errorf("JSON: %+v, %v", doc, err)
 	}
 	var errs bytes.Buffer
-	if code := run(t.Context(), []string{"toy-longest", file, "--at-least", "-1s"}, streams{out: &errs, err: &errs}); code != exitUsage {
+	if code := run(t.Context(), []string{"toy-longest", file, "--at-least", "-1s"}, cli.Streams{Out: &errs, Err: &errs}); code != cli.ExitUsage {
 		t.Errorf("a negative length: exit code %d: %s", code, &errs)
 	}
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -22,13 +25,13 @@ import (
 )
 
 type inspectCmd struct {
-	traceVerb
+	answer.Verb
 	Verify bool `help:"Check a run's files against the sizes and hashes in its manifest."`
 }
 
 // inspection is what is in one file.
 type inspection struct {
-	traceInfo
+	reading.Info
 	Bytes       int64             `json:"bytes"` // on disk; 0 for standard input
 	Facts       map[string]string `json:"facts"`
 	WindowStart int64             `json:"window_start_ns"`
@@ -66,61 +69,61 @@ type recordingInfo struct {
 	Damage       []format.Damage   `json:"damage,omitempty"` // pieces in the middle; what lies behind was read
 }
 
-func (c *inspectCmd) Run(e *env) error {
+func (c *inspectCmd) Run(e *cli.Env) error {
 	if c.Verify {
 		if err := c.verify(e); err != nil {
 			return err
 		}
 	}
-	c.quiet, c.copies = true, true
-	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) inspection { return inspect(t) })
+	c.Quiet, c.Copies = true, true
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) inspection { return inspect(t) })
 	if err != nil {
 		return err
 	}
 	for i := range list {
 		v := &list[i].Value
-		v.traceInfo = infos[i]
-		if err := v.fromFile(e.ctx); err != nil {
+		v.Info = infos[i]
+		if err := v.fromFile(e.Ctx); err != nil {
 			return err
 		}
 	}
-	a := answer{json: map[string]any{"files": perRank(list)}, tables: []*report.Table{filesTable(list), repairsTable(list)}}
+	a := answer.Answer{JSON: map[string]any{"files": report.Values(list)}, Tables: []*report.Table{filesTable(list), repairsTable(list)}}
 	if len(list) > 1 {
-		a.title, a.note = pageTitle(infos)
-		return c.print(e, "inspect", infos, a)
+		a.Title, a.Note = answer.Title(infos)
+		return c.Print(e, "inspect", infos, a)
 	}
 	v := &list[0].Value
-	a.tables = append(append([]*report.Table{a.tables[0], report.FactTable(v.facts)}, v.tables...), a.tables[1])
+	a.Tables = append(append([]*report.Table{a.Tables[0], report.FactTable(v.facts)}, v.tables...), a.Tables[1])
 	if c.JSON || c.CSV || c.Table != "" {
-		return c.print(e, "inspect", infos, a)
+		return c.Print(e, "inspect", infos, a)
 	}
 	title := infos[0].File
 	if title == open.Stdin {
 		title = "standard input"
 	}
-	tables, err := c.choose(a.tables[2:])
+	tables, err := c.Choose(a.Tables[2:])
 	if err != nil {
 		return err
 	}
-	return report.Inspection(e.out, title, v.facts, tables, textOptions(e))
+	return report.Inspection(e.Out, title, v.facts, tables, e.Text())
 }
 
 // verify checks the runs among the paths.
-func (c *inspectCmd) verify(e *env) error {
+func (c *inspectCmd) verify(e *cli.Env) error {
 	for _, p := range c.Paths {
-		r, err := c.run(p)
+		r, err := c.FindRun(p)
 		if err != nil {
 			return err
 		}
 		if r == nil {
-			return usage("--verify: %s is no run", p)
+			return cli.Usage("--verify: %s is no run", p)
 		}
 		err = r.Verify()
 		r.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
-		fmt.Fprintf(e.err, "%s: all files are as %s says\n", p, store.ManifestName)
+		fmt.Fprintf(e.Err, "%s: all files are as %s says\n", p, store.ManifestName)
 	}
 	return nil
 }
@@ -213,7 +216,7 @@ func readRecording(ctx context.Context, path string) (*recordingInfo, error) {
 	defer f.Close()
 	rd, err := format.NewReader(f)
 	if err != nil {
-		return nil, readError(fmt.Errorf("%s: %w", path, err))
+		return nil, reading.Error(fmt.Errorf("%s: %w", path, err))
 	}
 	h := rd.Header()
 	out := &recordingInfo{Version: h.Version, Process: h.Process, PID: h.PID, Clock: h.Clock, ResolutionNs: h.ResolutionNs, Snapshot: h.Snapshot, TrackDrops: map[string]uint64{}}
@@ -258,7 +261,7 @@ func (r *recordingInfo) facts() []report.Fact {
 	}
 	out = append(out, report.Fact{Key: "drops", Value: drops})
 	for i, d := range r.Damage {
-		if i == maxNamed {
+		if i == answer.MaxNamed {
 			out = append(out, report.Fact{Key: "damaged", Value: fmt.Sprintf("and %d more places", len(r.Damage)-i)})
 			break
 		}
@@ -282,7 +285,7 @@ func filesTable(list []report.Ranked[inspection]) *report.Table {
 	dir := commonDir(list)
 	for i := range list {
 		v := &list[i].Value
-		name := shortPath(v.File)
+		name := cli.ShortPath(v.File)
 		if rel, err := filepath.Rel(dir, v.File); err == nil && len(list) > 1 {
 			name = rel
 		}
@@ -297,7 +300,7 @@ func filesTable(list []report.Ranked[inspection]) *report.Table {
 				cut = report.Str("yes")
 			}
 		}
-		t.Add(report.Cell{Text: name, Raw: v.File}, report.Str(v.Format), report.Str(identity.StageName(v.meta)), report.If(v.Replica > 0, report.ID(v.Replica)),
+		t.Add(report.Cell{Text: name, Raw: v.File}, report.Str(v.Format), report.Str(identity.StageName(v.Meta)), report.If(v.Replica > 0, report.ID(v.Replica)),
 			report.If(v.Rank >= 0, report.ID(v.Rank)), report.Str(strings.TrimSpace(v.Role+" "+v.Phase)), report.Bytes(v.Bytes), report.Int(v.Slices),
 			report.Int(v.Instants), report.Int(v.Counters), report.Int(v.FlowEnds), report.Ns(v.WindowEnd-v.WindowStart), report.ID(v.WindowStart), report.Str(fmt.Sprint(v.WallClock)), report.Int(v.Overlaps), report.Int(repairs), drops, cut)
 	}
@@ -318,5 +321,5 @@ func commonDir(list []report.Ranked[inspection]) string {
 }
 
 func repairsTable(list []report.Ranked[inspection]) *report.Table {
-	return report.RepairTable(part(list, func(v *inspection) map[string]int { return v.Repairs }))
+	return report.RepairTable(report.Part(list, func(v *inspection) map[string]int { return v.Repairs }))
 }

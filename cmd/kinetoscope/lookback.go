@@ -1,30 +1,36 @@
 package main
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
+)
 
 // lookBack captures what a running server's flight recorders hold.
-func (c *captureCmd) lookBack(e *env) error {
+func (c *captureCmd) lookBack(e *cli.Env) error {
 	switch {
 	case c.Command != nil || c.Prompts != "" || c.Duration != 0 || c.Iterations != 0 || c.TP != 0 || c.Attach:
-		return usage(
+		return cli.Usage(
 			"--last captures what already happened on a running server: of the other flags only --stages, --prefix, --allow-partial, --url, --api-key and --json go with it",
 		)
 	}
-	f := serverFlags{URL: c.URL, APIKey: c.APIKey, JSON: c.JSON}
-	server, err := f.client()
+	f := flags.Server{URL: c.URL, APIKey: c.APIKey, JSON: c.JSON}
+	server, err := f.Client()
 	if err != nil {
 		return err
 	}
-	if _, err := server.Start(e.ctx, c.startRequest()); err != nil {
-		return serverError(err)
+	if _, err := server.Start(e.Ctx, c.startRequest()); err != nil {
+		return flags.ServerError(err)
 	}
-	st, err := server.Stop(e.ctx, true)
+	st, err := server.Stop(e.Ctx, true)
 	if err != nil {
-		return serverError(err)
+		return flags.ServerError(err)
 	}
 	res := captureResult{SchemaVersion: captureSchema, Session: st}
-	if res.Report, err = server.Report(e.ctx, st); err != nil {
-		return serverError(err)
+	if res.Report, err = server.Report(e.Ctx, st); err != nil {
+		return flags.ServerError(err)
 	}
-	return errors.Join(c.print(e, &res), sessionError(st))
+	return errors.Join(c.print(e, &res), outcome.Error(st))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/mcpserver"
 )
 
@@ -21,17 +22,17 @@ type mcpCmd struct {
 	HTTP         string `name:"http" help:"Serve over HTTP at this loopback address instead of standard input and output." placeholder:"HOST:PORT"`
 }
 
-func (c *mcpCmd) Run(e *env) error {
+func (c *mcpCmd) Run(e *cli.Env) error {
 	server, err := mcpserver.New(mcpserver.Options{Run: runVerb, Root: c.Root, Version: version(), AllowCapture: c.AllowCapture})
 	if err != nil {
-		return usageError{err}
+		return cli.UsageError{Err: err}
 	}
 	if c.HTTP != "" {
 		return c.serve(e, server)
 	}
 	// Standard input and output are the protocol; what people should read goes to stderr.
-	err = server.Run(e.ctx, &mcp.StdioTransport{})
-	if err != nil && !errors.Is(err, context.Canceled) && e.ctx.Err() == nil {
+	err = server.Run(e.Ctx, &mcp.StdioTransport{})
+	if err != nil && !errors.Is(err, context.Canceled) && e.Ctx.Err() == nil {
 		return fmt.Errorf("serve agents: %w", err)
 	}
 	return nil
@@ -40,13 +41,13 @@ func (c *mcpCmd) Run(e *env) error {
 // mcpShutdown is how long an agent's running question may take when the server is to end.
 const mcpShutdown = 5 * time.Second
 
-func (c *mcpCmd) serve(e *env, server *mcp.Server) error {
+func (c *mcpCmd) serve(e *cli.Env, server *mcp.Server) error {
 	host, _, err := net.SplitHostPort(c.HTTP)
 	if err != nil {
-		return usage("--http %q: write HOST:PORT", c.HTTP)
+		return cli.Usage("--http %q: write HOST:PORT", c.HTTP)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return usage("--http %s: agents are served on loopback only, for the protocol has no key here", c.HTTP)
+		return cli.Usage("--http %s: agents are served on loopback only, for the protocol has no key here", c.HTTP)
 	}
 	l, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
@@ -55,15 +56,15 @@ func (c *mcpCmd) serve(e *env, server *mcp.Server) error {
 	protection := http.NewCrossOriginProtection()
 	h := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{SessionTimeout: time.Hour})
 	srv := &http.Server{Handler: protection.Handler(h), ReadHeaderTimeout: 10 * time.Second}
-	fmt.Fprintf(e.err, "agents are served at http://%s\n", l.Addr())
+	fmt.Fprintf(e.Err, "agents are served at http://%s\n", l.Addr())
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve agents: %w", err)
-	case <-e.ctx.Done():
+	case <-e.Ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), mcpShutdown)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.Ctx), mcpShutdown)
 	defer cancel()
 	err = srv.Shutdown(ctx)
 	if err != nil {
@@ -76,6 +77,6 @@ func (c *mcpCmd) serve(e *env, server *mcp.Server) error {
 // runVerb runs a verb in this process as the shell would.
 func runVerb(ctx context.Context, args []string) mcpserver.Result {
 	var out, errs bytes.Buffer
-	code := run(ctx, args, streams{in: strings.NewReader(""), out: &out, err: &errs})
+	code := run(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
 	return mcpserver.Result{Stdout: out.String(), Stderr: errs.String(), Code: code}
 }

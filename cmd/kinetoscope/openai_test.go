@@ -16,6 +16,8 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 )
 
 // startServer runs the serve verb in this process and returns its URL. The ranks are
@@ -29,7 +31,7 @@ func startServer(t *testing.T, args ...string) string {
 	done := make(chan int, 1)
 	go func() {
 		done <- run(ctx, append([]string{"serve", "--addr", "127.0.0.1:0", "--ready-file", ready, "--runs-dir", filepath.Join(dir, "runs")}, args...),
-			streams{strings.NewReader(""), io.Discard, &stderr})
+			cli.Streams{In: strings.NewReader(""), Out: io.Discard, Err: &stderr})
 	}()
 	t.Cleanup(func() {
 		cancel()

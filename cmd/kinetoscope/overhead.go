@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/load"
@@ -17,8 +19,8 @@ import (
 )
 
 type overheadCmd struct {
-	profilerFlags
-	natsFlags
+	flags.Profiler
+	flags.Hub
 	Pipeline    string   `default:"omni" help:"${builtins}, or a deployment file." placeholder:"NAME|FILE"`
 	Stages      []int    `help:"Stages to profile; all without it. All that time their steps are measured." placeholder:"0,2"`
 	Rounds      int      `default:"8" help:"Rounds; every state has one turn in each." placeholder:"N"`
@@ -40,7 +42,7 @@ const (
 // after the other. A rank that dies ends the wait.
 const overheadReady = 10 * time.Minute
 
-func (c *overheadCmd) Run(e *env) (err error) {
+func (c *overheadCmd) Run(e *cli.Env) (err error) {
 	plan, o, err := c.check(e)
 	if err != nil {
 		return err
@@ -56,31 +58,31 @@ func (c *overheadCmd) Run(e *env) (err error) {
 	if err := os.Mkdir(cfg.DataDir, 0o700); err != nil {
 		return err
 	}
-	p := newProgress(e.err)
-	p.say("starting %s", c.Pipeline)
-	eng, err := plan.Open(e.ctx)
-	p.end()
+	p := cli.NewProgress(e.Err)
+	p.Say("starting %s", c.Pipeline)
+	eng, err := plan.Open(e.Ctx)
+	p.End()
 	if err != nil {
-		return startError(err)
+		return cli.StartError(err)
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 	if o.Load == nil {
 		o.Load = load.Default(eng.Stages())
 	}
 	o.Load = overhead.Fixed(o.Load, c.requests(len(o.Load)))
-	bar := newBar(e.err)
-	o.Progress = bar.count
-	r, err := overhead.Measure(e.ctx, eng, *o)
-	bar.end()
+	bar := cli.NewBar(e.Err)
+	o.Progress = bar.Count
+	r, err := overhead.Measure(e.Ctx, eng, *o)
+	bar.End()
 	switch {
-	case e.ctx.Err() != nil:
+	case e.Ctx.Err() != nil:
 		return errors.New("interrupted")
 	case err != nil:
-		return startError(err)
+		return cli.StartError(err)
 	case c.JSON:
-		return printJSON(e.out, r)
+		return cli.JSON(e.Out, r)
 	}
-	return overhead.Text(e.out, r, pipelineTitle(eng), textOptions(e))
+	return overhead.Text(e.Out, r, pipelineTitle(eng), e.Text())
 }
 
 func (c *overheadCmd) requests(prompts int) int {
@@ -91,18 +93,18 @@ func (c *overheadCmd) requests(prompts int) int {
 }
 
 // check reads all input before anything is started.
-func (c *overheadCmd) check(e *env) (*omni.Plan, *overhead.Options, error) {
+func (c *overheadCmd) check(e *cli.Env) (*omni.Plan, *overhead.Options, error) {
 	switch {
 	case c.Rounds < overhead.MinRounds || c.Rounds > overhead.MaxRounds:
-		return nil, nil, usage("--rounds %d: %d to %d", c.Rounds, overhead.MinRounds, overhead.MaxRounds)
+		return nil, nil, cli.Usage("--rounds %d: %d to %d", c.Rounds, overhead.MinRounds, overhead.MaxRounds)
 	case c.Requests < 0 || c.Requests > maxRequests:
-		return nil, nil, usage("--requests %d: 1 to %d", c.Requests, maxRequests)
+		return nil, nil, cli.Usage("--requests %d: 1 to %d", c.Requests, maxRequests)
 	case c.Concurrency < 1:
-		return nil, nil, usage("--concurrency %d: 1 or more", c.Concurrency)
+		return nil, nil, cli.Usage("--concurrency %d: 1 or more", c.Concurrency)
 	}
 	o := &overhead.Options{Rounds: c.Rounds, Concurrency: c.Concurrency, Stages: c.Stages}
-	cc := captureCmd{profilerFlags: c.profilerFlags, natsFlags: c.natsFlags, Pipeline: c.Pipeline, Prompts: c.Prompts,
-		sessionFlags: sessionFlags{Stages: c.Stages}, Concurrency: c.Concurrency, TP: c.TP}
+	cc := captureCmd{Profiler: c.Profiler, Hub: c.Hub, Pipeline: c.Pipeline, Prompts: c.Prompts,
+		Session: flags.Session{Stages: c.Stages}, Concurrency: c.Concurrency, TP: c.TP}
 	plan, requests, err := cc.check(e)
 	if err != nil {
 		return nil, nil, err
@@ -120,7 +122,7 @@ func (c *overheadCmd) check(e *env) (*omni.Plan, *overhead.Options, error) {
 // common, for a session has one for all of them.
 func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 	if len(c.Also) > maxAlso {
-		return nil, usage("--also: %d times, %d at most", len(c.Also), maxAlso)
+		return nil, cli.Usage("--also: %d times, %d at most", len(c.Also), maxAlso)
 	}
 	var common *deploy.Stage
 	for i := range p.Stages {
@@ -129,7 +131,7 @@ func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 			continue
 		}
 		if common != nil && !reflect.DeepEqual(s.Profiler, common.Profiler) && len(c.Also) > 0 {
-			return nil, usage("--also: stages %d (%s) and %d (%s) have different profiler_configs: choose one with --stages", common.ID, common.Name, s.ID, s.Name)
+			return nil, cli.Usage("--also: stages %d (%s) and %d (%s) have different profiler_configs: choose one with --stages", common.ID, common.Name, s.ID, s.Name)
 		}
 		common = s
 	}
@@ -139,24 +141,24 @@ func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 		name, fields, ok := strings.Cut(text, "=")
 		name = strings.TrimSpace(name)
 		if !ok || name == "" {
-			return nil, usage("--also %s: write NAME=JSON", text)
+			return nil, cli.Usage("--also %s: write NAME=JSON", text)
 		}
 		if slices.Contains(taken, name) {
-			return nil, usage("--also %s: there is a state of this name already", name)
+			return nil, cli.Usage("--also %s: there is a state of this name already", name)
 		}
 		taken = append(taken, name)
 		o, err := deploy.ParseProfilerJSON(fields)
 		if err != nil {
-			return nil, usage("--also %s: %w", name, err)
+			return nil, cli.Usage("--also %s: %w", name, err)
 		}
 		cfg := o.Apply(common.Profiler)
 		overhead.WholeLoad(&cfg)
 		cfg.TorchProfilerDir = "" // the runs of a measurement are removed
 		if err := cfg.Validate(); err != nil {
-			return nil, usage("--also %s: %w", name, err)
+			return nil, cli.Usage("--also %s: %w", name, err)
 		}
 		if cfg.Profiler == "" {
-			return nil, usage("--also %s: it has no profiler", name)
+			return nil, cli.Usage("--also %s: it has no profiler", name)
 		}
 		out = append(out, overhead.Recording{Name: name, Config: cfg})
 	}

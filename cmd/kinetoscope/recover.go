@@ -11,6 +11,8 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/hub/conversion"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
 	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -44,7 +46,7 @@ const recoverSchema = 1
 
 // Run brings home what lies in spools. Directories that are in use are left alone: named
 // ones with an error, others without a word.
-func (c *recoverCmd) Run(e *env) error {
+func (c *recoverCmd) Run(e *cli.Env) error {
 	dirs, named := c.Dirs, true
 	if len(dirs) == 0 {
 		named = false
@@ -56,9 +58,9 @@ func (c *recoverCmd) Run(e *env) error {
 	res := recoverResult{SchemaVersion: recoverSchema, Sessions: []recoveredSession{}}
 	var errs []error
 	for _, dir := range dirs {
-		found, err := c.recover(e.ctx, e, dir, named)
+		found, err := c.recover(e.Ctx, e, dir, named)
 		if errors.Is(err, fs.ErrNotExist) && named {
-			return usageError{err}
+			return cli.UsageError{Err: err}
 		}
 		errs = append(errs, err)
 		for _, r := range found {
@@ -68,7 +70,7 @@ func (c *recoverCmd) Run(e *env) error {
 				out.Error = r.Err.Error()
 				errs = append(errs, fmt.Errorf("session %s: %w", r.ID, r.Err))
 			default:
-				errs = append(errs, sessionError(r.Session))
+				errs = append(errs, outcome.Error(r.Session))
 			}
 			res.Sessions = append(res.Sessions, out)
 		}
@@ -80,7 +82,7 @@ func (c *recoverCmd) Run(e *env) error {
 	return errors.Join(c.print(e, &res, dirs), err)
 }
 
-func (c *recoverCmd) recover(ctx context.Context, e *env, dir string, named bool) ([]hub.Recovered, error) {
+func (c *recoverCmd) recover(ctx context.Context, e *cli.Env, dir string, named bool) ([]hub.Recovered, error) {
 	if !named {
 		// Whoever may write there may make a directory of that name.
 		if st, err := os.Lstat(dir); err != nil || !st.IsDir() {
@@ -92,7 +94,7 @@ func (c *recoverCmd) recover(ctx context.Context, e *env, dir string, named bool
 			return nil, nil // of something else
 		}
 	}
-	found, err := hub.Recover(ctx, hub.RecoverConfig{Dir: dir, RunsDir: c.RunsDir, Convert: conversion.Session, Logger: e.log})
+	found, err := hub.Recover(ctx, hub.RecoverConfig{Dir: dir, RunsDir: c.RunsDir, Convert: conversion.Session, Logger: e.Log})
 	if _, used := errors.AsType[*hub.ErrDataDirTaken](err); used && !named {
 		return nil, nil
 	}
@@ -104,19 +106,19 @@ func (c *recoverCmd) recover(ctx context.Context, e *env, dir string, named bool
 	return found, err
 }
 
-func (c *recoverCmd) print(e *env, res *recoverResult, dirs []string) error {
+func (c *recoverCmd) print(e *cli.Env, res *recoverResult, dirs []string) error {
 	if c.JSON {
-		return printJSON(e.out, res)
+		return cli.JSON(e.Out, res)
 	}
 	if len(res.Sessions) == 0 {
 		where := "no capture has left a recording"
 		if len(c.Dirs) > 0 {
 			where = fmt.Sprintf("no recording lies in %d director%s", len(dirs), map[bool]string{true: "y", false: "ies"}[len(dirs) == 1])
 		}
-		_, err := fmt.Fprintln(e.out, where)
+		_, err := fmt.Fprintln(e.Out, where)
 		return err
 	}
-	w := tabwriter.NewWriter(report.Terminal(e.out), 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(report.Terminal(e.Out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tSTATE\tRANKS\tCOMPLETE\tSIZE\tRUN")
 	for _, s := range res.Sessions {
 		if s.Session == nil {
@@ -135,7 +137,7 @@ func (c *recoverCmd) print(e *env, res *recoverResult, dirs []string) error {
 		for _, a := range store.AllArtifacts(s.Session) {
 			bytes += a.Size
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", s.ID, s.Session.State, ranks, complete, units.Bytes(bytes), shortPath(s.Session.RunDir))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", s.ID, s.Session.State, ranks, complete, units.Bytes(bytes), cli.ShortPath(s.Session.RunDir))
 	}
 	return w.Flush()
 }

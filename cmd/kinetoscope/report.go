@@ -12,6 +12,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
@@ -20,13 +24,13 @@ import (
 )
 
 type reportCmd struct {
-	traceVerb
-	htaFlag
+	answer.Verb
+	flags.Definition
 	Traces bool `help:"Look at a run's traces one by one, as at traces of others: device, kernels, operators."`
 	Fresh  bool `help:"Compute a run's report anew from its recordings, in place of its report.json."`
 }
 
-func (c *reportCmd) Run(e *env) error {
+func (c *reportCmd) Run(e *cli.Env) error {
 	if !c.Traces && len(c.Rank) == 0 && c.Stage == "" {
 		runs, err := c.runs()
 		if err != nil {
@@ -55,7 +59,7 @@ func (c *reportCmd) runs() ([]*store.Run, error) {
 	}
 	others := ""
 	for _, p := range c.Paths {
-		r, err := c.run(p)
+		r, err := c.FindRun(p)
 		switch {
 		case err != nil:
 			return fail(err)
@@ -66,7 +70,7 @@ func (c *reportCmd) runs() ([]*store.Run, error) {
 		}
 	}
 	if len(out) > 0 && others != "" {
-		return fail(usage("%s is a run and %s is not: report on them one by one, or with --traces", filepath.Base(out[0].Dir()), others))
+		return fail(cli.Usage("%s is a run and %s is not: report on them one by one, or with --traces", filepath.Base(out[0].Dir()), others))
 	}
 	return out, nil
 }
@@ -78,7 +82,7 @@ type runReport struct {
 }
 
 // pipelines reports on runs of ours.
-func (c *reportCmd) pipelines(e *env, runs []*store.Run) error {
+func (c *reportCmd) pipelines(e *cli.Env, runs []*store.Run) error {
 	var all []runReport
 	for _, r := range runs {
 		rep, err := c.pipeline(e, r)
@@ -89,15 +93,15 @@ func (c *reportCmd) pipelines(e *env, runs []*store.Run) error {
 	}
 	switch {
 	case c.JSON && len(all) == 1:
-		return report.JSON(e.out, all[0].Report)
+		return report.JSON(e.Out, all[0].Report)
 	case c.JSON:
-		return printJSON(e.out, map[string]any{"schema_version": answerSchema, "command": "report", "runs": all})
+		return cli.JSON(e.Out, map[string]any{"schema_version": answer.Schema, "command": "report", "runs": all})
 	case (c.CSV || c.Table != "") && len(all) > 1:
-		return usage("--csv and --table: of one run")
+		return cli.Usage("--csv and --table: of one run")
 	case c.CSV || c.Table != "":
-		return c.print(e, "report", nil, answer{title: filepath.Base(all[0].Dir), tables: report.PipelineTables(all[0].Report)})
+		return c.Print(e, "report", nil, answer.Answer{Title: filepath.Base(all[0].Dir), Tables: report.PipelineTables(all[0].Report)})
 	}
-	o := textOptions(e)
+	o := e.Text()
 	if c.Top >= 0 {
 		o.Ops, o.Rows = c.Top, c.Top
 		if c.Top == 0 {
@@ -107,11 +111,11 @@ func (c *reportCmd) pipelines(e *env, runs []*store.Run) error {
 	for i, r := range all {
 		if len(all) > 1 {
 			if i > 0 {
-				fmt.Fprintln(e.out)
+				fmt.Fprintln(e.Out)
 			}
-			fmt.Fprintf(e.out, "== %s\n", filepath.Base(r.Dir))
+			fmt.Fprintf(e.Out, "== %s\n", filepath.Base(r.Dir))
 		}
-		if err := report.Text(e.out, r.Report, o); err != nil {
+		if err := report.Text(e.Out, r.Report, o); err != nil {
 			return err
 		}
 	}
@@ -119,11 +123,11 @@ func (c *reportCmd) pipelines(e *env, runs []*store.Run) error {
 }
 
 // pipeline is a run's report: what lies in it, or computed from its recordings.
-func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
+func (c *reportCmd) pipeline(e *cli.Env, r *store.Run) (*pipeline.Report, error) {
 	if !c.Fresh {
 		rep, err := runs.Report(r.Dir())
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.UsageError{Err: err}
 		}
 		if rep != nil {
 			return rep, nil
@@ -131,15 +135,15 @@ func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
 	}
 	m, err := r.Manifest()
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.UsageError{Err: err}
 	}
 	ins, err := runs.Inputs(r)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.UsageError{Err: err}
 	}
 	traces := make([]*trace.Trace, len(ins))
 	var mu sync.Mutex
-	err = c.each(e, &c.rankFlags, []string{r.Dir()}, func(i int, t *trace.Trace, _ traceInfo) error {
+	err = c.Each(e, &c.Choice, []string{r.Dir()}, func(i int, t *trace.Trace, _ reading.Info) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if i < len(traces) { // a recording holds one trace
@@ -151,7 +155,7 @@ func (c *reportCmd) pipeline(e *env, r *store.Run) (*pipeline.Report, error) {
 		return nil, err
 	}
 	for _, r := range runs.Incomplete(&m.Session) {
-		fmt.Fprintf(e.err, "note: %s rank %d is %s: %s\n", r.StageName, r.Rank, r.State, r.Reason)
+		fmt.Fprintf(e.Err, "note: %s rank %d is %s: %s\n", r.StageName, r.Rank, r.State, r.Reason)
 	}
 	return runs.Analyze(&m.Session, ins, traces), nil
 }
@@ -162,7 +166,7 @@ type traceResult struct {
 	report analysis.RankReport
 	finds  []analysis.Finding
 	steps  *steps.Report
-	names  sliceNames
+	names  report.SliceNames
 	cards  string
 	native bool
 	more   []any // what each of pageQuestions found
@@ -170,12 +174,12 @@ type traceResult struct {
 }
 
 // traces reports on traces of any producer.
-func (c *reportCmd) traces(e *env) error {
+func (c *reportCmd) traces(e *cli.Env) error {
 	more := pageQuestions()
 	var failed firstError
-	c.doubted = true
-	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) traceResult {
-		r := traceResult{steps: steps.Find(t, steps.Options{}), names: sliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
+	c.Doubted = true
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) traceResult {
+		r := traceResult{steps: steps.Find(t, steps.Options{}), names: report.SliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
 		for _, q := range more {
 			v, err := q.Rank(t, analyses.Asked{HTA: c.HTA, Everything: true})
 			failed.note(t.Meta.File, err)
@@ -185,15 +189,15 @@ func (c *reportCmd) traces(e *env) error {
 			r.trace = t
 			return r
 		}
-		all := analysis.All([]*trace.Trace{t}, c.options())
+		all := analysis.All([]*trace.Trace{t}, c.Analysis())
 		r.report, r.finds = all.Ranks[0], all.Findings
 		r.report.Launches.Launches = nil
 		r.comms = analysis.Look(t, analysis.Options{}).StragglerPart()
 		for _, x := range r.comms.Collectives {
-			r.names.add(t, x.Slice)
+			r.names.Keep(t, x.Slice)
 		}
 		for _, f := range slices.Concat(r.finds, r.steps.Findings) {
-			r.names.add(t, f.Evidence.Slice)
+			r.names.Keep(t, f.Evidence.Slice)
 		}
 		return r
 	})
@@ -207,8 +211,8 @@ func (c *reportCmd) traces(e *env) error {
 		return c.printPipeline(e, rep)
 	}
 	page := &report.TraceReport{Report: c.report(list)}
-	page.Title, page.Note = pageTitle(infos)
-	page.Note += repairsLine(infos)
+	page.Title, page.Note = answer.Title(infos)
+	page.Note += reading.RepairsLine(infos)
 	for i := range list {
 		v := &list[i].Value
 		page.Labels, page.Steps = append(page.Labels, list[i].Label), append(page.Steps, v.steps)
@@ -218,7 +222,7 @@ func (c *reportCmd) traces(e *env) error {
 	}
 	metas := make([]*trace.Meta, len(infos))
 	for i := range infos {
-		metas[i] = infos[i].meta
+		metas[i] = infos[i].Meta
 	}
 	if line := report.WorldLine(metas, page.Labels); line != "" {
 		page.Lines = append(page.Lines, line)
@@ -248,13 +252,13 @@ func (c *reportCmd) traces(e *env) error {
 			page.Report.Ranks[i].File = infos[i].File
 		}
 		page.Report.Findings = page.Findings()
-		a := answer{title: page.Title, note: page.Note, tables: page.Tables(), json: doc}
-		return c.print(e, "report", infos, a)
+		a := answer.Answer{Title: page.Title, Note: page.Note, Tables: page.Tables(), JSON: doc}
+		return c.Print(e, "report", infos, a)
 	}
 	if c.Sort != "" {
-		return usage("--sort: only with --csv or --table")
+		return cli.Usage("--sort: only with --csv or --table")
 	}
-	return report.Traces(e.out, page, textOptions(e))
+	return report.Traces(e.Out, page, e.Text())
 }
 
 // recordings is the pipeline's report if all traces are recordings of native stages.
@@ -270,14 +274,14 @@ func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Repo
 	return pipeline.Analyze(traces, pipeline.Options{})
 }
 
-func (c *reportCmd) printPipeline(e *env, rep *pipeline.Report) error {
+func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {
 	switch {
 	case c.JSON:
-		return report.JSON(e.out, rep)
+		return report.JSON(e.Out, rep)
 	case c.CSV || c.Table != "":
-		return c.print(e, "report", nil, answer{tables: report.PipelineTables(rep)})
+		return c.Print(e, "report", nil, answer.Answer{Tables: report.PipelineTables(rep)})
 	}
-	return report.Text(e.out, rep, textOptions(e))
+	return report.Text(e.Out, rep, e.Text())
 }
 
 // report runs all analyses; under a limit of memory they were run rank by rank.
@@ -287,7 +291,7 @@ func (c *reportCmd) report(list []report.Ranked[traceResult]) *analysis.Report {
 		for i := range list {
 			traces = append(traces, list[i].Value.trace)
 		}
-		all := analysis.All(traces, c.options())
+		all := analysis.All(traces, c.Analysis())
 		for i := range all.Ranks {
 			all.Ranks[i].Launches.Launches = nil
 		}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -12,15 +12,20 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 	"github.com/kinetoscope/kinetoscope/web"
 	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
 type serveCmd struct {
-	profilerFlags
-	natsFlags
+	flags.Profiler
+	flags.Hub
 	File         string        `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
 	Pipeline     string        `help:"The same as the argument, for those who come from capture." placeholder:"NAME|FILE"`
 	Addr         string        `default:"127.0.0.1:8000" help:"Where HTTP is served."`
@@ -50,22 +55,22 @@ type serveCmd struct {
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
 }
 
-func (c *serveCmd) Run(e *env) error {
-	o, err := c.override(e)
+func (c *serveCmd) Run(e *cli.Env) error {
+	o, err := c.Override(e)
 	if err != nil {
 		return err
 	}
 	if c.Pipeline != "" {
 		if c.File != defaultPipeline {
-			return usage("%s and --pipeline %s: name one", c.File, c.Pipeline)
+			return cli.Usage("%s and --pipeline %s: name one", c.File, c.Pipeline)
 		}
 		c.File = c.Pipeline
 	}
 	if c.Attach && (c.File != defaultPipeline || c.TP != 0) {
-		return usage("--attach serves no model: leave out the file and --tensor-parallel-size")
+		return cli.Usage("--attach serves no model: leave out the file and --tensor-parallel-size")
 	}
 	if c.Kineto && !c.Attach {
-		return usage("--kineto goes with --attach")
+		return cli.Usage("--kineto goes with --attach")
 	}
 	cfg := omni.Config{
 		Attached:           c.Attach,
@@ -85,49 +90,49 @@ func (c *serveCmd) Run(e *env) error {
 		FailedRequest: c.Failed,
 		NoLaunch:      c.NoLaunch,
 		ReadyTimeout:  c.ReadyTimeout,
-		Logger:        e.log,
+		Logger:        e.Log,
 	}
-	if err := c.natsFlags.set(&cfg); err != nil {
+	if err := c.Hub.Set(&cfg); err != nil {
 		return err
 	}
-	if err := checkKeys(c.APIKeys); err != nil {
+	if err := httpd.CheckKeys(c.APIKeys); err != nil {
 		return err
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return usage("--nats-tls-cert and --nats-tls-key belong together")
+		return cli.Usage("--nats-tls-cert and --nats-tls-key belong together")
 	}
 	if c.TLSClientCA != "" && c.TLSCert == "" {
-		return usage("--nats-tls-client-ca goes with --nats-tls-cert")
+		return cli.Usage("--nats-tls-client-ca goes with --nats-tls-cert")
 	}
 	if c.NATS != "" && (c.NATSListen != "" || c.Advertise != "" || c.TLSCert != "") {
-		return usage(
+		return cli.Usage(
 			"--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats",
 		)
 	}
-	plan, err := cfg.Plan(e.ctx)
+	plan, err := cfg.Plan(e.Ctx)
 	if err != nil {
-		return usageError{err}
+		return cli.UsageError{Err: err}
 	}
 	door, err := c.door(e)
 	if err != nil {
 		return err
 	}
-	ln, err := bind(e.ctx, c.Addr) // first: a port in use is known before models are loaded
+	ln, err := httpd.Bind(e.Ctx, c.Addr) // first: a port in use is known before models are loaded
 	if err != nil {
 		return err
 	}
 	defer ln.Close()
 	plan.Config.OnHub = func(url string) error {
-		fmt.Fprintf(e.err, "ranks join at %s\n", url)
+		fmt.Fprintf(e.Err, "ranks join at %s\n", url)
 		if c.NATSFile == "" {
 			return nil
 		}
-		return writeURL(c.NATSFile, url)
+		return httpd.WriteURL(c.NATSFile, url)
 	}
 	if c.NATSFile != "" {
 		defer os.Remove(c.NATSFile)
 	}
-	eng, err := plan.Open(e.ctx)
+	eng, err := plan.Open(e.Ctx)
 	if err != nil {
 		return err
 	}
@@ -140,18 +145,18 @@ func (c *serveCmd) Run(e *env) error {
 		defer k.close()
 	}
 	timelines := view.New(
-		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: viewIndex()}}},
+		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: index.UserCache()}}},
 	)
 	defer timelines.Close()
-	srv := newServer(
+	srv := httpd.ForEngine(
 		e,
 		eng,
 		ln,
 		web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys},
-	).encrypt(door.tls)
-	fmt.Fprintf(e.err, "serving %s at %s\n", eng.Model(), srv.url)
+	).Encrypt(door.tls)
+	fmt.Fprintf(e.Err, "serving %s at %s\n", eng.Model(), srv.URL)
 	if c.ReadyFile != "" {
-		if err := writeURL(c.ReadyFile, srv.url); err != nil {
+		if err := httpd.WriteURL(c.ReadyFile, srv.URL); err != nil {
 			return err
 		}
 		defer os.Remove(c.ReadyFile)
@@ -159,7 +164,7 @@ func (c *serveCmd) Run(e *env) error {
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)
 	defer signal.Stop(quit)
-	ctx, cancel := context.WithCancel(e.ctx)
+	ctx, cancel := context.WithCancel(e.Ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
@@ -173,59 +178,78 @@ func (c *serveCmd) Run(e *env) error {
 			}
 		}
 	})
-	return srv.serve(e.ctx)
+	return srv.Serve(e.Ctx)
 }
 
-// apiKeyEnv holds a key for --api-key, the server's and the clients'.
-const apiKeyEnv = "KINETOSCOPE_API_KEY"
+// door is who may come in over HTTP.
+type door struct {
+	keys []web.Key
+	tls  *tls.Config // nil: not encrypted
+}
 
-// checkKeys refuses keys that no header can carry, an empty one above all: it comes of a
-// variable that was to hold a key. Ranks and what they load have no use for the variable.
-func checkKeys(keys []string) error {
-	for _, key := range keys {
-		if err := web.CheckKey(key); err != nil {
-			return usage("--api-key (%s): %w; leave both away to serve without a key", apiKeyEnv, err)
+// door reads and checks all that decides who may come in. Where others reach the server it
+// asks for a key or a certificate.
+func (c *serveCmd) door(e *cli.Env) (d door, err error) {
+	if c.KeyFile != "" {
+		if d.keys, err = readKeys(c.KeyFile); err != nil {
+			return d, cli.Usage("--api-key-file: %w", err)
 		}
 	}
-	return os.Unsetenv(apiKeyEnv)
-}
-
-// writeURL makes the file appear with its content, not before it. The URL may hold a
-// token, so only the user may read it.
-func writeURL(path, url string) error {
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the URL: %w", err)
+	if d.tls, err = serverTLS(c.HTTPCert, c.HTTPKey, c.HTTPClientCA); err != nil {
+		return d, cli.UsageError{Err: err}
 	}
-	return os.Rename(tmp, path)
-}
-
-// server is an HTTP server that is bound but does not serve yet.
-type server struct {
-	web *web.Server
-	ln  net.Listener
-	url string
-}
-
-// quickShutdown is the grace of a server whose only client is done.
-const quickShutdown = time.Second
-
-// bind takes the address on which HTTP is served.
-func bind(ctx context.Context, addr string) (net.Listener, error) {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", addr)
-	if a := (*net.AddrError)(nil); errors.As(err, &a) {
-		return nil, usage("--addr: %w: write HOST:PORT", a)
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil || web.IsLoopback(c.Addr) || len(c.APIKeys)+len(d.keys) > 0 || c.HTTPClientCA != "" {
+		return d, nil // a wrong address is bind's to say
 	}
+	if !c.Insecure {
+		return d, cli.Usage("--addr %s: others reach this address, and whoever does may profile, generate and download: set KINETOSCOPE_API_KEY "+
+			"or --api-key-file, ask for certificates with --tls-client-ca, or say --insecure", c.Addr)
+	}
+	fmt.Fprintf(e.Err, "warning: INSECURE: whoever reaches %s may profile, generate and download: no key is asked for\n", c.Addr)
+	return d, nil
+}
+
+// readKeys reads a file of keys that nobody else can read.
+func readKeys(path string) (keys []web.Key, err error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("serve HTTP at %s: %w; --addr names another address", addr, err)
+		return nil, err
 	}
-	return ln, nil
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s: want a plain file that its owner alone can read: chmod 600", path)
+	}
+	if keys, err = web.ParseKeys(f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s has no key", path)
+	}
+	return keys, nil
 }
 
-func newServer(e *env, eng *omni.Engine, ln net.Listener, cfg web.Config) *server {
-	cfg.API, cfg.Sessions, cfg.Logger, cfg.Addr = eng, web.HubSessions(eng.Hub()), e.log, ln.Addr().String()
-	return &server{web: web.NewServer(cfg), ln: ln, url: "http://" + ln.Addr().String()}
+// serverTLS is nil without a certificate. With clientCA clients must show one of its own.
+func serverTLS(cert, key, clientCA string) (*tls.Config, error) {
+	if cert == "" && key == "" && clientCA == "" {
+		return nil, nil
+	}
+	if cert == "" || key == "" {
+		return nil, fmt.Errorf("--tls-cert and --tls-key belong together, and --tls-client-ca goes with them")
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s: %w", cert, key, err)
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if clientCA != "" {
+		if cfg.ClientCAs, err = link.Authorities(clientCA); err != nil {
+			return nil, fmt.Errorf("--tls-client-ca: %w", err)
+		}
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return cfg, nil
 }
-
-func (s *server) serve(ctx context.Context) error { return s.web.Serve(ctx, s.ln) }

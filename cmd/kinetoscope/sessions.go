@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/client"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
@@ -17,42 +20,42 @@ import (
 )
 
 type sessionsCmd struct {
-	serverFlags
+	flags.Server
 	ID       string `arg:"" optional:"" help:"Session to show; all without it."`
 	Download string `help:"Directory to put the session's artifacts into." type:"path" placeholder:"DIR"`
 }
 
 // Run lists a server's sessions, or shows one or brings it home.
-func (c *sessionsCmd) Run(e *env) error {
-	server, err := c.client()
+func (c *sessionsCmd) Run(e *cli.Env) error {
+	server, err := c.Client()
 	if err != nil {
 		return err
 	}
 	if c.ID == "" {
 		if c.Download != "" {
-			return usage("--download: say which session")
+			return cli.Usage("--download: say which session")
 		}
 		return c.list(e, server)
 	}
-	st, err := server.Session(e.ctx, c.ID)
+	st, err := server.Session(e.Ctx, c.ID)
 	if err != nil {
-		return serverError(err)
+		return flags.ServerError(err)
 	}
 	if c.Download != "" {
 		return c.download(e, server, st)
 	}
-	return c.printStatus(e, st)
+	return outcome.Show(e, c.JSON, st)
 }
 
-func (c *sessionsCmd) list(e *env, server *client.Client) error {
-	list, err := server.Sessions(e.ctx, 0)
+func (c *sessionsCmd) list(e *cli.Env, server *client.Client) error {
+	list, err := server.Sessions(e.Ctx, 0)
 	if err != nil {
-		return serverError(err)
+		return flags.ServerError(err)
 	}
 	if c.JSON {
-		return printJSON(e.out, list)
+		return cli.JSON(e.Out, list)
 	}
-	w := tabwriter.NewWriter(report.Terminal(e.out), 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(report.Terminal(e.Out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tSTATE\tSTARTED\tPREFIX\tRANKS\tCOMPLETE")
 	for _, st := range list {
 		ranks := 0
@@ -66,7 +69,7 @@ func (c *sessionsCmd) list(e *env, server *client.Client) error {
 }
 
 // download fetches every artifact of a session and checks its hash.
-func (c *sessionsCmd) download(e *env, server *client.Client, st *session.Status) error {
+func (c *sessionsCmd) download(e *cli.Env, server *client.Client, st *session.Status) error {
 	if len(store.AllArtifacts(st)) == 0 {
 		return errors.New("the session has no artifacts; is it complete?")
 	}
@@ -78,7 +81,7 @@ func (c *sessionsCmd) download(e *env, server *client.Client, st *session.Status
 		return err
 	}
 	defer root.Close()
-	return serverError(server.Download(e.ctx, st, root, func(a protocol.Artifact) {
-		fmt.Fprintf(e.out, "%s (%s)\n", a.Name, units.Bytes(a.Size))
+	return flags.ServerError(server.Download(e.Ctx, st, root, func(a protocol.Artifact) {
+		fmt.Fprintf(e.Out, "%s (%s)\n", a.Name, units.Bytes(a.Size))
 	}))
 }

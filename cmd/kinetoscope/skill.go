@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 )
 
 type skillCmd struct {
@@ -23,7 +25,7 @@ type skillInstallCmd struct {
 //go:embed skill
 var skillFiles embed.FS
 
-func (c *skillInstallCmd) Run(e *env) error {
+func (c *skillInstallCmd) Run(e *cli.Env) error {
 	target := filepath.Join(c.Dir, "kinetoscope")
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return fmt.Errorf("install skill: %w", err)
@@ -51,7 +53,7 @@ func (c *skillInstallCmd) Run(e *env) error {
 	if err = errors.Join(err, root.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintln(e.out, target)
+	fmt.Fprintln(e.Out, target)
 	return nil
 }
 
@@ -66,7 +68,7 @@ func (c *skillInstallCmd) write(root *os.Root, path, name string) error {
 	}
 	f, err := root.OpenFile(name, flags, 0o644)
 	if errors.Is(err, fs.ErrExist) {
-		return usage("%s is there already: --force replaces it", filepath.Join(root.Name(), name))
+		return cli.Usage("%s is there already: --force replaces it", filepath.Join(root.Name(), name))
 	}
 	if err != nil {
 		return fmt.Errorf("install skill: %w", err)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/tables"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -24,17 +26,17 @@ type sqlCmd struct {
 	Session  string   `help:"Keep what questions create (tables, views) under this name for the next one." placeholder:"NAME"`
 	ReadOnly bool     `help:"Run only what reads, and read only the tables: for questions of others."`
 	Cache    string   `help:"Where the tables of traces are kept; the user's cache directory without it." placeholder:"DIR" type:"path"`
-	openFlags
-	rankFlags
+	reading.Options
+	reading.Choice
 }
 
 // sqlHelper is the program that answers; it is apart because it needs cgo.
 const sqlHelper = "kinetoscope-sql"
 
-func (c *sqlCmd) Run(e *env) error {
+func (c *sqlCmd) Run(e *cli.Env) error {
 	paths, question := splitQuestion(c.Args)
 	if len(paths) == 0 {
-		return usage("sql: of which traces? Give files, a directory or a run before the question")
+		return cli.Usage("sql: of which traces? Give files, a directory or a run before the question")
 	}
 	helper, err := findHelper(sqlHelper)
 	if err != nil {
@@ -66,11 +68,11 @@ func (c *sqlCmd) Run(e *env) error {
 	if database != "" {
 		args = append(args, "--database="+database)
 	}
-	cmd := exec.CommandContext(e.ctx, helper, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.in, e.out, e.err
+	cmd := exec.CommandContext(e.Ctx, helper, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, e.Out, e.Err
 	var exit *exec.ExitError
 	if err := cmd.Run(); errors.As(err, &exit) {
-		return silentExit(exit.ExitCode())
+		return cli.SilentError{Program: sqlHelper, Code: exit.ExitCode()}
 	} else if err != nil {
 		return fmt.Errorf("run %s: %w", helper, err)
 	}
@@ -105,19 +107,13 @@ func findHelper(name string) (string, error) {
 	return path, nil
 }
 
-// silentExit ends the program with a helper's exit code; the helper has said why.
-type silentExit int
-
-func (s silentExit) Error() string { return fmt.Sprintf("%s ended with code %d", sqlHelper, int(s)) }
-func (s silentExit) ExitCode() int { return int(s) }
-
 func (c *sqlCmd) cacheDir() (string, error) {
 	if c.Cache != "" {
 		return c.Cache, nil
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", usage("no cache directory: give --cache (%w)", err)
+		return "", cli.Usage("no cache directory: give --cache (%w)", err)
 	}
 	return filepath.Join(dir, "kinetoscope"), nil
 }
@@ -128,7 +124,7 @@ func (c *sqlCmd) database() (string, error) {
 		return "", nil
 	}
 	if strings.ContainsAny(c.Session, `/\`) || strings.HasPrefix(c.Session, ".") {
-		return "", usage("--session %q: a name without slashes that does not begin with a dot", c.Session)
+		return "", cli.Usage("--session %q: a name without slashes that does not begin with a dot", c.Session)
 	}
 	dir, err := c.cacheDir()
 	if err != nil {
@@ -143,8 +139,8 @@ func (c *sqlCmd) database() (string, error) {
 
 // tables returns a directory with the tables of the traces that the question needs, made
 // now or by an earlier question.
-func (c *sqlCmd) tables(e *env, paths []string, question string) (string, error) {
-	ins, err := c.inputs(e, paths)
+func (c *sqlCmd) tables(e *cli.Env, paths []string, question string) (string, error) {
+	ins, err := c.Inputs(e, paths)
 	if err != nil {
 		return "", err
 	}
@@ -158,15 +154,15 @@ func (c *sqlCmd) tables(e *env, paths []string, question string) (string, error)
 	}
 	sources := make([]tables.Source, len(ins))
 	for i, in := range ins {
-		if in.source.Path == open.Stdin {
-			return "", usage("sql: standard input cannot be asked twice; give a file")
+		if in.Source.Path == open.Stdin {
+			return "", cli.Usage("sql: standard input cannot be asked twice; give a file")
 		}
-		if sources[i], err = sourceOf(in.source.Path); err != nil {
-			return "", usageError{err}
+		if sources[i], err = sourceOf(in.Source.Path); err != nil {
+			return "", cli.UsageError{Err: err}
 		}
 	}
 	key := tables.Key(sources, append(only, fmt.Sprint(c.Rank), c.Stage))
-	return tables.Cache{Path: filepath.Join(cache, "tables")}.Get(e.ctx, key, func(ctx context.Context, dir string) error {
+	return tables.Cache{Path: filepath.Join(cache, "tables")}.Get(e.Ctx, key, func(ctx context.Context, dir string) error {
 		return c.write(ctx, e, paths, dir, only)
 	})
 }
@@ -183,19 +179,19 @@ func sourceOf(path string) (tables.Source, error) {
 	return tables.Source{Path: abs, Size: st.Size(), ModTime: st.ModTime().UnixNano()}, nil
 }
 
-func (c *sqlCmd) write(ctx context.Context, e *env, paths []string, dir string, only []string) error {
+func (c *sqlCmd) write(ctx context.Context, e *cli.Env, paths []string, dir string, only []string) error {
 	d, err := tables.Create(dir, only...)
 	if err != nil {
 		return err
 	}
 	var mu sync.Mutex
-	var infos []traceInfo
-	err = c.each(e, &c.rankFlags, paths, func(i int, t *trace.Trace, info traceInfo) error {
+	var infos []reading.Info
+	err = c.Each(e, &c.Choice, paths, func(i int, t *trace.Trace, info reading.Info) error {
 		mu.Lock()
 		infos = append(infos, info)
 		mu.Unlock()
 		return d.Add(ctx, i, table.Rank{Trace: t, Name: info.File}, 1)
 	})
-	noteRepairs(e, infos)
+	reading.NoteRepairs(e, infos)
 	return errors.Join(err, d.Close())
 }

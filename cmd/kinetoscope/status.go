@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
-type statusCmd struct{ serverFlags }
+type statusCmd struct{ flags.Server }
 
 // statusAnswer is what --json prints.
 type statusAnswer struct {
@@ -17,29 +20,29 @@ type statusAnswer struct {
 }
 
 // Run shows a server's stages and its last session. It fails if the server does not serve.
-func (c *statusCmd) Run(e *env) error {
-	server, err := c.client()
+func (c *statusCmd) Run(e *cli.Env) error {
+	server, err := c.Client()
 	if err != nil {
 		return err
 	}
-	h, err := server.Health(e.ctx)
+	h, err := server.Health(e.Ctx)
 	if err != nil {
-		return serverError(err)
+		return flags.ServerError(err)
 	}
-	list, err := server.Sessions(e.ctx, 1)
+	list, err := server.Sessions(e.Ctx, 1)
 	if err != nil {
-		return serverError(err)
+		return flags.ServerError(err)
 	}
 	if c.JSON {
-		err = printJSON(e.out, statusAnswer{h, api.SessionList{Object: "list", Data: list}})
+		err = cli.JSON(e.Out, statusAnswer{h, api.SessionList{Object: "list", Data: list}})
 	} else {
 		err = c.print(e, h)
 		switch {
 		case err != nil:
 		case len(list) == 0:
-			fmt.Fprintln(e.out, "no session yet")
+			fmt.Fprintln(e.Out, "no session yet")
 		default:
-			err = printRun(e.out, list[0])
+			err = outcome.Print(e.Out, list[0])
 		}
 	}
 	if err == nil && h.Status != api.HealthOK {
@@ -48,13 +51,13 @@ func (c *statusCmd) Run(e *env) error {
 	return err
 }
 
-func (c *statusCmd) print(e *env, h *api.Health) error {
-	fmt.Fprintf(e.out, "server %s: %s", c.URL, h.Status)
+func (c *statusCmd) print(e *cli.Env, h *api.Health) error {
+	fmt.Fprintf(e.Out, "server %s: %s", c.URL, h.Status)
 	if h.Reason != "" {
-		fmt.Fprintf(e.out, ", %s", h.Reason)
+		fmt.Fprintf(e.Out, ", %s", h.Reason)
 	}
-	fmt.Fprintln(e.out)
-	w := tabwriter.NewWriter(report.Terminal(e.out), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(e.Out)
+	w := tabwriter.NewWriter(report.Terminal(e.Out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "STAGE\tNAME\tTYPE\tREPLICAS\tRANKS\tPROFILER")
 	for _, s := range h.Stages {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%v\n", s.ID, s.Name, s.Type, s.Replicas, s.Ranks, s.Profiler)

@@ -2,18 +2,21 @@ package main
 
 import (
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 type stepsCmd struct {
-	traceVerb
+	answer.Verb
 	NoLabels bool `help:"Look for repeated kernels only, not for labels."`
 }
 
-func (c *stepsCmd) Run(e *env) error {
-	c.doubted = true
-	list, infos, err := ranked(e, &c.openFlags, &c.rankFlags, c.Paths, func(t *trace.Trace) *steps.Report {
+func (c *stepsCmd) Run(e *cli.Env) error {
+	c.Doubted = true
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) *steps.Report {
 		return steps.Find(t, steps.Options{NoLabels: c.NoLabels})
 	})
 	if err != nil {
@@ -26,14 +29,14 @@ func (c *stepsCmd) Run(e *env) error {
 		}
 	}
 	if c.JSON || c.CSV || c.Table != "" {
-		a := answer{json: map[string]any{"ranks": perRank(list)}, tables: []*report.Table{report.StepTable(list), report.StepKindTable(list)}}
-		a.title, a.note = pageTitle(infos)
-		return c.print(e, "steps", infos, a)
+		a := answer.Answer{JSON: map[string]any{"ranks": report.Values(list)}, Tables: []*report.Table{report.StepTable(list), report.StepKindTable(list)}}
+		a.Title, a.Note = answer.Title(infos)
+		return c.Print(e, "steps", infos, a)
 	}
 	if c.Sort != "" {
-		return usage("--sort: only with --csv or --table steps")
+		return cli.Usage("--sort: only with --csv or --table steps")
 	}
-	o := textOptions(e)
+	o := e.Text()
 	switch {
 	case c.Top > 0:
 		o.Rows = c.Top
@@ -42,15 +45,15 @@ func (c *stepsCmd) Run(e *env) error {
 	}
 	for i := range list {
 		if i > 0 {
-			if err := report.Page(e.out, " ", "", nil, o); err != nil {
+			if err := report.Page(e.Out, " ", "", nil, o); err != nil {
 				return err
 			}
 		}
-		title, note := pageTitle(infos[i : i+1])
-		if err := report.Page(e.out, title, note, nil, o); err != nil {
+		title, note := answer.Title(infos[i : i+1])
+		if err := report.Page(e.Out, title, note, nil, o); err != nil {
 			return err
 		}
-		if err := report.Steps(e.out, list[i].Value, o); err != nil {
+		if err := report.Steps(e.Out, list[i].Value, o); err != nil {
 			return err
 		}
 	}

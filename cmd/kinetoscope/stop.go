@@ -1,27 +1,32 @@
 package main
 
-import "github.com/kinetoscope/kinetoscope/session"
+import (
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
+	"github.com/kinetoscope/kinetoscope/session"
+)
 
 type stopCmd struct {
-	serverFlags
+	flags.Server
 	NoWait bool `help:"Return at once; status shows the progress."`
 }
 
 // Run stops the running session. It fails if a rank's part of it is not whole.
-func (c *stopCmd) Run(e *env) error {
-	server, err := c.client()
+func (c *stopCmd) Run(e *cli.Env) error {
+	server, err := c.Client()
 	if err != nil {
 		return err
 	}
-	st, err := server.Stop(e.ctx, !c.NoWait)
+	st, err := server.Stop(e.Ctx, !c.NoWait)
 	if err != nil {
-		return serverError(err)
+		return flags.ServerError(err)
 	}
-	if err := c.printStatus(e, st); err != nil {
+	if err := outcome.Show(e, c.JSON, st); err != nil {
 		return err
 	}
 	if c.NoWait || st.State == session.StateIdle {
 		return nil
 	}
-	return sessionError(st)
+	return outcome.Error(st)
 }

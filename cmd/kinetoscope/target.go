@@ -10,6 +10,9 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver"
 	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/child"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/load"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -51,7 +54,7 @@ func (c *captureCmd) parseTargets() (*targets, error) {
 	for _, text := range c.Targets {
 		t, err := httpdriver.ParseTarget(text)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.UsageError{Err: err}
 		}
 		if _, ok := stages[t.Stage]; !ok {
 			stages[t.Stage] = first + len(stages)
@@ -64,18 +67,18 @@ func (c *captureCmd) parseTargets() (*targets, error) {
 }
 
 // open asks every server what it is, says what it can and cannot, and has its rank join.
-func (t *targets) open(e *env, eng *omni.Engine, p *progress) error {
+func (t *targets) open(e *cli.Env, eng *omni.Engine, p *cli.Progress) error {
 	shared := map[string]bool{} // directories of vLLMs, and whether those take a prefix
 	for i, to := range t.list {
 		t.ids[i].Pipeline = eng.Model()
-		d, err := httpdriver.Open(e.ctx, to, t.ids[i], e.log, httpdriver.WithProgress(func(s string) { p.say("%s", s) }))
+		d, err := httpdriver.Open(e.Ctx, to, t.ids[i], e.Log, httpdriver.WithProgress(func(s string) { p.Say("%s", s) }))
 		if err != nil {
 			return err
 		}
 		f := d.Facts()
 		if to.Engine == protocol.EngineVLLM {
 			if other, ok := shared[d.Dir()]; ok && (!f.Prefix || !other) {
-				return errors.Join(usage("--target %s: it writes to the directory of another target, %s, and takes no prefix "+
+				return errors.Join(cli.Usage("--target %s: it writes to the directory of another target, %s, and takes no prefix "+
 					"that would tell their files apart: give it a torch_profiler_dir of its own", to, d.Dir()), d.Close())
 			}
 			shared[d.Dir()] = f.Prefix
@@ -91,7 +94,7 @@ func (t *targets) open(e *env, eng *omni.Engine, p *progress) error {
 			can += "; it counts no steps"
 		}
 		release := cmp.Or(f.Version, "of an unknown version")
-		fmt.Fprintf(e.err, "%s is %s %s, writes to %s: %s\n", to, to.Engine, release, d.Dir(), can)
+		fmt.Fprintf(e.Err, "%s is %s %s, writes to %s: %s\n", to, to.Engine, release, d.Dir(), can)
 		if err := t.add(e, eng, to, t.ids[i], d); err != nil {
 			return err
 		}
@@ -99,13 +102,13 @@ func (t *targets) open(e *env, eng *omni.Engine, p *progress) error {
 	return nil
 }
 
-func (t *targets) add(e *env, eng *omni.Engine, to httpdriver.Target, id protocol.RankID, d *httpdriver.Driver) error {
+func (t *targets) add(e *cli.Env, eng *omni.Engine, to httpdriver.Target, id protocol.RankID, d *httpdriver.Driver) error {
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler, cfg.WithStack = protocol.ProfilerTorch, false // as of processes that nobody prepared for it
 	info := protocol.RankInfo{RankID: id, StageName: to.Stage, StageType: protocol.StageLLM, WorldSize: 1,
 		Engine: to.Engine, Profiler: &cfg, Ready: true}
-	r := driver.NewRank(d, info, driver.WithLogger(e.log), driver.WithCalls(d.Call))
-	m, err := rank.Join(e.ctx, eng.Hub().Conn(), r.Announced(), r, rank.WithLogger(e.log))
+	r := driver.NewRank(d, info, driver.WithLogger(e.Log), driver.WithCalls(d.Call))
+	m, err := rank.Join(e.Ctx, eng.Hub().Conn(), r.Announced(), r, rank.WithLogger(e.Log))
 	if err != nil {
 		return errors.Join(err, r.Close())
 	}
@@ -125,29 +128,29 @@ func (t *targets) close() error {
 
 // servers captures servers that are driven over HTTP, and whoever attaches beside them. A
 // command is the load: it runs while they record.
-func (c *captureCmd) servers(e *env) (err error) {
+func (c *captureCmd) servers(e *cli.Env) (err error) {
 	t, err := c.parseTargets()
 	if err != nil {
 		return err
 	}
 	if c.Duration <= 0 && c.Command == nil && c.Iterations <= 0 {
-		return usage("--target: say how long, with --duration or --iterations, " +
+		return cli.Usage("--target: say how long, with --duration or --iterations, " +
 			"or give a command that sends the load after --")
 	}
 	plan, err := c.checkAttached(e)
 	if err != nil {
 		return err
 	}
-	eng, err := plan.Open(e.ctx)
+	eng, err := plan.Open(e.Ctx)
 	if err != nil {
 		return err
 	}
 	defer eng.Close()
-	p := newProgress(e.err)
-	defer p.end()
+	p := cli.NewProgress(e.Err)
+	defer p.End()
 	defer func() { err = errors.Join(err, t.close()) }()
 	if err := t.open(e, eng, p); err != nil {
-		return startError(err)
+		return cli.StartError(err)
 	}
 	if c.Kineto {
 		k, err := startAgent(e, eng, c.SocketDir, false)
@@ -158,10 +161,10 @@ func (c *captureCmd) servers(e *env) (err error) {
 	}
 	want := len(t.list)
 	if c.Attach || c.Kineto {
-		p.say("waiting for processes beside the servers")
+		p.Say("waiting for processes beside the servers")
 		want += max(c.Ranks, 1)
 	}
-	if err := eng.WaitAttached(e.ctx, want); err != nil {
+	if err := eng.WaitAttached(e.Ctx, want); err != nil {
 		return err
 	}
 	res, cmd, err := c.captureServers(e, eng, p)
@@ -170,37 +173,37 @@ func (c *captureCmd) servers(e *env) (err error) {
 	}
 	if cmd != nil {
 		if err != nil {
-			cmd.interrupt()
+			cmd.Interrupt()
 		}
-		err = errors.Join(err, cmd.wait(e.ctx))
+		err = errors.Join(err, cmd.Wait(e.Ctx))
 	}
 	return err
 }
 
 // captureServers records, with the command as the load, and collects.
-func (c *captureCmd) captureServers(e *env, eng *omni.Engine, p *progress) (*captureResult, *command, error) {
-	if _, err := eng.StartProfile(e.ctx, c.startRequest()); err != nil {
-		return nil, nil, startError(err)
+func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progress) (*captureResult, *child.Program, error) {
+	if _, err := eng.StartProfile(e.Ctx, c.startRequest()); err != nil {
+		return nil, nil, cli.StartError(err)
 	}
-	p.say("recording; Ctrl-C stops")
-	ctx, cancel := context.WithCancel(e.ctx)
+	p.Say("recording; Ctrl-C stops")
+	ctx, cancel := context.WithCancel(e.Ctx)
 	defer cancel()
-	cmd, err := c.startCommand(e, nil)
+	cmd, err := child.Start(e, c.Command, nil)
 	if err == nil {
-		stop := context.AfterFunc(cmd.ended, cancel)
+		stop := context.AfterFunc(cmd.Ended(), cancel)
 		c.awaitEnd(ctx, eng)
 		stop()
 	}
-	p.say("stopping; servers write for as long as they need")
-	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.ctx), serverStop)
+	p.Say("stopping; servers write for as long as they need")
+	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.Ctx), serverStop)
 	defer cancelStop()
 	st, stopErr := eng.StopProfile(stopCtx)
-	p.end()
+	p.End()
 	if stopErr != nil {
 		return nil, cmd, errors.Join(err, fmt.Errorf("stop the session: %w", stopErr))
 	}
 	res := &captureResult{SchemaVersion: captureSchema, Session: st, Outputs: load.Paths(st)}
 	report, reportErr := runs.Report(st.RunDir)
 	res.Report = report
-	return res, cmd, errors.Join(err, reportErr, sessionError(st))
+	return res, cmd, errors.Join(err, reportErr, outcome.Error(st))
 }

@@ -13,8 +13,10 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -24,8 +26,8 @@ import (
 
 type viewCmd struct {
 	Paths []string `arg:"" help:"Traces, directories of ranks, runs (path, beginning of the id, latest); all on one clock."`
-	openFlags
-	rankFlags
+	reading.Options
+	reading.Choice
 	Addr      string   `default:"127.0.0.1:0" help:"Address to serve HTTP on; port 0 takes a free one." placeholder:"HOST:PORT"`
 	NoOpen    bool     `help:"Print the URL and open no browser."`
 	Place     string   `default:"auto" enum:"auto,clock,start" help:"Lay traces where they lie on the common clock, or let each begin at 0; auto does the latter for files of different occasions."`
@@ -34,20 +36,20 @@ type viewCmd struct {
 }
 
 // Run serves the page until the user ends it.
-func (c *viewCmd) Run(e *env) error {
+func (c *viewCmd) Run(e *cli.Env) error {
 	ins, title, detail, missing, err := c.find()
 	if err != nil {
 		return err
 	}
-	opts, b, err := c.opening(e)
+	opts, b, err := c.Opening(e)
 	if err != nil {
 		return err
 	}
 	opts.Progress = nil
 	if opts.Index == (index.Cache{}) {
-		opts.Index = viewIndex()
+		opts.Index = index.UserCache()
 	}
-	if err := checkKeys(c.APIKeys); err != nil {
+	if err := httpd.CheckKeys(c.APIKeys); err != nil {
 		return err
 	}
 	keys, made := c.APIKeys, ""
@@ -55,7 +57,7 @@ func (c *viewCmd) Run(e *env) error {
 		made = rand.Text()
 		keys = []string{made}
 	}
-	ln, err := bind(e.ctx, c.Addr)
+	ln, err := httpd.Bind(e.Ctx, c.Addr)
 	if err != nil {
 		return err
 	}
@@ -63,15 +65,14 @@ func (c *viewCmd) Run(e *env) error {
 	lib := &paths{cmd: c, ins: ins, title: title, detail: detail, missing: missing, opts: opts, bar: b}
 	api := view.New(view.Config{Library: lib, Memory: int64(c.Memory)})
 	defer api.Close()
-	srv := &server{ln: ln, url: "http://" + ln.Addr().String()}
-	srv.web = web.NewServer(web.Config{View: api, APIKeys: keys, Logger: e.log, Addr: ln.Addr().String(), ShutdownGrace: quickShutdown})
-	url := srv.url + "/view/" + web.ViewID
+	srv := httpd.New(ln, web.Config{View: api, APIKeys: keys, Logger: e.Log, ShutdownGrace: httpd.QuickShutdown})
+	url := srv.URL + "/view/" + web.ViewID
 	if made != "" {
 		url += "#key=" + made // the part behind # stays in the browser
 	}
-	fmt.Fprintln(e.out, url)
+	fmt.Fprintln(e.Out, url)
 	if c.ReadyFile != "" {
-		if err := writeURL(c.ReadyFile, url); err != nil {
+		if err := httpd.WriteURL(c.ReadyFile, url); err != nil {
 			return err
 		}
 		defer os.Remove(c.ReadyFile)
@@ -82,7 +83,7 @@ func (c *viewCmd) Run(e *env) error {
 	if !c.NoOpen {
 		openBrowser(e, url)
 	}
-	return srv.serve(e.ctx)
+	return srv.Serve(e.Ctx)
 }
 
 // find lists what there is to show before anything is served, so that a wrong path is
@@ -90,9 +91,9 @@ func (c *viewCmd) Run(e *env) error {
 func (c *viewCmd) find() (ins []view.Input, title, detail string, missing []view.Failure, err error) {
 	for _, p := range c.Paths {
 		if p == open.Stdin {
-			return nil, "", "", nil, usage("view shows files, directories and runs; standard input is none of them")
+			return nil, "", "", nil, cli.Usage("view shows files, directories and runs; standard input is none of them")
 		}
-		run, err := c.run(p)
+		run, err := c.FindRun(p)
 		if err != nil {
 			return nil, "", "", nil, err
 		}
@@ -100,11 +101,11 @@ func (c *viewCmd) find() (ins []view.Input, title, detail string, missing []view
 			defer run.Close()
 			m, err := run.Manifest()
 			if err != nil {
-				return nil, "", "", nil, usageError{err}
+				return nil, "", "", nil, cli.UsageError{Err: err}
 			}
 			list, lost, err := view.RunInputs(run, m)
 			if err != nil {
-				return nil, "", "", nil, usageError{err}
+				return nil, "", "", nil, cli.UsageError{Err: err}
 			}
 			ins, missing = append(ins, list...), append(missing, lost...)
 			title, detail = cmp.Or(m.Session.Prefix, "session "+m.Session.ID), filepath.Base(run.Dir())
@@ -112,7 +113,7 @@ func (c *viewCmd) find() (ins []view.Input, title, detail string, missing []view
 		}
 		found, err := open.Find([]string{p})
 		if err != nil {
-			return nil, "", "", nil, usageError{err}
+			return nil, "", "", nil, cli.UsageError{Err: err}
 		}
 		for _, s := range found {
 			ins = append(ins, view.Input{Path: s.Path})
@@ -136,7 +137,7 @@ type paths struct {
 	title, detail string
 	missing       []view.Failure
 	opts          open.Options
-	bar           *bar
+	bar           *cli.Bar
 }
 
 // Open implements view.Library.
@@ -147,14 +148,14 @@ func (l *paths) Open(ctx context.Context, id string, progress func(open.Progress
 	out := &view.Opened{Title: l.title, Detail: l.detail, Place: timeline.Placement(l.cmd.Place)}
 	var err error
 	out.Sources, out.Failed, err = view.Read(ctx, l.ins, l.opts, func(p open.Progress) {
-		l.bar.update(p)
+		l.bar.Update(p)
 		progress(p)
 	})
-	l.bar.end()
+	l.bar.End()
 	if err != nil {
 		return nil, err
 	}
-	out.Sources = slices.DeleteFunc(out.Sources, func(s timeline.Source) bool { return !l.cmd.wanted(s.Trace) })
+	out.Sources = slices.DeleteFunc(out.Sources, func(s timeline.Source) bool { return !l.cmd.Wanted(s.Trace) })
 	out.Failed = append(slices.Clone(l.missing), out.Failed...)
 	if len(out.Sources) == 0 {
 		return nil, errors.New("no trace of that rank and stage")
@@ -162,54 +163,8 @@ func (l *paths) Open(ctx context.Context, id string, progress func(open.Progress
 	return out, nil
 }
 
-// Limits of the indexes that view keeps for large files: as much as ten runs of eight
-// ranks take.
-const (
-	viewIndexBytes = 20 << 30
-	viewIndexDir   = "kinetoscope/index"
-)
-
-// viewIndex is where view keeps indexes unless told otherwise, so that a file opens at
-// once the next time: in the user's cache. The oldest go first.
-func viewIndex() index.Cache {
-	base, err := os.UserCacheDir()
-	if err != nil {
-		return index.Cache{}
-	}
-	dir := filepath.Join(base, filepath.FromSlash(viewIndexDir))
-	pruneIndexes(dir, viewIndexBytes)
-	return index.Cache{Dir: dir, MinSize: indexMinSize}
-}
-
-// pruneIndexes removes the indexes of dir made longest ago, and what crashed writers left,
-// until the rest is within limit.
-func pruneIndexes(dir string, limit int64) {
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return // nothing there yet
-	}
-	type file struct {
-		path string
-		size int64
-		at   time.Time
-	}
-	var files []file
-	for _, f := range list {
-		if info, err := f.Info(); err == nil && info.Mode().IsRegular() && strings.Contains(f.Name(), index.Suffix) {
-			files = append(files, file{filepath.Join(dir, f.Name()), info.Size(), info.ModTime()})
-		}
-	}
-	slices.SortFunc(files, func(a, b file) int { return b.at.Compare(a.at) })
-	total := int64(0)
-	for _, f := range files {
-		if total += f.size; total > limit {
-			_ = os.Remove(f.path) // another view may have been first
-		}
-	}
-}
-
 // openBrowser shows url to the user; that it could not is no error of the verb.
-func openBrowser(e *env, url string) {
+func openBrowser(e *cli.Env, url string) {
 	name, args := "xdg-open", []string{url}
 	switch runtime.GOOS {
 	case "darwin":
@@ -219,7 +174,7 @@ func openBrowser(e *env, url string) {
 	}
 	cmd := exec.Command(name, args...) // it outlives nobody: it hands the URL to a browser and ends
 	if err := cmd.Start(); err != nil {
-		fmt.Fprintf(e.err, "note: no browser was opened (%v); open the URL above\n", err)
+		fmt.Fprintf(e.Err, "note: no browser was opened (%v); open the URL above\n", err)
 		return
 	}
 	go func() { _ = cmd.Wait() }() // reaped when it ends, at the latest with this process

@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/omni/worker"
 )
 
 type workerCmd struct {
-	joinFlags
+	flags.Join
 	Pipeline string `default:"omni" help:"Name of the pipeline."`
 	Stage    int    `required:"" help:"stage_id."`
 	Replica  int    `help:"Replica of the stage."`
@@ -16,11 +18,11 @@ type workerCmd struct {
 	SpoolDir string `help:"Where recordings wait until they are collected; a temporary directory without it." type:"path"`
 }
 
-func (c *workerCmd) Run(e *env) error {
-	err := worker.Run(e.ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Cert: c.Cert, Key: c.Key, Pipeline: c.Pipeline, Stage: c.Stage,
-		Replica: c.Replica, Rank: c.Rank, Host: c.Host, SpoolDir: c.SpoolDir, Logger: e.log})
+func (c *workerCmd) Run(e *cli.Env) error {
+	err := worker.Run(e.Ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Cert: c.Cert, Key: c.Key, Pipeline: c.Pipeline, Stage: c.Stage,
+		Replica: c.Replica, Rank: c.Rank, Host: c.Host, SpoolDir: c.SpoolDir, Logger: e.Log})
 	if errors.Is(err, worker.ErrNoSuchRank) {
-		return usageError{err}
+		return cli.UsageError{Err: err}
 	}
 	return err
 }

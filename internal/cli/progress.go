@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -9,22 +9,24 @@ import (
 	"golang.org/x/term"
 )
 
-// progress is one line on a terminal that says what is going on. Elsewhere it is
+// Progress is one line on a terminal that says what is going on. Elsewhere it is
 // silent.
-type progress struct {
+type Progress struct {
 	mu  sync.Mutex
 	w   io.Writer // nil: silent
 	len int
 }
 
-func newProgress(w io.Writer) *progress {
+// NewProgress shows on w if that is a terminal.
+func NewProgress(w io.Writer) *Progress {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &progress{w: w}
+		return &Progress{w: w}
 	}
-	return &progress{}
+	return &Progress{}
 }
 
-func (p *progress) say(format string, args ...any) {
+// Say replaces what the line says.
+func (p *Progress) Say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.w == nil {
@@ -35,8 +37,8 @@ func (p *progress) say(format string, args ...any) {
 	p.len = len(text)
 }
 
-// end clears the line.
-func (p *progress) end() {
+// End clears the line.
+func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.w != nil && p.len > 0 {

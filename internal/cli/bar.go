@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -20,9 +20,9 @@ const barAfter = time.Second
 // barEvery is how often the bar is drawn.
 const barEvery = 100 * time.Millisecond
 
-// bar shows on a terminal how far reading, or anything counted, got. Elsewhere it is
+// Bar shows on a terminal how far reading, or anything counted, got. Elsewhere it is
 // silent.
-type bar struct {
+type Bar struct {
 	mu sync.Mutex
 	w  io.Writer // nil: silent
 	pb *progressbar.ProgressBar
@@ -30,15 +30,16 @@ type bar struct {
 	next time.Duration // when to draw again
 }
 
-func newBar(w io.Writer) *bar {
+// NewBar shows on w if that is a terminal.
+func NewBar(w io.Writer) *Bar {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &bar{w: w}
+		return &Bar{w: w}
 	}
-	return &bar{}
+	return &Bar{}
 }
 
-// update is an open.Options.Progress.
-func (b *bar) update(p open.Progress) {
+// Update is an open.Options.Progress.
+func (b *Bar) Update(p open.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.w == nil || p.Elapsed < barAfter || p.Elapsed < b.next {
@@ -68,8 +69,8 @@ func (b *bar) update(p open.Progress) {
 	b.pb.Set64(p.Read)
 }
 
-// count shows how many of total are done, and what comes now.
-func (b *bar) count(done, total int, what string) {
+// Count shows how many of total are done, and what comes now.
+func (b *Bar) Count(done, total int, what string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.w == nil {
@@ -83,8 +84,8 @@ func (b *bar) count(done, total int, what string) {
 	b.pb.Set(done)
 }
 
-// end clears the line.
-func (b *bar) end() {
+// End clears the line.
+func (b *Bar) End() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.pb != nil {

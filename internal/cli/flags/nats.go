@@ -1,4 +1,4 @@
-package main
+package flags
 
 import (
 	"fmt"
@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/omni"
 )
 
-// natsFlags say how a verb that runs a hub reaches NATS.
-type natsFlags struct {
+// Hub says how a verb that runs a hub reaches NATS.
+type Hub struct {
 	NATS     string `name:"nats" help:"Use this NATS cluster; an embedded server without it." placeholder:"URL"`
 	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that lets ranks join that are started by hand; made up without it. The variable does not show in process lists." placeholder:"TOKEN"`
 	CA       string `name:"nats-tls-ca" help:"PEM file of who signed the certificate of the --nats cluster, or of --nats-tls-cert; the system's authorities without it." type:"path"`
@@ -18,19 +19,20 @@ type natsFlags struct {
 	Name     string `name:"name" help:"Name of the pipeline on the NATS cluster, in place of the deployment's." placeholder:"NAME"`
 }
 
-func (f *natsFlags) set(c *omni.Config) error {
+// Set checks the flags and has c follow them.
+func (f *Hub) Set(c *omni.Config) error {
 	if err := link.ValidateToken(f.Token); err != nil {
-		return usage("--nats-token: %w", err)
+		return cli.Usage("--nats-token: %w", err)
 	}
 	if f.Replicas < 1 || f.Replicas > 1 && f.NATS == "" {
-		return usage("--nats-replicas %d: 1, or more with --nats", f.Replicas)
+		return cli.Usage("--nats-replicas %d: 1, or more with --nats", f.Replicas)
 	}
 	c.NATSURL, c.Token, c.TLSCA, c.Replicas, c.Name = f.NATS, f.Token, f.CA, f.Replicas, f.Name
 	return nil
 }
 
-// joinFlags say how a verb joins a hub.
-type joinFlags struct {
+// Join says how a verb joins a hub.
+type Join struct {
 	NATS  string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it. The variable does not show in process lists." placeholder:"URL"`
 	Token string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none. The variable does not show in process lists." placeholder:"TOKEN"`
 	CA    string `name:"nats-tls-ca" env:"KINETOSCOPE_NATS_TLS_CA" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
@@ -38,19 +40,19 @@ type joinFlags struct {
 	Key   string `name:"nats-tls-key" env:"KINETOSCOPE_NATS_TLS_KEY" help:"PEM key of the certificate." type:"path"`
 }
 
-// as is how to connect as an identity of package protocol.
-func (f *joinFlags) as(identity string) link.Config {
+// As is how to connect as an identity of package protocol.
+func (f *Join) As(identity string) link.Config {
 	return link.Config{URL: f.NATS, Token: f.Token, CA: f.CA, Cert: f.Cert, Key: f.Key, As: identity}
 }
 
-// warnOfSecrets says which secrets every user of this host reads in the process list.
-func warnOfSecrets(w io.Writer, args []string) {
+// WarnOfSecrets says which secrets every user of this host reads in the process list.
+func WarnOfSecrets(w io.Writer, args []string) {
 	for i, a := range args {
 		name, value, ok := strings.Cut(a, "=")
 		if !ok && i+1 < len(args) {
 			value = args[i+1]
 		}
-		variable := map[string]string{"--nats-token": "KINETOSCOPE_NATS_TOKEN", "--api-key": apiKeyEnv}[name]
+		variable := map[string]string{"--nats-token": "KINETOSCOPE_NATS_TOKEN", "--api-key": APIKeyEnv}[name]
 		if name == "--nats" && strings.Contains(value, "@") {
 			variable = "KINETOSCOPE_NATS"
 		}

@@ -1,31 +1,30 @@
-package main
+// Package outcome shows what became of a session, and judges it.
+package outcome
 
 import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"text/tabwriter"
 
-	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-func writeReport(e *env, r *pipeline.Report) error {
-	var o report.TextOptions
-	if f, ok := e.out.(*os.File); ok {
-		o = report.Detect(f, os.Getenv)
+// Show prints a session in the form that was asked for.
+func Show(e *cli.Env, asJSON bool, st *session.Status) error {
+	if asJSON {
+		return cli.JSON(e.Out, st)
 	}
-	return report.Text(e.out, r, o)
+	return Print(e.Out, st)
 }
 
-// printRun prints a session: each rank's state, then the files.
-func printRun(w io.Writer, st *session.Status) error {
+// Print prints a session: each rank's state, then the files.
+func Print(w io.Writer, st *session.Status) error {
 	w = report.Terminal(w) // names and reasons come from ranks
 	fmt.Fprintln(w)
 	if st.ID == "" {
@@ -61,7 +60,7 @@ func printRun(w io.Writer, st *session.Status) error {
 	if st.RunDir == "" {
 		return nil
 	}
-	fmt.Fprintf(w, "\nwritten to %s\n", shortPath(st.RunDir))
+	fmt.Fprintf(w, "\nwritten to %s\n", cli.ShortPath(st.RunDir))
 	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	show := func(arts []protocol.Artifact) {
 		for _, a := range arts {
@@ -97,14 +96,21 @@ func endings(st *session.Status) []string {
 	return lines
 }
 
-// shortPath writes a path relative to the working directory if that is below it.
-func shortPath(p string) string {
-	wd, err := os.Getwd()
-	if err != nil {
-		return p
+// Error is an error if the session is not complete; of a partial one a cli.PartialError.
+func Error(st *session.Status) error {
+	why := st.Error
+	for _, stage := range st.Stages {
+		for _, r := range stage.Ranks {
+			if r.State != protocol.StateComplete {
+				why = fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", stage.Stage, stage.Name, r.Replica, r.Rank, r.State, r.Reason)
+			}
+		}
 	}
-	if rel, err := filepath.Rel(wd, p); err == nil && filepath.IsLocal(rel) {
-		return rel
+	switch st.State {
+	case session.StateComplete:
+		return nil
+	case session.StatePartial:
+		return cli.PartialError{Err: fmt.Errorf("session %s is partial: %s", st.ID, why)}
 	}
-	return p
+	return fmt.Errorf("session %s is %s: %s", st.ID, st.State, why)
 }

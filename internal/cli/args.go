@@ -1,15 +1,16 @@
-package main
+package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
-// positionalsLast returns args with a verb's positional arguments behind its flags, so that
+// PositionalsLast returns args with a verb's positional arguments behind its flags, so that
 // flags may stand anywhere: the parser takes a list of positionals only in one piece.
 // Arguments that fit no verb or no flag are left for the parser to refuse.
-func positionalsLast(parser *kong.Kong, args []string) []string {
+func PositionalsLast(parser *kong.Kong, args []string) []string {
 	var verb *kong.Node
 	var front, positional []string
 	for i := 0; i < len(args); i++ {
@@ -61,4 +62,34 @@ func takesValue(parser *kong.Kong, verb *kong.Node, a string) bool {
 		}
 	}
 	return false
+}
+
+const dottedPrefix = "--profiler-config."
+
+// SplitArgs takes the dotted flags and the command after -- out of args, neither of
+// which fits a flag parser's idea of a flag.
+func SplitArgs(args []string) (rest []string, dotted map[string]string, command []string, err error) {
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			return rest, dotted, append([]string{}, args[i+1:]...), nil
+		}
+		if !strings.HasPrefix(a, dottedPrefix) {
+			rest = append(rest, a)
+			continue
+		}
+		name, value, ok := strings.Cut(strings.TrimPrefix(a, dottedPrefix), "=")
+		if !ok {
+			if i+1 >= len(args) {
+				return nil, nil, nil, fmt.Errorf("%s needs a value", a)
+			}
+			i++
+			value = args[i]
+		}
+		if dotted == nil {
+			dotted = map[string]string{}
+		}
+		dotted[name] = value
+	}
+	return rest, dotted, nil, nil
 }

@@ -1,4 +1,7 @@
-package main
+// Package reading finds and reads the traces that a verb is given: files, directories of
+// ranks, runs by path, id or as "latest", each trace once, with what is known of each and
+// what was damaged, left out or is in doubt said on stderr.
+package reading
 
 import (
 	"cmp"
@@ -13,9 +16,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
@@ -26,60 +29,59 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// openFlags say how traces are found and read.
-type openFlags struct {
-	Memory  byteSize `help:"Memory that traces may take; more are read one after the other." placeholder:"4GiB"`
-	Workers int      `help:"Goroutines that read; all cores without it." placeholder:"N"`
-	Index   string   `help:"Keep an index to open large traces fast the next time: in this directory, or beside the traces with 'beside'." placeholder:"DIR"`
-	RunsDir string   `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
+// Options are flags that say how traces are found and read.
+type Options struct {
+	Memory  units.ByteSize `help:"Memory that traces may take; more are read one after the other." placeholder:"4GiB"`
+	Workers int            `help:"Goroutines that read; all cores without it." placeholder:"N"`
+	Index   string         `help:"Keep an index to open large traces fast the next time: in this directory, or beside the traces with 'beside'." placeholder:"DIR"`
+	RunsDir string         `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
 
-	quiet bool // say nothing of repairs on stderr
-	// doubted says that the answer itself tells what of the traces is not believed, or
+	Quiet bool `kong:"-"` // say nothing of repairs on stderr
+	// Doubted says that the answer itself tells what of the traces is not believed, or
 	// believes all of it.
-	doubted bool
-	copies  bool // show what is there twice twice
+	Doubted bool `kong:"-"`
+	Copies  bool `kong:"-"` // show what is there twice twice
 }
 
-// rankFlags choose among the ranks of a directory or a run.
-type rankFlags struct {
+// Choice choose among the ranks of a directory or a run.
+type Choice struct {
 	Rank  []int  `help:"Only these ranks." placeholder:"0,3"`
 	Stage string `help:"Only this stage of a run, by id or name." placeholder:"STAGE"`
 }
 
-// indexMinSize is the least size of a packed or plain file that is worth an index.
-const indexMinSize = 8 << 20
-
-func (f *openFlags) opening(e *env) (open.Options, *bar, error) {
+// Opening is how package open is to read, with a bar that shows how far it got.
+func (f *Options) Opening(e *cli.Env) (open.Options, *cli.Bar, error) {
 	if f.Workers < 0 {
-		return open.Options{}, nil, usage("--workers %d: 0 or more", f.Workers)
+		return open.Options{}, nil, cli.Usage("--workers %d: 0 or more", f.Workers)
 	}
-	b := newBar(e.err)
-	o := open.Options{Workers: f.Workers, Memory: int64(f.Memory), Stdin: e.in, Progress: b.update}
+	b := cli.NewBar(e.Err)
+	o := open.Options{Workers: f.Workers, Memory: int64(f.Memory), Stdin: e.In, Progress: b.Update}
 	switch f.Index {
 	case "":
 	case "beside":
-		o.Index = index.Cache{Beside: true, MinSize: indexMinSize}
+		o.Index = index.Cache{Beside: true, MinSize: index.WorthMinSize}
 	default:
-		o.Index = index.Cache{Dir: f.Index, MinSize: indexMinSize}
+		o.Index = index.Cache{Dir: f.Index, MinSize: index.WorthMinSize}
 	}
 	return o, b, nil
 }
 
-// input is one file of traces to read and, if it belongs to a run, whose it is.
-type input struct {
-	source open.Source
-	run    *runs.Input
+// Input is one file of traces to read and, if it belongs to a run, whose it is.
+type Input struct {
+	Source open.Source
+	Run    *runs.Input
 }
 
-// inputs finds the traces that paths mean: files, directories of ranks, runs by path, by
+// Inputs finds the traces that paths mean: files, directories of ranks, runs by path, by
 // the beginning of an id or as "latest".
-func (f *openFlags) inputs(e *env, paths []string) ([]input, error) {
-	var out []input
+func (f *Options) Inputs(e *cli.Env, paths []string) ([]Input, error) {
+	var out []Input
 	var files []string
 	for _, p := range paths {
-		run, err := f.run(p)
+		run, err := f.FindRun(p)
 		if err != nil {
 			return nil, err
 		}
@@ -87,14 +89,14 @@ func (f *openFlags) inputs(e *env, paths []string) ([]input, error) {
 			list, err := runs.Inputs(run)
 			run.Close()
 			if err != nil {
-				return nil, usageError{err}
+				return nil, cli.UsageError{Err: err}
 			}
 			for i := range list {
 				found, err := open.Find([]string{list[i].Path})
 				if err != nil {
-					return nil, usageError{err}
+					return nil, cli.UsageError{Err: err}
 				}
-				out = append(out, input{found[0], &list[i]})
+				out = append(out, Input{found[0], &list[i]})
 			}
 			continue
 		}
@@ -103,33 +105,33 @@ func (f *openFlags) inputs(e *env, paths []string) ([]input, error) {
 	if len(files) > 0 {
 		found, left, err := open.Survey(files)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, cli.UsageError{Err: err}
 		}
-		e.left = append(e.left, left...)
-		if !f.copies {
+		e.Left = append(e.Left, left...)
+		if !f.Copies {
 			found = open.Join(found)
 		}
 		for _, s := range found {
-			out = append(out, input{source: s})
+			out = append(out, Input{Source: s})
 		}
 	}
 	return out, nil
 }
 
-// run opens the run that path means; nil if it means traces.
-func (f *openFlags) run(path string) (*store.Run, error) {
+// FindRun opens the run that path means; nil if it means traces.
+func (f *Options) FindRun(path string) (*store.Run, error) {
 	if path == open.Stdin {
 		return nil, nil
 	}
 	r, err := runs.Find(path, f.RunsDir)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, cli.UsageError{Err: err}
 	}
 	return r, nil
 }
 
-// wanted reports whether the user asked for the trace.
-func (f *rankFlags) wanted(t *trace.Trace) bool {
+// Wanted reports whether the user asked for the trace.
+func (f *Choice) Wanted(t *trace.Trace) bool {
 	m := &t.Meta
 	if len(f.Rank) > 0 && !slices.Contains(f.Rank, m.Rank) {
 		return false
@@ -138,7 +140,7 @@ func (f *rankFlags) wanted(t *trace.Trace) bool {
 }
 
 // asked is what the flags ask for, for a message.
-func (f *rankFlags) asked() string {
+func (f *Choice) asked() string {
 	var parts []string
 	if f.Stage != "" {
 		parts = append(parts, fmt.Sprintf("stage %q", f.Stage))
@@ -149,8 +151,8 @@ func (f *rankFlags) asked() string {
 	return strings.Join(parts, ", ")
 }
 
-// traceInfo is what --json says about each trace.
-type traceInfo struct {
+// Info is what --json says about each trace.
+type Info struct {
 	Index   int            `json:"index"`
 	File    string         `json:"file"`
 	Format  string         `json:"format"`
@@ -173,58 +175,58 @@ type traceInfo struct {
 	// Doubts are what the trace says and cannot be true; the answer is without it.
 	Doubts []plausible.Doubt `json:"doubts,omitempty"`
 
-	meta   *trace.Meta // without what is large
-	source string      // path that is opened to read it again
-	seq    int         // which of the source's traces it is, from 0
+	Meta   *trace.Meta `json:"-"` // without what is large
+	Source string      `json:"-"` // path that is opened to read it again
+	Seq    int         `json:"-"` // which of the source's traces it is, from 0
 }
 
-func infoOf(t *trace.Trace, path string) traceInfo {
-	i := traceInfo{File: path, Format: t.Meta.Format, Rank: t.Meta.Rank, StageID: t.Meta.StageID, Stage: t.Meta.Stage, Replica: t.Meta.Replica,
+func infoOf(t *trace.Trace, path string) Info {
+	i := Info{File: path, Format: t.Meta.Format, Rank: t.Meta.Rank, StageID: t.Meta.StageID, Stage: t.Meta.Stage, Replica: t.Meta.Replica,
 		Role: t.Meta.Role, Phase: t.Meta.Phase, Place: t.Meta.Place, Host: t.Meta.Host, LearntFrom: t.Meta.Learnt,
 		Part: t.Meta.Part, Slices: t.Slices.Len(), Repairs: map[string]int{}, Skipped: t.Repairs.Skipped, Text: t.Repairs.Text}
 	m := t.Meta
 	m.Extra, m.Devices, m.ProcessGroups = nil, nil, nil
-	i.meta = &m
+	i.Meta = &m
 	for k, n := range t.Repairs.Count {
 		i.Repairs[k] = n
 	}
 	return i
 }
 
-// each reads the traces at paths and calls f for each that is wanted, from several
+// Each reads the traces at paths and calls f for each that is wanted, from several
 // goroutines. Of n files, i%n is the file's place and i/n that of the trace in it. What f
 // does not keep is free again.
-func (o *openFlags) each(e *env, r *rankFlags, paths []string, f func(i int, t *trace.Trace, info traceInfo) error) error {
+func (o *Options) Each(e *cli.Env, r *Choice, paths []string, f func(i int, t *trace.Trace, info Info) error) error {
 	_, err := o.eachOf(e, r, paths, f)
 	return err
 }
 
-// eachOf is each, and returns the number of files.
-func (o *openFlags) eachOf(e *env, r *rankFlags, paths []string, f func(i int, t *trace.Trace, info traceInfo) error) (n int, err error) {
-	ins, err := o.inputs(e, paths)
+// eachOf is Each, and returns the number of files.
+func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t *trace.Trace, info Info) error) (n int, err error) {
+	ins, err := o.Inputs(e, paths)
 	if err != nil {
 		return 0, err
 	}
-	opts, b, err := o.opening(e)
+	opts, b, err := o.Opening(e)
 	if err != nil {
 		return 0, err
 	}
 	files := make([]open.Source, len(ins))
 	for i := range ins {
-		files[i] = ins[i].source
+		files[i] = ins[i].Source
 	}
 	var mu sync.Mutex
 	there := map[string]bool{}
 	found := false
 	seq := make([]int, len(ins))
-	opts.Left = func(l open.Left) { e.left = append(e.left, l) }
-	err = open.EachSource(e.ctx, files, opts, func(i int, t *trace.Trace) error {
-		if in := ins[i].run; in != nil {
+	opts.Left = func(l open.Left) { e.Left = append(e.Left, l) }
+	err = open.EachSource(e.Ctx, files, opts, func(i int, t *trace.Trace) error {
+		if in := ins[i].Run; in != nil {
 			in.Place(t)
 		}
 		mu.Lock()
 		there[cmp.Or(identity.Name(&t.Meta), "a trace of unknown stage and rank")] = true
-		want := r.wanted(t)
+		want := r.Wanted(t)
 		found = found || want
 		nth := seq[i]
 		at := i + len(ins)*nth
@@ -233,22 +235,22 @@ func (o *openFlags) eachOf(e *env, r *rankFlags, paths []string, f func(i int, t
 		if !want {
 			return nil
 		}
-		info := infoOf(t, cmp.Or(t.Meta.File, ins[i].source.Path))
-		info.source, info.seq = ins[i].source.Path, nth
+		info := infoOf(t, cmp.Or(t.Meta.File, ins[i].Source.Path))
+		info.Source, info.Seq = ins[i].Source.Path, nth
 		return f(at, t, info)
 	})
-	b.end()
+	b.End()
 	if err != nil {
-		return 0, readError(err)
+		return 0, Error(err)
 	}
 	if !found {
-		return 0, usage("no trace of %s: there are %s", r.asked(), strings.Join(slices.Sorted(maps.Keys(there)), ", "))
+		return 0, cli.Usage("no trace of %s: there are %s", r.asked(), strings.Join(slices.Sorted(maps.Keys(there)), ", "))
 	}
 	return len(ins), nil
 }
 
-// readError tells what cannot be a trace, which is the user's mistake, from what failed.
-func readError(err error) error {
+// Error tells what cannot be a trace, which is the user's mistake, from what failed.
+func Error(err error) error {
 	var wrong *kineto.FormatError
 	var raw *ascend.RawOnlyError
 	var empty *open.EmptyError
@@ -256,24 +258,24 @@ func readError(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("interrupted")
 	case errors.As(err, &wrong), errors.As(err, &raw), errors.As(err, &empty), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "read recording"):
-		return usageError{err}
+		return cli.UsageError{Err: err}
 	}
 	return err
 }
 
-// ranked runs an analysis on every wanted trace and keeps only its results. A trace that
+// Ranked runs an analysis on every wanted trace and keeps only its results. A trace that
 // is there twice counts once.
-func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t *trace.Trace) T) ([]report.Ranked[T], []traceInfo, error) {
+func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(t *trace.Trace) T) ([]report.Ranked[T], []Info, error) {
 	type result struct {
 		at    int
 		value T
-		info  traceInfo
+		info  Info
 	}
 	var mu sync.Mutex
 	var got []result
-	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info traceInfo) error {
+	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info Info) error {
 		v := f(t)
-		if !o.quiet && !o.doubted {
+		if !o.Quiet && !o.Doubted {
 			info.Doubts = plausible.Look(t).Doubts
 		}
 		mu.Lock()
@@ -287,14 +289,14 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 	slices.SortFunc(got, func(a, b result) int { return cmp.Or(cmp.Compare(a.at%n, b.at%n), cmp.Compare(a.at, b.at)) })
 	metas, sizes := make([]*trace.Meta, len(got)), make([]int, len(got))
 	for i, g := range got {
-		metas[i], sizes[i] = g.info.meta, g.info.Slices
+		metas[i], sizes[i] = g.info.Meta, g.info.Slices
 	}
 	identity.RankByPlace(metas)
 	var list []report.Ranked[T]
-	var infos []traceInfo
+	var infos []Info
 	for i, of := range identity.Copies(metas, sizes) {
-		if of >= 0 && !o.copies {
-			e.left = append(e.left, open.Left{Path: got[i].info.File, Reason: open.CopyReason(got[of].info.File)})
+		if of >= 0 && !o.Copies {
+			e.Left = append(e.Left, open.Left{Path: got[i].info.File, Reason: open.CopyReason(got[of].info.File)})
 			continue
 		}
 		g := &got[i]
@@ -303,11 +305,11 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 		list = append(list, report.Ranked[T]{Value: g.value})
 	}
 	settle(infos)
-	for i, l := range labels(infos) {
+	for i, l := range Labels(infos) {
 		list[i].Label = l
 	}
-	if !o.quiet {
-		noteRepairs(e, infos)
+	if !o.Quiet {
+		NoteRepairs(e, infos)
 		noteDoubts(e, infos)
 	}
 	noteLeft(e)
@@ -318,10 +320,10 @@ func ranked[T any](e *env, o *openFlags, r *rankFlags, paths []string, f func(t 
 const leftNamed = 5
 
 // noteLeft says on stderr what was not read, the same reason once.
-func noteLeft(e *env) {
+func noteLeft(e *cli.Env) {
 	byReason := map[string][]string{}
 	var reasons []string
-	for _, l := range e.left {
+	for _, l := range e.Left {
 		if byReason[l.Reason] == nil {
 			reasons = append(reasons, l.Reason)
 		}
@@ -333,16 +335,16 @@ func noteLeft(e *env) {
 		if n := len(files) - leftNamed; n > 0 {
 			what += fmt.Sprintf(" and %d more", n)
 		}
-		fmt.Fprintf(e.err, "note: not read: %s: %s\n", what, r)
+		fmt.Fprintf(e.Err, "note: not read: %s: %s\n", what, r)
 	}
 }
 
-// labels name the traces for a reader: by stage and rank if that tells them apart, else
+// Labels name the traces for a reader: by stage and rank if that tells them apart, else
 // with their directories or files.
-func labels(infos []traceInfo) []string {
+func Labels(infos []Info) []string {
 	list, files := make([]*trace.Meta, len(infos)), make([]string, len(infos))
 	for k := range infos {
-		list[k], files[k] = infos[k].meta, infos[k].File
+		list[k], files[k] = infos[k].Meta, infos[k].File
 		if files[k] == open.Stdin {
 			files[k] = "stdin"
 		}
@@ -351,10 +353,10 @@ func labels(infos []traceInfo) []string {
 }
 
 // settle notes in infos which traces belong together.
-func settle(infos []traceInfo) {
+func settle(infos []Info) {
 	list := make([]*trace.Meta, len(infos))
 	for k := range infos {
-		list[k] = infos[k].meta
+		list[k] = infos[k].Meta
 	}
 	for _, w := range identity.Worlds(list) {
 		for _, k := range w.Traces {
@@ -368,7 +370,7 @@ var foreign = []string{"chrome", "viztracer", "xla"}
 
 // repairsOf says what was damaged in a trace, but for what changes nothing that an
 // analysis says; "" if nothing was.
-func repairsOf(i *traceInfo) string {
+func repairsOf(i *Info) string {
 	text := (&trace.Repairs{Count: i.Repairs}).Damage()
 	if text == "" {
 		return ""
@@ -376,8 +378,8 @@ func repairsOf(i *traceInfo) string {
 	return text + report.Unread(i.Skipped, i.Text)
 }
 
-// noteRepairs says on stderr which files are damaged, and which no torch wrote.
-func noteRepairs(e *env, infos []traceInfo) {
+// NoteRepairs says on stderr which files are damaged, and which no torch wrote.
+func NoteRepairs(e *cli.Env, infos []Info) {
 	for k := range infos {
 		i := &infos[k]
 		name := i.File
@@ -388,29 +390,29 @@ func noteRepairs(e *env, infos []traceInfo) {
 			name += fmt.Sprintf(" #%d", i.Part)
 		}
 		if slices.Contains(foreign, i.Format) {
-			fmt.Fprintf(e.err, "note: %s is %s\n", name, format.Title(i.Format))
+			fmt.Fprintf(e.Err, "note: %s is %s\n", name, format.Title(i.Format))
 		}
 		if text := repairsOf(i); text != "" {
-			fmt.Fprintf(e.err, "note: %s was repaired: %s\n", name, text)
+			fmt.Fprintf(e.Err, "note: %s was repaired: %s\n", name, text)
 		}
 	}
 }
 
 // noteDoubts says on stderr what of the traces is not believed.
-func noteDoubts(e *env, infos []traceInfo) {
-	for k, l := range labels(infos) {
+func noteDoubts(e *cli.Env, infos []Info) {
+	for k, l := range Labels(infos) {
 		for _, d := range infos[k].Doubts {
 			if d.Severity >= finding.Notice {
-				fmt.Fprintf(e.err, "note: in doubt: %s: %s\n", cmp.Or(l, filepath.Base(infos[k].File)), d.Text)
+				fmt.Fprintf(e.Err, "note: in doubt: %s: %s\n", cmp.Or(l, filepath.Base(infos[k].File)), d.Text)
 			}
 		}
 	}
 }
 
-// repairsLine is what was damaged in one line, for a page; "" if nothing was.
-func repairsLine(infos []traceInfo) string {
+// RepairsLine is what was damaged in one line, for a page; "" if nothing was.
+func RepairsLine(infos []Info) string {
 	var damaged []string
-	for k, l := range labels(infos) {
+	for k, l := range Labels(infos) {
 		if text := repairsOf(&infos[k]); text != "" {
 			damaged = append(damaged, strings.TrimSpace(l+": "+text))
 		}
@@ -425,27 +427,3 @@ func repairsLine(infos []traceInfo) string {
 	}
 	return ", repaired: " + strings.Join(damaged, " | ")
 }
-
-// byteSize is a number of bytes as people write it.
-type byteSize int64
-
-// UnmarshalText reads 1048576, 512MB, 4GiB.
-func (b *byteSize) UnmarshalText(text []byte) error {
-	s := strings.TrimSpace(string(text))
-	n := strings.TrimRight(s, "BbKkMmGgTtiI ")
-	v, err := strconv.ParseFloat(n, 64)
-	unit, ok := map[string]float64{"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
-		"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}[strings.ToLower(strings.TrimSpace(s[len(n):]))]
-	if err != nil || !ok || !(v >= 0) || v*unit > 1<<60 {
-		return fmt.Errorf("%q is no number of bytes: write 512MiB or 4GiB", s)
-	}
-	*b = byteSize(v * unit)
-	return nil
-}
-
-// htaFlag chooses HTA's definitions.
-type htaFlag struct {
-	HTA bool `name:"hta" help:"Use Holistic Trace Analysis' definitions, to compare with its numbers."`
-}
-
-func (h htaFlag) options() analysis.Options { return analysis.Options{HTA: h.HTA} }

@@ -1,0 +1,164 @@
+// Package answer prints what a verb that reads traces has found: as tables for a reader, as
+// one table in CSV, as JSON.
+package answer
+
+import (
+	"bufio"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// Flags say in which form a verb answers.
+type Flags struct {
+	JSON    bool   `name:"json" xor:"form" help:"Print everything as JSON."`
+	CSV     bool   `name:"csv" xor:"form" help:"Print one table as CSV, with a header row: durations in ns, shares in 0…1."`
+	Table   string `help:"Only this table; a wrong name lists them." placeholder:"NAME"`
+	Top     int    `help:"Rows of a table; 0 is all. CSV has all rows without it." default:"-1" placeholder:"N"`
+	Sort    string `help:"Sort the table by this column of its CSV form, largest first, texts from a to z." placeholder:"COLUMN"`
+	Reverse bool   `help:"Sort the other way round."`
+}
+
+// Schema is the version of what --json prints; docs/cli.md describes it.
+const Schema = 1
+
+// Answer is what a verb found, in all its forms.
+type Answer struct {
+	Title, Note string
+	Lines       []string        // above the tables
+	Tables      []*report.Table // the first is the verb's own, and what CSV prints
+	Above       []*report.Table // what a reader sees first
+	Asked       []*report.Table // only by --table: series over time
+	JSON        map[string]any  // beside schema_version, command and traces
+}
+
+// Print writes a in the form that was asked for.
+func (f *Flags) Print(e *cli.Env, command string, infos []reading.Info, a Answer) error {
+	if f.JSON {
+		if f.Top >= 0 || f.Sort != "" || f.Table != "" {
+			return cli.Usage("--json prints everything: leave out --top, --sort and --table")
+		}
+		doc := map[string]any{"schema_version": Schema, "command": command, "traces": infos}
+		if len(e.Left) > 0 {
+			doc["not_read"] = e.Left
+		}
+		for k, v := range a.JSON {
+			doc[k] = v
+		}
+		return cli.JSON(e.Out, doc)
+	}
+	tables := append(slices.Clone(a.Tables), a.Above...)
+	if f.Table != "" {
+		tables = append(tables, a.Asked...)
+	}
+	tables, err := f.Choose(tables)
+	if err != nil {
+		return err
+	}
+	if f.CSV {
+		w := bufio.NewWriter(e.Out)
+		if err := tables[0].CSV(w); err != nil {
+			return err
+		}
+		return w.Flush()
+	}
+	o := e.Text()
+	if n := len(tables) - len(a.Above); n > 0 && f.Table == "" {
+		tables = slices.Concat(tables[n:], tables[:n])
+	}
+	empty := true
+	for _, t := range tables {
+		empty = empty && len(t.Rows) == 0
+	}
+	lines := a.Lines
+	if empty && len(lines) == 0 {
+		lines = append(lines, "There is nothing of this in the trace.")
+	}
+	return report.Page(e.Out, a.Title, a.Note, []report.Section{{Lines: lines, Tables: tables}}, o)
+}
+
+// Choose applies --table, --sort and --top.
+func (f *Flags) Choose(tables []*report.Table) ([]*report.Table, error) {
+	if f.Table != "" {
+		var names []string
+		for _, t := range tables {
+			if t.Name == f.Table {
+				tables = []*report.Table{t}
+				names = nil
+				break
+			}
+			names = append(names, t.Name)
+		}
+		if names != nil {
+			return nil, cli.Usage("--table %s: this verb has %s", f.Table, strings.Join(names, ", "))
+		}
+	}
+	if f.Reverse && f.Sort == "" {
+		return nil, cli.Usage("--reverse: by which column? --sort names it")
+	}
+	if f.Sort != "" {
+		if err := tables[0].Sort(f.Sort, !f.Reverse); err != nil {
+			return nil, cli.Usage("--sort: %w", err)
+		}
+	}
+	for i, t := range tables {
+		switch {
+		case f.Top == 0:
+			t.Limit = max(1, len(t.Rows))
+		case f.Top > 0 && f.CSV:
+			t.Rows = t.Rows[:min(f.Top, len(t.Rows))]
+		case f.Top > 0:
+			t.Limit = f.Top
+		case f.Table != "" || len(tables) == 1:
+			t.Limit = max(t.Limit, longTable)
+		case i == 0:
+			t.Limit = max(t.Limit, mainTable)
+		}
+	}
+	return tables, nil
+}
+
+// Rows of a verb's first table, and of a table that stands alone, for a reader.
+const (
+	mainTable = 20
+	longTable = 40
+)
+
+// MaxNamed bounds the traces that a heading names.
+const MaxNamed = 8
+
+// Title names what an answer is about.
+func Title(infos []reading.Info) (title, note string) {
+	if len(infos) == 1 {
+		i := infos[0]
+		title = filepath.Base(i.File)
+		if i.File == open.Stdin {
+			title = "standard input"
+		}
+		var parts []string
+		if who := identity.Name(i.Meta); who != "" {
+			parts = append(parts, who)
+		}
+		return title, strings.Join(append(parts, fmt.Sprintf("%d slices", i.Slices)), ", ")
+	}
+	names := reading.Labels(infos)
+	if len(names) > MaxNamed {
+		names = append(names[:MaxNamed-1:MaxNamed-1], "…", names[len(names)-1])
+	}
+	return fmt.Sprintf("%d traces", len(infos)), strings.Join(names, ", ")
+}
+
+// Verb is what all verbs that analyse traces share.
+type Verb struct {
+	Paths []string `arg:"" help:"Trace, directory of ranks, or run (path, beginning of its id, latest); - is stdin."`
+	reading.Options
+	reading.Choice
+	Flags
+}

@@ -1,0 +1,74 @@
+package child
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+)
+
+const (
+	// servingPoll is how often a server is asked whether it serves: models load for minutes.
+	servingPoll = 500 * time.Millisecond
+	// servingAnswer bounds one answer.
+	servingAnswer = 5 * time.Second
+)
+
+// CheckAddress refuses what Serves cannot ask.
+func CheckAddress(text string) error {
+	if text == "" {
+		return nil
+	}
+	if strings.Contains(text, "://") {
+		if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return cli.Usage("--ready %s: want a URL, or HOST:PORT", text)
+		}
+		return nil
+	}
+	if _, port, err := net.SplitHostPort(text); err != nil || port == "" {
+		return cli.Usage("--ready %s: want a URL, or HOST:PORT", text)
+	}
+	return nil
+}
+
+// Serves reports whether what --ready names answers: a URL with 200 to 299, an address by
+// taking a connection.
+func Serves(ctx context.Context, text string) bool {
+	ctx, cancel := context.WithTimeout(ctx, servingAnswer)
+	defer cancel()
+	if !strings.Contains(text, "://") {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", text)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, text, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil && resp.StatusCode/100 == 2
+}
+
+// AwaitServing returns when what --ready names answers, or with the cause of the end of ctx.
+func AwaitServing(ctx context.Context, text string) error {
+	tick := time.NewTicker(servingPoll)
+	defer tick.Stop()
+	for !Serves(ctx, text) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not serve: %w", text, context.Cause(ctx))
+		}
+	}
+	return nil
+}

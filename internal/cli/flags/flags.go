@@ -1,0 +1,27 @@
+// Package flags has the flags that several verbs share: how the hub, a server or the
+// profiler is reached and configured, what a session records, by whose definitions is counted.
+package flags
+
+import (
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/client"
+)
+
+// Vars are what the flags' tags refer to, for kong.Vars.
+var Vars = map[string]string{"server": client.DefaultURL}
+
+// APIKeyEnv holds a key for --api-key, the server's and the clients'.
+const APIKeyEnv = "KINETOSCOPE_API_KEY"
+
+// Definition chooses HTA's definitions.
+type Definition struct {
+	HTA bool `name:"hta" help:"Use Holistic Trace Analysis' definitions, to compare with its numbers."`
+}
+
+// Analysis are the options of package analysis that the flag means.
+func (h Definition) Analysis() analysis.Options { return analysis.Options{HTA: h.HTA} }
+
+// ByRank keeps the ranks apart in tables that sum over them.
+type ByRank struct {
+	ByRank bool `help:"One row a rank, in place of sums over ranks."`
+}

@@ -1,0 +1,45 @@
+package flags
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/kinetoscope/kinetoscope/client"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+)
+
+// Server says which server a verb talks to.
+type Server struct {
+	URL    string `default:"${server}" env:"KINETOSCOPE_URL" help:"The server."`
+	APIKey string `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for." placeholder:"KEY"`
+	TLS
+	JSON bool `name:"json" help:"Print the server's answer as JSON."`
+}
+
+// Client speaks to the server of the flags.
+func (f *Server) Client() (*client.Client, error) {
+	h, err := f.TLS.Client()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(client.Config{URL: f.URL, APIKey: f.APIKey, HTTP: h})
+	if err != nil {
+		return nil, cli.Usage("--url: %w", err)
+	}
+	return c, nil
+}
+
+// ServerError tells what the user has to correct from what failed on the way or there.
+func ServerError(err error) error {
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		if e.Status < 500 {
+			return cli.UsageError{Err: err}
+		}
+		return err
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("%w; is kinetoscope serve running there? --url names another server", err)
+	}
+	return FieldError(err)
+}
