@@ -1,4 +1,5 @@
-// Package analyses is the registry of the questions that are asked of traces one by one.
+// Package analyses is the registry of the questions that are asked of traces, one by one or
+// two sides against each other.
 //
 // An analysis is one file of this package (or of any other that is linked in): it says
 // what it is called, what it needs, what it computes of each trace, and how its answer
@@ -10,6 +11,8 @@ package analyses
 import (
 	"cmp"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,8 +36,12 @@ type Analysis struct {
 	JSON   []Field  // of the answer, "ranks" first
 	// Page adds the answer's main table and the findings to the report's page.
 	Page bool
+	// Doubts says that the answer itself tells what of a trace is not believed; else the
+	// user reads it beside the answer.
+	Doubts bool
 
-	begin func() asker
+	begin   func() asker
+	compare func() comparer
 }
 
 // Field is a field of an answer's JSON.
@@ -64,6 +71,9 @@ type Answer struct {
 	Asked  []*report.Table // only by name: series over time
 	JSON   map[string]any
 	Files  []File // further files that were asked for
+	// Each writes what a reader sees of trace i in place of the tables, where pictures say
+	// more; nil: the tables.
+	Each func(w io.Writer, i int, o report.TextOptions) error
 }
 
 // File is a file for the caller to write.
@@ -102,33 +112,56 @@ type Method[O, R any] struct {
 // None are the options of an analysis that has none.
 type None struct{}
 
+// Comparison is how two sides are compared. O is as that of Method.
+type Comparison[O any] struct {
+	// Check refuses options that make no sense, before anything is read. May be nil.
+	Check func(o *O, a Asked) error
+	// Compare says what changed from before to after.
+	Compare func(before, after Side, o *O, a Asked) (Answer, error)
+}
+
+// Side is what stands on one side of a comparison: at least one trace.
+type Side struct {
+	Path   string // as the user named it
+	Traces []report.Ranked[*trace.Trace]
+}
+
 var registry = map[string]*Analysis{}
 
-// Register adds an analysis; it is called while packages are initialised, as the value
-// of a package's variable. It panics if a name is taken or a part is missing.
+// Register adds an analysis of traces one by one; it is called while packages are
+// initialised, as the value of a package's variable. It panics if a name is taken or a part
+// is missing.
 func Register[O, R any](a Analysis, m Method[O, R]) *Analysis {
+	a.begin = func() asker { return &asking[O, R]{m: m} }
+	return add(&a, m.Rank != nil && m.Answer != nil)
+}
+
+// RegisterComparison adds a comparison of two sides, as Register does.
+func RegisterComparison[O any](a Analysis, c Comparison[O]) *Analysis {
+	a.compare = func() comparer { return &comparing[O]{c: c} }
+	return add(&a, c.Compare != nil && !a.Sums && !a.Page)
+}
+
+func add(a *Analysis, whole bool) *Analysis {
 	switch {
-	case a.Name == "" || a.Help == "" || len(a.Tables) == 0 || m.Rank == nil || m.Answer == nil:
-		panic(fmt.Sprintf("analyses: %q lacks a name, a help, tables, Rank or Answer", a.Name))
+	case a.Name == "" || a.Help == "" || len(a.Tables) == 0 || !whole:
+		panic(fmt.Sprintf("analyses: %q lacks a name, a help, tables or a method, or has what goes with no comparison", a.Name))
 	case registry[a.Name] != nil:
 		panic(fmt.Sprintf("analyses: %q is registered twice", a.Name))
 	}
-	a.begin = func() asker { return &asking[O, R]{m: m} }
-	registry[a.Name] = &a
-	return &a
+	registry[a.Name] = a
+	return a
 }
 
 // All returns the analyses by Order and name.
 func All() []*Analysis {
-	out := make([]*Analysis, 0, len(registry))
-	for _, a := range registry {
-		out = append(out, a)
-	}
-	slices.SortFunc(out, func(a, b *Analysis) int {
+	return slices.SortedFunc(maps.Values(registry), func(a, b *Analysis) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name))
 	})
-	return out
 }
+
+// Compares says whether a compares two sides; then Pair begins a question, else Ask.
+func (a *Analysis) Compares() bool { return a.compare != nil }
 
 // Question is an analysis about to be asked.
 type Question struct {
@@ -138,6 +171,43 @@ type Question struct {
 
 // Ask begins a question with options of its own, all at their zero values.
 func (a *Analysis) Ask() *Question { return &Question{a, a.begin()} }
+
+// Pair is a comparison about to be asked for.
+type Pair struct {
+	*Analysis
+	comparer
+}
+
+// Pair begins a comparison with options of its own, all at their zero values.
+func (a *Analysis) Pair() *Pair { return &Pair{a, a.compare()} }
+
+// comparer is a Comparison without its types.
+type comparer interface {
+	// Options points at the question's options, a struct with kong's tags.
+	Options() any
+	// Check refuses options that make no sense.
+	Check(a Asked) error
+	// Compare says what changed.
+	Compare(before, after Side, a Asked) (Answer, error)
+}
+
+type comparing[O any] struct {
+	c Comparison[O]
+	o O
+}
+
+func (q *comparing[O]) Options() any { return &q.o }
+
+func (q *comparing[O]) Check(a Asked) error {
+	if q.c.Check == nil {
+		return nil
+	}
+	return q.c.Check(&q.o, a)
+}
+
+func (q *comparing[O]) Compare(before, after Side, a Asked) (Answer, error) {
+	return q.c.Compare(before, after, &q.o, a)
+}
 
 // asker is a Method without its types.
 type asker interface {

@@ -1,6 +1,7 @@
 package analyses
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"slices"
@@ -26,7 +27,7 @@ func TestDocs(t *testing.T) {
 	for _, a := range All() {
 		var at []int
 		for i, l := range lines {
-			if strings.HasPrefix(l, "| `"+a.Name+"` |") {
+			if strings.HasPrefix(l, "| `"+a.Name+"` |") || strings.HasPrefix(l, "| `"+a.Name+" A B` |") {
 				at = append(at, i)
 			}
 		}
@@ -74,6 +75,9 @@ func ask(t *testing.T, q *Question, traces []*trace.Trace, a Asked) Answer {
 // that they give.
 func TestSaysWhatItAnswers(t *testing.T) {
 	for _, a := range All() {
+		if a.Compares() {
+			continue // TestDiff
+		}
 		traces := pipetest.Torch()
 		if a.Name == "critical-path" {
 			traces = traces[:1]
@@ -108,6 +112,48 @@ func TestSaysWhatItAnswers(t *testing.T) {
 		if len(keys) != len(got.JSON) || keys[0] != "ranks" {
 			t.Errorf("%s: JSON has %d fields, announced are %q", a.Name, len(got.JSON), keys)
 		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	traces := pipetest.Torch()
+	side := func(name string, list ...*trace.Trace) Side {
+		s := Side{Path: name}
+		for _, tr := range list {
+			s.Traces = append(s.Traces, report.Ranked[*trace.Trace]{Label: name, Value: tr})
+		}
+		return s
+	}
+	a := registry["diff"]
+	for _, steps := range []string{"auto", "all"} {
+		q := a.Pair()
+		q.Options().(*diffOptions).Steps = steps
+		got, err := q.Compare(side("a", traces[0]), side("b", traces[1]), Asked{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Tables[0].Name != a.Tables[0] || len(got.JSON) != len(a.JSON) {
+			t.Errorf("table %s and %d fields of JSON, announced are %q and %q", got.Tables[0].Name, len(got.JSON), a.Tables, a.JSON)
+		}
+		for _, f := range a.JSON {
+			if got.JSON[f.Key] == nil {
+				t.Errorf("no %s in its JSON", f.Key)
+			}
+		}
+		if how := got.JSON["compared_by"]; how != "whole_trace" { // for want of steps
+			t.Errorf("--steps %s compares by %s", steps, how)
+		}
+		if got, err = q.Compare(side("a", traces[0]), side("a", traces[0]), Asked{}); err != nil || len(got.Tables[0].Rows) > 0 {
+			t.Errorf("a trace differs from itself: %v, %v", got.Tables, err)
+		}
+	}
+	var wrong *InputError
+	if _, err := a.Pair().Compare(side("a", traces...), side("b", traces[1]), Asked{}); !errors.As(err, &wrong) {
+		t.Errorf("two traces on one side: %v", err)
+	}
+	empty := side("empty", trace.New())
+	if _, err := a.Pair().Compare(empty, empty, Asked{}); err == nil || errors.As(err, &wrong) {
+		t.Errorf("traces without slices: %v", err)
 	}
 }
 

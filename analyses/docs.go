@@ -12,7 +12,11 @@ func (a *Analysis) VerbRow() string {
 	for i, t := range a.Tables {
 		names[i] = "`" + t + "`"
 	}
-	return fmt.Sprintf("| `%s` | %s | %s |", a.Name, a.Answers, strings.Join(names, ", "))
+	verb := a.Name
+	if a.Compares() {
+		verb += " A B"
+	}
+	return fmt.Sprintf("| `%s` | %s | %s |", verb, a.Answers, strings.Join(names, ", "))
 }
 
 // JSONRow is the analysis' row in the table of docs/cli.md on JSON: verb, type of an entry

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/kinetoscope/kinetoscope/analyses"
 )
 
 // asked is what most tools take.
@@ -42,17 +45,6 @@ func (s *server) args(verb string, in asked) ([]string, error) {
 // defaultTop keeps tables to what fits a page.
 const defaultTop = 10
 
-// tableVerbs are the verbs that answer with tables, and what each is for.
-var tableVerbs = []struct{ tool, verb, doc string }{
-	{"steps", "steps", "Steps of inference or training: prefill, decode, denoise; how long, how regular, host-bound or device-bound."},
-	{"ops", "ops", "What each operator cost on host and device."},
-	{"kernels", "kernels", "What the device's time went to: kinds of work and kernels."},
-	{"comms", "comms", "Collectives: sizes, bandwidths, and who the others waited for."},
-	{"idle", "idle", "Why the device stood still: causes and the longest gaps."},
-	{"memory", "memory", "How much memory was held over time and by whom; copies and fills."},
-	{"critical_path", "critical-path", "The longest chain of work and waits."},
-}
-
 func readOnly(name, doc string) *mcp.Tool {
 	return &mcp.Tool{Name: name, Description: doc, Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true}}
 }
@@ -67,16 +59,19 @@ func (s *server) addVerbs(m *mcp.Server) {
 			in.Rank, in.Stage = nil, "" // it shows every file
 			return s.ask(ctx, "inspect", in)
 		})
-	for _, t := range tableVerbs {
-		mcp.AddTool(m, readOnly(t.tool, t.doc), func(ctx context.Context, _ *mcp.CallToolRequest, in tabled) (*mcp.CallToolResult, Answer, error) {
+	for _, a := range analyses.All() {
+		if a.Compares() {
+			s.addComparison(m, a)
+			continue
+		}
+		mcp.AddTool(m, readOnly(strings.ReplaceAll(a.Name, "-", "_"), a.Help), func(ctx context.Context, _ *mcp.CallToolRequest, in tabled) (*mcp.CallToolResult, Answer, error) {
 			more, err := in.flags()
 			if err != nil {
 				return nil, Answer{}, err
 			}
-			return s.ask(ctx, t.verb, in.asked, more...)
+			return s.ask(ctx, a.Name, in.asked, more...)
 		})
 	}
-	s.addDiff(m)
 	s.addSQL(m)
 	mcp.AddTool(m, readOnly("more", "The next page of an answer that ended with a cursor."),
 		func(_ context.Context, _ *mcp.CallToolRequest, in struct {
@@ -122,8 +117,8 @@ type diffed struct {
 	Top    int    `json:"top,omitempty" jsonschema:"rows; 10 without it"`
 }
 
-func (s *server) addDiff(m *mcp.Server) {
-	mcp.AddTool(m, readOnly("diff", "What changed between two traces: added, removed, slower, with significance."),
+func (s *server) addComparison(m *mcp.Server, a *analyses.Analysis) {
+	mcp.AddTool(m, readOnly(a.Name, a.Help),
 		func(ctx context.Context, _ *mcp.CallToolRequest, in diffed) (*mcp.CallToolResult, Answer, error) {
 			paths, err := s.paths([]string{in.Before, in.After})
 			if err != nil {
@@ -133,7 +128,7 @@ func (s *server) addDiff(m *mcp.Server) {
 			if err != nil {
 				return nil, Answer{}, err
 			}
-			return s.verb(ctx, append([]string{"diff", paths[0], paths[1]}, top...)...)
+			return s.verb(ctx, append([]string{a.Name, paths[0], paths[1]}, top...)...)
 		})
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
 // askCmd is the verb of a registered analysis.
@@ -40,11 +41,39 @@ func newAskCmd(a *analyses.Analysis) *askCmd {
 	return c
 }
 
+// compareCmd is the verb of a registered comparison.
+type compareCmd struct {
+	A string `arg:"" help:"Trace or run before."`
+	B string `arg:"" help:"Trace or run after; - is stdin."`
+	reading.Options
+	reading.Choice
+	answer.Flags
+	kong.Plugins // the comparison's own options, and --hta if it has it
+
+	hta flags.Definition
+	q   *analyses.Pair
+}
+
+func newCompareCmd(a *analyses.Analysis) *compareCmd {
+	c := &compareCmd{q: a.Pair()}
+	if a.HTA {
+		c.Plugins = append(c.Plugins, &c.hta)
+	}
+	c.Plugins = append(c.Plugins, c.q.Options())
+	return c
+}
+
 // analysisVerbs makes a verb of each registered analysis.
 func analysisVerbs() []kong.Option {
 	var out []kong.Option
 	for _, a := range analyses.All() {
-		out = append(out, kong.DynamicCommand(a.Name, a.Help, "", newAskCmd(a)))
+		var verb any
+		if a.Compares() {
+			verb = newCompareCmd(a)
+		} else {
+			verb = newAskCmd(a)
+		}
+		out = append(out, kong.DynamicCommand(a.Name, a.Help, "", verb))
 	}
 	return append(out, kong.PostBuild(func(k *kong.Kong) error {
 		orderVerbs(k.Model.Node)
@@ -53,7 +82,7 @@ func analysisVerbs() []kong.Option {
 }
 
 // verbBefore is the verb behind which help lists those of analyses.
-const verbBefore = "steps"
+const verbBefore = "report"
 
 // orderVerbs moves the verbs of analyses from the end of the list to their place.
 func orderVerbs(n *kong.Node) {
@@ -77,7 +106,7 @@ func (c *askCmd) Run(e *cli.Env) error {
 		return err
 	}
 	var failed firstError
-	c.Doubted = c.hta.HTA
+	c.Doubted = c.hta.HTA || c.q.Doubts
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) any {
 		r, err := c.q.Rank(t, c.asked())
 		failed.note(t.Meta.File, err)
@@ -93,6 +122,87 @@ func (c *askCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return inputError(err)
 	}
+	if err := beside(e, &found); err != nil {
+		return err
+	}
+	if found.Each != nil && !c.JSON && !c.CSV && c.Table == "" {
+		return c.each(e, &found, infos)
+	}
+	a := answerOf(c.q.Analysis, &found)
+	a.Title, a.Note = answer.Title(infos)
+	return c.Print(e, c.q.Name, infos, a)
+}
+
+// each prints the traces one below the other.
+func (c *askCmd) each(e *cli.Env, found *analyses.Answer, infos []reading.Info) error {
+	if c.Sort != "" {
+		return cli.Usage("--sort: only with --csv or --table %s", c.q.Tables[0])
+	}
+	o := e.Text()
+	switch {
+	case c.Top > 0:
+		o.Rows = c.Top
+	case c.Top == 0:
+		o.Rows = -1
+	}
+	for i := range infos {
+		if i > 0 {
+			if err := report.Page(e.Out, " ", "", nil, o); err != nil {
+				return err
+			}
+		}
+		title, note := answer.Title(infos[i : i+1])
+		if err := report.Page(e.Out, title, note, nil, o); err != nil {
+			return err
+		}
+		if err := found.Each(e.Out, i, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run reads both sides and prints what changed.
+func (c *compareCmd) Run(e *cli.Env) error {
+	if c.A == open.Stdin && c.B == open.Stdin {
+		return cli.Usage("only one of the traces can be standard input")
+	}
+	asked := analyses.Asked{HTA: c.hta.HTA, Everything: c.JSON || c.Table != ""}
+	if err := inputError(c.q.Check(asked)); err != nil {
+		return err
+	}
+	c.Doubted = c.q.Doubts
+	before, infos, err := c.side(e, c.A)
+	if err != nil {
+		return err
+	}
+	after, more, err := c.side(e, c.B)
+	if err != nil {
+		return err
+	}
+	for i := range more {
+		more[i].Index += len(infos)
+	}
+	found, err := c.q.Compare(before, after, asked)
+	if err != nil {
+		return inputError(err)
+	}
+	if err := beside(e, &found); err != nil {
+		return err
+	}
+	a := answerOf(c.q.Analysis, &found)
+	a.Title, a.Note = "A "+infos[0].File, "B "+more[0].File
+	return c.Print(e, c.q.Name, append(infos, more...), a)
+}
+
+func (c *compareCmd) side(e *cli.Env, path string) (analyses.Side, []reading.Info, error) {
+	keep := func(t *trace.Trace) *trace.Trace { return t }
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, []string{path}, keep)
+	return analyses.Side{Path: path, Traces: list}, infos, err
+}
+
+// beside writes what belongs to an answer and is no part of it: files and notes.
+func beside(e *cli.Env, found *analyses.Answer) error {
 	for _, f := range found.Files {
 		if err := os.WriteFile(f.Path, f.Content, 0o644); err != nil {
 			return fmt.Errorf("%s: %w", f.Flag, err)
@@ -101,12 +211,17 @@ func (c *askCmd) Run(e *cli.Env) error {
 	for _, n := range found.Notes {
 		fmt.Fprintln(e.Err, "note:", n)
 	}
-	a := answer.Answer{Lines: found.Lines, Tables: found.Tables, Above: found.Above, Asked: found.Asked, JSON: found.JSON}
-	if c.q.Needs != "" && !slices.ContainsFunc(found.Tables, func(t *report.Table) bool { return len(t.Rows) > 0 }) && len(a.Lines) == 0 {
-		a.Lines = append(a.Lines, c.q.Needs)
+	return nil
+}
+
+// answerOf is what an analysis has found, to be printed.
+func answerOf(a *analyses.Analysis, found *analyses.Answer) answer.Answer {
+	out := answer.Answer{Lines: found.Lines, Tables: found.Tables, Above: found.Above, Asked: found.Asked, JSON: found.JSON}
+	some := func(t *report.Table) bool { return len(t.Rows) > 0 }
+	if a.Needs != "" && len(out.Lines) == 0 && !slices.ContainsFunc(found.Tables, some) {
+		out.Lines = append(out.Lines, a.Needs)
 	}
-	a.Title, a.Note = answer.Title(infos)
-	return c.Print(e, c.q.Name, infos, a)
+	return out
 }
 
 // pageQuestions are the analyses that have a part of report's page beside those that the

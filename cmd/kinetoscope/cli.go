@@ -31,8 +31,6 @@ type verbs struct {
 	Recover    recoverCmd    `cmd:"" help:"Make runs of recordings that never came home: of a server or capture that was killed, of a full disk."`
 	View       viewCmd       `cmd:"" help:"Look at traces and runs on a timeline in the browser."`
 	Report     reportCmd     `cmd:"" help:"Say where the time went in runs or traces, on one page."`
-	Steps      stepsCmd      `cmd:"" help:"Steps of inference or training: prefill, decode, denoise; host-bound or device-bound."`
-	Diff       diffCmd       `cmd:"" help:"What changed between two traces: added, removed, slower, with significance."`
 	SQL        sqlCmd        `cmd:"" name:"sql" help:"Ask traces in SQL: slices, tracks, flows, counters, ops as tables; DuckDB answers."`
 	Convert    convertCmd    `cmd:"" aliases:"merge" help:"Write traces in another format, several on one clock in one file, or a part of them."`
 	Inspect    inspectCmd    `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`

@@ -1,0 +1,136 @@
+package analyses
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+var _ = RegisterComparison(Analysis{
+	Name: "diff", Order: 70, HTA: true,
+	Help:    "What changed between two traces: added, removed, slower, with significance.",
+	Answers: "added, removed, slower, with significance",
+	Tables:  []string{"diff"},
+	JSON:    []Field{{"diff", "analysis.TraceDiff"}, {"compared_by", "how steps were found, or `whole_trace`"}},
+}, Comparison[diffOptions]{Compare: compareTraces})
+
+type diffOptions struct {
+	Steps       string `default:"auto" enum:"auto,profiler,all" help:"Compare by step: auto finds steps by their labels, profiler takes ProfilerStep, all compares the whole traces."`
+	Only        string `default:"all" enum:"all,host,device" help:"Compare only host or device."`
+	Change      string `default:"" enum:",added,removed,increased,decreased,unchanged,slower,faster" help:"Only these: added, removed, increased, decreased, unchanged, slower, faster." placeholder:"CHANGE"`
+	Significant bool   `help:"Only differences that are no chance."`
+	ShortNames  bool   `help:"Join names that differ in template arguments and parameters only."`
+	Unchanged   bool   `help:"Rows without any difference, too."`
+}
+
+// diffSide is one of two traces with its steps.
+type diffSide struct {
+	trace *trace.Trace
+	steps *steps.Report
+}
+
+func sideOf(s Side) (diffSide, error) {
+	if len(s.Traces) > 1 {
+		labels := make([]string, len(s.Traces))
+		for i := range s.Traces {
+			labels[i] = s.Traces[i].Label
+		}
+		return diffSide{}, wrong("%s has %d traces (%v): choose one with --rank and --stage", s.Path, len(labels), labels)
+	}
+	t := s.Traces[0].Value
+	return diffSide{t, steps.Find(t, steps.Options{NoPeriod: true})}, nil
+}
+
+func compareTraces(before, after Side, o *diffOptions, asked Asked) (Answer, error) {
+	a, err := sideOf(before)
+	if err != nil {
+		return Answer{}, err
+	}
+	b, err := sideOf(after)
+	if err != nil {
+		return Answer{}, err
+	}
+	do := analysis.DiffOptions{ShortNames: o.ShortNames, HostOnly: o.Only == "host", DeviceOnly: o.Only == "device"}
+	how, err := diffWindows(a, b, o, asked, &do)
+	if err != nil {
+		return Answer{}, err
+	}
+	d := analysis.Diff(a.trace, b.trace, asked.Options(), do)
+	filter := report.DiffFilter{All: o.Unchanged, SignificantOnly: o.Significant, Change: o.Change}
+	out := Answer{
+		JSON:   map[string]any{"diff": d, "compared_by": how},
+		Lines:  []string{diffSummary(&d, how)},
+		Tables: []*report.Table{report.DiffTable(&d, filter)},
+	}
+	if len(out.Tables[0].Rows) == 0 {
+		out.Lines = append(out.Lines, "No row to show: nothing differs, or no difference fits --change and --significant.")
+	}
+	return out, nil
+}
+
+// diffWindows chooses what is compared: how says it in a word.
+func diffWindows(a, b diffSide, o *diffOptions, asked Asked, do *analysis.DiffOptions) (how string, err error) {
+	whole := func(t *trace.Trace) []analysis.Window {
+		start, end, _ := t.Extent()
+		return []analysis.Window{{StartNs: start, EndNs: end + 1}}
+	}
+	switch {
+	case asked.HTA, o.Steps == "profiler":
+		if !asked.HTA && (a.steps.Method != steps.ByProfilerStep || b.steps.Method != steps.ByProfilerStep) {
+			return "", wrong("--steps profiler: not both traces have ProfilerStep labels")
+		}
+		return "profiler_step", nil
+	case o.Steps != "all" && a.steps.Method == b.steps.Method && len(a.steps.Steps) > 1 && len(b.steps.Steps) > 1:
+		if a.steps.Method != steps.ByProfilerStep { // which Diff finds itself
+			do.StepsA, do.StepsB = a.steps.Windows(), b.steps.Windows()
+		}
+		return string(a.steps.Method), nil
+	}
+	if a.trace.Slices.Len() == 0 || b.trace.Slices.Len() == 0 {
+		return "", errors.New("a trace without slices: nothing to compare")
+	}
+	do.StepsA, do.StepsB = whole(a.trace), whole(b.trace)
+	return "whole_trace", nil
+}
+
+func diffSummary(d *analysis.TraceDiff, how string) string {
+	counts := map[analysis.Change]int{}
+	sure := 0
+	var device float64
+	for i := range d.Rows {
+		r := &d.Rows[i]
+		counts[r.Change]++
+		if r.Significant {
+			sure++
+		}
+		if r.Device {
+			device += r.DeltaNs
+		}
+	}
+	s := fmt.Sprintf("%d names: %d added, %d removed, %d more often, %d less often.", len(d.Rows),
+		counts[analysis.Added], counts[analysis.Removed], counts[analysis.Increased], counts[analysis.Decreased])
+	if slices.ContainsFunc(d.Rows, func(r analysis.DiffRow) bool { return r.Device }) {
+		sign, per := "less", " a step in B."
+		if device > 0 {
+			sign = "more"
+		}
+		if how == "whole_trace" {
+			per = " in B."
+		}
+		s += fmt.Sprintf(" Device work takes %s %s%s", report.MeanNs(max(device, -device)).Text, sign, per)
+	}
+	if d.Test == analysis.NoTest {
+		s += " Too few steps or calls to tell differences from chance."
+	} else {
+		s += fmt.Sprintf(" %d differences are no chance (tested over %s, q < %g).", sure, d.Test, analysis.SignificanceLevel)
+	}
+	if how != "whole_trace" {
+		s += fmt.Sprintf(" Compared: %d steps of A, %d of B (%s).", d.StepsA, d.StepsB, how)
+	}
+	return s
+}
