@@ -27,7 +27,7 @@ var screenshots = flag.String("screenshots", "", "write pictures of the page to 
 
 // patience is how long one step of a test may take on a busy machine; a healthy one
 // needs a small part of it.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // chromium finds the browser or skips the test.
 func chromium(t *testing.T) string {
@@ -130,7 +130,7 @@ func launch(t *testing.T, args ...string) *server {
 	defer tick.Stop()
 	late := time.After(patience)
 	for {
-		if url, err := os.ReadFile(ready); err == nil {
+		if url, err := os.ReadFile(ready); err == nil && len(url) > 0 {
 			return &server{url: strings.TrimSpace(string(url)), stop: stop}
 		}
 		select {
@@ -180,6 +180,7 @@ func browser(t *testing.T, resolve string, flags ...chromedp.ExecAllocatorOption
 	t.Helper()
 	opts := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(chromium(t)),
+		chromedp.WSURLReadTimeout(patience),
 		chromedp.Headless,
 		chromedp.NoSandbox, // root has none, nor have many containers; the pages are our own
 		chromedp.DisableGPU,
@@ -206,8 +207,23 @@ type page struct {
 	t   *testing.T
 	ctx context.Context
 
-	mu   sync.Mutex
-	said []string // guarded by mu
+	mu    sync.Mutex
+	said  []string      // guarded by mu
+	heard chan struct{} // takes a token whenever the console has said where the test is
+}
+
+// here is what quiet has the console say, to know that all before it was heard.
+const here = "the test has come to "
+
+// hear keeps what the console says.
+func (p *page) hear(said string) {
+	if strings.Contains(said, here) {
+		p.heard <- struct{}{}
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.said = append(p.said, said)
 }
 
 // open shows url in a tab of its own and waits until the page has drawn its stages.
@@ -220,7 +236,7 @@ func open(t *testing.T, in context.Context, url string) *page {
 func openUntil(t *testing.T, in context.Context, url, ready string) *page {
 	t.Helper()
 	ctx, end := chromedp.NewContext(in)
-	p := &page{t: t, ctx: ctx}
+	p := &page{t: t, ctx: ctx, heard: make(chan struct{}, 1)}
 	messages := chromedp.Console(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -228,9 +244,7 @@ func openUntil(t *testing.T, in context.Context, url, ready string) *page {
 			if err != nil {
 				return // the tab is closed
 			}
-			p.mu.Lock()
-			p.said = append(p.said, m.String()+" "+m.URL)
-			p.mu.Unlock()
+			p.hear(m.String() + " " + m.URL)
 		}
 	})
 	t.Cleanup(func() { end(); wg.Wait() })
@@ -268,16 +282,21 @@ func eval[T any](p *page, script string) T {
 }
 
 // until waits until script is true. It asks from outside: the page's policy forbids
-// what would ask from inside.
+// what would ask from inside. A page on its way to another one has no answer yet.
 func (p *page) until(script string) {
 	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(patience)
-	for !eval[bool](p, "!!("+script+")") {
+	for {
+		is, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+script+")"))
+		if is {
+			return
+		}
 		select {
-		case <-late:
-			p.t.Fatalf("waited for %s; the page:\n%s", script, p.text())
+		case <-ctx.Done():
+			p.t.Fatalf("waited for %s (%v); the page:\n%s", script, err, p.text())
 		case <-tick.C:
 		}
 	}
@@ -299,7 +318,8 @@ func (p *page) press(keys string) {
 	p.do(chromedp.KeyEvent(keys))
 }
 
-// size sets the window's width and the colours that the reader prefers.
+// size sets the window's width and the colours that the reader prefers, and waits until
+// the page has both.
 func (p *page) size(width int64, scheme string) {
 	p.t.Helper()
 	p.do(chromedp.EmulateViewport(width, 900), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -308,12 +328,24 @@ func (p *page) size(width int64, scheme string) {
 		})
 		return err
 	}))
+	p.until(fmt.Sprintf(`innerWidth === %d && matchMedia("(prefers-color-scheme: %s)").matches`, width, scheme))
+	eval[bool](p, twoFrames)
 }
+
+// twoFrames is true once the page has drawn what it is now: the first frame may be one
+// that was under way.
+const twoFrames = `new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => r(true))))`
 
 // quiet fails the test if the console said anything but what has one of the words
 // allowed, and forgets what it said.
 func (p *page) quiet(allowed ...string) {
 	p.t.Helper()
+	eval[bool](p, fmt.Sprintf(`(console.debug(%q), true)`, here+p.t.Name()))
+	select {
+	case <-p.heard:
+	case <-time.After(patience):
+		p.t.Fatal("the console is not heard")
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 next:

@@ -15,7 +15,7 @@ import (
 )
 
 // settled is when the timeline has drawn what the server has of the window.
-const settled = `globalThis.kinetoscope?.panel?.findings && kinetoscope.store.held.size > 0 && !kinetoscope.store.busy && !kinetoscope.store.next`
+const settled = `globalThis.kinetoscope?.still?.()`
 
 // generated makes a trace of some megabytes of text.
 func generated(t *testing.T) string {
@@ -45,10 +45,8 @@ func TestNoBusyColumnIsEmpty(t *testing.T) {
 	p.quiet()
 	for _, part := range []string{"1", "50", "4000"} {
 		eval[bool](p, `(kinetoscope.cursor = null, kinetoscope.setWindow(kinetoscope.info.end_ns * 0.4, kinetoscope.info.end_ns * (0.4 + 0.6 / `+part+`)), true)`)
-		p.until(`kinetoscope.store.busy || true`)
-		eval[bool](p, `new Promise((r) => setTimeout(() => r(true), 50))`)
 		p.until(settled)
-		eval[bool](p, `new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(() => r(true))))`)
+		eval[bool](p, twoFrames)
 		got := eval[map[string]int](p, `(() => {
 			const k = kinetoscope, pane = k.main, out = { rows: 0, busy: 0, empty: 0, gaps: 0, painted: 0 };
 			const scale = pane.width / (k.win.t1 - k.win.t0), W = Math.floor(pane.width);
@@ -109,6 +107,7 @@ func TestTimelineByKeyboard(t *testing.T) {
 	p.until(`kinetoscope.selected?.id !== "` + id + `"`)
 	p.press("[")
 	p.until(`kinetoscope.selected?.id === "` + id + `"`)
+	p.until(settled)
 	p.press("f")
 	p.until(`kinetoscope.win.t1 - kinetoscope.win.t0 < kinetoscope.selected.detail.dur_ns * 2`)
 	p.press("m")
@@ -150,7 +149,7 @@ func TestTimelineOfARun(t *testing.T) {
 	var st struct{ ID string }
 	srv.call(t, "POST", "/stop_profile", "", &st)
 	p := open(t, in, srv.url+"/#"+st.ID)
-	p.until(`document.querySelector("#detail a.button")`)
+	p.until(`document.querySelector("#detail a.button") && document.querySelector("#detail .findings")`)
 	if links := eval[int](p, `document.querySelectorAll(".findings a[href*='#s=']").length`); links == 0 {
 		t.Error("no finding leads to its slice")
 	}
@@ -173,7 +172,7 @@ func TestTimelineOfARun(t *testing.T) {
 		eval[bool](p, string(axe)+"; true")
 		for _, tab := range []string{"findings", "slice", "area", "flame", "requests", "notes"} {
 			eval[bool](p, `(async () => { if ("`+tab+`" === "slice") await kinetoscope.select("0.5"); else kinetoscope.panel.show("`+tab+`"); return true; })()`)
-			p.until(`!document.querySelector("#body").textContent.includes("Adding up")`)
+			p.until(settled + ` && !document.querySelector("#body").textContent.includes("Adding up")`)
 			for _, v := range eval[[]string](p, `axe.run().then((r) => r.violations.map((v) => v.id + ": " + v.nodes[0].html.slice(0, 200)))`) {
 				t.Errorf("%s, %s: %s", scheme, tab, v)
 			}

@@ -45,7 +45,7 @@ function readTheme() {
 
 // ---- drawing
 
-let asked = 0;
+let asked = 0; // the frame that is asked for
 app.draw = () => {
   asked ||= requestAnimationFrame(frame);
 };
@@ -67,6 +67,11 @@ function frame() {
   app.store.want(all, app.win, app.main.width);
   app.frameMs = performance.now() - began;
 }
+
+// still says whether what shows is all there is to show: nothing moves, no answer is on its
+// way, the address says what the page shows.
+app.still = () => Boolean(app.info?.state === "ready" && app.panel?.findings && app.store.held.size > 0 && !asked && !app.gliding && !timer &&
+  !app.store.busy && !app.store.next && !data.waiting());
 
 app.layout = () => {
   const pinned = app.tree.pinnedLayout();
@@ -127,6 +132,7 @@ app.glide = (t0, t1) => {
     const e = 1 - (1 - x) ** 3;
     app.setWindow(a0 + (t0 - a0) * e, a1 + (t1 - a1) * e);
     if (x < 1) requestAnimationFrame(step);
+    else app.gliding = null;
   };
   requestAnimationFrame(step);
 };
@@ -306,7 +312,7 @@ app.hit = (step) => {
 
 // ---- the address
 
-let timer = 0;
+let timer = 0; // runs while the address waits for the next change
 app.changed = () => {
   clearTimeout(timer);
   timer = setTimeout(writeAddress, ADDRESS_MS);
@@ -315,6 +321,7 @@ app.changed = () => {
 const keep = (params, name, value) => value && params.set(name, value);
 
 function writeAddress() {
+  timer = 0;
   if (!app.info) return;
   const p = new URLSearchParams();
   p.set("t", `${Math.round(app.win.t0)}-${Math.round(app.win.t1)}`.replace(/^-/, "m"));

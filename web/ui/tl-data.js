@@ -12,7 +12,22 @@ async function ask(path, params = {}, options = {}) {
   return res;
 }
 
-const json = async (path, params, options) => (await ask(path, params, options)).json();
+let asked = 0;
+
+// waiting says whether an answer is on its way.
+export const waiting = () => asked > 0;
+
+// counted takes a question into account until its answer is read.
+async function counted(question) {
+  asked++;
+  try {
+    return await question();
+  } finally {
+    asked--;
+  }
+}
+
+const json = (path, params, options) => counted(async () => (await ask(path, params, options)).json());
 const list = async (path, params, options) => (await json(path, params, options)).data;
 
 export const view = () => json("view");
@@ -59,7 +74,5 @@ export function decode(buffer, tracks) {
   return d;
 }
 
-export async function slices(q, options) {
-  const res = await ask("slices", q, options);
-  return decode(await res.arrayBuffer(), q.tracks);
-}
+export const slices = (q, options) =>
+  counted(async () => decode(await (await ask("slices", q, options)).arrayBuffer(), q.tracks));
