@@ -1,0 +1,216 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// Config says what Run does.
+type Config struct {
+	Binary string // the program
+	Dir    string // where servers work; made and kept
+	Seed   uint64
+	// Only chooses cells; nil is all.
+	Only func(fault string, at Point) bool
+	Log  func(format string, args ...any) // gets progress; may be nil
+}
+
+// Cell is one field of the table.
+type Cell struct {
+	Fault  string
+	At     Point
+	Skip   string        // why it was not run, "" if it was
+	Seen   session.State // where the session was when the fault had struck
+	State  session.State // how it ended; "" if there was none
+	Said   string        // the first reason of a rank that did not complete, or the refusal
+	Broken []string      // promises that did not hold
+	Took   time.Duration
+}
+
+// Report is a run of the table.
+type Report struct {
+	Seed  uint64
+	Cells []Cell
+}
+
+// Broken counts the cells in which a promise did not hold.
+func (r *Report) Broken() (n int) {
+	for _, c := range r.Cells {
+		if len(c.Broken) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Run runs the table, one server a fault. Promises that do not hold are in the report; an
+// error is the harness's own.
+func Run(ctx context.Context, c Config) (*Report, error) {
+	if c.Log == nil {
+		c.Log = func(string, ...any) {}
+	}
+	rep := &Report{Seed: c.Seed}
+	for i := range Faults {
+		f := &Faults[i]
+		var at []Point
+		for _, p := range Points {
+			if c.Only == nil || c.Only(f.Name, p) {
+				at = append(at, p)
+			}
+		}
+		if len(at) == 0 {
+			continue
+		}
+		cells, err := c.row(ctx, f, at, rand.New(rand.NewPCG(c.Seed, uint64(i)))) //nolint:gosec // a seed is the point
+		if err != nil {
+			return rep, fmt.Errorf("%s: %w", f.Name, err)
+		}
+		rep.Cells = append(rep.Cells, cells...)
+	}
+	return rep, nil
+}
+
+func (c *Config) row(ctx context.Context, f *Fault, at []Point, rnd *rand.Rand) (out []Cell, err error) {
+	dir, err := os.MkdirTemp(c.Dir, "row-")
+	if err != nil {
+		return nil, err
+	}
+	p := &product{binary: c.Binary, data: filepath.Join(dir, "data"), runs: filepath.Join(dir, "runs"),
+		readyAt: filepath.Join(dir, "ready"), client: &http.Client{}}
+	defer p.client.CloseIdleConnections()
+	if f.Needs == needTmpfs {
+		if err := smallDisks(p.data, p.runs); err != nil {
+			for _, at := range at {
+				out = append(out, Cell{Fault: f.Name, At: at, Skip: err.Error()})
+			}
+			return out, nil
+		}
+		defer freeDisks(p.data, p.runs)
+	}
+	if p.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
+		return nil, err
+	}
+	defer p.log.Close()
+	if err := p.start(ctx); err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	list, err := p.processes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.ranks = len(list)
+	seen := newWitness()
+	for _, at := range at {
+		if f.At != nil && !slices.Contains(f.At, at) {
+			out = append(out, Cell{Fault: f.Name, At: at, Skip: "there is nothing to break"})
+			continue
+		}
+		cell := c.cell(ctx, f, at, p, seen, rnd)
+		out = append(out, cell)
+		c.Log("%-40s %-10s %-8s %v %s", f.Name, at, cell.State, cell.Took.Round(time.Millisecond), cell.Broken)
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+	}
+	return out, nil
+}
+
+// cell breaks the product once and looks at what it did.
+func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen *witness, rnd *rand.Rand) Cell {
+	cell := Cell{Fault: f.Name, At: at}
+	begun := time.Now()
+	defer func() { cell.Took = time.Since(begun) }()
+	broken := func(format string, args ...any) { cell.Broken = append(cell.Broken, fmt.Sprintf(format, args...)) }
+	if err := p.healthy(ctx); err != nil {
+		broken("before the fault: %v", err)
+		return cell
+	}
+	before, err := p.latest(ctx)
+	if err != nil {
+		broken("before the fault: %v", err)
+		return cell
+	}
+	if err := c.strike(ctx, f, at, p, rnd, &cell); err != nil {
+		broken("%v", err)
+	}
+	st, err := ended(ctx, p, before)
+	if err != nil {
+		broken("%v", err)
+	}
+	if st != nil {
+		cell.State = st.State
+		cell.Said = said(st, cell.Said)
+		cell.Broken = append(cell.Broken, checkSession(p, st)...)
+	}
+	cell.Broken = append(cell.Broken, seen.check(p)...)
+	cell.Broken = append(cell.Broken, next(ctx, p, seen)...)
+	return cell
+}
+
+// strike brings a session to the point, breaks the product, and mends it.
+func (c *Config) strike(ctx context.Context, f *Fault, at Point, p *product, rnd *rand.Rand, cell *Cell) error {
+	var wg sync.WaitGroup // requests under way, whose connection the fault may cut
+	defer wg.Wait()
+	post := func(path string) {
+		wg.Go(func() {
+			if code, body, err := p.ask(ctx, http.MethodPost, path, map[string]any{}); err == nil && code >= http.StatusBadRequest {
+				cell.Said = fmt.Sprintf("%d: %s", code, message(body))
+			}
+		})
+	}
+	if at == Arming {
+		post("/start_profile")
+		time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond) // somewhere in the arming
+	} else if at != Idle {
+		if code, body, err := p.ask(ctx, http.MethodPost, "/start_profile", map[string]any{}); err != nil || code != http.StatusOK {
+			return fmt.Errorf("start before the fault: %d %.200s %v", code, body, err)
+		}
+		if _, err := p.chat(ctx); err != nil {
+			return fmt.Errorf("before the fault: %w", err)
+		}
+	}
+	switch at {
+	case Stopping:
+		post("/stop_profile")
+	case Converting:
+		post("/stop_profile")
+		err := until(ctx, sessionTimeout, "the conversion", func() bool {
+			st, err := p.latest(ctx)
+			return err == nil && st != nil && (st.State == session.StateConverting || st.State.Terminal())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	mend, err := f.Strike(ctx, p, rnd)
+	if st, err := p.latest(ctx); err == nil && st != nil && at != Idle {
+		cell.Seen = st.State
+	}
+	var errs []error
+	errs = append(errs, err)
+	if _, err := p.chat(ctx); err != nil && p.cmd != nil {
+		errs = append(errs, fmt.Errorf("while it is broken: %w", err))
+	}
+	if at == Arming || at == Recording {
+		post("/stop_profile")
+	}
+	if mend != nil {
+		select {
+		case <-time.After(f.After):
+		case <-ctx.Done():
+		}
+		errs = append(errs, mend())
+	}
+	return errors.Join(errs...)
+}

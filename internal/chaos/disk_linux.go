@@ -1,0 +1,66 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// insideEnv tells a process that it has a mount namespace of its own.
+const insideEnv = "KINETOSCOPE_CHAOS_INSIDE"
+
+// Inside runs this program again in a mount namespace of its own, where small disks can be
+// made that nobody else sees and that go with it, and returns its exit code. ok is false
+// if there is no right to that, or the process is inside already; the caller goes on then.
+func Inside() (code int, ok bool) {
+	if os.Getenv(insideEnv) != "" || os.Geteuid() != 0 {
+		return 0, false
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return 0, false
+	}
+	_ = cmd.Wait() // its exit code says it
+	return cmd.ProcessState.ExitCode(), true
+}
+
+// smallDisks puts small disks in the place of the product's directories. It is an error
+// where there is no namespace for them.
+func smallDisks(dirs ...string) error {
+	if os.Getenv(insideEnv) == "" {
+		return fmt.Errorf("small disks need root and a mount namespace")
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("keep mounts to this namespace: %w", err)
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64m,mode=700"); err != nil {
+			return fmt.Errorf("small disk at %s: %w", filepath.Base(dir), err)
+		}
+	}
+	return nil
+}
+
+func freeDisks(dirs ...string) {
+	for _, dir := range dirs {
+		_ = unix.Unmount(dir, unix.MNT_DETACH) // it goes with the namespace at the latest
+	}
+}
+
+func readOnlyRuns(_ context.Context, p *product, _ *rand.Rand) (func() error, error) {
+	mend := func() error { return unix.Mount("", p.runs, "", unix.MS_REMOUNT, "size=64m,mode=700") }
+	return mend, unix.Mount("", p.runs, "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=64m,mode=700")
+}

@@ -1,0 +1,160 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A Point is where a session is when a fault strikes.
+type Point string
+
+// The points, in a session's order. Arming, stopping and converting last milliseconds: the
+// fault is sent on its way with the request, and the report says where it arrived.
+const (
+	Idle       Point = "idle"
+	Arming     Point = "arming"
+	Recording  Point = "recording"
+	Stopping   Point = "stopping"
+	Converting Point = "converting"
+)
+
+// Points are all of them.
+var Points = []Point{Idle, Arming, Recording, Stopping, Converting}
+
+// A Fault is one way of breaking the product.
+type Fault struct {
+	Name string
+	// Needs is what it cannot do without: "tmpfs" is small disks of its own.
+	Needs string
+	// Strike breaks something; what it returns mends it again, nil if nothing is to mend.
+	// Its error is that it could not strike.
+	Strike func(ctx context.Context, p *product, rnd *rand.Rand) (mend func() error, err error)
+	// At are the points where it makes sense; nil is all.
+	At []Point
+	// After is how long the fault stays.
+	After time.Duration
+}
+
+// Faults are the rows of the table.
+var Faults = []Fault{
+	{Name: "a rank is killed", Strike: killRank},
+	{Name: "a rank is frozen for 7 s", Strike: freezeRank, After: 7 * time.Second},
+	{Name: "the hub is killed and started again", Strike: killHub},
+	{Name: "a second hub on the data directory", Strike: secondHub},
+	{Name: "the data disk is full for 2 s", Needs: needTmpfs, Strike: fillData, After: 2 * time.Second},
+	{Name: "the run store is full for 2 s", Needs: needTmpfs, Strike: fillRuns, After: 2 * time.Second},
+	{Name: "the run store is read-only for 2 s", Needs: needTmpfs, Strike: readOnlyRuns, After: 2 * time.Second},
+	{Name: "a recording is damaged in its spool", Strike: damage, At: []Point{Recording}},
+}
+
+const needTmpfs = "tmpfs"
+
+func victim(ctx context.Context, p *product, rnd *rand.Rand) (rankProcess, error) {
+	list, err := p.processes(ctx)
+	if err != nil {
+		return rankProcess{}, err
+	}
+	if len(list) == 0 {
+		return rankProcess{}, errors.New("there is no rank")
+	}
+	return list[rnd.IntN(len(list))], nil
+}
+
+func killRank(ctx context.Context, p *product, rnd *rand.Rand) (func() error, error) {
+	v, err := victim(ctx, p, rnd)
+	if err != nil {
+		return nil, err
+	}
+	return nil, syscall.Kill(v.PID, syscall.SIGKILL)
+}
+
+func freezeRank(ctx context.Context, p *product, rnd *rand.Rand) (func() error, error) {
+	v, err := victim(ctx, p, rnd)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		if err := syscall.Kill(v.PID, syscall.SIGCONT); !errors.Is(err, syscall.ESRCH) { // it may have been replaced
+			return err
+		}
+		return nil
+	}, syscall.Kill(v.PID, syscall.SIGSTOP)
+}
+
+func killHub(ctx context.Context, p *product, _ *rand.Rand) (func() error, error) {
+	p.kill()
+	return nil, p.start(ctx)
+}
+
+func secondHub(_ context.Context, p *product, _ *rand.Rand) (func() error, error) {
+	ready := p.readyAt
+	p.readyAt += ".second"
+	cmd := p.serve()
+	p.readyAt = ready
+	cmd.Stdout, cmd.Stderr = nil, nil
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil, errors.New("a second hub was let on the data directory")
+	}
+	if want := fmt.Sprintf("used by process %d", p.cmd.Process.Pid); !strings.Contains(string(out), want) {
+		return nil, fmt.Errorf("the second hub does not say %q: %.300s", want, out)
+	}
+	return nil, nil
+}
+
+// fill takes all room of a directory's disk.
+func fill(dir string) (func() error, error) {
+	path := filepath.Join(dir, "filled")
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(f, zeros{})
+	if !errors.Is(err, syscall.ENOSPC) {
+		return nil, errors.Join(fmt.Errorf("the disk of %s does not fill", dir), err, f.Close(), os.Remove(path))
+	}
+	return func() error { return os.Remove(path) }, f.Close()
+}
+
+type zeros struct{}
+
+// Read gives zeros without end.
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func fillData(_ context.Context, p *product, _ *rand.Rand) (func() error, error) { return fill(p.data) }
+
+func fillRuns(_ context.Context, p *product, _ *rand.Rand) (func() error, error) { return fill(p.runs) }
+
+// damage writes over the middle of a recording that is being made.
+func damage(ctx context.Context, p *product, rnd *rand.Rand) (func() error, error) {
+	var files []string
+	err := until(ctx, requestTimeout, "recordings to be written", func() bool {
+		files = nil
+		for _, f := range p.spooled() {
+			if st, err := os.Stat(f); err == nil && st.Size() > 2<<10 {
+				files = append(files, f)
+			}
+		}
+		return len(files) > 0
+	})
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(files[rnd.IntN(len(files))], os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteAt([]byte("damaged"), 1<<10)
+	return nil, errors.Join(err, f.Close())
+}

@@ -1,0 +1,226 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// Bounds of the harness. They are what a user would call hanging, several times over.
+const (
+	readyTimeout   = 90 * time.Second // a server and its ranks, after anything
+	sessionTimeout = 90 * time.Second // from a stop to the end of a session
+	requestTimeout = 30 * time.Second
+	poll           = 20 * time.Millisecond
+)
+
+// product is one server with its ranks, data directory and run store.
+type product struct {
+	binary  string
+	data    string
+	runs    string
+	addr    string
+	log     *os.File
+	client  *http.Client
+	cmd     *exec.Cmd
+	exited  chan struct{}
+	ranks   int // of the pipeline
+	readyAt string
+}
+
+// rankProcess is a rank as /health shows it.
+type rankProcess struct {
+	Stage     string
+	Rank, PID int
+}
+
+func (p *product) url(path string) string { return "http://" + p.addr + path }
+
+// start runs the server until it serves.
+func (p *product) start(ctx context.Context) error {
+	if err := os.Remove(p.readyAt); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	cmd := p.serve()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.cmd, p.exited = cmd, make(chan struct{})
+	exited := p.exited
+	go func() {
+		_ = cmd.Wait() // how it ended is seen from outside
+		close(exited)
+	}()
+	err := until(ctx, readyTimeout, "the server to serve", func() bool {
+		text, err := os.ReadFile(p.readyAt)
+		if err == nil {
+			p.addr = strings.TrimPrefix(strings.TrimSpace(string(text)), "http://")
+		}
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.healthy(ctx)
+}
+
+func (p *product) serve() *exec.Cmd {
+	cmd := exec.Command(p.binary, "serve", "--addr", "127.0.0.1:0", "--data-dir", p.data, "--runs-dir", p.runs, "--ready-file", p.readyAt)
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	return cmd
+}
+
+// stop ends the server as its user does.
+func (p *product) stop() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
+	select {
+	case <-p.exited:
+	case <-time.After(readyTimeout):
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+	}
+	p.cmd = nil
+}
+
+// kill ends it as nobody should.
+func (p *product) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+	p.cmd = nil
+}
+
+// ask requests a path and returns the status and the body.
+func (p *product) ask(ctx context.Context, method, path string, body any) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
+	defer cancel()
+	var r io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return 0, nil, err
+		}
+		r = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, p.url(path), r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	return resp.StatusCode, b, err
+}
+
+// healthy waits until the server says that all is well.
+func (p *product) healthy(ctx context.Context) error {
+	last := ""
+	err := until(ctx, readyTimeout, "/health to be ok", func() bool {
+		code, body, err := p.ask(ctx, http.MethodGet, "/health", nil)
+		last = fmt.Sprint(code, " ", string(body), " ", err)
+		return code == http.StatusOK
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %.300s", err, last)
+	}
+	return nil
+}
+
+// processes are the ranks that are there.
+func (p *product) processes(ctx context.Context) ([]rankProcess, error) {
+	_, body, err := p.ask(ctx, http.MethodGet, "/health", nil)
+	if err != nil {
+		return nil, err
+	}
+	var h struct {
+		Stages []struct {
+			Name   string `json:"name"`
+			Detail []struct {
+				Rank int `json:"rank"`
+				PID  int `json:"pid"`
+			} `json:"rank_details"`
+		} `json:"stages"`
+	}
+	if err := json.Unmarshal(body, &h); err != nil {
+		return nil, err
+	}
+	var out []rankProcess
+	for _, s := range h.Stages {
+		for _, r := range s.Detail {
+			out = append(out, rankProcess{s.Name, r.Rank, r.PID})
+		}
+	}
+	return out, nil
+}
+
+// latest is the youngest session, nil if there is none.
+func (p *product) latest(ctx context.Context) (*session.Status, error) {
+	_, body, err := p.ask(ctx, http.MethodGet, "/v1/sessions", nil)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Data []session.Status `json:"data"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil || len(list.Data) == 0 {
+		return nil, err
+	}
+	return &list.Data[0], nil
+}
+
+// chat sends a request; only 200 and a 503 that says so are answers.
+func (p *product) chat(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	code, body, err := p.ask(ctx, http.MethodPost, "/v1/chat/completions", map[string]any{
+		"model": "kinetoscope-omni", "max_tokens": 4, "messages": []map[string]string{{"role": "user", "content": "hello"}}})
+	if err != nil {
+		return 0, err
+	}
+	if code != http.StatusOK && code != http.StatusServiceUnavailable {
+		return code, fmt.Errorf("a request was answered with %d: %.200s", code, body)
+	}
+	return code, nil
+}
+
+// spooled are the files that wait in the data directory.
+func (p *product) spooled() []string {
+	list, _ := filepath.Glob(filepath.Join(p.data, "spool", "*", "*")) //nolint:errcheck // the pattern is good
+	return list
+}
+
+// until polls ok.
+func until(ctx context.Context, d time.Duration, what string, ok func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited %v for %s", d, what)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
