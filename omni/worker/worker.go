@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"net"
 	"os"
@@ -280,82 +279,4 @@ func fetchPipeline(ctx context.Context, js jetstream.JetStream, name string) (*d
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-}
-
-// meetTimeout bounds the wait for the other ranks of a replica. Ranks on other hosts
-// may be started by hand, minutes apart.
-const meetTimeout = 10 * time.Minute
-
-// meet joins the replica's group: each rank publishes its address, and those that see
-// the same set of incarnations shake hands.
-func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incarnation string, size int, host string) (collective.Group, error) {
-	if size == 1 {
-		return collective.Solo(), nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
-	defer cancel()
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		host = net.JoinHostPort(host, "0")
-	}
-	listener, err := collective.Listen(host)
-	if err != nil {
-		return nil, err
-	}
-	defer listener.Close()
-	kv, err := js.KeyValue(ctx, protocol.BucketRendezvous) // made before the deployment was published
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", protocol.BucketRendezvous, err)
-	}
-	own, err := json.Marshal(wire.Meeting{Incarnation: incarnation, Addr: listener.Addr()})
-	if err != nil {
-		return nil, err
-	}
-	renewed := time.Time{}
-	for {
-		if time.Since(renewed) > wire.RendezvousTTL/3 {
-			if _, err := kv.Put(ctx, id.Key(), own); err != nil {
-				return nil, fmt.Errorf("publish own address: %w", err)
-			}
-			renewed = time.Now()
-		}
-		addrs, name, missing := peers(ctx, kv, id, size)
-		if missing < 0 {
-			try, done := context.WithTimeout(ctx, collective.HandshakeTimeout)
-			g, err := collective.Join(try, listener, id.Rank, addrs, name)
-			done()
-			if err == nil {
-				return g, nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			if missing >= 0 {
-				return nil, fmt.Errorf("rank %d did not come: %w", missing, ctx.Err())
-			}
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// peers returns the addresses of all ranks and a name for just this set of processes,
-// or the first rank that is missing.
-func peers(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID, size int) (addrs []string, name string, missing int) {
-	all := fnv.New32a()
-	for r := range size {
-		peer := id
-		peer.Rank = r
-		e, err := kv.Get(ctx, peer.Key())
-		if err != nil {
-			return nil, "", r
-		}
-		var m wire.Meeting
-		if json.Unmarshal(e.Value(), &m) != nil {
-			return nil, "", r
-		}
-		addrs = append(addrs, m.Addr)
-		fmt.Fprint(all, m.Incarnation, " ")
-	}
-	// The name tells people which group it is and peers that they mean the same processes.
-	return addrs, fmt.Sprintf("%s.s%d.r%d#%08x", id.Pipeline, id.Stage, id.Replica, all.Sum32()), -1
 }
