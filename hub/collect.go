@@ -310,9 +310,9 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 		<-told
 	}
 	files, arts, err := takeSpooled(r.openRun, spool, r.id, t)
-	if len(files) > 0 {
+	if len(files) > 0 && r.quiet(a.Rank) {
 		removeSpooled(files, r.id, r.h.log)
-	}
+	} // else it is silent: what it has not written yet comes late, with the rest
 	done.Artifacts = arts
 	switch {
 	case r.mind(err):
@@ -333,6 +333,14 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 	}
 	done.Note = joinReasons(r.salvaged(done.Artifacts), r.remark(a.Rank), done.Note)
 	return done, nil
+}
+
+// quiet reports whether a rank will write no more to its files: it is gone, or has dropped
+// the session.
+func (r *runner) quiet(id protocol.RankID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.orphans[id] || r.heard[id] || r.h.reg.dead(r.incs[id].Incarnation)
 }
 
 // openedRun is the session's run if it has one already.

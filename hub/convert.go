@@ -210,6 +210,9 @@ func (r *runner) finish() {
 		}
 	}
 	if r.noRoom.Load() {
+		if r.arrived == nil { // nothing was made of them
+			r.arrived = store.AllArtifacts(st)
+		}
 		r.h.strand(record{Hub: r.h.cfg.Name, RunDir: dir, Session: r.m.Snapshot(), Arrived: r.arrived})
 		log.Error("the session waits for room in the run store", "dir", r.h.store.Root())
 		return

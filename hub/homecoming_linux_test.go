@@ -28,6 +28,9 @@ func TestFullRunStore(t *testing.T) {
 			root := r.Store().Root()
 			closeStore(t, root)
 			st := r.stop()
+			if st.WaitsFor == "" || !strings.Contains(st.Error, st.WaitsFor) {
+				t.Errorf("meanwhile it waits for %q: %s", st.WaitsFor, st.Error)
+			}
 			for _, k := range st.Stages[0].Ranks {
 				if k.State != protocol.StateFailed || !strings.Contains(k.Reason, "waits in "+filepath.Join(r.spool, st.ID)) ||
 					!strings.Contains(k.Reason, "kinetoscope recover") {
@@ -45,7 +48,7 @@ func TestFullRunStore(t *testing.T) {
 			}
 			openStore(t, root)
 			got := r.until(st.ID, func(s *session.Status) bool { return s.State == session.StateComplete })
-			if len(r.verify(got)) != 2 || !strings.HasSuffix(got.RunDir, "_p_"+st.ID) {
+			if got.WaitsFor != "" || got.Error != "" || len(r.verify(got)) != 2 || !strings.HasSuffix(got.RunDir, "_p_"+st.ID) {
 				t.Errorf("%+v", got)
 			}
 			for _, k := range got.Stages[0].Ranks {

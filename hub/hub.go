@@ -119,6 +119,8 @@ type Hub struct {
 	closed  bool
 	book    session.Book
 	runners map[string]*runner // sessions under way
+	// expected are the ranks that a pipeline is to have, see Expect.
+	expected map[string][]protocol.RankInfo
 	// stranded are ended sessions whose files wait for room in the run store, by id.
 	stranded map[string]record
 }

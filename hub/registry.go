@@ -156,6 +156,13 @@ func (r *registry) excuse(d time.Duration) {
 	}
 }
 
+// dead reports whether an incarnation is known to be gone for good, and not only silent.
+func (r *registry) dead(incarnation string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone[incarnation]
+}
+
 // list returns the live ranks of a pipeline in order, of all pipelines if it is "".
 func (r *registry) list(pipeline string) []protocol.RankInfo {
 	r.mu.Lock()

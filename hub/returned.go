@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
@@ -16,10 +19,6 @@ import (
 // reclaimTimeout bounds what is done about one rank with a profiler that no session owns:
 // its recording may have to be written to its end first, and sent.
 const reclaimTimeout = 5 * time.Minute
-
-// lateDir is the directory, in a run that has ended, of files that came after its end. The
-// manifest does not list them.
-const lateDir = "late/"
 
 // strays are the ranks whose profiler is on for a session that has ended: they were silent
 // when it ended, or were told to drop it and did not hear. The zero value is ready.
@@ -166,9 +165,13 @@ func (h *Hub) fetchLate(ctx context.Context, info protocol.RankInfo, st *session
 		return false, err
 	}
 	defer run.Close()
+	var late []protocol.Artifact
 	for _, up := range s.Artifacts {
 		base, ext := splitName(up.Name)
-		name := lateDir + store.ArtifactName(info.RankID, info.StageName, base, ext)
+		if has(st.Rank(info.RankID), up) { // it was salvaged as it is
+			continue
+		}
+		name := store.LateDir + "/" + store.ArtifactName(info.RankID, info.StageName, base, ext)
 		obj, err := obs.Get(ctx, up.Object)
 		if err != nil {
 			return false, fmt.Errorf("fetch %s: %w", up.Object, err)
@@ -184,11 +187,45 @@ func (h *Hub) fetchLate(ctx context.Context, info protocol.RankInfo, st *session
 		if art.SHA256 != up.SHA256 {
 			return false, fmt.Errorf("%s is not what the rank sent", name)
 		}
-		if err := obs.Delete(ctx, up.Object); err != nil {
-			h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
-		}
+		late = append(late, art)
 		h.log.Warn("a rank's recording came after its session has ended; it is beside the run's files",
 			"rank", info.Key(), "session", st.ID, "file", name, "run", st.RunDir)
 	}
+	if len(late) > 0 {
+		if err := run.FinishLate(info.RankID, late); err != nil {
+			return false, err
+		}
+	}
+	for _, up := range s.Artifacts {
+		h.drop(ctx, obs, up)
+	}
+	if len(late) > 0 {
+		h.reread(st.RunDir)
+	}
 	return false, nil
+}
+
+// has reports whether a rank has left just this file.
+func has(r *protocol.RankStatus, a protocol.Artifact) bool {
+	return r != nil && slices.ContainsFunc(r.Artifacts, func(b protocol.Artifact) bool { return a.SHA256 != "" && a.SHA256 == b.SHA256 })
+}
+
+// drop removes an uploaded file that is in its run.
+func (h *Hub) drop(ctx context.Context, obs jetstream.ObjectStore, up protocol.Artifact) {
+	if err := obs.Delete(ctx, up.Object); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+		h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
+	}
+}
+
+// reread has clients see a finished session as its run has it now.
+func (h *Hub) reread(dir string) {
+	st, err := readManifest(h.store, dir)
+	if err != nil {
+		h.log.Error("a finished run cannot be read", "run", dir, "err", err)
+		return
+	}
+	h.setURLs(st)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.book.Put(st)
 }

@@ -59,6 +59,7 @@ type runner struct {
 	remarks  map[protocol.RankID]string              // what is to stand in a rank's reason, however it ends
 	orphans  map[protocol.RankID]bool                // see gone
 	told     map[protocol.RankID]chan struct{}       // closed when an abort has been answered or given up
+	heard    map[protocol.RankID]bool                // those that have answered theirs
 	progress atomic.Pointer[session.Progress]
 }
 
@@ -66,7 +67,7 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 	r := &runner{
 		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}),
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
-		told: map[protocol.RankID]chan struct{}{}, clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{}, orphans: map[protocol.RankID]bool{},
+		told: map[protocol.RankID]chan struct{}{}, heard: map[protocol.RankID]bool{}, clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{}, orphans: map[protocol.RankID]bool{},
 	}
 	ranks := m.Snapshot().Ranks
 	for _, rec := range ranks {
@@ -190,6 +191,9 @@ func (r *runner) persist() {
 func (r *runner) show() {
 	st := r.m.Status()
 	st.RunDir = r.dir()
+	if st.State.Terminal() && r.noRoom.Load() {
+		r.h.waits(st)
+	}
 	r.h.setURLs(st)
 	r.mu.Lock()
 	r.st = st
@@ -234,6 +238,9 @@ func (r *runner) forget() {
 // of the hub a rank has resumeWait to say that it is there.
 func (r *runner) watchTargets() {
 	for id, t := range r.incs {
+		if t.Incarnation == "" {
+			continue // its arm says so
+		}
 		r.watches.Go(func() {
 			ctx, cancel := context.WithTimeout(r.ctx, resumeWait)
 			defer cancel()
@@ -277,6 +284,9 @@ func (r *runner) abort(a session.Action) {
 		a.Deadline = time.Now().Add(abortTimeout)
 		var s protocol.RankStatus
 		err := r.ask(r.ctx, a, protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: a.Reason, Keep: a.Keep}, &s)
+		r.mu.Lock()
+		r.heard[a.Rank] = err == nil
+		r.mu.Unlock()
 		if err != nil && r.ctx.Err() == nil {
 			r.h.log.Warn("a rank was not told to drop a session; its own watchdog will", "session", r.id, "err", err)
 		}
@@ -361,6 +371,9 @@ func (r *runner) makeRoom(ctx context.Context, id protocol.RankID) {
 // arm measures the rank's clock and arms it.
 func (r *runner) arm(a session.Action) (session.Event, error) {
 	t := r.incs[a.Rank]
+	if t.Incarnation == "" {
+		return session.Lost{Rank: a.Rank, Reason: errAbsent}, nil
+	}
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()
 	r.makeRoom(ctx, a.Rank)

@@ -4,6 +4,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,10 +129,20 @@ func (c *cableConn) Write(p []byte) (int, error) {
 }
 
 // A rank is silent until its session is over, and comes back: it still records. No profiler
-// is on that no session owns, and what it has recorded is there.
+// is on that no session owns, and what it has recorded is there and listed, also if a part
+// of it was taken from its spool before.
 func TestRankThatIsBackAfterItsSessionIsTurnedOff(t *testing.T) {
+	for name, config := range map[string]func(*rig) rankConfig{
+		"on another host": func(r *rig) rankConfig { return r.elsewhere(0) },
+		"on this host":    func(r *rig) rankConfig { return r.config(0, 0) },
+	} {
+		t.Run(name, func(t *testing.T) { testRankThatIsBack(t, config) })
+	}
+}
+
+func testRankThatIsBack(t *testing.T, config func(*rig) rankConfig) {
 	r := newRig(t, func(c *Config) { c.PresenceTTL = 1500 * time.Millisecond })
-	k := r.add(r.elsewhere(0))
+	k := r.add(config(r))
 	r.add(r.config(0, 1))
 	r.ready(2)
 	st := r.start(protocol.StartRequest{})
@@ -147,7 +159,15 @@ func TestRankThatIsBackAfterItsSessionIsTurnedOff(t *testing.T) {
 	late := filepath.Join(st.RunDir, "late", "stage0_thinker", "recording_rank0.ksrec")
 	waitFor(t, func() bool { _, err := os.Stat(late); return err == nil })
 	waitFor(t, func() bool { _, err := os.Stat(path); return os.IsNotExist(err) && r.Strays() == 0 })
-	r.verify(st)
+	listed := r.until(st.ID, func(s *session.Status) bool {
+		return slices.ContainsFunc(s.Stages[0].Ranks[0].Artifacts, func(a protocol.Artifact) bool {
+			return a.Name == "late/stage0_thinker/recording_rank0.ksrec" && a.URL != ""
+		})
+	})
+	if reason := listed.Stages[0].Ranks[0].Reason; !strings.Contains(reason, "late/") {
+		t.Errorf("reason: %s", reason)
+	}
+	r.verify(listed)
 	f, err := os.Open(late)
 	if err != nil {
 		t.Fatal(err)

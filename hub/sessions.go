@@ -25,7 +25,7 @@ var errClosed = errors.New("the hub is closed")
 
 // StartProfile starts a session on a pipeline and returns once all ranks record. If it
 // returns an error, nothing records: the error is a *protocol.FieldError, *ErrNoProfiler,
-// *ErrNoRanks, *ErrNoRoom, *ErrBusy or *ErrNotStarted, or ctx ended and the start was undone.
+// *ErrNoRanks, *ErrAbsent, *ErrNoRoom, *ErrBusy or *ErrNotStarted, or ctx ended and the start was undone.
 func (h *Hub) StartProfile(ctx context.Context, pipeline string, q protocol.StartRequest) (*session.Status, error) {
 	targets, err := h.targets(pipeline, &q)
 	if err != nil {
@@ -94,14 +94,15 @@ func (h *Hub) targets(pipeline string, q *protocol.StartRequest) ([]session.Targ
 	return out, nil
 }
 
-// chosen returns the live ranks of the stages of a pipeline that q chooses.
+// chosen returns the ranks of the stages of a pipeline that q chooses.
 func (h *Hub) chosen(pipeline string, q *protocol.StartRequest) ([]protocol.RankInfo, error) {
 	ranks := h.reg.list(pipeline)
 	if len(ranks) == 0 {
 		return nil, &ErrNoRanks{Pipeline: pipeline}
 	}
+	ranks = h.withAbsent(pipeline, ranks)
 	if q.Stages == nil {
-		return ranks, nil
+		return ranks, absent(ranks, q)
 	}
 	var stages []protocol.StageRef // the ranks are in order of their stages
 	for _, r := range ranks {
@@ -112,7 +113,8 @@ func (h *Hub) chosen(pipeline string, q *protocol.StartRequest) ([]protocol.Rank
 	if err := q.CheckStages(stages); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(ranks, func(r protocol.RankInfo) bool { return !slices.Contains(q.Stages, r.Stage) }), nil
+	ranks = slices.DeleteFunc(ranks, func(r protocol.RankInfo) bool { return !slices.Contains(q.Stages, r.Stage) })
+	return ranks, absent(ranks, q)
 }
 
 // StopProfile ends the recording and returns the session when its artifacts are durable.
@@ -307,20 +309,21 @@ func (h *Hub) recover(ctx context.Context) error {
 		st := m.Status()
 		st.RunDir = rec.RunDir
 		finished := false
-		if m.State() != session.StateComplete && rec.RunDir != "" {
+		unsure := m.State() != session.StateComplete || len(rec.Arrived) > 0
+		if unsure && rec.RunDir != "" {
 			// The hub may have died between the manifest and the last record, or the run was
 			// finished later than the session.
 			if man, err := readManifest(h.store, rec.RunDir); err == nil {
 				st, finished = man, true
 			}
 		}
+		if st.State.Terminal() && !finished && unsure && h.strandIfSpooled(rec) {
+			h.waits(st)
+		}
 		h.mu.Lock()
 		h.book.Put(st)
 		h.mu.Unlock()
 		if st.State.Terminal() {
-			if !finished && st.State != session.StateComplete {
-				h.strandIfSpooled(rec)
-			}
 			continue
 		}
 		h.log.Info("going on with a session of the hub before", "session", m.ID(), "state", m.State())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,8 +35,18 @@ func (h *Hub) strand(rec record) {
 	}
 }
 
-// strandIfSpooled does so with a session of an earlier hub of which this one has files.
-func (h *Hub) strandIfSpooled(rec record) {
+// waits says in a session's status that its run is not finished, for want of room.
+func (h *Hub) waits(st *session.Status) {
+	if st.State == session.StateComplete {
+		st.State = session.StatePartial // what is there is whole, and its manifest lacks
+	}
+	st.WaitsFor = "room in the run store " + h.store.Root()
+	st.Error = joinReasons(st.Error, "its run is finished when there is "+st.WaitsFor+", or by kinetoscope recover")
+}
+
+// strandIfSpooled does so with a session of an earlier hub of which this one has files, and reports
+// whether it has.
+func (h *Hub) strandIfSpooled(rec record) bool {
 	for _, r := range rec.Session.Ranks {
 		root := h.ownSpool(r.Target)
 		if root == nil {
@@ -43,12 +54,14 @@ func (h *Hub) strandIfSpooled(rec record) {
 		}
 		if entries, err := fs.ReadDir(root.FS(), rec.Session.ID); err == nil && len(entries) > 0 {
 			h.strand(rec)
-			return
+			return true
 		}
 	}
 	if len(rec.Arrived) > 0 {
 		h.strand(rec)
+		return true
 	}
+	return false
 }
 
 // ownSpool is a target's spool if this hub gave it out.
@@ -108,6 +121,7 @@ func (h *Hub) bringOneHome(rec record) {
 	h.mu.Unlock()
 	if err != nil {
 		h.log.Error("what a session left cannot be brought home; kinetoscope recover tries again", "session", id, "err", err)
+		h.giveUp(id, err)
 		return
 	}
 	h.setURLs(st)
@@ -120,6 +134,17 @@ func (h *Hub) bringOneHome(rec record) {
 	}
 	h.dropRecord(id)
 	h.log.Warn("a session that waited for room is home", "session", id, "state", st.State, "run", st.RunDir)
+}
+
+// giveUp says in a session's status why it waits no more.
+func (h *Hub) giveUp(id string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if st, ok := h.book.Get(id); ok {
+		now := *st
+		now.WaitsFor, now.Error = "", fmt.Sprintf("what it left cannot be brought home: %v; kinetoscope recover tries again", err)
+		h.book.Put(&now)
+	}
 }
 
 // clone lets a homecoming change a record that may be needed again.

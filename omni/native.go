@@ -52,7 +52,29 @@ func newNative(ctx context.Context, p *Plan, c *control) (*native, error) {
 		return nil, err
 	}
 	n.orch.watch = n.watchReplica
+	c.hub.Expect(n.pipeline.Name, n.deployed())
 	return n, nil
+}
+
+// deployed are the ranks that the deployment file asks for.
+func (n *native) deployed() (out []protocol.RankInfo) {
+	for i := range n.pipeline.Stages {
+		st := &n.pipeline.Stages[i]
+		info := protocol.RankInfo{StageName: st.Name, StageType: st.Type, WorldSize: st.Ranks, Engine: protocol.EngineNative}
+		if st.Torch() {
+			info.Engine = protocol.EngineTorch
+		}
+		if st.Profiled() {
+			info.Profiler = &st.Profiler
+		}
+		for replica := range st.Replicas {
+			for rank := range st.Ranks {
+				info.RankID = protocol.RankID{Pipeline: n.pipeline.Name, Stage: st.ID, Replica: replica, Rank: rank}
+				out = append(out, info)
+			}
+		}
+	}
+	return out
 }
 
 // publish makes the deployment known to the ranks, those started by hand elsewhere too,

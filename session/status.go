@@ -18,6 +18,9 @@ type Status struct {
 	Stages    []StageStatus       `json:"stages"`
 	Artifacts []protocol.Artifact `json:"artifacts,omitempty"` // of the run as a whole: timeline, report
 	Error     string              `json:"error,omitempty"`
+	// WaitsFor is what a session needs that has ended and whose run is not finished: room
+	// in the run store. The run has no manifest until then, and State may become better.
+	WaitsFor string `json:"waits_for,omitempty"`
 
 	Pipeline   string    `json:"pipeline,omitempty"`
 	StoppedBy  string    `json:"stopped_by,omitempty"`  // "request", "max_duration", "ranks" (all stopped by themselves), ...

@@ -160,7 +160,7 @@ func (r *Run) Finish(m Manifest) error {
 	return err
 }
 
-// Manifest reads what the run says about itself.
+// Manifest reads what the run says about itself, with what came after its end.
 func (r *Run) Manifest() (*Manifest, error) {
 	f, err := r.root.Open(ManifestName)
 	if err != nil {
@@ -178,6 +178,9 @@ func (r *Run) Manifest() (*Manifest, error) {
 		return nil, fmt.Errorf("run %s: %w", r.dir, err)
 	}
 	m, err := readManifest(b)
+	if err == nil {
+		err = r.addLate(m)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", r.dir, err)
 	}

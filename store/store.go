@@ -232,14 +232,22 @@ func openRun(dir string) (*Run, error) {
 	return &Run{dir: abs, root: root}, nil
 }
 
+// checkSchema refuses layouts of other versions than this program reads.
+func checkSchema(version int) error {
+	if version < 1 || version > SchemaVersion {
+		return fmt.Errorf("schema_version %d, this program reads 1 to %d", version, SchemaVersion)
+	}
+	return nil
+}
+
 // readManifest decodes and checks a manifest.
 func readManifest(b []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestName, err)
 	}
-	if m.SchemaVersion < 1 || m.SchemaVersion > SchemaVersion {
-		return nil, fmt.Errorf("%s: schema_version %d, this program reads 1 to %d", ManifestName, m.SchemaVersion, SchemaVersion)
+	if err := checkSchema(m.SchemaVersion); err != nil {
+		return nil, fmt.Errorf("%s: %w", ManifestName, err)
 	}
 	for _, a := range m.Artifacts() {
 		if !filepath.IsLocal(filepath.FromSlash(a.Name)) {
