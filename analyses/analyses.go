@@ -34,8 +34,11 @@ type Analysis struct {
 	Sums   bool     // the answer sums over ranks unless Asked.ByRank; the verb has --by-rank
 	Tables []string // names of the answer's tables, the one that --csv prints first
 	JSON   []Field  // of the answer, "ranks" first
-	// Page adds the answer's main table and the findings to the report's page.
+	// Page has the report's page show the answer's main table and the findings. What has a
+	// Method.Page is on the page without it.
 	Page bool
+	// PageOnly says that it has a part of the report's page and no verb.
+	PageOnly bool
 	// Doubts says that the answer itself tells what of a trace is not believed; else the
 	// user reads it beside the answer.
 	Doubts bool
@@ -101,12 +104,25 @@ type Method[O, R any] struct {
 	// Check refuses options that make no sense, before anything is read. May be nil.
 	Check func(o *O, a Asked) error
 	// Rank looks at one trace. Several goroutines call it.
-	Rank func(t *trace.Trace, o *O, a Asked) (R, error)
+	Rank func(s *analysis.Subject, o *O, a Asked) (R, error)
 	// Answer joins what was found, in the order of the traces.
 	Answer func(list []report.Ranked[R], o *O, a Asked) (Answer, error)
 	// Findings says what of it is worth a sentence. Evidence.Rank is an index into list.
 	// May be nil.
 	Findings func(list []report.Ranked[R]) []analysis.Finding
+	// Reported takes from the report, which computes all that it prints as JSON on all cores
+	// together, what Rank would compute for the page. May be nil.
+	Reported func(k *analysis.RankReport) R
+	// Page is the part of the report's page; nil: the answer's main table, and the answer's
+	// JSON.
+	Page func(list []report.Ranked[R], p *report.TraceReport) PagePart
+}
+
+// PagePart is what the report's page shows of an analysis.
+type PagePart struct {
+	Lines  []string // above all tables
+	Tables []*report.Table
+	JSON   any // under the analysis' name; nil where the report has it already
 }
 
 // None are the options of an analysis that has none.
@@ -133,18 +149,22 @@ var registry = map[string]*Analysis{}
 // is missing.
 func Register[O, R any](a Analysis, m Method[O, R]) *Analysis {
 	a.begin = func() asker { return &asking[O, R]{m: m} }
-	return add(&a, m.Rank != nil && m.Answer != nil)
+	a.Page = a.Page || m.Page != nil
+	if a.PageOnly {
+		return add(&a, m.Page != nil && (m.Rank != nil || m.Reported != nil))
+	}
+	return add(&a, m.Rank != nil && m.Answer != nil && len(a.Tables) > 0)
 }
 
 // RegisterComparison adds a comparison of two sides, as Register does.
 func RegisterComparison[O any](a Analysis, c Comparison[O]) *Analysis {
 	a.compare = func() comparer { return &comparing[O]{c: c} }
-	return add(&a, c.Compare != nil && !a.Sums && !a.Page)
+	return add(&a, c.Compare != nil && len(a.Tables) > 0 && !a.Sums && !a.Page && !a.PageOnly)
 }
 
 func add(a *Analysis, whole bool) *Analysis {
 	switch {
-	case a.Name == "" || a.Help == "" || len(a.Tables) == 0 || !whole:
+	case a.Name == "" || a.Help == "" || !whole:
 		panic(fmt.Sprintf("analyses: %q lacks a name, a help, tables or a method, or has what goes with no comparison", a.Name))
 	case registry[a.Name] != nil:
 		panic(fmt.Sprintf("analyses: %q is registered twice", a.Name))
@@ -153,8 +173,12 @@ func add(a *Analysis, whole bool) *Analysis {
 	return a
 }
 
-// All returns the analyses by Order and name.
+// All returns the analyses that have a verb, by Order and name.
 func All() []*Analysis {
+	return slices.DeleteFunc(ordered(), func(a *Analysis) bool { return a.PageOnly })
+}
+
+func ordered() []*Analysis {
 	return slices.SortedFunc(maps.Values(registry), func(a, b *Analysis) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name))
 	})
@@ -216,11 +240,14 @@ type asker interface {
 	// Check refuses options that make no sense.
 	Check(a Asked) error
 	// Rank looks at one trace. Several goroutines may call it.
-	Rank(t *trace.Trace, a Asked) (any, error)
+	Rank(s *analysis.Subject, a Asked) (any, error)
 	// Answer joins what Rank returned.
 	Answer(list []report.Ranked[any], a Asked) (Answer, error)
 	// Findings says what of it is worth a sentence.
 	Findings(list []report.Ranked[any]) []analysis.Finding
+	// reported is what Rank would return, out of the report; ok is false if Rank has to.
+	reported(k *analysis.RankReport) (r any, ok bool)
+	page(list []report.Ranked[any], p *report.TraceReport) (PagePart, error)
 }
 
 type asking[O, R any] struct {
@@ -237,7 +264,28 @@ func (q *asking[O, R]) Check(a Asked) error {
 	return q.m.Check(&q.o, a)
 }
 
-func (q *asking[O, R]) Rank(t *trace.Trace, a Asked) (any, error) { return q.m.Rank(t, &q.o, a) }
+func (q *asking[O, R]) Rank(s *analysis.Subject, a Asked) (any, error) { return q.m.Rank(s, &q.o, a) }
+
+func (q *asking[O, R]) reported(k *analysis.RankReport) (any, bool) {
+	if q.m.Reported == nil {
+		return nil, false
+	}
+	if k == nil {
+		return nil, true
+	}
+	return q.m.Reported(k), true
+}
+
+func (q *asking[O, R]) page(list []report.Ranked[any], p *report.TraceReport) (PagePart, error) {
+	if q.m.Page != nil {
+		return q.m.Page(typed[R](list), p), nil
+	}
+	a, err := q.Answer(list, Asked{Everything: true})
+	if err != nil {
+		return PagePart{}, err
+	}
+	return PagePart{Tables: a.Tables[:1], JSON: a.JSON}, nil
+}
 
 func (q *asking[O, R]) Answer(list []report.Ranked[any], a Asked) (Answer, error) {
 	return q.m.Answer(typed[R](list), &q.o, a)

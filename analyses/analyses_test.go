@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline/pipetest"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -58,7 +59,7 @@ func ask(t *testing.T, q *Question, traces []*trace.Trace, a Asked) Answer {
 	}
 	list := make([]report.Ranked[any], len(traces))
 	for i, tr := range traces {
-		v, err := q.Rank(tr, a)
+		v, err := q.Rank(analysis.NewSubject(tr), a)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +179,7 @@ func TestOptions(t *testing.T) {
 		got, err := "", q.Check(Asked{})
 		var list []report.Ranked[any]
 		for _, tr := range pipetest.Torch() {
-			v, _ := q.Rank(tr, Asked{})
+			v, _ := q.Rank(analysis.NewSubject(tr), Asked{})
 			list = append(list, report.Ranked[any]{Value: v})
 		}
 		if err == nil {
@@ -200,7 +201,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestRegisterRefuses(t *testing.T) {
-	rank := func(*trace.Trace, *None, Asked) (int, error) { return 0, nil }
+	rank := func(*analysis.Subject, *None, Asked) (int, error) { return 0, nil }
 	answer := func([]report.Ranked[int], *None, Asked) (Answer, error) { return Answer{}, nil }
 	for name, a := range map[string]Analysis{"taken": {Name: "ops", Help: "x", Tables: []string{"x"}}, "no help": {Name: "x", Tables: []string{"x"}}} {
 		func() {

@@ -16,7 +16,10 @@ var _ = Register(Analysis{
 		{"ranks", "analysis.CommTable"}, {"overlap", "analysis.Overlap"}, {"collectives", "lists of analysis.Collective"},
 		{"stragglers", "analysis.StragglerReport, of several traces"},
 	},
-}, Method[commsOptions, commsResult]{Rank: rankComms, Answer: answerComms})
+}, Method[commsOptions, commsResult]{
+	Rank: rankComms, Answer: answerComms,
+	Reported: func(k *analysis.RankReport) commsResult { return commsResult{comms: k.Comms} }, Page: pageComms,
+})
 
 type commsOptions struct {
 	Each bool `help:"One row a collective, in order of start; --json has them as well."`
@@ -30,14 +33,14 @@ type commsResult struct {
 	names   report.SliceNames
 }
 
-func rankComms(t *trace.Trace, _ *commsOptions, a Asked) (commsResult, error) {
-	v := analysis.Look(t, analysis.Options{})
+func rankComms(s *analysis.Subject, _ *commsOptions, a Asked) (commsResult, error) {
+	v := s.View(analysis.Options{})
 	r := commsResult{comms: v.Comms(), overlap: v.Overlap(), part: v.StragglerPart(), names: report.SliceNames{}}
 	if a.HTA {
-		r.overlap = analysis.CommComputeOverlap(t, a.Options())
+		r.overlap = s.View(a.Options()).Overlap()
 	}
 	for i := range r.comms.Collectives {
-		r.names.Keep(t, r.comms.Collectives[i].Slice)
+		r.names.Keep(s.Trace, r.comms.Collectives[i].Slice)
 	}
 	return r, nil
 }
@@ -80,4 +83,11 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 		}
 	}
 	return out, nil
+}
+
+func pageComms(list []report.Ranked[commsResult], p *report.TraceReport) PagePart {
+	comms := report.Part(list, func(r *commsResult) analysis.CommTable { return r.comms })
+	return PagePart{Tables: []*report.Table{
+		report.CommTable(comms).Most(pageRows), report.StragglerTable(p.Report.Stragglers, p.Labels, p.Names),
+	}}
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/report"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var _ = Register(Analysis{
@@ -42,13 +41,13 @@ func checkPath(o *pathOptions, _ Asked) error {
 }
 
 // rankPath keeps an error until it is known how many ranks there are.
-func rankPath(t *trace.Trace, o *pathOptions, a Asked) (pathResult, error) {
+func rankPath(s *analysis.Subject, o *pathOptions, a Asked) (pathResult, error) {
 	part := analysis.CriticalOptions{Annotation: o.Annotation, Instance: o.Instance}
-	p, err := analysis.FindCriticalPath(t, a.Options(), part)
+	p, err := s.View(a.Options()).CriticalPath(part)
 	if err != nil {
-		return pathResult{err: err, file: t.Meta.File}, nil
+		return pathResult{err: err, file: s.Trace.Meta.File}, nil
 	}
-	r := pathResult{path: p, edges: report.PathEdgeTable(&p, t)}
+	r := pathResult{path: p, edges: report.PathEdgeTable(&p, s.Trace)}
 	if !o.All {
 		r.path.Summarize(edgesInJSON)
 	}

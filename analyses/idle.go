@@ -2,8 +2,8 @@ package analyses
 
 import (
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/report"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var _ = Register(Analysis{
@@ -12,7 +12,13 @@ var _ = Register(Analysis{
 	Answers: "why the device stood still",
 	Tables:  []string{"idle", "gaps", "launches", "calls", "queue", "queue_timeline"},
 	JSON:    []Field{{"ranks", "analysis.Idle"}, {"launches", "analysis.LaunchStats"}, {"queue", "analysis.Queue"}},
-}, Method[idleOptions, idleResult]{Rank: rankIdle, Answer: answerIdle})
+}, Method[idleOptions, idleResult]{
+	Rank: rankIdle, Answer: answerIdle,
+	Reported: func(k *analysis.RankReport) idleResult {
+		return idleResult{idle: k.Idle, launch: k.Launches, host: k.Host}
+	},
+	Page: pageIdle,
+})
 
 type idleOptions struct {
 	NoMemory bool `help:"Leave copies and fills out of the launch statistics."`
@@ -23,18 +29,20 @@ type idleResult struct {
 	idle   analysis.Idle
 	launch analysis.LaunchStats
 	queue  analysis.Queue
+	host   cause.Report // for the page
 	names  report.SliceNames
 }
 
-func rankIdle(t *trace.Trace, o *idleOptions, a Asked) (idleResult, error) {
+func rankIdle(s *analysis.Subject, o *idleOptions, a Asked) (idleResult, error) {
+	v := s.View(a.Options())
 	r := idleResult{
-		idle:   analysis.IdleCauses(t, a.Options()),
-		launch: analysis.Launches(t, a.Options(), analysis.LaunchOptions{NoMemory: o.NoMemory}),
-		queue:  analysis.QueueLength(t, a.Options()), names: report.SliceNames{},
+		idle:   v.Idle(),
+		launch: v.Launches(analysis.LaunchOptions{NoMemory: o.NoMemory}),
+		queue:  v.Queue(), names: report.SliceNames{},
 	}
 	r.launch.Launches = nil // a row a kernel, which no table shows
 	for _, g := range r.idle.Longest {
-		r.names.Keep(t, g.Before, g.After)
+		r.names.Keep(s.Trace, g.Before, g.After)
 	}
 	return r, nil
 }
@@ -52,4 +60,13 @@ func answerIdle(list []report.Ranked[idleResult], _ *idleOptions, _ Asked) (Answ
 		},
 		Asked: []*report.Table{report.QueueSeriesTable(queue)},
 	}, nil
+}
+
+func pageIdle(list []report.Ranked[idleResult], _ *report.TraceReport) PagePart {
+	idle := report.Part(list, func(r *idleResult) analysis.Idle { return r.idle })
+	host := report.Part(list, func(r *idleResult) cause.Report { return r.host })
+	launch := report.Part(list, func(r *idleResult) analysis.LaunchStats { return r.launch })
+	return PagePart{Tables: []*report.Table{
+		report.IdleTable(idle).Most(pageRows), report.HostTable(host).Most(pageRows), report.LaunchTable(launch),
+	}}
 }

@@ -3,18 +3,20 @@ package analyses
 import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/report"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var _ = Register(Analysis{
-	Name: "kernels", Order: 20, HTA: true, Sums: true,
+	Name: "kernels", Order: 10, HTA: true, Sums: true,
 	Help:    "What the device's time went to: kinds of work, kernels, sequences of kernels.",
 	Answers: "kinds of device work, kernels, with `--sequences OP` series of kernels",
 	Tables:  []string{"kernels", "types", "temporal", "sequences"},
 	JSON: []Field{
 		{"ranks", "analysis.KernelBreakdown, with --sequences a list of analysis.Sequence"}, {"temporal", "analysis.Temporal"},
 	},
-}, Method[kernelsOptions, kernelsResult]{Check: checkKernels, Rank: rankKernels, Answer: answerKernels})
+}, Method[kernelsOptions, kernelsResult]{
+	Check: checkKernels, Rank: rankKernels, Answer: answerKernels,
+	Reported: func(k *analysis.RankReport) kernelsResult { return kernelsResult{kernels: k.Kernels} }, Page: pageKernels,
+})
 
 type kernelsOptions struct {
 	Sequences *string `help:"Series of kernels that operators launch whose name contains OP; '' is every top-level operator." placeholder:"OP"`
@@ -35,11 +37,11 @@ func checkKernels(o *kernelsOptions, _ Asked) error {
 	return nil
 }
 
-func rankKernels(t *trace.Trace, o *kernelsOptions, a Asked) (kernelsResult, error) {
+func rankKernels(s *analysis.Subject, o *kernelsOptions, a Asked) (kernelsResult, error) {
 	if o.Sequences != nil {
-		return kernelsResult{seq: analysis.Sequences(t, a.Options(), *o.Sequences, o.MinLength)}, nil
+		return kernelsResult{seq: s.View(a.Options()).Sequences(*o.Sequences, o.MinLength)}, nil
 	}
-	return kernelsResult{kernels: analysis.Kernels(t, a.Options()), time: analysis.TemporalBreakdown(t, a.Options())}, nil
+	return kernelsResult{kernels: s.View(a.Options()).Kernels(), time: s.View(a.Options()).Temporal()}, nil
 }
 
 func answerKernels(list []report.Ranked[kernelsResult], o *kernelsOptions, a Asked) (Answer, error) {
@@ -55,4 +57,9 @@ func answerKernels(list []report.Ranked[kernelsResult], o *kernelsOptions, a Ask
 		Tables: []*report.Table{report.KernelTable(shown), report.KernelTypeTable(shown)},
 		Above:  []*report.Table{report.TemporalTable(time)},
 	}, nil
+}
+
+func pageKernels(list []report.Ranked[kernelsResult], _ *report.TraceReport) PagePart {
+	sum := report.MergeKernels(report.Part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels }))
+	return PagePart{Tables: []*report.Table{report.KernelTypeTable(sum), report.KernelTable(sum).Most(pageMost)}}
 }

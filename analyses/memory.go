@@ -6,7 +6,6 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/report"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 const noAllocations = "The trace has no allocations: profile_memory (torch_profiler_with_memory) records them."
@@ -17,7 +16,11 @@ var _ = Register(Analysis{
 	Answers: "allocators over time, what was held at the peak, copies and fills",
 	Tables:  []string{"devices", "allocations", "bandwidth", "timeline", "bandwidth_timeline"},
 	JSON:    []Field{{"ranks", "analysis.MemoryReport"}, {"bandwidth", "analysis.MemoryBandwidth"}},
-}, Method[memoryOptions, memoryResult]{Rank: rankMemory, Answer: answerMemory})
+}, Method[memoryOptions, memoryResult]{
+	Rank: rankMemory, Answer: answerMemory,
+	Reported: func(k *analysis.RankReport) memoryResult { return memoryResult{memory: k.Memory, band: k.Bandwidth} },
+	Page:     pageMemory,
+})
 
 type memoryOptions struct {
 	SVG string `name:"svg" help:"Also write a picture to this file: what the memory was held for over time, the peak, what was held at it." placeholder:"FILE" type:"path"`
@@ -30,10 +33,10 @@ type memoryResult struct {
 	held   analysis.MemoryTimeline // for --svg
 }
 
-func rankMemory(t *trace.Trace, o *memoryOptions, a Asked) (memoryResult, error) {
-	r := memoryResult{memory: analysis.Memory(t, analysis.Options{}), band: analysis.Bandwidth(t, a.Options())}
+func rankMemory(s *analysis.Subject, o *memoryOptions, a Asked) (memoryResult, error) {
+	r := memoryResult{memory: s.View(analysis.Options{}).Memory(), band: s.View(a.Options()).Bandwidth()}
 	if o.SVG != "" {
-		r.held = analysis.HeldMemory(t, analysis.Options{})
+		r.held = analysis.HeldMemory(s.Trace, analysis.Options{})
 	}
 	return r, nil
 }
@@ -63,4 +66,12 @@ func answerMemory(list []report.Ranked[memoryResult], o *memoryOptions, a Asked)
 		out.Lines = append(out.Lines, noAllocations)
 	}
 	return out, nil
+}
+
+func pageMemory(list []report.Ranked[memoryResult], _ *report.TraceReport) PagePart {
+	memory := report.Part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
+	band := report.Part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
+	return PagePart{Tables: []*report.Table{
+		report.MemoryTable(memory), report.MemoryOpTable(memory).Most(pageRows), report.BandwidthTable(band).Most(pageRows),
+	}}
 }

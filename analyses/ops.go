@@ -5,18 +5,20 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/report"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var _ = Register(Analysis{
-	Name: "ops", Order: 10, Sums: true,
+	Name: "ops", Order: 20, Sums: true,
 	Help:    "What each operator cost on host and device, by name, shape or stack.",
 	Answers: "what each operator cost on host and device",
 	Tables:  []string{"ops", "roofline", "annotations"},
 	JSON: []Field{
 		{"ranks", "analysis.OpTable"}, {"roofline", "analysis.RooflineReport"}, {"annotations", "analysis.Annotations"},
 	},
-}, Method[opsOptions, opsResult]{Check: checkOps, Rank: rankOps, Answer: answerOps})
+}, Method[opsOptions, opsResult]{
+	Check: checkOps, Rank: rankOps, Answer: answerOps,
+	Reported: func(k *analysis.RankReport) opsResult { return opsResult{ops: k.Ops, frames: k.Frames} }, Page: pageOps,
+})
 
 type opsOptions struct {
 	ByShape    bool `help:"Calls with different input shapes make different rows."`
@@ -27,9 +29,10 @@ type opsOptions struct {
 
 // opsResult is one rank's operators.
 type opsResult struct {
-	ops  analysis.OpTable
-	roof analysis.RooflineReport
-	ann  analysis.Annotations
+	ops    analysis.OpTable
+	roof   analysis.RooflineReport
+	ann    analysis.Annotations
+	frames analysis.FrameTable // for the page
 }
 
 func checkOps(o *opsOptions, _ Asked) error {
@@ -39,15 +42,15 @@ func checkOps(o *opsOptions, _ Asked) error {
 	return nil
 }
 
-func rankOps(t *trace.Trace, o *opsOptions, a Asked) (opsResult, error) {
-	all := analysis.Options{}
+func rankOps(s *analysis.Subject, o *opsOptions, a Asked) (opsResult, error) {
+	v := s.View(analysis.Options{})
 	by := analysis.OpOptions{ByShape: o.ByShape, ByStack: o.ByStack, StackDepth: o.StackDepth}
-	r := opsResult{ops: analysis.Ops(t, all, by)}
+	r := opsResult{ops: v.Ops(by)}
 	if o.Flops || a.Everything {
-		r.roof = analysis.Roofline(t, all, analysis.RoofsOf(t))
+		r.roof = v.Roofline()
 	}
 	if a.Everything {
-		r.ann = analysis.AnnotationBreakdown(t, all)
+		r.ann = v.Annotations()
 	}
 	return r, nil
 }
@@ -79,4 +82,12 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 			"the trace has no input shapes: record_shapes (torch_profiler_record_shapes) records them")
 	}
 	return out, nil
+}
+
+func pageOps(list []report.Ranked[opsResult], _ *report.TraceReport) PagePart {
+	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.ops })
+	frames := report.Part(list, func(r *opsResult) analysis.FrameTable { return r.frames })
+	return PagePart{Tables: []*report.Table{
+		report.OpTable(report.MergeOps(ops)).Most(pageMost), report.FrameTable(frames).Most(pageMost),
+	}}
 }

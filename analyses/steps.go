@@ -3,9 +3,9 @@ package analyses
 import (
 	"io"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/report"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var _ = Register(Analysis{
@@ -14,14 +14,16 @@ var _ = Register(Analysis{
 	Answers: "prefill, decode, denoise, training steps; who sets their pace",
 	Tables:  []string{"steps", "kinds"},
 	JSON:    []Field{{"ranks", "steps.Report"}},
-}, Method[stepsOptions, *steps.Report]{Rank: rankSteps, Answer: answerSteps})
+}, Method[stepsOptions, *steps.Report]{
+	Rank: rankSteps, Answer: answerSteps, Findings: findSteps, Page: pageSteps,
+})
 
 type stepsOptions struct {
 	NoLabels bool `help:"Look for repeated kernels only, not for labels."`
 }
 
-func rankSteps(t *trace.Trace, o *stepsOptions, _ Asked) (*steps.Report, error) {
-	return steps.Find(t, steps.Options{NoLabels: o.NoLabels}), nil
+func rankSteps(s *analysis.Subject, o *stepsOptions, _ Asked) (*steps.Report, error) {
+	return steps.Find(s.Trace, steps.Options{NoLabels: o.NoLabels, Seen: s.Seen()}), nil
 }
 
 func answerSteps(list []report.Ranked[*steps.Report], _ *stepsOptions, _ Asked) (Answer, error) {
@@ -38,4 +40,28 @@ func answerSteps(list []report.Ranked[*steps.Report], _ *stepsOptions, _ Asked) 
 			return report.Steps(w, list[i].Value, o)
 		},
 	}, nil
+}
+
+// findSteps are the steps' findings but for doubts, which the other analyses have as well.
+func findSteps(list []report.Ranked[*steps.Report]) []analysis.Finding {
+	var out []analysis.Finding
+	for i, r := range list {
+		for _, f := range r.Value.Findings {
+			if f.Doubt {
+				continue
+			}
+			f.Evidence.Rank = i
+			if len(list) > 1 {
+				f.Text = report.Spoken(r.Label) + ": " + f.Text
+			}
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func pageSteps(list []report.Ranked[*steps.Report], _ *report.TraceReport) PagePart {
+	return PagePart{
+		Lines: report.StepLines(list), Tables: []*report.Table{report.StepKindTable(list)}, JSON: report.Values(list),
+	}
 }

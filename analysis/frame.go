@@ -55,9 +55,23 @@ func newFrames(trs []*trace.Trace, opt Options) []*frame {
 		if opt.HTA {
 			fs[i] = htaFrame(trs[i], opt, hasSteps)
 		} else {
-			fs[i] = ownFrame(trs[i], opt)
+			fs[i] = ownFrame(plausible.Look(trs[i]), opt)
 		}
 	})
+	return fs
+}
+
+// framesOf are newFrames, which share the subjects' views where they can.
+func framesOf(list []*Subject, opt Options) []*frame {
+	if opt.HTA { // whose steps are chosen for all ranks together
+		trs := make([]*trace.Trace, len(list))
+		for i, s := range list {
+			trs[i] = s.Trace
+		}
+		return newFrames(trs, opt)
+	}
+	fs := make([]*frame, len(list))
+	parallel(len(list), func(i int) { fs[i] = list[i].View(opt).f })
 	return fs
 }
 
@@ -85,11 +99,11 @@ func bareFrame(tr *trace.Trace, opt Options) *frame {
 	return f
 }
 
-// ownFrame returns a frame by our definitions.
-func ownFrame(tr *trace.Trace, opt Options) *frame {
-	f := &frame{tr: tr, opt: opt, rank: tr.Meta.Rank}
-	f.seen = plausible.Look(tr)
-	v := f.seen.View
+// ownFrame returns a frame by our definitions of a trace that was looked at.
+func ownFrame(seen *plausible.Trace, opt Options) *frame {
+	tr := seen.View.Trace
+	f := &frame{tr: tr, opt: opt, rank: tr.Meta.Rank, seen: seen}
+	v := seen.View
 	if opt.Window != nil {
 		v = v.Cut(opt.Window.StartNs, opt.Window.EndNs)
 	}

@@ -37,8 +37,11 @@ type RankReport struct {
 }
 
 // All runs every analysis on the ranks of one job, on all cores.
-func All(trs []*trace.Trace, opt Options) Report {
-	fs := newFrames(trs, opt)
+func All(trs []*trace.Trace, opt Options) Report { return AllOf(NewSubjects(trs), opt) }
+
+// AllOf is All of subjects, whose views it shares with other questions.
+func AllOf(list []*Subject, opt Options) Report {
+	fs := framesOf(list, opt)
 	out := Report{Ranks: make([]RankReport, len(fs))}
 	jobs := make([]func(), 0, len(fs)*rankJobs+1)
 	for i, f := range fs {

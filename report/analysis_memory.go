@@ -45,7 +45,7 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 				d := &list[i].Value.Devices[k]
 				who := analysis.DeviceName(d.DeviceType, d.DeviceID)
 				if len(list) > 1 {
-					who = spoken(list[i].Label) + " " + who
+					who = Spoken(list[i].Label) + " " + who
 				}
 				if len(out) < 2*maxPictures {
 					out = append(out, memoryPicture(d, who, o)...)

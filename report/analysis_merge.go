@@ -44,8 +44,8 @@ func label[T any](list []Ranked[T], i int) Cell {
 	return Str(list[i].Label)
 }
 
-// spoken is a label in a sentence: a bare number is a rank.
-func spoken(label string) string {
+// Spoken is a label in a sentence: a bare number is a rank.
+func Spoken(label string) string {
 	if strings.Trim(label, "0123456789") == "" {
 		return "rank " + label
 	}

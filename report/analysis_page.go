@@ -7,133 +7,31 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
-	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// TraceReport is all that the page about traces of any producer shows. Labels, Steps and
-// the ranks of Report go together.
+// TraceReport is all that the page about traces of any producer shows. Labels and the ranks
+// of Report go together. Package analyses fills in Lines and Tables.
 type TraceReport struct {
 	Title, Note string
-	Lines       []string // below the title: what was repaired
+	Lines       []string // below the title
 	Labels      []string // names of the ranks
+	Tables      []*Table // in the order of the page, the first being the one that CSV prints
 	Report      *analysis.Report
-	Steps       []*steps.Report
-	Names       Names    // of slices that findings point at
-	More        []*Table // of further analyses, at the end of the page
-}
-
-// Rows of a page's tables: the most important of each on one screen or two.
-const (
-	pageKernels = 10
-	pageOps     = 10
-	pageRows    = 6
-)
-
-func rankedOf[T any](r *TraceReport, f func(*analysis.RankReport) T) []Ranked[T] {
-	out := make([]Ranked[T], len(r.Report.Ranks))
-	for i := range out {
-		out[i] = Ranked[T]{r.Labels[i], f(&r.Report.Ranks[i])}
-	}
-	return out
-}
-
-// Tables are the report's tables in the order of the page, the first being the one that
-// CSV prints.
-func (r *TraceReport) Tables() []*Table {
-	list := make([]Ranked[*steps.Report], len(r.Steps))
-	for i := range r.Steps {
-		list[i] = Ranked[*steps.Report]{r.Labels[i], r.Steps[i]}
-	}
-	kernels := MergeKernels(rankedOf(r, func(k *analysis.RankReport) analysis.KernelBreakdown { return k.Kernels }))
-	ops := MergeOps(rankedOf(r, func(k *analysis.RankReport) analysis.OpTable { return k.Ops }))
-	idle := rankedOf(r, func(k *analysis.RankReport) analysis.Idle { return k.Idle })
-	memory := rankedOf(r, func(k *analysis.RankReport) analysis.MemoryReport { return k.Memory })
-	times := rankedOf(r, func(k *analysis.RankReport) analysis.Temporal { return k.Temporal })
-	var programs []Ranked[analysis.Recorded]
-	for i := range r.Report.Ranks {
-		if p := r.Report.Ranks[i].Recorded; p != nil {
-			programs = append(programs, Ranked[analysis.Recorded]{Label: r.Labels[i], Value: *p})
-		}
-	}
-	spans := make([]Ranked[analysis.FrameTable], len(programs))
-	for i, p := range programs {
-		spans[i] = Ranked[analysis.FrameTable]{Label: p.Label, Value: p.Value.Spans}
-	}
-	return append([]*Table{
-		TemporalTable(times), rows(pageRows, DeviceTable(times)),
-		rows(pageOps, GoroutineTable(programs)), rows(pageKernels, SpanTable(spans)),
-		StepKindTable(list),
-		KernelTypeTable(kernels), rows(pageKernels, KernelTable(kernels)),
-		rows(pageOps, OpTable(ops)),
-		rows(pageOps, FrameTable(rankedOf(r, func(k *analysis.RankReport) analysis.FrameTable { return k.Frames }))),
-		rows(pageRows, CommTable(rankedOf(r, func(k *analysis.RankReport) analysis.CommTable { return k.Comms }))),
-		StragglerTable(r.Report.Stragglers, r.Labels, r.Names),
-		rows(pageRows, IdleTable(idle)),
-		rows(pageRows, HostTable(rankedOf(r, func(k *analysis.RankReport) cause.Report { return k.Host }))),
-		LaunchTable(rankedOf(r, func(k *analysis.RankReport) analysis.LaunchStats { return k.Launches })),
-		MemoryTable(memory), rows(pageRows, MemoryOpTable(memory)),
-		rows(pageRows, BandwidthTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryBandwidth { return k.Bandwidth }))),
-		rows(pageRows, CounterTable(rankedOf(r, func(k *analysis.RankReport) analysis.CounterTable { return k.Counters }))),
-	}, r.More...)
-}
-
-func rows(n int, t *Table) *Table {
-	t.Limit = n
-	return t
-}
-
-// Findings are those of all analyses, most severe first.
-func (r *TraceReport) Findings() []analysis.Finding {
-	out := slices.Clone(r.Report.Findings)
-	for i, s := range r.Steps {
-		for _, f := range s.Findings {
-			f.Evidence.Rank = i
-			if f.Doubt {
-				continue // the other analyses have it as well
-			}
-			if len(r.Steps) > 1 {
-				f.Text = spoken(r.Labels[i]) + ": " + f.Text
-			}
-			out = append(out, f)
-		}
-	}
-	slices.SortStableFunc(out, finding.Compare)
-	return out
+	Names       Names // of slices that findings point at
 }
 
 // maxFindings bounds the findings of a page: who has more reads them in JSON.
 const maxFindings = 12
 
-// Traces writes the page: where the device's time went, steps, kernels, operators,
-// communication, idle time, launches, memory; the findings come last, where the reader's
-// eye is when the page has scrolled by.
+// Traces writes the page: what is in doubt, sentences, tables; the findings come last, where
+// the reader's eye is when the page has scrolled by.
 func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 	p := &printer{w: bufio.NewWriter(w), o: o.withDefaults()}
-	lines := slices.Clone(r.Lines)
-	list := make([]Ranked[*steps.Report], len(r.Steps))
-	for i := range r.Steps {
-		list[i] = Ranked[*steps.Report]{r.Labels[i], r.Steps[i]}
-	}
-	lines = append(lines, StepLines(list)...)
-	if !slices.ContainsFunc(r.Report.Ranks, func(k analysis.RankReport) bool { return k.Temporal.HasDevice }) {
-		lines = append(lines, "No device work in the trace: what follows is the host's time.")
-	}
-	for i := range r.Report.Ranks {
-		if t := &r.Report.Ranks[i].Temporal; t.HasDevice && 2*t.SpanNs < t.WindowNs {
-			who := "The device"
-			if len(r.Labels) > 1 {
-				who = spoken(r.Labels[i]) + ": the device"
-			}
-			lines = append(lines, fmt.Sprintf("%s worked %s of the window of %s (%s).", who, units.Duration(float64(t.BusyNs)), units.Duration(float64(t.WindowNs)), units.Share(part(t.BusyNs, t.WindowNs))))
-		}
-	}
-	lines = append(r.doubts(), lines...)
-	p.page(r.Title, r.Note, []Section{{lines, r.Tables()}})
-	if list := r.Findings(); len(list) > 0 {
+	p.page(r.Title, r.Note, []Section{{append(r.doubts(), r.Lines...), r.Tables}})
+	if list := r.Report.Findings; len(list) > 0 {
 		p.section("Findings", "")
 		for _, f := range list[:min(len(list), maxFindings)] {
 			p.finding(f, r.where(&f))
@@ -178,7 +76,7 @@ func (r *TraceReport) where(f *analysis.Finding) string {
 	}
 	who := ""
 	if len(r.Labels) > 1 {
-		who = spoken(r.Labels[e.Rank]) + ": "
+		who = Spoken(r.Labels[e.Rank]) + ": "
 	}
 	if e.Slice >= 0 {
 		return who + fmt.Sprintf("%s (slice %d)%s", KernelName(r.Names(e.Rank, e.Slice)), e.Slice, at)

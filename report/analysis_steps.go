@@ -99,7 +99,7 @@ func StepLines(list []Ranked[*steps.Report]) []string {
 		}
 		who := ""
 		if len(list) > 1 {
-			who = spoken(list[i].Label) + ": "
+			who = Spoken(list[i].Label) + ": "
 		}
 		found := fmt.Sprintf("Steps were found by %s.", r.How)
 		if !seen[found] {

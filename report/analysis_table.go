@@ -29,6 +29,12 @@ type Table struct {
 	Picture func(o TextOptions) []string
 }
 
+// Most bounds the rows that a reader is shown to n, and returns t.
+func (t *Table) Most(n int) *Table {
+	t.Limit = n
+	return t
+}
+
 // Column describes a column. Key heads it in CSV and says the unit ("self_cpu_ns"),
 // Title heads it for a reader. A column without one of them is left out there.
 type Column struct {

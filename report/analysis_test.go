@@ -2,17 +2,13 @@ package report
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/analysis/pipeline/pipetest"
-	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -52,155 +48,6 @@ func rankTrace(rank int) *trace.Trace {
 	}
 	t.Meta.WindowStart, t.Meta.WindowEnd, _ = t.Extent()
 	return t
-}
-
-func traceReport(traces ...*trace.Trace) *TraceReport {
-	all := analysis.All(traces, analysis.Options{})
-	r := &TraceReport{Title: fmt.Sprintf("%d traces", len(traces)), Note: "Test Card", Report: &all, Names: NamesOf(traces)}
-	for i, t := range traces {
-		r.Labels = append(r.Labels, fmt.Sprint(i))
-		r.Steps = append(r.Steps, steps.Find(t, steps.Options{}))
-	}
-	return r
-}
-
-func TestTraces(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		r    *TraceReport
-		o    TextOptions
-	}{
-		{"traces_one_100.txt", traceReport(rankTrace(0)), TextOptions{}},
-		{"traces_two_100.txt", traceReport(rankTrace(0), rankTrace(1)), TextOptions{}},
-		{"traces_two_ascii_80.txt", traceReport(rankTrace(0), rankTrace(1)), TextOptions{Width: 80, ASCII: true}},
-		{"traces_host_100.txt", traceReport(pipetest.Diffusion()[0]), TextOptions{}},
-		{"traces_empty.txt", traceReport(trace.New()), TextOptions{}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var b bytes.Buffer
-			if err := Traces(&b, c.r, c.o); err != nil {
-				t.Fatal(err)
-			}
-			golden(t, c.name, b.Bytes())
-			checkShape(t, b.String(), c.o.withDefaults())
-		})
-	}
-}
-
-func TestTracesEveryWidth(t *testing.T) {
-	r := traceReport(rankTrace(0), rankTrace(1))
-	r.Labels = []string{"an_unreasonably_long_rank_name_of_a_file", "\x1b[31mred"}
-	for w := MinWidth; w <= MaxWidth; w += 3 {
-		for _, ascii := range []bool{false, true} {
-			o := TextOptions{Width: w, ASCII: ascii, Rows: -1}
-			var b bytes.Buffer
-			if err := Traces(&b, r, o); err != nil {
-				t.Fatal(err)
-			}
-			checkShape(t, b.String(), o)
-			if strings.Contains(b.String(), "\x1b") {
-				t.Fatal("a control character of a name reached the terminal")
-			}
-		}
-	}
-	var b bytes.Buffer
-	if err := Traces(&b, r, TextOptions{Color: true}); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(b.String(), "\x1b[38;5;33m") {
-		t.Error("no colours")
-	}
-}
-
-// every table of every verb, on traces of both kinds.
-func allTables(traces ...*trace.Trace) []*Table {
-	r := traceReport(traces...)
-	out := r.Tables()
-	list := make([]Ranked[*steps.Report], len(r.Steps))
-	seq := make([]Ranked[[]analysis.Sequence], len(traces))
-	for i, t := range traces {
-		list[i] = Ranked[*steps.Report]{r.Labels[i], r.Steps[i]}
-		seq[i] = Ranked[[]analysis.Sequence]{r.Labels[i], analysis.Sequences(t, analysis.Options{}, "", 1)}
-		out = append(out, CountTable(t), TrackTable(t), GroupTable(t), FactTable(MetaFacts(t)))
-	}
-	idle := rankedOf(r, func(k *analysis.RankReport) analysis.Idle { return k.Idle })
-	launch := rankedOf(r, func(k *analysis.RankReport) analysis.LaunchStats { return k.Launches })
-	out = append(out, StepTable(list), SequenceTable(seq), GapTable(idle, r.Names), CallTable(launch),
-		QueueTable(rankedOf(r, func(k *analysis.RankReport) analysis.Queue { return k.Queue })),
-		OverlapTable(rankedOf(r, func(k *analysis.RankReport) analysis.Overlap { return k.Overlap })),
-		RooflineTable(rankedOf(r, func(k *analysis.RankReport) analysis.RooflineReport { return k.Roofline })),
-		MemorySeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryReport { return k.Memory })),
-		BandwidthSeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryBandwidth { return k.Bandwidth })),
-		QueueSeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.Queue { return k.Queue })),
-		AnnotationTable(rankedOf(r, func(k *analysis.RankReport) analysis.Annotations { return k.Annotations })),
-		CollectiveTable(rankedOf(r, func(k *analysis.RankReport) analysis.CommTable { return k.Comms })),
-		RepairTable([]Ranked[map[string]int]{{"a", map[string]int{"x": 1}}}))
-	if p, err := analysis.FindCriticalPath(traces[0], analysis.Options{}, analysis.CriticalOptions{}); err == nil {
-		out = append(out, PathBoundTable(&p), PathNameTable(&p), PathEdgeTable(&p, traces[0]))
-	}
-	d := analysis.Diff(traces[0], traces[len(traces)-1], analysis.Options{}, analysis.DiffOptions{})
-	return append(out, DiffTable(&d, DiffFilter{All: true}))
-}
-
-func TestCSV(t *testing.T) {
-	seen := map[string]int{}
-	for _, tab := range append(allTables(rankTrace(0), rankTrace(1)), PipelineTables(omni())...) {
-		var b bytes.Buffer
-		if err := tab.CSV(&b); err != nil {
-			t.Fatal(err)
-		}
-		rows, err := csv.NewReader(&b).ReadAll()
-		if err != nil {
-			t.Fatalf("%s: %v", tab.Name, err)
-		}
-		if len(rows) != len(tab.Rows)+1 {
-			t.Errorf("%s: %d rows, want %d and a header", tab.Name, len(rows), len(tab.Rows))
-		}
-		seen[tab.Name] += len(tab.Rows)
-		keys := map[string]bool{}
-		for _, k := range rows[0] {
-			if keys[k] {
-				t.Errorf("%s: column %s twice", tab.Name, k)
-			}
-			keys[k] = true
-		}
-		for _, row := range rows[1:] {
-			for i, k := range rows[0] {
-				numeric := strings.HasSuffix(k, "_ns") || strings.HasSuffix(k, "bytes") || strings.HasSuffix(k, "share") || strings.HasSuffix(k, "count")
-				if _, err := strconv.ParseFloat(row[i], 64); numeric && row[i] != "" && err != nil {
-					t.Errorf("%s: %s is %q, no number", tab.Name, k, row[i])
-				}
-			}
-		}
-	}
-	for _, name := range []string{"temporal", "kinds", "types", "kernels", "ops", "comms", "stragglers", "idle", "launches", "devices", "allocations", "bandwidth", "steps", "sequences",
-		"gaps", "calls", "queue", "overlap", "roofline", "annotations", "collectives", "bounds", "names", "edges", "diff", "categories", "tracks", "groups", "facts", "time", "requests", "timeline", "bandwidth_timeline", "queue_timeline"} {
-		if seen[name] == 0 {
-			t.Errorf("table %s has no rows in any test", name)
-		}
-	}
-}
-
-// The parts of the table add up to what it says.
-func TestTemporalTableAddsUp(t *testing.T) {
-	r := traceReport(rankTrace(0), rankTrace(1))
-	tab := r.Tables()[0]
-	col := map[string]int{}
-	for i, c := range tab.Columns {
-		col[c.Key] = i
-	}
-	for _, row := range tab.Rows {
-		n := func(key string) int64 {
-			v, err := strconv.ParseInt(row[col[key]].Raw, 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return v
-		}
-		if sum := n("compute_ns") + n("exposed_communication_ns") + n("exposed_memory_ns") + n("other_ns") + n("idle_ns"); sum != n("span_ns") || sum == 0 {
-			t.Errorf("parts add up to %d, span is %d", sum, n("span_ns"))
-		}
-	}
 }
 
 func TestMergeEqualsSum(t *testing.T) {

@@ -154,7 +154,11 @@ func (d doors) ofTraces(r *analysis.Report) {
 
 // ofTables is what a table prints, as a program reads it.
 func (d doors) ofTables(t *testing.T, r *analysis.Report) {
-	table := CommTable(rankedOf(&TraceReport{Report: r, Labels: numbers(len(r.Ranks))}, func(k *analysis.RankReport) analysis.CommTable { return k.Comms }))
+	list := make([]Ranked[analysis.CommTable], len(r.Ranks))
+	for i, label := range numbers(len(r.Ranks)) {
+		list[i] = Ranked[analysis.CommTable]{label, r.Ranks[i].Comms}
+	}
+	table := CommTable(list)
 	at := map[string]int{}
 	for c, col := range table.Columns {
 		at[col.Key] = c

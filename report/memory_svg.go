@@ -71,7 +71,7 @@ func HeldMemorySVG(w io.Writer, list []Ranked[analysis.MemoryTimeline]) error {
 			d := &tl.Devices[k]
 			p := &memoryPanel{who: d.Device, tl: tl, d: d, y: height, rows: d.Peak.ByOp[:min(len(d.Peak.ByOp), memRows)]}
 			if l := list[i].Label; l != "" {
-				p.who = spoken(l) + ", " + d.Device
+				p.who = Spoken(l) + ", " + d.Device
 			}
 			p.scale()
 			height += memHead + memPlot + memBelow

@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/kinetoscope/kinetoscope/analyses"
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
@@ -107,9 +108,11 @@ func (c *askCmd) Run(e *cli.Env) error {
 	}
 	var failed firstError
 	c.Doubted = c.hta.HTA || c.q.Doubts
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) any {
-		r, err := c.q.Rank(t, c.asked())
-		failed.note(t.Meta.File, err)
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) any {
+		r, err := c.q.Rank(s, c.asked())
+		if err != nil {
+			failed.note(fmt.Errorf("%s: %w", s.Trace.Meta.File, err))
+		}
 		return r
 	})
 	if err != nil {
@@ -196,7 +199,7 @@ func (c *compareCmd) Run(e *cli.Env) error {
 }
 
 func (c *compareCmd) side(e *cli.Env, path string) (analyses.Side, []reading.Info, error) {
-	keep := func(t *trace.Trace) *trace.Trace { return t }
+	keep := func(s *analysis.Subject) *trace.Trace { return s.Trace }
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, []string{path}, keep)
 	return analyses.Side{Path: path, Traces: list}, infos, err
 }
@@ -224,34 +227,6 @@ func answerOf(a *analyses.Analysis, found *analyses.Answer) answer.Answer {
 	return out
 }
 
-// pageQuestions are the analyses that have a part of report's page beside those that the
-// page always has.
-func pageQuestions() []*analyses.Question {
-	var out []*analyses.Question
-	for _, a := range analyses.All() {
-		if a.Page {
-			out = append(out, a.Ask())
-		}
-	}
-	return out
-}
-
-// pagePart adds to the page what q found in the traces; the JSON gets it by q's name.
-func pagePart(page *report.TraceReport, q *analyses.Question, found []any, doc map[string]any) error {
-	list := make([]report.Ranked[any], len(found))
-	for i := range found {
-		list[i] = report.Ranked[any]{Label: page.Labels[i], Value: found[i]}
-	}
-	a, err := q.Answer(list, analyses.Asked{Everything: true})
-	if err != nil {
-		return fmt.Errorf("%s: %w", q.Name, err)
-	}
-	page.More = append(page.More, a.Tables[0])
-	page.Report.Findings = append(page.Report.Findings, q.Findings(list)...)
-	doc[q.Name] = a.JSON
-	return nil
-}
-
 // inputError makes a mistake of who asks a usage error.
 func inputError(err error) error {
 	var wrong *analyses.InputError
@@ -267,14 +242,14 @@ type firstError struct {
 	err error
 }
 
-func (f *firstError) note(file string, err error) {
+func (f *firstError) note(err error) {
 	if err == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err == nil {
-		f.err = fmt.Errorf("%s: %w", file, err)
+		f.err = err
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/kinetoscope/kinetoscope/align"
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/convert"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
@@ -139,7 +140,8 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 		empty  bool
 		placed bool
 	}
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) seen {
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) seen {
+		t := s.Trace
 		first, _, ok := t.Extent()
 		scope := fmt.Sprintf("stage%d/replica%d", t.Meta.StageID, t.Meta.Replica)
 		return seen{convert.AlignRank(t, scope, protocol.ClockError{}), first, !ok, t.Meta.WallClock}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
@@ -76,7 +77,7 @@ func (c *inspectCmd) Run(e *cli.Env) error {
 		}
 	}
 	c.Quiet, c.Copies = true, true
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) inspection { return inspect(t) })
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) inspection { return inspect(s.Trace) })
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
-	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
@@ -162,41 +161,38 @@ func (c *reportCmd) pipeline(e *cli.Env, r *store.Run) (*pipeline.Report, error)
 
 // traceResult is what the page needs of one trace once that is gone.
 type traceResult struct {
-	trace  *trace.Trace // nil under a limit of memory
-	report analysis.RankReport
-	finds  []analysis.Finding
-	steps  *steps.Report
-	names  report.SliceNames
-	cards  string
-	native bool
-	more   []any // what each of pageQuestions found
-	comms  analysis.StragglerPart
+	subject *analysis.Subject // nil under a limit of memory
+	report  analysis.RankReport
+	finds   []analysis.Finding
+	names   report.SliceNames
+	cards   string
+	native  bool
+	found   analyses.Found
+	comms   analysis.StragglerPart
 }
 
 // traces reports on traces of any producer.
 func (c *reportCmd) traces(e *cli.Env) error {
-	more := pageQuestions()
+	page := analyses.NewPage(analyses.Asked{HTA: c.HTA})
 	var failed firstError
 	c.Doubted = true
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(t *trace.Trace) traceResult {
-		r := traceResult{steps: steps.Find(t, steps.Options{}), names: report.SliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
-		for _, q := range more {
-			v, err := q.Rank(t, analyses.Asked{HTA: c.HTA, Everything: true})
-			failed.note(t.Meta.File, err)
-			r.more = append(r.more, v)
-		}
-		if c.Memory == 0 {
-			r.trace = t
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) traceResult {
+		found, err := page.Rank(s)
+		failed.note(err)
+		t := s.Trace
+		r := traceResult{found: found, names: report.SliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
+		if c.Memory == 0 || err != nil {
+			r.subject = s
 			return r
 		}
-		all := analysis.All([]*trace.Trace{t}, c.Analysis())
+		all := analysis.AllOf([]*analysis.Subject{s}, c.Analysis())
 		r.report, r.finds = all.Ranks[0], all.Findings
 		r.report.Launches.Launches = nil
-		r.comms = analysis.Look(t, analysis.Options{}).StragglerPart()
+		r.comms = s.View(analysis.Options{}).StragglerPart()
 		for _, x := range r.comms.Collectives {
 			r.names.Keep(t, x.Slice)
 		}
-		for _, f := range slices.Concat(r.finds, r.steps.Findings) {
+		for _, f := range slices.Concat(r.finds, page.Findings(found)) {
 			r.names.Keep(t, f.Evidence.Slice)
 		}
 		return r
@@ -205,60 +201,65 @@ func (c *reportCmd) traces(e *cli.Env) error {
 		return err
 	}
 	if err := failed.get(); err != nil {
-		return err
+		return inputError(err)
 	}
 	if rep := c.recordings(list); rep != nil {
 		return c.printPipeline(e, rep)
 	}
-	page := &report.TraceReport{Report: c.report(list)}
-	page.Title, page.Note = answer.Title(infos)
-	page.Note += reading.RepairsLine(infos)
-	for i := range list {
-		v := &list[i].Value
-		page.Labels, page.Steps = append(page.Labels, list[i].Label), append(page.Steps, v.steps)
-	}
-	if c := list[0].Value.cards; c != "" && !slices.ContainsFunc(list, func(r report.Ranked[traceResult]) bool { return r.Value.cards != c }) {
-		page.Note += ", " + c
-	}
-	metas := make([]*trace.Meta, len(infos))
-	for i := range infos {
-		metas[i] = infos[i].Meta
-	}
-	if line := report.WorldLine(metas, page.Labels); line != "" {
-		page.Lines = append(page.Lines, line)
-	}
-	traces := make([]*trace.Trace, len(list))
-	for i := range list {
-		traces[i] = list[i].Value.trace
-	}
-	page.Names = func(i, slice int) string {
-		if traces[i] != nil {
-			return report.NamesOf(traces)(i, slice)
-		}
-		return list[i].Value.names[slice]
-	}
-	doc := map[string]any{"report": page.Report, "steps": page.Steps}
-	for k, q := range more {
-		found := make([]any, len(list))
-		for i := range list {
-			found[i] = list[i].Value.more[k]
-		}
-		if err := pagePart(page, q, found, doc); err != nil {
-			return err
-		}
+	out, doc, err := c.page(page, list, infos)
+	if err != nil {
+		return err
 	}
 	if c.JSON || c.CSV || c.Table != "" {
-		for i := range page.Report.Ranks {
-			page.Report.Ranks[i].File = infos[i].File
+		for i := range out.Report.Ranks {
+			out.Report.Ranks[i].File = infos[i].File
 		}
-		page.Report.Findings = page.Findings()
-		a := answer.Answer{Title: page.Title, Note: page.Note, Tables: page.Tables(), JSON: doc}
+		a := answer.Answer{Title: out.Title, Note: out.Note, Tables: out.Tables, JSON: doc}
 		return c.Print(e, "report", infos, a)
 	}
 	if c.Sort != "" {
 		return cli.Usage("--sort: only with --csv or --table")
 	}
-	return report.Traces(e.Out, page, e.Text())
+	return report.Traces(e.Out, out, e.Text())
+}
+
+// page makes the page of what was found, and what of it is JSON.
+func (c *reportCmd) page(
+	page *analyses.Page, list []report.Ranked[traceResult], infos []reading.Info,
+) (*report.TraceReport, map[string]any, error) {
+	out := &report.TraceReport{Report: c.report(list)}
+	out.Title, out.Note = answer.Title(infos)
+	out.Note += reading.RepairsLine(infos)
+	found := make([]analyses.Found, len(list))
+	metas, traces := make([]*trace.Meta, len(list)), make([]*trace.Trace, len(list))
+	same := true
+	for i := range list {
+		v := &list[i].Value
+		out.Labels = append(out.Labels, list[i].Label)
+		found[i], metas[i] = v.found, infos[i].Meta
+		if v.subject != nil {
+			traces[i] = v.subject.Trace
+		}
+		same = same && v.cards == list[0].Value.cards
+	}
+	if cards := list[0].Value.cards; same && cards != "" {
+		out.Note += ", " + cards
+	}
+	if line := report.WorldLine(metas, out.Labels); line != "" {
+		out.Lines = append(out.Lines, line)
+	}
+	out.Names = func(i, slice int) string {
+		if traces[i] != nil {
+			return report.NamesOf(traces)(i, slice)
+		}
+		return list[i].Value.names[slice]
+	}
+	doc, err := page.Build(out, found)
+	if err != nil {
+		return nil, nil, err
+	}
+	doc["report"] = out.Report
+	return out, doc, nil
 }
 
 // recordings is the pipeline's report if all traces are recordings of native stages.
@@ -266,10 +267,13 @@ func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Repo
 	var traces []*trace.Trace
 	for i := range list {
 		v := &list[i].Value
-		if c.Traces || v.trace == nil || !v.native || v.trace.Meta.StageID < 0 && v.trace.Meta.Stage == "" {
-			return nil // the last: a program that recorded itself
+		if c.Traces || v.subject == nil || !v.native {
+			return nil
 		}
-		traces = append(traces, v.trace)
+		if m := &v.subject.Trace.Meta; m.StageID < 0 && m.Stage == "" {
+			return nil // a program that recorded itself
+		}
+		traces = append(traces, v.subject.Trace)
 	}
 	return pipeline.Analyze(traces, pipeline.Options{})
 }
@@ -287,11 +291,11 @@ func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {
 // report runs all analyses; under a limit of memory they were run rank by rank.
 func (c *reportCmd) report(list []report.Ranked[traceResult]) *analysis.Report {
 	if c.Memory == 0 {
-		var traces []*trace.Trace
+		var subjects []*analysis.Subject
 		for i := range list {
-			traces = append(traces, list[i].Value.trace)
+			subjects = append(subjects, list[i].Value.subject)
 		}
-		all := analysis.All(traces, c.Analysis())
+		all := analysis.AllOf(subjects, c.Analysis())
 		for i := range all.Ranks {
 			all.Ranks[i].Launches.Launches = nil
 		}

@@ -39,9 +39,10 @@ func toyCheck(o *toyOptions, _ analyses.Asked) error {
 	return nil
 }
 
-func toyRank(t *trace.Trace, o *toyOptions, _ analyses.Asked) (toyLongest, error) {
+func toyRank(of *analysis.Subject, o *toyOptions, _ analyses.Asked) (toyLongest, error) {
 	var out toyLongest
 	var first, last int64
+	t := of.Trace
 	s := &t.Slices
 	for i := range s.Len() {
 		if i == 0 {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
@@ -265,7 +266,7 @@ func Error(err error) error {
 
 // Ranked runs an analysis on every wanted trace and keeps only its results. A trace that
 // is there twice counts once.
-func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(t *trace.Trace) T) ([]report.Ranked[T], []Info, error) {
+func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(s *analysis.Subject) T) ([]report.Ranked[T], []Info, error) {
 	type result struct {
 		at    int
 		value T
@@ -274,9 +275,10 @@ func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(t *
 	var mu sync.Mutex
 	var got []result
 	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info Info) error {
-		v := f(t)
+		s := analysis.NewSubject(t)
+		v := f(s)
 		if !o.Quiet && !o.Doubted {
-			info.Doubts = plausible.Look(t).Doubts
+			info.Doubts = s.Seen().Doubts
 		}
 		mu.Lock()
 		defer mu.Unlock()
