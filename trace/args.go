@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 	"strconv"
 	"sync/atomic"
 )
@@ -320,6 +321,22 @@ func (t *Trace) AddArgsValues(values []byte) uint64 {
 	off := uint64(len(t.args.values))
 	t.args.values = append(t.args.values, values...)
 	return off
+}
+
+// ReserveArgsValues makes room for more bytes of values: capacity tells how much room a
+// store of n bytes that needs more of them gets. For readers that know how much is to come.
+func (t *Trace) ReserveArgsValues(more int, capacity func(n, more int) int) {
+	v := t.args.values
+	if cap(v)-len(v) < more {
+		t.args.values = append(make([]byte, 0, capacity(len(v), more)), v...)
+	}
+}
+
+// ClipArgsValues gives the room for values back that is not used, if that is more than an eighth.
+func (t *Trace) ClipArgsValues() {
+	if v := t.args.values; cap(v)-len(v) > len(v)/8 {
+		t.args.values = slices.Clip(append(make([]byte, 0, len(v)), v...))
+	}
 }
 
 // MakeArgsRef returns the reference of the object with this template and the values

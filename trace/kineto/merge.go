@@ -133,6 +133,7 @@ func (m *merger) add(r *result) {
 	tm.cats = grown(tm.cats, len(r.cats))
 	j := joiner{m: m, r: r, tm: tm, noArgs: m.noArgs}
 	if !j.noArgs {
+		m.t.ReserveArgsValues(len(r.vals), m.room.room)
 		j.vals = m.t.AddArgsValues(r.vals)
 		if j.packed, j.hasPacked = m.t.AddPackedArgs(r.packed); !j.hasPacked {
 			m.t.Repairs.Add(trace.RepairArgsLimit, 1)

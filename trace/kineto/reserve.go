@@ -70,6 +70,7 @@ func (m *merger) clip() {
 	for _, col := range []*[]int64{&s.Start, &s.Dur, &s.Corr, &f.Time, &i.Time, &c.Time} {
 		clip(col)
 	}
+	m.t.ClipArgsValues()
 	clip(&s.Name)
 	clip(&s.Cat)
 	clip(&s.Track)

@@ -58,9 +58,13 @@ type scanner struct {
 	hole     [maxHotHole]uint64
 	packedAt uint64 // of the object packed last
 	mend     mender
-	opt      *Options
-	worker   int
-	marks    marks
+	layouts  layouts
+	// textAfter guesses a name from the name before it, by its id.
+	textAfter [1 << 12]uint32
+	lastText  uint32
+	opt       *Options
+	worker    int
+	marks     marks
 }
 
 // catInfo is a category as one scanner numbers it.
@@ -115,11 +119,11 @@ func (s *scanner) events(b []byte, i, end int, eof bool) (int, status) {
 	}
 }
 
-// event reads the object at b[i] into s.ev. next is after the object, or where the
-// scan stopped.
-func (s *scanner) event(b []byte, i, end int) (next int, st status) {
-	e := &s.ev
-	*e = event{}
+// slowly reads the object at b[i] into s.ev, key by key, and notes in s.layouts.trail
+// where its values are. next is after the object, or where the scan stopped.
+func (s *scanner) slowly(b []byte, i, end int) (next int, st status) {
+	s.ev = event{}
+	s.layouts.used = 0
 	mark := len(s.res.vals)
 	i++
 	for {
@@ -157,11 +161,13 @@ func (s *scanner) event(b []byte, i, end int) (next int, st status) {
 		for b[i] <= ' ' && b[i] != 0 {
 			i++
 		}
+		from := i
 		i, st = s.field(k, b, i, end)
 		if st != stOK {
 			s.res.vals = s.res.vals[:mark]
 			return i, st
 		}
+		s.layouts.note(fieldAt{k, from, i})
 		for b[i] <= ' ' && b[i] != 0 {
 			i++
 		}

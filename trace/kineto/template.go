@@ -61,6 +61,10 @@ type templates struct {
 	ids    map[uint64]uint32 // by hash: first of the chain, +1
 	chain  []uint32          // by id: next of the same hash, +1
 	recent [1 << 12][recentWays]uint32
+	// after guesses a template from the event's name and the two templates before: what a
+	// model does it does again, step by step and layer by layer.
+	after  [1 << 15]uint32
+	last   [2]uint32
 	lit    []byte
 	asked  int            // objects that were looked up
 	unlike [1 << 12]uint8 // by name: objects packed since one that a template fitted
@@ -136,26 +140,25 @@ func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 		}
 	}
 	from := len(s.res.vals)
+	guess := &m.after[m.context(s.ev.name)]
+	if ref, next, ok := s.tryTemplate(*guess, b, i, end); ok {
+		*unlike = 0
+		return ref, next, stOK
+	}
 	for w, id := range slot {
 		if id == 0 {
 			break
 		}
-		t := m.list[id-1]
-		vals, next, ok := t.match(b, i, end, s.res.vals, &s.hole)
-		if !ok {
-			s.res.vals = vals[:from]
+		if id == *guess {
 			continue
 		}
-		s.res.vals = vals
-		*unlike = 0
-		t.fill(&s.ev.hot, &s.hole)
-		if w > 0 {
-			slot[w], slot[w-1] = slot[w-1], slot[w]
+		if ref, next, ok := s.tryTemplate(id, b, i, end); ok {
+			*unlike, *guess = 0, id
+			if w > 0 {
+				slot[w], slot[w-1] = slot[w-1], slot[w]
+			}
+			return ref, next, stOK
 		}
-		if len(vals) == from {
-			return uint64(id) << argsShift, next, stOK
-		}
-		return uint64(id)<<argsShift | uint64(from), next, stOK
 	}
 	id, next, st := s.splitArgs(b, i, end)
 	if st != stOK {
@@ -169,11 +172,34 @@ func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 		return packedID<<argsShift | s.packedAt, next, stOK
 	}
 	copy(slot[1:], slot[:recentWays-1])
-	slot[0] = id
+	slot[0], *guess = id, id
+	m.seen(id)
 	if len(s.res.vals) == from {
 		from = 0
 	}
 	return uint64(id)<<argsShift | uint64(from), next, stOK
+}
+
+// tryTemplate reads the object at b[i] if template id fits it; 0 is none.
+func (s *scanner) tryTemplate(id uint32, b []byte, i, end int) (ref uint64, next int, ok bool) {
+	if id == 0 {
+		return 0, i, false
+	}
+	m := &s.tmpl
+	from := len(s.res.vals)
+	t := m.list[id-1]
+	vals, next, ok := t.match(b, i, end, s.res.vals, &s.hole)
+	if !ok {
+		s.res.vals = vals[:from]
+		return 0, i, false
+	}
+	s.res.vals = vals
+	m.seen(id)
+	t.fill(&s.ev.hot, &s.hole)
+	if len(vals) == from {
+		return uint64(id) << argsShift, next, true
+	}
+	return uint64(id)<<argsShift | uint64(from), next, true
 }
 
 // argsShift splits a scanner's own args reference: template+1 above, offset of the
@@ -324,6 +350,13 @@ func (s *scanner) newArgs(raw, vals []byte, next int) (id uint32, _ int, st stat
 	t.fill(&s.ev.hot, &s.hole)
 	return m.add(t), next, stOK
 }
+
+// context is the slot of after for an event of this name.
+func (m *templates) context(name uint32) uint32 {
+	return (m.last[0]*0x9E3779B1 ^ m.last[1]*0xC2B2AE35 ^ name*0x85EBCA6B) >> 17
+}
+
+func (m *templates) seen(id uint32) { m.last[1], m.last[0] = m.last[0], id }
 
 func (m *templates) find(lit []byte) uint32 {
 	for id := m.ids[maphash.Bytes(seed, lit)]; id != 0; id = m.chain[id-1] {
