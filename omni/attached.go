@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"slices"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -29,6 +31,8 @@ const (
 type attached struct {
 	control  *control
 	override *deploy.ProfilerOverride // of the ranks' own configurations; nil: none
+	log      *slog.Logger
+	fleet    *server.Fleet // servers that take part as they are; nil: none
 }
 
 var _ members = (*attached)(nil)
@@ -101,7 +105,30 @@ func (a *attached) common() protocol.ProfilerConfig {
 
 func (a *attached) refuse() {}
 
-func (a *attached) close() {}
+func (a *attached) close() {
+	if a.fleet == nil {
+		return
+	}
+	if err := a.fleet.Close(); err != nil {
+		a.log.Warn("targets leave", "err", err)
+	}
+}
+
+// targetStage is the first stage of targets where processes may attach as well, whose stages
+// count from 0.
+const targetStage = 100
+
+// drive has the targets take part that no agent has.
+func (a *attached) drive(ctx context.Context, c *Config) (err error) {
+	a.log = c.Logger
+	seats := slices.DeleteFunc(server.Seats(c.Targets, a.control.pipeline, targetStage),
+		func(s server.Seat) bool { return s.Agent != "" })
+	if len(seats) == 0 {
+		return nil
+	}
+	a.fleet, err = server.Join(ctx, a.control.hub.Conn(), seats, server.FleetConfig{Logger: c.Logger, Later: true, Found: c.Found})
+	return err
+}
 
 // WaitAttached returns when n ranks are there and ready, or for n = 0 when some are and every
 // replica that has one has all of them. The error says who is missing.

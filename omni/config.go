@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -43,6 +44,11 @@ type Config struct {
 	// nobody, Stages are those of the processes that are there, and Generate refuses.
 	// Pipeline and Deployment are not read.
 	Attached bool
+	// Targets are servers that Open has take part as they are, whether they are there yet or
+	// not, in a pipeline of those that attach; those with an Agent are that agent's. Found,
+	// if set, is called when one has said what it is.
+	Targets []server.Target
+	Found   func(server.Seat, server.Facts, string)
 	// SlowRequest, if not 0, captures the last ten seconds of all ranks when a request
 	// took so long; FailedRequest when one failed inside the pipeline. At most one such
 	// capture is made in half a minute.
@@ -82,7 +88,8 @@ func (c *Config) setDefaults() {
 func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 	if c.Attached {
 		name := cmp.Or(c.Name, AttachedPipeline)
-		p := &deploy.Pipeline{Name: name, Model: name} // its stages are those of whoever is there
+		// Its stages are those of whoever is there.
+		p := &deploy.Pipeline{Name: name, Model: name, Targets: c.Targets}
 		if c.Profiler == nil {
 			return p, nil, nil
 		}

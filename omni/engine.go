@@ -89,7 +89,11 @@ func (p *Plan) Open(ctx context.Context) (_ *Engine, err error) {
 		return nil, err
 	}
 	if c.Attached {
-		e.members = &attached{control: e.control, override: c.Profiler}
+		a := &attached{control: e.control, override: c.Profiler}
+		e.members = a
+		if err := a.drive(ctx, c); err != nil {
+			return nil, err
+		}
 		e.trigger = newTrigger(e, c.SlowRequest, c.FailedRequest)
 		return e, nil
 	}

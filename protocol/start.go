@@ -192,11 +192,15 @@ func (r StartRequest) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads a body of POST /start_profile. Members that it does not know are
 // ignored, for load generators post their whole request; not those of profiler_config,
-// where a misspelled one would record something else. What profiler_config leaves out
+// where a misspelled one would record something else. The members of SGLang's start are
+// taken too: num_steps, with_stack, record_shapes, activities. What profiler_config leaves out
 // has its default, the profiler is "torch". Errors are those of
 // github.com/go-json-experiment/json, and *FieldError for a duration that is out of range.
 func (r *StartRequest) UnmarshalJSON(data []byte) error {
-	var j startJSON
+	var j struct {
+		startJSON
+		foreignStart
+	}
 	if err := json.Unmarshal(data, &j); err != nil {
 		return err
 	}
@@ -232,6 +236,9 @@ func (r *StartRequest) UnmarshalJSON(data []byte) error {
 		}
 		c = o.Apply(c)
 		out.Config = &c
+	}
+	if err := j.apply(&out); err != nil {
+		return err
 	}
 	*r = out
 	return nil

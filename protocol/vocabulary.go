@@ -37,6 +37,7 @@ const (
 	KindOps            ArtifactKind = "ops"             // operator workbook
 	KindStacks         ArtifactKind = "stacks"          // folded call stacks
 	KindTable          ArtifactKind = "table"           // operator table as text
+	KindEvents         ArtifactKind = "events"          // a server's own events, JSON lines
 	KindMemory         ArtifactKind = "memory"          // snapshot and timeline of allocations
 	KindExecutionTrace ArtifactKind = "execution_trace" // torch's graph of operators
 	KindAscend         ArtifactKind = "ascend"          // what torch_npu writes beside its trace
@@ -53,11 +54,16 @@ type Engine string
 
 // The engines.
 const (
-	EngineNative Engine = "native" // the reference models in Go
-	EngineTorch  Engine = "torch"  // a Python process that speaks this protocol
-	EngineVLLM   Engine = "vllm"   // a vLLM server as it is, over HTTP
-	EngineSGLang Engine = "sglang" // an SGLang server as it is, over HTTP
-	EngineKineto Engine = "kineto" // a PyTorch process as it is, over Kineto's daemon protocol
+	EngineNative          Engine = "native"           // the reference models in Go
+	EngineTorch           Engine = "torch"            // a Python process that speaks this protocol
+	EngineVLLM            Engine = "vllm"             // a vLLM server as it is, over HTTP
+	EngineSGLang          Engine = "sglang"           // an SGLang server as it is, over HTTP
+	EngineVLLMOmni        Engine = "vllm-omni"        // a stage of a vLLM-Omni server as it is
+	EngineSGLangDiffusion Engine = "sglang-diffusion" // SGLang's diffusion server as it is
+	EngineSGLangOmni      Engine = "sglang-omni"      // a stage of an sglang-omni server as it is
+	EngineDynamo          Engine = "dynamo"           // a worker of NVIDIA Dynamo as it is
+	EngineTensorRTLLM     Engine = "trtllm"           // a trtllm-serve as it is
+	EngineKineto          Engine = "kineto"           // a PyTorch process as it is, over Kineto's daemon protocol
 )
 
 // StageType says how a stage generates.

@@ -48,8 +48,8 @@ func (s *Server) pipelineTable() map[string]methods {
 		"/v1/models/{id...}":                    {http.MethodGet: s.model},
 		api.HealthPath:                          {http.MethodGet: s.health},
 		"/metrics":                              {http.MethodGet: s.metrics.serve},
-		api.StartPath:                           {http.MethodPost: s.startProfile},
-		api.StopPath:                            {http.MethodPost: s.stopProfile},
+		api.StartPath:                           s.profileMethods(s.startProfile),
+		api.StopPath:                            s.profileMethods(s.stopProfile),
 		api.SessionsPath:                        {http.MethodGet: s.sessionList},
 		"/v1/sessions/{id}":                     {http.MethodGet: s.sessionGet},
 		"/v1/sessions/{id}/artifacts/{name...}": {http.MethodGet: s.artifact},
@@ -97,6 +97,32 @@ func (s *Server) dispatch(m methods) http.Handler {
 			}
 		}
 	})
+}
+
+// profileMethods are those of a profile route.
+func (s *Server) profileMethods(e endpoint) methods {
+	m := methods{http.MethodPost: e}
+	if s.cfg.ProfileByGet {
+		m[http.MethodGet] = s.byGet(e)
+	}
+	return m
+}
+
+// byGet answers a GET that changes something, as SGLang's profile routes take it. A page of
+// another site can have a browser send one without asking, so that browsers are refused.
+func (s *Server) byGet(e endpoint) endpoint {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method == http.MethodHead {
+			w.Header().Set("Allow", "GET, POST")
+			return &openai.Error{Status: http.StatusMethodNotAllowed, Type: openai.TypeInvalidRequest, Code: "method_not_allowed",
+				Message: "HEAD is not allowed on " + r.URL.Path + "; use POST"}
+		}
+		if r.Header.Get("Sec-Fetch-Mode") != "" || r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Referer") != "" || r.Header.Get("Cookie") != "" {
+			return forbidden("browser", "a browser may have sent this GET without being asked to: use POST")
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		return e(w, r)
+	}
 }
 
 // limited bounds the generations in flight.

@@ -76,10 +76,10 @@ var profileRoutes = map[string]bool{"/start_profile": true, "/stop_profile": tru
 // needs is the scope for a request on a route.
 func needs(pattern, method string) Scope {
 	switch {
+	case profileRoutes[pattern]: // a GET starts and stops, too
+		return ScopeProfile
 	case method == http.MethodGet || method == http.MethodHead:
 		return ScopeRead
-	case profileRoutes[pattern]:
-		return ScopeProfile
 	}
 	return ScopeAdmin
 }

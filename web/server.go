@@ -72,7 +72,10 @@ type Config struct {
 	// but the status page's files, /health and /metrics. None: everybody may use all.
 	APIKeys []string
 	// Keys are more of them, that open less.
-	Keys          []Key
+	Keys []Key
+	// ProfileByGet has GET start and stop sessions too, as SGLang's servers take it; not of
+	// browsers.
+	ProfileByGet  bool
 	ShutdownGrace time.Duration // 0: DefaultShutdownGrace
 
 	bodyTimeout  time.Duration // tests only; 0: BodyTimeout

@@ -108,8 +108,8 @@ func (c *captureCmd) checkAttached(e *cli.Env) (*omni.Plan, error) {
 		return nil, flags.FieldError(err)
 	}
 	cfg := omni.Config{Attached: true, Profiler: o, RunsDir: c.RunsDir, Logger: e.Log}
-	if c.Command != nil {
-		cfg.Listen = "127.0.0.1:0" // the command is told where
+	if c.Command != nil || len(c.Targets) > 0 && !c.Attach {
+		cfg.Listen = "127.0.0.1:0" // the command is told where; the ranks of targets are in this process
 	}
 	if err := c.Hub.Set(&cfg); err != nil {
 		return nil, err

@@ -47,6 +47,8 @@ func TestScripts(t *testing.T) {
 			"usage":        usageLine,
 			"fetchlast":    fetchLast,
 			"chat":         chat,
+			"expand":       expand,
+			"httpget":      httpGet,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir)
@@ -300,5 +302,25 @@ func chat(ts *testscript.TestScript, neg bool, args []string) {
 	if resp.StatusCode != want {
 		data, _ := io.ReadAll(resp.Body)
 		ts.Fatalf("chat: %s: %s", resp.Status, data)
+	}
+}
+
+// expand replaces the variables in a file by what they hold.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	text := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// httpGet asks the server of KINETOSCOPE_URL and wants a status: httpget 200 POST /start_profile {}.
+func httpGet(ts *testscript.TestScript, neg bool, args []string) {
+	req, err := http.NewRequest(args[1], ts.Getenv("KINETOSCOPE_URL")+args[2], strings.NewReader(strings.Join(args[3:], " ")))
+	ts.Check(err)
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if strconv.Itoa(resp.StatusCode) != args[0] {
+		ts.Fatalf("%v: %s: %s", args[1:], resp.Status, text)
 	}
 }

@@ -1,22 +1,26 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 	"github.com/kinetoscope/kinetoscope/web"
@@ -37,6 +41,7 @@ type serveCmd struct {
 	TLSKey       string        `name:"nats-tls-key" help:"PEM key of the certificate." type:"path"`
 	TLSClientCA  string        `name:"nats-tls-client-ca" help:"PEM file of who signs the certificates that ranks must show." type:"path"`
 	Attach       bool          `help:"Serve no pipeline: start and stop processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run."`
+	Targets      []string      `name:"target" sep:"none" help:"Profile a server as it is, over HTTP; may be given several times, see docs/servers.md. A deployment file has them under targets." placeholder:"URL"`
 	Kineto       bool          `help:"With --attach, let the PyTorch processes of this host that have KINETO_USE_DAEMON in their environment take part as they are."`
 	SocketDir    string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
 	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
@@ -69,10 +74,15 @@ func (c *serveCmd) Run(e *cli.Env) error {
 	if c.Attach && (c.File != defaultPipeline || c.TP != 0) {
 		return cli.Usage("--attach serves no model: leave out the file and --tensor-parallel-size")
 	}
+	targets, name, err := c.targets()
+	if err != nil {
+		return err
+	}
 	if c.Kineto && !c.Attach {
-		return cli.Usage("--kineto goes with --attach")
+		return cli.Usage("--kineto goes with --attach, or a file of targets")
 	}
 	cfg := omni.Config{
+		Targets: targets, Found: sayFound(e),
 		Attached:           c.Attach,
 		Pipeline:           c.File,
 		TensorParallelSize: c.TP,
@@ -95,6 +105,7 @@ func (c *serveCmd) Run(e *cli.Env) error {
 	if err := c.Hub.Set(&cfg); err != nil {
 		return err
 	}
+	cfg.Name = cmp.Or(cfg.Name, name)
 	if err := httpd.CheckKeys(c.APIKeys); err != nil {
 		return err
 	}
@@ -112,6 +123,9 @@ func (c *serveCmd) Run(e *cli.Env) error {
 	plan, err := cfg.Plan(e.Ctx)
 	if err != nil {
 		return cli.UsageError{Err: err}
+	}
+	if len(plan.Pipeline.Targets) > 0 && !c.Attach {
+		return cli.Usage("%s has stages and targets: serve them from files of their own", c.File)
 	}
 	door, err := c.door(e)
 	if err != nil {
@@ -152,7 +166,7 @@ func (c *serveCmd) Run(e *cli.Env) error {
 		e,
 		eng,
 		ln,
-		web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys},
+		web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys, ProfileByGet: len(targets) > 0},
 	).Encrypt(door.tls)
 	fmt.Fprintf(e.Err, "serving %s at %s\n", eng.Model(), srv.URL)
 	if c.ReadyFile != "" {
@@ -179,6 +193,38 @@ func (c *serveCmd) Run(e *cli.Env) error {
 		}
 	})
 	return srv.Serve(e.Ctx)
+}
+
+// targets reads --target, and a deployment file of targets alone, which runs no model: then
+// c.Attach is set and the file is read. The name is what the file calls the pipeline, or "".
+func (c *serveCmd) targets() ([]httpdriver.Target, string, error) {
+	list, err := parseTargets(c.Targets)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(list) > 0 {
+		if c.File != defaultPipeline || c.TP != 0 {
+			return nil, "", cli.Usage("--target serves no model: leave out the file and --tensor-parallel-size, " +
+				"or write the servers into the file, under targets")
+		}
+		c.Attach = true
+		return list, "", nil
+	}
+	if slices.Contains(deploy.Builtins, c.File) || c.Attach {
+		return nil, "", nil
+	}
+	p, _, err := deploy.Load(c.File)
+	if err != nil || !p.TargetsOnly() {
+		return nil, "", nil // what is wrong with it is said where it is planned
+	}
+	if c.TP != 0 {
+		return nil, "", cli.Usage("%s runs no model: leave out --tensor-parallel-size", c.File)
+	}
+	c.Attach = true
+	if !p.Named {
+		return p.Targets, "", nil
+	}
+	return p.Targets, p.Name, nil
 }
 
 // door is who may come in over HTTP.

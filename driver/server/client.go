@@ -3,12 +3,15 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/hub/link"
 )
 
 const (
@@ -25,7 +28,33 @@ const (
 // minutes, and a context bounds each call.
 type client struct {
 	base, token string
+	header      string // in which the token is sent; "": Authorization
 	http        *http.Client
+}
+
+// newClient returns a client of the target. The error is one of its certificates.
+func newClient(to Target) (*client, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if to.CA != "" || to.Cert != "" {
+		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+		var err error
+		if to.CA != "" {
+			if cfg.RootCAs, err = link.Authorities(to.CA); err != nil {
+				return nil, fmt.Errorf("%s: ca: %w", to, err)
+			}
+		}
+		if to.Cert != "" {
+			pair, err := tls.LoadX509KeyPair(to.Cert, to.Key)
+			if err != nil {
+				return nil, fmt.Errorf("%s: cert with key: %w", to, err)
+			}
+			cfg.Certificates = []tls.Certificate{pair}
+		}
+		transport.TLSClientConfig = cfg
+	}
+	return &client{base: to.URL, token: to.Token, header: to.Header, http: &http.Client{Transport: transport,
+		// Who follows one hands the token to whoever is named.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
 
 // answer is what a server said.
@@ -36,6 +65,9 @@ type answer struct {
 
 // ok reports a status of 200 to 299.
 func (a answer) ok() bool { return a.status/100 == 2 }
+
+// decode reads the answer's JSON.
+func (a answer) decode(out any) error { return json.Unmarshal(a.body, out) }
 
 // String is the answer for people, on one line.
 func (a answer) String() string {
@@ -63,8 +95,12 @@ func (c *client) call(ctx context.Context, method, path string, body any) (answe
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.token != "" {
+	switch {
+	case c.token == "":
+	case c.header == "" || strings.EqualFold(c.header, "Authorization") && !strings.Contains(c.token, " "):
 		req.Header.Set("Authorization", "Bearer "+c.token)
+	default:
+		req.Header.Set(c.header, c.token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -80,7 +116,7 @@ func (c *client) get(ctx context.Context, path string, out any) (answer, error) 
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	a, err := c.call(ctx, http.MethodGet, path, nil)
-	if err == nil && a.ok() {
+	if err == nil && a.ok() && out != nil {
 		_ = json.Unmarshal(a.body, out) // a probe takes what it can read
 	}
 	return a, err

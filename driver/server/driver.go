@@ -39,10 +39,10 @@ func realTiming() timing {
 // a step runs.
 const deaf = 5
 
-// Driver records one server. It is a driver.Driver.
+// Driver records one server, or one stage of a server that has several. It is a
+// driver.Driver.
 type Driver struct {
 	to     Target
-	facts  Facts
 	e      engine
 	c      *client
 	log    *slog.Logger
@@ -52,9 +52,12 @@ type Driver struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	rank   protocol.RankID
+	shared *shared // starts and stops in common with other stages' drivers; nil: of its own
 
-	mu   sync.Mutex
-	last *capture
+	mu    sync.Mutex
+	facts Facts  // of the last probe
+	dir   string // where files appear, once known
+	last  *capture
 }
 
 // Option changes a Driver.
@@ -63,43 +66,78 @@ type Option func(*Driver)
 // WithProgress has f called with what the driver waits for, now and then.
 func WithProgress(f func(string)) Option { return func(d *Driver) { d.say = f } }
 
-// Open asks a server what it is and whether it can be profiled, and returns the driver of
-// the rank id, which stands for all of the server's. Close ends it.
-func Open(ctx context.Context, to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id,
-		c: &client{base: to.URL, token: to.Token, http: &http.Client{Transport: transport}}}
-	for _, o := range opts {
-		o(d)
-	}
+// New returns the driver of the rank id, which stands for all of the server's, and asks the
+// server nothing: Probe does, and each session anew. Close ends it.
+func New(to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
+	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id}
 	if d.e == nil {
 		return nil, fmt.Errorf("%s: no engine that is driven over HTTP", to.Engine)
 	}
+	if d.e.layout().stages && to.Stages == nil {
+		return nil, fmt.Errorf("%s has several stages: name all of them in their order, stages=NAME,NAME", to)
+	}
 	var err error
-	if d.facts, err = d.e.probe(ctx, d.c); err != nil {
-		return nil, fmt.Errorf("%s cannot be profiled: %w", to, err)
+	if d.c, err = newClient(to); err != nil {
+		return nil, err
 	}
-	if to.Ranks > 0 {
-		d.facts.Ranks = to.Ranks
-	}
-	if d.to.Dir == "" {
-		if d.to.Dir, err = findDir(to); err != nil {
-			return nil, fmt.Errorf("%s: %w", to, err)
-		}
-	}
-	if st, err := os.Stat(d.to.Dir); err != nil || !st.IsDir() {
-		return nil, fmt.Errorf("%s writes to %s, which is no directory here: "+
-			"give the path under which it is seen, with ?dir=: %w", to, d.to.Dir, errors.Join(err, fs.ErrNotExist))
+	for _, o := range opts {
+		o(d)
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d, nil
 }
 
-// Facts are what the server said of itself.
-func (d *Driver) Facts() Facts { return d.facts }
+// Open returns the driver of a server that has said that it can be profiled.
+func Open(ctx context.Context, to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
+	d, err := New(to, id, log, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Probe(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
 
-// Dir is where the server's files are expected.
-func (d *Driver) Dir() string { return d.to.Dir }
+// Probe asks the server what it is and whether it can be profiled, and finds where its files
+// appear.
+func (d *Driver) Probe(ctx context.Context) error {
+	facts, err := d.e.probe(ctx, d.c, d.to)
+	if err != nil {
+		return fmt.Errorf("%s cannot be profiled: %w", d.to, plain(err))
+	}
+	if d.to.Ranks > 0 {
+		facts.Ranks = d.to.Ranks
+	}
+	dir := d.to.Dir
+	if dir == "" {
+		if dir, err = findDir(d.to, d.e.port()); err != nil {
+			return fmt.Errorf("%s: %w", d.to, err)
+		}
+	}
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		return fmt.Errorf("%s writes to %s, which is no directory here: "+
+			"give the path under which it is seen, with dir: %w", d.to, dir, errors.Join(err, fs.ErrNotExist))
+	}
+	d.mu.Lock()
+	d.facts, d.dir = facts, dir
+	d.mu.Unlock()
+	return nil
+}
+
+// Facts are what the server said of itself when it was last asked.
+func (d *Driver) Facts() Facts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.facts
+}
+
+// Dir is where the server's files are expected, "" before that is known.
+func (d *Driver) Dir() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.dir
+}
 
 // Close gives up what is under way. What the server writes it writes.
 func (d *Driver) Close() error {
@@ -111,6 +149,7 @@ func (d *Driver) Close() error {
 
 // Capabilities are the server's.
 func (d *Driver) Capabilities() driver.Capabilities {
+	f := d.Facts()
 	c := driver.Capabilities{
 		NoPast:     "there is nothing to look back at: the server keeps no past",
 		NoSampling: "requests cannot be told apart from outside of the server: leave sample_requests out",
@@ -118,12 +157,12 @@ func (d *Driver) Capabilities() driver.Capabilities {
 		NoWarmup:   "wait and warm-up iterations are the server's own, fixed when it was started",
 		Flush:      d.time.flush, Lead: d.time.start,
 	}
-	if d.facts.Steps {
+	if f.Steps {
 		c.Iterations = driver.IterationsCounted
 	} else {
 		c.NoIterations = "this release of the server counts no steps for a session: bound it by its duration"
 	}
-	if !d.facts.Delay {
+	if !f.Delay {
 		c.NoDelay = "the server has no delay from now on: leave delay_iterations out"
 	}
 	return c
@@ -135,8 +174,8 @@ func (d *Driver) Call(_ context.Context, method string, _ map[string]any) (any, 
 	case protocol.CallPing:
 		return "pong", nil
 	case protocol.CallInfo:
-		return map[string]any{"engine": d.to.Engine, "url": d.to.URL, "version": d.facts.Version,
-			"dir": d.to.Dir, "ranks": d.facts.Ranks}, nil
+		f := d.Facts()
+		return map[string]any{"engine": d.to.Engine, "url": d.to.URL, "version": f.Version, "dir": d.Dir(), "ranks": f.Ranks}, nil
 	case protocol.CallFlight:
 		return false, nil
 	}
@@ -160,19 +199,25 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 			return nil, context.Cause(ctx)
 		}
 	}
-	if _, err := d.c.get(ctx, "/health", nil); err != nil {
-		return nil, fmt.Errorf("%s does not answer: %w", d.to, plain(err))
+	// Asked anew each time: a server may have been replaced by another release.
+	if err := d.Probe(ctx); err != nil {
+		return nil, err
 	}
 	c := &capture{d: d, job: j, done: make(chan struct{}), over: make(chan struct{})}
 	// Servers of one session may write to one directory: the session's id alone would not
 	// tell their files apart. Letters and digits are what every release takes in a prefix.
 	c.tag = fmt.Sprintf("%ss%dr%d", j.Session, d.rank.Stage, d.rank.Replica)
-	c.body, c.own = d.e.body(d.facts, j, c.tag, d.to.Dir)
-	c.dir = d.to.Dir
-	if c.own != "" {
+	if d.shared != nil {
+		c.tag = fmt.Sprintf("%ss%dr%d", j.Session, d.shared.first.Stage, d.shared.first.Replica)
+	}
+	c.dir = d.Dir()
+	c.round = round{facts: d.Facts(), to: d.to, job: j, tag: c.tag}
+	c.round.to.Dir = c.dir
+	c.start = d.e.start(c.round)
+	if c.own = c.start.own; c.own != "" {
 		c.dir = c.own
 	} else {
-		c.before = list(c.dir)
+		c.before = list(c.dir, d.e.layout().deep)
 	}
 	return c, nil
 }
@@ -190,7 +235,8 @@ type capture struct {
 	d      *Driver
 	job    driver.Job
 	tag    string // the session's name on this server
-	body   map[string]any
+	round  round
+	start  start
 	dir    string          // where files appear
 	own    string          // the same if it was made for this session alone, else ""
 	before map[string]seen // what was there, in a directory that is not the session's own
@@ -203,6 +249,7 @@ type capture struct {
 	began   bool
 	ended   bool
 	dropped bool
+	judged  bool   // by who closes done
 	stopped answer // to /stop_profile
 }
 
@@ -210,19 +257,19 @@ type capture struct {
 func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.d.time.start)
 	defer cancel()
-	var body any
-	if c.body != nil {
-		body = c.body
-	}
-	a, err := c.d.c.call(ctx, http.MethodPost, "/start_profile", body)
+	a, err := c.d.begin(ctx, c)
 	if err != nil {
 		// Whether it has heard is not known: it is told to stop.
 		c.d.wg.Go(func() { c.undo() })
-		return driver.Began{}, fmt.Errorf("%s: POST /start_profile: %w", c.d.to, plain(err))
+		return driver.Began{}, fmt.Errorf("%s: POST %s: %w", c.d.to, c.round.facts.Start, plain(err))
 	}
 	if !a.ok() {
 		close(c.done)
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, c.d.e.refused(a))
+	}
+	if err := c.d.e.began(a); err != nil {
+		c.d.wg.Go(func() { c.undo() }) // others of its parts may have begun
+		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, err)
 	}
 	c.mu.Lock()
 	c.began = true
@@ -239,7 +286,7 @@ func (c *capture) undo() {
 	defer close(c.done)
 	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
 	defer cancel()
-	if _, err := c.d.c.call(ctx, http.MethodPost, "/stop_profile", nil); err != nil {
+	if _, err := c.d.finish(ctx, c); err != nil {
 		c.d.log.Warn("a profiler may still be on", "target", c.d.to.String(), "err", err)
 	}
 	c.remove()
@@ -297,7 +344,7 @@ func (c *capture) write() {
 	defer cancel()
 	answered := make(chan error, 1)
 	c.d.wg.Go(func() {
-		a, err := c.d.c.call(ctx, http.MethodPost, "/stop_profile", nil)
+		a, err := c.d.finish(ctx, c)
 		c.mu.Lock()
 		c.stopped = a
 		c.mu.Unlock()
@@ -309,19 +356,27 @@ func (c *capture) write() {
 // finish judges what is there once nothing more is to come; err is why it may be too early.
 func (c *capture) finish(err error) {
 	c.mu.Lock()
-	select {
-	case <-c.done:
+	if c.judged {
 		c.mu.Unlock()
 		return
-	default:
 	}
+	c.judged = true
+	c.mu.Unlock()
 	c.result, c.err = c.judge(err)
+	c.mu.Lock()
 	dropped := c.dropped
 	close(c.done)
 	c.mu.Unlock()
 	if dropped {
 		c.remove()
 	}
+}
+
+// answered is what the server has said to the stop, zero before that.
+func (c *capture) answered() answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
 }
 
 // Files waits for the server's files.
@@ -371,13 +426,17 @@ func (c *capture) remove() {
 		return
 	}
 	var err error
-	if c.own != "" {
+	switch {
+	case c.own != "" && c.d.shared == nil:
 		err = os.RemoveAll(c.own)
-	} else if c.d.facts.Prefix {
+	case c.own != "" || c.round.facts.Prefix:
 		for _, f := range c.find().files {
 			if e := os.Remove(filepath.Join(c.dir, f.name)); !errors.Is(e, fs.ErrNotExist) {
 				err = errors.Join(err, e)
 			}
+		}
+		if c.own != "" {
+			_ = os.Remove(c.own) // the last of its stages leaves nothing in it
 		}
 	}
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,15 +20,50 @@ type Facts struct {
 	Prefix  bool // a start takes a profile_prefix: new files can be told by name
 	Steps   bool // a start takes a number of steps
 	Delay   bool // and a number of steps before them
+	// Fields are the members that a start takes, where the server says so: no other is sent.
+	Fields map[string]bool
+	// Worker is the engine behind a server that only hands calls on.
+	Worker protocol.Engine
+	// Start and Stop are the paths of the routes.
+	Start, Stop string
+}
+
+// paths fills in the usual routes.
+func (f Facts) paths() Facts {
+	f.Start, f.Stop = "/start_profile", "/stop_profile"
+	return f
+}
+
+// round is one session on one server, as an engine has to know it.
+type round struct {
+	facts Facts
+	to    Target
+	job   driver.Job
+	tag   string // the session's name on this server: letters and digits
+}
+
+// start is how a session is begun.
+type start struct {
+	body map[string]any // nil: none is sent
+	// own is the directory of the session's own that the server is made to write to, ""
+	// if it writes to one that it shares.
+	own string
 }
 
 // engine is what differs between servers. Its methods are called with nothing locked.
 type engine interface {
+	// port is where the engine listens unless told.
+	port() string
+	// layout is how its files are told.
+	layout() layout
 	// probe asks what the server is; the error says what is missing and how to mend it.
-	probe(ctx context.Context, c *client) (Facts, error)
-	// body is what a start sends, nil for none, and dir the directory that it makes the
-	// server write to, "" for the server's own. tag is the session's name on this server.
-	body(f Facts, j driver.Job, tag, under string) (body map[string]any, dir string)
+	probe(ctx context.Context, c *client, to Target) (Facts, error)
+	// start is what begins a session.
+	start(r round) start
+	// stop is the body that ends it, nil for none.
+	stop(r round) map[string]any
+	// began judges the body of a start that was answered with a status of success.
+	began(a answer) error
 	// refused explains the answer to a start that the server did not take.
 	refused(a answer) error
 	// lacks is what of a session's config the server cannot be told, "" if nothing.
@@ -38,55 +72,108 @@ type engine interface {
 	nothing(j driver.Job) string
 }
 
-var engines = map[protocol.Engine]engine{protocol.EngineVLLM: vllm{}, protocol.EngineSGLang: sglang{}}
+// layout is how a server's files lie and what they are named by.
+type layout struct {
+	deep      bool // in directories below the one that it shares
+	packs     bool // it packs its files after it has answered the stop
+	localRank bool // its names have the rank on a host: the header goes before them
+	stages    bool // one server has several stages, each a rank of the session's
+	together  bool // and one start begins them all
+}
+
+var engines = map[protocol.Engine]engine{
+	protocol.EngineVLLM: vllm{}, protocol.EngineSGLang: sglang{}, protocol.EngineVLLMOmni: vllmOmni{},
+	protocol.EngineSGLangDiffusion: sglangDiffusion{}, protocol.EngineSGLangOmni: sglangOmni{},
+	protocol.EngineDynamo: dynamo{}, protocol.EngineTensorRTLLM: trtllm{},
+}
+
+// plainEngine is what most servers have in common.
+type plainEngine struct{}
+
+func (plainEngine) port() string              { return "8000" }
+func (plainEngine) layout() layout            { return layout{} }
+func (plainEngine) stop(round) map[string]any { return nil }
+func (plainEngine) began(answer) error        { return nil }
+func (plainEngine) refused(a answer) error    { return fmt.Errorf("it refuses the start: %v", a) }
+
+// openapi is what a FastAPI server says of its routes, as far as a probe looks.
+type openapi struct {
+	Paths      map[string]any
+	Components struct {
+		Schemas map[string]struct{ Properties map[string]any }
+	}
+}
+
+// fields are the members of the first schema whose name begins so, nil if there is none.
+func (o *openapi) fields(schema string) map[string]bool {
+	for name, s := range o.Components.Schemas {
+		if strings.HasPrefix(name, schema) && len(s.Properties) > 0 {
+			out := map[string]bool{}
+			for p := range s.Properties {
+				out[p] = true
+			}
+			return out
+		}
+	}
+	return nil
+}
+
+// routes asks for the server's routes; known is whether it tells.
+func routes(ctx context.Context, c *client) (o openapi, known bool, err error) {
+	a, err := c.get(ctx, "/openapi.json", &o)
+	return o, err == nil && a.ok() && len(o.Paths) > 0, err
+}
+
+// version asks for the server's version, which not every server has a route for.
+func version(ctx context.Context, c *client) (string, error) {
+	var v struct{ Version string }
+	a, err := c.get(ctx, "/version", &v)
+	if err == nil && !a.ok() && a.status != http.StatusNotFound {
+		err = fmt.Errorf("GET /version: %v", a)
+	}
+	return v.Version, err
+}
 
 // vllm is vLLM 0.2x to 0.32, as tried (docs/servers.md).
-type vllm struct{}
+type vllm struct{ plainEngine }
 
-func (vllm) probe(ctx context.Context, c *client) (Facts, error) {
-	var v struct{ Version string }
-	if a, err := c.get(ctx, "/version", &v); err != nil {
-		return Facts{}, err
-	} else if !a.ok() && a.status != http.StatusNotFound {
-		return Facts{}, fmt.Errorf("GET /version: %v", a)
-	}
-	var api struct {
-		Paths      map[string]any
-		Components struct {
-			Schemas map[string]struct{ Properties map[string]any }
-		}
-	}
-	a, err := c.get(ctx, "/openapi.json", &api)
+// errNoProfiler is a vLLM that was started without one.
+var errNoProfiler = errors.New("it has no /start_profile: start it with --profiler-config " +
+	`'{"profiler":"torch","torch_profiler_dir":"/DIR","torch_profiler_with_stack":false}'`)
+
+func (vllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
+	v, err := version(ctx, c)
+	f := Facts{Version: v}.paths()
 	if err != nil {
-		return Facts{}, err
+		return f, err
 	}
-	f := Facts{Version: v.Version}
-	if a.ok() && len(api.Paths) > 0 {
-		if api.Paths["/start_profile"] == nil {
-			return f, errors.New("it has no /start_profile: start it with --profiler-config " +
-				`'{"profiler":"torch","torch_profiler_dir":"/DIR"}'`)
-		}
-		p := api.Components.Schemas["StartProfileRequest"].Properties
-		f.Prefix, f.Steps, f.Delay = p["profile_prefix"] != nil, p["max_iterations"] != nil, p["delay_iterations"] != nil
+	api, known, err := routes(ctx, c)
+	if err != nil || !known {
+		return f, err
 	}
+	if api.Paths[f.Start] == nil {
+		return f, errNoProfiler
+	}
+	f.Fields = api.fields("StartProfileRequest")
+	f.Prefix, f.Steps, f.Delay = f.Fields["profile_prefix"], f.Fields["max_iterations"], f.Fields["delay_iterations"]
 	return f, nil
 }
 
-func (vllm) body(f Facts, j driver.Job, tag, _ string) (map[string]any, string) {
+func (vllm) start(r round) start {
 	body := map[string]any{}
-	if f.Prefix {
-		body["profile_prefix"] = tag
+	if r.facts.Prefix {
+		body["profile_prefix"] = r.tag
 	}
-	if n := j.Config.MaxIterations; n > 0 {
+	if n := r.job.Config.MaxIterations; n > 0 {
 		body["max_iterations"] = n
 	}
-	if n := j.Config.DelayIterations; n > 0 {
+	if n := r.job.Config.DelayIterations; n > 0 {
 		body["delay_iterations"] = n
 	}
-	if len(body) == 0 {
-		return nil, ""
+	if len(body) == 0 { // a release that reads none may forbid one
+		return start{}
 	}
-	return body, ""
+	return start{body: body}
 }
 
 func (vllm) refused(a answer) error {
@@ -95,8 +182,7 @@ func (vllm) refused(a answer) error {
 		return fmt.Errorf("its profiler is on already, for somebody else or since a session that was never stopped: "+
 			"POST /stop_profile ends that (%v)", a)
 	case http.StatusNotFound:
-		return errors.New("it has no /start_profile: start it with --profiler-config " +
-			`'{"profiler":"torch","torch_profiler_dir":"/DIR"}'`)
+		return errNoProfiler
 	}
 	return fmt.Errorf("POST /start_profile: %v", a)
 }
@@ -115,76 +201,14 @@ func (vllm) nothing(j driver.Job) string {
 	return "a worker whose profiler fails says so in the server's log only; is dir its torch_profiler_dir?"
 }
 
-// sglang is SGLang 0.5, as tried (docs/servers.md).
-type sglang struct{}
-
-func (sglang) probe(ctx context.Context, c *client) (Facts, error) {
-	var info struct {
-		Version string
-		TPSize  int `json:"tp_size"`
-		PPSize  int `json:"pp_size"`
-		DPSize  int `json:"dp_size"`
-	}
-	a, err := c.get(ctx, "/get_server_info", &info)
-	if err == nil && a.status == http.StatusNotFound { // newer ones have another name for it
-		a, err = c.get(ctx, "/server_info", &info)
-	}
-	if err != nil {
-		return Facts{}, err
-	}
-	if !a.ok() {
-		return Facts{}, fmt.Errorf("GET /get_server_info: %v", a)
-	}
-	f := Facts{Version: info.Version, Steps: true}
-	f.TP, f.PP = info.TPSize, info.PPSize
-	if info.TPSize > 0 {
-		f.Ranks = info.TPSize * max(info.PPSize, 1)
-		if f.Ranks *= max(info.DPSize, 1); f.Ranks > maxRanks {
-			f.Ranks = 0
-		}
-	}
-	return f, nil
-}
-
-// sglangActivities are SGLang's names of what torch records, by its name in a config.
-var sglangActivities = map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU", "ROCM": "GPU", "HIP": "GPU", "XPU": "XPU"}
-
-// body never asks for MEM: without a CUDA device it ends the server. start_step counts from
-// the server's start, so that no number of steps can be skipped with it.
-func (sglang) body(_ Facts, j driver.Job, tag, under string) (map[string]any, string) {
-	dir := filepath.Join(under, "kinetoscope-"+tag)
-	cfg := j.Config
-	body := map[string]any{"output_dir": dir, "with_stack": cfg.WithStack, "record_shapes": cfg.RecordShapes}
-	if n := cfg.MaxIterations; n > 0 {
-		body["num_steps"] = n
-	}
+// activities are a config's, in a server's words; those that it has no word for are left out.
+func activities(cfg protocol.ProfilerConfig, words map[string]string) []string {
 	var kinds []string
 	for _, a := range cfg.Activities {
-		kind := sglangActivities[strings.ToUpper(a)]
+		kind := words[strings.ToUpper(a)]
 		if kind != "" && !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
 	}
-	if kinds != nil {
-		body["activities"] = kinds
-	}
-	return body, dir
-}
-
-func (sglang) refused(a answer) error {
-	if a.status == http.StatusInternalServerError {
-		return fmt.Errorf("it says 500, as it does while a profiler is on already; its log has the reason (%v)", a)
-	}
-	return fmt.Errorf("POST /start_profile: %v", a)
-}
-
-func (sglang) lacks(cfg protocol.ProfilerConfig) string {
-	if cfg.WithMemory {
-		return "memory is not recorded: SGLang has it as an activity that ends a server without a CUDA device"
-	}
-	return ""
-}
-
-func (sglang) nothing(driver.Job) string {
-	return "SGLang takes a second start for the first one's and says 200: another session may be under way"
+	return kinds
 }

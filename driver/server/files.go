@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,21 +40,42 @@ type seen struct {
 	at   time.Time // last changed
 }
 
-// list returns the plain files of a directory by name, none if it is not there yet.
-func list(dir string) map[string]seen {
+// list returns the plain files of a directory by name, none if it is not there yet; if deep,
+// those of the directories in it too, as DIR/NAME.
+func list(dir string, deep bool) map[string]seen {
 	out := map[string]seen{}
-	f, err := os.Open(dir)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return out
 	}
-	defer f.Close()
+	defer root.Close()
+	listIn(root, ".", deep, out)
+	return out
+}
+
+// listIn adds what is in a directory below root; it follows no links.
+func listIn(root *os.Root, dir string, deep bool, out map[string]seen) {
+	f, err := root.Open(dir)
+	if err != nil {
+		return
+	}
 	entries, _ := f.ReadDir(maxListed) // what could be read is worth having
+	_ = f.Close()
 	for _, e := range entries {
+		if len(out) >= maxListed {
+			return
+		}
+		name := filepath.Join(dir, e.Name())
+		if e.IsDir() {
+			if deep {
+				listIn(root, name, false, out)
+			}
+			continue
+		}
 		if st, err := e.Info(); err == nil && st.Mode().IsRegular() {
-			out[e.Name()] = seen{st.Size(), st.ModTime()}
+			out[name] = seen{st.Size(), st.ModTime()}
 		}
 	}
-	return out
 }
 
 // found is a file of a session.
@@ -64,12 +86,16 @@ type found struct {
 	main bool // the trace of a rank's work
 	kind protocol.ArtifactKind
 	as   string // its name when it is handed over
+	// loose is a trace that its server will pack.
+	loose bool
 }
 
 // finding is what is there of a session.
 type finding struct {
-	c     *capture
-	files []found
+	c       *capture
+	files   []found
+	packing bool              // something is still to be packed
+	markers map[string]string // of exports that have ended: by trace, "ok" or why not
 }
 
 // isTrace and isPart tell a server's traces, and those of SGLang that are merged later.
@@ -78,45 +104,114 @@ var (
 	isPart  = regexp.MustCompile(`\.part\d+\.`)
 	isTable = regexp.MustCompile(`profiler_out(_\d+)?\.txt$`)
 	isWorld = regexp.MustCompile(`"world_size":\s*(\d+)`)
+	isRank  = regexp.MustCompile(`"rank":\s*(\d+)`)
+	// isOmniTrace is vLLM-Omni's and TensorRT-LLM's name of one, in a directory of a session.
+	isOmniTrace = regexp.MustCompile(`^trace_rank\d+\.json(\.gz)?$`)
 )
+
+// others are the kinds of what servers leave beside traces, by how the name begins.
+var others = []struct {
+	begin string
+	kind  protocol.ArtifactKind
+}{
+	{"ops_rank", protocol.KindOps},
+	{"stacks_cpu_rank", protocol.KindStacks},
+	{"stacks_cuda_rank", protocol.KindStacks},
+	{"memory_snapshot_rank", protocol.KindMemory},
+	{"execution_trace_rank", protocol.KindExecutionTrace},
+	{"events_", protocol.KindEvents},
+}
 
 // find lists the files that are the session's: all of its own directory; of one that it
 // shares, those with its prefix, or if the server takes none those that are new or changed.
 func (c *capture) find() finding {
-	out := finding{c: c}
-	for name, now := range list(c.dir) {
+	out := finding{c: c, markers: map[string]string{}}
+	lay := c.d.e.layout()
+	all := list(c.dir, lay.deep)
+	for name, now := range all {
 		mine := c.own != ""
 		switch {
 		case mine:
-		case c.d.facts.Prefix:
+		case c.round.facts.Prefix:
 			mine = strings.HasPrefix(name, c.tag+"_")
 		default:
 			was, old := c.before[name]
 			mine = !old || was.size != now.size || !was.at.Equal(now.at)
 		}
-		if f, ok := c.sort(name, now); ok && mine {
-			out.files = append(out.files, f)
+		if !mine || !c.part(name) {
+			continue
 		}
+		if base, ok := strings.CutSuffix(name, ".export"); ok {
+			out.markers[strings.TrimSuffix(base, filepath.Ext(base))] = c.readMarker(name)
+			continue
+		}
+		f, ok := c.sort(name, now)
+		if !ok {
+			continue
+		}
+		if _, packing := all[name+".gz"]; packing && lay.packs {
+			continue // what is being packed; the other one grows
+		}
+		f.loose = lay.packs && f.kind == protocol.KindTrace && !strings.HasSuffix(name, ".gz")
+		out.packing = out.packing || f.loose
+		out.files = append(out.files, f)
 	}
 	slices.SortFunc(out.files, func(a, b found) int { return strings.Compare(a.name, b.name) })
+	if lay.localRank {
+		out.byHeader()
+	}
 	return out
+}
+
+// part reports whether a file is of the stage that the driver is of.
+func (c *capture) part(name string) bool {
+	to := c.round.to
+	if to.Stages == nil {
+		return true
+	}
+	if c.d.e.layout().together {
+		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid") || strings.HasPrefix(name, "events_"+to.Stages[to.Part]+"_")
+	}
+	n, ok := stageOf(name)
+	return ok && n == to.Part
+}
+
+// maxMarker bounds a marker of an export: a word and why it failed.
+const maxMarker = 4 << 10
+
+// readMarker is what an SGLang that writes beside its work says of one trace.
+func (c *capture) readMarker(name string) string {
+	f, err := os.Open(filepath.Join(c.dir, name))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b, _ := io.ReadAll(io.LimitReader(f, maxMarker))
+	return strings.TrimSpace(string(b))
 }
 
 // sort says what a file is by its name.
 func (c *capture) sort(name string, now seen) (found, bool) {
 	plain := strings.TrimPrefix(name, c.tag+"_")
+	base := filepath.Base(plain)
 	h := identity.FromPath(plain)
 	f := found{name: name, size: now.size, rank: h.Rank}
 	ext := ".json"
 	if strings.HasSuffix(name, ".gz") {
 		ext += ".gz"
 	}
+	for _, o := range others {
+		if strings.HasPrefix(base, o.begin) {
+			f.kind, f.as = o.kind, strings.TrimSuffix(strings.TrimSuffix(o.begin, "_rank"), "_")+filepath.Ext(base)
+			return f, true
+		}
+	}
 	switch {
 	case isPart.MatchString(name) || h.Merged:
 		return f, false
 	case isTable.MatchString(name):
 		f.kind, f.as = protocol.KindTable, "profiler_out.txt"
-	case !isTrace.MatchString(name):
+	case !isTrace.MatchString(name) && !isOmniTrace.MatchString(base):
 		return f, false
 	case strings.Contains(name, ".async_llm."):
 		f.kind, f.as, f.rank = protocol.KindTrace, "frontend"+ext, -1
@@ -128,16 +223,36 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 		if f.rank < 0 {
 			f.rank = 0
 		}
-		if d := c.d.facts; d.TP > 0 { // each kind of place has a number of its own
+		if d := c.round.facts; d.TP > 0 { // each kind of place has a number of its own
 			f.rank = (h.Place["dp"]*max(d.PP, 1)+h.Place["pp"])*d.TP + h.Place["tp"]
 		}
 	}
 	return f, true
 }
 
+// byHeader gives traces the rank that they say they are of: names have the rank on a host,
+// which several hosts have that write to one directory.
+func (f finding) byHeader() {
+	for i := range f.files {
+		x := &f.files[i]
+		if !x.main || x.size == 0 {
+			continue
+		}
+		head, err := readHead(filepath.Join(f.c.dir, x.name))
+		if err != nil || !bytes.Contains(head, []byte(`"distributedInfo"`)) {
+			continue
+		}
+		if m := isRank.FindSubmatch(head); m != nil {
+			if k, err := strconv.Atoi(string(m[1])); err == nil && k < maxRanks {
+				x.rank = k
+			}
+		}
+	}
+}
+
 // world is how many ranks should have left a trace, 0 if nothing says so.
 func (f finding) world() int {
-	n := f.c.d.facts.Ranks
+	n := f.c.round.facts.Ranks
 	for _, x := range f.files {
 		if x.main {
 			if head, err := readHead(filepath.Join(f.c.dir, x.name)); err == nil {
@@ -155,8 +270,11 @@ func (f finding) world() int {
 // complete reports whether every rank that is known of has a trace with a valid end.
 func (f finding) complete() bool {
 	have := map[int]bool{}
+	if f.packing {
+		return false
+	}
 	for _, x := range f.files {
-		if x.main && x.size > 0 && f.c.whole(x) == nil {
+		if x.main && x.size > 0 && f.whole(x) == nil {
 			have[x.rank] = true
 		}
 	}
@@ -173,7 +291,13 @@ func (f finding) complete() bool {
 
 // whole says what a file's end lacks. A server shows a file under its name before a byte of
 // it is written.
-func (c *capture) whole(f found) error {
+func (in finding) whole(f found) error {
+	c := in.c
+	if said, ok := in.markers[f.name]; ok && said != "ok" {
+		return fmt.Errorf("its export failed: %s", said)
+	} else if !ok && f.main && c.queued() {
+		return errors.New("its export has not ended")
+	}
 	if f.size == 0 {
 		return errors.New("it is empty")
 	}
@@ -188,6 +312,12 @@ func (c *capture) whole(f found) error {
 		return errors.New("it is cut: the text has no end")
 	}
 	return nil
+}
+
+// queued reports whether the server has said that it writes on after its answer to the stop,
+// with a marker for each trace when that is done.
+func (c *capture) queued() bool {
+	return bytes.Contains(c.answered().body, []byte("queued asynchronously"))
 }
 
 // open opens a trace, unpacked.
@@ -249,6 +379,19 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// pending reports whether a marker of a trace that is there is still to come.
+func (f finding) pending() bool {
+	if !f.c.queued() {
+		return false
+	}
+	for _, x := range f.files {
+		if _, ok := f.markers[x.name]; x.main && !ok {
+			return true
+		}
+	}
+	return false
+}
+
 // await waits until the server has answered the stop and nothing grows any more. Its error
 // is why it did not.
 func (c *capture) await(ctx context.Context, answered <-chan error) error {
@@ -276,7 +419,7 @@ func (c *capture) await(ctx context.Context, answered <-chan error) error {
 			c.tell(f, time.Since(began), stopped)
 		}
 		// With a stop that was not answered only the files tell; they may come late.
-		if stopped && (f.complete() || time.Since(changed) > c.d.time.quiet) {
+		if stopped && (f.complete() || time.Since(changed) > c.d.time.quiet && !f.pending()) {
 			if failed != nil && !f.complete() {
 				return fmt.Errorf("POST /stop_profile: %w", plain(failed))
 			}
@@ -291,7 +434,7 @@ func (c *capture) tell(f finding, since time.Duration, stopped bool) {
 	done := 0
 	for _, x := range f.files {
 		size += x.size
-		if x.main && x.size > 0 && c.whole(x) == nil {
+		if x.main && x.size > 0 && f.whole(x) == nil {
 			done++
 		}
 	}
@@ -315,7 +458,7 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	bad := map[int]string{}
 	top := 0
 	for _, x := range f.files {
-		err := c.whole(x)
+		err := f.whole(x)
 		k := max(x.rank, 0)
 		if err != nil {
 			if x.main {
@@ -331,7 +474,7 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	}
 	top = max(top, f.world(), 1)
 	why := c.why(f, failed)
-	var out driver.Files
+	out := driver.Files{Note: c.note(byRank)}
 	any := false
 	for k := range min(top, maxRanks) {
 		files, events := c.hand(byRank[k])
@@ -361,6 +504,25 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	return out, nil
 }
 
+// note is what people should know of files that are there.
+func (c *capture) note(byRank map[int][]found) string {
+	var notes []string
+	if a := c.answered(); a.ok() && bytes.Contains(a.body, []byte("with warnings")) {
+		notes = append(notes, fmt.Sprintf("the server says: %v", a))
+	}
+	for _, k := range slices.Sorted(maps.Keys(byRank)) {
+		seen := map[string]string{}
+		for _, x := range byRank[k] {
+			if other := seen[x.as]; x.main && other != "" {
+				notes = append(notes, fmt.Sprintf("both %s and %s say that they are of rank %d: "+
+					"replicas or hosts that the server's names do not tell apart", other, x.name, k))
+			}
+			seen[x.as] = x.name
+		}
+	}
+	return strings.Join(notes, "; ")
+}
+
 // why says of a rank without a trace what was seen in place of it.
 func (c *capture) why(f finding, failed error) string {
 	var names []string
@@ -375,7 +537,7 @@ func (c *capture) why(f finding, failed error) string {
 	if failed != nil {
 		return text + "; " + failed.Error()
 	}
-	if a := c.stopped; a.status != 0 && !a.ok() {
+	if a := c.answered(); a.status != 0 && !a.ok() {
 		text += fmt.Sprintf("; it answered the stop with %v", a)
 	}
 	return text + "; " + c.d.e.nothing(c.job)

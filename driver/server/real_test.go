@@ -48,11 +48,12 @@ func TestFilesOfRealEngines(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d := &Driver{e: engines[tt.engine], rank: id, log: slog.New(slog.DiscardHandler), time: quick, facts: Facts{Prefix: tt.engine == protocol.EngineVLLM}}
+		d := &Driver{e: engines[tt.engine], rank: id, log: slog.New(slog.DiscardHandler), time: quick}
+		facts := Facts{Prefix: tt.engine == protocol.EngineVLLM}
 		if tt.engine == protocol.EngineSGLang {
-			d.facts.TP, d.facts.PP = 1, 1
+			facts.TP, facts.PP = 1, 1
 		}
-		c := &capture{d: d, dir: dir, tag: session, job: driver.Job{Session: session}}
+		c := &capture{d: d, dir: dir, tag: session, job: driver.Job{Session: session}, round: round{facts: facts}}
 		if tt.engine == protocol.EngineSGLang {
 			c.own = dir
 		}

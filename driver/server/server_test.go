@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -386,7 +387,7 @@ func TestWhatCannotBeOpened(t *testing.T) {
 		"no directory here": open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "/nowhere" }),
 		"401":               open(servertest.VLLM(t.TempDir(), servertest.Quirks{Token: "secret"}), nil),
 		"refused":           open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.URL = "http://127.0.0.1:1" }),
-		"?dir=":             open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "" }),
+		"dir=/DIR":          open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "" }),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
@@ -401,7 +402,7 @@ func TestParseTarget(t *testing.T) {
 	t.Setenv(TokenEnv, "from the environment")
 	got, err := ParseTarget("vllm+https://h:8000?stage=thinker&dir=/d/&ranks=4&keep=true")
 	want := Target{Engine: protocol.EngineVLLM, URL: "https://h:8000", Stage: "thinker", Dir: "/d", Ranks: 4, Keep: true, Token: "from the environment"}
-	if err != nil || got != want || got.String() != "vllm://h:8000" {
+	if err != nil || !reflect.DeepEqual(got, want) || got.String() != "vllm://h:8000" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "h:8000", "http://h", "vllm://", "vllm+ftp://h", "vllm://h/path", "vllm://u:p@h", "vllm://h?dir=x",

@@ -2,9 +2,13 @@ package server
 
 import (
 	"fmt"
+	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +20,12 @@ type Target struct {
 	Engine protocol.Engine
 	URL    string // http://host:port, without a path
 	Stage  string // name of the stage that it is; the engine's without it
+	// Stages are the names of all stages of a server that has several, in its own order, and
+	// Part which of them this is: Seats makes one target of each.
+	Stages []string
+	Part   int
+	// Worker is the engine behind a Dynamo worker: vllm, as without it, or sglang.
+	Worker protocol.Engine
 	// Dir is where the server's files appear, as this process sees it. Of a vLLM of this
 	// host it is found in its command line; an SGLang is told.
 	Dir string
@@ -23,13 +33,26 @@ type Target struct {
 	Ranks int
 	// Keep leaves the server's own files where they are once they are home.
 	Keep bool
-	// Token is sent as a bearer token.
-	Token string
+	// Token is sent with each request: as a bearer token, or as it is in Header.
+	Token  string
+	Header string
+	// CA, Cert and Key are PEM files: who signed the server's certificate, if not one of the
+	// system's authorities, and what this side shows if the server asks.
+	CA, Cert, Key string
+	// Agent, if set, is the host whose agent drives the server, for the files that it writes
+	// are seen there alone.
+	Agent string
 }
 
 // TokenEnv is the environment's token for targets that name no token_file: secrets do not
 // belong into command lines.
 const TokenEnv = "KINETOSCOPE_TARGET_TOKEN" //nolint:gosec // a name
+
+// maxStages bounds the stages of one server.
+const maxStages = 64
+
+// maxTokenFile bounds a file with a token: a signed one has a few KiB.
+const maxTokenFile = 64 << 10
 
 // ParseTarget reads a target as it is written on a command line:
 //
@@ -37,9 +60,27 @@ const TokenEnv = "KINETOSCOPE_TARGET_TOKEN" //nolint:gosec // a name
 //	sglang+https://host:30000
 func ParseTarget(text string) (Target, error) {
 	t := Target{Token: os.Getenv(TokenEnv)}
-	u, err := url.Parse(text)
+	if err := t.SetURL(text); err != nil {
+		return t, err
+	}
+	_, query, _ := strings.Cut(text, "?")
+	q, err := url.ParseQuery(query)
 	if err != nil {
 		return t, fmt.Errorf("target %q: %w", text, err)
+	}
+	for _, key := range slices.Sorted(maps.Keys(q)) {
+		if err := t.Set(key, q.Get(key)); err != nil {
+			return t, fmt.Errorf("target %q: %w", text, err)
+		}
+	}
+	return t, nil
+}
+
+// SetURL reads ENGINE://HOST:PORT, with +https for TLS; what is after a ? is left out.
+func (t *Target) SetURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return fmt.Errorf("target %q: %w", text, err)
 	}
 	engine, transport, _ := strings.Cut(u.Scheme, "+")
 	if transport == "" {
@@ -48,34 +89,59 @@ func ParseTarget(text string) (Target, error) {
 	t.Engine = protocol.Engine(engine)
 	switch {
 	case engines[t.Engine] == nil:
-		return t, fmt.Errorf("target %q: want vllm://HOST:PORT or sglang://HOST:PORT, with +https for TLS", text)
+		return fmt.Errorf("target %q: want %s, with +https for TLS", text, Schemes())
 	case transport != "http" && transport != "https":
-		return t, fmt.Errorf("target %q: %s is no way to a server: http or https", text, transport)
+		return fmt.Errorf("target %q: %s is no way to a server: http or https", text, transport)
 	case u.Host == "" || u.Path != "" && u.Path != "/" || u.User != nil:
-		return t, fmt.Errorf("target %q: want a host and a port and nothing after them but ?options", text)
+		return fmt.Errorf("target %q: want a host and a port and nothing after them but ?options", text)
 	}
-	t.URL, t.Stage = transport+"://"+u.Host, engine
-	q, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return t, fmt.Errorf("target %q: %w", text, err)
+	t.URL = transport + "://" + u.Host
+	if t.Stage == "" {
+		t.Stage = engine
 	}
-	for key, values := range q {
-		if err := t.set(key, values[0]); err != nil {
-			return t, fmt.Errorf("target %q: %w", text, err)
-		}
-	}
-	return t, nil
+	return nil
 }
 
-func (t *Target) set(key, value string) (err error) {
+// Schemes are the ways in which a target begins, for people.
+func Schemes() string {
+	out := []string{"vllm://HOST:PORT or another engine in its place"}
+	for _, e := range slices.Sorted(maps.Keys(engines)) {
+		if e != protocol.EngineVLLM {
+			out = append(out, string(e))
+		}
+	}
+	return out[0] + " (" + strings.Join(out[1:], ", ") + ")"
+}
+
+// Options are the names that Set takes.
+var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "token_file", "auth_header", "ca", "cert", "key", "agent"}
+
+// Set reads one option.
+func (t *Target) Set(key, value string) (err error) {
 	switch key {
 	case "stage":
-		t.Stage = value
-	case "dir":
-		if !filepath.IsAbs(value) {
-			return fmt.Errorf("dir %q: want an absolute path", value)
+		if !validStage.MatchString(value) {
+			return fmt.Errorf("stage %q: letters, digits, - and _ only, 64 at most", value)
 		}
-		t.Dir = filepath.Clean(value)
+		t.Stage = value
+	case "stages":
+		t.Stages = nil
+		for name := range strings.SplitSeq(value, ",") {
+			if !validStage.MatchString(name) || slices.Contains(t.Stages, name) {
+				return fmt.Errorf("stages %q: want different names, separated by commas", value)
+			}
+			t.Stages = append(t.Stages, name)
+		}
+		if len(t.Stages) > maxStages {
+			return fmt.Errorf("stages: %d are more than the %d that are allowed", len(t.Stages), maxStages)
+		}
+	case "worker":
+		t.Worker = protocol.Engine(value)
+		if t.Worker != protocol.EngineVLLM && t.Worker != protocol.EngineSGLang {
+			return fmt.Errorf("worker %q: want vllm or sglang", value)
+		}
+	case "dir":
+		return setPath(&t.Dir, key, value)
 	case "ranks":
 		if t.Ranks, err = strconv.Atoi(value); err != nil || t.Ranks < 1 || t.Ranks > maxRanks {
 			return fmt.Errorf("ranks %q: want 1 to %d", value, maxRanks)
@@ -85,15 +151,55 @@ func (t *Target) set(key, value string) (err error) {
 			return fmt.Errorf("keep %q: want true or false", value)
 		}
 	case "token_file":
-		b, err := os.ReadFile(value)
-		if err != nil {
-			return fmt.Errorf("token_file: %w", err)
+		t.Token, err = readToken(value)
+		return err
+	case "auth_header":
+		if !validHeader.MatchString(value) {
+			return fmt.Errorf("auth_header %q: want the name of a header", value)
 		}
-		t.Token = strings.TrimSpace(string(b))
+		t.Header = value
+	case "ca":
+		return setPath(&t.CA, key, value)
+	case "cert":
+		return setPath(&t.Cert, key, value)
+	case "key":
+		return setPath(&t.Key, key, value)
+	case "agent":
+		t.Agent = value
 	default:
-		return fmt.Errorf("there is no option %q: stage, dir, ranks, keep and token_file are", key)
+		return fmt.Errorf("there is no option %q: there are %s", key, strings.Join(Options, ", "))
 	}
 	return nil
+}
+
+var (
+	validStage  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+	validHeader = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+)
+
+func setPath(to *string, key, value string) error {
+	if !filepath.IsAbs(value) {
+		return fmt.Errorf("%s %q: want an absolute path", key, value)
+	}
+	*to = filepath.Clean(value)
+	return nil
+}
+
+func readToken(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("token_file: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
+	if err != nil {
+		return "", fmt.Errorf("token_file: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" || len(b) > maxTokenFile || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return "", fmt.Errorf("token_file %s: want one line of printable ASCII, %d bytes at most", path, maxTokenFile)
+	}
+	return token, nil
 }
 
 // String is the target for people, without its options.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -36,7 +37,15 @@ type Pipeline struct {
 	Model       string  `json:"model"`        // name that the API serves
 	MaxInflight int     `json:"max_inflight"` // requests admitted at once; more are refused
 	Stages      []Stage `json:"stages"`
+	// Targets are servers that are profiled as they are. A deployment of these alone runs no
+	// model. They hold what opens the servers and are not published.
+	Targets []server.Target `json:"-"`
+	// Named says that the name is the file's own and not made from the file's.
+	Named bool `json:"-"`
 }
+
+// TargetsOnly reports whether the deployment runs no model itself.
+func (p *Pipeline) TargetsOnly() bool { return len(p.Stages) == 0 && len(p.Targets) > 0 }
 
 // Stage is one stage of a pipeline.
 type Stage struct {

@@ -75,6 +75,7 @@ type document struct {
 	Stages      []stageDoc   `yaml:"stages"`
 	Profiler    *profilerDoc `yaml:"profiler_config"`
 	Runtime     *runtimeDoc  `yaml:"runtime"`
+	Targets     []targetDoc  `yaml:"targets"`
 	AsyncChunk  *bool        `yaml:"async_chunk"` // hand-offs are always chunked here
 }
 
@@ -212,6 +213,11 @@ func (d *document) pipeline(file string) (*Pipeline, []string, error) {
 	if d.Runtime != nil && p.MaxInflight == 0 && d.Runtime.Defaults.MaxInflight > 1 {
 		p.MaxInflight = d.Runtime.Defaults.MaxInflight
 	}
+	var err error
+	if p.Targets, err = d.targets(file); err != nil {
+		return nil, nil, err
+	}
+	p.Named = d.Name != ""
 	var warnings []string
 	for _, name := range d.Profiler.ignored() {
 		warnings = append(warnings, name+" has no effect here")

@@ -31,8 +31,8 @@ func (p *Pipeline) Validate() error {
 	if p.MaxInflight < 0 || p.MaxInflight > MaxInflight {
 		bad("max_inflight %d: 1 to %d", p.MaxInflight, MaxInflight)
 	}
-	if len(p.Stages) == 0 {
-		bad("no stages: add a list stage_args (or stages)")
+	if len(p.Stages) == 0 && len(p.Targets) == 0 {
+		bad("no stages: add a list stage_args (or stages), or targets")
 	}
 	if len(p.Stages) > MaxStages {
 		bad("%d stages: %d at most", len(p.Stages), MaxStages)
@@ -49,7 +49,7 @@ func (p *Pipeline) Validate() error {
 			errs = append(errs, s.at(err))
 		}
 	}
-	if len(errs) == 0 {
+	if len(errs) == 0 && !p.TargetsOnly() {
 		errs = append(errs, p.validateEdges()...)
 	}
 	return errors.Join(errs...)

@@ -1,0 +1,242 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+const (
+	// leaveTimeout bounds the goodbye of one server's rank.
+	leaveTimeout = 5 * time.Second
+	// againEvery is how often a server that is not there yet is looked for: loading a model
+	// takes minutes.
+	againEvery = 5 * time.Second
+	// joinTimeout bounds the joining of one rank.
+	joinTimeout = 30 * time.Second
+)
+
+// Seat is a target, or one stage of a target that has several, and the rank as which it takes
+// part.
+type Seat struct {
+	Target
+	ID     protocol.RankID
+	shared *shared
+}
+
+// Seats gives every target its place: stages are numbered from first on, in the order in which
+// their names come; targets of one name are its replicas.
+func Seats(list []Target, pipeline string, first int) []Seat {
+	var out []Seat
+	stages, replicas := map[string]int{}, map[string]int{}
+	for _, t := range list {
+		names := t.Stages
+		if names == nil {
+			names = []string{cmp.Or(t.Stage, string(t.Engine))}
+		}
+		var common *shared
+		for part, name := range names {
+			if _, ok := stages[name]; !ok {
+				stages[name] = first + len(stages)
+			}
+			s := Seat{Target: t, ID: protocol.RankID{Pipeline: pipeline, Stage: stages[name], Replica: replicas[name]}}
+			s.Stage, s.Part = name, part
+			if e := engines[t.Engine]; e != nil && e.layout().together {
+				if common == nil {
+					common = &shared{first: s.ID, rounds: map[string]*sharedRound{}}
+				}
+				s.shared = common
+			}
+			replicas[name]++
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// diffusionStages and generationStages are what stages that are no language models are
+// called, as their names contain.
+var (
+	diffusionStages  = []string{"diffusion", "dit", "denois"}
+	generationStages = []string{"code2wav", "vocoder", "vae", "encoder", "decoder_audio"}
+)
+
+// stageType guesses how a stage generates by its engine and name.
+func (s *Seat) stageType() protocol.StageType {
+	named := func(words []string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(strings.ToLower(s.Stage), w) })
+	}
+	switch {
+	case s.Engine == protocol.EngineSGLangDiffusion || named(diffusionStages):
+		return protocol.StageDiffusion
+	case named(generationStages):
+		return protocol.StageGeneration
+	}
+	return protocol.StageLLM
+}
+
+// FleetConfig says how servers take part.
+type FleetConfig struct {
+	Logger *slog.Logger
+	// Progress, if set, is called with what a server is waited for.
+	Progress func(string)
+	// Found, if set, is called when a server has said what it is, and once more whenever it
+	// has come back as something else. It is called from several goroutines.
+	Found func(Seat, Facts, string)
+	// Later has ranks join before their servers are there: a session refuses to begin as long
+	// as they are not, and they are looked for. Without it a server that cannot be profiled
+	// is an error.
+	Later bool
+}
+
+// Fleet is servers that take part in a pipeline, each as a rank, until Close.
+type Fleet struct {
+	cfg    FleetConfig
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	joined []joined
+}
+
+// joined is one server's rank.
+type joined struct {
+	rank   *driver.Rank
+	member *rank.Member
+}
+
+// Join has the servers of all seats take part over the hub's connection, which stays the
+// caller's.
+func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*Fleet, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	life, cancel := context.WithCancel(context.Background())
+	f := &Fleet{cfg: cfg, cancel: cancel}
+	dirs := map[string]bool{} // those of vLLMs, and whether they take a prefix
+	for _, s := range seats {
+		if err := f.add(ctx, life, nc, s, dirs); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+	return f, nil
+}
+
+func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[string]bool) error {
+	d, err := New(s.Target, s.ID, f.cfg.Logger, WithProgress(f.cfg.Progress), withShared(s.shared))
+	if err != nil {
+		return err
+	}
+	there := d.Probe(ctx)
+	if there != nil && !f.cfg.Later {
+		return errors.Join(there, d.Close())
+	}
+	if there == nil {
+		if err := apart(dirs, s.Target, d); err != nil {
+			return errors.Join(err, d.Close())
+		}
+		f.found(s, d)
+	} else {
+		f.cfg.Logger.Warn("a target cannot be profiled yet; it is looked for", "target", s.String(), "err", there)
+	}
+	cfg := protocol.DefaultProfilerConfig()
+	cfg.Profiler, cfg.WithStack = protocol.ProfilerTorch, false // as of processes that nobody prepared for it
+	info := protocol.RankInfo{RankID: s.ID, StageName: s.Stage, StageType: s.stageType(), WorldSize: 1,
+		Engine: s.Engine, Profiler: &cfg, Ready: there == nil}
+	r := driver.NewRank(d, info, driver.WithLogger(f.cfg.Logger), driver.WithCalls(d.Call))
+	joinCtx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	m, err := rank.Join(joinCtx, nc, r.Announced(), r, rank.WithLogger(f.cfg.Logger))
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	f.joined = append(f.joined, joined{r, m})
+	if there != nil {
+		f.wg.Go(func() { f.look(life, s, d, m) })
+	}
+	return nil
+}
+
+// look asks for a server until it is there.
+func (f *Fleet) look(ctx context.Context, s Seat, d *Driver, m *rank.Member) {
+	tick := time.NewTicker(againEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if d.Probe(ctx) != nil {
+			continue
+		}
+		f.found(s, d)
+		if err := m.SetReady(ctx, true); err != nil && ctx.Err() == nil {
+			f.cfg.Logger.Warn("a target is there", "target", s.String(), "err", err)
+		}
+		return
+	}
+}
+
+func (f *Fleet) found(s Seat, d *Driver) {
+	if f.cfg.Found != nil {
+		f.cfg.Found(s, d.Facts(), d.Dir())
+	}
+}
+
+// apart refuses two servers whose files in one directory nothing would tell apart.
+func apart(dirs map[string]bool, to Target, d *Driver) error {
+	e := engines[to.Engine]
+	if e.layout().stages || e.start(round{facts: d.Facts(), to: to}).own != "" {
+		return nil
+	}
+	prefix := d.Facts().Prefix
+	if other, ok := dirs[d.Dir()]; ok && (!prefix || !other) {
+		return fmt.Errorf("%s writes to the directory of another target, %s, and takes no prefix that would tell their files apart: "+
+			"give it a torch_profiler_dir of its own", to, d.Dir())
+	}
+	dirs[d.Dir()] = prefix
+	return nil
+}
+
+// Close takes the servers out again. What they write they write.
+func (f *Fleet) Close() error {
+	f.cancel()
+	f.wg.Wait()
+	var errs []error
+	for _, j := range f.joined {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		errs = append(errs, j.member.Leave(ctx), j.rank.Close())
+		cancel()
+	}
+	return errors.Join(errs...)
+}
+
+// Describe says what a server is and can, for people.
+func Describe(s Seat, f Facts, dir string) string {
+	can := "its ranks are known by their files"
+	if f.Ranks > 0 {
+		can = fmt.Sprintf("%d ranks", f.Ranks)
+	}
+	if !f.Prefix && s.Engine == protocol.EngineVLLM {
+		can += "; it takes no prefix, so that its files stay with it"
+	}
+	if !f.Steps {
+		can += "; it counts no steps"
+	}
+	of := ""
+	if s.Stages != nil {
+		of = ", stage " + s.Stage
+	}
+	return fmt.Sprintf("%s is %s %s%s, writes to %s: %s", s, s.Engine, cmp.Or(f.Version, "of an unknown version"), of, dir, can)
+}

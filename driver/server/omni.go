@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// vllmOmni is vLLM-Omni, as the sources of 0.30 say it is; it has not been tried. Each of
+// its stages is started by a call of its own and is a rank of its own.
+type vllmOmni struct{ plainEngine }
+
+func (vllmOmni) layout() layout {
+	return layout{deep: true, packs: true, localRank: true, stages: true}
+}
+
+// errNoStageProfiler is a vLLM-Omni none of whose stages has a profiler: it says 404 and no
+// reason, and takes no notice of VLLM_TORCH_PROFILER_DIR.
+var errNoStageProfiler = errors.New("it has no /start_profile: give at least one stage a profiler_config, by the stage's " +
+	`engine_args or --stage-overrides: {"profiler":"torch","torch_profiler_dir":"/DIR"}`)
+
+func (vllmOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
+	v, err := version(ctx, c)
+	f := Facts{Version: v}.paths()
+	if err != nil {
+		return f, err
+	}
+	api, known, err := routes(ctx, c)
+	if err != nil || !known {
+		return f, err
+	}
+	if api.Paths[f.Start] == nil {
+		return f, errNoStageProfiler
+	}
+	if fields := api.fields("StartProfileRequest"); fields != nil && !fields["stages"] {
+		return f, errors.New("its /start_profile is vLLM's own, which knows no stages: give the stages their profiler_config, " +
+			"not the server")
+	}
+	return f, nil
+}
+
+func (vllmOmni) start(r round) start { return start{body: map[string]any{"stages": []int{r.to.Part}}} }
+
+func (vllmOmni) stop(r round) map[string]any { return map[string]any{"stages": []int{r.to.Part}} }
+
+// began looks into the answer, for stages that fail are in it with a status of 200: an
+// element for each stage and replica, or {"status":"SUCCESS"} of newer releases.
+func (vllmOmni) began(a answer) error {
+	if len(strings.TrimSpace(string(a.body))) == 0 {
+		return errors.New("the answer is empty, as vLLM's own /start_profile gives it, which knows no stages: " +
+			"give the stages their profiler_config, not the server")
+	}
+	var one struct{ Status string }
+	if a.decode(&one) == nil && one.Status != "" {
+		if !strings.EqualFold(one.Status, "success") {
+			return fmt.Errorf("it says %v", a)
+		}
+		return nil
+	}
+	var list []any
+	if err := a.decode(&list); err != nil {
+		return fmt.Errorf("its answer is neither a list of stages nor a status: %v", a)
+	}
+	if len(list) == 0 {
+		return errors.New("the answer has no element: there is no such stage")
+	}
+	for _, e := range list {
+		if m, ok := e.(map[string]any); ok && m["supported"] == false {
+			return fmt.Errorf("the stage cannot: %v", m["error"])
+		}
+	}
+	return nil
+}
+
+func (vllmOmni) refused(a answer) error {
+	if a.status == http.StatusNotFound {
+		return errNoStageProfiler
+	}
+	return fmt.Errorf("POST /start_profile: %v", a)
+}
+
+func (vllmOmni) lacks(cfg protocol.ProfilerConfig) string {
+	return vllm{}.lacks(cfg)
+}
+
+func (vllmOmni) nothing(driver.Job) string {
+	return "a stage without a profiler_config, and a diffusion stage whose profiler fails, answer as if all were well; " +
+		"the server's log says more"
+}
+
+// omniDir is the directory of one start of a vLLM-Omni's stage: of one rank of an LLM stage,
+// or of all ranks of a diffusion stage.
+var omniDir = regexp.MustCompile(`(?:^|_)stage_?(\d+)_`)
+
+// stageOf is which stage of a vLLM-Omni wrote a file, 0 where its directory names none: a
+// server of one diffusion stage. False: no session's directory.
+func stageOf(path string) (int, bool) {
+	dir, _, ok := strings.Cut(filepath.ToSlash(path), "/")
+	if !ok {
+		return 0, false
+	}
+	if m := omniDir.FindStringSubmatch(dir); m != nil {
+		n, err := strconv.Atoi(m[1])
+		return n, err == nil
+	}
+	return 0, strings.Contains(dir, "diffusion")
+}
+
+// sglangOmni is sglang-omni 0.1.9, as its sources say it is; it has not been tried. One start
+// begins all its stages.
+type sglangOmni struct{ plainEngine }
+
+func (sglangOmni) layout() layout {
+	return layout{packs: true, localRank: true, stages: true, together: true}
+}
+
+func (sglangOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
+	f := Facts{}.paths()
+	if a, err := c.get(ctx, "/health", nil); err != nil {
+		return f, err
+	} else if !a.ok() {
+		return f, fmt.Errorf("GET /health: %v", a)
+	}
+	api, known, err := routes(ctx, c)
+	if err == nil && known {
+		if api.Paths[f.Start] == nil {
+			return f, errors.New("it has no /start_profile: this release of sglang-omni cannot be profiled over HTTP")
+		}
+		for _, schema := range []string{"StartReq", "StartProfile", "ProfileStart"} {
+			if f.Fields = api.fields(schema); f.Fields != nil {
+				break
+			}
+		}
+	}
+	return f, err
+}
+
+// start names the files itself: without a template the server's own leaves out the stage.
+func (sglangOmni) start(r round) start {
+	s := start{own: ownDir(r)}
+	s.body = map[string]any{"run_id": r.tag, "trace_path_template": filepath.Join(s.own, "{stage}"), "event_dir": s.own, "enable_torch": true}
+	return s
+}
+
+// stop names the run: releases before May 2026 took a stop without for another run's.
+func (sglangOmni) stop(r round) map[string]any { return map[string]any{"run_id": r.tag} }
+
+func (sglangOmni) refused(a answer) error {
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("it asks for its admin key: give it with token_file (%v)", a)
+	case http.StatusConflict:
+		return fmt.Errorf("its profiler is on already: POST /stop_profile ends that (%v)", a)
+	}
+	return fmt.Errorf("POST /start_profile: %v", a)
+}
+
+func (sglangOmni) lacks(cfg protocol.ProfilerConfig) string {
+	if cfg.WithStack || cfg.RecordShapes || cfg.WithMemory || cfg.WithFLOPs {
+		return "what sglang-omni records is as SGLANG_TORCH_PROFILER_WITH_STACK and the like say in its environment"
+	}
+	return ""
+}
+
+func (sglangOmni) nothing(driver.Job) string {
+	return "sglang-omni answers before anything starts, and a run that is under way already keeps a second one out"
+}

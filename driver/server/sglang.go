@@ -1,0 +1,260 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// sglang is SGLang 0.5, as tried (docs/servers.md).
+type sglang struct{ plainEngine }
+
+func (sglang) port() string { return "30000" }
+
+func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
+	var info struct {
+		Version string
+		TPSize  int `json:"tp_size"`
+		PPSize  int `json:"pp_size"`
+		DPSize  int `json:"dp_size"`
+	}
+	a, err := c.get(ctx, "/get_server_info", &info)
+	if err == nil && a.status == http.StatusNotFound { // newer ones have another name for it
+		a, err = c.get(ctx, "/server_info", &info)
+	}
+	if err != nil {
+		return Facts{}, err
+	}
+	if !a.ok() {
+		return Facts{}, fmt.Errorf("GET /get_server_info: %v", a)
+	}
+	f := Facts{Version: info.Version, Steps: true}.paths()
+	f.TP, f.PP = info.TPSize, info.PPSize
+	if info.TPSize > 0 {
+		f.Ranks = info.TPSize * max(info.PPSize, 1)
+		if f.Ranks *= max(info.DPSize, 1); f.Ranks > maxRanks {
+			f.Ranks = 0
+		}
+	}
+	if api, known, err := routes(ctx, c); err == nil && known {
+		f.Fields = api.fields("ProfileReq")
+	}
+	return f, nil
+}
+
+// sglangActivities are SGLang's names of what torch records, by its name in a config. MEM is
+// not among them: without a CUDA device it ends the server.
+var sglangActivities = map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU", "ROCM": "GPU", "HIP": "GPU", "XPU": "XPU"}
+
+// labelFields ask for labels of steps with what a roofline needs; a release has one of them
+// or neither.
+var labelFields = []string{"detailed_annotations", "roofline_annotations"}
+
+// start leaves start_step out: it counts from the server's start, so that no number of steps
+// can be skipped with it.
+func (sglang) start(r round) start {
+	cfg := r.job.Config
+	s := start{own: ownDir(r)}
+	s.body = map[string]any{"output_dir": s.own, "with_stack": cfg.WithStack, "record_shapes": cfg.RecordShapes}
+	if n := cfg.MaxIterations; n > 0 {
+		s.body["num_steps"] = n
+	}
+	if kinds := activities(cfg, sglangActivities); kinds != nil {
+		s.body["activities"] = kinds
+	}
+	for _, name := range labelFields {
+		if r.facts.Fields[name] {
+			s.body[name] = true
+		}
+	}
+	return s
+}
+
+// ownDir is a directory of the session's own below the target's.
+func ownDir(r round) string { return filepath.Join(r.to.Dir, "kinetoscope-"+r.tag) }
+
+func (sglang) refused(a answer) error {
+	switch a.status {
+	case http.StatusInternalServerError:
+		return fmt.Errorf("it says 500, as it does while a profiler is on already; its log has the reason (%v)", a)
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("it asks for its admin key: give it with token_file (%v)", a)
+	}
+	return fmt.Errorf("POST /start_profile: %v", a)
+}
+
+func (sglang) lacks(cfg protocol.ProfilerConfig) string {
+	if cfg.WithMemory {
+		return "memory is not recorded: SGLang has it as an activity that ends a server without a CUDA device"
+	}
+	return ""
+}
+
+func (sglang) nothing(driver.Job) string {
+	return "SGLang takes a second start for the first one's and says 200: another session may be under way"
+}
+
+// sglangDiffusion is the diffusion server of SGLang, sglang.multimodal_gen, as its sources
+// say it is; it has not been tried.
+type sglangDiffusion struct{ sglang }
+
+func (sglangDiffusion) layout() layout { return layout{} }
+
+func (sglangDiffusion) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
+	f := Facts{}.paths()
+	var err error
+	if f.Version, err = version(ctx, c); err != nil {
+		return f, err
+	}
+	api, known, err := routes(ctx, c)
+	if err == nil && known && api.Paths[f.Start] == nil {
+		err = errors.New("it has no /start_profile: this release of the diffusion server cannot be profiled over HTTP")
+	}
+	return f, err
+}
+
+func (sglangDiffusion) start(r round) start {
+	cfg := r.job.Config
+	s := start{own: ownDir(r)}
+	s.body = map[string]any{"output_dir": s.own, "with_stack": cfg.WithStack, "record_shapes": cfg.RecordShapes}
+	if kinds := activities(cfg, sglangActivities); kinds != nil {
+		s.body["activities"] = kinds
+	}
+	return s
+}
+
+func (sglangDiffusion) refused(a answer) error {
+	switch a.status {
+	case http.StatusBadRequest:
+		return fmt.Errorf("its profiler is on already, for somebody else or since a session that was never stopped: "+
+			"POST /stop_profile ends that (%v)", a)
+	case http.StatusServiceUnavailable:
+		return fmt.Errorf("it is not ready yet: wait until /health answers (%v)", a)
+	}
+	return fmt.Errorf("POST /start_profile: %v", a)
+}
+
+func (sglangDiffusion) lacks(cfg protocol.ProfilerConfig) string {
+	if cfg.WithMemory {
+		return "memory is not recorded: the server has no activity for it"
+	}
+	return ""
+}
+
+func (sglangDiffusion) nothing(driver.Job) string {
+	return "a GPU worker whose profiler did not start is a warning in the server's answer or its log"
+}
+
+// trtllm is TensorRT-LLM's trtllm-serve, whose routes are like SGLang's, as its sources say;
+// it has not been tried.
+type trtllm struct{ plainEngine }
+
+func (trtllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
+	f := Facts{Steps: true}.paths()
+	var err error
+	if f.Version, err = version(ctx, c); err != nil {
+		return f, err
+	}
+	api, known, err := routes(ctx, c)
+	if err == nil && known {
+		if api.Paths[f.Start] == nil {
+			return f, errors.New("it has no /start_profile: this release of trtllm-serve cannot be profiled over HTTP")
+		}
+		f.Fields = api.fields("ProfileReq")
+	}
+	return f, err
+}
+
+var trtllmActivities = map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU"}
+
+func (trtllm) start(r round) start {
+	s := start{own: ownDir(r)}
+	s.body = map[string]any{"output_dir": s.own}
+	if n := r.job.Config.MaxIterations; n > 0 {
+		s.body["num_steps"] = n
+	}
+	if kinds := activities(r.job.Config, trtllmActivities); kinds != nil {
+		s.body["activities"] = kinds
+	}
+	return s
+}
+
+func (trtllm) lacks(cfg protocol.ProfilerConfig) string {
+	if cfg.WithStack || cfg.RecordShapes || cfg.WithMemory {
+		return "stacks, shapes and memory are not recorded: a start of trtllm-serve cannot ask for them"
+	}
+	return ""
+}
+
+func (trtllm) nothing(driver.Job) string {
+	return "the server's log says why its profiler wrote nothing"
+}
+
+// dynamo is the system server of one worker of NVIDIA Dynamo, which hands the calls on to
+// the vLLM or SGLang in it; as its sources say, not tried.
+type dynamo struct{ plainEngine }
+
+func (dynamo) port() string { return "8081" }
+
+// dynamoPaths are the routes, the newest first: they moved on 15 June 2026.
+var dynamoPaths = []string{"/engine/control/", "/engine/"}
+
+// probe finds out which routes there are by a method that they do not take: what is not there
+// is 404.
+func (dynamo) probe(ctx context.Context, c *client, to Target) (Facts, error) {
+	f := Facts{Worker: protocol.EngineVLLM}
+	if to.Worker != "" {
+		f.Worker = to.Worker
+	}
+	if a, err := c.get(ctx, "/health", nil); err != nil {
+		return f, err
+	} else if a.status == http.StatusNotFound {
+		return f, errors.New("it has no /health: give the port of the worker's system server, DYN_SYSTEM_PORT, not the front end's")
+	}
+	for _, base := range dynamoPaths {
+		a, err := c.get(ctx, base+"start_profile", nil)
+		if err != nil {
+			return f, err
+		}
+		if a.status != http.StatusNotFound {
+			f.Start, f.Stop = base+"start_profile", base+"stop_profile"
+			f.Steps = f.Worker == protocol.EngineSGLang
+			return f, nil
+		}
+	}
+	return f, errors.New("it has neither /engine/control/start_profile nor /engine/start_profile: " +
+		"start the worker with its profiler configured, as vLLM's --profiler-config does")
+}
+
+func (dynamo) start(r round) start {
+	if r.facts.Worker == protocol.EngineSGLang {
+		return sglang{}.start(r)
+	}
+	return start{}
+}
+
+// began looks into the answer: a worker that fails says so there.
+func (dynamo) began(a answer) error {
+	var said struct{ Status, Message string }
+	if a.decode(&said) == nil && said.Status != "" && !strings.EqualFold(said.Status, "ok") {
+		return fmt.Errorf("it says %s: %s", said.Status, said.Message)
+	}
+	return nil
+}
+
+func (dynamo) lacks(cfg protocol.ProfilerConfig) string {
+	if cfg.WithMemory {
+		return "memory is not recorded: it cannot be asked for through Dynamo"
+	}
+	return ""
+}
+
+func (dynamo) nothing(driver.Job) string {
+	return "the worker's log says why its profiler wrote nothing; is dir where that worker writes?"
+}
