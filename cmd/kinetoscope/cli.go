@@ -23,6 +23,9 @@ type verbs struct {
 	Serve      serveCmd      `cmd:"" help:"Serve a pipeline over an OpenAI-compatible API with profile endpoints."`
 	Worker     workerCmd     `cmd:"" help:"Run one rank of a native stage, on any host that reaches the hub."`
 	Agent      agentCmd      `cmd:"" help:"Let the PyTorch processes of this host take part as they are, over Kineto's daemon protocol."`
+	Doctor     doctorCmd     `cmd:"" help:"Say what keeps a server from being profiled, and what mends it."`
+	PS         psCmd         `cmd:"" name:"ps" help:"List what can be profiled on this host, and servers that are named."`
+	Watch      watchCmd      `cmd:"" help:"Capture servers by itself whenever a condition on their metrics holds."`
 	Credential credentialCmd `cmd:"" help:"Print the token that lets one rank or agent join a server, for other hosts."`
 	Start      startCmd      `cmd:"" help:"Start a session on a running server."`
 	Stop       stopCmd       `cmd:"" help:"Stop the running session and wait for its artifacts."`

@@ -77,6 +77,7 @@ const (
 	EnvStage     = "KINETOSCOPE_STAGE"         // the stage, 0 to MaxStage
 	EnvStageName = "KINETOSCOPE_STAGE_NAME"    // the stage's name
 	EnvTraceDir  = "KINETO_ONDEMAND_TRACE_DIR" // where Kineto may write
+	EnvDaemon    = "KINETO_USE_DAEMON"         // Kineto asks a daemon what to record
 )
 
 // Process is what the host says of one process.

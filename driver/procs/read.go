@@ -31,7 +31,7 @@ const (
 // tick is the unit of times in stat. USER_HZ is 100 on every Linux that runs torch.
 const tick = 10 * time.Millisecond
 
-var envNames = []string{EnvRank, EnvLocalRank, EnvWorldSize, EnvStage, EnvStageName, EnvTraceDir}
+var envNames = []string{EnvRank, EnvLocalRank, EnvWorldSize, EnvStage, EnvStageName, EnvTraceDir, EnvDaemon}
 
 // Read returns what the proc file system at root, usually "/proc", says of a process.
 // What its owner keeps from the reader is absent, and Restricted is true. The error is

@@ -95,12 +95,8 @@ func (c *client) call(ctx context.Context, method, path string, body any) (answe
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	switch {
-	case c.token == "":
-	case c.header == "" || strings.EqualFold(c.header, "Authorization") && !strings.Contains(c.token, " "):
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	default:
-		req.Header.Set(c.header, c.token)
+	if header, token := c.auth(); token != "" {
+		req.Header.Set(header, token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -109,6 +105,17 @@ func (c *client) call(ctx context.Context, method, path string, body any) (answe
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return answer{resp.StatusCode, b}, err
+}
+
+// auth is the header that lets this side in, "" if there is none.
+func (c *client) auth() (header, value string) {
+	switch {
+	case c.token == "":
+		return "", ""
+	case c.header == "" || strings.EqualFold(c.header, "Authorization") && !strings.Contains(c.token, " "):
+		return "Authorization", "Bearer " + c.token
+	}
+	return c.header, c.token
 }
 
 // get asks for a JSON document. What is no JSON, or is not there, leaves out as it is.

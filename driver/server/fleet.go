@@ -101,6 +101,8 @@ type FleetConfig struct {
 	Later bool
 }
 
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 // Fleet is servers that take part in a pipeline, each as a rank, until Close.
 type Fleet struct {
 	cfg    FleetConfig
@@ -119,7 +121,7 @@ type joined struct {
 // caller's.
 func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*Fleet, error) {
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+		cfg.Logger = discard()
 	}
 	life, cancel := context.WithCancel(context.Background())
 	f := &Fleet{cfg: cfg, cancel: cancel}

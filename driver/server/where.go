@@ -23,6 +23,9 @@ const procRoot = "/proc"
 // vllmDir is the directory in a vLLM's command line.
 var vllmDir = regexp.MustCompile(`torch_profiler_dir["']?\s*[:=]\s*["']?([^"',}\s]+)`)
 
+// vllmStacks is whether it records call stacks.
+var vllmStacks = regexp.MustCompile(`torch_profiler_with_stack["']?\s*[:=]\s*["']?(\w+)`)
+
 // findDir finds where a server of this host writes: a vLLM's command line has its
 // torch_profiler_dir, an SGLang is told a directory below the system's temporary one. The
 // port is the engine's usual one where the command line has none.
@@ -41,6 +44,19 @@ func findDir(to Target, usual string) (string, error) {
 	default:
 		return os.TempDir(), nil
 	}
+	if m := vllmDir.FindStringSubmatch(commandOf(to, usual)); m != nil && filepath.IsAbs(m[1]) {
+		return m[1], nil
+	}
+	return "", errNoDir
+}
+
+// commandOf is the command line of the server of this host that serves at the target's port
+// and names a directory for traces, "" if there is none.
+func commandOf(to Target, usual string) string {
+	u, err := url.Parse(to.URL)
+	if err != nil {
+		return ""
+	}
 	files, _ := filepath.Glob(filepath.Join(procRoot, "[0-9]*", "cmdline"))
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -48,18 +64,64 @@ func findDir(to Target, usual string) (string, error) {
 			continue
 		}
 		args := strings.Split(string(text), "\x00")
-		port := usual
-		if i := slices.Index(args, "--port"); i >= 0 && i+1 < len(args) {
-			port = args[i+1]
-		}
-		for _, a := range args {
-			if p, ok := strings.CutPrefix(a, "--port="); ok {
-				port = p
-			}
-		}
-		if m := vllmDir.FindStringSubmatch(strings.Join(args, " ")); m != nil && port == u.Port() && filepath.IsAbs(m[1]) {
-			return m[1], nil
+		line := strings.Join(args, " ")
+		if portOf(args, usual) == u.Port() && vllmDir.MatchString(line) {
+			return line
 		}
 	}
-	return "", errNoDir
+	return ""
+}
+
+// portOf is the port in a command line, the usual one without it.
+func portOf(args []string, usual string) string {
+	port := usual
+	if i := slices.Index(args, "--port"); i >= 0 && i+1 < len(args) {
+		port = args[i+1]
+	}
+	for _, a := range args {
+		if p, ok := strings.CutPrefix(a, "--port="); ok {
+			port = p
+		}
+	}
+	return port
+}
+
+// OfThisHost are the servers of this host that their command lines tell: vLLM's, vLLM-Omni's
+// and SGLang's.
+func OfThisHost() []Target {
+	var out []Target
+	seen := map[string]bool{}
+	files, _ := filepath.Glob(filepath.Join(procRoot, "[0-9]*", "cmdline"))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		args := strings.Split(string(text), "\x00")
+		e, ok := engineOf(args)
+		if !ok {
+			continue
+		}
+		t := Target{Engine: e, Stage: string(e), URL: "http://127.0.0.1:" + portOf(args, engines[e].port()), Token: os.Getenv(TokenEnv)}
+		if !seen[t.URL] {
+			seen[t.URL] = true
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// engineOf is the server that a command line starts.
+func engineOf(args []string) (protocol.Engine, bool) {
+	for i, a := range args[:min(len(args), 4)] {
+		switch {
+		case a == "sglang.launch_server" || strings.HasSuffix(a, "/sglang/launch_server.py"):
+			return protocol.EngineSGLang, true
+		case a == "serve" && i > 0 && (filepath.Base(args[i-1]) == "vllm" || filepath.Base(args[i-1]) == "vllm-omni"):
+			return protocol.EngineVLLM, true
+		case a == "vllm.entrypoints.openai.api_server":
+			return protocol.EngineVLLM, true
+		}
+	}
+	return "", false
 }

@@ -34,16 +34,17 @@ type Quirks struct {
 
 // Server is one server. Its methods are safe for concurrent use.
 type Server struct {
-	q    Quirks
-	sg   bool
-	dir  string
-	mux  *http.ServeMux
-	wg   sync.WaitGroup
-	seq  atomic.Int64
-	mu   sync.Mutex
-	body map[string]any // of the session that is on; nil: none
-	done bool           // it has stopped by itself
-	log  []string
+	q     Quirks
+	sg    bool
+	dir   string
+	mux   *http.ServeMux
+	wg    sync.WaitGroup
+	seq   atomic.Int64
+	asked atomic.Int64 // for its metrics
+	mu    sync.Mutex
+	body  map[string]any // of the session that is on; nil: none
+	done  bool           // it has stopped by itself
+	log   []string
 }
 
 // VLLM is vLLM 0.32.0 that writes to dir.
@@ -61,6 +62,7 @@ func newServer(dir string, q Quirks, sg bool) *Server {
 		s.body = map[string]any{"output_dir": dir}
 	}
 	s.mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	s.mux.HandleFunc("GET /metrics", s.metrics)
 	if sg {
 		s.mux.HandleFunc("GET /get_server_info", s.info)
 		s.mux.HandleFunc("/start_profile", s.sglangStart)
@@ -123,6 +125,20 @@ func (s *Server) openapi(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) info(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"version": "0.5.23", "tp_size": s.q.Ranks, "pp_size": 1, "dp_size": 1})
+}
+
+// metrics are those of a busy server; each question finds ten requests more, that waited for
+// a second.
+func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
+	name := "vllm:num_requests_waiting"
+	hist := "vllm:time_to_first_token_seconds"
+	if s.sg {
+		name, hist = "sglang:num_queue_reqs", "sglang:time_to_first_token_seconds"
+	}
+	n := 10 * s.asked.Add(1)
+	fmt.Fprintf(w, "# TYPE %s gauge\n%s 12\n# TYPE %s histogram\n", name, name, hist)
+	fmt.Fprintf(w, "%s_bucket{le=\"0.5\"} 0\n%s_bucket{le=\"2\"} %d\n%s_bucket{le=\"+Inf\"} %d\n", hist, hist, n, hist, n)
+	fmt.Fprintf(w, "%s_sum %d\n%s_count %d\n", hist, n, hist, n)
 }
 
 // read is a request's body, empty if it has none.

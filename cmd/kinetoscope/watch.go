@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/driver/scrape"
+	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
+	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+type watchCmd struct {
+	flags.Hub
+	Targets  []string      `name:"target" required:"" sep:"none" help:"Server, as capture --target has it; may be given several times. All are captured when the condition holds of one." placeholder:"URL"`
+	When     []string      `required:"" sep:"none" help:"What to wait for: 'ttft_p99 > 800ms', 'waiting / running > 4', any metric of /metrics. Of several one is enough." placeholder:"CONDITION"`
+	Every    time.Duration `default:"5s" help:"How often the servers' metrics are read; percentiles and rates are of the time between."`
+	Times    int           `default:"1" help:"How many times in a row it must hold." placeholder:"N"`
+	Duration time.Duration `default:"5s" help:"How long to record each time."`
+	Quiet    time.Duration `default:"5m" help:"How long to leave the servers alone after a capture: writing slows them down."`
+	Max      int           `default:"10" help:"End after so many captures; 0 is no end." placeholder:"N"`
+	RunsDir  string        `help:"Where runs are kept; runs without it." type:"path"`
+	JSON     bool          `name:"json" help:"Print each capture as a line of JSON."`
+}
+
+// captured is one line of --json.
+type captured struct {
+	SchemaVersion int             `json:"schema_version"`
+	At            time.Time       `json:"at"`
+	Target        string          `json:"target"` // of which the condition held
+	When          string          `json:"when"`
+	Value         float64         `json:"value"`
+	Session       *session.Status `json:"session"`
+}
+
+// watched is a server whose metrics are read.
+type watched struct {
+	seat httpdriver.Seat
+	d    *httpdriver.Driver
+	last *scrape.Sample
+	held map[string]int // how many times in a row a condition has held
+	said string         // the last trouble, so that it is said once
+}
+
+// Run captures whenever a condition holds.
+func (c *watchCmd) Run(e *cli.Env) error {
+	list, err := parseTargets(c.Targets)
+	if err != nil {
+		return err
+	}
+	var when []*scrape.Condition
+	for _, text := range c.When {
+		w, err := scrape.Parse(text)
+		if err != nil {
+			return cli.Usage("--when: %w", err)
+		}
+		when = append(when, w)
+	}
+	switch {
+	case c.Every < 100*time.Millisecond:
+		return cli.Usage("--every %v: at least 100ms", c.Every)
+	case c.Duration < protocol.MinDuration || c.Duration > protocol.DefaultMaxDuration:
+		return cli.Usage("--duration %v: %v to %v", c.Duration, protocol.MinDuration, protocol.DefaultMaxDuration)
+	case c.Times < 1 || c.Max < 0 || c.Quiet < 0:
+		return cli.Usage("--times is 1 or more, --max and --quiet 0 or more")
+	}
+	cfg := omni.Config{Attached: true, RunsDir: c.RunsDir, Logger: e.Log}
+	cfg.Listen = "127.0.0.1:0" // nobody else joins
+	if err := c.Hub.Set(&cfg); err != nil {
+		return err
+	}
+	plan, err := cfg.Plan(e.Ctx)
+	if err != nil {
+		return cli.UsageError{Err: err}
+	}
+	eng, err := plan.Open(e.Ctx)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	seats := httpdriver.Seats(list, eng.Model(), 0)
+	fleet, err := httpdriver.Join(e.Ctx, eng.Hub().Conn(), seats, httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e)})
+	if err != nil {
+		return cli.StartError(err)
+	}
+	err = c.watch(e, eng, seats, when)
+	return errors.Join(err, fleet.Close())
+}
+
+func (c *watchCmd) watch(e *cli.Env, eng *omni.Engine, seats []httpdriver.Seat, when []*scrape.Condition) (err error) {
+	if err := eng.WaitAttached(e.Ctx, len(seats)); err != nil {
+		return err
+	}
+	var servers []*watched
+	defer func() {
+		for _, s := range servers {
+			err = errors.Join(err, s.d.Close())
+		}
+	}()
+	for _, seat := range seats {
+		if seat.Part > 0 {
+			continue // its first stage's metrics are the server's
+		}
+		d, err := httpdriver.New(seat.Target, seat.ID, e.Log)
+		if err != nil {
+			return err
+		}
+		servers = append(servers, &watched{seat: seat, d: d, held: map[string]int{}})
+	}
+	p := cli.NewProgress(e.Err)
+	defer p.End()
+	tick := time.NewTicker(c.Every)
+	defer tick.Stop()
+	for n := 0; c.Max == 0 || n < c.Max; {
+		hit, err := c.look(e, p, servers, when)
+		if err != nil {
+			return err
+		}
+		if hit != nil {
+			p.End()
+			if err := c.capture(e, eng, hit); err != nil {
+				return err
+			}
+			n++
+			if n == c.Max || !pause(e.Ctx, c.Quiet) {
+				return nil
+			}
+			for _, s := range servers { // what came while it was written is no sign of anything
+				s.last, s.held = nil, map[string]int{}
+			}
+			continue
+		}
+		select {
+		case <-tick.C:
+		case <-e.Ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+// pause waits, and reports whether the time has passed.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// look reads all servers' metrics once. An unknown metric is an error only if no server has it.
+func (c *watchCmd) look(e *cli.Env, p *cli.Progress, servers []*watched, when []*scrape.Condition) (*captured, error) {
+	unknown := map[string]error{}
+	known := map[string]bool{}
+	read := 0
+	for _, s := range servers {
+		now, err := s.d.Metrics(e.Ctx)
+		if e.Ctx.Err() != nil {
+			return nil, nil
+		}
+		if err != nil {
+			if s.said != err.Error() {
+				s.said = err.Error()
+				fmt.Fprintf(e.Err, "%s: %v; it is asked again every %v\n", s.seat, err, c.Every)
+			}
+			s.last = nil
+			continue
+		}
+		read++
+		s.said = ""
+		before := s.last
+		s.last = now
+		for _, w := range when {
+			value, is, holds, err := w.Judge(before, now)
+			if err != nil {
+				unknown[w.Text] = fmt.Errorf("%s: %w", s.seat, err)
+				continue
+			}
+			known[w.Text] = true
+			if is {
+				p.Say("%s: %.4g, waiting for %s", s.seat, value, w.Text)
+			}
+			if s.held[w.Text]++; !holds {
+				s.held[w.Text] = 0
+			}
+			if holds && s.held[w.Text] >= c.Times {
+				return &captured{SchemaVersion: 1, At: now.At, Target: s.seat.String(), When: w.Text, Value: value}, nil
+			}
+		}
+	}
+	if read == len(servers) {
+		for text, err := range unknown {
+			if !known[text] {
+				return nil, cli.Usage("--when %s: %w", text, err)
+			}
+		}
+	}
+	return nil, nil
+}
+
+// capture records all servers once.
+func (c *watchCmd) capture(e *cli.Env, eng *omni.Engine, hit *captured) error {
+	fmt.Fprintf(e.Err, "%s: %s holds, with %.4g: recording for %v\n", hit.Target, hit.When, hit.Value, c.Duration)
+	q := protocol.StartRequest{Prefix: "watch", MaxDuration: c.Duration + time.Minute, AllowPartial: true}
+	if _, err := eng.StartProfile(e.Ctx, q); err != nil {
+		return cli.StartError(err)
+	}
+	pause(e.Ctx, c.Duration)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.Ctx), serverStop)
+	defer cancel()
+	st, err := eng.StopProfile(ctx)
+	if err != nil {
+		return fmt.Errorf("stop the session: %w", err)
+	}
+	hit.Session = st
+	if c.JSON {
+		return cli.JSON(e.Out, hit)
+	}
+	fmt.Fprintf(e.Out, "%s  %s  %s with %.4g\n", hit.At.UTC().Format(time.RFC3339), hit.Target, hit.When, hit.Value)
+	return outcome.Print(e.Out, st)
+}
