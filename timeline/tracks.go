@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kinetoscope/kinetoscope/timeline/lod"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -68,24 +70,36 @@ const (
 // than a program makes by hand, fewer than the replay of a graph does.
 const packFrom = 8
 
-// prepare makes the rows of all tracks.
+// prepare makes the rows of all tracks, those of several at a time.
 func (p *part) prepare() {
+	var side sync.WaitGroup
+	side.Go(func() { p.class = classes(p.t) })
+	side.Go(func() { p.series = seriesOf(p.t) })
 	p.index = p.t.Index()
-	p.class = classes(p.t)
 	p.tracks = make([]*cell, len(p.t.Tracks))
-	var wg sync.WaitGroup
-	wg.Go(func() { p.series = seriesOf(p.t) })
-	for k := range p.t.Tracks {
-		rows := lod.Of(p.t, p.index, trace.TrackID(k))
-		c := &cell{rows: rows, slices: len(p.index.Track(trace.TrackID(k)))}
-		for i := range rows.Len() {
-			if r := rows.Row(i); r.Lane == 0 && r.Depth == 0 {
-				c.busy = rows.Busy(i)
+	var work sync.WaitGroup
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(p.tracks)) {
+		work.Go(func() {
+			for k := int(next.Add(1)) - 1; k < len(p.tracks); k = int(next.Add(1)) - 1 {
+				p.tracks[k] = p.cell(trace.TrackID(k))
 			}
-		}
-		p.tracks[k] = c
+		})
 	}
-	wg.Wait()
+	work.Wait()
+	side.Wait()
+}
+
+// cell makes the rows of one track.
+func (p *part) cell(k trace.TrackID) *cell {
+	rows := lod.Of(p.t, p.index, k)
+	c := &cell{rows: rows, slices: len(p.index.Track(k))}
+	for i := range rows.Len() {
+		if r := rows.Row(i); r.Lane == 0 && r.Depth == 0 {
+			c.busy = rows.Busy(i)
+		}
+	}
+	return c
 }
 
 // Tree lists the tracks: stage, replica and rank, or file; device and process; stream and
