@@ -70,19 +70,32 @@ func stragglerParts(fs []*frame) []StragglerPart {
 	return parts
 }
 
-// StragglersOf is Stragglers of traces that are gone.
-func StragglersOf(parts []StragglerPart) StragglerReport {
-	out := StragglerReport{Ranks: make([]Straggler, len(parts))}
+// MatchParts says which collectives of parts are the same: their ranks, in the order of parts,
+// and what was matched.
+func MatchParts(parts []StragglerPart) ([]coll.Rank, coll.Matching) {
 	metas := make([]*trace.Meta, len(parts))
 	for i := range parts {
 		metas[i] = &parts[i].Meta
-		out.Ranks[i] = Straggler{Rank: metas[i].Rank, Index: i, ComputeNs: parts[i].ComputeNs}
 	}
 	ranks := coll.Ranks(metas)
 	for i := range ranks {
 		ranks[i].List = parts[i].Collectives
 	}
-	m := coll.Match(ranks)
+	return ranks, coll.Match(ranks)
+}
+
+// StragglersOf is Stragglers of traces that are gone.
+func StragglersOf(parts []StragglerPart) StragglerReport {
+	ranks, m := MatchParts(parts)
+	return StragglersIn(parts, ranks, &m)
+}
+
+// StragglersIn is StragglersOf of parts that MatchParts has matched already.
+func StragglersIn(parts []StragglerPart, ranks []coll.Rank, m *coll.Matching) StragglerReport {
+	out := StragglerReport{Ranks: make([]Straggler, len(parts))}
+	for i := range parts {
+		out.Ranks[i] = Straggler{Rank: parts[i].Meta.Rank, Index: i, ComputeNs: parts[i].ComputeNs}
+	}
 	out.Matched, out.Unmatched = len(m.Sets), m.Unmatched
 	for k := range m.Sets {
 		if !m.Sets[k].Whole {

@@ -118,6 +118,9 @@ type Curve struct {
 	Min   []float64 `json:"min"`
 	Max   []float64 `json:"max"`
 	Last  []float64 `json:"last"`
+	// Low and High are the least and the greatest value of the whole counter.
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
 }
 
 // Counters returns the curves of q's tracks.
@@ -127,6 +130,13 @@ func (tl *Timeline) Counters(q Query) ([]Curve, error) {
 	}
 	out := []Curve{}
 	for _, id := range q.Tracks {
+		if i, d, err := tl.derivedCounter(id); d != nil || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, tl.parts[i].derivedCurve(id, d, q))
+			continue
+		}
 		i, s, err := tl.counter(id)
 		if err != nil {
 			return nil, err
@@ -147,7 +157,7 @@ func (tl *Timeline) counter(id string) (int, *series, error) {
 }
 
 func (p *part) curve(id string, s *series, q Query) Curve {
-	c := Curve{Track: id, Time: []int64{}, Min: []float64{}, Max: []float64{}, Last: []float64{}}
+	c := Curve{Track: id, Time: []int64{}, Min: []float64{}, Max: []float64{}, Last: []float64{}, Low: s.min, High: s.max}
 	from, to := p.local(q.From), p.local(q.To)
 	width := max(1, (to-from)/int64(q.Px))
 	at, _ := slices.BinarySearch(s.time, from)

@@ -290,13 +290,8 @@ func (p *part) distribution(i int, s uint32) Distribution {
 	d.Longest = sliceID(i, longest)
 	slices.Sort(durs)
 	d.P50Ns, d.P99Ns = durs[len(durs)/2], durs[min(len(durs)-1, len(durs)*99/100)]
-	lo, span := math.Log(float64(d.MinNs)+1), math.Log(float64(d.MaxNs)+1)-math.Log(float64(d.MinNs)+1)
 	for _, v := range durs {
-		b := 0
-		if span > 0 {
-			b = min(histBins-1, int((math.Log(float64(v)+1)-lo)/span*histBins))
-		}
-		d.Bins[b]++
+		d.Bins[logBin(v, d.MinNs, d.MaxNs, histBins)]++
 	}
 	return d
 }

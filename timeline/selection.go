@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -142,7 +143,7 @@ func (tl *Timeline) Select(ctx context.Context, q Query) (*Selection, error) {
 				}
 			}
 		}
-		nodes[i][s] = parent.child(k, dur)
+		nodes[i][s] = parent.child(flameKey{label.Unnumbered(k.name), k.class}, dur)
 		n, ok := at[k]
 		if !ok {
 			n = len(out.Ops)
@@ -215,12 +216,17 @@ func (s *Selection) finish() {
 	slices.SortFunc(s.Ops, func(a, b OpSum) int { return cmp.Or(cmp.Compare(b.SelfNs, a.SelfNs), cmp.Compare(a.Name, b.Name)) })
 	s.Names = len(s.Ops)
 	s.Ops = s.Ops[:min(len(s.Ops), maxOps)]
-	for _, c := range s.Flame.kids {
-		s.Flame.TotalNs += c.TotalNs
-		s.Flame.Count += c.Count
+	s.Flame.finish()
+}
+
+// finish sums the root up and puts its descendants in order.
+func (f *Flame) finish() {
+	for _, c := range f.kids {
+		f.TotalNs += c.TotalNs
+		f.Count += c.Count
 	}
 	left := maxFlame
-	s.Flame.list(&left, s.Flame.TotalNs/2000, 0)
+	f.list(&left, f.TotalNs/2000, 0)
 }
 
 // list puts the children in order, the widest first, as far as room is left and they are

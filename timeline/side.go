@@ -31,6 +31,8 @@ type sideCells struct {
 	all      []Arrow
 	finds    sync.Once
 	findings []Finding
+	overview lazy[*Overview]
+	comm     lazy[*Communication]
 }
 
 type stepsCell struct {

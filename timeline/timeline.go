@@ -83,6 +83,7 @@ type part struct {
 	packed   map[int64][]*packedTrack
 	packOnce sync.Mutex
 	series   []series
+	cells    cells
 	from, to int64 // extent on the timeline
 }
 

@@ -283,3 +283,13 @@ func trtllm(name string) (Label, bool) {
 	}
 	return l, true
 }
+
+// Unnumbered is the name of a ProfilerStep without its number, under which the steps of a
+// trace are one thing; other names are as they were.
+func Unnumbered(name string) string {
+	const step = "ProfilerStep"
+	if strings.HasPrefix(name, step) && profilerStep.MatchString(name) {
+		return step
+	}
+	return name
+}

@@ -234,7 +234,7 @@ func (a *analyzer) requests(r *Report) {
 		}
 		total = append(total, q.TotalNs)
 	}
-	r.Latency = Latency{TTFT: quantilesOf(ttft), FirstOutput: quantilesOf(out), Total: quantilesOf(total)}
+	r.Latency = Latency{TTFT: QuantilesOf(ttft), FirstOutput: QuantilesOf(out), Total: QuantilesOf(total)}
 	a.chains(r, js)
 }
 

@@ -6,7 +6,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
-func quantilesOf(v []int64) Quantiles {
+// QuantilesOf describes durations, in ns; it sorts v.
+func QuantilesOf(v []int64) Quantiles {
 	if len(v) == 0 {
 		return Quantiles{}
 	}

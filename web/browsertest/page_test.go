@@ -259,9 +259,15 @@ func testLooks(p *page) {
 
 // paleText lists text whose colour is too near to what is behind it.
 const paleText = `(() => {
-  const rgb = (c) => (c.match(/[\d.]+/g) ?? []).map(Number);
+  const rgb = (c) => { const v = (c.match(/[\d.]+/g) ?? []).map(Number); return c.startsWith("color(srgb") ? [...v.slice(0, 3).map((x) => 255 * x), ...v.slice(3)] : v; };
   const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length === 3 || c[3] > 0) return c; } return [255, 255, 255]; };
+  const behind = (e) => {
+    if (!e) return [255, 255, 255];
+    const c = rgb(getComputedStyle(e).backgroundColor), alpha = c[3] ?? 1;
+    if (alpha === 1) return c;
+    const under = behind(e.parentElement);
+    return under.map((v, i) => v * (1 - alpha) + c[i] * alpha);
+  };
   const out = new Set();
   for (const e of document.querySelectorAll("body *")) {
     if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;

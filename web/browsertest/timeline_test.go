@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -153,29 +154,20 @@ func TestTimelineOfARun(t *testing.T) {
 	if links := eval[int](p, `document.querySelectorAll(".findings a[href*='#s=']").length`); links == 0 {
 		t.Error("no finding leads to its slice")
 	}
-	p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-		_, err := cdp.Call(ctx, tab, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true}) // axe is no script of ours
-		return err
-	}), chromedp.Click(chromedp.CSS("#detail a.button")))
+	p.withoutPolicy()
+	p.do(chromedp.Click(chromedp.CSS("#detail a.button")))
 	p.until(settled + ` && kinetoscope.requests.length === 3 && kinetoscope.handoffs.length > 0`)
 	names := eval[[]string](p, `[...document.querySelectorAll("#tracks .label.stage .name")].map((e) => e.textContent)`)
 	if !slices.Equal(names, []string{"thinker", "talker", "code2wav"}) {
 		t.Errorf("stages %v", names)
 	}
-	axe, err := os.ReadFile("testdata/axe/axe.min.js")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, scheme := range []string{"dark", "light"} {
 		p.size(1280, scheme)
 		p.until(settled)
-		eval[bool](p, string(axe)+"; true")
 		for _, tab := range []string{"findings", "slice", "area", "flame", "requests", "notes"} {
 			eval[bool](p, `(async () => { if ("`+tab+`" === "slice") await kinetoscope.select("0.5"); else kinetoscope.panel.show("`+tab+`"); return true; })()`)
 			p.until(settled + ` && !document.querySelector("#body").textContent.includes("Adding up")`)
-			for _, v := range eval[[]string](p, `axe.run().then((r) => r.violations.map((v) => v.id + ": " + v.nodes[0].html.slice(0, 200)))`) {
-				t.Errorf("%s, %s: %s", scheme, tab, v)
-			}
+			p.audit(scheme + ", " + tab)
 		}
 		p.shoot("timeline-" + scheme)
 	}
@@ -187,4 +179,150 @@ func TestTimelineOfARun(t *testing.T) {
 		}
 	}
 	p.quiet()
+}
+
+// audit lets axe look at the page; it is no script of ours, so that the page's policy must be
+// off, see withoutPolicy.
+func (p *page) audit(what string) {
+	p.t.Helper()
+	axe, err := os.ReadFile("testdata/axe/axe.min.js")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	eval[bool](p, string(axe)+"; true")
+	for _, v := range eval[[]string](p, `axe.run().then((r) => r.violations.map((v) => v.id + ": " + v.nodes[0].html.slice(0, 200)))`) {
+		p.t.Errorf("%s: %s", what, v)
+	}
+}
+
+// withoutPolicy has the pages that the tab loads from now on run what tests give them.
+func (p *page) withoutPolicy() {
+	p.t.Helper()
+	p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
+		return err
+	}))
+}
+
+// parts are the sections that the report shows, once all have said what they have.
+func (p *page) parts() []string {
+	p.t.Helper()
+	p.until(settled)
+	return eval[[]string](p, `[...document.querySelectorAll(".part:not([hidden])")].map((e) => e.dataset.key)`)
+}
+
+// TestReport reads the report of a run: each part has what the run has, and leads to the
+// timeline.
+func TestReport(t *testing.T) {
+	in := browser(t, "")
+	srv := serve(t)
+	srv.call(t, "POST", "/start_profile", `{"profile_prefix": "report"}`, nil)
+	for range 3 {
+		srv.call(t, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 24}`, nil)
+	}
+	var st struct{ ID string }
+	srv.call(t, "POST", "/stop_profile", "", &st)
+	p := openUntil(t, in, srv.url+"/view/"+st.ID, settled)
+	p.withoutPolicy()
+	p.do(chromedp.Reload())
+	p.until(settled)
+	p.press("v")
+	want := []string{"findings", "where", "requests", "steps", "ops", "flames", "path", "comm", "memory", "roofline"}
+	if got := p.parts(); !slices.Equal(got, want) {
+		t.Errorf("the report has %v, want %v", got, want)
+	}
+	if failed := eval[[]string](p, `kinetoscope.report.sections.filter((s) => s.error).map((s) => s.of.id + ": " + s.error)`); len(failed) > 0 {
+		t.Errorf("parts failed: %v", failed)
+	}
+	for _, scheme := range []string{"dark", "light"} {
+		p.size(1280, scheme)
+		p.until(settled)
+		p.audit("report, " + scheme)
+		for _, pale := range eval[[]string](p, paleText) {
+			t.Errorf("report, %s: %s", scheme, pale)
+		}
+		p.shoot("report-" + scheme)
+	}
+	for _, width := range []int64{360, 3840} {
+		p.size(width, "light")
+		p.until(settled)
+		if over := eval[int](p, `Math.max(document.documentElement.scrollWidth - innerWidth, document.querySelector("#report").scrollWidth - document.querySelector("#report").clientWidth)`); over > 0 {
+			t.Errorf("the report is %d px wider than %d", over, width)
+		}
+	}
+	p.size(1280, "light")
+
+	eval[bool](p, `(document.querySelector("#part-requests .fallrow button").click(), true)`)
+	p.until(settled + ` && kinetoscope.view === "timeline" && kinetoscope.selected?.request`)
+	p.press("v")
+	p.until(settled + ` && location.hash.includes("view=report")`)
+	for group, row := range map[string]string{"shape": "code.under", "kernel": ".empty"} {
+		eval[bool](p, `(document.querySelector("#part-ops [data-value=`+group+`]").click(), true)`)
+		p.until(settled + ` && document.querySelector("#part-ops ` + row + `")`)
+	}
+	eval[bool](p, `(document.querySelector("#part-ops [data-value=name]").click(), true)`)
+	p.until(settled + ` && document.querySelector("#part-ops td.opname button")`)
+	name := eval[string](p, `document.querySelector("#part-ops td.opname button").textContent`)
+	eval[bool](p, `(document.querySelector("#part-ops td.opname button").click(), true)`)
+	p.until(settled + ` && kinetoscope.view === "timeline" && kinetoscope.selected?.detail?.name === ` + strconv.Quote(name))
+	p.press("v")
+	p.until(settled + ` && kinetoscope.view === "report"`)
+	eval[bool](p, `(document.querySelector("#part-path [data-act=path]").click(), true)`)
+	p.until(settled + ` && kinetoscope.view === "timeline" && kinetoscope.path?.steps.length > 0 && kinetoscope.tree.byID.has("path")`)
+	p.until(`location.hash.includes("path=0")`)
+	p.quiet()
+}
+
+// TestViewsOfSharedTraces opens every trace that lies beside the repository, and a directory of
+// ranks: nothing is hidden, no part of the report fails, nothing is complained of.
+func TestViewsOfSharedTraces(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", "..", "..", "shared"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, pattern := range []string{"traces/*.json.gz", "engine-traces/*.json.gz"} {
+		list, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, list...)
+	}
+	if len(names) == 0 {
+		t.Skip("no shared traces beside the repository")
+	}
+	in := browser(t, "")
+	// axe takes seconds for each: it sees a directory, a trace with a device and one without.
+	audited := map[string]bool{"engine-traces": true, "kineto_resnet50_nw0.json.gz": true, "max4_rank0.1795910567862964002.pt.trace.json.gz": true}
+	sets := [][]string{{filepath.Join(root, "engine-traces")}}
+	for _, name := range names {
+		sets = append(sets, []string{name})
+	}
+	for _, paths := range sets {
+		t.Run(filepath.Base(paths[0]), func(t *testing.T) {
+			srv := launch(t, append([]string{"view", "--no-open"}, paths...)...)
+			p := openUntil(t, in, srv.url, settled)
+			look := audited[filepath.Base(paths[0])]
+			if look {
+				p.withoutPolicy()
+				p.do(chromedp.Reload())
+				p.until(settled)
+				p.audit("timeline")
+			}
+			if facts := eval[string](p, `document.querySelector("#facts").textContent`); !strings.Contains(facts, "· 0 hidden ·") {
+				t.Errorf("the header says %q", facts)
+			}
+			p.press("v")
+			if got := p.parts(); len(got) < 1 { // of a front end's trace nothing but findings
+				t.Error("the report is empty")
+			}
+			if failed := eval[[]string](p, `kinetoscope.report.sections.filter((s) => s.error).map((s) => s.of.id + ": " + s.error)`); len(failed) > 0 {
+				t.Errorf("parts failed: %v", failed)
+			}
+			if look {
+				p.audit("report")
+			}
+			p.quiet()
+		})
+	}
 }

@@ -58,3 +58,20 @@ function update(have, want) {
 
 // readers reports whether an attribute is the reader's to change, not the data's.
 const readers = (el, name) => el.nodeName === "DETAILS" && name === "open";
+
+// dress puts what elements carry as data-color, data-part and so on into their styles:
+// the page's policy allows no styles in attributes.
+export function dress(root) {
+  const put = { color: ["background", ""], part: ["width", "%"], high: ["height", "%"], px: ["height", "px"], left: ["left", "%"], top: ["top", "px"], shade: ["backgroundColor", ""] };
+  for (const [key, [style, unit]] of Object.entries(put)) {
+    for (const el of root.querySelectorAll(`[data-${key}]`)) el.style[style] = el.dataset[key] + unit;
+  }
+}
+
+// svg makes an element of a picture, as h does of the page.
+export function svg(name, attributes = {}, ...children) {
+  const el = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) if (value !== false && value != null) el.setAttribute(key, value === true ? "" : value);
+  el.append(...children.flat(Infinity).filter((c) => c != null && c !== false));
+  return el;
+}

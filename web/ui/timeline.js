@@ -7,11 +7,12 @@ import * as data from "./tl-data.js";
 import { bindInput } from "./tl-input.js";
 import { Pane } from "./tl-pane.js";
 import { Panel } from "./tl-panel.js";
+import { Report } from "./rp-page.js";
 import { Ruler } from "./tl-ruler.js";
 import { Store } from "./tl-store.js";
 import { isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
-import { bytes, count, dur, plural } from "./units.js";
+import { bytes, count, dur, percent, plural } from "./units.js";
 
 const $ = (id) => document.getElementById(id);
 const READING_MS = 250; // between looks at a run that is being read
@@ -21,7 +22,7 @@ const ADDRESS_MS = 250; // from the last change to the address
 
 const app = {
   info: null, tree: new Tree(), win: { t0: 0, t1: 1, limit: [0, 1] }, ticks: [], marks: [], area: null, selected: null, cursor: null,
-  handoffs: [], stepSpans: new Map(), steps: [], requests: [], pack: "auto", showArrows: true, theme: {}, indent: 12, lit: null, found: null,
+  handoffs: [], stepSpans: new Map(), steps: [], requests: [], derived: [], path: null, view: "timeline", pack: "auto", showArrows: true, theme: {}, indent: 12, lit: null, found: null,
 };
 
 // stageShades colours a stage's part of a request.
@@ -34,7 +35,7 @@ app.stageShades = (stage) => {
 // say tells a screen reader what changed.
 app.say = (text) => { $("said").textContent = text; };
 
-app.amount = (v, unit) => (unit === "bytes" ? bytes(v) : Math.abs(v) >= 1e4 ? count(Math.round(v)) : Number(v.toPrecision(4)).toString());
+app.amount = (v, unit) => (unit === "share" ? percent(v) : unit === "bytes" ? bytes(v) : Math.abs(v) >= 1e4 ? count(Math.round(v)) : Number(v.toPrecision(4)).toString());
 
 function readTheme() {
   const css = getComputedStyle(document.documentElement);
@@ -71,7 +72,7 @@ function frame() {
 // still says whether what shows is all there is to show: nothing moves, no answer is on its
 // way, the address says what the page shows.
 app.still = () => Boolean(app.info?.state === "ready" && app.panel?.findings && app.store.held.size > 0 && !asked && !app.gliding && !timer &&
-  !app.store.busy && !app.store.next && !data.waiting());
+  !app.store.busy && !app.store.next && !data.waiting() && (app.view === "timeline" || app.report.whole));
 
 app.layout = () => {
   const pinned = app.tree.pinnedLayout();
@@ -144,6 +145,72 @@ app.fit = () => {
   else app.glide(0, app.info.end_ns);
 };
 
+// ---- the views
+
+// setView shows the timeline or the report.
+app.setView = (view) => {
+  app.view = view;
+  document.body.dataset.view = view;
+  for (const b of $("views").children) b.setAttribute("aria-pressed", String(b.dataset.view === view));
+  for (const id of ["stage", "panel", "find", "pack", "arrows", "fit"]) $(id).classList.toggle("away", view !== "timeline");
+  if (view === "report") app.report.open();
+  else {
+    $("report").hidden = true;
+    app.resize();
+  }
+  app.changed();
+};
+
+app.toRequest = (id) => {
+  const r = app.requests.find((x) => x.id === id);
+  if (!r) return;
+  app.show(r.start_ns, r.end_ns);
+  app.selectRequest(r);
+};
+
+// toTrack chooses all of a track, or of a group of them.
+app.toTrack = (id) => {
+  const n = app.tree.byID.get(id);
+  app.glide(0, app.info.end_ns);
+  app.setArea(0, app.info.end_ns, n ? new Set([id]) : null);
+};
+
+// showPath lays the critical path of a trace over the timeline; null takes it away.
+app.showPath = async (trace) => {
+  app.path = null;
+  app.tree.path = null;
+  if (trace != null) {
+    try {
+      app.path = { trace, ...(await data.criticalPath({ trace, px: 4000 })), column: app.info.end_ns / 4000 };
+      app.tree.path = { trace, total: app.path.total_ns };
+      app.path.lit = new Set(app.path.on_path.map((id) => Number(id.split(".")[1])));
+    } catch (err) {
+      app.fail(err);
+    }
+  }
+  arrange(app.served);
+  app.main.el.scrollTop = 0;
+  app.changed();
+};
+
+// closerPath asks for the path of the window where what is held is too coarse or has not all.
+let closing = 0;
+app.closerPath = () => {
+  const p = app.path;
+  if (!p) return;
+  const column = (app.win.t1 - app.win.t0) / app.main.width;
+  if (p.column <= column * 1.5 && (p.from == null || p.from <= app.win.t0 && p.to >= app.win.t1)) return;
+  clearTimeout(closing);
+  closing = setTimeout(async () => {
+    const span = app.win.t1 - app.win.t0;
+    const q = { trace: p.trace, from: app.win.t0 - span, to: app.win.t1 + span, px: Math.min(8192, 3 * app.main.width) };
+    const got = await data.criticalPath(q).catch(() => null);
+    if (!got || app.path?.trace !== p.trace) return;
+    app.path = { trace: p.trace, ...got, column: (q.to - q.from) / q.px, from: q.from, to: q.to, lit: new Set(got.on_path.map((id) => Number(id.split(".")[1]))) };
+    app.draw();
+  }, 150);
+};
+
 // ---- choosing
 
 app.reveal = (ref) => {
@@ -151,7 +218,7 @@ app.reveal = (ref) => {
   const n = app.tree.byID.get(id);
   if (!n) return;
   let opened = false;
-  for (const p of app.tree.path(n)) {
+  for (const p of app.tree.above(n)) {
     if (app.tree.isFolded(p)) {
       app.tree.folded.set(p.id, false);
       opened = true;
@@ -339,6 +406,8 @@ function writeAddress() {
   keep(p, "sort", app.tree.sort);
   keep(p, "filter", app.tree.filter);
   keep(p, "m", app.marks.map(Math.round).join(","));
+  keep(p, "view", app.view === "timeline" ? "" : app.view);
+  keep(p, "path", app.path ? String(app.path.trace) : "");
   keep(p, "tab", app.panel.tab);
   keep(p, "y", Math.round(app.main.el.scrollTop) || "");
   history.replaceState(null, "", `#${p.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%7E", "~")}`);
@@ -373,6 +442,8 @@ function applyAddress(p) {
   });
   if ($("query").value) app.search();
   app.main.el.scrollTop = Number(p.get("y")) || 0;
+  if (p.get("path")) app.showPath(Number(p.get("path")));
+  if (p.get("view") === "report") app.setView("report");
   const tab = p.get("tab");
   if (tab === "requests") app.analysed.then(() => app.panel.show(tab));
   else if (tab) app.panel.show(tab);
@@ -459,11 +530,22 @@ app.load = async () => {
     arrange(app.served);
     app.panel.drawTabs();
   }, app.fail);
+  app.analysed.then(data.derived).then((derived) => {
+    app.derived = derived;
+    arrange(app.served);
+  }).catch(app.fail);
 };
+
+// withDerived puts computed counters first in what they are of.
+function withDerived(nodes, derived) {
+  const ids = new Set(nodes.map((n) => n.id));
+  const of = (n) => derived.filter((d) => d.parent === n.id);
+  return [...derived.filter((d) => !ids.has(d.parent)).map((d) => ({ ...d, parent: "" })), ...nodes.flatMap((n) => [n, ...of(n)])];
+}
 
 function arrange(nodes) {
   app.served = nodes;
-  app.tree.set(nodes, app.steps, app.requests);
+  app.tree.set(withDerived(nodes, app.derived), app.steps, app.requests);
   patch($("facts"), facts(app.info));
   $("arrows").hidden = !app.handoffs.length;
   $("arrows").setAttribute("aria-pressed", String(app.showArrows));
@@ -536,6 +618,7 @@ async function start() {
   app.main = new Pane($("tracks"), app);
   app.ruler = new Ruler($("ruler"), app);
   app.panel = new Panel($("panel"), $("tabs"), $("body"), app);
+  app.report = new Report($("report"), app);
   const p = readAddress();
   try {
     state();
@@ -573,10 +656,18 @@ function setTheme(name) {
   document.documentElement.dataset.theme = name;
   localStorage.setItem("kinetoscope-theme", name);
   readTheme();
-  if (app.info) app.draw();
+  redraw();
+}
+
+function redraw() {
+  if (!app.report) return;
+  app.draw();
+  app.panel.draw();
+  app.report.draw();
 }
 $("theme").addEventListener("click", () => setTheme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "") + 1) % themes.length]));
 document.documentElement.dataset.theme = localStorage.getItem("kinetoscope-theme") ?? "";
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (readTheme(), app.info && app.draw()));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (readTheme(), redraw()));
+$("views").addEventListener("click", (event) => event.target.dataset.view && app.info && app.setView(event.target.dataset.view));
 start();
 globalThis.kinetoscope = app; // for the console, and for tests

@@ -41,6 +41,15 @@ export const detail = (id, options) => json(`slices/${id}`, {}, options);
 export const next = async (id, back) => (await json(`slices/${id}/next`, { back })).slice;
 export const search = (q, options) => json("search", q, options);
 export const selection = (q, options) => json("selection", q, options);
+export const derived = () => list("derived");
+export const overview = () => json("overview");
+export const stepTimes = () => list("steptimes");
+export const ops = (trace, by) => json("ops", { trace, by });
+export const flame = (trace, of) => json("flame", { trace, of });
+export const communication = () => json("communication");
+export const memory = () => list("memory");
+export const rooflines = () => list("rooflines");
+export const criticalPath = (q) => json("criticalpath", q);
 export const exportURL = (q) => `${run()}/export?${new URLSearchParams(Object.entries(q).map(([k, v]) => [k, Array.isArray(v) ? v.join(",") : String(v)]))}`;
 
 const MAGIC = "KTSLICE\x01";

@@ -13,7 +13,7 @@ export const KEYS = [
   ["w s", "zoom in and out at the pointer"], ["a d", "go left and right"], ["f", "fit the slice or the area; nothing chosen: all"],
   ["m", "mark the slice or area; at the pointer otherwise"], ["[ ]", "previous, next slice of the same name"], ["← →", "previous, next slice in the row"],
   ["↑ ↓", "what holds the slice, what it holds"], ["/", "search; Enter and Shift Enter go through the hits"], ["p", "pin the slice's track to the top"],
-  ["e", "fold or unfold the slice's track"], ["z", "back to the window before"], ["Esc", "choose nothing"], ["?", "these keys"],
+  ["e", "fold or unfold the slice's track"], ["v", "timeline or report"], ["z", "back to the window before"], ["Esc", "choose nothing"], ["?", "these keys"],
   ["drag", "choose an area; on the ruler zoom into it"], ["Shift drag", "move; also with the middle button"], ["Ctrl wheel", "zoom; Shift wheel or sideways moves"],
   ["double click", "choose a slice and zoom to it"],
 ];
@@ -53,6 +53,8 @@ export function bindInput(app) {
     if (event.target.closest("[role=tablist]") && event.key.startsWith("Arrow")) return;
     if (event.target.id === "grip" || event.target.closest("#body") && /^(Arrow|Page|Home|End| )/.test(event.key)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (key === "v") return app.setView(app.view === "timeline" ? "report" : "timeline");
+    if (app.view !== "timeline" && key !== "?") return;
     if ("wasd".includes(key) && key.length === 1) {
       if (!held.size) remember();
       held.add(key);

@@ -2,6 +2,7 @@
 // large as the pane and shows what is scrolled to.
 import { ALPHA_WHOLE, colors, DIM, INK } from "./tl-color.js";
 import { h, patch } from "./dom.js";
+import { boundColor } from "./tl-bounds.js";
 import { hasSlices, isLeaf } from "./tl-tree.js";
 import { dur } from "./units.js";
 
@@ -90,6 +91,7 @@ export class Pane {
     g.font = FONT;
     g.textBaseline = "middle";
     this.texts = [];
+    this.under = []; // what is on the critical path
     const seen = this.visible();
     for (const item of seen) {
       this.backdrop(item, theme);
@@ -98,6 +100,8 @@ export class Pane {
     for (const item of seen) this.item(item, theme);
     g.fillStyle = INK;
     for (const [text, x, y] of this.texts) g.fillText(text, x, y);
+    g.fillStyle = theme.mark;
+    for (const [x, y, w] of this.under) g.fillRect(x, y, w, 3);
     this.marks(theme);
   }
 
@@ -121,6 +125,7 @@ export class Pane {
     const n = item.node;
     if (n.kind === "counter") this.counter(item, theme);
     else if (n.kind === "steps") this.steps(item, theme);
+    else if (n.kind === "path") this.path(item, theme);
     else if (n.kind === "requests") this.requests(item, theme);
     else if (isLeaf(n)) this.slices(n, item.y + 1, item.rowH, item.folded, theme);
     else if (item.folded) {
@@ -141,17 +146,17 @@ export class Pane {
     for (const r of d.rows) {
       if (folded && r.row > 0) break;
       const y = top + r.row * rowH;
-      if (y > from && y < to) this.row(d, r, y, rowH - 1, theme);
+      if (y > from && y < to) this.row(d, r, y, rowH - 1, theme, this.app.path?.trace === n.trace ? this.app.path.lit : null);
     }
   }
 
   // row draws the boxes of one row. Neighbours of one colour that leave no gap to see are
   // one rectangle.
-  row(d, r, y, height, theme) {
+  row(d, r, y, height, theme, onPath) {
     const { g, app } = this;
     const k = this.width / (app.win.t1 - app.win.t0);
     const shift = (d.from - app.win.t0) * k;
-    const { start, end, name, cls, count, busy, names } = d;
+    const { start, end, name, cls, count, busy, names, slice } = d;
     const lit = app.lit?.(d);
     let lo = r.first;
     let hi = r.last;
@@ -181,6 +186,7 @@ export class Pane {
       style = shade;
       x0 = Math.max(-2, a);
       x1 = Math.min(this.width + 2, b - a > 3 ? b - 0.5 : b);
+      if (onPath?.has(slice[i]) && b - a > 1.5) this.under.push([Math.max(-2, a), y + height - 3, Math.min(this.width + 2, b) - Math.max(-2, a)]);
       if (b - a >= LEAST_TEXT && height >= 11) this.text(count[i] > 1 ? `${text} ×${count[i]}` : text, Math.max(0, a) + 4, y + height / 2 + 0.5, Math.min(b, this.width) - Math.max(0, a) - 7);
     }
     if (x1 > x0) {
@@ -198,8 +204,8 @@ export class Pane {
     const { g, app } = this;
     const c = app.store.curves.get(node.id);
     if (!c) return;
-    const top = node.max ?? 0;
-    const low = Math.min(0, node.min ?? 0);
+    const top = c.high ?? node.max ?? 0;
+    const low = Math.min(0, c.low ?? 0);
     const scale = (height - 8) / (top - low || 1);
     const base = y + height - 3;
     const py = (v) => base - (v - low) * scale;
@@ -245,6 +251,18 @@ export class Pane {
       g.fillRect(Math.max(-2, a), y + 2, Math.max(1, Math.min(b, this.width + 2) - Math.max(-2, a) - 0.5), height - 5);
       const text = step.count > 1 ? `${step.count} × ${step.kind}` : `${step.kind} ${step.number}${step.batch ? ` · batch ${step.batch}` : ""}`;
       if (b - a >= LEAST_TEXT) this.text(text, Math.max(0, a) + 4, y + height / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
+    }
+  }
+
+  // path draws the critical path as one lane: what the trace's end waits for at each instant.
+  path({ y, h: height }, theme) {
+    const { g, app } = this;
+    for (const s of app.path?.steps ?? []) {
+      const [a, b] = [this.x(s.start_ns), this.x(s.end_ns)];
+      if (b < 0 || a > this.width) continue;
+      g.fillStyle = boundColor(s.bound, theme.dark);
+      g.fillRect(Math.max(-2, a), y + 2, Math.max(1, Math.min(b, this.width + 2) - Math.max(-2, a) - 0.5), height - 5);
+      if (b - a >= LEAST_TEXT) this.text(s.count > 1 ? `${s.name} …` : s.name, Math.max(0, a) + 4, y + height / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
     }
   }
 
@@ -405,6 +423,10 @@ export class Pane {
       const lane = Math.floor((y - item.y - 1) / item.rowH);
       const r = n.requests.find((q) => q.lane === lane && t >= q.start_ns - slop && t <= q.end_ns + slop);
       return { item, t, request: r };
+    }
+    if (n.kind === "path") {
+      const s = app.path?.steps.find((q) => t >= q.start_ns - slop && t <= q.end_ns + slop);
+      return { item, t, step: s && { kind: s.name, name: `${s.type.replaceAll("_", " ")}, ${s.bound.replaceAll("_", " ")}`, ...s, number: "" } };
     }
     if (n.kind === "steps") {
       const s = app.stepSpans.get(n.trace)?.steps.find((q) => t >= q.start_ns && t < q.end_ns);

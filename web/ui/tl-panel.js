@@ -1,7 +1,8 @@
 // The panel below the tracks: a slice or request, an area's sums, findings, hits, notes.
-import { h, patch } from "./dom.js";
+import { dress, h, patch } from "./dom.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
+import { flameGraph } from "./tl-flame.js";
 import { at } from "./tl-units.js";
 import { count, dur, percent, plural } from "./units.js";
 
@@ -108,12 +109,7 @@ export class Panel {
     const of = { slice: () => (app.selected?.detail ? this.slice(app.selected.detail) : app.selected?.of ? this.request(app.selected.of) : empty("Click a slice, or move with the arrow keys.")),
       area: () => this.area(), flame: () => this.flame(), findings: () => this.list(), search: () => this.hits(), requests: () => this.requests(), notes: () => this.notes() };
     patch(this.body, of[this.tab]());
-    for (const el of this.body.querySelectorAll("[data-color]")) el.style.background = el.dataset.color;
-    for (const el of this.body.querySelectorAll("[data-part]")) el.style.width = `${el.dataset.part}%`;
-    for (const el of this.body.querySelectorAll("[data-high]")) el.style.height = `${el.dataset.high}%`;
-    for (const el of this.body.querySelectorAll("[data-px]")) el.style.height = `${el.dataset.px}px`;
-    for (const el of this.body.querySelectorAll("[data-left]")) el.style.left = `${el.dataset.left}%`;
-    for (const el of this.body.querySelectorAll("[data-top]")) el.style.top = `${el.dataset.top}px`;
+    dress(this.body);
   }
 
   click(event) {
@@ -123,11 +119,8 @@ export class Panel {
     const { act } = el.dataset;
     if (act === "slice") app.select(el.dataset.id, { reveal: true, tab: el.dataset.stay == null });
     else if (act === "span") app.show(Number(el.dataset.from), Number(el.dataset.to));
-    else if (act === "request") {
-      const r = app.requests.find((x) => x.id === el.dataset.id);
-      app.show(r.start_ns, r.end_ns);
-      app.selectRequest(r);
-    } else if (act === "sort") (this.sortBy = el.dataset.by, this.draw());
+    else if (act === "request") app.toRequest(el.dataset.id);
+    else if (act === "sort") (this.sortBy = el.dataset.by, this.draw());
     else if (act === "zoomflame") (this.flameAt = el.dataset.path, this.draw());
     else if (act === "find") {
       $("query").value = el.dataset.name;
@@ -201,31 +194,7 @@ export class Panel {
     const { app, sum } = this;
     if (!sum) return empty("Adding up …");
     if (sum.error) return empty(sum.error);
-    let root = sum.flame;
-    const path = [];
-    for (const i of (this.flameAt ?? "").split(".").filter(Boolean)) {
-      path.push(root);
-      root = root.children[Number(i)];
-    }
-    const whole = root.total_ns || 1;
-    const boxes = [];
-    let deep = 0;
-    const visit = (f, left, level, id) => {
-      deep = Math.max(deep, level);
-      const part = (100 * f.total_ns) / whole;
-      if (part < 0.15) return;
-      boxes.push(h("button", { type: "button", class: "flame", "data-act": "zoomflame", "data-path": id, "data-left": left, "data-part": part, "data-top": level * 19, "data-color": level === 0 && !this.flameAt ? "var(--group)" : colors(app.info.classes.indexOf(f.class), f.name, app.theme.dark)[3],
-        title: `${f.name}\n${dur(f.total_ns)}, self ${dur(f.self_ns)}, ${plural(f.count, "slice")}` }, part > 2 ? f.name : ""));
-      let x = left;
-      (f.children ?? []).forEach((c, i) => {
-        visit(c, x, level + 1, `${id}${id ? "." : ""}${i}`);
-        x += (100 * c.total_ns) / whole;
-      });
-    };
-    visit(root, 0, 0, this.flameAt ?? "");
-    const el = h("div", { class: "flames", role: "group", "aria-label": "Flame graph, the widest first; the tab beside has it as a table" }, boxes);
-    el.dataset.px = (deep + 1) * 19 + 4;
-    return h("div", {}, this.head(this.query), path.length > 0 && h("p", { class: "crumbs" }, button("zoomflame", { path: "" }, "all"), " › ", root.name), el);
+    return h("div", {}, this.head(this.query), flameGraph(sum.flame, this.flameAt ?? "", app, "Flame graph, the widest first; the tab beside has it as a table"));
   }
 
   // ---- lists

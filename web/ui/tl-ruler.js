@@ -84,6 +84,7 @@ export class Ruler {
       g.fillText(text, left + 4, OVERVIEW + AXIS / 2);
     }
     app.closerSteps();
+    app.closerPath();
   }
 
   flag(x, text, color) {

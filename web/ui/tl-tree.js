@@ -4,10 +4,10 @@
 const ROW = 18;
 const TIGHT = 15; // rows of deep stacks
 const DEEP = 12;
-const HEIGHT = { counter: 38, steps: 20, group: 24 };
+const HEIGHT = { counter: 38, steps: 20, path: 20, group: 24 };
 const PAD = 4;
 
-const LEAVES = new Set(["thread", "stream", "lane", "counter", "steps", "requests"]);
+const LEAVES = new Set(["thread", "stream", "lane", "counter", "steps", "path", "requests"]);
 export const isLeaf = (n) => LEAVES.has(n.kind);
 export const hasSlices = (n) => n.kind === "thread" || n.kind === "stream" || n.kind === "lane";
 
@@ -19,6 +19,7 @@ export class Tree {
     this.pinned = [];
     this.filter = "";
     this.sort = "";
+    this.path = null; // of which trace the critical path is shown
   }
 
   // set takes the server's nodes, steps by trace and lanes of requests.
@@ -28,6 +29,7 @@ export class Tree {
       const lanes = laneOut(requests);
       out.push({ id: "requests", parent: "", kind: "requests", name: requests.length === 1 ? "1 request" : `${requests.length} requests`, trace: -1, rows: lanes, requests });
     }
+    if (this.path) out.push({ id: "path", parent: "", kind: "path", name: "critical path", trace: this.path.trace });
     const left = new Map(steps.map((s) => [s.trace, s]));
     const stepNode = (s, parent) => ({ id: `steps:${s.trace}`, parent, kind: "steps", name: "steps", detail: s.how, trace: s.trace, steps: s });
     const alone = !nodes.some((n) => n.id.startsWith("trace:"));
@@ -62,14 +64,14 @@ export class Tree {
   }
 
   // path returns what holds a node, outermost first.
-  path(n) {
+  above(n) {
     const out = [];
     for (let p = this.byID.get(n.parent); p; p = this.byID.get(p.parent)) out.unshift(p);
     return out;
   }
 
   label(n) {
-    return [...this.path(n), n].map((p) => p.name).join(" · ");
+    return [...this.above(n), n].map((p) => p.name).join(" · ");
   }
 
   leaves(n) {

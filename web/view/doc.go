@@ -98,5 +98,14 @@ func (a *API) Routes() []Route {
 		get("search", search),
 		get("selection", selection),
 		get("export", export),
+		get("derived", derived),
+		get("overview", overview),
+		get("steptimes", stepTimes),
+		get("ops", ops),
+		get("flame", flame),
+		get("communication", communication),
+		get("memory", memory),
+		get("rooflines", rooflines),
+		get("criticalpath", criticalPath),
 	}
 }

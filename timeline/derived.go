@@ -1,0 +1,193 @@
+package timeline
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+)
+
+// derived is a counter that no trace has and that follows from what it has.
+type derived struct {
+	series
+	parent string
+	// Of a device's busy share: when some stream of it worked, and for how long before each.
+	busy   []view.Stretch
+	before []int64
+}
+
+// Derived lists the counters that follow from the traces: how busy devices are, how much
+// launched work waits for them, requests in flight, sequences and tokens of the steps. Their
+// curves are asked for as those of recorded counters are.
+func (tl *Timeline) Derived() []Node {
+	out := []Node{}
+	for i := range tl.parts {
+		list := tl.derivedOf(i)
+		for k := range list {
+			d := &list[k]
+			out = append(out, Node{ID: fmt.Sprintf("%d:d%d", i, k), Parent: d.parent, Kind: "counter", Name: d.name, Trace: i,
+				Samples: max(len(d.time), len(d.busy)), Min: d.min, Max: d.max, Unit: d.unit, Detail: "computed"})
+		}
+	}
+	return out
+}
+
+func (tl *Timeline) derivedOf(i int) []derived {
+	return tl.parts[i].cells.derived.get(func() []derived { return tl.derive(i) })
+}
+
+func (tl *Timeline) derive(i int) []derived {
+	p := tl.parts[i]
+	var out []derived
+	queues := map[int64][]change{}
+	for _, s := range analysis.QueueLength(p.t, analysis.Options{}).Streams {
+		queues[s.Lane.Device] = append(queues[s.Lane.Device], changes(s.Series)...)
+	}
+	for _, d := range view.New(p.t).Devices() {
+		if len(d.Busy) == 0 {
+			continue
+		}
+		parent, of := fmt.Sprintf("dev:%d:%d", i, d.ID), " of device "+strconv.FormatInt(d.ID, 10)
+		b := derived{series: series{name: "busy" + of, unit: "share", max: 1}, parent: parent, busy: d.Busy}
+		sum := int64(0)
+		for _, s := range d.Busy {
+			b.before = append(b.before, sum)
+			sum += s.End - s.Start
+		}
+		out = append(out, b)
+		if q := course("launched, waiting", "launches", queues[d.ID]); q.max > 0 {
+			q.name += of
+			out = append(out, derived{series: q, parent: parent})
+		}
+	}
+	parent := "trace:" + strconv.Itoa(i)
+	for _, s := range []series{p.inFlight(tl, i), tl.perStep(i, "sequences in the step", "sequences", func(batch, _ int) int { return batch }),
+		tl.perStep(i, "tokens in the step", "tokens", func(_, tokens int) int { return tokens })} {
+		if s.max > least(s) {
+			out = append(out, derived{series: s, parent: parent})
+		}
+	}
+	return out
+}
+
+// derivedCounter finds the counter that Derived has named; nil if id is no name of one.
+func (tl *Timeline) derivedCounter(id string) (int, *derived, error) {
+	a, b, ok := strings.Cut(id, ":d")
+	i, err1 := strconv.Atoi(a)
+	k, err2 := strconv.Atoi(b)
+	if !ok || err1 != nil || err2 != nil {
+		return 0, nil, nil
+	}
+	if i >= 0 && i < len(tl.parts) && k >= 0 {
+		if list := tl.derivedOf(i); k < len(list) {
+			return i, &list[k], nil
+		}
+	}
+	return 0, nil, fmt.Errorf("counter %q: %w: GET …/derived lists them", id, ErrNotFound)
+}
+
+func (p *part) derivedCurve(id string, d *derived, q Query) Curve {
+	if d.busy != nil {
+		return p.share(id, d, q)
+	}
+	return p.curve(id, &d.series, q)
+}
+
+// least is the value up to which a counter says nothing: steps of one sequence each are
+// what the ruler of steps shows already.
+func least(s series) float64 {
+	if s.unit == "requests" {
+		return 0
+	}
+	return 1
+}
+
+// change is by how much a value changes at an instant of the trace.
+type change struct {
+	at int64
+	by float64
+}
+
+// changes are the changes of a step function.
+func changes(points []analysis.Point) []change {
+	out, last := make([]change, 0, len(points)), 0.0
+	for _, q := range points {
+		out = append(out, change{q.TimeNs, q.Value - last})
+		last = q.Value
+	}
+	return out
+}
+
+// course sums changes up to a counter.
+func course(name, unit string, list []change) series {
+	out := series{name: name, unit: unit}
+	slices.SortStableFunc(list, func(a, b change) int { return cmp.Compare(a.at, b.at) })
+	v := 0.0
+	for k, c := range list {
+		v += c.by
+		if k+1 < len(list) && list[k+1].at == c.at {
+			continue
+		}
+		out.time, out.value = append(out.time, c.at), append(out.value, v)
+		out.max = max(out.max, v)
+	}
+	return out
+}
+
+// inFlight counts the requests that a trace's stage holds.
+func (p *part) inFlight(tl *Timeline, i int) series {
+	var list []change
+	for _, r := range tl.Requests() {
+		for _, s := range r.Spans {
+			if s.Trace == i {
+				list = append(list, change{p.local(s.StartNs), 1}, change{p.local(s.EndNs), -1})
+			}
+		}
+	}
+	return course("requests in flight", "requests", list)
+}
+
+// perStep is a number that steps have, 0 between them.
+func (tl *Timeline) perStep(i int, name, unit string, of func(batch, tokens int) int) series {
+	out := series{name: name, unit: unit}
+	for _, s := range tl.stepsOf(i).Steps {
+		v := float64(of(s.Batch, s.Tokens))
+		if n := len(out.time); n > 0 && out.time[n-1] >= s.StartNs {
+			out.time, out.value = out.time[:n-1], out.value[:n-1] // it goes on without a pause
+		}
+		out.time, out.value = append(out.time, s.StartNs, max(s.EndNs, s.StartNs+1)), append(out.value, v, 0)
+		out.max = max(out.max, v)
+	}
+	return out
+}
+
+// share is the curve of a device's busy share, a point a column.
+func (p *part) share(id string, d *derived, q Query) Curve {
+	c := Curve{Track: id, Time: []int64{}, Min: []float64{}, Max: []float64{}, Last: []float64{}, High: 1}
+	width := max(1, (q.To-q.From)/int64(q.Px))
+	upTo := func(t int64) int64 { // busy time before an instant of the trace
+		k := sort.Search(len(d.busy), func(k int) bool { return d.busy[k].Start >= t }) - 1
+		if k < 0 {
+			return 0
+		}
+		return d.before[k] + min(t, d.busy[k].End) - d.busy[k].Start
+	}
+	last := -1.0
+	before := upTo(p.local(q.From))
+	for t := q.From; t < q.To; t += width {
+		from, to := p.local(t), p.local(t+width)
+		now := upTo(to)
+		v := min(1, float64(now-before)/float64(max(1, to-from)))
+		before = now
+		if v != last {
+			c.point(t, v, v, v)
+			last = v
+		}
+	}
+	return c
+}

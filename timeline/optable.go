@@ -1,0 +1,237 @@
+package timeline
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/label"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// OpsBy says what makes calls one row of a table.
+type OpsBy string
+
+// The ways to group calls.
+const (
+	ByName   OpsBy = "name"
+	ByShape  OpsBy = "shape"
+	ByStack  OpsBy = "stack"
+	ByKernel OpsBy = "kernel" // device work by its own name
+
+	numOpsBy = 4
+)
+
+var opsBy = map[OpsBy]int{ByName: 0, ByShape: 1, ByStack: 2, ByKernel: 3}
+
+// Limits of a table of operators.
+const (
+	maxOpRows = 1000 // most time first; a reader filters
+	opBins    = 16   // of the histogram of a row
+)
+
+// OpsRow is calls of one name, shape or stack.
+type OpsRow struct {
+	Name         string `json:"name"`
+	Kind         string `json:"kind"`
+	Shapes       string `json:"shapes,omitempty"`
+	Stack        string `json:"stack,omitempty"` // frames from the innermost outwards, one a line
+	Count        int64  `json:"count"`
+	HostNs       int64  `json:"host_ns"`
+	SelfHostNs   int64  `json:"self_host_ns"`
+	DeviceNs     int64  `json:"device_ns"`
+	SelfDeviceNs int64  `json:"self_device_ns"`
+	Kernels      int64  `json:"kernels"`
+	FLOPs        int64  `json:"flops"`
+	Longest      string `json:"longest"` // slice
+	// Of the slices of this name, where rows are by name or by kernel: how long they took,
+	// counted in equal steps of the logarithm from MinNs to MaxNs.
+	MinNs int64 `json:"min_ns"`
+	MaxNs int64 `json:"max_ns"`
+	Bins  []int `json:"bins,omitempty"`
+}
+
+// OpsTable is what operators, or kernels, cost. The columns mean what analysis.OpRow and
+// analysis.KernelRow say.
+type OpsTable struct {
+	Trace          int      `json:"trace"`
+	By             OpsBy    `json:"by"`
+	Rows           []OpsRow `json:"rows"` // most device time first, then host time
+	Total          int      `json:"total"`
+	HostNs         int64    `json:"host_ns"`
+	DeviceNs       int64    `json:"device_ns"`
+	UnattributedNs int64    `json:"unattributed_ns"` // device time that no operator launched
+}
+
+// part returns trace i.
+func (tl *Timeline) part(i int) (*part, error) {
+	if i < 0 || i >= len(tl.parts) {
+		return nil, fmt.Errorf("trace %d: %w: there are %d, from 0", i, ErrNotFound, len(tl.parts))
+	}
+	return tl.parts[i], nil
+}
+
+// Ops returns what the operators of trace i cost.
+func (tl *Timeline) Ops(i int, by OpsBy) (*OpsTable, error) {
+	p, err := tl.part(i)
+	if err != nil {
+		return nil, err
+	}
+	n, ok := opsBy[by]
+	if !ok {
+		return nil, fmt.Errorf("by %.40q; allowed are name, shape, stack and kernel", string(by))
+	}
+	t := p.cells.ops[n].get(func() OpsTable {
+		if by == ByKernel {
+			return p.kernelTable(i)
+		}
+		return p.opTable(i, by)
+	})
+	return &t, nil
+}
+
+func (p *part) opTable(i int, by OpsBy) OpsTable {
+	a := analysis.Ops(p.t, analysis.Options{}, analysis.OpOptions{ByShape: by == ByShape, ByStack: by == ByStack})
+	out := OpsTable{Trace: i, By: by, Rows: []OpsRow{}, Total: len(a.Rows), HostNs: a.CPUNs, DeviceNs: a.DeviceNs, UnattributedNs: a.UnattributedNs}
+	for k := range a.Rows[:min(len(a.Rows), maxOpRows)] {
+		r := &a.Rows[k]
+		row := OpsRow{Name: r.Name, Kind: r.Kind, Shapes: r.Shapes, Stack: r.Stack, Count: r.Count, HostNs: r.CPUNs, SelfHostNs: r.SelfCPUNs,
+			DeviceNs: r.DeviceNs, SelfDeviceNs: r.SelfDeviceNs, Kernels: r.Kernels, FLOPs: r.FLOPs}
+		if r.Worst >= 0 && r.Worst < p.t.Slices.Len() {
+			row.Longest, row.MaxNs = sliceID(i, uint32(r.Worst)), p.t.Slices.Dur[r.Worst]
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	if by == ByName {
+		p.spread(out.Rows, false)
+	}
+	return out
+}
+
+func (p *part) kernelTable(i int) OpsTable {
+	a := analysis.Kernels(p.t, analysis.Options{})
+	out := OpsTable{Trace: i, By: ByKernel, Rows: []OpsRow{}, Total: len(a.Kernels)}
+	for k := range a.Kernels {
+		r := &a.Kernels[k]
+		out.DeviceNs += r.SumNs
+		if k >= maxOpRows {
+			continue
+		}
+		row := OpsRow{Name: r.Name, Kind: r.Kind.String(), Count: r.Count, DeviceNs: r.SumNs, SelfDeviceNs: r.SumNs, Kernels: r.Count, MinNs: r.MinNs, MaxNs: r.MaxNs}
+		if r.Worst >= 0 && r.Worst < p.t.Slices.Len() {
+			row.Longest = sliceID(i, uint32(r.Worst))
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	p.spread(out.Rows, true)
+	return out
+}
+
+// spread counts how long the slices of the rows' names took: on devices or on the host.
+func (p *part) spread(rows []OpsRow, device bool) {
+	at := map[trace.StringID]int{}
+	for k := range rows {
+		if id, ok := p.t.Strings.Lookup(rows[k].Name); ok {
+			if _, twice := at[id]; !twice {
+				at[id] = k
+				rows[k].MinNs, rows[k].MaxNs = math.MaxInt64, 0
+			}
+		}
+	}
+	s := &p.t.Slices
+	each := func(f func(r *OpsRow, ns int64)) {
+		for i, id := range s.Name {
+			if k, ok := at[id]; ok && s.Cat[i].Busy() == device {
+				f(&rows[k], s.Dur[i])
+			}
+		}
+	}
+	each(func(r *OpsRow, ns int64) { r.MinNs, r.MaxNs = min(r.MinNs, ns), max(r.MaxNs, ns) })
+	each(func(r *OpsRow, ns int64) {
+		if r.Bins == nil {
+			r.Bins = make([]int, opBins)
+		}
+		r.Bins[logBin(ns, r.MinNs, r.MaxNs, opBins)]++
+	})
+	for k := range rows {
+		if rows[k].MinNs == math.MaxInt64 {
+			rows[k].MinNs = 0
+		}
+	}
+}
+
+// logBin is the place of ns among n equal steps of the logarithm from lo to hi.
+func logBin(ns, lo, hi int64, n int) int {
+	from := math.Log(float64(lo) + 1)
+	span := math.Log(float64(hi)+1) - from
+	if span <= 0 {
+		return 0
+	}
+	return min(n-1, int((math.Log(float64(ns)+1)-from)/span*float64(n)))
+}
+
+// FlameOf returns all of trace i as a flame graph, what has equal callers merged and the
+// widest first: of the host by its stacks, or of device work under the operators that
+// launched it.
+func (tl *Timeline) FlameOf(ctx context.Context, i int, device bool) (*Flame, error) {
+	p, err := tl.part(i)
+	if err != nil {
+		return nil, err
+	}
+	if device {
+		return p.cells.flame.get(p.deviceFlame), nil
+	}
+	q := Query{From: p.from - 1, To: p.to + 1, Px: 1}
+	for k := range p.t.Tracks {
+		list := p.index.Track(trace.TrackID(k))
+		if len(list) == 0 || p.t.Tracks[k].Kind == trace.TrackGPU || p.t.Slices.Cat[list[0]] == trace.CatTraceSpan {
+			continue // a track of the profiler's own spans says when it recorded, and nothing of the host
+		}
+		if len(q.Tracks) < MaxTracks {
+			q.Tracks = append(q.Tracks, trackID(i, trace.TrackID(k)))
+		}
+	}
+	s, err := tl.Select(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	s.Flame.Name = "host"
+	return s.Flame, nil
+}
+
+// notLaunched holds device work whose launch the trace does not have.
+const notLaunched = "launch not in the trace"
+
+func (p *part) deviceFlame() *Flame {
+	root := &Flame{Name: "device"}
+	v := view.New(p.t)
+	s := &p.t.Slices
+	var way []uint32 // from the call outwards
+	for _, d := range v.Work {
+		at := root
+		way = way[:0]
+		call := v.Launch(d)
+		if call >= 0 {
+			for k := p.index.Parent[call]; k != trace.NoParent; k = p.index.Parent[k] {
+				way = append(way, uint32(k))
+			}
+		} else {
+			at = at.pass(flameKey{notLaunched, ClassOther}, s.Dur[d])
+		}
+		for k := len(way) - 1; k >= 0; k-- {
+			at = at.pass(flameKey{label.Unnumbered(p.t.String(s.Name[way[k]])), p.classOf(way[k])}, s.Dur[d])
+		}
+		at.child(flameKey{p.t.String(s.Name[d]), p.classOf(uint32(d))}, s.Dur[d])
+	}
+	root.finish()
+	return root
+}
+
+// pass is child of a node that has no time of its own.
+func (f *Flame) pass(k flameKey, ns int64) *Flame {
+	c := f.child(k, ns)
+	c.SelfNs -= ns
+	return c
+}
