@@ -18,7 +18,7 @@ var _ = Register(Analysis{
 
 type pathOptions struct {
 	Annotation string `help:"Only what happens in one instance of this annotation; a part of its name is enough." placeholder:"NAME"`
-	All        bool   `help:"The whole path in --json; without it the hundred longest edges."`
+	All        bool   `help:"The whole path, edge by edge; without it its hundred longest edges."`
 	Instance   int    `help:"Which instance of the annotation, from 0." placeholder:"N"`
 }
 
@@ -47,15 +47,14 @@ func rankPath(s *analysis.Subject, o *pathOptions, a Asked) (pathResult, error) 
 	if err != nil {
 		return pathResult{err: err, file: s.Trace.Meta.File}, nil
 	}
-	r := pathResult{path: p, edges: report.PathEdgeTable(&p, s.Trace)}
 	if !o.All {
-		r.path.Summarize(edgesInJSON)
+		p.Summarize(longestEdges)
 	}
-	return r, nil
+	return pathResult{path: p, edges: report.PathEdgeTable(&p, s.Trace)}, nil
 }
 
-// edgesInJSON is how many edges a summary has: enough to see what the path is made of.
-const edgesInJSON = 100
+// longestEdges is how many edges a summary has: enough to see what the path is made of.
+const longestEdges = 100
 
 func answerPath(list []report.Ranked[pathResult], o *pathOptions, _ Asked) (Answer, error) {
 	if len(list) > 1 {

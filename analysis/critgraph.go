@@ -12,9 +12,9 @@ type critNode = int32
 
 type critEdge struct {
 	from, to critNode
+	slice    int32 // whose time it is, -1 if nobody's
 	typ      EdgeType
 	weight   int64 // ns
-	slice    int32 // whose time it is, -1 if nobody's
 }
 
 type critGraph struct {

@@ -121,8 +121,8 @@ func TestOursWhereHTAFails(t *testing.T) {
 // A summary has the longest edges in the path's order and says how many there are.
 func TestSummarize(t *testing.T) {
 	p := CriticalPath{Slices: []int{1, 2}, SliceCount: 2, EdgeCount: 5}
-	for _, ns := range []int64{3, 9, 1, 9, 7} {
-		p.Edges = append(p.Edges, CriticalEdge{Ns: ns})
+	for i, ns := range []int64{3, 9, 1, 9, 7} {
+		p.Edges = append(p.Edges, CriticalEdge{Index: int32(i), Ns: ns})
 	}
 	p.Summarize(5)
 	if len(p.Edges) != 5 || p.Slices != nil {
@@ -135,5 +135,11 @@ func TestSummarize(t *testing.T) {
 	}
 	if !slices.Equal(got, []int64{9, 9, 7}) || p.EdgeCount != 5 || p.SliceCount != 2 {
 		t.Errorf("edges %v of %d", got, p.EdgeCount)
+	}
+	if p.Summarize(1); len(p.Edges) != 1 || p.Edges[0].Index != 1 {
+		t.Errorf("the longest of %v: %+v, want the first", got, p.Edges)
+	}
+	if p.Summarize(0); len(p.Edges) != 0 {
+		t.Errorf("%d edges, want none", len(p.Edges))
 	}
 }

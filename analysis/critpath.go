@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"cmp"
+	"container/heap"
 	"errors"
 	"fmt"
 	"slices"
@@ -91,31 +92,53 @@ func (p *CriticalPath) Summarize(n int) {
 	if len(p.Edges) <= n {
 		return
 	}
-	byLength := make([]int, len(p.Edges))
-	for i := range byLength {
-		byLength[i] = i
+	// A heap of the n longest so far, the first to go on top: the shortest, of equal ones the last.
+	longest := make(edgeHeap, 0, max(0, n))
+	for i := range p.Edges {
+		e := &p.Edges[i]
+		switch {
+		case len(longest) < n:
+			heap.Push(&longest, e)
+		case n > 0 && e.Ns > longest[0].Ns:
+			longest[0] = e
+			heap.Fix(&longest, 0)
+		}
 	}
-	slices.SortStableFunc(byLength, func(a, b int) int { return cmp.Compare(p.Edges[b].Ns, p.Edges[a].Ns) })
-	byLength = byLength[:n]
-	slices.Sort(byLength)
-	kept := make([]CriticalEdge, n)
-	for k, i := range byLength {
-		kept[k] = p.Edges[i]
+	slices.SortFunc(longest, func(a, b *CriticalEdge) int { return cmp.Compare(a.Index, b.Index) })
+	kept := make([]CriticalEdge, len(longest))
+	for k, e := range longest {
+		kept[k] = *e
 	}
 	p.Edges = kept
 }
 
+type edgeHeap []*CriticalEdge
+
+func (h edgeHeap) Len() int      { return len(h) }
+func (h edgeHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *edgeHeap) Push(e any)   { *h = append(*h, e.(*CriticalEdge)) }
+func (h edgeHeap) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(h[i].Ns, h[j].Ns), cmp.Compare(h[j].Index, h[i].Index)) < 0
+}
+
+func (h *edgeHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
 // CriticalEdge is a step of the path.
 type CriticalEdge struct {
+	Ns    int64 `json:"ns"`
+	Index int32 `json:"index"` // its place on the path, from 0
+	From  int32 `json:"from"`  // slice
+	To    int32 `json:"to"`    // slice
+	// Slice is the one whose time the edge is, or NoSlice for a launch or a dependency.
+	Slice   int32    `json:"slice"`
 	Type    EdgeType `json:"type"`
-	From    int      `json:"from"`     // slice
-	To      int      `json:"to"`       // slice
+	Bound   Bound    `json:"bound"`
 	FromEnd bool     `json:"from_end"` // the edge leaves From's end, not its start
 	ToEnd   bool     `json:"to_end"`
-	Ns      int64    `json:"ns"`
-	// Slice is the one whose time the edge is, or NoSlice for a launch or a dependency.
-	Slice int   `json:"slice"`
-	Bound Bound `json:"bound"`
 }
 
 // CriticalBound is the path's time on one resource.
@@ -235,6 +258,7 @@ func (g *critGraph) fill(out *CriticalPath, path []int32) {
 	names := map[trace.StringID]int{}
 	seen := make([]bool, len(g.hasNode))
 	out.Edges = make([]CriticalEdge, 0, len(path))
+	out.Slices = make([]int, 0, len(path)+1) // a path of n edges has n+1 nodes
 	add := func(slice int32) {
 		if !seen[slice] {
 			seen[slice] = true
@@ -243,8 +267,8 @@ func (g *critGraph) fill(out *CriticalPath, path []int32) {
 	}
 	for _, at := range path {
 		e := &g.edges[at]
-		ce := CriticalEdge{Type: e.typ, From: int(e.from >> 1), To: int(e.to >> 1), FromEnd: e.from&1 == 1, ToEnd: e.to&1 == 1,
-			Ns: e.weight, Slice: int(e.slice), Bound: g.bound(e)}
+		ce := CriticalEdge{Index: int32(len(out.Edges)), Type: e.typ, From: e.from >> 1, To: e.to >> 1, FromEnd: e.from&1 == 1, ToEnd: e.to&1 == 1,
+			Ns: e.weight, Slice: e.slice, Bound: g.bound(e)}
 		out.Edges = append(out.Edges, ce)
 		out.TotalNs += e.weight
 		by[ce.Bound] += e.weight

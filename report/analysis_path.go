@@ -52,7 +52,11 @@ func PathNameTable(p *analysis.CriticalPath) *Table {
 
 // PathEdgeTable is the critical path edge by edge.
 func PathEdgeTable(p *analysis.CriticalPath, tr *trace.Trace) *Table {
-	t := &Table{Name: "edges", Title: "The path", What: "edge", Columns: []Column{
+	title := "The path"
+	if n := len(p.Edges); n < p.EdgeCount {
+		title = fmt.Sprintf("The path's %d longest edges of %s", n, units.Count(int64(p.EdgeCount)))
+	}
+	t := &Table{Name: "edges", Title: title, What: "edge", Columns: []Column{
 		{Key: "edge", Title: "edge"},
 		{Key: "type", Title: "type", Left: true},
 		{Key: "bound", Title: "on", Left: true},
@@ -70,12 +74,13 @@ func PathEdgeTable(p *analysis.CriticalPath, tr *trace.Trace) *Table {
 		}
 		return tr.Slices.Start[slice]
 	}
-	for i, e := range p.Edges {
-		start := at(e.From, e.FromEnd)
+	for _, e := range p.Edges {
+		from, to := int(e.From), int(e.To)
+		start := at(from, e.FromEnd)
 		t.Add(
-			ID(i), Str(e.Type.String()), Cell{boundWords[e.Bound], e.Bound.String()}, Ns(e.Ns),
-			Cell{"+" + units.Duration(float64(start-p.Window.StartNs)), ID(start).Raw}, Kernel(names(0, e.From)),
-			Kernel(names(0, e.To)), ID(e.From), ID(e.To),
+			ID(int(e.Index)), Str(e.Type.String()), Cell{boundWords[e.Bound], e.Bound.String()}, Ns(e.Ns),
+			Cell{"+" + units.Duration(float64(start-p.Window.StartNs)), ID(start).Raw}, Kernel(names(0, from)),
+			Kernel(names(0, to)), ID(from), ID(to),
 		)
 	}
 	return t

@@ -172,7 +172,7 @@ func (tl *Timeline) pathStep(i int, p *part, e *analysis.CriticalEdge) (PathStep
 	if e.Ns <= 0 {
 		return PathStep{}, false
 	}
-	at := func(s int, end bool) int64 {
+	at := func(s int32, end bool) int64 {
 		if end {
 			return p.end(uint32(s))
 		}
