@@ -42,6 +42,9 @@ type Analysis struct {
 	// Doubts says that the answer itself tells what of a trace is not believed; else the
 	// user reads it beside the answer.
 	Doubts bool
+	// Appetite is the memory that Rank takes beside the trace, in multiples of what the trace
+	// takes; 0 is once as much. With --memory as many traces are read at a time as fit with it.
+	Appetite float64
 
 	begin   func() asker
 	compare func() comparer

@@ -9,7 +9,7 @@ import (
 )
 
 var _ = Register(Analysis{
-	Name: "critical-path", Order: 60, HTA: true,
+	Name: "critical-path", Order: 60, HTA: true, Appetite: 5,
 	Help:    "The longest chain of work and waits, and what it is made of.",
 	Answers: "the longest chain of work and waits of one rank",
 	Tables:  []string{"names", "edges", "bounds"},

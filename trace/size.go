@@ -7,11 +7,11 @@ import "unsafe"
 const stringBytes = 64
 
 // Bytes returns the memory that the trace takes, in bytes: columns with their room for
-// more, texts and arguments, and the index if it was asked for. What little else there
-// is, such as tracks, is left out.
+// more, tracks, texts and arguments, and the index if it was asked for. What little else
+// there is, such as devices, is left out.
 func (t *Trace) Bytes() int64 {
 	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
-	n := t.ArgsBytes() + t.Strings.bytes + stringBytes*int64(len(t.Strings.list))
+	n := t.ArgsBytes() + room(t.Tracks) + t.Strings.bytes + stringBytes*int64(len(t.Strings.list))
 	n += room(s.Start) + room(s.Dur) + room(s.Name) + room(s.Cat) + room(s.Track) + room(s.Corr) + room(s.Args) + room(s.Event)
 	n += room(i.Time) + room(i.Name) + room(i.Cat) + room(i.Track) + room(i.Args)
 	n += room(c.Time) + room(c.Name) + room(c.Series) + room(c.Track) + room(c.Value)

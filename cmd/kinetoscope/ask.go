@@ -107,7 +107,7 @@ func (c *askCmd) Run(e *cli.Env) error {
 		return err
 	}
 	var failed firstError
-	c.Doubted = c.hta.HTA || c.q.Doubts
+	c.Doubted, c.Appetite = c.hta.HTA || c.q.Doubts, c.q.Appetite
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) any {
 		r, err := c.q.Rank(s, c.asked())
 		if err != nil {
@@ -165,6 +165,9 @@ func (c *askCmd) each(e *cli.Env, found *analyses.Answer, infos []reading.Info) 
 	return nil
 }
 
+// compareAppetite lets both sides be kept and as much again be used to compare them.
+const compareAppetite = 2
+
 // Run reads both sides and prints what changed.
 func (c *compareCmd) Run(e *cli.Env) error {
 	if c.A == open.Stdin && c.B == open.Stdin {
@@ -174,7 +177,7 @@ func (c *compareCmd) Run(e *cli.Env) error {
 	if err := inputError(c.q.Check(asked)); err != nil {
 		return err
 	}
-	c.Doubted = c.q.Doubts
+	c.Doubted, c.Appetite = c.q.Doubts, compareAppetite
 	before, infos, err := c.side(e, c.A)
 	if err != nil {
 		return err

@@ -230,7 +230,11 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 		if err != nil {
 			return cli.UsageError{Err: err}
 		}
-		opts := open.Options{Workers: w.c.Workers, Memory: int64(w.c.Memory), Progress: b.Update, Left: func(open.Left) {}}
+		opts, _, err := w.c.Opening(w.e)
+		if err != nil {
+			return err
+		}
+		opts.Progress, opts.Left = b.Update, func(open.Left) {}
 		seq := 0
 		err = open.EachSource(w.e.Ctx, found, opts, func(_ int, t *trace.Trace) error {
 			p := w.part(source, seq)
@@ -241,7 +245,7 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 			return add(p, w.cut(t, p))
 		})
 		if err != nil {
-			return reading.Error(err)
+			return w.c.Error(w.e, err)
 		}
 	}
 	return nil

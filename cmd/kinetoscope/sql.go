@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -30,6 +31,13 @@ type sqlCmd struct {
 	reading.Choice
 }
 
+// Under --memory DuckDB gets what is left beside the code of both programs and what they take
+// anyhow; with less than the least it answers nothing.
+const (
+	besideDuckDB = 160 << 20
+	leastDuckDB  = 64 << 20
+)
+
 // sqlHelper is the program that answers; it is apart because it needs cgo.
 const sqlHelper = "kinetoscope-sql"
 
@@ -46,11 +54,18 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	if err := c.Bound(e); err != nil {
+		return err
+	}
 	dir, err := c.tables(e, paths, question)
 	if err != nil {
 		return err
 	}
 	args := []string{dir}
+	if c.Memory > 0 {
+		debug.FreeOSMemory() // what the tables were made with is the helper's now
+		args = append(args, fmt.Sprintf("--memory-mb=%d", max(leastDuckDB, int64(c.Memory)-besideDuckDB)/1e6))
+	}
 	if question != "" {
 		args = append(args, question)
 	}

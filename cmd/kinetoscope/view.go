@@ -63,7 +63,7 @@ func (c *viewCmd) Run(e *cli.Env) error {
 	}
 	defer ln.Close()
 	lib := &paths{cmd: c, ins: ins, title: title, detail: detail, missing: missing, opts: opts, bar: b}
-	api := view.New(view.Config{Library: lib, Memory: int64(c.Memory)})
+	api := view.New(view.Config{Library: lib, Memory: opts.Memory})
 	defer api.Close()
 	srv := httpd.New(ln, web.Config{View: api, APIKeys: keys, Logger: e.Log, ShutdownGrace: httpd.QuickShutdown})
 	url := srv.URL + "/view/" + web.ViewID
@@ -83,7 +83,7 @@ func (c *viewCmd) Run(e *cli.Env) error {
 	if !c.NoOpen {
 		openBrowser(e, url)
 	}
-	return srv.Serve(e.Ctx)
+	return errors.Join(srv.Serve(e.Ctx), c.Full(e))
 }
 
 // find lists what there is to show before anything is served, so that a wrong path is

@@ -110,9 +110,18 @@ func (m *merger) fits(read int64) error {
 	return fmt.Errorf("read trace %s: %w", m.path, ErrMemory)
 }
 
+// What is kept while a trace is read and is no row yet, in bytes: a lane in the maps of the
+// merger and of each scanner; a begin on its stack, which is up to half empty, and once more
+// when what has no end is closed.
+const (
+	laneBytes  = 400
+	beginBytes = 3 * 40
+	restCopies = 3 // of the text that is not used up: it grows, and is copied when it is read
+)
+
 // bytes is the memory that the traces take.
 func (m *merger) bytes() int64 {
-	n := m.t.Bytes()
+	n := m.t.Bytes() + int64(len(m.lanes))*laneBytes + int64(m.begin.waiting)*beginBytes + restCopies*int64(cap(m.rest))
 	for _, t := range m.docs {
 		n += t.Bytes()
 	}

@@ -132,6 +132,7 @@ type beginStacks struct {
 	threads map[trace.TrackID][]openBegin
 	async   map[asyncKey][]openBegin
 	atZero  []int // slices of which the begin has ts 0
+	waiting int   // begins without an end so far
 }
 
 // rare adds an event of a rare phase.
@@ -195,6 +196,7 @@ func (j *joiner) open(x *rare, g globalLane) {
 	if b.threads == nil {
 		b.threads, b.async = make(map[trace.TrackID][]openBegin), make(map[asyncKey][]openBegin)
 	}
+	b.waiting++
 	o := openBegin{ts: x.ts, name: j.text(x.name), cat: j.rareCat(x), args: j.args(x.args), track: j.pairTrack(x, g)}
 	if x.ph == 'b' {
 		k := asyncKey{x.id, o.cat, g.process()}
@@ -224,6 +226,7 @@ func (j *joiner) close(x *rare, g globalLane) {
 		}
 		o, b.threads[t] = st[len(st)-1], st[:len(st)-1]
 	}
+	b.waiting--
 	if o.args == trace.NoArgs {
 		o.args = j.args(x.args)
 	}

@@ -33,6 +33,9 @@ const (
 	memoryOfPlain  = 0.3
 	memoryOfPacked = 6.0
 	shareOfColumns = 0.8 // what stays without arguments
+	// surely is the share of an estimate below which no trace is: texts and packing differ
+	// by that much. More is refused unread; less is counted while it is read.
+	surely = 0.1
 )
 
 // Options says how to open. The zero value reads everything with all cores and no
@@ -95,30 +98,33 @@ func (e *MemoryError) Error() string {
 		what, units.Bytes(e.Need), units.Bytes(e.Limit))
 }
 
+// tooLarge is a MemoryError if what is estimated at need bytes cannot be within the limit.
+func tooLarge(file string, need, limit int64) error {
+	need = int64(float64(need) * shareOfColumns)
+	if limit > 0 && float64(need)*surely > float64(limit) {
+		return &MemoryError{File: file, Need: need, Limit: limit}
+	}
+	return nil
+}
+
 // Files reads the traces at paths; directories stand for the traces in them, and files
 // for the traces in them, archives and files of several ranks too. The result is in the
 // order of Find and of each file, without copies of traces. If the limit of memory is too
 // small for all traces with their arguments, they come without; if it is too small for
-// that, the error is a MemoryError. What files will take is estimated first, and counted
-// while they are read.
+// that, the error is a MemoryError. What the traces take is counted while they are read; what
+// by the files' sizes surely takes more is refused before.
 func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, error) {
 	list, left, err := Survey(paths)
 	if err != nil {
 		return nil, err
 	}
 	list = Join(list)
-	if o.Memory > 0 {
-		var need int64
-		for _, s := range list {
-			need += s.memory()
-		}
-		if need > o.Memory {
-			o.DropArgs = true
-			need = int64(float64(need) * shareOfColumns)
-		}
-		if need > o.Memory {
-			return nil, &MemoryError{Need: need, Limit: o.Memory}
-		}
+	var need int64
+	for _, s := range list {
+		need += s.memory()
+	}
+	if err := tooLarge("", need, o.Memory); err != nil {
+		return nil, err
 	}
 	o.tell(left)
 	all := make([][]*trace.Trace, len(list))
@@ -205,17 +211,17 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	var failed []error
 	some := false
 	for i, s := range list {
-		need, drop := s.memory(), o.DropArgs
-		if drop || need > limit {
-			need, drop = int64(float64(need)*shareOfColumns), true
+		need := min(s.memory(), limit)
+		if keep {
+			need = 0 // it stays, so that nobody can wait for it
 		}
-		if need > limit {
-			return errors.Join(&MemoryError{File: s.Path, Need: need, Limit: o.Memory}, g.Wait())
+		if err := tooLarge(s.Path, s.memory(), o.Memory); err != nil {
+			return errors.Join(err, g.Wait())
 		}
 		g.Go(func() error {
 			h := &share{pool: mem, keep: keep}
 			defer h.close()
-			r := &reading{s: &s, o: &o, hints: hints[i], fo: format.Options{Workers: workers, DropArgs: drop, Progress: p.of(i)}}
+			r := &reading{s: &s, o: &o, hints: hints[i], fo: format.Options{Workers: workers, DropArgs: o.DropArgs, Progress: p.of(i)}}
 			traces, err := h.read(ctx, r, need)
 			mu.Lock()
 			o.tell(r.left)

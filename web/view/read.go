@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kinetoscope/kinetoscope/convert"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -22,7 +23,8 @@ import (
 // Input is one file to read and, if it belongs to a run, whose it is; else Rank is nil.
 type Input = runs.Input
 
-// atOnce is how many files are read at a time; each is read by all cores.
+// atOnce is how many files are read at a time; each is read by all cores. Under a limit of
+// memory they come one after the other, for each may take what those before it have left.
 const atOnce = 2
 
 // Read reads traces and puts them on one clock. What cannot be read is told, and is an
@@ -32,17 +34,20 @@ func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.P
 	errs := make([]error, len(ins))
 	sum := &sums{report: progress, of: make([]open.Progress, len(ins))}
 	var wg sync.WaitGroup
-	slot := make(chan struct{}, atOnce)
+	room := newRoom(o.Memory)
+	slot := make(chan struct{}, room.atOnce())
 	for i, in := range ins {
 		wg.Go(func() {
 			slot <- struct{}{}
 			defer func() { <-slot }()
 			opt := o
 			opt.Progress = func(p open.Progress) { sum.add(i, p) }
+			opt.Memory = room.left()
 			list, err := open.Files(ctx, []string{in.Path}, opt)
 			if err == nil && len(list) != 1 && in.Rank != nil {
 				err = fmt.Errorf("%d traces in a rank's file", len(list))
 			}
+			room.take(list)
 			traces[i], errs[i] = list, err
 		})
 	}
@@ -75,6 +80,35 @@ func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.P
 		out[i].Clock = c
 	}
 	return out, failed, nil
+}
+
+// room is the memory that the traces of a timeline may take together.
+type room struct {
+	limit int64 // 0: as much as there is
+	taken atomic.Int64
+}
+
+func newRoom(limit int64) *room { return &room{limit: limit} }
+
+func (r *room) atOnce() int {
+	if r.limit > 0 {
+		return 1
+	}
+	return atOnce
+}
+
+// left is the limit for the next file.
+func (r *room) left() int64 {
+	if r.limit <= 0 {
+		return 0
+	}
+	return max(1, r.limit-r.taken.Load())
+}
+
+func (r *room) take(list []*trace.Trace) {
+	for _, t := range list {
+		r.taken.Add(t.Bytes())
+	}
 }
 
 // placed tells a trace of a run what the file does not say.

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
+	"github.com/kinetoscope/kinetoscope/internal/ceiling"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -35,7 +38,7 @@ import (
 
 // Options are flags that say how traces are found and read.
 type Options struct {
-	Memory  units.ByteSize `help:"Memory that traces may take; more are read one after the other." placeholder:"4GiB"`
+	Memory  units.ByteSize `help:"Memory that the program may take in all; traces that do not fit together are read one after the other." placeholder:"4GiB"`
 	Workers int            `help:"Goroutines that read; all cores without it." placeholder:"N"`
 	Index   string         `help:"Keep an index to open large traces fast the next time: in this directory, or beside the traces with 'beside'." placeholder:"DIR"`
 	RunsDir string         `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
@@ -45,7 +48,41 @@ type Options struct {
 	// believes all of it.
 	Doubted bool `kong:"-"`
 	Copies  bool `kong:"-"` // show what is there twice twice
+	// Appetite is the memory that the verb takes for a trace beside it, in multiples of what
+	// the trace takes; 0 is once as much.
+	Appetite float64 `kong:"-"`
+
+	bound *ceiling.Ceiling // of Memory; nil without
 }
+
+// Bound holds the program to Memory from now on, if that is set: ctx ends near it, and the
+// program before it, both with what to do in words.
+func (f *Options) Bound(e *cli.Env) (err error) {
+	if f.Memory == 0 || f.bound != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(e.Ctx)
+	f.bound, err = ceiling.Set(int64(f.Memory), func(err *ceiling.Error) { cancel(err) }, func(err *ceiling.Error) {
+		fmt.Fprintln(report.Terminal(e.Err), "kinetoscope: error:", err)
+		os.Exit(cli.ExitFailed)
+	})
+	if err != nil {
+		return cli.Usage("--memory: %w", err)
+	}
+	e.Ctx = ctx
+	return nil
+}
+
+// limits are what Memory leaves for the traces at a time, and how many goroutines may read.
+func (f *Options) limits() (memory int64, workers int) {
+	if f.bound == nil {
+		return 0, f.Workers
+	}
+	workers = f.bound.Workers(cmp.Or(f.Workers, runtime.GOMAXPROCS(0)))
+	return f.bound.Traces(workers, f.appetite()), workers
+}
+
+func (f *Options) appetite() float64 { return cmp.Or(f.Appetite, 1) }
 
 // Choice choose among the ranks of a directory or a run.
 type Choice struct {
@@ -58,8 +95,12 @@ func (f *Options) Opening(e *cli.Env) (open.Options, *cli.Bar, error) {
 	if f.Workers < 0 {
 		return open.Options{}, nil, cli.Usage("--workers %d: 0 or more", f.Workers)
 	}
+	if err := f.Bound(e); err != nil {
+		return open.Options{}, nil, err
+	}
 	b := cli.NewBar(e.Err)
-	o := open.Options{Workers: f.Workers, Memory: int64(f.Memory), Stdin: e.In, Progress: b.Update}
+	o := open.Options{Stdin: e.In, Progress: b.Update}
+	o.Memory, o.Workers = f.limits()
 	switch f.Index {
 	case "":
 	case "beside":
@@ -242,12 +283,30 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 	})
 	b.End()
 	if err != nil {
-		return 0, Error(err)
+		return 0, o.Error(e, err)
 	}
 	if !found {
 		return 0, cli.Usage("no trace of %s: there are %s", r.asked(), strings.Join(slices.Sorted(maps.Keys(there)), ", "))
 	}
 	return len(ins), nil
+}
+
+// Full is why the program is to end if it came near Memory, else nil.
+func (f *Options) Full(e *cli.Env) error {
+	if full, ok := errors.AsType[*ceiling.Error](context.Cause(e.Ctx)); ok {
+		return full
+	}
+	return nil
+}
+
+// Error says why reading failed: for want of memory, or as the function Error does.
+func (f *Options) Error(e *cli.Env, err error) error {
+	if full, ok := errors.AsType[*open.MemoryError](err); ok && f.bound != nil {
+		_, workers := f.limits()
+		return fmt.Errorf("%s: at least %s of memory are needed even without arguments, %s are allowed: allow more, or ask less at a time",
+			cmp.Or(full.File, "the traces"), units.Bytes(f.bound.For(full.Need, workers, f.appetite())), units.Bytes(int64(f.Memory)))
+	}
+	return cmp.Or(f.Full(e), Error(err))
 }
 
 // Error tells what cannot be a trace, which is the user's mistake, from what failed.
