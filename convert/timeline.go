@@ -60,10 +60,16 @@ type RankClock struct {
 func Clocks(ranks []RankInput) []align.Clock {
 	in := make([]align.Rank, len(ranks))
 	for i, r := range ranks {
-		in[i] = AlignRank(r.Trace, fmt.Sprintf("stage%d/replica%d", r.Rank.Stage, r.Rank.Replica), r.Clock)
+		in[i] = AlignRank(r.Trace, scope(r.Rank.Stage, r.Rank.Replica), r.Clock)
 	}
 	return align.Align(in)
 }
+
+// scope is within what names of process groups hold.
+func scope(stage, replica int) string { return fmt.Sprintf("stage%d/replica%d", stage, replica) }
+
+// Scope is the scope for AlignRank of a trace that says whose it is.
+func Scope(m *trace.Meta) string { return scope(m.StageID, m.Replica) }
 
 // AlignRank is what alignment needs of a rank, after which its trace may go. Names of process
 // groups hold within scope.

@@ -106,6 +106,18 @@ func TestAsUser(t *testing.T) {
 			}
 		}
 	})
+	t.Run("answers of the analyses", func(t *testing.T) {
+		for question, want := range map[string]string{
+			"select count(*) as n, count(distinct rank) as ranks from ranks where device_busy > 0":           "n,ranks\n2,2\n",
+			"select count(*) > 0 as ok from steps where dur > 0":                                             "ok\ntrue\n",
+			"select count(*) > 0 as ok from findings f join ranks r using (trace)":                           "ok\ntrue\n",
+			"select count(*) > 0 as ok from kernels k join slices s on s.trace = k.trace and s.id = k.op_id": "ok\ntrue\n",
+		} {
+			if out := a.must("--csv", question); out != want {
+				t.Errorf("%s: %q", question, out)
+			}
+		}
+	})
 	t.Run("forms", func(t *testing.T) {
 		if out := a.must("--csv", "select 1 as a, '=2+3' as b, NULL as c"); out != "a,b,c\n1,'=2+3,\n" {
 			t.Errorf("CSV %q", out)

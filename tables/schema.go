@@ -12,8 +12,22 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/table"
 )
 
+// Makers returns what makes the tables of one trace: those of package table, kernels, steps.
+func Makers() []table.Maker {
+	return append(table.Makers(), table.Maker{Name: "kernels", Make: kernelsOf}, table.Maker{Name: "steps", Make: stepsOf})
+}
+
 // Schema returns the tables without rows: their names, columns and docs.
-func Schema() []table.Table { return table.Of(table.Rank{Trace: trace.New()}) }
+func Schema() (out []table.Table) {
+	for _, m := range Makers() {
+		out = append(out, m.Make(table.Rank{Trace: trace.New()}))
+	}
+	for _, m := range answerMakers {
+		t, _ := m.make(&Answers{}) // of nothing, which cannot fail
+		out = append(out, t)
+	}
+	return out
+}
 
 // Names returns the names of the tables in the order of Schema.
 func Names() []string {
@@ -39,8 +53,8 @@ func Version() string {
 }
 
 var (
-	word = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
-	view = regexp.MustCompile(`(?s)CREATE (?:OR REPLACE )?VIEW (\w+)(.*?);`)
+	word     = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+	viewText = regexp.MustCompile(`(?s)CREATE (?:OR REPLACE )?VIEW (\w+)(.*?);`)
 )
 
 // Needs returns the tables that a question mentions, by themselves or behind views, in the
@@ -50,7 +64,7 @@ func Needs(question string) []string {
 	for _, w := range word.FindAllString(strings.ToLower(question), -1) {
 		mentioned[w] = true
 	}
-	views := view.FindAllStringSubmatch(Views, -1)
+	views := viewText.FindAllStringSubmatch(Views, -1)
 	// A view stands after those that it is made of.
 	for _, v := range slices.Backward(views) {
 		if mentioned[v[1]] {

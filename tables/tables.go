@@ -5,11 +5,12 @@
 //	slices/00001.parquet   of the second
 //	tracks/00000.parquet
 //	…
+//	ranks/00000.parquet    of all traces together, as requests and findings
 //	views.sql              views over them: names as Perfetto has them, common questions
 //
 // DuckDB, Spark, Trino and pandas read it as it lies; `kinetoscope sql` asks it. Which
 // tables there are and what their columns mean is said by package trace/table for what a
-// trace holds; the views are here.
+// trace holds, and here for what analyses say of it; the views are here.
 package tables
 
 import (
@@ -68,19 +69,55 @@ func Create(path string, only ...string) (*Dir, error) {
 	return &Dir{root: root, only: only}, nil
 }
 
+// Wants reports whether a table is written.
+func (d *Dir) Wants(name string) bool { return len(d.only) == 0 || slices.Contains(d.only, name) }
+
 // Add writes the tables of trace number i.
 func (d *Dir) Add(ctx context.Context, i int, r table.Rank, workers int) error {
-	for _, t := range table.Of(r) {
-		if len(d.only) > 0 && !slices.Contains(d.only, t.Name) {
+	for _, m := range Makers() {
+		if !d.Wants(m.Name) {
 			continue
 		}
-		if err := d.write(filepath.Join(t.Name, fmt.Sprintf("%05d.parquet", i)), func(w io.Writer) error {
-			return parquet.Write(ctx, w, workers, &t)
-		}); err != nil {
+		if err := d.part(ctx, i, m.Make(r), workers); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Finish writes the tables that hold rows of all traces.
+func (d *Dir) Finish(ctx context.Context, a *Answers) error {
+	for _, m := range answerMakers {
+		if !d.Wants(m.name) {
+			continue
+		}
+		t, err := m.make(a)
+		if err != nil {
+			return err
+		}
+		if err := d.part(ctx, 0, t, 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Drop removes the tables of trace number i again.
+func (d *Dir) Drop(i int) error {
+	for _, m := range Makers() {
+		if err := d.root.Remove(partName(m.Name, i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("drop table: %w", err)
+		}
+	}
+	return nil
+}
+
+func partName(table string, i int) string {
+	return filepath.Join(table, fmt.Sprintf("%05d.parquet", i))
+}
+
+func (d *Dir) part(ctx context.Context, i int, t table.Table, workers int) error {
+	return d.write(partName(t.Name, i), func(w io.Writer) error { return parquet.Write(ctx, w, workers, &t) })
 }
 
 // Close writes the views and ends the directory.

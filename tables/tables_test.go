@@ -56,7 +56,7 @@ func reference() string {
 		}
 	}
 	b.WriteString("\n**Views** over them:\n\n| view | made of |\n|---|---|\n")
-	for _, v := range view.FindAllStringSubmatch(Views, -1) {
+	for _, v := range viewText.FindAllStringSubmatch(Views, -1) {
 		fmt.Fprintf(&b, "| %s | %s |\n", v[1], strings.Join(Needs(v[1]), ", "))
 	}
 	return b.String() + "\n"
@@ -66,7 +66,9 @@ func TestNeeds(t *testing.T) {
 	for question, want := range map[string][]string{
 		"select * from slices":                    {"slices"},
 		"SELECT * FROM Flows f JOIN tracks":       {"tracks", "flows"},
-		"select * from kernels":                   {"slices"},
+		"select * from kernels":                   {"kernels"},
+		"select * from streams":                   {"slices"},
+		"from steps join findings using (trace)":  {"steps", "findings"},
 		"from slice join thread_track using (id)": {"slices", "tracks"},
 		"show tables":                             Names(),
 	} {

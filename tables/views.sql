@@ -1,16 +1,6 @@
 -- Views over the tables of traces, in DuckDB's dialect. A view stands after those that it
 -- is made of.
 
--- Work on devices, with the runtime call that launched it and the operator around the call.
-CREATE OR REPLACE VIEW kernels AS
-SELECT k.trace, k.stage_id, k.stage, k.replica, k.rank, k.id, k.ts, k.dur, k.name, k.category, k.device, k.stream,
-       k.correlation, c.id AS launch_id, c.ts AS launch_ts, k.ts - c.ts AS launch_to_start, c.parent_id AS op_id, k.args
-FROM slices k
-LEFT JOIN (SELECT * FROM slices WHERE kind = 'runtime' AND correlation IS NOT NULL
-           QUALIFY row_number() OVER (PARTITION BY trace, correlation ORDER BY ts DESC) = 1) c
-  ON c.trace = k.trace AND c.correlation = k.correlation
-WHERE k.kind = 'device';
-
 -- Time by name of slice, most first: what `select … group by name` is mostly asked for.
 CREATE OR REPLACE VIEW by_name AS
 SELECT trace, rank, category, name, count(*) AS calls, sum(dur) AS total, sum(self_dur) AS self, avg(dur) AS mean,

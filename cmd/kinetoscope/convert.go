@@ -22,6 +22,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/convert"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -73,6 +74,11 @@ func (c *cutFlags) filter() (cut.Filter, error) {
 		}
 	}
 	return f, nil
+}
+
+// some reports whether only a part of the traces was asked for.
+func (c *cutFlags) some() bool {
+	return c.From > 0 || c.To > 0 || len(c.Category) > 0 || c.Name != "" || c.Request != ""
 }
 
 // convertPart is one trace as the first reading knows it.
@@ -143,8 +149,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) seen {
 		t := s.Trace
 		first, _, ok := t.Extent()
-		scope := fmt.Sprintf("stage%d/replica%d", t.Meta.StageID, t.Meta.Replica)
-		return seen{convert.AlignRank(t, scope, protocol.ClockError{}), first, !ok, t.Meta.WallClock}
+		return seen{convert.AlignRank(t, convert.Scope(&t.Meta), protocol.ClockError{}), first, !ok, t.Meta.WallClock}
 	})
 	if err != nil {
 		return nil, err
@@ -268,13 +273,25 @@ func (w *rewriting) tables() error {
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	n := 0
+	pages := pageOf{answer.Verb{Paths: w.c.Paths, Options: w.c.Options, Choice: w.c.Choice}}
+	var list []report.Ranked[tablesPart]
+	var infos []reading.Info
 	err = w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
-		i := n
-		n++
-		return d.Add(w.e.Ctx, i, table.Rank{Trace: t, Name: p.label}, w.workers())
+		r := table.Rank{Trace: t, Name: p.label}
+		part := tablesPart{at: len(list), part: d.PartOf(r, analysis.NewSubject(t)), trace: pages.keep(d, t)}
+		list, infos = append(list, report.Ranked[tablesPart]{Label: p.label, Value: part}), append(infos, p.info)
+		return d.Add(w.e.Ctx, part.at, r, w.workers())
 	})
+	if err == nil {
+		if w.c.some() {
+			pages.Paths = nil // the reports of runs are of all
+		}
+		var a *tables.Answers
+		if a, err = pages.answers(w.e, d, list, infos); err == nil {
+			err = d.Finish(w.e.Ctx, a)
+		}
+	}
 	if err = errors.Join(err, d.Close()); err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analyses"
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
@@ -35,11 +34,7 @@ func (c *reportCmd) Run(e *cli.Env) error {
 		if err != nil {
 			return err
 		}
-		defer func() {
-			for _, r := range runs {
-				r.Close()
-			}
-		}()
+		defer closeRuns(runs)
 		if len(runs) > 0 {
 			return c.pipelines(e, runs)
 		}
@@ -49,29 +44,35 @@ func (c *reportCmd) Run(e *cli.Env) error {
 
 // runs opens the paths if they are runs, all of them; nil if none is.
 func (c *reportCmd) runs() ([]*store.Run, error) {
-	var out []*store.Run
-	fail := func(err error) ([]*store.Run, error) {
-		for _, r := range out {
-			r.Close()
-		}
-		return nil, err
+	out, others, err := someRuns(&c.Options, c.Paths)
+	if err == nil && len(out) > 0 && others != "" {
+		err = cli.Usage("%s is a run and %s is not: report on them one by one, or with --traces", filepath.Base(out[0].Dir()), others)
+		closeRuns(out)
 	}
-	others := ""
-	for _, p := range c.Paths {
-		r, err := c.FindRun(p)
+	return out, err
+}
+
+// someRuns opens the paths that are runs; others is one that is none.
+func someRuns(o *reading.Options, paths []string) (out []*store.Run, others string, err error) {
+	for _, p := range paths {
+		r, err := o.FindRun(p)
 		switch {
 		case err != nil:
-			return fail(err)
+			closeRuns(out)
+			return nil, "", err
 		case r != nil:
 			out = append(out, r)
 		default:
 			others = p
 		}
 	}
-	if len(out) > 0 && others != "" {
-		return fail(cli.Usage("%s is a run and %s is not: report on them one by one, or with --traces", filepath.Base(out[0].Dir()), others))
+	return out, others, nil
+}
+
+func closeRuns(runs []*store.Run) {
+	for _, r := range runs {
+		r.Close()
 	}
-	return out, nil
 }
 
 // runReport is a run's part in the JSON of several.
@@ -162,13 +163,11 @@ func (c *reportCmd) pipeline(e *cli.Env, r *store.Run) (*pipeline.Report, error)
 // traceResult is what the page needs of one trace once that is gone.
 type traceResult struct {
 	subject *analysis.Subject // nil under a limit of memory
-	report  analysis.RankReport
-	finds   []analysis.Finding
+	part    analysis.RankPart // only under a limit of memory
 	names   report.SliceNames
 	cards   string
-	native  bool
+	stage   bool // ofStage
 	found   analyses.Found
-	comms   analysis.StragglerPart
 }
 
 // traces reports on traces of any producer.
@@ -180,19 +179,17 @@ func (c *reportCmd) traces(e *cli.Env) error {
 		found, err := page.Rank(s)
 		failed.note(err)
 		t := s.Trace
-		r := traceResult{found: found, names: report.SliceNames{}, cards: cards(t), native: t.Meta.Format == native.Format}
+		r := traceResult{found: found, names: report.SliceNames{}, cards: cards(t), stage: ofStage(t)}
 		if c.Memory == 0 || err != nil {
 			r.subject = s
 			return r
 		}
-		all := analysis.AllOf([]*analysis.Subject{s}, c.Analysis())
-		r.report, r.finds = all.Ranks[0], all.Findings
-		r.report.Launches.Launches = nil
-		r.comms = s.View(analysis.Options{}).StragglerPart()
-		for _, x := range r.comms.Collectives {
+		r.part = analysis.PartOf(s, c.Analysis())
+		r.part.Report.Launches.Launches = nil
+		for _, x := range r.part.Comms.Collectives {
 			r.names.Keep(t, x.Slice)
 		}
-		for _, f := range slices.Concat(r.finds, page.Findings(found)) {
+		for _, f := range slices.Concat(r.part.Findings, page.Findings(found)) {
 			r.names.Keep(t, f.Evidence.Slice)
 		}
 		return r
@@ -267,15 +264,18 @@ func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Repo
 	var traces []*trace.Trace
 	for i := range list {
 		v := &list[i].Value
-		if c.Traces || v.subject == nil || !v.native {
+		if c.Traces || v.subject == nil || !v.stage {
 			return nil
-		}
-		if m := &v.subject.Trace.Meta; m.StageID < 0 && m.Stage == "" {
-			return nil // a program that recorded itself
 		}
 		traces = append(traces, v.subject.Trace)
 	}
 	return pipeline.Analyze(traces, pipeline.Options{})
+}
+
+// ofStage reports whether a trace is the recording of a native stage, and not of a program
+// that recorded itself.
+func ofStage(t *trace.Trace) bool {
+	return t.Meta.Format == native.Format && (t.Meta.StageID >= 0 || t.Meta.Stage != "")
 }
 
 func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {
@@ -301,26 +301,11 @@ func (c *reportCmd) report(list []report.Ranked[traceResult]) *analysis.Report {
 		}
 		return &all
 	}
-	out := &analysis.Report{Findings: []analysis.Finding{}}
+	parts := make([]analysis.RankPart, len(list))
 	for i := range list {
-		v := &list[i].Value
-		out.Ranks = append(out.Ranks, v.report)
-		for _, f := range v.finds {
-			f.Evidence.Rank = i
-			out.Findings = append(out.Findings, f)
-		}
+		parts[i] = list[i].Value.part
 	}
-	if len(list) > 1 {
-		parts := make([]analysis.StragglerPart, len(list))
-		for i := range list {
-			parts[i] = list[i].Value.comms
-		}
-		s := analysis.StragglersOf(parts)
-		out.Stragglers = &s
-		out.Findings = append(out.Findings, analysis.StragglerFindings(&s, out.Ranks, parts)...)
-		slices.SortStableFunc(out.Findings, finding.Compare)
-	}
-	return out
+	return analysis.Join(parts)
 }
 
 // cards names the devices of a trace.

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
-	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/tables"
-	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 	"github.com/kinetoscope/kinetoscope/trace/table"
 )
@@ -199,14 +199,20 @@ func (c *sqlCmd) write(ctx context.Context, e *cli.Env, paths []string, dir stri
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	var infos []reading.Info
-	err = c.Each(e, &c.Choice, paths, func(i int, t *trace.Trace, info reading.Info) error {
-		mu.Lock()
-		infos = append(infos, info)
-		mu.Unlock()
-		return d.Add(ctx, i, table.Rank{Trace: t, Name: info.File}, 1)
+	pages := pageOf{answer.Verb{Paths: paths, Options: c.Options, Choice: c.Choice}}
+	list, infos, err := reading.RankedBy(e, &c.Options, &c.Choice, paths, reading.Asker[tablesPart]{
+		Ask: func(i int, s *analysis.Subject, info reading.Info) (tablesPart, error) {
+			r := table.Rank{Trace: s.Trace, Name: info.File}
+			p := tablesPart{at: i, part: d.PartOf(r, s), trace: pages.keep(d, s.Trace)}
+			return p, d.Add(ctx, i, r, 1)
+		},
+		Dropped: func(p tablesPart) error { return d.Drop(p.at) },
 	})
-	reading.NoteRepairs(e, infos)
+	if err == nil {
+		var a *tables.Answers
+		if a, err = pages.answers(e, d, list, infos); err == nil {
+			err = d.Finish(ctx, a)
+		}
+	}
 	return errors.Join(err, d.Close())
 }

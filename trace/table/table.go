@@ -4,7 +4,7 @@
 //
 // Times are int64 nanoseconds: since the Unix epoch if the trace has a wall clock, else
 // since an unknown instant. What a trace does not say is null, never 0 or -1. Rows of every
-// table begin with the identity of their rank (see Of), so that tables of many ranks can
+// table begin with the identity of their rank (see Identity), so that tables of many ranks can
 // lie in one.
 package table
 
@@ -60,6 +60,12 @@ type Table struct {
 	Rows    int
 }
 
+// Maker makes one table of a trace.
+type Maker struct {
+	Name string
+	Make func(Rank) Table
+}
+
 // Column returns the column with this name.
 func (t *Table) Column(name string) (*Column, bool) {
 	for i := range t.Columns {
@@ -107,25 +113,26 @@ func (c *Column) Value(i int) (any, bool) {
 
 func value[T any](v T, ok bool) (any, bool) { return v, ok }
 
-// ints, floats and texts make a column of values that are always there.
-func ints(name, doc string, at func(int) int64) Column {
+// Ints makes a column of numbers that are always there.
+func Ints(name, doc string, at func(int) int64) Column {
 	return Column{Name: name, Doc: doc, Type: Int64, Int: func(i int) (int64, bool) { return at(i), true }}
 }
 
-func floats(name, doc string, at func(int) float64) Column {
+// Floats makes a column of numbers with a fraction that are always there.
+func Floats(name, doc string, at func(int) float64) Column {
 	return Column{Name: name, Doc: doc, Type: Float64, Float: func(i int) (float64, bool) { return at(i), true }}
 }
 
-// texts makes a column of text, few of which differ; "" is null.
-func texts(name, doc string, at func(int) string) Column {
+// Texts makes a column of text, few of which differ; "" is null.
+func Texts(name, doc string, at func(int) string) Column {
 	return Column{Name: name, Doc: doc, Type: Text, Few: true, Text: func(i int) (string, bool) {
 		s := at(i)
 		return s, s != ""
 	}}
 }
 
-// known makes a column of numbers of which the negative ones stand for unknown.
-func known(name, doc string, at func(int) int64) Column {
+// Known makes a column of numbers of which the negative ones stand for unknown.
+func Known(name, doc string, at func(int) int64) Column {
 	return Column{Name: name, Doc: doc, Type: Int64, Int: func(i int) (int64, bool) {
 		v := at(i)
 		return v, v >= 0

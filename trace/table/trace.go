@@ -11,52 +11,87 @@ type Rank struct {
 	Name  string // of the trace, for people: the file's name, say
 }
 
-// Of returns the tables of one trace: slices, tracks, flows, counters, instants, ops. Their
-// first columns are the identity of the rank:
+// Makers returns what makes the tables of a trace: slices, tracks, flows, counters,
+// instants, ops.
+func Makers() []Maker {
+	return []Maker{
+		{"slices", Slices}, {"tracks", tracksOf}, {"flows", flowsOf}, {"counters", countersOf}, {"instants", instantsOf},
+		{"ops", func(r Rank) Table { return opsOf(r, opstats.Collect(r.Trace)) }},
+	}
+}
+
+// Of returns all tables of one trace.
+func Of(r Rank) (out []Table) {
+	for _, m := range Makers() {
+		out = append(out, m.Make(r))
+	}
+	return out
+}
+
+// Identity returns the columns that every table begins with, and then more:
 //
 //	trace     the name of the trace
 //	stage_id  number of the stage in its pipeline; null if unknown
 //	stage     name of the stage
 //	replica   number of the replica in its stage
 //	rank      number of the rank in its replica; null if unknown
-func Of(r Rank) []Table {
-	t := r.Trace
-	return []Table{slicesOf(r), tracksOf(r), flowsOf(r), countersOf(r), instantsOf(r), opsOf(r, opstats.Collect(t))}
+func Identity(r Rank, more ...Column) []Column {
+	w := Who{Name: r.Name, Meta: &r.Trace.Meta}
+	return Identities(func(int) Who { return w }, more...)
 }
 
-// identity returns the columns that every table begins with, and then more.
-func identity(r Rank, more ...Column) []Column {
-	m := &r.Trace.Meta
+// Who is whose a row is.
+type Who struct {
+	Name string      // of the trace; "" if it is of none alone
+	Meta *trace.Meta // nil: of no rank alone
+}
+
+// Identities is Identity for tables with rows of several ranks.
+func Identities(who func(i int) Who, more ...Column) []Column {
+	number := func(f func(m *trace.Meta) int) func(int) int64 {
+		return func(i int) int64 {
+			if m := who(i).Meta; m != nil {
+				return int64(f(m))
+			}
+			return -1
+		}
+	}
 	return append([]Column{
-		texts("trace", "name of the trace", func(int) string { return r.Name }),
-		known("stage_id", "number of the stage in its pipeline, from 0", func(int) int64 { return int64(m.StageID) }),
-		texts("stage", "name of the stage", func(int) string { return m.Stage }),
-		known("replica", "number of the replica in its stage, from 0", func(int) int64 { return int64(m.Replica) }),
-		known("rank", "number of the rank in its replica, from 0", func(int) int64 { return int64(m.Rank) }),
+		Texts("trace", "name of the trace", func(i int) string { return who(i).Name }),
+		Known("stage_id", "number of the stage in its pipeline, from 0", number(func(m *trace.Meta) int { return m.StageID })),
+		Texts("stage", "name of the stage", func(i int) string {
+			if m := who(i).Meta; m != nil {
+				return m.Stage
+			}
+			return ""
+		}),
+		Known("replica", "number of the replica in its stage, from 0", number(func(m *trace.Meta) int { return m.Replica })),
+		Known("rank", "number of the rank in its replica, from 0", number(func(m *trace.Meta) int { return m.Rank })),
 	}, more...)
 }
 
-func slicesOf(r Rank) Table {
+// Slices returns the table of slices.
+func Slices(r Rank) Table {
 	t, s, x := r.Trace, &r.Trace.Slices, r.Trace.Index()
 	track := func(i int) *trace.Track { return &t.Tracks[s.Track[i]] }
 	return Table{
 		Name: "slices", Rows: s.Len(),
 		Doc: "what lasted: operators, runtime calls, kernels, copies, annotations, Python frames",
-		Columns: identity(r,
-			ints("id", "number of the slice in its trace; parent_id and other tables refer to it", func(i int) int64 { return int64(i) }),
-			known("parent_id", "the innermost slice of the track around this one", func(i int) int64 { return int64(x.Parent[i]) }),
-			ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(s.Track[i]) }),
-			ints("ts", "begin, ns", func(i int) int64 { return s.Start[i] }),
-			ints("dur", "duration, ns", func(i int) int64 { return s.Dur[i] }),
-			ints("self_dur", "time not covered by the slices inside, ns", func(i int) int64 { return x.Self[i] }),
-			texts("name", "name", func(i int) string { return t.String(s.Name[i]) }),
-			texts("category", "Kineto's category: cpu_op, kernel, gpu_memcpy, cuda_runtime, user_annotation …", func(i int) string { return t.CategoryText(s.Cat[i]) }),
-			texts("kind", "device: work on a device; runtime: a call of its runtime or driver; host: anything else", func(i int) string { return kindOf(s.Cat[i]) }),
-			ints("depth", "slices of the lane around this one", func(i int) int64 { return int64(x.Depth[i]) }),
-			ints("lane", "0 unless it overlaps another slice of its track in part", func(i int) int64 { return int64(x.Lane[i]) }),
-			known("device", "number of the device, of work on one", func(i int) int64 { return deviceOf(track(i)) }),
-			known("stream", "stream of the device, of work on one", func(i int) int64 { return streamOf(track(i)) }),
-			known("correlation", "links a runtime call with the device work it launched", func(i int) int64 { return s.Corr[i] }),
+		Columns: Identity(r,
+			Ints("id", "number of the slice in its trace; parent_id and other tables refer to it", func(i int) int64 { return int64(i) }),
+			Known("parent_id", "the innermost slice of the track around this one", func(i int) int64 { return int64(x.Parent[i]) }),
+			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(s.Track[i]) }),
+			Ints("ts", "begin, ns", func(i int) int64 { return s.Start[i] }),
+			Ints("dur", "duration, ns", func(i int) int64 { return s.Dur[i] }),
+			Ints("self_dur", "time not covered by the slices inside, ns", func(i int) int64 { return x.Self[i] }),
+			Texts("name", "name", func(i int) string { return t.String(s.Name[i]) }),
+			Texts("category", "Kineto's category: cpu_op, kernel, gpu_memcpy, cuda_runtime, user_annotation …", func(i int) string { return t.CategoryText(s.Cat[i]) }),
+			Texts("kind", "device: work on a device; runtime: a call of its runtime or driver; host: anything else", func(i int) string { return kindOf(s.Cat[i]) }),
+			Ints("depth", "slices of the lane around this one", func(i int) int64 { return int64(x.Depth[i]) }),
+			Ints("lane", "0 unless it overlaps another slice of its track in part", func(i int) int64 { return int64(x.Lane[i]) }),
+			Known("device", "number of the device, of work on one", func(i int) int64 { return DeviceOf(track(i)) }),
+			Known("stream", "stream of the device, of work on one", func(i int) int64 { return StreamOf(track(i)) }),
+			Known("correlation", "links a runtime call with the device work it launched", func(i int) int64 { return s.Corr[i] }),
 			Column{
 				Name: "args", Doc: "the slice's other arguments, JSON", Type: Text,
 				Text: func(i int) (string, bool) {
@@ -79,15 +114,16 @@ func kindOf(c trace.Category) string {
 	return "host"
 }
 
-// deviceOf returns the device of a track, -1 if it is none's.
-func deviceOf(k *trace.Track) int64 {
+// DeviceOf returns the device of a track, -1 if it is none's.
+func DeviceOf(k *trace.Track) int64 {
 	if k.Kind != trace.TrackGPU {
 		return -1
 	}
 	return k.Device
 }
 
-func streamOf(k *trace.Track) int64 {
+// StreamOf returns the stream of a device's track, -1 if it is none.
+func StreamOf(k *trace.Track) int64 {
 	if k.Kind != trace.TrackGPU {
 		return -1
 	}
@@ -100,16 +136,16 @@ func tracksOf(r Rank) Table {
 	return Table{
 		Name: "tracks", Rows: len(t.Tracks),
 		Doc: "the lanes that slices lie on: threads, streams of devices, others",
-		Columns: identity(r,
-			ints("id", "number of the track in its trace", func(i int) int64 { return int64(i) }),
-			texts("kind", "cpu, gpu or other", func(i int) string { return at(i).Kind.String() }),
-			ints("pid", "process as in the file; of a text id a negative number", func(i int) int64 { return at(i).PID }),
-			ints("tid", "thread as in the file; of a text id a negative number", func(i int) int64 { return at(i).TID }),
-			texts("process", "name of the process", func(i int) string { return at(i).Process }),
-			texts("thread", "name of the thread or stream", func(i int) string { return at(i).Name }),
-			known("device", "number of the device, of a device's stream", func(i int) int64 { return deviceOf(at(i)) }),
-			known("stream", "number of the stream, of a device's stream", func(i int) int64 { return streamOf(at(i)) }),
-			ints("slices", "slices on it", func(i int) int64 { return int64(len(x.Track(trace.TrackID(i)))) }),
+		Columns: Identity(r,
+			Ints("id", "number of the track in its trace", func(i int) int64 { return int64(i) }),
+			Texts("kind", "cpu, gpu or other", func(i int) string { return at(i).Kind.String() }),
+			Ints("pid", "process as in the file; of a text id a negative number", func(i int) int64 { return at(i).PID }),
+			Ints("tid", "thread as in the file; of a text id a negative number", func(i int) int64 { return at(i).TID }),
+			Texts("process", "name of the process", func(i int) string { return at(i).Process }),
+			Texts("thread", "name of the thread or stream", func(i int) string { return at(i).Name }),
+			Known("device", "number of the device, of a device's stream", func(i int) int64 { return DeviceOf(at(i)) }),
+			Known("stream", "number of the stream, of a device's stream", func(i int) int64 { return StreamOf(at(i)) }),
+			Ints("slices", "slices on it", func(i int) int64 { return int64(len(x.Track(trace.TrackID(i)))) }),
 		),
 	}
 }
@@ -119,21 +155,21 @@ func flowsOf(r Rank) Table {
 	return Table{
 		Name: "flows", Rows: len(f.Time),
 		Doc: "the ends of arrows; ends of one rank with equal category and flow_id belong together",
-		Columns: identity(r,
+		Columns: Identity(r,
 			Column{
 				Name: "flow_id", Doc: "id of the arrow, as 16 hexadecimal digits", Type: Text,
 				Text: func(i int) (string, bool) { return hex16(f.ID[i]), true },
 			},
-			ints("ts", "time, ns", func(i int) int64 { return f.Time[i] }),
-			texts("side", "start or end", func(i int) string {
+			Ints("ts", "time, ns", func(i int) int64 { return f.Time[i] }),
+			Texts("side", "start or end", func(i int) string {
 				if f.Start[i] {
 					return "start"
 				}
 				return "end"
 			}),
-			texts("category", "category", func(i int) string { return t.String(f.Cat[i]) }),
-			texts("name", "name", func(i int) string { return t.String(f.Name[i]) }),
-			ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(f.Track[i]) }),
+			Texts("category", "category", func(i int) string { return t.String(f.Cat[i]) }),
+			Texts("name", "name", func(i int) string { return t.String(f.Name[i]) }),
+			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(f.Track[i]) }),
 		),
 	}
 }
@@ -153,12 +189,12 @@ func countersOf(r Rank) Table {
 	return Table{
 		Name: "counters", Rows: len(c.Time),
 		Doc: "samples of values over time",
-		Columns: identity(r,
-			ints("ts", "time, ns", func(i int) int64 { return c.Time[i] }),
-			texts("name", "name of the counter", func(i int) string { return t.String(c.Name[i]) }),
-			texts("series", "series of the counter", func(i int) string { return t.String(c.Series[i]) }),
-			floats("value", "value, in the counter's unit", func(i int) float64 { return c.Value[i] }),
-			ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(c.Track[i]) }),
+		Columns: Identity(r,
+			Ints("ts", "time, ns", func(i int) int64 { return c.Time[i] }),
+			Texts("name", "name of the counter", func(i int) string { return t.String(c.Name[i]) }),
+			Texts("series", "series of the counter", func(i int) string { return t.String(c.Series[i]) }),
+			Floats("value", "value, in the counter's unit", func(i int) float64 { return c.Value[i] }),
+			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(c.Track[i]) }),
 		),
 	}
 }
@@ -168,11 +204,11 @@ func instantsOf(r Rank) Table {
 	return Table{
 		Name: "instants", Rows: len(n.Time),
 		Doc: "what happened at one time: allocations, marks",
-		Columns: identity(r,
-			ints("ts", "time, ns", func(i int) int64 { return n.Time[i] }),
-			texts("name", "name", func(i int) string { return t.String(n.Name[i]) }),
-			texts("category", "category", func(i int) string { return t.CategoryText(n.Cat[i]) }),
-			ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(n.Track[i]) }),
+		Columns: Identity(r,
+			Ints("ts", "time, ns", func(i int) int64 { return n.Time[i] }),
+			Texts("name", "name", func(i int) string { return t.String(n.Name[i]) }),
+			Texts("category", "category", func(i int) string { return t.CategoryText(n.Cat[i]) }),
+			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(n.Track[i]) }),
 			Column{
 				Name: "args", Doc: "arguments, JSON", Type: Text,
 				Text: func(i int) (string, bool) {
@@ -190,17 +226,17 @@ func opsOf(r Rank, ops *opstats.Ops) Table {
 	return Table{
 		Name: "ops", Rows: len(rows),
 		Doc: "operators summed by name, as torch's key_averages does",
-		Columns: identity(r,
-			texts("name", "name", func(i int) string { return at(i).Name }),
-			texts("device", "CPU, or the kind of device of work on one", func(i int) string { return at(i).Device }),
-			ints("calls", "number of calls", func(i int) int64 { return int64(at(i).Count) }),
-			ints("self_cpu", "host time not covered by operators inside, ns", func(i int) int64 { return at(i).SelfCPU }),
-			ints("cpu", "host time, ns", func(i int) int64 { return at(i).CPU }),
-			ints("self_device", "device time of what it launched itself, ns", func(i int) int64 { return at(i).SelfDevice }),
-			ints("device_time", "device time with that of what it called, ns", func(i int) int64 { return at(i).DeviceTime }),
-			ints("self_memory", "host memory allocated less freed, bytes", func(i int) int64 { return at(i).SelfMemory }),
-			ints("self_device_memory", "device memory allocated less freed, bytes", func(i int) int64 { return at(i).SelfDevMemory }),
-			ints("flops", "floating point operations, where shapes tell", func(i int) int64 { return at(i).FLOPs }),
+		Columns: Identity(r,
+			Texts("name", "name", func(i int) string { return at(i).Name }),
+			Texts("device", "CPU, or the kind of device of work on one", func(i int) string { return at(i).Device }),
+			Ints("calls", "number of calls", func(i int) int64 { return int64(at(i).Count) }),
+			Ints("self_cpu", "host time not covered by operators inside, ns", func(i int) int64 { return at(i).SelfCPU }),
+			Ints("cpu", "host time, ns", func(i int) int64 { return at(i).CPU }),
+			Ints("self_device", "device time of what it launched itself, ns", func(i int) int64 { return at(i).SelfDevice }),
+			Ints("device_time", "device time with that of what it called, ns", func(i int) int64 { return at(i).DeviceTime }),
+			Ints("self_memory", "host memory allocated less freed, bytes", func(i int) int64 { return at(i).SelfMemory }),
+			Ints("self_device_memory", "device memory allocated less freed, bytes", func(i int) int64 { return at(i).SelfDevMemory }),
+			Ints("flops", "floating point operations, where shapes tell", func(i int) int64 { return at(i).FLOPs }),
 		),
 	}
 }

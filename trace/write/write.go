@@ -98,11 +98,8 @@ func (g *gathered) Close(ctx context.Context) error {
 func writeSlices(ctx context.Context, w io.Writer, o format.WriteOptions, ranks []format.Rank) error {
 	parts := make([]*table.Table, len(ranks))
 	for i, r := range ranks {
-		for _, t := range table.Of(table.Rank{Trace: r.Trace, Name: r.Name}) {
-			if t.Name == "slices" {
-				parts[i] = &t
-			}
-		}
+		t := table.Slices(table.Rank{Trace: r.Trace, Name: r.Name})
+		parts[i] = &t
 		if r.Clock != nil {
 			onClock(parts[i], r.Clock)
 		}

@@ -60,12 +60,8 @@ func writeTrace(w http.ResponseWriter, r *http.Request, t *trace.Trace, format, 
 		return err
 	case "parquet":
 		attach(w, name+".parquet", "application/vnd.apache.parquet")
-		for _, tab := range table.Of(table.Rank{Trace: t, Name: name}) {
-			if tab.Name == "slices" {
-				return parquet.Write(r.Context(), w, 1, &tab)
-			}
-		}
-		return fmt.Errorf("package table has no slices")
+		tab := table.Slices(table.Rank{Trace: t, Name: name})
+		return parquet.Write(r.Context(), w, 1, &tab)
 	}
 	attach(w, name+".pftrace", "application/octet-stream")
 	return writePerfetto(w, t, name)

@@ -326,6 +326,19 @@ func Error(err error) error {
 // Ranked runs an analysis on every wanted trace and keeps only its results. A trace that
 // is there twice counts once.
 func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(s *analysis.Subject) T) ([]report.Ranked[T], []Info, error) {
+	return RankedBy(e, o, r, paths, Asker[T]{Ask: func(_ int, s *analysis.Subject, _ Info) (T, error) { return f(s), nil }})
+}
+
+// Asker is an analysis for RankedBy.
+type Asker[T any] struct {
+	// Ask looks at a trace; i is as in Options.Each.
+	Ask func(i int, s *analysis.Subject, info Info) (T, error)
+	// Dropped is told what Ask returned of a trace that was there twice; nil: nobody is.
+	Dropped func(T) error
+}
+
+// RankedBy is Ranked for an analysis that does more than look.
+func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Asker[T]) ([]report.Ranked[T], []Info, error) {
 	type result struct {
 		at    int
 		value T
@@ -335,7 +348,10 @@ func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(s *
 	var got []result
 	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info Info) error {
 		s := analysis.NewSubject(t)
-		v := f(s)
+		v, err := ask.Ask(i, s, info)
+		if err != nil {
+			return err
+		}
 		if !o.Quiet && !o.Doubted {
 			info.Doubts = s.Seen().Doubts
 		}
@@ -358,6 +374,11 @@ func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(s *
 	for i, of := range identity.Copies(metas, sizes) {
 		if of >= 0 && !o.Copies {
 			e.Left = append(e.Left, open.Left{Path: got[i].info.File, Reason: open.CopyReason(got[of].info.File)})
+			if ask.Dropped != nil {
+				if err := ask.Dropped(got[i].value); err != nil {
+					return nil, nil, err
+				}
+			}
 			continue
 		}
 		g := &got[i]
