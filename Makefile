@@ -16,7 +16,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: supply scale test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: chaos supply scale test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -83,6 +83,12 @@ engines:
 # docs/scale.md has the figures. It wants a machine that does nothing else.
 scale:
 	KINETOSCOPE_SCALE=1024 go test ./hub -count=1 -run ManyRanks -v
+
+# chaos breaks the real product in every way at every point of a session, checks what it
+# promises, and prints docs/reliability.md: ten minutes. CHAOS="-seed 2 -for 3h" chooses
+# other victims, and goes on for hours. As root on Linux it leaves nothing out.
+chaos:
+	go run ./bench/cmd/chaos -o docs/reliability.md $(CHAOS)
 
 # fuzz gives every fuzz target of the project FUZZTIME.
 fuzz:

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/session"
@@ -88,23 +89,30 @@ func (c *Config) row(ctx context.Context, f *Fault, at []Point, rnd *rand.Rand) 
 	p := &product{binary: c.Binary, data: filepath.Join(dir, "data"), runs: filepath.Join(dir, "runs"),
 		readyAt: filepath.Join(dir, "ready"), client: &http.Client{}}
 	defer p.client.CloseIdleConnections()
-	if f.Needs == needTmpfs {
+	if f.Needs != nil {
+		if err := f.Needs(); err != nil {
+			return skipped(f, at, err), nil
+		}
+	}
+	if f.disks {
 		if err := smallDisks(p.data, p.runs); err != nil {
-			for _, at := range at {
-				out = append(out, Cell{Fault: f.Name, At: at, Skip: err.Error()})
-			}
-			return out, nil
+			return skipped(f, at, err), nil
 		}
 		defer freeDisks(p.data, p.runs)
+	}
+	if f.apart {
+		if p.deploy, err = writeElsewhere(dir); err != nil {
+			return nil, err
+		}
 	}
 	if p.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		return nil, err
 	}
 	defer p.log.Close()
+	defer p.stop()
 	if err := p.start(ctx); err != nil {
 		return nil, err
 	}
-	defer p.stop()
 	list, err := p.processes(ctx)
 	if err != nil {
 		return nil, err
@@ -113,7 +121,7 @@ func (c *Config) row(ctx context.Context, f *Fault, at []Point, rnd *rand.Rand) 
 	seen := newWitness()
 	for _, at := range at {
 		if f.At != nil && !slices.Contains(f.At, at) {
-			out = append(out, Cell{Fault: f.Name, At: at, Skip: "there is nothing to break"})
+			out = append(out, Cell{Fault: f.Name, At: at, Skip: nothingThere})
 			continue
 		}
 		cell := c.cell(ctx, f, at, p, seen, rnd)
@@ -126,9 +134,17 @@ func (c *Config) row(ctx context.Context, f *Fault, at []Point, rnd *rand.Rand) 
 	return out, nil
 }
 
+// skipped are the cells of a fault that cannot be struck here.
+func skipped(f *Fault, at []Point, why error) (out []Cell) {
+	for _, p := range at {
+		out = append(out, Cell{Fault: f.Name, At: p, Skip: why.Error()})
+	}
+	return out
+}
+
 // cell breaks the product once and looks at what it did.
-func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen *witness, rnd *rand.Rand) Cell {
-	cell := Cell{Fault: f.Name, At: at}
+func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen *witness, rnd *rand.Rand) (cell Cell) {
+	cell = Cell{Fault: f.Name, At: at}
 	begun := time.Now()
 	defer func() { cell.Took = time.Since(begun) }()
 	broken := func(format string, args ...any) { cell.Broken = append(cell.Broken, fmt.Sprintf(format, args...)) }
@@ -136,48 +152,80 @@ func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen 
 		broken("before the fault: %v", err)
 		return cell
 	}
-	before, err := p.latest(ctx)
+	list, err := p.since(ctx, "")
 	if err != nil {
 		broken("before the fault: %v", err)
 		return cell
 	}
-	if err := c.strike(ctx, f, at, p, rnd, &cell); err != nil {
-		broken("%v", err)
+	before := ""
+	if len(list) > 0 {
+		before = list[len(list)-1].ID
 	}
-	st, err := ended(ctx, p, before)
+	told, err := c.strike(ctx, f, at, target{p, rnd}, strikeLog{before, &cell})
 	if err != nil {
 		broken("%v", err)
 	}
-	if st != nil {
-		cell.State = st.State
-		cell.Said = said(st, cell.Said)
-		cell.Broken = append(cell.Broken, checkSession(p, st)...)
+	if err := ended(ctx, p, before); err != nil {
+		broken("%v", err)
+	}
+	if err := p.healthy(ctx); err != nil {
+		broken("afterwards: %v", err)
+		return cell
+	}
+	if err := quiet(ctx, p); err != nil {
+		broken("%v", err)
+	}
+	list, err = p.since(ctx, before)
+	if err != nil {
+		broken("%v", err)
+	}
+	for i := range list {
+		cell.Broken = append(cell.Broken, checkSession(ctx, p, &list[i])...)
+	}
+	cell.Said = told
+	if st, err := p.struck(ctx, before); err == nil && st != nil {
+		cell.State, cell.Said = st.State, said(st, told)
 	}
 	cell.Broken = append(cell.Broken, seen.check(p)...)
 	cell.Broken = append(cell.Broken, next(ctx, p, seen)...)
 	return cell
 }
 
+// strikeLog is where strike notes what it saw: of the session after before.
+type strikeLog struct {
+	before string
+	cell   *Cell
+}
+
 // strike brings a session to the point, breaks the product, and mends it.
-func (c *Config) strike(ctx context.Context, f *Fault, at Point, p *product, rnd *rand.Rand, cell *Cell) error {
+// It returns what a request was refused with, if one was.
+func (c *Config) strike(ctx context.Context, f *Fault, at Point, t target, log strikeLog) (told string, err error) {
+	p := t.p
 	var wg sync.WaitGroup // requests under way, whose connection the fault may cut
-	defer wg.Wait()
+	var refused atomic.Pointer[string]
+	defer func() {
+		wg.Wait()
+		if s := refused.Load(); s != nil {
+			told = *s
+		}
+	}()
 	post := func(path string) {
 		wg.Go(func() {
 			if code, body, err := p.ask(ctx, http.MethodPost, path, map[string]any{}); err == nil && code >= http.StatusBadRequest {
-				cell.Said = fmt.Sprintf("%d: %s", code, message(body))
+				s := fmt.Sprintf("%d: %s", code, message(body))
+				refused.Store(&s)
 			}
 		})
 	}
 	if at == Arming {
 		post("/start_profile")
-		time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond) // somewhere in the arming
+		time.Sleep(time.Duration(t.rnd.IntN(20)) * time.Millisecond) // somewhere in the arming
 	} else if at != Idle {
 		if code, body, err := p.ask(ctx, http.MethodPost, "/start_profile", map[string]any{}); err != nil || code != http.StatusOK {
-			return fmt.Errorf("start before the fault: %d %.200s %v", code, body, err)
+			return "", fmt.Errorf("start before the fault: %d %.200s %v", code, body, err)
 		}
 		if _, err := p.chat(ctx); err != nil {
-			return fmt.Errorf("before the fault: %w", err)
+			return "", fmt.Errorf("before the fault: %w", err)
 		}
 	}
 	switch at {
@@ -186,16 +234,16 @@ func (c *Config) strike(ctx context.Context, f *Fault, at Point, p *product, rnd
 	case Converting:
 		post("/stop_profile")
 		err := until(ctx, sessionTimeout, "the conversion", func() bool {
-			st, err := p.latest(ctx)
+			st, err := p.struck(ctx, log.before)
 			return err == nil && st != nil && (st.State == session.StateConverting || st.State.Terminal())
 		})
 		if err != nil {
-			return err
+			return "", err
 		}
 	}
-	mend, err := f.Strike(ctx, p, rnd)
-	if st, err := p.latest(ctx); err == nil && st != nil && at != Idle {
-		cell.Seen = st.State
+	mend, err := f.Strike(ctx, t)
+	if st, err := p.struck(ctx, log.before); err == nil && st != nil && at != Idle {
+		log.cell.Seen = st.State
 	}
 	var errs []error
 	errs = append(errs, err)
@@ -212,5 +260,5 @@ func (c *Config) strike(ctx context.Context, f *Fault, at Point, p *product, rnd
 		}
 		errs = append(errs, mend())
 	}
-	return errors.Join(errs...)
+	return "", errors.Join(errs...)
 }

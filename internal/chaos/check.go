@@ -15,40 +15,40 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/store/runs"
 )
 
-// ended waits until the session after before has ended and returns it; nil if there is none.
-func ended(ctx context.Context, p *product, before *session.Status) (st *session.Status, err error) {
-	err = until(ctx, sessionTimeout, "the session to end", func() bool {
-		var err error
-		st, err = p.latest(ctx)
+// ended waits until every session after the one of id before has ended, and what waited for
+// room is home.
+func ended(ctx context.Context, p *product, before string) error {
+	left := ""
+	err := until(ctx, sessionTimeout, "sessions to end", func() bool {
+		list, err := p.since(ctx, before)
 		if err != nil {
+			left = err.Error()
 			return false
 		}
-		if st == nil || before != nil && st.ID == before.ID {
-			st = nil
-			return true
+		for _, st := range list {
+			if !st.State.Terminal() || st.WaitsFor != "" {
+				left = fmt.Sprintf("session %s is still %s and waits for %q", st.ID, st.State, st.WaitsFor)
+				return false
+			}
 		}
-		return st.State.Terminal()
+		return true
 	})
-	if err != nil && st != nil {
-		return nil, fmt.Errorf("session %s is still %s: %w", st.ID, st.State, err)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, left)
 	}
-	if st == nil || err != nil {
-		return nil, err
-	}
-	// A session that waits for room is not the last word.
-	waits := func() bool { return strings.Contains(fmt.Sprintf("%+v", st), "waits in") }
-	err = until(ctx, sessionTimeout, "a session's recordings to come home", func() bool {
-		if !waits() {
-			return true
-		}
-		if now, err := p.latest(ctx); err == nil && now != nil {
-			st = now
-		}
-		return !waits()
+	return nil
+}
+
+// quiet waits until no profiler is on that no session owns.
+func quiet(ctx context.Context, p *product) error {
+	return until(ctx, sessionTimeout, "profilers without a session to be turned off", func() bool {
+		_, body, err := p.ask(ctx, http.MethodGet, "/metrics", nil)
+		m := strays.FindSubmatch(body)
+		return err == nil && m != nil && string(m[1]) == "0"
 	})
-	return st, err
 }
 
 // said is the first reason of a rank that did not complete, or of the session, or what the
@@ -84,32 +84,33 @@ func message(body []byte) string {
 }
 
 // checkSession holds an ended session against what is promised of one.
-func checkSession(p *product, st *session.Status) (broken []string) {
-	add := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
+func checkSession(ctx context.Context, p *product, st *session.Status) (broken []string) {
+	add := func(format string, args ...any) {
+		broken = append(broken, "session "+st.ID+": "+fmt.Sprintf(format, args...))
+	}
 	ranks := 0
 	for _, s := range st.Stages {
-		for _, r := range s.Ranks {
+		for i := range s.Ranks {
 			ranks++
-			if !r.State.Terminal() {
-				add("rank %s is left %s", r.Text(), r.State)
-			}
-			if r.State != protocol.StateComplete && strings.TrimSpace(r.Reason) == "" {
-				add("rank %s is %s without a reason", r.Text(), r.State)
-			}
-			if r.State != protocol.StateComplete && st.State == session.StateComplete {
-				add("the session is complete and rank %s is %s", r.Text(), r.State)
+			for _, what := range checkRank(st, &s.Ranks[i]) {
+				add("%s: %s", s.Ranks[i].Text(), what)
 			}
 		}
 	}
 	if ranks != p.ranks {
-		add("the session has %d ranks of %d", ranks, p.ranks)
+		add("it has %d ranks of %d", ranks, p.ranks)
 	}
 	if st.State != session.StateComplete && st.Error == "" {
-		add("the session is %s without a reason", st.State)
+		add("it is %s without a reason", st.State)
+	}
+	if cli, err := p.said(ctx, st.ID); err != nil {
+		add("%v", err)
+	} else if one, other := outline(&cli), outline(st); one != other {
+		add("the command line says %s and the server %s", one, other)
 	}
 	if st.RunDir == "" {
 		if st.State != session.StateFailed {
-			add("the session is %s and has no run", st.State)
+			add("it is %s and has no run", st.State)
 		}
 		return broken
 	}
@@ -119,11 +120,68 @@ func checkSession(p *product, st *session.Status) (broken []string) {
 		return broken
 	}
 	defer run.Close()
+	for _, what := range checkRun(run, st) {
+		add("%s", what)
+	}
+	return broken
+}
+
+// checkRank holds a rank's end against what is promised of it.
+func checkRank(st *session.Status, r *protocol.RankStatus) (broken []string) {
+	add := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
+	if !r.State.Terminal() {
+		add("left %s", r.State)
+	}
+	if r.State == protocol.StateComplete {
+		return broken
+	}
+	if strings.TrimSpace(r.Reason) == "" {
+		add("%s without a reason", r.State)
+	}
+	if st.State == session.StateComplete {
+		add("%s, and the session is complete", r.State)
+	}
+	if _, ok := store.Work(r.Artifacts); !ok && st.RunDir != "" && !nothingToKeep.MatchString(r.Reason) {
+		add("its recording is nowhere, and nothing says why: %s", r.Reason)
+	}
+	return broken
+}
+
+// nothingToKeep is what is said of ranks that recorded nothing: they were not there, or were
+// told to drop the session before it began.
+var nothingToKeep = regexp.MustCompile(`not there when the session began|nothing of what it recorded|left no recording|aborted: `)
+
+// outline is what every door must say alike of a session.
+func outline(st *session.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s)", st.State, st.Error)
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			fmt.Fprintf(&b, ", %s %s (%s) with %d files", r.Text(), r.State, r.Reason, len(r.Artifacts))
+		}
+	}
+	return b.String()
+}
+
+// maxWindow is longer than any session of a run, and far shorter than what clocks are set by.
+const maxWindow = 10 * time.Minute
+
+// checkRun holds a run on disk against its session.
+func checkRun(run *store.Run, st *session.Status) (broken []string) {
+	add := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
 	if err := run.Verify(); err != nil {
 		add("files and manifest: %v", err)
 	}
-	listed := map[string]bool{store.ManifestName: true}
-	for _, a := range store.AllArtifacts(st) {
+	man, err := run.Manifest()
+	if err != nil {
+		add("%v", err)
+		return broken
+	}
+	if one, other := outline(&man.Session), outline(st); one != other {
+		add("the manifest says %s and the server %s", one, other)
+	}
+	listed := map[string]bool{}
+	for _, a := range man.Artifacts() {
 		listed[a.Name] = true
 	}
 	names, err := run.Names()
@@ -131,9 +189,15 @@ func checkSession(p *product, st *session.Status) (broken []string) {
 		add("%v", err)
 	}
 	for _, name := range names {
-		if !listed[name] && !strings.HasPrefix(name, "late/") {
+		if !listed[name] && !store.IsList(name) {
 			add("%s is in the run and not in its manifest", name)
 		}
+	}
+	rep, err := runs.Report(run.Dir())
+	if err != nil {
+		add("%v", err)
+	} else if rep != nil && time.Duration(rep.WindowNs) > maxWindow {
+		add("its window is %v", time.Duration(rep.WindowNs))
 	}
 	return broken
 }
@@ -175,18 +239,6 @@ var strays = regexp.MustCompile(`(?m)^kinetoscope_profilers_without_session (\S+
 // next checks that nothing is left on and that the next session works.
 func next(ctx context.Context, p *product, seen *witness) (broken []string) {
 	add := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
-	if err := p.healthy(ctx); err != nil {
-		add("afterwards: %v", err)
-		return broken
-	}
-	err := until(ctx, sessionTimeout, "profilers without a session to be turned off", func() bool {
-		_, body, err := p.ask(ctx, http.MethodGet, "/metrics", nil)
-		m := strays.FindSubmatch(body)
-		return err == nil && m != nil && string(m[1]) == "0"
-	})
-	if err != nil {
-		add("%v", err)
-	}
 	code, body, err := p.ask(ctx, http.MethodPost, "/start_profile", map[string]any{"profile_prefix": "next"})
 	if err != nil || code != http.StatusOK {
 		add("the next session does not start: %d %.300s %v", code, body, err)
@@ -205,7 +257,10 @@ func next(ctx context.Context, p *product, seen *witness) (broken []string) {
 	if st.State != session.StateComplete {
 		add("the next session is %s: %s", st.State, st.Error)
 	}
-	broken = append(broken, checkSession(p, &st)...)
+	broken = append(broken, checkSession(ctx, p, &st)...)
+	if err := quiet(ctx, p); err != nil {
+		add("%v", err)
+	}
 	return append(broken, seen.check(p)...)
 }
 

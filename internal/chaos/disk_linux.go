@@ -2,8 +2,8 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,7 +38,7 @@ func Inside() (code int, ok bool) {
 // where there is no namespace for them.
 func smallDisks(dirs ...string) error {
 	if os.Getenv(insideEnv) == "" {
-		return fmt.Errorf("small disks need root and a mount namespace")
+		return errors.New("small disks need root and a mount namespace")
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts to this namespace: %w", err)
@@ -60,7 +60,16 @@ func freeDisks(dirs ...string) {
 	}
 }
 
-func readOnlyRuns(_ context.Context, p *product, _ *rand.Rand) (func() error, error) {
-	mend := func() error { return unix.Mount("", p.runs, "", unix.MS_REMOUNT, "size=64m,mode=700") }
-	return mend, unix.Mount("", p.runs, "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=64m,mode=700")
+// readOnlyRuns makes the run store read-only. The kernel refuses that while a file is open
+// for writing, as one often is when artifacts are made, so it is tried until none is.
+func readOnlyRuns(ctx context.Context, t target) (func() error, error) {
+	remount := func(flags uintptr) error {
+		return unix.Mount("", t.p.runs, "", unix.MS_REMOUNT|flags, "size=64m,mode=700")
+	}
+	var failed error
+	err := until(ctx, requestTimeout, "a moment when no file of the run store is being written", func() bool {
+		failed = remount(unix.MS_RDONLY)
+		return !errors.Is(failed, unix.EBUSY)
+	})
+	return func() error { return remount(0) }, errors.Join(err, failed)
 }

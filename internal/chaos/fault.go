@@ -29,33 +29,44 @@ const (
 // Points are all of them.
 var Points = []Point{Idle, Arming, Recording, Stopping, Converting}
 
+// nothingThere is why a cell of Fault.At is left out.
+const nothingThere = "there is nothing to break"
+
 // A Fault is one way of breaking the product.
 type Fault struct {
 	Name string
-	// Needs is what it cannot do without: "tmpfs" is small disks of its own.
-	Needs string
+	// Needs says why it cannot be struck on this machine; nil: it always can.
+	Needs func() error
 	// Strike breaks something; what it returns mends it again, nil if nothing is to mend.
 	// Its error is that it could not strike.
-	Strike func(ctx context.Context, p *product, rnd *rand.Rand) (mend func() error, err error)
+	Strike func(context.Context, target) (mend func() error, err error)
 	// At are the points where it makes sense; nil is all.
 	At []Point
 	// After is how long the fault stays.
 	After time.Duration
+	apart bool // it strikes a rank on another host
+	disks bool // it needs small disks of its own
+}
+
+// target is what a fault strikes, and the chance that chooses its victim.
+type target struct {
+	p   *product
+	rnd *rand.Rand
 }
 
 // Faults are the rows of the table.
 var Faults = []Fault{
 	{Name: "a rank is killed", Strike: killRank},
 	{Name: "a rank is frozen for 7 s", Strike: freezeRank, After: 7 * time.Second},
+	{Name: "a rank is cut off for 7 s", Strike: cutCable, After: 7 * time.Second, apart: true},
+	{Name: "a rank's clock is set by an hour", Needs: clockNeeds, Strike: setClock, After: time.Second},
 	{Name: "the hub is killed and started again", Strike: killHub},
 	{Name: "a second hub on the data directory", Strike: secondHub},
-	{Name: "the data disk is full for 2 s", Needs: needTmpfs, Strike: fillData, After: 2 * time.Second},
-	{Name: "the run store is full for 2 s", Needs: needTmpfs, Strike: fillRuns, After: 2 * time.Second},
-	{Name: "the run store is read-only for 2 s", Needs: needTmpfs, Strike: readOnlyRuns, After: 2 * time.Second},
+	{Name: "the data disk is full for 2 s", disks: true, Strike: fillData, After: 2 * time.Second},
+	{Name: "the run store is full for 2 s", disks: true, Strike: fillRuns, After: 2 * time.Second},
+	{Name: "the run store is read-only for 2 s", disks: true, Strike: readOnlyRuns, After: 2 * time.Second},
 	{Name: "a recording is damaged in its spool", Strike: damage, At: []Point{Recording}},
 }
-
-const needTmpfs = "tmpfs"
 
 func victim(ctx context.Context, p *product, rnd *rand.Rand) (rankProcess, error) {
 	list, err := p.processes(ctx)
@@ -68,16 +79,16 @@ func victim(ctx context.Context, p *product, rnd *rand.Rand) (rankProcess, error
 	return list[rnd.IntN(len(list))], nil
 }
 
-func killRank(ctx context.Context, p *product, rnd *rand.Rand) (func() error, error) {
-	v, err := victim(ctx, p, rnd)
+func killRank(ctx context.Context, t target) (func() error, error) {
+	v, err := victim(ctx, t.p, t.rnd)
 	if err != nil {
 		return nil, err
 	}
 	return nil, syscall.Kill(v.PID, syscall.SIGKILL)
 }
 
-func freezeRank(ctx context.Context, p *product, rnd *rand.Rand) (func() error, error) {
-	v, err := victim(ctx, p, rnd)
+func freezeRank(ctx context.Context, t target) (func() error, error) {
+	v, err := victim(ctx, t.p, t.rnd)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +100,13 @@ func freezeRank(ctx context.Context, p *product, rnd *rand.Rand) (func() error, 
 	}, syscall.Kill(v.PID, syscall.SIGSTOP)
 }
 
-func killHub(ctx context.Context, p *product, _ *rand.Rand) (func() error, error) {
-	p.kill()
-	return nil, p.start(ctx)
+func killHub(ctx context.Context, t target) (func() error, error) {
+	t.p.kill()
+	return nil, t.p.start(ctx)
 }
 
-func secondHub(_ context.Context, p *product, _ *rand.Rand) (func() error, error) {
+func secondHub(_ context.Context, t target) (func() error, error) {
+	p := t.p
 	ready := p.readyAt
 	p.readyAt += ".second"
 	cmd := p.serve()
@@ -132,16 +144,16 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func fillData(_ context.Context, p *product, _ *rand.Rand) (func() error, error) { return fill(p.data) }
+func fillData(_ context.Context, t target) (func() error, error) { return fill(t.p.data) }
 
-func fillRuns(_ context.Context, p *product, _ *rand.Rand) (func() error, error) { return fill(p.runs) }
+func fillRuns(_ context.Context, t target) (func() error, error) { return fill(t.p.runs) }
 
 // damage writes over the middle of a recording that is being made.
-func damage(ctx context.Context, p *product, rnd *rand.Rand) (func() error, error) {
+func damage(ctx context.Context, t target) (func() error, error) {
 	var files []string
 	err := until(ctx, requestTimeout, "recordings to be written", func() bool {
 		files = nil
-		for _, f := range p.spooled() {
+		for _, f := range t.p.spooled() {
 			if st, err := os.Stat(f); err == nil && st.Size() > 2<<10 {
 				files = append(files, f)
 			}
@@ -151,7 +163,7 @@ func damage(ctx context.Context, p *product, rnd *rand.Rand) (func() error, erro
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(files[rnd.IntN(len(files))], os.O_WRONLY, 0)
+	f, err := os.OpenFile(files[t.rnd.IntN(len(files))], os.O_WRONLY, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 // elsewhere are the faults of the table that tests strike, for they need what a program may
 // not do to the machine that it runs on.
 var elsewhere = []struct{ fault, test string }{
-	{"a rank's network is cut and mended", "hub: TestRankThatIsBackHandsOverItsRecording; deploy/multihost: TestRanksOnOtherHosts (make multihost)"},
+	{"a host's network is cut and mended", "deploy/multihost: TestRanksOnOtherHosts (make multihost)"},
 	{"a wall clock is set between probe and start", "hub: TestClockSetBetweenProbeAndStart"},
 	{"any order of events, crashes, duplicates and losses, up to three ranks", "session: TestEveryInterleaving"},
 	{"a recording is damaged at any byte", "profiler/format: TestReadsOnBehindDamage"},
@@ -19,13 +19,15 @@ var elsewhere = []struct{ fault, test string }{
 
 // promises are what the checker holds every cell against.
 var promises = []string{
-	"every rank ends in a named state, with a reason unless it is complete",
+	"every rank ends in a named state, with a reason unless it is complete, and its recording is there or the reason says why not",
 	"a session of which a rank is not complete is not complete, and says why",
 	"every file in a run is in its manifest with size and SHA-256, and they are right",
+	"the server, the command line and the manifest say the same of every session and rank",
+	"no window is longer than its session, whatever the clocks say",
 	"no file of a finished run is ever written again",
 	"no profiler is on that no session owns",
 	"requests are answered, or refused with 503",
-	"the next session starts, records, stops and is complete",
+	"the next session starts, records, stops and is complete, without a restart",
 }
 
 // Page writes the report as docs/reliability.md.
@@ -66,6 +68,13 @@ func (r *Report) Page(out io.Writer) error {
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", c.Fault, c.At, c.Seen, c.State, cut(plain(strings.Join(append(c.Broken, c.Said), "; "))))
 		}
 	}
+	why := map[string]bool{}
+	for _, c := range r.Cells {
+		if c.Skip != "" && c.Skip != nothingThere && !why[c.Fault] {
+			why[c.Fault] = true
+			fmt.Fprintf(w, "| %s | | | skipped | %s |\n", c.Fault, plain(c.Skip))
+		}
+	}
 	fmt.Fprint(w, "\n## Struck by tests\n| fault | test |\n|---|---|\n")
 	for _, e := range elsewhere {
 		fmt.Fprintf(w, "| %s | %s |\n", e.fault, e.test)
@@ -86,10 +95,10 @@ func (c *Cell) mark() string {
 	switch {
 	case c == nil:
 		return "not run"
-	case c.Skip == "there is nothing to break":
+	case c.Skip == nothingThere:
 		return "–"
 	case c.Skip != "":
-		return "not run: " + c.Skip
+		return "skipped"
 	case len(c.Broken) > 0:
 		return "**✗**"
 	case c.State == "":
@@ -101,7 +110,7 @@ func (c *Cell) mark() string {
 // plain takes out of a reason what differs from run to run, and what a table cannot hold.
 func plain(s string) string {
 	var out []string
-	for _, word := range strings.Fields(strings.ReplaceAll(s, "|", "/")) {
+	for _, word := range strings.Fields(strings.ReplaceAll(s, "|", `\|`)) {
 		if strings.HasPrefix(word, "/") {
 			word = "…/" + word[strings.LastIndexByte(word, '/')+1:]
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,7 +37,9 @@ type product struct {
 	client  *http.Client
 	cmd     *exec.Cmd
 	exited  chan struct{}
-	ranks   int // of the pipeline
+	ranks   int    // of the pipeline
+	deploy  string // its file, "" for the built-in one
+	apart   *apart // the rank that is not this server's, nil if all are
 	readyAt string
 }
 
@@ -63,6 +66,11 @@ func (p *product) start(ctx context.Context) error {
 		_ = cmd.Wait() // how it ended is seen from outside
 		close(exited)
 	}()
+	if p.deploy != "" {
+		if err := p.startApart(ctx); err != nil {
+			return err
+		}
+	}
 	err := until(ctx, readyTimeout, "the server to serve", func() bool {
 		text, err := os.ReadFile(p.readyAt)
 		if err == nil {
@@ -77,13 +85,18 @@ func (p *product) start(ctx context.Context) error {
 }
 
 func (p *product) serve() *exec.Cmd {
-	cmd := exec.Command(p.binary, "serve", "--addr", "127.0.0.1:0", "--data-dir", p.data, "--runs-dir", p.runs, "--ready-file", p.readyAt)
+	args := []string{"serve", "--addr", "127.0.0.1:0", "--data-dir", p.data, "--runs-dir", p.runs, "--ready-file", p.readyAt}
+	if p.deploy != "" {
+		args = append(args, p.deploy, "--nats-file", p.joinAt())
+	}
+	cmd := exec.Command(p.binary, args...)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	return cmd
 }
 
 // stop ends the server as its user does.
 func (p *product) stop() {
+	defer p.stopApart()
 	if p.cmd == nil {
 		return
 	}
@@ -173,8 +186,8 @@ func (p *product) processes(ctx context.Context) ([]rankProcess, error) {
 	return out, nil
 }
 
-// latest is the youngest session, nil if there is none.
-func (p *product) latest(ctx context.Context) (*session.Status, error) {
+// since are the sessions that are younger than the one of that id, oldest first; "" is all.
+func (p *product) since(ctx context.Context, id string) ([]session.Status, error) {
 	_, body, err := p.ask(ctx, http.MethodGet, "/v1/sessions", nil)
 	if err != nil {
 		return nil, err
@@ -182,10 +195,37 @@ func (p *product) latest(ctx context.Context) (*session.Status, error) {
 	var list struct {
 		Data []session.Status `json:"data"`
 	}
-	if err := json.Unmarshal(body, &list); err != nil || len(list.Data) == 0 {
+	if err := json.Unmarshal(body, &list); err != nil {
 		return nil, err
 	}
-	return &list.Data[0], nil
+	out := slices.DeleteFunc(list.Data, func(st session.Status) bool { return st.ID <= id })
+	slices.Reverse(out)
+	return out, nil
+}
+
+// struck is the session that was under way when something broke: the first after the one of
+// that id which is no look back of the server's own. It is nil if there is none.
+func (p *product) struck(ctx context.Context, after string) (*session.Status, error) {
+	list, err := p.since(ctx, after)
+	for i := range list {
+		if list[i].Prefix != lookBack {
+			return &list[i], nil
+		}
+	}
+	return nil, err
+}
+
+// lookBack is the prefix of the sessions that a failed request begins.
+const lookBack = "failed-request"
+
+// said is what the command line says of a session.
+func (p *product) said(ctx context.Context, id string) (st session.Status, err error) {
+	cmd := exec.CommandContext(ctx, p.binary, "sessions", id, "--url", p.url(""), "--json")
+	out, err := cmd.Output() // it ends with 1 if the session is not complete
+	if json.Unmarshal(out, &st) != nil {
+		return st, errors.Join(fmt.Errorf("kinetoscope sessions %s says %.200q", id, out), err)
+	}
+	return st, nil
 }
 
 // chat sends a request; only 200 and a 503 that says so are answers.

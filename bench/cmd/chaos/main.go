@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,19 +32,24 @@ func run(ctx context.Context) int {
 	seed := flag.Uint64("seed", 1, "chooses the victims")
 	long := flag.Duration("for", 0, "repeat with other seeds for so long; 0: once")
 	page := flag.String("o", "", "write the page of the last run to this file; standard output without it")
+	binary := flag.String("binary", "", "the program to break, an older version say; without it the one here is built")
+	only := flag.String("only", "", "faults to strike: those whose names hold this text")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
 		return fail(err)
 	}
-	binary := filepath.Join(dir, "kinetoscope")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/kinetoscope").CombinedOutput(); err != nil {
-		return fail(fmt.Errorf("build: %w: %s", err, out))
+	if *binary == "" {
+		*binary = filepath.Join(dir, "kinetoscope")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", *binary, "./cmd/kinetoscope").CombinedOutput(); err != nil {
+			return fail(fmt.Errorf("build: %w: %s", err, out))
+		}
 	}
 	end := time.Now().Add(*long)
 	for {
-		rep, err := chaos.Run(ctx, chaos.Config{Binary: binary, Dir: dir, Seed: *seed,
-			Log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }})
+		rep, err := chaos.Run(ctx, chaos.Config{Binary: *binary, Dir: dir, Seed: *seed,
+			Only: func(fault string, _ chaos.Point) bool { return strings.Contains(fault, *only) },
+			Log:  func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }})
 		if err != nil {
 			return fail(fmt.Errorf("seed %d: %w; logs are in %s", *seed, err, dir))
 		}
