@@ -76,6 +76,7 @@ type testRank struct {
 	block  protocol.Method
 	skew   atomic.Int64      // ns, of the rank's clock
 	jump   time.Duration     // added to skew once it is armed
+	later  time.Duration     // added to skew once it has begun
 	harm   func(path string) // done to a recording before it is handed over
 	cable  *cable
 	stop   context.CancelFunc
@@ -92,6 +93,12 @@ func (r *testRank) Arm(ctx context.Context, q protocol.ArmRequest) (protocol.Ran
 	r.blocked(ctx, protocol.MethodArm)
 	s, err := r.Rank.Arm(ctx, q)
 	r.skew.Add(int64(r.jump))
+	return s, err
+}
+
+func (r *testRank) Start(ctx context.Context, q protocol.BeginRequest) (protocol.RankStatus, error) {
+	s, err := r.Rank.Start(ctx, q)
+	r.skew.Add(int64(r.later))
 	return s, err
 }
 

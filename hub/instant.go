@@ -39,11 +39,13 @@ func (r *runner) start(a session.Action) (session.Event, error) {
 		return nil, err
 	}
 	after, err := r.again(ctx, a.Rank, clock)
-	if err == nil && after != clock { // which of the two its recording goes by, its beginning says
+	if err == nil && after != clock {
+		by := moved(clock, after)
+		// Which of the two its recording goes by, its beginning says.
 		if began := s.StartedAtNs; began != 0 && abs(began+after.OffsetNs-agreed) < abs(began+clock.OffsetNs-agreed) {
 			clock = after
 		}
-		r.remarkOn(a.Rank, fmt.Sprintf("its wall clock was set by %v while it began; its times go by the clock in which it began on time", moved(clock, after)))
+		r.remarkOn(a.Rank, fmt.Sprintf("its wall clock was set by %v while it began; its times go by the clock in which it began on time", by))
 	}
 	r.checkInstant(a.Rank, s, agreed, clock)
 	r.remember(a.Rank, clock)

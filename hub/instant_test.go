@@ -37,3 +37,21 @@ func TestClockSetBetweenProbeAndStart(t *testing.T) {
 		})
 	}
 }
+
+// The clock is set after the ranks have begun and before the hub knows that: by how much is
+// said, and the recording keeps the clock in which it began.
+func TestClockSetWhileItBegins(t *testing.T) {
+	r := newRig(t, nil)
+	r.join(2)
+	r.ranks[0].later = time.Hour
+	st := r.start(protocol.StartRequest{})
+	r.work(3)
+	set := st.Stages[0].Ranks[0]
+	if time.Duration(set.Clock.OffsetNs).Abs() > time.Second {
+		t.Errorf("its offset is %v", time.Duration(set.Clock.OffsetNs))
+	}
+	st = r.stop()
+	if k := st.Stages[0].Ranks[0]; !strings.Contains(k.Reason, "wall clock was set by 1h0m0s while it began") {
+		t.Errorf("the reason is %q", k.Reason)
+	}
+}
