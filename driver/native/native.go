@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/driver"
@@ -79,9 +76,11 @@ func (d *Driver) Prepare(_ context.Context, j driver.Job) (driver.Capture, error
 	if err != nil {
 		return nil, err
 	}
-	return &capture{d: d, job: j, file: &limitWriter{f: f, max: j.MaxBytes, full: func() {
-		j.Over(protocol.StoppedByMaxBytes, nil)
-	}}}, nil
+	w := newWriter(f, j.MaxBytes, func() { j.Over(protocol.StoppedByMaxBytes, nil) })
+	if j.Last > 0 {
+		w.end() // whoever looks back waits for the file
+	}
+	return &capture{d: d, job: j, file: w}, nil
 }
 
 // meta is what a recording says about its rank.
@@ -103,7 +102,7 @@ func (d *Driver) meta(session string) map[string]string {
 type capture struct {
 	d     *Driver
 	job   driver.Job
-	file  *limitWriter
+	file  *writer
 	taken *profiler.Stats // of the flight recorder's past
 }
 
@@ -138,19 +137,20 @@ func (c *capture) lookBack() (driver.Began, error) {
 func (c *capture) End(context.Context) (driver.Ended, error) {
 	var stats profiler.Stats
 	var err error
+	c.file.end()
 	if c.taken != nil {
 		stats = *c.taken
 	} else {
 		stats, err = c.d.rec.Stop()
 	}
 	at := c.job.Now()
-	err = errors.Join(err, c.file.finish())
+	err = c.file.explain(errors.Join(err, c.file.finish()))
 	return driver.Ended{At: at, Events: stats.Events, Drops: stats.Drops, Bytes: uint64(c.file.written())}, err
 }
 
 // Files returns the recording.
 func (c *capture) Files(context.Context) (driver.Files, error) {
-	f := rank.File{Name: "recording" + protocol.RecordingExt, Kind: protocol.KindRecording, Path: c.file.f.Name()}
+	f := rank.File{Name: "recording" + protocol.RecordingExt, Kind: protocol.KindRecording, Path: c.file.Name()}
 	return driver.Files{Files: []rank.File{f}}, nil
 }
 
@@ -159,39 +159,7 @@ func (c *capture) Written() int64 { return c.file.written() }
 
 // Discard removes the file.
 func (c *capture) Discard() error {
-	return errors.Join(c.file.finish(), c.d.Remove(c.file.f.Name()))
-}
-
-// limitWriter counts what goes to a file and calls full once when it reaches max, so the
-// file is larger by what the recorder then flushes.
-type limitWriter struct {
-	f    *os.File
-	max  int64 // 0: no bound
-	n    atomic.Int64
-	once sync.Once
-	full func()
-	done bool
-}
-
-var _ io.Writer = (*limitWriter)(nil)
-
-func (w *limitWriter) Write(p []byte) (int, error) {
-	n, err := w.f.Write(p)
-	if total := w.n.Add(int64(n)); w.max > 0 && total >= w.max {
-		w.once.Do(w.full)
-	}
-	return n, err
-}
-
-func (w *limitWriter) written() int64 { return w.n.Load() }
-
-// finish syncs and closes the file, the first time.
-func (w *limitWriter) finish() error {
-	if w.done {
-		return nil
-	}
-	w.done = true
-	return errors.Join(w.f.Sync(), w.f.Close())
+	return errors.Join(c.file.finish(), c.d.Remove(c.file.Name()))
 }
 
 var _ driver.Keeper = (*Driver)(nil)
