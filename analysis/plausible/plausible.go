@@ -129,6 +129,8 @@ type checker struct {
 	apart      map[int32]bool
 	doubts     []Doubt
 	missing    []int32
+
+	waitsForEvents bool // the host waits for events; set by waits
 }
 
 func (c *checker) changed() bool {

@@ -1,0 +1,266 @@
+package plausible
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
+)
+
+// Limits of what is believed of two clocks.
+const (
+	clockSlack = 10_000 // ns by which work may begin before its launch call, or end after the call that waited for it: the error of clocks that agree
+	clockShare = 0.05   // of a device's launched work that must be early for its clock to be behind; less are wrong links
+	clockFew   = 3      // early slices that are needed as well
+	clockFar   = 10     // times the median by which a slice must be early to be a wrong link all the same
+)
+
+// clocks compares each device's clock with the host's. Work cannot begin before the call that
+// launched it, and has ended when a call returns that waited for it: the two bound what
+// must be added to the device's times. Where 0 is out of these bounds the clocks differ and the
+// device's times are moved, by the least that makes them possible or, if no constant
+// does, along a line. Where little work is early, the link is wrong.
+func (c *checker) clocks() {
+	launched, all := map[int64][]int32{}, map[int64][]int32{} // by device
+	var ids []int64
+	for _, i := range c.v.ByStart {
+		if !c.kept(i) || !c.v.OnDevice(i) {
+			continue
+		}
+		id := c.v.Lanes[c.v.LaneOf[i]].Device
+		all[id] = append(all[id], i)
+		if c.v.Launch(i) < 0 {
+			continue
+		}
+		if launched[id] == nil {
+			ids = append(ids, id)
+		}
+		launched[id] = append(launched[id], i)
+	}
+	slices.Sort(ids)
+	waits := c.waits(ids)
+	moved := map[int64]line{}
+	for _, id := range ids {
+		k := clock{c: c, id: id, rows: launched[id], all: all[id], ends: waits[id]}
+		if by, ok := k.compare(); ok {
+			moved[id] = by
+		}
+	}
+	if len(moved) == 0 {
+		return
+	}
+	c.own()
+	s := &c.v.Trace.Slices
+	for i := range int32(len(c.start)) {
+		tk := &c.v.Trace.Tracks[s.Track[i]]
+		if by, ok := moved[tk.Device]; ok && tk.Kind == trace.TrackGPU && c.kept(i) {
+			end := c.start[i] + c.dur[i]
+			c.start[i], c.dur[i] = c.start[i]+by.at(c.start[i]), c.dur[i]+by.at(end)-by.at(c.start[i])
+		}
+	}
+}
+
+// line is what is added to a device's times.
+type line struct {
+	from int64   // instant at which it is by
+	by   int64   // ns
+	rate float64 // ns a ns that it grows by
+}
+
+func (l line) at(t int64) int64 { return l.by + int64(l.rate*float64(t-l.from)) }
+
+// bound is a limit, in ns, of what must be added to the device's clock at an instant of it.
+type bound struct {
+	at, ns int64
+	slice  int32
+}
+
+// clock is the comparison of one device's clock with the host's.
+type clock struct {
+	c    *checker
+	id   int64
+	rows []int32 // launched work of the device, by start
+	all  []int32 // all its work, by start
+	ends []bound // at most: from calls that waited for work
+}
+
+// lead is how long after the start of its launch call work i began; negative if before.
+func (c *checker) lead(i int32) int64 { return c.v.Start[i] - c.v.Start[c.v.Launch(i)] }
+
+// compare returns what to add to the device's times; ok is false if nothing.
+func (k *clock) compare() (by line, ok bool) {
+	early := k.early()
+	var late []bound // by the most first
+	for _, b := range k.ends {
+		if b.ns < -clockSlack {
+			late = append(late, b)
+		}
+	}
+	slices.SortFunc(late, func(a, b bound) int { return cmp.Or(cmp.Compare(a.ns, b.ns), cmp.Compare(a.slice, b.slice)) })
+	if len(early) == 0 && len(late) == 0 {
+		return k.promptly()
+	}
+	least := k.least()
+	worst := least[0]
+	for _, b := range least {
+		if b.ns > worst.ns {
+			worst = b
+		}
+	}
+	most, consistent := k.most(worst.ns)
+	fits := !consistent || worst.ns <= most+clockSlack
+	switch {
+	case len(early) > 0 && fits:
+		if by, ok := k.drifts(least, k.tight()); ok {
+			return k.sayDrift(by, early[0], len(early))
+		}
+		return k.sayBehind(worst, early, most, consistent)
+	case len(early) == 0 && fits && 2*k.lost(late, worst.ns) <= len(late):
+		return k.sayAhead(worst.ns, late)
+	}
+	if by, ok := k.between(least); ok {
+		first := worst.slice
+		if len(early) == 0 {
+			first = late[0].slice
+		}
+		return k.sayDrift(by, first, len(early)+len(late))
+	}
+	if len(early) > 0 {
+		return k.sayBehind(worst, early, most, false)
+	}
+	k.sayLate(late)
+	return line{}, false
+}
+
+// early returns the work that begins before its launch by more than the clocks' error, the
+// most first. What is early by a wrong link is parted from its launch and from k.rows.
+func (k *clock) early() []int32 {
+	c := k.c
+	var early []int32
+	for _, i := range k.rows {
+		if c.lead(i) < -clockSlack {
+			early = append(early, i)
+		}
+	}
+	if len(early) == 0 {
+		return nil
+	}
+	slices.SortFunc(early, func(a, b int32) int { return cmp.Or(cmp.Compare(c.lead(a), c.lead(b)), cmp.Compare(a, b)) })
+	wrong := 0
+	few := stat.Ratio(int64(len(early)), int64(len(k.rows))) < clockShare && !k.mostTight() && !k.noneWaited(-c.lead(early[len(early)/2]))
+	if few || len(early) < clockFew {
+		wrong = len(early)
+	} else {
+		// A wrong link is early by any amount, a clock by one: what is much earlier than
+		// the middle of the early ones is no measure of it.
+		for middle := c.lead(early[len(early)/2]); c.lead(early[wrong])/clockFar < middle; {
+			wrong++
+		}
+	}
+	if wrong > 0 {
+		c.earlyWork(early[:wrong], len(k.rows), -c.lead(early[0]))
+		k.rows = slices.DeleteFunc(slices.Clone(k.rows), func(i int32) bool { return c.apart[i] })
+	}
+	return early[wrong:]
+}
+
+// mostTight reports whether most of the work that began on an idle device is early: where
+// all else stands in a queue, a clock that is behind shows in little work.
+func (k *clock) mostTight() bool {
+	rows, n := k.tight(), 0
+	for _, i := range rows {
+		n += b2i(k.c.lead(i) < -clockSlack)
+	}
+	return n >= clockFew && 2*n > len(rows)
+}
+
+// noneWaited reports whether of several calls that wait for work none returns within ns
+// of the work's end: with clocks that agree some would.
+func (k *clock) noneWaited(ns int64) bool {
+	return len(k.ends) >= clockFew && ns > clockFar*clockSlack &&
+		!slices.ContainsFunc(k.ends, func(b bound) bool { return b.ns < ns-clockSlack })
+}
+
+// earlyWork parts work from a launch that it cannot have.
+func (c *checker) earlyWork(rows []int32, of int, most int64) {
+	if c.apart == nil {
+		c.apart = map[int32]bool{}
+	}
+	for _, i := range rows {
+		c.apart[i] = true
+	}
+	c.own()
+	c.doubt(EarlyWork, rows[0], stat.Ratio(int64(len(rows)), int64(of)), float64(len(rows)), "count",
+		"%s of %d %s before the call with the same correlation, by up to %s: who launched %s is taken as unknown",
+		plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), units.Duration(float64(most)), verb(len(rows), "it", "them"))
+}
+
+// least are the lower bounds that launches give.
+func (k *clock) least() []bound {
+	out := make([]bound, len(k.rows))
+	for n, i := range k.rows {
+		out[n] = bound{k.c.v.Start[i], -k.c.lead(i), i}
+	}
+	return out
+}
+
+// most is the lowest upper bound that does not contradict lo, a lower one; ok is false
+// without any.
+func (k *clock) most(lo int64) (ns int64, ok bool) {
+	for _, b := range k.ends {
+		if b.ns >= lo-clockSlack && (!ok || b.ns < ns) {
+			ns, ok = b.ns, true
+		}
+	}
+	return ns, ok
+}
+
+// lost counts the bounds that contradict lo.
+func (k *clock) lost(late []bound, lo int64) int {
+	n := 0
+	for _, b := range late {
+		if b.ns < lo-clockSlack {
+			n++
+		}
+	}
+	return n
+}
+
+func (k *clock) sayBehind(worst bound, early []int32, most int64, bounded bool) (line, bool) {
+	limit := ""
+	if bounded {
+		limit = fmt.Sprintf(" and, by the calls that waited for it, at most %s", units.Duration(float64(max(most, worst.ns))))
+	}
+	part := stat.Ratio(int64(len(early)), int64(len(k.rows)))
+	k.c.doubt(Clock, worst.slice, max(0.1, min(part, 0.4)), float64(worst.ns)/1e3, "us",
+		"device %d: %s of %d begin before the call that launched them, so the device's clock is behind the host's by at least %s%s; its times are moved by that, and a wait for a launch may be longer than it seems",
+		k.id, plural(len(early), "slice"), len(k.rows), units.Duration(float64(worst.ns)), limit)
+	return line{by: worst.ns}, true
+}
+
+// sayAhead moves a clock back by the least that lets calls return after what they waited
+// for; lo is the most by which it can be moved, negative.
+func (k *clock) sayAhead(lo int64, late []bound) (line, bool) {
+	worst := late[0]
+	for _, b := range late {
+		if b.ns >= lo-clockSlack {
+			worst = b
+			break
+		}
+	}
+	by := max(worst.ns, lo)
+	k.c.doubt(Clock, worst.slice, max(0.1, min(stat.Ratio(int64(len(late)), int64(len(k.ends))), 0.4)), float64(by)/1e3, "us",
+		"device %d: work ends after %s returned that waited for it, so the device's clock is ahead of the host's by at least %s and, by the launches, at most %s; its times are moved back by the least, and the delay of a launch may be shorter than it seems",
+		k.id, plural(len(late), "call"), units.Duration(float64(-by)), units.Duration(float64(-lo)))
+	return line{by: by}, true
+}
+
+// sayLate doubts calls that return before what they waited for, where nothing else fits.
+func (k *clock) sayLate(late []bound) {
+	k.c.doubt(Clock, late[0].slice, 0.05, float64(late[0].ns)/1e3, "us",
+		"device %d: work ends up to %s after a call returned that waited for it (%d of %d such calls), and launches contradict that the device's clock is ahead: times are left as they are",
+		k.id, units.Duration(float64(-late[0].ns)), len(late), len(k.ends))
+}

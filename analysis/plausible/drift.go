@@ -1,0 +1,174 @@
+package plausible
+
+import (
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/units"
+)
+
+// Limits of what is taken for the drift of a clock.
+const (
+	driftMost    = 0.02    // ns a ns: beyond what a quartz does by far, so that damage is no drift
+	driftLeast   = 50_000  // ns over the window below which a constant does
+	driftWindows = 16      // parts of the window whose floors must lie on a line
+	driftFew     = 4       // parts that are needed
+	driftOff     = 0.1     // of the drift by which a floor may miss the line
+	driftSteps   = 60      // of the search for a rate, each of which leaves two thirds of the range
+	tightGap     = 5_000   // ns without work on the device before work that did not wait in a queue
+	tightFew     = 20      // such work that is needed to say that launches take too long
+	tightLong    = 500_000 // ns that no launch on an idle device takes
+	tightOff     = 0.1     // of the delay by which most of them may differ
+	tightShare   = 0.05    // of the launched work that must be such
+)
+
+// tight returns the launched work that began on an idle device, by start: how long that
+// took is the delay of the launch alone. Graphs are left out, which take long to start.
+func (k *clock) tight() []int32 {
+	v := k.c.v
+	var out []int32
+	end, have := int64(0), false
+	for _, i := range k.all {
+		if l := v.Launch(i); l >= 0 && !k.c.apart[i] && (!have || v.Start[i]-end >= tightGap) && !view.IsGraphLaunch(v.Name(l)) {
+			out = append(out, i)
+		}
+		end, have = max(end, v.Start[i]+k.c.durOf(i)), true
+	}
+	return out
+}
+
+// promptly finds a clock that is ahead although no call waited for work: all that an idle
+// device begins comes late, and by the same time.
+func (k *clock) promptly() (line, bool) {
+	rows := k.tight()
+	if k.c.waitsForEvents || len(rows) < tightFew || float64(len(rows)) < tightShare*float64(len(k.rows)) {
+		return line{}, false
+	}
+	leads := make([]int64, len(rows))
+	for n, i := range rows {
+		leads[n] = max(0, k.c.v.Start[i]-k.c.v.End(k.c.v.Launch(i)))
+	}
+	slices.Sort(leads)
+	least, usual := leads[0], leads[3*len(leads)/4]
+	if least < tightLong || float64(usual-least) > tightOff*float64(least) {
+		return line{}, false
+	}
+	for _, b := range k.ends {
+		if b.ns < least/2 {
+			return line{}, false
+		}
+	}
+	k.c.doubt(Clock, rows[0], 0.1, -float64(least)/1e3, "us",
+		"device %d: each of %s that found the device idle begins %s or more after its launch, and most within %s of that: the device's clock is ahead of the host's by about as much, at most; its times are moved back by that. No call that waits for the device bounds it better",
+		k.id, plural(len(rows), "slice"), units.Duration(float64(least)), units.Duration(float64(usual-least)))
+	return line{by: -least}, true
+}
+
+// between finds the line that leaves the most room between the lower bounds least and the
+// upper ones; ok is false if there is none between all of them. Upper bounds that one
+// wrong link may have caused are not sorted out: then there is none.
+func (k *clock) between(least []bound) (line, bool) {
+	if len(k.ends) < driftFew || len(least) < driftFew {
+		return line{}, false
+	}
+	from := least[0].at
+	room := func(rate float64) (lo, hi int64) {
+		l := line{from: from, rate: rate}
+		lo, hi = least[0].ns-l.at(least[0].at), k.ends[0].ns-l.at(k.ends[0].at)
+		for _, b := range least {
+			lo = max(lo, b.ns-l.at(b.at))
+		}
+		for _, b := range k.ends {
+			hi = min(hi, b.ns-l.at(b.at))
+		}
+		return lo, hi
+	}
+	width := func(rate float64) int64 { lo, hi := room(rate); return hi - lo }
+	a, b := -driftMost, driftMost
+	for range driftSteps { // the width is concave in the rate
+		x, y := a+(b-a)/3, b-(b-a)/3
+		if width(x) < width(y) {
+			a = x
+		} else {
+			b = y
+		}
+	}
+	rate := (a + b) / 2
+	lo, hi := room(rate)
+	if hi-lo < -clockSlack || rate < -0.99*driftMost || rate > 0.99*driftMost {
+		return line{}, false
+	}
+	return line{from: from, by: min(lo, hi) + max(0, (hi-lo)/2), rate: rate}, true
+}
+
+// drifts finds the line below which the delays of tight launches begin, if they do so
+// along a line.
+func (k *clock) drifts(least []bound, rows []int32) (line, bool) {
+	parts := min(driftWindows, len(rows)/2)
+	if parts < driftFew {
+		return line{}, false
+	}
+	var floor []bound
+	for p := range parts {
+		in := rows[p*len(rows)/parts : (p+1)*len(rows)/parts]
+		best := slices.MinFunc(in, func(a, b int32) int { return int(k.c.lead(a) - k.c.lead(b)) })
+		floor = append(floor, bound{k.c.v.Start[best], -k.c.lead(best), best})
+	}
+	var rates []float64
+	for n, a := range floor {
+		for _, b := range floor[n+1:] {
+			if b.at > a.at {
+				rates = append(rates, float64(b.ns-a.ns)/float64(b.at-a.at))
+			}
+		}
+	}
+	if len(rates) == 0 {
+		return line{}, false
+	}
+	slices.Sort(rates)
+	by := line{from: floor[0].at, rate: rates[len(rates)/2]}
+	far := abs(by.rate) * float64(floor[len(floor)-1].at-floor[0].at)
+	if far < driftLeast || abs(by.rate) > driftMost {
+		return line{}, false
+	}
+	off := func(b bound) int64 { return b.ns - by.at(b.at) }
+	by.by = off(slices.MaxFunc(least, func(a, b bound) int { return int(off(a) - off(b)) }))
+	for _, b := range floor {
+		if float64(-off(b)) > max(2*clockSlack, driftOff*far) {
+			return line{}, false
+		}
+	}
+	for _, b := range k.ends {
+		if off(b) < -clockSlack {
+			return line{}, false // it contradicts a call that waited
+		}
+	}
+	return by, true
+}
+
+func abs(x float64) float64 { return max(x, -x) }
+
+// sayDrift says by how much the clock differs at the begin and at the end of the device's work.
+func (k *clock) sayDrift(by line, slice int32, n int) (line, bool) {
+	first, last := k.c.v.Start[k.rows[0]], k.c.v.Start[k.rows[0]]
+	for _, i := range k.rows {
+		first, last = min(first, k.c.v.Start[i]), max(last, k.c.v.End(i))
+	}
+	most := by.at(last)
+	if abs(float64(by.at(first))) > abs(float64(most)) {
+		most = by.at(first)
+	}
+	k.c.doubt(Clock, slice, max(0.1, min(stat.Ratio(int64(n), int64(len(k.rows))), 0.4)), float64(most)/1e3, "us",
+		"device %d: its clock runs away from the host's: %s at the begin of its work and %s at the end (%+.0f ppm), as launches and the calls that waited for work bound it; its times are moved by that",
+		k.id, offset(by.at(first)), offset(by.at(last)), 1e6*by.rate)
+	return by, true
+}
+
+// offset says by how much a clock is ahead or behind to which ns are added.
+func offset(ns int64) string {
+	if ns < 0 {
+		return units.Duration(float64(-ns)) + " ahead"
+	}
+	return units.Duration(float64(ns)) + " behind"
+}
