@@ -68,6 +68,8 @@ bench:
 	go test ./bench/stepcost -run '^$$' -bench . -benchtime 300x
 	go test ./omni/model/kernel ./trace/... ./analysis/... ./timeline/... -run '^$$' -bench . -benchmem
 	go test ./bench -run '^$$' -bench . -benchmem
+	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && CHROMIUM="$(CHROMIUM)" go test -run '^$$' -bench . -benchtime 1x; \
+	else echo "frames of the timeline skipped: no Chromium found"; fi
 	go run ./bench/cmd/loadratio -mb 200
 	go run ./bench/cmd/loadratio -mb 50 -unlike
 

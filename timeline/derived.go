@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 )
 
@@ -48,7 +49,7 @@ func (tl *Timeline) derive(i int) []derived {
 	for _, s := range analysis.QueueLength(p.t, analysis.Options{}).Streams {
 		queues[s.Lane.Device] = append(queues[s.Lane.Device], changes(s.Series)...)
 	}
-	for _, d := range view.New(p.t).Devices() {
+	for _, d := range plausible.Look(p.t).View.Devices() {
 		if len(d.Busy) == 0 {
 			continue
 		}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/label"
-	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -94,10 +94,22 @@ func (tl *Timeline) Ops(i int, by OpsBy) (*OpsTable, error) {
 
 func (p *part) opTable(i int, by OpsBy) OpsTable {
 	a := analysis.Ops(p.t, analysis.Options{}, analysis.OpOptions{ByShape: by == ByShape, ByStack: by == ByStack})
-	out := OpsTable{Trace: i, By: by, Rows: []OpsRow{}, Total: len(a.Rows), HostNs: a.CPUNs, DeviceNs: a.DeviceNs, UnattributedNs: a.UnattributedNs}
-	for k := range a.Rows[:min(len(a.Rows), maxOpRows)] {
+	out := OpsTable{Trace: i, By: by, Rows: []OpsRow{}, HostNs: a.CPUNs, DeviceNs: a.DeviceNs, UnattributedNs: a.UnattributedNs}
+	step := -1 // the row of all ProfilerSteps, which have a name each
+	for k := range a.Rows {
 		r := &a.Rows[k]
-		row := OpsRow{Name: r.Name, Kind: r.Kind, Shapes: r.Shapes, Stack: r.Stack, Count: r.Count, HostNs: r.CPUNs, SelfHostNs: r.SelfCPUNs,
+		name := label.Unnumbered(r.Name)
+		if name != r.Name && step >= 0 {
+			out.Rows[step].join(r, i, p)
+			continue
+		}
+		if out.Total++; len(out.Rows) >= maxOpRows {
+			continue
+		}
+		if name != r.Name {
+			step = len(out.Rows)
+		}
+		row := OpsRow{Name: name, Kind: r.Kind, Shapes: r.Shapes, Stack: r.Stack, Count: r.Count, HostNs: r.CPUNs, SelfHostNs: r.SelfCPUNs,
 			DeviceNs: r.DeviceNs, SelfDeviceNs: r.SelfDeviceNs, Kernels: r.Kernels, FLOPs: r.FLOPs}
 		if r.Worst >= 0 && r.Worst < p.t.Slices.Len() {
 			row.Longest, row.MaxNs = sliceID(i, uint32(r.Worst)), p.t.Slices.Dur[r.Worst]
@@ -108,6 +120,20 @@ func (p *part) opTable(i int, by OpsBy) OpsTable {
 		p.spread(out.Rows, false)
 	}
 	return out
+}
+
+// join adds the calls of r, of trace i, to a row.
+func (o *OpsRow) join(r *analysis.OpRow, i int, p *part) {
+	o.Count += r.Count
+	o.HostNs += r.CPUNs
+	o.SelfHostNs += r.SelfCPUNs
+	o.DeviceNs += r.DeviceNs
+	o.SelfDeviceNs += r.SelfDeviceNs
+	o.Kernels += r.Kernels
+	o.FLOPs += r.FLOPs
+	if r.Worst >= 0 && r.Worst < p.t.Slices.Len() && p.t.Slices.Dur[r.Worst] > o.MaxNs {
+		o.Longest, o.MaxNs = sliceID(i, uint32(r.Worst)), p.t.Slices.Dur[r.Worst]
+	}
 }
 
 func (p *part) kernelTable(i int) OpsTable {
@@ -206,10 +232,13 @@ const notLaunched = "launch not in the trace"
 
 func (p *part) deviceFlame() *Flame {
 	root := &Flame{Name: "device"}
-	v := view.New(p.t)
+	v := plausible.Look(p.t).View
 	s := &p.t.Slices
 	var way []uint32 // from the call outwards
 	for _, d := range v.Work {
+		if !v.Counts(d) {
+			continue
+		}
 		at := root
 		way = way[:0]
 		call := v.Launch(d)
@@ -218,12 +247,12 @@ func (p *part) deviceFlame() *Flame {
 				way = append(way, uint32(k))
 			}
 		} else {
-			at = at.pass(flameKey{notLaunched, ClassOther}, s.Dur[d])
+			at = at.pass(flameKey{notLaunched, ClassOther}, v.Dur[d])
 		}
 		for k := len(way) - 1; k >= 0; k-- {
-			at = at.pass(flameKey{label.Unnumbered(p.t.String(s.Name[way[k]])), p.classOf(way[k])}, s.Dur[d])
+			at = at.pass(flameKey{label.Unnumbered(p.t.String(s.Name[way[k]])), p.classOf(way[k])}, v.Dur[d])
 		}
-		at.child(flameKey{p.t.String(s.Name[d]), p.classOf(uint32(d))}, s.Dur[d])
+		at.child(flameKey{p.t.String(s.Name[d]), p.classOf(uint32(d))}, v.Dur[d])
 	}
 	root.finish()
 	return root

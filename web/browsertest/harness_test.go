@@ -30,7 +30,7 @@ var screenshots = flag.String("screenshots", "", "write pictures of the page to 
 const patience = 2 * time.Minute
 
 // chromium finds the browser or skips the test.
-func chromium(t *testing.T) string {
+func chromium(t testing.TB) string {
 	t.Helper()
 	names := []string{os.Getenv("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
 		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"}
@@ -89,13 +89,13 @@ type server struct {
 }
 
 // serve starts a pipeline's server and waits until it says that it serves.
-func serve(t *testing.T, args ...string) *server {
+func serve(t testing.TB, args ...string) *server {
 	t.Helper()
 	return launch(t, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 }
 
 // launch starts the program with a verb that serves and writes its URL to a file.
-func launch(t *testing.T, args ...string) *server {
+func launch(t testing.TB, args ...string) *server {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
@@ -145,7 +145,7 @@ func launch(t *testing.T, args ...string) *server {
 }
 
 // call does one request and decodes the answer into v, if there is one to decode to.
-func (s *server) call(t *testing.T, method, path, body string, v any) {
+func (s *server) call(t testing.TB, method, path, body string, v any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -176,7 +176,7 @@ func (s *server) call(t *testing.T, method, path, body string, v any) {
 
 // browser starts Chromium, which reaches this machine and nothing else: names lead
 // nowhere but where resolve maps them.
-func browser(t *testing.T, resolve string, flags ...chromedp.ExecAllocatorOption) context.Context {
+func browser(t testing.TB, resolve string, flags ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	opts := append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(chromium(t)),
@@ -204,7 +204,7 @@ func browser(t *testing.T, resolve string, flags ...chromedp.ExecAllocatorOption
 
 // page is a tab and what its console said.
 type page struct {
-	t   *testing.T
+	t   testing.TB
 	ctx context.Context
 
 	mu    sync.Mutex
@@ -227,13 +227,13 @@ func (p *page) hear(said string) {
 }
 
 // open shows url in a tab of its own and waits until the page has drawn its stages.
-func open(t *testing.T, in context.Context, url string) *page {
+func open(t testing.TB, in context.Context, url string) *page {
 	t.Helper()
 	return openUntil(t, in, url, `document.querySelectorAll("#stages li").length > 0`)
 }
 
 // openUntil shows url in a tab of its own and waits until ready is true there.
-func openUntil(t *testing.T, in context.Context, url, ready string) *page {
+func openUntil(t testing.TB, in context.Context, url, ready string) *page {
 	t.Helper()
 	ctx, end := chromedp.NewContext(in)
 	p := &page{t: t, ctx: ctx, heard: make(chan struct{}, 1)}

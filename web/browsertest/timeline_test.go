@@ -2,6 +2,7 @@ package browsertest
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
@@ -19,10 +21,10 @@ import (
 const settled = `globalThis.kinetoscope?.still?.()`
 
 // generated makes a trace of some megabytes of text.
-func generated(t *testing.T) string {
+func generated(t testing.TB, mb int) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "generated.json.gz")
-	gen := exec.Command("go", "run", "./bench/cmd/gentrace", "-mb", "12", "-python", file)
+	gen := exec.Command("go", "run", "./bench/cmd/gentrace", "-mb", strconv.Itoa(mb), "-python", file)
 	gen.Dir = filepath.Join("..", "..")
 	if out, err := gen.CombinedOutput(); err != nil {
 		t.Fatalf("gentrace: %v\n%s", err, out)
@@ -31,7 +33,7 @@ func generated(t *testing.T) string {
 }
 
 // timeline shows files in a tab.
-func timeline(t *testing.T, in context.Context, paths ...string) *page {
+func timeline(t testing.TB, in context.Context, paths ...string) *page {
 	t.Helper()
 	srv := launch(t, append([]string{"view", "--no-open"}, paths...)...)
 	return openUntil(t, in, srv.url, settled)
@@ -42,7 +44,7 @@ func timeline(t *testing.T, in context.Context, paths ...string) *page {
 // column in the middle of a gap of three and more is not.
 func TestNoBusyColumnIsEmpty(t *testing.T) {
 	in := browser(t, "")
-	p := timeline(t, in, generated(t))
+	p := timeline(t, in, generated(t, 12))
 	p.quiet()
 	for _, part := range []string{"1", "50", "4000"} {
 		eval[bool](p, `(kinetoscope.cursor = null, kinetoscope.setWindow(kinetoscope.info.end_ns * 0.4, kinetoscope.info.end_ns * (0.4 + 0.6 / `+part+`)), true)`)
@@ -89,7 +91,7 @@ func TestNoBusyColumnIsEmpty(t *testing.T) {
 // address, without a mouse.
 func TestTimelineByKeyboard(t *testing.T) {
 	in := browser(t, "")
-	p := timeline(t, in, generated(t))
+	p := timeline(t, in, generated(t, 12))
 	if url := eval[string](p, `location.href`); strings.Contains(url, "key=") {
 		t.Errorf("the key stays in the address: %s", url)
 	}
@@ -177,6 +179,40 @@ func TestTimelineOfARun(t *testing.T) {
 		if over := eval[int](p, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
 			t.Errorf("the page is %d px wider than %d", over, width)
 		}
+	}
+	p.quiet()
+}
+
+// TestPinch zooms with two fingers: what lay between them stays there.
+func TestPinch(t *testing.T) {
+	in := browser(t, "")
+	p := timeline(t, in, generated(t, 1))
+	at := eval[[]float64](p, `(() => { const b = document.querySelector("#tracks canvas").getBoundingClientRect(); return [b.left, b.top + 60, b.width]; })()`)
+	left, y, wide := at[0], at[1], at[2]
+	before := eval[[]float64](p, `[kinetoscope.win.t0, kinetoscope.win.t1]`)
+	touch := func(kind input.DispatchTouchEventType, xs ...float64) {
+		t.Helper()
+		var points []*input.TouchPoint
+		for i, x := range xs {
+			id := float64(i)
+			points = append(points, &input.TouchPoint{X: left + x*wide, Y: y, ID: &id})
+		}
+		p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			_, err := cdp.Call(ctx, tab, input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: points})
+			return err
+		}))
+	}
+	touch(input.DispatchTouchEventTypeTouchStart, 0.4)
+	touch(input.DispatchTouchEventTypeTouchStart, 0.4, 0.6)
+	touch(input.DispatchTouchEventTypeTouchMove, 0.3, 0.7)
+	touch(input.DispatchTouchEventTypeTouchMove, 0.2, 0.8)
+	p.until(`kinetoscope.win.t1 - kinetoscope.win.t0 < 0.5 * ` + fmt.Sprint(before[1]-before[0]))
+	touch(input.DispatchTouchEventTypeTouchEnd)
+	p.until(settled)
+	after := eval[[]float64](p, `[kinetoscope.win.t0, kinetoscope.win.t1]`)
+	span := (before[1] - before[0]) / 3
+	if mid, was := (after[0]+after[1])/2, (before[0]+before[1])/2; after[1]-after[0] < span*0.95 || after[1]-after[0] > span*1.05 || max(mid-was, was-mid) > span*0.05 {
+		t.Errorf("three times as wide fingers make %v of %v", after, before)
 	}
 	p.quiet()
 }

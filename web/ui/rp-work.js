@@ -51,7 +51,7 @@ export const ops = {
     const part = (r) => (t.device_ns > 0 ? r.self_device_ns : r.self_host_ns) / whole;
     const most = Math.max(...rows.map(part), 1e-9);
     const device = t.device_ns > 0;
-    const columns = [["Name", "name", true], ["Count", "count"], ...(kernels ? [] : [["Self host", "self_host_ns"], ["Host", "host_ns"]]), ...(device ? [["Self device", "self_device_ns"], ...(kernels ? [] : [["Device", "device_ns"], ["Kernels", "kernels"]])] : []), ["Mean", "mean"], ["Longest", "max_ns"], ...(group === "name" || kernels ? [["Durations"]] : []), [device ? "Of device time" : "Of host time", null, true]];
+    const columns = [["Name", "name", true], ["Count", "count"], ...(kernels ? [] : [["Self host", "self_host_ns"], ["Host", "host_ns"]]), ...(device ? [["Self device", "self_device_ns"], ...(kernels ? [] : [["Device", "device_ns"], ["Kernels", "kernels"]])] : []), ["Mean", "mean"], ["Longest", "max_ns"], ...(group === "name" || kernels ? [["Durations", null, true]] : []), [device ? "Of device time" : "Of host time", null, true]];
     const color = (r) => colors(kernels ? (r.kind === "communication" ? 5 : r.kind === "memory" ? 6 : 4) : r.kind === "runtime" ? 3 : r.kind === "annotation" ? 2 : 1, r.name, s.app.theme.dark)[3];
     return [h("div", { class: "picks" }, pickTrace(s), switches("group", "Rows", group, BY), h("input", { name: "only", type: "search", placeholder: "Filter names, shapes, frames", "aria-label": "Filter names, shapes, frames", value: s.choice.only ?? "", autocomplete: "off" }),
       h("span", { class: "quiet" }, `${count(rows.length)} of ${count(t.total)}`)),

@@ -14,7 +14,7 @@ export const KEYS = [
   ["m", "mark the slice or area; at the pointer otherwise"], ["[ ]", "previous, next slice of the same name"], ["← →", "previous, next slice in the row"],
   ["↑ ↓", "what holds the slice, what it holds"], ["/", "search; Enter and Shift Enter go through the hits"], ["p", "pin the slice's track to the top"],
   ["e", "fold or unfold the slice's track"], ["v", "timeline or report"], ["z", "back to the window before"], ["Esc", "choose nothing"], ["?", "these keys"],
-  ["drag", "choose an area; on the ruler zoom into it"], ["Shift drag", "move; also with the middle button"], ["Ctrl wheel", "zoom; Shift wheel or sideways moves"],
+  ["drag", "choose an area; on the ruler zoom into it"], ["Shift drag", "move; also with the middle button"], ["Ctrl wheel", "zoom, as a pinch does; Shift wheel or sideways moves"],
   ["double click", "choose a slice and zoom to it"],
 ];
 
@@ -213,6 +213,12 @@ export function bindInput(app) {
   function bindPane(pane) {
     const { canvas, labels } = pane;
     let drag = null;
+    const fingers = new Map(); // by pointer: where it is
+    let pinch = null;
+    const spread = () => {
+      const [[x0], [x1]] = [...fingers.values()];
+      return { mid: (x0 + x1) / 2, wide: Math.max(20, Math.abs(x1 - x0)) };
+    };
     const point = (event) => {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
@@ -229,11 +235,28 @@ export function bindInput(app) {
       const [x, y] = point(event);
       canvas.setPointerCapture(event.pointerId);
       canvas.focus({ preventScroll: true });
+      if (event.pointerType === "touch") {
+        fingers.set(event.pointerId, [x, y]);
+        if (fingers.size === 2) {
+          drag = null;
+          remember();
+          pinch = { ...spread(), win: app.win };
+          return;
+        }
+      }
       drag = { x, y, top: pane.el.scrollTop, win: app.win, move: event.shiftKey || event.button === 1 || event.pointerType === "touch", moved: false };
       event.preventDefault();
     });
     canvas.addEventListener("pointermove", (event) => {
       const [x, y] = point(event);
+      if (fingers.has(event.pointerId)) fingers.set(event.pointerId, [x, y]);
+      if (pinch && fingers.size === 2) {
+        const now = spread();
+        const span = ((pinch.win.t1 - pinch.win.t0) * pinch.wide) / now.wide;
+        const held = pinch.win.t0 + (pinch.mid / pane.width) * (pinch.win.t1 - pinch.win.t0); // stays between the fingers
+        const start = held - (now.mid / pane.width) * span;
+        return app.setWindow(start, start + span);
+      }
       app.cursor = time(x);
       if (drag) {
         drag.moved ||= Math.hypot(x - drag.x, y - drag.y) > CLICK;
@@ -253,7 +276,12 @@ export function bindInput(app) {
       }
       app.draw();
     });
+    const lift = (event) => {
+      fingers.delete(event.pointerId);
+      if (fingers.size < 2) pinch = null;
+    };
     canvas.addEventListener("pointerup", (event) => {
+      lift(event);
       const was = drag;
       drag = null;
       if (!was) return;
@@ -269,7 +297,10 @@ export function bindInput(app) {
       else if (hit && !isLeaf(hit.item.node)) fold(hit.item.node.id);
       else app.clear();
     });
-    canvas.addEventListener("pointercancel", () => { drag = null; });
+    canvas.addEventListener("pointercancel", (event) => {
+      lift(event);
+      drag = null;
+    });
     canvas.addEventListener("pointerleave", () => {
       app.cursor = null;
       app.hovered = null;

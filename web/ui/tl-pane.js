@@ -323,6 +323,7 @@ export class Pane {
     if (app.showArrows) this.handoffs(theme);
     const s = app.selected?.detail;
     if (s) {
+      this.whiskers(s, theme);
       const at = this.placeOf(s);
       if (at) this.frame(this.x(s.start_ns), at.y, this.x(s.start_ns + s.dur_ns) - this.x(s.start_ns), at.h, theme);
       for (const l of s.links.slice(0, 64)) {
@@ -347,6 +348,19 @@ export class Pane {
     }
   }
 
+  // whiskers show over the other traces' tracks within which time the chosen slice's begin and
+  // end lie on their clocks.
+  whiskers(s, theme) {
+    const { g, app } = this;
+    const u = (app.info.uncertainty_ns / (app.win.t1 - app.win.t0)) * this.width;
+    if (u < 1 || u > this.width) return;
+    g.fillStyle = theme.doubt;
+    for (const { node, y, h: height } of this.visible()) {
+      if (!isLeaf(node) || node.trace < 0 || node.trace === s.trace) continue;
+      for (const t of [s.start_ns, s.start_ns + s.dur_ns]) g.fillRect(this.x(t) - u, y, 2 * u, height - 1);
+    }
+  }
+
   handoffs(theme) {
     const { app } = this;
     let n = 0;
@@ -356,11 +370,12 @@ export class Pane {
       const to = this.trackPlace(a.to_track);
       if (!from || !to || from === to) continue;
       if (++n > MAX_ARROWS) break;
-      this.arrow(this.x(a.start_ns), from.y + Math.min(from.h, 18) / 2, this.x(a.end_ns), to.y + Math.min(to.h, 18) / 2, theme.handoff, 1);
+      const doubtful = Math.abs(a.end_ns - a.start_ns) <= app.info.uncertainty_ns; // which came first is not known
+      this.arrow(this.x(a.start_ns), from.y + Math.min(from.h, 18) / 2, this.x(a.end_ns), to.y + Math.min(to.h, 18) / 2, theme.handoff, 1, null, doubtful);
     }
   }
 
-  arrow(x0, y0, x1, y1, color, width, halo) {
+  arrow(x0, y0, x1, y1, color, width, halo, doubtful = false) {
     const { g } = this;
     if (Math.max(x0, x1) < -50 || Math.min(x0, x1) > this.width + 50) return;
     const bend = Math.max(12, Math.min(80, Math.abs(x1 - x0) / 2));
@@ -377,7 +392,9 @@ export class Pane {
     }
     g.strokeStyle = color;
     g.lineWidth = width;
+    if (doubtful) g.setLineDash([4, 4]);
     path();
+    g.setLineDash([]);
     g.fillStyle = color;
     g.beginPath();
     g.moveTo(x1, y1);

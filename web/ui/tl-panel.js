@@ -149,7 +149,7 @@ export class Panel {
       s.args && h("section", {}, h("h3", {}, "Arguments"), h("dl", { class: "args" }, Object.entries(s.args).map(([k, v]) => h("div", {}, h("dt", {}, k), h("dd", {}, typeof v === "string" ? v : JSON.stringify(v)))))),
       s.parents.length > 0 && h("section", {}, h("h3", {}, "Inside"), h("ol", { class: "stack" }, s.parents.map((p) => h("li", {}, link(p), h("span", { class: "quiet" }, ` ${dur(p.dur_ns)}`))))),
       s.links.length > (launch ? 1 : 0) && h("section", {}, h("h3", {}, `Hangs together with ${s.link_count}`), h("ul", { class: "links" }, s.links.filter((l) => l !== launch).slice(0, 100).map((l) =>
-        h("li", {}, h("span", { class: "role" }, l.role), link(l), h("span", { class: "quiet" }, ` ${dur(l.dur_ns)}, ${l.delay_ns >= 0 ? `${dur(l.delay_ns)} later` : "overlapping"}`))))));
+        h("li", {}, h("span", { class: "role" }, l.role), link(l), h("span", { class: "quiet" }, ` ${dur(l.dur_ns)}, ${l.delay_ns >= 0 ? `${dur(l.delay_ns)} later` : "overlapping"}${doubt(s, l, app)}`))))));
   }
 
   distribution(s) {
@@ -254,6 +254,9 @@ export class Panel {
         v.failed.map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "bad" }, f.error))))))));
   }
 }
+
+// doubt is how far the distance of slices on different clocks may be off.
+const doubt = (s, l, app) => (l.track.split(":")[0] !== s.track.split(":")[0] && app.info.uncertainty_ns > 0 ? ` ±${dur(app.info.uncertainty_ns)}` : "");
 
 const empty = (text) => h("p", { class: "empty quiet" }, text);
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
