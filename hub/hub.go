@@ -180,6 +180,7 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 	if err := h.recover(ctx); err != nil {
 		return nil, err
 	}
+	h.retire(ctx)
 	h.wg.Go(h.bringHome)
 	return h, nil
 }

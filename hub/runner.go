@@ -174,6 +174,7 @@ func (r *runner) publish(actions []session.Action) {
 			r.h.dropRecord(r.id)
 		}
 		r.show()
+		r.h.retire(r.h.ctx)
 	}
 }
 

@@ -10,6 +10,7 @@ const KeepFinished = 100
 type Book struct {
 	order []string // oldest first
 	byID  map[string]*Status
+	gone  []string // forgotten since Forgotten was called
 }
 
 // BusyError says that another session holds the recorders.
@@ -59,11 +60,20 @@ func (b *Book) Put(s *Status) {
 	for i := 0; len(b.order) > KeepFinished && i < len(b.order); {
 		if id := b.order[i]; b.byID[id].State.Terminal() {
 			delete(b.byID, id)
+			b.gone = append(b.gone, id)
 			b.order = append(b.order[:i], b.order[i+1:]...)
 			continue
 		}
 		i++
 	}
+}
+
+// Forgotten returns the sessions that were forgotten since it was called last, for who keeps
+// more of them elsewhere.
+func (b *Book) Forgotten() []string {
+	out := b.gone
+	b.gone = nil
+	return out
 }
 
 // Get returns a session by id.
