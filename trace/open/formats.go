@@ -3,6 +3,7 @@ package open
 import (
 	"bytes"
 	"context"
+	"io"
 	"regexp"
 
 	native_format "github.com/kinetoscope/kinetoscope/profiler/format"
@@ -17,6 +18,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 	"github.com/kinetoscope/kinetoscope/trace/xla"
+	"github.com/kinetoscope/kinetoscope/trace/xplane"
 )
 
 // The ranks of sniffs: a mark at a file's beginning is surer than words in a text.
@@ -41,7 +43,7 @@ func init() {
 	})
 	format.Register(format.Format{
 		Name: "go", Title: "execution trace of a Go program", Extensions: []string{".trace", ".out"},
-		Sniff: gotrace.Sniff, Rank: byMark, Read: readGo,
+		Sniff: gotrace.Sniff, Rank: byMark, Read: stream(gotrace.Read),
 	})
 	format.Register(format.Format{
 		Name: "nsys", Title: "export of Nsight Systems (SQLite)", Extensions: []string{".sqlite", ".db"},
@@ -49,7 +51,11 @@ func init() {
 	})
 	format.Register(format.Format{
 		Name: "perfetto", Title: "Perfetto's native format", Extensions: []string{".pftrace", ".perfetto-trace"},
-		Sniff: perfetto.Sniff, Rank: byForm, Read: readPerfetto, // its first byte is a line feed, which text may begin with too
+		Sniff: perfetto.Sniff, Rank: byForm, Read: stream(perfetto.Read), // its first byte is a line feed, which text may begin with too
+	})
+	format.Register(format.Format{
+		Name: "xplane", Title: "profile of XProf (xplane.pb: JAX, TensorFlow, PyTorch/XLA)", Extensions: []string{".xplane.pb"},
+		Sniff: xplane.Sniff, Rank: byMark, Read: stream(xplane.Read),
 	})
 	for _, f := range []format.Format{
 		{Name: "torch-fallback", Title: "Chrome JSON of torch without Kineto", SniffDir: never},
@@ -171,24 +177,17 @@ func readNative(ctx context.Context, in format.Input, _ format.Options) ([]*trac
 	return one(in, t, err)
 }
 
-func readGo(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
-	u, err := unpack.New(in.R)
-	if err != nil {
-		return nil, err
+// stream makes a Read of a reader of one trace from a stream.
+func stream(read func(io.Reader) (*trace.Trace, error)) func(context.Context, format.Input, format.Options) ([]*trace.Trace, error) {
+	return func(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+		u, err := unpack.New(in.R)
+		if err != nil {
+			return nil, err
+		}
+		defer u.Close()
+		t, err := read(u)
+		return one(in, t, err)
 	}
-	defer u.Close()
-	t, err := gotrace.Read(u)
-	return one(in, t, err)
-}
-
-func readPerfetto(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
-	u, err := unpack.New(in.R)
-	if err != nil {
-		return nil, err
-	}
-	defer u.Close()
-	t, err := perfetto.Read(u)
-	return one(in, t, err)
 }
 
 func readNsys(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {

@@ -448,7 +448,7 @@ func settle(infos []Info) {
 }
 
 // foreign are the dialects of which readers should know that no torch wrote them.
-var foreign = []string{"chrome", "viztracer", "xla"}
+var foreign = []string{"chrome", "viztracer", "xla", "xplane"}
 
 // repairsOf says what was damaged in a trace, but for what changes nothing that an
 // analysis says; "" if nothing was.

@@ -1,0 +1,72 @@
+package trace
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// ArgsObject builds the JSON object of a row's arguments, for readers of formats that are no
+// JSON. The zero value is one without members.
+type ArgsObject []byte
+
+// key begins a member.
+func (o *ArgsObject) key(name string) {
+	if *o == nil {
+		*o = append(*o, '{')
+	} else {
+		*o = append(*o, ", "...)
+	}
+	*o = append(appendJSON(*o, name), ": "...)
+}
+
+// appendJSON appends s as JSON text; what is no UTF-8 is replaced.
+func appendJSON(b []byte, s string) []byte {
+	text, _ := json.Marshal(strings.ToValidUTF8(s, "\uFFFD")) // a string cannot fail
+	return append(b, text...)
+}
+
+// Int adds an integer.
+func (o *ArgsObject) Int(name string, v int64) {
+	o.key(name)
+	*o = strconv.AppendInt(*o, v, 10)
+}
+
+// Uint adds an integer.
+func (o *ArgsObject) Uint(name string, v uint64) {
+	o.key(name)
+	*o = strconv.AppendUint(*o, v, 10)
+}
+
+// Float adds a number; what JSON has no number for is left out.
+func (o *ArgsObject) Float(name string, v float64) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return
+	}
+	o.key(name)
+	*o = strconv.AppendFloat(*o, v, 'g', -1, 64)
+}
+
+// Text adds a text.
+func (o *ArgsObject) Text(name, v string) {
+	o.key(name)
+	*o = appendJSON(*o, v)
+}
+
+// Raw adds a value that is JSON already, and must be valid.
+func (o *ArgsObject) Raw(name string, v []byte) {
+	o.key(name)
+	*o = append(*o, v...)
+}
+
+// Len is the length of the object so far, bytes.
+func (o ArgsObject) Len() int { return len(o) }
+
+// Done returns the object, nil if it has no members. o is not to be used again.
+func (o ArgsObject) Done() []byte {
+	if o == nil {
+		return nil
+	}
+	return append(o, '}')
+}
