@@ -28,11 +28,12 @@ type timing struct {
 	look  time.Duration // how often the directory is looked at
 	ask   time.Duration // how often a server that records is asked whether it lives
 	start time.Duration // bounds a start: an answer takes as long as a step
+	apart time.Duration // between two starts of a server that names directories by the second
 }
 
 func realTiming() timing {
 	return timing{flush: 30 * time.Minute, free: 8 * time.Second, quiet: 3 * time.Second, look: 100 * time.Millisecond,
-		ask: 2 * time.Second, start: 8 * time.Second}
+		ask: 2 * time.Second, start: 8 * time.Second, apart: 1100 * time.Millisecond}
 }
 
 // deaf is how many questions in a row a server may leave unanswered: it answers none while
@@ -161,8 +162,9 @@ func (d *Driver) Capabilities() driver.Capabilities {
 		c.Iterations = driver.IterationsCounted
 	} else {
 		c.NoIterations = "this release of the server counts no steps for a session: bound it by its duration"
+		c.NoWarmup = ""
 	}
-	if !f.Delay {
+	if f.Steps && !f.Delay {
 		c.NoDelay = "the server has no delay from now on: leave delay_iterations out"
 	}
 	return c
@@ -197,6 +199,17 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 			return nil, fmt.Errorf("%s still writes session %s", d.to, last.job.Session)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		}
+	}
+	if last != nil && d.e.layout().deep {
+		if wait := d.time.apart - time.Since(last.at); wait > 0 {
+			t := time.NewTimer(wait)
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 		}
 	}
 	// Asked anew each time: a server may have been replaced by another release.
@@ -239,6 +252,7 @@ type capture struct {
 	start  start
 	dir    string          // where files appear
 	own    string          // the same if it was made for this session alone, else ""
+	at     time.Time       // when it began
 	before map[string]seen // what was there, in a directory that is not the session's own
 	over   chan struct{}   // closed when recording is to end
 	done   chan struct{}   // closed when the server has written, or will not
@@ -271,6 +285,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 		c.d.wg.Go(func() { c.undo() }) // others of its parts may have begun
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, err)
 	}
+	c.at = time.Now()
 	c.mu.Lock()
 	c.began = true
 	c.mu.Unlock()
@@ -429,10 +444,16 @@ func (c *capture) remove() {
 	switch {
 	case c.own != "" && c.d.shared == nil:
 		err = os.RemoveAll(c.own)
-	case c.own != "" || c.round.facts.Prefix:
+	case c.own != "" || c.round.facts.Prefix || c.d.e.layout().deep:
+		// A directory that a start has made is the session's: no other server of a pipeline
+		// writes there, and this one has one session at a time.
 		for _, f := range c.find().files {
+
 			if e := os.Remove(filepath.Join(c.dir, f.name)); !errors.Is(e, fs.ErrNotExist) {
 				err = errors.Join(err, e)
+			}
+			if dir := filepath.Dir(f.name); dir != "." {
+				_ = os.Remove(filepath.Join(c.dir, dir)) // if that was the last of it
 			}
 		}
 		if c.own != "" {

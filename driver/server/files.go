@@ -211,6 +211,9 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 		return f, false
 	case isTable.MatchString(name):
 		f.kind, f.as = protocol.KindTable, "profiler_out.txt"
+		if m := isTable.FindStringSubmatch(base); f.rank < 0 && m != nil && m[1] != "" {
+			f.rank, _ = strconv.Atoi(m[1][1:])
+		}
 	case !isTrace.MatchString(name) && !isOmniTrace.MatchString(base):
 		return f, false
 	case strings.Contains(name, ".async_llm."):

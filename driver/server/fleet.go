@@ -125,7 +125,7 @@ func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*F
 	}
 	life, cancel := context.WithCancel(context.Background())
 	f := &Fleet{cfg: cfg, cancel: cancel}
-	dirs := map[string]bool{} // those of vLLMs, and whether they take a prefix
+	dirs := map[string]shelf{}
 	for _, s := range seats {
 		if err := f.add(ctx, life, nc, s, dirs); err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -134,7 +134,7 @@ func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*F
 	return f, nil
 }
 
-func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[string]bool) error {
+func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[string]shelf) error {
 	d, err := New(s.Target, s.ID, f.cfg.Logger, WithProgress(f.cfg.Progress), withShared(s.shared))
 	if err != nil {
 		return err
@@ -196,18 +196,24 @@ func (f *Fleet) found(s Seat, d *Driver) {
 	}
 }
 
+// shelf is a directory that servers of a fleet write to.
+type shelf struct {
+	url    string // the first server that does
+	prefix bool   // and whether the session's name is on its files
+}
+
 // apart refuses two servers whose files in one directory nothing would tell apart.
-func apart(dirs map[string]bool, to Target, d *Driver) error {
+func apart(dirs map[string]shelf, to Target, d *Driver) error {
 	e := engines[to.Engine]
-	if e.layout().stages || e.start(round{facts: d.Facts(), to: to}).own != "" {
+	f := d.Facts()
+	if e.start(round{facts: f, to: to}).own != "" {
 		return nil
 	}
-	prefix := d.Facts().Prefix
-	if other, ok := dirs[d.Dir()]; ok && (!prefix || !other) {
+	if other, ok := dirs[d.Dir()]; ok && other.url != to.URL && !(f.Prefix && other.prefix) {
 		return fmt.Errorf("%s writes to the directory of another target, %s, and takes no prefix that would tell their files apart: "+
 			"give it a torch_profiler_dir of its own", to, d.Dir())
 	}
-	dirs[d.Dir()] = prefix
+	dirs[d.Dir()] = shelf{to.URL, f.Prefix}
 	return nil
 }
 

@@ -43,13 +43,35 @@ type unit struct {
 
 func openUnit(t *testing.T, engine protocol.Engine, q servertest.Quirks, change func(*Target)) *unit {
 	t.Helper()
-	u := &unit{t: t, dir: t.TempDir()}
-	u.srv = servertest.VLLM(u.dir, q)
-	if engine == protocol.EngineSGLang {
-		u.srv = servertest.SGLang(u.dir, q)
-	}
+	dir := t.TempDir()
+	srv := map[protocol.Engine]func() *servertest.Server{
+		protocol.EngineVLLM:            func() *servertest.Server { return servertest.VLLM(dir, q) },
+		protocol.EngineSGLang:          func() *servertest.Server { return servertest.SGLang(dir, q) },
+		protocol.EngineVLLMOmni:        func() *servertest.Server { return servertest.VLLMOmni(dir, len(omniStages), q) },
+		protocol.EngineSGLangDiffusion: func() *servertest.Server { return servertest.SGLangDiffusion(dir, q) },
+		protocol.EngineSGLangOmni:      func() *servertest.Server { return servertest.SGLangOmni(dir, omniStages, q) },
+		protocol.EngineDynamo:          func() *servertest.Server { return servertest.Dynamo(dir, q) },
+		protocol.EngineTensorRTLLM:     func() *servertest.Server { return servertest.TensorRTLLM(dir, q) },
+	}[engine]()
+	return openAt(t, engine, srv, dir, func(to *Target) {
+		to.Token = q.Token
+		if engines[engine].layout().stages {
+			to.Stages = omniStages
+		}
+		if change != nil {
+			change(to)
+		}
+	})
+}
+
+// omniStages are the stages of the servers that have several.
+var omniStages = []string{"thinker", "talker", "dit"}
+
+func openAt(t *testing.T, engine protocol.Engine, srv *servertest.Server, dir string, change func(*Target)) *unit {
+	t.Helper()
+	u := &unit{t: t, dir: dir, srv: srv}
 	u.web = httptest.NewServer(u.srv)
-	to := Target{Engine: engine, URL: u.web.URL, Dir: u.dir, Token: q.Token}
+	to := Target{Engine: engine, URL: u.web.URL, Dir: u.dir}
 	if change != nil {
 		change(&to)
 	}
@@ -122,10 +144,15 @@ func (u *unit) left() (out []string) {
 }
 
 func TestSuite(t *testing.T) {
-	for _, engine := range []protocol.Engine{protocol.EngineVLLM, protocol.EngineSGLang} {
+	for engine := range engines {
 		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
 			u := openUnit(t, engine, servertest.Quirks{Ranks: 2, Slow: 20 * time.Millisecond}, nil)
-			drivertest.Run(t, &drivertest.Subject{Handler: u.Rank, Can: u.d.Capabilities(), Left: u.left,
+			left := u.left
+			if engine == protocol.EngineDynamo { // nothing tells its worker's files from others': they stay
+				left = func() []string { return nil }
+			}
+			drivertest.Run(t, &drivertest.Subject{Handler: u.Rank, Can: u.d.Capabilities(), Left: left,
 				Beat: func(hub string) { u.HubSeen(hub) },
 				Check: func(t *testing.T, files []rank.File) {
 					t.Helper()

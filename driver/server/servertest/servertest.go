@@ -8,9 +8,11 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +32,13 @@ type Quirks struct {
 	Late     bool          // a stop is answered before the files are written
 	NoRoutes bool          // started without a profiler
 	Token    string        // asked for
+	Hosts    int           // hosts that write to one directory, each counting its ranks from 0
+	Coarse   bool          // a vLLM-Omni whose directories are told apart by the second, as real ones' are
+	Mute     bool          // a vLLM-Omni that says success and nothing of its stages
+	Busy     bool          // not ready yet
+	Queued   bool          // an SGLang that writes after its answer, with a marker for each trace
+	Failed   []int         // ranks whose export fails, as their markers say
+	Labels   string        // the name of the field with which an SGLang is asked for more labels
 }
 
 // Server is one server. Its methods are safe for concurrent use.
@@ -43,6 +52,7 @@ type Server struct {
 	asked atomic.Int64 // for its metrics
 	mu    sync.Mutex
 	body  map[string]any // of the session that is on; nil: none
+	said  map[string]any // of the last start
 	done  bool           // it has stopped by itself
 	log   []string
 }
@@ -65,6 +75,11 @@ func newServer(dir string, q Quirks, sg bool) *Server {
 	s.mux.HandleFunc("GET /metrics", s.metrics)
 	if sg {
 		s.mux.HandleFunc("GET /get_server_info", s.info)
+		if q.Labels != "" {
+			s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintf(w, `{"paths":{"/start_profile":{}},"components":{"schemas":{"ProfileReq":{"properties":{"output_dir":{},"num_steps":{},"activities":{},"with_stack":{},%q:{}}}}}}`, q.Labels)
+			})
+		}
 		s.mux.HandleFunc("/start_profile", s.sglangStart)
 		s.mux.HandleFunc("/stop_profile", s.sglangStop)
 		return s
@@ -95,6 +110,13 @@ func (s *Server) Wait() { s.wg.Wait() }
 
 // WriteTo has it write to another directory. Call it before the first start.
 func (s *Server) WriteTo(dir string) { s.dir = dir }
+
+// Body is what the last start said.
+func (s *Server) Body() map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said
+}
 
 // Recording reports whether its profiler is on.
 func (s *Server) Recording() bool {
@@ -198,6 +220,7 @@ func (s *Server) vllmStop(http.ResponseWriter, *http.Request) {
 func (s *Server) sglangStart(w http.ResponseWriter, r *http.Request) {
 	body := read(r)
 	s.mu.Lock()
+	s.said = body
 	if s.body == nil || s.done { // else it is ignored, and answered all the same
 		s.body, s.done = body, false
 		if number(body["num_steps"]) > 0 {
@@ -220,6 +243,11 @@ func (s *Server) sglangStop(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Unlock()
 	if body == nil || done {
 		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
+		return
+	}
+	if s.q.Queued {
+		s.wg.Go(func() { s.write(body, false) })
+		fmt.Fprint(w, "Profiler stopped; trace export queued asynchronously.\n")
 		return
 	}
 	s.write(body, false)
@@ -271,7 +299,17 @@ func (s *Server) write(body map[string]any, late bool) {
 		if contains(s.q.Cut, k) {
 			b = b[:len(b)-20]
 		}
-		wg.Go(func() { s.grow(filepath.Join(dir, name), b) })
+		wg.Go(func() {
+			s.grow(filepath.Join(dir, name), b)
+			if s.q.Queued {
+				said := "ok"
+				if contains(s.q.Failed, k) {
+					said = "error: disk full"
+				}
+				time.Sleep(s.q.Slow)
+				_ = os.WriteFile(filepath.Join(dir, name+".1a2b.export"), []byte(said+"\n"), 0o644)
+			}
+		})
 	}
 	wg.Wait()
 }
@@ -301,13 +339,16 @@ func (s *Server) frontend(body map[string]any) {
 	s.grow(filepath.Join(s.dir, name), Trace(time.Now(), -1, 0))
 }
 
-func contains(list []int, n int) bool {
-	for _, v := range list {
-		if v == n {
-			return true
-		}
+func contains[T comparable](list []T, v T) bool { return slices.Contains(list, v) }
+
+// Unpacked is what a packed trace holds.
+func Unpacked(packed []byte) []byte {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil
 	}
-	return false
+	b, _ := io.ReadAll(z)
+	return b
 }
 
 // Trace is a packed trace of two operators under a step's label, as torch writes it for a

@@ -1,0 +1,323 @@
+package servertest
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// VLLMOmni is vLLM-Omni as its sources say it behaves, with stages of which each has
+// Quirks.Ranks ranks: those of its first stages are language models and have a directory
+// each, the last is a diffusion stage with one for all.
+func VLLMOmni(dir string, stages int, q Quirks) *Server {
+	s := plain(dir, q)
+	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"version":"0.30.0"}`) })
+	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		fields := `"stages":{}`
+		if q.Old { // vLLM's own route was there first
+			fields = `"profile_prefix":{}`
+		}
+		paths := `"/start_profile":{}`
+		if q.NoRoutes {
+			paths = `"/health":{}`
+		}
+		fmt.Fprintf(w, `{"paths":{%s},"components":{"schemas":{"StartProfileRequest":{"properties":{%s}}}}}`, paths, fields)
+	})
+	on := map[int]time.Time{} // since when each stage records
+	asked := func(r *http.Request) []int {
+		list, _ := read(r)["stages"].([]any)
+		var out []int
+		for _, v := range list {
+			if n := number(v); n < stages {
+				out = append(out, n)
+			}
+		}
+		return out
+	}
+	answer := func(w http.ResponseWriter, n int) {
+		if q.Mute {
+			fmt.Fprint(w, `{"status":"SUCCESS"}`)
+			return
+		}
+		for i := range q.Silent {
+			if q.Silent[i] < 0 { // a stage that says that it cannot, inside of a 200
+				fmt.Fprint(w, `[{"supported":false,"error":"Profiling is not enabled."}]`)
+				return
+			}
+		}
+		fmt.Fprint(w, "["+strings.TrimSuffix(strings.Repeat("[null],", n), ",")+"]")
+	}
+	s.mux.HandleFunc("POST /start_profile", func(w http.ResponseWriter, r *http.Request) {
+		list := asked(r)
+		s.mu.Lock()
+		for _, k := range list {
+			on[k] = time.Now()
+		}
+		s.mu.Unlock()
+		answer(w, len(list))
+	})
+	s.mux.HandleFunc("POST /stop_profile", func(w http.ResponseWriter, r *http.Request) {
+		list := asked(r)
+		for _, k := range list {
+			s.mu.Lock()
+			was := on[k]
+			delete(on, k)
+			s.mu.Unlock()
+			if !was.IsZero() {
+				s.omniStage(k, k == stages-1, was)
+			}
+		}
+		answer(w, len(list))
+	})
+	return s
+}
+
+// plain has what all servers have.
+func plain(dir string, q Quirks) *Server {
+	if q.Ranks == 0 {
+		q.Ranks = 1
+	}
+	s := &Server{q: q, dir: dir, mux: http.NewServeMux()}
+	s.mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	return s
+}
+
+// omniStage writes what one stage leaves; the packing of traces goes on after the answer.
+func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
+	id := now.UnixNano()
+	if s.q.Coarse {
+		id = now.Unix()
+	}
+	for k := range s.q.Ranks {
+		if contains(s.q.Silent, k) {
+			continue
+		}
+		// Hosts that share the directory have ranks of the same number in the name.
+		local := k
+		if s.q.Hosts > 1 {
+			local = k % (s.q.Ranks / s.q.Hosts)
+		}
+		dir := fmt.Sprintf("%s_stage%d_rank%d_%d", now.Add(time.Duration(k)*time.Second).Format("20060102-150405"), stage, local, id)
+		if diffusion {
+			// Each process stamps it, so that ranks of one start part at a second's turn.
+			dir = fmt.Sprintf("%s_stage_%d_diffusion_%d", now.Add(time.Duration(k/2)*time.Second).Format("20060102-150405"), stage, id)
+		}
+		if s.q.Hosts > 1 && k >= s.q.Ranks/s.q.Hosts {
+			dir += "1" // the other host's clock
+		}
+		at := filepath.Join(s.dir, dir)
+		_ = os.MkdirAll(at, 0o755)
+		_ = os.WriteFile(filepath.Join(at, fmt.Sprintf("stacks_cpu_rank%d.txt", local)), []byte("main;run 12\n"), 0o644)
+		_ = os.WriteFile(filepath.Join(at, fmt.Sprintf("profiler_out_%d.txt", local)), []byte("Self CPU time total: 1ms\n"), 0o644)
+		s.pack(filepath.Join(at, fmt.Sprintf("trace_rank%d.json", local)), k)
+	}
+}
+
+// pack writes a trace as text, and packs it in the background as gzip -f does: both names are
+// there for a while, and the text goes when the other is whole.
+func (s *Server) pack(path string, rank int) {
+	packed := Trace(time.Now(), rank, s.q.Ranks)
+	text := Unpacked(packed)
+	if contains(s.q.Cut, rank) {
+		packed = packed[:len(packed)-20]
+	}
+	_ = os.WriteFile(path, text, 0o644)
+	s.wg.Go(func() {
+		s.grow(path+".gz", packed)
+		_ = os.Remove(path)
+	})
+}
+
+// SGLangDiffusion is SGLang's diffusion server as its sources say it behaves.
+func SGLangDiffusion(dir string, q Quirks) *Server {
+	s := plain(dir, q)
+	if q.Foreign {
+		s.body = map[string]any{}
+	}
+	for _, m := range []string{"GET ", "POST "} {
+		s.mux.HandleFunc(m+"/start_profile", func(w http.ResponseWriter, r *http.Request) {
+			body := read(r)
+			for name := range body {
+				if !contains([]string{"output_dir", "activities", "with_stack", "record_shapes"}, name) {
+					http.Error(w, "unknown field "+name, http.StatusUnprocessableEntity)
+					return
+				}
+			}
+			if q.Busy {
+				http.Error(w, "encoder not ready", http.StatusServiceUnavailable)
+				return
+			}
+			s.mu.Lock()
+			on := s.body != nil
+			if !on {
+				s.body = body
+			}
+			s.mu.Unlock()
+			if on {
+				http.Error(w, "Profiling is already in progress. Call /stop_profile first.", http.StatusBadRequest)
+				return
+			}
+			fmt.Fprintf(w, "Profiling started (profile_id=7). Traces will be saved to: %s\n", text(body["output_dir"]))
+		})
+		s.mux.HandleFunc(m+"/stop_profile", func(w http.ResponseWriter, _ *http.Request) {
+			s.mu.Lock()
+			body := s.body
+			s.body = nil
+			s.mu.Unlock()
+			if body == nil {
+				http.Error(w, "Profiling is not in progress. Call /start_profile first.", http.StatusBadRequest)
+				return
+			}
+			s.named(text(body["output_dir"]), func(k int) string { return fmt.Sprintf("7-4_steps-global-rank%d.trace.json.gz", k) })
+			if len(q.Silent) > 0 {
+				fmt.Fprint(w, "Profiling stopped (profile_id=7) with warnings: GPU Worker: profiler did not start\n")
+				return
+			}
+			fmt.Fprint(w, "Profiling stopped (profile_id=7). Traces saved to SGLANG_TORCH_PROFILER_DIR.\n")
+		})
+	}
+	return s
+}
+
+// named writes the traces of all ranks.
+func (s *Server) named(dir string, name func(rank int) string) {
+	if dir == "" {
+		dir = s.dir
+	}
+	_ = os.MkdirAll(dir, 0o755)
+	for k := range s.q.Ranks {
+		if contains(s.q.Silent, k) || s.q.NoFiles {
+			continue
+		}
+		b := Trace(time.Now(), k, s.q.Ranks)
+		if contains(s.q.Cut, k) {
+			b = b[:len(b)-20]
+		}
+		s.grow(filepath.Join(dir, name(k)), b)
+	}
+}
+
+// SGLangOmni is sglang-omni as its sources say it behaves: one start begins all stages, it is
+// answered before anything is done, and files are packed after the stop is.
+func SGLangOmni(dir string, stages []string, q Quirks) *Server {
+	s := plain(dir, q)
+	var run map[string]any
+	s.mux.HandleFunc("POST /start_profile", func(w http.ResponseWriter, r *http.Request) {
+		body := read(r)
+		if text(body["trace_path_template"]) == "" {
+			http.Error(w, `{"detail":"no template"}`, http.StatusBadRequest)
+			return
+		}
+		s.mu.Lock()
+		if run == nil { // a second one is not begun, and answered all the same
+			run = body
+		}
+		s.mu.Unlock()
+		fmt.Fprintf(w, `{"run_id":%q,"enable_torch":true}`, text(body["run_id"]))
+	})
+	s.mux.HandleFunc("POST /stop_profile", func(w http.ResponseWriter, r *http.Request) {
+		id := text(read(r)["run_id"])
+		s.mu.Lock()
+		body := run
+		if body != nil && text(body["run_id"]) == id {
+			run = nil
+		} else {
+			body = nil // another run's, or a second stop
+		}
+		s.mu.Unlock()
+		if body == nil {
+			return
+		}
+		fmt.Fprintf(w, `{"run_id":%q}`, id)
+		s.wg.Go(func() {
+			for i, stage := range stages {
+				base := strings.NewReplacer("{run_id}", id, "{stage}", stage).Replace(text(body["trace_path_template"]))
+				_ = os.MkdirAll(filepath.Dir(base), 0o755)
+				line := fmt.Sprintf(`{"request_id":"r1","stage":%q,"event_name":"stage_complete","timestamp_ns":%d,"run_id":%q,"pid":%d,"metadata":{}}`,
+					stage, time.Now().UnixNano(), id, 100+i)
+				_ = os.WriteFile(filepath.Join(filepath.Dir(base), fmt.Sprintf("events_%s_%d.jsonl", stage, 100+i)), []byte(line+"\n"), 0o644)
+				for k := range s.q.Ranks {
+					if !contains(s.q.Silent, k) {
+						s.pack(fmt.Sprintf("%s_pid%d_rank%d.trace.json", base, 100+i, k), k)
+					}
+				}
+			}
+		})
+	})
+	return s
+}
+
+// Dynamo is the system server of a Dynamo worker with a vLLM in it, at the paths before
+// June 2026 if it is Old.
+func Dynamo(dir string, q Quirks) *Server {
+	s := plain(dir, q)
+	base := "/engine/control/"
+	if q.Old {
+		base = "/engine/"
+	}
+	ok := func(w http.ResponseWriter, text string) { fmt.Fprintf(w, `{"status":"ok","message":%q}`, text) }
+	s.mux.HandleFunc("POST "+base+"start_profile", func(w http.ResponseWriter, r *http.Request) {
+		if q.Foreign {
+			fmt.Fprint(w, `{"status":"error","message":"profiling is under way"}`)
+			return
+		}
+		s.mu.Lock()
+		s.body = read(r)
+		s.mu.Unlock()
+		ok(w, "Profiling started")
+	})
+	s.mux.HandleFunc("POST "+base+"stop_profile", func(w http.ResponseWriter, _ *http.Request) {
+		s.mu.Lock()
+		body := s.body
+		s.body = nil
+		s.mu.Unlock()
+		if body != nil {
+			s.named("", func(k int) string {
+				return fmt.Sprintf("dp0_pp0_tp%d_dcp0_ep0_rank%d.%d.pt.trace.json.gz", k, k, time.Now().UnixNano())
+			})
+		}
+		ok(w, "Profiling stopped")
+	})
+	return s
+}
+
+// TensorRTLLM is trtllm-serve as its sources say it behaves.
+func TensorRTLLM(dir string, q Quirks) *Server {
+	s := plain(dir, q)
+	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"version":"1.3.0"}`) })
+	s.mux.HandleFunc("POST /start_profile", func(w http.ResponseWriter, r *http.Request) {
+		body := read(r)
+		for name := range body {
+			if !contains([]string{"output_dir", "num_steps", "start_step", "activities"}, name) {
+				http.Error(w, "unknown field "+name, http.StatusUnprocessableEntity)
+				return
+			}
+		}
+		s.mu.Lock()
+		s.body = body
+		s.mu.Unlock()
+		if number(body["num_steps"]) > 0 {
+			s.wg.Go(func() {
+				s.named(text(body["output_dir"]), trtName)
+				s.mu.Lock()
+				s.done = true
+				s.mu.Unlock()
+			})
+		}
+	})
+	s.mux.HandleFunc("POST /stop_profile", func(http.ResponseWriter, *http.Request) {
+		s.mu.Lock()
+		body, done := s.body, s.done
+		s.body, s.done = nil, false
+		s.mu.Unlock()
+		if body != nil && !done {
+			s.named(text(body["output_dir"]), trtName)
+		}
+	})
+	return s
+}
+
+func trtName(k int) string { return fmt.Sprintf("trace-rank-%d.trace.json.gz", k) }
