@@ -34,8 +34,6 @@ func (e *FormatError) Error() string { return "no SQLite export of Nsight System
 const (
 	// RepairOtherTable begins the kinds that count rows of tables that are left out.
 	RepairOtherTable = "row of a table that is not read:"
-	// RepairLog tells of changes that are not in the database yet.
-	RepairLog = "write-ahead log beside the file is not read"
 )
 
 // Read reads the database at path.
@@ -58,7 +56,7 @@ func Read(ctx context.Context, path string) (_ *trace.Trace, err error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	if log, err := os.Stat(path + sqlite.WALSuffix); err == nil && log.Size() > 0 {
-		t.Repairs.Add(RepairLog, 1)
+		t.Repairs.Add(sqlite.RepairLog, 1)
 	}
 	return t, nil
 }

@@ -102,7 +102,7 @@ func TestRefuses(t *testing.T) {
 	if err := os.WriteFile(path+sqlite.WALSuffix, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if tr, err := Read(t.Context(), path); err != nil || tr.Repairs.Count[RepairLog] != 1 {
+	if tr, err := Read(t.Context(), path); err != nil || tr.Repairs.Count[sqlite.RepairLog] != 1 {
 		t.Errorf("a log beside it: %v", err)
 	}
 }

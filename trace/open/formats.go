@@ -15,6 +15,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/native"
 	"github.com/kinetoscope/kinetoscope/trace/nsys"
 	"github.com/kinetoscope/kinetoscope/trace/perfetto"
+	"github.com/kinetoscope/kinetoscope/trace/rocprof"
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 	"github.com/kinetoscope/kinetoscope/trace/xla"
@@ -47,7 +48,7 @@ func init() {
 	})
 	format.Register(format.Format{
 		Name: "nsys", Title: "export of Nsight Systems (SQLite)", Extensions: []string{".sqlite", ".db"},
-		Sniff: sqlite.Sniff, Rank: byMark, Read: readNsys,
+		Sniff: sqlite.Sniff, Rank: byMark, Read: readSQLite,
 	})
 	format.Register(format.Format{
 		Name: "perfetto", Title: "Perfetto's native format", Extensions: []string{".pftrace", ".perfetto-trace"},
@@ -57,7 +58,12 @@ func init() {
 		Name: "xplane", Title: "profile of XProf (xplane.pb: JAX, TensorFlow, PyTorch/XLA)", Extensions: []string{".xplane.pb"},
 		Sniff: xplane.Sniff, Rank: byMark, Read: stream(xplane.Read),
 	})
+	format.Register(format.Format{
+		Name: rocprof.FormatJSON, Title: "result of rocprofv3 (JSON)", Extensions: []string{".json"},
+		Sniff: words(`^\s*\{`, `"rocprofiler-sdk-tool"`), Rank: byMark, Read: readRocprof,
+	})
 	for _, f := range []format.Format{
+		{Name: rocprof.FormatDB, Title: "result of rocprofv3 (rocpd, SQLite)", SniffDir: never}, // told from nsys's by its tables
 		{Name: "torch-fallback", Title: "Chrome JSON of torch without Kineto", SniffDir: never},
 		{Name: "chrome", Title: "Chrome JSON of an unknown writer", SniffDir: never},
 		{Name: "viztracer", Title: "Chrome JSON of viztracer: Python calls, no device", SniffDir: never},
@@ -81,7 +87,6 @@ var noTraces = []format.Format{
 	{Name: "xlsx", Title: "a workbook", Sniff: words(`^PK\x03\x04`, `\[Content_Types\]\.xml|xl/`), Extensions: []string{".xlsx"}},
 	{Name: "execution-trace", Title: "an execution trace (Chakra)", Sniff: words(`^\s*\{`, `"schema"\s*:`, `"nodes"\s*:|"pid"\s*:.*"time"`)},
 	{Name: "memory-timeline", Title: "a memory timeline", Sniff: words(`^\s*\[\s*\[`)},
-	{Name: "rocprof", Title: "a rocprofv3 result", Sniff: words(`^\s*\{`, `"rocprofiler-sdk-tool"`)},
 	{Name: "image", Title: "a picture", Sniff: any(prefix("\x89PNG"), prefix("<svg"), prefix("<?xml"))},
 	{Name: "html", Title: "a web page", Sniff: words(`(?i)^\s*<(!doctype|html)`)},
 	{Name: "json", Title: "JSON without traceEvents", Sniff: words(`^(?:\xef\xbb\xbf)?\s*[\[{]`), Rank: byForm},
@@ -190,12 +195,33 @@ func stream(read func(io.Reader) (*trace.Trace, error)) func(context.Context, fo
 	}
 }
 
-func readNsys(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+func readRocprof(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+	u, err := unpack.New(in.R)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Close()
+	list, err := rocprof.ReadJSON(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range list {
+		t.Meta.File = in.Name
+	}
+	return list, nil
+}
+
+// readSQLite reads the databases of Nsight Systems and of rocprofv3, which only their tables
+// tell apart.
+func readSQLite(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
 	path, done, err := in.Local()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	t, err := nsys.Read(ctx, path)
+	t, ok, err := rocprof.ReadDB(ctx, path)
+	if !ok && err == nil {
+		t, err = nsys.Read(ctx, path)
+	}
 	return one(in, t, err)
 }

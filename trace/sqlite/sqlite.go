@@ -27,6 +27,10 @@ const Magic = "SQLite format 3\x00"
 // it is not empty, the database is older than what its writer has written.
 const WALSuffix = "-wal"
 
+// RepairLog is the kind of repair that tells of changes which are in the log and not in the
+// database yet.
+const RepairLog = "write-ahead log beside the file is not read"
+
 // Limits.
 const (
 	headerSize = 100
