@@ -68,6 +68,9 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 	}
 	if !a.Everything {
 		out.Tables = out.Tables[:1]
+		if slices.ContainsFunc(ops, func(r report.Ranked[analysis.OpTable]) bool { return len(r.Value.Labels) > 0 }) {
+			out.Tables = append(out.Tables, report.OpLabelTable(summed(a, ops, report.MergeOps)))
+		}
 	}
 	has := func(text func(analysis.OpRow) string) bool {
 		return slices.ContainsFunc(ops, func(r report.Ranked[analysis.OpTable]) bool {
@@ -87,7 +90,10 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 func pageOps(list []report.Ranked[opsResult], _ *report.TraceReport) PagePart {
 	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.ops })
 	frames := report.Part(list, func(r *opsResult) analysis.FrameTable { return r.frames })
-	return PagePart{Tables: []*report.Table{
-		report.OpTable(report.MergeOps(ops)).Most(pageMost), report.FrameTable(frames).Most(pageMost),
-	}}
+	sum := report.MergeOps(ops)
+	first := report.OpTable(sum)
+	if len(first.Rows) == 0 { // nothing but labels, as where only a program's own ranges were recorded
+		first = report.OpLabelTable(sum)
+	}
+	return PagePart{Tables: []*report.Table{first.Most(pageMost), report.FrameTable(frames).Most(pageMost)}}
 }

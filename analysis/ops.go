@@ -10,13 +10,19 @@ import (
 type OpTable struct {
 	Rank int     `json:"rank"`
 	Rows []OpRow `json:"rows"` // by self device time, then self host time, longest first
-	// Host and device time of the whole table, ns: the sums of all self times.
+	// Labels are the rows of the program's own labels, steps and ranges, which are no
+	// operators: their self times are those of what runs in them outside every operator.
+	Labels []OpRow `json:"labels"`
+	// Host and device time of both tables, ns: the sums of all self times.
 	CPUNs    int64 `json:"cpu_ns"`
 	DeviceNs int64 `json:"device_ns"`
 	// UnattributedNs is device time that no operator launched: no launch in the trace,
 	// or a launch outside every operator.
 	UnattributedNs int64 `json:"unattributed_ns"`
 }
+
+// kindAnnotation is OpRow.Kind of a label.
+const kindAnnotation = "annotation"
 
 // OpRow is all calls of one operator, of one name or of one name and shape or stack.
 type OpRow struct {
@@ -106,9 +112,19 @@ func (f *frame) ops(oo OpOptions) OpTable {
 			f.flops(b.t, func(i int32, flops int64) { b.out.Rows[b.rowOf[i]-1].FLOPs += flops })
 		}
 	})
-	rows := b.out.Rows
-	sortDesc(rows, func(r OpRow) int64 { return r.SelfCPUNs })
-	sortDesc(rows, func(r OpRow) int64 { return r.SelfDeviceNs })
+	ops, labels := make([]OpRow, 0, len(b.out.Rows)), []OpRow{}
+	for _, r := range b.out.Rows {
+		if r.Kind == kindAnnotation {
+			labels = append(labels, r)
+		} else {
+			ops = append(ops, r)
+		}
+	}
+	for _, rows := range [][]OpRow{ops, labels} {
+		sortDesc(rows, func(r OpRow) int64 { return r.SelfCPUNs })
+		sortDesc(rows, func(r OpRow) int64 { return r.SelfDeviceNs })
+	}
+	b.out.Rows, b.out.Labels = ops, labels
 	return b.out
 }
 
@@ -138,7 +154,7 @@ func (b *opBuilder) group() {
 			row := OpRow{Name: b.f.name(i), Kind: "op", Shapes: b.list[k.shape], Stack: b.list[k.stack], worstNs: -1}
 			switch {
 			case k.cat == trace.CatUserAnnotation:
-				row.Kind = "annotation"
+				row.Kind = kindAnnotation
 			case isRuntime(k.cat):
 				row.Kind = "runtime"
 			}

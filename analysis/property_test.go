@@ -148,7 +148,7 @@ func checkInvariants(rt rapid.TB, tr *trace.Trace, o Options, r *RankReport) {
 		rt.Fatalf("operators' device time %d, devices worked %d", got, device)
 	}
 	var self int64
-	for _, row := range r.Ops.Rows {
+	for _, row := range slices.Concat(r.Ops.Rows, r.Ops.Labels) {
 		self += row.SelfCPUNs
 		if row.SelfCPUNs < 0 || row.SelfCPUNs > row.CPUNs*row.Count || row.SelfDeviceNs > row.DeviceNs {
 			rt.Fatalf("row %+v", row)

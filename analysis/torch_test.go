@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
@@ -35,8 +36,9 @@ func TestKeyAverages(t *testing.T) {
 		t.Fatal(err)
 	}
 	table := Ops(tr, Options{}, OpOptions{})
-	want(t, "rows", len(table.Rows), len(torch["by_name"]))
-	want(t, "rows by shape", len(Ops(tr, Options{}, OpOptions{ByShape: true}).Rows), len(torch["by_shape"]))
+	want(t, "rows", len(table.Rows)+len(table.Labels), len(torch["by_name"]))
+	byShape := Ops(tr, Options{}, OpOptions{ByShape: true})
+	want(t, "rows by shape", len(byShape.Rows)+len(byShape.Labels), len(torch["by_shape"]))
 	alloc := map[string]int64{}
 	for _, d := range Memory(tr, Options{}).Devices {
 		for _, o := range d.ByOp {
@@ -45,7 +47,7 @@ func TestKeyAverages(t *testing.T) {
 	}
 	var flops, torchFLOPs int64
 	for _, w := range torch["by_name"] {
-		r := rowOf(t, table.Rows, w.Name)
+		r := rowOf(t, slices.Concat(table.Rows, table.Labels), w.Name) // torch has both in one table
 		near := func(what string, gotNs int64, wantUs float64) {
 			// torch sums doubles of microseconds.
 			if math.Abs(float64(gotNs)/1000-wantUs) > 0.05 {

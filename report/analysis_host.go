@@ -10,7 +10,44 @@ import (
 
 // OpTable is what each operator cost on host and device.
 func OpTable(list []Ranked[analysis.OpTable]) *Table {
-	t := &Table{Name: "ops", Title: "Operators", What: "operator", Columns: []Column{
+	t := opTable(list, func(v *analysis.OpTable) []analysis.OpRow { return v.Rows })
+	t.Name, t.Title, t.What = "ops", "Operators", "operator"
+	if len(list) == 1 {
+		t.Note = opNote(&list[0].Value)
+	}
+	return t
+}
+
+// OpLabelTable is what ran under the program's own labels, outside of operators for the self
+// times: steps and ranges.
+func OpLabelTable(list []Ranked[analysis.OpTable]) *Table {
+	t := opTable(list, func(v *analysis.OpTable) []analysis.OpRow { return v.Labels })
+	t.Name, t.Title, t.What, t.Note = "labels", "Labels of steps and ranges", "label", "the program's own; they are no operators"
+	return t
+}
+
+// opNote says what the times of a table of operators are in all.
+func opNote(v *analysis.OpTable) string {
+	notes := []string{"host " + units.Duration(float64(v.CPUNs))}
+	if v.DeviceNs > 0 {
+		notes = append(notes, "device "+units.Duration(float64(v.DeviceNs)))
+	}
+	var labels int64
+	for i := range v.Labels {
+		labels += v.Labels[i].SelfDeviceNs
+	}
+	if labels > 0 {
+		notes = append(notes, units.Duration(float64(labels))+" of it under labels, outside of operators")
+	}
+	if v.UnattributedNs > 0 {
+		notes = append(notes, units.Duration(float64(v.UnattributedNs))+" of device work that no operator launched")
+	}
+	return strings.Join(notes, ", ")
+}
+
+// opTable has a row for each that rows gives.
+func opTable(list []Ranked[analysis.OpTable], rows func(*analysis.OpTable) []analysis.OpRow) *Table {
+	t := &Table{Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true},
 		{Key: "name", Title: "operator", Left: true, Flex: true},
 		{Key: "kind", Title: "", Left: true},
@@ -27,10 +64,9 @@ func OpTable(list []Ranked[analysis.OpTable]) *Table {
 		{Key: "flops", Title: "FLOP", Drop: 5},
 		{Key: "worst_slice"},
 	}}
-	var notes []string
 	for i := range list {
 		v := &list[i].Value
-		for _, r := range v.Rows {
+		for _, r := range rows(v) {
 			t.Add(
 				label(list, i), Op(r.Name), Str(r.Kind), Str(r.Shapes), Cell{stack(r.Stack), r.Stack}, Int(r.Count),
 				If(v.DeviceNs > 0, Ns(r.SelfDeviceNs)), If(v.DeviceNs > 0, Share(part(r.SelfDeviceNs, v.DeviceNs))),
@@ -39,17 +75,7 @@ func OpTable(list []Ranked[analysis.OpTable]) *Table {
 				If(r.FLOPs > 0, Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst),
 			)
 		}
-		if len(list) == 1 {
-			notes = append(notes, "host "+units.Duration(float64(v.CPUNs)))
-			if v.DeviceNs > 0 {
-				notes = append(notes, "device "+units.Duration(float64(v.DeviceNs)))
-			}
-			if v.UnattributedNs > 0 {
-				notes = append(notes, units.Duration(float64(v.UnattributedNs))+" of device work that no operator launched")
-			}
-		}
 	}
-	t.Note = strings.Join(notes, ", ")
 	return t
 }
 

@@ -116,36 +116,46 @@ func MergeKernels(list []Ranked[analysis.KernelBreakdown]) []Ranked[analysis.Ker
 	})
 }
 
-// MergeOps sums operators over ranks by name, shape and stack.
+// MergeOps sums operators and labels over ranks by name, shape and stack.
 func MergeOps(list []Ranked[analysis.OpTable]) []Ranked[analysis.OpTable] {
 	return merged(list, func(in []analysis.OpTable) analysis.OpTable {
 		out := analysis.OpTable{Rank: -1}
-		rows := map[[4]string]int{}
-		for _, t := range in {
+		ops, labels := make([][]analysis.OpRow, len(in)), make([][]analysis.OpRow, len(in))
+		for i, t := range in {
 			out.CPUNs += t.CPUNs
 			out.DeviceNs += t.DeviceNs
 			out.UnattributedNs += t.UnattributedNs
-			for _, o := range t.Rows {
-				k := [4]string{o.Name, o.Kind, o.Shapes, o.Stack}
-				at, ok := rows[k]
-				if !ok {
-					rows[k] = len(out.Rows)
-					out.Rows = append(out.Rows, o)
-					continue
-				}
-				r := &out.Rows[at]
-				r.Count, r.CPUNs, r.SelfCPUNs = r.Count+o.Count, r.CPUNs+o.CPUNs, r.SelfCPUNs+o.SelfCPUNs
-				r.DeviceNs, r.SelfDeviceNs = r.DeviceNs+o.DeviceNs, r.SelfDeviceNs+o.SelfDeviceNs
-				r.Kernels, r.FLOPs = r.Kernels+o.Kernels, r.FLOPs+o.FLOPs
-			}
+			ops[i], labels[i] = t.Rows, t.Labels
 		}
-		slices.SortStableFunc(out.Rows, func(a, b analysis.OpRow) int {
-			return cmp.Or(
-				cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfCPUNs, a.SelfCPUNs), cmp.Compare(a.Name, b.Name),
-			)
-		})
+		out.Rows, out.Labels = mergeOpRows(ops), mergeOpRows(labels)
 		return out
 	})
+}
+
+func mergeOpRows(lists [][]analysis.OpRow) []analysis.OpRow {
+	out := []analysis.OpRow{}
+	rows := map[[4]string]int{}
+	for _, list := range lists {
+		for _, o := range list {
+			k := [4]string{o.Name, o.Kind, o.Shapes, o.Stack}
+			at, ok := rows[k]
+			if !ok {
+				rows[k] = len(out)
+				out = append(out, o)
+				continue
+			}
+			r := &out[at]
+			r.Count, r.CPUNs, r.SelfCPUNs = r.Count+o.Count, r.CPUNs+o.CPUNs, r.SelfCPUNs+o.SelfCPUNs
+			r.DeviceNs, r.SelfDeviceNs = r.DeviceNs+o.DeviceNs, r.SelfDeviceNs+o.SelfDeviceNs
+			r.Kernels, r.FLOPs = r.Kernels+o.Kernels, r.FLOPs+o.FLOPs
+		}
+	}
+	slices.SortStableFunc(out, func(a, b analysis.OpRow) int {
+		return cmp.Or(
+			cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfCPUNs, a.SelfCPUNs), cmp.Compare(a.Name, b.Name),
+		)
+	})
+	return out
 }
 
 // part is a of b, 0 without b.

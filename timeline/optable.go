@@ -94,6 +94,7 @@ func (tl *Timeline) Ops(i int, by OpsBy) (*OpsTable, error) {
 
 func (p *part) opTable(i int, by OpsBy) OpsTable {
 	a := analysis.Ops(p.t, analysis.Options{}, analysis.OpOptions{ByShape: by == ByShape, ByStack: by == ByStack})
+	a.Rows = append(a.Rows, a.Labels...) // after the operators, whatever their time
 	out := OpsTable{Trace: i, By: by, Rows: []OpsRow{}, HostNs: a.CPUNs, DeviceNs: a.DeviceNs, UnattributedNs: a.UnattributedNs}
 	step := -1 // the row of all ProfilerSteps, which have a name each
 	for k := range a.Rows {
