@@ -132,6 +132,16 @@ func (a *access) identify(token, name string) (identity string, hub bool) {
 
 func same(a, b string) bool { return b != "" && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
+// Permissions are what the user of an identity needs on a NATS cluster that is not the hub's
+// own, for its configuration.
+func Permissions(identity string) (*server.Permissions, error) {
+	p := permissions(identity)
+	if p == nil {
+		return nil, badIdentity(identity)
+	}
+	return p, nil
+}
+
 // permissions are what an identity may say and hear; nil: it is none.
 func permissions(identity string) *server.Permissions {
 	kind, rest, _ := strings.Cut(identity, ".")

@@ -58,6 +58,10 @@ type Connection struct {
 	// Token lets ranks in that are started by hand, and this hub with NATSURL. Where it is
 	// "", one is made up for the server in this process and kept in DataDir.
 	Token string
+	// Creds is a file with the credentials of this hub's user on the cluster at NATSURL, as
+	// link.Config has them; RankCreds has those of the ranks that are started on this host, a
+	// file or a directory as link.CredsFor takes, "" for the hub's own.
+	Creds, RankCreds string
 	// TLSCert and TLSKey are PEM files; with them that server takes encrypted
 	// connections only. TLSCA has the authorities that NATSURL's certificate is checked
 	// against, "" for the system's.

@@ -266,7 +266,7 @@ func reachable() string {
 
 // connect opens the hub's own connection: in process, or to the cluster of c.
 func connect(srv *embedded, c *Config, log *slog.Logger) (*nats.Conn, error) {
-	to := link.Config{URL: c.NATSURL, Token: c.Token, CA: c.TLSCA}
+	to := link.Config{URL: c.NATSURL, Token: c.Token, CA: c.TLSCA, Creds: c.Creds}
 	opts := []nats.Option{
 		nats.Name("kinetoscope hub"),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

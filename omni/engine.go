@@ -136,7 +136,7 @@ func (e *Engine) startHub(ctx context.Context, c *Config) (err error) {
 
 // rankOptions are those that all launched ranks have in common.
 func (e *Engine) rankOptions(c *Config) worker.Options {
-	o := worker.Options{CA: cmp.Or(c.TLSCA, c.TLSCert), Pipeline: e.pipeline.Name,
+	o := worker.Options{CA: cmp.Or(c.TLSCA, c.TLSCert), Creds: cmp.Or(c.RankCreds, c.Creds), Pipeline: e.pipeline.Name,
 		SpoolDir: hub.SpoolDir(e.dataDir), DumpDir: e.runs}
 	if c.TLSClientCA != "" {
 		o.Cert, o.Key = c.TLSCert, c.TLSKey // the hub's own

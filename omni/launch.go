@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/worker"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -233,6 +234,9 @@ func signalled(err error) bool {
 func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, err error) {
 	o := s.options
 	o.Stage, o.Replica, o.Rank, o.NATS = id.Stage, id.Replica, id.Rank, s.url(id)
+	if o.Creds, err = link.CredsFor(o.Creds, id.Identity()); err != nil {
+		return 0, err
+	}
 	text, err := json.Marshal(o)
 	if err != nil {
 		return 0, err

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
@@ -9,16 +12,54 @@ import (
 
 type credentialCmd struct {
 	Identity string `arg:"" help:"Who is to have it: rank.<pipeline>.s<stage>.r<replica>.k<rank>, or agent.<pipeline>." placeholder:"IDENTITY"`
-	DataDir  string `required:"" help:"The --data-dir of the server." type:"existingdir"`
+	DataDir  string `help:"The --data-dir of the server." type:"existingdir"`
+
+	Permissions bool `help:"What its user needs on a NATS cluster of your own (--nats), as JSON for that server's configuration, instead of a token."`
 }
 
 // Run prints the token that lets one rank, or a host's agent, join the server of that
 // directory and opens nothing else there.
 func (c *credentialCmd) Run(e *cli.Env) error {
+	if c.Permissions == (c.DataDir != "") {
+		return cli.Usage("credential: give the --data-dir of an embedded server, or --permissions for a cluster of your own")
+	}
+	if c.Permissions {
+		p, err := hub.Permissions(c.Identity)
+		if err != nil {
+			return cli.UsageError{Err: err}
+		}
+		enc := json.NewEncoder(e.Out)
+		enc.SetEscapeHTML(false) // the server's configuration knows no escapes by number
+		enc.SetIndent("", "  ")
+		return enc.Encode(permissionsOf(p))
+	}
 	token, err := hub.CredentialOf(c.DataDir, c.Identity)
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
 	_, err = fmt.Fprintln(e.Out, token)
 	return err
+}
+
+// natsSide is what a user of a NATS server may publish or subscribe to.
+type natsSide struct {
+	Allow []string `json:"allow"`
+}
+
+// natsAnswers is for how long and how often a user may answer what it was asked.
+type natsAnswers struct {
+	Max     int    `json:"max"`
+	Expires string `json:"expires"`
+}
+
+// natsPermissions is "permissions" of a user in a NATS server's configuration.
+type natsPermissions struct {
+	Publish   natsSide    `json:"publish"`
+	Subscribe natsSide    `json:"subscribe"`
+	Responses natsAnswers `json:"allow_responses"`
+}
+
+func permissionsOf(p *server.Permissions) natsPermissions {
+	return natsPermissions{natsSide{p.Publish.Allow}, natsSide{p.Subscribe.Allow},
+		natsAnswers{p.Response.MaxMsgs, p.Response.Expires.String()}}
 }

@@ -47,6 +47,9 @@ type Config struct {
 	As string
 	// Cert and Key are PEM files with which this end shows who it is, "" for neither.
 	Cert, Key string
+	// Creds is a file with which this end shows who it is to a cluster that has users of its
+	// own: a .creds file of a JWT and its seed, or an nkey's seed alone; "" for neither.
+	Creds string
 	// CA is a PEM file with the authorities that may have signed the server's
 	// certificate, "" for the system's.
 	CA string
@@ -73,10 +76,19 @@ func (c Config) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	if c.Cert != "" || c.Key != "" {
 		all = append(all, nats.ClientCert(c.Cert, c.Key))
 	}
+	if c.Creds != "" {
+		creds, err := credsOption(c.Creds)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, creds)
+	}
 	nc, err := nats.Connect(c.URL, append(all, opts...)...)
 	switch {
 	case err == nil:
 		return nc, nil
+	case errors.Is(err, nats.ErrAuthorization) && c.Creds != "":
+		return nil, fmt.Errorf("connect to NATS at %s: the server refuses the credentials in %s: %w", Redact(c.URL), c.Creds, err)
 	case errors.Is(err, nats.ErrAuthorization):
 		return nil, fmt.Errorf("connect to NATS at %s: the server refuses the token: "+
 			"use the URL under \"ranks join at\", or its token in %s: %w", Redact(c.URL), EnvToken, err)

@@ -42,6 +42,7 @@ type Options struct {
 	CA       string // PEM file of who signed the server's certificate; "" is the system's
 	Cert     string // PEM file of the certificate with which this rank shows who it is, "" for none
 	Key      string // PEM file of its key
+	Creds    string // file of credentials on a cluster with users of its own, "" for none
 	Pipeline string
 	Stage    int
 	Replica  int
@@ -80,7 +81,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	id := protocol.RankID{Pipeline: o.Pipeline, Stage: o.Stage, Replica: o.Replica, Rank: o.Rank}
-	nc, err := link.Config{URL: o.NATS, Token: o.Token, CA: o.CA, Cert: o.Cert, Key: o.Key, As: id.Identity()}.Connect(
+	nc, err := link.Config{URL: o.NATS, Token: o.Token, CA: o.CA, Cert: o.Cert, Key: o.Key, Creds: o.Creds, As: id.Identity()}.Connect(
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			cancel(fmt.Errorf("the connection to the hub is closed: %w", orClosed(nc.LastError())))
 		}))

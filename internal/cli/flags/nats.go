@@ -15,6 +15,8 @@ type Hub struct {
 	NATS     string `name:"nats" help:"Use this NATS cluster; an embedded server without it." placeholder:"URL"`
 	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that lets ranks join that are started by hand; made up without it. The variable does not show in process lists." placeholder:"TOKEN"`
 	CA       string `name:"nats-tls-ca" help:"PEM file of who signed the certificate of the --nats cluster, or of --nats-tls-cert; the system's authorities without it." type:"path"`
+	Creds    string `name:"nats-creds" env:"KINETOSCOPE_NATS_CREDS" help:"Credentials of the hub's user on the --nats cluster: a .creds file, or a file with an nkey's seed." type:"path" placeholder:"FILE"`
+	Ranks    string `name:"nats-rank-creds" help:"Those of the ranks that this process starts: a file for all, or a directory with IDENTITY.creds or IDENTITY.nk for each; the hub's without it." type:"path" placeholder:"PATH"`
 	Replicas int    `name:"nats-replicas" default:"1" help:"How many servers of the --nats cluster keep each bucket." placeholder:"N"`
 	Name     string `name:"name" help:"Name of the pipeline on the NATS cluster, in place of the deployment's." placeholder:"NAME"`
 }
@@ -27,6 +29,10 @@ func (f *Hub) Set(c *omni.Config) error {
 	if f.Replicas < 1 || f.Replicas > 1 && f.NATS == "" {
 		return cli.Usage("--nats-replicas %d: 1, or more with --nats", f.Replicas)
 	}
+	if f.NATS == "" && (f.Creds != "" || f.Ranks != "") {
+		return cli.Usage("--nats-creds and --nats-rank-creds are for users of a --nats cluster: the embedded server makes its own")
+	}
+	c.Creds, c.RankCreds = f.Creds, f.Ranks
 	c.NATSURL, c.Token, c.TLSCA, c.Replicas, c.Name = f.NATS, f.Token, f.CA, f.Replicas, f.Name
 	return nil
 }
@@ -36,13 +42,14 @@ type Join struct {
 	NATS  string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it. The variable does not show in process lists." placeholder:"URL"`
 	Token string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none. The variable does not show in process lists." placeholder:"TOKEN"`
 	CA    string `name:"nats-tls-ca" env:"KINETOSCOPE_NATS_TLS_CA" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
+	Creds string `name:"nats-creds" env:"KINETOSCOPE_NATS_CREDS" help:"Credentials on a cluster with users of its own: a .creds file, or a file with an nkey's seed." type:"path" placeholder:"FILE"`
 	Cert  string `name:"nats-tls-cert" env:"KINETOSCOPE_NATS_TLS_CERT" help:"PEM certificate to show, where serve has --nats-tls-client-ca." type:"path"`
 	Key   string `name:"nats-tls-key" env:"KINETOSCOPE_NATS_TLS_KEY" help:"PEM key of the certificate." type:"path"`
 }
 
 // As is how to connect as an identity of package protocol.
 func (f *Join) As(identity string) link.Config {
-	return link.Config{URL: f.NATS, Token: f.Token, CA: f.CA, Cert: f.Cert, Key: f.Key, As: identity}
+	return link.Config{URL: f.NATS, Token: f.Token, CA: f.CA, Creds: f.Creds, Cert: f.Cert, Key: f.Key, As: identity}
 }
 
 // WarnOfSecrets says which secrets every user of this host reads in the process list.

@@ -439,6 +439,13 @@ def _digest(path: Path) -> tuple[str, int]:
     return h.hexdigest(), n
 
 
+def _credentials(path: str) -> dict[str, Any]:
+    """Return nats.connect's option for a .creds file or a file with an nkey's seed."""
+    with open(path, encoding="utf-8") as f:
+        jwt = "BEGIN NATS USER JWT" in f.read(64 << 10)
+    return {"user_credentials": path} if jwt else {"nkeys_seed": path}
+
+
 class RankThread:
     """A Member on the event loop of a thread of its own. Methods may be called from any thread."""
 
@@ -453,6 +460,7 @@ class RankThread:
         ca: str = "",
         cert: str = "",
         key: str = "",
+        creds: str = "",
     ) -> None:
         self._url, self._on_closed, self._on_replaced = url, on_closed, on_replaced
         self._options: dict[str, Any] = {}
@@ -460,6 +468,9 @@ class RankThread:
         ca = ca or os.environ.get("KINETOSCOPE_NATS_TLS_CA", "")
         cert = cert or os.environ.get("KINETOSCOPE_NATS_TLS_CERT", "")
         key = key or os.environ.get("KINETOSCOPE_NATS_TLS_KEY", "")
+        creds = creds or os.environ.get("KINETOSCOPE_NATS_CREDS", "")
+        if creds:
+            self._options |= _credentials(creds)
         if token and "@" not in url:
             self._options["token"] = token
         if ca or cert:

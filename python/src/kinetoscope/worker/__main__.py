@@ -107,6 +107,7 @@ def run(o: Options, stop: threading.Event) -> None:
             token=o.token,
             ca=o.ca,
             cert=o.cert,
+            creds=o.creds,
             key=o.key,
         )
         cleanup.callback(rank.close)

@@ -30,6 +30,7 @@ class Options:
     ca: str = ""  # PEM file of who signed the hub's certificate
     cert: str = ""  # PEM file of the certificate with which this rank shows who it is
     key: str = ""  # PEM file of its key
+    creds: str = ""  # file of credentials on a cluster with users of its own
     supervised: bool = False  # standard input ends when the supervisor does
 
 
@@ -50,6 +51,7 @@ def options(argv: list[str] | None = None, env: dict[str, str] | None = None) ->
             ca=d.get("CA", ""),
             cert=d.get("Cert", ""),
             key=d.get("Key", ""),
+            creds=d.get("Creds", ""),
             supervised=True,
         )
     parser = argparse.ArgumentParser(
@@ -67,6 +69,9 @@ def options(argv: list[str] | None = None, env: dict[str, str] | None = None) ->
     parser.add_argument("--ca", default="", help="PEM file of who signed the hub's certificate")
     parser.add_argument("--cert", default="", help="PEM file of this rank's certificate")
     parser.add_argument("--key", default="", help="PEM file of its key")
+    parser.add_argument(
+        "--creds", default="", help="a .creds file, or a file with an nkey's seed, for a cluster with users"
+    )
     return Options(**vars(parser.parse_args(argv)))
 
 
