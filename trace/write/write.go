@@ -23,24 +23,24 @@ import (
 func init() {
 	format.AddWriter("perfetto", func(w io.Writer, o format.WriteOptions) format.Writer {
 		return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
-	}, "thread ids, categories and names of arrows, samples that are no number", true)
+	}, "thread ids, categories and names of arrows, samples that are no number, null in arguments, which is a text", true)
 	format.AddWriter("kineto", func(w io.Writer, o format.WriteOptions) format.Writer {
 		return newChrome(w, o)
-	}, "samples that are no number; of many ranks, whose cards and process groups they are", false)
+	}, "samples that are no number, that slices are asynchronous: they lie on their thread; of many ranks, whose cards and process groups they are", false)
 	format.Register(format.Format{
 		Name: "parquet", Title: "Parquet, a row a slice", Extensions: []string{".parquet"},
 		Create: gather(writeSlices), Packs: true,
-		Lacks: "processes of tracks, arrows, counters and instants, which are tables of their own: a directory has them",
+		Lacks: "processes of tracks, arrows, counters, instants: a directory has them",
 	})
 	format.Register(format.Format{
 		Name: "pprof", Title: "profile of pprof", Extensions: []string{".pb.gz", ".pprof"},
 		Create: gather(writeProfile), Packs: true,
-		Lacks: "times and order: it has stacks with their sums",
+		Lacks: "order: it has stacks with the sums of calls, host and device time, memory",
 	})
 	format.Register(format.Format{
 		Name: "speedscope", Title: "file of speedscope", Extensions: []string{".speedscope.json"},
 		Create: gather(writeSpeedscope),
-		Lacks:  "arguments, arrows, counters and instants",
+		Lacks:  "arrows, counters, instants, numbers in the names of steps",
 	})
 }
 

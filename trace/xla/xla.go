@@ -56,13 +56,17 @@ func Classify(t *trace.Trace) {
 	s := &t.Slices
 	for i, id := range s.Track {
 		l := lanes[id]
-		s.Cat[i] = l.cat
+		had := s.Cat[i] // XLA writes none: what has one was written by another program
+		if had == trace.CatOther {
+			s.Cat[i] = l.cat
+		}
 		name := t.String(s.Name[i])
 		corr, linked := t.ArgInt(i, "correlation_id")
 		if linked && corr > 0 {
 			s.Corr[i] = corr
 		}
 		switch {
+		case had != trace.CatOther:
 		case l.cat == trace.CatCPUOp && linked && call.MatchString(name):
 			s.Cat[i] = trace.CatCUDADriver
 		case l.cat == trace.CatKernel && isCopy(l.name, name):

@@ -1,0 +1,354 @@
+package write
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	parquetgo "github.com/parquet-go/parquet-go"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// inputs are files of all kinds that are read, made by the tests of their readers.
+var inputs = []string{
+	"../../analysis/testdata/torch_cpu.json.gz", "../kineto/testdata/*.json", "../nsys/testdata/report.sqlite", "../xplane/testdata/cpu.xplane.pb",
+	"../xplane/testdata/cpu.trace.json.gz", "../rocprof/testdata/result.json", "../rocprof/testdata/result.db", "../perfetto/testdata/*.pftrace",
+}
+
+// row is what a slice must keep.
+type row struct {
+	start, dur             int64
+	name, category, parent string
+	args                   string
+}
+
+// rowsOf returns the slices of t, sorted, with times from its first slice.
+func rowsOf(t *trace.Trace) []row {
+	x := t.Index()
+	var out []row
+	for i, at := range t.Slices.Start {
+		if t.Slices.Cat[i] == trace.CatTraceSpan {
+			continue // the window, which writers say in their own way
+		}
+		r := row{start: at, dur: t.Slices.Dur[i], name: t.String(t.Slices.Name[i]), category: t.CategoryText(t.Slices.Cat[i])}
+		if p := x.Parent[i]; p != trace.NoParent {
+			r.parent = t.String(t.Slices.Name[p])
+		}
+		r.args = normal(t.Args(t.Slices.Args[i]))
+		out = append(out, r)
+	}
+	sortRows(out)
+	return out
+}
+
+// sortRows sorts rows and counts their times from the first.
+func sortRows(rows []row) {
+	first := int64(math.MaxInt64)
+	for i := range rows {
+		first = min(first, rows[i].start)
+	}
+	for i := range rows {
+		rows[i].start -= first
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.dur, a.dur), strings.Compare(a.name, b.name), strings.Compare(a.args, b.args))
+	})
+}
+
+// normal is a JSON object with its keys sorted and its numbers as they are.
+func normal(raw []byte) string {
+	if len(raw) == 0 {
+		return "{}"
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return string(raw)
+	}
+	out, _ := json.Marshal(v)
+	return strings.ReplaceAll(string(out), ":null", `:"null"`) // Perfetto has no null
+}
+
+// keeps says what of a slice a written format gives back.
+type keeps struct {
+	times, names, nesting, args, categories bool
+	read                                    func(t *testing.T, b []byte) []row
+}
+
+// readers read back what was written, by the format's name.
+var readers = map[string]keeps{
+	"perfetto":   {times: true, names: true, nesting: true, args: true, categories: true, read: readBack},
+	"kineto":     {times: true, names: true, nesting: true, args: true, categories: true, read: readBack},
+	"parquet":    {times: true, names: true, nesting: true, args: true, categories: true, read: parquetRows},
+	"speedscope": {times: true, names: true, nesting: true, read: speedscopeRows},
+	"pprof":      {names: true, nesting: true}, // sums, which its own tests compare
+}
+
+// readBack reads a file as any user's.
+func readBack(t *testing.T, b []byte) []row {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "back")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got *trace.Trace
+	found, err := open.Find([]string{path})
+	if err == nil {
+		err = open.EachSource(t.Context(), found, open.Options{}, func(_ int, tr *trace.Trace) error { got = tr; return nil })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return rowsOf(got)
+}
+
+func parquetRows(t *testing.T, b []byte) []row {
+	t.Helper()
+	type slice struct {
+		ID       int64   `parquet:"id,optional"`
+		Parent   *int64  `parquet:"parent_id,optional"`
+		Ts       int64   `parquet:"ts,optional"`
+		Dur      int64   `parquet:"dur,optional"`
+		Name     string  `parquet:"name,optional"`
+		Category string  `parquet:"category,optional"`
+		Args     *string `parquet:"args,optional"`
+	}
+	list, err := parquetgo.Read[slice](bytes.NewReader(b), int64(len(b)))
+	if err != nil && err != io.EOF {
+		t.Fatal(err)
+	}
+	var out []row
+	for _, s := range list {
+		if s.Category == trace.CatTraceSpan.String() {
+			continue
+		}
+		r := row{start: s.Ts, dur: s.Dur, name: s.Name, category: s.Category, args: "{}"}
+		if s.Args != nil {
+			r.args = normal([]byte(*s.Args))
+		}
+		if s.Parent != nil {
+			r.parent = list[*s.Parent].Name
+		}
+		out = append(out, r)
+	}
+	sortRows(out)
+	return out
+}
+
+func speedscopeRows(t *testing.T, b []byte) []row {
+	t.Helper()
+	var doc struct {
+		Shared   struct{ Frames []struct{ Name string } }
+		Profiles []struct {
+			Unit   string
+			Events []struct {
+				Type  string
+				At    float64
+				Frame int
+			}
+		}
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	var out []row
+	for _, p := range doc.Profiles {
+		var stack []int // of out
+		for _, e := range p.Events {
+			if e.Type == "O" {
+				r := row{start: int64(e.At), name: doc.Shared.Frames[e.Frame].Name}
+				if n := len(stack); n > 0 {
+					r.parent = out[stack[n-1]].name
+				}
+				stack = append(stack, len(out))
+				out = append(out, r)
+				continue
+			}
+			top := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			out[top].dur = int64(e.At) - out[top].start
+		}
+	}
+	// The window of torch's profiler is a slice of Kineto's files that rowsOf leaves out.
+	out = slices.DeleteFunc(out, func(r row) bool { return strings.HasPrefix(r.name, "PyTorch Profiler") || r.name == "Iteration Start" })
+	sortRows(out)
+	return out
+}
+
+// numbered is a step's number, which speedscope's frames are named without.
+var numbered = regexp.MustCompile(`^(ProfilerStep)#\d+$`)
+
+// forget takes from rows what a format does not keep.
+func (k keeps) forget(rows []row) []row {
+	out := slices.Clone(rows)
+	for i := range out {
+		r := &out[i]
+		if !k.args {
+			r.args = ""
+		}
+		if !k.categories {
+			r.category = ""
+		}
+		if !k.nesting {
+			r.parent = ""
+		}
+		if !k.args && !k.categories {
+			r.name, r.parent = numbered.ReplaceAllString(r.name, "$1"), numbered.ReplaceAllString(r.parent, "$1")
+		}
+	}
+	sortRows(out)
+	return out
+}
+
+// Every pair of a format that is read and one that is written keeps times, names, nesting and
+// arguments, but for what readers says.
+func TestPairs(t *testing.T) {
+	seen := map[string]bool{}
+	for _, pattern := range inputs {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 && !strings.Contains(pattern, "*") {
+			t.Fatal(pattern, err)
+		}
+		for _, path := range files {
+			found, err := open.Find([]string{path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = open.EachSource(t.Context(), found, open.Options{}, func(_ int, tr *trace.Trace) error {
+				if tr.Slices.Len() > 0 {
+					seen[tr.Meta.Format] = true
+					pairs(t, filepath.Base(path), tr)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Log(path, err) // files of readers' tests may be damaged on purpose
+			}
+		}
+	}
+	for _, name := range []string{"kineto", "nsys", "xplane", "xla", "rocprof", "rocpd"} {
+		if !seen[name] {
+			t.Errorf("no input of format %s: %v", name, seen)
+		}
+	}
+}
+
+// asynchronous reports whether t has slices beside those of the thread that they began on.
+func asynchronous(t *trace.Trace) bool {
+	type lane struct{ pid, tid int64 }
+	seen := map[lane]bool{}
+	for _, k := range t.Tracks {
+		if seen[lane{k.PID, k.TID}] {
+			return true
+		}
+		seen[lane{k.PID, k.TID}] = true
+	}
+	return false
+}
+
+const (
+	begin = "<!-- what is written: made by go test ./trace/write -update -->\n"
+	end   = "<!-- end of what is written -->\n"
+)
+
+var update = flag.Bool("update", false, "write what docs/formats.md says of the formats")
+
+// docs/formats.md says of each format what TestPairs holds it to.
+func TestDocs(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| ending | format | read | times | names | nesting | arguments | categories | what else it does not hold |\n|---|---|---|---|---|---|---|---|---|\n")
+	mark := func(ok bool) string {
+		if ok {
+			return "yes"
+		}
+		return "no"
+	}
+	for _, f := range format.All() {
+		if f.Create == nil {
+			continue
+		}
+		k := readers[f.Name]
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n", strings.Join(f.Extensions, "`, `"), f.Title,
+			mark(f.Read != nil), mark(k.times), mark(k.names), mark(k.nesting), mark(k.args), mark(k.categories), f.Lacks)
+	}
+	const path = "../../docs/formats.md"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(text), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the table", path)
+	}
+	want := before + begin + b.String() + end + after
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(text) != want {
+		t.Errorf("%s is not what the formats are: run go test ./trace/write -update", path)
+	}
+}
+
+func pairs(t *testing.T, file string, tr *trace.Trace) {
+	for _, f := range format.All() {
+		if f.Create == nil {
+			continue
+		}
+		k, ok := readers[f.Name]
+		if !ok {
+			t.Errorf("nothing says what files of %s keep: add it to readers", f.Name)
+			continue
+		}
+		if k.read == nil {
+			continue
+		}
+		if f.Name == "kineto" && asynchronous(tr) {
+			k.nesting = false
+		}
+		t.Run(fmt.Sprintf("%s %s to %s", tr.Meta.Format, file, f.Name), func(t *testing.T) {
+			var out bytes.Buffer
+			start, _, _ := tr.Extent()
+			w := f.Create(&out, format.WriteOptions{Name: "x", Workers: 1, StartNs: start, Ranks: 1})
+			if err := w.Add(t.Context(), format.Rank{Trace: tr, Name: "rank 0"}); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want, got := k.forget(rowsOf(tr)), k.forget(k.read(t, out.Bytes()))
+			if len(got) != len(want) {
+				t.Errorf("%d slices, want %d", len(got), len(want))
+			}
+			differ := 0
+			for i := range min(len(got), len(want)) {
+				if got[i] != want[i] {
+					if differ++; differ <= 3 {
+						t.Errorf("slice %d:\n got %+v\nwant %+v", i, got[i], want[i])
+					}
+				}
+			}
+			if differ > 3 {
+				t.Errorf("%d slices differ", differ)
+			}
+		})
+	}
+}
