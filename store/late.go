@@ -82,10 +82,15 @@ func (r *Run) readLate(name string) (l late, err error) {
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxManifest))
-	if err == nil {
-		err = json.Unmarshal(b, &l)
+	if err != nil {
+		return l, err
 	}
-	if err == nil {
+	return parseLate(b)
+}
+
+// parseLate decodes and checks a list.
+func parseLate(b []byte) (l late, err error) {
+	if err = json.Unmarshal(b, &l); err == nil {
 		err = checkSchema(l.SchemaVersion)
 	}
 	for _, a := range l.Artifacts {
