@@ -228,14 +228,16 @@ func (c *Config) strike(ctx context.Context, f *Fault, at Point, t target, log s
 			return "", fmt.Errorf("before the fault: %w", err)
 		}
 	}
-	switch at {
-	case Stopping:
+	if at == Stopping || at == Converting {
 		post("/stop_profile")
-	case Converting:
-		post("/stop_profile")
-		err := until(ctx, sessionTimeout, "the conversion", func() bool {
+		reached := func(s session.State) bool { return s == session.StateConverting || s.Terminal() }
+		if at == Stopping {
+			atOnce := t.rnd.IntN(2) == 0
+			reached = func(s session.State) bool { return atOnce || s != session.StateRecording }
+		}
+		err := until(ctx, sessionTimeout, "a session to be "+string(at), func() bool {
 			st, err := p.struck(ctx, log.before)
-			return err == nil && st != nil && (st.State == session.StateConverting || st.State.Terminal())
+			return err == nil && st != nil && reached(st.State)
 		})
 		if err != nil {
 			return "", err

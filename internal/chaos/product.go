@@ -24,7 +24,7 @@ const (
 	readyTimeout   = 90 * time.Second // a server and its ranks, after anything
 	sessionTimeout = 90 * time.Second // from a stop to the end of a session
 	requestTimeout = 30 * time.Second
-	poll           = 20 * time.Millisecond
+	poll           = 5 * time.Millisecond // shorter than any state of a session
 )
 
 // product is one server with its ranks, data directory and run store.
