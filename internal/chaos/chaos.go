@@ -165,7 +165,7 @@ func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen 
 	if err != nil {
 		broken("%v", err)
 	}
-	if err := ended(ctx, p, before); err != nil {
+	if _, err := ended(ctx, p, before); err != nil {
 		broken("%v", err)
 	}
 	if err := p.healthy(ctx); err != nil {
@@ -175,8 +175,7 @@ func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen 
 	if err := quiet(ctx, p); err != nil {
 		broken("%v", err)
 	}
-	list, err = p.since(ctx, before)
-	if err != nil {
+	if list, err = ended(ctx, p, before); err != nil { // with what came late, and looks back that began meanwhile
 		broken("%v", err)
 	}
 	for i := range list {
@@ -221,7 +220,7 @@ func (c *Config) strike(ctx context.Context, f *Fault, at Point, t target, log s
 		post("/start_profile")
 		time.Sleep(time.Duration(t.rnd.IntN(20)) * time.Millisecond) // somewhere in the arming
 	} else if at != Idle {
-		if code, body, err := p.ask(ctx, http.MethodPost, "/start_profile", map[string]any{}); err != nil || code != http.StatusOK {
+		if code, body, err := p.begin(ctx, ""); err != nil || code != http.StatusOK {
 			return "", fmt.Errorf("start before the fault: %d %.200s %v", code, body, err)
 		}
 		if _, err := p.chat(ctx); err != nil {

@@ -19,11 +19,12 @@ import (
 )
 
 // ended waits until every session after the one of id before has ended, and what waited for
-// room is home.
-func ended(ctx context.Context, p *product, before string) error {
+// room is home, and returns them.
+func ended(ctx context.Context, p *product, before string) (list []session.Status, err error) {
 	left := ""
-	err := until(ctx, sessionTimeout, "sessions to end", func() bool {
-		list, err := p.since(ctx, before)
+	err = until(ctx, sessionTimeout, "sessions to end", func() bool {
+		var err error
+		list, err = p.since(ctx, before)
 		if err != nil {
 			left = err.Error()
 			return false
@@ -37,9 +38,9 @@ func ended(ctx context.Context, p *product, before string) error {
 		return true
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, left)
+		return list, fmt.Errorf("%w: %s", err, left)
 	}
-	return nil
+	return list, nil
 }
 
 // quiet waits until no profiler is on that no session owns.
@@ -239,7 +240,7 @@ var strays = regexp.MustCompile(`(?m)^kinetoscope_profilers_without_session (\S+
 // next checks that nothing is left on and that the next session works.
 func next(ctx context.Context, p *product, seen *witness) (broken []string) {
 	add := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
-	code, body, err := p.ask(ctx, http.MethodPost, "/start_profile", map[string]any{"profile_prefix": "next"})
+	code, body, err := p.begin(ctx, "next")
 	if err != nil || code != http.StatusOK {
 		add("the next session does not start: %d %.300s %v", code, body, err)
 		return broken

@@ -186,6 +186,15 @@ func (p *product) processes(ctx context.Context) ([]rankProcess, error) {
 	return out, nil
 }
 
+// begin starts a session, once no look back of the server's own is in the way.
+func (p *product) begin(ctx context.Context, prefix string) (code int, body []byte, err error) {
+	late := until(ctx, sessionTimeout, "a look back to end", func() bool {
+		code, body, err = p.ask(ctx, http.MethodPost, "/start_profile", map[string]any{"profile_prefix": prefix})
+		return err != nil || code != http.StatusConflict || !bytes.Contains(body, []byte(lookBack))
+	})
+	return code, body, errors.Join(err, late)
+}
+
 // since are the sessions that are younger than the one of that id, oldest first; "" is all.
 func (p *product) since(ctx context.Context, id string) ([]session.Status, error) {
 	_, body, err := p.ask(ctx, http.MethodGet, "/v1/sessions", nil)
