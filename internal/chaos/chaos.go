@@ -179,7 +179,7 @@ func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen 
 		broken("%v", err)
 	}
 	for i := range list {
-		cell.Broken = append(cell.Broken, checkSession(ctx, p, &list[i])...)
+		cell.Broken = append(cell.Broken, checkSession(ctx, p, list[i].ID)...)
 	}
 	cell.Said = told
 	if st, err := p.struck(ctx, before); err == nil && st != nil {

@@ -84,8 +84,26 @@ func message(body []byte) string {
 	return string(body)
 }
 
-// checkSession holds an ended session against what is promised of one.
-func checkSession(ctx context.Context, p *product, st *session.Status) (broken []string) {
+// settleTimeout is how long what is said of an ended session may differ from door to door: a
+// late part is written, listed and shown one after the other.
+const settleTimeout = 10 * time.Second
+
+// checkSession holds an ended session against what is promised of one, and returns what does
+// not hold even when all has settled.
+func checkSession(ctx context.Context, p *product, id string) (broken []string) {
+	_ = until(ctx, settleTimeout, "a session to keep its promises", func() bool { // what it does not is returned
+		st, err := p.session(ctx, id)
+		if err != nil {
+			broken = []string{err.Error()}
+			return false
+		}
+		broken = checkStatus(ctx, p, st)
+		return len(broken) == 0
+	})
+	return broken
+}
+
+func checkStatus(ctx context.Context, p *product, st *session.Status) (broken []string) {
 	add := func(format string, args ...any) {
 		broken = append(broken, "session "+st.ID+": "+fmt.Sprintf(format, args...))
 	}
@@ -258,7 +276,7 @@ func next(ctx context.Context, p *product, seen *witness) (broken []string) {
 	if st.State != session.StateComplete {
 		add("the next session is %s: %s", st.State, st.Error)
 	}
-	broken = append(broken, checkSession(ctx, p, &st)...)
+	broken = append(broken, checkSession(ctx, p, st.ID)...)
 	if err := quiet(ctx, p); err != nil {
 		add("%v", err)
 	}

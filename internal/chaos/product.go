@@ -212,6 +212,19 @@ func (p *product) since(ctx context.Context, id string) ([]session.Status, error
 	return out, nil
 }
 
+// session is what the server says of one now.
+func (p *product) session(ctx context.Context, id string) (*session.Status, error) {
+	code, body, err := p.ask(ctx, http.MethodGet, "/v1/sessions/"+id, nil)
+	if err != nil {
+		return nil, err
+	}
+	st := new(session.Status)
+	if err := json.Unmarshal(body, st); err != nil || code != http.StatusOK {
+		return nil, fmt.Errorf("session %s: %d %.200s: %v", id, code, body, err)
+	}
+	return st, nil
+}
+
 // struck is the session that was under way when something broke: the first after the one of
 // that id which is no look back of the server's own. It is nil if there is none.
 func (p *product) struck(ctx context.Context, after string) (*session.Status, error) {
