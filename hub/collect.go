@@ -79,6 +79,9 @@ func (r *runner) collect(a session.Action) (session.Event, error) {
 		return nil, &noRoomError{r.h.store.Root(), err}
 	}
 	if re, ok := errors.AsType[*RankError](err); ok && re.State != protocol.StateFailed {
+		if re.State == protocol.StateLost && r.leftAllHere(a.Rank) {
+			return r.collectHere(a, errHubKilledLater)
+		}
 		return ev, err // it is gone or silent: what it left is salvaged
 	}
 	if _, ok := errors.AsType[*refusedError](err); ok {

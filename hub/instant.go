@@ -66,7 +66,10 @@ func (r *runner) checkInstant(id protocol.RankID, s protocol.RankStatus, agreed 
 			slack += time.Duration(info.LeadNs)
 		}
 	}
-	if off.Abs() > slack {
+	switch soFar := time.Duration(r.h.now().UnixNano() - agreed); {
+	case off > slack && off <= soFar: // it was held up, and its clock is as good as it was measured
+		r.remarkOn(id, fmt.Sprintf("it began %v after the agreed instant: what it did until then is not recorded", off.Round(time.Millisecond)))
+	case off.Abs() > slack:
 		r.remarkOn(id, fmt.Sprintf("it says that it began %v from the agreed instant: its clock is in doubt", off.Round(time.Millisecond)))
 	}
 }

@@ -55,3 +55,26 @@ func TestClockSetWhileItBegins(t *testing.T) {
 		t.Errorf("the reason is %q", k.Reason)
 	}
 }
+
+// A rank that was held up says when it began; one that says what cannot be has a clock in doubt.
+func TestBeginningFarFromTheInstant(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.config(0, 0).Info.RankID
+	agreed := time.Now().Add(-10 * time.Second)
+	for _, tc := range []struct {
+		began time.Duration // from the agreed instant
+		want  string
+	}{
+		{100 * time.Millisecond, ""},
+		{2500 * time.Millisecond, "it began 2.5s after the agreed instant"},
+		{-2500 * time.Millisecond, "its clock is in doubt"},
+		{time.Hour, "its clock is in doubt"}, // that is still to come
+	} {
+		run := newRunner(r.Hub, session.New("x", session.Config{}, []session.Target{{RankID: id, Incarnation: "i"}}))
+		run.checkInstant(id, protocol.RankStatus{StartedAtNs: agreed.Add(tc.began).UnixNano()}, agreed.UnixNano(), protocol.ClockError{})
+		if got := run.remark(id); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+			t.Errorf("%v: %q, want %q", tc.began, got, tc.want)
+		}
+		run.cancel()
+	}
+}

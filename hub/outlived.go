@@ -8,10 +8,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
 )
 
 // errHubKilled is why a whole recording ends before its session was stopped.
 var errHubKilled = errors.New("the hub was killed: it recorded until then")
+
+// errHubKilledLater is why a rank that had ended its recording could not hand it over.
+var errHubKilledLater = errors.New("the hub was killed meanwhile, and its ranks with it")
 
 // gone is the event for a rank that will not answer any more. Ranks that a hub has launched
 // end with it, in good order: the next hub finds what they recorded whole in the spool, and
@@ -20,7 +24,7 @@ func (r *runner) gone(id protocol.RankID, reason string) session.Event {
 	if !r.resumed {
 		return session.Lost{Rank: id, Reason: reason}
 	}
-	c := r.inOwnSpool(id)
+	c := r.leftHere(id)
 	if c == nil || c.Lacks() != "" {
 		return session.Lost{Rank: id, Reason: "the hub was killed while it recorded, and it has not come back: " + reason}
 	}
@@ -41,15 +45,43 @@ func (r *runner) outlived(id protocol.RankID) bool {
 	return r.orphans[id]
 }
 
-// inOwnSpool reads a rank's recording where it lies, nil if there is none here.
-func (r *runner) inOwnSpool(id protocol.RankID) *format.Check {
-	root := r.h.ownSpool(r.incs[id])
-	if root == nil {
-		return nil
+// leftAllHere reports whether a rank that ended with the hub before this one had ended its
+// recording, and left all of it on this host.
+func (r *runner) leftAllHere(id protocol.RankID) bool {
+	if !r.resumed {
+		return false
 	}
-	f, _, err := plainfile.Open(root, r.id+"/"+id.FileBase()+protocol.RecordingExt, os.Geteuid())
-	if err != nil {
-		return nil
+	c := r.leftHere(id)
+	if c == nil || c.Lacks() != "" {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.orphans[id] = true
+	return true
+}
+
+// leftHere reads a rank's recording where it lies: in the spool that the hub gave it, or in
+// the run, if the hub before brought it there and did not live to write that down. It is nil
+// if there is none.
+func (r *runner) leftHere(id protocol.RankID) *format.Check {
+	var f *os.File
+	var err error
+	if root := r.h.ownSpool(r.incs[id]); root != nil {
+		f, _, err = plainfile.Open(root, r.id+"/"+id.FileBase()+protocol.RecordingExt, os.Geteuid())
+	}
+	if f == nil || err != nil {
+		if r.dir() == "" {
+			return nil
+		}
+		run, err := r.openRun()
+		if err != nil {
+			return nil
+		}
+		name := store.ArtifactName(id, r.target(id).StageName, string(protocol.KindRecording), protocol.RecordingExt)
+		if f, err = run.Open(name); err != nil {
+			return nil
+		}
 	}
 	defer f.Close()
 	c, err := format.Verify(f)

@@ -109,7 +109,10 @@ func (c *cable) pass() {
 func (c *cable) Dial(network, address string) (net.Conn, error) {
 	c.pass()
 	conn, err := net.Dial(network, address)
-	return &cableConn{conn, c}, err
+	if err != nil {
+		return nil, err
+	}
+	return &cableConn{conn, c}, nil
 }
 
 type cableConn struct {

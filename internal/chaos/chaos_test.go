@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 var short = map[string][]Point{
 	"a rank is killed":                    {Recording},
 	"a rank's clock is set by an hour":    {Recording},
-	"the hub is killed and started again": {Recording, Converting},
+	"the hub is killed and started again": {Recording},
 	"a second hub on the data directory":  {Idle},
 	"the run store is full for 2 s":       {Stopping},
 	"a recording is damaged in its spool": {Recording},
