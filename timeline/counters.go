@@ -95,12 +95,15 @@ func (s *byTime) Swap(i, j int) {
 // fewCounters are shown at once; more go into a group that is folded at first.
 const fewCounters = 2
 
+// counterGroup is the group of a trace's counters where it has more than fewCounters.
+func counterGroup(i int) string { return fmt.Sprintf("counters:%d", i) }
+
 // counters lists a trace's counters.
 func (t *tree) counters(i int, parent string) {
 	n := len(t.tl.parts[i].series)
 	if n > fewCounters {
-		id := fmt.Sprintf("counters:%d", i)
-		t.add(Node{ID: id, Parent: parent, Kind: "counters", Name: fmt.Sprintf("%d counters", n), Trace: i, Folded: true})
+		id := counterGroup(i)
+		t.add(Node{ID: id, Parent: parent, Kind: "counters", Name: "counters", Trace: i, Folded: true})
 		parent = id
 	}
 	for k := range t.tl.parts[i].series {

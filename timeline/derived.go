@@ -70,7 +70,11 @@ func (tl *Timeline) derive(i int) []derived {
 	for _, s := range []series{p.inFlight(tl, i), tl.perStep(i, "sequences in the step", "sequences", func(batch, _ int) int { return batch }),
 		tl.perStep(i, "tokens in the step", "tokens", func(_, tokens int) int { return tokens })} {
 		if s.max > least(s) {
-			out = append(out, derived{series: s, parent: parent})
+			at := parent
+			if s.unit != "requests" && len(p.series) > fewCounters {
+				at = counterGroup(i) // with the recorded ones
+			}
+			out = append(out, derived{series: s, parent: at})
 		}
 	}
 	return out

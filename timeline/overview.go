@@ -48,6 +48,9 @@ type TraceTime struct {
 	// says it did; "device", what ran on the devices; "" if neither is known.
 	Of    string  `json:"of"`
 	Parts []Share `json:"parts"`
+	// Devices is each device of several on its own; Parts are of all together: a moment is
+	// idle if none of them works.
+	Devices []analysis.DeviceTime `json:"devices,omitempty"`
 }
 
 // StageLatency is how long requests were in a stage.
@@ -108,6 +111,9 @@ func (p *part) device(t *TraceTime) {
 		return
 	}
 	t.Of, t.WindowNs = "device", d.SpanNs
+	if len(d.Devices) > 1 {
+		t.Devices = d.Devices
+	}
 	for _, s := range []Share{{Name: "compute", Ns: d.ComputeNs}, {Name: "communication", Ns: d.ExposedCommunicationNs}, {Name: "memory", Ns: d.ExposedMemoryNs},
 		{Name: "other", Ns: d.OtherNs}, {Name: "idle", Ns: d.IdleNs}} {
 		s.Share = float64(s.Ns) / float64(d.SpanNs)

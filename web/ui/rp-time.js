@@ -36,17 +36,20 @@ export const where = {
     const names = [...new Set(of.flatMap((t) => t.parts.filter((p) => p.ns > 0).map((p) => p.name)))];
     const b = o.bottleneck;
     return [b && h("p", { class: "headline" }, b.limit === "load" ? `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${percent(b.busy_share)} of the time.` : `${b.stage} is the bottleneck, busy ${percent(b.busy_share)} of the time: ${b.why}.`),
-      h("div", { class: "bars" }, of.map((t) => h("div", { class: "barrow" },
-        button("track", { id: `trace:${t.trace}` }, traceName(t)),
+      h("div", { class: "bars" }, of.flatMap((t) => [h("div", { class: "barrow" },
+        button("track", { id: `trace:${t.trace}` }, t.devices ? `${traceName(t)}, all devices` : traceName(t)),
         h("div", { class: "shares", role: "img", "aria-label": `${traceName(t)}: ${t.parts.filter((p) => p.ns > 0).map((p) => `${p.name} ${percent(p.share)}`).join(", ")}` },
           t.parts.filter((p) => p.ns > 0).map((p) => h("span", { "data-part": 100 * p.share, "data-color": partColor(p.name, app), title: `${p.name}: ${dur(p.ns)}, ${percent(p.share)}` }, p.share > 0.06 ? `${p.name.replaceAll("_", " ")} ${percent(p.share)}` : ""))),
-        h("span", { class: "num quiet" }, dur(t.window_ns))))),
+        h("span", { class: "num quiet" }, dur(t.window_ns))),
+      ...(t.devices ?? []).map((d) => h("div", { class: "barrow" }, button("track", { id: `dev:${t.trace}:${d.device}` }, `device ${d.device}`),
+        h("div", { class: "shares", role: "img", "aria-label": `device ${d.device} busy ${percent(d.busy_share)}` }, h("span", { "data-part": 100 * d.busy_share, "data-color": partColor("compute", app) }, `busy ${percent(d.busy_share)}`), h("span", { "data-part": 100 - 100 * d.busy_share, "data-color": partColor("idle", app) }, d.busy_share < 0.9 ? `idle ${percent(1 - d.busy_share)}` : "")),
+        h("span", { class: "num quiet" }, dur(d.busy_ns))))])),
       h("details", { "data-key": "table" }, h("summary", {}, "As a table"), table(h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Trace"), h("th", { scope: "col", class: "num" }, "Window"), names.map((n) => h("th", { scope: "col", class: "num" }, n.replaceAll("_", " "))))),
         h("tbody", {}, of.map((t) => h("tr", {}, h("th", { scope: "row" }, traceName(t)), num(dur(t.window_ns)), names.map((n) => {
           const p = t.parts.find((x) => x.name === n);
           return num(p ? `${dur(p.ns)} · ${percent(p.share)}` : "–");
         })))))),
-      h("p", { class: "quiet" }, of.some((t) => t.of === "device") ? "Of each trace's devices, from their first to their last work; communication and memory only where no compute hides them." : "Of each rank's window, what it says it did, without gap or overlap.")];
+      h("p", { class: "quiet" }, of.some((t) => t.of === "device") ? `Of each trace's devices, from their first to their last work; communication and memory only where no compute hides them.${of.some((t) => t.devices) ? " All devices of a trace together are idle only where none of them works." : ""}` : "Of each rank's window, what it says it did, without gap or overlap.")];
   },
 };
 

@@ -506,10 +506,12 @@ async function read() {
   }
 }
 
+const UNPROBED_NS = 1e9; // what is taken for the error of clocks that nobody compared
+
 function facts(v) {
   const hidden = app.tree.nodes.reduce((sum, n) => sum + (n.hidden || 0), 0);
   return [plural(v.slices, "slice"), `${count(hidden)} hidden`, v.traces.length > 1 && plural(v.traces.length, "trace"), dur(v.end_ns),
-    v.uncertainty_ns > 0 && `clocks ±${dur(v.uncertainty_ns)}`, v.placement === "start" && v.traces.length > 1 && "each from its own start"].filter(Boolean).join(" · ");
+    v.uncertainty_ns > 0 && (v.uncertainty_ns >= UNPROBED_NS ? "clocks not probed" : `clocks ±${dur(v.uncertainty_ns)}`), v.placement === "start" && v.traces.length > 1 && "each from its own start"].filter(Boolean).join(" · ");
 }
 
 // load lists the tracks; steps, requests and hand-offs, which take an analysis, come when

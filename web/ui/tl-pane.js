@@ -357,7 +357,9 @@ export class Pane {
     g.fillStyle = theme.doubt;
     for (const { node, y, h: height } of this.visible()) {
       if (!isLeaf(node) || node.trace < 0 || node.trace === s.trace) continue;
-      for (const t of [s.start_ns, s.start_ns + s.dur_ns]) g.fillRect(this.x(t) - u, y, 2 * u, height - 1);
+      const [a, b] = [this.x(s.start_ns), this.x(s.start_ns + s.dur_ns)];
+      if (b - a < 2 * u) g.fillRect(a - u, y, b - a + 2 * u, height - 1);
+      else for (const x of [a, b]) g.fillRect(x - u, y, 2 * u, height - 1);
     }
   }
 
