@@ -382,17 +382,30 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// pending reports whether a marker of a trace that is there is still to come.
-func (f finding) pending() bool {
+// exportPatience is how many times as long as else a server is waited for that has said that
+// it writes on: SGLang's own merge gives its exports five minutes.
+const exportPatience = 100
+
+// quiet is how long nothing may change after a stop before what is there is all.
+func (f finding) quiet() time.Duration {
+	d := f.c.d.time.quiet
 	if !f.c.queued() {
-		return false
+		return d
 	}
+	n := 0
 	for _, x := range f.files {
-		if _, ok := f.markers[x.name]; x.main && !ok {
-			return true
+		if !x.main {
+			continue
 		}
+		if _, ok := f.markers[x.name]; !ok {
+			return d * exportPatience
+		}
+		n++
 	}
-	return false
+	if n < max(f.world(), 1) {
+		return d * exportPatience
+	}
+	return d
 }
 
 // await waits until the server has answered the stop and nothing grows any more. Its error
@@ -422,7 +435,7 @@ func (c *capture) await(ctx context.Context, answered <-chan error) error {
 			c.tell(f, time.Since(began), stopped)
 		}
 		// With a stop that was not answered only the files tell; they may come late.
-		if stopped && (f.complete() || time.Since(changed) > c.d.time.quiet && !f.pending()) {
+		if stopped && (f.complete() || time.Since(changed) > f.quiet()) {
 			if failed != nil && !f.complete() {
 				return fmt.Errorf("POST /stop_profile: %w", plain(failed))
 			}

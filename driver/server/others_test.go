@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -88,15 +89,17 @@ func TestRanksThatLeaveNothing(t *testing.T) {
 		{protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Slow: slow, Queued: true}, protocol.StateStopped, ""},
 		{protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Slow: slow, Queued: true, Failed: []int{1}}, protocol.StateFailed, "disk full"},
 	} {
-		u := openUnit(t, tt.engine, tt.q, nil)
-		_, s, over, err := u.record(nil)
-		if err != nil || s.State != protocol.StateStopped || len(over.Others) != 1 {
-			t.Errorf("%s %+v: %+v, %+v, %v", tt.engine, tt.q, s, over, err)
-			continue
-		}
-		if o := over.Others[0]; o.State != tt.state || !strings.Contains(o.Reason, tt.why) {
-			t.Errorf("%s %+v: rank 1 is %s: %s", tt.engine, tt.q, o.State, o.Reason)
-		}
+		t.Run(fmt.Sprintf("%s %+v", tt.engine, tt.q), func(t *testing.T) {
+			t.Parallel()
+			u := openUnit(t, tt.engine, tt.q, nil)
+			_, s, over, err := u.record(nil)
+			if err != nil || s.State != protocol.StateStopped || len(over.Others) != 1 {
+				t.Fatalf("%+v, %+v, %v", s, over, err)
+			}
+			if o := over.Others[0]; o.State != tt.state || !strings.Contains(o.Reason, tt.why) {
+				t.Errorf("rank 1 is %s: %s", o.State, o.Reason)
+			}
+		})
 	}
 }
 
@@ -146,8 +149,8 @@ func TestStagesOfSGLangOmniStartTogether(t *testing.T) {
 	dir := t.TempDir()
 	srv := servertest.SGLangOmni(dir, omniStages, servertest.Quirks{Ranks: 2, Slow: slow})
 	web := httptest.NewServer(srv)
-	defer web.Close()
 	defer srv.Wait()
+	defer web.Close()
 	seats := Seats([]Target{{Engine: protocol.EngineSGLangOmni, URL: web.URL, Dir: dir, Stages: omniStages}}, "p", 3)
 	q := request(nil)
 	var ranks []*driver.Rank

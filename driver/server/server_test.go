@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var quick = timing{flush: 5 * time.Second, free: 5 * time.Second, quiet: 200 * time.Millisecond, look: 5 * time.Millisecond,
+var quick = timing{flush: 20 * time.Second, free: 5 * time.Second, quiet: time.Second, look: 5 * time.Millisecond,
 	ask: 20 * time.Millisecond, start: 5 * time.Second}
 
 var id = protocol.RankID{Pipeline: "p", Stage: 1, Replica: 0, Rank: 0}
@@ -85,11 +85,11 @@ func openAt(t *testing.T, engine protocol.Engine, srv *servertest.Server, dir st
 	u.d = d
 	u.Rank = driver.NewRank(d, protocol.RankInfo{RankID: id}, driver.WithLogger(log), driver.WithHubLossTimeout(drivertest.HubLoss), driver.WithCalls(d.Call))
 	t.Cleanup(func() {
-		u.srv.Wait()
 		if err := u.Close(); err != nil {
 			t.Error(err)
 		}
-		u.web.Close()
+		u.web.Close() // no request is under way any more that would have the server write
+		u.srv.Wait()
 	})
 	return u
 }
@@ -274,6 +274,7 @@ func TestAnswerOf200ProvesNothing(t *testing.T) {
 		{"no prefixes", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}, Old: true}, 1, "left no trace of this rank"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			u := openUnit(t, tt.engine, tt.q, nil)
 			_, s, over, err := u.record(nil)
 			if err != nil {
