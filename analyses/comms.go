@@ -73,6 +73,9 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 		}
 		names := func(i, slice int) string { return list[i].Value.names[slice] }
 		out.Tables = append(out.Tables, report.StragglerTable(&s, labels, names))
+		if len(s.Pairs) > 0 {
+			out.Tables = append(out.Tables, report.PairTable(&s, labels, names))
+		}
 		for _, u := range s.Unmatched {
 			out.Lines = append(out.Lines, analysis.UnmatchedText(u)+".")
 		}
@@ -89,5 +92,6 @@ func pageComms(list []report.Ranked[commsResult], p *report.TraceReport) PagePar
 	comms := report.Part(list, func(r *commsResult) analysis.CommTable { return r.comms })
 	return PagePart{Tables: []*report.Table{
 		report.CommTable(comms).Most(pageRows), report.StragglerTable(p.Report.Stragglers, p.Labels, p.Names),
+		report.PairTable(p.Report.Stragglers, p.Labels, p.Names),
 	}}
 }

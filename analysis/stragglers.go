@@ -17,6 +17,9 @@ type StragglerReport struct {
 	Matched int         `json:"matched"` // collectives found on at least two ranks
 	Partial int         `json:"partial"` // of these: without a trace of every member of the group
 	Ranks   []Straggler `json:"ranks"`   // most blamed first
+	// Pairs are the messages between two ranks, by sender and receiver; their From and To are
+	// places in the traces given.
+	Pairs []coll.Pair `json:"pairs"`
 	// Unmatched counts the collectives that could not be compared, and says why. Ranks
 	// are places in the traces given.
 	Unmatched []coll.Unmatched `json:"unmatched,omitempty"`
@@ -102,6 +105,7 @@ func StragglersIn(parts []StragglerPart, ranks []coll.Rank, m *coll.Matching) St
 			out.Partial++
 		}
 	}
+	out.Pairs = m.Pairs(ranks)
 	for i, b := range m.Blames(ranks) {
 		r := &out.Ranks[i]
 		r.Matched, r.LastCount, r.BlameNs, r.WaitNs, r.WorstSlice = b.Matched, b.Last, b.BlameNs, b.WaitNs, b.Worst

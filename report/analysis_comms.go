@@ -140,6 +140,41 @@ func StragglerTable(r *analysis.StragglerReport, labels []string, names Names) *
 	return t
 }
 
+// PairTable is the messages between two ranks and which side of them came late.
+func PairTable(r *analysis.StragglerReport, labels []string, names Names) *Table {
+	t := &Table{
+		Name: "pairs", Title: "Sends and receives", What: "pair of ranks",
+		Columns: []Column{
+			{Key: "from", Title: "from", Left: true, Flex: true},
+			{Key: "to", Title: "to", Left: true, Flex: true},
+			{Key: "count", Title: "messages"},
+			{Key: "bytes", Title: "bytes"},
+			{Key: "sender_late", Title: "sender late"},
+			{Key: "receiver_wait_ns", Title: "receiver waited"},
+			{Key: "receiver_late", Title: "receiver late"},
+			{Key: "sender_wait_ns", Title: "sender waited"},
+			{Key: "worst", Title: "worst", Left: true, Flex: true},
+			{Key: "worst_slice"},
+		},
+	}
+	if r == nil {
+		return t
+	}
+	name := func(i int) string {
+		if i < len(labels) {
+			return labels[i]
+		}
+		return fmt.Sprint(i)
+	}
+	for _, p := range r.Pairs {
+		t.Add(
+			Str(name(p.From)), Str(name(p.To)), Int(p.Count), If(p.Bytes > 0, Bytes(p.Bytes)), Int(p.SenderLate), Ns(p.ReceiverWait),
+			Int(p.ReceiverLate), Ns(p.SenderWait), If(p.Worst >= 0, Kernel(names(p.WorstRank, p.Worst))), ID(p.Worst),
+		)
+	}
+	return t
+}
+
 // CollectiveTable is every single collective in order of start.
 func CollectiveTable(list []Ranked[analysis.CommTable]) *Table {
 	t := &Table{Name: "collectives", Title: "Collectives", What: "collective", Columns: []Column{

@@ -76,7 +76,7 @@ func (m *matcher) sequence(s strand, by pattern) sequence {
 	q := sequence{clock: r.Clock, host: r.Host, tokens: make([]uint64, len(s.items)), end: make([]int64, len(s.items))}
 	for k, j := range s.items {
 		c := &r.List[j]
-		h := maphash.String(tokenSeed, c.Op)
+		h := maphash.String(tokenSeed, c.kind())
 		if n, ok := c.uniform(); ok && by.sizes {
 			h = h*31 + uint64(n)
 		}

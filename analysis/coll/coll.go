@@ -31,6 +31,8 @@ type Collective struct {
 	InBytes   int64  `json:"in_bytes"`  // per rank; 0 if unknown
 	OutBytes  int64  `json:"out_bytes"` // per rank; 0 if unknown
 	Seq       int64  `json:"seq"`       // number in its group, -1 if the trace has none
+	HasPeer   bool   `json:"-"`
+	Peer      int    `json:"-"` // of a send or receive: the other side's number, in the group or in the world
 	StartNs   int64  `json:"start_ns"`
 	Ns        int64  `json:"ns"`            // includes waiting for the other ranks
 	Cut       bool   `json:"cut,omitempty"` // still running when the recording ended
@@ -113,6 +115,8 @@ func (c *Collective) uniform() (int64, bool) {
 		return c.OutBytes, c.OutBytes > 0
 	case "allgather":
 		return c.OutBytes, c.OutBytes > 0
+	case "send", "recv":
+		return c.Bytes(), c.Bytes() > 0
 	}
 	return 0, false // what each rank gives may differ
 }

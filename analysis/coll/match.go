@@ -75,7 +75,7 @@ type Matching struct {
 // identities. In a group collectives match by their numbers; without these by their
 // order, after the sequences of the ranks were laid on each other by time or by the
 // pattern of operations and sizes, as a rank's recording may begin later or end sooner.
-// What does not fit is left out and counted. Sends and receives are left out.
+// What does not fit is left out and counted. A send and its receive are a set of two.
 func Match(ranks []Rank) Matching {
 	m := matcher{ranks: ranks, texts: map[*int]string{}}
 	worlds := map[int][]int{}
@@ -92,6 +92,7 @@ func Match(ranks []Rank) Matching {
 			for _, g := range m.groups(list) {
 				m.group(g)
 			}
+			m.pairs(list)
 		}
 	}
 	return m.out
@@ -338,6 +339,11 @@ func (m *matcher) sets(b *bundle) {
 	if use != usePlaces {
 		places = m.aligned(b, use == useInPattern)
 	}
+	m.build(b, places)
+}
+
+// build makes sets of the collectives that have one place.
+func (m *matcher) build(b *bundle, places [][]place) {
 	at := map[place][]Member{}
 	var order []place
 	for k, s := range b.strands {
@@ -376,7 +382,7 @@ func (m *matcher) alike(set []Member) bool {
 	size := int64(0)
 	for _, x := range set {
 		c := m.at(x)
-		if c.Op != m.at(set[0]).Op {
+		if c.kind() != m.at(set[0]).kind() {
 			return false
 		}
 		n, ok := c.uniform()

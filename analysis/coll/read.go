@@ -263,6 +263,12 @@ func (r *reader) fill(c *Collective, i int32) bool {
 	if v, ok := t.ArgInt(int(i), trace.ArgSeq); ok {
 		x.Seq = v
 	}
+	for _, a := range argPeers {
+		if v, ok := t.ArgInt(int(i), a); ok && v >= 0 && v < maxGroupSize && paired(x.Op) {
+			x.Peer, x.HasPeer = int(v), true
+			break
+		}
+	}
 	if g, ok := r.group(i); ok {
 		x.Group, x.GroupSize, x.Members = g.name, g.size, g.members
 	}
@@ -298,6 +304,9 @@ func (c *Collective) fillFrom(x *Collective) {
 	c.DType = cmp.Or(c.DType, x.DType)
 	if c.Seq < 0 {
 		c.Seq = x.Seq
+	}
+	if !c.HasPeer {
+		c.Peer, c.HasPeer = x.Peer, x.HasPeer
 	}
 	c.Cut = c.Cut || x.Cut
 }

@@ -68,7 +68,7 @@ func (s *Set) last(ranks []Rank) int {
 
 // together reports whether the ranks left the collective together.
 func (s *Set) together(ranks []Rank) bool {
-	if Symmetric(s.at(ranks, 0).Op) {
+	if Symmetric(s.at(ranks, 0).Op) || s.received(ranks) {
 		return true
 	}
 	var lo, hi, longest int64
