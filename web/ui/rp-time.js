@@ -35,7 +35,7 @@ export const where = {
     const of = o.traces.filter((t) => t.parts.length);
     const names = [...new Set(of.flatMap((t) => t.parts.filter((p) => p.ns > 0).map((p) => p.name)))];
     const b = o.bottleneck;
-    return [b && h("p", { class: "headline" }, b.limit === "load" ? `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${percent(b.busy_share)} of the time.` : `${b.stage} is the bottleneck, busy ${percent(b.busy_share)} of the time: ${b.why}.`),
+    return [b && h("p", { class: "headline" }, b.limit === "load" ? `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${percent(b.busy_share)} of the time in which there were requests.` : `${b.stage} is the bottleneck, busy ${percent(b.busy_share)} of the time in which there were requests: ${b.why}.`),
       h("div", { class: "bars" }, of.flatMap((t) => [h("div", { class: "barrow" },
         button("track", { id: `trace:${t.trace}` }, t.devices ? `${traceName(t)}, all devices` : traceName(t)),
         h("div", { class: "shares", role: "img", "aria-label": `${traceName(t)}: ${t.parts.filter((p) => p.ns > 0).map((p) => `${p.name} ${percent(p.share)}`).join(", ")}` },
@@ -49,7 +49,7 @@ export const where = {
           const p = t.parts.find((x) => x.name === n);
           return num(p ? `${dur(p.ns)} · ${percent(p.share)}` : "–");
         })))))),
-      h("p", { class: "quiet" }, of.some((t) => t.of === "device") ? `Of each trace's devices, from their first to their last work; communication and memory only where no compute hides them.${of.some((t) => t.devices) ? " All devices of a trace together are idle only where none of them works." : ""}` : "Of each rank's window, what it says it did, without gap or overlap.")];
+      h("p", { class: "quiet" }, of.some((t) => t.of === "device") ? `Of each trace's devices, from their first to their last work; communication and memory only where no compute hides them.${of.some((t) => t.devices) ? " All devices of a trace together are idle only where none of them works." : ""}` : "Of each rank's whole window, with and without requests, what it says it did, without gap or overlap.")];
   },
 };
 
