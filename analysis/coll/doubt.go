@@ -29,10 +29,10 @@ func (r *reader) guesses(found []Collective) []Guess {
 	alone := len(found) == 0 && r.t.Meta.WorldSize > 1
 	at := map[trace.StringID]int{}
 	var out []Guess
-	want := r.nameTable(func(n string) bool { return !Kernel(trace.CatKernel, n) && (alone || Doubtful(n)) })
+	doubtful := r.once(Doubtful)
 	for _, d := range v.Work {
 		name := s.Name[d]
-		if s.Cat[d] != trace.CatKernel || !want[name] || view.IsWrapper(s.Cat[d], v.Name(d)) {
+		if s.Cat[d] != trace.CatKernel || r.comm(name) || !alone && !doubtful(name) || view.IsWrapper(s.Cat[d], v.Name(d)) {
 			continue
 		}
 		k, ok := at[name]
@@ -45,7 +45,8 @@ func (r *reader) guesses(found []Collective) []Guess {
 		out[k].SumNs += v.Dur[d]
 	}
 	slices.SortStableFunc(out, func(a, b Guess) int {
-		return cmp.Or(-cmp.Compare(btoi(Doubtful(a.Name)), btoi(Doubtful(b.Name))), cmp.Compare(b.SumNs, a.SumNs))
+		x, y := doubtful(s.Name[a.First]), doubtful(s.Name[b.First])
+		return cmp.Or(-cmp.Compare(btoi(x), btoi(y)), cmp.Compare(b.SumNs, a.SumNs))
 	})
 	return out[:min(len(out), maxGuesses)]
 }

@@ -1,7 +1,7 @@
 package coll
 
 import (
-	"regexp"
+	"bytes"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -121,31 +121,16 @@ var libraryPrefixes = []string{
 	"collective_subgraph_execution",
 }
 
-// libraries are the namespaces of communication libraries; a kernel in one communicates,
-// however its template and result type are written.
-var libraries = regexp.MustCompile(`(?:^|[^A-Za-z0-9_])(?:` +
-	`nccl\w*|rccl\w*|oneccl\w*|xccl|ccl|mscclpp|msccl|nvshmem\w*|rocshmem\w*|ishmem\w*|` +
-	`deep_ep|deepep|pplx(?:_kernels)?|mori|uccl|quickreduce|moe_comm|moe_alltoall|flashinfer::comm|` +
-	`userbuffers|symm_mem|lamport` +
-	`)::`)
-
-// expertParallel are the kernels of expert parallelism that stand in a namespace of an
-// engine's own: …::ep::internode::dispatch, …::intranode::combine.
-var expertParallel = regexp.MustCompile(`(?:` +
-	`(?:^|[^A-Za-z0-9_])ep::\w|` +
-	`(?:^|[^A-Za-z0-9_])(?:internode|intranode)(?:_ll|_v\d+)?::\w|` +
-	`\bEp(?:Dispatch|Combine)|` +
-	`[Mm]oe_?(?:[Dd]istribute_?)(?:[Dd]ispatch|[Cc]ombine)|` +
-	`[Mm]oe_?A2A|moe_?a2a|\ba2a_(?:dispatch|combine)|low_latency_(?:dispatch|combine)|` +
-	`(?:^|[^A-Za-z0-9])(?:notify_dispatch|cached_notify)` +
-	`)`)
-
-// ofDispatch tells the two halves of an exchange between experts.
-var ofDispatch = regexp.MustCompile(`(?i)dispatch`)
-var ofCombine = regexp.MustCompile(`(?i)combine`)
+// namespaces are those of communication libraries; a kernel in one communicates,
+// however its template and result type are written. An ending in * stands for any letters.
+var namespaces = []string{
+	"nccl*", "rccl*", "oneccl*", "xccl", "ccl", "mscclpp", "msccl", "nvshmem*", "rocshmem*", "ishmem*",
+	"deep_ep", "deepep", "pplx", "pplx_kernels", "mori", "uccl", "quickreduce", "moe_comm", "moe_alltoall", "flashinfer::comm",
+	"userbuffers", "symm_mem", "lamport",
+}
 
 // commParts occur in the names of custom collectives of vLLM, SGLang, TensorRT-LLM, Transformer
-// Engine and torch's symmetric memory.
+// Engine and torch's symmetric memory, in their arguments too.
 var commParts = []string{
 	"ncclKernel", "ncclDevKernel", "ncclSymk", "cross_device_reduce", "quick_all_reduce", "quickreduce", "quick_reduce",
 	"multimem_one_shot", "multimem_all_gather", "multimem_all_reduce", "userbuffers_", "mnnvl_", "nvshmemx_",
@@ -153,13 +138,74 @@ var commParts = []string{
 	"collective_permute",
 }
 
-// spelled finds operations within the names of kernels whose library nobody registered:
+// experts are the kernels of expert parallelism that stand in a namespace of an engine's
+// own: …::ep::internode::dispatch, …::intranode::combine.
+var experts = []word{
+	{text: "ep", exact: "ep", before: noWord, after: member},
+	{text: "internode", exact: "internode", before: noWord, after: version},
+	{text: "intranode", exact: "intranode", before: noWord, after: version},
+	{text: "epdispatch", exact: "EpDispatch", before: noWord}, {text: "epcombine", exact: "EpCombine", before: noWord},
+	{text: "moedistributedispatch"}, {text: "moe_distributedispatch"}, {text: "moedistribute_dispatch"}, {text: "moe_distribute_dispatch"},
+	{text: "moedistributecombine"}, {text: "moe_distributecombine"}, {text: "moedistribute_combine"}, {text: "moe_distribute_combine"},
+	{text: "moea2a"}, {text: "moe_a2a"}, {text: "a2a_dispatch", before: noWord}, {text: "a2a_combine", before: noWord},
+	{text: "low_latency_dispatch"}, {text: "low_latency_combine"},
+	{text: "notify_dispatch", before: noLetter}, {text: "cached_notify", before: noLetter},
+}
+
+// spelled are operations within the names of kernels whose library nobody registered:
 // all_to_all_kernel, oneShotAllReduceKernel, aiv_all_gather_910b.
-var spelled = regexp.MustCompile(`(?i)(?:all_?reduce|all_?gather|reduce_?scatter|all_?to_?all)`)
+var spelled = []string{
+	"allreduce", "all_reduce", "allgather", "all_gather", "reducescatter", "reduce_scatter",
+	"alltoall", "all_toall", "allto_all", "all_to_all",
+}
 
 // fused begin or mark the names of compute that an operation stands in only for what it
 // is fused with: inductor's kernels are named after the nodes of their graph.
-var fused = regexp.MustCompile(`^triton_|(?i:gemm|matmul)`)
+var fused = []word{{text: "triton_", exact: "triton_", before: nothing}, {text: "gemm"}, {text: "matmul"}}
+
+// doubtful are words that the names of kernels have which send or wait for data of other
+// devices, and that some kernels have which do not.
+var doubtful = []string{
+	"dispatch", "combine", "exchange", "shmem", "rdma", "ibgda", "nvlink", "a2a", "p2p", "peer", "remote",
+	"putsignal", "put_signal", "waitsignal", "wait_signal", "barrier", "all2all", "syncranks", "sync_ranks",
+	"multigpu", "multi_gpu", "communicat",
+}
+
+// parts finds commParts, heads everything that is looked for outside of arguments.
+var parts, heads = finders()
+
+func finders() (parts, heads *finder) {
+	var inAll, inHead []word
+	for _, s := range commParts {
+		inAll = append(inAll, word{text: strings.ToLower(s), exact: s, means: meansLibrary})
+	}
+	for _, s := range namespaces {
+		w := word{before: noWord, after: scope, means: meansLibrary}
+		var open bool
+		if w.text, open = strings.CutSuffix(s, "*"); open {
+			w.after = scopeLater
+		}
+		w.exact = w.text
+		inHead = append(inHead, w)
+	}
+	add := func(m meaning, list ...word) {
+		for _, w := range list {
+			w.means = m
+			inHead = append(inHead, w)
+		}
+	}
+	add(meansLibrary, experts...)
+	add(meansFused, fused...)
+	for _, s := range spelled {
+		add(meansSpelled, word{text: s})
+	}
+	for _, s := range doubtful {
+		add(meansDoubt, word{text: s})
+	}
+	add(meansDispatch, word{text: "dispatch"})
+	add(meansCombine, word{text: "combine"})
+	return newFinder(inAll), newFinder(inHead)
+}
 
 // Kernel reports whether device work of this category and name communicates. Copies
 // between devices do not count: they are memory.
@@ -175,31 +221,36 @@ func Kernel(cat trace.Category, name string) bool {
 			return true
 		}
 	}
-	for _, p := range commParts {
-		if strings.Contains(name, p) {
-			return true
-		}
-	}
-	head := withoutArguments(name)
-	if libraries.MatchString(head) || expertParallel.MatchString(head) {
+	var buf [nameBytes]byte
+	text := append(buf[:0], name...)
+	if parts.in(text) != 0 {
 		return true
 	}
-	return spelled.MatchString(head) && !fused.MatchString(head)
+	m := heads.in(withoutArguments(text))
+	return m&meansLibrary != 0 || m&(meansSpelled|meansFused) == meansSpelled
 }
 
+// nameBytes is the length up to which a name is looked at without memory of its own. The
+// names of nearly all kernels are shorter.
+const nameBytes = 1024
+
+// anonymous stands in names for a namespace and begins no arguments.
+const anonymous = "(anonymous namespace)"
+
 // withoutArguments cuts what stands between the parentheses and brackets of a kernel's
-// signature: a gemm that takes an nccl type as an argument is a gemm.
-func withoutArguments(name string) string {
-	if !strings.ContainsAny(name, "<(") {
+// signature: a gemm that takes an nccl type as an argument is a gemm. The result lies where
+// name lay.
+func withoutArguments(name []byte) []byte {
+	if bytes.IndexByte(name, '<') < 0 && bytes.IndexByte(name, '(') < 0 {
 		return name
 	}
-	var b strings.Builder
+	out := name[:0]
 	depth := 0
 	for i := 0; i < len(name); i++ {
 		switch name[i] {
 		case '<', '(':
-			if strings.HasPrefix(name[i:], "(anonymous namespace)") {
-				i += len("(anonymous namespace)") - 1
+			if len(name)-i >= len(anonymous) && string(name[i:i+len(anonymous)]) == anonymous {
+				i += len(anonymous) - 1
 				continue
 			}
 			depth++
@@ -207,23 +258,24 @@ func withoutArguments(name string) string {
 			depth = max(0, depth-1)
 		default:
 			if depth == 0 {
-				b.WriteByte(name[i])
+				out = append(out, name[i])
 			}
 		}
 	}
-	return b.String()
+	return out
 }
 
 // KernelOp names the operation of a kernel that communicates: as Normal does, "dispatch"
 // and "combine" for the exchange between experts, "" if the name does not tell.
 func KernelOp(name string) string {
-	head := withoutArguments(name)
-	switch {
-	case ofDispatch.MatchString(head):
+	text := withoutArguments([]byte(name))
+	switch m := heads.in(text); {
+	case m&meansDispatch != 0:
 		return "dispatch"
-	case ofCombine.MatchString(head):
+	case m&meansCombine != 0:
 		return "combine"
 	}
+	head := string(text)
 	if op, ok := known(head); ok {
 		return op
 	}
@@ -239,15 +291,12 @@ func KernelOp(name string) string {
 	return ""
 }
 
-// doubtful are words that the names of kernels have which send or wait for data of other
-// devices, and that some kernels have which do not.
-var doubtful = regexp.MustCompile(`(?i)(?:dispatch|combine|exchange|shmem|rdma|ibgda|nvlink|a2a|p2p|peer|remote|` +
-	`put_?signal|wait_?signal|` +
-	`barrier|all2all|sync_?ranks|multi_?gpu|communicat)`)
+var native = []byte("at::native::")
 
 // Doubtful reports whether a kernel that Kernel does not take for communication has a name
 // that would suit it. Whoever counts it as compute should say so.
 func Doubtful(name string) bool {
-	head := withoutArguments(name)
-	return doubtful.MatchString(head) && !strings.HasPrefix(head, "at::native") && !strings.Contains(head, "at::native::")
+	var buf [nameBytes]byte
+	head := withoutArguments(append(buf[:0], name...))
+	return heads.in(head)&meansDoubt != 0 && !bytes.HasPrefix(head, native[:len(native)-2]) && !bytes.Contains(head, native)
 }

@@ -19,6 +19,7 @@ func Of(t *trace.Trace) Table { return Read(plausible.Look(t).View) }
 // Without communication on a device the host's slices stand for themselves, as with Gloo.
 func Read(v *view.View) Table {
 	r := reader{v: v, t: v.Trace, groups: map[groupKey]group{}}
+	r.comm = r.once(func(n string) bool { return Kernel(trace.CatKernel, n) })
 	out := Table{Rank: v.Trace.Meta.Rank}
 	host := r.host()
 	out.Collectives, out.Unknown = r.device(host)
@@ -38,22 +39,28 @@ type reader struct {
 	v      *view.View
 	t      *trace.Trace
 	groups map[groupKey]group
+	comm   func(trace.StringID) bool // whether a kernel of that name communicates
 }
 
-// nameTable asks once for each distinct name.
-func (r *reader) nameTable(ask func(string) bool) []bool {
-	out := make([]bool, r.t.Strings.Len())
-	for i := range out {
-		out[i] = ask(r.t.String(trace.StringID(i)))
+// once returns a look-up that asks once for each name that is looked up.
+func (r *reader) once(ask func(string) bool) func(trace.StringID) bool {
+	const yes, no = 1, 2
+	known := make([]uint8, r.t.Strings.Len())
+	return func(id trace.StringID) bool {
+		if known[id] == 0 {
+			known[id] = no
+			if ask(r.t.String(id)) {
+				known[id] = yes
+			}
+		}
+		return known[id] == yes
 	}
-	return out
 }
 
 // device returns the collectives that ran on a device, and how many of them say nothing
 // about what they moved.
 func (r *reader) device(host []*hostOp) ([]Collective, int) {
 	v, s := r.v, &r.t.Slices
-	comm := r.nameTable(func(n string) bool { return Kernel(trace.CatKernel, n) })
 	var out []Collective
 	unknown := 0
 	var around func(int32) *hostOp
@@ -61,7 +68,7 @@ func (r *reader) device(host []*hostOp) ([]Collective, int) {
 		switch c := s.Cat[d]; {
 		case c == trace.CatGPUMemcpy || c == trace.CatGPUMemset:
 			continue
-		case c != trace.CatCollectiveComm && !comm[s.Name[d]]:
+		case c != trace.CatCollectiveComm && !r.comm(s.Name[d]):
 			continue
 		}
 		c := Collective{Seq: -1, Host: -1}
@@ -100,9 +107,9 @@ type hostOp struct {
 // record of its arguments inside it and the label of the backend are one.
 func (r *reader) host() []*hostOp {
 	v, s := r.v, &r.t.Slices
-	label := r.nameTable(HostLabel)
+	label := r.once(HostLabel)
 	tree := v.Nest(func(i int32) bool {
-		return label[s.Name[i]] && (s.Cat[i] == trace.CatCPUOp || s.Cat[i] == trace.CatUserAnnotation)
+		return (s.Cat[i] == trace.CatCPUOp || s.Cat[i] == trace.CatUserAnnotation) && label(s.Name[i])
 	})
 	var out []*hostOp
 	for lo := 0; lo < len(tree.Order); {
