@@ -101,10 +101,11 @@ var (
 	vllmCapture = regexp.MustCompile(`^capture_\d+_`)
 	// SGLang writes its forward mode, the batch, the tokens and, with detailed annotations,
 	// the requests in context and in generation.
-	sglangLabel = regexp.MustCompile(`^step\[([A-Z_0-9]+)([^\]]*)\]`)
+	sglangLabel = regexp.MustCompile(`^step\[([A-Za-z_0-9]+)([^\]]*)\]`)
 	sglangPart  = regexp.MustCompile(`\b(bs|toks|c|g)=(\d+)`)
 	// TensorRT-LLM writes "1 ctx reqs, 512 ctx tokens, 0 gen reqs".
 	trtPart      = regexp.MustCompile(`(\d+) (ctx|context|gen|generation) (req|tok)`)
+	trtKeyed     = regexp.MustCompile(`\b(?:num_)?(ctx|context|gen|generation)_(req|tok)\w*\s*[=:]\s*(\d+)`) // "num_ctx_requests=1"
 	profilerStep = regexp.MustCompile(`^ProfilerStep\s*#?\s*\d+`)
 	// diffusers: a step ends with the scheduler's; without stacks of Python the denoiser
 	// module is the step.
@@ -239,7 +240,8 @@ func sglang(name string) (Label, bool) {
 			generation, split = n, true
 		}
 	}
-	contains := func(part string) bool { return strings.Contains(m[1], part) }
+	mode := strings.ToUpper(m[1])
+	contains := func(part string) bool { return strings.Contains(mode, part) }
 	switch {
 	case contains("IDLE"), contains("DUMMY"):
 		l.Skip = true
@@ -261,12 +263,17 @@ func sglang(name string) (Label, bool) {
 
 func trtllm(name string) (Label, bool) {
 	l := Label{Method: TRTLLM}
-	prefills, decodes, tokens, seen := 0, 0, 0, false
-	for _, m := range trtPart.FindAllStringSubmatch(name, -1) {
+	prefills, decodes, tokens, seen, genTokens := 0, 0, 0, false, false
+	parts := trtPart.FindAllStringSubmatch(name, -1)
+	for _, m := range trtKeyed.FindAllStringSubmatch(name, -1) {
+		parts = append(parts, []string{m[0], m[3], m[1], m[2]})
+	}
+	for _, m := range parts {
 		n, isContext := number(m[1]), m[2][0] == 'c'
 		switch {
 		case m[3] == "tok":
 			tokens += n
+			genTokens = genTokens || !isContext
 		case isContext:
 			prefills, seen = prefills+n, true
 		default:
@@ -278,7 +285,7 @@ func trtllm(name string) (Label, bool) {
 	}
 	l.typed(prefills, decodes)
 	l.Tokens = tokens
-	if !strings.Contains(name, "gen tok") && !strings.Contains(name, "generation tok") {
+	if !genTokens {
 		l.Tokens += decodes
 	}
 	return l, true

@@ -44,3 +44,49 @@ func TestDevice(t *testing.T) {
 		t.Errorf("device: %v, busy %d, steps %v", k.HasDevice, k.DeviceBusyNs, k.Steps)
 	}
 }
+
+// TestFramesOfDiffusers: with stacks alone, the steps are the frames of the pipeline, of one
+// scheduler or another; an engine's own labels go before them.
+func TestFramesOfDiffusers(t *testing.T) {
+	for _, c := range []struct {
+		model, scheduler string
+		labels           bool
+	}{
+		{"nn.Module: UNet2DConditionModel_0", "diffusers/schedulers/scheduling_ddim.py(300): step", false},
+		{"nn.Module: FluxTransformer2DModel_3", "/opt/venv/lib/diffusers/schedulers/scheduling_flow_match_euler_discrete.py(374): step", false},
+		{"nn.Module: WanTransformer3DModel_0", "", false},
+		{"nn.Module: UNet2DConditionModel_0", "diffusers/schedulers/scheduling_ddim.py(300): step", true},
+	} {
+		r := pipetest.NewRank(1, "dit", 0, 0, 1, 2000)
+		frame := func(name string, at, dur int64) { r.On(r.Main, name, trace.CatPythonFunction, at, dur, nil) }
+		frame("app.py(3): generate", 0, 2000)
+		frame("nn.Module: CLIPTextModel_0", 10, 80)
+		for k := range int64(4) {
+			at := 100 + 400*k
+			if c.labels {
+				r.Slice(trace.NameDenoiseStep, at, 310, nil)
+			}
+			frame(c.model, at, 300)
+			r.Op("aten::linear", at+10, 250, 0)
+			if c.scheduler != "" {
+				frame(c.scheduler, at+310, 50)
+			}
+		}
+		frame("nn.Module: AutoencoderKL_0", 1800, 150)
+		k := Analyze([]*trace.Trace{r.T}, Options{}).Stages[0]
+		got := map[Category][2]int64{}
+		for _, s := range k.Steps {
+			got[s.Category] = [2]int64{int64(s.Count), s.TotalNs / us}
+		}
+		want := map[Category][2]int64{CatTextEncode: {1, 80}, CatDenoise: {4, 4 * 360}, CatVAEDecode: {1, 150}}
+		switch {
+		case c.labels:
+			want = map[Category][2]int64{CatDenoise: {4, 4 * 310}}
+		case c.scheduler == "":
+			want[CatDenoise] = [2]int64{4, 4 * 300}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s, %s: (-want +got):\n%s", c.model, c.scheduler, d)
+		}
+	}
+}

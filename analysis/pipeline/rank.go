@@ -99,6 +99,9 @@ func readRank(index int, t *trace.Trace, offset int64, ids *interner) *rankData 
 			lists = append(lists, l)
 		}
 	}
+	if l := d.frameSteps(); len(l) > 0 {
+		lists = append(lists, l)
+	}
 	d.setWindow()
 	d.combine(lists)
 	d.device()
@@ -108,6 +111,35 @@ func readRank(index int, t *trace.Trace, offset int64, ids *interner) *rankData 
 	})
 	d.readComms(c.opOf)
 	return d
+}
+
+// frameSteps adds the steps that only Python frames show, those of diffusers' pipelines, and
+// returns the time they own. A rank whose engine marks its steps has none.
+func (d *rankData) frameSteps() []segment {
+	for i := range d.spans {
+		if d.spans[i].cls.isStep() {
+			return nil
+		}
+	}
+	cat := d.t.Slices.Cat
+	found, _ := label.Find(d.t, func(i int) bool { return cat[i] == trace.CatPythonFunction })
+	var out []segment
+	for _, x := range found {
+		cls := kindClass[x.Kind]
+		if !cls.isStep() {
+			continue
+		}
+		d.spans = append(d.spans, span{
+			slice: x.Slice, cls: cls, start: x.Start + d.offset, end: x.End + d.offset, track: d.t.Slices.Track[x.Slice],
+			topLevel: true, batch: -1, tokens: -1, step: -1, fromStage: -1, toStage: -1,
+		})
+		from := x.Start
+		if n := len(out); n > 0 {
+			from = max(from, out[n-1].end)
+		}
+		out = appendSegment(out, from, x.End, cls)
+	}
+	return out
 }
 
 func (d *rankData) setWindow() {
