@@ -1,9 +1,11 @@
 package timeline
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/label"
@@ -73,23 +75,81 @@ func (tl *Timeline) part(i int) (*part, error) {
 	return tl.parts[i], nil
 }
 
-// Ops returns what the operators of trace i cost.
+// AllTraces asks Ops for the sums over all traces.
+const AllTraces = -1
+
+// Ops returns what the operators of trace i, or of AllTraces, cost.
 func (tl *Timeline) Ops(i int, by OpsBy) (*OpsTable, error) {
-	p, err := tl.part(i)
-	if err != nil {
-		return nil, err
-	}
 	n, ok := opsBy[by]
 	if !ok {
 		return nil, fmt.Errorf("by %.40q; allowed are name, shape, stack and kernel", string(by))
 	}
+	if i == AllTraces {
+		tables := make([]*OpsTable, len(tl.parts))
+		for k, p := range tl.parts {
+			tables[k] = p.opsBy(k, n, by)
+		}
+		return sumOps(tables, by), nil
+	}
+	p, err := tl.part(i)
+	if err != nil {
+		return nil, err
+	}
+	return p.opsBy(i, n, by), nil
+}
+
+func (p *part) opsBy(i, n int, by OpsBy) *OpsTable {
 	t := p.cells.ops[n].get(func() OpsTable {
 		if by == ByKernel {
 			return p.kernelTable(i)
 		}
 		return p.opTable(i, by)
 	})
-	return &t, nil
+	return &t
+}
+
+// sumOps adds the rows of several traces up. Durations of several are in no histogram: their
+// bins have other bounds.
+func sumOps(tables []*OpsTable, by OpsBy) *OpsTable {
+	type key struct{ name, kind, shapes, stack string }
+	out := &OpsTable{Trace: AllTraces, By: by, Rows: []OpsRow{}}
+	at := map[key]int{}
+	for _, t := range tables {
+		out.HostNs, out.DeviceNs, out.UnattributedNs = out.HostNs+t.HostNs, out.DeviceNs+t.DeviceNs, out.UnattributedNs+t.UnattributedNs
+		for k := range t.Rows {
+			r := t.Rows[k]
+			id := key{r.Name, r.Kind, r.Shapes, r.Stack}
+			n, ok := at[id]
+			if !ok {
+				at[id] = len(out.Rows)
+				out.Rows = append(out.Rows, r)
+				continue
+			}
+			out.Rows[n].plus(&r)
+		}
+	}
+	slices.SortStableFunc(out.Rows, func(a, b OpsRow) int {
+		return cmp.Or(cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfHostNs, a.SelfHostNs), cmp.Compare(a.Name, b.Name))
+	})
+	out.Total = len(out.Rows)
+	out.Rows = out.Rows[:min(len(out.Rows), maxOpRows)]
+	return out
+}
+
+// plus adds the calls of another trace's row.
+func (o *OpsRow) plus(r *OpsRow) {
+	o.Count += r.Count
+	o.HostNs += r.HostNs
+	o.SelfHostNs += r.SelfHostNs
+	o.DeviceNs += r.DeviceNs
+	o.SelfDeviceNs += r.SelfDeviceNs
+	o.Kernels += r.Kernels
+	o.FLOPs += r.FLOPs
+	o.MinNs = min(o.MinNs, r.MinNs)
+	if r.MaxNs > o.MaxNs {
+		o.Longest, o.MaxNs = r.Longest, r.MaxNs
+	}
+	o.Bins = nil
 }
 
 func (p *part) opTable(i int, by OpsBy) OpsTable {
@@ -101,7 +161,8 @@ func (p *part) opTable(i int, by OpsBy) OpsTable {
 		r := &a.Rows[k]
 		name := label.Unnumbered(r.Name)
 		if name != r.Name && step >= 0 {
-			out.Rows[step].join(r, i, p)
+			more := p.opRow(i, r, name)
+			out.Rows[step].plus(&more)
 			continue
 		}
 		if out.Total++; len(out.Rows) >= maxOpRows {
@@ -110,12 +171,7 @@ func (p *part) opTable(i int, by OpsBy) OpsTable {
 		if name != r.Name {
 			step = len(out.Rows)
 		}
-		row := OpsRow{Name: name, Kind: r.Kind, Shapes: r.Shapes, Stack: r.Stack, Count: r.Count, HostNs: r.CPUNs, SelfHostNs: r.SelfCPUNs,
-			DeviceNs: r.DeviceNs, SelfDeviceNs: r.SelfDeviceNs, Kernels: r.Kernels, FLOPs: r.FLOPs}
-		if r.Worst >= 0 && r.Worst < p.t.Slices.Len() {
-			row.Longest, row.MaxNs = sliceID(i, uint32(r.Worst)), p.t.Slices.Dur[r.Worst]
-		}
-		out.Rows = append(out.Rows, row)
+		out.Rows = append(out.Rows, p.opRow(i, r, name))
 	}
 	if by == ByName {
 		p.spread(out.Rows, false)
@@ -123,18 +179,13 @@ func (p *part) opTable(i int, by OpsBy) OpsTable {
 	return out
 }
 
-// join adds the calls of r, of trace i, to a row.
-func (o *OpsRow) join(r *analysis.OpRow, i int, p *part) {
-	o.Count += r.Count
-	o.HostNs += r.CPUNs
-	o.SelfHostNs += r.SelfCPUNs
-	o.DeviceNs += r.DeviceNs
-	o.SelfDeviceNs += r.SelfDeviceNs
-	o.Kernels += r.Kernels
-	o.FLOPs += r.FLOPs
-	if r.Worst >= 0 && r.Worst < p.t.Slices.Len() && p.t.Slices.Dur[r.Worst] > o.MaxNs {
-		o.Longest, o.MaxNs = sliceID(i, uint32(r.Worst)), p.t.Slices.Dur[r.Worst]
+func (p *part) opRow(i int, r *analysis.OpRow, name string) OpsRow {
+	row := OpsRow{Name: name, Kind: r.Kind, Shapes: r.Shapes, Stack: r.Stack, Count: r.Count, HostNs: r.CPUNs, SelfHostNs: r.SelfCPUNs,
+		DeviceNs: r.DeviceNs, SelfDeviceNs: r.SelfDeviceNs, Kernels: r.Kernels, FLOPs: r.FLOPs}
+	if r.Worst >= 0 && r.Worst < p.t.Slices.Len() {
+		row.Longest, row.MaxNs = sliceID(i, uint32(r.Worst)), p.t.Slices.Dur[r.Worst]
 	}
+	return row
 }
 
 func (p *part) kernelTable(i int) OpsTable {

@@ -75,6 +75,9 @@ func TestReportAddsUp(t *testing.T) {
 				}
 			}
 			waitsAddUp(t, tl.Communication())
+			for by := range opsBy {
+				opsAddUp(t, tl, by)
+			}
 		})
 	}
 }
@@ -130,6 +133,33 @@ func traceAddsUp(t *testing.T, tl *Timeline, i int, slice func(string)) {
 		if got, want := c[0].Last[0], float64(temporal.Devices[0].BusyNs)/float64(tl.EndNs); math.Abs(got-want) > 1e-3 {
 			t.Errorf("%s of trace %d is %.4f over all, its devices were busy %.4f", n.Name, i, got, want)
 		}
+	}
+}
+
+// opsAddUp: the table of all traces has the calls of each.
+func opsAddUp(t *testing.T, tl *Timeline, by OpsBy) {
+	t.Helper()
+	sum := func(i int) (calls, ns int64) {
+		table, err := tl.Ops(i, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if table.Total > maxOpRows {
+			t.Skip("more rows than a table has")
+		}
+		for _, r := range table.Rows {
+			calls += r.Count
+			ns += r.SelfHostNs + r.SelfDeviceNs
+		}
+		return calls, ns
+	}
+	calls, ns := sum(AllTraces)
+	for i := range tl.parts {
+		c, n := sum(i)
+		calls, ns = calls-c, ns-n
+	}
+	if calls != 0 || ns != 0 {
+		t.Errorf("all traces have %d calls and %d ns more than each together, by %s", calls, ns, by)
 	}
 }
 

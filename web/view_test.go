@@ -106,7 +106,7 @@ func TestViewEndpoints(t *testing.T) {
 	for _, path := range []string{"slices", "slices/0.0", "slices/0.0/next", "slices/0.1/next?back=1", "counters", "steps", "requests", "arrows",
 		"findings", "search?q=decode", "search?q=^dec&regex=1&args=1", "selection", "selection?from=0&to=1000000&tracks=" + first,
 		"export?format=csv", "export?format=chrome", "export?format=perfetto", "export?format=parquet", "tracks?pack=on",
-		"derived", "overview", "steptimes", "ops", "ops?by=shape&trace=1", "ops?by=kernel", "flame", "flame?of=device", "communication", "memory",
+		"derived", "overview", "steptimes", "ops", "ops?by=shape&trace=1", "ops?trace=-1", "ops?by=kernel", "flame", "flame?of=device", "communication", "memory",
 		"rooflines", "criticalpath", "criticalpath?trace=1&px=50"} {
 		if len(get(t, base+path, 200)) == 0 {
 			t.Errorf("%s: an empty answer", path)

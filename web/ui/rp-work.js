@@ -12,7 +12,10 @@ const ROWS = 40; // of a table at once
 const ALL = 1000;
 
 const traces = (app) => app.info.traces.map((t) => [t.index, app.tree.label(app.tree.byID.get(`trace:${t.index}`) ?? { id: "", name: t.label.split("/").pop(), parent: "" })]);
-const pickTrace = (s) => s.app.info.traces.length > 1 && select("trace", "Trace", s.choice.trace ?? 0, traces(s.app));
+const pickTrace = (s, all = false) => s.app.info.traces.length > 1 && select("trace", "Trace", s.choice.trace ?? (all ? ALL_TRACES : 0), [...(all ? [[ALL_TRACES, "all together"]] : []), ...traces(s.app)]);
+const ALL_TRACES = -1;
+const groupOf = (s) => s.choice.group ?? (s.data.bare ? "kernel" : "name");
+const opsOf = (s) => s.choice.trace ?? (s.app.info.traces.length > 1 ? ALL_TRACES : 0);
 
 // hist is a small histogram of durations, on a logarithmic scale.
 function hist(r) {
@@ -28,17 +31,20 @@ const BY = [["name", "by name"], ["shape", "by shape"], ["stack", "by stack"], [
 export const ops = {
   id: "ops", title: "Operators and kernels",
   load: async (app) => {
-    const first = await data.ops(0, "name");
-    return { "0/name": first.rows.length ? first : await data.ops(0, "kernel"), alone: !first.rows.length && app.info.traces.length === 1 };
+    const trace = app.info.traces.length > 1 ? ALL_TRACES : 0;
+    const first = await data.ops(trace, "name");
+    if (first.rows.length) return { [`${trace}/name`]: first };
+    const kernels = await data.ops(trace, "kernel"); // a trace of a device alone
+    return { [`${trace}/name`]: first, [`${trace}/kernel`]: kernels, bare: true, empty: !kernels.rows.length };
   },
-  has: (d, { app }) => app.info.traces.length > 1 || d["0/name"].rows.length > 0,
+  has: (d) => !d.empty,
   more: async (s) => {
-    const key = `${s.choice.trace ?? 0}/${s.choice.group ?? "name"}`;
-    s.data[key] ??= await data.ops(Number(s.choice.trace ?? 0), s.choice.group ?? "name");
+    const key = `${opsOf(s)}/${groupOf(s)}`;
+    s.data[key] ??= await data.ops(Number(opsOf(s)), groupOf(s));
   },
   draw: (d, s) => {
-    const group = s.choice.group ?? "name";
-    const t = d[`${s.choice.trace ?? 0}/${group}`];
+    const group = groupOf(s);
+    const t = d[`${opsOf(s)}/${group}`];
     if (!t) return h("p", { class: "empty quiet" }, "Adding up …");
     const kernels = t.by === "kernel";
     const want = (s.choice.only ?? "").toLowerCase();
@@ -51,14 +57,14 @@ export const ops = {
     const part = (r) => (t.device_ns > 0 ? r.self_device_ns : r.self_host_ns) / whole;
     const most = Math.max(...rows.map(part), 1e-9);
     const device = t.device_ns > 0;
-    const columns = [["Name", "name", true], ["Count", "count"], ...(kernels ? [] : [["Self host", "self_host_ns"], ["Host", "host_ns"]]), ...(device ? [["Self device", "self_device_ns"], ...(kernels ? [] : [["Device", "device_ns"], ["Kernels", "kernels"]])] : []), ["Mean", "mean"], ["Longest", "max_ns"], ...(group === "name" || kernels ? [["Durations", null, true]] : []), [device ? "Of device time" : "Of host time", null, true]];
+    const columns = [["Name", "name", true], ["Count", "count"], ...(kernels ? [] : [["Self host", "self_host_ns"], ["Host", "host_ns"]]), ...(device ? [["Self device", "self_device_ns"], ...(kernels ? [] : [["Device", "device_ns"], ["Kernels", "kernels"]])] : []), ["Mean", "mean"], ["Longest", "max_ns"], ...(t.rows.some((r) => r.bins) ? [["Durations", null, true]] : []), [device ? "Of device time" : "Of host time", null, true]];
     const color = (r) => colors(kernels ? (r.kind === "communication" ? 5 : r.kind === "memory" ? 6 : 4) : r.kind === "runtime" ? 3 : r.kind === "annotation" ? 2 : 1, r.name, s.app.theme.dark)[3];
-    return [h("div", { class: "picks" }, pickTrace(s), switches("group", "Rows", group, BY), h("input", { name: "only", type: "search", placeholder: "Filter names, shapes, frames", "aria-label": "Filter names, shapes, frames", value: s.choice.only ?? "", autocomplete: "off" }),
+    return [h("div", { class: "picks" }, pickTrace(s, true), switches("group", "Rows", group, BY), h("input", { name: "only", type: "search", placeholder: "Filter names, shapes, frames", "aria-label": "Filter names, shapes, frames", value: s.choice.only ?? "", autocomplete: "off" }),
       h("span", { class: "quiet" }, `${count(rows.length)} of ${count(t.total)}`)),
     rows.length === 0 ? h("p", { class: "empty quiet" }, want ? `Nothing has “${s.choice.only}”.` : kernels ? "The trace has no device work." : "The trace has no operators; look at kernels.") : table(head({ choice: { by, up: s.choice.up } }, columns), h("tbody", {}, shown.map((r) => h("tr", {},
       h("td", { class: "opname" }, swatch(color(r)), r.longest ? button("slice", { id: r.longest }, r.name) : r.name, r.shapes && h("code", { class: "under" }, r.shapes), r.stack && h("span", { class: "under quiet", title: r.stack }, r.stack.split("\n").slice(0, 3).join(" ‹ "))),
       num(count(r.count)), !kernels && [num(dur(r.self_host_ns)), num(dur(r.host_ns))], device && [num(dur(r.self_device_ns)), !kernels && [num(dur(r.device_ns)), num(count(r.kernels))]], num(dur(KEYS.mean(r))), num(dur(r.max_ns)),
-      (group === "name" || kernels) && h("td", {}, hist(r)), h("td", { class: "barcell" }, h("i", { class: "bar", "data-part": (60 * part(r)) / most }), percent(part(r))))))),
+      t.rows.some((x) => x.bins) && h("td", {}, hist(r)), h("td", { class: "barcell" }, h("i", { class: "bar", "data-part": (60 * part(r)) / most }), percent(part(r))))))),
     rows.length > shown.length && h("button", { type: "button", "data-act": "set", "data-name": "all", "data-value": "1" }, `Show ${count(Math.min(ALL, rows.length))}`),
     t.unattributed_ns > 0 && h("p", { class: "quiet" }, `${dur(t.unattributed_ns)} of device time was launched by no operator that the trace shows.`)];
   },

@@ -397,7 +397,20 @@ export function bindInput(app) {
     el.style.top = `${event.clientY + 18 + box.height > innerHeight ? event.clientY - box.height - 10 : event.clientY + 18}px`;
   }
 
-  function tipLines({ request, step, d, i, track }) {
+  // counterLines says what a counter is at an instant, or from what to what in the column.
+  function counterLines(n, t) {
+    const c = app.store.curves.get(n.id);
+    if (!c) return null;
+    let k = c.t.findIndex((x) => x > t);
+    k = (k < 0 ? c.t.length : k) - 1;
+    if (k < 0) return [n.name, "not known yet"];
+    const text = (v) => app.amount(v, n.unit) + (n.unit && n.unit !== "bytes" && n.unit !== "share" ? ` ${n.unit}` : "");
+    const wide = c.min[k] < c.max[k] && t - c.t[k] < (app.win.t1 - app.win.t0) / app.main.width;
+    return [text(c.last[k]), wide && `${text(c.min[k])} to ${text(c.max[k])}`, n.name, `at ${at(t, (app.win.t1 - app.win.t0) / 1e4)}`];
+  }
+
+  function tipLines({ item, t, request, step, d, i, track }) {
+    if (item.node.kind === "counter") return counterLines(item.node, t);
     if (request) return [`request ${request.id}`, dur(request.end_ns - request.start_ns), request.first_ns >= 0 && `first token after ${dur(request.first_ns)}`];
     if (step) return [step.count > 1 ? `${step.count} steps` : `${step.kind} ${step.number}`, dur(step.end_ns - step.start_ns), step.name, step.batch && `batch ${step.batch}`, step.tokens && `${step.tokens} tokens`];
     if (!d) return null;
