@@ -23,9 +23,9 @@ func TestSessionOfAPipelineThatIsNotWhole(t *testing.T) {
 	if len(r.Sessions()) != 0 {
 		t.Error("a session was made")
 	}
-	st := r.start(protocol.StartRequest{AllowPartial: true})
+	r.start(protocol.StartRequest{AllowPartial: true})
 	r.work(2)
-	st = r.stop()
+	st := r.stop()
 	lost := st.Rank(protocol.RankID{Pipeline: "omni", Rank: 1})
 	if st.State != session.StatePartial || lost == nil || lost.State != protocol.StateLost || lost.Reason != errAbsent || len(r.verify(st)) != 2 {
 		t.Errorf("without it: %s %s, %+v", st.State, st.Error, lost)
