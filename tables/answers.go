@@ -150,12 +150,12 @@ func positive(n int) int {
 }
 
 type requestRow struct {
-	who                      table.Who
-	id, traceID, output      string
-	ts, dur, ttft, first     int64
-	partial, steps, tokens   int64
-	perToken                 float64
-	stepNs, betweenNs, stage int64
+	who                    table.Who
+	id, traceID, output    string
+	ts, dur, ttft, first   int64
+	partial, steps, tokens int64
+	perToken               float64
+	stepNs, betweenNs      int64
 }
 
 func (a *Answers) requestRows() (rows []requestRow) {
