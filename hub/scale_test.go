@@ -75,7 +75,7 @@ func (s *simulatedRank) Call(context.Context, protocol.CallRequest) (any, error)
 
 // scaleRanks is how many ranks the control plane is tried with in every test run;
 // KINETOSCOPE_SCALE asks for more, on a machine that does nothing else.
-const scaleRanks = 256
+const scaleRanks = 96
 
 func simulated(t *testing.T) int {
 	t.Helper()
@@ -104,7 +104,7 @@ func TestManyRanks(t *testing.T) {
 	var mu sync.Mutex
 	var members []*rank.Member
 	g, ctx := errgroup.WithContext(t.Context())
-	g.SetLimit(32)
+	g.SetLimit(8)
 	for k := range n {
 		g.Go(func() error {
 			info := r.config(k%3, k/3).Info
