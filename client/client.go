@@ -23,7 +23,7 @@ import (
 )
 
 // DefaultURL is where a server is found unless told.
-const DefaultURL = "http://127.0.0.1:8000"
+const DefaultURL = "http://" + api.DefaultAddr
 
 // Config says which server a Client talks to. Zero is the one of this host.
 type Config struct {

@@ -162,7 +162,7 @@ var builtin = map[string]bool{"": true, "omni": true, "diffusion": true}
 const maxCaptureSeconds = 120
 
 type running struct {
-	URL string `json:"url,omitempty" jsonschema:"the server; http://localhost:8000 without it"`
+	URL string `json:"url,omitempty" jsonschema:"the server; the usual one of this host without it"`
 }
 
 func (s *server) addCaptures(m *mcp.Server) {

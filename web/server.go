@@ -17,13 +17,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
 // Limits and times of the server.
 const (
 	// DefaultAddr is where the server listens unless told: this host only.
-	DefaultAddr = "127.0.0.1:8000"
+	DefaultAddr = api.DefaultAddr
 	// MaxGenerateBody bounds the body of a generation request: a long prompt
 	// is a few hundred KiB, and the engine's token limit comes far earlier.
 	MaxGenerateBody = 4 << 20

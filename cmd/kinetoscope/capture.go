@@ -38,7 +38,7 @@ type captureCmd struct {
 	TP          int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
 	RunsDir     string        `help:"Where the run is kept; torch_profiler_dir or runs without it." type:"path"`
 	Last        time.Duration `help:"Capture what already happened so long on a running server, from the flight recorders of all ranks." placeholder:"10s"`
-	URL         string        `default:"http://127.0.0.1:8000" env:"KINETOSCOPE_URL" help:"The server, with --last."`
+	URL         string        `default:"${server}" env:"KINETOSCOPE_URL" help:"The server, with --last."`
 	APIKey      string        `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for, with --last." placeholder:"KEY"`
 	Attach      bool          `help:"Run no pipeline: capture processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run; with a command after -- those that it starts."`
 	Kineto      bool          `help:"Run no pipeline: capture PyTorch processes as they are, over Kineto's daemon protocol; with a command after -- those that it starts, else those of this host that have KINETO_USE_DAEMON in their environment."`

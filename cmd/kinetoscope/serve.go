@@ -32,7 +32,7 @@ type serveCmd struct {
 	flags.Hub
 	File         string        `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
 	Pipeline     string        `help:"The same as the argument, for those who come from capture." placeholder:"NAME|FILE"`
-	Addr         string        `default:"127.0.0.1:8000" help:"Where HTTP is served."`
+	Addr         string        `default:"${addr}" help:"Where HTTP is served."`
 	DataDir      string        `help:"Where NATS and unfinished sessions are kept; with it a restarted server goes on with them." type:"path"`
 	RunsDir      string        `help:"Where runs are kept; torch_profiler_dir or runs without it." type:"path"`
 	NATSListen   string        `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`

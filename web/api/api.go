@@ -12,6 +12,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
+// DefaultAddr is where a server listens unless told: its own host only. Clients look for it
+// there.
+const DefaultAddr = "127.0.0.1:8000"
+
 // Paths of the endpoints.
 const (
 	HealthPath   = "/health"

@@ -5,10 +5,11 @@ package flags
 import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/client"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 // Vars are what the flags' tags refer to, for kong.Vars.
-var Vars = map[string]string{"server": client.DefaultURL}
+var Vars = map[string]string{"server": client.DefaultURL, "addr": api.DefaultAddr}
 
 // APIKeyEnv holds a key for --api-key, the server's and the clients'.
 const APIKeyEnv = "KINETOSCOPE_API_KEY"
