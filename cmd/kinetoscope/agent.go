@@ -4,26 +4,36 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/kinetoscope/kinetoscope/agent"
+	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/omni"
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 type agentCmd struct {
 	flags.Join
-	Pipeline  string `default:"attached" env:"KINETOSCOPE_PIPELINE" help:"Name of the pipeline that the processes are ranks of."`
-	First     int    `name:"first-replica" help:"Number of this host's first replica, where agents of several hosts have processes that say no rank." placeholder:"N"`
-	SocketDir string `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
+	Pipeline  string   `default:"attached" env:"KINETOSCOPE_PIPELINE" help:"Name of the pipeline that the processes are ranks of."`
+	First     int      `name:"first-replica" help:"Number of this host's first replica, where agents of several hosts have processes that say no rank." placeholder:"N"`
+	SocketDir string   `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
+	Targets   []string `name:"target" sep:"none" help:"Drive a server of this host, whose files are seen here alone; may be given several times, see docs/servers.md." placeholder:"URL"`
+	File      string   `name:"targets" help:"Deployment file: drive those of its targets whose agent is this host." type:"existingfile" placeholder:"FILE"`
+	Host      string   `name:"agent-name" help:"What the file's targets call this agent; the host's name without it." placeholder:"NAME"`
 }
 
 // Run takes part for the PyTorch processes of this host until it is interrupted.
 func (c *agentCmd) Run(e *cli.Env) error {
 	if c.First < 0 {
 		return cli.Usage("--first-replica %d: 0 or more", c.First)
+	}
+	seats, err := c.seats()
+	if err != nil {
+		return err
 	}
 	nc, err := c.As(protocol.AgentIdentity(c.Pipeline)).Connect()
 	if err != nil {
@@ -35,8 +45,43 @@ func (c *agentCmd) Run(e *cli.Env) error {
 		return err
 	}
 	fmt.Fprintf(e.Err, "processes of this host that have KINETO_USE_DAEMON take part in %s at %s\n", c.Pipeline, link.Redact(c.NATS))
+	fleet, err := httpdriver.Join(e.Ctx, nc, seats, httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e), Later: true})
+	if err != nil {
+		return errors.Join(err, a.Close())
+	}
 	<-e.Ctx.Done()
-	return a.Close()
+	return errors.Join(fleet.Close(), a.Close())
+}
+
+// seats are the servers that this agent drives. In a deployment file they have the places that
+// they have for whoever serves it.
+func (c *agentCmd) seats() ([]httpdriver.Seat, error) {
+	list, err := parseTargets(c.Targets)
+	if err != nil {
+		return nil, err
+	}
+	if c.File == "" {
+		return httpdriver.Seats(list, c.Pipeline, targetStage), nil
+	}
+	if len(list) > 0 {
+		return nil, cli.Usage("--target and --targets: give one of them, for both number their stages")
+	}
+	p, _, err := deploy.Load(c.File)
+	if err != nil {
+		return nil, cli.UsageError{Err: err}
+	}
+	name := c.Host
+	if name == "" {
+		if name, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	seats := slices.DeleteFunc(httpdriver.Seats(p.Targets, c.Pipeline, targetStage),
+		func(s httpdriver.Seat) bool { return s.Agent != name })
+	if len(seats) == 0 {
+		return nil, cli.Usage("%s: no target has agent: %s", c.File, name)
+	}
+	return seats, nil
 }
 
 // localAgent is an agent in this process.

@@ -1,0 +1,119 @@
+"""The vLLM plugin, on a stand-in for vLLM's worker wrapper; make engines has the real one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from typing import Any
+
+import pytest
+
+import kinetoscope_vllm
+
+
+class Wrapper:
+    """What vLLM's WorkerWrapperBase has, as far as the plugin looks."""
+
+    def __init__(self) -> None:
+        parallel = types.SimpleNamespace(
+            tensor_parallel_size=2, pipeline_parallel_size=2, data_parallel_rank=1
+        )
+        config = types.SimpleNamespace(parallel_config=parallel)
+        self.worker = types.SimpleNamespace(rank=7, vllm_config=config)
+
+    def init_device(self) -> str:
+        return "ready"
+
+    def execute_model(self, scheduler_output: Any) -> str:
+        return f"ran {scheduler_output.total}"
+
+
+class Attached:
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def step(self) -> None:
+        self.steps += 1
+
+
+@pytest.fixture
+def wrapper(monkeypatch: pytest.MonkeyPatch) -> type[Wrapper]:
+    fresh = type("WorkerWrapperBase", (Wrapper,), dict(Wrapper.__dict__))
+    for name in ("vllm", "vllm.v1", "vllm.v1.worker", "vllm.v1.worker.worker_base"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["vllm.v1.worker.worker_base"].WorkerWrapperBase = fresh  # type: ignore[attr-defined]
+    return fresh
+
+
+def schedule() -> Any:
+    cached = types.SimpleNamespace(req_ids=["b", "c"], num_output_tokens=[3, 0])
+    return types.SimpleNamespace(
+        num_scheduled_tokens={"a": 10, "b": 1, "c": 5},
+        scheduled_new_reqs=[types.SimpleNamespace(req_id="a")],
+        scheduled_cached_reqs=cached,
+        total=16,
+    )
+
+
+def test_without_the_variable_nothing_is_touched(
+    wrapper: type[Wrapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KINETOSCOPE_URL", raising=False)
+    before = dict(wrapper.__dict__)
+    kinetoscope_vllm.register()
+    assert dict(wrapper.__dict__) == before
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    heavy = ("torch", "nats", "kinetoscope", "vllm")
+    code = f"import sys, kinetoscope_vllm; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_worker_joins_with_its_place_and_its_steps(
+    wrapper: type[Wrapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINETOSCOPE_URL", "nats://hub:4222")
+    asked: list[dict[str, Any]] = []
+    attached = Attached()
+
+    def attach(stage: str, **kwargs: Any) -> Attached:
+        asked.append({"stage": stage, **kwargs})
+        return attached
+
+    monkeypatch.setattr("kinetoscope.attach", attach)
+    monkeypatch.setattr("threading.Thread", Now)
+    kinetoscope_vllm.register()
+    kinetoscope_vllm.register()  # vLLM may load plugins twice
+    w = wrapper()
+    assert w.init_device() == "ready"
+    assert w.execute_model(schedule()) == "ran 16"
+    assert attached.steps == 1
+    (got,) = asked
+    assert got["stage"] == "vllm"
+    assert (got["rank"], got["replica"], got["world_size"]) == (3, 1, 4)
+    assert got["nats"] == "nats://hub:4222"
+    assert not got["config"].torch_profiler_with_stack
+
+
+class Now:
+    """A thread that runs when it is started."""
+
+    def __init__(self, target: Any, **_: Any) -> None:
+        self.start = target
+
+
+def test_a_hub_that_is_not_there_does_not_stop_the_server(
+    wrapper: type[Wrapper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KINETOSCOPE_URL", "yes")
+    kinetoscope_vllm.register()
+    w = wrapper()
+    w.worker.vllm_config = None  # a release with another configuration
+    assert w.init_device() == "ready"
+    assert w.execute_model(schedule()) == "ran 16"
+
+
+def test_labels_are_those_of_vllms_profiler() -> None:
+    assert kinetoscope_vllm.text(schedule()) == ("execute_context_2(15)_generation_1(1)", "a,b,c")
