@@ -62,8 +62,9 @@ multihost:
 
 # bench prints ratios measured in one run. The recorder stands beside runtime/trace, an
 # OpenTelemetry span, slog and a locked slice; stepcost is what it costs the stages.
-# loadratio answers a question of a trace, load included, beside gzip -dc of its text.
-bench:
+# loadratio answers a question of a trace, load included, beside gzip -dc of its text;
+# performance does so for the verbs, and prints the table of docs/performance.md.
+bench: build
 	go test ./profiler/otelbridge -run '^$$' -bench . -benchtime 200ms -count 5 -cpu 1,2
 	go test ./bench/stepcost -run '^$$' -bench . -benchtime 300x
 	go test ./omni/model/kernel ./trace/... ./analysis/... ./timeline/... -run '^$$' -bench . -benchmem
@@ -72,6 +73,7 @@ bench:
 	else echo "frames of the timeline skipped: no Chromium found"; fi
 	go run ./bench/cmd/loadratio -mb 200
 	go run ./bench/cmd/loadratio -mb 50 -unlike
+	go run ./bench/cmd/performance
 
 # engines captures a real vLLM on the processor, with one rank and with two. It needs Python
 # 3.11 and, once, PyPI: some 6 GB, kept outside the repository, and a few minutes.
