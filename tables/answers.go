@@ -36,7 +36,7 @@ var page = sync.OnceValue(func() *analyses.Page { return analyses.NewPage(analys
 
 // PartOf looks at a trace, of which s is the subject, as far as the tables that are wanted
 // need it.
-func (d *Dir) PartOf(r table.Rank, s *analysis.Subject) Part {
+func (d Wanted) PartOf(r table.Rank, s *analysis.Subject) Part {
 	t := r.Trace
 	p := Part{Name: r.Name, Meta: t.Meta, slices: t.Slices.Len(), steps: &steps.Report{}}
 	p.first, p.last, _ = t.Extent()
@@ -78,6 +78,17 @@ var answerMakers = []struct {
 	name string
 	make func(*Answers) (table.Table, error)
 }{{"ranks", ranks}, {"requests", requests}, {"findings", findings}}
+
+// Make makes a table with rows of all traces; ok is false if there is none of that name.
+func (a *Answers) Make(name string) (t table.Table, ok bool, err error) {
+	for _, m := range answerMakers {
+		if m.name == name {
+			t, err = m.make(a)
+			return t, true, err
+		}
+	}
+	return t, false, nil
+}
 
 func (p *Part) who() table.Who { return table.Who{Name: p.Name, Meta: &p.Meta} }
 

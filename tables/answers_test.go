@@ -17,7 +17,7 @@ import (
 )
 
 func answersOf(traces []*trace.Trace) *Answers {
-	a, d := &Answers{}, &Dir{}
+	a, d := &Answers{}, Wanted(nil)
 	for i, t := range traces {
 		p := d.PartOf(table.Rank{Trace: t, Name: fmt.Sprint("t", i)}, analysis.NewSubject(t))
 		p.Label = fmt.Sprint(i)

@@ -40,8 +40,8 @@ const ViewsName = "views.sql"
 // Dir is a directory of tables that is being written. Add may be called from several
 // goroutines.
 type Dir struct {
+	Wanted
 	root *os.Root
-	only []string // tables to write; nil: all
 }
 
 // Create makes the directory path, which must not exist or be empty, for the tables named;
@@ -66,11 +66,14 @@ func Create(path string, only ...string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make directory of tables: %w", err)
 	}
-	return &Dir{root: root, only: only}, nil
+	return &Dir{root: root, Wanted: only}, nil
 }
 
-// Wants reports whether a table is written.
-func (d *Dir) Wants(name string) bool { return len(d.only) == 0 || slices.Contains(d.only, name) }
+// Wanted are the names of tables that are wanted; none means all.
+type Wanted []string
+
+// Wants reports whether a table is wanted.
+func (w Wanted) Wants(name string) bool { return len(w) == 0 || slices.Contains(w, name) }
 
 // Add writes the tables of trace number i.
 func (d *Dir) Add(ctx context.Context, i int, r table.Rank, workers int) error {

@@ -28,6 +28,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/tables"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/arrowipc"
 	"github.com/kinetoscope/kinetoscope/trace/cut"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
@@ -38,7 +39,8 @@ import (
 
 type convertCmd struct {
 	Paths  []string `arg:"" help:"Traces, directories of ranks or runs."`
-	Output string   `short:"o" required:"" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet." placeholder:"OUT"`
+	Output string   `short:"o" required:"" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet; - gives --table as an Arrow stream on standard output." placeholder:"OUT"`
+	Table  string   `help:"With -o -: which table (docs/sql.md)." default:"slices"`
 	Force  bool     `help:"Replace the file if it is there."`
 	cutFlags
 	reading.Options
@@ -81,6 +83,9 @@ func (c *cutFlags) some() bool {
 	return c.From > 0 || c.To > 0 || len(c.Category) > 0 || c.Name != "" || c.Request != ""
 }
 
+// stdout as --output is the standard output.
+const stdout = "-"
+
 // convertPart is one trace as the first reading knows it.
 type convertPart struct {
 	label  string
@@ -98,9 +103,13 @@ func (c *convertCmd) Run(e *cli.Env) error {
 		return err
 	}
 	dir := strings.HasSuffix(c.Output, "/") || isDir(c.Output)
+	stream := c.Output == stdout
+	if stream && !slices.Contains(tables.Names(), c.Table) {
+		return cli.Usage("--table %s: there are %s", c.Table, strings.Join(tables.Names(), ", "))
+	}
 	var f format.Format
 	pack := format.Plain
-	if !dir {
+	if !dir && !stream {
 		if f, pack, err = format.ForPath(c.Output); err != nil {
 			return cli.UsageError{Err: err}
 		}
@@ -126,8 +135,11 @@ func (c *convertCmd) Run(e *cli.Env) error {
 	}
 	w := &rewriting{c: c, e: e, parts: parts, filter: filter}
 	w.start = w.begin()
-	if dir {
+	switch {
+	case dir:
 		return w.tables()
+	case stream:
+		return w.stream()
 	}
 	return w.file(f, pack)
 }
@@ -273,30 +285,65 @@ func (w *rewriting) tables() error {
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	pages := pageOf{answer.Verb{Paths: w.c.Paths, Options: w.c.Options, Choice: w.c.Choice}}
-	var list []report.Ranked[tablesPart]
-	var infos []reading.Info
-	err = w.each(func(p *convertPart, t *trace.Trace) error {
-		introduce(t, p)
-		r := table.Rank{Trace: t, Name: p.label}
-		part := tablesPart{at: len(list), part: d.PartOf(r, analysis.NewSubject(t)), trace: pages.keep(d, t)}
-		list, infos = append(list, report.Ranked[tablesPart]{Label: p.label, Value: part}), append(infos, p.info)
-		return d.Add(w.e.Ctx, part.at, r, w.workers())
-	})
+	a, err := w.answers(d.Wanted, func(i int, r table.Rank) error { return d.Add(w.e.Ctx, i, r, w.workers()) })
 	if err == nil {
-		if w.c.some() {
-			pages.Paths = nil // the reports of runs are of all
-		}
-		var a *tables.Answers
-		if a, err = pages.answers(w.e, d, list, infos); err == nil {
-			err = d.Finish(w.e.Ctx, a)
-		}
+		err = d.Finish(w.e.Ctx, a)
 	}
 	if err = errors.Join(err, d.Close()); err != nil {
 		return err
 	}
 	fmt.Fprintln(w.e.Out, w.c.Output)
 	return nil
+}
+
+// answers has add called for every part, and returns what the tables of all need.
+func (w *rewriting) answers(want tables.Wanted, add func(i int, r table.Rank) error) (*tables.Answers, error) {
+	pages := pageOf{answer.Verb{Paths: w.c.Paths, Options: w.c.Options, Choice: w.c.Choice}}
+	var list []report.Ranked[tablesPart]
+	var infos []reading.Info
+	err := w.each(func(p *convertPart, t *trace.Trace) error {
+		introduce(t, p)
+		r := table.Rank{Trace: t, Name: p.label}
+		part := tablesPart{at: len(list), part: want.PartOf(r, analysis.NewSubject(t)), trace: pages.keep(want, t)}
+		list, infos = append(list, report.Ranked[tablesPart]{Label: p.label, Value: part}), append(infos, p.info)
+		return add(part.at, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if w.c.some() {
+		pages.Paths = nil // the reports of runs are of all
+	}
+	return pages.answers(w.e, want, list, infos)
+}
+
+// stream writes one table to standard output.
+func (w *rewriting) stream() error {
+	want := tables.Wanted{w.c.Table}
+	b := bufio.NewWriterSize(w.e.Out, 256<<10)
+	out := arrowipc.NewStream(b)
+	a, err := w.answers(want, func(_ int, r table.Rank) error {
+		for _, m := range tables.Makers() {
+			if m.Name == w.c.Table {
+				t := m.Make(r)
+				return out.Add(w.e.Ctx, &t)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	t, ok, err := a.Make(w.c.Table)
+	if err != nil {
+		return err
+	}
+	if ok {
+		if err := out.Add(w.e.Ctx, &t); err != nil {
+			return err
+		}
+	}
+	return errors.Join(out.Close(), b.Flush())
 }
 
 // introduce fills in who the trace is of, where the first reading learnt more.

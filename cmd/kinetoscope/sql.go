@@ -203,14 +203,14 @@ func (c *sqlCmd) write(ctx context.Context, e *cli.Env, paths []string, dir stri
 	list, infos, err := reading.RankedBy(e, &c.Options, &c.Choice, paths, reading.Asker[tablesPart]{
 		Ask: func(i int, s *analysis.Subject, info reading.Info) (tablesPart, error) {
 			r := table.Rank{Trace: s.Trace, Name: info.File}
-			p := tablesPart{at: i, part: d.PartOf(r, s), trace: pages.keep(d, s.Trace)}
+			p := tablesPart{at: i, part: d.PartOf(r, s), trace: pages.keep(d.Wanted, s.Trace)}
 			return p, d.Add(ctx, i, r, 1)
 		},
 		Dropped: func(p tablesPart) error { return d.Drop(p.at) },
 	})
 	if err == nil {
 		var a *tables.Answers
-		if a, err = pages.answers(e, d, list, infos); err == nil {
+		if a, err = pages.answers(e, d.Wanted, list, infos); err == nil {
 			err = d.Finish(ctx, a)
 		}
 	}

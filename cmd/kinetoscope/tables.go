@@ -24,7 +24,7 @@ type tablesPart struct {
 type pageOf struct{ answer.Verb }
 
 // keep returns the trace if the report of all may need it as a whole.
-func (p *pageOf) keep(d *tables.Dir, t *trace.Trace) *trace.Trace {
+func (p *pageOf) keep(d tables.Wanted, t *trace.Trace) *trace.Trace {
 	if p.Memory == 0 && (d.Wants("requests") || d.Wants("findings")) && ofStage(t) {
 		return t
 	}
@@ -32,7 +32,7 @@ func (p *pageOf) keep(d *tables.Dir, t *trace.Trace) *trace.Trace {
 }
 
 // answers joins what is known of the traces one by one with the reports of their runs.
-func (p *pageOf) answers(e *cli.Env, d *tables.Dir, list []report.Ranked[tablesPart], infos []reading.Info) (*tables.Answers, error) {
+func (p *pageOf) answers(e *cli.Env, d tables.Wanted, list []report.Ranked[tablesPart], infos []reading.Info) (*tables.Answers, error) {
 	a := &tables.Answers{}
 	recordings := make([]*trace.Trace, len(list))
 	for i := range list {

@@ -32,7 +32,7 @@ var rooms = [][]string{
 	{"trace/chrome", "trace/perfetto", "trace/sheet", "trace/folded", "trace/optable", "trace/memsnap",
 		"trace/opstats", "trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open", "trace/stacks",
 		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet", "trace/sqlite", "trace/nsys", "trace/gotrace",
-		"trace/cut", "trace/xplane", "trace/rocprof", "trace/proton"},
+		"trace/cut", "trace/xplane", "trace/rocprof", "trace/proton", "trace/arrowipc"},
 	{"align"},
 	{"trace/write"},
 	{"analysis"},

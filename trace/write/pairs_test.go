@@ -15,6 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
 	parquetgo "github.com/parquet-go/parquet-go"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -94,6 +97,7 @@ var readers = map[string]keeps{
 	"perfetto":   {times: true, names: true, nesting: true, args: true, categories: true, read: readBack},
 	"kineto":     {times: true, names: true, nesting: true, args: true, categories: true, read: readBack},
 	"parquet":    {times: true, names: true, nesting: true, args: true, categories: true, read: parquetRows},
+	"arrow":      {times: true, names: true, nesting: true, args: true, categories: true, read: arrowRows},
 	"speedscope": {times: true, names: true, nesting: true, read: speedscopeRows},
 	"pprof":      {names: true, nesting: true}, // sums, which its own tests compare
 }
@@ -148,6 +152,48 @@ func parquetRows(t *testing.T, b []byte) []row {
 		}
 		out = append(out, r)
 	}
+	sortRows(out)
+	return out
+}
+
+func arrowRows(t *testing.T, b []byte) []row {
+	t.Helper()
+	r, err := ipc.NewFileReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []row
+	var names []string
+	var parents []int64
+	for i := range r.NumRecords() {
+		rec, err := r.RecordBatchAt(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		column := func(name string) arrow.Array { return rec.Column(rec.Schema().FieldIndices(name)[0]) }
+		ints := func(name string) *array.Int64 { return column(name).(*array.Int64) }
+		texts := func(name string) *array.String { return column(name).(*array.String) }
+		for k := range int(rec.NumRows()) {
+			x := row{start: ints("ts").Value(k), dur: ints("dur").Value(k), name: texts("name").Value(k), args: "{}"}
+			if c := texts("category"); !c.IsNull(k) {
+				x.category = c.Value(k)
+			}
+			if a := texts("args"); !a.IsNull(k) {
+				x.args = normal([]byte(a.Value(k)))
+			}
+			parent := int64(-1)
+			if p := ints("parent_id"); !p.IsNull(k) {
+				parent = p.Value(k)
+			}
+			out, names, parents = append(out, x), append(names, x.name), append(parents, parent)
+		}
+	}
+	for i, p := range parents {
+		if p >= 0 {
+			out[i].parent = names[p]
+		}
+	}
+	out = slices.DeleteFunc(out, func(r row) bool { return r.category == trace.CatTraceSpan.String() })
 	sortRows(out)
 	return out
 }

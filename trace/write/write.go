@@ -11,6 +11,7 @@ import (
 	"io"
 
 	"github.com/kinetoscope/kinetoscope/align"
+	"github.com/kinetoscope/kinetoscope/trace/arrowipc"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	_ "github.com/kinetoscope/kinetoscope/trace/open" // formats that are read and written are registered there
 	"github.com/kinetoscope/kinetoscope/trace/parquet"
@@ -31,6 +32,11 @@ func init() {
 		Name: "parquet", Title: "Parquet, a row a slice", Extensions: []string{".parquet"},
 		Create: gather(writeSlices), Packs: true,
 		Lacks: "processes of tracks, arrows, counters, instants: a directory has them",
+	})
+	format.Register(format.Format{
+		Name: "arrow", Title: "Arrow file, a row a slice", Extensions: []string{".arrow"},
+		Create: gather(writeArrow), Packs: true,
+		Lacks: "processes of tracks, arrows, counters, instants: a directory of Parquet has them",
 	})
 	format.Register(format.Format{
 		Name: "pprof", Title: "profile of pprof", Extensions: []string{".pb.gz", ".pprof"},
@@ -96,6 +102,21 @@ func (g *gathered) Close(ctx context.Context) error {
 }
 
 func writeSlices(ctx context.Context, w io.Writer, o format.WriteOptions, ranks []format.Rank) error {
+	return parquet.Write(ctx, w, o.Workers, slicesOf(ranks)...)
+}
+
+func writeArrow(ctx context.Context, w io.Writer, _ format.WriteOptions, ranks []format.Rank) error {
+	f := arrowipc.NewFile(w)
+	for _, t := range slicesOf(ranks) {
+		if err := f.Add(ctx, t); err != nil {
+			return err
+		}
+	}
+	return f.Close()
+}
+
+// slicesOf returns the tables of slices of ranks, on the file's clock.
+func slicesOf(ranks []format.Rank) []*table.Table {
 	parts := make([]*table.Table, len(ranks))
 	for i, r := range ranks {
 		t := table.Slices(table.Rank{Trace: r.Trace, Name: r.Name})
@@ -104,7 +125,7 @@ func writeSlices(ctx context.Context, w io.Writer, o format.WriteOptions, ranks 
 			onClock(parts[i], r.Clock)
 		}
 	}
-	return parquet.Write(ctx, w, o.Workers, parts...)
+	return parts
 }
 
 // onClock puts the column ts on the file's clock.
