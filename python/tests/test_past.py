@@ -246,3 +246,12 @@ def test_a_recording_that_begins_inside_a_muted_step_hears_it(tmp_path: Path) ->
 def test_sampling_is_that_of_the_native_ranks() -> None:
     # From omni/wire, Sampled with every 4 for r0 to r15.
     assert [i for i in range(16) if wire.sampled(f"r{i}", 4)] == [4, 9, 15]
+
+
+def test_a_past_without_a_region_is_a_trace_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    now = 1_760_000_000_000_000_000
+    with path.open("wb") as to:
+        assert past.write_regions(to, {}, [], (now - 1000, now), "trace.json") == 0
+    names = [e["name"] for e in json.loads(path.read_text())["traceEvents"] if e["ph"] == "X"]
+    assert names == ["PyTorch Profiler (0)"]

@@ -100,7 +100,7 @@ def write_regions(
 ) -> int:
     """Write a whole trace of regions, recorded in window (Unix ns), and return its slices."""
     ended = sorted(ended, key=lambda r: r.start)
-    out = RegionTrace(to, head, min(window[0], *(r.start for r in ended[:1])), os.getpid())
+    out = RegionTrace(to, head, min([window[0], *(r.start for r in ended[:1])]), os.getpid())
     inside = bisect.bisect_left(ended, window[0], key=lambda r: r.start)
     out.add(ended[:inside])
     out.window(*window)
