@@ -75,7 +75,7 @@ bench: build
 	go run ./bench/cmd/loadratio -mb 50 -unlike
 	go run ./bench/cmd/performance
 
-# engines captures a real vLLM on the processor, with one rank and with two. It needs Python
+# engines captures a real vLLM on the processor, with one rank and with two, over HTTP and by the plugin. It needs Python
 # 3.11 and, once, PyPI: some 6 GB, kept outside the repository, and a few minutes.
 ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/engines
 

@@ -68,6 +68,14 @@ def vllm(venv: Path) -> None:
     done.touch()
 
 
+def plugin(venv: Path) -> None:
+    """Installs this repository's Python package, which has vLLM's plugin, as it is now."""
+    python = str(venv / "bin/python")
+    package = Path(__file__).resolve().parents[2] / "python"
+    run(python, "-m", "pip", "install", "--quiet", "nats-py>=2.9", "setuptools>=77")
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(package))
+
+
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8,
     "num_key_value_heads": 8, "num_hidden_layers": 2, "vocab_size": 512, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
@@ -96,6 +104,7 @@ def main() -> None:
     match sys.argv[1:]:
         case ["vllm", venv]:
             vllm(Path(venv))
+            plugin(Path(venv))
         case ["model", venv, out]:
             model(Path(venv), Path(out))
         case _:
