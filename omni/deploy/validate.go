@@ -10,7 +10,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+// validStageName is what a stage may be called: its name is part of directories' names.
+var validStageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
 // Validate fills in defaults and returns everything that is wrong with p, joined.
 func (p *Pipeline) Validate() error {
@@ -19,8 +20,8 @@ func (p *Pipeline) Validate() error {
 	if p.Name == "" {
 		p.Name = "pipeline"
 	}
-	if !validName.MatchString(p.Name) {
-		bad("pipeline name %q: letters, digits, - and _ only, 64 at most", p.Name)
+	if err := protocol.ValidatePipelineName(p.Name); err != nil {
+		errs = append(errs, err)
 	}
 	if p.Model == "" {
 		p.Model = "kinetoscope-" + p.Name
@@ -98,7 +99,7 @@ func (s *Stage) setDefaults() {
 func (s *Stage) validate() []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !validName.MatchString(s.Name) {
+	if !validStageName.MatchString(s.Name) {
 		bad("stage_name %q: letters, digits, - and _ only, 64 at most", s.Name)
 	}
 	if !slices.Contains(protocol.StageTypes, s.Type) {
