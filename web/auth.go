@@ -24,7 +24,9 @@ const loginLife = 12 * time.Hour
 // openRoutes need no key: the status page, which holds nothing until it has asked, what
 // load balancers and Prometheus ask, and the way to log in. Every other route controls or
 // reveals recordings, or makes the pipeline work.
-var openRoutes = map[string]bool{"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/health": true, "/metrics": true, "/login": true}
+var openRoutes = map[string]bool{
+	"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/health": true, "/metrics": true, "/login": true,
+}
 
 // keyring knows who may use the server: who shows one of its keys, or a cookie that a
 // login with one gave. A nil keyring lets everybody in.
@@ -63,7 +65,8 @@ func (k *keyring) admit(r *http.Request, need Scope) error {
 	}
 	has, err := k.scopeOf(r)
 	if err == nil && !has.opens(need) {
-		return forbidden("insufficient_scope", fmt.Sprintf("this needs a key with the scope %s, the one that was sent has %s", need, has))
+		return forbidden("insufficient_scope",
+			fmt.Sprintf("this needs a key with the scope %s, the one that was sent has %s", need, has))
 	}
 	return err
 }
@@ -78,8 +81,9 @@ func (k *keyring) scopeOf(r *http.Request) (Scope, error) {
 			return scope, nil
 		}
 	}
-	return "", unauthorized("missing_api_key", "this server asks for an API key: send the header Authorization: Bearer KEY; "+
-		"kinetoscope's verbs send that of --api-key or KINETOSCOPE_API_KEY, the page at / asks for it")
+	return "", unauthorized("missing_api_key", "this server asks for an API key: "+
+		"send the header Authorization: Bearer KEY; kinetoscope's verbs send that of --api-key "+
+		"or KINETOSCOPE_API_KEY, the page at / asks for it")
 }
 
 // bearer checks the key in the Authorization header.

@@ -52,15 +52,24 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 		return prometheus.HistogramOpts{Namespace: "kinetoscope", Name: name, Help: help, Buckets: buckets}
 	}
 	m := &metrics{
-		requests:   register(reg, prometheus.NewCounterVec(counter("http_requests_total", "HTTP requests answered."), []string{"path", "method", "code"})),
-		duration:   register(reg, prometheus.NewHistogramVec(histogram("http_request_duration_seconds", "From a request's head to the end of its answer.", requestBuckets), []string{"path"})),
-		inFlight:   register(reg, prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "kinetoscope", Name: "http_requests_in_flight", Help: "HTTP requests being answered."})),
-		ttft:       register(reg, prometheus.NewHistogram(histogram("time_to_first_token_seconds", "Engine's time to the first text token.", requestBuckets))),
-		tokenTime:  register(reg, prometheus.NewHistogram(histogram("time_per_output_token_seconds", "Engine's mean time between text tokens of a request.", tokenBuckets))),
-		firstAudio: register(reg, prometheus.NewHistogram(histogram("time_to_first_audio_seconds", "Engine's time to the first audio samples.", requestBuckets))),
-		tokens:     register(reg, prometheus.NewCounterVec(counter("tokens_total", "Tokens of finished requests."), []string{"kind"})),
-		audio:      register(reg, prometheus.NewCounter(counter("generated_requests_audio_total", "Finished requests that made audio."))),
-		images:     register(reg, prometheus.NewCounter(counter("generated_images_total", "Images of finished requests."))),
+		requests: register(reg, prometheus.NewCounterVec(
+			counter("http_requests_total", "HTTP requests answered."), []string{"path", "method", "code"})),
+		duration: register(reg, prometheus.NewHistogramVec(histogram("http_request_duration_seconds",
+			"From a request's head to the end of its answer.", requestBuckets), []string{"path"})),
+		inFlight: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "kinetoscope", Name: "http_requests_in_flight", Help: "HTTP requests being answered."})),
+		ttft: register(reg, prometheus.NewHistogram(histogram("time_to_first_token_seconds",
+			"Engine's time to the first text token.", requestBuckets))),
+		tokenTime: register(reg, prometheus.NewHistogram(histogram("time_per_output_token_seconds",
+			"Engine's mean time between text tokens of a request.", tokenBuckets))),
+		firstAudio: register(reg, prometheus.NewHistogram(histogram("time_to_first_audio_seconds",
+			"Engine's time to the first audio samples.", requestBuckets))),
+		tokens: register(reg, prometheus.NewCounterVec(
+			counter("tokens_total", "Tokens of finished requests."), []string{"kind"})),
+		audio: register(reg, prometheus.NewCounter(
+			counter("generated_requests_audio_total", "Finished requests that made audio."))),
+		images: register(reg, prometheus.NewCounter(
+			counter("generated_images_total", "Images of finished requests."))),
 	}
 	register(reg, newStateCollector(s))
 	register(reg, newDurationCollector(s))
@@ -136,11 +145,13 @@ type stateCollector struct {
 
 func newStateCollector(s *Server) *stateCollector {
 	return &stateCollector{
-		s:       s,
-		session: prometheus.NewDesc("kinetoscope_profile_session_state", "1 for the state of the current or last session, idle before the first.", []string{"state"}, nil),
-		strays:  prometheus.NewDesc("kinetoscope_profilers_without_session", "Ranks whose profiler is on and which no session owns.", nil, nil),
-		queue:   prometheus.NewDesc("kinetoscope_stage_queue_depth", "Requests at a stage.", []string{"stage"}, nil),
-		ready:   prometheus.NewDesc("kinetoscope_stage_ready_ranks", "Ranks of a stage that serve.", []string{"stage"}, nil),
+		s: s,
+		session: prometheus.NewDesc("kinetoscope_profile_session_state",
+			"1 for the state of the current or last session, idle before the first.", []string{"state"}, nil),
+		strays: prometheus.NewDesc("kinetoscope_profilers_without_session",
+			"Ranks whose profiler is on and which no session owns.", nil, nil),
+		queue: prometheus.NewDesc("kinetoscope_stage_queue_depth", "Requests at a stage.", []string{"stage"}, nil),
+		ready: prometheus.NewDesc("kinetoscope_stage_ready_ranks", "Ranks of a stage that serve.", []string{"stage"}, nil),
 	}
 }
 
