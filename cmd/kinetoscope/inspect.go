@@ -33,7 +33,7 @@ type inspectCmd struct {
 // inspection is what is in one file.
 type inspection struct {
 	reading.Info
-	Bytes       int64             `json:"bytes"` // on disk; 0 for standard input
+	Bytes       int64             `json:"bytes"` // on disk; of an archive's member those of its text; 0 for standard input
 	Facts       map[string]string `json:"facts"`
 	WindowStart int64             `json:"window_start_ns"`
 	WindowEnd   int64             `json:"window_end_ns"`
@@ -161,6 +161,9 @@ func (v *inspection) fromFile(ctx context.Context) error {
 			}
 			v.Recording = r
 		}
+	} else if v.File != open.Stdin && v.Text > 0 {
+		v.Bytes = v.Text
+		add("size", "%s in an archive", report.Bytes(v.Bytes).Text)
 	}
 	v.facts = append(v.facts[:1:1], append(head, v.facts[1:]...)...)
 	add = func(key, f string, args ...any) {

@@ -79,14 +79,36 @@ func (t tolerant) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// tarBlock is the unit of tar: headers, and the zeros that end an archive, take whole ones.
+const tarBlock = 512
+
+// errNoTarEnd is the damage of a tar archive that was cut just behind a member.
+var errNoTarEnd = errors.New("the archive lacks its end: members may be missing")
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
 func tarMembers(ctx context.Context, u *Reader, f func(Member) error) (damaged, err error) {
-	in := tar.NewReader(u)
+	count := &counter{r: u}
+	in := tar.NewReader(count)
+	end := int64(-1) // of the last member with its padding, -1 if unknown
 	for n := 0; damaged == nil; n++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		h, err := in.Next()
 		switch {
+		case err == io.EOF && end >= 0 && count.n <= end:
+			return errors.Join(errNoTarEnd, u.damaged), nil
 		case err == io.EOF:
 			return u.damaged, nil
 		case u.in.err.Load() != nil:
@@ -95,8 +117,13 @@ func tarMembers(ctx context.Context, u *Reader, f func(Member) error) (damaged, 
 			return errors.Join(err, u.damaged), nil
 		case n == maxMembers:
 			return fmt.Errorf("more than %d members", maxMembers), nil
-		case h.Typeflag != tar.TypeReg:
+		}
+		end = -1
+		if h.Typeflag != tar.TypeReg {
 			continue
+		}
+		if _, sparse := h.PAXRecords["GNU.sparse.major"]; !sparse { // a sparse file takes less than its size
+			end = count.n + (h.Size+tarBlock-1)/tarBlock*tarBlock
 		}
 		if err := f(Member{Name: h.Name, Size: h.Size, R: tolerant{in, &damaged}}); err != nil {
 			return damaged, err

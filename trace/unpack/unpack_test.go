@@ -214,6 +214,24 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// A tar archive that was cut where a member ends reads as if it were whole, but for the
+// blocks of zeros that it lacks.
+func TestTarCutBetweenMembers(t *testing.T) {
+	whole := archive(t)
+	for cut := 2 * tarBlock; cut <= 6*tarBlock; cut += 2 * tarBlock { // a member is a header and a block
+		for name, data := range map[string]string{"tar": whole[:cut], "tar.gz": gz(whole[:cut])} {
+			if got, damaged := members(t, data); strings.Count(got, ";") != cut/tarBlock/2 || !errors.Is(damaged, errNoTarEnd) {
+				t.Errorf("%s of %d bytes: %s, damage %v", name, cut, got, damaged)
+			}
+		}
+	}
+	for _, end := range []int{1, tarBlock, 2 * tarBlock} {
+		if got, damaged := members(t, whole[:6*tarBlock+end]); end >= tarBlock && damaged != nil || strings.Count(got, ";") != 3 {
+			t.Errorf("%d bytes of the end: %s, damage %v", end, got, damaged)
+		}
+	}
+}
+
 func TestBzip2(t *testing.T) {
 	raw, err := hex.DecodeString(bz2Hello)
 	if err != nil {
