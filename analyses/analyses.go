@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/compare"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -139,10 +140,11 @@ type Comparison[O any] struct {
 	Compare func(before, after Side, o *O, a Asked) (Answer, error)
 }
 
-// Side is what stands on one side of a comparison: at least one trace.
+// Side is what stands on one side of a comparison: at least one trace, or a whole pipeline.
 type Side struct {
-	Path   string // as the user named it
-	Traces []report.Ranked[*trace.Trace]
+	Path     string // as the user named it
+	Traces   []report.Ranked[*trace.Trace]
+	Pipeline *compare.Side // instead of Traces, on both sides or on none
 }
 
 var registry = map[string]*Analysis{}

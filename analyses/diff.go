@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/compare"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -13,10 +14,13 @@ import (
 
 var _ = RegisterComparison(Analysis{
 	Name: "diff", Order: 70, HTA: true,
-	Help:    "What changed between two traces: added, removed, slower, with significance.",
-	Answers: "added, removed, slower, with significance",
-	Tables:  []string{"diff"},
-	JSON:    []Field{{"diff", "analysis.TraceDiff"}, {"compared_by", "how steps were found, or `whole_trace`"}},
+	Help:    "What changed between two traces: added, removed, slower, with significance; or between two runs, as pipelines.",
+	Answers: "added, removed, slower, with significance; of two runs latencies, steps, bottleneck, side by side",
+	Tables:  []string{"diff", "latency", "steps", "time"},
+	JSON: []Field{
+		{"diff", "analysis.TraceDiff, of two runs compare.Report"},
+		{"compared_by", "how steps were found, `whole_trace`, or of two runs `pipelines`"},
+	},
 }, Comparison[diffOptions]{Compare: compareTraces})
 
 type diffOptions struct {
@@ -46,7 +50,25 @@ func sideOf(s Side) (diffSide, error) {
 	return diffSide{t, steps.Find(t, steps.Options{NoPeriod: true})}, nil
 }
 
+// comparePipelines compares two runs as wholes. What chooses among the names of two traces
+// has no meaning there.
+func comparePipelines(before, after Side, o *diffOptions, asked Asked) (Answer, error) {
+	if asked.HTA || *o != (diffOptions{Steps: o.Steps, Only: "all"}) || o.Steps != "auto" {
+		return Answer{}, wrong("%s and %s are runs and compared as pipelines: --hta, --steps, --only, --change, --significant, "+
+			"--short-names and --unchanged need one trace of each, chosen with --rank and --stage", before.Path, after.Path)
+	}
+	r := compare.Pipelines(*before.Pipeline, *after.Pipeline)
+	return Answer{
+		JSON:   map[string]any{"diff": r, "compared_by": "pipelines"},
+		Lines:  report.CompareLines(r),
+		Tables: report.CompareTables(r),
+	}, nil
+}
+
 func compareTraces(before, after Side, o *diffOptions, asked Asked) (Answer, error) {
+	if before.Pipeline != nil && after.Pipeline != nil {
+		return comparePipelines(before, after, o, asked)
+	}
 	a, err := sideOf(before)
 	if err != nil {
 		return Answer{}, err

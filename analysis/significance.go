@@ -10,6 +10,10 @@ import (
 // counted out; beyond it the normal approximation is within 0.001.
 const maxExact = 400
 
+// Chance is the two-sided probability that two samples of one distribution differ in rank as
+// much as a and b do (Mann and Whitney 1947); 1 if one is empty.
+func Chance(a, b []float64) float64 { return mannWhitney(a, b) }
+
 // mannWhitney returns the two-sided probability that two samples of one distribution
 // differ in rank as much as a and b do (Mann and Whitney 1947). Small samples without
 // ties are counted exactly; otherwise the normal approximation with corrections for

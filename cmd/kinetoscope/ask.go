@@ -178,11 +178,19 @@ func (c *compareCmd) Run(e *cli.Env) error {
 		return err
 	}
 	c.Doubted, c.Appetite = c.q.Doubts, compareAppetite
-	before, infos, err := c.side(e, c.A)
+	side := c.side
+	whole, err := c.pipelines()
 	if err != nil {
 		return err
 	}
-	after, more, err := c.side(e, c.B)
+	if whole {
+		side = c.pipeline
+	}
+	before, infos, err := side(e, c.A)
+	if err != nil {
+		return err
+	}
+	after, more, err := side(e, c.B)
 	if err != nil {
 		return err
 	}
@@ -198,6 +206,9 @@ func (c *compareCmd) Run(e *cli.Env) error {
 	}
 	a := answerOf(c.q.Analysis, &found)
 	a.Title, a.Note = "A "+infos[0].File, "B "+more[0].File
+	if whole {
+		a.Title, a.Note = "A "+before.Pipeline.Name, "B "+after.Pipeline.Name
+	}
 	return c.Print(e, c.q.Name, append(infos, more...), a)
 }
 

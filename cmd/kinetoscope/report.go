@@ -85,7 +85,7 @@ type runReport struct {
 func (c *reportCmd) pipelines(e *cli.Env, runs []*store.Run) error {
 	var all []runReport
 	for _, r := range runs {
-		rep, err := c.pipeline(e, r)
+		rep, err := runReportOf(e, &c.Options, r, c.Fresh)
 		if err != nil {
 			return err
 		}
@@ -122,9 +122,9 @@ func (c *reportCmd) pipelines(e *cli.Env, runs []*store.Run) error {
 	return nil
 }
 
-// pipeline is a run's report: what lies in it, or computed from its recordings.
-func (c *reportCmd) pipeline(e *cli.Env, r *store.Run) (*pipeline.Report, error) {
-	if !c.Fresh {
+// runReportOf is a run's report: what lies in it, or computed from its recordings.
+func runReportOf(e *cli.Env, o *reading.Options, r *store.Run, fresh bool) (*pipeline.Report, error) {
+	if !fresh {
 		rep, err := runs.Report(r.Dir())
 		if err != nil {
 			return nil, cli.UsageError{Err: err}
@@ -143,7 +143,7 @@ func (c *reportCmd) pipeline(e *cli.Env, r *store.Run) (*pipeline.Report, error)
 	}
 	traces := make([]*trace.Trace, len(ins))
 	var mu sync.Mutex
-	err = c.Each(e, &c.Choice, []string{r.Dir()}, func(i int, t *trace.Trace, _ reading.Info) error {
+	err = o.Each(e, &reading.Choice{}, []string{r.Dir()}, func(i int, t *trace.Trace, _ reading.Info) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if i < len(traces) { // a recording holds one trace

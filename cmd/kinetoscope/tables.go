@@ -70,7 +70,7 @@ func (p *pageOf) pipelines(e *cli.Env, recordings []*trace.Trace) ([]tables.Pipe
 		}
 		var out []tables.Pipeline
 		for _, r := range runs {
-			rep, err := c.pipeline(e, r)
+			rep, err := runReportOf(e, &c.Options, r, c.Fresh)
 			if err != nil {
 				return nil, err
 			}

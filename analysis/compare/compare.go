@@ -1,0 +1,244 @@
+// Package compare says what changed between two captures of whole pipelines: how long
+// requests took to their first token and output, how long the steps of each stage took, where
+// the stages' time went, and whether another stage sets the pace.
+package compare
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+)
+
+// Side is one of two captures and what is known of how it was made.
+type Side struct {
+	Name     string           `json:"name"`     // as a user knows it: the run's directory
+	Cards    []string         `json:"cards"`    // "2 × NVIDIA H200", sorted; empty if the traces name none
+	Versions []string         `json:"versions"` // "kinetoscope 1.2", "cuda_runtime_version 12080", sorted
+	Ranks    string           `json:"ranks"`    // "thinker ×2, talker ×1"; Pipelines fills it
+	Requests int              `json:"requests"` // of the capture; Pipelines fills it
+	Report   *pipeline.Report `json:"-"`
+}
+
+// Report is what changed from A to B.
+type Report struct {
+	A       Side      `json:"a"`
+	B       Side      `json:"b"`
+	Differs []string  `json:"differs"` // how A and B were made differently, a phrase each
+	Doubts  []string  `json:"doubts"`  // why the numbers may mislead, a sentence each
+	Verdict string    `json:"verdict"` // one sentence
+	Latency []Latency `json:"latency"` // of requests
+	Steps   []Step    `json:"steps"`   // by stage, then category
+	Time    []Time    `json:"time"`    // by stage, then category
+	// BottleneckA and BottleneckB are the names of the stages that set the pace; "" if none did.
+	BottleneckA string `json:"bottleneck_a"`
+	BottleneckB string `json:"bottleneck_b"`
+}
+
+// MinRequests is how many requests each side must have for a difference to be significant.
+// The test takes requests for independent; those of one batch share their steps, so a few
+// requests may be a single observation.
+const MinRequests = 10
+
+// TooFew says that a side has too few requests to tell a difference from chance.
+func (l *Latency) TooFew() bool { return min(l.A.Count, l.B.Count) < MinRequests }
+
+// Latency is one duration of requests on both sides. A side without such requests has Count 0.
+type Latency struct {
+	What string             `json:"what"` // "ttft", "first_audio", "first_image", "first_text", "first_output" or "total"
+	A    pipeline.Quantiles `json:"a"`
+	B    pipeline.Quantiles `json:"b"`
+	// Chance is the probability that requests which do not differ would differ as much in rank
+	// as these do (Mann and Whitney); 1 without requests on a side.
+	Chance      float64 `json:"chance"`
+	Significant bool    `json:"significant"` // Chance is under analysis.SignificanceLevel, and requests were not TooFew
+}
+
+// Step is one kind of a stage's steps on both sides. A side without it has Count 0.
+type Step struct {
+	Stage    string             `json:"stage"`
+	Category pipeline.Category  `json:"category"`
+	A        pipeline.StepStats `json:"a"`
+	B        pipeline.StepStats `json:"b"`
+}
+
+// Time is a category's part of a stage's window, summed over its ranks, on both sides.
+type Time struct {
+	Stage    string            `json:"stage"`
+	Category pipeline.Category `json:"category"`
+	ANs      int64             `json:"a_ns"`
+	BNs      int64             `json:"b_ns"`
+	AShare   float64           `json:"a_share"` // of the window
+	BShare   float64           `json:"b_share"`
+}
+
+// Pipelines compares two captures; both must have a Report. Stages are matched by name.
+func Pipelines(a, b Side) *Report {
+	for _, s := range []*Side{&a, &b} {
+		s.Ranks, s.Requests = ranksOf(s.Report), s.Report.RequestCount
+		s.Cards, s.Versions = slices.Sorted(slices.Values(s.Cards)), slices.Sorted(slices.Values(s.Versions))
+	}
+	r := &Report{A: a, B: b, Differs: differs(&a, &b), Steps: []Step{}, Time: []Time{}}
+	r.Doubts = append(doubts("A", a.Report), doubts("B", b.Report)...)
+	r.Latency = latencies(a.Report, b.Report)
+	for _, name := range stageNames(a.Report, b.Report) {
+		x, y := stage(a.Report, name), stage(b.Report, name)
+		r.Steps = append(r.Steps, stepsOf(name, x, y)...)
+		r.Time = append(r.Time, timesOf(name, x, y)...)
+	}
+	r.BottleneckA, r.BottleneckB = bottleneck(a.Report), bottleneck(b.Report)
+	r.Verdict = verdict(r)
+	return r
+}
+
+// stageNames are those of a in order, then what b has besides.
+func stageNames(a, b *pipeline.Report) []string {
+	var out []string
+	for _, r := range []*pipeline.Report{a, b} {
+		for i := range r.Stages {
+			if !slices.Contains(out, r.Stages[i].Name) {
+				out = append(out, r.Stages[i].Name)
+			}
+		}
+	}
+	return out
+}
+
+// stage is the one with this name; an empty one if r has none.
+func stage(r *pipeline.Report, name string) *pipeline.Stage {
+	for i := range r.Stages {
+		if r.Stages[i].Name == name {
+			return &r.Stages[i]
+		}
+	}
+	return &pipeline.Stage{}
+}
+
+func bottleneck(r *pipeline.Report) string {
+	if r.Bottleneck == nil {
+		return ""
+	}
+	return r.Bottleneck.Stage
+}
+
+func ranksOf(r *pipeline.Report) string {
+	parts := make([]string, len(r.Stages))
+	for i := range r.Stages {
+		parts[i] = fmt.Sprintf("%s ×%d", r.Stages[i].Name, len(r.Stages[i].Ranks))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func differs(a, b *Side) []string {
+	out := []string{}
+	for _, d := range []struct{ what, a, b string }{
+		{"cards", strings.Join(a.Cards, ", "), strings.Join(b.Cards, ", ")},
+		{"ranks", a.Ranks, b.Ranks},
+		{"versions", strings.Join(a.Versions, ", "), strings.Join(b.Versions, ", ")},
+	} {
+		if d.a != d.b {
+			out = append(out, fmt.Sprintf("%s: %s in A, %s in B", d.what, cmp.Or(d.a, "unknown"), cmp.Or(d.b, "unknown")))
+		}
+	}
+	if a.Requests != b.Requests {
+		out = append(out, fmt.Sprintf("requests: %d in A, %d in B", a.Requests, b.Requests))
+	}
+	return out
+}
+
+func doubts(side string, r *pipeline.Report) []string {
+	out := []string{}
+	for i := range r.Outcomes {
+		o := &r.Outcomes[i]
+		out = append(out, fmt.Sprintf("%s: %s replica %d rank %d is %s: %s.", side, o.Stage, o.Replica, o.Rank, o.State,
+			strings.TrimRight(o.Reason, ".")))
+	}
+	if !r.Aligned && len(r.Stages) > 1 {
+		out = append(out, side+": the clocks of its ranks are not comparable; durations across stages may be wrong.")
+	}
+	return out
+}
+
+func latencies(a, b *pipeline.Report) []Latency {
+	ttft := func(q *pipeline.Request) int64 { return q.TTFTNs }
+	first := func(q *pipeline.Request) int64 { return q.FirstOutputNs }
+	total := func(q *pipeline.Request) int64 { return q.TotalNs }
+	return []Latency{
+		latency("ttft", a, b, a.Latency.TTFT, b.Latency.TTFT, ttft),
+		latency("first_"+outputKind(a, b), a, b, a.Latency.FirstOutput, b.Latency.FirstOutput, first),
+		latency("total", a, b, a.Latency.Total, b.Latency.Total, total),
+	}
+}
+
+// outputKind is what all requests of both sides made, "output" if that differs or is unknown.
+func outputKind(reports ...*pipeline.Report) string {
+	kind := ""
+	for _, r := range reports {
+		for i := range r.Requests {
+			switch k := r.Requests[i].OutputKind; {
+			case k == "":
+			case kind == "":
+				kind = k
+			case kind != k:
+				return "output"
+			}
+		}
+	}
+	return cmp.Or(kind, "output")
+}
+
+func latency(what string, a, b *pipeline.Report, qa, qb pipeline.Quantiles, of func(*pipeline.Request) int64) Latency {
+	values := func(r *pipeline.Report) (out []float64) {
+		for i := range r.Requests {
+			if v := of(&r.Requests[i]); v >= 0 && !r.Requests[i].Partial {
+				out = append(out, float64(v))
+			}
+		}
+		return out
+	}
+	p := analysis.Chance(values(a), values(b))
+	l := Latency{What: what, A: qa, B: qb, Chance: p}
+	l.Significant = p < analysis.SignificanceLevel && !l.TooFew()
+	return l
+}
+
+func stepsOf(name string, x, y *pipeline.Stage) []Step {
+	var out []Step
+	find := func(s *pipeline.Stage, c pipeline.Category) pipeline.StepStats {
+		for _, st := range s.Steps {
+			if st.Category == c {
+				return st
+			}
+		}
+		return pipeline.StepStats{Category: c}
+	}
+	for c := range pipeline.NumCategories {
+		s := Step{name, c, find(x, c), find(y, c)}
+		if s.A.Count > 0 || s.B.Count > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func timesOf(name string, x, y *pipeline.Stage) []Time {
+	var out []Time
+	find := func(s *pipeline.Stage, c pipeline.Category) pipeline.CategoryTime {
+		for _, t := range s.Time {
+			if t.Category == c {
+				return t
+			}
+		}
+		return pipeline.CategoryTime{Category: c}
+	}
+	for c := range pipeline.NumCategories {
+		a, b := find(x, c), find(y, c)
+		if a.ExclusiveNs > 0 || b.ExclusiveNs > 0 {
+			out = append(out, Time{name, c, a.ExclusiveNs, b.ExclusiveNs, a.Share, b.Share})
+		}
+	}
+	return out
+}

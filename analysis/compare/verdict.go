@@ -1,0 +1,96 @@
+package compare
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/units"
+)
+
+// Spoken is what people call a Latency.
+func (l *Latency) Spoken() string {
+	if l.What == "ttft" {
+		return "TTFT"
+	}
+	return strings.ReplaceAll(l.What, "_", " ")
+}
+
+// Change is the relative change from a to b: 0.5 is half as much again; 0 if a is 0.
+func Change(a, b float64) float64 {
+	if a == 0 {
+		return 0
+	}
+	return (b - a) / a
+}
+
+// slightChange is the relative change of a step's median that is not worth a word.
+const slightChange = 0.05
+
+// verdict is one sentence: the latency that matters most, the step that changed most, and
+// the bottleneck.
+func verdict(r *Report) string {
+	parts := []string{"no latency of a request was measured on both sides"}
+	if l := decisive(r); l != nil {
+		parts[0] = latencyWords(l)
+	}
+	if w := stepWords(r); w != "" {
+		parts = append(parts, w)
+	}
+	switch a, b := r.BottleneckA, r.BottleneckB; {
+	case a == "" || b == "":
+		parts = append(parts, "a bottleneck is not known on both sides")
+	case a == b:
+		parts = append(parts, fmt.Sprintf("the bottleneck stays at %s", a))
+	default:
+		parts = append(parts, fmt.Sprintf("the bottleneck moved from %s to %s", a, b))
+	}
+	s := strings.Join(parts, "; ") + "."
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+// decisive is the latency that a user of the pipeline feels first: to the first output, else
+// to the first token, else in all.
+func decisive(r *Report) *Latency {
+	for _, i := range []int{1, 0, 2} {
+		if l := &r.Latency[i]; l.A.Count > 0 && l.B.Count > 0 {
+			return l
+		}
+	}
+	return nil
+}
+
+func latencyWords(l *Latency) string {
+	numbers := fmt.Sprintf("p50 %s → %s over %d and %d requests", units.Duration(l.A.P50Ns), units.Duration(l.B.P50Ns),
+		l.A.Count, l.B.Count)
+	change := Change(l.A.P50Ns, l.B.P50Ns)
+	switch {
+	case l.TooFew():
+		return fmt.Sprintf("too few requests to tell a difference in %s from chance (%s)", l.Spoken(), numbers)
+	case !l.Significant:
+		return fmt.Sprintf("no difference in %s that could not be chance (%s)", l.Spoken(), numbers)
+	case change > 0:
+		return fmt.Sprintf("%s takes %s longer in B (%s)", l.Spoken(), units.Share(change), numbers)
+	}
+	return fmt.Sprintf("%s takes %s less in B (%s)", l.Spoken(), units.Share(-change), numbers)
+}
+
+// stepWords name the step whose median changed most; "" if none did by more than slightChange.
+func stepWords(r *Report) string {
+	var most *Step
+	var by float64
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		if s.A.Count == 0 || s.B.Count == 0 {
+			continue
+		}
+		if c := Change(s.A.P50Ns, s.B.P50Ns); math.Abs(c) > math.Abs(by) {
+			most, by = s, c
+		}
+	}
+	if math.Abs(by) <= slightChange {
+		return ""
+	}
+	return fmt.Sprintf("of the steps, %s %s changed most (p50 %s → %s)", most.Stage, most.Category,
+		units.Duration(most.A.P50Ns), units.Duration(most.B.P50Ns))
+}

@@ -1,0 +1,107 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis/compare"
+	"github.com/kinetoscope/kinetoscope/units"
+)
+
+// CompareLines say what two captures are, what differs in how they were made, what is in
+// doubt, and the verdict.
+func CompareLines(r *compare.Report) []string {
+	out := append([]string{}, r.Doubts...)
+	out = append(out, r.Verdict)
+	for _, s := range []struct {
+		name string
+		side *compare.Side
+	}{{"A", &r.A}, {"B", &r.B}} {
+		cards := "no card named"
+		if len(s.side.Cards) > 0 {
+			cards = strings.Join(s.side.Cards, ", ")
+		}
+		out = append(out, fmt.Sprintf("%s: %s; %s; %s; %s.", s.name, s.side.Ranks, plural(s.side.Requests, "request"), cards,
+			strings.Join(s.side.Versions, ", ")))
+	}
+	if len(r.Differs) == 0 {
+		return append(out, "Cards, ranks, versions and the number of requests are the same.")
+	}
+	return append(out, "A and B differ in "+strings.Join(r.Differs, "; ")+".")
+}
+
+// CompareTables are the latencies of requests, the steps, and where the stages' time went, of
+// both sides.
+func CompareTables(r *compare.Report) []*Table {
+	return []*Table{compareLatency(r), compareSteps(r), compareTime(r)}
+}
+
+// changeCell is a relative change with its sign; NoValue if a side has nothing.
+func changeCell(a, b float64, both bool) Cell {
+	c := Num(compare.Change(a, b))
+	c.Text = units.Share(compare.Change(a, b))
+	if compare.Change(a, b) > 0 {
+		c.Text = "+" + strings.TrimPrefix(c.Text, "<")
+	}
+	return If(both && a > 0, c)
+}
+
+func compareLatency(r *compare.Report) *Table {
+	t := &Table{Name: "latency", Title: "Requests", What: "latency", Columns: []Column{
+		{Key: "what", Title: "to", Left: true},
+		{Key: "count_a", Title: "A requests", Drop: 2}, {Key: "count_b", Title: "B requests", Drop: 2},
+		{Key: "p50_a_ns", Title: "A p50"}, {Key: "p50_b_ns", Title: "B p50"}, {Key: "p50_change", Title: "change"},
+		{Key: "p99_a_ns", Title: "A p99"}, {Key: "p99_b_ns", Title: "B p99"}, {Key: "p99_change", Title: "change"},
+		{Key: "chance"}, {Key: "significant", Title: "no chance", Left: true, Drop: 1},
+	}}
+	for i := range r.Latency {
+		l := &r.Latency[i]
+		a, b := l.A.Count > 0, l.B.Count > 0
+		if !a && !b {
+			continue
+		}
+		sure := Cell{"", "false"}
+		if l.Significant {
+			sure = Cell{"yes", "true"}
+		}
+		t.Add(Cell{l.Spoken(), l.What}, Int(l.A.Count), Int(l.B.Count),
+			If(a, MeanNs(l.A.P50Ns)), If(b, MeanNs(l.B.P50Ns)), changeCell(l.A.P50Ns, l.B.P50Ns, a && b),
+			If(a, MeanNs(l.A.P99Ns)), If(b, MeanNs(l.B.P99Ns)), changeCell(l.A.P99Ns, l.B.P99Ns, a && b),
+			Num(l.Chance), sure)
+	}
+	return t
+}
+
+func compareSteps(r *compare.Report) *Table {
+	t := &Table{Name: "steps", Title: "Steps", What: "kind of step", Columns: []Column{
+		{Key: "stage", Title: "stage", Left: true, Flex: true}, {Key: "category", Title: "step", Left: true},
+		{Key: "count_a", Title: "A steps", Drop: 1}, {Key: "count_b", Title: "B steps", Drop: 1},
+		{Key: "p50_a_ns", Title: "A p50"}, {Key: "p50_b_ns", Title: "B p50"}, {Key: "p50_change", Title: "change"},
+		{Key: "p99_a_ns", Title: "A p99"}, {Key: "p99_b_ns", Title: "B p99"}, {Key: "p99_change", Title: "change"},
+	}}
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		a, b := s.A.Count > 0, s.B.Count > 0
+		t.Add(Str(s.Stage), Str(s.Category.String()), Int(s.A.Count), Int(s.B.Count),
+			If(a, MeanNs(s.A.P50Ns)), If(b, MeanNs(s.B.P50Ns)), changeCell(s.A.P50Ns, s.B.P50Ns, a && b),
+			If(a, MeanNs(s.A.P99Ns)), If(b, MeanNs(s.B.P99Ns)), changeCell(s.A.P99Ns, s.B.P99Ns, a && b))
+	}
+	return t
+}
+
+// longCompare are the rows that a reader gets: every category of the stages of a usual pipeline.
+const longCompare = 60
+
+func compareTime(r *compare.Report) *Table {
+	t := &Table{Name: "time", Title: "Where the time went", Note: "sum over a stage's ranks", What: "row", Limit: longCompare, Columns: []Column{
+		{Key: "stage", Title: "stage", Left: true, Flex: true}, {Key: "category", Title: "in", Left: true},
+		{Key: "a_ns", Title: "A"}, {Key: "b_ns", Title: "B"}, {Key: "change", Title: "change"},
+		{Key: "a_share", Title: "A of its window"}, {Key: "b_share", Title: "B of its window"},
+	}}
+	for i := range r.Time {
+		x := &r.Time[i]
+		t.Add(Str(x.Stage), Str(x.Category.String()), Ns(x.ANs), Ns(x.BNs), changeCell(float64(x.ANs), float64(x.BNs), true),
+			Share(x.AShare), Share(x.BShare))
+	}
+	return t
+}
