@@ -39,15 +39,15 @@ supply: build
 	else echo "SKIPPED: known vulnerabilities: vuln.go.dev does not answer"; fi
 
 unit:
-	go test ./...
+	go test -timeout 30m ./...
 
 race:
-	go test -race -short $(RACE)
+	go test -timeout 30m -race -short $(RACE)
 
 # browser uses the status page as its reader does, in Chromium where there is one. It is a
 # module of its own, and its results are not cached: the program under test is not in it.
 browser:
-	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && go vet ./... && CHROMIUM="$(CHROMIUM)" go test -count=1 ./...; \
+	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && go vet ./... && CHROMIUM="$(CHROMIUM)" go test -timeout 30m -count=1 ./...; \
 	else echo "browser tests skipped: no Chromium found; install it or set CHROMIUM to its path"; fi
 
 # sql builds kinetoscope and kinetoscope-sql into bin, side by side, and asks every question
