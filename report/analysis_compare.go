@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/compare"
-	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // CompareLines say what two captures are, what differs in how they were made, what is in
@@ -38,10 +37,10 @@ func CompareTables(r *compare.Report) []*Table {
 
 // changeCell is a relative change with its sign; NoValue if a side has nothing.
 func changeCell(a, b float64, both bool) Cell {
-	c := Num(compare.Change(a, b))
-	c.Text = units.Share(compare.Change(a, b))
-	if compare.Change(a, b) > 0 {
-		c.Text = "+" + strings.TrimPrefix(c.Text, "<")
+	change := compare.Change(a, b)
+	c := Share(change)
+	if change > 0 && !strings.HasPrefix(c.Text, "<") {
+		c.Text = "+" + c.Text
 	}
 	return If(both && a > 0, c)
 }
