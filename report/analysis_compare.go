@@ -23,7 +23,11 @@ func CompareLines(r *compare.Report) []string {
 		out = append(out, fmt.Sprintf("%s: %s; %s; %s; %s.", s.name, s.side.Ranks, plural(s.side.Requests, "request"), cards,
 			strings.Join(s.side.Versions, ", ")))
 	}
-	if len(r.Differs) == 0 {
+	switch {
+	case len(r.Differs) > 0:
+	case len(r.A.Cards) == 0:
+		return append(out, "Ranks, versions and the number of requests are the same; whether cards are is not known.")
+	default:
 		return append(out, "Cards, ranks, versions and the number of requests are the same.")
 	}
 	return append(out, "A and B differ in "+strings.Join(r.Differs, "; ")+".")

@@ -79,7 +79,9 @@ type Time struct {
 func Pipelines(a, b Side) *Report {
 	for _, s := range []*Side{&a, &b} {
 		s.Ranks, s.Requests = ranksOf(s.Report), s.Report.RequestCount
-		s.Cards, s.Versions = slices.Sorted(slices.Values(s.Cards)), slices.Sorted(slices.Values(s.Versions))
+		s.Cards, s.Versions = append([]string{}, s.Cards...), append([]string{}, s.Versions...)
+		slices.Sort(s.Cards)
+		slices.Sort(s.Versions)
 	}
 	r := &Report{A: a, B: b, Differs: differs(&a, &b), Steps: []Step{}, Time: []Time{}}
 	r.Doubts = append(doubts("A", a.Report), doubts("B", b.Report)...)
