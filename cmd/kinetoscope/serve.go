@@ -60,72 +60,11 @@ type serveCmd struct {
 	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
 }
 
+// Run checks everything that was asked for before it binds, and binds before it loads models.
 func (c *serveCmd) Run(e *cli.Env) error {
-	o, err := c.Override(e)
+	plan, err := c.plan(e)
 	if err != nil {
 		return err
-	}
-	if c.Pipeline != "" {
-		if c.File != defaultPipeline {
-			return cli.Usage("%s and --pipeline %s: name one", c.File, c.Pipeline)
-		}
-		c.File = c.Pipeline
-	}
-	if c.Attach && (c.File != defaultPipeline || c.TP != 0) {
-		return cli.Usage("--attach serves no model: leave out the file and --tensor-parallel-size")
-	}
-	targets, name, err := c.targets()
-	if err != nil {
-		return err
-	}
-	if c.Kineto && !c.Attach {
-		return cli.Usage("--kineto goes with --attach, or a file of targets")
-	}
-	cfg := omni.Config{
-		Targets: targets, Found: sayFound(e),
-		Attached:           c.Attach,
-		Pipeline:           c.File,
-		TensorParallelSize: c.TP,
-		Profiler:           o,
-		DataDir:            c.DataDir,
-		RunsDir:            c.RunsDir,
-		Connection: hub.Connection{
-			Listen:      c.NATSListen,
-			Advertise:   c.Advertise,
-			TLSCert:     c.TLSCert,
-			TLSKey:      c.TLSKey,
-			TLSClientCA: c.TLSClientCA,
-		},
-		SlowRequest:   c.SlowRequest,
-		FailedRequest: c.Failed,
-		NoLaunch:      c.NoLaunch,
-		ReadyTimeout:  c.ReadyTimeout,
-		Logger:        e.Log,
-	}
-	if err := c.Hub.Set(&cfg); err != nil {
-		return err
-	}
-	cfg.Name = cmp.Or(cfg.Name, name)
-	if err := httpd.CheckKeys(c.APIKeys); err != nil {
-		return err
-	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return cli.Usage("--nats-tls-cert and --nats-tls-key belong together")
-	}
-	if c.TLSClientCA != "" && c.TLSCert == "" {
-		return cli.Usage("--nats-tls-client-ca goes with --nats-tls-cert")
-	}
-	if c.NATS != "" && (c.NATSListen != "" || c.Advertise != "" || c.TLSCert != "") {
-		return cli.Usage(
-			"--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats",
-		)
-	}
-	plan, err := cfg.Plan(e.Ctx)
-	if err != nil {
-		return cli.UsageError{Err: err}
-	}
-	if len(plan.Pipeline.Targets) > 0 && !c.Attach {
-		return cli.Usage("%s has stages and targets: serve them from files of their own", c.File)
 	}
 	door, err := c.door(e)
 	if err != nil {
@@ -158,16 +97,104 @@ func (c *serveCmd) Run(e *cli.Env) error {
 		}
 		defer k.close()
 	}
+	return c.serve(e, eng, ln, door, web.Config{
+		AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys, ProfileByGet: len(plan.Config.Targets) > 0,
+	})
+}
+
+// plan is what is to be served, checked; nothing is started yet.
+func (c *serveCmd) plan(e *cli.Env) (*omni.Plan, error) {
+	o, err := c.Override(e)
+	if err != nil {
+		return nil, err
+	}
+	if c.Pipeline != "" {
+		if c.File != defaultPipeline {
+			return nil, cli.Usage("%s and --pipeline %s: name one", c.File, c.Pipeline)
+		}
+		c.File = c.Pipeline
+	}
+	if c.Attach && (c.File != defaultPipeline || c.TP != 0) {
+		return nil, cli.Usage("--attach serves no model: leave out the file and --tensor-parallel-size")
+	}
+	targets, name, err := c.targets()
+	if err != nil {
+		return nil, err
+	}
+	if c.Kineto && !c.Attach {
+		return nil, cli.Usage("--kineto goes with --attach, or a file of targets")
+	}
+	cfg := c.config(e, o)
+	cfg.Targets = targets
+	if err := c.Hub.Set(&cfg); err != nil {
+		return nil, err
+	}
+	cfg.Name = cmp.Or(cfg.Name, name)
+	if err := httpd.CheckKeys(c.APIKeys); err != nil {
+		return nil, err
+	}
+	if err := c.checkNATS(); err != nil {
+		return nil, err
+	}
+	plan, err := cfg.Plan(e.Ctx)
+	if err != nil {
+		return nil, cli.UsageError{Err: err}
+	}
+	if len(plan.Pipeline.Targets) > 0 && !c.Attach {
+		return nil, cli.Usage("%s has stages and targets: serve them from files of their own", c.File)
+	}
+	return plan, nil
+}
+
+// config is the engine's configuration as the flags say it, with what o overrides.
+func (c *serveCmd) config(e *cli.Env, o *deploy.ProfilerOverride) omni.Config {
+	return omni.Config{
+		Found:              sayFound(e),
+		Attached:           c.Attach,
+		Pipeline:           c.File,
+		TensorParallelSize: c.TP,
+		Profiler:           o,
+		DataDir:            c.DataDir,
+		RunsDir:            c.RunsDir,
+		Connection: hub.Connection{
+			Listen:      c.NATSListen,
+			Advertise:   c.Advertise,
+			TLSCert:     c.TLSCert,
+			TLSKey:      c.TLSKey,
+			TLSClientCA: c.TLSClientCA,
+		},
+		SlowRequest:   c.SlowRequest,
+		FailedRequest: c.Failed,
+		NoLaunch:      c.NoLaunch,
+		ReadyTimeout:  c.ReadyTimeout,
+		Logger:        e.Log,
+	}
+}
+
+// checkNATS refuses flags of the embedded NATS server that contradict each other.
+func (c *serveCmd) checkNATS() error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return cli.Usage("--nats-tls-cert and --nats-tls-key belong together")
+	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		return cli.Usage("--nats-tls-client-ca goes with --nats-tls-cert")
+	}
+	if c.NATS != "" && (c.NATSListen != "" || c.Advertise != "" || c.TLSCert != "") {
+		return cli.Usage(
+			"--nats-listen, --nats-advertise and --nats-tls-cert are the embedded server's: leave them out with --nats",
+		)
+	}
+	return nil
+}
+
+// serve serves eng over HTTP on ln until e.Ctx ends. eng and ln stay the caller's to close.
+func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door door, cfg web.Config) error {
 	timelines := view.New(
 		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: index.UserCache()}}},
 	)
 	defer timelines.Close()
-	srv := httpd.ForEngine(
-		e,
-		eng,
-		ln,
-		web.Config{View: timelines, AllowedHosts: c.AllowedHosts, APIKeys: c.APIKeys, Keys: door.keys, ProfileByGet: len(targets) > 0},
-	).Encrypt(door.tls)
+	cfg.View = timelines
+	srv := httpd.ForEngine(e, eng, ln, cfg).Encrypt(door.tls)
 	fmt.Fprintf(e.Err, "serving %s at %s\n", eng.Model(), srv.URL)
 	if c.ReadyFile != "" {
 		if err := httpd.WriteURL(c.ReadyFile, srv.URL); err != nil {
@@ -175,13 +202,17 @@ func (c *serveCmd) Run(e *cli.Env) error {
 		}
 		defer os.Remove(c.ReadyFile)
 	}
+	defer lookBackOnQuit(e.Ctx, eng)()
+	return srv.Serve(e.Ctx)
+}
+
+// lookBackOnQuit has each SIGQUIT capture the last seconds of all ranks. The returned function
+// ends that and waits for it.
+func lookBackOnQuit(ctx context.Context, eng *omni.Engine) (stop func()) {
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)
-	defer signal.Stop(quit)
-	ctx, cancel := context.WithCancel(e.Ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
 	wg.Go(func() {
 		for {
 			select {
@@ -192,7 +223,11 @@ func (c *serveCmd) Run(e *cli.Env) error {
 			}
 		}
 	})
-	return srv.Serve(e.Ctx)
+	return func() {
+		cancel()
+		wg.Wait()
+		signal.Stop(quit)
+	}
 }
 
 // targets reads --target, and a deployment file of targets alone, which runs no model: then

@@ -28,7 +28,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver/native"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
-	"github.com/kinetoscope/kinetoscope/omni/collective"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
@@ -126,7 +125,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("join the ranks of stage %d (%s) replica %d: %w", st.ID, st.Name, o.Replica, err)
 	}
 	defer group.Close()
-	return serve(ctx, cancel, o, nc, js, pipeline, st, id, incarnation, group)
+	s := &stage{cfg: st, pipeline: pipeline, id: id, group: group, nc: nc, log: o.Logger}
+	return s.serve(ctx, cancel, o, incarnation)
 }
 
 // placePoll is how often a rank looks whether the place that it waits for is free.
@@ -174,87 +174,134 @@ func leaveSpool(dir string, log *slog.Logger) {
 	}
 }
 
-func serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, nc *nats.Conn, js jetstream.JetStream,
-	p *deploy.Pipeline, st *deploy.Stage, id protocol.RankID, incarnation string, group collective.Group) error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
+// serve loads the model, announces the rank and works until ctx ends. s comes with its place in
+// the pipeline, its connection and its group, which stay the caller's to close; cancel ends ctx
+// where another process has taken the place.
+func (s *stage) serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, incarnation string) (err error) {
+	st := s.cfg
+	if s.host, err = os.Hostname(); err != nil {
+		s.host = "unknown"
 	}
-	info := protocol.RankInfo{
-		RankID: id, Protocol: protocol.Version, Incarnation: incarnation, StageName: st.Name, StageType: st.Type,
-		WorldSize: st.Ranks, Engine: protocol.EngineNative, PID: os.Getpid(), Host: host, StartedAt: time.Now(), SpoolDir: o.SpoolDir,
-	}
-	if st.Profiled() {
-		info.Profiler = &st.Profiler
-	}
-	rec := profiler.New(profiler.Config{Process: fmt.Sprintf("stage%d %s replica %d rank %d", st.ID, st.Name, id.Replica, id.Rank)})
-	track := rec.Track("engine")
-	defer track.Close()
-	s := &stage{cfg: st, pipeline: p, id: id, group: group, nc: nc, rec: rec, track: track, log: o.Logger,
-		inbox: make(chan *wire.Message, st.MaxQueue), wake: make(chan struct{}, 1), host: host, phases: newPhases()}
+	info := s.info(incarnation, o.SpoolDir)
+	s.rec = profiler.New(profiler.Config{
+		Process: fmt.Sprintf("stage%d %s replica %d rank %d", st.ID, st.Name, s.id.Replica, s.id.Rank),
+	})
+	s.track = s.rec.Track("engine")
+	defer s.track.Close()
+	s.inbox, s.wake, s.phases = make(chan *wire.Message, st.MaxQueue), make(chan struct{}, 1), newPhases()
 	if s.runner, err = openRunner(ctx, s); err != nil {
 		return fmt.Errorf("load stage %d (%s): %w", st.ID, st.Name, err)
 	}
-	defer s.runner.close(track)
-	recorder := native.New(rec, info, o.SpoolDir)
-	handler := driver.NewRank(recorder, info, driver.WithLogger(o.Logger), driver.WithCalls(s.call), driver.WithOpened(s.wakeUp))
+	defer s.runner.close(s.track)
+	recorder := native.New(s.rec, info, o.SpoolDir)
+	handler := driver.NewRank(recorder, info,
+		driver.WithLogger(o.Logger), driver.WithCalls(s.call), driver.WithOpened(s.wakeUp))
 	defer handler.Close()
 	for _, path := range recorder.Leftovers() {
-		o.Logger.Warn("a recording of an earlier process is here; it goes home with its session if that still runs", "file", path)
+		o.Logger.Warn("a recording of an earlier process is here; it goes home with its session if that still runs",
+			"file", path)
 	}
 	s.iterate = handler
-	if mb := st.FlightRecorderMB; mb > 0 {
-		c := st.Profiler
-		s.flight = &flight{driver: recorder, rec: rec, opts: profiler.FlightOptions{Bytes: mb << 20,
-			RecordShapes: c.RecordShapes, WithFLOPs: c.WithFLOPs, WithMemory: c.WithMemory}}
-		if _, err := s.flight.set(true); err != nil {
-			return fmt.Errorf("start the flight recorder: %w", err)
+	if st.FlightRecorderMB > 0 {
+		if err := s.fly(recorder); err != nil {
+			return err
 		}
-		defer rec.FlightStop()
+		defer s.rec.FlightStop()
 	}
-	if o.DumpDir != "" && rec.Flying() {
-		d := &profiler.Dumper{Recorder: rec, Dir: o.DumpDir, Prefix: "flight_" + info.FileBase(), Logger: o.Logger}
-		defer d.OnPanic()
-		dumps, stop := context.WithCancel(ctx)
-		var wg sync.WaitGroup
-		wg.Go(func() { d.OnSignal(dumps, syscall.SIGQUIT) })
-		defer wg.Wait()
-		defer stop()
+	if o.DumpDir != "" && s.rec.Flying() {
+		d := &profiler.Dumper{Recorder: s.rec, Dir: o.DumpDir, Prefix: "flight_" + info.FileBase(), Logger: o.Logger}
+		defer d.OnPanic() // deferred here: called any deeper, it would recover nothing
+		defer dumpOnQuit(ctx, d)()
 	}
-	if id.Rank == 0 {
+	if s.id.Rank == 0 {
 		stop, err := s.listen()
 		if err != nil {
 			return err
 		}
 		defer stop()
 	}
-	info.Ready = true
-	member, err := rank.Join(ctx, nc, info, handler, rank.WithLogger(o.Logger), rank.WithReplaced(func(by protocol.RankInfo) {
-		cancel(fmt.Errorf("process %d on host %s has taken this rank's place while it did not answer", by.PID, by.Host))
-	}))
+	leave, err := s.join(ctx, cancel, info, handler)
 	if err != nil {
-		return fmt.Errorf("announce the rank: %w", err)
+		return err
 	}
-	defer func() {
-		leave, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer leave()
+	o.Logger.Info("rank ready", "stage", st.Name, "rank", s.id.Rank, "pid", os.Getpid())
+	return s.work(ctx)
+}
+
+// info is what the rank says of itself before it is ready.
+func (s *stage) info(incarnation, spoolDir string) protocol.RankInfo {
+	info := protocol.RankInfo{
+		RankID: s.id, Protocol: protocol.Version, Incarnation: incarnation, StageName: s.cfg.Name, StageType: s.cfg.Type,
+		WorldSize: s.cfg.Ranks, Engine: protocol.EngineNative, PID: os.Getpid(), Host: s.host, StartedAt: time.Now(),
+		SpoolDir: spoolDir,
+	}
+	if s.cfg.Profiled() {
+		info.Profiler = &s.cfg.Profiler
+	}
+	return info
+}
+
+// fly starts the flight recorder as the stage is deployed with it.
+func (s *stage) fly(recorder *native.Driver) error {
+	c := s.cfg.Profiler
+	s.flight = &flight{driver: recorder, rec: s.rec, opts: profiler.FlightOptions{Bytes: s.cfg.FlightRecorderMB << 20,
+		RecordShapes: c.RecordShapes, WithFLOPs: c.WithFLOPs, WithMemory: c.WithMemory}}
+	if _, err := s.flight.set(true); err != nil {
+		return fmt.Errorf("start the flight recorder: %w", err)
+	}
+	return nil
+}
+
+// dumpOnQuit has d dump at each SIGQUIT. The returned function ends that and waits for it.
+func dumpOnQuit(ctx context.Context, d *profiler.Dumper) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { d.OnSignal(ctx, syscall.SIGQUIT) })
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// leaveWait bounds a rank's goodbye, which a hub that is gone never answers.
+const leaveWait = 2 * time.Second
+
+// join announces that the rank is ready and answers hubs by handler until leave is called.
+func (s *stage) join(ctx context.Context, cancel context.CancelCauseFunc, info protocol.RankInfo,
+	handler *driver.Rank) (leave func(), err error) {
+	info.Ready = true
+	replaced := func(by protocol.RankInfo) {
+		cancel(fmt.Errorf("process %d on host %s has taken this rank's place while it did not answer", by.PID, by.Host))
+	}
+	member, err := rank.Join(ctx, s.nc, info, handler, rank.WithLogger(s.log), rank.WithReplaced(replaced))
+	if err != nil {
+		return nil, fmt.Errorf("announce the rank: %w", err)
+	}
+	return func() {
+		ctx, done := context.WithTimeout(context.WithoutCancel(ctx), leaveWait)
 		defer done()
-		if err := member.Leave(leave); err != nil {
-			o.Logger.Debug("leave", "err", err)
+		if err := member.Leave(ctx); err != nil {
+			s.log.Debug("leave", "err", err)
 		}
-	}()
-	o.Logger.Info("rank ready", "stage", st.Name, "rank", id.Rank, "pid", os.Getpid())
-	if id.Rank == 0 {
+	}, nil
+}
+
+// work runs the loop of rank 0 or of a follower. It returns nil when ctx was ended from outside,
+// and the cause when something of the rank's own ended it.
+func (s *stage) work(ctx context.Context) (err error) {
+	if s.id.Rank == 0 {
 		err = s.lead(ctx)
 	} else {
 		err = s.follow(ctx)
 	}
-	if ctx.Err() != nil {
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			return cause
-		}
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
 }
 
 // fetchPipeline waits for the deployment, so that ranks may be started before the hub
