@@ -109,7 +109,7 @@ PYTHON ?= python3
 
 interop: $(VENV)/.ready
 	cd python && $(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest
-	KINETOSCOPE_PYTHON=$(VENV)/bin/python go test -count=1 -timeout 40m -run 'Torch|Ready' -v ./omni ./cmd/kinetoscope ./driver/drivertest
+	KINETOSCOPE_PYTHON=$(VENV)/bin/python go test -p 1 -count=1 -timeout 40m -run 'Torch|Ready' -v ./omni ./cmd/kinetoscope ./driver/drivertest
 
 # interop-oldest does so with the oldest versions that the package takes, in a virtual
 # environment of its own, another 5 GB.
@@ -119,7 +119,7 @@ interop-oldest:
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip install --quiet $(OLDEST)
 	cd python && PYTHONPATH=src $(VENV)-oldest/bin/python -m pytest
-	PYTHONPATH=$(CURDIR)/python/src KINETOSCOPE_PYTHON=$(VENV)-oldest/bin/python go test -count=1 -timeout 40m -run 'Torch|Ready' ./omni ./cmd/kinetoscope ./driver/drivertest
+	PYTHONPATH=$(CURDIR)/python/src KINETOSCOPE_PYTHON=$(VENV)-oldest/bin/python go test -p 1 -count=1 -timeout 40m -run 'Torch|Ready' ./omni ./cmd/kinetoscope ./driver/drivertest
 
 # interop-venv makes what interop runs in; it fails where PyPI does not deliver.
 interop-venv: $(VENV)/.ready
