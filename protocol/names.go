@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -123,6 +124,14 @@ func ValidatePipelineName(s string) error {
 	}
 	return nil
 }
+
+// StageNameRule says for an error what ValidStageName takes.
+const StageNameRule = "letters, digits, - and _ only, 64 at most"
+
+var stageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
+// ValidStageName reports whether a stage may be called s: its name is part of directories' names.
+func ValidStageName(s string) bool { return stageName.MatchString(s) }
 
 // Validate refuses a rank id that has no subject of its own.
 func (r RankID) Validate() error {

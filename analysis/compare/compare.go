@@ -210,12 +210,7 @@ func latency(what string, a, b *pipeline.Report, qa, qb pipeline.Quantiles, of f
 func stepsOf(name string, x, y *pipeline.Stage) []Step {
 	var out []Step
 	find := func(s *pipeline.Stage, c pipeline.Category) pipeline.StepStats {
-		for _, st := range s.Steps {
-			if st.Category == c {
-				return st
-			}
-		}
-		return pipeline.StepStats{Category: c}
+		return first(s.Steps, func(st pipeline.StepStats) bool { return st.Category == c }, pipeline.StepStats{Category: c})
 	}
 	for c := range pipeline.NumCategories {
 		s := Step{name, c, find(x, c), find(y, c)}
@@ -229,12 +224,7 @@ func stepsOf(name string, x, y *pipeline.Stage) []Step {
 func timesOf(name string, x, y *pipeline.Stage) []Time {
 	var out []Time
 	find := func(s *pipeline.Stage, c pipeline.Category) pipeline.CategoryTime {
-		for _, t := range s.Time {
-			if t.Category == c {
-				return t
-			}
-		}
-		return pipeline.CategoryTime{Category: c}
+		return first(s.Time, func(t pipeline.CategoryTime) bool { return t.Category == c }, pipeline.CategoryTime{Category: c})
 	}
 	for c := range pipeline.NumCategories {
 		a, b := find(x, c), find(y, c)
@@ -243,4 +233,12 @@ func timesOf(name string, x, y *pipeline.Stage) []Time {
 		}
 	}
 	return out
+}
+
+// first returns the first of list that is what is asked for, none without.
+func first[T any](list []T, is func(T) bool, none T) T {
+	if i := slices.IndexFunc(list, is); i >= 0 {
+		return list[i]
+	}
+	return none
 }

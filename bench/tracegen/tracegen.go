@@ -14,6 +14,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // Options says what to write. The zero value of a field means the default.
@@ -58,6 +62,33 @@ type generator struct {
 	cor int
 	mem int64
 	any bool
+}
+
+// WriteFile writes one trace to a new file at path, packed by gzip at level 6 if the name ends in .gz.
+func WriteFile(path string, o Options) (n Counts, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return n, err
+	}
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", path, err)
+		}
+	}()
+	if !strings.HasSuffix(path, ".gz") {
+		return Write(f, o)
+	}
+	z, err := gzip.NewWriterLevel(f, 6)
+	if err != nil {
+		return n, err
+	}
+	if n, err = Write(z, o); err != nil {
+		return n, err
+	}
+	return n, z.Close()
 }
 
 // Write writes one trace to w.

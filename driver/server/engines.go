@@ -124,6 +124,16 @@ func routes(ctx context.Context, c *client) (o openapi, known bool, err error) {
 	return o, err == nil && a.ok() && len(o.Paths) > 0, err
 }
 
+// profiling asks for the server's routes as routes does; that it tells them and has not the
+// one that starts a profile is the error none.
+func profiling(ctx context.Context, c *client, start string, none error) (o openapi, known bool, err error) {
+	o, known, err = routes(ctx, c)
+	if err == nil && known && o.Paths[start] == nil {
+		err = none
+	}
+	return o, known, err
+}
+
 // version asks for the server's version, which not every server has a route for.
 func version(ctx context.Context, c *client) (string, error) {
 	var v struct{ Version string }
@@ -147,12 +157,9 @@ func (vllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	if err != nil {
 		return f, err
 	}
-	api, known, err := routes(ctx, c)
+	api, known, err := profiling(ctx, c, f.Start, errNoProfiler)
 	if err != nil || !known {
 		return f, err
-	}
-	if api.Paths[f.Start] == nil {
-		return f, errNoProfiler
 	}
 	f.Fields = api.fields("StartProfileRequest")
 	f.Prefix, f.Steps, f.Delay = f.Fields["profile_prefix"], f.Fields["max_iterations"], f.Fields["delay_iterations"]

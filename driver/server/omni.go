@@ -33,12 +33,9 @@ func (vllmOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	if err != nil {
 		return f, err
 	}
-	api, known, err := routes(ctx, c)
+	api, known, err := profiling(ctx, c, f.Start, errNoStageProfiler)
 	if err != nil || !known {
 		return f, err
-	}
-	if api.Paths[f.Start] == nil {
-		return f, errNoStageProfiler
 	}
 	if fields := api.fields("StartProfileRequest"); fields != nil && !fields["stages"] {
 		return f, errors.New("its /start_profile is vLLM's own, which knows no stages: give the stages their profiler_config, " +
@@ -118,6 +115,9 @@ func stageOf(path string) (int, bool) {
 // begins all its stages.
 type sglangOmni struct{ plainEngine }
 
+// errNoHTTPProfiler is a release that has no routes for it.
+var errNoHTTPProfiler = errors.New("it has no /start_profile: this release of sglang-omni cannot be profiled over HTTP")
+
 func (sglangOmni) layout() layout {
 	return layout{packs: true, localRank: true, stages: true, together: true}
 }
@@ -129,11 +129,8 @@ func (sglangOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error)
 	} else if !a.ok() {
 		return f, fmt.Errorf("GET /health: %v", a)
 	}
-	api, known, err := routes(ctx, c)
+	api, known, err := profiling(ctx, c, f.Start, errNoHTTPProfiler)
 	if err == nil && known {
-		if api.Paths[f.Start] == nil {
-			return f, errors.New("it has no /start_profile: this release of sglang-omni cannot be profiled over HTTP")
-		}
 		for _, schema := range []string{"StartReq", "StartProfile", "ProfileStart"} {
 			if f.Fields = api.fields(schema); f.Fields != nil {
 				break

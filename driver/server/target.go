@@ -120,14 +120,14 @@ var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "tok
 func (t *Target) Set(key, value string) (err error) {
 	switch key {
 	case "stage":
-		if !validStage.MatchString(value) {
-			return fmt.Errorf("stage %q: letters, digits, - and _ only, 64 at most", value)
+		if !protocol.ValidStageName(value) {
+			return fmt.Errorf("stage %q: %s", value, protocol.StageNameRule)
 		}
 		t.Stage = value
 	case "stages":
 		t.Stages = nil
 		for name := range strings.SplitSeq(value, ",") {
-			if !validStage.MatchString(name) || slices.Contains(t.Stages, name) {
+			if !protocol.ValidStageName(name) || slices.Contains(t.Stages, name) {
 				return fmt.Errorf("stages %q: want different names, separated by commas", value)
 			}
 			t.Stages = append(t.Stages, name)
@@ -172,10 +172,7 @@ func (t *Target) Set(key, value string) (err error) {
 	return nil
 }
 
-var (
-	validStage  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
-	validHeader = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
-)
+var validHeader = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 
 func setPath(to *string, key, value string) error {
 	if !filepath.IsAbs(value) {

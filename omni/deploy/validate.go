@@ -3,15 +3,11 @@ package deploy
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
-
-// validStageName is what a stage may be called: its name is part of directories' names.
-var validStageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
 // Validate fills in defaults and returns everything that is wrong with p, joined.
 func (p *Pipeline) Validate() error {
@@ -99,8 +95,8 @@ func (s *Stage) setDefaults() {
 func (s *Stage) validate() []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !validStageName.MatchString(s.Name) {
-		bad("stage_name %q: letters, digits, - and _ only, 64 at most", s.Name)
+	if !protocol.ValidStageName(s.Name) {
+		bad("stage_name %q: %s", s.Name, protocol.StageNameRule)
 	}
 	if !slices.Contains(protocol.StageTypes, s.Type) {
 		bad("stage_type %q: one of llm, generation, diffusion", s.Type)

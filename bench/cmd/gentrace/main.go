@@ -5,11 +5,7 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"strings"
-
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/kinetoscope/kinetoscope/bench/tracegen"
 )
@@ -21,7 +17,7 @@ func main() {
 	}
 }
 
-func run() (err error) {
+func run() error {
 	mb := flag.Int64("mb", 100, "size of the text in 10^6 bytes")
 	rank := flag.Int("rank", 0, "rank")
 	world := flag.Int("world", 1, "ranks in all")
@@ -33,25 +29,7 @@ func run() (err error) {
 	if flag.NArg() != 1 {
 		return fmt.Errorf("expected one file name, found %d", flag.NArg())
 	}
-	f, err := os.Create(flag.Arg(0))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := f.Close(); err == nil {
-			err = e
-		}
-	}()
-	var w io.Writer = f
-	if strings.HasSuffix(flag.Arg(0), ".gz") {
-		z, err := gzip.NewWriterLevel(f, 6)
-		if err != nil {
-			return err
-		}
-		defer z.Close()
-		w = z
-	}
-	n, err := tracegen.Write(w, tracegen.Options{Bytes: *mb * 1e6, Rank: *rank, World: *world, Python: *python, Memory: *memory, Unlike: *unlike, Seed: *seed})
+	n, err := tracegen.WriteFile(flag.Arg(0), tracegen.Options{Bytes: *mb * 1e6, Rank: *rank, World: *world, Python: *python, Memory: *memory, Unlike: *unlike, Seed: *seed})
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-
 	"github.com/kinetoscope/kinetoscope/bench/tracegen"
 )
 
@@ -92,25 +90,10 @@ func generated(f flags) (err error) {
 
 // write writes the trace that f asks for to path and, packed, to path.gz.
 func write(path string, f flags) error {
+	o := tracegen.Options{Bytes: f.mb * 1e6, Python: true, Memory: true, Unlike: f.unlike, Seed: 1}
 	for _, to := range []string{path, path + ".gz"} {
-		out, err := os.Create(to)
-		if err != nil {
+		if _, err := tracegen.WriteFile(to, o); err != nil {
 			return err
-		}
-		o := tracegen.Options{Bytes: f.mb * 1e6, Python: true, Memory: true, Unlike: f.unlike, Seed: 1}
-		if to == path {
-			_, err = tracegen.Write(out, o)
-		} else {
-			z, _ := gzip.NewWriterLevel(out, 6)
-			if _, err = tracegen.Write(z, o); err == nil {
-				err = z.Close()
-			}
-		}
-		if e := out.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
-			return fmt.Errorf("write %s: %w", to, err)
 		}
 	}
 	return nil

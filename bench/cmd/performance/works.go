@@ -121,7 +121,7 @@ func (b *bench) small() error {
 	}
 	for i := range smallFiles {
 		o := tracegen.Options{Bytes: smallBytes, Rank: i, World: smallFiles, Seed: uint64(i + 1)}
-		if err := writeTrace(filepath.Join(dir, fmt.Sprintf("rank%d.json", i)), o); err != nil {
+		if _, err := tracegen.WriteFile(filepath.Join(dir, fmt.Sprintf("rank%d.json", i)), o); err != nil {
 			return err
 		}
 	}
@@ -265,34 +265,11 @@ func groupCPU(group int) (sum time.Duration, n int) {
 
 // generate writes a trace to path and, packed, to path.gz.
 func generate(path string, o tracegen.Options) error {
-	if err := writeTrace(path, o); err != nil {
+	if _, err := tracegen.WriteFile(path, o); err != nil {
 		return err
 	}
-	return writeTrace(path+".gz", o)
-}
-
-func writeTrace(path string, o tracegen.Options) (err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := f.Close(); err == nil {
-			err = e
-		}
-	}()
-	if filepath.Ext(path) != ".gz" {
-		_, err = tracegen.Write(f, o)
-		return err
-	}
-	z, err := gzip.NewWriterLevel(f, 6)
-	if err != nil {
-		return err
-	}
-	if _, err := tracegen.Write(z, o); err != nil {
-		return err
-	}
-	return z.Close()
+	_, err := tracegen.WriteFile(path+".gz", o)
+	return err
 }
 
 func unzip(from, to string) (err error) {
