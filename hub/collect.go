@@ -103,14 +103,16 @@ func (r *runner) collectHere(a session.Action, err error) (session.Event, error)
 			in.lacks = append(in.lacks, e.Error())
 		}
 	}
-	if !r.outlived(a.Rank) {
-		r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"})
-	}
 	note := fmt.Sprintf("taken from its spool, for it could not be handed over: %v", err)
 	if errors.Is(err, errHubKilled) {
 		note = err.Error()
 	}
-	return session.Collected{Rank: a.Rank, Artifacts: done.Artifacts, Note: joinReasons(note, r.remark(a.Rank), in.note()), Bad: in.bad()}, nil
+	ev := session.Collected{Rank: a.Rank, Artifacts: done.Artifacts, Note: joinReasons(note, r.remark(a.Rank), in.note()), Bad: in.bad()}
+	if r.outlived(a.Rank) { // there is nobody to tell
+		return ev, nil
+	}
+	r.home(ev, func() { r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected"}) })
+	return nil, nil
 }
 
 // collectOver has a rank upload its files.
@@ -134,9 +136,12 @@ func (r *runner) collectOver(a session.Action) (session.Event, error) {
 		return nil, err
 	}
 	// Durable here: the rank may forget the session.
-	r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected", Keep: in.missing})
-	return session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops,
-		Note: joinReasons(s.Reason, r.remark(a.Rank), in.note()), Bad: joinReasons(failed(s), in.bad(), in.noteIfBad())}, nil
+	r.home(session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops,
+		Note: joinReasons(s.Reason, r.remark(a.Rank), in.note()), Bad: joinReasons(failed(s), in.bad(), in.noteIfBad())},
+		func() {
+			r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected", Keep: in.missing})
+		})
+	return nil, nil
 }
 
 // failed is why a rank says, with what it hands over, that it has failed.

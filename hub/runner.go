@@ -294,7 +294,7 @@ func (r *runner) abort(a session.Action) {
 	})
 }
 
-// do performs one action and posts its answer.
+// do performs one action and posts its answer, unless that was posted already.
 func (r *runner) do(a session.Action) {
 	ev, err := r.perform(a)
 	if err != nil {
@@ -303,12 +303,28 @@ func (r *runner) do(a session.Action) {
 			r.h.log.Warn("session", "session", r.id, "action", a.Kind, "rank", a.Rank.Key(), "err", err)
 		}
 	}
-	if r.actx.Err() == nil {
-		select {
-		case r.events <- ev:
-		case <-r.actx.Done():
-		}
+	if ev != nil {
+		r.answer(ev)
 	}
+}
+
+// answer posts what came of an action, if the session still asks.
+func (r *runner) answer(ev session.Event) {
+	if r.actx.Err() != nil {
+		return
+	}
+	select {
+	case r.events <- ev:
+	case <-r.actx.Done():
+	}
+}
+
+// home answers that a rank's files are here, and only then tells the rank: one that has
+// nothing to wait for any more may leave at once, and if its session heard of that first, it
+// would be lost, with files that nobody finds in its spool.
+func (r *runner) home(ev session.Collected, tell func()) {
+	r.answer(ev)
+	tell()
 }
 
 // failure is the event for an action that did not succeed.
@@ -331,6 +347,7 @@ func failure(a session.Action, err error) session.Event {
 	return session.Failed{Rank: a.Rank, Of: a.Kind, Reason: err.Error()}
 }
 
+// perform performs one action. Without an error and an event it has answered by itself.
 func (r *runner) perform(a session.Action) (session.Event, error) {
 	var s protocol.RankStatus
 	switch a.Kind {
