@@ -228,7 +228,8 @@ func (a *Agent) free(ctx context.Context, info *protocol.RankInfo) error {
 	}
 	var other protocol.RankInfo
 	if json.Unmarshal(e.Value(), &other) == nil && other.Host != info.Host {
-		return fmt.Errorf("%s is process %d on host %s: give this host's agent another --first-replica", info.Text(), other.PID, other.Host)
+		return fmt.Errorf("%s is process %d on host %s: give this host's agent another --first-replica", info.Text(),
+			other.PID, other.Host)
 	}
 	return nil
 }
@@ -302,9 +303,11 @@ func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	// the events. A session that wants them says so.
 	cfg.WithStack = false
 	info := protocol.RankInfo{
-		RankID:    protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: a.c.FirstReplica + r.Replica, Rank: r.Rank},
-		StageName: r.StageName, StageType: protocol.StageGeneration, WorldSize: r.WorldSize, Engine: protocol.EngineKineto,
-		PID: r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true, Host: a.host,
+		RankID: protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: a.c.FirstReplica + r.Replica,
+			Rank: r.Rank},
+		StageName: r.StageName, StageType: protocol.StageGeneration, WorldSize: r.WorldSize,
+		Engine: protocol.EngineKineto,
+		PID:    r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true, Host: a.host,
 	}
 	target := kinetod.Target{PID: r.Process.PID, TraceDir: r.Process.Env[procs.EnvTraceDir],
 		User: kinetod.User{UID: r.Process.UID, GID: r.Process.GID, Groups: r.Process.Groups}}

@@ -112,7 +112,8 @@ func setUp(t *testing.T) (h *hub.Hub, dir string, said *log) {
 	if runtime.GOOS != "linux" {
 		t.Skip("Kineto's daemon protocol is Linux's")
 	}
-	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), RunsDir: t.TempDir(),
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +127,8 @@ func setUp(t *testing.T) (h *hub.Hub, dir string, said *log) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	said = &log{}
-	a, err := Start(h.Conn(), Config{Pipeline: "p", SocketDir: dir, Settle: 50 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(said, nil))})
+	a, err := Start(h.Conn(), Config{Pipeline: "p", SocketDir: dir, Settle: 50 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(said, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,15 +160,18 @@ func await(t *testing.T, h *hub.Hub, n int) []protocol.RankInfo {
 // ends in it has a reason. Its places are those that torchrun gave.
 func TestProcessesTakePart(t *testing.T) {
 	h, dir, said := setUp(t)
-	a := process(t, dir, "RANK=0", "WORLD_SIZE=2", "KINETOSCOPE_STAGE=3", "KINETOSCOPE_STAGE_NAME=thinker", "KINETO_ONDEMAND_TRACE_DIR="+t.TempDir())
+	a := process(t, dir, "RANK=0", "WORLD_SIZE=2", "KINETOSCOPE_STAGE=3", "KINETOSCOPE_STAGE_NAME=thinker",
+		"KINETO_ONDEMAND_TRACE_DIR="+t.TempDir())
 	b := process(t, dir, "RANK=1", "WORLD_SIZE=2", "KINETOSCOPE_STAGE=3", "KINETOSCOPE_STAGE_NAME=thinker")
 	ranks := await(t, h, 2)
 	for i, r := range ranks {
-		if r.Stage != 3 || r.StageName != "thinker" || r.Rank != i || r.WorldSize != 2 || r.Engine != protocol.EngineKineto || !r.Ready || r.PID != []int{a.Process.Pid, b.Process.Pid}[i] {
+		if r.Stage != 3 || r.StageName != "thinker" || r.Rank != i || r.WorldSize != 2 ||
+			r.Engine != protocol.EngineKineto || !r.Ready || r.PID != []int{a.Process.Pid, b.Process.Pid}[i] {
 			t.Errorf("rank %d: %+v", i, r)
 		}
 	}
-	if _, err := h.StartProfile(t.Context(), "p", protocol.StartRequest{MaxDuration: 200 * time.Millisecond}); err != nil {
+	if _, err := h.StartProfile(t.Context(), "p",
+		protocol.StartRequest{MaxDuration: 200 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	end(t, b) // while it records, or has its trace ready
@@ -201,15 +206,18 @@ func TestProcessesTakePart(t *testing.T) {
 func TestPlacesOfAnotherHost(t *testing.T) {
 	h, dir, said := setUp(t)
 	cfg := protocol.DefaultProfilerConfig()
-	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p"}, StageName: "agent", Host: "elsewhere", PID: 77, Profiler: &cfg}
-	m, err := rank.Join(t.Context(), h.Conn(), info, driver.NewRank(kinetod.New(nil, kinetod.Target{}, nil), info), rank.WithLogger(slog.New(slog.DiscardHandler)))
+	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p"}, StageName: "agent", Host: "elsewhere", PID: 77,
+		Profiler: &cfg}
+	m, err := rank.Join(t.Context(), h.Conn(), info, driver.NewRank(kinetod.New(nil, kinetod.Target{}, nil), info),
+		rank.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	process(t, dir, "KINETOSCOPE_STAGE=0")
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(said.String(), "is process 77 on host elsewhere"); <-tick.C {
+	deadline := time.Now().Add(20 * time.Second)
+	for ; !strings.Contains(said.String(), "is process 77 on host elsewhere"); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("the agent said:\n%s", said)
 		}
@@ -232,7 +240,8 @@ func TestPlacesOfAnotherHost(t *testing.T) {
 
 func TestOneAgentAHost(t *testing.T) {
 	h, dir, _ := setUp(t)
-	if _, err := Start(h.Conn(), Config{Pipeline: "p", SocketDir: dir}); err == nil || !strings.Contains(err.Error(), "another daemon") {
+	if _, err := Start(h.Conn(), Config{Pipeline: "p", SocketDir: dir}); err == nil ||
+		!strings.Contains(err.Error(), "another daemon") {
 		t.Error(err)
 	}
 	if _, err := Start(h.Conn(), Config{Pipeline: "a.b"}); err == nil {

@@ -40,7 +40,8 @@ func (w world) run(rng *rand.Rand, n int, period, probeErr, jitter int64) []Rank
 		off := rng.Int64N(2*probeErr+1) - probeErr
 		ranks[r] = Rank{
 			Host: fmt.Sprint("host", r), Scope: "stage0",
-			Clock: protocol.ClockError{OffsetNs: w.skew[r] + off, ErrorNs: probeErr, RTTNs: 2 * probeErr}, ProbedNs: w.rankTime(r, origin),
+			Clock:    protocol.ClockError{OffsetNs: w.skew[r] + off, ErrorNs: probeErr, RTTNs: 2 * probeErr},
+			ProbedNs: w.rankTime(r, origin),
 		}
 	}
 	for k := range n {
@@ -57,7 +58,8 @@ func (w world) run(rng *rand.Rand, n int, period, probeErr, jitter int64) []Rank
 				leave += rng.Int64N(period / 4) // a late rank
 			}
 			ranks[r].Collectives = append(ranks[r].Collectives, Collective{
-				Group: "tp", Name: "allreduce", Seq: int64(k), Start: w.rankTime(r, enter[r]), End: w.rankTime(r, leave),
+				Group: "tp", Name: "allreduce", Seq: int64(k), Start: w.rankTime(r, enter[r]),
+				End: w.rankTime(r, leave),
 			})
 		}
 	}
@@ -146,7 +148,8 @@ func TestAlignHosts(t *testing.T) {
 		{Clock: probe(7, 7)}, {},
 	})
 	want := []Clock{
-		{OffsetNs: 140, ErrorNs: 10}, {OffsetNs: 140, ErrorNs: 10}, {OffsetNs: 0, ErrorNs: 10}, {OffsetNs: 1000, ErrorNs: 10},
+		{OffsetNs: 140, ErrorNs: 10}, {OffsetNs: 140, ErrorNs: 10}, {OffsetNs: 0, ErrorNs: 10},
+		{OffsetNs: 1000, ErrorNs: 10},
 		{OffsetNs: 7, ErrorNs: 7}, {ErrorNs: UnprobedNs},
 	}
 	if !slices.Equal(got, want) {

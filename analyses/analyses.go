@@ -170,7 +170,8 @@ func RegisterComparison[O any](a Analysis, c Comparison[O]) *Analysis {
 func add(a *Analysis, whole bool) *Analysis {
 	switch {
 	case a.Name == "" || a.Help == "" || !whole:
-		panic(fmt.Sprintf("analyses: %q lacks a name, a help, tables or a method, or has what goes with no comparison", a.Name))
+		panic(fmt.Sprintf("analyses: %q lacks a name, a help, tables or a method, or has what goes with no comparison",
+			a.Name))
 	case registry[a.Name] != nil:
 		panic(fmt.Sprintf("analyses: %q is registered twice", a.Name))
 	}

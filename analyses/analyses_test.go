@@ -39,7 +39,8 @@ func TestDocs(t *testing.T) {
 		}
 		for k, row := range want {
 			if lines[at[k]] != row && !*update {
-				t.Errorf("docs/cli.md (go test ./analyses -update writes it anew):\n got %s\nwant %s", lines[at[k]], row)
+				t.Errorf("docs/cli.md (go test ./analyses -update writes it anew):\n got %s\nwant %s", lines[at[k]],
+					row)
 			}
 			lines[at[k]] = row
 		}
@@ -134,7 +135,8 @@ func TestDiff(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Tables[0].Name != a.Tables[0] || len(got.JSON) != len(a.JSON) {
-			t.Errorf("table %s and %d fields of JSON, announced are %q and %q", got.Tables[0].Name, len(got.JSON), a.Tables, a.JSON)
+			t.Errorf("table %s and %d fields of JSON, announced are %q and %q", got.Tables[0].Name, len(got.JSON),
+				a.Tables, a.JSON)
 		}
 		for _, f := range a.JSON {
 			if got.JSON[f.Key] == nil {
@@ -144,7 +146,8 @@ func TestDiff(t *testing.T) {
 		if how := got.JSON["compared_by"]; how != "whole_trace" { // for want of steps
 			t.Errorf("--steps %s compares by %s", steps, how)
 		}
-		if got, err = q.Compare(side("a", traces[0]), side("a", traces[0]), Asked{}); err != nil || len(got.Tables[0].Rows) > 0 {
+		if got, err = q.Compare(side("a", traces[0]), side("a", traces[0]), Asked{}); err != nil ||
+			len(got.Tables[0].Rows) > 0 {
 			t.Errorf("a trace differs from itself: %v, %v", got.Tables, err)
 		}
 	}
@@ -167,7 +170,8 @@ func TestOptions(t *testing.T) {
 	}{
 		{"ops", func(o any) { o.(*opsOptions).StackDepth = -1 }, "--stack-depth -1"},
 		{"ops", func(o any) { o.(*opsOptions).Flops = true }, "roofline"},
-		{"kernels", func(o any) { *o.(*kernelsOptions) = kernelsOptions{Sequences: &three, MinLength: 1} }, "sequences"},
+		{"kernels", func(o any) { *o.(*kernelsOptions) = kernelsOptions{Sequences: &three, MinLength: 1} },
+			"sequences"},
 		{"kernels", func(any) {}, "--min-length 0"},
 		{"comms", func(o any) { o.(*commsOptions).Each = true }, "collectives"},
 		{"critical-path", func(o any) { o.(*pathOptions).Instance = 2 }, "--instance"},
@@ -203,7 +207,8 @@ func TestOptions(t *testing.T) {
 func TestRegisterRefuses(t *testing.T) {
 	rank := func(*analysis.Subject, *None, Asked) (int, error) { return 0, nil }
 	answer := func([]report.Ranked[int], *None, Asked) (Answer, error) { return Answer{}, nil }
-	for name, a := range map[string]Analysis{"taken": {Name: "ops", Help: "x", Tables: []string{"x"}}, "no help": {Name: "x", Tables: []string{"x"}}} {
+	for name, a := range map[string]Analysis{"taken": {Name: "ops", Help: "x", Tables: []string{"x"}},
+		"no help": {Name: "x", Tables: []string{"x"}}} {
 		func() {
 			defer func() {
 				if recover() == nil {

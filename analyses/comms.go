@@ -13,7 +13,8 @@ var _ = Register(Analysis{
 	Answers: "collectives, bandwidths, stragglers; with `--each` every single one",
 	Tables:  []string{"comms", "overlap", "stragglers", "collectives"},
 	JSON: []Field{
-		{"ranks", "analysis.CommTable"}, {"overlap", "analysis.Overlap"}, {"collectives", "lists of analysis.Collective"},
+		{"ranks", "analysis.CommTable"}, {"overlap", "analysis.Overlap"},
+		{"collectives", "lists of analysis.Collective"},
 		{"stragglers", "analysis.StragglerReport, of several traces"},
 	},
 }, Method[commsOptions, commsResult]{
@@ -58,7 +59,8 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 		out.Tables = []*report.Table{report.CollectiveTable(comms)}
 	}
 	if len(list) > 1 {
-		s := analysis.StragglersOf(report.Values(report.Part(list, func(r *commsResult) analysis.StragglerPart { return r.part })))
+		s := analysis.StragglersOf(report.Values(report.Part(list,
+			func(r *commsResult) analysis.StragglerPart { return r.part })))
 		labels := make([]string, len(list))
 		for i := range list {
 			labels[i] = list[i].Label

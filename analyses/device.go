@@ -19,7 +19,8 @@ var (
 		Method[None, *analysis.Recorded]{
 			Reported: func(k *analysis.RankReport) *analysis.Recorded { return k.Recorded }, Page: pageProgram,
 		})
-	_ = Register(Analysis{Name: "counters", Order: 80, PageOnly: true, Help: "What the hardware counters say by range."},
+	_ = Register(Analysis{Name: "counters", Order: 80, PageOnly: true,
+		Help: "What the hardware counters say by range."},
 		Method[None, analysis.CounterTable]{
 			Reported: func(k *analysis.RankReport) analysis.CounterTable { return k.Counters }, Page: pageCounters,
 		})
@@ -44,7 +45,8 @@ func pageDevice(list []report.Ranked[analysis.Temporal], _ *report.TraceReport) 
 		if len(list) > 1 {
 			who = report.Spoken(r.Label) + ": the device"
 		}
-		out.Lines = append(out.Lines, fmt.Sprintf("%s worked %s of the window of %s (%s).", who, units.Duration(float64(t.BusyNs)),
+		out.Lines = append(out.Lines, fmt.Sprintf("%s worked %s of the window of %s (%s).", who,
+			units.Duration(float64(t.BusyNs)),
 			units.Duration(float64(t.WindowNs)), units.Share(float64(t.BusyNs)/float64(t.WindowNs))))
 	}
 	if !has {
@@ -61,7 +63,8 @@ func pageProgram(list []report.Ranked[*analysis.Recorded], _ *report.TraceReport
 		}
 	}
 	spans := report.Part(programs, func(p *analysis.Recorded) analysis.FrameTable { return p.Spans })
-	return PagePart{Tables: []*report.Table{report.GoroutineTable(programs).Most(pageMost), report.SpanTable(spans).Most(pageMost)}}
+	return PagePart{Tables: []*report.Table{report.GoroutineTable(programs).Most(pageMost),
+		report.SpanTable(spans).Most(pageMost)}}
 }
 
 func pageCounters(list []report.Ranked[analysis.CounterTable], _ *report.TraceReport) PagePart {

@@ -44,7 +44,8 @@ func sideOf(s Side) (diffSide, error) {
 		for i := range s.Traces {
 			labels[i] = s.Traces[i].Label
 		}
-		return diffSide{}, wrong("%s has %d traces (%v): choose one with --rank and --stage", s.Path, len(labels), labels)
+		return diffSide{}, wrong("%s has %d traces (%v): choose one with --rank and --stage", s.Path, len(labels),
+			labels)
 	}
 	t := s.Traces[0].Value
 	return diffSide{t, steps.Find(t, steps.Options{NoPeriod: true})}, nil
@@ -54,8 +55,10 @@ func sideOf(s Side) (diffSide, error) {
 // has no meaning there.
 func comparePipelines(before, after Side, o *diffOptions, asked Asked) (Answer, error) {
 	if asked.HTA || *o != (diffOptions{Steps: o.Steps, Only: "all"}) || o.Steps != "auto" {
-		return Answer{}, wrong("%s and %s are runs and compared as pipelines: --hta, --steps, --only, --change, --significant, "+
-			"--short-names and --unchanged need one trace of each, chosen with --rank and --stage", before.Path, after.Path)
+		return Answer{},
+			wrong("%s and %s are runs and compared as pipelines: --hta, --steps, --only, --change, --significant, "+
+				"--short-names and --unchanged need one trace of each, chosen with --rank and --stage", before.Path,
+				after.Path)
 	}
 	r := compare.Pipelines(*before.Pipeline, *after.Pipeline)
 	return Answer{
@@ -90,7 +93,8 @@ func compareTraces(before, after Side, o *diffOptions, asked Asked) (Answer, err
 		Tables: []*report.Table{report.DiffTable(&d, filter)},
 	}
 	if len(out.Tables[0].Rows) == 0 {
-		out.Lines = append(out.Lines, "No row to show: nothing differs, or no difference fits --change and --significant.")
+		out.Lines = append(out.Lines,
+			"No row to show: nothing differs, or no difference fits --change and --significant.")
 	}
 	return out, nil
 }
@@ -149,7 +153,8 @@ func diffSummary(d *analysis.TraceDiff, how string) string {
 	if d.Test == analysis.NoTest {
 		s += " Too few steps or calls to tell differences from chance."
 	} else {
-		s += fmt.Sprintf(" %d differences are no chance (tested over %s, q < %g).", sure, d.Test, analysis.SignificanceLevel)
+		s += fmt.Sprintf(" %d differences are no chance (tested over %s, q < %g).", sure, d.Test,
+			analysis.SignificanceLevel)
 	}
 	if how != "whole_trace" {
 		s += fmt.Sprintf(" Compared: %d steps of A, %d of B (%s).", d.StepsA, d.StepsB, how)

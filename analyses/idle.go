@@ -53,7 +53,8 @@ func answerIdle(list []report.Ranked[idleResult], _ *idleOptions, _ Asked) (Answ
 	queue := report.Part(list, func(r *idleResult) analysis.Queue { return r.queue })
 	names := func(i, slice int) string { return list[i].Value.names[slice] }
 	return Answer{
-		JSON: map[string]any{"ranks": report.Values(idle), "launches": report.Values(launch), "queue": report.Values(queue)},
+		JSON: map[string]any{"ranks": report.Values(idle), "launches": report.Values(launch),
+			"queue": report.Values(queue)},
 		Tables: []*report.Table{
 			report.IdleTable(idle), report.GapTable(idle, names), report.LaunchTable(launch), report.CallTable(launch),
 			report.QueueTable(queue),

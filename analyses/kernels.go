@@ -11,11 +11,13 @@ var _ = Register(Analysis{
 	Answers: "kinds of device work, kernels, with `--sequences OP` series of kernels",
 	Tables:  []string{"kernels", "types", "temporal", "sequences"},
 	JSON: []Field{
-		{"ranks", "analysis.KernelBreakdown, with --sequences a list of analysis.Sequence"}, {"temporal", "analysis.Temporal"},
+		{"ranks", "analysis.KernelBreakdown, with --sequences a list of analysis.Sequence"},
+		{"temporal", "analysis.Temporal"},
 	},
 }, Method[kernelsOptions, kernelsResult]{
 	Check: checkKernels, Rank: rankKernels, Answer: answerKernels,
-	Reported: func(k *analysis.RankReport) kernelsResult { return kernelsResult{kernels: k.Kernels} }, Page: pageKernels,
+	Reported: func(k *analysis.RankReport) kernelsResult { return kernelsResult{kernels: k.Kernels} },
+	Page:     pageKernels,
 })
 
 type kernelsOptions struct {
@@ -47,7 +49,8 @@ func rankKernels(s *analysis.Subject, o *kernelsOptions, a Asked) (kernelsResult
 func answerKernels(list []report.Ranked[kernelsResult], o *kernelsOptions, a Asked) (Answer, error) {
 	if o.Sequences != nil {
 		seq := report.Part(list, func(r *kernelsResult) []analysis.Sequence { return r.seq })
-		return Answer{JSON: map[string]any{"ranks": report.Values(seq)}, Tables: []*report.Table{report.SequenceTable(seq)}}, nil
+		return Answer{JSON: map[string]any{"ranks": report.Values(seq)},
+			Tables: []*report.Table{report.SequenceTable(seq)}}, nil
 	}
 	kernels := report.Part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels })
 	time := report.Part(list, func(r *kernelsResult) analysis.Temporal { return r.time })

@@ -72,6 +72,7 @@ func pageMemory(list []report.Ranked[memoryResult], _ *report.TraceReport) PageP
 	memory := report.Part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
 	band := report.Part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
 	return PagePart{Tables: []*report.Table{
-		report.MemoryTable(memory), report.MemoryOpTable(memory).Most(pageRows), report.BandwidthTable(band).Most(pageRows),
+		report.MemoryTable(memory), report.MemoryOpTable(memory).Most(pageRows),
+		report.BandwidthTable(band).Most(pageRows),
 	}}
 }

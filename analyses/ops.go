@@ -59,7 +59,8 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.ops })
 	roof := report.Part(list, func(r *opsResult) analysis.RooflineReport { return r.roof })
 	ann := report.Part(list, func(r *opsResult) analysis.Annotations { return r.ann })
-	out := Answer{JSON: map[string]any{"ranks": report.Values(ops), "roofline": report.Values(roof), "annotations": report.Values(ann)}}
+	out := Answer{JSON: map[string]any{"ranks": report.Values(ops), "roofline": report.Values(roof),
+		"annotations": report.Values(ann)}}
 	out.Tables = []*report.Table{
 		report.OpTable(summed(a, ops, report.MergeOps)), report.RooflineTable(roof), report.AnnotationTable(ann),
 	}
@@ -78,7 +79,8 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 		})
 	}
 	if o.ByStack && !has(func(o analysis.OpRow) string { return o.Stack }) {
-		out.Notes = append(out.Notes, "the trace has no Python stacks: with_stack (torch_profiler_with_stack) records them")
+		out.Notes = append(out.Notes,
+			"the trace has no Python stacks: with_stack (torch_profiler_with_stack) records them")
 	}
 	if o.ByShape && !has(func(o analysis.OpRow) string { return o.Shapes }) {
 		out.Notes = append(out.Notes,

@@ -19,7 +19,8 @@ func syntheticTrace(n int) *trace.Trace {
 	copied := []byte(`{"bytes": 4096, "memory bandwidth (GB/s)": 2.0}`)
 	t, dev, corr := int64(1_000_000), int64(1_010_000), int64(1)
 	kernel := func(name string, cat trace.Category, track trace.TrackID, dur int64, args []byte) {
-		tr.AddSlice(trace.Slice{Start: t + 2000, Dur: 4000, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Track: host, Corr: corr})
+		tr.AddSlice(trace.Slice{Start: t + 2000, Dur: 4000, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime,
+			Track: host, Corr: corr})
 		dev = max(dev+1500, t+9000)
 		tr.AddSlice(trace.Slice{Start: dev, Dur: dur, Name: name, Cat: cat, Track: track, Corr: corr, Args: args})
 		dev += dur
@@ -27,10 +28,12 @@ func syntheticTrace(n int) *trace.Trace {
 	}
 	for k := 0; tr.Slices.Len() < n; k++ {
 		if k%100 == 0 {
-			tr.AddSlice(trace.Slice{Start: t, Dur: 100 * 10_000, Name: "ProfilerStep#" + string(rune('0'+k/100%10)), Cat: trace.CatUserAnnotation, Track: host})
+			tr.AddSlice(trace.Slice{Start: t, Dur: 100 * 10_000, Name: "ProfilerStep#" + string(rune('0'+k/100%10)),
+				Cat: trace.CatUserAnnotation, Track: host})
 		}
 		tr.AddSlice(trace.Slice{Start: t + 500, Dur: 8000, Name: "aten::linear", Cat: trace.CatCPUOp, Track: host})
-		tr.AddSlice(trace.Slice{Start: t + 1000, Dur: 7000, Name: "aten::mm", Cat: trace.CatCPUOp, Track: host, Args: dims})
+		tr.AddSlice(trace.Slice{Start: t + 1000, Dur: 7000, Name: "aten::mm", Cat: trace.CatCPUOp, Track: host,
+			Args: dims})
 		switch k % 10 {
 		case 3:
 			kernel("ncclDevKernel_AllReduce_Sum_f32_RING_LL", trace.CatKernel, comm, 9000, coll)

@@ -48,7 +48,8 @@ func (g *critGraph) deviceEdges() {
 				g.add(2*h, start, EdgeLaunchDelay, noSlice, false)
 				edge = true
 			}
-		case hasPrev && (!synced || f.end(src) < g.time(prev)) && (!f.rules.LimitedKernelGap || f.start[i]-g.time(prev) < hta.KernelGapNs):
+		case hasPrev && (!synced || f.end(src) < g.time(prev)) &&
+			(!f.rules.LimitedKernelGap || f.start[i]-g.time(prev) < hta.KernelGapNs):
 			g.add(prev, start, EdgeKernelDelay, prev>>1, false)
 			edge = true
 		}
@@ -201,7 +202,8 @@ func (g *critGraph) queueAround() (entered, left []int32) {
 
 // eventWaits knows the launches around event calls.
 type eventWaits struct {
-	recorded map[int64]int32 // correlation of cudaEventRecord -> last device slice launched before on the event's stream
+	// correlation of cudaEventRecord -> last device slice launched before on the event's stream
+	recorded map[int64]int32
 	next     map[int32]int32 // cudaStreamWaitEvent -> first device slice launched after it on its stream
 }
 
@@ -227,7 +229,8 @@ func (g *critGraph) eventWaits() eventWaits {
 			}
 			continue
 		}
-		if h := f.partner[i]; f.laneOf[i] < 0 && (record[s.Name[i]] || h >= 0 && (waitCall[s.Name[i]] || f.laneOf[h] >= 0 && s.Cat[h] != trace.CatCUDASync)) {
+		if h := f.partner[i]; f.laneOf[i] < 0 && (record[s.Name[i]] || h >= 0 &&
+			(waitCall[s.Name[i]] || f.laneOf[h] >= 0 && s.Cat[h] != trace.CatCUDASync)) {
 			calls = append(calls, i)
 		}
 	}
@@ -269,7 +272,8 @@ func (g *critGraph) eventWaits() eventWaits {
 
 // sync adds what a synchronisation row makes wait: a call on the host, or the next
 // kernel of a stream.
-func (g *critGraph) sync(i int32, w eventWaits, lastOnLane map[int64]critNode, contexts *contextSyncs, syncFrom map[int32]int32) {
+func (g *critGraph) sync(i int32, w eventWaits, lastOnLane map[int64]critNode, contexts *contextSyncs,
+	syncFrom map[int32]int32) {
 	f := g.f
 	call := f.partner[i]
 	name := f.name(i)

@@ -33,7 +33,8 @@ func TestCriticalPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, "path", edges(got), "operator 2; kernel_launch_delay 4; operator 20; kernel_kernel_delay 2; operator 20; sync_dependency 0; ")
+	want(t, "path", edges(got),
+		"operator 2; kernel_launch_delay 4; operator 20; kernel_kernel_delay 2; operator 20; sync_dependency 0; ")
 	want(t, "total", got.TotalNs, 48_000)
 	by := map[Bound]int64{}
 	for _, b := range got.Bounds {

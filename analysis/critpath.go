@@ -25,7 +25,8 @@ const (
 	numEdgeTypes
 )
 
-var edgeNames = enum.Of[EdgeType]("edge type", "operator", "dependency", "kernel_launch_delay", "kernel_kernel_delay", "sync_dependency")
+var edgeNames = enum.Of[EdgeType]("edge type", "operator", "dependency", "kernel_launch_delay", "kernel_kernel_delay",
+	"sync_dependency")
 
 // String returns the type's name.
 func (e EdgeType) String() string { return edgeNames.Text(e) }
@@ -47,7 +48,8 @@ const (
 	numBounds
 )
 
-var boundNames = enum.Of[Bound]("bound", "", "cpu", "gpu_compute", "gpu_communication", "kernel_kernel_overhead", "kernel_launch_overhead")
+var boundNames = enum.Of[Bound]("bound", "", "cpu", "gpu_compute", "gpu_communication", "kernel_kernel_overhead",
+	"kernel_launch_overhead")
 
 // String returns the resource's name.
 func (b Bound) String() string { return boundNames.Text(b) }
@@ -267,7 +269,8 @@ func (g *critGraph) fill(out *CriticalPath, path []int32) {
 	}
 	for _, at := range path {
 		e := &g.edges[at]
-		ce := CriticalEdge{Index: int32(len(out.Edges)), Type: e.typ, From: e.from >> 1, To: e.to >> 1, FromEnd: e.from&1 == 1, ToEnd: e.to&1 == 1,
+		ce := CriticalEdge{Index: int32(len(out.Edges)), Type: e.typ, From: e.from >> 1, To: e.to >> 1,
+			FromEnd: e.from&1 == 1, ToEnd: e.to&1 == 1,
 			Ns: e.weight, Slice: e.slice, Bound: g.bound(e)}
 		out.Edges = append(out.Edges, ce)
 		out.TotalNs += e.weight

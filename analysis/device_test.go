@@ -73,7 +73,8 @@ func TestTemporalWithoutDevice(t *testing.T) {
 func TestExactNanoseconds(t *testing.T) {
 	m := newMaker()
 	for i := range 10 {
-		m.tr.AddSlice(trace.Slice{Start: int64(i)*1000 + 300, Dur: 400, Name: "k", Cat: trace.CatKernel, Track: m.s7, Args: []byte(`{"stream": 7}`)})
+		m.tr.AddSlice(trace.Slice{Start: int64(i)*1000 + 300, Dur: 400, Name: "k", Cat: trace.CatKernel, Track: m.s7,
+			Args: []byte(`{"stream": 7}`)})
 	}
 	got := TemporalBreakdown(m.tr, Options{})
 	want(t, "compute", got.ComputeNs, 4000)
@@ -211,8 +212,10 @@ func TestBandwidth(t *testing.T) {
 	m := newMaker()
 	// Rates that binary fractions do not hold: HTA counts what is left of their sum.
 	for i := range 10 {
-		m.slice(m.s7, trace.CatGPUMemcpy, "Memcpy HtoD (Pinned -> Device)", float64(i)*100, 10, `{"bytes": 1000, "stream": 7, "correlation": 5, "memory bandwidth (GB/s)": 0.1}`)
-		m.slice(m.s20, trace.CatGPUMemcpy, "Memcpy HtoD (Pinned -> Device)", float64(i)*100+5, 10, `{"bytes": 2000, "stream": 20, "memory bandwidth (GB/s)": 0.2}`)
+		m.slice(m.s7, trace.CatGPUMemcpy, "Memcpy HtoD (Pinned -> Device)", float64(i)*100, 10,
+			`{"bytes": 1000, "stream": 7, "correlation": 5, "memory bandwidth (GB/s)": 0.1}`)
+		m.slice(m.s20, trace.CatGPUMemcpy, "Memcpy HtoD (Pinned -> Device)", float64(i)*100+5, 10,
+			`{"bytes": 2000, "stream": 20, "memory bandwidth (GB/s)": 0.2}`)
 	}
 	m.slice(m.s7, trace.CatGPUMemset, "Memset (Device)", 2000, 0, `{"bytes": 64}`)
 	got := Bandwidth(m.tr, Options{})
@@ -225,7 +228,8 @@ func TestBandwidth(t *testing.T) {
 	wantNear(t, "largest", d.ByTime.Max, 0.3)
 	want(t, "active", d.ByTime.ActiveNs, 150_000)
 	want(t, "no time, no rate", got.Directions[1].Points.Count, 0)
-	if hta := Bandwidth(m.tr, Options{HTA: true}); hta.Directions[0].Points.Count <= 30 || hta.Directions[0].Points.Min > 1e-9 {
+	if hta := Bandwidth(m.tr, Options{HTA: true}); hta.Directions[0].Points.Count <= 30 ||
+		hta.Directions[0].Points.Min > 1e-9 {
 		t.Errorf("HTA counts no residue here: %+v", hta.Directions[0].Points)
 	}
 }

@@ -335,7 +335,8 @@ func (d *differ) finish() TraceDiff {
 		rows = append(rows, r)
 	}
 	slices.SortFunc(rows, func(a, b *diffRow) int {
-		return cmp.Or(cmp.Compare(math.Abs(b.DeltaNs), math.Abs(a.DeltaNs)), cmp.Compare(a.Name, b.Name), cmp.Compare(b2i(a.Device), b2i(b.Device)))
+		return cmp.Or(cmp.Compare(math.Abs(b.DeltaNs), math.Abs(a.DeltaNs)), cmp.Compare(a.Name, b.Name),
+			cmp.Compare(b2i(a.Device), b2i(b.Device)))
 	})
 	p := make([]float64, len(rows))
 	for i, r := range rows {

@@ -58,18 +58,22 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 	span := SpanEvidence(at, track, t.Window.StartNs, t.Window.EndNs)
 	add := func(part float64, text string, e Evidence) {
 		if part >= noticeShare {
-			out = append(out, Finding{Severity: severityOf(part), Text: text, Number: 100 * part, Unit: "%", Evidence: e})
+			out = append(out, Finding{Severity: severityOf(part), Text: text, Number: 100 * part, Unit: "%",
+				Evidence: e})
 		}
 	}
 	out = append(out, f.idleFinding(at, r, span)...)
 	comm := share(t.ExposedCommunicationNs, t.SpanNs)
 	if c := worstKernel(r, KindCommunication); c >= 0 {
-		add(comm, fmt.Sprintf("%scommunication without compute behind it took %s of the span; %s of all communication was hidden",
-			f.who(), units.Share(comm), units.Share(r.Overlap.Share)), SliceEvidence(f.tr, at, c))
+		add(comm,
+			fmt.Sprintf(
+				"%scommunication without compute behind it took %s of the span; %s of all communication was hidden",
+				f.who(), units.Share(comm), units.Share(r.Overlap.Share)), SliceEvidence(f.tr, at, c))
 	}
 	if c := worstKernel(r, KindMemory); c >= 0 {
 		mem := share(t.ExposedMemoryNs, t.SpanNs)
-		add(mem, fmt.Sprintf("%scopies and fills without compute behind them took %s of the span", f.who(), units.Share(mem)), SliceEvidence(f.tr, at, c))
+		add(mem, fmt.Sprintf("%scopies and fills without compute behind them took %s of the span", f.who(),
+			units.Share(mem)), SliceEvidence(f.tr, at, c))
 	}
 	if n := r.Launches.Count; n > 0 {
 		if part := float64(r.Launches.Short) / float64(n); part >= 0.5 && r.Launches.GraphLaunches == 0 {
@@ -84,7 +88,8 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 				sev, why = Info, "launch calls wait for a busy device, as they should"
 			}
 			out = append(out, Finding{Severity: sev, Number: 100 * q.BlockedShare, Unit: "%",
-				Text:     fmt.Sprintf("%sstream %d's queue was full for %s of the time; %s", f.who(), q.Lane.Stream, units.Share(q.BlockedShare), why),
+				Text: fmt.Sprintf("%sstream %d's queue was full for %s of the time; %s", f.who(), q.Lane.Stream,
+					units.Share(q.BlockedShare), why),
 				Evidence: SliceEvidence(f.tr, at, q.MaxAt)})
 		}
 	}
@@ -102,7 +107,8 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 	busy, whole, unknown, of := t.BusyNs, t.SpanNs, t.UnknownNs, "the span of "+units.Duration(float64(t.SpanNs))
 	if share(t.SpanNs, t.WindowNs) < smallSpan {
 		whole, unknown = t.WindowNs, t.UnknownWindowNs
-		of = fmt.Sprintf("the window of %s (work from first to last: %s)", units.Duration(float64(whole)), units.Duration(float64(t.SpanNs)))
+		of = fmt.Sprintf("the window of %s (work from first to last: %s)", units.Duration(float64(whole)),
+			units.Duration(float64(t.SpanNs)))
 	}
 	if 2*unknown > whole-busy {
 		return nil // it is said already that the work of launches is missing
@@ -122,7 +128,8 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 	idleNs := (whole - busy) / max(1, n)
 	text := fmt.Sprintf("%sthe device was idle for %s of %s", f.who(), units.Share(idle), of)
 	if n > 1 {
-		text = fmt.Sprintf("%s%d devices, on average %s busy in %s, %s", f.who(), n, units.Share(1-idle), of, together(t))
+		text = fmt.Sprintf("%s%d devices, on average %s busy in %s, %s", f.who(), n, units.Share(1-idle), of,
+			together(t))
 	}
 	if c := r.Host.Main(); c != nil && 2*r.Host.WaitNs >= idleNs {
 		text += fmt.Sprintf("; for %s of it the host was in %s", units.Duration(float64(c.Ns)), c.Text())
@@ -159,11 +166,13 @@ func (f *frame) memoryFinding(at int, r *RankReport) []Finding {
 			if part < fullMemory {
 				continue
 			}
-			text := fmt.Sprintf("%sdevice %d held %s of %s at its peak", f.who(), d.DeviceID, units.Bytes(held), units.Bytes(card.TotalMemory))
+			text := fmt.Sprintf("%sdevice %d held %s of %s at its peak", f.who(), d.DeviceID, units.Bytes(held),
+				units.Bytes(card.TotalMemory))
 			if len(d.ByOp) > 0 && d.ByOp[0].AtPeakBytes > 0 {
 				text += fmt.Sprintf(", most of what was allocated here by %s", d.ByOp[0].Name)
 			}
-			out = append(out, Finding{Severity: Warning, Text: text, Number: 100 * part, Unit: "%", Evidence: SpanEvidence(at, 0, d.PeakTimeNs, d.PeakTimeNs)})
+			out = append(out, Finding{Severity: Warning, Text: text, Number: 100 * part, Unit: "%",
+				Evidence: SpanEvidence(at, 0, d.PeakTimeNs, d.PeakTimeNs)})
 		}
 	}
 	return out
@@ -212,7 +221,8 @@ func (f *frame) mainCause(r *RankReport) (*Gap, string) {
 			main = IdleCause(c)
 		}
 	}
-	said := [numIdleCauses]string{"the host to launch", "kernels to start one after the other", "something other than the host: another stream or a synchronisation", "what is not known"}
+	said := [numIdleCauses]string{"the host to launch", "kernels to start one after the other",
+		"something other than the host: another stream or a synchronisation", "what is not known"}
 	for k := range r.Idle.Longest {
 		if g := &r.Idle.Longest[k]; g.Cause == main && g.Lane == busiest.Lane {
 			return g, said[main]

@@ -27,7 +27,8 @@ func newMaker() *maker {
 }
 
 func (m *maker) slice(track trace.TrackID, cat trace.Category, name string, start, dur float64, args string) int {
-	return m.tr.AddSlice(trace.Slice{Start: int64(start * 1000), Dur: int64(dur * 1000), Name: name, Cat: cat, Track: track, Args: []byte(args)})
+	return m.tr.AddSlice(trace.Slice{Start: int64(start * 1000), Dur: int64(dur * 1000), Name: name, Cat: cat,
+		Track: track, Args: []byte(args)})
 }
 
 func (m *maker) kernel(track trace.TrackID, name string, start, dur float64) int {
@@ -41,7 +42,8 @@ func (m *maker) op(name string, start, dur float64) int {
 // launched adds a launch call on the host and the device slice that it starts.
 func (m *maker) launched(track trace.TrackID, name string, call, callDur, start, dur float64) (host, dev int) {
 	m.corr++
-	host = m.slice(m.host, trace.CatCUDARuntime, "cudaLaunchKernel", call, callDur, fmt.Sprintf(`{"correlation": %d}`, m.corr))
+	host = m.slice(m.host, trace.CatCUDARuntime, "cudaLaunchKernel", call, callDur,
+		fmt.Sprintf(`{"correlation": %d}`, m.corr))
 	m.tr.Slices.Corr[host] = m.corr
 	dev = m.kernel(track, name, start, dur)
 	m.tr.Slices.Corr[dev] = m.corr

@@ -37,7 +37,8 @@ func TestNest(t *testing.T) {
 	for _, i := range []int{outer, a, b, zero, late, far, twin, twin2, end} {
 		got[i] = tr.parent[i]
 	}
-	if diff := cmp.Diff(map[int]int32{outer: -1, a: int32(outer), b: int32(outer), zero: int32(b), late: int32(outer), far: -1,
+	if diff := cmp.Diff(map[int]int32{outer: -1, a: int32(outer), b: int32(outer), zero: int32(b), late: int32(outer),
+		far:  -1,
 		twin: -1, twin2: int32(twin), end: int32(twin2)}, got); diff != "" {
 		t.Errorf("parents (-want +got):\n%s", diff)
 	}
@@ -47,11 +48,13 @@ func TestOps(t *testing.T) {
 	m := newMaker()
 	m.slice(m.host, trace.CatPythonFunction, "model.py(1): forward", 0, 200, "")
 	m.slice(m.host, trace.CatUserAnnotation, "step", 0, 100, "")
-	m.slice(m.host, trace.CatCPUOp, "aten::linear", 10, 40, `{"Input Dims": [[2, 3], [4, 3]], "Input type": ["float", "float"]}`)
+	m.slice(m.host, trace.CatCPUOp, "aten::linear", 10, 40,
+		`{"Input Dims": [[2, 3], [4, 3]], "Input type": ["float", "float"]}`)
 	m.slice(m.host, trace.CatPythonFunction, "inner.py(2): f", 12, 30, "")
 	m.op("aten::linear", 15, 20) // the same name inside
 	m.launched(m.s7, "gemm", 20, 5, 30, 50)
-	m.slice(m.host, trace.CatCPUOp, "aten::linear", 60, 10, `{"Input Dims": [[8, 3], [4, 3]], "Input type": ["float", "float"]}`)
+	m.slice(m.host, trace.CatCPUOp, "aten::linear", 60, 10,
+		`{"Input Dims": [[8, 3], [4, 3]], "Input type": ["float", "float"]}`)
 	m.kernel(m.s7, "orphan", 90, 7)
 	got := Ops(m.tr, Options{}, OpOptions{})
 	l := rowOf(t, got.Rows, "aten::linear")
@@ -142,7 +145,8 @@ func TestMemory(t *testing.T) {
 	m.op("aten::relu", 20, 10)
 	ev := func(at float64, bytes, addr, total string) {
 		m.tr.AddInstant(int64(at*1000), NameMemory, trace.CatCPUInstant, m.host,
-			[]byte(`{"Device Type": 1, "Device Id": 0, "Bytes": `+bytes+`, "Addr": `+addr+`, "Total Allocated": `+total+`, "Total Reserved": 4096}`))
+			[]byte(`{"Device Type": 1, "Device Id": 0, "Bytes": `+bytes+`, "Addr": `+addr+`, "Total Allocated": `+total+
+				`, "Total Reserved": 4096}`))
 	}
 	ev(5, "100", "1", "600") // 500 were there before
 	ev(25, "300", "2", "900")
@@ -157,7 +161,8 @@ func TestMemory(t *testing.T) {
 	want(t, "end", d.EndBytes, 300)
 	want(t, "freed early", d.FreedBeforeTime, 500)
 	want(t, "reserved", d.PeakReserved, 4096)
-	if diff := cmp.Diff([]MemoryOp{{"aten::relu", 1, 300, 300, 300}, {"aten::mm", 1, 100, 100, 0}}, d.ByOp); diff != "" {
+	if diff := cmp.Diff([]MemoryOp{{"aten::relu", 1, 300, 300, 300}, {"aten::mm", 1, 100, 100, 0}},
+		d.ByOp); diff != "" {
 		t.Errorf("by op (-want +got):\n%s", diff)
 	}
 }
@@ -165,7 +170,8 @@ func TestMemory(t *testing.T) {
 func TestMemoryWithoutTotals(t *testing.T) {
 	m := newMaker()
 	for i, b := range []string{"10", "-30", "50"} {
-		m.tr.AddInstant(int64(i), NameMemory, trace.CatCPUInstant, m.host, []byte(`{"Device Type": 0, "Device Id": -1, "Bytes": `+b+`}`))
+		m.tr.AddInstant(int64(i), NameMemory, trace.CatCPUInstant, m.host,
+			[]byte(`{"Device Type": 0, "Device Id": -1, "Bytes": `+b+`}`))
 	}
 	d := Memory(m.tr, Options{}).Devices[0]
 	want(t, "base", d.BaseBytes, 20)
@@ -235,7 +241,8 @@ func TestComms(t *testing.T) {
 	m.slice(m.s20, trace.CatKernel, "ncclDevKernel_AllReduce", 0, 100, "{"+args+"}")
 	m.slice(m.s20, trace.CatKernel, "ncclDevKernel_AllReduce", 200, 50, "{"+args+"}")
 	// An older file has the arguments on the host only.
-	m.slice(m.host, trace.CatCPUOp, "record_param_comms", 300, 20, `{"Collective name": "_allgather_base", "In msg nelems": 10, "Out msg nelems": 40, "dtype": "Float", "Group size": 4, "Process Group Name": "0"}`)
+	m.slice(m.host, trace.CatCPUOp, "record_param_comms", 300, 20,
+		`{"Collective name": "_allgather_base", "In msg nelems": 10, "Out msg nelems": 40, "dtype": "Float", "Group size": 4, "Process Group Name": "0"}`)
 	m.launched(m.s20, "ncclKernel_AllGather", 305, 5, 330, 4)
 	m.kernel(m.s20, "ncclDevKernel_SendRecv", 500, 10)
 	got := Comms(m.tr, Options{})
@@ -254,7 +261,8 @@ func TestComms(t *testing.T) {
 
 func TestHostComms(t *testing.T) {
 	m := newMaker()
-	m.slice(m.host, trace.CatCPUOp, trace.NameAllReduce, 0, 100, `{"Collective name": "allreduce", "In msg nelems": 256, "dtype": "Float", "Group size": 2, "Seq": 7}`)
+	m.slice(m.host, trace.CatCPUOp, trace.NameAllReduce, 0, 100,
+		`{"Collective name": "allreduce", "In msg nelems": 256, "dtype": "Float", "Group size": 2, "Seq": 7}`)
 	m.slice(m.host, trace.CatCPUOp, "record_param_comms", 200, 1, `{"Collective name": "wait"}`)
 	got := Comms(m.tr, Options{})
 	want(t, "collectives", len(got.Collectives), 1)

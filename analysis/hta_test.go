@@ -28,11 +28,13 @@ func TestHTAHasOnePlace(t *testing.T) {
 		}
 		for _, l := range strings.Split(string(raw), "\n") {
 			if asks.MatchString(l) && !strings.Contains(l, "opt.HTA = false") {
-				t.Errorf("%s asks for Options.HTA: make the difference a field of hta.Rules\n%s", f, strings.TrimSpace(l))
+				t.Errorf("%s asks for Options.HTA: make the difference a field of hta.Rules\n%s", f,
+					strings.TrimSpace(l))
 			}
 		}
 	}
-	for want, got := range map[Kind]hta.Type{KindOther: hta.Other, KindCompute: hta.Compute, KindCommunication: hta.Communication, KindMemory: hta.Memory} {
+	for want, got := range map[Kind]hta.Type{KindOther: hta.Other, KindCompute: hta.Compute,
+		KindCommunication: hta.Communication, KindMemory: hta.Memory} {
 		if Kind(got) != want {
 			t.Errorf("hta.Type %d is %v, want %v", got, Kind(got), want)
 		}

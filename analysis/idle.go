@@ -13,10 +13,12 @@ type IdleCause uint8
 
 // The causes of a gap on a stream.
 const (
-	HostWait   IdleCause = iota // the launch call began only after the work before had ended, or took most of a long gap
-	KernelWait                  // work was queued and the gap is shorter than the limit: the cost of starting a kernel
-	OtherWait                   // work was queued and yet did not start: a dependency on another stream or a busy device
-	Unknown                     // a launch in between has no device work in the trace: perhaps the stream was busy
+	// the launch call began only after the work before had ended, or took most of a long gap
+	HostWait   IdleCause = iota
+	KernelWait           // work was queued and the gap is shorter than the limit: the cost of starting a kernel
+	// work was queued and yet did not start: a dependency on another stream or a busy device
+	OtherWait
+	Unknown // a launch in between has no device work in the trace: perhaps the stream was busy
 	numIdleCauses
 )
 
@@ -110,7 +112,8 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 		si.Causes[cause].Ns += gap
 		lengths[cause] = append(lengths[cause], float64(gap))
 		if g := *longest; len(g) < maxGaps || gap > g[len(g)-1].EndNs-g[len(g)-1].StartNs {
-			*longest = insertGap(g, Gap{Cause: cause, Lane: si.Lane, StartNs: prevEnd, EndNs: f.start[i], Before: int(prev), After: int(i)})
+			*longest = insertGap(g, Gap{Cause: cause, Lane: si.Lane, StartNs: prevEnd, EndNs: f.start[i],
+				Before: int(prev), After: int(i)})
 		}
 		prev, prevEnd = i, f.end(i)
 	}

@@ -22,9 +22,10 @@ type LaunchStats struct {
 	RuntimeOutliers int      `json:"runtime_outliers"`      // call longer than 50 us
 	DelayOutliers   int      `json:"launch_delay_outliers"` // delay longer than 100 us
 	Unlinked        int      `json:"unlinked"`              // device slices without a launch call in the trace
-	Ambiguous       int      `json:"ambiguous"`             // calls whose correlation an earlier one has; slices go to the last call before them
-	GraphLaunches   int      `json:"graph_launches"`        // calls that launched more than one device slice
-	Types           []ByCall `json:"calls"`                 // by name of the call, most device work first
+	// calls whose correlation an earlier one has; slices go to the last call before them
+	Ambiguous     int      `json:"ambiguous"`
+	GraphLaunches int      `json:"graph_launches"` // calls that launched more than one device slice
+	Types         []ByCall `json:"calls"`          // by name of the call, most device work first
 }
 
 // Launch is a launch call and one device slice that it started. A graph launch gives
@@ -72,9 +73,11 @@ func (f *frame) launches(lo LaunchOptions) LaunchStats {
 		}
 		f.launchTypes(&out)
 	}
-	cpu, gpu, delay := make([]float64, 0, len(out.Launches)), make([]float64, 0, len(out.Launches)), make([]float64, 0, len(out.Launches))
+	cpu, gpu, delay := make([]float64, 0, len(out.Launches)), make([]float64, 0, len(out.Launches)), make([]float64, 0,
+		len(out.Launches))
 	for _, l := range out.Launches {
-		cpu, gpu, delay = append(cpu, float64(l.CPUNs)), append(gpu, float64(l.GPUNs)), append(delay, float64(l.DelayNs))
+		cpu, gpu, delay = append(cpu, float64(l.CPUNs)), append(gpu, float64(l.GPUNs)), append(delay,
+			float64(l.DelayNs))
 		if l.CPUNs <= RuntimeOutlierNs && l.GPUNs < l.CPUNs {
 			out.Short++
 		}

@@ -182,7 +182,8 @@ func (h *holder) timeline() DeviceTimeline {
 		if most[by] == 0 {
 			continue
 		}
-		c := MemoryCategory{HeldBy: by, AtPeakBytes: atPeak[by], MaxBytes: most[by], EndBytes: last[by], Bytes: make([]int64, len(points))}
+		c := MemoryCategory{HeldBy: by, AtPeakBytes: atPeak[by], MaxBytes: most[by], EndBytes: last[by],
+			Bytes: make([]int64, len(points))}
 		for k := range points {
 			c.Bytes[k] = points[k].held[by]
 		}
@@ -217,11 +218,14 @@ func (h *holder) peak(d *DeviceTimeline) {
 		byOp[k].Count++
 	}
 	d.Peak.LiveCount = len(rows)
-	slices.SortFunc(rows, func(a, b int32) int { return cmp.Or(cmp.Compare(h.es[b].bytes, h.es[a].bytes), cmp.Compare(a, b)) })
+	slices.SortFunc(rows, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(h.es[b].bytes, h.es[a].bytes), cmp.Compare(a, b))
+	})
 	d.Peak.Allocations, d.Peak.ByOp = []LiveAllocation{}, []LiveByOp{}
 	for _, i := range rows[:min(len(rows), maxPeakRows)] {
 		e := &h.es[i]
-		a := LiveAllocation{Bytes: e.bytes, TimeNs: between(h.start, e.at), Addr: "0x" + strconv.FormatUint(uint64(e.addr), 16), Region: h.region(e)}
+		a := LiveAllocation{Bytes: e.bytes, TimeNs: between(h.start, e.at), Addr: "0x" +
+			strconv.FormatUint(uint64(e.addr), 16), Region: h.region(e)}
 		if e.slice >= 0 {
 			a.Op = h.f.name(e.slice)
 		}

@@ -120,7 +120,8 @@ func (f *frame) memoryEvents() (map[memoryDevice][]memoryEvent, *tree) {
 		var dev memoryDevice
 		ref := in.Args[i]
 		var have bool
-		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have || max(e.bytes, -e.bytes) > maxMemoryBytes || e.bytes == math.MinInt64 {
+		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have || max(e.bytes, -e.bytes) > maxMemoryBytes ||
+			e.bytes == math.MinInt64 {
 			continue
 		}
 		e.addr, e.hasAddr = f.address(ref)
@@ -297,6 +298,7 @@ func (f *frame) memoryByOp(d *DeviceMemory, es []memoryEvent, held, peakAt int) 
 		d.ByOp = append(d.ByOp, *o)
 	}
 	slices.SortFunc(d.ByOp, func(a, b MemoryOp) int {
-		return cmp.Or(cmp.Compare(b.AtPeakBytes, a.AtPeakBytes), cmp.Compare(b.AllocatedBytes, a.AllocatedBytes), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.AtPeakBytes, a.AtPeakBytes), cmp.Compare(b.AllocatedBytes, a.AllocatedBytes),
+			cmp.Compare(a.Name, b.Name))
 	})
 }

@@ -39,12 +39,14 @@ const (
 	HeldDenoiseStep
 	HeldVAEDecode
 	HeldVocode
-	HeldOther   // allocated outside of every such region
-	HeldUnknown // the totals count it and no event explains it: other threads allocated it, or its free was not recorded
+	HeldOther // allocated outside of every such region
+	// the totals count it and no event explains it: other threads allocated it, or its free was not recorded
+	HeldUnknown
 	NumHeldBy
 )
 
-var heldNames = enum.Of[HeldBy]("memory held by", "before", trace.NamePrefill, trace.NameDecodeStep, trace.NameTextEncode,
+var heldNames = enum.Of[HeldBy]("memory held by", "before", trace.NamePrefill, trace.NameDecodeStep,
+	trace.NameTextEncode,
 	trace.NameDenoiseStep, trace.NameVAEDecode, trace.NameVocode, "other", "unknown")
 
 // String returns the name in memory_timeline.json.
@@ -178,7 +180,8 @@ func HeldMemory(tr *trace.Trace, opt Options) MemoryTimeline {
 	opt.HTA = false
 	f := bareFrame(tr, opt)
 	m := &tr.Meta
-	out := MemoryTimeline{SchemaVersion: MemoryTimelineSchema, Rank: m.Rank, StageID: m.StageID, Stage: m.Stage, Replica: m.Replica,
+	out := MemoryTimeline{SchemaVersion: MemoryTimelineSchema, Rank: m.Rank, StageID: m.StageID, Stage: m.Stage,
+		Replica:   m.Replica,
 		WallClock: m.WallClock, Phases: []MemoryPhase{}, Devices: []DeviceTimeline{}}
 	byDev, t := f.memoryEvents()
 	if len(byDev) == 0 {
@@ -282,7 +285,8 @@ func (f *frame) phases(t *tree, regions []HeldBy, w Window) []MemoryPhase {
 			continue
 		}
 		last := len(out) - 1
-		if last < 0 || between(out[last].EndNs, from) > tolerance || regions[i] != out[last].Region && from-out[last].StartNs >= tolerance {
+		if last < 0 || between(out[last].EndNs, from) > tolerance || regions[i] != out[last].Region &&
+			from-out[last].StartNs >= tolerance {
 			out, busy = append(out, MemoryPhase{regions[i], from, to, 1}), [NumHeldBy]int64{}
 			busy[regions[i]] = to - from
 			continue

@@ -71,14 +71,17 @@ func wantSound(t interface{ Errorf(string, ...any) }, d *DeviceTimeline) {
 	if most != d.Peak.Bytes {
 		t.Errorf("%s: the largest point is %d, the peak %d", d.Device, most, d.Peak.Bytes)
 	}
-	if end := d.TotalBytes[len(d.TotalBytes)-1]; end != d.EndBytes || end != d.BaseBytes+d.AllocatedBytes-d.FreedBytes+d.UnexplainedBytes {
-		t.Errorf("%s: ends with %d; %d + %d - %d + %d, said to be %d", d.Device, end, d.BaseBytes, d.AllocatedBytes, d.FreedBytes, d.UnexplainedBytes, d.EndBytes)
+	if end := d.TotalBytes[len(d.TotalBytes)-1]; end != d.EndBytes ||
+		end != d.BaseBytes+d.AllocatedBytes-d.FreedBytes+d.UnexplainedBytes {
+		t.Errorf("%s: ends with %d; %d + %d - %d + %d, said to be %d", d.Device, end, d.BaseBytes, d.AllocatedBytes,
+			d.FreedBytes, d.UnexplainedBytes, d.EndBytes)
 	}
 	atPeak := int64(0)
 	for _, c := range d.Categories {
 		atPeak += c.AtPeakBytes
 		if c.MaxBytes < c.AtPeakBytes || c.MaxBytes < c.EndBytes {
-			t.Errorf("%s: %s held at most %d, at the peak %d, at the end %d", d.Device, c.HeldBy, c.MaxBytes, c.AtPeakBytes, c.EndBytes)
+			t.Errorf("%s: %s held at most %d, at the peak %d, at the end %d", d.Device, c.HeldBy, c.MaxBytes,
+				c.AtPeakBytes, c.EndBytes)
 		}
 	}
 	if atPeak != d.Peak.Bytes {
@@ -106,7 +109,8 @@ func TestHeldMemory(t *testing.T) {
 	m.mem(m.host, 660, 1, 0, 6, 10, 1391) // 100 more that nobody recorded
 	m.mem(m.host, 670, 0, -1, 7, 5, 5)
 	got := HeldMemory(m.tr, Options{})
-	if len(got.Devices) != 2 || got.Devices[0].Device != "CUDA 0" || got.Devices[1].Device != "CPU" || got.SpanNs != 1_000_000 {
+	if len(got.Devices) != 2 || got.Devices[0].Device != "CUDA 0" || got.Devices[1].Device != "CPU" ||
+		got.SpanNs != 1_000_000 {
 		t.Fatalf("%+v", got)
 	}
 	d := &got.Devices[0]
@@ -140,7 +144,8 @@ func TestHeldMemory(t *testing.T) {
 		t.Errorf("peak (-want +got):\n%s", diff)
 	}
 	want(t, "unexplained", d.UnexplainedBytes, 100)
-	if diff := cmp.Diff([]MemoryPhase{{HeldTextEncode, 100_000, 200_000, 1}, {HeldDenoiseStep, 300_000, 500_000, 1}, {HeldVAEDecode, 600_000, 700_000, 1}}, got.Phases); diff != "" {
+	if diff := cmp.Diff([]MemoryPhase{{HeldTextEncode, 100_000, 200_000, 1}, {HeldDenoiseStep, 300_000, 500_000, 1},
+		{HeldVAEDecode, 600_000, 700_000, 1}}, got.Phases); diff != "" {
 		t.Errorf("phases (-want +got):\n%s", diff)
 	}
 }
@@ -158,12 +163,14 @@ func TestHeldMemoryOfNative(t *testing.T) {
 	got := HeldMemory(m.tr, Options{})
 	d := &got.Devices[0]
 	wantSound(t, d)
-	if diff := cmp.Diff([]string{"0: 150 before 150", "20: 170 before 150 decode_step 20", "24: 120 before 100 decode_step 20"}, course(d)); diff != "" {
+	if diff := cmp.Diff([]string{"0: 150 before 150", "20: 170 before 150 decode_step 20",
+		"24: 120 before 100 decode_step 20"}, course(d)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	want(t, "allocated", d.AllocatedBytes, 20)
 	r := Memory(m.tr, Options{}).Devices[0]
-	if r.BaseBytes != 150 || r.AllocatedBytes != 20 || r.Allocs != 1 || r.EndBytes != r.BaseBytes+r.AllocatedBytes-r.FreedBytes {
+	if r.BaseBytes != 150 || r.AllocatedBytes != 20 || r.Allocs != 1 ||
+		r.EndBytes != r.BaseBytes+r.AllocatedBytes-r.FreedBytes {
 		t.Errorf("Memory says %+v", r)
 	}
 }
@@ -174,17 +181,24 @@ func TestHeldMemoryOdd(t *testing.T) {
 		events [][3]int64 // addr, bytes, total
 		want   []string
 	}{
-		"no totals": {[][3]int64{{1, 10, -1}, {9, -30, -1}, {2, 5, -1}}, []string{"0: 20 before 20", "0: 30 before 20 other 10", "1: 0", "2: 5 other 5"}},
+		"no totals": {[][3]int64{{1, 10, -1}, {9, -30, -1}, {2, 5, -1}},
+			[]string{"0: 20 before 20", "0: 30 before 20 other 10", "1: 0", "2: 5 other 5"}},
 		"no addresses": {[][3]int64{{-1, 10, 110}, {-1, -50, 60}, {-1, 5, 65}},
 			[]string{"0: 100 unknown 100", "0: 110 unknown 110", "1: 60 unknown 60", "2: 65 unknown 65"}},
-		"neither":           {[][3]int64{{-1, -4, -1}, {-1, 10, -1}}, []string{"0: 4 unknown 4", "0: 0", "1: 10 unknown 10"}},
-		"unknown free":      {[][3]int64{{7, -10, 0}, {7, -10, 0}}, []string{"0: 10 before 10", "0: 0", "1: 0"}},
-		"a lost free":       {[][3]int64{{1, 10, 10}, {1, 20, 20}}, []string{"0: 0", "0: 10 other 10", "1: 20 other 20"}},
-		"freed unseen":      {[][3]int64{{1, 10, 10}, {2, 20, 3}}, []string{"0: 0", "0: 10 other 10", "1: 3 other 3"}},
-		"before goes too":   {[][3]int64{{1, 10, 60}, {2, 20, 35}}, []string{"0: 50 before 50", "0: 60 before 50 other 10", "1: 35 before 5 other 30"}},
-		"sizes that differ": {[][3]int64{{1, 10, 10}, {1, -7, 3}}, []string{"0: 0", "0: 10 other 10", "1: 3 unknown 3"}},
-		"not to believe":    {[][3]int64{{1, 1 << 50, 1 << 50}, {2, 8, 1 << 50}, {3, -1 << 63, 0}}, []string{"0: 0", "0: 8 other 8"}},
-		"of no bytes":       {[][3]int64{{1, 0, 5}, {1, 3, 8}, {1, 0, 8}}, []string{"0: 5 before 5", "0: 5 before 5", "1: 8 before 5 other 3", "2: 8 before 5 other 3"}},
+		"neither": {[][3]int64{{-1, -4, -1}, {-1, 10, -1}},
+			[]string{"0: 4 unknown 4", "0: 0", "1: 10 unknown 10"}},
+		"unknown free": {[][3]int64{{7, -10, 0}, {7, -10, 0}}, []string{"0: 10 before 10", "0: 0", "1: 0"}},
+		"a lost free": {[][3]int64{{1, 10, 10}, {1, 20, 20}},
+			[]string{"0: 0", "0: 10 other 10", "1: 20 other 20"}},
+		"freed unseen": {[][3]int64{{1, 10, 10}, {2, 20, 3}}, []string{"0: 0", "0: 10 other 10", "1: 3 other 3"}},
+		"before goes too": {[][3]int64{{1, 10, 60}, {2, 20, 35}},
+			[]string{"0: 50 before 50", "0: 60 before 50 other 10", "1: 35 before 5 other 30"}},
+		"sizes that differ": {[][3]int64{{1, 10, 10}, {1, -7, 3}},
+			[]string{"0: 0", "0: 10 other 10", "1: 3 unknown 3"}},
+		"not to believe": {[][3]int64{{1, 1 << 50, 1 << 50}, {2, 8, 1 << 50}, {3, -1 << 63, 0}},
+			[]string{"0: 0", "0: 8 other 8"}},
+		"of no bytes": {[][3]int64{{1, 0, 5}, {1, 3, 8}, {1, 0, 8}},
+			[]string{"0: 5 before 5", "0: 5 before 5", "1: 8 before 5 other 3", "2: 8 before 5 other 3"}},
 	} {
 		m := newMaker()
 		for i, e := range c.events {
@@ -235,7 +249,8 @@ func drawMemory(rt *rapid.T, consistent bool) (tr *trace.Trace, base, end map[in
 		end[dev] = base[dev]
 	}
 	for i := range rapid.IntRange(1, 80).Draw(rt, "events") {
-		k := key{int64(rapid.IntRange(0, 1).Draw(rt, "dev")), int64(rapid.SampledFrom([]int{1, 2, 3, 100, 101, 102, 103}).Draw(rt, "addr"))}
+		k := key{int64(rapid.IntRange(0, 1).Draw(rt, "dev")),
+			int64(rapid.SampledFrom([]int{1, 2, 3, 100, 101, 102, 103}).Draw(rt, "addr"))}
 		bytes := int64(rapid.IntRange(1, 50).Draw(rt, "bytes"))
 		if have, ok := live[k]; ok && (consistent || rapid.Bool().Draw(rt, "free")) {
 			bytes = -have
@@ -276,7 +291,8 @@ func TestHeldMemoryOfWholeRecording(t *testing.T) {
 			d := &got.Devices[i]
 			wantSound(rt, d)
 			if d.BaseBytes != base[d.DeviceID] || d.EndBytes != end[d.DeviceID] || d.UnexplainedBytes != 0 {
-				rt.Errorf("%s: from %d to %d with %d unexplained, want %d to %d", d.Device, d.BaseBytes, d.EndBytes, d.UnexplainedBytes, base[d.DeviceID], end[d.DeviceID])
+				rt.Errorf("%s: from %d to %d with %d unexplained, want %d to %d", d.Device, d.BaseBytes, d.EndBytes,
+					d.UnexplainedBytes, base[d.DeviceID], end[d.DeviceID])
 			}
 			live := int64(0)
 			for _, c := range d.Categories {
@@ -292,7 +308,8 @@ func TestHeldMemoryOfWholeRecording(t *testing.T) {
 				rt.Errorf("%s: %d held at the peak by categories, %d by allocations", d.Device, live, d.Peak.LiveBytes)
 			}
 			for _, r := range Memory(tr, Options{}).Devices {
-				if r.DeviceID == d.DeviceID && (r.PeakBytes != d.Peak.Bytes || r.BaseBytes != d.BaseBytes || r.EndBytes != d.EndBytes) {
+				if r.DeviceID == d.DeviceID && (r.PeakBytes != d.Peak.Bytes || r.BaseBytes != d.BaseBytes ||
+					r.EndBytes != d.EndBytes) {
 					rt.Errorf("Memory says %+v, HeldMemory %+v", r, d)
 				}
 			}
@@ -330,7 +347,8 @@ func TestReducer(t *testing.T) {
 			}
 		}
 		if keptMost != most || kept[len(kept)-1].total != last.total {
-			rt.Errorf("kept a peak of %d and an end of %d, want %d and %d", keptMost, kept[len(kept)-1].total, most, last.total)
+			rt.Errorf("kept a peak of %d and an end of %d, want %d and %d", keptMost, kept[len(kept)-1].total, most,
+				last.total)
 		}
 	})
 }
@@ -365,8 +383,10 @@ func TestHeldMemoryIsBounded(t *testing.T) {
 	if r := d.Devices[0].Reduced; r == nil || r.Events != 50_001 || r.Method != "bucket_peak" || r.BucketNs <= 0 {
 		t.Errorf("reduced: %+v", r)
 	}
-	if want := Memory(tr, Options{}).Devices[0]; d.Devices[0].Peak.Bytes != want.PeakBytes || d.Devices[0].Peak.TimeNs+d.StartNs != want.PeakTimeNs {
-		t.Errorf("the peak is %d at %d, want %d at %d", d.Devices[0].Peak.Bytes, d.Devices[0].Peak.TimeNs+d.StartNs, want.PeakBytes, want.PeakTimeNs)
+	if want := Memory(tr, Options{}).Devices[0]; d.Devices[0].Peak.Bytes != want.PeakBytes ||
+		d.Devices[0].Peak.TimeNs+d.StartNs != want.PeakTimeNs {
+		t.Errorf("the peak is %d at %d, want %d at %d", d.Devices[0].Peak.Bytes, d.Devices[0].Peak.TimeNs+d.StartNs,
+			want.PeakBytes, want.PeakTimeNs)
 	}
 	if len(d.Phases) > maxPhases+1 {
 		t.Errorf("%d phases", len(d.Phases))
@@ -398,8 +418,9 @@ func FuzzHeldMemory(f *testing.F) {
 			if raw[8]&1 == 0 {
 				at = int64(raw[9]) * 100
 			}
-			m.tr.AddInstant(at, NameMemory, trace.CatCPUInstant, m.host, fmt.Appendf(nil, `{"Device Id": %d, "Addr": %d, "Bytes": %d, "Total Allocated": %d}`,
-				raw[9]>>6, raw[9]&7, v>>(raw[8]>>2), v>>(raw[8]&63)))
+			m.tr.AddInstant(at, NameMemory, trace.CatCPUInstant, m.host,
+				fmt.Appendf(nil, `{"Device Id": %d, "Addr": %d, "Bytes": %d, "Total Allocated": %d}`,
+					raw[9]>>6, raw[9]&7, v>>(raw[8]>>2), v>>(raw[8]&63)))
 		}
 		got := HeldMemory(m.tr, Options{})
 		for i := range got.Devices {

@@ -10,7 +10,8 @@ import (
 // one and the next has none.
 func TestEveryValueHasAName(t *testing.T) {
 	for _, c := range []struct{ last, next fmt.Stringer }{
-		{numKinds - 1, numKinds}, {Critical, Critical + 1}, {numIdleCauses - 1, numIdleCauses}, {numEdgeTypes - 1, numEdgeTypes},
+		{numKinds - 1, numKinds}, {Critical, Critical + 1}, {numIdleCauses - 1, numIdleCauses},
+		{numEdgeTypes - 1, numEdgeTypes},
 		{numBounds - 1, numBounds}, {numChanges - 1, numChanges}, {ByCalls, ByCalls + 1}, {NumHeldBy - 1, NumHeldBy},
 	} {
 		if strings.Contains(c.last.String(), "(") || !strings.Contains(c.next.String(), "(") {

@@ -185,9 +185,11 @@ func checkLaunch(noMemory bool) func(*frame, oracle, *mismatch) {
 			if l.Count == 0 {
 				continue
 			}
-			for col, s := range map[string]Stats{"cpu_duration": l.CPU, "gpu_duration": l.GPU, "launch_delay": l.Delay} {
+			for col, s := range map[string]Stats{"cpu_duration": l.CPU, "gpu_duration": l.GPU,
+				"launch_delay": l.Delay} {
 				row := func(name string) float64 {
-					return w.Describe.num(slices.IndexFunc(w.Describe.Index, func(v any) bool { return v == name }), col)
+					return w.Describe.num(slices.IndexFunc(w.Describe.Index, func(v any) bool { return v == name }),
+						col)
 				}
 				m.near(col+" mean", s.Mean/1000, row("mean"), 0)
 				if l.Count > 1 {
@@ -269,7 +271,8 @@ func checkAnnotations(device bool) func(*frame, oracle, *mismatch) {
 		}
 		var as []KernelRow
 		for _, r := range rows {
-			as = append(as, KernelRow{Name: r.Name, SumNs: r.SumNs, MaxNs: r.MaxNs, MinNs: r.MinNs, MeanNs: r.MeanNs, StdNs: r.StdNs})
+			as = append(as, KernelRow{Name: r.Name, SumNs: r.SumNs, MaxNs: r.MaxNs, MinNs: r.MinNs, MeanNs: r.MeanNs,
+				StdNs: r.StdNs})
 		}
 		if len(d.Rows) == 0 && len(as) == 0 {
 			return
@@ -331,7 +334,8 @@ func htaFailed(o oracle) bool {
 	return n > 0 && n == bad
 }
 
-var htaBounds = map[Bound]string{BoundCPU: "cpu_bound", BoundCompute: "gpu_compute_bound", BoundCommunicate: "gpu_communication_bound",
+var htaBounds = map[Bound]string{BoundCPU: "cpu_bound", BoundCompute: "gpu_compute_bound",
+	BoundCommunicate:  "gpu_communication_bound",
 	BoundKernelKernel: "gpu_kernel_kernel_overhead", BoundLaunch: "gpu_kernel_launch_overhead"}
 
 func checkCritical(f *frame, o oracle, m *mismatch) {

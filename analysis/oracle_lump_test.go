@@ -36,7 +36,8 @@ func lumpHTA(rows []KernelRow, top int, ratio float64) []KernelRow {
 	var out []KernelRow
 	for _, name := range order {
 		a := byName[name]
-		out = append(out, KernelRow{Name: name, Kind: rows[0].Kind, Count: a.n, SumNs: a.sum, MaxNs: a.max, MinNs: a.min,
+		out = append(out, KernelRow{Name: name, Kind: rows[0].Kind, Count: a.n, SumNs: a.sum, MaxNs: a.max,
+			MinNs:  a.min,
 			MeanNs: float64(a.sum) / float64(a.n), StdNs: a.std()})
 	}
 	return out

@@ -97,7 +97,8 @@ func (m *mismatch) stats(what string, got Stats, scale float64, d *hf, row int, 
 	if got.Count == 0 {
 		return
 	}
-	for name, v := range map[string]float64{"mean": got.Mean, "std": got.Std, "min": got.Min, "25%": got.P25, "50%": got.P50, "75%": got.P75, "max": got.Max} {
+	for name, v := range map[string]float64{"mean": got.Mean, "std": got.Std, "min": got.Min, "25%": got.P25,
+		"50%": got.P50, "75%": got.P75, "max": got.Max} {
 		want := d.num(row, prefix+name)
 		if name == "std" && math.IsNaN(want) {
 			want = 0 // of one number; ours is 0
@@ -168,7 +169,8 @@ var reasons = map[string]reason{
 // explains says whether every difference is one that r covers.
 func (r reason) explains(m mismatch) bool {
 	for _, text := range m.list {
-		if !slices.ContainsFunc(r.only, func(o string) bool { return strings.Contains(text, o) }) || strings.Contains(text, " max:") {
+		if !slices.ContainsFunc(r.only, func(o string) bool { return strings.Contains(text, o) }) ||
+			strings.Contains(text, " max:") {
 			return false
 		}
 	}
@@ -233,14 +235,16 @@ func judge(t *testing.T, analysis, dir string, m mismatch) string {
 	case len(m.list) == 0:
 		return "agrees"
 	case !r.explains(m):
-		t.Errorf("%s on %s: %d differences\n  %s", analysis, dir, len(m.list), strings.Join(m.list[:min(len(m.list), 6)], "\n  "))
+		t.Errorf("%s on %s: %d differences\n  %s", analysis, dir, len(m.list),
+			strings.Join(m.list[:min(len(m.list), 6)], "\n  "))
 		return "differs"
 	}
 	return "differs: " + r.why
 }
 
 func diffOracles(t *testing.T, table *oracleTable) {
-	for _, pair := range [][3]string{{"diff_trace_diff", "trace_diff_control", "trace_diff_test"}, {"diff_trace_compare", "trace_compare_base", "trace_compare_test"}} {
+	for _, pair := range [][3]string{{"diff_trace_diff", "trace_diff_control", "trace_diff_test"},
+		{"diff_trace_compare", "trace_compare_base", "trace_compare_test"}} {
 		a, b := loadShared(t, pair[1]), loadShared(t, pair[2])
 		for _, v := range []string{"all", "cpu", "gpu"} {
 			for _, all := range []bool{false, true} {
@@ -252,7 +256,8 @@ func diffOracles(t *testing.T, table *oracleTable) {
 				if err != nil {
 					continue
 				}
-				d := Diff(a, b, Options{HTA: true, HTAAllSteps: true}, DiffOptions{HTAFirst: !all, HostOnly: v == "cpu", DeviceOnly: v == "gpu"})
+				d := Diff(a, b, Options{HTA: true, HTAAllSteps: true},
+					DiffOptions{HTAFirst: !all, HostOnly: v == "cpu", DeviceOnly: v == "gpu"})
 				var m mismatch
 				compareDiff(d, decodeFrame(o.Result), &m)
 				name := "trace diff " + v

@@ -23,10 +23,12 @@ const tick = 10_000
 // overlaps, empty slices, orphans and correlations that many share.
 func drawTrace(rt *rapid.T) *trace.Trace {
 	m := newMaker()
-	names := []string{"gemm", "ncclDevKernel_AllReduce", "Memcpy HtoD (Pageable -> Device)", "aten::mm", "cudaLaunchKernel", "ProfilerStep#1"}
+	names := []string{"gemm", "ncclDevKernel_AllReduce", "Memcpy HtoD (Pageable -> Device)", "aten::mm",
+		"cudaLaunchKernel", "ProfilerStep#1"}
 	tracks := []trace.TrackID{m.host, m.aux, m.s7, m.s20, m.other}
 	hostCats := []trace.Category{trace.CatCPUOp, trace.CatCUDARuntime, trace.CatUserAnnotation, trace.CatPythonFunction}
-	devCats := []trace.Category{trace.CatKernel, trace.CatGPUMemcpy, trace.CatCUDASync, trace.CatGPUUserAnnotation, trace.CatMTIACCP}
+	devCats := []trace.Category{trace.CatKernel, trace.CatGPUMemcpy, trace.CatCUDASync, trace.CatGPUUserAnnotation,
+		trace.CatMTIACCP}
 	for range rapid.IntRange(0, 60).Draw(rt, "slices") {
 		track := rapid.SampledFrom(tracks).Draw(rt, "track")
 		cats := hostCats
@@ -34,11 +36,15 @@ func drawTrace(rt *rapid.T) *trace.Trace {
 			cats = devCats
 		}
 		m.tr.AddSlice(trace.Slice{
-			Start: tick * int64(rapid.IntRange(0, 100).Draw(rt, "start")), Dur: tick * int64(rapid.IntRange(0, 30).Draw(rt, "dur")),
-			Name: rapid.SampledFrom(names).Draw(rt, "name"), Cat: rapid.SampledFrom(cats).Draw(rt, "cat"), Track: track,
-			Corr: int64(rapid.IntRange(0, 12).Draw(rt, "corr")),
+			Start: tick * int64(rapid.IntRange(0, 100).Draw(rt, "start")),
+			Dur:   tick * int64(rapid.IntRange(0, 30).Draw(rt, "dur")),
+			Name:  rapid.SampledFrom(names).Draw(rt, "name"),
+			Cat:   rapid.SampledFrom(cats).Draw(rt, "cat"),
+			Track: track,
+			Corr:  int64(rapid.IntRange(0, 12).Draw(rt, "corr")),
 			Args: rapid.SampledFrom([][]byte{nil, []byte(`{"stream": 7, "device": 0}`), []byte(`{"stream": "0x0"}`),
-				[]byte(`{"Input Dims": [[2, 2], [2, 2]]}`), []byte(`{"Input Dims": "no list", "bytes": 7}`), []byte(`{"memory bandwidth (GB/s)": "inf", "flops": "nan"}`),
+				[]byte(`{"Input Dims": [[2, 2], [2, 2]]}`), []byte(`{"Input Dims": "no list", "bytes": 7}`),
+				[]byte(`{"memory bandwidth (GB/s)": "inf", "flops": "nan"}`),
 				[]byte(`{"Collective name": "allreduce", "In msg nelems": 3, "dtype": "Float"}`)}).Draw(rt, "args"),
 		})
 	}
@@ -83,8 +89,9 @@ func TestBitmap(t *testing.T) {
 		if sum != got.SpanNs {
 			rt.Fatalf("parts add up to %d of %d", sum, got.SpanNs)
 		}
-		have := Temporal{ComputeNs: got.ComputeNs, ExposedCommunicationNs: got.ExposedCommunicationNs, ExposedMemoryNs: got.ExposedMemoryNs,
-			OtherNs: got.OtherNs, IdleNs: got.IdleNs, CommunicationNs: got.CommunicationNs}
+		have := Temporal{ComputeNs: got.ComputeNs, ExposedCommunicationNs: got.ExposedCommunicationNs,
+			ExposedMemoryNs: got.ExposedMemoryNs,
+			OtherNs:         got.OtherNs, IdleNs: got.IdleNs, CommunicationNs: got.CommunicationNs}
 		if diff := cmp.Diff(w, have); diff != "" {
 			rt.Fatalf("bitmap (-) and sweep (+):\n%s", diff)
 		}
@@ -112,7 +119,8 @@ func TestBitmap(t *testing.T) {
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tr := drawTrace(rt)
-		for _, o := range []Options{{}, {HTA: true}, {HTA: true, HTAIncludeLastStep: true}, {Window: &Window{10 * tick, 60 * tick}}} {
+		for _, o := range []Options{{}, {HTA: true}, {HTA: true, HTAIncludeLastStep: true},
+			{Window: &Window{10 * tick, 60 * tick}}} {
 			a := All([]*trace.Trace{tr, tr}, o)
 			ja, err := json.Marshal(a)
 			if err != nil {
@@ -182,7 +190,8 @@ func TestCriticalProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tr := drawTrace(rt)
 		for _, o := range []Options{{}, {HTA: true}} {
-			p, err := FindCriticalPath(tr, o, CriticalOptions{ZeroWeightLaunchEdges: rapid.Bool().Draw(rt, "launch edges")})
+			p, err := FindCriticalPath(tr, o,
+				CriticalOptions{ZeroWeightLaunchEdges: rapid.Bool().Draw(rt, "launch edges")})
 			if err != nil {
 				continue
 			}
@@ -312,7 +321,8 @@ func TestInvariantsOfSamples(t *testing.T) {
 				r := All([]*trace.Trace{tr}, o).Ranks[0]
 				checkInvariants(t, tr, o, &r)
 				p := r.Temporal
-				if sum := p.ComputeNs + p.ExposedCommunicationNs + p.ExposedMemoryNs + p.OtherNs + p.IdleNs; !o.HTA && sum != p.SpanNs {
+				if sum := p.ComputeNs + p.ExposedCommunicationNs + p.ExposedMemoryNs + p.OtherNs + p.IdleNs; !o.HTA &&
+					sum != p.SpanNs {
 					t.Fatalf("%+v: parts add up to %d of %d", o, sum, p.SpanNs)
 				}
 			}

@@ -41,8 +41,8 @@ type RooflineRow struct {
 }
 
 // Roofline answers how much arithmetic each operator did and how near it came to the
-// roof; nil roofs leave the comparison out, RoofsOf knows those of common cards. FLOPs come from an operator's "flops" argument,
-// else from its input shapes for matrix products, convolutions and attention. An
+// roof; nil roofs leave the comparison out, RoofsOf knows those of common cards. FLOPs come from an operator's "flops"
+// argument, else from its input shapes for matrix products, convolutions and attention. An
 // operator inside a counted one does not count again. Causal attention counts as full.
 func Roofline(tr *trace.Trace, opt Options, roofs Roofs) RooflineReport {
 	return newFrame(tr, opt).roofline(roofs)
@@ -102,7 +102,8 @@ func (b *rooflineBuilder) dtype(i int32) string {
 
 // flops counts the operators of t; each, if given, is told of every counted one.
 func (f *frame) flops(t *tree, each func(i int32, flops int64)) *rooflineBuilder {
-	b := &rooflineBuilder{f: f, t: t, shapes: map[string]int32{}, types: map[string]string{}, byKey: map[rooflineKey]int32{}, each: each}
+	b := &rooflineBuilder{f: f, t: t, shapes: map[string]int32{}, types: map[string]string{},
+		byKey: map[rooflineKey]int32{}, each: each}
 	b.tells = make([]uint8, f.tr.ArgsTemplates())
 	b.kind = make([]flopKind, f.tr.Strings.Len())
 	for id := range b.kind {
@@ -183,7 +184,8 @@ func (b *rooflineBuilder) visit(i int32) {
 	if !ok {
 		r = int32(len(b.out.Rows))
 		b.byKey[key] = r
-		b.out.Rows = append(b.out.Rows, RooflineRow{Name: b.f.name(i), Shapes: b.dims[key.shape].text, DType: key.dtype, First: int(i)})
+		b.out.Rows = append(b.out.Rows, RooflineRow{Name: b.f.name(i), Shapes: b.dims[key.shape].text, DType: key.dtype,
+			First: int(i)})
 		b.host = append(b.host, 0)
 	}
 	row := &b.out.Rows[r]
@@ -292,8 +294,9 @@ func flopKindOf(name string) flopKind {
 	case "aten::convolution_backward":
 		return flopConvBackward
 	}
-	if strings.HasPrefix(name, "aten::scaled_dot_product_attention") || strings.HasPrefix(name, "aten::_scaled_dot_product_") &&
-		!strings.Contains(name, "backward") {
+	if strings.HasPrefix(name, "aten::scaled_dot_product_attention") ||
+		strings.HasPrefix(name, "aten::_scaled_dot_product_") &&
+			!strings.Contains(name, "backward") {
 		return flopAttention
 	}
 	return flopNone

@@ -62,7 +62,8 @@ type StragglerPart struct {
 func (v *View) StragglerPart() StragglerPart { return v.f.stragglerPart() }
 
 func (f *frame) stragglerPart() StragglerPart {
-	return StragglerPart{Meta: f.tr.Meta, Collectives: f.comms().Collectives, ComputeNs: total(f.merged(1 << KindCompute))}
+	return StragglerPart{Meta: f.tr.Meta, Collectives: f.comms().Collectives,
+		ComputeNs: total(f.merged(1 << KindCompute))}
 }
 
 func stragglers(fs []*frame) StragglerReport { return StragglersOf(stragglerParts(fs)) }
@@ -139,7 +140,8 @@ func blamed(s *StragglerReport, ranks []RankReport, parts []StragglerPart) []Fin
 	}
 	first := s.Ranks[0]
 	part := share(first.BlameNs, ranks[first.Index].Temporal.SpanNs)
-	at := slices.IndexFunc(parts[first.Index].Collectives, func(c Collective) bool { return c.Slice == first.WorstSlice })
+	at := slices.IndexFunc(parts[first.Index].Collectives,
+		func(c Collective) bool { return c.Slice == first.WorstSlice })
 	if part < stragglerShare || first.WorstSlice == NoSlice || at < 0 {
 		return nil
 	}

@@ -116,7 +116,8 @@ func (f *frame) devices(t *Temporal) {
 	list := f.view.Devices()
 	var busy int64
 	for k := range list {
-		d := DeviceTime{Device: list[k].ID, BusyNs: view.Within(list[k].Busy, t.Window.StartNs, t.Window.EndNs), Slices: len(list[k].Work)}
+		d := DeviceTime{Device: list[k].ID, BusyNs: view.Within(list[k].Busy, t.Window.StartNs, t.Window.EndNs),
+			Slices: len(list[k].Work)}
 		d.BusyShare = share(d.BusyNs, t.SpanNs)
 		busy += d.BusyNs
 		t.Devices = append(t.Devices, d)

@@ -74,7 +74,8 @@ func TestKeyAverages(t *testing.T) {
 		flops, torchFLOPs = flops+r.FLOPs, torchFLOPs+w.FLOPs
 	}
 	if flops <= torchFLOPs {
-		t.Errorf("%d FLOPs: want more than torch's %d, which knows neither attention nor gradients of convolutions", flops, torchFLOPs)
+		t.Errorf("%d FLOPs: want more than torch's %d, which knows neither attention nor gradients of convolutions",
+			flops, torchFLOPs)
 	}
 	want(t, "mm allocated", alloc["aten::mm"] > 0, true)
 }

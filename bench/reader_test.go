@@ -83,7 +83,8 @@ func BenchmarkScan(b *testing.B) {
 		if w > 2*runtime.GOMAXPROCS(0) {
 			break
 		}
-		b.Run(fmt.Sprintf("workers=%d", w), func(b *testing.B) { benchRead(b, generated(), kineto.Options{Workers: w}) })
+		b.Run(fmt.Sprintf("workers=%d", w),
+			func(b *testing.B) { benchRead(b, generated(), kineto.Options{Workers: w}) })
 	}
 	b.Run("drop-args", func(b *testing.B) { benchRead(b, generated(), kineto.Options{DropArgs: true}) })
 }
@@ -195,7 +196,8 @@ func TestMemory(t *testing.T) {
 		drop  bool
 		limit float64
 	}{{true, 60}, {false, 160}} {
-		tr, err := kineto.Read(context.Background(), bytes.NewReader(generated()), kineto.Options{DropArgs: c.drop, Size: size})
+		tr, err := kineto.Read(context.Background(), bytes.NewReader(generated()),
+			kineto.Options{DropArgs: c.drop, Size: size})
 		if err != nil {
 			t.Fatal(err)
 		}

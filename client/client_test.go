@@ -105,7 +105,8 @@ func TestSession(t *testing.T) {
 		t.Fatalf("start: %+v, %v", begun, err)
 	}
 	_, err = c.Start(ctx, protocol.StartRequest{})
-	if e, ok := errors.AsType[*client.Error](err); !ok || e.Status != 409 || e.Code != "session_running" || e.Session == nil || e.Session.ID != begun.ID {
+	if e, ok := errors.AsType[*client.Error](err); !ok || e.Status != 409 || e.Code != "session_running" ||
+		e.Session == nil || e.Session.ID != begun.ID {
 		t.Errorf("second start: %v", err)
 	}
 	generate(t, url)
@@ -159,19 +160,25 @@ func TestOneRuleBehindEveryDoor(t *testing.T) {
 	}
 	neg := -1
 	for field, r := range map[string]protocol.StartRequest{
-		"profile_prefix":                            {Prefix: ".x"},
-		"delay_iterations":                          {DelayIterations: &neg},
-		"max_iterations":                            {MaxIterations: &neg},
-		"max_duration_s":                            {MaxDuration: time.Nanosecond},
-		"last_s":                                    {Last: -time.Second},
-		"max_bytes":                                 {MaxBytes: -1},
-		"stages[1]":                                 {Stages: []int{0, 9}},
-		"profiler_config.profiler":                  {Config: with(func(c *protocol.ProfilerConfig) { c.Profiler = "bogus" })},
-		"profiler_config.iteration":                 {Config: with(func(c *protocol.ProfilerConfig) { c.Iteration = "week" })},
-		"profiler_config.sample_requests":           {Config: with(func(c *protocol.ProfilerConfig) { c.SampleRequests = -1 })},
-		"profiler_config.active_iterations":         {Config: with(func(c *protocol.ProfilerConfig) { c.ActiveIterations = 0 })},
-		"profiler_config.torch_profiler_dir":        {Config: with(func(c *protocol.ProfilerConfig) { c.TorchProfilerDir = "/etc" })},
-		"profiler_config.torch_profiler_activities": {Config: with(func(c *protocol.ProfilerConfig) { c.Activities = make([]string, 1000) })},
+		"profile_prefix":   {Prefix: ".x"},
+		"delay_iterations": {DelayIterations: &neg},
+		"max_iterations":   {MaxIterations: &neg},
+		"max_duration_s":   {MaxDuration: time.Nanosecond},
+		"last_s":           {Last: -time.Second},
+		"max_bytes":        {MaxBytes: -1},
+		"stages[1]":        {Stages: []int{0, 9}},
+		"profiler_config.profiler": {Config: with(
+			func(c *protocol.ProfilerConfig) { c.Profiler = "bogus" })},
+		"profiler_config.iteration": {Config: with(
+			func(c *protocol.ProfilerConfig) { c.Iteration = "week" })},
+		"profiler_config.sample_requests": {Config: with(
+			func(c *protocol.ProfilerConfig) { c.SampleRequests = -1 })},
+		"profiler_config.active_iterations": {Config: with(
+			func(c *protocol.ProfilerConfig) { c.ActiveIterations = 0 })},
+		"profiler_config.torch_profiler_dir": {Config: with(
+			func(c *protocol.ProfilerConfig) { c.TorchProfilerDir = "/etc" })},
+		"profiler_config.torch_profiler_activities": {Config: with(
+			func(c *protocol.ProfilerConfig) { c.Activities = make([]string, 1000) })},
 	} {
 		_, byHub := eng.Hub().StartProfile(t.Context(), eng.Pipeline().Name, r)
 		want, ok := errors.AsType[*protocol.FieldError](byHub)
@@ -190,7 +197,8 @@ func TestOneRuleBehindEveryDoor(t *testing.T) {
 			t.Fatal(err)
 		}
 		status, e := post(t, url+api.StartPath, string(body))
-		if status != 400 || e.Error.Message != want.Text || e.Error.Param == nil || *e.Error.Param != field || e.Detail != want.Text {
+		if status != 400 || e.Error.Message != want.Text || e.Error.Param == nil || *e.Error.Param != field ||
+			e.Detail != want.Text {
 			t.Errorf("%s: over HTTP %d %+v, the hub %s", field, status, e, want.Text)
 		}
 	}
@@ -225,8 +233,10 @@ func TestRefusals(t *testing.T) {
 		body   string
 		want   client.Error
 	}{
-		"ours": {400, `{"error":{"message":"max_bytes -1","type":"t","param":"max_bytes","code":"invalid_value"},"hint":"mend it"}`,
-			client.Error{Status: 400, Message: "max_bytes -1", Param: "max_bytes", Code: "invalid_value", Hint: "mend it"}},
+		"ours": {400,
+			`{"error":{"message":"max_bytes -1","type":"t","param":"max_bytes","code":"invalid_value"},"hint":"mend it"}`,
+			client.Error{Status: 400, Message: "max_bytes -1", Param: "max_bytes", Code: "invalid_value",
+				Hint: "mend it"}},
 		"fastapi":      {404, `{"detail":"Not Found"}`, client.Error{Status: 404, Message: "Not Found"}},
 		"fastapi list": {422, `{"detail":[{"msg":"bad"}]}`, client.Error{Status: 422, Message: "[map[msg:bad]]"}},
 		"text":         {502, "bad gateway\n", client.Error{Status: 502, Message: "bad gateway"}},
@@ -263,7 +273,9 @@ func TestRefusals(t *testing.T) {
 func TestHealthOfAServerThatDoesNotServe(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		if _, err := w.Write([]byte(`{"status":"starting","reason":"stage 0 lacks a rank","model":"m","stages":[]}`)); err != nil {
+		if _,
+			err := w.Write(
+			[]byte(`{"status":"starting","reason":"stage 0 lacks a rank","model":"m","stages":[]}`)); err != nil {
 			t.Error(err)
 		}
 	}))
@@ -315,7 +327,8 @@ func TestDownloadIsWholeOrNot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dir.Close()
-	for _, a := range []protocol.Artifact{{Name: "stage0_x/trace", SHA256: "beef"}, {Name: "../out"}, {Name: "/etc/out"}} {
+	for _, a := range []protocol.Artifact{{Name: "stage0_x/trace", SHA256: "beef"}, {Name: "../out"},
+		{Name: "/etc/out"}} {
 		st := &session.Status{ID: "S", Artifacts: []protocol.Artifact{a}}
 		if err := c.Download(t.Context(), st, dir, nil); err == nil {
 			t.Errorf("%s came", a.Name)

@@ -133,7 +133,9 @@ var rankArtifacts = []artifact{
 		name: func(j *job) string { return j.name("memory_timeline", ".svg") },
 		want: hasMemoryTimeline,
 		write: func(w io.Writer, j *job) error {
-			return report.HeldMemorySVG(w, []report.Ranked[analysis.MemoryTimeline]{{Label: fmt.Sprintf("%s rank %d", j.stage, j.id.Rank), Value: *j.held()}})
+			return report.HeldMemorySVG(w,
+				[]report.Ranked[analysis.MemoryTimeline]{{Label: fmt.Sprintf("%s rank %d", j.stage, j.id.Rank),
+					Value: *j.held()}})
 		},
 	},
 }

@@ -20,11 +20,14 @@ func load(n int, offset int64) *trace.Trace {
 	ns := int64(1_790_900_000_000_000_000) + offset
 	for t.Slices.Len() < n {
 		seq := t.Slices.Len() / 20
-		t.AddSlice(trace.Slice{Start: ns, Dur: 20_000, Name: trace.NameDecodeStep, Cat: trace.CatUserAnnotation, Track: cpu,
-			Args: fmt.Appendf(nil, `{"step": %d, "requests": "r-%d,r-%d"}`, seq, seq, seq+1)})
+		t.AddSlice(trace.Slice{Start: ns, Dur: 20_000, Name: trace.NameDecodeStep, Cat: trace.CatUserAnnotation,
+			Track: cpu,
+			Args:  fmt.Appendf(nil, `{"step": %d, "requests": "r-%d,r-%d"}`, seq, seq, seq+1)})
 		for i := range int64(18) {
-			t.AddSlice(trace.Slice{Start: ns + 100 + i*1000, Dur: 900, Name: fmt.Sprint("aten::op", i), Cat: trace.CatCPUOp, Track: cpu,
-				Args: fmt.Appendf(nil, `{"Input Dims": [[8,%d],[%d,64]], "Input type": ["float","float"], "flops": %d}`, 64+i, 64+i, 8192*i)})
+			t.AddSlice(trace.Slice{Start: ns + 100 + i*1000, Dur: 900, Name: fmt.Sprint("aten::op", i),
+				Cat: trace.CatCPUOp, Track: cpu,
+				Args: fmt.Appendf(nil, `{"Input Dims": [[8,%d],[%d,64]], "Input type": ["float","float"], "flops": %d}`,
+					64+i, 64+i, 8192*i)})
 		}
 		t.AddSlice(trace.Slice{Start: ns + 19_000, Dur: 900, Name: trace.NameAllReduce, Cat: trace.CatCPUOp, Track: cpu,
 			Args: fmt.Appendf(nil, `{"Process Group Name": "tp", "Group size": 2, "Seq": %d, "bytes": 4096}`, seq)})

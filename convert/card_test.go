@@ -30,8 +30,10 @@ func TestTraceOfACard(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff([]string{
-		"memory stage1_dit/memory_snapshot_rank0.pickle", "memory stage1_dit/memory_timeline_rank0.json.gz", "memory stage1_dit/memory_timeline_rank0.svg",
-		"ops stage1_dit/ops_rank0.xlsx", "stacks stage1_dit/stacks_cpu_rank0.txt", "stacks stage1_dit/stacks_cuda_rank0.txt", "trace stage1_dit/trace_rank0.json",
+		"memory stage1_dit/memory_snapshot_rank0.pickle", "memory stage1_dit/memory_timeline_rank0.json.gz",
+		"memory stage1_dit/memory_timeline_rank0.svg",
+		"ops stage1_dit/ops_rank0.xlsx", "stacks stage1_dit/stacks_cpu_rank0.txt",
+		"stacks stage1_dit/stacks_cuda_rank0.txt", "trace stage1_dit/trace_rank0.json",
 	}, names(r.Artifacts)); d != "" {
 		t.Errorf("artifacts (-want +got):\n%s", d)
 	}
@@ -57,7 +59,8 @@ func TestTraceOfACard(t *testing.T) {
 	for _, row := range rows[1:] {
 		cuda[row[0]] = row[6] + " " + row[7]
 	}
-	for name, want := range map[string]string{"aten::mm": "200 200", "aten::conv2d": "33 33", "denoise_step": "0 200", "sgemm": "200 200"} {
+	for name, want := range map[string]string{"aten::mm": "200 200", "aten::conv2d": "33 33", "denoise_step": "0 200",
+		"sgemm": "200 200"} {
 		if cuda[name] != want {
 			t.Errorf("cuda time of %s is %q, want %q", name, cuda[name], want)
 		}
@@ -86,7 +89,8 @@ func TestTraceOfACard(t *testing.T) {
 	if diff := cmp.Diff(map[string]int64{"before": 6144, "denoise_step": 1024, "vae_decode": 4096}, held); diff != "" {
 		t.Errorf("at the peak (-want +got):\n%s", diff)
 	}
-	if d.Peak.Bytes != 11264 || d.Peak.Op != "aten::conv2d" || d.Peak.Region != analysis.HeldVAEDecode || d.BaseBytes != 8192 {
+	if d.Peak.Bytes != 11264 || d.Peak.Op != "aten::conv2d" || d.Peak.Region != analysis.HeldVAEDecode ||
+		d.BaseBytes != 8192 {
 		t.Errorf("%+v", d)
 	}
 }

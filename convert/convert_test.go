@@ -78,7 +78,8 @@ func record(t *testing.T, stage int, name string, rank int) string {
 			track.Begin(nRecv, profiler.CategoryAnnotation).FlowIn(uint64(i + 1)).End()
 		}
 		track.Alloc(nPool, uint64(4096*(i+1)), 4096)
-		track.Begin(nMatmul, profiler.CategoryOp).Shape(profiler.Float32, 2, 3).Shape(profiler.Float32, 3, 4).FLOPs(48).End()
+		track.Begin(nMatmul, profiler.CategoryOp).Shape(profiler.Float32, 2, 3).Shape(profiler.Float32, 3,
+			4).FLOPs(48).End()
 		track.Begin(nReduce, profiler.CategoryOp).Bytes(64).Str(kGroup, nTP).Int(kSize, 2).Int(kSeq, int64(i)).End()
 		if i%2 == 0 {
 			track.Free(nPool, uint64(4096*(i+1)), 4096)
@@ -143,8 +144,10 @@ func TestRankArtifacts(t *testing.T) {
 			"ops stage0_thinker/ops_rank1.xlsx", "table stage0_thinker/profiler_out_1.txt",
 			"stacks stage0_thinker/stacks_cpu_rank1.txt", "trace stage0_thinker/trace_rank1.json.gz",
 		}, []string{"summary", "by_stack"}},
-		{"everything, named by the caller", &full, Options{Rank: protocol.RankID{Stage: 2, Replica: 1, Rank: 0}, StageName: "dit"}, []string{
-			"memory stage2_dit/memory_snapshot_replica1_rank0.pickle", "memory stage2_dit/memory_timeline_replica1_rank0.json.gz",
+		{"everything, named by the caller", &full, Options{Rank: protocol.RankID{Stage: 2, Replica: 1, Rank: 0},
+			StageName: "dit"}, []string{
+			"memory stage2_dit/memory_snapshot_replica1_rank0.pickle",
+			"memory stage2_dit/memory_timeline_replica1_rank0.json.gz",
 			"memory stage2_dit/memory_timeline_replica1_rank0.svg", "ops stage2_dit/ops_replica1_rank0.xlsx",
 			"table stage2_dit/profiler_out_replica1_0.txt", "stacks stage2_dit/stacks_cpu_replica1_rank0.txt",
 			"trace stage2_dit/trace_replica1_rank0.json.gz",
@@ -220,10 +223,12 @@ func checkTimeline(t *testing.T, path string) {
 	if err := json.NewDecoder(z).Decode(&m); err != nil {
 		t.Fatal(err)
 	}
-	if m.SchemaVersion != analysis.MemoryTimelineSchema || m.Stage != "dit" || m.StageID != 2 || m.Replica != 1 || m.Rank != 0 || !m.WallClock || len(m.Devices) != 1 {
+	if m.SchemaVersion != analysis.MemoryTimelineSchema || m.Stage != "dit" || m.StageID != 2 || m.Replica != 1 ||
+		m.Rank != 0 || !m.WallClock || len(m.Devices) != 1 {
 		t.Fatalf("timeline %+v", m)
 	}
-	if d := m.Devices[0]; d.Events != 30 || d.EndBytes != 10*4096 || d.Peak.Bytes != 10*4096 || d.Peak.Allocations[0].Pool != "kv_cache" {
+	if d := m.Devices[0]; d.Events != 30 || d.EndBytes != 10*4096 || d.Peak.Bytes != 10*4096 ||
+		d.Peak.Allocations[0].Pool != "kv_cache" {
 		t.Errorf("timeline of %s: %+v", d.Device, d)
 	}
 }
@@ -232,7 +237,8 @@ func checkTimeline(t *testing.T, path string) {
 func TestNoAllocations(t *testing.T) {
 	tr := trace.New()
 	tr.AddSlice(trace.Slice{Dur: 5, Name: "aten::mm", Cat: trace.CatCPUOp, Track: tr.AddTrack(trace.Track{})})
-	r, err := Trace(context.Background(), tr, Dir(t.TempDir()), Options{Config: &protocol.ProfilerConfig{WithMemory: true}})
+	r, err := Trace(context.Background(), tr, Dir(t.TempDir()),
+		Options{Config: &protocol.ProfilerConfig{WithMemory: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,10 +317,12 @@ func (brokenSink) Write(name string, kind protocol.ArtifactKind, src io.Reader) 
 
 func TestRankFailures(t *testing.T) {
 	in := record(t, 0, "thinker", 0)
-	if _, err := Recording(context.Background(), in, brokenSink{}, Options{}); err == nil || !strings.Contains(err.Error(), "disk is full") {
+	if _, err := Recording(context.Background(), in, brokenSink{}, Options{}); err == nil ||
+		!strings.Contains(err.Error(), "disk is full") {
 		t.Errorf("broken sink: %v", err)
 	}
-	if _, err := convertFile(filepath.Join(t.TempDir(), "none"), t.TempDir(), Options{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := convertFile(filepath.Join(t.TempDir(), "none"), t.TempDir(), Options{}); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("missing recording: %v", err)
 	}
 	ended, cancel := context.WithCancel(context.Background())

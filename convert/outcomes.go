@@ -17,7 +17,8 @@ func Outcomes(s *session.Status) []pipeline.Outcome {
 				continue
 			}
 			out = append(out, pipeline.Outcome{
-				StageID: r.Stage, Stage: r.StageName, Replica: r.Replica, Rank: r.Rank, State: string(r.State), Reason: r.Reason,
+				StageID: r.Stage, Stage: r.StageName, Replica: r.Replica, Rank: r.Rank, State: string(r.State),
+				Reason: r.Reason,
 			})
 		}
 	}

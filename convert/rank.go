@@ -63,7 +63,8 @@ func notes(info *native.Info) []string {
 		out = append(out, "recording: "+s)
 	}
 	if e := info.End; e != nil && e.Drops > 0 {
-		out = append(out, fmt.Sprintf("%d of %d events were dropped while recording: buffers were full", e.Drops, e.Drops+e.Events))
+		out = append(out, fmt.Sprintf("%d of %d events were dropped while recording: buffers were full", e.Drops,
+			e.Drops+e.Events))
 	}
 	if e := info.End; e != nil && e.Truncated > 0 {
 		out = append(out, fmt.Sprintf("%d text arguments were shortened while recording", e.Truncated))

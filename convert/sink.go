@@ -62,7 +62,8 @@ const pipeBuffer = 256 << 10
 
 // produce runs write into the sink and returns the artifact. The writing goroutine
 // has ended when it returns.
-func produce(ctx context.Context, to Sink, name string, kind protocol.ArtifactKind, write func(io.Writer) error) (protocol.Artifact, error) {
+func produce(ctx context.Context, to Sink, name string, kind protocol.ArtifactKind,
+	write func(io.Writer) error) (protocol.Artifact, error) {
 	r, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {

@@ -91,7 +91,8 @@ func Merge(ctx context.Context, ranks []RankInput, to Sink) (Timeline, error) {
 	}
 	ranks = slices.Clone(ranks)
 	slices.SortStableFunc(ranks, func(a, b RankInput) int {
-		return cmp.Or(cmp.Compare(a.Rank.Stage, b.Rank.Stage), cmp.Compare(a.Rank.Replica, b.Rank.Replica), cmp.Compare(a.Rank.Rank, b.Rank.Rank))
+		return cmp.Or(cmp.Compare(a.Rank.Stage, b.Rank.Stage), cmp.Compare(a.Rank.Replica, b.Rank.Replica),
+			cmp.Compare(a.Rank.Rank, b.Rank.Rank))
 	})
 	clocks := Clocks(ranks)
 	tl := summarize(ranks, clocks)

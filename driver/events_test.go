@@ -3,7 +3,8 @@ package driver
 import "testing"
 
 func TestEventsAreCountedAcrossWrites(t *testing.T) {
-	b := []byte(`{"traceEvents": [{"ph": "M", "name": "process_name"}, {"ph": "X", "cat": "cpu_op"}, {"ph": "X", "ts": 1}]}`)
+	b := []byte(
+		`{"traceEvents": [{"ph": "M", "name": "process_name"}, {"ph": "X", "cat": "cpu_op"}, {"ph": "X", "ts": 1}]}`)
 	for _, n := range []int{1, 3, 7, len(b)} {
 		var c EventCounter
 		for rest := b; len(rest) > 0; {

@@ -338,7 +338,8 @@ func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol
 	switch {
 	case c == nil:
 		if left := r.leftover(q.Session); len(left) > 0 {
-			s = protocol.RankStatus{State: protocol.StateStopped, Session: q.Session, Reason: "left by an earlier process"}
+			s = protocol.RankStatus{State: protocol.StateStopped, Session: q.Session,
+				Reason: "left by an earlier process"}
 			return s, rank.Handover{Files: left}, nil
 		}
 		return s, none, fmt.Errorf("collect: session %s is not known here", q.Session)

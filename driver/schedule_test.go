@@ -44,7 +44,8 @@ func TestSchedule(t *testing.T) {
 		{protocol.ProfilerConfig{DelayIterations: 2, MaxIterations: 1}, "..R|"},
 		{protocol.ProfilerConfig{WaitIterations: 1, WarmupIterations: 1, ActiveIterations: 2}, "..RR|"},
 		{protocol.ProfilerConfig{WarmupIterations: 1, ActiveIterations: 4, MaxIterations: 2}, ".RR|"},
-		{protocol.ProfilerConfig{DelayIterations: 1, WaitIterations: 2, ActiveIterations: 1, MaxIterations: 9}, "...R|"},
+		{protocol.ProfilerConfig{DelayIterations: 1, WaitIterations: 2, ActiveIterations: 1, MaxIterations: 9},
+			"...R|"},
 	} {
 		if got := windows(tt.c, 6); got != tt.want {
 			t.Errorf("%+v: %s, want %s", tt.c, got, tt.want)
@@ -56,7 +57,8 @@ func TestScheduleNeverRecordsMoreThanItsLimit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		small := rapid.IntRange(0, 4)
 		c := protocol.ProfilerConfig{DelayIterations: small.Draw(t, "delay"), MaxIterations: small.Draw(t, "max"),
-			WaitIterations: small.Draw(t, "wait"), WarmupIterations: small.Draw(t, "warmup"), ActiveIterations: 1 + small.Draw(t, "active")}
+			WaitIterations: small.Draw(t, "wait"), WarmupIterations: small.Draw(t, "warmup"),
+			ActiveIterations: 1 + small.Draw(t, "active")}
 		got := windows(c, 40)
 		skip := c.DelayIterations + c.WaitIterations + c.WarmupIterations
 		limit := c.MaxIterations

@@ -157,7 +157,8 @@ func permissions(identity string) *server.Permissions {
 			return nil
 		}
 		key, bucket = rest, id.ArtifactsBucket()
-		say(protocol.From(protocol.OutputSubject(id.Pipeline, "*"), id.Sender()), "ks.v1.data."+id.Pipeline+".*.*."+id.Sender())
+		say(protocol.From(protocol.OutputSubject(id.Pipeline, "*"), id.Sender()), "ks.v1.data."+id.Pipeline+".*.*."+
+			id.Sender())
 		say(readBucket(protocol.BucketDeploy, id.Pipeline)...)
 		peer := fmt.Sprintf("%s.s%d.r%d.*", id.Pipeline, id.Stage, id.Replica)
 		say(readBucket(protocol.BucketRendezvous, peer)...)

@@ -84,7 +84,8 @@ func TestARankSaysAndHearsItsOwnAlone(t *testing.T) {
 		}
 		refused("publish to " + subject)
 	}
-	for _, subject := range []string{">", "ks.v1.rank.>", victim.Subject(protocol.MethodArm), "_INBOX.>", "$KV.>", "$O.>",
+	for _, subject := range []string{">", "ks.v1.rank.>", victim.Subject(protocol.MethodArm), "_INBOX.>", "$KV.>",
+		"$O.>",
 		"ks.v1.data.>", "ks.v1.out.>", "ks.v1.event.>", protocol.InboxPrefix("hub") + ".>"} {
 		if _, err := nc.Subscribe(subject, func(*nats.Msg) {}); err != nil {
 			t.Fatal(err)
@@ -141,7 +142,8 @@ func TestPresencesAndUploadsHaveQuotas(t *testing.T) {
 	r.start(protocol.StartRequest{})
 	r.work(1)
 	r.stop()
-	for bucket, want := range map[string]int64{"KV_" + protocol.BucketRanks: protocol.MaxPresences, "OBJ_" + id.ArtifactsBucket(): protocol.MaxUpload} {
+	for bucket, want := range map[string]int64{"KV_" + protocol.BucketRanks: protocol.MaxPresences, "OBJ_" +
+		id.ArtifactsBucket(): protocol.MaxUpload} {
 		s, err := r.js.Stream(t.Context(), bucket)
 		if err != nil {
 			t.Fatal(err)
@@ -225,8 +227,10 @@ func TestAnAgentIsHeldToItsPipeline(t *testing.T) {
 	nc, refused := as(t, r.Hub, protocol.AgentIdentity("p"))
 	other := protocol.RankID{Pipeline: "q"}
 	for _, subject := range []string{other.EventSubject(), "$KV." + protocol.BucketRanks + "." + other.Key(),
-		protocol.From(protocol.DataSubject("p", 0, 0), "s0-r0-k0"), protocol.From(protocol.OutputSubject("p", "x"), "s0-r0-k0"),
-		"$JS.API.STREAM.DELETE.KV_" + protocol.BucketRanks, "$O." + protocol.RankID{Pipeline: "p"}.ArtifactsBucket() + ".M.x"} {
+		protocol.From(protocol.DataSubject("p", 0, 0), "s0-r0-k0"),
+		protocol.From(protocol.OutputSubject("p", "x"), "s0-r0-k0"),
+		"$JS.API.STREAM.DELETE.KV_" + protocol.BucketRanks, "$O." + protocol.RankID{Pipeline: "p"}.ArtifactsBucket() +
+			".M.x"} {
 		if err := nc.Publish(subject, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -352,7 +356,8 @@ func TestClientCertificates(t *testing.T) {
 			t.Errorf("with %s: %v", name, err)
 		}
 	}
-	_, err := Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{TLSClientCA: client}, Logger: testLogger(t)})
+	_, err := Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{TLSClientCA: client},
+		Logger: testLogger(t)})
 	if err == nil || !strings.Contains(err.Error(), "a certificate of its own") {
 		t.Error(err)
 	}

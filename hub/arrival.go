@@ -89,7 +89,8 @@ func (a *arrival) recording(r io.Reader) error {
 		return err
 	}
 	if c.Damage == nil && c.Cut != nil && c.Generations > 0 {
-		a.kept = fmt.Sprintf("what it recorded is kept up to +%v", time.Duration(c.EndNs-c.Header.Start).Round(100*time.Microsecond))
+		a.kept = fmt.Sprintf("what it recorded is kept up to +%v",
+			time.Duration(c.EndNs-c.Header.Start).Round(100*time.Microsecond))
 	}
 	if c.Damage == nil && c.Cut != nil && c.Generations == 0 {
 		a.kept = "nothing of what it recorded had reached its file"
@@ -98,7 +99,9 @@ func (a *arrival) recording(r io.Reader) error {
 		a.lacks = append(a.lacks, "its recording is damaged: "+s)
 	}
 	if step := time.Duration(c.WallStepNs()); step.Abs() > wallStepNoted {
-		a.notes = append(a.notes, fmt.Sprintf("its wall clock was moved by %v while it recorded; its times go by its monotonic clock", step.Round(time.Millisecond)))
+		a.notes = append(a.notes,
+			fmt.Sprintf("its wall clock was moved by %v while it recorded; its times go by its monotonic clock",
+				step.Round(time.Millisecond)))
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func TestConversionLacksOneRank(t *testing.T) {
 	for name, end := range map[string]error{"goes on": nil, "breaks off": errors.New("no timeline")} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(c *Config) {
-				c.Convert = func(ctx context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+				c.Convert = func(ctx context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact,
+					[]protocol.Artifact, error) {
 					in.Lacks(in.Ranks[0].Status.RankID, errors.New("its trace is unreadable"))
 					in.Ranks = in.Ranks[1:]
 					perRank, run, err := copyConvert(ctx, in)
@@ -73,7 +74,8 @@ func TestConversionLacksOneRank(t *testing.T) {
 			r.work(2)
 			st := r.stop()
 			bad, good := st.Stages[0].Ranks[0], st.Stages[0].Ranks[1]
-			if bad.State != protocol.StateComplete || !strings.Contains(bad.Reason, "unreadable") || len(bad.Artifacts) != 1 {
+			if bad.State != protocol.StateComplete || !strings.Contains(bad.Reason, "unreadable") ||
+				len(bad.Artifacts) != 1 {
 				t.Errorf("rank 0: %+v", bad)
 			}
 			if good.State != protocol.StateComplete || len(good.Artifacts) != 2 || len(st.Artifacts) != 1 {

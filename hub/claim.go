@@ -61,7 +61,8 @@ func (c *claimant) word() []byte {
 // claim takes the hub's name on a NATS cluster that others use too, until the
 // connection is closed. With a server in this process there are no others.
 func (h *Hub) claim(ctx context.Context) error {
-	c := &claimant{own: claim{Instance: ulid.Make().String(), Host: h.host, PID: os.Getpid()}, changed: make(chan struct{})}
+	c := &claimant{own: claim{Instance: ulid.Make().String(), Host: h.host, PID: os.Getpid()},
+		changed: make(chan struct{})}
 	subject := protocol.HubClaimSubject(h.cfg.Name)
 	take := func(m *nats.Msg) {
 		var o claim

@@ -18,7 +18,8 @@ func TestOneHubAName(t *testing.T) {
 		srv.WaitForShutdown()
 	}()
 	start := func(name string) (*Hub, error) {
-		return Start(t.Context(), Config{Name: name, Connection: Connection{NATSURL: srv.ownURL()}, DataDir: t.TempDir(), Logger: testLogger(t)})
+		return Start(t.Context(), Config{Name: name, Connection: Connection{NATSURL: srv.ownURL()},
+			DataDir: t.TempDir(), Logger: testLogger(t)})
 	}
 	const n = 4
 	var hubs [n]*Hub

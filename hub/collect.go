@@ -107,7 +107,8 @@ func (r *runner) collectHere(a session.Action, err error) (session.Event, error)
 	if errors.Is(err, errHubKilled) {
 		note = err.Error()
 	}
-	ev := session.Collected{Rank: a.Rank, Artifacts: done.Artifacts, Note: joinReasons(note, r.remark(a.Rank), in.note()), Bad: in.bad()}
+	ev := session.Collected{Rank: a.Rank, Artifacts: done.Artifacts,
+		Note: joinReasons(note, r.remark(a.Rank), in.note()), Bad: in.bad()}
 	if r.outlived(a.Rank) { // there is nobody to tell
 		return ev, nil
 	}
@@ -124,7 +125,8 @@ func (r *runner) collectOver(a session.Action) (session.Event, error) {
 		return nil, err
 	}
 	var s protocol.RankStatus
-	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket}, &s); err != nil {
+	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket},
+		&s); err != nil {
 		return nil, err
 	}
 	got, in, err := r.fetchAll(ctx, obs, a.Rank, s.Artifacts)
@@ -137,7 +139,8 @@ func (r *runner) collectOver(a session.Action) (session.Event, error) {
 	}
 	// Durable here: the rank may forget the session.
 	r.home(session.Collected{Rank: a.Rank, Artifacts: got, Others: others, Events: s.Events, Drops: s.Drops,
-		Note: joinReasons(s.Reason, r.remark(a.Rank), in.note()), Bad: joinReasons(failed(s), in.bad(), in.noteIfBad())},
+		Note: joinReasons(s.Reason, r.remark(a.Rank), in.note()),
+		Bad:  joinReasons(failed(s), in.bad(), in.noteIfBad())},
 		func() {
 			r.abort(session.Action{Kind: session.DoAbort, Rank: a.Rank, Reason: "collected", Keep: in.missing})
 		})
@@ -154,7 +157,8 @@ func failed(s protocol.RankStatus) string {
 
 // fetchAll brings a rank's files into the run. What is wrong with one of them is in the
 // arrival, and the others are worth having; an error is that time is up.
-func (r *runner) fetchAll(ctx context.Context, obs jetstream.ObjectStore, id protocol.RankID, ups []protocol.Artifact) (got []protocol.Artifact, in arrival, err error) {
+func (r *runner) fetchAll(ctx context.Context, obs jetstream.ObjectStore, id protocol.RankID,
+	ups []protocol.Artifact) (got []protocol.Artifact, in arrival, err error) {
 	for _, up := range ups {
 		art, err := r.fetch(ctx, obs, id, up)
 		if err == nil {
@@ -187,7 +191,8 @@ func joinReasons(list ...string) string {
 }
 
 // fetch brings one uploaded file into the run and checks it.
-func (r *runner) fetch(ctx context.Context, obs jetstream.ObjectStore, id protocol.RankID, up protocol.Artifact) (protocol.Artifact, error) {
+func (r *runner) fetch(ctx context.Context, obs jetstream.ObjectStore, id protocol.RankID,
+	up protocol.Artifact) (protocol.Artifact, error) {
 	var none protocol.Artifact
 	run, err := r.openRun()
 	if err != nil {
@@ -210,7 +215,8 @@ func (r *runner) fetch(ctx context.Context, obs jetstream.ObjectStore, id protoc
 		return none, err
 	}
 	if art.Size != up.Size || art.SHA256 != up.SHA256 {
-		return none, fmt.Errorf("%s has %d bytes with SHA-256 %s, the rank sent %d with %s", name, art.Size, art.SHA256, up.Size, up.SHA256)
+		return none, fmt.Errorf("%s has %d bytes with SHA-256 %s, the rank sent %d with %s", name, art.Size, art.SHA256,
+			up.Size, up.SHA256)
 	}
 	if err := obs.Delete(ctx, up.Object); err != nil {
 		r.h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
@@ -254,7 +260,8 @@ func (r *runner) salvageThere(a session.Action, host string) (session.Event, err
 		return s, err
 	}
 	if _, err := ask(protocol.MethodStop, protocol.StopRequest{Session: r.id}); err != nil {
-		r.h.log.Debug("salvage: nothing to stop", "rank", a.Rank.Key(), "err", err) // a successor does not know the session
+		// a successor does not know the session
+		r.h.log.Debug("salvage: nothing to stop", "rank", a.Rank.Key(), "err", err)
 	}
 	bucket, obs, err := r.h.uploads(ctx, a.Rank)
 	if err != nil {
@@ -308,7 +315,8 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 	t := r.incs[a.Rank]
 	spool := r.h.spool[t.SpoolDir]
 	if spool == nil {
-		r.h.log.Info("a lost rank's spool is none that this hub gave out: nothing is taken from it", "rank", a.Rank.Key(), "dir", t.SpoolDir)
+		r.h.log.Info("a lost rank's spool is none that this hub gave out: nothing is taken from it", "rank",
+			a.Rank.Key(), "dir", t.SpoolDir)
 		return done, nil
 	}
 	r.mu.Lock()
@@ -324,7 +332,8 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 	done.Artifacts = arts
 	switch {
 	case r.mind(err):
-		done.Note = fmt.Sprintf("its recording waits in %s and is brought home when there is room, or by kinetoscope recover",
+		done.Note = fmt.Sprintf(
+			"its recording waits in %s and is brought home when there is room, or by kinetoscope recover",
 			filepath.Join(t.SpoolDir, r.id))
 		return done, nil
 	case err != nil && len(arts) == 0:
@@ -332,7 +341,8 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 	case err != nil:
 		done.Note = err.Error()
 	case len(arts) == 0: // moved by a collection that was given up, or nothing there
-		run, name := r.openedRun(), store.ArtifactName(a.Rank, t.StageName, string(protocol.KindRecording), protocol.RecordingExt)
+		run, name := r.openedRun(), store.ArtifactName(a.Rank, t.StageName, string(protocol.KindRecording),
+			protocol.RecordingExt)
 		if run != nil {
 			if art, err := run.Describe(name, protocol.KindRecording); err == nil {
 				done.Artifacts = append(done.Artifacts, art)

@@ -45,7 +45,8 @@ type ConvertRank struct {
 // kept: the session is partial then, and failed if nothing could be made; its recordings
 // are kept in any case. After a restart of the hub a conversion begins anew
 // in a run that holds recordings only.
-type ConvertFunc func(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact, run []protocol.Artifact, err error)
+type ConvertFunc func(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact,
+	run []protocol.Artifact, err error)
 
 // convert runs the conversion over what was collected.
 func (r *runner) convert(a session.Action) (session.Event, error) {
@@ -72,7 +73,8 @@ func (r *runner) convert(a session.Action) (session.Event, error) {
 			return nil, err
 		}
 	}
-	return convertRun(ctx, r.h.cfg.Convert, conversion{run: run, st: st, log: r.h.log, target: r.target, mind: func(err error) { r.mind(err) },
+	return convertRun(ctx, r.h.cfg.Convert, conversion{run: run, st: st, log: r.h.log, target: r.target,
+		mind:     func(err error) { r.mind(err) },
 		progress: func(p session.Progress) { r.progress.Store(&p) }}), nil
 }
 
@@ -136,7 +138,8 @@ func convertRun(ctx context.Context, f ConvertFunc, c conversion) session.Conver
 }
 
 // callConvert makes a panic of the conversion an error: recordings are foreign input.
-func callConvert(ctx context.Context, f ConvertFunc, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact, run []protocol.Artifact, err error) {
+func callConvert(ctx context.Context, f ConvertFunc, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact,
+	run []protocol.Artifact, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("conversion panicked: %v", p)
@@ -217,7 +220,8 @@ func (r *runner) finish() {
 		log.Error("the session waits for room in the run store", "dir", r.h.store.Root())
 		return
 	}
-	log.Info("session ended", "stopped_by", st.StoppedBy, "error", st.Error, "took", time.Since(st.StartedAt).Round(time.Millisecond))
+	log.Info("session ended", "stopped_by", st.StoppedBy, "error", st.Error, "took",
+		time.Since(st.StartedAt).Round(time.Millisecond))
 }
 
 // noRoomError says of what a run store is the matter, and not of which of its files.

@@ -55,7 +55,8 @@ func (e *ErrNoRanks) HTTPStatus() int { return http.StatusServiceUnavailable }
 type ErrBacklog struct{ Unfinished int }
 
 func (e *ErrBacklog) Error() string {
-	return fmt.Sprintf("%d sessions are still being collected and converted; try again when one has ended", e.Unfinished)
+	return fmt.Sprintf("%d sessions are still being collected and converted; try again when one has ended",
+		e.Unfinished)
 }
 
 // HTTPStatus is 503.

@@ -27,7 +27,8 @@ func TestSessionOfAPipelineThatIsNotWhole(t *testing.T) {
 	r.work(2)
 	st := r.stop()
 	lost := st.Rank(protocol.RankID{Pipeline: "omni", Rank: 1})
-	if st.State != session.StatePartial || lost == nil || lost.State != protocol.StateLost || lost.Reason != errAbsent || len(r.verify(st)) != 2 {
+	if st.State != session.StatePartial || lost == nil || lost.State != protocol.StateLost ||
+		lost.Reason != errAbsent || len(r.verify(st)) != 2 {
 		t.Errorf("without it: %s %s, %+v", st.State, st.Error, lost)
 	}
 	r.start(protocol.StartRequest{Stages: []int{1}})

@@ -123,7 +123,8 @@ func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (prot
 
 func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 	way := new(cable)
-	nc, err := link.Config{URL: c.URL, CA: c.CA, As: c.Info.Identity()}.Connect(nats.ReconnectWait(50*time.Millisecond), nats.SetCustomDialer(way))
+	nc, err := link.Config{URL: c.URL, CA: c.CA, As: c.Info.Identity()}.Connect(nats.ReconnectWait(50*time.Millisecond),
+		nats.SetCustomDialer(way))
 	if err != nil {
 		return nil, err
 	}
@@ -453,7 +454,8 @@ func countSteps(t testing.TB, src io.Reader) (n int, cut *format.Cut) {
 }
 
 // copyConvert is a small real conversion: each recording's step count as text.
-func copyConvert(_ context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+func copyConvert(_ context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact,
+	error) {
 	out := map[protocol.RankID][]protocol.Artifact{}
 	for i, r := range in.Ranks {
 		b, err := os.ReadFile(r.Recording)

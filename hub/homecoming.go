@@ -78,7 +78,8 @@ func (c *homecoming) run(ctx context.Context) (*session.Status, error) {
 func removeSpooled(files []spooled, id string, log *slog.Logger) {
 	for _, f := range files {
 		if err := f.root.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			log.Warn("a recording that is in its run stays in the spool too", "file", filepath.Join(f.root.Name(), f.name), "err", err)
+			log.Warn("a recording that is in its run stays in the spool too", "file",
+				filepath.Join(f.root.Name(), f.name), "err", err)
 		}
 		_ = f.root.Remove(id) // goes with the last file in it
 	}
@@ -139,7 +140,8 @@ func (c *homecoming) rank(run *store.Run, r *session.RankRecord) (taken []spoole
 	}
 	found := 0
 	if root := c.spool(r.Target); root != nil {
-		files, arts, err := takeSpooled(func() (*store.Run, error) { return run, nil }, root, c.rec.Session.ID, r.Target)
+		files, arts, err := takeSpooled(func() (*store.Run, error) { return run, nil }, root, c.rec.Session.ID,
+			r.Target)
 		if store.NoRoom(err) {
 			return nil, err
 		}
@@ -154,7 +156,8 @@ func (c *homecoming) rank(run *store.Run, r *session.RankRecord) (taken []spoole
 		}
 	}
 	// A recording that was moved here and not written down any more.
-	name := store.ArtifactName(r.Target.RankID, r.Target.StageName, string(protocol.KindRecording), protocol.RecordingExt)
+	name := store.ArtifactName(r.Target.RankID, r.Target.StageName, string(protocol.KindRecording),
+		protocol.RecordingExt)
 	if a, err := run.Describe(name, protocol.KindRecording); err == nil {
 		if err := add(a); err != nil {
 			return nil, err
@@ -205,7 +208,8 @@ func (c *homecoming) finish(ctx context.Context, run *store.Run) (*session.Statu
 	}
 	if c.convert != nil {
 		done = convertRun(ctx, c.convert, conversion{run: run, st: m.Status(), log: c.log,
-			target: func(id protocol.RankID) session.Target { return targetOf(targets, id) }, progress: func(session.Progress) {}})
+			target:   func(id protocol.RankID) session.Target { return targetOf(targets, id) },
+			progress: func(session.Progress) {}})
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -225,7 +229,8 @@ const stoppedByRecovery = "recovered"
 // takeSpooled copies what a rank left of a session in its spool into the run. The files
 // stay; the caller removes those that are returned when the run is safe. An error is of
 // some files, unless the store takes no more; the others are returned beside it.
-func takeSpooled(open func() (*store.Run, error), root *os.Root, id string, t session.Target) (files []spooled, arts []protocol.Artifact, err error) {
+func takeSpooled(open func() (*store.Run, error), root *os.Root, id string, t session.Target) (files []spooled,
+	arts []protocol.Artifact, err error) {
 	entries, err := fs.ReadDir(root.FS(), id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -253,7 +258,8 @@ func takeSpooled(open func() (*store.Run, error), root *os.Root, id string, t se
 }
 
 // copySpooled copies one file. An empty one was armed and nothing reached it.
-func copySpooled(open func() (*store.Run, error), file spooled, t session.Target, ext string) (art protocol.Artifact, err error) {
+func copySpooled(open func() (*store.Run, error), file spooled, t session.Target, ext string) (art protocol.Artifact,
+	err error) {
 	f, size, err := plainfile.Open(file.root, file.name, os.Geteuid())
 	if err != nil {
 		return art, err

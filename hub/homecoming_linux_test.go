@@ -32,7 +32,8 @@ func TestFullRunStore(t *testing.T) {
 				t.Errorf("meanwhile it waits for %q: %s", st.WaitsFor, st.Error)
 			}
 			for _, k := range st.Stages[0].Ranks {
-				if k.State != protocol.StateFailed || !strings.Contains(k.Reason, "waits in "+filepath.Join(r.spool, st.ID)) ||
+				if k.State != protocol.StateFailed ||
+					!strings.Contains(k.Reason, "waits in "+filepath.Join(r.spool, st.ID)) ||
 					!strings.Contains(k.Reason, "kinetoscope recover") {
 					t.Errorf("meanwhile %s is %s: %s", k.Text(), k.State, k.Reason)
 				}
@@ -48,11 +49,13 @@ func TestFullRunStore(t *testing.T) {
 			}
 			openStore(t, root)
 			got := r.until(st.ID, func(s *session.Status) bool { return s.State == session.StateComplete })
-			if got.WaitsFor != "" || got.Error != "" || len(r.verify(got)) != 2 || !strings.HasSuffix(got.RunDir, "_p_"+st.ID) {
+			if got.WaitsFor != "" || got.Error != "" || len(r.verify(got)) != 2 ||
+				!strings.HasSuffix(got.RunDir, "_p_"+st.ID) {
 				t.Errorf("%+v", got)
 			}
 			for _, k := range got.Stages[0].Ranks {
-				if k.State != protocol.StateComplete || !strings.Contains(k.Reason, "afterwards") || len(k.Artifacts) != 2 || k.Clock.RTTNs == 0 {
+				if k.State != protocol.StateComplete || !strings.Contains(k.Reason, "afterwards") ||
+					len(k.Artifacts) != 2 || k.Clock.RTTNs == 0 {
 					t.Errorf("%s: %+v", k.Text(), k)
 				}
 			}
@@ -103,7 +106,8 @@ func openStore(t *testing.T, root string) {
 }
 
 func TestNoRoom(t *testing.T) {
-	if !store.NoRoom(&os.PathError{Op: "write", Err: syscall.ENOSPC}) || store.NoRoom(os.ErrNotExist) || store.NoRoom(nil) {
+	if !store.NoRoom(&os.PathError{Op: "write", Err: syscall.ENOSPC}) || store.NoRoom(os.ErrNotExist) ||
+		store.NoRoom(nil) {
 		t.Error("NoRoom")
 	}
 }

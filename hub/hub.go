@@ -135,8 +135,9 @@ func Start(ctx context.Context, cfg Config) (_ *Hub, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("start hub: %w", err)
 	}
-	h := &Hub{cfg: cfg, log: cfg.Logger, now: cfg.Now, reg: newRegistry(), runners: map[string]*runner{}, stranded: map[string]record{},
-		slots: make(chan struct{}, maxConversions)}
+	h := &Hub{cfg: cfg, log: cfg.Logger, now: cfg.Now, reg: newRegistry(), runners: map[string]*runner{},
+		stranded: map[string]record{},
+		slots:    make(chan struct{}, maxConversions)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -260,7 +261,8 @@ func (h *Hub) quota(bytes int64) int64 {
 func (h *Hub) uploads(ctx context.Context, id protocol.RankID) (name string, obs jetstream.ObjectStore, err error) {
 	name = id.ArtifactsBucket()
 	if e, err := h.reg.alive(id, ""); err == nil {
-		if info, ok := h.reg.info(e); ok && info.Engine != protocol.EngineNative && info.Engine != protocol.EngineTorch {
+		if info, ok := h.reg.info(e); ok && info.Engine != protocol.EngineNative &&
+			info.Engine != protocol.EngineTorch {
 			name = protocol.AgentBucket(id.Pipeline)
 		}
 	}
@@ -332,7 +334,8 @@ func (h *Hub) watchPresences(ctx context.Context) error {
 // there at the beginning have been taken.
 func (h *Hub) watchRanks(ctx context.Context, w jetstream.KeyWatcher, initial chan struct{}) {
 	defer func() {
-		if err := w.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
+		if err := w.Stop(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) &&
+			!errors.Is(err, nats.ErrBadSubscription) {
 			h.log.Debug("stop watching presences", "err", err)
 		}
 	}()
@@ -374,7 +377,8 @@ func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
 	case info.RankID != id:
 		h.log.Warn("presence under another rank's key", "key", id.Key(), "rank", info.Key())
 	case info.Protocol != protocol.Version:
-		h.log.Warn("rank speaks another protocol and is not used", "rank", id.Key(), "protocol", info.Protocol, "want", protocol.Version)
+		h.log.Warn("rank speaks another protocol and is not used", "rank", id.Key(), "protocol", info.Protocol, "want",
+			protocol.Version)
 	default:
 		if returned, taken := h.reg.seen(info, time.Now()); taken {
 			h.reclaim(info, returned)
@@ -446,7 +450,8 @@ func (h *Hub) RankURL(id protocol.RankID) string { return h.urlFor(h.LocalURL(),
 // ranks and agents on other hosts. There are none on a cluster of somebody else.
 func (h *Hub) Credential(identity string) (string, error) {
 	if h.srv == nil {
-		return "", errors.New("credentials are the embedded NATS server's: make users on this cluster, docs/security.md has their permissions")
+		return "",
+			errors.New("credentials are the embedded NATS server's: make users on this cluster, docs/security.md has their permissions")
 	}
 	if permissions(identity) == nil {
 		return "", badIdentity(identity)

@@ -23,7 +23,8 @@ func TestStartStopBringsEverythingHome(t *testing.T) {
 	}
 	for _, s := range st.Stages {
 		for _, k := range s.Ranks {
-			if k.State != protocol.StateRecording || k.StartedAtNs < st.StartAtNs+k.Clock.OffsetNs || k.Clock.ErrorNs <= 0 {
+			if k.State != protocol.StateRecording || k.StartedAtNs < st.StartAtNs+k.Clock.OffsetNs ||
+				k.Clock.ErrorNs <= 0 {
 				t.Errorf("rank %s: %+v, agreed instant %d", k.RankID.Text(), k, st.StartAtNs)
 			}
 		}
@@ -145,13 +146,15 @@ func TestBadRequestsStartNothing(t *testing.T) {
 		code int
 		want string
 	}{
-		"separator":    {protocol.StartRequest{Prefix: "a/b"}, 400, "profile_prefix"},
-		"300":          {protocol.StartRequest{Prefix: strings.Repeat("x", 300)}, 400, "300"},
-		"stage":        {protocol.StartRequest{Stages: []int{0, 7}}, 400, "no stage 7; the stages are 0 (thinker), 1 (talker)"},
-		"no stages":    {protocol.StartRequest{Stages: []int{}}, 400, "empty"},
-		"negative":     {protocol.StartRequest{MaxIterations: &neg}, 400, "max_iterations"},
-		"iteration":    {protocol.StartRequest{Config: &bad}, 400, "epoch"},
-		"engine":       {protocol.StartRequest{Config: &cuda}, 400, "stage 0 (thinker): profiler_config.profiler \"cuda\""},
+		"separator": {protocol.StartRequest{Prefix: "a/b"}, 400, "profile_prefix"},
+		"300":       {protocol.StartRequest{Prefix: strings.Repeat("x", 300)}, 400, "300"},
+		"stage": {protocol.StartRequest{Stages: []int{0, 7}}, 400,
+			"no stage 7; the stages are 0 (thinker), 1 (talker)"},
+		"no stages": {protocol.StartRequest{Stages: []int{}}, 400, "empty"},
+		"negative":  {protocol.StartRequest{MaxIterations: &neg}, 400, "max_iterations"},
+		"iteration": {protocol.StartRequest{Config: &bad}, 400, "epoch"},
+		"engine": {protocol.StartRequest{Config: &cuda}, 400,
+			"stage 0 (thinker): profiler_config.profiler \"cuda\""},
 		"no profiler":  {protocol.StartRequest{Stages: []int{1}}, 404, "1 (talker)"},
 		"off":          {protocol.StartRequest{Config: &protocol.ProfilerConfig{}}, 404, "thinker"},
 		"pipeline":     {protocol.StartRequest{}, 503, "nope"},
@@ -200,7 +203,8 @@ func TestKilledRankIsLostAndItsTraceKept(t *testing.T) {
 		t.Errorf("stop took %v: it waited for a reply that cannot come", d)
 	}
 	k := st.Rank(victim.Info.RankID)
-	if k.State != protocol.StateLost || !strings.HasPrefix(k.Reason, "signal: killed; what it recorded is kept up to +") || len(k.Artifacts) == 0 {
+	if k.State != protocol.StateLost || !strings.HasPrefix(k.Reason,
+		"signal: killed; what it recorded is kept up to +") || len(k.Artifacts) == 0 {
 		t.Fatalf("victim: %+v", k)
 	}
 	if other := st.Rank(r.ranks[0].member.Info().RankID); other.State != protocol.StateComplete {
@@ -241,7 +245,8 @@ func TestRestartedRankDoesNotAnswerForTheOld(t *testing.T) {
 		t.Fatal("the incarnation is the same")
 	}
 	st = r.until(st.ID, func(s *session.Status) bool { return s.State.Terminal() })
-	if k := st.Stages[0].Ranks[0]; k.State != protocol.StateLost || !strings.Contains(k.Reason, fmt.Sprintf("another one, %d on ", young.cmd.Process.Pid)) {
+	if k := st.Stages[0].Ranks[0]; k.State != protocol.StateLost ||
+		!strings.Contains(k.Reason, fmt.Sprintf("another one, %d on ", young.cmd.Process.Pid)) {
 		t.Fatalf("rank: %+v, want lost to process %d", k, young.cmd.Process.Pid)
 	}
 	r.ready(1)
@@ -252,7 +257,8 @@ func TestRestartedRankDoesNotAnswerForTheOld(t *testing.T) {
 }
 
 func TestRankThatNeverAnswers(t *testing.T) {
-	bounds := session.Timeouts{Arm: 300 * time.Millisecond, Stop: 300 * time.Millisecond, Collect: 300 * time.Millisecond}
+	bounds := session.Timeouts{Arm: 300 * time.Millisecond, Stop: 300 * time.Millisecond,
+		Collect: 300 * time.Millisecond}
 	for _, method := range []protocol.Method{protocol.MethodArm, protocol.MethodStop, protocol.MethodCollect} {
 		t.Run(string(method), func(t *testing.T) {
 			r := newRig(t, func(c *Config) { c.Timeouts = bounds })
@@ -307,7 +313,8 @@ func TestSkewedClockIsMeasured(t *testing.T) {
 	other := st.Stages[1].Ranks[0]
 	// Both began at the one instant, each late by its timer only.
 	for _, s := range []protocol.RankStatus{k, other} {
-		if late := s.StartedAtNs + s.Clock.OffsetNs - st.StartAtNs; late < -s.Clock.ErrorNs || late > int64(2*time.Second) {
+		if late := s.StartedAtNs + s.Clock.OffsetNs - st.StartAtNs; late < -s.Clock.ErrorNs ||
+			late > int64(2*time.Second) {
 			t.Errorf("stage %d began %v off the agreed instant", s.Stage, time.Duration(late))
 		}
 	}
@@ -335,7 +342,8 @@ func TestBoundsEndTheRecording(t *testing.T) {
 	r := newRig(t, nil)
 	r.join(1)
 	st := r.start(protocol.StartRequest{MaxDuration: 150 * time.Millisecond})
-	if st, err := r.Wait(t.Context(), st.ID); err != nil || st.State != session.StateComplete || len(r.verify(st)) != 1 {
+	if st, err := r.Wait(t.Context(), st.ID); err != nil || st.State != session.StateComplete ||
+		len(r.verify(st)) != 1 {
 		t.Fatalf("max_duration: %+v, %v", st, err)
 	}
 	st = r.start(protocol.StartRequest{MaxBytes: 3000})
@@ -359,7 +367,8 @@ func TestStopBeforeTheScheduleOpens(t *testing.T) {
 	r.start(protocol.StartRequest{DelayIterations: &wait})
 	st := r.stop()
 	k := st.Stages[0].Ranks[0]
-	if st.State != session.StateComplete || k.State != protocol.StateComplete || len(k.Artifacts) != 0 || !strings.Contains(k.Reason, "schedule") {
+	if st.State != session.StateComplete || k.State != protocol.StateComplete || len(k.Artifacts) != 0 ||
+		!strings.Contains(k.Reason, "schedule") {
 		t.Fatalf("%+v", st)
 	}
 }
@@ -383,10 +392,12 @@ func TestClientThatVanishesLeavesNothingOn(t *testing.T) {
 
 func TestConversionFailureKeepsTheRecordings(t *testing.T) {
 	for name, f := range map[string]ConvertFunc{
-		"error": func(context.Context, ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+		"error": func(context.Context, ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact,
+			error) {
 			return nil, nil, errors.New("no space left")
 		},
-		"panic": func(context.Context, ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+		"panic": func(context.Context, ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact,
+			error) {
 			panic("no space left")
 		},
 	} {
@@ -395,7 +406,8 @@ func TestConversionFailureKeepsTheRecordings(t *testing.T) {
 			r.join(1)
 			r.start(protocol.StartRequest{})
 			st := r.stop()
-			if st.State != session.StateFailed || !strings.Contains(st.Error, "no space left") || len(r.verify(st)) != 1 {
+			if st.State != session.StateFailed || !strings.Contains(st.Error, "no space left") ||
+				len(r.verify(st)) != 1 {
 				t.Fatalf("%+v", st)
 			}
 		})
@@ -418,7 +430,8 @@ func TestCallAnswersForEveryRank(t *testing.T) {
 			}
 		}
 	}
-	if got, err := r.Call(t.Context(), "omni", "panic", nil, []int{0}); err != nil || got[0].Ranks[0].OK || !strings.Contains(got[0].Ranks[0].Error, "on purpose") {
+	if got, err := r.Call(t.Context(), "omni", "panic", nil, []int{0}); err != nil || got[0].Ranks[0].OK ||
+		!strings.Contains(got[0].Ranks[0].Error, "on purpose") {
 		t.Errorf("panic: %+v, %v", got, err)
 	}
 	// One rank hangs and is killed meanwhile: its part of the reply ends at once.
@@ -496,7 +509,8 @@ func TestHubVanishesAndTheRanksStopThemselves(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := r.until(st.ID, func(s *session.Status) bool { return s.State.Terminal() })
-		if got.State != session.StateComplete || got.Stages[0].Ranks[0].StoppedBy != protocol.StoppedByHubLost || len(r.verify(got)) != 1 {
+		if got.State != session.StateComplete || got.Stages[0].Ranks[0].StoppedBy != protocol.StoppedByHubLost ||
+			len(r.verify(got)) != 1 {
 			t.Fatalf("%+v", got)
 		}
 	})
@@ -505,7 +519,8 @@ func TestHubVanishesAndTheRanksStopThemselves(t *testing.T) {
 func TestConversionsQueueWhileTheNextSessionRecords(t *testing.T) {
 	release := make(chan struct{})
 	r := newRig(t, func(c *Config) {
-		c.Convert = func(ctx context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+		c.Convert = func(ctx context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact,
+			[]protocol.Artifact, error) {
 			in.Progress(1, 2, "waiting")
 			select {
 			case <-release:
@@ -532,7 +547,8 @@ func TestConversionsQueueWhileTheNextSessionRecords(t *testing.T) {
 	}
 	close(release)
 	for _, id := range ids {
-		if st, err := r.Wait(t.Context(), id); err != nil || st.State != session.StateComplete || len(r.verify(st)) != 1 {
+		if st, err := r.Wait(t.Context(), id); err != nil || st.State != session.StateComplete ||
+			len(r.verify(st)) != 1 {
 			t.Fatalf("%+v, %v", st, err)
 		}
 	}

@@ -32,10 +32,12 @@ func (r *runner) start(a session.Action) (session.Event, error) {
 		return nil, err
 	}
 	if clock != armed {
-		r.remarkOn(a.Rank, fmt.Sprintf("its wall clock was set by %v after it was armed and was measured again", moved(armed, clock)))
+		r.remarkOn(a.Rank, fmt.Sprintf("its wall clock was set by %v after it was armed and was measured again",
+			moved(armed, clock)))
 	}
 	var s protocol.RankStatus
-	if err := r.ask(ctx, a, protocol.MethodStart, protocol.BeginRequest{Session: r.id, AtNs: agreed - clock.OffsetNs}, &s); err != nil {
+	if err := r.ask(ctx, a, protocol.MethodStart, protocol.BeginRequest{Session: r.id, AtNs: agreed - clock.OffsetNs},
+		&s); err != nil {
 		return nil, err
 	}
 	after, err := r.again(ctx, a.Rank, clock)
@@ -45,7 +47,9 @@ func (r *runner) start(a session.Action) (session.Event, error) {
 		if began := s.StartedAtNs; began != 0 && abs(began+after.OffsetNs-agreed) < abs(began+clock.OffsetNs-agreed) {
 			clock = after
 		}
-		r.remarkOn(a.Rank, fmt.Sprintf("its wall clock was set by %v while it began; its times go by the clock in which it began on time", by))
+		r.remarkOn(a.Rank,
+			fmt.Sprintf(
+				"its wall clock was set by %v while it began; its times go by the clock in which it began on time", by))
 	}
 	r.checkInstant(a.Rank, s, agreed, clock)
 	r.remember(a.Rank, clock)
@@ -56,7 +60,8 @@ func (r *runner) start(a session.Action) (session.Event, error) {
 // and a look back begin when they do.
 func (r *runner) checkInstant(id protocol.RankID, s protocol.RankStatus, agreed int64, clock protocol.ClockError) {
 	cfg := r.incs[id].Config
-	if s.StartedAtNs == 0 || cfg.DelayIterations > 0 || cfg.WaitIterations > 0 || cfg.WarmupIterations > 0 || r.m.Config().Last > 0 {
+	if s.StartedAtNs == 0 || cfg.DelayIterations > 0 || cfg.WaitIterations > 0 || cfg.WarmupIterations > 0 ||
+		r.m.Config().Last > 0 {
 		return
 	}
 	off := time.Duration(s.StartedAtNs + clock.OffsetNs - agreed)
@@ -68,9 +73,11 @@ func (r *runner) checkInstant(id protocol.RankID, s protocol.RankStatus, agreed 
 	}
 	switch soFar := time.Duration(r.h.now().UnixNano() - agreed); {
 	case off > slack && off <= soFar: // it was held up, and its clock is as good as it was measured
-		r.remarkOn(id, fmt.Sprintf("it began %v after the agreed instant: what it did until then is not recorded", off.Round(time.Millisecond)))
+		r.remarkOn(id, fmt.Sprintf("it began %v after the agreed instant: what it did until then is not recorded",
+			off.Round(time.Millisecond)))
 	case off.Abs() > slack:
-		r.remarkOn(id, fmt.Sprintf("it says that it began %v from the agreed instant: its clock is in doubt", off.Round(time.Millisecond)))
+		r.remarkOn(id, fmt.Sprintf("it says that it began %v from the agreed instant: its clock is in doubt",
+			off.Round(time.Millisecond)))
 	}
 }
 

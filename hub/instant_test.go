@@ -21,14 +21,16 @@ func TestClockSetBetweenProbeAndStart(t *testing.T) {
 			r.work(3)
 			set, other := st.Stages[0].Ranks[0], st.Stages[0].Ranks[1]
 			if off := set.Clock.OffsetNs + int64(jump); max(off, -off) > set.Clock.ErrorNs+int64(time.Millisecond) {
-				t.Errorf("offset %v ± %v after %v", time.Duration(set.Clock.OffsetNs), time.Duration(set.Clock.ErrorNs), jump)
+				t.Errorf("offset %v ± %v after %v", time.Duration(set.Clock.OffsetNs), time.Duration(set.Clock.ErrorNs),
+					jump)
 			}
 			apart := time.Duration(set.StartedAtNs + set.Clock.OffsetNs - other.StartedAtNs - other.Clock.OffsetNs)
 			if apart.Abs() > time.Second {
 				t.Errorf("the ranks began %v apart", apart)
 			}
 			st = r.stop()
-			if k := st.Stages[0].Ranks[0]; st.State != session.StateComplete || !strings.Contains(k.Reason, "wall clock was set by "+jump.String()) {
+			if k := st.Stages[0].Ranks[0]; st.State != session.StateComplete ||
+				!strings.Contains(k.Reason, "wall clock was set by "+jump.String()) {
 				t.Errorf("session is %s, rank %s: %s", st.State, k.State, k.Reason)
 			}
 			if k := st.Stages[0].Ranks[1]; k.Reason != "" {
@@ -71,7 +73,8 @@ func TestBeginningFarFromTheInstant(t *testing.T) {
 		{time.Hour, "its clock is in doubt"}, // that is still to come
 	} {
 		run := newRunner(r.Hub, session.New("x", session.Config{}, []session.Target{{RankID: id, Incarnation: "i"}}))
-		run.checkInstant(id, protocol.RankStatus{StartedAtNs: agreed.Add(tc.began).UnixNano()}, agreed.UnixNano(), protocol.ClockError{})
+		run.checkInstant(id, protocol.RankStatus{StartedAtNs: agreed.Add(tc.began).UnixNano()}, agreed.UnixNano(),
+			protocol.ClockError{})
 		if got := run.remark(id); (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
 			t.Errorf("%v: %q, want %q", tc.began, got, tc.want)
 		}

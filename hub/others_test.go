@@ -19,7 +19,8 @@ func TestRanksThatAreFoundByTheirFiles(t *testing.T) {
 	found, missing := id, id
 	found.Rank, missing.Rank = 1, 2
 	r.ranks[0].others = func(files []rank.File) []rank.Other {
-		return []rank.Other{{ID: found, State: protocol.StateStopped, Files: files}, {ID: missing, State: protocol.StateFailed, Reason: "no file of it came"}}
+		return []rank.Other{{ID: found, State: protocol.StateStopped, Files: files},
+			{ID: missing, State: protocol.StateFailed, Reason: "no file of it came"}}
 	}
 	r.start(protocol.StartRequest{})
 	r.work(3)
@@ -29,7 +30,8 @@ func TestRanksThatAreFoundByTheirFiles(t *testing.T) {
 	}
 	for i, want := range []protocol.RankState{protocol.StateComplete, protocol.StateComplete, protocol.StateFailed} {
 		k := st.Stages[0].Ranks[i]
-		if k.State != want || k.Rank != i || k.StageName != "thinker" || (len(k.Artifacts) > 0) != (want == protocol.StateComplete) {
+		if k.State != want || k.Rank != i || k.StageName != "thinker" ||
+			(len(k.Artifacts) > 0) != (want == protocol.StateComplete) {
 			t.Errorf("rank %d: %+v", i, k)
 		}
 	}
@@ -62,7 +64,8 @@ func TestARankStandsForNoOther(t *testing.T) {
 			r.start(protocol.StartRequest{})
 			r.work(1)
 			st := r.stop()
-			if got := st.Stages[0].Ranks[0]; !strings.Contains(got.Reason, "does not stand") || len(got.Artifacts) == 0 {
+			if got := st.Stages[0].Ranks[0]; !strings.Contains(got.Reason, "does not stand") ||
+				len(got.Artifacts) == 0 {
 				t.Errorf("%+v", got)
 			}
 			if len(st.Stages) != 1 || len(st.Stages[0].Ranks) != 2 {
@@ -83,7 +86,8 @@ func TestPatienceIsThatOfTheSlowestRank(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := r.patience(targets)
-	if got.Start != session.DefaultStartTimeout+8*time.Second || got.Collect != session.DefaultCollectTimeout+protocol.MaxFlush {
+	if got.Start != session.DefaultStartTimeout+8*time.Second ||
+		got.Collect != session.DefaultCollectTimeout+protocol.MaxFlush {
 		t.Errorf("%+v", got)
 	}
 }

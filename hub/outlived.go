@@ -26,7 +26,8 @@ func (r *runner) gone(id protocol.RankID, reason string) session.Event {
 	}
 	c := r.leftHere(id)
 	if c == nil || c.Lacks() != "" {
-		return session.Lost{Rank: id, Reason: "the hub was killed while it recorded, and it has not come back: " + reason}
+		return session.Lost{Rank: id, Reason: "the hub was killed while it recorded, and it has not come back: " +
+			reason}
 	}
 	r.mu.Lock()
 	r.orphans[id] = true

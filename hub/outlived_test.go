@@ -32,7 +32,8 @@ func TestHubKilledWhileItCollects(t *testing.T) {
 				_, _ = r.StopProfile(t.Context()) // the hub ends before
 			}()
 			st = r.until(st.ID, func(s *session.Status) bool {
-				return s.State == session.StateCollecting && s.RunDir != "" && s.Stages[0].Ranks[1].State == protocol.StateComplete
+				return s.State == session.StateCollecting && s.RunDir != "" &&
+					s.Stages[0].Ranks[1].State == protocol.StateComplete
 			})
 			if err := r.Hub.Close(); err != nil {
 				t.Fatal(err)
@@ -50,7 +51,8 @@ func TestHubKilledWhileItCollects(t *testing.T) {
 			r.add(again) // it has the place before the next hub has asked for the old one
 			got := r.until(st.ID, func(s *session.Status) bool { return s.State.Terminal() })
 			k := got.Rank(c.Info.RankID)
-			if got.State != session.StateComplete || k.State != protocol.StateComplete || !strings.Contains(k.Reason, "hub was killed") {
+			if got.State != session.StateComplete || k.State != protocol.StateComplete ||
+				!strings.Contains(k.Reason, "hub was killed") {
 				t.Errorf("%s (%s), rank %s: %s", got.State, got.Error, k.State, k.Reason)
 			}
 			if r.verify(got)[c.Info.RankID] == 0 {

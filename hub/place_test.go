@@ -17,7 +17,8 @@ func TestAPlaceIsServedByOne(t *testing.T) {
 	k := r.ranks[0]
 	id := k.member.Info().RankID
 	var taken *rank.TakenError
-	if err := rank.Free(t.Context(), r.Conn(), id); !errors.As(err, &taken) || taken.By.Incarnation != k.member.Info().Incarnation {
+	if err := rank.Free(t.Context(), r.Conn(), id); !errors.As(err, &taken) ||
+		taken.By.Incarnation != k.member.Info().Incarnation {
 		t.Errorf("a served place: %v", err)
 	}
 	if second, err := startRank(t.Context(), r.config(0, 0)); !errors.As(err, &taken) {

@@ -108,7 +108,8 @@ func locate(dir string) (spool, only string, unlock func() error, err error) {
 }
 
 // recoverSession brings one session home, false if nothing of it is there.
-func recoverSession(ctx context.Context, c RecoverConfig, root *os.Root, runs *store.Store, id string) (Recovered, bool) {
+func recoverSession(ctx context.Context, c RecoverConfig, root *os.Root, runs *store.Store, id string) (Recovered,
+	bool) {
 	found, err := inSpool(root, id)
 	if err != nil {
 		return Recovered{ID: id, Err: err}, true
@@ -122,7 +123,8 @@ func recoverSession(ctx context.Context, c RecoverConfig, root *os.Root, runs *s
 		rec.Session.ID = id
 	}
 	for _, r := range found {
-		if !slices.ContainsFunc(rec.Session.Ranks, func(k session.RankRecord) bool { return sameRank(k.Target, r.Target) }) {
+		if !slices.ContainsFunc(rec.Session.Ranks,
+			func(k session.RankRecord) bool { return sameRank(k.Target, r.Target) }) {
 			rec.Session.Ranks = append(rec.Session.Ranks, r)
 			rec.Session.Config.Pipeline = r.Target.Pipeline
 		}
@@ -169,7 +171,8 @@ func (c *homecoming) again(ctx context.Context, found []session.RankRecord) (*se
 	c.spool = spool
 	st, err := c.run(ctx)
 	if err == nil {
-		c.log.Warn("the session's own run was finished before: what was left of it is a run of its own", "session", old, "run", st.RunDir)
+		c.log.Warn("the session's own run was finished before: what was left of it is a run of its own", "session", old,
+			"run", st.RunDir)
 	}
 	return st, err
 }
@@ -204,7 +207,8 @@ func inSpool(root *os.Root, id string) (out []session.RankRecord, err error) {
 // parseSpooled reads whose file it is from its name, protocol.RankID's FileBase with an ending.
 func parseSpooled(name string) (t session.Target, ok bool) {
 	base, _ := splitName(name)
-	if n, err := fmt.Sscanf(base, "stage%d_replica%d_rank%d", &t.Stage, &t.Replica, &t.Rank); n != 3 || err != nil || t.FileBase() != base {
+	if n, err := fmt.Sscanf(base, "stage%d_replica%d_rank%d", &t.Stage, &t.Replica, &t.Rank); n != 3 || err != nil ||
+		t.FileBase() != base {
 		return t, false
 	}
 	t.Pipeline, t.StageName, t.Config = "recovered", "stage"+strconv.Itoa(t.Stage), protocol.DefaultProfilerConfig()

@@ -54,7 +54,8 @@ func TestSweepDropsTheSilentAndTakesThemBack(t *testing.T) {
 	if lost := r.sweep(epoch.Add(6*time.Second), 5*time.Second); len(lost) != 1 || lost[0].Incarnation != "a" {
 		t.Fatalf("sweep lost %+v", lost)
 	}
-	if loss, ok := errors.AsType[*lossError](context.Cause(e.ctx)); !ok || !strings.Contains(loss.reason, "no sign of life for 6s") {
+	if loss, ok := errors.AsType[*lossError](context.Cause(e.ctx)); !ok ||
+		!strings.Contains(loss.reason, "no sign of life for 6s") {
 		t.Fatalf("cause %v", context.Cause(e.ctx))
 	}
 	r.seen(presence(0, "a", 0), epoch.Add(7*time.Second))
@@ -158,7 +159,8 @@ func TestAwaitAndWaitReady(t *testing.T) {
 		if _, err := r.await(ctx, id, "a"); err == nil {
 			t.Error("await found nobody")
 		}
-		if _, err := r.waitReady(ctx, "omni", 1); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "0 of 1") {
+		if _, err := r.waitReady(ctx, "omni", 1); !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), "0 of 1") {
 			t.Errorf("waitReady: %v", err)
 		}
 		time.AfterFunc(time.Second, func() {
@@ -171,7 +173,8 @@ func TestAwaitAndWaitReady(t *testing.T) {
 		if _, err := r.await(t.Context(), id, "a"); err != nil || time.Since(begun) != time.Second {
 			t.Errorf("await: %v after %v", err, time.Since(begun))
 		}
-		if l, err := r.waitReady(t.Context(), "omni", 1); err != nil || len(l) != 1 || time.Since(begun) != 2*time.Second {
+		if l, err := r.waitReady(t.Context(), "omni", 1); err != nil || len(l) != 1 ||
+			time.Since(begun) != 2*time.Second {
 			t.Errorf("waitReady: %v, %v after %v", l, err, time.Since(begun))
 		}
 		if _, err := r.await(t.Context(), id, "other"); err == nil {

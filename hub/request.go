@@ -29,7 +29,8 @@ const (
 // request asks one incarnation of a rank and decodes the answer into out. It
 // ends with the answer, with ctx, or at once when the rank is lost; the error is
 // a *RankError.
-func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation string, method protocol.Method, in, out any) error {
+func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation string, method protocol.Method, in,
+	out any) error {
 	fail := func(s protocol.RankState, reason string) error {
 		return &RankError{Rank: id, Method: method, State: s, Reason: reason}
 	}
@@ -100,7 +101,8 @@ func (h *Hub) probeClock(ctx context.Context, id protocol.RankID, incarnation st
 func (h *Hub) probe(ctx context.Context, id protocol.RankID, incarnation string) (protocol.ClockError, error) {
 	t1 := h.now()
 	var r protocol.ClockReply
-	if err := h.request(ctx, id, incarnation, protocol.MethodClock, protocol.ClockProbe{T1: t1.UnixNano()}, &r); err != nil {
+	if err := h.request(ctx, id, incarnation, protocol.MethodClock, protocol.ClockProbe{T1: t1.UnixNano()},
+		&r); err != nil {
 		return protocol.ClockError{}, err
 	}
 	return clockError(t1.UnixNano(), r.T2, r.T3, t1.UnixNano()+int64(h.now().Sub(t1))), nil
@@ -120,7 +122,8 @@ func clockError(t1, t2, t3, t4 int64) protocol.ClockError {
 // if none are named. Each stage answers once with every rank's reply; a rank
 // that is lost or does not answer is in it with its error. Without a deadline in
 // ctx, DefaultCallTimeout bounds the call.
-func (h *Hub) Call(ctx context.Context, pipeline, method string, args map[string]any, stages []int) ([]protocol.StageReply, error) {
+func (h *Hub) Call(ctx context.Context, pipeline, method string, args map[string]any,
+	stages []int) ([]protocol.StageReply, error) {
 	q := protocol.StartRequest{Stages: stages}
 	if err := q.Validate(); err != nil {
 		return nil, err

@@ -27,7 +27,8 @@ func TestManySessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	m, err := rank.Join(t.Context(), nc, info, &simulatedRank{dir: t.TempDir(), status: protocol.RankStatus{State: protocol.StateIdle}})
+	m, err := rank.Join(t.Context(), nc, info, &simulatedRank{dir: t.TempDir(),
+		status: protocol.RankStatus{State: protocol.StateIdle}})
 	if err != nil {
 		t.Fatal(err)
 	}

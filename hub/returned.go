@@ -108,10 +108,13 @@ func (h *Hub) settle(ctx context.Context, info protocol.RankInfo, returned bool)
 		return err
 	}
 	var errs []error
-	if on := s.Session; on != "" && (s.State == protocol.StateArmed || s.State == protocol.StateRecording) && h.ended(on) {
-		h.log.Warn("a rank's profiler is on and its session has ended: it is turned off", "rank", info.Key(), "session", on)
+	if on := s.Session; on != "" && (s.State == protocol.StateArmed || s.State == protocol.StateRecording) &&
+		h.ended(on) {
+		h.log.Warn("a rank's profiler is on and its session has ended: it is turned off", "rank", info.Key(), "session",
+			on)
 		var stopped protocol.RankStatus
-		err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodStop, protocol.StopRequest{Session: on}, &stopped)
+		err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodStop, protocol.StopRequest{Session: on},
+			&stopped)
 		if err != nil {
 			return err
 		}
@@ -207,7 +210,9 @@ func (h *Hub) fetchLate(ctx context.Context, info protocol.RankInfo, st *session
 
 // has reports whether a rank has left just this file.
 func has(r *protocol.RankStatus, a protocol.Artifact) bool {
-	return r != nil && slices.ContainsFunc(r.Artifacts, func(b protocol.Artifact) bool { return a.SHA256 != "" && a.SHA256 == b.SHA256 })
+	return r != nil && slices.ContainsFunc(r.Artifacts, func(b protocol.Artifact) bool {
+		return a.SHA256 != "" && a.SHA256 == b.SHA256
+	})
 }
 
 // drop removes an uploaded file that is in its run.

@@ -29,7 +29,8 @@ func TestStorageThatStoppedIsStartedAgain(t *testing.T) {
 				t.Errorf("health: %v", err)
 			}
 			_, err := r.StartProfile(t.Context(), "omni", protocol.StartRequest{})
-			if full, ok := errors.AsType[*ErrNoRoom](err); !ok || full.HTTPStatus() != http.StatusInsufficientStorage || full.Hint() == "" {
+			if full, ok := errors.AsType[*ErrNoRoom](err); !ok || full.HTTPStatus() != http.StatusInsufficientStorage ||
+				full.Hint() == "" {
 				t.Errorf("start meanwhile: %v", err)
 			}
 			waitFor(t, func() bool { return r.Health() == nil })
@@ -55,7 +56,8 @@ func TestStartNeedsAWritableRunStore(t *testing.T) {
 	}
 	_, err := r.StartProfile(t.Context(), "omni", protocol.StartRequest{})
 	full, ok := errors.AsType[*ErrNoRoom](err)
-	if !ok || !strings.Contains(err.Error(), "run store "+r.Store().Root()) || full.HTTPStatus() != http.StatusInternalServerError {
+	if !ok || !strings.Contains(err.Error(), "run store "+r.Store().Root()) ||
+		full.HTTPStatus() != http.StatusInternalServerError {
 		t.Fatalf("start without a run store: %v", err)
 	}
 	if len(r.Sessions()) != 0 {

@@ -67,7 +67,9 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 	r := &runner{
 		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}),
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
-		told: map[protocol.RankID]chan struct{}{}, heard: map[protocol.RankID]bool{}, clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{}, orphans: map[protocol.RankID]bool{},
+		told: map[protocol.RankID]chan struct{}{}, heard: map[protocol.RankID]bool{},
+		clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{},
+		orphans: map[protocol.RankID]bool{},
 	}
 	ranks := m.Snapshot().Ranks
 	for _, rec := range ranks {
@@ -203,7 +205,8 @@ func (r *runner) show() {
 	r.h.book.Put(st)
 	r.h.mu.Unlock()
 	switch st.State {
-	case session.StateRecording, session.StateStopping, session.StateCollecting, session.StateConverting, session.StateComplete, session.StatePartial:
+	case session.StateRecording, session.StateStopping, session.StateCollecting, session.StateConverting,
+		session.StateComplete, session.StatePartial:
 		r.recorded.Store(true)
 	}
 	switch st.State {
@@ -284,7 +287,8 @@ func (r *runner) abort(a session.Action) {
 		defer close(told)
 		a.Deadline = time.Now().Add(abortTimeout)
 		var s protocol.RankStatus
-		err := r.ask(r.ctx, a, protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: a.Reason, Keep: a.Keep}, &s)
+		err := r.ask(r.ctx, a, protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: a.Reason,
+			Keep: a.Keep}, &s)
 		r.mu.Lock()
 		r.heard[a.Rank] = err == nil
 		r.mu.Unlock()
@@ -402,7 +406,8 @@ func (r *runner) arm(a session.Action) (session.Event, error) {
 	cfg := r.m.Config() // set once by New
 	var s protocol.RankStatus
 	err = r.ask(ctx, a, protocol.MethodArm, protocol.ArmRequest{
-		Session: r.id, Config: t.Config, MaxDurationNs: int64(cfg.MaxDuration), MaxBytes: cfg.MaxBytes, LastNs: int64(cfg.Last), Hub: r.h.cfg.Name,
+		Session: r.id, Config: t.Config, MaxDurationNs: int64(cfg.MaxDuration), MaxBytes: cfg.MaxBytes,
+		LastNs: int64(cfg.Last), Hub: r.h.cfg.Name,
 	}, &s)
 	if err != nil {
 		return nil, err

@@ -56,7 +56,8 @@ func (s *simulatedRank) Stop(_ context.Context, r protocol.StopRequest) (protoco
 	return s.set(r.Session, protocol.StateStopped)
 }
 
-func (s *simulatedRank) Collect(_ context.Context, r protocol.CollectRequest) (protocol.RankStatus, rank.Handover, error) {
+func (s *simulatedRank) Collect(_ context.Context, r protocol.CollectRequest) (protocol.RankStatus, rank.Handover,
+	error) {
 	st, err := s.set(r.Session, protocol.StateStopped)
 	return st, rank.Handover{Files: []rank.File{{Name: "trace.json", Kind: protocol.KindTrace, Path: s.file}}}, err
 }
@@ -117,7 +118,8 @@ func TestManyRanks(t *testing.T) {
 			if err := os.Mkdir(home, 0o700); err != nil {
 				return err
 			}
-			m, err := rank.Join(ctx, nc, info, &simulatedRank{dir: home, status: protocol.RankStatus{State: protocol.StateIdle}})
+			m, err := rank.Join(ctx, nc, info, &simulatedRank{dir: home,
+				status: protocol.RankStatus{State: protocol.StateIdle}})
 			if err != nil {
 				return err
 			}

@@ -62,7 +62,8 @@ func free(host string, port int) error {
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w: a hub or another NATS server runs there; listen elsewhere, or use that server by its URL", err)
+		return fmt.Errorf(
+			"%w: a hub or another NATS server runs there; listen elsewhere, or use that server by its URL", err)
 	}
 	if err != nil {
 		return err
@@ -99,7 +100,8 @@ func startServer(c *Config, log *slog.Logger) (*embedded, error) {
 	}
 	if !e.ReadyForConnections(serverReadyTimeout) {
 		stop()
-		return nil, fmt.Errorf("nats server is not ready after %v (listen %s, store %s)", serverReadyTimeout, c.Listen, opts.StoreDir)
+		return nil, fmt.Errorf("nats server is not ready after %v (listen %s, store %s)", serverReadyTimeout, c.Listen,
+			opts.StoreDir)
 	}
 	if !e.JetStreamEnabled() {
 		stop()
@@ -126,7 +128,8 @@ func serverOptions(c *Config) (*server.Options, error) {
 		port = server.RANDOM_PORT
 	}
 	opts := &server.Options{
-		ServerName: "kinetoscope", Host: host, Port: port, JetStream: true, StoreDir: filepath.Join(c.DataDir, "jetstream"),
+		ServerName: "kinetoscope", Host: host, Port: port, JetStream: true,
+		StoreDir:   filepath.Join(c.DataDir, "jetstream"),
 		MaxPayload: protocol.MaxPayload, NoSigs: true, DisableJetStreamBanner: true,
 		PingInterval: link.PingInterval, MaxPingsOut: link.MaxPings, MaxConn: maxConnections,
 		JetStreamMaxStore: maxStore,
@@ -274,7 +277,9 @@ func connect(srv *embedded, c *Config, log *slog.Logger) (*nats.Conn, error) {
 				log.Warn("nats connection lost", "err", err)
 			}
 		}),
-		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("nats connection is back", "url", c.ConnectedUrlRedacted()) }),
+		nats.ReconnectHandler(func(c *nats.Conn) {
+			log.Info("nats connection is back", "url", c.ConnectedUrlRedacted())
+		}),
 	}
 	if srv != nil {
 		to = link.Config{URL: nats.DefaultURL, Token: srv.access.own, As: "hub"}

@@ -117,7 +117,8 @@ func TestOpenListenerWantsAToken(t *testing.T) {
 			t.Errorf("%s: %v", link.Redact(ok.URL), err)
 		}
 	}
-	for _, bad := range []link.Config{{URL: "nats://wrongwrong@" + u.Host}, {URL: u.Host}, {URL: u.Host, Token: "wrongwrong"}} {
+	for _, bad := range []link.Config{{URL: "nats://wrongwrong@" + u.Host}, {URL: u.Host},
+		{URL: u.Host, Token: "wrongwrong"}} {
 		err := dial(t, bad)
 		if !errors.Is(err, nats.ErrAuthorization) || !strings.Contains(err.Error(), "refuses the token") {
 			t.Errorf("joined with %+v: %v", bad, err)
@@ -153,7 +154,8 @@ func TestAdvertise(t *testing.T) {
 			t.Errorf("%s: %s", advertise, u)
 		}
 	}
-	_, err := Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{Listen: "0.0.0.0:0", Advertise: "a:b:c"}, Logger: testLogger(t)})
+	_, err := Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{Listen: "0.0.0.0:0",
+		Advertise: "a:b:c"}, Logger: testLogger(t)})
 	if err == nil || !strings.Contains(err.Error(), "a:b:c") {
 		t.Error(err)
 	}
@@ -189,7 +191,8 @@ func TestSessionOverTLS(t *testing.T) {
 	if st := second.stop(); st.State != session.StateComplete || len(second.verify(st)) != 1 {
 		t.Fatalf("%+v", st)
 	}
-	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{TLSCert: cert}, Logger: testLogger(t)})
+	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), Connection: Connection{TLSCert: cert},
+		Logger: testLogger(t)})
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a certificate without key: %v", err)
 	}
@@ -214,7 +217,8 @@ func certificate(t *testing.T, host string) (cert, key string) {
 	}
 	dir := t.TempDir()
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der},
+		key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -230,8 +234,10 @@ func TestTakenPort(t *testing.T) {
 	}
 	defer l.Close()
 	begin := time.Now()
-	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Connection: Connection{Listen: l.Addr().String()}, Logger: slog.New(slog.DiscardHandler)})
-	if err == nil || !strings.Contains(err.Error(), "a hub or another NATS server runs there") || !strings.Contains(err.Error(), l.Addr().String()) {
+	_, err = Start(t.Context(), Config{DataDir: t.TempDir(), RunsDir: t.TempDir(),
+		Connection: Connection{Listen: l.Addr().String()}, Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "a hub or another NATS server runs there") ||
+		!strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("%v", err)
 	}
 	if took := time.Since(begin); took > serverReadyTimeout/2 {

@@ -199,7 +199,9 @@ func (h *Hub) launch(ctx context.Context, m *session.Machine, first session.Even
 		}
 		// The record comes first: a hub that starts after this one finds the
 		// session and disarms its ranks.
-		if err := link.Retry(ctx, func() error { return h.persist(ctx, record{Hub: h.cfg.Name, Session: m.Snapshot()}) }); err != nil {
+		if err := link.Retry(ctx, func() error {
+			return h.persist(ctx, record{Hub: h.cfg.Name, Session: m.Snapshot()})
+		}); err != nil {
 			h.mu.Lock()
 			st := r.status()
 			st.State, st.Error = session.StateFailed, err.Error()

@@ -120,7 +120,8 @@ func (h *Hub) bringOneHome(rec record) {
 	delete(h.stranded, id)
 	h.mu.Unlock()
 	if err != nil {
-		h.log.Error("what a session left cannot be brought home; kinetoscope recover tries again", "session", id, "err", err)
+		h.log.Error("what a session left cannot be brought home; kinetoscope recover tries again", "session", id, "err",
+			err)
 		h.giveUp(id, err)
 		return
 	}
@@ -142,7 +143,8 @@ func (h *Hub) giveUp(id string, err error) {
 	defer h.mu.Unlock()
 	if st, ok := h.book.Get(id); ok {
 		now := *st
-		now.WaitsFor, now.Error = "", fmt.Sprintf("what it left cannot be brought home: %v; kinetoscope recover tries again", err)
+		now.WaitsFor, now.Error = "",
+			fmt.Sprintf("what it left cannot be brought home: %v; kinetoscope recover tries again", err)
 		h.book.Put(&now)
 	}
 }
@@ -184,7 +186,8 @@ func (h *Hub) dropRecord(id string) {
 	if h.cfg.DataDir == "" {
 		return
 	}
-	if err := os.Remove(filepath.Join(h.cfg.DataDir, recordsDir, id+".json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(h.cfg.DataDir, recordsDir, id+".json")); err != nil &&
+		!errors.Is(err, fs.ErrNotExist) {
 		h.log.Warn("the record of an ended session stays", "session", id, "err", err)
 	}
 }

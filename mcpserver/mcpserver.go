@@ -58,7 +58,8 @@ func New(o Options) (*mcp.Server, error) {
 		return nil, fmt.Errorf("directory of traces: %w", err)
 	}
 	s := &server{o: o, root: root, pages: pages{}}
-	m := mcp.NewServer(&mcp.Implementation{Name: "kinetoscope", Title: "Kinetoscope", Version: o.Version}, &mcp.ServerOptions{Instructions: instructions})
+	m := mcp.NewServer(&mcp.Implementation{Name: "kinetoscope", Title: "Kinetoscope", Version: o.Version},
+		&mcp.ServerOptions{Instructions: instructions})
 	s.addVerbs(m)
 	s.addSlices(m)
 	if o.AllowCapture {

@@ -19,7 +19,8 @@ const sample = `{"traceEvents": [
 // client connects a real client to a server whose verbs are run by f.
 func client(t *testing.T, root string, capture bool, f func(args []string) Result) *mcp.ClientSession {
 	t.Helper()
-	s, err := New(Options{Run: func(_ context.Context, args []string) Result { return f(args) }, Root: root, Version: "test", AllowCapture: capture})
+	s, err := New(Options{Run: func(_ context.Context, args []string) Result { return f(args) }, Root: root,
+		Version: "test", AllowCapture: capture})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,16 +79,21 @@ func TestVerbs(t *testing.T) {
 		in   map[string]any
 		want []string
 	}{
-		{"report", map[string]any{"paths": paths, "rank": 0, "stage": "talker"}, []string{"report", real, "--rank=0", "--stage=talker"}},
+		{"report", map[string]any{"paths": paths, "rank": 0, "stage": "talker"},
+			[]string{"report", real, "--rank=0", "--stage=talker"}},
 		{"ops", map[string]any{"paths": paths}, []string{"ops", real, "--top=10"}},
-		{"idle", map[string]any{"paths": paths, "top": 3, "table": "gaps", "sort": "ns"}, []string{"idle", real, "--top=3", "--table=gaps", "--sort=ns"}},
+		{"idle", map[string]any{"paths": paths, "top": 3, "table": "gaps", "sort": "ns"},
+			[]string{"idle", real, "--top=3", "--table=gaps", "--sort=ns"}},
 		{"diff", map[string]any{"before": "t.json", "after": "latest"}, []string{"diff", real, "latest", "--top=10"}},
-		{"sql", map[string]any{"paths": paths, "question": "show tables"}, []string{"sql", real, "--read-only", " show tables"}},
-		{"capture", map[string]any{"pipeline": "omni", "seconds": 3}, []string{"capture", "--pipeline=omni", "--duration=3s"}},
+		{"sql", map[string]any{"paths": paths, "question": "show tables"},
+			[]string{"sql", real, "--read-only", " show tables"}},
+		{"capture", map[string]any{"pipeline": "omni", "seconds": 3},
+			[]string{"capture", "--pipeline=omni", "--duration=3s"}},
 		{"status", map[string]any{}, []string{"status"}},
 	} {
 		text, failed := call(t, c, x.tool, x.in)
-		if failed || !strings.Contains(text, "answer") || !strings.Contains(text, "repaired") || !slices.Equal(got, x.want) {
+		if failed || !strings.Contains(text, "answer") || !strings.Contains(text, "repaired") ||
+			!slices.Equal(got, x.want) {
 			t.Errorf("%s ran %q, want %q: %s", x.tool, got, x.want, text)
 		}
 	}
@@ -137,7 +143,8 @@ func TestCapturesAreOffByDefault(t *testing.T) {
 func TestPages(t *testing.T) {
 	long := strings.Repeat("a line of thirty characters…\n", 1000) + strings.Repeat("é", 3*PageBytes)
 	c := client(t, root(t), false, func([]string) Result { return Result{Stdout: long} })
-	r, err := c.CallTool(t.Context(), &mcp.CallToolParams{Name: "report", Arguments: map[string]any{"paths": []string{"t.json"}}})
+	r, err := c.CallTool(t.Context(), &mcp.CallToolParams{Name: "report",
+		Arguments: map[string]any{"paths": []string{"t.json"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +160,8 @@ func TestPages(t *testing.T) {
 		if !ok {
 			break
 		}
-		if r, err = c.CallTool(t.Context(), &mcp.CallToolParams{Name: "more", Arguments: map[string]any{"cursor": next}}); err != nil {
+		if r, err = c.CallTool(t.Context(), &mcp.CallToolParams{Name: "more",
+			Arguments: map[string]any{"cursor": next}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,8 +171,11 @@ func TestPages(t *testing.T) {
 }
 
 func TestVerbFails(t *testing.T) {
-	c := client(t, root(t), false, func([]string) Result { return Result{Stderr: "kinetoscope: error: no such table\n", Code: 2} })
-	if text, failed := call(t, c, "ops", map[string]any{"paths": []string{"t.json"}}); !failed || !strings.Contains(text, "no such table") {
+	c := client(t, root(t), false, func([]string) Result {
+		return Result{Stderr: "kinetoscope: error: no such table\n", Code: 2}
+	})
+	if text, failed := call(t, c, "ops", map[string]any{"paths": []string{"t.json"}}); !failed ||
+		!strings.Contains(text, "no such table") {
 		t.Errorf("%v: %s", failed, text)
 	}
 }
@@ -172,7 +183,8 @@ func TestVerbFails(t *testing.T) {
 func TestSlices(t *testing.T) {
 	c := client(t, root(t), false, func([]string) Result { return Result{} })
 	text, failed := call(t, c, "slices", map[string]any{"path": "t.json", "args": true})
-	if failed || !strings.Contains(text, "2 of 2 slices") || !strings.Contains(text, "+0s  50µs") || !strings.Contains(text, `{"External id": 7}`) {
+	if failed || !strings.Contains(text, "2 of 2 slices") || !strings.Contains(text, "+0s  50µs") ||
+		!strings.Contains(text, `{"External id": 7}`) {
 		t.Error(text)
 	}
 	for want, in := range map[string]map[string]any{

@@ -27,7 +27,8 @@ func (p *pages) first(text string) Answer {
 		return Answer{Text: text}
 	}
 	if len(text) > maxAnswer {
-		text = strings.ToValidUTF8(text[:maxAnswer], "") + fmt.Sprintf("\n… cut: the answer has more than %d bytes; ask for less\n", maxAnswer)
+		text = strings.ToValidUTF8(text[:maxAnswer],
+			"") + fmt.Sprintf("\n… cut: the answer has more than %d bytes; ask for less\n", maxAnswer)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -37,7 +37,9 @@ const (
 )
 
 func (s *server) addSlices(m *mcp.Server) {
-	mcp.AddTool(m, readOnly("slices", "What happened around a time, or where something happens: slices by begin, with track, duration and depth."),
+	mcp.AddTool(m,
+		readOnly("slices",
+			"What happened around a time, or where something happens: slices by begin, with track, duration and depth."),
 		func(ctx context.Context, _ *mcp.CallToolRequest, in window) (*mcp.CallToolResult, Answer, error) {
 			path, err := s.path(in.Path)
 			if err != nil {
@@ -115,7 +117,8 @@ func (w *window) list(t *trace.Trace, match *regexp.Regexp) string {
 	b.WriteString("\nid  at  takes  depth  track  name\n")
 	for _, i := range found[:min(len(found), w.Limit)] {
 		k := &t.Tracks[s.Track[i]]
-		fmt.Fprintf(&b, "%d  +%s  %s  %d  %s  %s\n", i, time.Duration(s.Start[i]-first), time.Duration(s.Dur[i]), x.Depth[i], cmp.Or(k.Name, fmt.Sprint(k.TID)), t.String(s.Name[i]))
+		fmt.Fprintf(&b, "%d  +%s  %s  %d  %s  %s\n", i, time.Duration(s.Start[i]-first), time.Duration(s.Dur[i]),
+			x.Depth[i], cmp.Or(k.Name, fmt.Sprint(k.TID)), t.String(s.Name[i]))
 		if raw := t.Args(s.Args[i]); w.Args && len(raw) > 0 {
 			text := strings.Join(strings.Fields(string(raw)), " ")
 			if len(text) > maxArgsShown {

@@ -54,7 +54,8 @@ func (s *server) addVerbs(m *mcp.Server) {
 		func(ctx context.Context, _ *mcp.CallToolRequest, in asked) (*mcp.CallToolResult, Answer, error) {
 			return s.ask(ctx, "report", in)
 		})
-	mcp.AddTool(m, readOnly("inspect", "What is in a trace: ranks, tracks, cards, versions, and what had to be repaired."),
+	mcp.AddTool(m,
+		readOnly("inspect", "What is in a trace: ranks, tracks, cards, versions, and what had to be repaired."),
 		func(ctx context.Context, _ *mcp.CallToolRequest, in asked) (*mcp.CallToolResult, Answer, error) {
 			in.Rank, in.Stage = nil, "" // it shows every file
 			return s.ask(ctx, "inspect", in)
@@ -64,13 +65,14 @@ func (s *server) addVerbs(m *mcp.Server) {
 			s.addComparison(m, a)
 			continue
 		}
-		mcp.AddTool(m, readOnly(strings.ReplaceAll(a.Name, "-", "_"), a.Help), func(ctx context.Context, _ *mcp.CallToolRequest, in tabled) (*mcp.CallToolResult, Answer, error) {
-			more, err := in.flags()
-			if err != nil {
-				return nil, Answer{}, err
-			}
-			return s.ask(ctx, a.Name, in.asked, more...)
-		})
+		mcp.AddTool(m, readOnly(strings.ReplaceAll(a.Name, "-", "_"), a.Help),
+			func(ctx context.Context, _ *mcp.CallToolRequest, in tabled) (*mcp.CallToolResult, Answer, error) {
+				more, err := in.flags()
+				if err != nil {
+					return nil, Answer{}, err
+				}
+				return s.ask(ctx, a.Name, in.asked, more...)
+			})
 	}
 	s.addSQL(m)
 	mcp.AddTool(m, readOnly("more", "The next page of an answer that ended with a cursor."),
@@ -166,7 +168,8 @@ type running struct {
 }
 
 func (s *server) addCaptures(m *mcp.Server) {
-	mcp.AddTool(m, &mcp.Tool{Name: "capture", Description: "Run a built-in pipeline, capture all its stages, and report where the time went."},
+	mcp.AddTool(m, &mcp.Tool{Name: "capture",
+		Description: "Run a built-in pipeline, capture all its stages, and report where the time went."},
 		func(ctx context.Context, _ *mcp.CallToolRequest, in captured) (*mcp.CallToolResult, Answer, error) {
 			if !builtin[in.Pipeline] {
 				return nil, Answer{}, fmt.Errorf("pipeline %q: omni or diffusion", in.Pipeline)
@@ -191,7 +194,8 @@ func (s *server) addCaptures(m *mcp.Server) {
 		{"stop", "Stop the running session and wait for its artifacts."},
 		{"status", "Show a server's stages and its running session."},
 	} {
-		mcp.AddTool(m, &mcp.Tool{Name: t.name, Description: t.doc, Annotations: &mcp.ToolAnnotations{ReadOnlyHint: t.name == "status"}},
+		mcp.AddTool(m, &mcp.Tool{Name: t.name, Description: t.doc,
+			Annotations: &mcp.ToolAnnotations{ReadOnlyHint: t.name == "status"}},
 			func(ctx context.Context, _ *mcp.CallToolRequest, in running) (*mcp.CallToolResult, Answer, error) {
 				args := []string{t.name}
 				if in.URL != "" {

@@ -126,7 +126,8 @@ func (a *attached) drive(ctx context.Context, c *Config) (err error) {
 	if len(seats) == 0 {
 		return nil
 	}
-	a.fleet, err = server.Join(ctx, a.control.hub.Conn(), seats, server.FleetConfig{Logger: c.Logger, Later: true, Found: c.Found})
+	a.fleet, err = server.Join(ctx, a.control.hub.Conn(), seats,
+		server.FleetConfig{Logger: c.Logger, Later: true, Found: c.Found})
 	return err
 }
 

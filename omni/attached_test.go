@@ -42,10 +42,12 @@ func TestAttached(t *testing.T) {
 	if err := e.Health(); err != nil || len(e.Stages()) != 0 {
 		t.Errorf("alone: %v, %v", err, e.Stages())
 	}
-	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err == nil || !strings.Contains(err.Error(), "no process has attached") {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err == nil ||
+		!strings.Contains(err.Error(), "no process has attached") {
 		t.Errorf("a start with nobody there: %v", err)
 	}
-	if _, err := generate(t.Context(), e, say("Hello.", 4)); err == nil || !strings.Contains(err.Error(), "no model is served") {
+	if _, err := generate(t.Context(), e, say("Hello.", 4)); err == nil ||
+		!strings.Contains(err.Error(), "no model is served") {
 		t.Errorf("a request: %v", err)
 	}
 	cfg := protocol.DefaultProfilerConfig()
@@ -53,7 +55,8 @@ func TestAttached(t *testing.T) {
 	first := attach(t, e, 3, 0, 2, &cfg)
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := e.WaitAttached(short, 0); err == nil || !strings.Contains(err.Error(), "stage 3 (decoder) replica 0: 1 of 2 ranks have attached") {
+	if err := e.WaitAttached(short, 0); err == nil ||
+		!strings.Contains(err.Error(), "stage 3 (decoder) replica 0: 1 of 2 ranks have attached") {
 		t.Errorf("half of a stage: %v", err)
 	}
 	if err := e.WaitAttached(t.Context(), 1); err != nil {
@@ -63,7 +66,8 @@ func TestAttached(t *testing.T) {
 	if err := e.WaitAttached(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if got := e.Stages(); len(got) != 1 || got[0].Name != "decoder" || got[0].ID != 3 || got[0].Ranks != 2 || got[0].Replicas != 1 || !got[0].Profiler {
+	if got := e.Stages(); len(got) != 1 || got[0].Name != "decoder" || got[0].ID != 3 || got[0].Ranks != 2 ||
+		got[0].Replicas != 1 || !got[0].Profiler {
 		t.Errorf("stages %+v", got)
 	}
 	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Prefix: "mine"}); err != nil {

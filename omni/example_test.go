@@ -64,7 +64,8 @@ func ExampleConfig_Plan() {
 		log.Fatal(err)
 	}
 	draw := func(width int) omni.Request {
-		return omni.Request{Messages: []omni.Message{{Role: "user", Content: "a horse"}}, Image: omni.Image{Width: width, Height: 64}}
+		return omni.Request{Messages: []omni.Message{{Role: "user", Content: "a horse"}},
+			Image: omni.Image{Width: width, Height: 64}}
 	}
 	fmt.Println(plan.CheckRequests([]omni.Request{draw(64), draw(63)}))
 	request := protocol.StartRequest{Stages: []int{1, 7}}

@@ -56,19 +56,23 @@ func TestSumDurations(t *testing.T) {
 		return map[string]any{name: map[string]any{"buckets": []any{}, "count": n, "sum_seconds": sum}}
 	}
 	reply := func(replica, rank int, result any, why string) protocol.CallReply {
-		return protocol.CallReply{RankID: protocol.RankID{Replica: replica, Rank: rank}, OK: why == "", Error: why, Result: result}
+		return protocol.CallReply{RankID: protocol.RankID{Replica: replica, Rank: rank}, OK: why == "", Error: why,
+			Result: result}
 	}
 	sums, silent := SumDurations([]protocol.StageReply{
 		{Stage: 0, StageName: "thinker", Ranks: []protocol.CallReply{reply(0, 0, phases("prefill", 2, 0.5), ""),
 			reply(0, 1, phases("prefill", 9, 9), ""), reply(1, 0, phases("prefill", 1, 0.25), "")}},
-		{Stage: 1, StageName: "talker", Ranks: []protocol.CallReply{reply(0, 0, phases("prefill", 1, 1), ""), reply(1, 0, nil, "unknown method")}},
+		{Stage: 1, StageName: "talker", Ranks: []protocol.CallReply{reply(0, 0, phases("prefill", 1, 1), ""),
+			reply(1, 0, nil, "unknown method")}},
 		{Stage: 2, StageName: "vae", Ranks: []protocol.CallReply{reply(0, 0, "pong", "")}},
 		{Stage: 3, StageName: "idle", Ranks: []protocol.CallReply{reply(0, 0, map[string]any{}, "")}},
 	})
-	if len(sums) != 1 || sums[0].Stage != "thinker" || sums[0].Phase != "prefill" || sums[0].Count != 3 || sums[0].SumSeconds != 0.75 {
+	if len(sums) != 1 || sums[0].Stage != "thinker" || sums[0].Phase != "prefill" || sums[0].Count != 3 ||
+		sums[0].SumSeconds != 0.75 {
 		t.Errorf("sums %+v: rank 0 of both replicas counts, the other ranks do not", sums)
 	}
-	if len(silent) != 2 || !strings.Contains(silent["talker"].Error(), "replica 1: unknown method") || silent["vae"] == nil {
+	if len(silent) != 2 || !strings.Contains(silent["talker"].Error(), "replica 1: unknown method") ||
+		silent["vae"] == nil {
 		t.Errorf("silent %v", silent)
 	}
 }

@@ -195,7 +195,8 @@ func (s *supervisor) blame(ended []rankEnd, cancel context.CancelCauseFunc) {
 	for _, e := range ended {
 		if e != guilty {
 			told[e.id.Rank] = true
-			s.lost(e.id, e.pid, &lostError{s.name(e.id), fmt.Errorf("it ended with rank %d of its replica: %w", guilty.id.Rank, e.err)})
+			s.lost(e.id, e.pid, &lostError{s.name(e.id), fmt.Errorf("it ended with rank %d of its replica: %w",
+				guilty.id.Rank, e.err)})
 		}
 	}
 	for r := range s.stage.Ranks { // they are ended now, and say goodbye
@@ -354,5 +355,6 @@ func (w *tailWriter) String() string {
 // exception: "RuntimeError: CUDA out of memory".
 func pythonError(line string) bool {
 	name, _, ok := strings.Cut(line, ":")
-	return ok && !strings.Contains(name, " ") && (strings.HasSuffix(name, "Error") || strings.HasSuffix(name, "Exception"))
+	return ok && !strings.Contains(name, " ") && (strings.HasSuffix(name, "Error") ||
+		strings.HasSuffix(name, "Exception"))
 }

@@ -31,11 +31,14 @@ func wantMemoryTimelines(t *testing.T, st *session.Status) {
 func wantMemoryTimeline(t *testing.T, st *session.Status, stage string, r protocol.RankStatus) {
 	t.Helper()
 	llm := []analysis.HeldBy{analysis.HeldPrefill, analysis.HeldDecodeStep} // a few iterations may be of one kind
-	regions := map[string][]analysis.HeldBy{"thinker": llm, "talker": llm, "decoder": llm, "code2wav": {analysis.HeldVocode},
-		"text_encoder": {analysis.HeldTextEncode}, "dit": {analysis.HeldDenoiseStep}, "vae": {analysis.HeldVAEDecode}}[stage]
+	regions := map[string][]analysis.HeldBy{"thinker": llm, "talker": llm, "decoder": llm,
+		"code2wav":     {analysis.HeldVocode},
+		"text_encoder": {analysis.HeldTextEncode}, "dit": {analysis.HeldDenoiseStep},
+		"vae": {analysis.HeldVAEDecode}}[stage]
 	left := map[string]string{} // path by extension
 	for _, a := range r.Artifacts {
-		if _, ext, ok := strings.Cut(path.Base(a.Name), "."); ok && strings.HasPrefix(path.Base(a.Name), "memory_timeline_") {
+		if _, ext, ok := strings.Cut(path.Base(a.Name), "."); ok &&
+			strings.HasPrefix(path.Base(a.Name), "memory_timeline_") {
 			left[ext] = filepath.Join(st.RunDir, filepath.FromSlash(a.Name))
 		}
 	}
@@ -50,7 +53,8 @@ func wantMemoryTimeline(t *testing.T, st *session.Status, stage string, r protoc
 	if err == nil {
 		err = json.NewDecoder(z).Decode(&m)
 	}
-	if err != nil || m.SchemaVersion != analysis.MemoryTimelineSchema || m.Stage != stage || m.Rank != r.Rank || len(m.Devices) == 0 {
+	if err != nil || m.SchemaVersion != analysis.MemoryTimelineSchema || m.Stage != stage || m.Rank != r.Rank ||
+		len(m.Devices) == 0 {
 		t.Fatalf("%s rank %d: memory timeline %+v, %v", stage, r.Rank, m, err)
 	}
 	found := false

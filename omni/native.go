@@ -60,7 +60,8 @@ func newNative(ctx context.Context, p *Plan, c *control) (*native, error) {
 func (n *native) deployed() (out []protocol.RankInfo) {
 	for i := range n.pipeline.Stages {
 		st := &n.pipeline.Stages[i]
-		info := protocol.RankInfo{StageName: st.Name, StageType: st.Type, WorldSize: st.Ranks, Engine: protocol.EngineNative}
+		info := protocol.RankInfo{StageName: st.Name, StageType: st.Type, WorldSize: st.Ranks,
+			Engine: protocol.EngineNative}
 		if st.Torch() {
 			info.Engine = protocol.EngineTorch
 		}
@@ -89,7 +90,8 @@ func (n *native) publish(ctx context.Context, replicas int) error {
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", protocol.BucketRendezvous, err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: protocol.BucketDeploy, Replicas: replicas})
+	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: protocol.BucketDeploy,
+		Replicas: replicas})
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", protocol.BucketDeploy, err)
 	}
@@ -113,7 +115,8 @@ func (n *native) launch(ctx context.Context, command []string, o worker.Options)
 		}
 		for replica := range st.Replicas {
 			s := &supervisor{stage: st, replica: replica, command: command, log: n.log,
-				options: o, url: n.control.hub.RankURL, lost: n.rankLost, doomed: n.control.hub.RankDoomed, giveUp: n.giveUp, opened: n.opened.Load}
+				options: o, url: n.control.hub.RankURL, lost: n.rankLost, doomed: n.control.hub.RankDoomed,
+				giveUp: n.giveUp, opened: n.opened.Load}
 			n.ranks.Add(1)
 			go func() {
 				defer n.ranks.Done()

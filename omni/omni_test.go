@@ -73,7 +73,8 @@ func say(text string, maxTokens int) Request {
 }
 
 func draw(text string, n int) Request {
-	return Request{Messages: []Message{{Role: "user", Content: text}}, Image: Image{N: n, Width: 64, Height: 64, Steps: 4, Guidance: 3}}
+	return Request{Messages: []Message{{Role: "user", Content: text}},
+		Image: Image{N: n, Width: 64, Height: 64, Steps: 4, Guidance: 3}}
 }
 
 // complete fails the test unless every rank of the session is complete and its run
@@ -88,7 +89,8 @@ func complete(t *testing.T, st *session.Status, stages, ranks int) {
 		for _, r := range s.Ranks {
 			n++
 			if r.State != protocol.StateComplete || r.Events == 0 || r.Drops != 0 {
-				t.Errorf("stage %d rank %d: %s (%s), %d events, %d drops", s.Stage, r.Rank, r.State, r.Reason, r.Events, r.Drops)
+				t.Errorf("stage %d rank %d: %s (%s), %d events, %d drops", s.Stage, r.Rank, r.State, r.Reason, r.Events,
+					r.Drops)
 			}
 			if !slices.ContainsFunc(r.Artifacts, func(a protocol.Artifact) bool { return a.Kind == "trace" }) {
 				t.Errorf("stage %d rank %d left no trace: %v", s.Stage, r.Rank, r.Artifacts)
@@ -136,7 +138,8 @@ func TestOmniIsTheSameOnAnyRanks(t *testing.T) {
 				t.Fatalf("text %q, %d samples at %d Hz", got.text, len(got.pcm), got.rate)
 			}
 			m := got.last.Metrics
-			if m.TTFT <= 0 || m.TimeToFirstAudio <= m.TTFT || m.Total < m.TimeToFirstAudio || m.Stages["thinker.prefill"] <= 0 || m.Stages["code2wav.vocode"] <= 0 {
+			if m.TTFT <= 0 || m.TimeToFirstAudio <= m.TTFT || m.Total < m.TimeToFirstAudio ||
+				m.Stages["thinker.prefill"] <= 0 || m.Stages["code2wav.vocode"] <= 0 {
 				t.Errorf("metrics %+v", m)
 			}
 			if u := got.last.Usage; u.CompletionTokens != 12 || u.PromptTokens < 3 {
@@ -146,7 +149,8 @@ func TestOmniIsTheSameOnAnyRanks(t *testing.T) {
 				first = got
 			}
 			if got.text != first.text || !slices.Equal(got.pcm, first.pcm) {
-				t.Errorf("text %q and %d samples differ from 1 rank's %q and %d", got.text, len(got.pcm), first.text, len(first.pcm))
+				t.Errorf("text %q and %d samples differ from 1 rank's %q and %d", got.text, len(got.pcm), first.text,
+					len(first.pcm))
 			}
 		})
 	}
@@ -241,10 +245,13 @@ func TestBadInputStartsNothing(t *testing.T) {
 		"empty prompt":                  {Request{}, "prompt is empty"},
 		"too long":                      {say(long, 4), "too long"},
 		"too many tokens for the model": {say(strings.Repeat("word ", 3000), 4), "too long"},
-		"max_tokens":                    {Request{Messages: []Message{{"user", "hi"}}, Sampling: Sampling{MaxTokens: n(0)}}, "max_tokens 0"},
-		"modality":                      {Request{Messages: []Message{{"user", "hi"}}, Modalities: []string{"smell"}}, "makes no smell"},
-		"invalid UTF-8":                 {say("\xff", 4), "UTF-8"},
-		"stop string":                   {Request{Messages: []Message{{"user", "hi"}}, Sampling: Sampling{Stop: []string{long}}}, "stop[0] has 200000 bytes"},
+		"max_tokens": {Request{Messages: []Message{{"user", "hi"}},
+			Sampling: Sampling{MaxTokens: n(0)}}, "max_tokens 0"},
+		"modality": {Request{Messages: []Message{{"user", "hi"}}, Modalities: []string{"smell"}},
+			"makes no smell"},
+		"invalid UTF-8": {say("\xff", 4), "UTF-8"},
+		"stop string": {Request{Messages: []Message{{"user", "hi"}},
+			Sampling: Sampling{Stop: []string{long}}}, "stop[0] has 200000 bytes"},
 	} {
 		_, err := generate(t.Context(), e, c.r)
 		var re *Error
@@ -257,7 +264,8 @@ func TestBadInputStartsNothing(t *testing.T) {
 		"path in prefix": {Prefix: "../x"},
 		"long prefix":    {Prefix: strings.Repeat("x", 300)},
 	} {
-		if _, err := e.StartProfile(t.Context(), o); err == nil || !strings.Contains(fmt.Sprintf("%T", err), "FieldError") {
+		if _, err := e.StartProfile(t.Context(), o); err == nil ||
+			!strings.Contains(fmt.Sprintf("%T", err), "FieldError") {
 			t.Errorf("%s: %v, want a bad request", name, err)
 		}
 	}
@@ -320,7 +328,8 @@ func held(t *testing.T, e *Engine) (bool, string) {
 				t.Fatalf("stage %d rank %d: %s", s.Stage, r.Rank, r.Error)
 			}
 			if r.Rank == 0 && (info["requests"] != 0.0 || info["held"] != 0.0) {
-				return false, fmt.Sprintf("stage %s holds %v requests, %v in the model", s.StageName, info["requests"], info["held"])
+				return false, fmt.Sprintf("stage %s holds %v requests, %v in the model", s.StageName, info["requests"],
+					info["held"])
 			}
 		}
 	}
@@ -366,7 +375,8 @@ func TestKilledRank(t *testing.T) {
 		}
 	}
 	var re *Error
-	if err := <-failed; !errors.As(err, &re) || re.Code != protocol.CodeLost || !strings.Contains(err.Error(), "talker") {
+	if err := <-failed; !errors.As(err, &re) || re.Code != protocol.CodeLost ||
+		!strings.Contains(err.Error(), "talker") {
 		t.Errorf("the request on its way: %v, want lost, naming the talker", err)
 	}
 	st, err := e.StopProfile(t.Context())
@@ -386,7 +396,10 @@ func TestKilledRank(t *testing.T) {
 		}
 	}
 	// The replica comes back, and so does profiling.
-	eventually(t, "the talker to come back", func() (bool, string) { err := e.Health(); return err == nil, fmt.Sprint(err) })
+	eventually(t, "the talker to come back", func() (bool, string) {
+		err := e.Health()
+		return err == nil, fmt.Sprint(err)
+	})
 	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{}); err != nil {
 		t.Fatal(err)
 	}
@@ -440,7 +453,8 @@ func TestFiftyStartsAndStopsUnderLoad(t *testing.T) {
 func TestIterationsEndTheRecording(t *testing.T) {
 	e := open(t, Config{})
 	delay, most := 2, 5
-	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Stages: []int{0}, DelayIterations: &delay, MaxIterations: &most}); err != nil {
+	if _, err := e.StartProfile(t.Context(), protocol.StartRequest{Stages: []int{0}, DelayIterations: &delay,
+		MaxIterations: &most}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generate(t.Context(), e, say("Hello there.", 20)); err != nil {
@@ -573,7 +587,8 @@ func TestSampledRequestsAreWholeInEveryStage(t *testing.T) {
 		for _, r := range s.Ranks {
 			got := requestsIn(t, filepath.Join(st.RunDir, store.ArtifactName(r.RankID, s.Name, "trace", ".json.gz")))
 			if len(got) != sampled {
-				t.Errorf("stage %s rank %d recorded steps of %v, want those of %d requests", s.Name, r.Rank, got, sampled)
+				t.Errorf("stage %s rank %d recorded steps of %v, want those of %d requests", s.Name, r.Rank, got,
+					sampled)
 			}
 			for id := range got {
 				if !wire.Sampled(id, every) {
@@ -608,7 +623,8 @@ func TestDurationsAreAlwaysMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, phase := range []string{"thinker.prefill", "thinker.decode_step", "talker.handoff", "talker.prefill", "code2wav.handoff", "code2wav.vocode"} {
+	for _, phase := range []string{"thinker.prefill", "thinker.decode_step", "talker.handoff", "talker.prefill",
+		"code2wav.handoff", "code2wav.vocode"} {
 		if got.last.Metrics.Stages[phase] <= 0 {
 			t.Errorf("the request's metrics lack %s: %v", phase, got.last.Metrics.Stages)
 		}

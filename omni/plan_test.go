@@ -22,15 +22,17 @@ func TestInterpreterOfTorchStagesIsChecked(t *testing.T) {
 		return path
 	}
 	for name, c := range map[string]struct{ python, want string }{
-		"not there":       {filepath.Join(t.TempDir(), "no-python"), "no-python: "},
-		"fails":           {script("echo 'ImportError: torn' >&2; exit 1"), "exit status 1: ImportError: torn; name another interpreter"},
+		"not there": {filepath.Join(t.TempDir(), "no-python"), "no-python: "},
+		"fails": {script("echo 'ImportError: torn' >&2; exit 1"),
+			"exit status 1: ImportError: torn; name another interpreter"},
 		"lacks a package": {script("echo diffusers torch"), "has no module diffusers, torch: install"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(pythonEnv, c.python)
 			cfg := Config{Pipeline: file}
 			_, err := Open(t.Context(), cfg)
-			if err == nil || !strings.Contains(err.Error(), "diffusion.yaml:") || !strings.Contains(err.Error(), c.want) {
+			if err == nil || !strings.Contains(err.Error(), "diffusion.yaml:") ||
+				!strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q with file and line", err, c.want)
 			}
 			cfg.NoLaunch = true // its ranks are started elsewhere
@@ -72,7 +74,8 @@ func TestPlanLooksAtModelsOnce(t *testing.T) {
 	if err := plan.CheckRequests([]Request{say("hello", 4)}); err != nil {
 		t.Error(err)
 	}
-	if err := plan.CheckRequests([]Request{say("hello", 4), say("", 4)}); err == nil || !strings.Contains(err.Error(), "prompt 2") {
+	if err := plan.CheckRequests([]Request{say("hello", 4), say("", 4)}); err == nil ||
+		!strings.Contains(err.Error(), "prompt 2") {
 		t.Errorf("%v, want that of prompt 2", err)
 	}
 	if _, err := plan.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "/no/such/program") {

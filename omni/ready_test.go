@@ -47,7 +47,8 @@ func (r *readyRank) Start(context.Context, protocol.BeginRequest) (protocol.Rank
 }
 
 func (r *readyRank) Stop(context.Context, protocol.StopRequest) (protocol.RankStatus, error) {
-	r.state.State, r.state.StoppedAtNs, r.state.StoppedBy = protocol.StateStopped, time.Now().UnixNano(), protocol.StoppedByRequest
+	r.state.State, r.state.StoppedAtNs, r.state.StoppedBy = protocol.StateStopped, time.Now().UnixNano(),
+		protocol.StoppedByRequest
 	return r.state, nil
 }
 
@@ -104,7 +105,8 @@ func kinetoTrace(t *testing.T, stage string, rankNo int, memory bool) []byte {
 // startHub starts a hub that converts as an engine's does.
 func startHub(t *testing.T) *hub.Hub {
 	t.Helper()
-	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), RunsDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler), Convert: conversion.Session})
+	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), RunsDir: t.TempDir(),
+		Logger: slog.New(slog.DiscardHandler), Convert: conversion.Session})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +129,8 @@ func TestReadyTracesBecomeARun(t *testing.T) {
 		if k == 0 {
 			r.more = map[string]protocol.ArtifactKind{"stacks_cpu.txt": "stacks"}
 		}
-		info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p", Rank: k}, StageName: "decoder", StageType: "llm",
+		info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p", Rank: k}, StageName: "decoder",
+			StageType: "llm",
 			WorldSize: 2, Engine: "torch", Profiler: &cfg, Ready: true}
 		m, err := rank.Join(t.Context(), h.Conn(), info, r, rank.WithLogger(slog.New(slog.DiscardHandler)))
 		if err != nil {
@@ -187,8 +190,10 @@ func TestBrokenReadyTrace(t *testing.T) {
 	h := startHub(t)
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler = "torch"
-	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p"}, StageName: "decoder", StageType: "llm", WorldSize: 1, Engine: "torch", Profiler: &cfg, Ready: true}
-	m, err := rank.Join(t.Context(), h.Conn(), info, &readyRank{dir: t.TempDir(), trace: []byte("no trace")}, rank.WithLogger(slog.New(slog.DiscardHandler)))
+	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "p"}, StageName: "decoder", StageType: "llm",
+		WorldSize: 1, Engine: "torch", Profiler: &cfg, Ready: true}
+	m, err := rank.Join(t.Context(), h.Conn(), info, &readyRank{dir: t.TempDir(), trace: []byte("no trace")},
+		rank.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +263,8 @@ func TestTorchAttach(t *testing.T) {
 	if err := os.WriteFile(script, []byte(attachScript), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), python, "-m", "kinetoscope", "run", "--nats", h.ClientURL(), "--pipeline", "mine", "--stage-id", "3", script)
+	cmd := exec.CommandContext(t.Context(), python, "-m", "kinetoscope", "run", "--nats", h.ClientURL(), "--pipeline",
+		"mine", "--stage-id", "3", script)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +277,8 @@ func TestTorchAttach(t *testing.T) {
 	}
 	ranks := func() (bool, string) { return len(h.Ranks("mine")) == 1, log.String() }
 	eventuallyIn(t, torchReady, "the process to attach", ranks)
-	if r := h.Ranks("mine")[0]; r.Stage != 3 || r.StageName != "decoder" || r.Engine != "torch" || r.PID != cmd.Process.Pid {
+	if r := h.Ranks("mine")[0]; r.Stage != 3 || r.StageName != "decoder" || r.Engine != "torch" ||
+		r.PID != cmd.Process.Pid {
 		t.Errorf("attached as %+v", r)
 	}
 	found, err := h.Conn().Request("$SRV.INFO."+protocol.ServiceName, nil, 5*time.Second)
@@ -279,7 +286,8 @@ func TestTorchAttach(t *testing.T) {
 		t.Fatalf("discovery: %v", err)
 	}
 	var info micro.Info
-	if err := json.Unmarshal(found.Data, &info); err != nil || info.Metadata["rank"] != "mine.s3.r0.k0" || len(info.Endpoints) != 8 {
+	if err := json.Unmarshal(found.Data, &info); err != nil || info.Metadata["rank"] != "mine.s3.r0.k0" ||
+		len(info.Endpoints) != 8 {
 		t.Errorf("discovery says %s: %v", found.Data, err)
 	}
 	for round := range 2 {

@@ -73,7 +73,8 @@ func named(t *trace.Trace, name string) (n int, requests string) {
 // torch rank leaves, and its trace shows its work.
 func wantTorch(t *testing.T, st *session.Status) {
 	t.Helper()
-	steps := map[string]string{"thinker": trace.NameDecodeStep, "talker": trace.NameDecodeStep, "code2wav": trace.NameVocode, "dit": trace.NameDenoiseStep}
+	steps := map[string]string{"thinker": trace.NameDecodeStep, "talker": trace.NameDecodeStep,
+		"code2wav": trace.NameVocode, "dit": trace.NameDenoiseStep}
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
 			kinds := map[protocol.ArtifactKind]bool{}
@@ -87,7 +88,8 @@ func wantTorch(t *testing.T, st *session.Status) {
 			}
 			wantMemoryTimeline(t, st, s.Name, r)
 			tr := rankTrace(t, st.RunDir, r)
-			if tr.Meta.Stage != s.Name || tr.Meta.Rank != r.Rank || !tr.Meta.WallClock || tr.Meta.WorldSize != len(s.Ranks) {
+			if tr.Meta.Stage != s.Name || tr.Meta.Rank != r.Rank || !tr.Meta.WallClock ||
+				tr.Meta.WorldSize != len(s.Ranks) {
 				t.Errorf("%s rank %d: the trace says %+v", s.Name, r.Rank, tr.Meta)
 			}
 			n, requests := named(tr, steps[s.Name])
@@ -132,7 +134,8 @@ func wantDevice(t *testing.T, tr *trace.Trace) {
 	}
 	// The backend is "cpu:gloo,cuda:nccl", or gloo where ranks have to share a card.
 	if kernels == 0 || strings.Contains(tr.Meta.Backend, "nccl") && tr.Meta.WorldSize > 1 && nccl == 0 {
-		t.Errorf("%s rank %d on %s: %d kernels on streams, %d of NCCL", tr.Meta.Stage, tr.Meta.Rank, tr.Meta.Devices[0].Name, kernels, nccl)
+		t.Errorf("%s rank %d on %s: %d kernels on streams, %d of NCCL", tr.Meta.Stage, tr.Meta.Rank,
+			tr.Meta.Devices[0].Name, kernels, nccl)
 	}
 }
 
@@ -147,8 +150,10 @@ func completeTorch(t *testing.T, st *session.Status, ranks int) {
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
 			n++
-			if r.State != protocol.StateComplete || r.Reason != "" || r.Drops != 0 || r.StartedAtNs == 0 || r.Events == 0 {
-				t.Errorf("%s rank %d: %s (%s), %d events, %d drops", s.Name, r.Rank, r.State, r.Reason, r.Events, r.Drops)
+			if r.State != protocol.StateComplete || r.Reason != "" || r.Drops != 0 || r.StartedAtNs == 0 ||
+				r.Events == 0 {
+				t.Errorf("%s rank %d: %s (%s), %d events, %d drops", s.Name, r.Rank, r.State, r.Reason, r.Events,
+					r.Drops)
 			}
 		}
 	}
@@ -198,7 +203,8 @@ func TestTorchOmni(t *testing.T) {
 			for _, s := range st.Stages {
 				for _, r := range s.Ranks {
 					if r.Iterations != limit || r.StoppedBy != protocol.StoppedByIterations {
-						t.Errorf("round %d: %s rank %d recorded %d iterations, stopped by %s", round, s.Name, r.Rank, r.Iterations, r.StoppedBy)
+						t.Errorf("round %d: %s rank %d recorded %d iterations, stopped by %s", round, s.Name, r.Rank,
+							r.Iterations, r.StoppedBy)
 					}
 				}
 			}
@@ -246,7 +252,9 @@ func TestTorchOmni(t *testing.T) {
 	t.Run("sampled requests", func(t *testing.T) { sampleTorch(t, e) })
 	t.Run("durations", func(t *testing.T) {
 		wantDurations(t, e, map[string][]string{
-			"thinker": {trace.NamePrefill, trace.NameDecodeStep}, "talker": {trace.NamePrefill, trace.NameDecodeStep, "handoff"}, "code2wav": {trace.NameVocode, "handoff"}})
+			"thinker":  {trace.NamePrefill, trace.NameDecodeStep},
+			"talker":   {trace.NamePrefill, trace.NameDecodeStep, "handoff"},
+			"code2wav": {trace.NameVocode, "handoff"}})
 	})
 	t.Run("killed rank", func(t *testing.T) { killTorchRank(t, e) })
 }
@@ -271,7 +279,8 @@ func lookBackTorch(t *testing.T, e *Engine) {
 			if n, requests := named(tr, step); n < 2 || requests == "" {
 				t.Errorf("%s rank %d: %d slices %s of requests %q", s.Name, r.Rank, n, step, requests)
 			}
-			if tr.Repairs.Total() != 0 || !tr.Meta.WallClock || tr.Meta.WindowEnd-tr.Meta.WindowStart > time.Minute.Nanoseconds() {
+			if tr.Repairs.Total() != 0 || !tr.Meta.WallClock ||
+				tr.Meta.WindowEnd-tr.Meta.WindowStart > time.Minute.Nanoseconds() {
 				t.Errorf("%s rank %d: repairs %v, %+v", s.Name, r.Rank, tr.Repairs, tr.Meta)
 			}
 			if r.StoppedBy != protocol.StoppedByFlight {
@@ -512,7 +521,8 @@ func TestTorchDiffusion(t *testing.T) {
 	}
 	for _, r := range st.Stages[0].Ranks {
 		tr := rankTrace(t, st.RunDir, r)
-		for name, want := range map[string]int{trace.NameDenoiseStep: 4, trace.NameTextEncode: 1, trace.NameVAEDecode: 1} {
+		for name, want := range map[string]int{trace.NameDenoiseStep: 4, trace.NameTextEncode: 1,
+			trace.NameVAEDecode: 1} {
 			if n, _ := named(tr, name); n != want {
 				t.Errorf("rank %d: %d slices %s, want %d", r.Rank, n, name, want)
 			}

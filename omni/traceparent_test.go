@@ -54,7 +54,8 @@ func TestTraceContextDecidesSampling(t *testing.T) {
 	complete(t, st, 3, 4)
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
-			got := slices.Sorted(maps.Keys(requestsIn(t, filepath.Join(st.RunDir, store.ArtifactName(r.RankID, s.Name, "trace", ".json.gz")))))
+			got := slices.Sorted(maps.Keys(requestsIn(t, filepath.Join(st.RunDir,
+				store.ArtifactName(r.RankID, s.Name, "trace", ".json.gz")))))
 			if !slices.Equal(got, want) {
 				t.Errorf("stage %s rank %d recorded %v, want %v", s.Name, r.Rank, got, want)
 			}

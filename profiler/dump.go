@@ -51,7 +51,8 @@ func (d *Dumper) dump(reason string, always bool) (path string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	if !always && (!d.last.IsZero() && now.Sub(d.last) < or(d.Interval, DefaultDumpInterval)) || d.files >= or(d.MaxFiles, DefaultDumpFiles) {
+	if !always && (!d.last.IsZero() && now.Sub(d.last) < or(d.Interval, DefaultDumpInterval)) ||
+		d.files >= or(d.MaxFiles, DefaultDumpFiles) {
 		return "", ErrDumpLimited
 	}
 	f, err := os.CreateTemp(d.Dir, ".dump-*")

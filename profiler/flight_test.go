@@ -38,7 +38,8 @@ func TestFlightRecorder(t *testing.T) {
 	}
 	inner := sliceLine("test op", 0, 1, true, false, []string{"shape=1[4]"})
 	got := decode(t, &first)
-	diffLanes(t, map[string]*lane{"track": {slices: []string{inner, sliceLine("test op", 1, 0, false, false, []string{"test key=1"})}}}, got)
+	diffLanes(t, map[string]*lane{"track": {slices: []string{inner,
+		sliceLine("test op", 1, 0, false, false, []string{"test key=1"})}}}, got)
 	if h := got.reader.Header(); !h.Snapshot || h.Meta["rank"] != "3" || got.reader.End().Reason != "snapshot" {
 		t.Errorf("header %+v, end %+v", h, got.reader.End())
 	}
@@ -70,7 +71,8 @@ func TestFlightRecorder(t *testing.T) {
 		t.Fatal(err)
 	}
 	diffLanes(t, map[string]*lane{"track": {
-		slices:   []string{inner, sliceLine("test key", 0, 1, true, false, nil), sliceLine("test op", 1, 0, true, false, []string{"test key=1"})},
+		slices: []string{inner, sliceLine("test key", 0, 1, true, false, nil),
+			sliceLine("test op", 1, 0, true, false, []string{"test key=1"})},
 		instants: []string{"instant test op cat=0 "},
 	}}, decode(t, &second))
 	if err := r.FlightStop(); err != nil {
@@ -122,7 +124,8 @@ func TestFlightBudget(t *testing.T) {
 	if last != sliceLine("test op", 1, 0, false, false, nil) {
 		t.Errorf("the root span is %q", last)
 	}
-	if want := sliceLine("test key", 0, 1, true, false, []string{fmt.Sprintf("test key=%d", n-1)}); l[len(l)-2] != want {
+	if want := sliceLine("test key", 0, 1, true, false,
+		[]string{fmt.Sprintf("test key=%d", n-1)}); l[len(l)-2] != want {
 		t.Errorf("the newest slice is %q, not %q", l[len(l)-2], want)
 	}
 	for i, s := range l[:len(l)-1] {

@@ -63,7 +63,8 @@ func (a *actor) closeTo(depth int, finished bool) {
 	a.flushPoint()
 	for i := len(a.stack) - 1; i >= depth; i-- {
 		m := a.stack[i]
-		a.want.slices = append(a.want.slices, sliceLine(m.name.String(), uint8(m.cat), i, finished, finished && i > depth, m.attrs))
+		a.want.slices = append(a.want.slices, sliceLine(m.name.String(), uint8(m.cat), i, finished, finished &&
+			i > depth, m.attrs))
 	}
 	a.stack = a.stack[:depth]
 }
@@ -255,7 +256,8 @@ func decode(tb testing.TB, r io.Reader) *decoded {
 			q := &g.Slices
 			l, n := at(q.Track[i])
 			f := q.Flags[i]
-			l.slices = append(l.slices, sliceLine(rd.String(q.Name[i]), q.Cat[i], int(q.Depth[i]), f&format.Finished != 0, f&format.Unwound != 0, attrLine(rd, g, g.SliceAttrs(i))))
+			l.slices = append(l.slices, sliceLine(rd.String(q.Name[i]), q.Cat[i], int(q.Depth[i]),
+				f&format.Finished != 0, f&format.Unwound != 0, attrLine(rd, g, g.SliceAttrs(i))))
 			end := q.Start[i] + q.Dur[i]
 			if end < lastEnd[n] {
 				tb.Errorf("track %s: slice ends at %d, the one before at %d", n, end, lastEnd[n])
@@ -265,7 +267,8 @@ func decode(tb testing.TB, r io.Reader) *decoded {
 		}
 		for i := range g.Instants.Time {
 			l, _ := at(g.Instants.Track[i])
-			l.instants = append(l.instants, fmt.Sprintf("instant %s cat=%d %s", rd.String(g.Instants.Name[i]), g.Instants.Cat[i], strings.Join(attrLine(rd, g, g.InstantAttrs(i)), " ")))
+			l.instants = append(l.instants, fmt.Sprintf("instant %s cat=%d %s", rd.String(g.Instants.Name[i]),
+				g.Instants.Cat[i], strings.Join(attrLine(rd, g, g.InstantAttrs(i)), " ")))
 		}
 		for i := range g.Asyncs.Time {
 			l, _ := at(g.Asyncs.Track[i])
@@ -273,7 +276,8 @@ func decode(tb testing.TB, r io.Reader) *decoded {
 			if g.Asyncs.Begin[i] {
 				sign = "+"
 			}
-			l.asyncs = append(l.asyncs, fmt.Sprintf("async%s %s cat=%d id=%x %s", sign, rd.String(g.Asyncs.Name[i]), g.Asyncs.Cat[i], g.Asyncs.ID[i], strings.Join(attrLine(rd, g, g.AsyncAttrs(i)), " ")))
+			l.asyncs = append(l.asyncs, fmt.Sprintf("async%s %s cat=%d id=%x %s", sign, rd.String(g.Asyncs.Name[i]),
+				g.Asyncs.Cat[i], g.Asyncs.ID[i], strings.Join(attrLine(rd, g, g.AsyncAttrs(i)), " ")))
 		}
 		for i := range g.Counters.Time {
 			l, _ := at(g.Counters.Track[i])
@@ -285,7 +289,8 @@ func decode(tb testing.TB, r io.Reader) *decoded {
 		for i := range g.Memory.Time {
 			q := &g.Memory
 			l, _ := at(q.Track[i])
-			l.memory = append(l.memory, fmt.Sprintf("%t %s %x %d", q.Alloc[i], rd.String(q.Pool[i]), q.Addr[i], q.Bytes[i]))
+			l.memory = append(l.memory, fmt.Sprintf("%t %s %x %d", q.Alloc[i], rd.String(q.Pool[i]), q.Addr[i],
+				q.Bytes[i]))
 		}
 		for i := range g.Flows.Time {
 			l, _ := at(g.Flows.Track[i])

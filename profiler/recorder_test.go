@@ -79,7 +79,8 @@ func TestSpansAcrossRecordings(t *testing.T) {
 	inner.End()
 	tr.Begin(testOp, CategoryOp).End()
 	stop(t, r)
-	diffLanes(t, map[string]*lane{"track": {slices: []string{sliceLine("test op", 0, 0, true, false, nil)}}}, decode(t, buf))
+	diffLanes(t, map[string]*lane{"track": {slices: []string{sliceLine("test op", 0, 0, true, false, nil)}}},
+		decode(t, buf))
 }
 
 func TestHeader(t *testing.T) {
@@ -98,14 +99,18 @@ func TestHeader(t *testing.T) {
 	stop(t, r)
 	after := time.Now()
 	got := decode(t, &buf)
-	diffLanes(t, map[string]*lane{"renamed": {slices: []string{sliceLine("test op", 0, 0, true, false, []string{"flops=5"})}}}, got)
+	diffLanes(t, map[string]*lane{"renamed": {slices: []string{sliceLine("test op", 0, 0, true, false,
+		[]string{"flops=5"})}}}, got)
 	h := got.reader.Header()
-	if h.Process != "stage0 thinker rank 1" || !h.FLOPs || h.Shapes || h.Memory || h.Stacks || h.Snapshot || fmt.Sprint(h.Meta) != fmt.Sprint(meta) {
+	if h.Process != "stage0 thinker rank 1" || !h.FLOPs || h.Shapes || h.Memory || h.Stacks || h.Snapshot ||
+		fmt.Sprint(h.Meta) != fmt.Sprint(meta) {
 		t.Errorf("header %+v", h)
 	}
 	slack := int64(time.Millisecond)
-	if h.Start < before.UnixNano()-slack || got.reader.End().Time > after.UnixNano()+slack || got.reader.End().Time < h.Start {
-		t.Errorf("window %d..%d is not within %d..%d", h.Start, got.reader.End().Time, before.UnixNano(), after.UnixNano())
+	if h.Start < before.UnixNano()-slack || got.reader.End().Time > after.UnixNano()+slack ||
+		got.reader.End().Time < h.Start {
+		t.Errorf("window %d..%d is not within %d..%d", h.Start, got.reader.End().Time, before.UnixNano(),
+			after.UnixNano())
 	}
 	for _, v := range got.times["renamed"] {
 		if v.start < h.Start || v.end > got.reader.End().Time {
@@ -166,7 +171,8 @@ func TestTextIsCutAtARune(t *testing.T) {
 	tr.Begin(testOp, CategoryOp).Text(testKey, "x"+strings.Repeat("é", format.MaxText)).End()
 	st := stop(t, r)
 	want := fmt.Sprintf("test key=%q", "x"+strings.Repeat("é", format.MaxText/2-1))
-	diffLanes(t, map[string]*lane{"track": {slices: []string{sliceLine("test op", 0, 0, true, false, []string{want})}}}, decode(t, buf))
+	diffLanes(t, map[string]*lane{"track": {slices: []string{sliceLine("test op", 0, 0, true, false, []string{want})}}},
+		decode(t, buf))
 	if st.Truncated != 1 {
 		t.Errorf("%+v", st)
 	}
@@ -194,7 +200,8 @@ func TestStack(t *testing.T) {
 			t.Fatalf("arguments %+v", a)
 		}
 		f := rd.Stack(a[0].Int)
-		if len(f) == 0 || !strings.HasSuffix(rd.String(f[0].Func), "TestStack") || !strings.HasSuffix(rd.String(f[0].File), "recorder_test.go") || f[0].Line == 0 {
+		if len(f) == 0 || !strings.HasSuffix(rd.String(f[0].Func), "TestStack") ||
+			!strings.HasSuffix(rd.String(f[0].File), "recorder_test.go") || f[0].Line == 0 {
 			t.Errorf("stack %+v", f)
 		}
 	}
@@ -215,7 +222,8 @@ func (g *gate) Write(b []byte) (int, error) {
 // bound, and each span is either recorded whole or counted as dropped.
 func TestSlowOutDropsWholeSpans(t *testing.T) {
 	const maxBytes = 256 << 10
-	r := New(Config{MaxBytes: maxBytes, MaxTrackBytes: maxBytes, ChunkBytes: minChunkBytes, FlushEvery: time.Millisecond})
+	r := New(Config{MaxBytes: maxBytes, MaxTrackBytes: maxBytes, ChunkBytes: minChunkBytes,
+		FlushEvery: time.Millisecond})
 	g := &gate{open: make(chan struct{})}
 	if err := r.Start(StartOptions{Out: g}); err != nil {
 		t.Fatal(err)
@@ -272,7 +280,8 @@ func TestDropsAreInTheRecording(t *testing.T) {
 	if st.Drops == 0 || uint64(len(l.slices))+st.Drops != spans {
 		t.Errorf("%d slices and %d drops are not %d", len(l.slices), st.Drops, spans)
 	}
-	if got.reader.Tracks()[0].Drops != st.Drops || got.reader.End().Drops != st.Drops || st.PerTrack[0] != (TrackStats{"full", st.Drops}) {
+	if got.reader.Tracks()[0].Drops != st.Drops || got.reader.End().Drops != st.Drops ||
+		st.PerTrack[0] != (TrackStats{"full", st.Drops}) {
 		t.Errorf("recording says %+v and %+v, stats %+v", got.reader.Tracks()[0], got.reader.End(), st)
 	}
 	for _, s := range l.slices {
@@ -354,7 +363,8 @@ func TestNoAllocations(t *testing.T) {
 	tr := r.Track("track")
 	all := func() {
 		s := tr.Begin(testOp, CategoryOp).Shape(Float32, 8, 512).Shape(BFloat16, 512, 512)
-		s.FLOPs(1<<40).Bytes(1<<20).Int(testKey, 1).Str(testKey, testOp).Text(testKey, "request").Float(testKey, 1).FlowOut(1).FlowIn(2).Stack()
+		s.FLOPs(1<<40).Bytes(1<<20).Int(testKey, 1).Str(testKey, testOp).Text(testKey, "request").Float(testKey,
+			1).FlowOut(1).FlowIn(2).Stack()
 		tr.Begin(testOp, CategoryAnnotation).End()
 		s.End()
 		tr.Counter(testOp, 1)
@@ -428,7 +438,8 @@ func TestForeignName(t *testing.T) {
 
 // A track that two goroutines used at once loses its recording, nothing else.
 func TestGarbledTrack(t *testing.T) {
-	for _, garbage := range [][]byte{{0xff, 0xff}, {byte(format.TypeEnd), 1, byte(format.TypeEnd), 1}, {byte(format.TypeUnwind), 1, 9}, {byte(format.TypeTarget), 5}} {
+	for _, garbage := range [][]byte{{0xff, 0xff}, {byte(format.TypeEnd), 1, byte(format.TypeEnd), 1},
+		{byte(format.TypeUnwind), 1, 9}, {byte(format.TypeTarget), 5}} {
 		r := New(Config{FlushEvery: time.Hour})
 		bad, good := r.Track("bad"), r.Track("good")
 		buf := startInto(t, r)

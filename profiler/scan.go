@@ -121,7 +121,8 @@ func (e *engine) scan(rd *reading, data []byte) int {
 				name, i = longVarint(data, i)
 			}
 		}
-		if delta > math.MaxInt64/4 || name >= format.MaxNames || l.special == begins && len(rd.stack) == format.MaxDepth {
+		if delta > math.MaxInt64/4 || name >= format.MaxNames || l.special == begins &&
+			len(rd.stack) == format.MaxDepth {
 			return at
 		}
 		for range l.varints {

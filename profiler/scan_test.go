@@ -47,7 +47,8 @@ func slowScan(data []byte) (good, depth int) {
 // The collector's scan and the reader agree on what a record is, byte for byte, on
 // nonsense too.
 func TestScanAgreesWithReader(t *testing.T) {
-	tags := []byte{0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x20, 0x2f, 0x31, 0x41, 0x53, 0x60, 0xff}
+	tags := []byte{0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
+		0x18, 0x19, 0x1a, 0x20, 0x2f, 0x31, 0x41, 0x53, 0x60, 0xff}
 	rapid.Check(t, func(rt *rapid.T) {
 		var data []byte
 		for range rapid.IntRange(1, 12).Draw(rt, "records") {
@@ -64,7 +65,8 @@ func TestScanAgreesWithReader(t *testing.T) {
 		good := e.scan(&rd, data)
 		want, depth := slowScan(data)
 		if good != want || len(rd.stack) != depth {
-			rt.Fatalf("% x: scan accepts %d bytes and depth %d, the reader %d and %d", data, good, len(rd.stack), want, depth)
+			rt.Fatalf("% x: scan accepts %d bytes and depth %d, the reader %d and %d", data, good, len(rd.stack), want,
+				depth)
 		}
 	})
 }

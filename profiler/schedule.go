@@ -52,7 +52,8 @@ func (s Schedule) Validate() error {
 	for _, f := range []struct {
 		name string
 		v    int
-	}{{"skip_first", s.SkipFirst}, {"wait", s.Wait}, {"warmup", s.Warmup}, {"active", s.Active}, {"repeat", s.Repeat}, {"max", s.Max}} {
+	}{{"skip_first", s.SkipFirst}, {"wait", s.Wait}, {"warmup", s.Warmup}, {"active", s.Active}, {"repeat", s.Repeat},
+		{"max", s.Max}} {
 		if f.v < 0 {
 			errs = append(errs, fmt.Errorf("schedule: %s is %d, it cannot be negative", f.name, f.v))
 		}

@@ -30,8 +30,10 @@ func TestSchedule(t *testing.T) {
 		{"repeat 1, skip_first 3", Schedule{SkipFirst: 3, Wait: 1, Warmup: 2, Active: 3, Repeat: 1}, "....wwRRS..."},
 		{"active 1 saves each time", Schedule{Wait: 2, Active: 1}, "..S..S..S..S"},
 		{"no wait, no warmup", Schedule{Active: 3}, "RRSRRSRRSRRS"},
-		{"skip_first_wait", Schedule{SkipFirst: 2, Wait: 3, Warmup: 1, Active: 1, Repeat: 2, SkipFirstWait: true}, "..wS...wS..."},
-		{"vLLM: delay 2, wait 1, warmup 1, active 2", Schedule{SkipFirst: 2, Wait: 1, Warmup: 1, Active: 2, Repeat: 1}, "...wRS......"},
+		{"skip_first_wait", Schedule{SkipFirst: 2, Wait: 3, Warmup: 1, Active: 1, Repeat: 2, SkipFirstWait: true},
+			"..wS...wS..."},
+		{"vLLM: delay 2, wait 1, warmup 1, active 2", Schedule{SkipFirst: 2, Wait: 1, Warmup: 1, Active: 2, Repeat: 1},
+			"...wRS......"},
 		{"max cuts a cycle", Schedule{Active: 4, Max: 6}, "RRRSRS......"},
 		{"max over cycles with waits", Schedule{Wait: 1, Active: 2, Max: 3}, ".RS.S......."},
 		{"open: only max", Schedule{SkipFirst: 1, Max: 3}, ".RRS........"},
@@ -56,7 +58,8 @@ func TestSchedule(t *testing.T) {
 func TestScheduleProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(rt, name) }
-		s := Schedule{n("skip", 0, 5), n("wait", 0, 4), n("warmup", 0, 4), n("active", 0, 4), n("repeat", 0, 3), rapid.Bool().Draw(rt, "sfw"), n("max", 0, 9)}
+		s := Schedule{n("skip", 0, 5), n("wait", 0, 4), n("warmup", 0, 4), n("active", 0, 4), n("repeat", 0, 3),
+			rapid.Bool().Draw(rt, "sfw"), n("max", 0, 9)}
 		const steps = 120
 		want := walk(s, steps)
 		if got := letters(s, steps); got != want {

@@ -47,7 +47,8 @@ func (c ProfilerConfig) problems() (out []*FieldError) {
 	for _, f := range []struct {
 		name  string
 		value int
-	}{{"delay_iterations", c.DelayIterations}, {"max_iterations", c.MaxIterations}, {"sample_requests", c.SampleRequests},
+	}{{"delay_iterations", c.DelayIterations}, {"max_iterations", c.MaxIterations},
+		{"sample_requests", c.SampleRequests},
 		{"wait_iterations", c.WaitIterations}, {"warmup_iterations", c.WarmupIterations}} {
 		if f.value < 0 {
 			add(f.name, f.value, "0 and more")
@@ -88,7 +89,8 @@ func (c ProfilerConfig) ValidateFor(e Engine) error {
 	cpu := func(a string) bool { return strings.EqualFold(a, "CPU") }
 	if len(c.Activities) > 0 && !slices.ContainsFunc(c.Activities, cpu) {
 		return &FieldError{"profiler_config.torch_profiler_activities",
-			fmt.Sprintf("profiler_config.torch_profiler_activities %q: native stages run on the CPU; add CPU", c.Activities)}
+			fmt.Sprintf("profiler_config.torch_profiler_activities %q: native stages run on the CPU; add CPU",
+				c.Activities)}
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ type foreignStart struct {
 // apply says in r what f asks for. What r says in our own words goes before it.
 func (f *foreignStart) apply(r *StartRequest) error {
 	if f.StartStep != nil && *f.StartStep > 0 {
-		return &FieldError{"start_step", "start_step counts from a server's start, which differs between servers: use delay_iterations"}
+		return &FieldError{"start_step",
+			"start_step counts from a server's start, which differs between servers: use delay_iterations"}
 	}
 	if r.MaxIterations == nil && f.NumSteps != nil {
 		r.MaxIterations = f.NumSteps

@@ -153,9 +153,10 @@ func (s RankState) Terminal() bool {
 // RankStatus is one rank's part in a session.
 type RankStatus struct {
 	RankID
-	StageName   string     `json:"stage_name"`
-	State       RankState  `json:"state"`
-	Reason      string     `json:"reason,omitempty"` // why failed, lost or timed out; of a complete rank, what its artifacts lack
+	StageName string    `json:"stage_name"`
+	State     RankState `json:"state"`
+	// why failed, lost or timed out; of a complete rank, what its artifacts lack
+	Reason      string     `json:"reason,omitempty"`
 	Session     string     `json:"session,omitempty"`
 	StartedAtNs int64      `json:"started_at_ns,omitempty"` // rank's clock, Unix ns
 	StoppedAtNs int64      `json:"stopped_at_ns,omitempty"`

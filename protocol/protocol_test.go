@@ -27,7 +27,8 @@ func TestRankKeyRoundTrip(t *testing.T) {
 }
 
 func FuzzParseRankKey(f *testing.F) {
-	for _, s := range []string{"omni.s0.r0.k1", "", "a.s-1.r0.k0", "a.s01.r0.k0", "a.s+1.r0.k0", "a b.s0.r0.k0", "*.s0.r0.k0"} {
+	for _, s := range []string{"omni.s0.r0.k1", "", "a.s-1.r0.k0", "a.s01.r0.k0", "a.s+1.r0.k0", "a b.s0.r0.k0",
+		"*.s0.r0.k0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -119,15 +120,18 @@ func TestStartRequestNamesTheField(t *testing.T) {
 	}
 	r := StartRequest{Stages: []int{0, 7}}
 	err := r.CheckStages([]StageRef{{0, "thinker"}, {1, "talker"}})
-	if f, ok := errors.AsType[*FieldError](err); !ok || f.Field != "stages[1]" || !strings.Contains(f.Text, "0 (thinker), 1 (talker)") {
+	if f, ok := errors.AsType[*FieldError](err); !ok || f.Field != "stages[1]" ||
+		!strings.Contains(f.Text, "0 (thinker), 1 (talker)") {
 		t.Errorf("%v", err)
 	}
 }
 
 // FuzzStartRequest: what is read and valid is the same after it has been written.
 func FuzzStartRequest(f *testing.F) {
-	for _, s := range []string{`{"stages":[0,1],"profile_prefix":"p","max_iterations":3}`, `{"profiler_config":{"iteration":"request"}}`,
-		`{"stages":null}`, `{"max_duration_s":1e308}`, `{"max_duration_s":1e-10}`, `{"max_bytes":9223372036854775807}`, `{`, `[]`} {
+	for _, s := range []string{`{"stages":[0,1],"profile_prefix":"p","max_iterations":3}`,
+		`{"profiler_config":{"iteration":"request"}}`,
+		`{"stages":null}`, `{"max_duration_s":1e308}`, `{"max_duration_s":1e-10}`, `{"max_bytes":9223372036854775807}`,
+		`{`, `[]`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

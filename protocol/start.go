@@ -171,8 +171,9 @@ type startJSON struct {
 
 // MarshalJSON writes the body of POST /start_profile.
 func (r StartRequest) MarshalJSON() ([]byte, error) {
-	j := startJSON{Stages: r.Stages, Prefix: r.Prefix, DelayIterations: r.DelayIterations, MaxIterations: r.MaxIterations,
-		MaxBytes: r.MaxBytes, AllowPartial: r.AllowPartial}
+	j := startJSON{Stages: r.Stages, Prefix: r.Prefix, DelayIterations: r.DelayIterations,
+		MaxIterations: r.MaxIterations,
+		MaxBytes:      r.MaxBytes, AllowPartial: r.AllowPartial}
 	for _, d := range []struct {
 		value time.Duration
 		to    **float64

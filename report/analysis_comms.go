@@ -96,7 +96,8 @@ func WorldLine(list []*trace.Meta, labels []string) string {
 		}
 		parts = append(parts, text)
 	}
-	return fmt.Sprintf("Ranks are compared within each of %d groups that ran side by side: %s.", len(worlds), strings.Join(parts, "; "))
+	return fmt.Sprintf("Ranks are compared within each of %d groups that ran side by side: %s.", len(worlds),
+		strings.Join(parts, "; "))
 }
 
 // StragglerTable is which ranks the others waited for; nil gives no rows.
@@ -168,7 +169,8 @@ func PairTable(r *analysis.StragglerReport, labels []string, names Names) *Table
 	}
 	for _, p := range r.Pairs {
 		t.Add(
-			Str(name(p.From)), Str(name(p.To)), Int(p.Count), If(p.Bytes > 0, Bytes(p.Bytes)), Int(p.SenderLate), Ns(p.ReceiverWait),
+			Str(name(p.From)), Str(name(p.To)), Int(p.Count), If(p.Bytes > 0, Bytes(p.Bytes)), Int(p.SenderLate),
+			Ns(p.ReceiverWait),
 			Int(p.ReceiverLate), Ns(p.SenderWait), If(p.Worst >= 0, Kernel(names(p.WorstRank, p.Worst))), ID(p.Worst),
 		)
 	}
@@ -199,8 +201,10 @@ func CollectiveTable(list []Ranked[analysis.CommTable]) *Table {
 				on = "device"
 			}
 			t.Add(
-				label(list, i), Cell{"+" + units.Duration(float64(c.StartNs-all[0].StartNs)), ID(c.StartNs).Raw}, Ns(c.Ns),
-				Str(c.Op), Str(c.Group), Hide(c.GroupSize == 0, Int(c.GroupSize)), If(c.Seq >= 0, ID(c.Seq)), Str(c.DType),
+				label(list, i), Cell{"+" + units.Duration(float64(c.StartNs-all[0].StartNs)), ID(c.StartNs).Raw},
+				Ns(c.Ns),
+				Str(c.Op), Str(c.Group), Hide(c.GroupSize == 0, Int(c.GroupSize)), If(c.Seq >= 0, ID(c.Seq)),
+				Str(c.DType),
 				Hide(c.InBytes == 0, Bytes(c.InBytes)), Hide(c.OutBytes == 0, Bytes(c.OutBytes)), Str(on), ID(c.Slice),
 			)
 		}

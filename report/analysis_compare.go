@@ -20,7 +20,8 @@ func CompareLines(r *compare.Report) []string {
 		if len(s.side.Cards) > 0 {
 			cards = strings.Join(s.side.Cards, ", ")
 		}
-		out = append(out, fmt.Sprintf("%s: %s; %s; %s; %s.", s.name, s.side.Ranks, plural(s.side.Requests, "request"), cards,
+		out = append(out, fmt.Sprintf("%s: %s; %s; %s; %s.", s.name, s.side.Ranks, plural(s.side.Requests, "request"),
+			cards,
 			strings.Join(s.side.Versions, ", ")))
 	}
 	switch {
@@ -96,14 +97,16 @@ func compareSteps(r *compare.Report) *Table {
 const longCompare = 60
 
 func compareTime(r *compare.Report) *Table {
-	t := &Table{Name: "time", Title: "Where the time went", Note: "sum over a stage's ranks", What: "row", Limit: longCompare, Columns: []Column{
-		{Key: "stage", Title: "stage", Left: true, Flex: true}, {Key: "category", Title: "in", Left: true},
-		{Key: "a_ns", Title: "A"}, {Key: "b_ns", Title: "B"}, {Key: "change", Title: "change"},
-		{Key: "a_share", Title: "A of its window"}, {Key: "b_share", Title: "B of its window"},
-	}}
+	t := &Table{Name: "time", Title: "Where the time went", Note: "sum over a stage's ranks", What: "row",
+		Limit: longCompare, Columns: []Column{
+			{Key: "stage", Title: "stage", Left: true, Flex: true}, {Key: "category", Title: "in", Left: true},
+			{Key: "a_ns", Title: "A"}, {Key: "b_ns", Title: "B"}, {Key: "change", Title: "change"},
+			{Key: "a_share", Title: "A of its window"}, {Key: "b_share", Title: "B of its window"},
+		}}
 	for i := range r.Time {
 		x := &r.Time[i]
-		t.Add(Str(x.Stage), Str(x.Category.String()), Ns(x.ANs), Ns(x.BNs), changeCell(float64(x.ANs), float64(x.BNs), true),
+		t.Add(Str(x.Stage), Str(x.Category.String()), Ns(x.ANs), Ns(x.BNs),
+			changeCell(float64(x.ANs), float64(x.BNs), true),
 			Share(x.AShare), Share(x.BShare))
 	}
 	return t

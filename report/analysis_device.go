@@ -38,14 +38,16 @@ func TemporalTable(list []Ranked[analysis.Temporal]) *Table {
 		}
 		t.Add(
 			label(list, i), Ns(v.SpanNs), Ns(v.ComputeNs), Share(v.ComputeShare), Ns(v.ExposedCommunicationNs),
-			Share(part(v.ExposedCommunicationNs, v.SpanNs)), Ns(v.ExposedMemoryNs), Share(part(v.ExposedMemoryNs, v.SpanNs)),
+			Share(part(v.ExposedCommunicationNs, v.SpanNs)), Ns(v.ExposedMemoryNs),
+			Share(part(v.ExposedMemoryNs, v.SpanNs)),
 			Hide(v.OtherNs == 0, Ns(v.OtherNs)), Ns(v.IdleNs), Share(v.IdleShare),
 			Hide(v.CommunicationNs == v.ExposedCommunicationNs, Ns(v.CommunicationNs)),
 			Hide(v.MemoryNs == v.ExposedMemoryNs, Ns(v.MemoryNs)), Ns(v.BusyNs),
 		)
 	}
 	t.Picture = func(o TextOptions) []string {
-		shown := slices.DeleteFunc(slices.Clone(list), func(v Ranked[analysis.Temporal]) bool { return !v.Value.HasDevice })
+		shown := slices.DeleteFunc(slices.Clone(list),
+			func(v Ranked[analysis.Temporal]) bool { return !v.Value.HasDevice })
 		return temporalBars(shown, t.limit(o), o)
 	}
 	return t

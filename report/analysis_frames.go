@@ -23,7 +23,8 @@ func HostTable(list []Ranked[cause.Report]) *Table {
 		}
 		if len(v.Rows) > 0 && v.UnrecordedNs > 0 {
 			t.Add(
-				label(list, i), Str("nothing recorded"), Str(""), Ns(v.UnrecordedNs), Share(part(v.UnrecordedNs, v.WaitNs)),
+				label(list, i), Str("nothing recorded"), Str(""), Ns(v.UnrecordedNs),
+				Share(part(v.UnrecordedNs, v.WaitNs)),
 				NoValue, ID(analysis.NoSlice),
 			)
 		}
@@ -33,12 +34,14 @@ func HostTable(list []Ranked[cause.Report]) *Table {
 
 // FrameTable is the time in Python's functions.
 func FrameTable(list []Ranked[analysis.FrameTable]) *Table {
-	return frameTable("frames", "Python frames", "frame", "self: without the frames inside; share of the window of all threads", list)
+	return frameTable("frames", "Python frames", "frame",
+		"self: without the frames inside; share of the window of all threads", list)
 }
 
 // SpanTable is the time in the spans of a program that recorded itself.
 func SpanTable(list []Ranked[analysis.FrameTable]) *Table {
-	return frameTable("spans", "Spans", "span", "self: without the spans inside; share of the window of all goroutines", list)
+	return frameTable("spans", "Spans", "span", "self: without the spans inside; share of the window of all goroutines",
+		list)
 }
 
 func frameTable(name, title, what, note string, list []Ranked[analysis.FrameTable]) *Table {
@@ -57,7 +60,8 @@ func frameTable(name, title, what, note string, list []Ranked[analysis.FrameTabl
 	for i := range list {
 		for _, r := range list[i].Value.Rows {
 			t.Add(
-				label(list, i), Str(cause.Short(r.Name)), Int(int(r.Calls)), Ns(r.SelfNs), Share(r.Share), Ns(r.TotalNs),
+				label(list, i), Str(cause.Short(r.Name)), Int(int(r.Calls)), Ns(r.SelfNs), Share(r.Share),
+				Ns(r.TotalNs),
 				MeanNs(r.P50Ns), MeanNs(r.P99Ns), Ns(r.MaxNs), ID(r.Worst),
 			)
 		}

@@ -22,7 +22,8 @@ func OpTable(list []Ranked[analysis.OpTable]) *Table {
 // times: steps and ranges.
 func OpLabelTable(list []Ranked[analysis.OpTable]) *Table {
 	t := opTable(list, func(v *analysis.OpTable) []analysis.OpRow { return v.Labels })
-	t.Name, t.Title, t.What, t.Note = "labels", "Labels of steps and ranges", "label", "the program's own; they are no operators"
+	t.Name, t.Title, t.What, t.Note = "labels", "Labels of steps and ranges", "label",
+		"the program's own; they are no operators"
 	return t
 }
 
@@ -110,12 +111,14 @@ func RooflineTable(list []Ranked[analysis.RooflineReport]) *Table {
 			}
 			t.Add(
 				label(list, i), Str(r.Name), Str(r.Shapes), Str(r.DType), Int(r.Count),
-				Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}, Bytes(r.Bytes), Ns(r.Ns), on, Num(r.GFLOPs),
+				Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}, Bytes(r.Bytes), Ns(r.Ns), on,
+				Num(r.GFLOPs),
 				Num(r.Intensity), Str(r.Bound), If(r.Bound != "", Share(r.RoofShare)), ID(r.First),
 			)
 		}
 		if len(list) == 1 && len(v.Rows) > 0 {
-			notes = append(notes, fmt.Sprintf("%s in all; the FLOPs of %s of the time in operators are known", units.Scaled(float64(v.FLOPs), "FLOP"), units.Share(v.KnownShare)))
+			notes = append(notes, fmt.Sprintf("%s in all; the FLOPs of %s of the time in operators are known",
+				units.Scaled(float64(v.FLOPs), "FLOP"), units.Share(v.KnownShare)))
 		}
 	}
 	t.Note = strings.Join(notes, ", ")
@@ -145,7 +148,8 @@ func AnnotationTable(list []Ranked[analysis.Annotations]) *Table {
 		for k, rows := range [][]analysis.AnnotationRow{list[i].Value.CPU, list[i].Value.GPU} {
 			for _, r := range rows {
 				t.Add(
-					label(list, i), Str(r.Name), Str([]string{"host", "device"}[k]), Int(r.Count), Ns(r.SumNs), MeanNs(r.MeanNs),
+					label(list, i), Str(r.Name), Str([]string{"host", "device"}[k]), Int(r.Count), Ns(r.SumNs),
+					MeanNs(r.MeanNs),
 					Ns(r.MinNs), Ns(r.MaxNs), MeanNs(r.StdNs), Ns(r.BusyNs), Int(r.Kernels), ID(r.Worst),
 				)
 			}

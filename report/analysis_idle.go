@@ -10,8 +10,9 @@ import (
 
 // causeWords say for a reader why a stream stood still.
 var causeWords = map[analysis.IdleCause]string{
-	analysis.HostWait: "waits for host", analysis.KernelWait: "starting kernels", analysis.OtherWait: "other streams, syncs",
-	analysis.Unknown: "not known: work of launches is missing",
+	analysis.HostWait: "waits for host", analysis.KernelWait: "starting kernels",
+	analysis.OtherWait: "other streams, syncs",
+	analysis.Unknown:   "not known: work of launches is missing",
 }
 
 // IdleTable is why each stream stood still, one row a stream.
@@ -133,7 +134,8 @@ func LaunchTable(list []Ranked[analysis.LaunchStats]) *Table {
 		t.Add(
 			label(list, i), Int(v.Count), If(known, MeanNs(v.CPU.P50)), If(known, MeanNs(v.CPU.P99)),
 			If(known, MeanNs(v.GPU.P50)), If(known, MeanNs(v.Delay.P50)), If(known, MeanNs(v.Delay.P99)),
-			Cell{fmt.Sprintf("%s (%s)", units.Count(int64(v.Short)), units.Share(part(int64(v.Short), int64(v.Count)))), fmt.Sprint(v.Short)},
+			Cell{fmt.Sprintf("%s (%s)", units.Count(int64(v.Short)), units.Share(part(int64(v.Short), int64(v.Count)))),
+				fmt.Sprint(v.Short)},
 			Int(v.RuntimeOutliers), Int(v.DelayOutliers), Hide(v.GraphLaunches == 0, Int(v.GraphLaunches)),
 			Hide(v.Unlinked == 0, Int(v.Unlinked)), Int(v.Ambiguous),
 		)
@@ -153,7 +155,8 @@ func CallTable(list []Ranked[analysis.LaunchStats]) *Table {
 	}}
 	for i := range list {
 		for _, c := range list[i].Value.Types {
-			t.Add(label(list, i), Str(c.Name), Int(c.Calls), Int(c.Slices), Ns(c.CPUNs), MeanNs(part(c.CPUNs, int64(c.Calls))))
+			t.Add(label(list, i), Str(c.Name), Int(c.Calls), Int(c.Slices), Ns(c.CPUNs),
+				MeanNs(part(c.CPUNs, int64(c.Calls))))
 		}
 	}
 	return t
@@ -185,7 +188,8 @@ func QueueTable(list []Ranked[analysis.Queue]) *Table {
 			w := &s.ByTime
 			t.Add(
 				label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Num(w.Mean), Num(w.P50), Num(w.P90), Num(w.P99),
-				Num(w.Max), Share(part(w.ActiveNs, w.SpanNs)), Hide(s.BlockedNs == 0, Ns(s.BlockedNs)), Share(s.BlockedShare),
+				Num(w.Max), Share(part(w.ActiveNs, w.SpanNs)), Hide(s.BlockedNs == 0, Ns(s.BlockedNs)),
+				Share(s.BlockedShare),
 				ID(s.FullLength), ID(s.MaxAt),
 			)
 		}

@@ -21,7 +21,8 @@ type Fact struct {
 
 // FactTable is facts as a table.
 func FactTable(list []Fact) *Table {
-	t := &Table{Name: "facts", Title: "Facts", Columns: []Column{{Key: "key", Title: "key", Left: true}, {Key: "value", Title: "value", Left: true, Flex: true}}}
+	t := &Table{Name: "facts", Title: "Facts", Columns: []Column{{Key: "key", Title: "key", Left: true},
+		{Key: "value", Title: "value", Left: true, Flex: true}}}
 	for _, f := range list {
 		t.Add(Str(f.Key), Str(f.Value))
 	}
@@ -56,7 +57,8 @@ func Unread(skipped, text int64) string {
 	if skipped <= 0 || text <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %s of %s (%s) not read", units.Bytes(skipped), units.Bytes(text), units.Share(float64(skipped)/float64(text)))
+	return fmt.Sprintf("; %s of %s (%s) not read", units.Bytes(skipped), units.Bytes(text),
+		units.Share(float64(skipped)/float64(text)))
 }
 
 // MetaFacts are what the trace says about itself as a whole.
@@ -153,10 +155,12 @@ func devices(list []trace.Device) []string {
 
 func windowFacts(t *trace.Trace) []Fact {
 	m := &t.Meta
-	out := []Fact{{"window", fmt.Sprintf("%s, from %d to %d ns", units.Duration(float64(m.WindowEnd-m.WindowStart)), m.WindowStart, m.WindowEnd)}}
+	out := []Fact{{"window", fmt.Sprintf("%s, from %d to %d ns", units.Duration(float64(m.WindowEnd-m.WindowStart)),
+		m.WindowStart, m.WindowEnd)}}
 	clock := "times are since an unknown instant: not comparable with other files"
 	if m.WallClock {
-		clock = "wall clock, window begins " + time.Unix(0, m.WindowStart).UTC().Format("2006-01-02 15:04:05.000000000") + " UTC"
+		clock = "wall clock, window begins " +
+			time.Unix(0, m.WindowStart).UTC().Format("2006-01-02 15:04:05.000000000") + " UTC"
 		if m.BaseTimeNs != 0 {
 			clock += fmt.Sprintf(", baseTimeNanoseconds %d", m.BaseTimeNs)
 		}
@@ -167,7 +171,8 @@ func windowFacts(t *trace.Trace) []Fact {
 // CountTable is how many rows of each kind and category the trace has.
 func CountTable(t *trace.Trace) *Table {
 	out := &Table{Name: "categories", Title: "Events", What: "category", Columns: []Column{
-		{Key: "rows", Title: "rows", Left: true}, {Key: "category", Title: "category", Left: true, Flex: true}, {Key: "count", Title: "count"}, {Key: "sum_ns", Title: "summed time"},
+		{Key: "rows", Title: "rows", Left: true}, {Key: "category", Title: "category", Left: true, Flex: true},
+		{Key: "count", Title: "count"}, {Key: "sum_ns", Title: "summed time"},
 	}}
 	type acc struct{ n, ns int64 }
 	sums := map[trace.Category]*acc{}
@@ -222,8 +227,11 @@ func CountTable(t *trace.Trace) *Table {
 // TrackTable is the lanes of the trace.
 func TrackTable(t *trace.Trace) *Table {
 	out := &Table{Name: "tracks", Title: "Tracks", What: "track", Columns: []Column{
-		{Key: "track", Title: "track"}, {Key: "kind", Title: "kind", Left: true}, {Key: "process", Title: "process", Left: true, Flex: true}, {Key: "name", Title: "name", Left: true, Flex: true},
-		{Key: "pid"}, {Key: "tid"}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"}, {Key: "slices", Title: "slices"}, {Key: "lanes", Title: "lanes"}, {Key: "busy_ns", Title: "covered"},
+		{Key: "track", Title: "track"}, {Key: "kind", Title: "kind", Left: true},
+		{Key: "process", Title: "process", Left: true, Flex: true},
+		{Key: "name", Title: "name", Left: true, Flex: true},
+		{Key: "pid"}, {Key: "tid"}, {Key: "device", Title: "device"}, {Key: "stream", Title: "stream"},
+		{Key: "slices", Title: "slices"}, {Key: "lanes", Title: "lanes"}, {Key: "busy_ns", Title: "covered"},
 	}}
 	x := t.Index()
 	for i := range t.Tracks {
@@ -244,8 +252,10 @@ func TrackTable(t *trace.Trace) *Table {
 		if name == "" && k.Stream >= 0 {
 			name = fmt.Sprintf("stream %d", k.Stream)
 		}
-		out.Add(ID(i), Str([]string{"thread", "stream", "other"}[min(int(k.Kind), 2)]), Str(either(k.Process, k.PIDText, fmt.Sprint(k.PID))), Str(either(name, k.TIDText, fmt.Sprint(k.TID))),
-			ID(k.PID), ID(k.TID), Hide(k.Device < 0, ID(k.Device)), Hide(k.Stream < 0, ID(k.Stream)), Int(len(order)), Hide(lanes <= 1, Int(int(lanes))), Hide(len(order) == 0, Ns(covered)))
+		out.Add(ID(i), Str([]string{"thread", "stream", "other"}[min(int(k.Kind), 2)]),
+			Str(either(k.Process, k.PIDText, fmt.Sprint(k.PID))), Str(either(name, k.TIDText, fmt.Sprint(k.TID))),
+			ID(k.PID), ID(k.TID), Hide(k.Device < 0, ID(k.Device)), Hide(k.Stream < 0, ID(k.Stream)), Int(len(order)),
+			Hide(lanes <= 1, Int(int(lanes))), Hide(len(order) == 0, Ns(covered)))
 	}
 	if err := out.Sort("slices", true); err != nil {
 		panic(err) // the column is there
@@ -266,7 +276,9 @@ func either(list ...string) string {
 // GroupTable is the process groups.
 func GroupTable(t *trace.Trace) *Table {
 	out := &Table{Name: "groups", Title: "Process groups", What: "group", Columns: []Column{
-		{Key: "name", Title: "name", Left: true}, {Key: "desc", Title: "description", Left: true, Flex: true}, {Key: "backend", Title: "backend", Left: true}, {Key: "size", Title: "size"}, {Key: "ranks", Title: "ranks", Left: true, Flex: true},
+		{Key: "name", Title: "name", Left: true}, {Key: "desc", Title: "description", Left: true, Flex: true},
+		{Key: "backend", Title: "backend", Left: true}, {Key: "size", Title: "size"},
+		{Key: "ranks", Title: "ranks", Left: true, Flex: true},
 	}}
 	for _, g := range t.Meta.ProcessGroups {
 		out.Add(Str(g.Name), Str(g.Desc), Str(g.Backend), Int(g.Size), Str(ranges(g.Ranks)))
@@ -296,9 +308,11 @@ func ranges(list []int) string {
 
 // RepairTable is what a reader mended; several traces by label.
 func RepairTable(list []Ranked[map[string]int]) *Table {
-	out := &Table{Name: "repairs", Title: "Repairs", What: "kind of repair", Note: "what the reader mended, or found remarkable", Columns: []Column{
-		{Key: "trace", Title: "trace", Left: true, Flex: true}, {Key: "repair", Title: "repair", Left: true, Flex: true}, {Key: "count", Title: "count"},
-	}}
+	out := &Table{Name: "repairs", Title: "Repairs", What: "kind of repair",
+		Note: "what the reader mended, or found remarkable", Columns: []Column{
+			{Key: "trace", Title: "trace", Left: true, Flex: true}, {Key: "repair", Title: "repair", Left: true,
+				Flex: true}, {Key: "count", Title: "count"},
+		}}
 	for i := range list {
 		var kinds []string
 		for k := range list[i].Value {

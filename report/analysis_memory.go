@@ -32,7 +32,8 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 		for k := range list[i].Value.Devices {
 			d := &list[i].Value.Devices[k]
 			t.Add(
-				label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), Bytes(d.PeakBytes), ID(d.PeakTimeNs),
+				label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), Bytes(d.PeakBytes),
+				ID(d.PeakTimeNs),
 				Hide(d.PeakReserved <= 0, Bytes(d.PeakReserved)), Bytes(d.BaseBytes), Bytes(d.EndBytes),
 				Bytes(d.AllocatedBytes), Bytes(d.FreedBytes), Int(d.Allocs), Int(d.Frees),
 			)
@@ -129,7 +130,8 @@ func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 	for i := range list {
 		for k := range list[i].Value.Devices {
 			d := &list[i].Value.Devices[k]
-			known := slices.ContainsFunc(d.ByOp, func(o analysis.MemoryOp) bool { return o.AtPeakBytes+o.LeftBytes > 0 })
+			known := slices.ContainsFunc(d.ByOp,
+				func(o analysis.MemoryOp) bool { return o.AtPeakBytes+o.LeftBytes > 0 })
 			for _, o := range d.ByOp {
 				rows = append(rows, row{i, d, o, known})
 			}

@@ -152,7 +152,8 @@ func mergeOpRows(lists [][]analysis.OpRow) []analysis.OpRow {
 	}
 	slices.SortStableFunc(out, func(a, b analysis.OpRow) int {
 		return cmp.Or(
-			cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfCPUNs, a.SelfCPUNs), cmp.Compare(a.Name, b.Name),
+			cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfCPUNs, a.SelfCPUNs),
+			cmp.Compare(a.Name, b.Name),
 		)
 	})
 	return out

@@ -40,21 +40,28 @@ func KernelName(s string) string {
 // frames are kernels that do what a template argument says, with a short name; of the
 // others the operation's name is enough.
 var frames = map[string]string{
-	"vectorized_elementwise_kernel": "vectorized_elementwise", "elementwise_kernel": "elementwise", "unrolled_elementwise_kernel": "unrolled_elementwise",
-	"elementwise_kernel_with_index": "elementwise_index", "vectorized_templated_elementwise_kernel": "vectorized_elementwise", "reduce_kernel": "reduce",
-	"multi_tensor_apply_kernel": "multi_tensor_apply", "distribution_elementwise_grid_stride_kernel": "distribution", "Kernel": "", "Kernel2": "", "device_kernel": "",
+	"vectorized_elementwise_kernel": "vectorized_elementwise", "elementwise_kernel": "elementwise",
+	"unrolled_elementwise_kernel":             "unrolled_elementwise",
+	"elementwise_kernel_with_index":           "elementwise_index",
+	"vectorized_templated_elementwise_kernel": "vectorized_elementwise", "reduce_kernel": "reduce",
+	"multi_tensor_apply_kernel": "multi_tensor_apply", "distribution_elementwise_grid_stride_kernel": "distribution",
+	"Kernel": "", "Kernel2": "", "device_kernel": "",
 }
 
 // wrappers pass on to one of their arguments.
-var wrappers = []string{"gpu_kernel_impl", "gpu_kernel_impl_nocast", "ReduceOp", "func_wrapper_t", "BinaryFunctor", "AUnaryFunctor", "BUnaryFunctor", "GemmUniversal"}
+var wrappers = []string{"gpu_kernel_impl", "gpu_kernel_impl_nocast", "ReduceOp", "func_wrapper_t", "BinaryFunctor",
+	"AUnaryFunctor", "BUnaryFunctor", "GemmUniversal"}
 
 // plainTypes say nothing about an operation.
-var plainTypes = []string{"float", "double", "int", "unsigned int", "long", "unsigned long", "bool", "char", "signed char", "unsigned char", "short", "Half", "BFloat16", "c10::Half", "c10::BFloat16"}
+var plainTypes = []string{"float", "double", "int", "unsigned int", "long", "unsigned long", "bool", "char",
+	"signed char", "unsigned char", "short", "Half", "BFloat16", "c10::Half", "c10::BFloat16"}
 
 // operation finds the argument that says what a frame does.
 func operation(args []string) string {
 	for _, a := range args {
-		parts := slices.DeleteFunc(scopes(a), func(p string) bool { return strings.HasPrefix(p, "{") || strings.HasPrefix(p, "operator()") })
+		parts := slices.DeleteFunc(scopes(a), func(p string) bool {
+			return strings.HasPrefix(p, "{") || strings.HasPrefix(p, "operator()")
+		})
 		if len(parts) == 0 {
 			continue
 		}
@@ -64,7 +71,8 @@ func operation(args []string) string {
 		}
 		base, inner := template(last)
 		switch {
-		case slices.Contains(plainTypes, a), base == "", base[0] >= '0' && base[0] <= '9', base == "true", base == "false",
+		case slices.Contains(plainTypes, a), base == "", base[0] >= '0' &&
+			base[0] <= '9', base == "true", base == "false",
 			base == "Array", base == "array", base == "TensorListMetadata", strings.Contains(base, "OffsetCalculator"):
 			continue
 		case slices.Contains(wrappers, base):

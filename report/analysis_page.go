@@ -139,11 +139,13 @@ func PipelineTables(r *pipeline.Report) []*Table {
 			rank := &s.Ranks[k]
 			who := []Cell{ID(s.StageID), Str(s.Name), ID(rank.Replica), ID(rank.Rank)}
 			for _, c := range rank.Time {
-				time.Add(append(slices.Clone(who), Str(c.Category.String()), Ns(c.ExclusiveNs), Share(c.Share), Ns(c.TotalNs))...)
+				time.Add(append(slices.Clone(who), Str(c.Category.String()), Ns(c.ExclusiveNs), Share(c.Share),
+					Ns(c.TotalNs))...)
 			}
 			for _, st := range rank.Steps {
 				step.Add(
-					append(slices.Clone(who), Str(st.Category.String()), Int(st.Count), MeanNs(st.MeanNs), MeanNs(st.P50Ns), MeanNs(st.P99Ns), Ns(st.MaxNs), Int(st.Tokens), Num(st.Batch))...,
+					append(slices.Clone(who), Str(st.Category.String()), Int(st.Count), MeanNs(st.MeanNs),
+						MeanNs(st.P50Ns), MeanNs(st.P99Ns), Ns(st.MaxNs), Int(st.Tokens), Num(st.Batch))...,
 				)
 			}
 		}
@@ -158,7 +160,8 @@ func PipelineTables(r *pipeline.Report) []*Table {
 		q := &r.Requests[i]
 		requests.Add(
 			Str(q.ID), ID(q.ArrivalNs), Str(fmt.Sprint(q.Partial)), If(q.TTFTNs >= 0, Ns(q.TTFTNs)),
-			If(q.FirstOutputNs >= 0, Ns(q.FirstOutputNs)), Str(q.OutputKind), If(q.TotalNs >= 0, Ns(q.TotalNs)), Int(q.Tokens),
+			If(q.FirstOutputNs >= 0, Ns(q.FirstOutputNs)), Str(q.OutputKind), If(q.TotalNs >= 0, Ns(q.TotalNs)),
+			Int(q.Tokens),
 			MeanNs(q.PerTokenNs),
 		)
 	}

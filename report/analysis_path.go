@@ -10,7 +10,8 @@ import (
 
 // boundWords say what the critical path waits for.
 var boundWords = map[analysis.Bound]string{
-	analysis.BoundCPU: "host", analysis.BoundCompute: "device computes", analysis.BoundCommunicate: "device communicates",
+	analysis.BoundCPU: "host", analysis.BoundCompute: "device computes",
+	analysis.BoundCommunicate:  "device communicates",
 	analysis.BoundKernelKernel: "starting kernels", analysis.BoundLaunch: "launch on its way",
 }
 
@@ -43,7 +44,8 @@ func PathNameTable(p *analysis.CriticalPath) *Table {
 	}}
 	for _, n := range p.ByName {
 		t.Add(
-			Kernel(n.Name), Cell{boundWords[n.Bound], n.Bound.String()}, Int(n.Count), Ns(n.Ns), Share(part(n.Ns, p.TotalNs)),
+			Kernel(n.Name), Cell{boundWords[n.Bound], n.Bound.String()}, Int(n.Count), Ns(n.Ns),
+			Share(part(n.Ns, p.TotalNs)),
 			ID(n.Worst),
 		)
 	}
@@ -126,7 +128,8 @@ func DiffTable(d *analysis.TraceDiff, o DiffFilter) *Table {
 			delta.Text = "+" + delta.Text
 		}
 		t.Add(
-			name, Str(side), Cell{changeWord(r), r.Change.String()}, Int(r.A.Count), Int(r.B.Count), Ns(r.A.Ns), Ns(r.B.Ns),
+			name, Str(side), Cell{changeWord(r), r.Change.String()}, Int(r.A.Count), Int(r.B.Count), Ns(r.A.Ns),
+			Ns(r.B.Ns),
 			Hide(r.A.Count == 0, MeanNs(r.A.StepNs)), Hide(r.B.Count == 0, MeanNs(r.B.StepNs)), delta,
 			Cell{ratio(r), number(r.Ratio)}, Cell{units.Digits(r.P), number(r.P)},
 			Cell{probability(r.Q, d.Test), number(r.Q)}, sure, ID(r.A.Worst), ID(r.B.Worst),

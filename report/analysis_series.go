@@ -21,7 +21,8 @@ func MemorySeriesTable(list []Ranked[analysis.MemoryReport]) *Table {
 			d := &list[i].Value.Devices[k]
 			for _, p := range d.Series {
 				t.Add(
-					label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)), since(p.TimeNs, d.Series[0].TimeNs),
+					label(list, i), Str(analysis.DeviceName(d.DeviceType, d.DeviceID)),
+					since(p.TimeNs, d.Series[0].TimeNs),
 					Bytes(p.Allocated), Hide(p.Reserved <= 0, Bytes(p.Reserved)),
 				)
 			}
@@ -66,7 +67,8 @@ func QueueSeriesTable(list []Ranked[analysis.Queue]) *Table {
 	for i := range list {
 		for _, s := range list[i].Value.Streams {
 			for _, p := range s.Series {
-				t.Add(label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), since(p.TimeNs, s.Series[0].TimeNs), Num(p.Value))
+				t.Add(label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), since(p.TimeNs, s.Series[0].TimeNs),
+					Num(p.Value))
 			}
 		}
 	}

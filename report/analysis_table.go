@@ -167,7 +167,9 @@ func (t *Table) forText(o TextOptions) (*table, int) {
 	out := &table{}
 	var keep []int
 	for i, c := range t.Columns {
-		blank := n > 0 && !slices.ContainsFunc(t.Rows[:n], func(r []Cell) bool { return r[i].Text != "" && r[i].Text != NoValue.Text })
+		blank := n > 0 && !slices.ContainsFunc(t.Rows[:n], func(r []Cell) bool {
+			return r[i].Text != "" && r[i].Text != NoValue.Text
+		})
 		if c.Title != "" && !blank {
 			keep = append(keep, i)
 			out.cols = append(out.cols, column{title: c.Title, left: c.Left, flex: c.Flex, drop: c.Drop})

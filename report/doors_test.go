@@ -172,7 +172,8 @@ func (d doors) ofTables(t *testing.T, r *analysis.Report) {
 		if _, err := fmt.Sscan(row[at["count"]].Raw, &count); err != nil {
 			t.Fatal(err)
 		}
-		k := strings.Join([]string{row[at["rank"]].Raw, row[at["op"]].Raw, "of", row[at["group"]].Raw, row[at["group_size"]].Raw}, " ")
+		k := strings.Join([]string{row[at["rank"]].Raw, row[at["op"]].Raw, "of", row[at["group"]].Raw,
+			row[at["group_size"]].Raw}, " ")
 		bytes[k] += n * count
 	}
 	for k, n := range bytes {

@@ -69,7 +69,8 @@ func HeldMemorySVG(w io.Writer, list []Ranked[analysis.MemoryTimeline]) error {
 				break
 			}
 			d := &tl.Devices[k]
-			p := &memoryPanel{who: d.Device, tl: tl, d: d, y: height, rows: d.Peak.ByOp[:min(len(d.Peak.ByOp), memRows)]}
+			p := &memoryPanel{who: d.Device, tl: tl, d: d, y: height,
+				rows: d.Peak.ByOp[:min(len(d.Peak.ByOp), memRows)]}
 			if l := list[i].Label; l != "" {
 				p.who = Spoken(l) + ", " + d.Device
 			}
@@ -163,7 +164,8 @@ func (s *svgWriter) memoryLegend(p *memoryPanel, y float64) float64 {
 			x, y = memLeft, y+memRow
 		}
 		s.rect(x, y-9, 12, 12, l.hex, fmt.Sprintf(
-			"%s: %s at the peak, %s at most, %s at the end", l.word, units.Bytes(c.AtPeakBytes), units.Bytes(c.MaxBytes),
+			"%s: %s at the peak, %s at most, %s at the end", l.word, units.Bytes(c.AtPeakBytes),
+			units.Bytes(c.MaxBytes),
 			units.Bytes(c.EndBytes),
 		))
 		s.text(x+17, y+1, "d", words)
@@ -186,7 +188,8 @@ func (p *memoryPanel) facts() string {
 	case pk.Region == analysis.HeldBefore:
 		b.WriteString(", where the recording began")
 	}
-	fmt.Fprintf(&b, "; %s at first, %s at last; %s", units.Bytes(p.d.BaseBytes), units.Bytes(p.d.EndBytes), plural(p.d.Events, "memory event"))
+	fmt.Fprintf(&b, "; %s at first, %s at last; %s", units.Bytes(p.d.BaseBytes), units.Bytes(p.d.EndBytes),
+		plural(p.d.Events, "memory event"))
 	if !p.d.HasAddresses {
 		b.WriteString(" without addresses, so that nobody can tell what was held for what")
 	}
@@ -290,7 +293,8 @@ func (s *svgWriter) phases(p *memoryPanel, bottom float64) {
 			"%s: %s", words, units.Duration(float64(ph.EndNs-ph.StartNs)),
 		))
 		if to-from > float64(6*len(words)+8) {
-			s.f("<text x=\"%.1f\" y=\"%.1f\" style=\"fill:#fff;font-size:10px\">%s</text>\n", from+4, bottom+13, esc(words))
+			s.f("<text x=\"%.1f\" y=\"%.1f\" style=\"fill:#fff;font-size:10px\">%s</text>\n", from+4, bottom+13,
+				esc(words))
 		}
 	}
 }
@@ -315,7 +319,8 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 	}
 	pk := &p.d.Peak
 	s.text(memLeft, y, "", fmt.Sprintf(
-		"Held at the peak, of the recording's own %s in %s", units.Bytes(pk.LiveBytes), plural(pk.LiveCount, "allocation"),
+		"Held at the peak, of the recording's own %s in %s", units.Bytes(pk.LiveBytes),
+		plural(pk.LiveCount, "allocation"),
 	))
 	for _, r := range p.rows {
 		y += memRow
@@ -329,6 +334,7 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 		wide := 300 * float64(r.Bytes) / float64(max(1, pk.LiveBytes))
 		s.text(memLeft, y, "d", cut(Plain(name), 56, "…"))
 		s.rect(memLeft+370, y-9, max(1, wide), 11, heldLooks[r.Region].hex, heldLooks[r.Region].word)
-		s.text(memLeft+370+wide+6, y, "d", units.Bytes(r.Bytes)+", "+units.Share(float64(r.Bytes)/float64(max(1, pk.LiveBytes))))
+		s.text(memLeft+370+wide+6, y, "d", units.Bytes(r.Bytes)+", "+
+			units.Share(float64(r.Bytes)/float64(max(1, pk.LiveBytes))))
 	}
 }

@@ -27,11 +27,14 @@ func heldTrace(before int64) *trace.Trace {
 			total += bytes
 		}
 		t.AddInstant(us*1000, analysis.NameMemory, trace.CatCPUInstant, host,
-			fmt.Appendf(nil, `{"Device Type": %d, "Device Id": %d, "Addr": %d, "Bytes": %d, "Total Allocated": %d}`, device, device-1, addr, bytes, max(total*device, bytes)))
+			fmt.Appendf(nil, `{"Device Type": %d, "Device Id": %d, "Addr": %d, "Bytes": %d, "Total Allocated": %d}`,
+				device, device-1, addr, bytes, max(total*device, bytes)))
 	}
 	region := func(name string, us, dur int64) {
-		t.AddSlice(trace.Slice{Start: us * 1000, Dur: dur * 1000, Name: name, Cat: trace.CatUserAnnotation, Track: host})
-		t.AddSlice(trace.Slice{Start: (us + 5) * 1000, Dur: (dur - 6) * 1000, Name: "aten::conv2d <" + name + ">", Cat: trace.CatCPUOp, Track: host})
+		t.AddSlice(trace.Slice{Start: us * 1000, Dur: dur * 1000, Name: name, Cat: trace.CatUserAnnotation,
+			Track: host})
+		t.AddSlice(trace.Slice{Start: (us + 5) * 1000, Dur: (dur - 6) * 1000, Name: "aten::conv2d <" + name + ">",
+			Cat: trace.CatCPUOp, Track: host})
 	}
 	region(trace.NameTextEncode, 100, 50)
 	mem(110, 1, 1, 3<<20)
@@ -101,11 +104,16 @@ func TestHeldMemorySVGOfAnything(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		tr := trace.New()
 		host := tr.AddTrack(trace.Track{})
-		tr.AddSlice(trace.Slice{Start: 3, Dur: rapid.Int64Range(0, 1<<62).Draw(rt, "dur"), Name: trace.NamePrefill, Cat: trace.CatUserAnnotation, Track: host})
+		tr.AddSlice(trace.Slice{Start: 3, Dur: rapid.Int64Range(0, 1<<62).Draw(rt, "dur"), Name: trace.NamePrefill,
+			Cat: trace.CatUserAnnotation, Track: host})
 		for range rapid.IntRange(0, 20).Draw(rt, "events") {
-			tr.AddInstant(rapid.OneOf(rapid.Int64Range(0, 9), rapid.Int64()).Draw(rt, "at"), analysis.NameMemory, trace.CatCPUInstant, host, fmt.Appendf(nil,
-				`{"Addr": %d, "Bytes": %d, "Total Allocated": %d, "Device Id": %d}`, rapid.IntRange(0, 3).Draw(rt, "addr"),
-				rapid.OneOf(rapid.Int64Range(-9, 9), rapid.Int64()).Draw(rt, "bytes"), rapid.OneOf(rapid.Int64Range(-1, 99), rapid.Int64()).Draw(rt, "total"), rapid.IntRange(-1, 1).Draw(rt, "device")))
+			tr.AddInstant(rapid.OneOf(rapid.Int64Range(0, 9), rapid.Int64()).Draw(rt, "at"), analysis.NameMemory,
+				trace.CatCPUInstant, host, fmt.Appendf(nil,
+					`{"Addr": %d, "Bytes": %d, "Total Allocated": %d, "Device Id": %d}`,
+					rapid.IntRange(0, 3).Draw(rt, "addr"),
+					rapid.OneOf(rapid.Int64Range(-9, 9), rapid.Int64()).Draw(rt, "bytes"),
+					rapid.OneOf(rapid.Int64Range(-1, 99), rapid.Int64()).Draw(rt, "total"),
+					rapid.IntRange(-1, 1).Draw(rt, "device")))
 		}
 		m := analysis.HeldMemory(tr, analysis.Options{})
 		if n := elements(rt, heldSVG(rt, Ranked[analysis.MemoryTimeline]{Value: m})); n["circle"] != len(m.Devices) {

@@ -11,7 +11,8 @@ import (
 
 // hostile are names that do something where they are shown.
 var hostile = []string{
-	"\x1b[2J", "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07", "a\x9b31mb", "a\rb", "a\nb", "a\bb", "a\x7fb", "\x1b[8mhidden",
+	"\x1b[2J", "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07", "a\x9b31mb", "a\rb", "a\nb", "a\bb", "a\x7fb",
+	"\x1b[8mhidden",
 	"\u202eexe.fdp", "\u2066x", "\x1bP1$r\x1b\\",
 }
 
@@ -43,7 +44,8 @@ func TestCSVText(t *testing.T) {
 // No table carries what a spreadsheet or a terminal obeys, whatever the names are.
 func TestTablesAreNeutral(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.OneOf(rapid.SampledFrom(hostile), rapid.StringMatching(`[=+\-@\t\r\x1b][ -~]{0,12}`), rapid.String()).Draw(t, "name")
+		name := rapid.OneOf(rapid.SampledFrom(hostile), rapid.StringMatching(`[=+\-@\t\r\x1b][ -~]{0,12}`),
+			rapid.String()).Draw(t, "name")
 		tab := &Table{Name: "x", Columns: []Column{{Key: "name", Title: "name", Left: true, Flex: true}}}
 		tab.Add(Str(name))
 		var b bytes.Buffer
@@ -56,13 +58,15 @@ func TestTablesAreNeutral(t *testing.T) {
 		}
 		if len(rows) > 1 {
 			cell := rows[1][0]
-			if strings.ContainsFunc(cell, commands) || cell != "" && strings.ContainsRune("=+-@", rune(cell[0])) && CSVText(cell) != cell {
+			if strings.ContainsFunc(cell, commands) || cell != "" && strings.ContainsRune("=+-@", rune(cell[0])) &&
+				CSVText(cell) != cell {
 				t.Fatalf("%q is in CSV as %q", name, cell)
 			}
 		}
 		for _, color := range []bool{false, true} {
 			b.Reset()
-			if err := Page(&b, name, name, []Section{{Lines: []string{name}, Tables: []*Table{tab}}}, TextOptions{Color: color}); err != nil {
+			if err := Page(&b, name, name, []Section{{Lines: []string{name}, Tables: []*Table{tab}}},
+				TextOptions{Color: color}); err != nil {
 				t.Fatal(err)
 			}
 			for line := range strings.Lines(b.String()) {

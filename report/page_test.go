@@ -30,7 +30,8 @@ func traceReport(t testing.TB, labels []string, traces ...*trace.Trace) *report.
 	t.Helper()
 	subjects := analysis.NewSubjects(traces)
 	all := analysis.AllOf(subjects, analysis.Options{})
-	r := &report.TraceReport{Title: fmt.Sprintf("%d traces", len(traces)), Note: "Test Card", Labels: labels, Report: &all, Names: report.NamesOf(traces)}
+	r := &report.TraceReport{Title: fmt.Sprintf("%d traces", len(traces)), Note: "Test Card", Labels: labels,
+		Report: &all, Names: report.NamesOf(traces)}
 	page := analyses.NewPage(analyses.Asked{})
 	found := make([]analyses.Found, len(traces))
 	for i, s := range subjects {
@@ -56,7 +57,8 @@ func TestTraces(t *testing.T) {
 	}{
 		{"traces_one_100.txt", traceReport(t, nil, report.RankTrace(0)), report.TextOptions{}},
 		{"traces_two_100.txt", traceReport(t, nil, report.RankTrace(0), report.RankTrace(1)), report.TextOptions{}},
-		{"traces_two_ascii_80.txt", traceReport(t, nil, report.RankTrace(0), report.RankTrace(1)), report.TextOptions{Width: 80, ASCII: true}},
+		{"traces_two_ascii_80.txt", traceReport(t, nil, report.RankTrace(0), report.RankTrace(1)),
+			report.TextOptions{Width: 80, ASCII: true}},
 		{"traces_host_100.txt", traceReport(t, nil, pipetest.Diffusion()[0]), report.TextOptions{}},
 		{"traces_empty.txt", traceReport(t, nil, trace.New()), report.TextOptions{}},
 	} {
@@ -72,7 +74,8 @@ func TestTraces(t *testing.T) {
 }
 
 func TestTracesEveryWidth(t *testing.T) {
-	r := traceReport(t, []string{"an_unreasonably_long_rank_name_of_a_file", "\x1b[31mred"}, report.RankTrace(0), report.RankTrace(1))
+	r := traceReport(t, []string{"an_unreasonably_long_rank_name_of_a_file", "\x1b[31mred"}, report.RankTrace(0),
+		report.RankTrace(1))
 	for w := report.MinWidth; w <= report.MaxWidth; w += 3 {
 		for _, ascii := range []bool{false, true} {
 			o := report.TextOptions{Width: w, ASCII: ascii, Rows: -1}
@@ -103,17 +106,21 @@ func allTables(t testing.TB, traces ...*trace.Trace) []*report.Table {
 	seq := make([]report.Ranked[[]analysis.Sequence], len(traces))
 	for i, tr := range traces {
 		list[i] = report.Ranked[*steps.Report]{Label: r.Labels[i], Value: steps.Find(tr, steps.Options{})}
-		seq[i] = report.Ranked[[]analysis.Sequence]{Label: r.Labels[i], Value: analysis.Sequences(tr, analysis.Options{}, "", 1)}
-		out = append(out, report.CountTable(tr), report.TrackTable(tr), report.GroupTable(tr), report.FactTable(report.MetaFacts(tr)))
+		seq[i] = report.Ranked[[]analysis.Sequence]{Label: r.Labels[i],
+			Value: analysis.Sequences(tr, analysis.Options{}, "", 1)}
+		out = append(out, report.CountTable(tr), report.TrackTable(tr), report.GroupTable(tr),
+			report.FactTable(report.MetaFacts(tr)))
 	}
 	idle := rankedOf(r, func(k *analysis.RankReport) analysis.Idle { return k.Idle })
 	launch := rankedOf(r, func(k *analysis.RankReport) analysis.LaunchStats { return k.Launches })
-	out = append(out, report.StepTable(list), report.SequenceTable(seq), report.GapTable(idle, r.Names), report.CallTable(launch),
+	out = append(out, report.StepTable(list), report.SequenceTable(seq), report.GapTable(idle, r.Names),
+		report.CallTable(launch),
 		report.QueueTable(rankedOf(r, func(k *analysis.RankReport) analysis.Queue { return k.Queue })),
 		report.OverlapTable(rankedOf(r, func(k *analysis.RankReport) analysis.Overlap { return k.Overlap })),
 		report.RooflineTable(rankedOf(r, func(k *analysis.RankReport) analysis.RooflineReport { return k.Roofline })),
 		report.MemorySeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryReport { return k.Memory })),
-		report.BandwidthSeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.MemoryBandwidth { return k.Bandwidth })),
+		report.BandwidthSeriesTable(rankedOf(r,
+			func(k *analysis.RankReport) analysis.MemoryBandwidth { return k.Bandwidth })),
 		report.QueueSeriesTable(rankedOf(r, func(k *analysis.RankReport) analysis.Queue { return k.Queue })),
 		report.AnnotationTable(rankedOf(r, func(k *analysis.RankReport) analysis.Annotations { return k.Annotations })),
 		report.CollectiveTable(rankedOf(r, func(k *analysis.RankReport) analysis.CommTable { return k.Comms })),
@@ -127,7 +134,8 @@ func allTables(t testing.TB, traces ...*trace.Trace) []*report.Table {
 
 func TestCSV(t *testing.T) {
 	seen := map[string]int{}
-	for _, tab := range append(allTables(t, report.RankTrace(0), report.RankTrace(1)), report.PipelineTables(report.Omni())...) {
+	for _, tab := range append(allTables(t, report.RankTrace(0), report.RankTrace(1)),
+		report.PipelineTables(report.Omni())...) {
 		var b bytes.Buffer
 		if err := tab.CSV(&b); err != nil {
 			t.Fatal(err)
@@ -149,15 +157,19 @@ func TestCSV(t *testing.T) {
 		}
 		for _, row := range rows[1:] {
 			for i, k := range rows[0] {
-				numeric := strings.HasSuffix(k, "_ns") || strings.HasSuffix(k, "bytes") || strings.HasSuffix(k, "share") || strings.HasSuffix(k, "count")
+				numeric := strings.HasSuffix(k, "_ns") || strings.HasSuffix(k, "bytes") ||
+					strings.HasSuffix(k, "share") || strings.HasSuffix(k, "count")
 				if _, err := strconv.ParseFloat(row[i], 64); numeric && row[i] != "" && err != nil {
 					t.Errorf("%s: %s is %q, no number", tab.Name, k, row[i])
 				}
 			}
 		}
 	}
-	for _, name := range []string{"temporal", "kinds", "types", "kernels", "ops", "comms", "stragglers", "idle", "launches", "devices", "allocations", "bandwidth", "steps", "sequences",
-		"gaps", "calls", "queue", "overlap", "roofline", "annotations", "collectives", "bounds", "names", "edges", "diff", "categories", "tracks", "groups", "facts", "time", "requests", "timeline", "bandwidth_timeline", "queue_timeline"} {
+	for _, name := range []string{"temporal", "kinds", "types", "kernels", "ops", "comms", "stragglers", "idle",
+		"launches", "devices", "allocations", "bandwidth", "steps", "sequences",
+		"gaps", "calls", "queue", "overlap", "roofline", "annotations", "collectives", "bounds", "names", "edges",
+		"diff", "categories", "tracks", "groups", "facts", "time", "requests", "timeline", "bandwidth_timeline",
+		"queue_timeline"} {
 		if seen[name] == 0 {
 			t.Errorf("table %s has no rows in any test", name)
 		}
@@ -180,7 +192,8 @@ func TestTemporalTableAddsUp(t *testing.T) {
 			}
 			return v
 		}
-		if sum := n("compute_ns") + n("exposed_communication_ns") + n("exposed_memory_ns") + n("other_ns") + n("idle_ns"); sum != n("span_ns") || sum == 0 {
+		if sum := n("compute_ns") + n("exposed_communication_ns") + n("exposed_memory_ns") + n("other_ns") + n(
+			"idle_ns"); sum != n("span_ns") || sum == 0 {
 			t.Errorf("parts add up to %d, span is %d", sum, n("span_ns"))
 		}
 	}

@@ -17,7 +17,8 @@ import (
 var stepLook = map[steps.Kind]pipeline.Category{
 	steps.Unknown: pipeline.CatOps, steps.Prefill: pipeline.CatPrefill, steps.Decode: pipeline.CatDecode,
 	steps.Mixed: pipeline.CatComm, steps.Denoise: pipeline.CatDenoise, steps.TextEncode: pipeline.CatTextEncode,
-	steps.VAEDecode: pipeline.CatVAEDecode, steps.Vocode: pipeline.CatVocode, steps.Generation: pipeline.CatDenoise, steps.Training: pipeline.CatOps,
+	steps.VAEDecode: pipeline.CatVAEDecode, steps.Vocode: pipeline.CatVocode, steps.Generation: pipeline.CatDenoise,
+	steps.Training: pipeline.CatOps,
 }
 
 // Steps writes a rank's steps for a reader at a terminal.
@@ -114,8 +115,10 @@ func (p *printer) stepPicture(r *steps.Report) {
 
 func (p *printer) stepKinds(r *steps.Report) {
 	t := &table{cols: []column{
-		{title: "kind", left: true}, {title: "count"}, {title: "mean"}, {title: "p50"}, {title: "p99"}, {title: "max", drop: 6}, {title: "on the host", drop: 7},
-		{title: "device busy"}, {title: "waits for host"}, {title: "kernels", drop: 2}, {title: "launches", drop: 3}, {title: "by graphs", drop: 4},
+		{title: "kind", left: true}, {title: "count"}, {title: "mean"}, {title: "p50"}, {title: "p99"},
+		{title: "max", drop: 6}, {title: "on the host", drop: 7},
+		{title: "device busy"}, {title: "waits for host"}, {title: "kernels", drop: 2}, {title: "launches", drop: 3},
+		{title: "by graphs", drop: 4},
 		{title: "batch", drop: 5}, {title: "tokens/s", drop: 1},
 	}}
 	for _, k := range r.Kinds {
@@ -132,7 +135,8 @@ func (p *printer) stepKinds(r *steps.Report) {
 		}
 		t.add(
 			k.Kind.String(), units.Count(int64(k.Count)), units.Duration(k.MeanNs), units.Duration(k.P50Ns),
-			units.Duration(k.P99Ns), units.Duration(float64(k.MaxNs)), units.Duration(k.HostMeanNs), busy, idle, kernels,
+			units.Duration(k.P99Ns), units.Duration(float64(k.MaxNs)), units.Duration(k.HostMeanNs), busy, idle,
+			kernels,
 			launches, graphs, batch, tokens,
 		)
 	}
@@ -151,8 +155,10 @@ func (p *printer) longestSteps(r *steps.Report) {
 		n = len(order)
 	}
 	t := &table{cols: []column{
-		{title: "step"}, {title: "kind", left: true}, {title: "at"}, {title: "takes"}, {title: "device busy"}, {title: "bound by", left: true},
-		{title: "kernels", drop: 1}, {title: "batch", drop: 2}, {title: "tokens", drop: 3}, {title: "label", left: true, flex: true, drop: 4},
+		{title: "step"}, {title: "kind", left: true}, {title: "at"}, {title: "takes"}, {title: "device busy"},
+		{title: "bound by", left: true},
+		{title: "kernels", drop: 1}, {title: "batch", drop: 2}, {title: "tokens", drop: 3},
+		{title: "label", left: true, flex: true, drop: 4},
 	}}
 	for _, i := range order[:n] {
 		st := &r.Steps[i]
@@ -162,7 +168,8 @@ func (p *printer) longestSteps(r *steps.Report) {
 		}
 		t.add(
 			fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.AtNs), units.Duration(float64(st.Ns())), busy,
-			st.Bound.String(), units.Count(int64(st.Slices)), units.Count(int64(st.Batch)), units.Count(int64(st.Tokens)),
+			st.Bound.String(), units.Count(int64(st.Slices)), units.Count(int64(st.Batch)),
+			units.Count(int64(st.Tokens)),
 			Plain(st.Name),
 		)
 	}
@@ -175,7 +182,8 @@ func (p *printer) stepGraphs(r *steps.Report) {
 		return
 	}
 	t := &table{cols: []column{
-		{title: "graph", left: true, flex: true}, {title: "replays"}, {title: "a replay"}, {title: "launch"}, {title: "device time"}, {title: "in", left: true},
+		{title: "graph", left: true, flex: true}, {title: "replays"}, {title: "a replay"}, {title: "launch"},
+		{title: "device time"}, {title: "in", left: true},
 		{title: "most time in", left: true, flex: true, drop: 1},
 	}}
 	n := p.rows(len(r.Graphs))
@@ -195,7 +203,8 @@ func (p *printer) stepDrifts(r *steps.Report) {
 		return
 	}
 	t := &table{cols: []column{
-		{title: "at"}, {title: "steps"}, {title: "mean"}, {title: "first step"}, {title: "first quarter"}, {title: "last quarter"}, {title: "change"}, {title: "a step"},
+		{title: "at"}, {title: "steps"}, {title: "mean"}, {title: "first step"}, {title: "first quarter"},
+		{title: "last quarter"}, {title: "change"}, {title: "a step"},
 		{title: "variation", drop: 1},
 	}}
 	n := p.rows(len(r.Drifts))
@@ -220,7 +229,8 @@ func (p *printer) stepRequests(r *steps.Report) {
 		return
 	}
 	t := &table{cols: []column{
-		{title: "request", left: true, flex: true}, {title: "at"}, {title: "first step"}, {title: "from first to last"}, {title: "not in a step"}, {title: "steps", left: true, flex: true},
+		{title: "request", left: true, flex: true}, {title: "at"}, {title: "first step"}, {title: "from first to last"},
+		{title: "not in a step"}, {title: "steps", left: true, flex: true},
 	}}
 	n := p.rows(len(r.Requests))
 	for _, q := range r.Requests[:n] {

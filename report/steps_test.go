@@ -24,7 +24,8 @@ func deviceTrace() *trace.Trace {
 		now += 6000
 		at := now + 2000
 		for k := range kernels {
-			t.AddSlice(trace.Slice{Start: at, Dur: dur, Name: fmt.Sprintf("kernel_%d", k%5), Cat: trace.CatKernel, Track: gpu, Corr: corr})
+			t.AddSlice(trace.Slice{Start: at, Dur: dur, Name: fmt.Sprintf("kernel_%d", k%5), Cat: trace.CatKernel,
+				Track: gpu, Corr: corr})
 			at += dur
 		}
 		now = max(now, at)

@@ -48,7 +48,8 @@ func (s *svgWriter) rect(x, y, w, h float64, fill, title string) {
 		s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"/>\n", x, y, w, h, fill)
 		return
 	}
-	s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"><title>%s</title></rect>\n", x, y, w, h, fill, esc(Plain(title)))
+	s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"><title>%s</title></rect>\n", x, y, w, h,
+		fill, esc(Plain(title)))
 }
 
 // SVG writes a picture of r that needs nothing else: each rank over the window, its
@@ -78,7 +79,8 @@ func SVG(w io.Writer, r *pipeline.Report) error {
 
 // open begins a picture: its size, its type, its ground.
 func (s *svgWriter) open(height int, title string) {
-	s.f("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", svgWidth, height, svgWidth, height)
+	s.f("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
+		svgWidth, height, svgWidth, height)
 	s.f("<title>%s</title>\n", esc(title))
 	s.f("<style>text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#2a2f36}.h{font-size:15px;font-weight:600}.d{fill:#6a737d;font-size:11px}.e{text-anchor:end}.m{text-anchor:middle;fill:#6a737d;font-size:11px}</style>\n")
 	s.f("<rect width=\"%d\" height=\"%d\" rx=\"8\" fill=\"#fff\" stroke=\"#d8dde3\"/>\n", svgWidth, height)
@@ -115,7 +117,8 @@ func (s *svgWriter) lanes() float64 {
 			s.text(svgMargin, y+15, "", stageName(st)+" "+rankName(st, k))
 			s.strip(x0, y, wide, resample(k.Strip, svgColumns))
 			s.shares(x0+wide+20, y, svgShares-44, k)
-			s.f("<text x=\"%d\" y=\"%g\" class=\"e\">%s</text>\n", svgWidth-svgMargin, y+15, esc(units.Share(k.BusyShare)))
+			s.f("<text x=\"%d\" y=\"%g\" class=\"e\">%s</text>\n", svgWidth-svgMargin, y+15,
+				esc(units.Share(k.BusyShare)))
 			y += svgLane + svgGap
 		}
 	}

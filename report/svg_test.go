@@ -71,7 +71,8 @@ func TestJSONRoundTrip(t *testing.T) {
 			t.Errorf("round trip (-want +got):\n%s", d)
 		}
 	}
-	if _, err := ReadJSON(strings.NewReader(`{"schema_version": 99}`)); err == nil || !strings.Contains(err.Error(), "99") {
+	if _, err := ReadJSON(strings.NewReader(`{"schema_version": 99}`)); err == nil ||
+		!strings.Contains(err.Error(), "99") {
 		t.Errorf("another version: %v", err)
 	}
 }

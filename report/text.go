@@ -43,7 +43,8 @@ type printer struct {
 	r *pipeline.Report
 }
 
-var asciiText = strings.NewReplacer("→", "->", "µ", "u", "…", "..", "–", "-", "─", "-", "±", "+/-", "•", "*", "×", "x", "▏", "|", "█", "#", "↳", ">")
+var asciiText = strings.NewReplacer("→", "->", "µ", "u", "…", "..", "–", "-", "─", "-", "±", "+/-", "•", "*", "×", "x",
+	"▏", "|", "█", "#", "↳", ">")
 
 // plain makes s fit for the reader's terminal.
 func (p *printer) plain(s string) string {
@@ -148,7 +149,8 @@ func (p *printer) header() {
 		facts = append(facts, "first token after "+units.Duration(r.Latency.TTFT.P50Ns))
 	}
 	if r.Latency.FirstOutput.Count > 0 && r.FirstOutput != nil {
-		facts = append(facts, "first "+r.FirstOutput.Output+" after "+units.Duration(r.Latency.FirstOutput.P50Ns)+" (median)")
+		facts = append(facts, "first "+r.FirstOutput.Output+" after "+units.Duration(r.Latency.FirstOutput.P50Ns)+
+			" (median)")
 	}
 	if r.ClockUncertaintyNs > 0 {
 		facts = append(facts, "clocks ±"+units.Duration(float64(r.ClockUncertaintyNs)))
@@ -314,7 +316,8 @@ func (p *printer) times() {
 func (p *printer) steps() {
 	t := &table{cols: []column{
 		{title: "stage", left: true, flex: true}, {title: "step", left: true}, {title: "count"}, {title: "mean"},
-		{title: "p50"}, {title: "p99"}, {title: "max", drop: 1}, {title: "batch", drop: 3}, {title: "tokens", drop: 2}, {title: "steps/s", drop: 4},
+		{title: "p50"}, {title: "p99"}, {title: "max", drop: 1}, {title: "batch", drop: 3}, {title: "tokens", drop: 2},
+		{title: "steps/s", drop: 4},
 	}}
 	for i := range p.r.Stages {
 		s := &p.r.Stages[i]
@@ -331,8 +334,10 @@ func (p *printer) steps() {
 				tokens = units.Count(x.Tokens)
 			}
 			t.add(
-				name, looks[x.Category].word, units.Count(int64(x.Count)), units.Duration(x.MeanNs), units.Duration(x.P50Ns),
-				units.Duration(x.P99Ns), units.Duration(float64(x.MaxNs)), batch, tokens, units.Digits(1e9/max(1, x.MeanNs)),
+				name, looks[x.Category].word, units.Count(int64(x.Count)), units.Duration(x.MeanNs),
+				units.Duration(x.P50Ns),
+				units.Duration(x.P99Ns), units.Duration(float64(x.MaxNs)), batch, tokens,
+				units.Digits(1e9/max(1, x.MeanNs)),
 			)
 		}
 	}
@@ -345,7 +350,8 @@ func (p *printer) steps() {
 func (p *printer) ops() {
 	t := &table{cols: []column{
 		{title: "stage", left: true}, {title: "operator", left: true, flex: true}, {title: "calls"}, {title: "self"},
-		{title: "of window"}, {title: "total", drop: 2}, {title: "FLOP", drop: 3}, {title: "GFLOP/s", drop: 1}, {title: "bytes", drop: 4},
+		{title: "of window"}, {title: "total", drop: 2}, {title: "FLOP", drop: 3}, {title: "GFLOP/s", drop: 1},
+		{title: "bytes", drop: 4},
 	}}
 	for i := range p.r.Stages {
 		s := &p.r.Stages[i]
@@ -366,7 +372,8 @@ func (p *printer) ops() {
 				bytes = units.Bytes(x.Bytes)
 			}
 			t.add(
-				name, Plain(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)), units.Share(x.Share),
+				name, Plain(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)),
+				units.Share(x.Share),
 				units.Duration(float64(x.TotalNs)), flops, rate, bytes,
 			)
 		}
@@ -379,8 +386,10 @@ func (p *printer) ops() {
 
 func (p *printer) comms() {
 	t := &table{cols: []column{
-		{title: "stage", left: true, flex: true}, {title: "rank", left: true}, {title: "collective", left: true, flex: true},
-		{title: "ranks", drop: 2}, {title: "calls"}, {title: "bytes"}, {title: "time"}, {title: "mean", drop: 1}, {title: "GB/s"},
+		{title: "stage", left: true, flex: true}, {title: "rank", left: true},
+		{title: "collective", left: true, flex: true},
+		{title: "ranks", drop: 2}, {title: "calls"}, {title: "bytes"}, {title: "time"}, {title: "mean", drop: 1},
+		{title: "GB/s"},
 		{title: "waits for peers"}, {title: "last in", drop: 3},
 	}}
 	for i := range p.r.Stages {
@@ -395,7 +404,8 @@ func (p *printer) comms() {
 				if c.GroupSize > 0 {
 					group = fmt.Sprint(c.GroupSize)
 				}
-				t.add(stageName(s), rankName(s, k), Plain(c.Name), group, units.Count(int64(c.Calls)), units.Bytes(c.Bytes),
+				t.add(stageName(s), rankName(s, k), Plain(c.Name), group, units.Count(int64(c.Calls)),
+					units.Bytes(c.Bytes),
 					units.Duration(float64(c.TotalNs)), units.Duration(c.MeanNs), units.Rate(c.AlgGBPerS), peer, last)
 			}
 		}

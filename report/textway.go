@@ -22,8 +22,10 @@ func (p *printer) batches() {
 		return
 	}
 	t := &table{cols: []column{
-		{title: "requests", left: true, flex: true}, {title: "images"}, {title: "text encode"}, {title: "steps"}, {title: "denoise"},
-		{title: "step p50"}, {title: "step p99", drop: 2}, {title: "drift", drop: 1}, {title: "VAE"}, {title: "total"}, {title: "an image", drop: 3},
+		{title: "requests", left: true, flex: true}, {title: "images"}, {title: "text encode"}, {title: "steps"},
+		{title: "denoise"},
+		{title: "step p50"}, {title: "step p99", drop: 2}, {title: "drift", drop: 1}, {title: "VAE"}, {title: "total"},
+		{title: "an image", drop: 3},
 	}}
 	n := p.rows(len(p.r.Batches))
 	for _, b := range p.r.Batches[:n] {
@@ -37,7 +39,8 @@ func (p *printer) batches() {
 		t.add(
 			Plain(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)),
 			units.Count(int64(b.Steps.Count)), units.Duration(float64(b.DenoiseNs)), units.Duration(b.Steps.P50Ns),
-			units.Duration(b.Steps.P99Ns), drift, units.Duration(float64(b.VAEDecodeNs)), units.Duration(float64(b.TotalNs)),
+			units.Duration(b.Steps.P99Ns), drift, units.Duration(float64(b.VAEDecodeNs)),
+			units.Duration(float64(b.TotalNs)),
 			units.Duration(b.PerImageNs),
 		)
 	}
@@ -73,7 +76,8 @@ func (p *printer) requests() {
 		}
 	}
 	t := &table{cols: []column{
-		{title: "request", left: true, flex: true}, {title: "arrives"}, {title: "queues"}, {title: "TTFT"}, {title: "tokens", drop: 1},
+		{title: "request", left: true, flex: true}, {title: "arrives"}, {title: "queues"}, {title: "TTFT"},
+		{title: "tokens", drop: 1},
 		{title: "a token", drop: 2}, {title: first}, {title: "total"}, {title: "", left: true},
 	}}
 	n := p.rows(len(r.Requests))
@@ -93,7 +97,8 @@ func (p *printer) requests() {
 			note = "partial"
 		}
 		t.add(
-			Plain(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)), maybe(q.TTFTNs),
+			Plain(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)),
+			maybe(q.TTFTNs),
 			tokens, each, maybe(q.FirstOutputNs), units.Duration(float64(q.TotalNs)), note,
 		)
 	}
@@ -124,7 +129,8 @@ func (p *printer) chain() {
 		note += "; its arrival is not in the window"
 	}
 	p.section(fmt.Sprintf("The way to the first %s: %s", c.Output, units.Duration(float64(c.TotalNs))), note)
-	t := &table{cols: []column{{title: "", left: true, flex: true}, {title: "rank", left: true}, {title: "at"}, {title: "takes"}, {title: "share"}}}
+	t := &table{cols: []column{{title: "", left: true, flex: true}, {title: "rank", left: true}, {title: "at"},
+		{title: "takes"}, {title: "share"}}}
 	for _, l := range c.Links {
 		text := Plain(l.Text)
 		if l.Steps > 1 {

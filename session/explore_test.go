@@ -53,7 +53,8 @@ func (w *world) key() string {
 	}
 	fmt.Fprint(&b, s.State, left(s.Deadline), w.stopped, w.budget, w.done)
 	for i, r := range s.Ranks {
-		fmt.Fprint(&b, "|", r.Status.State, r.Pending, left(r.Deadline), r.Salvage, len(r.Status.Artifacts) > 0, w.on[i], w.dead[i])
+		fmt.Fprint(&b, "|", r.Status.State, r.Pending, left(r.Deadline), r.Salvage, len(r.Status.Artifacts) > 0,
+			w.on[i], w.dead[i])
 	}
 	var way []string
 	for _, m := range w.way {
@@ -184,7 +185,8 @@ func (w *world) moves() (out []move) {
 		}
 	}
 	if !w.stopped {
-		out = append(out, move{"the user stops", func(w *world) string { w.stopped = true; return w.step(Stop{By: "request"}) }})
+		out = append(out, move{"the user stops",
+			func(w *world) string { w.stopped = true; return w.step(Stop{By: "request"}) }})
 	}
 	if w.budget.restarts > 0 {
 		out = append(out, move{"the hub restarts", func(w *world) string {

@@ -236,7 +236,8 @@ func (r *RankRecord) ask(k ActionKind, deadline time.Time) Action {
 
 // end puts r in its end state.
 func (r *RankRecord) end(s protocol.RankState, reason string) {
-	r.Salvage = r.Status.State == protocol.StateRecording || r.Status.State == protocol.StateStopped || r.Pending == DoStart
+	r.Salvage = r.Status.State == protocol.StateRecording || r.Status.State == protocol.StateStopped ||
+		r.Pending == DoStart
 	if s == protocol.StateComplete {
 		r.Salvage = false
 	}

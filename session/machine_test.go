@@ -230,11 +230,12 @@ func TestResume(t *testing.T) {
 		before []Event
 		want   []string
 	}{
-		StateArming:     {nil, []string{"abort 0.0", "finish"}},
-		StateArmed:      {[]Event{Armed{Rank: id(0, 0)}}, []string{"abort 0.0", "finish"}},
-		StateRecording:  {[]Event{Armed{Rank: id(0, 0)}, Started{Rank: id(0, 0)}}, []string{"stop 0.0"}},
-		StateStopping:   {[]Event{Armed{Rank: id(0, 0)}, Started{Rank: id(0, 0)}, Stop{}}, []string{"stop 0.0"}},
-		StateCollecting: {[]Event{Armed{Rank: id(0, 0)}, Started{Rank: id(0, 0)}, Stop{}, Stopped{Rank: id(0, 0)}}, []string{"collect 0.0"}},
+		StateArming:    {nil, []string{"abort 0.0", "finish"}},
+		StateArmed:     {[]Event{Armed{Rank: id(0, 0)}}, []string{"abort 0.0", "finish"}},
+		StateRecording: {[]Event{Armed{Rank: id(0, 0)}, Started{Rank: id(0, 0)}}, []string{"stop 0.0"}},
+		StateStopping:  {[]Event{Armed{Rank: id(0, 0)}, Started{Rank: id(0, 0)}, Stop{}}, []string{"stop 0.0"}},
+		StateCollecting: {[]Event{Armed{Rank: id(0, 0)}, Started{Rank: id(0, 0)}, Stop{}, Stopped{Rank: id(0, 0)}},
+			[]string{"collect 0.0"}},
 		StateConverting: {[]Event{Armed{Rank: id(0, 0)}, Started{Rank: id(0, 0)}, Stop{}, Stopped{Rank: id(0, 0)},
 			Collected{Rank: id(0, 0), Artifacts: []protocol.Artifact{{}}}}, []string{"convert"}},
 	} {
@@ -273,7 +274,8 @@ func drawEvent(t *rapid.T) Event {
 		Armed{Rank: r, Clock: protocol.ClockError{RTTNs: rapid.Int64().Draw(t, "rtt")}},
 		Armed{Rank: r}, Armed{Rank: r}, Started{Rank: r, Status: st}, Started{Rank: r}, Stopped{Rank: r, Status: st},
 		Collected{Rank: r, Artifacts: art}, Salvaged{Rank: r, Artifacts: art},
-		Failed{Rank: r, Reason: "f"}, Failed{Rank: r, Of: DoStart, Reason: "f"}, Lost{Rank: r, Reason: "l"}, TimedOut{Rank: r, Reason: "t"},
+		Failed{Rank: r, Reason: "f"}, Failed{Rank: r, Of: DoStart, Reason: "f"}, Lost{Rank: r, Reason: "l"},
+		TimedOut{Rank: r, Reason: "t"},
 	}).Draw(t, "event")
 }
 

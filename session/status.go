@@ -22,8 +22,9 @@ type Status struct {
 	// in the run store. The run has no manifest until then, and State may become better.
 	WaitsFor string `json:"waits_for,omitempty"`
 
-	Pipeline   string    `json:"pipeline,omitempty"`
-	StoppedBy  string    `json:"stopped_by,omitempty"`  // "request", "max_duration", "ranks" (all stopped by themselves), ...
+	Pipeline string `json:"pipeline,omitempty"`
+	// "request", "max_duration", "ranks" (all stopped by themselves), ...
+	StoppedBy  string    `json:"stopped_by,omitempty"`
 	StartAtNs  int64     `json:"start_at_ns,omitempty"` // the agreed instant, hub's clock, Unix ns
 	FinishedAt time.Time `json:"finished_at,omitzero"`
 	Progress   *Progress `json:"progress,omitempty"` // of the conversion job while it runs

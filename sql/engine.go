@@ -80,7 +80,8 @@ func find(dir string) (map[string]string, error) {
 			tables[name] = escapeGlob(path)
 			continue
 		}
-		if parts, err := filepath.Glob(filepath.Join(escapeGlob(path), "*"+suffix)); d.IsDir() && err == nil && len(parts) > 0 {
+		if parts, err := filepath.Glob(filepath.Join(escapeGlob(path), "*"+suffix)); d.IsDir() && err == nil &&
+			len(parts) > 0 {
 			tables[d.Name()] = filepath.Join(escapeGlob(path), "*"+suffix)
 		}
 	}
@@ -238,7 +239,8 @@ func (e *Engine) Export(ctx context.Context, question, path string) error {
 		return fmt.Errorf("%s exists; it is not overwritten", path)
 	}
 	question = strings.TrimRight(strings.TrimSpace(question), ";")
-	_, err := e.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", question, quote(path)))
+	_, err := e.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", question,
+		quote(path)))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

@@ -92,7 +92,8 @@ func TestAsUser(t *testing.T) {
 			Calls int64
 			Self  int64
 		}
-		text := a.must("--json", "select name, calls, self_cpu as self from ops where rank = 0 order by self desc, name limit 5")
+		text := a.must("--json",
+			"select name, calls, self_cpu as self from ops where rank = 0 order by self desc, name limit 5")
 		if err := json.Unmarshal([]byte(text), &rows); err != nil || len(rows) != 5 {
 			t.Fatal(err, text)
 		}
@@ -122,10 +123,12 @@ func TestAsUser(t *testing.T) {
 		if out := a.must("--csv", "select 1 as a, '=2+3' as b, NULL as c"); out != "a,b,c\n1,'=2+3,\n" {
 			t.Errorf("CSV %q", out)
 		}
-		if out := a.must("--json", "select 1 as b, 'x' as a, 'NaN'::double as c"); out != "[\n{\"b\":1,\"a\":\"x\",\"c\":\"NaN\"}\n]\n" {
+		if out := a.must("--json",
+			"select 1 as b, 'x' as a, 'NaN'::double as c"); out != "[\n{\"b\":1,\"a\":\"x\",\"c\":\"NaN\"}\n]\n" {
 			t.Errorf("JSON %q", out)
 		}
-		if out := a.must("select 'a' || chr(27) || '[2J' as name, 10 as n union all select 'b', 2"); strings.Contains(out, "\x1b") || !strings.Contains(out, "\nb       2\n") {
+		if out := a.must("select 'a' || chr(27) || '[2J' as name, 10 as n union all select 'b', 2"); strings.Contains(
+			out, "\x1b") || !strings.Contains(out, "\nb       2\n") {
 			t.Errorf("table %q", out)
 		}
 		file := filepath.Join(t.TempDir(), "o.parquet")
@@ -133,7 +136,8 @@ func TestAsUser(t *testing.T) {
 		if out := a.must("--csv", "select count(*) as ranks from '"+file+"'"); out != "ranks\n2\n" {
 			t.Errorf("Parquet read back: %q", out)
 		}
-		if _, err := a.ask("--parquet", file, "select 1 as a"); err == nil || !strings.Contains(err.Error(), "not overwritten") {
+		if _, err := a.ask("--parquet", file, "select 1 as a"); err == nil ||
+			!strings.Contains(err.Error(), "not overwritten") {
 			t.Errorf("a file that is there: %v", err)
 		}
 	})
@@ -164,10 +168,14 @@ func TestAsUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, q := range []string{
-			"select * from read_csv('" + secret + "')", "select * from '" + secret + "'", "select content from read_text('" + secret + "')",
-			"copy (select 1) to '" + secret + "x'", "create table t as select 1", "attach '" + secret + "x' as x", "set enable_external_access = true",
-			"select 1; copy (select 1 as a) to '" + secret + "x'", "install httpfs", "load json", "export database '" + secret + "x'",
-			"copy (select 1 as a) to '" + filepath.Join(a.cache, "tables", "x.parquet") + "'; select 1 as a", "pragma enable_external_access",
+			"select * from read_csv('" + secret + "')", "select * from '" + secret + "'",
+			"select content from read_text('" + secret + "')",
+			"copy (select 1) to '" + secret + "x'", "create table t as select 1", "attach '" + secret + "x' as x",
+			"set enable_external_access = true",
+			"select 1; copy (select 1 as a) to '" + secret + "x'", "install httpfs", "load json", "export database '" +
+				secret + "x'",
+			"copy (select 1 as a) to '" + filepath.Join(a.cache, "tables", "x.parquet") + "'; select 1 as a",
+			"pragma enable_external_access",
 			"select * from glob('/etc/*')", "call pragma_version()",
 		} {
 			out, err := a.ask("--read-only", q)
@@ -210,7 +218,8 @@ func TestValues(t *testing.T) {
 		plain, text string
 	}{
 		{nil, "", "NULL"}, {math.Inf(1), "+Inf", "+Inf"}, {1.5, "1.5", "1.5"}, {int64(7), "7", "7"},
-		{"a\nb\u202e", "a\nb\u202e", "a\uFFFDb\uFFFD"}, {strings.Repeat("x", 200), strings.Repeat("x", 200), strings.Repeat("x", 79) + "…"},
+		{"a\nb\u202e", "a\nb\u202e", "a\uFFFDb\uFFFD"}, {strings.Repeat("x", 200), strings.Repeat("x", 200),
+			strings.Repeat("x", 79) + "…"},
 	} {
 		if p, s := plain(c.v), shown(c.v); p != c.plain || s != c.text {
 			t.Errorf("%v: %q and %q", c.v, p, s)

@@ -115,7 +115,8 @@ func scanTargets(n int) (values, targets []any) {
 
 func numeric(databaseType string) bool {
 	switch databaseType {
-	case "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE":
+	case "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+		"UHUGEINT", "FLOAT", "DOUBLE":
 		return true
 	}
 	return strings.HasPrefix(databaseType, "DECIMAL")

@@ -39,7 +39,8 @@ func (r *Run) FinishLate(id protocol.RankID, files []protocol.Artifact) error {
 		return fmt.Errorf("list of late files: %w", err)
 	}
 	for n := range maxLate {
-		_, err = r.Write(lateList+id.FileBase()+"_"+strconv.Itoa(n)+".json", "manifest", strings.NewReader(string(b)+"\n"))
+		_, err = r.Write(lateList+id.FileBase()+"_"+strconv.Itoa(n)+".json", "manifest",
+			strings.NewReader(string(b)+"\n"))
 		if !errors.Is(err, fs.ErrExist) {
 			return err
 		}

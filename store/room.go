@@ -41,7 +41,8 @@ func Probe(dir string) (err error) {
 // without writing them.
 func Room(dir string, need int64) error {
 	if free, ok := Free(dir); ok && free < need {
-		return fmt.Errorf("%s has %s free, and %s are needed: %w", dir, units.Bytes(free), units.Bytes(need), syscall.ENOSPC)
+		return fmt.Errorf("%s has %s free, and %s are needed: %w", dir, units.Bytes(free), units.Bytes(need),
+			syscall.ENOSPC)
 	}
 	if err := Probe(dir); err != nil {
 		return fmt.Errorf("%s cannot be written: %w", dir, err)

@@ -66,7 +66,8 @@ func ArtifactName(id protocol.RankID, stageName, base, ext string) string {
 
 // checkName refuses a name that is not a plain slash-separated path inside the run.
 func checkName(name string) error {
-	if name == "" || path.Clean(name) != name || !filepath.IsLocal(filepath.FromSlash(name)) || strings.ContainsAny(name, "\\\x00") {
+	if name == "" || path.Clean(name) != name || !filepath.IsLocal(filepath.FromSlash(name)) ||
+		strings.ContainsAny(name, "\\\x00") {
 		return fmt.Errorf("artifact name %q is not a path inside the run", name)
 	}
 	return nil
@@ -241,7 +242,8 @@ func (r *Run) Verify() error {
 		case got.Size != a.Size:
 			errs = append(errs, fmt.Errorf("artifact %s has %d bytes, manifest says %d", a.Name, got.Size, a.Size))
 		case got.SHA256 != a.SHA256:
-			errs = append(errs, fmt.Errorf("artifact %s has SHA-256 %s, manifest says %s", a.Name, got.SHA256, a.SHA256))
+			errs = append(errs, fmt.Errorf("artifact %s has SHA-256 %s, manifest says %s", a.Name, got.SHA256,
+				a.SHA256))
 		}
 	}
 	return errors.Join(errs...)
@@ -269,7 +271,8 @@ func (r *Run) Prune(keep []protocol.Artifact) error {
 	}
 	var doomed []string
 	err := fs.WalkDir(r.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && !slices.ContainsFunc(keep, func(a protocol.Artifact) bool { return a.Name == name }) {
+		if err == nil && !d.IsDir() && !slices.ContainsFunc(keep,
+			func(a protocol.Artifact) bool { return a.Name == name }) {
 			doomed = append(doomed, name)
 		}
 		return err

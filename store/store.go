@@ -201,7 +201,8 @@ func (s *Store) Resolve(ref string) (*Run, error) {
 	case 1:
 		return OpenRun(hits[0].Dir)
 	}
-	return nil, fmt.Errorf("run %q is ambiguous: %d runs begin so, %s and %s among them", ref, len(hits), hits[0].ID, hits[1].ID)
+	return nil, fmt.Errorf("run %q is ambiguous: %d runs begin so, %s and %s among them", ref, len(hits), hits[0].ID,
+		hits[1].ID)
 }
 
 // OpenRun opens the finished run in dir.

@@ -49,7 +49,8 @@ func finish(t *testing.T, r *Run, content string) *Manifest {
 	}
 	info, _ := parseDirName(filepath.Base(r.Dir()))
 	m := Manifest{Session: session.Status{ID: info.ID, State: session.StateComplete, Stages: []session.StageStatus{{
-		Name: "thinker", Ranks: []protocol.RankStatus{{RankID: id, State: protocol.StateComplete, Artifacts: []protocol.Artifact{a}}},
+		Name: "thinker", Ranks: []protocol.RankStatus{{RankID: id, State: protocol.StateComplete,
+			Artifacts: []protocol.Artifact{a}}},
 	}}}, Config: RunConfig{Stages: map[int]protocol.ProfilerConfig{0: protocol.DefaultProfilerConfig()}}}
 	if err := r.Finish(m); err != nil {
 		t.Fatal(err)
@@ -95,7 +96,8 @@ func TestVerifyNamesEveryDamage(t *testing.T) {
 		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Verify(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), name) {
+		if err := r.Verify(); err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("%q: error %v, want %q and the name", content, err, want)
 		}
 	}
@@ -154,7 +156,8 @@ func TestNamesStayInsideTheRun(t *testing.T) {
 	if err := os.Symlink(secret, filepath.Join(r.Dir(), "link")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"", "..", "../secret", "/etc/passwd", "a/../../secret", "./x", "a//b", `..\secret`, "a\x00b", "link"} {
+	for _, name := range []string{"", "..", "../secret", "/etc/passwd", "a/../../secret", "./x", "a//b", `..\secret`,
+		"a\x00b", "link"} {
 		if f, err := r.Open(name); err == nil {
 			f.Close()
 			t.Errorf("Open(%q) succeeded", name)
@@ -166,7 +169,8 @@ func TestNamesStayInsideTheRun(t *testing.T) {
 			t.Errorf("Write(%q) succeeded", name)
 		}
 	}
-	if err := r.Finish(Manifest{Session: session.Status{Artifacts: []protocol.Artifact{{Name: "../secret"}}}}); err == nil {
+	if err := r.Finish(
+		Manifest{Session: session.Status{Artifacts: []protocol.Artifact{{Name: "../secret"}}}}); err == nil {
 		t.Error("a manifest that leads outside was written")
 	}
 	if f, err := r.Open("."); err == nil {
@@ -183,7 +187,8 @@ func TestResolve(t *testing.T) {
 	old, young, open := create(t, s, "", 1_000), create(t, s, "p", 2_000_000_000), create(t, s, "", 3_000_000_000)
 	finish(t, old, "1")
 	m := finish(t, young, "2")
-	for _, ref := range []string{"", "latest", m.Session.ID, strings.ToLower(m.Session.ID[:8]), filepath.Base(young.Dir()), young.Dir()} {
+	for _, ref := range []string{"", "latest", m.Session.ID, strings.ToLower(m.Session.ID[:8]),
+		filepath.Base(young.Dir()), young.Dir()} {
 		r, err := s.Resolve(ref)
 		if err != nil {
 			t.Errorf("Resolve(%q): %v", ref, err)

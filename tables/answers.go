@@ -123,8 +123,10 @@ func ranks(a *Answers) (table.Table, error) {
 		Columns: table.Identities(func(i int) table.Who { return at(i).who() },
 			table.Texts("format", "format of the file", func(i int) string { return at(i).Meta.Format }),
 			table.Texts("host", "name of the host", func(i int) string { return at(i).Meta.Host }),
-			table.Texts("role", "what a process does that is no plain rank: front end, prefill …", func(i int) string { return at(i).Meta.Role }),
-			table.Known("world_size", "ranks of the job, as the trace says", func(i int) int64 { return int64(positive(at(i).Meta.WorldSize)) }),
+			table.Texts("role", "what a process does that is no plain rank: front end, prefill …",
+				func(i int) string { return at(i).Meta.Role }),
+			table.Known("world_size", "ranks of the job, as the trace says",
+				func(i int) int64 { return int64(positive(at(i).Meta.WorldSize)) }),
 			table.Texts("device_name", "name of the first card", func(i int) string {
 				if l := at(i).Meta.Devices; len(l) > 0 {
 					return l[0].Name
@@ -132,22 +134,34 @@ func ranks(a *Answers) (table.Table, error) {
 				return ""
 			}),
 			table.Ints("slices", "slices in it", func(i int) int64 { return int64(at(i).slices) }),
-			table.Ints("repairs", "what had to be repaired or left out when it was read; kinetoscope inspect says what", func(i int) int64 { return int64(at(i).repaired) }),
+			table.Ints("repairs", "what had to be repaired or left out when it was read; kinetoscope inspect says what",
+				func(i int) int64 { return int64(at(i).repaired) }),
 			table.Ints("ts", "begin of the first slice, ns", func(i int) int64 { return at(i).first }),
-			table.Ints("dur", "from there to the end of the last slice, ns", func(i int) int64 { return at(i).last - at(i).first }),
-			yes("wall_clock", "1 if ts counts from the Unix epoch, else 0", func(i int) bool { return at(i).Meta.WallClock }),
-			table.Ints("clock_offset", "to add to times of this trace to put them on the clock that all share, ns, at the rank's first collective", func(i int) int64 { return aligned[i].OffsetNs }),
-			table.Floats("clock_drift", "to add to the offset per ns after that", func(i int) float64 { return aligned[i].Drift }),
-			table.Ints("clock_matched", "collectives that the offset rests on; 0: nothing is known of it", func(i int) int64 { return int64(aligned[i].Matched) }),
-			device("device_span", "from the first to the last work of its devices, ns", func(t *analysis.Temporal) int64 { return t.SpanNs }),
-			device("device_busy", "of it, any work on any stream, ns", func(t *analysis.Temporal) int64 { return t.BusyNs }),
+			table.Ints("dur", "from there to the end of the last slice, ns",
+				func(i int) int64 { return at(i).last - at(i).first }),
+			yes("wall_clock", "1 if ts counts from the Unix epoch, else 0",
+				func(i int) bool { return at(i).Meta.WallClock }),
+			table.Ints("clock_offset",
+				"to add to times of this trace to put them on the clock that all share, ns, at the rank's first collective", func(i int) int64 { return aligned[i].OffsetNs }),
+			table.Floats("clock_drift", "to add to the offset per ns after that",
+				func(i int) float64 { return aligned[i].Drift }),
+			table.Ints("clock_matched", "collectives that the offset rests on; 0: nothing is known of it",
+				func(i int) int64 { return int64(aligned[i].Matched) }),
+			device("device_span", "from the first to the last work of its devices, ns",
+				func(t *analysis.Temporal) int64 { return t.SpanNs }),
+			device("device_busy", "of it, any work on any stream, ns",
+				func(t *analysis.Temporal) int64 { return t.BusyNs }),
 			device("device_idle", "of it, no work, ns", func(t *analysis.Temporal) int64 { return t.IdleNs }),
 			device("compute", "of it, compute kernels, ns", func(t *analysis.Temporal) int64 { return t.ComputeNs }),
-			device("communication", "of it, communication, ns", func(t *analysis.Temporal) int64 { return t.CommunicationNs }),
-			device("exposed_communication", "of it, communication without compute beside it, ns", func(t *analysis.Temporal) int64 { return t.ExposedCommunicationNs }),
-			device("exposed_memory", "of it, copies and fills with neither beside them, ns", func(t *analysis.Temporal) int64 { return t.ExposedMemoryNs }),
+			device("communication", "of it, communication, ns",
+				func(t *analysis.Temporal) int64 { return t.CommunicationNs }),
+			device("exposed_communication", "of it, communication without compute beside it, ns",
+				func(t *analysis.Temporal) int64 { return t.ExposedCommunicationNs }),
+			device("exposed_memory", "of it, copies and fills with neither beside them, ns",
+				func(t *analysis.Temporal) int64 { return t.ExposedMemoryNs }),
 			table.Ints("steps", "iterations found", func(i int) int64 { return int64(len(at(i).steps.Steps)) }),
-			table.Texts("verdict", "who sets the steps' pace, a sentence", func(i int) string { return at(i).steps.Verdict.Text }),
+			table.Texts("verdict", "who sets the steps' pace, a sentence",
+				func(i int) string { return at(i).steps.Verdict.Text }),
 		),
 	}, nil
 }
@@ -174,8 +188,10 @@ func (a *Answers) requestRows() (rows []requestRow) {
 		for i := range p.Report.Requests {
 			q := &p.Report.Requests[i]
 			row := requestRow{
-				who: table.Who{Name: p.Name}, id: q.ID, traceID: q.TraceID, output: q.OutputKind, ts: q.ArrivalNs, dur: q.TotalNs,
-				ttft: q.TTFTNs, first: q.FirstOutputNs, tokens: int64(positive(q.Tokens)), perToken: q.PerTokenNs, betweenNs: none,
+				who: table.Who{Name: p.Name}, id: q.ID, traceID: q.TraceID, output: q.OutputKind, ts: q.ArrivalNs,
+				dur:  q.TotalNs,
+				ttft: q.TTFTNs, first: q.FirstOutputNs, tokens: int64(positive(q.Tokens)), perToken: q.PerTokenNs,
+				betweenNs: none,
 			}
 			if q.Partial {
 				row.partial = 1
@@ -196,7 +212,8 @@ func (a *Answers) requestRows() (rows []requestRow) {
 		p := &a.Parts[i]
 		for _, q := range p.steps.Requests {
 			row := requestRow{
-				who: p.who(), id: q.ID, ts: q.FirstNs, dur: q.LastNs - q.FirstNs, ttft: none, first: none, partial: none, tokens: none, betweenNs: q.GapNs,
+				who: p.who(), id: q.ID, ts: q.FirstNs, dur: q.LastNs - q.FirstNs, ttft: none, first: none,
+				partial: none, tokens: none, betweenNs: q.GapNs,
 			}
 			for _, k := range q.Kinds {
 				row.steps += int64(k.Steps)
@@ -216,21 +233,29 @@ func requests(a *Answers) (table.Table, error) {
 		Doc: "requests: of a captured pipeline one row each, its trace being the run; of other traces one for each rank whose steps name it",
 		Columns: table.Identities(func(i int) table.Who { return at(i).who },
 			table.Texts("request", "id of the request", func(i int) string { return at(i).id }),
-			table.Texts("w3c_trace_id", "of the W3C trace context that it came with", func(i int) string { return at(i).traceID }),
-			table.Ints("ts", "arrival, ns on the clock that all share; of a rank's request the begin of its first step, on the trace's", func(i int) int64 { return at(i).ts }),
+			table.Texts("w3c_trace_id", "of the W3C trace context that it came with",
+				func(i int) string { return at(i).traceID }),
+			table.Ints("ts",
+				"arrival, ns on the clock that all share; of a rank's request the begin of its first step, on the trace's",
+				func(i int) int64 { return at(i).ts }),
 			table.Known("dur", "to the end of the last that names it, ns", func(i int) int64 { return at(i).dur }),
 			table.Known("ttft", "from arrival to the first token, ns", func(i int) int64 { return at(i).ttft }),
-			table.Known("first_output", "from arrival to the first audio chunk or image, ns", func(i int) int64 { return at(i).first }),
+			table.Known("first_output", "from arrival to the first audio chunk or image, ns",
+				func(i int) int64 { return at(i).first }),
 			table.Texts("output", "audio, image or text", func(i int) string { return at(i).output }),
-			table.Known("tokens", "made by the first stage that makes tokens", func(i int) int64 { return at(i).tokens }),
+			table.Known("tokens", "made by the first stage that makes tokens",
+				func(i int) int64 { return at(i).tokens }),
 			table.Column{
 				Name: "per_token", Doc: "mean time between tokens after the first, ns", Type: table.Float64,
 				Float: func(i int) (float64, bool) { return at(i).perToken, at(i).perToken > 0 },
 			},
-			table.Known("partial", "1 if it began before the recording or went on after it", func(i int) int64 { return at(i).partial }),
+			table.Known("partial", "1 if it began before the recording or went on after it",
+				func(i int) int64 { return at(i).partial }),
 			table.Ints("steps", "steps that it took part in", func(i int) int64 { return at(i).steps }),
-			table.Ints("step_time", "those steps' time, ns; others share them", func(i int) int64 { return at(i).stepNs }),
-			table.Known("between_steps", "from its first step to its last, time in no step of its own, ns", func(i int) int64 { return at(i).betweenNs }),
+			table.Ints("step_time", "those steps' time, ns; others share them",
+				func(i int) int64 { return at(i).stepNs }),
+			table.Known("between_steps", "from its first step to its last, time in no step of its own, ns",
+				func(i int) int64 { return at(i).betweenNs }),
 		),
 	}, nil
 }
@@ -284,7 +309,8 @@ func (a *Answers) rankOf(p Pipeline, i int) table.Who {
 			if at := slices.IndexFunc(a.Parts, same); at >= 0 && len(a.Pipelines) == 1 {
 				return a.Parts[at].who()
 			}
-			return table.Who{Name: p.Name, Meta: &trace.Meta{StageID: stage.StageID, Stage: stage.Name, Replica: r.Replica, Rank: r.Rank}}
+			return table.Who{Name: p.Name, Meta: &trace.Meta{StageID: stage.StageID, Stage: stage.Name,
+				Replica: r.Replica, Rank: r.Rank}}
 		}
 	}
 	return table.Who{Name: p.Name}
@@ -298,15 +324,21 @@ func findings(a *Answers) (table.Table, error) {
 		Doc: "what the report says in words, first what is in doubt, then worst first",
 		Columns: table.Identities(func(i int) table.Who { return at(i).who },
 			table.Ints("id", "its place among all, from 0", func(i int) int64 { return int64(i) }),
-			table.Texts("severity", "info, notice, warning, critical", func(i int) string { return at(i).Severity.String() }),
-			yes("doubt", "1 if it is about the trace and not about the program: other answers rest on what is missing or cannot be true", func(i int) bool { return at(i).Doubt }),
+			table.Texts("severity", "info, notice, warning, critical",
+				func(i int) string { return at(i).Severity.String() }),
+			yes("doubt",
+				"1 if it is about the trace and not about the program: other answers rest on what is missing or cannot be true", func(i int) bool { return at(i).Doubt }),
 			table.Texts("text", "one sentence", func(i int) string { return at(i).Text }),
-			table.Floats("number", "the number that the sentence rests on", func(i int) float64 { return at(i).Number }),
+			table.Floats("number", "the number that the sentence rests on",
+				func(i int) float64 { return at(i).Number }),
 			table.Texts("unit", "unit of number", func(i int) string { return at(i).Unit }),
-			table.Known("slice_id", "the slice to look at, of table slices", func(i int) int64 { return int64(at(i).Evidence.Slice) }),
-			table.Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(at(i).Evidence.Track) }),
+			table.Known("slice_id", "the slice to look at, of table slices",
+				func(i int) int64 { return int64(at(i).Evidence.Slice) }),
+			table.Ints("track_id", "its track, of table tracks",
+				func(i int) int64 { return int64(at(i).Evidence.Track) }),
 			table.Ints("ts", "begin of the time to look at, ns", func(i int) int64 { return at(i).Evidence.StartNs }),
-			table.Ints("dur", "its length, ns", func(i int) int64 { return at(i).Evidence.EndNs - at(i).Evidence.StartNs }),
+			table.Ints("dur", "its length, ns",
+				func(i int) int64 { return at(i).Evidence.EndNs - at(i).Evidence.StartNs }),
 		),
 	}, err
 }

@@ -54,7 +54,8 @@ func TestAnswersAreTheVerbs(t *testing.T) {
 	all := analysis.All(traces, analysis.Options{})
 	for i, r := range rowsOf(must(t, a, ranks)) {
 		w := all.Ranks[i].Temporal
-		if r["device_busy"] != w.BusyNs || r["exposed_communication"] != w.ExposedCommunicationNs || r["trace"] != fmt.Sprint("t", i) {
+		if r["device_busy"] != w.BusyNs || r["exposed_communication"] != w.ExposedCommunicationNs ||
+			r["trace"] != fmt.Sprint("t", i) {
 			t.Errorf("rank %d: %v, want %+v", i, r, w)
 		}
 	}
@@ -111,7 +112,8 @@ func TestAnswersOfPipeline(t *testing.T) {
 	}
 	for i, r := range rowsOf(asked) {
 		q := rep.Requests[i]
-		if r["request"] != q.ID || r["dur"] != q.TotalNs || r["trace"] != "run" || q.TTFTNs >= 0 && r["ttft"] != q.TTFTNs {
+		if r["request"] != q.ID || r["dur"] != q.TotalNs || r["trace"] != "run" || q.TTFTNs >= 0 &&
+			r["ttft"] != q.TTFTNs {
 			t.Errorf("request %v, want %+v", r, q)
 		}
 	}
@@ -141,7 +143,8 @@ func TestKernels(t *testing.T) {
 	for _, r := range rowsOf(&k) {
 		if id, ok := r["launch_id"].(int64); ok {
 			launched++
-			if tr.Slices.Corr[id] != r["correlation"] || r["launch_to_start"].(int64) != r["ts"].(int64)-tr.Slices.Start[id] {
+			if tr.Slices.Corr[id] != r["correlation"] ||
+				r["launch_to_start"].(int64) != r["ts"].(int64)-tr.Slices.Start[id] {
 				t.Errorf("launch of %v", r)
 			}
 		}
@@ -153,7 +156,8 @@ func TestKernels(t *testing.T) {
 
 // Parts joined say what all traces say at once.
 func TestJoin(t *testing.T) {
-	for name, traces := range map[string][]*trace.Trace{"torch": pipetest.Torch(), "collectives": pipetest.Collectives()} {
+	for name, traces := range map[string][]*trace.Trace{"torch": pipetest.Torch(),
+		"collectives": pipetest.Collectives()} {
 		parts := make([]analysis.RankPart, len(traces))
 		for i, tr := range traces {
 			parts[i] = analysis.PartOf(analysis.NewSubject(tr), analysis.Options{})

@@ -14,7 +14,8 @@ import (
 
 // Makers returns what makes the tables of one trace: those of package table, kernels, steps.
 func Makers() []table.Maker {
-	return append(table.Makers(), table.Maker{Name: "kernels", Make: kernelsOf}, table.Maker{Name: "steps", Make: stepsOf})
+	return append(table.Makers(), table.Maker{Name: "kernels", Make: kernelsOf},
+		table.Maker{Name: "steps", Make: stepsOf})
 }
 
 // Schema returns the tables without rows: their names, columns and docs.

@@ -142,7 +142,8 @@ func TestCache(t *testing.T) {
 		t.Errorf("the oldest is still there: %v", err)
 	}
 	failed := errors.New("no trace")
-	if _, err := c.Get(t.Context(), "d", func(context.Context, string) error { return failed }); !errors.Is(err, failed) {
+	if _, err := c.Get(t.Context(), "d", func(context.Context, string) error { return failed }); !errors.Is(err,
+		failed) {
 		t.Error(err)
 	}
 	left, err := os.ReadDir(c.Path)

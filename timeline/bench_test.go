@@ -34,7 +34,8 @@ func tall(n int) *trace.Trace {
 				if cat == trace.CatKernel { // these lie side by side
 					start, length = at+d*dur/deep, dur/deep-rnd.Int64N(100)
 				}
-				s.Start, s.Dur, s.Name = append(s.Start, start), append(s.Dur, length), append(s.Name, names[rnd.IntN(len(names))])
+				s.Start, s.Dur, s.Name = append(s.Start, start), append(s.Dur, length), append(s.Name,
+					names[rnd.IntN(len(names))])
 				s.Cat, s.Track, s.Corr = append(s.Cat, cat), append(s.Track, id), append(s.Corr, trace.NoCorrelation)
 				s.Args, s.Event = append(s.Args, trace.NoArgs), append(s.Event, uint32(s.Len()))
 			}

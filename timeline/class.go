@@ -31,7 +31,8 @@ const (
 	numClasses
 )
 
-var classNames = [numClasses]string{"other", "operator", "annotation", "runtime", "kernel", "collective", "copy", "python", "overhead",
+var classNames = [numClasses]string{"other", "operator", "annotation", "runtime", "kernel", "collective", "copy",
+	"python", "overhead",
 	"wait", "prefill", "decode", "denoise", "model", "hand-off", "schedule"}
 
 // String returns the class's name.
@@ -58,9 +59,13 @@ var stageNames = map[string]Class{
 }
 
 var catClass = map[trace.Category]Class{
-	trace.CatCPUOp: ClassOp, trace.CatHPUOp: ClassOp, trace.CatUserAnnotation: ClassAnnotation, trace.CatGPUUserAnnotation: ClassAnnotation,
-	trace.CatTraceSpan: ClassAnnotation, trace.CatProfilerRange: ClassAnnotation, trace.CatXPUScope: ClassAnnotation,
-	trace.CatPythonFunction: ClassPython, trace.CatOverhead: ClassOverhead, trace.CatCUDASync: ClassWait, trace.CatXPUSync: ClassWait,
+	trace.CatCPUOp: ClassOp, trace.CatHPUOp: ClassOp, trace.CatUserAnnotation: ClassAnnotation,
+	trace.CatGPUUserAnnotation: ClassAnnotation,
+	trace.CatTraceSpan:         ClassAnnotation,
+	trace.CatProfilerRange:     ClassAnnotation,
+	trace.CatXPUScope:          ClassAnnotation,
+	trace.CatPythonFunction:    ClassPython, trace.CatOverhead: ClassOverhead, trace.CatCUDASync: ClassWait,
+	trace.CatXPUSync:   ClassWait,
 	trace.CatCUDAEvent: ClassWait,
 }
 
@@ -111,9 +116,12 @@ func (p *part) classOf(i uint32) Class {
 // collectives are kinds of collectives by what their kernels' names contain, in lower case
 // without underscores. The first that fits is it.
 var collectives = []struct{ part, kind string }{
-	{"reducescatter", "reduce-scatter"}, {"allreduce", "all-reduce"}, {"allgather", "all-gather"}, {"alltoall", "all-to-all"},
-	{"broadcast", "broadcast"}, {"sendrecv", "send and receive"}, {"crossdevicereduce", "all-reduce"}, {"quickreduce", "all-reduce"},
-	{"dispatch", "all-to-all"}, {"combine", "all-to-all"}, {"reduce", "reduce"}, {"send", "send and receive"}, {"recv", "send and receive"},
+	{"reducescatter", "reduce-scatter"}, {"allreduce", "all-reduce"}, {"allgather", "all-gather"},
+	{"alltoall", "all-to-all"},
+	{"broadcast", "broadcast"}, {"sendrecv", "send and receive"}, {"crossdevicereduce", "all-reduce"},
+	{"quickreduce", "all-reduce"},
+	{"dispatch", "all-to-all"}, {"combine", "all-to-all"}, {"reduce", "reduce"}, {"send", "send and receive"},
+	{"recv", "send and receive"},
 }
 
 // collectiveKind says which collective a kernel is part of, by its name.

@@ -55,7 +55,8 @@ type Communication struct {
 func (tl *Timeline) Communication() *Communication { return tl.side.comm.get(tl.communication) }
 
 func (tl *Timeline) communication() *Communication {
-	out := &Communication{Ranks: []CommRank{}, Rows: []CommRow{}, Notes: []string{}, CellNs: max(1, (tl.EndNs+commCells-1)/commCells)}
+	out := &Communication{Ranks: []CommRank{}, Rows: []CommRow{}, Notes: []string{},
+		CellNs: max(1, (tl.EndNs+commCells-1)/commCells)}
 	parts := make([]analysis.StragglerPart, len(tl.parts))
 	place := make([]int, len(tl.parts)) // by trace: in out.Ranks; -1
 	for i, p := range tl.parts {
@@ -65,7 +66,8 @@ func (tl *Timeline) communication() *Communication {
 			continue
 		}
 		name, _ := tl.rankName(i)
-		r := CommRank{Trace: i, Stage: p.t.Meta.Stage, Name: name, Calls: len(parts[i].Collectives), ComputeNs: parts[i].ComputeNs}
+		r := CommRank{Trace: i, Stage: p.t.Meta.Stage, Name: name, Calls: len(parts[i].Collectives),
+			ComputeNs: parts[i].ComputeNs}
 		for _, row := range coll.Rows(parts[i].Collectives) {
 			c := CommRow{Trace: i, Row: row}
 			if row.Worst >= 0 {

@@ -108,8 +108,9 @@ func (t *tree) counters(i int, parent string) {
 	}
 	for k := range t.tl.parts[i].series {
 		s := &t.tl.parts[i].series[k]
-		t.add(Node{ID: fmt.Sprintf("%d:c%d", i, k), Parent: parent, Kind: "counter", Name: s.name, Trace: i, Samples: len(s.time),
-			Min: s.min, Max: s.max, Unit: s.unit})
+		t.add(Node{ID: fmt.Sprintf("%d:c%d", i, k), Parent: parent, Kind: "counter", Name: s.name, Trace: i,
+			Samples: len(s.time),
+			Min:     s.min, Max: s.max, Unit: s.unit})
 	}
 }
 
@@ -160,7 +161,8 @@ func (tl *Timeline) counter(id string) (int, *series, error) {
 }
 
 func (p *part) curve(id string, s *series, q Query) Curve {
-	c := Curve{Track: id, Time: []int64{}, Min: []float64{}, Max: []float64{}, Last: []float64{}, Low: s.min, High: s.max}
+	c := Curve{Track: id, Time: []int64{}, Min: []float64{}, Max: []float64{}, Last: []float64{}, Low: s.min,
+		High: s.max}
 	from, to := p.local(q.From), p.local(q.To)
 	width := max(1, (to-from)/int64(q.Px))
 	at, _ := slices.BinarySearch(s.time, from)

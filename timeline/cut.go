@@ -20,7 +20,8 @@ func (tl *Timeline) Cut(q Query) (*trace.Trace, error) {
 		out.Meta = tl.parts[0].t.Meta
 	}
 	out.Meta.WindowStart, out.Meta.WindowEnd = tl.StartNs+q.From, tl.StartNs+q.To
-	c := cutting{tl: tl, q: q, out: out, tracks: map[cutTrack]trace.TrackID{}, kept: make([][]bool, len(tl.parts)), corr: map[cutID]int64{}, arrows: map[cutArrow]uint64{}}
+	c := cutting{tl: tl, q: q, out: out, tracks: map[cutTrack]trace.TrackID{}, kept: make([][]bool, len(tl.parts)),
+		corr: map[cutID]int64{}, arrows: map[cutArrow]uint64{}}
 	err := tl.area(q, func(i int, p *part, s uint32, _, _ int64) { c.slice(i, p, s) })
 	if err != nil {
 		return nil, err
@@ -130,7 +131,8 @@ func (c *cutting) flows() {
 			id = n
 		}
 		f := &p.t.Flows
-		c.out.AddFlow(c.tl.StartNs+p.clock.Map(f.Time[row]), id, a.cat, p.t.String(f.Name[row]), c.track(i, f.Track[row]), f.Start[row])
+		c.out.AddFlow(c.tl.StartNs+p.clock.Map(f.Time[row]), id, a.cat, p.t.String(f.Name[row]),
+			c.track(i, f.Track[row]), f.Start[row])
 	})
 }
 
@@ -161,13 +163,15 @@ func (c *cutting) points(i int, p *part) {
 	n := &p.t.Counters
 	for row, at := range n.Time {
 		if at >= from && at < to {
-			c.out.AddCounter(c.tl.StartNs+p.clock.Map(at), p.t.String(n.Name[row]), p.t.String(n.Series[row]), c.track(i, n.Track[row]), n.Value[row])
+			c.out.AddCounter(c.tl.StartNs+p.clock.Map(at), p.t.String(n.Name[row]), p.t.String(n.Series[row]),
+				c.track(i, n.Track[row]), n.Value[row])
 		}
 	}
 	in := &p.t.Instants
 	for row, at := range in.Time {
 		if _, ok := c.tracks[cutTrack{i, in.Track[row]}]; ok && at >= from && at < to {
-			c.out.AddInstant(c.tl.StartNs+p.clock.Map(at), p.t.String(in.Name[row]), c.out.Category(p.t.CategoryText(in.Cat[row])), c.track(i, in.Track[row]), p.t.Args(in.Args[row]))
+			c.out.AddInstant(c.tl.StartNs+p.clock.Map(at), p.t.String(in.Name[row]),
+				c.out.Category(p.t.CategoryText(in.Cat[row])), c.track(i, in.Track[row]), p.t.Args(in.Args[row]))
 		}
 	}
 }

@@ -31,7 +31,8 @@ func (tl *Timeline) Derived() []Node {
 		list := tl.derivedOf(i)
 		for k := range list {
 			d := &list[k]
-			out = append(out, Node{ID: fmt.Sprintf("%d:d%d", i, k), Parent: d.parent, Kind: "counter", Name: d.name, Trace: i,
+			out = append(out, Node{ID: fmt.Sprintf("%d:d%d", i, k), Parent: d.parent, Kind: "counter", Name: d.name,
+				Trace:   i,
 				Samples: max(len(d.time), len(d.busy)), Min: d.min, Max: d.max, Unit: d.unit, Detail: "computed"})
 		}
 	}
@@ -67,7 +68,8 @@ func (tl *Timeline) derive(i int) []derived {
 		}
 	}
 	parent := "trace:" + strconv.Itoa(i)
-	for _, s := range []series{p.inFlight(tl, i), tl.perStep(i, "sequences in the step", "sequences", func(batch, _ int) int { return batch }),
+	for _, s := range []series{p.inFlight(tl, i), tl.perStep(i, "sequences in the step", "sequences",
+		func(batch, _ int) int { return batch }),
 		tl.perStep(i, "tokens in the step", "tokens", func(_, tokens int) int { return tokens })} {
 		if s.max > least(s) {
 			at := parent

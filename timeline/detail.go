@@ -76,7 +76,8 @@ type Distribution struct {
 
 func (tl *Timeline) ref(i int, s uint32) Ref {
 	p := tl.parts[i]
-	return Ref{ID: sliceID(i, s), Track: trackID(i, p.t.Slices.Track[s]), Lane: p.packedID(i, s), Name: p.t.String(p.t.Slices.Name[s]), Class: p.classOf(s),
+	return Ref{ID: sliceID(i, s), Track: trackID(i, p.t.Slices.Track[s]), Lane: p.packedID(i, s),
+		Name: p.t.String(p.t.Slices.Name[s]), Class: p.classOf(s),
 		StartNs: p.start(s), DurNs: p.t.Slices.Dur[s]}
 }
 
@@ -88,7 +89,8 @@ func (tl *Timeline) Detail(id string) (*Detail, error) {
 	}
 	p := tl.parts[i]
 	d := &Detail{Ref: tl.ref(i, s), Trace: i, Category: p.t.CategoryText(p.t.Slices.Cat[s]), SelfNs: p.index.Self[s],
-		RowLane: int(p.index.Lane[s]), Depth: int(p.index.Depth[s]), Args: validArgs(p.t.Args(p.t.Slices.Args[s])), Parents: []Ref{}, Links: []Link{}}
+		RowLane: int(p.index.Lane[s]), Depth: int(p.index.Depth[s]), Args: validArgs(p.t.Args(p.t.Slices.Args[s])),
+		Parents: []Ref{}, Links: []Link{}}
 	if tl.Wall && tl.Placement == ByClock {
 		d.AtNs = tl.StartNs + d.StartNs
 	}
@@ -200,7 +202,8 @@ func (tl *Timeline) flows(i int, s uint32) []Link {
 		for _, e := range tl.others(flowEnd{i, row}) {
 			q := tl.parts[e.part]
 			k, ok := q.around(q.t.Flows.Track[e.row], q.t.Flows.Time[e.row])
-			if !ok || e.part == i && (k == s || p.t.Slices.Corr[k] != trace.NoCorrelation && p.t.Slices.Corr[k] == p.t.Slices.Corr[s]) {
+			if !ok || e.part == i && (k == s || p.t.Slices.Corr[k] != trace.NoCorrelation &&
+				p.t.Slices.Corr[k] == p.t.Slices.Corr[s]) {
 				continue // the link of a launch says more
 			}
 			role := "flow from"

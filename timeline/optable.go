@@ -115,7 +115,8 @@ func sumOps(tables []*OpsTable, by OpsBy) *OpsTable {
 	out := &OpsTable{Trace: AllTraces, By: by, Rows: []OpsRow{}}
 	at := map[key]int{}
 	for _, t := range tables {
-		out.HostNs, out.DeviceNs, out.UnattributedNs = out.HostNs+t.HostNs, out.DeviceNs+t.DeviceNs, out.UnattributedNs+t.UnattributedNs
+		out.HostNs, out.DeviceNs, out.UnattributedNs = out.HostNs+t.HostNs, out.DeviceNs+t.DeviceNs,
+			out.UnattributedNs+t.UnattributedNs
 		for k := range t.Rows {
 			r := t.Rows[k]
 			id := key{r.Name, r.Kind, r.Shapes, r.Stack}
@@ -129,7 +130,8 @@ func sumOps(tables []*OpsTable, by OpsBy) *OpsTable {
 		}
 	}
 	slices.SortStableFunc(out.Rows, func(a, b OpsRow) int {
-		return cmp.Or(cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfHostNs, a.SelfHostNs), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.SelfDeviceNs, a.SelfDeviceNs), cmp.Compare(b.SelfHostNs, a.SelfHostNs),
+			cmp.Compare(a.Name, b.Name))
 	})
 	out.Total = len(out.Rows)
 	out.Rows = out.Rows[:min(len(out.Rows), maxOpRows)]
@@ -155,7 +157,8 @@ func (o *OpsRow) plus(r *OpsRow) {
 func (p *part) opTable(i int, by OpsBy) OpsTable {
 	a := analysis.Ops(p.t, analysis.Options{}, analysis.OpOptions{ByShape: by == ByShape, ByStack: by == ByStack})
 	a.Rows = append(a.Rows, a.Labels...) // after the operators, whatever their time
-	out := OpsTable{Trace: i, By: by, Rows: []OpsRow{}, HostNs: a.CPUNs, DeviceNs: a.DeviceNs, UnattributedNs: a.UnattributedNs}
+	out := OpsTable{Trace: i, By: by, Rows: []OpsRow{}, HostNs: a.CPUNs, DeviceNs: a.DeviceNs,
+		UnattributedNs: a.UnattributedNs}
 	step := -1 // the row of all ProfilerSteps, which have a name each
 	for k := range a.Rows {
 		r := &a.Rows[k]
@@ -180,8 +183,9 @@ func (p *part) opTable(i int, by OpsBy) OpsTable {
 }
 
 func (p *part) opRow(i int, r *analysis.OpRow, name string) OpsRow {
-	row := OpsRow{Name: name, Kind: r.Kind, Shapes: r.Shapes, Stack: r.Stack, Count: r.Count, HostNs: r.CPUNs, SelfHostNs: r.SelfCPUNs,
-		DeviceNs: r.DeviceNs, SelfDeviceNs: r.SelfDeviceNs, Kernels: r.Kernels, FLOPs: r.FLOPs}
+	row := OpsRow{Name: name, Kind: r.Kind, Shapes: r.Shapes, Stack: r.Stack, Count: r.Count, HostNs: r.CPUNs,
+		SelfHostNs: r.SelfCPUNs,
+		DeviceNs:   r.DeviceNs, SelfDeviceNs: r.SelfDeviceNs, Kernels: r.Kernels, FLOPs: r.FLOPs}
 	if r.Worst >= 0 && r.Worst < p.t.Slices.Len() {
 		row.Longest, row.MaxNs = sliceID(i, uint32(r.Worst)), p.t.Slices.Dur[r.Worst]
 	}
@@ -197,7 +201,8 @@ func (p *part) kernelTable(i int) OpsTable {
 		if k >= maxOpRows {
 			continue
 		}
-		row := OpsRow{Name: r.Name, Kind: r.Kind.String(), Count: r.Count, DeviceNs: r.SumNs, SelfDeviceNs: r.SumNs, Kernels: r.Count, MinNs: r.MinNs, MaxNs: r.MaxNs}
+		row := OpsRow{Name: r.Name, Kind: r.Kind.String(), Count: r.Count, DeviceNs: r.SumNs, SelfDeviceNs: r.SumNs,
+			Kernels: r.Count, MinNs: r.MinNs, MaxNs: r.MaxNs}
 		if r.Worst >= 0 && r.Worst < p.t.Slices.Len() {
 			row.Longest = sliceID(i, uint32(r.Worst))
 		}

@@ -114,7 +114,8 @@ func (p *part) device(t *TraceTime) {
 	if len(d.Devices) > 1 {
 		t.Devices = d.Devices
 	}
-	for _, s := range []Share{{Name: "compute", Ns: d.ComputeNs}, {Name: "communication", Ns: d.ExposedCommunicationNs}, {Name: "memory", Ns: d.ExposedMemoryNs},
+	for _, s := range []Share{{Name: "compute", Ns: d.ComputeNs}, {Name: "communication", Ns: d.ExposedCommunicationNs},
+		{Name: "memory", Ns: d.ExposedMemoryNs},
 		{Name: "other", Ns: d.OtherNs}, {Name: "idle", Ns: d.IdleNs}} {
 		s.Share = float64(s.Ns) / float64(d.SpanNs)
 		t.Parts = append(t.Parts, s)
@@ -140,7 +141,8 @@ func latencyOf(list []RequestLane) pipeline.Latency {
 			output = append(output, r.OutNs)
 		}
 	}
-	return pipeline.Latency{TTFT: pipeline.QuantilesOf(first), FirstOutput: pipeline.QuantilesOf(output), Total: pipeline.QuantilesOf(total)}
+	return pipeline.Latency{TTFT: pipeline.QuantilesOf(first), FirstOutput: pipeline.QuantilesOf(output),
+		Total: pipeline.QuantilesOf(total)}
 }
 
 func stageLatencies(list []RequestLane) []StageLatency {
@@ -213,7 +215,8 @@ func (tl *Timeline) StepTimes() []StepTimes {
 func (tl *Timeline) stepTimes(i int) StepTimes {
 	p, rep := tl.parts[i], tl.stepsOf(i)
 	name, _ := tl.rankName(i)
-	out := StepTimes{Trace: i, Stage: p.t.Meta.Stage, Name: name, How: rep.How, Total: len(rep.Steps), Kinds: []KindTimes{}, Verdict: rep.Verdict.Text}
+	out := StepTimes{Trace: i, Stage: p.t.Meta.Stage, Name: name, How: rep.How, Total: len(rep.Steps),
+		Kinds: []KindTimes{}, Verdict: rep.Verdict.Text}
 	kinds := map[steps.Kind]int{}
 	slice := func(s *steps.Step) string {
 		if s.Slice < 0 {

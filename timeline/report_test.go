@@ -54,8 +54,10 @@ func TestReportAddsUp(t *testing.T) {
 				}
 			}
 			for _, s := range tl.StepTimes() {
-				if n := len(s.Ns); n != len(s.StartNs) || n != len(s.Kind) || n != len(s.Batch) || n != len(s.Slice) || n == 0 {
-					t.Fatalf("columns of %d, %d, %d, %d, %d steps", n, len(s.StartNs), len(s.Kind), len(s.Batch), len(s.Slice))
+				if n := len(s.Ns); n != len(s.StartNs) || n != len(s.Kind) || n != len(s.Batch) || n != len(s.Slice) ||
+					n == 0 {
+					t.Fatalf("columns of %d, %d, %d, %d, %d steps", n, len(s.StartNs), len(s.Kind), len(s.Batch),
+						len(s.Slice))
 				}
 				longest := int64(0)
 				for _, k := range s.Kinds {
@@ -237,7 +239,8 @@ func TestCutKeepsIDsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cut, err := tl.Cut(Query{From: tl.EndNs / 8, To: tl.EndNs * 3 / 4, Tracks: ids(tl.Tree(PackNone), "thread", "stream")})
+	cut, err := tl.Cut(Query{From: tl.EndNs / 8, To: tl.EndNs * 3 / 4,
+		Tracks: ids(tl.Tree(PackNone), "thread", "stream")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,8 @@ func (tl *Timeline) Rooflines() []Roofline {
 func (tl *Timeline) roofline(i int, p *part) Roofline {
 	roofs := analysis.RoofsOf(p.t)
 	name, _ := tl.rankName(i)
-	out := Roofline{Trace: i, Name: name, Roofs: map[string]analysis.Roof{}, RooflineReport: analysis.Roofline(p.t, analysis.Options{}, roofs)}
+	out := Roofline{Trace: i, Name: name, Roofs: map[string]analysis.Roof{},
+		RooflineReport: analysis.Roofline(p.t, analysis.Options{}, roofs)}
 	out.Rows = out.Rows[:min(len(out.Rows), maxRoofRows)]
 	for k := range out.Rows {
 		r := &out.Rows[k]
@@ -105,8 +106,9 @@ type Path struct {
 	Slices  int                      `json:"slices"`
 	Bounds  []analysis.CriticalBound `json:"bounds"`
 	ByName  []PathName               `json:"by_name"`
-	Steps   []PathStep               `json:"steps"`   // in the window
-	OnPath  []string                 `json:"on_path"` // slices in the window that are as wide as a column, the first 4000
+	Steps   []PathStep               `json:"steps"` // in the window
+	// slices in the window that are as wide as a column, the first 4000
+	OnPath []string `json:"on_path"`
 }
 
 // Limits of a path.
@@ -130,9 +132,11 @@ func (tl *Timeline) Path(i int, q Query) (*Path, error) {
 	})
 	name, _ := tl.rankName(i)
 	if f.err != nil {
-		return &Path{Trace: i, Name: name, None: f.err.Error(), Bounds: []analysis.CriticalBound{}, ByName: []PathName{}, Steps: []PathStep{}, OnPath: []string{}}, nil
+		return &Path{Trace: i, Name: name, None: f.err.Error(), Bounds: []analysis.CriticalBound{},
+			ByName: []PathName{}, Steps: []PathStep{}, OnPath: []string{}}, nil
 	}
-	out := &Path{Trace: i, Name: name, TotalNs: f.path.TotalNs, Edges: f.path.EdgeCount, Slices: f.path.SliceCount, Bounds: f.path.Bounds,
+	out := &Path{Trace: i, Name: name, TotalNs: f.path.TotalNs, Edges: f.path.EdgeCount, Slices: f.path.SliceCount,
+		Bounds: f.path.Bounds,
 		ByName: []PathName{}, Steps: []PathStep{}, OnPath: []string{}}
 	for _, n := range f.path.ByName[:min(len(f.path.ByName), maxPathNames)] {
 		out.ByName = append(out.ByName, PathName{n, sliceID(i, uint32(max(0, n.Worst)))})
@@ -144,7 +148,8 @@ func (tl *Timeline) Path(i int, q Query) (*Path, error) {
 		}
 	}
 	for _, s := range f.path.Slices {
-		if p.t.Slices.Dur[s] >= column && p.end(uint32(s)) > q.From && p.start(uint32(s)) < q.To && len(out.OnPath) < maxPathSlices {
+		if p.t.Slices.Dur[s] >= column && p.end(uint32(s)) > q.From && p.start(uint32(s)) < q.To &&
+			len(out.OnPath) < maxPathSlices {
 			out.OnPath = append(out.OnPath, sliceID(i, uint32(s)))
 		}
 	}
@@ -183,7 +188,8 @@ func (tl *Timeline) pathStep(i int, p *part, e *analysis.CriticalEdge) (PathStep
 		s = uint32(e.Slice)
 	}
 	a, b := at(e.From, e.FromEnd), at(e.To, e.ToEnd)
-	out := PathStep{Slice: sliceID(i, s), Track: trackID(i, p.t.Slices.Track[s]), Name: p.t.String(p.t.Slices.Name[s]), Type: e.Type.String(),
+	out := PathStep{Slice: sliceID(i, s), Track: trackID(i, p.t.Slices.Track[s]), Name: p.t.String(p.t.Slices.Name[s]),
+		Type:  e.Type.String(),
 		Bound: e.Bound.String(), Count: 1, StartNs: min(a, b), EndNs: max(a, b)}
 	out.longest = out.EndNs - out.StartNs
 	return out, true

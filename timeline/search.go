@@ -66,7 +66,8 @@ func (s *Search) matcher() (text func(string) bool, raw func([]byte) bool, err e
 		return nil, nil, fmt.Errorf("q: %w", err)
 	}
 	if !s.Regex && strings.ToLower(s.Text) != s.Text {
-		return func(n string) bool { return strings.Contains(n, s.Text) }, func(b []byte) bool { return bytes.Contains(b, []byte(s.Text)) }, nil
+		return func(n string) bool { return strings.Contains(n, s.Text) },
+			func(b []byte) bool { return bytes.Contains(b, []byte(s.Text)) }, nil
 	}
 	return re.MatchString, re.Match, nil
 }

@@ -117,7 +117,8 @@ func (p *part) own(c *cell) (trace.TrackID, bool) {
 // Tracks count.
 func (tl *Timeline) Select(ctx context.Context, q Query) (*Selection, error) {
 	q.Px = 1
-	out := &Selection{FromNs: q.From, ToNs: q.To, Ops: []OpSum{}, Classes: []ClassSum{}, Flame: &Flame{Name: "selection"}}
+	out := &Selection{FromNs: q.From, ToNs: q.To, Ops: []OpSum{}, Classes: []ClassSum{},
+		Flame: &Flame{Name: "selection"}}
 	at := map[flameKey]int{}
 	nodes := make([][]*Flame, len(tl.parts)) // by slice: its node, for its children
 	err := tl.area(q, func(i int, p *part, s uint32, from, to int64) {
@@ -213,7 +214,9 @@ func (s *Selection) finish() {
 		}
 	}
 	slices.SortFunc(s.Classes, func(a, b ClassSum) int { return cmp.Compare(b.SelfNs, a.SelfNs) })
-	slices.SortFunc(s.Ops, func(a, b OpSum) int { return cmp.Or(cmp.Compare(b.SelfNs, a.SelfNs), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(s.Ops, func(a, b OpSum) int {
+		return cmp.Or(cmp.Compare(b.SelfNs, a.SelfNs), cmp.Compare(a.Name, b.Name))
+	})
 	s.Names = len(s.Ops)
 	s.Ops = s.Ops[:min(len(s.Ops), maxOps)]
 	s.Flame.finish()
@@ -240,7 +243,9 @@ func (f *Flame) list(left *int, least int64, deep int) {
 			f.Children = append(f.Children, c)
 		}
 	}
-	slices.SortFunc(f.Children, func(a, b *Flame) int { return cmp.Or(cmp.Compare(b.TotalNs, a.TotalNs), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(f.Children, func(a, b *Flame) int {
+		return cmp.Or(cmp.Compare(b.TotalNs, a.TotalNs), cmp.Compare(a.Name, b.Name))
+	})
 	f.Children = f.Children[:min(len(f.Children), *left)]
 	*left -= len(f.Children)
 	for _, c := range f.Children {

@@ -73,7 +73,8 @@ type StepTrack struct {
 
 func (tl *Timeline) span(i int, k int, s *steps.Step) Span {
 	p := tl.parts[i]
-	out := Span{Kind: s.Kind.String(), Name: s.Name, Number: k, Count: 1, StartNs: p.clock.Map(s.StartNs), EndNs: p.clock.Map(s.EndNs),
+	out := Span{Kind: s.Kind.String(), Name: s.Name, Number: k, Count: 1, StartNs: p.clock.Map(s.StartNs),
+		EndNs: p.clock.Map(s.EndNs),
 		Batch: s.Batch, Tokens: s.Tokens}
 	if s.Slice >= 0 {
 		out.Slice = sliceID(i, uint32(s.Slice))
@@ -94,7 +95,8 @@ func (tl *Timeline) Steps(q Query) ([]StepTrack, error) {
 			continue
 		}
 		name, _ := tl.rankName(i)
-		t := StepTrack{Trace: i, Name: name, How: rep.How, Method: string(rep.Method), Total: len(rep.Steps), Steps: []Span{}}
+		t := StepTrack{Trace: i, Name: name, How: rep.How, Method: string(rep.Method), Total: len(rep.Steps),
+			Steps: []Span{}}
 		for k := range rep.Steps {
 			s := tl.span(i, k, &rep.Steps[k])
 			if s.EndNs <= q.From || s.StartNs >= q.To {
@@ -130,7 +132,9 @@ func (tl *Timeline) stepOf(i int, s uint32) *Span {
 // Native reports whether all traces are ranks of a pipeline of ours, of which Report says
 // more than single traces can.
 func (tl *Timeline) Native() bool {
-	return !slices.ContainsFunc(tl.parts, func(p *part) bool { return p.t.Meta.Format != native.Format && p.t.Meta.StageID < 0 })
+	return !slices.ContainsFunc(tl.parts, func(p *part) bool {
+		return p.t.Meta.Format != native.Format && p.t.Meta.StageID < 0
+	})
 }
 
 // Report analyses the traces as one pipeline; nil unless they are one. Its times are on
@@ -179,10 +183,12 @@ func (tl *Timeline) Requests() []RequestLane {
 			return out // what compares ranks is not known
 		}
 		for _, r := range rep.Requests {
-			l := RequestLane{ID: r.ID, Spans: []RequestSpan{}, FirstNs: r.TTFTNs, OutNs: r.FirstOutputNs, Tokens: r.Tokens, StartNs: r.ArrivalNs - tl.StartNs}
+			l := RequestLane{ID: r.ID, Spans: []RequestSpan{}, FirstNs: r.TTFTNs, OutNs: r.FirstOutputNs,
+				Tokens: r.Tokens, StartNs: r.ArrivalNs - tl.StartNs}
 			l.EndNs = l.StartNs + max(0, r.TotalNs)
 			for _, s := range r.Stages {
-				l.Spans = append(l.Spans, RequestSpan{Stage: s.Name, StageID: s.StageID, Trace: tl.placeOf(s.StageID, s.Replica, s.Rank),
+				l.Spans = append(l.Spans, RequestSpan{Stage: s.Name, StageID: s.StageID,
+					Trace:   tl.placeOf(s.StageID, s.Replica, s.Rank),
 					StartNs: s.ArrivalNs - tl.StartNs, QueueNs: max(0, s.QueueNs), EndNs: s.EndNs - tl.StartNs})
 			}
 			out = append(out, l)
@@ -192,7 +198,8 @@ func (tl *Timeline) Requests() []RequestLane {
 	for i, p := range tl.parts {
 		name, _ := tl.rankName(i)
 		for _, r := range tl.stepsOf(i).Requests {
-			l := RequestLane{ID: r.ID, FirstNs: r.FirstStepNs, OutNs: -1, StartNs: p.clock.Map(r.FirstNs), EndNs: p.clock.Map(r.LastNs)}
+			l := RequestLane{ID: r.ID, FirstNs: r.FirstStepNs, OutNs: -1, StartNs: p.clock.Map(r.FirstNs),
+				EndNs: p.clock.Map(r.LastNs)}
 			l.Spans = []RequestSpan{{Stage: name, StageID: -1, Trace: i, StartNs: l.StartNs, EndNs: l.EndNs}}
 			out = append(out, l)
 		}
@@ -265,7 +272,9 @@ func (tl *Timeline) handoffs() []Arrow {
 		a.To, a.ToAt, a.EndNs = tl.endOf(e)
 		out = append(out, a)
 	})
-	slices.SortFunc(out, func(a, b Arrow) int { return cmp.Or(cmp.Compare(a.StartNs, b.StartNs), cmp.Compare(a.EndNs, b.EndNs)) })
+	slices.SortFunc(out, func(a, b Arrow) int {
+		return cmp.Or(cmp.Compare(a.StartNs, b.StartNs), cmp.Compare(a.EndNs, b.EndNs))
+	})
 	return out
 }
 

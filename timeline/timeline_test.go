@@ -112,9 +112,12 @@ func device(seed uint64, n, streams int) *trace.Trace {
 	at := int64(1e18)
 	for i := range n {
 		d := 500 + rnd.Int64N(4000)
-		t.AddSlice(trace.Slice{Start: at, Dur: d, Name: "aten::mm", Cat: trace.CatCPUOp, Track: host, Corr: trace.NoCorrelation, Args: []byte(fmt.Sprintf(`{"layer":%d}`, i%32))})
-		t.AddSlice(trace.Slice{Start: at + 100, Dur: d - 200, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Track: host, Corr: int64(i + 1)})
-		t.AddSlice(trace.Slice{Start: at + 2000 + rnd.Int64N(3000), Dur: 300 + rnd.Int64N(9000), Name: names[rnd.IntN(len(names))], Cat: trace.CatKernel,
+		t.AddSlice(trace.Slice{Start: at, Dur: d, Name: "aten::mm", Cat: trace.CatCPUOp, Track: host,
+			Corr: trace.NoCorrelation, Args: []byte(fmt.Sprintf(`{"layer":%d}`, i%32))})
+		t.AddSlice(trace.Slice{Start: at + 100, Dur: d - 200, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime,
+			Track: host, Corr: int64(i + 1)})
+		t.AddSlice(trace.Slice{Start: at + 2000 + rnd.Int64N(3000), Dur: 300 + rnd.Int64N(9000),
+			Name: names[rnd.IntN(len(names))], Cat: trace.CatKernel,
 			Track: lanes[rnd.IntN(streams)], Corr: int64(i + 1)})
 		at += d + rnd.Int64N(500)
 	}
@@ -233,10 +236,12 @@ func TestZoomedInEqualsTheSlices(t *testing.T) {
 			got := map[uint32]bool{}
 			for _, r := range decode(t, b).rows {
 				for _, x := range r.boxes {
-					if x.count != 1 || x.name != p.t.String(p.t.Slices.Name[x.slice]) || Class(x.class) != p.classOf(x.slice) {
+					if x.count != 1 || x.name != p.t.String(p.t.Slices.Name[x.slice]) ||
+						Class(x.class) != p.classOf(x.slice) {
 						t.Fatalf("%s: box %+v", id, x)
 					}
-					if math.Abs(x.start-float64(p.start(x.slice)-from)) > 1 || math.Abs(x.end-float64(p.end(x.slice)-from)) > 1 {
+					if math.Abs(x.start-float64(p.start(x.slice)-from)) > 1 ||
+						math.Abs(x.end-float64(p.end(x.slice)-from)) > 1 {
 						t.Fatalf("%s: box %+v of slice at %d…%d", id, x, p.start(x.slice)-from, p.end(x.slice)-from)
 					}
 					got[x.slice] = true
@@ -280,7 +285,8 @@ func TestDetailLinksLaunchAndWork(t *testing.T) {
 		}
 		switch d.Class {
 		case ClassRuntime:
-			if len(d.Links) != 1 || d.Links[0].Role != "work" || len(d.Parents) != 1 || d.Parents[0].Name != "aten::mm" {
+			if len(d.Links) != 1 || d.Links[0].Role != "work" || len(d.Parents) != 1 ||
+				d.Parents[0].Name != "aten::mm" {
 				t.Fatalf("call %+v", d)
 			}
 		case ClassOp:
@@ -288,7 +294,8 @@ func TestDetailLinksLaunchAndWork(t *testing.T) {
 				t.Fatalf("operator %+v", d)
 			}
 		default:
-			if len(d.Links) != 1 || d.Links[0].Role != "launch" || d.Links[0].DelayNs != d.StartNs-d.Links[0].StartNs-d.Links[0].DurNs {
+			if len(d.Links) != 1 || d.Links[0].Role != "launch" ||
+				d.Links[0].DelayNs != d.StartNs-d.Links[0].StartNs-d.Links[0].DurNs {
 				t.Fatalf("kernel %+v", d)
 			}
 			back, err := tl.Detail(d.Links[0].ID)
@@ -372,7 +379,8 @@ func TestSelectionConservesTime(t *testing.T) {
 		}
 		tracks := ids(tl.Tree(PackNone), "thread", "stream")
 		tracks = tracks[:min(len(tracks), MaxTracks)]
-		for _, q := range []Query{{From: 0, To: tl.EndNs, Tracks: tracks}, {From: tl.EndNs / 3, To: tl.EndNs / 2, Tracks: tracks}} {
+		for _, q := range []Query{{From: 0, To: tl.EndNs, Tracks: tracks},
+			{From: tl.EndNs / 3, To: tl.EndNs / 2, Tracks: tracks}} {
 			if q.To <= q.From {
 				continue
 			}

@@ -113,7 +113,8 @@ func (tl *Timeline) Tree(pack Packing) []Node {
 	}
 	slices.SortStableFunc(order, func(i, j int) int {
 		a, b := &tl.parts[i].t.Meta, &tl.parts[j].t.Meta
-		return cmp.Or(cmp.Compare(a.StageID, b.StageID), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Replica, b.Replica), cmp.Compare(a.Rank, b.Rank))
+		return cmp.Or(cmp.Compare(a.StageID, b.StageID), cmp.Compare(a.Stage, b.Stage),
+			cmp.Compare(a.Replica, b.Replica), cmp.Compare(a.Rank, b.Rank))
 	})
 	stage, last := "", ""
 	for _, i := range order {
@@ -256,7 +257,8 @@ func (t *tree) device(i int, parent string, g *trackGroup) {
 			busy++
 		}
 	}
-	n := Node{ID: id, Parent: parent, Kind: "device", Name: "device " + strconv.FormatInt(g.device, 10), Trace: i, Streams: len(g.tracks)}
+	n := Node{ID: id, Parent: parent, Kind: "device", Name: "device " + strconv.FormatInt(g.device, 10), Trace: i,
+		Streams: len(g.tracks)}
 	for _, d := range p.t.Meta.Devices {
 		if int64(d.ID) == g.device {
 			n.Detail = d.Name
@@ -295,7 +297,9 @@ func (t *tree) process(i int, parent string, g *trackGroup, several bool) {
 		t.add(Node{ID: id, Parent: parent, Kind: "process", Name: processName(g, &p.t.Tracks[g.tracks[0]]), Trace: i})
 		parent = id
 	}
-	slices.SortStableFunc(g.tracks, func(a, b trace.TrackID) int { return cmp.Compare(p.tracks[b].slices, p.tracks[a].slices) })
+	slices.SortStableFunc(g.tracks, func(a, b trace.TrackID) int {
+		return cmp.Compare(p.tracks[b].slices, p.tracks[a].slices)
+	})
 	quiet := len(g.tracks)
 	for quiet > 2 && float64(p.tracks[g.tracks[quiet-1]].slices) < quietShare*float64(g.slices) {
 		quiet--
@@ -310,7 +314,8 @@ func (t *tree) process(i int, parent string, g *trackGroup, several bool) {
 		return
 	}
 	id := fmt.Sprintf("quiet:%d:%d", i, g.pid)
-	t.add(Node{ID: id, Parent: parent, Kind: "quiet", Name: fmt.Sprintf("%d quiet threads", len(g.tracks)-quiet), Trace: i, Folded: true})
+	t.add(Node{ID: id, Parent: parent, Kind: "quiet", Name: fmt.Sprintf("%d quiet threads", len(g.tracks)-quiet),
+		Trace: i, Folded: true})
 	for _, k := range g.tracks[quiet:] {
 		t.add(trackNode(trackID(i, k), id, "thread", threadName(&p.t.Tracks[k]), i, p.tracks[k]))
 	}
@@ -342,7 +347,8 @@ func threadName(k *trace.Track) string {
 }
 
 func trackNode(id, parent, kind, name string, i int, c *cell) Node {
-	n := Node{ID: id, Parent: parent, Kind: kind, Name: name, Trace: i, Rows: c.rows.Len(), Slices: c.slices, BusyNs: c.busy, Hidden: c.rows.Hidden}
+	n := Node{ID: id, Parent: parent, Kind: kind, Name: name, Trace: i, Rows: c.rows.Len(), Slices: c.slices,
+		BusyNs: c.busy, Hidden: c.rows.Hidden}
 	for r := range c.rows.Len() {
 		n.Lanes = max(n.Lanes, int(c.rows.Row(r).Lane)+1)
 	}

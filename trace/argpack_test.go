@@ -68,7 +68,8 @@ func TestPackedArgs(t *testing.T) {
 	if size > raw/2 {
 		t.Errorf("%d bytes for %d bytes of text, most of it the same", size, raw)
 	}
-	if tr.RefArg(refs[n-1], "absent") != nil || tr.Args(PackedRef(1<<19, 0)) != nil || tr.Args(refs[n-1]+60_000) != nil {
+	if tr.RefArg(refs[n-1], "absent") != nil || tr.Args(PackedRef(1<<19, 0)) != nil ||
+		tr.Args(refs[n-1]+60_000) != nil {
 		t.Error("a value where there is none")
 	}
 }

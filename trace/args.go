@@ -500,7 +500,8 @@ func (t *Trace) ArgsBytes() int64 {
 	if a.borrowed {
 		return 0
 	}
-	return int64(cap(a.values)) + a.litBytes + templateBytes*int64(len(a.templates)) + int64(cap(a.packer.open)) + a.packed.size()
+	return int64(cap(a.values)) + a.litBytes + templateBytes*int64(len(a.templates)) + int64(
+		cap(a.packer.open)) + a.packed.size()
 }
 
 // DropArgs forgets the arguments of all rows and gives their memory back.

@@ -17,40 +17,46 @@ type Repairs struct {
 
 // The kinds of repair. docs/trace-formats.md says what each one means and does.
 const (
-	RepairTruncatedFile    = "truncated file"                        // JSON ends early; the events before are kept
-	RepairDamagedPiece     = "damaged piece of a recording"          // left out; reading goes on behind it
-	RepairTruncatedStream  = "truncated compression"                 // gzip or zstd ends early or is damaged
-	RepairSyntax           = "event dropped: syntax"                 // no repair fits; reading goes on at the next event
-	RepairOversize         = "event dropped: larger than limit"      // see kineto.Options.MaxEvent
-	RepairNoTime           = "event dropped: no usable ts"           // ts absent, NaN or out of range
-	RepairAbsurdDur        = "event dropped: dur over 7 days"        // overflow of the device's clock
-	RepairJunkPython       = "event dropped: junk python frame"      // python_function with pid 0 and tid 0
-	RepairPhase            = "event dropped: unknown phase"          // ph that no trace model has a place for
-	RepairNegativeDur      = "negative dur set to 0"                 //
-	RepairNoDur            = "missing dur set to 0"                  //
-	RepairBadDur           = "unusable dur set to 0"                 // NaN, Infinity, text
-	RepairTextTime         = "ts or dur given as text"               //
-	RepairTextID           = "pid, tid or id given as text number"   //
-	RepairZeroTime         = "ts 0 kept out of the window"           // the device gave no time: cuda_event before CUDA 12.8
-	RepairZeroBegin        = "begin at ts 0: dur set to 0"           // the begin has no time; the slice stands at its end
-	RepairEscape           = "bad escape kept as text"               // per distinct name, per event for args
-	RepairControl          = "raw control character in text"         // the same
-	RepairUTF8             = "invalid UTF-8 replaced"                // the same
-	RepairQuote            = "unescaped quote in text"               // per event
-	RepairNonFinite        = "NaN or Infinity in args quoted"        // per event
-	RepairValue            = "malformed value quoted or set to null" // per event
-	RepairArgs             = "args not an object or unreadable"      // args dropped, event kept
-	RepairArgsLimit        = "args dropped: too many"                // over 64 GiB of objects that differ; per piece of the file
-	RepairArgsMemory       = "args dropped: limit of memory"         // see kineto.Options.Room
-	RepairUnsorted         = "events not in order of time"           // informative; nothing changes
-	RepairStreamSync       = "stream sync slices on a lane apart"    // tid = stream + 1 000 000
-	RepairFurther          = "further array of events in the file"   // read into the same trace
-	RepairAfterEnd         = "content after the end ignored"         // text that is no trace; Skipped has its bytes
-	RepairLeftover         = "events after the end of the trace"     // read into the same trace
-	RepairCutByNext        = "cut by the next trace of the file"     // two writers, or one that was killed
-	RepairMerged           = "ranks merged in one file, not parted"  // which process launched the device's work is not known; count of processes
-	RepairPaths            = "escape in a path taken as text"        // in a file with bad escapes; per distinct name or template
-	RepairMetadata         = "metadata value unreadable"             // usually unescaped log lines after the events
+	RepairTruncatedFile   = "truncated file"               // JSON ends early; the events before are kept
+	RepairDamagedPiece    = "damaged piece of a recording" // left out; reading goes on behind it
+	RepairTruncatedStream = "truncated compression"        // gzip or zstd ends early or is damaged
+	// no repair fits; reading goes on at the next event
+	RepairSyntax      = "event dropped: syntax"
+	RepairOversize    = "event dropped: larger than limit"    // see kineto.Options.MaxEvent
+	RepairNoTime      = "event dropped: no usable ts"         // ts absent, NaN or out of range
+	RepairAbsurdDur   = "event dropped: dur over 7 days"      // overflow of the device's clock
+	RepairJunkPython  = "event dropped: junk python frame"    // python_function with pid 0 and tid 0
+	RepairPhase       = "event dropped: unknown phase"        // ph that no trace model has a place for
+	RepairNegativeDur = "negative dur set to 0"               //
+	RepairNoDur       = "missing dur set to 0"                //
+	RepairBadDur      = "unusable dur set to 0"               // NaN, Infinity, text
+	RepairTextTime    = "ts or dur given as text"             //
+	RepairTextID      = "pid, tid or id given as text number" //
+	// the device gave no time: cuda_event before CUDA 12.8
+	RepairZeroTime = "ts 0 kept out of the window"
+	// the begin has no time; the slice stands at its end
+	RepairZeroBegin = "begin at ts 0: dur set to 0"
+	RepairEscape    = "bad escape kept as text"               // per distinct name, per event for args
+	RepairControl   = "raw control character in text"         // the same
+	RepairUTF8      = "invalid UTF-8 replaced"                // the same
+	RepairQuote     = "unescaped quote in text"               // per event
+	RepairNonFinite = "NaN or Infinity in args quoted"        // per event
+	RepairValue     = "malformed value quoted or set to null" // per event
+	RepairArgs      = "args not an object or unreadable"      // args dropped, event kept
+	// over 64 GiB of objects that differ; per piece of the file
+	RepairArgsLimit  = "args dropped: too many"
+	RepairArgsMemory = "args dropped: limit of memory"       // see kineto.Options.Room
+	RepairUnsorted   = "events not in order of time"         // informative; nothing changes
+	RepairStreamSync = "stream sync slices on a lane apart"  // tid = stream + 1 000 000
+	RepairFurther    = "further array of events in the file" // read into the same trace
+	RepairAfterEnd   = "content after the end ignored"       // text that is no trace; Skipped has its bytes
+	RepairLeftover   = "events after the end of the trace"   // read into the same trace
+	RepairCutByNext  = "cut by the next trace of the file"   // two writers, or one that was killed
+	// which process launched the device's work is not known; count of processes
+	RepairMerged = "ranks merged in one file, not parted"
+	// in a file with bad escapes; per distinct name or template
+	RepairPaths            = "escape in a path taken as text"
+	RepairMetadata         = "metadata value unreadable" // usually unescaped log lines after the events
 	RepairUnmatchedBegin   = "begin without end closed at the window's end"
 	RepairUnmatchedEnd     = "end without begin dropped"
 	RepairFlowStep         = "flow step kept as an end"              // ph t
@@ -61,7 +67,8 @@ const (
 )
 
 // informative are the repairs that change nothing that an analysis says.
-var informative = map[string]bool{RepairUnsorted: true, RepairStreamSync: true, RepairTextTime: true, RepairTextID: true, RepairZeroTime: true,
+var informative = map[string]bool{RepairUnsorted: true, RepairStreamSync: true, RepairTextTime: true,
+	RepairTextID: true, RepairZeroTime: true,
 	RepairWrongCompression: true}
 
 // Damage lists the repairs for a reader, "3 × negative dur set to 0", without those that

@@ -12,7 +12,8 @@ const stringBytes = 64
 func (t *Trace) Bytes() int64 {
 	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
 	n := t.ArgsBytes() + room(t.Tracks) + t.Strings.bytes + stringBytes*int64(len(t.Strings.list))
-	n += room(s.Start) + room(s.Dur) + room(s.Name) + room(s.Cat) + room(s.Track) + room(s.Corr) + room(s.Args) + room(s.Event)
+	n += room(s.Start) + room(s.Dur) + room(s.Name) + room(s.Cat) + room(s.Track) + room(s.Corr) + room(s.Args) + room(
+		s.Event)
 	n += room(i.Time) + room(i.Name) + room(i.Cat) + room(i.Track) + room(i.Args)
 	n += room(c.Time) + room(c.Name) + room(c.Series) + room(c.Track) + room(c.Value)
 	n += room(f.Time) + room(f.ID) + room(f.Track) + room(f.Cat) + room(f.Name) + room(f.Start)

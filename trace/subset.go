@@ -25,7 +25,8 @@ func (t *Trace) Subset(keep func(TrackID) bool) *Trace {
 		if to[k] < 0 {
 			continue
 		}
-		o.Start, o.Dur, o.Name, o.Cat = append(o.Start, s.Start[i]), append(o.Dur, s.Dur[i]), append(o.Name, s.Name[i]), append(o.Cat, s.Cat[i])
+		o.Start, o.Dur, o.Name, o.Cat = append(o.Start, s.Start[i]), append(o.Dur, s.Dur[i]), append(o.Name, s.Name[i]),
+			append(o.Cat, s.Cat[i])
 		o.Track, o.Corr, o.Args = append(o.Track, TrackID(to[k])), append(o.Corr, s.Corr[i]), append(o.Args, s.Args[i])
 		o.Event = append(o.Event, s.Event[i])
 	}
@@ -39,7 +40,8 @@ func (t *Trace) Subset(keep func(TrackID) bool) *Trace {
 	c, d := &t.Counters, &out.Counters
 	for i, k := range c.Track {
 		if to[k] >= 0 {
-			d.Time, d.Name, d.Series = append(d.Time, c.Time[i]), append(d.Name, c.Name[i]), append(d.Series, c.Series[i])
+			d.Time, d.Name, d.Series = append(d.Time, c.Time[i]), append(d.Name, c.Name[i]), append(d.Series,
+				c.Series[i])
 			d.Track, d.Value = append(d.Track, TrackID(to[k])), append(d.Value, c.Value[i])
 		}
 	}
@@ -93,24 +95,29 @@ func (t *Trace) Append(o *Trace) {
 	}
 	for i := range o.Slices.Start {
 		s, c := &o.Slices, &t.Slices
-		c.Start, c.Dur, c.Name, c.Cat = append(c.Start, s.Start[i]), append(c.Dur, s.Dur[i]), append(c.Name, texts[s.Name[i]]), append(c.Cat, cat(s.Cat[i]))
-		c.Track, c.Corr, c.Args = append(c.Track, tracks[s.Track[i]]), append(c.Corr, s.Corr[i]), append(c.Args, args(s.Args[i]))
+		c.Start, c.Dur, c.Name, c.Cat = append(c.Start, s.Start[i]), append(c.Dur, s.Dur[i]), append(c.Name,
+			texts[s.Name[i]]), append(c.Cat, cat(s.Cat[i]))
+		c.Track, c.Corr, c.Args = append(c.Track, tracks[s.Track[i]]), append(c.Corr, s.Corr[i]), append(c.Args,
+			args(s.Args[i]))
 		c.Event = append(c.Event, next+s.Event[i])
 	}
 	for i := range o.Instants.Time {
 		s, c := &o.Instants, &t.Instants
-		c.Time, c.Name, c.Cat = append(c.Time, s.Time[i]), append(c.Name, texts[s.Name[i]]), append(c.Cat, cat(s.Cat[i]))
+		c.Time, c.Name, c.Cat = append(c.Time, s.Time[i]), append(c.Name, texts[s.Name[i]]), append(c.Cat,
+			cat(s.Cat[i]))
 		c.Track, c.Args = append(c.Track, tracks[s.Track[i]]), append(c.Args, args(s.Args[i]))
 	}
 	for i := range o.Counters.Time {
 		s, c := &o.Counters, &t.Counters
-		c.Time, c.Name, c.Series = append(c.Time, s.Time[i]), append(c.Name, texts[s.Name[i]]), append(c.Series, texts[s.Series[i]])
+		c.Time, c.Name, c.Series = append(c.Time, s.Time[i]), append(c.Name, texts[s.Name[i]]), append(c.Series,
+			texts[s.Series[i]])
 		c.Track, c.Value = append(c.Track, tracks[s.Track[i]]), append(c.Value, s.Value[i])
 	}
 	for i := range o.Flows.Time {
 		s, c := &o.Flows, &t.Flows
 		c.Time, c.ID, c.Track = append(c.Time, s.Time[i]), append(c.ID, s.ID[i]), append(c.Track, tracks[s.Track[i]])
-		c.Cat, c.Name, c.Start = append(c.Cat, texts[s.Cat[i]]), append(c.Name, texts[s.Name[i]]), append(c.Start, s.Start[i])
+		c.Cat, c.Name, c.Start = append(c.Cat, texts[s.Cat[i]]), append(c.Name, texts[s.Name[i]]), append(c.Start,
+			s.Start[i])
 	}
 }
 

@@ -107,10 +107,11 @@ type Meta struct {
 // Identity is what tells a trace from others besides stage, replica and rank. Package
 // identity fills it and groups traces by it.
 type Identity struct {
-	Role    string         `json:",omitempty"` // what a process does that is no plain rank: "front end", "prefill" …
-	Phase   string         `json:",omitempty"` // which part of its rank's work: "extend", "decode", "graph capture"
-	Place   map[string]int `json:",omitempty"` // its rank in each kind of parallelism that is known: "tp", "pp", "dp" …
-	Capture string         `json:",omitempty"` // equal for the ranks of one capture, as far as names tell: "iteration_10"
+	Role  string         `json:",omitempty"` // what a process does that is no plain rank: "front end", "prefill" …
+	Phase string         `json:",omitempty"` // which part of its rank's work: "extend", "decode", "graph capture"
+	Place map[string]int `json:",omitempty"` // its rank in each kind of parallelism that is known: "tp", "pp", "dp" …
+	// equal for the ranks of one capture, as far as names tell: "iteration_10"
+	Capture string         `json:",omitempty"`
 	PID     int            `json:",omitempty"` // of the recorded process; 0 if unknown
 	Print   uint64         `json:",omitempty"` // equal for copies of one trace, packed, cut or merged; 0 if unknown
 	Part    int            `json:",omitempty"` // which of its file's traces it is, from 1; 0 if it is the only one

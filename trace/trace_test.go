@@ -111,7 +111,8 @@ func keyHasHole(k string) bool {
 func TestCategories(t *testing.T) {
 	tr := New()
 	for _, c := range []struct{ in, out string }{
-		{"Operator", "cpu_op"}, {"kernel", "kernel"}, {"Kernel", "kernel"}, {"async_npu", "async_npu"}, {"", ""}, {"Trace", "Trace"},
+		{"Operator", "cpu_op"}, {"kernel", "kernel"}, {"Kernel", "kernel"}, {"async_npu", "async_npu"}, {"", ""},
+		{"Trace", "Trace"},
 	} {
 		if got := tr.CategoryText(tr.Category(c.in)); got != c.out {
 			t.Errorf("%q: got %q want %q", c.in, got, c.out)
@@ -151,7 +152,8 @@ func TestIndex(t *testing.T) {
 		if q := x.Parent[i]; q != NoParent {
 			p = tr.String(tr.Slices.Name[q])
 		}
-		got = append(got, fmt.Sprintf("%s in %s lane %d depth %d self %d", tr.String(tr.Slices.Name[i]), p, x.Lane[i], x.Depth[i], x.Self[i]))
+		got = append(got, fmt.Sprintf("%s in %s lane %d depth %d self %d", tr.String(tr.Slices.Name[i]), p, x.Lane[i],
+			x.Depth[i], x.Self[i]))
 	}
 	want := []string{
 		"outer in - lane 0 depth 0 self 30",
@@ -237,7 +239,8 @@ func TestDuplicateIDs(t *testing.T) {
 	for _, c := range []struct {
 		cat  Category
 		corr int64
-	}{{CatCUDARuntime, 5}, {CatKernel, 5}, {CatKernel, 5}, {CatCUDARuntime, 5}, {CatCUDADriver, 6}, {CatCUDARuntime, 0}, {CatCUDARuntime, 0}} {
+	}{{CatCUDARuntime, 5}, {CatKernel, 5}, {CatKernel, 5}, {CatCUDARuntime, 5}, {CatCUDADriver, 6}, {CatCUDARuntime, 0},
+		{CatCUDARuntime, 0}} {
 		tr.AddSlice(Slice{Cat: c.cat, Corr: c.corr, Track: k})
 	}
 	tr.AddFlow(1, 9, "ac2g", "ac2g", k, true)
@@ -251,10 +254,13 @@ func TestDuplicateIDs(t *testing.T) {
 
 func TestHoles(t *testing.T) {
 	for _, c := range []struct{ in, lit string }{
-		{`{"External id": 5, "Ev Idx":12, "x": 123, "y": 1234}`, "{\"External id\": \xff, \"Ev Idx\":\xff, \"x\": 123, \"y\": \xff}"},
+		{`{"External id": 5, "Ev Idx":12, "x": 123, "y": 1234}`,
+			"{\"External id\": \xff, \"Ev Idx\":\xff, \"x\": 123, \"y\": \xff}"},
 		{`{"id": 0, "id": 07, "z": 01234, "id": -3}`, "{\"id\": \xff, \"id\": 07, \"z\": 01234, \"id\": -3}"},
-		{`{"p": "0x7f3a00ff", "q": 0x12345, "short": "0x1ff"}`, "{\"p\": \"0x\xfe\", \"q\": 0x\xfe, \"short\": \"0x1ff\"}"},
-		{`{"p": "0x0012345", "q": "0x7F3A00FF", "r": "0x12345678901234567"}`, "{\"p\": \"0x0012345\", \"q\": \"0x7F3A00FF\", \"r\": \"0x\xff\"}"},
+		{`{"p": "0x7f3a00ff", "q": 0x12345, "short": "0x1ff"}`,
+			"{\"p\": \"0x\xfe\", \"q\": 0x\xfe, \"short\": \"0x1ff\"}"},
+		{`{"p": "0x0012345", "q": "0x7F3A00FF", "r": "0x12345678901234567"}`,
+			"{\"p\": \"0x0012345\", \"q\": \"0x7F3A00FF\", \"r\": \"0x\xff\"}"},
 		{`{"big": 12345678901234567890}`, `{"big": 12345678901234567890}`},
 	} {
 		lit, vals := SplitArgs([]byte(c.in), nil, nil)

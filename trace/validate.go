@@ -46,7 +46,8 @@ func (v *validator) same(table string, want int, lens ...int) {
 
 func (v *validator) lengths() {
 	s, i, c, f := &v.t.Slices, &v.t.Instants, &v.t.Counters, &v.t.Flows
-	v.same("slices", len(s.Start), len(s.Dur), len(s.Name), len(s.Cat), len(s.Track), len(s.Corr), len(s.Args), len(s.Event))
+	v.same("slices", len(s.Start), len(s.Dur), len(s.Name), len(s.Cat), len(s.Track), len(s.Corr), len(s.Args),
+		len(s.Event))
 	v.same("instants", len(i.Time), len(i.Name), len(i.Cat), len(i.Track), len(i.Args))
 	v.same("counters", len(c.Time), len(c.Name), len(c.Series), len(c.Track), len(c.Value))
 	v.same("flows", len(f.Time), len(f.ID), len(f.Track), len(f.Cat), len(f.Name), len(f.Start))

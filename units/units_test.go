@@ -18,10 +18,13 @@ var written = []struct {
 	want  string
 }{
 	{"dur", 0, "0"}, {"dur", 1, "1 ns"}, {"dur", 999, "999 ns"}, {"dur", 1000, "1.00 µs"}, {"dur", 999_600, "1.00 ms"},
-	{"dur", 97_500, "97.5 µs"}, {"dur", 12_345_678, "12.3 ms"}, {"dur", 999_499_999, "999 ms"}, {"dur", 2e9, "2.00 s"}, {"dur", 119e9, "119 s"}, {"dur", 130e9, "2 min 10 s"},
-	{"bytes", 0, "0 B"}, {"bytes", 1000, "1000 B"}, {"bytes", 1024, "1.00 KiB"}, {"bytes", 65536, "64.0 KiB"}, {"bytes", 1_048_000, "1023 KiB"},
+	{"dur", 97_500, "97.5 µs"}, {"dur", 12_345_678, "12.3 ms"}, {"dur", 999_499_999, "999 ms"}, {"dur", 2e9, "2.00 s"},
+	{"dur", 119e9, "119 s"}, {"dur", 130e9, "2 min 10 s"},
+	{"bytes", 0, "0 B"}, {"bytes", 1000, "1000 B"}, {"bytes", 1024, "1.00 KiB"}, {"bytes", 65536, "64.0 KiB"},
+	{"bytes", 1_048_000, "1023 KiB"},
 	{"bytes", 1_048_570, "1.00 MiB"}, {"bytes", 3 << 30, "3.00 GiB"}, {"bytes", 5 << 40, "5.00 TiB"},
-	{"percent", 0, "0%"}, {"percent", 0.0005, "<0.1%"}, {"percent", 0.045, "4.5%"}, {"percent", 0.0996, "10%"}, {"percent", 0.374, "37%"}, {"percent", 1, "100%"},
+	{"percent", 0, "0%"}, {"percent", 0.0005, "<0.1%"}, {"percent", 0.045, "4.5%"}, {"percent", 0.0996, "10%"},
+	{"percent", 0.374, "37%"}, {"percent", 1, "100%"},
 }
 
 func TestWritten(t *testing.T) {
@@ -34,8 +37,11 @@ func TestWritten(t *testing.T) {
 		}
 	}
 	for got, want := range map[string]string{
-		Duration(-3000): "-3.00 µs", Duration(0.4): "0 ns", Scaled(1.25e9, "FLOP"): "1.25 GFLOP", Scaled(7, ""): "7.00", Scaled(0, "x"): "0",
-		Bytes(-2048): "-2.00 KiB", Count(-20_000): "-20.0 k", Count(0): "0", Count(9999): "9999", Count(12_345): "12.3 k", Count(1_250_000): "1.25 M", Duration(-130e9): "-2 min 10 s", Rate(0.0031): "0.0031", Rate(12.54): "12.5", Rate(0): "0", Share(-0.2): "-20%",
+		Duration(-3000): "-3.00 µs", Duration(0.4): "0 ns", Scaled(1.25e9, "FLOP"): "1.25 GFLOP", Scaled(7, ""): "7.00",
+		Scaled(0, "x"): "0",
+		Bytes(-2048):   "-2.00 KiB", Count(-20_000): "-20.0 k", Count(0): "0", Count(9999): "9999",
+		Count(12_345): "12.3 k", Count(1_250_000): "1.25 M", Duration(-130e9): "-2 min 10 s", Rate(0.0031): "0.0031",
+		Rate(12.54): "12.5", Rate(0): "0", Share(-0.2): "-20%",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -108,7 +108,8 @@ func unauthorized(code, msg string) error {
 func (k *keyring) cookie(r *http.Request, scope Scope) *http.Cookie {
 	says := strconv.FormatInt(k.now().Add(loginLife).Unix(), 10) + "." + string(scope)
 	return &http.Cookie{
-		Name: cookieName(r), Value: says + "." + k.sign(says), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: cookieName(r), Value: says + "." + k.sign(says), Path: "/", HttpOnly: true,
+		SameSite: http.SameSiteStrictMode,
 		// A proxy that speaks TLS says so; whoever lies about it loses its own cookie.
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}

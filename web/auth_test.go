@@ -34,7 +34,8 @@ func TestEveryRouteAsksForTheKey(t *testing.T) {
 			if status != 401 || h.Get("WWW-Authenticate") != "Bearer" {
 				t.Errorf("%s %s: %d without a key", method, pattern, status)
 			}
-			if e := parse[errorReply](t, body); e.Error.Type != "invalid_request_error" || !strings.Contains(e.Error.Message, "Authorization: Bearer KEY") {
+			if e := parse[errorReply](t, body); e.Error.Type != "invalid_request_error" ||
+				!strings.Contains(e.Error.Message, "Authorization: Bearer KEY") {
 				t.Errorf("%s %s says %s", method, pattern, body)
 			}
 		}
@@ -51,7 +52,8 @@ func TestKeys(t *testing.T) {
 	_, url := start(t, newOmni(), withKeys)
 	for header, want := range map[string]int{
 		"Bearer " + theKey: 200, "Bearer " + otherKey: 200, "bearer  " + theKey + " ": 200,
-		"Bearer " + theKey + "x": 401, "Bearer " + theKey[1:]: 401, "Bearer ": 401, "Bearer": 401, theKey: 401, "Basic " + theKey: 401,
+		"Bearer " + theKey + "x": 401, "Bearer " + theKey[1:]: 401, "Bearer ": 401, "Bearer": 401, theKey: 401,
+		"Basic " + theKey: 401,
 	} {
 		if status, _, body := call(t, "GET", url+"/v1/sessions", "", "Authorization", header); status != want {
 			t.Errorf("%q: %d %s, want %d", header, status, body, want)
@@ -59,7 +61,8 @@ func TestKeys(t *testing.T) {
 	}
 	status, _, body := call(t, "POST", url+"/start_profile", "", "Authorization", "Bearer wrong")
 	var e struct{ Detail string }
-	if err := json.Unmarshal([]byte(body), &e); err != nil || status != 401 || !strings.Contains(e.Detail, "--api-key") {
+	if err := json.Unmarshal([]byte(body), &e); err != nil || status != 401 ||
+		!strings.Contains(e.Detail, "--api-key") {
 		t.Errorf("start_profile with a wrong key: %d %s", status, body)
 	}
 	_, free := start(t, newOmni())
@@ -83,7 +86,8 @@ func login(t *testing.T, url string, header ...string) (cookie, attributes strin
 
 func TestLogin(t *testing.T) {
 	s, url := start(t, newOmni(), withKeys)
-	if status, h, _ := call(t, "POST", url+"/login", "", "Authorization", "Bearer wrong"); status != 401 || h.Get("Set-Cookie") != "" {
+	if status, h, _ := call(t, "POST", url+"/login", "", "Authorization", "Bearer wrong"); status != 401 ||
+		h.Get("Set-Cookie") != "" {
 		t.Errorf("login with a wrong key: %d, cookie %q", status, h.Get("Set-Cookie"))
 	}
 	cookie, attributes := login(t, url)
@@ -122,7 +126,8 @@ func TestLogin(t *testing.T) {
 		{"GET", cookie, []string{"Authorization", "Bearer wrong"}, 401},
 	} {
 		path := map[string]string{"GET": "/v1/sessions", "POST": "/stop_profile"}[c.method]
-		if status, _, body := call(t, c.method, url+path, "", append(c.header, "Cookie", c.cookie)...); status != c.want {
+		if status, _, body := call(t, c.method, url+path, "", append(c.header, "Cookie",
+			c.cookie)...); status != c.want {
 			t.Errorf("%s with %s and %v: %d %s, want %d", c.method, c.cookie, c.header, status, body, c.want)
 		}
 	}
@@ -132,21 +137,24 @@ func TestLogin(t *testing.T) {
 	}
 	_, again := start(t, newOmni(), withKeys)
 	value := cookie[strings.Index(cookie, "="):]
-	if status, _, _ := call(t, "GET", again+"/v1/sessions", "", "Cookie", "kinetoscope_"+again[strings.LastIndex(again, ":")+1:]+value); status != 401 {
+	if status, _, _ := call(t, "GET", again+"/v1/sessions", "", "Cookie", "kinetoscope_"+
+		again[strings.LastIndex(again, ":")+1:]+value); status != 401 {
 		t.Errorf("another process' cookie: %d", status)
 	}
 }
 
 func TestKeyIsNotLogged(t *testing.T) {
 	var buf bytes.Buffer
-	cfg := Config{API: newOmni(), Logger: slog.New(slog.NewJSONHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	cfg := Config{API: newOmni(), Logger: slog.New(slog.NewJSONHandler(&buf,
+		&slog.HandlerOptions{Level: slog.LevelDebug}))}
 	withKeys(&cfg)
 	s := NewServer(cfg)
 	defer s.Close()
 	var answers string
 	for _, key := range []string{theKey, theKey + "x"} {
 		for _, path := range []string{"/login", "/stop_profile", "/v1/chat/completions"} {
-			r := httptest.NewRequest("POST", path, strings.NewReader(`{"messages":[{"role":"user","content":"panic"}]}`))
+			r := httptest.NewRequest("POST", path,
+				strings.NewReader(`{"messages":[{"role":"user","content":"panic"}]}`))
 			r.Host = "localhost"
 			r.Header.Set("Authorization", "Bearer "+key)
 			w := httptest.NewRecorder()
@@ -154,7 +162,8 @@ func TestKeyIsNotLogged(t *testing.T) {
 			answers += fmt.Sprint(w.Code, w.Header(), w.Body)
 		}
 	}
-	if strings.Contains(buf.String(), theKey) || strings.Contains(answers, theKey) || !strings.Contains(buf.String(), "engine bug") {
+	if strings.Contains(buf.String(), theKey) || strings.Contains(answers, theKey) ||
+		!strings.Contains(buf.String(), "engine bug") {
 		t.Errorf("the log or an answer has the key, or nothing was asked:\n%s\n%s", &buf, answers)
 	}
 	if !strings.Contains(answers, "invalid_api_key") {
@@ -191,7 +200,8 @@ func TestScopes(t *testing.T) {
 				t.Errorf("%s %s with the cookie of a %s key: %d %s", c.method, c.path, k.Scope, status, body)
 			}
 			if forged := strings.Replace(cookie, "."+string(k.Scope)+".", ".admin.", 1); forged != cookie {
-				if status, _, _ = call(t, c.method, url+c.path, c.body, "Cookie", forged, "Sec-Fetch-Site", "same-origin"); status != 401 {
+				if status, _, _ = call(t, c.method, url+c.path, c.body, "Cookie", forged, "Sec-Fetch-Site",
+					"same-origin"); status != 401 {
 					t.Errorf("a cookie whose scope was changed: %d", status)
 				}
 			}
@@ -209,7 +219,8 @@ func TestParseKeys(t *testing.T) {
 		strings.Repeat("read k\n", maxKeys+1): "more than 256 keys",
 	} {
 		_, err := ParseKeys(strings.NewReader(text))
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "sk-one") {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") ||
+			strings.Contains(err.Error(), "sk-one") {
 			t.Errorf("%.20q: %v", text, err)
 		}
 	}

@@ -105,7 +105,8 @@ func (e *memEngine) Generate(ctx context.Context, r omni.Request) iter.Seq2[omni
 		prompt := r.Messages[len(r.Messages)-1].Content
 		words := strings.Fields(prompt)
 		if e.maxText > 0 && len(words) > e.maxText {
-			yield(omni.Output{}, fmt.Errorf("thinker: %w", &engineError{status: 400, msg: fmt.Sprintf("prompt has %d tokens; at most %d fit", len(words), e.maxText)}))
+			yield(omni.Output{}, fmt.Errorf("thinker: %w", &engineError{status: 400,
+				msg: fmt.Sprintf("prompt has %d tokens; at most %d fit", len(words), e.maxText)}))
 			return
 		}
 		if prompt == "panic" {
@@ -142,7 +143,8 @@ func (e *memEngine) outputs(r omni.Request, words []string) []omni.Output {
 		}
 		return []omni.Output{{
 			Type: "image", StageName: "vae", Images: pngs, Finished: true, FinishReason: "stop",
-			Metrics: omni.Metrics{Total: 40 * time.Millisecond, Stages: map[string]time.Duration{"dit.denoise_step": 30 * time.Millisecond}},
+			Metrics: omni.Metrics{Total: 40 * time.Millisecond,
+				Stages: map[string]time.Duration{"dit.denoise_step": 30 * time.Millisecond}},
 		}}
 	}
 	reason := "stop"
@@ -163,7 +165,8 @@ func (e *memEngine) outputs(r omni.Request, words []string) []omni.Output {
 			out = append(out, o)
 		}
 		if audio {
-			out = append(out, omni.Output{Type: "audio", StageName: "code2wav", PCM: tone(i), SampleRate: toneRate, Finished: end})
+			out = append(out, omni.Output{Type: "audio", StageName: "code2wav", PCM: tone(i), SampleRate: toneRate,
+				Finished: end})
 		}
 	}
 	out[len(out)-1].Metrics = omni.Metrics{
@@ -190,7 +193,8 @@ func (e *memEngine) StartProfile(_ context.Context, r protocol.StartRequest) (*s
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.running != nil {
-		return nil, &engineError{status: http.StatusConflict, msg: "session " + e.running.ID + " is recording", hint: "stop it first", running: e.running}
+		return nil, &engineError{status: http.StatusConflict, msg: "session " + e.running.ID + " is recording",
+			hint: "stop it first", running: e.running}
 	}
 	var refs []protocol.StageRef
 	for _, s := range e.stages {
@@ -205,7 +209,8 @@ func (e *memEngine) StartProfile(_ context.Context, r protocol.StartRequest) (*s
 	return e.running, nil
 }
 
-func (e *memEngine) status(id string, o protocol.StartRequest, st session.State, rank protocol.RankState) *session.Status {
+func (e *memEngine) status(id string, o protocol.StartRequest, st session.State,
+	rank protocol.RankState) *session.Status {
 	out := &session.Status{ID: id, State: st, Prefix: o.Prefix, StartedAt: time.Unix(1700000000, 0).UTC()}
 	for _, s := range e.stages {
 		if o.Stages != nil && !slices.Contains(o.Stages, s.ID) {
@@ -213,9 +218,11 @@ func (e *memEngine) status(id string, o protocol.StartRequest, st session.State,
 		}
 		stage := session.StageStatus{Stage: s.ID, Name: s.Name}
 		for k := range s.Ranks {
-			r := protocol.RankStatus{RankID: protocol.RankID{Pipeline: "mem", Stage: s.ID, Rank: k}, StageName: s.Name, State: rank, Session: id}
+			r := protocol.RankStatus{RankID: protocol.RankID{Pipeline: "mem", Stage: s.ID, Rank: k}, StageName: s.Name,
+				State: rank, Session: id}
 			if st == session.StateComplete {
-				r.Artifacts = []protocol.Artifact{{Name: fmt.Sprintf("stage%d_%s/trace_rank%d.json.gz", s.ID, s.Name, k), Kind: "trace", Size: 10}}
+				r.Artifacts = []protocol.Artifact{{Name: fmt.Sprintf("stage%d_%s/trace_rank%d.json.gz", s.ID, s.Name,
+					k), Kind: "trace", Size: 10}}
 			}
 			stage.Ranks = append(stage.Ranks, r)
 		}

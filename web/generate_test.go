@@ -47,7 +47,8 @@ func TestClientChat(t *testing.T) {
 	_, url := start(t, eng)
 	p := ask("one two three")
 	p.Modalities = []string{"text", "audio"}
-	p.Audio = openai.ChatCompletionAudioParam{Format: "wav", Voice: openai.ChatCompletionAudioParamVoiceUnion{OfString: openai.String("alloy")}}
+	p.Audio = openai.ChatCompletionAudioParam{Format: "wav",
+		Voice: openai.ChatCompletionAudioParamVoiceUnion{OfString: openai.String("alloy")}}
 	p.MaxCompletionTokens = openai.Int(2)
 	p.Temperature, p.TopP, p.Seed = openai.Float(0.5), openai.Float(0.9), openai.Int(-7)
 	p.Stop = openai.ChatCompletionNewParamsStopUnion{OfStringArray: []string{"END"}}
@@ -57,10 +58,12 @@ func TestClientChat(t *testing.T) {
 		t.Fatal(err)
 	}
 	ch := res.Choices[0]
-	if ch.Message.Content != "one two " || ch.FinishReason != "length" || res.Usage.CompletionTokens != 2 || res.Usage.TotalTokens != 7 {
+	if ch.Message.Content != "one two " || ch.FinishReason != "length" || res.Usage.CompletionTokens != 2 ||
+		res.Usage.TotalTokens != 7 {
 		t.Errorf("answer %+v, usage %+v", ch, res.Usage)
 	}
-	if ch.Message.Audio.Transcript != "one two " || ch.Message.Audio.ID == "" || ch.Message.Audio.ExpiresAt <= res.Created {
+	if ch.Message.Audio.Transcript != "one two " || ch.Message.Audio.ID == "" ||
+		ch.Message.Audio.ExpiresAt <= res.Created {
 		t.Errorf("audio %+v", ch.Message.Audio)
 	}
 	wav, err := base64.StdEncoding.DecodeString(ch.Message.Audio.Data)
@@ -182,7 +185,8 @@ func TestClientChatStream(t *testing.T) {
 		if got := acc.Choices[0].Message.Content; got != "one two three " || transcript != got {
 			t.Errorf("text %q, transcript %q", got, transcript)
 		}
-		if acc.Choices[0].FinishReason != "stop" || acc.Usage.TotalTokens != 8 || !strings.HasPrefix(audioID, "audio-") {
+		if acc.Choices[0].FinishReason != "stop" || acc.Usage.TotalTokens != 8 ||
+			!strings.HasPrefix(audioID, "audio-") {
 			t.Errorf("reason %q, usage %+v, audio id %q", acc.Choices[0].FinishReason, acc.Usage, audioID)
 		}
 		pcm := slices.Concat(tone(0), tone(1), tone(2))
@@ -253,7 +257,8 @@ func TestSpeechStreamsAsMade(t *testing.T) {
 	eng := newOmni()
 	eng.gate = make(chan struct{})
 	_, url := start(t, eng)
-	res, err := http.Post(url+"/v1/audio/speech", "application/json", strings.NewReader(`{"input":"one two","stream":true,"response_format":"pcm"}`))
+	res, err := http.Post(url+"/v1/audio/speech", "application/json",
+		strings.NewReader(`{"input":"one two","stream":true,"response_format":"pcm"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,9 +382,12 @@ func TestStreamGolden(t *testing.T) {
 	_, url := start(t, newOmni())
 	_, durl := start(t, newDiffusion())
 	tests := []struct{ name, url, body string }{
-		{"text.sse", url, `{"stream":true,"modalities":["text"],"messages":[{"role":"user","content":"<one> \"two\""}]}`},
-		{"text_audio_usage.sse", url, `{"stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"one two"}]}`},
-		{"audio_wav.sse", url, `{"stream":true,"modalities":["audio"],"audio":{"format":"wav"},"messages":[{"role":"user","content":"one"}]}`},
+		{"text.sse", url,
+			`{"stream":true,"modalities":["text"],"messages":[{"role":"user","content":"<one> \"two\""}]}`},
+		{"text_audio_usage.sse", url,
+			`{"stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"one two"}]}`},
+		{"audio_wav.sse", url,
+			`{"stream":true,"modalities":["audio"],"audio":{"format":"wav"},"messages":[{"role":"user","content":"one"}]}`},
 		{"error.sse", url, `{"stream":true,"modalities":["text"],"messages":[{"role":"user","content":"one boom"}]}`},
 		{"image.sse", durl, `{"stream":true,"messages":[{"role":"user","content":"a horse"}]}`},
 	}
@@ -421,7 +429,8 @@ func TestCancelledClientFreesTheRequest(t *testing.T) {
 		eventually(t, "engine freed", func() bool { return eng.active.Load() == 0 })
 	}
 	_, _, body := call(t, "GET", url+"/metrics", "")
-	if !strings.Contains(body, `kinetoscope_http_requests_total{code="499",method="POST",path="/v1/chat/completions"}`) {
+	if !strings.Contains(body,
+		`kinetoscope_http_requests_total{code="499",method="POST",path="/v1/chat/completions"}`) {
 		t.Error("no 499 is counted")
 	}
 }
@@ -455,7 +464,8 @@ func TestSlowClientBlocksNobodyAndIsCutOff(t *testing.T) {
 	}
 	defer conn.Close()
 	body := `{"input":"endless","stream":true}`
-	if _, err := io.WriteString(conn, "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33\r\n\r\n"+body); err != nil {
+	if _, err := io.WriteString(conn, "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33\r\n\r\n"+
+		body); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
@@ -478,7 +488,8 @@ func TestBodyDeadlineDoesNotCutTheAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33\r\n\r\n{"); err != nil {
+	if _, err := io.WriteString(conn,
+		"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
 	before := time.Now()
@@ -492,14 +503,16 @@ func TestBodyDeadlineDoesNotCutTheAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer idle.Close()
-	if _, err := io.WriteString(idle, "POST /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33\r\n\r\n{"); err != nil {
+	if _, err := io.WriteString(idle,
+		"POST /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
 	if reply, err := io.ReadAll(idle); err != nil || !strings.Contains(string(reply), "404") {
 		t.Errorf("%v %s", err, reply)
 	}
 	// … and after as long a time, an answer still streams.
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/audio/speech", strings.NewReader(`{"input":"one two","stream":true,"response_format":"pcm"}`))
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/audio/speech",
+		strings.NewReader(`{"input":"one two","stream":true,"response_format":"pcm"}`))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -58,12 +58,14 @@ func TestBodiesOfOtherServers(t *testing.T) {
 		`{"output_dir":"/tmp/x","start_step":null,"num_steps":5,"activities":["CPU","GPU"],"profile_by_stage":false,"with_stack":null,"record_shapes":true,"profile_prefix":null,"profile_stages":null,"merge_profiles":false}`,
 	} {
 		_, url := start(t, newOmni())
-		if status, _, got := call(t, "POST", url+"/start_profile", body); status != http.StatusOK || parse[session.Status](t, got).ID == "" {
+		if status, _, got := call(t, "POST", url+"/start_profile", body); status != http.StatusOK ||
+			parse[session.Status](t, got).ID == "" {
 			t.Errorf("%s: %d %s", body, status, got)
 		}
 	}
 	_, url := start(t, newOmni())
-	if status, _, got := call(t, "POST", url+"/start_profile", `{"start_step":5,"num_steps":3}`); status != http.StatusBadRequest {
+	if status, _, got := call(t, "POST", url+"/start_profile",
+		`{"start_step":5,"num_steps":3}`); status != http.StatusBadRequest {
 		t.Errorf("start_step: %d %s", status, got)
 	}
 }

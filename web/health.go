@@ -32,7 +32,8 @@ func (s *Server) healthNow() (api.Health, bool) {
 			st := &b.Stages[i]
 			st.Detail = append(
 				st.Detail,
-				api.RankHealth{Replica: ri.Replica, Rank: ri.Rank, Host: ri.Host, PID: ri.PID, Engine: ri.Engine, Ready: ri.Ready},
+				api.RankHealth{Replica: ri.Replica, Rank: ri.Rank, Host: ri.Host, PID: ri.PID, Engine: ri.Engine,
+					Ready: ri.Ready},
 			)
 			if ri.Ready {
 				st.Ready++

@@ -35,7 +35,8 @@ func (s hubSessions) List(_ context.Context, limit int) ([]session.Status, error
 	for _, r := range runs[:min(limit, len(runs))] {
 		st, err := s.hub.Session(r.ID)
 		if err != nil {
-			st = &session.Status{ID: r.ID, State: session.StateFailed, Prefix: r.Prefix, StartedAt: r.At, Error: err.Error()}
+			st = &session.Status{ID: r.ID, State: session.StateFailed, Prefix: r.Prefix, StartedAt: r.At,
+				Error: err.Error()}
 		}
 		out = append(out, *st)
 	}

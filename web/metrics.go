@@ -151,7 +151,8 @@ func newStateCollector(s *Server) *stateCollector {
 		strays: prometheus.NewDesc("kinetoscope_profilers_without_session",
 			"Ranks whose profiler is on and which no session owns.", nil, nil),
 		queue: prometheus.NewDesc("kinetoscope_stage_queue_depth", "Requests at a stage.", []string{"stage"}, nil),
-		ready: prometheus.NewDesc("kinetoscope_stage_ready_ranks", "Ranks of a stage that serve.", []string{"stage"}, nil),
+		ready: prometheus.NewDesc("kinetoscope_stage_ready_ranks", "Ranks of a stage that serve.", []string{"stage"},
+			nil),
 	}
 }
 

@@ -148,7 +148,8 @@ func (s *Server) guard(origin *http.CrossOriginProtection, r *http.Request) erro
 			"host %q is refused: reach this server as localhost, by its address or its host's name; kinetoscope serve --allow-host allows other names", r.Host))
 	}
 	if err := origin.Check(r); err != nil {
-		return forbidden("bad_origin", fmt.Sprintf("request from origin %q is refused: %v", r.Header.Get("Origin"), err))
+		return forbidden("bad_origin", fmt.Sprintf("request from origin %q is refused: %v", r.Header.Get("Origin"),
+			err))
 	}
 	// Safe methods change nothing, but a page of a rebound name must not read either.
 	if o := r.Header.Get("Origin"); o != "" {

@@ -19,13 +19,16 @@ const maxPage = 320 << 10
 func TestPageIsWhole(t *testing.T) {
 	_, url := start(t, newOmni())
 	_, h, index := call(t, "GET", url+"/", "")
-	if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none';") || h.Get("Content-Type") != "text/html; charset=utf-8" {
+	if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none';") ||
+		h.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("headers %v", h)
 	}
 	if c := h.Get("Cross-Origin-Opener-Policy"); c != "" {
 		t.Errorf("Cross-Origin-Opener-Policy %q: it would cut the page off from the viewer that it opens", c)
 	}
-	if strings.Contains(index, "<style") || strings.Contains(index, " on") && regexp.MustCompile(` on[a-z]+="`).MatchString(index) || strings.Contains(index, "http://") || strings.Contains(index, "https://") {
+	if strings.Contains(index, "<style") || strings.Contains(index, " on") &&
+		regexp.MustCompile(` on[a-z]+="`).MatchString(index) || strings.Contains(index, "http://") ||
+		strings.Contains(index, "https://") {
 		t.Error("the page holds what its policy forbids")
 	}
 	_, h, timelines := call(t, "GET", url+"/view/latest", "")
@@ -61,7 +64,8 @@ func TestPageIsWhole(t *testing.T) {
 	for _, f := range files {
 		data := readUI(t, f.Name())
 		size += len(data)
-		if m := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacent|\beval\(|\bstyle:`).FindString(data); m != "" && path.Ext(f.Name()) == ".js" {
+		if m := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacent|\beval\(|\bstyle:`).FindString(data); m != "" &&
+			path.Ext(f.Name()) == ".js" {
 			t.Errorf("ui/%s uses %s: text must stay text", f.Name(), m)
 		}
 		if !reached[f.Name()] {

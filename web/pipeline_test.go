@@ -33,7 +33,8 @@ func open(t *testing.T, pipeline string) (omni.API, string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	eng, err := omni.Open(ctx, omni.Config{Pipeline: pipeline, RunsDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	eng, err := omni.Open(ctx, omni.Config{Pipeline: pipeline, RunsDir: t.TempDir(),
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,8 @@ func TestRealOmni(t *testing.T) {
 		if status != 200 {
 			t.Fatalf("start: %d %s", status, body)
 		}
-		if status, _, body = call(t, "POST", url+"/start_profile", ""); status != 409 || parse[errorReply](t, body).Session == nil {
+		if status, _, body = call(t, "POST", url+"/start_profile", ""); status != 409 ||
+			parse[errorReply](t, body).Session == nil {
 			t.Errorf("second start: %d %s", status, body)
 		}
 		realChat(t, eng, url)
@@ -88,11 +90,13 @@ func TestRealOmni(t *testing.T) {
 	if status != 200 || !strings.Contains(body, `"idle"`) {
 		t.Errorf("idle stop: %d %s", status, body)
 	}
-	status, _, body = call(t, "POST", url+"/v1/chat/completions", `{"messages":[{"role":"user","content":"`+strings.Repeat("long ", 100000)+`"}]}`)
+	status, _, body = call(t, "POST", url+"/v1/chat/completions", `{"messages":[{"role":"user","content":"`+
+		strings.Repeat("long ", 100000)+`"}]}`)
 	if status != 400 {
 		t.Errorf("prompt too long: %d %s", status, body)
 	}
-	status, _, body = call(t, "POST", url+"/v1/chat/completions", `{"messages":[{"role":"user","content":"`+strings.Repeat("word ", 3000)+`"}]}`)
+	status, _, body = call(t, "POST", url+"/v1/chat/completions", `{"messages":[{"role":"user","content":"`+
+		strings.Repeat("word ", 3000)+`"}]}`)
 	if status != 400 || !strings.Contains(body, `"param":"prompt"`) {
 		t.Errorf("prompt too long for the model: %d %s", status, body)
 	}
@@ -132,7 +136,8 @@ func realChat(t *testing.T, eng omni.API, url string) {
 		t.Fatal(err)
 	}
 	if text != whole.Choices[0].Message.Content || len(pcm) == 0 || !bytes.Equal(pcm, wav[44:]) {
-		t.Errorf("the stream (%q, %d bytes) is not the answer (%q, %d bytes)", text, len(pcm), whole.Choices[0].Message.Content, len(wav)-44)
+		t.Errorf("the stream (%q, %d bytes) is not the answer (%q, %d bytes)", text, len(pcm),
+			whole.Choices[0].Message.Content, len(wav)-44)
 	}
 }
 
@@ -167,7 +172,8 @@ func download(t *testing.T, url string, a protocol.Artifact) {
 func TestRealDiffusion(t *testing.T) {
 	_, url := open(t, "diffusion")
 	c := client(url)
-	res, err := c.Images.Generate(t.Context(), openai.ImageGenerateParams{Prompt: "a horse in motion", N: openai.Int(2)},
+	res, err := c.Images.Generate(t.Context(), openai.ImageGenerateParams{Prompt: "a horse in motion",
+		N: openai.Int(2)},
 		option.WithJSONSet("seed", 3), option.WithJSONSet("num_inference_steps", 2))
 	if err != nil {
 		t.Fatal(err)
@@ -185,10 +191,13 @@ func TestRealDiffusion(t *testing.T) {
 		}
 	}
 	status, _, body := call(t, "POST", url+"/v1/images/generations", `{"prompt":"a","size":"63x1000"}`)
-	if status != 400 || !strings.Contains(body, "multiples of 16 up to 512") || !strings.Contains(body, `"param":"size"`) {
+	if status != 400 || !strings.Contains(body, "multiples of 16 up to 512") ||
+		!strings.Contains(body, `"param":"size"`) {
 		t.Errorf("wrong size: %d %s", status, body)
 	}
-	if status, _, body = call(t, "POST", url+"/v1/chat/completions", `{"messages":[{"role":"user","content":"a horse"}],"num_inference_steps":1}`); status != 200 || !strings.Contains(body, "data:image/png;base64,") {
+	if status, _, body = call(t, "POST", url+"/v1/chat/completions",
+		`{"messages":[{"role":"user","content":"a horse"}],"num_inference_steps":1}`); status != 200 ||
+		!strings.Contains(body, "data:image/png;base64,") {
 		t.Errorf("chat draws: %d %.300s", status, body)
 	}
 }

@@ -99,7 +99,8 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 		if early(st.State) {
 			st.State = session.StateStopping
 		}
-		s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(&st), Message: "stopping; see " + api.SessionPath(st.ID)})
+		s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(&st), Message: "stopping; see " +
+			api.SessionPath(st.ID)})
 		return nil
 	}
 	select {

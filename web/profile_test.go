@@ -27,7 +27,8 @@ func TestProfileStartStop(t *testing.T) {
 			t.Fatalf("stop %d: %d %s", round, status, body)
 		}
 		rank := st.Stages[0].Ranks[1]
-		if rank.State != protocol.StateComplete || rank.Artifacts[0].URL != "/v1/sessions/"+st.ID+"/artifacts/stage0_thinker/trace_rank1.json.gz" {
+		if rank.State != protocol.StateComplete || rank.Artifacts[0].URL != "/v1/sessions/"+st.ID+
+			"/artifacts/stage0_thinker/trace_rank1.json.gz" {
 			t.Errorf("rank %+v", rank)
 		}
 		if u := st.Artifacts[0].URL; u != "/v1/sessions/"+st.ID+"/artifacts/report%20%231.json" {
@@ -54,16 +55,21 @@ func TestProfileOptions(t *testing.T) {
 		{``, protocol.StartRequest{}},
 		{`{}`, protocol.StartRequest{}},
 		{`{"stages":null,"profile_prefix":null,"max_iterations":null}`, protocol.StartRequest{}},
-		{`{"stages":[2,0,2],"profile_prefix":"night run"}`, protocol.StartRequest{Stages: []int{2, 0, 2}, Prefix: "night run"}},
-		{`{"delay_iterations":0,"max_iterations":5}`, protocol.StartRequest{DelayIterations: &zero, MaxIterations: &five}},
+		{`{"stages":[2,0,2],"profile_prefix":"night run"}`, protocol.StartRequest{Stages: []int{2, 0, 2},
+			Prefix: "night run"}},
+		{`{"delay_iterations":0,"max_iterations":5}`, protocol.StartRequest{DelayIterations: &zero,
+			MaxIterations: &five}},
 		{`{"last_s":10}`, protocol.StartRequest{Last: 10 * time.Second}},
-		{`{"max_duration_s":1.5,"allow_partial":true}`, protocol.StartRequest{MaxDuration: 1500 * time.Millisecond, AllowPartial: true}},
+		{`{"max_duration_s":1.5,"allow_partial":true}`, protocol.StartRequest{MaxDuration: 1500 * time.Millisecond,
+			AllowPartial: true}},
 		{`{"max_bytes":4096}`, protocol.StartRequest{MaxBytes: 4096}},
 		{`{"profiler_config":{"torch_profiler_with_memory":true}}`, protocol.StartRequest{Config: &cfg}},
-		{`{"profiler_config":{"torch_profiler_with_memory":true,"proton_mode":"x"}}`, protocol.StartRequest{Config: &cfg}},
+		{`{"profiler_config":{"torch_profiler_with_memory":true,"proton_mode":"x"}}`,
+			protocol.StartRequest{Config: &cfg}},
 		{`{"profiler_config":null}`, protocol.StartRequest{}},
 		// What vLLM's load generator posts.
-		{`{"model":"m","prompt":"hello","max_tokens":7,"logprobs":null,"stream":true,"extra":{"a":[1]}}`, protocol.StartRequest{}},
+		{`{"model":"m","prompt":"hello","max_tokens":7,"logprobs":null,"stream":true,"extra":{"a":[1]}}`,
+			protocol.StartRequest{}},
 	}
 	for _, tt := range tests {
 		eng := newOmni()
@@ -110,17 +116,26 @@ func TestProfileBadInput(t *testing.T) {
 		{"/start_profile", `{"max_bytes":"64MiB"}`, 422, "max_bytes", "want an integer"},
 		{"/start_profile", `{"profile_prefix":".x"}`, 400, "profile_prefix", "dot"},
 		{"/start_profile", `{"profile_prefix":"c:x"}`, 400, "profile_prefix", "separator"},
-		{"/start_profile", `{"profiler_config":{"profiler":"bogus"}}`, 400, "profiler_config.profiler", "torch, cuda, null"},
-		{"/start_profile", `{"profiler_config":{"iteration":"epoch"}}`, 400, "profiler_config.iteration", "step, request"},
-		{"/start_profile", `{"profiler_config":{"sample_requests":-1}}`, 400, "profiler_config.sample_requests", "0 and more"},
-		{"/start_profile", `{"profiler_config":{"active_iterations":0}}`, 400, "profiler_config.active_iterations", "1 and more"},
-		{"/start_profile", `{"profiler_config":{"torch_profiler_activities":["TPU"]}}`, 400, "profiler_config.torch_profiler_activities", "CPU, GPU"},
-		{"/start_profile", `{"profiler_config":{"torch_profiler_activities":["CPU"` + strings.Repeat(`,"CPU"`, 999) + `]}}`, 400,
+		{"/start_profile", `{"profiler_config":{"profiler":"bogus"}}`, 400, "profiler_config.profiler",
+			"torch, cuda, null"},
+		{"/start_profile", `{"profiler_config":{"iteration":"epoch"}}`, 400, "profiler_config.iteration",
+			"step, request"},
+		{"/start_profile", `{"profiler_config":{"sample_requests":-1}}`, 400, "profiler_config.sample_requests",
+			"0 and more"},
+		{"/start_profile", `{"profiler_config":{"active_iterations":0}}`, 400, "profiler_config.active_iterations",
+			"1 and more"},
+		{"/start_profile", `{"profiler_config":{"torch_profiler_activities":["TPU"]}}`, 400,
+			"profiler_config.torch_profiler_activities", "CPU, GPU"},
+		{"/start_profile", `{"profiler_config":{"torch_profiler_activities":["CPU"` + strings.Repeat(`,"CPU"`, 999) +
+			`]}}`, 400,
 			"profiler_config.torch_profiler_activities", "1000 entries"},
-		{"/start_profile", `{"profiler_config":{"max_iterations":"5"}}`, 422, "profiler_config.max_iterations", "want an integer"},
+		{"/start_profile", `{"profiler_config":{"max_iterations":"5"}}`, 422, "profiler_config.max_iterations",
+			"want an integer"},
 		{"/start_profile", `{"profiler_config":[]}`, 422, "profiler_config", "want an object"},
-		{"/start_profile", `{"profiler_config":{"torch_profiler_stack":true}}`, 400, "profiler_config.torch_profiler_stack", "unknown field"},
-		{"/start_profile", `{"profiler_config":{"torch_profiler_dir":"/etc"}}`, 400, "profiler_config.torch_profiler_dir", "deployment"},
+		{"/start_profile", `{"profiler_config":{"torch_profiler_stack":true}}`, 400,
+			"profiler_config.torch_profiler_stack", "unknown field"},
+		{"/start_profile", `{"profiler_config":{"torch_profiler_dir":"/etc"}}`, 400,
+			"profiler_config.torch_profiler_dir", "deployment"},
 		{"/start_profile", `{"stages":[0]`, 400, "", "line 1"},
 		{"/start_profile", `{"stages":[0],"stages":[1]}`, 400, "stages", "duplicate"},
 		{"/start_profile", `[]`, 422, "", "want an object"},
@@ -150,7 +165,8 @@ func TestProfileBusyIs409WithTheSession(t *testing.T) {
 	first := parse[session.Status](t, body)
 	status, _, body := call(t, "POST", url+"/start_profile", "")
 	e := parse[errorReply](t, body)
-	if status != 409 || e.Session == nil || e.Session.ID != first.ID || e.Hint == "" || deref(e.Error.Code) != "session_running" {
+	if status != 409 || e.Session == nil || e.Session.ID != first.ID || e.Hint == "" ||
+		deref(e.Error.Code) != "session_running" {
 		t.Errorf("%d %s", status, body)
 	}
 }

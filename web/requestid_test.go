@@ -61,7 +61,8 @@ func TestRealRequestID(t *testing.T) {
 		t.Fatalf("start: %d %s", status, body)
 	}
 	const id, chat = "load-7.42", `{"max_tokens":6,"messages":[{"role":"user","content":"What does a horse do?"}]}`
-	status, h, body := call(t, "POST", url+"/v1/chat/completions", chat, HeaderRequestID, id, "Traceparent", parentHeader)
+	status, h, body := call(t, "POST", url+"/v1/chat/completions", chat, HeaderRequestID, id, "Traceparent",
+		parentHeader)
 	if status != 200 || h.Get(HeaderRequestID) != id {
 		t.Fatalf("chat: %d %v %s", status, h, body)
 	}
@@ -71,7 +72,8 @@ func TestRealRequestID(t *testing.T) {
 		t.Fatalf("stop: %d %s", status, body)
 	}
 	for _, s := range st.Stages {
-		path := filepath.Join(st.RunDir, store.ArtifactName(s.Ranks[0].RankID, s.Name, string(protocol.KindTrace), ".json.gz"))
+		path := filepath.Join(st.RunDir, store.ArtifactName(s.Ranks[0].RankID, s.Name, string(protocol.KindTrace),
+			".json.gz"))
 		if got := arrivals(t, path); len(got) != 1 || got[id] == "" {
 			t.Errorf("stage %s: requests %v arrived, want %s", s.Name, got, id)
 		}

@@ -89,7 +89,8 @@ func (s *Server) dispatch(m methods) http.Handler {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 			s.fail(w, r, &openai.Error{
 				Status: http.StatusMethodNotAllowed, Type: openai.TypeInvalidRequest, Code: "method_not_allowed",
-				Message: fmt.Sprintf("%s is not allowed on %s; use %s", r.Method, r.URL.Path, strings.Join(allow, " or ")),
+				Message: fmt.Sprintf("%s is not allowed on %s; use %s", r.Method, r.URL.Path,
+					strings.Join(allow, " or ")),
 			})
 		default:
 			if err := e(w, r); err != nil {
@@ -114,10 +115,12 @@ func (s *Server) byGet(e endpoint) endpoint {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method == http.MethodHead {
 			w.Header().Set("Allow", "GET, POST")
-			return &openai.Error{Status: http.StatusMethodNotAllowed, Type: openai.TypeInvalidRequest, Code: "method_not_allowed",
+			return &openai.Error{Status: http.StatusMethodNotAllowed, Type: openai.TypeInvalidRequest,
+				Code:    "method_not_allowed",
 				Message: "HEAD is not allowed on " + r.URL.Path + "; use POST"}
 		}
-		if r.Header.Get("Sec-Fetch-Mode") != "" || r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Referer") != "" || r.Header.Get("Cookie") != "" {
+		if r.Header.Get("Sec-Fetch-Mode") != "" || r.Header.Get("Sec-Fetch-Site") != "" ||
+			r.Header.Get("Referer") != "" || r.Header.Get("Cookie") != "" {
 			return forbidden("browser", "a browser may have sent this GET without being asked to: use POST")
 		}
 		w.Header().Set("Cache-Control", "no-store")
@@ -136,7 +139,8 @@ func (s *Server) limited(e endpoint) endpoint {
 			w.Header().Set("Retry-After", "1")
 			return &openai.Error{
 				Status: http.StatusServiceUnavailable, Type: openai.TypeRateLimit, Code: "overloaded",
-				Message: fmt.Sprintf("%d requests are in flight, the most this server takes; try again", MaxGenerations),
+				Message: fmt.Sprintf("%d requests are in flight, the most this server takes; try again",
+					MaxGenerations),
 			}
 		}
 	}

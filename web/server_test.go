@@ -123,42 +123,63 @@ func TestErrorBodies(t *testing.T) {
 		{"no path", "GET", url + "/v2/nothing", "", 404, "", "/v2/nothing"},
 		{"method", "GET", url + "/v1/chat/completions", "", 405, "", "use POST"},
 		{"start by GET", "GET", url + "/start_profile", "", 405, "", "use POST"},
-		{"syntax", "POST", url + "/v1/chat/completions", "{\n \"messages\": [}", 400, "messages", "line 2, column 15 (offset 16)"},
+		{"syntax", "POST", url + "/v1/chat/completions", "{\n \"messages\": [}", 400, "messages",
+			"line 2, column 15 (offset 16)"},
 		{"cut", "POST", url + "/v1/chat/completions", `{"messages": [`, 400, "", "unexpected"},
 		{"empty", "POST", url + "/v1/chat/completions", "", 400, "", "not valid JSON"},
-		{"type", "POST", url + "/v1/chat/completions", chat(`,"max_tokens":"many"`), 422, "max_tokens", `want an integer, got a string`},
+		{"type", "POST", url + "/v1/chat/completions", chat(`,"max_tokens":"many"`), 422, "max_tokens",
+			`want an integer, got a string`},
 		{"fraction", "POST", url + "/v1/chat/completions", chat(`,"max_tokens":1.5`), 422, "max_tokens", `1.5`},
 		{"no messages", "POST", url + "/v1/chat/completions", `{"model":"mem/model"}`, 400, "messages", "missing"},
-		{"role", "POST", url + "/v1/chat/completions", `{"messages":[{"role":"user","content":"a"},{"role":"king","content":"b"}]}`, 400, "messages[1].role", "king"},
-		{"content type", "POST", url + "/v1/chat/completions", `{"messages":[{"role":"user","content":7}]}`, 400, "messages[0].content", "string or an array"},
-		{"image part", "POST", url + "/v1/chat/completions", `{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}`, 400, "messages[0].content[0].type", "image_url"},
-		{"part type", "POST", url + "/v1/chat/completions", `{"messages":[{"role":"user","content":[{"type":"text","text":7}]}]}`, 422, "messages[0].content[0].text", "want a string"},
+		{"role", "POST", url + "/v1/chat/completions",
+			`{"messages":[{"role":"user","content":"a"},{"role":"king","content":"b"}]}`, 400, "messages[1].role",
+			"king"},
+		{"content type", "POST", url + "/v1/chat/completions", `{"messages":[{"role":"user","content":7}]}`, 400,
+			"messages[0].content", "string or an array"},
+		{"image part", "POST", url + "/v1/chat/completions",
+			`{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}`, 400, "messages[0].content[0].type",
+			"image_url"},
+		{"part type", "POST", url + "/v1/chat/completions",
+			`{"messages":[{"role":"user","content":[{"type":"text","text":7}]}]}`, 422, "messages[0].content[0].text",
+			"want a string"},
 		{"n = 0", "POST", url + "/v1/chat/completions", chat(`,"n":0`), 400, "n", "1 to 1"},
 		{"n = 2", "POST", url + "/v1/chat/completions", chat(`,"n":2`), 400, "n", "1 to 1"},
 		{"model", "POST", url + "/v1/chat/completions", chat(`,"model":"other"`), 404, "model", "mem/model"},
-		{"modality", "POST", url + "/v1/chat/completions", chat(`,"modalities":["image"]`), 400, "modalities[0]", "text, audio"},
-		{"audio format", "POST", url + "/v1/chat/completions", chat(`,"audio":{"voice":"x","format":"mp3"}`), 400, "audio.format", "wav, pcm16"},
+		{"modality", "POST", url + "/v1/chat/completions", chat(`,"modalities":["image"]`), 400, "modalities[0]",
+			"text, audio"},
+		{"audio format", "POST", url + "/v1/chat/completions", chat(`,"audio":{"voice":"x","format":"mp3"}`), 400,
+			"audio.format", "wav, pcm16"},
 		{"temperature", "POST", url + "/v1/chat/completions", chat(`,"temperature":3`), 400, "temperature", "0 to 2"},
 		{"top_p", "POST", url + "/v1/chat/completions", chat(`,"top_p":0`), 400, "top_p", "over 0"},
 		{"max_tokens", "POST", url + "/v1/chat/completions", chat(`,"max_tokens":0`), 400, "max_tokens", "at least 1"},
 		{"stop", "POST", url + "/v1/chat/completions", chat(`,"stop":["x",""]`), 400, "stop[1]", "empty"},
-		{"long stop", "POST", url + "/v1/chat/completions", chat(`,"stop":"` + strings.Repeat("x", 200000) + `"`), 400, "stop[0]", "1024 at most"},
-		{"many stops", "POST", url + "/v1/chat/completions", chat(`,"stop":["a"` + strings.Repeat(`,"a"`, 16) + `]`), 400, "stop", "16 at most"},
+		{"long stop", "POST", url + "/v1/chat/completions", chat(`,"stop":"` + strings.Repeat("x", 200000) + `"`), 400,
+			"stop[0]", "1024 at most"},
+		{"many stops", "POST", url + "/v1/chat/completions", chat(`,"stop":["a"` + strings.Repeat(`,"a"`, 16) + `]`),
+			400, "stop", "16 at most"},
 		{"tools", "POST", url + "/v1/chat/completions", chat(`,"tools":[{}]`), 400, "tools", "not supported"},
-		{"prompt too long", "POST", url + "/v1/chat/completions", `{"messages":[{"role":"user","content":"a b c d e"}]}`, 400, "", "5 tokens"},
-		{"prompt too long, streamed", "POST", url + "/v1/chat/completions", `{"stream":true,"messages":[{"role":"user","content":"a b c d e"}]}`, 400, "", "5 tokens"},
-		{"big", "POST", url + "/v1/chat/completions", `"` + strings.Repeat("x", MaxGenerateBody) + `"`, 413, "", "4194304"},
-		{"speech format", "POST", url + "/v1/audio/speech", `{"input":"a","voice":"v","response_format":"mp3"}`, 400, "response_format", "wav, pcm16"},
+		{"prompt too long", "POST", url + "/v1/chat/completions",
+			`{"messages":[{"role":"user","content":"a b c d e"}]}`, 400, "", "5 tokens"},
+		{"prompt too long, streamed", "POST", url + "/v1/chat/completions",
+			`{"stream":true,"messages":[{"role":"user","content":"a b c d e"}]}`, 400, "", "5 tokens"},
+		{"big", "POST", url + "/v1/chat/completions", `"` + strings.Repeat("x", MaxGenerateBody) + `"`, 413, "",
+			"4194304"},
+		{"speech format", "POST", url + "/v1/audio/speech", `{"input":"a","voice":"v","response_format":"mp3"}`, 400,
+			"response_format", "wav, pcm16"},
 		{"speech input", "POST", url + "/v1/audio/speech", `{"voice":"v"}`, 400, "input", "missing"},
 		{"speech speed", "POST", url + "/v1/audio/speech", `{"input":"a","speed":2}`, 400, "speed", "speed 2"},
 		{"speech of images", "POST", durl + "/v1/audio/speech", `{"input":"a"}`, 400, "model", "makes no audio"},
 		{"images of omni", "POST", url + "/v1/images/generations", `{"prompt":"a"}`, 400, "model", "makes no images"},
 		{"image n", "POST", durl + "/v1/images/generations", `{"prompt":"a","n":11}`, 400, "n", "1 to 10"},
 		{"image n = 0", "POST", durl + "/v1/images/generations", `{"prompt":"a","n":0}`, 400, "n", "1 to 10"},
-		{"image size", "POST", durl + "/v1/images/generations", `{"prompt":"a","size":"big"}`, 400, "size", "allowed are"},
-		{"image url", "POST", durl + "/v1/images/generations", `{"prompt":"a","response_format":"url"}`, 400, "response_format", "b64_json"},
-		{"image steps", "POST", durl + "/v1/images/generations", `{"prompt":"a","num_inference_steps":0}`, 400, "num_inference_steps", "1 to 1000"},
-		{"chat image extra", "POST", durl + "/v1/chat/completions", chat(`,"extra_body":{"width":8}`), 400, "extra_body.width", "go together"},
+		{"image size", "POST", durl + "/v1/images/generations", `{"prompt":"a","size":"big"}`, 400, "size",
+			"allowed are"},
+		{"image url", "POST", durl + "/v1/images/generations", `{"prompt":"a","response_format":"url"}`, 400,
+			"response_format", "b64_json"},
+		{"image steps", "POST", durl + "/v1/images/generations", `{"prompt":"a","num_inference_steps":0}`, 400,
+			"num_inference_steps", "1 to 1000"},
+		{"chat image extra", "POST", durl + "/v1/chat/completions", chat(`,"extra_body":{"width":8}`), 400,
+			"extra_body.width", "go together"},
 		{"session", "GET", url + "/v1/sessions/none", "", 404, "", "none"},
 		{"model id", "GET", url + "/v1/models/no/such", "", 404, "model", "no/such"},
 	}
@@ -204,11 +225,13 @@ func TestPanicIs500AndLogged(t *testing.T) {
 	s := NewServer(Config{API: newOmni(), Logger: log})
 	defer s.Close()
 	w := httptest.NewRecorder()
-	r := httptest.NewRequest("POST", "/v1/chat/completions", strings.NewReader(`{"messages":[{"role":"user","content":"panic"}]}`))
+	r := httptest.NewRequest("POST", "/v1/chat/completions",
+		strings.NewReader(`{"messages":[{"role":"user","content":"panic"}]}`))
 	r.Host = "localhost"
 	r.Header.Set(HeaderRequestID, "my-id.1")
 	s.Handler().ServeHTTP(w, r)
-	if w.Code != 500 || !strings.Contains(w.Body.String(), "my-id.1") || strings.Contains(w.Body.String(), "engine bug") {
+	if w.Code != 500 || !strings.Contains(w.Body.String(), "my-id.1") ||
+		strings.Contains(w.Body.String(), "engine bug") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if w.Header().Get(HeaderRequestID) != "my-id.1" {
@@ -232,7 +255,8 @@ func TestGuard(t *testing.T) {
 		{"IPv6", "POST", []string{"Host", "[::1]" + port}, 200},
 		{"allowed name", "POST", []string{"Host", "Tunnel.example"}, 200},
 		{"rebound name", "POST", []string{"Host", "evil.example" + port}, 403},
-		{"rebound name, same origin", "GET", []string{"Host", "evil.example" + port, "Origin", "http://evil.example" + port}, 403},
+		{"rebound name, same origin", "GET", []string{"Host", "evil.example" + port, "Origin", "http://evil.example" +
+			port}, 403},
 		{"name that begins like an address", "POST", []string{"Host", "127.0.0.1.evil.example"}, 403},
 		{"other origin", "POST", []string{"Origin", "http://evil.example"}, 403},
 		{"other origin, GET", "GET", []string{"Origin", "http://evil.example"}, 403},
@@ -264,10 +288,13 @@ func TestHostsBeyondTheLoopback(t *testing.T) {
 		allowed, host string
 		status        int
 	}{
-		{"", "evil.example", 403}, {"", "10.0.0.1:8000", 200}, {"", "[fd00::1]:8000", 200}, {"", own + ":8000", 200}, {"", "localhost:8000", 200},
-		{"", "10.0.0.1.evil.example", 403}, {"gpu-box.example", "gpu-box.example", 200}, {"gpu-box.example", "evil.example", 403}, {"*", "evil.example", 200},
+		{"", "evil.example", 403}, {"", "10.0.0.1:8000", 200}, {"", "[fd00::1]:8000", 200}, {"", own + ":8000", 200},
+		{"", "localhost:8000", 200},
+		{"", "10.0.0.1.evil.example", 403}, {"gpu-box.example", "gpu-box.example", 200},
+		{"gpu-box.example", "evil.example", 403}, {"*", "evil.example", 200},
 	} {
-		s := NewServer(Config{API: newOmni(), Addr: "0.0.0.0:8000", AllowedHosts: []string{c.allowed}, Logger: slog.New(slog.DiscardHandler)})
+		s := NewServer(Config{API: newOmni(), Addr: "0.0.0.0:8000", AllowedHosts: []string{c.allowed},
+			Logger: slog.New(slog.DiscardHandler)})
 		r := httptest.NewRequest("GET", "/v1/models", nil)
 		r.Host = c.host
 		w := httptest.NewRecorder()
@@ -284,7 +311,8 @@ func TestHealth(t *testing.T) {
 	s, url := start(t, eng)
 	status, _, body := call(t, "GET", url+"/health", "")
 	h := parse[api.Health](t, body)
-	if status != 200 || h.Status != "ok" || len(h.Stages) != 3 || h.Stages[0].Ready != 2 || h.Stages[0].Detail[1].PID != 101 {
+	if status != 200 || h.Status != "ok" || len(h.Stages) != 3 || h.Stages[0].Ready != 2 ||
+		h.Stages[0].Detail[1].PID != 101 {
 		t.Errorf("%d %s", status, body)
 	}
 	eng.notReady.Store(true)
@@ -349,7 +377,8 @@ func TestShutdownLetsAStreamEnd(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, ln) }()
 	res, err := http.Post("http://"+ln.Addr().String()+"/v1/chat/completions", "application/json",
-		strings.NewReader(`{"stream":true,"modalities":["text"],"messages":[{"role":"user","content":"one two three"}]}`))
+		strings.NewReader(
+			`{"stream":true,"modalities":["text"],"messages":[{"role":"user","content":"one two three"}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}

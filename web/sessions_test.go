@@ -59,7 +59,8 @@ func testRuns(t *testing.T) (dirSessions, []byte) {
 	}
 	files := map[string][]byte{
 		"S1/stage0_thinker/trace_rank0.json.gz": gz.Bytes(), "S1/report.json": []byte("0123456789"),
-		"S1/stage0_thinker/ops_rank0.xlsx": []byte("PK"), "S1/a.html": []byte("<script>"), "secret.txt": []byte("secret"),
+		"S1/stage0_thinker/ops_rank0.xlsx": []byte("PK"), "S1/a.html": []byte("<script>"),
+		"secret.txt": []byte("secret"),
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(root, name), data, 0o666); err != nil {
@@ -87,7 +88,8 @@ func TestSessionsEndpoints(t *testing.T) {
 	if l := parse[api.SessionList](t, body); len(l.Data) != 1 {
 		t.Errorf("%s", body)
 	}
-	if status, _, body := call(t, "GET", url+"/v1/sessions?limit=x", ""); status != 400 || !strings.Contains(body, "limit") {
+	if status, _, body := call(t, "GET", url+"/v1/sessions?limit=x", ""); status != 400 ||
+		!strings.Contains(body, "limit") {
 		t.Errorf("%d %s", status, body)
 	}
 	_, _, body = call(t, "GET", url+"/v1/sessions/S1", "")
@@ -95,7 +97,8 @@ func TestSessionsEndpoints(t *testing.T) {
 		t.Errorf("%s", body)
 	}
 	_, bare := start(t, newOmni())
-	if status, _, body := call(t, "GET", bare+"/v1/sessions", ""); status != 200 || !strings.Contains(body, `"data":[]`) {
+	if status, _, body := call(t, "GET", bare+"/v1/sessions", ""); status != 200 ||
+		!strings.Contains(body, `"data":[]`) {
 		t.Errorf("without a store: %d %s", status, body)
 	}
 	if status, _, _ := call(t, "GET", bare+"/v1/sessions/S1", ""); status != 404 {
@@ -118,12 +121,14 @@ func TestArtifactDownload(t *testing.T) {
 	if err != nil || !bytes.Equal(got, gz) || res.Uncompressed {
 		t.Errorf("got %d bytes, want %d, uncompressed %v, %v", len(got), len(gz), res.Uncompressed, err)
 	}
-	if ct, ce := res.Header.Get("Content-Type"), res.Header.Get("Content-Encoding"); ct != "application/gzip" || ce != "" {
+	if ct, ce := res.Header.Get("Content-Type"), res.Header.Get("Content-Encoding"); ct != "application/gzip" ||
+		ce != "" {
 		t.Errorf("type %q, encoding %q", ct, ce)
 	}
 
 	status, h, body := call(t, "GET", at+"report.json", "", "Range", "bytes=2-4")
-	if status != 206 || body != "234" || h.Get("Content-Range") != "bytes 2-4/10" || h.Get("Content-Type") != "application/json" {
+	if status != 206 || body != "234" || h.Get("Content-Range") != "bytes 2-4/10" ||
+		h.Get("Content-Type") != "application/json" {
 		t.Errorf("%d %q %v", status, body, h)
 	}
 	if status, _, _ := call(t, "GET", at+"report.json", "", "Range", "bytes=99-"); status != 416 {
@@ -133,11 +138,13 @@ func TestArtifactDownload(t *testing.T) {
 		t.Errorf("known ETag: %d", status)
 	}
 	status, h, body = call(t, "HEAD", at+"stage0_thinker/ops_rank0.xlsx", "")
-	if status != 200 || body != "" || h.Get("Content-Length") != "2" || !strings.Contains(h.Get("Content-Type"), "spreadsheetml") {
+	if status != 200 || body != "" || h.Get("Content-Length") != "2" ||
+		!strings.Contains(h.Get("Content-Type"), "spreadsheetml") {
 		t.Errorf("HEAD: %d %v", status, h)
 	}
 	_, h, _ = call(t, "GET", at+"a.html", "")
-	if !strings.HasPrefix(h.Get("Content-Disposition"), "attachment") || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox") || h.Get("X-Content-Type-Options") != "nosniff" {
+	if !strings.HasPrefix(h.Get("Content-Disposition"), "attachment") ||
+		!strings.Contains(h.Get("Content-Security-Policy"), "sandbox") || h.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("a page of a run may act here: %v", h)
 	}
 }

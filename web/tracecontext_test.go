@@ -36,7 +36,8 @@ func TestTraceContext(t *testing.T) {
 			t.Fatalf("%s: %d %s", c.url, status, body)
 		}
 		got, err := profiler.ParseTraceParent(h.Get("Traceparent"))
-		if err != nil || got.TraceHex() != parentHeader[3:35] || strings.Contains(parentHeader, got.String()[36:52]) || !got.Sampled() {
+		if err != nil || got.TraceHex() != parentHeader[3:35] || strings.Contains(parentHeader, got.String()[36:52]) ||
+			!got.Sampled() {
 			t.Errorf("%s answers with %q: want a child of %q (%v)", c.url, h.Get("Traceparent"), parentHeader, err)
 		}
 		if sent := c.eng.last.Load().TraceParent; sent != got {
@@ -58,7 +59,8 @@ func TestTraceContextIgnored(t *testing.T) {
 		"unknown version": {"Traceparent", "ff" + parentHeader[2:]},
 		"twice":           {"Traceparent", parentHeader, "Traceparent", parentHeader},
 	} {
-		r, err := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/chat/completions", strings.NewReader(`{"messages":[{"role":"user","content":"a"}]}`))
+		r, err := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/chat/completions",
+			strings.NewReader(`{"messages":[{"role":"user","content":"a"}]}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +72,10 @@ func TestTraceContextIgnored(t *testing.T) {
 			t.Fatal(err)
 		}
 		res.Body.Close()
-		if res.StatusCode != 200 || res.Header.Get("Traceparent") != "" || eng.last.Load().TraceParent != (profiler.TraceParent{}) {
-			t.Errorf("%s: %d, answers %q, pipeline got %v", name, res.StatusCode, res.Header.Get("Traceparent"), eng.last.Load().TraceParent)
+		if res.StatusCode != 200 || res.Header.Get("Traceparent") != "" ||
+			eng.last.Load().TraceParent != (profiler.TraceParent{}) {
+			t.Errorf("%s: %d, answers %q, pipeline got %v", name, res.StatusCode, res.Header.Get("Traceparent"),
+				eng.last.Load().TraceParent)
 		}
 	}
 	if _, h, _ := call(t, "GET", url+"/health", "", "Traceparent", parentHeader); h.Get("Traceparent") != "" {

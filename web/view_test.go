@@ -103,20 +103,31 @@ func TestViewEndpoints(t *testing.T) {
 	if b := get(t, base+"slices?px=100&tracks="+first, 200); !strings.HasPrefix(string(b), timeline.Magic) {
 		t.Errorf("slices begin with %q", b[:8])
 	}
-	for _, path := range []string{"slices", "slices/0.0", "slices/0.0/next", "slices/0.1/next?back=1", "counters", "steps", "requests", "arrows",
-		"findings", "search?q=decode", "search?q=^dec&regex=1&args=1", "selection", "selection?from=0&to=1000000&tracks=" + first,
-		"export?format=csv", "export?format=chrome", "export?format=perfetto", "export?format=parquet", "tracks?pack=on",
-		"derived", "overview", "steptimes", "ops", "ops?by=shape&trace=1", "ops?trace=-1", "ops?by=kernel", "flame", "flame?of=device", "communication", "memory",
+	for _, path := range []string{"slices", "slices/0.0", "slices/0.0/next", "slices/0.1/next?back=1", "counters",
+		"steps", "requests", "arrows",
+		"findings", "search?q=decode", "search?q=^dec&regex=1&args=1", "selection",
+		"selection?from=0&to=1000000&tracks=" + first,
+		"export?format=csv", "export?format=chrome", "export?format=perfetto", "export?format=parquet",
+		"tracks?pack=on",
+		"derived", "overview", "steptimes", "ops", "ops?by=shape&trace=1", "ops?trace=-1", "ops?by=kernel", "flame",
+		"flame?of=device", "communication", "memory",
 		"rooflines", "criticalpath", "criticalpath?trace=1&px=50"} {
 		if len(get(t, base+path, 200)) == 0 {
 			t.Errorf("%s: an empty answer", path)
 		}
 	}
 	for path, want := range map[string]int{
-		"slices/9.9": 404, "slices/x": 404, "slices?px=0": 400, "slices?px=x": 400, "slices?from=5&to=5": 400, "slices?tracks=7:1": 404,
-		"search": 400, "search?q=(&regex=1": 400, "search?q=x&args=2": 400, "export": 400, "export?format=xml": 400, "tracks?pack=x": 400,
+		"slices/9.9": 404, "slices/x": 404, "slices?px=0": 400, "slices?px=x": 400, "slices?from=5&to=5": 400,
+		"slices?tracks=7:1":   404,
+		"search":              400,
+		"search?q=(&regex=1":  400,
+		"search?q=x&args=2":   400,
+		"export":              400,
+		"export?format=xml":   400,
+		"tracks?pack=x":       400,
 		"counters?tracks=0:1": 404, "selection?tracks=x": 404,
-		"ops?by=colour": 400, "ops?trace=99": 404, "ops?trace=x": 400, "flame?of=moon": 400, "flame?trace=-5": 404, "criticalpath?trace=99": 404,
+		"ops?by=colour": 400, "ops?trace=99": 404, "ops?trace=x": 400, "flame?of=moon": 400, "flame?trace=-5": 404,
+		"criticalpath?trace=99": 404,
 	} {
 		get(t, base+path, want)
 	}

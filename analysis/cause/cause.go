@@ -83,7 +83,9 @@ func Of(seen *plausible.Trace) Report {
 		}
 		out.Rows = append(out.Rows, r.Row)
 	}
-	slices.SortFunc(out.Rows, func(a, b Row) int { return cmp.Or(cmp.Compare(b.Ns, a.Ns), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(out.Rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(b.Ns, a.Ns), cmp.Compare(a.Name, b.Name))
+	})
 	out.Rows = out.Rows[:min(len(out.Rows), MaxRows)]
 	return out
 }

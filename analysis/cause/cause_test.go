@@ -35,7 +35,8 @@ func newProgram() *program {
 }
 
 func (p *program) run(c call) {
-	at := p.t.AddSlice(trace.Slice{Start: p.now * us, Name: c.name, Cat: c.cat, Track: p.host, Corr: trace.NoCorrelation})
+	at := p.t.AddSlice(trace.Slice{Start: p.now * us, Name: c.name, Cat: c.cat, Track: p.host,
+		Corr: trace.NoCorrelation})
 	start := p.now
 	p.now += c.own
 	for _, x := range c.in {
@@ -46,9 +47,11 @@ func (p *program) run(c call) {
 
 func (p *program) kernel(dur int64) {
 	p.corr++
-	p.t.AddSlice(trace.Slice{Start: p.now * us, Dur: 5 * us, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Track: p.host, Corr: p.corr})
+	p.t.AddSlice(trace.Slice{Start: p.now * us, Dur: 5 * us, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime,
+		Track: p.host, Corr: p.corr})
 	p.now += 5
-	p.t.AddSlice(trace.Slice{Start: (p.now + 2) * us, Dur: dur * us, Name: "gemm", Cat: trace.CatKernel, Track: p.stream, Corr: p.corr})
+	p.t.AddSlice(trace.Slice{Start: (p.now + 2) * us, Dur: dur * us, Name: "gemm", Cat: trace.CatKernel,
+		Track: p.stream, Corr: p.corr})
 	p.now += 2 + dur
 }
 
@@ -64,22 +67,29 @@ func TestCauses(t *testing.T) {
 		what     call
 		name, on string
 	}{
-		{call{"vllm/distributed/shm_broadcast.py(600): dequeue", frame, 0, []call{{"<built-in function sched_yield>", frame, 4000, nil}}},
+		{call{"vllm/distributed/shm_broadcast.py(600): dequeue", frame, 0,
+			[]call{{"<built-in function sched_yield>", frame, 4000, nil}}},
 			"shm_broadcast.py: dequeue", "another process, by yielding"},
-		{call{"srv/engine.py(10): next_batch", frame, 5, []call{{"queue.py(154): get", frame, 5, []call{{"threading.py(355): wait", frame, 5,
-			[]call{{"<built-in method acquire of _thread.lock object at 0x7f00deadbeef>", frame, 4000, nil}}}}}}},
+		{call{"srv/engine.py(10): next_batch", frame, 5,
+			[]call{{"queue.py(154): get", frame, 5, []call{{"threading.py(355): wait", frame, 5,
+				[]call{{"<built-in method acquire of _thread.lock object at 0x7f00deadbeef>", frame, 4000, nil}}}}}}},
 			"engine.py: next_batch", "a lock"},
 		{call{"enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__", ann, 5000, nil},
 			"enumerate(DataLoader)#_MultiProcessingDataLoaderIter.__next__", "the data loader"},
-		{call{"ProfilerStep#3", ann, 0, []call{{"enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", ann, 5000, nil}}},
+		{call{"ProfilerStep#3", ann, 0, []call{{"enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", ann,
+			5000, nil}}},
 			"enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", "the data loader"},
 		{call{"aten::to", op, 5, []call{{"aten::copy_", op, 5, []call{{"hipMemcpyWithStream", api, 4630, nil}}}}},
 			"hipMemcpyWithStream in aten::copy_", "a copy"},
-		{call{"aten::item", op, 1, []call{{"cudaStreamSynchronize", api, 4000, nil}}}, "cudaStreamSynchronize in aten::item", "the device"},
+		{call{"aten::item", op, 1, []call{{"cudaStreamSynchronize", api, 4000, nil}}},
+			"cudaStreamSynchronize in aten::item", "the device"},
 		{call{"vllm/v1/sample/sampler.py(70): forward", frame, 4000, nil}, "sampler.py: forward", ""},
-		{call{`C:\srv\api.py(3): poll`, frame, 5, []call{{"<built-in method poll of select.epoll object at 0x1>", frame, 4000, nil}}}, "api.py: poll", "a socket"},
+		{call{`C:\srv\api.py(3): poll`, frame, 5,
+			[]call{{"<built-in method poll of select.epoll object at 0x1>", frame, 4000, nil}}}, "api.py: poll",
+			"a socket"},
 		{call{"aten::index_select", op, 4000, nil}, "aten::index_select", ""},
-		{call{"threading.py(1): run", frame, 0, []call{{"<built-in function sleep>", frame, 4000, nil}}}, "<built-in function sleep>", "a timer"},
+		{call{"threading.py(1): run", frame, 0, []call{{"<built-in function sleep>", frame, 4000, nil}}},
+			"<built-in function sleep>", "a timer"},
 		{call{"nccl:all_reduce", ann, 4000, nil}, "nccl:all_reduce", "a collective"},
 	} {
 		p := newProgram()
@@ -119,7 +129,8 @@ func TestNothingRecorded(t *testing.T) {
 func TestOtherThread(t *testing.T) {
 	p := newProgram()
 	other := p.t.AddTrack(trace.Track{PID: 1, TID: 2, Device: -1, Stream: -1})
-	p.t.AddSlice(trace.Slice{Dur: 10_000 * us, Name: "log.py(1): drain", Cat: frame, Track: other, Corr: trace.NoCorrelation})
+	p.t.AddSlice(trace.Slice{Dur: 10_000 * us, Name: "log.py(1): drain", Cat: frame, Track: other,
+		Corr: trace.NoCorrelation})
 	for range 5 {
 		p.run(call{"srv.py(2): schedule", frame, 2000, nil})
 		p.kernel(50)
@@ -131,14 +142,17 @@ func TestOtherThread(t *testing.T) {
 
 // TestAnything: the parts of the waiting never add up to more than it.
 func TestAnything(t *testing.T) {
-	names := []string{"a.py(1): f", "queue.py(3): get", "<built-in method acquire of _thread.lock object at 0x1>", "aten::mm", "cudaLaunchKernel", "ProfilerStep#1"}
+	names := []string{"a.py(1): f", "queue.py(3): get", "<built-in method acquire of _thread.lock object at 0x1>",
+		"aten::mm", "cudaLaunchKernel", "ProfilerStep#1"}
 	cats := []trace.Category{frame, op, ann, api, trace.CatKernel}
 	rapid.Check(t, func(rt *rapid.T) {
 		p := newProgram()
 		for range rapid.IntRange(0, 60).Draw(rt, "slices") {
 			c := rapid.SampledFrom(cats).Draw(rt, "cat")
-			s := trace.Slice{Start: rapid.Int64Range(0, 300).Draw(rt, "start") * 20 * us, Dur: rapid.Int64Range(0, 60).Draw(rt, "dur") * 20 * us,
-				Name: rapid.SampledFrom(names).Draw(rt, "name"), Cat: c, Track: p.host, Corr: rapid.Int64Range(-1, 9).Draw(rt, "corr")}
+			s := trace.Slice{Start: rapid.Int64Range(0, 300).Draw(rt, "start") * 20 * us,
+				Dur:  rapid.Int64Range(0, 60).Draw(rt, "dur") * 20 * us,
+				Name: rapid.SampledFrom(names).Draw(rt, "name"), Cat: c, Track: p.host,
+				Corr: rapid.Int64Range(-1, 9).Draw(rt, "corr")}
 			if c == trace.CatKernel {
 				s.Track = p.stream
 			}

@@ -31,9 +31,11 @@ func Short(name string) string {
 // plumbing occurs in the names of frames that wait, call or wrap on behalf of another frame:
 // Python's own and torch's.
 var plumbing = []string{
-	"threading.py(", "queue.py(", "selectors.py(", "socket.py(", "ssl.py(", "subprocess.py(", "contextlib.py(", "functools.py(",
+	"threading.py(", "queue.py(", "selectors.py(", "socket.py(", "ssl.py(", "subprocess.py(", "contextlib.py(",
+	"functools.py(",
 	"asyncio/", "concurrent/futures/", "multiprocessing/", "asyncio\\", "multiprocessing\\", "<frozen ", "<string>(",
-	"torch/_ops.py(", "torch/nn/modules/module.py(", "torch/utils/_contextlib.py(", "torch/autograd/profiler.py(", "torch/profiler/",
+	"torch/_ops.py(", "torch/nn/modules/module.py(", "torch/utils/_contextlib.py(", "torch/autograd/profiler.py(",
+	"torch/profiler/",
 	"torch/_dynamo/", "uvloop/", "zmq/", "torch/multiprocessing/",
 }
 
@@ -53,7 +55,8 @@ func isPlumbing(name string) bool {
 // waits are what parts of the names of plumbing say a frame waits on, the more telling first.
 var waits = []struct{ part, on string }{
 	{"queue.py(", "a queue"}, {"queues.py(", "a queue"}, {"Queue", "a queue"},
-	{"_thread.lock", "a lock"}, {"_thread.RLock", "a lock"}, {"threading.py(", "a lock"}, {"acquire", "a lock"}, {"emaphore", "a lock"}, {"SemLock", "a lock"},
+	{"_thread.lock", "a lock"}, {"_thread.RLock", "a lock"}, {"threading.py(", "a lock"}, {"acquire", "a lock"},
+	{"emaphore", "a lock"}, {"SemLock", "a lock"},
 	{"sched_yield", "another process, by yielding"}, {"sleep", "a timer"}, {"waitpid", "another process"},
 	{"poll", "a socket"}, {"select", "a socket"}, {"recv", "a socket"}, {"socket", "a socket"}, {"zmq", "a socket"},
 	{"posix.read", "a file or pipe"}, {"io.open", "a file or pipe"}, {"connection.py(", "a file or pipe"},

@@ -32,7 +32,8 @@ func (r *reader) guesses(found []Collective) []Guess {
 	doubtful := r.once(Doubtful)
 	for _, d := range v.Work {
 		name := s.Name[d]
-		if s.Cat[d] != trace.CatKernel || r.comm(name) || !alone && !doubtful(name) || view.IsWrapper(s.Cat[d], v.Name(d)) {
+		if s.Cat[d] != trace.CatKernel || r.comm(name) || !alone && !doubtful(name) ||
+			view.IsWrapper(s.Cat[d], v.Name(d)) {
 			continue
 		}
 		k, ok := at[name]

@@ -36,7 +36,8 @@ type groupKey struct{ name, desc, ranks, size, start, stride string }
 func (r *reader) group(i int32) (group, bool) {
 	arg := func(k string) string { return string(r.t.Arg(int(i), k)) }
 	k := groupKey{
-		name: arg(trace.ArgGroupName), desc: arg(argGroupDesc), ranks: arg(argGroupRanks), size: arg(trace.ArgGroupSize),
+		name: arg(trace.ArgGroupName), desc: arg(argGroupDesc), ranks: arg(argGroupRanks),
+		size:  arg(trace.ArgGroupSize),
 		start: arg(argRankStart), stride: arg(argRankStride),
 	}
 	if k.name == "" {

@@ -33,7 +33,8 @@ func (r *run) call(group string, members []int, op string, bytes, endUs, takesUs
 		if k < len(late) {
 			l = late[k]
 		}
-		c := Collective{Op: op, Group: group, Members: members, GroupSize: len(members), InBytes: bytes, OutBytes: bytes, Seq: r.seq[key],
+		c := Collective{Op: op, Group: group, Members: members, GroupSize: len(members), InBytes: bytes,
+			OutBytes: bytes, Seq: r.seq[key],
 			StartNs: (endUs - takesUs + l) * us, Ns: (takesUs - l) * us, Slice: len(r.ranks[i].List)}
 		r.ranks[i].List = append(r.ranks[i].List, c)
 	}
@@ -112,13 +113,15 @@ func TestMatch(t *testing.T) {
 		{"broadcasts that ranks leave together", pairs("broadcast"), pairsWant, ""},
 		{"without numbers", pairs("allreduce").change(noSeq), pairsWant, ""},
 		{"members told by times alone", pairs("allreduce").change(noMembers), pairsWant, ""},
-		{"members told by times alone, without numbers", pairs("allreduce").change(noMembers).change(noSeq), pairsWant, ""},
+		{"members told by times alone, without numbers", pairs("allreduce").change(noMembers).change(noSeq), pairsWant,
+			""},
 		{"members of one rank unknown", pairs("allreduce").change(func(i int, c *Collective) {
 			if i == 1 {
 				c.Members = nil
 			}
 		}), pairsWant, ""},
-		{"each rank names its group itself", pairs("allreduce").change(func(i int, c *Collective) { c.Group = fmt.Sprint("local", i) }), pairsWant, ""},
+		{"each rank names its group itself",
+			pairs("allreduce").change(func(i int, c *Collective) { c.Group = fmt.Sprint("local", i) }), pairsWant, ""},
 		{"sends are no collectives", pairs("send"), []string{"0/0 0 0", "0/0 0 0", "0/0 0 0", "0/0 0 0"}, ""},
 		{"a rank twice", func() *run {
 			r := pairs("allreduce")
@@ -128,8 +131,11 @@ func TestMatch(t *testing.T) {
 		{"window began later", one().change(noSeq).cut(1, 1, 0), shiftedWant, ""},
 		{"window began later, numbers", one().cut(1, 1, 0), shiftedWant, ""},
 		{"window ended sooner", one().change(noSeq).cut(1, 0, 1), []string{"6/12 3000 3000", "6/12 3000 3000"}, ""},
-		{"both windows moved, as many each", one().change(noSeq).cut(0, 0, 1).cut(1, 1, 0), []string{"5/11 2500 3000", "6/11 3000 2500"}, ""},
-		{"one size, told by time", one().change(noSeq).change(func(_ int, c *Collective) { c.InBytes, c.OutBytes = 4, 4 }).cut(1, 1, 0), shiftedWant, ""},
+		{"both windows moved, as many each", one().change(noSeq).cut(0, 0, 1).cut(1, 1, 0),
+			[]string{"5/11 2500 3000", "6/11 3000 2500"}, ""},
+		{"one size, told by time", one().change(noSeq).change(func(_ int, c *Collective) {
+			c.InBytes, c.OutBytes = 4, 4
+		}).cut(1, 1, 0), shiftedWant, ""},
 		{"no clock: pattern of sizes of one period", func() *run {
 			r := one().change(noSeq).cut(1, 1, 0)
 			r.ranks[0].Clock = false
@@ -150,9 +156,13 @@ func TestMatch(t *testing.T) {
 				c.Op = "allgather"
 			}
 		}), []string{"6/12 3000 3000", "6/12 3000 3000"}, Differ},
-		{"no group at all", pairs("allreduce").change(noMembers).change(func(_ int, c *Collective) { c.Group, c.GroupSize = "", 0 }),
+		{"no group at all", pairs("allreduce").change(noMembers).change(func(_ int, c *Collective) {
+			c.Group, c.GroupSize = "", 0
+		}),
 			[]string{"0/0 0 0", "0/0 0 0", "0/0 0 0", "0/0 0 0"}, NoGroup},
-		{"two ranks need no group", one().change(noMembers).change(func(_ int, c *Collective) { c.Group, c.GroupSize = "", 0 }),
+		{"two ranks need no group", one().change(noMembers).change(func(_ int, c *Collective) {
+			c.Group, c.GroupSize = "", 0
+		}),
 			[]string{"7/13 3500 3000", "6/13 3000 3500"}, ""},
 	} {
 		m := Match(c.run.ranks)
@@ -196,7 +206,8 @@ func TestMatchWorlds(t *testing.T) {
 	}
 	r.ranks[2].List = slices.Clone(r.ranks[0].List)
 	r.ranks[3].List = slices.Clone(r.ranks[0].List)
-	if got, want := r.blames(Match(r.ranks)), []string{"0/5 0 500", "5/5 500 0", "0/5 0 0", "0/5 0 0"}; !slices.Equal(got, want) {
+	if got, want := r.blames(Match(r.ranks)), []string{"0/5 0 500", "5/5 500 0", "0/5 0 0",
+		"0/5 0 0"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -36,7 +36,8 @@ var squeeze = strings.NewReplacer("_", "", "-", "", " ", "")
 var (
 	operators = []string{"c10d::", "_c10d_functional::", "c10d_functional::", "_c10d_functional_autograd::"}
 	backends  = []string{
-		"nccl:", "gloo:", "rccl:", "hccl:", "mpi:", "xccl:", "ccl:", "oneccl:", "ucc:", "lccl:", "eccl:", "mccl:", "cncl:",
+		"nccl:", "gloo:", "rccl:", "hccl:", "mpi:", "xccl:", "ccl:", "oneccl:", "ucc:", "lccl:", "eccl:", "mccl:",
+		"cncl:",
 	}
 )
 
@@ -125,7 +126,8 @@ var libraryPrefixes = []string{
 // however its template and result type are written. An ending in * stands for any letters.
 var namespaces = []string{
 	"nccl*", "rccl*", "oneccl*", "xccl", "ccl", "mscclpp", "msccl", "nvshmem*", "rocshmem*", "ishmem*",
-	"deep_ep", "deepep", "pplx", "pplx_kernels", "mori", "uccl", "quickreduce", "moe_comm", "moe_alltoall", "flashinfer::comm",
+	"deep_ep", "deepep", "pplx", "pplx_kernels", "mori", "uccl", "quickreduce", "moe_comm", "moe_alltoall",
+	"flashinfer::comm",
 	"userbuffers", "symm_mem", "lamport",
 }
 
@@ -145,8 +147,10 @@ var experts = []word{
 	{text: "internode", exact: "internode", before: noWord, after: version},
 	{text: "intranode", exact: "intranode", before: noWord, after: version},
 	{text: "epdispatch", exact: "EpDispatch", before: noWord}, {text: "epcombine", exact: "EpCombine", before: noWord},
-	{text: "moedistributedispatch"}, {text: "moe_distributedispatch"}, {text: "moedistribute_dispatch"}, {text: "moe_distribute_dispatch"},
-	{text: "moedistributecombine"}, {text: "moe_distributecombine"}, {text: "moedistribute_combine"}, {text: "moe_distribute_combine"},
+	{text: "moedistributedispatch"}, {text: "moe_distributedispatch"}, {text: "moedistribute_dispatch"},
+	{text: "moe_distribute_dispatch"},
+	{text: "moedistributecombine"}, {text: "moe_distributecombine"}, {text: "moedistribute_combine"},
+	{text: "moe_distribute_combine"},
 	{text: "moea2a"}, {text: "moe_a2a"}, {text: "a2a_dispatch", before: noWord}, {text: "a2a_combine", before: noWord},
 	{text: "low_latency_dispatch"}, {text: "low_latency_combine"},
 	{text: "notify_dispatch", before: noLetter}, {text: "cached_notify", before: noLetter},
@@ -298,5 +302,6 @@ var native = []byte("at::native::")
 func Doubtful(name string) bool {
 	var buf [nameBytes]byte
 	head := withoutArguments(append(buf[:0], name...))
-	return heads.in(head)&meansDoubt != 0 && !bytes.HasPrefix(head, native[:len(native)-2]) && !bytes.Contains(head, native)
+	return heads.in(head)&meansDoubt != 0 && !bytes.HasPrefix(head, native[:len(native)-2]) &&
+		!bytes.Contains(head, native)
 }

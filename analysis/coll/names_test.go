@@ -8,12 +8,15 @@ import (
 
 func TestNormal(t *testing.T) {
 	for in, want := range map[string]string{
-		"allreduce": "allreduce", "c10d::allreduce_": "allreduce", "nccl:all_reduce": "allreduce", "AllReduce": "allreduce",
+		"allreduce": "allreduce", "c10d::allreduce_": "allreduce", "nccl:all_reduce": "allreduce",
+		"AllReduce":           "allreduce",
 		"allreduce_coalesced": "allreduce", "_allgather_base": "allgather", "c10d::_allgather_base_": "allgather",
 		"gloo:all_gather": "allgather", "_c10d_functional::all_gather_into_tensor": "allgather",
 		"c10d::_reduce_scatter_base_": "reducescatter", "reduce_scatter_tensor_coalesced": "reducescatter",
-		"all_to_allv": "alltoall", "all_to_all_single": "alltoall", "c10d::alltoall_base_": "alltoall", "hcom_alltoallvc_": "alltoall",
-		"nccl:send 0->1": "send", "nccl:recv 1<-0": "recv", "nccl:broadcast": "broadcast", "c10d::reduce_": "reduce", "gather": "gather",
+		"all_to_allv": "alltoall", "all_to_all_single": "alltoall", "c10d::alltoall_base_": "alltoall",
+		"hcom_alltoallvc_": "alltoall",
+		"nccl:send 0->1":   "send", "nccl:recv 1<-0": "recv", "nccl:broadcast": "broadcast", "c10d::reduce_": "reduce",
+		"gather":        "gather",
 		"c10d::barrier": "barrier", "wait": "wait", "_c10d_functional::wait_tensor": "wait", "pointToPoint": "sendrecv",
 		"my_op": "my_op", "c10d::my_op_": "my_op",
 	} {
@@ -33,7 +36,8 @@ var kernelNames = []struct {
 	{"ncclKernel_AllGather_RING_LL_Sum_int8_t(ncclDevComm*)", true, "allgather"},
 	{"ncclDevKernel_ReduceScatter_Sum_f32_RING_SIMPLE", true, "reducescatter"},
 	{"ncclDevKernel_SendRecv", true, "sendrecv"}, {"ncclDevKernel_Reduce_Sum_f32_RING_LL", true, "reduce"},
-	{"ncclDevKernel_Broadcast_RING_LL", true, "broadcast"}, {"ncclDevKernel_Generic_1(ncclDevKernelArgsStorage)", true, ""},
+	{"ncclDevKernel_Broadcast_RING_LL", true, "broadcast"}, {"ncclDevKernel_Generic_1(ncclDevKernelArgsStorage)", true,
+		""},
 	{"ncclSymkDevKernel_AllReduce_AGxLL_R_sum_bf16", true, "allreduce"}, {"mscclKernel_Sum_half_LL", true, ""},
 	{"hcom_allReduce__123_0_1", true, "allreduce"}, {"hcom_reduceScatter__123_2_1", true, "reducescatter"},
 	{"oneccl_allreduce_small_kernel", true, "allreduce"}, {"void ccl::ll_ring<float>(float*)", true, ""},
@@ -44,21 +48,27 @@ var kernelNames = []struct {
 	{"void deep_ep::internode_ll::dispatch<true, 3, 10, 7168>(void*, float*)", true, "dispatch"},
 	{"void deep_ep::internode::notify_dispatch<false, 8>(int const*)", true, "dispatch"},
 	{"uccl::ep::internode::combine<8>", true, "combine"}, {"void internode_v2::dispatch(int4*)", true, "dispatch"},
-	{"mori::moe::EpDispatchIntraNodeKernel<hip_bfloat16>", true, "dispatch"}, {"EpCombineInterNodeKernel", true, "combine"},
+	{"mori::moe::EpDispatchIntraNodeKernel<hip_bfloat16>", true, "dispatch"},
+	{"EpCombineInterNodeKernel", true, "combine"},
 	{"void pplx::dispatchKernel<true>(int)", true, "dispatch"},
-	{"void tensorrt_llm::kernels::moe_comm::moeAllToAllKernel<4>(x)", true, "alltoall"}, {"moeA2ADispatchKernel", true, "dispatch"},
+	{"void tensorrt_llm::kernels::moe_comm::moeAllToAllKernel<4>(x)", true, "alltoall"},
+	{"moeA2ADispatchKernel", true, "dispatch"},
 	{"MoeDistributeDispatchV2", true, "dispatch"}, {"aclnnMoeDistributeCombine_MoeDistributeCombine", true, "combine"},
 	{"void nvshmemi_transfer_put<1>(x)", true, ""}, {"nvshmem_barrier_all_kernel", true, "barrier"},
-	{"void mscclpp::allreduce<int>(int*)", true, "allreduce"}, {"void (anonymous namespace)::all_to_all_kernel<int>(int*)", true, "alltoall"},
+	{"void mscclpp::allreduce<int>(int*)", true, "allreduce"},
+	{"void (anonymous namespace)::all_to_all_kernel<int>(int*)", true, "alltoall"},
 	{"all_to_all_single_2d", true, "alltoall"}, {"aiv_all_gather_910b_bigdata", true, "allgather"},
 	{"flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<x>", true, "allreduce"},
 	{"userbuffers_fp16_sum_inplace_gpu_rr_rs_oop", true, ""},
 
 	{"void cutlass::device_kernel<gemm>", false, ""}, {"ampere_bf16_s16816gemm_128x64", false, ""},
-	{"void at::native::reduce_kernel<512, 1>(x)", false, ""}, {"void at::native::_scatter_gather_elementwise_kernel<x>()", false, ""},
-	{"triton_red_fused_all_reduce_wait_tensor_0", false, ""}, {"void moe_align_block_size_kernel<int>(int*)", false, ""},
+	{"void at::native::reduce_kernel<512, 1>(x)", false, ""},
+	{"void at::native::_scatter_gather_elementwise_kernel<x>()", false, ""},
+	{"triton_red_fused_all_reduce_wait_tensor_0", false, ""}, {"void moe_align_block_size_kernel<int>(int*)", false,
+		""},
 	{"void fused_gemm<nccl::Comm, mscclpp::Channel>(nccl::Comm*)", false, ""}, {"cutlass_gemm_allreduce", false, ""},
-	{"hipblaslt_gemm", false, ""}, {"void step::forward(int)", false, ""}, {"void deep_gemm::fp8_gemm<1>(x)", false, ""},
+	{"hipblaslt_gemm", false, ""}, {"void step::forward(int)", false, ""},
+	{"void deep_gemm::fp8_gemm<1>(x)", false, ""},
 	{"vllm::moe::topkGating<8>", false, ""}, {"Memcpy PtoP (Device -> Device)", false, ""},
 }
 
@@ -91,7 +101,8 @@ func TestKernel(t *testing.T) {
 
 func TestDTypeSize(t *testing.T) {
 	for in, want := range map[string]int64{
-		"Float": 4, "c10::BFloat16": 2, "BFloat16": 2, "torch.int64": 8, "Byte": 1, "c10::complex<float>": 8, "ComplexDouble": 16,
+		"Float": 4, "c10::BFloat16": 2, "BFloat16": 2, "torch.int64": 8, "Byte": 1, "c10::complex<float>": 8,
+		"ComplexDouble": 16,
 		"Float8_e4m3fn": 1, "FP16": 2, "long int": 8, "what": 0, "": 0,
 	} {
 		if got := DTypeSize(in); got != want {

@@ -19,7 +19,8 @@ func pipelineRun(stages int, late ...int64) *run {
 			end := (1000*n + 150*int64(k) + 500) * us
 			add := func(i, peer int, op string, waited int64) {
 				r.ranks[i].List = append(r.ranks[i].List, Collective{
-					Op: op, Group: "pp", Members: members, GroupSize: stages, InBytes: 1 << 20, Seq: 100*int64(i) + n, HasPeer: true, Peer: peer,
+					Op: op, Group: "pp", Members: members, GroupSize: stages, InBytes: 1 << 20, Seq: 100*int64(i) + n,
+					HasPeer: true, Peer: peer,
 					StartNs: end - (20+waited)*us, Ns: (20 + waited) * us, Slice: len(r.ranks[i].List),
 				})
 			}
@@ -34,7 +35,8 @@ func (r *run) pairs() string {
 	m := Match(r.ranks)
 	var out []string
 	for _, p := range m.Pairs(r.ranks) {
-		out = append(out, fmt.Sprintf("%d>%d %d of %d KiB: %d late %d, %d late %d", p.From, p.To, p.Count, p.Bytes>>10, p.SenderLate, p.ReceiverWait/us, p.ReceiverLate, p.SenderWait/us))
+		out = append(out, fmt.Sprintf("%d>%d %d of %d KiB: %d late %d, %d late %d", p.From, p.To, p.Count, p.Bytes>>10,
+			p.SenderLate, p.ReceiverWait/us, p.ReceiverLate, p.SenderWait/us))
 	}
 	for _, u := range m.Unmatched {
 		out = append(out, fmt.Sprint(u.Count, " ", u.Reason))
@@ -54,7 +56,9 @@ func TestPairs(t *testing.T) {
 	}
 	// A group of ranks 4, 5, 6 whose messages name the other side in the group or in the world.
 	elsewhere := func(in int) *run {
-		r := pipelineRun(3, 300, -50).change(func(_ int, c *Collective) { c.Members, c.Peer = []int{4, 5, 6}, c.Peer+in })
+		r := pipelineRun(3, 300, -50).change(func(_ int, c *Collective) {
+			c.Members, c.Peer = []int{4, 5, 6}, c.Peer+in
+		})
 		for i := range r.ranks {
 			r.ranks[i].Rank, r.ranks[i].WorldSize = 4+i, 8
 		}
@@ -73,7 +77,8 @@ func TestPairs(t *testing.T) {
 		{"numbers of the world", elsewhere(4), three},
 		{"a window that began later", pipelineRun(2, 300).cut(1, 2, 0), "0>1 8 of 8192 KiB: 8 late 2400, 0 late 0"},
 		{"no clock: who waits for data waits for its sender", noClocks(pipelineRun(2, 300)), two},
-		{"no clock: a sender may just be slow", noClocks(pipelineRun(2, -300)), "0>1 10 of 10240 KiB: 0 late 0, 0 late 0"},
+		{"no clock: a sender may just be slow", noClocks(pipelineRun(2, -300)),
+			"0>1 10 of 10240 KiB: 0 late 0, 0 late 0"},
 		{"trace of a rank missing", &run{ranks: pipelineRun(3, 300, -50).ranks[:2]}, two},
 	} {
 		if got := c.run.pairs(); got != c.want {

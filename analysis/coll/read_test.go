@@ -28,7 +28,8 @@ func newScene() *scene {
 }
 
 func (s *scene) on(track trace.TrackID, cat trace.Category, name string, start, dur int64, args string) int {
-	return s.tr.AddSlice(trace.Slice{Start: start * us, Dur: dur * us, Name: name, Cat: cat, Track: track, Args: []byte(args)})
+	return s.tr.AddSlice(trace.Slice{Start: start * us, Dur: dur * us, Name: name, Cat: cat, Track: track,
+		Args: []byte(args)})
 }
 
 func (s *scene) op(name string, start, dur int64, args string) {
@@ -38,7 +39,8 @@ func (s *scene) op(name string, start, dur int64, args string) {
 // launch adds a call and the kernel that it starts.
 func (s *scene) launch(call int64, name string, start, dur int64, args string) {
 	s.corr++
-	for _, i := range []int{s.on(s.main, trace.CatCUDARuntime, "cudaLaunchKernel", call, 3, ""), s.on(s.gpu, trace.CatKernel, name, start, dur, args)} {
+	for _, i := range []int{s.on(s.main, trace.CatCUDARuntime, "cudaLaunchKernel", call, 3, ""),
+		s.on(s.gpu, trace.CatKernel, name, start, dur, args)} {
 		s.tr.Slices.Corr[i] = s.corr
 	}
 }
@@ -49,7 +51,8 @@ const recorded = `"dtype": "Float", "Group size": 4, "Process Group Name": "3", 
 func lines(t Table) string {
 	var out []string
 	for _, c := range t.Collectives {
-		out = append(out, fmt.Sprintf("%s %q %d %s %d>%d #%d @%d+%d %v", c.Op, c.Group, c.GroupSize, c.DType, c.InBytes, c.OutBytes, c.Seq, c.StartNs/us, c.Ns/us, c.Members))
+		out = append(out, fmt.Sprintf("%s %q %d %s %d>%d #%d @%d+%d %v", c.Op, c.Group, c.GroupSize, c.DType, c.InBytes,
+			c.OutBytes, c.Seq, c.StartNs/us, c.Ns/us, c.Members))
 	}
 	return strings.Join(out, "; ")
 }
@@ -63,30 +66,39 @@ func TestRead(t *testing.T) {
 	}{
 		{"operator, record and label are one", func(s *scene) {
 			s.op("c10d::_allgather_base_", 0, 100, "")
-			s.op("record_param_comms", 10, 80, `{"Collective name": "_allgather_base", "In msg nelems": 8, "Out msg nelems": 32, `+recorded+`}`)
+			s.op("record_param_comms", 10, 80,
+				`{"Collective name": "_allgather_base", "In msg nelems": 8, "Out msg nelems": 32, `+recorded+`}`)
 			s.on(s.main, trace.CatUserAnnotation, "nccl:all_gather", 20, 60, "")
 		}, `allgather "3 tp" 4 Float 32>128 #5 @0+100 []`, 0},
 		{"kernel with arguments of its record on the host", func(s *scene) {
 			s.op("c10d::_reduce_scatter_base_", 0, 100, "")
-			s.op("record_param_comms", 10, 80, `{"Collective name": "_reduce_scatter_base", "In msg nelems": 32, "Out msg nelems": 8, `+recorded+`}`)
+			s.op("record_param_comms", 10, 80,
+				`{"Collective name": "_reduce_scatter_base", "In msg nelems": 32, "Out msg nelems": 8, `+recorded+`}`)
 			s.launch(20, "ncclDevKernel_ReduceScatter_Sum_f32_RING_LL", 150, 40, "")
 		}, `reducescatter "3 tp" 4 Float 128>32 #5 @150+40 []`, 0},
 		{"size of the other side follows", func(s *scene) {
 			s.op("c10d::allgather_", 0, 10, `{"Collective name": "allgather", "In msg nelems": 8, `+recorded+`}`)
 		}, `allgather "3 tp" 4 Float 32>128 #5 @0+10 []`, 0},
 		{"members as text", func(s *scene) {
-			s.op("record_param_comms", 0, 10, `{"Collective name": "allreduce", "In msg nelems": 8, "Process Group Ranks": "[6, 2, 4, 0]", `+recorded+`}`)
+			s.op("record_param_comms", 0, 10,
+				`{"Collective name": "allreduce", "In msg nelems": 8, "Process Group Ranks": "[6, 2, 4, 0]", `+recorded+
+					`}`)
 		}, `allreduce "3 tp" 4 Float 32>32 #5 @0+10 [0 2 4 6]`, 0},
 		{"members cut off, whole in the header", func(s *scene) {
 			s.tr.Meta.WorldSize = 8
-			s.tr.Meta.ProcessGroups = []trace.ProcessGroup{{Name: "3", Desc: "tp", Ranks: []int{1, 3, 5, 7}}, {Name: "3", Desc: "tp", Ranks: []int{0, 2, 4, 6}}}
-			s.op("record_param_comms", 0, 10, `{"Collective name": "allreduce", "In msg nelems": 8, "Process Group Ranks": "[0, 2, ...]", `+recorded+`}`)
+			s.tr.Meta.ProcessGroups = []trace.ProcessGroup{{Name: "3", Desc: "tp", Ranks: []int{1, 3, 5, 7}},
+				{Name: "3", Desc: "tp", Ranks: []int{0, 2, 4, 6}}}
+			s.op("record_param_comms", 0, 10,
+				`{"Collective name": "allreduce", "In msg nelems": 8, "Process Group Ranks": "[0, 2, ...]", `+recorded+
+					`}`)
 		}, `allreduce "3 tp" 4 Float 32>32 #5 @0+10 [0 2 4 6]`, 0},
 		{"members by first rank and stride", func(s *scene) {
-			s.op("record_param_comms", 0, 10, `{"Collective name": "allreduce", "In msg nelems": 8, "Global rank start": 1, "Global rank stride": 2, `+recorded+`}`)
+			s.op("record_param_comms", 0, 10,
+				`{"Collective name": "allreduce", "In msg nelems": 8, "Global rank start": 1, "Global rank stride": 2, `+recorded+`}`)
 		}, `allreduce "3 tp" 4 Float 32>32 #5 @0+10 [1 3 5 7]`, 0},
 		{"members that contradict the size", func(s *scene) {
-			s.op("record_param_comms", 0, 10, `{"Collective name": "allreduce", "In msg nelems": 8, "Process Group Ranks": "[0, 1]", `+recorded+`}`)
+			s.op("record_param_comms", 0, 10,
+				`{"Collective name": "allreduce", "In msg nelems": 8, "Process Group Ranks": "[0, 1]", `+recorded+`}`)
 		}, `allreduce "3 tp" 4 Float 32>32 #5 @0+10 []`, 0},
 		{"several between start and end of coalescing", func(s *scene) {
 			s.on(s.main, trace.CatUserAnnotation, "nccl:coalesced", 0, 100, "")
@@ -99,15 +111,20 @@ func TestRead(t *testing.T) {
 			s.op("record_param_comms", 40, 10, `{"Collective name": "init", "Group size": 2}`)
 		}, "", 0},
 		{"Gloo runs on a thread of its own; shapes tell sizes", func(s *scene) {
-			s.op("c10d::allreduce_", 0, 10, `{"Input Dims": [[[10, 256]], [], []], "Input type": ["TensorList", "", ""]}`)
-			s.on(s.pool, trace.CatUserAnnotation, "gloo:all_reduce", 30, 500, `{"Input Dims": [[10, 256]], "Input type": ["float"]}`)
-			s.op("c10d::_allgather_base_", 600, 10, `{"Input Dims": [[2, 256], [1, 256], []], "Input type": ["float", "float", ""]}`)
+			s.op("c10d::allreduce_", 0, 10,
+				`{"Input Dims": [[[10, 256]], [], []], "Input type": ["TensorList", "", ""]}`)
+			s.on(s.pool, trace.CatUserAnnotation, "gloo:all_reduce", 30, 500,
+				`{"Input Dims": [[10, 256]], "Input type": ["float"]}`)
+			s.op("c10d::_allgather_base_", 600, 10,
+				`{"Input Dims": [[2, 256], [1, 256], []], "Input type": ["float", "float", ""]}`)
 			s.on(s.pool, trace.CatUserAnnotation, "gloo:all_gather", 620, 100, "")
 		}, `allreduce "" 0 float 10240>10240 #-1 @30+500 []; allgather "" 0 float 1024>2048 #-1 @620+100 []`, 0},
 		{"a label whose operator the window cut off", func(s *scene) {
-			s.on(s.pool, trace.CatUserAnnotation, "gloo:all_reduce", 0, 50, `{"Input Dims": [[4]], "Input type": ["float"]}`)
+			s.on(s.pool, trace.CatUserAnnotation, "gloo:all_reduce", 0, 50,
+				`{"Input Dims": [[4]], "Input type": ["float"]}`)
 			s.op("c10d::allreduce_", 60, 10, "")
-			s.on(s.pool, trace.CatUserAnnotation, "gloo:all_reduce", 70, 50, `{"Input Dims": [[8]], "Input type": ["float"]}`)
+			s.on(s.pool, trace.CatUserAnnotation, "gloo:all_reduce", 70, 50,
+				`{"Input Dims": [[8]], "Input type": ["float"]}`)
 		}, `allreduce "" 0 float 16>16 #-1 @0+50 []; allreduce "" 0 float 32>32 #-1 @70+50 []`, 0},
 		{"kernels by name alone", func(s *scene) {
 			s.launch(0, "ncclDevKernel_SendRecv", 10, 5, "")
@@ -116,7 +133,8 @@ func TestRead(t *testing.T) {
 			s.launch(60, "ampere_sgemm", 70, 5, "")
 		}, `sendrecv "" 0  0>0 #-1 @10+5 []; dispatch "" 0  0>0 #-1 @30+5 []; unknown "" 0  0>0 #-1 @50+5 []`, 3},
 		{"damaged arguments", func(s *scene) {
-			s.op("c10d::allreduce_", 0, 10, `{"Collective name": "allreduce", "In msg nelems": -7, "Group size": -1, "Process Group Ranks": "[x", "dtype": 3, "Input Dims": [[281474976710656, 281474976710656]], "Input type": ["float"]}`)
+			s.op("c10d::allreduce_", 0, 10,
+				`{"Collective name": "allreduce", "In msg nelems": -7, "Group size": -1, "Process Group Ranks": "[x", "dtype": 3, "Input Dims": [[281474976710656, 281474976710656]], "Input type": ["float"]}`)
 		}, `allreduce "" 0  0>0 #-1 @0+10 []`, 0},
 	} {
 		s := newScene()

@@ -29,7 +29,8 @@ var patterns = map[meaning]*regexp.Regexp{
 }
 
 // pieces are what names are drawn from.
-var pieces = strings.Fields(`nccl rccl ccl msccl mscclpp nvshmem ishmem deep_ep ep Ep pplx pplx_kernels mori uccl moe_comm flashinfer::comm
+var pieces = strings.Fields(
+	`nccl rccl ccl msccl mscclpp nvshmem ishmem deep_ep ep Ep pplx pplx_kernels mori uccl moe_comm flashinfer::comm
 	internode intranode _ll _v2 _v :: : _ dispatch Dispatch combine Combine EpDispatch moe Moe _distribute a2a moea2a low_latency_ notify_
 	cached_notify all reduce All Reduce gather scatter to triton_ gemm GEMM matmul put signal wait barrier p2p peer x 7 Z multi gpu . < > ( )
 	communicat sync ranks exchange lamport symm_mem userbuffers quickreduce`)
@@ -63,7 +64,8 @@ func TestWords(t *testing.T) {
 // TestNamesAllocate: a kernel's name is read without a copy of it, so that a trace in which
 // every name is another one costs what any trace costs.
 func TestNamesAllocate(t *testing.T) {
-	for _, name := range []string{"gemm_7", "void foo_71::kernel<float, (anonymous namespace)::F<71>>(int, float const*)", strings.Repeat("a<b>::", 60)} {
+	for _, name := range []string{"gemm_7",
+		"void foo_71::kernel<float, (anonymous namespace)::F<71>>(int, float const*)", strings.Repeat("a<b>::", 60)} {
 		if n := testing.AllocsPerRun(100, func() { sink = Kernel(0, name) || Doubtful(name) }); n > 0 {
 			t.Errorf("%.40s: %.0f allocations", name, n)
 		}

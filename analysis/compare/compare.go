@@ -48,7 +48,8 @@ func (l *Latency) TooFew() bool { return min(l.A.Count, l.B.Count) < MinRequests
 
 // Latency is one duration of requests on both sides. A side without such requests has Count 0.
 type Latency struct {
-	What string             `json:"what"` // "ttft", "first_audio", "first_image", "first_text", "first_output" or "total"
+	// "ttft", "first_audio", "first_image", "first_text", "first_output" or "total"
+	What string             `json:"what"`
 	A    pipeline.Quantiles `json:"a"`
 	B    pipeline.Quantiles `json:"b"`
 	// Chance is the probability that requests which do not differ would differ as much in rank
@@ -142,7 +143,8 @@ func differs(a, b *Side) []string {
 		{"versions", strings.Join(a.Versions, ", "), strings.Join(b.Versions, ", ")},
 	} {
 		if d.a != d.b {
-			out = append(out, fmt.Sprintf("%s: %s in A, %s in B", d.what, cmp.Or(d.a, "unknown"), cmp.Or(d.b, "unknown")))
+			out = append(out, fmt.Sprintf("%s: %s in A, %s in B", d.what, cmp.Or(d.a, "unknown"),
+				cmp.Or(d.b, "unknown")))
 		}
 	}
 	if a.Requests != b.Requests {
@@ -210,7 +212,8 @@ func latency(what string, a, b *pipeline.Report, qa, qb pipeline.Quantiles, of f
 func stepsOf(name string, x, y *pipeline.Stage) []Step {
 	var out []Step
 	find := func(s *pipeline.Stage, c pipeline.Category) pipeline.StepStats {
-		return first(s.Steps, func(st pipeline.StepStats) bool { return st.Category == c }, pipeline.StepStats{Category: c})
+		return first(s.Steps, func(st pipeline.StepStats) bool { return st.Category == c },
+			pipeline.StepStats{Category: c})
 	}
 	for c := range pipeline.NumCategories {
 		s := Step{name, c, find(x, c), find(y, c)}
@@ -224,7 +227,8 @@ func stepsOf(name string, x, y *pipeline.Stage) []Step {
 func timesOf(name string, x, y *pipeline.Stage) []Time {
 	var out []Time
 	find := func(s *pipeline.Stage, c pipeline.Category) pipeline.CategoryTime {
-		return first(s.Time, func(t pipeline.CategoryTime) bool { return t.Category == c }, pipeline.CategoryTime{Category: c})
+		return first(s.Time, func(t pipeline.CategoryTime) bool { return t.Category == c },
+			pipeline.CategoryTime{Category: c})
 	}
 	for c := range pipeline.NumCategories {
 		a, b := find(x, c), find(y, c)

@@ -18,7 +18,8 @@ func capture(n int, talker float64, bottleneck string) *pipeline.Report {
 		r.Requests = append(r.Requests, q)
 		ttft, first, total = append(ttft, q.TTFTNs), append(first, q.FirstOutputNs), append(total, q.TotalNs)
 	}
-	r.Latency = pipeline.Latency{TTFT: pipeline.QuantilesOf(ttft), FirstOutput: pipeline.QuantilesOf(first), Total: pipeline.QuantilesOf(total)}
+	r.Latency = pipeline.Latency{TTFT: pipeline.QuantilesOf(ttft), FirstOutput: pipeline.QuantilesOf(first),
+		Total: pipeline.QuantilesOf(total)}
 	for _, s := range []struct {
 		name  string
 		ranks int
@@ -26,8 +27,9 @@ func capture(n int, talker float64, bottleneck string) *pipeline.Report {
 	}{{"thinker", 2, 1}, {"talker", 1, talker}} {
 		r.Stages = append(r.Stages, pipeline.Stage{
 			Name: s.name, Ranks: make([]pipeline.Rank, s.ranks),
-			Steps: []pipeline.StepStats{{Category: pipeline.CatDecode, Count: 50, P50Ns: 1e6 * s.by, P99Ns: 2e6 * s.by}},
-			Time:  []pipeline.CategoryTime{{Category: pipeline.CatDecode, ExclusiveNs: int64(50e6 * s.by), Share: 0.5}},
+			Steps: []pipeline.StepStats{{Category: pipeline.CatDecode, Count: 50, P50Ns: 1e6 * s.by,
+				P99Ns: 2e6 * s.by}},
+			Time: []pipeline.CategoryTime{{Category: pipeline.CatDecode, ExclusiveNs: int64(50e6 * s.by), Share: 0.5}},
 		})
 	}
 	return r
@@ -48,9 +50,11 @@ func TestPipelines(t *testing.T) {
 	}{
 		{"same", Side{Report: base()}, Side{Report: base()},
 			"No difference in first audio that could not be chance (p50 100 ms → 100 ms over 20 and 20 requests); the bottleneck stays at thinker.", "", ""},
-		{"slower", Side{Report: base(), Cards: []string{"1 × X"}}, Side{Report: capture(20, 1.5, "talker"), Cards: []string{"1 × Y"}},
+		{"slower", Side{Report: base(), Cards: []string{"1 × X"}},
+			Side{Report: capture(20, 1.5, "talker"), Cards: []string{"1 × Y"}},
 			"First audio takes 50% longer in B (p50 100 ms → 150 ms over 20 and 20 requests); of the steps, talker decode changed most " +
-				"(p50 1.00 ms → 1.50 ms); the bottleneck moved from thinker to talker.", "cards: 1 × X in A, 1 × Y in B", ""},
+				"(p50 1.00 ms → 1.50 ms); the bottleneck moved from thinker to talker.",
+			"cards: 1 × X in A, 1 × Y in B", ""},
 		{"one request", Side{Report: capture(1, 1, "thinker")}, Side{Report: capture(1, 3, "thinker")},
 			"Too few requests to tell a difference in first audio from chance (p50 100 ms → 300 ms over 1 and 1 requests); of the steps, " +
 				"talker decode changed most (p50 1.00 ms → 3.00 ms); the bottleneck stays at thinker.", "", ""},
@@ -60,7 +64,8 @@ func TestPipelines(t *testing.T) {
 		{"lost rank", Side{Report: lost}, Side{Report: base()},
 			"No difference in first audio that could not be chance (p50 100 ms → 100 ms over 20 and 20 requests); the bottleneck stays at thinker.",
 			"", "A: thinker replica 0 rank 1 is lost: it was killed."},
-		{"other stages", Side{Report: base(), Versions: []string{"k 1"}}, Side{Report: other, Versions: []string{"k 2"}},
+		{"other stages", Side{Report: base(), Versions: []string{"k 1"}},
+			Side{Report: other, Versions: []string{"k 2"}},
 			"No difference in first audio that could not be chance (p50 100 ms → 100 ms over 20 and 20 requests); the bottleneck stays at thinker.",
 			"ranks: thinker ×2, talker ×1 in A, thinker ×2, code2wav ×1 in B|versions: k 1 in A, k 2 in B", ""},
 	} {

@@ -69,7 +69,8 @@ type Evidence struct {
 
 // SliceEvidence points at slice i of tr, which was traces[rank].
 func SliceEvidence(tr *trace.Trace, rank, i int) Evidence {
-	return Evidence{Rank: rank, Track: tr.Slices.Track[i], Slice: i, StartNs: tr.Slices.Start[i], EndNs: tr.Slices.End(i)}
+	return Evidence{Rank: rank, Track: tr.Slices.Track[i], Slice: i, StartNs: tr.Slices.Start[i],
+		EndNs: tr.Slices.End(i)}
 }
 
 // SpanEvidence points at [startNs, endNs) of a track of traces[rank].

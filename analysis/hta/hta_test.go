@@ -19,7 +19,8 @@ func TestAllRules(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for name, want := range map[string]Type{
-		"ncclDevKernel_AllReduce": Communication, "hipblaslt_gemm": Communication, "Memcpy HtoD (Pinned -> Device)": Memory, "dma_copy": Memory,
+		"ncclDevKernel_AllReduce": Communication, "hipblaslt_gemm": Communication,
+		"Memcpy HtoD (Pinned -> Device)": Memory, "dma_copy": Memory,
 		"ampere_sgemm": Compute, "MyStreamSync": Other, "some_dma_kernel": Other, "runFunction - x": Other,
 	} {
 		if got := TypeOf(name); got != want {
@@ -29,7 +30,8 @@ func TestNames(t *testing.T) {
 	if !Enqueues("cudaMemcpyAsync") || !Enqueues("runFunction - y") || Enqueues("cudaGraphLaunch") {
 		t.Error("Enqueues")
 	}
-	if !LaunchCall("cudaMemcpyAsync", false) || LaunchCall("cudaMemcpyAsync", true) || !LaunchCall("cudaLaunchKernel", true) || LaunchCall("hipLaunchKernel", false) {
+	if !LaunchCall("cudaMemcpyAsync", false) || LaunchCall("cudaMemcpyAsync", true) ||
+		!LaunchCall("cudaLaunchKernel", true) || LaunchCall("hipLaunchKernel", false) {
 		t.Error("LaunchCall")
 	}
 }
@@ -70,7 +72,8 @@ func TestRows(t *testing.T) {
 	if !slices.Equal(r.Work, []int32{2}) || len(r.Lanes) != 1 || r.Lanes[0].Stream != 7 || r.Lanes[0].Device != -1 {
 		t.Errorf("work %v on %v", r.Work, r.Lanes)
 	}
-	if !slices.Equal(r.Step, []int32{1, 1, 1, 2, 2, 2, -1}) || !slices.Equal(r.Keep, []bool{true, true, true, false, false, false, false}) {
+	if !slices.Equal(r.Step, []int32{1, 1, 1, 2, 2, 2, -1}) ||
+		!slices.Equal(r.Keep, []bool{true, true, true, false, false, false, false}) {
 		t.Errorf("steps %v, keep %v", r.Step, r.Keep)
 	}
 	if got := r.Launches(false); !slices.Equal(got, []Pair{{1, 2}}) {

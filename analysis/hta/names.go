@@ -22,9 +22,10 @@ const (
 var (
 	commPattern    = regexp.MustCompile(`^(?:(?:^nccl.*)|(?:^hip)|(?:^hccl)|(?:.*ncclKernel.*))`)
 	memoryPattern  = regexp.MustCompile(`^(?:(?:(?:hip)?Memcpy)|(?:(?:hip)?Memset)|(?:dma))`)
-	notCompPattern = regexp.MustCompile(`^(?:(?:nccl)|(?:.*Memcpy)|(?:.*Memset)|(?:.*dma)|(?:.*Sync)|(?:Stream Wait Event)|` +
-		`(?:cuda.*LaunchKernel)|(?:runFunction)|(?:hip)|(?:job_exe)|(?:packet)|(?:pe_exe)|(?:cpum_exe_subgraph)|(?:hccl)|` +
-		`(?:collective_subgraph_execution))`)
+	notCompPattern = regexp.MustCompile(
+		`^(?:(?:nccl)|(?:.*Memcpy)|(?:.*Memset)|(?:.*dma)|(?:.*Sync)|(?:Stream Wait Event)|` +
+			`(?:cuda.*LaunchKernel)|(?:runFunction)|(?:hip)|(?:job_exe)|(?:packet)|(?:pe_exe)|(?:cpum_exe_subgraph)|(?:hccl)|` +
+			`(?:collective_subgraph_execution))`)
 )
 
 // TypeOf types a kernel by its name; the first pattern that matches wins.
@@ -53,8 +54,9 @@ func Enqueues(name string) bool { return enqueuing[name] || strings.HasPrefix(na
 // launching are the calls that the statistics of launches know; copying are those that
 // they can leave out.
 var (
-	launching = map[string]bool{"cudaLaunchKernel": true, "cudaLaunchKernelExC": true, "runFunction - job_prep_and_submit_for_execution": true}
-	copying   = map[string]bool{"cudaMemcpyAsync": true, "cudaMemsetAsync": true}
+	launching = map[string]bool{"cudaLaunchKernel": true, "cudaLaunchKernelExC": true,
+		"runFunction - job_prep_and_submit_for_execution": true}
+	copying = map[string]bool{"cudaMemcpyAsync": true, "cudaMemsetAsync": true}
 )
 
 // LaunchCall reports whether the statistics of launches know a call of this name, copies

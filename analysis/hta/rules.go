@@ -61,7 +61,8 @@ type Rules struct {
 
 // All are HTA's rules.
 var All = Rules{
-	RowsByStream: true, OneSliceALaunch: true, KnownCallsOnly: true, NoOtherKind: true, NegativeTimes: true, EmptyGaps: true,
+	RowsByStream: true, OneSliceALaunch: true, KnownCallsOnly: true, NoOtherKind: true, NegativeTimes: true,
+	EmptyGaps:        true,
 	AnyRowIsOperator: true, FullAtLimit: true, FilesBandwidth: true, StreamsWithoutDevice: true, LimitedKernelGap: true,
 	QueueOfOne: true, CUDACallsOnly: true, WaitEventsOnPath: true, FirstEndWins: true, NamesWithoutSide: true,
 	EdgesFromAllStreams: true, LateCallsOnly: true,

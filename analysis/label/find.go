@@ -106,7 +106,8 @@ func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 func outermost(t *trace.Trace, l []Step) []Step {
 	track := t.Slices.Track
 	slices.SortStableFunc(l, func(a, b Step) int {
-		return cmp.Or(cmp.Compare(track[a.Slice], track[b.Slice]), cmp.Compare(a.Start, b.Start), cmp.Compare(b.End, a.End))
+		return cmp.Or(cmp.Compare(track[a.Slice], track[b.Slice]), cmp.Compare(a.Start, b.Start),
+			cmp.Compare(b.End, a.End))
 	})
 	out := l[:0]
 	for _, x := range l {

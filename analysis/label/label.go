@@ -31,7 +31,8 @@ const (
 	NumKinds
 )
 
-var kindNames = enum.Of[Kind]("kind of step", "step", "prefill", "decode", "mixed", "denoise", "text_encode", "vae_decode", "vocode", "generation", "training")
+var kindNames = enum.Of[Kind]("kind of step", "step", "prefill", "decode", "mixed", "denoise", "text_encode",
+	"vae_decode", "vocode", "generation", "training")
 
 // String returns the kind's name; "step" if nothing is known.
 func (k Kind) String() string { return kindNames.Text(k) }
@@ -96,7 +97,8 @@ var (
 	// vLLM writes how many sequences are in prefill and in decode, by several words over the
 	// years, and in brackets their tokens and sums over them, tokens first: "888_788544",
 	// "sq32sk55086…". A number at the begin is that of all tokens.
-	vllmPart    = regexp.MustCompile(`(?:^|_)(context|new|prefill|generation|cached|decode)_(\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
+	vllmPart = regexp.MustCompile(
+		`(?:^|_)(context|new|prefill|generation|cached|decode)_(\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
 	vllmTokens  = regexp.MustCompile(`^execute_(\d+)_`)
 	vllmCapture = regexp.MustCompile(`^capture_\d+_`)
 	// SGLang writes its forward mode, the batch, the tokens and, with detailed annotations,
@@ -104,8 +106,9 @@ var (
 	sglangLabel = regexp.MustCompile(`^step\[([A-Za-z_0-9]+)([^\]]*)\]`)
 	sglangPart  = regexp.MustCompile(`\b(bs|toks|c|g)=(\d+)`)
 	// TensorRT-LLM writes "1 ctx reqs, 512 ctx tokens, 0 gen reqs".
-	trtPart      = regexp.MustCompile(`(\d+) (ctx|context|gen|generation) (req|tok)`)
-	trtKeyed     = regexp.MustCompile(`\b(?:num_)?(ctx|context|gen|generation)_(req|tok)\w*\s*[=:]\s*(\d+)`) // "num_ctx_requests=1"
+	trtPart = regexp.MustCompile(`(\d+) (ctx|context|gen|generation) (req|tok)`)
+	// "num_ctx_requests=1"
+	trtKeyed     = regexp.MustCompile(`\b(?:num_)?(ctx|context|gen|generation)_(req|tok)\w*\s*[=:]\s*(\d+)`)
 	profilerStep = regexp.MustCompile(`^ProfilerStep\s*#?\s*\d+`)
 	// diffusers: a step ends with the scheduler's; without stacks of Python the denoiser
 	// module is the step.

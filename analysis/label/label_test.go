@@ -14,49 +14,67 @@ func TestParseLabel(t *testing.T) {
 		want Label
 		ok   bool
 	}{
-		{"execute_context_1(888_788544)_generation_0(0)", ann, Label{Method: VLLM, Kind: Prefill, Batch: 1, Prefills: 1, Tokens: 888}, true},
+		{"execute_context_1(888_788544)_generation_0(0)", ann, Label{Method: VLLM, Kind: Prefill, Batch: 1, Prefills: 1,
+			Tokens: 888}, true},
 		{"execute_context_0(0)_generation_12(0)", ann, Label{Method: VLLM, Kind: Decode, Batch: 12, Tokens: 12}, true},
-		{"execute_context_2(30_500)_generation_3(0)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 5, Prefills: 2, Tokens: 33}, true},
-		{"execute_32_context_0(sq0sk0sqsq0sqsk0)_generation_32(sq32sk55086sqsq32sqsk55086)", ann, Label{Method: VLLM, Kind: Decode, Batch: 32, Tokens: 32}, true},
+		{"execute_context_2(30_500)_generation_3(0)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 5, Prefills: 2,
+			Tokens: 33}, true},
+		{"execute_32_context_0(sq0sk0sqsq0sqsk0)_generation_32(sq32sk55086sqsq32sqsk55086)", ann,
+			Label{Method: VLLM, Kind: Decode, Batch: 32, Tokens: 32}, true},
 		{"execute_context_0(0)_generation_0(0)", ann, Label{Method: VLLM, Skip: true}, true},
 		{"execute_model", ann, Label{}, false},
 		{"capture_32_FULL", ann, Label{Method: VLLM, Skip: true}, true},
-		{"step[EXTEND bs=15 toks=15360]", ann, Label{Method: SGLang, Kind: Prefill, Batch: 15, Prefills: 15, Tokens: 15360}, true},
+		{"step[EXTEND bs=15 toks=15360]", ann, Label{Method: SGLang, Kind: Prefill, Batch: 15, Prefills: 15,
+			Tokens: 15360}, true},
 		{"step[decode bs=4]", ann, Label{Method: SGLang, Kind: Decode, Batch: 4, Tokens: 4}, true},
 		{"step[DRAFT_EXTEND_V2 bs=4 toks=16]", ann, Label{Method: SGLang, Kind: Decode, Batch: 4, Tokens: 16}, true},
-		{"[Executor] _forward_step 12: num_ctx_requests=1, num_ctx_tokens=37, num_generation_requests=0", ann, Label{Method: TRTLLM, Kind: Prefill, Batch: 1, Prefills: 1, Tokens: 37}, true},
-		{"_forward_step 13: ctx_reqs: 0, gen_reqs: 6, gen_tokens: 12", ann, Label{Method: TRTLLM, Kind: Decode, Batch: 6, Tokens: 12}, true},
+		{"[Executor] _forward_step 12: num_ctx_requests=1, num_ctx_tokens=37, num_generation_requests=0", ann,
+			Label{Method: TRTLLM, Kind: Prefill, Batch: 1, Prefills: 1, Tokens: 37}, true},
+		{"_forward_step 13: ctx_reqs: 0, gen_reqs: 6, gen_tokens: 12", ann,
+			Label{Method: TRTLLM, Kind: Decode, Batch: 6, Tokens: 12}, true},
 		{"step[DECODE bs=32 toks=32]", ann, Label{Method: SGLang, Kind: Decode, Batch: 32, Tokens: 32}, true},
 		{"step[TARGET_VERIFY bs=4 toks=16]", ann, Label{Method: SGLang, Kind: Decode, Batch: 4, Tokens: 16}, true},
 		{"step[IDLE]", ann, Label{Method: SGLang, Skip: true}, true},
 		{"diffusion_step", ann, Label{Method: Omni, Kind: Denoise}, true},
 		{"diffusion_forward", ann, Label{Method: OmniForward, Kind: Generation}, true},
 		{"nn.Module: xFuserFluxTransformer2DWrapper_0", frame, Label{Method: Diffusers, Kind: Denoise}, true},
-		{"execute_context_2(96)_generation_14(14)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 16, Prefills: 2, Tokens: 110}, true},
+		{"execute_context_2(96)_generation_14(14)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 16, Prefills: 2,
+			Tokens: 110}, true},
 		// vLLM's labels of its scheduler's output.
 		{"execute_new_4_cached_0", ann, Label{Method: VLLM, Kind: Prefill, Batch: 4, Prefills: 4}, true},
 		{"execute_new_2_cached_4", ann, Label{Method: VLLM, Kind: Mixed, Batch: 6, Prefills: 2}, true},
 		{"execute_new_0_cached_6", ann, Label{Method: VLLM, Kind: Decode, Batch: 6, Tokens: 6}, true},
 		{"execute_new_0_cached_0", ann, Label{Method: VLLM, Skip: true}, true},
-		{"execute_model_new_1(512)_cached_7(7)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 8, Prefills: 1, Tokens: 519}, true},
-		{"execute_519_prefill_1(512)_decode_7(7)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 8, Prefills: 1, Tokens: 519}, true},
+		{"execute_model_new_1(512)_cached_7(7)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 8, Prefills: 1,
+			Tokens: 519}, true},
+		{"execute_519_prefill_1(512)_decode_7(7)", ann, Label{Method: VLLM, Kind: Mixed, Batch: 8, Prefills: 1,
+			Tokens: 519}, true},
 		{"execute_new_0_cached_6", trace.CatCPUOp, Label{Method: VLLM, Kind: Decode, Batch: 6, Tokens: 6}, true},
 		{"execute_renewed_4", ann, Label{}, false},
 		// TensorRT-LLM.
-		{"[Executor] _forward_step 0: 1 ctx reqs, 512 ctx tokens, 0 gen reqs", ann, Label{Method: TRTLLM, Kind: Prefill, Batch: 1, Prefills: 1, Tokens: 512}, true},
-		{"[Executor] _forward_step 11: 0 ctx reqs, 0 ctx tokens, 4 gen reqs", ann, Label{Method: TRTLLM, Kind: Decode, Batch: 4, Tokens: 4}, true},
-		{"[Executor] _forward_step 12: 2 ctx reqs, 96 ctx tokens, 3 gen reqs", ann, Label{Method: TRTLLM, Kind: Mixed, Batch: 5, Prefills: 2, Tokens: 99}, true},
-		{"[Executor] _forward_step 13: 0 ctx reqs, 0 ctx tokens, 0 gen reqs", ann, Label{Method: TRTLLM, Skip: true}, true},
-		{"PyExecutor: forward_step 7: 1 context requests, 8 context tokens, 2 generation requests, 6 generation tokens", ann, Label{Method: TRTLLM, Kind: Mixed, Batch: 3, Prefills: 1, Tokens: 14}, true},
+		{"[Executor] _forward_step 0: 1 ctx reqs, 512 ctx tokens, 0 gen reqs", ann,
+			Label{Method: TRTLLM, Kind: Prefill, Batch: 1, Prefills: 1, Tokens: 512}, true},
+		{"[Executor] _forward_step 11: 0 ctx reqs, 0 ctx tokens, 4 gen reqs", ann,
+			Label{Method: TRTLLM, Kind: Decode, Batch: 4, Tokens: 4}, true},
+		{"[Executor] _forward_step 12: 2 ctx reqs, 96 ctx tokens, 3 gen reqs", ann,
+			Label{Method: TRTLLM, Kind: Mixed, Batch: 5, Prefills: 2, Tokens: 99}, true},
+		{"[Executor] _forward_step 13: 0 ctx reqs, 0 ctx tokens, 0 gen reqs", ann, Label{Method: TRTLLM, Skip: true},
+			true},
+		{"PyExecutor: forward_step 7: 1 context requests, 8 context tokens, 2 generation requests, 6 generation tokens",
+			ann, Label{Method: TRTLLM, Kind: Mixed, Batch: 3, Prefills: 1, Tokens: 14}, true},
 		{"_forward_step", ann, Label{}, false},
 		// SGLang: the draft model, split prefill, detailed annotations, no tokens.
 		{"step[DECODE bs=32]", ann, Label{Method: SGLang, Kind: Decode, Batch: 32, Tokens: 32}, true},
 		{"step[DRAFT_EXTEND bs=4 toks=12]", ann, Label{Method: SGLang, Kind: Decode, Batch: 4, Tokens: 12}, true},
 		{"step[DRAFT_EXTEND_V2 bs=4]", ann, Label{Method: SGLang, Kind: Decode, Batch: 4}, true},
-		{"step[SPLIT_PREFILL bs=1 toks=64]", ann, Label{Method: SGLang, Kind: Prefill, Batch: 1, Prefills: 1, Tokens: 64}, true},
-		{"step[EXTEND bs=3 toks=96 c=1 g=2 c_sq=94 c_sk=94 g_sq=2]", ann, Label{Method: SGLang, Kind: Mixed, Batch: 3, Prefills: 1, Tokens: 96}, true},
-		{"step[EXTEND bs=3 toks=96 c=3 g=0 c_sq=96]", ann, Label{Method: SGLang, Kind: Prefill, Batch: 3, Prefills: 3, Tokens: 96}, true},
-		{"step[MIXED bs=5 toks=40 c=2 g=3]", ann, Label{Method: SGLang, Kind: Mixed, Batch: 5, Prefills: 2, Tokens: 40}, true},
+		{"step[SPLIT_PREFILL bs=1 toks=64]", ann, Label{Method: SGLang, Kind: Prefill, Batch: 1, Prefills: 1,
+			Tokens: 64}, true},
+		{"step[EXTEND bs=3 toks=96 c=1 g=2 c_sq=94 c_sk=94 g_sq=2]", ann,
+			Label{Method: SGLang, Kind: Mixed, Batch: 3, Prefills: 1, Tokens: 96}, true},
+		{"step[EXTEND bs=3 toks=96 c=3 g=0 c_sq=96]", ann, Label{Method: SGLang, Kind: Prefill, Batch: 3, Prefills: 3,
+			Tokens: 96}, true},
+		{"step[MIXED bs=5 toks=40 c=2 g=3]", ann, Label{Method: SGLang, Kind: Mixed, Batch: 5, Prefills: 2, Tokens: 40},
+			true},
 		{"step[DUMMY_FIRST]", ann, Label{Method: SGLang, Skip: true}, true},
 		{"ProfilerStep#12", ann, Label{Method: ProfilerStep}, true},
 		{"ProfilerStep#12", trace.CatCPUOp, Label{Method: ProfilerStep}, true},
@@ -66,7 +84,8 @@ func TestParseLabel(t *testing.T) {
 		{"nn.Module: FluxTransformer2DModel_0", frame, Label{Method: Diffusers, Kind: Denoise}, true},
 		{"nn.Module: UNet2DConditionModel_0", frame, Label{Method: Diffusers, Kind: Denoise}, true},
 		{"nn.Module: Linear_3", frame, Label{}, false},
-		{"diffusers/schedulers/scheduling_flow_match_euler_discrete.py(370): step", frame, Label{Method: Diffusers, Kind: Denoise, rank: 1, atEnd: true}, true},
+		{"diffusers/schedulers/scheduling_flow_match_euler_discrete.py(370): step", frame,
+			Label{Method: Diffusers, Kind: Denoise, rank: 1, atEnd: true}, true},
 		{"torch/optim/lr_scheduler.py(12): step", frame, Label{}, false},
 	} {
 		got, ok := Parse(c.name, c.cat)
@@ -78,13 +97,15 @@ func TestParseLabel(t *testing.T) {
 
 // FuzzParse: no name makes Parse panic, and what it reads is no nonsense.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"execute_new_1_cached_2", "step[DECODE bs=1", "_forward_step 1 ctx req", "execute_99999999999999999999_context_1(1)_generation_1(1)"} {
+	for _, s := range []string{"execute_new_1_cached_2", "step[DECODE bs=1", "_forward_step 1 ctx req",
+		"execute_99999999999999999999_context_1(1)_generation_1(1)"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
 		for _, c := range []trace.Category{trace.CatUserAnnotation, trace.CatPythonFunction, trace.CatCPUOp} {
 			l, ok := Parse(name, c)
-			if ok && (l.Batch < 0 || l.Prefills < 0 || l.Tokens < 0 || l.Method == "" || l.Method.Words() == "" || l.Kind >= NumKinds) {
+			if ok && (l.Batch < 0 || l.Prefills < 0 || l.Tokens < 0 || l.Method == "" || l.Method.Words() == "" ||
+				l.Kind >= NumKinds) {
 				t.Errorf("%q: %+v", name, l)
 			}
 		}

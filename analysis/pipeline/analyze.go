@@ -269,7 +269,8 @@ func categoryTimes(excl, covered [NumCategories]int64, window int64) ([]Category
 		if Category(c).IsBusy() {
 			busy += excl[c]
 		}
-		out = append(out, CategoryTime{Category: Category(c), ExclusiveNs: excl[c], TotalNs: max(covered[c], excl[c]), Share: stat.Ratio(excl[c], window)})
+		out = append(out, CategoryTime{Category: Category(c), ExclusiveNs: excl[c], TotalNs: max(covered[c], excl[c]),
+			Share: stat.Ratio(excl[c], window)})
 	}
 	return out, stat.Ratio(busy, window)
 }

@@ -86,7 +86,8 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 	d := acc.d
 	first, last := &d.spans[acc.steps[0]], &d.spans[acc.steps[len(acc.steps)-1]]
 	only := &rankData{t: d.t, turns: d.turns}
-	b := Batch{Requests: []string{}, StageID: d.stageID, Replica: d.t.Meta.Replica, StartNs: first.start, DenoiseNs: last.end - first.start}
+	b := Batch{Requests: []string{}, StageID: d.stageID, Replica: d.t.Meta.Replica, StartNs: first.start,
+		DenoiseNs: last.end - first.start}
 	for _, id := range acc.reqs {
 		b.Requests = append(b.Requests, a.ids.names[id])
 	}

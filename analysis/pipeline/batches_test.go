@@ -53,7 +53,8 @@ func TestFramesOfDiffusers(t *testing.T) {
 		labels           bool
 	}{
 		{"nn.Module: UNet2DConditionModel_0", "diffusers/schedulers/scheduling_ddim.py(300): step", false},
-		{"nn.Module: FluxTransformer2DModel_3", "/opt/venv/lib/diffusers/schedulers/scheduling_flow_match_euler_discrete.py(374): step", false},
+		{"nn.Module: FluxTransformer2DModel_3",
+			"/opt/venv/lib/diffusers/schedulers/scheduling_flow_match_euler_discrete.py(374): step", false},
 		{"nn.Module: WanTransformer3DModel_0", "", false},
 		{"nn.Module: UNet2DConditionModel_0", "diffusers/schedulers/scheduling_ddim.py(300): step", true},
 	} {

@@ -13,7 +13,8 @@ func longRank(rank int, n int64) *trace.Trace {
 	r := pipetest.NewRank(0, "thinker", 0, rank, 2, n*step)
 	for i := range n {
 		at := i * step
-		r.Slice(trace.NameDecodeStep, at, step-2, pipetest.Args{trace.ArgRequests: "request-a,request-b", trace.ArgTokens: 2, trace.ArgBatch: 2, trace.ArgStep: i})
+		r.Slice(trace.NameDecodeStep, at, step-2, pipetest.Args{trace.ArgRequests: "request-a,request-b",
+			trace.ArgTokens: 2, trace.ArgBatch: 2, trace.ArgStep: i})
 		for k := range int64(20) {
 			if k%10 == 9 {
 				r.AllReduce(at+4*k, 3, 4096, 2*i+k/10, 2)

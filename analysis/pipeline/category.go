@@ -138,8 +138,10 @@ func nameClass(name string) class {
 // kindClass are the classes of the steps that engines label. A batch of prompts and of
 // sequences that decode counts as prefill: it takes as long as its prompts.
 var kindClass = [label.NumKinds]class{
-	label.Unknown: clsNone, label.Prefill: clsPrefill, label.Decode: clsDecode, label.Mixed: clsPrefill, label.Denoise: clsDenoise,
-	label.TextEncode: clsTextEncode, label.VAEDecode: clsVAEDecode, label.Vocode: clsVocode, label.Generation: clsNone, label.Training: clsNone,
+	label.Unknown: clsNone, label.Prefill: clsPrefill, label.Decode: clsDecode, label.Mixed: clsPrefill,
+	label.Denoise:    clsDenoise,
+	label.TextEncode: clsTextEncode, label.VAEDecode: clsVAEDecode, label.Vocode: clsVocode, label.Generation: clsNone,
+	label.Training: clsNone,
 }
 
 // classifier classifies the slices of one trace, looking at each name once.

@@ -67,7 +67,8 @@ func (a *analyzer) chain(j *journey, flows map[uint64]spanRef) *Chain {
 		at := min(send.start, from)
 		sm := &next.d.t.Meta
 		c.Links = append(c.Links, Link{
-			Kind: "handoff", Text: "hand-off " + next.d.stage + " to " + v.d.stage, StageID: next.d.stageID, Stage: next.d.stage,
+			Kind: "handoff", Text: "hand-off " + next.d.stage + " to " + v.d.stage, StageID: next.d.stageID,
+			Stage:   next.d.stage,
 			Replica: sm.Replica, Rank: sm.Rank, Trace: next.d.index, Slice: send.slice,
 			StartNs: at, DurNs: from - at, ViaFlow: viaFlow,
 		})

@@ -105,7 +105,8 @@ func (a *analyzer) bottleneck(r *Report) {
 	}
 	b.Limit, b.Why = limit(s, b.BusyShare)
 	if gone := r.stagesWithout(); len(gone) > 0 {
-		b.Why += fmt.Sprintf("; of %s there is no trace, so this is the busiest of the stages that are left", strings.Join(gone, ", "))
+		b.Why += fmt.Sprintf("; of %s there is no trace, so this is the busiest of the stages that are left",
+			strings.Join(gone, ", "))
 	}
 	r.Bottleneck = b
 }
@@ -127,12 +128,15 @@ func limit(s *Stage, busyShare float64) (Limit, string) {
 			}
 		}
 	}
-	detail := fmt.Sprintf("%s of its busy time is model work, %s communication, %s hand-off", units.Share(stat.Ratio(work, busy)), units.Share(comm), units.Share(hand))
+	detail := fmt.Sprintf("%s of its busy time is model work, %s communication, %s hand-off",
+		units.Share(stat.Ratio(work, busy)), units.Share(comm), units.Share(hand))
 	switch {
 	case busyShare < loadedMin:
-		return LimitLoad, fmt.Sprintf("no stage is busy more than %s of the time while requests run: the stages wait for one another or for requests; %s", units.Share(busyShare), detail)
+		return LimitLoad,
+			fmt.Sprintf("no stage is busy more than %s of the time while requests run: the stages wait for one another or for requests; %s", units.Share(busyShare), detail)
 	case peer >= commBound/2 && peer >= comm/2:
-		return LimitPeer, fmt.Sprintf("%s of its busy time is waiting in collectives for a slower rank; %s", units.Share(peer), detail)
+		return LimitPeer, fmt.Sprintf("%s of its busy time is waiting in collectives for a slower rank; %s",
+			units.Share(peer), detail)
 	case comm >= commBound:
 		return LimitComm, detail
 	case hand >= handoffBound:
@@ -160,7 +164,8 @@ func (f *finder) add(sev analysis.Severity, d *rankData, i int, number float64, 
 	x := Finding{Finding: analysis.Finding{Severity: sev, Text: text, Number: number, Unit: unit}}
 	if i >= 0 {
 		x.Evidence = analysis.SliceEvidence(d.t, d.index, i)
-		x.Where = fmt.Sprintf("%s: %s at +%s", d.label(), d.t.String(d.t.Slices.Name[i]), units.Duration(float64(d.t.Slices.Start[i]+d.offset-f.r.StartNs)))
+		x.Where = fmt.Sprintf("%s: %s at +%s", d.label(), d.t.String(d.t.Slices.Name[i]),
+			units.Duration(float64(d.t.Slices.Start[i]+d.offset-f.r.StartNs)))
 	} else {
 		x.Evidence = analysis.SpanEvidence(d.index, 0, d.start-d.offset, d.end-d.offset)
 		x.Where = d.label() + ": whole window"
@@ -257,10 +262,12 @@ func (f *finder) limits() {
 			}
 		}
 		sev := severityOf(b.BusyShare)
-		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time while steps run%s; limit: %s", s.name(), units.Share(b.BusyShare), others(b), b.Limit)
+		text := fmt.Sprintf("%s is the bottleneck: busy %s of the time while steps run%s; limit: %s", s.name(),
+			units.Share(b.BusyShare), others(b), b.Limit)
 		if b.Limit == LimitLoad {
 			sev = analysis.Info
-			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s", s.name(), units.Share(b.BusyShare), others(b))
+			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s",
+				s.name(), units.Share(b.BusyShare), others(b))
 		}
 		text += f.missing()
 		f.add(sev, d, slice, 100*b.BusyShare, "%", text)
@@ -308,7 +315,8 @@ func (f *finder) topOp() {
 			if p < topOpMin {
 				return
 			}
-			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, units.Share(p), s.name(), o.Calls, units.Duration(float64(o.SelfNs)/float64(o.Calls)))
+			text := fmt.Sprintf("%s takes %s of %s's busy time: %d calls of %s", o.Name, units.Share(p), s.name(),
+				o.Calls, units.Duration(float64(o.SelfNs)/float64(o.Calls)))
 			if o.GFLOPPerS > 0 {
 				text += ", " + units.Digits(o.GFLOPPerS) + " GFLOP/s"
 			}
@@ -334,8 +342,10 @@ func (f *finder) chainLink() {
 	}
 	if p := stat.Ratio(best.DurNs, c.TotalNs); p >= linkShareMin {
 		if d := f.rankOf(best.Trace); d != nil {
-			f.add(analysis.Info, d, best.Slice, 100*p, "%", fmt.Sprintf("%s of the time to the first %s went into %s: %s of %s",
-				units.Share(p), c.Output, best.Text, units.Duration(float64(best.DurNs)), units.Duration(float64(c.TotalNs))))
+			f.add(analysis.Info, d, best.Slice, 100*p, "%",
+				fmt.Sprintf("%s of the time to the first %s went into %s: %s of %s",
+					units.Share(p), c.Output, best.Text, units.Duration(float64(best.DurNs)),
+					units.Duration(float64(c.TotalNs))))
 		}
 	}
 }
@@ -381,7 +391,8 @@ func (f *finder) communication(s *Stage, ranks []*rankData) {
 	}
 	text := fmt.Sprintf("%s spends %s of its busy time in collectives", s.name(), units.Share(p))
 	if s.PeerWaitNs > 0 {
-		text += fmt.Sprintf(", %s of that waiting until the last rank has entered", units.Share(stat.Ratio(min(comm, s.PeerWaitNs), comm)))
+		text += fmt.Sprintf(", %s of that waiting until the last rank has entered",
+			units.Share(stat.Ratio(min(comm, s.PeerWaitNs), comm)))
 	}
 	f.add(severityOf(stat.Ratio(comm, s.WindowNs)), d, slice, 100*p, "%", text)
 }
@@ -404,7 +415,8 @@ func (f *finder) handoff(s *Stage, ranks []*rankData) {
 		}
 	}
 	f.add(severityOf(stat.Ratio(hand, s.WindowNs)), d, slice, 100*p, "%",
-		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.name(), units.Share(p), units.Duration(float64(hand))))
+		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.name(), units.Share(p),
+			units.Duration(float64(hand))))
 }
 
 func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
@@ -437,7 +449,8 @@ func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
 		}
 		f.add(analysis.Notice, d, st.MaxSlice, st.P99Ns/st.P50Ns, "ratio", fmt.Sprintf(
 			"%s: one %s step in a hundred takes %s or more, %.1f times the median of %s; the longest took %s",
-			d.label(), stepWords[st.Category], units.Duration(st.P99Ns), st.P99Ns/st.P50Ns, units.Duration(st.P50Ns), units.Duration(float64(st.MaxNs))))
+			d.label(), stepWords[st.Category], units.Duration(st.P99Ns), st.P99Ns/st.P50Ns, units.Duration(st.P50Ns),
+			units.Duration(float64(st.MaxNs))))
 	}
 }
 
@@ -463,8 +476,9 @@ func (f *finder) unrecorded() {
 		return
 	}
 	d := f.rankOf(worst.Trace)
-	f.add(analysis.Info, d, -1, 100*most, "%", fmt.Sprintf("%d of %d ranks recorded nothing for %s of their window or more, %s for %s",
-		n, all, units.Share(otherShareMin), d.label(), units.Share(most)))
+	f.add(analysis.Info, d, -1, 100*most, "%",
+		fmt.Sprintf("%d of %d ranks recorded nothing for %s of their window or more, %s for %s",
+			n, all, units.Share(otherShareMin), d.label(), units.Share(most)))
 }
 
 // queues looks for the stage in whose queue requests lose the most.
@@ -498,7 +512,8 @@ func (f *finder) drift() {
 		for _, d := range f.a.ranks {
 			if d.stageID == b.StageID && d.t.Meta.Replica == b.Replica {
 				f.add(analysis.Notice, d, b.Steps.MaxSlice, 100*b.Drift, "%", fmt.Sprintf(
-					"denoise steps get slower within a batch: the last quarter takes %s longer than the first", units.Share(b.Drift)))
+					"denoise steps get slower within a batch: the last quarter takes %s longer than the first",
+					units.Share(b.Drift)))
 				break
 			}
 		}

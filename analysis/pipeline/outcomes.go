@@ -55,11 +55,13 @@ func (f *finder) outcomes() {
 		tail := "it left no trace, so nothing is said of it, and what is said of requests and of the slowest stage rests on the others"
 		if d := f.rankOf(x.Trace); d != nil {
 			e = analysis.SpanEvidence(d.index, 0, d.start-d.offset, d.end-d.offset)
-			where = fmt.Sprintf("its trace covers %s of the window of %s", units.Duration(float64(d.end-d.start)), units.Duration(float64(f.r.WindowNs)))
+			where = fmt.Sprintf("its trace covers %s of the window of %s", units.Duration(float64(d.end-d.start)),
+				units.Duration(float64(f.r.WindowNs)))
 			tail = "what it left is in this report, and can end early"
 		}
 		f.r.Findings = append(f.r.Findings, Finding{Where: x.label() + ": " + where, Finding: analysis.Finding{
-			Severity: sev, Text: fmt.Sprintf("%s %s; %s", x.label(), what, tail), Number: float64(len(f.r.Outcomes)), Unit: "count", Evidence: e, Doubt: true,
+			Severity: sev, Text: fmt.Sprintf("%s %s; %s", x.label(), what, tail), Number: float64(len(f.r.Outcomes)),
+			Unit: "count", Evidence: e, Doubt: true,
 		}})
 	}
 }

@@ -21,11 +21,14 @@ func TestLostRank(t *testing.T) {
 				traces[lost] = nil
 			}
 			m := &all[lost].Meta
-			o := Options{Outcomes: []Outcome{{StageID: m.StageID, Stage: m.Stage, Replica: m.Replica, Rank: m.Rank, State: "lost", Reason: "killed by signal 9"}}}
+			o := Options{Outcomes: []Outcome{{StageID: m.StageID, Stage: m.Stage, Replica: m.Replica, Rank: m.Rank,
+				State: "lost", Reason: "killed by signal 9"}}}
 			r := Analyze(traces, o)
 			who := fmt.Sprintf("%s rank %d", m.Stage, m.Rank)
 			first := r.Findings[0]
-			if !first.Doubt || first.Severity != analysis.Critical || !strings.HasPrefix(first.Text, who+" is lost: killed by signal 9") || !strings.Contains(first.Where, who) {
+			if !first.Doubt || first.Severity != analysis.Critical ||
+				!strings.HasPrefix(first.Text, who+" is lost: killed by signal 9") ||
+				!strings.Contains(first.Where, who) {
 				t.Errorf("%s, left %v: the first finding is %+v", who, left, first)
 			}
 			if len(r.Outcomes) != 1 || (r.Outcomes[0].Trace >= 0) != left {
@@ -43,7 +46,8 @@ func TestLostRank(t *testing.T) {
 				t.Errorf("the evidence is in trace %d", first.Evidence.Rank)
 			}
 			for _, f := range r.Findings {
-				if strings.Contains(f.Text, "bottleneck") && !strings.Contains(f.Text, "not looked at for lack of a trace: "+who) {
+				if strings.Contains(f.Text, "bottleneck") &&
+					!strings.Contains(f.Text, "not looked at for lack of a trace: "+who) {
 					t.Errorf("%q hides that %s is missing", f.Text, who)
 				}
 			}
@@ -57,7 +61,8 @@ func TestLostRank(t *testing.T) {
 	if len(r.Findings) != 1 || !strings.Contains(r.Findings[0].Text, "dit rank 0 is timed out") {
 		t.Errorf("no rank left a trace: %+v", r.Findings)
 	}
-	r = Analyze(all, Options{Outcomes: []Outcome{{StageID: all[0].Meta.StageID, Stage: all[0].Meta.Stage, State: "complete", Reason: "its memory snapshot is missing"}}})
+	r = Analyze(all, Options{Outcomes: []Outcome{{StageID: all[0].Meta.StageID, Stage: all[0].Meta.Stage,
+		State: "complete", Reason: "its memory snapshot is missing"}}})
 	if f := r.Findings[0]; f.Severity != analysis.Notice || !strings.Contains(f.Text, "memory snapshot") {
 		t.Errorf("%+v", f)
 	}
@@ -69,7 +74,8 @@ func TestEngineSteps(t *testing.T) {
 		{"execute_context_1(96_96)_generation_0(0)", "execute_context_0(0)_generation_4(4)"},
 		{"execute_new_4_cached_0", "execute_new_0_cached_4"},
 		{"step[EXTEND bs=4 toks=96]", "step[DECODE bs=4]"},
-		{"[Executor] _forward_step 0: 4 ctx reqs, 96 ctx tokens, 0 gen reqs", "[Executor] _forward_step 1: 0 ctx reqs, 0 ctx tokens, 4 gen reqs"},
+		{"[Executor] _forward_step 0: 4 ctx reqs, 96 ctx tokens, 0 gen reqs",
+			"[Executor] _forward_step 1: 0 ctx reqs, 0 ctx tokens, 4 gen reqs"},
 	} {
 		r := pipetest.NewRank(0, "llm", 0, 0, 1, 1200)
 		r.Slice(labels[0], 0, 300, nil)
@@ -78,7 +84,8 @@ func TestEngineSteps(t *testing.T) {
 		}
 		rep := Analyze([]*trace.Trace{r.T}, Options{})
 		s := rep.Stages[0].Steps
-		if len(s) != 2 || s[0].Category != CatPrefill || s[0].Count != 1 || s[1].Category != CatDecode || s[1].Count != 8 || s[1].Batch != 4 || s[1].Tokens != 32 {
+		if len(s) != 2 || s[0].Category != CatPrefill || s[0].Count != 1 || s[1].Category != CatDecode ||
+			s[1].Count != 8 || s[1].Batch != 4 || s[1].Tokens != 32 {
 			t.Errorf("%s: %+v", labels[1], s)
 		}
 		if rep.Bottleneck == nil || rep.Bottleneck.BusyShare < 0.8 {
@@ -119,7 +126,8 @@ func TestOneDrift(t *testing.T) {
 		if a, b := rep.Batches[0].Drift, found.Drifts[0].Change; a != b || a > -0.2 {
 			t.Errorf("device %v: drift %g in the pipeline's report, %g in that of steps", device, a, b)
 		}
-		if a, b := rep.Stages[0].Steps[0], found.Kinds[0]; a.MeanNs != b.MeanNs || a.P99Ns != b.P99Ns || a.Count != b.Count {
+		if a, b := rep.Stages[0].Steps[0], found.Kinds[0]; a.MeanNs != b.MeanNs || a.P99Ns != b.P99Ns ||
+			a.Count != b.Count {
 			t.Errorf("device %v: steps %+v and %+v", device, a, b)
 		}
 	}

@@ -23,8 +23,10 @@ func TestExclusiveTimes(t *testing.T) {
 	r := Analyze(pipetest.Omni(), Options{})
 	want := []map[string]int64{
 		// 2 prefills and 7 decode steps of 1000 µs, each with 150 µs of all-reduce.
-		{"prefill": 1700, "decode": 5950, "communication": 1350, "handoff": 200, "schedule": 50, "sample": 100, "wait": 10_250, "other": 400},
-		{"prefill": 1800, "decode": 6300, "communication": 900, "schedule": 50, "sample": 100, "wait": 10_250, "other": 600},
+		{"prefill": 1700, "decode": 5950, "communication": 1350, "handoff": 200, "schedule": 50, "sample": 100,
+			"wait": 10_250, "other": 400},
+		{"prefill": 1800, "decode": 6300, "communication": 900, "schedule": 50, "sample": 100, "wait": 10_250,
+			"other": 600},
 		{"prefill": 1000, "decode": 4000, "handoff": 300, "wait": 6950, "other": 7750},
 		{"vocode": 4000, "handoff": 100, "wait": 10_300, "other": 5600},
 	}
@@ -81,9 +83,11 @@ func TestChainToFirstAudio(t *testing.T) {
 		t.Errorf("links (-want +got):\n%s", d)
 	}
 	if c.Request != "a" || c.Output != "audio" || !c.Complete || c.TotalNs != 7300*us || sum != c.TotalNs {
-		t.Errorf("chain %s to %s: complete %v, total %d, sum of links %d", c.Request, c.Output, c.Complete, c.TotalNs, sum)
+		t.Errorf("chain %s to %s: complete %v, total %d, sum of links %d", c.Request, c.Output, c.Complete, c.TotalNs,
+			sum)
 	}
-	if q := r.Requests[0]; q.ID != "a" || q.TTFTNs != 1300*us || q.FirstOutputNs != 7300*us || q.Tokens != 8 || q.Partial {
+	if q := r.Requests[0]; q.ID != "a" || q.TTFTNs != 1300*us || q.FirstOutputNs != 7300*us || q.Tokens != 8 ||
+		q.Partial {
 		t.Errorf("request a: %+v", q)
 	}
 	if q := r.Requests[1]; q.ID != "b" || q.TTFTNs != 2700*us || q.FirstOutputNs != 13_600*us {
@@ -112,10 +116,12 @@ func TestCollectives(t *testing.T) {
 	s := Analyze(pipetest.Omni(), Options{}).Stages[0]
 	r0, r1 := s.Ranks[0], s.Ranks[1]
 	if r0.Matched != 9 || r0.PeerWaitNs != 9*50*us || r1.PeerWaitNs != 0 || r1.LastInShare != 1 || r0.LastInShare != 0 {
-		t.Errorf("rank 0: %d matched, waits %d; rank 1: waits %d, last in %g", r0.Matched, r0.PeerWaitNs, r1.PeerWaitNs, r1.LastInShare)
+		t.Errorf("rank 0: %d matched, waits %d; rank 1: waits %d, last in %g", r0.Matched, r0.PeerWaitNs, r1.PeerWaitNs,
+			r1.LastInShare)
 	}
 	c := r0.Comms[0]
-	want := Comm{Name: "allreduce", Group: "tp", GroupSize: 2, Calls: 9, Bytes: 9 * 16384, TotalNs: 1350 * us, MeanNs: 150e3, AlgGBPerS: c.AlgGBPerS, BusGBPerS: c.AlgGBPerS, PeerWaitNs: 450 * us}
+	want := Comm{Name: "allreduce", Group: "tp", GroupSize: 2, Calls: 9, Bytes: 9 * 16384, TotalNs: 1350 * us,
+		MeanNs: 150e3, AlgGBPerS: c.AlgGBPerS, BusGBPerS: c.AlgGBPerS, PeerWaitNs: 450 * us}
 	if d := cmp.Diff(want, c); d != "" {
 		t.Errorf("allreduce (-want +got):\n%s", d)
 	}
@@ -148,8 +154,10 @@ func TestOps(t *testing.T) {
 func TestSteps(t *testing.T) {
 	s := Analyze(pipetest.Omni(), Options{}).Stages[1]
 	want := []StepStats{
-		{Category: CatPrefill, Count: 2, TotalNs: 1000 * us, MeanNs: 500e3, P50Ns: 500e3, P90Ns: 500e3, P99Ns: 500e3, MinNs: 500 * us, MaxNs: 500 * us, Tokens: 4, MaxSlice: 2},
-		{Category: CatDecode, Count: 8, TotalNs: 4000 * us, MeanNs: 500e3, P50Ns: 500e3, P90Ns: 500e3, P99Ns: 500e3, MinNs: 500 * us, MaxNs: 500 * us, Tokens: 8, Batch: 1, MaxSlice: 4},
+		{Category: CatPrefill, Count: 2, TotalNs: 1000 * us, MeanNs: 500e3, P50Ns: 500e3, P90Ns: 500e3, P99Ns: 500e3,
+			MinNs: 500 * us, MaxNs: 500 * us, Tokens: 4, MaxSlice: 2},
+		{Category: CatDecode, Count: 8, TotalNs: 4000 * us, MeanNs: 500e3, P50Ns: 500e3, P90Ns: 500e3, P99Ns: 500e3,
+			MinNs: 500 * us, MaxNs: 500 * us, Tokens: 8, Batch: 1, MaxSlice: 4},
 	}
 	if d := cmp.Diff(want, s.Steps); d != "" {
 		t.Errorf("steps (-want +got):\n%s", d)
@@ -187,7 +195,8 @@ func TestUnalignedAndEmpty(t *testing.T) {
 	traces := pipetest.Omni()
 	traces[2].Meta.WallClock = false
 	r := Analyze(traces, Options{})
-	if r.Aligned || r.FirstOutput != nil || len(r.Requests) != 0 || len(r.Findings) == 0 || r.Findings[0].Severity.String() != "critical" {
+	if r.Aligned || r.FirstOutput != nil || len(r.Requests) != 0 || len(r.Findings) == 0 ||
+		r.Findings[0].Severity.String() != "critical" {
 		t.Errorf("unaligned traces: aligned %v, %d requests, findings %v", r.Aligned, len(r.Requests), r.Findings)
 	}
 }
@@ -213,7 +222,8 @@ func TestOffsets(t *testing.T) {
 }
 
 func TestEveryCategoryHasANameAndALetter(t *testing.T) {
-	if n := Category(NumCategories); n.String() != "category(13)" || (n-1).String() != "other" || len(categoryLetters) != int(n) || n.Letter() != '?' {
+	if n := Category(NumCategories); n.String() != "category(13)" || (n-1).String() != "other" ||
+		len(categoryLetters) != int(n) || n.Letter() != '?' {
 		t.Errorf("%v, %v, %d letters", n, n-1, len(categoryLetters))
 	}
 	for c := range Category(NumCategories) {

@@ -14,14 +14,17 @@ import (
 )
 
 var drawNames = []string{
-	trace.NamePrefill, trace.NameDecodeStep, trace.NameTextEncode, trace.NameDenoiseStep, trace.NameVAEDecode, trace.NameVocode,
-	trace.NameHandoffSend, trace.NameHandoffRecv, trace.NameWait, trace.NameSchedule, trace.NameSample, trace.NameAllReduce,
+	trace.NamePrefill, trace.NameDecodeStep, trace.NameTextEncode, trace.NameDenoiseStep, trace.NameVAEDecode,
+	trace.NameVocode,
+	trace.NameHandoffSend, trace.NameHandoffRecv, trace.NameWait, trace.NameSchedule, trace.NameSample,
+	trace.NameAllReduce,
 	"record_param_comms", trace.NameRequest, "aten::mm", "aten::add", "something else",
 }
 
 // drawTrace makes slices without any order or nesting, some outside the window.
 func drawTrace(t *rapid.T, rank int) *trace.Trace {
-	r := pipetest.NewRank(rapid.IntRange(-1, 2).Draw(t, "stage"), "s", rapid.IntRange(0, 1).Draw(t, "replica"), rank, 2, 0)
+	r := pipetest.NewRank(rapid.IntRange(-1, 2).Draw(t, "stage"), "s", rapid.IntRange(0, 1).Draw(t, "replica"), rank, 2,
+		0)
 	r.T.Meta.WindowEnd = r.T.Meta.WindowStart + int64(rapid.IntRange(0, 120).Draw(t, "window"))
 	if rapid.Bool().Draw(t, "wide") { // so that requests are whole and chains are made
 		r.T.Meta.WindowStart -= 30
@@ -42,9 +45,11 @@ func drawTrace(t *rapid.T, rank int) *trace.Trace {
 			rapid.SampledFrom([]string{"queue", "input", "peer", "?"}).Draw(t, "reason"))
 		start := pipetest.Epoch + int64(rapid.IntRange(-20, 130).Draw(t, "start"))
 		track := trace.TrackID(rapid.IntRange(0, len(r.T.Tracks)-1).Draw(t, "track"))
-		r.T.AddSlice(trace.Slice{Start: start, Dur: int64(rapid.IntRange(0, 60).Draw(t, "dur")), Name: name, Cat: cat, Track: track, Args: []byte(args)})
+		r.T.AddSlice(trace.Slice{Start: start, Dur: int64(rapid.IntRange(0, 60).Draw(t, "dur")), Name: name, Cat: cat,
+			Track: track, Args: []byte(args)})
 		if rapid.Bool().Draw(t, "flow") {
-			r.T.AddFlow(start, uint64(rapid.IntRange(0, 4).Draw(t, "id")), "handoff", "handoff", track, rapid.Bool().Draw(t, "begins"))
+			r.T.AddFlow(start, uint64(rapid.IntRange(0, 4).Draw(t, "id")), "handoff", "handoff", track,
+				rapid.Bool().Draw(t, "begins"))
 		}
 	}
 	return r.T

@@ -130,7 +130,8 @@ func (d *rankData) frameSteps() []segment {
 			continue
 		}
 		d.spans = append(d.spans, span{
-			slice: x.Slice, cls: cls, start: x.Start + d.offset, end: x.End + d.offset, track: d.t.Slices.Track[x.Slice],
+			slice: x.Slice, cls: cls, start: x.Start + d.offset, end: x.End + d.offset,
+			track:    d.t.Slices.Track[x.Slice],
 			topLevel: true, batch: -1, tokens: -1, step: -1, fromStage: -1, toStage: -1,
 		})
 		from := x.Start
@@ -250,7 +251,8 @@ func (c *collector) openOp(i int, cls class) frame {
 	if !ok {
 		k = len(d.ops)
 		c.opOf[name] = k
-		d.ops = append(d.ops, opAcc{Op: Op{Name: d.t.String(name), Comm: cls == clsComm, MaxTrace: d.index, MaxSlice: -1}})
+		d.ops = append(d.ops, opAcc{Op: Op{Name: d.t.String(name), Comm: cls == clsComm, MaxTrace: d.index,
+			MaxSlice: -1}})
 	}
 	op := &d.ops[k]
 	f := frame{op: k, countTime: op.depth == 0}

@@ -8,22 +8,23 @@ const SchemaVersion = 1
 
 // Report is what a captured pipeline did.
 type Report struct {
-	SchemaVersion      int         `json:"schema_version"`
-	StartNs            int64       `json:"start_ns"`             // earliest window start of the ranks
-	EndNs              int64       `json:"end_ns"`               // latest window end
-	WindowNs           int64       `json:"window_ns"`            // EndNs - StartNs
-	Aligned            bool        `json:"aligned"`              // the ranks' clocks are comparable
-	ClockUncertaintyNs int64       `json:"clock_uncertainty_ns"` // of comparisons between ranks, ±
-	StripCells         int         `json:"strip_cells"`          // letters in each Rank.Strip
-	Stages             []Stage     `json:"stages"`               // by stage id
-	Requests           []Request   `json:"requests"`             // by arrival, MaxRequests at most
-	RequestCount       int         `json:"request_count"`        // how many there were
-	Latency            Latency     `json:"latency"`
-	FirstOutput        *Chain      `json:"first_output"`  // of the request whose output came first; null if no request was followed to an output
-	MedianOutput       *Chain      `json:"median_output"` // of the request whose time to first output is the median
-	Batches            []Batch     `json:"batches"`       // of diffusion, by start
-	Bottleneck         *Bottleneck `json:"bottleneck"`    // null if no stage worked
-	Findings           []Finding   `json:"findings"`      // what is in doubt, then worst first
+	SchemaVersion      int       `json:"schema_version"`
+	StartNs            int64     `json:"start_ns"`             // earliest window start of the ranks
+	EndNs              int64     `json:"end_ns"`               // latest window end
+	WindowNs           int64     `json:"window_ns"`            // EndNs - StartNs
+	Aligned            bool      `json:"aligned"`              // the ranks' clocks are comparable
+	ClockUncertaintyNs int64     `json:"clock_uncertainty_ns"` // of comparisons between ranks, ±
+	StripCells         int       `json:"strip_cells"`          // letters in each Rank.Strip
+	Stages             []Stage   `json:"stages"`               // by stage id
+	Requests           []Request `json:"requests"`             // by arrival, MaxRequests at most
+	RequestCount       int       `json:"request_count"`        // how many there were
+	Latency            Latency   `json:"latency"`
+	// of the request whose output came first; null if no request was followed to an output
+	FirstOutput  *Chain      `json:"first_output"`
+	MedianOutput *Chain      `json:"median_output"` // of the request whose time to first output is the median
+	Batches      []Batch     `json:"batches"`       // of diffusion, by start
+	Bottleneck   *Bottleneck `json:"bottleneck"`    // null if no stage worked
+	Findings     []Finding   `json:"findings"`      // what is in doubt, then worst first
 	// Outcomes are the ranks of the session that did not complete, or of whose artifacts
 	// something is missing: what they did is in the report in part or not at all.
 	Outcomes []Outcome `json:"outcomes"`
@@ -42,48 +43,53 @@ type Outcome struct {
 
 // Stage is one stage: its ranks one by one and together.
 type Stage struct {
-	StageID      int            `json:"stage_id"` // -1: the trace does not say
-	Name         string         `json:"name"`
-	Ranks        []Rank         `json:"ranks"`         // by replica, then rank
-	WindowNs     int64          `json:"window_ns"`     // sum over ranks
-	Time         []CategoryTime `json:"time"`          // sum over ranks
-	BusyShare    float64        `json:"busy_share"`    // of WindowNs: everything but wait and other
-	PeerWaitNs   int64          `json:"peer_wait_ns"`  // sum over ranks, see Rank.PeerWaitNs
-	Steps        []StepStats    `json:"steps"`         // over the first rank of every replica: ranks of a replica step together
-	Ops          []Op           `json:"ops"`           // sum over ranks, most self time first
-	FLOPs        int64          `json:"flops"`         // sum over ranks
-	CommBytes    int64          `json:"comm_bytes"`    // sum over ranks
-	HandoffBytes int64          `json:"handoff_bytes"` // sent to other stages
-	GFLOPPerS    float64        `json:"gflop_per_s"`   // FLOPs by the time in steps, one rank's mean
+	StageID    int            `json:"stage_id"` // -1: the trace does not say
+	Name       string         `json:"name"`
+	Ranks      []Rank         `json:"ranks"`        // by replica, then rank
+	WindowNs   int64          `json:"window_ns"`    // sum over ranks
+	Time       []CategoryTime `json:"time"`         // sum over ranks
+	BusyShare  float64        `json:"busy_share"`   // of WindowNs: everything but wait and other
+	PeerWaitNs int64          `json:"peer_wait_ns"` // sum over ranks, see Rank.PeerWaitNs
+	// over the first rank of every replica: ranks of a replica step together
+	Steps        []StepStats `json:"steps"`
+	Ops          []Op        `json:"ops"`           // sum over ranks, most self time first
+	FLOPs        int64       `json:"flops"`         // sum over ranks
+	CommBytes    int64       `json:"comm_bytes"`    // sum over ranks
+	HandoffBytes int64       `json:"handoff_bytes"` // sent to other stages
+	GFLOPPerS    float64     `json:"gflop_per_s"`   // FLOPs by the time in steps, one rank's mean
 }
 
 // Rank is one rank's share.
 type Rank struct {
-	Trace           int            `json:"trace"` // index into the traces given to Analyze
-	Replica         int            `json:"replica"`
-	Rank            int            `json:"rank"`
-	Host            string         `json:"host,omitempty"`
-	File            string         `json:"file,omitempty"`
-	Slices          int            `json:"slices"` // in its trace
-	StartNs         int64          `json:"start_ns"`
-	EndNs           int64          `json:"end_ns"`
-	WindowNs        int64          `json:"window_ns"`
-	Time            []CategoryTime `json:"time"` // all categories that occur, in their order; sums to WindowNs
-	BusyShare       float64        `json:"busy_share"`
-	WaitReasons     []WaitReason   `json:"wait_reasons"` // splits category wait
-	Steps           []StepStats    `json:"steps"`
-	Ops             []Op           `json:"ops"`   // most self time first
-	Comms           []Comm         `json:"comms"` // most time first
-	FLOPs           int64          `json:"flops"`
-	CommBytes       int64          `json:"comm_bytes"`    // of the messages of its collectives, see coll.Collective.Bytes
-	PeerWaitNs      int64          `json:"peer_wait_ns"`  // inside collectives, for the last rank; see coll.Matching.Blames
-	LastInShare     float64        `json:"last_in_share"` // of the matched collectives: those that this rank entered last
-	Matched         int            `json:"matched_collectives"`
-	HandoffBytes    int64          `json:"handoff_bytes"`  // sent
-	HasDevice       bool           `json:"has_device"`     // its trace has device work; Time is the host's all the same
-	DeviceBusyNs    int64          `json:"device_busy_ns"` // some stream of some device was busy
-	DeviceBusyShare float64        `json:"device_busy_share"`
-	Strip           string         `json:"strip"` // what happened over the report's window: one letter a cell, see Category.Letter
+	Trace       int            `json:"trace"` // index into the traces given to Analyze
+	Replica     int            `json:"replica"`
+	Rank        int            `json:"rank"`
+	Host        string         `json:"host,omitempty"`
+	File        string         `json:"file,omitempty"`
+	Slices      int            `json:"slices"` // in its trace
+	StartNs     int64          `json:"start_ns"`
+	EndNs       int64          `json:"end_ns"`
+	WindowNs    int64          `json:"window_ns"`
+	Time        []CategoryTime `json:"time"` // all categories that occur, in their order; sums to WindowNs
+	BusyShare   float64        `json:"busy_share"`
+	WaitReasons []WaitReason   `json:"wait_reasons"` // splits category wait
+	Steps       []StepStats    `json:"steps"`
+	Ops         []Op           `json:"ops"`   // most self time first
+	Comms       []Comm         `json:"comms"` // most time first
+	FLOPs       int64          `json:"flops"`
+	// of the messages of its collectives, see coll.Collective.Bytes
+	CommBytes int64 `json:"comm_bytes"`
+	// inside collectives, for the last rank; see coll.Matching.Blames
+	PeerWaitNs int64 `json:"peer_wait_ns"`
+	// of the matched collectives: those that this rank entered last
+	LastInShare     float64 `json:"last_in_share"`
+	Matched         int     `json:"matched_collectives"`
+	HandoffBytes    int64   `json:"handoff_bytes"`  // sent
+	HasDevice       bool    `json:"has_device"`     // its trace has device work; Time is the host's all the same
+	DeviceBusyNs    int64   `json:"device_busy_ns"` // some stream of some device was busy
+	DeviceBusyShare float64 `json:"device_busy_share"`
+	// what happened over the report's window: one letter a cell, see Category.Letter
+	Strip string `json:"strip"`
 }
 
 // CategoryTime is a category's part of a window.
@@ -229,8 +235,9 @@ type Link struct {
 // Batch is requests for images that shared all their denoise steps. With continuous
 // batching a step can serve several batches.
 type Batch struct {
-	Requests     []string  `json:"requests"`
-	Images       int       `json:"images"` // the recorded batch, if no other request shares the steps; else the number of requests; 0 if neither is known
+	Requests []string `json:"requests"`
+	// the recorded batch, if no other request shares the steps; else the number of requests; 0 if neither is known
+	Images       int       `json:"images"`
 	StageID      int       `json:"stage_id"`
 	Replica      int       `json:"replica"`
 	StartNs      int64     `json:"start_ns"`

@@ -279,7 +279,8 @@ func (j *journey) partial(lead []*visit, entry int) bool {
 }
 
 func (a *analyzer) request(j *journey, entry int) Request {
-	q := Request{ID: a.ids.names[j.id], TraceID: j.trace, ArrivalNs: j.arrival(), TTFTNs: -1, FirstOutputNs: -1, Stages: []RequestStage{}}
+	q := Request{ID: a.ids.names[j.id], TraceID: j.trace, ArrivalNs: j.arrival(), TTFTNs: -1, FirstOutputNs: -1,
+		Stages: []RequestStage{}}
 	lead := j.lead()
 	end := q.ArrivalNs
 	for _, v := range j.visits {

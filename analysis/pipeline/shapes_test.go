@@ -97,7 +97,8 @@ var shapes = []shape{
 	}},
 	{"collectives", func(_ *trace.Trace, i, _ int, s *trace.Slice) {
 		if s.Cat == trace.CatCPUOp {
-			s.Name, s.Args = "c10d::allreduce_", []byte(`{"Collective name":"allreduce","In msg nelems":4,"dtype":"Float","Group size":2,"Process Group Name":"0","Seq":1}`)
+			s.Name, s.Args = "c10d::allreduce_",
+				[]byte(`{"Collective name":"allreduce","In msg nelems":4,"dtype":"Float","Group size":2,"Process Group Name":"0","Seq":1}`)
 		}
 	}},
 	{"hand-offs", func(t *trace.Trace, i, _ int, s *trace.Slice) {
@@ -174,8 +175,10 @@ func draw(n int, sh shape) *trace.Trace {
 		at := int64(k) * 10_000
 		for j, s := range []trace.Slice{
 			{Start: at, Dur: 8000, Name: fmt.Sprintf("aten::op%d", k%7), Cat: trace.CatCPUOp, Track: 0, Corr: -1},
-			{Start: at + 1000, Dur: 2000, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Track: 0, Corr: int64(k)},
-			{Start: at + 4000, Dur: 5000, Name: fmt.Sprintf("gemm%d", k%7), Cat: trace.CatKernel, Track: 1, Corr: int64(k)},
+			{Start: at + 1000, Dur: 2000, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Track: 0,
+				Corr: int64(k)},
+			{Start: at + 4000, Dur: 5000, Name: fmt.Sprintf("gemm%d", k%7), Cat: trace.CatKernel, Track: 1,
+				Corr: int64(k)},
 		} {
 			sh.edit(t, 3*k+j, n, &s)
 			t.AddSlice(s)

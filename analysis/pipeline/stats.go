@@ -13,7 +13,8 @@ func QuantilesOf(v []int64) Quantiles {
 	}
 	slices.Sort(v)
 	return Quantiles{
-		Count: len(v), MeanNs: stat.Mean(v), P50Ns: stat.Quantile(v, 0.5), P99Ns: stat.Quantile(v, 0.99), MaxNs: v[len(v)-1],
+		Count: len(v), MeanNs: stat.Mean(v), P50Ns: stat.Quantile(v, 0.5), P99Ns: stat.Quantile(v, 0.99),
+		MaxNs: v[len(v)-1],
 	}
 }
 
@@ -53,7 +54,8 @@ func stepStats(ranks []*rankData) []StepStats {
 		slices.Sort(v)
 		st := stats[c]
 		st.Category, st.Count, st.MinNs = Category(c), len(v), v[0]
-		st.MeanNs, st.P50Ns, st.P90Ns, st.P99Ns = stat.Mean(v), stat.Quantile(v, 0.5), stat.Quantile(v, 0.9), stat.Quantile(v, 0.99)
+		st.MeanNs, st.P50Ns, st.P90Ns, st.P99Ns = stat.Mean(v), stat.Quantile(v, 0.5), stat.Quantile(v, 0.9),
+			stat.Quantile(v, 0.99)
 		if batches[c].n > 0 {
 			st.Batch = float64(batches[c].sum) / float64(batches[c].n)
 		}

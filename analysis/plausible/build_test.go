@@ -40,7 +40,8 @@ func newProgram(v vendor, devices int) *program {
 	p := &program{t: trace.New(), vendor: v}
 	p.host = p.t.AddTrack(trace.Track{Kind: trace.TrackCPU, PID: 7, TID: 7, Device: -1, Stream: -1})
 	for d := range devices {
-		p.streams = append(p.streams, p.t.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: int64(d), Stream: int64(7 + d)}))
+		p.streams = append(p.streams, p.t.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: int64(d),
+			Stream: int64(7 + d)}))
 	}
 	return p
 }
@@ -48,14 +49,16 @@ func newProgram(v vendor, devices int) *program {
 // call adds a launch call without work.
 func (p *program) call(name string) {
 	p.corr++
-	p.t.AddSlice(trace.Slice{Start: epoch + p.now*us, Dur: 5 * us, Name: name, Cat: p.vendor.cat, Track: p.host, Corr: p.corr})
+	p.t.AddSlice(trace.Slice{Start: epoch + p.now*us, Dur: 5 * us, Name: name, Cat: p.vendor.cat, Track: p.host,
+		Corr: p.corr})
 	p.now += 100
 }
 
 // work adds what the last call launched: it begins after µs later than the call and lasts
 // dur µs.
 func (p *program) work(stream int, name string, after, dur int64) int {
-	return p.t.AddSlice(trace.Slice{Start: epoch + (p.now-100+after)*us, Dur: dur*us + 1, Name: name, Cat: trace.CatKernel, Track: p.streams[stream], Corr: p.corr})
+	return p.t.AddSlice(trace.Slice{Start: epoch + (p.now-100+after)*us, Dur: dur*us + 1, Name: name,
+		Cat: trace.CatKernel, Track: p.streams[stream], Corr: p.corr})
 }
 
 // kernels launches n kernels of 50 µs.

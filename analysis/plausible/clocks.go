@@ -12,10 +12,13 @@ import (
 
 // Limits of what is believed of two clocks.
 const (
-	clockSlack = 10_000 // ns by which work may begin before its launch call, or end after the call that waited for it: the error of clocks that agree
-	clockShare = 0.05   // of a device's launched work that must be early for its clock to be behind; less are wrong links
-	clockFew   = 3      // early slices that are needed as well
-	clockFar   = 10     // times the median by which a slice must be early to be a wrong link all the same
+	// ns by which work may begin before its launch call, or end after the call that waited for it: the error of clocks
+	// that agree
+	clockSlack = 10_000
+	// of a device's launched work that must be early for its clock to be behind; less are wrong links
+	clockShare = 0.05
+	clockFew   = 3  // early slices that are needed as well
+	clockFar   = 10 // times the median by which a slice must be early to be a wrong link all the same
 )
 
 // clocks compares each device's clock with the host's. Work cannot begin before the call that
@@ -99,7 +102,9 @@ func (k *clock) compare() (by line, ok bool) {
 			late = append(late, b)
 		}
 	}
-	slices.SortFunc(late, func(a, b bound) int { return cmp.Or(cmp.Compare(a.ns, b.ns), cmp.Compare(a.slice, b.slice)) })
+	slices.SortFunc(late, func(a, b bound) int {
+		return cmp.Or(cmp.Compare(a.ns, b.ns), cmp.Compare(a.slice, b.slice))
+	})
 	if len(early) == 0 && len(late) == 0 {
 		return k.promptly()
 	}
@@ -150,7 +155,8 @@ func (k *clock) early() []int32 {
 	}
 	slices.SortFunc(early, func(a, b int32) int { return cmp.Or(cmp.Compare(c.lead(a), c.lead(b)), cmp.Compare(a, b)) })
 	wrong := 0
-	few := stat.Ratio(int64(len(early)), int64(len(k.rows))) < clockShare && !k.mostTight() && !k.noneWaited(-c.lead(early[len(early)/2]))
+	few := stat.Ratio(int64(len(early)), int64(len(k.rows))) < clockShare && !k.mostTight() &&
+		!k.noneWaited(-c.lead(early[len(early)/2]))
 	if few || len(early) < clockFew {
 		wrong = len(early)
 	} else {
@@ -195,7 +201,8 @@ func (c *checker) earlyWork(rows []int32, of int, most int64) {
 	c.own()
 	c.doubt(EarlyWork, rows[0], stat.Ratio(int64(len(rows)), int64(of)), float64(len(rows)), "count",
 		"%s of %d %s before the call with the same correlation, by up to %s: who launched %s is taken as unknown",
-		plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), units.Duration(float64(most)), verb(len(rows), "it", "them"))
+		plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), units.Duration(float64(most)),
+		verb(len(rows), "it", "them"))
 }
 
 // least are the lower bounds that launches give.
@@ -232,7 +239,8 @@ func (k *clock) lost(late []bound, lo int64) int {
 func (k *clock) sayBehind(worst bound, early []int32, most int64, bounded bool) (line, bool) {
 	limit := ""
 	if bounded {
-		limit = fmt.Sprintf(" and, by the calls that waited for it, at most %s", units.Duration(float64(max(most, worst.ns))))
+		limit = fmt.Sprintf(" and, by the calls that waited for it, at most %s",
+			units.Duration(float64(max(most, worst.ns))))
 	}
 	part := stat.Ratio(int64(len(early)), int64(len(k.rows)))
 	k.c.doubt(Clock, worst.slice, max(0.1, min(part, 0.4)), float64(worst.ns)/1e3, "us",
@@ -252,7 +260,8 @@ func (k *clock) sayAhead(lo int64, late []bound) (line, bool) {
 		}
 	}
 	by := max(worst.ns, lo)
-	k.c.doubt(Clock, worst.slice, max(0.1, min(stat.Ratio(int64(len(late)), int64(len(k.ends))), 0.4)), float64(by)/1e3, "us",
+	k.c.doubt(Clock, worst.slice, max(0.1, min(stat.Ratio(int64(len(late)), int64(len(k.ends))), 0.4)), float64(by)/1e3,
+		"us",
 		"device %d: work ends after %s returned that waited for it, so the device's clock is ahead of the host's by at least %s and, by the launches, at most %s; its times are moved back by the least, and the delay of a launch may be shorter than it seems",
 		k.id, plural(len(late), "call"), units.Duration(float64(-by)), units.Duration(float64(-lo)))
 	return line{by: by}, true

@@ -32,18 +32,23 @@ func loop(steps int, wait string, devices int) *program {
 		d := s % devices
 		for k := range 5 {
 			p.corr++
-			p.t.AddSlice(trace.Slice{Start: epoch + p.now*us, Dur: 5 * us, Name: p.vendor.launch, Cat: p.vendor.cat, Track: p.host, Corr: p.corr})
+			p.t.AddSlice(trace.Slice{Start: epoch + p.now*us, Dur: 5 * us, Name: p.vendor.launch, Cat: p.vendor.cat,
+				Track: p.host, Corr: p.corr})
 			from := max(p.now+6, end[d]+1)
 			end[d] = from + int64(9+k)
-			p.t.AddSlice(trace.Slice{Start: epoch + from*us, Dur: int64(9+k)*us + 1, Name: fmt.Sprintf("gemm_%d", k), Cat: trace.CatKernel, Track: p.streams[d], Corr: p.corr})
+			p.t.AddSlice(trace.Slice{Start: epoch + from*us, Dur: int64(9+k)*us + 1, Name: fmt.Sprintf("gemm_%d", k),
+				Cat: trace.CatKernel, Track: p.streams[d], Corr: p.corr})
 			p.now += 7
 		}
 		if wait != "" {
 			until := max(p.now+2, end[d]+4)
 			p.corr++
-			p.t.AddSlice(trace.Slice{Start: epoch + p.now*us, Dur: (until - p.now) * us, Name: wait, Cat: p.vendor.cat, Track: p.host, Corr: p.corr})
+			p.t.AddSlice(trace.Slice{Start: epoch + p.now*us, Dur: (until - p.now) * us, Name: wait, Cat: p.vendor.cat,
+				Track: p.host, Corr: p.corr})
 			if strings.Contains(wait, "Memcpy") { // the work of a copy is the wait's own
-				p.t.AddSlice(trace.Slice{Start: epoch + (end[d]+1)*us, Dur: 2 * us, Name: "Memcpy DtoH (Device -> Pageable)", Cat: trace.CatGPUMemcpy, Track: p.streams[d], Corr: p.corr})
+				p.t.AddSlice(trace.Slice{Start: epoch + (end[d]+1)*us, Dur: 2 * us,
+					Name: "Memcpy DtoH (Device -> Pageable)", Cat: trace.CatGPUMemcpy, Track: p.streams[d],
+					Corr: p.corr})
 				end[d] += 3
 			}
 			p.now = until
@@ -105,7 +110,8 @@ func TestClockRunsAway(t *testing.T) {
 		wait    string
 		at, ppm int64 // µs at the begin, and what is added later
 	}{
-		{"cudaDeviceSynchronize", 0, 20_000}, {"cudaDeviceSynchronize", 0, -20_000}, {"hipDeviceSynchronize", 400, -15_000},
+		{"cudaDeviceSynchronize", 0, 20_000}, {"cudaDeviceSynchronize", 0, -20_000},
+		{"hipDeviceSynchronize", 400, -15_000},
 		{"cudaMemcpy", -30, 10_000}, {"cudaDeviceSynchronize", 5000, 8_000}, {"", -500, 15_000}, {"", -100, -19_000},
 	} {
 		sound, p := loop(200, c.wait, 1), loop(200, c.wait, 1)
@@ -162,8 +168,10 @@ func TestQueueIsNoClock(t *testing.T) {
 		p := newProgram(vendors[0], 1)
 		for k := range int64(400) {
 			p.corr++
-			p.t.AddSlice(trace.Slice{Start: epoch + k*10*us, Dur: 5 * us, Name: p.vendor.launch, Cat: p.vendor.cat, Track: p.host, Corr: p.corr})
-			p.t.AddSlice(trace.Slice{Start: epoch + (6+k*21)*us, Dur: 20*us + 1, Name: "gemm", Cat: trace.CatKernel, Track: p.streams[0], Corr: p.corr})
+			p.t.AddSlice(trace.Slice{Start: epoch + k*10*us, Dur: 5 * us, Name: p.vendor.launch, Cat: p.vendor.cat,
+				Track: p.host, Corr: p.corr})
+			p.t.AddSlice(trace.Slice{Start: epoch + (6+k*21)*us, Dur: 20*us + 1, Name: "gemm", Cat: trace.CatKernel,
+				Track: p.streams[0], Corr: p.corr})
 		}
 		move(p.t, 0, constant(-behind))
 		got := Look(p.t)
@@ -184,7 +192,8 @@ func TestQueueIsNoClock(t *testing.T) {
 // TestClockOfShared moves the device's clock of sound samples by known times.
 func TestClockOfShared(t *testing.T) {
 	for file, within := range map[string]int64{
-		"kineto_resnet50_nw0": 60 * us, "critical_path_alexnet": 40 * us, "critical_path_simple_add": 40 * us, "trace_diff_control": 40 * us, "trace_diff_test": 40 * us,
+		"kineto_resnet50_nw0": 60 * us, "critical_path_alexnet": 40 * us, "critical_path_simple_add": 40 * us,
+		"trace_diff_control": 40 * us, "trace_diff_test": 40 * us,
 	} {
 		name := filepath.Join("..", "..", "..", "shared", "traces", file+".json.gz")
 		if matches, _ := filepath.Glob(name); len(matches) == 0 {

@@ -30,7 +30,8 @@ func (k *clock) tight() []int32 {
 	var out []int32
 	end, have := int64(0), false
 	for _, i := range k.all {
-		if l := v.Launch(i); l >= 0 && !k.c.apart[i] && (!have || v.Start[i]-end >= tightGap) && !view.IsGraphLaunch(v.Name(l)) {
+		if l := v.Launch(i); l >= 0 && !k.c.apart[i] && (!have || v.Start[i]-end >= tightGap) &&
+			!view.IsGraphLaunch(v.Name(l)) {
 			out = append(out, i)
 		}
 		end, have = max(end, v.Start[i]+k.c.durOf(i)), true

@@ -105,7 +105,8 @@ func (c *checker) whereMissing(all []int32, linked func(int32) bool) string {
 		where = append(where, fmt.Sprintf("%d in between (activity buffers overflowed)", middle))
 	}
 	if tail > 0 {
-		where = append(where, fmt.Sprintf("%d at the end (activity buffers overflowed, or the window ended before the work)", tail))
+		where = append(where,
+			fmt.Sprintf("%d at the end (activity buffers overflowed, or the window ended before the work)", tail))
 	}
 	return strings.Join(where, ", ")
 }

@@ -37,7 +37,8 @@ const (
 	numKinds
 )
 
-var kindNames = enum.Of[Kind]("kind of doubt", "no_time", "overrun", "shared_lane", "clock", "early_work", "no_work", "missing_work", "unmatched", "dominant", "no_duration")
+var kindNames = enum.Of[Kind]("kind of doubt", "no_time", "overrun", "shared_lane", "clock", "early_work", "no_work",
+	"missing_work", "unmatched", "dominant", "no_duration")
 
 // String returns the kind's name.
 func (k Kind) String() string { return kindNames.Text(k) }

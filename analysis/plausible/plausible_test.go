@@ -227,7 +227,8 @@ func TestMissingWork(t *testing.T) {
 		{"start", lose(0, 5), []string{"5 of 20", "5 at the start"}, finding.Warning},
 		{"middle", lose(4, 16), []string{"12 of 20", "12 in between (activity buffers overflowed)"}, finding.Critical},
 		{"end", lose(2, 20), []string{"18 of 20", "18 at the end"}, finding.Critical},
-		{"every other", func(k int) bool { return k%2 == 1 }, []string{"10 of 20", "9 in between", "1 at the end"}, finding.Critical},
+		{"every other", func(k int) bool { return k%2 == 1 }, []string{"10 of 20", "9 in between", "1 at the end"},
+			finding.Critical},
 	} {
 		for _, v := range vendors {
 			for _, graphs := range []bool{true, false} {
@@ -275,7 +276,8 @@ func TestCaptureLaunchesNothing(t *testing.T) {
 	for range 30 {
 		p.call(p.vendor.launch)
 	}
-	p.t.AddSlice(trace.Slice{Start: epoch + at*us, Dur: (p.now - at) * us, Name: "capture_32_FULL", Cat: trace.CatUserAnnotation, Track: p.host, Corr: trace.NoCorrelation})
+	p.t.AddSlice(trace.Slice{Start: epoch + at*us, Dur: (p.now - at) * us, Name: "capture_32_FULL",
+		Cat: trace.CatUserAnnotation, Track: p.host, Corr: trace.NoCorrelation})
 	if got := Look(p.t); len(got.Doubts) > 0 || len(got.Missing) > 0 {
 		t.Errorf("%+v, %d missing", got.Doubts, len(got.Missing))
 	}
@@ -353,13 +355,17 @@ func TestAnything(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p := newProgram(rapid.SampledFrom(vendors).Draw(rt, "vendor"), 2)
 		tracks := append([]trace.TrackID{p.host}, p.streams...)
-		cats := []trace.Category{p.vendor.cat, trace.CatKernel, trace.CatGPUMemcpy, trace.CatCPUOp, trace.CatUserAnnotation, trace.CatMTIACCP, trace.CatCUDASync}
+		cats := []trace.Category{p.vendor.cat, trace.CatKernel, trace.CatGPUMemcpy, trace.CatCPUOp,
+			trace.CatUserAnnotation, trace.CatMTIACCP, trace.CatCUDASync}
 		names := []string{p.vendor.launch, p.vendor.graph, "k1", "k2", "capture_8_FULL", "cudaStreamBeginCapture"}
 		for range rapid.IntRange(0, 80).Draw(rt, "slices") {
 			p.t.AddSlice(trace.Slice{
-				Start: rapid.SampledFrom([]int64{0, epoch}).Draw(rt, "base") + us*rapid.Int64Range(0, 300).Draw(rt, "start"),
-				Dur:   us * rapid.SampledFrom([]int64{0, 1, 30, 3_000_000}).Draw(rt, "dur"), Name: rapid.SampledFrom(names).Draw(rt, "name"),
-				Cat: rapid.SampledFrom(cats).Draw(rt, "cat"), Track: rapid.SampledFrom(tracks).Draw(rt, "track"), Corr: rapid.Int64Range(-1, 12).Draw(rt, "corr"),
+				Start: rapid.SampledFrom([]int64{0, epoch}).Draw(rt, "base") + us*rapid.Int64Range(0, 300).Draw(rt,
+					"start"),
+				Dur:  us * rapid.SampledFrom([]int64{0, 1, 30, 3_000_000}).Draw(rt, "dur"),
+				Name: rapid.SampledFrom(names).Draw(rt, "name"),
+				Cat:  rapid.SampledFrom(cats).Draw(rt, "cat"), Track: rapid.SampledFrom(tracks).Draw(rt, "track"),
+				Corr: rapid.Int64Range(-1, 12).Draw(rt, "corr"),
 			})
 		}
 		before := fmt.Sprint(p.t.Slices.Start, p.t.Slices.Dur)
@@ -371,12 +377,14 @@ func TestAnything(t *testing.T) {
 			if got.Dur[i] < 0 || !got.Counts(i) {
 				rt.Fatalf("slice %d: %d ns, counts %v", i, got.Dur[i], got.Counts(i))
 			}
-			if l := got.Launch(i); l >= 0 && got.OnDevice(i) && len(has(got, Clock)) == 0 && got.Start[i] < got.Start[l]-clockSlack {
+			if l := got.Launch(i); l >= 0 && got.OnDevice(i) && len(has(got, Clock)) == 0 &&
+				got.Start[i] < got.Start[l]-clockSlack {
 				rt.Fatalf("slice %d begins before its launch", i)
 			}
 		}
 		for k, d := range got.Doubts {
-			if d.Text == "" || d.Evidence.Slice < 0 || d.Evidence.Slice >= p.t.Slices.Len() || !d.Doubt || strings.Contains(d.Text, "%!") {
+			if d.Text == "" || d.Evidence.Slice < 0 || d.Evidence.Slice >= p.t.Slices.Len() || !d.Doubt ||
+				strings.Contains(d.Text, "%!") {
 				rt.Fatalf("%+v", d)
 			}
 			if k > 0 && finding.Compare(got.Doubts[k-1].Finding, d.Finding) > 0 {

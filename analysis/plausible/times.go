@@ -52,15 +52,17 @@ func (c *checker) noTime() {
 		n, what = len(at), "slice"
 	}
 	c.doubt(NoTime, first, max(0.01, stat.Ratio(int64(device), int64(len(c.v.Work)))), float64(n), "count",
-		"%s %s no time (ts 0), %s the first: left out of everything", plural(n, what), verb(n, "has", "have"), c.name(first))
+		"%s %s no time (ts 0), %s the first: left out of everything", plural(n, what), verb(n, "has", "have"),
+		c.name(first))
 }
 
 // Limits of what counts as an overrun.
 const (
-	overrunSlack  = 5_000 // ns by which an enclosed slice must begin before its encloser ends; files can round to microseconds
-	overrunShare  = 0.25  // of a lane's slices that enclose others: more, and the lane is no single stream
-	overrunFew    = 2     // that are overruns in a short lane as well
-	overlapNotice = 0.1   // of a lane's summed time in partial overlaps, from which it is said
+	// ns by which an enclosed slice must begin before its encloser ends; files can round to microseconds
+	overrunSlack  = 5_000
+	overrunShare  = 0.25 // of a lane's slices that enclose others: more, and the lane is no single stream
+	overrunFew    = 2    // that are overruns in a short lane as well
+	overlapNotice = 0.1  // of a lane's summed time in partial overlaps, from which it is said
 )
 
 // overruns looks for slices that enclose later ones of their stream, which one stream cannot
@@ -100,7 +102,8 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 		for len(open) > 0 && (c.v.End(open[len(open)-1]) <= c.v.Start[i] || c.v.End(open[len(open)-1]) < c.v.End(i)) {
 			open = open[:len(open)-1]
 		}
-		if n := len(open); n > 0 && !c.mates(open[n-1], i) && c.v.End(open[n-1])-c.v.Start[i] > overrunSlack && c.v.Start[open[n-1]] < c.v.Start[i] {
+		if n := len(open); n > 0 && !c.mates(open[n-1], i) && c.v.End(open[n-1])-c.v.Start[i] > overrunSlack &&
+			c.v.Start[open[n-1]] < c.v.Start[i] {
 			inside[open[n-1]]++
 		}
 		open = append(open, i)
@@ -151,7 +154,8 @@ func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 	}
 	c.doubt(Overrun, worst, part, float64(c.v.Dur[worst])/1e3, "us",
 		"%s: %s lasts %s, and %s of the stream begin and end inside it, which is impossible; it is counted up to the next start, %s%s. As it stands it would be %s of the summed device time",
-		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), plural(inside[worst], "later slice"), units.Duration(float64(c.dur[worst])), others, units.Share(part))
+		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), plural(inside[worst], "later slice"),
+		units.Duration(float64(c.dur[worst])), others, units.Share(part))
 }
 
 // noDurationShare is the share of device work of no length from which it is said, in a file
@@ -172,7 +176,8 @@ func (c *checker) noDuration() {
 	}
 	if part := stat.Ratio(int64(n), int64(len(c.v.Work))); fine && part >= noDurationShare {
 		c.doubt(NoDuration, first, min(part, 0.3), float64(n), "count",
-			"%s of %d %s a duration of 0, %s the first: their time is in no sum", plural(n, "device slice"), len(c.v.Work), verb(n, "has", "have"), c.name(first))
+			"%s of %d %s a duration of 0, %s the first: their time is in no sum", plural(n, "device slice"),
+			len(c.v.Work), verb(n, "has", "have"), c.name(first))
 	}
 }
 
@@ -240,8 +245,10 @@ func (c *checker) dominant() {
 	}
 	c.doubt(Dominant, worst, 0.3, 100*stat.Ratio(c.durOf(worst), all), "%",
 		"%s: one slice of %s lasts %s, %s of the summed device time and %.0f times as long as the next%s%s; %s, %s of %s is %s",
-		c.lane(c.v.LaneOf[worst]), c.name(worst), units.Duration(float64(c.durOf(worst))), units.Share(stat.Ratio(c.durOf(worst), all)),
-		stat.Ratio(c.durOf(worst), max(1, next)), ofName(named), tail, left, units.Duration(float64(leadNs[int32(names[lead])])), units.Duration(float64(rest)), c.name(lead))
+		c.lane(c.v.LaneOf[worst]), c.name(worst), units.Duration(float64(c.durOf(worst))),
+		units.Share(stat.Ratio(c.durOf(worst), all)),
+		stat.Ratio(c.durOf(worst), max(1, next)), ofName(named), tail, left,
+		units.Duration(float64(leadNs[int32(names[lead])])), units.Duration(float64(rest)), c.name(lead))
 	if tail != "" {
 		c.drop(worst)
 	}

@@ -39,7 +39,8 @@ func waitOf(name string) waitKind {
 // when a call that blocks returns.
 func toHost(name string) bool {
 	low := strings.ToLower(name)
-	return strings.Contains(low, "dtoh") || strings.Contains(low, "devicetohost") || strings.Contains(low, "device to host")
+	return strings.Contains(low, "dtoh") || strings.Contains(low, "devicetohost") ||
+		strings.Contains(low, "device to host")
 }
 
 // waits returns, by device, the upper bounds that calls give which return when work has

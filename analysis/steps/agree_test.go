@@ -93,7 +93,8 @@ func agree(t rapid.TB, name string, tr *trace.Trace) {
 		if doubted && i == 0 && !f.Doubt {
 			fail("a doubt is not said first: %q", f.Text)
 		}
-		if strings.Contains(f.Text, "was idle for") && f.Severity == analysis.Critical && v.Bound == BoundDevice && covered && v.Unknown == 0 {
+		if strings.Contains(f.Text, "was idle for") && f.Severity == analysis.Critical && v.Bound == BoundDevice &&
+			covered && v.Unknown == 0 {
 			fail("%q beside %q", f.Text, v.Text)
 		}
 	}
@@ -115,10 +116,15 @@ func drawLoop(rt *rapid.T) loop {
 	l := loop{
 		steps: rapid.IntRange(3, 20).Draw(rt, "steps"), kernels: rapid.IntRange(1, 12).Draw(rt, "kernels"),
 		dur:    rapid.SampledFrom([]int64{1, 3, 20, 100, 900}).Draw(rt, "dur"),
-		before: rapid.SampledFrom([]int64{0, 10, 300, 9000}).Draw(rt, "before"), after: rapid.SampledFrom([]int64{0, 10, 300, 9000}).Draw(rt, "after"),
-		ops: rapid.SampledFrom([]string{"", "sampler.py(3): sample", "DataLoader.__next__"}).Draw(rt, "ops"), cat: trace.CatPythonFunction,
-		whole: rapid.Bool().Draw(rt, "whole"), devices: rapid.IntRange(1, 4).Draw(rt, "devices"), inTurn: rapid.Bool().Draw(rt, "in turn"),
-		ahead: rapid.Bool().Draw(rt, "ahead"), call: rapid.SampledFrom([]string{"", "hipLaunchKernel", "cudaGraphLaunch", "urEnqueueKernelLaunch"}).Draw(rt, "call"),
+		before: rapid.SampledFrom([]int64{0, 10, 300, 9000}).Draw(rt, "before"),
+		after:  rapid.SampledFrom([]int64{0, 10, 300, 9000}).Draw(rt, "after"),
+		ops:    rapid.SampledFrom([]string{"", "sampler.py(3): sample", "DataLoader.__next__"}).Draw(rt, "ops"),
+		cat:    trace.CatPythonFunction,
+		whole:  rapid.Bool().Draw(rt, "whole"), devices: rapid.IntRange(1, 4).Draw(rt, "devices"),
+		inTurn: rapid.Bool().Draw(rt, "in turn"),
+		ahead:  rapid.Bool().Draw(rt, "ahead"),
+		call: rapid.SampledFrom([]string{"", "hipLaunchKernel", "cudaGraphLaunch", "urEnqueueKernelLaunch"}).Draw(rt,
+			"call"),
 		older: rapid.SampledFrom([]int64{0, 5000}).Draw(rt, "older"),
 	}
 	switch rapid.IntRange(0, 3).Draw(rt, "label") {
@@ -173,7 +179,8 @@ func TestAgree(t *testing.T) {
 // TestAgreeShared holds the same of all sample traces, as they are and by repetition.
 func TestAgreeShared(t *testing.T) {
 	var files []string
-	for _, p := range []string{"traces/*.json.gz", "engine-traces/*.json.gz", "cases/*/in/*.json", "cases/*/in/*/*.json"} {
+	for _, p := range []string{"traces/*.json.gz", "engine-traces/*.json.gz", "cases/*/in/*.json",
+		"cases/*/in/*/*.json"} {
 		list, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", filepath.FromSlash(p)))
 		files = append(files, list...)
 	}

@@ -28,11 +28,13 @@ func (g *gpu) launch(name string, call, dur int64, kernels ...string) int {
 	const latency = 2
 	g.corr++
 	cat := trace.CatCUDARuntime
-	at := g.t.AddSlice(trace.Slice{Start: g.now * us, Dur: call * us, Name: name, Cat: cat, Track: g.host, Corr: g.corr})
+	at := g.t.AddSlice(trace.Slice{Start: g.now * us, Dur: call * us, Name: name, Cat: cat, Track: g.host,
+		Corr: g.corr})
 	g.now += call
 	start := max(g.free, g.now+latency)
 	for _, k := range kernels {
-		g.t.AddSlice(trace.Slice{Start: start * us, Dur: dur * us, Name: k, Cat: trace.CatKernel, Track: g.stream, Corr: g.corr})
+		g.t.AddSlice(trace.Slice{Start: start * us, Dur: dur * us, Name: k, Cat: trace.CatKernel, Track: g.stream,
+			Corr: g.corr})
 		start += dur
 	}
 	g.free = start

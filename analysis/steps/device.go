@@ -50,7 +50,9 @@ func newDevice(seen *plausible.Trace) *device {
 		for k := range list {
 			d.work = append(d.work, list[k].Work...)
 		}
-		slices.SortFunc(d.work, func(a, b int32) int { return cmp.Or(cmp.Compare(v.Start[a], v.Start[b]), cmp.Compare(a, b)) })
+		slices.SortFunc(d.work, func(a, b int32) int {
+			return cmp.Or(cmp.Compare(v.Start[a], v.Start[b]), cmp.Compare(a, b))
+		})
 	}
 	if len(d.units) == 1 {
 		d.any = &d.units[0]

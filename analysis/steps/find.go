@@ -159,7 +159,8 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 	}
 	for _, k := range keys {
 		c := by[k]
-		if len(c.slices) >= minRepeats && stat.Ratio(c.ns, hi-lo) >= annotationCover && (best == nil || c.ns > best.ns) {
+		if len(c.slices) >= minRepeats && stat.Ratio(c.ns, hi-lo) >= annotationCover &&
+			(best == nil || c.ns > best.ns) {
 			best = c
 		}
 	}
@@ -167,7 +168,8 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 		return
 	}
 	r.Method = ByAnnotation
-	r.How = fmt.Sprintf("the annotation %s, which recurs %d times and covers %s of the trace", t.String(s.Name[best.slices[0]]), len(best.slices), units.Share(stat.Ratio(best.ns, hi-lo)))
+	r.How = fmt.Sprintf("the annotation %s, which recurs %d times and covers %s of the trace",
+		t.String(s.Name[best.slices[0]]), len(best.slices), units.Share(stat.Ratio(best.ns, hi-lo)))
 	for _, i := range best.slices {
 		r.Steps = append(r.Steps, Step{Name: t.String(s.Name[i]), Slice: i, StartNs: s.Start[i], EndNs: s.End(i)})
 	}
@@ -223,7 +225,8 @@ func (r *Report) beside(t *trace.Trace, d *device, graphs *graphs, found []label
 	if in > 0 {
 		part = "only " + units.Share(stat.Ratio(in, all))
 	}
-	r.How += fmt.Sprintf("; %s %s enclose %s of the device's work", counted(len(found), "label"), t.String(t.Slices.Name[found[0].Slice]), part)
+	r.How += fmt.Sprintf("; %s %s enclose %s of the device's work", counted(len(found), "label"),
+		t.String(t.Slices.Name[found[0].Slice]), part)
 	if len(found) == 1 {
 		r.How = strings.Replace(r.How, " enclose ", " encloses ", 1)
 	}
@@ -251,7 +254,8 @@ func counted(n int, word string) string {
 // trains reports whether the trace has a backward pass.
 func trains(t *trace.Trace) bool {
 	for id := range t.Strings.Len() {
-		if n := t.String(trace.StringID(id)); strings.HasPrefix(n, "autograd::engine::evaluate_function") || strings.HasPrefix(n, "Optimizer.step") {
+		if n := t.String(trace.StringID(id)); strings.HasPrefix(n, "autograd::engine::evaluate_function") ||
+			strings.HasPrefix(n, "Optimizer.step") {
 			return true
 		}
 	}
@@ -334,8 +338,10 @@ func requests(steps []Step, names []string) []Request {
 // FlashAttention's split-KV, vLLM's paged attention, FlashInfer, FlashMLA, Triton
 // kernels of SGLang.
 var (
-	decodeHints  = []string{"splitkv", "split_kv", "paged_attention", "BatchDecode", "decode_attention", "mla_decode", "decode_kernel", "_decode_"}
-	prefillHints = []string{"BatchPrefill", "prefill_attention", "context_attention", "extend_attention", "_prefill_", "prefill_kernel"}
+	decodeHints = []string{"splitkv", "split_kv", "paged_attention", "BatchDecode", "decode_attention", "mla_decode",
+		"decode_kernel", "_decode_"}
+	prefillHints = []string{"BatchPrefill", "prefill_attention", "context_attention", "extend_attention", "_prefill_",
+		"prefill_kernel"}
 )
 
 // typeByKernels types steps that no label typed, where names of their kernels tell.

@@ -52,7 +52,8 @@ func (r *Report) findings(seen *plausible.Trace, index int) {
 	r.Findings = append([]analysis.Finding{}, seen.Findings(index, "")...)
 	f := &finder{r, seen.Trace, index}
 	if len(r.Steps) == 0 {
-		f.add(analysis.Info, -1, 0, "count", "no steps were found: no labels of an engine, and no sequence of two or more launches that comes %d times or more", minRepeats)
+		f.add(analysis.Info, -1, 0, "count",
+			"no steps were found: no labels of an engine, and no sequence of two or more launches that comes %d times or more", minRepeats)
 		return
 	}
 	f.pace()
@@ -71,7 +72,8 @@ func (f *finder) pace() {
 		if v.HostIdleShare >= 0.1 {
 			sev = analysis.Warning
 		}
-		f.add(sev, v.Slice, 100*v.HostIdleShare, "%", "%s; the longest wait was %s", v.Text, units.Duration(float64(v.LongestGapNs)))
+		f.add(sev, v.Slice, 100*v.HostIdleShare, "%", "%s; the longest wait was %s", v.Text,
+			units.Duration(float64(v.LongestGapNs)))
 	case BoundDevice:
 		f.add(analysis.Info, f.longest(), 100*v.BusyShare, "%", "%s", v.Text)
 	case BoundNone:
@@ -102,7 +104,8 @@ func (f *finder) kinds() {
 		s := &f.r.Kinds[i]
 		if s.Count >= slowCount && s.P99Ns >= slowRatio*s.P50Ns {
 			st := &f.r.Steps[s.Worst]
-			f.add(analysis.Notice, st.Slice, s.P99Ns/s.P50Ns, "ratio", "one %s in a hundred takes %s or more, %.1f times the median of %s",
+			f.add(analysis.Notice, st.Slice, s.P99Ns/s.P50Ns, "ratio",
+				"one %s in a hundred takes %s or more, %.1f times the median of %s",
 				stepOf(s.Kind), units.Duration(s.P99Ns), s.P99Ns/s.P50Ns, units.Duration(s.P50Ns))
 		}
 	}
@@ -146,7 +149,8 @@ func (f *finder) graphs() {
 	}
 	for i := range r.Kinds {
 		s := &r.Kinds[i]
-		if (s.Kind == Decode || s.Kind == Denoise) && s.GraphShare < eagerMax && s.Launches >= manyKernels && s.HostIdleShare >= hostSpan {
+		if (s.Kind == Decode || s.Kind == Denoise) && s.GraphShare < eagerMax && s.Launches >= manyKernels &&
+			s.HostIdleShare >= hostSpan {
 			f.add(analysis.Warning, r.Steps[s.Worst].Slice, s.Launches, "count",
 				"a %s makes %.0f launches one by one and the device waits %s of the time for them: replaying a graph would help",
 				stepOf(s.Kind), s.Launches, units.Share(s.HostIdleShare))
@@ -180,11 +184,13 @@ func (f *finder) drift() {
 				word = "faster"
 			}
 			f.add(analysis.Notice, f.r.Steps[d.Last].Slice, 100*d.Change, "%",
-				"denoise steps get %s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, d.Steps, units.Duration(d.TailNs), units.Duration(d.HeadNs), 100*d.Change)
+				"denoise steps get %s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, d.Steps,
+				units.Duration(d.TailNs), units.Duration(d.HeadNs), 100*d.Change)
 		}
 		if float64(d.FirstStepNs) >= firstRatio*d.MeanNs {
 			f.add(analysis.Notice, f.r.Steps[d.First].Slice, float64(d.FirstStepNs)/d.MeanNs, "ratio",
-				"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it", units.Duration(float64(d.FirstStepNs)), float64(d.FirstStepNs)/d.MeanNs)
+				"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it",
+				units.Duration(float64(d.FirstStepNs)), float64(d.FirstStepNs)/d.MeanNs)
 		}
 	}
 }

@@ -96,7 +96,8 @@ func (g *graphs) report(d *device, steps []Step) ([]Graph, float64) {
 		first := &d.calls[a.calls[0]]
 		x := Graph{
 			Call: d.t.String(s.Name[first.slice]), Slices: a.work, Replays: n, DeviceNs: a.deviceNs,
-			MeanNs: float64(a.extentNs) / float64(n), LaunchNs: float64(a.launchNs) / float64(n), Slice: int(first.slice),
+			MeanNs: float64(a.extentNs) / float64(n), LaunchNs: float64(a.launchNs) / float64(n),
+			Slice: int(first.slice),
 		}
 		x.Name = fmt.Sprintf("graph of %d kernels (%s)", a.work, x.Call)
 		byGraphs += a.work * n

@@ -38,10 +38,12 @@ func (l loop) draw() *trace.Trace {
 	}
 	launch := func(stream int, name string, dur, notBefore int64) {
 		g.corr++
-		g.t.AddSlice(trace.Slice{Start: g.now * us, Dur: 5 * us, Name: l.call, Cat: trace.CatCUDARuntime, Track: g.host, Corr: g.corr})
+		g.t.AddSlice(trace.Slice{Start: g.now * us, Dur: 5 * us, Name: l.call, Cat: trace.CatCUDARuntime, Track: g.host,
+			Corr: g.corr})
 		g.now += 5
 		start := max(free[stream], g.now+2, notBefore)
-		g.t.AddSlice(trace.Slice{Start: start * us, Dur: dur * us, Name: name, Cat: trace.CatKernel, Track: streams[stream], Corr: g.corr})
+		g.t.AddSlice(trace.Slice{Start: start * us, Dur: dur * us, Name: name, Cat: trace.CatKernel,
+			Track: streams[stream], Corr: g.corr})
 		free[stream] = start + dur
 	}
 	host := func(dur int64) {
@@ -81,7 +83,8 @@ func (l loop) draw() *trace.Trace {
 			end = g.now
 		}
 		if l.label != nil {
-			g.t.AddSlice(trace.Slice{Start: begin * us, Dur: (end - begin) * us, Name: l.label(i), Cat: trace.CatUserAnnotation, Track: g.host})
+			g.t.AddSlice(trace.Slice{Start: begin * us, Dur: (end - begin) * us, Name: l.label(i),
+				Cat: trace.CatUserAnnotation, Track: g.host})
 		}
 		if !l.whole {
 			host(l.after)

@@ -44,7 +44,8 @@ func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
 		return
 	}
 	r.Method = method
-	r.How = fmt.Sprintf("a repeating sequence of %d %s, each beginning with %s", p, what, t.String(t.Slices.Name[tokens[cuts[0]].slice]))
+	r.How = fmt.Sprintf("a repeating sequence of %d %s, each beginning with %s", p, what,
+		t.String(t.Slices.Name[tokens[cuts[0]].slice]))
 	if n := firstWork(d, tokens[cuts[0]].slice); n != "" {
 		r.How += " of " + n
 	}

@@ -29,7 +29,8 @@ func TestHostBound(t *testing.T) {
 	// 29 kernels a step. A decode step begins on an idle device: 10 µs until the call
 	// returned and 2 of latency, 2 of work; then 8 µs of waiting and 2 of work each.
 	st := r.Steps[2]
-	if st.Slices != 29 || st.Launches != 29 || st.SpanNs != (10+2+2+28*10)*us || st.BusyNs != 58*us || st.HostIdleNs != (10+28*6)*us {
+	if st.Slices != 29 || st.Launches != 29 || st.SpanNs != (10+2+2+28*10)*us || st.BusyNs != 58*us ||
+		st.HostIdleNs != (10+28*6)*us {
 		t.Errorf("a decode step: %+v", st)
 	}
 	if st.Bound != BoundHost || r.Steps[0].Bound != BoundDevice {
@@ -83,8 +84,9 @@ func TestGraphs(t *testing.T) {
 	if len(r.Graphs) != 2 {
 		t.Fatalf("graphs %+v", r.Graphs)
 	}
-	want := Graph{Name: "graph of 7 kernels (cudaGraphLaunch)", Call: "cudaGraphLaunch", Slices: 7, Replays: 4, DeviceNs: 280 * us,
-		MeanNs: 70 * us, LaunchNs: 5 * us, Kind: Decode, Top: "gemm", Slice: first}
+	want := Graph{Name: "graph of 7 kernels (cudaGraphLaunch)", Call: "cudaGraphLaunch", Slices: 7, Replays: 4,
+		DeviceNs: 280 * us,
+		MeanNs:   70 * us, LaunchNs: 5 * us, Kind: Decode, Top: "gemm", Slice: first}
 	if d := cmp.Diff(want, r.Graphs[0]); d != "" {
 		t.Errorf("graph (-want +got):\n%s", d)
 	}
@@ -192,7 +194,8 @@ func TestDiffusers(t *testing.T) {
 			t.Errorf("a denoise step of %d kernels", st.Slices)
 		}
 	}
-	want := append(append([]string{"text_encode"}, strings.Split(strings.Repeat("denoise ", 12), " ")[:12]...), "vae_decode")
+	want := append(append([]string{"text_encode"}, strings.Split(strings.Repeat("denoise ", 12), " ")[:12]...),
+		"vae_decode")
 	if d := cmp.Diff(want, kinds); d != "" || r.Method != ByDiffusers {
 		t.Fatalf("%s (-want +got):\n%s", r.Method, d)
 	}
@@ -229,7 +232,8 @@ func TestOmniForward(t *testing.T) {
 		g.now += 1000
 	}
 	r := Find(g.t, Options{})
-	if r.Method != ByKernels || len(r.Steps) != 20 || len(r.Kinds) != 1 || r.Kinds[0].Kind != Denoise || r.Kinds[0].Count != 20 {
+	if r.Method != ByKernels || len(r.Steps) != 20 || len(r.Kinds) != 1 || r.Kinds[0].Kind != Denoise ||
+		r.Kinds[0].Count != 20 {
 		t.Errorf("%s, %s: %d steps, %+v", r.Method, r.How, len(r.Steps), r.Kinds)
 	}
 	r = Find(g.t, Options{NoPeriod: true})
@@ -252,8 +256,10 @@ func TestRequests(t *testing.T) {
 	step("decode_step", 250, 30, "a", 1)
 	r := Find(tr, Options{})
 	want := []Request{
-		{ID: "a", FirstNs: 100, LastNs: 280, GapNs: 80, FirstStepNs: 50, Kinds: []KindShare{{Prefill, 1, 50, 50}, {Decode, 2, 50, 40}}},
-		{ID: "b", FirstNs: 150, LastNs: 240, GapNs: 0, FirstStepNs: 70, Kinds: []KindShare{{Prefill, 1, 70, 70}, {Decode, 1, 20, 10}}},
+		{ID: "a", FirstNs: 100, LastNs: 280, GapNs: 80, FirstStepNs: 50,
+			Kinds: []KindShare{{Prefill, 1, 50, 50}, {Decode, 2, 50, 40}}},
+		{ID: "b", FirstNs: 150, LastNs: 240, GapNs: 0, FirstStepNs: 70,
+			Kinds: []KindShare{{Prefill, 1, 70, 70}, {Decode, 1, 20, 10}}},
 	}
 	if d := cmp.Diff(want, r.Requests); d != "" {
 		t.Errorf("requests (-want +got):\n%s", d)
@@ -264,8 +270,10 @@ func TestRequests(t *testing.T) {
 }
 
 func TestPropertySteps(t *testing.T) {
-	names := []string{"step[DECODE bs=1 toks=1]", "prefill", "decode_step", "ProfilerStep#1", "x", "nn.Module: UNet_0", "schedulers/scheduling_x.py(1): step"}
-	cats := []trace.Category{trace.CatUserAnnotation, trace.CatPythonFunction, trace.CatCPUOp, trace.CatGPUUserAnnotation}
+	names := []string{"step[DECODE bs=1 toks=1]", "prefill", "decode_step", "ProfilerStep#1", "x", "nn.Module: UNet_0",
+		"schedulers/scheduling_x.py(1): step"}
+	cats := []trace.Category{trace.CatUserAnnotation, trace.CatPythonFunction, trace.CatCPUOp,
+		trace.CatGPUUserAnnotation}
 	rapid.Check(t, func(t *rapid.T) {
 		g := newGPU()
 		other := g.t.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 1, Stream: 0})
@@ -274,9 +282,11 @@ func TestPropertySteps(t *testing.T) {
 			s := trace.Slice{Start: start, Dur: dur, Corr: int64(rapid.IntRange(0, 9).Draw(t, "corr")), Track: g.host}
 			switch rapid.IntRange(0, 2).Draw(t, "what") {
 			case 0:
-				s.Name, s.Cat, s.Corr = rapid.SampledFrom(names).Draw(t, "name"), rapid.SampledFrom(cats).Draw(t, "cat"), 0
+				s.Name, s.Cat, s.Corr = rapid.SampledFrom(names).Draw(t, "name"), rapid.SampledFrom(cats).Draw(t,
+					"cat"), 0
 			case 1:
-				s.Name, s.Cat = rapid.SampledFrom([]string{"cudaLaunchKernel", "cudaGraphLaunch"}).Draw(t, "call"), trace.CatCUDARuntime
+				s.Name, s.Cat = rapid.SampledFrom([]string{"cudaLaunchKernel", "cudaGraphLaunch"}).Draw(t, "call"),
+					trace.CatCUDARuntime
 			default:
 				s.Name, s.Cat = rapid.SampledFrom([]string{"k1", "k2", "k3"}).Draw(t, "kernel"), trace.CatKernel
 				s.Track = rapid.SampledFrom([]trace.TrackID{g.stream, other}).Draw(t, "stream")
@@ -290,7 +300,8 @@ func TestPropertySteps(t *testing.T) {
 				t.Fatalf("step %d: [%d, %d) after %d", i, st.StartNs, st.EndNs, at)
 			}
 			at = st.StartNs
-			if st.BusyNs < 0 || st.HostIdleNs < 0 || st.BusyNs+st.HostIdleNs > st.SpanNs || st.GraphSlices > st.Slices || st.GraphLaunches > st.Launches {
+			if st.BusyNs < 0 || st.HostIdleNs < 0 || st.BusyNs+st.HostIdleNs > st.SpanNs ||
+				st.GraphSlices > st.Slices || st.GraphLaunches > st.Launches {
 				t.Fatalf("step %d: %+v", i, st)
 			}
 		}
@@ -325,7 +336,8 @@ func TestSharedTraces(t *testing.T) {
 		}
 		labels := 0
 		for i, n := range tr.Slices.Name {
-			if c := tr.Slices.Cat[i]; (c == trace.CatUserAnnotation || c == trace.CatCPUOp) && strings.HasPrefix(tr.String(n), "ProfilerStep#") {
+			if c := tr.Slices.Cat[i]; (c == trace.CatUserAnnotation || c == trace.CatCPUOp) &&
+				strings.HasPrefix(tr.String(n), "ProfilerStep#") {
 				labels++
 			}
 		}
@@ -336,7 +348,8 @@ func TestSharedTraces(t *testing.T) {
 		if labels >= minRepeats {
 			sameSteps(t, filepath.Base(f), r, Find(tr, Options{NoLabels: true}))
 		}
-		t.Logf("%-32s %-13s %3d steps  %.200s; graphs %d (%.0f%%); %s", filepath.Base(f), r.Method, len(r.Steps), r.How, len(r.Graphs), 100*r.GraphShare, r.Verdict.Text)
+		t.Logf("%-32s %-13s %3d steps  %.200s; graphs %d (%.0f%%); %s", filepath.Base(f), r.Method, len(r.Steps), r.How,
+			len(r.Graphs), 100*r.GraphShare, r.Verdict.Text)
 	}
 }
 
@@ -359,7 +372,8 @@ func sameSteps(t *testing.T, file string, labels, period *Report) {
 		}
 	}
 	if like < len(period.Steps)-2 {
-		t.Errorf("%s: of %d steps only %d have the kernels and the length of a labelled one", file, len(period.Steps), like)
+		t.Errorf("%s: of %d steps only %d have the kernels and the length of a labelled one", file, len(period.Steps),
+			like)
 	}
 }
 

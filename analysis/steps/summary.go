@@ -58,8 +58,10 @@ func stats(steps []Step) []Stats {
 		s, x := out[k], sums[k]
 		s.Kind, s.Count = Kind(k), int(n)
 		s.MeanNs, s.P50Ns, s.P99Ns = stat.Ratio(s.TotalNs, n), stat.Quantile(durs[k], 0.5), stat.Quantile(durs[k], 0.99)
-		s.HostMeanNs, s.BusyShare, s.HostIdleShare = stat.Ratio(x.host, n), stat.Ratio(x.busy, x.span), stat.Ratio(x.idle, x.span)
-		s.Slices, s.Launches, s.GraphShare, s.Batch = stat.Ratio(x.slices, x.whole), stat.Ratio(x.launches, x.whole), stat.Ratio(x.graph, x.slices), stat.Ratio(x.batch, n)
+		s.HostMeanNs, s.BusyShare, s.HostIdleShare = stat.Ratio(x.host, n), stat.Ratio(x.busy, x.span),
+			stat.Ratio(x.idle, x.span)
+		s.Slices, s.Launches, s.GraphShare, s.Batch = stat.Ratio(x.slices, x.whole), stat.Ratio(x.launches, x.whole),
+			stat.Ratio(x.graph, x.slices), stat.Ratio(x.batch, n)
 		s.TokensPerS = stat.Ratio(s.Tokens, s.TotalNs) * 1e9
 		total = append(total, s)
 	}
@@ -93,7 +95,8 @@ func verdict(d *device, steps []Step) Verdict {
 	v.SpanNs = span
 	switch {
 	case v.Unknown > 0 && span == 0:
-		v.Text = "the trace does not show who sets the pace: the device work of " + some(v.Unknown, "step") + " is missing in part or wholly, and there are no others"
+		v.Text = "the trace does not show who sets the pace: the device work of " + some(v.Unknown, "step") +
+			" is missing in part or wholly, and there are no others"
 		return v
 	case span == 0 || len(d.units) == 0:
 		v.Text = "no device work belongs to a step: nothing is said about the pace"
@@ -110,7 +113,8 @@ func verdict(d *device, steps []Step) Verdict {
 	v.Bound = bound(span, busy, idle)
 	for k := range d.units {
 		u := &d.units[k]
-		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, span), stat.Ratio(u.inSteps.host, span)})
+		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, span),
+			stat.Ratio(u.inSteps.host, span)})
 	}
 	if len(d.units) > 1 {
 		v.TogetherShare = d.together(steps)
@@ -124,7 +128,8 @@ func verdict(d *device, steps []Step) Verdict {
 		head := fmt.Sprintf("the device work of %d of %d steps is missing", v.Unknown, len(steps))
 		if 2*v.Unknown > len(steps) {
 			v.Bound = BoundNone
-			v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; in the others %s busy %s of the time", head, v.who(), units.Share(v.BusyShare))
+			v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; in the others %s busy %s of the time",
+				head, v.who(), units.Share(v.BusyShare))
 		} else {
 			v.Text = head + "; in the others: " + v.Text
 		}
@@ -191,7 +196,8 @@ func (v *Verdict) who() string {
 		}
 	}
 	if hi.BusyShare-lo.BusyShare >= 0.1 {
-		together += fmt.Sprintf(", device %d most with %s, device %d least with %s", hi.Device, units.Share(hi.BusyShare), lo.Device, units.Share(lo.BusyShare))
+		together += fmt.Sprintf(", device %d most with %s, device %d least with %s", hi.Device,
+			units.Share(hi.BusyShare), lo.Device, units.Share(lo.BusyShare))
 	}
 	return fmt.Sprintf("%d devices (%s) are on average", n, together)
 }
@@ -221,7 +227,8 @@ func drifts(steps []Step) []Drift {
 		}
 		k := i + 1
 		var longest int64 = steps[i].EndNs - steps[i].StartNs
-		for k < len(steps) && steps[k].Kind == Denoise && float64(steps[k].AtNs-steps[k-1].AtNs-steps[k-1].Ns()) <= loopGap*float64(longest) &&
+		for k < len(steps) && steps[k].Kind == Denoise &&
+			float64(steps[k].AtNs-steps[k-1].AtNs-steps[k-1].Ns()) <= loopGap*float64(longest) &&
 			slices.Equal(steps[k].requests, steps[i].requests) {
 			longest = max(longest, steps[k].EndNs-steps[k].StartNs)
 			k++

@@ -22,16 +22,26 @@ func TestTimeBetweenLaunches(t *testing.T) {
 		busy  float64
 		bound Bound
 	}{
-		{"an operator before the launches", loop{steps: 12, before: 600, kernels: 4, dur: 95, ops: "aten::resize", cat: trace.CatCPUOp}, 987, 0.38, BoundHost},
-		{"nothing recorded before the launches", loop{steps: 12, before: 600, kernels: 4, dur: 95}, 987, 0.38, BoundHost},
-		{"a sampler after the launches", loop{steps: 20, after: 300, kernels: 6, dur: 50, ops: "sampler.py(3): sample", cat: trace.CatPythonFunction}, 607, 0.49, BoundHost},
-		{"vLLM's labels round the launches only", loop{steps: 10, before: 900, kernels: 5, dur: 80, label: vllm}, 1307, 0.31, BoundHost},
-		{"SGLang's labels, work before and after", loop{steps: 9, before: 100, after: 700, kernels: 8, dur: 40, label: sglang, ops: "scheduler", cat: trace.CatUserAnnotation}, 1127, 0.28, BoundHost},
-		{"a data loader inside the label", loop{steps: 8, after: 49_000, kernels: 2, dur: 5000, label: profiler, whole: true, ops: "DataLoader.__next__", cat: trace.CatUserAnnotation}, 59_007, 0.17, BoundHost},
-		{"HIP, a data loader before", loop{steps: 8, before: 20_000, kernels: 3, dur: 1000, label: profiler, whole: true, call: "hipLaunchKernel"}, 23_007, 0.13, BoundHost},
-		{"a device that is behind", loop{steps: 10, before: 10, kernels: 8, dur: 100, ahead: true, label: vllm}, 800, 1, BoundDevice},
-		{"a device that is behind, host work between", loop{steps: 10, before: 100, after: 100, kernels: 8, dur: 100, ahead: true}, 800, 1, BoundDevice},
-		{"a first step that waits for older work", loop{steps: 6, before: 10, kernels: 8, dur: 100, ahead: true, label: vllm, older: 50_000}, 800, 1, BoundDevice},
+		{"an operator before the launches", loop{steps: 12, before: 600, kernels: 4, dur: 95, ops: "aten::resize",
+			cat: trace.CatCPUOp}, 987, 0.38, BoundHost},
+		{"nothing recorded before the launches", loop{steps: 12, before: 600, kernels: 4, dur: 95}, 987, 0.38,
+			BoundHost},
+		{"a sampler after the launches", loop{steps: 20, after: 300, kernels: 6, dur: 50, ops: "sampler.py(3): sample",
+			cat: trace.CatPythonFunction}, 607, 0.49, BoundHost},
+		{"vLLM's labels round the launches only", loop{steps: 10, before: 900, kernels: 5, dur: 80, label: vllm}, 1307,
+			0.31, BoundHost},
+		{"SGLang's labels, work before and after", loop{steps: 9, before: 100, after: 700, kernels: 8, dur: 40,
+			label: sglang, ops: "scheduler", cat: trace.CatUserAnnotation}, 1127, 0.28, BoundHost},
+		{"a data loader inside the label", loop{steps: 8, after: 49_000, kernels: 2, dur: 5000, label: profiler,
+			whole: true, ops: "DataLoader.__next__", cat: trace.CatUserAnnotation}, 59_007, 0.17, BoundHost},
+		{"HIP, a data loader before", loop{steps: 8, before: 20_000, kernels: 3, dur: 1000, label: profiler,
+			whole: true, call: "hipLaunchKernel"}, 23_007, 0.13, BoundHost},
+		{"a device that is behind", loop{steps: 10, before: 10, kernels: 8, dur: 100, ahead: true, label: vllm}, 800, 1,
+			BoundDevice},
+		{"a device that is behind, host work between", loop{steps: 10, before: 100, after: 100, kernels: 8, dur: 100,
+			ahead: true}, 800, 1, BoundDevice},
+		{"a first step that waits for older work", loop{steps: 6, before: 10, kernels: 8, dur: 100, ahead: true,
+			label: vllm, older: 50_000}, 800, 1, BoundDevice},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := Find(c.l.draw(), Options{})
@@ -56,20 +66,23 @@ func TestTimeBetweenLaunches(t *testing.T) {
 // TestPause: time without requests is no part of a step, and the verdict says how much of it
 // there is.
 func TestPause(t *testing.T) {
-	l := loop{steps: 10, before: 10, kernels: 8, dur: 100, label: func(int) string { return "step[DECODE bs=1 toks=1]" }}
+	l := loop{steps: 10, before: 10, kernels: 8, dur: 100,
+		label: func(int) string { return "step[DECODE bs=1 toks=1]" }}
 	tr := l.draw()
 	end := tr.Slices.End(tr.Slices.Len() - 1)
 	late := l.draw()
 	for i := range late.Slices.Start {
 		s := &late.Slices
-		tr.AddSlice(trace.Slice{Start: s.Start[i] + end + 90_000*us, Dur: s.Dur[i], Name: late.String(s.Name[i]), Cat: s.Cat[i], Track: s.Track[i], Corr: s.Corr[i] + 10_000*b2i(s.Corr[i] > 0)})
+		tr.AddSlice(trace.Slice{Start: s.Start[i] + end + 90_000*us, Dur: s.Dur[i], Name: late.String(s.Name[i]),
+			Cat: s.Cat[i], Track: s.Track[i], Corr: s.Corr[i] + 10_000*b2i(s.Corr[i] > 0)})
 	}
 	r := Find(tr, Options{})
 	if len(r.Steps) != 20 || r.Kinds[0].MaxNs > 1000*us {
 		t.Errorf("%d steps, the longest takes %d", len(r.Steps), r.Kinds[0].MaxNs)
 	}
 	v := r.Verdict
-	if v.Bound != BoundDevice || v.PauseNs < 89_000*us || v.PauseShare < 0.8 || !strings.Contains(v.Text, "steps cover only") {
+	if v.Bound != BoundDevice || v.PauseNs < 89_000*us || v.PauseShare < 0.8 ||
+		!strings.Contains(v.Text, "steps cover only") {
 		t.Errorf("%+v", v)
 	}
 }
@@ -91,10 +104,14 @@ func TestSeveralDevices(t *testing.T) {
 		bound Bound
 		says  string
 	}{
-		{"four in turn", loop{steps: 10, kernels: 3, dur: 328, devices: 4, inTurn: true, label: label, whole: true}, 0.25, BoundOther, "4 devices (never two at once)"},
-		{"three in turn without labels", loop{steps: 10, before: 10, kernels: 3, dur: 400, devices: 3, inTurn: true}, 0.33, BoundOther, "3 devices (never two at once)"},
-		{"two at once", loop{steps: 10, kernels: 6, dur: 900, devices: 2, label: label, whole: true}, 0.98, BoundDevice, "2 devices (two or more at once"},
-		{"two at once and slow host", loop{steps: 10, before: 9000, kernels: 3, dur: 900, devices: 2, label: label, whole: true}, 0.23, BoundHost, "2 devices (two or more at once"},
+		{"four in turn", loop{steps: 10, kernels: 3, dur: 328, devices: 4, inTurn: true, label: label, whole: true},
+			0.25, BoundOther, "4 devices (never two at once)"},
+		{"three in turn without labels", loop{steps: 10, before: 10, kernels: 3, dur: 400, devices: 3, inTurn: true},
+			0.33, BoundOther, "3 devices (never two at once)"},
+		{"two at once", loop{steps: 10, kernels: 6, dur: 900, devices: 2, label: label, whole: true}, 0.98, BoundDevice,
+			"2 devices (two or more at once"},
+		{"two at once and slow host", loop{steps: 10, before: 9000, kernels: 3, dur: 900, devices: 2, label: label,
+			whole: true}, 0.23, BoundHost, "2 devices (two or more at once"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := Find(c.l.draw(), Options{})
@@ -123,7 +140,8 @@ func TestLabelsBesideTheWork(t *testing.T) {
 		"device behind":   {steps: 20, before: 5, kernels: 9, dur: 60, ahead: true},
 	}
 	for name, l := range loops {
-		for _, labels := range [][]string{{"ProfilerStep#1"}, {"ProfilerStep#7", "ProfilerStep#8"}, {"execute_new_0_cached_4"}, {"step[DECODE bs=1]", "step[DECODE bs=1]", "step[DECODE bs=1]"}} {
+		for _, labels := range [][]string{{"ProfilerStep#1"}, {"ProfilerStep#7", "ProfilerStep#8"},
+			{"execute_new_0_cached_4"}, {"step[DECODE bs=1]", "step[DECODE bs=1]", "step[DECODE bs=1]"}} {
 			for _, first := range []bool{true, false} {
 				tr := l.draw()
 				_, end, _ := tr.Extent()
@@ -132,7 +150,8 @@ func TestLabelsBesideTheWork(t *testing.T) {
 					if first {
 						at = -int64(k+1) * 50 * us
 					}
-					tr.AddSlice(trace.Slice{Start: at, Dur: 40 * us, Name: n, Cat: trace.CatUserAnnotation, Track: 0, Corr: trace.NoCorrelation})
+					tr.AddSlice(trace.Slice{Start: at, Dur: 40 * us, Name: n, Cat: trace.CatUserAnnotation, Track: 0,
+						Corr: trace.NoCorrelation})
 				}
 				r := Find(tr, Options{})
 				if r.Method != ByKernels || len(r.Steps) != l.steps || !strings.Contains(r.How, labels[0][:8]) {
@@ -155,7 +174,8 @@ func TestLongStart(t *testing.T) {
 	shifted.AddSlice(trace.Slice{Start: 9 * us, Dur: 5 * us, Name: "fill", Cat: trace.CatKernel, Track: 1, Corr: 9000})
 	s := &tr.Slices
 	for i := range s.Start {
-		shifted.AddSlice(trace.Slice{Start: s.Start[i] + 60_000_000*us, Dur: s.Dur[i], Name: tr.String(s.Name[i]), Cat: s.Cat[i], Track: s.Track[i], Corr: s.Corr[i]})
+		shifted.AddSlice(trace.Slice{Start: s.Start[i] + 60_000_000*us, Dur: s.Dur[i], Name: tr.String(s.Name[i]),
+			Cat: s.Cat[i], Track: s.Track[i], Corr: s.Corr[i]})
 	}
 	if r := Find(shifted, Options{}); len(r.Steps) != 30 || r.Kinds[0].MaxNs > 1000*us {
 		t.Errorf("%d steps by %s: %+v", len(r.Steps), r.How, r.Kinds)

@@ -83,7 +83,9 @@ func Together(list []Device) []Stretch {
 			edges = append(edges, edge{b.Start, 1}, edge{b.End, -1})
 		}
 	}
-	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.delta, b.delta)) })
+	slices.SortFunc(edges, func(a, b edge) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.delta, b.delta))
+	})
 	var out []Stretch
 	n, from := 0, int64(0)
 	for _, e := range edges {

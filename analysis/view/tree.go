@@ -89,7 +89,8 @@ func (c *nester) sort(rows []int32) {
 		if j-i > 1 {
 			// Slices that a window cut on both sides are told apart by what they were.
 			slices.SortStableFunc(rows[i:j], func(a, b int32) int {
-				return cmp.Or(cmp.Compare(c.dur[b], c.dur[a]), cmp.Compare(s.Start[a], s.Start[b]), cmp.Compare(s.Dur[b], s.Dur[a]))
+				return cmp.Or(cmp.Compare(c.dur[b], c.dur[a]), cmp.Compare(s.Start[a], s.Start[b]),
+					cmp.Compare(s.Dur[b], s.Dur[a]))
 			})
 		}
 		i = j

@@ -59,8 +59,10 @@ func TestNest(t *testing.T) {
 		{"no length at the end is inside", []trace.Slice{op(0, 10), op(10, 0)}, []int32{none, 0}, []int32{0, 1}},
 		{"no length where another begins", []trace.Slice{op(0, 10), op(10, 5), op(10, 0)},
 			[]int32{none, none, 1}, []int32{0, 1, 2}},
-		{"outlasts by rounding", []trace.Slice{op(0, 100), op(50, 50+view.NestToleranceNs)}, []int32{none, 0}, []int32{0, 1}},
-		{"outlasts by more", []trace.Slice{op(0, 100), op(50, 51+view.NestToleranceNs)}, []int32{none, none}, []int32{0, 1}},
+		{"outlasts by rounding", []trace.Slice{op(0, 100), op(50, 50+view.NestToleranceNs)}, []int32{none, 0},
+			[]int32{0, 1}},
+		{"outlasts by more", []trace.Slice{op(0, 100), op(50, 51+view.NestToleranceNs)}, []int32{none, none},
+			[]int32{0, 1}},
 		{"threads are apart", []trace.Slice{op(0, 100), on(1, op(10, 10)), op(20, 10)},
 			[]int32{none, none, 0}, []int32{0, 2, 1}},
 		{"device work is none of the host's", []trace.Slice{op(0, 100), {Start: 5, Dur: 5, Cat: trace.CatKernel}},
@@ -107,7 +109,8 @@ func TestNestProperties(t *testing.T) {
 		tr := build([]trace.Track{thread(1), thread(2)})
 		for range rapid.IntRange(0, 40).Draw(rt, "n") {
 			tr.AddSlice(trace.Slice{Start: rapid.Int64Range(0, 9000).Draw(rt, "start"),
-				Dur: rapid.Int64Range(0, 5000).Draw(rt, "dur"), Track: trace.TrackID(rapid.IntRange(0, 1).Draw(rt, "track"))})
+				Dur:   rapid.Int64Range(0, 5000).Draw(rt, "dur"),
+				Track: trace.TrackID(rapid.IntRange(0, 1).Draw(rt, "track"))})
 		}
 		v := view.New(tr)
 		tree := v.Nest(all)

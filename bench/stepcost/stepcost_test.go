@@ -22,7 +22,8 @@ const roundSteps = 4
 type stepper func(t *profiler.Track) error
 
 func BenchmarkDecodeStep(b *testing.B) {
-	m, err := model.OpenLLM(b.Context(), nil, model.Options{Model: "builtin/thinker", LoadFormat: model.LoadDummy, Seed: 1})
+	m, err := model.OpenLLM(b.Context(), nil, model.Options{Model: "builtin/thinker", LoadFormat: model.LoadDummy,
+		Seed: 1})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -41,11 +41,14 @@ type kernelName struct{ op, kernel string }
 
 var names = func() (list []kernelName) {
 	for i := range 60 {
-		op := []string{"aten::addmm", "aten::native_layer_norm", "aten::gelu", "aten::copy_", "aten::_softmax", "aten::bmm"}[i%6]
+		op := []string{"aten::addmm", "aten::native_layer_norm", "aten::gelu", "aten::copy_", "aten::_softmax",
+			"aten::bmm"}[i%6]
 		list = append(list, kernelName{
 			op: op,
-			kernel: fmt.Sprintf("void at::native::(anonymous namespace)::%s_kernel<%d, float, at::native::TensorIterator<%d>, "+
-				"std::array<char*, %d>>(int, at::native::TensorIterator<%d>, std::array<char*, %d>)", op[6:], 64+i, i, i%4+1, i, i%4+1),
+			kernel: fmt.Sprintf(
+				"void at::native::(anonymous namespace)::%s_kernel<%d, float, at::native::TensorIterator<%d>, "+
+					"std::array<char*, %d>>(int, at::native::TensorIterator<%d>, std::array<char*, %d>)", op[6:], 64+i, i,
+				i%4+1, i, i%4+1),
 		})
 	}
 	return list
@@ -99,7 +102,8 @@ func Write(w io.Writer, o Options) (Counts, error) {
 	if o.World <= 0 {
 		o.World = 1
 	}
-	g := &generator{w: bufio.NewWriterSize(w, 1<<20), o: o, r: rand.New(rand.NewPCG(o.Seed, uint64(o.Rank))), ts: 4458676000000000}
+	g := &generator{w: bufio.NewWriterSize(w, 1<<20), o: o, r: rand.New(rand.NewPCG(o.Seed, uint64(o.Rank))),
+		ts: 4458676000000000}
 	g.p("{\n  \"schemaVersion\": 1,\n  \"deviceProperties\": [\n    {\n      \"id\": %d, \"name\": \"Generated GPU\", \"totalGlobalMem\": 85899345920, \"numSms\": 132\n    }\n  ],\n", o.Rank)
 	g.p("  \"distributedInfo\": {\"backend\": \"nccl\", \"rank\": %d, \"world_size\": %d},\n  \"displayTimeUnit\": \"ms\",\n  \"baseTimeNanoseconds\": 1751410836000000000,\n  \"traceEvents\": [", o.Rank, o.World)
 	start := g.ts
@@ -162,7 +166,8 @@ func (g *generator) step(n int) {
 		g.op()
 	}
 	g.ext++
-	g.slice("user_annotation", fmt.Sprintf("ProfilerStep#%d", n), host, thread, start, g.ts-start, fmt.Sprintf(`"External id": %d,"Record function id": 0, "Ev Idx": %d`, g.ext, g.ext))
+	g.slice("user_annotation", fmt.Sprintf("ProfilerStep#%d", n), host, thread, start, g.ts-start,
+		fmt.Sprintf(`"External id": %d,"Record function id": 0, "Ev Idx": %d`, g.ext, g.ext))
 }
 
 // op writes an operator with a child, its launch, kernel and flow.
@@ -174,11 +179,13 @@ func (g *generator) op() {
 	g.ext += 2
 	args := func(id int) string {
 		return fmt.Sprintf(`"External id": %d,"Record function id": 0, "Concrete Inputs": ["", "", "1."], "Input type": ["float", "float", "Scalar"], `+
-			`"Input Strides": [[4096, 1], [1, 4096], []], "Input Dims": [[%d, 4096], [4096, 4096], []], "Ev Idx": %d`, id, rows, id)
+			`"Input Strides": [[4096, 1], [1, 4096], []], "Input Dims": [[%d, 4096], [4096, 4096], []], "Ev Idx": %d`,
+			id, rows, id)
 	}
 	if g.o.Python {
 		for d := range 3 {
-			g.slice("python_function", fmt.Sprintf("model/layer_%d.py(%d): forward", g.r.IntN(400), 10+d), host, thread, start+int64(d), dur-int64(2*d),
+			g.slice("python_function", fmt.Sprintf("model/layer_%d.py(%d): forward", g.r.IntN(400), 10+d), host, thread,
+				start+int64(d), dur-int64(2*d),
 				fmt.Sprintf(`"Python id": %d, "Python parent id": %d, "Ev Idx": %d`, g.ext*3+d, g.ext*3+d-1, g.ext))
 		}
 	}
@@ -202,7 +209,8 @@ func (g *generator) op() {
 func (g *generator) launch(k kernelName, at int64, rows int) {
 	g.cor++
 	cor := g.cor
-	g.slice("cuda_runtime", "cudaLaunchKernel", host, thread, at, 5200, fmt.Sprintf(`"External id": %d, "cbid": 211, "correlation": %d`, g.ext-1, cor))
+	g.slice("cuda_runtime", "cudaLaunchKernel", host, thread, at, 5200,
+		fmt.Sprintf(`"External id": %d, "cbid": 211, "correlation": %d`, g.ext-1, cor))
 	g.flow("s", host, thread, at, cor)
 	start := max(g.gpu+int64(g.r.IntN(900)), at+6000)
 	dur := int64(rows)*300 + int64(g.r.IntN(2000)) + 1500

@@ -40,12 +40,15 @@ func (c *agentCmd) Run(e *cli.Env) error {
 		return err
 	}
 	defer nc.Close()
-	a, err := agent.Start(nc, agent.Config{Pipeline: c.Pipeline, SocketDir: c.SocketDir, FirstReplica: c.First, Logger: e.Log})
+	a, err := agent.Start(nc, agent.Config{Pipeline: c.Pipeline, SocketDir: c.SocketDir, FirstReplica: c.First,
+		Logger: e.Log})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.Err, "processes of this host that have KINETO_USE_DAEMON take part in %s at %s\n", c.Pipeline, link.Redact(c.NATS))
-	fleet, err := httpdriver.Join(e.Ctx, nc, seats, httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e), Later: true})
+	fmt.Fprintf(e.Err, "processes of this host that have KINETO_USE_DAEMON take part in %s at %s\n", c.Pipeline,
+		link.Redact(c.NATS))
+	fleet, err := httpdriver.Join(e.Ctx, nc, seats, httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e),
+		Later: true})
 	if err != nil {
 		return errors.Join(err, a.Close())
 	}

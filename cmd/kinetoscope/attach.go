@@ -132,7 +132,8 @@ func (c *captureCmd) captureAttached(e *cli.Env, eng *omni.Engine, cmd *child.Pr
 	case c.Kineto:
 		fmt.Fprintln(e.Err, "processes are found if they were started with KINETO_USE_DAEMON=1")
 	default:
-		fmt.Fprintf(e.Err, "processes attach at %s: KINETOSCOPE_NATS=%s python -m kinetoscope run script.py\n", url, url)
+		fmt.Fprintf(e.Err, "processes attach at %s: KINETOSCOPE_NATS=%s python -m kinetoscope run script.py\n", url,
+			url)
 	}
 	p.Say("waiting for processes to attach")
 	ctx, cancel := context.WithCancelCause(e.Ctx)

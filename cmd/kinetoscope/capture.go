@@ -118,7 +118,8 @@ func (c *captureCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
 	}
-	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: load.Paths(st), Requests: sent.Sent, Failed: sent.Failed}
+	res := captureResult{SchemaVersion: captureSchema, Session: st, Outputs: load.Paths(st), Requests: sent.Sent,
+		Failed: sent.Failed}
 	if res.Report, err = runs.Report(st.RunDir); err != nil {
 		return err
 	}
@@ -152,7 +153,8 @@ func (c *captureCmd) check(e *cli.Env) (*omni.Plan, []omni.Request, error) {
 	case c.Iterations < 0:
 		return nil, nil, cli.Usage("--iterations %d: 0 or more", c.Iterations)
 	case c.Command != nil && (c.Prompts != "" || c.Duration > 0 || c.Iterations > 0):
-		return nil, nil, cli.Usage("a command sends the requests itself: leave out --prompts, --duration and --iterations")
+		return nil, nil,
+			cli.Usage("a command sends the requests itself: leave out --prompts, --duration and --iterations")
 	}
 	if err := child.Check(c.Command); err != nil {
 		return nil, nil, err
@@ -219,7 +221,8 @@ func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
 	}
 	for _, id := range c.Stages {
 		if st := p.Stage(id); !st.Profiled() {
-			return cli.Usage("--stages %d: %s has no profiler: set profiler_config: {profiler: torch} there", id, st.Name)
+			return cli.Usage("--stages %d: %s has no profiler: set profiler_config: {profiler: torch} there", id,
+				st.Name)
 		}
 	}
 	for i := range p.Stages {
@@ -231,7 +234,8 @@ func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
 }
 
 // drive sends the load while the session records, or lets a command do so.
-func (c *captureCmd) drive(e *cli.Env, eng *omni.Engine, requests []omni.Request, out *load.Outputs, p *cli.Progress) load.Result {
+func (c *captureCmd) drive(e *cli.Env, eng *omni.Engine, requests []omni.Request, out *load.Outputs,
+	p *cli.Progress) load.Result {
 	if c.Command != nil {
 		p.End()
 		return load.Result{Err: c.runCommand(e, eng)}

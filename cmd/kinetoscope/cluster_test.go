@@ -49,7 +49,8 @@ func cluster(t *testing.T, dir string, ranks []string) (url string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		users = append(users, fmt.Sprintf("{nkey: %s, permissions: %s}", userOf(t, filepath.Join(dir, r+".nk")), permissions))
+		users = append(users, fmt.Sprintf("{nkey: %s, permissions: %s}", userOf(t, filepath.Join(dir, r+".nk")),
+			permissions))
 	}
 	conf := filepath.Join(dir, "nats.conf")
 	text := fmt.Sprintf(`listen: "127.0.0.1:-1"
@@ -97,7 +98,8 @@ func TestClusterWithUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("kinetoscope", "capture", "--nats", url, "--nats-creds", filepath.Join(dir, "hub.nk"), "--nats-rank-creds", dir,
+	cmd := exec.Command("kinetoscope", "capture", "--nats", url, "--nats-creds", filepath.Join(dir, "hub.nk"),
+		"--nats-rank-creds", dir,
 		"--runs-dir", filepath.Join(dir, "runs"))
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
@@ -116,7 +118,8 @@ func TestClusterWithUsers(t *testing.T) {
 	}
 	defer nc.Close()
 	for _, subject := range []string{
-		"ks.v1.event.omni.s0.r0.k0", "$KV.ks_ranks.omni.s0.r0.k0", "$KV.ks_sessions.hub.x", "$JS.API.STREAM.DELETE.KV_ks_ranks",
+		"ks.v1.event.omni.s0.r0.k0", "$KV.ks_ranks.omni.s0.r0.k0", "$KV.ks_sessions.hub.x",
+		"$JS.API.STREAM.DELETE.KV_ks_ranks",
 		"ks.v1.rank.omni.s2.r0.k0.arm", "ks.v1.hub.hub.beat", "$O.ks_artifacts_omni_s1_r0_k0.C.x",
 	} {
 		if err := nc.Publish(subject, []byte("{}")); err != nil {
@@ -131,8 +134,10 @@ func TestClusterWithUsers(t *testing.T) {
 			t.Errorf("a rank may publish to %s", subject)
 		}
 	}
-	wrong := exec.Command("kinetoscope", "worker", "--nats", url, "--stage", "0", "--nats-creds", filepath.Join(dir, "nats.conf"))
-	if text, err := wrong.CombinedOutput(); err == nil || !bytes.Contains(text, []byte("neither a user's JWT with its seed nor the seed of an nkey")) {
+	wrong := exec.Command("kinetoscope", "worker", "--nats", url, "--stage", "0", "--nats-creds",
+		filepath.Join(dir, "nats.conf"))
+	if text, err := wrong.CombinedOutput(); err == nil ||
+		!bytes.Contains(text, []byte("neither a user's JWT with its seed nor the seed of an nkey")) {
 		t.Errorf("a file that is none: %v, %s", err, text)
 	}
 }

@@ -72,7 +72,8 @@ func (c *compareCmd) pipeline(e *cli.Env, path string) (analyses.Side, []reading
 	if err != nil {
 		return analyses.Side{}, nil, err
 	}
-	side := &compare.Side{Name: filepath.Base(run.Dir()), Report: rep, Versions: []string{cmp.Or(m.CreatedBy, "made by an unknown version")}}
+	side := &compare.Side{Name: filepath.Base(run.Dir()), Report: rep,
+		Versions: []string{cmp.Or(m.CreatedBy, "made by an unknown version")}}
 	type card struct {
 		host string
 		id   int

@@ -169,14 +169,16 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	parts := make([]convertPart, len(list))
 	ranks := make([]align.Rank, len(list))
 	for i, l := range list {
-		parts[i] = convertPart{label: l.Label, info: infos[i], rank: l.Value.rank, first: l.Value.first, empty: l.Value.empty, placed: l.Value.placed}
+		parts[i] = convertPart{label: l.Label, info: infos[i], rank: l.Value.rank, first: l.Value.first,
+			empty: l.Value.empty, placed: l.Value.placed}
 		ranks[i] = l.Value.rank
 	}
 	for i, clock := range align.Align(ranks) {
 		parts[i].clock = clock
 	}
 	slices.SortStableFunc(parts, func(a, b convertPart) int {
-		return cmp.Or(cmp.Compare(a.info.StageID, b.info.StageID), cmp.Compare(a.info.Replica, b.info.Replica), cmp.Compare(a.info.Rank, b.info.Rank))
+		return cmp.Or(cmp.Compare(a.info.StageID, b.info.StageID), cmp.Compare(a.info.Replica, b.info.Replica),
+			cmp.Compare(a.info.Rank, b.info.Rank))
 	})
 	return parts, nil
 }
@@ -348,7 +350,8 @@ func (w *rewriting) stream() error {
 
 // introduce fills in who the trace is of, where the first reading learnt more.
 func introduce(t *trace.Trace, p *convertPart) {
-	t.Meta.StageID, t.Meta.Stage, t.Meta.Replica, t.Meta.Rank = p.info.StageID, p.info.Stage, p.info.Replica, p.info.Rank
+	t.Meta.StageID, t.Meta.Stage, t.Meta.Replica, t.Meta.Rank = p.info.StageID, p.info.Stage, p.info.Replica,
+		p.info.Rank
 }
 
 // file writes one file, complete or not at all.
@@ -399,7 +402,8 @@ func (w *rewriting) say(f format.Format) {
 		case p.clock.Contradicts:
 			fmt.Fprintf(w.e.Err, "note: the clock of %s cannot be brought to agree with its collectives\n", p.label)
 		case p.clock.Matched > 0 && p.clock.OffsetNs != 0:
-			fmt.Fprintf(w.e.Err, "note: %s is moved by %v, from %d collectives\n", p.label, time.Duration(p.clock.OffsetNs), p.clock.Matched)
+			fmt.Fprintf(w.e.Err, "note: %s is moved by %v, from %d collectives\n", p.label,
+				time.Duration(p.clock.OffsetNs), p.clock.Matched)
 		}
 	}
 }
@@ -410,7 +414,8 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 	if err != nil {
 		return err
 	}
-	fw := f.Create(dst, format.WriteOptions{Name: filepath.Base(w.c.Output), Workers: w.workers(), StartNs: w.start, Ranks: len(w.parts)})
+	fw := f.Create(dst, format.WriteOptions{Name: filepath.Base(w.c.Output), Workers: w.workers(), StartNs: w.start,
+		Ranks: len(w.parts)})
 	err = w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
 		return fw.Add(w.e.Ctx, format.Rank{Trace: t, Name: w.name(p), Labels: w.labels(p), Clock: w.at(p)})

@@ -21,7 +21,8 @@ type credentialCmd struct {
 // directory and opens nothing else there.
 func (c *credentialCmd) Run(e *cli.Env) error {
 	if c.Permissions == (c.DataDir != "") {
-		return cli.Usage("credential: give the --data-dir of an embedded server, or --permissions for a cluster of your own")
+		return cli.Usage(
+			"credential: give the --data-dir of an embedded server, or --permissions for a cluster of your own")
 	}
 	if c.Permissions {
 		p, err := hub.Permissions(c.Identity)

@@ -41,7 +41,8 @@ func certificate(t *testing.T, dir, name string) (cert, key string) {
 		t.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
-	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der},
+		key: {Type: "PRIVATE KEY", Bytes: secret}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(b), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -61,8 +62,10 @@ func TestServeAsksForCertificates(t *testing.T) {
 	done := make(chan int, 1)
 	var said bytes.Buffer
 	go func() {
-		done <- run(ctx, []string{"serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--runs-dir", dir,
-			"--ready-file", ready, "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client}, cli.Streams{Out: &said, Err: &said})
+		done <- run(ctx, []string{"serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+			"--runs-dir", dir,
+			"--ready-file", ready, "--tls-cert", cert, "--tls-key", key, "--tls-client-ca", client},
+			cli.Streams{Out: &said, Err: &said})
 	}()
 	defer func() {
 		stop()
@@ -89,7 +92,8 @@ func TestServeAsksForCertificates(t *testing.T) {
 		"no authority":          {nil, 1},
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), append([]string{"status", "--url", url}, c.flags...), cli.Streams{Out: &out, Err: &out}); code != c.code {
+		if code := run(t.Context(), append([]string{"status", "--url", url}, c.flags...),
+			cli.Streams{Out: &out, Err: &out}); code != c.code {
 			t.Errorf("with %s: exit code %d, want %d: %s", name, code, c.code, &out)
 		}
 	}
@@ -127,7 +131,8 @@ func TestSecretsShowNowhere(t *testing.T) {
 	done := make(chan int, 1)
 	var said safeBuffer
 	go func() {
-		done <- run(ctx, []string{"serve", "--addr", "127.0.0.1:0", "--data-dir", data, "--runs-dir", runsDir, "--ready-file", ready, "-v"},
+		done <- run(ctx, []string{"serve", "--addr", "127.0.0.1:0", "--data-dir", data, "--runs-dir", runsDir,
+			"--ready-file", ready, "-v"},
 			cli.Streams{Out: &said, Err: &said})
 	}()
 	defer stop()

@@ -51,11 +51,15 @@ func vllmServer(t *testing.T, venv string, tp int, env ...string) (addr string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	server = exec.Command(filepath.Join(venv, "bin/vllm"), "serve", model, "--served-model-name", "tiny", "--load-format", "dummy",
-		"--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", "--host", "127.0.0.1", "--port", port,
+	server = exec.Command(filepath.Join(venv, "bin/vllm"), "serve", model, "--served-model-name", "tiny",
+		"--load-format", "dummy",
+		"--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", "--host",
+		"127.0.0.1", "--port", port,
 		"--tensor-parallel-size", fmt.Sprint(tp),
-		"--profiler-config", fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q,"torch_profiler_with_stack":false}`, profiles))
-	server.Env = append(os.Environ(), "VLLM_CPU_KVCACHE_SPACE=1", "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "HOME="+dir)
+		"--profiler-config",
+		fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q,"torch_profiler_with_stack":false}`, profiles))
+	server.Env = append(os.Environ(), "VLLM_CPU_KVCACHE_SPACE=1", "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "HOME="+
+		dir)
 	server.Env = append(server.Env, env...)
 	if tp > 1 {
 		server.Env = append(server.Env, "VLLM_CPU_OMP_THREADS_BIND=0|1")
@@ -108,7 +112,8 @@ func captureTarget(t *testing.T, runs, addr string) (out session.Status, runDir 
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "capture", "--target", "vllm://"+addr, "--runs-dir", runs, "--json", "--", "bash", "-c", loadScript, "load", "http://"+addr)
+	cmd := exec.Command(program, "capture", "--target", "vllm://"+addr, "--runs-dir", runs, "--json", "--", "bash",
+		"-c", loadScript, "load", "http://"+addr)
 	var text, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &errs
 	if err := cmd.Run(); err != nil {

@@ -18,13 +18,15 @@ func TestToyAnalysis(t *testing.T) {
 	file := filepath.Join(dir, "rank0.json")
 	if err := os.WriteFile(file, []byte(`{"schemaVersion": 1, "traceEvents": [
 		{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 5},
-		{"ph": "X", "cat": "cpu_op", "name": "aten::softmax", "pid": 1, "tid": 1, "ts": 10, "dur": 90}]}`), 0o600); err != nil {
+		{"ph": "X", "cat": "cpu_op", "name": "aten::softmax", "pid": 1, "tid": 1, "ts": 10, "dur": 90}]}`),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	ask := func(args ...string) string {
 		t.Helper()
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs}); code != cli.ExitOK {
+		if code := run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out,
+			Err: &errs}); code != cli.ExitOK {
 			t.Fatalf("%q: exit code %d: %s", args, code, &errs)
 		}
 		return out.String()
@@ -46,11 +48,13 @@ func TestToyAnalysis(t *testing.T) {
 		Command string
 		Ranks   []struct{ Name string }
 	}
-	if err := json.Unmarshal([]byte(ask("toy-longest", file, "--json")), &doc); err != nil || len(doc.Ranks) != 1 || doc.Ranks[0].Name != "aten::softmax" {
+	if err := json.Unmarshal([]byte(ask("toy-longest", file, "--json")), &doc); err != nil || len(doc.Ranks) != 1 ||
+		doc.Ranks[0].Name != "aten::softmax" {
 		t.Errorf("JSON: %+v, %v", doc, err)
 	}
 	var errs bytes.Buffer
-	if code := run(t.Context(), []string{"toy-longest", file, "--at-least", "-1s"}, cli.Streams{Out: &errs, Err: &errs}); code != cli.ExitUsage {
+	if code := run(t.Context(), []string{"toy-longest", file, "--at-least", "-1s"},
+		cli.Streams{Out: &errs, Err: &errs}); code != cli.ExitUsage {
 		t.Errorf("a negative length: exit code %d: %s", code, &errs)
 	}
 }

@@ -33,7 +33,8 @@ type inspectCmd struct {
 // inspection is what is in one file.
 type inspection struct {
 	reading.Info
-	Bytes       int64             `json:"bytes"` // on disk; of an archive's member those of its text; 0 for standard input
+	// on disk; of an archive's member those of its text; 0 for standard input
+	Bytes       int64             `json:"bytes"`
 	Facts       map[string]string `json:"facts"`
 	WindowStart int64             `json:"window_start_ns"`
 	WindowEnd   int64             `json:"window_end_ns"`
@@ -77,7 +78,8 @@ func (c *inspectCmd) Run(e *cli.Env) error {
 		}
 	}
 	c.Quiet, c.Copies = true, true
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) inspection { return inspect(s.Trace) })
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths,
+		func(s *analysis.Subject) inspection { return inspect(s.Trace) })
 	if err != nil {
 		return err
 	}
@@ -88,7 +90,8 @@ func (c *inspectCmd) Run(e *cli.Env) error {
 			return err
 		}
 	}
-	a := answer.Answer{JSON: map[string]any{"files": report.Values(list)}, Tables: []*report.Table{filesTable(list), repairsTable(list)}}
+	a := answer.Answer{JSON: map[string]any{"files": report.Values(list)},
+		Tables: []*report.Table{filesTable(list), repairsTable(list)}}
 	if len(list) > 1 {
 		a.Title, a.Note = answer.Title(infos)
 		return c.Print(e, "inspect", infos, a)
@@ -132,8 +135,10 @@ func (c *inspectCmd) verify(e *cli.Env) error {
 // inspect counts what is in t.
 func inspect(t *trace.Trace) inspection {
 	m := &t.Meta
-	v := inspection{WindowStart: m.WindowStart, WindowEnd: m.WindowEnd, WallClock: m.WallClock, BaseTimeNs: m.BaseTimeNs,
-		Instants: len(t.Instants.Time), Counters: len(t.Counters.Time), FlowEnds: len(t.Flows.Time), Overlaps: t.Index().Overlaps, ArgsBytes: t.ArgsBytes(), Facts: map[string]string{}}
+	v := inspection{WindowStart: m.WindowStart, WindowEnd: m.WindowEnd, WallClock: m.WallClock,
+		BaseTimeNs: m.BaseTimeNs,
+		Instants:   len(t.Instants.Time), Counters: len(t.Counters.Time), FlowEnds: len(t.Flows.Time),
+		Overlaps: t.Index().Overlaps, ArgsBytes: t.ArgsBytes(), Facts: map[string]string{}}
 	v.SharedCalls, v.SharedFlows = t.DuplicateIDs()
 	v.facts = report.MetaFacts(t)
 	v.tables = []*report.Table{report.CountTable(t), report.TrackTable(t), report.GroupTable(t)}
@@ -169,12 +174,14 @@ func (v *inspection) fromFile(ctx context.Context) error {
 	add = func(key, f string, args ...any) {
 		v.facts = append(v.facts, report.Fact{Key: key, Value: fmt.Sprintf(f, args...)})
 	}
-	add("events", "%d slices, %d instants, %d counter samples, %d flow ends; %s of arguments", v.Slices, v.Instants, v.Counters, v.FlowEnds, report.Bytes(v.ArgsBytes).Text)
+	add("events", "%d slices, %d instants, %d counter samples, %d flow ends; %s of arguments", v.Slices, v.Instants,
+		v.Counters, v.FlowEnds, report.Bytes(v.ArgsBytes).Text)
 	if v.Overlaps > 0 {
 		add("overlaps", "%d slices overlap others of their track in part; they have lanes of their own", v.Overlaps)
 	}
 	if v.SharedCalls+v.SharedFlows > 0 {
-		add("shared ids", "%d runtime calls have the correlation of an earlier one, %d flows the id of an earlier one", v.SharedCalls, v.SharedFlows)
+		add("shared ids", "%d runtime calls have the correlation of an earlier one, %d flows the id of an earlier one",
+			v.SharedCalls, v.SharedFlows)
 	}
 	if r := v.Recording; r != nil {
 		v.facts = append(v.facts, r.facts()...)
@@ -183,9 +190,11 @@ func (v *inspection) fromFile(ctx context.Context) error {
 		add("repairs", "none")
 	}
 	if v.Skipped > 0 && v.Text > 0 {
-		add("not read", "%s of %s (%s) hold nothing that could be read", units.Bytes(v.Skipped), units.Bytes(v.Text), units.Share(float64(v.Skipped)/float64(v.Text)))
+		add("not read", "%s of %s (%s) hold nothing that could be read", units.Bytes(v.Skipped), units.Bytes(v.Text),
+			units.Share(float64(v.Skipped)/float64(v.Text)))
 	}
-	for _, f := range []trace.Field{trace.FieldStage, trace.FieldReplica, trace.FieldRank, trace.FieldRole, trace.FieldPhase, trace.FieldHost} {
+	for _, f := range []trace.Field{trace.FieldStage, trace.FieldReplica, trace.FieldRank, trace.FieldRole,
+		trace.FieldPhase, trace.FieldHost} {
 		if from := v.LearntFrom[f]; from != "" && from != trace.FromContent {
 			add("whose it is", "%s: from the %s", f, from)
 		}
@@ -223,7 +232,8 @@ func readRecording(ctx context.Context, path string) (*recordingInfo, error) {
 		return nil, reading.Error(fmt.Errorf("%s: %w", path, err))
 	}
 	h := rd.Header()
-	out := &recordingInfo{Version: h.Version, Process: h.Process, PID: h.PID, Clock: h.Clock, ResolutionNs: h.ResolutionNs, Snapshot: h.Snapshot, TrackDrops: map[string]uint64{}}
+	out := &recordingInfo{Version: h.Version, Process: h.Process, PID: h.PID, Clock: h.Clock,
+		ResolutionNs: h.ResolutionNs, Snapshot: h.Snapshot, TrackDrops: map[string]uint64{}}
 	for ctx.Err() == nil {
 		_, err := rd.Next()
 		if errors.Is(err, io.EOF) {
@@ -245,7 +255,8 @@ func readRecording(ctx context.Context, path string) (*recordingInfo, error) {
 	}
 	out.Cut, out.Damage = rd.Cut(), rd.Damage()
 	if end := rd.End(); end != nil {
-		out.Drops, out.Truncated, out.Reason, out.ClockStepNs = end.Drops, end.Truncated, end.Reason, end.WallTime-end.Time
+		out.Drops, out.Truncated, out.Reason, out.ClockStepNs = end.Drops, end.Truncated, end.Reason,
+			end.WallTime-end.Time
 	}
 	return out, ctx.Err()
 }
@@ -256,8 +267,10 @@ func (r *recordingInfo) facts() []report.Fact {
 		kind = "a flight recorder's past"
 	}
 	out := []report.Fact{
-		{Key: "recording", Value: fmt.Sprintf("version %d, %s of process %s (pid %d), generations: %d", r.Version, kind, r.Process, r.PID, r.Generations)},
-		{Key: "clock source", Value: fmt.Sprintf("%s, resolution %d ns; the wall clock moved %d ns against it", r.Clock, r.ResolutionNs, r.ClockStepNs)},
+		{Key: "recording", Value: fmt.Sprintf("version %d, %s of process %s (pid %d), generations: %d", r.Version, kind,
+			r.Process, r.PID, r.Generations)},
+		{Key: "clock source", Value: fmt.Sprintf("%s, resolution %d ns; the wall clock moved %d ns against it", r.Clock,
+			r.ResolutionNs, r.ClockStepNs)},
 	}
 	drops := fmt.Sprintf("%d events", r.Drops)
 	if r.Truncated > 0 {
@@ -269,11 +282,14 @@ func (r *recordingInfo) facts() []report.Fact {
 			out = append(out, report.Fact{Key: "damaged", Value: fmt.Sprintf("and %d more places", len(r.Damage)-i)})
 			break
 		}
-		out = append(out, report.Fact{Key: "damaged", Value: fmt.Sprintf("at offset %d, %d bytes, %v of it: %s. What lies behind was read",
-			d.Offset, d.Bytes, time.Duration(d.ToNs-d.FromNs), d.Reason)})
+		out = append(out, report.Fact{Key: "damaged",
+			Value: fmt.Sprintf("at offset %d, %d bytes, %v of it: %s. What lies behind was read",
+				d.Offset, d.Bytes, time.Duration(d.ToNs-d.FromNs), d.Reason)})
 	}
 	if c := r.Cut; c != nil {
-		return append(out, report.Fact{Key: "cut", Value: fmt.Sprintf("at offset %d: %s; %d bytes behind it could not be used. All before it was read", c.Offset, c.Reason, c.Bytes)})
+		return append(out, report.Fact{Key: "cut",
+			Value: fmt.Sprintf("at offset %d: %s; %d bytes behind it could not be used. All before it was read",
+				c.Offset, c.Reason, c.Bytes)})
 	}
 	return append(out, report.Fact{Key: "ended", Value: r.Reason})
 }
@@ -281,10 +297,15 @@ func (r *recordingInfo) facts() []report.Fact {
 // filesTable is one row a file.
 func filesTable(list []report.Ranked[inspection]) *report.Table {
 	t := &report.Table{Name: "files", Title: "Files", What: "file", Columns: []report.Column{
-		{Key: "file", Title: "file", Left: true, Flex: true}, {Key: "format", Title: "format", Left: true}, {Key: "stage", Title: "stage", Left: true}, {Key: "replica", Title: "replica"},
-		{Key: "rank", Title: "rank"}, {Key: "role", Title: "role", Left: true}, {Key: "bytes", Title: "size"}, {Key: "slices", Title: "slices"},
-		{Key: "instants", Title: "instants", Drop: 3}, {Key: "counters", Title: "counters", Drop: 4}, {Key: "flow_ends", Title: "flow ends", Drop: 5}, {Key: "window_ns", Title: "window"}, {Key: "window_start_ns"}, {Key: "wall_clock", Title: "wall clock", Left: true, Drop: 2},
-		{Key: "overlapping_slices", Title: "overlaps", Drop: 6}, {Key: "repairs", Title: "repairs", Drop: 1}, {Key: "drops", Title: "drops"}, {Key: "cut", Title: "cut", Left: true},
+		{Key: "file", Title: "file", Left: true, Flex: true}, {Key: "format", Title: "format", Left: true},
+		{Key: "stage", Title: "stage", Left: true}, {Key: "replica", Title: "replica"},
+		{Key: "rank", Title: "rank"}, {Key: "role", Title: "role", Left: true}, {Key: "bytes", Title: "size"},
+		{Key: "slices", Title: "slices"},
+		{Key: "instants", Title: "instants", Drop: 3}, {Key: "counters", Title: "counters", Drop: 4},
+		{Key: "flow_ends", Title: "flow ends", Drop: 5}, {Key: "window_ns", Title: "window"},
+		{Key: "window_start_ns"}, {Key: "wall_clock", Title: "wall clock", Left: true, Drop: 2},
+		{Key: "overlapping_slices", Title: "overlaps", Drop: 6}, {Key: "repairs", Title: "repairs", Drop: 1},
+		{Key: "drops", Title: "drops"}, {Key: "cut", Title: "cut", Left: true},
 	}}
 	dir := commonDir(list)
 	for i := range list {
@@ -304,9 +325,13 @@ func filesTable(list []report.Ranked[inspection]) *report.Table {
 				cut = report.Str("yes")
 			}
 		}
-		t.Add(report.Cell{Text: name, Raw: v.File}, report.Str(v.Format), report.Str(identity.StageName(v.Meta)), report.If(v.Replica > 0, report.ID(v.Replica)),
-			report.If(v.Rank >= 0, report.ID(v.Rank)), report.Str(strings.TrimSpace(v.Role+" "+v.Phase)), report.Bytes(v.Bytes), report.Int(v.Slices),
-			report.Int(v.Instants), report.Int(v.Counters), report.Int(v.FlowEnds), report.Ns(v.WindowEnd-v.WindowStart), report.ID(v.WindowStart), report.Str(fmt.Sprint(v.WallClock)), report.Int(v.Overlaps), report.Int(repairs), drops, cut)
+		t.Add(report.Cell{Text: name, Raw: v.File}, report.Str(v.Format), report.Str(identity.StageName(v.Meta)),
+			report.If(v.Replica > 0, report.ID(v.Replica)),
+			report.If(v.Rank >= 0, report.ID(v.Rank)), report.Str(strings.TrimSpace(v.Role+" "+v.Phase)),
+			report.Bytes(v.Bytes), report.Int(v.Slices),
+			report.Int(v.Instants), report.Int(v.Counters), report.Int(v.FlowEnds),
+			report.Ns(v.WindowEnd-v.WindowStart), report.ID(v.WindowStart), report.Str(fmt.Sprint(v.WallClock)),
+			report.Int(v.Overlaps), report.Int(repairs), drops, cut)
 	}
 	return t
 }

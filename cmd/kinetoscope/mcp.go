@@ -23,7 +23,8 @@ type mcpCmd struct {
 }
 
 func (c *mcpCmd) Run(e *cli.Env) error {
-	server, err := mcpserver.New(mcpserver.Options{Run: runVerb, Root: c.Root, Version: version(), AllowCapture: c.AllowCapture})
+	server, err := mcpserver.New(mcpserver.Options{Run: runVerb, Root: c.Root, Version: version(),
+		AllowCapture: c.AllowCapture})
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
@@ -54,7 +55,8 @@ func (c *mcpCmd) serve(e *cli.Env, server *mcp.Server) error {
 		return fmt.Errorf("serve agents: %w", err)
 	}
 	protection := http.NewCrossOriginProtection()
-	h := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{SessionTimeout: time.Hour})
+	h := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
+		&mcp.StreamableHTTPOptions{SessionTimeout: time.Hour})
 	srv := &http.Server{Handler: protection.Handler(h), ReadHeaderTimeout: 10 * time.Second}
 	fmt.Fprintf(e.Err, "agents are served at http://%s\n", l.Addr())
 	failed := make(chan error, 1)

@@ -22,11 +22,13 @@ func TestMCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, "mcp", "--root", dir)
-	c, err := mcp.NewClient(&mcp.Implementation{Name: "test"}, nil).Connect(t.Context(), &mcp.CommandTransport{Command: cmd}, nil)
+	c, err := mcp.NewClient(&mcp.Implementation{Name: "test"}, nil).Connect(t.Context(),
+		&mcp.CommandTransport{Command: cmd}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.CallTool(t.Context(), &mcp.CallToolParams{Name: "ops", Arguments: map[string]any{"paths": []string{"t.json"}}})
+	r, err := c.CallTool(t.Context(), &mcp.CallToolParams{Name: "ops",
+		Arguments: map[string]any{"paths": []string{"t.json"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,8 @@ func TestMemoryIsPeakRSS(t *testing.T) {
 		switch {
 		case c.fits && err != nil:
 			t.Errorf("%s: %v: %s", name, err, errs.String())
-		case !c.fits && (cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "allowed") || !strings.Contains(errs.String(), "allow more")):
+		case !c.fits && (cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "allowed") ||
+			!strings.Contains(errs.String(), "allow more")):
 			t.Errorf("%s: %v, %q: want exit code 1 and what to do", name, cmd.ProcessState, errs.String())
 		}
 		// A child's peak is no less than its parent's was when it began.

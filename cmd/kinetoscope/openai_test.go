@@ -30,7 +30,8 @@ func startServer(t *testing.T, args ...string) string {
 	var stderr bytes.Buffer
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, append([]string{"serve", "--addr", "127.0.0.1:0", "--ready-file", ready, "--runs-dir", filepath.Join(dir, "runs")}, args...),
+		done <- run(ctx, append([]string{"serve", "--addr", "127.0.0.1:0", "--ready-file", ready, "--runs-dir",
+			filepath.Join(dir, "runs")}, args...),
 			cli.Streams{In: strings.NewReader(""), Out: io.Discard, Err: &stderr})
 	}()
 	t.Cleanup(func() {
@@ -114,7 +115,8 @@ func TestOpenAIClientOnOmni(t *testing.T) {
 		t.Errorf("streamed %q in %d pieces, want %q token by token", got, pieces, text)
 	}
 	ask.Modalities = []string{"text", "audio"}
-	ask.Audio = openai.ChatCompletionAudioParam{Format: "wav", Voice: openai.ChatCompletionAudioParamVoiceUnion{OfString: openai.String("default")}}
+	ask.Audio = openai.ChatCompletionAudioParam{Format: "wav",
+		Voice: openai.ChatCompletionAudioParamVoiceUnion{OfString: openai.String("default")}}
 	spoken, err := c.Chat.Completions.New(t.Context(), ask)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +141,8 @@ func TestOpenAIClientOnOmni(t *testing.T) {
 		State  string
 		Stages []struct{ Ranks []struct{ State string } }
 	}
-	if code := post(t, url+"/stop_profile", "", &st); code != http.StatusOK || st.State != "complete" || len(st.Stages) != 3 {
+	if code := post(t, url+"/stop_profile", "", &st); code != http.StatusOK || st.State != "complete" ||
+		len(st.Stages) != 3 {
 		t.Errorf("stop_profile: %d %+v", code, st)
 	}
 	if code := post(t, url+"/stop_profile", `{"unknown": 1}`, &st); code != http.StatusOK || st.State != "idle" {
@@ -158,8 +161,9 @@ func TestOpenAIClientOnOmni(t *testing.T) {
 func TestOpenAIClientOnDiffusion(t *testing.T) {
 	url := startServer(t, "diffusion")
 	c := openaiClient(url)
-	res, err := c.Images.Generate(t.Context(), openai.ImageGenerateParams{Model: "kinetoscope-diffusion", Prompt: "an owl",
-		N: openai.Int(3), Size: "64x64", ResponseFormat: "b64_json"}, option.WithJSONSet("num_inference_steps", 3))
+	res, err := c.Images.Generate(t.Context(), openai.ImageGenerateParams{Model: "kinetoscope-diffusion",
+		Prompt: "an owl",
+		N:      openai.Int(3), Size: "64x64", ResponseFormat: "b64_json"}, option.WithJSONSet("num_inference_steps", 3))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +191,8 @@ func TestOpenAIClientOnDiffusion(t *testing.T) {
 		var e struct {
 			Error struct{ Message, Type string }
 		}
-		if code := post(t, url+"/v1/images/generations", body, &e); code != http.StatusBadRequest || e.Error.Message == "" {
+		if code := post(t, url+"/v1/images/generations", body, &e); code != http.StatusBadRequest ||
+			e.Error.Message == "" {
 			t.Errorf("%s: %d %+v, want 400 with a message", body, code, e)
 		}
 	}

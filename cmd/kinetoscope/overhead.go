@@ -131,7 +131,8 @@ func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 			continue
 		}
 		if common != nil && !reflect.DeepEqual(s.Profiler, common.Profiler) && len(c.Also) > 0 {
-			return nil, cli.Usage("--also: stages %d (%s) and %d (%s) have different profiler_configs: choose one with --stages", common.ID, common.Name, s.ID, s.Name)
+			return nil,
+				cli.Usage("--also: stages %d (%s) and %d (%s) have different profiler_configs: choose one with --stages", common.ID, common.Name, s.ID, s.Name)
 		}
 		common = s
 	}

@@ -109,12 +109,14 @@ func rowsOf(ps []procs.Process, all bool) []psRow {
 	var roster procs.Roster
 	ranks, skipped := roster.Place(ps)
 	for _, r := range ranks {
-		rows = append(rows, psRow{PID: r.Process.PID, Name: r.StageName, Stage: r.Stage, Replica: r.Replica, Rank: r.Rank, World: r.WorldSize,
+		rows = append(rows, psRow{PID: r.Process.PID, Name: r.StageName, Stage: r.Stage, Replica: r.Replica,
+			Rank: r.Rank, World: r.WorldSize,
 			Since: r.Process.StartedAt, Devices: r.Process.Devices, Way: wayTo(r.Process)})
 	}
 	for _, s := range skipped {
 		if i := slices.IndexFunc(ps, func(p procs.Process) bool { return p.PID == s.PID }); all && i >= 0 {
-			rows = append(rows, psRow{PID: s.PID, Name: strings.Join(ps[i].Args, " "), Since: ps[i].StartedAt, Devices: ps[i].Devices, Skipped: s.Reason})
+			rows = append(rows, psRow{PID: s.PID, Name: strings.Join(ps[i].Args, " "), Since: ps[i].StartedAt,
+				Devices: ps[i].Devices, Skipped: s.Reason})
 		}
 	}
 	slices.SortFunc(rows, func(a, b psRow) int { return cmp.Compare(a.PID, b.PID) })
@@ -155,7 +157,8 @@ func (a *psAnswer) print(e *cli.Env) error {
 		if runes := []rune(name); len(runes) > maxName {
 			name = string(runes[:maxName]) + "…"
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", r.PID, name, rank, r.Since.Local().Format("15:04:05"), r.Devices, way)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\n", r.PID, name, rank, r.Since.Local().Format("15:04:05"), r.Devices,
+			way)
 	}
 	if err := w.Flush(); err != nil || len(a.Servers) == 0 {
 		return err
@@ -167,7 +170,8 @@ func (a *psAnswer) print(e *cli.Env) error {
 		if s.Ranks > 0 {
 			ranks = strconv.Itoa(s.Ranks)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Target, cmp.Or(s.Version, "?"), ranks, cmp.Or(s.Dir, "?"), s.Polled.Local().Format("15:04:05"), s.State)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Target, cmp.Or(s.Version, "?"), ranks, cmp.Or(s.Dir, "?"),
+			s.Polled.Local().Format("15:04:05"), s.State)
 	}
 	return w.Flush()
 }

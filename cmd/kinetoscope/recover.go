@@ -94,12 +94,14 @@ func (c *recoverCmd) recover(ctx context.Context, e *cli.Env, dir string, named 
 			return nil, nil // of something else
 		}
 	}
-	found, err := hub.Recover(ctx, hub.RecoverConfig{Dir: dir, RunsDir: c.RunsDir, Convert: conversion.Session, Logger: e.Log})
+	found, err := hub.Recover(ctx, hub.RecoverConfig{Dir: dir, RunsDir: c.RunsDir, Convert: conversion.Session,
+		Logger: e.Log})
 	if _, used := errors.AsType[*hub.ErrDataDirTaken](err); used && !named {
 		return nil, nil
 	}
 	if err == nil && !named {
-		if left, _ := filepath.Glob(filepath.Join(hub.SpoolDir(dir), "*", "*")); len(left) == 0 { //nolint:errcheck // the pattern is good
+		if left, _ := filepath.Glob(filepath.Join(hub.SpoolDir(dir), "*",
+			"*")); len(left) == 0 { //nolint:errcheck // the pattern is good
 			err = os.RemoveAll(dir) // its capture would have done so
 		}
 	}
@@ -113,7 +115,8 @@ func (c *recoverCmd) print(e *cli.Env, res *recoverResult, dirs []string) error 
 	if len(res.Sessions) == 0 {
 		where := "no capture has left a recording"
 		if len(c.Dirs) > 0 {
-			where = fmt.Sprintf("no recording lies in %d director%s", len(dirs), map[bool]string{true: "y", false: "ies"}[len(dirs) == 1])
+			where = fmt.Sprintf("no recording lies in %d director%s", len(dirs),
+				map[bool]string{true: "y", false: "ies"}[len(dirs) == 1])
 		}
 		_, err := fmt.Fprintln(e.Out, where)
 		return err
@@ -137,7 +140,8 @@ func (c *recoverCmd) print(e *cli.Env, res *recoverResult, dirs []string) error 
 		for _, a := range store.AllArtifacts(s.Session) {
 			bytes += a.Size
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", s.ID, s.Session.State, ranks, complete, units.Bytes(bytes), cli.ShortPath(s.Session.RunDir))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\n", s.ID, s.Session.State, ranks, complete, units.Bytes(bytes),
+			cli.ShortPath(s.Session.RunDir))
 	}
 	return w.Flush()
 }

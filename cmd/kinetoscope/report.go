@@ -46,7 +46,8 @@ func (c *reportCmd) Run(e *cli.Env) error {
 func (c *reportCmd) runs() ([]*store.Run, error) {
 	out, others, err := someRuns(&c.Options, c.Paths)
 	if err == nil && len(out) > 0 && others != "" {
-		err = cli.Usage("%s is a run and %s is not: report on them one by one, or with --traces", filepath.Base(out[0].Dir()), others)
+		err = cli.Usage("%s is a run and %s is not: report on them one by one, or with --traces",
+			filepath.Base(out[0].Dir()), others)
 		closeRuns(out)
 	}
 	return out, err
@@ -99,7 +100,8 @@ func (c *reportCmd) pipelines(e *cli.Env, runs []*store.Run) error {
 	case (c.CSV || c.Table != "") && len(all) > 1:
 		return cli.Usage("--csv and --table: of one run")
 	case c.CSV || c.Table != "":
-		return c.Print(e, "report", nil, answer.Answer{Title: filepath.Base(all[0].Dir), Tables: report.PipelineTables(all[0].Report)})
+		return c.Print(e, "report", nil, answer.Answer{Title: filepath.Base(all[0].Dir),
+			Tables: report.PipelineTables(all[0].Report)})
 	}
 	o := e.Text()
 	if c.Top >= 0 {

@@ -25,7 +25,8 @@ import (
 
 func TestMain(m *testing.M) {
 	omni.WorkerMain()
-	testscript.Main(m, map[string]func(){"kinetoscope": main, "attach": attachMain, "trainer": trainerMain, "engine": engineMain})
+	testscript.Main(m, map[string]func(){
+		"kinetoscope": main, "attach": attachMain, "trainer": trainerMain, "engine": engineMain})
 }
 
 // TestScripts runs every verb as a user types it. Each script's ranks are processes,
@@ -291,7 +292,8 @@ func fetchLast(ts *testscript.TestScript, neg bool, args []string) {
 
 // chat sends one request to the server of KINETOSCOPE_URL; ! chat wants it refused as a bad one.
 func chat(ts *testscript.TestScript, neg bool, args []string) {
-	body := strings.NewReader(`{"messages":[{"role":"user","content":"` + strings.Join(args, " ") + `"}],"max_tokens":8}`)
+	body := strings.NewReader(`{"messages":[{"role":"user","content":"` + strings.Join(args, " ") +
+		`"}],"max_tokens":8}`)
 	resp, err := http.Post(ts.Getenv("KINETOSCOPE_URL")+"/v1/chat/completions", "application/json", body)
 	ts.Check(err)
 	defer resp.Body.Close()
@@ -313,7 +315,8 @@ func expand(ts *testscript.TestScript, neg bool, args []string) {
 
 // httpGet asks the server of KINETOSCOPE_URL and wants a status: httpget 200 POST /start_profile {}.
 func httpGet(ts *testscript.TestScript, neg bool, args []string) {
-	req, err := http.NewRequest(args[1], ts.Getenv("KINETOSCOPE_URL")+args[2], strings.NewReader(strings.Join(args[3:], " ")))
+	req, err := http.NewRequest(args[1], ts.Getenv("KINETOSCOPE_URL")+args[2],
+		strings.NewReader(strings.Join(args[3:], " ")))
 	ts.Check(err)
 	resp, err := http.DefaultClient.Do(req)
 	ts.Check(err)

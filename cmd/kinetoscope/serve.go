@@ -190,7 +190,8 @@ func (c *serveCmd) checkNATS() error {
 // serve serves eng over HTTP on ln until e.Ctx ends. eng and ln stay the caller's to close.
 func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door door, cfg web.Config) error {
 	timelines := view.New(
-		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(), Reading: open.Options{Index: index.UserCache()}}},
+		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(),
+			Reading: open.Options{Index: index.UserCache()}}},
 	)
 	defer timelines.Close()
 	cfg.View = timelines
@@ -279,14 +280,17 @@ func (c *serveCmd) door(e *cli.Env) (d door, err error) {
 	if d.tls, err = serverTLS(c.HTTPCert, c.HTTPKey, c.HTTPClientCA); err != nil {
 		return d, cli.UsageError{Err: err}
 	}
-	if _, _, err := net.SplitHostPort(c.Addr); err != nil || web.IsLoopback(c.Addr) || len(c.APIKeys)+len(d.keys) > 0 || c.HTTPClientCA != "" {
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil || web.IsLoopback(c.Addr) || len(c.APIKeys)+len(d.keys) > 0 ||
+		c.HTTPClientCA != "" {
 		return d, nil // a wrong address is bind's to say
 	}
 	if !c.Insecure {
-		return d, cli.Usage("--addr %s: others reach this address, and whoever does may profile, generate and download: set KINETOSCOPE_API_KEY "+
-			"or --api-key-file, ask for certificates with --tls-client-ca, or say --insecure", c.Addr)
+		return d,
+			cli.Usage("--addr %s: others reach this address, and whoever does may profile, generate and download: set KINETOSCOPE_API_KEY "+
+				"or --api-key-file, ask for certificates with --tls-client-ca, or say --insecure", c.Addr)
 	}
-	fmt.Fprintf(e.Err, "warning: INSECURE: whoever reaches %s may profile, generate and download: no key is asked for\n", c.Addr)
+	fmt.Fprintf(e.Err,
+		"warning: INSECURE: whoever reaches %s may profile, generate and download: no key is asked for\n", c.Addr)
 	return d, nil
 }
 

@@ -62,7 +62,8 @@ func (c *sessionsCmd) list(e *cli.Env, server *client.Client) error {
 		for _, s := range st.Stages {
 			ranks += len(s.Ranks)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\n", st.ID, st.State, st.StartedAt.Local().Format(time.DateTime), st.Prefix,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\n", st.ID, st.State, st.StartedAt.Local().Format(time.DateTime),
+			st.Prefix,
 			ranks, ranks-len(runs.Incomplete(st)))
 	}
 	return w.Flush()

@@ -117,7 +117,8 @@ func findHelper(name string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("%s is not beside kinetoscope nor in PATH; get it by `go install github.com/kinetoscope/kinetoscope/sql/%s@latest` (needs a C compiler)", name, name)
+		return "",
+			fmt.Errorf("%s is not beside kinetoscope nor in PATH; get it by `go install github.com/kinetoscope/kinetoscope/sql/%s@latest` (needs a C compiler)", name, name)
 	}
 	return path, nil
 }
@@ -177,9 +178,10 @@ func (c *sqlCmd) tables(e *cli.Env, paths []string, question string) (string, er
 		}
 	}
 	key := tables.Key(sources, append(only, fmt.Sprint(c.Rank), c.Stage))
-	return tables.Cache{Path: filepath.Join(cache, "tables")}.Get(e.Ctx, key, func(ctx context.Context, dir string) error {
-		return c.write(ctx, e, paths, dir, only)
-	})
+	return tables.Cache{Path: filepath.Join(cache, "tables")}.Get(e.Ctx, key,
+		func(ctx context.Context, dir string) error {
+			return c.write(ctx, e, paths, dir, only)
+		})
 }
 
 func sourceOf(path string) (tables.Source, error) {

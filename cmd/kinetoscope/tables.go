@@ -32,7 +32,8 @@ func (p *pageOf) keep(d tables.Wanted, t *trace.Trace) *trace.Trace {
 }
 
 // answers joins what is known of the traces one by one with the reports of their runs.
-func (p *pageOf) answers(e *cli.Env, d tables.Wanted, list []report.Ranked[tablesPart], infos []reading.Info) (*tables.Answers, error) {
+func (p *pageOf) answers(e *cli.Env, d tables.Wanted, list []report.Ranked[tablesPart],
+	infos []reading.Info) (*tables.Answers, error) {
 	a := &tables.Answers{}
 	recordings := make([]*trace.Trace, len(list))
 	for i := range list {
@@ -48,7 +49,8 @@ func (p *pageOf) answers(e *cli.Env, d tables.Wanted, list []report.Ranked[table
 	a.Pipelines, err = p.pipelines(e, recordings)
 	for _, x := range a.Pipelines {
 		if n := len(x.Report.Requests); n < x.Report.RequestCount {
-			fmt.Fprintf(e.Err, "note: table requests has the first %d of %d requests of %s\n", n, x.Report.RequestCount, x.Name)
+			fmt.Fprintf(e.Err, "note: table requests has the first %d of %d requests of %s\n", n, x.Report.RequestCount,
+				x.Name)
 		}
 	}
 	return a, err

@@ -75,8 +75,9 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 		first = targetStage
 	}
 	seats := httpdriver.Seats(list, eng.Model(), first)
-	fleet, err := httpdriver.Join(e.Ctx, eng.Hub().Conn(), seats, httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e),
-		Progress: func(s string) { p.Say("%s", s) }})
+	fleet, err := httpdriver.Join(e.Ctx, eng.Hub().Conn(), seats,
+		httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e),
+			Progress: func(s string) { p.Say("%s", s) }})
 	if err != nil {
 		return cli.StartError(err)
 	}
@@ -110,7 +111,8 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 }
 
 // captureServers records, with the command as the load, and collects.
-func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progress) (*captureResult, *child.Program, error) {
+func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progress) (*captureResult, *child.Program,
+	error) {
 	if _, err := eng.StartProfile(e.Ctx, c.startRequest()); err != nil {
 		return nil, nil, cli.StartError(err)
 	}

@@ -41,7 +41,8 @@ func readToy(_ context.Context, in format.Input, _ format.Options) ([]*trace.Tra
 		var start, dur int64
 		var name string
 		if _, err := fmt.Sscan(strings.TrimSpace(lines.Text()), &start, &dur, &name); err != nil {
-			return nil, &kineto.FormatError{File: in.Name, Want: fmt.Sprintf("start, duration and name in line %d", n), Got: lines.Text()}
+			return nil, &kineto.FormatError{File: in.Name, Want: fmt.Sprintf("start, duration and name in line %d", n),
+				Got: lines.Text()}
 		}
 		t.AddSlice(trace.Slice{Start: start * 1000, Dur: dur * 1000, Name: name, Cat: trace.CatCPUOp, Track: track})
 	}

@@ -85,7 +85,8 @@ func (c *watchCmd) Run(e *cli.Env) error {
 	}
 	defer eng.Close()
 	seats := httpdriver.Seats(list, eng.Model(), 0)
-	fleet, err := httpdriver.Join(e.Ctx, eng.Hub().Conn(), seats, httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e)})
+	fleet, err := httpdriver.Join(e.Ctx, eng.Hub().Conn(), seats,
+		httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e)})
 	if err != nil {
 		return cli.StartError(err)
 	}

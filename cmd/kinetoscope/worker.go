@@ -19,7 +19,8 @@ type workerCmd struct {
 }
 
 func (c *workerCmd) Run(e *cli.Env) error {
-	err := worker.Run(e.Ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Cert: c.Cert, Key: c.Key, Creds: c.Creds, Pipeline: c.Pipeline, Stage: c.Stage,
+	err := worker.Run(e.Ctx, worker.Options{NATS: c.NATS, Token: c.Token, CA: c.CA, Cert: c.Cert, Key: c.Key,
+		Creds: c.Creds, Pipeline: c.Pipeline, Stage: c.Stage,
 		Replica: c.Replica, Rank: c.Rank, Host: c.Host, SpoolDir: c.SpoolDir, Logger: e.Log})
 	if errors.Is(err, worker.ErrNoSuchRank) {
 		return cli.UsageError{Err: err}

@@ -65,7 +65,8 @@ func cluster(t *testing.T, n int) (servers []*process, urls []string) {
 		conf := fmt.Sprintf("server_name: n%d\nlisten: %s\nmax_payload: 8MB\nauthorization { token: %s }\njetstream { store_dir: %q }\n",
 			i, addrs[i], clusterToken, t.TempDir())
 		if n > 1 {
-			conf += fmt.Sprintf("cluster { name: test, listen: %s, routes: [nats://%s] }\n", routes[i], strings.Join(routes, ", nats://"))
+			conf += fmt.Sprintf("cluster { name: test, listen: %s, routes: [nats://%s] }\n", routes[i],
+				strings.Join(routes, ", nats://"))
 		}
 		path := filepath.Join(t.TempDir(), "nats.conf")
 		if err := os.WriteFile(path, []byte(conf), 0o644); err != nil {
@@ -75,7 +76,8 @@ func cluster(t *testing.T, n int) (servers []*process, urls []string) {
 		urls = append(urls, "nats://"+addrs[i])
 	}
 	for _, s := range servers {
-		until(t, 20*time.Second, "NATS is ready", func() bool { return strings.Contains(s.log.String(), "Server is ready") })
+		until(t, 20*time.Second, "NATS is ready",
+			func() bool { return strings.Contains(s.log.String(), "Server is ready") })
 	}
 	if n > 1 {
 		until(t, 20*time.Second, "a leader", func() bool {
@@ -95,8 +97,10 @@ func serveOn(t *testing.T, urls []string, args ...string) (*process, *api) {
 	t.Helper()
 	dir := t.TempDir()
 	ready := filepath.Join(dir, "ready")
-	args = append([]string{"serve", "--addr", "127.0.0.1:0", "--nats", strings.Join(urls, ","), "--nats-token", clusterToken,
-		"--runs-dir", filepath.Join(dir, "runs"), "--data-dir", filepath.Join(dir, "data"), "--ready-file", ready}, args...)
+	args = append([]string{"serve", "--addr", "127.0.0.1:0", "--nats", strings.Join(urls, ","), "--nats-token",
+		clusterToken,
+		"--runs-dir", filepath.Join(dir, "runs"), "--data-dir", filepath.Join(dir, "data"), "--ready-file", ready},
+		args...)
 	p := run(t, build(t, kinetoscope), args...)
 	var url []byte
 	until(t, time.Minute, "the server", func() bool {
@@ -135,18 +139,23 @@ func TestTwoHubsOnOneServer(t *testing.T) {
 	for i, name := range []string{"one", "two"} {
 		_, hubs[i] = serveOn(t, urls, file, "--name", name)
 	}
-	taken := run(t, build(t, kinetoscope), "serve", file, "--nats", urls[0], "--nats-token", clusterToken, "--name", "one", "--runs-dir", t.TempDir())
+	taken := run(t, build(t, kinetoscope), "serve", file, "--nats", urls[0], "--nats-token", clusterToken, "--name",
+		"one", "--runs-dir", t.TempDir())
 	<-taken.done
-	if code := taken.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(taken.log.String(), `"one" is served on this NATS cluster already, by process`) {
+	if code := taken.cmd.ProcessState.ExitCode(); code != 1 ||
+		!strings.Contains(taken.log.String(), `"one" is served on this NATS cluster already, by process`) {
 		t.Errorf("a second hub of that name: exit code %d: %s", code, taken.log)
 	}
-	stranger := run(t, build(t, kinetoscope), "serve", file, "--nats", urls[0], "--name", "three", "--runs-dir", t.TempDir())
+	stranger := run(t, build(t, kinetoscope), "serve", file, "--nats", urls[0], "--name", "three", "--runs-dir",
+		t.TempDir())
 	<-stranger.done
-	if code := stranger.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stranger.log.String(), "refuses the token") {
+	if code := stranger.cmd.ProcessState.ExitCode(); code != 1 ||
+		!strings.Contains(stranger.log.String(), "refuses the token") {
 		t.Errorf("no token: exit code %d: %s", code, stranger.log)
 	}
 	runs := filepath.Join(t.TempDir(), "runs")
-	offline := run(t, build(t, kinetoscope), "capture", "--pipeline", file, "--name", "offline", "--nats", urls[0], "--nats-token", clusterToken, "--runs-dir", runs)
+	offline := run(t, build(t, kinetoscope), "capture", "--pipeline", file, "--name", "offline", "--nats", urls[0],
+		"--nats-token", clusterToken, "--runs-dir", runs)
 	t.Run("at once", func(t *testing.T) {
 		for i, name := range []string{"one", "two"} {
 			t.Run(name, func(t *testing.T) {
@@ -215,8 +224,11 @@ func TestClusterLosesAServer(t *testing.T) {
 		}
 	}
 	servers[leader(t, urls, "KV_"+protocol.BucketRanks)].kill(t) // the worst one to lose
-	<-time.After(2 * protocol.PresenceTTL)                       // long enough for ranks that are not heard of to be lost
-	took := until(t, time.Minute, "requests go through again", func() bool { return hub.healthy(ctx) && hub.chat(ctx) == nil })
+	// long enough for ranks that are not heard of to be lost
+	<-time.After(2 * protocol.PresenceTTL)
+	took := until(t, time.Minute, "requests go through again", func() bool {
+		return hub.healthy(ctx) && hub.chat(ctx) == nil
+	})
 	t.Logf("requests go through %v after the loss", took.Round(10*time.Millisecond))
 	whole(t, hub.stopWithin(t, stopBound), "text")
 	hub.start(t, "after")

@@ -63,7 +63,8 @@ func newLab(t *testing.T) *lab {
 		unable("network namespaces cannot be made here: %v: %s", err, out)
 	}
 	l.bin = build(t, kinetoscope)
-	l.api = api{client: &http.Client{Transport: &http.Transport{DialContext: l.dialFromA, DisableKeepAlives: true}}, url: "http://" + httpAddr}
+	l.api = api{client: &http.Client{Transport: &http.Transport{DialContext: l.dialFromA, DisableKeepAlives: true}},
+		url: "http://" + httpAddr}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	t.Cleanup(func() {
 		l.stop()
@@ -205,7 +206,8 @@ func (w *worker) end() {
 
 func (l *lab) worker(host, url string, stage, rank int) *worker {
 	ctx, cancel := context.WithCancel(l.ctx)
-	w := &worker{name: fmt.Sprintf("worker %s stage %d rank %d", host, stage, rank), cancel: cancel, done: make(chan struct{})}
+	w := &worker{name: fmt.Sprintf("worker %s stage %d rank %d", host, stage, rank), cancel: cancel,
+		done: make(chan struct{})}
 	l.wg.Go(func() {
 		defer close(w.done)
 		for ctx.Err() == nil {
@@ -236,7 +238,8 @@ func (l *lab) serve(args ...string) (joinURL string) {
 	join := filepath.Join(l.dir, "nats")
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := l.command(ctx, "a", "serve", append([]string{l.bin, "serve", "--addr", httpAddr, "--insecure", "--no-launch",
-		"--data-dir", filepath.Join(l.dir, "data"), "--runs-dir", filepath.Join(l.dir, "runs"), "--nats-file", join}, args...)...)
+		"--data-dir", filepath.Join(l.dir, "data"), "--runs-dir", filepath.Join(l.dir, "runs"), "--nats-file", join},
+		args...)...)
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}

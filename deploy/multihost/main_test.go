@@ -205,7 +205,8 @@ func (a *api) chat(ctx context.Context) error {
 	err := a.call(ctx, "POST", "/v1/chat/completions", map[string]any{
 		"messages": []any{map[string]any{"role": "user", "content": "Name three hosts."}}, "max_tokens": 12,
 	}, &r)
-	if err == nil && (len(r.Choices) != 1 || r.Choices[0].Message.Content == "" && r.Choices[0].Message.Audio.Data == "") {
+	if err == nil && (len(r.Choices) != 1 || r.Choices[0].Message.Content == "" &&
+		r.Choices[0].Message.Audio.Data == "") {
 		err = fmt.Errorf("no answer: %+v", r)
 	}
 	return err

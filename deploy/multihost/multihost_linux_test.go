@@ -135,9 +135,11 @@ func (l *lab) complete(t *testing.T, prefix string) *session.Status {
 			}
 			l.home(t, st, r)
 			if r.Clock.ErrorNs <= 0 || abs(r.Clock.OffsetNs) > r.Clock.ErrorNs {
-				t.Errorf("%s: clock %+v: all hosts have one clock here, so 0 must lie within the error", r.Text(), r.Clock)
+				t.Errorf("%s: clock %+v: all hosts have one clock here, so 0 must lie within the error", r.Text(),
+					r.Clock)
 			}
-			t.Logf("%s: %d events, %d bytes, clock %+d ±%d ns", r.Text(), r.Events, r.Bytes, r.Clock.OffsetNs, r.Clock.ErrorNs)
+			t.Logf("%s: %d events, %d bytes, clock %+d ±%d ns", r.Text(), r.Events, r.Bytes, r.Clock.OffsetNs,
+				r.Clock.ErrorNs)
 		}
 	}
 	return st
@@ -198,7 +200,8 @@ func (l *lab) cut(t *testing.T) {
 	l.net("cut", "c")
 	begin := time.Now()
 	l.lostOnC(t, id)
-	l.until(lostBound-min(time.Since(begin), lostBound-time.Second), "requests behind the cut fail", func() bool { return d.failed.Load() > 0 })
+	l.until(lostBound-min(time.Since(begin), lostBound-time.Second), "requests behind the cut fail",
+		func() bool { return d.failed.Load() > 0 })
 	if !strings.Contains(l.logged("load"), "no sign of life") {
 		t.Errorf("requests do not say why they failed: %s", l.logged("load"))
 	}
@@ -207,7 +210,8 @@ func (l *lab) cut(t *testing.T) {
 	t.Logf("stop took %v", time.Since(stop).Round(10*time.Millisecond))
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
-			switch want := map[bool]protocol.RankState{true: protocol.StateLost, false: protocol.StateComplete}[onC(r.RankID)]; {
+			switch want := map[bool]protocol.RankState{true: protocol.StateLost,
+				false: protocol.StateComplete}[onC(r.RankID)]; {
 			case r.State != want:
 				t.Errorf("%s is %s (%s), want %s", r.Text(), r.State, r.Reason, want)
 			case want == protocol.StateComplete:
@@ -219,7 +223,8 @@ func (l *lab) cut(t *testing.T) {
 	}
 	d.end()
 	l.net("mend", "c")
-	t.Logf("all ranks are back after %v", l.until(backBound, "all ranks are back", l.healthy).Round(10*time.Millisecond))
+	t.Logf("all ranks are back after %v", l.until(backBound, "all ranks are back",
+		l.healthy).Round(10*time.Millisecond))
 	l.complete(t, "after-cut")
 }
 

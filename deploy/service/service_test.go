@@ -122,7 +122,8 @@ func TestServicesNameWhatIsThere(t *testing.T) {
 		volumes := map[string]bool{}
 		for _, v := range pod.Volumes {
 			volumes[v.Name] = true
-			for kind, name := range map[string]string{"ConfigMap": v.ConfigMap.Name, "PersistentVolumeClaim": v.PersistentVolumeClaim.ClaimName} {
+			for kind, name := range map[string]string{"ConfigMap": v.ConfigMap.Name,
+				"PersistentVolumeClaim": v.PersistentVolumeClaim.ClaimName} {
 				if name != "" && !there[kind+" "+name] {
 					t.Errorf("%s: there is no %s %s", m.Metadata.Name, kind, name)
 				}

@@ -98,7 +98,8 @@ func Run(t *testing.T, s *Subject) {
 	}{
 		{"a session", u.session}, {"arm twice", u.armTwice}, {"what cannot be armed", u.refusals},
 		{"another hub", u.anotherHub}, {"the same hub arms anew", u.supersede}, {"stop while armed", u.stopArmed},
-		{"stop before the instant", u.stopBeforeTheInstant}, {"start twice", u.startTwice}, {"max duration", u.maxDuration},
+		{"stop before the instant", u.stopBeforeTheInstant}, {"start twice", u.startTwice},
+		{"max duration", u.maxDuration},
 		{"hub lost", u.hubLost}, {"unknown sessions", u.unknown}, {"abort", u.abort}, {"keep", u.keep},
 		{"arm after stop", u.armAfterStop}, {"iterations", u.iterations}, {"a window that never opens", u.neverOpens},
 		{"what it cannot do", u.cannot}, {"many sessions", u.many}, {"left-overs", u.leftovers},
@@ -118,7 +119,8 @@ func config() protocol.ProfilerConfig {
 
 // request is an arm of the live hub.
 func (u *suite) request(change ...func(*protocol.ArmRequest)) protocol.ArmRequest {
-	q := protocol.ArmRequest{Session: ulid.Make().String(), Config: config(), MaxDurationNs: int64(u.Length), Hub: alive}
+	q := protocol.ArmRequest{Session: ulid.Make().String(), Config: config(), MaxDurationNs: int64(u.Length),
+		Hub: alive}
 	for _, c := range change {
 		c(&q)
 	}
@@ -187,7 +189,8 @@ func (u *suite) collect(t *testing.T, session string) protocol.RankStatus {
 // nothing checks that a session has no files, and aborts it.
 func (u *suite) nothing(t *testing.T, session string) {
 	t.Helper()
-	if s, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: session}); err != nil || len(over.Files) > 0 || s.StartedAtNs != 0 {
+	if s, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: session}); err != nil ||
+		len(over.Files) > 0 || s.StartedAtNs != 0 {
 		t.Errorf("collect of a session that has not recorded: %+v, %+v, %v", s, over, err)
 	}
 	u.drop(t, session)
@@ -195,7 +198,8 @@ func (u *suite) nothing(t *testing.T, session string) {
 
 func (u *suite) drop(t *testing.T, session string) {
 	t.Helper()
-	if s, err := u.Abort(t.Context(), protocol.AbortRequest{Session: session, Reason: "collected"}); err != nil || s.Session == session {
+	if s, err := u.Abort(t.Context(), protocol.AbortRequest{Session: session, Reason: "collected"}); err != nil ||
+		s.Session == session {
 		t.Errorf("abort: %+v, %v", s, err)
 	}
 }
@@ -216,7 +220,8 @@ func (u *suite) eventually(t *testing.T, what string, ok func() bool) {
 	defer tick.Stop()
 	for end := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("it did not come that %s; %+v, left: %v", what, u.Status(context.WithoutCancel(t.Context())), u.Left())
+			t.Fatalf("it did not come that %s; %+v, left: %v", what, u.Status(context.WithoutCancel(t.Context())),
+				u.Left())
 		}
 	}
 }
@@ -224,7 +229,8 @@ func (u *suite) eventually(t *testing.T, what string, ok func() bool) {
 // ended waits for the end that a rank comes to by itself, and returns it.
 func (u *suite) ended(t *testing.T, session string, cause protocol.StopCause) protocol.RankStatus {
 	t.Helper()
-	u.eventually(t, "it ends by "+string(cause), func() bool { return u.Status(t.Context()).State == protocol.StateIdle })
+	u.eventually(t, "it ends by "+string(cause),
+		func() bool { return u.Status(t.Context()).State == protocol.StateIdle })
 	s := u.stop(t, session)
 	if s.StoppedBy != cause {
 		t.Errorf("it ended by %q, want %q: %+v", s.StoppedBy, cause, s)
@@ -264,7 +270,8 @@ func (u *suite) session(t *testing.T) {
 	u.refused(t, "collect while it records", "recording", err)
 	u.work(3)
 	first := u.stop(t, q.Session)
-	if first.StoppedBy != protocol.StoppedByRequest || first.StoppedAtNs < first.StartedAtNs || first.StartedAtNs != s.StartedAtNs {
+	if first.StoppedBy != protocol.StoppedByRequest || first.StoppedAtNs < first.StartedAtNs ||
+		first.StartedAtNs != s.StartedAtNs {
 		t.Errorf("stopped: %+v", first)
 	}
 	if again := u.stop(t, q.Session); again.StoppedAtNs != first.StoppedAtNs || again.StoppedBy != first.StoppedBy {
@@ -301,12 +308,14 @@ func (u *suite) armTwice(t *testing.T) {
 
 func (u *suite) refusals(t *testing.T) {
 	for what, change := range map[string]func(*protocol.ArmRequest){
-		"no session":          func(q *protocol.ArmRequest) { q.Session = "" },
-		"a path":              func(q *protocol.ArmRequest) { q.Session = "../../" + q.Session },
-		"no ULID":             func(q *protocol.ArmRequest) { q.Session = "x" },
-		"an iteration":        func(q *protocol.ArmRequest) { q.Config.Iteration = "epoch" },
-		"a negative number":   func(q *protocol.ArmRequest) { q.Config.DelayIterations = -1 },
-		"a window of nothing": func(q *protocol.ArmRequest) { q.Config.WaitIterations, q.Config.ActiveIterations = 1, 0 },
+		"no session":        func(q *protocol.ArmRequest) { q.Session = "" },
+		"a path":            func(q *protocol.ArmRequest) { q.Session = "../../" + q.Session },
+		"no ULID":           func(q *protocol.ArmRequest) { q.Session = "x" },
+		"an iteration":      func(q *protocol.ArmRequest) { q.Config.Iteration = "epoch" },
+		"a negative number": func(q *protocol.ArmRequest) { q.Config.DelayIterations = -1 },
+		"a window of nothing": func(q *protocol.ArmRequest) {
+			q.Config.WaitIterations, q.Config.ActiveIterations = 1, 0
+		},
 	} {
 		q := u.request(change)
 		if s, err := u.Arm(t.Context(), q); err == nil {
@@ -337,7 +346,8 @@ func (u *suite) supersede(t *testing.T) {
 	if s := u.stop(t, armed.Session); s.StoppedBy != protocol.StoppedBySuperseded {
 		t.Errorf("the session before: %+v", s)
 	}
-	if s, err := u.Start(t.Context(), protocol.BeginRequest{Session: armed.Session}); err == nil && s.State != protocol.StateStopped {
+	if s, err := u.Start(t.Context(), protocol.BeginRequest{Session: armed.Session}); err == nil &&
+		s.State != protocol.StateStopped {
 		t.Errorf("the session before starts: %+v", s)
 	}
 	u.nothing(t, armed.Session)
@@ -358,7 +368,8 @@ func (u *suite) stopArmed(t *testing.T) {
 	if s.StartedAtNs != 0 || s.Reason == "" || s.StoppedBy != protocol.StoppedByRequest {
 		t.Errorf("stopped while armed: %+v", s)
 	}
-	if s, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: time.Now().UnixNano()}); err == nil && s.State != protocol.StateStopped {
+	if s, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session,
+		AtNs: time.Now().UnixNano()}); err == nil && s.State != protocol.StateStopped {
 		t.Errorf("a start after the stop: %+v", s)
 	}
 	if s := u.Status(t.Context()); s.State != protocol.StateIdle {
@@ -371,7 +382,8 @@ func (u *suite) stopBeforeTheInstant(t *testing.T) {
 	q := u.arm(t)
 	out := make(chan error, 1)
 	go func() {
-		s, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: time.Now().Add(time.Hour).UnixNano()})
+		s, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session,
+			AtNs: time.Now().Add(time.Hour).UnixNano()})
 		if err == nil && s.State != protocol.StateStopped {
 			err = errors.New("the start says that the rank is " + string(s.State))
 		} else {
@@ -395,7 +407,8 @@ func (u *suite) startTwice(t *testing.T) {
 	q := u.arm(t)
 	first := u.start(t, q)
 	u.work(1)
-	s, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: time.Now().Add(time.Hour).UnixNano()})
+	s, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session,
+		AtNs: time.Now().Add(time.Hour).UnixNano()})
 	if err != nil || s.State != protocol.StateRecording || s.StartedAtNs != first.StartedAtNs {
 		t.Errorf("a second start: %+v, %v; the first %+v", s, err, first)
 	}
@@ -446,7 +459,8 @@ func (u *suite) unknown(t *testing.T) {
 			t.Errorf("session %q has files: %v", id, over.Files)
 		}
 		for _, keep := range []bool{true, false} {
-			if s, err := u.Abort(t.Context(), protocol.AbortRequest{Session: id, Keep: keep}); err != nil || s.State != protocol.StateIdle {
+			if s, err := u.Abort(t.Context(), protocol.AbortRequest{Session: id, Keep: keep}); err != nil ||
+				s.State != protocol.StateIdle {
 				t.Errorf("abort of session %q: %+v, %v", id, s, err)
 			}
 		}
@@ -469,7 +483,8 @@ func (u *suite) abort(t *testing.T) {
 // keep is an abort of the hub that has given a rank up and salvages.
 func (u *suite) keep(t *testing.T) {
 	q := u.record(t)
-	if s, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session, Keep: true}); err != nil || s.State != protocol.StateIdle {
+	if s, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session, Keep: true}); err != nil ||
+		s.State != protocol.StateIdle {
 		t.Errorf("abort: %+v, %v", s, err)
 	}
 	u.stop(t, q.Session)

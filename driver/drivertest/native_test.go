@@ -39,13 +39,15 @@ func TestNative(t *testing.T) {
 	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "suite"}, StageName: "decoder", WorldSize: 1}
 	spool := t.TempDir()
 	open := func() *driver.Rank {
-		return native.NewRank(rec, info, spool, driver.WithHubLossTimeout(drivertest.HubLoss), driver.WithLogger(slog.New(slog.DiscardHandler)))
+		return native.NewRank(rec, info, spool, driver.WithHubLossTimeout(drivertest.HubLoss),
+			driver.WithLogger(slog.New(slog.DiscardHandler)))
 	}
 	r := open()
 	var hears atomic.Pointer[driver.Rank] // the suite's beats come from a goroutine of their own
 	hears.Store(r)
-	s := &drivertest.Subject{Handler: r, Beat: func(hub string) { hears.Load().HubSeen(hub) }, Left: func() []string { return filesUnder(spool) },
-		Can: native.New(rec, info, spool).Capabilities(), Check: wholeRecording}
+	s := &drivertest.Subject{Handler: r, Beat: func(hub string) { hears.Load().HubSeen(hub) },
+		Left: func() []string { return filesUnder(spool) },
+		Can:  native.New(rec, info, spool).Capabilities(), Check: wholeRecording}
 	s.Iterate = func(n int) {
 		for range n {
 			r.BeginStep()

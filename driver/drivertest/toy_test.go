@@ -18,7 +18,8 @@ func TestToyDriver(t *testing.T) {
 	d := toyDriver{driver.Spool{Dir: t.TempDir(), Base: id.FileBase()}}
 	var hears atomic.Pointer[driver.Rank]
 	open := func() *driver.Rank {
-		r := driver.NewRank(d, protocol.RankInfo{RankID: id}, driver.WithLogger(slog.New(slog.DiscardHandler)), driver.WithHubLossTimeout(drivertest.HubLoss))
+		r := driver.NewRank(d, protocol.RankInfo{RankID: id}, driver.WithLogger(slog.New(slog.DiscardHandler)),
+			driver.WithHubLossTimeout(drivertest.HubLoss))
 		hears.Store(r)
 		return r
 	}

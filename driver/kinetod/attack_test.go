@@ -43,7 +43,8 @@ func newMallory(t *testing.T, attack func(tmp, file, under string) error) (r *te
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(top) })
 	under = filepath.Join(top, "mallory")
-	for _, err := range []error{os.Chmod(top, 0o711), os.Mkdir(under, 0o700), os.Chown(under, mallory.UID, mallory.GID)} {
+	for _, err := range []error{os.Chmod(top, 0o711), os.Mkdir(under, 0o700),
+		os.Chown(under, mallory.UID, mallory.GID)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +117,8 @@ func TestRootOverwritesNoFileThatAProcessChooses(t *testing.T) {
 			}
 			moved := filepath.Join(under, "moved")
 			base := filepath.Base(filepath.Dir(file))
-			err = errors.Join(os.Rename(filepath.Join(under, names[0].Name()), moved), os.MkdirAll(filepath.Dir(file), 0o777))
+			err = errors.Join(os.Rename(filepath.Join(under, names[0].Name()), moved),
+				os.MkdirAll(filepath.Dir(file), 0o777))
 			for _, dir := range []string{under, filepath.Dir(file), filepath.Dir(filepath.Dir(file))} {
 				for _, ending := range []string{".json", ".json.gz"} {
 					if e := os.Symlink(precious, filepath.Join(dir, base+ending)); !errors.Is(e, fs.ErrExist) {
@@ -227,7 +229,8 @@ func TestRightsOfAnotherUserEndWithTheWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 50 {
-		if err := mallory.do(func() error { _, err := os.ReadFile(secret); return err }); !errors.Is(err, fs.ErrPermission) {
+		if err := mallory.do(func() error { _, err := os.ReadFile(secret); return err }); !errors.Is(err,
+			fs.ErrPermission) {
 			t.Fatalf("as another user: %v", err)
 		}
 		if _, err := os.ReadFile(secret); err != nil {

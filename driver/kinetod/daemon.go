@@ -132,7 +132,8 @@ func listenAs(dir string, log *slog.Logger, who whoSent) (*Daemon, error) {
 func removeStale(name string) error {
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: name})
 	if err == nil {
-		return errors.Join(fmt.Errorf("another daemon listens at %s: stop it, or name another directory", name), c.Close())
+		return errors.Join(fmt.Errorf("another daemon listens at %s: stop it, or name another directory", name),
+			c.Close())
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return os.Remove(name)
@@ -248,7 +249,8 @@ func (d *Daemon) note(from string, p poll, uid int) (*client, error) {
 	c := d.table[p.pid]
 	switch {
 	case c != nil && c.addr != from && now.Sub(c.LastAsked) < silence:
-		return nil, fmt.Errorf("process %d is there already: one of the two runs in another PID namespace, give it an agent there", p.pid)
+		return nil,
+			fmt.Errorf("process %d is there already: one of the two runs in another PID namespace, give it an agent there", p.pid)
 	case c != nil && c.addr != from:
 		c.refuse(ErrGone)
 		c = nil
@@ -290,7 +292,8 @@ func (d *Daemon) reply(to, kind string, payload []byte) error {
 	} else if abstract {
 		addr.Name += "\x00" // package net cuts it off
 	} else if base, ok := strings.CutPrefix(to, d.dir+"/"); !ok || strings.Contains(base, "/") {
-		return fmt.Errorf("%s is not in %s as this daemon spells it: spell KINETO_IPC_SOCKET_DIR the same on both sides", to, d.dir)
+		return fmt.Errorf(
+			"%s is not in %s as this daemon spells it: spell KINETO_IPC_SOCKET_DIR the same on both sides", to, d.dir)
 	}
 	if err := d.conn.SetWriteDeadline(time.Now().Add(replyTimeout)); err != nil {
 		return err

@@ -75,7 +75,8 @@ func TestDaemonKnowsWhoAsks(t *testing.T) {
 	known(t, d, 9)
 	known(t, d, 7)
 	got := d.Processes()
-	if len(got) != 2 || got[0].PID != 7 || !got[0].Busy || got[1].Busy || len(got[1].Ancestors) != 2 || got[1].Ancestors[0] != 5 {
+	if len(got) != 2 || got[0].PID != 7 || !got[0].Busy || got[1].Busy || len(got[1].Ancestors) != 2 ||
+		got[1].Ancestors[0] != 5 {
 		t.Errorf("%+v", got)
 	}
 	eventually(t, "answered again and again", func() bool { return b.Replies() > 2 })
@@ -168,7 +169,8 @@ func TestStrangersGetNoAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := d.Dropped()
-		if _, err := conn.WriteToUnix(kinetodtest.Request("req", 2, 0, 77), &net.UnixAddr{Net: "unixgram", Name: dir + "/dynolog"}); err != nil {
+		if _, err := conn.WriteToUnix(kinetodtest.Request("req", 2, 0, 77),
+			&net.UnixAddr{Net: "unixgram", Name: dir + "/dynolog"}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "counted", func() bool { return d.Dropped() > before })
@@ -190,7 +192,8 @@ func TestTwoProcessesOfOnePID(t *testing.T) {
 	d := listen(t, dir)
 	kinetodtest.Start(t, dir, kinetodtest.Behaviour{PID: 9, Ancestors: []int{1}})
 	known(t, d, 9)
-	if err := d.answerPoll(dir+"/dynoconfigclient-other", poll{idle: true, pid: 9, ancestors: []int{2}}, nil); err == nil || !strings.Contains(err.Error(), "PID namespace") {
+	if err := d.answerPoll(dir+"/dynoconfigclient-other", poll{idle: true, pid: 9, ancestors: []int{2}},
+		nil); err == nil || !strings.Contains(err.Error(), "PID namespace") {
 		t.Errorf("a second process 9: %v", err)
 	}
 	if p, _ := d.Process(9); p.Ancestors[0] != 1 {
@@ -204,7 +207,8 @@ func TestListenRefuses(t *testing.T) {
 	if _, err := Listen(dir, slog.Default()); err == nil || !strings.Contains(err.Error(), "another daemon listens") {
 		t.Errorf("a second daemon: %v", err)
 	}
-	if _, err := Listen(strings.Repeat("/x", 40), slog.Default()); err == nil || !strings.Contains(err.Error(), "54 bytes") {
+	if _, err := Listen(strings.Repeat("/x", 40), slog.Default()); err == nil ||
+		!strings.Contains(err.Error(), "54 bytes") {
 		t.Errorf("a long directory: %v", err)
 	}
 	if _, err := Listen("relative", slog.Default()); err == nil {
@@ -240,7 +244,8 @@ func TestAbstractName(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := conn.WriteToUnix(kinetodtest.Request("ctxt", 0, 0), &net.UnixAddr{Net: "unixgram", Name: "@dynolog\x00"}); err != nil {
+	if _, err := conn.WriteToUnix(kinetodtest.Request("ctxt", 0, 0),
+		&net.UnixAddr{Net: "unixgram", Name: "@dynolog\x00"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {

@@ -283,8 +283,9 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	deadline := at.Add(k.time.appears)
 	for !c.dir.exists(c.tmp()) && !c.dir.exists(c.file()) {
 		if time.Now().After(deadline) {
-			return driver.Began{}, fmt.Errorf("process %d took the request and does not record: its own profiler may be on; "+
-				"with KINETO_LOG_LEVEL=1 it says why", k.to.PID)
+			return driver.Began{},
+				fmt.Errorf("process %d took the request and does not record: its own profiler may be on; "+
+					"with KINETO_LOG_LEVEL=1 it says why", k.to.PID)
 		}
 		if err := sleep(ctx, k.time.look); err != nil {
 			return driver.Began{}, err

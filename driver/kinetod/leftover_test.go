@@ -44,7 +44,8 @@ func TestSweep(t *testing.T) {
 		lay("kinetoscope-notes-4242", "", ""),
 		lay(dirName(id(), pid)+"x", "", ""),
 	}
-	k := newDriver(listen(t, socketDir(t)), Target{PID: pid, User: me(), TraceDir: dir}, slog.New(slog.DiscardHandler), quick)
+	k := newDriver(listen(t, socketDir(t)), Target{PID: pid, User: me(), TraceDir: dir}, slog.New(slog.DiscardHandler),
+		quick)
 	k.sweep()
 	for _, p := range gone {
 		if _, err := os.Stat(p); err == nil {

@@ -45,7 +45,8 @@ func credentials(oob []byte, pid int) (uid int, err error) {
 	case by == nil:
 		return 0, errors.New("the kernel does not say who sent it")
 	case int(by.Pid) != pid:
-		return 0, fmt.Errorf("process %d says that it is %d: it is not, or it runs in another PID namespace; give it an agent there", by.Pid, pid)
+		return 0,
+			fmt.Errorf("process %d says that it is %d: it is not, or it runs in another PID namespace; give it an agent there", by.Pid, pid)
 	}
 	return int(by.Uid), nil
 }
@@ -80,7 +81,8 @@ func (u User) become() error {
 		groups = append(groups, uint32(g))
 	}
 	// package syscall sets the groups of all threads; this is the one thread's call.
-	if _, _, no := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0); no != 0 {
+	if _, _, no := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])),
+		0); no != 0 {
 		return u.refused(no)
 	}
 	// These calls have no error; asking for an impossible id tells who one is.
@@ -96,5 +98,6 @@ func (u User) become() error {
 }
 
 func (u User) refused(err error) error {
-	return fmt.Errorf("the process belongs to user %d: run the agent as that user or as root: %w", u.UID, errors.Join(os.ErrPermission, err))
+	return fmt.Errorf("the process belongs to user %d: run the agent as that user or as root: %w", u.UID,
+		errors.Join(os.ErrPermission, err))
 }

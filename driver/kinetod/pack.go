@@ -74,7 +74,8 @@ func (p *packing) close() error {
 
 // pack makes the file that a rank hands over of the trace in, which a process has written
 // to d, and counts its events. The file is base with an ending. Packing again replaces it.
-func (p *packing) pack(ctx context.Context, d *traceDir, in, base string, gz bool) (f rank.File, events uint64, err error) {
+func (p *packing) pack(ctx context.Context, d *traceDir, in, base string, gz bool) (f rank.File, events uint64,
+	err error) {
 	src, size, err := d.open(in)
 	if err != nil {
 		return f, 0, err

@@ -22,7 +22,8 @@ import (
 )
 
 // quick is the timing of a process that asks every 20 ms.
-var quick = timing{poll: 40 * time.Millisecond, tick: 10 * time.Millisecond, slack: 60 * time.Millisecond, busy: 60 * time.Millisecond,
+var quick = timing{poll: 40 * time.Millisecond, tick: 10 * time.Millisecond, slack: 60 * time.Millisecond,
+	busy:    60 * time.Millisecond,
 	appears: 200 * time.Millisecond, writing: 500 * time.Millisecond, look: time.Millisecond}
 
 const pid = 4242
@@ -68,13 +69,15 @@ func newTestRank(t *testing.T, b kinetodtest.Behaviour) (r *testRank, tr *kineto
 func armRequest() protocol.ArmRequest {
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler = "torch"
-	return protocol.ArmRequest{Session: ulid.Make().String(), Config: cfg, MaxDurationNs: int64(30 * time.Millisecond), Hub: "h"}
+	return protocol.ArmRequest{Session: ulid.Make().String(), Config: cfg, MaxDurationNs: int64(30 * time.Millisecond),
+		Hub: "h"}
 }
 
 // recorded reports whether st is of a rank that records, or has done so already: what the
 // requests ask for is over in 30 ms.
 func recorded(st protocol.RankStatus) bool {
-	return st.State == protocol.StateRecording || st.State == protocol.StateStopped && st.StoppedBy == protocol.StoppedByMaxDuration
+	return st.State == protocol.StateRecording || st.State == protocol.StateStopped &&
+		st.StoppedBy == protocol.StoppedByMaxDuration
 }
 
 func start(t *testing.T, r *testRank, q protocol.ArmRequest) (protocol.RankStatus, error) {
@@ -111,13 +114,16 @@ func TestRankRecords(t *testing.T) {
 			t.Fatalf("%+v, %v", st, err)
 		}
 		if at := time.Unix(0, st.StartedAtNs); at.Sub(before) < quick.lead()-time.Millisecond || time.Now().Before(at) {
-			t.Errorf("recording began %v after the instant, the answer came at %v of it", at.Sub(before), time.Since(at))
+			t.Errorf("recording began %v after the instant, the answer came at %v of it", at.Sub(before),
+				time.Since(at))
 		}
-		if again, err := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil || again.StartedAtNs != st.StartedAtNs {
+		if again, err := r.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil ||
+			again.StartedAtNs != st.StartedAtNs {
 			t.Errorf("a second start: %+v, %v", again, err)
 		}
 		got, out, err := collect(t, r, q.Session)
-		if err != nil || len(out) != 1 || got.Events != 2 || got.State != protocol.StateStopped || got.StoppedBy != protocol.StoppedByMaxDuration {
+		if err != nil || len(out) != 1 || got.Events != 2 || got.State != protocol.StateStopped ||
+			got.StoppedBy != protocol.StoppedByMaxDuration {
 			t.Fatalf("%+v, %v, %v", got, out, err)
 		}
 		if s := time.Duration(got.StoppedAtNs - got.StartedAtNs); s != 30*time.Millisecond {
@@ -134,11 +140,13 @@ func TestRankRecords(t *testing.T) {
 			}
 		}
 		b, err := io.ReadAll(in)
-		if err != nil || !strings.Contains(string(b), "aten::mm") || (out[0].Name == "trace.json.gz") != gz || out[0].Kind != "trace" {
+		if err != nil || !strings.Contains(string(b), "aten::mm") || (out[0].Name == "trace.json.gz") != gz ||
+			out[0].Kind != "trace" {
 			t.Errorf("%+v: %d bytes, %v", out[0], len(b), err)
 		}
 		f.Close()
-		if c := tr.Configs(); len(c) != 1 || c[0]["REQUEST_TRACE_ID"] != q.Session || c[0]["ACTIVITIES_DURATION_MSECS"] != "30" {
+		if c := tr.Configs(); len(c) != 1 || c[0]["REQUEST_TRACE_ID"] != q.Session ||
+			c[0]["ACTIVITIES_DURATION_MSECS"] != "30" {
 			t.Errorf("told %v", c)
 		}
 		if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session, Reason: "collected"}); err != nil {
@@ -162,10 +170,12 @@ func TestRankStopsBeforeItsTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	st, err := r.Stop(t.Context(), protocol.StopRequest{Session: q.Session})
-	if err != nil || st.State != protocol.StateStopped || st.StoppedBy != protocol.StoppedByRequest || !strings.Contains(st.Reason, "the trace goes on for") {
+	if err != nil || st.State != protocol.StateStopped || st.StoppedBy != protocol.StoppedByRequest ||
+		!strings.Contains(st.Reason, "the trace goes on for") {
 		t.Fatalf("%+v, %v", st, err)
 	}
-	if again, err := r.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil || again.StoppedAtNs != st.StoppedAtNs {
+	if again, err := r.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil ||
+		again.StoppedAtNs != st.StoppedAtNs {
 		t.Errorf("a second stop: %+v, %v", again, err)
 	}
 	next := armRequest()
@@ -174,7 +184,8 @@ func TestRankStopsBeforeItsTime(t *testing.T) {
 	}
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := r.Collect(short, protocol.CollectRequest{Session: q.Session}); err == nil || !strings.Contains(err.Error(), "still writes") {
+	if _, _, err := r.Collect(short, protocol.CollectRequest{Session: q.Session}); err == nil ||
+		!strings.Contains(err.Error(), "still writes") {
 		t.Errorf("a collect that does not wait: %v", err)
 	}
 	if _, out, err := collect(t, r, q.Session); err != nil || len(out) != 1 {
@@ -264,7 +275,8 @@ func TestRankArmsAnew(t *testing.T) {
 	if _, err := r.Arm(t.Context(), next); err != nil {
 		t.Errorf("the same hub: %v", err)
 	}
-	if st, err := r.Start(t.Context(), protocol.BeginRequest{Session: first.Session}); err != nil || st.State != protocol.StateStopped {
+	if st, err := r.Start(t.Context(), protocol.BeginRequest{Session: first.Session}); err != nil ||
+		st.State != protocol.StateStopped {
 		t.Errorf("the session that was given up starts: %+v, %v", st, err)
 	}
 	dirs, err := os.ReadDir(dir)
@@ -303,10 +315,12 @@ func TestRankFails(t *testing.T) {
 		if took := time.Since(began); took > 20*time.Second {
 			t.Errorf("it is known after %v, of a minute", took)
 		}
-		if st, err := r.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil || st.State != protocol.StateFailed {
+		if st, err := r.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil ||
+			st.State != protocol.StateFailed {
 			t.Errorf("%+v, %v", st, err)
 		}
-		if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil || len(files(t, dir)) > 0 {
+		if _, err := r.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil ||
+			len(files(t, dir)) > 0 {
 			t.Errorf("left: %v, %v", files(t, dir), err)
 		}
 	})
@@ -340,7 +354,8 @@ func TestRankFails(t *testing.T) {
 		}
 		tr.Stop()
 		r.Ended()
-		if _, _, err := collect(t, r, q.Session); err == nil || !strings.Contains(err.Error(), "process 4242 has ended") {
+		if _, _, err := collect(t, r, q.Session); err == nil ||
+			!strings.Contains(err.Error(), "process 4242 has ended") {
 			t.Errorf("a trace of a process that died: %v", err)
 		}
 		if st := r.Status(t.Context()); st.State != protocol.StateIdle || r.Holds() {
@@ -398,7 +413,10 @@ func TestRankFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, link := range map[string]func(string, string) error{"symbolic": os.Symlink, "hard": os.Link} {
-			r, _, _ := newTestRank(t, kinetodtest.Behaviour{Write: func(_, file string) error { return link(secret, file) }})
+			r, _, _ := newTestRank(t, kinetodtest.Behaviour{Write: func(_,
+				file string) error {
+				return link(secret, file)
+			}})
 			q := armRequest()
 			if _, err := start(t, r, q); err != nil {
 				t.Fatal(err)
@@ -467,7 +485,8 @@ func TestRankCalls(t *testing.T) {
 			t.Errorf("%s: %v, %v", method, got, err)
 		}
 	}
-	if got, err := r.Call(t.Context(), protocol.CallRequest{Method: "info"}); err != nil || got.(map[string]any)["pid"] != pid {
+	if got, err := r.Call(t.Context(), protocol.CallRequest{Method: "info"}); err != nil ||
+		got.(map[string]any)["pid"] != pid {
 		t.Errorf("%v, %v", got, err)
 	}
 	if _, err := r.Call(t.Context(), protocol.CallRequest{Method: "sleep"}); err == nil {

@@ -43,7 +43,8 @@ func checkFile(path string) error {
 	case strings.ContainsAny(path, "#=\r\n") || strings.TrimSpace(path) != path:
 		return fmt.Errorf("trace file %q: Kineto takes no path with #, =, line ends or spaces around it", path)
 	case strings.Contains(dir, ".json") || slices.Contains(strings.Split(dir, "/"), ".."):
-		return fmt.Errorf("trace file %q: Kineto takes no directory with .json in its name and none named ..; choose another", path)
+		return fmt.Errorf(
+			"trace file %q: Kineto takes no directory with .json in its name and none named ..; choose another", path)
 	}
 	return nil
 }

@@ -25,11 +25,13 @@ func TestSuite(t *testing.T) {
 	var k *Driver
 	open := func() *driver.Rank {
 		k = newDriver(d, Target{PID: pid, User: me(), TraceDir: dir}, log, quick)
-		r := driver.NewRank(k, protocol.RankInfo{}, driver.WithLogger(log), driver.WithHubLossTimeout(drivertest.HubLoss))
+		r := driver.NewRank(k, protocol.RankInfo{}, driver.WithLogger(log),
+			driver.WithHubLossTimeout(drivertest.HubLoss))
 		hears.Store(r)
 		return r
 	}
-	s := &drivertest.Subject{Handler: open(), EndsLate: true, Length: 300 * time.Millisecond, Can: k.Capabilities(), Check: wholeTrace}
+	s := &drivertest.Subject{Handler: open(), EndsLate: true, Length: 300 * time.Millisecond, Can: k.Capabilities(),
+		Check: wholeTrace}
 	s.Beat = func(hub string) { hears.Load().HubSeen(hub) }
 	s.Left = func() []string { return append(files(t, dir), packed(t, k)...) }
 	s.Succeed = func(*testing.T) {

@@ -31,14 +31,17 @@ func TestDecode(t *testing.T) {
 		return b
 	}
 	for name, bad := range map[string][]byte{
-		"none": nil, "short": good[headerBytes : headerBytes+8], "no pids": pids(0), "too many": pids(1 << 29), "negative": pids(-1),
-		"fewer": pids(2), "half a pid": good[headerBytes : len(good)-2], "pid 0": kinetodtest.Request("req", 2, 0, 0)[headerBytes:],
+		"none": nil, "short": good[headerBytes : headerBytes+8], "no pids": pids(0), "too many": pids(1 << 29),
+		"negative": pids(-1),
+		"fewer":    pids(2), "half a pid": good[headerBytes : len(good)-2],
+		"pid 0": kinetodtest.Request("req", 2, 0, 0)[headerBytes:],
 	} {
 		if p, err := decodePoll(bad); err == nil {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
-	for name, bad := range map[string][]byte{"empty": {}, "short": good[:39], "longer": append(bytes.Clone(good), 0), "shorter": good[:len(good)-1]} {
+	for name, bad := range map[string][]byte{"empty": {}, "short": good[:39], "longer": append(bytes.Clone(good), 0),
+		"shorter": good[:len(good)-1]} {
 		if _, _, err := decodeFrame(bad); err == nil {
 			t.Errorf("frame %s is read", name)
 		}
@@ -61,7 +64,8 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		if len(kind) < kindBytes {
-			if k, p, err := decodeFrame(encodeFrame(kind, payload)); err != nil || k != kind || !bytes.Equal(p, payload) {
+			if k, p, err := decodeFrame(encodeFrame(kind, payload)); err != nil || k != kind ||
+				!bytes.Equal(p, payload) {
 				t.Errorf("%q comes back as %q, %v", kind, k, err)
 			}
 		}
@@ -95,7 +99,8 @@ ACTIVITY_TYPES=cpu_op,user_annotation,cpu_instant_event,python_function,overhead
 	if _, err := r.text(); err == nil || !strings.Contains(err.Error(), `"NPU"`) {
 		t.Errorf("an unknown device: %v", err)
 	}
-	for _, bad := range []string{"", "trace.json", "/tmp/trace", "/tmp/a=b/trace.json", "/tmp/#/trace.json", "/tmp/a.json/trace.json", "/tmp/../trace.json", "/tmp/\n.json", "/tmp/x.json "} {
+	for _, bad := range []string{"", "trace.json", "/tmp/trace", "/tmp/a=b/trace.json", "/tmp/#/trace.json",
+		"/tmp/a.json/trace.json", "/tmp/../trace.json", "/tmp/\n.json", "/tmp/x.json "} {
 		if err := checkFile(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}

@@ -47,7 +47,8 @@ func TestLeftovers(t *testing.T) {
 		t.Fatalf("%+v, %+v, %v", s, over.Files, err)
 	}
 	for _, id := range []string{empty, "notes", "../outside", "", ulid.Make().String()} {
-		if _, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: id}); err == nil || over.Files != nil {
+		if _, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: id}); err == nil ||
+			over.Files != nil {
 			t.Errorf("%q: %+v, %v", id, over.Files, err)
 		}
 		if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: id}); err != nil {

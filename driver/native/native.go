@@ -90,7 +90,8 @@ func (d *Driver) meta(session string) map[string]string {
 		protocol.MetaPipeline: i.Pipeline, protocol.MetaStage: i.StageName,
 		protocol.MetaStageType: string(i.StageType), protocol.MetaStageID: strconv.Itoa(i.Stage),
 		protocol.MetaReplica: strconv.Itoa(i.Replica), protocol.MetaRank: strconv.Itoa(i.Rank),
-		protocol.MetaWorldSize: strconv.Itoa(i.WorldSize), protocol.MetaHost: i.Host, protocol.MetaIncarnation: i.Incarnation,
+		protocol.MetaWorldSize: strconv.Itoa(i.WorldSize), protocol.MetaHost: i.Host,
+		protocol.MetaIncarnation: i.Incarnation,
 	}
 	if session != "" {
 		m[protocol.MetaSession] = session

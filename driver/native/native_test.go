@@ -25,7 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var info = protocol.RankInfo{RankID: protocol.RankID{Pipeline: "omni", Stage: 1, Rank: 2}, StageName: "talker", WorldSize: 4}
+var info = protocol.RankInfo{RankID: protocol.RankID{Pipeline: "omni", Stage: 1, Rank: 2}, StageName: "talker",
+	WorldSize: 4}
 
 var span = profiler.Intern("iteration")
 
@@ -136,7 +137,8 @@ func TestRecordsTheWindow(t *testing.T) {
 	u.start(id)
 	u.iterate(10)
 	s := u.stop(id)
-	if s.State != protocol.StateStopped || s.Iterations != 3 || s.StoppedBy != protocol.StoppedByIterations || s.Events == 0 {
+	if s.State != protocol.StateStopped || s.Iterations != 3 || s.StoppedBy != protocol.StoppedByIterations ||
+		s.Events == 0 {
 		t.Fatalf("%+v", s)
 	}
 	again := u.stop(id)
@@ -147,7 +149,8 @@ func TestRecordsTheWindow(t *testing.T) {
 	if err != nil || len(over.Files) != 1 {
 		t.Fatalf("Collect: %v, %v", over.Files, err)
 	}
-	if want := filepath.Join(u.spool, id, "stage1_replica0_rank2.ksrec"); over.Files[0].Path != want || spans(t, want) != 3 {
+	if want := filepath.Join(u.spool, id, "stage1_replica0_rank2.ksrec"); over.Files[0].Path != want ||
+		spans(t, want) != 3 {
 		t.Errorf("file %+v, want 3 iterations in %s", over.Files[0], want)
 	}
 	if fi, err := os.Stat(over.Files[0].Path); err != nil || uint64(fi.Size()) != s.Bytes {
@@ -169,7 +172,8 @@ func TestAStepUnderWayIsNotCounted(t *testing.T) {
 	u.start(id)
 	u.Step()
 	u.iterate(5)
-	if s := u.stop(id); s.Iterations != 2 || spans(t, filepath.Join(u.spool, id, info.FileBase()+protocol.RecordingExt)) != 2 {
+	if s := u.stop(id); s.Iterations != 2 ||
+		spans(t, filepath.Join(u.spool, id, info.FileBase()+protocol.RecordingExt)) != 2 {
 		t.Fatalf("%+v", s)
 	}
 }
@@ -203,7 +207,8 @@ func TestStopWhateverTheState(t *testing.T) {
 	if s.State != protocol.StateStopped || !strings.Contains(s.Reason, "schedule") {
 		t.Errorf("stop when waiting: %+v", s)
 	}
-	if _, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: waiting}); err != nil || len(over.Files) != 0 {
+	if _, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: waiting}); err != nil ||
+		len(over.Files) != 0 {
 		t.Errorf("Collect of nothing: %v, %v", over.Files, err)
 	}
 	if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: "unknown"}); err == nil {
@@ -217,7 +222,8 @@ func TestStartAfterStopReturns(t *testing.T) {
 	id := u.arm(protocol.ProfilerConfig{}, nil)
 	var wg sync.WaitGroup
 	wg.Go(func() { // waits for an instant that does not come
-		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: id, AtNs: time.Now().Add(time.Hour).UnixNano()}); err != nil {
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: id,
+			AtNs: time.Now().Add(time.Hour).UnixNano()}); err != nil {
 			t.Errorf("Start: %v", err)
 		}
 	})
@@ -234,7 +240,8 @@ func TestArmRefusals(t *testing.T) {
 		t.Errorf("arming again: %+v, %v", s, err)
 	}
 	other := ulid.Make().String()
-	if _, err := u.Arm(t.Context(), protocol.ArmRequest{Session: other, Hub: "another"}); err == nil || !strings.Contains(err.Error(), id) {
+	if _, err := u.Arm(t.Context(), protocol.ArmRequest{Session: other, Hub: "another"}); err == nil ||
+		!strings.Contains(err.Error(), id) {
 		t.Errorf("a second hub: %v", err)
 	}
 	for _, bad := range []string{"", "../../x", "x"} {
@@ -242,14 +249,16 @@ func TestArmRefusals(t *testing.T) {
 			t.Errorf("session %q was armed", bad)
 		}
 	}
-	if _, err := u.Arm(t.Context(), protocol.ArmRequest{Session: other, Hub: "h", Config: protocol.ProfilerConfig{Iteration: "x"}}); err == nil {
+	if _, err := u.Arm(t.Context(), protocol.ArmRequest{Session: other, Hub: "h",
+		Config: protocol.ProfilerConfig{Iteration: "x"}}); err == nil {
 		t.Error("a bad configuration was armed")
 	}
 	// The hub that has given a session up arms the next: the old one ends and is kept.
 	u.start(id)
 	u.iterate(3)
 	next := u.arm(protocol.ProfilerConfig{}, nil)
-	if s := u.stop(id); s.StoppedBy != protocol.StoppedBySuperseded || spans(t, filepath.Join(u.spool, id, info.FileBase()+protocol.RecordingExt)) != 3 {
+	if s := u.stop(id); s.StoppedBy != protocol.StoppedBySuperseded ||
+		spans(t, filepath.Join(u.spool, id, info.FileBase()+protocol.RecordingExt)) != 3 {
 		t.Errorf("superseded: %+v", s)
 	}
 	u.stop(next)
@@ -284,7 +293,8 @@ func TestRecorderFailuresAreNamed(t *testing.T) {
 			t.Fatalf("Start: %v", err)
 		}
 		s, err := h.Stop(t.Context(), protocol.StopRequest{Session: id})
-		if err != nil || s.State != protocol.StateFailed || !strings.Contains(s.Reason, errors.Join(b.start, b.stop).Error()) {
+		if err != nil || s.State != protocol.StateFailed ||
+			!strings.Contains(s.Reason, errors.Join(b.start, b.stop).Error()) {
 			t.Fatalf("Stop: %+v, %v", s, err)
 		}
 		if err := h.Close(); err != nil {
@@ -302,7 +312,8 @@ func TestWatchdogs(t *testing.T) {
 		cause  protocol.StopCause
 		after  time.Duration
 	}{
-		{"max duration", func(r *protocol.ArmRequest) { r.MaxDurationNs = int64(10 * time.Second) }, 60, protocol.StoppedByMaxDuration, 10 * time.Second},
+		{"max duration", func(r *protocol.ArmRequest) { r.MaxDurationNs = int64(10 * time.Second) }, 60,
+			protocol.StoppedByMaxDuration, 10 * time.Second},
 		{"hub lost", nil, 20, protocol.StoppedByHubLost, 50 * time.Second},
 		{"no hub", func(r *protocol.ArmRequest) { r.Hub = "" }, 0, protocol.StoppedByMaxDuration, time.Hour},
 	} {
@@ -334,7 +345,8 @@ func TestWatchdogs(t *testing.T) {
 			if d := time.Since(begun); tt.beats < 60 && d != tt.after {
 				t.Errorf("%s: ended after %v, want %v", tt.name, d, tt.after)
 			}
-			if s, err := h.Stop(t.Context(), protocol.StopRequest{Session: r.Session}); err != nil || s.StoppedBy != tt.cause || s.State != protocol.StateStopped ||
+			if s, err := h.Stop(t.Context(), protocol.StopRequest{Session: r.Session}); err != nil ||
+				s.StoppedBy != tt.cause || s.State != protocol.StateStopped ||
 				s.StoppedAtNs-s.StartedAtNs != int64(tt.after) {
 				t.Errorf("%s: %+v, %v", tt.name, s, err)
 			}

@@ -93,7 +93,8 @@ func (w *writer) explain(err error) error {
 	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		err = at
 	}
-	return fmt.Errorf("its disk had no room for too long: what it recorded after the first %s is lost: %w", units.Bytes(w.written()), err)
+	return fmt.Errorf("its disk had no room for too long: what it recorded after the first %s is lost: %w",
+		units.Bytes(w.written()), err)
 }
 
 // finish syncs and closes the file, the first time.

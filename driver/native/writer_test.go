@@ -77,10 +77,12 @@ func TestWriterGivesUp(t *testing.T) {
 					defer time.AfterFunc(tc.endedAfter, w.end).Stop()
 				}
 				n, err := w.Write([]byte("abcdef"))
-				if took := time.Since(begun); n != 3 || !errors.Is(err, syscall.ENOSPC) || took < tc.want || took > tc.want+2*roomPoll {
+				if took := time.Since(begun); n != 3 || !errors.Is(err, syscall.ENOSPC) || took < tc.want ||
+					took > tc.want+2*roomPoll {
 					t.Errorf("%d, %v after %v, want %v", n, err, took, tc.want)
 				}
-				if text := w.explain(err).Error(); !strings.Contains(text, "after the first 3 B is lost") || strings.Contains(text, "Out") {
+				if text := w.explain(err).Error(); !strings.Contains(text, "after the first 3 B is lost") ||
+					strings.Contains(text, "Out") {
 					t.Error(text)
 				}
 			})

@@ -92,7 +92,8 @@ func TestCompileWorkers(t *testing.T) {
 }
 
 func FuzzTitle(f *testing.F) {
-	for _, s := range []string{"VLLM::Worker_DP0_PP1_TP2", "python\x00-uX\x00dev\x00-m\x00a.b", "torchrun\x00--x\x00-m", "\xff::_TP07"} {
+	for _, s := range []string{"VLLM::Worker_DP0_PP1_TP2", "python\x00-uX\x00dev\x00-m\x00a.b", "torchrun\x00--x\x00-m",
+		"\xff::_TP07"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -72,7 +72,8 @@ func Read(root string, pid int) (Process, error) {
 	case err != nil:
 		return Process{}, gone(dir, err)
 	case again.ticks != st.ticks:
-		return Process{}, fmt.Errorf("process %d ended while it was read, another has its id now: %w", pid, fs.ErrNotExist)
+		return Process{}, fmt.Errorf("process %d ended while it was read, another has its id now: %w", pid,
+			fs.ErrNotExist)
 	}
 	return p, nil
 }
@@ -93,7 +94,8 @@ func bootTime(root string) (time.Time, error) {
 	name := filepath.Join(root, "stat")
 	b, err := readBounded(name, maxHostStat)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s is no proc file system: %v; processes are read on Linux with proc mounted there", root, err)
+		return time.Time{},
+			fmt.Errorf("%s is no proc file system: %v; processes are read on Linux with proc mounted there", root, err)
 	}
 	for line := range bytes.Lines(b) {
 		if s, ok := strings.CutPrefix(string(line), "btime "); ok {
@@ -104,7 +106,8 @@ func bootTime(root string) (time.Time, error) {
 			return time.Unix(int64(sec), 0), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s has no line btime, the host's start; is %s a proc file system of Linux?", name, root)
+	return time.Time{}, fmt.Errorf("%s has no line btime, the host's start; is %s a proc file system of Linux?", name,
+		root)
 }
 
 // stat is what is wanted of /proc/PID/stat.
@@ -233,7 +236,8 @@ func readEnv(dir string, p *Process) error {
 		if !overwritten(b) {
 			return nil
 		}
-		if b, err = readBounded(filepath.Join(filepath.Dir(dir), strconv.Itoa(pid), "environ"), maxEnviron); err != nil {
+		if b, err = readBounded(filepath.Join(filepath.Dir(dir), strconv.Itoa(pid), "environ"),
+			maxEnviron); err != nil {
 			return nil // what an ancestor hides, or took along, is not this process's
 		}
 		p.Env = parseEnv(b)

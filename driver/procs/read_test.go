@@ -19,7 +19,8 @@ func fakeProc(t *testing.T) string {
 	root := t.TempDir()
 	put(t, root, "stat", "cpu 1 2 3\nintr "+strings.Repeat("7 ", 200_000)+"\nctxt 4\nbtime 1700000000\nprocesses 5\n")
 	fakeProcess(t, root, 1, 0, 1, "init\x00", "")
-	fakeProcess(t, root, 20, 1, 500, "python\x00serve.py\x00", "RANK=7\x00KINETOSCOPE_STAGE=3\x00KINETO_ONDEMAND_TRACE_DIR=/t\x00")
+	fakeProcess(t, root, 20, 1, 500, "python\x00serve.py\x00",
+		"RANK=7\x00KINETOSCOPE_STAGE=3\x00KINETO_ONDEMAND_TRACE_DIR=/t\x00")
 	return root
 }
 
@@ -35,7 +36,8 @@ func put(t *testing.T, root, name, text string) {
 }
 
 func statLine(pid, parent, ticks int, state, comm string) string {
-	return fmt.Sprintf("%d (%s) %s %d 5 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 %d 123 45\n", pid, comm, state, parent, ticks)
+	return fmt.Sprintf("%d (%s) %s %d 5 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 %d 123 45\n", pid, comm, state, parent,
+		ticks)
 }
 
 func fakeProcess(t *testing.T, root string, pid, parent, ticks int, cmdline, environ string, files ...string) {
@@ -58,9 +60,11 @@ func fakeProcess(t *testing.T, root string, pid, parent, ticks int, cmdline, env
 
 func TestReadTakesEveryFact(t *testing.T) {
 	root := fakeProc(t)
-	fakeProcess(t, root, 30, 20, 1250, "python\x00train.py\x00--x\x00", "A=b\x00RANK=1\x00RANK=2\x00WORLD_SIZE=4\x00junk\x00",
+	fakeProcess(t, root, 30, 20, 1250, "python\x00train.py\x00--x\x00",
+		"A=b\x00RANK=1\x00RANK=2\x00WORLD_SIZE=4\x00junk\x00",
 		"/dev/null", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidia0", "/dev/nvidia11", "/dev/kfd",
-		"/dev/dri/renderD128", "/dev/dri/card0", "/dev/davinci3", "/dev/davinci_manager", "/dev/accel/accel0", "socket:[1]")
+		"/dev/dri/renderD128", "/dev/dri/card0", "/dev/davinci3", "/dev/davinci_manager", "/dev/accel/accel0",
+		"socket:[1]")
 	got, err := Read(root, 30)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +95,8 @@ func TestReadAsksTheParentOfAnOverwrittenEnvironment(t *testing.T) {
 
 func TestReadBoundsWhatItReads(t *testing.T) {
 	root := fakeProc(t)
-	fakeProcess(t, root, 30, 30, 1, strings.Repeat("x", maxCmdline+5), strings.Repeat("y", maxEnviron-5)+"\x00RANK=12\x00")
+	fakeProcess(t, root, 30, 30, 1, strings.Repeat("x", maxCmdline+5), strings.Repeat("y", maxEnviron-5)+
+		"\x00RANK=12\x00")
 	got, err := Read(root, 30)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +156,8 @@ func TestReadErrors(t *testing.T) {
 		{"no boot time", noBoot, 30, false, `btime "soon"`},
 	} {
 		_, err := Read(c.root, c.pid)
-		if err == nil || errors.Is(err, fs.ErrNotExist) != c.gone || !strings.Contains(filepath.ToSlash(err.Error()), c.want) {
+		if err == nil || errors.Is(err, fs.ErrNotExist) != c.gone ||
+			!strings.Contains(filepath.ToSlash(err.Error()), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
@@ -170,7 +176,8 @@ func TestReadThisProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.UID != os.Geteuid() || len(p.Ancestors) == 0 || p.Ancestors[0] != os.Getppid() || p.Restricted || p.Devices != 0 {
+	if p.UID != os.Geteuid() || len(p.Ancestors) == 0 || p.Ancestors[0] != os.Getppid() || p.Restricted ||
+		p.Devices != 0 {
 		t.Errorf("%+v", p)
 	}
 	if !reflect.DeepEqual(p.Args, os.Args) {

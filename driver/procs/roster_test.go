@@ -40,7 +40,8 @@ func (p Process) gpu() Process { p.Devices = 1; return p }
 func placed(ranks []Rank) []string {
 	var out []string
 	for _, r := range ranks {
-		out = append(out, fmt.Sprintf("%d=%d:%s.%d.%d/%d", r.Process.PID, r.Stage, r.StageName, r.Replica, r.Rank, r.WorldSize))
+		out = append(out, fmt.Sprintf("%d=%d:%s.%d.%d/%d", r.Process.PID, r.Stage, r.StageName, r.Replica, r.Rank,
+			r.WorldSize))
 	}
 	return out
 }
@@ -72,31 +73,45 @@ func TestWhoIsARank(t *testing.T) {
 		{"accelerators", []Process{proc(10, "python a.py").gpu(), proc(11, "python b.py").torchrun(0, 1), hidden},
 			"10=0:a.0.0/1", "11 has no accelerator open, others have; " +
 				"12 others have an accelerator open; which files this one has open is hidden from this user"},
-		{"RANK", []Process{proc(10, "python t.py").torchrun(1, 2), proc(11, "python t.py").torchrun(0, 2), proc(12, "python x.py"),
+		{"RANK", []Process{proc(10, "python t.py").torchrun(1, 2), proc(11, "python t.py").torchrun(0, 2),
+			proc(12, "python x.py"),
 			proc(13, "python x.py").torchrun(2, 2), proc(14, "python x.py").env("RANK=0")},
-			"11=0:t.0.0/2 10=0:t.0.1/2", "12 has no RANK, others have; 13 has no RANK, others have; 14 has no RANK, others have"},
-		{"descent", []Process{proc(10, "python l.py"), proc(11, "python m.py", 10), proc(12, "python w.py", 11, 10), proc(13, "python z.py")},
+			"11=0:t.0.0/2 10=0:t.0.1/2",
+			"12 has no RANK, others have; 13 has no RANK, others have; 14 has no RANK, others have"},
+		{"descent", []Process{proc(10, "python l.py"), proc(11, "python m.py", 10), proc(12, "python w.py", 11, 10),
+			proc(13, "python z.py")},
 			"12=0:w.0.0/1 13=1:z.0.0/1", "10 starts rank process 12; 11 starts rank process 12"},
-		{"torchrun and its DataLoader workers", []Process{proc(10, "torchrun t.py"), proc(11, "python t.py", 10).torchrun(0, 2),
-			proc(12, "python t.py", 10).torchrun(1, 2), proc(13, "python t.py", 11, 10).torchrun(0, 2), proc(14, "python -c x", 13, 11, 10).torchrun(0, 2)},
+		{"torchrun and its DataLoader workers", []Process{proc(10, "torchrun t.py"),
+			proc(11, "python t.py", 10).torchrun(0, 2),
+			proc(12, "python t.py", 10).torchrun(1, 2), proc(13, "python t.py", 11, 10).torchrun(0, 2),
+			proc(14, "python -c x", 13, 11, 10).torchrun(0, 2)},
 			"11=0:t.0.0/2 12=0:t.0.1/2", "10 starts rank process 11; 13 worker of process 11; 14 worker of process 11"},
-		{"forked workers have the accelerator open too", []Process{proc(11, "python t.py", 10).torchrun(0, 1).gpu(), proc(12, "python t.py", 11, 10).torchrun(0, 1).gpu()},
+		{"forked workers have the accelerator open too", []Process{proc(11, "python t.py", 10).torchrun(0, 1).gpu(),
+			proc(12, "python t.py", 11, 10).torchrun(0, 1).gpu()},
 			"11=0:t.0.0/1", "12 worker of process 11"},
-		{"a launcher with an accelerator open and the node's RANK", []Process{proc(10, "torchrun t.py").torchrun(0, 2).gpu(),
-			proc(11, "python t.py", 10).torchrun(0, 4).gpu(), proc(12, "python t.py", 10).torchrun(1, 4).gpu()},
+		{"a launcher with an accelerator open and the node's RANK",
+			[]Process{proc(10, "torchrun t.py").torchrun(0, 2).gpu(),
+				proc(11, "python t.py", 10).torchrun(0, 4).gpu(), proc(12, "python t.py", 10).torchrun(1, 4).gpu()},
 			"11=0:t.0.0/4 12=0:t.0.1/4", "10 starts rank process 11"},
-		{"vLLM, where the pod has a RANK", []Process{proc(10, "python /bin/vllm serve").torchrun(0, 1), proc(11, "VLLM::EngineCore", 10).torchrun(0, 1).gpu(),
-			proc(12, "VLLM::Worker_TP0", 11, 10).torchrun(0, 1).gpu(), proc(13, "VLLM::Worker_TP1", 11, 10).torchrun(0, 1).gpu(),
+		{"vLLM, where the pod has a RANK", []Process{proc(10, "python /bin/vllm serve").torchrun(0, 1),
+			proc(11, "VLLM::EngineCore", 10).torchrun(0, 1).gpu(),
+			proc(12, "VLLM::Worker_TP0", 11, 10).torchrun(0, 1).gpu(),
+			proc(13, "VLLM::Worker_TP1", 11, 10).torchrun(0, 1).gpu(),
 			proc(14, "python -c x", 13, 11, 10).torchrun(0, 1).gpu()},
-			"12=0:vllm.0.0/2 13=0:vllm.0.1/2", "10 starts rank process 12; 11 starts rank process 12; 14 worker of process 13"},
-		{"vLLM's data-parallel engines", []Process{proc(10, "python vllm"), proc(11, "VLLM::EngineCore_DP0", 10).gpu(), proc(12, "VLLM::EngineCore_DP1", 10).gpu()},
+			"12=0:vllm.0.0/2 13=0:vllm.0.1/2",
+			"10 starts rank process 12; 11 starts rank process 12; 14 worker of process 13"},
+		{"vLLM's data-parallel engines", []Process{proc(10, "python vllm"), proc(11, "VLLM::EngineCore_DP0", 10).gpu(),
+			proc(12, "VLLM::EngineCore_DP1", 10).gpu()},
 			"11=0:vllm.0.0/1 12=0:vllm.1.0/1", "10 starts rank process 11"},
-		{"titled below titled", []Process{proc(11, "sglang::scheduler_TP0"), proc(12, "sglang::scheduler_TP1", 11), proc(13, "sglang::scheduler_TP1", 12, 11),
+		{"titled below titled", []Process{proc(11, "sglang::scheduler_TP0"), proc(12, "sglang::scheduler_TP1", 11),
+			proc(13, "sglang::scheduler_TP1", 12, 11),
 			proc(14, "python -c x", 12, 11)},
 			"11=0:sglang.0.0/1 12=0:sglang.0.1/2", "13 worker of process 12; 14 worker of process 12"},
-		{"a titled launcher whose ranks have no accelerator", []Process{proc(10, "VLLM::EngineCore").gpu(), proc(11, "VLLM::Worker_TP0", 10), proc(12, "python a.py").gpu()},
+		{"a titled launcher whose ranks have no accelerator", []Process{proc(10, "VLLM::EngineCore").gpu(),
+			proc(11, "VLLM::Worker_TP0", 10), proc(12, "python a.py").gpu()},
 			"12=0:a.0.0/1", "10 starts processes that are no ranks either; 11 has no accelerator open, others have"},
-		{"compile workers", []Process{proc(10, "python a.py"), proc(11, "python /x/torch/_inductor/compile_worker/__main__.py", 10)},
+		{"compile workers", []Process{proc(10, "python a.py"), proc(11,
+			"python /x/torch/_inductor/compile_worker/__main__.py", 10)},
 			"10=0:a.0.0/1", "11 compiles kernels for another process"},
 		{"ancestors in a circle", []Process{circle(10, 11), circle(11, 10)},
 			"", "10 starts processes that are no ranks either; 11 starts processes that are no ranks either"},
@@ -104,7 +119,8 @@ func TestWhoIsARank(t *testing.T) {
 			"", "10 worker of process 10; 11 worker of process 11"},
 		{"the id of an ancestor that is gone", []Process{proc(10, "python a.py", 11), proc(11, "python b.py")},
 			"10=0:a.0.0/1 11=1:b.0.0/1", ""},
-		{"one id twice", []Process{{PID: 5, StartTicks: 9, Args: []string{"new"}}, {PID: 5, StartTicks: 3, Args: []string{"old"}}}, "5=0:new.0.0/1", ""},
+		{"one id twice", []Process{{PID: 5, StartTicks: 9, Args: []string{"new"}},
+			{PID: 5, StartTicks: 3, Args: []string{"old"}}}, "5=0:new.0.0/1", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) { check(t, &Roster{}, c.ps, c.want, c.skip) })
 	}
@@ -117,23 +133,32 @@ func TestPlaces(t *testing.T) {
 		ps   []Process
 		want string
 	}{
-		{"names in order of start", []Process{proc(12, "python b.py"), proc(11, "python a.py"), proc(13, "python a.py")},
+		{"names in order of start", []Process{proc(12, "python b.py"), proc(11, "python a.py"),
+			proc(13, "python a.py")},
 			"11=0:a.0.0/1 13=0:a.1.0/1 12=1:b.0.0/1"},
-		{"stages that are asked for", []Process{proc(11, "python a.py"), proc(12, "python b.py").env("KINETOSCOPE_STAGE=0", "KINETOSCOPE_STAGE_NAME=dit/x"),
-			proc(13, "python c.py").env("KINETOSCOPE_STAGE=-1", "KINETOSCOPE_STAGE_NAME="), proc(14, "python c.py").env("KINETOSCOPE_STAGE=10000"),
+		{"stages that are asked for", []Process{proc(11, "python a.py"),
+			proc(12, "python b.py").env("KINETOSCOPE_STAGE=0", "KINETOSCOPE_STAGE_NAME=dit/x"),
+			proc(13, "python c.py").env("KINETOSCOPE_STAGE=-1", "KINETOSCOPE_STAGE_NAME="),
+			proc(14, "python c.py").env("KINETOSCOPE_STAGE=10000"),
 			proc(15, "python d.py").env("KINETOSCOPE_STAGE_NAME=dit_x")},
 			"12=0:dit_x.0.0/1 15=0:dit_x.1.0/1 11=1:a.0.0/1 13=2:c.0.0/1 14=2:c.1.0/1"},
-		{"pipeline parallel", []Process{tp(11, 9, "PP0_TP0"), tp(12, 9, "PP1_TP0"), tp(13, 9, "PP0_TP1"), tp(14, 9, "PP1_TP1")},
+		{"pipeline parallel", []Process{tp(11, 9, "PP0_TP0"), tp(12, 9, "PP1_TP0"), tp(13, 9, "PP0_TP1"),
+			tp(14, 9, "PP1_TP1")},
 			"11=0:vllm.0.0/4 13=0:vllm.0.1/4 12=0:vllm.0.2/4 14=0:vllm.0.3/4"},
-		{"data parallel", []Process{tp(11, 8, "DP0_TP0"), tp(12, 8, "DP0_TP1"), tp(13, 9, "DP1_TP0"), tp(14, 9, "DP1_TP1")},
+		{"data parallel", []Process{tp(11, 8, "DP0_TP0"), tp(12, 8, "DP0_TP1"), tp(13, 9, "DP1_TP0"),
+			tp(14, 9, "DP1_TP1")},
 			"11=0:vllm.0.0/2 12=0:vllm.0.1/2 13=0:vllm.1.0/2 14=0:vllm.1.1/2"},
-		{"part of a replica on this host", []Process{tp(11, 9, "TP4"), tp(12, 9, "TP5")}, "11=0:vllm.0.4/6 12=0:vllm.0.5/6"},
-		{"two servers of different size", []Process{tp(11, 8, "TP0"), tp(12, 9, "PP0_TP0"), tp(13, 9, "PP1_TP0"), tp(14, 8, "TP1")},
+		{"part of a replica on this host", []Process{tp(11, 9, "TP4"), tp(12, 9, "TP5")},
+			"11=0:vllm.0.4/6 12=0:vllm.0.5/6"},
+		{"two servers of different size", []Process{tp(11, 8, "TP0"), tp(12, 9, "PP0_TP0"), tp(13, 9, "PP1_TP0"),
+			tp(14, 8, "TP1")},
 			"11=0:vllm.0.0/2 14=0:vllm.0.1/2 12=0:vllm.1.0/2 13=0:vllm.1.1/2"},
-		{"two jobs of a script, interleaved", []Process{proc(11, "python t.py", 8).torchrun(0, 2), proc(12, "python t.py", 9).torchrun(1, 2),
+		{"two jobs of a script, interleaved", []Process{proc(11, "python t.py", 8).torchrun(0, 2),
+			proc(12, "python t.py", 9).torchrun(1, 2),
 			proc(13, "python t.py", 9).torchrun(0, 2), proc(14, "python t.py", 8).torchrun(1, 2)},
 			"11=0:t.0.0/2 14=0:t.0.1/2 13=0:t.1.0/2 12=0:t.1.1/2"},
-		{"ranks of one job without a common parent", []Process{proc(11, "python t.py", 7).torchrun(0, 2), proc(12, "python t.py", 8).torchrun(1, 2)},
+		{"ranks of one job without a common parent", []Process{proc(11, "python t.py", 7).torchrun(0, 2),
+			proc(12, "python t.py", 8).torchrun(1, 2)},
 			"11=0:t.0.0/2 12=0:t.0.1/2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -205,7 +230,8 @@ func drawProcess(t *rapid.T, pid int, alive []Process) Process {
 	} else {
 		p.Ancestors = []int{rapid.IntRange(1, 3).Draw(t, "shell")}
 	}
-	p.Args = strings.Fields(rapid.SampledFrom([]string{"", "python a.py", "python b.py", "VLLM::EngineCore", "VLLM::EngineCore_DP1",
+	p.Args = strings.Fields(rapid.SampledFrom([]string{"", "python a.py", "python b.py", "VLLM::EngineCore",
+		"VLLM::EngineCore_DP1",
 		"VLLM::Worker_TP0", "VLLM::Worker_TP1", "VLLM::Worker_PP1_TP0", "VLLM::Worker_PP1_TP1", "VLLM::Worker_DP1_TP1",
 		"sglang::scheduler_TP1", "python /torch/_inductor/compile_worker/__main__.py"}).Draw(t, "args"))
 	p.Env = map[string]string{}
@@ -252,7 +278,8 @@ func TestPlacesProperties(t *testing.T) {
 					t.Fatalf("place %v", placed([]Rank{k}))
 				}
 				if was, ok := last[k.Process.PID]; ok && (!joined || was.Rank == k.Rank) &&
-					(was.Stage != k.Stage || was.Replica != k.Replica || was.Rank != k.Rank || was.WorldSize > k.WorldSize) {
+					(was.Stage != k.Stage || was.Replica != k.Replica || was.Rank != k.Rank ||
+						was.WorldSize > k.WorldSize) {
 					t.Fatalf("%v became %v", placed([]Rank{was}), placed([]Rank{k}))
 				}
 			}

@@ -33,9 +33,12 @@ type term struct {
 
 // Short are names for what servers call differently; the first that a server has counts.
 var Short = map[string][]string{
-	"ttft":    {"vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds", "vllm:omni_time_to_first_token_seconds"},
-	"tpot":    {"vllm:time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds", "sglang:time_per_output_token_seconds"},
-	"itl":     {"vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds", "sglang:inter_token_latency_seconds"},
+	"ttft": {"vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds",
+		"vllm:omni_time_to_first_token_seconds"},
+	"tpot": {"vllm:time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds",
+		"sglang:time_per_output_token_seconds"},
+	"itl": {"vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds",
+		"sglang:inter_token_latency_seconds"},
 	"e2e":     {"vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds"},
 	"queue":   {"vllm:request_queue_time_seconds", "sglang:queue_time_seconds"},
 	"running": {"vllm:num_requests_running", "sglang:num_running_reqs"},
@@ -47,7 +50,8 @@ var (
 	nameText    = `[A-Za-z_:][A-Za-z0-9_:]*`
 	numberText  = `\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\s*(?:us|µs|ms|s|m|h|%)?`
 	termText    = `(?:` + nameText + `|` + numberText + `)`
-	isCondition = regexp.MustCompile(`^\s*(` + termText + `)\s*(?:([-+*/])\s*(` + termText + `)\s*)?(>=|<=|>|<)\s*(` + numberText + `)\s*$`)
+	isCondition = regexp.MustCompile(`^\s*(` + termText + `)\s*(?:([-+*/])\s*(` + termText + `)\s*)?(>=|<=|>|<)\s*(` +
+		numberText + `)\s*$`)
 	isNumber    = regexp.MustCompile(`^(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(us|µs|ms|s|m|h|%)?$`)
 	quantileEnd = regexp.MustCompile(`^(.+)_p(\d{1,2}(?:_\d)?)$`)
 	units       = map[string]float64{"": 1, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "%": 0.01}
@@ -57,9 +61,11 @@ var (
 func Parse(text string) (*Condition, error) {
 	m := isCondition.FindStringSubmatch(text)
 	if m == nil {
-		return nil, fmt.Errorf("condition %q: want METRIC > NUMBER, or METRIC / METRIC > NUMBER: 'ttft_p99 > 800ms', 'waiting / running > 4'", text)
+		return nil,
+			fmt.Errorf("condition %q: want METRIC > NUMBER, or METRIC / METRIC > NUMBER: 'ttft_p99 > 800ms', 'waiting / running > 4'", text)
 	}
-	c := &Condition{Text: strings.TrimSpace(text), left: parseTerm(m[1]), join: m[2], compare: m[4], bound: parseTerm(m[5]).number}
+	c := &Condition{Text: strings.TrimSpace(text), left: parseTerm(m[1]), join: m[2], compare: m[4],
+		bound: parseTerm(m[5]).number}
 	if c.join != "" {
 		c.right = parseTerm(m[3])
 	}

@@ -38,7 +38,8 @@ func read(t *testing.T, text string, at int64) *Sample {
 func TestJudge(t *testing.T) {
 	before := read(t, text, 100)
 	now := read(t, strings.NewReplacer(`le="1"} 90`, `le="1"} 95`, `le="+Inf"} 100`, `le="+Inf"} 110`,
-		`_count{engine="0"} 100`, `_count{engine="0"} 110`, `_sum{engine="0"} 40`, `_sum{engine="0"} 65`, `"stop"} 100`, `"stop"} 120`).Replace(text), 110)
+		`_count{engine="0"} 100`, `_count{engine="0"} 110`, `_sum{engine="0"} 40`, `_sum{engine="0"} 65`, `"stop"} 100`,
+		`"stop"} 120`).Replace(text), 110)
 	for _, tt := range []struct {
 		text  string
 		value float64
@@ -92,7 +93,8 @@ func TestNothingCameBetween(t *testing.T) {
 	}
 	// A division by nothing is no number.
 	c, _ = Parse("waiting / vllm:idle > 1")
-	if _, known, holds, err := c.Judge(nil, read(t, text+"# TYPE vllm:idle gauge\nvllm:idle 0\n", 1)); known || holds || err != nil {
+	if _, known, holds, err := c.Judge(nil, read(t, text+"# TYPE vllm:idle gauge\nvllm:idle 0\n", 1)); known || holds ||
+		err != nil {
 		t.Errorf("0: %v %v %v", known, holds, err)
 	}
 }
@@ -109,7 +111,8 @@ func TestUnknownMetric(t *testing.T) {
 }
 
 func TestBadConditions(t *testing.T) {
-	for _, text := range []string{"", "ttft_p99", "ttft_p99 >", "> 3", "3 > 4", "a > b", "a = 3", "a > 3 3", "a / b / c > 3", "a > 3 parsecs", "a{b=\"c\"} > 1"} {
+	for _, text := range []string{"", "ttft_p99", "ttft_p99 >", "> 3", "3 > 4", "a > b", "a = 3", "a > 3 3",
+		"a / b / c > 3", "a > 3 parsecs", "a{b=\"c\"} > 1"} {
 		if c, err := Parse(text); err == nil {
 			t.Errorf("%q is read as %+v", text, c)
 		}

@@ -177,7 +177,8 @@ func (d *Driver) Call(_ context.Context, method string, _ map[string]any) (any, 
 		return "pong", nil
 	case protocol.CallInfo:
 		f := d.Facts()
-		return map[string]any{"engine": d.to.Engine, "url": d.to.URL, "version": f.Version, "dir": d.Dir(), "ranks": f.Ranks}, nil
+		return map[string]any{"engine": d.to.Engine, "url": d.to.URL, "version": f.Version, "dir": d.Dir(),
+			"ranks": f.Ranks}, nil
 	case protocol.CallFlight:
 		return false, nil
 	}

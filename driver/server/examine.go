@@ -87,7 +87,8 @@ func (e *examination) reach(ctx context.Context, c *client) bool {
 		e.add("answers", Failing, fmt.Sprintf("GET /health: %v", a), "give its key: token_file=FILE, or "+TokenEnv)
 		return false
 	case !a.ok() && a.status != http.StatusNotFound:
-		e.add("answers", Doubt, fmt.Sprintf("GET /health: %v", a), "wait until it is ready: a session that begins earlier records its start")
+		e.add("answers", Doubt, fmt.Sprintf("GET /health: %v", a),
+			"wait until it is ready: a session that begins earlier records its start")
 	default:
 		e.add("answers", Good, "at "+e.to.URL, "")
 	}
@@ -97,14 +98,16 @@ func (e *examination) reach(ctx context.Context, c *client) bool {
 func (e *examination) facts(f Facts) {
 	e.add("profiler", Good, fmt.Sprintf("%s %s has %s", e.to.Engine, f.Version, f.Start), "")
 	if e.to.Engine == protocol.EngineVLLM && !f.Prefix {
-		e.add("prefix", Doubt, "this release takes no profile_prefix: a session's files are told by what is new in the directory, and stay there",
+		e.add("prefix", Doubt,
+			"this release takes no profile_prefix: a session's files are told by what is new in the directory, and stay there",
 			"let no other server write to that directory; newer releases take one")
 	}
 	if !f.Steps {
 		e.add("iterations", Doubt, "it counts no steps for a session", "bound sessions by --duration")
 	}
 	if f.Ranks == 0 {
-		e.add("ranks", Doubt, "it does not say how many ranks it has: one that leaves no file is missed only if others name the world's size",
+		e.add("ranks", Doubt,
+			"it does not say how many ranks it has: one that leaves no file is missed only if others name the world's size",
 			"say it: ranks=N")
 	} else {
 		e.add("ranks", Good, fmt.Sprint(f.Ranks), "")
@@ -121,7 +124,8 @@ func (e *examination) lock(ctx context.Context, d *Driver) {
 	open := *d.c
 	open.token = ""
 	if a, err := open.get(ctx, f.Start, nil); err == nil && a.status == http.StatusMethodNotAllowed {
-		e.add("key", Doubt, "whoever reaches it may start its profiler: "+f.Start+" asks for no key, whatever --api-key says",
+		e.add("key", Doubt, "whoever reaches it may start its profiler: "+f.Start+
+			" asks for no key, whatever --api-key says",
 			"let clients reach it through kinetoscope serve with --api-key-file, and the server on a network of its own")
 	}
 }
@@ -132,8 +136,9 @@ func (e *examination) where(d *Driver) {
 	if dir == "" {
 		var err error
 		if dir, err = findDir(e.to, d.e.port()); err != nil {
-			e.add("directory", Failing, "where it writes is not known on this host", "give the path under which it is seen here, dir=/DIR, "+
-				"or run an agent on its host: kinetoscope agent --target "+e.to.String())
+			e.add("directory", Failing, "where it writes is not known on this host",
+				"give the path under which it is seen here, dir=/DIR, "+
+					"or run an agent on its host: kinetoscope agent --target "+e.to.String())
 			return
 		}
 	}
@@ -155,12 +160,14 @@ func (e *examination) where(d *Driver) {
 	case !known:
 		e.add("directory", Good, dir, "")
 	case free < minRoom:
-		e.add("directory", Doubt, fmt.Sprintf("%s has %s free: traces of a few seconds take more", dir, units.Bytes(free)), "make room, or write elsewhere")
+		e.add("directory", Doubt, fmt.Sprintf("%s has %s free: traces of a few seconds take more", dir,
+			units.Bytes(free)), "make room, or write elsewhere")
 	default:
 		e.add("directory", Good, fmt.Sprintf("%s, %s free", dir, units.Bytes(free)), "")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "kinetoscope-*")); len(left) > 0 {
-		e.add("left over", Doubt, fmt.Sprintf("%d directories of sessions that never came home", len(left)), "look at them with kinetoscope report DIR, then remove them")
+		e.add("left over", Doubt, fmt.Sprintf("%d directories of sessions that never came home", len(left)),
+			"look at them with kinetoscope report DIR, then remove them")
 	}
 }
 
@@ -175,7 +182,8 @@ func (e *examination) commandLine(d *Driver) {
 	}
 	switch m := vllmStacks.FindStringSubmatch(args); {
 	case m == nil || strings.EqualFold(m[1], "true"):
-		e.add("cost", Doubt, "it records call stacks: a stop takes minutes and files are some ten times as large, and requests wait as long",
+		e.add("cost", Doubt,
+			"it records call stacks: a stop takes minutes and files are some ten times as large, and requests wait as long",
 			`restart it with "torch_profiler_with_stack":false`)
 	default:
 		e.add("cost", Good, "no call stacks", "")

@@ -170,7 +170,8 @@ func (c *capture) part(name string) bool {
 		return true
 	}
 	if c.d.e.layout().together {
-		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid") || strings.HasPrefix(name, "events_"+to.Stages[to.Part]+"_")
+		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid") ||
+			strings.HasPrefix(name, "events_"+to.Stages[to.Part]+"_")
 	}
 	n, ok := stageOf(name)
 	return ok && n == to.Part

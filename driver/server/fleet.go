@@ -210,8 +210,9 @@ func apart(dirs map[string]shelf, to Target, d *Driver) error {
 		return nil
 	}
 	if other, ok := dirs[d.Dir()]; ok && other.url != to.URL && !(f.Prefix && other.prefix) {
-		return fmt.Errorf("%s writes to the directory of another target, %s, and takes no prefix that would tell their files apart: "+
-			"give it a torch_profiler_dir of its own", to, d.Dir())
+		return fmt.Errorf(
+			"%s writes to the directory of another target, %s, and takes no prefix that would tell their files apart: "+
+				"give it a torch_profiler_dir of its own", to, d.Dir())
 	}
 	dirs[d.Dir()] = shelf{to.URL, f.Prefix}
 	return nil
@@ -246,5 +247,6 @@ func Describe(s Seat, f Facts, dir string) string {
 	if s.Stages != nil {
 		of = ", stage " + s.Stage
 	}
-	return fmt.Sprintf("%s is %s %s%s, writes to %s: %s", s, s.Engine, cmp.Or(f.Version, "of an unknown version"), of, dir, can)
+	return fmt.Sprintf("%s is %s %s%s, writes to %s: %s", s, s.Engine, cmp.Or(f.Version, "of an unknown version"), of,
+		dir, can)
 }

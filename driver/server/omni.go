@@ -24,8 +24,9 @@ func (vllmOmni) layout() layout {
 
 // errNoStageProfiler is a vLLM-Omni none of whose stages has a profiler: it says 404 and no
 // reason, and takes no notice of VLLM_TORCH_PROFILER_DIR.
-var errNoStageProfiler = errors.New("it has no /start_profile: give at least one stage a profiler_config, by the stage's " +
-	`engine_args or --stage-overrides: {"profiler":"torch","torch_profiler_dir":"/DIR"}`)
+var errNoStageProfiler = errors.New(
+	"it has no /start_profile: give at least one stage a profiler_config, by the stage's " +
+		`engine_args or --stage-overrides: {"profiler":"torch","torch_profiler_dir":"/DIR"}`)
 
 func (vllmOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	v, err := version(ctx, c)
@@ -38,8 +39,10 @@ func (vllmOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		return f, err
 	}
 	if fields := api.fields("StartProfileRequest"); fields != nil && !fields["stages"] {
-		return f, errors.New("its /start_profile is vLLM's own, which knows no stages: give the stages their profiler_config, " +
-			"not the server")
+		return f,
+			errors.New(
+				"its /start_profile is vLLM's own, which knows no stages: give the stages their profiler_config, " +
+					"not the server")
 	}
 	return f, nil
 }
@@ -143,7 +146,8 @@ func (sglangOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error)
 // start names the files itself: without a template the server's own leaves out the stage.
 func (sglangOmni) start(r round) start {
 	s := start{own: ownDir(r)}
-	s.body = map[string]any{"run_id": r.tag, "trace_path_template": filepath.Join(s.own, "{stage}"), "event_dir": s.own, "enable_torch": true}
+	s.body = map[string]any{"run_id": r.tag, "trace_path_template": filepath.Join(s.own, "{stage}"), "event_dir": s.own,
+		"enable_torch": true}
 	return s
 }
 

@@ -20,9 +20,11 @@ const slow = 30 * time.Millisecond
 // hold, whole: packing goes on after the stop is answered.
 func TestStagesOfVLLMOmni(t *testing.T) {
 	for part := range omniStages {
-		u := openUnit(t, protocol.EngineVLLMOmni, servertest.Quirks{Ranks: 2, Slow: slow}, func(to *Target) { to.Part = part })
+		u := openUnit(t, protocol.EngineVLLMOmni, servertest.Quirks{Ranks: 2, Slow: slow},
+			func(to *Target) { to.Part = part })
 		_, s, over, err := u.record(nil)
-		if err != nil || s.State != protocol.StateStopped || len(over.Others) != 1 || over.Others[0].State != protocol.StateStopped {
+		if err != nil || s.State != protocol.StateStopped || len(over.Others) != 1 ||
+			over.Others[0].State != protocol.StateStopped {
 			t.Fatalf("stage %d: %+v, %+v, %v", part, s, over, err)
 		}
 		for _, files := range [][]rank.File{over.Files, over.Others[0].Files} {
@@ -78,16 +80,22 @@ func TestRanksThatLeaveNothing(t *testing.T) {
 		state  protocol.RankState // of rank 1
 		why    string
 	}{
-		{protocol.EngineVLLMOmni, servertest.Quirks{Ranks: 2, Slow: slow, Silent: []int{1}}, protocol.StateFailed, "left no trace"},
+		{protocol.EngineVLLMOmni, servertest.Quirks{Ranks: 2, Slow: slow, Silent: []int{1}}, protocol.StateFailed,
+			"left no trace"},
 		{protocol.EngineVLLMOmni, servertest.Quirks{Ranks: 2, Slow: slow, Mute: true}, protocol.StateStopped, ""},
-		{protocol.EngineVLLMOmni, servertest.Quirks{Ranks: 2, Slow: slow, Cut: []int{1}}, protocol.StateFailed, "it is cut"},
-		{protocol.EngineSGLangDiffusion, servertest.Quirks{Ranks: 2, Silent: []int{1}}, protocol.StateFailed, "left no trace"},
-		{protocol.EngineSGLangOmni, servertest.Quirks{Ranks: 2, Slow: slow, Silent: []int{1}}, protocol.StateFailed, "left no trace"},
+		{protocol.EngineVLLMOmni, servertest.Quirks{Ranks: 2, Slow: slow, Cut: []int{1}}, protocol.StateFailed,
+			"it is cut"},
+		{protocol.EngineSGLangDiffusion, servertest.Quirks{Ranks: 2, Silent: []int{1}}, protocol.StateFailed,
+			"left no trace"},
+		{protocol.EngineSGLangOmni, servertest.Quirks{Ranks: 2, Slow: slow, Silent: []int{1}}, protocol.StateFailed,
+			"left no trace"},
 		{protocol.EngineDynamo, servertest.Quirks{Ranks: 2, Silent: []int{1}}, protocol.StateFailed, "left no trace"},
 		{protocol.EngineDynamo, servertest.Quirks{Ranks: 2, Old: true}, protocol.StateStopped, ""},
-		{protocol.EngineTensorRTLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}}, protocol.StateFailed, "left no trace"},
+		{protocol.EngineTensorRTLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}}, protocol.StateFailed,
+			"left no trace"},
 		{protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Slow: slow, Queued: true}, protocol.StateStopped, ""},
-		{protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Slow: slow, Queued: true, Failed: []int{1}}, protocol.StateFailed, "disk full"},
+		{protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Slow: slow, Queued: true, Failed: []int{1}},
+			protocol.StateFailed, "disk full"},
 	} {
 		t.Run(fmt.Sprintf("%s %+v", tt.engine, tt.q), func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +141,8 @@ func TestOmniThatCannotBeOpened(t *testing.T) {
 		{servertest.VLLMOmni(t.TempDir(), 1, servertest.Quirks{Old: true}), omniStages, "knows no stages"},
 	} {
 		web := httptest.NewServer(tt.srv)
-		d, err := Open(t.Context(), Target{Engine: protocol.EngineVLLMOmni, URL: web.URL, Dir: t.TempDir(), Stages: tt.stages}, id, slog.New(slog.DiscardHandler))
+		d, err := Open(t.Context(), Target{Engine: protocol.EngineVLLMOmni, URL: web.URL, Dir: t.TempDir(),
+			Stages: tt.stages}, id, slog.New(slog.DiscardHandler))
 		if err == nil {
 			_ = d.Close()
 		}
@@ -177,7 +186,8 @@ func TestStagesOfSGLangOmniStartTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, over, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
-		if err != nil || s.State != protocol.StateStopped || names(over.Files) != "events.jsonl trace.json.gz" || len(over.Others) != 1 {
+		if err != nil || s.State != protocol.StateStopped || names(over.Files) != "events.jsonl trace.json.gz" ||
+			len(over.Others) != 1 {
 			t.Errorf("stage %d: %+v, %+v, %v", i, s, over, err)
 		}
 	}

@@ -24,10 +24,13 @@ func TestFilesOfRealEngines(t *testing.T) {
 		ranks  []string
 	}{
 		{protocol.EngineVLLM, map[string]string{
-			"tp2_rank0.1795910553955826704.pt.trace.json.gz":               session + "_rank0.1795910553955826704.pt.trace.json.gz",
-			"tp2_rank1.1795910553859956635.pt.trace.json.gz":               session + "_rank1.1795910553859956635.pt.trace.json.gz",
-			"max4_vm_26277.async_llm.1795910569599746071.pt.trace.json.gz": session + "_vm_26277.async_llm.1795910569599746071.pt.trace.json.gz",
-			"max4_rank0.profiler_out.txt":                                  session + "_rank0.profiler_out.txt",
+			"tp2_rank0.1795910553955826704.pt.trace.json.gz": session +
+				"_rank0.1795910553955826704.pt.trace.json.gz",
+			"tp2_rank1.1795910553859956635.pt.trace.json.gz": session +
+				"_rank1.1795910553859956635.pt.trace.json.gz",
+			"max4_vm_26277.async_llm.1795910569599746071.pt.trace.json.gz": session +
+				"_vm_26277.async_llm.1795910569599746071.pt.trace.json.gz",
+			"max4_rank0.profiler_out.txt": session + "_rank0.profiler_out.txt",
 		}, []string{"frontend.json.gz profiler_out.txt trace.json.gz", "trace.json.gz"}},
 		{protocol.EngineSGLang, map[string]string{
 			"n3-1795910743.6316917-TP-0.trace.json.gz": "1795910743.6316917-TP-0.trace.json.gz",

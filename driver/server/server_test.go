@@ -45,9 +45,11 @@ func openUnit(t *testing.T, engine protocol.Engine, q servertest.Quirks, change 
 	t.Helper()
 	dir := t.TempDir()
 	srv := map[protocol.Engine]func() *servertest.Server{
-		protocol.EngineVLLM:            func() *servertest.Server { return servertest.VLLM(dir, q) },
-		protocol.EngineSGLang:          func() *servertest.Server { return servertest.SGLang(dir, q) },
-		protocol.EngineVLLMOmni:        func() *servertest.Server { return servertest.VLLMOmni(dir, len(omniStages), q) },
+		protocol.EngineVLLM:   func() *servertest.Server { return servertest.VLLM(dir, q) },
+		protocol.EngineSGLang: func() *servertest.Server { return servertest.SGLang(dir, q) },
+		protocol.EngineVLLMOmni: func() *servertest.Server {
+			return servertest.VLLMOmni(dir, len(omniStages), q)
+		},
 		protocol.EngineSGLangDiffusion: func() *servertest.Server { return servertest.SGLangDiffusion(dir, q) },
 		protocol.EngineSGLangOmni:      func() *servertest.Server { return servertest.SGLangOmni(dir, omniStages, q) },
 		protocol.EngineDynamo:          func() *servertest.Server { return servertest.Dynamo(dir, q) },
@@ -83,7 +85,8 @@ func openAt(t *testing.T, engine protocol.Engine, srv *servertest.Server, dir st
 	}
 	d.time = quick
 	u.d = d
-	u.Rank = driver.NewRank(d, protocol.RankInfo{RankID: id}, driver.WithLogger(log), driver.WithHubLossTimeout(drivertest.HubLoss), driver.WithCalls(d.Call))
+	u.Rank = driver.NewRank(d, protocol.RankInfo{RankID: id}, driver.WithLogger(log),
+		driver.WithHubLossTimeout(drivertest.HubLoss), driver.WithCalls(d.Call))
 	t.Cleanup(func() {
 		if err := u.Close(); err != nil {
 			t.Error(err)
@@ -104,7 +107,8 @@ func request(change func(*protocol.ArmRequest)) protocol.ArmRequest {
 }
 
 // record runs a session to its files.
-func (u *unit) record(change func(*protocol.ArmRequest)) (q protocol.ArmRequest, s protocol.RankStatus, over rank.Handover, err error) {
+func (u *unit) record(change func(*protocol.ArmRequest)) (q protocol.ArmRequest, s protocol.RankStatus,
+	over rank.Handover, err error) {
 	u.t.Helper()
 	ctx := u.t.Context()
 	q = request(change)
@@ -204,7 +208,8 @@ func TestVLLMHandsOverEveryRank(t *testing.T) {
 	if got := names(over.Files); got != "frontend.json.gz profiler_out.txt trace.json.gz" {
 		t.Errorf("rank 0: %s", got)
 	}
-	if len(over.Others) != 1 || over.Others[0].ID.Rank != 1 || over.Others[0].State != protocol.StateStopped || names(over.Others[0].Files) != "profiler_out.txt trace.json.gz" || over.Others[0].Events != 3 || s.Events != 3 {
+	if len(over.Others) != 1 || over.Others[0].ID.Rank != 1 || over.Others[0].State != protocol.StateStopped ||
+		names(over.Others[0].Files) != "profiler_out.txt trace.json.gz" || over.Others[0].Events != 3 || s.Events != 3 {
 		t.Errorf("others: %+v", over.Others)
 	}
 	wholeTraces(t, over.Files)
@@ -243,7 +248,8 @@ func TestServersThatShareADirectory(t *testing.T) {
 		if err != nil || len(over.Files) != 3 || len(over.Others) != 1 {
 			t.Fatalf("server %d: %+v, %v", i, over, err)
 		}
-		if want := []protocol.RankState{protocol.StateStopped, protocol.StateFailed}[i]; over.Others[0].State != want || over.Others[0].ID.Replica != i {
+		if want := []protocol.RankState{protocol.StateStopped, protocol.StateFailed}[i]; over.Others[0].State != want ||
+			over.Others[0].ID.Replica != i {
 			t.Errorf("server %d: rank 1 is %+v, want %s", i, over.Others[0], want)
 		}
 	}
@@ -252,7 +258,8 @@ func TestServersThatShareADirectory(t *testing.T) {
 func TestSGLangHandsOverEveryRank(t *testing.T) {
 	u := openUnit(t, protocol.EngineSGLang, servertest.Quirks{Ranks: 2}, nil)
 	_, s, over, err := u.record(nil)
-	if err != nil || s.State != protocol.StateStopped || names(over.Files) != "trace.json.gz" || len(over.Others) != 1 || over.Others[0].ID.Rank != 1 {
+	if err != nil || s.State != protocol.StateStopped || names(over.Files) != "trace.json.gz" ||
+		len(over.Others) != 1 || over.Others[0].ID.Rank != 1 {
 		t.Fatalf("%+v, %+v, %v", s, over, err)
 	}
 }
@@ -267,11 +274,15 @@ func TestAnswerOf200ProvesNothing(t *testing.T) {
 		rank   int
 		why    string
 	}{
-		{"a worker writes nothing", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}}, 1, "left no trace of this rank"},
-		{"the first worker writes nothing", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{0}}, 0, "left no trace of this rank"},
+		{"a worker writes nothing", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}}, 1,
+			"left no trace of this rank"},
+		{"the first worker writes nothing", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{0}}, 0,
+			"left no trace of this rank"},
 		{"a file ends in the middle", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Cut: []int{1}}, 1, "it is cut"},
-		{"one of SGLang's", protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Silent: []int{1}}, 1, "left no trace of this rank"},
-		{"no prefixes", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}, Old: true}, 1, "left no trace of this rank"},
+		{"one of SGLang's", protocol.EngineSGLang, servertest.Quirks{Ranks: 2, Silent: []int{1}}, 1,
+			"left no trace of this rank"},
+		{"no prefixes", protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Silent: []int{1}, Old: true}, 1,
+			"left no trace of this rank"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -339,7 +350,8 @@ func TestOldFilesAreNotTaken(t *testing.T) {
 // A stop that is answered before the files are there: they are waited for.
 func TestFilesThatComeAfterTheStop(t *testing.T) {
 	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Late: true, Slow: 100 * time.Millisecond}, nil)
-	if _, s, over, err := u.record(nil); err != nil || s.State != protocol.StateStopped || !strings.Contains(names(over.Files), "trace.json.gz") {
+	if _, s, over, err := u.record(nil); err != nil || s.State != protocol.StateStopped ||
+		!strings.Contains(names(over.Files), "trace.json.gz") {
 		t.Errorf("%+v, %+v, %v", s, over, err)
 	}
 }
@@ -372,7 +384,8 @@ func TestRoundsThatStopByThemselves(t *testing.T) {
 		}
 		u.awaitIdle()
 		s, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
-		if err != nil || s.StoppedBy != protocol.StoppedByIterations || s.State != protocol.StateStopped || len(over.Files) == 0 {
+		if err != nil || s.StoppedBy != protocol.StoppedByIterations || s.State != protocol.StateStopped ||
+			len(over.Files) == 0 {
 			t.Errorf("%s: %+v, %+v, %v", engine, s, over, err)
 		}
 	}
@@ -412,16 +425,19 @@ func TestWhatCannotBeOpened(t *testing.T) {
 	}
 	for want, err := range map[string]error{
 		"--profiler-config": open(servertest.VLLM(t.TempDir(), servertest.Quirks{NoRoutes: true}), nil),
-		"no directory here": open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "/nowhere" }),
-		"401":               open(servertest.VLLM(t.TempDir(), servertest.Quirks{Token: "secret"}), nil),
-		"refused":           open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.URL = "http://127.0.0.1:1" }),
-		"dir=/DIR":          open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "" }),
+		"no directory here": open(servertest.VLLM(t.TempDir(), servertest.Quirks{}),
+			func(to *Target) { to.Dir = "/nowhere" }),
+		"401": open(servertest.VLLM(t.TempDir(), servertest.Quirks{Token: "secret"}), nil),
+		"refused": open(servertest.VLLM(t.TempDir(), servertest.Quirks{}),
+			func(to *Target) { to.URL = "http://127.0.0.1:1" }),
+		"dir=/DIR": open(servertest.VLLM(t.TempDir(), servertest.Quirks{}), func(to *Target) { to.Dir = "" }),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}
-	if err := open(servertest.VLLM(t.TempDir(), servertest.Quirks{Token: "secret"}), func(to *Target) { to.Token = "secret" }); err != nil {
+	if err := open(servertest.VLLM(t.TempDir(), servertest.Quirks{Token: "secret"}),
+		func(to *Target) { to.Token = "secret" }); err != nil {
 		t.Error(err)
 	}
 }
@@ -429,12 +445,15 @@ func TestWhatCannotBeOpened(t *testing.T) {
 func TestParseTarget(t *testing.T) {
 	t.Setenv(TokenEnv, "from the environment")
 	got, err := ParseTarget("vllm+https://h:8000?stage=thinker&dir=/d/&ranks=4&keep=true")
-	want := Target{Engine: protocol.EngineVLLM, URL: "https://h:8000", Stage: "thinker", Dir: "/d", Ranks: 4, Keep: true, Token: "from the environment"}
+	want := Target{Engine: protocol.EngineVLLM, URL: "https://h:8000", Stage: "thinker", Dir: "/d", Ranks: 4,
+		Keep: true, Token: "from the environment"}
 	if err != nil || !reflect.DeepEqual(got, want) || got.String() != "vllm://h:8000" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, bad := range []string{"", "h:8000", "http://h", "vllm://", "vllm+ftp://h", "vllm://h/path", "vllm://u:p@h", "vllm://h?dir=x",
-		"vllm://h?ranks=0", "vllm://h?ranks=x", "vllm://h?no=1", "vllm://h?keep=x", "vllm://h?token_file=/nowhere", "native://h"} {
+	for _, bad := range []string{"", "h:8000", "http://h", "vllm://", "vllm+ftp://h", "vllm://h/path", "vllm://u:p@h",
+		"vllm://h?dir=x",
+		"vllm://h?ranks=0", "vllm://h?ranks=x", "vllm://h?no=1", "vllm://h?keep=x", "vllm://h?token_file=/nowhere",
+		"native://h"} {
 		if got, err := ParseTarget(bad); err == nil {
 			t.Errorf("%q is read as %+v", bad, got)
 		}

@@ -50,7 +50,8 @@ func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 
 // sglangActivities are SGLang's names of what torch records, by its name in a config. MEM is
 // not among them: without a CUDA device it ends the server.
-var sglangActivities = map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU", "ROCM": "GPU", "HIP": "GPU", "XPU": "XPU"}
+var sglangActivities = map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU", "ROCM": "GPU", "HIP": "GPU",
+	"XPU": "XPU"}
 
 // labelFields ask for labels of steps with what a roofline needs; a release has one of them
 // or neither.
@@ -215,7 +216,9 @@ func (dynamo) probe(ctx context.Context, c *client, to Target) (Facts, error) {
 	if a, err := c.get(ctx, "/health", nil); err != nil {
 		return f, err
 	} else if a.status == http.StatusNotFound {
-		return f, errors.New("it has no /health: give the port of the worker's system server, DYN_SYSTEM_PORT, not the front end's")
+		return f,
+			errors.New(
+				"it has no /health: give the port of the worker's system server, DYN_SYSTEM_PORT, not the front end's")
 	}
 	for _, base := range dynamoPaths {
 		a, err := c.get(ctx, base+"start_profile", nil)

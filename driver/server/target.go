@@ -114,7 +114,8 @@ func Schemes() string {
 }
 
 // Options are the names that Set takes.
-var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "token_file", "auth_header", "ca", "cert", "key", "agent"}
+var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "token_file", "auth_header", "ca", "cert",
+	"key", "agent"}
 
 // Set reads one option.
 func (t *Target) Set(key, value string) (err error) {
@@ -193,7 +194,8 @@ func readToken(path string) (string, error) {
 		return "", fmt.Errorf("token_file: %w", err)
 	}
 	token := strings.TrimSpace(string(b))
-	if token == "" || len(b) > maxTokenFile || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if token == "" || len(b) > maxTokenFile ||
+		strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return "", fmt.Errorf("token_file %s: want one line of printable ASCII, %d bytes at most", path, maxTokenFile)
 	}
 	return token, nil

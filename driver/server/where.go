@@ -102,7 +102,8 @@ func OfThisHost() []Target {
 		if !ok {
 			continue
 		}
-		t := Target{Engine: e, Stage: string(e), URL: "http://127.0.0.1:" + portOf(args, engines[e].port()), Token: os.Getenv(TokenEnv)}
+		t := Target{Engine: e, Stage: string(e), URL: "http://127.0.0.1:" + portOf(args, engines[e].port()),
+			Token: os.Getenv(TokenEnv)}
 		if !seen[t.URL] {
 			seen[t.URL] = true
 			out = append(out, t)

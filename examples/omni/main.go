@@ -37,7 +37,8 @@ func run(ctx context.Context) error {
 		fmt.Print(out.Text)
 		samples += len(out.PCM)
 		if out.Finished && out.Type == "audio" {
-			fmt.Printf("\n%.1f s of speech, the first after %v\n", float64(samples)/float64(out.SampleRate), out.Metrics.TimeToFirstAudio)
+			fmt.Printf("\n%.1f s of speech, the first after %v\n", float64(samples)/float64(out.SampleRate),
+				out.Metrics.TimeToFirstAudio)
 		}
 	}
 	session, err := pipe.StopProfile(ctx)
@@ -46,7 +47,8 @@ func run(ctx context.Context) error {
 	}
 	for _, stage := range session.Stages {
 		for _, rank := range stage.Ranks {
-			fmt.Printf("stage %d %s rank %d: %s, %d events, %d files\n", stage.Stage, stage.Name, rank.Rank, rank.State, rank.Events, len(rank.Artifacts))
+			fmt.Printf("stage %d %s rank %d: %s, %d events, %d files\n", stage.Stage, stage.Name, rank.Rank, rank.State,
+				rank.Events, len(rank.Artifacts))
 		}
 	}
 	fmt.Println(session.RunDir)

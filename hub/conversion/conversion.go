@@ -75,7 +75,8 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 	ready := filepath.Join(in.RunDir, filepath.FromSlash(work.Name))
 	traces, err := traceopen.Files(ctx, []string{ready}, traceopen.Options{})
 	if err != nil {
-		return convert.Result{}, fmt.Errorf("stage %d (%s) rank %d: %w", r.Status.Stage, r.StageName, r.Status.Rank, err)
+		return convert.Result{}, fmt.Errorf("stage %d (%s) rank %d: %w", r.Status.Stage, r.StageName, r.Status.Rank,
+			err)
 	}
 	t := traces[0]
 	(&runs.Input{Rank: &r.Status}).Place(t)
@@ -117,7 +118,8 @@ func With(attach func(*store.Run) ([]protocol.Artifact, error)) hub.ConvertFunc 
 	if attach == nil {
 		return Session
 	}
-	return func(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact, error) {
+	return func(ctx context.Context, in hub.ConvertInput) (map[protocol.RankID][]protocol.Artifact, []protocol.Artifact,
+		error) {
 		perRank, run, err := Session(ctx, in)
 		more, attachErr := attach(in.Run)
 		return perRank, append(run, more...), errors.Join(err, attachErr)

@@ -32,7 +32,8 @@ func recording(t *testing.T) string {
 	}
 	defer f.Close()
 	rec := profiler.New(profiler.Config{})
-	if err := rec.Start(profiler.StartOptions{Out: f, Meta: map[string]string{protocol.MetaStage: "thinker", protocol.MetaRank: "0"}}); err != nil {
+	if err := rec.Start(profiler.StartOptions{Out: f, Meta: map[string]string{protocol.MetaStage: "thinker",
+		protocol.MetaRank: "0"}}); err != nil {
 		t.Fatal(err)
 	}
 	rec.Track("scheduler").Begin(profiler.Intern(trace.NameDecodeStep), profiler.CategoryAnnotation).End()
@@ -56,8 +57,10 @@ func collected(t *testing.T) (hub.ConvertInput, map[int]error) {
 	}
 	t.Cleanup(func() { run.Close() })
 	rank := func(n int, files map[string]string) hub.ConvertRank {
-		r := hub.ConvertRank{StageName: "thinker", Config: protocol.DefaultProfilerConfig(), Status: protocol.RankStatus{
-			RankID: protocol.RankID{Pipeline: "p", Rank: n}, StageName: "thinker", State: protocol.StateComplete, Session: id}}
+		r := hub.ConvertRank{StageName: "thinker", Config: protocol.DefaultProfilerConfig(),
+			Status: protocol.RankStatus{
+				RankID: protocol.RankID{Pipeline: "p", Rank: n}, StageName: "thinker", State: protocol.StateComplete,
+				Session: id}}
 		for name, text := range files {
 			kind := protocol.KindTrace
 			if strings.Contains(name, "stacks") {
@@ -107,10 +110,12 @@ func TestWhatOneRankLacksKeepsBackNobody(t *testing.T) {
 	if got := kinds(0); !slices.Contains(got, protocol.KindTrace) || !slices.Contains(got, protocol.KindOps) {
 		t.Errorf("of a recording came %v", got)
 	}
-	if got := kinds(1); slices.Contains(got, protocol.KindTrace) || slices.Contains(got, protocol.KindStacks) || !slices.Contains(got, protocol.KindOps) {
+	if got := kinds(1); slices.Contains(got, protocol.KindTrace) || slices.Contains(got, protocol.KindStacks) ||
+		!slices.Contains(got, protocol.KindOps) {
 		t.Errorf("of a ready trace came %v: want what the rank did not make itself", got)
 	}
-	if data, err := os.ReadFile(filepath.Join(in.RunDir, "stage0_thinker", "stacks_cpu_rank1.txt")); err != nil || string(data) != "its own" {
+	if data, err := os.ReadFile(filepath.Join(in.RunDir, "stage0_thinker", "stacks_cpu_rank1.txt")); err != nil ||
+		string(data) != "its own" {
 		t.Errorf("the rank's own stacks are %q, %v", data, err)
 	}
 	if kinds(2) != nil || kinds(3) != nil || len(lacks) != 1 || lacks[2] == nil {

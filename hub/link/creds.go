@@ -45,7 +45,8 @@ func CredsFor(path, identity string) (string, error) {
 			return "", fmt.Errorf("NATS credentials: %w", err)
 		}
 	}
-	return "", fmt.Errorf("NATS credentials: neither %s%s nor %s%s is in %s", identity, credsEnding, identity, nkeyEnding, path)
+	return "", fmt.Errorf("NATS credentials: neither %s%s nor %s%s is in %s", identity, credsEnding, identity,
+		nkeyEnding, path)
 }
 
 // credsOption reads what a file of credentials is. The file is read again at each
@@ -65,7 +66,8 @@ func credsOption(path string) (nats.Option, error) {
 	}
 	o, err := nats.NkeyOptionFromSeed(path)
 	if err != nil {
-		return nil, fmt.Errorf("NATS credentials: %s has neither a user's JWT with its seed nor the seed of an nkey", path)
+		return nil, fmt.Errorf("NATS credentials: %s has neither a user's JWT with its seed nor the seed of an nkey",
+			path)
 	}
 	return o, nil
 }

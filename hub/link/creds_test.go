@@ -90,7 +90,8 @@ func TestCredentialsFiles(t *testing.T) {
 	if got, err := CredsFor(good, "rank.omni.s1.r0.k0"); got != good || err != nil {
 		t.Errorf("one file for all: %s, %v", got, err)
 	}
-	if _, err := CredsFor(dir, "rank.omni.s1.r0.k0"); err == nil || !strings.Contains(err.Error(), "rank.omni.s1.r0.k0.nk") {
+	if _, err := CredsFor(dir, "rank.omni.s1.r0.k0"); err == nil ||
+		!strings.Contains(err.Error(), "rank.omni.s1.r0.k0.nk") {
 		t.Errorf("a rank without a file: %v", err)
 	}
 	if got, err := CredsFor("", "x"); got != "" || err != nil {

@@ -88,7 +88,8 @@ func (c Config) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	case err == nil:
 		return nc, nil
 	case errors.Is(err, nats.ErrAuthorization) && c.Creds != "":
-		return nil, fmt.Errorf("connect to NATS at %s: the server refuses the credentials in %s: %w", Redact(c.URL), c.Creds, err)
+		return nil, fmt.Errorf("connect to NATS at %s: the server refuses the credentials in %s: %w", Redact(c.URL),
+			c.Creds, err)
 	case errors.Is(err, nats.ErrAuthorization):
 		return nil, fmt.Errorf("connect to NATS at %s: the server refuses the token: "+
 			"use the URL under \"ranks join at\", or its token in %s: %w", Redact(c.URL), EnvToken, err)

@@ -40,7 +40,8 @@ func Retry(ctx context.Context, f func() error) error {
 
 // unavailable reports whether err says that nobody was there to answer, or not yet.
 func unavailable(err error) bool {
-	for _, e := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected,
+	for _, e := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout,
+		nats.ErrDisconnected,
 		jetstream.ErrObjectNotFound} {
 		if errors.Is(err, e) {
 			return true

@@ -22,7 +22,8 @@ type TakenError struct{ By protocol.RankInfo }
 
 func (e *TakenError) Error() string {
 	return fmt.Sprintf("%s is served by process %d on host %s since %s, and it answers: "+
-		"end that one first, or join as another rank", e.By.Text(), e.By.PID, e.By.Host, e.By.StartedAt.Format(time.RFC3339))
+		"end that one first, or join as another rank", e.By.Text(), e.By.PID, e.By.Host,
+		e.By.StartedAt.Format(time.RFC3339))
 }
 
 // Free returns a *TakenError if a process that answers has the place of id, and no error if

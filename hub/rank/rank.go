@@ -334,7 +334,8 @@ func (m *Member) announce(ctx context.Context) error {
 // again by whoever wants to know.
 func (m *Member) session() string {
 	s, _ := guard(func() (any, error) { return m.h.Status(m.ctx), nil })
-	if st, ok := s.(protocol.RankStatus); ok && (st.State == protocol.StateArmed || st.State == protocol.StateRecording) {
+	if st, ok := s.(protocol.RankStatus); ok && (st.State == protocol.StateArmed ||
+		st.State == protocol.StateRecording) {
 		return st.Session
 	}
 	return ""

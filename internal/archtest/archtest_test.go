@@ -31,7 +31,8 @@ var rooms = [][]string{
 	{"trace/split", "trace/format"},
 	{"trace/chrome", "trace/perfetto", "trace/sheet", "trace/folded", "trace/optable", "trace/memsnap",
 		"trace/opstats", "trace/kineto", "trace/ascend", "trace/native", "trace/index", "trace/open", "trace/stacks",
-		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet", "trace/sqlite", "trace/nsys", "trace/gotrace",
+		"trace/pprof", "trace/speedscope", "trace/table", "trace/parquet", "trace/sqlite", "trace/nsys",
+		"trace/gotrace",
 		"trace/cut", "trace/xplane", "trace/rocprof", "trace/proton", "trace/arrowipc"},
 	{"align"},
 	{"trace/write"},
@@ -100,7 +101,8 @@ func packages(t *testing.T) []pkg {
 			return err
 		}
 		if d.IsDir() {
-			if path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || path == filepath.Join(root, "runs")) {
+			if path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" ||
+				path == filepath.Join(root, "runs")) {
 				return filepath.SkipDir
 			}
 			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != root {
@@ -193,11 +195,13 @@ func TestForbiddenImports(t *testing.T) {
 			if strings.HasPrefix(imp, module) {
 				continue
 			}
-			if slices.ContainsFunc(pure, func(r string) bool { return under(p.dir, r) }) && slices.Contains(impure, imp) {
+			if slices.ContainsFunc(pure, func(r string) bool { return under(p.dir, r) }) &&
+				slices.Contains(impure, imp) {
 				t.Errorf("%s: %s is pure and must not import %s", pos, p.dir, imp)
 			}
 			for r, list := range forbidden {
-				if under(p.dir, r) && slices.ContainsFunc(list, func(f string) bool { return strings.HasPrefix(imp, f) }) {
+				if under(p.dir, r) && slices.ContainsFunc(list,
+					func(f string) bool { return strings.HasPrefix(imp, f) }) {
 					t.Errorf("%s: %s must not import %s", pos, p.dir, imp)
 				}
 			}

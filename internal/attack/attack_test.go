@@ -43,7 +43,8 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "kinetoscope")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/kinetoscope/kinetoscope/cmd/kinetoscope").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", path,
+		"github.com/kinetoscope/kinetoscope/cmd/kinetoscope").CombinedOutput()
 	return path, errors.Join(err, ignoreEmpty(out))
 })
 
@@ -87,8 +88,10 @@ func serve(t *testing.T) *server {
 	t.Helper()
 	dir := t.TempDir()
 	ready := filepath.Join(dir, "ready")
-	s := &server{data: filepath.Join(dir, "data"), runs: filepath.Join(dir, "runs"), log: new(bytes.Buffer), ended: make(chan struct{})}
-	s.cmd = exec.Command(binary(t), "serve", "--addr", "127.0.0.1:0", "--data-dir", s.data, "--runs-dir", s.runs, "--ready-file", ready)
+	s := &server{data: filepath.Join(dir, "data"), runs: filepath.Join(dir, "runs"), log: new(bytes.Buffer),
+		ended: make(chan struct{})}
+	s.cmd = exec.Command(binary(t), "serve", "--addr", "127.0.0.1:0", "--data-dir", s.data, "--runs-dir", s.runs,
+		"--ready-file", ready)
 	s.cmd.Env = append(os.Environ(), "KINETOSCOPE_API_KEY="+apiKey)
 	s.cmd.Stdout = s.log
 	stderr, err := s.cmd.StderrPipe()
@@ -221,7 +224,8 @@ func (s *server) local() string { return "nats://" + s.nats.Host }
 func TestNATSLetsNobodyInWithoutAToken(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	nc, err := nats.Connect(s.local(), nats.MaxReconnects(0), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	nc, err := nats.Connect(s.local(), nats.MaxReconnects(0),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		return
 	}
@@ -279,10 +283,11 @@ func TestARankDrivesNobodyElse(t *testing.T) {
 	}
 	var tries sync.WaitGroup
 	for what, q := range map[string][2]string{
-		"stop the profiler of another rank":  {"ks.v1.rank.omni.s0.r0.k0.stop", `{"session":"` + st.ID + `"}`},
-		"abort the session of another rank":  {"ks.v1.rank.omni.s0.r0.k1.abort", `{"session":"` + st.ID + `"}`},
-		"list all streams":                   {"$JS.API.STREAM.NAMES", ""},
-		"read a session's record":            {"$JS.API.DIRECT.GET.KV_ks_sessions", `{"last_by_subj":"$KV.ks_sessions.omni.` + st.ID + `"}`},
+		"stop the profiler of another rank": {"ks.v1.rank.omni.s0.r0.k0.stop", `{"session":"` + st.ID + `"}`},
+		"abort the session of another rank": {"ks.v1.rank.omni.s0.r0.k1.abort", `{"session":"` + st.ID + `"}`},
+		"list all streams":                  {"$JS.API.STREAM.NAMES", ""},
+		"read a session's record": {"$JS.API.DIRECT.GET.KV_ks_sessions",
+			`{"last_by_subj":"$KV.ks_sessions.omni.` + st.ID + `"}`},
 		"empty the presences":                {"$JS.API.STREAM.PURGE.KV_ks_ranks", ""},
 		"delete the deployment":              {"$JS.API.STREAM.DELETE.KV_ks_deploy", ""},
 		"take the presence of another rank":  {"$KV.ks_ranks.omni.s0.r0.k0", "{}"},
@@ -411,7 +416,8 @@ func TestNoOpenPortWithoutAKey(t *testing.T) {
 	cmd := exec.CommandContext(ctx, binary(t), "serve", "--addr", "0.0.0.0:0", "--data-dir", filepath.Join(dir, "data"),
 		"--runs-dir", filepath.Join(dir, "runs"), "--ready-file", ready)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KINETOSCOPE_API_KEY=") })
+	cmd.Env = slices.DeleteFunc(os.Environ(),
+		func(v string) bool { return strings.HasPrefix(v, "KINETOSCOPE_API_KEY=") })
 	ended := make(chan struct{})
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -512,7 +518,8 @@ func TestNamesInTracesAreText(t *testing.T) {
 	const formula, escape = `=cmd|' /C calc'!A0`, "\x1b]0;owned\x07"
 	var events []map[string]any
 	for i, name := range []string{formula, escape} {
-		events = append(events, map[string]any{"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1, "ts": 10 * i, "dur": 5})
+		events = append(events, map[string]any{"ph": "X", "cat": "cpu_op", "name": name, "pid": 1, "tid": 1,
+			"ts": 10 * i, "dur": 5})
 	}
 	b, err := json.Marshal(map[string]any{"schemaVersion": 1, "traceEvents": events})
 	if err != nil {

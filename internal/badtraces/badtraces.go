@@ -46,23 +46,29 @@ func (r Rank) Events() []any {
 	out := []any{
 		event{"ph": "M", "name": "process_name", "pid": host, "tid": 0, "ts": 0, "args": event{"name": "python"}},
 		event{"ph": "M", "name": "process_name", "pid": dev, "tid": 0, "ts": 0, "args": event{"name": "python"}},
-		event{"ph": "M", "name": "process_labels", "pid": dev, "tid": 0, "ts": 0, "args": event{"labels": fmt.Sprint("GPU ", r.Device)}},
+		event{"ph": "M", "name": "process_labels", "pid": dev, "tid": 0, "ts": 0,
+			"args": event{"labels": fmt.Sprint("GPU ", r.Device)}},
 	}
 	for s := range r.Steps {
 		at := r.From + 1000*float64(s)
-		out = append(out, event{"ph": "X", "cat": "user_annotation", "name": fmt.Sprintf("ProfilerStep#%d", s), "pid": host, "tid": r.PID, "ts": at, "dur": 990})
+		out = append(out, event{"ph": "X", "cat": "user_annotation", "name": fmt.Sprintf("ProfilerStep#%d", s),
+			"pid": host, "tid": r.PID, "ts": at, "dur": 990})
 		for k := range 2 {
 			corr := 100 + 2*s + k
 			t := at + 10 + 300*float64(k)
 			if k == 0 {
-				out = append(out, event{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": host, "tid": r.PID, "ts": t, "dur": 200, "args": event{"External id": corr}})
+				out = append(out, event{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": host, "tid": r.PID,
+					"ts": t, "dur": 200, "args": event{"External id": corr}})
 			}
 			out = append(out,
-				event{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": host, "tid": r.PID, "ts": t + 20, "dur": 5, "args": event{"correlation": corr}},
+				event{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": host, "tid": r.PID,
+					"ts": t + 20, "dur": 5, "args": event{"correlation": corr}},
 				event{"ph": "s", "cat": "ac2g", "name": "ac2g", "id": corr, "pid": host, "tid": r.PID, "ts": t + 20},
-				event{"ph": "f", "bp": "e", "cat": "ac2g", "name": "ac2g", "id": corr, "pid": dev, "tid": 7, "ts": t + 40 + r.Late})
+				event{"ph": "f", "bp": "e", "cat": "ac2g", "name": "ac2g", "id": corr, "pid": dev, "tid": 7,
+					"ts": t + 40 + r.Late})
 			if k == 0 {
-				out = append(out, event{"ph": "X", "cat": "kernel", "name": "gemm", "pid": dev, "tid": 7, "ts": t + 40 + r.Late, "dur": 200,
+				out = append(out, event{"ph": "X", "cat": "kernel", "name": "gemm", "pid": dev, "tid": 7,
+					"ts": t + 40 + r.Late, "dur": 200,
 					"args": event{"device": r.Device, "stream": 7, "correlation": corr}})
 			}
 		}
@@ -81,7 +87,8 @@ func Document(ranks []Rank, events []any) string {
 	var b strings.Builder
 	b.WriteString("{\n \"schemaVersion\": 1,\n \"baseTimeNanoseconds\": 1700000000000000000,\n")
 	if r := ranks[0]; r.World > 0 {
-		fmt.Fprintf(&b, " \"distributedInfo\": {\"backend\": \"nccl\", \"rank\": %d, \"world_size\": %d},\n", r.Rank, r.World)
+		fmt.Fprintf(&b, " \"distributedInfo\": {\"backend\": \"nccl\", \"rank\": %d, \"world_size\": %d},\n", r.Rank,
+			r.World)
 	}
 	b.WriteString(" \"traceEvents\": " + Array(events) + "\n}\n")
 	return b.String()
@@ -104,7 +111,8 @@ func Array(events []any) string {
 func Job(n, steps int) []Rank {
 	out := make([]Rank, n)
 	for i := range out {
-		out[i] = Rank{Rank: i, World: n, PID: int64(1000 + i), Device: int64(i), Steps: steps, From: 1000 + float64(7*i), Late: float64(11 * i)}
+		out[i] = Rank{Rank: i, World: n, PID: int64(1000 + i), Device: int64(i), Steps: steps,
+			From: 1000 + float64(7*i), Late: float64(11 * i)}
 	}
 	return out
 }

@@ -72,20 +72,24 @@ func merged() []Case {
 		fused = append(fused, r.Events())
 	}
 	return []Case{
-		{Kind: "merged", Name: "labels", Files: one(labels("TP00-DP00-PP00-EP00", "TP01-DP00-PP00-EP00")), Want: want(two...)},
+		{Kind: "merged", Name: "labels", Files: one(labels("TP00-DP00-PP00-EP00", "TP01-DP00-PP00-EP00")),
+			Want: want(two...)},
 		{Kind: "merged", Name: "short labels", Files: one(labels("TP00", "TP01")), Want: want(two...)},
 		{Kind: "merged", Name: "rank labels", Files: one(labels("rank 0", "rank 1")), Want: want(two...)},
 		{Kind: "merged", Name: "pipeline labels", Files: one(labels("TP00-PP00", "TP00-PP01")), Want: want(two...)},
 		{Kind: "merged", Name: "offset", Files: one(add(100000)), Want: want(two...)},
 		{Kind: "merged", Name: "large offset", Files: one(add(10_000_000)), Want: want(two...)},
-		{Kind: "merged", Name: "joined", Files: one(slices.Concat(two[0].Events(), two[1].Events())), Want: want(two...)},
-		{Kind: "merged", Name: "in order of time", Files: one(ByTime(two[0].Events(), two[1].Events())), Want: want(two...)},
+		{Kind: "merged", Name: "joined", Files: one(slices.Concat(two[0].Events(), two[1].Events())),
+			Want: want(two...)},
+		{Kind: "merged", Name: "in order of time", Files: one(ByTime(two[0].Events(), two[1].Events())),
+			Want: want(two...)},
 		{Kind: "merged", Name: "four by time", Files: one(ByTime(fused...)), Want: want(four...)},
 		{Kind: "merged", Name: "beside its parts", Files: []File{
 			{"id-TP-0.trace.json.gz", Gzip(two[0].Text())}, {"id-TP-1.trace.json.gz", Gzip(two[1].Text())},
 			{"merged-id.trace.json.gz", Gzip(Document(two, labels("TP00", "TP01")))},
 		}, Want: want(two...), Left: []string{"merged-id.trace.json.gz", "merged-id.trace.json.gz"}},
-		{Kind: "one rank", Name: "with four devices", Files: []File{{"rank0.json", Document(two, fourDevices())}}, Want: []string{"rank 0: 51"}},
+		{Kind: "one rank", Name: "with four devices", Files: []File{{"rank0.json", Document(two, fourDevices())}},
+			Want: []string{"rank 0: 51"}},
 	}
 }
 
@@ -110,12 +114,16 @@ func twice() []Case {
 	r, two := Job(2, 12)[0], Job(2, 12)
 	text, packed := r.Text(), Gzip(r.Text())
 	return []Case{
-		{Kind: "twice", Name: "half packed", Files: []File{{"trace_rank0.json", text}, {"trace_rank0.json.gz", packed[:len(packed)*2/3]}},
+		{Kind: "twice", Name: "half packed", Files: []File{{"trace_rank0.json", text},
+			{"trace_rank0.json.gz", packed[:len(packed)*2/3]}},
 			Want: want(r), Left: []string{"trace_rank0.json.gz"}},
-		{Kind: "twice", Name: "half plain", Files: []File{{"trace_rank0.json", text[:len(text)/2]}, {"trace_rank0.json.gz", packed}},
+		{Kind: "twice", Name: "half plain", Files: []File{{"trace_rank0.json", text[:len(text)/2]},
+			{"trace_rank0.json.gz", packed}},
 			Want: want(r), Left: []string{"trace_rank0.json"}},
-		{Kind: "twice", Name: "both whole", Files: []File{{"a.json", text}, {"a.json.zst", Zstd(text)}}, Want: want(r), Left: []string{"a.json.zst"}},
-		{Kind: "twice", Name: "a copy elsewhere", Files: []File{{"rank0.json", text}, {"rank1.json", two[1].Text()}, {"old/rank0 (1).json", text}},
+		{Kind: "twice", Name: "both whole", Files: []File{{"a.json", text}, {"a.json.zst", Zstd(text)}}, Want: want(r),
+			Left: []string{"a.json.zst"}},
+		{Kind: "twice", Name: "a copy elsewhere", Files: []File{{"rank0.json", text}, {"rank1.json", two[1].Text()},
+			{"old/rank0 (1).json", text}},
 			Want: want(two...), Left: []string{"old/rank0 (1).json"}},
 	}
 }
@@ -127,20 +135,29 @@ func documents() []Case {
 	events := nobody[0].Events()
 	return []Case{
 		{Kind: "documents", Name: "two objects", Files: []File{{"x.json", a + b}}, Want: want(two...)},
-		{Kind: "documents", Name: "without a line between", Files: []File{{"x.json", strings.TrimSpace(a) + strings.TrimSpace(b)}}, Want: want(two...)},
-		{Kind: "documents", Name: "members of gzip", Files: []File{{"x.json.gz", Gzip(a) + Gzip(b)}}, Want: want(two...)},
-		{Kind: "documents", Name: "frames of zstd", Files: []File{{"x.json.zst", Zstd(a) + Zstd(b)}}, Want: want(two...)},
-		{Kind: "documents", Name: "arrays", Files: []File{{"x.json", Array(events[:12]) + "\n" + Array(events[12:])}}, Want: []string{": 20"},
+		{Kind: "documents", Name: "without a line between",
+			Files: []File{{"x.json", strings.TrimSpace(a) + strings.TrimSpace(b)}}, Want: want(two...)},
+		{Kind: "documents", Name: "members of gzip", Files: []File{{"x.json.gz", Gzip(a) + Gzip(b)}},
+			Want: want(two...)},
+		{Kind: "documents", Name: "frames of zstd", Files: []File{{"x.json.zst", Zstd(a) + Zstd(b)}},
+			Want: want(two...)},
+		{Kind: "documents", Name: "arrays", Files: []File{{"x.json", Array(events[:12]) + "\n" + Array(events[12:])}},
+			Want:    []string{": 20"},
 			Repairs: []string{"further array of events in the file"}},
-		{Kind: "documents", Name: "arrays of two windows", Files: []File{{"x.json", Array(events) + Array(nobody[1].Events())}}, Want: []string{": 20", ": 20"}},
+		{Kind: "documents", Name: "arrays of two windows",
+			Files: []File{{"x.json", Array(events) + Array(nobody[1].Events())}}, Want: []string{": 20", ": 20"}},
 		{Kind: "documents", Name: "the key twice", Files: []File{{"x.json",
-			`{"schemaVersion": 1, "traceEvents": ` + Array(events[:12]) + `, "traceEvents": ` + Array(events[12:]) + "}"}}, Want: []string{": 20"},
+			`{"schemaVersion": 1, "traceEvents": ` + Array(events[:12]) + `, "traceEvents": ` + Array(events[12:]) +
+				"}"}}, Want: []string{": 20"},
 			Repairs: []string{"further array of events in the file"}},
-		{Kind: "documents", Name: "text behind", Files: []File{{"x.json", a + "INFO: profiler done [ok] {1}\n"}}, Want: want(two[0]),
+		{Kind: "documents", Name: "text behind", Files: []File{{"x.json", a + "INFO: profiler done [ok] {1}\n"}},
+			Want:    want(two[0]),
 			Repairs: []string{"content after the end ignored"}},
-		{Kind: "documents", Name: "cut, then whole", Files: []File{{"x.json", a[:len(a)*2/3] + b}}, Want: []string{"rank 0: 26", "rank 1: 40"},
+		{Kind: "documents", Name: "cut, then whole", Files: []File{{"x.json", a[:len(a)*2/3] + b}},
+			Want:    []string{"rank 0: 26", "rank 1: 40"},
 			Repairs: []string{"cut by the next trace of the file"}},
-		{Kind: "documents", Name: "empty event last", Files: []File{{"x.json", strings.Replace(a, "\n ]", ",\n{}\n ]", 1)}}, Want: want(two[0])},
+		{Kind: "documents", Name: "empty event last",
+			Files: []File{{"x.json", strings.Replace(a, "\n ]", ",\n{}\n ]", 1)}}, Want: want(two[0])},
 	}
 }
 
@@ -150,13 +167,18 @@ func containers() []Case {
 	files := []File{{"t/rank0.json", a}, {"t/rank1.json.gz", Gzip(b)}, {"t/notes.txt", "hello"}}
 	left := func(name string) []string { return []string{name + "/t/notes.txt"} }
 	return []Case{
-		{Kind: "container", Name: "tar", Files: []File{{"x.tar", Tar(files...)}}, Want: want(two...), Left: left("x.tar")},
-		{Kind: "container", Name: "tar.gz", Files: []File{{"x.tar.gz", Gzip(Tar(files...))}}, Want: want(two...), Left: left("x.tar.gz")},
-		{Kind: "container", Name: "tgz that is zstd", Files: []File{{"x.tgz", Zstd(Tar(files...))}}, Want: want(two...), Left: left("x.tgz")},
-		{Kind: "container", Name: "zip", Files: []File{{"x.zip", Zip(files...)}}, Want: want(two...), Left: left("x.zip")},
+		{Kind: "container", Name: "tar", Files: []File{{"x.tar", Tar(files...)}}, Want: want(two...),
+			Left: left("x.tar")},
+		{Kind: "container", Name: "tar.gz", Files: []File{{"x.tar.gz", Gzip(Tar(files...))}}, Want: want(two...),
+			Left: left("x.tar.gz")},
+		{Kind: "container", Name: "tgz that is zstd", Files: []File{{"x.tgz", Zstd(Tar(files...))}}, Want: want(two...),
+			Left: left("x.tgz")},
+		{Kind: "container", Name: "zip", Files: []File{{"x.zip", Zip(files...)}}, Want: want(two...),
+			Left: left("x.zip")},
 		{Kind: "container", Name: "xz", Files: []File{{"rank0.json.xz", XZ(a)}}, Want: want(two[0])},
 		{Kind: "container", Name: "gzip twice", Files: []File{{"rank0.json.gz", Gzip(Gzip(a))}}, Want: want(two[0])},
-		{Kind: "container", Name: "UTF-16", Files: []File{{"rank0.json", UTF16(a, false)}, {"rank1.json", UTF16(b, true)}}, Want: want(two...)},
+		{Kind: "container", Name: "UTF-16", Files: []File{{"rank0.json", UTF16(a, false)},
+			{"rank1.json", UTF16(b, true)}}, Want: want(two...)},
 	}
 }
 
@@ -169,14 +191,18 @@ func layouts() []Case {
 	}
 	return []Case{
 		{Kind: "layout", Name: "vLLM-Omni", Files: []File{
-			{"20270101-101500_stage_0_llm_1801/trace_rank0.json", text()}, {"20270101-101500_stage_0_llm_1801/trace_rank1.json", text()},
-			{"20270101-101500_stage_0_llm_1801/memory_snapshot_rank0.pickle", "\x80\x04}."}, {"20270101-101501_stage_2_diffusion_1801/trace_rank0.json.gz", Gzip(text())},
+			{"20270101-101500_stage_0_llm_1801/trace_rank0.json", text()},
+			{"20270101-101500_stage_0_llm_1801/trace_rank1.json", text()},
+			{"20270101-101500_stage_0_llm_1801/memory_snapshot_rank0.pickle", "\x80\x04}."},
+			{"20270101-101501_stage_2_diffusion_1801/trace_rank0.json.gz", Gzip(text())},
 		}, Want: []string{"stage 0 llm rank 0: 10", "stage 0 llm rank 1: 10", "stage 2 diffusion rank 0: 10"},
 			Left: []string{"20270101-101500_stage_0_llm_1801/memory_snapshot_rank0.pickle"}},
-		{Kind: "layout", Name: "vLLM-Omni, older", Files: []File{{"stage_0_llm_99/trace_rank0.json", text()}, {"stage_1_diffusion_99_rank0.json", text()}},
+		{Kind: "layout", Name: "vLLM-Omni, older", Files: []File{{"stage_0_llm_99/trace_rank0.json", text()},
+			{"stage_1_diffusion_99_rank0.json", text()}},
 			Want: []string{"stage 0 llm rank 0: 10", "stage 1 diffusion rank 0: 10"}},
 		{Kind: "layout", Name: "vLLM", Files: []File{
-			{"dp0_pp0_tp0_dcp0_ep0_rank0.1801000000000000001.pt.trace.json.gz", Gzip(text())}, {"dp0_pp0_tp1_dcp0_ep1_rank1.1801000000000000002.pt.trace.json.gz", Gzip(text())},
+			{"dp0_pp0_tp0_dcp0_ep0_rank0.1801000000000000001.pt.trace.json.gz", Gzip(text())},
+			{"dp0_pp0_tp1_dcp0_ep1_rank1.1801000000000000002.pt.trace.json.gz", Gzip(text())},
 			{"h_88.async_llm.1801000000000000003.pt.trace.json.gz", Gzip(text())}, {"profiler_out_0.txt", "table"},
 		}, Want: []string{"rank 0: 10", "rank 1: 10", "front end: 10"}, Left: []string{"profiler_out_0.txt"}},
 		{Kind: "layout", Name: "SGLang by stage", Files: []File{
@@ -184,15 +210,19 @@ func layouts() []Case {
 			{"p-1801-TP-1-EXTEND.trace.json.gz", Gzip(text())}, {"p-1801-TP-1-DECODE.trace.json.gz", Gzip(text())},
 		}, Want: []string{"rank 0 decode: 10", "rank 0 extend: 10", "rank 1 decode: 10", "rank 1 extend: 10"}},
 		{Kind: "layout", Name: "SGLang on pipelines", Files: []File{
-			{"p-TP-0-PP-0.trace.json", text()}, {"p-TP-1-PP-0.trace.json", text()}, {"p-TP-0-PP-1.trace.json", text()}, {"p-TP-1-PP-1.trace.json", text()},
+			{"p-TP-0-PP-0.trace.json", text()}, {"p-TP-1-PP-0.trace.json", text()}, {"p-TP-0-PP-1.trace.json", text()},
+			{"p-TP-1-PP-1.trace.json", text()},
 		}, Want: []string{"rank 0: 10", "rank 1: 10", "rank 2: 10", "rank 3: 10"}},
 		{Kind: "layout", Name: "replicas", Files: []File{
-			{"dp0_pp0_tp0_dcp0_ep0_rank0.1.pt.trace.json", text()}, {"dp1_pp0_tp0_dcp0_ep0_rank0.1.pt.trace.json", text()},
+			{"dp0_pp0_tp0_dcp0_ep0_rank0.1.pt.trace.json", text()},
+			{"dp1_pp0_tp0_dcp0_ep0_rank0.1.pt.trace.json", text()},
 		}, Want: []string{"rank 0: 10", "replica 1 rank 0: 10"}},
 		{Kind: "layout", Name: "torchtitan", Files: []File{
-			{"profile_traces/iteration_10/rank0_trace.json", text()}, {"profile_traces/iteration_10/rank1_trace.json", text()},
+			{"profile_traces/iteration_10/rank0_trace.json", text()},
+			{"profile_traces/iteration_10/rank1_trace.json", text()},
 		}, Want: []string{"rank 0: 10", "rank 1: 10"}},
-		{Kind: "layout", Name: "brackets", Files: []File{{"trace/rank[0].json", text()}, {"trace/rank[1].json", text()}}, Want: []string{"rank 0: 10", "rank 1: 10"}},
+		{Kind: "layout", Name: "brackets", Files: []File{{"trace/rank[0].json", text()},
+			{"trace/rank[1].json", text()}}, Want: []string{"rank 0: 10", "rank 1: 10"}},
 	}
 }
 
@@ -200,8 +230,10 @@ func others() []Case {
 	r := Rank{Rank: 0, World: 2, PID: 3, Steps: 2, From: 10}
 	return []Case{
 		{Kind: "left out", Name: "what engines leave", Files: []File{
-			{"rank0.json", r.Text()}, {"execution_trace_rank0.json", `{"schema": "1.1.1", "nodes": []}`}, {"table.csv", "a,b"}, {"empty.json", ""},
+			{"rank0.json", r.Text()}, {"execution_trace_rank0.json", `{"schema": "1.1.1", "nodes": []}`},
+			{"table.csv", "a,b"}, {"empty.json", ""},
 			{"x.json.tmp", "{"}, {"list.json", "[1, 2]"}, {"page.html", "<html></html>"},
-		}, Want: want(r), Left: []string{"empty.json", "execution_trace_rank0.json", "list.json", "page.html", "table.csv", "x.json.tmp"}},
+		}, Want: want(r), Left: []string{"empty.json", "execution_trace_rank0.json", "list.json", "page.html",
+			"table.csv", "x.json.tmp"}},
 	}
 }

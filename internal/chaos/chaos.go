@@ -210,7 +210,8 @@ func (c *Config) strike(ctx context.Context, f *Fault, at Point, t target, log s
 	}()
 	post := func(path string) {
 		wg.Go(func() {
-			if code, body, err := p.ask(ctx, http.MethodPost, path, map[string]any{}); err == nil && code >= http.StatusBadRequest {
+			if code, body, err := p.ask(ctx, http.MethodPost, path, map[string]any{}); err == nil &&
+				code >= http.StatusBadRequest {
 				s := fmt.Sprintf("%d: %s", code, message(body))
 				refused.Store(&s)
 			}

@@ -32,7 +32,8 @@ func TestShortTable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "kinetoscope")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/kinetoscope/kinetoscope/cmd/kinetoscope")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary,
+		"github.com/kinetoscope/kinetoscope/cmd/kinetoscope")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
@@ -85,7 +86,8 @@ func logs(dir string) string {
 // A report whose promises do not hold says so, and what was not run is no success.
 func TestPage(t *testing.T) {
 	rep := &Report{Seed: 7, Cells: []Cell{
-		{Fault: Faults[0].Name, At: Recording, Seen: "recording", State: "partial", Said: "thinker rank 0 lost: killed | by /a/b/c"},
+		{Fault: Faults[0].Name, At: Recording, Seen: "recording", State: "partial",
+			Said: "thinker rank 0 lost: killed | by /a/b/c"},
 		{Fault: Faults[0].Name, At: Stopping, Seen: "stopping", State: "complete", Broken: []string{"a file is gone"}},
 		{Fault: Faults[1].Name, At: Idle, Skip: "no root"},
 	}}
@@ -93,7 +95,8 @@ func TestPage(t *testing.T) {
 	if err := rep.Page(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Seed 7", "| a rank is killed | not run | not run | ✓ partial | **✗** | not run |", "1 of 2 cells held",
+	for _, want := range []string{"Seed 7", "| a rank is killed | not run | not run | ✓ partial | **✗** | not run |",
+		"1 of 2 cells held",
 		`killed \| by …/c`, "a file is gone", "| skipped | no root |"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the page lacks %q:\n%s", want, b.String())

@@ -168,7 +168,8 @@ func checkRank(st *session.Status, r *protocol.RankStatus) (broken []string) {
 
 // nothingToKeep is what is said of ranks that recorded nothing: they were not there, or were
 // told to drop the session before it began.
-var nothingToKeep = regexp.MustCompile(`not there when the session began|nothing of what it recorded|left no recording|aborted: `)
+var nothingToKeep = regexp.MustCompile(
+	`not there when the session began|nothing of what it recorded|left no recording|aborted: `)
 
 // outline is what every door must say alike of a session.
 func outline(st *session.Status) string {
@@ -235,7 +236,8 @@ func (w *witness) check(p *product) (broken []string) {
 			broken = append(broken, path+" of a finished run has been written again")
 		}
 	}
-	manifests, _ := filepath.Glob(filepath.Join(p.runs, "*", store.ManifestName)) //nolint:errcheck // the pattern is good
+	manifests, _ := filepath.Glob(filepath.Join(p.runs, "*",
+		store.ManifestName)) //nolint:errcheck // the pattern is good
 	for _, m := range manifests {
 		err := filepath.WalkDir(filepath.Dir(m), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {

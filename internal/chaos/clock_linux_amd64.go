@@ -79,7 +79,8 @@ func takeClock(ctx context.Context, pid int) (c *processClock, err error) {
 // jumpTo is the jump from the clock's function to the setter.
 func jumpTo(v vdso) []byte {
 	b := []byte{0xe9, 0, 0, 0, 0}
-	binary.LittleEndian.PutUint32(b[1:], uint32(v.free+setterCode-v.entry-jumpSize)) //nolint:gosec // they are in one mapping
+	binary.LittleEndian.PutUint32(b[1:],
+		uint32(v.free+setterCode-v.entry-jumpSize)) //nolint:gosec // they are in one mapping
 	return b
 }
 
@@ -132,7 +133,8 @@ func findVDSO(pid int, mem *os.File) (v vdso, err error) {
 	}
 	v.free = end - uint64(len(setter)+7)&^7
 	unused := bytes.Count(image[v.free-v.base:], []byte{0}) == int(end-v.free)
-	if v.entry == 0 || !unused && !bytes.Equal(image[v.free-v.base+setterCode:][:len(setter)-setterCode], setter[setterCode:]) {
+	if v.entry == 0 || !unused && !bytes.Equal(image[v.free-v.base+setterCode:][:len(setter)-setterCode],
+		setter[setterCode:]) {
 		return v, errors.New("the vDSO of this kernel has no clock_gettime, or no room")
 	}
 	return v, nil
@@ -145,7 +147,8 @@ func freezeOutside(ctx context.Context, pid int, entry uint64) error {
 		if syscall.Kill(pid, syscall.SIGSTOP) != nil {
 			return false
 		}
-		stopped := until(ctx, requestTimeout, "a process to stop", func() bool { return everyThread(pid, threadStopped) })
+		stopped := until(ctx, requestTimeout, "a process to stop",
+			func() bool { return everyThread(pid, threadStopped) })
 		if stopped == nil && everyThread(pid, func(dir string) bool { return threadElsewhere(dir, entry) }) {
 			return true
 		}

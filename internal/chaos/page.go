@@ -33,14 +33,16 @@ var promises = []string{
 // Page writes the report as docs/reliability.md.
 func (r *Report) Page(out io.Writer) error {
 	w := bufio.NewWriter(out)
-	fmt.Fprintf(w, "# Reliability\n\nThis page is printed by `make chaos` from a run on the real product: servers, rank processes, disks. Seed %d.\n\n", r.Seed)
+	fmt.Fprintf(w,
+		"# Reliability\n\nThis page is printed by `make chaos` from a run on the real product: servers, rank processes, disks. Seed %d.\n\n", r.Seed)
 	fmt.Fprint(w, "Each cell breaks a session at one point and then checks what is promised:\n\n")
 	for _, p := range promises {
 		fmt.Fprintf(w, "- %s\n", p)
 	}
-	fmt.Fprint(w, "\n✓ means that all of this held; the word is the state in which the session ended that was struck, \"–\" that there is nothing\n"+
-		"to strike. At idle no session is under way: the one after it is looked at. Arming, stopping and converting last milliseconds:\n"+
-		"the fault is sent on its way with the request.\n\n| fault |")
+	fmt.Fprint(w,
+		"\n✓ means that all of this held; the word is the state in which the session ended that was struck, \"–\" that there is nothing\n"+
+			"to strike. At idle no session is under way: the one after it is looked at. Arming, stopping and converting last milliseconds:\n"+
+			"the fault is sent on its way with the request.\n\n| fault |")
 	for _, p := range Points {
 		fmt.Fprintf(w, " %s |", p)
 	}
@@ -62,10 +64,12 @@ func (r *Report) Page(out io.Writer) error {
 			}
 		}
 	}
-	fmt.Fprintf(w, "\n\n%d of %d cells held.\n\n## What was said\n| fault | at | session was | ended | reason |\n|---|---|---|---|---|\n", held, run)
+	fmt.Fprintf(w,
+		"\n\n%d of %d cells held.\n\n## What was said\n| fault | at | session was | ended | reason |\n|---|---|---|---|---|\n", held, run)
 	for _, c := range r.Cells {
 		if c.Skip == "" && (c.Said != "" || len(c.Broken) > 0) {
-			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", c.Fault, c.At, c.Seen, c.State, cut(plain(strings.Join(append(c.Broken, c.Said), "; "))))
+			fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", c.Fault, c.At, c.Seen, c.State,
+				cut(plain(strings.Join(append(c.Broken, c.Said), "; "))))
 		}
 	}
 	why := map[string]bool{}

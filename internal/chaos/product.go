@@ -85,7 +85,8 @@ func (p *product) start(ctx context.Context) error {
 }
 
 func (p *product) serve() *exec.Cmd {
-	args := []string{"serve", "--addr", "127.0.0.1:0", "--data-dir", p.data, "--runs-dir", p.runs, "--ready-file", p.readyAt}
+	args := []string{"serve", "--addr", "127.0.0.1:0", "--data-dir", p.data, "--runs-dir", p.runs, "--ready-file",
+		p.readyAt}
 	if p.deploy != "" {
 		args = append(args, p.deploy, "--nats-file", p.joinAt())
 	}
@@ -255,7 +256,8 @@ func (p *product) chat(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	code, body, err := p.ask(ctx, http.MethodPost, "/v1/chat/completions", map[string]any{
-		"model": "kinetoscope-omni", "max_tokens": 4, "messages": []map[string]string{{"role": "user", "content": "hello"}}})
+		"model": "kinetoscope-omni", "max_tokens": 4,
+		"messages": []map[string]string{{"role": "user", "content": "hello"}}})
 	if err != nil {
 		return 0, err
 	}

@@ -46,7 +46,8 @@ func TestPositionalsLast(t *testing.T) {
 }
 
 func TestSplitArgs(t *testing.T) {
-	rest, dotted, command, err := SplitArgs(strings.Fields("capture --profiler-config.a=1 x --profiler-config.b 2 -- prog --json"))
+	rest, dotted, command,
+		err := SplitArgs(strings.Fields("capture --profiler-config.a=1 x --profiler-config.b 2 -- prog --json"))
 	if err != nil || !slices.Equal(rest, []string{"capture", "x"}) || dotted["a"] != "1" || dotted["b"] != "2" ||
 		!slices.Equal(command, []string{"prog", "--json"}) {
 		t.Errorf("%v, %v, %v, %v", rest, dotted, command, err)

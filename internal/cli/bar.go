@@ -51,7 +51,8 @@ func (b *Bar) Update(p open.Progress) {
 		if whole <= 0 {
 			whole = -1 // standard input: a spinner
 		}
-		b.pb = progressbar.NewOptions64(whole, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20), progressbar.OptionSetElapsedTime(false),
+		b.pb = progressbar.NewOptions64(whole, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20),
+			progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(false))
 	}
 	what := units.Bytes(p.Read)
@@ -78,7 +79,8 @@ func (b *Bar) Count(done, total int, what string) {
 	}
 	if b.pb == nil {
 		b.pb = progressbar.NewOptions(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(20),
-			progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+			progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetPredictTime(true))
 	}
 	b.pb.Describe(what)
 	b.pb.Set(done)

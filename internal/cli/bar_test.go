@@ -10,7 +10,8 @@ import (
 )
 
 func TestBar(t *testing.T) {
-	half := open.Progress{Files: 2, Done: 1, Read: 50 << 20, Size: 100 << 20, Events: 6_000_000, Elapsed: 3 * time.Second}
+	half := open.Progress{Files: 2, Done: 1, Read: 50 << 20, Size: 100 << 20, Events: 6_000_000,
+		Elapsed: 3 * time.Second}
 
 	var quick bytes.Buffer
 	b := &Bar{w: &quick}

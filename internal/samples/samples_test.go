@@ -48,7 +48,8 @@ func TestRecordings(t *testing.T) {
 		for _, n := range tr.Slices.Name {
 			names[tr.String(n)]++
 		}
-		if names["decode_step"] != 3 || names["aten::mm"] != 3 || len(tr.Counters.Value) != 3 || tr.Repairs.Damage() != "" {
+		if names["decode_step"] != 3 || names["aten::mm"] != 3 || len(tr.Counters.Value) != 3 ||
+			tr.Repairs.Damage() != "" {
 			t.Errorf("slices %v, %d counters, repairs %q", names, len(tr.Counters.Value), tr.Repairs.Damage())
 		}
 		if info == nil {
@@ -56,7 +57,8 @@ func TestRecordings(t *testing.T) {
 		}
 		newer := bytes.Clone(content)
 		newer[7]++ // the version
-		if _, _, err := native.Read(context.Background(), bytes.NewReader(newer)); err == nil || !strings.Contains(err.Error(), "version") {
+		if _, _, err := native.Read(context.Background(), bytes.NewReader(newer)); err == nil ||
+			!strings.Contains(err.Error(), "version") {
 			t.Errorf("of a version that is not known: %v", err)
 		}
 	})
@@ -64,9 +66,12 @@ func TestRecordings(t *testing.T) {
 
 // types are those of gen's messages, by name.
 var types = map[string]any{
-	"presence": protocol.RankInfo{}, "status": protocol.RankStatus{}, "beat": protocol.HubBeat{}, "probe": protocol.ClockProbe{},
-	"clock": protocol.ClockReply{}, "arm": protocol.ArmRequest{}, "start": protocol.BeginRequest{}, "stop": protocol.StopRequest{},
-	"collect": protocol.CollectRequest{}, "abort": protocol.AbortRequest{}, "call": protocol.CallRequest{}, "reply": protocol.CallReply{},
+	"presence": protocol.RankInfo{}, "status": protocol.RankStatus{}, "beat": protocol.HubBeat{},
+	"probe": protocol.ClockProbe{},
+	"clock": protocol.ClockReply{}, "arm": protocol.ArmRequest{}, "start": protocol.BeginRequest{},
+	"stop":    protocol.StopRequest{},
+	"collect": protocol.CollectRequest{}, "abort": protocol.AbortRequest{}, "call": protocol.CallRequest{},
+	"reply": protocol.CallReply{},
 	"stage": protocol.StageReply{}, "config": protocol.ProfilerConfig{}, "manifest": store.Manifest{},
 }
 
@@ -135,7 +140,8 @@ func TestManifests(t *testing.T) {
 		open := func(manifest []byte) (*store.Manifest, error) {
 			root := t.TempDir()
 			dir := filepath.Join(root, "20261123-160919_01M84JPGKD1F6DJP5AGT4TD8KA")
-			if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, store.ManifestName), manifest, 0o600)); err != nil {
+			if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, store.ManifestName), manifest,
+				0o600)); err != nil {
 				t.Fatal(err)
 			}
 			s, err := store.Open(root)
@@ -160,7 +166,8 @@ func TestManifests(t *testing.T) {
 			t.Errorf("session %+v", m.Session)
 		}
 		newer := bytes.Replace(all["manifest"], []byte(`"schema_version": 1`), []byte(`"schema_version": 2`), 1)
-		if _, err := open(newer); err == nil || !strings.Contains(err.Error(), "schema_version 2, this program reads 1") {
+		if _, err := open(newer); err == nil ||
+			!strings.Contains(err.Error(), "schema_version 2, this program reads 1") {
 			t.Errorf("of a layout that is not known: %v", err)
 		}
 	})
@@ -180,7 +187,8 @@ func TestIndexes(t *testing.T) {
 			t.Fatal(err)
 		}
 		read++
-		if tr.Meta.Rank != 3 || tr.Slices.Len() != 2 || tr.String(tr.Slices.Name[0]) != "aten::mm" || tr.Slices.Track[1] == tr.Slices.Track[0] ||
+		if tr.Meta.Rank != 3 || tr.Slices.Len() != 2 || tr.String(tr.Slices.Name[0]) != "aten::mm" ||
+			tr.Slices.Track[1] == tr.Slices.Track[0] ||
 			tr.Tracks[tr.Slices.Track[1]].Kind != trace.TrackGPU {
 			t.Errorf("rank %d, %d slices, tracks %+v", tr.Meta.Rank, tr.Slices.Len(), tr.Tracks)
 		}

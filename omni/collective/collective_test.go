@@ -220,7 +220,8 @@ func TestBarrierWaits(t *testing.T) {
 func TestArgumentsDoNotBreakTheGroup(t *testing.T) {
 	contract(t, 1, func(t *testing.T, groups []Group) {
 		each(len(groups), func(i int) {
-			if err := groups[i].AllGather(context.Background(), nil, make([]float32, 1000), make([]float32, 3)); err == nil {
+			if err := groups[i].AllGather(context.Background(), nil, make([]float32, 1000),
+				make([]float32, 3)); err == nil {
 				t.Error("gather of the wrong length succeeded")
 			}
 			if err := groups[i].Barrier(context.Background(), nil); err != nil {
@@ -356,7 +357,8 @@ func TestSilentPeerTimesOut(t *testing.T) {
 		g := groups[0].(*mesh)
 		g.timeout = 20 * time.Millisecond
 		err := g.Barrier(context.Background(), nil)
-		if pe, ok := errors.AsType[*PeerError](err); !ok || pe.Rank != 1 || !strings.Contains(err.Error(), "no answer within 20ms") {
+		if pe, ok := errors.AsType[*PeerError](err); !ok || pe.Rank != 1 ||
+			!strings.Contains(err.Error(), "no answer within 20ms") {
 			t.Error(err)
 		}
 	})
@@ -383,7 +385,8 @@ func TestJoinRefuses(t *testing.T) {
 		want  string
 		ours  bool // rank 0 fails too
 	}{
-		{"id", func(l *Listener, a []string) (Group, error) { return Join(ctx, l, 1, a, "b") }, `group "b", want "a"`, false},
+		{"id", func(l *Listener, a []string) (Group, error) { return Join(ctx, l, 1, a, "b") }, `group "b", want "a"`,
+			false},
 		{"size", func(l *Listener, a []string) (Group, error) {
 			return Join(ctx, l, 1, append(a, a[1], a[1]), "a")
 		}, "group size 4, want 2", true},
@@ -433,8 +436,10 @@ func TestJoinChecksArguments(t *testing.T) {
 	for _, c := range []struct {
 		rank, size int
 		id, want   string
-	}{{0, 3, "a", "power of two"}, {0, 16, "a", "up to 8"}, {0, 0, "a", "size 0"}, {2, 2, "a", "rank 2"}, {-1, 2, "a", "rank -1"}, {0, 2, "", "id of 0"}, {0, 2, strings.Repeat("x", 300), "id of 300"}} {
-		if _, err := Join(context.Background(), nil, c.rank, make([]string, c.size), c.id); err == nil || !strings.Contains(err.Error(), c.want) {
+	}{{0, 3, "a", "power of two"}, {0, 16, "a", "up to 8"}, {0, 0, "a", "size 0"}, {2, 2, "a", "rank 2"},
+		{-1, 2, "a", "rank -1"}, {0, 2, "", "id of 0"}, {0, 2, strings.Repeat("x", 300), "id of 300"}} {
+		if _, err := Join(context.Background(), nil, c.rank, make([]string, c.size), c.id); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -443,7 +448,8 @@ func TestJoinChecksArguments(t *testing.T) {
 // Strangers at the door, silent, garbled or gone, do not keep a group from joining.
 func TestJoinSurvivesStrangers(t *testing.T) {
 	ls, addrs := listeners(t, 2)
-	for _, hello := range []string{"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "KSCG\x01", helloMagic + strings.Repeat("\xff", 10)} {
+	for _, hello := range []string{"", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "KSCG\x01",
+		helloMagic + strings.Repeat("\xff", 10)} {
 		c, err := net.Dial("tcp", networkOf(addrs[0]))
 		if err != nil {
 			t.Fatal(err)
@@ -569,7 +575,8 @@ func TestJoinTimesOut(t *testing.T) {
 	defer cancel()
 	for r := range 2 {
 		l := ls[1]
-		if _, err := Join(ctx, l, r, addrs, "a"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), fmt.Sprintf("ranks [%d]", 1-r)) {
+		if _, err := Join(ctx, l, r, addrs, "a"); !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), fmt.Sprintf("ranks [%d]", 1-r)) {
 			t.Errorf("rank %d: %v", r, err)
 		}
 	}

@@ -42,7 +42,8 @@ const (
 	opLeave
 )
 
-var opNames = [...]string{opAllReduce: "allreduce", opAllGather: "allgather", opBroadcast: "broadcast", opBarrier: "barrier", opAbort: "abort", opLeave: "leave"}
+var opNames = [...]string{opAllReduce: "allreduce", opAllGather: "allgather", opBroadcast: "broadcast",
+	opBarrier: "barrier", opAbort: "abort", opLeave: "leave"}
 
 func (o op) String() string {
 	if int(o) < len(opNames) && opNames[o] != "" {
@@ -114,7 +115,8 @@ func newMesh(rank int, conns []net.Conn, id string) *mesh {
 		if r == rank {
 			continue
 		}
-		p := &peer{rank: r, conn: c, inbox: make(chan frame, inboxFrames), spare: make(chan []byte, inboxFrames), left: make(chan struct{})}
+		p := &peer{rank: r, conn: c, inbox: make(chan frame, inboxFrames), spare: make(chan []byte, inboxFrames),
+			left: make(chan struct{})}
 		g.peers[r] = p
 		g.wg.Go(func() { g.read(p) })
 	}
@@ -400,7 +402,8 @@ func (g *mesh) AllReduce(ctx context.Context, t *profiler.Track, buf []float32) 
 // AllGather gathers by recursive doubling: round i exchanges 2^i parts.
 func (g *mesh) AllGather(ctx context.Context, t *profiler.Track, out, in []float32) error {
 	if len(out) != g.size*len(in) || 4*len(out) > MaxMessage {
-		return fmt.Errorf("collective allgather: out has %d elements, want %d times %d, limit %d", len(out), g.size, len(in), MaxMessage/4)
+		return fmt.Errorf("collective allgather: out has %d elements, want %d times %d, limit %d", len(out), g.size,
+			len(in), MaxMessage/4)
 	}
 	end, err := g.begin(ctx, opAllGather)
 	if err != nil {

@@ -124,7 +124,8 @@ func TestKilledProcess(t *testing.T) {
 	}
 	for r := 1; r < size; r++ {
 		err := cmds[r].Wait()
-		if want := fmt.Sprintf("rank %d", victim); err == nil || r != victim && !strings.Contains(stderr[r].String(), want) {
+		if want := fmt.Sprintf("rank %d", victim); err == nil || r != victim &&
+			!strings.Contains(stderr[r].String(), want) {
 			t.Errorf("rank %d ended with %v and said %q, want %q", r, err, stderr[r].String(), want)
 		}
 	}

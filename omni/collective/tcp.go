@@ -295,8 +295,8 @@ func (j *joining) accept(ctx context.Context, l *Listener) {
 	}
 }
 
-// greet answers a hello and returns what to talk over from then on. ours says that the peer names this group, so that an error is
-// a mistake in how it was set up and not a stranger at the door.
+// greet answers a hello and returns what to talk over from then on. ours says that the peer names this group, so that
+// an error is a mistake in how it was set up and not a stranger at the door.
 func (j *joining) greet(raw net.Conn) (on net.Conn, rank int, ours bool, err error) {
 	c := tls.Server(raw, j.own.config(j.keys[j.rank+1:]...)) // who may dial
 	if err := c.Handshake(); err != nil {

@@ -19,7 +19,8 @@ func TestBuiltins(t *testing.T) {
 		}
 		for _, s := range p.Stages {
 			if !s.Profiled() || !s.Profiler.RecordShapes || !s.Profiler.WithStack {
-				t.Errorf("%s stage %s: profiler_config %+v: want the common one over the defaults", name, s.Name, s.Profiler)
+				t.Errorf("%s stage %s: profiler_config %+v: want the common one over the defaults", name, s.Name,
+					s.Profiler)
 			}
 		}
 	}
@@ -73,19 +74,25 @@ func TestSpellings(t *testing.T) {
 func TestErrors(t *testing.T) {
 	const head = "stage_args:\n- stage_id: 0\n  stage_type: llm\n  engine_args: {model: m}\n  final_output: true\n  final_output_type: text\n"
 	for name, c := range map[string]struct{ yaml, want string }{
-		"unknown field":   {head + "  engine_argz: 1\n", "[7:3]"},
-		"wrong type":      {strings.Replace(head, "{model: m}", "{model: m, max_num_seqs: many}", 1), "\"many\": want a whole number"},
-		"no stages":       {"name: x\n", "no stages"},
-		"wrong stage id":  {strings.Replace(head, "stage_id: 0", "stage_id: 3", 1), "f.yaml:2: stage 0"},
-		"model missing":   {strings.Replace(head, "{model: m}", "{seed: 1}", 1), "f.yaml:2: stage 0 (stage0): model"},
-		"common profiler": {"profiler_config: {profiler: torch,\n  iteration: token}\n" + head, "f.yaml:2: stage 0 (stage0): profiler_config.iteration"},
-		"three ranks":     {strings.Replace(head, "{model: m}", "{model: m, tensor_parallel_size: 3}", 1), "f.yaml:4: stage 0 (stage0): tensor_parallel_size 3: 1, 2 or 4"},
-		"stage type":      {strings.Replace(head, "llm", "gpt", 1), "f.yaml:3: stage 0 (stage0): stage_type \"gpt\""},
-		"profiler":        {head + "profiler_config: {profiler: perf}\n", "f.yaml:7: stage 0 (stage0): profiler_config.profiler \"perf\""},
-		"profiler field":  {head + "profiler_config: {profilr: torch}\n", "[7:"},
-		"source":          {head + "- stage_id: 1\n  stage_type: llm\n  engine_args: {model: m}\n", "f.yaml:7: stage 1 (stage1): engine_input_source is missing"},
-		"no final output": {strings.Replace(head, "final_output: true", "final_output: false", 1), "no stage has final_output"},
-		"not YAML":        {"stage_args: [", ""},
+		"unknown field": {head + "  engine_argz: 1\n", "[7:3]"},
+		"wrong type": {strings.Replace(head, "{model: m}", "{model: m, max_num_seqs: many}", 1),
+			"\"many\": want a whole number"},
+		"no stages":      {"name: x\n", "no stages"},
+		"wrong stage id": {strings.Replace(head, "stage_id: 0", "stage_id: 3", 1), "f.yaml:2: stage 0"},
+		"model missing":  {strings.Replace(head, "{model: m}", "{seed: 1}", 1), "f.yaml:2: stage 0 (stage0): model"},
+		"common profiler": {"profiler_config: {profiler: torch,\n  iteration: token}\n" + head,
+			"f.yaml:2: stage 0 (stage0): profiler_config.iteration"},
+		"three ranks": {strings.Replace(head, "{model: m}", "{model: m, tensor_parallel_size: 3}", 1),
+			"f.yaml:4: stage 0 (stage0): tensor_parallel_size 3: 1, 2 or 4"},
+		"stage type": {strings.Replace(head, "llm", "gpt", 1), "f.yaml:3: stage 0 (stage0): stage_type \"gpt\""},
+		"profiler": {head + "profiler_config: {profiler: perf}\n",
+			"f.yaml:7: stage 0 (stage0): profiler_config.profiler \"perf\""},
+		"profiler field": {head + "profiler_config: {profilr: torch}\n", "[7:"},
+		"source": {head + "- stage_id: 1\n  stage_type: llm\n  engine_args: {model: m}\n",
+			"f.yaml:7: stage 1 (stage1): engine_input_source is missing"},
+		"no final output": {strings.Replace(head, "final_output: true", "final_output: false", 1),
+			"no stage has final_output"},
+		"not YAML": {"stage_args: [", ""},
 	} {
 		_, _, err := Parse("f.yaml", []byte(c.yaml))
 		if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:") || !strings.Contains(err.Error(), c.want) {
@@ -99,7 +106,8 @@ func TestProfilerOverride(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.SetDotted(map[string]string{"max_iterations": "7", "torch_profiler_dir": "/x", "torch_profiler_use_gzip": "false"}); err != nil {
+	if err := o.SetDotted(map[string]string{"max_iterations": "7", "torch_profiler_dir": "/x",
+		"torch_profiler_use_gzip": "false"}); err != nil {
 		t.Fatal(err)
 	}
 	p, _, _ := Load("omni")
@@ -113,7 +121,8 @@ func TestProfilerOverride(t *testing.T) {
 	if _, err := ParseProfilerJSON(`{"profilr":1}`); err == nil || !strings.Contains(err.Error(), "profilr") {
 		t.Errorf("unknown field: %v", err)
 	}
-	if err := o.SetDotted(map[string]string{"max_iterations": "many"}); err == nil || !strings.Contains(err.Error(), "want a whole number") {
+	if err := o.SetDotted(map[string]string{"max_iterations": "many"}); err == nil ||
+		!strings.Contains(err.Error(), "want a whole number") {
 		t.Errorf("max_iterations=many: %v", err)
 	}
 	if o, err = ParseProfilerJSON(`{"max_iterations":-1}`); err != nil {

@@ -39,7 +39,8 @@ func TestEngine(t *testing.T) {
 		{"model: m, load_format: auto", "dummy, safetensors"},
 		{"model: m, python: python3.12", "only stages with engine: torch"},
 		{"engine: torch, model: m, profiler_config: {profiler: torch, torch_profiler_activities: [CUDA]}", ""},
-		{"engine: torch, model: m, profiler_config: {torch_profiler_activities: [TPU]}", `torch_profiler_activities "TPU": allowed are CPU`},
+		{"engine: torch, model: m, profiler_config: {torch_profiler_activities: [TPU]}",
+			`torch_profiler_activities "TPU": allowed are CPU`},
 		{"model: m, profiler_config: {torch_profiler_activities: [CUDA]}", "add CPU"},
 		{"model: m, profiler_config: {profiler: cuda}", "native stages run on the CPU"},
 	} {
@@ -86,7 +87,8 @@ func TestModelOfATorchStage(t *testing.T) {
 
 // A config written for vLLM's own workers is read; what has no effect is said.
 func TestFieldsOfVLLMAlone(t *testing.T) {
-	_, warnings, err := Parse("p.yaml", stageYAML("engine: torch, model: m, profiler_config: {profiler: torch, proton_mode: x, capture_torch_profiler: false}"))
+	_, warnings, err := Parse("p.yaml",
+		stageYAML("engine: torch, model: m, profiler_config: {profiler: torch, proton_mode: x, capture_torch_profiler: false}"))
 	want := []string{
 		"stage 0 (thinker): profiler_config.capture_torch_profiler has no effect here",
 		"stage 0 (thinker): profiler_config.proton_mode has no effect here",
@@ -95,7 +97,8 @@ func TestFieldsOfVLLMAlone(t *testing.T) {
 		t.Errorf("%v, %q, want %q", err, warnings, want)
 	}
 	o, err := ParseProfilerJSON(`{"detailed_trace_annotation": true}`)
-	if err != nil || !slices.Equal(o.Warnings(), []string{"profiler_config.detailed_trace_annotation has no effect here"}) {
+	if err != nil || !slices.Equal(o.Warnings(),
+		[]string{"profiler_config.detailed_trace_annotation has no effect here"}) {
 		t.Errorf("%v, %q", err, o.Warnings())
 	}
 }
@@ -111,7 +114,8 @@ func TestDottedList(t *testing.T) {
 		}
 	}
 	var o ProfilerOverride
-	if err := o.SetDotted(map[string]string{"max_iterations": "a,b"}); err == nil || !strings.Contains(err.Error(), "want a whole number") {
+	if err := o.SetDotted(map[string]string{"max_iterations": "a,b"}); err == nil ||
+		!strings.Contains(err.Error(), "want a whole number") {
 		t.Error(err)
 	}
 }

@@ -279,7 +279,8 @@ func (sd *stageDoc) stage(i int, common *profilerDoc) (Stage, []string, error) {
 		Env: sd.Runtime.Env, Architecture: e.ModelArch, Model: e.Model, LoadFormat: e.LoadFormat, Seed: e.Seed,
 		MaxNumSeqs: cmp.Or(e.MaxNumSeqs, sd.Runtime.MaxBatchSize), MaxNumBatchedTokens: e.MaxNumBatchedTokens,
 		MaxModelLen: e.MaxModelLen, BlockSize: e.BlockSize, NumKVBlocks: e.NumKVBlocks, MaxQueue: e.MaxQueue,
-		HandoffChunk: e.HandoffChunk, Engine: protocol.Engine(e.Engine), Python: e.Python, Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
+		HandoffChunk: e.HandoffChunk, Engine: protocol.Engine(e.Engine), Python: e.Python,
+		Sources: sd.EngineInputSource, FinalOutput: sd.FinalOutput,
 		FinalOutputType: sd.FinalOutputType, Profiler: protocol.DefaultProfilerConfig(),
 	}
 	s.FlightRecorderMB = DefaultFlightMB

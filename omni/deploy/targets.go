@@ -51,7 +51,8 @@ func (d *targetDoc) target(dir string) (server.Target, error) {
 	if d.Ranks != 0 {
 		ranks = fmt.Sprint(d.Ranks)
 	}
-	for _, o := range [][2]string{{"stage", d.Name}, {"stages", strings.Join(d.Stages, ",")}, {"worker", d.Worker}, {"dir", d.Dir},
+	for _, o := range [][2]string{{"stage", d.Name}, {"stages", strings.Join(d.Stages, ",")}, {"worker", d.Worker},
+		{"dir", d.Dir},
 		{"ranks", ranks}, {"keep", fmt.Sprint(d.Keep)}, {"token_file", abs(d.TokenFile)}, {"auth_header", d.AuthHeader},
 		{"ca", abs(d.CA)}, {"cert", abs(d.Cert)}, {"key", abs(d.Key)}, {"agent", d.Agent}} {
 		if o[1] == "" {

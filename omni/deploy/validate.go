@@ -156,7 +156,8 @@ func (s *Stage) validateEngine() []error {
 // validateProfiler checks the stage's profiler_config, one error a field.
 func (s *Stage) validateProfiler() []error {
 	var errs []error
-	if joined, ok := s.Profiler.Validate().(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made
+	if joined,
+		ok := s.Profiler.Validate().(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made
 		errs = joined.Unwrap()
 	}
 	if err := s.Profiler.ValidateFor(s.Engine); err != nil {

@@ -62,7 +62,8 @@ func TestEachOnce(t *testing.T) {
 	p := &pipe{fail: "prompt3"}
 	var told atomic.Int64
 	res := Drive(t.Context(), p, Options{Requests: prompts(10), Concurrency: 4, Done: func(int) { told.Add(1) }})
-	if res.Sent != 10 || res.Failed != 1 || res.Err == nil || res.Err.Error() != "prompt 4: broken" || told.Load() != 9 {
+	if res.Sent != 10 || res.Failed != 1 || res.Err == nil || res.Err.Error() != "prompt 4: broken" ||
+		told.Load() != 9 {
 		t.Errorf("%+v, told of %d", res, told.Load())
 	}
 	if p.most.Load() > 4 || p.all.Load() != 10 {
@@ -73,15 +74,17 @@ func TestEachOnce(t *testing.T) {
 func TestEndlessUntilStopped(t *testing.T) {
 	stop := make(chan struct{})
 	var closed atomic.Bool
-	res := Drive(t.Context(), &pipe{}, Options{Requests: prompts(3), Concurrency: 2, Endless: true, Stop: stop, Done: func(done int) {
-		if done >= 20 && closed.CompareAndSwap(false, true) {
-			close(stop)
-		}
-	}})
+	res := Drive(t.Context(), &pipe{}, Options{Requests: prompts(3), Concurrency: 2, Endless: true, Stop: stop,
+		Done: func(done int) {
+			if done >= 20 && closed.CompareAndSwap(false, true) {
+				close(stop)
+			}
+		}})
 	if res.Sent < 20 || res.Failed != 0 || res.Err != nil {
 		t.Errorf("%+v", res)
 	}
-	res = Drive(t.Context(), &pipe{fail: "prompt1"}, Options{Requests: prompts(3), Concurrency: 2, Endless: true, Stop: make(chan struct{})})
+	res = Drive(t.Context(), &pipe{fail: "prompt1"}, Options{Requests: prompts(3), Concurrency: 2, Endless: true,
+		Stop: make(chan struct{})})
 	if res.Failed == 0 || res.Err == nil {
 		t.Errorf("a load that fails went on: %+v", res)
 	}
@@ -114,11 +117,13 @@ func TestWhatIsUnderWayAtTheEnd(t *testing.T) {
 }
 
 func TestRead(t *testing.T) {
-	got, err := Read("p", strings.NewReader("\n hello \n{\"prompt\":\"a horse\",\"n\":2,\"size\":\"64x32\",\"seed\":7}\n"))
+	got, err := Read("p",
+		strings.NewReader("\n hello \n{\"prompt\":\"a horse\",\"n\":2,\"size\":\"64x32\",\"seed\":7}\n"))
 	if err != nil || len(got) != 2 || got[0].Messages[0].Content != "hello" {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if im := got[1].Image; im.N != 2 || im.Width != 64 || im.Height != 32 || *im.Seed != 7 || *got[1].Sampling.Seed != 7 {
+	if im := got[1].Image; im.N != 2 || im.Width != 64 || im.Height != 32 || *im.Seed != 7 ||
+		*got[1].Sampling.Seed != 7 {
 		t.Errorf("%+v", got[1])
 	}
 	for text, want := range map[string]string{
@@ -164,10 +169,12 @@ func TestOutputs(t *testing.T) {
 	if err != nil || len(arts) != 5 {
 		t.Fatalf("%+v, %v", arts, err)
 	}
-	if data, err := os.ReadFile(filepath.Join(run.Dir(), "outputs", "request01.txt")); err != nil || string(data) != "prompt1\n" {
+	if data, err := os.ReadFile(filepath.Join(run.Dir(), "outputs", "request01.txt")); err != nil ||
+		string(data) != "prompt1\n" {
 		t.Errorf("%q, %v", data, err)
 	}
-	if p := Paths(&session.Status{RunDir: run.Dir(), Artifacts: arts}); len(p) != 5 || !strings.HasSuffix(p[0], "request00.txt") {
+	if p := Paths(&session.Status{RunDir: run.Dir(), Artifacts: arts}); len(p) != 5 ||
+		!strings.HasSuffix(p[0], "request00.txt") {
 		t.Errorf("%v", p)
 	}
 }

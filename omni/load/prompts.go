@@ -48,7 +48,8 @@ func (p promptLine) request() (omni.Request, error) {
 	r := omni.Request{
 		Messages: []omni.Message{{Role: "user", Content: p.Prompt}},
 		Sampling: omni.Sampling{MaxTokens: p.MaxTokens, Seed: p.Seed},
-		Image:    omni.Image{N: p.N, Steps: p.Steps, Guidance: p.Guidance, NegativePrompt: p.NegativePrompt, Seed: p.Seed},
+		Image: omni.Image{N: p.N, Steps: p.Steps, Guidance: p.Guidance, NegativePrompt: p.NegativePrompt,
+			Seed: p.Seed},
 	}
 	if p.Size != "" {
 		w, h, ok := strings.Cut(p.Size, "x")

@@ -49,7 +49,8 @@ type view struct {
 //
 // A row's result depends on the positions that it sees alone: keys are taken in their
 // order, masked weights are zeros, which no sum notices.
-func (a *attention) attend(m *model, t *profiler.Track, out []float32, ldo int, q []float32, ldq, rows, dim, first, step int, kv view) {
+func (a *attention) attend(m *model, t *profiler.Track, out []float32, ldo int, q []float32, ldq, rows, dim, first,
+	step int, kv view) {
 	pad := kernel.Panels(dim) * kernel.Panel
 	scale := float32(1 / math.Sqrt(float64(dim)))
 	for i := 0; i < rows; i += queryTile {
@@ -83,7 +84,8 @@ func (a *attention) attend(m *model, t *profiler.Track, out []float32, ldo int, 
 				continue
 			}
 			for p := range pad / kernel.Panel {
-				kernel.Tiles(o[p*kernel.Panel:], pad, n, scores[b*BlockSize:], ld, valid, v[p*BlockSize*kernel.Panel:], 1, b > 0)
+				kernel.Tiles(o[p*kernel.Panel:], pad, n, scores[b*BlockSize:], ld, valid, v[p*BlockSize*kernel.Panel:],
+					1, b > 0)
 			}
 		}
 		for r := range n {
@@ -107,7 +109,8 @@ func sdpaSpan(t *profiler.Track, batch, heads, q, kv, dim int, pairs int64) prof
 
 // full is bidirectional attention of one sequence: heads heads of dim, side by side in
 // the rows of q, k and v, whose rows are ldq and ldkv wide.
-func (a *attention) full(m *model, t *profiler.Track, out []float32, ldo int, q []float32, ldq, rows int, k, v []float32, ldkv, positions, heads, dim int) {
+func (a *attention) full(m *model, t *profiler.Track, out []float32, ldo int, q []float32, ldq, rows int, k,
+	v []float32, ldkv, positions, heads, dim int) {
 	blocks := (positions + BlockSize - 1) / BlockSize
 	size := headFloats(dim)
 	data := m.floats(t, &a.kv, blocks*size)

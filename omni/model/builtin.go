@@ -35,7 +35,8 @@ func modelFS(model string) (fs.FS, error) {
 			_, err = fs.Stat(fsys, ConfigFile)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("model %q: no such built-in model; there are %s", model, strings.Join(Builtins(), ", "))
+			return nil, fmt.Errorf("model %q: no such built-in model; there are %s", model,
+				strings.Join(Builtins(), ", "))
 		}
 		return fsys, nil
 	}

@@ -72,7 +72,8 @@ func (c *LLMConfig) check(k *checker, size int) {
 	k.within("vocab_size", c.VocabSize, maxVocab)
 	k.within("max_position_embeddings", c.MaxPositionEmbeddings, maxPositions)
 	k.within("head_dim", c.HeadDim, maxDim)
-	k.that(c.EmbeddingSize >= 0 && c.EmbeddingSize <= maxDim, "embedding_size", "%d: want 0 to %d", c.EmbeddingSize, maxDim)
+	k.that(c.EmbeddingSize >= 0 && c.EmbeddingSize <= maxDim, "embedding_size", "%d: want 0 to %d", c.EmbeddingSize,
+		maxDim)
 	k.positive("rms_norm_eps", c.RMSNormEps)
 	k.positive("rope_theta", c.RopeTheta)
 	k.that(c.HiddenAct == "silu", "hidden_act", "%q: want \"silu\"", c.HiddenAct)
@@ -88,7 +89,8 @@ func (c *LLMConfig) check(k *checker, size int) {
 	k.splits("num_attention_heads * head_dim", c.NumAttentionHeads*c.HeadDim, Shards)
 	k.splits("intermediate_size", c.IntermediateSize, Shards)
 	h := float64(c.HiddenSize)
-	perLayer := h*float64(c.HeadDim)*float64(2*c.NumAttentionHeads+2*c.NumKeyValueHeads) + 3*h*float64(c.IntermediateSize)
+	perLayer := h*float64(c.HeadDim)*float64(2*c.NumAttentionHeads+2*c.NumKeyValueHeads) + 3*h*float64(
+		c.IntermediateSize)
 	k.fits(2*h*float64(c.VocabSize) + perLayer*float64(c.NumHiddenLayers))
 }
 
@@ -127,23 +129,31 @@ func (c *VocoderConfig) check(k *checker, size int) {
 	k.within("num_codebooks", c.NumCodebooks, 64)
 	k.within("codebook_dim", c.CodebookDim, maxDim)
 	k.within("upsample_initial_channel", c.UpsampleInitialChannel, maxDim)
-	k.that(c.LeakyReLUSlope > 0 && c.LeakyReLUSlope < 1, "leaky_relu_slope", "%v: want between 0 and 1", c.LeakyReLUSlope)
-	k.that(len(c.UpsampleRates) > 0 && len(c.UpsampleRates) <= 16, "upsample_rates", "%d of them: want 1 to 16", len(c.UpsampleRates))
-	k.that(len(c.UpsampleKernelSizes) == len(c.UpsampleRates), "upsample_kernel_sizes", "%d of them, upsample_rates has %d", len(c.UpsampleKernelSizes), len(c.UpsampleRates))
-	k.that(len(c.ResblockKernelSizes) > 0 && len(c.ResblockKernelSizes) <= 8, "resblock_kernel_sizes", "%d of them: want 1 to 8", len(c.ResblockKernelSizes))
-	k.that(len(c.ResblockDilationSizes) == len(c.ResblockKernelSizes), "resblock_dilation_sizes", "%d of them, resblock_kernel_sizes has %d", len(c.ResblockDilationSizes), len(c.ResblockKernelSizes))
+	k.that(c.LeakyReLUSlope > 0 && c.LeakyReLUSlope < 1, "leaky_relu_slope", "%v: want between 0 and 1",
+		c.LeakyReLUSlope)
+	k.that(len(c.UpsampleRates) > 0 && len(c.UpsampleRates) <= 16, "upsample_rates", "%d of them: want 1 to 16",
+		len(c.UpsampleRates))
+	k.that(len(c.UpsampleKernelSizes) == len(c.UpsampleRates), "upsample_kernel_sizes",
+		"%d of them, upsample_rates has %d", len(c.UpsampleKernelSizes), len(c.UpsampleRates))
+	k.that(len(c.ResblockKernelSizes) > 0 && len(c.ResblockKernelSizes) <= 8, "resblock_kernel_sizes",
+		"%d of them: want 1 to 8", len(c.ResblockKernelSizes))
+	k.that(len(c.ResblockDilationSizes) == len(c.ResblockKernelSizes), "resblock_dilation_sizes",
+		"%d of them, resblock_kernel_sizes has %d", len(c.ResblockDilationSizes), len(c.ResblockKernelSizes))
 	if len(k.errs) > 0 {
 		return
 	}
 	ch, frame, params := c.UpsampleInitialChannel, 1, float64(c.CodebookDim*c.NumCodebooks)*float64(c.CodebookSize)
 	for i, r := range c.UpsampleRates {
 		k.within(fmt.Sprintf("upsample_rates[%d]", i), r, 64)
-		k.that(c.UpsampleKernelSizes[i] == 2*r, fmt.Sprintf("upsample_kernel_sizes[%d]", i), "%d: want %d, twice the rate", c.UpsampleKernelSizes[i], 2*r)
-		k.that(ch%(2*Shards) == 0, "upsample_initial_channel", "%d: channels after %d halvings cannot be split in %d shards", c.UpsampleInitialChannel, i+1, Shards)
+		k.that(c.UpsampleKernelSizes[i] == 2*r, fmt.Sprintf("upsample_kernel_sizes[%d]", i),
+			"%d: want %d, twice the rate", c.UpsampleKernelSizes[i], 2*r)
+		k.that(ch%(2*Shards) == 0, "upsample_initial_channel",
+			"%d: channels after %d halvings cannot be split in %d shards", c.UpsampleInitialChannel, i+1, Shards)
 		params += float64(ch) * float64(ch) * float64(r)
 		ch /= 2
 		frame *= max(1, r)
-		k.that(frame <= maxFrameSamples, "upsample_rates", "%v: a frame of more than %d samples", c.UpsampleRates, maxFrameSamples)
+		k.that(frame <= maxFrameSamples, "upsample_rates", "%v: a frame of more than %d samples", c.UpsampleRates,
+			maxFrameSamples)
 		if len(k.errs) > 0 {
 			return
 		}
@@ -153,7 +163,8 @@ func (c *VocoderConfig) check(k *checker, size int) {
 	}
 	for j, ks := range c.ResblockKernelSizes {
 		k.within(fmt.Sprintf("resblock_kernel_sizes[%d]", j), ks, maxKernel)
-		k.that(len(c.ResblockDilationSizes[j]) > 0 && len(c.ResblockDilationSizes[j]) <= 8, fmt.Sprintf("resblock_dilation_sizes[%d]", j), "%d of them: want 1 to 8", len(c.ResblockDilationSizes[j]))
+		k.that(len(c.ResblockDilationSizes[j]) > 0 && len(c.ResblockDilationSizes[j]) <= 8,
+			fmt.Sprintf("resblock_dilation_sizes[%d]", j), "%d of them: want 1 to 8", len(c.ResblockDilationSizes[j]))
 		for _, d := range c.ResblockDilationSizes[j] {
 			k.within(fmt.Sprintf("resblock_dilation_sizes[%d]", j), d, maxDilation)
 		}
@@ -192,12 +203,14 @@ func (c *TextEncoderConfig) check(k *checker, size int) {
 	if len(k.errs) > 0 {
 		return
 	}
-	k.that(c.HiddenSize%c.NumAttentionHeads == 0, "num_attention_heads", "%d does not divide hidden_size %d", c.NumAttentionHeads, c.HiddenSize)
+	k.that(c.HiddenSize%c.NumAttentionHeads == 0, "num_attention_heads", "%d does not divide hidden_size %d",
+		c.NumAttentionHeads, c.HiddenSize)
 	k.splits("num_attention_heads", c.NumAttentionHeads, size)
 	k.splits("hidden_size", c.HiddenSize, Shards)
 	k.splits("intermediate_size", c.IntermediateSize, Shards)
 	h := float64(c.HiddenSize)
-	k.fits(h*float64(c.VocabSize+c.MaxPositionEmbeddings) + float64(c.NumHiddenLayers)*(4*h*h+2*h*float64(c.IntermediateSize)))
+	k.fits(h*float64(c.VocabSize+c.MaxPositionEmbeddings) +
+		float64(c.NumHiddenLayers)*(4*h*h+2*h*float64(c.IntermediateSize)))
 }
 
 // DiTConfig is config.json of a diffusion transformer, in diffusers' spelling of
@@ -240,12 +253,14 @@ func (c *DiTConfig) check(k *checker, size int) {
 	k.within("vae_scale_factor", c.VAEScaleFactor, 64)
 	k.positive("norm_eps", c.NormEps)
 	k.that(c.ActivationFn == "gelu-approximate", "activation_fn", "%q: want \"gelu-approximate\"", c.ActivationFn)
-	k.that(c.OutChannels == c.InChannels, "out_channels", "%d: want in_channels %d; learned variance is not supported", c.OutChannels, c.InChannels)
+	k.that(c.OutChannels == c.InChannels, "out_channels", "%d: want in_channels %d; learned variance is not supported",
+		c.OutChannels, c.InChannels)
 	if len(k.errs) > 0 {
 		return
 	}
 	d := c.NumAttentionHeads * c.AttentionHeadDim
-	k.that(c.SampleSize%c.PatchSize == 0, "sample_size", "%d is no multiple of patch_size %d", c.SampleSize, c.PatchSize)
+	k.that(c.SampleSize%c.PatchSize == 0, "sample_size", "%d is no multiple of patch_size %d", c.SampleSize,
+		c.PatchSize)
 	k.within("num_attention_heads * attention_head_dim", d, maxDim)
 	k.splits("num_attention_heads", c.NumAttentionHeads, size)
 	k.splits("num_attention_heads * attention_head_dim", d, 4) // shards, and the quarters of position embeddings
@@ -283,8 +298,10 @@ func (c *VAEConfig) check(k *checker, size int) {
 	k.within("norm_num_groups", c.NormNumGroups, maxDim)
 	k.positive("norm_eps", c.NormEps)
 	k.positive("scaling_factor", c.ScalingFactor)
-	k.that(c.MidBlockAddAttention != nil && !*c.MidBlockAddAttention, "mid_block_add_attention", "want false; attention in the middle is not supported")
-	k.that(len(c.BlockOutChannels) > 0 && len(c.BlockOutChannels) <= 6, "block_out_channels", "%d of them: want 1 to 6", len(c.BlockOutChannels))
+	k.that(c.MidBlockAddAttention != nil && !*c.MidBlockAddAttention, "mid_block_add_attention",
+		"want false; attention in the middle is not supported")
+	k.that(len(c.BlockOutChannels) > 0 && len(c.BlockOutChannels) <= 6, "block_out_channels", "%d of them: want 1 to 6",
+		len(c.BlockOutChannels))
 	if len(k.errs) > 0 {
 		return
 	}
@@ -318,7 +335,8 @@ func readConfig(fsys fs.FS, dir, file string, overrides map[string]any, size int
 		err = json.Unmarshal(raw, c)
 	}
 	if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%w: %s: field %s: %s does not fit (offset %d)", ErrConfig, name, te.Field, te.Value, te.Offset)
+		return fmt.Errorf("%w: %s: field %s: %s does not fit (offset %d)", ErrConfig, name, te.Field, te.Value,
+			te.Offset)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrConfig, name, err)

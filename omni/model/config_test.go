@@ -47,35 +47,51 @@ func TestConfigRefuses(t *testing.T) {
 		set         map[string]any
 		want        []string
 	}{
-		{"llm", "thinker", 1, map[string]any{"hidden_size": nil}, []string{"builtin/thinker/config.json: hidden_size: missing or 0"}},
-		{"llm", "thinker", 1, map[string]any{"hidden_size": -4, "vocab_size": 0}, []string{"hidden_size: -4", "vocab_size: missing"}},
+		{"llm", "thinker", 1, map[string]any{"hidden_size": nil},
+			[]string{"builtin/thinker/config.json: hidden_size: missing or 0"}},
+		{"llm", "thinker", 1, map[string]any{"hidden_size": -4, "vocab_size": 0},
+			[]string{"hidden_size: -4", "vocab_size: missing"}},
 		{"llm", "thinker", 1, map[string]any{"hidden_size": "big"}, []string{"config.json: field hidden_size: string"}},
-		{"llm", "thinker", 1, map[string]any{"hidden_size": 1 << 40}, []string{"hidden_size: 1099511627776: want 1 to"}},
+		{"llm", "thinker", 1, map[string]any{"hidden_size": 1 << 40},
+			[]string{"hidden_size: 1099511627776: want 1 to"}},
 		{"llm", "thinker", 1, map[string]any{"head_dim": 7}, []string{"head_dim: 7 is odd"}},
-		{"llm", "thinker", 1, map[string]any{"num_key_value_heads": 3}, []string{"num_key_value_heads: 3 does not divide num_attention_heads 8"}},
-		{"llm", "thinker", 4, map[string]any{"num_attention_heads": 6, "num_key_value_heads": 2}, []string{"num_attention_heads: 6 cannot be split in 4"}},
-		{"llm", "thinker", 2, map[string]any{"num_attention_heads": 6, "num_key_value_heads": 3}, []string{"num_key_value_heads: 3 heads can neither be split nor copied over 2 ranks"}},
+		{"llm", "thinker", 1, map[string]any{"num_key_value_heads": 3},
+			[]string{"num_key_value_heads: 3 does not divide num_attention_heads 8"}},
+		{"llm", "thinker", 4, map[string]any{"num_attention_heads": 6, "num_key_value_heads": 2},
+			[]string{"num_attention_heads: 6 cannot be split in 4"}},
+		{"llm", "thinker", 2, map[string]any{"num_attention_heads": 6, "num_key_value_heads": 3},
+			[]string{"num_key_value_heads: 3 heads can neither be split nor copied over 2 ranks"}},
 		{"llm", "thinker", 3, nil, []string{"tensor_parallel_size: 3 ranks: want 1, 2 or 4"}},
-		{"llm", "thinker", 1, map[string]any{"intermediate_size": 1026}, []string{"intermediate_size: 1026 cannot be split in 4"}},
+		{"llm", "thinker", 1, map[string]any{"intermediate_size": 1026},
+			[]string{"intermediate_size: 1026 cannot be split in 4"}},
 		{"llm", "thinker", 1, map[string]any{"hidden_act": "relu"}, []string{`hidden_act: "relu"`}},
 		{"llm", "thinker", 1, map[string]any{"rms_norm_eps": -1}, []string{"rms_norm_eps: -1"}},
-		{"llm", "thinker", 1, map[string]any{"vocab_size": 1 << 22, "hidden_size": 1 << 16}, []string{"size: ", "parameters take more than"}},
+		{"llm", "thinker", 1, map[string]any{"vocab_size": 1 << 22, "hidden_size": 1 << 16},
+			[]string{"size: ", "parameters take more than"}},
 		{"vocoder", "code2wav", 1, map[string]any{"upsample_rates": []int{}}, []string{"upsample_rates: 0 of them"}},
-		{"vocoder", "code2wav", 1, map[string]any{"upsample_kernel_sizes": []int{20, 16, 12, 5}}, []string{"upsample_kernel_sizes[3]: 5: want 4"}},
-		{"vocoder", "code2wav", 1, map[string]any{"upsample_initial_channel": 40}, []string{"upsample_initial_channel: 40"}},
-		{"vocoder", "code2wav", 1, map[string]any{"resblock_dilation_sizes": [][]int{{0}, {1}}}, []string{"resblock_dilation_sizes[0]: missing or 0"}},
+		{"vocoder", "code2wav", 1, map[string]any{"upsample_kernel_sizes": []int{20, 16, 12, 5}},
+			[]string{"upsample_kernel_sizes[3]: 5: want 4"}},
+		{"vocoder", "code2wav", 1, map[string]any{"upsample_initial_channel": 40},
+			[]string{"upsample_initial_channel: 40"}},
+		{"vocoder", "code2wav", 1, map[string]any{"resblock_dilation_sizes": [][]int{{0}, {1}}},
+			[]string{"resblock_dilation_sizes[0]: missing or 0"}},
 		{"vocoder", "code2wav", 1, map[string]any{"sampling_rate": 0}, []string{"sampling_rate: missing"}},
 		{"vocoder", "code2wav", 1, map[string]any{"leaky_relu_slope": 2}, []string{"leaky_relu_slope: 2"}},
-		{"text", "text_encoder", 1, map[string]any{"num_attention_heads": 5}, []string{"num_attention_heads: 5 does not divide hidden_size 192"}},
+		{"text", "text_encoder", 1, map[string]any{"num_attention_heads": 5},
+			[]string{"num_attention_heads: 5 does not divide hidden_size 192"}},
 		{"text", "text_encoder", 1, map[string]any{"vocab_size": 100}, []string{"vocab_size", "100"}},
-		{"dit", "dit", 1, map[string]any{"sample_size": 30, "patch_size": 4}, []string{"sample_size: 30 is no multiple of patch_size 4"}},
+		{"dit", "dit", 1, map[string]any{"sample_size": 30, "patch_size": 4},
+			[]string{"sample_size: 30 is no multiple of patch_size 4"}},
 		{"dit", "dit", 1, map[string]any{"out_channels": 8}, []string{"out_channels: 8"}},
-		{"dit", "dit", 4, map[string]any{"num_attention_heads": 2}, []string{"num_attention_heads: 2 cannot be split in 4"}},
+		{"dit", "dit", 4, map[string]any{"num_attention_heads": 2},
+			[]string{"num_attention_heads: 2 cannot be split in 4"}},
 		{"vae", "vae", 1, map[string]any{"norm_num_groups": 6}, []string{"norm_num_groups: 6"}},
 		{"vae", "vae", 1, map[string]any{"mid_block_add_attention": nil}, []string{"mid_block_add_attention"}},
-		{"vae", "vae", 1, map[string]any{"block_out_channels": []int{16, 20}}, []string{"block_out_channels[1]: 20 cannot be split in 8"}},
+		{"vae", "vae", 1, map[string]any{"block_out_channels": []int{16, 20}},
+			[]string{"block_out_channels[1]: 20 cannot be split in 8"}},
 	} {
-		_, err := openAny(c.kind, Options{Model: "builtin/" + c.model, Overrides: c.set, Group: fakeGroup{size: c.ranks}})
+		_, err := openAny(c.kind, Options{Model: "builtin/" + c.model, Overrides: c.set,
+			Group: fakeGroup{size: c.ranks}})
 		if !errors.Is(err, ErrConfig) {
 			t.Errorf("%s %v: error %v is no ErrConfig", c.model, c.set, err)
 			continue
@@ -121,7 +137,8 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestBuiltins(t *testing.T) {
-	kinds := map[string]string{"thinker": "llm", "talker": "llm", "code2wav": "vocoder", "text_encoder": "text", "dit": "dit", "vae": "vae"}
+	kinds := map[string]string{"thinker": "llm", "talker": "llm", "code2wav": "vocoder", "text_encoder": "text",
+		"dit": "dit", "vae": "vae"}
 	for _, name := range Builtins() {
 		kind, ok := kinds[strings.TrimPrefix(name, builtinPrefix)]
 		if !ok {
@@ -147,7 +164,8 @@ type asked struct {
 
 func (a *asked) tensor(name string, shape ...int) ([]float32, error) {
 	x, err := a.tensors.tensor(name, shape...)
-	a.list = append(a.list, safetensors.Tensor{Name: name, DType: "F32", Shape: shape, Data: append([]float32(nil), x...)})
+	a.list = append(a.list, safetensors.Tensor{Name: name, DType: "F32", Shape: shape,
+		Data: append([]float32(nil), x...)})
 	return x, err
 }
 
@@ -227,10 +245,12 @@ func TestLLMFromSafetensors(t *testing.T) {
 		}
 	}
 	_, err = OpenLLM(context.Background(), nil, Options{Model: writeModel(t, o, "model.layers.1.mlp.down_proj.weight")})
-	if err == nil || !strings.Contains(err.Error(), `tensor "model.layers.1.mlp.down_proj.weight" is missing`) || !strings.Contains(err.Error(), "[64 96]") {
+	if err == nil || !strings.Contains(err.Error(), `tensor "model.layers.1.mlp.down_proj.weight" is missing`) ||
+		!strings.Contains(err.Error(), "[64 96]") {
 		t.Errorf("a tensor is missing: %v", err)
 	}
-	_, err = OpenLLM(context.Background(), nil, Options{Model: dir, Overrides: map[string]any{"intermediate_size": 128}})
+	_, err = OpenLLM(context.Background(), nil, Options{Model: dir,
+		Overrides: map[string]any{"intermediate_size": 128}})
 	if err == nil || !strings.Contains(err.Error(), "has shape [96 64], want [128 64]") {
 		t.Errorf("a shape is wrong: %v", err)
 	}

@@ -19,9 +19,12 @@ import (
 )
 
 var (
-	tinyText = map[string]any{"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 48, "vocab_size": 400, "max_position_embeddings": 20}
-	tinyDiT  = map[string]any{"sample_size": 16, "patch_size": 2, "num_layers": 2, "num_attention_heads": 4, "attention_head_dim": 12, "caption_channels": 32}
-	tinyVAE  = map[string]any{"block_out_channels": []int{8, 16}, "norm_num_groups": 4, "scaling_factor": 0.7, "shift_factor": 0.1}
+	tinyText = map[string]any{"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2,
+		"intermediate_size": 48, "vocab_size": 400, "max_position_embeddings": 20}
+	tinyDiT = map[string]any{"sample_size": 16, "patch_size": 2, "num_layers": 2, "num_attention_heads": 4,
+		"attention_head_dim": 12, "caption_channels": 32}
+	tinyVAE = map[string]any{"block_out_channels": []int{8, 16}, "norm_num_groups": 4, "scaling_factor": 0.7,
+		"shift_factor": 0.1}
 )
 
 func opts(model string, g collective.Group, overrides map[string]any) Options {
@@ -155,7 +158,10 @@ func TestDiffusionSameBits(t *testing.T) {
 	}
 	for _, size := range []int{1, 2, 4} {
 		for _, delay := range []int{0, 1} {
-			for rank, got := range onRanks(t, size, func(g collective.Group) (result, error) { return run(g, true, delay) }) {
+			for rank, got := range onRanks(t, size, func(g collective.Group) (result,
+				error) {
+				return run(g, true, delay)
+			}) {
 				if d := cmp.Diff(want, got); d != "" {
 					t.Errorf("size %d, delay %d, rank %d: %.400s", size, delay, rank, d)
 				}
@@ -316,7 +322,8 @@ func TestDiffusionRefuses(t *testing.T) {
 	for _, c := range []struct {
 		batch []*ImageState
 		want  string
-	}{{nil, "0 images"}, {[]*ImageState{s, s}, "twice"}, {[]*ImageState{{}}, "not held"}, {[]*ImageState{nil}, "not held"}} {
+	}{{nil, "0 images"}, {[]*ImageState{s, s}, "twice"}, {[]*ImageState{{}}, "not held"},
+		{[]*ImageState{nil}, "not held"}} {
 		if err := d.Step(ctx, nil, c.batch); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
@@ -331,7 +338,8 @@ func TestDiffusionRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range []Latent{{}, {4, 2, 2, make([]float32, 15)}, {3, 2, 2, make([]float32, 12)}, {4, 1 << 40, 1 << 40, nil}} {
+	for _, l := range []Latent{{}, {4, 2, 2, make([]float32, 15)}, {3, 2, 2, make([]float32, 12)},
+		{4, 1 << 40, 1 << 40, nil}} {
 		if _, err := v.Decode(ctx, nil, []Latent{l}); err == nil {
 			t.Errorf("latent %d×%d×%d decoded", l.Channels, l.Height, l.Width)
 		}

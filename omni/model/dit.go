@@ -167,7 +167,8 @@ func (d *DiT) loadBlock(b *ditBlock, p string) (err error) {
 	if b.table, err = d.load(p+"scale_shift_table", 6, n); err != nil {
 		return err
 	}
-	if b.qkv, err = d.loadLinear(n, true, d.share(p+"attn1.to_q", n), d.share(p+"attn1.to_k", n), d.share(p+"attn1.to_v", n)); err != nil {
+	if b.qkv, err = d.loadLinear(n, true, d.share(p+"attn1.to_q", n), d.share(p+"attn1.to_k", n),
+		d.share(p+"attn1.to_v", n)); err != nil {
 		return err
 	}
 	if b.out, err = d.loadRow(p+"attn1.to_out.0", n, n, true); err != nil {
@@ -206,11 +207,13 @@ func (d *DiT) Check(s ImageSpec) error {
 		v    int
 	}{{"width", s.Width}, {"height", s.Height}} {
 		if side.v <= 0 || side.v > limit || side.v%m != 0 {
-			return fmt.Errorf("%s: %w: %s %d: want a multiple of %d up to %d", d.name, ErrImageSpec, side.name, side.v, m, limit)
+			return fmt.Errorf("%s: %w: %s %d: want a multiple of %d up to %d", d.name, ErrImageSpec, side.name, side.v,
+				m, limit)
 		}
 	}
 	if s.Steps < 1 || s.Steps > d.sched.NumTrainTimesteps {
-		return fmt.Errorf("%s: %w: %d denoise steps: want 1 to %d", d.name, ErrImageSpec, s.Steps, d.sched.NumTrainTimesteps)
+		return fmt.Errorf("%s: %w: %d denoise steps: want 1 to %d", d.name, ErrImageSpec, s.Steps,
+			d.sched.NumTrainTimesteps)
 	}
 	if g := float64(s.Guidance); math.IsNaN(g) || math.IsInf(g, 0) || g < 0 {
 		return fmt.Errorf("%s: %w: guidance %v: want a number, 0 or more", d.name, ErrImageSpec, s.Guidance)
@@ -255,7 +258,8 @@ func (d *DiT) Init(t *profiler.Track, s ImageSpec) (*ImageState, error) {
 	f := d.cfg.VAEScaleFactor
 	st := &ImageState{owner: d, spec: s, moves: moves}
 	st.spec.Prompt, st.spec.Negative = Cond{}, Cond{}
-	st.latent = Latent{d.cfg.InChannels, s.Height / f, s.Width / f, make([]float32, d.cfg.InChannels*s.Height/f*(s.Width/f))}
+	st.latent = Latent{d.cfg.InChannels, s.Height / f, s.Width / f,
+		make([]float32, d.cfg.InChannels*s.Height/f*(s.Width/f))}
 	sp := rowsOp(t, opRandn, d.cfg.InChannels, len(st.latent.Data)/d.cfg.InChannels)
 	gaussian(st.latent.Data, s.Seed)
 	sp.End()

@@ -199,7 +199,8 @@ func (d *DiT) gated(t *profiler.Track, b *ditBlock, x, y, six []float32, passes 
 	sp.End()
 }
 
-func (d *DiT) block(ctx context.Context, t *profiler.Track, b *ditBlock, x, cap, six []float32, passes []pass, rows, caps int) error {
+func (d *DiT) block(ctx context.Context, t *profiler.Track, b *ditBlock, x, cap, six []float32, passes []pass, rows,
+	caps int) error {
 	c := &d.cfg
 	heads, dim := c.NumAttentionHeads/d.size, c.AttentionHeadDim
 	local := heads * dim
@@ -211,7 +212,8 @@ func (d *DiT) block(ctx context.Context, t *profiler.Track, b *ditBlock, x, cap,
 	sp := d.sdpa(t, passes, heads, dim, false)
 	for _, p := range passes {
 		q := qkv[p.from*3*local:]
-		d.att.full(d.model, t, out[p.from*local:], local, q, 3*local, p.n, q[local:], q[2*local:], 3*local, p.n, heads, dim)
+		d.att.full(d.model, t, out[p.from*local:], local, q, 3*local, p.n, q[local:], q[2*local:], 3*local, p.n, heads,
+			dim)
 	}
 	sp.End()
 	if err := b.out.apply(ctx, t, d.model, h, out, rows); err != nil {
@@ -226,7 +228,8 @@ func (d *DiT) block(ctx context.Context, t *profiler.Track, b *ditBlock, x, cap,
 	sp = d.sdpa(t, passes, heads, dim, true)
 	for _, p := range passes {
 		k := kv[p.capFrom*2*local:]
-		d.att.full(d.model, t, out[p.from*local:], local, q[p.from*local:], local, p.n, k, k[local:], 2*local, p.capN, heads, dim)
+		d.att.full(d.model, t, out[p.from*local:], local, q[p.from*local:], local, p.n, k, k[local:], 2*local, p.capN,
+			heads, dim)
 	}
 	sp.End()
 	if err := b.crossOut.apply(ctx, t, d.model, h, out, rows); err != nil {

@@ -38,7 +38,8 @@ func Inspect(architecture string, o Options, ranks int) (Facts, error) {
 	case "vae":
 		c = new(VAEConfig)
 	default:
-		return Facts{}, fmt.Errorf("model_arch %q: %w: one of llm, vocoder, text_encoder, dit, vae", architecture, ErrArchitecture)
+		return Facts{}, fmt.Errorf("model_arch %q: %w: one of llm, vocoder, text_encoder, dit, vae", architecture,
+			ErrArchitecture)
 	}
 	o.Group = sized{collective.Solo(), ranks}
 	m, err := open(context.Background(), nil, o, c)

@@ -53,8 +53,10 @@ func TestInspectRefuses(t *testing.T) {
 		{"llm", dir, LoadSafetensors, 1, "safetensors"},
 		{"dit", "builtin/thinker", LoadDummy, 1, "config.json"},
 	} {
-		if _, err := Inspect(c.arch, Options{Model: c.model, LoadFormat: c.format}, c.ranks); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("Inspect(%s, %s, %s, %d): %v, want an error with %q", c.arch, c.model, c.format, c.ranks, err, c.want)
+		if _, err := Inspect(c.arch, Options{Model: c.model, LoadFormat: c.format}, c.ranks); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
+			t.Errorf("Inspect(%s, %s, %s, %d): %v, want an error with %q", c.arch, c.model, c.format, c.ranks, err,
+				c.want)
 		}
 	}
 }

@@ -32,7 +32,8 @@ func newKVCache(m *model, blocks, layers, heads, dim int) (*kvCache, error) {
 	c.blockSize = c.layerSize * layers
 	total := int64(c.blockSize) * int64(blocks) * floatBytes
 	if total > MaxModelBytes {
-		return nil, fmt.Errorf("%s: kv cache of %d blocks takes %d bytes, limit %d", m.name, blocks, total, int64(MaxModelBytes))
+		return nil, fmt.Errorf("%s: kv cache of %d blocks takes %d bytes, limit %d", m.name, blocks, total,
+			int64(MaxModelBytes))
 	}
 	c.data = make([]float32, c.blockSize*blocks)
 	c.addr = spanOf(poolKV, c.data).addr

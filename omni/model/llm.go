@@ -104,7 +104,8 @@ func OpenLLM(ctx context.Context, t *profiler.Track, o Options) (_ *LLM, err err
 	l.kvHeads = max(1, c.NumKeyValueHeads/l.size)
 	l.maxStep = orDefault(o.MaxStepTokens, DefaultMaxStepTokens)
 	if l.maxStep < 1 || o.KVBlocks < 0 {
-		return nil, fmt.Errorf("%s: max step tokens %d, kv blocks %d: want positive numbers", o.Model, o.MaxStepTokens, o.KVBlocks)
+		return nil, fmt.Errorf("%s: max step tokens %d, kv blocks %d: want positive numbers", o.Model, o.MaxStepTokens,
+			o.KVBlocks)
 	}
 	if err := l.loadWeights(ctx); err != nil {
 		return nil, err
@@ -213,7 +214,8 @@ func (l *LLM) Len(seq SeqID) int {
 
 // KV says how full the cache is.
 func (l *LLM) KV() KVStats {
-	return KVStats{Blocks: l.kv.blocks, Free: len(l.kv.free), BlockSize: BlockSize, BytesPerBlock: l.kv.blockBytes, Seqs: len(l.kv.seqs)}
+	return KVStats{Blocks: l.kv.blocks, Free: len(l.kv.free), BlockSize: BlockSize, BytesPerBlock: l.kv.blockBytes,
+		Seqs: len(l.kv.seqs)}
 }
 
 // Free gives back all blocks of seq and forgets it. Freeing what does not exist is

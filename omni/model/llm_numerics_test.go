@@ -42,7 +42,8 @@ func TestLLMNumerics(t *testing.T) {
 				best = i
 			}
 		}
-		if want := last[best] - math.Log(sum); int(out[0].Token) != best || math.Abs(float64(out[0].Logprob)-want) > 1e-5 {
+		if want := last[best] - math.Log(sum); int(out[0].Token) != best ||
+			math.Abs(float64(out[0].Logprob)-want) > 1e-5 {
 			t.Errorf("tie %v: token %d (%v), want %d (%v)", tie, out[0].Token, out[0].Logprob, best, want)
 		}
 	}
@@ -129,7 +130,8 @@ func TestLLMOddVocabulary(t *testing.T) {
 				if err != nil {
 					return StepOut{}, err
 				}
-				o, err := m.Step(context.Background(), nil, []SeqStep{{Seq: 1, Tokens: []int32{2, 1}, Sampling: Sampler{Temperature: 1, Seed: 4}}})
+				o, err := m.Step(context.Background(), nil,
+					[]SeqStep{{Seq: 1, Tokens: []int32{2, 1}, Sampling: Sampler{Temperature: 1, Seed: 4}}})
 				if err != nil {
 					return StepOut{}, err
 				}

@@ -75,7 +75,8 @@ func (l *LLM) checkBatch(batch []SeqStep) (rows int, err error) {
 		return 0, fmt.Errorf("%s: step of %d positions, limit %d: send prompts in chunks", l.name, rows, l.maxStep)
 	}
 	if blocks > len(l.kv.free) {
-		return 0, fmt.Errorf("%s: step needs %d blocks, %d of %d are free: %w", l.name, blocks, len(l.kv.free), l.kv.blocks, ErrNoKVBlocks)
+		return 0, fmt.Errorf("%s: step needs %d blocks, %d of %d are free: %w", l.name, blocks, len(l.kv.free),
+			l.kv.blocks, ErrNoKVBlocks)
 	}
 	return rows, nil
 }
@@ -261,7 +262,8 @@ func (l *LLM) attention(t *profiler.Track, layer int, out, qkv []float32, rows [
 }
 
 // output makes the results from the normalized hidden states.
-func (l *LLM) output(ctx context.Context, t *profiler.Track, batch []SeqStep, rows []row, h []float32) ([]StepOut, error) {
+func (l *LLM) output(ctx context.Context, t *profiler.Track, batch []SeqStep, rows []row, h []float32) ([]StepOut,
+	error) {
 	d := l.cfg.HiddenSize
 	out := make([]StepOut, len(batch))
 	n := 0
@@ -301,7 +303,8 @@ func (l *LLM) output(ctx context.Context, t *profiler.Track, batch []SeqStep, ro
 }
 
 // logits computes the logits of the last position of the n sequences that sample.
-func (l *LLM) logits(ctx context.Context, t *profiler.Track, batch []SeqStep, rows []row, h []float32, n int) ([]float32, error) {
+func (l *LLM) logits(ctx context.Context, t *profiler.Track, batch []SeqStep, rows []row, h []float32,
+	n int) ([]float32, error) {
 	d, v := l.cfg.HiddenSize, l.cfg.VocabSize
 	last := l.floats(t, &l.last, n*d)
 	at := 0

@@ -50,7 +50,8 @@ func onGroups[T any](t testing.TB, groups []collective.Group, f func(g collectiv
 // tinyLLM is a config that is quick and has every feature.
 var tinyLLM = map[string]any{
 	"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 12, "num_hidden_layers": 3,
-	"intermediate_size": 96, "vocab_size": 301, "max_position_embeddings": 128, "attention_bias": true, "embedding_size": 20,
+	"intermediate_size": 96, "vocab_size": 301, "max_position_embeddings": 128, "attention_bias": true,
+	"embedding_size": 20,
 }
 
 func openTiny(g collective.Group, more map[string]any) (*LLM, error) { return openTinyOn(nil, g, more) }
@@ -63,7 +64,8 @@ func openTinyOn(t *profiler.Track, g collective.Group, more map[string]any) (*LL
 	for k, v := range more {
 		o[k] = v
 	}
-	return OpenLLM(context.Background(), t, Options{Model: "builtin/talker", LoadFormat: LoadDummy, Seed: 7, Group: g, Overrides: o})
+	return OpenLLM(context.Background(), t, Options{Model: "builtin/talker", LoadFormat: LoadDummy, Seed: 7, Group: g,
+		Overrides: o})
 }
 
 func tokens(r *rand.Rand, n, vocab int) []int32 {
@@ -131,7 +133,8 @@ func generate(m *LLM, seqs []chunked, n int, together bool) (generation, error) 
 	made := make([]int, len(seqs))
 	next := func(i int) (SeqStep, bool) {
 		q := seqs[i]
-		b := SeqStep{Seq: q.seq, WantHidden: true, Sampling: Sampler{Temperature: 0.8, TopK: 50, TopP: 0.95, Seed: uint64(q.seq)}}
+		b := SeqStep{Seq: q.seq, WantHidden: true, Sampling: Sampler{Temperature: 0.8, TopK: 50, TopP: 0.95,
+			Seed: uint64(q.seq)}}
 		if at[i] < len(q.prompt) {
 			n := q.chunks[chunk[i]]
 			b.Tokens = q.prompt[at[i] : at[i]+n]
@@ -236,7 +239,8 @@ func TestLLMSameBits(t *testing.T) {
 }
 
 func TestLLMPoolIsBounded(t *testing.T) {
-	m, err := OpenLLM(context.Background(), nil, Options{Model: "builtin/talker", LoadFormat: LoadDummy, Overrides: tinyLLM, KVBlocks: 3})
+	m, err := OpenLLM(context.Background(), nil, Options{Model: "builtin/talker", LoadFormat: LoadDummy,
+		Overrides: tinyLLM, KVBlocks: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,10 +295,13 @@ func TestLLMRefuses(t *testing.T) {
 		{"token", context.Background(), []SeqStep{{Seq: 1, Tokens: []int32{301}}}, "token 301"},
 		{"negative", context.Background(), []SeqStep{{Seq: 1, Tokens: []int32{-1}}}, "token -1"},
 		{"too long", context.Background(), []SeqStep{{Seq: 1, Tokens: make([]int32, 129)}}, "too long"},
-		{"lengths", context.Background(), []SeqStep{{Seq: 1, Tokens: make([]int32, 2), Embeds: make([][]float32, 3)}}, "2 tokens but 3"},
+		{"lengths", context.Background(), []SeqStep{{Seq: 1, Tokens: make([]int32, 2), Embeds: make([][]float32, 3)}},
+			"2 tokens but 3"},
 		{"embed size", context.Background(), []SeqStep{{Seq: 1, Embeds: [][]float32{{1}}}}, "want 20"},
-		{"suppressed", context.Background(), []SeqStep{{Seq: 1, Tokens: []int32{1}, Sampling: Sampler{Suppress: []int32{999}}}}, "999"},
-		{"nan", context.Background(), []SeqStep{{Seq: 1, Tokens: []int32{1}, Sampling: Sampler{Temperature: float32(math.NaN())}}}, "finite"},
+		{"suppressed", context.Background(),
+			[]SeqStep{{Seq: 1, Tokens: []int32{1}, Sampling: Sampler{Suppress: []int32{999}}}}, "999"},
+		{"nan", context.Background(), []SeqStep{{Seq: 1, Tokens: []int32{1},
+			Sampling: Sampler{Temperature: float32(math.NaN())}}}, "finite"},
 		{"canceled", canceled, []SeqStep{{Seq: 1, Tokens: []int32{1}}}, "canceled"},
 	} {
 		before := m.KV()

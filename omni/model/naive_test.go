@@ -179,8 +179,10 @@ func (n naive) llm(c *LLMConfig, ids []int32, extra mat) (hidden, logits mat) {
 	for i := range c.NumHiddenLayers {
 		p := fmt.Sprintf("model.layers.%d.", i)
 		h := n.rms(x, p+"input_layernorm.weight", c.RMSNormEps)
-		q := rotate(n.linear(h, p+"self_attn.q_proj", c.NumAttentionHeads*c.HeadDim, c.AttentionBias), c.NumAttentionHeads, c.RopeTheta)
-		k := rotate(n.linear(h, p+"self_attn.k_proj", c.NumKeyValueHeads*c.HeadDim, c.AttentionBias), c.NumKeyValueHeads, c.RopeTheta)
+		q := rotate(n.linear(h, p+"self_attn.q_proj", c.NumAttentionHeads*c.HeadDim, c.AttentionBias),
+			c.NumAttentionHeads, c.RopeTheta)
+		k := rotate(n.linear(h, p+"self_attn.k_proj", c.NumKeyValueHeads*c.HeadDim, c.AttentionBias),
+			c.NumKeyValueHeads, c.RopeTheta)
 		v := n.linear(h, p+"self_attn.v_proj", c.NumKeyValueHeads*c.HeadDim, c.AttentionBias)
 		o := naiveAttention(q, k, v, c.NumAttentionHeads, c.NumKeyValueHeads, true)
 		x = zip(x, n.linear(o, p+"self_attn.o_proj", c.HiddenSize, false), plus)
@@ -214,7 +216,8 @@ func (n naive) textEncoder(c *TextEncoderConfig, ids []int32) mat {
 		}
 		o := naiveAttention(qkv[0], qkv[1], qkv[2], c.NumAttentionHeads, c.NumAttentionHeads, false)
 		x = zip(x, n.linear(o, p+"self_attn.out_proj", c.HiddenSize, true), plus)
-		h = apply(n.linear(n.layerNorm(x, p+"layer_norm2", c.LayerNormEps), p+"mlp.fc1", c.IntermediateSize, true), geluRef)
+		h = apply(n.linear(n.layerNorm(x, p+"layer_norm2", c.LayerNormEps), p+"mlp.fc1", c.IntermediateSize, true),
+			geluRef)
 		x = zip(x, n.linear(h, p+"mlp.fc2", c.HiddenSize, true), plus)
 	}
 	return n.layerNorm(x, p+"final_layer_norm", c.LayerNormEps)
@@ -242,7 +245,8 @@ func (n naive) dit(c *DiTConfig, l Latent, cond Cond, time float64) []float64 {
 				for ch := range c.InChannels {
 					for dy := range p {
 						for dx := range p {
-							row[o] += float64(l.Data[(ch*l.Height+y*p+dy)*l.Width+z*p+dx]) * float64(w[((o*c.InChannels+ch)*p+dy)*p+dx])
+							row[o] += float64(l.Data[(ch*l.Height+y*p+dy)*l.Width+z*p+dx]) * float64(
+								w[((o*c.InChannels+ch)*p+dy)*p+dx])
 						}
 					}
 				}
@@ -251,7 +255,8 @@ func (n naive) dit(c *DiTConfig, l Latent, cond Cond, time float64) []float64 {
 		}
 	}
 	ts := sin(time, 256)
-	emb := n.linear(mat{append(append([]float64(nil), ts[128:]...), ts[:128]...)}, "adaln_single.emb.timestep_embedder.linear_1", d, true)
+	emb := n.linear(mat{append(append([]float64(nil), ts[128:]...), ts[:128]...)},
+		"adaln_single.emb.timestep_embedder.linear_1", d, true)
 	emb = n.linear(apply(emb, siluRef), "adaln_single.emb.timestep_embedder.linear_2", d, true)
 	six := n.linear(apply(emb, siluRef), "adaln_single.linear", 6*d, true)[0]
 	var cap mat
@@ -262,9 +267,11 @@ func (n naive) dit(c *DiTConfig, l Latent, cond Cond, time float64) []float64 {
 		}
 		cap = append(cap, row)
 	}
-	cap = n.linear(apply(n.linear(cap, "caption_projection.linear_1", d, true), geluRef), "caption_projection.linear_2", d, true)
+	cap = n.linear(apply(n.linear(cap, "caption_projection.linear_1", d, true), geluRef), "caption_projection.linear_2",
+		d, true)
 	mod := func(x mat, shift, scale []float64) mat {
-		return zip(zip(normalize(x, c.NormEps), mat{scale}, func(a, s float64) float64 { return a * (1 + s) }), mat{shift}, plus)
+		return zip(zip(normalize(x, c.NormEps), mat{scale}, func(a, s float64) float64 { return a * (1 + s) }),
+			mat{shift}, plus)
 	}
 	for i := range c.NumLayers {
 		p := fmt.Sprintf("transformer_blocks.%d.", i)
@@ -277,7 +284,8 @@ func (n naive) dit(c *DiTConfig, l Latent, cond Cond, time float64) []float64 {
 			return r
 		}
 		attn := func(name string, q, kv mat) mat {
-			o := naiveAttention(n.linear(q, p+name+".to_q", d, true), n.linear(kv, p+name+".to_k", d, true), n.linear(kv, p+name+".to_v", d, true), c.NumAttentionHeads, c.NumAttentionHeads, false)
+			o := naiveAttention(n.linear(q, p+name+".to_q", d, true), n.linear(kv, p+name+".to_k", d, true),
+				n.linear(kv, p+name+".to_v", d, true), c.NumAttentionHeads, c.NumAttentionHeads, false)
 			return n.linear(o, p+name+".to_out.0", d, true)
 		}
 		h := mod(x, part(0), part(1))
@@ -417,5 +425,6 @@ func (n naive) vae(c *VAEConfig, l Latent) img {
 			x = n.conv2d(x, fmt.Sprintf("decoder.up_blocks.%d.upsamplers.0.conv", i), out, 3)
 		}
 	}
-	return n.conv2d(n.groupNormSiLU(x, "decoder.conv_norm_out", c.NormNumGroups, c.NormEps), "decoder.conv_out", c.OutChannels, 3)
+	return n.conv2d(n.groupNormSiLU(x, "decoder.conv_norm_out", c.NormNumGroups, c.NormEps), "decoder.conv_out",
+		c.OutChannels, 3)
 }

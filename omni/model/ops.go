@@ -89,7 +89,8 @@ const noToken = -1
 func embedRows(t *profiler.Track, dst, table []float32, dim int, ids []int32) {
 	sp := t.Begin(opEmbedding, profiler.CategoryOp)
 	if t.Enabled() {
-		sp.Shape(profiler.Float32, len(table)/dim, dim).Shape(profiler.Int32, len(ids)).Bytes(2 * floatBytes * int64(len(ids)*dim))
+		sp.Shape(profiler.Float32, len(table)/dim, dim).Shape(profiler.Int32,
+			len(ids)).Bytes(2 * floatBytes * int64(len(ids)*dim))
 	}
 	for i, id := range ids {
 		if id == noToken {

@@ -40,7 +40,8 @@ func record(t *testing.T, f func(t *profiler.Track) error) recording {
 	t.Helper()
 	rec := profiler.New(profiler.Config{Process: "test"})
 	var out bytes.Buffer
-	if err := rec.Start(profiler.StartOptions{Out: &out, RecordShapes: true, WithFLOPs: true, WithMemory: true}); err != nil {
+	if err := rec.Start(profiler.StartOptions{Out: &out, RecordShapes: true, WithFLOPs: true,
+		WithMemory: true}); err != nil {
 		t.Fatal(err)
 	}
 	track := rec.Track("rank")
@@ -185,7 +186,8 @@ func TestRecordOthers(t *testing.T) {
 	record(t, func(tr *profiler.Track) error {
 		v, err := OpenVocoder(ctx, tr, opts("code2wav", nil, tinyVocoder))
 		if err == nil {
-			_, err = v.Decode(ctx, tr, []VocodeChunk{{Stream: 1, Codes: make([]int32, 6)}, {Stream: 2, Codes: make([]int32, 2)}})
+			_, err = v.Decode(ctx, tr, []VocodeChunk{{Stream: 1, Codes: make([]int32, 6)},
+				{Stream: 2, Codes: make([]int32, 2)}})
 			v.Free(tr, 2)
 			err = errors.Join(err, v.Close(tr))
 		}
@@ -206,7 +208,8 @@ func TestRecordOthers(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		s, err := d.Init(tr, ImageSpec{Width: 32, Height: 32, Steps: 2, Guidance: 2, Prompt: conds[0], Negative: conds[1]})
+		s, err := d.Init(tr, ImageSpec{Width: 32, Height: 32, Steps: 2, Guidance: 2, Prompt: conds[0],
+			Negative: conds[1]})
 		if err != nil {
 			return err
 		}
@@ -215,7 +218,8 @@ func TestRecordOthers(t *testing.T) {
 		return errors.Join(err, e.Close(tr), d.Close(tr)) // the image is freed with its model
 	})
 	r.freed(t, "weights", "workspace", "latents")
-	for _, want := range []string{"aten::layer_norm", "aten::gelu", "kinetoscope::patchify", "kinetoscope::scheduler_step", "  aten::addmm"} {
+	for _, want := range []string{"aten::layer_norm", "aten::gelu", "kinetoscope::patchify",
+		"kinetoscope::scheduler_step", "  aten::addmm"} {
 		if !strings.Contains(r.String(), want) {
 			t.Errorf("no %s recorded", want)
 		}
@@ -257,7 +261,8 @@ func TestReportMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Init(nil, ImageSpec{Width: 32, Height: 32, Steps: 1, Prompt: Cond{1, 32, make([]float32, 32)}}); err != nil {
+	if _, err := d.Init(nil, ImageSpec{Width: 32, Height: 32, Steps: 1,
+		Prompt: Cond{1, 32, make([]float32, 32)}}); err != nil {
 		t.Fatal(err)
 	}
 	record(t, func(tr *profiler.Track) error {

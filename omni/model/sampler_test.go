@@ -68,14 +68,17 @@ func TestSamplerDistribution(t *testing.T) {
 
 func TestSamplerGreedy(t *testing.T) {
 	logits := []float32{1, 5, 5, -2}
-	if token, lp := (&Sampler{}).sample(nil, slices.Clone(logits), 3); token != 1 || math.Abs(float64(lp)-math.Log(1/(2+math.Exp(-4)+math.Exp(-7)))) > 1e-6 {
+	if token, lp := (&Sampler{}).sample(nil, slices.Clone(logits), 3); token != 1 ||
+		math.Abs(float64(lp)-math.Log(1/(2+math.Exp(-4)+math.Exp(-7)))) > 1e-6 {
 		t.Errorf("token %d, logprob %v", token, lp)
 	}
-	if token, lp := (&Sampler{Suppress: []int32{1, 2}}).sample(nil, slices.Clone(logits), 3); token != 0 || !(lp > -100 || math.IsInf(float64(lp), -1)) {
+	if token, lp := (&Sampler{Suppress: []int32{1, 2}}).sample(nil, slices.Clone(logits), 3); token != 0 ||
+		!(lp > -100 || math.IsInf(float64(lp), -1)) {
 		t.Errorf("token %d, logprob %v", token, lp)
 	}
 	const subnormal = 2.9e-39 // its reciprocal is no float32
-	for _, s := range []Sampler{{Temperature: subnormal}, {Temperature: subnormal, TopK: 1}, {Temperature: subnormal, TopK: 3, TopP: 0.5}} {
+	for _, s := range []Sampler{{Temperature: subnormal}, {Temperature: subnormal, TopK: 1},
+		{Temperature: subnormal, TopK: 3, TopP: 0.5}} {
 		if token, _ := s.sample(nil, []float32{1, 0.5, 5, -2}, 3); token != 2 {
 			t.Errorf("%+v: token %d, want 2", s, token)
 		}

@@ -36,11 +36,14 @@ func (c *SchedulerConfig) defaults() {
 }
 
 func (c *SchedulerConfig) check(k *checker, _ int) {
-	k.that(c.ClassName == flowMatching || c.ClassName == ddim, "_class_name", "%q: want %q or %q", c.ClassName, flowMatching, ddim)
+	k.that(c.ClassName == flowMatching || c.ClassName == ddim, "_class_name", "%q: want %q or %q", c.ClassName,
+		flowMatching, ddim)
 	k.within("num_train_timesteps", c.NumTrainTimesteps, MaxDenoiseSteps)
 	k.positive("shift", c.Shift)
-	k.that(c.BetaStart > 0 && c.BetaStart < c.BetaEnd && c.BetaEnd < 1, "beta_start", "%v to beta_end %v: want 0 < start < end < 1", c.BetaStart, c.BetaEnd)
-	k.that(c.BetaSchedule == "linear" || c.BetaSchedule == "scaled_linear", "beta_schedule", "%q: want \"linear\" or \"scaled_linear\"", c.BetaSchedule)
+	k.that(c.BetaStart > 0 && c.BetaStart < c.BetaEnd && c.BetaEnd < 1, "beta_start",
+		"%v to beta_end %v: want 0 < start < end < 1", c.BetaStart, c.BetaEnd)
+	k.that(c.BetaSchedule == "linear" || c.BetaSchedule == "scaled_linear", "beta_schedule",
+		"%q: want \"linear\" or \"scaled_linear\"", c.BetaSchedule)
 	k.that(c.TimestepSpacing == "trailing", "timestep_spacing", "%q: want \"trailing\"", c.TimestepSpacing)
 	k.that(c.PredictionType == "epsilon", "prediction_type", "%q: want \"epsilon\"", c.PredictionType)
 }

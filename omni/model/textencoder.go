@@ -59,7 +59,8 @@ func OpenTextEncoder(ctx context.Context, t *profiler.Track, o Options) (_ *Text
 		return nil, fmt.Errorf("%w: %s/%s: vocab_size: %w", ErrConfig, o.Model, ConfigFile, err)
 	}
 	if c.MaxPositionEmbeddings < 2 {
-		return nil, fmt.Errorf("%w: %s/%s: max_position_embeddings: %d: want at least 2", ErrConfig, o.Model, ConfigFile, c.MaxPositionEmbeddings)
+		return nil, fmt.Errorf("%w: %s/%s: max_position_embeddings: %d: want at least 2", ErrConfig, o.Model,
+			ConfigFile, c.MaxPositionEmbeddings)
 	}
 	return e, e.loadWeights(ctx)
 }
@@ -70,7 +71,8 @@ func (e *TextEncoder) loadWeights(ctx context.Context) (err error) {
 	if e.tokens, err = e.load(p+"embeddings.token_embedding.weight", c.VocabSize, c.HiddenSize); err != nil {
 		return err
 	}
-	if e.positions, err = e.load(p+"embeddings.position_embedding.weight", c.MaxPositionEmbeddings, c.HiddenSize); err != nil {
+	if e.positions, err = e.load(p+"embeddings.position_embedding.weight", c.MaxPositionEmbeddings,
+		c.HiddenSize); err != nil {
 		return err
 	}
 	if e.normW, e.normB, err = e.loadNorm(p+"final_layer_norm", c.HiddenSize); err != nil {
@@ -105,7 +107,8 @@ func (e *TextEncoder) loadLayer(y *encoderLayer, p string) (err error) {
 	if y.norm2W, y.norm2B, err = e.loadNorm(p+"layer_norm2", d); err != nil {
 		return err
 	}
-	y.qkv, err = e.loadLinear(d, true, e.share(p+"self_attn.q_proj", d), e.share(p+"self_attn.k_proj", d), e.share(p+"self_attn.v_proj", d))
+	y.qkv, err = e.loadLinear(d, true, e.share(p+"self_attn.q_proj", d), e.share(p+"self_attn.k_proj", d),
+		e.share(p+"self_attn.v_proj", d))
 	if err != nil {
 		return err
 	}
@@ -189,7 +192,8 @@ func (e *TextEncoder) layer(ctx context.Context, t *profiler.Track, y *encoderLa
 	for i := range len(from) - 1 {
 		q := qkv[from[i]*3*local:]
 		n := from[i+1] - from[i]
-		e.att.full(e.model, t, out[from[i]*local:], local, q, 3*local, n, q[local:], q[2*local:], 3*local, n, heads, dim)
+		e.att.full(e.model, t, out[from[i]*local:], local, q, 3*local, n, q[local:], q[2*local:], 3*local, n, heads,
+			dim)
 	}
 	sp.End()
 	if err := y.out.apply(ctx, t, e.model, h, out, rows); err != nil {

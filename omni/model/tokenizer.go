@@ -40,7 +40,8 @@ type Tokenizer struct {
 // fit are left out. It needs room for bytes and specials.
 func NewTokenizer(vocabSize int) (*Tokenizer, error) {
 	if vocabSize < firstPiece {
-		return nil, fmt.Errorf("tokenizer: vocabulary of %d, want at least %d for bytes and special tokens", vocabSize, firstPiece)
+		return nil, fmt.Errorf("tokenizer: vocabulary of %d, want at least %d for bytes and special tokens", vocabSize,
+			firstPiece)
 	}
 	k := &Tokenizer{ids: map[string]int32{}}
 	add := func(p string) {

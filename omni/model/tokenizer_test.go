@@ -19,7 +19,8 @@ func newTokenizer(t testing.TB, vocab int) *Tokenizer {
 
 func FuzzTokenizer(f *testing.F) {
 	k := newTokenizer(f, 2048)
-	for _, s := range []string{"", "the sea", "Hello, wörld! 你好 🙂", "\xff\xfe broken \xe4\xbd", " the the  theory of a quiet morning.\n"} {
+	for _, s := range []string{"", "the sea", "Hello, wörld! 你好 🙂", "\xff\xfe broken \xe4\xbd",
+		" the the  theory of a quiet morning.\n"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -55,7 +56,8 @@ func TestTokenizer(t *testing.T) {
 		t.Errorf("%d tokens for three words", n)
 	}
 	got := k.EncodeChat([]ChatTurn{{"system", "A"}, {"user", ""}, {"assistant", "B"}, {"tool", "C"}})
-	want := []int32{tokenBOS, tokenSystem, 'A', tokenEndOfTurn, tokenUser, tokenEndOfTurn, tokenAssistant, 'B', tokenEndOfTurn, tokenUser, 'C', tokenEndOfTurn, tokenAssistant}
+	want := []int32{tokenBOS, tokenSystem, 'A', tokenEndOfTurn, tokenUser, tokenEndOfTurn, tokenAssistant, 'B',
+		tokenEndOfTurn, tokenUser, 'C', tokenEndOfTurn, tokenAssistant}
 	if id := k.ids["A"]; id != 0 {
 		want[2] = id
 	}

@@ -159,8 +159,9 @@ func (v *VAE) Decode(ctx context.Context, t *profiler.Track, latents []Latent) (
 	for i, l := range latents {
 		if l.Channels != v.cfg.LatentChannels || l.Height < 1 || l.Width < 1 || l.Height > MaxLatentPixels ||
 			l.Width > MaxLatentPixels/l.Height || len(l.Data) != l.Channels*l.Height*l.Width {
-			return nil, fmt.Errorf("%s: latent %d: %d channels of %d×%d in %d elements: want %d channels, at most %d pixels",
-				v.name, i, l.Channels, l.Height, l.Width, len(l.Data), v.cfg.LatentChannels, MaxLatentPixels)
+			return nil,
+				fmt.Errorf("%s: latent %d: %d channels of %d×%d in %d elements: want %d channels, at most %d pixels",
+					v.name, i, l.Channels, l.Height, l.Width, len(l.Data), v.cfg.LatentChannels, MaxLatentPixels)
 		}
 	}
 	out := make([]*image.NRGBA, len(latents))

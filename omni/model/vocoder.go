@@ -254,7 +254,8 @@ func (v *Vocoder) check(chunks []VocodeChunk) error {
 		case seen[c.Stream]:
 			return fmt.Errorf("%s: stream %d is twice in a call", v.name, c.Stream)
 		case len(c.Codes) == 0 || len(c.Codes)%n != 0 || len(c.Codes)/n > MaxChunkFrames:
-			return fmt.Errorf("%s: stream %d: %d codes, want 1 to %d frames of %d", v.name, c.Stream, len(c.Codes), MaxChunkFrames, n)
+			return fmt.Errorf("%s: stream %d: %d codes, want 1 to %d frames of %d", v.name, c.Stream, len(c.Codes),
+				MaxChunkFrames, n)
 		}
 		seen[c.Stream] = true
 		if v.streams[c.Stream] == nil {
@@ -262,7 +263,8 @@ func (v *Vocoder) check(chunks []VocodeChunk) error {
 		}
 		for i, code := range c.Codes {
 			if code < 0 || int(code) >= v.cfg.CodebookSize {
-				return fmt.Errorf("%s: stream %d: code %d at %d is outside the codebook of %d", v.name, c.Stream, code, i, v.cfg.CodebookSize)
+				return fmt.Errorf("%s: stream %d: code %d at %d is outside the codebook of %d", v.name, c.Stream, code,
+					i, v.cfg.CodebookSize)
 			}
 		}
 	}
@@ -312,7 +314,8 @@ func (v *Vocoder) lookUp(t *profiler.Track, y []float32, codes []int32) {
 	dim, n := v.cfg.CodebookDim, v.cfg.NumCodebooks
 	sp := t.Begin(opEmbedding, profiler.CategoryOp)
 	if t.Enabled() {
-		sp.Shape(profiler.Float32, n, v.cfg.CodebookSize, dim).Shape(profiler.Int32, len(codes)/n, n).Bytes(2 * floatBytes * int64(len(codes)*dim))
+		sp.Shape(profiler.Float32, n, v.cfg.CodebookSize, dim).Shape(profiler.Int32, len(codes)/n,
+			n).Bytes(2 * floatBytes * int64(len(codes)*dim))
 	}
 	for i, code := range codes {
 		row := v.books[i%n][int(code)*dim : (int(code)+1)*dim]
@@ -351,7 +354,8 @@ func (c *colConv) conv1d(t *profiler.Track, y, x []float32, rows, taps, dilation
 }
 
 // conv1d is colConv's, summed over shards and ranks.
-func (c *rowConv) conv1d(ctx context.Context, t *profiler.Track, m *model, y, x []float32, rows, taps, dilation int) error {
+func (c *rowConv) conv1d(ctx context.Context, t *profiler.Track, m *model, y, x []float32, rows, taps,
+	dilation int) error {
 	sp := convSpan(t, opConv1D, rows, c.in, c.out, taps)
 	k := c.in / len(c.parts)
 	y = y[:rows*c.out]
@@ -386,7 +390,8 @@ func convSpan(t *profiler.Track, n profiler.Name, positions, in, out, taps int) 
 }
 
 // upsample runs one stage; the result lies in v.x.
-func (v *Vocoder) upsample(ctx context.Context, t *profiler.Track, u *upsampling, x []float32, rows int, state *carry) ([]float32, error) {
+func (v *Vocoder) upsample(ctx context.Context, t *profiler.Track, u *upsampling, x []float32, rows int,
+	state *carry) ([]float32, error) {
 	slope := v.cfg.LeakyReLUSlope
 	leaky(t, x, x, u.in, slope)
 	in := v.padded(t, x, u.in, state.next(u.in))
@@ -422,7 +427,8 @@ func (v *Vocoder) upsample(ctx context.Context, t *profiler.Track, u *upsampling
 }
 
 // residual adds one unit to x.
-func (v *Vocoder) residual(ctx context.Context, t *profiler.Track, r *resUnit, x []float32, rows int, u *upsampling, state *carry) error {
+func (v *Vocoder) residual(ctx context.Context, t *profiler.Track, r *resUnit, x []float32, rows int, u *upsampling,
+	state *carry) error {
 	slope := v.cfg.LeakyReLUSlope
 	mid := v.floats(t, &v.mid, rows*u.out)
 	leaky(t, mid, x, u.out, slope)

@@ -21,7 +21,8 @@ var tinyVocoder = map[string]any{
 }
 
 func openTinyVocoder(g collective.Group) (*Vocoder, error) {
-	return OpenVocoder(context.Background(), nil, Options{Model: "builtin/code2wav", LoadFormat: LoadDummy, Seed: 3, Group: g, Overrides: tinyVocoder})
+	return OpenVocoder(context.Background(), nil, Options{Model: "builtin/code2wav", LoadFormat: LoadDummy, Seed: 3,
+		Group: g, Overrides: tinyVocoder})
 }
 
 // vocode makes a stream of codes in chunks of the given frames, another stream beside it.
@@ -146,7 +147,8 @@ func naiveVocoder(t *testing.T, c *VocoderConfig, src tensors, codes []int32) []
 	x = conv(x, "conv_pre", ch, 7, 1)
 	for i, r := range c.UpsampleRates {
 		x = lrelu(x)
-		w, b := get(fmt.Sprintf("upsampler.%d.weight", i), ch, ch/2, 2*r), get(fmt.Sprintf("upsampler.%d.bias", i), ch/2)
+		w, b := get(fmt.Sprintf("upsampler.%d.weight", i), ch, ch/2, 2*r), get(fmt.Sprintf("upsampler.%d.bias", i),
+			ch/2)
 		y := make([][]float64, len(x)*r)
 		for j := range y {
 			y[j] = make([]float64, ch/2)
@@ -236,7 +238,8 @@ func TestVocoderRefuses(t *testing.T) {
 		{[]VocodeChunk{{Stream: 1, Codes: []int32{1, 1}}, {Stream: 1, Codes: []int32{1, 1}}}, "twice"},
 		{[]VocodeChunk{{Stream: 1, Codes: make([]int32, 2*MaxChunkFrames+2)}}, "want 1 to 512"},
 	} {
-		if _, err := v.Decode(context.Background(), nil, c.chunks); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := v.Decode(context.Background(), nil, c.chunks); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: error %v, want %q", c.want, err, c.want)
 		}
 	}
@@ -252,7 +255,8 @@ func TestWAV(t *testing.T) {
 	}
 	b := EncodeWAV(pcm, 24000)
 	u32 := func(o int) uint32 { return binary.LittleEndian.Uint32(b[o:]) }
-	if string(b[:4]) != "RIFF" || string(b[8:16]) != "WAVEfmt " || int(u32(4)) != len(b)-8 || u32(24) != 24000 || u32(28) != 48000 || int(u32(40)) != 2*len(pcm) || len(b) != 44+2*len(pcm) {
+	if string(b[:4]) != "RIFF" || string(b[8:16]) != "WAVEfmt " || int(u32(4)) != len(b)-8 || u32(24) != 24000 ||
+		u32(28) != 48000 || int(u32(40)) != 2*len(pcm) || len(b) != 44+2*len(pcm) {
 		t.Errorf("header % x", b[:44])
 	}
 }

@@ -104,7 +104,8 @@ type meter struct {
 // error too, no session of its own is left and the flight recorders are on again.
 func Measure(ctx context.Context, eng omni.API, o Options) (_ *Report, err error) {
 	if o.Rounds < MinRounds || o.Rounds > MaxRounds {
-		return nil, fmt.Errorf("%d rounds: %d, or there is no telling an effect from chance, to %d", o.Rounds, MinRounds, MaxRounds)
+		return nil, fmt.Errorf("%d rounds: %d, or there is no telling an effect from chance, to %d", o.Rounds,
+			MinRounds, MaxRounds)
 	}
 	if len(o.Load) == 0 {
 		return nil, errors.New("no requests: give the load at least one")
@@ -162,13 +163,15 @@ func states(o Options, flying bool, stages []omni.StageInfo) []state {
 		}
 	}
 	session := func(delay *int, c *protocol.ProfilerConfig) *protocol.StartRequest {
-		return &protocol.StartRequest{Stages: profiled, Config: c, DelayIterations: delay, MaxIterations: &none, MaxDuration: turnTimeout}
+		return &protocol.StartRequest{Stages: profiled, Config: c, DelayIterations: delay, MaxIterations: &none,
+			MaxDuration: turnTimeout}
 	}
 	out = append(out,
 		state{name: StateArmed, flight: flying, session: session(&delay, nil)},
 		state{name: StateRecording, flight: flying, session: session(&none, nil), records: true})
 	for i := range o.Also {
-		out = append(out, state{name: o.Also[i].Name, flight: flying, session: session(&none, &o.Also[i].Config), records: true})
+		out = append(out, state{name: o.Also[i].Name, flight: flying, session: session(&none, &o.Also[i].Config),
+			records: true})
 	}
 	return out
 }
@@ -265,7 +268,8 @@ func covered(st *session.Status, records bool) error {
 			case r.State != protocol.StateComplete:
 				return fmt.Errorf("%s is %s: %s", who, r.State, r.Reason)
 			case r.StoppedBy != protocol.StoppedByRequest:
-				return fmt.Errorf("%s stopped by itself (%s) before the round was over: send fewer requests a round", who, r.StoppedBy)
+				return fmt.Errorf("%s stopped by itself (%s) before the round was over: send fewer requests a round",
+					who, r.StoppedBy)
 			case records != (r.StartedAtNs != 0):
 				return fmt.Errorf("%s: it recorded is %v, which the state is not: %s", who, !records, r.Reason)
 			}

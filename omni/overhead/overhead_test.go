@@ -68,7 +68,8 @@ func (p *pipe) Model() string { return "pipe" }
 
 func (p *pipe) Stages() []omni.StageInfo {
 	return []omni.StageInfo{{ID: 0, Name: "thinker", Engine: "native", Replicas: 1, Ranks: 1, Profiler: true},
-		{ID: 1, Name: "voice", Engine: "torch", Replicas: 1, Ranks: 1, Profiler: true}, {ID: 2, Name: "plain", Engine: "native", Replicas: 1, Ranks: 1}}
+		{ID: 1, Name: "voice", Engine: "torch", Replicas: 1, Ranks: 1, Profiler: true},
+		{ID: 2, Name: "plain", Engine: "native", Replicas: 1, Ranks: 1}}
 }
 
 func (p *pipe) Generate(ctx context.Context, r omni.Request) iter.Seq2[omni.Output, error] {
@@ -124,7 +125,8 @@ func (p *pipe) StopProfile(context.Context) (*session.Status, error) {
 		if *p.on.DelayIterations == 0 {
 			r.StartedAtNs = 1
 		}
-		st.Stages = append(st.Stages, session.StageStatus{Stage: i, Name: p.Stages()[i].Name, Ranks: []protocol.RankStatus{r}})
+		st.Stages = append(st.Stages, session.StageStatus{Stage: i, Name: p.Stages()[i].Name,
+			Ranks: []protocol.RankStatus{r}})
 	}
 	if err := os.MkdirAll(st.RunDir, 0o755); err != nil {
 		return nil, err
@@ -133,7 +135,8 @@ func (p *pipe) StopProfile(context.Context) (*session.Status, error) {
 	return st, nil
 }
 
-func (p *pipe) CollectiveRPC(_ context.Context, method string, args map[string]any, stages []int) ([]protocol.StageReply, error) {
+func (p *pipe) CollectiveRPC(_ context.Context, method string, args map[string]any,
+	stages []int) ([]protocol.StageReply, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []protocol.StageReply
@@ -158,7 +161,8 @@ func (p *pipe) CollectiveRPC(_ context.Context, method string, args map[string]a
 		default:
 			r.OK, r.Error = false, "unknown method '"+method+"'"
 		}
-		out = append(out, protocol.StageReply{Stage: i, StageName: name, Ranks: []protocol.CallReply{r, {RankID: protocol.RankID{Rank: 1}, OK: true}}})
+		out = append(out, protocol.StageReply{Stage: i, StageName: name,
+			Ranks: []protocol.CallReply{r, {RankID: protocol.RankID{Rank: 1}, OK: true}}})
 	}
 	return out, nil
 }
@@ -181,7 +185,8 @@ func newPipe(t *testing.T) *pipe {
 }
 
 func load(n int) []omni.Request {
-	return Fixed([]omni.Request{{Messages: []omni.Message{{Role: "user", Content: "a"}}}, {Messages: []omni.Message{{Role: "user", Content: "b"}}}}, n)
+	return Fixed([]omni.Request{{Messages: []omni.Message{{Role: "user", Content: "a"}}},
+		{Messages: []omni.Message{{Role: "user", Content: "b"}}}}, n)
 }
 
 // clean is what must hold after every measurement, failed ones too.
@@ -201,7 +206,8 @@ func (p *pipe) clean() {
 func TestMeasure(t *testing.T) {
 	p := newPipe(t)
 	var steps []string
-	r, err := Measure(t.Context(), p, Options{Rounds: 8, Load: load(3), Concurrency: 9, Also: []Recording{{Name: "more"}},
+	r, err := Measure(t.Context(), p, Options{Rounds: 8, Load: load(3), Concurrency: 9,
+		Also: []Recording{{Name: "more"}},
 		Progress: func(done, total int, what string) {
 			if total != 40 || done > total {
 				t.Errorf("%d of %d done", done, total)
@@ -225,7 +231,8 @@ func TestMeasure(t *testing.T) {
 	for _, ph := range r.Phases {
 		names = append(names, ph.Stage+" "+string(ph.Engine)+" "+ph.Phase)
 	}
-	if want := []string{"thinker native prefill", "thinker native decode_step", "voice torch vocode"}; !slices.Equal(names, want) {
+	if want := []string{"thinker native prefill", "thinker native decode_step",
+		"voice torch vocode"}; !slices.Equal(names, want) {
 		t.Fatalf("phases %q, want %q", names, want)
 	}
 	for i, want := range []float64{1, 1.25, 1.25, 1.5, 2} {
@@ -239,7 +246,8 @@ func TestMeasure(t *testing.T) {
 			}
 			continue
 		}
-		if q := s.Ratio; math.Abs(q.Median-want) > 0.01 || q.WithinNoise || q.Low > q.Median || q.High < q.Median || q.Rounds != 8 {
+		if q := s.Ratio; math.Abs(q.Median-want) > 0.01 || q.WithinNoise || q.Low > q.Median || q.High < q.Median ||
+			q.Rounds != 8 {
 			t.Errorf("%s: %+v, want %v in spite of the drift", s.State, q, want)
 		}
 		if q := r.Phases[0].States[i].Ratio; !q.WithinNoise {
@@ -272,7 +280,8 @@ func TestWithoutFlightRecorder(t *testing.T) {
 	if want := []string{"off", "armed", "recording"}; !slices.Equal(r.States, want) {
 		t.Errorf("states %v, want %v", r.States, want)
 	}
-	if len(r.Unmeasured) != 1 || r.Unmeasured[0].Stage != "voice" || !strings.Contains(r.Unmeasured[0].Reason, "unknown method") || len(r.Phases) != 2 {
+	if len(r.Unmeasured) != 1 || r.Unmeasured[0].Stage != "voice" ||
+		!strings.Contains(r.Unmeasured[0].Reason, "unknown method") || len(r.Phases) != 2 {
 		t.Errorf("a stage that does not answer: %+v, %+v", r.Unmeasured, r.Phases)
 	}
 	if !slices.Equal(p.asked[0].Stages, []int{0}) {
@@ -290,8 +299,10 @@ func TestMeasureFails(t *testing.T) {
 		{"rounds", "5 rounds", Options{Rounds: 5, Load: load(1)}, nil},
 		{"load", "no requests", Options{Rounds: 6}, nil},
 		{"request", "recording: request 1: boom", Options{Rounds: 6, Load: load(2)}, func(p *pipe) { p.fail = boom }},
-		{"window", "stage 0 (thinker) replica 0 rank 0 stopped by itself (max_duration)", Options{Rounds: 6, Load: load(2)}, func(p *pipe) { p.stopped = protocol.StoppedByMaxDuration }},
-		{"rank", "rank 0 is lost: the reason", Options{Rounds: 6, Load: load(2)}, func(p *pipe) { p.end = protocol.StateLost }},
+		{"window", "stage 0 (thinker) replica 0 rank 0 stopped by itself (max_duration)",
+			Options{Rounds: 6, Load: load(2)}, func(p *pipe) { p.stopped = protocol.StoppedByMaxDuration }},
+		{"rank", "rank 0 is lost: the reason", Options{Rounds: 6, Load: load(2)},
+			func(p *pipe) { p.end = protocol.StateLost }},
 		{"restart", "a rank was restarted", Options{Rounds: 6, Load: load(4)}, func(p *pipe) { p.restart = 32 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -325,7 +336,8 @@ func TestFixed(t *testing.T) {
 	seed := uint64(9)
 	in := []omni.Request{{ID: "x", Sampling: omni.Sampling{Seed: &seed}}, {}}
 	out := Fixed(in, 3)
-	if len(out) != 3 || !out[0].Sampling.IgnoreEOS || out[0].ID != "" || *out[2].Sampling.Seed != 9 || *out[2].Image.Seed != 9 || *out[1].Sampling.Seed != 1 {
+	if len(out) != 3 || !out[0].Sampling.IgnoreEOS || out[0].ID != "" || *out[2].Sampling.Seed != 9 ||
+		*out[2].Image.Seed != 9 || *out[1].Sampling.Seed != 1 {
 		t.Errorf("%+v", out)
 	}
 	if in[1].Sampling.Seed != nil || in[0].Sampling.IgnoreEOS {
@@ -340,7 +352,8 @@ func TestPrepare(t *testing.T) {
 	p := &deploy.Pipeline{Stages: []deploy.Stage{{Profiler: protocol.ProfilerConfig{Profiler: "torch", WithStack: true,
 		DelayIterations: 1, MaxIterations: 2, WaitIterations: 3, WarmupIterations: 4, ActiveIterations: 5}}}}
 	Prepare(p)
-	if d := cmp.Diff(protocol.ProfilerConfig{Profiler: "torch", WithStack: true, ActiveIterations: 5}, p.Stages[0].Profiler); d != "" {
+	if d := cmp.Diff(protocol.ProfilerConfig{Profiler: "torch", WithStack: true, ActiveIterations: 5},
+		p.Stages[0].Profiler); d != "" {
 		t.Error(d)
 	}
 }
@@ -359,9 +372,11 @@ func TestText(t *testing.T) {
 		}
 		return p
 	}
-	r := &Report{States: []string{"off", "flight", "armed", "recording"}, Rounds: 8, Requests: 4, Concurrency: 1, Drops: 3,
+	r := &Report{States: []string{"off", "flight", "armed", "recording"}, Rounds: 8, Requests: 4, Concurrency: 1,
+		Drops: 3,
 		Phases: []Phase{
-			phase("thinker", "native", "decode_step", 1504, values(2.57e-3, q(0.984, 0.97, 1.01), q(0.993, 0.98, 1), q(1.021, 1.01, 1.04))),
+			phase("thinker", "native", "decode_step", 1504, values(2.57e-3, q(0.984, 0.97, 1.01), q(0.993, 0.98, 1),
+				q(1.021, 1.01, 1.04))),
 			phase("code2wav", "torch", "vocode", 48, values(44.9e-3, q(1, 0.9, 1.1), nil, q(1.97, 1.8, 2.2))),
 		},
 		Unmeasured: []Unmeasured{{2, "vae", "replica 0: unknown method 'durations'"}},

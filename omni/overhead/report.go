@@ -116,7 +116,8 @@ func (m *meter) phasesOf(st omni.StageInfo) []string {
 func (m *meter) phase(st omni.StageInfo, phase string) Phase {
 	key := phaseKey{st.Name, phase}
 	out := Phase{StageID: st.ID, Stage: st.Name, Engine: st.Engine, Phase: phase}
-	for i, v := range m.values(func(t *turn) float64 { return t.phases[key].SumSeconds / float64(t.phases[key].Count) }) {
+	mean := func(t *turn) float64 { return t.phases[key].SumSeconds / float64(t.phases[key].Count) }
+	for i, v := range m.values(mean) {
 		step := Step{Value: v}
 		for _, round := range m.turns {
 			step.Steps += round[i].phases[key].Count

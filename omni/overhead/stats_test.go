@@ -16,12 +16,17 @@ func TestCompare(t *testing.T) {
 		{"nothing", nil, nil, nil},
 		{"no round with both", []float64{0, 1}, []float64{1, 0}, nil},
 		{"too few rounds to tell", []float64{1, 2, 4}, []float64{2, 4, 8}, &Ratio{2, 2, 2, 2, 2, 3, true}},
-		{"drift is no noise", []float64{1, 10, 100, 1000, 1e4, 1e5}, []float64{1.5, 15, 150, 1500, 1.5e4, 1.5e5}, &Ratio{1.5, 1.5, 1.5, 1.5, 1.5, 6, false}},
+		{"drift is no noise", []float64{1, 10, 100, 1000, 1e4, 1e5}, []float64{1.5, 15, 150, 1500, 1.5e4, 1.5e5},
+			&Ratio{1.5, 1.5, 1.5, 1.5, 1.5, 6, false}},
 		{"no effect at all", ones, ones, &Ratio{1, 1, 1, 1, 1, 9, true}},
-		{"noise", ones, []float64{0.5, 2, 0.75, 1.25, 1.125, 1.5, 0.875, 1.75, 1}, &Ratio{1.125, 0.75, 1.75, 0.5, 2, 9, true}},
-		{"an effect and one slow round", ones, []float64{1.25, 1.5, 1.5, 9, 1.25, 0.5, 1.5, 1.5, 2}, &Ratio{1.5, 1.25, 2, 0.5, 9, 9, false}},
-		{"faster is an effect, too", []float64{4, 4, 4, 4, 4, 4}, []float64{2, 2, 2, 2, 2, 2}, &Ratio{0.5, 0.5, 0.5, 0.5, 0.5, 6, false}},
-		{"rounds without a step are left out", []float64{1, math.NaN(), 1, 1, 1, 1, 1}, []float64{2, 7, 2, 2, 2, 2, 2}, &Ratio{2, 2, 2, 2, 2, 6, false}},
+		{"noise", ones, []float64{0.5, 2, 0.75, 1.25, 1.125, 1.5, 0.875, 1.75, 1},
+			&Ratio{1.125, 0.75, 1.75, 0.5, 2, 9, true}},
+		{"an effect and one slow round", ones, []float64{1.25, 1.5, 1.5, 9, 1.25, 0.5, 1.5, 1.5, 2},
+			&Ratio{1.5, 1.25, 2, 0.5, 9, 9, false}},
+		{"faster is an effect, too", []float64{4, 4, 4, 4, 4, 4}, []float64{2, 2, 2, 2, 2, 2},
+			&Ratio{0.5, 0.5, 0.5, 0.5, 0.5, 6, false}},
+		{"rounds without a step are left out", []float64{1, math.NaN(), 1, 1, 1, 1, 1}, []float64{2, 7, 2, 2, 2, 2, 2},
+			&Ratio{2, 2, 2, 2, 2, 6, false}},
 	} {
 		got := compare(c.base, c.with)
 		if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
@@ -32,7 +37,8 @@ func TestCompare(t *testing.T) {
 
 // The interval's ends are those of the tables for the sign test.
 func TestTrim(t *testing.T) {
-	for n, want := range map[int]int{1: 0, 2: 0, 5: 0, 6: 0, 8: 0, 9: 1, 11: 1, 12: 2, 16: 3, 20: 5, 30: 9, 100: 39, 1000: 468} {
+	for n, want := range map[int]int{1: 0, 2: 0, 5: 0, 6: 0, 8: 0, 9: 1, 11: 1, 12: 2, 16: 3, 20: 5, 30: 9, 100: 39,
+		1000: 468} {
 		if got := trim(n); got != want {
 			t.Errorf("of %d values %d may be left out at either end, want %d", n, got, want)
 		}
@@ -64,7 +70,8 @@ func TestOrderIsBalanced(t *testing.T) {
 		place, follows := map[[2]int]int{}, map[[2]int]int{}
 		for r := range rounds {
 			o := order(n, r)
-			if sorted := slices.Sorted(slices.Values(o)); len(o) != n || sorted[0] != 0 || sorted[n-1] != n-1 || len(slices.Compact(sorted)) != n {
+			if sorted := slices.Sorted(slices.Values(o)); len(o) != n || sorted[0] != 0 || sorted[n-1] != n-1 ||
+				len(slices.Compact(sorted)) != n {
 				t.Fatalf("order(%d, %d) = %v is no permutation", n, r, o)
 			}
 			for i, s := range o {

@@ -16,19 +16,23 @@ const noiseMark = "~"
 func Text(w io.Writer, r *Report, title string, o report.TextOptions) error {
 	base := r.States[0]
 	lines := []string{
-		fmt.Sprintf("%d rounds; in each, every state serves %s, %d at a time.", r.Rounds, requests(r.Requests), r.Concurrency),
+		fmt.Sprintf("%d rounds; in each, every state serves %s, %d at a time.", r.Rounds, requests(r.Requests),
+			r.Concurrency),
 		fmt.Sprintf("Ratios to %s: the median of the rounds, behind it where it lies with %s confidence. %s is within noise: that may be 1.", base, units.Share(Confidence), noiseMark),
 	}
 	for i := range r.States[1:] {
 		lines = append(lines, r.summary(i+1))
 	}
 	for _, u := range r.Unmeasured {
-		lines = append(lines, fmt.Sprintf("Stage %d (%s) does not say how long its steps take (%s).", u.StageID, u.Stage, u.Reason))
+		lines = append(lines, fmt.Sprintf("Stage %d (%s) does not say how long its steps take (%s).", u.StageID,
+			u.Stage, u.Reason))
 	}
 	if r.Drops > 0 {
-		lines = append(lines, fmt.Sprintf("%d spans were dropped for want of memory: recording costs more than this says.", r.Drops))
+		lines = append(lines,
+			fmt.Sprintf("%d spans were dropped for want of memory: recording costs more than this says.", r.Drops))
 	}
-	return report.Page(w, "What profiling costs", title, []report.Section{{Lines: lines, Tables: []*report.Table{r.table()}}}, o)
+	return report.Page(w, "What profiling costs", title,
+		[]report.Section{{Lines: lines, Tables: []*report.Table{r.table()}}}, o)
 }
 
 func requests(n int) string {
@@ -61,13 +65,15 @@ func percent(ratio float64) string { return fmt.Sprintf("%+.1f%%", (ratio-1)*100
 // table has a row a phase, and the requests' last.
 func (r *Report) table() *report.Table {
 	t := &report.Table{Name: "overhead", Title: "Steps and requests", What: "phase", Limit: len(r.Phases) + 2}
-	t.Columns = []report.Column{{Title: "stage", Left: true}, {Title: "engine", Left: true, Drop: 2}, {Title: "phase", Left: true},
+	t.Columns = []report.Column{{Title: "stage", Left: true}, {Title: "engine", Left: true, Drop: 2},
+		{Title: "phase", Left: true},
 		{Title: "steps", Drop: 1}, {Title: r.States[0]}}
 	for _, s := range r.States[1:] {
 		t.Columns = append(t.Columns, report.Column{Title: s + " ", Left: true})
 	}
 	for _, p := range r.Phases {
-		row := []report.Cell{report.Str(p.Stage), report.Str(string(p.Engine)), report.Str(p.Phase), steps(p.States), seconds(p.States[0].Median)}
+		row := []report.Cell{report.Str(p.Stage), report.Str(string(p.Engine)), report.Str(p.Phase), steps(p.States),
+			seconds(p.States[0].Median)}
 		for _, s := range p.States[1:] {
 			row = append(row, ratio(s.Ratio))
 		}
@@ -81,7 +87,8 @@ func (r *Report) table() *report.Table {
 		{"latency", r.Latency, seconds},
 		{"requests/s", r.Throughput, report.Num},
 	} {
-		row := []report.Cell{report.Str("end to end"), report.NoValue, report.Str(end.name), report.NoValue, end.write(end.values[0].Median)}
+		row := []report.Cell{report.Str("end to end"), report.NoValue, report.Str(end.name), report.NoValue,
+			end.write(end.values[0].Median)}
 		for _, v := range end.values[1:] {
 			row = append(row, ratio(v.Ratio))
 		}

@@ -47,7 +47,8 @@ func Fixed(load []omni.Request, n int) []omni.Request {
 
 // drive sends every request of load once and waits for all, or for the first to fail.
 func (m *meter) drive(ctx context.Context, load []omni.Request) (turn, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, turnTimeout, fmt.Errorf("one state's requests took more than %v: send fewer a round", turnTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, turnTimeout,
+		fmt.Errorf("one state's requests took more than %v: send fewer a round", turnTimeout))
 	defer cancel()
 	var (
 		next  atomic.Int64
@@ -151,7 +152,8 @@ func subtract(after, before map[phaseKey]wire.Durations) (map[phaseKey]wire.Dura
 	out := map[phaseKey]wire.Durations{}
 	for key, b := range before {
 		if after[key].Count < b.Count {
-			return nil, fmt.Errorf("stage %s counts %d times %s after %d: a rank was restarted", key.stage, after[key].Count, key.phase, b.Count)
+			return nil, fmt.Errorf("stage %s counts %d times %s after %d: a rank was restarted", key.stage,
+				after[key].Count, key.phase, b.Count)
 		}
 	}
 	for key, a := range after {

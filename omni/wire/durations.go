@@ -2,7 +2,8 @@ package wire
 
 // DurationBounds are the upper bounds, in seconds, of the buckets in which stages count
 // their steps: from a decode step of a small model to a denoise loop of a large one.
-var DurationBounds = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+var DurationBounds = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30,
+	60}
 
 // Durations is a histogram of one phase of a stage.
 type Durations struct {

@@ -22,7 +22,8 @@ const maxParts = 4096
 // EncodeFrame returns a frame of head, marshalled as JSON, and what goes with it.
 func EncodeFrame(head any, tensors [][]float32, blobs [][]byte) ([]byte, error) {
 	if len(tensors) > maxParts || len(blobs) > maxParts {
-		return nil, fmt.Errorf("encode frame: %d tensors and %d blobs, at most %d each", len(tensors), len(blobs), maxParts)
+		return nil, fmt.Errorf("encode frame: %d tensors and %d blobs, at most %d each", len(tensors), len(blobs),
+			maxParts)
 	}
 	js, err := json.Marshal(head)
 	if err != nil {
@@ -69,7 +70,8 @@ func DecodeFrame(data []byte, head any) (tensors [][]float32, blobs [][]byte, er
 	n := int64(binary.LittleEndian.Uint32(data))
 	nt, nb := int(binary.LittleEndian.Uint16(data[4:])), int(binary.LittleEndian.Uint16(data[6:]))
 	if nt > maxParts || nb > maxParts || n > MaxHeader {
-		return nil, nil, fmt.Errorf("decode frame: %d tensors, %d blobs, header of %d bytes: over the limits", nt, nb, n)
+		return nil, nil, fmt.Errorf("decode frame: %d tensors, %d blobs, header of %d bytes: over the limits", nt, nb,
+			n)
 	}
 	sizes, rest := data[framePrefix:], data[framePrefix:]
 	want := 4*int64(nt+nb) + n

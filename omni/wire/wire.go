@@ -131,7 +131,8 @@ func Encode(m *Message) ([]byte, error) {
 		return nil, fmt.Errorf("%s of request %s: %w", m.Kind, m.ID, err)
 	}
 	if len(data) > protocol.MaxPayload {
-		return nil, fmt.Errorf("%s of request %s: %d bytes are over the wire's %d; lower handoff_chunk or n", m.Kind, m.ID, len(data), protocol.MaxPayload)
+		return nil, fmt.Errorf("%s of request %s: %d bytes are over the wire's %d; lower handoff_chunk or n", m.Kind,
+			m.ID, len(data), protocol.MaxPayload)
 	}
 	return data, nil
 }
@@ -180,7 +181,8 @@ func CheckSender(subject string, m *Message) error {
 	}
 	stage, _, _ := strings.Cut(sender, "-")
 	if ofHub || stage != fmt.Sprintf("s%d", m.From) {
-		return fmt.Errorf("a %s of request %s says that stage %d sent it, and comes from %s: it is not taken", m.Kind, m.ID, m.From, sender)
+		return fmt.Errorf("a %s of request %s says that stage %d sent it, and comes from %s: it is not taken", m.Kind,
+			m.ID, m.From, sender)
 	}
 	return nil
 }

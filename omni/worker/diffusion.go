@@ -168,7 +168,8 @@ func (r *vae) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) 
 		if len(ps.Latent) != 3 || len(ps.Embeds) != 1 || ps.Embeds[0] < 0 || ps.Embeds[0] >= len(p.tensors) {
 			return nil, fmt.Errorf("latent %d of the plan has shape %v", i, ps.Latent)
 		}
-		latents[i] = model.Latent{Channels: ps.Latent[0], Height: ps.Latent[1], Width: ps.Latent[2], Data: p.tensors[ps.Embeds[0]]}
+		latents[i] = model.Latent{Channels: ps.Latent[0], Height: ps.Latent[1], Width: ps.Latent[2],
+			Data: p.tensors[ps.Embeds[0]]}
 	}
 	images, err := r.m.Decode(ctx, t, latents)
 	if err != nil || r.s.id.Rank != 0 {
@@ -191,7 +192,8 @@ func (r *vae) emit(p *plan, result any, took time.Duration) error {
 	files := result.([][]byte)
 	for _, m := range r.batch {
 		n := len(m.Tensors)
-		out := &wire.Message{Kind: wire.KindOutput, Type: r.s.cfg.FinalOutputType, Final: true, Reason: "stop", BlobData: files[:n]}
+		out := &wire.Message{Kind: wire.KindOutput, Type: r.s.cfg.FinalOutputType, Final: true, Reason: "stop",
+			BlobData: files[:n]}
 		files = files[n:]
 		if err := r.s.output(m.Request, out); err != nil {
 			return err

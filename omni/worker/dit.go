@@ -52,7 +52,8 @@ func openDiT(ctx context.Context, s *stage) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dit{queue: queue{s: s}, m: m, byID: map[string]*painting{}, states: map[uint64]*model.ImageState{}, nextID: 1}, nil
+	return &dit{queue: queue{s: s}, m: m, byID: map[string]*painting{}, states: map[uint64]*model.ImageState{},
+		nextID: 1}, nil
 }
 
 func (r *dit) pending() int { return len(r.waiting) + len(r.running) }
@@ -75,7 +76,8 @@ func (r *dit) accept(m *wire.Message) error {
 		if len(m.Tensors) != want || len(m.Tokens) != want {
 			return fmt.Errorf("hand-off of %d conditions, want %d", len(m.Tensors), want)
 		}
-		if err := r.m.Check(model.ImageSpec{Width: img.Width, Height: img.Height, Steps: img.Steps, Guidance: float32(img.Guidance), Seed: img.Seed}); err != nil {
+		if err := r.m.Check(model.ImageSpec{Width: img.Width, Height: img.Height, Steps: img.Steps,
+			Guidance: float32(img.Guidance), Seed: img.Seed}); err != nil {
 			return badRequest("%w", err)
 		}
 	}
@@ -121,7 +123,8 @@ func (r *dit) admit(p *plan) {
 		}
 		for k := range img.N {
 			p.Images = append(p.Images, planInit{ID: r.nextID, Width: img.Width, Height: img.Height, Steps: img.Steps,
-				Guidance: img.Guidance, Seed: img.Seed + uint64(k), Cond: cond, Tokens: int(m.Tokens[0]), Negative: negative, NegToken: neg})
+				Guidance: img.Guidance, Seed: img.Seed + uint64(k), Cond: cond, Tokens: int(m.Tokens[0]),
+				Negative: negative, NegToken: neg})
 			q.images = append(q.images, r.nextID)
 			r.nextID++
 		}
@@ -163,7 +166,8 @@ func (r *dit) init(t *profiler.Track, p *plan, in planInit) (*model.ImageState, 
 		}
 		return model.Cond{Tokens: tokens, Dim: len(p.tensors[i]) / tokens, Hidden: p.tensors[i]}, nil
 	}
-	spec := model.ImageSpec{Width: in.Width, Height: in.Height, Steps: in.Steps, Guidance: float32(in.Guidance), Seed: in.Seed}
+	spec := model.ImageSpec{Width: in.Width, Height: in.Height, Steps: in.Steps, Guidance: float32(in.Guidance),
+		Seed: in.Seed}
 	var err error
 	if spec.Prompt, err = cond(in.Cond, in.Tokens); err != nil {
 		return nil, err

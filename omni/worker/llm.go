@@ -106,7 +106,8 @@ func (r *llm) accept(m *wire.Message) error {
 			return badRequest("request id %s is in use", m.ID)
 		}
 		if len(r.waiting) >= r.s.cfg.MaxQueue {
-			return &rejection{code: protocol.CodeOverloaded, err: fmt.Errorf("%d requests wait already", len(r.waiting))}
+			return &rejection{code: protocol.CodeOverloaded, err: fmt.Errorf("%d requests wait already",
+				len(r.waiting))}
 		}
 		var err error
 		if q, err = r.open(m.Request); err != nil {
@@ -134,7 +135,8 @@ func (r *llm) condition(q *sequence, m *wire.Message) error {
 	want := r.m.EmbedSize()
 	for i, h := range m.Tensors {
 		if len(h) != want {
-			return fmt.Errorf("hand-off %d: hidden state of %d values, the model takes %d (embedding_size)", m.Chunk, len(h), want)
+			return fmt.Errorf("hand-off %d: hidden state of %d values, the model takes %d (embedding_size)", m.Chunk,
+				len(h), want)
 		}
 		if m.Chunk == 0 && i < m.PromptTokens {
 			q.promptCond = append(q.promptCond, h)
@@ -167,7 +169,8 @@ func (r *llm) maxLen() int { return min(r.m.MaxLen(), r.s.cfg.MaxModelLen) }
 func (r *llm) open(req *wire.Request) (*sequence, error) {
 	d := r.s.cfg.Sampling
 	q := &sequence{req: req, max: d.MaxTokens, durations: map[string]int64{}, arrived: time.Now(),
-		sampling: sampler{Temperature: float32(d.Temperature), TopK: d.TopK, TopP: float32(d.TopP), Seed: d.Seed, IgnoreEOS: d.IgnoreEOS}}
+		sampling: sampler{Temperature: float32(d.Temperature), TopK: d.TopK, TopP: float32(d.TopP), Seed: d.Seed,
+			IgnoreEOS: d.IgnoreEOS}}
 	if o := req.Sampling; o != nil && o.Seed != nil {
 		q.sampling.Seed = *o.Seed + uint64(r.s.id.Stage)
 	}
@@ -193,11 +196,13 @@ func (r *llm) open(req *wire.Request) (*sequence, error) {
 		return nil, badPrompt("the prompt is empty")
 	}
 	if limit := r.maxLen(); q.prompt >= limit {
-		return nil, badPrompt("prompt of %d tokens is too long: the model takes %d with the answer; shorten it", q.prompt, limit)
+		return nil, badPrompt("prompt of %d tokens is too long: the model takes %d with the answer; shorten it",
+			q.prompt, limit)
 	}
 	q.max = max(1, min(q.max, r.maxLen()-q.prompt))
 	if kv := r.m.KV(); (q.prompt+q.max+kv.BlockSize-1)/kv.BlockSize > kv.Blocks {
-		return nil, badPrompt("prompt of %d tokens and answer of %d are more than the KV cache of %d blocks of %d holds; raise num_gpu_blocks_override", q.prompt, q.max, kv.Blocks, kv.BlockSize)
+		return nil,
+			badPrompt("prompt of %d tokens and answer of %d are more than the KV cache of %d blocks of %d holds; raise num_gpu_blocks_override", q.prompt, q.max, kv.Blocks, kv.BlockSize)
 	}
 	return q, nil
 }
@@ -385,7 +390,8 @@ func (r *llm) run(ctx context.Context, t *profiler.Track, p *plan) (any, error) 
 	for i, ps := range p.Seqs {
 		b := model.SeqStep{Seq: model.SeqID(ps.ID), Tokens: ps.Tokens, Partial: ps.Partial, WantHidden: ps.Hidden}
 		if sm := ps.Sampling; sm != nil {
-			b.Sampling = model.Sampler{Temperature: sm.Temperature, TopK: sm.TopK, TopP: sm.TopP, Seed: sm.Seed, Suppress: r.never}
+			b.Sampling = model.Sampler{Temperature: sm.Temperature, TopK: sm.TopK, TopP: sm.TopP, Seed: sm.Seed,
+				Suppress: r.never}
 			if sm.IgnoreEOS {
 				b.Sampling.Suppress = r.neverEOS
 			}

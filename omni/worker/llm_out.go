@@ -55,7 +55,8 @@ func (r *llm) sendText(q *sequence) error {
 	if until <= q.sent && !final || !r.s.cfg.FinalOutput {
 		return nil
 	}
-	m := &wire.Message{Kind: wire.KindOutput, Type: r.s.cfg.FinalOutputType, Chunk: q.outChunk, Final: final, NewTokens: len(q.tokens) - q.prompt}
+	m := &wire.Message{Kind: wire.KindOutput, Type: r.s.cfg.FinalOutputType, Chunk: q.outChunk, Final: final,
+		NewTokens: len(q.tokens) - q.prompt}
 	if until > q.sent {
 		m.Text = text[q.sent:until]
 		q.sent = until

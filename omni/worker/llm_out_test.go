@@ -46,7 +46,8 @@ func TestSettled(t *testing.T) {
 		{"abcb", []string{"cb", "bc"}, false, 1, true},
 	} {
 		if until, stopped := settled(c.text, 0, c.stops, c.last); until != c.until || stopped != c.stopped {
-			t.Errorf("%q with %q, last %v: %d, %v, want %d, %v", c.text, c.stops, c.last, until, stopped, c.until, c.stopped)
+			t.Errorf("%q with %q, last %v: %d, %v, want %d, %v", c.text, c.stops, c.last, until, stopped, c.until,
+				c.stopped)
 		}
 	}
 }
@@ -62,7 +63,8 @@ func TestSettledInPieces(t *testing.T) {
 			last := i == len(pieces)-1
 			until, stopped := settled(text, from, stops, last)
 			if want, wantStopped := settledAnew(text, stops, last); until != want || stopped != wantStopped {
-				t.Fatalf("%q from %d with %q, last %v: %d, %v, want %d, %v", text, from, stops, last, until, stopped, want, wantStopped)
+				t.Fatalf("%q from %d with %q, last %v: %d, %v, want %d, %v", text, from, stops, last, until, stopped,
+					want, wantStopped)
 			}
 			if until < from {
 				t.Fatalf("%q: %d was settled, now %d", text, from, until)

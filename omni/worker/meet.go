@@ -25,7 +25,8 @@ const meetPoll = 100 * time.Millisecond
 
 // meet joins the replica's group: each rank publishes its address, and those that see
 // the same set of incarnations shake hands.
-func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incarnation string, size int, host string) (collective.Group, error) {
+func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incarnation string, size int,
+	host string) (collective.Group, error) {
 	if size == 1 {
 		return collective.Solo(), nil
 	}
@@ -83,7 +84,8 @@ type meeting struct {
 // joinPeers shakes hands with the processes of a meeting. It gives up as soon as other ones
 // are named instead: after a crash the addresses of the dead stand until their successors
 // publish their own, and nobody answers there.
-func joinPeers(ctx context.Context, l *collective.Listener, kv jetstream.KeyValue, m meeting) (collective.Group, error) {
+func joinPeers(ctx context.Context, l *collective.Listener, kv jetstream.KeyValue, m meeting) (collective.Group,
+	error) {
 	ctx, cancel := context.WithTimeout(ctx, collective.HandshakeTimeout)
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -108,7 +110,8 @@ func joinPeers(ctx context.Context, l *collective.Listener, kv jetstream.KeyValu
 
 // peers returns the addresses of all ranks and a name for just this set of processes,
 // or the first rank that is missing.
-func peers(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID, size int) (addrs []string, name string, missing int) {
+func peers(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID, size int) (addrs []string, name string,
+	missing int) {
 	all := fnv.New32a()
 	for r := range size {
 		peer := id

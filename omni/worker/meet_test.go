@@ -21,7 +21,8 @@ import (
 // meetings is the bucket of ranks' addresses on a NATS server of the test's own.
 func meetings(t *testing.T) (jetstream.JetStream, jetstream.KeyValue) {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoSigs: true})
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(),
+		NoSigs: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,8 @@ func meetings(t *testing.T) (jetstream.JetStream, jetstream.KeyValue) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: protocol.BucketRendezvous, TTL: wire.RendezvousTTL})
+	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: protocol.BucketRendezvous,
+		TTL: wire.RendezvousTTL})
 	if err != nil {
 		t.Fatal(err)
 	}

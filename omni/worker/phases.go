@@ -35,7 +35,8 @@ func (p *phases) read() map[string]wire.Durations {
 	out := map[string]wire.Durations{}
 	for name, h := range p.byName {
 		if s := h.Snapshot(); s.Count > 0 {
-			out[name] = wire.Durations{Buckets: h.Buckets(wire.DurationBounds), Count: s.Count, SumSeconds: s.SumSeconds}
+			out[name] = wire.Durations{Buckets: h.Buckets(wire.DurationBounds), Count: s.Count,
+				SumSeconds: s.SumSeconds}
 		}
 	}
 	return out

@@ -8,7 +8,8 @@ import (
 )
 
 func TestSampling(t *testing.T) {
-	const on, off = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+	const on, off = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 	var s sampling
 	for id, parent := range map[string]string{"on": on, "off": off, "bad": "00-zz", "none": ""} {
 		want := ""

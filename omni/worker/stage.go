@@ -49,7 +49,8 @@ var (
 )
 
 func init() {
-	for _, n := range []string{trace.NamePrefill, trace.NameDecodeStep, trace.NameTextEncode, trace.NameDenoiseStep, trace.NameVAEDecode, trace.NameVocode} {
+	for _, n := range []string{trace.NamePrefill, trace.NameDecodeStep, trace.NameTextEncode, trace.NameDenoiseStep,
+		trace.NameVAEDecode, trace.NameVocode} {
 		stepNames[n] = profiler.Intern(n)
 	}
 }
@@ -148,43 +149,45 @@ type iterator interface {
 // listen subscribes rank 0 to its data subject. The returned function ends it.
 func (s *stage) listen() (stop func(), err error) {
 	t := s.rec.Track("hand-off")
-	sub, err := s.nc.Subscribe(protocol.FromAll(protocol.DataSubject(s.id.Pipeline, s.id.Stage, s.id.Replica)), func(msg *nats.Msg) {
-		m, err := wire.Decode(msg.Data)
-		if err == nil {
-			err = wire.CheckSender(msg.Subject, m)
-		}
-		if err != nil {
-			s.log.Error("message dropped", "stage", s.cfg.Name, "err", err)
-			return
-		}
-		traceID := ""
-		if m.Request != nil {
-			traceID = s.sampling.note(m.Request)
-		}
-		t := s.trackOf(t, m.ID)
-		if m.Kind == wire.KindHandoff {
-			if m.Host == s.host {
-				m.TookNs = max(0, time.Now().UnixNano()-m.SentNs)
-				s.phases.observe(phaseHandoff, time.Duration(m.TookNs))
+	sub, err := s.nc.Subscribe(protocol.FromAll(protocol.DataSubject(s.id.Pipeline, s.id.Stage, s.id.Replica)),
+		func(msg *nats.Msg) {
+			m, err := wire.Decode(msg.Data)
+			if err == nil {
+				err = wire.CheckSender(msg.Subject, m)
 			}
-			// It ends before the loop can act on the message: a cause before its effect.
-			traced(t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).Int(keyFrom, int64(m.From)).
-				Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).FlowIn(m.Flow), traceID).End()
-		}
-		if m.Kind == wire.KindSubmit {
-			traced(t.Instant(nameRequest, profiler.CategoryAnnotation).Text(keyRequest, m.ID), traceID)
-		}
-		select {
-		case s.inbox <- m:
-		default:
-			// A cancel must get through: what it frees is what is in the way.
-			if m.Kind == wire.KindCancel {
-				s.inbox <- m
+			if err != nil {
+				s.log.Error("message dropped", "stage", s.cfg.Name, "err", err)
 				return
 			}
-			s.fail(m, protocol.CodeOverloaded, fmt.Errorf("queue of %d messages is full", cap(s.inbox)))
-		}
-	})
+			traceID := ""
+			if m.Request != nil {
+				traceID = s.sampling.note(m.Request)
+			}
+			t := s.trackOf(t, m.ID)
+			if m.Kind == wire.KindHandoff {
+				if m.Host == s.host {
+					m.TookNs = max(0, time.Now().UnixNano()-m.SentNs)
+					s.phases.observe(phaseHandoff, time.Duration(m.TookNs))
+				}
+				// It ends before the loop can act on the message: a cause before its effect.
+				traced(t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).
+					Int(keyFrom, int64(m.From)).Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).
+					FlowIn(m.Flow), traceID).End()
+			}
+			if m.Kind == wire.KindSubmit {
+				traced(t.Instant(nameRequest, profiler.CategoryAnnotation).Text(keyRequest, m.ID), traceID)
+			}
+			select {
+			case s.inbox <- m:
+			default:
+				// A cancel must get through: what it frees is what is in the way.
+				if m.Kind == wire.KindCancel {
+					s.inbox <- m
+					return
+				}
+				s.fail(m, protocol.CodeOverloaded, fmt.Errorf("queue of %d messages is full", cap(s.inbox)))
+			}
+		})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to the stage's subject: %w", err)
 	}
@@ -475,7 +478,8 @@ func (s *stage) call(_ context.Context, method string, args map[string]any) (any
 		return s.flight.set(on)
 	case protocol.CallInfo:
 		return map[string]any{"stage": s.cfg.Name, "rank": s.id.Rank, "world_size": s.group.Size(), "pid": os.Getpid(),
-			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load(), "evictions": s.evictions.Load()}, nil
+			"recording": s.rec.Recording(), "requests": s.pending.Load(), "held": s.held.Load(),
+			"evictions": s.evictions.Load()}, nil
 	}
 	return nil, fmt.Errorf("unknown method %q: ping, info, durations or flight", method)
 }

@@ -51,7 +51,8 @@ func (r *vocoder) accept(m *wire.Message) error {
 	q := r.byID[m.ID]
 	if m.Request != nil && q == nil {
 		if len(r.byID) >= r.s.cfg.MaxQueue {
-			return &rejection{code: protocol.CodeOverloaded, err: fmt.Errorf("%d requests are in the stage already", len(r.byID))}
+			return &rejection{code: protocol.CodeOverloaded, err: fmt.Errorf("%d requests are in the stage already",
+				len(r.byID))}
 		}
 		q = &stream{req: m.Request, id: r.nextID, durations: map[string]int64{}}
 		r.nextID++
@@ -68,7 +69,8 @@ func (r *vocoder) accept(m *wire.Message) error {
 	q.durations[phaseHandoff] += m.TookNs
 	for _, c := range m.Tokens {
 		if c < 0 || int(c) >= r.m.CodebookSize() {
-			return fmt.Errorf("hand-off %d of stage %d: code %d, the codebook has %d", m.Chunk, m.From, c, r.m.CodebookSize())
+			return fmt.Errorf("hand-off %d of stage %d: code %d, the codebook has %d", m.Chunk, m.From, c,
+				r.m.CodebookSize())
 		}
 	}
 	codes := append(q.rest, m.Tokens...)
@@ -129,8 +131,9 @@ func (r *vocoder) emit(p *plan, result any, took time.Duration) error {
 		}
 		q.durations[p.Kind] += int64(took)
 		q.codes = q.codes[len(p.Seqs[i].Tokens):]
-		m := &wire.Message{Kind: wire.KindOutput, Type: r.s.cfg.FinalOutputType, Chunk: q.outChunk, SampleRate: r.m.SampleRate(),
-			Final: q.final && len(q.codes) == 0, BlobData: [][]byte{pcmBytes(model.PCM16(samples))}}
+		m := &wire.Message{Kind: wire.KindOutput, Type: r.s.cfg.FinalOutputType, Chunk: q.outChunk,
+			SampleRate: r.m.SampleRate(),
+			Final:      q.final && len(q.codes) == 0, BlobData: [][]byte{pcmBytes(model.PCM16(samples))}}
 		q.outChunk++
 		if m.Final {
 			m.Reason = "stop"

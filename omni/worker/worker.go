@@ -48,7 +48,8 @@ type Options struct {
 	Rank     int
 	SpoolDir string // where recordings are written; "" is a directory of the system's
 	DumpDir  string // where a panic or SIGQUIT leaves what the flight recorder holds; "" is nowhere
-	Host     string // address, or address:port, on which peers reach this rank; "" is the one from which it reached the hub
+	// address, or address:port, on which peers reach this rank; "" is the one from which it reached the hub
+	Host string
 	// Wait has the rank wait until its place is free instead of refusing to run: who
 	// supervises it starts it for as long as the pipeline lives.
 	Wait   bool
@@ -80,7 +81,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	id := protocol.RankID{Pipeline: o.Pipeline, Stage: o.Stage, Replica: o.Replica, Rank: o.Rank}
-	nc, err := link.Config{URL: o.NATS, Token: o.Token, CA: o.CA, Cert: o.Cert, Key: o.Key, Creds: o.Creds, As: id.Identity()}.Connect(
+	nc, err := link.Config{URL: o.NATS, Token: o.Token, CA: o.CA, Cert: o.Cert, Key: o.Key, Creds: o.Creds,
+		As: id.Identity()}.Connect(
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			cancel(fmt.Errorf("the connection to the hub is closed: %w", orClosed(nc.LastError())))
 		}))
@@ -108,13 +110,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	st := pipeline.Stage(o.Stage)
 	if st == nil {
-		return fmt.Errorf("%w: pipeline %s has no stage %d; it has %d stages", ErrNoSuchRank, o.Pipeline, o.Stage, len(pipeline.Stages))
+		return fmt.Errorf("%w: pipeline %s has no stage %d; it has %d stages", ErrNoSuchRank, o.Pipeline, o.Stage,
+			len(pipeline.Stages))
 	}
 	if o.Rank < 0 || o.Rank >= st.Ranks {
-		return fmt.Errorf("%w: stage %d (%s) has ranks 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name, st.Ranks-1, o.Rank)
+		return fmt.Errorf("%w: stage %d (%s) has ranks 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name, st.Ranks-1,
+			o.Rank)
 	}
 	if o.Replica < 0 || o.Replica >= st.Replicas {
-		return fmt.Errorf("%w: stage %d (%s) has replicas 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name, st.Replicas-1, o.Replica)
+		return fmt.Errorf("%w: stage %d (%s) has replicas 0 to %d, not %d", ErrNoSuchRank, st.ID, st.Name,
+			st.Replicas-1, o.Replica)
 	}
 	if err := awaitPlace(ctx, nc, id, o.Wait, o.Logger); err != nil {
 		return err
@@ -232,7 +237,8 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelCauseFunc, o Opt
 // info is what the rank says of itself before it is ready.
 func (s *stage) info(incarnation, spoolDir string) protocol.RankInfo {
 	info := protocol.RankInfo{
-		RankID: s.id, Protocol: protocol.Version, Incarnation: incarnation, StageName: s.cfg.Name, StageType: s.cfg.Type,
+		RankID: s.id, Protocol: protocol.Version, Incarnation: incarnation, StageName: s.cfg.Name,
+		StageType: s.cfg.Type,
 		WorldSize: s.cfg.Ranks, Engine: protocol.EngineNative, PID: os.Getpid(), Host: s.host, StartedAt: time.Now(),
 		SpoolDir: spoolDir,
 	}

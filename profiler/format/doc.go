@@ -68,8 +68,8 @@
 // (tick0, mono0) and (tick1, mono1), of which the second is its cut and the first lies
 // before all it holds, and for each batch the spans that were open before it, outermost
 // first. Begun counts the spans that the track began before the batch, an ordinal is that
-// count at a span's beginning: by it a reader knows a span again. A batch is a piece of what one track recorded, in order; the first
-// delta counts from the base tick. Target says where arguments at its start belong: 0 to
+// count at a span's beginning: by it a reader knows a span again. A batch is a piece of what one track recorded, in
+// order; the first delta counts from the base tick. Target says where arguments at its start belong: 0 to
 // an instant before it, 1+n to the open span n levels out from the innermost.
 //
 // # Records

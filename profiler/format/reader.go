@@ -74,7 +74,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 		return nil, &Error{0, "magic", fmt.Sprintf("%q is not a recording's", magic)}
 	}
 	if magic[len(magic)-1] != Version {
-		return nil, &Error{int64(len(magic) - 1), "version", fmt.Sprintf("version %d is unknown; this reader knows %d", magic[len(magic)-1], Version)}
+		return nil, &Error{int64(len(magic) - 1), "version", fmt.Sprintf("version %d is unknown; this reader knows %d",
+			magic[len(magic)-1], Version)}
 	}
 	kind, err := d.readFrame()
 	if err != nil {
@@ -289,7 +290,8 @@ func (d *Reader) parseHeader() error {
 	h.Clock = c.str("header.clock")
 	h.ResolutionNs = int64(c.uvarint("header.resolution"))
 	o := c.uvarint("header.options")
-	h.Shapes, h.Stacks, h.FLOPs, h.Memory, h.Snapshot = o&OptShapes != 0, o&OptStacks != 0, o&OptFLOPs != 0, o&OptMemory != 0, o&OptSnapshot != 0
+	h.Shapes, h.Stacks, h.FLOPs, h.Memory, h.Snapshot = o&OptShapes != 0, o&OptStacks != 0, o&OptFLOPs != 0,
+		o&OptMemory != 0, o&OptSnapshot != 0
 	h.PID = int(c.uvarint("header.pid"))
 	h.AnchorMono = c.zigzag("header.anchor.mono")
 	h.AnchorUnix = c.zigzag("header.anchor.unix")

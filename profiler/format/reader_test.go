@@ -92,7 +92,8 @@ func records() []byte {
 func generation(batch []byte) *payload {
 	p := new(payload).u(0).z(500, 0, 0, 2000, 2000)
 	p.u(9)
-	for i, s := range []string{"", "(too many names)", "denoise_step", "mm", "step", "request", "eta", "arena", "/src/dit.go"} {
+	for i, s := range []string{"", "(too many names)", "denoise_step", "mm", "step", "request", "eta", "arena",
+		"/src/dit.go"} {
 		p.u(uint64(i)).s(s)
 	}
 	p.u(1).u(1, 2, 3, 8, 42, 2, 8, 7)              // a stack of two frames
@@ -126,8 +127,10 @@ func text(r io.Reader) (string, error) {
 	}
 	var b strings.Builder
 	h := rd.Header()
-	fmt.Fprintf(&b, "header %q pid=%d clock=%s res=%d shapes=%t stacks=%t flops=%t memory=%t snapshot=%t anchor=%d/%d start=%d meta=%v\n",
-		h.Process, h.PID, h.Clock, h.ResolutionNs, h.Shapes, h.Stacks, h.FLOPs, h.Memory, h.Snapshot, h.AnchorMono, h.AnchorUnix, h.Start, h.Meta)
+	fmt.Fprintf(&b,
+		"header %q pid=%d clock=%s res=%d shapes=%t stacks=%t flops=%t memory=%t snapshot=%t anchor=%d/%d start=%d meta=%v\n",
+		h.Process, h.PID, h.Clock, h.ResolutionNs, h.Shapes, h.Stacks, h.FLOPs, h.Memory, h.Snapshot, h.AnchorMono,
+		h.AnchorUnix, h.Start, h.Meta)
 	var first error
 	for {
 		g, err := rd.Next()
@@ -146,7 +149,8 @@ func text(r io.Reader) (string, error) {
 		fmt.Fprintf(&b, "track %d %q drops=%d\n", t.ID, t.Name, t.Drops)
 	}
 	if e := rd.End(); e != nil {
-		fmt.Fprintf(&b, "end %d wall=%d events=%d drops=%d truncated=%d %q %v\n", e.Time, e.WallTime, e.Events, e.Drops, e.Truncated, e.Reason, e.TrackDrops)
+		fmt.Fprintf(&b, "end %d wall=%d events=%d drops=%d truncated=%d %q %v\n", e.Time, e.WallTime, e.Events, e.Drops,
+			e.Truncated, e.Reason, e.TrackDrops)
 	}
 	if c := rd.Cut(); c != nil {
 		fmt.Fprintf(&b, "cut at %d, %d bytes: %s\n", c.Offset, c.Bytes, c.Reason)
@@ -183,25 +187,31 @@ func drawGeneration(b *strings.Builder, rd *format.Reader, g *format.Generation)
 	}
 	s := &g.Slices
 	for i := range s.Start {
-		fmt.Fprintf(b, " slice %d+%d %q cat=%d track=%d depth=%d flags=%03b", s.Start[i], s.Dur[i], rd.String(s.Name[i]), s.Cat[i], s.Track[i], s.Depth[i], s.Flags[i])
+		fmt.Fprintf(b, " slice %d+%d %q cat=%d track=%d depth=%d flags=%03b", s.Start[i], s.Dur[i],
+			rd.String(s.Name[i]), s.Cat[i], s.Track[i], s.Depth[i], s.Flags[i])
 		attrs(g.SliceAttrs(i))
 	}
 	for i := range g.Instants.Time {
-		fmt.Fprintf(b, " instant %d %q cat=%d track=%d", g.Instants.Time[i], rd.String(g.Instants.Name[i]), g.Instants.Cat[i], g.Instants.Track[i])
+		fmt.Fprintf(b, " instant %d %q cat=%d track=%d", g.Instants.Time[i], rd.String(g.Instants.Name[i]),
+			g.Instants.Cat[i], g.Instants.Track[i])
 		attrs(g.InstantAttrs(i))
 	}
 	for i := range g.Asyncs.Time {
-		fmt.Fprintf(b, " async %d begin=%t %q id=%d cat=%d track=%d", g.Asyncs.Time[i], g.Asyncs.Begin[i], rd.String(g.Asyncs.Name[i]), g.Asyncs.ID[i], g.Asyncs.Cat[i], g.Asyncs.Track[i])
+		fmt.Fprintf(b, " async %d begin=%t %q id=%d cat=%d track=%d", g.Asyncs.Time[i], g.Asyncs.Begin[i],
+			rd.String(g.Asyncs.Name[i]), g.Asyncs.ID[i], g.Asyncs.Cat[i], g.Asyncs.Track[i])
 		attrs(g.AsyncAttrs(i))
 	}
 	for i := range g.Counters.Time {
-		fmt.Fprintf(b, " counter %d %q %v track=%d\n", g.Counters.Time[i], rd.String(g.Counters.Name[i]), g.Counters.Value[i], g.Counters.Track[i])
+		fmt.Fprintf(b, " counter %d %q %v track=%d\n", g.Counters.Time[i], rd.String(g.Counters.Name[i]),
+			g.Counters.Value[i], g.Counters.Track[i])
 	}
 	for i := range g.Memory.Time {
-		fmt.Fprintf(b, " memory %d alloc=%t %q %#x %d track=%d\n", g.Memory.Time[i], g.Memory.Alloc[i], rd.String(g.Memory.Pool[i]), g.Memory.Addr[i], g.Memory.Bytes[i], g.Memory.Track[i])
+		fmt.Fprintf(b, " memory %d alloc=%t %q %#x %d track=%d\n", g.Memory.Time[i], g.Memory.Alloc[i],
+			rd.String(g.Memory.Pool[i]), g.Memory.Addr[i], g.Memory.Bytes[i], g.Memory.Track[i])
 	}
 	for i := range g.Flows.Time {
-		fmt.Fprintf(b, " flow %d out=%t %#x track=%d\n", g.Flows.Time[i], g.Flows.Out[i], g.Flows.ID[i], g.Flows.Track[i])
+		fmt.Fprintf(b, " flow %d out=%t %#x track=%d\n", g.Flows.Time[i], g.Flows.Out[i], g.Flows.ID[i],
+			g.Flows.Track[i])
 	}
 }
 
@@ -261,7 +271,8 @@ func TestDamage(t *testing.T) {
 		{"target", "target.levels", gen(batch(0x19, 1))},
 		{"key unknown", "attr.key", gen(batch(0x10, 50, 1))},
 		{"value unknown", "attr.str", gen(batch(0x11, 2, 50))},
-		{"text too long", "attr.text", gen(batch(append([]byte{0x12, 2}, binary.AppendUvarint(nil, format.MaxText+1)...)...))},
+		{"text too long", "attr.text", gen(batch(append([]byte{0x12, 2},
+			binary.AppendUvarint(nil, format.MaxText+1)...)...))},
 		{"text cut", "attr.text", gen(batch(0x12, 2, 5, 'a'))},
 		{"dims", "shape.dims", gen(batch(0x41, format.MaxDims+1))},
 		{"flow cut", "flow.id", gen(batch(0x16, 1, 2, 3))},
@@ -269,10 +280,13 @@ func TestDamage(t *testing.T) {
 		{"count", "generation.strings", gen(new(payload).u(0).z(0, 0, 0, 4, 4).u(1 << 40))},
 		{"string id", "generation.string.id", gen(new(payload).u(0).z(0, 0, 0, 4, 4).u(1, format.MaxNames).s("x"))},
 		{"string twice", "generation.string", gen(new(payload).u(0).z(0, 0, 0, 4, 4).u(2).u(3).s("x").u(3).s("y"))},
-		{"stack function", "generation.stack.function", gen(new(payload).u(0).z(0, 0, 0, 4, 4).u(0).u(1).u(1, 1, 9, 9, 9))},
-		{"track of a batch", "batch.track", gen(new(payload).u(0).z(0, 0, 0, 4, 4).u(0, 0, 0, 1).u(8).z(0).u(0, 0, 0, 0))},
+		{"stack function", "generation.stack.function",
+			gen(new(payload).u(0).z(0, 0, 0, 4, 4).u(0).u(1).u(1, 1, 9, 9, 9))},
+		{"track of a batch", "batch.track",
+			gen(new(payload).u(0).z(0, 0, 0, 4, 4).u(0, 0, 0, 1).u(8).z(0).u(0, 0, 0, 0))},
 		{"rest", "generation.rest", gen(generation(nil).raw(0))},
-		{"end cut", "end.track.dropped", file(format.FrameHeader, header(), format.FrameEnd, &payload{ending().b[:len(ending().b)-1]})},
+		{"end cut", "end.track.dropped", file(format.FrameHeader, header(), format.FrameEnd,
+			&payload{ending().b[:len(ending().b)-1]})},
 	} {
 		_, err := text(bytes.NewReader(c.file))
 		var e *format.Error
@@ -280,7 +294,8 @@ func TestDamage(t *testing.T) {
 			t.Errorf("%s: error %v", c.name, err)
 			continue
 		}
-		if e.Field != c.field || e.Offset < 0 || e.Offset > int64(len(c.file)) || !strings.Contains(err.Error(), c.field) {
+		if e.Field != c.field || e.Offset < 0 || e.Offset > int64(len(c.file)) ||
+			!strings.Contains(err.Error(), c.field) {
 			t.Errorf("%s: %v, want field %s", c.name, err, c.field)
 		}
 	}
@@ -354,7 +369,8 @@ func TestClock(t *testing.T) {
 			t.Errorf("identity of %d is %d", v, one.Ns(v))
 		}
 	}
-	for _, extreme := range []format.Clock{format.NewClock(5, 5, 5, 5), format.NewClock(-1<<63, 0, 1<<63-1, 1<<62), format.NewClock(0, 0, 1, 1<<62)} {
+	for _, extreme := range []format.Clock{format.NewClock(5, 5, 5, 5), format.NewClock(-1<<63, 0, 1<<63-1, 1<<62),
+		format.NewClock(0, 0, 1, 1<<62)} {
 		extreme.Ns(-1 << 63)
 		extreme.Ns(1<<63 - 1)
 	}
@@ -364,7 +380,8 @@ func recorded(tb testing.TB) []byte {
 	r := profiler.New(profiler.Config{Process: "seed", GenerationBytes: 64})
 	var b bytes.Buffer
 	tr := r.Track("t")
-	if err := r.Start(profiler.StartOptions{Out: &b, RecordShapes: true, WithFLOPs: true, WithMemory: true, WithStack: true}); err != nil {
+	if err := r.Start(profiler.StartOptions{Out: &b, RecordShapes: true, WithFLOPs: true, WithMemory: true,
+		WithStack: true}); err != nil {
 		tb.Fatal(err)
 	}
 	op := profiler.Intern("op")

@@ -90,7 +90,8 @@ func TestReadsOnBehindDamage(t *testing.T) {
 			}
 			if name == "bit" && lost == 1 && frameOf(i) < len(at)-2 {
 				d := rd.Damage()
-				if len(d) != 1 || d[0].Offset != int64(at[frameOf(i)]) || d[0].Offset+d[0].Bytes != int64(at[frameOf(i)+1]) || rd.Cut() != nil {
+				if len(d) != 1 || d[0].Offset != int64(at[frameOf(i)]) ||
+					d[0].Offset+d[0].Bytes != int64(at[frameOf(i)+1]) || rd.Cut() != nil {
 					t.Fatalf("bit at %d: damage %+v, want frame %d alone; cut %+v", i, d, frameOf(i), rd.Cut())
 				}
 			}

@@ -72,30 +72,31 @@ func TestServerAndClient(t *testing.T) {
 	rec := profiler.New(profiler.Config{})
 	var failures, total int
 	done := make(chan struct{}, 8)
-	srv := httptest.NewServer(&Server{Recorder: rec, Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := TraceParentOf(r.Context()); !ok || profiler.FromContext(r.Context()) != rec {
-			t.Error("the handler's context lacks trace context or recorder")
-		}
-		switch r.URL.Path {
-		case "/stream":
-			io.WriteString(w, "data: 1\n\n")
-			w.(http.Flusher).Flush()
-			if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
-				t.Errorf("ResponseController: %v", err)
+	srv := httptest.NewServer(&Server{Recorder: rec,
+		Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, ok := TraceParentOf(r.Context()); !ok || profiler.FromContext(r.Context()) != rec {
+				t.Error("the handler's context lacks trace context or recorder")
 			}
-			io.WriteString(w, "data: 2\n\n")
-		case "/fail":
-			http.Error(w, "no", http.StatusServiceUnavailable)
-		case "/panic":
-			panic(http.ErrAbortHandler)
-		}
-	}), Done: func(took time.Duration, failed bool) {
-		total++
-		if failed {
-			failures++
-		}
-		done <- struct{}{}
-	}})
+			switch r.URL.Path {
+			case "/stream":
+				io.WriteString(w, "data: 1\n\n")
+				w.(http.Flusher).Flush()
+				if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+					t.Errorf("ResponseController: %v", err)
+				}
+				io.WriteString(w, "data: 2\n\n")
+			case "/fail":
+				http.Error(w, "no", http.StatusServiceUnavailable)
+			case "/panic":
+				panic(http.ErrAbortHandler)
+			}
+		}), Done: func(took time.Duration, failed bool) {
+			total++
+			if failed {
+				failures++
+			}
+			done <- struct{}{}
+		}})
 	defer srv.Close()
 	// On a fresh connection the client does not repeat a request that was cut off.
 	srv.Client().Transport.(*http.Transport).DisableKeepAlives = true
@@ -146,20 +147,22 @@ func TestServerAndClient(t *testing.T) {
 func TestUnsampledTravels(t *testing.T) {
 	rec := profiler.New(profiler.Config{})
 	var seen []string
-	inner := httptest.NewServer(&Server{Recorder: rec, Next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		seen = append(seen, r.Header.Get(profiler.TraceParentHeader))
-	})})
+	inner := httptest.NewServer(&Server{Recorder: rec,
+		Next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			seen = append(seen, r.Header.Get(profiler.TraceParentHeader))
+		})})
 	defer inner.Close()
 	client := &http.Client{Transport: &Client{Recorder: rec, Base: inner.Client().Transport}}
-	outer := httptest.NewServer(&Server{Recorder: rec, Sampler: profiler.NewSampler(2), Next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		req, _ := http.NewRequestWithContext(r.Context(), "GET", inner.URL, nil)
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		resp.Body.Close()
-	})})
+	outer := httptest.NewServer(&Server{Recorder: rec, Sampler: profiler.NewSampler(2),
+		Next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			req, _ := http.NewRequestWithContext(r.Context(), "GET", inner.URL, nil)
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+		})})
 	defer outer.Close()
 	b := record(t, rec, func() {
 		for range 4 {

@@ -87,7 +87,8 @@ func BenchmarkSpan(b *testing.B) {
 		defer cpu(b)()
 		t := recorder(b, profiler.StartOptions{RecordShapes: true, WithFLOPs: true}).Track("t")
 		for i := 0; i < b.N; i++ {
-			t.Begin(op, profiler.CategoryOp).Shape(profiler.Float32, 8, 512).Shape(profiler.Float32, 512, 512).FLOPs(1<<22).Int(key, int64(i)).End()
+			t.Begin(op, profiler.CategoryOp).Shape(profiler.Float32, 8, 512).Shape(profiler.Float32, 512,
+				512).FLOPs(1<<22).Int(key, int64(i)).End()
 		}
 	})
 	b.Run("enabled,parallel", func(b *testing.B) {

@@ -31,12 +31,14 @@ func TestSpans(t *testing.T) {
 		t.Fatal(err)
 	}
 	remote := trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{0xca, 0xfe, 0, 0, 0, 0, 0, 1}, TraceFlags: trace.FlagsSampled, Remote: true,
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{0xca, 0xfe, 0, 0, 0, 0, 0, 1}, TraceFlags: trace.FlagsSampled,
+		Remote: true,
 	})
 	ctx := trace.ContextWithRemoteSpanContext(context.Background(), remote)
 	ctx, server := tracer.Start(ctx, "handle", trace.WithSpanKind(trace.SpanKindServer))
 	_, client := tracer.Start(ctx, "call", trace.WithSpanKind(trace.SpanKindClient))
-	client.SetAttributes(attribute.Int("n", 7), attribute.Float64("f", 0.5), attribute.String("s", "text"), attribute.Bool("b", true))
+	client.SetAttributes(attribute.Int("n", 7), attribute.Float64("f", 0.5), attribute.String("s", "text"),
+		attribute.Bool("b", true))
 	client.SetStatus(codes.Error, "refused")
 	client.End()
 	server.End()
@@ -76,7 +78,8 @@ func read(t *testing.T, b *bytes.Buffer) (lines []string) {
 			t.Fatal(err)
 		}
 		for i := range g.Asyncs.Time {
-			l := fmt.Sprintf("%s %t %x cat=%d", rd.String(g.Asyncs.Name[i]), g.Asyncs.Begin[i], g.Asyncs.ID[i], g.Asyncs.Cat[i])
+			l := fmt.Sprintf("%s %t %x cat=%d", rd.String(g.Asyncs.Name[i]), g.Asyncs.Begin[i], g.Asyncs.ID[i],
+				g.Asyncs.Cat[i])
 			for _, a := range g.AsyncAttrs(i) {
 				k := rd.String(a.Key)
 				switch a.Kind {

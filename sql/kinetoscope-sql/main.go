@@ -133,7 +133,8 @@ func interactive(ctx context.Context, e *sql.Engine, o *options, out, errs io.Wr
 		return fmt.Errorf("read from the terminal: %w", err)
 	}
 	defer rl.Close()
-	fmt.Fprintf(errs, "tables: %s; DESCRIBE NAME shows columns; a question ends with \";\"; ^D ends\n", strings.Join(e.Tables(), ", "))
+	fmt.Fprintf(errs, "tables: %s; DESCRIBE NAME shows columns; a question ends with \";\"; ^D ends\n",
+		strings.Join(e.Tables(), ", "))
 	var question strings.Builder
 	for {
 		line, err := rl.Readline()
@@ -181,7 +182,8 @@ type completer []string
 // Do implements readline.AutoCompleter.
 func (c completer) Do(line []rune, pos int) (more [][]rune, length int) {
 	from := pos
-	for from > 0 && (line[from-1] == '_' || line[from-1] >= '0' && line[from-1] <= '9' || line[from-1]|32 >= 'a' && line[from-1]|32 <= 'z') {
+	for from > 0 && (line[from-1] == '_' || line[from-1] >= '0' && line[from-1] <= '9' || line[from-1]|32 >= 'a' &&
+		line[from-1]|32 <= 'z') {
 		from--
 	}
 	prefix := string(line[from:pos])

@@ -30,7 +30,8 @@ func finished(t *testing.T, root string) (dir, id string) {
 	}
 	defer r.Close()
 	rank := func(n int, state protocol.RankState, kinds ...protocol.ArtifactKind) protocol.RankStatus {
-		out := protocol.RankStatus{RankID: protocol.RankID{Pipeline: "p", Rank: n}, StageName: "thinker", State: state, Reason: "because"}
+		out := protocol.RankStatus{RankID: protocol.RankID{Pipeline: "p", Rank: n}, StageName: "thinker", State: state,
+			Reason: "because"}
 		for _, k := range kinds {
 			a, err := r.Write(store.ArtifactName(out.RankID, "thinker", string(k), ".x"), k, strings.NewReader("x"))
 			if err != nil {
@@ -40,11 +41,12 @@ func finished(t *testing.T, root string) (dir, id string) {
 		}
 		return out
 	}
-	st := session.Status{ID: id, State: session.StateComplete, StartedAt: time.Now(), Stages: []session.StageStatus{{Name: "thinker", Ranks: []protocol.RankStatus{
-		rank(0, protocol.StateComplete, protocol.KindTrace, protocol.KindRecording),
-		rank(1, protocol.StateComplete, protocol.KindTrace, protocol.KindOps),
-		rank(2, protocol.StateLost),
-	}}}}
+	st := session.Status{ID: id, State: session.StateComplete, StartedAt: time.Now(),
+		Stages: []session.StageStatus{{Name: "thinker", Ranks: []protocol.RankStatus{
+			rank(0, protocol.StateComplete, protocol.KindTrace, protocol.KindRecording),
+			rank(1, protocol.StateComplete, protocol.KindTrace, protocol.KindOps),
+			rank(2, protocol.StateLost),
+		}}}}
 	if err := r.Finish(store.Manifest{CreatedBy: "test", Session: st}); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,8 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
-	if _, err := Find("latest", filepath.Join(root, "none")); err == nil || !strings.Contains(err.Error(), "no store at") {
+	if _, err := Find("latest", filepath.Join(root, "none")); err == nil ||
+		!strings.Contains(err.Error(), "no store at") {
 		t.Errorf("without a store: %v", err)
 	}
 }
@@ -93,12 +96,14 @@ func TestInputs(t *testing.T) {
 	}
 	defer r.Close()
 	ins, err := Inputs(r)
-	if err != nil || len(ins) != 2 || !strings.Contains(ins[0].Path, "recording") || !strings.Contains(ins[1].Path, "trace") {
+	if err != nil || len(ins) != 2 || !strings.Contains(ins[0].Path, "recording") ||
+		!strings.Contains(ins[1].Path, "trace") {
 		t.Fatalf("%+v, %v", ins, err)
 	}
 	tr := &trace.Trace{Meta: trace.Meta{Rank: -1, StageID: -1}}
 	ins[1].Place(tr)
-	if m := tr.Meta; m.Rank != 1 || m.Stage != "thinker" || m.StageID != 0 || m.Learnt[trace.FieldRank] != trace.FromRun {
+	if m := tr.Meta; m.Rank != 1 || m.Stage != "thinker" || m.StageID != 0 ||
+		m.Learnt[trace.FieldRank] != trace.FromRun {
 		t.Errorf("placed as %+v", m)
 	}
 	m, err := r.Manifest()

@@ -87,10 +87,12 @@ func TestQueryIsItsSlices(t *testing.T) {
 		packed := Pack(tr, tr.Index().Track(0))
 		start, end, _ := tr.Extent()
 		rnd := rand.New(rand.NewPCG(seed, 1))
-		windows := []Window{Columns(start, end+1, 1), Columns(start, end+1, 7), Columns(start, end+1, 2000), {start, end + 1, 1}, {start, start, 1}}
+		windows := []Window{Columns(start, end+1, 1), Columns(start, end+1, 7), Columns(start, end+1, 2000),
+			{start, end + 1, 1}, {start, start, 1}}
 		for range 40 {
 			from := start - 50 + rnd.Int64N(end-start+100)
-			windows = append(windows, Columns(from, from+1+rnd.Int64N(max(1, (end-start)/int64(1+rnd.IntN(90)))), 1+rnd.IntN(300)))
+			windows = append(windows, Columns(from, from+1+rnd.Int64N(max(1, (end-start)/int64(1+rnd.IntN(90)))),
+				1+rnd.IntN(300)))
 		}
 		for _, rows := range []*Rows{p, packed} {
 			total := 0

@@ -53,7 +53,9 @@ func (s *Stream) Add(ctx context.Context, t *table.Table) error {
 			return err
 		}
 	}
-	if !slices.EqualFunc(s.columns, t.Columns, func(x, y table.Column) bool { return x.Name == y.Name && x.Type == y.Type }) {
+	if !slices.EqualFunc(s.columns, t.Columns, func(x, y table.Column) bool {
+		return x.Name == y.Name && x.Type == y.Type
+	}) {
 		return fmt.Errorf("write Arrow: table %s of two parts has different columns", t.Name)
 	}
 	for from := 0; from < t.Rows; from += batchRows {
@@ -86,7 +88,8 @@ func (s *Stream) begin(t *table.Table) error {
 	fields := make([]arrow.Field, len(t.Columns))
 	for i := range t.Columns {
 		c := &t.Columns[i]
-		fields[i] = arrow.Field{Name: c.Name, Type: typeOf(c.Type), Nullable: true, Metadata: arrow.NewMetadata([]string{"doc"}, []string{c.Doc})}
+		fields[i] = arrow.Field{Name: c.Name, Type: typeOf(c.Type), Nullable: true,
+			Metadata: arrow.NewMetadata([]string{"doc"}, []string{c.Doc})}
 	}
 	about := arrow.NewMetadata([]string{"kinetoscope.table"}, []string{t.Name})
 	s.schema = arrow.NewSchema(fields, &about)

@@ -18,7 +18,9 @@ import (
 func rows(n int) *table.Table {
 	null := func(i int) bool { return i%3 == 2 }
 	return &table.Table{Name: "x", Rows: n, Columns: []table.Column{
-		{Name: "i", Doc: "a number", Type: table.Int64, Int: func(i int) (int64, bool) { return int64(i) << 40, !null(i) }},
+		{Name: "i", Doc: "a number", Type: table.Int64, Int: func(i int) (int64, bool) {
+			return int64(i) << 40, !null(i)
+		}},
 		{Name: "f", Type: table.Float64, Float: func(i int) (float64, bool) { return float64(i) / 2, !null(i) }},
 		{Name: "t", Type: table.Text, Text: func(i int) (string, bool) { return "é" + strconv.Itoa(i), !null(i) }},
 	}}

@@ -41,7 +41,8 @@ type RawOnlyError struct{ Dir string }
 
 // Error implements error.
 func (e *RawOnlyError) Error() string {
-	return fmt.Sprintf("%s: raw recording only, no %s: run torch_npu.profiler.profiler.analyse(%q) where torch_npu is installed",
+	return fmt.Sprintf(
+		"%s: raw recording only, no %s: run torch_npu.profiler.profiler.analyse(%q) where torch_npu is installed",
 		e.Dir, filepath.Join(outputDir, viewFile), e.Dir)
 }
 
@@ -151,7 +152,8 @@ func Classify(t *trace.Trace) {
 				}
 			}
 		}
-		if c, ok := t.ArgInt(i, "connection_id"); ok && c > 0 && (r.kind == trace.TrackGPU || r.cat == trace.CatPrivateRuntime) {
+		if c, ok := t.ArgInt(i, "connection_id"); ok && c > 0 &&
+			(r.kind == trace.TrackGPU || r.cat == trace.CatPrivateRuntime) {
 			s.Corr[i] = c
 		}
 	}
@@ -197,7 +199,8 @@ func about(t *trace.Trace, dir string) {
 		}
 	}
 	metadata(t, filepath.Join(dir, "profiler_metadata.json"))
-	if raw, err := os.ReadFile(filepath.Join(dir, outputDir, "communication.json")); err == nil && json.Valid(raw) && len(raw) < 1<<20 {
+	if raw, err := os.ReadFile(filepath.Join(dir, outputDir, "communication.json")); err == nil && json.Valid(raw) &&
+		len(raw) < 1<<20 {
 		m.Extra["communication"] = string(raw)
 	}
 	if !exists(filepath.Join(dir, outputDir, doneMarker)) {

@@ -43,7 +43,8 @@ func TestReadDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "node1_42_20260102030405678_ascend_pt")
 	write(t, filepath.Join(dir, outputDir, viewFile), view) // no closing bracket: parsing was interrupted
 	write(t, filepath.Join(dir, "profiler_info_5.json"), `{"rank_id": 5, "torch_npu_version": "2.7.1"}`)
-	write(t, filepath.Join(dir, "profiler_metadata.json"), `{"parallel_group_info": {"g0": {"group_name": "tp", "group_rank": 1, "global_ranks": [4, 5]}}}`)
+	write(t, filepath.Join(dir, "profiler_metadata.json"),
+		`{"parallel_group_info": {"g0": {"group_name": "tp", "group_rank": 1, "global_ranks": [4, 5]}}}`)
 	if err := os.MkdirAll(filepath.Join(dir, "PROF_1_2_ABC", "device_3"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,8 @@ func TestReadDir(t *testing.T) {
 	var got []row
 	for i := range tr.Slices.Len() {
 		k := tr.Tracks[tr.Slices.Track[i]]
-		got = append(got, row{tr.String(tr.Slices.Name[i]), tr.CategoryText(tr.Slices.Cat[i]), k.Kind, k.Device, k.Stream,
+		got = append(got, row{tr.String(tr.Slices.Name[i]), tr.CategoryText(tr.Slices.Cat[i]), k.Kind, k.Device,
+			k.Stream,
 			tr.Slices.Corr[i], tr.Slices.Start[i] - 1712000000000000000, tr.Slices.Dur[i] / 1000})
 	}
 	want := []row{
@@ -78,7 +80,8 @@ func TestReadDir(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if m := tr.Meta; m.Rank != 5 || m.WorldSize != 2 || m.Format != "ascend" || !m.WallClock || len(m.ProcessGroups) != 1 {
+	if m := tr.Meta; m.Rank != 5 || m.WorldSize != 2 || m.Format != "ascend" || !m.WallClock ||
+		len(m.ProcessGroups) != 1 {
 		t.Errorf("meta %+v", m)
 	}
 	if n := tr.Repairs.Count[trace.RepairTruncatedFile]; n != 1 {
@@ -106,7 +109,8 @@ func TestHandedOverByARank(t *testing.T) {
 	if m := tr.Meta; m.Stage != "dit" || m.StageID != 1 || m.Rank != 3 || m.WorldSize != 4 || !m.WallClock {
 		t.Errorf("%+v", m)
 	}
-	if tr.Repairs.Total() != 1 || tr.Repairs.Count[trace.RepairUnsorted] != 1 { // the region stands behind what it holds
+	// the region stands behind what it holds
+	if tr.Repairs.Total() != 1 || tr.Repairs.Count[trace.RepairUnsorted] != 1 {
 		t.Errorf("repairs %v", &tr.Repairs)
 	}
 	kernels := 0
@@ -116,7 +120,8 @@ func TestHandedOverByARank(t *testing.T) {
 		}
 		if tr.String(tr.Slices.Name[i]) == "denoise_step" {
 			requests, _ := tr.ArgText(i, trace.ArgRequests)
-			if c != trace.CatUserAnnotation || requests != "a" || tr.Slices.Dur[i] != 90_001 || tr.Slices.Start[i] != 1712000000000000000 {
+			if c != trace.CatUserAnnotation || requests != "a" || tr.Slices.Dur[i] != 90_001 ||
+				tr.Slices.Start[i] != 1712000000000000000 {
 				t.Errorf("region: %v of %q, %d ns at %d", c, requests, tr.Slices.Dur[i], tr.Slices.Start[i])
 			}
 		}
@@ -144,7 +149,8 @@ func TestRawOnly(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kernel_details.csv")
-	write(t, path, "\xef\xbb\xbfStep Id,Name,Start Time(us)\t,Duration(us),Wait Time(us)\n,MatMul\t,1712000000000001.5\t,3.25,N/A\nx,\"a\"b\",1,2,3\n1,2,3,4,5,6,7\n\xb2\xe2,short\n")
+	write(t, path,
+		"\xef\xbb\xbfStep Id,Name,Start Time(us)\t,Duration(us),Wait Time(us)\n,MatMul\t,1712000000000001.5\t,3.25,N/A\nx,\"a\"b\",1,2,3\n1,2,3,4,5,6,7\n\xb2\xe2,short\n")
 	tb, err := ReadTable(path)
 	if err != nil {
 		t.Fatal(err)
@@ -192,17 +198,21 @@ func npu(fromOp, fromCANN bool) string {
 	for i := range 5 {
 		at := 1_700_000_000_000_000 + 300*i
 		row(`{"ph":"X","cat":"cpu_op","name":"aten::mul","pid":1,"tid":5,"ts":"%d.000","dur":50}`, at)
-		row(`{"ph":"X","name":"AscendCL@aclnnMul","pid":2,"tid":6,"ts":"%d.000","dur":20,"args":{"connection_id":%d}}`, at+20, 100+2*i)
+		row(`{"ph":"X","name":"AscendCL@aclnnMul","pid":2,"tid":6,"ts":"%d.000","dur":20,"args":{"connection_id":%d}}`,
+			at+20, 100+2*i)
 		for k := range 2 { // one operator, two tasks
 			begin := at + 90 + 40*k
 			row(`{"ph":"X","name":"Mul%d","pid":3,"tid":7,"ts":"%d.000","dur":30,"args":{"Task Type":"AI_VECTOR_CORE","connection_id":%d}}`, k, begin, 7000+2*i+k)
 			if fromOp {
-				row(`{"ph":"s","cat":"async_npu","name":"torch_to_npu","id":%d,"pid":1,"tid":5,"ts":"%d.000"}`, 10*i+k, at+10)
-				row(`{"ph":"f","bp":"e","cat":"async_npu","name":"torch_to_npu","id":%d,"pid":3,"tid":7,"ts":"%d.000"}`, 10*i+k, begin)
+				row(`{"ph":"s","cat":"async_npu","name":"torch_to_npu","id":%d,"pid":1,"tid":5,"ts":"%d.000"}`, 10*i+k,
+					at+10)
+				row(`{"ph":"f","bp":"e","cat":"async_npu","name":"torch_to_npu","id":%d,"pid":3,"tid":7,"ts":"%d.000"}`,
+					10*i+k, begin)
 			}
 			if fromCANN {
 				id := uint64(7000+2*i+k)<<32 - 1
-				row(`{"ph":"s","cat":"HostToDevice","name":"HostToDevice%d","id":"%d","pid":2,"tid":6,"ts":"%d.000"}`, i, id, at+25)
+				row(`{"ph":"s","cat":"HostToDevice","name":"HostToDevice%d","id":"%d","pid":2,"tid":6,"ts":"%d.000"}`,
+					i, id, at+25)
 				row(`{"ph":"f","bp":"e","cat":"HostToDevice","name":"HostToDevice%d","id":"%d","pid":3,"tid":7,"ts":"%d.000"}`, i, id, begin)
 			}
 		}
@@ -218,7 +228,8 @@ func TestLinkedByArrows(t *testing.T) {
 		fromOp, fromCANN bool
 		launches         int
 		process          string
-	}{"operator": {true, false, 5, "Python"}, "CANN": {false, true, 5, "CANN"}, "both": {true, true, 5, "Python"}, "none": {false, false, 0, ""}} {
+	}{"operator": {true, false, 5, "Python"}, "CANN": {false, true, 5, "CANN"}, "both": {true, true, 5, "Python"},
+		"none": {false, false, 0, ""}} {
 		tr, err := kineto.Read(t.Context(), strings.NewReader(npu(c.fromOp, c.fromCANN)), kineto.Options{})
 		if err != nil {
 			t.Fatal(err)

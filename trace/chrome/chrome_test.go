@@ -26,22 +26,29 @@ func sample() *trace.Trace {
 	t.Meta = trace.Meta{
 		Format: "native", WallClock: true, Rank: 1, WorldSize: 2, Backend: "gloo", Host: "node\"7",
 		StageID: 0, Stage: "thinker", WindowStart: t0, WindowEnd: t0 + 5_000_000,
-		ProcessGroups: []trace.ProcessGroup{{Name: "tp", Desc: "tensor parallel", Backend: "gloo", Size: 2, Ranks: []int{0, 1}}},
-		Extra:         map[string]string{"record_shapes": "1", "broken": "{", "schemaVersion": "9"},
+		ProcessGroups: []trace.ProcessGroup{{Name: "tp", Desc: "tensor parallel", Backend: "gloo", Size: 2,
+			Ranks: []int{0, 1}}},
+		Extra: map[string]string{"record_shapes": "1", "broken": "{", "schemaVersion": "9"},
 	}
-	cpu := t.AddTrack(trace.Track{PID: 4242, TID: 7, Device: -1, Stream: -1, Process: "stage0 thinker rank 1", Name: "scheduler"})
-	req := t.AddTrack(trace.Track{Kind: trace.TrackOther, PID: 4242, TIDText: "requests 0", Device: -1, Stream: -1, Name: "requests"})
+	cpu := t.AddTrack(trace.Track{PID: 4242, TID: 7, Device: -1, Stream: -1, Process: "stage0 thinker rank 1",
+		Name: "scheduler"})
+	req := t.AddTrack(trace.Track{Kind: trace.TrackOther, PID: 4242, TIDText: "requests 0", Device: -1, Stream: -1,
+		Name: "requests"})
 	gpu := t.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: 0, TID: 7, Device: 0, Stream: 7, Name: "stream 7"})
-	t.AddSlice(trace.Slice{Start: t0 + 1000, Dur: 3_000_007, Name: "ProfilerStep#3", Cat: trace.CatUserAnnotation, Track: cpu})
+	t.AddSlice(trace.Slice{Start: t0 + 1000, Dur: 3_000_007, Name: "ProfilerStep#3", Cat: trace.CatUserAnnotation,
+		Track: cpu})
 	t.AddSlice(trace.Slice{
 		Start: t0 + 2001, Dur: 999, Name: "aten::mm \"x\"\n\xff", Cat: trace.CatCPUOp, Track: cpu,
 		Args: []byte(`{"Input Dims": [[2,3],[3,4]], "Input type": ["float","float"], "flops": 48}`),
 	})
-	t.AddSlice(trace.Slice{Start: t0 + 2500, Dur: 40_000, Name: "kernel", Cat: trace.CatKernel, Track: gpu, Corr: 17, Args: []byte(`{"correlation": 17}`)})
-	t.AddSlice(trace.Slice{Start: t0, Dur: 4_000_000, Name: "request", Cat: trace.CatUserAnnotation, Track: req, Args: []byte(`{"request": "r-1"}`)})
+	t.AddSlice(trace.Slice{Start: t0 + 2500, Dur: 40_000, Name: "kernel", Cat: trace.CatKernel, Track: gpu, Corr: 17,
+		Args: []byte(`{"correlation": 17}`)})
+	t.AddSlice(trace.Slice{Start: t0, Dur: 4_000_000, Name: "request", Cat: trace.CatUserAnnotation, Track: req,
+		Args: []byte(`{"request": "r-1"}`)})
 	t.AddFlow(t0+2002, 1<<63+5, "handoff", "handoff", cpu, true)
 	t.AddFlow(t0+3000, 1<<63+5, "handoff", "handoff", gpu, false)
-	t.AddInstant(t0+2100, "[memory]", trace.CatCPUInstant, cpu, []byte(`{"Device Type": 0, "Device Id": -1, "Addr": 140000000000000, "Bytes": 4096}`))
+	t.AddInstant(t0+2100, "[memory]", trace.CatCPUInstant, cpu,
+		[]byte(`{"Device Type": 0, "Device Id": -1, "Addr": 140000000000000, "Bytes": 4096}`))
 	t.AddCounter(t0+10, "batch", "running", cpu, 3)
 	t.AddCounter(t0+10, "batch", "waiting", cpu, 0.5)
 	t.AddCounter(t0+20, "batch", "running", cpu, math.NaN())
@@ -154,7 +161,8 @@ func TestWriteDoesNotAllocatePerEvent(t *testing.T) {
 	big := trace.New()
 	id := big.AddTrack(trace.Track{PID: 1, TID: 1, Device: -1, Stream: -1})
 	for i := range int64(10_000) {
-		big.AddSlice(trace.Slice{Start: t0 + i, Dur: 1, Name: "op", Cat: trace.CatCPUOp, Track: id, Args: []byte(`{"External id": 123456}`)})
+		big.AddSlice(trace.Slice{Start: t0 + i, Dur: 1, Name: "op", Cat: trace.CatCPUOp, Track: id,
+			Args: []byte(`{"External id": 123456}`)})
 	}
 	if n := testing.AllocsPerRun(3, func() { _, _ = Write(io.Discard, big, Options{}) }); n > 100 {
 		t.Errorf("%.0f allocations for 10000 events", n)

@@ -118,7 +118,8 @@ func distributedInfo(m *trace.Meta) []byte {
 	if m.Rank >= 0 {
 		rank = &m.Rank
 	}
-	out := info{Backend: m.Backend, Rank: rank, WorldSize: m.WorldSize, PGCount: len(m.ProcessGroups), PGConfig: []group{}}
+	out := info{Backend: m.Backend, Rank: rank, WorldSize: m.WorldSize, PGCount: len(m.ProcessGroups),
+		PGConfig: []group{}}
 	for _, g := range m.ProcessGroups {
 		ranks := g.Ranks
 		if ranks == nil {

@@ -52,15 +52,18 @@ func rows(t *trace.Trace) []row {
 	}
 	for i, ns := range t.Instants.Time {
 		if t.Instants.Cat[i] == trace.CatCPUInstant {
-			out = append(out, row{Kind: "instant", Name: t.String(t.Instants.Name[i]), Lane: lane(t, t.Instants.Track[i]),
+			out = append(out, row{Kind: "instant", Name: t.String(t.Instants.Name[i]),
+				Lane: lane(t, t.Instants.Track[i]),
 				Args: string(t.Args(t.Instants.Args[i])), Start: ns})
 		}
 	}
 	for i, ns := range t.Counters.Time {
-		out = append(out, row{Kind: "counter", Name: t.String(t.Counters.Name[i]), Cat: t.String(t.Counters.Series[i]), Start: ns, Value: t.Counters.Value[i]})
+		out = append(out, row{Kind: "counter", Name: t.String(t.Counters.Name[i]), Cat: t.String(t.Counters.Series[i]),
+			Start: ns, Value: t.Counters.Value[i]})
 	}
 	for i, ns := range t.Flows.Time {
-		out = append(out, row{Kind: fmt.Sprint("flow ", t.Flows.Start[i]), Name: t.String(t.Flows.Name[i]), Cat: t.String(t.Flows.Cat[i]),
+		out = append(out, row{Kind: fmt.Sprint("flow ", t.Flows.Start[i]), Name: t.String(t.Flows.Name[i]),
+			Cat:  t.String(t.Flows.Cat[i]),
 			Lane: lane(t, t.Flows.Track[i]), Start: ns, ID: t.Flows.ID[i]})
 	}
 	return out
@@ -91,13 +94,15 @@ func TestRoundTrip(t *testing.T) {
 			n := name.Draw(t, "name")
 			switch rapid.IntRange(0, 3).Draw(t, "kind") {
 			case 0:
-				in.AddSlice(trace.Slice{Start: at(), Dur: rapid.Int64Range(0, 1e9).Draw(t, "dur"), Name: n, Cat: trace.CatCPUOp, Track: cpu,
+				in.AddSlice(trace.Slice{Start: at(), Dur: rapid.Int64Range(0, 1e9).Draw(t, "dur"), Name: n,
+					Cat: trace.CatCPUOp, Track: cpu,
 					Args: []byte(`{"External id": 7, "Input Dims": [[2,3]]}`)})
 			case 1:
 				in.AddSlice(trace.Slice{Start: at(), Dur: 1, Name: n, Cat: trace.CatKernel, Track: gpu, Corr: 12345,
 					Args: []byte(`{"device": 0, "stream": 7, "correlation": 12345}`)})
 			case 2:
-				in.AddInstant(at(), "[memory]", trace.CatCPUInstant, cpu, []byte(`{"Bytes": -4096, "Addr": 140000000000000}`))
+				in.AddInstant(at(), "[memory]", trace.CatCPUInstant, cpu,
+					[]byte(`{"Bytes": -4096, "Addr": 140000000000000}`))
 			case 3:
 				in.AddFlow(at(), rapid.Uint64().Draw(t, "id"), "handoff", n, cpu, rapid.Bool().Draw(t, "start"))
 			}

@@ -41,7 +41,8 @@ func Apply(t *trace.Trace, f Filter) *trace.Trace {
 	in := &t.Instants
 	for i, ns := range in.Time {
 		if f.covers(ns, ns) {
-			out.AddInstant(ns, t.String(in.Name[i]), out.Category(t.CategoryText(in.Cat[i])), in.Track[i], t.Args(in.Args[i]))
+			out.AddInstant(ns, t.String(in.Name[i]), out.Category(t.CategoryText(in.Cat[i])), in.Track[i],
+				t.Args(in.Args[i]))
 		}
 	}
 	n := &t.Counters
@@ -71,7 +72,8 @@ func (c *cutter) slices() {
 	for i := range s.Len() {
 		if c.keeps(i) {
 			c.out.AddSlice(trace.Slice{
-				Start: s.Start[i], Dur: s.Dur[i], Name: c.t.String(s.Name[i]), Cat: c.out.Category(c.t.CategoryText(s.Cat[i])),
+				Start: s.Start[i], Dur: s.Dur[i], Name: c.t.String(s.Name[i]),
+				Cat:   c.out.Category(c.t.CategoryText(s.Cat[i])),
 				Track: s.Track[i], Corr: s.Corr[i], Args: c.t.Args(s.Args[i]),
 			})
 		}

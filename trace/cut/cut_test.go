@@ -14,7 +14,8 @@ func sample() *trace.Trace {
 	t := trace.New()
 	k := t.AddTrack(trace.Track{})
 	add := func(start, dur int64, name string, cat trace.Category, args string) {
-		t.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: cat, Track: k, Corr: trace.NoCorrelation, Args: []byte(args)})
+		t.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: cat, Track: k, Corr: trace.NoCorrelation,
+			Args: []byte(args)})
 	}
 	add(0, 10, "a", trace.CatCPUOp, `{"request": "r1"}`)
 	add(20, 10, "b", trace.CatKernel, `{"requests": "r1, r2"}`)
@@ -49,8 +50,10 @@ func TestApply(t *testing.T) {
 		for _, n := range got.Slices.Name {
 			names += got.String(n)
 		}
-		if names != c.names || len(got.Flows.Time) != c.flows || len(got.Instants.Time) != c.instants || len(got.Counters.Time) != c.countered {
-			t.Errorf("%s: slices %q, %d flows, %d instants, %d samples", name, names, len(got.Flows.Time), len(got.Instants.Time), len(got.Counters.Time))
+		if names != c.names || len(got.Flows.Time) != c.flows || len(got.Instants.Time) != c.instants ||
+			len(got.Counters.Time) != c.countered {
+			t.Errorf("%s: slices %q, %d flows, %d instants, %d samples", name, names, len(got.Flows.Time),
+				len(got.Instants.Time), len(got.Counters.Time))
 		}
 	}
 }
@@ -61,7 +64,8 @@ func TestWindowsCover(t *testing.T) {
 		tr := trace.New()
 		k := tr.AddTrack(trace.Track{})
 		for i := range rapid.IntRange(1, 30).Draw(rt, "n") {
-			tr.AddSlice(trace.Slice{Start: rapid.Int64Range(1, 100).Draw(rt, "start"), Dur: rapid.Int64Range(0, 20).Draw(rt, "dur"), Name: fmt.Sprint(i), Track: k})
+			tr.AddSlice(trace.Slice{Start: rapid.Int64Range(1, 100).Draw(rt, "start"),
+				Dur: rapid.Int64Range(0, 20).Draw(rt, "dur"), Name: fmt.Sprint(i), Track: k})
 		}
 		at := rapid.Int64Range(1, 120).Draw(rt, "at")
 		seen := map[string]bool{}

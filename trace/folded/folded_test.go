@@ -18,7 +18,8 @@ func TestWrite(t *testing.T) {
 	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU})
 	req := tr.AddTrack(trace.Track{Kind: trace.TrackOther})
 	add := func(track trace.TrackID, start, dur int64, name, args string) {
-		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: track, Args: []byte(args)})
+		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: track,
+			Args: []byte(args)})
 	}
 	add(a, 0, 10_000, "decode step", "")
 	add(a, 1000, 2000, "aten::mm;x\ty\n\r", "")
@@ -28,7 +29,8 @@ func TestWrite(t *testing.T) {
 	add(b, 5000, 400, "tiny", "")
 	add(b, 6000, 1000, "go", `{"Call stack": "a.go(3): inner f;b.go(9): outer"}`)
 	add(b, 9000, 1000, "", "")
-	for i, name := range []string{"ProfilerStep#7", "ProfilerStep#8", "<built-in method f of X object at 0x7fa5dfd4f830>", "<built-in method f of X object at 0x7fa5dfd4f990>"} {
+	for i, name := range []string{"ProfilerStep#7", "ProfilerStep#8",
+		"<built-in method f of X object at 0x7fa5dfd4f830>", "<built-in method f of X object at 0x7fa5dfd4f990>"} {
 		add(b, 20_000+int64(i)*1000, 1000, name, "")
 	}
 	add(gpu, 0, 9000, "gemm", "")
@@ -54,7 +56,8 @@ func TestWriteDevice(t *testing.T) {
 	host := tr.AddTrack(trace.Track{})
 	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, Stream: 7})
 	add := func(track trace.TrackID, cat trace.Category, start, dur int64, name string, corr int64, args string) {
-		tr.AddSlice(trace.Slice{Start: start * 1000, Dur: dur * 1000, Name: name, Cat: cat, Track: track, Corr: corr, Args: []byte(args)})
+		tr.AddSlice(trace.Slice{Start: start * 1000, Dur: dur * 1000, Name: name, Cat: cat, Track: track, Corr: corr,
+			Args: []byte(args)})
 	}
 	add(host, trace.CatPythonFunction, 0, 100, "run.py(3): main", 0, "")
 	add(host, trace.CatPythonFunction, 5, 80, "model.py(7): forward", 0, "")

@@ -84,7 +84,8 @@ func ForPath(path string) (Format, Compression, error) {
 			return f, c, nil
 		}
 	}
-	return Format{}, Plain, fmt.Errorf("%s: nothing is written in files that end so; there are %s", path, strings.Join(Written(), ", "))
+	return Format{}, Plain, fmt.Errorf("%s: nothing is written in files that end so; there are %s", path,
+		strings.Join(Written(), ", "))
 }
 
 // writable returns the written format with the longest extension that name ends with.

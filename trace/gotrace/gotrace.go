@@ -41,8 +41,9 @@ func Sniff(head []byte) bool {
 // Repairs say.
 func Read(r io.Reader) (t *trace.Trace, err error) {
 	d := &decoder{
-		t: trace.New(), procs: map[exp.ProcID]*proc{}, goroutines: map[exp.GoID]*goroutine{}, ranges: map[rangeKey]int64{},
-		tasks: map[exp.TaskID]string{},
+		t: trace.New(), procs: map[exp.ProcID]*proc{}, goroutines: map[exp.GoID]*goroutine{},
+		ranges: map[rangeKey]int64{},
+		tasks:  map[exp.TaskID]string{},
 	}
 	d.t.Meta.Format, d.t.Meta.Rank, d.t.Meta.StageID = "go", -1, -1
 	// The parser panics on some damage that its own checks do not find.
@@ -170,7 +171,8 @@ func (d *decoder) place(id exp.GoID) trace.TrackID {
 			name += " " + g.name
 		}
 		g.track, g.placed = d.t.AddTrack(trace.Track{
-			Kind: trace.TrackCPU, PID: 1, TID: int64(id) + goroutineTID, Device: -1, Stream: -1, Process: "go", Name: name, SortIndex: goroutineTID + int64(id),
+			Kind: trace.TrackCPU, PID: 1, TID: int64(id) + goroutineTID, Device: -1, Stream: -1, Process: "go",
+			Name: name, SortIndex: goroutineTID + int64(id),
 		}), true
 	}
 	return g.track
@@ -183,7 +185,8 @@ func (d *decoder) proc(id exp.ProcID) trace.TrackID {
 	p := d.procs[id]
 	if p == nil {
 		p = &proc{track: d.t.AddTrack(trace.Track{
-			Kind: trace.TrackCPU, PID: 1, TID: int64(id), Device: -1, Stream: -1, Process: "go", Name: "P " + strconv.FormatInt(int64(id), 10), SortIndex: int64(id),
+			Kind: trace.TrackCPU, PID: 1, TID: int64(id), Device: -1, Stream: -1, Process: "go", Name: "P " +
+				strconv.FormatInt(int64(id), 10), SortIndex: int64(id),
 		})}
 		d.procs[id] = p
 	}
@@ -193,7 +196,8 @@ func (d *decoder) proc(id exp.ProcID) trace.TrackID {
 func (d *decoder) global() trace.TrackID {
 	if !d.hasRuntime {
 		d.runtime, d.hasRuntime = d.t.AddTrack(trace.Track{
-			Kind: trace.TrackOther, PID: 1, TID: -1, Device: -1, Stream: -1, Process: "go", Name: "runtime", SortIndex: -1,
+			Kind: trace.TrackOther, PID: 1, TID: -1, Device: -1, Stream: -1, Process: "go", Name: "runtime",
+			SortIndex: -1,
 		}), true
 	}
 	return d.runtime
@@ -252,7 +256,8 @@ func (d *decoder) endState(id exp.GoID, g *goroutine, ns int64) {
 }
 
 func (d *decoder) slice(track trace.TrackID, from, to int64, name string, args []byte) {
-	d.t.AddSlice(trace.Slice{Start: from, Dur: to - from, Name: name, Cat: trace.CatUserAnnotation, Track: track, Corr: trace.NoCorrelation, Args: args})
+	d.t.AddSlice(trace.Slice{Start: from, Dur: to - from, Name: name, Cat: trace.CatUserAnnotation, Track: track,
+		Corr: trace.NoCorrelation, Args: args})
 }
 
 func (d *decoder) endRegion(e *exp.Event, ns int64) {

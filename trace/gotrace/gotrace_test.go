@@ -65,7 +65,8 @@ func TestRead(t *testing.T) {
 			if v, _ := tr.ArgText(i, "task"); v != "answer" {
 				t.Errorf("the region's task is %q", v)
 			}
-		case strings.HasPrefix(name, "wait: ") && x.Parent[i] != trace.NoParent && tr.String(tr.Slices.Name[x.Parent[i]]) == "decode step":
+		case strings.HasPrefix(name, "wait: ") && x.Parent[i] != trace.NoParent &&
+			tr.String(tr.Slices.Name[x.Parent[i]]) == "decode step":
 			found["wait in the region"] = true
 		case strings.HasPrefix(track, "P ") && strings.Contains(name, "WaitGroup"):
 			found["running goroutine"] = true

@@ -106,7 +106,8 @@ func TestFromPath(t *testing.T) {
 func TestLearn(t *testing.T) {
 	m := trace.Meta{Rank: 2, StageID: -1, Host: "a"}
 	identity.Learn(&m, identity.FromPath("20260320-101500_stage_1_llm_177/trace_rank0.json"))
-	if m.Rank != 2 || m.StageID != 1 || m.Learnt[trace.FieldRank] != trace.FromContent || m.Learnt[trace.FieldStage] != trace.FromDir {
+	if m.Rank != 2 || m.StageID != 1 || m.Learnt[trace.FieldRank] != trace.FromContent ||
+		m.Learnt[trace.FieldStage] != trace.FromDir {
 		t.Errorf("rank %d stage %d learnt %v", m.Rank, m.StageID, m.Learnt)
 	}
 	identity.Learn(&m, identity.FromPath("stage_2_diffusion_1_rank7.json"))
@@ -118,7 +119,8 @@ func TestLearn(t *testing.T) {
 // rank is the Meta of a trace at path, with a window in ms after an instant.
 func rank(path string, from, to int64) *trace.Meta {
 	const epoch = int64(1_760_000_000_000_000_000)
-	m := &trace.Meta{Rank: -1, StageID: -1, File: path, WallClock: true, WindowStart: epoch + from*1e6, WindowEnd: epoch + to*1e6}
+	m := &trace.Meta{Rank: -1, StageID: -1, File: path, WallClock: true, WindowStart: epoch + from*1e6,
+		WindowEnd: epoch + to*1e6}
 	identity.Learn(m, identity.FromPath(path))
 	return m
 }
@@ -147,29 +149,37 @@ func TestWorlds(t *testing.T) {
 			rank("stage1_talker/rank0.json", 0, 10), rank("stage1_talker/rank1.json", 0, 10),
 		}, "thinker[0 1] talker[2 3]"},
 		"one directory a rank": {[]*trace.Meta{
-			rank("20260320-101500_stage0_rank0_177/trace_rank0.json", 0, 10), rank("20260320-101501_stage0_rank1_178/trace_rank1.json", 0, 10),
+			rank("20260320-101500_stage0_rank0_177/trace_rank0.json", 0, 10),
+			rank("20260320-101501_stage0_rank1_178/trace_rank1.json", 0, 10),
 		}, "[0 1]"},
 		"two captures in time": {[]*trace.Meta{
-			rank("rank0.1760000000000000001.pt.trace.json", 0, 10), rank("rank0.1760000000000000002.pt.trace.json", 20, 30),
-			rank("rank1.1760000000000000003.pt.trace.json", 1, 11), rank("rank1.1760000000000000004.pt.trace.json", 21, 31),
+			rank("rank0.1760000000000000001.pt.trace.json", 0, 10),
+			rank("rank0.1760000000000000002.pt.trace.json", 20, 30),
+			rank("rank1.1760000000000000003.pt.trace.json", 1, 11),
+			rank("rank1.1760000000000000004.pt.trace.json", 21, 31),
 		}, "capture 1[0 2] capture 2[1 3]"},
 		"two captures by directory": {[]*trace.Meta{
 			undated("iteration_10/rank0_trace.json"), undated("iteration_10/rank1_trace.json"),
 			undated("iteration_20/rank0_trace.json"), undated("iteration_20/rank1_trace.json"),
 		}, "iteration_10[0 1] iteration_20[2 3]"},
 		"two captures by name": {[]*trace.Meta{
-			undated("a-TP-0.trace.json"), undated("a-TP-1.trace.json"), undated("b-TP-0.trace.json"), undated("b-TP-1.trace.json"),
+			undated("a-TP-0.trace.json"), undated("a-TP-1.trace.json"), undated("b-TP-0.trace.json"),
+			undated("b-TP-1.trace.json"),
 		}, "a[0 1] b[2 3]"},
-		"far apart":     {[]*trace.Meta{rank("rank0.json", 0, 10), rank("rank1.json", 3_600_000, 3_600_010)}, "capture 1[0] capture 2[1]"},
+		"far apart": {[]*trace.Meta{rank("rank0.json", 0, 10), rank("rank1.json", 3_600_000, 3_600_010)},
+			"capture 1[0] capture 2[1]"},
 		"seconds apart": {[]*trace.Meta{rank("rank0.json", 0, 10), rank("rank1.json", 900, 910)}, "[0 1]"},
 		"front end": {[]*trace.Meta{
-			rank("rank0.1760000000000000001.pt.trace.json", 0, 10), rank("vm_7.async_llm.1760000000000000001.pt.trace.json", 0, 10),
+			rank("rank0.1760000000000000001.pt.trace.json", 0, 10),
+			rank("vm_7.async_llm.1760000000000000001.pt.trace.json", 0, 10),
 		}, "ranks[0] front end[1]"},
 		"phases": {[]*trace.Meta{
-			rank("x-TP-0-DECODE.trace.json", 0, 10), rank("x-TP-0-EXTEND.trace.json", 0, 10), rank("x-TP-1-DECODE.trace.json", 0, 10), rank("x-TP-1-EXTEND.trace.json", 0, 10),
+			rank("x-TP-0-DECODE.trace.json", 0, 10), rank("x-TP-0-EXTEND.trace.json", 0, 10),
+			rank("x-TP-1-DECODE.trace.json", 0, 10), rank("x-TP-1-EXTEND.trace.json", 0, 10),
 		}, "decode[0 2] extend[1 3]"},
 		"jobs of two sizes": {[]*trace.Meta{
-			job(2, rank("a/rank0.json", 0, 10)), job(2, rank("a/rank1.json", 0, 10)), job(8, rank("b/rank7.json", 0, 10)), rank("a/rank3.json", 0, 10),
+			job(2, rank("a/rank0.json", 0, 10)), job(2, rank("a/rank1.json", 0, 10)),
+			job(8, rank("b/rank7.json", 0, 10)), rank("a/rank3.json", 0, 10),
 		}, "of 2 ranks[0 1 3] of 8 ranks[2]"},
 		"replicas": {[]*trace.Meta{
 			rank("s/stage0_replica0_rank0.ksrec", 0, 10), rank("s/stage0_replica1_rank0.ksrec", 0, 10),
@@ -203,12 +213,16 @@ func TestLabels(t *testing.T) {
 		in   []*trace.Meta
 		want []string
 	}{
-		"ranks":  {[]*trace.Meta{rank("rank0.json", 0, 1), rank("rank1.json", 0, 1)}, []string{"0", "1"}},
-		"stages": {[]*trace.Meta{rank("stage_0_llm_17/trace_rank0.json", 0, 1), rank("stage_1_llm_17/trace_rank0.json", 0, 1)}, []string{"stage 0 llm 0", "stage 1 llm 0"}},
-		"named":  {[]*trace.Meta{rank("stage0_thinker/rank0.json", 0, 1), rank("stage1_talker/rank0.json", 0, 1)}, []string{"thinker 0", "talker 0"}},
-		"twice":  {[]*trace.Meta{rank("a/rank0.json", 0, 1), rank("b/rank0.json", 0, 1), rank("b/rank1.json", 0, 1)}, []string{"0 a", "0 b", "1"}},
-		"files":  {[]*trace.Meta{rank("a/x.json", 0, 1), rank("a/y.json.gz", 0, 1)}, []string{"x", "y"}},
-		"phases": {[]*trace.Meta{rank("k-TP-0-EXTEND.trace.json", 0, 1), rank("k-TP-0-DECODE.trace.json", 0, 1)}, []string{"0 extend", "0 decode"}},
+		"ranks": {[]*trace.Meta{rank("rank0.json", 0, 1), rank("rank1.json", 0, 1)}, []string{"0", "1"}},
+		"stages": {[]*trace.Meta{rank("stage_0_llm_17/trace_rank0.json", 0, 1),
+			rank("stage_1_llm_17/trace_rank0.json", 0, 1)}, []string{"stage 0 llm 0", "stage 1 llm 0"}},
+		"named": {[]*trace.Meta{rank("stage0_thinker/rank0.json", 0, 1), rank("stage1_talker/rank0.json", 0, 1)},
+			[]string{"thinker 0", "talker 0"}},
+		"twice": {[]*trace.Meta{rank("a/rank0.json", 0, 1), rank("b/rank0.json", 0, 1), rank("b/rank1.json", 0, 1)},
+			[]string{"0 a", "0 b", "1"}},
+		"files": {[]*trace.Meta{rank("a/x.json", 0, 1), rank("a/y.json.gz", 0, 1)}, []string{"x", "y"}},
+		"phases": {[]*trace.Meta{rank("k-TP-0-EXTEND.trace.json", 0, 1), rank("k-TP-0-DECODE.trace.json", 0, 1)},
+			[]string{"0 extend", "0 decode"}},
 	} {
 		var files []string
 		for _, m := range c.in {

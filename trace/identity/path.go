@@ -82,17 +82,20 @@ func segments(path string) []string {
 // The patterns of numbers in names. A word counts only where it begins: "local_rank3"
 // is no rank of the job, "page1" no stage.
 var (
-	rankPattern    = regexp.MustCompile(`(?i)(?:^|[^a-z])(local[-_. ]?)?rank[-_. =]?[\[(]?(\d{1,6})(?:[^\d]|$)`)
-	workerPattern  = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:worker|gpu|device|card|process|proc)[-_]?[\[(]?(\d{1,5})(?:[^\d]|$)`)
+	rankPattern   = regexp.MustCompile(`(?i)(?:^|[^a-z])(local[-_. ]?)?rank[-_. =]?[\[(]?(\d{1,6})(?:[^\d]|$)`)
+	workerPattern = regexp.MustCompile(
+		`(?i)(?:^|[^a-z])(?:worker|gpu|device|card|process|proc)[-_]?[\[(]?(\d{1,5})(?:[^\d]|$)`)
 	stagePattern   = regexp.MustCompile(`(?i)(?:^|[^a-z])stage[-_. ]?(\d{1,4})(?:[^\d]|$)`)
 	replicaPattern = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:replica|instance|engine)[-_. ]?(\d{1,4})(?:[^\d]|$)`)
 	nodePattern    = regexp.MustCompile(`(?i)^(?:node|host|machine)[-_]?[a-z0-9][-.a-z0-9]*$`)
-	placePattern   = regexp.MustCompile(`(?i)(?:^|[-_.\[( ])(tp|pp|dp|ep|dcp|pcp|cp|sp|moe_ep|attn_tp|attn_dp)[-_]?(\d{1,5})(?:[^\d]|$)`)
-	phasePattern   = regexp.MustCompile(`(?:^|[-_.])(EXTEND|DECODE|PREFILL|MIXED|IDLE|TARGET_VERIFY|DRAFT_EXTEND|DLLM_EXTEND)(?:[-_.]|$)`)
-	partPattern    = regexp.MustCompile(`(?i)\.part(\d+)\.`)
-	hostPID        = regexp.MustCompile(`^(.+?)_(\d{1,8})(?:\.async_llm)?\.\d{10,20}\.`)
-	npuHostPID     = regexp.MustCompile(`^(.+?)_(\d{1,8})_\d{14,20}_ascend_pt$`)
-	frontPattern   = regexp.MustCompile(`(?i)(?:^|[-_.])(async_llm|api_server|apiserver|front_?end|tokenizer_manager|detokenizer|engine_core|scheduler|orchestrator|router)(?:[-_.]|$)`)
+	placePattern   = regexp.MustCompile(
+		`(?i)(?:^|[-_.\[( ])(tp|pp|dp|ep|dcp|pcp|cp|sp|moe_ep|attn_tp|attn_dp)[-_]?(\d{1,5})(?:[^\d]|$)`)
+	phasePattern = regexp.MustCompile(
+		`(?:^|[-_.])(EXTEND|DECODE|PREFILL|MIXED|IDLE|TARGET_VERIFY|DRAFT_EXTEND|DLLM_EXTEND)(?:[-_.]|$)`)
+	partPattern  = regexp.MustCompile(`(?i)\.part(\d+)\.`)
+	hostPID      = regexp.MustCompile(`^(.+?)_(\d{1,8})(?:\.async_llm)?\.\d{10,20}\.`)
+	npuHostPID   = regexp.MustCompile(`^(.+?)_(\d{1,8})_\d{14,20}_ascend_pt$`)
+	frontPattern = regexp.MustCompile(`(?i)(?:^|[-_.])(async_llm|api_server|apiserver|front_?end|tokenizer_manager|detokenizer|engine_core|scheduler|orchestrator|router)(?:[-_.]|$)`)
 )
 
 // segment takes from one name what nearer ones have not told.
@@ -170,9 +173,11 @@ func number(p *regexp.Regexp, name string, group int) (int, bool) {
 // Names by which stages go without a number, and what processes do that share a
 // model's work by kind of it.
 var (
-	stageNames = []string{"thinker", "talker", "code2wav", "token2wav", "code_predictor", "text_encoder", "image_encoder", "audio_encoder",
+	stageNames = []string{"thinker", "talker", "code2wav", "token2wav", "code_predictor", "text_encoder",
+		"image_encoder", "audio_encoder",
 		"vision_encoder", "denoise", "denoiser", "diffusion", "dit", "vae", "vae_decoder", "vocoder"}
-	roleNames = map[string]string{"prefill": "prefill", "prefiller": "prefill", "decode": "decode", "decoder": "decode", "encode": "encode"}
+	roleNames = map[string]string{"prefill": "prefill", "prefiller": "prefill", "decode": "decode", "decoder": "decode",
+		"encode": "encode"}
 )
 
 // stage reads the number and name of a stage: stage0_thinker, stage_1_llm_<id>.
@@ -270,8 +275,9 @@ func (h *Hints) file(name string) {
 
 // What differs between the ranks of one capture: ranks, places, times, processes.
 var (
-	perRank = regexp.MustCompile(`(?i)(local[-_. ]?)?(rank|worker|gpu|tp|pp|dp|ep|dcp|pcp|cp|sp|node|host)[-_. =]?[\[(]?\d+[\])]?`)
-	stamps  = regexp.MustCompile(`\d{8}[-_]\d{6}|\d{9,}|\d{4}-\d\d-\d\d|(?:[A-Z][a-z]{2}_\d\d_\d\d_\d\d_\d\d)\.\d+`)
+	perRank = regexp.MustCompile(
+		`(?i)(local[-_. ]?)?(rank|worker|gpu|tp|pp|dp|ep|dcp|pcp|cp|sp|node|host)[-_. =]?[\[(]?\d+[\])]?`)
+	stamps = regexp.MustCompile(`\d{8}[-_]\d{6}|\d{9,}|\d{4}-\d\d-\d\d|(?:[A-Z][a-z]{2}_\d\d_\d\d_\d\d_\d\d)\.\d+`)
 	// packed are the suffixes that say how a file is written, not what it is.
 	packed = regexp.MustCompile(`(?i)(\.(gz|zst|zstd|bz2|xz|json|pt|trace|ksrec|rec|kinrec))+$`)
 )

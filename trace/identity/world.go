@@ -183,7 +183,9 @@ func (g *grouper) unique(at []int, way int, why string) []World {
 // byTurn puts the first window of every rank together, then the second, and so on.
 func (g *grouper) byTurn(at []int) [][]int {
 	sorted := slices.Clone(at)
-	slices.SortStableFunc(sorted, func(a, b int) int { return cmp.Compare(g.list[a].WindowStart, g.list[b].WindowStart) })
+	slices.SortStableFunc(sorted, func(a, b int) int {
+		return cmp.Compare(g.list[a].WindowStart, g.list[b].WindowStart)
+	})
 	turn := map[string]int{}
 	var out [][]int
 	for _, i := range sorted {

@@ -76,7 +76,8 @@ func Write(w io.Writer, t *trace.Trace, source Stamp) error {
 	templates, values := t.ArgsTables()
 	h := header{
 		Source: source, Meta: t.Meta, Tracks: t.Tracks, Repairs: t.Repairs, Categories: t.Categories(),
-		Slices: t.Slices.Len(), Instants: len(t.Instants.Time), Counters: len(t.Counters.Time), Flows: len(t.Flows.Time),
+		Slices: t.Slices.Len(), Instants: len(t.Instants.Time), Counters: len(t.Counters.Time),
+		Flows: len(t.Flows.Time),
 		Texts: len(t.Strings.Texts()), Templates: len(templates), Values: len(values), Packed: len(t.PackedArgs()),
 	}
 	head, err := json.Marshal(h)
@@ -96,7 +97,8 @@ func Write(w io.Writer, t *trace.Trace, source Stamp) error {
 	o.list(t.PackedArgs())
 	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
 	for _, col := range [][]byte{
-		bytesOf(s.Start), bytesOf(s.Dur), bytesOf(s.Name), bytesOf(s.Cat), bytesOf(s.Track), bytesOf(s.Corr), bytesOf(s.Args), bytesOf(s.Event),
+		bytesOf(s.Start), bytesOf(s.Dur), bytesOf(s.Name), bytesOf(s.Cat), bytesOf(s.Track), bytesOf(s.Corr),
+		bytesOf(s.Args), bytesOf(s.Event),
 		bytesOf(i.Time), bytesOf(i.Name), bytesOf(i.Cat), bytesOf(i.Track), bytesOf(i.Args),
 		bytesOf(c.Time), bytesOf(c.Name), bytesOf(c.Series), bytesOf(c.Track), bytesOf(c.Value),
 		bytesOf(f.Time), bytesOf(f.ID), bytesOf(f.Track), bytesOf(f.Cat), bytesOf(f.Name), bytesOf(f.Start),
@@ -289,8 +291,10 @@ func inRange(t *trace.Trace) bool {
 			return false
 		}
 	}
-	return below(t.Slices.Track, tracks) && below(t.Instants.Track, tracks) && below(t.Counters.Track, tracks) && below(t.Flows.Track, tracks) &&
-		below(t.Slices.Name, texts) && below(t.Instants.Name, texts) && below(t.Counters.Name, texts) && below(t.Counters.Series, texts) &&
+	return below(t.Slices.Track, tracks) && below(t.Instants.Track, tracks) && below(t.Counters.Track, tracks) &&
+		below(t.Flows.Track, tracks) &&
+		below(t.Slices.Name, texts) && below(t.Instants.Name, texts) && below(t.Counters.Name, texts) &&
+		below(t.Counters.Series, texts) &&
 		below(t.Flows.Cat, texts) && below(t.Flows.Name, texts)
 }
 

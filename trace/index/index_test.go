@@ -32,7 +32,8 @@ func draw(t *rapid.T) *trace.Trace {
 		args := []byte(`{"correlation": 123456, "x": [1, 2]}`)
 		switch rapid.IntRange(0, 3).Draw(t, "kind") {
 		case 0:
-			tr.AddSlice(trace.Slice{Start: at, Dur: 5, Name: name, Cat: tr.Category("odd"), Track: k, Corr: at, Args: args})
+			tr.AddSlice(trace.Slice{Start: at, Dur: 5, Name: name, Cat: tr.Category("odd"), Track: k, Corr: at,
+				Args: args})
 		case 1:
 			tr.AddInstant(at, name, trace.CatCPUInstant, k, args)
 		case 2:
@@ -47,8 +48,10 @@ func draw(t *rapid.T) *trace.Trace {
 func equal(t interface{ Errorf(string, ...any) }, want, got *trace.Trace) {
 	for what, pair := range map[string][2]any{
 		"meta": {want.Meta, got.Meta}, "tracks": {want.Tracks, got.Tracks}, "slices": {want.Slices, got.Slices},
-		"instants": {want.Instants, got.Instants}, "counters": {want.Counters, got.Counters}, "flows": {want.Flows, got.Flows},
-		"repairs": {want.Repairs, got.Repairs}, "texts": {want.Strings.Texts(), got.Strings.Texts()}, "categories": {want.Categories(), got.Categories()},
+		"instants": {want.Instants, got.Instants}, "counters": {want.Counters, got.Counters},
+		"flows":   {want.Flows, got.Flows},
+		"repairs": {want.Repairs, got.Repairs}, "texts": {want.Strings.Texts(), got.Strings.Texts()},
+		"categories": {want.Categories(), got.Categories()},
 	} {
 		if d := cmp.Diff(pair[0], pair[1], cmpopts.EquateEmpty()); d != "" {
 			t.Errorf("%s: %s", what, d)
@@ -76,7 +79,8 @@ func TestRoundTrip(t *testing.T) {
 		if err := got.Validate(); err != nil {
 			rt.Fatal(err)
 		}
-		if len(got.Args(got.AddArgs([]byte(`{"correlation": 123456, "x": [1, 2]}`)))) == 0 || got.Intern("new text") == 0 {
+		if len(got.Args(got.AddArgs([]byte(`{"correlation": 123456, "x": [1, 2]}`)))) == 0 ||
+			got.Intern("new text") == 0 {
 			rt.Fatal("a restored trace cannot be added to")
 		}
 		if _, err := Read(b.Bytes(), Stamp{1, 3}); !errors.Is(err, ErrStale) {

@@ -14,9 +14,12 @@ import (
 )
 
 var objects = []string{
-	`{}`, `{"a": 1}`, `{"a":[1,2.5,-3e+7,{"b":null}],"c":"x\"\\\u00e9é","d":{},"e":[]}`, ` {"a":1}`, `{"a":1`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`,
-	`{"a":01}`, `{"a":1.}`, `{"a":.5}`, `{"a":-}`, `{"a":1e}`, `{"a":tru}`, `{"a":nul}`, `{"a":"` + "\n" + `"}`, `{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":[1,]}`, `{"a":[}`,
-	`{"a":1]`, `{1:2}`, `{"a" : true , "b" : false }`, "{\"a\":\"\xff\"}", `{"a":NaN}`, `{"correlation": 12, "x": {"stream": 3}, "device": "7", "stream": -1}`, `{"a":1}}`, `{`, `{"`, `{"a":"\`,
+	`{}`, `{"a": 1}`, `{"a":[1,2.5,-3e+7,{"b":null}],"c":"x\"\\\u00e9é","d":{},"e":[]}`, ` {"a":1}`, `{"a":1`, `{"a"}`,
+	`{"a":}`, `{"a":1,}`, `{,}`,
+	`{"a":01}`, `{"a":1.}`, `{"a":.5}`, `{"a":-}`, `{"a":1e}`, `{"a":tru}`, `{"a":nul}`, `{"a":"` + "\n" + `"}`,
+	`{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":[1,]}`, `{"a":[}`,
+	`{"a":1]`, `{1:2}`, `{"a" : true , "b" : false }`, "{\"a\":\"\xff\"}", `{"a":NaN}`,
+	`{"correlation": 12, "x": {"stream": 3}, "device": "7", "stream": -1}`, `{"a":1}}`, `{`, `{"`, `{"a":"\`,
 	strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100),
 }
 
@@ -41,7 +44,8 @@ func FuzzCheckObject(f *testing.F) {
 				t.Fatalf("%q: hot %v, want %v", raw[:next], h, want)
 			}
 		}
-		if !ok && json.Valid(raw) && utf8.Valid(raw) && bytes.Count(raw, []byte("{"))+bytes.Count(raw, []byte("[")) <= maxNesting {
+		if !ok && json.Valid(raw) && utf8.Valid(raw) &&
+			bytes.Count(raw, []byte("{"))+bytes.Count(raw, []byte("[")) <= maxNesting {
 			t.Fatalf("%q is valid, stopped at %d", raw, next)
 		}
 	})
@@ -59,9 +63,11 @@ func TestUnlike(t *testing.T) {
 		for j := range text {
 			text[j] = 'a' + byte(r.IntN(26))
 		}
-		args[i] = fmt.Sprintf(`{"note": "%s\"é", "device": %d, "stream": "7", "ptr": "0x%x", "correlation": %d}`, text, i%2, r.Uint64(), i+1)
+		args[i] = fmt.Sprintf(`{"note": "%s\"é", "device": %d, "stream": "7", "ptr": "0x%x", "correlation": %d}`, text,
+			i%2, r.Uint64(), i+1)
 		if i%10 == 0 {
-			args[i] = fmt.Sprintf(`{"device": 0, "stream": 7, "ptr": "0x7f%010x", "correlation": %d}`, r.Uint64()>>24, i+1)
+			args[i] = fmt.Sprintf(`{"device": 0, "stream": 7, "ptr": "0x7f%010x", "correlation": %d}`, r.Uint64()>>24,
+				i+1)
 		}
 		name := i % 3
 		if i%10 == 0 {
@@ -71,7 +77,8 @@ func TestUnlike(t *testing.T) {
 		if i == 0 {
 			comma = ""
 		}
-		fmt.Fprintf(&b, "%s\n{\"ph\": \"X\", \"cat\": \"kernel\", \"name\": \"k%d\", \"pid\": 0, \"tid\": 7, \"ts\": %d, \"dur\": 1, \"args\": %s}", comma, name, i, args[i])
+		fmt.Fprintf(&b,
+			"%s\n{\"ph\": \"X\", \"cat\": \"kernel\", \"name\": \"k%d\", \"pid\": 0, \"tid\": 7, \"ts\": %d, \"dur\": 1, \"args\": %s}", comma, name, i, args[i])
 	}
 	b.WriteString("\n]}")
 	for _, w := range []int{1, 3} {
@@ -92,7 +99,8 @@ func TestUnlike(t *testing.T) {
 			}
 			k := tr.Tracks[tr.Slices.Track[i]]
 			if want := int64(i % 2); tr.Slices.Corr[i] != int64(i+1) || i%10 > 0 && k.Device != want || k.Stream != 7 {
-				t.Fatalf("%d workers: slice %d: correlation %d, device %d, stream %d", w, i, tr.Slices.Corr[i], k.Device, k.Stream)
+				t.Fatalf("%d workers: slice %d: correlation %d, device %d, stream %d", w, i, tr.Slices.Corr[i],
+					k.Device, k.Stream)
 			}
 		}
 		if packed < n/3 {
@@ -114,7 +122,8 @@ func TestHoleBytes(t *testing.T) {
 		"\"args\": {\"x\": \"\xff\", \"y\": 12345, \"z\": \"\xfe\", \"w\": \"0xabcde\"}}]}"
 	tr := mustRead(t, strings.NewReader(text), Options{})
 	want := `{"x":"\ufffd","y":12345,"z":"\ufffd","w":"0xabcde"}` // mended: written anew
-	if got := strings.ReplaceAll(string(tr.Args(tr.Slices.Args[0])), "\uFFFD", `\ufffd`); got != want || tr.Repairs.Count[trace.RepairUTF8] != 1 {
+	if got := strings.ReplaceAll(string(tr.Args(tr.Slices.Args[0])), "\uFFFD", `\ufffd`); got != want ||
+		tr.Repairs.Count[trace.RepairUTF8] != 1 {
 		t.Errorf("got %s want %s", got, want)
 	}
 }

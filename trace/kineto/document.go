@@ -147,7 +147,8 @@ func (m *merger) took(r *result, end int, last bool) (next int, more bool, err e
 // tailKeys are the keys that matter after the events. They are looked for one by one
 // when the text between them is unreadable.
 var tailKeys = []string{
-	"baseTimeNanoseconds", "distributedInfo", "deviceProperties", "traceName", "displayTimeUnit", "trace_id", "host_name",
+	"baseTimeNanoseconds", "distributedInfo", "deviceProperties", "traceName", "displayTimeUnit", "trace_id",
+	"host_name",
 }
 
 // tail reads what stands after the events in the outer object.

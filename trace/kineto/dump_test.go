@@ -14,7 +14,8 @@ func dump(t *trace.Trace) string {
 	var b strings.Builder
 	m := t.Meta
 	p := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
-	p("format %s wall %v base %d rank %d/%d backend %q host %q", m.Format, m.WallClock, m.BaseTimeNs, m.Rank, m.WorldSize, m.Backend, m.Host)
+	p("format %s wall %v base %d rank %d/%d backend %q host %q", m.Format, m.WallClock, m.BaseTimeNs, m.Rank,
+		m.WorldSize, m.Backend, m.Host)
 	p("window %d %d", m.WindowStart, m.WindowEnd)
 	for _, d := range m.Devices {
 		p("device %+v", d)
@@ -36,7 +37,8 @@ func dump(t *trace.Trace) string {
 	}
 	for i, at := range t.Instants.Time {
 		c := &t.Instants
-		p("instant %d %q %s track %d args %s", at, t.String(c.Name[i]), t.CategoryText(c.Cat[i]), c.Track[i], t.Args(c.Args[i]))
+		p("instant %d %q %s track %d args %s", at, t.String(c.Name[i]), t.CategoryText(c.Cat[i]), c.Track[i],
+			t.Args(c.Args[i]))
 	}
 	for i, at := range t.Counters.Time {
 		c := &t.Counters
@@ -44,7 +46,8 @@ func dump(t *trace.Trace) string {
 	}
 	for i, at := range t.Flows.Time {
 		c := &t.Flows
-		p("flow %d id %d %q %q track %d start %v", at, c.ID[i], t.String(c.Cat[i]), t.String(c.Name[i]), c.Track[i], c.Start[i])
+		p("flow %d id %d %q %q track %d start %v", at, c.ID[i], t.String(c.Cat[i]), t.String(c.Name[i]), c.Track[i],
+			c.Start[i])
 	}
 	for _, k := range slices.Sorted(maps.Keys(t.Repairs.Count)) {
 		p("repair %d %s", t.Repairs.Count[k], k)

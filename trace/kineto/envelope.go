@@ -106,7 +106,8 @@ func (m *merger) arrayHead(b []byte, i, end int, eof bool) (from int, found bool
 		m.array = true
 		return i, true, nil
 	case b[j] == '[':
-		return 0, false, m.fail(int64(j), "events (objects)", "an array of arrays: perhaps a memory timeline (.raw.json)")
+		return 0, false, m.fail(int64(j), "events (objects)",
+			"an array of arrays: perhaps a memory timeline (.raw.json)")
 	}
 	return 0, false, m.fail(int64(j), "events (objects)", looksLike(b[j:end]))
 }

@@ -93,7 +93,8 @@ func (m *merger) trackOf(g globalLane) trace.TrackID {
 	if id, ok := m.lanes[g]; ok {
 		return id
 	}
-	k := trace.Track{Kind: g.kind, PID: g.pid, TID: g.tid, PIDText: g.pidText, TIDText: g.tidText, Device: g.dev, Stream: g.stream}
+	k := trace.Track{Kind: g.kind, PID: g.pid, TID: g.tid, PIDText: g.pidText, TIDText: g.tidText, Device: g.dev,
+		Stream: g.stream}
 	if g.isText&1 != 0 {
 		k.PID = m.standIn(g.pidText)
 	}

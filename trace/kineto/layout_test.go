@@ -37,7 +37,8 @@ func mean(s *scanner) meaning {
 	e := &s.ev
 	text := func(id uint32) string { return s.texts.list[id].raw }
 	m := meaning{
-		Name: text(e.name), Cat: text(e.cat), TS: e.ts, Dur: e.dur, ID: e.id, Hot: e.hot, From: e.argsFrom, To: e.argsTo,
+		Name: text(e.name), Cat: text(e.cat), TS: e.ts, Dur: e.dur, ID: e.id, Hot: e.hot, From: e.argsFrom,
+		To: e.argsTo,
 		Ph: e.ph, Flags: [6]bool{e.hasTS, e.hasDur, e.badDur, e.textTime, e.textID, e.badArgs},
 	}
 	if m.PidN = e.pid.n; e.pid.text {

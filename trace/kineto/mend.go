@@ -36,7 +36,8 @@ const (
 )
 
 var mendNames = [mendKinds]string{
-	trace.RepairEscape, trace.RepairControl, trace.RepairUTF8, trace.RepairQuote, trace.RepairNonFinite, trace.RepairValue,
+	trace.RepairEscape, trace.RepairControl, trace.RepairUTF8, trace.RepairQuote, trace.RepairNonFinite,
+	trace.RepairValue,
 }
 
 // object rewrites the object at the beginning of b. clean is valid until the next
@@ -435,7 +436,8 @@ func eventStart(b []byte, k, end int) status {
 		found = stBad // unless a file was cut before the brace and another one begins
 	}
 	switch string(b[j+1 : q]) {
-	case "traceEvents", "schemaVersion", "deviceProperties", "computeProperties", "distributedInfo", "baseTimeNanoseconds", "displayTimeUnit":
+	case "traceEvents", "schemaVersion", "deviceProperties", "computeProperties", "distributedInfo",
+		"baseTimeNanoseconds", "displayTimeUnit":
 		found = stDoc
 	case "ph", "name", "cat", "pid", "tid", "ts", "dur", "id", "args", "s", "bp", "tts":
 	default:

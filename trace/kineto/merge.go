@@ -42,7 +42,8 @@ type document struct {
 }
 
 func newDocument(from int64) document {
-	return document{t: trace.New(), lanes: make(map[globalLane]trace.TrackID), escaped: make(map[trace.StringID]string), from: from}
+	return document{t: trace.New(), lanes: make(map[globalLane]trace.TrackID), escaped: make(map[trace.StringID]string),
+		from: from}
 }
 
 // tableMap renumbers one scanner's tables; 0 means not yet.

@@ -136,7 +136,8 @@ func plain(t *trace.Trace) {
 // foreign reports whether nothing in an object of events says that torch wrote it: no key
 // that Kineto writes, and no category that it has.
 func (m *merger) foreign() bool {
-	for _, k := range []string{"schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds", "traceName", "record_shapes", "with_stack"} {
+	for _, k := range []string{"schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds",
+		"traceName", "record_shapes", "with_stack"} {
 		if m.meta.values[k] != nil {
 			return false
 		}

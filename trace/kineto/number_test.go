@@ -15,9 +15,12 @@ func TestMicros(t *testing.T) {
 		ok   bool
 	}{
 		{"0", 0, true}, {"-1", -1000, true}, {"1.5", 1500, true}, {"1712195495505582.988", 1712195495505582988, true},
-		{"12345678.0005", 12345678001, true}, {"12345678.0004999", 12345678000, true}, {"-0.0005", -1, true}, {"1e3", 1000000, true},
-		{"1.25E-1", 125, true}, {"-2.5e+2", -250000, true}, {"7200000000000000.999", 7200000000000000999, true}, {"7200000000000001", 0, false},
-		{"99999999999999999999", 0, false}, {"1.", 0, false}, {".5", 0, false}, {"", 0, false}, {"NaN", 0, false}, {"1x", 0, false}, {"1e99", 0, false}, {"--1", 0, false},
+		{"12345678.0005", 12345678001, true}, {"12345678.0004999", 12345678000, true}, {"-0.0005", -1, true},
+		{"1e3", 1000000, true},
+		{"1.25E-1", 125, true}, {"-2.5e+2", -250000, true}, {"7200000000000000.999", 7200000000000000999, true},
+		{"7200000000000001", 0, false},
+		{"99999999999999999999", 0, false}, {"1.", 0, false}, {".5", 0, false}, {"", 0, false}, {"NaN", 0, false},
+		{"1x", 0, false}, {"1e99", 0, false}, {"--1", 0, false},
 	} {
 		got, ok := microsText([]byte(c.in))
 		if ok != c.ok || ok && got != c.want {
@@ -40,7 +43,8 @@ func TestMicrosProperty(t *testing.T) {
 			want = "0"
 		}
 		if !ok {
-			if n, err := strconv.ParseInt(want, 10, 64); err == nil && n/1000 < maxWholeMicros && n/1000 > -maxWholeMicros {
+			if n, err := strconv.ParseInt(want, 10, 64); err == nil && n/1000 < maxWholeMicros &&
+				n/1000 > -maxWholeMicros {
 				rt.Fatalf("%s is not read", text)
 			}
 			return

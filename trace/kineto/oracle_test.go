@@ -143,7 +143,8 @@ func TestOracle(t *testing.T) {
 				}
 			}
 			if c.slice != tr.Slices.Len() || c.flow != len(tr.Flows.Time) || c.instant != len(tr.Instants.Time) {
-				t.Errorf("rows: read %d %d %d, oracle %d %d %d", tr.Slices.Len(), len(tr.Flows.Time), len(tr.Instants.Time), c.slice, c.flow, c.instant)
+				t.Errorf("rows: read %d %d %d, oracle %d %d %d", tr.Slices.Len(), len(tr.Flows.Time),
+					len(tr.Instants.Time), c.slice, c.flow, c.instant)
 			}
 			for k, v := range tr.Meta.Extra {
 				if top[k] != v {

@@ -26,7 +26,8 @@ func (m *merger) paths() {
 			}
 		}
 	}
-	for _, col := range [][]trace.StringID{t.Slices.Name, t.Instants.Name, t.Counters.Name, t.Counters.Series, t.Flows.Name} {
+	for _, col := range [][]trace.StringID{t.Slices.Name, t.Instants.Name, t.Counters.Name, t.Counters.Series,
+		t.Flows.Name} {
 		for i, id := range col {
 			if to, ok := remap[id]; ok {
 				col[i] = to

@@ -78,7 +78,8 @@ func TestWindowsAndWorkers(t *testing.T) {
 	for name, text := range samples(t) {
 		t.Run(name, func(t *testing.T) {
 			want := dump(mustRead(t, bytes.NewReader(text), Options{Workers: 1, Window: len(text) + 1}))
-			for _, o := range []Options{{Workers: 1, Window: 64}, {Workers: 3, Window: 97}, {Workers: 2, Window: 700}, {Workers: 4, Window: 5000}, {Workers: 8, Window: 65536}} {
+			for _, o := range []Options{{Workers: 1, Window: 64}, {Workers: 3, Window: 97}, {Workers: 2, Window: 700},
+				{Workers: 4, Window: 5000}, {Workers: 8, Window: 65536}} {
 				if o.Window < 5000 && len(text) > 100_000 {
 					continue
 				}
@@ -117,13 +118,15 @@ func TestPacked(t *testing.T) {
 // faults in it.
 func kinetoText(t *rapid.T) []byte {
 	var b strings.Builder
-	sep, sp := rapid.SampledFrom([]string{",\n  ", ",", ", "}).Draw(t, "sep"), rapid.SampledFrom([]string{" ", "", "\n    "}).Draw(t, "space")
+	sep, sp := rapid.SampledFrom([]string{",\n  ", ",", ", "}).Draw(t, "sep"),
+		rapid.SampledFrom([]string{" ", "", "\n    "}).Draw(t, "space")
 	array := rapid.Bool().Draw(t, "array")
 	if !array {
 		b.WriteString(`{"schemaVersion": 1, "traceEvents": `)
 	}
 	b.WriteString("[")
-	name := rapid.OneOf(rapid.SampledFrom([]string{"aten::add", `say "hi"`, `C:\Users`, "a\tb", "b\xffc", `{"ph": "X"}`, "}, {", "k<1234567>"}), rapid.StringN(0, 20, 40))
+	name := rapid.OneOf(rapid.SampledFrom([]string{"aten::add", `say "hi"`, `C:\Users`, "a\tb", "b\xffc", `{"ph": "X"}`,
+		"}, {", "k<1234567>"}), rapid.StringN(0, 20, 40))
 	n := rapid.IntRange(0, 30).Draw(t, "events")
 	for i := range n {
 		if i > 0 {
@@ -135,8 +138,10 @@ func kinetoText(t *rapid.T) []byte {
 		}
 		ph := rapid.SampledFrom([]string{"X", "X", "X", "i", "s", "f", "M", "C", "B", "E"}).Draw(t, "ph")
 		id := rapid.IntRange(0, 99999).Draw(t, "id")
-		fmt.Fprintf(&b, `{"ph":%s"%s",%s"cat": "%s", "name": "%s", "pid": %d, "tid": %d,%s"ts": %d.%03d, "dur": %d, "id": %d`,
-			sp, ph, sp, rapid.SampledFrom([]string{"cpu_op", "kernel", "odd"}).Draw(t, "cat"), nm, id%3, id%5, sp, id, id%1000, id%77, id)
+		fmt.Fprintf(&b,
+			`{"ph":%s"%s",%s"cat": "%s", "name": "%s", "pid": %d, "tid": %d,%s"ts": %d.%03d, "dur": %d, "id": %d`,
+			sp, ph, sp, rapid.SampledFrom([]string{"cpu_op", "kernel", "odd"}).Draw(t, "cat"), nm, id%3, id%5, sp, id,
+			id%1000, id%77, id)
 		if rapid.Bool().Draw(t, "args") {
 			fmt.Fprintf(&b, `,%s"args": {"correlation": %d, "list": [{"name": "x"}, {"name": "y"}], "v": %s}`, sp, id,
 				rapid.SampledFrom([]string{"1", "NaN", `"a}b"`, "[1, 22222, 3]", `"1234567"`, "-1"}).Draw(t, "v"))
@@ -160,7 +165,8 @@ func TestProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		text := kinetoText(rt)
 		for range rapid.IntRange(0, 2).Draw(rt, "more") {
-			text = append(text, rapid.SampledFrom([]string{"", "\n", "INFO: [done] {x}\n", "}", `{"a": 1}`, "[1]"}).Draw(rt, "between")...)
+			text = append(text, rapid.SampledFrom([]string{"", "\n", "INFO: [done] {x}\n", "}", `{"a": 1}`,
+				"[1]"}).Draw(rt, "between")...)
 			text = append(text, kinetoText(rt)...)
 		}
 		ref, err := ReadAll(context.Background(), bytes.NewReader(text), "", Options{Workers: 1})
@@ -180,7 +186,8 @@ func TestProperty(t *testing.T) {
 			rt.Fatalf("%d of %d bytes belong to traces", size, len(text))
 		}
 		want := dumpAll(ref)
-		o := Options{Workers: rapid.IntRange(1, 4).Draw(rt, "workers"), Window: rapid.IntRange(64, 700).Draw(rt, "window")}
+		o := Options{Workers: rapid.IntRange(1, 4).Draw(rt, "workers"),
+			Window: rapid.IntRange(64, 700).Draw(rt, "window")}
 		for how, b := range map[string][]byte{"plain": text, "gzip": zip(text)} {
 			got, err := ReadAll(context.Background(), bytes.NewReader(b), "", o)
 			if err != nil {
@@ -245,7 +252,8 @@ func TestCutGzip(t *testing.T) {
 	}
 	bad := bytes.Clone(packed)
 	bad[len(bad)-6] ^= 0xff // the checksum
-	if tr := mustRead(t, bytes.NewReader(bad), Options{}); tr.Repairs.Count[trace.RepairTruncatedStream] != 1 || tr.Slices.Len() != 8 {
+	if tr := mustRead(t, bytes.NewReader(bad), Options{}); tr.Repairs.Count[trace.RepairTruncatedStream] != 1 ||
+		tr.Slices.Len() != 8 {
 		t.Errorf("bad checksum: %d slices, %s", tr.Slices.Len(), tr.Repairs.String())
 	}
 }
@@ -285,7 +293,8 @@ func TestCancel(t *testing.T) {
 		defer w.Close()
 		io.WriteString(w, `{"traceEvents": [`)
 		for {
-			if _, err := io.WriteString(w, strings.Repeat(`{"ph": "X", "name": "a", "ts": 1, "dur": 1, "pid": 1, "tid": 1},`, 100)); err != nil {
+			if _, err := io.WriteString(w,
+				strings.Repeat(`{"ph": "X", "name": "a", "ts": 1, "dur": 1, "pid": 1, "tid": 1},`, 100)); err != nil {
 				return
 			}
 		}

@@ -38,7 +38,8 @@ type trackNames struct {
 func (n *trackNames) init() {
 	if n.open == nil {
 		*n = trackNames{
-			open: make(map[process]*processRow), host: make(map[process]processRow), device: make(map[process]processRow),
+			open: make(map[process]*processRow), host: make(map[process]processRow),
+			device:     make(map[process]processRow),
 			hostThread: make(map[pidTid]string), deviceThread: make(map[pidTid]string), seen: make(map[string]bool),
 		}
 	}

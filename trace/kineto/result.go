@@ -235,7 +235,8 @@ func (s *scanner) commit(b []byte) {
 		s.use(useText, e.name)
 		s.use(useText, e.cat)
 		k := laneKey{pid: e.pid, tid: e.tid, dev: noLane, stream: noLane, kind: laneAny}
-		r.flows = append(r.flows, flow{ts: e.ts, id: e.id, name: e.name, cat: e.cat, lane: s.lanes.id(k), start: e.ph == 's'})
+		r.flows = append(r.flows, flow{ts: e.ts, id: e.id, name: e.name, cat: e.cat, lane: s.lanes.id(k),
+			start: e.ph == 's'})
 	case 'M', 'C', 'B', 'E', 'b', 'e':
 		from := len(r.rareArgs)
 		if e.ph == 'M' || e.ph == 'C' {

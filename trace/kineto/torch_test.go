@@ -18,7 +18,8 @@ func TestTorchTraces(t *testing.T) {
 		"torch_training":            {"AddmmBackward0": 4},
 		"torch_gloo_rank0":          {"decode_step": 3, trace.NameAllReduce: 3, trace.NameBroadcast: 3},
 		"torch_gloo_rank1":          {"decode_step": 3, trace.NameAllReduce: 3},
-		"torch_session":             {"decode_step": 4, "ProfilerStep#2": 1, trace.NameHandoffSend: 4, trace.NameHandoffRecv: 1},
+		"torch_session": {"decode_step": 4, "ProfilerStep#2": 1, trace.NameHandoffSend: 4,
+			trace.NameHandoffRecv: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr, err := ReadFile(context.Background(), filepath.Join("testdata", name+".json.gz"), Options{})
@@ -37,7 +38,8 @@ func TestTorchTraces(t *testing.T) {
 					t.Errorf("%d slices %s, want %d", got[what], what, n)
 				}
 			}
-			if strings.HasPrefix(name, "torch_gloo") && (tr.Meta.Backend != "gloo" || tr.Meta.WorldSize != 2 || tr.Meta.Rank < 0) {
+			if strings.HasPrefix(name, "torch_gloo") && (tr.Meta.Backend != "gloo" || tr.Meta.WorldSize != 2 ||
+				tr.Meta.Rank < 0) {
 				t.Errorf("meta %+v", tr.Meta)
 			}
 		})

@@ -56,14 +56,17 @@ func TestWriteRead(t *testing.T) {
 	latents := []Frame{{"thinker", 0, "latents"}, {"thinker", 0, "step"}}
 	segment := func(device int64, addr uint64, size int64, kind string, frames []Frame) Segment {
 		return Segment{
-			Device: device, Address: addr, TotalSize: size, AllocatedSize: size, ActiveSize: size, RequestedSize: size, Type: kind, Frames: frames,
-			Blocks: []Block{{Address: addr, Size: size, RequestedSize: size, State: "active_allocated", Frames: frames}},
+			Device: device, Address: addr, TotalSize: size, AllocatedSize: size, ActiveSize: size, RequestedSize: size,
+			Type: kind, Frames: frames,
+			Blocks: []Block{{Address: addr, Size: size, RequestedSize: size, State: "active_allocated",
+				Frames: frames}},
 		}
 	}
 	const high = 18446603336221196288
 	want := &Snapshot{
 		Segments: []Segment{
-			segment(0, 16, 8, "small", latents), segment(0, high, 4096, "small", kvMM), segment(1, 8192, 2097152, "large", step),
+			segment(0, 16, 8, "small", latents), segment(0, high, 4096, "small", kvMM),
+			segment(1, 8192, 2097152, "large", step),
 		},
 		Traces: [][]Entry{
 			{
@@ -99,7 +102,8 @@ func TestWriteReusedAddress(t *testing.T) {
 	for _, e := range s.Traces[0] {
 		actions = append(actions, e.Action)
 	}
-	if got, want := strings.Join(actions, " "), "segment_alloc alloc free_completed segment_free segment_alloc alloc"; got != want {
+	if got, want := strings.Join(actions, " "),
+		"segment_alloc alloc free_completed segment_free segment_alloc alloc"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if !Has(tr) || Has(trace.New()) {
@@ -113,13 +117,16 @@ func TestUnpicklePython(t *testing.T) {
 		raw  string
 		want any
 	}{
-		"protocol 0": {"(dp0\nVa\np1\n(lp2\nI1\naL5L\naI01\nas.", &Dict{[]Item{{"a", &List{[]any{int64(1), int64(5), true}}}}}},
-		"protocol 2": {"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01]q\x02(K\x01J\xff\xff\xff\xff\x88es.", &Dict{[]Item{{"a", &List{[]any{int64(1), int64(-1), true}}}}}},
-		"protocol 4": {"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01a\x94]\x94(K\x01Nes.", &Dict{[]Item{{"a", &List{[]any{int64(1), nil}}}}}},
-		"long":       {"\x80\x02\x8a\x09\x00\x00\x00\x00\x00\x80\xff\xff\x00.", uint64(0xffff_8000_0000_0000)},
-		"negative":   {"\x80\x02\x8a\x06\x00\x00\x00\x00\x00\x80.", int64(-1 << 47)},
-		"float":      {"\x80\x02G?\xf0\x00\x00\x00\x00\x00\x00.", 1.0},
-		"tuples":     {"\x80\x02K\x01K\x02\x86K\x03\x85\x86.", Tuple{Tuple{int64(1), int64(2)}, Tuple{int64(3)}}},
+		"protocol 0": {"(dp0\nVa\np1\n(lp2\nI1\naL5L\naI01\nas.",
+			&Dict{[]Item{{"a", &List{[]any{int64(1), int64(5), true}}}}}},
+		"protocol 2": {"\x80\x02}q\x00X\x01\x00\x00\x00aq\x01]q\x02(K\x01J\xff\xff\xff\xff\x88es.",
+			&Dict{[]Item{{"a", &List{[]any{int64(1), int64(-1), true}}}}}},
+		"protocol 4": {"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01a\x94]\x94(K\x01Nes.",
+			&Dict{[]Item{{"a", &List{[]any{int64(1), nil}}}}}},
+		"long":     {"\x80\x02\x8a\x09\x00\x00\x00\x00\x00\x80\xff\xff\x00.", uint64(0xffff_8000_0000_0000)},
+		"negative": {"\x80\x02\x8a\x06\x00\x00\x00\x00\x00\x80.", int64(-1 << 47)},
+		"float":    {"\x80\x02G?\xf0\x00\x00\x00\x00\x00\x00.", 1.0},
+		"tuples":   {"\x80\x02K\x01K\x02\x86K\x03\x85\x86.", Tuple{Tuple{int64(1), int64(2)}, Tuple{int64(3)}}},
 	} {
 		got, err := Unpickle(strings.NewReader(c.raw))
 		if err != nil {
@@ -193,7 +200,8 @@ func TestReadWrongTypes(t *testing.T) {
 func TestIntegersRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		i := rapid.OneOf(rapid.Int64(), rapid.SampledFrom([]int64{
-			0, -1, 255, 256, 65535, 65536, math.MaxInt32, math.MaxInt32 + 1, math.MinInt32, math.MinInt32 - 1, math.MaxInt64, math.MinInt64,
+			0, -1, 255, 256, 65535, 65536, math.MaxInt32, math.MaxInt32 + 1, math.MinInt32, math.MinInt32 - 1,
+			math.MaxInt64, math.MinInt64,
 		})).Draw(t, "int")
 		u := rapid.Uint64().Draw(t, "uint")
 		s := rapid.String().Draw(t, "text")

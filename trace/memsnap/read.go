@@ -195,8 +195,9 @@ func (c *converter) segment(v any, where string) Segment {
 		where := fmt.Sprintf("%s.blocks[%d]", where, i)
 		d := c.dict(b, where)
 		s.Blocks = append(s.Blocks, Block{
-			Address: c.address(d, "address", where), Size: c.int(d, "size", where), RequestedSize: c.int(d, "requested_size", where),
-			State: c.text(d, "state", where), Frames: c.stack(d, where),
+			Address: c.address(d, "address", where), Size: c.int(d, "size", where),
+			RequestedSize: c.int(d, "requested_size", where),
+			State:         c.text(d, "state", where), Frames: c.stack(d, where),
 		})
 	}
 	return s
@@ -234,7 +235,8 @@ func (c *converter) stack(d *Dict, where string) []Frame {
 	out := make([]Frame, len(l.Elems))
 	for i, v := range l.Elems {
 		d := c.dict(v, where+".frames")
-		out[i] = Frame{Filename: c.text(d, "filename", where), Line: c.int(d, "line", where), Name: c.text(d, "name", where)}
+		out[i] = Frame{Filename: c.text(d, "filename", where), Line: c.int(d, "line", where),
+			Name: c.text(d, "name", where)}
 	}
 	c.frames[l] = out
 	return out

@@ -115,7 +115,8 @@ func replay(t *trace.Trace) *snapshot {
 			s.devices = append(s.devices, nil)
 		}
 		pool, _ := t.RefArgText(in.Args[i], "Pool")
-		s.step(live, liveKey{device, pool, addr}, entry{addr: addr, size: bytes, at: in.Time[i], row: i, device: device})
+		s.step(live, liveKey{device, pool, addr}, entry{addr: addr, size: bytes, at: in.Time[i], row: i,
+			device: device})
 	}
 	s.keep(live)
 	for _, d := range s.devices {

@@ -41,7 +41,8 @@ func (b *builder) asyncEnds(g *format.Generation) {
 		members := b.args.b[1:]
 		key := asyncKey{a.ID[i], a.Name[i]}
 		if a.Begin[i] {
-			b.open[key] = append(b.open[key], asyncBegin{at: ns, cat: b.category(a.Cat[i]), args: slices.Clone(members)})
+			b.open[key] = append(b.open[key], asyncBegin{at: ns, cat: b.category(a.Cat[i]),
+				args: slices.Clone(members)})
 			continue
 		}
 		begins := b.open[key]

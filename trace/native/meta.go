@@ -12,19 +12,22 @@ import (
 
 // Keys of Meta.Extra of a native trace, beside those of the recording's header.
 const (
-	ExtraTruncated = "truncated"      // object: offset, bytes, reason of the cut
-	ExtraDamaged   = "damaged"        // array of objects: offset, bytes, from and to (ns), reason of a piece that is missing
-	ExtraDropped   = "dropped_events" // events lost because a buffer was full
-	ExtraPID       = "pid"
-	ExtraClock     = "clock" // what times were read from, and its resolution
+	ExtraTruncated = "truncated" // object: offset, bytes, reason of the cut
+	// array of objects: offset, bytes, from and to (ns), reason of a piece that is missing
+	ExtraDamaged = "damaged"
+	ExtraDropped = "dropped_events" // events lost because a buffer was full
+	ExtraPID     = "pid"
+	ExtraClock   = "clock" // what times were read from, and its resolution
 )
 
 func (b *builder) meta() trace.Meta {
 	h := b.h
 	m := trace.Meta{
-		Format: Format, WallClock: true, Rank: number(h.Meta, protocol.MetaRank, -1), StageID: number(h.Meta, protocol.MetaStageID, -1),
-		WorldSize: max(0, number(h.Meta, protocol.MetaWorldSize, 0)), Replica: max(0, number(h.Meta, protocol.MetaReplica, 0)),
-		Stage: h.Meta[protocol.MetaStage], Host: h.Meta[protocol.MetaHost], Backend: h.Meta[protocol.MetaBackend],
+		Format: Format, WallClock: true, Rank: number(h.Meta, protocol.MetaRank, -1),
+		StageID:   number(h.Meta, protocol.MetaStageID, -1),
+		WorldSize: max(0, number(h.Meta, protocol.MetaWorldSize, 0)),
+		Replica:   max(0, number(h.Meta, protocol.MetaReplica, 0)),
+		Stage:     h.Meta[protocol.MetaStage], Host: h.Meta[protocol.MetaHost], Backend: h.Meta[protocol.MetaBackend],
 		WindowStart: h.Start, WindowEnd: max(b.last, h.Start), Extra: map[string]string{},
 	}
 	if end := b.rd.End(); end != nil {
@@ -35,7 +38,8 @@ func (b *builder) meta() trace.Meta {
 	}
 	for _, k := range slices.Sorted(maps.Keys(h.Meta)) {
 		switch k {
-		case protocol.MetaStageID, protocol.MetaStage, protocol.MetaReplica, protocol.MetaRank, protocol.MetaWorldSize, protocol.MetaHost, protocol.MetaBackend:
+		case protocol.MetaStageID, protocol.MetaStage, protocol.MetaReplica, protocol.MetaRank, protocol.MetaWorldSize,
+			protocol.MetaHost, protocol.MetaBackend:
 		default:
 			m.Extra[k] = string(appendQuoted(nil, h.Meta[k]))
 		}

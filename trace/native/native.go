@@ -84,7 +84,8 @@ func Read(ctx context.Context, r io.Reader) (*trace.Trace, *Info, error) {
 		}
 		b.generation(g)
 	}
-	return b.finish(), &Info{Header: *rd.Header(), End: rd.End(), Cut: rd.Cut(), Damage: rd.Damage(), EndNs: b.last, Unmatched: b.unmatched}, nil
+	return b.finish(), &Info{Header: *rd.Header(), End: rd.End(), Cut: rd.Cut(), Damage: rd.Damage(), EndNs: b.last,
+		Unmatched: b.unmatched}, nil
 }
 
 // builder turns generations into a trace.
@@ -152,7 +153,8 @@ func (b *builder) generation(g *format.Generation) {
 	for i, ns := range g.Memory.Time {
 		m := &g.Memory
 		b.memory = append(b.memory, memory{
-			at: ns, alloc: m.Alloc[i], pool: b.names[m.Pool[i]], addr: m.Addr[i], bytes: m.Bytes[i], track: b.tracks[m.Track[i]],
+			at: ns, alloc: m.Alloc[i], pool: b.names[m.Pool[i]], addr: m.Addr[i], bytes: m.Bytes[i],
+			track: b.tracks[m.Track[i]],
 		})
 	}
 }

@@ -41,8 +41,10 @@ func record(t *testing.T, work func(*profiler.Track)) []byte {
 	err := rec.Start(profiler.StartOptions{
 		Out: &out, RecordShapes: true, WithFLOPs: true, WithMemory: true,
 		Meta: map[string]string{
-			protocol.MetaStageID: "0", protocol.MetaStage: "thinker", protocol.MetaRank: "1", protocol.MetaWorldSize: "2",
-			protocol.MetaReplica: "3", protocol.MetaHost: "node7", protocol.MetaBackend: "tcp", "model": "qwen \"omni\"",
+			protocol.MetaStageID: "0", protocol.MetaStage: "thinker", protocol.MetaRank: "1",
+			protocol.MetaWorldSize: "2",
+			protocol.MetaReplica:   "3", protocol.MetaHost: "node7", protocol.MetaBackend: "tcp",
+			"model": "qwen \"omni\"",
 		},
 	})
 	if err != nil {
@@ -106,7 +108,8 @@ func TestRead(t *testing.T) {
 		{"request", "user_annotation", "request 3", `{"request": "r-2 ` + "\uFFFD" + `", "finished": false}`},
 		{"ProfilerStep#0", "user_annotation", "scheduler", ``},
 		{"decode_step", "user_annotation", "scheduler", `{"ratio": 0.5}`},
-		{"aten::mm", "cpu_op", "scheduler", `{"Input Dims": [[2,3],[3,4]], "Input type": ["float","c10::BFloat16"], "flops": 48}`},
+		{"aten::mm", "cpu_op", "scheduler",
+			`{"Input Dims": [[2,3],[3,4]], "Input type": ["float","c10::BFloat16"], "flops": 48}`},
 		{"c10d::allreduce_", "cpu_op", "scheduler", `{"bytes": 1024, "Process Group Name": "tp", "Group size": 2}`},
 		{"decode_step", "user_annotation", "scheduler", `{"finished": false}`},
 	}
@@ -114,13 +117,15 @@ func TestRead(t *testing.T) {
 		t.Errorf("slices (-want +got):\n%s", d)
 	}
 	m := tr.Meta
-	if m.Stage != "thinker" || m.StageID != 0 || m.Rank != 1 || m.WorldSize != 2 || m.Replica != 3 || m.Host != "node7" || !m.WallClock {
+	if m.Stage != "thinker" || m.StageID != 0 || m.Rank != 1 || m.WorldSize != 2 || m.Replica != 3 ||
+		m.Host != "node7" || !m.WallClock {
 		t.Errorf("meta %+v", m)
 	}
 	if m.Extra["model"] != `"qwen \"omni\""` || m.Extra["record_shapes"] != "1" {
 		t.Errorf("extra %v", m.Extra)
 	}
-	if d := cmp.Diff([]trace.ProcessGroup{{Name: "tp", Desc: "tp", Backend: "tcp", Size: 2, Ranks: []int{0, 1}}}, m.ProcessGroups); d != "" {
+	if d := cmp.Diff([]trace.ProcessGroup{{Name: "tp", Desc: "tp", Backend: "tcp", Size: 2, Ranks: []int{0, 1}}},
+		m.ProcessGroups); d != "" {
 		t.Errorf("groups: %s", d)
 	}
 	checkPoints(t, tr)

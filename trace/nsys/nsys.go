@@ -63,7 +63,8 @@ func Read(ctx context.Context, path string) (_ *trace.Trace, err error) {
 
 // FromDB reads an open database. The error is a FormatError if it is none of nsys's.
 func FromDB(ctx context.Context, db *sqlite.DB) (*trace.Trace, error) {
-	r := &reader{ctx: ctx, db: db, t: trace.New(), texts: map[int64]string{}, tracks: map[trackKey]trace.TrackID{}, threads: map[int64]string{}, processes: map[int64]string{}}
+	r := &reader{ctx: ctx, db: db, t: trace.New(), texts: map[int64]string{}, tracks: map[trackKey]trace.TrackID{},
+		threads: map[int64]string{}, processes: map[int64]string{}}
 	return r.t, r.read()
 }
 
@@ -107,7 +108,8 @@ func (r *reader) read() error {
 		return &FormatError{Reason: "it has no table " + tableTexts}
 	}
 	r.t.Meta.Format, r.t.Meta.Rank, r.t.Meta.StageID = "nsys", -1, -1
-	for _, step := range []func() error{r.names, r.session, r.cards, r.calls, r.kernels, r.copies, r.fills, r.syncs, r.graphs, r.nvtx, r.others} {
+	for _, step := range []func() error{
+		r.names, r.session, r.cards, r.calls, r.kernels, r.copies, r.fills, r.syncs, r.graphs, r.nvtx, r.others} {
 		err := step()
 		if errors.Is(err, sqlite.ErrCorrupt) && r.t.Slices.Len() > 0 {
 			r.t.Repairs.Add(trace.RepairTruncatedFile, 1) // what lies before the damage counts
@@ -150,7 +152,8 @@ func (r *reader) names() error {
 	return errors.Join(
 		r.each(tableTexts, []string{"id", "value"}, func(v values) { r.texts[v.or(0, -1)] = v.text(1) }),
 		r.each(tableProcess, []string{"pid", "name"}, func(v values) { r.processes[v.or(0, -1)] = v.text(1) }),
-		r.each(tableThreads, []string{"globalTid", "nameId"}, func(v values) { r.threads[v.or(0, -1)] = r.texts[v.or(1, -1)] }),
+		r.each(tableThreads, []string{"globalTid", "nameId"},
+			func(v values) { r.threads[v.or(0, -1)] = r.texts[v.or(1, -1)] }),
 	)
 }
 
@@ -181,7 +184,8 @@ func (r *reader) host(globalTid int64) trace.TrackID {
 		pid := pidOf(globalTid)
 		id = r.t.AddTrack(trace.Track{
 			Kind: trace.TrackCPU, PID: pid, TID: tidOf(globalTid), Device: -1, Stream: -1, Process: r.processes[pid],
-			Name: cmp.Or(r.threads[globalTid], "thread "+strconv.FormatInt(tidOf(globalTid), 10)), SortIndex: int64(len(r.t.Tracks)),
+			Name:      cmp.Or(r.threads[globalTid], "thread "+strconv.FormatInt(tidOf(globalTid), 10)),
+			SortIndex: int64(len(r.t.Tracks)),
 		})
 		r.tracks[key] = id
 	}
@@ -195,7 +199,8 @@ func (r *reader) stream(globalPid, device, context, stream int64) trace.TrackID 
 	if !ok {
 		id = r.t.AddTrack(trace.Track{
 			Kind: trace.TrackGPU, PID: device, TID: stream, Device: device, Stream: stream, Process: r.processes[pid],
-			Name: "stream " + strconv.FormatInt(stream, 10), Labels: "GPU " + strconv.FormatInt(device, 10), SortIndex: int64(len(r.t.Tracks)),
+			Name: "stream " + strconv.FormatInt(stream, 10), Labels: "GPU " + strconv.FormatInt(device, 10),
+			SortIndex: int64(len(r.t.Tracks)),
 		})
 		r.tracks[key] = id
 	}
@@ -299,7 +304,8 @@ func (o object) done() []byte {
 func (r *reader) kernels() error {
 	columns := []string{
 		"start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "demangledName", "shortName",
-		"gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ", "registersPerThread", "staticSharedMemory", "dynamicSharedMemory", "graphNodeId",
+		"gridX", "gridY", "gridZ", "blockX", "blockY", "blockZ", "registersPerThread", "staticSharedMemory",
+		"dynamicSharedMemory", "graphNodeId",
 	}
 	return r.each(tableKernel, columns, func(v values) {
 		var o object
@@ -319,18 +325,22 @@ func (r *reader) kernels() error {
 		}
 		o.column("graph node id", v[18])
 		name := cmp.Or(r.texts[v.or(7, -1)], r.texts[v.or(8, -1)])
-		r.add(trace.Slice{Name: name, Cat: trace.CatKernel, Track: r.stream(v.or(6, 0), device, v.or(3, 0), stream), Corr: corr, Args: o.done()}, v)
+		r.add(trace.Slice{Name: name, Cat: trace.CatKernel, Track: r.stream(v.or(6, 0), device, v.or(3, 0), stream),
+			Corr: corr, Args: o.done()}, v)
 	})
 }
 
 // Names of copies' directions and of kinds of memory, CUPTI's enumerations.
 var (
-	copyKinds   = map[int64]string{1: "HtoD", 2: "DtoH", 3: "HtoA", 4: "AtoH", 5: "AtoA", 6: "AtoD", 7: "DtoA", 8: "DtoD", 9: "HtoH", 10: "PtoP"}
-	memoryKinds = map[int64]string{0: "Pageable", 1: "Pinned", 2: "Device", 3: "Array", 4: "Managed", 5: "Device Static", 6: "Managed Static"}
+	copyKinds = map[int64]string{1: "HtoD", 2: "DtoH", 3: "HtoA", 4: "AtoH", 5: "AtoA", 6: "AtoD", 7: "DtoA",
+		8: "DtoD", 9: "HtoH", 10: "PtoP"}
+	memoryKinds = map[int64]string{0: "Pageable", 1: "Pinned", 2: "Device", 3: "Array", 4: "Managed",
+		5: "Device Static", 6: "Managed Static"}
 )
 
 func (r *reader) copies() error {
-	columns := []string{"start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "bytes", "copyKind", "srcKind", "dstKind"}
+	columns := []string{"start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "bytes",
+		"copyKind", "srcKind", "dstKind"}
 	return r.each(tableCopy, columns, func(v values) {
 		kind := cmp.Or(copyKinds[v.or(8, 0)], "unknown")
 		name := "Memcpy " + kind
@@ -342,7 +352,8 @@ func (r *reader) copies() error {
 }
 
 func (r *reader) fills() error {
-	columns := []string{"start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "bytes", "memKind"}
+	columns := []string{"start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid", "bytes",
+		"memKind"}
 	return r.each(tableFill, columns, func(v values) {
 		r.device(trace.CatGPUMemset, "Memset ("+cmp.Or(memoryKinds[v.or(8, 2)], "Device")+")", v)
 	})
@@ -363,7 +374,8 @@ func (r *reader) device(cat trace.Category, name string, v values) {
 		o.key("memory bandwidth (GB/s)")
 		o = strconv.AppendFloat(o, float64(v.or(7, 0))/float64(ns), 'g', -1, 64)
 	}
-	r.add(trace.Slice{Name: name, Cat: cat, Track: r.stream(v.or(6, 0), device, v.or(3, 0), stream), Corr: corr, Args: o.done()}, v)
+	r.add(trace.Slice{Name: name, Cat: cat, Track: r.stream(v.or(6, 0), device, v.or(3, 0), stream), Corr: corr,
+		Args: o.done()}, v)
 }
 
 // syncNames are CUPTI's kinds of synchronization.
@@ -391,7 +403,8 @@ func (r *reader) graphs() error {
 		o.int("stream", stream)
 		o.column("graph id", v[7])
 		r.add(trace.Slice{
-			Name: "CUDA graph " + strconv.FormatInt(v.or(7, 0), 10), Cat: trace.CatKernel, Corr: r.corr(v.or(6, 0), v[5]),
+			Name: "CUDA graph " + strconv.FormatInt(v.or(7, 0), 10), Cat: trace.CatKernel,
+			Corr:  r.corr(v.or(6, 0), v[5]),
 			Track: r.stream(v.or(6, 0), device, v.or(3, 0), stream), Args: o.done(),
 		}, v)
 	})
@@ -426,7 +439,8 @@ func (r *reader) nvtx() error {
 
 // otherTables are those of nsys that a trace model has no place for.
 var otherTables = []string{
-	"OSRT_API", "SAMPLING_CALLCHAINS", "COMPOSITE_EVENTS", "GPU_METRICS", "SCHED_EVENTS", "CUDA_GPU_MEMORY_USAGE_EVENTS", "DIAGNOSTIC_EVENT",
+	"OSRT_API", "SAMPLING_CALLCHAINS", "COMPOSITE_EVENTS", "GPU_METRICS", "SCHED_EVENTS",
+	"CUDA_GPU_MEMORY_USAGE_EVENTS", "DIAGNOSTIC_EVENT",
 }
 
 // others counts what is left out.

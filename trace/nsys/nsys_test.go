@@ -39,7 +39,8 @@ func TestRead(t *testing.T) {
 		t.Fatalf("%d slices, wall clock %v", s.Len(), tr.Meta.WallClock)
 	}
 	for i, w := range want {
-		got := row{s.Start[i] - epoch, s.Dur[i], tr.String(s.Name[i]), s.Cat[i], tr.Tracks[s.Track[i]].Kind == trace.TrackGPU}
+		got := row{s.Start[i] - epoch, s.Dur[i], tr.String(s.Name[i]), s.Cat[i],
+			tr.Tracks[s.Track[i]].Kind == trace.TrackGPU}
 		if got != w {
 			t.Errorf("slice %d is %+v, want %+v", i, got, w)
 		}
@@ -56,7 +57,8 @@ func TestRead(t *testing.T) {
 	if len(tr.Meta.Devices) != 1 || tr.Meta.Devices[0].SMs != 132 {
 		t.Errorf("cards %+v", tr.Meta.Devices)
 	}
-	for kind, n := range map[string]int{trace.RepairNoTime: 1, trace.RepairNoDur: 1, RepairOtherTable + " OSRT_API": 2} {
+	for kind, n := range map[string]int{trace.RepairNoTime: 1, trace.RepairNoDur: 1, RepairOtherTable +
+		" OSRT_API": 2} {
 		if tr.Repairs.Count[kind] != n {
 			t.Errorf("%s: %d, want %d", kind, tr.Repairs.Count[kind], n)
 		}
@@ -72,7 +74,8 @@ func TestOtherColumns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tr.Slices.Len() != 1 || tr.Meta.WallClock || tr.Repairs.Count[trace.RepairNegativeDur] != 1 || tr.Repairs.Count[trace.RepairNoTime] != 1 {
+	if tr.Slices.Len() != 1 || tr.Meta.WallClock || tr.Repairs.Count[trace.RepairNegativeDur] != 1 ||
+		tr.Repairs.Count[trace.RepairNoTime] != 1 {
 		t.Errorf("%d slices, repairs %v", tr.Slices.Len(), tr.Repairs.Count)
 	}
 }

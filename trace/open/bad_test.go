@@ -106,7 +106,8 @@ func linked(t *testing.T, list []*trace.Trace) {
 func TestTwoWriters(t *testing.T) {
 	two := badtraces.Job(2, 30)
 	for _, size := range []int{700, 1024, 4096, 5000} {
-		dir := lay(t, []badtraces.File{{Name: "x.json", Data: badtraces.Interleave(two[0].Text(), two[1].Text(), size)}})
+		dir := lay(t, []badtraces.File{{Name: "x.json", Data: badtraces.Interleave(two[0].Text(), two[1].Text(),
+			size)}})
 		list, err := Files(context.Background(), []string{dir}, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -136,7 +137,8 @@ func TestTwoWriters(t *testing.T) {
 // TestArchiveDamaged reads what is whole of a cut archive.
 func TestArchiveDamaged(t *testing.T) {
 	two := badtraces.Job(2, 40)
-	whole := badtraces.Tar(badtraces.File{Name: "rank0.json", Data: two[0].Text()}, badtraces.File{Name: "rank1.json", Data: two[1].Text()})
+	whole := badtraces.Tar(badtraces.File{Name: "rank0.json", Data: two[0].Text()},
+		badtraces.File{Name: "rank1.json", Data: two[1].Text()})
 	dir := lay(t, []badtraces.File{{Name: "x.tar", Data: whole[:len(whole)*3/4]}})
 	list, err := Files(context.Background(), []string{filepath.Join(dir, "x.tar")}, Options{})
 	if err != nil {
@@ -145,9 +147,11 @@ func TestArchiveDamaged(t *testing.T) {
 	if len(list) != 2 || list[0].Slices.Len() != two[0].Slices() || whole2(list[1]) {
 		t.Errorf("%d traces, %d slices", len(list), rows(list))
 	}
-	for name, data := range map[string]string{"no.zip": badtraces.Zip(badtraces.File{Name: "a.txt", Data: "x"}), "cut.zip": badtraces.Zip(badtraces.File{Name: "rank0.json", Data: two[0].Text()})[:200]} {
+	for name, data := range map[string]string{"no.zip": badtraces.Zip(badtraces.File{Name: "a.txt", Data: "x"}),
+		"cut.zip": badtraces.Zip(badtraces.File{Name: "rank0.json", Data: two[0].Text()})[:200]} {
 		dir := lay(t, []badtraces.File{{Name: name, Data: data}})
-		if _, err := Files(context.Background(), []string{filepath.Join(dir, name)}, Options{}); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := Files(context.Background(), []string{filepath.Join(dir, name)}, Options{}); err == nil ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
@@ -158,7 +162,8 @@ func whole2(t *trace.Trace) bool { return whole([]*trace.Trace{t}) }
 // TestArchiveFromPipe reads an archive from standard input.
 func TestArchiveFromPipe(t *testing.T) {
 	two := badtraces.Job(2, 2)
-	data := badtraces.Zip(badtraces.File{Name: "rank0.json", Data: two[0].Text()}, badtraces.File{Name: "rank1.json", Data: two[1].Text()})
+	data := badtraces.Zip(badtraces.File{Name: "rank0.json", Data: two[0].Text()},
+		badtraces.File{Name: "rank1.json", Data: two[1].Text()})
 	list, err := Files(context.Background(), []string{Stdin}, Options{Stdin: strings.NewReader(data)})
 	if err != nil || len(list) != 2 {
 		t.Errorf("%d traces, error %v", len(list), err)

@@ -19,7 +19,8 @@ func ExampleFiles() {
 	defer os.RemoveAll(dir)
 	for rank := range 2 {
 		text := fmt.Sprintf(`{"distributedInfo": {"rank": %d, "world_size": 2}, "traceEvents": [
-			{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": %d, "tid": 1, "ts": 5, "dur": 20}]}`, rank, 100+rank)
+			{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": %d, "tid": 1, "ts": 5, "dur": 20}]}`, rank,
+			100+rank)
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("rank%d.json", rank)), []byte(text), 0o600); err != nil {
 			log.Fatal(err)
 		}

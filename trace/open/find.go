@@ -109,7 +109,8 @@ type KindError struct {
 // Error implements error.
 func (e *KindError) Error() string {
 	if e.Mode&fs.ModeNamedPipe != 0 {
-		return fmt.Sprintf("open trace: %s is a pipe, which can be read only once: give it as standard input, -", e.Path)
+		return fmt.Sprintf("open trace: %s is a pipe, which can be read only once: give it as standard input, -",
+			e.Path)
 	}
 	return fmt.Sprintf("open trace: %s is no file and no directory (%s)", e.Path, e.Mode.Type())
 }
@@ -389,5 +390,6 @@ func better(a, b *Source) bool {
 		}
 		return 0
 	}
-	return cmp.Or(cmp.Compare(grade(a), grade(b)), cmp.Compare(a.Size, b.Size), cmp.Compare(len(b.Path), len(a.Path))) > 0
+	return cmp.Or(cmp.Compare(grade(a), grade(b)), cmp.Compare(a.Size, b.Size),
+		cmp.Compare(len(b.Path), len(a.Path))) > 0
 }

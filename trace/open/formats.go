@@ -36,8 +36,9 @@ func init() {
 		Sniff: chromeJSON, Rank: byEvent, Read: readKineto,
 	})
 	format.Register(format.Format{
-		Name: native.Format, Title: "recording of package profiler", Extensions: []string{native_format.Ext, ".rec", ".kinrec"},
-		Sniff: recording, Rank: byMark, Read: readNative,
+		Name: native.Format, Title: "recording of package profiler",
+		Extensions: []string{native_format.Ext, ".rec", ".kinrec"},
+		Sniff:      recording, Rank: byMark, Read: readNative,
 	})
 	format.Register(format.Format{
 		Name: "ascend", Title: "Chrome JSON of torch_npu (Ascend)", SniffDir: ascend.IsDir, Read: readAscend,
@@ -52,18 +53,21 @@ func init() {
 	})
 	format.Register(format.Format{
 		Name: "perfetto", Title: "Perfetto's native format", Extensions: []string{".pftrace", ".perfetto-trace"},
-		Sniff: perfetto.Sniff, Rank: byForm, Read: stream(perfetto.Read), // its first byte is a line feed, which text may begin with too
+		// its first byte is a line feed, which text may begin with too
+		Sniff: perfetto.Sniff, Rank: byForm, Read: stream(perfetto.Read),
 	})
 	format.Register(format.Format{
-		Name: "xplane", Title: "profile of XProf (xplane.pb: JAX, TensorFlow, PyTorch/XLA)", Extensions: []string{".xplane.pb"},
-		Sniff: xplane.Sniff, Rank: byMark, Read: stream(xplane.Read),
+		Name: "xplane", Title: "profile of XProf (xplane.pb: JAX, TensorFlow, PyTorch/XLA)",
+		Extensions: []string{".xplane.pb"},
+		Sniff:      xplane.Sniff, Rank: byMark, Read: stream(xplane.Read),
 	})
 	format.Register(format.Format{
 		Name: rocprof.FormatJSON, Title: "result of rocprofv3 (JSON)", Extensions: []string{".json"},
 		Sniff: words(`^\s*\{`, `"rocprofiler-sdk-tool"`), Rank: byMark, Read: readRocprof,
 	})
 	for _, f := range []format.Format{
-		{Name: rocprof.FormatDB, Title: "result of rocprofv3 (rocpd, SQLite)", SniffDir: never}, // told from nsys's by its tables
+		// told from nsys's by its tables
+		{Name: rocprof.FormatDB, Title: "result of rocprofv3 (rocpd, SQLite)", SniffDir: never},
 		{Name: "torch-fallback", Title: "Chrome JSON of torch without Kineto", SniffDir: never},
 		{Name: "chrome", Title: "Chrome JSON of an unknown writer", SniffDir: never},
 		{Name: "viztracer", Title: "Chrome JSON of viztracer: Python calls, no device", SniffDir: never},
@@ -84,8 +88,10 @@ func never(string) bool { return false }
 // noTraces are what engines leave beside their traces.
 var noTraces = []format.Format{
 	{Name: "memory-snapshot", Title: "a pickle, as of a memory snapshot", Sniff: prefix("\x80")},
-	{Name: "xlsx", Title: "a workbook", Sniff: words(`^PK\x03\x04`, `\[Content_Types\]\.xml|xl/`), Extensions: []string{".xlsx"}},
-	{Name: "execution-trace", Title: "an execution trace (Chakra)", Sniff: words(`^\s*\{`, `"schema"\s*:`, `"nodes"\s*:|"pid"\s*:.*"time"`)},
+	{Name: "xlsx", Title: "a workbook", Sniff: words(`^PK\x03\x04`, `\[Content_Types\]\.xml|xl/`),
+		Extensions: []string{".xlsx"}},
+	{Name: "execution-trace", Title: "an execution trace (Chakra)",
+		Sniff: words(`^\s*\{`, `"schema"\s*:`, `"nodes"\s*:|"pid"\s*:.*"time"`)},
 	{Name: "memory-timeline", Title: "a memory timeline", Sniff: words(`^\s*\[\s*\[`)},
 	{Name: "image", Title: "a picture", Sniff: any(prefix("\x89PNG"), prefix("<svg"), prefix("<?xml"))},
 	{Name: "html", Title: "a web page", Sniff: words(`(?i)^\s*<(!doctype|html)`)},
@@ -137,7 +143,8 @@ func chromeJSON(text []byte) bool {
 	if text[0] == '[' {
 		return arrayOfEvents.Match(text) && (len(text) < 8 || phase.Match(text))
 	}
-	return text[0] == '{' && (bytes.Contains(text, []byte(`"traceEvents"`)) || bytes.Contains(text, []byte(`"deviceProperties"`)))
+	return text[0] == '{' && (bytes.Contains(text, []byte(`"traceEvents"`)) ||
+		bytes.Contains(text, []byte(`"deviceProperties"`)))
 }
 
 func recording(head []byte) bool {
@@ -183,7 +190,8 @@ func readNative(ctx context.Context, in format.Input, _ format.Options) ([]*trac
 }
 
 // stream makes a Read of a reader of one trace from a stream.
-func stream(read func(io.Reader) (*trace.Trace, error)) func(context.Context, format.Input, format.Options) ([]*trace.Trace, error) {
+func stream(read func(io.Reader) (*trace.Trace, error)) func(context.Context, format.Input,
+	format.Options) ([]*trace.Trace, error) {
 	return func(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
 		u, err := unpack.New(in.R)
 		if err != nil {

@@ -94,7 +94,8 @@ func (e *MemoryError) Error() string {
 	if what == "" {
 		what = "the traces together"
 	}
-	return fmt.Sprintf("%s: about %s of memory needed even without arguments, %s allowed: raise the limit or open fewer files",
+	return fmt.Sprintf(
+		"%s: about %s of memory needed even without arguments, %s allowed: raise the limit or open fewer files",
 		what, units.Bytes(e.Need), units.Bytes(e.Limit))
 }
 
@@ -221,7 +222,8 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 		g.Go(func() error {
 			h := &share{pool: mem, keep: keep}
 			defer h.close()
-			r := &reading{s: &s, o: &o, hints: hints[i], fo: format.Options{Workers: workers, DropArgs: o.DropArgs, Progress: p.of(i)}}
+			r := &reading{s: &s, o: &o, hints: hints[i], fo: format.Options{Workers: workers, DropArgs: o.DropArgs,
+				Progress: p.of(i)}}
 			traces, err := h.read(ctx, r, need)
 			mu.Lock()
 			o.tell(r.left)
@@ -277,7 +279,8 @@ func hintsOf(list []Source) []identity.Hints {
 func sameOwner(a, b string) bool {
 	x, y := identity.FromPath(a), identity.FromPath(b)
 	differ := func(m, n int) bool { return m >= 0 && n >= 0 && m != n }
-	return !differ(x.Rank, y.Rank) && !differ(x.StageID, y.StageID) && !differ(x.Replica, y.Replica) && x.Phase == y.Phase &&
+	return !differ(x.Rank, y.Rank) && !differ(x.StageID, y.StageID) && !differ(x.Replica, y.Replica) &&
+		x.Phase == y.Phase &&
 		(x.Stage == y.Stage || x.Stage == "" || y.Stage == "")
 }
 

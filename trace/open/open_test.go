@@ -29,7 +29,8 @@ func text(rank, events int) string {
 		if i > 0 {
 			b.WriteString(",\n")
 		}
-		fmt.Fprintf(&b, `{"ph": "X", "cat": "cpu_op", "name": "op%d", "pid": 1, "tid": 1, "ts": %d, "dur": 1, "args": {"External id": %d}}`, i%7, i, i+1)
+		fmt.Fprintf(&b,
+			`{"ph": "X", "cat": "cpu_op", "name": "op%d", "pid": 1, "tid": 1, "ts": %d, "dur": 1, "args": {"External id": %d}}`, i%7, i, i+1)
 	}
 	b.WriteString("]}")
 	return b.String()
@@ -89,7 +90,8 @@ func TestFind(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if _, err := Find([]string{t.TempDir()}); err == nil || !strings.Contains(err.Error(), "no trace in this directory") {
+	if _, err := Find([]string{t.TempDir()}); err == nil ||
+		!strings.Contains(err.Error(), "no trace in this directory") {
 		t.Errorf("empty directory: %v", err)
 	}
 	if _, err := Find([]string{filepath.Join(dir, "absent")}); !errors.Is(err, os.ErrNotExist) {
@@ -107,10 +109,12 @@ func TestFiles(t *testing.T) {
 	}
 	var got []string
 	for _, tr := range list {
-		got = append(got, fmt.Sprint(tr.Meta.Format, " rank ", tr.Meta.Rank, " stage ", tr.Meta.StageID, tr.Meta.Stage, " slices ", tr.Slices.Len()))
+		got = append(got, fmt.Sprint(tr.Meta.Format, " rank ", tr.Meta.Rank, " stage ", tr.Meta.StageID, tr.Meta.Stage,
+			" slices ", tr.Slices.Len()))
 	}
 	want := []string{
-		"kineto rank 0 stage 0thinker slices 1000", "kineto rank 1 stage 0thinker slices 500", "kineto rank 0 stage 1talker slices 10",
+		"kineto rank 0 stage 0thinker slices 1000", "kineto rank 1 stage 0thinker slices 500",
+		"kineto rank 0 stage 1talker slices 10",
 		"ascend rank -1 stage -1 slices 1", "kineto rank 9 stage -1 slices 5",
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -124,17 +128,20 @@ func TestFiles(t *testing.T) {
 // TestEstimate: what cannot fit by the files' sizes is refused before anything is read.
 func TestEstimate(t *testing.T) {
 	dir := run(t)
-	a, b := filepath.Join(dir, "stage0_thinker", "trace_rank1.json"), filepath.Join(dir, "stage0_thinker", "trace_rank0.json.gz")
+	a, b := filepath.Join(dir, "stage0_thinker", "trace_rank1.json"), filepath.Join(dir, "stage0_thinker",
+		"trace_rank0.json.gz")
 	list, err := Find([]string{a, b})
 	if err != nil {
 		t.Fatal(err)
 	}
 	need := list[0].memory() + list[1].memory()
 	var me *MemoryError
-	if _, err = Files(context.Background(), []string{a, b}, Options{Memory: need / 20}); !errors.As(err, &me) || me.File != "" {
+	if _, err = Files(context.Background(), []string{a, b}, Options{Memory: need / 20}); !errors.As(err, &me) ||
+		me.File != "" {
 		t.Errorf("a twentieth of the memory: %v", err)
 	}
-	if err = Each(context.Background(), []string{a, b}, Options{Memory: 100}, nil); !errors.As(err, &me) || me.File == "" {
+	if err = Each(context.Background(), []string{a, b}, Options{Memory: 100}, nil); !errors.As(err, &me) ||
+		me.File == "" {
 		t.Errorf("too little for one: %v", err)
 	}
 }
@@ -143,15 +150,18 @@ func TestEstimate(t *testing.T) {
 // limit all the same.
 func TestMemory(t *testing.T) {
 	dir, ctx := t.TempDir(), context.Background()
-	four := []string{filepath.Join(dir, "a.json.gz"), filepath.Join(dir, "b.json.gz"), filepath.Join(dir, "c.json.gz"), filepath.Join(dir, "d.json.gz")}
+	four := []string{filepath.Join(dir, "a.json.gz"), filepath.Join(dir, "b.json.gz"), filepath.Join(dir, "c.json.gz"),
+		filepath.Join(dir, "d.json.gz")}
 	const n = 20_000
 	for i, f := range four {
 		var s strings.Builder
 		s.WriteString(`{"traceEvents": [`)
 		for k := range n {
-			fmt.Fprintf(&s, "{\"ph\": \"X\", \"name\": \"op\", \"pid\": 1, \"tid\": 1, \"ts\": %d, \"dur\": 1, \"args\": {\"a\": 1000000, \"b\": 1000000000000, \"c\": 10000000, \"d\": 100000000000}},\n", k/100+i)
+			fmt.Fprintf(&s,
+				"{\"ph\": \"X\", \"name\": \"op\", \"pid\": 1, \"tid\": 1, \"ts\": %d, \"dur\": 1, \"args\": {\"a\": 1000000, \"b\": 1000000000000, \"c\": 10000000, \"d\": 100000000000}},\n", k/100+i)
 		}
-		write(t, f, s.String()+text(i, 1)[len(`{"schemaVersion": 1, "distributedInfo": {"rank": 0}, "traceEvents": [`):])
+		write(t, f,
+			s.String()+text(i, 1)[len(`{"schemaVersion": 1, "distributedInfo": {"rank": 0}, "traceEvents": [`):])
 	}
 	both := four[:2]
 	full, err := Files(ctx, both, Options{})
@@ -163,7 +173,8 @@ func TestMemory(t *testing.T) {
 	without := full[0].Bytes()
 	list, _ := Find(both)
 	if est := list[0].memory(); est > without/2 || with < without*5/4 {
-		t.Fatalf("a trace takes %d bytes, %d without arguments, %d estimated: the test tests nothing", with, without, est)
+		t.Fatalf("a trace takes %d bytes, %d without arguments, %d estimated: the test tests nothing", with, without,
+			est)
 	}
 	got, err := Files(ctx, both, Options{Memory: 3 * with})
 	if err != nil || got[0].ArgsBytes() == 0 || got[1].ArgsBytes() == 0 {
@@ -175,12 +186,15 @@ func TestMemory(t *testing.T) {
 		t.Fatalf("enough without arguments: %v", err)
 	}
 	for _, tr := range got {
-		if tr.ArgsBytes() != 0 || tr.Slices.Len() != n+1 || tr.Repairs.Count[trace.RepairArgsMemory] != 1 || tr.Slices.Args[n] != trace.NoArgs {
-			t.Errorf("%d bytes of arguments, %d slices, repairs %s", tr.ArgsBytes(), tr.Slices.Len(), tr.Repairs.String())
+		if tr.ArgsBytes() != 0 || tr.Slices.Len() != n+1 || tr.Repairs.Count[trace.RepairArgsMemory] != 1 ||
+			tr.Slices.Args[n] != trace.NoArgs {
+			t.Errorf("%d bytes of arguments, %d slices, repairs %s", tr.ArgsBytes(), tr.Slices.Len(),
+				tr.Repairs.String())
 		}
 	}
 	var me *MemoryError
-	if _, err = Files(ctx, both, Options{Memory: without * 3 / 2}); !errors.As(err, &me) || me.File == "" || me.Need <= me.Limit {
+	if _, err = Files(ctx, both, Options{Memory: without * 3 / 2}); !errors.As(err, &me) || me.File == "" ||
+		me.Need <= me.Limit {
 		t.Errorf("enough for one only: %v", err)
 	}
 	for _, limit := range []int64{with * 5 / 4, without * 5 / 4} {
@@ -199,10 +213,14 @@ func TestMemory(t *testing.T) {
 			t.Errorf("one after the other within %d: %d slices, %v", limit, slices, err)
 		}
 	}
-	if err = Each(ctx, both, Options{Memory: without / 2}, func(int, *trace.Trace) error { return nil }); !errors.As(err, &me) || me.File == "" {
+	if err = Each(ctx, both, Options{Memory: without / 2}, func(int,
+		*trace.Trace) error {
+		return nil
+	}); !errors.As(err, &me) || me.File == "" {
 		t.Errorf("too little for one: %v", err)
 	}
-	if _, err = Files(ctx, []string{Stdin}, Options{Memory: without / 2, Stdin: strings.NewReader(text(0, n))}); !errors.As(err, &me) || me.File != Stdin {
+	if _, err = Files(ctx, []string{Stdin}, Options{Memory: without / 2,
+		Stdin: strings.NewReader(text(0, n))}); !errors.As(err, &me) || me.File != Stdin {
 		t.Errorf("a pipe of unknown size: %v", err)
 	}
 }
@@ -220,7 +238,8 @@ func TestErrors(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 	stop := errors.New("stop")
-	if err := Each(context.Background(), []string{dir}, Options{}, func(int, *trace.Trace) error { return stop }); !errors.Is(err, stop) {
+	if err := Each(context.Background(), []string{dir}, Options{},
+		func(int, *trace.Trace) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("callback: %v", err)
 	}
 }

@@ -230,9 +230,11 @@ func (r *reading) archive(ctx context.Context, path string) ([]*trace.Trace, err
 	}
 	switch {
 	case damaged != nil && len(out) == 0:
-		return nil, &kineto.FormatError{File: r.s.Path, Want: "an archive with traces", Got: "a damaged one: " + damaged.Error()}
+		return nil, &kineto.FormatError{File: r.s.Path, Want: "an archive with traces", Got: "a damaged one: " +
+			damaged.Error()}
 	case len(out) == 0:
-		return nil, &kineto.FormatError{File: r.s.Path, Want: "traces in the archive", Got: (&EmptyError{Dir: r.s.Path, Left: r.left}).Error()}
+		return nil, &kineto.FormatError{File: r.s.Path, Want: "traces in the archive",
+			Got: (&EmptyError{Dir: r.s.Path, Left: r.left}).Error()}
 	case damaged != nil:
 		out[len(out)-1].Repairs.Add(trace.RepairTruncatedStream, 1)
 	}
@@ -240,7 +242,8 @@ func (r *reading) archive(ctx context.Context, path string) ([]*trace.Trace, err
 }
 
 // member reads one file of an archive; reason says why it is left out.
-func (r *reading) member(ctx context.Context, name string, m unpack.Member, held int64) (list []*trace.Trace, reason string, err error) {
+func (r *reading) member(ctx context.Context, name string, m unpack.Member, held int64) (list []*trace.Trace,
+	reason string, err error) {
 	head, err := readHead(m.R, format.SniffFirst)
 	if err != nil {
 		return nil, "", err
@@ -280,7 +283,8 @@ func (r *reading) member(ctx context.Context, name string, m unpack.Member, held
 
 // unreadable tells an error of content from others.
 func unreadable(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kineto.ErrMemory) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, kineto.ErrMemory) {
 		return false
 	}
 	var p *os.PathError

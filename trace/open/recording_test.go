@@ -25,7 +25,8 @@ func recordingOf(t *testing.T, rank string) string {
 	var out bytes.Buffer
 	rec := profiler.New(profiler.Config{Process: "rank " + rank})
 	track := rec.Track("main")
-	if err := rec.Start(profiler.StartOptions{Out: &out, Meta: map[string]string{protocol.MetaStageID: "1", protocol.MetaStage: "talker", protocol.MetaRank: rank}}); err != nil {
+	if err := rec.Start(profiler.StartOptions{Out: &out, Meta: map[string]string{protocol.MetaStageID: "1",
+		protocol.MetaStage: "talker", protocol.MetaRank: rank}}); err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
@@ -43,12 +44,14 @@ func recordingOf(t *testing.T, rank string) string {
 func TestRecordings(t *testing.T) {
 	a, b, c, d := recordingOf(t, "0"), recordingOf(t, "1"), recordingOf(t, "2"), recordingOf(t, "3")
 	dir := lay(t, []badtraces.File{
-		{Name: "01J/stage1_replica0_rank0.ksrec", Data: a}, {Name: "x.rec", Data: b}, {Name: "old.kinrec.gz", Data: badtraces.Gzip(c)},
+		{Name: "01J/stage1_replica0_rank0.ksrec", Data: a}, {Name: "x.rec", Data: b},
+		{Name: "old.kinrec.gz", Data: badtraces.Gzip(c)},
 		{Name: "x.tar", Data: badtraces.Tar(badtraces.File{Name: "r.ksrec", Data: d[:len(d)-10]})},
 		{Name: "copy.rec", Data: b},
 	})
 	var dropped []string
-	list, err := Files(context.Background(), []string{dir}, Options{Left: func(l Left) { dropped = append(dropped, l.Path) }})
+	list, err := Files(context.Background(), []string{dir},
+		Options{Left: func(l Left) { dropped = append(dropped, l.Path) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +60,8 @@ func TestRecordings(t *testing.T) {
 		got = append(got, fmt.Sprint(identity.Name(&tr.Meta), " ", tr.Repairs.Count[trace.RepairTruncatedFile]))
 	}
 	slices.Sort(got)
-	if want := []string{"talker rank 0 0", "talker rank 1 0", "talker rank 2 0", "talker rank 3 1"}; !slices.Equal(got, want) {
+	if want := []string{"talker rank 0 0", "talker rank 1 0", "talker rank 2 0", "talker rank 3 1"}; !slices.Equal(got,
+		want) {
 		t.Errorf("%q", got)
 	}
 	if len(dropped) != 1 || !strings.Contains(dropped[0], ".rec") {

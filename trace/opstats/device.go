@@ -22,7 +22,8 @@ const (
 var (
 	backendDevice = map[string]string{"hccl": DeviceNPU, "mccl": DeviceMUSA, "xccl": DeviceXPU}
 	prefixDevice  = []struct{ prefix, device string }{{"musa", DeviceMUSA}, {"acl", DeviceNPU}}
-	cardDevice    = []struct{ part, device string }{{"ascend", DeviceNPU}, {"mtt s", DeviceMUSA}, {"moore threads", DeviceMUSA}, {"intel", DeviceXPU}}
+	cardDevice    = []struct{ part, device string }{{"ascend", DeviceNPU}, {"mtt s", DeviceMUSA},
+		{"moore threads", DeviceMUSA}, {"intel", DeviceXPU}}
 )
 
 // DeviceOf returns what kind of device t's work ran on; CUDA where nothing says

@@ -18,8 +18,9 @@ func TestDeviceOf(t *testing.T) {
 		t    *trace.Trace
 		want string
 	}{
-		"nothing":          {trace.New(), DeviceCUDA},
-		"NVIDIA":           {of(trace.CatCUDARuntime, "cudaLaunchKernel", card("NVIDIA H100 80GB HBM3"), ""), DeviceCUDA},
+		"nothing": {trace.New(), DeviceCUDA},
+		"NVIDIA": {of(trace.CatCUDARuntime, "cudaLaunchKernel", card("NVIDIA H100 80GB HBM3"), ""),
+			DeviceCUDA},
 		"AMD":              {of(trace.CatCUDARuntime, "hipLaunchKernel", card("AMD Instinct MI250X"), ""), DeviceCUDA},
 		"Intel":            {of(trace.CatXPURuntime, "urEnqueueKernelLaunch", trace.Meta{}, ""), DeviceXPU},
 		"Intel's card":     {of(trace.CatKernel, "gemm", card("Intel(R) Data Center GPU Max 1550"), ""), DeviceXPU},

@@ -292,8 +292,10 @@ func (o *Ops) Rows(by Group) []Row {
 		o.add(&rows[k], i)
 	}
 	slices.SortFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(b.SelfCPU, a.SelfCPU), cmp.Compare(b.SelfDevice, a.SelfDevice), cmp.Compare(b.CPU, a.CPU),
-			cmp.Compare(a.Name, b.Name), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Shapes, b.Shapes), cmp.Compare(a.Stack, b.Stack))
+		return cmp.Or(cmp.Compare(b.SelfCPU, a.SelfCPU), cmp.Compare(b.SelfDevice, a.SelfDevice),
+			cmp.Compare(b.CPU, a.CPU),
+			cmp.Compare(a.Name, b.Name), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Shapes, b.Shapes),
+			cmp.Compare(a.Stack, b.Stack))
 	})
 	return rows
 }

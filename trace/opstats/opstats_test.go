@@ -16,14 +16,16 @@ func sample() *trace.Trace {
 	gpu := t.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 0, Stream: 7})
 	req := t.AddTrack(trace.Track{Kind: trace.TrackOther, Device: -1, Stream: -1})
 	add := func(start, dur int64, name string, cat trace.Category, track trace.TrackID, corr int64, args string) {
-		t.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: cat, Track: track, Corr: corr, Args: []byte(args)})
+		t.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: cat, Track: track, Corr: corr,
+			Args: []byte(args)})
 	}
 	add(0, 1000, "step", trace.CatUserAnnotation, cpu, 0, "")
 	add(10, 900, "model.py(3): forward", trace.CatPythonFunction, cpu, 0, "")
 	add(100, 300, "aten::linear", trace.CatCPUOp, cpu, 0, `{"Input Dims": [[2,3],[3, 4]]}`)
 	add(120, 200, "aten::mm", trace.CatCPUOp, cpu, 0, `{"Input Dims": [[2,3],[3,4]], "flops": 48}`)
 	add(200, 50, "cudaLaunchKernel", trace.CatCUDARuntime, cpu, 9, "")
-	add(500, 100, "aten::mm", trace.CatCPUOp, cpu, 0, `{"Input Dims": [[8,8],[8,8]], "flops": 1024, "Call stack": "a.py(1): f;b.py(2): g"}`)
+	add(500, 100, "aten::mm", trace.CatCPUOp, cpu, 0,
+		`{"Input Dims": [[8,8],[8,8]], "flops": 1024, "Call stack": "a.py(1): f;b.py(2): g"}`)
 	add(260, 400, "gemm", trace.CatKernel, gpu, 9, "")
 	add(700, 70, "gemm", trace.CatKernel, gpu, 33, "") // launched before the window
 	add(255, 410, "step", trace.CatGPUUserAnnotation, gpu, 0, "")
@@ -39,11 +41,14 @@ func TestRows(t *testing.T) {
 	if o.SelfCPU != 1000 || o.SelfDevice != 470 || !o.HasDevice || !o.HasFLOPs || !o.HasMemory {
 		t.Errorf("%+v", *o)
 	}
-	mm := Row{Name: "aten::mm", Device: DeviceCPU, Count: 2, SelfCPU: 250, CPU: 300, SelfDevice: 400, DeviceTime: 400, SelfMemory: 64, Memory: 64, FLOPs: 1072}
+	mm := Row{Name: "aten::mm", Device: DeviceCPU, Count: 2, SelfCPU: 250, CPU: 300, SelfDevice: 400, DeviceTime: 400,
+		SelfMemory: 64, Memory: 64, FLOPs: 1072}
 	want := []Row{
-		{Name: "step", Device: DeviceCPU, Count: 1, SelfCPU: 600, CPU: 1000, DeviceTime: 400, Memory: 64, DevMemory: -32},
+		{Name: "step", Device: DeviceCPU, Count: 1, SelfCPU: 600, CPU: 1000, DeviceTime: 400, Memory: 64,
+			DevMemory: -32},
 		mm,
-		{Name: "aten::linear", Device: DeviceCPU, Count: 1, SelfCPU: 100, CPU: 300, DeviceTime: 400, Memory: 64, SelfDevMemory: -32, DevMemory: -32},
+		{Name: "aten::linear", Device: DeviceCPU, Count: 1, SelfCPU: 100, CPU: 300, DeviceTime: 400, Memory: 64,
+			SelfDevMemory: -32, DevMemory: -32},
 		{Name: "cudaLaunchKernel", Device: DeviceCPU, Count: 1, SelfCPU: 50, CPU: 50},
 		{Name: "gemm", Device: DeviceCUDA, Count: 2, SelfDevice: 470, DeviceTime: 470},
 		{Name: "request", Device: DeviceCPU, Async: true, Count: 1, CPU: 5000},
@@ -88,8 +93,10 @@ func TestSelfTimes(t *testing.T) {
 				if to-from < 10 {
 					return covered
 				}
-				cat := rapid.SampledFrom([]trace.Category{trace.CatCPUOp, trace.CatUserAnnotation, trace.CatPythonFunction}).Draw(t, "cat")
-				tr.AddSlice(trace.Slice{Start: from, Dur: to - from, Name: rapid.StringMatching("[ab]").Draw(t, "name"), Cat: cat, Track: cpu})
+				cat := rapid.SampledFrom([]trace.Category{trace.CatCPUOp, trace.CatUserAnnotation,
+					trace.CatPythonFunction}).Draw(t, "cat")
+				tr.AddSlice(trace.Slice{Start: from, Dur: to - from, Name: rapid.StringMatching("[ab]").Draw(t, "name"),
+					Cat: cat, Track: cpu})
 				inner := nest(from, to, depth+1)
 				if cat != trace.CatPythonFunction {
 					inner = to - from

@@ -56,9 +56,14 @@ var cpuColumns = []column{
 func deviceColumns(device string) []column {
 	return []column{
 		{"Self " + device, func(_ *table, r *opstats.Row) string { return duration(r.SelfDevice) }},
-		{"Self " + device + " %", func(t *table, r *opstats.Row) string { return share(r.SelfDevice, t.ops.SelfDevice) }},
+		{"Self " + device + " %", func(t *table, r *opstats.Row) string {
+			return share(r.SelfDevice, t.ops.SelfDevice)
+		}},
 		{device + " total", func(_ *table, r *opstats.Row) string { return duration(r.DeviceTime) }},
-		{device + " time avg", func(_ *table, r *opstats.Row) string { return duration(r.DeviceTime / int64(r.Count)) }},
+		{device + " time avg", func(_ *table,
+			r *opstats.Row) string {
+			return duration(r.DeviceTime / int64(r.Count))
+		}},
 	}
 }
 
@@ -148,7 +153,8 @@ type flopsScale struct {
 	by   float64
 }
 
-var flopsScales = []flopsScale{{"FLOPs", 1}, {"KFLOPs", 1e3}, {"MFLOPs", 1e6}, {"GFLOPs", 1e9}, {"TFLOPs", 1e12}, {"PFLOPs", 1e15}}
+var flopsScales = []flopsScale{{"FLOPs", 1}, {"KFLOPs", 1e3}, {"MFLOPs", 1e6}, {"GFLOPs", 1e9}, {"TFLOPs", 1e12},
+	{"PFLOPs", 1e15}}
 
 // scaleOf returns the largest unit of which the largest row has at least one.
 func scaleOf(rows []opstats.Row) flopsScale {

@@ -22,7 +22,8 @@ var update = flag.Bool("update", false, "rewrite golden files")
 func sample(n int, device, memory bool) *trace.Trace {
 	t := trace.New()
 	cpu := t.AddTrack(trace.Track{Device: -1, Stream: -1})
-	t.AddSlice(trace.Slice{Start: 0, Dur: 2_500_000_000, Name: "ProfilerStep#1", Cat: trace.CatUserAnnotation, Track: cpu})
+	t.AddSlice(trace.Slice{Start: 0, Dur: 2_500_000_000, Name: "ProfilerStep#1", Cat: trace.CatUserAnnotation,
+		Track: cpu})
 	for i := range int64(n) {
 		name := fmt.Sprintf("op%d", i)
 		if i == 0 {
@@ -31,7 +32,8 @@ func sample(n int, device, memory bool) *trace.Trace {
 		t.AddSlice(trace.Slice{Start: i * 2_000_000, Dur: 1_000_000 + i, Name: name, Cat: trace.CatCPUOp, Track: cpu,
 			Args: fmt.Appendf(nil, `{"flops": %d}`, i*1_500_000)})
 		if memory {
-			t.AddInstant(i*2_000_000+5, "[memory]", trace.CatCPUInstant, cpu, []byte(`{"Device Type": 0, "Bytes": 1536}`))
+			t.AddInstant(i*2_000_000+5, "[memory]", trace.CatCPUInstant, cpu,
+				[]byte(`{"Device Type": 0, "Bytes": 1536}`))
 		}
 	}
 	if device {

@@ -54,7 +54,9 @@ func Write(ctx context.Context, w io.Writer, workers int, parts ...*table.Table)
 }
 
 func sameColumns(a, b *table.Table) bool {
-	return slices.EqualFunc(a.Columns, b.Columns, func(x, y table.Column) bool { return x.Name == y.Name && x.Type == y.Type })
+	return slices.EqualFunc(a.Columns, b.Columns, func(x, y table.Column) bool {
+		return x.Name == y.Name && x.Type == y.Type
+	})
 }
 
 // span is the rows of one group.

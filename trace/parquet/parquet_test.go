@@ -18,7 +18,8 @@ func sample(n int, rank int) *trace.Trace {
 	host := tr.AddTrack(trace.Track{Process: "python", TID: 3, Device: -1, Stream: -1})
 	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, Stream: 7})
 	for i := range int64(n) {
-		tr.AddSlice(trace.Slice{Start: i * 1000, Dur: 500, Name: fmt.Sprintf("op%d", i%3), Cat: trace.CatCPUOp, Track: host, Corr: trace.NoCorrelation, Args: []byte(`{"External id": 5}`)})
+		tr.AddSlice(trace.Slice{Start: i * 1000, Dur: 500, Name: fmt.Sprintf("op%d", i%3), Cat: trace.CatCPUOp,
+			Track: host, Corr: trace.NoCorrelation, Args: []byte(`{"External id": 5}`)})
 		tr.AddSlice(trace.Slice{Start: i*1000 + 100, Dur: 700, Name: "gemm", Cat: trace.CatKernel, Track: gpu, Corr: i})
 	}
 	tr.AddCounter(5, "memory", "bytes", host, 1.5)
@@ -94,7 +95,8 @@ func compare(t *testing.T, name string, row int, got parquet.Row, want []any) {
 func TestWorkersMakeNoDifference(t *testing.T) {
 	tables := table.Of(table.Rank{Trace: sample(2*RowGroup, 0), Name: "a"})
 	var one, four bytes.Buffer
-	if err := errors.Join(Write(t.Context(), &one, 1, &tables[0]), Write(t.Context(), &four, 4, &tables[0])); err != nil {
+	if err := errors.Join(Write(t.Context(), &one, 1, &tables[0]),
+		Write(t.Context(), &four, 4, &tables[0])); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(one.Bytes(), four.Bytes()) {

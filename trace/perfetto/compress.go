@@ -30,7 +30,8 @@ type packed struct {
 }
 
 func newPacker(w io.Writer, workers int) *packer {
-	p := &packer{w: w, queue: make(chan chan packed, workers), done: make(chan error, 1), free: make(chan []byte, workers+1)}
+	p := &packer{w: w, queue: make(chan chan packed, workers), done: make(chan error, 1),
+		free: make(chan []byte, workers+1)}
 	go p.write()
 	return p
 }

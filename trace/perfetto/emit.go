@@ -71,7 +71,8 @@ func (c *cursor) points(ns int64, all bool) bool {
 		at, kind, index := int64(0), eventInstant, int32(0)
 		haveInstant, haveFlow := c.instant < len(l.instants), c.flow < len(l.loose)
 		switch {
-		case haveInstant && (!haveFlow || c.r.t.Instants.Time[l.instants[c.instant]] <= c.r.t.Flows.Time[l.loose[c.flow]]):
+		case haveInstant && (!haveFlow ||
+			c.r.t.Instants.Time[l.instants[c.instant]] <= c.r.t.Flows.Time[l.loose[c.flow]]):
 			index = l.instants[c.instant]
 			at = c.r.t.Instants.Time[index]
 		case haveFlow:

@@ -40,22 +40,27 @@ var schema = map[string]map[protowire.Number]fieldSpec{
 	"ClockSnapshot": {1: {"clocks", "Clock", 0}, 2: {"primary_trace_clock", "", 0}},
 	"Clock":         {1: {"clock_id", "", 0}, 2: {"timestamp", "", 0}},
 	"TrackDescriptor": {
-		1: {"uuid", "", 0}, 2: {"name", "", 's'}, 3: {"process", "Process", 0}, 4: {"thread", "Thread", 0}, 5: {"parent_uuid", "", 0},
+		1: {"uuid", "", 0}, 2: {"name", "", 's'}, 3: {"process", "Process", 0}, 4: {"thread", "Thread", 0},
+		5: {"parent_uuid", "", 0},
 		8: {"counter", "Counter", 0}, 11: {"child_ordering", "", 0}, 12: {"sibling_order_rank", "", 0},
 	},
 	"Process": {1: {"pid", "", 0}, 6: {"process_name", "", 's'}, 8: {"process_labels", "", 's'}},
 	"Thread":  {1: {"pid", "", 0}, 2: {"tid", "", 0}, 5: {"thread_name", "", 's'}},
 	"Counter": {3: {"unit", "", 0}},
 	"TrackEvent": {
-		3: {"category_iids", "", 0}, 4: {"debug_annotations", "Annotation", 0}, 9: {"type", "", 0}, 10: {"name_iid", "", 0},
+		3: {"category_iids", "", 0}, 4: {"debug_annotations", "Annotation", 0}, 9: {"type", "", 0},
+		10: {"name_iid", "", 0},
 		11: {"track_uuid", "", 0}, 30: {"counter_value", "", 'i'}, 44: {"double_counter_value", "", 'd'},
 		47: {"flow_ids", "", 0}, 48: {"terminating_flow_ids", "", 0},
 	},
-	"InternedData": {1: {"event_categories", "Interned", 0}, 2: {"event_names", "Interned", 0}, 3: {"debug_annotation_names", "Interned", 0}},
-	"Interned":     {1: {"iid", "", 0}, 2: {"name", "", 's'}},
+	"InternedData": {1: {"event_categories", "Interned", 0}, 2: {"event_names", "Interned", 0},
+		3: {"debug_annotation_names", "Interned", 0}},
+	"Interned": {1: {"iid", "", 0}, 2: {"name", "", 's'}},
 	"Annotation": {
-		1: {"name_iid", "", 0}, 2: {"bool_value", "", 0}, 3: {"uint_value", "", 0}, 4: {"int_value", "", 'i'}, 5: {"double_value", "", 'd'},
-		6: {"string_value", "", 's'}, 10: {"name", "", 's'}, 11: {"dict_entries", "Annotation", 0}, 12: {"array_values", "Annotation", 0},
+		1: {"name_iid", "", 0}, 2: {"bool_value", "", 0}, 3: {"uint_value", "", 0}, 4: {"int_value", "", 'i'},
+		5: {"double_value", "", 'd'},
+		6: {"string_value", "", 's'}, 10: {"name", "", 's'}, 11: {"dict_entries", "Annotation", 0},
+		12: {"array_values", "Annotation", 0},
 	},
 }
 
@@ -120,9 +125,11 @@ func sample() *trace.Trace {
 	cpu := t.AddTrack(trace.Track{PID: 4, TID: 7, Device: -1, Stream: -1, Name: "scheduler"})
 	gpu := t.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 0, Stream: 7})
 	add := func(start, dur int64, name string, track trace.TrackID, args string) {
-		t.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: track, Args: []byte(args)})
+		t.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: track,
+			Args: []byte(args)})
 	}
-	add(100, 100, "step", cpu, `{"step": 3, "ok": true, "none": null, "ratio": 0.5, "Addr": 18446603336221196288, "who": "é\n"}`)
+	add(100, 100, "step", cpu,
+		`{"step": 3, "ok": true, "none": null, "ratio": 0.5, "Addr": 18446603336221196288, "who": "é\n"}`)
 	add(110, 20, "mm", cpu, `{"Input Dims": [[2,3],[]], "nested": {"a": {"b": -1}}}`)
 	add(130, 0, "point", cpu, "")
 	add(190, 50, "late", cpu, "") // overlaps step
@@ -132,7 +139,8 @@ func sample() *trace.Trace {
 	t.AddFlow(130, 77, "handoff", "handoff", gpu, false)
 	t.AddFlow(300, 78, "handoff", "handoff", gpu, true) // in no slice
 	t.AddInstant(125, "token", trace.CatUserAnnotation, cpu, []byte(`{"request": "r-1"}`))
-	t.AddInstant(126, "[memory]", trace.CatCPUInstant, cpu, []byte(`{"Device Id": -1, "Bytes": 8, "Total Allocated": 4096, "Total Reserved": 8192}`))
+	t.AddInstant(126, "[memory]", trace.CatCPUInstant, cpu,
+		[]byte(`{"Device Id": -1, "Bytes": 8, "Total Allocated": 4096, "Total Reserved": 8192}`))
 	t.AddCounter(105, "batch", "value", cpu, 3)
 	t.AddCounter(106, "pool bytes", "kv", cpu, 0.25)
 	t.AddCounter(107, "batch", "value", cpu, math.Inf(1))
@@ -157,7 +165,8 @@ func write(t interface{ Fatal(...any) }, w io.Writer, o RankOptions, traces ...*
 
 func TestWriteGolden(t *testing.T) {
 	var b bytes.Buffer
-	stats := write(t, &b, RankOptions{Name: "stage0 thinker rank 0", Labels: []string{"host a"}, Clock: func(ns int64) int64 { return ns + 1000 }}, sample())
+	stats := write(t, &b, RankOptions{Name: "stage0 thinker rank 0", Labels: []string{"host a"},
+		Clock: func(ns int64) int64 { return ns + 1000 }}, sample())
 	want := Stats{Packets: stats.Packets, Slices: 6, Instants: 2, Counters: 4, FlowEnds: 3, Overlapped: 1, Dropped: 1}
 	if stats != want {
 		t.Errorf("stats %+v, want %+v", stats, want)
@@ -213,7 +222,8 @@ func TestSlicesNest(t *testing.T) {
 		n := rapid.IntRange(0, 40).Draw(t, "slices")
 		for range n {
 			tr.AddSlice(trace.Slice{
-				Start: rapid.Int64Range(1, 60).Draw(t, "start"), Dur: rapid.Int64Range(0, 30).Draw(t, "dur"), Name: "s", Track: id,
+				Start: rapid.Int64Range(1, 60).Draw(t, "start"), Dur: rapid.Int64Range(0, 30).Draw(t, "dur"), Name: "s",
+				Track: id,
 			})
 		}
 		p := NewWriter(io.Discard, 0)
@@ -294,7 +304,8 @@ func TestEmitDoesNotAllocatePerEvent(t *testing.T) {
 	id := tr.AddTrack(trace.Track{Device: -1, Stream: -1})
 	for i := range int64(n) {
 		tr.AddSlice(trace.Slice{Start: i * 10, Dur: 5, Name: "op", Track: id,
-			Args: []byte(`{"External id": 123456, "Input Dims": [[2,3],[3,4]], "type": ["float", "é"], "ratio": true}`)})
+			Args: []byte(
+				`{"External id": 123456, "Input Dims": [[2,3],[3,4]], "type": ["float", "é"], "ratio": true}`)})
 	}
 	p := NewWriter(io.Discard, 0)
 	var events []Event

@@ -52,12 +52,15 @@ func Sniff(head []byte) bool {
 	rest := head[1+size:]
 	if n <= uint64(len(rest)) {
 		known := true
-		whole := message(rest[:n], func(num protowire.Number, _ uint64, _ []byte) { known = known && num <= lastPacketField })
+		whole := message(rest[:n], func(num protowire.Number, _ uint64, _ []byte) {
+			known = known && num <= lastPacketField
+		})
 		after := rest[n:]
 		return whole && known && (len(after) == 0 || after[0] == head[0])
 	}
 	num, typ, size := protowire.ConsumeTag(rest)
-	return size > 0 && num > 0 && num <= lastPacketField && typ != protowire.StartGroupType && typ != protowire.EndGroupType
+	return size > 0 && num > 0 && num <= lastPacketField && typ != protowire.StartGroupType &&
+		typ != protowire.EndGroupType
 }
 
 // lastPacketField is above every field of TracePacket so far; the oneof's largest is 900.
@@ -198,7 +201,8 @@ type sequence struct {
 
 func newSequence() *sequence {
 	return &sequence{
-		names: map[uint64]string{}, categories: map[uint64]string{}, keys: map[uint64]string{}, values: map[uint64]string{},
+		names: map[uint64]string{}, categories: map[uint64]string{}, keys: map[uint64]string{},
+		values: map[uint64]string{},
 		clocks: map[uint64]int64{}, incremental: map[uint64]bool{}, units: map[uint64]int64{},
 	}
 }
@@ -223,7 +227,8 @@ type decoder struct {
 func newDecoder() *decoder {
 	t := trace.New()
 	t.Meta.Format, t.Meta.Rank, t.Meta.StageID = "perfetto", -1, -1
-	return &decoder{t: t, sequences: map[uint64]*sequence{}, tracks: map[uint64]*trackState{}, processes: map[int64]string{}, flows: map[uint64]bool{}}
+	return &decoder{t: t, sequences: map[uint64]*sequence{}, tracks: map[uint64]*trackState{},
+		processes: map[int64]string{}, flows: map[uint64]bool{}}
 }
 
 // packetFields are the parts of a TracePacket that matter here.

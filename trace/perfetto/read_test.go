@@ -43,11 +43,13 @@ func rows(t interface{ Fatal(...any) }, tr *trace.Trace) []string {
 		if p := x.Parent[i]; p != trace.NoParent {
 			parent = tr.String(s.Name[p])
 		}
-		out = append(out, fmt.Sprintf("slice %d %d %q %s in %q %q %d %s", s.Start[i], s.Dur[i], tr.String(s.Name[i]), tr.CategoryText(s.Cat[i]),
+		out = append(out, fmt.Sprintf("slice %d %d %q %s in %q %q %d %s", s.Start[i], s.Dur[i], tr.String(s.Name[i]),
+			tr.CategoryText(s.Cat[i]),
 			parent, tr.Tracks[s.Track[i]].Name, s.Corr[i], args(s.Args[i])))
 	}
 	for i, ns := range tr.Instants.Time {
-		out = append(out, fmt.Sprintf("instant %d %q %s", ns, tr.String(tr.Instants.Name[i]), args(tr.Instants.Args[i])))
+		out = append(out, fmt.Sprintf("instant %d %q %s", ns, tr.String(tr.Instants.Name[i]),
+			args(tr.Instants.Args[i])))
 	}
 	for i, ns := range tr.Counters.Time {
 		out = append(out, fmt.Sprintf("counter %d %g", ns, tr.Counters.Value[i]))
@@ -68,11 +70,13 @@ func TestReadBack(t *testing.T) {
 			corr := trace.NoCorrelation
 			if rapid.Bool().Draw(rt, "device") {
 				corr = rapid.Int64Range(1, 99).Draw(rt, "corr")
-				track, cat, args = gpu, trace.CatKernel, fmt.Sprintf(`{"device": 2, "stream": 7, "correlation": %d, "grid": [1, [2, "x"], {"a": -5}], "f": 0.5}`, corr)
+				track, cat, args = gpu, trace.CatKernel,
+					fmt.Sprintf(`{"device": 2, "stream": 7, "correlation": %d, "grid": [1, [2, "x"], {"a": -5}], "f": 0.5}`, corr)
 			}
 			tr.AddSlice(trace.Slice{
 				Start: base + rapid.Int64Range(0, 50).Draw(rt, "start"), Dur: rapid.Int64Range(1, 30).Draw(rt, "dur"),
-				Name: rapid.SampledFrom([]string{"a", "b", "ä", ""}).Draw(rt, "name"), Cat: cat, Track: track, Corr: corr, Args: []byte(args),
+				Name: rapid.SampledFrom([]string{"a", "b", "ä", ""}).Draw(rt, "name"), Cat: cat, Track: track,
+				Corr: corr, Args: []byte(args),
 			})
 		}
 		tr.AddInstant(base+3, "mark", trace.CatUserAnnotation, host, []byte(`{"k":true}`))
@@ -94,12 +98,16 @@ func TestReadBack(t *testing.T) {
 			rt.Errorf("repairs %v, wall clock %v", got.Repairs.Count, got.Meta.WallClock)
 		}
 		want, have := rows(rt, tr), rows(rt, got)
-		have = slices.DeleteFunc(have, func(s string) bool { return s == fmt.Sprintf("instant %d %q ", base+5, "ac2g") }) // an arrow's end in no slice
+		// an arrow's end in no slice
+		have = slices.DeleteFunc(have, func(s string) bool {
+			return s == fmt.Sprintf("instant %d %q ", base+5, "ac2g")
+		})
 		if !reflect.DeepEqual(want, have) {
 			rt.Errorf("want\n%q\ngot\n%q", want, have)
 		}
 		for i := range got.Tracks {
-			if k := &got.Tracks[i]; k.Kind == trace.TrackGPU && (k.Device != 2 || k.Stream != 7) || k.Process != "stage0 thinker rank 1" {
+			if k := &got.Tracks[i]; k.Kind == trace.TrackGPU && (k.Device != 2 || k.Stream != 7) ||
+				k.Process != "stage0 thinker rank 1" {
 				rt.Errorf("track %+v", *k)
 			}
 		}
@@ -116,23 +124,29 @@ func (p *packets) add(fields ...[]byte) {
 func TestReadOtherWriters(t *testing.T) {
 	var p packets
 	clock := func(id, at uint64, more ...[]byte) []byte {
-		return appendMessage(nil, fieldClocks, slices.Concat(append([][]byte{appendVarint(nil, fieldClockID, id), appendVarint(nil, fieldClockTime, at)}, more...)...))
+		return appendMessage(nil, fieldClocks,
+			slices.Concat(append([][]byte{appendVarint(nil, fieldClockID, id), appendVarint(nil, fieldClockTime, at)},
+				more...)...))
 	}
 	seq := appendVarint(nil, fieldSequenceID, 5)
 	// Chrome's way: a clock of the sequence that counts microseconds since the last packet.
 	p.add(seq, appendVarint(nil, fieldSequenceFlags, flagStateCleared),
-		appendMessage(nil, fieldClockSnapshot, slices.Concat(clock(clockRealtime, 5_000_000_000), clock(clockBoottime, 1_000_000_000),
+		appendMessage(nil, fieldClockSnapshot, slices.Concat(clock(clockRealtime, 5_000_000_000),
+			clock(clockBoottime, 1_000_000_000),
 			clock(64, 0, appendVarint(nil, fieldClockIncremental, 1), appendVarint(nil, fieldClockUnit, 1000)))),
 		appendMessage(nil, fieldPacketDefaults, slices.Concat(appendVarint(nil, fieldTimestampClock, 64),
 			appendMessage(nil, fieldEventDefaults, appendVarint(nil, fieldEventTrackUUID, 77)))))
 	p.add(seq, appendMessage(nil, fieldTrackDescriptor, slices.Concat(appendVarint(nil, fieldTrackUUID, 77),
-		appendMessage(nil, fieldTrackThread, slices.Concat(appendVarint(nil, fieldThreadPID, 3), appendVarint(nil, fieldThreadTID, 4), appendText(nil, fieldThreadName, "io"))))))
+		appendMessage(nil, fieldTrackThread, slices.Concat(appendVarint(nil, fieldThreadPID, 3),
+			appendVarint(nil, fieldThreadTID, 4), appendText(nil, fieldThreadName, "io"))))))
 	event := func(delta, kind uint64, more ...[]byte) {
 		p.add(seq, appendVarint(nil, fieldTimestamp, delta), appendVarint(nil, fieldSequenceFlags, flagNeedsState),
-			appendMessage(nil, fieldTrackEvent, slices.Concat(append([][]byte{appendVarint(nil, fieldEventType, kind)}, more...)...)))
+			appendMessage(nil, fieldTrackEvent,
+				slices.Concat(append([][]byte{appendVarint(nil, fieldEventType, kind)}, more...)...)))
 	}
 	event(10, typeSliceBegin, appendText(nil, fieldEventName, "outer"))
-	event(5, typeSliceEnd, appendMessage(nil, fieldEventAnnotations, slices.Concat(appendText(nil, fieldAnnotationName, "n"), appendVarint(nil, fieldAnnotationUint, 1<<63))))
+	event(5, typeSliceEnd, appendMessage(nil, fieldEventAnnotations,
+		slices.Concat(appendText(nil, fieldAnnotationName, "n"), appendVarint(nil, fieldAnnotationUint, 1<<63))))
 	event(1, 0, appendText(nil, fieldEventName, "legacy"), appendMessage(nil, fieldEventLegacy,
 		slices.Concat(appendVarint(nil, fieldLegacyPhase, 'X'), appendVarint(nil, fieldLegacyDuration, 20))))
 	event(1, typeSliceBegin, appendText(nil, fieldEventName, "never ends"))
@@ -157,7 +171,8 @@ func TestReadOtherWriters(t *testing.T) {
 			t.Errorf("row %d is %q, want %q", i, got[min(i, len(got)-1)], want[i])
 		}
 	}
-	for kind, n := range map[string]int{trace.RepairUnmatchedBegin: 2, RepairLostState: 1, RepairOtherSource: 1, trace.RepairTruncatedFile: 1} {
+	for kind, n := range map[string]int{trace.RepairUnmatchedBegin: 2, RepairLostState: 1, RepairOtherSource: 1,
+		trace.RepairTruncatedFile: 1} {
 		if tr.Repairs.Count[kind] != n {
 			t.Errorf("%s: %d, want %d", kind, tr.Repairs.Count[kind], n)
 		}
@@ -202,7 +217,8 @@ func BenchmarkRead(b *testing.B) {
 	tr := trace.New()
 	host := tr.AddTrack(trace.Track{Name: "main"})
 	for i := range int64(100_000) {
-		tr.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000 + i*1000, Dur: 900, Name: fmt.Sprintf("op%d", i%100), Cat: trace.CatCPUOp, Track: host,
+		tr.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000 + i*1000, Dur: 900, Name: fmt.Sprintf("op%d", i%100),
+			Cat: trace.CatCPUOp, Track: host,
 			Args: fmt.Appendf(nil, `{"External id": %d, "Input Dims": [[2, 3], [3, 4]]}`, i)})
 	}
 	var out bytes.Buffer
@@ -221,7 +237,8 @@ func TestCompressed(t *testing.T) {
 	tr := trace.New()
 	host := tr.AddTrack(trace.Track{Name: "main", Device: -1, Stream: -1})
 	for i := range int64(60_000) { // several blocks
-		tr.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000 + i*1000, Dur: 900, Name: fmt.Sprintf("op%d", i%100), Cat: trace.CatCPUOp, Track: host,
+		tr.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000 + i*1000, Dur: 900, Name: fmt.Sprintf("op%d", i%100),
+			Cat: trace.CatCPUOp, Track: host,
 			Corr: trace.NoCorrelation, Args: fmt.Appendf(nil, `{"External id": %d}`, i)})
 	}
 	pack := func(w io.Writer, workers int) error {

@@ -127,12 +127,14 @@ func (d *decoder) place(k *trackState) trace.TrackID {
 	}
 	k.placed = true
 	parent := d.tracks[k.parent]
-	if parent != nil && !parent.isProcess && parent != k && overlap.ReplaceAllString(k.name, "") == d.nameOf(parent) && overlap.MatchString(k.name) {
+	if parent != nil && !parent.isProcess && parent != k && overlap.ReplaceAllString(k.name, "") == d.nameOf(parent) &&
+		overlap.MatchString(k.name) {
 		k.id = d.place(parent)
 		return k.id
 	}
 	pid := d.pidOf(k)
-	t := trace.Track{Kind: trace.TrackOther, PID: pid, TID: k.tid, Device: -1, Stream: -1, Process: d.processes[pid], Name: d.nameOf(k), SortIndex: int64(len(d.t.Tracks))}
+	t := trace.Track{Kind: trace.TrackOther, PID: pid, TID: k.tid, Device: -1, Stream: -1, Process: d.processes[pid],
+		Name: d.nameOf(k), SortIndex: int64(len(d.t.Tracks))}
 	if k.isThread || k.isProcess {
 		t.Kind = trace.TrackCPU
 	}
@@ -289,7 +291,8 @@ func (d *decoder) apply(s *sequence, ns int64, e *eventFields) {
 		}
 		i := k.open[len(k.open)-1]
 		k.open = k.open[:len(k.open)-1]
-		if len(e.annotations) > 0 && d.t.Slices.Args[i] == trace.NoArgs { // some writers know the arguments only at the end
+		// some writers know the arguments only at the end
+		if len(e.annotations) > 0 && d.t.Slices.Args[i] == trace.NoArgs {
 			d.t.Slices.Args[i] = d.t.AddArgs(d.arguments(s, e.annotations))
 		}
 		d.end(i, ns)
@@ -311,7 +314,8 @@ func (d *decoder) apply(s *sequence, ns int64, e *eventFields) {
 func (d *decoder) begin(s *sequence, k *trackState, ns int64, e *eventFields) int {
 	args := d.arguments(s, e.annotations)
 	return d.t.AddSlice(trace.Slice{
-		Start: ns + d.offset, Name: e.name, Cat: d.t.Category(e.category), Track: d.place(k), Corr: correlation(args), Args: args,
+		Start: ns + d.offset, Name: e.name, Cat: d.t.Category(e.category), Track: d.place(k), Corr: correlation(args),
+		Args: args,
 	})
 }
 

@@ -158,7 +158,8 @@ func (b *builder) location(frame string) *profile.Location {
 	f := function{name, file}
 	fn := b.functions[f]
 	if fn == nil {
-		fn = &profile.Function{ID: uint64(len(b.p.Function) + 1), Name: f.name, SystemName: frame, Filename: f.file, StartLine: line}
+		fn = &profile.Function{ID: uint64(len(b.p.Function) + 1), Name: f.name, SystemName: frame, Filename: f.file,
+			StartLine: line}
 		b.functions[f] = fn
 		b.p.Function = append(b.p.Function, fn)
 	}

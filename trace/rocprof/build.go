@@ -65,7 +65,8 @@ func (b *builder) stream(pid, device, stream int64, process string) trace.TrackI
 	if !ok {
 		id = b.t.AddTrack(trace.Track{
 			Kind: trace.TrackGPU, PID: device, TID: stream, Device: device, Stream: stream, Process: process,
-			Name: "stream " + strconv.FormatInt(stream, 10), Labels: "GPU " + strconv.FormatInt(device, 10), SortIndex: int64(len(b.t.Tracks)),
+			Name: "stream " + strconv.FormatInt(stream, 10), Labels: "GPU " + strconv.FormatInt(device, 10),
+			SortIndex: int64(len(b.t.Tracks)),
 		})
 		b.tracks[key] = id
 	}

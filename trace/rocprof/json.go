@@ -171,7 +171,8 @@ func (t *tool) devices(b *builder) map[handle]int64 {
 			id = *a.LogicalNodeTypeID
 		}
 		out[a.ID] = id
-		b.t.Meta.Devices = append(b.t.Meta.Devices, trace.Device{ID: int(id), Name: cmp.Or(a.ProductName, a.Name), SMs: a.CUCount})
+		b.t.Meta.Devices = append(b.t.Meta.Devices, trace.Device{ID: int(id), Name: cmp.Or(a.ProductName, a.Name),
+			SMs: a.CUCount})
 	}
 	return out
 }
@@ -188,7 +189,8 @@ func (t *tool) operation(r *record) string {
 	return ops[r.Operation]
 }
 
-func (t *tool) list(b *builder, list string, records []record, devices map[handle]int64, names, markers map[int64]string) {
+func (t *tool) list(b *builder, list string, records []record, devices map[handle]int64, names,
+	markers map[int64]string) {
 	pid := t.Metadata.PID
 	for i := range records {
 		r := &records[i]
@@ -198,7 +200,8 @@ func (t *tool) list(b *builder, list string, records []record, devices map[handl
 			d := &r.DispatchInfo
 			track := b.stream(pid, deviceOf(devices, d.AgentID), cmp.Or(int64(r.StreamID), int64(d.QueueID)), "")
 			name := cmp.Or(names[d.KernelID], fmt.Sprintf("kernel %d", d.KernelID))
-			b.kernel(name, track, corr, r.Start, r.End, dispatch{d.Grid.list(), d.Workgroup.list(), d.GroupSize, d.PrivateSize})
+			b.kernel(name, track, corr, r.Start, r.End, dispatch{d.Grid.list(), d.Workgroup.list(), d.GroupSize,
+				d.PrivateSize})
 			continue
 		case "memory_copy":
 			device, ok := devices[r.DstAgentID]
@@ -223,7 +226,8 @@ func (t *tool) list(b *builder, list string, records []record, devices map[handl
 		if text := markers[r.CorrelationID.Internal]; text != "" && kinds[at].cat == trace.CatUserAnnotation {
 			name = text
 		}
-		b.add(trace.Slice{Name: name, Cat: kinds[at].cat, Track: b.host(pid, r.ThreadID, "", ""), Corr: corr}, r.Start, r.End)
+		b.add(trace.Slice{Name: name, Cat: kinds[at].cat, Track: b.host(pid, r.ThreadID, "", ""), Corr: corr}, r.Start,
+			r.End)
 	}
 }
 

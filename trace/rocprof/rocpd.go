@@ -26,7 +26,8 @@ func IsDB(db *sqlite.DB) bool { return len(runsOf(db)) > 0 }
 func runsOf(db *sqlite.DB) []string {
 	var out []string
 	for _, name := range db.Tables() {
-		if suffix, ok := strings.CutPrefix(name, tablePrefix+"info_process"); ok && db.Columns(tablePrefix+"kernel_dispatch"+suffix) != nil {
+		if suffix, ok := strings.CutPrefix(name, tablePrefix+"info_process"); ok &&
+			db.Columns(tablePrefix+"kernel_dispatch"+suffix) != nil {
 			out = append(out, suffix)
 		}
 	}
@@ -134,7 +135,8 @@ func (r *dbReader) names() (err error) {
 	for _, m := range []struct {
 		to            *map[int64]string
 		table, column string
-	}{{&r.strings, "string", "string"}, {&r.kernels, "info_kernel_symbol", "display_name"}, {&r.processes, "info_process", "command"}, {&r.threads, "info_thread", "name"}} {
+	}{{&r.strings, "string", "string"}, {&r.kernels, "info_kernel_symbol", "display_name"},
+		{&r.processes, "info_process", "command"}, {&r.threads, "info_thread", "name"}} {
 		if *m.to, err = r.texts(m.table, m.column); err != nil {
 			return err
 		}
@@ -148,7 +150,8 @@ func (r *dbReader) names() (err error) {
 		}
 	}
 	if r.t.Meta.Host == "" {
-		err = r.each("info_node", []string{"hostname"}, func(v values) { r.t.Meta.Host = cmp.Or(r.t.Meta.Host, v[0].Text()) })
+		err = r.each("info_node", []string{"hostname"},
+			func(v values) { r.t.Meta.Host = cmp.Or(r.t.Meta.Host, v[0].Text()) })
 	}
 	return errors.Join(err, r.each("info_kernel_symbol", []string{"id", "kernel_name"}, func(v values) {
 		r.kernels[v.or(0, -1)] = cmp.Or(r.kernels[v.or(0, -1)], v[1].Text())
@@ -203,7 +206,8 @@ func (r *dbReader) regions() error {
 		pid, tid := r.pid(v.or(4, 0)), v.or(5, 0)
 		name, event := r.strings[v.or(6, -1)], v.or(7, -1)
 		track := r.host(pid, cmp.Or(r.tids[tid], tid), r.processes[v.or(4, 0)], r.threads[tid])
-		r.add(trace.Slice{Name: name, Cat: categoryOf(r.categories[event]), Track: track, Corr: r.corr(pid, r.stacks[event])}, from, to)
+		r.add(trace.Slice{Name: name, Cat: categoryOf(r.categories[event]), Track: track,
+			Corr: r.corr(pid, r.stacks[event])}, from, to)
 	})
 }
 
@@ -221,7 +225,8 @@ func categoryOf(text string) trace.Category {
 func (r *dbReader) dispatches() error {
 	columns := []string{
 		"start", "end", "start_id", "end_id", "pid", "agent_id", "stream_id", "queue_id", "kernel_id", "event_id",
-		"grid_size_x", "grid_size_y", "grid_size_z", "workgroup_size_x", "workgroup_size_y", "workgroup_size_z", "group_segment_size", "private_segment_size",
+		"grid_size_x", "grid_size_y", "grid_size_z", "workgroup_size_x", "workgroup_size_y", "workgroup_size_z",
+		"group_segment_size", "private_segment_size",
 	}
 	return r.each("kernel_dispatch", columns, func(v values) {
 		from, to := r.when(v, 0, 1, 2, 3)
@@ -229,7 +234,8 @@ func (r *dbReader) dispatches() error {
 		track := r.stream(pid, r.agents[v.or(5, -1)], cmp.Or(v.or(6, 0), v.or(7, 0)), r.processes[v.or(4, 0)])
 		name := cmp.Or(r.kernels[v.or(8, -1)], fmt.Sprintf("kernel %d", v.or(8, 0)))
 		d := dispatch{
-			grid: [3]int64{v.or(10, 0), v.or(11, 0), v.or(12, 0)}, block: [3]int64{v.or(13, 0), v.or(14, 0), v.or(15, 0)},
+			grid:   [3]int64{v.or(10, 0), v.or(11, 0), v.or(12, 0)},
+			block:  [3]int64{v.or(13, 0), v.or(14, 0), v.or(15, 0)},
 			shared: v.or(16, 0), private: v.or(17, 0),
 		}
 		r.kernel(name, track, r.corr(pid, r.stacks[v.or(9, -1)]), from, to, d)
@@ -237,7 +243,8 @@ func (r *dbReader) dispatches() error {
 }
 
 func (r *dbReader) copies() error {
-	columns := []string{"start", "end", "start_id", "end_id", "pid", "dst_agent_id", "src_agent_id", "stream_id", "queue_id", "name_id", "event_id", "size"}
+	columns := []string{"start", "end", "start_id", "end_id", "pid", "dst_agent_id", "src_agent_id", "stream_id",
+		"queue_id", "name_id", "event_id", "size"}
 	return r.each("memory_copy", columns, func(v values) {
 		from, to := r.when(v, 0, 1, 2, 3)
 		pid := r.pid(v.or(4, 0))

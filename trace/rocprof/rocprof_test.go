@@ -76,7 +76,8 @@ func TestBothFormats(t *testing.T) {
 				_, after, _ = strings.Cut(after, ", ")
 				args = before + after
 			}
-			got = append(got, fmt.Sprintf("%d+%d %s %s %s corr %s %s", at, tr.Slices.Dur[i], tr.String(tr.Slices.Name[i]), tr.CategoryText(tr.Slices.Cat[i]), where, calls[tr.Slices.Corr[i]], args))
+			got = append(got, fmt.Sprintf("%d+%d %s %s %s corr %s %s", at, tr.Slices.Dur[i],
+				tr.String(tr.Slices.Name[i]), tr.CategoryText(tr.Slices.Cat[i]), where, calls[tr.Slices.Corr[i]], args))
 		}
 		slices.SortFunc(got, compareStart)
 		if !slices.Equal(got, want) {
@@ -99,7 +100,8 @@ func compareStart(a, b string) int {
 }
 
 func TestRefuses(t *testing.T) {
-	for _, text := range []string{"", "{}", `{"rocprofiler-sdk-tool": []}`, `{"rocprofiler-sdk-tool": [{"buffer_records": {"hip_api": 5}}]}`, `{"rocprofiler-sdk-tool": [`} {
+	for _, text := range []string{"", "{}", `{"rocprofiler-sdk-tool": []}`,
+		`{"rocprofiler-sdk-tool": [{"buffer_records": {"hip_api": 5}}]}`, `{"rocprofiler-sdk-tool": [`} {
 		var format *FormatError
 		if _, err := ReadJSON(t.Context(), strings.NewReader(text)); !errors.As(err, &format) {
 			t.Errorf("%q: %v", text, err)

@@ -177,7 +177,8 @@ func writeSheet(f *excelize.File, name string, ops *opstats.Ops, rows []opstats.
 	if err != nil {
 		return err
 	}
-	if err := s.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"}); err != nil {
+	if err := s.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2",
+		ActivePane: "bottomLeft"}); err != nil {
 		return err
 	}
 	if err := s.SetColWidth(1, 1, 48); err != nil { // names are long, numbers are not

@@ -17,7 +17,8 @@ func sample(device bool) *trace.Trace {
 	t := trace.New()
 	cpu := t.AddTrack(trace.Track{Device: -1, Stream: -1})
 	t.AddSlice(trace.Slice{Start: 0, Dur: 5001, Name: "=1+1", Cat: trace.CatUserAnnotation, Track: cpu})
-	t.AddSlice(trace.Slice{Start: 10, Dur: 1500, Name: "aten::mm", Cat: trace.CatCPUOp, Track: cpu, Args: []byte(`{"Input Dims": [[2,3]]}`)})
+	t.AddSlice(trace.Slice{Start: 10, Dur: 1500, Name: "aten::mm", Cat: trace.CatCPUOp, Track: cpu,
+		Args: []byte(`{"Input Dims": [[2,3]]}`)})
 	t.AddInstant(20, "[memory]", trace.CatCPUInstant, cpu, []byte(`{"Device Type": 0, "Bytes": 64}`))
 	if device {
 		gpu := t.AddTrack(trace.Track{Kind: trace.TrackGPU})
@@ -46,17 +47,22 @@ func TestWrite(t *testing.T) {
 		t.Error(d)
 	}
 	// The columns as vLLM-Omni documents them, in order.
-	header := strings.Split("name,count,device_type,node_id,self_cpu_time_total_us,cpu_time_total_us,self_cuda_time_total_us,"+
-		"cuda_time_total_us,self_xpu_time_total_us,xpu_time_total_us,self_cpu_memory_usage_bytes,cpu_memory_usage_bytes,"+
-		"self_cuda_memory_usage_bytes,cuda_memory_usage_bytes,self_xpu_memory_usage_bytes,xpu_memory_usage_bytes,"+
-		"input_shapes,stack,overload_name,is_async,is_legacy", ",")
+	header := strings.Split(
+		"name,count,device_type,node_id,self_cpu_time_total_us,cpu_time_total_us,self_cuda_time_total_us,"+
+			"cuda_time_total_us,self_xpu_time_total_us,xpu_time_total_us,self_cpu_memory_usage_bytes,cpu_memory_usage_bytes,"+
+			"self_cuda_memory_usage_bytes,cuda_memory_usage_bytes,self_xpu_memory_usage_bytes,xpu_memory_usage_bytes,"+
+			"input_shapes,stack,overload_name,is_async,is_legacy", ",")
 	row := func(name, self, total, selfMem, mem, shapes, stack string) []string {
-		return []string{name, "1", "CPU", "0", self, total, "", "", "", "", selfMem, mem, "0", "0", "", "", shapes, stack, "", "FALSE", "FALSE"}
+		return []string{name, "1", "CPU", "0", self, total, "", "", "", "", selfMem, mem, "0", "0", "", "", shapes,
+			stack, "", "FALSE", "FALSE"}
 	}
 	for sheet, want := range map[string][][]string{
-		"summary":  {header, row("=1+1", "3.501", "5.001", "0", "64", "", ""), row("aten::mm", "1.5", "1.5", "64", "64", "", "")},
-		"by_shape": {header, row("=1+1", "3.501", "5.001", "0", "64", "", ""), row("aten::mm", "1.5", "1.5", "64", "64", "[[2, 3]]", "")},
-		"by_stack": {header, row("=1+1", "3.501", "5.001", "0", "64", "", ""), row("aten::mm", "1.5", "1.5", "64", "64", "", "=1+1")},
+		"summary": {header, row("=1+1", "3.501", "5.001", "0", "64", "", ""),
+			row("aten::mm", "1.5", "1.5", "64", "64", "", "")},
+		"by_shape": {header, row("=1+1", "3.501", "5.001", "0", "64", "", ""),
+			row("aten::mm", "1.5", "1.5", "64", "64", "[[2, 3]]", "")},
+		"by_stack": {header, row("=1+1", "3.501", "5.001", "0", "64", "", ""),
+			row("aten::mm", "1.5", "1.5", "64", "64", "", "=1+1")},
 	} {
 		rows, err := f.GetRows(sheet)
 		if err != nil {
@@ -99,7 +105,8 @@ func TestWriteDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(rows) != 4 || rows[3][2] != "XPU" || rows[3][6] != "" || rows[3][8] != "2" || rows[1][12] != "" || rows[1][14] != "0" {
+	if len(rows) != 4 || rows[3][2] != "XPU" || rows[3][6] != "" || rows[3][8] != "2" || rows[1][12] != "" ||
+		rows[1][14] != "0" {
 		t.Errorf("Intel's card: %q", rows)
 	}
 	if len(f.GetSheetList()) != 1 {

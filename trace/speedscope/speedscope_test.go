@@ -47,8 +47,10 @@ func TestWrite(t *testing.T) {
 	tr := trace.New()
 	host := tr.AddTrack(trace.Track{TID: 5, Process: "python"})
 	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, Stream: 7})
-	tr.AddSlice(trace.Slice{Start: 1000, Dur: 500, Name: "m.py(3): f", Cat: trace.CatPythonFunction, Track: host, Corr: trace.NoCorrelation})
-	tr.AddSlice(trace.Slice{Start: 1100, Dur: 100, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Track: host, Corr: 4})
+	tr.AddSlice(trace.Slice{Start: 1000, Dur: 500, Name: "m.py(3): f", Cat: trace.CatPythonFunction, Track: host,
+		Corr: trace.NoCorrelation})
+	tr.AddSlice(trace.Slice{Start: 1100, Dur: 100, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime, Track: host,
+		Corr: 4})
 	tr.AddSlice(trace.Slice{Start: 1300, Dur: 700, Name: "gemm", Cat: trace.CatKernel, Track: gpu, Corr: 4})
 	f := write(t, tr)
 	if len(f.Profiles) != 3 {

@@ -11,13 +11,15 @@ import (
 func TestOwnFiles(t *testing.T) {
 	tr := trace.New()
 	tr.Meta.Format, tr.Meta.Rank, tr.Meta.StageID = "perfetto", -1, -1
-	for i, name := range []string{"stage0 thinker rank 0", "stage0 thinker rank 1", "stage1 talker replica 1 rank 0", "stage1 talker rank 0"} {
+	for i, name := range []string{"stage0 thinker rank 0", "stage0 thinker rank 1", "stage1 talker replica 1 rank 0",
+		"stage1 talker rank 0"} {
 		k := tr.AddTrack(trace.Track{PID: int64(i + 1), Process: name, Device: -1, Stream: -1})
 		tr.AddSlice(trace.Slice{Start: int64(i), Dur: 5, Name: name, Track: k})
 	}
 	got := map[string]string{}
 	for _, r := range Ranks(tr) {
-		got[r.String(r.Slices.Name[0])] = fmt.Sprintf("%d %s %d %d", r.Meta.StageID, r.Meta.Stage, r.Meta.Replica, r.Meta.Rank)
+		got[r.String(r.Slices.Name[0])] = fmt.Sprintf("%d %s %d %d", r.Meta.StageID, r.Meta.Stage, r.Meta.Replica,
+			r.Meta.Rank)
 	}
 	for name, want := range map[string]string{
 		"stage0 thinker rank 0": "0 thinker 0 0", "stage0 thinker rank 1": "0 thinker 0 1",

@@ -174,7 +174,8 @@ func labelled(t *trace.Trace) *groups {
 	if len(distinct) == 0 || byPID == 0 && len(distinct) < 2 {
 		return nil
 	}
-	g.label = slices.SortedFunc(maps.Keys(distinct), func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	g.label = slices.SortedFunc(maps.Keys(distinct),
+		func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	for i, l := range labels {
 		g.of[i] = slices.Index(g.label, l)
 	}

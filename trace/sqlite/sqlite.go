@@ -84,7 +84,8 @@ func Open(ctx context.Context, r io.ReaderAt, size int64) (*DB, error) {
 
 // schema reads sqlite_schema, the table of tables, whose tree begins on page 1.
 func (d *DB) schema(ctx context.Context) error {
-	t := &table{name: "sqlite_schema", root: 1, columns: []string{"type", "name", "tbl_name", "rootpage", "sql"}, rowid: -1}
+	t := &table{name: "sqlite_schema", root: 1, columns: []string{"type", "name", "tbl_name", "rootpage", "sql"},
+		rowid: -1}
 	return d.scan(ctx, t, []int{0, 1, 3, 4}, func(v []Value) error {
 		if v[0].Text() != "table" {
 			return nil

@@ -28,7 +28,8 @@ func makeDB(t *testing.T, seed, rows, page int) (database []byte, want map[strin
 	}
 	dir := t.TempDir()
 	out, dump := filepath.Join(dir, "x.sqlite"), filepath.Join(dir, "x.json")
-	cmd := exec.Command(python, "testdata/make.py", out, dump, strconv.Itoa(seed), strconv.Itoa(rows), strconv.Itoa(page))
+	cmd := exec.Command(python, "testdata/make.py", out, dump, strconv.Itoa(seed), strconv.Itoa(rows),
+		strconv.Itoa(page))
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make a database: %v\n%s", err, text)
 	}

@@ -21,7 +21,8 @@ func TestOf(t *testing.T) {
 	tr := trace.New()
 	track := tr.AddTrack(trace.Track{})
 	add := func(start, dur int64, name, args string) {
-		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: track, Args: []byte(args)})
+		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: trace.CatCPUOp, Track: track,
+			Args: []byte(args)})
 	}
 	add(0, 100_000, "ProfilerStep#3", "")
 	add(1000, 50_000, "op", `{"Call stack": "inner.py(1): f at 0xabc;outer.py(9): main"}`)
@@ -57,8 +58,9 @@ func TestTreeIsCanonical(t *testing.T) {
 				args = fmt.Sprintf(`{"Call stack": "f%d;g"}`, rapid.IntRange(0, 2).Draw(rt, "frame"))
 			}
 			tr.AddSlice(trace.Slice{
-				Start: rapid.Int64Range(0, 50).Draw(rt, "start") * 1000, Dur: rapid.Int64Range(0, 50).Draw(rt, "dur") * 1000,
-				Name: string(rune('a' + i%3)), Track: track, Args: []byte(args),
+				Start: rapid.Int64Range(0, 50).Draw(rt, "start") * 1000,
+				Dur:   rapid.Int64Range(0, 50).Draw(rt, "dur") * 1000,
+				Name:  string(rune('a' + i%3)), Track: track, Args: []byte(args),
 			})
 		}
 		x, y := New(tr), New(tr)

@@ -40,9 +40,12 @@ func TestRows(t *testing.T) {
 	who := []any{"x", nil, "talker", int64(0), int64(2)}
 	for name, want := range map[string][][]any{
 		"slices": {
-			{int64(0), nil, int64(0), int64(100), int64(90), int64(70), "aten::mm", "cpu_op", "host", int64(0), int64(0), nil, nil, nil, `{"a": 1}`},
-			{int64(1), int64(0), int64(0), int64(110), int64(20), int64(20), "cudaLaunchKernel", "cuda_runtime", "runtime", int64(1), int64(0), nil, nil, int64(3), nil},
-			{int64(2), nil, int64(1), int64(150), int64(70), int64(70), "gemm", "kernel", "device", int64(0), int64(0), int64(1), int64(7), int64(3), nil},
+			{int64(0), nil, int64(0), int64(100), int64(90), int64(70), "aten::mm", "cpu_op", "host", int64(0),
+				int64(0), nil, nil, nil, `{"a": 1}`},
+			{int64(1), int64(0), int64(0), int64(110), int64(20), int64(20), "cudaLaunchKernel", "cuda_runtime",
+				"runtime", int64(1), int64(0), nil, nil, int64(3), nil},
+			{int64(2), nil, int64(1), int64(150), int64(70), int64(70), "gemm", "kernel", "device", int64(0), int64(0),
+				int64(1), int64(7), int64(3), nil},
 		},
 		"flows": {
 			{"00000000000000ff", int64(115), "start", "ac2g", "ac2g", int64(0)},

@@ -15,7 +15,8 @@ type Rank struct {
 // instants, ops.
 func Makers() []Maker {
 	return []Maker{
-		{"slices", Slices}, {"tracks", tracksOf}, {"flows", flowsOf}, {"counters", countersOf}, {"instants", instantsOf},
+		{"slices", Slices}, {"tracks", tracksOf}, {"flows", flowsOf}, {"counters", countersOf},
+		{"instants", instantsOf},
 		{"ops", func(r Rank) Table { return opsOf(r, opstats.Collect(r.Trace)) }},
 	}
 }
@@ -58,14 +59,16 @@ func Identities(who func(i int) Who, more ...Column) []Column {
 	}
 	return append([]Column{
 		Texts("trace", "name of the trace", func(i int) string { return who(i).Name }),
-		Known("stage_id", "number of the stage in its pipeline, from 0", number(func(m *trace.Meta) int { return m.StageID })),
+		Known("stage_id", "number of the stage in its pipeline, from 0",
+			number(func(m *trace.Meta) int { return m.StageID })),
 		Texts("stage", "name of the stage", func(i int) string {
 			if m := who(i).Meta; m != nil {
 				return m.Stage
 			}
 			return ""
 		}),
-		Known("replica", "number of the replica in its stage, from 0", number(func(m *trace.Meta) int { return m.Replica })),
+		Known("replica", "number of the replica in its stage, from 0",
+			number(func(m *trace.Meta) int { return m.Replica })),
 		Known("rank", "number of the rank in its replica, from 0", number(func(m *trace.Meta) int { return m.Rank })),
 	}, more...)
 }
@@ -78,20 +81,26 @@ func Slices(r Rank) Table {
 		Name: "slices", Rows: s.Len(),
 		Doc: "what lasted: operators, runtime calls, kernels, copies, annotations, Python frames",
 		Columns: Identity(r,
-			Ints("id", "number of the slice in its trace; parent_id and other tables refer to it", func(i int) int64 { return int64(i) }),
-			Known("parent_id", "the innermost slice of the track around this one", func(i int) int64 { return int64(x.Parent[i]) }),
+			Ints("id", "number of the slice in its trace; parent_id and other tables refer to it",
+				func(i int) int64 { return int64(i) }),
+			Known("parent_id", "the innermost slice of the track around this one",
+				func(i int) int64 { return int64(x.Parent[i]) }),
 			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(s.Track[i]) }),
 			Ints("ts", "begin, ns", func(i int) int64 { return s.Start[i] }),
 			Ints("dur", "duration, ns", func(i int) int64 { return s.Dur[i] }),
 			Ints("self_dur", "time not covered by the slices inside, ns", func(i int) int64 { return x.Self[i] }),
 			Texts("name", "name", func(i int) string { return t.String(s.Name[i]) }),
-			Texts("category", "Kineto's category: cpu_op, kernel, gpu_memcpy, cuda_runtime, user_annotation …", func(i int) string { return t.CategoryText(s.Cat[i]) }),
-			Texts("kind", "device: work on a device; runtime: a call of its runtime or driver; host: anything else", func(i int) string { return kindOf(s.Cat[i]) }),
+			Texts("category", "Kineto's category: cpu_op, kernel, gpu_memcpy, cuda_runtime, user_annotation …",
+				func(i int) string { return t.CategoryText(s.Cat[i]) }),
+			Texts("kind", "device: work on a device; runtime: a call of its runtime or driver; host: anything else",
+				func(i int) string { return kindOf(s.Cat[i]) }),
 			Ints("depth", "slices of the lane around this one", func(i int) int64 { return int64(x.Depth[i]) }),
-			Ints("lane", "0 unless it overlaps another slice of its track in part", func(i int) int64 { return int64(x.Lane[i]) }),
+			Ints("lane", "0 unless it overlaps another slice of its track in part",
+				func(i int) int64 { return int64(x.Lane[i]) }),
 			Known("device", "number of the device, of work on one", func(i int) int64 { return DeviceOf(track(i)) }),
 			Known("stream", "stream of the device, of work on one", func(i int) int64 { return StreamOf(track(i)) }),
-			Known("correlation", "links a runtime call with the device work it launched", func(i int) int64 { return s.Corr[i] }),
+			Known("correlation", "links a runtime call with the device work it launched",
+				func(i int) int64 { return s.Corr[i] }),
 			Column{
 				Name: "args", Doc: "the slice's other arguments, JSON", Type: Text,
 				Text: func(i int) (string, bool) {
@@ -139,8 +148,10 @@ func tracksOf(r Rank) Table {
 		Columns: Identity(r,
 			Ints("id", "number of the track in its trace", func(i int) int64 { return int64(i) }),
 			Texts("kind", "cpu, gpu or other", func(i int) string { return at(i).Kind.String() }),
-			Ints("pid", "process as in the file; of a text id a negative number", func(i int) int64 { return at(i).PID }),
-			Ints("tid", "thread as in the file; of a text id a negative number", func(i int) int64 { return at(i).TID }),
+			Ints("pid", "process as in the file; of a text id a negative number",
+				func(i int) int64 { return at(i).PID }),
+			Ints("tid", "thread as in the file; of a text id a negative number",
+				func(i int) int64 { return at(i).TID }),
 			Texts("process", "name of the process", func(i int) string { return at(i).Process }),
 			Texts("thread", "name of the thread or stream", func(i int) string { return at(i).Name }),
 			Known("device", "number of the device, of a device's stream", func(i int) int64 { return DeviceOf(at(i)) }),
@@ -230,12 +241,17 @@ func opsOf(r Rank, ops *opstats.Ops) Table {
 			Texts("name", "name", func(i int) string { return at(i).Name }),
 			Texts("device", "CPU, or the kind of device of work on one", func(i int) string { return at(i).Device }),
 			Ints("calls", "number of calls", func(i int) int64 { return int64(at(i).Count) }),
-			Ints("self_cpu", "host time not covered by operators inside, ns", func(i int) int64 { return at(i).SelfCPU }),
+			Ints("self_cpu", "host time not covered by operators inside, ns",
+				func(i int) int64 { return at(i).SelfCPU }),
 			Ints("cpu", "host time, ns", func(i int) int64 { return at(i).CPU }),
-			Ints("self_device", "device time of what it launched itself, ns", func(i int) int64 { return at(i).SelfDevice }),
-			Ints("device_time", "device time with that of what it called, ns", func(i int) int64 { return at(i).DeviceTime }),
-			Ints("self_memory", "host memory allocated less freed, bytes", func(i int) int64 { return at(i).SelfMemory }),
-			Ints("self_device_memory", "device memory allocated less freed, bytes", func(i int) int64 { return at(i).SelfDevMemory }),
+			Ints("self_device", "device time of what it launched itself, ns",
+				func(i int) int64 { return at(i).SelfDevice }),
+			Ints("device_time", "device time with that of what it called, ns",
+				func(i int) int64 { return at(i).DeviceTime }),
+			Ints("self_memory", "host memory allocated less freed, bytes",
+				func(i int) int64 { return at(i).SelfMemory }),
+			Ints("self_device_memory", "device memory allocated less freed, bytes",
+				func(i int) int64 { return at(i).SelfDevMemory }),
 			Ints("flops", "floating point operations, where shapes tell", func(i int) int64 { return at(i).FLOPs }),
 		),
 	}

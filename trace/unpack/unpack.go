@@ -134,7 +134,8 @@ func (u *Reader) layer(kind Kind, r *bufio.Reader, head []byte) (io.Reader, erro
 	case Gzip:
 		return gzip.NewReader(r)
 	case Zstd:
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(min(2, runtime.GOMAXPROCS(0))), zstd.WithDecoderMaxWindow(maxWindow))
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(min(2, runtime.GOMAXPROCS(0))),
+			zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
 		}

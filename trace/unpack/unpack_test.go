@@ -87,7 +87,8 @@ func TestReader(t *testing.T) {
 		}
 		got, err := io.ReadAll(u)
 		if err != nil || u.Damaged() != nil || string(got) != text || u.Kind() != Kind(c.kind) {
-			t.Errorf("%s: %d of %d bytes, kind %q, error %v, damage %v", name, len(got), len(text), u.Kind(), err, u.Damaged())
+			t.Errorf("%s: %d of %d bytes, kind %q, error %v, damage %v", name, len(got), len(text), u.Kind(), err,
+				u.Damaged())
 		}
 		if u.Consumed() != int64(len(c.in)) {
 			t.Errorf("%s: consumed %d of %d", name, u.Consumed(), len(c.in))
@@ -97,7 +98,8 @@ func TestReader(t *testing.T) {
 }
 
 func TestDamage(t *testing.T) {
-	for name, packed := range map[string]string{"gzip": gz(text), "zstd": zst(text), "xz": xzOf(t, text), "gzip in gzip": gz(gz(text))} {
+	for name, packed := range map[string]string{"gzip": gz(text), "zstd": zst(text), "xz": xzOf(t, text),
+		"gzip in gzip": gz(gz(text))} {
 		u, err := New(strings.NewReader(packed[:len(packed)-9]))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -157,7 +159,8 @@ func archive(t testing.TB) string {
 	w := tar.NewWriter(&b)
 	for i := range 3 {
 		body := fmt.Sprint("text ", i)
-		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("d/%d.json", i), Size: int64(len(body)), Mode: 0o644, Format: tar.FormatPAX}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("d/%d.json", i), Size: int64(len(body)), Mode: 0o644,
+			Format: tar.FormatPAX}); err != nil {
 			t.Fatal(err)
 		}
 		io.WriteString(w, body)
@@ -204,11 +207,13 @@ func members(t testing.TB, data string) (got string, damaged error) {
 
 func TestMembers(t *testing.T) {
 	const want = "d/0.json=text 0;d/1.json=text 1;d/2.json=text 2;"
-	for name, data := range map[string]string{"tar": archive(t), "tar.gz": gz(archive(t)), "tar.zst": zst(archive(t)), "tar.xz": xzOf(t, archive(t)), "zip": zipped(t)} {
+	for name, data := range map[string]string{"tar": archive(t), "tar.gz": gz(archive(t)), "tar.zst": zst(archive(t)),
+		"tar.xz": xzOf(t, archive(t)), "zip": zipped(t)} {
 		if got, damaged := members(t, data); got != want || damaged != nil {
 			t.Errorf("%s: %s, damage %v", name, got, damaged)
 		}
-		if got, damaged := members(t, data[:len(data)*45/100]); damaged == nil || !strings.HasPrefix(want, got[:strings.LastIndexByte(got, '=')+1]) {
+		if got, damaged := members(t, data[:len(data)*45/100]); damaged == nil ||
+			!strings.HasPrefix(want, got[:strings.LastIndexByte(got, '=')+1]) {
 			t.Errorf("%s cut: %s, damage %v", name, got, damaged)
 		}
 	}
@@ -220,13 +225,15 @@ func TestTarCutBetweenMembers(t *testing.T) {
 	whole := archive(t)
 	for cut := 2 * tarBlock; cut <= 6*tarBlock; cut += 2 * tarBlock { // a member is a header and a block
 		for name, data := range map[string]string{"tar": whole[:cut], "tar.gz": gz(whole[:cut])} {
-			if got, damaged := members(t, data); strings.Count(got, ";") != cut/tarBlock/2 || !errors.Is(damaged, errNoTarEnd) {
+			if got, damaged := members(t, data); strings.Count(got, ";") != cut/tarBlock/2 ||
+				!errors.Is(damaged, errNoTarEnd) {
 				t.Errorf("%s of %d bytes: %s, damage %v", name, cut, got, damaged)
 			}
 		}
 	}
 	for _, end := range []int{1, tarBlock, 2 * tarBlock} {
-		if got, damaged := members(t, whole[:6*tarBlock+end]); end >= tarBlock && damaged != nil || strings.Count(got, ";") != 3 {
+		if got, damaged := members(t, whole[:6*tarBlock+end]); end >= tarBlock && damaged != nil ||
+			strings.Count(got, ";") != 3 {
 			t.Errorf("%d bytes of the end: %s, damage %v", end, got, damaged)
 		}
 	}
@@ -249,7 +256,8 @@ func TestBzip2(t *testing.T) {
 
 func FuzzReader(f *testing.F) {
 	small := `{"traceEvents": []}`
-	for _, s := range []string{small, gz(small), zst(small), xzOf(f, small), gz(gz(small)), utf16Of(small, binary.LittleEndian, false), archive(f), "PK\x03\x04"} {
+	for _, s := range []string{small, gz(small), zst(small), xzOf(f, small), gz(gz(small)),
+		utf16Of(small, binary.LittleEndian, false), archive(f), "PK\x03\x04"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

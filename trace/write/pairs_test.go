@@ -27,8 +27,10 @@ import (
 
 // inputs are files of all kinds that are read, made by the tests of their readers.
 var inputs = []string{
-	"../../analysis/testdata/torch_cpu.json.gz", "../kineto/testdata/*.json", "../nsys/testdata/report.sqlite", "../xplane/testdata/cpu.xplane.pb",
-	"../xplane/testdata/cpu.trace.json.gz", "../rocprof/testdata/result.json", "../rocprof/testdata/result.db", "../perfetto/testdata/*.pftrace",
+	"../../analysis/testdata/torch_cpu.json.gz", "../kineto/testdata/*.json", "../nsys/testdata/report.sqlite",
+	"../xplane/testdata/cpu.xplane.pb",
+	"../xplane/testdata/cpu.trace.json.gz", "../rocprof/testdata/result.json", "../rocprof/testdata/result.db",
+	"../perfetto/testdata/*.pftrace",
 }
 
 // row is what a slice must keep.
@@ -46,7 +48,8 @@ func rowsOf(t *trace.Trace) []row {
 		if t.Slices.Cat[i] == trace.CatTraceSpan {
 			continue // the window, which writers say in their own way
 		}
-		r := row{start: at, dur: t.Slices.Dur[i], name: t.String(t.Slices.Name[i]), category: t.CategoryText(t.Slices.Cat[i])}
+		r := row{start: at, dur: t.Slices.Dur[i], name: t.String(t.Slices.Name[i]),
+			category: t.CategoryText(t.Slices.Cat[i])}
 		if p := x.Parent[i]; p != trace.NoParent {
 			r.parent = t.String(t.Slices.Name[p])
 		}
@@ -67,7 +70,8 @@ func sortRows(rows []row) {
 		rows[i].start -= first
 	}
 	slices.SortFunc(rows, func(a, b row) int {
-		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.dur, a.dur), strings.Compare(a.name, b.name), strings.Compare(a.args, b.args))
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.dur, a.dur), strings.Compare(a.name, b.name),
+			strings.Compare(a.args, b.args))
 	})
 }
 
@@ -112,7 +116,8 @@ func readBack(t *testing.T, b []byte) []row {
 	var got *trace.Trace
 	found, err := open.Find([]string{path})
 	if err == nil {
-		err = open.EachSource(t.Context(), found, open.Options{}, func(_ int, tr *trace.Trace) error { got = tr; return nil })
+		err = open.EachSource(t.Context(), found, open.Options{},
+			func(_ int, tr *trace.Trace) error { got = tr; return nil })
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +238,9 @@ func speedscopeRows(t *testing.T, b []byte) []row {
 		}
 	}
 	// The window of torch's profiler is a slice of Kineto's files that rowsOf leaves out.
-	out = slices.DeleteFunc(out, func(r row) bool { return strings.HasPrefix(r.name, "PyTorch Profiler") || r.name == "Iteration Start" })
+	out = slices.DeleteFunc(out, func(r row) bool {
+		return strings.HasPrefix(r.name, "PyTorch Profiler") || r.name == "Iteration Start"
+	})
 	sortRows(out)
 	return out
 }
@@ -331,8 +338,10 @@ func TestDocs(t *testing.T) {
 			continue
 		}
 		k := readers[f.Name]
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n", strings.Join(f.Extensions, "`, `"), f.Title,
-			mark(f.Read != nil), mark(k.times), mark(k.names), mark(k.nesting), mark(k.args), mark(k.categories), f.Lacks)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n", strings.Join(f.Extensions, "`, `"),
+			f.Title,
+			mark(f.Read != nil), mark(k.times), mark(k.names), mark(k.nesting), mark(k.args), mark(k.categories),
+			f.Lacks)
 	}
 	const path = "../../docs/formats.md"
 	text, err := os.ReadFile(path)

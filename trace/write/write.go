@@ -24,7 +24,8 @@ import (
 func init() {
 	format.AddWriter("perfetto", func(w io.Writer, o format.WriteOptions) format.Writer {
 		return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
-	}, "thread ids, categories and names of arrows, samples that are no number, null in arguments, which is a text", true)
+	}, "thread ids, categories and names of arrows, samples that are no number, null in arguments, which is a text",
+		true)
 	format.AddWriter("kineto", func(w io.Writer, o format.WriteOptions) format.Writer {
 		return newChrome(w, o)
 	}, "samples that are no number, that slices are asynchronous: they lie on their thread; of many ranks, whose cards and process groups they are", false)
@@ -85,7 +86,8 @@ type gathered struct {
 	write func(ctx context.Context, w io.Writer, o format.WriteOptions, ranks []format.Rank) error
 }
 
-func gather(write func(context.Context, io.Writer, format.WriteOptions, []format.Rank) error) func(io.Writer, format.WriteOptions) format.Writer {
+func gather(write func(context.Context, io.Writer, format.WriteOptions, []format.Rank) error) func(io.Writer,
+	format.WriteOptions) format.Writer {
 	return func(w io.Writer, o format.WriteOptions) format.Writer { return &gathered{w: w, o: o, write: write} }
 }
 

@@ -14,7 +14,8 @@ func sample() *trace.Trace {
 	t := trace.New()
 	t.Meta.WallClock, t.Meta.Rank, t.Meta.StageID = true, -1, -1
 	k := t.AddTrack(trace.Track{PID: 1, TID: 2, Device: -1, Stream: -1, Name: "main"})
-	t.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000, Dur: 5000, Name: "aten::mm", Cat: trace.CatCPUOp, Track: k, Corr: trace.NoCorrelation})
+	t.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000, Dur: 5000, Name: "aten::mm", Cat: trace.CatCPUOp, Track: k,
+		Corr: trace.NoCorrelation})
 	return t
 }
 
@@ -29,7 +30,8 @@ func TestWriters(t *testing.T) {
 		written++
 		for n := range 3 {
 			var out bytes.Buffer
-			w := f.Create(&out, format.WriteOptions{Name: "x", Workers: 2, StartNs: 1_700_000_000_000_000_000, Ranks: n})
+			w := f.Create(&out, format.WriteOptions{Name: "x", Workers: 2, StartNs: 1_700_000_000_000_000_000,
+				Ranks: n})
 			for range n {
 				later := func(ns int64) int64 { return ns + 1000 }
 				if err := w.Add(t.Context(), format.Rank{Trace: sample(), Name: "rank 0", Clock: later}); err != nil {
@@ -62,7 +64,8 @@ func TestWriters(t *testing.T) {
 func TestForPath(t *testing.T) {
 	for path, want := range map[string]string{
 		"a.pftrace": "perfetto ", "dir/A.JSON": "kineto ", "a.json.gz": "kineto .gz", "a.json.zst": "kineto .zst",
-		"a.speedscope.json": "speedscope ", "a.speedscope.json.gz": "speedscope .gz", "a.pb.gz": "pprof ", "a.parquet": "parquet ",
+		"a.speedscope.json": "speedscope ", "a.speedscope.json.gz": "speedscope .gz", "a.pb.gz": "pprof ",
+		"a.parquet":    "parquet ",
 		"a.parquet.gz": "", "a": "", "a.gz": "", "a.ksrec": "",
 	} {
 		f, c, err := format.ForPath(path)

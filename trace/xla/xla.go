@@ -79,7 +79,8 @@ func Classify(t *trace.Trace) {
 
 // isCopy reports whether work is a copy by its stream's kind and its name.
 func isCopy(stream, name string) bool {
-	return strings.HasPrefix(stream, "Memcpy") && !strings.Contains(stream, "Compute") || strings.HasPrefix(strings.ToLower(name), "memcpy")
+	return strings.HasPrefix(stream, "Memcpy") && !strings.Contains(stream, "Compute") ||
+		strings.HasPrefix(strings.ToLower(name), "memcpy")
 }
 
 // laneOf tells what a track's rows are. Where a device has streams, its other tracks show

@@ -227,7 +227,8 @@ func (d *decoder) plane(b []byte) {
 	})
 	for _, s := range own {
 		name, value := d.statOf(p, s)
-		if name == profileStart && (value.num == statUint || value.num == statInt) && int64(value.v) >= epoch && int64(value.v) <= maxBegin {
+		if name == profileStart && (value.num == statUint || value.num == statInt) && int64(value.v) >= epoch &&
+			int64(value.v) <= maxBegin {
 			d.start = int64(value.v)
 		}
 	}
@@ -279,7 +280,8 @@ func (d *decoder) line(p *plane, b []byte) {
 		d.absolute++
 	}
 	track := d.t.AddTrack(trace.Track{
-		Kind: trace.TrackCPU, PID: p.pid, TID: id, Device: -1, Stream: -1, Process: p.name, Name: name, SortIndex: int64(len(d.t.Tracks)),
+		Kind: trace.TrackCPU, PID: p.pid, TID: id, Device: -1, Stream: -1, Process: p.name, Name: name,
+		SortIndex: int64(len(d.t.Tracks)),
 	})
 	d.fields(b, func(f field) {
 		if f.num == lineEvent {
@@ -318,7 +320,8 @@ func (d *decoder) event(p *plane, track trace.TrackID, begin int64, b []byte) {
 	at := begin + int64(offset/1000)
 	// The end is rounded, so that what lies in another event stays in it.
 	end := begin + int64((offset+dur)/1000)
-	d.t.AddSlice(trace.Slice{Start: at, Dur: end - at, Name: e.name, Track: track, Corr: trace.NoCorrelation, Args: args.Done()})
+	d.t.AddSlice(trace.Slice{Start: at, Dur: end - at, Name: e.name, Track: track, Corr: trace.NoCorrelation,
+		Args: args.Done()})
 }
 
 // profileStart is the statistic of the plane "Task Environment" with the profile's start, Unix

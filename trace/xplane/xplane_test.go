@@ -51,10 +51,13 @@ func TestSameAsTraceJSON(t *testing.T) {
 			k := tr.Tracks[tr.Slices.Track[i]]
 			note, _ := tr.ArgText(i, "note")
 			step, _ := tr.ArgInt(i, "step_num")
-			what := fmt.Sprintf("%s|%s|%s|%s|%d|%s", k.Process, k.Name, tr.String(tr.Slices.Name[i]), note, step, tr.CategoryText(tr.Slices.Cat[i]))
+			what := fmt.Sprintf("%s|%s|%s|%s|%d|%s", k.Process, k.Name, tr.String(tr.Slices.Name[i]), note, step,
+				tr.CategoryText(tr.Slices.Cat[i]))
 			out = append(out, row{what, at - first})
 		}
-		slices.SortFunc(out, func(a, b row) int { return cmp.Or(strings.Compare(a.what, b.what), cmp.Compare(a.at, b.at)) })
+		slices.SortFunc(out, func(a, b row) int {
+			return cmp.Or(strings.Compare(a.what, b.what), cmp.Compare(a.at, b.at))
+		})
 		return out
 	}
 	a, b := rows(got), rows(list[0])

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-var framesMB = flag.Int("frames-mb", 3900, "text of the trace in which BenchmarkFrames moves, in 10^6 bytes; 3900 are ten million slices")
+var framesMB = flag.Int("frames-mb", 3900,
+	"text of the trace in which BenchmarkFrames moves, in 10^6 bytes; 3900 are ten million slices")
 
 // frames moves step(i) n times, once a frame, and returns the milliseconds that the frames
 // took together and the longest of them.

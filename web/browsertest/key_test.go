@@ -48,7 +48,8 @@ func TestKey(t *testing.T) {
 	p.until(shown("locked", "complete"))
 	p.until(`!document.querySelector("#login").open`)
 	p.until(`document.querySelector("img.picture")?.naturalWidth > 0`)
-	if held := eval[string](p, `document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage) + document.querySelector("#key").value`); held != "{}{}" {
+	if held := eval[string](p,
+		`document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage) + document.querySelector("#key").value`); held != "{}{}" {
 		t.Errorf("scripts can read %q", held)
 	}
 	if saved := p.download(`a[download="timeline.pftrace"]`); saved != int64(sizes["timeline.pftrace"]) {
@@ -113,8 +114,11 @@ func testOtherSite(t *testing.T, in context.Context, srv *server) {
 		t.Fatal(err)
 	}
 	p.do(chromedp.Navigate(evil.URL))
-	for _, request := range []string{`"/stop_profile", {method: "POST", mode: "no-cors", credentials: "include"}`, `"/v1/sessions", {credentials: "include"}`} {
-		got := eval[string](p, fmt.Sprintf(`((path, how) => fetch(%q + path, how).then((r) => r.type, () => "refused"))(%s)`, srv.url, request))
+	for _, request := range []string{`"/stop_profile", {method: "POST", mode: "no-cors", credentials: "include"}`,
+		`"/v1/sessions", {credentials: "include"}`} {
+		got := eval[string](p,
+			fmt.Sprintf(`((path, how) => fetch(%q + path, how).then((r) => r.type, () => "refused"))(%s)`, srv.url,
+				request))
 		if got != "opaque" && got != "refused" { // opaque says nothing of the status
 			t.Errorf("another site reads the answer to %s: %s", request, got)
 		}

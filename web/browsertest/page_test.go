@@ -63,7 +63,8 @@ func TestPage(t *testing.T) {
 		on.until(`document.querySelector("#sessions").textContent.startsWith("None yet")`)
 		on.do(chromedp.Click(chromedp.CSS("#stop")))
 		on.until(`document.querySelector("#message").textContent.length > 3 && !document.querySelector("#message").textContent.includes("…")`)
-		if said := eval[string](on, `document.querySelector("#message").className + document.querySelector("#message").textContent`); !strings.Contains(said, "no session") && !strings.Contains(said, "nothing") {
+		if said := eval[string](on,
+			`document.querySelector("#message").className + document.querySelector("#message").textContent`); !strings.Contains(said, "no session") && !strings.Contains(said, "nothing") {
 			t.Errorf("a stop with nothing to stop says %q", said)
 		}
 		on.shoot("empty")
@@ -110,7 +111,8 @@ func testCapture(p *page, srv *server) {
 	if len(list.Data) != 1 {
 		p.t.Fatalf("%d sessions after a refused start", len(list.Data))
 	}
-	if href := eval[string](p, `document.querySelector("#message a").getAttribute("href")`); href != "#"+list.Data[0].ID {
+	if href := eval[string](p, `document.querySelector("#message a").getAttribute("href")`); href != "#"+
+		list.Data[0].ID {
 		p.t.Errorf("the refusal leads to %s, not to session %s", href, list.Data[0].ID)
 	}
 	p.shoot("recording")
@@ -124,7 +126,8 @@ func testCapture(p *page, srv *server) {
 	if strings.Join(states, " ") != "complete complete complete complete" {
 		p.t.Errorf("ranks are %q", states)
 	}
-	for _, row := range eval[[][]string](p, `[...document.querySelectorAll(".ranks tbody tr")].map((r) => [...r.querySelectorAll(".num")].map((n) => n.textContent))`) {
+	for _, row := range eval[[][]string](p,
+		`[...document.querySelectorAll(".ranks tbody tr")].map((r) => [...r.querySelectorAll(".num")].map((n) => n.textContent))`) {
 		if len(row) != 5 || row[1] == "0" || !strings.Contains(row[4], "±") {
 			p.t.Errorf("a rank shows %q: want iterations, events, bytes, drops and its clock", row)
 		}
@@ -152,7 +155,8 @@ func testCapture(p *page, srv *server) {
 	}
 	detail := eval[string](p, `document.querySelector("#detail").textContent`)
 	for i, f := range report.Findings {
-		if i < 4 && !strings.Contains(f.Text, "is the bottleneck") && (!strings.Contains(detail, f.Text) || !strings.Contains(detail, f.Where)) {
+		if i < 4 && !strings.Contains(f.Text, "is the bottleneck") &&
+			(!strings.Contains(detail, f.Text) || !strings.Contains(detail, f.Where)) {
 			p.t.Errorf("the page lacks the finding %q", f.Text)
 		}
 	}
@@ -168,7 +172,8 @@ func testCapture(p *page, srv *server) {
 func testDownloads(p *page, srv *server) {
 	var list struct{ Data []status }
 	srv.call(p.t, "GET", "/v1/sessions", "", &list)
-	links := eval[map[string]string](p, `Object.fromEntries([...document.querySelectorAll("#detail a[download]")].map((a) => [a.getAttribute("href"), a.parentElement.textContent]))`)
+	links := eval[map[string]string](p,
+		`Object.fromEntries([...document.querySelectorAll("#detail a[download]")].map((a) => [a.getAttribute("href"), a.parentElement.textContent]))`)
 	files := list.Data[0].files()
 	if len(files) < 4*4+3 || len(links) != len(files)+1 { // and the manifest
 		p.t.Errorf("%d links for %d artifacts and the manifest", len(links), len(files))
@@ -244,7 +249,8 @@ func testLooks(p *page) {
 				p.t.Errorf("%s: the page is %d px wide", name, w)
 			}
 			if width >= 800 {
-				for _, over := range eval[[]string](p, `[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.innerText.slice(0, 60))`) {
+				for _, over := range eval[[]string](p,
+					`[...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.innerText.slice(0, 60))`) {
 					p.t.Errorf("%s: a table is too wide: %q", name, over)
 				}
 			}
@@ -368,7 +374,8 @@ func testKeyboard(p *page, srv *server) {
 	tabTo("[data-key=ops] summary")
 	tabTo("a[download='timeline.pftrace']")
 	// Everything that is to be used has a name for those who do not see it.
-	for _, bare := range eval[[]string](p, `[...document.querySelectorAll("a, button, input, img, progress")].filter((e) =>
+	for _, bare := range eval[[]string](p,
+		`[...document.querySelectorAll("a, button, input, img, progress")].filter((e) =>
 		!(e.ariaLabel || e.textContent.trim() || e.alt || e.labels?.length)).map((e) => e.outerHTML)`) {
 		p.t.Errorf("no name: %s", bare)
 	}

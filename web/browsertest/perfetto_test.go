@@ -91,7 +91,8 @@ func TestPerfetto(t *testing.T) {
 	}
 	tab := &page{t: t, ctx: ctx}
 	tab.until(`window.got`)
-	if got := eval[string](tab, `[location.origin, window.from, got.buffer instanceof ArrayBuffer, got.buffer.byteLength, got.title, got.fileName, pings > 0].join(" ")`); got !=
+	if got := eval[string](tab,
+		`[location.origin, window.from, got.buffer instanceof ArrayBuffer, got.buffer.byteLength, got.title, got.fileName, pings > 0].join(" ")`); got !=
 		fmt.Sprintf("https://ui.perfetto.dev %s true %d paint %s %s.pftrace true", srv.url, size, st.ID, st.ID) {
 		t.Errorf("the viewer was told %s", got)
 	}
@@ -130,7 +131,8 @@ func TestNoProfiler(t *testing.T) {
 	p := open(t, in, srv.url)
 	p.do(chromedp.Click(chromedp.CSS("#start")))
 	p.until(`document.querySelector("#message.bad .hint")?.textContent.includes("profiler_config")`)
-	if text := eval[string](p, `document.querySelector("#message").textContent`); !strings.Contains(text, "no profiler is configured for stage 0 (text_encoder)") {
+	if text := eval[string](p, `document.querySelector("#message").textContent`); !strings.Contains(text,
+		"no profiler is configured for stage 0 (text_encoder)") {
 		t.Errorf("the page says %q", text)
 	}
 	if n := eval[int](p, `document.querySelectorAll("#stages input:disabled").length`); n != 3 {

@@ -47,7 +47,8 @@ func TestNoBusyColumnIsEmpty(t *testing.T) {
 	p := timeline(t, in, generated(t, 12))
 	p.quiet()
 	for _, part := range []string{"1", "50", "4000"} {
-		eval[bool](p, `(kinetoscope.cursor = null, kinetoscope.setWindow(kinetoscope.info.end_ns * 0.4, kinetoscope.info.end_ns * (0.4 + 0.6 / `+part+`)), true)`)
+		eval[bool](p,
+			`(kinetoscope.cursor = null, kinetoscope.setWindow(kinetoscope.info.end_ns * 0.4, kinetoscope.info.end_ns * (0.4 + 0.6 / `+part+`)), true)`)
 		p.until(settled)
 		eval[bool](p, twoFrames)
 		got := eval[map[string]int](p, `(() => {
@@ -80,7 +81,8 @@ func TestNoBusyColumnIsEmpty(t *testing.T) {
 			t.Errorf("1/%s of the trace: %v", part, got)
 		}
 	}
-	if hidden := eval[string](p, `document.querySelector("#facts").textContent`); !strings.Contains(hidden, "· 0 hidden ·") {
+	if hidden := eval[string](p, `document.querySelector("#facts").textContent`); !strings.Contains(hidden,
+		"· 0 hidden ·") {
 		t.Errorf("the header says %q", hidden)
 	}
 	p.shoot("timeline-generated")
@@ -147,7 +149,8 @@ func TestTimelineOfARun(t *testing.T) {
 	srv := serve(t)
 	srv.call(t, "POST", "/start_profile", `{"profile_prefix": "timeline"}`, nil)
 	for range 3 {
-		srv.call(t, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 24}`, nil)
+		srv.call(t, "POST", "/v1/chat/completions",
+			`{"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 24}`, nil)
 	}
 	var st struct{ ID string }
 	srv.call(t, "POST", "/stop_profile", "", &st)
@@ -167,7 +170,9 @@ func TestTimelineOfARun(t *testing.T) {
 		p.size(1280, scheme)
 		p.until(settled)
 		for _, tab := range []string{"findings", "slice", "area", "flame", "requests", "notes"} {
-			eval[bool](p, `(async () => { if ("`+tab+`" === "slice") await kinetoscope.select("0.5"); else kinetoscope.panel.show("`+tab+`"); return true; })()`)
+			eval[bool](p, `(async () => { if ("`+tab+
+				`" === "slice") await kinetoscope.select("0.5"); else kinetoscope.panel.show("`+tab+
+				`"); return true; })()`)
 			p.until(settled + ` && !document.querySelector("#body").textContent.includes("Adding up")`)
 			p.audit(scheme + ", " + tab)
 		}
@@ -187,7 +192,8 @@ func TestTimelineOfARun(t *testing.T) {
 func TestPinch(t *testing.T) {
 	in := browser(t, "")
 	p := timeline(t, in, generated(t, 1))
-	at := eval[[]float64](p, `(() => { const b = document.querySelector("#tracks canvas").getBoundingClientRect(); return [b.left, b.top + 60, b.width]; })()`)
+	at := eval[[]float64](p,
+		`(() => { const b = document.querySelector("#tracks canvas").getBoundingClientRect(); return [b.left, b.top + 60, b.width]; })()`)
 	left, y, wide := at[0], at[1], at[2]
 	before := eval[[]float64](p, `[kinetoscope.win.t0, kinetoscope.win.t1]`)
 	touch := func(kind input.DispatchTouchEventType, xs ...float64) {
@@ -198,7 +204,8 @@ func TestPinch(t *testing.T) {
 			points = append(points, &input.TouchPoint{X: left + x*wide, Y: y, ID: &id})
 		}
 		p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-			_, err := cdp.Call(ctx, tab, input.DispatchTouchEvent, input.DispatchTouchEventParams{Type: kind, TouchPoints: points})
+			_, err := cdp.Call(ctx, tab, input.DispatchTouchEvent,
+				input.DispatchTouchEventParams{Type: kind, TouchPoints: points})
 			return err
 		}))
 	}
@@ -211,7 +218,8 @@ func TestPinch(t *testing.T) {
 	p.until(settled)
 	after := eval[[]float64](p, `[kinetoscope.win.t0, kinetoscope.win.t1]`)
 	span := (before[1] - before[0]) / 3
-	if mid, was := (after[0]+after[1])/2, (before[0]+before[1])/2; after[1]-after[0] < span*0.95 || after[1]-after[0] > span*1.05 || max(mid-was, was-mid) > span*0.05 {
+	if mid, was := (after[0]+after[1])/2, (before[0]+before[1])/2; after[1]-after[0] < span*0.95 ||
+		after[1]-after[0] > span*1.05 || max(mid-was, was-mid) > span*0.05 {
 		t.Errorf("three times as wide fingers make %v of %v", after, before)
 	}
 	p.quiet()
@@ -226,7 +234,8 @@ func (p *page) audit(what string) {
 		p.t.Fatal(err)
 	}
 	eval[bool](p, string(axe)+"; true")
-	for _, v := range eval[[]string](p, `axe.run().then((r) => r.violations.map((v) => v.id + ": " + v.nodes[0].html.slice(0, 200)))`) {
+	for _, v := range eval[[]string](p,
+		`axe.run().then((r) => r.violations.map((v) => v.id + ": " + v.nodes[0].html.slice(0, 200)))`) {
 		p.t.Errorf("%s: %s", what, v)
 	}
 }
@@ -254,7 +263,8 @@ func TestReport(t *testing.T) {
 	srv := serve(t)
 	srv.call(t, "POST", "/start_profile", `{"profile_prefix": "report"}`, nil)
 	for range 3 {
-		srv.call(t, "POST", "/v1/chat/completions", `{"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 24}`, nil)
+		srv.call(t, "POST", "/v1/chat/completions",
+			`{"messages": [{"role": "user", "content": "one two three"}], "max_tokens": 24}`, nil)
 	}
 	var st struct{ ID string }
 	srv.call(t, "POST", "/stop_profile", "", &st)
@@ -267,7 +277,8 @@ func TestReport(t *testing.T) {
 	if got := p.parts(); !slices.Equal(got, want) {
 		t.Errorf("the report has %v, want %v", got, want)
 	}
-	if failed := eval[[]string](p, `kinetoscope.report.sections.filter((s) => s.error).map((s) => s.of.id + ": " + s.error)`); len(failed) > 0 {
+	if failed := eval[[]string](p,
+		`kinetoscope.report.sections.filter((s) => s.error).map((s) => s.of.id + ": " + s.error)`); len(failed) > 0 {
 		t.Errorf("parts failed: %v", failed)
 	}
 	for _, scheme := range []string{"dark", "light"} {
@@ -282,7 +293,8 @@ func TestReport(t *testing.T) {
 	for _, width := range []int64{360, 3840} {
 		p.size(width, "light")
 		p.until(settled)
-		if over := eval[int](p, `Math.max(document.documentElement.scrollWidth - innerWidth, document.querySelector("#report").scrollWidth - document.querySelector("#report").clientWidth)`); over > 0 {
+		if over := eval[int](p,
+			`Math.max(document.documentElement.scrollWidth - innerWidth, document.querySelector("#report").scrollWidth - document.querySelector("#report").clientWidth)`); over > 0 {
 			t.Errorf("the report is %d px wider than %d", over, width)
 		}
 	}
@@ -300,11 +312,13 @@ func TestReport(t *testing.T) {
 	p.until(settled + ` && document.querySelector("#part-ops td.opname button")`)
 	name := eval[string](p, `document.querySelector("#part-ops td.opname button").textContent`)
 	eval[bool](p, `(document.querySelector("#part-ops td.opname button").click(), true)`)
-	p.until(settled + ` && kinetoscope.view === "timeline" && kinetoscope.selected?.detail?.name === ` + strconv.Quote(name))
+	p.until(settled + ` && kinetoscope.view === "timeline" && kinetoscope.selected?.detail?.name === ` +
+		strconv.Quote(name))
 	p.press("v")
 	p.until(settled + ` && kinetoscope.view === "report"`)
 	eval[bool](p, `(document.querySelector("#part-path [data-act=path]").click(), true)`)
-	p.until(settled + ` && kinetoscope.view === "timeline" && kinetoscope.path?.steps.length > 0 && kinetoscope.tree.byID.has("path")`)
+	p.until(settled +
+		` && kinetoscope.view === "timeline" && kinetoscope.path?.steps.length > 0 && kinetoscope.tree.byID.has("path")`)
 	p.until(`location.hash.includes("path=0")`)
 	p.quiet()
 }
@@ -329,7 +343,8 @@ func TestViewsOfSharedTraces(t *testing.T) {
 	}
 	in := browser(t, "")
 	// axe takes seconds for each: it sees a directory, a trace with a device and one without.
-	audited := map[string]bool{"engine-traces": true, "kineto_resnet50_nw0.json.gz": true, "max4_rank0.1795910567862964002.pt.trace.json.gz": true}
+	audited := map[string]bool{"engine-traces": true, "kineto_resnet50_nw0.json.gz": true,
+		"max4_rank0.1795910567862964002.pt.trace.json.gz": true}
 	sets := [][]string{{filepath.Join(root, "engine-traces")}}
 	for _, name := range names {
 		sets = append(sets, []string{name})
@@ -345,14 +360,17 @@ func TestViewsOfSharedTraces(t *testing.T) {
 				p.until(settled)
 				p.audit("timeline")
 			}
-			if facts := eval[string](p, `document.querySelector("#facts").textContent`); !strings.Contains(facts, "· 0 hidden ·") {
+			if facts := eval[string](p, `document.querySelector("#facts").textContent`); !strings.Contains(facts,
+				"· 0 hidden ·") {
 				t.Errorf("the header says %q", facts)
 			}
 			p.press("v")
 			if got := p.parts(); len(got) < 1 { // of a front end's trace nothing but findings
 				t.Error("the report is empty")
 			}
-			if failed := eval[[]string](p, `kinetoscope.report.sections.filter((s) => s.error).map((s) => s.of.id + ": " + s.error)`); len(failed) > 0 {
+			if failed := eval[[]string](p,
+				`kinetoscope.report.sections.filter((s) => s.error).map((s) => s.of.id + ": " + s.error)`); len(
+				failed) > 0 {
 				t.Errorf("parts failed: %v", failed)
 			}
 			if look {

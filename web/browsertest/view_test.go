@@ -22,7 +22,8 @@ func TestView(t *testing.T) {
 		eval[bool](p, `(async () => {
 			const [{ detail }, { patch }] = await Promise.all([import("/ui/view.js"), import("/ui/dom.js")]);
 			let el = document.querySelector("#probe") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "probe" }));
-			patch(el, detail({ id: "X", started_at: "2026-11-23T12:00:00Z", stages: `+stages+`, `+s+` }, { now: Date.parse("2026-11-23T12:00:42.4Z"), `+more+` }));
+			patch(el, detail({ id: "X", started_at: "2026-11-23T12:00:00Z", stages: `+stages+`, `+s+
+			` }, { now: Date.parse("2026-11-23T12:00:42.4Z"), `+more+` }));
 			return true;
 		})()`)
 	}
@@ -32,12 +33,18 @@ func TestView(t *testing.T) {
 		lacks               string
 		value, max          float64 // of the progress; -1: none is shown, max 0: not known
 	}{
-		{"recording", `state: "recording"`, ``, []string{"for 42 s", "12\u202f345", "9", "−1.50 µs ± 250 ns", "lost", "timed out", "no answer to stop", "0 (replica 1)", "2.00 KiB"}, "Artifacts", 0, 0},
+		{"recording", `state: "recording"`, ``, []string{"for 42 s", "12\u202f345", "9", "−1.50 µs ± 250 ns", "lost",
+			"timed out", "no answer to stop", "0 (replica 1)", "2.00 KiB"}, "Artifacts", 0, 0},
 		{"collecting", `state: "collecting"`, ``, []string{"collecting: 3 of 3 ranks home"}, "Artifacts", 3, 3},
-		{"converting", `state: "converting", progress: {done: 1, total: 4, what: "stage 0 (thinker) rank 1"}`, ``, []string{"converting stage 0 (thinker) rank 1"}, "Artifacts", 1, 4},
-		{"failed", `state: "failed", error: "no rank left a recording", stopped_by: "max_duration", prefix: "<b>x</b>"`, ``, []string{"no rank left a recording", "stopped by the watchdog", "None.", "<b>x</b>"}, "converting", -1, 0},
-		{"no report", `state: "complete", artifacts: [{name: "report.json", url: "/r", size: 1}]`, `rep: {error: "it is gone"}`, []string{"report.json: it is gone"}, "Reading", -1, 0},
-		{"no picture", `state: "complete", artifacts: [{name: "report.svg", url: "/p", size: 1}]`, `rep: {pictureless: true, data: {window_ns: 5, requests: [], request_count: 0, latency: {ttft: {}, first_output: {}, total: {}}, stages: [], findings: [], bottleneck: null}}`,
+		{"converting", `state: "converting", progress: {done: 1, total: 4, what: "stage 0 (thinker) rank 1"}`, ``,
+			[]string{"converting stage 0 (thinker) rank 1"}, "Artifacts", 1, 4},
+		{"failed", `state: "failed", error: "no rank left a recording", stopped_by: "max_duration", prefix: "<b>x</b>"`,
+			``, []string{"no rank left a recording", "stopped by the watchdog", "None.", "<b>x</b>"},
+			"converting", -1, 0},
+		{"no report", `state: "complete", artifacts: [{name: "report.json", url: "/r", size: 1}]`,
+			`rep: {error: "it is gone"}`, []string{"report.json: it is gone"}, "Reading", -1, 0},
+		{"no picture", `state: "complete", artifacts: [{name: "report.svg", url: "/p", size: 1}]`,
+			`rep: {pictureless: true, data: {window_ns: 5, requests: [], request_count: 0, latency: {ttft: {}, first_output: {}, total: {}}, stages: [], findings: [], bottleneck: null}}`,
 			[]string{"report.svg could not be loaded", "No stage worked"}, "Steps", -1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -51,7 +58,8 @@ func TestView(t *testing.T) {
 			if strings.Contains(text, c.lacks) {
 				t.Errorf("%q is shown in %s", c.lacks, text)
 			}
-			got := eval[[]float64](p, `[...document.querySelectorAll("#probe progress")].flatMap((e) => e.position < 0 ? [0, 0] : [e.value, e.max])`)
+			got := eval[[]float64](p,
+				`[...document.querySelectorAll("#probe progress")].flatMap((e) => e.position < 0 ? [0, 0] : [e.value, e.max])`)
 			if c.value < 0 && len(got) > 0 || c.value >= 0 && (len(got) != 2 || got[0] != c.value || got[1] != c.max) {
 				t.Errorf("progress %v, want %v of %v", got, c.value, c.max)
 			}

@@ -64,7 +64,8 @@ func (f *imageFields) apply(im *omni.Image, prefix string) error {
 	}
 	if n := f.NumOutputsPerPrompt; n != nil {
 		if *n < 1 || *n > MaxImages {
-			return Invalid(prefix+"num_outputs_per_prompt", "num_outputs_per_prompt is %d; allowed are 1 to %d", *n, MaxImages)
+			return Invalid(prefix+"num_outputs_per_prompt", "num_outputs_per_prompt is %d; allowed are 1 to %d", *n,
+				MaxImages)
 		}
 		im.N = *n
 	}
@@ -85,7 +86,8 @@ func setSteps(im *omni.Image, steps *int, prefix string) error {
 		return nil
 	}
 	if *steps < 1 || *steps > omni.MaxSteps {
-		return Invalid(prefix+"num_inference_steps", "num_inference_steps is %d; allowed are 1 to %d", *steps, omni.MaxSteps)
+		return Invalid(prefix+"num_inference_steps", "num_inference_steps is %d; allowed are 1 to %d", *steps,
+			omni.MaxSteps)
 	}
 	im.Steps = *steps
 	return nil
@@ -179,11 +181,13 @@ func ParseImages(data []byte, c Capabilities) (*omni.Request, error) {
 func (b *imagesBody) check(c Capabilities) error {
 	switch {
 	case !c.Image:
-		return unsupported("model", "model %q makes no images; it makes %s", c.Model, strings.Join(c.modalities(), ", "))
+		return unsupported("model", "model %q makes no images; it makes %s", c.Model,
+			strings.Join(c.modalities(), ", "))
 	case strings.TrimSpace(b.Prompt) == "":
 		return missing("prompt")
 	case len([]rune(b.Prompt)) > MaxImagePrompt:
-		return Invalid("prompt", "prompt has %d characters; at most %d are allowed", len([]rune(b.Prompt)), MaxImagePrompt)
+		return Invalid("prompt", "prompt has %d characters; at most %d are allowed", len([]rune(b.Prompt)),
+			MaxImagePrompt)
 	case b.N != nil && (*b.N < 1 || *b.N > MaxImages):
 		return Invalid("n", "n is %d; allowed are 1 to %d", *b.N, MaxImages)
 	case b.ResponseFormat != "" && b.ResponseFormat != "b64_json":

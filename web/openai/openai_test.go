@@ -41,10 +41,12 @@ func TestParseChat(t *testing.T) {
 			}},
 		},
 		{
-			"sampling", `{"messages":[{"role":"user","content":"hi"}],"max_tokens":9,"max_completion_tokens":3,"temperature":0,"top_k":-1,"top_p":1,"seed":7,"stop":"END","ignore_eos":true,"n":1,"modalities":["audio"],"stream":true,"stream_options":{"include_usage":true},"logprobs":null,"tools":[],"response_format":{"type":"text"}}`,
+			"sampling",
+			`{"messages":[{"role":"user","content":"hi"}],"max_tokens":9,"max_completion_tokens":3,"temperature":0,"top_k":-1,"top_p":1,"seed":7,"stop":"END","ignore_eos":true,"n":1,"modalities":["audio"],"stream":true,"stream_options":{"include_usage":true},"logprobs":null,"tools":[],"response_format":{"type":"text"}}`,
 			Chat{Stream: true, IncludeUsage: true, Audio: true, Format: FormatPCM, Request: omni.Request{
 				Messages: []omni.Message{{Role: "user", Content: "hi"}}, Modalities: []string{"text", "audio"},
-				Sampling: omni.Sampling{MaxTokens: ptr(3), Temperature: ptr(0.0), TopK: ptr(-1), TopP: ptr(1.0), Seed: ptr(uint64(7)), Stop: []string{"END"}, IgnoreEOS: true},
+				Sampling: omni.Sampling{MaxTokens: ptr(3), Temperature: ptr(0.0), TopK: ptr(-1), TopP: ptr(1.0),
+					Seed: ptr(uint64(7)), Stop: []string{"END"}, IgnoreEOS: true},
 			}},
 		},
 	}
@@ -61,12 +63,15 @@ func TestParseChat(t *testing.T) {
 }
 
 func TestChatImageFields(t *testing.T) {
-	got, err := ParseChat([]byte(`{"messages":[{"role":"user","content":"x"}],"n":4,"size":"64x64","seed":1,"true_cfg_scale":2,
+	got,
+		err := ParseChat(
+		[]byte(`{"messages":[{"role":"user","content":"x"}],"n":4,"size":"64x64","seed":1,"true_cfg_scale":2,
 		"extra_body":{"num_inference_steps":8,"guidance_scale":4.5,"negative_prompt":"blur","num_outputs_per_prompt":2}}`), imageCaps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := omni.Image{N: 2, Width: 64, Height: 64, Steps: 8, Guidance: 4.5, NegativePrompt: "blur", Seed: ptr(uint64(1))}
+	want := omni.Image{N: 2, Width: 64, Height: 64, Steps: 8, Guidance: 4.5, NegativePrompt: "blur",
+		Seed: ptr(uint64(1))}
 	if d := cmp.Diff(want, got.Request.Image); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -74,8 +79,9 @@ func TestChatImageFields(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"64x64": true, "auto": true, "": true, "64X64": false, "65x64": true, "4097x64": false, "0x64": false, "-64x64": false,
-		"64x": false, "99999999999999999999x1": false, "64x64x64": false, " 64x64": false,
+		"64x64": true, "auto": true, "": true, "64X64": false, "65x64": true, "4097x64": false, "0x64": false,
+		"-64x64": false,
+		"64x":    false, "99999999999999999999x1": false, "64x64x64": false, " 64x64": false,
 	} {
 		_, err := parseSize(text, "size")
 		if (err == nil) != ok {
@@ -89,7 +95,8 @@ func TestSizes(t *testing.T) {
 
 func TestWAVHeaderSizes(t *testing.T) {
 	const largest = (math.MaxUint32 - WAVHeaderSize) / 2
-	for samples, want := range map[int]uint32{0: 0, 10: 20, largest: largest * 2, largest + 1: math.MaxUint32, UnknownSize: math.MaxUint32} {
+	for samples, want := range map[int]uint32{0: 0, 10: 20, largest: largest * 2, largest + 1: math.MaxUint32,
+		UnknownSize: math.MaxUint32} {
 		h := AppendWAVHeader(nil, 24000, samples)
 		if len(h) != WAVHeaderSize {
 			t.Fatalf("header has %d bytes", len(h))
@@ -105,10 +112,12 @@ func TestAnswerRefusesMixedRatesAndEndlessAudio(t *testing.T) {
 	if err := a.Add(omni.Output{PCM: []int16{1}, SampleRate: 24000}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Add(omni.Output{PCM: []int16{1}, SampleRate: 16000, StageName: "code2wav"}); err == nil || !strings.Contains(err.Error(), "code2wav") {
+	if err := a.Add(omni.Output{PCM: []int16{1}, SampleRate: 16000, StageName: "code2wav"}); err == nil ||
+		!strings.Contains(err.Error(), "code2wav") {
 		t.Errorf("err = %v", err)
 	}
-	if err := a.Add(omni.Output{PCM: make([]int16, MaxAudioBytes/2), SampleRate: 24000}); !errors.Is(err, ErrAudioTooLong) {
+	if err := a.Add(omni.Output{PCM: make([]int16, MaxAudioBytes/2), SampleRate: 24000}); !errors.Is(err,
+		ErrAudioTooLong) {
 		t.Errorf("err = %v", err)
 	}
 }
@@ -120,7 +129,8 @@ func TestStreamEqualsCompletion(t *testing.T) {
 		var outs []omni.Output
 		for range rapid.IntRange(0, 8).Draw(t, "n") {
 			if rapid.Bool().Draw(t, "audio") {
-				outs = append(outs, omni.Output{Type: "audio", PCM: rapid.SliceOf(rapid.Int16()).Draw(t, "pcm"), SampleRate: 24000})
+				outs = append(outs, omni.Output{Type: "audio", PCM: rapid.SliceOf(rapid.Int16()).Draw(t, "pcm"),
+					SampleRate: 24000})
 			} else {
 				outs = append(outs, omni.Output{Type: "text", Text: rapid.StringMatching(`[a-zé<" ]*`).Draw(t, "text")})
 			}
@@ -190,8 +200,10 @@ func checkError(t *testing.T, err error) {
 
 var seeds = []string{
 	`{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"stop":["x"],"audio":{"format":"wav"},"stream":true}`,
-	`{"prompt":"a","n":2,"size":"64x64","seed":-1,"guidance_scale":1e300}`, `{"input":"a","response_format":"pcm","speed":1}`,
-	`{"messages":[{"role":"user","content":{"a":[1,2]}}]}`, "{\"messages\":\n\n[", `[]`, `null`, `{"n":1e99}`, `{"seed":9223372036854775808}`, "\xff", `{"stop":"\ud800"}`,
+	`{"prompt":"a","n":2,"size":"64x64","seed":-1,"guidance_scale":1e300}`,
+	`{"input":"a","response_format":"pcm","speed":1}`,
+	`{"messages":[{"role":"user","content":{"a":[1,2]}}]}`, "{\"messages\":\n\n[", `[]`, `null`, `{"n":1e99}`,
+	`{"seed":9223372036854775808}`, "\xff", `{"stop":"\ud800"}`,
 }
 
 func FuzzParseChat(f *testing.F) {
@@ -205,7 +217,8 @@ func FuzzParseChat(f *testing.F) {
 				checkError(t, err)
 				continue
 			}
-			if n := len(c.Request.Messages); n < 1 || n > MaxMessages || len(c.Request.Sampling.Stop) > omni.MaxStops || len(c.Request.Modalities) == 0 {
+			if n := len(c.Request.Messages); n < 1 || n > MaxMessages || len(c.Request.Sampling.Stop) > omni.MaxStops ||
+				len(c.Request.Modalities) == 0 {
 				t.Fatalf("accepted out of bounds: %+v", c)
 			}
 			if m := c.Request.Sampling.MaxTokens; m != nil && *m < 1 {
@@ -226,7 +239,8 @@ func FuzzParseImages(f *testing.F) {
 			return
 		}
 		im := r.Image
-		if im.N < 1 || im.N > MaxImages || im.Width < 0 || im.Width > MaxImageSide || im.Height > MaxImageSide || im.Steps > omni.MaxSteps || im.Guidance > omni.MaxGuidance {
+		if im.N < 1 || im.N > MaxImages || im.Width < 0 || im.Width > MaxImageSide || im.Height > MaxImageSide ||
+			im.Steps > omni.MaxSteps || im.Guidance > omni.MaxGuidance {
 			t.Fatalf("accepted out of bounds: %+v", im)
 		}
 	})

@@ -407,7 +407,8 @@ func ParseSpeech(data []byte, c Capabilities) (*Speech, error) {
 		return nil, err
 	}
 	if !c.Audio {
-		return nil, unsupported("model", "model %q makes no audio; it makes %s", c.Model, strings.Join(c.modalities(), ", "))
+		return nil, unsupported("model", "model %q makes no audio; it makes %s", c.Model,
+			strings.Join(c.modalities(), ", "))
 	}
 	if strings.TrimSpace(b.Input) == "" {
 		return nil, missing("input")

@@ -95,12 +95,14 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 	}
 	tl := run.tl
 	b.State, b.Title, b.Detail = "ready", run.opened.Title, run.opened.Detail
-	b.StartNs, b.Wall, b.EndNs, b.Placement, b.UncertaintyNs = tl.StartNs, tl.Wall, tl.EndNs, tl.Placement, tl.UncertaintyNs
+	b.StartNs, b.Wall, b.EndNs, b.Placement, b.UncertaintyNs = tl.StartNs, tl.Wall, tl.EndNs, tl.Placement,
+		tl.UncertaintyNs
 	b.Slices, b.ReadMs, b.Native, b.Classes = tl.Count(), run.took.Milliseconds(), tl.Native(), timeline.Classes()
 	b.Failed = append(b.Failed, run.opened.Failed...)
 	for i, s := range run.opened.Sources {
 		m := &s.Trace.Meta
-		b.Traces = append(b.Traces, traceInfo{Index: i, Label: s.Label, Stage: m.Stage, StageID: m.StageID, Replica: m.Replica, Rank: m.Rank,
+		b.Traces = append(b.Traces, traceInfo{Index: i, Label: s.Label, Stage: m.Stage, StageID: m.StageID,
+			Replica: m.Replica, Rank: m.Rank,
 			Host: m.Host, Format: m.Format, Slices: s.Trace.Slices.Len(), ClockErrorNs: s.Clock.ErrorNs, Note: s.Note})
 	}
 	return writeJSON(w, b)

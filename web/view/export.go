@@ -82,10 +82,12 @@ func writePerfetto(w io.Writer, t *trace.Trace, name string) error {
 // writeOps writes the table of operators.
 func writeOps(w io.Writer, s *timeline.Selection) error {
 	c := csv.NewWriter(w)
-	_ = c.Write([]string{"name", "class", "count", "total_ns", "self_ns", "mean_ns", "min_ns", "max_ns", "longest"}) // Error tells
+	// Error tells
+	_ = c.Write([]string{"name", "class", "count", "total_ns", "self_ns", "mean_ns", "min_ns", "max_ns", "longest"})
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	for _, o := range s.Ops {
-		_ = c.Write([]string{report.CSVText(o.Name), o.Class.String(), n(int64(o.Count)), n(o.TotalNs), n(o.SelfNs), strconv.FormatFloat(o.MeanNs, 'f', 1, 64),
+		_ = c.Write([]string{report.CSVText(o.Name), o.Class.String(), n(int64(o.Count)), n(o.TotalNs), n(o.SelfNs),
+			strconv.FormatFloat(o.MeanNs, 'f', 1, 64),
 			n(o.MinNs), n(o.MaxNs), report.CSVText(o.Longest)})
 	}
 	c.Flush()

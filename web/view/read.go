@@ -29,7 +29,8 @@ const atOnce = 2
 
 // Read reads traces and puts them on one clock. What cannot be read is told, and is an
 // error only if there is nothing else.
-func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.Progress)) ([]timeline.Source, []Failure, error) {
+func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.Progress)) ([]timeline.Source, []Failure,
+	error) {
 	traces := make([][]*trace.Trace, len(ins))
 	errs := make([]error, len(ins))
 	sum := &sums{report: progress, of: make([]open.Progress, len(ins))}
@@ -206,7 +207,8 @@ func RunInputs(r *store.Run, m *store.Manifest) (ins []Input, missing []Failure,
 			if slices.ContainsFunc(ins, func(in Input) bool { return in.Rank.RankID == rank.RankID }) {
 				continue
 			}
-			missing = append(missing, Failure{fmt.Sprintf("%s rank %d", rank.StageName, rank.Rank), fmt.Sprintf("left no trace; it is %s: %s", rank.State, rank.Reason)})
+			missing = append(missing, Failure{fmt.Sprintf("%s rank %d", rank.StageName, rank.Rank),
+				fmt.Sprintf("left no trace; it is %s: %s", rank.State, rank.Reason)})
 		}
 	}
 	return ins, missing, nil

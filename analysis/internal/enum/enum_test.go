@@ -16,7 +16,8 @@ func TestNames(t *testing.T) {
 	if err := names.Unmarshal(&c, []byte("green")); err != nil || c != 1 {
 		t.Errorf("green is %d (%v)", c, err)
 	}
-	if err := names.Unmarshal(&c, []byte("blue")); err == nil || err.Error() != `colour "blue": want one of red, green` || c != 1 {
+	if err := names.Unmarshal(&c, []byte("blue")); err == nil ||
+		err.Error() != `colour "blue": want one of red, green` || c != 1 {
 		t.Errorf("blue is %d (%v)", c, err)
 	}
 }

@@ -35,7 +35,8 @@ func NewRank(stage int, name string, replica, rank, world int, windowUs int64) *
 
 // Thread adds a lane.
 func (r *Rank) Thread(name string) trace.TrackID {
-	return r.T.AddTrack(trace.Track{Kind: trace.TrackCPU, PID: 100, TID: int64(len(r.T.Tracks)), Device: -1, Stream: -1, Name: name})
+	return r.T.AddTrack(trace.Track{Kind: trace.TrackCPU, PID: 100, TID: int64(len(r.T.Tracks)), Device: -1, Stream: -1,
+		Name: name})
 }
 
 // Args are the arguments of a slice.
@@ -60,7 +61,8 @@ func (r *Rank) AllReduce(startUs, durUs, n, seq int64, world int) int {
 // it: in and out are the floats that the rank gives and gets.
 func (r *Rank) Collective(name, op string, startUs, durUs, in, out, seq int64, world int) int {
 	return r.On(r.Main, name, trace.CatCPUOp, startUs, durUs, Args{
-		trace.ArgCollective: op, trace.ArgInNelems: in, trace.ArgOutNelems: out, trace.ArgDType: "Float", trace.ArgGroupSize: world,
+		trace.ArgCollective: op, trace.ArgInNelems: in, trace.ArgOutNelems: out, trace.ArgDType: "Float",
+		trace.ArgGroupSize: world,
 		trace.ArgGroupName: "tp", trace.ArgSeq: seq, trace.ArgBytes: 4 * in,
 	})
 }
@@ -75,18 +77,21 @@ func (r *Rank) On(id trace.TrackID, name string, cat trace.Category, startUs, du
 		}
 		raw = b
 	}
-	return r.T.AddSlice(trace.Slice{Start: Epoch + startUs*Us, Dur: durUs * Us, Name: name, Cat: cat, Track: id, Args: raw})
+	return r.T.AddSlice(trace.Slice{Start: Epoch + startUs*Us, Dur: durUs * Us, Name: name, Cat: cat, Track: id,
+		Args: raw})
 }
 
 // Send adds a hand-off to stage to that begins flow id.
 func (r *Rank) Send(to int, request string, startUs, durUs, bytes int64, id uint64) {
-	r.Slice(trace.NameHandoffSend, startUs, durUs, Args{trace.ArgRequest: request, trace.ArgToStage: to, trace.ArgFromStage: r.T.Meta.StageID, trace.ArgBytes: bytes})
+	r.Slice(trace.NameHandoffSend, startUs, durUs, Args{trace.ArgRequest: request, trace.ArgToStage: to,
+		trace.ArgFromStage: r.T.Meta.StageID, trace.ArgBytes: bytes})
 	r.T.AddFlow(Epoch+(startUs+1)*Us, id, "handoff", "handoff", r.Main, true)
 }
 
 // Recv adds a hand-off from stage from that ends flow id.
 func (r *Rank) Recv(from int, request string, startUs, durUs, bytes int64, id uint64) {
-	r.Slice(trace.NameHandoffRecv, startUs, durUs, Args{trace.ArgRequest: request, trace.ArgFromStage: from, trace.ArgToStage: r.T.Meta.StageID, trace.ArgBytes: bytes})
+	r.Slice(trace.NameHandoffRecv, startUs, durUs, Args{trace.ArgRequest: request, trace.ArgFromStage: from,
+		trace.ArgToStage: r.T.Meta.StageID, trace.ArgBytes: bytes})
 	r.T.AddFlow(Epoch+(startUs+durUs)*Us, id, "handoff", "handoff", r.Main, false)
 }
 
@@ -111,7 +116,8 @@ func Collectives() []*trace.Trace {
 				name, op string
 				in, out  int64
 			}{
-				{trace.NameAllGather, "allgather", 8192, 16384}, {"c10d::_reduce_scatter_base_", "_reduce_scatter_base", 4096, 2048},
+				{trace.NameAllGather, "allgather", 8192, 16384},
+				{"c10d::_reduce_scatter_base_", "_reduce_scatter_base", 4096, 2048},
 				{"c10d::alltoall_base_", "all_to_allv", 1024, 1024}, {trace.NameBroadcast, "broadcast", 64, 64},
 				{trace.NameAllReduce, "allreduce", 512, 512},
 			} {
@@ -153,11 +159,14 @@ func Torch() []*trace.Trace {
 			launch(at+10, compute, "ampere_bf16_gemm", at+50, 400)
 			r.On(r.Main, "c10d::_allgather_base_", trace.CatCPUOp, at+100, 60, nil)
 			r.On(r.Main, "record_param_comms", trace.CatCPUOp, at+110, 40, Args{
-				trace.ArgCollective: "_allgather_base", trace.ArgInNelems: 1 << 16, trace.ArgOutNelems: 1 << 17, trace.ArgDType: "BFloat16",
-				trace.ArgGroupSize: 2, trace.ArgGroupName: "0", "Process Group Description": "default_pg", "Process Group Ranks": "[0, 1]",
-				trace.ArgSeq: step,
+				trace.ArgCollective: "_allgather_base", trace.ArgInNelems: 1 << 16, trace.ArgOutNelems: 1 << 17,
+				trace.ArgDType:     "BFloat16",
+				trace.ArgGroupSize: 2, trace.ArgGroupName: "0", "Process Group Description": "default_pg",
+				"Process Group Ranks": "[0, 1]",
+				trace.ArgSeq:          step,
 			})
-			launch(at+120, comm, "ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", at+200+late, 500-late)
+			launch(at+120, comm, "ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)", at+200+late,
+				500-late)
 		}
 		out[k] = r.T
 	}
@@ -196,7 +205,8 @@ func omniThinker(r *Rank, rank int64) {
 	r.Slice(trace.NameSchedule, 250, 50, nil)
 	seq := int64(0)
 	step := func(name, reqs string, at, tokens int64, batch int) {
-		r.Slice(name, at, 1000, Args{trace.ArgRequests: reqs, trace.ArgTokens: tokens, trace.ArgBatch: batch, trace.ArgStep: seq})
+		r.Slice(name, at, 1000, Args{trace.ArgRequests: reqs, trace.ArgTokens: tokens, trace.ArgBatch: batch,
+			trace.ArgStep: seq})
 		r.Op("aten::linear", at+10, 700, 70_000_000)
 		r.Op("aten::mm", at+20, 600, 0)
 		r.AllReduce(at+750+50*rank, 150-50*rank, 4096, seq, 2)
@@ -224,7 +234,8 @@ func omniTalker(r *Rank) {
 	r.Slice(trace.NamePrefill, 2700, 500, Args{trace.ArgRequests: "a", trace.ArgTokens: 2})
 	r.Op("aten::linear", 2710, 400, 8_000_000)
 	for i := range int64(4) {
-		r.Slice(trace.NameDecodeStep, 3200+500*i, 500, Args{trace.ArgRequests: "a", trace.ArgTokens: 1, trace.ArgBatch: 1, trace.ArgStep: i})
+		r.Slice(trace.NameDecodeStep, 3200+500*i, 500, Args{trace.ArgRequests: "a", trace.ArgTokens: 1,
+			trace.ArgBatch: 1, trace.ArgStep: i})
 		r.Op("aten::linear", 3210+500*i, 400, 8_000_000)
 	}
 	r.Send(2, "a", 5200, 50, 512, 2)
@@ -232,7 +243,8 @@ func omniTalker(r *Rank) {
 	r.Recv(0, "b", 9700, 100, 32768, 3)
 	r.Slice(trace.NamePrefill, 9800, 500, Args{trace.ArgRequests: "b", trace.ArgTokens: 2})
 	for i := range int64(4) {
-		r.Slice(trace.NameDecodeStep, 10_300+500*i, 500, Args{trace.ArgRequests: "b", trace.ArgTokens: 1, trace.ArgBatch: 1, trace.ArgStep: 4 + i})
+		r.Slice(trace.NameDecodeStep, 10_300+500*i, 500, Args{trace.ArgRequests: "b", trace.ArgTokens: 1,
+			trace.ArgBatch: 1, trace.ArgStep: 4 + i})
 	}
 	r.Send(2, "b", 12_300, 50, 512, 4)
 }

@@ -41,7 +41,8 @@ func run(ctx context.Context) int {
 	}
 	if *binary == "" {
 		*binary = filepath.Join(dir, "kinetoscope")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", *binary, "./cmd/kinetoscope").CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", *binary,
+			"./cmd/kinetoscope").CombinedOutput(); err != nil {
 			return fail(fmt.Errorf("build: %w: %s", err, out))
 		}
 	}

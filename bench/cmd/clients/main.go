@@ -101,7 +101,8 @@ func run(ctx context.Context, o *options) error {
 		if len(a) == 0 || len(b) == 0 {
 			return fmt.Errorf("no %s was timed", k)
 		}
-		fmt.Printf("%-24s %10v %10v %10v %10v %8.2f %8.2f   %d and %d requests\n", k, at(a, .5), at(b, .5), at(a, .99), at(b, .99),
+		fmt.Printf("%-24s %10v %10v %10v %10v %8.2f %8.2f   %d and %d requests\n", k, at(a, .5), at(b, .5), at(a, .99),
+			at(b, .99),
 			ratio(b, a, .5), ratio(b, a, .99), len(a), len(b))
 	}
 	fmt.Printf("failed: %d off, %d recording\n", off.bad, on.bad)
@@ -166,7 +167,8 @@ const completion = `{"messages": [{"role": "user", "content": "hello"}], "max_to
 
 func stream(ctx context.Context, c *http.Client, server string, s *sums) {
 	began := time.Now()
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, server+"/v1/chat/completions", strings.NewReader(completion))
+	q, err := http.NewRequestWithContext(ctx, http.MethodPost, server+"/v1/chat/completions",
+		strings.NewReader(completion))
 	var first time.Duration
 	if err == nil {
 		q.Header.Set("Content-Type", "application/json")

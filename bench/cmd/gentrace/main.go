@@ -29,7 +29,8 @@ func run() error {
 	if flag.NArg() != 1 {
 		return fmt.Errorf("expected one file name, found %d", flag.NArg())
 	}
-	n, err := tracegen.WriteFile(flag.Arg(0), tracegen.Options{Bytes: *mb * 1e6, Rank: *rank, World: *world, Python: *python, Memory: *memory, Unlike: *unlike, Seed: *seed})
+	n, err := tracegen.WriteFile(flag.Arg(0), tracegen.Options{Bytes: *mb * 1e6, Rank: *rank, World: *world,
+		Python: *python, Memory: *memory, Unlike: *unlike, Seed: *seed})
 	if err != nil {
 		return err
 	}

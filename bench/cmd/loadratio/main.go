@@ -185,10 +185,13 @@ func compare(f flags, file string) error {
 }
 
 func print(file string, gz, own cost, a answer) {
-	fmt.Printf("%s: %d events, %.0f MB, %d cores\n", filepath.Base(file), a.events(), float64(a.Size)/1e6, runtime.NumCPU())
+	fmt.Printf("%s: %d events, %.0f MB, %d cores\n", filepath.Base(file), a.events(), float64(a.Size)/1e6,
+		runtime.NumCPU())
 	fmt.Printf("  gzip -dc  %7.3f s, CPU %.3f s\n", gz.wall.Seconds(), gz.cpu.Seconds())
-	fmt.Printf("  process   %7.3f s, CPU %.3f s: ratio %.2f, of CPU time %.2f; %.0f ns/event\n", own.wall.Seconds(), own.cpu.Seconds(),
-		own.wall.Seconds()/gz.wall.Seconds(), own.cpu.Seconds()/gz.cpu.Seconds(), float64(own.wall.Nanoseconds())/float64(a.events()))
+	fmt.Printf("  process   %7.3f s, CPU %.3f s: ratio %.2f, of CPU time %.2f; %.0f ns/event\n", own.wall.Seconds(),
+		own.cpu.Seconds(),
+		own.wall.Seconds()/gz.wall.Seconds(), own.cpu.Seconds()/gz.cpu.Seconds(),
+		float64(own.wall.Nanoseconds())/float64(a.events()))
 	for _, p := range a.Phases {
 		fmt.Printf("  %-9s %7.3f s, CPU %.3f s\n", p.Name, p.Wall.Seconds(), p.CPU.Seconds())
 	}
@@ -206,6 +209,7 @@ func compareIndex(f flags, self, file string, gz cost) error {
 			own = own.lower(c)
 		}
 	}
-	fmt.Printf("  index     %7.3f s, CPU %.3f s: ratio %.2f\n", own.wall.Seconds(), own.cpu.Seconds(), own.wall.Seconds()/gz.wall.Seconds())
+	fmt.Printf("  index     %7.3f s, CPU %.3f s: ratio %.2f\n", own.wall.Seconds(), own.cpu.Seconds(),
+		own.wall.Seconds()/gz.wall.Seconds())
 	return nil
 }

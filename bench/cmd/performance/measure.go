@@ -102,5 +102,6 @@ func row(work string, own, gz cost, note string) {
 	} else {
 		wall = "–"
 	}
-	fmt.Printf("| %s | %.2f s | %s | %s | %.0f MB | %s |\n", work, own.cpu.Seconds(), ratio, wall, float64(own.rss)/1e6, note)
+	fmt.Printf("| %s | %.2f s | %s | %s | %.0f MB | %s |\n", work, own.cpu.Seconds(), ratio, wall, float64(own.rss)/1e6,
+		note)
 }

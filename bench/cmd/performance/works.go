@@ -32,7 +32,8 @@ func (b *bench) traces() error {
 	plain, packed := filepath.Join(b.dir, "trace.json"), b.trace
 	if packed == "" {
 		packed = plain + ".gz"
-		if err := generate(plain, tracegen.Options{Bytes: b.mb * 1e6, Python: true, Memory: true, Seed: 1}); err != nil {
+		if err := generate(plain, tracegen.Options{Bytes: b.mb * 1e6, Python: true, Memory: true,
+			Seed: 1}); err != nil {
 			return err
 		}
 	} else if err := unzip(packed, plain); err != nil {
@@ -57,7 +58,8 @@ func (b *bench) traces() error {
 		if err != nil {
 			return err
 		}
-		row(fmt.Sprintf("%s, %.0f MB of text", w.work, size), own, gz, fmt.Sprintf("%.0f MB/s of CPU time", size/own.cpu.Seconds()))
+		row(fmt.Sprintf("%s, %.0f MB of text", w.work, size), own, gz,
+			fmt.Sprintf("%.0f MB/s of CPU time", size/own.cpu.Seconds()))
 	}
 	return b.peers(plain, packed)
 }
@@ -73,7 +75,8 @@ func (b *bench) peers(plain, packed string) error {
 			return err
 		}
 		script := fmt.Sprintf("from hta.trace_analysis import TraceAnalysis\n"+
-			"TraceAnalysis(trace_files={0: %q}).get_temporal_breakdown(visualize=False)", filepath.Join(dir, "trace.json"))
+			"TraceAnalysis(trace_files={0: %q}).get_temporal_breakdown(visualize=False)",
+			filepath.Join(dir, "trace.json"))
 		if own, gz, err := b.beside(packed, python, "-c", script); err != nil {
 			fmt.Fprintln(os.Stderr, "HTA left out:", err)
 		} else {
@@ -82,7 +85,8 @@ func (b *bench) peers(plain, packed string) error {
 	}
 	if tp := os.Getenv("TRACE_PROCESSOR"); tp != "" {
 		query := filepath.Join(b.dir, "q.sql")
-		if err := os.WriteFile(query, []byte("select name, count(*), sum(dur) from slice group by name;\n"), 0o600); err != nil {
+		if err := os.WriteFile(query, []byte("select name, count(*), sum(dur) from slice group by name;\n"),
+			0o600); err != nil {
 			return err
 		}
 		own, gz, err := b.beside(packed, tp, "-q", query, packed)
@@ -143,7 +147,8 @@ func (b *bench) small() error {
 func (b *bench) recorded() error {
 	if b.recordings == "" {
 		b.recordings = filepath.Join(b.dir, "runs")
-		if _, err := runOnce(b.ctx, []string{b.binary, "capture", "--duration", "10s", "--runs-dir", b.recordings}); err != nil {
+		if _, err := runOnce(b.ctx, []string{b.binary, "capture", "--duration", "10s", "--runs-dir",
+			b.recordings}); err != nil {
 			return err
 		}
 	}
@@ -202,7 +207,8 @@ func (b *bench) idleServer() (err error) {
 	if b.idle == 0 {
 		return nil
 	}
-	cmd := exec.CommandContext(b.ctx, b.binary, "serve", "--addr", "127.0.0.1:0", "--data-dir", filepath.Join(b.dir, "data"))
+	cmd := exec.CommandContext(b.ctx, b.binary, "serve", "--addr", "127.0.0.1:0", "--data-dir",
+		filepath.Join(b.dir, "data"))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -78,7 +78,8 @@ func Run(dir string, b Behaviour) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	tr := &Trainer{b: b, conn: conn, to: &net.UnixAddr{Net: "unixgram", Name: dir + "/dynolog"}, quit: make(chan struct{}), done: make(chan struct{})}
+	tr := &Trainer{b: b, conn: conn, to: &net.UnixAddr{Net: "unixgram", Name: dir + "/dynolog"},
+		quit: make(chan struct{}), done: make(chan struct{})}
 	tr.wg.Go(tr.ask)
 	tr.wg.Go(func() { tr.hear(name) })
 	return tr, nil

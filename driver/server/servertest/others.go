@@ -14,7 +14,10 @@ import (
 // each, the last is a diffusion stage with one for all.
 func VLLMOmni(dir string, stages int, q Quirks) *Server {
 	s := plain(dir, q)
-	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"version":"0.30.0"}`) })
+	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter,
+		_ *http.Request) {
+		fmt.Fprint(w, `{"version":"0.30.0"}`)
+	})
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		fields := `"stages":{}`
 		if q.Old { // vLLM's own route was there first
@@ -24,7 +27,8 @@ func VLLMOmni(dir string, stages int, q Quirks) *Server {
 		if q.NoRoutes {
 			paths = `"/health":{}`
 		}
-		fmt.Fprintf(w, `{"paths":{%s},"components":{"schemas":{"StartProfileRequest":{"properties":{%s}}}}}`, paths, fields)
+		fmt.Fprintf(w, `{"paths":{%s},"components":{"schemas":{"StartProfileRequest":{"properties":{%s}}}}}`, paths,
+			fields)
 	})
 	on := map[int]time.Time{} // since when each stage records
 	asked := func(r *http.Request) []int {
@@ -100,10 +104,12 @@ func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
 		if s.q.Hosts > 1 {
 			local = k % (s.q.Ranks / s.q.Hosts)
 		}
-		dir := fmt.Sprintf("%s_stage%d_rank%d_%d", now.Add(time.Duration(k)*time.Second).Format("20060102-150405"), stage, local, id)
+		dir := fmt.Sprintf("%s_stage%d_rank%d_%d", now.Add(time.Duration(k)*time.Second).Format("20060102-150405"),
+			stage, local, id)
 		if diffusion {
 			// Each process stamps it, so that ranks of one start part at a second's turn.
-			dir = fmt.Sprintf("%s_stage_%d_diffusion_%d", now.Add(time.Duration(k/2)*time.Second).Format("20060102-150405"), stage, id)
+			dir = fmt.Sprintf("%s_stage_%d_diffusion_%d",
+				now.Add(time.Duration(k/2)*time.Second).Format("20060102-150405"), stage, id)
 		}
 		if s.q.Hosts > 1 && k >= s.q.Ranks/s.q.Hosts {
 			dir += "1" // the other host's clock
@@ -111,7 +117,8 @@ func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
 		at := filepath.Join(s.dir, dir)
 		_ = os.MkdirAll(at, 0o755)
 		_ = os.WriteFile(filepath.Join(at, fmt.Sprintf("stacks_cpu_rank%d.txt", local)), []byte("main;run 12\n"), 0o644)
-		_ = os.WriteFile(filepath.Join(at, fmt.Sprintf("profiler_out_%d.txt", local)), []byte("Self CPU time total: 1ms\n"), 0o644)
+		_ = os.WriteFile(filepath.Join(at, fmt.Sprintf("profiler_out_%d.txt", local)),
+			[]byte("Self CPU time total: 1ms\n"), 0o644)
 		s.pack(filepath.Join(at, fmt.Sprintf("trace_rank%d.json", local)), k)
 	}
 }
@@ -171,7 +178,8 @@ func SGLangDiffusion(dir string, q Quirks) *Server {
 				http.Error(w, "Profiling is not in progress. Call /start_profile first.", http.StatusBadRequest)
 				return
 			}
-			s.named(text(body["output_dir"]), func(k int) string { return fmt.Sprintf("7-4_steps-global-rank%d.trace.json.gz", k) })
+			s.named(text(body["output_dir"]),
+				func(k int) string { return fmt.Sprintf("7-4_steps-global-rank%d.trace.json.gz", k) })
 			if len(q.Silent) > 0 {
 				fmt.Fprint(w, "Profiling stopped (profile_id=7) with warnings: GPU Worker: profiler did not start\n")
 				return
@@ -238,7 +246,8 @@ func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 				_ = os.MkdirAll(filepath.Dir(base), 0o755)
 				line := fmt.Sprintf(`{"request_id":"r1","stage":%q,"event_name":"stage_complete","timestamp_ns":%d,"run_id":%q,"pid":%d,"metadata":{}}`,
 					stage, time.Now().UnixNano(), id, 100+i)
-				_ = os.WriteFile(filepath.Join(filepath.Dir(base), fmt.Sprintf("events_%s_%d.jsonl", stage, 100+i)), []byte(line+"\n"), 0o644)
+				_ = os.WriteFile(filepath.Join(filepath.Dir(base), fmt.Sprintf("events_%s_%d.jsonl", stage, 100+i)),
+					[]byte(line+"\n"), 0o644)
 				for k := range s.q.Ranks {
 					if !contains(s.q.Silent, k) {
 						s.pack(fmt.Sprintf("%s_pid%d_rank%d.trace.json", base, 100+i, k), k)
@@ -287,7 +296,10 @@ func Dynamo(dir string, q Quirks) *Server {
 // TensorRTLLM is trtllm-serve as its sources say it behaves.
 func TensorRTLLM(dir string, q Quirks) *Server {
 	s := plain(dir, q)
-	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"version":"1.3.0"}`) })
+	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter,
+		_ *http.Request) {
+		fmt.Fprint(w, `{"version":"1.3.0"}`)
+	})
 	s.mux.HandleFunc("POST /start_profile", func(w http.ResponseWriter, r *http.Request) {
 		body := read(r)
 		for name := range body {

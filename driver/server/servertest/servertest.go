@@ -77,14 +77,18 @@ func newServer(dir string, q Quirks, sg bool) *Server {
 		s.mux.HandleFunc("GET /get_server_info", s.info)
 		if q.Labels != "" {
 			s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `{"paths":{"/start_profile":{}},"components":{"schemas":{"ProfileReq":{"properties":{"output_dir":{},"num_steps":{},"activities":{},"with_stack":{},%q:{}}}}}}`, q.Labels)
+				fmt.Fprintf(w,
+					`{"paths":{"/start_profile":{}},"components":{"schemas":{"ProfileReq":{"properties":{"output_dir":{},"num_steps":{},"activities":{},"with_stack":{},%q:{}}}}}}`, q.Labels)
 			})
 		}
 		s.mux.HandleFunc("/start_profile", s.sglangStart)
 		s.mux.HandleFunc("/stop_profile", s.sglangStop)
 		return s
 	}
-	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"version":"0.32.0"}`) })
+	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter,
+		_ *http.Request) {
+		fmt.Fprint(w, `{"version":"0.32.0"}`)
+	})
 	s.mux.HandleFunc("GET /openapi.json", s.openapi)
 	if !q.NoRoutes {
 		s.mux.HandleFunc("POST /start_profile", s.vllmStart)
@@ -140,7 +144,8 @@ func (s *Server) openapi(w http.ResponseWriter, _ *http.Request) {
 	}
 	if !s.q.Old {
 		schemas["StartProfileRequest"] = map[string]any{"properties": map[string]any{
-			"profile_prefix": map[string]any{}, "delay_iterations": map[string]any{}, "max_iterations": map[string]any{}}}
+			"profile_prefix": map[string]any{}, "delay_iterations": map[string]any{},
+			"max_iterations": map[string]any{}}}
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"paths": paths, "components": map[string]any{"schemas": schemas}})
 }
@@ -159,7 +164,8 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	}
 	n := 10 * s.asked.Add(1)
 	fmt.Fprintf(w, "# TYPE %s gauge\n%s 12\n# TYPE %s histogram\n", name, name, hist)
-	fmt.Fprintf(w, "%s_bucket{le=\"0.5\"} 0\n%s_bucket{le=\"2\"} %d\n%s_bucket{le=\"+Inf\"} %d\n", hist, hist, n, hist, n)
+	fmt.Fprintf(w, "%s_bucket{le=\"0.5\"} 0\n%s_bucket{le=\"2\"} %d\n%s_bucket{le=\"+Inf\"} %d\n", hist, hist, n, hist,
+		n)
 	fmt.Fprintf(w, "%s_sum %d\n%s_count %d\n", hist, n, hist, n)
 }
 
@@ -174,7 +180,8 @@ func (s *Server) vllmStart(w http.ResponseWriter, r *http.Request) {
 	body := read(r)
 	if n, ok := body["max_iterations"]; ok {
 		if f, isNumber := n.(float64); !isNumber || f != float64(int(f)) {
-			http.Error(w, `{"error":{"message":"max_iterations: Input should be a valid integer","code":400}}`, http.StatusBadRequest)
+			http.Error(w, `{"error":{"message":"max_iterations: Input should be a valid integer","code":400}}`,
+				http.StatusBadRequest)
 			return
 		}
 	}
@@ -187,7 +194,8 @@ func (s *Server) vllmStart(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case on && !s.q.Old:
 		w.WriteHeader(http.StatusConflict)
-		fmt.Fprint(w, `{"error":{"message":"A profiling session is already active. Call /stop_profile before starting another session.","type":"Conflict","code":409}}`)
+		fmt.Fprint(w,
+			`{"error":{"message":"A profiling session is already active. Call /stop_profile before starting another session.","type":"Conflict","code":409}}`)
 	case !on && number(body["max_iterations"]) > 0:
 		s.wg.Go(func() { // the workers stop by themselves; the front end goes on
 			s.write(body, false)
@@ -356,7 +364,8 @@ func Unpacked(packed []byte) []byte {
 func Trace(start time.Time, rank, world int) []byte {
 	info := ""
 	if rank >= 0 {
-		info = fmt.Sprintf(`"distributedInfo": {"backend": "gloo", "rank": %d, "world_size": %d, "pg_count": 1},`, rank, world)
+		info = fmt.Sprintf(`"distributedInfo": {"backend": "gloo", "rank": %d, "world_size": %d, "pg_count": 1},`, rank,
+			world)
 	}
 	doc := fmt.Sprintf(` {
   "schemaVersion": 1, "deviceProperties": [], "record_shapes": 0, %s "host_name": "vm",

@@ -30,7 +30,8 @@ func (f *Hub) Set(c *omni.Config) error {
 		return cli.Usage("--nats-replicas %d: 1, or more with --nats", f.Replicas)
 	}
 	if f.NATS == "" && (f.Creds != "" || f.Ranks != "") {
-		return cli.Usage("--nats-creds and --nats-rank-creds are for users of a --nats cluster: the embedded server makes its own")
+		return cli.Usage(
+			"--nats-creds and --nats-rank-creds are for users of a --nats cluster: the embedded server makes its own")
 	}
 	c.Creds, c.RankCreds = f.Creds, f.Ranks
 	c.NATSURL, c.Token, c.TLSCA, c.Replicas, c.Name = f.NATS, f.Token, f.CA, f.Replicas, f.Name
@@ -64,7 +65,8 @@ func WarnOfSecrets(w io.Writer, args []string) {
 			variable = "KINETOSCOPE_NATS"
 		}
 		if variable != "" {
-			fmt.Fprintf(w, "warning: the secret in %s shows in process lists, to every user of this host: use %s\n", name, variable)
+			fmt.Fprintf(w, "warning: the secret in %s shows in process lists, to every user of this host: use %s\n",
+				name, variable)
 		}
 	}
 }

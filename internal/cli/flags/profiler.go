@@ -21,7 +21,8 @@ type Profiler struct {
 func (f *Profiler) Override(e *cli.Env) (*deploy.ProfilerOverride, error) {
 	old := map[string]string{}
 	if dir := os.Getenv("VLLM_TORCH_PROFILER_DIR"); dir != "" {
-		fmt.Fprintln(e.Err, "warning: VLLM_TORCH_PROFILER_DIR is deprecated: use --profiler-config.torch_profiler_dir=DIR")
+		fmt.Fprintln(e.Err,
+			"warning: VLLM_TORCH_PROFILER_DIR is deprecated: use --profiler-config.torch_profiler_dir=DIR")
 		old["torch_profiler_dir"] = dir
 	}
 	if f.ProfilerDir != "" {

@@ -19,7 +19,8 @@ type Session struct {
 
 // Request is what the flags ask for. The verb adds its own before it validates.
 func (f *Session) Request() protocol.StartRequest {
-	return protocol.StartRequest{Prefix: f.Prefix, Stages: f.Stages, MaxBytes: int64(f.MaxBytes), AllowPartial: f.AllowPartial}
+	return protocol.StartRequest{Prefix: f.Prefix, Stages: f.Stages, MaxBytes: int64(f.MaxBytes),
+		AllowPartial: f.AllowPartial}
 }
 
 // fieldFlags are the flags for fields of a StartRequest that are spelled otherwise.

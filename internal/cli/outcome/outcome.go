@@ -44,7 +44,8 @@ func Print(w io.Writer, st *session.Status) error {
 			if r.Reason != "" {
 				reasons = append(
 					reasons,
-					fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", s.Stage, s.Name, r.Replica, r.Rank, r.State, r.Reason),
+					fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", s.Stage, s.Name, r.Replica, r.Rank,
+						r.State, r.Reason),
 				)
 			}
 			fmt.Fprintf(t, "%d %s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%d\n", s.Stage, s.Name, r.Replica, r.Rank, r.State,
@@ -102,7 +103,8 @@ func Error(st *session.Status) error {
 	for _, stage := range st.Stages {
 		for _, r := range stage.Ranks {
 			if r.State != protocol.StateComplete {
-				why = fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", stage.Stage, stage.Name, r.Replica, r.Rank, r.State, r.Reason)
+				why = fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", stage.Stage, stage.Name, r.Replica,
+					r.Rank, r.State, r.Reason)
 			}
 		}
 	}

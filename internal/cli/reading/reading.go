@@ -223,9 +223,11 @@ type Info struct {
 }
 
 func infoOf(t *trace.Trace, path string) Info {
-	i := Info{File: path, Format: t.Meta.Format, Rank: t.Meta.Rank, StageID: t.Meta.StageID, Stage: t.Meta.Stage, Replica: t.Meta.Replica,
-		Role: t.Meta.Role, Phase: t.Meta.Phase, Place: t.Meta.Place, Host: t.Meta.Host, LearntFrom: t.Meta.Learnt,
-		Part: t.Meta.Part, Slices: t.Slices.Len(), Repairs: map[string]int{}, Skipped: t.Repairs.Skipped, Text: t.Repairs.Text}
+	i := Info{File: path, Format: t.Meta.Format, Rank: t.Meta.Rank, StageID: t.Meta.StageID, Stage: t.Meta.Stage,
+		Replica: t.Meta.Replica,
+		Role:    t.Meta.Role, Phase: t.Meta.Phase, Place: t.Meta.Place, Host: t.Meta.Host, LearntFrom: t.Meta.Learnt,
+		Part: t.Meta.Part, Slices: t.Slices.Len(), Repairs: map[string]int{}, Skipped: t.Repairs.Skipped,
+		Text: t.Repairs.Text}
 	m := t.Meta
 	m.Extra, m.Devices, m.ProcessGroups = nil, nil, nil
 	i.Meta = &m
@@ -244,7 +246,8 @@ func (o *Options) Each(e *cli.Env, r *Choice, paths []string, f func(i int, t *t
 }
 
 // eachOf is Each, and returns the number of files.
-func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t *trace.Trace, info Info) error) (n int, err error) {
+func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t *trace.Trace, info Info) error) (n int,
+	err error) {
 	ins, err := o.Inputs(e, paths)
 	if err != nil {
 		return 0, err
@@ -286,7 +289,8 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 		return 0, o.Error(e, err)
 	}
 	if !found {
-		return 0, cli.Usage("no trace of %s: there are %s", r.asked(), strings.Join(slices.Sorted(maps.Keys(there)), ", "))
+		return 0, cli.Usage("no trace of %s: there are %s", r.asked(),
+			strings.Join(slices.Sorted(maps.Keys(there)), ", "))
 	}
 	return len(ins), nil
 }
@@ -304,7 +308,8 @@ func (f *Options) Error(e *cli.Env, err error) error {
 	if full, ok := errors.AsType[*open.MemoryError](err); ok && f.bound != nil {
 		_, workers := f.limits()
 		return fmt.Errorf("%s: at least %s of memory are needed even without arguments, %s are allowed: allow more, or ask less at a time",
-			cmp.Or(full.File, "the traces"), units.Bytes(f.bound.For(full.Need, workers, f.appetite())), units.Bytes(int64(f.Memory)))
+			cmp.Or(full.File, "the traces"), units.Bytes(f.bound.For(full.Need, workers, f.appetite())),
+			units.Bytes(int64(f.Memory)))
 	}
 	return cmp.Or(f.Full(e), Error(err))
 }
@@ -317,7 +322,8 @@ func Error(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("interrupted")
-	case errors.As(err, &wrong), errors.As(err, &raw), errors.As(err, &empty), errors.Is(err, fs.ErrNotExist), strings.Contains(err.Error(), "read recording"):
+	case errors.As(err, &wrong), errors.As(err, &raw), errors.As(err, &empty), errors.Is(err, fs.ErrNotExist),
+		strings.Contains(err.Error(), "read recording"):
 		return cli.UsageError{Err: err}
 	}
 	return err
@@ -325,8 +331,11 @@ func Error(err error) error {
 
 // Ranked runs an analysis on every wanted trace and keeps only its results. A trace that
 // is there twice counts once.
-func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string, f func(s *analysis.Subject) T) ([]report.Ranked[T], []Info, error) {
-	return RankedBy(e, o, r, paths, Asker[T]{Ask: func(_ int, s *analysis.Subject, _ Info) (T, error) { return f(s), nil }})
+func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string,
+	f func(s *analysis.Subject) T) ([]report.Ranked[T], []Info, error) {
+	return RankedBy(e, o, r, paths, Asker[T]{Ask: func(_ int, s *analysis.Subject, _ Info) (T, error) {
+		return f(s), nil
+	}})
 }
 
 // Asker is an analysis for RankedBy.
@@ -338,7 +347,8 @@ type Asker[T any] struct {
 }
 
 // RankedBy is Ranked for an analysis that does more than look.
-func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Asker[T]) ([]report.Ranked[T], []Info, error) {
+func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Asker[T]) ([]report.Ranked[T], []Info,
+	error) {
 	type result struct {
 		at    int
 		value T

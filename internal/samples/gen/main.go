@@ -25,9 +25,12 @@ import (
 
 // messages are what hub and ranks tell each other, and what a run keeps.
 var messages = map[string]any{
-	"presence": protocol.RankInfo{}, "status": protocol.RankStatus{}, "beat": protocol.HubBeat{}, "probe": protocol.ClockProbe{},
-	"clock": protocol.ClockReply{}, "arm": protocol.ArmRequest{}, "start": protocol.BeginRequest{}, "stop": protocol.StopRequest{},
-	"collect": protocol.CollectRequest{}, "abort": protocol.AbortRequest{}, "call": protocol.CallRequest{}, "reply": protocol.CallReply{},
+	"presence": protocol.RankInfo{}, "status": protocol.RankStatus{}, "beat": protocol.HubBeat{},
+	"probe": protocol.ClockProbe{},
+	"clock": protocol.ClockReply{}, "arm": protocol.ArmRequest{}, "start": protocol.BeginRequest{},
+	"stop":    protocol.StopRequest{},
+	"collect": protocol.CollectRequest{}, "abort": protocol.AbortRequest{}, "call": protocol.CallRequest{},
+	"reply": protocol.CallReply{},
 	"stage": protocol.StageReply{}, "config": protocol.ProfilerConfig{}, "manifest": store.Manifest{},
 }
 
@@ -129,7 +132,8 @@ func record(path string) error {
 	defer f.Close()
 	rec := profiler.New(profiler.Config{Process: "sample"})
 	track := rec.Track("work")
-	if err := rec.Start(profiler.StartOptions{Out: f, RecordShapes: true, WithFLOPs: true, Meta: map[string]string{"sample": "yes"}}); err != nil {
+	if err := rec.Start(profiler.StartOptions{Out: f, RecordShapes: true, WithFLOPs: true,
+		Meta: map[string]string{"sample": "yes"}}); err != nil {
 		return err
 	}
 	step, op, tokens := profiler.Intern("decode_step"), profiler.Intern("aten::mm"), profiler.Intern("tokens")
@@ -146,7 +150,8 @@ func record(path string) error {
 
 // keepIndex writes the index of a trace of two slices.
 func keepIndex(path string) error {
-	t, err := kineto.Read(context.Background(), strings.NewReader(`{"schemaVersion": 1, "distributedInfo": {"rank": 3, "world_size": 4}, "traceEvents": [
+	t, err := kineto.Read(context.Background(),
+		strings.NewReader(`{"schemaVersion": 1, "distributedInfo": {"rank": 3, "world_size": 4}, "traceEvents": [
 {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 10, "dur": 5, "args": {"External id": 7, "Input Dims": [[2, 3]]}},
 {"ph": "X", "cat": "kernel", "name": "sgemm", "pid": 0, "tid": 7, "ts": 12, "dur": 9, "args": {"correlation": 9, "stream": 7}}]}`), kineto.Options{})
 	if err != nil {

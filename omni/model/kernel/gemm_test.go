@@ -46,7 +46,8 @@ func sameBits(t interface {
 	t.Helper()
 	for i := range want {
 		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
-			t.Fatalf("%s: element %d: got %v (%08x), want %v (%08x)", what, i, got[i], math.Float32bits(got[i]), want[i], math.Float32bits(want[i]))
+			t.Fatalf("%s: element %d: got %v (%08x), want %v (%08x)", what, i, got[i], math.Float32bits(got[i]),
+				want[i], math.Float32bits(want[i]))
 		}
 	}
 }

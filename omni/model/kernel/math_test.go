@@ -62,7 +62,8 @@ func TestLeakyReLU(t *testing.T) {
 		x := random(r, n)
 		if n > 5 {
 			negZero := math.Float32frombits(1 << 31)
-			copy(x, []float32{0, negZero, float32(math.Inf(1)), float32(math.Inf(-1)), math.SmallestNonzeroFloat32, -math.MaxFloat32})
+			copy(x, []float32{0, negZero, float32(math.Inf(1)), float32(math.Inf(-1)), math.SmallestNonzeroFloat32,
+				-math.MaxFloat32})
 		}
 		want := make([]float32, n)
 		for i, v := range x {
@@ -123,7 +124,8 @@ func TestNorms(t *testing.T) {
 	got := make([]float32, 100)
 	LayerNorm(got, x, w, b, 1e-5)
 	for i, v := range x {
-		if want := (float64(v)-mean)/std*float64(w[i]) + float64(b[i]); math.Abs(float64(got[i])-want) > 2e-6*(1+math.Abs(want)) {
+		want := (float64(v)-mean)/std*float64(w[i]) + float64(b[i])
+		if math.Abs(float64(got[i])-want) > 2e-6*(1+math.Abs(want)) {
 			t.Errorf("layer norm %d: %v, want %v", i, got[i], want)
 		}
 	}

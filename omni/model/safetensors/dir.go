@@ -75,7 +75,8 @@ func fileNames(fsys fs.FS) (names []string, index map[string]string, err error) 
 	seen := map[string]bool{}
 	for tensor, file := range e.WeightMap {
 		if path.Base(file) != file || !fs.ValidPath(file) {
-			return nil, nil, fmt.Errorf("%s: %w: tensor %q: file %q is not beside it", IndexFile, ErrFormat, tensor, file)
+			return nil, nil, fmt.Errorf("%s: %w: tensor %q: file %q is not beside it", IndexFile, ErrFormat, tensor,
+				file)
 		}
 		if !seen[file] {
 			seen[file] = true
@@ -126,7 +127,8 @@ func (d *Dir) Has(name string) bool { return d.where[name] != nil }
 func (d *Dir) Floats(name string, shape ...int) ([]float32, error) {
 	f := d.where[name]
 	if f == nil {
-		return nil, fmt.Errorf("tensor %q is missing from %d safetensors files, want shape %v", name, len(d.files), shape)
+		return nil, fmt.Errorf("tensor %q is missing from %d safetensors files, want shape %v", name, len(d.files),
+			shape)
 	}
 	return f.Floats(name, shape...)
 }

@@ -129,7 +129,8 @@ func parseInfo(name string, raw []byte) (Info, error) {
 		return Info{}, fmt.Errorf("unknown dtype %q", e.DType)
 	}
 	if len(e.Shape) > MaxDims || len(e.Offsets) != 2 {
-		return Info{}, fmt.Errorf("shape of %d dimensions (limit %d), %d data_offsets (want 2)", len(e.Shape), MaxDims, len(e.Offsets))
+		return Info{}, fmt.Errorf("shape of %d dimensions (limit %d), %d data_offsets (want 2)", len(e.Shape), MaxDims,
+			len(e.Offsets))
 	}
 	info := Info{Name: name, DType: e.DType, Begin: e.Offsets[0], End: e.Offsets[1]}
 	total := uint64(elem)

@@ -97,17 +97,20 @@ func TestRefuses(t *testing.T) {
 		{"json", raw("{", ""), "header"},
 		{"dtype", raw(`{"x":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}`, "1234"), `unknown dtype "F31"`},
 		{"size", raw(`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}`, "1234"), "want 8 bytes"},
-		{"overflow", raw(`{"x":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,4]}}`, "1234"), "out of range"},
+		{"overflow", raw(`{"x":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,4]}}`,
+			"1234"), "out of range"},
 		{"negative", raw(`{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}`, "1234"), "out of range"},
 		{"offsets", raw(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}`, "1234"), "want 4 bytes"},
 		{"no offsets", raw(`{"x":{"dtype":"F32","shape":[1]}}`, "1234"), "data_offsets"},
 		{"hole", raw(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, "12345678"), "begins at 4"},
-		{"overlap", raw(`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, "12345678"), "begins at 4"},
+		{"overlap",
+			raw(`{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}`, "12345678"), "begins at 4"},
 		{"truncated", raw(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, "12"), "of 2 bytes"},
 		{"more", raw(`{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}`, "12345"), "of 5 bytes"},
 	} {
 		_, err := Open(bytes.NewReader(c.file), int64(len(c.file)), "model.safetensors")
-		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "model.safetensors") {
+		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), "model.safetensors") {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
@@ -123,7 +126,8 @@ func TestFloatsNamesWhatIsWrong(t *testing.T) {
 		name  string
 		shape []int
 		want  string
-	}{{"x", []int{3}, `m: tensor "x" is missing, want shape [3]`}, {"f", []int{2}, `tensor "f" has shape [1 2], want [2]`}, {"i", []int{1}, `dtype I32`}} {
+	}{{"x", []int{3}, `m: tensor "x" is missing, want shape [3]`},
+		{"f", []int{2}, `tensor "f" has shape [1 2], want [2]`}, {"i", []int{1}, `dtype I32`}} {
 		if _, err := f.Floats(c.name, c.shape...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
@@ -140,10 +144,13 @@ func TestDir(t *testing.T) {
 		want string
 	}{
 		{"glob", fstest.MapFS{"x.safetensors": {Data: one}, "y.safetensors": {Data: two}}, ""},
-		{"index", fstest.MapFS{"x": {Data: one}, "y": {Data: two}, IndexFile: index(`{"weight_map":{"a":"x","b":"y"}}`)}, ""},
+		{"index", fstest.MapFS{"x": {Data: one}, "y": {Data: two},
+			IndexFile: index(`{"weight_map":{"a":"x","b":"y"}}`)}, ""},
 		{"none", fstest.MapFS{}, "no *.safetensors"},
-		{"twice", fstest.MapFS{"x.safetensors": {Data: one}, "y.safetensors": {Data: one}}, `y.safetensors: tensor "a" is in x.safetensors too`},
-		{"wrong file", fstest.MapFS{"x": {Data: one}, "y": {Data: two}, IndexFile: index(`{"weight_map":{"a":"x","b":"x","c":"y"}}`)}, "is not in"},
+		{"twice", fstest.MapFS{"x.safetensors": {Data: one}, "y.safetensors": {Data: one}},
+			`y.safetensors: tensor "a" is in x.safetensors too`},
+		{"wrong file", fstest.MapFS{"x": {Data: one}, "y": {Data: two},
+			IndexFile: index(`{"weight_map":{"a":"x","b":"x","c":"y"}}`)}, "is not in"},
 		{"no file", fstest.MapFS{IndexFile: index(`{"weight_map":{"a":"x"}}`)}, "open x"},
 		{"escape", fstest.MapFS{IndexFile: index(`{"weight_map":{"a":"../x"}}`)}, `"../x" is not beside it`},
 		{"empty", fstest.MapFS{IndexFile: index(`{}`)}, "no weight_map"},
@@ -190,7 +197,8 @@ func TestWriteRefuses(t *testing.T) {
 
 // What can be read can be written and read again.
 func FuzzOpen(f *testing.F) {
-	f.Add(write(f, map[string]string{"k": "v"}, Tensor{"a", "F32", []int{2}, []float32{1, 2}}, Tensor{"b", "BF16", []int{1, 1}, []float32{3}}))
+	f.Add(write(f, map[string]string{"k": "v"}, Tensor{"a", "F32", []int{2}, []float32{1, 2}},
+		Tensor{"b", "BF16", []int{1, 1}, []float32{3}}))
 	f.Add(raw(`{"x":{"dtype":"F16","shape":[1],"data_offsets":[0,2]},"z":{"dtype":"F32","shape":[0],"data_offsets":[2,2]}}`, "12"))
 	f.Add(raw(`{"x":{"dtype":"BOOL","shape":[],"data_offsets":[0,1]}}`, "1"))
 	f.Fuzz(func(t *testing.T, b []byte) {

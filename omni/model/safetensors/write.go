@@ -30,7 +30,8 @@ func Write(w io.Writer, meta map[string]string, tensors []Tensor) error {
 		info := Info{Shape: t.Shape}
 		size, ok := encoders[t.DType]
 		if !ok || info.Elements() != len(t.Data) || slices.ContainsFunc(t.Shape, func(d int) bool { return d < 0 }) {
-			return fmt.Errorf("write tensor %q: %d elements of dtype %q for shape %v", t.Name, len(t.Data), t.DType, t.Shape)
+			return fmt.Errorf("write tensor %q: %d elements of dtype %q for shape %v", t.Name, len(t.Data), t.DType,
+				t.Shape)
 		}
 		if _, dup := header[t.Name]; dup || t.Name == "__metadata__" {
 			return fmt.Errorf("write tensor %q: name is taken", t.Name)
