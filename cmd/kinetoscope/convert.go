@@ -241,22 +241,18 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 	defer b.End()
 	for i := range w.parts {
 		source := w.parts[i].info.Source
-		if done[source] {
+		if done[source.Path] {
 			continue
 		}
-		done[source] = true
-		found, err := open.Find([]string{source})
-		if err != nil {
-			return cli.UsageError{Err: err}
-		}
+		done[source.Path] = true
 		opts, _, err := w.c.Opening(w.e)
 		if err != nil {
 			return err
 		}
 		opts.Progress, opts.Left = b.Update, func(open.Left) {}
 		seq := 0
-		err = open.EachSource(w.e.Ctx, found, opts, func(_ int, t *trace.Trace) error {
-			p := w.part(source, seq)
+		err = open.EachSource(w.e.Ctx, []open.Source{source}, opts, func(_ int, t *trace.Trace) error {
+			p := w.part(source.Path, seq)
 			seq++
 			if p == nil {
 				return nil
@@ -272,7 +268,7 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 
 func (w *rewriting) part(source string, seq int) *convertPart {
 	for i := range w.parts {
-		if p := &w.parts[i]; p.info.Source == source && p.info.Seq == seq {
+		if p := &w.parts[i]; p.info.Source.Path == source && p.info.Seq == seq {
 			return p
 		}
 	}

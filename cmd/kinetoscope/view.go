@@ -37,7 +37,7 @@ type viewCmd struct {
 
 // Run serves the page until the user ends it.
 func (c *viewCmd) Run(e *cli.Env) error {
-	ins, title, detail, missing, err := c.find()
+	found, ins, err := c.find(e)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		return err
 	}
 	defer ln.Close()
-	lib := &paths{cmd: c, ins: ins, title: title, detail: detail, missing: missing, opts: opts, bar: b}
+	lib := &paths{cmd: c, env: e, ins: ins, found: found, opts: opts, bar: b}
 	api := view.New(view.Config{Library: lib, Memory: opts.Memory})
 	defer api.Close()
 	srv := httpd.New(ln, web.Config{View: api, APIKeys: keys, Logger: e.Log, ShutdownGrace: httpd.QuickShutdown})
@@ -88,56 +88,62 @@ func (c *viewCmd) Run(e *cli.Env) error {
 
 // find lists what there is to show before anything is served, so that a wrong path is
 // exit code 2.
-func (c *viewCmd) find() (ins []view.Input, title, detail string, missing []view.Failure, err error) {
+func (c *viewCmd) find(e *cli.Env) (out *view.Opened, ins []view.Input, err error) {
+	out = &view.Opened{Place: timeline.Placement(c.Place)}
+	var files []string
 	for _, p := range c.Paths {
 		if p == open.Stdin {
-			return nil, "", "", nil, cli.Usage("view shows files, directories and runs; standard input is none of them")
+			return nil, nil, cli.Usage("view shows files, directories and runs; standard input is none of them")
 		}
 		run, err := c.FindRun(p)
 		if err != nil {
-			return nil, "", "", nil, err
+			return nil, nil, err
 		}
-		if run != nil {
-			defer run.Close()
-			m, err := run.Manifest()
-			if err != nil {
-				return nil, "", "", nil, cli.UsageError{Err: err}
-			}
-			list, lost, err := view.RunInputs(run, m)
-			if err != nil {
-				return nil, "", "", nil, cli.UsageError{Err: err}
-			}
-			ins, missing = append(ins, list...), append(missing, lost...)
-			title, detail = cmp.Or(m.Session.Prefix, "session "+m.Session.ID), filepath.Base(run.Dir())
+		if run == nil {
+			files = append(files, p)
+			out.Title, out.Detail = filepath.Base(p), filepath.Dir(p)
 			continue
 		}
-		found, err := open.Find([]string{p})
+		defer run.Close()
+		m, err := run.Manifest()
 		if err != nil {
-			return nil, "", "", nil, cli.UsageError{Err: err}
+			return nil, nil, cli.UsageError{Err: err}
 		}
-		for _, s := range found {
-			ins = append(ins, view.Input{Path: s.Path})
+		list, lost, err := view.RunInputs(run, m)
+		if err != nil {
+			return nil, nil, cli.UsageError{Err: err}
 		}
-		title, detail = filepath.Base(p), filepath.Dir(p)
+		ins, out.Failed = append(ins, list...), append(out.Failed, lost...)
+		out.Title, out.Detail = cmp.Or(m.Session.Prefix, "session "+m.Session.ID), filepath.Base(run.Dir())
+	}
+	found, err := c.Inputs(e, files)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, in := range found {
+		ins = append(ins, view.Input(in))
+	}
+	for _, l := range e.Left {
+		out.Left = append(out.Left, view.Failure{Path: l.Path, Error: l.Reason})
 	}
 	if len(c.Paths) > 1 {
 		names := make([]string, len(c.Paths))
 		for i, p := range c.Paths {
 			names[i] = filepath.Base(p)
 		}
-		title, detail = strings.Join(names[:min(3, len(names))], ", "), fmt.Sprintf("%d traces", len(ins))
+		out.Title, out.Detail = strings.Join(names[:min(3, len(names))], ", "), fmt.Sprintf("%d traces", len(ins))
 	}
-	return ins, title, detail, missing, nil
+	return out, ins, nil
 }
 
 // paths is the library of what the user has named: one view.
 type paths struct {
-	cmd           *viewCmd
-	ins           []view.Input
-	title, detail string
-	missing       []view.Failure
-	opts          open.Options
-	bar           *cli.Bar
+	cmd   *viewCmd
+	env   *cli.Env
+	ins   []view.Input
+	found *view.Opened // before anything is read
+	opts  open.Options
+	bar   *cli.Bar
 }
 
 // Open implements view.Library.
@@ -145,9 +151,9 @@ func (l *paths) Open(ctx context.Context, id string, progress func(open.Progress
 	if id != web.ViewID {
 		return nil, fmt.Errorf("this viewer shows /view/%s: %w", web.ViewID, fs.ErrNotExist)
 	}
-	out := &view.Opened{Title: l.title, Detail: l.detail, Place: timeline.Placement(l.cmd.Place)}
-	var err error
-	out.Sources, out.Failed, err = view.Read(ctx, l.ins, l.opts, func(p open.Progress) {
+	out := *l.found
+	out.Failed, out.Left = slices.Clone(out.Failed), slices.Clone(out.Left)
+	err := out.Read(ctx, l.ins, l.opts, func(p open.Progress) {
 		l.bar.Update(p)
 		progress(p)
 	})
@@ -155,12 +161,22 @@ func (l *paths) Open(ctx context.Context, id string, progress func(open.Progress
 	if err != nil {
 		return nil, err
 	}
+	l.sayLeft(&out)
 	out.Sources = slices.DeleteFunc(out.Sources, func(s timeline.Source) bool { return !l.cmd.Wanted(s.Trace) })
-	out.Failed = append(slices.Clone(l.missing), out.Failed...)
 	if len(out.Sources) == 0 {
 		return nil, errors.New("no trace of that rank and stage")
 	}
-	return out, nil
+	return &out, nil
+}
+
+// sayLeft tells the user on stderr what the page does not show.
+func (l *paths) sayLeft(o *view.Opened) {
+	e := *l.env
+	e.Left = nil
+	for _, f := range o.Left {
+		e.Left = append(e.Left, open.Left{Path: f.Path, Reason: f.Error})
+	}
+	reading.NoteLeft(&e)
 }
 
 // openBrowser shows url to the user; that it could not is no error of the verb.

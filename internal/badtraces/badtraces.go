@@ -10,6 +10,8 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -162,6 +164,20 @@ func XZ(s string) string {
 
 // File is one file of an archive.
 type File struct{ Name, Data string }
+
+// Lay writes files into dir, with the directories that they lie in.
+func Lay(dir string, files []File) error {
+	for _, f := range files {
+		path := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(f.Data), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Tar is an archive of files.
 func Tar(files ...File) string {

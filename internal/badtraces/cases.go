@@ -120,6 +120,9 @@ func twice() []Case {
 		{Kind: "twice", Name: "half plain", Files: []File{{"trace_rank0.json", text[:len(text)/2]},
 			{"trace_rank0.json.gz", packed}},
 			Want: want(r), Left: []string{"trace_rank0.json"}},
+		{Kind: "twice", Name: "half plain that ends like a whole one", Files: []File{
+			{"rank0.json", text[:strings.LastIndex(text[:len(text)*2/3], "},\n")+1]}, {"rank0.json.gz", packed}},
+			Want: want(r), Left: []string{"rank0.json"}},
 		{Kind: "twice", Name: "both whole", Files: []File{{"a.json", text}, {"a.json.zst", Zstd(text)}}, Want: want(r),
 			Left: []string{"a.json.zst"}},
 		{Kind: "twice", Name: "a copy elsewhere", Files: []File{{"rank0.json", text}, {"rank1.json", two[1].Text()},

@@ -37,6 +37,14 @@ func Print(t *trace.Trace) uint64 {
 	return h.Sum64()
 }
 
+// Settle says of traces that were read together whose each is and which are there twice:
+// RankByPlace, then Copies. Everybody who has read several traces calls it, so that all count
+// the same ones.
+func Settle(list []*trace.Meta, slices []int) []int {
+	RankByPlace(list)
+	return Copies(list, slices)
+}
+
 // Copies returns for each trace the place of the one that it is a copy of, -1 for those
 // that count. Of several the one with the most slices counts, the first of equal ones.
 // Traces that say of themselves that they are of different ranks are no copies, and none

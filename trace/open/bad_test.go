@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,14 +19,8 @@ import (
 func lay(t testing.TB, files []badtraces.File) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, f := range files {
-		path := filepath.Join(dir, f.Name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(f.Data), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := badtraces.Lay(dir, files); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }

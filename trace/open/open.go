@@ -119,7 +119,12 @@ func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, erro
 	if err != nil {
 		return nil, err
 	}
-	list = Join(list)
+	o.tell(left)
+	return Sources(ctx, Join(list), o)
+}
+
+// Sources is Files for sources of Survey or Find.
+func Sources(ctx context.Context, list []Source, o Options) ([]*trace.Trace, error) {
 	var need int64
 	for _, s := range list {
 		need += s.memory()
@@ -127,9 +132,8 @@ func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, erro
 	if err := tooLarge("", need, o.Memory); err != nil {
 		return nil, err
 	}
-	o.tell(left)
 	all := make([][]*trace.Trace, len(list))
-	err = each(ctx, list, o, true, func(i int, t *trace.Trace) error {
+	err := each(ctx, list, o, true, func(i int, t *trace.Trace) error {
 		all[i] = append(all[i], t)
 		return nil
 	})
@@ -156,7 +160,7 @@ func withoutCopies(list []*trace.Trace, o Options) []*trace.Trace {
 	}
 	var out []*trace.Trace
 	var left []Left
-	for i, of := range identity.Copies(metas, sizes) {
+	for i, of := range identity.Settle(metas, sizes) {
 		if of < 0 {
 			out = append(out, list[i])
 			continue

@@ -251,7 +251,8 @@ export class Panel {
       fact("Last answer", dur(Math.round(app.store.lastMs * 1e6))), fact("Link", button("copy", {}, "copy a link to this view")))),
     h("section", { class: "wide" }, h("h2", {}, "Traces"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["File", "Stage", "Rank", "Format"].map((n) => h("th", { scope: "col" }, n)), ["Slices", "Clock ±"].map((n) => h("th", { scope: "col", class: "num" }, n)), h("th", { scope: "col" }, "Note"))),
       h("tbody", {}, v.traces.map((t) => h("tr", {}, h("td", { class: "opname", title: t.label }, t.label.split("/").pop()), h("td", {}, t.stage ?? "–"), h("td", {}, t.rank >= 0 ? `${t.replica ? `${t.replica}.` : ""}${t.rank}` : "–"), h("td", {}, t.format), num(count(t.slices)), num(t.clock_error_ns >= 1e9 ? "not probed" : dur(t.clock_error_ns)), h("td", { class: t.note ? "warn" : "" }, t.note ?? ""))),
-        v.failed.map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "bad" }, f.error))))))));
+        v.failed.map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "bad" }, f.error))),
+        (v.left ?? []).map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "quiet" }, `not shown: ${f.error}`))))))));
   }
 }
 

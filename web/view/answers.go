@@ -55,6 +55,7 @@ type viewBody struct {
 	Classes       []string           `json:"classes,omitempty"`
 	Traces        []traceInfo        `json:"traces,omitempty"`
 	Failed        []Failure          `json:"failed"`
+	Left          []Failure          `json:"left"`
 }
 
 type progressBody struct {
@@ -75,7 +76,8 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b := viewBody{SchemaVersion: SchemaVersion, ID: r.PathValue("id"), State: "reading", Failed: []Failure{}}
+	b := viewBody{SchemaVersion: SchemaVersion, ID: r.PathValue("id"), State: "reading", Failed: []Failure{},
+		Left: []Failure{}}
 	wait := time.NewTimer(readingWait)
 	defer wait.Stop()
 	select {
@@ -99,6 +101,7 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 		tl.UncertaintyNs
 	b.Slices, b.ReadMs, b.Native, b.Classes = tl.Count(), run.took.Milliseconds(), tl.Native(), timeline.Classes()
 	b.Failed = append(b.Failed, run.opened.Failed...)
+	b.Left = append(b.Left, run.opened.Left...)
 	for i, s := range run.opened.Sources {
 		m := &s.Trace.Meta
 		b.Traces = append(b.Traces, traceInfo{Index: i, Label: s.Label, Stage: m.Stage, StageID: m.StageID,

@@ -23,7 +23,9 @@ type Opened struct {
 	Sources []timeline.Source
 	// Failed lists what could not be read; the rest is shown.
 	Failed []Failure
-	Place  timeline.Placement
+	// Left lists what is not shown for it is no trace, or there already, with the reasons.
+	Left  []Failure
+	Place timeline.Placement
 }
 
 // Failure is a trace that could not be read.

@@ -17,35 +17,44 @@ import (
 	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// Input is one file to read and, if it belongs to a run, whose it is; else Rank is nil.
-type Input = runs.Input
+// Input is what is read at a time and, if it belongs to a run, whose it is; else Run is nil.
+type Input struct {
+	Source open.Source
+	Run    *runs.Input
+}
 
 // atOnce is how many files are read at a time; each is read by all cores. Under a limit of
 // memory they come one after the other, for each may take what those before it have left.
 const atOnce = 2
 
-// Read reads traces and puts them on one clock. What cannot be read is told, and is an
-// error only if there is nothing else.
-func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.Progress)) ([]timeline.Source, []Failure,
-	error) {
+// Read reads traces and puts them on one clock: o's Sources, and beside them what is Left and
+// Failed. That nothing could be read is an error.
+func (o *Opened) Read(ctx context.Context, ins []Input, opts open.Options, progress func(open.Progress)) error {
 	traces := make([][]*trace.Trace, len(ins))
 	errs := make([]error, len(ins))
 	sum := &sums{report: progress, of: make([]open.Progress, len(ins))}
 	var wg sync.WaitGroup
-	room := newRoom(o.Memory)
+	var mu sync.Mutex
+	room := newRoom(opts.Memory)
 	slot := make(chan struct{}, room.atOnce())
 	for i, in := range ins {
 		wg.Go(func() {
 			slot <- struct{}{}
 			defer func() { <-slot }()
-			opt := o
+			opt := opts
 			opt.Progress = func(p open.Progress) { sum.add(i, p) }
 			opt.Memory = room.left()
-			list, err := open.Files(ctx, []string{in.Path}, opt)
-			if err == nil && len(list) != 1 && in.Rank != nil {
+			opt.Left = func(l open.Left) {
+				mu.Lock()
+				defer mu.Unlock()
+				o.Left = append(o.Left, Failure{l.Path, l.Reason})
+			}
+			list, err := open.Sources(ctx, []open.Source{in.Source}, opt)
+			if err == nil && len(list) != 1 && in.Run != nil {
 				err = fmt.Errorf("%d traces in a rank's file", len(list))
 			}
 			room.take(list)
@@ -54,33 +63,54 @@ func Read(ctx context.Context, ins []Input, o open.Options, progress func(open.P
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
-		return nil, nil, ctx.Err()
+		return ctx.Err()
 	}
-	var ranks []convert.RankInput
-	var out []timeline.Source
-	var failed []Failure
 	for i, in := range ins {
 		if errs[i] != nil {
-			failed = append(failed, Failure{in.Path, errs[i].Error()})
-			continue
-		}
-		for _, t := range traces[i] {
-			r, note := placed(in, t)
-			ranks = append(ranks, r)
-			label := in.Path
-			if len(traces[i]) > 1 { // an archive, or a file that ranks were merged into
-				label = fmt.Sprintf("%s #%d", cmp.Or(t.Meta.File, in.Path), t.Meta.Part)
-			}
-			out = append(out, timeline.Source{Trace: t, Label: label, Note: note})
+			o.Failed = append(o.Failed, Failure{in.Source.Path, errs[i].Error()})
 		}
 	}
-	if len(out) == 0 {
-		return nil, failed, errors.Join(errs...)
+	o.settle(ins, traces)
+	if len(o.Sources) == 0 {
+		return errors.Join(errs...)
+	}
+	return nil
+}
+
+// settle takes over what was read of the inputs but for what is there twice.
+func (o *Opened) settle(ins []Input, traces [][]*trace.Trace) {
+	var metas []*trace.Meta
+	var sizes []int
+	for i, list := range traces {
+		for _, t := range list {
+			if in := ins[i].Run; in != nil {
+				in.Place(t)
+			}
+			metas, sizes = append(metas, &t.Meta), append(sizes, t.Slices.Len())
+		}
+	}
+	copies := identity.Settle(metas, sizes)
+	var ranks []convert.RankInput
+	n := 0
+	for i, list := range traces {
+		for _, t := range list {
+			n++
+			if of := copies[n-1]; of >= 0 {
+				o.Left = append(o.Left, Failure{t.Meta.File, open.CopyReason(metas[of].File)})
+				continue
+			}
+			r, note := placed(ins[i], t)
+			ranks = append(ranks, r)
+			label := ins[i].Source.Path
+			if len(list) > 1 { // an archive, or a file that ranks were merged into
+				label = fmt.Sprintf("%s #%d", cmp.Or(t.Meta.File, label), t.Meta.Part)
+			}
+			o.Sources = append(o.Sources, timeline.Source{Trace: t, Label: label, Note: note})
+		}
 	}
 	for i, c := range convert.Clocks(ranks) {
-		out[i].Clock = c
+		o.Sources[i].Clock = c
 	}
-	return out, failed, nil
 }
 
 // room is the memory that the traces of a timeline may take together.
@@ -120,13 +150,13 @@ func placed(in Input, t *trace.Trace) (convert.RankInput, string) {
 	if note != "" {
 		note = "repaired: " + note
 	}
-	if in.Rank == nil {
+	if in.Run == nil {
 		return r, note
 	}
-	in.Place(t)
-	r.Rank, r.StageName, r.Clock = in.Rank.RankID, in.Rank.StageName, in.Rank.Clock
-	if in.Rank.State != protocol.StateComplete {
-		note = fmt.Sprintf("%s: %s", in.Rank.State, in.Rank.Reason)
+	rank := in.Run.Rank
+	r.Rank, r.StageName, r.Clock = rank.RankID, rank.StageName, rank.Clock
+	if rank.State != protocol.StateComplete {
+		note = fmt.Sprintf("%s: %s", rank.State, rank.Reason)
 	}
 	return r, note
 }
@@ -190,21 +220,29 @@ func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(op
 	if out.Title == "" {
 		out.Title = "session " + m.Session.ID
 	}
-	out.Sources, out.Failed, err = Read(ctx, ins, o, progress)
-	out.Failed = append(missing, out.Failed...)
-	return out, err
+	out.Failed = missing
+	return out, out.Read(ctx, ins, o, progress)
 }
 
 // RunInputs lists what a run's ranks left, and the ranks that left nothing, with their
 // reasons. That none left anything is an error.
 func RunInputs(r *store.Run, m *store.Manifest) (ins []Input, missing []Failure, err error) {
-	if ins, err = runs.Inputs(r); err != nil {
+	list, err := runs.Inputs(r)
+	if err != nil {
 		return nil, nil, err
+	}
+	for i := range list {
+		found, err := open.Find([]string{list[i].Path})
+		if err != nil {
+			missing = append(missing, Failure{list[i].Path, err.Error()})
+			continue
+		}
+		ins = append(ins, Input{found[0], &list[i]})
 	}
 	for _, s := range m.Session.Stages {
 		for i := range s.Ranks {
 			rank := &s.Ranks[i]
-			if slices.ContainsFunc(ins, func(in Input) bool { return in.Rank.RankID == rank.RankID }) {
+			if slices.ContainsFunc(list, func(in runs.Input) bool { return in.Rank.RankID == rank.RankID }) {
 				continue
 			}
 			missing = append(missing, Failure{fmt.Sprintf("%s rank %d", rank.StageName, rank.Rank),

@@ -218,7 +218,7 @@ type Info struct {
 	Doubts []plausible.Doubt `json:"doubts,omitempty"`
 
 	Meta   *trace.Meta `json:"-"` // without what is large
-	Source string      `json:"-"` // path that is opened to read it again
+	Source open.Source `json:"-"` // what is opened to read it again
 	Seq    int         `json:"-"` // which of the source's traces it is, from 0
 }
 
@@ -281,7 +281,7 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 			return nil
 		}
 		info := infoOf(t, cmp.Or(t.Meta.File, ins[i].Source.Path))
-		info.Source, info.Seq = ins[i].Source.Path, nth
+		info.Source, info.Seq = ins[i].Source, nth
 		return f(at, t, info)
 	})
 	b.End()
@@ -378,10 +378,9 @@ func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Aske
 	for i, g := range got {
 		metas[i], sizes[i] = g.info.Meta, g.info.Slices
 	}
-	identity.RankByPlace(metas)
 	var list []report.Ranked[T]
 	var infos []Info
-	for i, of := range identity.Copies(metas, sizes) {
+	for i, of := range identity.Settle(metas, sizes) {
 		if of >= 0 && !o.Copies {
 			e.Left = append(e.Left, open.Left{Path: got[i].info.File, Reason: open.CopyReason(got[of].info.File)})
 			if ask.Dropped != nil {
@@ -404,15 +403,15 @@ func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Aske
 		NoteRepairs(e, infos)
 		noteDoubts(e, infos)
 	}
-	noteLeft(e)
+	NoteLeft(e)
 	return list, infos, nil
 }
 
 // leftNamed bounds the files that a note names.
 const leftNamed = 5
 
-// noteLeft says on stderr what was not read, the same reason once.
-func noteLeft(e *cli.Env) {
+// NoteLeft says on stderr what was not read, the same reason once.
+func NoteLeft(e *cli.Env) {
 	byReason := map[string][]string{}
 	var reasons []string
 	for _, l := range e.Left {

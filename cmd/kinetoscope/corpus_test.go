@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kinetoscope/kinetoscope/internal/badtraces"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+)
+
+// answered is what a verb said.
+type answered struct {
+	code     int
+	out, err string
+}
+
+// verb runs a verb as a user types it, but for the process.
+func verb(t *testing.T, args ...string) answered {
+	t.Helper()
+	var out, err bytes.Buffer
+	code := run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &err})
+	return answered{code, out.String(), err.String()}
+}
+
+// tracesOf are the traces of an answer in JSON as the corpus writes them: "rank 0: 20" slices.
+func tracesOf(t *testing.T, a answered) map[string]int {
+	t.Helper()
+	var doc struct {
+		Traces []struct {
+			StageID, Rank, Replica int
+			Stage, Phase, Role     string
+			Slices                 int
+		}
+	}
+	if err := json.Unmarshal([]byte(a.out), &doc); err != nil {
+		t.Fatalf("%v in %q, stderr %s", err, a.out, a.err)
+	}
+	out := map[string]int{}
+	for _, x := range doc.Traces {
+		out[fmt.Sprint(x.Stage, x.Rank, " ", x.Replica, x.Phase, x.Role)] += x.Slices
+	}
+	return out
+}
+
+// TestCorpusBehindEveryDoor asks every verb about every kind of trouble. No verb fails on what a
+// user may well give it, and all count the same traces.
+func TestCorpusBehindEveryDoor(t *testing.T) {
+	for _, c := range badtraces.Cases() {
+		t.Run(c.Kind+" "+c.Name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			in := filepath.Join(dir, "in")
+			if err := badtraces.Lay(in, c.Files); err != nil {
+				t.Fatal(err)
+			}
+			want := tracesOf(t, verb(t, "report", in, "--json"))
+			for _, name := range []string{"steps", "idle", "comms", "kernels", "ops", "memory"} {
+				if d := cmp.Diff(want, tracesOf(t, verb(t, name, in, "--json"))); d != "" {
+					t.Errorf("%s counts other traces than report: %s", name, d)
+				}
+			}
+			for _, name := range []string{"report", "inspect"} {
+				if a := verb(t, name, in); a.code != cli.ExitOK || a.out == "" {
+					t.Errorf("%s: code %d, stderr %s", name, a.code, a.err)
+				}
+			}
+			if a := verb(t, "critical-path", in); a.code != cli.ExitOK && a.code != cli.ExitUsage {
+				t.Errorf("critical-path: code %d, stderr %s", a.code, a.err)
+			}
+			merged := filepath.Join(dir, "merged.pftrace")
+			if a := verb(t, "merge", in, "-o", merged); a.code != cli.ExitOK {
+				t.Fatalf("merge: code %d, stderr %s", a.code, a.err)
+			}
+			got := tracesOf(t, verb(t, "report", merged, "--json"))
+			if d := cmp.Diff(sum(want), sum(got)); d != "" {
+				t.Errorf("the merged file holds other slices: %s (%v, %v)", d, want, got)
+			}
+		})
+	}
+}
+
+func sum(m map[string]int) (n int) {
+	for _, k := range m {
+		n += k
+	}
+	return n
+}
