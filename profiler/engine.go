@@ -17,6 +17,8 @@ type engine struct {
 	chunksPerTrack int
 	flags          atomic.Uint64 // format.Opt* of all sinks together
 	handed         atomic.Uint64 // grows when an owner hands over a chunk or closes
+	resting        atomic.Bool   // the collector sleeps until something is handed over or due
+	wake           chan struct{} // holds at most one: the end of a rest
 
 	mu    sync.Mutex
 	added []*writer // not yet seen by the collector
@@ -72,6 +74,7 @@ func newEngine(c Config) *engine {
 		cfg:  c,
 		tsc:  c.Clock.resolve() == ClockTSC,
 		cmds: make(chan func()),
+		wake: make(chan struct{}, 1),
 		done: make(chan struct{}),
 		gone: map[uint32]TrackStats{},
 	}
@@ -103,22 +106,46 @@ func (e *engine) run() {
 	quiet := 0 // polls in a row that found no full chunk
 	for !e.quit {
 		select {
+		case <-e.wake:
+			quiet = 0
+			tick.Reset(pollEvery)
 		case <-tick.C:
+			e.resting.Store(false)
 			handed := e.seen
 			e.poll()
 			if quiet++; e.seen != handed {
 				quiet = 0
 			}
-			switch {
-			case quiet < quietPolls:
-				tick.Reset(pollEvery)
-			case quiet < restPolls:
-				tick.Reset(idlePollEvery)
-			default:
-				tick.Reset(restPollEvery)
-			}
+			tick.Reset(e.pause(quiet))
 		case f := <-e.cmds:
 			f()
+		}
+	}
+}
+
+// pause is the time to the next poll. After quietPolls it is a rest, which an owner that
+// hands over a chunk ends, and which lasts no longer than until the generation is due.
+func (e *engine) pause(quiet int) time.Duration {
+	if quiet < quietPolls || e.out != nil && e.out.full() {
+		return pollEvery
+	}
+	e.resting.Store(true)
+	if e.handed.Load() != e.seen { // since the poll: its owner may have seen no rest
+		e.resting.Store(false)
+		return pollEvery
+	}
+	return max(pollEvery, e.cfg.FlushEvery-time.Duration(monoNow()-e.open.mono))
+}
+
+// handOver tells the collector that a chunk is complete or a track closed. It wakes the
+// collector from a rest, which is at most once in quietPolls polls, and else costs two
+// atomic operations.
+func (e *engine) handOver() {
+	e.handed.Add(1)
+	if e.resting.Load() && e.resting.CompareAndSwap(true, false) {
+		select {
+		case e.wake <- struct{}{}:
+		default: // an earlier rest's: it wakes as well
 		}
 	}
 }

@@ -44,13 +44,10 @@ const (
 	maxGenerationBytes     = 16 << 20              // a frame's limit is 64 MiB
 	backlogGenerations     = 8                     // waiting for a slow Out
 	pollEvery              = 10 * time.Millisecond // one core fills 2 MiB in this time
-	idlePollEvery          = 50 * time.Millisecond // 10 MiB of a burst after quiet, below what one track may hold
-	quietPolls             = 20                    // after so many without a full chunk the owners count as quiet
-	// A poll wakes an idle process, which is most of what an armed recorder costs there.
-	// A burst that begins in a rest makes 25 MiB on one core, still below what one track
-	// may hold.
-	restPollEvery = 125 * time.Millisecond
-	restPolls     = quietPolls + 20 // so many polls without a full chunk, over a second, make a rest
+	// A poll wakes an idle process, which is most of what an armed recorder costs there:
+	// after so many polls without a full chunk the collector rests until an owner hands one
+	// over or a generation is due.
+	quietPolls = 20
 )
 
 // Config sets a Recorder up. The zero value is usable.

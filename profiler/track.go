@@ -192,5 +192,5 @@ func (t *Track) Close() {
 		w.unwind(0)
 	}
 	w.closed.Store(true)
-	w.eng.handed.Add(1)
+	w.eng.handOver()
 }

@@ -110,7 +110,7 @@ func (w *writer) grow(n int) bool {
 		w.first.Store(c)
 	} else {
 		w.chunk.next.Store(c)
-		w.eng.handed.Add(1)
+		w.eng.handOver()
 	}
 	w.chunk, w.buf, w.pos = c, c.buf, 0
 	return true

@@ -58,7 +58,7 @@ func init() {
 // idleInterval is how long a waiting rank waits at a stretch. Rank 0 then sends its
 // followers an empty plan, well within a collective's timeout. It is long because an
 // idle server should cost next to nothing; the begin of a recording ends a wait at once.
-const idleInterval = 500 * time.Millisecond
+const idleInterval = 2 * time.Second
 
 // runner is the model of a stage and what its requests are doing. Run is called on
 // every rank with the same plans, all else on rank 0 alone.
