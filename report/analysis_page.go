@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
-	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -82,88 +80,4 @@ func (r *TraceReport) where(f *analysis.Finding) string {
 		return who + fmt.Sprintf("%s (slice %d)%s", KernelName(r.Names(e.Rank, e.Slice)), e.Slice, at)
 	}
 	return who + units.Duration(float64(e.EndNs-e.StartNs)) + at
-}
-
-// PipelineTables are the numbers of a pipeline's report as tables, for programs.
-func PipelineTables(r *pipeline.Report) []*Table {
-	time := &Table{Name: "time", Title: "Time", Columns: []Column{
-		{Key: "stage_id", Title: "stage"},
-		{Key: "stage", Title: "name", Left: true},
-		{Key: "replica", Title: "replica"},
-		{Key: "rank", Title: "rank"},
-		{Key: "category", Title: "category", Left: true},
-		{Key: "exclusive_ns", Title: "exclusive"},
-		{Key: "share", Title: "share"},
-		{Key: "total_ns", Title: "total"},
-	}}
-	step := &Table{Name: "steps", Title: "Steps", Columns: []Column{
-		{Key: "stage_id", Title: "stage"},
-		{Key: "stage", Title: "name", Left: true},
-		{Key: "replica", Title: "replica"},
-		{Key: "rank", Title: "rank"},
-		{Key: "category", Title: "category", Left: true},
-		{Key: "count", Title: "steps"},
-		{Key: "mean_ns", Title: "mean"},
-		{Key: "p50_ns", Title: "p50"},
-		{Key: "p99_ns", Title: "p99"},
-		{Key: "max_ns", Title: "max"},
-		{Key: "tokens", Title: "tokens"},
-		{Key: "batch_mean", Title: "batch"},
-	}}
-	ops := &Table{Name: "ops", Title: "Operators", Columns: []Column{
-		{Key: "stage_id", Title: "stage"},
-		{Key: "stage", Title: "name", Left: true},
-		{Key: "name", Title: "operator", Left: true, Flex: true},
-		{Key: "calls", Title: "calls"},
-		{Key: "self_ns", Title: "self"},
-		{Key: "share", Title: "share"},
-		{Key: "total_ns", Title: "total"},
-		{Key: "flops", Title: "FLOP"},
-		{Key: "gflop_per_s", Title: "GFLOP/s"},
-		{Key: "bytes", Title: "traffic"},
-	}}
-	requests := &Table{Name: "requests", Title: "Requests", Columns: []Column{
-		{Key: "request", Title: "request", Left: true, Flex: true},
-		{Key: "arrival_ns"},
-		{Key: "partial", Title: "partial", Left: true},
-		{Key: "ttft_ns", Title: "TTFT"},
-		{Key: "first_output_ns", Title: "first output"},
-		{Key: "output", Title: "output", Left: true},
-		{Key: "total_ns", Title: "total"},
-		{Key: "tokens", Title: "tokens"},
-		{Key: "per_token_ns", Title: "a token"},
-	}}
-	for i := range r.Stages {
-		s := &r.Stages[i]
-		for k := range s.Ranks {
-			rank := &s.Ranks[k]
-			who := []Cell{ID(s.StageID), Str(s.Name), ID(rank.Replica), ID(rank.Rank)}
-			for _, c := range rank.Time {
-				time.Add(append(slices.Clone(who), Str(c.Category.String()), Ns(c.ExclusiveNs), Share(c.Share),
-					Ns(c.TotalNs))...)
-			}
-			for _, st := range rank.Steps {
-				step.Add(
-					append(slices.Clone(who), Str(st.Category.String()), Int(st.Count), MeanNs(st.MeanNs),
-						MeanNs(st.P50Ns), MeanNs(st.P99Ns), Ns(st.MaxNs), Int(st.Tokens), Num(st.Batch))...,
-				)
-			}
-		}
-		for _, op := range s.Ops {
-			ops.Add(
-				ID(s.StageID), Str(s.Name), Str(op.Name), Int(op.Calls), Ns(op.SelfNs), Share(op.Share), Ns(op.TotalNs),
-				Cell{units.Scaled(float64(op.FLOPs), ""), ID(op.FLOPs).Raw}, Num(op.GFLOPPerS), Bytes(op.Bytes),
-			)
-		}
-	}
-	for i := range r.Requests {
-		q := &r.Requests[i]
-		requests.Add(
-			Str(q.ID), ID(q.ArrivalNs), Str(fmt.Sprint(q.Partial)), If(q.TTFTNs >= 0, Ns(q.TTFTNs)),
-			If(q.FirstOutputNs >= 0, Ns(q.FirstOutputNs)), Str(q.OutputKind), If(q.TotalNs >= 0, Ns(q.TotalNs)),
-			Int(q.Tokens),
-			MeanNs(q.PerTokenNs),
-		)
-	}
-	return []*Table{time, step, ops, requests}
 }

@@ -199,7 +199,7 @@ func (c *checker) earlyWork(rows []int32, of int, most int64) {
 		c.apart[i] = true
 	}
 	c.own()
-	c.doubt(EarlyWork, rows[0], stat.Ratio(int64(len(rows)), int64(of)), float64(len(rows)), "count",
+	c.doubt(EarlyWork, rows[0], extent{stat.Ratio(int64(len(rows)), int64(of)), float64(len(rows)), "count"},
 		"%s of %d %s before the call with the same correlation, by up to %s: who launched %s is taken as unknown",
 		plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), units.Duration(float64(most)),
 		verb(len(rows), "it", "them"))
@@ -243,7 +243,7 @@ func (k *clock) sayBehind(worst bound, early []int32, most int64, bounded bool) 
 			units.Duration(float64(max(most, worst.ns))))
 	}
 	part := stat.Ratio(int64(len(early)), int64(len(k.rows)))
-	k.c.doubt(Clock, worst.slice, max(0.1, min(part, 0.4)), float64(worst.ns)/1e3, "us",
+	k.c.doubt(Clock, worst.slice, extent{max(0.1, min(part, 0.4)), float64(worst.ns) / 1e3, "us"},
 		"device %d: %s of %d begin before the call that launched them, so the device's clock is behind the host's by at least %s%s; its times are moved by that, and a wait for a launch may be longer than it seems",
 		k.id, plural(len(early), "slice"), len(k.rows), units.Duration(float64(worst.ns)), limit)
 	return line{by: worst.ns}, true
@@ -260,8 +260,8 @@ func (k *clock) sayAhead(lo int64, late []bound) (line, bool) {
 		}
 	}
 	by := max(worst.ns, lo)
-	k.c.doubt(Clock, worst.slice, max(0.1, min(stat.Ratio(int64(len(late)), int64(len(k.ends))), 0.4)), float64(by)/1e3,
-		"us",
+	part := stat.Ratio(int64(len(late)), int64(len(k.ends)))
+	k.c.doubt(Clock, worst.slice, extent{max(0.1, min(part, 0.4)), float64(by) / 1e3, "us"},
 		"device %d: work ends after %s returned that waited for it, so the device's clock is ahead of the host's by at least %s and, by the launches, at most %s; its times are moved back by the least, and the delay of a launch may be shorter than it seems",
 		k.id, plural(len(late), "call"), units.Duration(float64(-by)), units.Duration(float64(-lo)))
 	return line{by: by}, true
@@ -269,7 +269,7 @@ func (k *clock) sayAhead(lo int64, late []bound) (line, bool) {
 
 // sayLate doubts calls that return before what they waited for, where nothing else fits.
 func (k *clock) sayLate(late []bound) {
-	k.c.doubt(Clock, late[0].slice, 0.05, float64(late[0].ns)/1e3, "us",
+	k.c.doubt(Clock, late[0].slice, extent{0.05, float64(late[0].ns) / 1e3, "us"},
 		"device %d: work ends up to %s after a call returned that waited for it (%d of %d such calls), and launches contradict that the device's clock is ahead: times are left as they are",
 		k.id, units.Duration(float64(-late[0].ns)), len(late), len(k.ends))
 }

@@ -60,7 +60,7 @@ func (k *clock) promptly() (line, bool) {
 			return line{}, false
 		}
 	}
-	k.c.doubt(Clock, rows[0], 0.1, -float64(least)/1e3, "us",
+	k.c.doubt(Clock, rows[0], extent{0.1, -float64(least) / 1e3, "us"},
 		"device %d: each of %s that found the device idle begins %s or more after its launch, and most within %s of that: the device's clock is ahead of the host's by about as much, at most; its times are moved back by that. No call that waits for the device bounds it better",
 		k.id, plural(len(rows), "slice"), units.Duration(float64(least)), units.Duration(float64(usual-least)))
 	return line{by: -least}, true
@@ -160,7 +160,8 @@ func (k *clock) sayDrift(by line, slice int32, n int) (line, bool) {
 	if abs(float64(by.at(first))) > abs(float64(most)) {
 		most = by.at(first)
 	}
-	k.c.doubt(Clock, slice, max(0.1, min(stat.Ratio(int64(n), int64(len(k.rows))), 0.4)), float64(most)/1e3, "us",
+	part := stat.Ratio(int64(n), int64(len(k.rows)))
+	k.c.doubt(Clock, slice, extent{max(0.1, min(part, 0.4)), float64(most) / 1e3, "us"},
 		"device %d: its clock runs away from the host's: %s at the begin of its work and %s at the end (%+.0f ppm), as launches and the calls that waited for work bound it; its times are moved by that",
 		k.id, offset(by.at(first)), offset(by.at(last)), 1e6*by.rate)
 	return by, true

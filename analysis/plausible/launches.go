@@ -19,7 +19,7 @@ func (c *checker) launches() {
 		return
 	}
 	if len(c.v.Work) == 0 {
-		c.doubt(NoWork, all[0], 0.2, float64(len(all)), "count",
+		c.doubt(NoWork, all[0], extent{0.2, float64(len(all)), "count"},
 			"%s (%s) %s in the trace and no device work: the device's activities were not recorded, by choice (activities without CUDA, HIP or XPU), for lack of rights or of the driver's tracing library, or because another profiler held it. What follows is the host's time",
 			plural(len(all), "launch call"), c.name(all[0]), verb(len(all), "is", "are"))
 		return
@@ -45,7 +45,7 @@ func (c *checker) launches() {
 		}
 	}
 	if 2*orphans >= len(missing) && orphans > 0 && len(missing) == len(all) {
-		c.doubt(Unmatched, missing[0], 0.2, float64(len(missing)), "count",
+		c.doubt(Unmatched, missing[0], extent{0.2, float64(len(missing)), "count"},
 			"%s and %s have no correlation in common: who launched what is not known, and neither is what the device waited for",
 			plural(len(missing), "launch call"), plural(orphans, "device slice"))
 		c.missing = nil
@@ -74,7 +74,7 @@ func (c *checker) missingWork(all, missing []int32, linked func(int32) bool) {
 	} else if graphsMissing > 0 {
 		what = fmt.Sprintf("launches (%d of %d of graphs) have", graphsMissing, graphs)
 	}
-	c.doubt(MissingWork, missing[0], part, float64(n), "count",
+	c.doubt(MissingWork, missing[0], extent{part, float64(n), "count"},
 		"%d of %d %s no device work in the trace, %s: idle time, kernels a step and the verdict are unreliable and rest on the others",
 		n, of, what, c.whereMissing(all, linked))
 }

@@ -173,11 +173,18 @@ func (c *checker) drop(i int32) {
 	c.keep[i] = false
 }
 
+// extent is how much a doubt is about.
+type extent struct {
+	part   float64 // of what answers rest on; it grades the doubt
+	number float64 // the finding's number, in unit
+	unit   string
+}
+
 // doubt notes a finding about slice i.
-func (c *checker) doubt(k Kind, i int32, part float64, number float64, unit, format string, args ...any) {
+func (c *checker) doubt(k Kind, i int32, x extent, format string, args ...any) {
 	s := &c.v.Trace.Slices
 	f := finding.Finding{
-		Severity: severity(part), Text: fmt.Sprintf(format, args...), Number: number, Unit: unit, Doubt: true,
+		Severity: severity(x.part), Text: fmt.Sprintf(format, args...), Number: x.number, Unit: x.unit, Doubt: true,
 		Evidence: finding.Evidence{Track: s.Track[i], Slice: int(i), StartNs: s.Start[i], EndNs: s.End(int(i))},
 	}
 	c.doubts = append(c.doubts, Doubt{k, f})

@@ -51,7 +51,7 @@ func (c *checker) noTime() {
 	if n == 0 {
 		n, what = len(at), "slice"
 	}
-	c.doubt(NoTime, first, max(0.01, stat.Ratio(int64(device), int64(len(c.v.Work)))), float64(n), "count",
+	c.doubt(NoTime, first, extent{max(0.01, stat.Ratio(int64(device), int64(len(c.v.Work)))), float64(n), "count"},
 		"%s %s no time (ts 0), %s the first: left out of everything", plural(n, what), verb(n, "has", "have"),
 		c.name(first))
 }
@@ -110,7 +110,7 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 	}
 	if len(inside) == 0 || len(inside) > max(overrunFew, int(overrunShare*float64(len(rows)))) {
 		if part := stat.Ratio(overlap, sum); part >= overlapNotice {
-			c.doubt(SharedLane, rows[0], min(part, 0.3), 100*part, "%",
+			c.doubt(SharedLane, rows[0], extent{min(part, 0.3), 100 * part, "%"},
 				"%s: its slices overlap for %s of their summed time, so it is no single stream (several queues, ranks or graphs in one lane): sums of kernel times can exceed the time, busy time does not",
 				c.lane(l), units.Share(part))
 		}
@@ -152,7 +152,7 @@ func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 	if n := len(inside) - 1; n > 0 {
 		others = " (" + plural(n, "more such slice") + ")"
 	}
-	c.doubt(Overrun, worst, part, float64(c.v.Dur[worst])/1e3, "us",
+	c.doubt(Overrun, worst, extent{part, float64(c.v.Dur[worst]) / 1e3, "us"},
 		"%s: %s lasts %s, and %s of the stream begin and end inside it, which is impossible; it is counted up to the next start, %s%s. As it stands it would be %s of the summed device time",
 		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), plural(inside[worst], "later slice"),
 		units.Duration(float64(c.dur[worst])), others, units.Share(part))
@@ -175,7 +175,7 @@ func (c *checker) noDuration() {
 		}
 	}
 	if part := stat.Ratio(int64(n), int64(len(c.v.Work))); fine && part >= noDurationShare {
-		c.doubt(NoDuration, first, min(part, 0.3), float64(n), "count",
+		c.doubt(NoDuration, first, extent{min(part, 0.3), float64(n), "count"},
 			"%s of %d %s a duration of 0, %s the first: their time is in no sum", plural(n, "device slice"),
 			len(c.v.Work), verb(n, "has", "have"), c.name(first))
 	}
@@ -243,7 +243,7 @@ func (c *checker) dominant() {
 		tail = ". It ends " + units.Duration(float64(beyond)) + " after everything else in the trace and is left out"
 		left = "the rest"
 	}
-	c.doubt(Dominant, worst, 0.3, 100*stat.Ratio(c.durOf(worst), all), "%",
+	c.doubt(Dominant, worst, extent{0.3, 100 * stat.Ratio(c.durOf(worst), all), "%"},
 		"%s: one slice of %s lasts %s, %s of the summed device time and %.0f times as long as the next%s%s; %s, %s of %s is %s",
 		c.lane(c.v.LaneOf[worst]), c.name(worst), units.Duration(float64(c.durOf(worst))),
 		units.Share(stat.Ratio(c.durOf(worst), all)),

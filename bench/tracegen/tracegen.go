@@ -110,7 +110,7 @@ func Write(w io.Writer, o Options) (Counts, error) {
 	for step := 0; g.n.Bytes < o.Bytes || step == 0; step++ {
 		g.step(step)
 	}
-	g.slice("Trace", "PyTorch Profiler (0)", `"Spans"`, `"PyTorch Profiler"`, start, g.ts-start, `"Op count": 0`)
+	g.slice("Trace", "PyTorch Profiler (0)", lane{`"Spans"`, `"PyTorch Profiler"`}, start, g.ts-start, `"Op count": 0`)
 	g.p("\n  ],\n  \"traceName\": \"generated.json\"\n}\n")
 	return g.n, g.w.Flush()
 }
@@ -130,13 +130,16 @@ func (g *generator) event(format string, a ...any) {
 
 func us(ns int64) string { return fmt.Sprintf("%d.%03d", ns/1000, ns%1000) }
 
-func (g *generator) slice(cat, name, pid, tid string, start, dur int64, args string) {
+// lane is where a slice is: ids of its process and thread, as the file spells them.
+type lane struct{ pid, tid string }
+
+func (g *generator) slice(cat, name string, on lane, start, dur int64, args string) {
 	g.n.Slices++
 	if g.o.Unlike {
 		args += `, "Note": "` + g.note() + `"`
 	}
 	g.event("\"ph\": \"X\", \"cat\": %q, \"name\": %q, \"pid\": %s, \"tid\": %s,\n    \"ts\": %s, \"dur\": %s,\n    \"args\": {\n      %s\n    }",
-		cat, name, pid, tid, us(start), us(dur), args)
+		cat, name, on.pid, on.tid, us(start), us(dur), args)
 }
 
 // note is a text that no other is like.
@@ -154,6 +157,9 @@ const (
 	stream = "7"
 )
 
+// main is the thread that all host slices are on.
+var main = lane{host, thread}
+
 // opsPerStep is the number of operators between two marks of a step.
 const opsPerStep = 2000
 
@@ -166,7 +172,7 @@ func (g *generator) step(n int) {
 		g.op()
 	}
 	g.ext++
-	g.slice("user_annotation", fmt.Sprintf("ProfilerStep#%d", n), host, thread, start, g.ts-start,
+	g.slice("user_annotation", fmt.Sprintf("ProfilerStep#%d", n), main, start, g.ts-start,
 		fmt.Sprintf(`"External id": %d,"Record function id": 0, "Ev Idx": %d`, g.ext, g.ext))
 }
 
@@ -184,13 +190,13 @@ func (g *generator) op() {
 	}
 	if g.o.Python {
 		for d := range 3 {
-			g.slice("python_function", fmt.Sprintf("model/layer_%d.py(%d): forward", g.r.IntN(400), 10+d), host, thread,
+			g.slice("python_function", fmt.Sprintf("model/layer_%d.py(%d): forward", g.r.IntN(400), 10+d), main,
 				start+int64(d), dur-int64(2*d),
 				fmt.Sprintf(`"Python id": %d, "Python parent id": %d, "Ev Idx": %d`, g.ext*3+d, g.ext*3+d-1, g.ext))
 		}
 	}
-	g.slice("cpu_op", k.op, host, thread, start+10, dur-20, args(g.ext-1))
-	g.slice("cpu_op", "aten::empty", host, thread, start+500, 1800, args(g.ext))
+	g.slice("cpu_op", k.op, main, start+10, dur-20, args(g.ext-1))
+	g.slice("cpu_op", "aten::empty", main, start+500, 1800, args(g.ext))
 	if g.o.Memory {
 		b := int64(rows) * 16384
 		if g.mem > 1<<33 {
@@ -209,14 +215,14 @@ func (g *generator) op() {
 func (g *generator) launch(k kernelName, at int64, rows int) {
 	g.cor++
 	cor := g.cor
-	g.slice("cuda_runtime", "cudaLaunchKernel", host, thread, at, 5200,
+	g.slice("cuda_runtime", "cudaLaunchKernel", main, at, 5200,
 		fmt.Sprintf(`"External id": %d, "cbid": 211, "correlation": %d`, g.ext-1, cor))
 	g.flow("s", host, thread, at, cor)
 	start := max(g.gpu+int64(g.r.IntN(900)), at+6000)
 	dur := int64(rows)*300 + int64(g.r.IntN(2000)) + 1500
 	g.gpu = start + dur
 	dev := fmt.Sprint(g.o.Rank)
-	g.slice("kernel", k.kernel, dev, stream, start, dur, fmt.Sprintf(
+	g.slice("kernel", k.kernel, lane{dev, stream}, start, dur, fmt.Sprintf(
 		`"External id": %d,      "queued": 0, "device": %s, "context": 1,      "stream": %s, "correlation": %d,      "registers per thread": 40,      `+
 			`"shared memory": 400,      "blocks per SM": 4.740741,      "warps per SM": 75.851852,      "grid": [%d, 1, 1],      "block": [512, 1, 1],      "est. achieved occupancy %%": 75`,
 		g.ext-1, dev, stream, cor, rows))

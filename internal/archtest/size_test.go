@@ -7,7 +7,6 @@ import (
 	"go/scanner"
 	"go/token"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,29 +18,61 @@ import (
 // Limits of what a reader can hold at once.
 const (
 	maxParams    = 6
+	maxFuncLines = 70  // what a screen shows at once
 	maxFileLines = 700 // some 600, with room for a test's table
 	maxColumns   = 120 // what fits beside another file on a wide screen
 	tabColumns   = 4
 	longText     = 50 // a text of as many columns stays in one piece, so that it is found by what it says
 )
 
-// manyParams have more parameters than maxParams, each for its reason.
+// manyParams have more parameters than maxParams, each for its reason. A name stands for a function, or
+// for a directory with all below it.
 var manyParams = map[string]string{
-	"omni/model":                                        "arithmetic on matrices: sizes and strides, without a struct in the inner loop",
-	"omni/collective/net.go span":                       "arithmetic on a span of a tensor",
-	"omni/worker/worker.go serve":                       "the parts of a rank, each made by what starts it",
-	"analysis/plausible/plausible.go doubt":             "the parts of one sentence",
-	"bench/tracegen/tracegen.go slice":                  "the fields of one event, written millions of times",
-	"analysis/pipeline/pipetest/pipetest.go Collective": "the fields of one collective, in tests' tables",
+	"omni/model":                  "arithmetic on matrices: sizes and strides, without a struct in the inner loop",
+	"omni/collective/net.go span": "arithmetic on a span of a tensor",
 }
 
-// TestSizes holds code, tests apart, to a number of parameters, and all files to a length and a width.
+// longFuncs have more lines than maxFuncLines, each for its reason, named as in manyParams.
+var longFuncs = map[string]string{}
+
+// excuses are the exceptions of one limit; used tells those that something needs.
+type excuses struct {
+	list map[string]string
+	used map[string]bool
+}
+
+func newExcuses(list map[string]string) *excuses { return &excuses{list, map[string]bool{}} }
+
+// excuse reports whether at is excepted.
+func (e *excuses) excuse(at string) bool {
+	for of := range e.list {
+		if at == of || strings.HasPrefix(at, of+"/") {
+			e.used[of] = true
+			return true
+		}
+	}
+	return false
+}
+
+// idle complains of exceptions that nothing needs any more.
+func (e *excuses) idle(t *testing.T) {
+	t.Helper()
+	for of := range e.list {
+		if !e.used[of] {
+			t.Errorf("%q is excepted and needs it no more: take it out of the list", of)
+		}
+	}
+}
+
+// TestSizes holds functions, tests apart, to a number of parameters and of lines, and all files to a length and a
+// width.
 func TestSizes(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := 0
+	params, length := newExcuses(manyParams), newExcuses(longFuncs)
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -72,34 +103,39 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%s:%d is wider than %d columns: break it where it says one thing less", rel, line, maxColumns)
 		}
 		if !strings.HasSuffix(rel, "_test.go") {
-			return params(t, rel, src)
+			return functions(t, rel, src, params, length)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	params.idle(t)
+	length.idle(t)
 	if files < 100 {
 		t.Fatalf("found %d files under %s: the walk is broken", files, root)
 	}
 }
 
-// params complains of functions of a file with too many parameters.
-func params(t *testing.T, rel string, src []byte) error {
-	f, err := parser.ParseFile(token.NewFileSet(), rel, src, 0)
+// functions complains of functions of a file with too many parameters or lines.
+func functions(t *testing.T, rel string, src []byte, params, length *excuses) error {
+	files := token.NewFileSet()
+	f, err := parser.ParseFile(files, rel, src, 0)
 	if err != nil {
 		return err
 	}
 	for _, d := range f.Decls {
 		fn, ok := d.(*ast.FuncDecl)
-		if !ok || fn.Type.Params.NumFields() <= maxParams {
+		if !ok {
 			continue
 		}
 		at := rel + " " + fn.Name.Name
-		excepted := func(of string) bool { return at == of || strings.HasPrefix(at, of+"/") }
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(manyParams)), excepted) {
-			t.Errorf("%s has %d parameters, %d at most: make a struct of those that go together", at,
-				fn.Type.Params.NumFields(), maxParams)
+		if n := fn.Type.Params.NumFields(); n > maxParams && !params.excuse(at) {
+			t.Errorf("%s has %d parameters, %d at most: make a struct of those that go together", at, n, maxParams)
+		}
+		n := files.Position(fn.End()).Line - files.Position(fn.Pos()).Line + 1
+		if n > maxFuncLines && !length.excuse(at) {
+			t.Errorf("%s has %d lines, %d at most: split it by what its parts do", at, n, maxFuncLines)
 		}
 	}
 	return nil

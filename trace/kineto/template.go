@@ -252,8 +252,24 @@ var argByte = func() (t [256]uint8) {
 // 0 if it is empty. The values go to the result.
 func (s *scanner) splitArgs(b []byte, i, end int) (id uint32, next int, st status) {
 	m := &s.tmpl
-	lit, vals := m.lit[:0], s.res.vals
-	object, from := i, i
+	vals, next, st := s.holes(b, i, end)
+	if st != stOK || len(m.lit) == 2 {
+		return 0, next, st
+	}
+	if id = m.find(m.lit); id == 0 {
+		return s.newArgs(b[i:next], vals, next)
+	}
+	s.res.vals = vals
+	m.list[id-1].fill(&s.ev.hot, &s.hole)
+	return id, next, stOK
+}
+
+// holes takes the long numbers out of the object at b[i]. Its text, with a hole for each of
+// them, is left in tmpl.lit, the numbers of its first holes in hole. The result's values with
+// the numbers appended are returned, and become the result's when the caller keeps them.
+func (s *scanner) holes(b []byte, i, end int) (vals []byte, next int, st status) {
+	lit, vals := s.tmpl.lit[:0], s.res.vals
+	from := i
 	depth, quoted := 0, false
 	k := 0
 scan:
@@ -302,32 +318,23 @@ scan:
 			}
 		case 6:
 			if i >= end {
-				return 0, i, stMore
+				return nil, i, stMore
 			}
-			return 0, i, stBad
+			return nil, i, stBad
 		case 7:
 			// In Kineto's layout this is how an unescaped quote shows: the rest of the
 			// line is taken for a text.
 			if quoted {
-				return 0, i, stBad
+				return nil, i, stBad
 			}
 			i++
 		}
 	}
 	if i > end {
-		return 0, i, stMore
+		return nil, i, stMore
 	}
-	lit = append(lit, b[from:i]...)
-	m.lit = lit
-	if len(lit) == 2 {
-		return 0, i, stOK
-	}
-	if id = m.find(lit); id == 0 {
-		return s.newArgs(b[object:i], vals, i)
-	}
-	s.res.vals = vals
-	m.list[id-1].fill(&s.ev.hot, &s.hole)
-	return id, i, stOK
+	s.tmpl.lit = append(lit, b[from:i]...)
+	return vals, i, stOK
 }
 
 // newArgs makes a template of the object raw, which ends at next and was taken apart

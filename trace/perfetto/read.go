@@ -241,9 +241,9 @@ type packetFields struct {
 	other                               bool
 }
 
-func (d *decoder) packet(b []byte) {
-	var p packetFields
-	ok := message(b, func(num protowire.Number, v uint64, bytes []byte) {
+// fieldsOf takes a TracePacket apart. It returns false where the packet is damaged.
+func fieldsOf(b []byte) (p packetFields, ok bool) {
+	ok = message(b, func(num protowire.Number, v uint64, bytes []byte) {
 		switch num {
 		case fieldTimestamp:
 			p.time, p.hasTime = v, true
@@ -278,6 +278,31 @@ func (d *decoder) packet(b []byte) {
 			p.other = true
 		}
 	})
+	return p, ok
+}
+
+// sequenceOf returns the state of the packet's writer, new where the packet says that what
+// came before no longer holds. It returns nil where the file has too many writers.
+func (d *decoder) sequenceOf(p *packetFields) *sequence {
+	cleared := p.flags&flagStateCleared != 0
+	s := d.sequences[p.sequence]
+	if s == nil || cleared {
+		if len(d.sequences) >= maxSequences && s == nil {
+			return nil
+		}
+		s = newSequence()
+		s.valid = cleared
+		d.sequences[p.sequence] = s
+	}
+	if p.lost && !cleared {
+		s.valid = false
+	}
+	return s
+}
+
+// packet reads one packet into the trace.
+func (d *decoder) packet(b []byte) {
+	p, ok := fieldsOf(b)
 	if !ok {
 		d.t.Repairs.Add(trace.RepairSyntax, 1)
 		return
@@ -286,18 +311,10 @@ func (d *decoder) packet(b []byte) {
 		d.unpack(p.compressed)
 		return
 	}
-	s := d.sequences[p.sequence]
-	if s == nil || p.flags&flagStateCleared != 0 {
-		if len(d.sequences) >= maxSequences && s == nil {
-			d.lost++
-			return
-		}
-		s = newSequence()
-		s.valid = p.flags&flagStateCleared != 0
-		d.sequences[p.sequence] = s
-	}
-	if p.lost && p.flags&flagStateCleared == 0 {
-		s.valid = false
+	s := d.sequenceOf(&p)
+	if s == nil {
+		d.lost++
+		return
 	}
 	if p.defaults != nil {
 		s.setDefaults(p.defaults)

@@ -54,16 +54,24 @@ func (r *Rank) Op(name string, startUs, durUs, flops int64) int {
 
 // AllReduce adds an all-reduce of n floats to the main thread.
 func (r *Rank) AllReduce(startUs, durUs, n, seq int64, world int) int {
-	return r.Collective(trace.NameAllReduce, "allreduce", startUs, durUs, n, n, seq, world)
+	return r.Collective(startUs, durUs, Collective{Name: trace.NameAllReduce, Op: "allreduce", In: n, Out: n, Seq: seq,
+		World: world})
 }
 
-// Collective adds a collective of group "tp" to the main thread, as a native rank records
-// it: in and out are the floats that the rank gives and gets.
-func (r *Rank) Collective(name, op string, startUs, durUs, in, out, seq int64, world int) int {
-	return r.On(r.Main, name, trace.CatCPUOp, startUs, durUs, Args{
-		trace.ArgCollective: op, trace.ArgInNelems: in, trace.ArgOutNelems: out, trace.ArgDType: "Float",
-		trace.ArgGroupSize: world,
-		trace.ArgGroupName: "tp", trace.ArgSeq: seq, trace.ArgBytes: 4 * in,
+// Collective is what a rank says of a collective of its group "tp".
+type Collective struct {
+	Name    string // of the slice
+	Op      string // as the backend names it
+	In, Out int64  // floats that the rank gives and gets
+	Seq     int64  // number of the collective in the group
+	World   int    // ranks of the group
+}
+
+// Collective adds a collective to the main thread, as a native rank records it.
+func (r *Rank) Collective(startUs, durUs int64, c Collective) int {
+	return r.On(r.Main, c.Name, trace.CatCPUOp, startUs, durUs, Args{
+		trace.ArgCollective: c.Op, trace.ArgInNelems: c.In, trace.ArgOutNelems: c.Out, trace.ArgDType: "Float",
+		trace.ArgGroupSize: c.World, trace.ArgGroupName: "tp", trace.ArgSeq: c.Seq, trace.ArgBytes: 4 * c.In,
 	})
 }
 
@@ -112,16 +120,15 @@ func Collectives() []*trace.Trace {
 			at := 1000 + 2000*step
 			r.Slice(trace.NameDecodeStep, at, 1800, Args{trace.ArgTokens: 1, trace.ArgBatch: 1, trace.ArgStep: step})
 			r.Op("aten::linear", at+10, 700, 70_000_000)
-			for i, c := range []struct {
-				name, op string
-				in, out  int64
-			}{
-				{trace.NameAllGather, "allgather", 8192, 16384},
-				{"c10d::_reduce_scatter_base_", "_reduce_scatter_base", 4096, 2048},
-				{"c10d::alltoall_base_", "all_to_allv", 1024, 1024}, {trace.NameBroadcast, "broadcast", 64, 64},
-				{trace.NameAllReduce, "allreduce", 512, 512},
+			for i, c := range []Collective{
+				{Name: trace.NameAllGather, Op: "allgather", In: 8192, Out: 16384},
+				{Name: "c10d::_reduce_scatter_base_", Op: "_reduce_scatter_base", In: 4096, Out: 2048},
+				{Name: "c10d::alltoall_base_", Op: "all_to_allv", In: 1024, Out: 1024},
+				{Name: trace.NameBroadcast, Op: "broadcast", In: 64, Out: 64},
+				{Name: trace.NameAllReduce, Op: "allreduce", In: 512, Out: 512},
 			} {
-				r.Collective(c.name, c.op, at+800+150*int64(i)+late, 100-late, c.in, c.out, seq, 2)
+				c.Seq, c.World = seq, 2
+				r.Collective(at+800+150*int64(i)+late, 100-late, c)
 				seq++
 			}
 		}
