@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -82,7 +83,7 @@ func temporalBars(list []Ranked[analysis.Temporal], most int, o TextOptions) []s
 	for i := range list {
 		longest = max(longest, list[i].Value.SpanNs)
 		if several {
-			wide = max(wide, min(len([]rune(Plain(list[i].Label))), maxName))
+			wide = max(wide, min(len([]rune(neutral.Plain(list[i].Label))), maxName))
 		}
 	}
 	if longest == 0 {
@@ -103,7 +104,7 @@ func temporalBars(list []Ranked[analysis.Temporal], most int, o TextOptions) []s
 		var b strings.Builder
 		b.WriteString("  ")
 		if wide > 0 {
-			b.WriteString(pad(cut(Plain(list[i].Label), wide, ellipsis(o)), wide, true) + " ")
+			b.WriteString(pad(cut(neutral.Plain(list[i].Label), wide, ellipsis(o)), wide, true) + " ")
 		}
 		times := []int64{v.ComputeNs, v.ExposedCommunicationNs, v.ExposedMemoryNs, v.OtherNs, v.IdleNs}
 		for k, n := range divide(times, int(float64(room)*scale(v.SpanNs)+0.5)) {
@@ -236,7 +237,7 @@ func SequenceTable(list []Ranked[[]analysis.Sequence]) *Table {
 				short[k] = KernelName(n)
 			}
 			t.Add(label(list, i), Str(s.Operator), Int(s.Count), Int(len(s.Kernels)), Ns(s.GPUNs), Ns(s.CPUNs),
-				Cell{Plain(strings.Join(short, " → ")), s.Pattern()}, ID(s.First))
+				Cell{neutral.Plain(strings.Join(short, " → ")), s.Pattern()}, ID(s.First))
 		}
 	}
 	return t

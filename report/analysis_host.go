@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -81,7 +82,7 @@ func opTable(list []Ranked[analysis.OpTable], rows func(*analysis.OpTable) []ana
 }
 
 // stack writes a stack in one line, innermost frame first.
-func stack(s string) string { return Plain(strings.ReplaceAll(s, "\n", " < ")) }
+func stack(s string) string { return neutral.Plain(strings.ReplaceAll(s, "\n", " < ")) }
 
 // RooflineTable is how much arithmetic the operators did and how fast.
 func RooflineTable(list []Ranked[analysis.RooflineReport]) *Table {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/units"
@@ -40,7 +41,7 @@ func Inspection(w io.Writer, title string, facts []Fact, tables []*Table, o Text
 	}
 	for _, f := range facts {
 		key := f.Key
-		for _, l := range wrap(p.plain(Plain(f.Value)), p.o.Width-wide-4) {
+		for _, l := range wrap(p.plain(neutral.Plain(f.Value)), p.o.Width-wide-4) {
 			p.line("  " + pad(key, wide, true) + "  " + cut(l, p.o.Width-wide-4, p.plain("…")))
 			key = ""
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -98,7 +99,8 @@ func memoryPicture(d *analysis.DeviceMemory, who string, o TextOptions) []string
 		line = fg(barParts[0].ansi) + line + ansiReset
 	}
 	note := fmt.Sprintf(
-		"  %s over %s; full height is %s", Plain(who), units.Duration(float64(last-first)), units.Bytes(d.PeakBytes),
+		"  %s over %s; full height is %s", neutral.Plain(who), units.Duration(float64(last-first)),
+		units.Bytes(d.PeakBytes),
 	)
 	return []string{cut(note, o.Width, ellipsis(o)), "  " + line}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -47,7 +48,7 @@ func (r *TraceReport) doubts() []string {
 	var out []string
 	for _, f := range r.Report.Findings {
 		if f.Doubt && f.Severity >= finding.Warning {
-			out = append(out, "In doubt: "+Plain(f.Text))
+			out = append(out, "In doubt: "+neutral.Plain(f.Text))
 		}
 	}
 	if n := len(out) - maxVerdicts; n > 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -90,13 +91,13 @@ func Num(v float64) Cell {
 func Rate(gbs float64) Cell { return Cell{units.Rate(gbs), number(gbs)} }
 
 // Str is a text.
-func Str(s string) Cell { return Cell{Plain(s), s} }
+func Str(s string) Cell { return Cell{neutral.Plain(s), s} }
 
 // Kernel is the name of device work, without what tells nothing for a reader.
-func Kernel(s string) Cell { return Cell{KernelName(Plain(s)), s} }
+func Kernel(s string) Cell { return Cell{KernelName(neutral.Plain(s)), s} }
 
 // Op is the name of host work, without what tells nothing for a reader.
-func Op(s string) Cell { return Cell{OpName(Plain(s)), s} }
+func Op(s string) Cell { return Cell{OpName(neutral.Plain(s)), s} }
 
 // If is c where it applies and NoValue else.
 func If(ok bool, c Cell) Cell {
@@ -134,7 +135,7 @@ func (t *Table) CSV(w io.Writer) error {
 		row = row[:0]
 		for i, col := range t.Columns {
 			if col.Key != "" {
-				row = append(row, CSVText(r[i].Raw))
+				row = append(row, neutral.CSV(r[i].Raw))
 			}
 		}
 		c.Write(row)
@@ -254,7 +255,7 @@ func (p *printer) page(title, note string, sections []Section) {
 
 // heading writes the page's first line, the note on a line of its own if it does not fit.
 func (p *printer) heading(title, note string) {
-	title, note = p.plain(Plain(title)), p.plain(Plain(note))
+	title, note = p.plain(neutral.Plain(title)), p.plain(neutral.Plain(note))
 	if utf8.RuneCountInString(title)+utf8.RuneCountInString(note)+2 <= p.o.Width {
 		p.line(strings.TrimRight(p.bold(title)+"  "+note, " "))
 		return
@@ -265,7 +266,7 @@ func (p *printer) heading(title, note string) {
 
 // para writes a sentence, wrapped.
 func (p *printer) para(s string) {
-	for _, l := range wrap(p.plain(Plain(s)), p.o.Width-tableIndent) {
+	for _, l := range wrap(p.plain(neutral.Plain(s)), p.o.Width-tableIndent) {
 		p.line("  " + cut(l, p.o.Width-tableIndent, p.plain("…")))
 	}
 }
@@ -275,7 +276,7 @@ func (p *printer) analysis(t *Table) {
 	if len(t.Rows) == 0 {
 		return
 	}
-	p.section(Plain(t.Title), Plain(t.Note))
+	p.section(neutral.Plain(t.Title), neutral.Plain(t.Note))
 	if t.Picture != nil {
 		for _, l := range t.Picture(p.o) {
 			p.line(l)

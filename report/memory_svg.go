@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -193,7 +194,7 @@ func (p *memoryPanel) facts() string {
 	if !p.d.HasAddresses {
 		b.WriteString(" without addresses, so that nobody can tell what was held for what")
 	}
-	return cut(Plain(b.String()), 160, "…")
+	return cut(neutral.Plain(b.String()), 160, "…")
 }
 
 // axis draws lines at round numbers of bytes.
@@ -332,7 +333,7 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 			name += fmt.Sprintf(" ×%d", r.Count)
 		}
 		wide := 300 * float64(r.Bytes) / float64(max(1, pk.LiveBytes))
-		s.text(memLeft, y, "d", cut(Plain(name), 56, "…"))
+		s.text(memLeft, y, "d", cut(neutral.Plain(name), 56, "…"))
 		s.rect(memLeft+370, y-9, max(1, wide), 11, heldLooks[r.Region].hex, heldLooks[r.Region].word)
 		s.text(memLeft+370+wide+6, y, "d", units.Bytes(r.Bytes)+", "+
 			units.Share(float64(r.Bytes)/float64(max(1, pk.LiveBytes))))

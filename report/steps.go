@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -30,7 +31,7 @@ func Steps(w io.Writer, r *steps.Report, o TextOptions) error {
 	}
 	p.line(p.bold(title) + "  " + plural(len(r.Steps), "step"))
 	if len(r.Steps) > 0 {
-		for _, l := range wrap("found by "+Plain(r.How), p.o.Width-tableIndent) {
+		for _, l := range wrap("found by "+neutral.Plain(r.How), p.o.Width-tableIndent) {
 			p.line("  " + cut(l, p.o.Width-tableIndent, "…"))
 		}
 		for _, l := range wrap(r.Verdict.Text, p.o.Width-tableIndent) {
@@ -170,7 +171,7 @@ func (p *printer) longestSteps(r *steps.Report) {
 			fmt.Sprint(i), st.Kind.String(), p.sinceFirst(r, st.AtNs), units.Duration(float64(st.Ns())), busy,
 			st.Bound.String(), units.Count(int64(st.Slices)), units.Count(int64(st.Batch)),
 			units.Count(int64(st.Tokens)),
-			Plain(st.Name),
+			neutral.Plain(st.Name),
 		)
 	}
 	p.section("Longest steps", "")
@@ -189,8 +190,8 @@ func (p *printer) stepGraphs(r *steps.Report) {
 	n := p.rows(len(r.Graphs))
 	for _, g := range r.Graphs[:n] {
 		t.add(
-			Plain(g.Name), units.Count(int64(g.Replays)), units.Duration(g.MeanNs), units.Duration(g.LaunchNs),
-			units.Duration(float64(g.DeviceNs)), g.Kind.String(), Plain(g.Top),
+			neutral.Plain(g.Name), units.Count(int64(g.Replays)), units.Duration(g.MeanNs), units.Duration(g.LaunchNs),
+			units.Duration(float64(g.DeviceNs)), g.Kind.String(), neutral.Plain(g.Top),
 		)
 	}
 	p.section("Graphs replayed", units.Share(r.GraphShare)+" of the device's slices")
@@ -239,7 +240,7 @@ func (p *printer) stepRequests(r *steps.Report) {
 			parts[i] = fmt.Sprintf("%d %s %s", k.Steps, k.Kind, units.Duration(float64(k.Ns)))
 		}
 		t.add(
-			Plain(q.ID), p.sinceFirst(r, q.FirstNs), units.Duration(float64(q.FirstStepNs)),
+			neutral.Plain(q.ID), p.sinceFirst(r, q.FirstNs), units.Duration(float64(q.FirstStepNs)),
 			units.Duration(float64(q.LastNs-q.FirstNs)), units.Duration(float64(q.GapNs)), strings.Join(parts, ", "),
 		)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -40,7 +41,7 @@ func esc(s string) string {
 }
 
 func (s *svgWriter) text(x, y float64, class, v string) {
-	s.f("<text x=\"%g\" y=\"%g\" class=\"%s\">%s</text>\n", x, y, class, esc(Plain(v)))
+	s.f("<text x=\"%g\" y=\"%g\" class=\"%s\">%s</text>\n", x, y, class, esc(neutral.Plain(v)))
 }
 
 func (s *svgWriter) rect(x, y, w, h float64, fill, title string) {
@@ -49,7 +50,7 @@ func (s *svgWriter) rect(x, y, w, h float64, fill, title string) {
 		return
 	}
 	s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"><title>%s</title></rect>\n", x, y, w, h,
-		fill, esc(Plain(title)))
+		fill, esc(neutral.Plain(title)))
 }
 
 // SVG writes a picture of r that needs nothing else: each rank over the window, its
@@ -190,7 +191,7 @@ func (s *svgWriter) chain(y float64) {
 		if l.Steps > 1 {
 			name += fmt.Sprintf(", %d steps", l.Steps)
 		}
-		s.text(svgMargin, y+12, "", cut(Plain(name), 34, "…"))
+		s.text(svgMargin, y+12, "", cut(neutral.Plain(name), 34, "…"))
 		s.rect(from, y+2, w, svgChain-6, hex, fmt.Sprintf("%s: %s", name, units.Duration(float64(l.DurNs))))
 		s.text(from+w+5, y+12, "d", units.Duration(float64(l.DurNs)))
 		y += svgChain

@@ -3,6 +3,8 @@ package report
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 )
 
 // column is one column of a table.
@@ -21,7 +23,7 @@ type table struct {
 
 func (t *table) add(cells ...string) {
 	for i, c := range cells {
-		cells[i] = Plain(c)
+		cells[i] = neutral.Plain(c)
 	}
 	t.rows = append(t.rows, cells)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -97,7 +98,7 @@ func (p *printer) table(t *table) {
 
 func stageName(s *pipeline.Stage) string {
 	if s.Name != "" {
-		return Plain(s.Name)
+		return neutral.Plain(s.Name)
 	}
 	if s.StageID < 0 {
 		return "program"
@@ -170,7 +171,7 @@ func (p *printer) doubts() {
 		if said++; said > maxVerdicts {
 			continue
 		}
-		for _, l := range wrap("In doubt: "+Plain(f.Text), p.o.Width-tableIndent) {
+		for _, l := range wrap("In doubt: "+neutral.Plain(f.Text), p.o.Width-tableIndent) {
 			p.line("  " + l)
 		}
 	}
@@ -372,7 +373,7 @@ func (p *printer) ops() {
 				bytes = units.Bytes(x.Bytes)
 			}
 			t.add(
-				name, Plain(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)),
+				name, neutral.Plain(x.Name), units.Count(int64(x.Calls)), units.Duration(float64(x.SelfNs)),
 				units.Share(x.Share),
 				units.Duration(float64(x.TotalNs)), flops, rate, bytes,
 			)
@@ -404,7 +405,7 @@ func (p *printer) comms() {
 				if c.GroupSize > 0 {
 					group = fmt.Sprint(c.GroupSize)
 				}
-				t.add(stageName(s), rankName(s, k), Plain(c.Name), group, units.Count(int64(c.Calls)),
+				t.add(stageName(s), rankName(s, k), neutral.Plain(c.Name), group, units.Count(int64(c.Calls)),
 					units.Bytes(c.Bytes),
 					units.Duration(float64(c.TotalNs)), units.Duration(c.MeanNs), units.Rate(c.AlgGBPerS), peer, last)
 			}
@@ -424,13 +425,13 @@ func (p *printer) bottleneck() {
 	p.section("Bottleneck", "")
 	others := make([]string, 0, len(b.Others))
 	for _, o := range b.Others {
-		others = append(others, fmt.Sprintf("%s %s", Plain(o.Stage), units.Share(o.BusyShare)))
+		others = append(others, fmt.Sprintf("%s %s", neutral.Plain(o.Stage), units.Share(o.BusyShare)))
 	}
-	s := fmt.Sprintf("%s is busy %s of the time while steps run", Plain(b.Stage), units.Share(b.BusyShare))
+	s := fmt.Sprintf("%s is busy %s of the time while steps run", neutral.Plain(b.Stage), units.Share(b.BusyShare))
 	if len(others) > 0 {
 		s += " (" + strings.Join(others, ", ") + ")"
 	}
-	s += fmt.Sprintf(". Limit: %s. %s.", b.Limit, Plain(upperFirst(b.Why)))
+	s += fmt.Sprintf(". Limit: %s. %s.", b.Limit, neutral.Plain(upperFirst(b.Why)))
 	for _, l := range wrap(s, p.o.Width-tableIndent) {
 		p.line("  " + l)
 	}
@@ -471,13 +472,13 @@ func (p *printer) finding(f analysis.Finding, where string) {
 	if p.o.Color {
 		mark = m.ansi + mark + ansiReset
 	}
-	for i, l := range wrap(Plain(f.Text), p.o.Width-5) {
+	for i, l := range wrap(neutral.Plain(f.Text), p.o.Width-5) {
 		if i > 0 {
 			mark = "  "
 		}
 		p.line("  " + mark + " " + l)
 	}
 	if where != "" {
-		p.line(p.dim("     ↳ " + cut(Plain(where), p.o.Width-9, "…")))
+		p.line(p.dim("     ↳ " + cut(neutral.Plain(where), p.o.Width-9, "…")))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -37,7 +38,7 @@ func (p *printer) batches() {
 			images = fmt.Sprint(b.Images)
 		}
 		t.add(
-			Plain(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)),
+			neutral.Plain(strings.Join(b.Requests, ",")), images, units.Duration(float64(b.TextEncodeNs)),
 			units.Count(int64(b.Steps.Count)), units.Duration(float64(b.DenoiseNs)), units.Duration(b.Steps.P50Ns),
 			units.Duration(b.Steps.P99Ns), drift, units.Duration(float64(b.VAEDecodeNs)),
 			units.Duration(float64(b.TotalNs)),
@@ -97,7 +98,7 @@ func (p *printer) requests() {
 			note = "partial"
 		}
 		t.add(
-			Plain(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)),
+			neutral.Plain(q.ID), "+"+units.Duration(float64(q.ArrivalNs-r.StartNs)), units.Duration(float64(queue)),
 			maybe(q.TTFTNs),
 			tokens, each, maybe(q.FirstOutputNs), units.Duration(float64(q.TotalNs)), note,
 		)
@@ -124,7 +125,7 @@ func (p *printer) chain() {
 	if c == nil || c.TotalNs <= 0 {
 		return
 	}
-	note := "of request " + Plain(c.Request) + ", the first to have one"
+	note := "of request " + neutral.Plain(c.Request) + ", the first to have one"
 	if !c.Complete {
 		note += "; its arrival is not in the window"
 	}
@@ -132,7 +133,7 @@ func (p *printer) chain() {
 	t := &table{cols: []column{{title: "", left: true, flex: true}, {title: "rank", left: true}, {title: "at"},
 		{title: "takes"}, {title: "share"}}}
 	for _, l := range c.Links {
-		text := Plain(l.Text)
+		text := neutral.Plain(l.Text)
 		if l.Steps > 1 {
 			text += fmt.Sprintf(", %d steps", l.Steps)
 		}

@@ -10,8 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/kinetoscope/kinetoscope/sql/internal/neutral"
 )
 
 // MaxTextRows bounds the rows that Text prints; what it leaves out it counts. A terminal
@@ -129,12 +130,7 @@ func shown(v any) string {
 	if v == nil {
 		s = "NULL"
 	}
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
+	s = neutral.Plain(s)
 	if utf8.RuneCountInString(s) > maxCell {
 		s = string([]rune(s)[:maxCell-1]) + "…"
 	}
@@ -160,8 +156,8 @@ func plain(v any) string {
 	return fmt.Sprint(v)
 }
 
-// CSV writes an answer as CSV with a head line; NULL is an empty field. A text that a
-// spreadsheet would take for a formula gets an apostrophe in front.
+// CSV writes an answer as CSV with a head line; NULL is an empty field. Texts are written as
+// package neutral has them, so that no spreadsheet takes one for a formula.
 func CSV(w io.Writer, rows *sql.Rows) error {
 	names, err := rows.Columns()
 	if err != nil {
@@ -179,8 +175,9 @@ func CSV(w io.Writer, rows *sql.Rows) error {
 		}
 		for k, v := range values {
 			record[k] = plain(v)
-			if _, text := v.(string); text {
-				record[k] = neutral(record[k])
+			switch v.(type) {
+			case string, []byte:
+				record[k] = neutral.CSV(record[k])
 			}
 		}
 		if err := out.Write(record); err != nil {
@@ -192,14 +189,6 @@ func CSV(w io.Writer, rows *sql.Rows) error {
 		return fmt.Errorf("write answer: %w", err)
 	}
 	return rowsErr(rows)
-}
-
-// neutral returns s so that no spreadsheet runs it.
-func neutral(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
-	}
-	return s
 }
 
 // JSON writes an answer as an array of objects, their keys in the columns' order.

@@ -8,7 +8,8 @@ import (
 )
 
 // NestTolerance is how far, in ns, a slice may reach out of its parent and still be
-// its child: microseconds with three decimals are rounded on both ends.
+// its child in an Index: microseconds with three decimals are rounded at both ends. Who
+// called whom is decided more generously, by view.CallOverrunNs.
 const NestTolerance = 2
 
 // maxLanes bounds the lanes of one track, so that a track on which everything

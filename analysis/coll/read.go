@@ -238,7 +238,7 @@ func enclosing(v *view.View, host []*hostOp) func(int32) *hostOp {
 			return nil
 		}
 		op := list[k-1]
-		if v.Start[call] > v.End(int32(op.Host))+view.NestToleranceNs {
+		if v.Start[call] > v.End(int32(op.Host))+view.CallOverrunNs {
 			return nil
 		}
 		return op

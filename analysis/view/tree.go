@@ -11,10 +11,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// NestToleranceNs is by how much a child may outlast its parent and stay its child:
-// two clocks' rounding, seen as 1 to 2 ns in files with nanoseconds. A slice that
-// reaches over by more is taken as a sibling.
-const NestToleranceNs = 1000
+// CallOverrunNs is by how much, in ns, a call may end after its caller and still be its child.
+// Files in whole microseconds round begin and duration down separately, so the end of a child
+// can lie a microsecond behind that of its parent. A slice that ends later is a sibling.
+//
+// trace.NestTolerance is smaller and answers another question: an Index says what a viewer
+// draws inside what, and there an end that reaches out by a microsecond can be seen.
+const CallOverrunNs = 1000
 
 // Tree nests the slices of threads by time.
 type Tree struct {
@@ -103,7 +106,7 @@ func (c *nester) encloses(p, i int32) bool {
 	if pe < c.start[i] || pe == c.start[i] && c.dur[i] > 0 {
 		return false
 	}
-	return c.start[i]+c.dur[i] <= pe+NestToleranceNs
+	return c.start[i]+c.dur[i] <= pe+CallOverrunNs
 }
 
 // Walk calls enter and leave for every slice of the tree, as calls and returns would

@@ -59,9 +59,9 @@ func TestNest(t *testing.T) {
 		{"no length at the end is inside", []trace.Slice{op(0, 10), op(10, 0)}, []int32{none, 0}, []int32{0, 1}},
 		{"no length where another begins", []trace.Slice{op(0, 10), op(10, 5), op(10, 0)},
 			[]int32{none, none, 1}, []int32{0, 1, 2}},
-		{"outlasts by rounding", []trace.Slice{op(0, 100), op(50, 50+view.NestToleranceNs)}, []int32{none, 0},
+		{"outlasts by rounding", []trace.Slice{op(0, 100), op(50, 50+view.CallOverrunNs)}, []int32{none, 0},
 			[]int32{0, 1}},
-		{"outlasts by more", []trace.Slice{op(0, 100), op(50, 51+view.NestToleranceNs)}, []int32{none, none},
+		{"outlasts by more", []trace.Slice{op(0, 100), op(50, 51+view.CallOverrunNs)}, []int32{none, none},
 			[]int32{0, 1}},
 		{"threads are apart", []trace.Slice{op(0, 100), on(1, op(10, 10)), op(20, 10)},
 			[]int32{none, none, 0}, []int32{0, 2, 1}},
@@ -119,7 +119,7 @@ func TestNestProperties(t *testing.T) {
 				continue
 			}
 			s := &tr.Slices
-			if s.Track[p] != s.Track[i] || s.Start[p] > s.Start[i] || v.End(int32(i)) > v.End(p)+view.NestToleranceNs {
+			if s.Track[p] != s.Track[i] || s.Start[p] > s.Start[i] || v.End(int32(i)) > v.End(p)+view.CallOverrunNs {
 				rt.Fatalf("%d lies in %d", i, p)
 			}
 		}

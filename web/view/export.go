@@ -10,7 +10,7 @@ import (
 	"strconv"
 
 	"github.com/kinetoscope/kinetoscope/align"
-	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/chrome"
@@ -86,9 +86,9 @@ func writeOps(w io.Writer, s *timeline.Selection) error {
 	_ = c.Write([]string{"name", "class", "count", "total_ns", "self_ns", "mean_ns", "min_ns", "max_ns", "longest"})
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	for _, o := range s.Ops {
-		_ = c.Write([]string{report.CSVText(o.Name), o.Class.String(), n(int64(o.Count)), n(o.TotalNs), n(o.SelfNs),
+		_ = c.Write([]string{neutral.CSV(o.Name), o.Class.String(), n(int64(o.Count)), n(o.TotalNs), n(o.SelfNs),
 			strconv.FormatFloat(o.MeanNs, 'f', 1, 64),
-			n(o.MinNs), n(o.MaxNs), report.CSVText(o.Longest)})
+			n(o.MinNs), n(o.MaxNs), neutral.CSV(o.Longest)})
 	}
 	c.Flush()
 	return c.Error()

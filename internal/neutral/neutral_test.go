@@ -1,0 +1,64 @@
+package neutral
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the copy of neutral.go in the sql module")
+
+// hostile are names that do something where they are shown.
+var hostile = []string{
+	"\x1b[2J", "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07", "a\x9b31mb", "a\rb", "a\nb", "a\bb", "a\x7fb",
+	"\x1b[8mhidden",
+	"\u202eexe.fdp", "\u2066x", "\x1bP1$r\x1b\\",
+}
+
+func TestPlain(t *testing.T) {
+	for _, s := range hostile {
+		if got := Plain(s); strings.ContainsFunc(got, Command) {
+			t.Errorf("%q becomes %q", s, got)
+		}
+	}
+	for _, s := range []string{"", "aten::mm", "void gemm<float>(int)", "größe — 数", "a b"} {
+		if Plain(s) != s {
+			t.Errorf("%q becomes %q", s, Plain(s))
+		}
+	}
+}
+
+func TestCSV(t *testing.T) {
+	for in, want := range map[string]string{
+		"=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0", "+1+1": "'+1+1", "-1+1": "'-1+1", "@SUM(A1)": "'@SUM(A1)",
+		"\t=1+1": "' =1+1", "\r=1": "' =1", "＝1+1": "'＝1+1", "\x1b[2J": " [2J",
+		"-5": "-5", "+0.25": "+0.25", "-1e9": "-1e9", "aten::mm": "aten::mm", "": "", "a=b": "a=b",
+	} {
+		if got := CSV(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+// TestCopy: the sql module has this package as it is.
+func TestCopy(t *testing.T) {
+	const path = "../../sql/internal/neutral/neutral.go"
+	own, err := os.ReadFile("neutral.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(path, own, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copied, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(own, copied) {
+		t.Errorf("%s is not a copy of neutral.go: run go test ./internal/neutral -update", path)
+	}
+}
