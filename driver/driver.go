@@ -49,6 +49,10 @@ type Capture interface {
 	Discard() error
 }
 
+// Writer is implemented by a Capture whose profiler writes on after its end: people then see
+// how far it is. Writing may be called while Files waits.
+type Writer interface{ Writing() protocol.Writing }
+
 // Keeper is implemented by a Driver whose files outlive the process: a successor under the
 // same name hands them over.
 type Keeper interface {

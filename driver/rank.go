@@ -348,7 +348,7 @@ func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol
 	case s.StartedAtNs == 0:
 		return s, none, nil
 	}
-	f, err := c.work.Files(ctx)
+	f, err := r.files(ctx, c, s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
@@ -365,6 +365,36 @@ func (r *Rank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol
 		c.status.State, c.status.Reason = protocol.StateFailed, f.Failed
 	}
 	return c.status, rank.Handover{Files: f.Files, Others: f.Others}, nil
+}
+
+// files waits for a capture's files, and has the hub know meanwhile how far they are.
+func (r *Rank) files(ctx context.Context, c *capture, s protocol.RankStatus) (Files, error) {
+	w, ok := c.work.(Writer)
+	r.mu.Lock()
+	m := r.member
+	r.mu.Unlock()
+	if !ok || m == nil {
+		return c.work.Files(ctx)
+	}
+	var reports sync.WaitGroup
+	done := make(chan struct{})
+	reports.Go(func() {
+		tick := time.NewTicker(protocol.WritingInterval)
+		defer tick.Stop()
+		for {
+			now := w.Writing()
+			s.Writing = &now
+			m.Notify(s)
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	defer reports.Wait()
+	defer close(done)
+	return c.work.Files(ctx)
 }
 
 // leftover returns what an earlier process, or this one in a session that it has

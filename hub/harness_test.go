@@ -78,6 +78,8 @@ type testRank struct {
 	jump   time.Duration     // added to skew once it is armed
 	later  time.Duration     // added to skew once it has begun
 	harm   func(path string) // done to a recording before it is handed over
+	says   *protocol.Writing // how far it says that its files are, while it waits for wrote
+	wrote  chan struct{}
 	cable  *cable
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
@@ -110,6 +112,14 @@ func (r *testRank) Stop(ctx context.Context, q protocol.StopRequest) (protocol.R
 func (r *testRank) Collect(ctx context.Context, q protocol.CollectRequest) (protocol.RankStatus, rank.Handover, error) {
 	r.blocked(ctx, protocol.MethodCollect)
 	s, over, err := r.Rank.Collect(ctx, q)
+	if r.says != nil {
+		s.Writing = r.says
+		r.member.Notify(s)
+		select {
+		case <-r.wrote:
+		case <-ctx.Done():
+		}
+	}
 	if r.others != nil && err == nil {
 		over.Others = r.others(over.Files)
 	}

@@ -43,6 +43,38 @@ func TestRanksThatAreFoundByTheirFiles(t *testing.T) {
 	}
 }
 
+// While a rank's files are waited for, whoever asks for its session sees how far they are.
+func TestASessionShowsHowFarFilesAre(t *testing.T) {
+	r := newRig(t, nil)
+	r.join(1)
+	k := r.ranks[0]
+	k.says, k.wrote = &protocol.Writing{Files: 3, Done: 9, Bytes: 1 << 20, Sent: -1}, make(chan struct{})
+	id := r.start(protocol.StartRequest{}).ID
+	r.work(3)
+	ended := make(chan *session.Status, 1)
+	go func() { ended <- r.stop() }()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	var seen *protocol.Writing
+	for end := time.Now().Add(20 * time.Second); seen == nil; <-tick.C {
+		st, err := r.Session(id)
+		if err != nil || time.Now().After(end) {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		seen = st.Stages[0].Ranks[0].Writing
+	}
+	if want := (protocol.Writing{Files: 3, Done: 3, Bytes: 1 << 20}); *seen != want {
+		t.Errorf("%+v, want %+v", *seen, want)
+	}
+	if all := r.Sessions(); all[0].Stages[0].Ranks[0].Writing == nil || all[0].State != session.StateCollecting {
+		t.Errorf("%+v", all[0])
+	}
+	close(k.wrote)
+	if st := <-ended; st.State != session.StateComplete || st.Stages[0].Ranks[0].Writing != nil {
+		t.Errorf("%+v", st)
+	}
+}
+
 // Nobody hands over files in the name of a rank that takes part, or of another stage. What
 // the rank itself recorded is taken from its spool then.
 func TestARankStandsForNoOther(t *testing.T) {

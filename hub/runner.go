@@ -60,6 +60,7 @@ type runner struct {
 	orphans  map[protocol.RankID]bool                // see gone
 	told     map[protocol.RankID]chan struct{}       // closed when an abort has been answered or given up
 	heard    map[protocol.RankID]bool                // those that have answered theirs
+	writing  map[protocol.RankID]protocol.Writing    // how far the ranks' files are
 	progress atomic.Pointer[session.Progress]
 }
 
@@ -69,7 +70,7 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
 		told: map[protocol.RankID]chan struct{}{}, heard: map[protocol.RankID]bool{},
 		clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{},
-		orphans: map[protocol.RankID]bool{},
+		orphans: map[protocol.RankID]bool{}, writing: map[protocol.RankID]protocol.Writing{},
 	}
 	ranks := m.Snapshot().Ranks
 	for _, rec := range ranks {
@@ -93,12 +94,49 @@ func (r *runner) post(ev session.Event) {
 func (r *runner) status() *session.Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := *r.st
+	return r.progressOf(r.st)
+}
+
+// withProgress is a published status with how far the session is by now.
+func (r *runner) withProgress(st *session.Status) *session.Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.progressOf(st)
+}
+
+// progressOf is withProgress for who has mu.
+func (r *runner) progressOf(old *session.Status) *session.Status {
+	st := *old
 	st.Stages = slices.Clone(st.Stages)
 	if p := r.progress.Load(); p != nil && st.State == session.StateConverting {
 		st.Progress = p
 	}
+	if st.State != session.StateStopping && st.State != session.StateCollecting {
+		return &st
+	}
+	for i := range st.Stages {
+		ranks := slices.Clone(st.Stages[i].Ranks)
+		for j := range ranks {
+			if w, ok := r.writing[ranks[j].RankID]; ok && ranks[j].State == protocol.StateStopped {
+				ranks[j].Writing = &w
+			}
+		}
+		st.Stages[i].Ranks = ranks
+	}
 	return &st
+}
+
+// wrote takes what a rank says of its files while they are waited for. The session does not
+// depend on it.
+func (r *runner) wrote(id protocol.RankID, w protocol.Writing) {
+	if _, ok := r.incs[id]; !ok {
+		return
+	}
+	w.Files, w.Done = max(w.Files, 0), min(max(w.Done, 0), max(w.Files, 0))
+	w.Bytes, w.Sent = max(w.Bytes, 0), max(w.Sent, 0)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writing[id] = w
 }
 
 // run drives the session to its end, or until the hub closes.

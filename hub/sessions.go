@@ -160,7 +160,11 @@ func (h *Hub) Wait(ctx context.Context, id string) (*session.Status, error) {
 func (h *Hub) Session(id string) (*session.Status, error) {
 	h.mu.Lock()
 	st, ok := h.book.Get(id)
+	r := h.runners[id]
 	h.mu.Unlock()
+	if ok && r != nil {
+		return r.withProgress(st), nil
+	}
 	if ok {
 		return st, nil
 	}
@@ -185,7 +189,13 @@ func (h *Hub) Session(id string) (*session.Status, error) {
 func (h *Hub) Sessions() []*session.Status {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.book.All()
+	all := h.book.All()
+	for i, st := range all {
+		if r := h.runners[st.ID]; r != nil {
+			all[i] = r.withProgress(st)
+		}
+	}
+	return all
 }
 
 // launch enters m and runs it, beginning with first.
@@ -365,6 +375,10 @@ func (h *Hub) onEvent(msg *nats.Msg) {
 	h.mu.Lock()
 	r := h.runners[s.Session]
 	h.mu.Unlock()
+	if r != nil && s.Writing != nil {
+		r.wrote(s.RankID, *s.Writing)
+		return
+	}
 	if r != nil && (s.State == protocol.StateStopped || s.State == protocol.StateFailed) {
 		r.post(session.Stopped{Rank: s.RankID, Status: s})
 	}

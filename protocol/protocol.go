@@ -170,10 +170,25 @@ type RankStatus struct {
 	// Held are the sessions, oldest first, whose files the rank still has: they have ended
 	// and nobody has said that they are collected. In answers to status only.
 	Held []string `json:"held,omitempty"`
+	// Writing is how far the files are of a rank that has ended to record and is waited for;
+	// in unasked reports, and in a session's status meanwhile.
+	Writing *Writing `json:"writing,omitempty"`
 	// Others are ranks that this one recorded as well and that nobody knew of before their
 	// files came; in answers to collect only.
 	Others []RankStatus `json:"others,omitempty"`
 }
+
+// Writing is how far the files of a rank are that has ended to record: its profiler may write
+// for minutes, and what it wrote is handed over after that.
+type Writing struct {
+	Files int   `json:"files"`          // that are there, also those that grow
+	Done  int   `json:"done"`           // of them, those with a valid end
+	Bytes int64 `json:"bytes"`          // in all of them
+	Sent  int64 `json:"sent,omitempty"` // bytes handed over so far
+}
+
+// WritingInterval is how often a rank says how far its files are while it is waited for.
+const WritingInterval = time.Second
 
 // ClockError is a rank's clock against the hub's: hub = rank + Offset, give or take Error.
 type ClockError struct {

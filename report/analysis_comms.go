@@ -45,7 +45,7 @@ func CommTable(list []Ranked[analysis.CommTable]) *Table {
 	}
 	t.Note = "times include waiting for other ranks: the best call is nearest to the link"
 	if unknown > 0 {
-		t.Note = fmt.Sprintf("sizes of %s are not in the trace", plural(unknown, "call"))
+		t.Note = fmt.Sprintf("sizes of %s are not in the trace", units.Plural(unknown, "call"))
 	}
 	return t
 }
@@ -117,7 +117,7 @@ func StragglerTable(r *analysis.StragglerReport, labels []string, names Names) *
 	if r == nil || r.Matched == 0 {
 		return t
 	}
-	t.Note = fmt.Sprintf("%s found on several ranks", plural(r.Matched, "collective"))
+	t.Note = fmt.Sprintf("%s found on several ranks", units.Plural(r.Matched, "collective"))
 	if r.Partial > 0 {
 		t.Note += fmt.Sprintf(", of %d not all ranks are there", r.Partial)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/compare"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // CompareLines say what two captures are, what differs in how they were made, what is in
@@ -20,9 +21,8 @@ func CompareLines(r *compare.Report) []string {
 		if len(s.side.Cards) > 0 {
 			cards = strings.Join(s.side.Cards, ", ")
 		}
-		out = append(out, fmt.Sprintf("%s: %s; %s; %s; %s.", s.name, s.side.Ranks, plural(s.side.Requests, "request"),
-			cards,
-			strings.Join(s.side.Versions, ", ")))
+		out = append(out, fmt.Sprintf("%s: %s; %s; %s; %s.", s.name, s.side.Ranks,
+			units.Plural(s.side.Requests, "request"), cards, strings.Join(s.side.Versions, ", ")))
 	}
 	switch {
 	case len(r.Differs) > 0:

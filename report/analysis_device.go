@@ -210,7 +210,8 @@ func KernelTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 			)
 		}
 	}
-	t.Note = fmt.Sprintf("%s slices of %s; share of their summed time", units.Count(calls), plural(int(names), "name"))
+	t.Note = fmt.Sprintf("%s slices of %s; share of their summed time", units.Count(calls),
+		units.Plural(int(names), "name"))
 	return t
 }
 

@@ -52,7 +52,7 @@ func (r *TraceReport) doubts() []string {
 		}
 	}
 	if n := len(out) - maxVerdicts; n > 0 {
-		out = append(out[:maxVerdicts], fmt.Sprintf("… and %s below", plural(n, "more doubt")))
+		out = append(out[:maxVerdicts], fmt.Sprintf("… and %s below", units.Plural(n, "more doubt")))
 	}
 	return out
 }

@@ -116,7 +116,7 @@ func StepLines(list []Ranked[*steps.Report]) []string {
 		}
 	}
 	if more > 0 {
-		out = append(out, fmt.Sprintf("… and %s; the table of steps has them", plural(more, "more rank")))
+		out = append(out, fmt.Sprintf("… and %s; the table of steps has them", units.Plural(more, "more rank")))
 	}
 	return out
 }

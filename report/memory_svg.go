@@ -190,7 +190,7 @@ func (p *memoryPanel) facts() string {
 		b.WriteString(", where the recording began")
 	}
 	fmt.Fprintf(&b, "; %s at first, %s at last; %s", units.Bytes(p.d.BaseBytes), units.Bytes(p.d.EndBytes),
-		plural(p.d.Events, "memory event"))
+		units.Plural(p.d.Events, "memory event"))
 	if !p.d.HasAddresses {
 		b.WriteString(" without addresses, so that nobody can tell what was held for what")
 	}
@@ -321,7 +321,7 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 	pk := &p.d.Peak
 	s.text(memLeft, y, "", fmt.Sprintf(
 		"Held at the peak, of the recording's own %s in %s", units.Bytes(pk.LiveBytes),
-		plural(pk.LiveCount, "allocation"),
+		units.Plural(pk.LiveCount, "allocation"),
 	))
 	for _, r := range p.rows {
 		y += memRow

@@ -29,7 +29,7 @@ func Steps(w io.Writer, r *steps.Report, o TextOptions) error {
 	if r.Rank >= 0 {
 		title += fmt.Sprintf(" of rank %d", r.Rank)
 	}
-	p.line(p.bold(title) + "  " + plural(len(r.Steps), "step"))
+	p.line(p.bold(title) + "  " + units.Plural(len(r.Steps), "step"))
 	if len(r.Steps) > 0 {
 		for _, l := range wrap("found by "+neutral.Plain(r.How), p.o.Width-tableIndent) {
 			p.line("  " + cut(l, p.o.Width-tableIndent, "…"))

@@ -142,9 +142,9 @@ func (p *printer) header() {
 		}
 		p.line("          → " + l)
 	}
-	facts := []string{"window " + units.Duration(float64(r.WindowNs)), plural(ranks, "rank")}
+	facts := []string{"window " + units.Duration(float64(r.WindowNs)), units.Plural(ranks, "rank")}
 	if r.RequestCount > 0 {
-		facts = append(facts, plural(r.RequestCount, "request"))
+		facts = append(facts, units.Plural(r.RequestCount, "request"))
 	}
 	if r.Latency.TTFT.Count > 0 {
 		facts = append(facts, "first token after "+units.Duration(r.Latency.TTFT.P50Ns))
@@ -176,16 +176,6 @@ func (p *printer) doubts() {
 		}
 	}
 	p.more(said-maxVerdicts, "doubt")
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	if strings.HasSuffix(word, "ch") {
-		return fmt.Sprintf("%d %ses", n, word)
-	}
-	return fmt.Sprintf("%d %ss", n, word)
 }
 
 // picture draws each rank over the window, then each rank's shares.

@@ -52,7 +52,7 @@ func (p *printer) batches() {
 
 func (p *printer) more(n int, word string) {
 	if n > 0 {
-		p.line(p.dim("  … and " + plural(n, "more "+word)))
+		p.line(p.dim("  … and " + units.Plural(n, "more "+word)))
 	}
 }
 

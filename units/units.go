@@ -4,6 +4,7 @@
 package units
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -102,6 +103,17 @@ func Count(n int64) string {
 		return strconv.FormatInt(n, 10)
 	}
 	return Scaled(float64(n), "")
+}
+
+// Plural is n and a word for it: "1 file", "2 files", "3 matches".
+func Plural(n int, word string) string {
+	switch {
+	case n == 1:
+		return "1 " + word
+	case strings.HasSuffix(word, "ch"):
+		return fmt.Sprintf("%d %ses", n, word)
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }
 
 // Bytes writes an amount of memory with a binary prefix: "1.25 MiB", "0 B".

@@ -201,7 +201,7 @@ func (c *checker) earlyWork(rows []int32, of int, most int64) {
 	c.own()
 	c.doubt(EarlyWork, rows[0], extent{stat.Ratio(int64(len(rows)), int64(of)), float64(len(rows)), "count"},
 		"%s of %d %s before the call with the same correlation, by up to %s: who launched %s is taken as unknown",
-		plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), units.Duration(float64(most)),
+		units.Plural(len(rows), "device slice"), of, verb(len(rows), "begins", "begin"), units.Duration(float64(most)),
 		verb(len(rows), "it", "them"))
 }
 
@@ -245,7 +245,7 @@ func (k *clock) sayBehind(worst bound, early []int32, most int64, bounded bool) 
 	part := stat.Ratio(int64(len(early)), int64(len(k.rows)))
 	k.c.doubt(Clock, worst.slice, extent{max(0.1, min(part, 0.4)), float64(worst.ns) / 1e3, "us"},
 		"device %d: %s of %d begin before the call that launched them, so the device's clock is behind the host's by at least %s%s; its times are moved by that, and a wait for a launch may be longer than it seems",
-		k.id, plural(len(early), "slice"), len(k.rows), units.Duration(float64(worst.ns)), limit)
+		k.id, units.Plural(len(early), "slice"), len(k.rows), units.Duration(float64(worst.ns)), limit)
 	return line{by: worst.ns}, true
 }
 
@@ -263,7 +263,7 @@ func (k *clock) sayAhead(lo int64, late []bound) (line, bool) {
 	part := stat.Ratio(int64(len(late)), int64(len(k.ends)))
 	k.c.doubt(Clock, worst.slice, extent{max(0.1, min(part, 0.4)), float64(by) / 1e3, "us"},
 		"device %d: work ends after %s returned that waited for it, so the device's clock is ahead of the host's by at least %s and, by the launches, at most %s; its times are moved back by the least, and the delay of a launch may be shorter than it seems",
-		k.id, plural(len(late), "call"), units.Duration(float64(-by)), units.Duration(float64(-lo)))
+		k.id, units.Plural(len(late), "call"), units.Duration(float64(-by)), units.Duration(float64(-lo)))
 	return line{by: by}, true
 }
 

@@ -62,7 +62,7 @@ func (k *clock) promptly() (line, bool) {
 	}
 	k.c.doubt(Clock, rows[0], extent{0.1, -float64(least) / 1e3, "us"},
 		"device %d: each of %s that found the device idle begins %s or more after its launch, and most within %s of that: the device's clock is ahead of the host's by about as much, at most; its times are moved back by that. No call that waits for the device bounds it better",
-		k.id, plural(len(rows), "slice"), units.Duration(float64(least)), units.Duration(float64(usual-least)))
+		k.id, units.Plural(len(rows), "slice"), units.Duration(float64(least)), units.Duration(float64(usual-least)))
 	return line{by: -least}, true
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // missingShare is the part of the launches, of kernels or of graphs, without device work from
@@ -21,7 +22,7 @@ func (c *checker) launches() {
 	if len(c.v.Work) == 0 {
 		c.doubt(NoWork, all[0], extent{0.2, float64(len(all)), "count"},
 			"%s (%s) %s in the trace and no device work: the device's activities were not recorded, by choice (activities without CUDA, HIP or XPU), for lack of rights or of the driver's tracing library, or because another profiler held it. What follows is the host's time",
-			plural(len(all), "launch call"), c.name(all[0]), verb(len(all), "is", "are"))
+			units.Plural(len(all), "launch call"), c.name(all[0]), verb(len(all), "is", "are"))
 		return
 	}
 	linked := func(i int32) bool { return c.v.Partner[i] >= 0 }
@@ -47,7 +48,7 @@ func (c *checker) launches() {
 	if 2*orphans >= len(missing) && orphans > 0 && len(missing) == len(all) {
 		c.doubt(Unmatched, missing[0], extent{0.2, float64(len(missing)), "count"},
 			"%s and %s have no correlation in common: who launched what is not known, and neither is what the device waited for",
-			plural(len(missing), "launch call"), plural(orphans, "device slice"))
+			units.Plural(len(missing), "launch call"), units.Plural(orphans, "device slice"))
 		c.missing = nil
 		return
 	}

@@ -224,17 +224,6 @@ func (c *checker) name(i int32) string {
 	return n
 }
 
-// plural is n and a word for it.
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	if strings.HasSuffix(word, "ch") {
-		return fmt.Sprintf("%d %ses", n, word)
-	}
-	return fmt.Sprintf("%d %ss", n, word)
-}
-
 func verb(n int, one, many string) string {
 	if n == 1 {
 		return one

@@ -52,7 +52,7 @@ func (c *checker) noTime() {
 		n, what = len(at), "slice"
 	}
 	c.doubt(NoTime, first, extent{max(0.01, stat.Ratio(int64(device), int64(len(c.v.Work)))), float64(n), "count"},
-		"%s %s no time (ts 0), %s the first: left out of everything", plural(n, what), verb(n, "has", "have"),
+		"%s %s no time (ts 0), %s the first: left out of everything", units.Plural(n, what), verb(n, "has", "have"),
 		c.name(first))
 }
 
@@ -150,11 +150,11 @@ func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 	part := stat.Ratio(was, all)
 	others := ""
 	if n := len(inside) - 1; n > 0 {
-		others = " (" + plural(n, "more such slice") + ")"
+		others = " (" + units.Plural(n, "more such slice") + ")"
 	}
 	c.doubt(Overrun, worst, extent{part, float64(c.v.Dur[worst]) / 1e3, "us"},
 		"%s: %s lasts %s, and %s of the stream begin and end inside it, which is impossible; it is counted up to the next start, %s%s. As it stands it would be %s of the summed device time",
-		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), plural(inside[worst], "later slice"),
+		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), units.Plural(inside[worst], "later slice"),
 		units.Duration(float64(c.dur[worst])), others, units.Share(part))
 }
 
@@ -176,7 +176,7 @@ func (c *checker) noDuration() {
 	}
 	if part := stat.Ratio(int64(n), int64(len(c.v.Work))); fine && part >= noDurationShare {
 		c.doubt(NoDuration, first, extent{min(part, 0.3), float64(n), "count"},
-			"%s of %d %s a duration of 0, %s the first: their time is in no sum", plural(n, "device slice"),
+			"%s of %d %s a duration of 0, %s the first: their time is in no sum", units.Plural(n, "device slice"),
 			len(c.v.Work), verb(n, "has", "have"), c.name(first))
 	}
 }

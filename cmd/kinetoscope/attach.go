@@ -166,7 +166,7 @@ func (c *captureCmd) captureAttached(e *cli.Env, eng *omni.Engine, cmd *child.Pr
 	}
 	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.Ctx), bound)
 	defer cancelStop()
-	st, err := eng.StopProfile(stopCtx)
+	st, err := stopFollowed(stopCtx, eng, p)
 	if err != nil {
 		return nil, fmt.Errorf("stop the session: %w", err)
 	}

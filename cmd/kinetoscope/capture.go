@@ -113,7 +113,7 @@ func (c *captureCmd) Run(e *cli.Env) error {
 	p.Say("stopping, collecting and converting")
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(e.Ctx), stopTimeout)
 	defer cancel()
-	st, err := eng.StopProfile(stopCtx)
+	st, err := stopFollowed(stopCtx, eng, p)
 	p.End()
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
@@ -134,6 +134,13 @@ func (c *captureCmd) Run(e *cli.Env) error {
 
 // stopTimeout bounds the end of a capture: the session's own bounds lie below it.
 const stopTimeout = 5 * time.Minute
+
+// stopFollowed stops a session and has the line say how far its end is.
+func stopFollowed(ctx context.Context, eng *omni.Engine, p *cli.Progress) (*session.Status, error) {
+	end := outcome.Follow(ctx, p, func(context.Context) *session.Status { return eng.Session() })
+	defer end()
+	return eng.StopProfile(ctx)
+}
 
 // check reads all input before anything is started.
 func (c *captureCmd) check(e *cli.Env) (*omni.Plan, []omni.Request, error) {

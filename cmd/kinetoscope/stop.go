@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
@@ -18,7 +20,16 @@ func (c *stopCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	p := cli.NewProgress(e.Err)
+	end := outcome.Follow(e.Ctx, p, func(ctx context.Context) *session.Status {
+		if list, err := server.Sessions(ctx, 1); err == nil && len(list) > 0 {
+			return list[0]
+		}
+		return nil
+	})
 	st, err := server.Stop(e.Ctx, !c.NoWait)
+	end()
+	p.End()
 	if err != nil {
 		return flags.ServerError(err)
 	}

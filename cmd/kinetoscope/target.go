@@ -76,8 +76,7 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 	}
 	seats := httpdriver.Seats(list, eng.Model(), first)
 	fleet, err := httpdriver.Join(e.Ctx, eng.Hub().Conn(), seats,
-		httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e),
-			Progress: func(s string) { p.Say("%s", s) }})
+		httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e)})
 	if err != nil {
 		return cli.StartError(err)
 	}
@@ -128,7 +127,7 @@ func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progres
 	p.Say("stopping; servers write for as long as they need")
 	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.Ctx), serverStop)
 	defer cancelStop()
-	st, stopErr := eng.StopProfile(stopCtx)
+	st, stopErr := stopFollowed(stopCtx, eng, p)
 	p.End()
 	if stopErr != nil {
 		return nil, cmd, errors.Join(err, fmt.Errorf("stop the session: %w", stopErr))

@@ -218,7 +218,9 @@ func (c *watchCmd) capture(e *cli.Env, eng *omni.Engine, hit *captured) error {
 	pause(e.Ctx, c.Duration)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.Ctx), serverStop)
 	defer cancel()
-	st, err := eng.StopProfile(ctx)
+	p := cli.NewProgress(e.Err)
+	st, err := stopFollowed(ctx, eng, p)
+	p.End()
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
 	}

@@ -388,6 +388,17 @@ func (c *capture) Files(ctx context.Context) (driver.Files, error) {
 // Written is not known: Kineto writes when it has recorded.
 func (c *capture) Written() int64 { return 0 }
 
+// Writing is the trace, as far as the process has written it.
+func (c *capture) Writing() protocol.Writing {
+	if n := c.dir.size(c.file()); n > 0 {
+		return protocol.Writing{Files: 1, Done: 1, Bytes: n}
+	}
+	if n := c.dir.size(c.tmp()); n >= 0 {
+		return protocol.Writing{Files: 1, Bytes: n}
+	}
+	return protocol.Writing{}
+}
+
 // Discard removes the files, now or when the process is done with them: what it was told
 // it does to the end.
 func (c *capture) Discard() error {
@@ -415,4 +426,7 @@ func (c *capture) remove() error {
 	return errors.Join(c.dir.remove(), c.k.packed.remove(c.base))
 }
 
-var _ driver.Keeper = (*Driver)(nil)
+var (
+	_ driver.Keeper = (*Driver)(nil)
+	_ driver.Writer = (*capture)(nil)
+)

@@ -47,7 +47,6 @@ type Driver struct {
 	e      engine
 	c      *client
 	log    *slog.Logger
-	say    func(string) // progress; may be nil
 	time   timing
 	ctx    context.Context // of what goes on beside requests; ends with Close
 	cancel context.CancelFunc
@@ -63,9 +62,6 @@ type Driver struct {
 
 // Option changes a Driver.
 type Option func(*Driver)
-
-// WithProgress has f called with what the driver waits for, now and then.
-func WithProgress(f func(string)) Option { return func(d *Driver) { d.say = f } }
 
 // New returns the driver of the rank id, which stands for all of the server's, and asks the
 // server nothing: Probe does, and each session anew. Close ends it.
@@ -264,8 +260,10 @@ type capture struct {
 	began   bool
 	ended   bool
 	dropped bool
-	judged  bool   // by who closes done
-	stopped answer // to /stop_profile
+	judged  bool            // by who closes done
+	stopped answer          // to /stop_profile
+	ends    map[string]end  // what was found at the end of files
+	listed  map[string]seen // the session's files when they were looked at last
 }
 
 // Begin starts the server's profiler.
@@ -414,6 +412,9 @@ func (c *capture) Written() int64 {
 	return n
 }
 
+// Writing is how far the server's files are.
+func (c *capture) Writing() protocol.Writing { return c.find().writing() }
+
 // Discard removes the session's files, now or when they are written.
 func (c *capture) Discard() error {
 	c.mu.Lock()
@@ -466,4 +467,7 @@ func (c *capture) remove() {
 	}
 }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver = (*Driver)(nil)
+	_ driver.Writer = (*capture)(nil)
+)

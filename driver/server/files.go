@@ -30,7 +30,7 @@ const (
 	headBytes = 256 << 10
 	// tailBytes of a trace are looked at for its end.
 	tailBytes = 64
-	// sayEvery is how often people hear what is waited for.
+	// sayEvery is how often the log hears what is waited for.
 	sayEvery = 2 * time.Second
 )
 
@@ -88,6 +88,15 @@ type found struct {
 	as   string // its name when it is handed over
 	// loose is a trace that its server will pack.
 	loose bool
+	// grows is one that has changed since the files were looked at before.
+	grows bool
+	seen  seen
+}
+
+// end is what was found at the end of a file as it was then.
+type end struct {
+	of  seen
+	err error
 }
 
 // finding is what is there of a session.
@@ -157,10 +166,25 @@ func (c *capture) find() finding {
 		out.files = append(out.files, f)
 	}
 	slices.SortFunc(out.files, func(a, b found) int { return strings.Compare(a.name, b.name) })
+	c.mark(out.files)
 	if lay.localRank {
 		out.byHeader()
 	}
 	return out
+}
+
+// mark says of files whether they grow, by how they were when they were looked at before.
+func (c *capture) mark(files []found) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := map[string]seen{}
+	for i := range files {
+		f := &files[i]
+		was, old := c.listed[f.name]
+		f.grows = old && (was.size != f.seen.size || !was.at.Equal(f.seen.at))
+		now[f.name] = f.seen
+	}
+	c.listed = now
 }
 
 // part reports whether a file is of the stage that the driver is of.
@@ -196,7 +220,7 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 	plain := strings.TrimPrefix(name, c.tag+"_")
 	base := filepath.Base(plain)
 	h := identity.FromPath(plain)
-	f := found{name: name, size: now.size, rank: h.Rank}
+	f := found{name: name, size: now.size, seen: now, rank: h.Rank}
 	ext := ".json"
 	if strings.HasSuffix(name, ".gz") {
 		ext += ".gz"
@@ -278,7 +302,7 @@ func (f finding) complete() bool {
 		return false
 	}
 	for _, x := range f.files {
-		if x.main && x.size > 0 && f.whole(x) == nil {
+		if x.main && x.size > 0 && !x.grows && f.whole(x) == nil {
 			have[x.rank] = true
 		}
 	}
@@ -308,7 +332,25 @@ func (in finding) whole(f found) error {
 	if !f.main && f.kind != protocol.KindTrace {
 		return nil
 	}
-	tail, _, err := readTail(filepath.Join(c.dir, f.name))
+	c.mu.Lock()
+	known, ok := c.ends[f.name]
+	c.mu.Unlock()
+	if ok && known.of == f.seen {
+		return known.err
+	}
+	err := c.readEnd(f.name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ends == nil {
+		c.ends = map[string]end{}
+	}
+	c.ends[f.name] = end{f.seen, err}
+	return err
+}
+
+// readEnd says what the end of a trace lacks.
+func (c *capture) readEnd(name string) error {
+	tail, _, err := readTail(filepath.Join(c.dir, name))
 	if err != nil {
 		return fmt.Errorf("it is cut: %w", err)
 	}
@@ -447,24 +489,23 @@ func (c *capture) await(ctx context.Context, answered <-chan error) error {
 
 // tell says how far the server is.
 func (c *capture) tell(f finding, since time.Duration, stopped bool) {
-	var size int64
-	done := 0
+	w := f.writing()
+	c.d.log.Info("a server writes", "target", c.d.to.String(), "answered_stop", stopped, "files", w.Files, "done",
+		w.Done, "bytes", w.Bytes, "for", since.Round(time.Second))
+}
+
+// writing is how far the files are. One that has grown since it was looked at before is not
+// done, and is not read.
+func (f finding) writing() protocol.Writing {
+	var w protocol.Writing
 	for _, x := range f.files {
-		size += x.size
-		if x.main && x.size > 0 && f.whole(x) == nil {
-			done++
+		w.Files++
+		w.Bytes += x.size
+		if x.size > 0 && !x.grows && !x.loose && f.whole(x) == nil {
+			w.Done++
 		}
 	}
-	what := "writes"
-	if stopped {
-		what = "has answered the stop"
-	}
-	text := fmt.Sprintf("%s %s: %d files, %d bytes, %d ranks done, for %v",
-		c.d.to, what, len(f.files), size, done, since.Round(time.Second))
-	c.d.log.Info(text)
-	if c.d.say != nil {
-		c.d.say(text)
-	}
+	return w
 }
 
 // judge makes of what is there what the rank hands over: its own files, those of the ranks

@@ -90,8 +90,6 @@ func (s *Seat) stageType() protocol.StageType {
 // FleetConfig says how servers take part.
 type FleetConfig struct {
 	Logger *slog.Logger
-	// Progress, if set, is called with what a server is waited for.
-	Progress func(string)
 	// Found, if set, is called when a server has said what it is, and once more whenever it
 	// has come back as something else. It is called from several goroutines.
 	Found func(Seat, Facts, string)
@@ -135,7 +133,7 @@ func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*F
 }
 
 func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[string]shelf) error {
-	d, err := New(s.Target, s.ID, f.cfg.Logger, WithProgress(f.cfg.Progress), withShared(s.shared))
+	d, err := New(s.Target, s.ID, f.cfg.Logger, withShared(s.shared))
 	if err != nil {
 		return err
 	}

@@ -219,6 +219,43 @@ func TestVLLMHandsOverEveryRank(t *testing.T) {
 	}
 }
 
+// While a server writes, its files and their bytes are seen to grow until all are whole.
+func TestWritingGrows(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Slow: time.Second}, nil)
+	q := request(nil)
+	if _, err := u.Arm(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	c := u.d.last
+	if w := c.Writing(); w != (protocol.Writing{}) {
+		t.Errorf("before the stop: %+v", w)
+	}
+	if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	var last protocol.Writing
+	partly := false
+	for end := time.Now().Add(20 * time.Second); last.Files < 5 || last.Done < 5; <-tick.C {
+		w := c.Writing()
+		if w.Bytes < last.Bytes || w.Done > w.Files || time.Now().After(end) {
+			t.Fatalf("%+v after %+v", w, last)
+		}
+		partly = partly || w.Bytes > 0 && w.Done < w.Files
+		last = w
+	}
+	if !partly {
+		t.Error("nobody saw a file that was not whole yet")
+	}
+	if _, _, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session}); err != nil {
+		t.Error(err)
+	}
+}
+
 // Two servers of one session write to one directory: no file is another server's.
 func TestServersThatShareADirectory(t *testing.T) {
 	dir := t.TempDir()

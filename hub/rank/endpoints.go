@@ -3,14 +3,8 @@ package rank
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
@@ -25,10 +19,6 @@ const (
 	codeRefused    = "409"
 	codeBusy       = "503"
 )
-
-// uploadChunk is the object store's chunk: few messages for large files, well
-// under protocol.MaxPayload.
-const uploadChunk = 1 << 20
 
 func (m *Member) endpoints() map[protocol.Method]micro.HandlerFunc {
 	return map[protocol.Method]micro.HandlerFunc{
@@ -172,55 +162,19 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 	if err != nil {
 		return s, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	if s.Artifacts, err = uploadAll(ctx, obs, r.Session, m.id, over.Files); err != nil {
+	up := newUploading(m, s, over)
+	defer up.end()
+	if s.Artifacts, err = up.all(ctx, obs, r.Session, m.id, over.Files); err != nil {
 		return s, err
 	}
 	for _, o := range over.Others {
 		other := protocol.RankStatus{RankID: o.ID, StageName: s.StageName, State: o.State, Reason: o.Reason,
 			Session: s.Session, Events: o.Events,
 			StartedAtNs: s.StartedAtNs, StoppedAtNs: s.StoppedAtNs, StoppedBy: s.StoppedBy}
-		if other.Artifacts, err = uploadAll(ctx, obs, r.Session, o.ID, o.Files); err != nil {
+		if other.Artifacts, err = up.all(ctx, obs, r.Session, o.ID, o.Files); err != nil {
 			return s, err
 		}
 		s.Others = append(s.Others, other)
 	}
 	return s, nil
-}
-
-// uploadAll uploads the files of rank id.
-func uploadAll(ctx context.Context, obs jetstream.ObjectStore, session string, id protocol.RankID,
-	files []File) ([]protocol.Artifact, error) {
-	var out []protocol.Artifact
-	for _, f := range files {
-		var a protocol.Artifact
-		err := link.Retry(ctx, func() (err error) {
-			a, err = upload(ctx, obs, session+"/"+id.Key()+"/"+f.Name, f)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("upload %s: %w", f.Path, err)
-		}
-		out = append(out, a)
-	}
-	return out, nil
-}
-
-func upload(ctx context.Context, obs jetstream.ObjectStore, name string, f File) (a protocol.Artifact, err error) {
-	src, err := os.Open(f.Path)
-	if err != nil {
-		return a, err
-	}
-	defer func() { err = errors.Join(err, src.Close()) }()
-	h := sha256.New()
-	info, err := obs.Put(ctx, jetstream.ObjectMeta{
-		Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: uploadChunk},
-		Metadata: map[string]string{"uploaded_at": time.Now().UTC().Format(time.RFC3339Nano)},
-	}, io.TeeReader(src, h))
-	if err != nil {
-		return a, err
-	}
-	return protocol.Artifact{
-		Name: f.Name, Kind: f.Kind, Size: int64(info.Size),
-		SHA256: hex.EncodeToString(h.Sum(nil)), Object: name,
-	}, nil
 }

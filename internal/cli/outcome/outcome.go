@@ -41,12 +41,12 @@ func Print(w io.Writer, st *session.Status) error {
 	fmt.Fprintln(t, "STAGE\tREPLICA\tRANK\tSTATE\tITERATIONS\tEVENTS\tDROPS\tCLOCK ±\tFILES")
 	for _, s := range st.Stages {
 		for _, r := range s.Ranks {
+			who := fmt.Sprintf("stage %d (%s) replica %d rank %d", s.Stage, s.Name, r.Replica, r.Rank)
 			if r.Reason != "" {
-				reasons = append(
-					reasons,
-					fmt.Sprintf("stage %d (%s) replica %d rank %d is %s: %s", s.Stage, s.Name, r.Replica, r.Rank,
-						r.State, r.Reason),
-				)
+				reasons = append(reasons, fmt.Sprintf("%s is %s: %s", who, r.State, r.Reason))
+			}
+			if r.Writing != nil {
+				reasons = append(reasons, fmt.Sprintf("%s is being written: %s", who, Writing(*r.Writing)))
 			}
 			fmt.Fprintf(t, "%d %s\t%d\t%d\t%s\t%d\t%d\t%d\t%s\t%d\n", s.Stage, s.Name, r.Replica, r.Rank, r.State,
 				r.Iterations, r.Events, r.Drops, units.Duration(float64(r.Clock.ErrorNs)), len(r.Artifacts))

@@ -1,0 +1,99 @@
+package outcome
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/units"
+)
+
+// followEvery is how often a session that ends is looked at for the line of progress.
+const followEvery = 500 * time.Millisecond
+
+// Follow has the line say how far the session is that ask returns, until the function that it
+// returns is called, which waits. What ask does not know leaves the line as it is.
+func Follow(ctx context.Context, p *cli.Progress, ask func(context.Context) *session.Status) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(followEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if text := Ending(ask(ctx)); text != "" && ctx.Err() == nil {
+				p.Say("%s", text)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// Ending says in a line how far a session is between its stop and its end, "" if it is not
+// there.
+func Ending(st *session.Status) string {
+	if st == nil {
+		return ""
+	}
+	ranks, recording, home := 0, 0, 0
+	var all protocol.Writing
+	writing := 0
+	for _, s := range st.Stages {
+		for _, r := range s.Ranks {
+			ranks++
+			switch {
+			case r.State.Terminal():
+				home++
+			case r.State == protocol.StateRecording:
+				recording++
+			}
+			if w := r.Writing; w != nil {
+				writing++
+				all.Files, all.Done = all.Files+w.Files, all.Done+w.Done
+				all.Bytes, all.Sent = all.Bytes+w.Bytes, all.Sent+w.Sent
+			}
+		}
+	}
+	var parts []string
+	switch st.State {
+	case session.StateStopping:
+		parts = append(parts, fmt.Sprintf("stopping: %d of %d ranks have stopped", ranks-recording, ranks))
+	case session.StateCollecting:
+		parts = append(parts, fmt.Sprintf("collecting: %d of %d ranks are done", home, ranks))
+	case session.StateConverting:
+		if st.Progress == nil {
+			return "converting"
+		}
+		return fmt.Sprintf("converting %d of %d: %s", st.Progress.Done, st.Progress.Total, st.Progress.What)
+	default:
+		return ""
+	}
+	if writing > 0 {
+		parts = append(parts, Writing(all))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Writing says how far files are.
+func Writing(w protocol.Writing) string {
+	if w.Files == 0 {
+		return "no file yet"
+	}
+	text := fmt.Sprintf("%s in %s, %d whole", units.Bytes(w.Bytes), units.Plural(w.Files, "file"), w.Done)
+	if w.Sent > 0 {
+		text += fmt.Sprintf(", %s handed over", units.Bytes(w.Sent))
+	}
+	return text
+}
