@@ -7,7 +7,6 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/compare"
-	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -20,6 +19,9 @@ var _ = RegisterComparison(Analysis{
 	JSON: []Field{
 		{"diff", "analysis.TraceDiff, of two runs compare.Report"},
 		{"compared_by", "how steps were found, `whole_trace`, or of two runs `pipelines`"},
+		{"verdict", "one sentence; of two runs in `diff`"},
+		{"steps", "[]compare.TraceSteps, of traces"},
+		{"made", "cards and versions of traces `a` and `b`, and how they differ"},
 	},
 }, Comparison[diffOptions]{Compare: compareTraces})
 
@@ -32,23 +34,16 @@ type diffOptions struct {
 	Unchanged   bool   `help:"Rows without any difference, too."`
 }
 
-// diffSide is one of two traces with its steps.
-type diffSide struct {
-	trace *trace.Trace
-	steps *steps.Report
-}
-
-func sideOf(s Side) (diffSide, error) {
+// oneTrace is the trace of a side that has no others.
+func oneTrace(s Side) (*trace.Trace, error) {
 	if len(s.Traces) > 1 {
 		labels := make([]string, len(s.Traces))
 		for i := range s.Traces {
 			labels[i] = s.Traces[i].Label
 		}
-		return diffSide{}, wrong("%s has %d traces (%v): choose one with --rank and --stage", s.Path, len(labels),
-			labels)
+		return nil, wrong("%s has %d traces (%v): choose one with --rank and --stage", s.Path, len(labels), labels)
 	}
-	t := s.Traces[0].Value
-	return diffSide{t, steps.Find(t, steps.Options{NoPeriod: true})}, nil
+	return s.Traces[0].Value, nil
 }
 
 // comparePipelines compares two runs as wholes. What chooses among the names of two traces
@@ -72,56 +67,35 @@ func compareTraces(before, after Side, o *diffOptions, asked Asked) (Answer, err
 	if before.Pipeline != nil && after.Pipeline != nil {
 		return comparePipelines(before, after, o, asked)
 	}
-	a, err := sideOf(before)
+	a, err := oneTrace(before)
 	if err != nil {
 		return Answer{}, err
 	}
-	b, err := sideOf(after)
+	b, err := oneTrace(after)
 	if err != nil {
 		return Answer{}, err
 	}
-	do := analysis.DiffOptions{ShortNames: o.ShortNames, HostOnly: o.Only == "host", DeviceOnly: o.Only == "device"}
-	how, err := diffWindows(a, b, o, asked, &do)
+	r, err := compare.Traces(a, b, compare.TraceOptions{Steps: compare.StepChoice(o.Steps), Options: asked.Options(),
+		Diff: analysis.DiffOptions{ShortNames: o.ShortNames, HostOnly: o.Only == "host",
+			DeviceOnly: o.Only == "device"}})
+	if errors.Is(err, compare.ErrNoProfilerSteps) {
+		return Answer{}, wrong("--steps profiler: %w", err)
+	}
 	if err != nil {
 		return Answer{}, err
 	}
-	d := analysis.Diff(a.trace, b.trace, asked.Options(), do)
 	filter := report.DiffFilter{All: o.Unchanged, SignificantOnly: o.Significant, Change: o.Change}
 	out := Answer{
-		JSON:   map[string]any{"diff": d, "compared_by": how},
-		Lines:  []string{diffSummary(&d, how)},
-		Tables: []*report.Table{report.DiffTable(&d, filter)},
+		JSON: map[string]any{"diff": r.Diff, "compared_by": r.ComparedBy, "verdict": r.Verdict, "steps": r.Steps,
+			"made": map[string]any{"a": r.A, "b": r.B, "differs": r.Differs}},
+		Lines:  append(report.CompareTraceLines(r), diffSummary(&r.Diff, r.ComparedBy)),
+		Tables: []*report.Table{report.DiffTable(&r.Diff, filter)},
 	}
 	if len(out.Tables[0].Rows) == 0 {
 		out.Lines = append(out.Lines,
 			"No row to show: nothing differs, or no difference fits --change and --significant.")
 	}
 	return out, nil
-}
-
-// diffWindows chooses what is compared: how says it in a word.
-func diffWindows(a, b diffSide, o *diffOptions, asked Asked, do *analysis.DiffOptions) (how string, err error) {
-	whole := func(t *trace.Trace) []analysis.Window {
-		start, end, _ := t.Extent()
-		return []analysis.Window{{StartNs: start, EndNs: end + 1}}
-	}
-	switch {
-	case asked.HTA, o.Steps == "profiler":
-		if !asked.HTA && (a.steps.Method != steps.ByProfilerStep || b.steps.Method != steps.ByProfilerStep) {
-			return "", wrong("--steps profiler: not both traces have ProfilerStep labels")
-		}
-		return "profiler_step", nil
-	case o.Steps != "all" && a.steps.Method == b.steps.Method && len(a.steps.Steps) > 1 && len(b.steps.Steps) > 1:
-		if a.steps.Method != steps.ByProfilerStep { // which Diff finds itself
-			do.StepsA, do.StepsB = a.steps.Windows(), b.steps.Windows()
-		}
-		return string(a.steps.Method), nil
-	}
-	if a.trace.Slices.Len() == 0 || b.trace.Slices.Len() == 0 {
-		return "", errors.New("a trace without slices: nothing to compare")
-	}
-	do.StepsA, do.StepsB = whole(a.trace), whole(b.trace)
-	return "whole_trace", nil
 }
 
 func diffSummary(d *analysis.TraceDiff, how string) string {
@@ -145,7 +119,7 @@ func diffSummary(d *analysis.TraceDiff, how string) string {
 		if device > 0 {
 			sign = "more"
 		}
-		if how == "whole_trace" {
+		if how == compare.ByWholeTrace {
 			per = " in B."
 		}
 		s += fmt.Sprintf(" Device work takes %s %s%s", report.MeanNs(max(device, -device)).Text, sign, per)
@@ -156,7 +130,7 @@ func diffSummary(d *analysis.TraceDiff, how string) string {
 		s += fmt.Sprintf(" %d differences are no chance (tested over %s, q < %g).", sure, d.Test,
 			analysis.SignificanceLevel)
 	}
-	if how != "whole_trace" {
+	if how != compare.ByWholeTrace {
 		s += fmt.Sprintf(" Compared: %d steps of A, %d of B (%s).", d.StepsA, d.StepsB, how)
 	}
 	return s

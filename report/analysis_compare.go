@@ -34,20 +34,46 @@ func CompareLines(r *compare.Report) []string {
 	return append(out, "A and B differ in "+strings.Join(r.Differs, "; ")+".")
 }
 
+// CompareTraceLines say what changed between two traces in a sentence, and what they were made
+// on as far as both name it.
+func CompareTraceLines(r *compare.TraceReport) []string {
+	out := []string{r.Verdict}
+	if len(r.Differs) > 0 {
+		out = append(out, "A and B differ in "+strings.Join(r.Differs, "; ")+".")
+	} else if len(r.A.Cards) > 0 {
+		out = append(out, fmt.Sprintf("Both: %s.", strings.Join(append(r.A.Cards, r.A.Versions...), ", ")))
+	}
+	return out
+}
+
 // CompareTables are the latencies of requests, the steps, and where the stages' time went, of
 // both sides.
 func CompareTables(r *compare.Report) []*Table {
 	return []*Table{compareLatency(r), compareSteps(r), compareTime(r)}
 }
 
+// manyFold is the change from which on a factor reads better than a share.
+const manyFold = 9
+
 // changeCell is a relative change with its sign; NoValue if a side has nothing.
 func changeCell(a, b float64, both bool) Cell {
 	change := compare.Change(a, b)
 	c := Share(change)
-	if change > 0 && !strings.HasPrefix(c.Text, "<") {
+	switch {
+	case change >= manyFold:
+		c.Text = "×" + units.Digits(1+change)
+	case change > 0 && !strings.HasPrefix(c.Text, "<"):
 		c.Text = "+" + c.Text
 	}
 	return If(both && a > 0, c)
+}
+
+// sureCell says of a difference that it is no chance.
+func sureCell(significant bool) Cell {
+	if significant {
+		return Cell{"yes", "true"}
+	}
+	return Cell{"", "false"}
 }
 
 func compareLatency(r *compare.Report) *Table {
@@ -64,14 +90,10 @@ func compareLatency(r *compare.Report) *Table {
 		if !a && !b {
 			continue
 		}
-		sure := Cell{"", "false"}
-		if l.Significant {
-			sure = Cell{"yes", "true"}
-		}
 		t.Add(Cell{l.Spoken(), l.What}, Int(l.A.Count), Int(l.B.Count),
 			If(a, MeanNs(l.A.P50Ns)), If(b, MeanNs(l.B.P50Ns)), changeCell(l.A.P50Ns, l.B.P50Ns, a && b),
 			If(a, MeanNs(l.A.P99Ns)), If(b, MeanNs(l.B.P99Ns)), changeCell(l.A.P99Ns, l.B.P99Ns, a && b),
-			Num(l.Chance), sure)
+			Num(l.Chance), sureCell(l.Significant))
 	}
 	return t
 }
@@ -82,13 +104,15 @@ func compareSteps(r *compare.Report) *Table {
 		{Key: "count_a", Title: "A steps", Drop: 1}, {Key: "count_b", Title: "B steps", Drop: 1},
 		{Key: "p50_a_ns", Title: "A p50"}, {Key: "p50_b_ns", Title: "B p50"}, {Key: "p50_change", Title: "change"},
 		{Key: "p99_a_ns", Title: "A p99"}, {Key: "p99_b_ns", Title: "B p99"}, {Key: "p99_change", Title: "change"},
+		{Key: "chance"}, {Key: "significant", Title: "no chance", Left: true, Drop: 1},
 	}}
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		a, b := s.A.Count > 0, s.B.Count > 0
 		t.Add(Str(s.Stage), Str(s.Category.String()), Int(s.A.Count), Int(s.B.Count),
 			If(a, MeanNs(s.A.P50Ns)), If(b, MeanNs(s.B.P50Ns)), changeCell(s.A.P50Ns, s.B.P50Ns, a && b),
-			If(a, MeanNs(s.A.P99Ns)), If(b, MeanNs(s.B.P99Ns)), changeCell(s.A.P99Ns, s.B.P99Ns, a && b))
+			If(a, MeanNs(s.A.P99Ns)), If(b, MeanNs(s.B.P99Ns)), changeCell(s.A.P99Ns, s.B.P99Ns, a && b),
+			Num(s.Chance), sureCell(s.Significant))
 	}
 	return t
 }

@@ -1,6 +1,7 @@
-// Package compare says what changed between two captures of whole pipelines: how long
-// requests took to their first token and output, how long the steps of each stage took, where
-// the stages' time went, and whether another stage sets the pace.
+// Package compare says what changed between two captures. Of whole pipelines: how long requests
+// took to their first token and output, how long the steps of each stage took, where the stages'
+// time went, and whether another stage sets the pace. Of two traces: how long their steps took,
+// and what changed by name. Both end in a verdict of one sentence.
 package compare
 
 import (
@@ -10,14 +11,15 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/made"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 )
 
 // Side is one of two captures and what is known of how it was made.
 type Side struct {
 	Name     string           `json:"name"`     // as a user knows it: the run's directory
-	Cards    []string         `json:"cards"`    // "2 × NVIDIA H200", sorted; empty if the traces name none
-	Versions []string         `json:"versions"` // "kinetoscope 1.2", "cuda_runtime_version 12080", sorted
+	Cards    []string         `json:"cards"`    // see made.Made; Pipelines takes them from Report
+	Versions []string         `json:"versions"` // "kinetoscope 1.2"; Pipelines adds those of Report
 	Ranks    string           `json:"ranks"`    // "thinker ×2, talker ×1"; Pipelines fills it
 	Requests int              `json:"requests"` // of the capture; Pipelines fills it
 	Report   *pipeline.Report `json:"-"`
@@ -64,7 +66,15 @@ type Step struct {
 	Category pipeline.Category  `json:"category"`
 	A        pipeline.StepStats `json:"a"`
 	B        pipeline.StepStats `json:"b"`
+	// Chance and Significant are those of Latency, of the durations that the reports keep; 1 and
+	// false where one keeps none.
+	Chance      float64 `json:"chance"`
+	Significant bool    `json:"significant"`
 }
+
+// TooFew says that a side has too few steps to tell a difference from chance, or that its
+// report, of an older version, does not keep them.
+func (s *Step) TooFew() bool { return min(len(s.A.Sample), len(s.B.Sample)) < MinRequests }
 
 // Time is a category's part of a stage's window, summed over its ranks, on both sides.
 type Time struct {
@@ -80,9 +90,7 @@ type Time struct {
 func Pipelines(a, b Side) *Report {
 	for _, s := range []*Side{&a, &b} {
 		s.Ranks, s.Requests = ranksOf(s.Report), s.Report.RequestCount
-		s.Cards, s.Versions = append([]string{}, s.Cards...), append([]string{}, s.Versions...)
-		slices.Sort(s.Cards)
-		slices.Sort(s.Versions)
+		s.known(s.Report.Made)
 	}
 	r := &Report{A: a, B: b, Differs: differs(&a, &b), Steps: []Step{}, Time: []Time{}}
 	r.Doubts = append(doubts("A", a.Report), doubts("B", b.Report)...)
@@ -95,6 +103,16 @@ func Pipelines(a, b Side) *Report {
 	r.BottleneckA, r.BottleneckB = bottleneck(a.Report), bottleneck(b.Report)
 	r.Verdict = verdict(r)
 	return r
+}
+
+// known adds what the traces of a side say of what they were made on; m may be nil.
+func (s *Side) known(m *made.Made) {
+	s.Cards, s.Versions = append([]string{}, s.Cards...), append([]string{}, s.Versions...)
+	if m != nil {
+		s.Cards, s.Versions = append(s.Cards, m.Cards...), append(s.Versions, m.Versions...)
+	}
+	slices.Sort(s.Cards)
+	slices.Sort(s.Versions)
 }
 
 // stageNames are those of a in order, then what b has besides.
@@ -137,20 +155,23 @@ func ranksOf(r *pipeline.Report) string {
 
 func differs(a, b *Side) []string {
 	out := []string{}
-	for _, d := range []struct{ what, a, b string }{
-		{"cards", strings.Join(a.Cards, ", "), strings.Join(b.Cards, ", ")},
-		{"ranks", a.Ranks, b.Ranks},
-		{"versions", strings.Join(a.Versions, ", "), strings.Join(b.Versions, ", ")},
-	} {
-		if d.a != d.b {
-			out = append(out, fmt.Sprintf("%s: %s in A, %s in B", d.what, cmp.Or(d.a, "unknown"),
-				cmp.Or(d.b, "unknown")))
-		}
-	}
+	out = append(out, unlike("cards", listed(a.Cards), listed(b.Cards))...)
+	out = append(out, unlike("ranks", a.Ranks, b.Ranks)...)
+	out = append(out, unlike("versions", listed(a.Versions), listed(b.Versions))...)
 	if a.Requests != b.Requests {
 		out = append(out, fmt.Sprintf("requests: %d in A, %d in B", a.Requests, b.Requests))
 	}
 	return out
+}
+
+func listed(names []string) string { return strings.Join(names, ", ") }
+
+// unlike is a phrase on what differs between A and B, or nothing.
+func unlike(what, a, b string) []string {
+	if a == b {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %s in A, %s in B", what, cmp.Or(a, "unknown"), cmp.Or(b, "unknown"))}
 }
 
 func doubts(side string, r *pipeline.Report) []string {
@@ -216,10 +237,20 @@ func stepsOf(name string, x, y *pipeline.Stage) []Step {
 			pipeline.StepStats{Category: c})
 	}
 	for c := range pipeline.NumCategories {
-		s := Step{name, c, find(x, c), find(y, c)}
+		s := Step{Stage: name, Category: c, A: find(x, c), B: find(y, c)}
 		if s.A.Count > 0 || s.B.Count > 0 {
+			s.Chance = analysis.Chance(floats(s.A.Sample), floats(s.B.Sample))
+			s.Significant = s.Chance < analysis.SignificanceLevel && !s.TooFew()
 			out = append(out, s)
 		}
+	}
+	return out
+}
+
+func floats(v []int64) []float64 {
+	out := make([]float64, len(v))
+	for i, n := range v {
+		out[i] = float64(n)
 	}
 	return out
 }

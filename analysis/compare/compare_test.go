@@ -53,11 +53,11 @@ func TestPipelines(t *testing.T) {
 		{"slower", Side{Report: base(), Cards: []string{"1 × X"}},
 			Side{Report: capture(20, 1.5, "talker"), Cards: []string{"1 × Y"}},
 			"First audio takes 50% longer in B (p50 100 ms → 150 ms over 20 and 20 requests); of the steps, talker decode changed most " +
-				"(p50 1.00 ms → 1.50 ms); the bottleneck moved from thinker to talker.",
+				"(p50 1.00 ms → 1.50 ms over 50 and 50, not tested against chance); the bottleneck moved from thinker to talker.",
 			"cards: 1 × X in A, 1 × Y in B", ""},
 		{"one request", Side{Report: capture(1, 1, "thinker")}, Side{Report: capture(1, 3, "thinker")},
 			"Too few requests to tell a difference in first audio from chance (p50 100 ms → 300 ms over 1 and 1 requests); of the steps, " +
-				"talker decode changed most (p50 1.00 ms → 3.00 ms); the bottleneck stays at thinker.", "", ""},
+				"talker decode changed most (p50 1.00 ms → 3.00 ms over 50 and 50, not tested against chance); the bottleneck stays at thinker.", "", ""},
 		{"no request", Side{Report: base()}, Side{Report: capture(0, 1, "thinker")},
 			"No latency of a request was measured on both sides; the bottleneck stays at thinker.",
 			"requests: 20 in A, 0 in B", ""},
@@ -85,5 +85,33 @@ func TestPipelines(t *testing.T) {
 	r := Pipelines(Side{Report: base()}, Side{Report: other})
 	if len(r.Steps) != 3 || r.Steps[1].B.Count != 0 || r.Steps[2].A.Count != 0 || len(r.Time) != 3 {
 		t.Errorf("a stage that one side lacks: %+v", r.Steps)
+	}
+}
+
+// TestStepSignificance tells steps that differ from steps that only seem to, and says where a
+// report keeps too few.
+func TestStepSignificance(t *testing.T) {
+	side := func(n int, by float64) Side {
+		r := capture(20, 1, "thinker")
+		st := &r.Stages[1].Steps[0]
+		st.P50Ns *= by
+		for i := range n {
+			st.Sample = append(st.Sample, int64(by*1e6)+int64(i*37%n)*20_000)
+		}
+		return Side{Report: r}
+	}
+	for name, c := range map[string]struct {
+		a, b  Side
+		sure  bool
+		words string
+	}{
+		"slower":        {side(30, 1), side(30, 1.4), true, "talker decode changed most (p50 1.00 ms → 1.40 ms over 50 and 50);"},
+		"within chance": {side(12, 1), side(12, 1.06), false, "(p50 1.00 ms → 1.06 ms over 50 and 50, which may be chance);"},
+		"older report":  {side(0, 1), side(30, 2), false, "over 50 and 50, not tested against chance);"},
+	} {
+		r := Pipelines(c.a, c.b)
+		if s := r.Steps[1]; s.Significant != c.sure || !strings.Contains(r.Verdict, c.words) {
+			t.Errorf("%s: significant %t (chance %g): %s", name, s.Significant, s.Chance, r.Verdict)
+		}
 	}
 }

@@ -45,9 +45,10 @@ func verdict(r *Report) string {
 	default:
 		parts = append(parts, fmt.Sprintf("the bottleneck moved from %s to %s", a, b))
 	}
-	s := strings.Join(parts, "; ") + "."
-	return strings.ToUpper(s[:1]) + s[1:]
+	return capital(strings.Join(parts, "; ") + ".")
 }
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // decisive is the latency that a user of the pipeline feels first: to the first output, else
 // to the first token, else in all.
@@ -75,22 +76,33 @@ func latencyWords(l *Latency) string {
 	return fmt.Sprintf("%s takes %s less in B (%s)", l.Spoken(), units.Share(-change), numbers)
 }
 
-// stepWords name the step whose median changed most; "" if none did by more than slightChange.
+// stepWords name the step whose median changed most, of those that changed significantly if
+// there are some; "" if none changed by more than slightChange.
 func stepWords(r *Report) string {
 	var most *Step
 	var by float64
 	for i := range r.Steps {
 		s := &r.Steps[i]
-		if s.A.Count == 0 || s.B.Count == 0 {
+		c := math.Abs(Change(s.A.P50Ns, s.B.P50Ns))
+		if s.A.Count == 0 || s.B.Count == 0 || c <= slightChange {
 			continue
 		}
-		if c := Change(s.A.P50Ns, s.B.P50Ns); math.Abs(c) > math.Abs(by) {
+		if most == nil || s.Significant && !most.Significant || s.Significant == most.Significant && c > by {
 			most, by = s, c
 		}
 	}
-	if math.Abs(by) <= slightChange {
+	if most == nil {
 		return ""
 	}
-	return fmt.Sprintf("of the steps, %s %s changed most (p50 %s → %s)", most.Stage, most.Category,
-		units.Duration(most.A.P50Ns), units.Duration(most.B.P50Ns))
+	how := ""
+	switch {
+	case min(most.A.Count, most.B.Count) < MinRequests:
+		how = ", too few to tell from chance"
+	case most.TooFew():
+		how = ", not tested against chance"
+	case !most.Significant:
+		how = ", which may be chance"
+	}
+	return fmt.Sprintf("of the steps, %s %s changed most (p50 %s → %s over %d and %d%s)", most.Stage, most.Category,
+		units.Duration(most.A.P50Ns), units.Duration(most.B.P50Ns), most.A.Count, most.B.Count, how)
 }

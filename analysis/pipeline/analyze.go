@@ -8,6 +8,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/made"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -60,6 +61,8 @@ func Analyze(traces []*trace.Trace, o Options) *Report {
 		SchemaVersion: SchemaVersion, Aligned: a.aligned, ClockUncertaintyNs: o.UncertaintyNs, StripCells: o.StripCells,
 		Stages: []Stage{}, Requests: []Request{}, Batches: []Batch{}, Findings: []Finding{}, Outcomes: a.outcomes(),
 	}
+	m := made.Of(traces...)
+	r.Made = &m
 	if len(a.ranks) == 0 {
 		(&finder{a, r}).outcomes()
 		return r
@@ -202,6 +205,7 @@ func (a *analyzer) stage(ranks []*rankData) Stage {
 	}
 	s.Time, s.BusyShare = categoryTimes(excl, covered, s.WindowNs)
 	s.Steps = stepStats(lead)
+	sample(s.Steps, lead)
 	s.Ops = topOps(ops, s.WindowNs, a.o.TopOps)
 	var work int64
 	for c := range excl {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -155,12 +156,28 @@ func TestSteps(t *testing.T) {
 	s := Analyze(pipetest.Omni(), Options{}).Stages[1]
 	want := []StepStats{
 		{Category: CatPrefill, Count: 2, TotalNs: 1000 * us, MeanNs: 500e3, P50Ns: 500e3, P90Ns: 500e3, P99Ns: 500e3,
-			MinNs: 500 * us, MaxNs: 500 * us, Tokens: 4, MaxSlice: 2},
+			MinNs: 500 * us, MaxNs: 500 * us, Tokens: 4, MaxSlice: 2, Sample: []int64{500 * us, 500 * us}},
 		{Category: CatDecode, Count: 8, TotalNs: 4000 * us, MeanNs: 500e3, P50Ns: 500e3, P90Ns: 500e3, P99Ns: 500e3,
-			MinNs: 500 * us, MaxNs: 500 * us, Tokens: 8, Batch: 1, MaxSlice: 4},
+			MinNs: 500 * us, MaxNs: 500 * us, Tokens: 8, Batch: 1, MaxSlice: 4,
+			Sample: slices.Repeat([]int64{500 * us}, 8)},
 	}
 	if d := cmp.Diff(want, s.Steps); d != "" {
 		t.Errorf("steps (-want +got):\n%s", d)
+	}
+}
+
+// TestSampleIsSpread keeps durations of the whole capture, not of its begin.
+func TestSampleIsSpread(t *testing.T) {
+	const n = 3 * MaxSample / 2
+	d := &rankData{}
+	for i := range int64(n) {
+		d.spans = append(d.spans, span{cls: clsDecode, start: 100 * i, end: 100*i + i + 1})
+	}
+	stats := stepStats([]*rankData{d})
+	sample(stats, []*rankData{d})
+	got := stats[0].Sample
+	if len(got) != MaxSample || !slices.IsSorted(got) || got[len(got)-1] != n || got[0] > 2 {
+		t.Errorf("%d of %d durations, from %d to %d", len(got), n, got[0], got[len(got)-1])
 	}
 }
 

@@ -1,6 +1,9 @@
 package pipeline
 
-import "github.com/kinetoscope/kinetoscope/analysis"
+import (
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/made"
+)
 
 // SchemaVersion is the version of report.json. It grows when a field changes its
 // meaning or goes away; new fields do not change it.
@@ -28,6 +31,8 @@ type Report struct {
 	// Outcomes are the ranks of the session that did not complete, or of whose artifacts
 	// something is missing: what they did is in the report in part or not at all.
 	Outcomes []Outcome `json:"outcomes"`
+	// Made is what the traces were recorded on and with; nil in reports of older versions.
+	Made *made.Made `json:"made,omitempty"`
 }
 
 // Outcome is how a rank's part in the session ended that did not end well.
@@ -121,7 +126,14 @@ type StepStats struct {
 	MaxSlice int      `json:"max_slice"`  // index of the longest in its trace
 	Tokens   int64    `json:"tokens"`     // sum of the steps' token counts; 0 if not recorded
 	Batch    float64  `json:"batch_mean"` // mean batch; 0 if not recorded
+	// Sample are durations of the steps in order of time, of more than MaxSample as many as that,
+	// evenly spread: what another capture's steps are tested against. Of stages, not of ranks.
+	Sample []int64 `json:"sample,omitempty"`
 }
+
+// MaxSample is how many durations of a stage's steps of one kind a report keeps: enough for a
+// test of ranks to see a tenth of a standard deviation, and two kilobytes of text.
+const MaxSample = 256
 
 // Op sums the calls of one operator up.
 type Op struct {

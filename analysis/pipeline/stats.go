@@ -64,6 +64,27 @@ func stepStats(ranks []*rankData) []StepStats {
 	return out
 }
 
+// sample keeps durations of the steps of ranks with their sums in stats.
+func sample(stats []StepStats, ranks []*rankData) {
+	for k := range stats {
+		st := &stats[k]
+		seen := 0
+		for _, d := range ranks {
+			for i := range d.spans {
+				s := &d.spans[i]
+				if !s.cls.isStep() || classCategory[s.cls] != st.Category {
+					continue
+				}
+				// The n-th of count is kept where the kept share reaches a whole number.
+				if n := min(st.Count, MaxSample); (seen+1)*n/st.Count > seen*n/st.Count {
+					st.Sample = append(st.Sample, d.took(s))
+				}
+				seen++
+			}
+		}
+	}
+}
+
 // strip draws segs over [start, end) as cells letters. The shares
 // of the categories are diffused over the cells: a cell's letter is a category that
 // occurs in it, and over a stretch of cells the letters are in the proportion of the times.

@@ -205,9 +205,10 @@ func (c *compareCmd) Run(e *cli.Env) error {
 		return err
 	}
 	a := answerOf(c.q.Analysis, &found)
-	a.Title, a.Note = "A "+infos[0].File, "B "+more[0].File
 	if whole {
 		a.Title, a.Note = "A "+before.Pipeline.Name, "B "+after.Pipeline.Name
+	} else {
+		a.Title, a.Note = "A "+infos[0].File, "B "+more[0].File
 	}
 	return c.Print(e, c.q.Name, append(infos, more...), a)
 }

@@ -2,17 +2,16 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analyses"
-	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/compare"
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // pipelines reports whether both sides are runs that are compared as wholes: nobody chose among
@@ -37,11 +36,8 @@ func (c *compareCmd) pipelines() (bool, error) {
 	return several, nil
 }
 
-// versionKeys are the keys of a trace under which producers write the versions that they run on.
-var versionKeys = []string{"cuda_runtime_version", "cuda_driver_version", "hip_runtime_version", "hip_driver_version"}
-
-// pipeline is the run that path means as a side. Its traces are read for what they say of
-// cards and versions, and are not kept.
+// pipeline is the run that path means as a side: its report, computed anew from its recordings
+// where what lies in the run is of a version that did not keep what a comparison needs.
 func (c *compareCmd) pipeline(e *cli.Env, path string) (analyses.Side, []reading.Info, error) {
 	run, err := c.FindRun(path)
 	if err != nil {
@@ -53,46 +49,34 @@ func (c *compareCmd) pipeline(e *cli.Env, path string) (analyses.Side, []reading
 		return analyses.Side{}, nil, cli.UsageError{Err: err}
 	}
 	rep, err := runReportOf(e, &c.Options, run, false)
-	if err != nil {
-		return analyses.Side{}, nil, err
+	if err == nil && rep.Made == nil {
+		rep, err = runReportOf(e, &c.Options, run, true)
 	}
-	type made struct {
-		devices  []trace.Device
-		versions []string
-	}
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, []string{run.Dir()}, func(s *analysis.Subject) made {
-		out := made{devices: s.Trace.Meta.Devices}
-		for _, k := range versionKeys {
-			if v := s.Trace.Meta.Extra[k]; v != "" {
-				out.versions = append(out.versions, k+" "+v)
-			}
-		}
-		return out
-	})
 	if err != nil {
 		return analyses.Side{}, nil, err
 	}
 	side := &compare.Side{Name: filepath.Base(run.Dir()), Report: rep,
 		Versions: []string{cmp.Or(m.CreatedBy, "made by an unknown version")}}
-	type card struct {
-		host string
-		id   int
-	}
-	names := map[card]string{}
-	for i := range list {
-		for _, d := range list[i].Value.devices {
-			names[card{infos[i].Host, d.ID}] = d.Name
+	return analyses.Side{Path: path, Pipeline: side}, runInfos(m, rep), nil
+}
+
+// runInfos is what the answer's JSON says of the traces behind a run's report.
+func runInfos(m *store.Manifest, rep *pipeline.Report) []reading.Info {
+	var out []reading.Info
+	for i := range rep.Stages {
+		s := &rep.Stages[i]
+		for k := range s.Ranks {
+			r := &s.Ranks[k]
+			info := reading.Info{Index: len(out), File: r.File, Rank: r.Rank, StageID: s.StageID, Stage: s.Name,
+				Replica: r.Replica, Host: r.Host, Slices: r.Slices, Repairs: map[string]int{}}
+			id := protocol.RankID{Pipeline: m.Session.Pipeline, Stage: s.StageID, Replica: r.Replica, Rank: r.Rank}
+			if st := m.Session.Rank(id); st != nil {
+				if best, ok := store.Work(st.Artifacts); ok {
+					info.File = best.Name
+				}
+			}
+			out = append(out, info)
 		}
-		side.Versions = append(side.Versions, list[i].Value.versions...)
 	}
-	slices.Sort(side.Versions)
-	side.Versions = slices.Compact(side.Versions)
-	counts := map[string]int{}
-	for _, n := range names {
-		counts[n]++
-	}
-	for n, k := range counts {
-		side.Cards = append(side.Cards, fmt.Sprintf("%d × %s", k, cmp.Or(n, "unnamed card")))
-	}
-	return analyses.Side{Path: path, Pipeline: side}, infos, nil
+	return out
 }

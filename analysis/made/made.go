@@ -1,0 +1,96 @@
+// Package made says what captures were made on and with, as far as their traces tell: which
+// cards, which versions. Two captures that differ in it are compared with care.
+package made
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// Made is what traces say of the cards and programs that they were recorded on.
+type Made struct {
+	Cards    []string `json:"cards"`    // "2 × NVIDIA H200", sorted; empty if the traces name none
+	Versions []string `json:"versions"` // "cuda runtime 12080", "vllm 0.32.0", sorted; empty if none is named
+}
+
+// maxVersion bounds the text of one version: what is longer is none.
+const maxVersion = 80
+
+// Of sums traces of one capture up. Devices of one host and number are one card, whatever the
+// number of ranks that saw it. Traces may be nil.
+func Of(traces ...*trace.Trace) Made {
+	type card struct {
+		host string
+		id   int
+	}
+	names := map[card]string{}
+	out := Made{Cards: []string{}, Versions: []string{}}
+	for _, t := range traces {
+		if t == nil { // of a rank that left none
+			continue
+		}
+		for _, d := range t.Meta.Devices {
+			if d.Name != "" {
+				names[card{t.Meta.Host, d.ID}] = d.Name
+			}
+		}
+		for key, raw := range t.Meta.Extra {
+			if v := version(key, raw); v != "" {
+				out.Versions = append(out.Versions, v)
+			}
+		}
+	}
+	counts := map[string]int{}
+	for _, n := range names {
+		counts[n]++
+	}
+	for n, k := range counts {
+		if k > 1 {
+			n = fmt.Sprintf("%d × %s", k, n)
+		}
+		out.Cards = append(out.Cards, n)
+	}
+	slices.Sort(out.Cards)
+	slices.Sort(out.Versions)
+	out.Versions = slices.Compact(out.Versions)
+	return out
+}
+
+// version reads a top-level key of a trace that names the version of a program: a text, a
+// number, or a list of its parts. "" if it is no such key.
+func version(key, raw string) string {
+	name, ok := strings.CutSuffix(key, "_version")
+	if !ok {
+		name, ok = strings.CutSuffix(key, "_version_tuple")
+	}
+	if !ok || name == "" {
+		return ""
+	}
+	var v any
+	d := json.NewDecoder(strings.NewReader(raw))
+	d.UseNumber() // a driver's 12080 has no exponent
+	if err := d.Decode(&v); err != nil {
+		return ""
+	}
+	text := ""
+	switch v := v.(type) {
+	case string:
+		text = v
+	case json.Number:
+		text = v.String()
+	case []any:
+		parts := make([]string, len(v))
+		for i, p := range v {
+			parts[i] = fmt.Sprint(p)
+		}
+		text = strings.Join(parts, ".")
+	}
+	if text == "" || len(text) > maxVersion {
+		return ""
+	}
+	return strings.ReplaceAll(name, "_", " ") + " " + text
+}
