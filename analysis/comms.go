@@ -25,7 +25,7 @@ func Comms(tr *trace.Trace, opt Options) CommTable {
 func (f *frame) comms() CommTable {
 	f.commsOnce.Do(func() {
 		if f.view == nil { // its rows are HTA's
-			f.commTable = coll.Of(f.tr)
+			f.commTable = coll.Read(f.look().View)
 			return
 		}
 		f.commTable = coll.Read(f.view)

@@ -17,8 +17,9 @@ import (
 // after newFrame, so analyses may share it.
 type frame struct {
 	tr         *trace.Trace
-	view       *view.View       // what the columns below come from; nil with HTA
-	seen       *plausible.Trace // what view was made from and what is doubtful of it; nil with HTA
+	view       *view.View              // what the columns below come from; nil with HTA
+	seen       *plausible.Trace        // what view was made from and what is doubtful of it; nil with HTA
+	look       func() *plausible.Trace // what seen is without HTA, for answers that HTA does not define
 	opt        Options
 	rules      hta.Rules // by whose definitions is counted
 	rows       *hta.Rows // what the columns below come from with Options.HTA; nil without
@@ -68,7 +69,11 @@ func framesOf(list []*Subject, opt Options) []*frame {
 		for i, s := range list {
 			trs[i] = s.Trace
 		}
-		return newFrames(trs, opt)
+		fs := newFrames(trs, opt)
+		for i, s := range list {
+			fs[i].look = s.seen
+		}
+		return fs
 	}
 	fs := make([]*frame, len(list))
 	parallel(len(list), func(i int) { fs[i] = list[i].View(opt).f })
@@ -80,6 +85,7 @@ func htaFrame(tr *trace.Trace, opt Options, hasSteps bool) *frame {
 	opt.Window = nil
 	r := hta.Load(tr, hasSteps, hta.Options{IncludeLastStep: opt.HTAIncludeLastStep, AllSteps: opt.HTAAllSteps})
 	f := &frame{tr: tr, opt: opt, rules: hta.All, rows: r, rank: tr.Meta.Rank}
+	f.look = sync.OnceValue(func() *plausible.Trace { return plausible.Look(tr) })
 	f.start, f.dur, f.keep = r.Start, r.Dur, r.Keep
 	f.lanes, f.laneOf, f.dev = r.Lanes, r.LaneOf, r.Work
 	f.partner, f.ambiguous = r.Partner, r.Ambiguous

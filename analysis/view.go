@@ -22,7 +22,7 @@ func NewSubject(t *trace.Trace) *Subject {
 	s := &Subject{Trace: t}
 	s.seen = sync.OnceValue(func() *plausible.Trace { return plausible.Look(t) })
 	s.own = sync.OnceValue(func() *View { return &View{ownFrame(s.seen(), Options{})} })
-	s.hta = sync.OnceValue(func() *View { return Look(t, Options{HTA: true}) })
+	s.hta = sync.OnceValue(func() *View { return &View{framesOf([]*Subject{s}, Options{HTA: true})[0]} })
 	return s
 }
 

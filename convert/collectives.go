@@ -6,6 +6,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/align"
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -15,7 +16,7 @@ func collectives(t *trace.Trace) []align.Collective {
 	type key struct{ group, op string }
 	numbers := map[key]int64{}
 	var out []align.Collective
-	for _, c := range coll.Of(t).Collectives {
+	for _, c := range coll.Read(plausible.Look(t).View).Collectives {
 		if c.Group == "" || c.Cut || !coll.Symmetric(c.Op) {
 			continue
 		}

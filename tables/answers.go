@@ -34,10 +34,9 @@ type Part struct {
 // page is what of the report's page findings come from.
 var page = sync.OnceValue(func() *analyses.Page { return analyses.NewPage(analyses.Asked{}) })
 
-// PartOf looks at a trace, of which s is the subject, as far as the tables that are wanted
-// need it.
-func (d Wanted) PartOf(r table.Rank, s *analysis.Subject) Part {
-	t := r.Trace
+// PartOf looks at a trace as far as the tables that are wanted need it.
+func (d Wanted) PartOf(r Rank) Part {
+	t, s := r.Trace, r.Subject
 	p := Part{Name: r.Name, Meta: t.Meta, slices: t.Slices.Len(), steps: &steps.Report{}}
 	p.first, p.last, _ = t.Extent()
 	for _, n := range t.Repairs.Count {

@@ -19,7 +19,7 @@ import (
 func answersOf(traces []*trace.Trace) *Answers {
 	a, d := &Answers{}, Wanted(nil)
 	for i, t := range traces {
-		p := d.PartOf(table.Rank{Trace: t, Name: fmt.Sprint("t", i)}, analysis.NewSubject(t))
+		p := d.PartOf(RankOf(analysis.NewSubject(t), fmt.Sprint("t", i)))
 		p.Label = fmt.Sprint(i)
 		a.Parts = append(a.Parts, p)
 	}
@@ -68,7 +68,7 @@ func TestAnswersAreTheVerbs(t *testing.T) {
 			t.Fatal(err)
 		}
 		found, paper.Labels = append(found, f), append(paper.Labels, fmt.Sprint(i))
-		got := stepsOf(table.Rank{Trace: tr, Name: "x"})
+		got := stepsOf(RankOf(analysis.NewSubject(tr), "x"))
 		if got.Rows != len(s.Steps) || got.Rows == 0 {
 			t.Errorf("rank %d: %d steps, want %d", i, got.Rows, len(s.Steps))
 		}
@@ -131,7 +131,7 @@ func TestAnswersOfPipeline(t *testing.T) {
 // Kernels are the device slices, each with its launch.
 func TestKernels(t *testing.T) {
 	tr := pipetest.Torch()[0]
-	k := kernelsOf(table.Rank{Trace: tr, Name: "x"})
+	k := kernelsOf(RankOf(analysis.NewSubject(tr), "x"))
 	s := table.Slices(table.Rank{Trace: tr, Name: "x"})
 	device := 0
 	for _, r := range rowsOf(&s) {

@@ -11,7 +11,7 @@ import (
 const none = -1
 
 // kernelsOf is work on devices with the call that launched it, as package view joins them.
-func kernelsOf(r table.Rank) table.Table {
+func kernelsOf(r Rank) table.Table {
 	t, s := r.Trace, &r.Trace.Slices
 	v, parent := view.New(t), t.Index().Parent
 	rows := make([]int32, 0, len(v.Work))
@@ -33,7 +33,7 @@ func kernelsOf(r table.Rank) table.Table {
 	return table.Table{
 		Name: "kernels", Rows: len(rows),
 		Doc: "work on devices (kernels, copies, fills), with the call that launched it and the operator around the call",
-		Columns: table.Identity(r,
+		Columns: table.Identity(r.Rank,
 			table.Ints("id", "its slice, of table slices", func(i int) int64 { return int64(rows[i]) }),
 			table.Ints("ts", "begin, ns", func(i int) int64 { return s.Start[rows[i]] }),
 			table.Ints("dur", "duration, ns", func(i int) int64 { return s.Dur[rows[i]] }),
@@ -72,8 +72,8 @@ func kernelsOf(r table.Rank) table.Table {
 }
 
 // stepsOf is the iterations that package steps finds.
-func stepsOf(r table.Rank) table.Table {
-	found := steps.Find(r.Trace, steps.Options{})
+func stepsOf(r Rank) table.Table {
+	found := steps.Find(r.Trace, steps.Options{Seen: r.Subject.Seen()})
 	at := func(i int) *steps.Step { return &found.Steps[i] }
 	onDevice := func(f func(s *steps.Step) int64) func(int) int64 {
 		return func(i int) int64 {
@@ -92,7 +92,7 @@ func stepsOf(r table.Rank) table.Table {
 	return table.Table{
 		Name: "steps", Rows: len(found.Steps),
 		Doc: "iterations: prefill, decode, denoise steps and others, however they were found",
-		Columns: table.Identity(r,
+		Columns: table.Identity(r.Rank,
 			table.Ints("id", "number of the step in its trace, by time", func(i int) int64 { return int64(i) }),
 			table.Texts("kind",
 				"prefill, decode, mixed, denoise, text_encode, vae_decode, vocode, generation, training, unknown",

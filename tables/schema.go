@@ -8,20 +8,42 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/table"
 )
 
+// Rank is one trace, for the tables that are made of it. Its subject is shared with all else
+// that is asked of the trace.
+type Rank struct {
+	table.Rank
+	Subject *analysis.Subject
+}
+
+// RankOf returns the trace of s under a name for people: its file's name, say.
+func RankOf(s *analysis.Subject, name string) Rank {
+	return Rank{table.Rank{Trace: s.Trace, Name: name}, s}
+}
+
+// Maker makes one table of a trace.
+type Maker struct {
+	Name string
+	Make func(Rank) table.Table
+}
+
 // Makers returns what makes the tables of one trace: those of package table, kernels, steps.
-func Makers() []table.Maker {
-	return append(table.Makers(), table.Maker{Name: "kernels", Make: kernelsOf},
-		table.Maker{Name: "steps", Make: stepsOf})
+func Makers() []Maker {
+	var out []Maker
+	for _, m := range table.Makers() {
+		out = append(out, Maker{m.Name, func(r Rank) table.Table { return m.Make(r.Rank) }})
+	}
+	return append(out, Maker{"kernels", kernelsOf}, Maker{"steps", stepsOf})
 }
 
 // Schema returns the tables without rows: their names, columns and docs.
 func Schema() (out []table.Table) {
 	for _, m := range Makers() {
-		out = append(out, m.Make(table.Rank{Trace: trace.New()}))
+		out = append(out, m.Make(RankOf(analysis.NewSubject(trace.New()), "")))
 	}
 	for _, m := range answerMakers {
 		t, _ := m.make(&Answers{}) // of nothing, which cannot fail

@@ -76,7 +76,7 @@ type Wanted []string
 func (w Wanted) Wants(name string) bool { return len(w) == 0 || slices.Contains(w, name) }
 
 // Add writes the tables of trace number i.
-func (d *Dir) Add(ctx context.Context, i int, r table.Rank, workers int) error {
+func (d *Dir) Add(ctx context.Context, i int, r Rank, workers int) error {
 	for _, m := range Makers() {
 		if !d.Wants(m.Name) {
 			continue

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/table"
 )
 
 var update = flag.Bool("update", false, "write what docs/sql.md says of the tables")
@@ -94,11 +94,11 @@ func TestDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		if err := d.Add(t.Context(), i, table.Rank{Trace: sample(), Name: "x"}, 1); err != nil {
+		if err := d.Add(t.Context(), i, RankOf(analysis.NewSubject(sample()), "x"), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := d.Add(t.Context(), 1, table.Rank{Trace: sample(), Name: "x"}, 1); !errors.Is(err, fs.ErrExist) {
+	if err := d.Add(t.Context(), 1, RankOf(analysis.NewSubject(sample()), "x"), 1); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("the same part twice: %v", err)
 	}
 	if err := d.Close(); err != nil {

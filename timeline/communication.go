@@ -60,7 +60,7 @@ func (tl *Timeline) communication() *Communication {
 	parts := make([]analysis.StragglerPart, len(tl.parts))
 	place := make([]int, len(tl.parts)) // by trace: in out.Ranks; -1
 	for i, p := range tl.parts {
-		parts[i] = analysis.Look(p.t, analysis.Options{}).StragglerPart()
+		parts[i] = p.look().StragglerPart()
 		place[i] = -1
 		if len(parts[i].Collectives) == 0 {
 			continue

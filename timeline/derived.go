@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 )
 
@@ -47,10 +46,10 @@ func (tl *Timeline) derive(i int) []derived {
 	p := tl.parts[i]
 	var out []derived
 	queues := map[int64][]change{}
-	for _, s := range analysis.QueueLength(p.t, analysis.Options{}).Streams {
+	for _, s := range p.look().Queue().Streams {
 		queues[s.Lane.Device] = append(queues[s.Lane.Device], changes(s.Series)...)
 	}
-	for _, d := range plausible.Look(p.t).View.Devices() {
+	for _, d := range p.subject().Seen().View.Devices() {
 		if len(d.Busy) == 0 {
 			continue
 		}

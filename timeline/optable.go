@@ -9,7 +9,6 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/label"
-	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -155,7 +154,7 @@ func (o *OpsRow) plus(r *OpsRow) {
 }
 
 func (p *part) opTable(i int, by OpsBy) OpsTable {
-	a := analysis.Ops(p.t, analysis.Options{}, analysis.OpOptions{ByShape: by == ByShape, ByStack: by == ByStack})
+	a := p.look().Ops(analysis.OpOptions{ByShape: by == ByShape, ByStack: by == ByStack})
 	a.Rows = append(a.Rows, a.Labels...) // after the operators, whatever their time
 	out := OpsTable{Trace: i, By: by, Rows: []OpsRow{}, HostNs: a.CPUNs, DeviceNs: a.DeviceNs,
 		UnattributedNs: a.UnattributedNs}
@@ -193,7 +192,7 @@ func (p *part) opRow(i int, r *analysis.OpRow, name string) OpsRow {
 }
 
 func (p *part) kernelTable(i int) OpsTable {
-	a := analysis.Kernels(p.t, analysis.Options{})
+	a := p.look().Kernels()
 	out := OpsTable{Trace: i, By: ByKernel, Rows: []OpsRow{}, Total: len(a.Kernels)}
 	for k := range a.Kernels {
 		r := &a.Kernels[k]
@@ -289,7 +288,7 @@ const notLaunched = "launch not in the trace"
 
 func (p *part) deviceFlame() *Flame {
 	root := &Flame{Name: "device"}
-	v := plausible.Look(p.t).View
+	v := p.subject().Seen().View
 	s := &p.t.Slices
 	var way []uint32 // from the call outwards
 	for _, d := range v.Work {

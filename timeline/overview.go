@@ -106,7 +106,7 @@ func (tl *Timeline) overview() *Overview {
 
 // device divides the time of a trace by what its devices did.
 func (p *part) device(t *TraceTime) {
-	d := p.cells.temporal.get(func() analysis.Temporal { return analysis.TemporalBreakdown(p.t, analysis.Options{}) })
+	d := p.cells.temporal.get(func() analysis.Temporal { return p.look().Temporal() })
 	if !d.HasDevice || d.SpanNs <= 0 {
 		return
 	}

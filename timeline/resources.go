@@ -56,7 +56,7 @@ func (tl *Timeline) roofline(i int, p *part) Roofline {
 	roofs := analysis.RoofsOf(p.t)
 	name, _ := tl.rankName(i)
 	out := Roofline{Trace: i, Name: name, Roofs: map[string]analysis.Roof{},
-		RooflineReport: analysis.Roofline(p.t, analysis.Options{}, roofs)}
+		RooflineReport: p.look().Roofline()}
 	out.Rows = out.Rows[:min(len(out.Rows), maxRoofRows)]
 	for k := range out.Rows {
 		r := &out.Rows[k]
@@ -127,7 +127,7 @@ func (tl *Timeline) Path(i int, q Query) (*Path, error) {
 		return nil, err
 	}
 	f := p.cells.path.get(func() pathFound {
-		path, err := analysis.FindCriticalPath(p.t, analysis.Options{}, analysis.CriticalOptions{})
+		path, err := p.look().CriticalPath(analysis.CriticalOptions{})
 		return pathFound{path, err}
 	})
 	name, _ := tl.rankName(i)

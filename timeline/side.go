@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
 	"sort"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 )
 
@@ -44,7 +46,9 @@ type stepsCell struct {
 func (tl *Timeline) stepsOf(i int) *steps.Report {
 	tl.side.stepInit.Do(func() { tl.side.steps = make([]stepsCell, len(tl.parts)) })
 	c := &tl.side.steps[i]
-	c.once.Do(func() { c.made = steps.Find(tl.parts[i].t, steps.Options{Index: i}) })
+	c.once.Do(func() {
+		c.made = steps.Find(tl.parts[i].t, steps.Options{Index: i, Seen: tl.parts[i].subject().Seen()})
+	})
 	return c.made
 }
 
@@ -144,12 +148,14 @@ func (tl *Timeline) Report() *pipeline.Report {
 		if !tl.Native() {
 			return
 		}
-		o := pipeline.Options{UncertaintyNs: tl.UncertaintyNs}
+		o := pipeline.Options{UncertaintyNs: tl.UncertaintyNs, Subjects: tl.subjects()}
+		var traces []*trace.Trace
 		for _, p := range tl.parts {
+			traces = append(traces, p.t)
 			from := p.t.Meta.WindowStart
 			o.Offsets = append(o.Offsets, p.Clock.Map(from)-from)
 		}
-		tl.side.pipe = pipeline.Analyze(tl.traces(), o)
+		tl.side.pipe = pipeline.Analyze(traces, o)
 	})
 	return tl.side.pipe
 }
@@ -312,10 +318,12 @@ func (tl *Timeline) find() []Finding {
 		}
 		return out
 	}
-	list := analysis.All(tl.traces(), analysis.Options{}).Findings
+	subjects := tl.subjects() // held until the steps have been asked for, too
+	list := analysis.AllOf(subjects, analysis.Options{}).Findings
 	for i := range tl.parts {
 		list = append(list, tl.stepsOf(i).Findings...)
 	}
+	runtime.KeepAlive(subjects)
 	slices.SortStableFunc(list, func(a, b analysis.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	for _, f := range list[:min(len(list), maxFindings)] {
 		where := ""

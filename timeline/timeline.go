@@ -18,8 +18,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"weak"
 
 	"github.com/kinetoscope/kinetoscope/align"
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -85,7 +87,27 @@ type part struct {
 	series   []series
 	cells    cells
 	from, to int64 // extent on the timeline
+
+	subjectMu sync.Mutex
+	asked     weak.Pointer[analysis.Subject] // see subject
 }
+
+// subject is the trace as all questions of it see it. What it has read is shared by questions
+// that are asked together; it is held weakly, as it would be a fifth of the trace's memory for
+// as long as the timeline is open.
+func (p *part) subject() *analysis.Subject {
+	p.subjectMu.Lock()
+	defer p.subjectMu.Unlock()
+	s := p.asked.Value()
+	if s == nil {
+		s = analysis.NewSubject(p.t)
+		p.asked = weak.Make(s)
+	}
+	return s
+}
+
+// look is the trace by our definitions.
+func (p *part) look() *analysis.View { return p.subject().View(analysis.Options{}) }
 
 // New lays traces out. They must not change any more. There must be one at least.
 func New(sources []Source, o Options) (*Timeline, error) {
@@ -211,10 +233,10 @@ func (tl *Timeline) slice(id string) (part int, s uint32, err error) {
 	return i, uint32(n), nil
 }
 
-func (tl *Timeline) traces() []*trace.Trace {
-	out := make([]*trace.Trace, len(tl.parts))
+func (tl *Timeline) subjects() []*analysis.Subject {
+	out := make([]*analysis.Subject, len(tl.parts))
 	for i, p := range tl.parts {
-		out[i] = p.t
+		out[i] = p.subject()
 	}
 	return out
 }

@@ -4,15 +4,12 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Of returns the communication that t shows, without what cannot be true.
-func Of(t *trace.Trace) Table { return Read(plausible.Look(t).View) }
-
-// Read returns the communication that v shows.
+// Read returns the communication that v shows, which is plausible.Look's view of the trace or a
+// part of it.
 //
 // Device work counts where there is any; its arguments say what it moved, else those of
 // the host slices that launched it, else its name says at least which operation it is.

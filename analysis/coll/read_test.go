@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -139,7 +140,7 @@ func TestRead(t *testing.T) {
 	} {
 		s := newScene()
 		c.build(s)
-		got := Of(s.tr)
+		got := Read(plausible.Look(s.tr).View)
 		if l := lines(got); l != c.want || got.Unknown != c.unknown {
 			t.Errorf("%s:\n got %s, %d unknown\nwant %s, %d", c.name, l, got.Unknown, c.want, c.unknown)
 		}
@@ -150,17 +151,17 @@ func TestGuesses(t *testing.T) {
 	s := newScene()
 	s.launch(0, "my_moe_dispatch_tokens", 10, 50, "")
 	s.launch(20, "ampere_sgemm", 100, 500, "")
-	got := Of(s.tr).Guesses
+	got := Read(plausible.Look(s.tr).View).Guesses
 	if len(got) != 1 || got[0].Name != "my_moe_dispatch_tokens" || got[0].SumNs != 50*us {
 		t.Errorf("got %+v", got)
 	}
 	s.tr.Meta.WorldSize = 8
-	got = Of(s.tr).Guesses
+	got = Read(plausible.Look(s.tr).View).Guesses
 	if len(got) != 2 || got[1].Name != "ampere_sgemm" {
 		t.Errorf("a rank of eight without communication: %+v", got)
 	}
 	s.launch(600, "nccl_all", 700, 5, "")
-	if got = Of(s.tr).Guesses; len(got) != 1 {
+	if got = Read(plausible.Look(s.tr).View).Guesses; len(got) != 1 {
 		t.Errorf("with communication: %+v", got)
 	}
 	if text := GuessText(got); !strings.Contains(text, "my_moe_dispatch_tokens") || strings.Contains(text, "sgemm") {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/made"
@@ -36,7 +37,10 @@ type Options struct {
 	Arrivals map[string]int64
 	// Outcomes are the ranks that did not complete, whether they left a trace or not; Trace is
 	// filled in by Analyze.
-	Outcomes   []Outcome
+	Outcomes []Outcome
+	// Subjects[i] is the subject of traces[i], where more is asked of the traces than this. Nil:
+	// they are looked at here.
+	Subjects   []*analysis.Subject
 	TopOps     int // operators listed per rank and stage; 0: DefaultTopOps, < 0: all
 	StripCells int // letters in Rank.Strip; 0: DefaultStripCells
 }
@@ -114,11 +118,17 @@ func (a *analyzer) read(traces []*trace.Trace) {
 		if i < len(a.o.Offsets) {
 			offset = a.o.Offsets[i]
 		}
+		var subject *analysis.Subject
+		if a.o.Subjects != nil {
+			subject = a.o.Subjects[i]
+		} else {
+			subject = analysis.NewSubject(t)
+		}
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			results[i].ids = interner{ids: map[string]int32{}}
-			results[i].d = readRank(i, t, offset, &results[i].ids)
+			results[i].d = readRank(i, subject, offset, &results[i].ids)
 		})
 	}
 	wg.Wait()

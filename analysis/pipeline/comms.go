@@ -18,7 +18,7 @@ type communication struct {
 // readComms reads the rank's collectives, and gives operators that are collectives the
 // bytes of these.
 func (d *rankData) readComms(opOf map[trace.StringID]int) {
-	d.comms.list = coll.Of(d.t).Collectives
+	d.comms.list = coll.Read(d.seen.View).Collectives
 	d.comms.waits = make([]int64, len(d.comms.list))
 	d.comms.blame.Worst = -1
 	for i := range d.comms.list {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
+
 	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
@@ -56,6 +58,7 @@ type rankData struct {
 	ops     []opAcc
 	flops   int64
 
+	subject    *analysis.Subject
 	seen       *plausible.Trace
 	hasDevice  bool
 	deviceBusy int64
@@ -88,8 +91,9 @@ func (n *interner) id(s string) int32 {
 }
 
 // readRank makes one pass over each host track of t.
-func readRank(index int, t *trace.Trace, offset int64, ids *interner) *rankData {
-	d := &rankData{index: index, t: t, offset: offset, stageID: t.Meta.StageID, stage: t.Meta.Stage}
+func readRank(index int, s *analysis.Subject, offset int64, ids *interner) *rankData {
+	t := s.Trace
+	d := &rankData{index: index, t: t, subject: s, offset: offset, stageID: t.Meta.StageID, stage: t.Meta.Stage}
 	c := &collector{d: d, ids: ids, opOf: map[trace.StringID]int{}}
 	k := &classifier{t: t}
 	tracks := hostTracks(t)
@@ -164,7 +168,7 @@ func (d *rankData) setWindow() {
 // device sums up when some stream of some device was busy, and takes the steps' turns on the
 // device, which say how long they took where launches run ahead.
 func (d *rankData) device() {
-	d.seen = plausible.Look(d.t)
+	d.seen = d.subject.Seen()
 	work := slices.DeleteFunc(slices.Clone(d.seen.ByStart), func(i int32) bool { return !d.seen.OnDevice(i) })
 	d.hasDevice = len(work) > 0
 	if !d.hasDevice {

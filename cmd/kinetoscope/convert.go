@@ -33,7 +33,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/open"
-	"github.com/kinetoscope/kinetoscope/trace/table"
 	_ "github.com/kinetoscope/kinetoscope/trace/write" // what can be written
 )
 
@@ -283,7 +282,7 @@ func (w *rewriting) tables() error {
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	a, err := w.answers(d.Wanted, func(i int, r table.Rank) error { return d.Add(w.e.Ctx, i, r, w.workers()) })
+	a, err := w.answers(d.Wanted, func(i int, r tables.Rank) error { return d.Add(w.e.Ctx, i, r, w.workers()) })
 	if err == nil {
 		err = d.Finish(w.e.Ctx, a)
 	}
@@ -295,14 +294,14 @@ func (w *rewriting) tables() error {
 }
 
 // answers has add called for every part, and returns what the tables of all need.
-func (w *rewriting) answers(want tables.Wanted, add func(i int, r table.Rank) error) (*tables.Answers, error) {
+func (w *rewriting) answers(want tables.Wanted, add func(i int, r tables.Rank) error) (*tables.Answers, error) {
 	pages := pageOf{answer.Verb{Paths: w.c.Paths, Options: w.c.Options, Choice: w.c.Choice}}
 	var list []report.Ranked[tablesPart]
 	var infos []reading.Info
 	err := w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
-		r := table.Rank{Trace: t, Name: p.label}
-		part := tablesPart{at: len(list), part: want.PartOf(r, analysis.NewSubject(t)), trace: pages.keep(want, t)}
+		r := tables.RankOf(analysis.NewSubject(t), p.label)
+		part := tablesPart{at: len(list), part: want.PartOf(r), trace: pages.keep(want, t)}
 		list, infos = append(list, report.Ranked[tablesPart]{Label: p.label, Value: part}), append(infos, p.info)
 		return add(part.at, r)
 	})
@@ -320,7 +319,7 @@ func (w *rewriting) stream() error {
 	want := tables.Wanted{w.c.Table}
 	b := bufio.NewWriterSize(w.e.Out, 256<<10)
 	out := arrowipc.NewStream(b)
-	a, err := w.answers(want, func(_ int, r table.Rank) error {
+	a, err := w.answers(want, func(_ int, r tables.Rank) error {
 		for _, m := range tables.Makers() {
 			if m.Name == w.c.Table {
 				t := m.Make(r)

@@ -264,14 +264,15 @@ func (c *reportCmd) page(
 // recordings is the pipeline's report if all traces are recordings of native stages.
 func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Report {
 	var traces []*trace.Trace
+	var o pipeline.Options
 	for i := range list {
 		v := &list[i].Value
 		if c.Traces || v.subject == nil || !v.stage {
 			return nil
 		}
-		traces = append(traces, v.subject.Trace)
+		traces, o.Subjects = append(traces, v.subject.Trace), append(o.Subjects, v.subject)
 	}
-	return pipeline.Analyze(traces, pipeline.Options{})
+	return pipeline.Analyze(traces, o)
 }
 
 // ofStage reports whether a trace is the recording of a native stage, and not of a program

@@ -16,7 +16,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/tables"
 	"github.com/kinetoscope/kinetoscope/trace/open"
-	"github.com/kinetoscope/kinetoscope/trace/table"
 )
 
 type sqlCmd struct {
@@ -204,8 +203,8 @@ func (c *sqlCmd) write(ctx context.Context, e *cli.Env, paths []string, dir stri
 	pages := pageOf{answer.Verb{Paths: paths, Options: c.Options, Choice: c.Choice}}
 	list, infos, err := reading.RankedBy(e, &c.Options, &c.Choice, paths, reading.Asker[tablesPart]{
 		Ask: func(i int, s *analysis.Subject, info reading.Info) (tablesPart, error) {
-			r := table.Rank{Trace: s.Trace, Name: info.File}
-			p := tablesPart{at: i, part: d.PartOf(r, s), trace: pages.keep(d.Wanted, s.Trace)}
+			r := tables.RankOf(s, info.File)
+			p := tablesPart{at: i, part: d.PartOf(r), trace: pages.keep(d.Wanted, s.Trace)}
 			return p, d.Add(ctx, i, r, 1)
 		},
 		Dropped: func(p tablesPart) error { return d.Drop(p.at) },
