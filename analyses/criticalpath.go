@@ -64,6 +64,8 @@ func answerPath(list []report.Ranked[pathResult], o *pathOptions, _ Asked) (Answ
 	switch {
 	case errors.Is(r.err, analysis.ErrNoAnnotation):
 		return Answer{}, wrong("--annotation %s --instance %d: %w", o.Annotation, o.Instance, r.err)
+	case errors.Is(r.err, analysis.ErrNoPath), errors.Is(r.err, analysis.ErrCycle):
+		return Answer{}, wrong("%s: %w", r.file, r.err)
 	case r.err != nil:
 		return Answer{}, fmt.Errorf("%s: %w", r.file, r.err)
 	}

@@ -2,6 +2,7 @@ package analyses
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -15,7 +16,7 @@ var (
 		Method[None, analysis.Temporal]{
 			Reported: func(k *analysis.RankReport) analysis.Temporal { return k.Temporal }, Page: pageDevice,
 		})
-	_ = Register(Analysis{Name: "program", Order: 3, PageOnly: true, Help: "What a program that recorded itself did."},
+	_ = Register(Analysis{Name: "program", Order: 3, PageOnly: true, Help: "What a program did that is no stage and no torch."},
 		Method[None, *analysis.Recorded]{
 			Reported: func(k *analysis.RankReport) *analysis.Recorded { return k.Recorded }, Page: pageProgram,
 		})
@@ -32,7 +33,7 @@ const (
 	pageRows = 6
 )
 
-func pageDevice(list []report.Ranked[analysis.Temporal], _ *report.TraceReport) PagePart {
+func pageDevice(list []report.Ranked[analysis.Temporal], p *report.TraceReport) PagePart {
 	out := PagePart{Tables: []*report.Table{report.TemporalTable(list), report.DeviceTable(list).Most(pageRows)}}
 	has := false
 	for _, r := range list {
@@ -50,9 +51,29 @@ func pageDevice(list []report.Ranked[analysis.Temporal], _ *report.TraceReport) 
 			units.Duration(float64(t.WindowNs)), units.Share(float64(t.BusyNs)/float64(t.WindowNs))))
 	}
 	if !has {
-		out.Lines = append(out.Lines, "No device work in the trace: what follows is the host's time.")
+		out.Lines = append(out.Lines, withoutDevice(p))
 	}
 	return out
+}
+
+// maxCategories bounds the categories that a sentence names.
+const maxCategories = 6
+
+// withoutDevice says what a page without device work is about.
+func withoutDevice(p *report.TraceReport) string {
+	if len(p.Report.Ranks) != 1 || p.Report.Ranks[0].Recorded == nil || !p.Report.Ranks[0].Recorded.Foreign {
+		return "No device work in the trace: what follows is the host's time."
+	}
+	cats := p.Report.Ranks[0].Recorded.Categories
+	if n := len(cats) - maxCategories; n > 0 {
+		cats = append(cats[:maxCategories:maxCategories], fmt.Sprintf("%d more", n))
+	}
+	of := ""
+	if len(cats) > 0 {
+		of = " (its slices are of the categories " + strings.Join(cats, ", ") + ")"
+	}
+	return "No profiler of torch, JAX or a device wrote this trace" + of +
+		": there is no device work in it, and what follows is the time of its tracks, and of its slices by name."
 }
 
 func pageProgram(list []report.Ranked[*analysis.Recorded], _ *report.TraceReport) PagePart {

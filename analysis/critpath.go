@@ -176,8 +176,9 @@ type CriticalGraph struct {
 // Errors of FindCriticalPath.
 var (
 	ErrNoAnnotation = errors.New("no such annotation")
-	ErrNoPath       = errors.New("nothing to find a path through")
-	ErrCycle        = errors.New("dependencies form a cycle")
+	ErrNoPath       = errors.New(
+		"nothing to find a path through: no operator, launch or device work that takes any time")
+	ErrCycle = errors.New("dependencies form a cycle")
 )
 
 // FindCriticalPath finds the critical path. The definition is HTA's: a start and an end node

@@ -1,6 +1,8 @@
 package analysis
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
@@ -110,11 +112,16 @@ type TrackRow struct {
 	Share   float64 `json:"share"`   // of the window
 }
 
-// Recorded is a program that recorded itself and is no pipeline: its goroutines and spans.
+// Recorded is a program that is no pipeline and no torch: one that recorded itself, or one of
+// which another tool wrote a trace. It is its threads, goroutines or other tracks and its spans.
 type Recorded struct {
 	Rank   int        `json:"rank"`
 	Tracks []TrackRow `json:"tracks"` // busiest first
 	Spans  FrameTable `json:"spans"`
+	// Foreign says that somebody else wrote the trace; Categories are then what it calls its
+	// slices, most of them first. Spans are without those that are operators or Python frames.
+	Foreign    bool     `json:"foreign,omitempty"`
+	Categories []string `json:"categories,omitempty"`
 }
 
 // OfProgram answers what a program's goroutines did.
@@ -130,8 +137,43 @@ func (f *frame) recordsItself() bool {
 	return m.Format == nativeFormat && m.StageID < 0 && m.Stage == ""
 }
 
+// foreignFormats are the Meta.Format of traces that tools for other programs wrote.
+var foreignFormats = []string{"chrome", "viztracer"}
+
+// ofOthers says whether another tool wrote the trace, and nothing of it is work of a device.
+func (f *frame) ofOthers() bool {
+	return slices.Contains(foreignFormats, f.tr.Meta.Format) && len(f.dev) == 0 && f.tr.Slices.Len() > 0
+}
+
+// categories are what the trace's own categories are called, those of most slices first.
+func (f *frame) categories() []string {
+	count := map[trace.Category]int{}
+	for _, c := range f.tr.Slices.Cat {
+		if c >= trace.CatDynamic {
+			count[c]++
+		}
+	}
+	list := slices.SortedFunc(maps.Keys(count), func(a, b trace.Category) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
+	})
+	var out []string
+	for _, c := range list {
+		out = append(out, f.tr.CategoryText(c))
+	}
+	return out
+}
+
 func (f *frame) recorded() Recorded {
-	out := Recorded{Rank: f.rank, Tracks: []TrackRow{}, Spans: f.spans()}
+	out := Recorded{Rank: f.rank, Tracks: []TrackRow{}, Foreign: !f.recordsItself()}
+	if out.Foreign {
+		cat := f.tr.Slices.Cat
+		out.Categories = f.categories()
+		out.Spans = f.frameTable(func(i int32) bool {
+			return !isHostOp(cat[i]) && !isRuntime(cat[i]) && cat[i] != trace.CatPythonFunction
+		})
+	} else {
+		out.Spans = f.spans()
+	}
 	window := f.windowNs()
 	x := f.tr.Index()
 	for id := range f.tr.Tracks {

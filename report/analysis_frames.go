@@ -38,9 +38,9 @@ func FrameTable(list []Ranked[analysis.FrameTable]) *Table {
 		"self: without the frames inside; share of the window of all threads", list)
 }
 
-// SpanTable is the time in the spans of a program that recorded itself.
+// SpanTable is the time in the spans of a program that is no stage and no torch.
 func SpanTable(list []Ranked[analysis.FrameTable]) *Table {
-	return frameTable("spans", "Spans", "span", "self: without the spans inside; share of the window of all goroutines",
+	return frameTable("spans", "Spans", "span", "self: without the spans inside; share of the window of all tracks",
 		list)
 }
 
@@ -69,10 +69,15 @@ func frameTable(name, title, what, note string, list []Ranked[analysis.FrameTabl
 	return t
 }
 
-// GoroutineTable is the threads or goroutines of a program that recorded itself.
+// GoroutineTable is the threads, goroutines or other tracks of a program that is no stage and no
+// torch.
 func GoroutineTable(list []Ranked[analysis.Recorded]) *Table {
+	title := "Goroutines"
+	if len(list) > 0 && list[0].Value.Foreign {
+		title = "Tracks"
+	}
 	t := &Table{
-		Name: "goroutines", Title: "Goroutines", What: "goroutine", Note: "covered by spans; share of the window",
+		Name: "goroutines", Title: title, What: "track", Note: "covered by spans; share of the window",
 		Columns: []Column{
 			{Key: "rank", Title: "program", Left: true, Flex: true},
 			{Key: "process", Title: "process", Left: true, Flex: true},

@@ -1,7 +1,8 @@
 // Package label is one reading of the labels by which engines mark their steps: the native
-// engine's slices, vLLM's, SGLang's, TensorRT-LLM's and vLLM-Omni's annotations, frames of
-// diffusers, ProfilerStep. Engines change their labels from release to release, so they are
-// read for the words and numbers in them and not as a whole.
+// engine's slices, vLLM's, SGLang's, TensorRT-LLM's, ATOM's and vLLM-Omni's annotations, frames
+// of diffusers and of SGLang's and vLLM's model runners, ProfilerStep. Engines change their
+// labels from release to release, so they are read for the words and numbers in them and not
+// as a whole.
 package label
 
 import (
@@ -49,23 +50,27 @@ type Method string
 // The methods by label.
 const (
 	Native       Method = "native"            // trace.NamePrefill and its like
-	VLLM         Method = "vllm"              // execute_…context_…generation_…, execute_new_…cached_…
+	VLLM         Method = "vllm"              // execute_…context_…generation_…, execute_model: N reqs, M toks
 	SGLang       Method = "sglang"            // step[DECODE bs=…]
 	TRTLLM       Method = "tensorrt_llm"      // [Executor] _forward_step 3: 0 ctx reqs, … 4 gen reqs
+	ATOM         Method = "atom"              // decode[bs=4 tok=4 d=4]
 	Omni         Method = "vllm_omni"         // diffusion_step
 	OmniForward  Method = "vllm_omni_forward" // diffusion_forward, a whole generation
 	Diffusers    Method = "diffusers"         // frames of a scheduler or a denoiser
+	Runner       Method = "model_runner"      // frames of an engine's model runner
 	ProfilerStep Method = "profiler_step"     // ProfilerStep#N
 )
 
 // order is the order in which methods are preferred: what says most first.
-var order = []Method{Native, VLLM, SGLang, TRTLLM, Omni, Diffusers, OmniForward, ProfilerStep}
+var order = []Method{Native, VLLM, SGLang, TRTLLM, ATOM, Omni, Diffusers, OmniForward, ProfilerStep, Runner}
 
 var words = map[Method]string{
 	Native: "the engine's own slices", VLLM: "vLLM's execute_… labels", SGLang: "SGLang's step[…] labels",
-	TRTLLM: "TensorRT-LLM's _forward_step labels", Omni: "vLLM-Omni's diffusion_step labels",
+	TRTLLM: "TensorRT-LLM's _forward_step labels", ATOM: "ATOM's prefill[…] and decode[…] labels",
+	Omni:        "vLLM-Omni's diffusion_step labels",
 	OmniForward: "vLLM-Omni's diffusion_forward labels, each a whole generation",
 	Diffusers:   "frames of diffusers' pipelines", ProfilerStep: "ProfilerStep labels",
+	Runner: "frames of the engine's model runner",
 }
 
 // Words say for a reader what the method's labels are.
@@ -101,10 +106,19 @@ var (
 		`(?:^|_)(context|new|prefill|generation|cached|decode)_(\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
 	vllmTokens  = regexp.MustCompile(`^execute_(\d+)_`)
 	vllmCapture = regexp.MustCompile(`^capture_\d+_`)
+	// vLLM on TPUs writes "execute_model: 8 reqs, 512 toks", without what is prefill and what decode.
+	vllmWhole = regexp.MustCompile(`(?:^|[_ :])(?:num_)?(reqs|toks|tokens)[_=: ]+(\d+)|(\d+)[ _](reqs|toks|tokens)\b`)
 	// SGLang writes its forward mode, the batch, the tokens and, with detailed annotations,
 	// the requests in context and in generation.
 	sglangLabel = regexp.MustCompile(`^step\[([A-Za-z_0-9]+)([^\]]*)\]`)
-	sglangPart  = regexp.MustCompile(`\b(bs|toks|c|g)=(\d+)`)
+	sglangPart  = regexp.MustCompile(`\b(bs|toks|c|g|c_sq|g_sq)=(\d+)`)
+	// The names of its forward modes alone, and what its draft model does.
+	sglangMode = regexp.MustCompile(
+		`^(?:forward_((?:split_)?prefill|extend|decode|mixed|idle|target_verify|draft_extend\w*)|(draft_extend\w*|target_verify))(?:[ (\[:].*)?$`)
+	// ATOM writes "decode[bs=117/128 tok=117 p=0 d=117]": the batch, padded to that of a graph, its
+	// tokens, sequences in prefill and in decode.
+	atomLabel = regexp.MustCompile(`^(dummy_)?(?:eager_)?(prefill|decode|mixed)\[bs=`)
+	atomPart  = regexp.MustCompile(`\b(bs|tok|p|d)=(\d+)`)
 	// TensorRT-LLM writes "1 ctx reqs, 512 ctx tokens, 0 gen reqs".
 	trtPart = regexp.MustCompile(`(\d+) (ctx|context|gen|generation) (req|tok)`)
 	// "num_ctx_requests=1"
@@ -113,9 +127,14 @@ var (
 	// diffusers: a step ends with the scheduler's; without stacks of Python the denoiser
 	// module is the step.
 	schedulerStep = regexp.MustCompile(`schedulers/scheduling_\w+\.py\(\d+\): step$`)
-	denoiser      = regexp.MustCompile(`^nn\.Module: \w*(?:UNet\w*|Transformer[23]D\w*|DiT\w*)_\d+$`)
-	textEncoder   = regexp.MustCompile(`^nn\.Module: (?:CLIPText\w*|T5Encoder\w*|Qwen\w*TextEncoder\w*)_\d+$`)
-	vaeDecoder    = regexp.MustCompile(`^nn\.Module: (?:AutoencoderKL\w*|AutoencoderTiny|VaeDecoder|Decoder)_\d+$`)
+	// SGLang's and vLLM's model runners, where only stacks of Python were recorded: a graph's
+	// replay is a decode step, a piecewise one is not.
+	sglangFrame = regexp.MustCompile(
+		`model_executor/(?:runner/)?(model_runner|(?:\w+_)?graph_runner)\.py\(\d+\): (forward_\w+|replay|execute)$`)
+	vllmFrame   = regexp.MustCompile(`v1/worker/(?:\w+/)?(?:\w+_)?model_runner\.py\(\d+\): execute_model$`)
+	denoiser    = regexp.MustCompile(`^nn\.Module: \w*(?:UNet\w*|Transformer[23]D\w*|DiT\w*)_\d+$`)
+	textEncoder = regexp.MustCompile(`^nn\.Module: (?:CLIPText\w*|T5Encoder\w*|Qwen\w*TextEncoder\w*)_\d+$`)
+	vaeDecoder  = regexp.MustCompile(`^nn\.Module: (?:AutoencoderKL\w*|AutoencoderTiny|VaeDecoder|Decoder)_\d+$`)
 )
 
 // Parse reads the name of a slice; ok is false if it is no label of a step.
@@ -141,12 +160,17 @@ func Engine(name string) (l Label, ok bool) {
 		return Label{Method: VLLM, Skip: true}, vllmCapture.MatchString(name)
 	case strings.HasPrefix(name, "step["):
 		return sglang(name)
+	case strings.Contains(name, "[bs="):
+		return atom(name)
 	case strings.HasPrefix(name, "diffusion_step"):
 		return Label{Method: Omni, Kind: Denoise}, true
 	case strings.HasPrefix(name, "diffusion_forward"):
 		return Label{Method: OmniForward, Kind: Generation}, true
 	case strings.Contains(name, "forward_step"):
 		return trtllm(name)
+	case strings.HasPrefix(name, "forward_"), strings.HasPrefix(name, "draft_extend"),
+		strings.HasPrefix(name, "target_verify"):
+		return sglang(name)
 	}
 	return Label{}, false
 }
@@ -157,6 +181,7 @@ func frame(name string) (Label, bool) {
 		if strings.HasSuffix(name, ": step") && schedulerStep.MatchString(name) {
 			return Label{Method: Diffusers, Kind: Denoise, atEnd: true, rank: 1}, true
 		}
+		return runnerFrame(name)
 	case denoiser.MatchString(name):
 		return Label{Method: Diffusers, Kind: Denoise}, true
 	case textEncoder.MatchString(name):
@@ -165,6 +190,27 @@ func frame(name string) (Label, bool) {
 		return Label{Method: Diffusers, Kind: VAEDecode, rank: anyRank}, true
 	}
 	return Label{}, false
+}
+
+// runnerFrame reads a frame of an engine's model runner.
+func runnerFrame(name string) (Label, bool) {
+	if strings.HasSuffix(name, ": execute_model") {
+		return Label{Method: Runner}, vllmFrame.MatchString(name)
+	}
+	m := sglangFrame.FindStringSubmatch(name)
+	switch {
+	case m == nil:
+		return Label{}, false
+	case m[1] == "model_runner":
+		l, ok := sglang(m[2])
+		l.Method = Runner
+		return l, ok
+	case strings.HasPrefix(m[2], "forward_"):
+		return Label{}, false
+	case strings.HasPrefix(m[1], "piecewise"), strings.HasPrefix(m[1], "prefill"):
+		return Label{Method: Runner, Kind: Prefill}, true
+	}
+	return Label{Method: Runner, Kind: Decode}, true
 }
 
 func number(s string) int {
@@ -193,7 +239,7 @@ func (l *Label) typed(prefills, decodes int) {
 func vllm(name string) (Label, bool) {
 	parts := vllmPart.FindAllStringSubmatch(strings.TrimPrefix(name, "execute"), -1)
 	if len(parts) == 0 {
-		return Label{}, false
+		return vllmWithoutSplit(name)
 	}
 	l := Label{Method: VLLM}
 	prefills, decodes, decodeTokens, tokensKnown := 0, 0, 0, false
@@ -220,6 +266,58 @@ func vllm(name string) (Label, bool) {
 	return l, true
 }
 
+// vllmWithoutSplit reads a label that has requests and tokens and not what is prefill: a token a
+// request is decode, more may be prompts or what a draft model proposed.
+func vllmWithoutSplit(name string) (Label, bool) {
+	l := Label{Method: VLLM}
+	found := false
+	for _, m := range vllmWhole.FindAllStringSubmatch(strings.TrimPrefix(name, "execute"), -1) {
+		what, n := m[1]+m[4], number(m[2]+m[3])
+		if what == "reqs" {
+			l.Batch, found = n, true
+		} else {
+			l.Tokens = n
+		}
+	}
+	switch {
+	case l.Batch == 0:
+		l.Skip = found
+	case l.Tokens == l.Batch:
+		l.Kind = Decode
+	}
+	return l, found
+}
+
+func atom(name string) (Label, bool) {
+	m := atomLabel.FindStringSubmatch(name)
+	if m == nil {
+		return Label{}, false
+	}
+	l := Label{Method: ATOM, Skip: m[1] != ""}
+	prefills, decodes := 0, 0
+	for _, p := range atomPart.FindAllStringSubmatch(name, -1) {
+		switch n := number(p[2]); p[1] {
+		case "bs":
+			l.Batch = n
+		case "tok":
+			l.Tokens = n
+		case "p":
+			prefills = n
+		case "d":
+			decodes = n
+		}
+	}
+	switch {
+	case m[2] == "mixed", prefills > 0 && decodes > 0:
+		l.Kind, l.Prefills = Mixed, prefills
+	case m[2] == "prefill":
+		l.Kind, l.Prefills = Prefill, l.Batch
+	default:
+		l.Kind = Decode
+	}
+	return l, true
+}
+
 // decodeModes are SGLang's forward modes of decoding whose names speak of extending: the draft
 // model takes in what was accepted.
 var decodeModes = []string{"DECODE", "VERIFY", "DRAFT"}
@@ -227,10 +325,13 @@ var decodeModes = []string{"DECODE", "VERIFY", "DRAFT"}
 func sglang(name string) (Label, bool) {
 	m := sglangLabel.FindStringSubmatch(name)
 	if m == nil {
-		return Label{}, false
+		if m = sglangMode.FindStringSubmatch(name); m == nil {
+			return Label{}, false
+		}
+		m[1], m[2] = m[1]+m[2], name
 	}
 	l := Label{Method: SGLang}
-	context, generation, split := 0, 0, false
+	context, generation, split, detailed := 0, 0, false, 0
 	for _, p := range sglangPart.FindAllStringSubmatch(m[2], -1) {
 		switch n := number(p[2]); p[1] {
 		case "bs":
@@ -241,7 +342,12 @@ func sglang(name string) (Label, bool) {
 			context, split = n, true
 		case "g":
 			generation, split = n, true
+		case "c_sq", "g_sq":
+			detailed += n
 		}
+	}
+	if l.Tokens == 0 {
+		l.Tokens = detailed
 	}
 	mode := strings.ToUpper(m[1])
 	contains := func(part string) bool { return strings.Contains(mode, part) }
@@ -250,6 +356,12 @@ func sglang(name string) (Label, bool) {
 		l.Skip = true
 	case contains("MIXED"):
 		l.Kind, l.Prefills = Mixed, context
+		switch {
+		case split && generation == 0:
+			l.Kind = Prefill
+		case split && context == 0:
+			l.Kind = Decode
+		}
 	case contains(decodeModes[0]), contains(decodeModes[1]), contains(decodeModes[2]):
 		l.Kind = Decode
 		if l.Tokens == 0 && contains("DECODE") {

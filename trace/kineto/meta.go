@@ -172,10 +172,13 @@ func (m *merger) times() {
 	t.Meta.WallClock = t.Meta.WindowStart >= wallClock
 }
 
-// farFromZero is how many times as long as the trace's other times last they must be
-// after 0 for a ts of 0 to be no time, where times are not since the epoch. A trace whose
-// times count from its beginning has its first slices near 0.
-const farFromZero = 100
+// How far after 0 a trace's other times must be for a ts of 0 to be no time: a number of times
+// as long as they last, or where their place in time is known, as long and zeroGap. A trace
+// whose times count from its beginning has its first slices near 0, with a base or without.
+const (
+	farFromZero = 100
+	zeroGap     = int64(100e6) // ns
+)
 
 // timeless finds slices whose ts is 0 because whoever measured had no time for them, and
 // begins of that kind, which leave a slice at its end without a duration.
@@ -189,8 +192,11 @@ func (m *merger) timeless() {
 		}
 		first, last = min(first, x), max(last, x+s.Dur[i])
 	}
-	epoch := m.t.Meta.BaseTimeNs > 0 || first >= wallClock
-	if zero == 0 || first <= 0 || first == math.MaxInt64 || !epoch && first/farFromZero < last-first {
+	if zero == 0 || first <= 0 || first == math.MaxInt64 {
+		return
+	}
+	if epoch := m.t.Meta.BaseTimeNs > 0 || first >= wallClock; epoch && first < max(zeroGap, last-first) ||
+		!epoch && first/farFromZero < last-first {
 		return
 	}
 	m.t.Meta.ZeroIsNoTime = true

@@ -12,6 +12,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
@@ -79,9 +80,22 @@ func (f *Flags) Print(e *cli.Env, command string, infos []reading.Info, a Answer
 	}
 	lines := a.Lines
 	if empty && len(lines) == 0 {
-		lines = append(lines, "There is nothing of this in the trace.")
+		lines = append(lines, nothing(infos))
 	}
 	return report.Page(e.Out, a.Title, a.Note, []report.Section{{Lines: lines, Tables: tables}}, o)
+}
+
+// nothing says that an answer is empty, of what kind of file, and what to ask instead.
+func nothing(infos []reading.Info) string {
+	if len(infos) == 1 && reading.Foreign(&infos[0]) {
+		return fmt.Sprintf(
+			"There is nothing of this in the trace, which is %s. The verb report shows its tracks and slices by name.",
+			format.Title(infos[0].Format))
+	}
+	if len(infos) > 1 {
+		return "There is nothing of this in the traces. The verb inspect lists what they hold."
+	}
+	return "There is nothing of this in the trace. The verb inspect lists what it holds."
 }
 
 // Choose applies --table, --sort and --top.

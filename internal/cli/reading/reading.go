@@ -459,6 +459,9 @@ func settle(infos []Info) {
 // foreign are the dialects of which readers should know that no torch wrote them.
 var foreign = []string{"chrome", "viztracer", "xla", "xplane"}
 
+// Foreign says whether no torch wrote the trace.
+func Foreign(i *Info) bool { return slices.Contains(foreign, i.Format) }
+
 // repairsOf says what was damaged in a trace, but for what changes nothing that an
 // analysis says; "" if nothing was.
 func repairsOf(i *Info) string {
@@ -480,7 +483,7 @@ func NoteRepairs(e *cli.Env, infos []Info) {
 		if i.Part > 1 {
 			name += fmt.Sprintf(" #%d", i.Part)
 		}
-		if slices.Contains(foreign, i.Format) {
+		if Foreign(i) {
 			fmt.Fprintf(e.Err, "note: %s is %s\n", name, format.Title(i.Format))
 		}
 		if text := repairsOf(i); text != "" {
