@@ -53,6 +53,12 @@ type Capture interface {
 // how far it is. Writing may be called while Files waits.
 type Writer interface{ Writing() protocol.Writing }
 
+// Counter is implemented by a Capture that knows, while it records, how many events it has
+// and how many were dropped. Counted may be called while another method runs.
+type Counter interface {
+	Counted() (events, drops uint64)
+}
+
 // Keeper is implemented by a Driver whose files outlive the process: a successor under the
 // same name hands them over.
 type Keeper interface {

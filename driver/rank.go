@@ -443,18 +443,29 @@ func (r *Rank) Abort(ctx context.Context, q protocol.AbortRequest) (protocol.Ran
 
 // Status is that of the session that is armed or recording, or idle.
 func (r *Rank) Status(context.Context) protocol.RankStatus {
+	s, counter := r.statusNow()
+	if counter != nil && s.State == protocol.StateRecording && s.StartedAtNs != 0 {
+		s.Events, s.Drops = counter.Counted() // without the lock: it may wait for who records
+	}
+	return s
+}
+
+// statusNow is Status but for what a Counter knows, which is returned with it; it may be nil.
+func (r *Rank) statusNow() (protocol.RankStatus, Counter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var counter Counter
 	s := protocol.RankStatus{RankID: r.info.RankID, StageName: r.info.StageName, State: protocol.StateIdle}
 	if r.active != nil {
 		s = r.statusOf(r.active)
+		counter, _ = r.active.work.(Counter)
 	}
 	for _, id := range r.order {
 		if c := r.captures[id]; c != r.active && c.status.StartedAtNs != 0 {
 			s.Held = append(s.Held, id)
 		}
 	}
-	return s
+	return s, counter
 }
 
 // statusOf is a capture's status with what has been counted so far. The caller has mu.

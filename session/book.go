@@ -1,6 +1,9 @@
 package session
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // KeepFinished is how many ended sessions a Book remembers; older ones are in the store.
 const KeepFinished = 100
@@ -74,6 +77,21 @@ func (b *Book) Forgotten() []string {
 	out := b.gone
 	b.gone = nil
 	return out
+}
+
+// Remove forgets an ended session. One that is under way stays, and so says false.
+func (b *Book) Remove(id string) bool {
+	s, ok := b.byID[id]
+	if !ok {
+		return true
+	}
+	if !s.State.Terminal() {
+		return false
+	}
+	delete(b.byID, id)
+	b.order = slices.DeleteFunc(b.order, func(o string) bool { return o == id })
+	b.gone = append(b.gone, id)
+	return true
 }
 
 // Get returns a session by id.

@@ -30,7 +30,16 @@ type Status struct {
 	Progress   *Progress `json:"progress,omitempty"` // of the conversion job while it runs
 }
 
-// Progress is how far a job has come.
+// Bounds is where a session that is under way ends by itself. A zero field is no bound.
+type Bounds struct {
+	Until    time.Time `json:"until,omitzero"` // on every rank, the hub's clock
+	MaxBytes int64     `json:"max_bytes,omitempty"`
+	// MaxIterations of each stage that has such a bound, by its id.
+	MaxIterations map[int]int `json:"max_iterations,omitempty"`
+}
+
+// Progress is how far a job has come. A conversion goes through the ranks that left files
+// in the order of the status, then makes the timeline and the report of all.
 type Progress struct {
 	Done  int    `json:"done"`
 	Total int    `json:"total"`

@@ -53,6 +53,11 @@ func (s hubSessions) Get(_ context.Context, id string) (*session.Status, error) 
 	return st, err
 }
 
+// Live implements LiveSessions.
+func (s hubSessions) Live(ctx context.Context, id string) (*session.Status, session.Bounds, error) {
+	return s.hub.Live(ctx, id)
+}
+
 func (s hubSessions) OpenArtifact(ctx context.Context, id, name string) (*ArtifactFile, error) {
 	st, err := s.Get(ctx, id)
 	if err != nil {

@@ -42,6 +42,7 @@ type metrics struct {
 	tokens     *prometheus.CounterVec
 	audio      prometheus.Counter
 	images     prometheus.Counter
+	finished   finishedRing
 }
 
 func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
@@ -72,6 +73,7 @@ func newMetrics(reg *prometheus.Registry, s *Server) *metrics {
 			counter("generated_images_total", "Images of finished requests."))),
 	}
 	register(reg, newStateCollector(s))
+	register(reg, newFeedCollector(s))
 	register(reg, newDurationCollector(s))
 	register(reg, collectors.NewGoCollector())
 	register(reg, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -121,6 +123,7 @@ func methodLabel(method string) string {
 
 // generated counts a finished generation.
 func (m *metrics) generated(a *openai.Answer) {
+	m.finished.add(a, time.Now())
 	for h, d := range map[prometheus.Histogram]time.Duration{
 		m.ttft: a.Metrics.TTFT, m.tokenTime: a.Metrics.TimePerToken, m.firstAudio: a.Metrics.TimeToFirstAudio,
 	} {

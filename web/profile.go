@@ -37,6 +37,7 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) error {
 		return errors.New("start_profile: the engine gave no session")
 	}
 	s.last.set(st)
+	s.watch.now()
 	s.log.Info("session started", "session", st.ID, "state", st.State, "prefix", st.Prefix)
 	s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(st)})
 	return nil
@@ -93,6 +94,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 	}
 	running := s.current(r.Context())
 	call := s.beginStop()
+	s.watch.now()
 	// Without a known session the stop is over at once, and its answer says so.
 	if b.Wait != nil && !*b.Wait && running != nil && !running.State.Terminal() {
 		st := *running

@@ -51,6 +51,7 @@ func (s *Server) pipelineTable() map[string]methods {
 		api.StartPath:                           s.profileMethods(s.startProfile),
 		api.StopPath:                            s.profileMethods(s.stopProfile),
 		api.SessionsPath:                        {http.MethodGet: s.sessionList},
+		api.EventsPath:                          {http.MethodGet: s.events},
 		"/v1/sessions/{id}":                     {http.MethodGet: s.sessionGet},
 		"/v1/sessions/{id}/artifacts/{name...}": {http.MethodGet: s.artifact},
 	}

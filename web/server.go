@@ -18,6 +18,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/web/api"
+	"github.com/kinetoscope/kinetoscope/web/feed"
 	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
@@ -81,6 +82,7 @@ type Config struct {
 
 	bodyTimeout  time.Duration // tests only; 0: BodyTimeout
 	stallTimeout time.Duration // tests only; 0: StallTimeout
+	stallEvents  time.Duration // tests only; 0: feed.DefaultStall
 }
 
 // Optional parts of an omni.API. The server uses what its API implements.
@@ -115,6 +117,10 @@ type Server struct {
 	stops       stopper
 	used        usedIDs // by clients, for generations
 	last        lastSession
+	watch       *watcher
+	// streams ends what never ends by itself when the server shuts down.
+	streams    context.Context
+	endStreams context.CancelFunc
 
 	// life spans the work that no client's context may end: stopping a
 	// session. Close ends it. (A context in a struct, as http.Server's base.)
@@ -142,11 +148,14 @@ func NewServer(cfg Config) *Server {
 	cfg.ShutdownGrace = orDefault(cfg.ShutdownGrace, DefaultShutdownGrace)
 	cfg.bodyTimeout = orDefault(cfg.bodyTimeout, BodyTimeout)
 	cfg.stallTimeout = orDefault(cfg.stallTimeout, StallTimeout)
+	cfg.stallEvents = orDefault(cfg.stallEvents, feed.DefaultStall)
 	s := &Server{
 		cfg: cfg, api: cfg.API, log: cfg.Logger, created: time.Now(),
 		generations: make(chan struct{}, MaxGenerations), keys: newKeyring(cfg.APIKeys, cfg.Keys),
 	}
 	s.life, s.endLife = context.WithCancel(context.Background())
+	s.streams, s.endStreams = context.WithCancel(s.life)
+	s.watch = newWatcher(s)
 	s.loopback.Store(IsLoopback(cfg.Addr))
 	s.hostname, _ = os.Hostname()
 	s.metrics = newMetrics(cfg.Registry, s)
@@ -205,6 +214,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.draining.Store(true)
+	s.endStreams()
 	s.log.Info("shutting down", "grace", s.cfg.ShutdownGrace)
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
 	defer done()

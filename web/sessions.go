@@ -101,7 +101,7 @@ func (s *Server) sessionGet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("session %s: %w", id, err)
 	}
-	s.writeJSON(w, http.StatusOK, withURLs(st))
+	s.writeJSON(w, http.StatusOK, s.live(r.Context(), st))
 	return nil
 }
 

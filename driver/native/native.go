@@ -155,6 +155,15 @@ func (c *capture) Files(context.Context) (driver.Files, error) {
 	return driver.Files{Files: []rank.File{f}}, nil
 }
 
+// Counted asks a Recorder that counts while it records, as *profiler.Recorder does.
+func (c *capture) Counted() (events, drops uint64) {
+	if r, ok := c.d.rec.(interface{ Stats() profiler.Stats }); ok && c.taken == nil {
+		s := r.Stats()
+		return s.Events, s.Drops
+	}
+	return 0, 0
+}
+
 // Written is the file's size.
 func (c *capture) Written() int64 { return c.file.written() }
 
@@ -163,4 +172,7 @@ func (c *capture) Discard() error {
 	return errors.Join(c.file.finish(), c.d.Remove(c.file.Name()))
 }
 
-var _ driver.Keeper = (*Driver)(nil)
+var (
+	_ driver.Keeper  = (*Driver)(nil)
+	_ driver.Counter = (*capture)(nil)
+)

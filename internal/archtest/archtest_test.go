@@ -58,7 +58,7 @@ var rooms = [][]string{
 	{"omni"},
 	{"omni/load", "omni/overhead"},
 	{"web/view"},
-	{"web/api"},
+	{"web/api", "web/feed"},
 	{"client"},
 	{"web"},
 	{"mcpserver"},

@@ -6,8 +6,11 @@ package api
 
 import (
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
@@ -22,6 +25,7 @@ const (
 	StartPath    = "/start_profile"
 	StopPath     = "/stop_profile"
 	SessionsPath = "/v1/sessions"
+	EventsPath   = "/v1/events"
 )
 
 // Limits of the query "limit" of SessionsPath.
@@ -124,4 +128,58 @@ type ErrorDetail struct {
 	Type    string  `json:"type"`
 	Param   *string `json:"param"` // the field at fault
 	Code    *string `json:"code"`
+}
+
+// WatchedSessions is how many of the newest sessions EventsPath tells of.
+const WatchedSessions = 20
+
+// LiveSession answers GET SessionPath, and is the event "session".
+type LiveSession struct {
+	*session.Status
+	Bounds *session.Bounds `json:"bounds,omitempty"` // of a session that is under way
+}
+
+// SessionIDs is the event "sessions": the newest ones, newest first. Others are gone.
+type SessionIDs struct {
+	IDs   []string `json:"ids"`
+	Error string   `json:"error,omitempty"` // why they cannot be listed
+}
+
+// Has reports whether id is among them.
+func (s SessionIDs) Has(id string) bool { return slices.Contains(s.IDs, id) }
+
+// Load is the event "load": what the pipeline does, recorded or not.
+type Load struct {
+	At       time.Time   `json:"at"` // the server's clock
+	Requests RequestLoad `json:"requests"`
+	Stages   []StageLoad `json:"stages"`
+}
+
+// RequestLoad is the requests that ended well in the last OverS seconds.
+type RequestLoad struct {
+	Finished   int                 `json:"finished"`
+	InFlight   int                 `json:"in_flight"`
+	OverS      float64             `json:"over_s"`
+	PerS       float64             `json:"per_s"`
+	TokensPerS float64             `json:"tokens_per_s"` // text
+	TTFT       *pipeline.Quantiles `json:"ttft,omitempty"`
+	FirstAudio *pipeline.Quantiles `json:"first_audio,omitempty"`
+}
+
+// StageLoad is what a stage does.
+type StageLoad struct {
+	Stage  int         `json:"stage"`
+	Name   string      `json:"name"`
+	Queue  *int        `json:"queue,omitempty"` // requests at the stage; nil: not known
+	Phases []PhaseLoad `json:"phases"`          // none: its engine does not tell, or not yet
+}
+
+// PhaseLoad is how often a phase of a stage ended in the last OverS seconds, on rank 0 of
+// every replica together, and how long it took.
+type PhaseLoad struct {
+	Phase string  `json:"phase"` // prefill, decode_step, denoise_step …, as in stage_duration_seconds
+	Count uint64  `json:"count"`
+	OverS float64 `json:"over_s"`
+	PerS  float64 `json:"per_s"`
+	MeanS float64 `json:"mean_s"`
 }

@@ -1,0 +1,142 @@
+package web
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
+)
+
+// liveRuns are sessions of which one is under way.
+type liveRuns struct {
+	dirSessions
+	bytes uint64
+}
+
+func (l *liveRuns) Live(_ context.Context, id string) (*session.Status, session.Bounds, error) {
+	st, err := l.Get(context.Background(), id)
+	if err != nil {
+		return nil, session.Bounds{}, err
+	}
+	now := *st
+	now.Stages = nil
+	now.Artifacts = nil
+	l.bytes += 10
+	now.StartAtNs = int64(l.bytes)
+	return &now, session.Bounds{MaxBytes: 1 << 20}, nil
+}
+
+// hear reads a server's events until f has seen enough.
+func hear(t *testing.T, url string, f func(event string, data []byte) (enough bool), header ...string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+api.EventsPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	event, lines := "", bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		if e, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			event = e
+		}
+		if d, ok := strings.CutPrefix(lines.Text(), "data: "); ok && f(event, []byte(d)) {
+			return
+		}
+	}
+	t.Fatalf("the events end: %d, %v", res.StatusCode, lines.Err())
+}
+
+// A page hears what there is, and how far a session that is under way has come. When
+// it leaves nothing is left running (TestMain looks).
+func TestEvents(t *testing.T) {
+	list, _ := testRuns(t)
+	list.list[0].State = session.StateRecording
+	runs := &liveRuns{dirSessions: list}
+	_, url := start(t, newOmni(), func(c *Config) { c.Sessions = runs })
+	if status, _, body := call(t, "POST", url+"/v1/chat/completions",
+		`{"messages": [{"role": "user", "content": "one two three"}]}`); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	seen := map[string]int{}
+	grows := map[int64]bool{}
+	var load api.Load
+	hear(t, url, func(event string, data []byte) bool {
+		seen[event]++
+		switch event {
+		case "session":
+			var s api.LiveSession
+			if err := json.Unmarshal(data, &s); err != nil {
+				t.Fatal(err)
+			}
+			if s.ID == "S2" {
+				grows[s.StartAtNs] = true
+				if s.Bounds == nil || s.Bounds.MaxBytes != 1<<20 {
+					t.Errorf("bounds %+v", s.Bounds)
+				}
+			} else if s.Bounds != nil || s.Artifacts[0].URL == "" {
+				t.Errorf("a session of old: %s", data)
+			}
+		case "load":
+			load = parse[api.Load](t, string(data))
+		case "sessions":
+			if ids := parse[api.SessionIDs](t, string(data)); !ids.Has("S1") || !ids.Has("S2") {
+				t.Errorf("%s", data)
+			}
+		}
+		return len(grows) > 2 && seen["load"] > 0
+	})
+	if seen["hello"] != 1 || seen["health"] != 1 || seen["sessions"] != 1 {
+		t.Errorf("what did not change was told again: %v", seen)
+	}
+	if r := load.Requests; r.Finished != 1 || r.TTFT == nil || r.TTFT.P50Ns <= 0 || len(load.Stages) != 3 ||
+		load.Stages[0].Queue == nil || *load.Stages[0].Queue != 3 {
+		t.Errorf("%+v", load)
+	}
+	_, _, body := call(t, "GET", url+"/v1/sessions/S2", "")
+	if s := parse[api.LiveSession](t, body); s.Bounds == nil {
+		t.Errorf("who asks for a session does not hear its bounds: %s", body)
+	}
+}
+
+// Events tell what a key may read.
+func TestEventsTakeAKey(t *testing.T) {
+	_, url := start(t, newOmni(), func(c *Config) { c.Keys = []Key{{ScopeRead, "reads"}} })
+	if status, _, _ := call(t, "GET", url+api.EventsPath, ""); status != http.StatusUnauthorized {
+		t.Errorf("without a key: %d", status)
+	}
+	hear(t, url, func(event string, _ []byte) bool { return event == "load" }, "Authorization", "Bearer reads")
+}
+
+// Requests of long ago are not in the load, and more than are remembered shorten its window.
+func TestFinishedRing(t *testing.T) {
+	var f finishedRing
+	base := time.Unix(1e9, 0)
+	for i := range maxFinished + 10 {
+		f.list[f.n%maxFinished] = finished{at: base.Add(time.Duration(i) * time.Second), tokens: 1}
+		f.n++
+	}
+	list, from := f.since(base)
+	if len(list) != maxFinished || !from.Equal(base.Add(10*time.Second)) {
+		t.Errorf("%d since %v", len(list), from)
+	}
+	cut := base.Add(maxFinished * time.Second)
+	if list, from = f.since(cut); len(list) != 10 || !from.Equal(cut) {
+		t.Errorf("%d since %v, want 10 since %v", len(list), from, cut)
+	}
+}
