@@ -101,6 +101,7 @@ type Meta struct {
 	ProcessGroups          []ProcessGroup
 	WindowStart, WindowEnd int64             // ns; from the trace span, else the slices' extent
 	ZeroIsNoTime           bool              // slices that begin at BaseTimeNs have no time and are outside the window
+	Sums                   bool              // of a profile: times are sums laid end to end, see package sums
 	Extra                  map[string]string // every other top-level key, value as raw JSON
 }
 

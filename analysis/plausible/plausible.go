@@ -34,11 +34,12 @@ const (
 	Unmatched               // launches and device work that have no id in common
 	Dominant                // one slice that is most of the time
 	NoDuration              // device work of no length
+	Sums                    // a profile's sums, which have no times
 	numKinds
 )
 
 var kindNames = enum.Of[Kind]("kind of doubt", "no_time", "overrun", "shared_lane", "clock", "early_work", "no_work",
-	"missing_work", "unmatched", "dominant", "no_duration")
+	"missing_work", "unmatched", "dominant", "no_duration", "sums")
 
 // String returns the kind's name.
 func (k Kind) String() string { return kindNames.Text(k) }
@@ -67,6 +68,10 @@ type Trace struct {
 // Look reads t and doubts. The trace is not changed.
 func Look(t *trace.Trace) *Trace {
 	c := &checker{v: view.New(t)}
+	if t.Meta.Sums && len(c.v.Start) > 0 {
+		c.doubt(Sums, 0, 1, float64(len(c.v.Start)), "count", "%s", sumsText)
+		return &Trace{View: c.v, Doubts: c.doubts}
+	}
 	c.noTime()
 	if len(c.v.Work) > 0 {
 		c.overruns()
@@ -82,6 +87,10 @@ func Look(t *trace.Trace) *Trace {
 	slices.SortStableFunc(out.Doubts, func(a, b Doubt) int { return finding.Compare(a.Finding, b.Finding) })
 	return out
 }
+
+// sumsText says what a profile cannot tell.
+const sumsText = "this is a profile, which has sums and no times: they are drawn end to end; sums and stacks hold, but " +
+	"order, gaps, what ran at once and how long a single call took are not known"
 
 // Findings are the doubts' findings with rank as the index of the trace and who before each
 // sentence.

@@ -50,6 +50,10 @@ type Format struct {
 	// is nil for what is known and holds no trace: Title then says why a file is left out.
 	Read func(ctx context.Context, in Input, o Options) ([]*trace.Trace, error)
 
+	// Aside says that such files lie beside traces and say some of the same again: those of a
+	// directory are left out, one that is given by name is read.
+	Aside bool
+
 	// Create begins a file of this format; nil if nothing writes it. The caller adds ranks and
 	// closes the Writer; w stays open.
 	Create func(w io.Writer, o WriteOptions) Writer

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
+	"github.com/kinetoscope/kinetoscope/trace/proton"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 	"github.com/kinetoscope/kinetoscope/trace/xla"
 )
@@ -110,6 +111,9 @@ func (m *merger) flavour() {
 		for i := range t.Slices.Cat { // it times calls of Python functions
 			t.Slices.Cat[i] = trace.CatPythonFunction
 		}
+	case proton.Is(t):
+		t.Meta.Format = proton.FormatChrome
+		proton.Classify(t)
 	case !m.array && m.foreign():
 		t.Meta.Format = "chrome"
 		plain(t)

@@ -179,6 +179,9 @@ func inDir(dir string) (out []Source, left []Left, err error) {
 			return nil
 		}
 		s, reason := inFile(path, d)
+		if f, _ := format.Lookup(s.Format); reason == "" && f.Aside {
+			reason = f.Title + ": give its path to read it too"
+		}
 		if reason != "" {
 			skip(path, reason)
 			return nil

@@ -12,10 +12,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/gotrace"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
+	"github.com/kinetoscope/kinetoscope/trace/memsnap"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 	"github.com/kinetoscope/kinetoscope/trace/nsys"
 	"github.com/kinetoscope/kinetoscope/trace/perfetto"
+	"github.com/kinetoscope/kinetoscope/trace/pprof"
+	"github.com/kinetoscope/kinetoscope/trace/proton"
 	"github.com/kinetoscope/kinetoscope/trace/rocprof"
+	"github.com/kinetoscope/kinetoscope/trace/sglangomni"
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 	"github.com/kinetoscope/kinetoscope/trace/xla"
@@ -65,6 +69,22 @@ func init() {
 		Name: rocprof.FormatJSON, Title: "result of rocprofv3 (JSON)", Extensions: []string{".json"},
 		Sniff: words(`^\s*\{`, `"rocprofiler-sdk-tool"`), Rank: byMark, Read: readRocprof,
 	})
+	format.Register(format.Format{
+		Name: proton.Format, Title: "hatchet file of Triton's Proton: sums without times", Extensions: []string{".hatchet"},
+		Sniff: proton.Sniff, Rank: byMark, Read: stream(proton.Read),
+	})
+	format.Register(format.Format{
+		Name: "pprof", Title: "profile of pprof: sums without times", Extensions: []string{".pb.gz", ".pprof"},
+		Sniff: pprof.Sniff, Rank: byMark, Read: stream(pprof.Read),
+	})
+	format.Register(format.Format{
+		Name: memsnap.Format, Title: "memory snapshot of PyTorch", Extensions: []string{".pickle"},
+		Sniff: memsnap.Sniff, Rank: byMark, Read: stream(memsnap.ReadTrace), Aside: true,
+	})
+	format.Register(format.Format{
+		Name: sglangomni.Format, Title: "request events of SGLang-Omni (JSON lines)", Extensions: []string{".jsonl"},
+		Sniff: sglangomni.Sniff, Rank: byMark, Read: readEvents,
+	})
 	for _, f := range []format.Format{
 		// told from nsys's by its tables
 		{Name: rocprof.FormatDB, Title: "result of rocprofv3 (rocpd, SQLite)", SniffDir: never},
@@ -72,6 +92,7 @@ func init() {
 		{Name: "chrome", Title: "Chrome JSON of an unknown writer", SniffDir: never},
 		{Name: "viztracer", Title: "Chrome JSON of viztracer: Python calls, no device", SniffDir: never},
 		{Name: xla.Format, Title: "Chrome JSON of JAX or TensorFlow (XLA)", SniffDir: never},
+		{Name: proton.FormatChrome, Title: "Chrome JSON of Triton's Proton", SniffDir: never},
 	} {
 		format.Register(f) // dialects that the reader of "kineto" tells apart by what is in them
 	}
@@ -87,7 +108,7 @@ func never(string) bool { return false }
 
 // noTraces are what engines leave beside their traces.
 var noTraces = []format.Format{
-	{Name: "memory-snapshot", Title: "a pickle, as of a memory snapshot", Sniff: prefix("\x80")},
+	{Name: "pickle", Title: "a pickle, and no memory snapshot", Sniff: prefix("\x80")},
 	{Name: "xlsx", Title: "a workbook", Sniff: words(`^PK\x03\x04`, `\[Content_Types\]\.xml|xl/`),
 		Extensions: []string{".xlsx"}},
 	{Name: "execution-trace", Title: "an execution trace (Chakra)",
@@ -217,6 +238,20 @@ func readRocprof(ctx context.Context, in format.Input, _ format.Options) ([]*tra
 		t.Meta.File = in.Name
 	}
 	return list, nil
+}
+
+// readEvents reads the stages that one process recorded the events of.
+func readEvents(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+	u, err := unpack.New(in.R)
+	if err != nil {
+		return nil, err
+	}
+	defer u.Close()
+	list, err := sglangomni.Read(ctx, u)
+	for _, t := range list {
+		t.Meta.File = in.Name
+	}
+	return list, err
 }
 
 // readSQLite reads the databases of Nsight Systems and of rocprofv3, which only their tables

@@ -24,7 +24,7 @@ import (
 func init() {
 	format.AddWriter("perfetto", func(w io.Writer, o format.WriteOptions) format.Writer {
 		return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
-	}, "thread ids, categories and names of arrows, samples that are no number, null in arguments, which is a text",
+	}, "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, which become a text and []",
 		true)
 	format.AddWriter("kineto", func(w io.Writer, o format.WriteOptions) format.Writer {
 		return newChrome(w, o)
@@ -39,11 +39,8 @@ func init() {
 		Create: gather(writeArrow), Packs: true,
 		Lacks: "processes of tracks, arrows, counters, instants: a directory of Parquet has them",
 	})
-	format.Register(format.Format{
-		Name: "pprof", Title: "profile of pprof", Extensions: []string{".pb.gz", ".pprof"},
-		Create: gather(writeProfile), Packs: true,
-		Lacks: "order: it has stacks with the sums of calls, host and device time, memory",
-	})
+	format.AddWriter("pprof", gather(writeProfile),
+		"order: it has stacks with the sums of calls, host and device time, memory", true)
 	format.Register(format.Format{
 		Name: "speedscope", Title: "file of speedscope", Extensions: []string{".speedscope.json"},
 		Create: gather(writeSpeedscope),

@@ -3,11 +3,13 @@ package write
 import (
 	"bytes"
 	"context"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
 )
 
 func sample() *trace.Trace {
@@ -44,7 +46,7 @@ func TestWriters(t *testing.T) {
 				t.Errorf("%s of nothing: no error", f.Name)
 			case n > 0 && (err != nil || out.Len() == 0):
 				t.Errorf("%s of %d ranks: %d bytes, %v", f.Name, n, out.Len(), err)
-			case n > 0 && f.Sniff != nil && !f.Sniff(out.Bytes()):
+			case n > 0 && f.Sniff != nil && !f.Sniff(unpacked(t, out.Bytes())):
 				t.Errorf("%s of %d ranks is not known by its beginning", f.Name, n)
 			}
 		}
@@ -59,6 +61,20 @@ func TestWriters(t *testing.T) {
 	if written < 5 {
 		t.Errorf("%d formats are written", written)
 	}
+}
+
+func unpacked(t *testing.T, b []byte) []byte {
+	t.Helper()
+	u, err := unpack.New(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	out, err := io.ReadAll(u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestForPath(t *testing.T) {
