@@ -69,7 +69,7 @@ type Trace struct {
 func Look(t *trace.Trace) *Trace {
 	c := &checker{v: view.New(t)}
 	if t.Meta.Sums && len(c.v.Start) > 0 {
-		c.doubt(Sums, 0, 1, float64(len(c.v.Start)), "count", "%s", sumsText)
+		c.doubt(Sums, 0, extent{1, float64(len(c.v.Start)), "count"}, "%s", sumsText)
 		return &Trace{View: c.v, Doubts: c.doubts}
 	}
 	c.noTime()
