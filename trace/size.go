@@ -2,8 +2,8 @@ package trace
 
 import "unsafe"
 
-// stringBytes is what a text takes beside its bytes: its header, and its entry in a map
-// that is three quarters full.
+// stringBytes is what a text takes beside its bytes: its header, its hash and its places
+// in a table that is half empty, each in a list that may have room for as much again.
 const stringBytes = 64
 
 // Bytes returns the memory that the trace takes, in bytes: columns with their room for
@@ -11,7 +11,7 @@ const stringBytes = 64
 // there is, such as devices, is left out.
 func (t *Trace) Bytes() int64 {
 	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
-	n := t.ArgsBytes() + room(t.Tracks) + t.Strings.bytes + stringBytes*int64(len(t.Strings.list))
+	n := t.ArgsBytes() + room(t.Tracks) + t.Strings.bytes + stringBytes*int64(t.Strings.list.Len())
 	n += room(s.Start) + room(s.Dur) + room(s.Name) + room(s.Cat) + room(s.Track) + room(s.Corr) + room(s.Args) + room(
 		s.Event)
 	n += room(i.Time) + room(i.Name) + room(i.Cat) + room(i.Track) + room(i.Args)

@@ -1,20 +1,21 @@
 package trace
 
+import "github.com/kinetoscope/kinetoscope/trace/ids"
+
 // Strings interns the texts of a trace. The zero value holds the empty string only.
 // Interning is not safe for use by several goroutines; reading is.
 type Strings struct {
-	list  []string
-	ids   map[string]StringID
-	bytes int64 // of the texts
+	list  ids.List[string] // the empty string is the first, once there is any
+	bytes int64            // of the texts
 }
 
 // Len returns the number of distinct texts; ids run from 0 to Len()-1.
-func (s *Strings) Len() int { return max(1, len(s.list)) }
+func (s *Strings) Len() int { return max(1, s.list.Len()) }
 
 // Get returns the text of id; an unknown id gives "".
 func (s *Strings) Get(id StringID) string {
-	if int(id) < len(s.list) {
-		return s.list[id]
+	if list := s.list.Keys(); int(id) < len(list) {
+		return list[id]
 	}
 	return ""
 }
@@ -24,8 +25,8 @@ func (s *Strings) Lookup(text string) (StringID, bool) {
 	if text == "" {
 		return 0, true
 	}
-	id, ok := s.ids[text]
-	return id, ok
+	id, ok := s.list.Find(text, ids.OfText(text))
+	return StringID(id), ok
 }
 
 // Intern returns the id of text, adding it if it is new.
@@ -33,33 +34,35 @@ func (s *Strings) Intern(text string) StringID {
 	if text == "" {
 		return 0
 	}
-	if id, ok := s.ids[text]; ok {
-		return id
+	return s.InternHashed(text, ids.OfText(text))
+}
+
+// InternHashed is Intern for a caller that knows the text's hash, as ids.OfText returns it.
+// The text is not empty.
+func (s *Strings) InternHashed(text string, hash uint64) StringID {
+	if s.list.Len() == 0 {
+		s.list.Number("", ids.OfText(""))
 	}
-	if s.ids == nil {
-		s.ids = make(map[string]StringID)
+	id, added := s.list.Number(text, hash)
+	if added {
+		s.bytes += int64(len(text))
 	}
-	if len(s.list) == 0 {
-		s.list = append(s.list, "")
-	}
-	id := StringID(len(s.list))
-	s.list = append(s.list, text)
-	s.ids[text] = id
-	s.bytes += int64(len(text))
-	return id
+	return StringID(id)
 }
 
 // Texts returns the texts by id, for a writer that stores the trace as it is. They must
 // not be changed.
-func (s *Strings) Texts() []string { return s.list }
+func (s *Strings) Texts() []string { return s.list.Keys() }
+
+// share returns the same texts, to which others can be added apart.
+func (s *Strings) share() Strings { return Strings{list: s.list.Share(), bytes: s.bytes} }
 
 // SetTexts restores what Texts returned; s owns the list from then on.
 func (s *Strings) SetTexts(list []string) {
-	s.list, s.ids = list, make(map[string]StringID, len(list))
+	s.list.Set(list, ids.OfText)
 	s.bytes = 0
-	for i := len(list) - 1; i > 0; i-- {
-		s.bytes += int64(len(list[i]))
-		s.ids[list[i]] = StringID(i)
+	for _, text := range list {
+		s.bytes += int64(len(text))
 	}
 }
 

@@ -8,47 +8,62 @@ import (
 // Subset returns a trace of the rows of some of t's tracks, with t's Meta and without its
 // Repairs. It shares the arguments with t; neither may be added to while others read.
 func (t *Trace) Subset(keep func(TrackID) bool) *Trace {
-	out := New()
-	out.Meta = t.Meta
-	out.cats = slices.Clone(t.cats)
-	out.Strings.SetTexts(slices.Clone(t.Strings.Texts()))
-	out.args = t.args.shared()
-	to := make([]int64, len(t.Tracks))
+	return t.Partition(1, func(id TrackID) int {
+		if keep(id) {
+			return 0
+		}
+		return -1
+	})[0]
+}
+
+// Partition returns n traces, each of the rows of the tracks of which of returns its number;
+// rows for which it returns a negative one are left out. Each is as Subset returns it.
+func (t *Trace) Partition(n int, of func(TrackID) int) []*Trace {
+	out := make([]*Trace, n)
+	for k := range out {
+		x := New()
+		x.Meta, x.cats, x.Strings, x.args = t.Meta, slices.Clone(t.cats), t.Strings.share(), t.args.shared()
+		out[k] = x
+	}
+	part, to := make([]*Trace, len(t.Tracks)), make([]TrackID, len(t.Tracks))
 	for i := range t.Tracks {
-		to[i] = -1
-		if keep(TrackID(i)) {
-			to[i] = int64(out.AddTrack(t.Tracks[i]))
+		if k := of(TrackID(i)); k >= 0 {
+			part[i], to[i] = out[k], out[k].AddTrack(t.Tracks[i])
 		}
 	}
-	s, o := &t.Slices, &out.Slices
+	s := &t.Slices
 	for i, k := range s.Track {
-		if to[k] < 0 {
+		if part[k] == nil {
 			continue
 		}
+		o := &part[k].Slices
 		o.Start, o.Dur, o.Name, o.Cat = append(o.Start, s.Start[i]), append(o.Dur, s.Dur[i]), append(o.Name, s.Name[i]),
 			append(o.Cat, s.Cat[i])
-		o.Track, o.Corr, o.Args = append(o.Track, TrackID(to[k])), append(o.Corr, s.Corr[i]), append(o.Args, s.Args[i])
+		o.Track, o.Corr, o.Args = append(o.Track, to[k]), append(o.Corr, s.Corr[i]), append(o.Args, s.Args[i])
 		o.Event = append(o.Event, s.Event[i])
 	}
-	n, m := &t.Instants, &out.Instants
-	for i, k := range n.Track {
-		if to[k] >= 0 {
-			m.Time, m.Name, m.Cat = append(m.Time, n.Time[i]), append(m.Name, n.Name[i]), append(m.Cat, n.Cat[i])
-			m.Track, m.Args = append(m.Track, TrackID(to[k])), append(m.Args, n.Args[i])
+	p := &t.Instants
+	for i, k := range p.Track {
+		if part[k] != nil {
+			m := &part[k].Instants
+			m.Time, m.Name, m.Cat = append(m.Time, p.Time[i]), append(m.Name, p.Name[i]), append(m.Cat, p.Cat[i])
+			m.Track, m.Args = append(m.Track, to[k]), append(m.Args, p.Args[i])
 		}
 	}
-	c, d := &t.Counters, &out.Counters
+	c := &t.Counters
 	for i, k := range c.Track {
-		if to[k] >= 0 {
+		if part[k] != nil {
+			d := &part[k].Counters
 			d.Time, d.Name, d.Series = append(d.Time, c.Time[i]), append(d.Name, c.Name[i]), append(d.Series,
 				c.Series[i])
-			d.Track, d.Value = append(d.Track, TrackID(to[k])), append(d.Value, c.Value[i])
+			d.Track, d.Value = append(d.Track, to[k]), append(d.Value, c.Value[i])
 		}
 	}
-	f, g := &t.Flows, &out.Flows
+	f := &t.Flows
 	for i, k := range f.Track {
-		if to[k] >= 0 {
-			g.Time, g.ID, g.Track = append(g.Time, f.Time[i]), append(g.ID, f.ID[i]), append(g.Track, TrackID(to[k]))
+		if part[k] != nil {
+			g := &part[k].Flows
+			g.Time, g.ID, g.Track = append(g.Time, f.Time[i]), append(g.ID, f.ID[i]), append(g.Track, to[k])
 			g.Cat, g.Name, g.Start = append(g.Cat, f.Cat[i]), append(g.Name, f.Name[i]), append(g.Start, f.Start[i])
 		}
 	}
@@ -67,13 +82,19 @@ func (a *argStore) shared() argStore {
 // Append adds the rows of o, which stays as it is. Equal tracks become one; times must
 // count from the same instant. Event goes on where t's ends.
 func (t *Trace) Append(o *Trace) {
-	tracks := make([]TrackID, len(o.Tracks))
-	for i, k := range o.Tracks {
-		at := slices.Index(t.Tracks, k)
-		if at < 0 {
-			at = int(t.AddTrack(k))
+	tracks, have := make([]TrackID, len(o.Tracks)), make(map[Track]TrackID, len(t.Tracks))
+	for i, k := range t.Tracks {
+		if _, twice := have[k]; !twice {
+			have[k] = TrackID(i)
 		}
-		tracks[i] = TrackID(at)
+	}
+	for i, k := range o.Tracks {
+		at, ok := have[k]
+		if !ok {
+			at = t.AddTrack(k)
+			have[k] = at
+		}
+		tracks[i] = at
 	}
 	texts := make([]StringID, o.Strings.Len())
 	for i := range texts {

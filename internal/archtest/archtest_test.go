@@ -26,6 +26,7 @@ var rooms = [][]string{
 	{"profiler"},
 	{"profiler/otelbridge"},
 	{"protocol"},
+	{"trace/ids"},
 	{"trace"},
 	{"trace/identity", "trace/unpack", "trace/xla"},
 	{"trace/split", "trace/format", "trace/sums"},

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
 // globalLane identifies a track of the trace. Text pids and tids are kept as text.
@@ -90,8 +91,9 @@ const textLane = -1 << 40
 
 // trackOf returns the track of g, adding it if it is new.
 func (m *merger) trackOf(g globalLane) trace.TrackID {
-	if id, ok := m.lanes[g]; ok {
-		return id
+	n, added := m.lanes.Number(g, g.hash())
+	if !added {
+		return trace.TrackID(n)
 	}
 	k := trace.Track{Kind: g.kind, PID: g.pid, TID: g.tid, PIDText: g.pidText, TIDText: g.tidText, Device: g.dev,
 		Stream: g.stream}
@@ -102,8 +104,6 @@ func (m *merger) trackOf(g globalLane) trace.TrackID {
 		k.TID = m.standIn(g.tidText)
 	}
 	id := m.t.AddTrack(k)
-	m.lanes[g] = id
-	m.loose.add(g, id)
 	return id
 }
 
@@ -120,6 +120,19 @@ type pidTid struct {
 	isText           uint8
 }
 
+func (p *pidTid) hash() uint64 {
+	h := ids.Mix(ids.Mix(uint64(p.isText), p.pid), p.tid)
+	if p.isText != 0 {
+		h = ids.Mix(ids.Mix(h, int64(ids.OfText(p.pidText))), int64(ids.OfText(p.tidText)))
+	}
+	return h
+}
+
+func (g *globalLane) hash() uint64 {
+	p := g.pidTid()
+	return ids.Mix(ids.Mix(ids.Mix(p.hash(), g.dev), g.stream), int64(g.kind))
+}
+
 func (g *globalLane) pidTid() pidTid {
 	return pidTid{g.pid, g.tid, g.pidText, g.tidText, g.isText}
 }
@@ -127,8 +140,8 @@ func (g *globalLane) pidTid() pidTid {
 // looseLanes are lanes of which only pid and tid are known, with the tracks that
 // turned up for them.
 type looseLanes struct {
-	ids    map[pidTid]uint32
-	list   []globalLane
+	ids    ids.List[pidTid]
+	list   []globalLane // the first of each
 	tracks []trackPair
 }
 
@@ -137,21 +150,28 @@ type trackPair struct{ host, device trace.TrackID }
 
 func (l *looseLanes) id(g globalLane) uint32 {
 	k := g.pidTid()
-	id, ok := l.ids[k]
-	if !ok {
-		if l.ids == nil {
-			l.ids = make(map[pidTid]uint32)
-		}
-		id = uint32(len(l.list))
-		l.ids[k] = id
+	id, added := l.ids.Number(k, k.hash())
+	if added {
 		l.list = append(l.list, g)
 		l.tracks = append(l.tracks, trackPair{})
 	}
 	return id
 }
 
-func (l *looseLanes) add(g globalLane, t trace.TrackID) {
-	p := &l.tracks[l.id(g)]
+// join finds the tracks of the lanes, which are by trace.TrackID.
+func (l *looseLanes) join(lanes []globalLane) {
+	if l.ids.Len() == 0 {
+		return
+	}
+	for t := range lanes {
+		k := lanes[t].pidTid()
+		if n, ok := l.ids.Find(k, k.hash()); ok {
+			l.tracks[n].add(&lanes[t], trace.TrackID(t))
+		}
+	}
+}
+
+func (p *trackPair) add(g *globalLane, t trace.TrackID) {
 	if g.kind == trace.TrackGPU {
 		if p.device == 0 {
 			p.device = t + 1
@@ -177,8 +197,9 @@ func (m *merger) settle(id uint32, device bool) trace.TrackID {
 		return p.device - 1
 	}
 	if p.host == 0 {
-		m.trackOf(m.hostLane(id))
-		p = m.loose.tracks[id]
+		g := m.hostLane(id)
+		p.add(&g, m.trackOf(g))
+		m.loose.tracks[id] = p
 	}
 	return p.host - 1
 }

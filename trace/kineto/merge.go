@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
 // merger builds the file's traces from the blocks in their order.
@@ -27,10 +28,10 @@ type merger struct {
 // document is what belongs to the trace that is being read.
 type document struct {
 	t       *trace.Trace
-	array   bool // a bare array
-	left    bool // events are being read that stand after the trace's end
-	dirty   bool // text that is no trace stands after the trace's end
-	lanes   map[globalLane]trace.TrackID
+	array   bool                 // a bare array
+	left    bool                 // events are being read that stand after the trace's end
+	dirty   bool                 // text that is no trace stands after the trace's end
+	lanes   ids.List[globalLane] // by trace.TrackID
 	loose   looseLanes
 	names   trackNames
 	begin   beginStacks
@@ -42,8 +43,7 @@ type document struct {
 }
 
 func newDocument(from int64) document {
-	return document{t: trace.New(), lanes: make(map[globalLane]trace.TrackID), escaped: make(map[trace.StringID]string),
-		from: from}
+	return document{t: trace.New(), escaped: make(map[trace.StringID]string), from: from}
 }
 
 // tableMap renumbers one scanner's tables; 0 means not yet.
@@ -122,7 +122,8 @@ const (
 
 // bytes is the memory that the traces take.
 func (m *merger) bytes() int64 {
-	n := m.t.Bytes() + int64(len(m.lanes))*laneBytes + int64(m.begin.waiting)*beginBytes + restCopies*int64(cap(m.rest))
+	n := m.t.Bytes() + int64(m.lanes.Len())*laneBytes + int64(m.begin.waiting)*beginBytes
+	n += restCopies * int64(cap(m.rest))
 	for _, t := range m.docs {
 		n += t.Bytes()
 	}
@@ -198,6 +199,11 @@ func (j *joiner) text(id uint32) trace.StringID {
 		return trace.StringID(g - 1)
 	}
 	x := j.r.texts[id]
+	if x.flags == 0 && x.raw != "" {
+		g := j.m.t.Strings.InternHashed(x.raw, j.r.hash[id])
+		j.tm.texts[id] = uint32(g) + 1
+		return g
+	}
 	g := j.m.t.Intern(plainText(x))
 	if x.flags != 0 {
 		if _, ok := j.m.escaped[g]; !ok {

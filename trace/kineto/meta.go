@@ -70,6 +70,7 @@ func (m *merger) finish(end int64) error {
 // settleLoose gives flows and counters their tracks.
 func (m *merger) settleLoose() {
 	t := m.t
+	m.loose.join(m.lanes.Keys())
 	for i, id := range t.Flows.Track {
 		cat := t.String(t.Flows.Cat[i])
 		launch := cat == "ac2g" || strings.HasPrefix(cat, "async")

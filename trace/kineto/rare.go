@@ -95,7 +95,7 @@ func (m *merger) nameTracks() {
 	for p := range n.open {
 		n.close(p)
 	}
-	for g, id := range m.lanes {
+	for id, g := range m.lanes.Keys() {
 		k := &m.t.Tracks[id]
 		procs, threads, others, otherThreads := n.host, n.hostThread, n.device, n.deviceThread
 		if g.kind == trace.TrackGPU {

@@ -1,6 +1,9 @@
 package kineto
 
-import "github.com/kinetoscope/kinetoscope/trace"
+import (
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
+)
 
 // absurdDur is the duration in ns that no slice of a real capture has: beyond it the
 // device's clock has overflowed.
@@ -38,6 +41,7 @@ type result struct {
 
 	// The scanner's tables as long as they were when the piece ended.
 	texts []rawText
+	hash  []uint64 // of texts
 	tmpl  []*template
 	lanes []laneKey
 	cats  []catInfo
@@ -140,7 +144,8 @@ func (r *result) reset() {
 // share hands the scanner's tables over with the result.
 func (s *scanner) share() {
 	s.res.packed = s.tmpl.packer.Take()
-	s.res.texts, s.res.tmpl, s.res.lanes, s.res.cats = s.texts.list, s.tmpl.list, s.lanes.list, s.cats
+	s.res.texts, s.res.hash, s.res.tmpl, s.res.cats = s.texts.list, s.texts.hashes, s.tmpl.list, s.cats
+	s.res.lanes = s.lanes.list.Keys()
 }
 
 // laneKind is a track's kind as far as one event tells.
@@ -163,26 +168,18 @@ type laneKey struct {
 const noLane = -1 << 62
 
 type laneTable struct {
-	list  []laneKey
-	ids   map[laneKey]uint32
+	list  ids.List[laneKey]
 	cache [64]uint32 // id+1 by a few bits of the key
 }
 
 func (l *laneTable) id(k laneKey) uint32 {
 	at := uint64(k.tid.n)*0x9E3779B97F4A7C15 ^ uint64(k.pid.n)*0xC2B2AE3D27D4EB4F ^ uint64(k.kind)<<60
 	slot := &l.cache[at>>58]
-	if *slot > 0 && l.list[*slot-1] == k {
+	if *slot > 0 && l.list.Keys()[*slot-1] == k {
 		return *slot - 1
 	}
-	id, ok := l.ids[k]
-	if !ok {
-		if l.ids == nil {
-			l.ids = make(map[laneKey]uint32)
-		}
-		id = uint32(len(l.list))
-		l.list = append(l.list, k)
-		l.ids[k] = id
-	}
+	h := ids.Mix(ids.Mix(ids.Mix(ids.Mix(uint64(k.kind), k.pid.n), k.tid.n), k.dev), k.stream)
+	id, _ := l.list.Number(k, h)
 	*slot = id + 1
 	return id
 }

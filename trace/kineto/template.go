@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"hash/maphash"
 	"strconv"
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
 // hotKey is an argument that the scan itself needs.
@@ -366,7 +366,7 @@ func (m *templates) context(name uint32) uint32 {
 func (m *templates) seen(id uint32) { m.last[1], m.last[0] = m.last[0], id }
 
 func (m *templates) find(lit []byte) uint32 {
-	for id := m.ids[maphash.Bytes(seed, lit)]; id != 0; id = m.chain[id-1] {
+	for id := m.ids[ids.OfBytes(lit)]; id != 0; id = m.chain[id-1] {
 		if bytes.Equal(m.list[id-1].lit, lit) {
 			return id
 		}
@@ -378,7 +378,7 @@ func (m *templates) add(t *template) uint32 {
 	if m.ids == nil {
 		m.ids = make(map[uint64]uint32)
 	}
-	h := maphash.Bytes(seed, t.lit)
+	h := ids.OfBytes(t.lit)
 	m.list = append(m.list, t)
 	m.chain = append(m.chain, m.ids[h])
 	id := uint32(len(m.list))

@@ -2,11 +2,10 @@ package kineto
 
 import (
 	"bytes"
-	"hash/maphash"
 	"unicode/utf8"
-)
 
-var seed = maphash.MakeSeed()
+	"github.com/kinetoscope/kinetoscope/trace/ids"
+)
 
 // Flags of a text, found once when it is new.
 const (
@@ -23,7 +22,7 @@ type rawText struct {
 // texts interns raw texts for one scanner.
 type texts struct {
 	list   []rawText
-	hashes []uint64
+	hashes []uint64 // of their bytes, as ids.OfBytes returns them
 	slots  []uint32 // id+1 by hash, open addressing, a power of two
 	cat    []uint16 // by id: 1 + number among the scanner's categories, 0 unknown
 	arena  []byte
@@ -37,7 +36,7 @@ func (t *texts) id(raw []byte) uint32 {
 	if len(t.slots) == 0 {
 		t.slots = make([]uint32, 1024)
 	}
-	h := maphash.Bytes(seed, raw)
+	h := ids.OfBytes(raw)
 	mask := uint64(len(t.slots) - 1)
 	for at := h & mask; ; at = (at + 1) & mask {
 		s := t.slots[at]

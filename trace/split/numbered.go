@@ -24,9 +24,11 @@ func numbered(t *trace.Trace) *groups {
 	if len(p.hosts) < 2 {
 		return nil
 	}
-	owner := p.byOffset()
-	if owner == nil {
-		owner = p.byLaunch()
+	var owner map[int64]int64
+	if len(p.hosts) <= maxRanks && len(p.devices) <= maxRanks {
+		if owner = p.byOffset(); owner == nil {
+			owner = p.byLaunch()
+		}
 	}
 	if owner == nil && len(p.devices) > 0 { // on one device, or of one process's making
 		t.Repairs.Add(trace.RepairMerged, len(p.hosts))
@@ -37,7 +39,10 @@ func numbered(t *trace.Trace) *groups {
 		k := &t.Tracks[i]
 		switch {
 		case k.Kind == trace.TrackGPU:
-			g.of[i] = slices.Index(p.hosts, owner[k.PID])
+			g.of[i] = -1
+			if n, ok := slices.BinarySearch(p.hosts, owner[k.PID]); ok {
+				g.of[i] = n
+			}
 		case k.PIDText == "":
 			g.of[i] = p.nearest(k.PID)
 		default:
@@ -46,6 +51,11 @@ func numbered(t *trace.Trace) *groups {
 	}
 	return g
 }
+
+// maxRanks bounds the processes and the devices that are tried on each other: each with each,
+// by every row of a device. More than that many ranks in one file were not seen, and it is
+// said that they are not parted.
+const maxRanks = 256
 
 // find lists the processes that work.
 func find(t *trace.Trace) *processes {
@@ -90,13 +100,11 @@ func working(rows map[int64]int) []int64 {
 // nearest returns the group of a host's process: its own, or for a helper that does no
 // work of its own the one whose number is the nearest below.
 func (p *processes) nearest(pid int64) int {
-	at := 0
-	for k, h := range p.hosts {
-		if h <= pid {
-			at = k
-		}
+	at, found := slices.BinarySearch(p.hosts, pid)
+	if found {
+		return at
 	}
-	return at
+	return max(0, at-1)
 }
 
 // byOffset parts processes by the number that was added to their ids: a device's id is
@@ -190,12 +198,26 @@ func rank(first bool) int {
 // merge sorted all rows by time it does not.
 func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 	s := &p.t.Slices
-	type call struct{ host, corr int64 }
-	launched := map[call]int64{}
+	own := make(map[int64]bool, len(p.hosts))
+	for _, h := range p.hosts {
+		own[h] = true
+	}
+	type call struct{ host, at int64 }
+	launched := map[int64][]call{} // by correlation: the last of each host
 	for i, c := range s.Cat {
 		k := &p.t.Tracks[s.Track[i]]
 		if c.Runtime() && s.Corr[i] != trace.NoCorrelation && k.Kind != trace.TrackGPU && k.PIDText == "" {
-			launched[call{k.PID, s.Corr[i]}] = s.Start[i]
+			calls := launched[s.Corr[i]]
+			at := slices.IndexFunc(calls, func(c call) bool { return c.host == k.PID })
+			if at < 0 {
+				if !own[k.PID] {
+					continue
+				}
+				at = len(calls)
+				calls = append(calls, call{host: k.PID})
+			}
+			calls[at].at = s.Start[i]
+			launched[s.Corr[i]] = calls
 		}
 	}
 	fit = map[[2]int64]pair{}
@@ -207,7 +229,7 @@ func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 			continue
 		}
 		if k.Kind != trace.TrackGPU {
-			if slices.Contains(p.hosts, k.PID) {
+			if own[k.PID] {
 				if before && last != k.PID {
 					switches++
 				}
@@ -220,12 +242,12 @@ func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 			f.beside++
 			fit[[2]int64{k.PID, last}] = f
 		}
-		for _, h := range p.hosts {
-			if at, ok := launched[call{h, s.Corr[i]}]; ok && at <= s.Start[i] {
-				f := fit[[2]int64{k.PID, h}]
+		for _, c := range launched[s.Corr[i]] {
+			if c.at <= s.Start[i] {
+				f := fit[[2]int64{k.PID, c.host}]
 				f.found++
-				f.delays += s.Start[i] - at
-				fit[[2]int64{k.PID, h}] = f
+				f.delays += s.Start[i] - c.at
+				fit[[2]int64{k.PID, c.host}] = f
 			}
 		}
 	}

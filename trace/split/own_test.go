@@ -30,3 +30,27 @@ func TestOwnFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestManyProcesses: as many processes as a file has room for are not tried on each other; it
+// is said that they are not parted.
+func TestManyProcesses(t *testing.T) {
+	for _, c := range []struct{ ranks, want int }{{8, 8}, {maxRanks + 1, 1}, {4000, 1}} {
+		tr := trace.New()
+		tr.Meta.Format, tr.Meta.Rank = "kineto", -1
+		for k := range int64(c.ranks) {
+			host := tr.AddTrack(trace.Track{PID: 1000 + k, TID: 1, Device: -1, Stream: -1})
+			dev := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: k, TID: 7, Device: 0, Stream: 7})
+			for n := range int64(3) {
+				at, corr := k*10+n*1000, 1+k*100+n
+				tr.AddSlice(trace.Slice{Start: at, Dur: 5, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime,
+					Track: host, Corr: corr})
+				tr.AddSlice(trace.Slice{Start: at + 6, Dur: 5, Name: "gemm", Cat: trace.CatKernel, Track: dev,
+					Corr: corr})
+			}
+		}
+		got := Ranks(tr)
+		if said := got[0].Repairs.Count[trace.RepairMerged] > 0; len(got) != c.want || said != (c.want == 1) {
+			t.Errorf("%d ranks: %d traces, said %v", c.ranks, len(got), said)
+		}
+	}
+}

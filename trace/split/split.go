@@ -42,14 +42,12 @@ type groups struct {
 
 // traces makes the groups' traces.
 func (g *groups) traces(t *trace.Trace) []*trace.Trace {
-	out := make([]*trace.Trace, len(g.label))
-	for k := range g.label {
-		sub := t
-		if len(g.label) > 1 {
-			sub = t.Subset(func(id trace.TrackID) bool { return max(0, g.of[id]) == k })
+	out := []*trace.Trace{t}
+	if len(g.label) > 1 {
+		out = t.Partition(len(g.label), func(id trace.TrackID) int { return max(0, g.of[id]) })
+		for _, sub := range out {
 			sub.Window()
 		}
-		out[k] = sub
 	}
 	n := make([]int, len(out))
 	for i := range t.Tracks {
@@ -176,8 +174,15 @@ func labelled(t *trace.Trace) *groups {
 	}
 	g.label = slices.SortedFunc(maps.Keys(distinct),
 		func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	place := make(map[string]int, len(g.label))
+	for k, l := range g.label {
+		place[l] = k
+	}
 	for i, l := range labels {
-		g.of[i] = slices.Index(g.label, l)
+		g.of[i] = -1
+		if k, ok := place[l]; ok {
+			g.of[i] = k
+		}
 	}
 	return g
 }
