@@ -21,6 +21,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
@@ -143,17 +144,12 @@ func setUp(t *testing.T) (h *hub.Hub, dir string, said *log) {
 // await returns the ranks once there are n.
 func await(t *testing.T, h *hub.Hub, n int) []protocol.RankInfo {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
-		ranks := h.Ranks("p")
-		if len(ranks) == n {
-			return ranks
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d ranks, want %d", len(ranks), n)
-		}
-	}
+	var ranks []protocol.RankInfo
+	waittest.Until(t, 20*time.Second, fmt.Sprintf("want %d ranks", n), func() bool {
+		ranks = h.Ranks("p")
+		return len(ranks) == n
+	})
+	return ranks
 }
 
 // Real processes become ranks as they are, are recorded in one session, and one that
@@ -214,28 +210,18 @@ func TestPlacesOfAnotherHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	process(t, dir, "KINETOSCOPE_STAGE=0")
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.Now().Add(20 * time.Second)
-	for ; !strings.Contains(said.String(), "is process 77 on host elsewhere"); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("the agent said:\n%s", said)
-		}
-	}
+	waittest.Until(t, 20*time.Second, "the agent says who has the place",
+		func() bool { return strings.Contains(said.String(), "is process 77 on host elsewhere") })
 	if r := await(t, h, 1); r[0].Host != "elsewhere" {
 		t.Errorf("%+v", r)
 	}
 	if err := m.Leave(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
-		if r := h.Ranks("p"); len(r) == 1 && r[0].Engine == protocol.EngineKineto {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the place is free and not taken")
-		}
-	}
+	waittest.Until(t, 20*time.Second, "the free place is taken", func() bool {
+		r := h.Ranks("p")
+		return len(r) == 1 && r[0].Engine == protocol.EngineKineto
+	})
 }
 
 func TestOneAgentAHost(t *testing.T) {

@@ -2,11 +2,12 @@ package analysis
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/kinetoscope/kinetoscope/internal/docpart"
 )
 
 // oracleTable is the result of all comparisons.
@@ -73,27 +74,9 @@ func (o *oracleTable) text() string {
 	return b.String() + "\n"
 }
 
-const tableBegin, tableEnd = "<!-- oracles: written by go test ./analysis -run Oracles -update -->\n", "<!-- end -->\n"
-
 // golden compares the table with the one in the docs, or writes it there.
 func (o *oracleTable) golden(t *testing.T) {
-	path := "../docs/analyses.md"
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, rest, ok := strings.Cut(string(raw), tableBegin)
-	have, tail, ok2 := strings.Cut(rest, tableEnd)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table: want the lines %q and %q", path, tableBegin, tableEnd)
-	}
-	if *update {
-		if err := os.WriteFile(path, []byte(head+tableBegin+o.text()+tableEnd+tail), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if have != o.text() {
-		t.Errorf("the table in %s is not the one found here; run with -update", path)
-	}
+	t.Helper()
+	docpart.Part{Page: "../docs/analyses.md", Name: "oracles", Make: "go test ./analysis -run Oracles -update"}.
+		Keep(t, o.text(), *update)
 }

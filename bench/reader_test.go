@@ -12,13 +12,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/kinetoscope/kinetoscope/bench/tracegen"
+	"github.com/kinetoscope/kinetoscope/internal/usage"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
@@ -145,27 +144,17 @@ func BenchmarkFiles(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
 			b.SetBytes(total)
-			before := cpuTime(b)
+			before := usage.Own().CPU
 			for b.Loop() {
 				if _, err := open.Files(context.Background(), []string{dir}, open.Options{}); err != nil {
 					b.Fatal(err)
 				}
 			}
-			cpu := cpuTime(b) - before
+			cpu := usage.Own().CPU - before
 			b.ReportMetric(cpu.Seconds()*1e3/float64(b.N), "cpu-ms/op")
 			b.ReportMetric(cpu.Seconds()/b.Elapsed().Seconds(), "cores")
 		})
 	}
-}
-
-// cpuTime is what this process took of all cores: on a machine that serves others too,
-// a steadier measure than the time that passed.
-func cpuTime(b *testing.B) time.Duration {
-	var use syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 func BenchmarkIndexLoad(b *testing.B) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
@@ -582,15 +583,5 @@ func TestBadConfig(t *testing.T) {
 // waitFor polls what has no event to wait for.
 func waitFor(t testing.TB, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatal("it did not come about within 20 s")
-		}
-	}
+	waittest.Until(t, 20*time.Second, "it did not come about", ok)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -64,9 +65,7 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 			}
 			return nil
 		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrDisconnected):
-			select { // its presence decides whether it is gone
-			case <-ctx.Done():
-			case <-time.After(noResponderWait):
+			if wait.For(ctx, noResponderWait) == nil { // its presence decides whether it is gone
 				continue
 			}
 		case ctx.Err() == nil:

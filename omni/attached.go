@@ -14,6 +14,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -134,20 +135,16 @@ func (a *attached) drive(ctx context.Context, c *Config) (err error) {
 // WaitAttached returns when n ranks are there and ready, or for n = 0 when some are and every
 // replica that has one has all of them. The error says who is missing.
 func (c *control) WaitAttached(ctx context.Context, n int) error {
-	tick := time.NewTicker(attachedPoll)
-	defer tick.Stop()
-	for {
+	missing := ""
+	err := wait.Until(ctx, attachedPoll, func() bool {
 		ready := slices.DeleteFunc(c.Ranks(), func(r protocol.RankInfo) bool { return !r.Ready })
-		missing := attachedMissing(ready, n)
-		if missing == "" {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s: %w", missing, context.Cause(ctx))
-		case <-tick.C:
-		}
+		missing = attachedMissing(ready, n)
+		return missing == ""
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", missing, err)
 	}
+	return nil
 }
 
 func attachedMissing(ranks []protocol.RankInfo, n int) string {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/worker"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -123,10 +124,8 @@ func (s *supervisor) run(ctx context.Context) {
 			return
 		}
 		s.log.Warn("restarting replica", "stage", s.stage.Name, "replica", s.replica, "err", err)
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, restartDelay) != nil {
 			return
-		case <-time.After(restartDelay):
 		}
 	}
 }

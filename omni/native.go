@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/omni/worker"
@@ -203,8 +204,6 @@ const readyPoll = 10 * time.Millisecond
 func (n *native) waitReady(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
 	for {
 		missing := n.missing()
 		if missing == "" {
@@ -214,10 +213,8 @@ func (n *native) waitReady(ctx context.Context, timeout time.Duration) error {
 		if err := n.died(); err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, readyPoll) != nil {
 			return fmt.Errorf("%s is not ready: %w", missing, ctx.Err())
-		case <-tick.C:
 		}
 	}
 }

@@ -14,36 +14,15 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/internal/docpart"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var update = flag.Bool("update", false, "write what docs/sql.md says of the tables")
 
-const (
-	begin = "<!-- tables: made by go test ./tables -update -->\n"
-	end   = "<!-- end of tables -->\n"
-)
-
 // docs/sql.md says of the tables and views what the code says.
 func TestDocs(t *testing.T) {
-	const path = "../docs/sql.md"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the tables", path)
-	}
-	want := before + begin + reference() + end + after
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if string(text) != want {
-		t.Errorf("%s is not what the tables are: run go test ./tables -update", path)
-	}
+	docpart.Part{Page: "../docs/sql.md", Name: "tables", Make: "go test ./tables -update"}.Keep(t, reference(), *update)
 }
 
 // reference is the tables and views in Markdown.

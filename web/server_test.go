@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/web/api"
 )
@@ -96,17 +97,7 @@ func parse[T any](t *testing.T, body string) T {
 // eventually waits for a condition that other goroutines bring about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("not reached: %s", what)
-		case <-tick.C:
-		}
-	}
+	waittest.Until(t, 10*time.Second, what, ok)
 }
 
 func TestErrorBodies(t *testing.T) {

@@ -5,12 +5,12 @@ package pipeline_test
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/internal/usage"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -197,16 +197,6 @@ const (
 	shapeTries  = 3
 )
 
-// cpu is the processor time that the process has used, ns.
-func cpu(t *testing.T) int64 {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
-}
-
 // TestNoQuadraticCorner: no shape of a trace (one id, one time, one name, a track each, a deep
 // stack …) makes an analysis take as long as the square of its size.
 func TestNoQuadraticCorner(t *testing.T) {
@@ -229,9 +219,9 @@ func TestNoQuadraticCorner(t *testing.T) {
 			best := int64(1 << 62)
 			for range tries {
 				tr := draw(n, sh)
-				before := cpu(t)
+				before := int64(usage.Own().CPU)
 				run.f(tr)
-				best = min(best, cpu(t)-before)
+				best = min(best, int64(usage.Own().CPU)-before)
 			}
 			return max(best, 2_000_000) // less is the clock's grain
 		}

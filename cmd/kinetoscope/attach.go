@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli/child"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/load"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -208,12 +209,8 @@ func (c *captureCmd) awaitRanks(ctx context.Context, eng *omni.Engine) error {
 			return err
 		}
 		before := incarnations(eng.Ranks())
-		wait := time.NewTimer(steady)
-		select {
-		case <-wait.C:
-		case <-ctx.Done():
-			wait.Stop()
-			return context.Cause(ctx)
+		if err := wait.For(ctx, steady); err != nil {
+			return err
 		}
 		if slices.Equal(before, incarnations(eng.Ranks())) {
 			return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
 	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/load"
@@ -273,16 +274,9 @@ const recordedPoll = 50 * time.Millisecond
 
 // awaitRecorded returns when every rank has ended its recording by itself.
 func awaitRecorded(ctx context.Context, eng *omni.Engine) {
-	tick := time.NewTicker(recordedPoll)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	for wait.For(ctx, recordedPoll) == nil {
+		if done, err := eng.Recorded(ctx); done || err != nil {
 			return
-		case <-tick.C:
-			if done, err := eng.Recorded(ctx); done || err != nil {
-				return
-			}
 		}
 	}
 }

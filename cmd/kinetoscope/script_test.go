@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 )
@@ -80,14 +82,19 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: await file")
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
-		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
-			return
-		}
+	awaitThat(ts, args[0]+" appears", func() bool {
+		_, err := os.Stat(ts.MkAbs(args[0]))
+		return err == nil
+	})
+}
+
+// awaitThat ends the script unless ok says yes within a minute.
+func awaitThat(ts *testscript.TestScript, what string, ok func() bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if wait.Until(ctx, 10*time.Millisecond, ok) != nil {
+		ts.Fatalf("waited in vain: %s", what)
 	}
-	ts.Fatalf("%s did not appear", args[0])
 }
 
 // awaitFree waits until nobody uses a data directory and its ranks, which end with their
@@ -96,9 +103,7 @@ func awaitFree(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: awaitfree directory")
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+	awaitThat(ts, "nobody writes to "+args[0], func() bool {
 		ended := 0
 		files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "spool", "*", "*"))
 		ts.Check(err)
@@ -110,11 +115,8 @@ func awaitFree(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			ts.Check(r.Close())
 		}
-		if len(files) > 0 && ended == len(files) {
-			return
-		}
-	}
-	ts.Fatalf("%s is still written to", args[0])
+		return len(files) > 0 && ended == len(files)
+	})
 }
 
 // awaitRanks waits until so many ranks are at the server.
@@ -124,9 +126,7 @@ func awaitRanks(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+	awaitThat(ts, args[0]+" ranks are ready", func() bool {
 		resp, err := http.Get(ts.Getenv("KINETOSCOPE_URL") + "/health")
 		ts.Check(err)
 		var h struct {
@@ -139,11 +139,8 @@ func awaitRanks(ts *testscript.TestScript, neg bool, args []string) {
 		for _, s := range h.Stages {
 			n += s.Ready
 		}
-		if n == want {
-			return
-		}
-	}
-	ts.Fatalf("no %d ranks came", want)
+		return n == want
+	})
 }
 
 // awaitState waits until the server's last session is in a state.
@@ -151,20 +148,15 @@ func awaitState(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: awaitstate state")
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+	awaitThat(ts, "the last session is "+args[0], func() bool {
 		resp, err := http.Get(ts.Getenv("KINETOSCOPE_URL") + "/v1/sessions?limit=1")
 		ts.Check(err)
 		var list struct {
 			Data []struct{ State string }
 		}
 		ts.Check(errors.Join(json.NewDecoder(resp.Body).Decode(&list), resp.Body.Close()))
-		if len(list.Data) > 0 && list.Data[0].State == args[0] {
-			return
-		}
-	}
-	ts.Fatalf("no session became %s", args[0])
+		return len(list.Data) > 0 && list.Data[0].State == args[0]
+	})
 }
 
 // loadURL sets KINETOSCOPE_URL to what a ready file says.

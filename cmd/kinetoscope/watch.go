@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
@@ -129,7 +130,7 @@ func (c *watchCmd) watch(e *cli.Env, eng *omni.Engine, seats []httpdriver.Seat, 
 				return err
 			}
 			n++
-			if n == c.Max || !pause(e.Ctx, c.Quiet) {
+			if n == c.Max || wait.For(e.Ctx, c.Quiet) != nil {
 				return nil
 			}
 			for _, s := range servers { // what came while it was written is no sign of anything
@@ -144,18 +145,6 @@ func (c *watchCmd) watch(e *cli.Env, eng *omni.Engine, seats []httpdriver.Seat, 
 		}
 	}
 	return nil
-}
-
-// pause waits, and reports whether the time has passed.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // look reads all servers' metrics once. An unknown metric is an error only if no server has it.
@@ -215,7 +204,7 @@ func (c *watchCmd) capture(e *cli.Env, eng *omni.Engine, hit *captured) error {
 	if _, err := eng.StartProfile(e.Ctx, q); err != nil {
 		return cli.StartError(err)
 	}
-	pause(e.Ctx, c.Duration)
+	_ = wait.For(e.Ctx, c.Duration) // an interrupted recording ends now and is kept
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.Ctx), serverStop)
 	defer cancel()
 	p := cli.NewProgress(e.Err)

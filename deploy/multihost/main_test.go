@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
@@ -146,16 +147,7 @@ func (p *process) kill(t *testing.T) {
 // until polls; it fails the test after d.
 func until(t *testing.T, d time.Duration, what string, ok func() bool) time.Duration {
 	t.Helper()
-	begin := time.Now()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Since(begin) > d {
-			t.Fatalf("%s: not within %v", what, d)
-		}
-		<-tick.C
-	}
-	return time.Since(begin)
+	return waittest.Until(t, d, what, ok)
 }
 
 // api is a client of kinetoscope's HTTP server.

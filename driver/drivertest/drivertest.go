@@ -17,6 +17,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -78,15 +79,8 @@ func Run(t *testing.T, s *Subject) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(beat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				s.Beat(alive)
-			}
+		for wait.For(ctx, beat) == nil {
+			s.Beat(alive)
 		}
 	})
 	defer wg.Wait()
@@ -216,13 +210,10 @@ func (u *suite) idle(t *testing.T) {
 
 func (u *suite) eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("it did not come that %s; %+v, left: %v", what, u.Status(context.WithoutCancel(t.Context())),
-				u.Left())
-		}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if wait.Until(ctx, 10*time.Millisecond, ok) != nil {
+		t.Fatalf("it did not come that %s; %+v, left: %v", what, u.Status(context.WithoutCancel(t.Context())), u.Left())
 	}
 }
 

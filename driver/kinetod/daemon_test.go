@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,15 +51,7 @@ func listen(t *testing.T, dir string) *Daemon {
 // eventually fails the test if ok does not become true soon.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not %s", what)
-		}
-		<-tick.C
-	}
+	waittest.Until(t, 10*time.Second, what, ok)
 }
 
 // known waits until d has heard of a process.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -178,7 +179,7 @@ func (k *Driver) awaitIdle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, k.time.poll+k.time.slack)
 	defer cancel()
 	for {
-		if p, ok := k.d.Process(k.to.PID); !ok || !p.Busy || sleep(ctx, k.time.look) != nil {
+		if p, ok := k.d.Process(k.to.PID); !ok || !p.Busy || wait.For(ctx, k.time.look) != nil {
 			return
 		}
 	}
@@ -190,18 +191,6 @@ func isClosed(c <-chan struct{}) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// sleep waits for d or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -277,7 +266,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	k.last = c
 	k.mu.Unlock()
 	k.wg.Go(func() { c.watch(at, until) })
-	if err := sleep(ctx, time.Until(at)); err != nil {
+	if err := wait.For(ctx, time.Until(at)); err != nil {
 		return driver.Began{}, err
 	}
 	deadline := at.Add(k.time.appears)
@@ -287,7 +276,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 				fmt.Errorf("process %d took the request and does not record: its own profiler may be on; "+
 					"with KINETO_LOG_LEVEL=1 it says why", k.to.PID)
 		}
-		if err := sleep(ctx, k.time.look); err != nil {
+		if err := wait.For(ctx, k.time.look); err != nil {
 			return driver.Began{}, err
 		}
 	}
@@ -333,7 +322,7 @@ func (c *capture) awaitTrace(at, until time.Time) error {
 				"libkineto drops one that leaves too little time for its warm-up on a busy host, or that meets another profiler; "+
 				"with KINETO_LOG_LEVEL=1 the process says which", k.to.PID)
 		}
-		if err := sleep(k.ctx, k.time.look); err != nil && !c.dir.exists(c.file()) {
+		if err := wait.For(k.ctx, k.time.look); err != nil && !c.dir.exists(c.file()) {
 			return fmt.Errorf("there is no trace: %w", err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -188,25 +189,19 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 	last := d.last
 	d.mu.Unlock()
 	if last != nil {
-		wait := time.NewTimer(d.time.free)
-		defer wait.Stop()
+		patience := time.NewTimer(d.time.free)
+		defer patience.Stop()
 		select {
 		case <-last.done:
-		case <-wait.C:
+		case <-patience.C:
 			return nil, fmt.Errorf("%s still writes session %s", d.to, last.job.Session)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
 	if last != nil && d.e.layout().deep {
-		if wait := d.time.apart - time.Since(last.at); wait > 0 {
-			t := time.NewTimer(wait)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
+		if err := wait.For(ctx, d.time.apart-time.Since(last.at)); err != nil {
+			return nil, err
 		}
 	}
 	// Asked anew each time: a server may have been replaced by another release.

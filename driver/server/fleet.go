@@ -15,6 +15,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -169,13 +170,9 @@ func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[s
 
 // look asks for a server until it is there.
 func (f *Fleet) look(ctx context.Context, s Seat, d *Driver, m *rank.Member) {
-	tick := time.NewTicker(againEvery)
-	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, againEvery) != nil {
 			return
-		case <-tick.C:
 		}
 		if d.Probe(ctx) != nil {
 			continue

@@ -20,6 +20,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver/drivertest"
 	"github.com/kinetoscope/kinetoscope/driver/server/servertest"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
@@ -128,13 +129,8 @@ func (u *unit) record(change func(*protocol.ArmRequest)) (q protocol.ArmRequest,
 // awaitIdle returns when the recording has ended by itself.
 func (u *unit) awaitIdle() {
 	u.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); u.Status(u.t.Context()).State != protocol.StateIdle; <-tick.C {
-		if time.Now().After(end) {
-			u.t.Fatal("the recording does not end")
-		}
-	}
+	waittest.Until(u.t, 20*time.Second, "the recording does not end",
+		func() bool { return u.Status(u.t.Context()).State == protocol.StateIdle })
 }
 
 func (u *unit) left() (out []string) {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
 const (
@@ -30,10 +32,8 @@ func Retry(ctx context.Context, f func() error) error {
 		if err == nil || !unavailable(err) && !(errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil) {
 			return err // a deadline that is not ours was one request's
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, electionPoll) != nil {
 			return err
-		case <-time.After(electionPoll):
 		}
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -207,10 +208,8 @@ func (m *Member) join(ctx context.Context) error {
 		if err == nil {
 			break
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, retryInterval) != nil {
 			return fmt.Errorf("no hub has made bucket %s: %w", protocol.BucketRanks, errors.Join(ctx.Err(), err))
-		case <-time.After(retryInterval):
 		}
 	}
 	if err := free(ctx, m.nc, m.kv, m.id, m.inc); err != nil {

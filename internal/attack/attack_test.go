@@ -25,6 +25,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 )
 
 // binaryEnv names a program to attack in place of the one that is built: each test here has
@@ -139,17 +141,7 @@ func (s *server) stop() {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatalf("waited %v: %s", patience, what)
-		}
-	}
+	waittest.Until(t, patience, what, ok)
 }
 
 // ask requests with the key, or with none.

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
@@ -256,10 +257,7 @@ func (c *Config) strike(ctx context.Context, f *Fault, at Point, t target, log s
 		post("/stop_profile")
 	}
 	if mend != nil {
-		select {
-		case <-time.After(f.After):
-		case <-ctx.Done():
-		}
+		_ = wait.For(ctx, f.After) // it is mended either way
 		errs = append(errs, mend())
 	}
 	return "", errors.Join(errs...)

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
@@ -277,14 +278,8 @@ func (p *product) spooled() []string {
 func until(ctx context.Context, d time.Duration, what string, ok func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited %v for %s", d, what)
-		case <-tick.C:
-		}
+	if wait.Until(ctx, poll, ok) != nil {
+		return fmt.Errorf("waited %v for %s", d, what)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
 // Version of the protocol between ranks; peers of another are refused.
@@ -201,10 +203,8 @@ func (j *joining) dial(ctx context.Context, r int) {
 		j.mu.Lock()
 		j.refused = err
 		j.mu.Unlock()
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, redial) != nil {
 			return
-		case <-time.After(redial):
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -127,24 +128,21 @@ func (m *meter) durations(ctx context.Context) (map[phaseKey]wire.Durations, err
 func (m *meter) rested(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, restTimeout)
 	defer cancel()
-	tick := time.NewTicker(restPoll)
-	defer tick.Stop()
-	for {
-		var err error
+	var err error
+	late := wait.Until(ctx, restPoll, func() bool {
+		err = nil
 		if h, ok := m.eng.(interface{ Health() error }); ok {
 			err = h.Health()
 		}
 		if err == nil {
-			if _, err = m.durations(ctx); err == nil {
-				return nil
-			}
+			_, err = m.durations(ctx)
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the pipeline did not come to rest: %w; %w", err, ctx.Err())
-		case <-tick.C:
-		}
+		return err == nil
+	})
+	if late != nil {
+		return fmt.Errorf("the pipeline did not come to rest: %w; %w", err, late)
 	}
+	return nil
 }
 
 // subtract returns what was added from before to after.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni/collective"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -19,6 +20,10 @@ import (
 // meetTimeout bounds the wait for the other ranks of a replica. Ranks on other hosts
 // may be started by hand, minutes apart.
 const meetTimeout = 10 * time.Minute
+
+// peersPoll is how often a rank looks whether all others have said where they are: seldom enough
+// for a hub that many wait at, and not felt beside the loading of a model.
+const peersPoll = 20 * time.Millisecond
 
 // meetPoll is how often a rank that shakes hands looks whether it does so with the right ones.
 const meetPoll = 100 * time.Millisecond
@@ -63,13 +68,11 @@ func meet(ctx context.Context, js jetstream.JetStream, id protocol.RankID, incar
 				return g, nil
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if err := wait.For(ctx, peersPoll); err != nil {
 			if missing >= 0 {
-				return nil, fmt.Errorf("rank %d did not come: %w", missing, ctx.Err())
+				return nil, fmt.Errorf("rank %d did not come: %w", missing, err)
 			}
-			return nil, ctx.Err()
-		case <-time.After(20 * time.Millisecond):
+			return nil, err
 		}
 	}
 }
@@ -91,18 +94,12 @@ func joinPeers(ctx context.Context, l *collective.Listener, kv jetstream.KeyValu
 	defer watch.Wait()
 	defer cancel()
 	watch.Go(func() {
-		tick := time.NewTicker(meetPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if _, now, _ := peers(ctx, kv, m.id, len(m.addrs)); now != "" && now != m.name {
-				cancel()
-				return
-			}
+		others := func() bool {
+			_, now, _ := peers(ctx, kv, m.id, len(m.addrs))
+			return now != "" && now != m.name
+		}
+		if wait.Until(ctx, meetPoll, others) == nil {
+			cancel()
 		}
 	})
 	return collective.Join(ctx, l, m.id.Rank, m.addrs, m.name)

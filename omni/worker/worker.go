@@ -28,6 +28,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver/native"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 	"github.com/kinetoscope/kinetoscope/profiler"
@@ -137,24 +138,20 @@ func Run(ctx context.Context, o Options) (err error) {
 // placePoll is how often a rank looks whether the place that it waits for is free.
 const placePoll = time.Second
 
-// awaitPlace returns when no process that answers serves the place of id, or with wait
-// false with the error that names the one which does.
-func awaitPlace(ctx context.Context, nc *nats.Conn, id protocol.RankID, wait bool, log *slog.Logger) error {
-	tick := time.NewTicker(placePoll)
-	defer tick.Stop()
+// awaitPlace returns when no process that answers serves the place of id. Without patience it
+// returns at once, with the error that names the process which does.
+func awaitPlace(ctx context.Context, nc *nats.Conn, id protocol.RankID, patient bool, log *slog.Logger) error {
 	for said := false; ; {
 		err := rank.Free(ctx, nc, id)
-		if _, taken := errors.AsType[*rank.TakenError](err); !taken || !wait {
+		if _, taken := errors.AsType[*rank.TakenError](err); !taken || !patient {
 			return err
 		}
 		if !said {
 			said = true
 			log.Warn("waiting for the place to become free", "err", err)
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := wait.For(ctx, placePoll); err != nil {
+			return err
 		}
 	}
 }
@@ -310,6 +307,9 @@ func (s *stage) work(ctx context.Context) (err error) {
 	return nil
 }
 
+// deployedPoll is how often a rank that was started before its hub looks for the deployment.
+const deployedPoll = 100 * time.Millisecond
+
 // fetchPipeline waits for the deployment, so that ranks may be started before the hub
 // has published it.
 func fetchPipeline(ctx context.Context, js jetstream.JetStream, name string) (*deploy.Pipeline, error) {
@@ -327,10 +327,8 @@ func fetchPipeline(ctx context.Context, js jetstream.JetStream, name string) (*d
 				return p, nil
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, deployedPoll) != nil {
 			return nil, fmt.Errorf("pipeline %s is not deployed on this hub: %w", name, err)
-		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

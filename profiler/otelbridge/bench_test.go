@@ -1,5 +1,3 @@
-//go:build unix
-
 package otelbridge
 
 import (
@@ -8,13 +6,13 @@ import (
 	"log/slog"
 	"runtime/trace"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/kinetoscope/kinetoscope/internal/usage"
 	"github.com/kinetoscope/kinetoscope/profiler"
 )
 
@@ -29,15 +27,8 @@ var (
 // cpu reports the processor time of the whole process per operation, collector and
 // exporter included: on a busy machine it says more than the time on the wall.
 func cpu(b *testing.B) func() {
-	used := func() int64 {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-			b.Fatal(err)
-		}
-		return u.Utime.Nano() + u.Stime.Nano()
-	}
-	start := used()
-	return func() { b.ReportMetric(float64(used()-start)/float64(b.N), "cpu-ns/op") }
+	start := usage.Own().CPU
+	return func() { b.ReportMetric(float64(usage.Own().CPU-start)/float64(b.N), "cpu-ns/op") }
 }
 
 func recorder(b *testing.B, o profiler.StartOptions) *profiler.Recorder {

@@ -20,6 +20,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	parquetgo "github.com/parquet-go/parquet-go"
 
+	"github.com/kinetoscope/kinetoscope/internal/docpart"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -357,11 +358,6 @@ func asynchronous(t *trace.Trace) bool {
 	return false
 }
 
-const (
-	begin = "<!-- what is written: made by go test ./trace/write -update -->\n"
-	end   = "<!-- end of what is written -->\n"
-)
-
 var update = flag.Bool("update", false, "write what docs/formats.md says of the formats")
 
 // docs/formats.md says of each format what TestPairs holds it to.
@@ -384,24 +380,8 @@ func TestDocs(t *testing.T) {
 			mark(f.Read != nil), mark(k.times), mark(k.names), mark(k.nesting), mark(k.args), mark(k.categories),
 			f.Lacks)
 	}
-	const path = "../../docs/formats.md"
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table", path)
-	}
-	want := before + begin + b.String() + end + after
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if string(text) != want {
-		t.Errorf("%s is not what the formats are: run go test ./trace/write -update", path)
-	}
+	docpart.Part{Page: "../../docs/formats.md", Name: "what is written", Make: "go test ./trace/write -update"}.
+		Keep(t, b.String(), *update)
 }
 
 func pairs(t *testing.T, file string, tr *trace.Trace) {

@@ -22,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
 // options say what is measured.
@@ -123,7 +125,7 @@ func turn(ctx context.Context, c *http.Client, o *options, s *sums) error {
 				return
 			}
 			// Clients do not come all at once.
-			for wait := o.think * time.Duration(i) / time.Duration(o.clients); pause(ctx, wait); wait = o.think {
+			for d := o.think * time.Duration(i) / time.Duration(o.clients); wait.For(ctx, d) == nil; d = o.think {
 				poll(ctx, c, o.server+pages[i%len(pages)], s)
 			}
 		})
@@ -137,17 +139,6 @@ func turn(ctx context.Context, c *http.Client, o *options, s *sums) error {
 
 // pages are what pages and scrapers poll.
 var pages = []string{"/v1/sessions", "/metrics", "/health"}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 func poll(ctx context.Context, c *http.Client, url string, s *sums) {
 	began := time.Now()

@@ -7,10 +7,10 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
-	"syscall"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/internal/usage"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -79,10 +79,7 @@ func ask(f flags, file string) (a answer, err error) {
 		a.BusyNs = v.Temporal().BusyNs
 		a.Phases = append(a.Phases, clock.phase("temporal"))
 	}
-	var use syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err == nil {
-		a.MaxRSS = use.Maxrss * 1024 // kilobytes on Linux
-	}
+	a.MaxRSS = usage.Own().RSS
 	if f.child == "live" {
 		a.Heap, a.Args = live(t)
 	}
@@ -106,21 +103,12 @@ type clock struct {
 	cpu time.Duration
 }
 
-func newClock() *clock { return &clock{time.Now(), cpuTime()} }
+func newClock() *clock { return &clock{time.Now(), usage.Own().CPU} }
 
 // phase is the time since the last call.
 func (c *clock) phase(name string) phase {
-	now, cpu := time.Now(), cpuTime()
+	now, cpu := time.Now(), usage.Own().CPU
 	p := phase{name, now.Sub(c.at), cpu - c.cpu}
 	c.at, c.cpu = now, cpu
 	return p
-}
-
-// cpuTime is what this process took of all cores.
-func cpuTime() time.Duration {
-	var use syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
-		return 0
-	}
-	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }

@@ -12,6 +12,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -20,9 +21,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/kinetoscope/kinetoscope/bench/tracegen"
+	"github.com/kinetoscope/kinetoscope/internal/usage"
 )
 
 func main() {
@@ -99,31 +100,26 @@ func write(path string, f flags) error {
 	return nil
 }
 
-// cost is what a process took.
-type cost struct{ wall, cpu time.Duration }
-
-// lower is the best of two runs.
-func (c cost) lower(d cost) cost {
-	if c.wall == 0 {
-		return d
+// best is the better of two runs, of which before may be none yet.
+func best(before, c usage.Cost) usage.Cost {
+	if before.Wall == 0 {
+		return c
 	}
-	return cost{min(c.wall, d.wall), min(c.cpu, d.cpu)}
+	return before.Lower(c)
 }
 
 // timed runs a program to its end.
-func timed(name string, arg ...string) (out []byte, c cost, err error) {
+func timed(name string, arg ...string) ([]byte, usage.Cost, error) {
 	cmd := exec.Command(name, arg...)
-	start := time.Now()
-	if name == "gzip" {
-		err = cmd.Run() // to /dev/null
-	} else {
-		cmd.Stderr = os.Stderr
-		out, err = cmd.Output()
+	var out bytes.Buffer
+	if name != "gzip" { // what that writes goes to /dev/null
+		cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	}
+	c, err := usage.Run(cmd)
 	if err != nil {
 		return nil, c, fmt.Errorf("%v: %w", cmd, err)
 	}
-	return out, cost{time.Since(start), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+	return out.Bytes(), c, nil
 }
 
 func compare(f flags, file string) error {
@@ -140,14 +136,14 @@ func compare(f flags, file string) error {
 		child = "load"
 	}
 	drop := fmt.Sprintf("-drop-args=%v", f.drop)
-	var gz, own cost
+	var gz, own usage.Cost
 	var last answer
 	for range f.runs {
 		_, c, err := timed("gzip", "-dc", packed)
 		if err != nil {
 			return err
 		}
-		gz = gz.lower(c)
+		gz = best(gz, c)
 		out, c, err := timed(self, drop, "-child", child, file)
 		if err != nil {
 			return err
@@ -156,10 +152,10 @@ func compare(f flags, file string) error {
 		if err := json.Unmarshal(out, &a); err != nil {
 			return err
 		}
-		if own.wall == 0 || c.wall <= own.wall {
+		if own.Wall == 0 || c.Wall <= own.Wall {
 			last = a
 		}
-		own = own.lower(c)
+		own = best(own, c)
 	}
 	print(file, gz, own, last)
 	if f.profile != "" {
@@ -184,32 +180,32 @@ func compare(f flags, file string) error {
 	return nil
 }
 
-func print(file string, gz, own cost, a answer) {
+func print(file string, gz, own usage.Cost, a answer) {
 	fmt.Printf("%s: %d events, %.0f MB, %d cores\n", filepath.Base(file), a.events(), float64(a.Size)/1e6,
 		runtime.NumCPU())
-	fmt.Printf("  gzip -dc  %7.3f s, CPU %.3f s\n", gz.wall.Seconds(), gz.cpu.Seconds())
-	fmt.Printf("  process   %7.3f s, CPU %.3f s: ratio %.2f, of CPU time %.2f; %.0f ns/event\n", own.wall.Seconds(),
-		own.cpu.Seconds(),
-		own.wall.Seconds()/gz.wall.Seconds(), own.cpu.Seconds()/gz.cpu.Seconds(),
-		float64(own.wall.Nanoseconds())/float64(a.events()))
+	fmt.Printf("  gzip -dc  %7.3f s, CPU %.3f s\n", gz.Wall.Seconds(), gz.CPU.Seconds())
+	fmt.Printf("  process   %7.3f s, CPU %.3f s: ratio %.2f, of CPU time %.2f; %.0f ns/event\n", own.Wall.Seconds(),
+		own.CPU.Seconds(),
+		own.Wall.Seconds()/gz.Wall.Seconds(), own.CPU.Seconds()/gz.CPU.Seconds(),
+		float64(own.Wall.Nanoseconds())/float64(a.events()))
 	for _, p := range a.Phases {
 		fmt.Printf("  %-9s %7.3f s, CPU %.3f s\n", p.Name, p.Wall.Seconds(), p.CPU.Seconds())
 	}
 }
 
 // compareIndex makes the index of file and times opening it.
-func compareIndex(f flags, self, file string, gz cost) error {
-	var own cost
+func compareIndex(f flags, self, file string, gz usage.Cost) error {
+	var own usage.Cost
 	for i := range f.runs + 1 {
 		_, c, err := timed(self, "-child", "index", file)
 		if err != nil {
 			return err
 		}
 		if i > 0 { // the first makes it
-			own = own.lower(c)
+			own = best(own, c)
 		}
 	}
-	fmt.Printf("  index     %7.3f s, CPU %.3f s: ratio %.2f\n", own.wall.Seconds(), own.cpu.Seconds(),
-		own.wall.Seconds()/gz.wall.Seconds())
+	fmt.Printf("  index     %7.3f s, CPU %.3f s: ratio %.2f\n", own.Wall.Seconds(), own.CPU.Seconds(),
+		own.Wall.Seconds()/gz.Wall.Seconds())
 	return nil
 }

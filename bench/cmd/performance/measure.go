@@ -8,16 +8,16 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/internal/usage"
 )
 
 // cost is what a process and its children took. Others is the time that the rest of the
 // machine was busy meanwhile, of one core.
 type cost struct {
-	wall, cpu time.Duration
-	rss       int64 // bytes
-	others    float64
+	usage.Cost
+	others float64
 }
 
 // maxOthers is the share of one core that others may use while a time on the wall counts.
@@ -28,16 +28,12 @@ func runOnce(ctx context.Context, command []string) (cost, error) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	busy, start := busyTime(), time.Now()
-	if err := cmd.Run(); err != nil {
+	busy := busyTime()
+	took, err := usage.Run(cmd)
+	if err != nil {
 		return cost{}, fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(said.String()))
 	}
-	c := cost{wall: time.Since(start), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		c.rss = u.Maxrss * 1024 // kilobytes on Linux
-	}
-	c.others = max(0, (busyTime()-busy-c.cpu).Seconds()/c.wall.Seconds())
-	return c, nil
+	return cost{took, max(0, (busyTime()-busy-took.CPU).Seconds()/took.Wall.Seconds())}, nil
 }
 
 // lower keeps the least of each; a wall time counts only if the machine was quiet.
@@ -45,9 +41,10 @@ func (c cost) lower(d cost, first bool) cost {
 	if first {
 		return d
 	}
-	out := cost{cpu: min(c.cpu, d.cpu), rss: min(c.rss, d.rss), wall: c.wall, others: c.others}
-	if d.others <= maxOthers && d.wall < c.wall || c.others > maxOthers && d.others < c.others {
-		out.wall, out.others = d.wall, d.others
+	out := cost{c.Lower(d.Cost), c.others}
+	out.Wall = c.Wall
+	if d.others <= maxOthers && d.Wall < c.Wall || c.others > maxOthers && d.others < c.others {
+		out.Wall, out.others = d.Wall, d.others
 	}
 	return out
 }
@@ -92,16 +89,16 @@ func busyTime() time.Duration {
 
 // row prints a line of the table. note says what the rest does not.
 func row(work string, own, gz cost, note string) {
-	wall := fmt.Sprintf("%.2f", own.wall.Seconds()/max(gz.wall.Seconds(), 1e-9))
+	wall := fmt.Sprintf("%.2f", own.Wall.Seconds()/max(gz.Wall.Seconds(), 1e-9))
 	if worst := max(own.others, gz.others); worst > maxOthers {
 		wall = fmt.Sprintf("not said: others used %.1f cores", worst)
 	}
 	ratio := "–"
-	if gz.cpu > 0 {
-		ratio = fmt.Sprintf("%.2f", own.cpu.Seconds()/gz.cpu.Seconds())
+	if gz.CPU > 0 {
+		ratio = fmt.Sprintf("%.2f", own.CPU.Seconds()/gz.CPU.Seconds())
 	} else {
 		wall = "–"
 	}
-	fmt.Printf("| %s | %.2f s | %s | %s | %.0f MB | %s |\n", work, own.cpu.Seconds(), ratio, wall, float64(own.rss)/1e6,
+	fmt.Printf("| %s | %.2f s | %s | %s | %.0f MB | %s |\n", work, own.CPU.Seconds(), ratio, wall, float64(own.RSS)/1e6,
 		note)
 }

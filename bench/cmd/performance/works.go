@@ -17,6 +17,8 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/bench/tracegen"
 	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/internal/usage"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -59,7 +61,7 @@ func (b *bench) traces() error {
 			return err
 		}
 		row(fmt.Sprintf("%s, %.0f MB of text", w.work, size), own, gz,
-			fmt.Sprintf("%.0f MB/s of CPU time", size/own.cpu.Seconds()))
+			fmt.Sprintf("%.0f MB/s of CPU time", size/own.CPU.Seconds()))
 	}
 	return b.peers(plain, packed)
 }
@@ -139,7 +141,7 @@ func (b *bench) small() error {
 	}
 	size := float64(smallFiles*smallBytes) / 1e6
 	row(fmt.Sprintf("operator table of %d files of %.1f MB", smallFiles, smallBytes/1e6), own, cost{},
-		fmt.Sprintf("%.0f MB/s of CPU time", size/own.cpu.Seconds()))
+		fmt.Sprintf("%.0f MB/s of CPU time", size/own.CPU.Seconds()))
 	return nil
 }
 
@@ -162,13 +164,13 @@ func (b *bench) recorded() error {
 		best := time.Duration(0)
 		var n int
 		for i := range b.runs {
-			before := ownCPU()
+			before := usage.Own().CPU
 			r, err := convert.Recording(b.ctx, path, discard{}, convert.Options{})
 			if err != nil {
 				return err
 			}
 			n = r.Trace.Slices.Len() + len(r.Trace.Instants.Time) + len(r.Trace.Flows.Time)
-			if c := ownCPU() - before; i == 0 || c < best {
+			if c := usage.Own().CPU - before; i == 0 || c < best {
 				best = c
 			}
 		}
@@ -192,14 +194,6 @@ type discard struct{}
 func (discard) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
 	n, err := io.Copy(io.Discard, src)
 	return protocol.Artifact{Name: name, Kind: kind, Size: n, SHA256: "-"}, err
-}
-
-func ownCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // idleServer watches a server that nobody asks anything.
@@ -231,16 +225,12 @@ func (b *bench) idleServer() (err error) {
 	if !serves {
 		return fmt.Errorf("%v ended before it served", cmd)
 	}
-	select { // what a start leaves to do is not what idling costs
-	case <-time.After(5 * time.Second):
-	case <-b.ctx.Done():
-		return b.ctx.Err()
+	if err := wait.For(b.ctx, 5*time.Second); err != nil { // what a start leaves to do is not what idling costs
+		return err
 	}
 	before, n := groupCPU(cmd.Process.Pid)
-	select {
-	case <-time.After(time.Duration(b.idle) * time.Second):
-	case <-b.ctx.Done():
-		return b.ctx.Err()
+	if err := wait.For(b.ctx, time.Duration(b.idle)*time.Second); err != nil {
+		return err
 	}
 	after, _ := groupCPU(cmd.Process.Pid)
 	took := after - before

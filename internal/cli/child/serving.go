@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
 const (
@@ -61,14 +62,8 @@ func Serves(ctx context.Context, text string) bool {
 
 // AwaitServing returns when what --ready names answers, or with the cause of the end of ctx.
 func AwaitServing(ctx context.Context, text string) error {
-	tick := time.NewTicker(servingPoll)
-	defer tick.Stop()
-	for !Serves(ctx, text) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s does not serve: %w", text, context.Cause(ctx))
-		}
+	if err := wait.Until(ctx, servingPoll, func() bool { return Serves(ctx, text) }); err != nil {
+		return fmt.Errorf("%s does not serve: %w", text, err)
 	}
 	return nil
 }
