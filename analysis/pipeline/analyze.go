@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -95,6 +96,30 @@ type analyzer struct {
 	coders     map[int32][]spanRef // see findCoders
 }
 
+// numberStages numbers stages that have names and no numbers, in the order in which they begin
+// to work: what comes first in a pipeline is what a request reaches first.
+func (a *analyzer) numberStages() {
+	first := map[string]int64{}
+	for _, d := range a.ranks {
+		if d.stageID >= 0 || d.stage == "" || !a.aligned {
+			return
+		}
+		at := d.end
+		for k := range d.spans {
+			at = min(at, d.spans[k].start)
+		}
+		if have, ok := first[d.stage]; !ok || at < have {
+			first[d.stage] = at
+		}
+	}
+	order := slices.SortedFunc(maps.Keys(first), func(x, y string) int {
+		return cmp.Or(cmp.Compare(first[x], first[y]), cmp.Compare(x, y))
+	})
+	for _, d := range a.ranks {
+		d.stageID = slices.Index(order, d.stage)
+	}
+}
+
 // read makes the rankData of all traces, several at a time.
 func (a *analyzer) read(traces []*trace.Trace) {
 	type result struct {
@@ -147,6 +172,7 @@ func (a *analyzer) read(traces []*trace.Trace) {
 		}
 		a.ranks = append(a.ranks, res.d)
 	}
+	a.numberStages()
 	slices.SortStableFunc(a.ranks, func(x, y *rankData) int {
 		return cmp.Or(cmp.Compare(x.stageID, y.stageID), cmp.Compare(x.stage, y.stage),
 			cmp.Compare(x.t.Meta.Replica, y.t.Meta.Replica), cmp.Compare(x.t.Meta.Rank, y.t.Meta.Rank))

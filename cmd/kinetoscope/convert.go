@@ -38,9 +38,10 @@ import (
 
 type convertCmd struct {
 	Paths  []string `arg:"" help:"Traces, directories of ranks or runs."`
-	Output string   `short:"o" required:"" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet; - gives --table as an Arrow stream on standard output." placeholder:"OUT"`
+	Output string   `short:"o" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet; - gives --table as an Arrow stream on standard output." placeholder:"OUT"`
 	Table  string   `help:"With -o -: which table (docs/sql.md)." default:"slices"`
 	Force  bool     `help:"Replace the file if it is there."`
+	OTLP   string   `name:"otlp" help:"Push the requests as spans to this OpenTelemetry collector, http://HOST:4318 (docs/formats.md); headers, as for a key, come from $OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
 	cutFlags
 	reading.Options
 	reading.Choice
@@ -101,6 +102,13 @@ func (c *convertCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return err
 	}
+	if c.Output == "" && c.OTLP == "" {
+		return cli.Usage("--output OUT says what to write, or --otlp URL where to send spans")
+	}
+	collector, err := c.collector()
+	if err != nil {
+		return err
+	}
 	dir := strings.HasSuffix(c.Output, "/") || isDir(c.Output)
 	stream := c.Output == stdout
 	if stream && !slices.Contains(tables.Names(), c.Table) {
@@ -108,7 +116,7 @@ func (c *convertCmd) Run(e *cli.Env) error {
 	}
 	var f format.Format
 	pack := format.Plain
-	if !dir && !stream {
+	if !dir && !stream && c.Output != "" {
 		if f, pack, err = format.ForPath(c.Output); err != nil {
 			return cli.UsageError{Err: err}
 		}
@@ -136,11 +144,16 @@ func (c *convertCmd) Run(e *cli.Env) error {
 	w.start = w.begin()
 	switch {
 	case dir:
-		return w.tables()
+		err = w.tables()
 	case stream:
-		return w.stream()
+		err = w.stream()
+	case c.Output != "":
+		err = w.file(f, pack)
 	}
-	return w.file(f, pack)
+	if err != nil || c.OTLP == "" {
+		return err
+	}
+	return w.push(collector)
 }
 
 func isDir(path string) bool {
@@ -409,7 +422,7 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 	if err != nil {
 		return err
 	}
-	fw := f.Create(dst, format.WriteOptions{Name: filepath.Base(w.c.Output), Workers: w.workers(), StartNs: w.start,
+	fw := f.Create(dst, format.WriteOptions{Name: w.called(), Workers: w.workers(), StartNs: w.start,
 		Ranks: len(w.parts)})
 	err = w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)

@@ -19,6 +19,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/native"
+	"github.com/kinetoscope/kinetoscope/trace/sglangomni"
 )
 
 type reportCmd struct {
@@ -278,7 +279,8 @@ func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Repo
 // ofStage reports whether a trace is the recording of a native stage, and not of a program
 // that recorded itself.
 func ofStage(t *trace.Trace) bool {
-	return t.Meta.Format == native.Format && (t.Meta.StageID >= 0 || t.Meta.Stage != "")
+	return (t.Meta.Format == native.Format || t.Meta.Format == sglangomni.Format) &&
+		(t.Meta.StageID >= 0 || t.Meta.Stage != "")
 }
 
 func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {

@@ -38,6 +38,7 @@ var rooms = [][]string{
 	{"align"},
 	{"trace/write"},
 	{"analysis"},
+	{"otlp"},
 	{"timeline"},
 	{"report"},
 	{"analyses"},

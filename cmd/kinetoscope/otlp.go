@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	tracepb "go.opentelemetry.io/proto/slim/otlp/trace/v1"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/otlp"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+)
+
+// headersVariable is OpenTelemetry's own variable for headers of exporters.
+const headersVariable = "OTEL_EXPORTER_OTLP_HEADERS"
+
+// collector is where --otlp pushes to, checked before anything is read.
+func (c *convertCmd) collector() (*otlp.Collector, error) {
+	if c.OTLP == "" {
+		return nil, nil
+	}
+	if err := otlp.CheckURL(c.OTLP); err != nil {
+		return nil, cli.Usage("--otlp %w", err)
+	}
+	header, err := otlp.ParseHeaders(os.Getenv(headersVariable))
+	if err != nil {
+		return nil, cli.Usage("%s: %w", headersVariable, err)
+	}
+	return &otlp.Collector{URL: c.OTLP, Header: header}, nil
+}
+
+// push sends the spans of the parts' requests.
+func (w *rewriting) push(to *otlp.Collector) error {
+	var spans bytes.Buffer
+	f, ok := format.Lookup(otlp.Format)
+	if !ok {
+		return fmt.Errorf("no format %s", otlp.Format)
+	}
+	if err := w.write(&spans, f, format.Plain); err != nil {
+		return err
+	}
+	var d tracepb.TracesData
+	if err := proto.Unmarshal(spans.Bytes(), &d); err != nil {
+		return fmt.Errorf("push spans: %w", err)
+	}
+	n, err := to.Push(w.e.Ctx, &d)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w.e.Out, "%s  %d spans\n", to.URL, n)
+	return nil
+}
+
+// called is what the written file is of: its own name, or that of the only input.
+func (w *rewriting) called() string {
+	if w.c.Output != "" {
+		return filepath.Base(w.c.Output)
+	}
+	return strings.TrimSuffix(filepath.Base(w.c.Paths[0]), "/")
+}

@@ -1,0 +1,223 @@
+package otlp
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	collectorpb "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/slim/otlp/trace/v1"
+)
+
+// Limits of pushing.
+const (
+	// maxBatch is how many spans one request to a collector has, OpenTelemetry's own default.
+	maxBatch = 512
+	// maxTries bounds how often a batch is sent that a collector cannot take now; with
+	// firstWait doubled each time that is half a minute.
+	maxTries  = 6
+	firstWait = time.Second
+	// maxWait bounds what a collector's Retry-After may ask for.
+	maxWait = 30 * time.Second
+	// maxAnswer bounds what is read of an answer, bytes.
+	maxAnswer = 64 << 10
+)
+
+// DefaultPath is where collectors take traces if a URL has no path.
+const DefaultPath = "/v1/traces"
+
+// Collector is where spans are pushed: OTLP over HTTP, protobuf, gzip.
+type Collector struct {
+	URL    string            // http://HOST:4318, with or without a path
+	Header map[string]string // of every request, for keys
+	Client *http.Client      // nil: one that waits a minute for an answer
+
+	wait func(ctx context.Context, d time.Duration) error // nil: a timer
+}
+
+// CheckURL says what is wrong with the URL of a collector.
+func CheckURL(text string) error {
+	_, err := endpoint(text)
+	return err
+}
+
+func endpoint(text string) (string, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "", err
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return "", fmt.Errorf("%s: want http://HOST:4318, where a collector takes OTLP over HTTP", text)
+	case u.Path == "" || u.Path == "/":
+		u.Path = DefaultPath
+	}
+	return u.String(), nil
+}
+
+// ParseHeaders reads headers as the environment variable OTEL_EXPORTER_OTLP_HEADERS has them:
+// key=value, parted by commas, values escaped as in a URL.
+func ParseHeaders(text string) (map[string]string, error) {
+	out := map[string]string{}
+	for part := range strings.SplitSeq(text, ",") {
+		if strings.TrimSpace(part) == "" {
+			continue
+		}
+		k, v, ok := strings.Cut(part, "=")
+		value, err := url.PathUnescape(strings.TrimSpace(v))
+		if !ok || err != nil || strings.TrimSpace(k) == "" {
+			return nil, errors.New("headers are key=value, parted by commas")
+		}
+		out[strings.TrimSpace(k)] = value
+	}
+	return out, nil
+}
+
+// Push sends all spans, in batches, and returns how many the collector took. A collector that
+// cannot take them now is asked again a few times. What was sent before an error stays there;
+// ids are made of what is known, so that pushing again replaces it where a backend goes by ids.
+func (c *Collector) Push(ctx context.Context, d *tracepb.TracesData) (taken int, err error) {
+	to, err := endpoint(c.URL)
+	if err != nil {
+		return 0, err
+	}
+	for _, batch := range batches(d) {
+		body, err := proto.Marshal(&collectorpb.ExportTraceServiceRequest{ResourceSpans: batch})
+		if err != nil {
+			return taken, fmt.Errorf("push spans: %w", err)
+		}
+		rejected, err := c.send(ctx, to, body)
+		if err != nil {
+			return taken, fmt.Errorf("push spans to %s: %w", to, err)
+		}
+		taken += Count(&tracepb.TracesData{ResourceSpans: batch}) - rejected
+	}
+	if n := Count(d); taken < n {
+		return taken, fmt.Errorf("push spans to %s: the collector took %d of %d", to, taken, n)
+	}
+	return taken, nil
+}
+
+// batches parts spans into requests of at most maxBatch.
+func batches(d *tracepb.TracesData) (out [][]*tracepb.ResourceSpans) {
+	var now []*tracepb.ResourceSpans
+	room := maxBatch
+	for _, r := range d.ResourceSpans {
+		for _, s := range r.ScopeSpans {
+			for rest := s.Spans; len(rest) > 0; {
+				n := min(room, len(rest))
+				now = append(now, &tracepb.ResourceSpans{Resource: r.Resource,
+					ScopeSpans: []*tracepb.ScopeSpans{{Scope: s.Scope, Spans: rest[:n]}}})
+				rest, room = rest[n:], room-n
+				if room == 0 {
+					out, now, room = append(out, now), nil, maxBatch
+				}
+			}
+		}
+	}
+	if len(now) > 0 {
+		out = append(out, now)
+	}
+	return out
+}
+
+// send sends one request until it is taken.
+func (c *Collector) send(ctx context.Context, to string, body []byte) (rejected int, err error) {
+	wait := firstWait
+	for try := 1; ; try++ {
+		again := time.Duration(0)
+		if rejected, again, err = c.once(ctx, to, body); err == nil || again < 0 || try == maxTries {
+			return rejected, err
+		}
+		if again == 0 {
+			again = wait
+		}
+		wait *= 2
+		if werr := c.pause(ctx, min(again, maxWait)); werr != nil {
+			return 0, errors.Join(err, werr)
+		}
+	}
+}
+
+func (c *Collector) pause(ctx context.Context, d time.Duration) error {
+	if c.wait != nil {
+		return c.wait(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// once sends a request; again is how long to wait before the next, 0 if the collector does
+// not say, negative if another would end like this one.
+func (c *Collector) once(ctx context.Context, to string, body []byte) (rejected int, again time.Duration, err error) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(body); err != nil {
+		return 0, -1, err
+	}
+	if err := z.Close(); err != nil {
+		return 0, -1, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, &packed)
+	if err != nil {
+		return 0, -1, err
+	}
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	req.Header.Set("Content-Encoding", "gzip")
+	for k, v := range c.Header {
+		req.Header.Set(k, v)
+	}
+	client := c.Client
+	if client == nil {
+		client = &http.Client{Timeout: time.Minute}
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return 0, 0, err
+	}
+	switch res.StatusCode {
+	case http.StatusOK:
+		var said collectorpb.ExportTraceServiceResponse
+		if err := proto.Unmarshal(answer, &said); err != nil {
+			return 0, -1, fmt.Errorf("it answers 200 and no OTLP: is it a collector?")
+		}
+		return int(said.GetPartialSuccess().GetRejectedSpans()), 0, nil
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		s, _ := strconv.Atoi(res.Header.Get("Retry-After"))
+		return 0, time.Duration(max(0, min(s, int(maxWait/time.Second)))) * time.Second, statusError(res, answer)
+	}
+	return 0, -1, statusError(res, answer)
+}
+
+// said is how much of an answer's text a message quotes.
+const said = 200
+
+func statusError(res *http.Response, answer []byte) error {
+	text := strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, string(answer[:min(len(answer), said)])), "\uFFFD")
+	return fmt.Errorf("it answers %s: %s", res.Status, strings.TrimSpace(text))
+}
