@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/trace/index"
 )
 
 // Cache keeps directories of tables, so that a second question about the same traces reads
@@ -35,7 +37,7 @@ type Source struct {
 // Key names the tables of sources, in this order, as this version writes them.
 func Key(sources []Source, only []string) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %q\n", Version(), only)
+	fmt.Fprintf(h, "%s %d %q\n", Version(), index.Version, only)
 	for _, s := range sources {
 		fmt.Fprintf(h, "%q %d %d\n", s.Path, s.Size, s.ModTime)
 	}

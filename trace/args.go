@@ -95,10 +95,27 @@ func HoleDigits(before []byte) int {
 // the text before it. Runs that a number would not give back stay text.
 func IsHole(n int, first byte, before []byte) bool {
 	if n >= minHoleDigits {
-		return n <= maxHoleDigits && first != '0'
+		return n <= maxHoleDigits && first != '0' && !inEscape(before)
 	}
 	return (first != '0' || n == 1) && HoleDigits(before) == 1
 }
+
+// inEscape reports whether what follows before may belong to an escape of JSON by the
+// number of a character. Its digits, \u3042, are text and have to stay in the template.
+func inEscape(before []byte) bool {
+	for i := len(before) - 1; i > 0 && i >= len(before)-escapeDigits; i-- {
+		if before[i] == 'u' {
+			return before[i-1] == '\\'
+		}
+		if hexDigit(before[i]|0x20) > 15 {
+			return false
+		}
+	}
+	return false
+}
+
+// escapeDigits is the number of digits of an escape.
+const escapeDigits = 4
 
 // HexRun returns where the digits of the number at b[i] begin, how many they are and
 // its value, if it is hexadecimal and long enough for a hole: 0x and from four to

@@ -33,10 +33,11 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// version changes with the format and with what readers make of a file.
-const version = 3
+// Version changes with the format and with what readers make of a file: what was made of
+// one under another version is not what would be made now.
+const Version = 4
 
-const magic = "KTINDEX\x03"
+var magic = "KTINDEX" + string(rune(Version))
 
 // ErrStale tells that an index is not of this file as it is now, or of another version.
 var ErrStale = errors.New("index is stale")
@@ -166,8 +167,8 @@ func Read(b []byte, source Stamp) (*trace.Trace, error) {
 	if len(b) < len(magic)+16 || string(b[:7]) != magic[:7] {
 		return nil, fmt.Errorf("%w: expected an index, found something else", ErrCorrupt)
 	}
-	if b[7] != version {
-		return nil, fmt.Errorf("%w: version %d, expected %d", ErrStale, b[7], version)
+	if b[7] != Version {
+		return nil, fmt.Errorf("%w: version %d, expected %d", ErrStale, b[7], Version)
 	}
 	body := b[:len(b)-8]
 	if binary.LittleEndian.Uint64(b[len(b)-8:]) != uint64(crc32.Checksum(body, castagnoli)) {
