@@ -11,7 +11,7 @@ import (
 
 // JSON writes r as report.json, indented. docs/report.md describes it.
 func JSON(w io.Writer, r *pipeline.Report) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(JSONWriter(w))
 	e.SetIndent("", " ")
 	e.SetEscapeHTML(false)
 	if err := e.Encode(r); err != nil {
@@ -23,7 +23,7 @@ func JSON(w io.Writer, r *pipeline.Report) error {
 // HeldMemoryJSON writes t as memory_timeline.json, on one line. docs/artifacts.md
 // describes it.
 func HeldMemoryJSON(w io.Writer, t *analysis.MemoryTimeline) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(JSONWriter(w))
 	e.SetEscapeHTML(false)
 	if err := e.Encode(t); err != nil {
 		return fmt.Errorf("write memory timeline: %w", err)

@@ -32,20 +32,39 @@ func styled(s string) string {
 // Terminal returns a writer of plain lines to w, for lists that are written without this
 // package: what goes through it is neutral but for line ends and tabs. Each write must hold
 // whole characters.
-func Terminal(w io.Writer) io.Writer { return terminal{w} }
+func Terminal(w io.Writer) io.Writer { return filter{w, plainLines} }
 
-type terminal struct{ w io.Writer }
+// JSONWriter returns a writer to w of JSON that no terminal obeys; see neutral.JSON. Each
+// write must hold whole characters.
+func JSONWriter(w io.Writer) io.Writer { return filter{w, neutral.JSON} }
+
+// Under returns the writer below one of Terminal or JSONWriter, and any other itself.
+func Under(w io.Writer) io.Writer {
+	if f, ok := w.(filter); ok {
+		return f.w
+	}
+	return w
+}
+
+// filter writes what f makes of each write.
+type filter struct {
+	w io.Writer
+	f func([]byte) []byte
+}
 
 // Write reports the bytes of p, as a writer must, however many go on.
-func (t terminal) Write(p []byte) (int, error) {
-	q := bytes.Map(func(r rune) rune {
+func (t filter) Write(p []byte) (int, error) {
+	if _, err := t.w.Write(t.f(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func plainLines(p []byte) []byte {
+	return bytes.Map(func(r rune) rune {
 		if r != '\n' && r != '\t' && neutral.Command(r) {
 			return ' '
 		}
 		return r
 	}, p)
-	if _, err := t.w.Write(q); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

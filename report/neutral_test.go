@@ -15,7 +15,7 @@ import (
 var hostile = []string{
 	"\x1b[2J", "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07", "a\x9b31mb", "a\rb", "a\nb", "a\bb", "a\x7fb",
 	"\x1b[8mhidden",
-	"\u202eexe.fdp", "\u2066x", "\x1bP1$r\x1b\\",
+	"\u2028x", "\u009b31m", "\u202eexe.fdp", "\u2066x", "\x1bP1$r\x1b\\",
 }
 
 // No table carries what a spreadsheet or a terminal obeys, whatever the names are.
@@ -63,6 +63,9 @@ func TestTablesAreNeutral(t *testing.T) {
 func TestTerminal(t *testing.T) {
 	var b bytes.Buffer
 	w := Terminal(&b)
+	if Under(w) != &b || Under(&b) != &b {
+		t.Error("the writer below is not to be had")
+	}
 	if n, err := w.Write([]byte("a\x1b[2J\tb\u009bc\n")); n != 11 || err != nil || b.String() != "a [2J\tb c\n" {
 		t.Errorf("%d, %v, %q", n, err, b.String())
 	}

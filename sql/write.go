@@ -202,6 +202,7 @@ func JSON(w io.Writer, rows *sql.Rows) error {
 		if keys[k], err = json.Marshal(n); err != nil {
 			return fmt.Errorf("column %q: %w", n, err)
 		}
+		keys[k] = neutral.JSON(keys[k])
 	}
 	b := bufio.NewWriter(w)
 	b.WriteString("[")
@@ -224,7 +225,7 @@ func JSON(w io.Writer, rows *sql.Rows) error {
 			}
 			b.Write(keys[k])
 			b.WriteString(":")
-			b.Write(text)
+			b.Write(neutral.JSON(text))
 		}
 		b.WriteString("}")
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
@@ -109,7 +110,7 @@ func (s *Server) endStream(w http.ResponseWriter, r *http.Request, open bool, er
 	if rec := recorderOf(w); rec != nil {
 		rec.err = err
 	}
-	return s.push(w, fmt.Appendf(nil, "data: %s\n\ndata: [DONE]\n\n", data))
+	return s.push(w, fmt.Appendf(nil, "data: %s\n\ndata: [DONE]\n\n", neutral.JSON(data)))
 }
 
 // events writes chunks as server-sent events.
@@ -120,7 +121,7 @@ func events(chunks []openai.Chunk) []byte {
 		if err != nil { // strings and finite numbers only
 			panic(fmt.Sprintf("chunk does not marshal: %v", err))
 		}
-		out = fmt.Appendf(out, "data: %s\n\n", data)
+		out = fmt.Appendf(out, "data: %s\n\n", neutral.JSON(data))
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
@@ -122,6 +123,7 @@ func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 		)
 		return
 	}
+	data = neutral.JSON(data) // names in it are shown in terminals too
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", fmt.Sprint(len(data)+1))

@@ -293,7 +293,7 @@ func (c *captureCmd) runCommand(e *cli.Env, eng *omni.Engine) error {
 	go func() { served <- srv.Serve(ctx) }()
 	cmd := exec.CommandContext(e.Ctx, c.Command[0], c.Command[1:]...)
 	cmd.Env = append(os.Environ(), "KINETOSCOPE_URL="+srv.URL, "OPENAI_BASE_URL="+srv.URL+"/v1", "OPENAI_API_KEY=none")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, e.Err, e.Err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, cli.Raw(e.Err), cli.Raw(e.Err)
 	err = cmd.Run()
 	cancel()
 	if err != nil {

@@ -50,12 +50,12 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 	exited := -1
 	args, dotted, command, err := cli.SplitArgs(args)
 	if err != nil {
-		fmt.Fprintln(s.Err, "kinetoscope: error:", err)
+		fmt.Fprintln(report.Terminal(s.Err), "kinetoscope: error:", err)
 		return cli.ExitUsage
 	}
 	parser, err := kong.New(&c, append(analysisVerbs(), kong.Name("kinetoscope"),
 		kong.Description("One profiler for every stage of a generative pipeline."),
-		kong.Writers(s.Out, s.Err), kong.Exit(func(code int) { exited = code }), kong.UsageOnError(),
+		kong.Writers(s.Out, report.Terminal(s.Err)), kong.Exit(func(code int) { exited = code }), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"builtins": strings.Join(deploy.Builtins, ", ")}, kong.Vars(flags.Vars))...)
 	if err != nil {
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintln(s.Err, "kinetoscope: error:", err)
+		fmt.Fprintln(report.Terminal(s.Err), "kinetoscope: error:", err)
 		return cli.ExitUsage
 	}
 	verb := strings.Fields(k.Command())[0]
@@ -82,7 +82,7 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 		return cli.ExitUsage
 	}
 	flags.WarnOfSecrets(s.Err, args)
-	e := &cli.Env{Streams: s, Ctx: ctx, Log: slog.New(slog.DiscardHandler)}
+	e := cli.NewEnv(ctx, s)
 	if c.Verbose {
 		e.Log = slog.New(slog.NewTextHandler(s.Err, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	} else {
@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 	}
 	if err := k.Run(e); err != nil {
 		if _, said := errors.AsType[cli.SilentError](err); !said {
-			fmt.Fprintln(report.Terminal(s.Err), "kinetoscope: error:", err)
+			fmt.Fprintln(e.Err, "kinetoscope: error:", err)
 		}
 		return cli.ExitCode(err)
 	}

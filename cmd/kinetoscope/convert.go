@@ -302,7 +302,7 @@ func (w *rewriting) tables() error {
 	if err = errors.Join(err, d.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintln(w.e.Out, w.c.Output)
+	fmt.Fprintln(report.Terminal(w.e.Out), w.c.Output)
 	return nil
 }
 
@@ -389,7 +389,7 @@ func (w *rewriting) file(f format.Format, pack format.Compression) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w.e.Out, "%s  %s, %s\n", w.c.Output, f.Title, report.Bytes(st.Size()).Text)
+	fmt.Fprintf(report.Terminal(w.e.Out), "%s  %s, %s\n", w.c.Output, f.Title, report.Bytes(st.Size()).Text)
 	w.say(f)
 	return nil
 }

@@ -118,7 +118,7 @@ func (c *recoverCmd) print(e *cli.Env, res *recoverResult, dirs []string) error 
 			where = fmt.Sprintf("no recording lies in %d director%s", len(dirs),
 				map[bool]string{true: "y", false: "ies"}[len(dirs) == 1])
 		}
-		_, err := fmt.Fprintln(e.Out, where)
+		_, err := fmt.Fprintln(report.Terminal(e.Out), where)
 		return err
 	}
 	w := tabwriter.NewWriter(report.Terminal(e.Out), 0, 0, 2, ' ', 0)

@@ -116,7 +116,7 @@ func (c *reportCmd) pipelines(e *cli.Env, runs []*store.Run) error {
 			if i > 0 {
 				fmt.Fprintln(e.Out)
 			}
-			fmt.Fprintf(e.Out, "== %s\n", filepath.Base(r.Dir))
+			fmt.Fprintf(report.Terminal(e.Out), "== %s\n", filepath.Base(r.Dir))
 		}
 		if err := report.Text(e.Out, r.Report, o); err != nil {
 			return err

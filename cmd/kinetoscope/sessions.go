@@ -83,6 +83,6 @@ func (c *sessionsCmd) download(e *cli.Env, server *client.Client, st *session.St
 	}
 	defer root.Close()
 	return flags.ServerError(server.Download(e.Ctx, st, root, func(a protocol.Artifact) {
-		fmt.Fprintf(e.Out, "%s (%s)\n", a.Name, units.Bytes(a.Size))
+		fmt.Fprintf(report.Terminal(e.Out), "%s (%s)\n", a.Name, units.Bytes(a.Size))
 	}))
 }

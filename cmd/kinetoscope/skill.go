@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/report"
 )
 
 type skillCmd struct {
@@ -53,7 +54,7 @@ func (c *skillInstallCmd) Run(e *cli.Env) error {
 	if err = errors.Join(err, root.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintln(e.Out, target)
+	fmt.Fprintln(report.Terminal(e.Out), target)
 	return nil
 }
 

@@ -83,7 +83,7 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 		args = append(args, "--database="+database)
 	}
 	cmd := exec.CommandContext(e.Ctx, helper, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, e.Out, e.Err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, e.Out, cli.Raw(e.Err)
 	var exit *exec.ExitError
 	if err := cmd.Run(); errors.As(err, &exit) {
 		return cli.SilentError{Program: sqlHelper, Code: exit.ExitCode()}

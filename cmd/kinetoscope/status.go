@@ -52,9 +52,9 @@ func (c *statusCmd) Run(e *cli.Env) error {
 }
 
 func (c *statusCmd) print(e *cli.Env, h *api.Health) error {
-	fmt.Fprintf(e.Out, "server %s: %s", c.URL, h.Status)
+	fmt.Fprintf(report.Terminal(e.Out), "server %s: %s", c.URL, h.Status)
 	if h.Reason != "" {
-		fmt.Fprintf(e.Out, ", %s", h.Reason)
+		fmt.Fprintf(report.Terminal(e.Out), ", %s", h.Reason)
 	}
 	fmt.Fprintln(e.Out)
 	w := tabwriter.NewWriter(report.Terminal(e.Out), 0, 0, 2, ' ', 0)

@@ -14,6 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
@@ -217,6 +218,7 @@ func (c *watchCmd) capture(e *cli.Env, eng *omni.Engine, hit *captured) error {
 	if c.JSON {
 		return cli.JSON(e.Out, hit)
 	}
-	fmt.Fprintf(e.Out, "%s  %s  %s with %.4g\n", hit.At.UTC().Format(time.RFC3339), hit.Target, hit.When, hit.Value)
+	fmt.Fprintf(report.Terminal(e.Out), "%s  %s  %s with %.4g\n", hit.At.UTC().Format(time.RFC3339), hit.Target,
+		hit.When, hit.Value)
 	return outcome.Print(e.Out, st)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 	"github.com/kinetoscope/kinetoscope/units"
 )
@@ -32,8 +33,8 @@ type Bar struct {
 
 // NewBar shows on w if that is a terminal.
 func NewBar(w io.Writer) *Bar {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &Bar{w: w}
+	if f, ok := Raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return &Bar{w: f}
 	}
 	return &Bar{}
 }
@@ -66,7 +67,7 @@ func (b *Bar) Update(p open.Progress) {
 	if eta := p.ETA().Round(time.Second); eta > 0 {
 		what += fmt.Sprintf(", %s left", eta)
 	}
-	b.pb.Describe(what)
+	b.pb.Describe(neutral.Plain(what))
 	b.pb.Set64(p.Read)
 }
 
@@ -82,7 +83,7 @@ func (b *Bar) Count(done, total int, what string) {
 			progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
 			progressbar.OptionSetPredictTime(true))
 	}
-	b.pb.Describe(what)
+	b.pb.Describe(neutral.Plain(what))
 	b.pb.Set(done)
 }
 

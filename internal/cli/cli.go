@@ -21,12 +21,25 @@ type Streams struct {
 }
 
 // Env is what a verb runs with.
+//
+// Its Err is for sentences: names in them do nothing to a terminal. Raw gives the stream.
 type Env struct {
 	Streams
 	Ctx  context.Context // ends when the user interrupts
 	Log  *slog.Logger
 	Left []open.Left // what was found and not read
 }
+
+// NewEnv returns an environment of s whose Err is for sentences.
+func NewEnv(ctx context.Context, s Streams) *Env {
+	e := &Env{Streams: s, Ctx: ctx, Log: slog.New(slog.DiscardHandler)}
+	e.Err = report.Terminal(s.Err)
+	return e
+}
+
+// Raw returns the stream below one that is for sentences, for what draws on a terminal and
+// for programs that write to it by themselves.
+func Raw(w io.Writer) io.Writer { return report.Under(w) }
 
 // Text is how text on Out is to look: of a terminal's width and colours where it is one.
 func (e *Env) Text() report.TextOptions {
@@ -36,9 +49,9 @@ func (e *Env) Text() report.TextOptions {
 	return report.TextOptions{}
 }
 
-// JSON writes v as every verb's --json does.
+// JSON writes v as every verb's --json does; names in it do nothing to a terminal.
 func JSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(report.JSONWriter(w))
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/term"
+
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 )
 
 // Progress is one line on a terminal that says what is going on. Elsewhere it is
@@ -19,8 +21,8 @@ type Progress struct {
 
 // NewProgress shows on w if that is a terminal.
 func NewProgress(w io.Writer) *Progress {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &Progress{w: w}
+	if f, ok := Raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return &Progress{w: f}
 	}
 	return &Progress{}
 }
@@ -32,7 +34,7 @@ func (p *Progress) Say(format string, args ...any) {
 	if p.w == nil {
 		return
 	}
-	text := fmt.Sprintf(format, args...)
+	text := neutral.Plain(fmt.Sprintf(format, args...))
 	fmt.Fprintf(p.w, "\r%-*s", p.len, text)
 	p.len = len(text)
 }

@@ -7,6 +7,8 @@
 package neutral
 
 import (
+	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -14,10 +16,11 @@ import (
 )
 
 // Plain returns s without what a terminal would obey: control characters of ASCII and of
-// Latin 1, and those that turn the direction of text. Each becomes a space.
+// Latin 1, those that turn the direction of text or end a line. Each becomes a space, and
+// what is no UTF-8 a U+FFFD.
 func Plain(s string) string {
 	if !strings.ContainsFunc(s, Command) {
-		return s
+		return strings.ToValidUTF8(s, "\uFFFD")
 	}
 	return strings.Map(func(r rune) rune {
 		if Command(r) {
@@ -28,7 +31,33 @@ func Plain(s string) string {
 }
 
 // Command reports whether a terminal may obey r.
-func Command(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+func Command(r rune) bool {
+	return unicode.IsControl(r) || r > unicode.MaxLatin1 && unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+}
+
+// JSON returns what is JSON as JSON that says the same and that no terminal obeys: what one
+// may obey is escaped. Go's encoder escapes control characters of ASCII alone. b itself is
+// returned if there is nothing to escape.
+func JSON(b []byte) []byte {
+	if !bytes.ContainsFunc(b, escaped) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+len(b)/8)
+	for len(b) > 0 {
+		r, n := utf8.DecodeRune(b)
+		if escaped(r) { // none is beyond the basic plane
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = append(out, b[:n]...)
+		}
+		b = b[n:]
+	}
+	return out
+}
+
+// escaped reports whether JSON escapes r. Line ends and tabs stand between values; inside of
+// texts they are escaped already.
+func escaped(r rune) bool { return r > '\r' && Command(r) }
 
 // CSV returns a text as a cell of CSV that no spreadsheet takes for a formula and no
 // terminal obeys: one that begins like a formula gets an apostrophe in front, as OWASP's page

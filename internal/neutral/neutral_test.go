@@ -2,10 +2,15 @@ package neutral
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "write the copy of neutral.go in the sql module")
@@ -14,7 +19,7 @@ var update = flag.Bool("update", false, "write the copy of neutral.go in the sql
 var hostile = []string{
 	"\x1b[2J", "\x1b]0;owned\x07", "\x1b]52;c;cm0gLXJm\x07", "a\x9b31mb", "a\rb", "a\nb", "a\bb", "a\x7fb",
 	"\x1b[8mhidden",
-	"\u202eexe.fdp", "\u2066x", "\x1bP1$r\x1b\\",
+	"\u2028x", "\u2029", "\u009b31m", "\u202eexe.fdp", "\u2066x", "\x1bP1$r\x1b\\",
 }
 
 func TestPlain(t *testing.T) {
@@ -28,6 +33,29 @@ func TestPlain(t *testing.T) {
 			t.Errorf("%q becomes %q", s, Plain(s))
 		}
 	}
+}
+
+// What is JSON stays JSON that says the same, whatever texts are in it, and holds nothing
+// that a terminal obeys.
+func TestJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.SliceOf(rapid.OneOf(rapid.SampledFrom(hostile), rapid.String())).Draw(t, "texts")
+		in, err := json.MarshalIndent(map[string]any{"list": text, strings.Join(text, ""): 1.5}, "", "\t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := JSON(in)
+		if i := bytes.IndexFunc(out, escaped); i >= 0 {
+			t.Fatalf("%q is in %q", out[i:], out)
+		}
+		var got, want any
+		if err := errors.Join(json.Unmarshal(out, &got), json.Unmarshal(in, &want)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+	})
 }
 
 func TestCSV(t *testing.T) {

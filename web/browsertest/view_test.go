@@ -41,6 +41,8 @@ func TestView(t *testing.T) {
 		{"failed", `state: "failed", error: "no rank left a recording", stopped_by: "max_duration", prefix: "<b>x</b>"`,
 			``, []string{"no rank left a recording", "stopped by the watchdog", "None.", "<b>x</b>"},
 			"converting", -1, 0},
+		{"turning text", `state: "failed", error: "a\u202eb\u009bc", stopped_by: "max_duration"`, ``,
+			[]string{"a\ufffdb\ufffdc"}, "\u202e", -1, 0},
 		{"no report", `state: "complete", artifacts: [{name: "report.json", url: "/r", size: 1}]`,
 			`rep: {error: "it is gone"}`, []string{"report.json: it is gone"}, "Reading", -1, 0},
 		{"no picture", `state: "complete", artifacts: [{name: "report.svg", url: "/p", size: 1}]`,

@@ -1,4 +1,15 @@
-// Elements from data. Text only ever enters as text nodes.
+// Elements from data. Text only ever enters as text nodes, and turns no text around it.
+
+// plain is text without control characters and without those that turn the direction of
+// text: a name that has them would change how what stands beside it reads.
+export const plain = (text) => String(text).replace(TURNING, "\ufffd");
+
+const TURNING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+const text = (c) => (c instanceof Node ? c : document.createTextNode(plain(c)));
+
+// spoken are the attributes that are shown.
+const spoken = new Set(["title", "aria-label", "placeholder"]);
 
 // h makes an element: h("td", { class: "num" }, "7"). Children that are null or
 // false are left out, lists are laid flat.
@@ -6,9 +17,9 @@ export function h(name, attributes = {}, ...children) {
   const el = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (value === true) el.setAttribute(key, "");
-    else if (value !== false && value != null) el.setAttribute(key, value);
+    else if (value !== false && value != null) el.setAttribute(key, spoken.has(key) ? plain(value) : value);
   }
-  el.append(...children.flat(Infinity).filter((c) => c != null && c !== false));
+  el.append(...children.flat(Infinity).filter((c) => c != null && c !== false).map(text));
   return el;
 }
 
@@ -20,8 +31,7 @@ const alike = (a, b) => a.nodeName === b.nodeName && key(a) === key(b);
 // focus, selection, scroll positions and loaded pictures stay. Elements with the same
 // data-key are the same thing wherever they stand.
 export function patch(el, ...wanted) {
-  const next = wanted.flat(Infinity).filter((c) => c != null && c !== false)
-    .map((c) => (c instanceof Node ? c : document.createTextNode(c)));
+  const next = wanted.flat(Infinity).filter((c) => c != null && c !== false).map(text);
   const keyed = new Map([...el.children].filter(key).map((c) => [key(c), c]));
   let at = el.firstChild;
   for (const want of next) {
@@ -72,6 +82,6 @@ export function dress(root) {
 export function svg(name, attributes = {}, ...children) {
   const el = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) if (value !== false && value != null) el.setAttribute(key, value === true ? "" : value);
-  el.append(...children.flat(Infinity).filter((c) => c != null && c !== false));
+  el.append(...children.flat(Infinity).filter((c) => c != null && c !== false).map(text));
   return el;
 }

@@ -1,7 +1,7 @@
 // The timeline's page: reads a run's view, draws it, and keeps what the reader sees and
 // chose in the address, so that a link shows the same elsewhere.
 import * as api from "./api.js";
-import { h, patch } from "./dom.js";
+import { h, patch, plain } from "./dom.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
 import { bindInput } from "./tl-input.js";
@@ -33,7 +33,7 @@ app.stageShades = (stage) => {
 };
 
 // say tells a screen reader what changed.
-app.say = (text) => { $("said").textContent = text; };
+app.say = (text) => { $("said").textContent = plain(text); };
 
 app.amount = (v, unit) => (unit === "share" ? percent(v) : unit === "bytes" ? bytes(v) : Math.abs(v) >= 1e4 ? count(Math.round(v)) : Number(v.toPrecision(4)).toString());
 
@@ -612,9 +612,9 @@ async function start() {
       h("p", { class: "quiet" }, "kinetoscope inspect FILE says what is in a file and what had to be repaired.")));
   }
   app.info = v;
-  document.title = `${v.title} · Kinetoscope`;
+  document.title = plain(`${v.title} · Kinetoscope`);
   patch($("title"), v.title);
-  $("title").title = v.detail ?? "";
+  $("title").title = plain(v.detail ?? "");
   app.store = new Store(app.draw, app.fail);
   app.pinned = new Pane($("pinned"), app);
   app.main = new Pane($("tracks"), app);

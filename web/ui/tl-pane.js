@@ -1,7 +1,7 @@
 // A pane draws tracks: their labels as elements, what they hold on a canvas that is as
 // large as the pane and shows what is scrolled to.
 import { ALPHA_WHOLE, colors, DIM, INK } from "./tl-color.js";
-import { h, patch } from "./dom.js";
+import { h, patch, plain } from "./dom.js";
 import { boundColor } from "./tl-bounds.js";
 import { hasSlices, isLeaf } from "./tl-tree.js";
 import { dur } from "./units.js";
@@ -195,7 +195,8 @@ export class Pane {
     }
   }
 
-  text(text, x, y, room) {
+  text(name, x, y, room) {
+    const text = plain(name);
     const n = Math.floor(room / GLYPH);
     if (n >= 3) this.texts.push([text.length <= n ? text : `${text.slice(0, n - 1)}…`, x, y]);
   }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/timeline"
 )
 
@@ -117,6 +118,7 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	if err != nil {
 		return fmt.Errorf("answer does not marshal: %w", err)
 	}
+	data = neutral.JSON(data) // names in it are shown in terminals too
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)+1))

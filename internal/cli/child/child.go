@@ -55,7 +55,7 @@ func Start(e *cli.Env, command, vars []string) (*Program, error) {
 	ctx, interrupt := context.WithCancel(context.WithoutCancel(e.Ctx))
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), vars...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, e.Err, e.Err
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, cli.Raw(e.Err), cli.Raw(e.Err)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = interruptGrace
 	if err := cmd.Start(); err != nil {

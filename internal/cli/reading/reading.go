@@ -63,7 +63,7 @@ func (f *Options) Bound(e *cli.Env) (err error) {
 	}
 	ctx, cancel := context.WithCancelCause(e.Ctx)
 	f.bound, err = ceiling.Set(int64(f.Memory), func(err *ceiling.Error) { cancel(err) }, func(err *ceiling.Error) {
-		fmt.Fprintln(report.Terminal(e.Err), "kinetoscope: error:", err)
+		fmt.Fprintln(e.Err, "kinetoscope: error:", err)
 		os.Exit(cli.ExitFailed)
 	})
 	if err != nil {
