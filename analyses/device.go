@@ -39,7 +39,8 @@ func pageDevice(list []report.Ranked[analysis.Temporal], p *report.TraceReport) 
 	for _, r := range list {
 		t := &r.Value
 		has = has || t.HasDevice
-		if !t.HasDevice || 2*t.SpanNs >= t.WindowNs {
+		lost := 2*t.UnknownWindowNs > t.WindowNs-t.BusyNs // work of launches, which is said
+		if !t.HasDevice || 2*t.SpanNs >= t.WindowNs || lost {
 			continue
 		}
 		who := "The device"

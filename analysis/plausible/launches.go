@@ -21,7 +21,7 @@ func (c *checker) launches() {
 	}
 	if len(c.v.Work) == 0 {
 		c.doubt(NoWork, all[0], extent{0.2, float64(len(all)), "count"},
-			"%s (%s) %s in the trace and no device work: the device's activities were not recorded, by choice (activities without CUDA, HIP or XPU), for lack of rights or of the driver's tracing library, or because another profiler held it. What follows is the host's time",
+			"%s (%s) %s in the trace and no device work: the device's activities were not recorded, by choice (activities without CUDA, HIP or XPU), for lack of rights or of the driver's tracing library, or because another profiler held it",
 			units.Plural(len(all), "launch call"), c.name(all[0]), verb(len(all), "is", "are"))
 		return
 	}

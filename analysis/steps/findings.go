@@ -77,8 +77,8 @@ func (f *finder) pace() {
 	case BoundDevice:
 		f.add(analysis.Info, f.longest(), 100*v.BusyShare, "%", "%s", v.Text)
 	case BoundNone:
-		if v.Unknown > 0 {
-			f.add(analysis.Notice, -1, float64(v.Unknown), "count", "%s", v.Text)
+		if n := v.Unknown + v.Outside; n > 0 {
+			f.add(analysis.Notice, -1, float64(n), "count", "%s", v.Text)
 		}
 	case BoundOther:
 		f.add(analysis.Notice, v.Slice, 100*v.OtherShare, "%", "%s", v.Text)

@@ -167,9 +167,10 @@ type Stats struct {
 type Verdict struct {
 	Bound         Bound   `json:"bound"`
 	Text          string  `json:"text"`
-	SpanNs        int64   `json:"span_ns"`       // of the turns of the steps whose device work is whole
-	Unknown       int     `json:"unknown_steps"` // steps that launched work which the trace does not have
-	BusyShare     float64 `json:"busy_share"`    // of SpanNs, as are the next; of several devices the mean
+	SpanNs        int64   `json:"span_ns"`          // of the turns of the steps whose device work is whole
+	Unknown       int     `json:"unknown_steps"`    // steps that launched work which the trace does not have
+	Outside       int     `json:"outside_launches"` // of no step, whose work the trace does not have; 0 if they are few
+	BusyShare     float64 `json:"busy_share"`       // of SpanNs, as are the next; of several devices the mean
 	HostIdleShare float64 `json:"host_idle_share"`
 	OtherShare    float64 `json:"other_idle_share"` // idle for other reasons, or none that the trace shows
 	BlindShare    float64 `json:"blind_idle_share"` // of OtherShare: before work whose launch is not in the trace

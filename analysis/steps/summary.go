@@ -124,17 +124,43 @@ func verdict(d *device, steps []Step) Verdict {
 		v.Cause = c.Main()
 	}
 	v.Text = v.words()
-	if v.Unknown > 0 {
-		head := fmt.Sprintf("the device work of %d of %d steps is missing", v.Unknown, len(steps))
-		if 2*v.Unknown > len(steps) {
-			v.Bound = BoundNone
-			v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; in the others %s busy %s of the time",
-				head, v.who(), units.Share(v.BusyShare))
-		} else {
-			v.Text = head + "; in the others: " + v.Text
-		}
-	}
+	v.limit(d, steps, launches)
 	return v
+}
+
+// outsideSaid is how many launches without device work between, before and after the steps, in
+// shares of the launches in steps, the verdict has to tell.
+const outsideSaid = 0.1
+
+// limit says of how much of the trace the verdict knows nothing: of steps that launched work
+// which the trace does not have, and of such launches in no step. Where that is most, there is
+// no verdict. launches are those in steps whose work is whole.
+func (v *Verdict) limit(d *device, steps []Step, launches int64) {
+	outside := len(d.seen.Missing)
+	for i := range steps {
+		outside -= steps[i].MissingLaunches
+	}
+	head, most, rest := "", false, "in the others"
+	switch {
+	case v.Unknown > 0:
+		head = fmt.Sprintf("the device work of %d of %d steps is missing", v.Unknown, len(steps))
+		most = 2*v.Unknown > len(steps)
+	case outside > 0 && float64(outside) >= outsideSaid*float64(launches):
+		head = fmt.Sprintf("%d launches outside of these steps have no device work in the trace", outside)
+		if outside == 1 {
+			head = "1 launch outside of these steps has no device work in the trace"
+		}
+		v.Outside, most, rest = outside, int64(outside) > launches, "in the steps"
+	default:
+		return
+	}
+	if !most {
+		v.Text = head + "; " + rest + ": " + v.Text
+		return
+	}
+	v.Bound = BoundNone
+	v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; %s %s busy %s of the time", head, rest, v.who(),
+		units.Share(v.BusyShare))
 }
 
 // pauseSaid is the share of the time in no step from which the verdict says that it is about

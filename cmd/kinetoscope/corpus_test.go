@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -73,6 +74,10 @@ func TestCorpusBehindEveryDoor(t *testing.T) {
 			if a := verb(t, "critical-path", in); a.code != cli.ExitOK && a.code != cli.ExitUsage {
 				t.Errorf("critical-path: code %d, stderr %s", a.code, a.err)
 			}
+			for line, says := range c.Says {
+				args := strings.Fields(line)
+				expectSays(t, verb(t, append(args, in)...), line, says)
+			}
 			merged := filepath.Join(dir, "merged.pftrace")
 			if a := verb(t, "merge", in, "-o", merged); a.code != cli.ExitOK {
 				t.Fatalf("merge: code %d, stderr %s", a.code, a.err)
@@ -82,6 +87,20 @@ func TestCorpusBehindEveryDoor(t *testing.T) {
 				t.Errorf("the merged file holds other slices: %s (%v, %v)", d, want, got)
 			}
 		})
+	}
+}
+
+// expectSays checks what a verb said; text that was wrapped is one line again.
+func expectSays(t *testing.T, a answered, line string, says []string) {
+	t.Helper()
+	said := a.out + a.err
+	flat := strings.Join(strings.Fields(said), " ")
+	for _, want := range says {
+		pattern, not := strings.CutPrefix(want, "!")
+		re := regexp.MustCompile(pattern)
+		if found := re.MatchString(flat) || re.MatchString(said); found == not {
+			t.Errorf("%s: %q found is %v in:\n%s", line, pattern, found, said)
+		}
 	}
 }
 

@@ -14,6 +14,9 @@ type Case struct {
 	Want       []string // "stage 0 llm rank 1: 20": whose traces, and their slices
 	Left       []string // names of the files that are left out
 	Repairs    []string // kinds of repair that must be counted
+	// Says are regular expressions by verb with its flags: what the verb must say of the files,
+	// on standard output or beside it, or with "!" before it must not.
+	Says map[string][]string
 }
 
 // ByTime is events of several ranks in the order of their times, as a merge writes them
@@ -44,7 +47,8 @@ func want(ranks ...Rank) []string {
 
 // Cases are the kinds of trouble, each in several forms.
 func Cases() []Case {
-	return slices.Concat(merged(), twice(), documents(), containers(), layouts(), others())
+	return slices.Concat(merged(), twice(), documents(), containers(), layouts(), others(), sources(),
+		waiting(), doubtful(), worlds(), engines())
 }
 
 func merged() []Case {

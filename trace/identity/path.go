@@ -35,6 +35,7 @@ const dirLevels = 4
 //   - vLLM: [<prefix>_]dp0_pp0_tp0_dcp0_ep0_rank3.<ns>.pt.trace.json.gz, <id>-rank-3.<ns>…,
 //     <host>_<pid>.async_llm.<ns>…
 //   - SGLang: [<prefix>-]<id>-TP-0[-DP-0][-PP-0][-EP-0][-EXTEND|-DECODE].trace.json.gz
+//   - SGLang-Omni: <run>_<stage>_pid<pid>_rank<rank>.trace.json
 //   - torchtitan: iteration_10/rank0_trace.json; Megatron: rank-0.json.gz, rank[0].json
 //   - HTA: rank-34.Jul_15_10_52_41.1074.pt.trace.json.gz
 //   - torch.profiler's tensorboard_trace_handler: <host>_<pid>.<ns>.pt.trace.json
@@ -51,6 +52,9 @@ func FromPath(path string) Hints {
 			from = trace.FromFile
 		}
 		h.segment(name, from)
+		if n, ok := number(rankDir, name, 1); ok && i > 0 && localFile.MatchString(names[0]) {
+			h.Rank, h.Learnt[trace.FieldRank] = n, from
+		}
 	}
 	if len(names) > 0 {
 		h.file(names[0])
@@ -92,6 +96,12 @@ var (
 		`(?i)(?:^|[-_.\[( ])(tp|pp|dp|ep|dcp|pcp|cp|sp|moe_ep|attn_tp|attn_dp)[-_]?(\d{1,5})(?:[^\d]|$)`)
 	phasePattern = regexp.MustCompile(
 		`(?:^|[-_.])(EXTEND|DECODE|PREFILL|MIXED|IDLE|TARGET_VERIFY|DRAFT_EXTEND|DLLM_EXTEND)(?:[-_.]|$)`)
+	// SGLang's second profiler writes phases in small letters behind the places.
+	phaseBehind = regexp.MustCompile(`(?i)-tp-\d+(?:-(?:dp|pp|ep)-\d+)*-(extend|decode|prefill|mixed)(?:[-.]|$)`)
+	// vLLM-Omni has a directory a rank, named by the rank in its stage, and files in it that are
+	// named by the rank on its host.
+	rankDir      = regexp.MustCompile(`(?:^|_)(?:stage_?\d+|diffusion)_rank_?(\d{1,6})(?:_|$)`)
+	localFile    = regexp.MustCompile(`^trace_rank\d+\.json`)
 	partPattern  = regexp.MustCompile(`(?i)\.part(\d+)\.`)
 	hostPID      = regexp.MustCompile(`^(.+?)_(\d{1,8})(?:\.async_llm)?\.\d{10,20}\.`)
 	npuHostPID   = regexp.MustCompile(`^(.+?)_(\d{1,8})_\d{14,20}_ascend_pt$`)
@@ -128,6 +138,8 @@ func (h *Hints) segment(name string, from trace.From) {
 	}
 	if h.Phase == "" {
 		if f := phasePattern.FindStringSubmatch(name); f != nil {
+			h.Phase, h.Learnt[trace.FieldPhase] = strings.ToLower(f[1]), from
+		} else if f := phaseBehind.FindStringSubmatch(name); f != nil {
 			h.Phase, h.Learnt[trace.FieldPhase] = strings.ToLower(f[1]), from
 		} else if strings.HasPrefix(strings.ToLower(name), "graph_capture") {
 			h.Phase, h.Learnt[trace.FieldPhase] = "graph capture", from
@@ -191,7 +203,7 @@ func (h *Hints) stage(name string, from trace.From) {
 	}
 	lower := strings.ToLower(name)
 	for _, s := range stageNames {
-		if word(lower, s) && (from == trace.FromDir || h.Rank >= 0) {
+		if from == trace.FromDir && word(lower, s) || h.Rank >= 0 && token(lower, s) {
 			h.Stage, h.Learnt[trace.FieldStage] = s, from
 			return
 		}
@@ -203,8 +215,25 @@ func (h *Hints) stage(name string, from trace.From) {
 func word(name, w string) bool {
 	name = strings.TrimLeft(name, "0123456789-_")
 	rest, ok := strings.CutPrefix(name, w)
-	return ok && (rest == "" || !(rest[0] >= 'a' && rest[0] <= 'z' || rest[0] >= '0' && rest[0] <= '9'))
+	return ok && (rest == "" || !letter(rest[0]))
 }
+
+// token reports whether w stands in name between separators: SGLang-Omni's files are named
+// <run>_<stage>_pid<pid>_rank<rank>.
+func token(name, w string) bool {
+	for rest := name; ; {
+		before, after, ok := strings.Cut(rest, w)
+		if !ok {
+			return false
+		}
+		if (before == "" || !letter(before[len(before)-1])) && word(w+after, w) {
+			return true
+		}
+		rest = after
+	}
+}
+
+func letter(b byte) bool { return b >= 'a' && b <= 'z' || b >= '0' && b <= '9' }
 
 var (
 	stageStop = regexp.MustCompile(`(?i)^(?:\d+|[0-9a-f]*\d[0-9a-f]{5,}|[0-9a-z]*\d[0-9a-z]{15,}|(?:rank|replica|tp|pp|dp|ep|worker|part|local|trace|ascend|pt|json|gz|zst|rec|ksrec)\d*)$`)

@@ -66,7 +66,9 @@ func TestBad(t *testing.T) {
 					t.Errorf("no repair %q: %s", k, repairs.String())
 				}
 			}
-			linked(t, list)
+			if c.Says == nil { // of the toy model, whose work is linked
+				linked(t, list)
+			}
 		})
 	}
 }
