@@ -98,25 +98,21 @@ func (f *frame) launch(host, dev int32) Launch {
 }
 
 func (f *frame) launchTypes(out *LaunchStats) {
-	calls := map[int]int{} // host slice -> index of its name
-	perCall := map[int]int{}
-	byName := map[string]int{}
+	work := make([]int32, f.tr.Slices.Len())    // by call: slices that it launched
+	byName := make([]int32, f.tr.Strings.Len()) // place among the types +1
 	for _, l := range out.Launches {
-		at, ok := calls[l.Host]
-		if !ok {
-			name := f.name(int32(l.Host))
-			at, ok = byName[name]
-			if !ok {
-				at = len(out.Types)
-				byName[name] = at
-				out.Types = append(out.Types, ByCall{Name: name})
-			}
-			calls[l.Host] = at
-			out.Types[at].Calls++
-			out.Types[at].CPUNs += l.CPUNs
+		name := f.tr.Slices.Name[l.Host]
+		if byName[name] == 0 {
+			out.Types = append(out.Types, ByCall{Name: f.name(int32(l.Host))})
+			byName[name] = int32(len(out.Types))
 		}
-		out.Types[at].Slices++
-		if perCall[l.Host]++; perCall[l.Host] == 2 {
+		t := &out.Types[byName[name]-1]
+		t.Slices++
+		switch work[l.Host]++; work[l.Host] {
+		case 1:
+			t.Calls++
+			t.CPUNs += l.CPUNs
+		case 2:
 			out.GraphLaunches++
 		}
 	}

@@ -86,7 +86,7 @@ type opBuilder struct {
 	rowOf []int32 // per slice: row+1
 	out   OpTable
 	byKey map[opKey]int32
-	plain []plainKey       // per name: its row without shape and stack, most often the only one
+	plain []plainKey       // per name: its first row without shape and stack, most often the only one
 	texts map[string]int32 // shapes and stacks
 	list  []string
 }
@@ -137,7 +137,8 @@ func (b *opBuilder) group() {
 		}
 		k := opKey{name: s.Name[i], cat: s.Cat[i]}
 		plain := !b.oo.ByShape && !b.oo.ByStack
-		if p := b.plain[k.name]; plain && p.row > 0 && p.cat == k.cat {
+		p := &b.plain[k.name]
+		if plain && p.row > 0 && p.cat == k.cat {
 			b.rowOf[i] = p.row
 			continue
 		}
@@ -147,10 +148,18 @@ func (b *opBuilder) group() {
 		if b.oo.ByStack {
 			k.stack = b.text(b.stackOf(i))
 		}
-		r, ok := b.byKey[k]
+		first := plain && p.row == 0
+		r, ok := int32(0), false
+		if !first {
+			r, ok = b.byKey[k]
+		}
 		if !ok {
 			r = int32(len(b.out.Rows))
-			b.byKey[k] = r
+			if first {
+				*p = plainKey{k.cat, r + 1}
+			} else {
+				b.byKey[k] = r
+			}
 			row := OpRow{Name: b.f.name(i), Kind: "op", Shapes: b.list[k.shape], Stack: b.list[k.stack], worstNs: -1}
 			switch {
 			case k.cat == trace.CatUserAnnotation:
@@ -161,9 +170,6 @@ func (b *opBuilder) group() {
 			b.out.Rows = append(b.out.Rows, row)
 		}
 		b.rowOf[i] = r + 1
-		if plain {
-			b.plain[k.name] = plainKey{k.cat, r + 1}
-		}
 	}
 }
 
@@ -202,17 +208,21 @@ func (b *opBuilder) stackOf(i int32) []byte {
 	return []byte(strings.Join(frames[:min(len(frames), b.oo.StackDepth)], "\n"))
 }
 
-// callerOf returns the nearest call around i, passing over Python frames.
-func (b *opBuilder) callerOf(i int32) int32 {
-	for p := b.t.parent[i]; p >= 0; p = b.t.parent[p] {
-		if b.rowOf[p] > 0 {
-			return p
+// callers returns the nearest call around each slice, passing over Python frames.
+func (b *opBuilder) callers() []int32 {
+	out := make([]int32, b.f.tr.Slices.Len())
+	for _, i := range b.t.order { // callers come before what they call
+		p := b.t.parent[i]
+		if p >= 0 && b.rowOf[p] == 0 {
+			p = out[p]
 		}
+		out[i] = p
 	}
-	return noSlice
+	return out
 }
 
 func (b *opBuilder) times() {
+	callers := b.callers()
 	open := make([]int32, len(b.out.Rows))
 	reach := make([]int64, b.f.tr.Slices.Len()) // per caller: up to where its calls cover it
 	for _, i := range b.t.order {
@@ -233,7 +243,7 @@ func (b *opBuilder) times() {
 		if d > r.worstNs {
 			r.worstNs, r.Worst = d, int(i)
 		}
-		if p := b.callerOf(i); p >= 0 {
+		if p := callers[i]; p >= 0 {
 			// Calls of one caller that reach over each other take their union.
 			from, to := max(b.f.start[i], reach[p]), min(b.f.end(i), b.f.end(p))
 			in := max(0, to-from)

@@ -290,33 +290,45 @@ func (p *part) deviceFlame() *Flame {
 	root := &Flame{Name: "device"}
 	v := p.subject().Seen().View
 	s := &p.t.Slices
-	var way []uint32 // from the call outwards
+	names := newTexts(1)
+	none := textKey{names.number(notLaunched), ClassOther}
+	nodes := make([]*Flame, s.Len()) // by slice of the host
+	var way []int32                  // from the call outwards, as far as it has no node
 	for _, d := range v.Work {
 		if !v.Counts(d) {
 			continue
 		}
 		at := root
-		way = way[:0]
-		call := v.Launch(d)
-		if call >= 0 {
-			for k := p.index.Parent[call]; k != trace.NoParent; k = p.index.Parent[k] {
-				way = append(way, uint32(k))
-			}
+		if call := v.Launch(d); call < 0 {
+			at = root.node(none, names.list)
 		} else {
-			at = at.pass(flameKey{notLaunched, ClassOther}, v.Dur[d])
+			k := p.index.Parent[call]
+			for way = way[:0]; k != trace.NoParent && nodes[k] == nil; k = p.index.Parent[k] {
+				way = append(way, k)
+			}
+			if k != trace.NoParent {
+				at = nodes[k]
+			}
+			for n := len(way) - 1; n >= 0; n-- {
+				k := textKey{names.name(0, p, s.Name[way[n]]).flame, p.classOf(uint32(way[n]))}
+				at = at.node(k, names.list)
+				nodes[way[n]] = at
+			}
 		}
-		for k := len(way) - 1; k >= 0; k-- {
-			at = at.pass(flameKey{label.Unnumbered(p.t.String(s.Name[way[k]])), p.classOf(way[k])}, v.Dur[d])
-		}
-		at.child(flameKey{p.t.String(s.Name[d]), p.classOf(uint32(d))}, v.Dur[d])
+		at.child(textKey{names.name(0, p, s.Name[d]).own, p.classOf(uint32(d))}, names.list, v.Dur[d])
 	}
+	root.gather()
 	root.finish()
 	return root
 }
 
-// pass is child of a node that has no time of its own.
-func (f *Flame) pass(k flameKey, ns int64) *Flame {
-	c := f.child(k, ns)
-	c.SelfNs -= ns
-	return c
+// gather adds to the nodes below f what lies below them.
+func (f *Flame) gather() {
+	for _, c := range f.kids {
+		c.gather()
+		for _, below := range c.kids {
+			c.Count += below.Count
+			c.TotalNs += below.TotalNs
+		}
+	}
 }

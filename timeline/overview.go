@@ -25,6 +25,7 @@ type cells struct {
 	temporal lazy[analysis.Temporal]
 	ops      [numOpsBy]lazy[OpsTable]
 	flame    lazy[*Flame]
+	nested   lazy[[]bool] // by slice: whether it lies in one of its own name
 	held     lazy[analysis.MemoryTimeline]
 	roof     lazy[Roofline]
 	path     lazy[pathFound]

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/label"
+	"github.com/kinetoscope/kinetoscope/internal/most"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -45,12 +46,61 @@ type Flame struct {
 	SelfNs   int64    `json:"self_ns"`
 	Children []*Flame `json:"children,omitempty"` // most time first
 
-	kids map[flameKey]*Flame
+	kids map[textKey]*Flame
 }
 
-type flameKey struct {
-	name  string
+// textKey is a text, as texts numbers it, of one class.
+type textKey struct {
+	text  int32
 	class Class
+}
+
+// texts number the names of several traces: equal ones alike, each looked at once.
+type texts struct {
+	list   []string
+	byText map[string]int32
+	of     [][]nameTexts // by trace and name
+}
+
+// nameTexts are the numbers +1 of a name and of what stands for it in a flame graph.
+type nameTexts struct{ own, flame int32 }
+
+func newTexts(traces int) *texts {
+	return &texts{byText: map[string]int32{}, of: make([][]nameTexts, traces)}
+}
+
+func (x *texts) number(text string) int32 {
+	n, ok := x.byText[text]
+	if !ok {
+		x.list = append(x.list, text)
+		n = int32(len(x.list))
+		x.byText[text] = n
+	}
+	return n
+}
+
+// name returns the numbers of a name of trace i.
+func (x *texts) name(i int, p *part, id trace.StringID) nameTexts {
+	if x.of[i] == nil {
+		x.of[i] = make([]nameTexts, p.t.Strings.Len())
+	}
+	n := &x.of[i][id]
+	if n.own == 0 {
+		text := p.t.String(id)
+		n.own = x.number(text)
+		n.flame = n.own
+		if short := label.Unnumbered(text); len(short) < len(text) {
+			n.flame = x.number(short)
+		}
+	}
+	return *n
+}
+
+// opSum is an OpSum that is being added up.
+type opSum struct {
+	OpSum
+	longest uint32 // slice of trace in
+	in      int
 }
 
 // Selection is what an area of the timeline adds up to.
@@ -119,7 +169,8 @@ func (tl *Timeline) Select(ctx context.Context, q Query) (*Selection, error) {
 	q.Px = 1
 	out := &Selection{FromNs: q.From, ToNs: q.To, Ops: []OpSum{}, Classes: []ClassSum{},
 		Flame: &Flame{Name: "selection"}}
-	at := map[flameKey]int{}
+	at, names := map[textKey]int{}, newTexts(len(tl.parts))
+	var ops []opSum
 	nodes := make([][]*Flame, len(tl.parts)) // by slice: its node, for its children
 	err := tl.area(q, func(i int, p *part, s uint32, from, to int64) {
 		if out.Slices%checkEvery == 0 && ctx.Err() != nil {
@@ -131,27 +182,27 @@ func (tl *Timeline) Select(ctx context.Context, q Query) (*Selection, error) {
 			nodes[i] = make([]*Flame, sl.Len())
 		}
 		dur := max(0, min(sl.End(int(s)), to)-max(sl.Start[s], from))
-		k := flameKey{p.t.String(sl.Name[s]), p.classOf(s)}
+		name, class := names.name(i, p, sl.Name[s]), p.classOf(s)
 		parent, outermost := out.Flame, true
 		if up := p.index.Parent[s]; up != trace.NoParent && nodes[i][up] != nil {
 			parent = nodes[i][up]
 			parent.SelfNs -= min(parent.SelfNs, dur)
-			out.deduct(at, p, uint32(up), dur)
-			for a := up; a != trace.NoParent; a = p.index.Parent[a] {
-				if sl.Name[a] == sl.Name[s] {
-					outermost = false
-					break
-				}
+			// Its self time loses what this slice covers.
+			if n, ok := at[textKey{names.name(i, p, sl.Name[up]).own, p.classOf(uint32(up))}]; ok {
+				ops[n].SelfNs -= min(ops[n].SelfNs, dur)
 			}
+			outermost = !p.cells.nested.get(p.nested)[s]
 		}
-		nodes[i][s] = parent.child(flameKey{label.Unnumbered(k.name), k.class}, dur)
+		nodes[i][s] = parent.child(textKey{name.flame, class}, names.list, dur)
+		k := textKey{name.own, class}
 		n, ok := at[k]
 		if !ok {
-			n = len(out.Ops)
+			n = len(ops)
 			at[k] = n
-			out.Ops = append(out.Ops, OpSum{Name: k.name, Class: k.class, MinNs: sl.Dur[s], Longest: sliceID(i, s)})
+			ops = append(ops, opSum{OpSum: OpSum{Name: names.list[name.own-1], Class: class, MinNs: sl.Dur[s]},
+				longest: s, in: i})
 		}
-		out.Ops[n].add(i, s, sl.Dur[s], dur, outermost)
+		ops[n].add(i, s, sl.Dur[s], dur, outermost)
 	})
 	if err != nil {
 		return nil, err
@@ -159,19 +210,28 @@ func (tl *Timeline) Select(ctx context.Context, q Query) (*Selection, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	out.finish()
+	out.finish(ops)
 	return out, nil
 }
 
-// deduct takes what a child covers from the self time of its parent's name.
-func (s *Selection) deduct(at map[flameKey]int, p *part, parent uint32, ns int64) {
-	k := flameKey{p.t.String(p.t.Slices.Name[parent]), p.classOf(parent)}
-	if n, ok := at[k]; ok {
-		s.Ops[n].SelfNs -= min(s.Ops[n].SelfNs, ns)
+// nested says of each slice whether it lies in one of its own name.
+func (p *part) nested() []bool {
+	name := p.t.Slices.Name
+	out, open := make([]bool, len(name)), make([]int32, p.t.Strings.Len()) // open by name
+	var stack []int32
+	for _, i := range p.index.Order { // parents before children
+		for len(stack) > 0 && stack[len(stack)-1] != p.index.Parent[i] {
+			open[name[stack[len(stack)-1]]]--
+			stack = stack[:len(stack)-1]
+		}
+		out[i] = open[name[i]] > 0
+		open[name[i]]++
+		stack = append(stack, int32(i))
 	}
+	return out
 }
 
-func (o *OpSum) add(i int, s uint32, whole, cut int64, outermost bool) {
+func (o *opSum) add(i int, s uint32, whole, cut int64, outermost bool) {
 	o.Count++
 	o.SelfNs += cut
 	if outermost {
@@ -180,30 +240,36 @@ func (o *OpSum) add(i int, s uint32, whole, cut int64, outermost bool) {
 	o.MeanNs += float64(whole) // the sum, until finish
 	o.MinNs = min(o.MinNs, whole)
 	if whole > o.MaxNs {
-		o.MaxNs, o.Longest = whole, sliceID(i, s)
+		o.MaxNs, o.longest, o.in = whole, s, i
 	}
 }
 
-func (f *Flame) child(k flameKey, ns int64) *Flame {
-	c := f.kids[k]
-	if c == nil {
-		if f.kids == nil {
-			f.kids = map[flameKey]*Flame{}
-		}
-		c = &Flame{Name: k.name, Class: k.class}
-		f.kids[k] = c
-	}
+// child adds a slice of ns to the node of k below f.
+func (f *Flame) child(k textKey, texts []string, ns int64) *Flame {
+	c := f.node(k, texts)
 	c.Count++
 	c.TotalNs += ns
 	c.SelfNs += ns
 	return c
 }
 
-func (s *Selection) finish() {
+// node returns the node of k below f.
+func (f *Flame) node(k textKey, texts []string) *Flame {
+	c := f.kids[k]
+	if c == nil {
+		if f.kids == nil {
+			f.kids = map[textKey]*Flame{}
+		}
+		c = &Flame{Name: texts[k.text-1], Class: k.class}
+		f.kids[k] = c
+	}
+	return c
+}
+
+func (s *Selection) finish(ops []opSum) {
 	by := [numClasses]ClassSum{}
-	for i := range s.Ops {
-		o := &s.Ops[i]
-		o.MeanNs /= float64(o.Count)
+	for i := range ops {
+		o := &ops[i]
 		by[o.Class].Class = o.Class
 		by[o.Class].Count += o.Count
 		by[o.Class].SelfNs += o.SelfNs
@@ -214,11 +280,17 @@ func (s *Selection) finish() {
 		}
 	}
 	slices.SortFunc(s.Classes, func(a, b ClassSum) int { return cmp.Compare(b.SelfNs, a.SelfNs) })
-	slices.SortFunc(s.Ops, func(a, b OpSum) int {
-		return cmp.Or(cmp.Compare(b.SelfNs, a.SelfNs), cmp.Compare(a.Name, b.Name))
-	})
-	s.Names = len(s.Ops)
-	s.Ops = s.Ops[:min(len(s.Ops), maxOps)]
+	s.Names = len(ops)
+	for _, o := range most.First(ops, maxOps, func(a, b opSum) int {
+		if a.SelfNs != b.SelfNs {
+			return cmp.Compare(b.SelfNs, a.SelfNs)
+		}
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Class, b.Class))
+	}) {
+		o.MeanNs /= float64(o.Count)
+		o.Longest = sliceID(o.in, o.longest)
+		s.Ops = append(s.Ops, o.OpSum)
+	}
 	s.Flame.finish()
 }
 
@@ -243,10 +315,16 @@ func (f *Flame) list(left *int, least int64, deep int) {
 			f.Children = append(f.Children, c)
 		}
 	}
-	slices.SortFunc(f.Children, func(a, b *Flame) int {
-		return cmp.Or(cmp.Compare(b.TotalNs, a.TotalNs), cmp.Compare(a.Name, b.Name))
+	if *left == 0 {
+		f.Children = nil
+		return
+	}
+	f.Children = most.First(f.Children, *left, func(a, b *Flame) int {
+		if a.TotalNs != b.TotalNs {
+			return cmp.Compare(b.TotalNs, a.TotalNs)
+		}
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Class, b.Class))
 	})
-	f.Children = f.Children[:min(len(f.Children), *left)]
 	*left -= len(f.Children)
 	for _, c := range f.Children {
 		c.list(left, least, deep+1)

@@ -4,12 +4,12 @@ package cause
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/internal/most"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -38,8 +38,24 @@ type Row struct {
 type sum struct {
 	Row
 	longest int64
-	on      map[string]int64 // time by what it waited on
-	last    int64            // begin of the last gap that was counted
+	on      []waited
+	last    int64 // begin of the last gap that was counted
+}
+
+// waited is the time of a row by what it waited on: a handful of words.
+type waited struct {
+	on string
+	ns int64
+}
+
+func (s *sum) wait(on string, ns int64) {
+	for i := range s.on {
+		if s.on[i].on == on {
+			s.on[i].ns += ns
+			return
+		}
+	}
+	s.on = append(s.on, waited{on, ns})
 }
 
 // Text names the row for a sentence.
@@ -67,26 +83,29 @@ func Of(seen *plausible.Trace) Report {
 	for _, g := range gaps {
 		out.WaitNs += g.end - g.start
 	}
-	a := &attribution{v: seen.View, rows: map[string]*sum{}, of: map[trace.TrackID][]gap{}}
+	a := &attribution{v: seen.View, byName: map[string]int32{}, of: map[trace.TrackID][]gap{}}
 	for _, g := range gaps {
 		a.of[g.track] = append(a.of[g.track], g)
 	}
 	a.attribute()
 	out.UnrecordedNs = out.WaitNs
-	for _, r := range a.rows {
-		out.UnrecordedNs -= r.Ns
+	for i := range a.rows {
+		out.UnrecordedNs -= a.rows[i].Ns
+	}
+	for _, r := range most.First(a.rows, MaxRows, func(a, b sum) int {
+		if a.Ns != b.Ns {
+			return cmp.Compare(b.Ns, a.Ns)
+		}
+		return cmp.Compare(a.Name, b.Name)
+	}) {
 		r.Share = stat.Ratio(r.Ns, out.WaitNs)
-		for on, ns := range r.on {
-			if 2*ns > r.Ns {
-				r.On = on
+		for _, w := range r.on {
+			if 2*w.ns > r.Ns {
+				r.On = w.on
 			}
 		}
 		out.Rows = append(out.Rows, r.Row)
 	}
-	slices.SortFunc(out.Rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(b.Ns, a.Ns), cmp.Compare(a.Name, b.Name))
-	})
-	out.Rows = out.Rows[:min(len(out.Rows), MaxRows)]
 	return out
 }
 
@@ -150,19 +169,32 @@ func launcher(seen *plausible.Trace, work []int32) (trace.TrackID, bool) {
 
 // attribution divides gaps among the slices of their threads.
 type attribution struct {
-	v     *view.View
-	of    map[trace.TrackID][]gap // in order
-	rows  map[string]*sum
-	blame map[int32]blamed // by slice
-	tree  *view.Tree
+	v      *view.View
+	of     map[trace.TrackID][]gap // in order
+	rows   []sum
+	byName map[string]int32 // place among the rows +1
+	places map[place]int32  // the same, so that a name is made once
+	blame  []blamed         // by slice
+	tree   *view.Tree
 }
 
-type blamed struct{ name, on string }
+// blamed is the row of a slice +1, and what it waits on.
+type blamed struct {
+	row int32
+	on  string
+}
+
+// place is what a row's name is made of: the name of a slice and, of a runtime call, that of
+// the operator round it.
+type place struct {
+	name, in trace.StringID
+	call     bool // in counts
+}
 
 func (a *attribution) attribute() {
 	s := &a.v.Trace.Slices
 	isStep := make([]int8, a.v.Trace.Strings.Len())
-	a.blame = map[int32]blamed{}
+	a.blame, a.places = make([]blamed, s.Len()), map[place]int32{}
 	a.tree = a.v.Nest(func(i int32) bool {
 		if a.of[s.Track[i]] == nil {
 			return false
@@ -232,19 +264,14 @@ func (a *attribution) thread(rows []int32, gaps []gap) {
 
 // give adds ns of a gap to the row that slice i is blamed on.
 func (a *attribution) give(i int32, g gap, ns int64) {
-	b, ok := a.blame[i]
-	if !ok {
-		b = a.blameOf(i)
-		a.blame[i] = b
+	b := &a.blame[i]
+	if b.row == 0 {
+		*b = a.blameOf(i)
 	}
-	r := a.rows[b.name]
-	if r == nil {
-		r = &sum{Row: Row{Name: b.name, Slice: int(i)}, on: map[string]int64{}, last: g.start - 1}
-		a.rows[b.name] = r
-	}
+	r := &a.rows[b.row-1]
 	r.Ns += ns
-	r.on[b.on] += ns
-	if r.last != g.start {
+	r.wait(b.on, ns)
+	if r.Count == 0 || r.last != g.start {
 		r.Count++
 	}
 	r.last = g.start
@@ -260,26 +287,46 @@ const maxClimb = 64
 // wait for others say how it waited, not where.
 func (a *attribution) blameOf(i int32) blamed {
 	var b blamed
-	python := "" // the innermost frame, if none is the program's own
+	var python place // the innermost frame, if none is the program's own
 	for p, n := i, 0; p >= 0 && n < maxClimb; p, n = a.tree.Parent[p], n+1 {
 		name, c := a.v.Name(p), a.v.Trace.Slices.Cat[p]
 		if b.on == "" {
 			b.on = waitsOn(c, name)
 		}
 		if c == trace.CatPythonFunction && isPlumbing(name) {
-			if python == "" {
-				python = Short(name)
+			if python.name == 0 {
+				python.name = a.v.Trace.Slices.Name[p]
 			}
 			continue
 		}
-		b.name = Short(name)
+		at := place{name: a.v.Trace.Slices.Name[p]}
 		if c.Runtime() { // "hipMemcpyWithStream in aten::copy_"
 			if up := a.tree.Parent[p]; up >= 0 && a.v.Trace.Slices.Cat[up] == trace.CatCPUOp {
-				b.name += " in " + Short(a.v.Name(up))
+				at.call, at.in = true, a.v.Trace.Slices.Name[up]
 			}
 		}
+		b.row = a.row(at, i)
 		return b
 	}
-	b.name = python
+	b.row = a.row(python, i)
 	return b
+}
+
+// row is the number +1 of the row of a place, of which slice i is the first if it is new.
+func (a *attribution) row(at place, i int32) int32 {
+	if n, ok := a.places[at]; ok {
+		return n
+	}
+	name := Short(a.v.Trace.String(at.name))
+	if at.call {
+		name += " in " + Short(a.v.Trace.String(at.in))
+	}
+	n, ok := a.byName[name]
+	if !ok {
+		a.rows = append(a.rows, sum{Row: Row{Name: name, Slice: int(i)}})
+		n = int32(len(a.rows))
+		a.byName[name] = n
+	}
+	a.places[at] = n
+	return n
 }

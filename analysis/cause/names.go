@@ -7,9 +7,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// frameName is a Python frame as torch writes it: "vllm/engine/core.py(600): step".
-var frameName = regexp.MustCompile(`^(?:.*[/\\])?([^/\\()]+\.pyx?)\((\d+)\): (.+)$`)
-
 // address is where an object lies, which differs from run to run.
 var address = regexp.MustCompile(` (?:object )?at 0x[0-9a-fA-F]+`)
 
@@ -22,10 +19,38 @@ func Short(name string) string {
 	if !strings.Contains(name, ".py") {
 		return name
 	}
-	if m := frameName.FindStringSubmatch(name); m != nil {
-		return m[1] + ": " + m[3]
+	if file, function, ok := frameOf(name); ok {
+		return file + ": " + function
 	}
 	return name
+}
+
+// frameOf parts a Python frame as torch writes it, "vllm/engine/core.py(600): step", into its
+// file without directories and its function.
+func frameOf(name string) (file, function string, ok bool) {
+	const behind = "): "
+	for from := 0; ; {
+		at := strings.Index(name[from:], behind)
+		if at < 0 {
+			return "", "", false
+		}
+		at += from
+		from = at + 1
+		path := strings.TrimRight(name[:at], "0123456789")
+		function = name[at+len(behind):]
+		if len(path) == at || !strings.HasSuffix(path, "(") || function == "" {
+			continue
+		}
+		path = path[:len(path)-1]
+		file = path[strings.LastIndexAny(path, `/\`)+1:]
+		stem, source := strings.CutSuffix(file, ".py")
+		if !source {
+			stem, source = strings.CutSuffix(file, ".pyx")
+		}
+		if source && stem != "" && !strings.ContainsAny(file, "()") {
+			return file, function, true
+		}
+	}
 }
 
 // plumbing occurs in the names of frames that wait, call or wrap on behalf of another frame:

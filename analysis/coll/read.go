@@ -127,17 +127,16 @@ func (r *reader) host() []*hostOp {
 // collective unless several inside have arguments of their own, as between a start and
 // an end of coalescing.
 func (r *reader) family(tree *view.Tree, rows []int32) []*hostOp {
-	var own []int32 // outermost slices with arguments that move something
-	inOwn := view.None
+	var own []int32            // outermost slices with arguments that move something
+	within := map[int32]bool{} // what lies in one of own, or is it
 	for _, i := range rows {
-		name, ok := r.t.ArgText(int(i), trace.ArgCollective)
-		if !ok || !moves(Normal(name)) {
+		if within[tree.Parent[i]] {
+			within[i] = true
 			continue
 		}
-		if inOwn != view.None && within(tree, i, inOwn) {
-			continue
+		if name, ok := r.t.ArgText(int(i), trace.ArgCollective); ok && moves(Normal(name)) {
+			own, within[i] = append(own, i), true
 		}
-		own, inOwn = append(own, i), i
 	}
 	if len(own) > 1 {
 		out := make([]*hostOp, 0, len(own))
@@ -150,14 +149,6 @@ func (r *reader) family(tree *view.Tree, rows []int32) []*hostOp {
 		return []*hostOp{op}
 	}
 	return nil
-}
-
-// within reports whether i lies in a.
-func within(tree *view.Tree, i, a int32) bool {
-	for i != view.None && i != a {
-		i = tree.Parent[i]
-	}
-	return i == a
 }
 
 // merge makes one collective of slice top, completed by what rows say; nil if they move
