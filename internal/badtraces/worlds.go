@@ -110,7 +110,7 @@ func worlds() []Case {
 			group([]string{"r0.json", "r1.json"}, with(moe, 0, "[0, 1]"), times(7, 0), times(7, 60)),
 			group([]string{"r2.json", "r3.json"}, with(moe, 2, "[2, 3]"), times(7, 20), times(7, 0))),
 			Want: []string{"rank 0: 28", "rank 1: 28", "rank 2: 28", "rank 3: 28"},
-			Says: map[string][]string{"comms": {`1 7 420 µs`, `2 7 100% 140 µs`}}},
+			Says: map[string][]string{"comms": {`1 7 420 µs`, `2 7 140 µs`}}},
 		{Kind: "groups", Name: "of one name, told apart by their messages", Files: join(
 			group([]string{"r0.json", "r1.json"}, sized(with(moe, 0, ""), 1<<16), times(7, 0), times(7, 60)),
 			group([]string{"r2.json", "r3.json"}, sized(with(moe, 2, ""), 1<<18), times(7, 20), times(7, 0))),
