@@ -137,7 +137,8 @@ func (r *registry) sweep(now time.Time, ttl time.Duration) []protocol.RankInfo {
 		patience := max(ttl, min(time.Duration(e.info.QuietNs), protocol.MaxQuiet))
 		if silent := now.Sub(e.lastSeen); silent > patience {
 			delete(r.ranks, id)
-			e.lose(&lossError{fmt.Sprintf("no sign of life for %v", silent.Round(time.Millisecond))})
+			e.lose(&lossError{fmt.Sprintf("no sign of life for %v: its process hangs, or its host or the network to it is gone",
+				silent.Round(time.Millisecond))})
 			out = append(out, e.info)
 		}
 	}

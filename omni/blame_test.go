@@ -20,7 +20,7 @@ func TestTheKilledRankIsBlamed(t *testing.T) {
 	var cause error
 	s.blame([]rankEnd{{protocol.RankID{Rank: 1}, 11, peer}, {protocol.RankID{Rank: 0}, 10, killed}},
 		func(err error) { cause = err })
-	if !strings.Contains(said[0], "rank 0: signal: killed (by somebody, or by the system for want of memory)") ||
+	if !strings.Contains(said[0], "rank 0: its process was killed, by somebody or by the system for want of memory") ||
 		cause == nil || !strings.Contains(cause.Error(), "rank 0") {
 		t.Errorf("rank 0: %q; the replica: %v", said[0], cause)
 	}

@@ -267,22 +267,26 @@ func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, 
 	return cmd.Process.Pid, explain(err, tail.String())
 }
 
-// explain says how a process ended, for people: by which signal and what that means, or
-// with what it said itself.
+// explain says how a process ended, for people: what happened first, then what it said
+// itself.
 func explain(err error, said string) error {
-	what := ""
+	what := "its process ended"
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() && st.Signal() == syscall.SIGKILL {
-			what = " (by somebody, or by the system for want of memory)"
+		st, ok := exit.Sys().(syscall.WaitStatus)
+		switch {
+		case !ok || !st.Signaled():
+		case st.Signal() == syscall.SIGKILL:
+			what = "its process was killed, by somebody or by the system for want of memory"
+		case st.CoreDump() || st.Signal() == syscall.SIGSEGV || st.Signal() == syscall.SIGABRT:
+			what = "its process crashed"
+		default:
+			what = "its process was ended by somebody"
 		}
 	}
 	if said != "" {
-		what += ": " + said
+		return fmt.Errorf("%s (%w): %s", what, err, said)
 	}
-	if what == "" {
-		return err
-	}
-	return fmt.Errorf("%w%s", err, what)
+	return fmt.Errorf("%s (%w)", what, err)
 }
 
 // pythonEnv names the interpreter of torch stages that name none.

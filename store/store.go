@@ -48,6 +48,14 @@ type Manifest struct {
 	Session       session.Status `json:"session"` // with every rank's state, clock, counters and artifacts
 	Config        RunConfig      `json:"config"`
 	CreatedBy     string         `json:"created_by,omitempty"`
+	Upload        *Upload        `json:"upload,omitempty"` // nil: a session recorded the run
+}
+
+// Upload says that a run is a trace that somebody brought. Its file is among the session's
+// artifacts, and belongs to no rank.
+type Upload struct {
+	Name   string `json:"name"`   // of the file, as it was called where it came from
+	Format string `json:"format"` // of the registry trace/format, or of an archive of traces
 }
 
 // RunConfig is what the session was asked to do.

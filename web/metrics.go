@@ -115,7 +115,7 @@ func (m *metrics) observe(r *http.Request, status int, d time.Duration) {
 
 func methodLabel(method string) string {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions, http.MethodPatch, http.MethodDelete:
 		return method
 	}
 	return "other"

@@ -29,6 +29,9 @@ func (s *Server) table() map[string]methods {
 	} else {
 		t["/{$}"] = methods{http.MethodGet: s.firstView}
 	}
+	if s.cfg.Catalog != nil {
+		maps.Copy(t, s.runsTable())
+	}
 	if s.cfg.View != nil {
 		for _, r := range s.cfg.View.Routes() {
 			t[r.Pattern] = methods{r.Method: r.Handle}

@@ -15,7 +15,7 @@ type Scope string
 // The scopes.
 const (
 	ScopeRead    Scope = "read"    // whatever changes nothing: sessions, artifacts, timelines
-	ScopeProfile Scope = "profile" // to start and stop sessions
+	ScopeProfile Scope = "profile" // to start and stop sessions, label runs, bring traces
 	ScopeAdmin   Scope = "admin"   // all, generation too
 )
 
@@ -73,6 +73,10 @@ func ParseKeys(r io.Reader) ([]Key, error) {
 // profileRoutes are what a profile key opens besides reading.
 var profileRoutes = map[string]bool{"/start_profile": true, "/stop_profile": true}
 
+// profileMethods are what it opens of routes that others may read: to label runs, and to
+// bring traces. Deleting is an admin's.
+var profileMethods = map[string]string{"/v1/runs": http.MethodPost, "/v1/runs/{id}": http.MethodPatch}
+
 // needs is the scope for a request on a route.
 func needs(pattern, method string) Scope {
 	switch {
@@ -80,6 +84,8 @@ func needs(pattern, method string) Scope {
 		return ScopeProfile
 	case method == http.MethodGet || method == http.MethodHead:
 		return ScopeRead
+	case profileMethods[pattern] == method:
+		return ScopeProfile
 	}
 	return ScopeAdmin
 }

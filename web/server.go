@@ -17,6 +17,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store/catalog"
 	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/feed"
 	"github.com/kinetoscope/kinetoscope/web/view"
@@ -58,6 +59,7 @@ const ViewID = "files"
 type Config struct {
 	API      omni.API             // nil: there is no pipeline, and no endpoints of one
 	View     *view.API            // timelines of runs; nil: their endpoints answer 404. The caller closes it
+	Catalog  *catalog.Catalog     // the runs of the store; nil: their endpoints answer 404
 	Sessions Sessions             // nil: the sessions endpoints answer 404
 	Logger   *slog.Logger         // nil: slog.Default()
 	Registry *prometheus.Registry // nil: a new one; the go and process collectors are added to it

@@ -86,6 +86,7 @@ func (w *watcher) look(ctx context.Context) {
 		busy := w.sessions(ctx)
 		h, _ := w.s.healthNow()
 		w.tell("health", "health", h)
+		w.tellRuns()
 		if now := time.Now(); now.Sub(asked) >= loadEvery {
 			asked = now
 			w.tell("load", "load", loads.next(ctx, now))

@@ -21,8 +21,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
+	"github.com/kinetoscope/kinetoscope/store/catalog"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/units"
 	"github.com/kinetoscope/kinetoscope/web"
 	"github.com/kinetoscope/kinetoscope/web/view"
 )
@@ -30,34 +32,38 @@ import (
 type serveCmd struct {
 	flags.Profiler
 	flags.Hub
-	File         string        `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
-	Pipeline     string        `help:"The same as the argument, for those who come from capture." placeholder:"NAME|FILE"`
-	Addr         string        `default:"${addr}" help:"Where HTTP is served."`
-	DataDir      string        `help:"Where NATS and unfinished sessions are kept; with it a restarted server goes on with them." type:"path"`
-	RunsDir      string        `help:"Where runs are kept; torch_profiler_dir or runs without it." type:"path"`
-	NATSListen   string        `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`
-	Advertise    string        `name:"nats-advertise" help:"Where ranks on other hosts reach it; --nats-listen's address, or one of this host's, without it." placeholder:"HOST[:PORT]"`
-	TLSCert      string        `name:"nats-tls-cert" help:"PEM certificate with which it encrypts connections." type:"path"`
-	TLSKey       string        `name:"nats-tls-key" help:"PEM key of the certificate." type:"path"`
-	TLSClientCA  string        `name:"nats-tls-client-ca" help:"PEM file of who signs the certificates that ranks must show." type:"path"`
-	Attach       bool          `help:"Serve no pipeline: start and stop processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run."`
-	Targets      []string      `name:"target" sep:"none" help:"Profile a server as it is, over HTTP; may be given several times, see docs/servers.md. A deployment file has them under targets." placeholder:"URL"`
-	Kineto       bool          `help:"With --attach, let the PyTorch processes of this host that have KINETO_USE_DAEMON in their environment take part as they are."`
-	SocketDir    string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
-	NoLaunch     bool          `help:"Start no ranks: wait for those started by hand with the worker verb."`
-	TP           int           `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
-	SlowRequest  time.Duration `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
-	Failed       bool          `name:"failed-request" default:"true" negatable:"" help:"Capture the last ten seconds of all ranks when a request failed inside the pipeline."`
-	AllowedHosts []string      `name:"allow-host" aliases:"allowed-host" help:"Name under which clients reach the server, a tunnel's or a proxy's say, besides localhost, addresses and this host's name; * is any." placeholder:"NAME"`
-	Insecure     bool          `help:"Serve on an address that others reach without asking for a key."`
-	KeyFile      string        `name:"api-key-file" help:"File of keys that clients may show, one a line: read, profile or admin, a space, the key." type:"existingfile"`
-	HTTPCert     string        `name:"tls-cert" help:"PEM certificate with which HTTP is encrypted." type:"path"`
-	HTTPKey      string        `name:"tls-key" help:"PEM key of the certificate." type:"path"`
-	HTTPClientCA string        `name:"tls-client-ca" help:"PEM file of who signs the certificates that clients must show." type:"path"`
-	APIKeys      []string      `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show to generate, to profile and to see sessions, an admin of --api-key-file; may be given several times. The variable does not show in process lists." placeholder:"KEY"`
-	ReadyFile    string        `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
-	NATSFile     string        `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
-	ReadyTimeout time.Duration `default:"2m" help:"How long all ranks may take to be ready."`
+	File         string         `arg:"" optional:"" default:"omni" help:"Deployment file, or ${builtins}." placeholder:"FILE"`
+	Pipeline     string         `help:"The same as the argument, for those who come from capture." placeholder:"NAME|FILE"`
+	Addr         string         `default:"${addr}" help:"Where HTTP is served."`
+	DataDir      string         `help:"Where NATS and unfinished sessions are kept; with it a restarted server goes on with them." type:"path"`
+	RunsDir      string         `help:"Where runs are kept; torch_profiler_dir or runs without it." type:"path"`
+	KeepAge      time.Duration  `help:"Delete runs that began longer ago than this, but pinned ones and the youngest; they stay for ever without it." placeholder:"720h"`
+	KeepBytes    units.ByteSize `help:"Delete the oldest runs while all of them have more bytes than this, but pinned ones and the youngest." placeholder:"50GiB"`
+	MaxUpload    units.ByteSize `default:"4GiB" help:"The largest trace that may be uploaded." placeholder:"BYTES"`
+	MaxUploads   units.ByteSize `default:"32GiB" help:"What all uploaded traces may have together." placeholder:"BYTES"`
+	NATSListen   string         `name:"nats-listen" help:"Where the embedded NATS server listens, for ranks on other hosts." placeholder:"HOST:PORT"`
+	Advertise    string         `name:"nats-advertise" help:"Where ranks on other hosts reach it; --nats-listen's address, or one of this host's, without it." placeholder:"HOST[:PORT]"`
+	TLSCert      string         `name:"nats-tls-cert" help:"PEM certificate with which it encrypts connections." type:"path"`
+	TLSKey       string         `name:"nats-tls-key" help:"PEM key of the certificate." type:"path"`
+	TLSClientCA  string         `name:"nats-tls-client-ca" help:"PEM file of who signs the certificates that ranks must show." type:"path"`
+	Attach       bool           `help:"Serve no pipeline: start and stop processes that attach by themselves, by kinetoscope.attach or python -m kinetoscope run."`
+	Targets      []string       `name:"target" sep:"none" help:"Profile a server as it is, over HTTP; may be given several times, see docs/servers.md. A deployment file has them under targets." placeholder:"URL"`
+	Kineto       bool           `help:"With --attach, let the PyTorch processes of this host that have KINETO_USE_DAEMON in their environment take part as they are."`
+	SocketDir    string         `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
+	NoLaunch     bool           `help:"Start no ranks: wait for those started by hand with the worker verb."`
+	TP           int            `name:"tensor-parallel-size" help:"Ranks of every stage, in place of the deployment's: 1, 2 or 4." placeholder:"N"`
+	SlowRequest  time.Duration  `help:"Capture the last ten seconds of all ranks when a request took so long." placeholder:"5s"`
+	Failed       bool           `name:"failed-request" default:"true" negatable:"" help:"Capture the last ten seconds of all ranks when a request failed inside the pipeline."`
+	AllowedHosts []string       `name:"allow-host" aliases:"allowed-host" help:"Name under which clients reach the server, a tunnel's or a proxy's say, besides localhost, addresses and this host's name; * is any." placeholder:"NAME"`
+	Insecure     bool           `help:"Serve on an address that others reach without asking for a key."`
+	KeyFile      string         `name:"api-key-file" help:"File of keys that clients may show, one a line: read, profile or admin, a space, the key." type:"existingfile"`
+	HTTPCert     string         `name:"tls-cert" help:"PEM certificate with which HTTP is encrypted." type:"path"`
+	HTTPKey      string         `name:"tls-key" help:"PEM key of the certificate." type:"path"`
+	HTTPClientCA string         `name:"tls-client-ca" help:"PEM file of who signs the certificates that clients must show." type:"path"`
+	APIKeys      []string       `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show to generate, to profile and to see sessions, an admin of --api-key-file; may be given several times. The variable does not show in process lists." placeholder:"KEY"`
+	ReadyFile    string         `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
+	NATSFile     string         `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
+	ReadyTimeout time.Duration  `default:"2m" help:"How long all ranks may take to be ready."`
 }
 
 // Run checks everything that was asked for before it binds, and binds before it loads models.
@@ -194,6 +200,10 @@ func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door doo
 			Reading: open.Options{Index: index.UserCache()}}},
 	)
 	defer timelines.Close()
+	runs := catalog.New(eng.Hub().Store(), eng.Hub(), catalog.Limits{MaxUpload: int64(c.MaxUpload),
+		MaxUploads: int64(c.MaxUploads)})
+	cfg.Catalog = runs
+	defer c.keep(e, runs)()
 	cfg.View = timelines
 	srv := httpd.ForEngine(e, eng, ln, cfg).Encrypt(door.tls)
 	fmt.Fprintf(e.Err, "serving %s at %s\n", eng.Model(), srv.URL)
@@ -205,6 +215,20 @@ func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door doo
 	}
 	defer lookBackOnQuit(e.Ctx, eng)()
 	return srv.Serve(e.Ctx)
+}
+
+// keep has old runs deleted as the flags say. The returned function ends that and waits for it.
+func (c *serveCmd) keep(e *cli.Env, runs *catalog.Catalog) (stop func()) {
+	p := catalog.Policy{MaxAge: c.KeepAge, MaxBytes: int64(c.KeepBytes)}
+	ctx, cancel := context.WithCancel(e.Ctx)
+	var wg sync.WaitGroup
+	if p.On() {
+		wg.Go(func() { runs.Keep(ctx, p, e.Log) })
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // lookBackOnQuit has each SIGQUIT capture the last seconds of all ranks. The returned function

@@ -46,6 +46,7 @@ var rooms = [][]string{
 	{"store"},
 	{"convert"},
 	{"store/runs"},
+	{"store/catalog"},
 	{"tables"},
 	{"hub/link"},
 	{"hub/rank"},

@@ -85,6 +85,9 @@ func Inputs(r *store.Run) ([]Input, error) {
 		return nil, err
 	}
 	var out []Input
+	if m.Upload != nil {
+		return nil, &UploadError{Run: r.Dir(), Files: Uploaded(r, m)}
+	}
 	for _, s := range m.Session.Stages {
 		for i := range s.Ranks {
 			rank := &s.Ranks[i]
@@ -97,6 +100,27 @@ func Inputs(r *store.Run) ([]Input, error) {
 		return nil, fmt.Errorf("run %s has no traces", r.Dir())
 	}
 	return out, nil
+}
+
+// UploadError says that a run is a trace that somebody brought: it has no ranks to place.
+type UploadError struct {
+	Run   string
+	Files []string // paths of what was brought
+}
+
+func (e *UploadError) Error() string {
+	return fmt.Sprintf("run %s is an uploaded trace and no session: name its file %s", e.Run,
+		strings.Join(e.Files, " "))
+}
+
+// Uploaded lists the paths of the files that were brought as run r; m is its manifest.
+func Uploaded(r *store.Run, m *store.Manifest) (paths []string) {
+	for _, a := range m.Session.Artifacts {
+		if a.Kind == protocol.KindTrace {
+			paths = append(paths, filepath.Join(r.Dir(), filepath.FromSlash(a.Name)))
+		}
+	}
+	return paths
 }
 
 // Report reads the report that was made of the run in dir; nil if it has none, or one of a

@@ -13,6 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store/catalog"
 )
 
 // DefaultAddr is where a server listens unless told: its own host only. Clients look for it
@@ -26,6 +27,7 @@ const (
 	StopPath     = "/stop_profile"
 	SessionsPath = "/v1/sessions"
 	EventsPath   = "/v1/events"
+	RunsPath     = "/v1/runs"
 )
 
 // Limits of the query "limit" of SessionsPath.
@@ -33,6 +35,9 @@ const (
 	DefaultSessions = 100
 	MaxSessions     = 1000 // each holds every rank's artifacts
 )
+
+// RunPath is where the run of session id is.
+func RunPath(id string) string { return RunsPath + "/" + url.PathEscape(id) }
 
 // SessionPath is where session id is.
 func SessionPath(id string) string { return SessionsPath + "/" + url.PathEscape(id) }
@@ -182,4 +187,39 @@ type PhaseLoad struct {
 	OverS float64 `json:"over_s"`
 	PerS  float64 `json:"per_s"`
 	MeanS float64 `json:"mean_s"`
+}
+
+// RunList answers GET RunsPath.
+type RunList struct {
+	SchemaVersion int    `json:"schema_version"`
+	Object        string `json:"object"` // "list"
+	catalog.Found
+	FreeBytes *int64       `json:"free_bytes,omitempty"` // on the store's disk; nil: not known
+	Retention Retention    `json:"retention"`
+	Uploads   UploadLimits `json:"uploads"`
+}
+
+// Retention is how long runs stay, and which went lately; zero is for ever.
+type Retention struct {
+	MaxAgeS  float64           `json:"max_age_s"`
+	MaxBytes int64             `json:"max_bytes"`
+	Removed  []catalog.Removed `json:"removed"` // newest first
+}
+
+// UploadLimits bounds what may be brought: one file, and all of them.
+type UploadLimits struct {
+	MaxBytes    int64 `json:"max_bytes"`
+	MaxAllBytes int64 `json:"max_all_bytes"`
+}
+
+// Deleted answers DELETE RunPath.
+type Deleted struct {
+	ID      string `json:"id"`
+	Deleted bool   `json:"deleted"`
+}
+
+// RunsChanged is the event "runs": the revision grows when runs are labelled, deleted or
+// brought.
+type RunsChanged struct {
+	Revision uint64 `json:"revision"`
 }

@@ -60,6 +60,20 @@ func (a *API) Begin(id string) error {
 	return err
 }
 
+// Forget drops the timeline of the run id, which is not there any more. One that is being read
+// is read to its end.
+func (a *API) Forget(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r := a.runs[id]; r != nil {
+		select {
+		case <-r.done:
+			delete(a.runs, id)
+		default:
+		}
+	}
+}
+
 // maxID bounds a run's id.
 const maxID = 200
 

@@ -227,6 +227,16 @@ func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(op
 // RunInputs lists what a run's ranks left, and the ranks that left nothing, with their
 // reasons. That none left anything is an error.
 func RunInputs(r *store.Run, m *store.Manifest) (ins []Input, missing []Failure, err error) {
+	if m.Upload != nil {
+		found, err := open.Find(runs.Uploaded(r, m))
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, s := range found {
+			ins = append(ins, Input{s, nil})
+		}
+		return ins, nil, nil
+	}
 	list, err := runs.Inputs(r)
 	if err != nil {
 		return nil, nil, err

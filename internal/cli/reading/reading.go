@@ -130,6 +130,10 @@ func (f *Options) Inputs(e *cli.Env, paths []string) ([]Input, error) {
 		if run != nil {
 			list, err := runs.Inputs(run)
 			run.Close()
+			if up, ok := errors.AsType[*runs.UploadError](err); ok {
+				files = append(files, up.Files...)
+				continue
+			}
 			if err != nil {
 				return nil, cli.UsageError{Err: err}
 			}

@@ -1,0 +1,311 @@
+// Package catalog is the runs of a store as people keep them: found by search, filtered and
+// sorted; with tags, notes and pins; deleted, one by one or by age and size; packed into one
+// archive; and joined by traces that were recorded elsewhere.
+//
+// What people say of a run lies beside its manifest, in LabelsName; a finished run's other
+// files are never written again.
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+// Health says in a word whether a run can be relied on.
+type Health string
+
+// The healths, from best to worst.
+const (
+	HealthWhole  Health = "whole"  // every rank completed and dropped nothing
+	HealthFlawed Health = "flawed" // something is missing, and Why says what
+	HealthBroken Health = "broken" // nothing came home, or the manifest cannot be read
+)
+
+// Healths are all of them.
+var Healths = []Health{HealthWhole, HealthFlawed, HealthBroken}
+
+// Item is one finished run.
+type Item struct {
+	ID         string        `json:"id"`
+	Name       string        `json:"name"` // of its directory
+	Prefix     string        `json:"prefix,omitempty"`
+	Pipeline   string        `json:"pipeline,omitempty"`
+	Stages     []string      `json:"stages,omitempty"` // their names
+	State      session.State `json:"state"`
+	StartedAt  time.Time     `json:"started_at"`
+	RecordedNs int64         `json:"recorded_ns"` // by the rank that recorded longest; 0: not known
+	Bytes      int64         `json:"bytes"`       // of all its files, as the manifest has them
+	Files      int           `json:"files"`
+	Ranks      int           `json:"ranks"`
+	Complete   int           `json:"complete"` // of the ranks
+	Events     uint64        `json:"events"`
+	Drops      uint64        `json:"drops"`
+	Health     Health        `json:"health"`
+	Why        string        `json:"why,omitempty"` // it is not whole
+	Upload     *store.Upload `json:"upload,omitempty"`
+	Labels
+}
+
+// Sessions is who records into the store.
+type Sessions interface {
+	// Forget drops what is remembered of a session whose run is deleted, or says why that
+	// must not be: it is under way.
+	Forget(ctx context.Context, id string) error
+}
+
+// Catalog is the runs of a store. It is safe for concurrent use.
+type Catalog struct {
+	store    *store.Store
+	sessions Sessions // nil: nobody records here
+	limits   Limits
+
+	write sync.Mutex // held while runs are labelled, deleted or brought
+
+	mu       sync.Mutex
+	cache    map[string]entry // by directory
+	revision uint64
+	removed  []Removed // by retention, newest first
+	policy   Policy
+	uploads  int // under way
+}
+
+// entry is an item as it was read, and the files that it was read of.
+type entry struct {
+	stamp stamp
+	item  Item
+}
+
+// stamp tells whether what an item was read of has changed.
+type stamp struct{ manifest, labels, late fileStamp }
+
+type fileStamp struct {
+	at   time.Time
+	size int64
+}
+
+// New is the catalog of s. Zero limits are the defaults.
+func New(s *store.Store, sessions Sessions, limits Limits) *Catalog {
+	return &Catalog{store: s, sessions: sessions, limits: limits.orDefault(), cache: map[string]entry{}}
+}
+
+// Root is the store's directory.
+func (c *Catalog) Root() string { return c.store.Root() }
+
+// Revision grows with every change that was made through the catalog.
+func (c *Catalog) Revision() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.revision
+}
+
+func (c *Catalog) changed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revision++
+}
+
+// All returns the finished runs, youngest first. What was read before and has not changed is
+// not read again.
+func (c *Catalog) All() ([]Item, error) {
+	list, err := c.store.List()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Item, 0, len(list))
+	there := make(map[string]bool, len(list))
+	for _, info := range list {
+		if info.Complete {
+			there[info.Dir] = true
+			out = append(out, c.item(info))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for dir := range c.cache {
+		if !there[dir] {
+			delete(c.cache, dir)
+		}
+	}
+	return out, nil
+}
+
+// Get returns the run of session id. What is not there is an error that wraps
+// store.ErrNotFound.
+func (c *Catalog) Get(id string) (Item, error) {
+	info, err := c.find(id)
+	if err != nil {
+		return Item{}, err
+	}
+	return c.item(info), nil
+}
+
+// find looks for a finished run by its whole id.
+func (c *Catalog) find(id string) (store.Info, error) {
+	list, err := c.store.List()
+	if err != nil {
+		return store.Info{}, err
+	}
+	for _, info := range list {
+		if info.ID == id && info.Complete {
+			return info, nil
+		}
+	}
+	return store.Info{}, fmt.Errorf("run %q: no finished run has this id: %w", id, store.ErrNotFound)
+}
+
+func (c *Catalog) item(info store.Info) Item {
+	now := stampOf(info.Dir)
+	c.mu.Lock()
+	have, ok := c.cache[info.Dir]
+	c.mu.Unlock()
+	if ok && have.stamp == now {
+		return have.item
+	}
+	it := read(info)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cache[info.Dir] = entry{now, it}
+	return it
+}
+
+func stampOf(dir string) stamp {
+	of := func(name string) fileStamp {
+		st, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			return fileStamp{size: -1}
+		}
+		return fileStamp{st.ModTime(), st.Size()}
+	}
+	return stamp{of(store.ManifestName), of(LabelsName), of(store.LateDir)}
+}
+
+// read makes the item of a run. One whose manifest cannot be read is broken, and listed.
+func read(info store.Info) Item {
+	it := Item{ID: info.ID, Name: filepath.Base(info.Dir), Prefix: info.Prefix, StartedAt: info.At,
+		State: session.StateFailed, Health: HealthBroken}
+	it.Labels = readLabels(info.Dir)
+	r, err := store.OpenRun(info.Dir)
+	if err != nil {
+		it.Why = err.Error()
+		return it
+	}
+	defer r.Close()
+	m, err := r.Manifest()
+	if err != nil {
+		it.Why = err.Error()
+		return it
+	}
+	it.fill(m)
+	return it
+}
+
+// fill takes from a manifest what a listing shows.
+func (it *Item) fill(m *store.Manifest) {
+	s := &m.Session
+	it.Pipeline, it.State, it.StartedAt, it.Upload = s.Pipeline, s.State, s.StartedAt, m.Upload
+	it.Prefix = s.Prefix
+	for _, a := range m.Artifacts() {
+		it.Bytes += a.Size
+		it.Files++
+	}
+	for _, st := range s.Stages {
+		it.Stages = append(it.Stages, st.Name)
+		for _, k := range st.Ranks {
+			it.Ranks++
+			if k.State == protocol.StateComplete {
+				it.Complete++
+			}
+			it.Events, it.Drops = it.Events+k.Events, it.Drops+k.Drops
+			if k.StartedAtNs != 0 {
+				it.RecordedNs = max(it.RecordedNs, k.StoppedAtNs-k.StartedAtNs)
+			}
+		}
+	}
+	it.Health, it.Why = healthOf(it, s)
+}
+
+// healthOf judges a run by its end state, its ranks and what they dropped.
+func healthOf(it *Item, s *session.Status) (Health, string) {
+	switch {
+	case s.State == session.StateFailed:
+		return HealthBroken, s.Error
+	case s.State != session.StateComplete && it.Complete < it.Ranks:
+		return HealthFlawed, fmt.Sprintf("%d of %d ranks complete: %s", it.Complete, it.Ranks, s.Error)
+	case s.State != session.StateComplete:
+		return HealthFlawed, s.Error
+	case it.Drops > 0:
+		return HealthFlawed, fmt.Sprintf("%d events were dropped", it.Drops)
+	}
+	return HealthWhole, ""
+}
+
+// Delete removes a finished run with all its files. A pinned one and one whose session is
+// under way stay, and the error says so.
+func (c *Catalog) Delete(ctx context.Context, id string) error {
+	c.write.Lock()
+	defer c.write.Unlock()
+	return c.remove(ctx, id)
+}
+
+// remove is Delete for who has write.
+func (c *Catalog) remove(ctx context.Context, id string) error {
+	info, err := c.find(id)
+	if err != nil {
+		return err
+	}
+	if readLabels(info.Dir).Pinned {
+		return &PinnedError{ID: id}
+	}
+	if c.sessions != nil {
+		if err := c.sessions.Forget(ctx, id); err != nil {
+			return err
+		}
+	}
+	err = c.erase(filepath.Base(info.Dir))
+	c.changed()
+	return err
+}
+
+// deletedPrefix begins the names of runs that are being deleted: a run is there as a whole or
+// not at all.
+const deletedPrefix = ".deleted-"
+
+// erase removes a directory of the store. It is gone from all listings before its first file
+// is.
+func (c *Catalog) erase(name string) error {
+	root, err := os.OpenRoot(c.store.Root())
+	if err != nil {
+		return fmt.Errorf("delete run: %w", err)
+	}
+	defer root.Close()
+	if err := root.Rename(name, deletedPrefix+name); err != nil {
+		return fmt.Errorf("delete run: %w", err)
+	}
+	if err := root.RemoveAll(deletedPrefix + name); err != nil {
+		return fmt.Errorf("delete run: %w; what is left of it is in %s%s", err, deletedPrefix, name)
+	}
+	return nil
+}
+
+// PinnedError says that a run is not deleted because it is pinned.
+type PinnedError struct{ ID string }
+
+func (e *PinnedError) Error() string {
+	return fmt.Sprintf("run %s is pinned: take the pin away first", e.ID)
+}
+
+// HTTPStatus is 409.
+func (e *PinnedError) HTTPStatus() int { return 409 }
+
+// missing reports whether err says that a file is not there.
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,224 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/units"
+)
+
+// Limits bounds what may be brought into the store.
+type Limits struct {
+	MaxUpload  int64 // bytes of one file; 0: DefaultMaxUpload
+	MaxUploads int64 // bytes of all that were brought; 0: DefaultMaxUploads
+}
+
+// Defaults of Limits, and how many uploads may be under way: each writes to the disk.
+const (
+	DefaultMaxUpload  = 4 << 30 // a minute of a large model with stacks
+	DefaultMaxUploads = 32 << 30
+	maxUploading      = 4
+	maxUploadName     = 200 // bytes of a name as it is shown
+	maxStoredName     = 100 // bytes of a name as it is stored
+)
+
+func (l Limits) orDefault() Limits {
+	l.MaxUpload = cmp.Or(l.MaxUpload, DefaultMaxUpload)
+	l.MaxUploads = cmp.Or(l.MaxUploads, DefaultMaxUploads)
+	return l
+}
+
+// Limits are those in force.
+func (c *Catalog) Limits() Limits { return c.limits }
+
+// UploadRefused says why a file was not taken.
+type UploadRefused struct {
+	Status int // HTTP
+	Why    string
+	Do     string // what to do about it; may be ""
+}
+
+func (e *UploadRefused) Error() string { return e.Why }
+
+// HTTPStatus is Status.
+func (e *UploadRefused) HTTPStatus() int { return e.Status }
+
+// Hint is Do.
+func (e *UploadRefused) Hint() string { return e.Do }
+
+// Upload takes a trace that was recorded elsewhere, or an archive of several, as a run of its
+// own. The name is the file's as its owner knows it; it decides nothing but what people see.
+// size is how long the file is, -1 if that is not known. What is no trace, or too large, is an
+// *UploadRefused, and leaves nothing.
+func (c *Catalog) Upload(ctx context.Context, name string, size int64, src io.Reader) (Item, error) {
+	if err := c.mayUpload(name, size); err != nil {
+		return Item{}, err
+	}
+	if !c.beginUpload() {
+		return Item{}, &UploadRefused{http.StatusServiceUnavailable,
+			fmt.Sprintf("%d files are being taken, the most at a time", maxUploading), "try again in a moment"}
+	}
+	defer c.endUpload()
+	id, at := ulid.Make().String(), time.Now()
+	r, err := c.store.Create(at, prefixOf(name), id)
+	if err != nil {
+		return Item{}, fmt.Errorf("take %q: %w", name, err)
+	}
+	dir := r.Dir()
+	err = errors.Join(c.fill(ctx, r, id, at, name, src), r.Close())
+	if err != nil {
+		return Item{}, errors.Join(err, c.erase(filepath.Base(dir)))
+	}
+	c.changed()
+	return c.Get(id)
+}
+
+// mayUpload says what can be said before the first byte.
+func (c *Catalog) mayUpload(name string, size int64) error {
+	if name == "" || len(name) > maxUploadName || !plain(name) || strings.ContainsAny(name, `/\`) {
+		return &UploadRefused{http.StatusBadRequest, fmt.Sprintf("name %.80q is not that of a file", name),
+			fmt.Sprintf("a name has 1 to %d bytes, without separators and control characters", maxUploadName)}
+	}
+	if size > c.limits.MaxUpload {
+		return c.tooLarge(name)
+	}
+	all, err := c.All()
+	if err != nil {
+		return err
+	}
+	have := max(size, 0)
+	for i := range all {
+		if all[i].Upload != nil {
+			have += all[i].Bytes
+		}
+	}
+	if have > c.limits.MaxUploads {
+		return &UploadRefused{http.StatusInsufficientStorage,
+			fmt.Sprintf("the uploads here would have %s, more than the %s that are allowed", units.Bytes(have),
+				units.Bytes(c.limits.MaxUploads)), "delete some of them"}
+	}
+	if err := store.Room(c.store.Root(), max(size, 1)); err != nil {
+		return &UploadRefused{http.StatusInsufficientStorage, err.Error(), "make room there"}
+	}
+	return nil
+}
+
+func (c *Catalog) tooLarge(name string) error {
+	return &UploadRefused{http.StatusRequestEntityTooLarge,
+		fmt.Sprintf("%q is over %s, the most that one upload may have", name, units.Bytes(c.limits.MaxUpload)),
+		"kinetoscope view FILE shows it where it lies"}
+}
+
+func (c *Catalog) beginUpload() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.uploads >= maxUploading {
+		return false
+	}
+	c.uploads++
+	return true
+}
+
+func (c *Catalog) endUpload() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.uploads--
+}
+
+// fill writes the file, sees what it is, and finishes the run.
+func (c *Catalog) fill(ctx context.Context, r *store.Run, id string, at time.Time, name string, src io.Reader) error {
+	body := &io.LimitedReader{R: &withContext{ctx, src}, N: c.limits.MaxUpload + 1}
+	art, err := r.Write("upload/"+storedName(name), protocol.KindTrace, body)
+	if body.N <= 0 {
+		return c.tooLarge(name)
+	}
+	if err != nil {
+		return err
+	}
+	format, err := formatOf(filepath.Join(r.Dir(), filepath.FromSlash(art.Name)))
+	if err != nil {
+		return &UploadRefused{http.StatusUnsupportedMediaType,
+			fmt.Sprintf("%q holds no trace that is known here: %s", name, err),
+			"docs/formats.md lists the formats; kinetoscope inspect says more of a file"}
+	}
+	return r.Finish(store.Manifest{
+		CreatedBy: "upload",
+		Upload:    &store.Upload{Name: name, Format: format},
+		Session: session.Status{ID: id, State: session.StateComplete, Prefix: prefixOf(name), StartedAt: at,
+			FinishedAt: time.Now(), Stages: []session.StageStatus{}, Artifacts: []protocol.Artifact{art}},
+	})
+}
+
+// formatOf asks the registry what a file is; its error names no path. The directory that has
+// the file alone is asked, because a file that is named is taken for a trace.
+func formatOf(path string) (string, error) {
+	found, left, err := open.Survey([]string{filepath.Dir(path)})
+	switch {
+	case len(found) == 1 && found[0].Archive:
+		return "archive", nil
+	case len(found) == 1 && found[0].Format != "":
+		return found[0].Format, nil
+	case len(left) > 0:
+		return "", errors.New(left[0].Reason)
+	case err != nil:
+		return "", errors.New(strings.ReplaceAll(err.Error(), filepath.Dir(path), "it"))
+	}
+	return "", errors.New("it holds none")
+}
+
+// withContext ends reading when ctx does.
+type withContext struct {
+	ctx context.Context
+	src io.Reader
+}
+
+func (r *withContext) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.src.Read(p)
+}
+
+// storedName is what a file is called in its run: letters, digits and a few signs, whatever
+// its owner called it. Its extension stays, for people.
+func storedName(name string) string {
+	clean := strings.TrimLeft(strings.Map(func(c rune) rune {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
+			return c
+		}
+		return '_'
+	}, name), ".")
+	if clean == "" {
+		return "trace"
+	}
+	return clean[max(0, len(clean)-maxStoredName):]
+}
+
+// prefixOf is the run's prefix: the file's name without what follows its first dot, as far as
+// a prefix may be that.
+func prefixOf(name string) string {
+	stem, _, _ := strings.Cut(strings.TrimLeft(name, "."), ".")
+	stem = strings.ReplaceAll(stem, ":", "_")
+	for len(stem) > protocol.MaxPrefix || !utf8.ValidString(stem) {
+		stem = stem[:len(stem)-1]
+	}
+	if protocol.ValidatePrefix(stem) != nil {
+		return "upload"
+	}
+	return stem
+}
