@@ -34,6 +34,9 @@ func (e EdgeType) String() string { return edgeNames.Text(e) }
 // MarshalText writes the type's name.
 func (e EdgeType) MarshalText() ([]byte, error) { return edgeNames.Marshal(e) }
 
+// UnmarshalText reads what MarshalText wrote.
+func (e *EdgeType) UnmarshalText(text []byte) error { return edgeNames.Unmarshal(e, text) }
+
 // Bound is the resource that an edge of the critical path waits for.
 type Bound uint8
 
@@ -56,6 +59,9 @@ func (b Bound) String() string { return boundNames.Text(b) }
 
 // MarshalText writes the resource's name.
 func (b Bound) MarshalText() ([]byte, error) { return boundNames.Marshal(b) }
+
+// UnmarshalText reads what MarshalText wrote.
+func (b *Bound) UnmarshalText(text []byte) error { return boundNames.Unmarshal(b, text) }
 
 // CriticalOptions choose the part of a trace whose critical path is asked for.
 type CriticalOptions struct {

@@ -32,6 +32,9 @@ func (c Change) String() string { return changeNames.Text(c) }
 // MarshalText writes the change's name.
 func (c Change) MarshalText() ([]byte, error) { return changeNames.Marshal(c) }
 
+// UnmarshalText reads what MarshalText wrote.
+func (c *Change) UnmarshalText(text []byte) error { return changeNames.Unmarshal(c, text) }
+
 // TraceDiff compares two traces by name.
 type TraceDiff struct {
 	Rows []DiffRow `json:"rows"` // largest change of time first
@@ -86,6 +89,9 @@ func (b Basis) String() string { return basisNames.Text(b) }
 
 // MarshalText writes the basis' name.
 func (b Basis) MarshalText() ([]byte, error) { return basisNames.Marshal(b) }
+
+// UnmarshalText reads what MarshalText wrote.
+func (b *Basis) UnmarshalText(text []byte) error { return basisNames.Unmarshal(b, text) }
 
 // SignificanceLevel is the share of false alarms accepted among the rows called
 // significant.

@@ -30,6 +30,9 @@ func (c IdleCause) String() string { return idleCauseNames.Text(c) }
 // MarshalText writes the cause's name.
 func (c IdleCause) MarshalText() ([]byte, error) { return idleCauseNames.Marshal(c) }
 
+// UnmarshalText reads what MarshalText wrote.
+func (c *IdleCause) UnmarshalText(text []byte) error { return idleCauseNames.Unmarshal(c, text) }
+
 // KernelWaitLimitNs separates the cost of starting a queued kernel from other waits.
 // HTA's documentation calls its 30 nanoseconds and compares microseconds; what it
 // does is right, as starting a queued kernel takes 1 to 10 us.

@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,38 +9,20 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline/pipetest"
+	"github.com/kinetoscope/kinetoscope/internal/doors"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// doors collects what each way of asking says of a quantity.
-type doors map[string]map[string]float64
-
-func (d doors) say(quantity, door string, v float64) {
-	if d[quantity] == nil {
-		d[quantity] = map[string]float64{}
-	}
-	d[quantity][door] = v
+// asked is what each way of asking says of a quantity.
+type asked struct {
+	*testing.T
+	doors.Doors
 }
 
-// check reports quantities of which two doors say different things. Every quantity needs
-// two doors at least, but those that one of them has nothing of.
-func (d doors) check(t *testing.T) (compared int) {
-	for q, by := range d {
-		first, name := math.NaN(), ""
-		for door, v := range by {
-			if name == "" {
-				first, name = v, door
-			}
-			if math.Abs(v-first) > 1e-9*math.Abs(first) {
-				t.Errorf("%s: %s says %v, %s says %v", q, name, first, door, v)
-			}
-		}
-		if len(by) > 1 {
-			compared++
-		}
-	}
-	return compared
+func (d asked) say(quantity, door string, v float64) {
+	d.Helper()
+	d.Say(d.T, quantity, door, v)
 }
 
 // TestTwoDoorsOneNumber asks the same runs by every way that a user has and compares.
@@ -59,13 +40,13 @@ func TestTwoDoorsOneNumber(t *testing.T) {
 		{"NCCL", shared(t, "../../shared/traces/nccl_data.json.gz"), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := doors{}
+			d := asked{t, doors.Doors{}}
 			r := analysis.All(c.run, analysis.Options{})
 			d.ofComms(c.run)
 			d.ofTraces(&r)
 			d.ofTables(t, &r)
 			d.ofRun(pipeline.Analyze(c.run, pipeline.Options{TopOps: -1}))
-			if n := d.check(t); n < c.need {
+			if n := d.Check(t); n < c.need {
 				t.Errorf("%d quantities compared, want %d", n, c.need)
 			}
 		})
@@ -88,7 +69,7 @@ func shared(t *testing.T, pattern string) []*trace.Trace {
 	return out
 }
 
-func (d doors) ofComms(run []*trace.Trace) {
+func (d asked) ofComms(run []*trace.Trace) {
 	for i, tr := range run {
 		d.table("comms", i, analysis.Comms(tr, analysis.Options{}))
 		o := analysis.CommComputeOverlap(tr, analysis.Options{})
@@ -98,7 +79,7 @@ func (d doors) ofComms(run []*trace.Trace) {
 	d.stragglers("comms", analysis.Stragglers(run, analysis.Options{}))
 }
 
-func (d doors) table(door string, i int, c analysis.CommTable) {
+func (d asked) table(door string, i int, c analysis.CommTable) {
 	bytes, calls, ns := map[string]float64{}, map[string]float64{}, map[string]float64{}
 	sizes := map[string]int{}
 	for _, r := range c.Rows {
@@ -121,7 +102,7 @@ func (d doors) table(door string, i int, c analysis.CommTable) {
 	}
 }
 
-func (d doors) stragglers(door string, s analysis.StragglerReport) {
+func (d asked) stragglers(door string, s analysis.StragglerReport) {
 	for _, r := range s.Ranks {
 		d.say(fmt.Sprint(r.Index, " waited"), door, float64(r.WaitNs))
 		d.say(fmt.Sprint(r.Index, " matched"), door, float64(r.Matched))
@@ -132,7 +113,7 @@ func (d doors) stragglers(door string, s analysis.StragglerReport) {
 }
 
 // ofTraces is `report` of traces, the page and --json.
-func (d doors) ofTraces(r *analysis.Report) {
+func (d asked) ofTraces(r *analysis.Report) {
 	for i := range r.Ranks {
 		k := &r.Ranks[i]
 		d.table("report", i, k.Comms)
@@ -153,7 +134,7 @@ func (d doors) ofTraces(r *analysis.Report) {
 }
 
 // ofTables is what a table prints, as a program reads it.
-func (d doors) ofTables(t *testing.T, r *analysis.Report) {
+func (d asked) ofTables(t *testing.T, r *analysis.Report) {
 	list := make([]Ranked[analysis.CommTable], len(r.Ranks))
 	for i, label := range numbers(len(r.Ranks)) {
 		list[i] = Ranked[analysis.CommTable]{label, r.Ranks[i].Comms}
@@ -190,7 +171,7 @@ func numbers(n int) []string {
 }
 
 // ofRun is report.json.
-func (d doors) ofRun(r *pipeline.Report) {
+func (d asked) ofRun(r *pipeline.Report) {
 	for _, s := range r.Stages {
 		var all int64
 		for _, k := range s.Ranks {
@@ -201,7 +182,7 @@ func (d doors) ofRun(r *pipeline.Report) {
 				d.say(q+": bytes", "report.json", float64(c.Bytes))
 				d.say(q+": calls", "report.json", float64(c.Calls))
 				d.say(q+": time", "report.json", float64(c.TotalNs))
-				if d[q+": bandwidth"] != nil {
+				if d.Said(q + ": bandwidth") {
 					d.say(q+": bandwidth", "report.json", c.AlgGBPerS)
 					d.say(q+": bus bandwidth", "report.json", c.BusGBPerS)
 				}

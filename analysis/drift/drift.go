@@ -27,6 +27,51 @@ type Drift struct {
 	VariationCoef float64 `json:"variation"` // standard deviation by mean
 }
 
+// Step is one step of a kind, for Loops.
+type Step struct {
+	AtNs   int64 // when it began
+	Ns     int64 // how long it took
+	HostNs int64 // how long the host was in it; of the longest a pause is measured
+	Same   bool  // it works on the same requests as the step before it in the list
+}
+
+// loopGap is the pause between two loops, in longest steps.
+const loopGap = 3.0
+
+// Loop is the steps First to Last of a list, which worked on the same requests one after the
+// other, and their drift.
+type Loop struct {
+	First, Last int
+	Drift
+}
+
+// Loops divides steps, in order of time, into loops: where a request joined or left, a step takes
+// another time for that reason, and where the device paused another loop begins. Loops of fewer
+// than MinSteps steps are left out.
+func Loops(steps []Step) []Loop {
+	var out []Loop
+	for i := 0; i < len(steps); {
+		longest := steps[i].HostNs
+		k := i + 1
+		for ; k < len(steps); k++ {
+			pause := steps[k].AtNs - steps[k-1].AtNs - steps[k-1].Ns
+			if !steps[k].Same || float64(pause) > loopGap*float64(longest) {
+				break
+			}
+			longest = max(longest, steps[k].HostNs)
+		}
+		if k-i >= MinSteps {
+			ns := make([]int64, k-i)
+			for j := range ns {
+				ns[j] = steps[i+j].Ns
+			}
+			out = append(out, Loop{i, k - 1, Of(ns)})
+		}
+		i = k
+	}
+	return out
+}
+
 // Of returns the drift of a loop whose steps took ns, in their order. A loop of fewer than
 // MinSteps steps has a mean and no drift.
 func Of(ns []int64) Drift {

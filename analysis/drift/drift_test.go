@@ -2,6 +2,7 @@ package drift
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -60,4 +61,51 @@ func TestOfProperties(t *testing.T) {
 			t.Errorf("a longer first step: %+v, %+v", d, c)
 		}
 	})
+}
+
+func TestLoops(t *testing.T) {
+	// steps are n steps of 1000 ns that follow each other; join, pause: before which one a request
+	// joins, the device pauses.
+	steps := func(n int, join, pause map[int]bool) []Step {
+		out := make([]Step, n)
+		at := int64(0)
+		for i := range out {
+			if pause[i] {
+				at += 4000
+			}
+			out[i] = Step{AtNs: at, Ns: 1000, HostNs: 1000, Same: i > 0 && !join[i]}
+			at += 1000
+		}
+		return out
+	}
+	at := func(list ...int) map[int]bool {
+		out := map[int]bool{}
+		for _, i := range list {
+			out[i] = true
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name  string
+		steps []Step
+		want  [][2]int
+	}{
+		{"none", nil, nil},
+		{"one loop", steps(10, nil, nil), [][2]int{{0, 9}}},
+		{"too few steps", steps(MinSteps-1, nil, nil), nil},
+		{"a request joins and leaves", steps(30, at(10, 20), nil), [][2]int{{0, 9}, {10, 19}, {20, 29}}},
+		{"a short stretch between", steps(23, at(10, 13), nil), [][2]int{{0, 9}, {13, 22}}},
+		{"a pause", steps(20, nil, at(8)), [][2]int{{0, 7}, {8, 19}}},
+	} {
+		var got [][2]int
+		for _, l := range Loops(c.steps) {
+			got = append(got, [2]int{l.First, l.Last})
+			if l.Steps != l.Last-l.First+1 || l.MeanNs != 1000 || l.Change != 0 {
+				t.Errorf("%s: %+v", c.name, l)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: loops %v, want %v", c.name, got, c.want)
+		}
+	}
 }

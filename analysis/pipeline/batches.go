@@ -91,11 +91,9 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 	for _, id := range acc.reqs {
 		b.Requests = append(b.Requests, a.ids.names[id])
 	}
-	var durs []int64
 	for _, k := range acc.steps {
 		s := &d.spans[k]
 		only.spans = append(only.spans, *s)
-		durs = append(durs, d.took(s))
 		if acc.alone {
 			b.Images = max(b.Images, int(s.batch)) // a request can ask for several
 		}
@@ -104,7 +102,7 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 	if st := stepStats([]*rankData{only}); len(st) > 0 {
 		b.Steps = st[0]
 	}
-	b.Drift = drift.Of(durs).Change
+	b.Drift = acc.drift()
 	end := last.end
 	if len(acc.reqs) > 0 && a.aligned {
 		end = max(end, a.around(acc, &b))
@@ -114,6 +112,26 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 		b.PerImageNs = float64(b.TotalNs) / float64(b.Images)
 	}
 	return b
+}
+
+// drift is that of the batch's longest loop: with continuous batching others join and leave, and a
+// step that has more to do takes longer for that reason alone.
+func (acc *batchAcc) drift() float64 {
+	d := acc.d
+	list := make([]drift.Step, len(acc.steps))
+	for i, k := range acc.steps {
+		s := &d.spans[k]
+		t := d.turnOf(s)
+		list[i] = drift.Step{AtNs: t.at, Ns: t.ns, HostNs: s.end - s.start,
+			Same: i > 0 && slices.Equal(s.reqs, d.spans[acc.steps[i-1]].reqs)}
+	}
+	var longest drift.Drift
+	for _, l := range drift.Loops(list) {
+		if l.Steps > longest.Steps {
+			longest = l.Drift
+		}
+	}
+	return longest.Change
 }
 
 // around adds the batch's text encoding and VAE decoding, wherever they ran, and

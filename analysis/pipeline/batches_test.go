@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"math"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,6 +30,30 @@ func TestContinuousBatches(t *testing.T) {
 	want := []row{{[]string{"a"}, 1, 3, 290}, {[]string{"b", "c"}, 2, 3, 290}, {[]string{"d"}, 4, 1, 50}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("batches (-want +got):\n%s", d)
+	}
+}
+
+// TestDriftOfABatch: steps in which others take part take longer and are no drift.
+func TestDriftOfABatch(t *testing.T) {
+	r := pipetest.NewRank(1, "dit", 0, 0, 1, 40_000)
+	at := int64(100)
+	run := func(reqs string, n int, each, more int64) {
+		for i := range int64(n) {
+			r.Slice(trace.NameDenoiseStep, at, each+i*more, pipetest.Args{trace.ArgRequests: reqs})
+			at += each + i*more
+		}
+	}
+	run("a", 9, 500, 0)
+	run("a,b", 12, 1000, 20) // steps 1-3: 1040, steps 9-11: 1200
+	run("b", 8, 500, 0)
+	batches := Analyze([]*trace.Trace{r.T}, Options{}).Batches
+	if len(batches) != 2 {
+		t.Fatalf("%+v", batches)
+	}
+	for _, b := range batches {
+		if want := 1200.0/1040 - 1; math.Abs(b.Drift-want) > 1e-9 {
+			t.Errorf("%v: drift %v, want %v", b.Requests, b.Drift, want)
+		}
 	}
 }
 

@@ -62,7 +62,7 @@ type rankData struct {
 	seen       *plausible.Trace
 	hasDevice  bool
 	deviceBusy int64
-	turns      map[int]int64 // by slice of a step's label; nil without device work
+	turns      map[int]turn // by slice of a step's label; nil without device work
 }
 
 // collector fills a rankData from one track after the other.
@@ -175,20 +175,26 @@ func (d *rankData) device() {
 		return
 	}
 	d.deviceBusy = view.Within(d.seen.Busy(work), d.start-d.offset, d.end-d.offset)
-	d.turns = map[int]int64{}
+	d.turns = map[int]turn{}
 	r := steps.Find(d.t, steps.Options{Seen: d.seen, NoPeriod: true})
 	for i := range r.Steps {
-		d.turns[r.Steps[i].Slice] = r.Steps[i].Ns()
+		d.turns[r.Steps[i].Slice] = turn{r.Steps[i].AtNs, r.Steps[i].Ns()}
 	}
 }
 
-// took is how long step s took: its turn on the device, or its slice's time without one.
-func (d *rankData) took(s *span) int64 {
-	if ns, ok := d.turns[s.slice]; ok {
-		return ns
+// turn is a step's time on the device.
+type turn struct{ at, ns int64 } // begin on the trace's clock; duration
+
+// turnOf is the turn of step s on the device, or its slice's time without one.
+func (d *rankData) turnOf(s *span) turn {
+	if t, ok := d.turns[s.slice]; ok {
+		return t
 	}
-	return s.end - s.start
+	return turn{s.start - d.offset, s.end - s.start}
 }
+
+// took is how long step s took.
+func (d *rankData) took(s *span) int64 { return d.turnOf(s).ns }
 
 // combine lays the tracks' segments over one another and fills the window.
 func (d *rankData) combine(lists [][]segment) {

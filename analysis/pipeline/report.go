@@ -258,7 +258,7 @@ type Batch struct {
 	DenoiseNs    int64     `json:"denoise_ns"` // first step's start to last step's end
 	VAEDecodeNs  int64     `json:"vae_decode_ns"`
 	Steps        StepStats `json:"steps"`
-	Drift        float64   `json:"drift"` // see drift.Drift.Change
+	Drift        float64   `json:"drift"` // Drift.Change of the longest of its drift.Loops
 	PerImageNs   float64   `json:"per_image_ns"`
 }
 

@@ -239,34 +239,25 @@ func launchDelay(d *device) float64 {
 	return stat.Quantile(delays, 0.5)
 }
 
-// loopGap is the pause between two loops, in longest steps.
-const loopGap = 3.0
-
-// drifts describes the loops of denoise steps: runs without another kind in between or
-// a pause.
+// drifts describes the loops of denoise steps: runs without another kind in between, another set
+// of requests, or a pause.
 func drifts(steps []Step) []Drift {
 	out := []Drift{}
-	for i := 0; i < len(steps); {
+	for i := 0; i < len(steps); i++ {
 		if steps[i].Kind != Denoise {
-			i++
 			continue
 		}
-		k := i + 1
-		var longest int64 = steps[i].EndNs - steps[i].StartNs
-		for k < len(steps) && steps[k].Kind == Denoise &&
-			float64(steps[k].AtNs-steps[k-1].AtNs-steps[k-1].Ns()) <= loopGap*float64(longest) &&
-			slices.Equal(steps[k].requests, steps[i].requests) {
-			longest = max(longest, steps[k].EndNs-steps[k].StartNs)
-			k++
+		from := i
+		var list []drift.Step
+		for ; i < len(steps) && steps[i].Kind == Denoise; i++ {
+			s := &steps[i]
+			list = append(list, drift.Step{AtNs: s.AtNs, Ns: s.Ns(), HostNs: s.EndNs - s.StartNs,
+				Same: i > from && slices.Equal(s.requests, steps[i-1].requests)})
 		}
-		if k-i >= drift.MinSteps {
-			ns := make([]int64, k-i)
-			for j := range ns {
-				ns[j] = steps[i+j].Ns()
-			}
-			out = append(out, Drift{First: i, Last: k - 1, StartNs: steps[i].StartNs, Drift: drift.Of(ns)})
+		for _, l := range drift.Loops(list) {
+			out = append(out, Drift{First: from + l.First, Last: from + l.Last, StartNs: steps[from+l.First].StartNs,
+				Drift: l.Drift})
 		}
-		i = k
 	}
 	return out
 }

@@ -37,8 +37,9 @@ func TestTorchAttach(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:  "testdata/torch",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"jsonpath": jsonPath},
+		Dir: "testdata/torch",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"jsonpath": jsonPath, "onenumber": oneNumber(t)},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TMPDIR", e.WorkDir)
 			e.Setenv("PYTHON", python)
