@@ -56,29 +56,31 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 	}
 	track := f.tr.Slices.Track[f.dev[0]]
 	span := SpanEvidence(at, track, t.Window.StartNs, t.Window.EndNs)
-	add := func(part float64, text string, e Evidence) {
+	add := func(code finding.Code, part float64, text string, e Evidence) {
 		if part >= noticeShare {
-			out = append(out, Finding{Severity: severityOf(part), Text: text, Number: 100 * part, Unit: "%",
+			out = append(out, Finding{Code: code, Severity: severityOf(part), Text: text, Number: 100 * part, Unit: "%",
 				Evidence: e})
 		}
 	}
 	out = append(out, f.idleFinding(at, r, span)...)
 	comm := share(t.ExposedCommunicationNs, t.SpanNs)
 	if c := worstKernel(r, KindCommunication); c >= 0 {
-		add(comm,
+		add(finding.ExposedComm, comm,
 			fmt.Sprintf(
 				"%scommunication without compute behind it took %s of the span; %s of all communication was hidden",
 				f.who(), units.Share(comm), units.Share(r.Overlap.Share)), SliceEvidence(f.tr, at, c))
 	}
 	if c := worstKernel(r, KindMemory); c >= 0 {
 		mem := share(t.ExposedMemoryNs, t.SpanNs)
-		add(mem, fmt.Sprintf("%scopies and fills without compute behind them took %s of the span", f.who(),
-			units.Share(mem)), SliceEvidence(f.tr, at, c))
+		add(finding.ExposedCopies, mem,
+			fmt.Sprintf("%scopies and fills without compute behind them took %s of the span", f.who(),
+				units.Share(mem)), SliceEvidence(f.tr, at, c))
 	}
 	if n := r.Launches.Count; n > 0 {
 		if part := float64(r.Launches.Short) / float64(n); part >= 0.5 && r.Launches.GraphLaunches == 0 {
-			out = append(out, Finding{Severity: Notice, Number: 100 * part, Unit: "%", Evidence: span,
-				Text: fmt.Sprintf("%s%s of %d launched kernels ran shorter than their launch call; graphs or fusion would pay", f.who(), units.Share(part), n)})
+			out = append(out, Finding{Code: finding.ShortKernels, Severity: Notice, Number: 100 * part, Unit: "%",
+				Evidence: span,
+				Text:     fmt.Sprintf("%s%s of %d launched kernels ran shorter than their launch call; graphs or fusion would pay", f.who(), units.Share(part), n)})
 		}
 	}
 	for _, q := range r.Queue.Streams {
@@ -87,7 +89,7 @@ func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 			if share(t.BusyNs, t.SpanNs) >= healthyBusy {
 				sev, why = Info, "launch calls wait for a busy device, as they should"
 			}
-			out = append(out, Finding{Severity: sev, Number: 100 * q.BlockedShare, Unit: "%",
+			out = append(out, Finding{Code: finding.QueueFull, Severity: sev, Number: 100 * q.BlockedShare, Unit: "%",
 				Text: fmt.Sprintf("%sstream %d's queue was full for %s of the time; %s", f.who(), q.Lane.Stream,
 					units.Share(q.BlockedShare), why),
 				Evidence: SliceEvidence(f.tr, at, q.MaxAt)})
@@ -126,9 +128,10 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		return nil
 	}
 	idleNs := (whole - busy) / max(1, n)
-	text := fmt.Sprintf("%sthe device was idle for %s of %s", f.who(), units.Share(idle), of)
+	code, text := finding.DeviceIdle, fmt.Sprintf("%sthe device was idle for %s of %s", f.who(), units.Share(idle), of)
 	if n > 1 {
-		text = fmt.Sprintf("%s%d devices, on average %s busy in %s, %s", f.who(), n, units.Share(1-idle), of,
+		code, text = finding.DevicesIdle, fmt.Sprintf("%s%d devices, on average %s busy in %s, %s", f.who(), n,
+			units.Share(1-idle), of,
 			together(t))
 	}
 	if c := r.Host.Main(); c != nil && 2*r.Host.WaitNs >= idleNs {
@@ -138,7 +141,7 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		text += "; most of the busiest stream's waiting was for " + cause
 		e = SpanEvidence(at, g.Lane.Track, g.StartNs, g.EndNs)
 	}
-	return []Finding{{Severity: severityOf(idle), Text: text, Number: 100 * idle, Unit: "%", Evidence: e}}
+	return []Finding{{Code: code, Severity: severityOf(idle), Text: text, Number: 100 * idle, Unit: "%", Evidence: e}}
 }
 
 // together says how much of the time several devices worked at once.
@@ -171,7 +174,8 @@ func (f *frame) memoryFinding(at int, r *RankReport) []Finding {
 			if len(d.ByOp) > 0 && d.ByOp[0].AtPeakBytes > 0 {
 				text += fmt.Sprintf(", most of what was allocated here by %s", d.ByOp[0].Name)
 			}
-			out = append(out, Finding{Severity: Warning, Text: text, Number: 100 * part, Unit: "%",
+			out = append(out, Finding{Code: finding.MemoryFull, Severity: Warning, Text: text, Number: 100 * part,
+				Unit:     "%",
 				Evidence: SpanEvidence(at, 0, d.PeakTimeNs, d.PeakTimeNs)})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
 )
@@ -126,7 +127,8 @@ func StragglerFindings(s *StragglerReport, ranks []RankReport, parts []Straggler
 	for _, u := range s.Unmatched {
 		w := ranks[u.Ranks[0]].Temporal.Window
 		out = append(out, Finding{
-			Severity: Notice, Number: float64(u.Count), Unit: "count", Text: UnmatchedText(u), Doubt: true,
+			Code: finding.NotCompared, Severity: Notice, Number: float64(u.Count), Unit: "count",
+			Text: UnmatchedText(u), Doubt: true,
 			Evidence: SpanEvidence(u.Ranks[0], 0, w.StartNs, w.EndNs),
 		})
 	}
@@ -147,7 +149,7 @@ func blamed(s *StragglerReport, ranks []RankReport, parts []StragglerPart) []Fin
 	}
 	c := &parts[first.Index].Collectives[at]
 	return []Finding{{
-		Severity: severityOf(part), Number: float64(first.BlameNs) / 1e6, Unit: "ms",
+		Code: finding.WaitedFor, Severity: severityOf(part), Number: float64(first.BlameNs) / 1e6, Unit: "ms",
 		Evidence: Evidence{Rank: first.Index, Track: c.Track, Slice: c.Slice, StartNs: c.StartNs, EndNs: c.End()},
 		Text: fmt.Sprintf("%sthe other ranks waited %s for it, in %d of %d collectives",
 			whose(&parts[first.Index].Meta), units.Duration(float64(first.BlameNs)), first.LastCount, first.Matched),
@@ -165,7 +167,8 @@ func (f *frame) guessFinding(at int, r *RankReport) []Finding {
 		severity = Notice
 	}
 	return []Finding{{
-		Severity: severity, Text: f.who() + coll.GuessText(list), Number: float64(list[0].SumNs) / 1e3, Unit: "us",
+		Code: finding.TakenForCompute, Severity: severity, Text: f.who() + coll.GuessText(list),
+		Number: float64(list[0].SumNs) / 1e3, Unit: "us",
 		Evidence: SliceEvidence(f.tr, at, list[0].First), Doubt: true,
 	}}
 }

@@ -323,6 +323,8 @@ func findings(a *Answers) (table.Table, error) {
 		Doc: "what the report says in words, first what is in doubt, then worst first",
 		Columns: table.Identities(func(i int) table.Who { return at(i).who },
 			table.Ints("id", "its place among all, from 0", func(i int) int64 { return int64(i) }),
+			table.Texts("code", "what it is about, the same in every release; docs/troubleshooting.md explains each",
+				func(i int) string { return string(at(i).Code) }),
 			table.Texts("severity", "info, notice, warning, critical",
 				func(i int) string { return at(i).Severity.String() }),
 			yes("doubt",

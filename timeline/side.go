@@ -295,6 +295,7 @@ func (tl *Timeline) endOf(e flowEnd) (slice, track string, at int64) {
 
 // Finding is a sentence about the traces and where to look.
 type Finding struct {
+	Code     string `json:"code"`
 	Severity string `json:"severity"`
 	Text     string `json:"text"`
 	Where    string `json:"where,omitempty"`
@@ -336,7 +337,7 @@ func (tl *Timeline) find() []Finding {
 }
 
 func (tl *Timeline) finding(f analysis.Finding, where string) Finding {
-	out := Finding{Severity: f.Severity.String(), Text: f.Text, Where: where}
+	out := Finding{Code: string(f.Code), Severity: f.Severity.String(), Text: f.Text, Where: where}
 	e := f.Evidence
 	if e.Rank < 0 || e.Rank >= len(tl.parts) {
 		return out

@@ -105,9 +105,11 @@ func TestStepSignificance(t *testing.T) {
 		sure  bool
 		words string
 	}{
-		"slower":        {side(30, 1), side(30, 1.4), true, "talker decode changed most (p50 1.00 ms → 1.40 ms over 50 and 50);"},
-		"within chance": {side(12, 1), side(12, 1.06), false, "(p50 1.00 ms → 1.06 ms over 50 and 50, which may be chance);"},
-		"older report":  {side(0, 1), side(30, 2), false, "over 50 and 50, not tested against chance);"},
+		"slower": {side(30, 1), side(30, 1.4), true,
+			"talker decode changed most (p50 1.00 ms → 1.40 ms over 50 and 50);"},
+		"within chance": {side(12, 1), side(12, 1.06), false,
+			"(p50 1.00 ms → 1.06 ms over 50 and 50, which may be chance);"},
+		"older report": {side(0, 1), side(30, 2), false, "over 50 and 50, not tested against chance);"},
 	} {
 		r := Pipelines(c.a, c.b)
 		if s := r.Steps[1]; s.Significant != c.sure || !strings.Contains(r.Verdict, c.words) {

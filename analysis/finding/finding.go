@@ -36,10 +36,11 @@ const NoSlice = -1
 
 // Finding is one plain sentence about a trace with the number behind it.
 type Finding struct {
+	Code     Code     `json:"code,omitempty"` // what it is about; of this project's findings one of Codes
 	Severity Severity `json:"severity"`
 	Text     string   `json:"text"`   // one sentence, plain words
 	Number   float64  `json:"number"` // the number that Text rests on
-	Unit     string   `json:"unit"`   // "us", "%", "bytes", "count" …
+	Unit     string   `json:"unit"`   // Code.Unit
 	Evidence Evidence `json:"evidence"`
 	// Doubt says that the finding is about the trace and not about the program: data that
 	// are missing or cannot be true, on which other answers rest. A reader is told of it first.

@@ -160,8 +160,8 @@ type finder struct {
 }
 
 // add notes a finding about slice i of rank d, or about its whole window if i < 0.
-func (f *finder) add(sev analysis.Severity, d *rankData, i int, number float64, unit, text string) {
-	x := Finding{Finding: analysis.Finding{Severity: sev, Text: text, Number: number, Unit: unit}}
+func (f *finder) add(c finding.Code, sev analysis.Severity, d *rankData, i int, number float64, text string) {
+	x := Finding{Finding: analysis.Finding{Code: c, Severity: sev, Text: text, Number: number, Unit: c.Unit()}}
 	if i >= 0 {
 		x.Evidence = analysis.SliceEvidence(d.t, d.index, i)
 		x.Where = fmt.Sprintf("%s: %s at +%s", d.label(), d.t.String(d.t.Slices.Name[i]),
@@ -205,7 +205,7 @@ func (d *rankData) label() string {
 func (a *analyzer) findings(r *Report) {
 	f := &finder{a, r}
 	if !a.aligned && len(a.ranks) > 1 {
-		f.add(analysis.Critical, a.ranks[0], -1, float64(len(a.ranks)), "count",
+		f.add(finding.NoCommonClock, analysis.Critical, a.ranks[0], -1, float64(len(a.ranks)),
 			fmt.Sprintf("the %d traces have no common clock, so nothing is said about hand-offs, requests and waiting between ranks", len(a.ranks)))
 	}
 	f.outcomes()
@@ -270,7 +270,7 @@ func (f *finder) limits() {
 				s.name(), units.Share(b.BusyShare), others(b))
 		}
 		text += f.missing()
-		f.add(sev, d, slice, 100*b.BusyShare, "%", text)
+		f.add(finding.Bottleneck, sev, d, slice, 100*b.BusyShare, text)
 		return
 	}
 }
@@ -323,7 +323,8 @@ func (f *finder) topOp() {
 			if o.Bytes > 0 {
 				text += ", " + units.Rate(stat.Ratio(o.Bytes, o.TotalNs)) + " GB/s"
 			}
-			f.add(severityOf(stat.Ratio(o.SelfNs, s.WindowNs)), f.rankOf(o.MaxTrace), o.MaxSlice, 100*p, "%", text)
+			f.add(finding.TopOperator, severityOf(stat.Ratio(o.SelfNs, s.WindowNs)), f.rankOf(o.MaxTrace), o.MaxSlice,
+				100*p, text)
 			return
 		}
 	}
@@ -342,7 +343,7 @@ func (f *finder) chainLink() {
 	}
 	if p := stat.Ratio(best.DurNs, c.TotalNs); p >= linkShareMin {
 		if d := f.rankOf(best.Trace); d != nil {
-			f.add(analysis.Info, d, best.Slice, 100*p, "%",
+			f.add(finding.FirstOutput, analysis.Info, d, best.Slice, 100*p,
 				fmt.Sprintf("%s of the time to the first %s went into %s: %s of %s",
 					units.Share(p), c.Output, best.Text, units.Duration(float64(best.DurNs)),
 					units.Duration(float64(c.TotalNs))))
@@ -358,7 +359,8 @@ func (f *finder) clock() {
 	}
 	for _, l := range c.Links {
 		if l.Kind == "handoff" && float64(f.r.ClockUncertaintyNs) > uncertaintyMax*float64(l.DurNs) {
-			f.add(analysis.Notice, f.rankOf(l.Trace), l.Slice, float64(f.r.ClockUncertaintyNs)/1e3, "us",
+			f.add(finding.ClockUncertain, analysis.Notice, f.rankOf(l.Trace), l.Slice,
+				float64(f.r.ClockUncertaintyNs)/1e3,
 				fmt.Sprintf("the ranks' clocks agree to ±%s only, and the %s took %s: do not trust its duration",
 					units.Duration(float64(f.r.ClockUncertaintyNs)), l.Text, units.Duration(float64(l.DurNs))))
 			return
@@ -372,7 +374,8 @@ const maxUnmatched = 3
 // unmatched says which collectives were not compared between ranks.
 func (f *finder) unmatched() {
 	for _, u := range f.a.unmatched[:min(len(f.a.unmatched), maxUnmatched)] {
-		f.add(analysis.Notice, f.a.ranks[u.Ranks[0]], -1, float64(u.Count), "count", analysis.UnmatchedText(u))
+		f.add(finding.NotCompared, analysis.Notice, f.a.ranks[u.Ranks[0]], -1, float64(u.Count),
+			analysis.UnmatchedText(u))
 		f.r.Findings[len(f.r.Findings)-1].Doubt = true
 	}
 }
@@ -394,7 +397,7 @@ func (f *finder) communication(s *Stage, ranks []*rankData) {
 		text += fmt.Sprintf(", %s of that waiting until the last rank has entered",
 			units.Share(stat.Ratio(min(comm, s.PeerWaitNs), comm)))
 	}
-	f.add(severityOf(stat.Ratio(comm, s.WindowNs)), d, slice, 100*p, "%", text)
+	f.add(finding.CommShare, severityOf(stat.Ratio(comm, s.WindowNs)), d, slice, 100*p, text)
 }
 
 func (f *finder) handoff(s *Stage, ranks []*rankData) {
@@ -414,7 +417,7 @@ func (f *finder) handoff(s *Stage, ranks []*rankData) {
 			}
 		}
 	}
-	f.add(severityOf(stat.Ratio(hand, s.WindowNs)), d, slice, 100*p, "%",
+	f.add(finding.HandoffShare, severityOf(stat.Ratio(hand, s.WindowNs)), d, slice, 100*p,
 		fmt.Sprintf("%s spends %s of its busy time on hand-offs, %s in all", s.name(), units.Share(p),
 			units.Duration(float64(hand))))
 }
@@ -434,7 +437,7 @@ func (f *finder) straggler(s *Stage, r *Rank, d *rankData) {
 	if p < stragglerWaitMin {
 		return
 	}
-	f.add(severityOf(p), d, d.comms.blame.Worst, 100*r.LastInShare, "%", fmt.Sprintf(
+	f.add(finding.LastIn, severityOf(p), d, d.comms.blame.Worst, 100*r.LastInShare, fmt.Sprintf(
 		"%s enters %s of %d collectives last; its peers wait for it %s of the window (%s)",
 		d.label(), units.Share(r.LastInShare), r.Matched, units.Share(p), units.Duration(float64(lost))))
 }
@@ -447,7 +450,7 @@ func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
 		if st.Count < outlierSteps || st.P99Ns < outlierRatio*st.P50Ns {
 			continue
 		}
-		f.add(analysis.Notice, d, st.MaxSlice, st.P99Ns/st.P50Ns, "ratio", fmt.Sprintf(
+		f.add(finding.SlowSteps, analysis.Notice, d, st.MaxSlice, st.P99Ns/st.P50Ns, fmt.Sprintf(
 			"%s: one %s step in a hundred takes %s or more, %.1f times the median of %s; the longest took %s",
 			d.label(), stepWords[st.Category], units.Duration(st.P99Ns), st.P99Ns/st.P50Ns, units.Duration(st.P50Ns),
 			units.Duration(float64(st.MaxNs))))
@@ -476,7 +479,7 @@ func (f *finder) unrecorded() {
 		return
 	}
 	d := f.rankOf(worst.Trace)
-	f.add(analysis.Info, d, -1, 100*most, "%",
+	f.add(finding.Unrecorded, analysis.Info, d, -1, 100*most,
 		fmt.Sprintf("%d of %d ranks recorded nothing for %s of their window or more, %s for %s",
 			n, all, units.Share(otherShareMin), d.label(), units.Share(most)))
 }
@@ -499,7 +502,7 @@ func (f *finder) queues() {
 		if p < queueShareMin {
 			continue
 		}
-		f.add(severityOf(p), f.rankOf(s.Ranks[0].Trace), -1, 100*p, "%",
+		f.add(finding.QueueWait, severityOf(p), f.rankOf(s.Ranks[0].Trace), -1, 100*p,
 			fmt.Sprintf("requests spend %s of their time in the queue of %s", units.Share(p), s.name()))
 	}
 }
@@ -511,7 +514,7 @@ func (f *finder) drift() {
 		}
 		for _, d := range f.a.ranks {
 			if d.stageID == b.StageID && d.t.Meta.Replica == b.Replica {
-				f.add(analysis.Notice, d, b.Steps.MaxSlice, 100*b.Drift, "%", fmt.Sprintf(
+				f.add(finding.StepDrift, analysis.Notice, d, b.Steps.MaxSlice, 100*b.Drift, fmt.Sprintf(
 					"denoise steps get slower within a batch: the last quarter takes %s longer than the first",
 					units.Share(b.Drift)))
 				break

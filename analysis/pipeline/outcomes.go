@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -60,8 +61,9 @@ func (f *finder) outcomes() {
 			tail = "what it left is in this report, and can end early"
 		}
 		f.r.Findings = append(f.r.Findings, Finding{Where: x.label() + ": " + where, Finding: analysis.Finding{
-			Severity: sev, Text: fmt.Sprintf("%s %s; %s", x.label(), what, tail), Number: float64(len(f.r.Outcomes)),
-			Unit: "count", Evidence: e, Doubt: true,
+			Code: finding.RankLost, Severity: sev, Text: fmt.Sprintf("%s %s; %s", x.label(), what, tail),
+			Number: float64(len(f.r.Outcomes)),
+			Unit:   "count", Evidence: e, Doubt: true,
 		}})
 	}
 }

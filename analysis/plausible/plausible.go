@@ -193,7 +193,8 @@ type extent struct {
 func (c *checker) doubt(k Kind, i int32, x extent, format string, args ...any) {
 	s := &c.v.Trace.Slices
 	f := finding.Finding{
-		Severity: severity(x.part), Text: fmt.Sprintf(format, args...), Number: x.number, Unit: x.unit, Doubt: true,
+		Code: finding.Code(k.String()), Severity: severity(x.part), Text: fmt.Sprintf(format, args...),
+		Number: x.number, Unit: x.unit, Doubt: true,
 		Evidence: finding.Evidence{Track: s.Track[i], Slice: int(i), StartNs: s.Start[i], EndNs: s.End(int(i))},
 	}
 	c.doubts = append(c.doubts, Doubt{k, f})

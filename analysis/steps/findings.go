@@ -34,8 +34,8 @@ type finder struct {
 	index int
 }
 
-func (f *finder) add(sev analysis.Severity, slice int, number float64, unit, format string, args ...any) {
-	x := analysis.Finding{Severity: sev, Text: fmt.Sprintf(format, args...), Number: number, Unit: unit}
+func (f *finder) add(c finding.Code, sev analysis.Severity, slice int, number float64, format string, args ...any) {
+	x := analysis.Finding{Code: c, Severity: sev, Text: fmt.Sprintf(format, args...), Number: number, Unit: c.Unit()}
 	switch {
 	case slice >= 0:
 		x.Evidence = analysis.SliceEvidence(f.t, f.index, slice)
@@ -52,7 +52,7 @@ func (r *Report) findings(seen *plausible.Trace, index int) {
 	r.Findings = append([]analysis.Finding{}, seen.Findings(index, "")...)
 	f := &finder{r, seen.Trace, index}
 	if len(r.Steps) == 0 {
-		f.add(analysis.Info, -1, 0, "count",
+		f.add(finding.NoSteps, analysis.Info, -1, 0,
 			"no steps were found: no labels of an engine, and no sequence of two or more launches that comes %d times or more", minRepeats)
 		return
 	}
@@ -72,16 +72,23 @@ func (f *finder) pace() {
 		if v.HostIdleShare >= 0.1 {
 			sev = analysis.Warning
 		}
-		f.add(sev, v.Slice, 100*v.HostIdleShare, "%", "%s; the longest wait was %s", v.Text,
+		f.add(finding.HostBound, sev, v.Slice, 100*v.HostIdleShare, "%s; the longest wait was %s", v.Text,
 			units.Duration(float64(v.LongestGapNs)))
 	case BoundDevice:
-		f.add(analysis.Info, f.longest(), 100*v.BusyShare, "%", "%s", v.Text)
+		f.add(finding.DeviceBound, analysis.Info, f.longest(), 100*v.BusyShare, "%s", v.Text)
 	case BoundNone:
 		if n := v.Unknown + v.Outside; n > 0 {
-			f.add(analysis.Notice, -1, float64(n), "count", "%s", v.Text)
+			f.add(finding.PaceUnknown, analysis.Notice, -1, float64(n), "%s", v.Text)
 		}
 	case BoundOther:
-		f.add(analysis.Notice, v.Slice, 100*v.OtherShare, "%", "%s", v.Text)
+		code := finding.PaceShared
+		switch {
+		case v.blind():
+			code = finding.LaunchesUnknown
+		case v.inTurn():
+			code = finding.DevicesInTurn
+		}
+		f.add(code, analysis.Notice, v.Slice, 100*v.OtherShare, "%s", v.Text)
 	}
 }
 
@@ -104,7 +111,7 @@ func (f *finder) kinds() {
 		s := &f.r.Kinds[i]
 		if s.Count >= slowCount && s.P99Ns >= slowRatio*s.P50Ns {
 			st := &f.r.Steps[s.Worst]
-			f.add(analysis.Notice, st.Slice, s.P99Ns/s.P50Ns, "ratio",
+			f.add(finding.SlowSteps, analysis.Notice, st.Slice, s.P99Ns/s.P50Ns,
 				"one %s in a hundred takes %s or more, %.1f times the median of %s",
 				stepOf(s.Kind), units.Duration(s.P99Ns), s.P99Ns/s.P50Ns, units.Duration(s.P50Ns))
 		}
@@ -129,7 +136,7 @@ func (f *finder) kinds() {
 	}
 	mean := stat.Ratio(prompt, steps)
 	if p := stat.Ratio(prompt, total); p >= prefillMin && mean >= mixedRatio*decode.MeanNs {
-		f.add(analysis.Info, f.r.Steps[worst].Slice, 100*p, "%",
+		f.add(finding.PromptsBetween, analysis.Info, f.r.Steps[worst].Slice, 100*p,
 			"%s of the time in steps goes into %d steps with prompts, %s each; a decode step takes %s, so sequences wait while prompts are computed",
 			units.Share(p), steps, units.Duration(mean), units.Duration(decode.MeanNs))
 	}
@@ -143,7 +150,7 @@ func (f *finder) graphs() {
 		for _, x := range r.Graphs {
 			replays += x.Replays
 		}
-		f.add(analysis.Info, g.Slice, 100*r.GraphShare, "%",
+		f.add(finding.OperatorsInGraphs, analysis.Info, g.Slice, 100*r.GraphShare,
 			"%s of the device's slices were launched by %s of %s, the one with most time has %s: operators behind them are named only in a trace of the capture",
 			units.Share(r.GraphShare), some(replays, "replay"), some(len(r.Graphs), "graph"), some(g.Slices, "kernel"))
 	}
@@ -151,7 +158,7 @@ func (f *finder) graphs() {
 		s := &r.Kinds[i]
 		if (s.Kind == Decode || s.Kind == Denoise) && s.GraphShare < eagerMax && s.Launches >= manyKernels &&
 			s.HostIdleShare >= hostSpan {
-			f.add(analysis.Warning, r.Steps[s.Worst].Slice, s.Launches, "count",
+			f.add(finding.NoGraphs, analysis.Warning, r.Steps[s.Worst].Slice, s.Launches,
 				"a %s makes %.0f launches one by one and the device waits %s of the time for them: replaying a graph would help",
 				stepOf(s.Kind), s.Launches, units.Share(s.HostIdleShare))
 		}
@@ -183,12 +190,12 @@ func (f *finder) drift() {
 			if d.Change < 0 {
 				word = "faster"
 			}
-			f.add(analysis.Notice, f.r.Steps[d.Last].Slice, 100*d.Change, "%",
+			f.add(finding.StepDrift, analysis.Notice, f.r.Steps[d.Last].Slice, 100*d.Change,
 				"denoise steps get %s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, d.Steps,
 				units.Duration(d.TailNs), units.Duration(d.HeadNs), 100*d.Change)
 		}
 		if float64(d.FirstStepNs) >= firstRatio*d.MeanNs {
-			f.add(analysis.Notice, f.r.Steps[d.First].Slice, float64(d.FirstStepNs)/d.MeanNs, "ratio",
+			f.add(finding.SlowFirstStep, analysis.Notice, f.r.Steps[d.First].Slice, float64(d.FirstStepNs)/d.MeanNs,
 				"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it",
 				units.Duration(float64(d.FirstStepNs)), float64(d.FirstStepNs)/d.MeanNs)
 		}
@@ -201,6 +208,7 @@ func (f *finder) outside() {
 		in += f.r.Steps[i].BusyNs
 	}
 	if p := stat.Ratio(f.r.OutsideNs, f.r.OutsideNs+in); p >= outsideMin {
-		f.add(analysis.Info, -1, 100*p, "%", "%s of the device work was launched outside of steps", units.Share(p))
+		f.add(finding.WorkOutsideSteps, analysis.Info, -1, 100*p, "%s of the device work was launched outside of steps",
+			units.Share(p))
 	}
 }

@@ -159,13 +159,19 @@ func (v *Verdict) limit(d *device, steps []Step, launches int64) {
 		return
 	}
 	v.Bound = BoundNone
-	v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; %s %s busy %s of the time", head, rest, v.who(),
+	v.Text = fmt.Sprintf("the trace does not show who sets the pace: %s; %s %s busy %s of the time", head, rest,
+		v.who(),
 		units.Share(v.BusyShare))
 }
 
 // pauseSaid is the share of the time in no step from which the verdict says that it is about
 // the rest only.
 const pauseSaid = 0.1
+
+// blind says that what is idle is so before work whose launch is not in the trace, for the most
+// part; inTurn that several devices wait for each other.
+func (v *Verdict) blind() bool  { return 2*v.BlindShare >= v.OtherShare }
+func (v *Verdict) inTurn() bool { return len(v.Devices) > 1 && v.TogetherShare < seldomTogether }
 
 // words puts the verdict into one sentence.
 func (v *Verdict) words() string {
@@ -180,9 +186,9 @@ func (v *Verdict) words() string {
 		text = "device-bound: " + head + " and " + waits
 	case v.Bound == BoundHost:
 		text = "host-bound: " + head + " and " + waits
-	case 2*v.BlindShare >= v.OtherShare:
+	case v.blind():
 		text = fmt.Sprintf("the trace does not show who sets the pace: %s and idle for %s before work whose launch was not recorded", head, units.Share(v.BlindShare))
-	case len(v.Devices) > 1 && v.TogetherShare < seldomTogether:
+	case v.inTurn():
 		text = fmt.Sprintf("the devices wait for each other: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, units.Share(v.OtherShare))
 	default:
 		text = fmt.Sprintf("neither host nor device sets the pace alone: %s, %s, and %s for copies, dependencies and starting kernels", head, waits, units.Share(v.OtherShare))

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/internal/badtraces"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 )
@@ -60,7 +62,9 @@ func TestCorpusBehindEveryDoor(t *testing.T) {
 			if err := badtraces.Lay(in, c.Files); err != nil {
 				t.Fatal(err)
 			}
-			want := tracesOf(t, verb(t, "report", in, "--json"))
+			report := verb(t, "report", in, "--json")
+			want := tracesOf(t, report)
+			explained(t, report)
 			for _, name := range []string{"steps", "idle", "comms", "kernels", "ops", "memory"} {
 				if d := cmp.Diff(want, tracesOf(t, verb(t, name, in, "--json"))); d != "" {
 					t.Errorf("%s counts other traces than report: %s", name, d)
@@ -87,6 +91,22 @@ func TestCorpusBehindEveryDoor(t *testing.T) {
 				t.Errorf("the merged file holds other slices: %s (%v, %v)", d, want, got)
 			}
 		})
+	}
+}
+
+// explained checks that every finding of a report has a code that the documentation explains.
+func explained(t *testing.T, a answered) {
+	t.Helper()
+	var doc struct {
+		Report struct{ Findings []finding.Finding }
+	}
+	if err := json.Unmarshal([]byte(a.out), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range doc.Report.Findings {
+		if !slices.Contains(finding.Codes(), f.Code) || f.Unit != f.Code.Unit() {
+			t.Errorf("code %q with unit %q: %s", f.Code, f.Unit, f.Text)
+		}
 	}
 }
 

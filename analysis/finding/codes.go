@@ -1,0 +1,83 @@
+package finding
+
+import (
+	"maps"
+	"slices"
+)
+
+// Code is what a finding is about, for programs: the same in every trace and every release, while
+// its sentence may change. docs/troubleshooting.md explains each with cause and cure.
+type Code string
+
+// The codes of what is in doubt: package plausible's, of ranks and of what ranks say together.
+const (
+	NoTime            Code = "no_time"
+	Overrun           Code = "overrun"
+	SharedLane        Code = "shared_lane"
+	Clock             Code = "clock"
+	EarlyWork         Code = "early_work"
+	NoWork            Code = "no_work"
+	MissingWork       Code = "missing_work"
+	UnmatchedIDs      Code = "unmatched"
+	Dominant          Code = "dominant"
+	NoDuration        Code = "no_duration"
+	Sums              Code = "sums"
+	RankLost          Code = "rank_lost"
+	NoCommonClock     Code = "no_common_clock"
+	ClockUncertain    Code = "clock_uncertain"
+	NotCompared       Code = "collectives_not_compared"
+	TakenForCompute   Code = "taken_for_compute"
+	PaceUnknown       Code = "pace_unknown"
+	LaunchesUnknown   Code = "launches_unknown"
+	NoSteps           Code = "no_steps"
+	Unrecorded        Code = "unrecorded"
+	WorkOutsideSteps  Code = "work_outside_steps"
+	OperatorsInGraphs Code = "operators_in_graphs"
+)
+
+// The codes of where time and memory go.
+const (
+	DeviceIdle     Code = "device_idle"
+	DevicesIdle    Code = "devices_idle" // of several devices of one process
+	ExposedComm    Code = "exposed_communication"
+	ExposedCopies  Code = "exposed_copies"
+	ShortKernels   Code = "short_kernels"
+	QueueFull      Code = "queue_full"
+	MemoryFull     Code = "memory_full"
+	WaitedFor      Code = "waited_for"
+	LastIn         Code = "last_in"
+	HostBound      Code = "host_bound"
+	DeviceBound    Code = "device_bound"
+	PaceShared     Code = "pace_shared"
+	DevicesInTurn  Code = "devices_in_turn"
+	SlowSteps      Code = "slow_steps"
+	PromptsBetween Code = "prompts_between"
+	NoGraphs       Code = "no_graphs"
+	StepDrift      Code = "step_drift"
+	SlowFirstStep  Code = "slow_first_step"
+	Bottleneck     Code = "bottleneck"
+	TopOperator    Code = "top_operator"
+	FirstOutput    Code = "first_output"
+	CommShare      Code = "communication"
+	HandoffShare   Code = "handoffs"
+	QueueWait      Code = "queue_wait"
+)
+
+// codeUnits is the unit of the Number of every code's findings.
+var codeUnits = map[Code]string{
+	NoTime: "count", Overrun: "us", SharedLane: "%", Clock: "us", EarlyWork: "count", NoWork: "count",
+	MissingWork: "count", UnmatchedIDs: "count", Dominant: "%", NoDuration: "count", Sums: "count",
+	RankLost: "count", NoCommonClock: "count", ClockUncertain: "us", NotCompared: "count", TakenForCompute: "us",
+	PaceUnknown: "count", LaunchesUnknown: "%", DevicesInTurn: "%", NoSteps: "count", Unrecorded: "%",
+	WorkOutsideSteps: "%", OperatorsInGraphs: "%",
+	DeviceIdle: "%", DevicesIdle: "%", ExposedComm: "%", ExposedCopies: "%", ShortKernels: "%", QueueFull: "%",
+	MemoryFull: "%", WaitedFor: "ms", LastIn: "%", HostBound: "%", DeviceBound: "%", PaceShared: "%",
+	SlowSteps: "ratio", PromptsBetween: "%", NoGraphs: "count", StepDrift: "%", SlowFirstStep: "ratio",
+	Bottleneck: "%", TopOperator: "%", FirstOutput: "%", CommShare: "%", HandoffShare: "%", QueueWait: "%",
+}
+
+// Codes returns every code of this project, sorted. An analysis of somebody else has its own.
+func Codes() []Code { return slices.Sorted(maps.Keys(codeUnits)) }
+
+// Unit is the unit of Finding.Number in findings of the code: "%", "us", "ms", "count", "ratio".
+func (c Code) Unit() string { return codeUnits[c] }
