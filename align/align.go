@@ -55,6 +55,7 @@ type Clock struct {
 	RelativeNs  int64
 	Matched     int  // collectives with ranks on other clocks that were used
 	Contradicts bool // the collectives cannot be reconciled with the probes
+	Residuals        // what the collectives still differ by
 }
 
 // Map returns rank time ns on the hub's clock.
@@ -77,9 +78,10 @@ func Align(ranks []Rank) []Clock {
 			clocks[i].RefNs = r.Collectives[0].Start
 		}
 	}
-	unit := shareHosts(ranks, clocks)
+	events := match(ranks)
+	unit := shareHosts(ranks, clocks, events)
 	probed := slices.Clone(clocks)
-	for _, c := range components(ranks, unit) {
+	for _, c := range components(ranks, unit, events) {
 		if len(c.units) > maxUnits {
 			continue // the probes have to do
 		}
@@ -87,13 +89,14 @@ func Align(ranks []Rank) []Clock {
 		c.bound(clocks)
 		c.anchor(clocks, probed)
 	}
+	residuals(events, clocks)
 	return clocks
 }
 
 // shareHosts gives the ranks of a host the intersection of their probes and one
 // reference. It returns for each rank the unit it moves with: the first rank that
 // shares its clock.
-func shareHosts(ranks []Rank, clocks []Clock) (unit []int) {
+func shareHosts(ranks []Rank, clocks []Clock, events []event) (unit []int) {
 	hosts := map[string][]int{}
 	unit = make([]int, len(ranks))
 	for i, r := range ranks {
@@ -108,7 +111,7 @@ func shareHosts(ranks []Rank, clocks []Clock) (unit []int) {
 			lo = max(lo, clocks[i].OffsetNs-clocks[i].ErrorNs)
 			hi = min(hi, clocks[i].OffsetNs+clocks[i].ErrorNs)
 		}
-		if lo > hi {
+		if lo > hi || !sameClock(members, events, clocks) {
 			continue // they do not read one clock after all
 		}
 		for _, i := range members {
@@ -287,7 +290,7 @@ func (c *component) clamp(clocks, probed []Clock) {
 
 // components matches the collectives and returns the ranks that these connect.
 // Collectives within one clock tell nothing and are left out.
-func components(ranks []Rank, unit []int) []component {
+func components(ranks []Rank, unit []int, all []event) []component {
 	root := slices.Clone(unit)
 	find := func(i int) int {
 		for root[i] != i {
@@ -296,7 +299,7 @@ func components(ranks []Rank, unit []int) []component {
 		}
 		return i
 	}
-	events := slices.DeleteFunc(match(ranks), func(e event) bool {
+	events := slices.DeleteFunc(slices.Clone(all), func(e event) bool {
 		return !slices.ContainsFunc(e.rank, func(r int) bool { return unit[r] != unit[e.rank[0]] })
 	})
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.end[0], b.end[0]) })

@@ -18,6 +18,9 @@
 //  4. Nobody leaves a collective before everybody has entered. That bounds the error of
 //     every two clocks against each other.
 //
+// Ranks of one host are believed to share a clock unless their collectives forbid it: hosts that
+// are all called "localhost" do not.
+//
 // Collectives say nothing about the ranks as a whole. Once they are right against each
 // other, they are moved together to where all their probes agree.
 //

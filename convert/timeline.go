@@ -53,7 +53,10 @@ type RankClock struct {
 	RelativeNs  int64   `json:"relative_error_ns"`   // against ranks of other hosts by common collectives; 0 if none
 	Collectives int     `json:"collectives_matched"` // with other hosts, that refined the clock
 	Contradicts bool    `json:"contradicts_probe,omitempty"`
-	NoWallClock bool    `json:"no_wall_clock,omitempty"` // put at the start of the timeline
+	ResidualP50 int64   `json:"residual_p50_ns"` // between its ends of common collectives and the others', aligned
+	ResidualP95 int64   `json:"residual_p95_ns"`
+	Impossible  int     `json:"impossible_collectives,omitempty"` // it left before another had entered
+	NoWallClock bool    `json:"no_wall_clock,omitempty"`          // put at the start of the timeline
 }
 
 // Clocks returns the clock of each rank, in the order of ranks.
@@ -117,6 +120,7 @@ func summarize(ranks []RankInput, clocks []align.Clock) Timeline {
 		tl.Ranks = append(tl.Ranks, RankClock{
 			RankID: r.Rank, StageName: r.StageName, OffsetNs: c.OffsetNs, DriftPPM: c.Drift * 1e6, ErrorNs: c.ErrorNs,
 			RelativeNs: c.RelativeNs, Collectives: c.Matched, Contradicts: c.Contradicts, NoWallClock: !m.WallClock,
+			ResidualP50: c.P50Ns, ResidualP95: c.P95Ns, Impossible: c.Impossible,
 		})
 		if !m.WallClock {
 			continue

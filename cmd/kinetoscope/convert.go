@@ -92,6 +92,7 @@ type convertPart struct {
 	info   reading.Info
 	rank   align.Rank
 	first  int64 // its own first time
+	last   int64 // its own last
 	empty  bool
 	clock  align.Clock
 	placed bool // its clock is the wall clock
@@ -167,13 +168,15 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	type seen struct {
 		rank   align.Rank
 		first  int64
+		last   int64
 		empty  bool
 		placed bool
 	}
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) seen {
 		t := s.Trace
-		first, _, ok := t.Extent()
-		return seen{convert.AlignRank(t, convert.Scope(&t.Meta), protocol.ClockError{}), first, !ok, t.Meta.WallClock}
+		first, last, ok := t.Extent()
+		return seen{convert.AlignRank(t, convert.Scope(&t.Meta), protocol.ClockError{}), first, last, !ok,
+			t.Meta.WallClock}
 	})
 	if err != nil {
 		return nil, err
@@ -182,7 +185,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	ranks := make([]align.Rank, len(list))
 	for i, l := range list {
 		parts[i] = convertPart{label: l.Label, info: infos[i], rank: l.Value.rank, first: l.Value.first,
-			empty: l.Value.empty, placed: l.Value.placed}
+			last: l.Value.last, empty: l.Value.empty, placed: l.Value.placed}
 		ranks[i] = l.Value.rank
 	}
 	for i, clock := range align.Align(ranks) {
@@ -403,16 +406,16 @@ func (w *rewriting) say(f format.Format) {
 		return
 	}
 	for i := range w.parts {
-		p := &w.parts[i]
-		switch {
-		case !p.placed:
-			fmt.Fprintf(w.e.Err, "note: %s has no wall clock: it is put at the start\n", p.label)
-		case p.clock.Contradicts:
-			fmt.Fprintf(w.e.Err, "note: the clock of %s cannot be brought to agree with its collectives\n", p.label)
-		case p.clock.Matched > 0 && p.clock.OffsetNs != 0:
-			fmt.Fprintf(w.e.Err, "note: %s is moved by %v, from %d collectives\n", p.label,
-				time.Duration(p.clock.OffsetNs), p.clock.Matched)
+		if p := &w.parts[i]; !p.placed {
+			fmt.Fprintf(w.e.Err, "note: %s has no wall clock: it is put at the start\n", w.name(p))
 		}
+	}
+	sections := []report.Section{{Tables: []*report.Table{w.clockTable()}}}
+	if err := report.Page(w.e.Err, "", "", sections, w.e.Text()); err != nil {
+		return // nothing can be said any more
+	}
+	for _, d := range w.doubtsOfClocks() {
+		fmt.Fprintf(w.e.Err, "WARNING: %s\n", d)
 	}
 }
 

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// drawRank writes Kineto's trace of a rank with 100 all-reduces, 50 ms apart, that end together
+// but for up to 8 µs, on a clock that is by ns ahead and runs faster by ppm.
+func drawRank(t *testing.T, dir string, rank int, by int64, ppm float64) string {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(7, uint64(rank)))
+	var b strings.Builder
+	fmt.Fprintf(&b,
+		`{"schemaVersion": 1, "host_name": "node%d", "distributedInfo": {"backend": "nccl", "rank": %d, "world_size": 2,
+"pg_config": [{"pg_name": "0", "pg_desc": "tp", "backend_config": "nccl", "pg_size": 2, "ranks": [0, 1]}]},
+"deviceProperties": [{"id": 0, "name": "card"}], "baseTimeNanoseconds": 1790000000000000000, "traceEvents": [`, rank,
+		rank)
+	clock := func(ns int64) string {
+		ns += by + int64(ppm*1e-6*float64(ns))
+		return fmt.Sprintf("%d.%03d", ns/1000, ns%1000)
+	}
+	for i := range int64(100) {
+		meet := 10_000_000_000 + i*50_000_000
+		enter, leave := meet-rng.Int64N(900_000), meet+60_000+rng.Int64N(8000)
+		fmt.Fprintf(&b, `
+{"ph": "X", "cat": "cpu_op", "name": "record_param_comms", "pid": 9, "tid": 9, "ts": %[1]s, "dur": 20, "args": {"External id": %[3]d, "Collective name": "allreduce", "Process Group Name": "0", "Process Group Description": "tp", "Group size": 2, "In msg nelems": 64, "Out msg nelems": 64, "dtype": "Float", "Seq": %[3]d}},
+{"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 9, "tid": 9, "ts": %[1]s, "dur": 5, "args": {"External id": %[3]d, "correlation": %[3]d}},
+{"ph": "X", "cat": "kernel", "name": "ncclDevKernel_AllReduce_Sum_f32_RING_LL", "pid": 0, "tid": 7, "ts": %[1]s, "dur": %.3[2]f, "args": {"correlation": %[3]d, "device": 0, "stream": 7, "External id": %[3]d, "Collective name": "allreduce", "Process Group Name": "0", "Process Group Description": "tp", "Group size": 2, "In msg nelems": 64, "Out msg nelems": 64, "dtype": "Float", "Seq": %[3]d}},`,
+			clock(enter), float64(leave-enter)/1000*(1+ppm*1e-6), i+1)
+	}
+	text := strings.TrimSuffix(b.String(), ",") + "]}"
+	path := filepath.Join(dir, fmt.Sprintf("rank%d.json", rank))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// merged runs merge and returns what it said, and the ends of each rank's kernels in the file.
+func merged(t *testing.T, out string, files ...string) (said string, ends [][]int64) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	args := append(append([]string{"merge"}, files...), "-o", out)
+	if code := run(context.Background(), args, cli.Streams{Out: &stdout, Err: &stderr}); code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr.String())
+	}
+	found, err := open.Find([]string{out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = open.EachSource(t.Context(), found, open.Options{}, func(_ int, tr *trace.Trace) error {
+		var e []int64
+		for i, c := range tr.Slices.Cat {
+			if c == trace.CatKernel {
+				e = append(e, tr.Slices.End(i))
+			}
+		}
+		ends = append(ends, e)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stderr.String(), ends
+}
+
+// merge puts ranks on one clock: within 20 µs at both ends of the window, whatever their
+// clocks were, and says how far it moved them and what is left.
+func TestMergeRecoversClocks(t *testing.T) {
+	dir := t.TempDir()
+	a := drawRank(t, dir, 0, 0, 0)
+	b := drawRank(t, dir, 1, 7_000_000, 30)
+	said, ends := merged(t, filepath.Join(dir, "both.json"), a, b)
+	if len(ends) != 2 || len(ends[0]) != 100 || len(ends[1]) != 100 {
+		t.Fatalf("%d traces in the file; %s", len(ends), said)
+	}
+	for i := range ends[0] {
+		if d := ends[1][i] - ends[0][i]; d > 20_000 || d < -20_000 {
+			t.Errorf("collective %d ends %d ns apart", i, d)
+		}
+	}
+	for _, want := range []string{"Clocks", "drift ppm", "node1"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said:\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "WARNING") {
+		t.Error(said)
+	}
+}
+
+// Traces of different captures are said to be so, loudly.
+func TestMergeWarnsOfStrangers(t *testing.T) {
+	dir := t.TempDir()
+	a := drawRank(t, dir, 0, 0, 0)
+	b := drawRank(t, dir, 1, 3_600_000_000_000, 0) // an hour later, numbered alike
+	said, _ := merged(t, filepath.Join(dir, "both.json"), a, b)
+	if !strings.Contains(said, "WARNING: ") || !strings.Contains(said, "two captures") {
+		t.Error(said)
+	}
+}
