@@ -2,8 +2,10 @@ package steps
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -138,41 +140,121 @@ func drawLoop(rt *rapid.T) loop {
 	return l
 }
 
-// TestAgree: verdict, idle breakdown and step table never contradict each other, in loops of
-// any shape, sound, with launches whose work is lost, with a clock that is behind.
-func TestAgree(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		l := drawLoop(rt)
-		tr := l.draw()
+// damages are what can be wrong with a trace, or odd about it.
+var damages = map[string]func(rt *rapid.T, tr *trace.Trace){
+	"sound": func(*rapid.T, *trace.Trace) {},
+	"lost": func(rt *rapid.T, tr *trace.Trace) {
 		s := &tr.Slices
-		what := rapid.SampledFrom([]string{"sound", "lost", "behind", "overrun", "pause"}).Draw(rt, "damage")
-		switch what {
-		case "lost":
-			from, to := rapid.IntRange(0, s.Len()).Draw(rt, "from"), rapid.IntRange(0, s.Len()).Draw(rt, "to")
-			for i := min(from, to); i < max(from, to); i++ {
-				if s.Cat[i] == trace.CatKernel {
-					s.Cat[i] = trace.CatCPUInstant
-				}
-			}
-		case "behind":
-			for i := range s.Start {
-				if s.Cat[i] == trace.CatKernel {
-					s.Start[i] -= 3000 * us
-				}
-			}
-		case "overrun":
-			for i := range s.Start {
-				if s.Cat[i] == trace.CatKernel && i > s.Len()/2 {
-					s.Dur[i] = 5_000_000 * us
-					break
-				}
-			}
-		case "pause":
-			for i := s.Len() / 2; i < s.Len(); i++ {
-				s.Start[i] += 500_000 * us
+		from, to := rapid.IntRange(0, s.Len()).Draw(rt, "from"), rapid.IntRange(0, s.Len()).Draw(rt, "to")
+		for i := min(from, to); i < max(from, to); i++ {
+			if s.Cat[i] == trace.CatKernel {
+				s.Cat[i] = trace.CatCPUInstant
 			}
 		}
+	},
+	"shifted": func(rt *rapid.T, tr *trace.Trace) {
+		by := rapid.SampledFrom([]int64{-3000, 3000, -40, 200, 60_000}).Draw(rt, "by")
+		onDevices(tr, -1, func(int64) int64 { return by * us })
+	},
+	"one device shifted": func(rt *rapid.T, tr *trace.Trace) {
+		by := rapid.SampledFrom([]int64{-3000, 3000, -90, 700}).Draw(rt, "by")
+		onDevices(tr, rapid.Int64Range(0, 3).Draw(rt, "device"), func(int64) int64 { return by * us })
+	},
+	"drifts": func(rt *rapid.T, tr *trace.Trace) {
+		ppm := rapid.SampledFrom([]int64{-18_000, -2000, 2000, 18_000}).Draw(rt, "ppm")
+		onDevices(tr, -1, func(at int64) int64 { return at / 1_000_000 * ppm })
+	},
+	"graphs without kernels": func(rt *rapid.T, tr *trace.Trace) {
+		every := rapid.IntRange(1, 9).Draw(rt, "every")
+		s, n := &tr.Slices, tr.Slices.Len()
+		for i := range n {
+			if s.Cat[i].Runtime() && i%every == 0 {
+				tr.AddSlice(trace.Slice{Start: s.Start[i] + us, Dur: us, Name: "cudaGraphLaunch",
+					Cat: trace.CatCUDARuntime, Track: s.Track[i], Corr: 1_000_000 + int64(i)})
+			}
+		}
+	},
+	"overrun": func(_ *rapid.T, tr *trace.Trace) {
+		s := &tr.Slices
+		for i := range s.Start {
+			if s.Cat[i] == trace.CatKernel && i > s.Len()/2 {
+				s.Dur[i] = 5_000_000 * us
+				break
+			}
+		}
+	},
+	"pause": func(_ *rapid.T, tr *trace.Trace) {
+		s := &tr.Slices
+		for i := s.Len() / 2; i < s.Len(); i++ {
+			s.Start[i] += 500_000 * us
+		}
+	},
+	"host work round it": func(rt *rapid.T, tr *trace.Trace) {
+		lo, hi, _ := tr.Extent()
+		long := rapid.SampledFrom([]int64{50, 4000, 900_000}).Draw(rt, "long")
+		for _, at := range []int64{lo - (long+5)*us, hi + 5*us} {
+			tr.AddSlice(trace.Slice{Start: at, Dur: long * us, Name: "load.py(7): weights",
+				Cat: trace.CatPythonFunction, Track: 0, Corr: trace.NoCorrelation})
+		}
+	},
+}
+
+// onDevices moves the times of one device's work, of all for -1, as its own clock shows them.
+func onDevices(tr *trace.Trace, device int64, by func(at int64) int64) {
+	s := &tr.Slices
+	for i, id := range s.Track {
+		if tk := &tr.Tracks[id]; tk.Kind == trace.TrackGPU && (device < 0 || tk.Device == device) {
+			s.Start[i] += by(s.Start[i])
+		}
+	}
+}
+
+// drawDamaged draws a loop with up to two damages, and says which.
+func drawDamaged(rt *rapid.T) (*trace.Trace, string) {
+	tr := drawLoop(rt).draw()
+	names := slices.Sorted(maps.Keys(damages))
+	what := ""
+	for range rapid.IntRange(1, 2).Draw(rt, "damages") {
+		name := rapid.SampledFrom(names).Draw(rt, "damage")
+		damages[name](rt, tr)
+		what += name + ", "
+	}
+	return tr, what
+}
+
+// TestAgree: verdict, idle breakdown and step table never contradict each other, in loops of
+// any shape, sound and damaged in any two ways.
+func TestAgree(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		tr, what := drawDamaged(rt)
 		agree(rt, what, tr)
+	})
+}
+
+// TestAgreeOfRanks: what is said of a rank is the same beside another one, and the doubt about
+// either comes before all else.
+func TestAgreeOfRanks(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var both []*trace.Trace
+		what, doubted := "", false
+		for rank := range 2 {
+			tr, said := drawDamaged(rt)
+			tr.Meta.Rank = rank
+			both, what = append(both, tr), what+said
+		}
+		all := analysis.All(both, analysis.Options{})
+		for k, tr := range both {
+			alone := analysis.All([]*trace.Trace{tr}, analysis.Options{})
+			if a, b := fmt.Sprint(alone.Ranks[0].Temporal), fmt.Sprint(all.Ranks[k].Temporal); a != b {
+				rt.Fatalf("%s: rank %d is %s alone and %s beside the other", what, k, a, b)
+			}
+			for _, f := range alone.Findings {
+				doubted = doubted || f.Doubt && f.Severity >= analysis.Warning
+			}
+		}
+		if doubted && (len(all.Findings) == 0 || !all.Findings[0].Doubt) {
+			rt.Fatalf("%s: the doubt about a rank is not said first: %+v", what, all.Findings)
+		}
 	})
 }
 

@@ -243,13 +243,17 @@ func bound(span, busy, hostIdle int64) Bound {
 	return BoundOther
 }
 
-// span is from the begin of the first step or of the first device work to the end of the last
-// of either.
+// span is from the begin of the trace to its end: what the host does before the first step and
+// after the last is time in which no step runs.
 func (d *device) span(steps []Step) (lo, hi int64) {
 	end := &steps[len(steps)-1]
 	lo, hi = steps[0].AtNs, end.AtNs+end.SpanNs
 	busy := d.any.busy
-	return min(lo, busy[0].Start), max(hi, busy[len(busy)-1].End)
+	lo, hi = min(lo, busy[0].Start), max(hi, busy[len(busy)-1].End)
+	if from, to, ok := d.seen.Extent(); ok {
+		lo, hi = min(lo, from), max(hi, to)
+	}
+	return lo, hi
 }
 
 // together is the part of the time in steps in which a device was busy in which two or more

@@ -226,17 +226,25 @@ func (sh *shape) write(path string, events int) (err error) {
 	for i := range events {
 		k := i / 3
 		at := 1000 + float64(k)*10
-		e := event{Ph: "X", Cat: "cpu_op", Name: fmt.Sprintf("aten::op%d", k%7), PID: 1, TID: 1, TS: at,
-			Args: map[string]any{"External id": k}}
+		e := event{Ph: "X", Cat: "cpu_op", Name: fmt.Sprintf("aten::op_%d", k*k%83), PID: 1, TID: 1, TS: at,
+			Args: map[string]any{"External id": k, "Record function id": 0, "Ev Idx": k,
+				"Concrete Inputs": []string{"", ""},
+				"Input Dims":      [][]int{{8, 64 << (k * k % 5)}, {64}}, "Input type": []string{"float", "float"}}}
 		e.lasts(8)
 		switch i % 3 {
 		case 1:
 			e = event{Ph: "X", Cat: "cuda_runtime", Name: "cudaLaunchKernel", PID: 1, TID: 1, TS: at + 1,
-				Args: map[string]any{"correlation": k + 1}}
+				Args: map[string]any{"External id": k, "cbid": 211, "correlation": k + 1}}
 			e.lasts(2)
 		case 2:
-			e = event{Ph: "X", Cat: "kernel", Name: fmt.Sprintf("gemm%d", k%7), PID: 0, TID: 7, TS: at + 4,
-				Args: map[string]any{"device": 0, "stream": 7, "correlation": k + 1}}
+			e = event{Ph: "X", Cat: "kernel", Name: fmt.Sprintf("void at::native::gemm_%d<float>(int, float*)",
+				k*k%113),
+				PID: 0, TID: 7, TS: at + 4, Args: map[string]any{"External id": k, "queued": 0, "device": 0,
+					"context": 1,
+					"stream":  7, "correlation": k + 1, "registers per thread": 16 + k*k%7, "shared memory": 0,
+					"blocks per SM": float64(k*k%91) / 7, "warps per SM": float64(k*k%91) / 3.5,
+					"grid": []int{k*k%91 + 1, 1, 1}, "block": []int{128, 1, 1},
+					"est. achieved occupancy %": k * k % 91}}
 			e.lasts(5)
 		}
 		sh.edit(i, events, &e)
