@@ -105,6 +105,9 @@ func (s *svgWriter) lanes() float64 {
 	title := strings.Join(names, " → ")
 	if b := s.r.Bottleneck; b != nil && b.Limit != pipeline.LimitLoad {
 		title += fmt.Sprintf(": %s is the bottleneck", b.Stage)
+		if b.Missing != "" {
+			title += " of what is known"
+		}
 	}
 	s.text(svgMargin, 30, "h", title)
 	x0, wide := float64(svgMargin+svgLabel), float64(svgWidth-2*svgMargin-svgLabel-svgShares-20)

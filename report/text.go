@@ -422,6 +422,9 @@ func (p *printer) bottleneck() {
 		s += " (" + strings.Join(others, ", ") + ")"
 	}
 	s += fmt.Sprintf(". Limit: %s. %s.", b.Limit, neutral.Plain(upperFirst(b.Why)))
+	if b.Missing != "" {
+		s += " " + neutral.Plain(upperFirst(b.Missing)) + "."
+	}
 	for _, l := range wrap(s, p.o.Width-tableIndent) {
 		p.line("  " + l)
 	}

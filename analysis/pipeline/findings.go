@@ -269,7 +269,9 @@ func (f *finder) limits() {
 			text = fmt.Sprintf("no stage is saturated: the busiest, %s, is busy %s of the time while steps run%s",
 				s.name(), units.Share(b.BusyShare), others(b))
 		}
-		text += f.missing()
+		if b.Missing = f.missing(); b.Missing != "" {
+			text += "; " + b.Missing
+		}
 		f.add(finding.Bottleneck, sev, d, slice, 100*b.BusyShare, text)
 		return
 	}

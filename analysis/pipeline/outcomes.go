@@ -80,14 +80,14 @@ func (f *finder) missing() string {
 			part = append(part, x.label())
 		}
 	}
-	text := ""
+	var text []string
 	if len(none) > 0 {
-		text = "; not looked at for lack of a trace: " + few(none)
+		text = append(text, "not looked at for lack of a trace: "+few(none))
 	}
 	if len(part) > 0 {
-		text += "; known in part only: " + few(part)
+		text = append(text, "known in part only: "+few(part))
 	}
-	return text
+	return strings.Join(text, "; ")
 }
 
 // few lists names, the first of them if they are many.

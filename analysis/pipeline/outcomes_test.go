@@ -35,6 +35,9 @@ func TestLostRank(t *testing.T) {
 				t.Errorf("%s, left %v: %+v", who, left, r.Outcomes)
 			}
 			if left {
+				if b := r.Bottleneck; b != nil && b.Missing != "known in part only: "+who {
+					t.Errorf("the bottleneck says of %s %q", who, b.Missing)
+				}
 				for _, f := range r.Findings {
 					if strings.Contains(f.Text, "bottleneck") && !strings.Contains(f.Text, "known in part only: "+who) {
 						t.Errorf("%q hides that %s is there in part", f.Text, who)

@@ -283,6 +283,9 @@ type Bottleneck struct {
 	Limit     Limit       `json:"limit"`
 	Why       string      `json:"why"` // one sentence
 	Others    []StageBusy `json:"others"`
+	// Missing names the ranks that this rests on in part only or not at all, in words; empty if
+	// all are known.
+	Missing string `json:"missing,omitempty"`
 }
 
 // StageBusy is another stage's busy share.

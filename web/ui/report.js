@@ -19,8 +19,9 @@ export function headline(r) {
   if (!b) return "No stage worked while the session recorded.";
   const others = b.others.map((o) => `${o.stage} ${percent(o.busy_share)}`).join(", ");
   const busy = `busy ${percent(b.busy_share)} of the time${others && ` (${others})`}`;
-  if (b.limit === "load") return `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${busy}.`;
-  return `${b.stage} is the bottleneck: ${busy}. It is held back by ${limits[b.limit] ?? b.limit}: ${b.why}.`;
+  const missing = b.missing ? ` ${b.missing[0].toUpperCase()}${b.missing.slice(1)}.` : "";
+  if (b.limit === "load") return `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${busy}.${missing}`;
+  return `${b.stage} is the bottleneck: ${busy}. It is held back by ${limits[b.limit] ?? b.limit}: ${b.why}.${missing}`;
 }
 
 export const pictureText = (r) =>

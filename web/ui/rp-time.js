@@ -35,7 +35,8 @@ export const where = {
     const of = o.traces.filter((t) => t.parts.length);
     const names = [...new Set(of.flatMap((t) => t.parts.filter((p) => p.ns > 0).map((p) => p.name)))];
     const b = o.bottleneck;
-    return [b && h("p", { class: "headline" }, b.limit === "load" ? `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${percent(b.busy_share)} of the time in which there were requests.` : `${b.stage} is the bottleneck, busy ${percent(b.busy_share)} of the time in which there were requests: ${b.why}.`),
+    const missing = b?.missing ? ` ${b.missing[0].toUpperCase()}${b.missing.slice(1)}.` : "";
+    return [b && h("p", { class: "headline" }, b.limit === "load" ? `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${percent(b.busy_share)} of the time in which there were requests.${missing}` : `${b.stage} is the bottleneck, busy ${percent(b.busy_share)} of the time in which there were requests: ${b.why}.${missing}`),
       h("div", { class: "bars" }, of.flatMap((t) => [h("div", { class: "barrow" },
         button("track", { id: `trace:${t.trace}` }, t.devices ? `${traceName(t)}, all devices` : traceName(t)),
         h("div", { class: "shares", role: "img", "aria-label": `${traceName(t)}: ${t.parts.filter((p) => p.ns > 0).map((p) => `${p.name} ${percent(p.share)}`).join(", ")}` },
