@@ -104,6 +104,9 @@ func explained(t *testing.T, a answered) {
 		t.Fatal(err)
 	}
 	for _, f := range doc.Report.Findings {
+		if f.Code == "one_operator" { // of the toy that this test program has linked in
+			continue
+		}
 		if !slices.Contains(finding.Codes(), f.Code) || f.Unit != f.Code.Unit() {
 			t.Errorf("code %q with unit %q: %s", f.Code, f.Unit, f.Text)
 		}

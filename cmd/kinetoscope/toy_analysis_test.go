@@ -81,7 +81,7 @@ func toyFindings(list []report.Ranked[toyLongest]) []analysis.Finding {
 		if v := r.Value; v.share > 0.5 {
 			v.Where.Rank = i
 			out = append(out, analysis.Finding{
-				Severity: analysis.Notice, Number: 100 * v.share, Unit: "%", Evidence: v.Where,
+				Code: "one_operator", Severity: analysis.Notice, Number: 100 * v.share, Unit: "%", Evidence: v.Where,
 				Text: fmt.Sprintf("rank %s: %s is most of the trace", r.Label, v.Name),
 			})
 		}
