@@ -263,72 +263,7 @@ func (tl *Timeline) FlameOf(ctx context.Context, i int, device bool) (*Flame, er
 		return nil, err
 	}
 	if device {
-		return p.cells.flame.get(p.deviceFlame), nil
+		return p.cells.flame.get(func() *Flame { return p.deviceFlame(newTexts(1), 0, nil) }), nil
 	}
-	q := Query{From: p.from - 1, To: p.to + 1, Px: 1}
-	for k := range p.t.Tracks {
-		list := p.index.Track(trace.TrackID(k))
-		if len(list) == 0 || p.t.Tracks[k].Kind == trace.TrackGPU || p.t.Slices.Cat[list[0]] == trace.CatTraceSpan {
-			continue // a track of the profiler's own spans says when it recorded, and nothing of the host
-		}
-		if len(q.Tracks) < MaxTracks {
-			q.Tracks = append(q.Tracks, trackID(i, trace.TrackID(k)))
-		}
-	}
-	s, err := tl.Select(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	s.Flame.Name = "host"
-	return s.Flame, nil
-}
-
-// notLaunched holds device work whose launch the trace does not have.
-const notLaunched = "launch not in the trace"
-
-func (p *part) deviceFlame() *Flame {
-	root := &Flame{Name: "device"}
-	v := p.subject().Seen().View
-	s := &p.t.Slices
-	names := newTexts(1)
-	none := textKey{names.number(notLaunched), ClassOther}
-	nodes := make([]*Flame, s.Len()) // by slice of the host
-	var way []int32                  // from the call outwards, as far as it has no node
-	for _, d := range v.Work {
-		if !v.Counts(d) {
-			continue
-		}
-		at := root
-		if call := v.Launch(d); call < 0 {
-			at = root.node(none, names.list)
-		} else {
-			k := p.index.Parent[call]
-			for way = way[:0]; k != trace.NoParent && nodes[k] == nil; k = p.index.Parent[k] {
-				way = append(way, k)
-			}
-			if k != trace.NoParent {
-				at = nodes[k]
-			}
-			for n := len(way) - 1; n >= 0; n-- {
-				k := textKey{names.name(0, p, s.Name[way[n]]).flame, p.classOf(uint32(way[n]))}
-				at = at.node(k, names.list)
-				nodes[way[n]] = at
-			}
-		}
-		at.child(textKey{names.name(0, p, s.Name[d]).own, p.classOf(uint32(d))}, names.list, v.Dur[d])
-	}
-	root.gather()
-	root.finish()
-	return root
-}
-
-// gather adds to the nodes below f what lies below them.
-func (f *Flame) gather() {
-	for _, c := range f.kids {
-		c.gather()
-		for _, below := range c.kids {
-			c.Count += below.Count
-			c.TotalNs += below.TotalNs
-		}
-	}
+	return p.hostFlame(ctx, newTexts(1), 0, nil)
 }

@@ -25,7 +25,8 @@ const loginLife = 12 * time.Hour
 // load balancers and Prometheus ask, and the way to log in. Every other route controls or
 // reveals recordings, or makes the pipeline work.
 var openRoutes = map[string]bool{
-	"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/health": true, "/metrics": true, "/login": true,
+	"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/compare": true,
+	"/health": true, "/metrics": true, "/login": true,
 }
 
 // keyring knows who may use the server: who shows one of its keys, or a cookie that a

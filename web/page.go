@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -30,9 +31,14 @@ func (s *Server) viewPage(w http.ResponseWriter, _ *http.Request) error {
 	return servePage(w, "timeline.html")
 }
 
+// comparePage shows two runs side by side; the page asks for the rest.
+func (s *Server) comparePage(w http.ResponseWriter, _ *http.Request) error {
+	return servePage(w, "compare.html")
+}
+
 // firstView leads a viewer without a pipeline to what it was started for.
 func (s *Server) firstView(w http.ResponseWriter, r *http.Request) error {
-	http.Redirect(w, r, "/view/"+ViewID, http.StatusFound)
+	http.Redirect(w, r, cmp.Or(s.cfg.Front, "/view/"+ViewID), http.StatusFound)
 	return nil
 }
 

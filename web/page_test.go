@@ -35,8 +35,12 @@ func TestPageIsWhole(t *testing.T) {
 	if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none';") {
 		t.Errorf("headers of the timeline's page %v", h)
 	}
-	reached := map[string]bool{"index.html": true, "timeline.html": true}
-	queue := []string{index, timelines}
+	_, h, compared := call(t, "GET", url+"/compare?a=x&b=y", "")
+	if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none';") {
+		t.Errorf("headers of the comparison's page %v", h)
+	}
+	reached := map[string]bool{"index.html": true, "timeline.html": true, "compare.html": true}
+	queue := []string{index, timelines, compared}
 	for len(queue) > 0 {
 		for _, m := range reference.FindAllStringSubmatch(queue[0], -1) {
 			file := m[1]
@@ -60,7 +64,7 @@ func TestPageIsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := 0
-	pages := map[string]string{"main.js": index, "timeline.js": timelines}
+	pages := map[string]string{"main.js": index, "timeline.js": timelines, "compare.js": compared}
 	for _, f := range files {
 		data := readUI(t, f.Name())
 		size += len(data)

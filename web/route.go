@@ -22,6 +22,7 @@ func (s *Server) table() map[string]methods {
 	t := map[string]methods{
 		"/ui/{file}": {http.MethodGet: s.pageFile},
 		"/view/{id}": {http.MethodGet: s.viewPage},
+		"/compare":   {http.MethodGet: s.comparePage},
 		"/login":     {http.MethodPost: s.login},
 	}
 	if s.api != nil {

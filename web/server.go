@@ -60,6 +60,7 @@ type Config struct {
 	API      omni.API             // nil: there is no pipeline, and no endpoints of one
 	View     *view.API            // timelines of runs; nil: their endpoints answer 404. The caller closes it
 	Catalog  *catalog.Catalog     // the runs of the store; nil: their endpoints answer 404
+	Front    string               // path that / leads to without a pipeline; "": the view of ViewID
 	Sessions Sessions             // nil: the sessions endpoints answer 404
 	Logger   *slog.Logger         // nil: slog.Default()
 	Registry *prometheus.Registry // nil: a new one; the go and process collectors are added to it

@@ -92,7 +92,7 @@ func Pipelines(a, b Side) *Report {
 		s.Ranks, s.Requests = ranksOf(s.Report), s.Report.RequestCount
 		s.known(s.Report.Made)
 	}
-	r := &Report{A: a, B: b, Differs: differs(&a, &b), Steps: []Step{}, Time: []Time{}}
+	r := &Report{A: a, B: b, Differs: Differs(&a, &b), Steps: []Step{}, Time: []Time{}}
 	r.Doubts = append(doubts("A", a.Report), doubts("B", b.Report)...)
 	r.Latency = latencies(a.Report, b.Report)
 	for _, name := range stageNames(a.Report, b.Report) {
@@ -153,7 +153,8 @@ func ranksOf(r *pipeline.Report) string {
 	return strings.Join(parts, ", ")
 }
 
-func differs(a, b *Side) []string {
+// Differs says how two sides were made differently, a phrase each; what neither says does not.
+func Differs(a, b *Side) []string {
 	out := []string{}
 	out = append(out, unlike("cards", listed(a.Cards), listed(b.Cards))...)
 	out = append(out, unlike("ranks", a.Ranks, b.Ranks)...)

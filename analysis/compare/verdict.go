@@ -77,7 +77,8 @@ func latencyWords(l *Latency) string {
 }
 
 // stepWords name the step whose median changed most, of those that changed significantly if
-// there are some; "" if none changed by more than slightChange.
+// there are some, else of those that are enough to tell; "" if none changed by more than
+// slightChange.
 func stepWords(r *Report) string {
 	var most *Step
 	var by float64
@@ -87,7 +88,7 @@ func stepWords(r *Report) string {
 		if s.A.Count == 0 || s.B.Count == 0 || c <= slightChange {
 			continue
 		}
-		if most == nil || s.Significant && !most.Significant || s.Significant == most.Significant && c > by {
+		if most == nil || s.weight() > most.weight() || s.weight() == most.weight() && c > by {
 			most, by = s, c
 		}
 	}
@@ -105,4 +106,15 @@ func stepWords(r *Report) string {
 	}
 	return fmt.Sprintf("of the steps, %s %s changed most (p50 %s → %s over %d and %d%s)", most.Stage, most.Category,
 		units.Duration(most.A.P50Ns), units.Duration(most.B.P50Ns), most.A.Count, most.B.Count, how)
+}
+
+// weight is how much a difference of the step says.
+func (s *Step) weight() int {
+	switch {
+	case s.Significant:
+		return 2
+	case !s.TooFew():
+		return 1
+	}
+	return 0
 }

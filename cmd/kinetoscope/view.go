@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
@@ -30,6 +32,7 @@ type viewCmd struct {
 	reading.Choice
 	Addr      string   `default:"127.0.0.1:0" help:"Address to serve HTTP on; port 0 takes a free one." placeholder:"HOST:PORT"`
 	NoOpen    bool     `help:"Print the URL and open no browser."`
+	Compare   bool     `help:"Compare what the first path means with what the second does."`
 	Place     string   `default:"auto" enum:"auto,clock,start" help:"Lay traces where they lie on the common clock, or let each begin at 0; auto does the latter for files of different occasions."`
 	APIKeys   []string `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show; one is made up without it." placeholder:"KEY"`
 	ReadyFile string   `help:"Write the URL to this file once it serves, for scripts that wait for it." type:"path"`
@@ -37,7 +40,7 @@ type viewCmd struct {
 
 // Run serves the page until the user ends it.
 func (c *viewCmd) Run(e *cli.Env) error {
-	found, ins, err := c.find(e)
+	of, page, err := c.shelves(e)
 	if err != nil {
 		return err
 	}
@@ -62,11 +65,13 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		return err
 	}
 	defer ln.Close()
-	lib := &paths{cmd: c, env: e, ins: ins, found: found, opts: opts, bar: b}
-	api := view.New(view.Config{Library: lib, Memory: opts.Memory})
+	opts.Memory /= int64(len(of)) // each is read into its part
+	lib := &paths{cmd: c, env: e, of: of, opts: opts, bar: b}
+	api := view.New(view.Config{Library: lib, Memory: opts.Memory * int64(len(of))})
 	defer api.Close()
-	srv := httpd.New(ln, web.Config{View: api, APIKeys: keys, Logger: e.Log, ShutdownGrace: httpd.QuickShutdown})
-	url := srv.URL + "/view/" + web.ViewID
+	srv := httpd.New(ln, web.Config{View: api, Front: page, APIKeys: keys, Logger: e.Log,
+		ShutdownGrace: httpd.QuickShutdown})
+	url := srv.URL + page
 	if made != "" {
 		url += "#key=" + made // the part behind # stays in the browser
 	}
@@ -77,8 +82,10 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		}
 		defer os.Remove(c.ReadyFile)
 	}
-	if err := api.Begin(web.ViewID); err != nil { // before the browser is there
-		return err
+	for id := range of {
+		if err := api.Begin(id); err != nil { // before the browser is there
+			return err
+		}
 	}
 	if !c.NoOpen {
 		openBrowser(e, url)
@@ -86,12 +93,48 @@ func (c *viewCmd) Run(e *cli.Env) error {
 	return errors.Join(srv.Serve(e.Ctx), c.Full(e))
 }
 
-// find lists what there is to show before anything is served, so that a wrong path is
-// exit code 2.
-func (c *viewCmd) find(e *cli.Env) (out *view.Opened, ins []view.Input, err error) {
+// Ids of what --compare shows.
+const (
+	sideA = "a"
+	sideB = "b"
+)
+
+// shelf is what a view shows.
+type shelf struct {
+	ins   []view.Input
+	found *view.Opened // before anything is read
+}
+
+// shelves lists what there is to show before anything is served, so that a wrong path is exit
+// code 2: by the ids of views, and the page to begin with.
+func (c *viewCmd) shelves(e *cli.Env) (of map[string]*shelf, page string, err error) {
+	ids, page := []string{web.ViewID}, "/view/"+web.ViewID
+	if c.Compare {
+		ids, page = []string{sideA, sideB}, "/compare?a="+sideA+"&b="+sideB
+		if len(c.Paths) != len(ids) {
+			return nil, "", cli.Usage("--compare takes two paths, there are %d", len(c.Paths))
+		}
+	}
+	of = map[string]*shelf{}
+	for i, id := range ids {
+		paths := c.Paths
+		if c.Compare {
+			paths = c.Paths[i : i+1]
+		}
+		s := &shelf{}
+		if s.found, s.ins, err = c.find(e, paths); err != nil {
+			return nil, "", err
+		}
+		of[id] = s
+	}
+	return of, page, nil
+}
+
+// find lists what paths mean together.
+func (c *viewCmd) find(e *cli.Env, paths []string) (out *view.Opened, ins []view.Input, err error) {
 	out = &view.Opened{Place: timeline.Placement(c.Place)}
 	var files []string
-	for _, p := range c.Paths {
+	for _, p := range paths {
 		if p == open.Stdin {
 			return nil, nil, cli.Usage("view shows files, directories and runs; standard input is none of them")
 		}
@@ -115,7 +158,9 @@ func (c *viewCmd) find(e *cli.Env) (out *view.Opened, ins []view.Input, err erro
 		}
 		ins, out.Failed = append(ins, list...), append(out.Failed, lost...)
 		out.Title, out.Detail = cmp.Or(m.Session.Prefix, "session "+m.Session.ID), filepath.Base(run.Dir())
+		out.CreatedBy = m.CreatedBy
 	}
+	before := len(e.Left)
 	found, err := c.Inputs(e, files)
 	if err != nil {
 		return nil, nil, err
@@ -123,37 +168,43 @@ func (c *viewCmd) find(e *cli.Env) (out *view.Opened, ins []view.Input, err erro
 	for _, in := range found {
 		ins = append(ins, view.Input(in))
 	}
-	for _, l := range e.Left {
+	for _, l := range e.Left[before:] {
 		out.Left = append(out.Left, view.Failure{Path: l.Path, Error: l.Reason})
 	}
-	if len(c.Paths) > 1 {
-		names := make([]string, len(c.Paths))
-		for i, p := range c.Paths {
+	if len(paths) > 1 {
+		names := make([]string, len(paths))
+		for i, p := range paths {
 			names[i] = filepath.Base(p)
 		}
+		out.CreatedBy = ""
 		out.Title, out.Detail = strings.Join(names[:min(3, len(names))], ", "), fmt.Sprintf("%d traces", len(ins))
 	}
 	return out, ins, nil
 }
 
-// paths is the library of what the user has named: one view.
+// paths is the library of what the user has named: one view, or two to compare.
 type paths struct {
-	cmd   *viewCmd
-	env   *cli.Env
-	ins   []view.Input
-	found *view.Opened // before anything is read
-	opts  open.Options
-	bar   *cli.Bar
+	cmd  *viewCmd
+	env  *cli.Env
+	of   map[string]*shelf
+	opts open.Options
+
+	reading sync.Mutex // one after the other, each by all cores, so that the bar tells of one
+	bar     *cli.Bar
 }
 
 // Open implements view.Library.
 func (l *paths) Open(ctx context.Context, id string, progress func(open.Progress)) (*view.Opened, error) {
-	if id != web.ViewID {
-		return nil, fmt.Errorf("this viewer shows /view/%s: %w", web.ViewID, fs.ErrNotExist)
+	s := l.of[id]
+	if s == nil {
+		return nil, fmt.Errorf("this viewer shows %s: %w", strings.Join(slices.Sorted(maps.Keys(l.of)), " and "),
+			fs.ErrNotExist)
 	}
-	out := *l.found
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	out := *s.found
 	out.Failed, out.Left = slices.Clone(out.Failed), slices.Clone(out.Left)
-	err := out.Read(ctx, l.ins, l.opts, func(p open.Progress) {
+	err := out.Read(ctx, s.ins, l.opts, func(p open.Progress) {
 		l.bar.Update(p)
 		progress(p)
 	})

@@ -1,6 +1,5 @@
 // The timeline's page: reads a run's view, draws it, and keeps what the reader sees and
 // chose in the address, so that a link shows the same elsewhere.
-import * as api from "./api.js";
 import { h, patch, plain } from "./dom.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
@@ -8,11 +7,12 @@ import { bindInput } from "./tl-input.js";
 import { Pane } from "./tl-pane.js";
 import { Panel } from "./tl-panel.js";
 import { Report } from "./rp-page.js";
-import { Ruler } from "./tl-ruler.js";
+import { busyCells, CELLS, Ruler } from "./tl-ruler.js";
+import { amount, bindTheme, firstKey, lock } from "./tl-shell.js";
 import { Store } from "./tl-store.js";
 import { isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
-import { bytes, count, dur, percent, plural } from "./units.js";
+import { bytes, count, dur, plural } from "./units.js";
 
 const $ = (id) => document.getElementById(id);
 const READING_MS = 250; // between looks at a run that is being read
@@ -35,14 +35,7 @@ app.stageShades = (stage) => {
 // say tells a screen reader what changed.
 app.say = (text) => { $("said").textContent = plain(text); };
 
-app.amount = (v, unit) => (unit === "share" ? percent(v) : unit === "bytes" ? bytes(v) : Math.abs(v) >= 1e4 ? count(Math.round(v)) : Number(v.toPrecision(4)).toString());
-
-function readTheme() {
-  const css = getComputedStyle(document.documentElement);
-  const names = ["back", "group", "line", "grid", "faint", "quiet", "text", "area", "area2", "curve", "select", "cursor", "mark", "doubt", "handoff", "rail"];
-  app.theme = Object.fromEntries(names.map((n) => [n, css.getPropertyValue(`--${n}`).trim()]));
-  app.theme.dark = css.getPropertyValue("--dark").trim() === "1";
-}
+app.amount = amount;
 
 // ---- drawing
 
@@ -476,22 +469,6 @@ function reading(p) {
     h("p", { class: "quiet" }, `${plural(p.files || 1, "file")}, ${dur(p.elapsed_ms * 1e6)} so far`));
 }
 
-let unlocked = null;
-function lock() {
-  if (!$("login").open) $("login").showModal();
-  return new Promise((resolve) => { unlocked = resolve; });
-}
-
-// firstKey takes the key out of the address, where kinetoscope view has put it.
-async function firstKey() {
-  const p = new URLSearchParams(location.hash.slice(1));
-  const key = p.get("key");
-  if (!key) return;
-  p.delete("key");
-  history.replaceState(null, "", p.size ? `#${p}` : location.pathname);
-  await api.login(key).catch((err) => patch($("refused"), err.message));
-}
-
 async function read() {
   for (;;) {
     try {
@@ -555,8 +532,6 @@ function arrange(nodes) {
 }
 
 // overview asks once how busy each trace was over the whole.
-const CELLS = 800;
-const WAIT = 9; // the class of waits, which are no work
 app.readOverview = async () => {
   const best = new Map();
   for (const n of app.tree.nodes) {
@@ -568,21 +543,7 @@ app.readOverview = async () => {
   const tracks = [...best.values()].map((b) => b.id).slice(0, 32);
   if (!tracks.length) return;
   const d = await data.slices({ from: 0, to: app.info.end_ns, px: CELLS, tracks });
-  app.overview = tracks.map((id) => {
-    const cells = new Float32Array(CELLS);
-    const width = app.info.end_ns / CELLS;
-    for (const r of d.byTrack.get(id)) {
-      if (r.row) continue; // what is inside is covered by what holds it
-      for (let i = r.first; i < r.last; i++) {
-        if (d.cls[i] === WAIT) continue;
-        const share = d.count[i] > 1 ? d.busy[i] / 255 : 1;
-        for (let c = Math.max(0, Math.floor(d.start[i] / width)); c < CELLS && c * width < d.end[i]; c++) {
-          cells[c] += (share * Math.max(0, Math.min(d.end[i], (c + 1) * width) - Math.max(d.start[i], c * width))) / width;
-        }
-      }
-    }
-    return cells;
-  });
+  app.overview = tracks.map((id) => busyCells(d, id, app.info.end_ns));
   app.draw();
 };
 
@@ -638,28 +599,7 @@ async function start() {
   new ResizeObserver(app.resize).observe($("stage"));
 }
 
-$("unlock").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  try {
-    await api.login($("key").value);
-    $("login").close();
-    $("key").value = "";
-    unlocked?.();
-  } catch (err) {
-    patch($("refused"), err.status === 401 ? "This is not a key of the server." : err.message);
-    $("key").select();
-  }
-});
-$("login").addEventListener("cancel", (event) => event.preventDefault());
 $("notice").addEventListener("click", (event) => event.target.dataset.act === "dismiss" && notice(""));
-
-const themes = ["", "dark", "light"];
-function setTheme(name) {
-  document.documentElement.dataset.theme = name;
-  localStorage.setItem("kinetoscope-theme", name);
-  readTheme();
-  redraw();
-}
 
 function redraw() {
   if (!app.report) return;
@@ -667,9 +607,10 @@ function redraw() {
   app.panel.draw();
   app.report.draw();
 }
-$("theme").addEventListener("click", () => setTheme(themes[(themes.indexOf(document.documentElement.dataset.theme ?? "") + 1) % themes.length]));
-document.documentElement.dataset.theme = localStorage.getItem("kinetoscope-theme") ?? "";
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (readTheme(), redraw()));
+const readTheme = bindTheme((theme) => {
+  app.theme = theme;
+  redraw();
+});
 $("views").addEventListener("click", (event) => event.target.dataset.view && app.info && app.setView(event.target.dataset.view));
 start();
 globalThis.kinetoscope = app; // for the console, and for tests

@@ -2,12 +2,11 @@
 // docs/http.md describes both.
 import { Refusal } from "./api.js";
 
-const run = () => `/v1/runs/${encodeURIComponent(decodeURIComponent(location.pathname.split("/").pop()))}`;
-
-async function ask(path, params = {}, options = {}) {
+// ask asks the server; params that are not there or false are left out.
+async function ask(url, params = {}, options = {}) {
   const query = new URLSearchParams(Object.entries(params).filter(([, v]) => v != null && v !== "" && v !== false)
     .map(([k, v]) => [k, v === true ? "1" : Array.isArray(v) ? v.join(",") : typeof v === "number" ? String(Math.round(v)) : v]));
-  const res = await fetch(`${run()}/${path}${query.size ? `?${query}` : ""}`, options);
+  const res = await fetch(`${url}${query.size ? `?${query}` : ""}`, options);
   if (!res.ok) throw new Refusal(res.status, await res.json().catch(() => ({})), res.statusText);
   return res;
 }
@@ -27,30 +26,42 @@ async function counted(question) {
   }
 }
 
-const json = (path, params, options) => counted(async () => (await ask(path, params, options)).json());
-const list = async (path, params, options) => (await json(path, params, options)).data;
+export const json = (url, params, options) => counted(async () => (await ask(url, params, options)).json());
 
-export const view = () => json("view");
-export const tracks = (pack) => list("tracks", { pack });
-export const counters = (q, options) => list("counters", q, options);
-export const steps = (q, options) => list("steps", q, options);
-export const requests = () => list("requests");
-export const arrows = (q) => list("arrows", q);
-export const findings = () => list("findings");
-export const detail = (id, options) => json(`slices/${id}`, {}, options);
-export const next = async (id, back) => (await json(`slices/${id}/next`, { back })).slice;
-export const search = (q, options) => json("search", q, options);
-export const selection = (q, options) => json("selection", q, options);
-export const derived = () => list("derived");
-export const overview = () => json("overview");
-export const stepTimes = () => list("steptimes");
-export const ops = (trace, by) => json("ops", { trace, by });
-export const flame = (trace, of) => json("flame", { trace, of });
-export const communication = () => json("communication");
-export const memory = () => list("memory");
-export const rooflines = () => list("rooflines");
-export const criticalPath = (q) => json("criticalpath", q);
-export const exportURL = (q) => `${run()}/export?${new URLSearchParams(Object.entries(q).map(([k, v]) => [k, Array.isArray(v) ? v.join(",") : String(v)]))}`;
+// forRun are the questions about the run that has this id.
+export function forRun(id) {
+  const run = `/v1/runs/${encodeURIComponent(id)}`;
+  const one = (path, params, options) => json(`${run}/${path}`, params, options);
+  const list = async (path, params, options) => (await one(path, params, options)).data;
+  return {
+    view: () => one("view"),
+    tracks: (pack) => list("tracks", { pack }),
+    slices: (q, options) => counted(async () => decode(await (await ask(`${run}/slices`, q, options)).arrayBuffer(), q.tracks)),
+    counters: (q, options) => list("counters", q, options),
+    steps: (q, options) => list("steps", q, options),
+    requests: () => list("requests"),
+    arrows: (q) => list("arrows", q),
+    findings: () => list("findings"),
+    detail: (slice, options) => one(`slices/${slice}`, {}, options),
+    next: async (slice, back) => (await one(`slices/${slice}/next`, { back })).slice,
+    search: (q, options) => one("search", q, options),
+    selection: (q, options) => one("selection", q, options),
+    derived: () => list("derived"),
+    overview: () => one("overview"),
+    stepTimes: () => list("steptimes"),
+    ops: (trace, by) => one("ops", { trace, by }),
+    flame: (trace, of) => one("flame", { trace, of }),
+    communication: () => one("communication"),
+    memory: () => list("memory"),
+    rooflines: () => list("rooflines"),
+    criticalPath: (q) => one("criticalpath", q),
+    exportURL: (q) => `${run}/export?${new URLSearchParams(Object.entries(q).map(([k, v]) => [k, Array.isArray(v) ? v.join(",") : String(v)]))}`,
+  };
+}
+
+// The page at /view/ID asks about that run.
+export const { view, tracks, slices, counters, steps, requests, arrows, findings, detail, next, search, selection, derived, overview, stepTimes, ops, flame,
+  communication, memory, rooflines, criticalPath, exportURL } = forRun(decodeURIComponent(location.pathname.split("/").pop()));
 
 const MAGIC = "KTSLICE\x01";
 const HEADER = 40;
@@ -82,6 +93,3 @@ export function decode(buffer, tracks) {
   }
   return d;
 }
-
-export const slices = (q, options) =>
-  counted(async () => decode(await (await ask("slices", q, options)).arrayBuffer(), q.tracks));

@@ -1,9 +1,8 @@
 // Hands: keys, mouse, touchpad and touch, as in Perfetto where that has them.
 import { h, patch } from "./dom.js";
 import { OVERVIEW } from "./tl-ruler.js";
+import { tip } from "./tl-tip.js";
 import { hasSlices, isLeaf } from "./tl-tree.js";
-import { at } from "./tl-units.js";
-import { count, dur } from "./units.js";
 
 const $ = (id) => document.getElementById(id);
 const CLICK = 4; // px that a click may move
@@ -269,10 +268,10 @@ export function bindInput(app) {
           const [a, b] = [app.main === pane ? time(drag.x) : time(drag.x), time(x)];
           app.area = { from: Math.min(a, b), to: Math.max(a, b), tracks: between(drag.y + drag.top, y + pane.el.scrollTop) };
         }
-        tip(null);
+        tip(app, null);
       } else {
         app.hovered = pane.hit(x, y);
-        tip(app.hovered, event);
+        tip(app, app.hovered, event);
       }
       app.draw();
     });
@@ -304,7 +303,7 @@ export function bindInput(app) {
     canvas.addEventListener("pointerleave", () => {
       app.cursor = null;
       app.hovered = null;
-      tip(null);
+      tip(app, null);
       app.draw();
     });
     canvas.addEventListener("dblclick", (event) => {
@@ -383,42 +382,6 @@ export function bindInput(app) {
       if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) app.pan((event.deltaX || event.deltaY) / app.ruler.width);
       else app.zoom(Math.exp(event.deltaY * WHEEL), close(at_(event)));
     }, { passive: false });
-  }
-
-  // tip says what is under the pointer.
-  function tip(hit, event) {
-    const el = $("tip");
-    const lines = hit && tipLines(hit);
-    el.hidden = !lines;
-    if (!lines) return;
-    patch(el, h("b", {}, lines[0]), lines.slice(1).filter(Boolean).map((l) => h("span", {}, l)));
-    const box = el.getBoundingClientRect();
-    el.style.left = `${Math.max(4, Math.min(innerWidth - box.width - 8, event.clientX + 14))}px`;
-    el.style.top = `${event.clientY + 18 + box.height > innerHeight ? event.clientY - box.height - 10 : event.clientY + 18}px`;
-  }
-
-  // counterLines says what a counter is at an instant, or from what to what in the column.
-  function counterLines(n, t) {
-    const c = app.store.curves.get(n.id);
-    if (!c) return null;
-    let k = c.t.findIndex((x) => x > t);
-    k = (k < 0 ? c.t.length : k) - 1;
-    if (k < 0) return [n.name, "not known yet"];
-    const text = (v) => app.amount(v, n.unit) + (n.unit && n.unit !== "bytes" && n.unit !== "share" ? ` ${n.unit}` : "");
-    const wide = c.min[k] < c.max[k] && t - c.t[k] < (app.win.t1 - app.win.t0) / app.main.width;
-    return [text(c.last[k]), wide && `${text(c.min[k])} to ${text(c.max[k])}`, n.name, `at ${at(t, (app.win.t1 - app.win.t0) / 1e4)}`];
-  }
-
-  function tipLines({ item, t, request, step, d, i, track }) {
-    if (item.node.kind === "counter") return counterLines(item.node, t);
-    if (request) return [`request ${request.id}`, dur(request.end_ns - request.start_ns), request.first_ns >= 0 && `first token after ${dur(request.first_ns)}`];
-    if (step) return [step.count > 1 ? `${step.count} steps` : `${step.kind} ${step.number}`, dur(step.end_ns - step.start_ns), step.name, step.batch && `batch ${step.batch}`, step.tokens && `${step.tokens} tokens`];
-    if (!d) return null;
-    const from = d.from + d.start[i];
-    const length = d.end[i] - d.start[i];
-    const cls = app.info.classes[d.cls[i]];
-    if (d.count[i] > 1) return [`${count(d.count[i])} slices`, `over ${dur(length)}, ${Math.round((d.busy[i] / 255) * 100)}% covered`, `longest: ${d.names[d.name[i]]}`, `${cls} · ${track.name}`];
-    return [d.names[d.name[i]], dur(length), `at ${at(from)}`, `${cls} · ${track.name}`];
   }
 
   $("find").addEventListener("submit", (event) => event.preventDefault());

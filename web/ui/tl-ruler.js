@@ -7,6 +7,26 @@ export const OVERVIEW = 26; // px
 const AXIS = 24;
 const TICK = 110; // px between ticks, at least
 
+export const CELLS = 800; // of the overview
+const WAIT = 9; // the class of waits, which are no work
+
+// busyCells is how busy a track was in each cell of the whole, by an answer of …/slices.
+export function busyCells(d, id, end) {
+  const cells = new Float32Array(CELLS);
+  const width = end / CELLS;
+  for (const r of d.byTrack.get(id)) {
+    if (r.row) continue; // what is inside is covered by what holds it
+    for (let i = r.first; i < r.last; i++) {
+      if (d.cls[i] === WAIT) continue;
+      const share = d.count[i] > 1 ? d.busy[i] / 255 : 1;
+      for (let c = Math.max(0, Math.floor(d.start[i] / width)); c < CELLS && c * width < d.end[i]; c++) {
+        cells[c] += (share * Math.max(0, Math.min(d.end[i], (c + 1) * width) - Math.max(d.start[i], c * width))) / width;
+      }
+    }
+  }
+  return cells;
+}
+
 export class Ruler {
   constructor(canvas, app) {
     this.canvas = canvas;

@@ -8,7 +8,8 @@ const COARSE = 1.3; // how much wider than now a held column may be
 const BATCH = 64; // tracks in one question, so that the first come soon
 
 export class Store {
-  constructor(onChange, onError) {
+  constructor(onChange, onError, source = data) {
+    this.source = source;
     this.held = new Map();
     this.curves = new Map();
     this.onChange = onChange;
@@ -62,7 +63,7 @@ export class Store {
   }
 
   async slices(q, tracks) {
-    const d = await data.slices({ ...q, tracks });
+    const d = await this.source.slices({ ...q, tracks });
     this.missing = d.missing;
     const column = (q.to - q.from) / q.px;
     for (const id of tracks) this.held.set(id, { ...d, lo: q.from, hi: q.to, column, rows: d.byTrack.get(id), byTrack: undefined });
@@ -70,7 +71,7 @@ export class Store {
 
   async counters(q, tracks) {
     const column = (q.to - q.from) / q.px;
-    for (const c of await data.counters({ ...q, tracks })) this.curves.set(c.track, { ...c, lo: q.from, hi: q.to, column });
+    for (const c of await this.source.counters({ ...q, tracks })) this.curves.set(c.track, { ...c, lo: q.from, hi: q.to, column });
   }
 
   // find returns the place of a slice among the boxes of a track that hold it alone or as

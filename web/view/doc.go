@@ -1,6 +1,7 @@
 // Package view serves timelines over HTTP: the tracks of a run's traces, what they hold in
 // a window, details, search, selections and exports. docs/http.md documents the endpoints;
-// the page at /view/ID uses them and nothing else.
+// the pages at /view/ID and /compare use them and nothing else. Two runs are compared as wholes,
+// or a trace of each.
 //
 // A run is read when it is first asked for, in a goroutine of the API's, while GET
 // …/view says how far it is; the other endpoints wait for it. The timelines that were
@@ -26,6 +27,8 @@ type Opened struct {
 	// Left lists what is not shown for it is no trace, or there already, with the reasons.
 	Left  []Failure
 	Place timeline.Placement
+	// CreatedBy is the program and version that made the run; "" of files.
+	CreatedBy string
 }
 
 // Failure is a trace that could not be read.
@@ -109,5 +112,8 @@ func (a *API) Routes() []Route {
 		get("memory", memory),
 		get("rooflines", rooflines),
 		get("criticalpath", criticalPath),
+		{http.MethodGet, "/v1/compare", a.compare},
+		{http.MethodGet, "/v1/compare/traces", a.compareTraces},
+		{http.MethodGet, "/v1/compare/flame", a.compareFlames},
 	}
 }

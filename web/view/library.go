@@ -23,6 +23,8 @@ type API struct {
 	mu   sync.Mutex
 	runs map[string]*run
 	tick int64
+
+	memo memo
 }
 
 // run is a timeline that is read or being read.

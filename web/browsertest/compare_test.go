@@ -1,0 +1,241 @@
+package browsertest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// compared is when the comparison shows all there is to show.
+const compared = `globalThis.comparison?.still?.()`
+
+// steppedTrace writes a trace of n ProfilerSteps of stepUs each, every one of which launches a
+// gemm of gemmUs, a relu of 50 µs and what else is named, of 20 µs.
+func steppedTrace(t testing.TB, name, card string, n, stepUs, gemmUs int, more ...string) string {
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"schemaVersion":1,"deviceProperties":[{"id":0,"name":%q}],"cuda_runtime_version":12080,"traceEvents":[
+{"ph":"M","name":"process_name","pid":1,"tid":0,"ts":0,"args":{"name":"python"}}`, card)
+	corr := 0
+	event := func(cat, name string, pid, tid, ts, dur, corr int) {
+		fmt.Fprintf(&b, `,
+{"ph":"X","cat":%q,"name":%q,"pid":%d,"tid":%d,"ts":%d,"dur":%d,"args":{"correlation":%d,"device":0,"stream":7}}`,
+			cat, name, pid, tid, ts, dur, corr)
+	}
+	for i := range n {
+		at := 1000 + i*stepUs
+		event("user_annotation", fmt.Sprintf("ProfilerStep#%d", i), 1, 1, at, stepUs, 0)
+		free := at + 20
+		for k, kernel := range append([]string{"gemm", "relu"}, more...) {
+			corr++
+			dur := []int{gemmUs + i%5, 50, 20}[min(k, 2)]
+			event("cpu_op", "aten::"+kernel, 1, 1, at+10+20*k, 15, 0)
+			event("cuda_runtime", "cudaLaunchKernel", 1, 1, at+12+20*k, 5, corr)
+			event("kernel", kernel, 0, 7, free, dur, corr)
+			free += dur
+		}
+	}
+	b.WriteString("\n]}\n")
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// whole lets the page be as high as what it shows, for its picture.
+const whole = `(() => { const r = document.querySelector("#report").style; r.flex = "none"; r.overflow = "visible";
+	document.body.style.overflow = "visible"; document.body.style.height = "auto"; return true; })()`
+
+// TestCompare sees of two files what is different in them, by keyboard alone: the verdict, the
+// kernel that grew and the one that is new, their colours in the flame graph, and the timelines
+// that move together.
+func TestCompare(t *testing.T) {
+	in := browser(t, "")
+	srv := launch(t, "view", "--no-open", "--compare",
+		steppedTrace(t, "before.json", "Card One", 20, 1000, 300),
+		steppedTrace(t, "after.json", "Card Two", 24, 1200, 600, "added_kernel"))
+	p := openUntil(t, in, srv.url, compared)
+	p.withoutPolicy()
+	p.do(chromedp.Reload())
+	p.until(compared)
+
+	text := func(of string) string {
+		t.Helper()
+		return eval[string](p, `document.querySelector(`+fmt.Sprintf("%q", of)+`).innerText`)
+	}
+	for of, wants := range map[string][]string{
+		"#verdict-text": {"longer in B", "over 20 and 24",
+			"gemm changed most (+300 µs in a mean step)"},
+		"#part-verdict": {"Card One", "Card Two", "cuda runtime 12080",
+			"cards: Card One in A, Card Two in B"},
+		"#part-ops tbody":                {"added_kernel", "only in B", "+300 µs", "no chance"},
+		"#part-flames .flames + .scroll": {"gemm", "aten::gemm", "+300 µs"},
+
+		"#lane-a h3":                         {"before.json", "step 2"},
+		"#lane-b h3":                         {"after.json", "step 2"},
+		"#part-steps tbody":                  {"1.00 ms", "1.20 ms", "+20%", "20 · 24"},
+		"#part-flames .flames + .scroll ~ p": {"over 20 steps of A and 24 of B"},
+	} {
+		got := text(of)
+		for _, want := range wants {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s lacks %q: %s", of, want, got)
+			}
+		}
+	}
+	// A box that takes more time is red, one that is the same grey.
+	for name, hue := range map[string]string{"gemm ": "--more", "relu ": "--same"} {
+		if got := eval[string](p, `[...document.querySelectorAll("#part-flames .flame")].find((e) => e.getAttribute("aria-label").startsWith("`+
+			name+`")).dataset.color`); !strings.Contains(got, hue) {
+			t.Errorf("the box of %s is %s", name, got)
+		}
+	}
+
+	t.Run("locked", func(t *testing.T) { testLocked(p.in(t)) })
+	p.in(t)
+	t.Run("looks", func(t *testing.T) {
+		on := p.in(t)
+		for _, scheme := range []string{"dark", "light"} {
+			on.size(1280, scheme)
+			on.until(compared)
+			on.audit("comparison, " + scheme)
+			for _, pale := range eval[[]string](on, paleText) {
+				t.Errorf("%s: %s", scheme, pale)
+			}
+		}
+		for _, width := range []int64{360, 3840} {
+			on.size(width, "light")
+			on.until(compared)
+			if over := eval[int](on, `Math.max(document.documentElement.scrollWidth - innerWidth,
+				document.querySelector("#report").scrollWidth - document.querySelector("#report").clientWidth)`); over > 0 {
+				t.Errorf("the comparison is %d px wider than %d", over, width)
+			}
+		}
+		eval[bool](on, whole)
+		for _, scheme := range []string{"dark", "light"} {
+			for _, width := range []int64{360, 1280} {
+				on.size(width, scheme)
+				on.until(compared)
+				on.shoot(fmt.Sprintf("compare-%s-%d", scheme, width))
+			}
+		}
+	})
+	p.in(t).quiet()
+}
+
+// testLocked moves both timelines with keys, locks them at other steps, and finds all again by
+// the address.
+func testLocked(p *page) {
+	const apart = `[comparison.both.a, comparison.both.b].map((l) => Math.round(l.win.t0 - l.lock))`
+	together := func() {
+		p.t.Helper()
+		p.until(compared)
+		if d := eval[[]int64](p, apart); d[0] != d[1] {
+			p.t.Errorf("the windows begin %d and %d ns from the lock", d[0], d[1])
+		}
+	}
+	together()
+	if locks := eval[[]int64](p, `[comparison.both.a.lock, comparison.both.b.lock]`); locks[0] != 1_000_000 ||
+		locks[1] != 1_200_000 {
+		p.t.Errorf("locked at %v ns, the second steps begin at 1 and 1.2 ms", locks)
+	}
+	eval[bool](p, `(document.querySelector("#lane-a canvas[tabindex]").focus(), true)`)
+	before := eval[float64](p, `comparison.both.r1 - comparison.both.r0`)
+	p.press("ww")
+	p.until(fmt.Sprintf(`comparison.both.r1 - comparison.both.r0 < 0.7 * %g`, before))
+	p.press("d")
+	together()
+	p.press("n")
+	p.until(`comparison.lock.a === 2 && comparison.lock.b === 2 && comparison.both.b.lock === 2400000`)
+	together()
+	said := eval[string](p, `document.querySelector("#lane-b h3").innerText`)
+	if !strings.Contains(said, "step 3") || !strings.Contains(said, "2.400 ms of its own clock") {
+		p.t.Errorf("the lane says %q", said)
+	}
+
+	// A row of the table leads to its slice, and to its like on the other side.
+	eval[bool](p, `(document.querySelector("#part-ops tbody button[data-side=b]").click(), true)`)
+	p.until(`comparison.both.b.selected?.detail && comparison.both.a.selected?.detail`)
+	p.until(compared)
+	names := eval[[]string](p, `comparison.both.lanes.map((l) => l.selected.detail.name)`)
+	if names[0] != names[1] {
+		p.t.Errorf("chosen are %q", names)
+	}
+	p.until(`document.querySelectorAll("#picked a[href^='/view/']").length === 2`)
+
+	// Filters, widths and what is zoomed into are in the address.
+	eval[bool](p, `(document.querySelector("#part-ops [data-value=device]").click(),
+		document.querySelector("#part-flames [data-value=b]").click(), document.querySelectorAll("#part-flames .flame")[1].click(), true)`)
+	p.until(`document.querySelector("#part-flames .crumbs")`)
+	p.until(compared + ` && location.hash.includes("on=device") && location.hash.includes("s=b:")`)
+	was := eval[string](p, `location.hash`)
+	p.do(chromedp.Reload())
+	p.until(compared + ` && comparison.both.b.selected?.detail`)
+	p.until(`document.querySelector("#part-flames .crumbs")`)
+	p.until(compared)
+	if now := eval[string](p, `location.hash`); now != was {
+		p.t.Errorf("the address %s shows %s", was, now)
+	}
+	p.press("?")
+	p.until(`document.querySelector("#keys").open`)
+	p.press("\x1b")
+	p.until(`!document.querySelector("#keys").open`)
+}
+
+// TestCompareRuns chooses two captures of a running pipeline and sees the verdict of its diff.
+func TestCompareRuns(t *testing.T) {
+	in := browser(t, "")
+	srv := serve(t)
+	p := openUntil(t, in, srv.url+"/compare", `document.querySelector("#state .card")`)
+	p.until(`document.querySelector("#state").innerText.includes("There are no runs here")`)
+	var ids [2]string
+	for i := range ids {
+		srv.call(t, "POST", "/start_profile", fmt.Sprintf(`{"profile_prefix": "run%d"}`, i), nil)
+		for range 2 {
+			srv.call(t, "POST", "/v1/chat/completions", chat, nil)
+		}
+		var st status
+		srv.call(t, "POST", "/stop_profile", "", &st)
+		ids[i] = st.ID
+	}
+	p.do(chromedp.Reload())
+	p.until(`document.querySelectorAll("#pick select").length === 2`)
+	p.until(`[...document.querySelectorAll("#pick select")].map((s) => s.value).join() === "` + ids[0] + "," + ids[1] + `"`)
+	p.do(chromedp.Click(chromedp.CSS("#pick button")))
+	p.until(compared)
+	var want struct {
+		By      string `json:"by"`
+		Verdict string `json:"verdict"`
+		Pairs   []struct{ Name string }
+	}
+	srv.call(t, "GET", "/v1/compare?a="+ids[0]+"&b="+ids[1], "", &want)
+	if want.By != "pipelines" || len(want.Pairs) != 4 || want.Verdict == "" {
+		t.Fatalf("%+v", want)
+	}
+	if got := eval[string](p, `document.querySelector("#verdict-text").textContent`); got != want.Verdict {
+		t.Errorf("the page says %q, the server %q", got, want.Verdict)
+	}
+	parts := eval[[]string](p, `[...document.querySelectorAll("#sections > .part")].map((e) => e.dataset.key)`)
+	if got := strings.Join(parts, " "); got != "verdict latency steps where ops flames" {
+		t.Errorf("the page has %s", got)
+	}
+	eval[bool](p, `(() => { const s = document.querySelector("#pair"); s.selectedIndex = 2; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
+	p.until(`comparison.pair.a === 2 && document.querySelector("#lane-a h3").innerText.includes("talker")`)
+	p.until(compared)
+	p.do(chromedp.EmulateViewport(1280, 1240))
+	p.until(`innerWidth === 1280 && innerHeight === 1240`)
+	p.until(compared)
+	p.shoot("compare")
+	eval[bool](p, whole)
+	p.shoot("compare-runs")
+	p.do(chromedp.Click(chromedp.CSS("#swap")))
+	p.until(compared + ` && location.search.startsWith("?a=` + ids[1] + `")`)
+	p.do(chromedp.Navigate(srv.url + "/compare?a=" + ids[0] + "&b=01NOSUCHRUN"))
+	p.until(`document.querySelector("#state").innerText.includes("cannot be compared")`)
+	p.quiet("404")
+}
