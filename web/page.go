@@ -14,6 +14,21 @@ import (
 //go:embed ui
 var ui embed.FS
 
+// UI returns a file of the pages, for who shows them without a server.
+func UI(name string) ([]byte, error) { return fs.ReadFile(ui, "ui/"+name) }
+
+// UIModules lists the modules of the pages but for that of the status page, sorted.
+func UIModules() ([]string, error) {
+	list, err := fs.ReadDir(ui, "ui")
+	var out []string
+	for _, e := range list {
+		if path.Ext(e.Name()) == ".js" && e.Name() != "main.js" {
+			out = append(out, e.Name())
+		}
+	}
+	return out, err
+}
+
 // uiTypes are the page's content types; the system's table is not to be trusted.
 var uiTypes = map[string]string{
 	".html": "text/html; charset=utf-8",

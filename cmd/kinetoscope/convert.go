@@ -34,6 +34,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 	_ "github.com/kinetoscope/kinetoscope/trace/write" // what can be written
+	_ "github.com/kinetoscope/kinetoscope/web/offline" // HTML
 )
 
 type convertCmd struct {

@@ -64,6 +64,7 @@ var rooms = [][]string{
 	{"web/api", "web/feed"},
 	{"client"},
 	{"web"},
+	{"web/offline"},
 	{"mcpserver"},
 	{"cmd", "bench", "examples", "internal", "deploy"},
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -371,3 +372,6 @@ func (p *page) shoot(name string) {
 		p.t.Fatal(err)
 	}
 }
+
+// fileURL is the address of a file on this disk.
+func fileURL(path string) string { return (&url.URL{Scheme: "file", Path: path}).String() }
