@@ -100,7 +100,7 @@ scale:
 # promises, and prints docs/reliability.md: ten minutes. CHAOS="-seed 2 -for 3h" chooses
 # other victims, and goes on for hours. As root on Linux it leaves nothing out.
 chaos:
-	go run ./bench/cmd/chaos -o docs/reliability.md $(CHAOS)
+	$(if $(wildcard $(VENV)/.ready),KINETOSCOPE_PYTHON=$(VENV)/bin/python) go run ./bench/cmd/chaos -o docs/reliability.md $(CHAOS)
 
 # fuzz gives every fuzz target of the project FUZZTIME.
 fuzz:

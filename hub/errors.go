@@ -69,8 +69,15 @@ func (e *ErrNotStarted) Error() string {
 	return fmt.Sprintf("session %s did not start: %s", e.Session.ID, e.Session.Error)
 }
 
-// HTTPStatus is 500.
-func (e *ErrNotStarted) HTTPStatus() int { return http.StatusInternalServerError }
+// HTTPStatus is 503: a rank or its server is gone, or does not record now. This server is well,
+// and the same request may succeed when the rank is back.
+func (e *ErrNotStarted) HTTPStatus() int { return http.StatusServiceUnavailable }
+
+// Hint says what to do about it.
+func (e *ErrNotStarted) Hint() string {
+	return "the session has each rank's state and reason; nothing was left on. Start again when the rank is back, " +
+		"or with allow_partial to go on without it"
+}
 
 // ErrUnknownSession says that there is no session of that id.
 type ErrUnknownSession struct{ ID string }

@@ -336,11 +336,18 @@ func (m *Machine) badEnd(r *RankRecord, s protocol.RankState, reason string) []A
 		return nil
 	}
 	r.end(s, reason)
+	if !r.Salvage && (s == protocol.StateLost || s == protocol.StateTimedOut) {
+		r.explain(nothingYet)
+	}
 	if s == protocol.StateLost {
 		return nil
 	}
 	return []Action{{Kind: DoAbort, Rank: r.Target.RankID, Reason: reason, Keep: r.Salvage}}
 }
+
+// nothingYet is said of a rank of whose end its reason does not tell that it came before the
+// recording.
+const nothingYet = "it had recorded nothing yet"
 
 // explain adds to why r stands as it does.
 func (r *RankRecord) explain(more string) {

@@ -406,3 +406,21 @@ func TestBookForgetsOnlyEndedSessions(t *testing.T) {
 		t.Fatalf("%d sessions, job kept %v, latest %s", len(b.All()), ok, b.Latest().ID)
 	}
 }
+
+// A session that goes on without a rank says of it that it has nothing of it, whatever the
+// rank ended of.
+func TestLostBeforeRecording(t *testing.T) {
+	m := New("S", Config{AllowPartial: true}, targets(2))
+	m.Step(t0, Begin{})
+	m.Step(t0, Lost{Rank: id(0, 0), Reason: "killed"})
+	m.Step(t0, Armed{Rank: id(0, 1)})
+	m.Step(t0, Started{Rank: id(0, 1)})
+	st := m.Status()
+	if r := st.Stages[0].Ranks[0]; r.State != protocol.StateLost || r.Reason != "killed; "+nothingYet {
+		t.Errorf("lost while it armed: %s, %q", r.State, r.Reason)
+	}
+	m.Step(t0, Lost{Rank: id(0, 1), Reason: "killed"})
+	if r := m.Status().Stages[0].Ranks[1]; r.Reason != "killed" {
+		t.Errorf("lost while it recorded: %q", r.Reason)
+	}
+}

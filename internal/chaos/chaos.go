@@ -22,6 +22,7 @@ type Config struct {
 	Binary string // the program
 	Dir    string // where servers work; made and kept
 	Seed   uint64
+	Torch  string // directory of the omni example on torch, "" if there is none
 	// Only chooses cells; nil is all.
 	Only func(fault string, at Point) bool
 	Log  func(format string, args ...any) // gets progress; may be nil
@@ -88,7 +89,7 @@ func (c *Config) row(ctx context.Context, f *Fault, at []Point, rnd *rand.Rand) 
 		return nil, err
 	}
 	p := &product{binary: c.Binary, data: filepath.Join(dir, "data"), runs: filepath.Join(dir, "runs"),
-		readyAt: filepath.Join(dir, "ready"), client: &http.Client{}}
+		readyAt: filepath.Join(dir, "ready"), client: &http.Client{}, model: "kinetoscope-omni", slow: 1}
 	defer p.client.CloseIdleConnections()
 	if f.Needs != nil {
 		if err := f.Needs(); err != nil {
@@ -104,6 +105,12 @@ func (c *Config) row(ctx context.Context, f *Fault, at []Point, rnd *rand.Rand) 
 	if f.apart {
 		if p.deploy, err = writeElsewhere(dir); err != nil {
 			return nil, err
+		}
+		p.far = true
+	}
+	if f.torch {
+		if err := p.torch(dir, c.Torch); err != nil {
+			return skipped(f, at, err), nil
 		}
 	}
 	if p.log, err = os.Create(filepath.Join(dir, "log")); err != nil {

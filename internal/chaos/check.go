@@ -169,7 +169,7 @@ func checkRank(st *session.Status, r *protocol.RankStatus) (broken []string) {
 // nothingToKeep is what is said of ranks that recorded nothing: they were not there, or were
 // told to drop the session before it began.
 var nothingToKeep = regexp.MustCompile(
-	`not there when the session began|nothing of what it recorded|left no recording|aborted: `)
+	`not there when the session began|nothing of what it recorded|recorded nothing yet|left no recording|aborted: `)
 
 // outline is what every door must say alike of a session.
 func outline(st *session.Status) string {

@@ -195,13 +195,13 @@ const setBy = time.Hour
 
 // setClock sets a rank's wall clock, forward or back.
 func setClock(ctx context.Context, t target) (func() error, error) {
-	v, err := victim(ctx, t.p, t.rnd)
+	v, err := victims(ctx, t, 1)
 	if err != nil {
 		return nil, err
 	}
-	c, err := takeClock(ctx, v.PID)
+	c, err := takeClock(ctx, v[0].PID)
 	if err != nil {
-		return nil, fmt.Errorf("set the clock of process %d: %w", v.PID, err)
+		return nil, fmt.Errorf("set the clock of process %d: %w", v[0].PID, err)
 	}
 	by := setBy
 	if t.rnd.IntN(2) == 0 {

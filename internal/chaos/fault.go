@@ -39,13 +39,14 @@ type Fault struct {
 	Needs func() error
 	// Strike breaks something; what it returns mends it again, nil if nothing is to mend.
 	// Its error is that it could not strike.
-	Strike func(context.Context, target) (mend func() error, err error)
+	Strike strike
 	// At are the points where it makes sense; nil is all.
 	At []Point
 	// After is how long the fault stays.
 	After time.Duration
 	apart bool // it strikes a rank on another host
 	disks bool // it needs small disks of its own
+	torch bool // it strikes the ranks of a torch pipeline
 }
 
 // target is what a fault strikes, and the chance that chooses its victim.
@@ -66,32 +67,88 @@ var Faults = []Fault{
 	{Name: "the run store is full for 2 s", disks: true, Strike: fillRuns, After: 2 * time.Second},
 	{Name: "the run store is read-only for 2 s", disks: true, Strike: readOnlyRuns, After: 2 * time.Second},
 	{Name: "a recording is damaged in its spool", Strike: damage, At: []Point{Recording}},
+	{Name: "two ranks are killed at once", Strike: killTwo},
+	{Name: "a rank is killed while another is frozen for 7 s", Strike: killAndFreeze, After: 7 * time.Second},
+	{Name: "the hub is killed while a rank is frozen for 7 s", Strike: both(freezeRank, killHub),
+		After: 7 * time.Second},
+	{Name: "a rank is killed while the data disk is full for 2 s", disks: true, Strike: both(fillData, killRank),
+		After: 2 * time.Second},
+	{Name: "a rank is killed while the run store is read-only for 2 s", disks: true,
+		Strike: both(readOnlyRuns, killRank), After: 2 * time.Second},
+	{Name: "a torch rank is killed", torch: true, Strike: killRank},
+	{Name: "a torch rank is frozen for 7 s", torch: true, Strike: freezeRank, After: 7 * time.Second},
+	{Name: "the hub of torch ranks is killed and started again", torch: true, Strike: killHub},
 }
 
-func victim(ctx context.Context, p *product, rnd *rand.Rand) (rankProcess, error) {
-	list, err := p.processes(ctx)
+type strike = func(context.Context, target) (mend func() error, err error)
+
+// both strikes twice, the second while the first stays, and mends both.
+func both(first, second strike) strike {
+	return func(ctx context.Context, t target) (func() error, error) {
+		one, err := first(ctx, t)
+		if err != nil {
+			return one, err
+		}
+		other, err := second(ctx, t)
+		return func() error {
+			var errs []error
+			for _, mend := range []func() error{one, other} {
+				if mend != nil {
+					errs = append(errs, mend())
+				}
+			}
+			return errors.Join(errs...)
+		}, err
+	}
+}
+
+// victims chooses n ranks.
+func victims(ctx context.Context, t target, n int) ([]rankProcess, error) {
+	list, err := t.p.processes(ctx)
 	if err != nil {
-		return rankProcess{}, err
+		return nil, err
 	}
-	if len(list) == 0 {
-		return rankProcess{}, errors.New("there is no rank")
+	if len(list) < n {
+		return nil, fmt.Errorf("%d ranks are there, not %d", len(list), n)
 	}
-	return list[rnd.IntN(len(list))], nil
+	t.rnd.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list[:n], nil
 }
 
 func killRank(ctx context.Context, t target) (func() error, error) {
-	v, err := victim(ctx, t.p, t.rnd)
+	v, err := victims(ctx, t, 1)
 	if err != nil {
 		return nil, err
 	}
-	return nil, syscall.Kill(v.PID, syscall.SIGKILL)
+	return nil, syscall.Kill(v[0].PID, syscall.SIGKILL)
+}
+
+func killTwo(ctx context.Context, t target) (func() error, error) {
+	v, err := victims(ctx, t, 2)
+	if err != nil {
+		return nil, err
+	}
+	return nil, errors.Join(syscall.Kill(v[0].PID, syscall.SIGKILL), syscall.Kill(v[1].PID, syscall.SIGKILL))
+}
+
+func killAndFreeze(ctx context.Context, t target) (func() error, error) {
+	v, err := victims(ctx, t, 2)
+	if err != nil {
+		return nil, err
+	}
+	mend, err := freeze(v[1])
+	return mend, errors.Join(err, syscall.Kill(v[0].PID, syscall.SIGKILL))
 }
 
 func freezeRank(ctx context.Context, t target) (func() error, error) {
-	v, err := victim(ctx, t.p, t.rnd)
+	v, err := victims(ctx, t, 1)
 	if err != nil {
 		return nil, err
 	}
+	return freeze(v[0])
+}
+
+func freeze(v rankProcess) (func() error, error) {
 	return func() error {
 		if err := syscall.Kill(v.PID, syscall.SIGCONT); !errors.Is(err, syscall.ESRCH) { // it may have been replaced
 			return err

@@ -40,7 +40,10 @@ type product struct {
 	exited  chan struct{}
 	ranks   int    // of the pipeline
 	deploy  string // its file, "" for the built-in one
-	apart   *apart // the rank that is not this server's, nil if all are
+	model   string // its name in requests
+	slow    int    // how often the usual time its ranks may take to be ready
+	far     bool   // a rank of it is on another host
+	apart   *apart // that rank while it runs
 	readyAt string
 }
 
@@ -67,12 +70,12 @@ func (p *product) start(ctx context.Context) error {
 		_ = cmd.Wait() // how it ended is seen from outside
 		close(exited)
 	}()
-	if p.deploy != "" {
+	if p.far {
 		if err := p.startApart(ctx); err != nil {
 			return err
 		}
 	}
-	err := until(ctx, readyTimeout, "the server to serve", func() bool {
+	err := until(ctx, p.ready(), "the server to serve", func() bool {
 		text, err := os.ReadFile(p.readyAt)
 		if err == nil {
 			p.addr = strings.TrimPrefix(strings.TrimSpace(string(text)), "http://")
@@ -89,12 +92,18 @@ func (p *product) serve() *exec.Cmd {
 	args := []string{"serve", "--addr", "127.0.0.1:0", "--data-dir", p.data, "--runs-dir", p.runs, "--ready-file",
 		p.readyAt}
 	if p.deploy != "" {
-		args = append(args, p.deploy, "--nats-file", p.joinAt())
+		args = append(args, p.deploy)
+	}
+	if p.far {
+		args = append(args, "--nats-file", p.joinAt())
 	}
 	cmd := exec.Command(p.binary, args...)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	return cmd
 }
+
+// ready bounds how long all its ranks may take to be there.
+func (p *product) ready() time.Duration { return time.Duration(p.slow) * readyTimeout }
 
 // stop ends the server as its user does.
 func (p *product) stop() {
@@ -150,7 +159,7 @@ func (p *product) ask(ctx context.Context, method, path string, body any) (int, 
 // healthy waits until the server says that all is well.
 func (p *product) healthy(ctx context.Context) error {
 	last := ""
-	err := until(ctx, readyTimeout, "/health to be ok", func() bool {
+	err := until(ctx, p.ready(), "/health to be ok", func() bool {
 		code, body, err := p.ask(ctx, http.MethodGet, "/health", nil)
 		last = fmt.Sprint(code, " ", string(body), " ", err)
 		return code == http.StatusOK
@@ -257,7 +266,7 @@ func (p *product) chat(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	code, body, err := p.ask(ctx, http.MethodPost, "/v1/chat/completions", map[string]any{
-		"model": "kinetoscope-omni", "max_tokens": 4,
+		"model": p.model, "max_tokens": 4,
 		"messages": []map[string]string{{"role": "user", "content": "hello"}}})
 	if err != nil {
 		return 0, err

@@ -34,6 +34,7 @@ func run(ctx context.Context) int {
 	page := flag.String("o", "", "write the page of the last run to this file; standard output without it")
 	binary := flag.String("binary", "", "the program to break, an older version say; without it the one here is built")
 	only := flag.String("only", "", "faults to strike: those whose names hold this text")
+	torch := flag.String("torch", "examples/torch/omni", "the omni example on torch, for faults of torch ranks")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
@@ -48,7 +49,7 @@ func run(ctx context.Context) int {
 	}
 	end := time.Now().Add(*long)
 	for {
-		rep, err := chaos.Run(ctx, chaos.Config{Binary: *binary, Dir: dir, Seed: *seed,
+		rep, err := chaos.Run(ctx, chaos.Config{Binary: *binary, Dir: dir, Seed: *seed, Torch: *torch,
 			Only: func(fault string, _ chaos.Point) bool { return strings.Contains(fault, *only) },
 			Log:  func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }})
 		if err != nil {
