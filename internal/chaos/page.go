@@ -79,6 +79,7 @@ func (r *Report) Page(out io.Writer) error {
 			fmt.Fprintf(w, "| %s | | | skipped | %s |\n", c.Fault, plain(c.Skip))
 		}
 	}
+	evidence(w)
 	fmt.Fprint(w, "\n## Struck by tests\n| fault | test |\n|---|---|\n")
 	for _, e := range elsewhere {
 		fmt.Fprintf(w, "| %s | %s |\n", e.fault, e.test)

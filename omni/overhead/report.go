@@ -140,7 +140,7 @@ func (m *meter) values(of func(*turn) float64) []Value {
 		if i == 0 {
 			base = rounds
 		} else {
-			v.Ratio = compare(base, rounds)
+			v.Ratio = Compare(base, rounds)
 		}
 		out = append(out, v)
 	}

@@ -31,9 +31,9 @@ const MinRounds = 6
 // MaxRounds bounds a measurement: a thousand rounds tell effects of the noise's thirtieth.
 const MaxRounds = 1000
 
-// compare returns the ratios of with to base, nil if no round has both. A value that is
+// Compare returns the ratios of with to base, nil if no round has both. A value that is
 // not positive is none.
-func compare(base, with []float64) *Ratio {
+func Compare(base, with []float64) *Ratio {
 	var all []float64
 	for i := range min(len(base), len(with)) {
 		if base[i] > 0 && with[i] > 0 {

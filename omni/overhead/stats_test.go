@@ -28,7 +28,7 @@ func TestCompare(t *testing.T) {
 		{"rounds without a step are left out", []float64{1, math.NaN(), 1, 1, 1, 1, 1}, []float64{2, 7, 2, 2, 2, 2, 2},
 			&Ratio{2, 2, 2, 2, 2, 6, false}},
 	} {
-		got := compare(c.base, c.with)
+		got := Compare(c.base, c.with)
 		if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
