@@ -58,6 +58,8 @@ type Subject struct {
 	Length   time.Duration
 	// Check fails the test unless the files are those of a whole recording.
 	Check func(t *testing.T, files []rank.File)
+	// CheckPast fails the test unless the files hold iterations of a look back; where Can has a past.
+	CheckPast func(t *testing.T, files []rank.File)
 	// Left returns the files that the rank has left behind where it writes.
 	Left func() []string
 	// Succeed puts a new process of the same rank in the place of this one, which dies
@@ -96,7 +98,7 @@ func Run(t *testing.T, s *Subject) {
 		{"max duration", u.maxDuration},
 		{"hub lost", u.hubLost}, {"unknown sessions", u.unknown}, {"abort", u.abort}, {"keep", u.keep},
 		{"arm after stop", u.armAfterStop}, {"iterations", u.iterations}, {"a window that never opens", u.neverOpens},
-		{"what it cannot do", u.cannot}, {"many sessions", u.many}, {"left-overs", u.leftovers},
+		{"what it cannot do", u.cannot}, {"many sessions", u.many}, {"a past", u.past}, {"left-overs", u.leftovers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.f(t)
@@ -550,6 +552,31 @@ func (u *suite) cannot(t *testing.T) {
 			u.refused(t, "what it cannot do", c.why, err)
 		}
 	}
+}
+
+// past checks a look back: at the instant the rank takes what it remembers, and ends by itself.
+func (u *suite) past(t *testing.T) {
+	if u.Can.NoPast != "" {
+		t.Skip("there is no past: " + u.Can.NoPast)
+	}
+	u.work(3)
+	const last = time.Minute
+	q := u.arm(t, func(q *protocol.ArmRequest) { q.LastNs = int64(last) })
+	at := time.Now()
+	s, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session, AtNs: at.UnixNano()})
+	if err != nil || s.State != protocol.StateStopped && s.State != protocol.StateRecording {
+		t.Fatalf("start: %+v, %v", s, err)
+	}
+	s = u.ended(t, q.Session, protocol.StoppedByFlight)
+	if s.StartedAtNs == 0 || s.StartedAtNs > at.UnixNano() || s.StoppedAtNs < at.UnixNano() {
+		t.Errorf("it looked back from %d to %d, asked for at %d", s.StartedAtNs, s.StoppedAtNs, at.UnixNano())
+	}
+	_, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+	if err != nil || len(over.Files) == 0 {
+		t.Fatalf("collect: %+v, %v", over, err)
+	}
+	u.CheckPast(t, over.Files)
+	u.drop(t, q.Session)
 }
 
 // many checks that a rank remembers few sessions, and loses the files of none that a

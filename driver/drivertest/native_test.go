@@ -36,6 +36,10 @@ func TestNative(t *testing.T) {
 	rec := profiler.New(profiler.Config{Process: "test"})
 	track := rec.Track("t")
 	defer track.Close()
+	if err := rec.FlightStart(profiler.FlightOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	defer rec.FlightStop() //nolint:errcheck // the test is over
 	info := protocol.RankInfo{RankID: protocol.RankID{Pipeline: "suite"}, StageName: "decoder", WorldSize: 1}
 	spool := t.TempDir()
 	open := func() *driver.Rank {
@@ -47,7 +51,7 @@ func TestNative(t *testing.T) {
 	hears.Store(r)
 	s := &drivertest.Subject{Handler: r, Beat: func(hub string) { hears.Load().HubSeen(hub) },
 		Left: func() []string { return filesUnder(spool) },
-		Can:  native.New(rec, info, spool).Capabilities(), Check: wholeRecording}
+		Can:  native.New(rec, info, spool).Capabilities(), Check: wholeRecording, CheckPast: wholeRecording}
 	s.Iterate = func(n int) {
 		for range n {
 			r.BeginStep()

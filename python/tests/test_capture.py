@@ -182,6 +182,9 @@ def test_a_recorder_that_does_not_open_fails_the_rank(unit: Unit) -> None:
     with pytest.raises(RuntimeError, match="cannot open"):
         unit.h.start(p.StartRequest(sid("s"), 0))
     assert unit.told[0].state == p.FAILED
+    failed = unit.recorders[-1]
+    assert failed.calls[-1] == "discard"
+    assert not failed.dir.parent.exists()  # nothing of it is left
     unit.begin(sid("next"))
 
 

@@ -6,7 +6,7 @@ import sys
 import torch
 
 import kinetoscope
-from kinetoscope import attached, capture
+from kinetoscope import attached, capture, regions
 
 _spool, _nats, _hub_loss = sys.argv[1:]
 # The suite's hub is dead for seconds, not for the half minute that programs wait.
@@ -22,6 +22,7 @@ rank = attached.attach(
     "decoder", rank=0, world_size=1, nats=_nats, pipeline="suite", spool=_spool, timeout_s=120.0
 )
 assert kinetoscope is not None
+regions.keep_past()
 print("ready", flush=True)
 x = torch.ones(8, 8)
 for line in sys.stdin:

@@ -254,6 +254,8 @@ class SessionHandler:
             if not r.keep:
                 for left in self._leftovers(r.session):
                     left.path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # other ranks' files are in it
+                        left.path.parent.rmdir()
             return self.status()
         self._end(c, p.BY_REQUEST, wait=True)
         if r.keep:
@@ -513,8 +515,13 @@ class SessionHandler:
         for t in c.timers:
             t.cancel()
         c.status.state, c.status.reason = p.FAILED, f"{type(e).__name__}: {e}"
+        if c.status.started_at_ns:
+            shutil.rmtree(c.part, ignore_errors=True)  # its regions stay for the hub to salvage
+        else:  # it never recorded, so nothing may stay on
+            with contextlib.suppress(Exception):  # the reason is the one that is told
+                c.recorder.discard()
+            self._sweep(c)
         self._release(c)
-        shutil.rmtree(c.part, ignore_errors=True)  # its regions stay for the hub to salvage
         self.notify(self._live(c))
 
     def _release(self, c: _Capture) -> None:
