@@ -48,7 +48,7 @@ func want(ranks ...Rank) []string {
 // Cases are the kinds of trouble, each in several forms.
 func Cases() []Case {
 	return slices.Concat(merged(), twice(), documents(), containers(), layouts(), others(), sources(),
-		waiting(), doubtful(), worlds(), engines())
+		waiting(), doubtful(), worlds(), engines(), wordings())
 }
 
 func merged() []Case {
@@ -184,6 +184,12 @@ func containers() []Case {
 			Left: left("x.zip")},
 		{Kind: "container", Name: "xz", Files: []File{{"rank0.json.xz", XZ(a)}}, Want: want(two[0])},
 		{Kind: "container", Name: "gzip twice", Files: []File{{"rank0.json.gz", Gzip(Gzip(a))}}, Want: want(two[0])},
+		{Kind: "container", Name: "zip in gzip", Files: []File{{"x.zip.gz", Gzip(Zip(files...))}}, Want: want(two...),
+			Left: left("x.zip.gz")},
+		{Kind: "container", Name: "others beside", Files: []File{{"rank0.json", a},
+			{"x.7z", "7z\xbc\xaf\x27\x1c\x00\x04 and more"}, {"y.rar", "Rar!\x1a\x07\x01\x00 and more"}},
+			Want: want(two[0]), Left: []string{"x.7z", "y.rar"},
+			Says: map[string][]string{"kernels": {"x.7z: a 7-Zip archive: unpack it first", "y.rar: a RAR archive"}}},
 		{Kind: "container", Name: "UTF-16", Files: []File{{"rank0.json", UTF16(a, false)},
 			{"rank1.json", UTF16(b, true)}}, Want: want(two...)},
 	}

@@ -99,6 +99,19 @@ func (e *MemoryError) Error() string {
 		what, units.Bytes(e.Need), units.Bytes(e.Limit))
 }
 
+// ContentError tells that a file is not what its beginning says, or nothing that can be read: no
+// fault of the disk, of memory or of rights.
+type ContentError struct {
+	Path string
+	Err  error // names the file
+}
+
+// Error implements error.
+func (e *ContentError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ContentError) Unwrap() error { return e.Err }
+
 // tooLarge is a MemoryError if what is estimated at need bytes cannot be within the limit.
 func tooLarge(file string, need, limit int64) error {
 	need = int64(float64(need) * shareOfColumns)
@@ -235,6 +248,9 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 				o.tell([]Left{{s.Path, err.Error()}})
 				failed = append(failed, err)
 				err = nil
+			}
+			if _, full := errors.AsType[*MemoryError](err); unreadable(err) && !full && ctx.Err() == nil {
+				err = &ContentError{Path: s.Path, Err: err}
 			}
 			some = some || len(traces) > 0
 			mu.Unlock()

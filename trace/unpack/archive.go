@@ -3,6 +3,7 @@ package unpack
 import (
 	"archive/tar"
 	"archive/zip"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -57,8 +58,32 @@ func Members(ctx context.Context, file *os.File, f func(Member) error) (damaged,
 		if _, err := file.ReadAt(head, 0); err == nil && ArchiveOf(head) == Zip {
 			return zipMembers(ctx, file, f)
 		}
+		return tarMembers(ctx, u, u, f)
 	}
-	return tarMembers(ctx, u, f)
+	in := bufio.NewReader(u)
+	if head, err := in.Peek(4); err == nil && ArchiveOf(head) == Zip {
+		return spooledZip(ctx, in, f)
+	}
+	return tarMembers(ctx, u, in, f)
+}
+
+// maxSpool bounds a zip archive that is packed once more, and has to be unpacked on disk, for
+// its members are looked up from its end.
+const maxSpool = 16 << 30
+
+func spooledZip(ctx context.Context, in io.Reader, f func(Member) error) (damaged, err error) {
+	tmp, err := os.CreateTemp("", "kinetoscope-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, tmp.Close(), os.Remove(tmp.Name())) }()
+	switch n, err := io.Copy(tmp, io.LimitReader(in, maxSpool+1)); {
+	case err != nil:
+		return nil, err
+	case n > maxSpool:
+		return fmt.Errorf("a packed zip archive of over %d GiB: unpack it first", maxSpool>>30), nil
+	}
+	return zipMembers(ctx, tmp, f)
 }
 
 // tolerant ends a member's text where the archive is damaged.
@@ -97,8 +122,9 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func tarMembers(ctx context.Context, u *Reader, f func(Member) error) (damaged, err error) {
-	count := &counter{r: u}
+// tarMembers reads rest, which is what is left of u.
+func tarMembers(ctx context.Context, u *Reader, rest io.Reader, f func(Member) error) (damaged, err error) {
+	count := &counter{r: rest}
 	in := tar.NewReader(count)
 	end := int64(-1) // of the last member with its padding, -1 if unknown
 	for n := 0; damaged == nil; n++ {

@@ -323,10 +323,12 @@ func Error(err error) error {
 	var wrong *kineto.FormatError
 	var raw *ascend.RawOnlyError
 	var empty *open.EmptyError
+	var content *open.ContentError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errors.New("interrupted")
-	case errors.As(err, &wrong), errors.As(err, &raw), errors.As(err, &empty), errors.Is(err, fs.ErrNotExist),
+	case errors.As(err, &wrong), errors.As(err, &raw), errors.As(err, &empty), errors.As(err, &content),
+		errors.Is(err, fs.ErrNotExist),
 		strings.Contains(err.Error(), "read recording"):
 		return cli.UsageError{Err: err}
 	}
