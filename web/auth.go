@@ -25,7 +25,7 @@ const loginLife = 12 * time.Hour
 // load balancers and Prometheus ask, and the way to log in. Every other route controls or
 // reveals recordings, or makes the pipeline work.
 var openRoutes = map[string]bool{
-	"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/compare": true,
+	"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/compare": true, "/runs": true,
 	"/health": true, "/metrics": true, "/login": true,
 }
 

@@ -39,8 +39,9 @@ func TestPageIsWhole(t *testing.T) {
 	if !strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none';") {
 		t.Errorf("headers of the comparison's page %v", h)
 	}
-	reached := map[string]bool{"index.html": true, "timeline.html": true, "compare.html": true}
-	queue := []string{index, timelines, compared}
+	reached := map[string]bool{"index.html": true, "timeline.html": true, "compare.html": true,
+		"runs.html": true, "runs": true}
+	queue := []string{index, timelines, compared, readUI(t, "runs.html")}
 	for len(queue) > 0 {
 		for _, m := range reference.FindAllStringSubmatch(queue[0], -1) {
 			file := m[1]

@@ -32,6 +32,9 @@ func (s *Server) table() map[string]methods {
 	}
 	if s.cfg.Catalog != nil {
 		maps.Copy(t, s.runsTable())
+		if s.api != nil {
+			maps.Copy(t, s.estimateTable())
+		}
 	}
 	if s.cfg.View != nil {
 		for _, r := range s.cfg.View.Routes() {

@@ -22,11 +22,21 @@ import (
 // runsTable is what there is of a store's runs.
 func (s *Server) runsTable() map[string]methods {
 	return map[string]methods{
+		"/runs":      {http.MethodGet: s.runsPage},
 		api.RunsPath: {http.MethodGet: s.runList, http.MethodPost: s.runUpload},
 		"/v1/runs/{id}": {http.MethodGet: s.runGet, http.MethodPatch: s.runLabel,
 			http.MethodDelete: s.runDelete},
 		"/v1/runs/{id}/archive": {http.MethodGet: s.runArchive},
 	}
+}
+
+// estimateTable is what there is of runs where there is a pipeline, too.
+func (s *Server) estimateTable() map[string]methods {
+	return map[string]methods{"/v1/estimate": {http.MethodPost: s.estimate}}
+}
+
+func (s *Server) runsPage(w http.ResponseWriter, _ *http.Request) error {
+	return servePage(w, "runs.html")
 }
 
 // runQuery reads a query; one that is given twice or is not known is an error, since its

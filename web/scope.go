@@ -71,7 +71,7 @@ func ParseKeys(r io.Reader) ([]Key, error) {
 }
 
 // profileRoutes are what a profile key opens besides reading.
-var profileRoutes = map[string]bool{"/start_profile": true, "/stop_profile": true}
+var profileRoutes = map[string]bool{"/start_profile": true, "/stop_profile": true, "/v1/estimate": true}
 
 // profileMethods are what it opens of routes that others may read: to label runs, and to
 // bring traces. Deleting is an admin's.

@@ -289,15 +289,18 @@ func testSteady(p *page, srv *server) {
 	eval[bool](p, `(() => {
 		window.had = [...document.querySelectorAll("#detail *, #stages *, #sessions *")];
 		window.changes = 0;
-		new MutationObserver((list) => { window.changes += list.length; }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });
+		const watch = new MutationObserver((list) => { window.changes += list.length; });
+		for (const id of ["detail", "stages", "sessions"]) watch.observe(document.getElementById(id), { subtree: true, childList: true, attributes: true, characterData: true });
 		document.querySelector("[data-key=ops]").open = true;
 		document.querySelector("[data-stage='1']").checked = false;
 		document.querySelector("[data-act=perfetto]").focus();
 		window.looks = 0;
-		new PerformanceObserver((list) => { window.looks += list.getEntries().filter((e) => e.name.includes("/v1/sessions?")).length; }).observe({ type: "resource" });
+		window.hears = new EventSource("/v1/events");
+		window.hears.addEventListener("load", () => window.looks++);
 		return true;
 	})()`)
-	p.until(`window.looks >= 2`)
+	p.until(`window.looks >= 3`)
+	eval[bool](p, `(window.hears.close(), true)`)
 	for script, want := range map[string]string{
 		`document.activeElement.dataset.act`:                             "perfetto",
 		`String(document.querySelector("[data-key=ops]").open)`:          "true",
@@ -307,7 +310,7 @@ func testSteady(p *page, srv *server) {
 		`String(document.querySelector("img.picture").naturalWidth > 0)`: "true",
 	} {
 		if got := eval[string](p, script); got != want {
-			p.t.Errorf("after two refreshes %s is %q, want %q", script, got, want)
+			p.t.Errorf("after three events %s is %q, want %q", script, got, want)
 		}
 	}
 	p.quiet()

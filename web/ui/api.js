@@ -12,6 +12,9 @@ export class Refusal extends Error {
 // clockSkewMs is the server's clock less this one's, to the second.
 export let clockSkewMs = 0;
 
+// sync takes the server's clock from what it has just said.
+export const sync = (at) => { clockSkewMs = Date.parse(at) - Date.now(); };
+
 async function ask(path, options) {
   const res = await fetch(path, options);
   const date = Date.parse(res.headers.get("Date"));
@@ -32,9 +35,12 @@ async function request(method, path, body, headers = {}) {
 }
 
 export const health = () => request("GET", "/health");
-export const sessions = () => request("GET", "/v1/sessions?limit=20");
 export const session = (id) => request("GET", `/v1/sessions/${encodeURIComponent(id)}`);
 export const start = (options) => request("POST", "/start_profile", options);
+export const estimate = (options) => request("POST", "/v1/estimate", options);
+export const runs = (query) => request("GET", `/v1/runs?${query}`);
+export const label = (id, patch) => request("PATCH", `/v1/runs/${encodeURIComponent(id)}`, patch);
+export const remove = (id) => request("DELETE", `/v1/runs/${encodeURIComponent(id)}`);
 export const stop = () => request("POST", "/stop_profile", { wait: false });
 // login leaves a cookie, which no script can read and every request of this page sends.
 export const login = (key) => request("POST", "/login", undefined, { Authorization: `Bearer ${key}` });

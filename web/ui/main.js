@@ -1,26 +1,30 @@
-// The status page: asks the server, draws what changed, starts and stops.
+// The live page: hears from the server what changes, draws it, starts and stops.
 import * as api from "./api.js";
 import { patch, h } from "./dom.js";
+import { listen } from "./events.js";
+import { graph, trouble } from "./graph.js";
 import { openInPerfetto } from "./perfetto.js";
+import { bytes, dur, plural, when } from "./units.js";
+import { bindDrop } from "./upload.js";
 import { artifact, badge, detail, name, ranksOf, recording, sessionItem, stageItem, terminal } from "./view.js";
 
-const IDLE_MS = 3000; // between looks at everything
-const LIVE_MS = 500; // between looks at a session that is not done
 const LAST_S = 10; // of the flight recorders
+const TICK_MS = 1000; // between drawings of how long a session has recorded
+const COST_MS = 400; // after the last key
 
 const $ = (id) => document.getElementById(id);
-const state = { health: null, list: [], extra: null, followed: "", reports: new Map(), notes: new Map(), missing: "" };
+const state = { health: null, load: null, sessions: new Map(), ids: null, listError: "", unreachable: "", followed: "", reports: new Map(), notes: new Map(), missing: "" };
 
 // chosen is the session that the address names, else the youngest.
 const wanted = () => decodeURIComponent(location.hash.slice(1));
-const chosen = () => (wanted() ? known(wanted()) : state.list[0]);
-const known = (id) => state.list.find((s) => s.id === id) ?? (state.extra?.id === id ? state.extra : undefined);
+const known = (id) => state.sessions.get(id);
+const list = () => (state.ids ?? []).map(known).filter(Boolean);
+const chosen = () => (wanted() ? known(wanted()) : list()[0]);
+const live = () => list().find((s) => !terminal(s));
 
 function keep(s) {
-  const at = state.list.findIndex((x) => x.id === s.id);
-  if (at >= 0) state.list[at] = s;
-  else if (!state.list.length || s.id > state.list[0].id) state.list.unshift(s);
-  else state.extra = s;
+  state.sessions.set(s.id, s);
+  if (state.ids && !state.ids.includes(s.id) && (!state.ids.length || s.id > state.ids[0])) state.ids.unshift(s.id);
 }
 
 // say puts an answer next to the buttons that asked.
@@ -33,20 +37,31 @@ function say(text, err) {
 
 function drawHealth() {
   const now = state.health;
+  if (state.unreachable) patch($("health"), badge("unreachable"), h("span", { class: "reason" }, state.unreachable));
+  else if (now) patch($("health"), badge(now.status), now.reason && h("span", { class: "reason" }, now.reason));
   if (!now) return;
   patch($("model"), now.model);
-  patch($("health"), badge(now.status), now.reason && h("span", { class: "reason" }, now.reason));
   if (now.stages) patch($("stages"), now.stages.map(stageItem));
+}
+
+function drawPipeline() {
+  const stages = state.health?.stages;
+  if (!stages) return;
+  patch($("pipeline"), stages.length ? graph(stages, live(), state.load, $("pipeline").clientWidth) : h("p", { class: "quiet" }, "No process has attached yet."));
 }
 
 function draw() {
   drawHealth();
+  drawPipeline();
+  const all = list();
   const s = chosen();
-  document.body.classList.toggle("recording", state.list.some(recording));
-  patch($("sessions"), state.list.length ? state.list.map((x) => sessionItem(x, x.id === s?.id)) : h("li", { class: "quiet" }, "None yet: start one, send a request, stop."));
+  const now = live();
+  document.body.classList.toggle("recording", all.some(recording));
+  patch($("alert"), trouble(now));
+  if (state.ids) patch($("sessions"), state.listError ? h("li", { class: "bad" }, state.listError) : all.length ? all.map((x) => sessionItem(x, x.id === s?.id)) : h("li", { class: "quiet" }, "None yet: start one, send a request, stop."));
   if (s) patch($("detail"), detail(s, { rep: state.reports.get(s.id), note: state.notes.get(s.id), now: Date.now() + api.clockSkewMs }));
   else if (wanted()) patch($("detail"), h("p", { class: state.missing ? "bad" : "quiet" }, state.missing || "…"));
-  else patch($("detail"), h("p", { class: "quiet" }, "A session shows here: what every rank did, where the time went, and the files to take away."));
+  else if (state.ids) patch($("detail"), h("p", { class: "quiet" }, "A session shows here: what every rank did, where the time went, and the files to take away."));
 }
 
 // readReport fetches a run's report once.
@@ -65,67 +80,73 @@ function follow() {
     const whole = ranksOf(s).filter((r) => r.state === "complete").length;
     say(`Session ${name(s)} is ${s.state}: ${whole} of ${ranksOf(s).length} ranks complete.`, s.state === "complete" ? undefined : {});
     state.followed = "";
+    askCost();
   }
-  state.followed ||= state.list.find((x) => !terminal(x))?.id ?? "";
+  state.followed ||= live()?.id ?? "";
 }
 
-async function look(all) {
-  const live = state.list.find((s) => !terminal(s));
-  if (all || !live) {
-    state.health = await api.health();
-    drawHealth();
-    state.list = (await api.sessions()).data;
-  } else {
-    keep(await api.session(live.id));
-  }
+// show draws what is known, and first reads what the chosen session lacks, so that what stands
+// below does not jump.
+async function show() {
   const id = wanted();
-  const have = known(id);
-  if (id && (!have || (have === state.extra && !terminal(have)))) {
+  if (id && state.ids && !known(id)) {
     state.missing = "";
-    await api.session(id).then(keep, (err) => (state.missing = err.message));
+    await api.session(id).then((s) => state.sessions.set(s.id, s), (err) => (state.missing = err.message));
   }
-  await readReport(chosen()); // first, so that what stands below it does not jump
+  await readReport(chosen());
   follow();
   draw();
-  $("login").close();
 }
 
-// lock asks for the key, until a look succeeds. It says whether err was for want of one.
+const on = {
+  hello({ full }) {
+    state.unreachable = "";
+    if ($("login").open) $("login").close();
+    if (full) state.sessions.clear();
+    if (full) state.ids = null;
+    askCost();
+  },
+  health(now) {
+    state.health = now;
+  },
+  load(now) {
+    api.sync(now.at);
+    state.load = now;
+  },
+  session(s) {
+    state.sessions.set(s.id, s);
+  },
+  sessions({ ids, error }) {
+    state.ids = ids;
+    state.listError = error ?? "";
+    for (const id of state.sessions.keys()) if (!ids.includes(id) && id !== wanted()) state.sessions.delete(id);
+  },
+};
+
+// lock asks for the key, until the server lets the page in. It says whether err was for want
+// of one.
 function lock(err) {
   if (err.status !== 401) return false;
   if (!$("login").open) $("login").showModal();
   return true;
 }
 
-// One loop asks, so that no answer overtakes a younger one. poke makes it ask now.
-let poked = true;
-let wake = () => {};
-function poke() {
-  poked = true;
-  wake();
+// One drawing follows all events that come together.
+let due = false;
+function soon() {
+  if (due) return;
+  due = true;
+  setTimeout(() => ((due = false), show()), 0);
 }
 
-async function loop() {
-  let whole = 0;
-  for (;;) {
-    const asked = poked;
-    const all = asked || performance.now() - whole >= IDLE_MS;
-    poked = false;
-    try {
-      if (!document.hidden && (asked || !$("login").open)) await look(all);
-      if (all) whole = performance.now();
-    } catch (err) {
-      if (!lock(err)) state.health = { ...state.health, status: "unreachable", reason: `${err.message}; what is shown may be old` };
-      drawHealth();
-    }
-    if (!poked) {
-      await new Promise((resolve) => {
-        const timer = setTimeout(resolve, state.health?.status !== "unreachable" && state.list.some((s) => !terminal(s)) ? LIVE_MS : IDLE_MS);
-        wake = () => (clearTimeout(timer), resolve());
-      });
-    }
+const events = listen(Object.keys(on), (event, data) => (on[event](data), soon()), (status) => {
+  if (lock({ status })) { // what needs no key is shown behind the question for it
+    api.health().then((now) => ((state.health = now), drawHealth()), () => {});
+    return;
   }
-}
+  state.unreachable = "the server does not answer; what is shown may be old";
+  soon();
+});
 
 let busy = false;
 async function act(what, call) {
@@ -145,23 +166,52 @@ async function act(what, call) {
   } finally {
     busy = false;
     draw();
-    poke();
   }
 }
+
+const number = (id, scale = 1) => ($(id).value === "" ? undefined : Number($(id).value) * scale);
 
 function options() {
   const boxes = [...document.querySelectorAll("[data-stage]")];
   const on = boxes.filter((b) => b.checked);
-  const out = { profile_prefix: $("prefix").value };
+  const out = { profile_prefix: $("prefix").value, max_duration_s: number("seconds"), max_bytes: number("mib", 1048576), delay_iterations: number("delay") };
+  if (out.max_bytes !== undefined) out.max_bytes = Math.round(out.max_bytes);
+  if ($("partial").checked) out.allow_partial = true;
+  if ($("own").checked) {
+    out.profiler_config = { torch_profiler_with_stack: $("stack").checked, torch_profiler_record_shapes: $("shapes").checked, torch_profiler_with_memory: $("memory").checked, torch_profiler_with_flops: $("flops").checked };
+    if (number("sample")) out.profiler_config.sample_requests = number("sample");
+  }
   // A stage without a profiler is no choice of the reader's; the server says so.
   if (boxes.some((b) => !b.checked && !b.disabled)) out.stages = on.map((b) => Number(b.dataset.stage));
   return out;
 }
 
+// costText says what a session would take, and what that is known from.
+function costText(c) {
+  if (!c.runs.length) return "What it will take is not known yet: no run of these stages is here to measure by.";
+  const lacks = c.unknown.length ? `; nothing is known of ${c.unknown.join(", ")}` : "";
+  return `At most ${dur(c.record_s * 1e9)}: about ${bytes(c.recorded_bytes)} recorded, ${bytes(c.run_bytes)} as a run, ${dur(c.finish_s * 1e9)} to finish it${lacks}. Measured on ${plural(c.runs.length, "run")} here, the last of ${when(c.last)}, at ${bytes(Math.round(c.bytes_per_s))}/s under the load of then.`;
+}
+
+// askCost shows what the chosen options would take.
+let costTimer = 0;
+function askCost() {
+  clearTimeout(costTimer);
+  costTimer = setTimeout(async () => {
+    const text = await api.estimate(full()).then(costText, (err) => (err.status === 400 ? err.message : ""));
+    patch($("cost"), text);
+  }, COST_MS);
+}
+
+const full = () => ({ ...options(), max_iterations: number("iterations") });
+
 $("profile").addEventListener("submit", (event) => {
   event.preventDefault();
-  const most = $("iterations").value;
-  act("Starting", () => api.start({ ...options(), ...(most !== "" && { max_iterations: Number(most) }) }));
+  act("Starting", () => api.start(full()));
+});
+$("profile").addEventListener("input", () => {
+  $("what").disabled = !$("own").checked;
+  askCost();
 });
 $("unlock").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -169,7 +219,7 @@ $("unlock").addEventListener("submit", async (event) => {
     await api.login($("key").value);
     $("key").value = "";
     patch($("refused"));
-    poke();
+    events.open();
   } catch (err) {
     patch($("refused"), err.status === 401 ? "This is not a key of the server." : err.message);
     $("key").select();
@@ -177,7 +227,7 @@ $("unlock").addEventListener("submit", async (event) => {
 });
 $("login").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without
 $("stop").addEventListener("click", () => act("Stopping", api.stop));
-$("lookback").addEventListener("click", () => act("Looking back", () => api.start({ ...options(), last_s: LAST_S })));
+$("lookback").addEventListener("click", () => act("Looking back", () => api.start({ ...options(), delay_iterations: undefined, max_duration_s: undefined, last_s: LAST_S })));
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-act=perfetto]");
@@ -204,6 +254,7 @@ document.addEventListener("error", (event) => {
     draw();
   }
 }, true);
-addEventListener("hashchange", () => (draw(), poke()));
-document.addEventListener("visibilitychange", poke);
-loop();
+addEventListener("hashchange", () => (draw(), soon()));
+new ResizeObserver(drawPipeline).observe($("pipeline"));
+setInterval(() => list().some(recording) && draw(), TICK_MS);
+bindDrop(say);

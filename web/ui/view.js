@@ -45,27 +45,54 @@ function facts(s, now) {
   return [out.join(" · "), " · ", h("code", {}, s.id)];
 }
 
-function progress(s) {
+// recordingProgress says on how many ranks, for how long yet, and what that will make at the
+// pace of until now.
+function recordingProgress(s, now) {
+  const ranks = ranksOf(s);
+  const on = ranks.filter((r) => r.state === "recording").length;
+  const text = [on === ranks.length ? "recording on every rank" : `recording on ${on} of ${plural(ranks.length, "rank")}`];
+  const began = s.start_at_ns ? s.start_at_ns / 1e6 : Date.parse(s.started_at);
+  const [for_s, most_s] = [(now - began) / 1e3, s.bounds?.until && (Date.parse(s.bounds.until) - began) / 1e3];
+  if (most_s) text.push(`ends by itself in ${dur(Math.max(0, Math.round(most_s - for_s)) * 1e9)}`);
+  const got = ranks.reduce((n, r) => n + (r.bytes ?? 0), 0);
+  if (s.bounds && got > 0 && for_s >= 1) text.push(`${bytes(got)} so far${most_s > for_s ? `, ${bytes(Math.round(got / for_s * most_s))} by then at this pace` : ""}`);
+  return [most_s ? Math.min(for_s, most_s) : null, most_s || null, text.join(" · ")];
+}
+
+function progress(s, now) {
   if (terminal(s)) return null;
   const ranks = ranksOf(s);
   let done = ranks.filter((r) => ["complete", "failed", "lost", "timed_out"].includes(r.state)).length;
   let [total, text] = [ranks.length, `collecting: ${done} of ${plural(ranks.length, "rank")} home`];
   if (s.progress) [done, total, text] = [s.progress.done, s.progress.total, `converting ${s.progress.what ?? ""}`];
-  else if (s.state !== "collecting") [done, total, text] = [null, null, { arming: "asking every rank", armed: "every rank is ready", recording: "recording on every rank" }[s.state] ?? words(s.state)];
+  else if (s.state === "recording") [done, total, text] = recordingProgress(s, now);
+  else if (s.state !== "collecting") [done, total, text] = [null, null, { arming: "asking every rank", armed: "every rank is ready" }[s.state] ?? words(s.state)];
   return h("p", { class: "progress" }, h("progress", { "aria-label": words(s.state), value: done, max: total }), h("span", {}, text));
 }
 
 const num = (text) => h("td", { class: "num" }, text);
 
-function rankRow(r, first, span) {
+// doing says how far a rank's files are, while the session is being finished.
+function doing(s, r) {
+  if (r.writing) return `${r.writing.done} of ${plural(r.writing.files, "file")} whole, ${bytes(r.writing.bytes)}${r.writing.sent ? `, ${bytes(r.writing.sent)} handed over` : ""}`;
+  if (s.state !== "converting" || !s.progress) return "";
+  const left = ranksOf(s).filter((x) => x.artifacts?.length); // they are converted in this order
+  const at = left.indexOf(r);
+  if (at < 0) return "";
+  return at < s.progress.done ? "exported" : at === s.progress.done ? "being exported" : "waits to be exported";
+}
+
+function rankRow(s, r, first, span) {
   const clock = r.clock?.error_ns ? `${signed(r.clock.offset_ns)} ± ${dur(r.clock.error_ns)}` : "–";
-  // A rank tells its counts when it has stopped.
-  const told = (text) => num(["idle", "armed", "recording"].includes(r.state) ? "–" : text);
+  // A rank tells its counts when it has stopped, and before to who asks it.
+  const told = (text) => num(["idle", "armed"].includes(r.state) || (r.state === "recording" && !s.bounds) ? "–" : text);
+  const most = r.state === "recording" && s.bounds?.max_iterations?.[r.stage];
+  const step = doing(s, r);
   return h("tr", { "data-key": `${r.stage}/${r.replica}/${r.rank}` },
     first && h("th", { scope: "rowgroup", rowspan: span }, r.stage_name),
     h("td", {}, r.replica ? `${r.rank} (replica ${r.replica})` : String(r.rank)),
-    h("td", {}, badge(r.state), r.reason && h("span", { class: "reason" }, r.reason)),
-    told(count(r.iterations)), told(count(r.events)), told(bytes(r.bytes ?? 0)),
+    h("td", {}, badge(r.state), r.reason && h("span", { class: "reason" }, r.reason), step && h("span", { class: "reason quiet" }, step)),
+    told(most ? `${count(r.iterations)} of ${count(most)}` : count(r.iterations)), told(count(r.events)), told(bytes(r.bytes ?? 0)),
     told(r.drops ? h("span", { class: "bad" }, count(r.drops)) : "0"), num(clock));
 }
 
@@ -73,7 +100,7 @@ function ranks(s) {
   const heads = ["Stage", "Rank", "State", "#Iterations", "#Events", "#Recorded", "#Dropped", "#Clock against the hub's"];
   return h("section", {}, h("h3", {}, "Ranks"), h("div", { class: "scroll" }, h("table", { class: "ranks" },
     h("thead", {}, h("tr", {}, heads.map((t) => h("th", { scope: "col", class: t.startsWith("#") && "num" }, t.replace("#", ""))))),
-    h("tbody", {}, (s.stages ?? []).flatMap((st) => (st.ranks ?? []).map((r, i) => rankRow(r, i === 0, st.ranks.length)))))));
+    h("tbody", {}, (s.stages ?? []).flatMap((st) => (st.ranks ?? []).map((r, i) => rankRow(s, r, i === 0, st.ranks.length)))))));
 }
 
 const fileName = (a) => a.name.split("/").pop();
@@ -91,7 +118,8 @@ function artifacts(s) {
   const short = (a, beside) => (beside.filter((b) => ending(b) === ending(a)).length > 1 ? fileName(a).replace(/_(replica\d+_)?rank\d+/, "") : ending(a));
   return h("section", {}, h("h3", {}, "Artifacts"),
     h("ul", { class: "files" }, (s.artifacts ?? []).map((a) => h("li", {}, link(a, fileName(a)), " ", h("span", { class: "quiet" }, bytes(a.size)))),
-      terminal(s) && h("li", {}, h("a", { href: `/v1/sessions/${s.id}/artifacts/manifest.json`, download: "manifest.json" }, "manifest.json"))),
+      terminal(s) && h("li", {}, h("a", { href: `/v1/sessions/${s.id}/artifacts/manifest.json`, download: "manifest.json" }, "manifest.json")),
+      terminal(s) && h("li", {}, h("a", { href: `/v1/runs/${s.id}/archive` }, "all as one archive"))),
     of.length > 0 && h("div", { class: "scroll" }, h("table", { class: "artifacts" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Rank"), columns.map((k) => h("th", { scope: "col" }, kinds[k] ?? k)))),
       h("tbody", {}, of.map((r) => h("tr", {}, h("th", { scope: "row" }, `${r.stage_name} ${r.replica ? `${r.replica}/` : ""}${r.rank}`),
@@ -119,10 +147,10 @@ export function detail(s, { rep, note, now }) {
   const timeline = artifact(s, "timeline.pftrace");
   return h("article", { "data-key": s.id, "aria-labelledby": "session-name" },
     h("header", {}, h("h2", { id: "session-name", class: s.prefix ? "" : "quiet" }, name(s)), badge(s.state),
-      terminal(s) && ranksOf(s).some((r) => r.artifacts?.length) && h("a", { class: "button", href: `/view/${s.id}` }, "Timeline"),
+      terminal(s) && [...ranksOf(s), { artifacts: s.artifacts?.filter((a) => a.kind === "trace") }].some((r) => r.artifacts?.length) && h("a", { class: "button", href: `/view/${s.id}` }, "Timeline"),
       timeline && h("button", { type: "button", "data-act": "perfetto", "data-id": s.id, title: `hands timeline.pftrace, ${bytes(timeline.size)}, to a tab with ui.perfetto.dev` }, "Open in Perfetto")),
     h("p", { class: "quiet facts" }, facts(s, now)),
     h("p", { role: "status", class: note?.bad ? "bad" : "quiet" }, note?.text),
     s.error && h("p", { class: "bad", role: "alert" }, s.error),
-    progress(s), analysed(s, rep), ranks(s), artifacts(s));
+    progress(s, now), analysed(s, rep), ranksOf(s).length > 0 && ranks(s), artifacts(s));
 }

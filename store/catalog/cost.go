@@ -1,0 +1,156 @@
+package catalog
+
+import (
+	"slices"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/store"
+)
+
+// costRuns is how many of the newest runs an estimate rests on: more would be of another load.
+const costRuns = 5
+
+// StageAsk is a stage that is to be recorded.
+type StageAsk struct {
+	Name          string
+	Ranks         int
+	MaxIterations int // 0: no bound
+}
+
+// Ask is a session that somebody thinks of.
+type Ask struct {
+	Stages   []StageAsk
+	Duration time.Duration // after which it ends by itself
+	MaxBytes int64         // of a rank; 0: no bound
+}
+
+// Cost is what a session is expected to take, by what runs here have taken: an upper bound,
+// since a stop ends it before, under the load that they had.
+type Cost struct {
+	RecordedBytes int64     `json:"recorded_bytes"`
+	RunBytes      int64     `json:"run_bytes"` // with what is made of it
+	RecordS       float64   `json:"record_s"`
+	FinishS       float64   `json:"finish_s"` // from the stop to the finished run
+	BytesPerS     float64   `json:"bytes_per_s"`
+	Runs          []string  `json:"runs"` // ids that this rests on, newest first
+	Last          time.Time `json:"last,omitzero"`
+	Unknown       []string  `json:"unknown"` // stages of which no run is here; they are not in the sums
+}
+
+// Cost estimates a session by the newest whole runs of the store.
+func (c *Catalog) Cost(ask Ask) (Cost, error) {
+	all, err := c.All()
+	if err != nil {
+		return Cost{}, err
+	}
+	var past []*session.Status
+	for _, it := range all {
+		if it.Upload != nil || it.Health == HealthBroken || it.RecordedNs == 0 || len(past) == costRuns {
+			continue
+		}
+		if !slices.ContainsFunc(ask.Stages, func(s StageAsk) bool { return slices.Contains(it.Stages, s.Name) }) {
+			continue
+		}
+		info, err := c.find(it.ID)
+		if err != nil {
+			continue // it was deleted just now
+		}
+		if m := manifestOf(info.Dir); m != nil {
+			past = append(past, &m.Session)
+		}
+	}
+	return estimate(past, ask), nil
+}
+
+func manifestOf(dir string) *store.Manifest {
+	r, err := store.OpenRun(dir)
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	m, err := r.Manifest()
+	if err != nil {
+		return nil
+	}
+	return m
+}
+
+// rate is what the ranks of a stage took in past sessions, summed up.
+type rate struct {
+	bytes, seconds, iterations float64
+}
+
+// estimate is the pure part of Cost.
+func estimate(past []*session.Status, ask Ask) Cost {
+	out := Cost{Runs: []string{}, Unknown: []string{}}
+	rates := map[string]*rate{}
+	var recorded, made, finish float64
+	for _, s := range past {
+		out.Runs = append(out.Runs, s.ID)
+		if s.StartedAt.After(out.Last) {
+			out.Last = s.StartedAt
+		}
+		var bytes float64
+		var stopped int64
+		for _, st := range s.Stages {
+			for _, k := range st.Ranks {
+				if k.State != protocol.StateComplete || k.StoppedAtNs <= k.StartedAtNs || k.Bytes == 0 {
+					continue
+				}
+				r := rates[st.Name]
+				if r == nil {
+					r = &rate{}
+					rates[st.Name] = r
+				}
+				r.bytes += float64(k.Bytes)
+				r.seconds += time.Duration(k.StoppedAtNs - k.StartedAtNs).Seconds()
+				r.iterations += float64(k.Iterations)
+				bytes += float64(k.Bytes)
+				stopped = max(stopped, k.StoppedAtNs+k.Clock.OffsetNs)
+			}
+		}
+		if bytes == 0 || stopped == 0 || s.FinishedAt.IsZero() {
+			continue
+		}
+		recorded += bytes
+		for _, a := range store.AllArtifacts(s) {
+			made += float64(a.Size)
+		}
+		finish += max(0, s.FinishedAt.Sub(time.Unix(0, stopped)).Seconds())
+	}
+	bytes := 0.0
+	for _, st := range ask.Stages {
+		b, seconds, known := st.cost(rates[st.Name], ask)
+		if !known {
+			out.Unknown = append(out.Unknown, st.Name)
+			continue
+		}
+		bytes += b
+		out.RecordS = max(out.RecordS, seconds)
+		out.BytesPerS += rates[st.Name].bytes / rates[st.Name].seconds * float64(st.Ranks)
+	}
+	out.RecordedBytes = int64(bytes)
+	if recorded > 0 {
+		out.RunBytes, out.FinishS = int64(bytes*made/recorded), bytes*finish/recorded
+	}
+	return out
+}
+
+// cost is what one stage takes, until the first of its bounds.
+func (s StageAsk) cost(r *rate, ask Ask) (bytes, seconds float64, known bool) {
+	if r == nil || r.seconds <= 0 {
+		return 0, 0, false
+	}
+	seconds = ask.Duration.Seconds()
+	if s.MaxIterations > 0 && r.iterations > 0 {
+		seconds = min(seconds, float64(s.MaxIterations)*r.seconds/r.iterations)
+	}
+	bytes = seconds * r.bytes / r.seconds
+	if most := float64(ask.MaxBytes); most > 0 && bytes > most {
+		seconds *= most / bytes
+		bytes = most
+	}
+	return bytes * float64(s.Ranks), seconds, true
+}
