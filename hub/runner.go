@@ -432,7 +432,7 @@ func (r *runner) makeRoom(ctx context.Context, id protocol.RankID) {
 func (r *runner) arm(a session.Action) (session.Event, error) {
 	t := r.incs[a.Rank]
 	if t.Incarnation == "" {
-		return session.Lost{Rank: a.Rank, Reason: errAbsent}, nil
+		return session.Lost{Rank: a.Rank, Reason: errAbsent, Absent: true}, nil
 	}
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()

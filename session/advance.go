@@ -57,7 +57,13 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 		}
 	case Lost:
 		// What can be salvaged needs no live rank, so its loss does not end the salvage.
-		if r := m.rank(e.Rank); r != nil && r.Pending != DoSalvage {
+		r := m.rank(e.Rank)
+		switch {
+		case r == nil || r.Pending == DoSalvage:
+		case e.Absent && !r.Status.State.Terminal():
+			r.end(protocol.StateLost, e.Reason)
+			return nil
+		default:
 			return m.badEnd(r, protocol.StateLost, e.Reason)
 		}
 	case TimedOut:

@@ -81,10 +81,12 @@ type (
 		Of     ActionKind
 		Reason string
 	}
-	// Lost: the rank is gone and will not answer any more.
+	// Lost: the rank is gone and will not answer any more. An absent one was not there when
+	// the session began, which its Reason says.
 	Lost struct {
 		Rank   protocol.RankID
 		Reason string
+		Absent bool
 	}
 	// TimedOut: the rank lives but did not answer within its bound. Of is as in Failed.
 	TimedOut struct {
