@@ -21,7 +21,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: chaos supply scale test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: chaos supply scale types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -57,6 +57,14 @@ race:
 browser:
 	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && go vet ./... && CHROMIUM="$(CHROMIUM)" go test -timeout 30m -count=1 ./...; \
 	else echo "browser tests skipped: no Chromium found; install it or set CHROMIUM to its path"; fi
+
+# types has TypeScript check the pages' JavaScript, which is served as it is written. It comes from npm.
+TYPESCRIPT = typescript@5.9.3
+
+types:
+	@if command -v npx >/dev/null && timeout 60 npm view $(TYPESCRIPT) version >/dev/null 2>&1; \
+	then npx --yes -p $(TYPESCRIPT) tsc -p web/jsconfig.json; \
+	else echo "SKIPPED: types of the pages' JavaScript: npm is not there or does not answer"; fi
 
 # sql builds kinetoscope and kinetoscope-sql into bin, side by side, and asks every question
 # of docs/sql.md. DuckDB needs a C compiler and makes it a module of its own.

@@ -43,6 +43,10 @@ type Communication struct {
 	Matched int      `json:"matched"`
 	Partial int      `json:"partial"`
 	Notes   []string `json:"notes"` // what could not be compared
+	// Bytes[i][j] are what Ranks[j] got of Ranks[i]; Unplaced is what of matched collectives
+	// cannot be told apart so. See coll.Traffic.
+	Bytes    [][]int64 `json:"bytes"`
+	Unplaced int64     `json:"unplaced_bytes"`
 	// WaitNs[i][j] is how long Ranks[i] waited in collectives that Ranks[j] entered last.
 	WaitNs [][]int64 `json:"wait_ns"`
 	// LateNs[j][c] is how long, on the mean, the others waited for Ranks[j] in the collectives
@@ -110,6 +114,7 @@ func (tl *Timeline) waits(out *Communication, parts []analysis.StragglerPart, pl
 		out.WaitNs = append(out.WaitNs, make([]int64, len(out.Ranks)))
 		out.LateNs = append(out.LateNs, make([]int64, commCells))
 	}
+	out.traffic(m.Traffic(ranks), place)
 	for k := range m.Sets {
 		set := &m.Sets[k]
 		waits := set.Waits(ranks)
@@ -133,5 +138,20 @@ func (tl *Timeline) waits(out *Communication, parts []analysis.StragglerPart, pl
 		at := tl.parts[late.Rank].clock.Map(ranks[late.Rank].List[late.Index].StartNs)
 		cell := min(commCells-1, max(0, at/out.CellNs))
 		out.LateNs[to][cell] += sum / int64(max(1, len(waits)-1))
+	}
+}
+
+// traffic fills in what went between the ranks that communicate.
+func (c *Communication) traffic(t coll.Traffic, place []int) {
+	c.Unplaced = t.Unplaced
+	for range c.Ranks {
+		c.Bytes = append(c.Bytes, make([]int64, len(c.Ranks)))
+	}
+	for i, row := range t.Bytes {
+		for j, n := range row {
+			if n > 0 {
+				c.Bytes[place[i]][place[j]] += n
+			}
+		}
 	}
 }

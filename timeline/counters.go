@@ -134,6 +134,10 @@ func (tl *Timeline) Counters(q Query) ([]Curve, error) {
 	}
 	out := []Curve{}
 	for _, id := range q.Tracks {
+		if id == tokensInFlight {
+			out = append(out, (&part{}).curve(id, tl.inSteps(), q)) // in the timeline's own time
+			continue
+		}
 		if i, d, err := tl.derivedCounter(id); d != nil || err != nil {
 			if err != nil {
 				return nil, err

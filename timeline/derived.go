@@ -21,11 +21,16 @@ type derived struct {
 	before []int64
 }
 
-// Derived lists the counters that follow from the traces: how busy devices are, how much
-// launched work waits for them, requests in flight, sequences and tokens of the steps. Their
-// curves are asked for as those of recorded counters are.
+// Derived lists the counters that follow from the traces: tokens in flight over all of them, how
+// busy devices are, how much launched work waits for them, requests in flight, sequences and tokens
+// of the steps. Their curves are asked for as those of recorded counters are.
 func (tl *Timeline) Derived() []Node {
 	out := []Node{}
+	if s := tl.inSteps(); s.max > least(*s) {
+		out = append(out, Node{ID: tokensInFlight, Kind: "counter", Name: s.name, Trace: -1, Samples: len(s.time),
+			Max:  s.max,
+			Unit: s.unit, Detail: "computed"})
+	}
 	for i := range tl.parts {
 		list := tl.derivedOf(i)
 		for k := range list {
@@ -36,6 +41,43 @@ func (tl *Timeline) Derived() []Node {
 		}
 	}
 	return out
+}
+
+// tokensInFlight is the id of the one counter that is of all traces.
+const tokensInFlight = "all:tokens"
+
+// inSteps counts the tokens that the steps under way compute, of all traces together, in the
+// timeline's time. Ranks of a replica step together: the first that is there stands for them.
+func (tl *Timeline) inSteps() *series {
+	return tl.side.tokens.get(func() *series {
+		type replica struct {
+			stage string
+			id, n int
+		}
+		lead := map[replica]int{}
+		for i, p := range tl.parts {
+			m := &p.t.Meta
+			k := replica{m.Stage, m.StageID, m.Replica}
+			if m.Rank < 0 {
+				k = replica{"", -1, -1 - i} // whose it is is not known: it stands for itself
+			}
+			if j, ok := lead[k]; !ok || m.Rank < tl.parts[j].t.Meta.Rank {
+				lead[k] = i
+			}
+		}
+		var list []change
+		for _, i := range lead {
+			clock := tl.parts[i].clock
+			for _, s := range tl.stepsOf(i).Steps {
+				if s.Tokens > 0 {
+					list = append(list, change{clock.Map(s.StartNs), float64(s.Tokens)},
+						change{clock.Map(max(s.EndNs, s.StartNs+1)), -float64(s.Tokens)})
+				}
+			}
+		}
+		out := course("tokens in flight", "tokens", list)
+		return &out
+	})
 }
 
 func (tl *Timeline) derivedOf(i int) []derived {
@@ -67,9 +109,12 @@ func (tl *Timeline) derive(i int) []derived {
 		}
 	}
 	parent := "trace:" + strconv.Itoa(i)
-	for _, s := range []series{p.inFlight(tl, i), tl.perStep(i, "sequences in the step", "sequences",
-		func(batch, _ int) int { return batch }),
-		tl.perStep(i, "tokens in the step", "tokens", func(_, tokens int) int { return tokens })} {
+	list := []series{p.inFlight(tl, i),
+		tl.perStep(i, "sequences in the step", "sequences", func(batch, _ int) int { return batch })}
+	if len(tl.parts) > 1 { // of one trace the tokens in flight are these
+		list = append(list, tl.perStep(i, "tokens in the step", "tokens", func(_, tokens int) int { return tokens }))
+	}
+	for _, s := range list {
 		if s.max > least(s) {
 			at := parent
 			if s.unit != "requests" && len(p.series) > fewCounters {

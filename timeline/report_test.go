@@ -138,6 +138,46 @@ func traceAddsUp(t *testing.T, tl *Timeline, i int, slice func(string)) {
 	}
 }
 
+// TestTokensInFlight: the one series of all stages has the tokens of the steps under way, those of
+// a replica once.
+func TestTokensInFlight(t *testing.T) {
+	tl := omni(t)
+	node := tl.Derived()[0]
+	if node.ID != tokensInFlight || node.Name != "tokens in flight" || node.Trace != -1 || node.Parent != "" {
+		t.Fatalf("%+v", node)
+	}
+	c, err := tl.Counters(Query{From: 0, To: tl.EndNs, Px: MaxPx, Tracks: []string{node.ID}})
+	if err != nil || len(c) != 1 || len(c[0].Time) == 0 {
+		t.Fatalf("%v, %v", c, err)
+	}
+	at := func(ns int64) float64 {
+		v := 0.0
+		for k, from := range c[0].Time {
+			if from <= ns {
+				v = c[0].Last[k]
+			}
+		}
+		return v
+	}
+	for _, i := range []int{0, 2} { // the thinker's first rank, and the talker
+		p := tl.parts[i]
+		for _, s := range tl.stepsOf(i).Steps {
+			mid := p.clock.Map((s.StartNs + s.EndNs) / 2)
+			want := 0.0
+			for _, j := range []int{0, 2, 3} {
+				for _, o := range tl.stepsOf(j).Steps {
+					if q := tl.parts[j]; q.clock.Map(o.StartNs) <= mid && mid < q.clock.Map(o.EndNs) {
+						want += float64(o.Tokens)
+					}
+				}
+			}
+			if got := at(mid); got != want {
+				t.Errorf("at %d ns %g tokens, want %g", mid, got, want)
+			}
+		}
+	}
+}
+
 // opsAddUp: the table of all traces has the calls of each.
 func opsAddUp(t *testing.T, tl *Timeline, by OpsBy) {
 	t.Helper()
@@ -174,6 +214,13 @@ func total(bins []int) (n int) {
 
 func waitsAddUp(t *testing.T, c *Communication) {
 	t.Helper()
+	for i, row := range c.Bytes {
+		for j, n := range row {
+			if i == j && n != 0 || n < 0 {
+				t.Errorf("%d bytes went from %s to %s", n, c.Ranks[i].Name, c.Ranks[j].Name)
+			}
+		}
+	}
 	for i, row := range c.WaitNs {
 		sum := int64(0)
 		for _, ns := range row {

@@ -35,6 +35,7 @@ type sideCells struct {
 	findings []Finding
 	overview lazy[*Overview]
 	comm     lazy[*Communication]
+	tokens   lazy[*series]
 }
 
 type stepsCell struct {

@@ -17,9 +17,35 @@ const LEAST_NS = 20; // across the screen
 
 // Lane is one of the two timelines; to its Pane and Ruler it is what the timeline's page is.
 export class Lane {
+  /** @type {any} */ info = null;
+  tree = new Tree();
+  win = { t0: 0, t1: 1, limit: [0, 1] };
+  ticks = [];
+  marks = [];
+  area = null;
+  /** @type {{ id: string, detail: any } | null} */ selected = null;
+  /** @type {number | null} */ cursor = null;
+  handoffs = [];
+  stepSpans = new Map();
+  requests = [];
+  path = null;
+  showArrows = false;
+  /** @type {any} */ theme = {};
+  indent = 8;
+  lit = null;
+  lock = 0; // ns of its own clock
+  trace = 0;
+  href = "";
+  /** @type {Float32Array[] | null} */ overview = null;
+  closing = 0; // runs while steps are about to be asked for
+  cut = false; // steps were asked for of a window
+  /** @type {[number, number] | null} */ cutFor = null;
+
   constructor(side, el, both, source) {
-    Object.assign(this, { side, el, both, source, info: null, tree: new Tree(), win: { t0: 0, t1: 1, limit: [0, 1] }, ticks: [], marks: [], area: null, selected: null, cursor: null, handoffs: [], stepSpans: new Map(),
-      requests: [], path: null, showArrows: false, theme: {}, indent: 8, lit: null, lock: 0, pinned: null });
+    this.side = side;
+    this.el = el;
+    this.both = both;
+    this.source = source;
     this.store = new Store(() => both.draw(), both.fail, source);
     this.main = new Pane(el.querySelector(".pane"), this);
     this.ruler = new Ruler(el.querySelector(".ruler"), this);
@@ -46,7 +72,7 @@ export class Lane {
   }
 
   async readOverview(nodes) {
-    const best = nodes.filter((n) => n.kind === "thread" || n.kind === "stream" || n.kind === "lane").sort((a, b) => (b.kind !== "thread") - (a.kind !== "thread") || b.busy_ns - a.busy_ns)[0];
+    const best = nodes.filter((n) => n.kind === "thread" || n.kind === "stream" || n.kind === "lane").sort((a, b) => Number(b.kind !== "thread") - Number(a.kind !== "thread") || b.busy_ns - a.busy_ns)[0];
     if (!best) return;
     const end = this.info.end_ns;
     const d = await this.source.slices({ from: 0, to: end, px: CELLS, tracks: [best.id] });
@@ -200,8 +226,16 @@ function bind(lane) {
 // Both are the two lanes and what they share. changed is told when what the address shows has
 // changed, fail what went wrong.
 export class Both {
+  r0 = 0; // the window, in ns from the lock
+  r1 = 1;
+  asked = 0; // the frame that is asked for
+  /** @type {AbortController | null} */ picking = null;
+  /** @type {{ side: string, id: string } | null} */ chosen = null;
+
   constructor(els, sources, { changed, fail, say }) {
-    Object.assign(this, { r0: 0, r1: 1, changed, fail, say, asked: 0, step: null });
+    this.changed = changed;
+    this.fail = fail;
+    this.say = say;
     this.a = new Lane("a", els.a, this, sources.a);
     this.b = new Lane("b", els.b, this, sources.b);
     this.lanes = [this.a, this.b];

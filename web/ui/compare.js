@@ -11,6 +11,7 @@ import { bindTheme, firstKey, lock } from "./tl-shell.js";
 import { at } from "./tl-units.js";
 import { bytes, count, dur, plural } from "./units.js";
 
+/** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
 const READING_MS = 300; // between looks at runs that are being read
 const ADDRESS_MS = 250; // from the last change to the address
@@ -223,7 +224,7 @@ async function show() {
   await readPair();
   const l = /^(.+):(\d+):(\d+)$/.exec(p.get("lock") ?? "");
   const t = /^(-?\d+)~(-?\d+)$/.exec(p.get("t") ?? "");
-  lockTo(l ? { kind: l[1], a: Number(l[2]) - 1, b: Number(l[3]) - 1 } : p.get("lock") === "begin" ? { kind: "" } : usualLock(), Boolean(t));
+  lockTo(l ? { kind: l[1], a: Number(l[2]) - 1, b: Number(l[3]) - 1 } : p.get("lock") === "begin" ? { kind: "", a: 0, b: 0 } : usualLock(), Boolean(t));
   if (t) app.both.setWindow(Number(t[1]), Number(t[2]));
   const s = /^([ab]):(.+)$/.exec(p.get("s") ?? "");
   if (s) await app.both.pick(app.both[s[1]], s[2]);

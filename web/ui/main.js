@@ -12,6 +12,7 @@ const LAST_S = 10; // of the flight recorders
 const TICK_MS = 1000; // between drawings of how long a session has recorded
 const COST_MS = 400; // after the last key
 
+/** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
 const state = { health: null, load: null, sessions: new Map(), ids: null, listError: "", unreachable: "", followed: "", reports: new Map(), notes: new Map(), missing: "" };
 

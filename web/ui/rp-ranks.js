@@ -17,6 +17,15 @@ function waitMatrix(c) {
     h("tbody", {}, c.wait_ns.map((row, i) => h("tr", {}, h("th", { scope: "row" }, traceName(c.ranks[i])), row.map((v, j) => num(i === j ? "·" : v ? dur(v) : "0", heat(v, top))))))));
 }
 
+// trafficMatrix is what went between each two ranks.
+function trafficMatrix(c) {
+  const top = Math.max(...(c.bytes ?? []).flat(), 0);
+  if (!top) return null;
+  return h("section", {}, h("h3", {}, "Bytes between ranks"), table(h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "from ↓ to →"), c.ranks.map((r) => h("th", { scope: "col", class: "num" }, traceName(r))))),
+    h("tbody", {}, c.bytes.map((row, i) => h("tr", {}, h("th", { scope: "row" }, traceName(c.ranks[i])), row.map((v, j) => num(i === j ? "·" : v ? bytes(v) : "0", heat(v, top))))))),
+  h("p", { class: "quiet" }, `What a rank has in the end that began at the other, had it gone straight there; what an algorithm passes on the way is not in a trace.${c.unplaced_bytes ? ` ${bytes(c.unplaced_bytes)} more have a root that the traces do not name.` : ""}`));
+}
+
 function volumes(c) {
   const kinds = [...new Set(c.rows.map((r) => r.op))];
   const of = (trace, op) => c.rows.filter((r) => r.trace === trace && r.op === op).reduce((sum, r) => sum + r.bytes * r.count, 0);
@@ -53,7 +62,7 @@ export const communication = {
   draw: (c, s) => {
     const several = c.ranks.length > 1;
     const rows = c.rows.slice(0, ROWS);
-    return [several && c.matched > 0 && [h("div", { class: "cols" }, waitMatrix(c), volumes(c)), lateness(c, s)],
+    return [several && c.matched > 0 && [h("div", { class: "cols" }, waitMatrix(c), trafficMatrix(c), volumes(c)), lateness(c, s)],
       table(head(s, [["Rank", null, true], ["Collectives"], ["Time"], ["Compute"], ...(several ? [["Compared"], ["Came last"], ["Waited"], ["Others waited for it"]] : [])]), h("tbody", {}, c.ranks.map((r) => h("tr", {}, h("th", { scope: "row" }, button("track", { id: `trace:${r.trace}` }, traceName(r))), num(count(r.calls)), num(dur(r.comm_ns)), num(dur(r.compute_ns)),
         several && [num(count(r.matched)), num(count(r.last_count)), num(dur(r.wait_ns)), num(r.worst ? button("slice", { id: r.worst }, dur(r.blame_ns)) : dur(r.blame_ns))])))),
       h("h3", {}, "By operation, group and size"), table(head(s, [["Operation", null, true], ["Rank", null, true], ["Group", null, true], ["Size"], ["Type", null, true], ["Calls"], ["Total"], ["Median"], ["Longest"], ["Bus GB/s"], ["Best"]]), h("tbody", {}, rows.map((r) => h("tr", {}, h("td", {}, r.op), h("td", { class: "quiet" }, traceName(c.ranks.find((x) => x.trace === r.trace) ?? {})), h("td", { class: "opname quiet" }, `${r.group || "–"}${r.group_size ? ` (${r.group_size})` : ""}`), num(r.bytes ? bytes(r.bytes) : "–"), h("td", { class: "quiet" }, r.dtype || "–"), num(count(r.count)), num(dur(r.sum_ns)), num(dur(r.p50_ns)), num(r.longest ? button("slice", { id: r.longest }, dur(r.max_ns)) : dur(r.max_ns)), num(speed(r.bus_gbs)), num(speed(r.best_bus_gbs)))))),

@@ -14,6 +14,7 @@ import { isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
 import { bytes, count, dur, plural } from "./units.js";
 
+/** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
 const READING_MS = 250; // between looks at a run that is being read
 const LEAST_NS = 20; // across the screen

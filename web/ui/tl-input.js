@@ -4,6 +4,7 @@ import { OVERVIEW } from "./tl-ruler.js";
 import { tip } from "./tl-tip.js";
 import { hasSlices, isLeaf } from "./tl-tree.js";
 
+/** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
 const CLICK = 4; // px that a click may move
 const WHEEL = 0.0022;

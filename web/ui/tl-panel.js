@@ -7,12 +7,28 @@ import { at } from "./tl-units.js";
 import { count, dur, percent, plural } from "./units.js";
 
 const ROWS = 200; // of a table at once
+/** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
 const num = (text) => h("td", { class: "num" }, text);
 
 export class Panel {
+  tab = "findings";
+  /** @type {any} */ sum = null; // of the area, or { error }
+  /** @type {any} */ query = null; // that sum answers
+  key = ""; // of query
+  /** @type {any[] | null} */ findings = null;
+  /** @type {string | null} */ flameAt = null;
+  sortBy = "self_ns";
+  sortRequests = "";
+  only = "";
+  wrong = 0; // traces with something wrong
+  /** @type {AbortController | null} */ asking = null;
+
   constructor(el, tabs, body, app) {
-    Object.assign(this, { el, tabs, body, app, tab: "findings", sum: null, findings: null, flameAt: null, sortBy: "self_ns", only: "" });
+    this.el = el;
+    this.tabs = tabs;
+    this.body = body;
+    this.app = app;
   }
 
   start(wrong) {
@@ -220,7 +236,7 @@ export class Panel {
   requests() {
     const { app } = this;
     const stages = [...new Set(app.requests.flatMap((r) => r.spans.map((s) => s.stage)))];
-    const by = this.sortRequests ?? "total";
+    const by = this.sortRequests || "total";
     const value = (r) => r.end_ns - r.start_ns;
     const rows = [...app.requests].sort((a, b) => (by === "start" ? a.start_ns - b.start_ns : value(b) - value(a)));
     return h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Request, slowest first"), ["Start", "Total", "First token", "First output", "Tokens", ...stages].map((n) => h("th", { scope: "col", class: "num" }, n)))),

@@ -82,7 +82,7 @@ export class Ruler {
       g.fillStyle = theme.quiet;
       g.fillText(at(t, this.step), x(t) + 4, OVERVIEW + AXIS / 2 + 1);
     }
-    app.marks.forEach((m, i) => this.flag(x(m), at(m, this.step / 10), theme.mark, i));
+    for (const m of app.marks) this.flag(x(m), theme.mark);
     if (app.area) {
       const [p, q] = [x(app.area.from), x(app.area.to)];
       g.fillStyle = theme.area2;
@@ -107,7 +107,7 @@ export class Ruler {
     app.closerPath();
   }
 
-  flag(x, text, color) {
+  flag(x, color) {
     const { g } = this;
     g.fillStyle = color;
     g.beginPath();

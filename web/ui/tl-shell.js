@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { patch } from "./dom.js";
 import { bytes, count, percent } from "./units.js";
 
+/** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
 
 // amount writes a counter's value in its unit.

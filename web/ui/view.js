@@ -111,7 +111,7 @@ const link = (a, text) => (a.url ? h("a", { href: a.url, download: fileName(a), 
 // artifacts are a table, a rank a row and a kind a column, and the run's own above it.
 function artifacts(s) {
   const of = ranksOf(s).filter((r) => r.artifacts?.length);
-  const columns = [...new Set(of.flatMap((r) => r.artifacts.map((a) => a.kind)))].sort((a, b) => (b === "trace") - (a === "trace"));
+  const columns = [...new Set(of.flatMap((r) => r.artifacts.map((a) => a.kind)))].sort((a, b) => Number(b === "trace") - Number(a === "trace"));
   if (!of.length && !s.artifacts?.length) return terminal(s) && h("section", {}, h("h3", {}, "Artifacts"), h("p", { class: "quiet" }, "None."));
   const ending = (a) => fileName(a).replace(/^[^.]*\./, ".");
   // Of one kind a rank leaves several files; those with one ending are told apart by their names.
