@@ -244,9 +244,11 @@ func others() []Case {
 	return []Case{
 		{Kind: "left out", Name: "what engines leave", Files: []File{
 			{"rank0.json", r.Text()}, {"execution_trace_rank0.json", `{"schema": "1.1.1", "nodes": []}`},
-			{"table.csv", "a,b"}, {"empty.json", ""},
+			{"table.csv", "a,b"}, {"empty.json", ""}, {"ops_rank0.xlsx", "PK\x03\x04cut"},
+			{"model.pt", Zip(File{"a", "b"})},
 			{"x.json.tmp", "{"}, {"list.json", "[1, 2]"}, {"page.html", "<html></html>"},
-		}, Want: want(r), Left: []string{"empty.json", "execution_trace_rank0.json", "list.json", "page.html",
+		}, Want: want(r), Left: []string{"empty.json", "execution_trace_rank0.json", "list.json", "model.pt",
+			"ops_rank0.xlsx", "page.html",
 			"table.csv", "x.json.tmp"}},
 	}
 }

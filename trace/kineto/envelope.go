@@ -185,6 +185,8 @@ func (m *merger) otherKind() string {
 		return ": a rocprofv3 result"
 	case v["segments"] != nil:
 		return ": a memory snapshot"
+	case v["ph"] != nil && v["name"] != nil:
+		return ": it is one event; several of them, with commas between, belong into [ ]"
 	case len(m.meta.order) == 0:
 		return ""
 	}

@@ -217,8 +217,18 @@ func inFile(path string, d fs.DirEntry) (s Source, reason string) {
 	if err != nil {
 		return s, reasonOf(err)
 	}
+	if title, is := zipped[strings.ToLower(filepath.Ext(path))]; is && s.Archive {
+		return s, title
+	}
 	s.found = true
 	return s, reason
+}
+
+// zipped are files that are zip archives inside and hold no traces, by the ends of their names.
+var zipped = map[string]string{
+	".xlsx": "a workbook", ".docx": "a document", ".pptx": "slides", ".npz": "arrays of NumPy",
+	".pt": "a checkpoint of torch", ".pth": "a checkpoint of torch", ".whl": "a package of Python",
+	".jar": "a package of Java",
 }
 
 // reasonOf is an error without the path that is named beside it.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -245,7 +246,7 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 			mu.Lock()
 			o.tell(r.left)
 			if err != nil && s.found && unreadable(err) && ctx.Err() == nil {
-				o.tell([]Left{{s.Path, err.Error()}})
+				o.tell([]Left{{s.Path, strings.TrimPrefix(err.Error(), s.Path+": ")}})
 				failed = append(failed, err)
 				err = nil
 			}
