@@ -103,6 +103,7 @@ engines:
 # docs/scale.md has the figures. It wants a machine that does nothing else.
 scale:
 	KINETOSCOPE_SCALE=1024 go test ./hub -count=1 -run ManyRanks -v
+	KINETOSCOPE_SCALE=256 go test ./cmd/kinetoscope -count=1 -run ManyRanksOfOneJob -v
 
 # chaos breaks the real product in every way at every point of a session, checks what it
 # promises, and prints docs/reliability.md: ten minutes. CHAOS="-seed 2 -for 3h" chooses

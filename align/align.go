@@ -361,15 +361,49 @@ func match(ranks []Rank) []event {
 	return events
 }
 
-// median returns the middle of v, which it sorts; 0 if v is empty.
+// median returns the middle of v; 0 if v is empty. It runs for every collective of every rank,
+// so that it parts v as far as it must and sorts nothing.
 func median(v []float64) float64 {
 	n := len(v)
 	if n == 0 {
 		return 0
 	}
 	s := slices.Clone(v)
-	slices.Sort(s)
-	return (s[(n-1)/2] + s[n/2]) / 2
+	upper := nth(s, n/2)
+	if n%2 == 1 {
+		return upper
+	}
+	return (slices.Max(s[:n/2]) + upper) / 2 // what is before the place is no larger
+}
+
+// nth puts the element into place k that would stand there if s were sorted, with none before it
+// that is larger, and returns it.
+func nth(s []float64, k int) float64 {
+	for lo, hi := 0, len(s)-1; lo < hi; {
+		pivot := s[lo+(hi-lo)/2]
+		i, j := lo, hi
+		for i <= j {
+			for s[i] < pivot {
+				i++
+			}
+			for s[j] > pivot {
+				j--
+			}
+			if i <= j {
+				s[i], s[j] = s[j], s[i]
+				i, j = i+1, j-1
+			}
+		}
+		switch {
+		case k <= j:
+			hi = j
+		case k >= i:
+			lo = i
+		default:
+			return s[k]
+		}
+	}
+	return s[k]
 }
 
 // spread returns the deviation of v by its median absolute deviation.

@@ -218,6 +218,24 @@ func TestAlignNeverWorseThanProbe(t *testing.T) {
 	}
 }
 
+func TestMedian(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := rapid.SliceOfN(rapid.Float64Range(-9, 9), 0, 40).Draw(t, "values")
+		if rapid.Bool().Draw(t, "equal ones") {
+			for i := range v {
+				v[i] = math.Round(v[i] / 4)
+			}
+		}
+		got, want := median(v), 0.0
+		if s := slices.Sorted(slices.Values(v)); len(s) > 0 {
+			want = (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+		}
+		if got != want {
+			t.Errorf("median of %v is %v, want %v", v, got, want)
+		}
+	})
+}
+
 func TestMerge(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	rapid.Check(t, func(t *rapid.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,15 +18,23 @@ import (
 
 // drawRank writes Kineto's trace of a rank with 100 all-reduces, 50 ms apart, that end together
 // but for up to 8 µs, on a clock that is by ns ahead and runs faster by ppm.
-func drawRank(t *testing.T, dir string, rank int, by int64, ppm float64) string {
+func drawRank(t *testing.T, dir string, rank, world int, by int64, ppm float64) string {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(7, uint64(rank)))
+	all := make([]int, world)
+	for i := range all {
+		all[i] = i
+	}
+	members, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b,
-		`{"schemaVersion": 1, "host_name": "node%d", "distributedInfo": {"backend": "nccl", "rank": %d, "world_size": 2,
-"pg_config": [{"pg_name": "0", "pg_desc": "tp", "backend_config": "nccl", "pg_size": 2, "ranks": [0, 1]}]},
-"deviceProperties": [{"id": 0, "name": "card"}], "baseTimeNanoseconds": 1790000000000000000, "traceEvents": [`, rank,
-		rank)
+		`{"schemaVersion": 1, "host_name": "node%[1]d", "distributedInfo": {"backend": "nccl", "rank": %[1]d, "world_size": %[2]d,
+"pg_config": [{"pg_name": "0", "pg_desc": "tp", "backend_config": "nccl", "pg_size": %[2]d, "ranks": %[3]s}]},
+"deviceProperties": [{"id": 0, "name": "card"}], "baseTimeNanoseconds": 1790000000000000000, "traceEvents": [`,
+		rank, world, members)
 	clock := func(ns int64) string {
 		ns += by + int64(ppm*1e-6*float64(ns))
 		return fmt.Sprintf("%d.%03d", ns/1000, ns%1000)
@@ -34,10 +43,10 @@ func drawRank(t *testing.T, dir string, rank int, by int64, ppm float64) string 
 		meet := 10_000_000_000 + i*50_000_000
 		enter, leave := meet-rng.Int64N(900_000), meet+60_000+rng.Int64N(8000)
 		fmt.Fprintf(&b, `
-{"ph": "X", "cat": "cpu_op", "name": "record_param_comms", "pid": 9, "tid": 9, "ts": %[1]s, "dur": 20, "args": {"External id": %[3]d, "Collective name": "allreduce", "Process Group Name": "0", "Process Group Description": "tp", "Group size": 2, "In msg nelems": 64, "Out msg nelems": 64, "dtype": "Float", "Seq": %[3]d}},
+{"ph": "X", "cat": "cpu_op", "name": "record_param_comms", "pid": 9, "tid": 9, "ts": %[1]s, "dur": 20, "args": {"External id": %[3]d, "Collective name": "allreduce", "Process Group Name": "0", "Process Group Description": "tp", "Group size": %[4]d, "In msg nelems": 64, "Out msg nelems": 64, "dtype": "Float", "Seq": %[3]d}},
 {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 9, "tid": 9, "ts": %[1]s, "dur": 5, "args": {"External id": %[3]d, "correlation": %[3]d}},
-{"ph": "X", "cat": "kernel", "name": "ncclDevKernel_AllReduce_Sum_f32_RING_LL", "pid": 0, "tid": 7, "ts": %[1]s, "dur": %.3[2]f, "args": {"correlation": %[3]d, "device": 0, "stream": 7, "External id": %[3]d, "Collective name": "allreduce", "Process Group Name": "0", "Process Group Description": "tp", "Group size": 2, "In msg nelems": 64, "Out msg nelems": 64, "dtype": "Float", "Seq": %[3]d}},`,
-			clock(enter), float64(leave-enter)/1000*(1+ppm*1e-6), i+1)
+{"ph": "X", "cat": "kernel", "name": "ncclDevKernel_AllReduce_Sum_f32_RING_LL", "pid": 0, "tid": 7, "ts": %[1]s, "dur": %.3[2]f, "args": {"correlation": %[3]d, "device": 0, "stream": 7, "External id": %[3]d, "Collective name": "allreduce", "Process Group Name": "0", "Process Group Description": "tp", "Group size": %[4]d, "In msg nelems": 64, "Out msg nelems": 64, "dtype": "Float", "Seq": %[3]d}},`,
+			clock(enter), float64(leave-enter)/1000*(1+ppm*1e-6), i+1, world)
 	}
 	text := strings.TrimSuffix(b.String(), ",") + "]}"
 	path := filepath.Join(dir, fmt.Sprintf("rank%d.json", rank))
@@ -79,8 +88,8 @@ func merged(t *testing.T, out string, files ...string) (said string, ends [][]in
 // clocks were, and says how far it moved them and what is left.
 func TestMergeRecoversClocks(t *testing.T) {
 	dir := t.TempDir()
-	a := drawRank(t, dir, 0, 0, 0)
-	b := drawRank(t, dir, 1, 7_000_000, 30)
+	a := drawRank(t, dir, 0, 2, 0, 0)
+	b := drawRank(t, dir, 1, 2, 7_000_000, 30)
 	said, ends := merged(t, filepath.Join(dir, "both.json"), a, b)
 	if len(ends) != 2 || len(ends[0]) != 100 || len(ends[1]) != 100 {
 		t.Fatalf("%d traces in the file; %s", len(ends), said)
@@ -103,8 +112,8 @@ func TestMergeRecoversClocks(t *testing.T) {
 // Traces of different captures are said to be so, loudly.
 func TestMergeWarnsOfStrangers(t *testing.T) {
 	dir := t.TempDir()
-	a := drawRank(t, dir, 0, 0, 0)
-	b := drawRank(t, dir, 1, 3_600_000_000_000, 0) // an hour later, numbered alike
+	a := drawRank(t, dir, 0, 2, 0, 0)
+	b := drawRank(t, dir, 1, 2, 3_600_000_000_000, 0) // an hour later, numbered alike
 	said, _ := merged(t, filepath.Join(dir, "both.json"), a, b)
 	if !strings.Contains(said, "WARNING: ") || !strings.Contains(said, "two captures") {
 		t.Error(said)
