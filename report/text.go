@@ -421,6 +421,9 @@ func (p *printer) bottleneck() {
 	if len(others) > 0 {
 		s += " (" + strings.Join(others, ", ") + ")"
 	}
+	if all := units.Share(p.r.WindowShare(b.StageID)); all != units.Share(b.BusyShare) {
+		s += "; of the whole window, as the bars show it, " + all
+	}
 	s += fmt.Sprintf(". Limit: %s. %s.", b.Limit, neutral.Plain(upperFirst(b.Why)))
 	if b.Missing != "" {
 		s += " " + neutral.Plain(upperFirst(b.Missing)) + "."

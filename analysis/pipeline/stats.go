@@ -136,3 +136,14 @@ func strip(segs []segment, start, end int64, cells int) string {
 	}
 	return string(out)
 }
+
+// WindowShare is the part of the whole window in which a stage was busy, as bars show it;
+// Bottleneck.BusyShare is that of the time while steps run.
+func (r *Report) WindowShare(stage int) float64 {
+	for i := range r.Stages {
+		if r.Stages[i].StageID == stage {
+			return r.Stages[i].BusyShare
+		}
+	}
+	return 0
+}

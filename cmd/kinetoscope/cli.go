@@ -31,6 +31,7 @@ type verbs struct {
 	Stop       stopCmd       `cmd:"" help:"Stop the running session and wait for its artifacts."`
 	Status     statusCmd     `cmd:"" help:"Show a server's stages and its running session."`
 	Sessions   sessionsCmd   `cmd:"" help:"List a server's sessions, or show one and download its artifacts."`
+	Runs       runsCmd       `cmd:"" help:"Find, label, delete, archive and upload a server's runs."`
 	Recover    recoverCmd    `cmd:"" help:"Make runs of recordings that never came home: of a server or capture that was killed, of a full disk."`
 	View       viewCmd       `cmd:"" help:"Look at traces and runs on a timeline in the browser."`
 	Report     reportCmd     `cmd:"" help:"Say where the time went in runs or traces, on one page."`

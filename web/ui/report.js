@@ -18,7 +18,8 @@ export function headline(r) {
   const b = r.bottleneck;
   if (!b) return "No stage worked while the session recorded.";
   const others = b.others.map((o) => `${o.stage} ${percent(o.busy_share)}`).join(", ");
-  const busy = `busy ${percent(b.busy_share)} of the time${others && ` (${others})`}`;
+  const all = percent(r.stages.find((s) => s.stage_id === b.stage_id)?.busy_share ?? b.busy_share);
+  const busy = `busy ${percent(b.busy_share)} of the time while steps run${others && ` (${others})`}${all === percent(b.busy_share) ? "" : `, ${all} of the whole window as the bars show it`}`;
   const missing = b.missing ? ` ${b.missing[0].toUpperCase()}${b.missing.slice(1)}.` : "";
   if (b.limit === "load") return `No stage is the bottleneck: more requests would fit. ${b.stage} worked most, ${busy}.${missing}`;
   return `${b.stage} is the bottleneck: ${busy}. It is held back by ${limits[b.limit] ?? b.limit}: ${b.why}.${missing}`;

@@ -11,7 +11,8 @@ export function dur(ns) {
   if (ns < 999.5e3) return `${three(ns / 1e3)} µs`;
   if (ns < 999.5e6) return `${three(ns / 1e6)} ms`;
   if (ns < 120e9) return `${three(ns / 1e9)} s`;
-  return `${Math.floor(ns / 60e9)} min ${Math.round((ns % 60e9) / 1e9)} s`;
+  const s = Math.round(ns / 1e9);
+  return `${Math.floor(s / 60)} min ${s % 60} s`;
 }
 
 export const signed = (ns) => (ns < 0 ? "−" : "+") + dur(Math.abs(ns));
