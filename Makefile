@@ -91,13 +91,16 @@ bench: build
 	go run ./bench/cmd/loadratio -mb 50 -unlike
 	go run ./bench/cmd/performance
 
-# engines captures a real vLLM on the processor, with one rank and with two, over HTTP and by the plugin. It needs Python
-# 3.11 and, once, PyPI: some 6 GB, kept outside the repository, and a few minutes.
+# engines captures a real vLLM on the processor, with one rank and with two, over HTTP, by the plugin and over Kineto's
+# protocol, and kills a worker of it; a real SGLang over HTTP; and both with a Kineto process and a native pipeline in one
+# session. It needs Python 3.11 and, once, PyPI: some 7 GB, kept outside the repository, and a quarter of an hour.
 ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/engines
 
 engines:
 	$(PYTHON) deploy/engines/install.py vllm $(ENGINES)
-	KINETOSCOPE_ENGINES=$(ENGINES) go test -count=1 -timeout 30m -run RealVLLM -v ./cmd/kinetoscope
+	$(PYTHON) deploy/engines/install.py sglang $(ENGINES) $(ENGINES)-sglang
+	KINETOSCOPE_ENGINES=$(ENGINES) KINETOSCOPE_SGLANG=$(ENGINES)-sglang \
+		go test -count=1 -timeout 40m -run '^TestReal' -v ./cmd/kinetoscope
 
 # scale tries the control plane with a thousand simulated ranks and prints what they cost;
 # docs/scale.md has the figures. It wants a machine that does nothing else.

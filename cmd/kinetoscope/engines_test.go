@@ -5,12 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,57 +27,82 @@ import (
 // it, make engines sets this.
 const enginesEnv = "KINETOSCOPE_ENGINES"
 
+// sglangEnv names one with a real SGLang.
+const sglangEnv = "KINETOSCOPE_SGLANG"
+
+// engineEnd bounds how long a server may take to end its workers.
+const engineEnd = 30 * time.Second
+
 // engineReady bounds how long a server may take to load a model of two layers.
 const engineReady = 5 * time.Minute
 
-// vllmServer starts a real server of tp ranks on a free port and returns its address.
-func vllmServer(t *testing.T, venv string, tp int, env ...string) (addr string, server *exec.Cmd) {
+// engineVenv is where an engine is installed; without it the test is skipped.
+func engineVenv(t *testing.T, env string) string {
 	t.Helper()
-	dir := t.TempDir()
+	venv := os.Getenv(env)
+	if venv == "" {
+		t.Skip("no " + env + ": make engines installs the engine and sets it")
+	}
+	return venv
+}
+
+// engineModel makes a model of two layers without weights.
+func engineModel(t *testing.T, venv, dir string) string {
+	t.Helper()
 	model := filepath.Join(dir, "model")
 	install := exec.Command(filepath.Join(venv, "bin/python"), "../../deploy/engines/install.py", "model", venv, model)
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("make a model: %v\n%s", err, out)
 	}
+	return model
+}
+
+// realServer is a real engine that serves.
+type realServer struct {
+	addr string
+	cmd  *exec.Cmd
+	log  string
+}
+
+// startEngine starts a server that listens at a free port, whose place in the arguments is
+// PORT, and returns when it serves.
+func startEngine(t *testing.T, dir string, env, args []string) *realServer {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr = l.Addr().String()
+	s := &realServer{addr: l.Addr().String(), log: filepath.Join(dir, "log")}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	profiles := filepath.Join(dir, "profiles")
-	if err := os.Mkdir(profiles, 0o700); err != nil {
-		t.Fatal(err)
+	_, port, _ := strings.Cut(s.addr, ":")
+	if i := slices.Index(args, "PORT"); i >= 0 {
+		args[i] = port
 	}
-	_, port, _ := strings.Cut(addr, ":")
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.Create(s.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server = exec.Command(filepath.Join(venv, "bin/vllm"), "serve", model, "--served-model-name", "tiny",
-		"--load-format", "dummy",
-		"--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "8", "--enforce-eager", "--host",
-		"127.0.0.1", "--port", port,
-		"--tensor-parallel-size", fmt.Sprint(tp),
-		"--profiler-config",
-		fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q,"torch_profiler_with_stack":false}`, profiles))
-	server.Env = append(os.Environ(), "VLLM_CPU_KVCACHE_SPACE=1", "HF_HUB_OFFLINE=1", "VLLM_NO_USAGE_STATS=1", "HOME="+
-		dir)
-	server.Env = append(server.Env, env...)
-	if tp > 1 {
-		server.Env = append(server.Env, "VLLM_CPU_OMP_THREADS_BIND=0|1")
-	}
-	server.Stdout, server.Stderr = log, log
-	if err := server.Start(); err != nil {
+	s.cmd = exec.Command(args[0], args[1:]...)
+	s.cmd.Env = append(append(os.Environ(), "HF_HUB_OFFLINE=1", "HOME="+dir), env...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = server.Process.Signal(os.Interrupt) // it ends its workers
-		_ = server.Wait()
+		_ = s.cmd.Process.Signal(os.Interrupt) // it ends its workers
+		gone := make(chan struct{})
+		go func() { _ = s.cmd.Wait(); close(gone) }()
+		select {
+		case <-gone:
+		case <-time.After(engineEnd): // one that has lost a worker may wait for ever
+		}
+		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+		<-gone
 		if t.Failed() {
-			text, _ := os.ReadFile(log.Name())
+			text, _ := os.ReadFile(s.log)
 			t.Logf("the server said:\n%s", text[max(0, len(text)-4000):])
 		}
 		_ = log.Close()
@@ -82,10 +112,10 @@ func vllmServer(t *testing.T, venv string, tp int, env ...string) (addr string, 
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if r, err := http.Get("http://" + addr + "/health"); err == nil {
+		if r, err := http.Get("http://" + s.addr + "/health"); err == nil {
 			_ = r.Body.Close()
 			if r.StatusCode == http.StatusOK {
-				return addr, server
+				return s
 			}
 		}
 		select {
@@ -93,6 +123,81 @@ func vllmServer(t *testing.T, venv string, tp int, env ...string) (addr string, 
 		case <-ctx.Done():
 			t.Fatal("the server does not become ready")
 		}
+	}
+}
+
+// vllmServer starts a real vLLM of tp ranks.
+func vllmServer(t *testing.T, venv string, tp int, env ...string) *realServer {
+	t.Helper()
+	dir := t.TempDir()
+	profiles := filepath.Join(dir, "profiles")
+	if err := os.Mkdir(profiles, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	env = append(env, "VLLM_CPU_KVCACHE_SPACE=1", "VLLM_NO_USAGE_STATS=1")
+	if tp > 1 {
+		env = append(env, "VLLM_CPU_OMP_THREADS_BIND=0|1")
+	}
+	return startEngine(t, dir, env, []string{filepath.Join(venv, "bin/vllm"), "serve", engineModel(t, venv, dir),
+		"--served-model-name", "tiny", "--load-format", "dummy", "--dtype", "float32", "--max-model-len", "1024",
+		"--max-num-seqs", "8", "--enforce-eager", "--host", "127.0.0.1", "--port", "PORT",
+		"--tensor-parallel-size", fmt.Sprint(tp), "--profiler-config",
+		fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q,"torch_profiler_with_stack":false}`, profiles)})
+}
+
+// sglangServer starts a real SGLang of one rank.
+func sglangServer(t *testing.T, venv string) *realServer {
+	t.Helper()
+	dir := t.TempDir()
+	return startEngine(t, dir, []string{"SGLANG_USE_CPU_ENGINE=1"}, []string{filepath.Join(venv, "bin/python"), "-m",
+		"sglang.launch_server", "--model-path", engineModel(t, venv, dir), "--served-model-name", "tiny",
+		"--load-format", "dummy", "--dtype", "float32", "--device", "cpu", "--attention-backend", "torch_native",
+		"--sampling-backend", "pytorch", "--disable-cuda-graph", "--disable-radix-cache", "--context-length", "1024",
+		"--max-total-tokens", "4096", "--max-running-requests", "8", "--mem-fraction-static", "0.3",
+		"--skip-server-warmup", "--enable-metrics", "--host", "127.0.0.1", "--port", "PORT"})
+}
+
+// worker is the process of a vLLM's rank, by the title that it gives itself.
+func (s *realServer) worker(t *testing.T, title string) int {
+	t.Helper()
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil || !strings.HasPrefix(string(text), title) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if group, e := syscall.Getpgid(pid); err == nil && e == nil && group == s.cmd.Process.Pid {
+			return pid
+		}
+	}
+	t.Fatalf("the server has no process %s", title)
+	return 0
+}
+
+// underLoad asks the server for completions until the function that it returns is called.
+func (s *realServer) underLoad(t *testing.T) (end func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.addr+"/v1/completions",
+				strings.NewReader(`{"model":"tiny","prompt":"the quick brown fox","max_tokens":20}`))
+			if err != nil {
+				return
+			}
+			req.Header.Set("Content-Type", "application/json")
+			if r, err := http.DefaultClient.Do(req); err == nil {
+				_, _ = io.Copy(io.Discard, r.Body)
+				_ = r.Body.Close()
+			} else if ctx.Err() == nil {
+				time.Sleep(100 * time.Millisecond) // it may be ending
+			}
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
 	}
 }
 
@@ -106,63 +211,151 @@ type capturedJSON struct {
 	Session session.Status `json:"session"`
 }
 
-func captureTarget(t *testing.T, runs, addr string) (out session.Status, runDir string) {
+// captureReal runs a capture, which may end as partial, and returns its session.
+func captureReal(t *testing.T, args ...string) session.Status {
 	t.Helper()
-	program, err := exec.LookPath("kinetoscope")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "capture", "--target", "vllm://"+addr, "--runs-dir", runs, "--json", "--", "bash",
-		"-c", loadScript, "load", "http://"+addr)
+	cmd := exec.Command("kinetoscope", append([]string{"capture", "--json", "--runs-dir", t.TempDir()}, args...)...)
 	var text, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &errs
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v\n%s", err, errs.String())
-	}
+	err := cmd.Run()
 	var c capturedJSON
-	if err := json.Unmarshal(text.Bytes(), &c); err != nil {
-		t.Fatalf("%v\n%s", err, text.String())
+	if e := json.Unmarshal(text.Bytes(), &c); e != nil {
+		t.Fatalf("%v: %v\n%s\n%s", args, err, text.String(), errs.String())
 	}
-	return c.Session, c.Session.RunDir
+	return c.Session
 }
 
-// A vLLM as it is published, on this machine's processor: captured twice in a row under load
-// over its own routes, every rank complete, its steps known by their labels.
-func TestRealVLLM(t *testing.T) {
-	venv := os.Getenv(enginesEnv)
-	if venv == "" {
-		t.Skip("no " + enginesEnv + ": make engines installs a vLLM and sets it")
+// wantComplete says what a session lacks that is to have so many ranks, each with events.
+func wantComplete(t *testing.T, st session.Status, ranks int) {
+	t.Helper()
+	n := 0
+	for _, s := range st.Stages {
+		for _, k := range s.Ranks {
+			if n++; k.State != protocol.StateComplete || k.Events == 0 {
+				t.Errorf("%s rank %d: %s with %d events: %s", s.Name, k.Rank, k.State, k.Events, k.Reason)
+			}
+		}
 	}
-	for _, tp := range []int{1, 2} {
-		t.Run(fmt.Sprintf("tp%d", tp), func(t *testing.T) {
-			addr, _ := vllmServer(t, venv, tp)
-			runs := t.TempDir()
-			for round := range 2 {
-				st, dir := captureTarget(t, runs, addr)
-				if st.State != session.StateComplete || len(st.Stages) != 1 || len(st.Stages[0].Ranks) != tp {
-					t.Fatalf("round %d: %s %s: %+v", round, st.State, st.Error, st.Stages)
+	if st.State != session.StateComplete || n != ranks {
+		t.Fatalf("%s with %d ranks, want %d: %s", st.State, n, ranks, st.Error)
+	}
+}
+
+// wantSteps says of a run that its steps are not known by their labels.
+func wantSteps(t *testing.T, dir string) {
+	t.Helper()
+	out, err := exec.Command("kinetoscope", "steps", dir, "--csv").Output()
+	if err != nil || !strings.Contains(string(out), "prefill") || !strings.Contains(string(out), "decode") {
+		t.Errorf("the steps are not known: %v\n%.2000s", err, out)
+	}
+}
+
+// wantRead reads every trace of a run.
+func wantRead(t *testing.T, st session.Status) {
+	t.Helper()
+	for _, s := range st.Stages {
+		for _, k := range s.Ranks {
+			for _, a := range k.Artifacts {
+				if a.Kind != protocol.KindTrace {
+					continue
 				}
-				for _, k := range st.Stages[0].Ranks {
-					if k.State != protocol.StateComplete || k.Events == 0 {
-						t.Errorf("round %d rank %d: %s with %d events: %s", round, k.Rank, k.State, k.Events, k.Reason)
-					}
-				}
-				out, err := exec.Command("kinetoscope", "steps", dir, "--csv").Output()
-				if err != nil || !strings.Contains(string(out), "prefill") || !strings.Contains(string(out), "decode") {
-					t.Errorf("round %d: the steps are not known: %v\n%.2000s", round, err, out)
+				read := exec.Command("kinetoscope", "inspect", filepath.Join(st.RunDir, a.Name))
+				if out, err := read.CombinedOutput(); err != nil {
+					t.Errorf("%s: %v\n%.2000s", a.Name, err, out)
 				}
 			}
+		}
+	}
+}
+
+// A vLLM as it is published, on this machine's processor, with one rank and with two:
+// captured twice in a row under load over its own routes and over Kineto's daemon protocol;
+// then a worker is killed while it records.
+func TestRealVLLM(t *testing.T) {
+	venv := engineVenv(t, enginesEnv)
+	for _, tp := range []int{1, 2} {
+		t.Run(fmt.Sprintf("tp%d", tp), func(t *testing.T) {
+			sockets, err := os.MkdirTemp("/tmp", "ke")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(sockets)
+			s := vllmServer(t, venv, tp, "KINETO_USE_DAEMON=1", "KINETO_IPC_SOCKET_DIR="+sockets)
+			for round := range 2 {
+				t.Logf("HTTP, round %d", round)
+				st := captureReal(t, "--target", "vllm://"+s.addr, "--", "bash", "-c", loadScript, "load", "http://"+s.addr)
+				wantComplete(t, st, tp)
+				wantSteps(t, st.RunDir)
+				wantRead(t, st)
+			}
+			stop := s.underLoad(t)
+			defer stop()
+			for round, tries := 0, 0; round < 2; tries++ {
+				t.Logf("Kineto, round %d", round)
+				st := captureReal(t, "--kineto", "--socket-dir", sockets, "--ranks", fmt.Sprint(tp), "--duration", "2s")
+				if strings.Contains(st.Error, "libkineto drops") && tries < 4 {
+					t.Logf("libkineto dropped a request, which it does on a busy host, and the rank says so: %s", st.Error)
+					continue
+				}
+				wantComplete(t, st, tp)
+				wantRead(t, st)
+				round++
+			}
+			if tp == 2 {
+				killedWorker(t, s)
+			}
 		})
+	}
+}
+
+// killedWorker kills a rank of a server that records. A vLLM ends then, and waits for ever for
+// the connections to close that it has: the session ends all the same, and says what it saw.
+func killedWorker(t *testing.T, s *realServer) {
+	pid := s.worker(t, "VLLM::Worker_TP1")
+	cmd := []string{"--target", "vllm://" + s.addr, "--", "bash", "-c", fmt.Sprintf("sleep 1; kill -9 %d; sleep 4", pid)}
+	begin := time.Now()
+	st := captureReal(t, cmd...)
+	if st.State != session.StateFailed && st.State != session.StatePartial {
+		t.Errorf("%s with a killed worker: %+v", st.State, st.Stages)
+	}
+	for _, stage := range st.Stages {
+		for _, k := range stage.Ranks {
+			if k.State == protocol.StateComplete || k.Reason == "" {
+				t.Errorf("rank %d is %s: %q", k.Rank, k.State, k.Reason)
+			}
+		}
+	}
+	if took := time.Since(begin); took > 2*time.Minute {
+		t.Errorf("the session took %v to end", took)
+	}
+}
+
+// An SGLang as it is published, but for its kernels, of which there are none for processors:
+// captured twice in a row under load, and for a number of steps.
+func TestRealSGLang(t *testing.T) {
+	venv := engineVenv(t, sglangEnv)
+	s := sglangServer(t, venv)
+	defer s.underLoad(t)()
+	for _, how := range [][]string{{"--duration", "2s"}, {"--duration", "2s"}, {"--iterations", "8"}} {
+		st := captureReal(t, append([]string{"--target", "sglang://" + s.addr}, how...)...)
+		wantComplete(t, st, 1)
+		wantRead(t, st)
+		if how[0] == "--duration" {
+			wantSteps(t, st.RunDir)
+		}
 	}
 }
 
 // With our package in its environment every worker of a vLLM is a rank by itself: no profiler
 // of its own is asked for anything, and what has been can be captured.
 func TestRealVLLMPlugin(t *testing.T) {
-	venv := os.Getenv(enginesEnv)
-	if venv == "" {
-		t.Skip("no " + enginesEnv + ": make engines installs a vLLM and sets it")
+	venv := engineVenv(t, enginesEnv)
+	for _, tp := range []int{1, 2} {
+		t.Run(fmt.Sprintf("tp%d", tp), func(t *testing.T) { plugin(t, venv, tp) })
 	}
+}
+
+func plugin(t *testing.T, venv string, tp int) {
 	dir := t.TempDir()
 	natsFile, ready := filepath.Join(dir, "nats"), filepath.Join(dir, "ready")
 	hub := exec.Command("kinetoscope", "serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
@@ -176,49 +369,57 @@ func TestRealVLLMPlugin(t *testing.T) {
 		_ = hub.Wait()
 	})
 	nats, url := readWhenThere(t, natsFile), readWhenThere(t, ready)
-	addr, _ := vllmServer(t, venv, 2, "KINETOSCOPE_URL="+nats)
-	load := func() {
-		if out, err := exec.Command("bash", "-c", loadScript, "load", "http://"+addr).CombinedOutput(); err != nil {
-			t.Fatalf("load: %v\n%s", err, out)
+	s := vllmServer(t, venv, tp, "KINETOSCOPE_URL="+nats)
+	ask := func(args ...string) (st session.Status) {
+		t.Helper()
+		out, err := exec.Command("kinetoscope", append(args, "--url", url, "--json")...).Output()
+		if e := json.Unmarshal(out, &st); e != nil {
+			t.Fatalf("%v: %v, %v\n%s", args, err, e, out)
 		}
-	}
-	ask := func(args ...string) []byte {
-		out, err := exec.Command("kinetoscope", append(args, "--url", url)...).Output()
-		if err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-		return out
+		return st
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for ranksAt(t, url) < 2 {
+	for ranksAt(t, url) < tp {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			t.Fatal("the workers do not join")
 		}
 	}
-	for round := range 2 {
+	for range 2 {
 		ask("start")
-		load()
-		var st session.Status
-		if err := json.Unmarshal(ask("stop", "--json"), &st); err != nil {
-			t.Fatal(err)
+		if out, err := exec.Command("bash", "-c", loadScript, "load", "http://"+s.addr).CombinedOutput(); err != nil {
+			t.Fatalf("load: %v\n%s", err, out)
 		}
-		if st.State != session.StateComplete || len(st.Stages) != 1 || len(st.Stages[0].Ranks) != 2 {
-			t.Fatalf("round %d: %s %s: %+v", round, st.State, st.Error, st.Stages)
-		}
+		st := ask("stop")
+		wantComplete(t, st, tp)
 		for _, k := range st.Stages[0].Ranks {
-			if k.State != protocol.StateComplete || k.Iterations == 0 {
-				t.Errorf("round %d rank %d: %s after %d iterations: %s", round, k.Rank, k.State, k.Iterations, k.Reason)
+			if k.Iterations == 0 {
+				t.Errorf("rank %d counts no iteration", k.Rank)
 			}
 		}
-		out, err := exec.Command("kinetoscope", "steps", st.RunDir, "--csv").Output()
-		if err != nil || !strings.Contains(string(out), "prefill") || !strings.Contains(string(out), "decode") {
-			t.Errorf("round %d: the steps are not known: %v\n%.2000s", round, err, out)
+		wantSteps(t, st.RunDir)
+		wantRead(t, st)
+	}
+	if tp == 1 {
+		return
+	}
+	defer s.underLoad(t)()
+	ask("start")
+	if err := syscall.Kill(s.worker(t, "VLLM::Worker_TP1"), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	st := ask("stop")
+	for _, k := range st.Stages[0].Ranks {
+		if k.Rank == 1 && (k.State == protocol.StateComplete || k.Reason == "") {
+			t.Errorf("the killed rank is %s: %q", k.State, k.Reason)
 		}
+	}
+	if st.State == session.StateComplete {
+		t.Error("a session with a killed rank is complete")
 	}
 }
 

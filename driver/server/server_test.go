@@ -442,6 +442,29 @@ func TestServerThatDies(t *testing.T) {
 	}
 }
 
+// A vLLM that has lost a worker listens no more and waits for its connections to close, the
+// one that it should stop by among them.
+func TestServerThatEndsWhileItStops(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Hangs: true}, nil)
+	q := request(nil)
+	if _, err := u.Arm(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.web.Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+	if err == nil || s.State != protocol.StateFailed || !strings.Contains(s.Reason, "the server has ended") {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestWhatCannotBeOpened(t *testing.T) {
 	open := func(srv *servertest.Server, change func(*Target)) error {
 		web := httptest.NewServer(srv)

@@ -38,6 +38,7 @@ type Quirks struct {
 	Busy     bool          // not ready yet
 	Queued   bool          // an SGLang that writes after its answer, with a marker for each trace
 	Failed   []int         // ranks whose export fails, as their markers say
+	Hangs    bool          // a vLLM that has lost a worker: a stop is never answered
 	Labels   string        // the name of the field with which an SGLang is asked for more labels
 }
 
@@ -207,7 +208,11 @@ func (s *Server) vllmStart(w http.ResponseWriter, r *http.Request) {
 }
 
 // vllmStop answers 200 whatever there was to stop, when all is written.
-func (s *Server) vllmStop(http.ResponseWriter, *http.Request) {
+func (s *Server) vllmStop(_ http.ResponseWriter, r *http.Request) {
+	if s.q.Hangs {
+		<-r.Context().Done()
+		return
+	}
 	s.mu.Lock()
 	body, done := s.body, s.done
 	s.body, s.done = nil, false
