@@ -50,6 +50,8 @@ type Config struct {
 	// FirstReplica is added to every replica's number, so that processes of two hosts that
 	// say no rank of theirs are not the same ones.
 	FirstReplica int
+	// FirstStage is added to every stage's number, where a pipeline has stages of its own.
+	FirstStage int
 	// Settle is how long a process is known before it becomes a rank; 6 s if 0.
 	Settle time.Duration
 	// Logger says who joins and leaves, and who is left out and why; nil: nobody.
@@ -303,7 +305,7 @@ func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	// the events. A session that wants them says so.
 	cfg.WithStack = false
 	info := protocol.RankInfo{
-		RankID: protocol.RankID{Pipeline: a.c.Pipeline, Stage: r.Stage, Replica: a.c.FirstReplica + r.Replica,
+		RankID: protocol.RankID{Pipeline: a.c.Pipeline, Stage: a.c.FirstStage + r.Stage, Replica: a.c.FirstReplica + r.Replica,
 			Rank: r.Rank},
 		StageName: r.StageName, StageType: protocol.StageGeneration, WorldSize: r.WorldSize,
 		Engine: protocol.EngineKineto,

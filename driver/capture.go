@@ -33,6 +33,7 @@ type capture struct {
 	skipStep bool      // the step under way began before the window
 	hubSeen  time.Time // the last sign of life of req.Hub
 	until    time.Time // when the profiler ends by itself
+	at       time.Time // the agreed instant; live's alone
 }
 
 // ending is an end that was not asked for.
@@ -81,7 +82,8 @@ func (r *Rank) live(c *capture) {
 		case <-c.over:
 			return
 		case at := <-c.start:
-			instant = time.After(at.Sub(r.now()))
+			c.at = at
+			instant = time.After(at.Sub(r.now()) - r.d.Capabilities().Ahead)
 		case <-instant:
 			r.begin(c)
 			if d := r.bound(c); d > 0 {
@@ -152,7 +154,13 @@ func (r *Rank) begin(c *capture) {
 // open opens the window: the profiler records from here. It reports whether it does. The
 // caller has the turn.
 func (r *Rank) open(c *capture) bool {
-	b, err := c.work.Begin(c.ctx)
+	var b Began
+	var err error
+	if e, ok := c.work.(Early); ok {
+		b, err = e.BeginAt(c.ctx, c.at)
+	} else {
+		b, err = c.work.Begin(c.ctx)
+	}
 	if err != nil {
 		if c.ctx.Err() == nil { // else who ends it says so
 			r.fail(c, err)

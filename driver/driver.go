@@ -49,6 +49,13 @@ type Capture interface {
 	Discard() error
 }
 
+// Early is implemented by a Capture that has to be told the instant before it, by the
+// Driver's Ahead: BeginAt is called in place of Begin, and its profiler begins at that time of
+// the rank's clock, or as soon as it can after it.
+type Early interface {
+	BeginAt(ctx context.Context, at time.Time) (Began, error)
+}
+
 // Writer is implemented by a Capture whose profiler writes on after its end: people then see
 // how far it is. Writing may be called while Files waits.
 type Writer interface{ Writing() protocol.Writing }
@@ -82,6 +89,9 @@ type Capabilities struct {
 	// Lead is how long after the agreed instant the profiler may begin; the hub waits so
 	// much longer for the answer to start.
 	Lead time.Duration
+	// Ahead is how long before the agreed instant Begin is called, with an Early capture: the
+	// hub agrees on an instant that is so far away.
+	Ahead time.Duration
 	// Flush is how long after the end the files may take; the hub waits so much longer
 	// for the answer to collect.
 	Flush time.Duration

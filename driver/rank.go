@@ -99,7 +99,7 @@ func NewRank(d Driver, info protocol.RankInfo, opts ...Option) *Rank {
 // Announced returns the rank's presence with what the hub has to know of its Driver.
 func (r *Rank) Announced() protocol.RankInfo {
 	info, c := r.info, r.d.Capabilities()
-	info.LeadNs, info.FlushNs = int64(c.Lead), int64(c.Flush)
+	info.LeadNs, info.FlushNs, info.AheadNs = int64(c.Lead), int64(c.Flush), int64(c.Ahead)
 	return info
 }
 

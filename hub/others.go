@@ -39,6 +39,17 @@ func (h *Hub) patience(targets []session.Target) session.Timeouts {
 	return t
 }
 
+// ahead is how long before the instant the targets have to be told of it.
+func (h *Hub) ahead(targets []session.Target) (out time.Duration) {
+	for _, target := range targets {
+		if e, err := h.reg.alive(target.RankID, target.Incarnation); err == nil {
+			info, _ := h.reg.info(e)
+			out = max(out, min(time.Duration(info.AheadNs), protocol.MaxLead))
+		}
+	}
+	return out
+}
+
 // target is what the session knows of a rank.
 func (r *runner) target(id protocol.RankID) session.Target { return targetOf(r.incs, id) }
 

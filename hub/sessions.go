@@ -36,7 +36,7 @@ func (h *Hub) StartProfile(ctx context.Context, pipeline string, q protocol.Star
 	}
 	m := session.New(ulid.Make().String(), session.Config{
 		Pipeline: pipeline, Prefix: q.Prefix, MaxDuration: q.MaxDuration, MaxBytes: q.MaxBytes,
-		AllowPartial: q.AllowPartial, Last: q.Last, Timeouts: h.patience(targets),
+		AllowPartial: q.AllowPartial, Last: q.Last, Timeouts: h.patience(targets), Ahead: h.ahead(targets),
 	}, targets)
 	r, err := h.launch(ctx, m, session.Begin{})
 	if err != nil {

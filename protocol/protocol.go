@@ -87,6 +87,9 @@ type RankInfo struct {
 	// to start and collect, MaxLead and MaxFlush at most.
 	LeadNs  int64 `json:"lead_ns,omitempty"`
 	FlushNs int64 `json:"flush_ns,omitempty"`
+	// AheadNs is how long before the agreed instant the rank has to be told of it, MaxLead at
+	// most: the session's instant lies so much later, for all ranks, so that they begin together.
+	AheadNs int64 `json:"ahead_ns,omitempty"`
 	// Session is the session that the rank is armed for or records, so that a hub finds a
 	// profiler that no session owns.
 	Session string `json:"session,omitempty"`

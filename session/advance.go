@@ -168,7 +168,7 @@ func (m *Machine) afterArming(now time.Time) []Action {
 		return m.abortAll(reason)
 	}
 	m.s.State = StateArmed
-	at := now.Add(m.lead())
+	at := now.Add(m.lead() + m.s.Config.Ahead)
 	m.s.StartAtNs = at.UnixNano()
 	out := m.askAll(DoStart, inState(protocol.StateArmed), at.Add(m.s.Config.Timeouts.Start))
 	for i := range out {

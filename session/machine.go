@@ -56,6 +56,9 @@ type Config struct {
 	AllowPartial bool          `json:"allow_partial"`
 	Last         time.Duration `json:"last_ns,omitempty"` // of the flight recorder, instead of a recording
 	Timeouts     Timeouts      `json:"timeouts"`
+	// Ahead is how long before the agreed instant the ranks have to be told of it, beyond
+	// what a message takes: the instant lies so much later.
+	Ahead time.Duration `json:"ahead_ns,omitempty"`
 }
 
 // Machine is one session. It is a pure value: Step is its only way forward, and

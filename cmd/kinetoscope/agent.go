@@ -95,8 +95,8 @@ type localAgent struct {
 }
 
 // startAgent starts an agent for the processes of a command, whose sockets are its own,
-// or for those of the host.
-func startAgent(e *cli.Env, eng *omni.Engine, socketDir string, command bool) (*localAgent, error) {
+// or for those of the host. Their stages are numbered from first on.
+func startAgent(e *cli.Env, eng *omni.Engine, socketDir string, command bool, first int) (*localAgent, error) {
 	k := &localAgent{env: e}
 	if command && socketDir == "" {
 		dir, err := os.MkdirTemp("/tmp", "kinetoscope-") // short, for sockets have short names
@@ -105,7 +105,8 @@ func startAgent(e *cli.Env, eng *omni.Engine, socketDir string, command bool) (*
 		}
 		k.dir, socketDir = dir, dir
 	}
-	a, err := agent.Start(eng.Hub().Conn(), agent.Config{Pipeline: eng.Model(), SocketDir: socketDir, Logger: e.Log})
+	a, err := agent.Start(eng.Hub().Conn(), agent.Config{Pipeline: eng.Pipeline().Name, SocketDir: socketDir, FirstStage: first,
+		Logger: e.Log})
 	if err != nil {
 		return nil, errors.Join(err, k.removeDir())
 	}

@@ -39,7 +39,7 @@ func (c *captureCmd) attached(e *cli.Env) error {
 		vars = append(vars, "KINETOSCOPE_PIPELINE="+c.Name)
 	}
 	if c.Kineto {
-		k, err := startAgent(e, eng, c.SocketDir, c.Command != nil)
+		k, err := startAgent(e, eng, c.SocketDir, c.Command != nil, 0)
 		if err != nil {
 			return err
 		}
@@ -81,22 +81,17 @@ func (c *captureCmd) checkAttached(e *cli.Env) (*omni.Plan, error) {
 		return nil, err
 	}
 	switch {
-	case c.Pipeline != defaultPipeline || c.Prompts != "" || c.TP != 0:
+	case c.Pipeline != "" || c.Prompts != "" || c.TP != 0:
 		return nil, cli.Usage("%s runs no model: leave out --pipeline, --prompts and --tensor-parallel-size", c.how())
 	case c.Duration < 0:
 		return nil, cli.Usage("--duration %v: 0 or more", c.Duration)
 	case c.Iterations < 0:
 		return nil, cli.Usage("--iterations %d: 0 or more", c.Iterations)
-	case c.Kineto && c.Iterations > 0:
-		return nil, cli.Usage("--iterations: Kineto counts none from outside of a process; give a --duration")
-	case c.Kineto && c.Duration >= protocol.DefaultMaxDuration:
-		return nil, cli.Usage(
-			"--duration %v: less than %v with --kineto, for Kineto has to know it when it begins",
-			c.Duration,
-			protocol.DefaultMaxDuration,
-		)
 	case c.Ranks < 0:
 		return nil, cli.Usage("--ranks %d: 0 or more", c.Ranks)
+	}
+	if err := c.checkKineto(); err != nil {
+		return nil, err
 	}
 	if err := child.Check(c.Command); err != nil {
 		return nil, err
@@ -120,6 +115,18 @@ func (c *captureCmd) checkAttached(e *cli.Env) (*omni.Plan, error) {
 		return nil, cli.UsageError{Err: err}
 	}
 	return plan, nil
+}
+
+// checkKineto refuses what Kineto cannot do.
+func (c *captureCmd) checkKineto() error {
+	switch {
+	case c.Kineto && c.Iterations > 0:
+		return cli.Usage("--iterations: Kineto counts none from outside of a process; give a --duration")
+	case c.Kineto && c.Duration >= protocol.DefaultMaxDuration:
+		return cli.Usage("--duration %v: less than %v with --kineto, for Kineto has to know it when it begins",
+			c.Duration, protocol.DefaultMaxDuration)
+	}
+	return nil
 }
 
 // captureAttached waits for the ranks, records them and collects what they recorded. The

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type captureCmd struct {
 	flags.Profiler
 	flags.Hub
 	flags.Session
-	Pipeline    string        `default:"omni" help:"${builtins}, or a deployment file." placeholder:"NAME|FILE"`
+	Pipeline    string        `help:"${builtins}, or a deployment file; omni without it. With --target it runs beside the servers." placeholder:"NAME|FILE"`
 	Prompts     string        `help:"Prompts to send, one a line or one JSON object a line; - is stdin." placeholder:"FILE"`
 	Duration    time.Duration `help:"Send the prompts again and again for so long."`
 	Iterations  int           `help:"Record so many iterations (decode or denoise steps) on every rank, then stop." placeholder:"N"`
@@ -83,6 +84,7 @@ func (c *captureCmd) Run(e *cli.Env) error {
 	case c.Ranks != 0:
 		return cli.Usage("--ranks goes with --attach or --kineto")
 	}
+	c.Pipeline = cmp.Or(c.Pipeline, defaultPipeline)
 	plan, requests, err := c.check(e)
 	if err != nil {
 		return err

@@ -97,7 +97,7 @@ func (c *serveCmd) Run(e *cli.Env) error {
 	}
 	defer eng.Close()
 	if c.Kineto {
-		k, err := startAgent(e, eng, c.SocketDir, false)
+		k, err := startAgent(e, eng, c.SocketDir, false, 0)
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,8 @@ const (
 	// targetStage is the first stage of targets where processes attach as well, whose
 	// stages count from 0.
 	targetStage = 100
+	// processStage is the first stage of Kineto's processes where a pipeline has stages of its own.
+	processStage = 50
 	// serverStop bounds the end of a capture of processes that are not ours, which were seen
 	// to write for minutes after a stop.
 	serverStop = 40 * time.Minute
@@ -59,22 +61,33 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 		return cli.Usage("--target: say how long, with --duration or --iterations, " +
 			"or give a command that sends the load after --")
 	}
-	plan, err := c.checkAttached(e)
+	plan, with, err := c.checkServers(e)
 	if err != nil {
 		return err
+	}
+	p := cli.NewProgress(e.Err)
+	defer p.End()
+	if with != nil {
+		p.Say("starting %s", c.Pipeline)
 	}
 	eng, err := plan.Open(e.Ctx)
 	if err != nil {
-		return err
+		return cli.StartError(err)
 	}
 	defer eng.Close()
-	p := cli.NewProgress(e.Err)
-	defer p.End()
+	own := len(eng.Ranks()) // a pipeline's are there when it is open
+	if with != nil && with.requests == nil {
+		with.requests = load.Default(eng.Stages())
+	}
 	first := 0
-	if c.Attach || c.Kineto {
+	if c.Attach || c.Kineto || with != nil {
 		first = targetStage
 	}
-	seats := httpdriver.Seats(list, eng.Model(), first)
+	processes := 0
+	if with != nil {
+		processes = processStage
+	}
+	seats := httpdriver.Seats(list, eng.Pipeline().Name, first)
 	fleet, err := httpdriver.Join(e.Ctx, eng.Hub().Conn(), seats,
 		httpdriver.FleetConfig{Logger: e.Log, Found: sayFound(e)})
 	if err != nil {
@@ -82,13 +95,13 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, fleet.Close()) }()
 	if c.Kineto {
-		k, err := startAgent(e, eng, c.SocketDir, false)
+		k, err := startAgent(e, eng, c.SocketDir, false, processes)
 		if err != nil {
 			return err
 		}
 		defer k.close()
 	}
-	want := len(seats)
+	want := own + len(seats)
 	if c.Attach || c.Kineto {
 		p.Say("waiting for processes beside the servers")
 		want += max(c.Ranks, 1)
@@ -96,7 +109,7 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 	if err := eng.WaitAttached(e.Ctx, want); err != nil {
 		return err
 	}
-	res, cmd, err := c.captureServers(e, eng, p)
+	res, cmd, err := c.captureServers(e, eng, p, with)
 	if res != nil {
 		err = errors.Join(c.print(e, res), err)
 	}
@@ -109,9 +122,38 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 	return err
 }
 
-// captureServers records, with the command as the load, and collects.
-func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progress) (*captureResult, *child.Program,
-	error) {
+// alongside is a native pipeline that runs and is captured beside servers.
+type alongside struct {
+	requests []omni.Request
+	outputs  *load.Outputs
+}
+
+// checkServers reads all input before anything is started. The second result is nil without a
+// pipeline beside the servers.
+func (c *captureCmd) checkServers(e *cli.Env) (*omni.Plan, *alongside, error) {
+	if c.Pipeline == "" {
+		plan, err := c.checkAttached(e)
+		return plan, nil, err
+	}
+	if c.Attach {
+		return nil, nil, cli.Usage("--attach and --pipeline: name one")
+	}
+	if err := c.checkKineto(); err != nil {
+		return nil, nil, err
+	}
+	plan, requests, err := c.check(e)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := &alongside{requests: requests, outputs: new(load.Outputs)}
+	plan.Config.Attach = b.outputs.Attach
+	return plan, b, nil
+}
+
+// captureServers records, with the command as the load, and collects. A pipeline beside the
+// servers is sent its requests meanwhile.
+func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progress, with *alongside) (*captureResult,
+	*child.Program, error) {
 	if _, err := eng.StartProfile(e.Ctx, c.startRequest()); err != nil {
 		return nil, nil, cli.StartError(err)
 	}
@@ -119,10 +161,18 @@ func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progres
 	ctx, cancel := context.WithCancel(e.Ctx)
 	defer cancel()
 	cmd, err := child.Start(e, c.Command, nil)
+	var sent load.Result
 	if err == nil {
 		stop := context.AfterFunc(cmd.Ended(), cancel)
+		var sending sync.WaitGroup
+		if with != nil {
+			sending.Go(func() { sent = c.send(ctx, eng, with) })
+		}
 		c.awaitEnd(ctx, eng)
+		cancel()
+		sending.Wait()
 		stop()
+		err = sent.Err
 	}
 	p.Say("stopping; servers write for as long as they need")
 	stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(e.Ctx), serverStop)
@@ -132,8 +182,16 @@ func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progres
 	if stopErr != nil {
 		return nil, cmd, errors.Join(err, fmt.Errorf("stop the session: %w", stopErr))
 	}
-	res := &captureResult{SchemaVersion: captureSchema, Session: st, Outputs: load.Paths(st)}
+	res := &captureResult{SchemaVersion: captureSchema, Session: st, Outputs: load.Paths(st), Requests: sent.Sent,
+		Failed: sent.Failed}
 	report, reportErr := runs.Report(st.RunDir)
 	res.Report = report
 	return res, cmd, errors.Join(err, reportErr, outcome.Error(st))
+}
+
+// send sends the requests of a pipeline beside servers again and again until ctx ends; those
+// on their way then are let come to their end.
+func (c *captureCmd) send(ctx context.Context, eng *omni.Engine, with *alongside) load.Result {
+	return load.Drive(context.WithoutCancel(ctx), eng, load.Options{Requests: with.requests, Concurrency: c.Concurrency,
+		Endless: true, Stop: ctx.Done(), Outputs: with.outputs, Done: func(int) {}})
 }

@@ -35,6 +35,8 @@ const (
 	busy = 2 * time.Second
 	// appears is how long after the start the trace's temporary file may be missing.
 	appears = time.Second
+	// early is how much sooner than it must a process is told of a start: timers come late.
+	early = 500 * time.Millisecond
 	// writing bounds how long a process may write its trace; with Python stacks that takes minutes.
 	writing = 10 * time.Minute
 	// look is how often the trace's directory is looked at.
@@ -140,7 +142,7 @@ func (k *Driver) Close() error {
 // Capabilities are few: Kineto's daemon protocol has a duration and nothing else.
 func (k *Driver) Capabilities() driver.Capabilities {
 	return driver.Capabilities{NoIterations: noIterations, NoPast: noPast, NoSampling: noSampling,
-		Lead: k.time.lead() + k.time.appears, Flush: k.time.writing}
+		Lead: k.time.lead() + k.time.appears, Ahead: k.time.lead() + early, Flush: k.time.writing}
 }
 
 // Prepare refuses what Kineto cannot do, and makes the directory for the trace.
@@ -243,10 +245,18 @@ func (c *capture) request(at time.Time) *request {
 		warmup: c.k.time.warmup, traceID: c.job.Session, cfg: c.job.Config}
 }
 
-// Begin hands the request to the process and returns when it records.
+// Begin is BeginAt as soon as the process can.
 func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
+	return c.BeginAt(ctx, time.Time{})
+}
+
+// BeginAt hands the request to the process and returns when it records.
+func (c *capture) BeginAt(ctx context.Context, at time.Time) (driver.Began, error) {
 	k := c.k
-	at := time.Now().Add(k.time.lead()).Truncate(time.Millisecond) // as Kineto is told
+	if soonest := time.Now().Add(k.time.lead()); at.Before(soonest) {
+		at = soonest
+	}
+	at = at.Truncate(time.Millisecond) // as Kineto is told
 	req := c.request(at)
 	text, err := req.text()
 	if err != nil {
@@ -418,4 +428,5 @@ func (c *capture) remove() error {
 var (
 	_ driver.Keeper = (*Driver)(nil)
 	_ driver.Writer = (*capture)(nil)
+	_ driver.Early  = (*capture)(nil)
 )
