@@ -52,6 +52,9 @@ type Config struct {
 	FirstReplica int
 	// FirstStage is added to every stage's number, where a pipeline has stages of its own.
 	FirstStage int
+	// DynoPort, if not 0, is the port of the loopback at which the calls of dynolog's command
+	// line are answered.
+	DynoPort int
 	// Settle is how long a process is known before it becomes a rank; 6 s if 0.
 	Settle time.Duration
 	// Logger says who joins and leaves, and who is left out and why; nil: nobody.
@@ -63,6 +66,7 @@ type Agent struct {
 	c      Config
 	nc     *nats.Conn
 	daemon *kinetod.Daemon
+	dyno   *kinetod.Dyno // nil: not answered
 	host   string
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -115,8 +119,14 @@ func Start(nc *nats.Conn, c Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	var y *kinetod.Dyno
+	if c.DynoPort != 0 {
+		if y, err = kinetod.ListenDyno(context.Background(), d, c.DynoPort); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	a := &Agent{c: c, nc: nc, daemon: d, host: host, log: c.Logger, cancel: cancel,
+	a := &Agent{c: c, nc: nc, daemon: d, dyno: y, host: host, log: c.Logger, cancel: cancel,
 		members: map[int]*member{}, seen: map[int]sight{}, told: map[int]string{}}
 	a.wg.Go(func() { a.run(ctx) })
 	return a, nil
@@ -127,6 +137,9 @@ func (a *Agent) Close() error {
 	a.cancel()
 	a.wg.Wait()
 	var errs []error
+	if a.dyno != nil {
+		errs = append(errs, a.dyno.Close())
+	}
 	for pid := range a.members {
 		errs = append(errs, a.leave(pid))
 	}

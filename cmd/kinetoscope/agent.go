@@ -23,6 +23,7 @@ type agentCmd struct {
 	SocketDir string   `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
 	Targets   []string `name:"target" sep:"none" help:"Drive a server of this host, whose files are seen here alone; may be given several times, see docs/servers.md." placeholder:"URL"`
 	File      string   `name:"targets" help:"Deployment file: drive those of its targets whose agent is this host." type:"existingfile" placeholder:"FILE"`
+	DynoPort  int      `help:"Answer dynolog's command line on this port of the loopback, 1778 by its default: dyno gputrace and scripts around it then work." placeholder:"PORT"`
 	Host      string   `name:"agent-name" help:"What the file's targets call this agent; the host's name without it." placeholder:"NAME"`
 }
 
@@ -30,6 +31,9 @@ type agentCmd struct {
 func (c *agentCmd) Run(e *cli.Env) error {
 	if c.First < 0 {
 		return cli.Usage("--first-replica %d: 0 or more", c.First)
+	}
+	if c.DynoPort < 0 || c.DynoPort > 65535 {
+		return cli.Usage("--dyno-port %d: 1 to 65535", c.DynoPort)
 	}
 	seats, err := c.seats()
 	if err != nil {
@@ -41,7 +45,7 @@ func (c *agentCmd) Run(e *cli.Env) error {
 	}
 	defer nc.Close()
 	a, err := agent.Start(nc, agent.Config{Pipeline: c.Pipeline, SocketDir: c.SocketDir, FirstReplica: c.First,
-		Logger: e.Log})
+		DynoPort: c.DynoPort, Logger: e.Log})
 	if err != nil {
 		return err
 	}

@@ -368,3 +368,19 @@ func (d *Daemon) deliver(ctx context.Context, pid int, text string) error {
 	d.mu.Unlock()
 	return <-o.done // it was on its way
 }
+
+// leave leaves a config for a process's next request and waits for nothing.
+func (d *Daemon) leave(pid int, text string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.drop(d.now())
+	c := d.table[pid]
+	switch {
+	case c == nil:
+		return ErrGone
+	case c.offer != nil || c.Busy:
+		return ErrBusy
+	}
+	c.offer = &offer{text: text, done: make(chan error, 1)}
+	return nil
+}
