@@ -17,6 +17,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/store"
 )
 
 // maxRanks bounds the ranks of one server.
@@ -62,12 +63,14 @@ type Driver struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	rank   protocol.RankID
-	shared *shared // starts and stops in common with other stages' drivers; nil: of its own
+	free   func(dir string) (int64, bool) // store.Free
+	shared *shared                        // starts and stops in common with other stages' drivers; nil: of its own
 
 	mu    sync.Mutex
 	facts Facts  // of the last probe
 	dir   string // where files appear, once known
 	last  *capture
+	cost  cost // of the last session
 }
 
 // Option changes a Driver.
@@ -76,7 +79,7 @@ type Option func(*Driver)
 // New returns the driver of the rank id, which stands for all of the server's, and asks the
 // server nothing: Probe does, and each session anew. Close ends it.
 func New(to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
-	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id}
+	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id, free: store.Free}
 	if d.e == nil {
 		return nil, fmt.Errorf("%s: no engine that is driven over HTTP", to.Engine)
 	}
@@ -217,6 +220,9 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 	if err := d.Probe(ctx); err != nil {
 		return nil, err
 	}
+	if err := d.room(d.Dir(), j); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.to, err)
+	}
 	c := &capture{d: d, job: j, done: make(chan struct{}), over: make(chan struct{})}
 	// Servers of one session may write to one directory: the session's id alone would not
 	// tell their files apart. Letters and digits are what every release takes in a prefix.
@@ -254,6 +260,7 @@ type capture struct {
 	dir    string          // where files appear
 	own    string          // the same if it was made for this session alone, else ""
 	at     time.Time       // when it began
+	until  time.Time       // when it was told to end
 	before map[string]seen // what was there, in a directory that is not the session's own
 	over   chan struct{}   // closed when recording is to end
 	done   chan struct{}   // closed when the server has written, or will not
@@ -349,7 +356,7 @@ func (c *capture) watch() {
 func (c *capture) End(context.Context) (driver.Ended, error) {
 	e := driver.Ended{At: c.job.Now(), Note: c.d.e.lacks(c.job.Config)}
 	c.mu.Lock()
-	c.ended = true
+	c.ended, c.until = true, time.Now()
 	c.mu.Unlock()
 	close(c.over)
 	c.d.wg.Go(c.write)
@@ -408,6 +415,7 @@ func (c *capture) finish(err error) {
 	c.judged = true
 	c.mu.Unlock()
 	c.result, c.err = c.judge(err)
+	c.spent()
 	c.mu.Lock()
 	dropped := c.dropped
 	close(c.done)

@@ -17,6 +17,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 const (
@@ -237,6 +239,9 @@ func Describe(s Seat, f Facts, dir string) string {
 	}
 	if !f.Steps {
 		can += "; it counts no steps"
+	}
+	if free, known := store.Free(dir); known {
+		can += fmt.Sprintf("; %s free there", units.Bytes(free))
 	}
 	of := ""
 	if s.Stages != nil {

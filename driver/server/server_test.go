@@ -252,6 +252,41 @@ func TestWritingGrows(t *testing.T) {
 	}
 }
 
+// A session whose files the directory has no room for does not begin, by what is known of them:
+// before the first session a least size, then what the last one took.
+func TestNoRoomForTraces(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{}, nil)
+	free := int64(leastRoom - 1)
+	u.d.free = func(string) (int64, bool) { return free, true }
+	if _, err := u.Arm(t.Context(), request(nil)); err == nil || !strings.Contains(err.Error(), "256 MiB") {
+		t.Errorf("armed with too little room: %v", err)
+	}
+	if len(u.srv.Asked()) > 0 && slices.Contains(u.srv.Asked(), "POST /start_profile") {
+		t.Error("it was started")
+	}
+	free = leastRoom
+	if _, _, _, err := u.record(nil); err != nil {
+		t.Fatal(err)
+	}
+	u.d.mu.Lock()
+	took := u.d.cost
+	u.d.cost = cost{bytes: 1 << 30, took: time.Second}
+	u.d.mu.Unlock()
+	if took.bytes == 0 || took.took <= 0 {
+		t.Errorf("%+v", took)
+	}
+	_, err := u.Arm(t.Context(), request(func(q *protocol.ArmRequest) { q.MaxDurationNs = int64(2 * time.Second) }))
+	if err == nil || !strings.Contains(err.Error(), "leaves 2.00 GiB") || !strings.Contains(err.Error(), "20.0 GiB") {
+		t.Errorf("armed with too little room: %v", err)
+	}
+	free = 40 << 30
+	if _, err := u.Arm(t.Context(), request(func(q *protocol.ArmRequest) {
+		q.MaxDurationNs = int64(2 * time.Second)
+	})); err != nil {
+		t.Error(err)
+	}
+}
+
 // Two servers of one session write to one directory: no file is another server's.
 func TestServersThatShareADirectory(t *testing.T) {
 	dir := t.TempDir()
