@@ -318,8 +318,8 @@ func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	// the events. A session that wants them says so.
 	cfg.WithStack = false
 	info := protocol.RankInfo{
-		RankID: protocol.RankID{Pipeline: a.c.Pipeline, Stage: a.c.FirstStage + r.Stage, Replica: a.c.FirstReplica + r.Replica,
-			Rank: r.Rank},
+		RankID: protocol.RankID{Pipeline: a.c.Pipeline, Stage: a.c.FirstStage + r.Stage,
+			Replica: a.c.FirstReplica + r.Replica, Rank: r.Rank},
 		StageName: r.StageName, StageType: protocol.StageGeneration, WorldSize: r.WorldSize,
 		Engine: protocol.EngineKineto,
 		PID:    r.Process.PID, StartedAt: r.Process.StartedAt, Profiler: &cfg, Ready: true, Host: a.host,

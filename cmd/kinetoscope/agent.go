@@ -109,8 +109,8 @@ func startAgent(e *cli.Env, eng *omni.Engine, socketDir string, command bool, fi
 		}
 		k.dir, socketDir = dir, dir
 	}
-	a, err := agent.Start(eng.Hub().Conn(), agent.Config{Pipeline: eng.Pipeline().Name, SocketDir: socketDir, FirstStage: first,
-		Logger: e.Log})
+	a, err := agent.Start(eng.Hub().Conn(), agent.Config{Pipeline: eng.Pipeline().Name, SocketDir: socketDir,
+		FirstStage: first, Logger: e.Log})
 	if err != nil {
 		return nil, errors.Join(err, k.removeDir())
 	}
