@@ -35,6 +35,7 @@ async function request(method, path, body, headers = {}) {
 }
 
 export const health = () => request("GET", "/health");
+export const sessions = () => request("GET", "/v1/sessions?limit=20");
 export const session = (id) => request("GET", `/v1/sessions/${encodeURIComponent(id)}`);
 export const start = (options) => request("POST", "/start_profile", options);
 export const estimate = (options) => request("POST", "/v1/estimate", options);

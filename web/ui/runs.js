@@ -8,7 +8,7 @@ import { bindDrop, bring } from "./upload.js";
 const PAGE = 200; // runs that are shown at once
 const TYPE_MS = 200; // after the last key
 
-const $ = (id) => document.getElementById(id);
+const $ = (id) => /** @type {any} */ (document.getElementById(id));
 const state = { found: null, error: null, picked: new Set(), limit: PAGE };
 
 function say(text, err) {
@@ -94,7 +94,7 @@ async function look() {
   const turn = ++asked;
   const v = query();
   history.replaceState(null, "", v.size ? `?${v}` : location.pathname);
-  v.set("limit", state.limit);
+  v.set("limit", String(state.limit));
   try {
     const found = await api.runs(v);
     if (turn !== asked) return;

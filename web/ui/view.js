@@ -47,6 +47,7 @@ function facts(s, now) {
 
 // recordingProgress says on how many ranks, for how long yet, and what that will make at the
 // pace of until now.
+/** @returns {[number | null, number | null, string]} */
 function recordingProgress(s, now) {
   const ranks = ranksOf(s);
   const on = ranks.filter((r) => r.state === "recording").length;
