@@ -27,6 +27,9 @@ type watchCmd struct {
 	Duration time.Duration `default:"5s" help:"How long to record each time."`
 	Quiet    time.Duration `default:"5m" help:"How long to leave the servers alone after a capture: writing slows them down."`
 	Max      int           `default:"10" help:"End after so many captures; 0 is no end." placeholder:"N"`
+	Last     time.Duration `help:"Capture what has been so long before, from the flight recorders of a running server's ranks, as the plugin keeps them." placeholder:"10s"`
+	URL      string        `default:"${server}" env:"KINETOSCOPE_URL" help:"With --last, the server whose ranks these are."`
+	APIKey   string        `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that it asks for." placeholder:"KEY"`
 	RunsDir  string        `help:"Where runs are kept; runs without it." type:"path"`
 	JSON     bool          `name:"json" help:"Print each capture as a line of JSON."`
 }
@@ -72,6 +75,9 @@ func (c *watchCmd) Run(e *cli.Env) error {
 	case c.Times < 1 || c.Max < 0 || c.Quiet < 0:
 		return cli.Usage("--times is 1 or more, --max and --quiet 0 or more")
 	}
+	if c.Last != 0 {
+		return c.watchPast(e, list, when)
+	}
 	cfg := omni.Config{Attached: true, RunsDir: c.RunsDir, Logger: e.Log}
 	cfg.Listen = "127.0.0.1:0" // nobody else joins
 	if err := c.Hub.Set(&cfg); err != nil {
@@ -92,14 +98,42 @@ func (c *watchCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return cli.StartError(err)
 	}
-	err = c.watch(e, eng, seats, when)
+	if err = eng.WaitAttached(e.Ctx, len(seats)); err == nil {
+		err = c.watch(e, seats, when, func(hit *captured) error { return c.capture(e, eng, hit) })
+	}
 	return errors.Join(err, fleet.Close())
 }
 
-func (c *watchCmd) watch(e *cli.Env, eng *omni.Engine, seats []httpdriver.Seat, when []*scrape.Condition) (err error) {
-	if err := eng.WaitAttached(e.Ctx, len(seats)); err != nil {
+// watchPast captures the seconds before a condition held, which the flight recorders of a
+// running server's ranks have: those of processes as they are keep none.
+func (c *watchCmd) watchPast(e *cli.Env, list []httpdriver.Target, when []*scrape.Condition) error {
+	q := protocol.StartRequest{Prefix: "watch", Last: c.Last, AllowPartial: true}
+	if err := q.Validate(); err != nil {
+		return flags.FieldError(err)
+	}
+	if c.RunsDir != "" {
+		return cli.Usage("--last: the runs are kept where the server keeps them; leave out --runs-dir")
+	}
+	server, err := (&flags.Server{URL: c.URL, APIKey: c.APIKey}).Client()
+	if err != nil {
 		return err
 	}
+	return c.watch(e, httpdriver.Seats(list, "watch", 0), when, func(hit *captured) error {
+		fmt.Fprintf(e.Err, "%s: %s holds, with %.4g: keeping the %v before\n", hit.Target, hit.When, hit.Value, c.Last)
+		if _, err := server.Start(e.Ctx, q); err != nil {
+			return flags.ServerError(err)
+		}
+		st, err := server.Stop(e.Ctx, true)
+		if err != nil {
+			return flags.ServerError(err)
+		}
+		return c.print(e, hit, st)
+	})
+}
+
+// watch calls capture whenever a condition holds.
+func (c *watchCmd) watch(e *cli.Env, seats []httpdriver.Seat, when []*scrape.Condition,
+	capture func(*captured) error) (err error) {
 	var servers []*watched
 	defer func() {
 		for _, s := range servers {
@@ -127,7 +161,7 @@ func (c *watchCmd) watch(e *cli.Env, eng *omni.Engine, seats []httpdriver.Seat, 
 		}
 		if hit != nil {
 			p.End()
-			if err := c.capture(e, eng, hit); err != nil {
+			if err := capture(hit); err != nil {
 				return err
 			}
 			n++
@@ -214,6 +248,11 @@ func (c *watchCmd) capture(e *cli.Env, eng *omni.Engine, hit *captured) error {
 	if err != nil {
 		return fmt.Errorf("stop the session: %w", err)
 	}
+	return c.print(e, hit, st)
+}
+
+// print prints one capture.
+func (c *watchCmd) print(e *cli.Env, hit *captured, st *session.Status) error {
 	hit.Session = st
 	if c.JSON {
 		return cli.JSON(e.Out, hit)
