@@ -88,8 +88,9 @@ func (r *reader) newGroup(i int32, k groupKey) group {
 // twice: size and the ranks that are known, the trace's own among them, must suit.
 func (r *reader) configured(name, desc string, size int, known []int) []int {
 	var found []int
-	for _, g := range r.t.Meta.ProcessGroups {
-		if g.Name != name || len(g.Ranks) == 0 || size > 0 && len(g.Ranks) != size {
+	for _, k := range r.named(name) {
+		g := &r.t.Meta.ProcessGroups[k]
+		if len(g.Ranks) == 0 || size > 0 && len(g.Ranks) != size {
 			continue
 		}
 		if desc != "" && g.Desc != "" && desc != g.Desc {
@@ -107,6 +108,17 @@ func (r *reader) configured(name, desc string, size int, known []int) []int {
 		found = slices.Clone(g.Ranks)
 	}
 	return found
+}
+
+// named are the places of the groups of a name among those that the trace lists.
+func (r *reader) named(name string) []int {
+	if r.listed == nil {
+		r.listed = map[string][]int{}
+		for k, g := range r.t.Meta.ProcessGroups {
+			r.listed[g.Name] = append(r.listed[g.Name], k)
+		}
+	}
+	return r.listed[name]
 }
 
 // strided are the members of a group whose first rank and stride are told.

@@ -36,6 +36,7 @@ type reader struct {
 	v      *view.View
 	t      *trace.Trace
 	groups map[groupKey]group
+	listed map[string][]int          // see named
 	comm   func(trace.StringID) bool // whether a kernel of that name communicates
 }
 

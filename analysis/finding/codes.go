@@ -22,6 +22,7 @@ const (
 	Dominant          Code = "dominant"
 	NoDuration        Code = "no_duration"
 	Sums              Code = "sums"
+	Merged            Code = "merged"
 	RankLost          Code = "rank_lost"
 	NoCommonClock     Code = "no_common_clock"
 	ClockUncertain    Code = "clock_uncertain"
@@ -66,7 +67,7 @@ const (
 // codeUnits is the unit of the Number of every code's findings.
 var codeUnits = map[Code]string{
 	NoTime: "count", Overrun: "us", SharedLane: "%", Clock: "us", EarlyWork: "count", NoWork: "count",
-	MissingWork: "count", UnmatchedIDs: "count", Dominant: "%", NoDuration: "count", Sums: "count",
+	MissingWork: "count", UnmatchedIDs: "count", Dominant: "%", NoDuration: "count", Sums: "count", Merged: "count",
 	RankLost: "count", NoCommonClock: "count", ClockUncertain: "us", NotCompared: "count", TakenForCompute: "us",
 	PaceUnknown: "count", LaunchesUnknown: "%", DevicesInTurn: "%", NoSteps: "count", Unrecorded: "%",
 	WorkOutsideSteps: "%", OperatorsInGraphs: "%",

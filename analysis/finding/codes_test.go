@@ -94,7 +94,7 @@ func TestEveryFindingHasACode(t *testing.T) {
 	}
 	// Those of package plausible come from the names of its kinds; its own test holds them.
 	doubts := []string{"NoTime", "Overrun", "SharedLane", "Clock", "EarlyWork", "NoWork", "MissingWork", "UnmatchedIDs",
-		"Dominant", "NoDuration", "Sums"}
+		"Dominant", "NoDuration", "Sums", "Merged"}
 	for _, name := range constants(t) {
 		if !used[name] && !slices.Contains(doubts, name) {
 			t.Errorf("finding.%s is in no finding", name)

@@ -105,10 +105,15 @@ func (k *clock) compare() (by line, ok bool) {
 	slices.SortFunc(late, func(a, b bound) int {
 		return cmp.Or(cmp.Compare(a.ns, b.ns), cmp.Compare(a.slice, b.slice))
 	})
+	least := k.least()
+	if len(early) == 0 && len(least) > 0 {
+		if by, ok := k.slides(least, len(late)); ok {
+			return k.sayDrift(by, least[0].slice, len(k.rows))
+		}
+	}
 	if len(early) == 0 && len(late) == 0 {
 		return k.promptly()
 	}
-	least := k.least()
 	worst := least[0]
 	for _, b := range least {
 		if b.ns > worst.ns {

@@ -222,3 +222,89 @@ func TestClockOfShared(t *testing.T) {
 		}
 	}
 }
+
+// TestDriftWithFewWaits: a clock that drifts is set right where the launches on an idle device
+// bound it, however few calls waited for work; what is not set right is said first.
+func TestDriftWithFewWaits(t *testing.T) {
+	for _, waits := range []int{0, 1, 2, 3, 5} {
+		for _, ppm := range []int64{-15_000, -5000, 5000, 15_000} {
+			for _, at := range []int64{0, -500, 500} {
+				sound, p := loopThatWaits(200, waits), loopThatWaits(200, waits)
+				move(p.t, 0, func(x int64) int64 { return at*us + (x-epoch)*ppm/1_000_000 })
+				got := Look(p.t)
+				name := fmt.Sprintf("%d waits, %d ppm, %d µs", waits, ppm, at)
+				if d := has(got, Clock); len(d) != 1 || got.Doubts[0].Kind != Clock {
+					t.Errorf("%s: %+v", name, got.Doubts)
+				} else if far := truth(t, sound.t, got); far > 20*us {
+					t.Errorf("%s: off by %d ns: %s", name, far, d[0].Text)
+				}
+			}
+		}
+		if got := Look(loopThatWaits(200, waits).t); len(got.Doubts) > 0 {
+			t.Errorf("%d waits, sound: %+v", waits, got.Doubts)
+		}
+	}
+}
+
+// loopThatWaits is loop with so many waits in all.
+func loopThatWaits(steps, waits int) *program {
+	p := newProgram(vendors[0], 1)
+	call := func(name string, from, until int64) {
+		p.corr++
+		p.t.AddSlice(trace.Slice{Start: epoch + from*us, Dur: (until - from) * us, Name: name, Cat: p.vendor.cat,
+			Track: p.host, Corr: p.corr})
+	}
+	end := int64(0)
+	for s := range steps {
+		for k := range int64(5) {
+			call(p.vendor.launch, p.now, p.now+5)
+			from := max(p.now+6, end+1)
+			end = from + 9 + k
+			p.t.AddSlice(trace.Slice{Start: epoch + from*us, Dur: (9+k)*us + 1, Name: "gemm", Cat: trace.CatKernel,
+				Track: p.streams[0], Corr: p.corr})
+			p.now += 7
+		}
+		if waits > 0 && (s+1)%(steps/waits) == 0 {
+			until := max(p.now+2, end+4)
+			call("cudaDeviceSynchronize", p.now, until)
+			p.now = until
+		}
+		p.now += 100
+	}
+	return p
+}
+
+// TestSlowStartIsNoClock: launches that take long at first, or now and then, tell nothing of
+// clocks.
+func TestSlowStartIsNoClock(t *testing.T) {
+	for name, delay := range map[string]func(s int64) int64{
+		"slow start": func(s int64) int64 { return max(0, 300-20*s) },
+		"steps":      func(s int64) int64 { return s / 50 * 80 },
+		"waves":      func(s int64) int64 { return 60 * (s / 10 % 5) },
+	} {
+		p := newProgram(vendors[0], 1)
+		for s := range int64(200) {
+			p.call(p.vendor.launch)
+			p.work(0, "gemm", 10+delay(s), 20)
+			p.now += 400
+		}
+		if got := Look(p.t); len(got.Doubts) > 0 {
+			t.Errorf("%s: %+v", name, got.Doubts)
+		}
+	}
+}
+
+// TestMergedIsSaidFirst: ranks that could not be parted explain what else is odd.
+func TestMergedIsSaidFirst(t *testing.T) {
+	p := newProgram(vendors[0], 1)
+	p.kernels(10)
+	for range 30 {
+		p.call(p.vendor.launch)
+	}
+	p.t.Repairs.Add(trace.RepairMerged, 4)
+	got := Look(p.t)
+	if len(got.Doubts) < 2 || got.Doubts[0].Kind != Merged {
+		t.Fatalf("%+v", got.Doubts)
+	}
+	wantText(t, got.Doubts[0], "4 processes", "cannot be told apart")
+}

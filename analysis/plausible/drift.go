@@ -15,6 +15,9 @@ const (
 	driftWindows = 16      // parts of the window whose floors must lie on a line
 	driftFew     = 4       // parts that are needed
 	driftOff     = 0.1     // of the drift by which a floor may miss the line
+	driftAlone   = 100_000 // ns that delays of launches must change by to be a drift if nothing else tells
+	driftParts   = 8       // parts of the window that are needed then
+	driftClose   = 0.05    // of the drift by which a floor may miss the line then
 	driftSteps   = 60      // of the search for a rate, each of which leaves two thirds of the range
 	tightGap     = 5_000   // ns without work on the device before work that did not wait in a queue
 	tightFew     = 20      // such work that is needed to say that launches take too long
@@ -35,6 +38,43 @@ func (k *clock) tight() []int32 {
 			out = append(out, i)
 		}
 		end, have = max(end, v.Start[i]+k.c.durOf(i)), true
+	}
+	return out
+}
+
+// slides finds a clock that drifts although no work is early: what begins on an idle device comes
+// later and later after its launch, or sooner and sooner, along a line. Where calls waited for
+// work, they bear it out.
+func (k *clock) slides(least []bound, late int) (line, bool) {
+	rows := k.tight()
+	if k.c.waitsForEvents || len(rows) < tightFew || float64(len(rows)) < tightShare*float64(len(k.rows)) {
+		return line{}, false
+	}
+	by, ok := k.drifts(least, rows)
+	if !ok || late > 0 {
+		return by, ok
+	}
+	parts := min(driftWindows, len(rows)/2)
+	first, last := k.c.v.Start[rows[0]], k.c.v.Start[rows[len(rows)-1]]
+	far := abs(by.rate) * float64(last-first)
+	if parts < driftParts || far < driftAlone {
+		return line{}, false
+	}
+	for _, b := range k.floors(rows, parts) {
+		if float64(by.at(b.at)-b.ns) > max(clockSlack, driftClose*far) {
+			return line{}, false
+		}
+	}
+	return by, true
+}
+
+// floors are the shortest delays of launches in parts of the window.
+func (k *clock) floors(rows []int32, parts int) []bound {
+	var out []bound
+	for p := range parts {
+		in := rows[p*len(rows)/parts : (p+1)*len(rows)/parts]
+		best := slices.MinFunc(in, func(a, b int32) int { return int(k.c.lead(a) - k.c.lead(b)) })
+		out = append(out, bound{k.c.v.Start[best], -k.c.lead(best), best})
 	}
 	return out
 }
@@ -110,12 +150,7 @@ func (k *clock) drifts(least []bound, rows []int32) (line, bool) {
 	if parts < driftFew {
 		return line{}, false
 	}
-	var floor []bound
-	for p := range parts {
-		in := rows[p*len(rows)/parts : (p+1)*len(rows)/parts]
-		best := slices.MinFunc(in, func(a, b int32) int { return int(k.c.lead(a) - k.c.lead(b)) })
-		floor = append(floor, bound{k.c.v.Start[best], -k.c.lead(best), best})
-	}
+	floor := k.floors(rows, parts)
 	var rates []float64
 	for n, a := range floor {
 		for _, b := range floor[n+1:] {

@@ -35,11 +35,12 @@ const (
 	Dominant                // one slice that is most of the time
 	NoDuration              // device work of no length
 	Sums                    // a profile's sums, which have no times
+	Merged                  // several processes of ranks that could not be parted
 	numKinds
 )
 
 var kindNames = enum.Of[Kind]("kind of doubt", "no_time", "overrun", "shared_lane", "clock", "early_work", "no_work",
-	"missing_work", "unmatched", "dominant", "no_duration", "sums")
+	"missing_work", "unmatched", "dominant", "no_duration", "sums", "merged")
 
 // String returns the kind's name.
 func (k Kind) String() string { return kindNames.Text(k) }
@@ -72,6 +73,7 @@ func Look(t *trace.Trace) *Trace {
 		c.doubt(Sums, 0, extent{1, float64(len(c.v.Start)), "count"}, "%s", sumsText)
 		return &Trace{View: c.v, Doubts: c.doubts}
 	}
+	c.merged()
 	c.noTime()
 	if len(c.v.Work) > 0 {
 		c.overruns()
@@ -85,7 +87,26 @@ func Look(t *trace.Trace) *Trace {
 		out.View = c.v.With(c.start, c.dur, c.keep, c.apart)
 	}
 	slices.SortStableFunc(out.Doubts, func(a, b Doubt) int { return finding.Compare(a.Finding, b.Finding) })
+	if k := slices.IndexFunc(out.Doubts, func(d Doubt) bool { return d.Kind == Merged }); k > 0 {
+		d := out.Doubts[k] // it explains others: ids that collide, streams that overlap
+		out.Doubts = slices.Insert(slices.Delete(out.Doubts, k, k+1), 0, d)
+	}
 	return out
+}
+
+// merged doubts a trace of several processes that whoever read it could not part.
+func (c *checker) merged() {
+	n := c.v.Trace.Repairs.Count[trace.RepairMerged]
+	if n == 0 || len(c.v.Start) == 0 {
+		return
+	}
+	first := int32(0)
+	if len(c.v.Work) > 0 {
+		first = c.v.Work[0]
+	}
+	c.doubt(Merged, first, extent{1, float64(n), "count"},
+		"%d processes that launch work are in this file and their device work stands under the same device number, so ranks cannot be told apart: everything is summed over them, streams seem to overlap, and where their ids collide launches seem to have no work",
+		n)
 }
 
 // sumsText says what a profile cannot tell.
