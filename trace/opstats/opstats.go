@@ -143,6 +143,13 @@ func (o *Ops) launches() {
 			calls[s.Corr[i]] = int32(i)
 		}
 	}
+	operator := make([]int32, s.Len()) // the nearest cpu_op around each slice
+	for _, i := range o.index.Order {
+		operator[i] = o.parent[i]
+		if p := o.parent[i]; p != trace.NoParent && s.Cat[p] != trace.CatCPUOp {
+			operator[i] = operator[p]
+		}
+	}
 	for i := range s.Len() {
 		if o.kind[i] != opDevice {
 			continue
@@ -154,11 +161,8 @@ func (o *Ops) launches() {
 		}
 		o.launched[i] = true
 		to := call
-		for p := o.parent[call]; p != trace.NoParent; p = o.parent[p] {
-			if s.Cat[p] == trace.CatCPUOp {
-				to = p
-				break
-			}
+		if p := operator[call]; p != trace.NoParent {
+			to = p
 		}
 		o.self[to].device += s.Dur[i]
 	}
