@@ -62,7 +62,7 @@ browser:
 TYPESCRIPT = typescript@5.9.3
 
 types:
-	@if command -v npx >/dev/null && timeout 60 npm view $(TYPESCRIPT) version >/dev/null 2>&1; \
+	@if command -v npx >/dev/null && timeout 120 npx --yes -p $(TYPESCRIPT) tsc --version >/dev/null 2>&1; \
 	then npx --yes -p $(TYPESCRIPT) tsc -p web/jsconfig.json; \
 	else echo "SKIPPED: types of the pages' JavaScript: npm is not there or does not answer"; fi
 

@@ -236,16 +236,16 @@ async function show() {
 // still says whether what shows is all there is to show.
 app.still = () => Boolean(app.ready && app.traces && app.flame && app.overview.a && !timer && !waiting() && app.both.still());
 
-// choose offers the server's sessions.
+// choose offers the server's runs.
 async function choose() {
   let list = [];
   try {
-    list = (await api.sessions()).data.filter((s) => s.stages?.some((x) => x.ranks.length));
+    list = (await api.runs(new URLSearchParams({ sort: "started" }))).data;
   } catch (err) {
     if (err.status === 401) return lock().then(choose);
     if (err.status !== 404) throw err;
   }
-  const name = (s) => `${s.prefix || s.id} · ${s.state} · ${new Date(s.started_at).toLocaleString()}`;
+  const name = (r) => `${r.upload?.name ?? (r.prefix || r.id)} · ${r.health} · ${new Date(r.started_at).toLocaleString()}`;
   const pick = (side, usual) => h("label", { class: "pick" }, mark(side), " ", h("select", { name: side, "aria-label": `Run ${side.toUpperCase()}` }, list.map((s, i) => h("option", { value: s.id, selected: app.ids[side] ? s.id === app.ids[side] : i === usual }, name(s)))));
   state(h("div", { class: "card" }, h("h2", {}, "Compare two runs"), list.length > 1 ? h("form", { id: "pick" }, h("p", {}, pick("a", 1)), h("p", {}, pick("b", 0)), h("p", {}, h("button", { type: "submit" }, "Compare"))) : h("p", {}, list.length ? "There is one run only: capture another one." : "There are no runs here."),
     h("p", { class: "quiet" }, "From the shell: kinetoscope view A B --compare, with runs, files or directories of ranks.")));

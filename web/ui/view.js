@@ -63,8 +63,11 @@ function recordingProgress(s, now) {
 function progress(s, now) {
   if (terminal(s)) return null;
   const ranks = ranksOf(s);
+  /** @type {number | null} */
   let done = ranks.filter((r) => ["complete", "failed", "lost", "timed_out"].includes(r.state)).length;
-  let [total, text] = [ranks.length, `collecting: ${done} of ${plural(ranks.length, "rank")} home`];
+  /** @type {number | null} */
+  let total = ranks.length;
+  let text = `collecting: ${done} of ${plural(ranks.length, "rank")} home`;
   if (s.progress) [done, total, text] = [s.progress.done, s.progress.total, `converting ${s.progress.what ?? ""}`];
   else if (s.state === "recording") [done, total, text] = recordingProgress(s, now);
   else if (s.state !== "collecting") [done, total, text] = [null, null, { arming: "asking every rank", armed: "every rank is ready" }[s.state] ?? words(s.state)];
