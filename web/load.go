@@ -75,6 +75,7 @@ type phaseCount struct {
 type loadSample struct {
 	at     time.Time
 	phases map[phaseKey]phaseCount
+	whole  bool // every stage answered: what is not there has not been done yet
 }
 
 // loader samples the load of a pipeline. It is used by one goroutine.
@@ -88,7 +89,7 @@ func (l *loader) next(ctx context.Context, now time.Time) api.Load {
 	for len(l.samples) > 0 && now.Sub(l.samples[0].at) > loadWindow {
 		l.samples = slices.Delete(l.samples, 0, 1)
 	}
-	sample := loadSample{now, map[phaseKey]phaseCount{}}
+	sample := loadSample{at: now, phases: map[phaseKey]phaseCount{}}
 	if timer, ok := l.s.api.(StageTimer); ok {
 		ctx, cancel := context.WithTimeout(ctx, durationTimeout)
 		defer cancel()
@@ -96,6 +97,7 @@ func (l *loader) next(ctx context.Context, now time.Time) api.Load {
 		if err != nil {
 			l.s.log.Debug("stage durations", "err", err)
 		}
+		sample.whole = err == nil
 		for _, d := range list {
 			sample.phases[phaseKey{d.Stage, d.Phase}] = phaseCount{d.Count, d.SumSeconds}
 		}
@@ -125,7 +127,7 @@ func (l *loader) phases(stage string) []api.PhaseLoad {
 		}
 		for _, first := range l.samples[:len(l.samples)-1] {
 			was, ok := first.phases[key]
-			if !ok || now.n < was.n { // the ranks started anew
+			if !ok && !first.whole || now.n < was.n { // the ranks started anew
 				continue
 			}
 			over := last.at.Sub(first.at).Seconds()

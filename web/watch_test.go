@@ -140,3 +140,30 @@ func TestFinishedRing(t *testing.T) {
 		t.Errorf("%d since %v, want 10 since %v", len(list), from, cut)
 	}
 }
+
+// The pace of a phase is that since the first sample of the window, also of one that nobody had
+// done by then; a stage that did not answer has none.
+func TestPace(t *testing.T) {
+	base, decode := time.Unix(1e9, 0), phaseKey{"thinker", "decode_step"}
+	of := func(n uint64, sum float64) map[phaseKey]phaseCount { return map[phaseKey]phaseCount{decode: {n, sum}} }
+	for name, tt := range map[string]struct {
+		first loadSample
+		perS  float64
+		mean  float64
+	}{
+		"did some":        {loadSample{base, of(10, 1), true}, 2, .3},
+		"did none yet":    {loadSample{base, nil, true}, 3, 7. / 30},
+		"did not answer":  {loadSample{base, nil, false}, 0, 0},
+		"is another rank": {loadSample{base, of(99, 9), true}, 0, 0},
+	} {
+		l := loader{samples: []loadSample{tt.first, {base.Add(10 * time.Second), of(30, 7), true}}}
+		got := append(l.phases("thinker"), api.PhaseLoad{})[0]
+		if got.PerS != tt.perS || got.MeanS-tt.mean > 1e-9 || tt.mean-got.MeanS > 1e-9 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	idle := loader{samples: []loadSample{{base, of(5, 1), true}, {base.Add(time.Second), of(5, 1), true}}}
+	if got := idle.phases("thinker"); len(got) != 1 || got[0].Count != 0 || got[0].PerS != 0 {
+		t.Errorf("idle: %+v", got)
+	}
+}

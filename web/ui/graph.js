@@ -39,7 +39,7 @@ function pace(load) {
   return p ?? null;
 }
 
-const paceText = (p) => (!p ? "pace not told" : p.count === 0 ? "no steps lately" : `${perS(p.per_s)} ${names[p.phase]}/s, ${dur(p.mean_s * 1e9)} each`);
+const paceText = (p) => (!p ? "pace not known" : p.count === 0 ? "no steps lately" : `${perS(p.per_s)} ${names[p.phase]}/s, ${dur(p.mean_s * 1e9)} each`);
 
 function row(stage, session, load) {
   const l = (load?.stages ?? []).find((s) => s.stage === stage.id);
