@@ -1,6 +1,6 @@
 // Package agent is the hub's hand on one node: it finds the PyTorch processes that run
 // there, chooses those that are ranks, and lets each take part in sessions. The processes
-// are as they are; what speaks to them is package driver/kinetod.
+// need no change: package driver/kinetod talks to them.
 package agent
 
 import (
@@ -32,9 +32,9 @@ const (
 	// settle is how long a process is known before it becomes a rank. A launcher shows
 	// before the processes that it starts, and only they tell that it is one.
 	settle = 6 * time.Second
-	// mourning bounds how long the trace of a process that has ended waits to be
+	// keepEnded bounds how long the trace of a process that has ended waits to be
 	// collected, as the hub's own bound does.
-	mourning = 5 * time.Minute
+	keepEnded = 5 * time.Minute
 	// joinTimeout bounds one process's way into the hub.
 	joinTimeout = 10 * time.Second
 	// procRoot is where the host tells of its processes.
@@ -183,7 +183,7 @@ func (a *Agent) scan(ctx context.Context, now time.Time) {
 				m.ended = now
 				m.process.Ended()
 			}
-			if m.rank.Holds() && now.Sub(m.ended) < mourning {
+			if m.rank.Holds() && now.Sub(m.ended) < keepEnded {
 				continue
 			}
 		}
@@ -193,7 +193,7 @@ func (a *Agent) scan(ctx context.Context, now time.Time) {
 	}
 	for _, r := range ranks {
 		pid := r.Process.PID
-		if a.members[pid] != nil || a.mourned(r) {
+		if a.members[pid] != nil || a.stillHeld(r) {
 			continue
 		}
 		if err := a.join(ctx, r); err != nil && ctx.Err() == nil {
@@ -210,8 +210,8 @@ func (a *Agent) tell(pid int, why, what string) {
 	}
 }
 
-// mourned reports whether a process that has ended still holds r's place for its trace.
-func (a *Agent) mourned(r procs.Rank) bool {
+// stillHeld reports whether a process that has ended still holds r's place for its trace.
+func (a *Agent) stillHeld(r procs.Rank) bool {
 	for _, m := range a.members {
 		if p := m.place; p.Stage == r.Stage && p.Replica == r.Replica && p.Rank == r.Rank {
 			return true

@@ -266,7 +266,7 @@ func (r *Rank) end(c *capture, cause protocol.StopCause) error {
 	if !alive {
 		return nil
 	}
-	r.hush()
+	r.stopCounting()
 	var e Ended
 	var err error
 	reason := ""
@@ -307,7 +307,7 @@ func (r *Rank) end(c *capture, cause protocol.StopCause) error {
 // fail ends a capture whose profiler would not begin or has ended badly. The caller has
 // the turn.
 func (r *Rank) fail(c *capture, err error) {
-	r.hush()
+	r.stopCounting()
 	r.mu.Lock()
 	began := c.status.StartedAtNs != 0
 	c.status.State, c.status.Reason = protocol.StateFailed, err.Error()
@@ -322,8 +322,8 @@ func (r *Rank) fail(c *capture, err error) {
 	}
 }
 
-// hush has no iteration counted any more.
-func (r *Rank) hush() {
+// stopCounting ends the counting of iterations.
+func (r *Rank) stopCounting() {
 	r.wantSteps.Store(false)
 	r.wantRequests.Store(false)
 	r.sampleEvery.Store(0)

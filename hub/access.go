@@ -29,7 +29,7 @@ const (
 	answerWithin = 15 * time.Minute
 )
 
-// access decides who a connection to the embedded server is and what it may say and hear.
+// access decides who a connection to the embedded server is and what it may publish and receive.
 // There are three kinds of credential, all NATS tokens:
 //
 //   - the hub's own, which never leaves its process and opens all;
@@ -142,7 +142,7 @@ func Permissions(identity string) (*server.Permissions, error) {
 	return p, nil
 }
 
-// permissions are what an identity may say and hear; nil: it is none.
+// permissions are what an identity may publish and receive; nil if it is no identity.
 func permissions(identity string) *server.Permissions {
 	kind, rest, _ := strings.Cut(identity, ".")
 	p := &server.Permissions{Publish: &server.SubjectPermission{}, Subscribe: &server.SubjectPermission{},

@@ -27,7 +27,7 @@ func (h *Hub) askSilent(now time.Time) {
 	}
 }
 
-// silent returns the ranks that nothing was heard of for d and that nobody is asking
+// silent returns the ranks from which nothing came for d and that nobody is asking
 // now; the caller asks them.
 func (r *registry) silent(now time.Time, d time.Duration) (out []*entry) {
 	r.mu.Lock()
@@ -40,7 +40,7 @@ func (r *registry) silent(now time.Time, d time.Duration) (out []*entry) {
 	return out
 }
 
-// touch says that e has been heard of.
+// touch notes that e has given a sign of life.
 func (r *registry) touch(e *entry, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -35,7 +35,7 @@ type claimant struct {
 	changed chan struct{} // closed when other is set
 }
 
-// hear takes another's claim, which may stand in the way of ours.
+// hear takes in another hub's claim to the name, which may rule out ours.
 func (c *claimant) hear(o claim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

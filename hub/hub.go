@@ -498,7 +498,7 @@ func (h *Hub) RankGone(id protocol.RankID, incarnation, reason string) {
 }
 
 // RankDoomed tells the hub that a rank's process is about to be ended, and why: that is the
-// reason then, and not that it has said goodbye.
+// reason then, and not that it has left.
 func (h *Hub) RankDoomed(id protocol.RankID, reason string) { h.reg.doom(id, reason) }
 
 // RankContext returns a context that ends when that incarnation of a rank is

@@ -21,7 +21,7 @@ import (
 const reclaimTimeout = 5 * time.Minute
 
 // strays are the ranks whose profiler is on for a session that has ended: they were silent
-// when it ended, or were told to drop it and did not hear. The zero value is ready.
+// when it ended, or were told to drop it and did not get the message. The zero value is ready.
 type strays struct {
 	mu    sync.Mutex
 	ranks map[string]bool // by incarnation; true while something is done about it

@@ -149,17 +149,17 @@ func (s *supervisor) once(ctx context.Context) error {
 		s.blame(ended, cancel)
 	} else if ctx.Err() == nil {
 		// When a rank is killed the others fail at its side of the connection: whose end
-		// is seen first says little, so those that end at the same time are heard too.
-		hear := time.NewTimer(peerGrace)
+		// is seen first says little, so those that end at the same time are looked at too.
+		grace := time.NewTimer(peerGrace)
 		for waiting := true; waiting && len(ended) < s.stage.Ranks; {
 			select {
 			case e := <-ends:
 				ended = append(ended, e)
-			case <-hear.C:
+			case <-grace.C:
 				waiting = false
 			}
 		}
-		hear.Stop()
+		grace.Stop()
 		s.blame(ended, cancel)
 	}
 	for range s.stage.Ranks - len(ended) {

@@ -2,7 +2,7 @@ package protocol
 
 import "fmt"
 
-// Who a connection to NATS is: an identity. The server lets it say and hear only what
+// Who a connection to NATS is: an identity. The server lets it publish and receive only what
 // belongs to that identity, and a connection that shows a credential for any identity
 // says which one it is in its connection's name.
 
@@ -12,8 +12,8 @@ func (r RankID) Identity() string { return "rank." + r.Key() }
 // AgentIdentity is that of an agent, which takes part for the ranks of one host.
 func AgentIdentity(pipeline string) string { return "agent." + pipeline }
 
-// InboxPrefix is where a connection of that identity takes replies. The server lets nobody
-// else hear them.
+// InboxPrefix is where a connection of that identity takes replies. The server delivers
+// them to nobody else.
 func InboxPrefix(identity string) string { return "_INBOX." + identity }
 
 // ArtifactsBucket is the object store for the files of one rank, which no other rank can

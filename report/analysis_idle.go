@@ -69,7 +69,7 @@ func NamesOf(traces []*trace.Trace) Names {
 // SliceNames keeps the names of slices beyond their trace's life.
 type SliceNames map[int]string
 
-// Keep notes the names of slices of t; what is none is left out.
+// Keep notes the names of slices of t. Numbers that are no slice of t are left out.
 func (n SliceNames) Keep(t *trace.Trace, slices ...int) {
 	for _, i := range slices {
 		if i >= 0 && i < t.Slices.Len() {

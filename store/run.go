@@ -32,7 +32,7 @@ type Run struct {
 // Dir is the absolute path of the run.
 func (r *Run) Dir() string { return r.dir }
 
-// Close gives the directory's handle back; the run stays.
+// Close closes the directory. The run stays on disk.
 func (r *Run) Close() error { return r.root.Close() }
 
 // StageDir names a stage's directory in a run. Characters that do not belong in

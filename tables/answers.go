@@ -16,7 +16,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/table"
 )
 
-// Part is what the tables that hold rows of all traces need of one, which need not be kept.
+// Part is what the tables with rows of all traces need to know of one trace. The trace itself
+// need not be kept.
 type Part struct {
 	Name  string // of the trace, as in its other tables
 	Label string // for sentences about several: "thinker 0"
@@ -66,7 +67,7 @@ type Answers struct {
 	Pipelines []Pipeline
 }
 
-// Pipeline is the report of one run. Name is the run's, for rows that are of no rank alone.
+// Pipeline is the report of one run. Name is the run's, for rows that belong to no single rank.
 type Pipeline struct {
 	Name   string
 	Report *pipeline.Report

@@ -61,8 +61,8 @@ func Names() []string {
 	return names
 }
 
-// Version identifies the tables' and views' definition: what was written under another one
-// is not what would be written now.
+// Version identifies the tables' and views' definition: tables
+// that were written under another version may differ from those written now.
 func Version() string {
 	h := sha256.New()
 	for _, t := range Schema() {

@@ -1,4 +1,4 @@
-// Package tables lays the tables of many traces down as a directory of Parquet files, one
+// Package tables writes the tables of many traces as a directory of Parquet files, one
 // directory a table and one file in it a trace:
 //
 //	slices/00000.parquet   of the first trace
@@ -8,7 +8,7 @@
 //	ranks/00000.parquet    of all traces together, as requests and findings
 //	views.sql              views over them: names as Perfetto has them, common questions
 //
-// DuckDB, Spark, Trino and pandas read it as it lies; `kinetoscope sql` asks it. Which
+// DuckDB, Spark, Trino and pandas read it as it is; `kinetoscope sql` asks it. Which
 // tables there are and what their columns mean is said by package trace/table for what a
 // trace holds, and here for what analyses say of it; the views are here.
 package tables

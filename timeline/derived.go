@@ -12,7 +12,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 )
 
-// derived is a counter that no trace has and that follows from what it has.
+// derived is a counter that is computed from a trace and not recorded in it.
 type derived struct {
 	series
 	parent string
@@ -149,8 +149,8 @@ func (p *part) derivedCurve(id string, d *derived, q Query) Curve {
 	return p.curve(id, &d.series, q)
 }
 
-// least is the value up to which a counter says nothing: steps of one sequence each are
-// what the ruler of steps shows already.
+// least is the value that a counter has to exceed to be shown: that each step has one
+// sequence, the ruler of steps shows already.
 func least(s series) float64 {
 	if s.unit == "requests" {
 		return 0

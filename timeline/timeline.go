@@ -1,5 +1,5 @@
 // Package timeline makes of traces what a person looks at: tracks in a tree, on one clock,
-// cut to a window and a width in pixels; what a slice is and what it hangs together with;
+// cut to a window and a width in pixels; what a slice is and which others belong to it;
 // where a text occurs; what an area adds up to.
 //
 // A Timeline is made of traces that are read, and never changes them. All its times are ns

@@ -56,8 +56,8 @@ func (w *watcher) now() {
 	}
 }
 
-// join starts to look for the first listener; the returned function takes its leave. What was
-// told to those before is forgotten: it may be of long ago.
+// join begins to look when the first listener comes; the returned function ends its listening.
+// What earlier listeners were told is forgotten, as it may be long out of date.
 func (w *watcher) join() (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -107,7 +107,7 @@ func (w *watcher) look(ctx context.Context) {
 	}
 }
 
-// tell gives a topic its value. Of something that does not marshal there is no news.
+// tell gives a topic its value. A value that cannot be marshalled is not told.
 func (w *watcher) tell(topic string, event feed.Event, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// MaxRows bounds Report.Rows: what comes after is small change.
+// MaxRows bounds Report.Rows: the rows after them are too short to matter.
 const MaxRows = 20
 
 // Report is what the host did while no device worked and nothing was launched that could
 // have.
 type Report struct {
-	WaitNs       int64 `json:"wait_ns"`       // the time that is told of, over the whole trace
+	WaitNs       int64 `json:"wait_ns"`       // the time that the rows divide, over the whole trace
 	UnrecordedNs int64 `json:"unrecorded_ns"` // of it, without a slice on the thread that launched next
 	Rows         []Row `json:"rows"`          // most time first
 }
@@ -66,7 +66,7 @@ func (r *Row) Text() string {
 	return r.Name
 }
 
-// gap is a time without device work, for which a thread is asked.
+// gap is a time without device work, and the thread whose slices explain it.
 type gap struct {
 	start, end int64
 	track      trace.TrackID

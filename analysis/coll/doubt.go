@@ -21,8 +21,8 @@ type Guess struct {
 // maxGuesses bounds the names that are given: those with the most time tell enough.
 const maxGuesses = 8
 
-// guesses lists kernels that count as compute although it is not certain: names that would
-// suit communication, and, where a rank of a larger world shows none at all, the names
+// guesses lists kernels that count as compute although it is not certain: names that
+// could be those of communication, and, where a rank of a larger world shows none at all, the names
 // that most of its time went to.
 func (r *reader) guesses(found []Collective) []Guess {
 	v, s := r.v, &r.t.Slices

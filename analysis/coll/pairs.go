@@ -73,8 +73,8 @@ func (m *matcher) pairs(list []int) {
 }
 
 // peer is the index of the rank at the other side of c, -1 if its trace is not there; ok is
-// false if it is not known. torch numbers it within the group, others in the world: what
-// cannot be, as a message to oneself, is the other of the two.
+// false if it is not known. torch numbers it within the group, others in the world: a
+// number that cannot be meant in one way, as it would be a message to oneself, is meant in the other.
 func (m *matcher) peer(i int, c *Collective, byRank map[int]int, size int) (index int, ok bool) {
 	own := m.ranks[i].Rank
 	find := func(rank int) (int, bool) {

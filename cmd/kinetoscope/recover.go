@@ -45,7 +45,7 @@ type recoveredSession struct {
 const recoverSchema = 1
 
 // Run brings home what lies in spools. Directories that are in use are left alone: named
-// ones with an error, others without a word.
+// ones with an error, others silently.
 func (c *recoverCmd) Run(e *cli.Env) error {
 	dirs, named := c.Dirs, true
 	if len(dirs) == 0 {

@@ -306,7 +306,7 @@ func (c *serveCmd) door(e *cli.Env) (d door, err error) {
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil || web.IsLoopback(c.Addr) || len(c.APIKeys)+len(d.keys) > 0 ||
 		c.HTTPClientCA != "" {
-		return d, nil // a wrong address is bind's to say
+		return d, nil // bind reports a wrong address
 	}
 	if !c.Insecure {
 		return d,

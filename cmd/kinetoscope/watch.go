@@ -168,7 +168,7 @@ func (c *watchCmd) watch(e *cli.Env, seats []httpdriver.Seat, when []*scrape.Con
 			if n == c.Max || wait.For(e.Ctx, c.Quiet) != nil {
 				return nil
 			}
-			for _, s := range servers { // what came while it was written is no sign of anything
+			for _, s := range servers { // what was measured while they wrote says nothing of their load
 				s.last, s.held = nil, map[string]int{}
 			}
 			continue

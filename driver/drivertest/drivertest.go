@@ -43,7 +43,7 @@ const (
 // told, when Iterate is called.
 type Subject struct {
 	rank.Handler
-	// Beat lets the rank hear a beat of the hub of that name.
+	// Beat delivers a beat of the hub of that name to the rank.
 	Beat func(hub string)
 	// Told returns the unasked reports that the rank has made of a session, nil if the
 	// suite is not to look for them.
@@ -62,8 +62,8 @@ type Subject struct {
 	CheckPast func(t *testing.T, files []rank.File)
 	// Left returns the files that the rank has left behind where it writes.
 	Left func() []string
-	// Succeed puts a new process of the same rank in the place of this one, which dies
-	// without a word; nil where files do not outlive the process.
+	// Succeed puts a new process of the same rank in the place of this one, which ends
+	// without leaving; nil where files do not outlive the process.
 	Succeed func(t *testing.T)
 }
 

@@ -283,7 +283,7 @@ func (c *client) refuse(why error) {
 	}
 }
 
-// reply sends from the bound socket alone: a process that hears from an address of
+// reply sends from the bound socket alone: a process that gets a reply from an address of
 // another kind, or from another directory than its own, is ended by libkineto.
 func (d *Daemon) reply(to, kind string, payload []byte) error {
 	addr := &net.UnixAddr{Net: "unixgram", Name: to}

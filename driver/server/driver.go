@@ -39,9 +39,9 @@ func realTiming() timing {
 		ask: 2 * time.Second, start: 8 * time.Second, apart: 1100 * time.Millisecond}
 }
 
-// deaf is how many questions in a row a server may leave unanswered: it answers none while
+// maxUnanswered is how many questions in a row a server may leave unanswered: it answers none while
 // a step runs.
-const deaf = 5
+const maxUnanswered = 5
 
 // refused is how many connections in a row are refused by a server that has ended: nobody
 // listens any more. One that is busy takes them, and does not answer.
@@ -149,7 +149,7 @@ func (d *Driver) Dir() string {
 	return d.dir
 }
 
-// Close gives up what is under way. What the server writes it writes.
+// Close gives up what is under way. A server that is still writing goes on.
 func (d *Driver) Close() error {
 	d.cancel()
 	d.wg.Wait()
@@ -157,7 +157,7 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// Capabilities are the server's.
+// Capabilities are those of the server as it was last probed.
 func (d *Driver) Capabilities() driver.Capabilities {
 	f := d.Facts()
 	c := driver.Capabilities{
@@ -283,7 +283,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	defer cancel()
 	a, err := c.d.begin(ctx, c)
 	if err != nil {
-		// Whether it has heard is not known: it is told to stop.
+		// Whether the start arrived is not known, so the server is told to stop.
 		c.d.wg.Go(func() { c.undo() })
 		return driver.Began{}, fmt.Errorf("%s: POST %s: %w", c.d.to, c.round.facts.Start, plain(err))
 	}
@@ -337,7 +337,7 @@ func (c *capture) watch() {
 			if unanswered++; err == nil {
 				unanswered = 0
 			}
-			if unanswered >= deaf || unanswered >= refused && errors.Is(err, syscall.ECONNREFUSED) {
+			if unanswered >= maxUnanswered || unanswered >= refused && errors.Is(err, syscall.ECONNREFUSED) {
 				c.job.Over("", fmt.Errorf("%s does not answer any more: %w", c.d.to, plain(err)))
 				c.finish(fmt.Errorf("%s has ended: %w", c.d.to, plain(err)))
 				return

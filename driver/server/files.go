@@ -30,7 +30,7 @@ const (
 	headBytes = 256 << 10
 	// tailBytes of a trace are looked at for its end.
 	tailBytes = 64
-	// sayEvery is how often the log hears what is waited for.
+	// sayEvery is how often the log says what is waited for.
 	sayEvery = 2 * time.Second
 )
 

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// leaveTimeout bounds the goodbye of one server's rank.
+	// leaveTimeout bounds the leaving of one server's rank.
 	leaveTimeout = 5 * time.Second
 	// againEvery is how often a server that is not there yet is looked for: loading a model
 	// takes minutes.
@@ -215,7 +215,7 @@ func apart(dirs map[string]shelf, to Target, d *Driver) error {
 	return nil
 }
 
-// Close takes the servers out again. What they write they write.
+// Close has the servers' ranks leave. A server that is still writing goes on.
 func (f *Fleet) Close() error {
 	f.cancel()
 	f.wg.Wait()

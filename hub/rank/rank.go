@@ -38,7 +38,7 @@ const (
 	presenceTimeout = 2 * time.Second
 	// retryInterval is how often Join looks for the hub's buckets.
 	retryInterval = 100 * time.Millisecond
-	// leaveTimeout bounds the goodbye when Leave's context does not.
+	// leaveTimeout bounds leaving where Leave's context does not.
 	leaveTimeout = 5 * time.Second
 	// serviceVersion is what micro shows; the protocol's number is in RankInfo.
 	serviceVersion = "1.0.0"
@@ -385,7 +385,7 @@ func (m *Member) Leave(ctx context.Context) error {
 	m.detach()
 	m.wg.Wait()
 	if !m.nc.IsConnected() {
-		return nil // no one to say goodbye to; the presence runs out by itself
+		return nil // the hub cannot be told; the presence runs out by itself
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()

@@ -1,4 +1,4 @@
-// Package badtraces generates traces as users have them and no writer means them: merged,
+// Package badtraces generates traces as users have them and as no writer intends: merged,
 // doubled, cut, joined, packed in odd ways, named by any engine. Tests of readers and of
 // the command line open them and expect what Case says.
 package badtraces

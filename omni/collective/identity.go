@@ -20,7 +20,7 @@ import (
 // tells the others over the control plane, has the key's hash behind a '#'. Connections are
 // TLS 1.3 with that key on both ends and no authority; who has another key is a stranger.
 
-// keyMark parts a rank's network address from the hash of its key.
+// keyMark separates a rank's network address from the hash of its key.
 const keyMark = "#"
 
 // identity is a rank's key, as a certificate that says nothing else.

@@ -59,14 +59,14 @@ func Find(name, root string) (*store.Run, error) {
 	return r, nil
 }
 
-// Input is the best that a rank left of its work.
+// Input is the file that tells most of a rank's work.
 type Input struct {
 	Path string // of its recording, or else of its trace
 	Rank *protocol.RankStatus
 }
 
-// Place tells t, which was read of the input, what its file does not say. The run knows
-// better than a file what its rank was.
+// Place writes into t, the trace that was read from the input, whose it is: the run knows
+// that better than the file.
 func (in *Input) Place(t *trace.Trace) {
 	m := &t.Meta
 	m.StageID, m.Stage, m.Replica, m.Rank = in.Rank.Stage, in.Rank.StageName, in.Rank.Replica, in.Rank.Rank

@@ -40,7 +40,7 @@ type Writer interface {
 }
 
 // AddWriter has files of a format written that is registered already: reading and writing
-// lie in packages of different height. It panics if the format is not there, or written
+// lie in packages of different levels. It panics if the format is not there, or written
 // already.
 func AddWriter(name string, create func(io.Writer, WriteOptions) Writer, lacks string, packs bool) {
 	mu.Lock()

@@ -8,7 +8,7 @@ import (
 )
 
 // printSlices is how many slices a print is made of, and minPrint the least. A copy that
-// is cut earlier is not known for one. Their times in nanoseconds are no other trace's.
+// is cut earlier is not recognised as one. Their times in nanoseconds are no other trace's.
 const (
 	printSlices = 32
 	minPrint    = 4

@@ -238,7 +238,7 @@ func (tr *Trainer) record(c map[string]string) {
 	}
 	start := time.UnixMilli(int64(number("PROFILE_START_TIME")))
 	if time.Until(start) < number("ACTIVITIES_WARMUP_PERIOD_SECS")*time.Second {
-		return // too late for the warmup: dropped without a word
+		return // too late for the warmup: dropped without an answer
 	}
 	file := strings.TrimSuffix(c["ACTIVITIES_LOG_FILE"], ".json") + fmt.Sprintf("_%d.json", tr.b.PID)
 	if os.WriteFile(file+".tmp", nil, 0o644) != nil || tr.b.Late {

@@ -107,7 +107,7 @@ func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
 		dir := fmt.Sprintf("%s_stage%d_rank%d_%d", now.Add(time.Duration(k)*time.Second).Format("20060102-150405"),
 			stage, local, id)
 		if diffusion {
-			// Each process stamps it, so that ranks of one start part at a second's turn.
+			// Each process stamps it, so that the ranks of one start differ where a second ends between them.
 			dir = fmt.Sprintf("%s_stage_%d_diffusion_%d",
 				now.Add(time.Duration(k/2)*time.Second).Format("20060102-150405"), stage, id)
 		}
