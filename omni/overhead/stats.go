@@ -6,7 +6,7 @@ import (
 )
 
 // Ratio compares a state with the first one, round by round: two measurements of one
-// round lie seconds apart, those of different rounds may be from different weather.
+// round lie seconds apart; between two rounds the load of the machine may have changed.
 type Ratio struct {
 	Median float64 `json:"median"` // of the rounds' ratios
 	// Low and High enclose the true median with Confidence, whatever the distribution:

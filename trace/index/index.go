@@ -33,8 +33,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Version changes with the format and with what readers make of a file: what was made of
-// one under another version is not what would be made now.
+// Version changes with the format and with what readers make of a file: an
+// index of another version may hold something else than the file would be read as now.
 const Version = 4
 
 var magic = "KTINDEX" + string(rune(Version))

@@ -1,5 +1,5 @@
 // Package parquet writes tables (package table) as Apache Parquet files, which DuckDB,
-// Spark, Trino, ClickHouse, pandas and polars read as they lie.
+// Spark, Trino, ClickHouse, pandas and polars read as they are.
 //
 // Columns keep the table's order. A column that a table never leaves null is still optional,
 // so that files of ranks with and without a stage have one schema. Pages are compressed with

@@ -1,4 +1,4 @@
-// Package xla gives the rows of traces that JAX and TensorFlow write their meaning. XLA's
+// Package xla says what the rows of traces that JAX and TensorFlow write mean. XLA's
 // profiler writes Chrome JSON without categories; what a row is comes from the names of
 // its process and thread:
 //
