@@ -2,6 +2,7 @@ package scrape
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -68,6 +69,11 @@ func Parse(text string) (*Condition, error) {
 		bound: parseTerm(m[5]).number}
 	if c.join != "" {
 		c.right = parseTerm(m[3])
+	}
+	for _, n := range []float64{c.bound, c.left.number, c.right.number} {
+		if math.IsInf(n, 0) {
+			return nil, fmt.Errorf("condition %q has a number that is too large", text)
+		}
 	}
 	if c.left.name == "" && c.right.name == "" {
 		return nil, fmt.Errorf("condition %q names no metric", text)
