@@ -458,3 +458,49 @@ func ranksAt(t *testing.T, url string) (n int) {
 	}
 	return n
 }
+
+// torchLoop works in torch for ever, until its parent's end of its input is closed.
+const torchLoop = `import sys, threading, torch
+threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
+x = torch.randn(256, 256)
+while True:
+    y = torch.relu(x @ x)
+`
+
+// One command, one session: a real vLLM, a real SGLang, a torch process that Kineto's daemon
+// protocol reaches, and a native pipeline.
+func TestRealEverything(t *testing.T) {
+	vllm, sg := engineVenv(t, enginesEnv), engineVenv(t, sglangEnv)
+	sockets, err := os.MkdirTemp("/tmp", "ke")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(sockets)
+	a, b := vllmServer(t, vllm, 1), sglangServer(t, sg)
+	loop := exec.Command(filepath.Join(vllm, "bin/python"), "-c", torchLoop)
+	loop.Env = append(os.Environ(), "KINETO_USE_DAEMON=1", "KINETO_IPC_SOCKET_DIR="+sockets, "OMP_NUM_THREADS=1")
+	in, err := loop.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := loop.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = in.Close()
+		_ = loop.Wait()
+	}()
+	defer a.underLoad(t)()
+	defer b.underLoad(t)()
+	for tries := 0; ; tries++ {
+		st := captureReal(t, "--pipeline", "diffusion", "--target", "vllm://"+a.addr, "--target", "sglang://"+b.addr,
+			"--kineto", "--socket-dir", sockets, "--duration", "3s")
+		if strings.Contains(st.Error, "libkineto drops") && tries < 4 {
+			t.Logf("libkineto dropped a request, which it does on a busy host, and the rank says so: %s", st.Error)
+			continue
+		}
+		wantComplete(t, st, 7) // the denoise loop has two
+		wantRead(t, st)
+		return
+	}
+}
