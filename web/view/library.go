@@ -126,9 +126,9 @@ func (a *API) read(id string, r *run) {
 		r.err = fmt.Errorf("read run %s: %w", id, r.err)
 	}
 	r.took = time.Since(r.began)
-	close(r.done)
-	a.mu.Lock()
+	a.mu.Lock() // before anybody is told: who asks next finds what is forgotten forgotten
 	defer a.mu.Unlock()
+	close(r.done)
 	if r.err != nil {
 		delete(a.runs, id)
 		return
