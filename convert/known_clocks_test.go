@@ -86,6 +86,9 @@ var known = []wrong{{}, {by: 1_234_567_890}, {by: -7_654_321, rate: 40e-6}, {by:
 
 // Real traces whose clocks are made wrong by known amounts.
 func TestKnownClocksOfRealTraces(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads many traces; unit tests do")
+	}
 	files, err := filepath.Glob("../../shared/traces/*.json.gz")
 	if err != nil {
 		t.Fatal(err)

@@ -32,8 +32,8 @@ func made(t *testing.T) []string {
 	}
 	list := []string{
 		file("rank0.ksrec", func(out *bytes.Buffer) { recordNative(t, out) }),
-		file("heap.pb.gz", func(out *bytes.Buffer) {
-			if err := rpprof.Lookup("heap").WriteTo(out, 0); err != nil {
+		file("goroutines.pb.gz", func(out *bytes.Buffer) {
+			if err := rpprof.Lookup("goroutine").WriteTo(out, 0); err != nil {
 				t.Fatal(err)
 			}
 		}),

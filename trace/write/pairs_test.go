@@ -74,7 +74,8 @@ func sortRows(rows []row) {
 	}
 	slices.SortFunc(rows, func(a, b row) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(b.dur, a.dur), strings.Compare(a.name, b.name),
-			strings.Compare(a.args, b.args))
+			strings.Compare(a.args, b.args), strings.Compare(a.parent, b.parent),
+			strings.Compare(a.category, b.category))
 	})
 }
 
