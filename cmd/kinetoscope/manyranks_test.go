@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -64,6 +63,6 @@ func TestManyRanksOfOneJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(fmt.Sprintf("merge of %d ranks: %v, %d kB a rank", n, time.Since(began).Round(time.Millisecond),
-		st.Size()/int64(n)/1000))
+	t.Logf("merge of %d ranks: %v, %d kB a rank", n, time.Since(began).Round(time.Millisecond),
+		st.Size()/int64(n)/1000)
 }
