@@ -35,9 +35,6 @@ func (e PartialError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e PartialError) Unwrap() error { return e.Err }
 
-// ExitCode is the program's.
-func (e PartialError) ExitCode() int { return ExitPartial }
-
 // SilentError ends the program with the exit code of a helper that has said itself why.
 type SilentError struct {
 	Program string
@@ -47,10 +44,8 @@ type SilentError struct {
 // Error is for logs: the program prints nothing.
 func (e SilentError) Error() string { return fmt.Sprintf("%s ended with code %d", e.Program, e.Code) }
 
-// ExitCode is the helper's.
-func (e SilentError) ExitCode() int { return e.Code }
-
-// ExitCode tells wrong input from what failed. Errors with a method ExitCode choose their own.
+// ExitCode tells wrong input from what failed and from what lacks something. The code of another
+// program, which an error may wrap (a rank's that was killed is -1), is that of a SilentError alone.
 func ExitCode(err error) int {
 	if err == nil {
 		return ExitOK
@@ -58,9 +53,11 @@ func ExitCode(err error) int {
 	if _, ok := errors.AsType[UsageError](err); ok {
 		return ExitUsage
 	}
-	var code interface{ ExitCode() int }
-	if errors.As(err, &code) {
-		return code.ExitCode()
+	if silent, ok := errors.AsType[SilentError](err); ok {
+		return silent.Code
+	}
+	if _, ok := errors.AsType[PartialError](err); ok {
+		return ExitPartial
 	}
 	return ExitFailed
 }
