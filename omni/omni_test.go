@@ -309,6 +309,14 @@ func TestCancelFreesWhatARequestHeld(t *testing.T) {
 		t.Fatalf("%d outputs before the cancel", pieces)
 	}
 	eventually(t, "all stages to be empty", func() (bool, string) { return held(t, e) })
+	// A cancellation goes to all stages at once, so it can come before the hand-off that brings the request.
+	for i := range 60 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i%30+1)*time.Millisecond)
+		for range e.Generate(ctx, say("Hello.", 16)) {
+		}
+		cancel()
+	}
+	eventually(t, "all stages to be empty again", func() (bool, string) { return held(t, e) })
 	// The pipeline goes on.
 	if _, err := generate(t.Context(), e, say("Hello.", 4)); err != nil {
 		t.Fatal(err)

@@ -206,7 +206,8 @@ func (o *orchestrator) forget(c *call) {
 
 // cancel tells every stage of the route to free what the request holds.
 func (o *orchestrator) cancel(c *call) {
-	data, err := wire.Encode(&wire.Message{Kind: wire.KindCancel, ID: c.req.ID, From: -1})
+	// The request goes with it: a stage that has not heard of it yet must know which one not to begin.
+	data, err := wire.Encode(&wire.Message{Kind: wire.KindCancel, ID: c.req.ID, From: -1, Request: c.req})
 	if err != nil {
 		return
 	}

@@ -79,7 +79,7 @@ type Image struct {
 type Message struct {
 	Kind    Kind     `json:"kind"`
 	ID      string   `json:"id"`
-	Request *Request `json:"request,omitempty"` // submit, and the first hand-off of a stage
+	Request *Request `json:"request,omitempty"` // submit, cancel, and the first hand-off of a stage
 	Reply   string   `json:"reply,omitempty"`   // of a hand-off: where errors go
 	From    int      `json:"from"`              // stage
 	Chunk   int      `json:"chunk"`             // hand-offs and outputs of a stage count from 0

@@ -122,16 +122,19 @@ type stage struct {
 	track    *profiler.Track // owned by the loop
 	log      *slog.Logger
 	inbox    chan *wire.Message // rank 0
-	wake     chan struct{}      // a recording began
-	ended    int                // requests that the followers have not heard of
-	host     string
-	phases   *phases
-	flight   *flight // nil: deployed without
-	runner   runner
-	iterate  iterator
-	sampling sampling
-	steps    int
-	reported bool // the model's memory, in the recording that is on
+	// cancelled is rank 0's: a request reaches a later stage with the first hand-off of the one before,
+	// and its cancellation comes from the hub, so it can come first.
+	cancelled cancellations
+	wake      chan struct{} // a recording began
+	ended     int           // requests that the followers have not heard of
+	host      string
+	phases    *phases
+	flight    *flight // nil: deployed without
+	runner    runner
+	iterate   iterator
+	sampling  sampling
+	steps     int
+	reported  bool // the model's memory, in the recording that is on
 
 	// What the loop last said of itself before it waited, for call.
 	pending, held atomic.Int64
@@ -268,6 +271,10 @@ func (s *stage) take(m *wire.Message) {
 	if m.Kind == wire.KindCancel {
 		s.runner.cancel(m.ID)
 		s.sampling.forget(m.ID)
+		s.cancelled.add(m)
+		return
+	}
+	if s.cancelled.has(m) {
 		return
 	}
 	if err := s.runner.accept(m); err != nil {

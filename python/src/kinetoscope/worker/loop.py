@@ -23,6 +23,7 @@ from kinetoscope.platforms import Platform
 from kinetoscope.protocol import RankID
 from kinetoscope.rank import RankThread
 from kinetoscope.regions import annotate
+from kinetoscope.worker.cancelled import Cancellations
 from kinetoscope.worker.durations import HANDOFF, Durations
 from kinetoscope.worker.group import Group
 from kinetoscope.worker.options import Deployment, Options, Stage
@@ -118,6 +119,7 @@ class Loop:
         self._platform = platform or Platform()
         self.durations = Durations(self._platform)
         self._decisions = Decisions()
+        self._cancelled = Cancellations()
         self._host = socket.gethostname()
         self.runner: Runner | None = None
         self.handler: SessionHandler | None = None
@@ -203,6 +205,9 @@ class Loop:
         if m.kind == wire.CANCEL:
             self._decisions.forget(m.id)
             self.runner.cancel(m.id)
+            self._cancelled.add(m)
+            return
+        if self._cancelled.has(m):
             return
         try:
             self.runner.accept(m)
