@@ -11,9 +11,9 @@ MAX_CANCELLED = 1024
 class Cancellations:
     """The requests that were cancelled lately.
 
-    A request reaches a later stage with the first hand-off of the one before, and its cancellation comes from
-    the hub, so it can come first. Begun all the same, the request would wait for ever for what the stage before
-    no longer makes.
+    A request reaches a later stage with the first hand-off of the one before, and its cancellation comes
+    from the hub, so it can come first. Begun all the same, the request would wait for ever for what the
+    stage before no longer makes.
     """
 
     def __init__(self) -> None:
