@@ -146,7 +146,11 @@ func (c *Client) Report(ctx context.Context, st *session.Status) (*pipeline.Repo
 
 // Artifact opens one file of a session's run. The caller closes it.
 func (c *Client) Artifact(ctx context.Context, id, name string) (io.ReadCloser, error) {
-	path := api.ArtifactPath(id, name)
+	return c.open(ctx, api.ArtifactPath(id, name))
+}
+
+// open opens what a path answers. The caller closes it.
+func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
 	resp, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, err
@@ -205,6 +209,11 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return c.send(req)
+}
+
+// send sends a request with the key.
+func (c *Client) send(req *http.Request) (*http.Response, error) {
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)
 	}

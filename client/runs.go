@@ -35,17 +35,7 @@ func (c *Client) DeleteRun(ctx context.Context, id string) error {
 
 // ArchiveRun opens all of a run as a tar archive. The caller closes it.
 func (c *Client) ArchiveRun(ctx context.Context, id string) (io.ReadCloser, error) {
-	path := api.RunPath(id) + "/archive"
-	resp, err := c.do(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		defer resp.Body.Close()
-		data, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // what came is the best there is
-		return nil, refusal(http.MethodGet, path, resp.StatusCode, data)
-	}
-	return resp.Body, nil
+	return c.open(ctx, api.RunPath(id)+"/archive")
 }
 
 // UploadRun brings a trace of size bytes as a run of its own.
@@ -57,10 +47,7 @@ func (c *Client) UploadRun(ctx context.Context, name string, size int64, trace i
 	}
 	req.ContentLength = size
 	req.Header.Set("Content-Type", "application/octet-stream")
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.send(req)
 	if err != nil {
 		return nil, err
 	}

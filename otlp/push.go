@@ -17,6 +17,9 @@ import (
 
 	collectorpb "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/slim/otlp/trace/v1"
+
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
 // Limits of pushing.
@@ -132,16 +135,16 @@ func batches(d *tracepb.TracesData) (out [][]*tracepb.ResourceSpans) {
 
 // send sends one request until it is taken.
 func (c *Collector) send(ctx context.Context, to string, body []byte) (rejected int, err error) {
-	wait := firstWait
+	backoff := firstWait
 	for try := 1; ; try++ {
 		again := time.Duration(0)
 		if rejected, again, err = c.once(ctx, to, body); err == nil || again < 0 || try == maxTries {
 			return rejected, err
 		}
 		if again == 0 {
-			again = wait
+			again = backoff
 		}
-		wait *= 2
+		backoff *= 2
 		if werr := c.pause(ctx, min(again, maxWait)); werr != nil {
 			return 0, errors.Join(err, werr)
 		}
@@ -152,14 +155,7 @@ func (c *Collector) pause(ctx context.Context, d time.Duration) error {
 	if c.wait != nil {
 		return c.wait(ctx, d)
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
+	return wait.For(ctx, d)
 }
 
 // once sends a request; again is how long to wait before the next, 0 if the collector does
@@ -213,11 +209,6 @@ func (c *Collector) once(ctx context.Context, to string, body []byte) (rejected 
 const said = 200
 
 func statusError(res *http.Response, answer []byte) error {
-	text := strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, string(answer[:min(len(answer), said)])), "\uFFFD")
+	text := neutral.Plain(string(answer[:min(len(answer), said)]))
 	return fmt.Errorf("it answers %s: %s", res.Status, strings.TrimSpace(text))
 }

@@ -15,7 +15,7 @@ func PipelineTables(r *pipeline.Report) []*Table {
 	return []*Table{rankTimeTable(r), rankStepTable(r), stageOpTable(r), requestTable(r)}
 }
 
-// rankColumns say which rank a row is about; rankCells fills them.
+// rankColumns say which rank a row is about; eachRank fills them.
 var rankColumns = []Column{
 	{Key: "stage_id", Title: "stage"},
 	{Key: "stage", Title: "name", Left: true},
@@ -23,8 +23,18 @@ var rankColumns = []Column{
 	{Key: "rank", Title: "rank"},
 }
 
-func rankCells(s *pipeline.Stage, rank *pipeline.Rank) []Cell {
-	return []Cell{ID(s.StageID), Str(s.Name), ID(rank.Replica), ID(rank.Rank)}
+// eachRank calls row for every rank of the pipeline; cells gives a row of it, rankColumns and what is
+// behind them.
+func eachRank(r *pipeline.Report, row func(rank *pipeline.Rank, cells func(...Cell) []Cell)) {
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		for k := range s.Ranks {
+			rank := &s.Ranks[k]
+			row(rank, func(more ...Cell) []Cell {
+				return append([]Cell{ID(s.StageID), Str(s.Name), ID(rank.Replica), ID(rank.Rank)}, more...)
+			})
+		}
+	}
 }
 
 // rankTimeTable says how much of each rank's window each category took.
@@ -35,15 +45,11 @@ func rankTimeTable(r *pipeline.Report) *Table {
 		{Key: "share", Title: "share"},
 		{Key: "total_ns", Title: "total"},
 	})}
-	for i := range r.Stages {
-		s := &r.Stages[i]
-		for k := range s.Ranks {
-			for _, c := range s.Ranks[k].Time {
-				t.Add(append(rankCells(s, &s.Ranks[k]),
-					Str(c.Category.String()), Ns(c.ExclusiveNs), Share(c.Share), Ns(c.TotalNs))...)
-			}
+	eachRank(r, func(rank *pipeline.Rank, cells func(...Cell) []Cell) {
+		for _, c := range rank.Time {
+			t.Add(cells(Str(c.Category.String()), Ns(c.ExclusiveNs), Share(c.Share), Ns(c.TotalNs))...)
 		}
-	}
+	})
 	return t
 }
 
@@ -59,16 +65,12 @@ func rankStepTable(r *pipeline.Report) *Table {
 		{Key: "tokens", Title: "tokens"},
 		{Key: "batch_mean", Title: "batch"},
 	})}
-	for i := range r.Stages {
-		s := &r.Stages[i]
-		for k := range s.Ranks {
-			for _, st := range s.Ranks[k].Steps {
-				t.Add(append(rankCells(s, &s.Ranks[k]),
-					Str(st.Category.String()), Int(st.Count), MeanNs(st.MeanNs), MeanNs(st.P50Ns), MeanNs(st.P99Ns),
-					Ns(st.MaxNs), Int(st.Tokens), Num(st.Batch))...)
-			}
+	eachRank(r, func(rank *pipeline.Rank, cells func(...Cell) []Cell) {
+		for _, st := range rank.Steps {
+			t.Add(cells(Str(st.Category.String()), Int(st.Count), MeanNs(st.MeanNs), MeanNs(st.P50Ns), MeanNs(st.P99Ns),
+				Ns(st.MaxNs), Int(st.Tokens), Num(st.Batch))...)
 		}
-	}
+	})
 	return t
 }
 

@@ -136,14 +136,23 @@ func runError(id string, err error) error {
 	return err
 }
 
-func (s *Server) runGet(w http.ResponseWriter, r *http.Request) error {
+// run is the run of a path.
+func (s *Server) run(r *http.Request) (catalog.Item, error) {
 	id, err := runID(r)
 	if err != nil {
-		return err
+		return catalog.Item{}, err
 	}
 	it, err := s.cfg.Catalog.Get(id)
 	if err != nil {
-		return runError(id, err)
+		return catalog.Item{}, runError(id, err)
+	}
+	return it, nil
+}
+
+func (s *Server) runGet(w http.ResponseWriter, r *http.Request) error {
+	it, err := s.run(r)
+	if err != nil {
+		return err
 	}
 	s.writeJSON(w, http.StatusOK, it)
 	return nil
@@ -189,13 +198,9 @@ func (s *Server) runDelete(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) runArchive(w http.ResponseWriter, r *http.Request) error {
-	id, err := runID(r)
+	it, err := s.run(r)
 	if err != nil {
 		return err
-	}
-	it, err := s.cfg.Catalog.Get(id)
-	if err != nil {
-		return runError(id, err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/x-tar")
@@ -205,7 +210,7 @@ func (s *Server) runArchive(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return runError(id, s.cfg.Catalog.Archive(r.Context(), id, w))
+	return runError(it.ID, s.cfg.Catalog.Archive(r.Context(), it.ID, w))
 }
 
 // runUpload takes the body as the file; the query names it.

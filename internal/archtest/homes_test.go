@@ -4,9 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,34 +32,12 @@ var homes = map[string]map[string]string{
 
 // TestHomes: questions with one home are asked there.
 func TestHomes(t *testing.T) {
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
 	used := map[string]bool{}
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			if path != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "runs") {
-				return filepath.SkipDir
-			}
+	eachFile(t, func(rel string, src []byte) error {
+		if strings.HasSuffix(rel, "_test.go") {
 			return nil
 		}
-		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return nil
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		rel = filepath.ToSlash(rel)
-		src, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		calls, err := callsOf(src, strings.TrimSuffix(filepath.ToSlash(filepath.Dir(rel)), "/"))
+		calls, err := callsOf(src, path.Dir(rel))
 		if err != nil {
 			return err
 		}
@@ -77,9 +53,6 @@ func TestHomes(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for of, callers := range homes {
 		for rel := range callers {
 			if !used[of+" "+rel] {
@@ -97,11 +70,11 @@ func callsOf(src []byte, dir string) ([]string, error) {
 	}
 	packages := map[string]string{} // by the name that the file uses
 	for _, i := range f.Imports {
-		path, err := strconv.Unquote(i.Path.Value)
+		whole, err := strconv.Unquote(i.Path.Value)
 		if err != nil {
 			return nil, err
 		}
-		of, ok := strings.CutPrefix(path, module+"/")
+		of, ok := strings.CutPrefix(whole, module+"/")
 		if !ok {
 			continue
 		}

@@ -67,12 +67,31 @@ func (e *excuses) idle(t *testing.T) {
 // TestSizes holds functions, tests apart, to a number of parameters and of lines, and all files to a length and a
 // width.
 func TestSizes(t *testing.T) {
+	params, length := newExcuses(manyParams), newExcuses(longFuncs)
+	eachFile(t, func(rel string, src []byte) error {
+		if n := bytes.Count(src, []byte{'\n'}); n > maxFileLines {
+			t.Errorf("%s has %d lines: split it by what it is about", rel, n)
+		}
+		for _, line := range wide(src) {
+			t.Errorf("%s:%d is wider than %d columns: break it where it says one thing less", rel, line, maxColumns)
+		}
+		if !strings.HasSuffix(rel, "_test.go") {
+			return functions(t, rel, src, params, length)
+		}
+		return nil
+	})
+	params.idle(t)
+	length.idle(t)
+}
+
+// eachFile calls f for every Go file of the module and of those within it, by its name from the top.
+func eachFile(t *testing.T, f func(rel string, src []byte) error) {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := 0
-	params, length := newExcuses(manyParams), newExcuses(longFuncs)
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -87,31 +106,19 @@ func TestSizes(t *testing.T) {
 			return nil
 		}
 		files++
-		src, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
 		rel, err := filepath.Rel(root, path)
 		if err != nil {
 			return err
 		}
-		rel = filepath.ToSlash(rel)
-		if n := bytes.Count(src, []byte{'\n'}); n > maxFileLines {
-			t.Errorf("%s has %d lines: split it by what it is about", rel, n)
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
 		}
-		for _, line := range wide(src) {
-			t.Errorf("%s:%d is wider than %d columns: break it where it says one thing less", rel, line, maxColumns)
-		}
-		if !strings.HasSuffix(rel, "_test.go") {
-			return functions(t, rel, src, params, length)
-		}
-		return nil
+		return f(filepath.ToSlash(rel), src)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	params.idle(t)
-	length.idle(t)
 	if files < 100 {
 		t.Fatalf("found %d files under %s: the walk is broken", files, root)
 	}

@@ -194,19 +194,23 @@ func read(info store.Info) Item {
 	it := Item{ID: info.ID, Name: filepath.Base(info.Dir), Prefix: info.Prefix, StartedAt: info.At,
 		State: session.StateFailed, Health: HealthBroken}
 	it.Labels = readLabels(info.Dir)
-	r, err := store.OpenRun(info.Dir)
-	if err != nil {
-		it.Why = err.Error()
-		return it
-	}
-	defer r.Close()
-	m, err := r.Manifest()
+	m, err := manifestOf(info.Dir)
 	if err != nil {
 		it.Why = err.Error()
 		return it
 	}
 	it.fill(m)
 	return it
+}
+
+// manifestOf is what the run in dir says of itself.
+func manifestOf(dir string) (*store.Manifest, error) {
+	r, err := store.OpenRun(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return r.Manifest()
 }
 
 // fill takes from a manifest what a listing shows.

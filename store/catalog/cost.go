@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -53,28 +54,13 @@ func (c *Catalog) Cost(ask Ask) (Cost, error) {
 		if !slices.ContainsFunc(ask.Stages, func(s StageAsk) bool { return slices.Contains(it.Stages, s.Name) }) {
 			continue
 		}
-		info, err := c.find(it.ID)
+		m, err := manifestOf(filepath.Join(c.Root(), it.Name))
 		if err != nil {
 			continue // it was deleted just now
 		}
-		if m := manifestOf(info.Dir); m != nil {
-			past = append(past, &m.Session)
-		}
+		past = append(past, &m.Session)
 	}
 	return estimate(past, ask), nil
-}
-
-func manifestOf(dir string) *store.Manifest {
-	r, err := store.OpenRun(dir)
-	if err != nil {
-		return nil
-	}
-	defer r.Close()
-	m, err := r.Manifest()
-	if err != nil {
-		return nil
-	}
-	return m
 }
 
 // rate is what the ranks of a stage took in past sessions, summed up.

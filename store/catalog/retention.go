@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -135,8 +136,6 @@ func (c *Catalog) Keep(ctx context.Context, p Policy, log *slog.Logger) {
 	c.mu.Lock()
 	c.policy = p
 	c.mu.Unlock()
-	tick := time.NewTicker(keepEvery)
-	defer tick.Stop()
 	for {
 		gone, err := c.Sweep(ctx, p, time.Now())
 		for _, r := range gone {
@@ -145,10 +144,8 @@ func (c *Catalog) Keep(ctx context.Context, p Policy, log *slog.Logger) {
 		if err != nil && ctx.Err() == nil {
 			log.Warn("retention", "err", err)
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, keepEvery) != nil {
 			return
-		case <-tick.C:
 		}
 	}
 }

@@ -67,7 +67,7 @@ func init() {
 	})
 	format.Register(format.Format{
 		Name: rocprof.FormatJSON, Title: "result of rocprofv3 (JSON)", Extensions: []string{".json"},
-		Sniff: words(`^\s*\{`, `"rocprofiler-sdk-tool"`), Rank: byMark, Read: readRocprof,
+		Sniff: words(`^\s*\{`, `"rocprofiler-sdk-tool"`), Rank: byMark, Read: streams(rocprof.ReadJSON),
 	})
 	format.Register(format.Format{
 		Name: proton.Format, Title: "hatchet file of Triton's Proton: sums without times", Extensions: []string{".hatchet"},
@@ -83,7 +83,7 @@ func init() {
 	})
 	format.Register(format.Format{
 		Name: sglangomni.Format, Title: "request events of SGLang-Omni (JSON lines)", Extensions: []string{".jsonl"},
-		Sniff: sglangomni.Sniff, Rank: byMark, Read: readEvents,
+		Sniff: sglangomni.Sniff, Rank: byMark, Read: streams(sglangomni.Read),
 	})
 	for _, f := range []format.Format{
 		// told from nsys's by its tables
@@ -227,34 +227,24 @@ func stream(read func(io.Reader) (*trace.Trace, error)) func(context.Context, fo
 	}
 }
 
-func readRocprof(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
-	u, err := unpack.New(in.R)
-	if err != nil {
-		return nil, err
+// streams makes a Read of a reader of several traces from a stream.
+func streams(read func(context.Context, io.Reader) ([]*trace.Trace, error)) func(context.Context, format.Input,
+	format.Options) ([]*trace.Trace, error) {
+	return func(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
+		u, err := unpack.New(in.R)
+		if err != nil {
+			return nil, err
+		}
+		defer u.Close()
+		list, err := read(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range list {
+			t.Meta.File = in.Name
+		}
+		return list, nil
 	}
-	defer u.Close()
-	list, err := rocprof.ReadJSON(ctx, u)
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range list {
-		t.Meta.File = in.Name
-	}
-	return list, nil
-}
-
-// readEvents reads the stages that one process recorded the events of.
-func readEvents(ctx context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
-	u, err := unpack.New(in.R)
-	if err != nil {
-		return nil, err
-	}
-	defer u.Close()
-	list, err := sglangomni.Read(ctx, u)
-	for _, t := range list {
-		t.Meta.File = in.Name
-	}
-	return list, err
 }
 
 // readSQLite reads the databases of Nsight Systems and of rocprofv3, which only their tables

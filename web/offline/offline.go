@@ -10,6 +10,7 @@ package offline
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
@@ -265,12 +266,6 @@ func ask(path string, params ...string) string {
 // longest sorts slices by their length, the longest first.
 func longest(list []shown) {
 	slices.SortFunc(list, func(a, b shown) int {
-		switch {
-		case a.ns > b.ns:
-			return -1
-		case a.ns < b.ns:
-			return 1
-		}
-		return strings.Compare(a.id, b.id)
+		return cmp.Or(cmp.Compare(b.ns, a.ns), strings.Compare(a.id, b.id))
 	})
 }

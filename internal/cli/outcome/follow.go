@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/internal/cli"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/units"
@@ -22,14 +23,7 @@ func Follow(ctx context.Context, p *cli.Progress, ask func(context.Context) *ses
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		tick := time.NewTicker(followEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for wait.For(ctx, followEvery) == nil {
 			if text := Ending(ask(ctx)); text != "" && ctx.Err() == nil {
 				p.Say("%s", text)
 			}
