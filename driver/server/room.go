@@ -18,6 +18,11 @@ const leastRoom = 256 << 20
 // before they pack it, some ten times as large as it is then, and remove it after.
 const roomFactor = 10
 
+// leastTook is how long a session must have been for its bytes to tell what a second takes. In
+// a shorter one most bytes are what every trace begins with, and a rate made of those would
+// refuse a session of minutes for room that it never needs.
+const leastTook = time.Second
+
 // cost is what a session of the server took.
 type cost struct {
 	bytes int64         // of its files
@@ -25,7 +30,8 @@ type cost struct {
 }
 
 // expected is how many bytes a session's files will have by what the last one took a second,
-// false before the first. One without a bound of its own is expected to be as long as that.
+// false before the first. One without a bound of its own is expected to be as long as that, and
+// one of less than leastTook is counted as that long.
 func (c cost) expected(j driver.Job) (int64, bool) {
 	if c.took <= 0 || c.bytes == 0 {
 		return 0, false
@@ -34,7 +40,7 @@ func (c cost) expected(j driver.Job) (int64, bool) {
 	if d <= 0 || d >= protocol.DefaultMaxDuration {
 		d = c.took
 	}
-	return int64(float64(c.bytes) * d.Seconds() / c.took.Seconds()), true
+	return int64(float64(c.bytes) * d.Seconds() / max(c.took, leastTook).Seconds()), true
 }
 
 // room refuses a session whose files the directory has no room for, before anything starts.

@@ -270,11 +270,21 @@ func TestNoRoomForTraces(t *testing.T) {
 	}
 	u.d.mu.Lock()
 	took := u.d.cost
-	u.d.cost = cost{bytes: 1 << 30, took: time.Second}
+	u.d.cost = cost{bytes: 4 << 10, took: time.Millisecond}
 	u.d.mu.Unlock()
 	if took.bytes == 0 || took.took <= 0 {
 		t.Errorf("%+v", took)
 	}
+	minutes := request(func(q *protocol.ArmRequest) { q.MaxDurationNs = int64(9 * time.Minute) })
+	if _, err := u.Arm(t.Context(), minutes); err != nil {
+		t.Errorf("after one of a millisecond: %v", err)
+	}
+	if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: minutes.Session}); err != nil {
+		t.Error(err)
+	}
+	u.d.mu.Lock()
+	u.d.cost = cost{bytes: 1 << 30, took: time.Second}
+	u.d.mu.Unlock()
 	_, err := u.Arm(t.Context(), request(func(q *protocol.ArmRequest) { q.MaxDurationNs = int64(2 * time.Second) }))
 	if err == nil || !strings.Contains(err.Error(), "leaves 2.00 GiB") || !strings.Contains(err.Error(), "20.0 GiB") {
 		t.Errorf("armed with too little room: %v", err)
