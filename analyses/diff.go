@@ -8,7 +8,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/compare"
 	"github.com/kinetoscope/kinetoscope/report"
-	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var _ = RegisterComparison(Analysis{
@@ -34,8 +33,8 @@ type diffOptions struct {
 	Unchanged   bool   `help:"Rows without any difference, too."`
 }
 
-// oneTrace is the trace of a side that has no others.
-func oneTrace(s Side) (*trace.Trace, error) {
+// oneTrace is the trace of a side that has no others, ready for questions.
+func oneTrace(s Side) (*analysis.Subject, error) {
 	if len(s.Traces) > 1 {
 		labels := make([]string, len(s.Traces))
 		for i := range s.Traces {
@@ -43,7 +42,7 @@ func oneTrace(s Side) (*trace.Trace, error) {
 		}
 		return nil, wrong("%s has %d traces (%v): choose one with --rank and --stage", s.Path, len(labels), labels)
 	}
-	return s.Traces[0].Value, nil
+	return analysis.NewSubject(s.Traces[0].Value), nil
 }
 
 // comparePipelines compares two runs as wholes. What chooses among the names of two traces

@@ -121,7 +121,12 @@ type DiffOptions struct {
 // calls, which are less independent: neighbours share caches and clocks, so P is then
 // too small rather than too large.
 func Diff(a, b *trace.Trace, opt Options, do DiffOptions) TraceDiff {
-	fa, fb := newFrames([]*trace.Trace{a}, opt)[0], newFrames([]*trace.Trace{b}, opt)[0]
+	return DiffOf(NewSubject(a), NewSubject(b), opt, do)
+}
+
+// DiffOf is Diff of traces that other questions were asked of.
+func DiffOf(a, b *Subject, opt Options, do DiffOptions) TraceDiff {
+	fa, fb := a.View(opt).f, b.View(opt).f
 	d := &differ{opt: do, rows: map[diffKey]*diffRow{}, short: map[string]string{}}
 	d.side(0, fa, do.StepsA)
 	d.side(1, fb, do.StepsB)

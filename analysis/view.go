@@ -46,7 +46,10 @@ func (s *Subject) View(opt Options) *View {
 	case Options{HTA: true}:
 		return s.hta()
 	}
-	return Look(s.Trace, opt)
+	if opt.HTA {
+		return Look(s.Trace, opt)
+	}
+	return &View{ownFrame(s.seen(), opt)}
 }
 
 // View is one trace as the analyses see it: who launched whom, what runs where. Making

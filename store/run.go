@@ -27,6 +27,7 @@ type Run struct {
 	dir  string
 	root *os.Root
 	temp atomic.Uint64
+	was  *Manifest // of a run that OpenRun opened; else nil
 }
 
 // Dir is the absolute path of the run.
@@ -154,15 +155,25 @@ func (r *Run) Finish(m Manifest) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", ManifestName, err)
 	}
-	if _, err := readManifest(b); err != nil {
+	if _, err := parseManifest(b); err != nil {
 		return fmt.Errorf("finish run: %w", err)
 	}
 	_, err = r.Write(ManifestName, "manifest", strings.NewReader(string(b)+"\n"))
 	return err
 }
 
-// Manifest reads what the run says about itself, with what came after its end.
+// Manifest is what the run says about itself, with what came after its end. A run that was
+// opened by OpenRun, Resolve among its callers, says what it said then: the manifest is read
+// once, all of its readers share it and none may change it. One that was created or reopened
+// is read anew each time, as it is still being written.
 func (r *Run) Manifest() (*Manifest, error) {
+	if r.was != nil {
+		return r.was, nil
+	}
+	return r.readManifest()
+}
+
+func (r *Run) readManifest() (*Manifest, error) {
 	f, err := r.root.Open(ManifestName)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -178,7 +189,7 @@ func (r *Run) Manifest() (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", r.dir, err)
 	}
-	m, err := readManifest(b)
+	m, err := parseManifest(b)
 	if err == nil {
 		err = r.addLate(m)
 	}

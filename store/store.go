@@ -213,13 +213,13 @@ func (s *Store) Resolve(ref string) (*Run, error) {
 		hits[1].ID)
 }
 
-// OpenRun opens the finished run in dir.
+// OpenRun opens the finished run in dir and reads its manifest.
 func OpenRun(dir string) (*Run, error) {
 	r, err := openRun(dir)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.Manifest(); err != nil {
+	if r.was, err = r.readManifest(); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -249,8 +249,8 @@ func checkSchema(version int) error {
 	return nil
 }
 
-// readManifest decodes and checks a manifest.
-func readManifest(b []byte) (*Manifest, error) {
+// parseManifest decodes and checks a manifest.
+func parseManifest(b []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestName, err)

@@ -237,7 +237,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add([]byte(`{"schema_version":2}`))
 	f.Add([]byte(`{"schema_version":1,"session":{"artifacts":[{"name":"../../x"}]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := readManifest(b)
+		m, err := parseManifest(b)
 		if err != nil {
 			return
 		}
@@ -257,4 +257,38 @@ func FuzzDirName(f *testing.F) {
 			t.Fatalf("%q has id %q", name, i.ID)
 		}
 	})
+}
+
+// TestAManifestIsReadOnce: all readers of a run that was opened see one manifest, also when
+// files come while they read; whoever opens the run then sees these.
+func TestAManifestIsReadOnce(t *testing.T) {
+	r := create(t, newStore(t), "", 1)
+	finish(t, r, "in time")
+	opened, err := OpenRun(r.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	before, err := opened.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := r.Write(LateDir+"/a.ksrec", protocol.KindRecording, strings.NewReader("late"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.FinishLate(before.Session.Stages[0].Ranks[0].RankID, []protocol.Artifact{a}); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := opened.Manifest(); err != nil || after != before {
+		t.Errorf("the run was read again: %v", err)
+	}
+	again, err := OpenRun(r.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if now, err := again.Manifest(); err != nil || len(now.Artifacts()) != len(before.Artifacts())+1 {
+		t.Errorf("%d artifacts after one came late, %d before (%v)", len(now.Artifacts()), len(before.Artifacts()), err)
+	}
 }

@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -45,6 +47,17 @@ func (c Class) String() string {
 
 // MarshalText writes the class's name.
 func (c Class) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote. A name of no class is an error that lists the
+// classes.
+func (c *Class) UnmarshalText(text []byte) error {
+	i := slices.Index(classNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("class %q: want one of %s", text, strings.Join(classNames[:], ", "))
+	}
+	*c = Class(i)
+	return nil
+}
 
 // Classes returns the names of the classes by number.
 func Classes() []string { return classNames[:] }

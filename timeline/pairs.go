@@ -3,6 +3,7 @@ package timeline
 import (
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -71,4 +72,14 @@ func (tl *Timeline) Trace(i int) (*trace.Trace, error) {
 		return nil, err
 	}
 	return p.t, nil
+}
+
+// Subject returns trace i as all questions of it see it; what these have read of it is shared.
+// Its trace must not be changed.
+func (tl *Timeline) Subject(i int) (*analysis.Subject, error) {
+	p, err := tl.part(i)
+	if err != nil {
+		return nil, err
+	}
+	return p.subject(), nil
 }

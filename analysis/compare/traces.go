@@ -82,9 +82,12 @@ type TraceOptions struct {
 	Diff analysis.DiffOptions // without steps of its own
 }
 
-// Traces compares trace b with trace a.
-func Traces(a, b *trace.Trace, o TraceOptions) (*TraceReport, error) {
-	sa, sb := steps.Find(a, steps.Options{NoPeriod: true}), steps.Find(b, steps.Options{NoPeriod: true})
+// Traces compares trace b with trace a. What both sides' subjects have read already, or read
+// for it, is read once for the steps and for the differences.
+func Traces(before, after *analysis.Subject, o TraceOptions) (*TraceReport, error) {
+	a, b := before.Trace, after.Trace
+	sa := steps.Find(a, steps.Options{Seen: before.Seen(), NoPeriod: true})
+	sb := steps.Find(b, steps.Options{Seen: after.Seen(), NoPeriod: true})
 	r := &TraceReport{A: made.Of(a), B: made.Of(b), Differs: []string{}, Steps: []TraceSteps{}}
 	r.Differs = append(r.Differs, unlike("cards", listed(r.A.Cards), listed(r.B.Cards))...)
 	r.Differs = append(r.Differs, unlike("versions", listed(r.A.Versions), listed(r.B.Versions))...)
@@ -103,7 +106,7 @@ func Traces(a, b *trace.Trace, o TraceOptions) (*TraceReport, error) {
 		r.WindowsA, r.WindowsB = sa.Windows(), sb.Windows()
 		do.StepsA, do.StepsB = r.WindowsA, r.WindowsB
 	}
-	r.Diff = analysis.Diff(a, b, o.Options, do)
+	r.Diff = analysis.DiffOf(before, after, o.Options, do)
 	if by != ByWholeTrace {
 		r.Steps = traceSteps(sa, sb)
 	}

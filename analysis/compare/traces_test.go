@@ -60,7 +60,7 @@ func TestTraces(t *testing.T) {
 		"nothing":                {a: trace.New(), b: few[0], fails: ErrNoSlices},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := Traces(c.a, c.b, c.o)
+			r, err := Traces(analysis.NewSubject(c.a), analysis.NewSubject(c.b), c.o)
 			if !errors.Is(err, c.fails) || c.fails != nil {
 				if !errors.Is(err, c.fails) {
 					t.Errorf("%v, want %v", err, c.fails)
@@ -84,7 +84,7 @@ func TestTraces(t *testing.T) {
 func TestTracesAreTheDiff(t *testing.T) {
 	a, b := stepped(12, "X", func(int) int64 { return 1000 }), stepped(9, "X",
 		func(i int) int64 { return int64(900 + i) })
-	r, err := Traces(a, b, TraceOptions{})
+	r, err := Traces(analysis.NewSubject(a), analysis.NewSubject(b), TraceOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/index"
@@ -64,20 +63,10 @@ func TestRecordings(t *testing.T) {
 	})
 }
 
-// types are those of gen's messages, by name.
-var types = map[string]any{
-	"presence": protocol.RankInfo{}, "status": protocol.RankStatus{}, "beat": protocol.HubBeat{},
-	"probe": protocol.ClockProbe{},
-	"clock": protocol.ClockReply{}, "arm": protocol.ArmRequest{}, "start": protocol.BeginRequest{},
-	"stop":    protocol.StopRequest{},
-	"collect": protocol.CollectRequest{}, "abort": protocol.AbortRequest{}, "call": protocol.CallRequest{},
-	"reply": protocol.CallReply{},
-	"stage": protocol.StageReply{}, "config": protocol.ProfilerConfig{}, "manifest": store.Manifest{},
-}
-
 // TestMessages: nothing that a message or a manifest of any day said is lost on today's
 // code: read and written again it still says all of it.
 func TestMessages(t *testing.T) {
+	types := Messages()
 	each(t, "messages.json", func(t *testing.T, content []byte) {
 		var all map[string]json.RawMessage
 		if err := json.Unmarshal(content, &all); err != nil {

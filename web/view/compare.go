@@ -218,11 +218,11 @@ type tracesBody struct {
 // diff compares a trace of each side; the result is kept.
 func (a *API) diff(s [2]*compareSide, i, j int, steps compare.StepChoice) (*compare.TraceReport, error) {
 	v, err := a.memo.get(memoKey(s, "traces", i, j, steps), func() (any, error) {
-		x, err := s[0].tl.Trace(i)
+		x, err := s[0].tl.Subject(i)
 		if err != nil {
 			return nil, err
 		}
-		y, err := s[1].tl.Trace(j)
+		y, err := s[1].tl.Subject(j)
 		if err != nil {
 			return nil, err
 		}

@@ -3,7 +3,8 @@
 //
 //	go run ./internal/samples/gen internal/samples/testdata/NAME
 //
-// It uses nothing that versions long ago did not have, so that it runs there too.
+// It and package samples use nothing that versions long ago did not have, so that they run
+// there too.
 package main
 
 import (
@@ -16,23 +17,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/samples"
 	"github.com/kinetoscope/kinetoscope/profiler"
-	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
-
-// messages are what hub and ranks tell each other, and what a run keeps.
-var messages = map[string]any{
-	"presence": protocol.RankInfo{}, "status": protocol.RankStatus{}, "beat": protocol.HubBeat{},
-	"probe": protocol.ClockProbe{},
-	"clock": protocol.ClockReply{}, "arm": protocol.ArmRequest{}, "start": protocol.BeginRequest{},
-	"stop":    protocol.StopRequest{},
-	"collect": protocol.CollectRequest{}, "abort": protocol.AbortRequest{}, "call": protocol.CallRequest{},
-	"reply": protocol.CallReply{},
-	"stage": protocol.StageReply{}, "config": protocol.ProfilerConfig{}, "manifest": store.Manifest{},
-}
 
 func main() {
 	if len(os.Args) != 2 {
@@ -50,7 +40,7 @@ func write(dir string) error {
 		return err
 	}
 	filled := map[string]any{}
-	for name, m := range messages {
+	for name, m := range samples.Messages() {
 		v := reflect.New(reflect.TypeOf(m))
 		fill(v.Elem(), name, maxDepth)
 		filled[name] = v.Interface()
