@@ -33,7 +33,7 @@ type RankReport struct {
 	Counters    CounterTable    `json:"counters"`
 	Host        cause.Report    `json:"host"`               // what the host did while the devices waited for it
 	Frames      FrameTable      `json:"frames"`             // Python frames
-	Recorded    *Recorded       `json:"recorded,omitempty"` // of a program that is no stage and no torch
+	Recorded    *Recorded       `json:"recorded,omitempty"` // of a program that is neither a stage nor torch
 }
 
 // All runs every analysis on the ranks of one job, on all cores.

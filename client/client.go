@@ -90,7 +90,7 @@ func (c *Client) Start(ctx context.Context, r protocol.StartRequest) (*session.S
 }
 
 // Stop ends the running session and returns it, with wait when its artifacts are durable.
-// With nothing to stop the state is idle, which is no error.
+// With nothing to stop the state is idle, which is not an error.
 func (c *Client) Stop(ctx context.Context, wait bool) (*session.Status, error) {
 	return c.session(ctx, http.MethodPost, api.StopPath, api.StopRequest{Wait: &wait})
 }
@@ -121,7 +121,7 @@ func (c *Client) Sessions(ctx context.Context, limit int) ([]*session.Status, er
 }
 
 // Health says whether the pipeline serves, of what it is made, and what is missing. A
-// server that answers that it does not serve is no error.
+// server that answers that it does not serve is not an error.
 func (c *Client) Health(ctx context.Context) (*api.Health, error) {
 	h := new(api.Health)
 	err := c.call(ctx, http.MethodGet, api.HealthPath, nil, h)

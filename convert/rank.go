@@ -40,7 +40,7 @@ type Result struct {
 }
 
 // Recording converts the recording file in to artifacts, sorted by name. A recording that
-// was cut is no error; see Result.Notes, which are logged too. On error the artifacts that were finished
+// was cut is not an error; see Result.Notes, which are logged too. On error the artifacts that were finished
 // before it are in the Result.
 func Recording(ctx context.Context, in string, to Sink, o Options) (Result, error) {
 	t, info, err := native.ReadFile(ctx, in)

@@ -72,7 +72,7 @@ type Keeper interface {
 	// Leftover returns the files that were left for a session, none if there are none.
 	// The session is a ULID.
 	Leftover(session string) []rank.File
-	// DiscardLeftover removes them. That there are none is no error.
+	// DiscardLeftover removes them. That there are none is not an error.
 	DiscardLeftover(session string) error
 }
 

@@ -34,7 +34,7 @@ func (s Spool) Create(session, ext string) (*os.File, error) {
 }
 
 // Remove removes a file that Create made, and the directory with its last file. That it
-// is gone already is no error.
+// is gone already is not an error.
 func (s Spool) Remove(path string) error {
 	err := os.Remove(path)
 	_ = os.Remove(filepath.Dir(path)) // fails while other ranks' files are in it

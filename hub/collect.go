@@ -226,7 +226,7 @@ func (r *runner) fetch(ctx context.Context, obs jetstream.ObjectStore, id protoc
 
 // salvage takes the spooled files of a rank that cannot hand them over: from its
 // spool if that is on this host, else by the rank itself or its successor on the same
-// host if one of them is there by now. Finding none is no error.
+// host if one of them is there by now. Finding none is not an error.
 func (r *runner) salvage(a session.Action) (session.Event, error) {
 	t := r.incs[a.Rank]
 	if t.SpoolDir == "" {

@@ -90,7 +90,7 @@ func (e *UnderWay) Error() string {
 func (e *UnderWay) HTTPStatus() int { return 409 }
 
 // Forget drops what the hub remembers of an ended session whose run is deleted. The error is
-// an *UnderWay, or that its record stays; a session that the hub does not know is no error.
+// an *UnderWay, or that its record stays; a session that the hub does not know is not an error.
 func (h *Hub) Forget(ctx context.Context, id string) error {
 	h.mu.Lock()
 	_, runs := h.runners[id]

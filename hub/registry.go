@@ -81,7 +81,7 @@ func (r *registry) seen(info protocol.RankInfo, now time.Time) (returned, taken 
 	return returned, true
 }
 
-// replacedBy is why a process is no rank any more when another has its place.
+// replacedBy is why a process is not a rank any more when another has its place.
 func replacedBy(by protocol.RankInfo) string {
 	return fmt.Sprintf("its process has ended: another one, %d on %s, has its place", by.PID, by.Host)
 }

@@ -48,7 +48,7 @@ func (c *control) Ranks() []protocol.RankInfo { return c.hub.Ranks(c.pipeline) }
 
 // StopProfile ends the running session and returns when its artifacts are durable. A
 // session that ended by itself, by max_iterations say, is returned by the first stop
-// after it. Without either the state is idle, which is no error.
+// after it. Without either the state is idle, which is not an error.
 func (c *control) StopProfile(ctx context.Context) (*session.Status, error) {
 	st, err := c.hub.StopProfile(ctx)
 	c.mu.Lock()

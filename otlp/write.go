@@ -40,7 +40,7 @@ func init() {
 	})
 }
 
-// ErrNoRequests tells that traces say nothing of requests.
+// ErrNoRequests reports that traces say nothing of requests.
 var ErrNoRequests = errors.New("no request is named in these traces, so there are no spans: stages of this project, " +
 	"torch ranks and SGLang-Omni's events name them")
 

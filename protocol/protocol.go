@@ -241,7 +241,7 @@ type BeginRequest struct {
 	AtNs    int64  `json:"at_ns"`
 }
 
-// StopRequest ends recording. Stopping a stopped session is no error.
+// StopRequest ends recording. Stopping a stopped session is not an error.
 type StopRequest struct {
 	Session string `json:"session"`
 }
@@ -254,7 +254,7 @@ type CollectRequest struct {
 }
 
 // AbortRequest drops a session on a rank, whatever its state: recording ends,
-// spooled files are removed unless Keep. Aborting an unknown session is no error.
+// spooled files are removed unless Keep. Aborting an unknown session is not an error.
 type AbortRequest struct {
 	Session string `json:"session"`
 	Reason  string `json:"reason"`

@@ -38,7 +38,7 @@ func FrameTable(list []Ranked[analysis.FrameTable]) *Table {
 		"self: without the frames inside; share of the window of all threads", list)
 }
 
-// SpanTable is the time in the spans of a program that is no stage and no torch.
+// SpanTable is the time in the spans of a program that is neither a stage nor torch.
 func SpanTable(list []Ranked[analysis.FrameTable]) *Table {
 	return frameTable("spans", "Spans", "span", "self: without the spans inside; share of the window of all tracks",
 		list)
@@ -69,7 +69,7 @@ func frameTable(name, title, what, note string, list []Ranked[analysis.FrameTabl
 	return t
 }
 
-// GoroutineTable is the threads, goroutines or other tracks of a program that is no stage and no
+// GoroutineTable is the threads, goroutines or other tracks of a program that is neither a stage nor
 // torch.
 func GoroutineTable(list []Ranked[analysis.Recorded]) *Table {
 	title := "Goroutines"

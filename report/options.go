@@ -48,7 +48,7 @@ func (o TextOptions) withDefaults() TextOptions {
 
 // Detect returns the options that suit f: colours only on a terminal and never with
 // NO_COLOR set or TERM=dumb; the terminal's width, else COLUMNS; ASCII where the
-// locale is set and is no UTF-8. getenv is os.Getenv outside of tests.
+// locale is set and is not UTF-8. getenv is os.Getenv outside of tests.
 func Detect(f *os.File, getenv func(string) string) TextOptions {
 	var o TextOptions
 	tty := f != nil && term.IsTerminal(int(f.Fd()))

@@ -140,7 +140,7 @@ type Info struct {
 	Complete bool      `json:"complete"` // has a manifest
 }
 
-// List returns the runs, youngest first. What is not named like a run is no run.
+// List returns the runs, youngest first. What is not named like a run is not a run.
 func (s *Store) List() ([]Info, error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {

@@ -146,7 +146,7 @@ func jsonText(v []byte) (string, bool) {
 	return Unescape(v[1 : len(v)-1]), true
 }
 
-// Unescape returns the text of a JSON string's inside. What is no escape stays as it
+// Unescape returns the text of a JSON string's inside. What is not an escape stays as it
 // stands, and a lone surrogate or invalid UTF-8 becomes U+FFFD.
 func Unescape(b []byte) string {
 	plain := true

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ArgsObject builds the JSON object of a row's arguments, for readers of formats that are no
-// JSON. The zero value is one without members.
+// ArgsObject builds the JSON object of a row's arguments, for readers of formats that are not JSON.
+// The zero value is an object without members.
 type ArgsObject []byte
 
 // key begins a member.
@@ -21,9 +21,9 @@ func (o *ArgsObject) key(name string) {
 	*o = append(appendJSON(*o, name), ": "...)
 }
 
-// appendJSON appends s as JSON text; what is no UTF-8 is replaced.
+// appendJSON appends s as a JSON string; bytes that are not UTF-8 become U+FFFD.
 func appendJSON(b []byte, s string) []byte {
-	text, _ := json.Marshal(strings.ToValidUTF8(s, "\uFFFD")) // a string cannot fail
+	text, _ := json.Marshal(strings.ToValidUTF8(s, "\uFFFD")) // marshalling a string never fails
 	return append(b, text...)
 }
 
@@ -39,7 +39,7 @@ func (o *ArgsObject) Uint(name string, v uint64) {
 	*o = strconv.AppendUint(*o, v, 10)
 }
 
-// Float adds a number; what JSON has no number for is left out.
+// Float adds a number. JSON cannot hold NaN and infinities; they are left out.
 func (o *ArgsObject) Float(name string, v float64) {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return
@@ -54,7 +54,7 @@ func (o *ArgsObject) Text(name, v string) {
 	*o = appendJSON(*o, v)
 }
 
-// Raw adds a value that is JSON already, and must be valid.
+// Raw adds a value that is already valid JSON.
 func (o *ArgsObject) Raw(name string, v []byte) {
 	o.key(name)
 	*o = append(*o, v...)
@@ -63,7 +63,7 @@ func (o *ArgsObject) Raw(name string, v []byte) {
 // Len is the length of the object so far, bytes.
 func (o ArgsObject) Len() int { return len(o) }
 
-// Done returns the object, nil if it has no members. o is not to be used again.
+// Done returns the object, nil if it has no members. o must not be used afterwards.
 func (o ArgsObject) Done() []byte {
 	if o == nil {
 		return nil

@@ -8,15 +8,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Objects whose texts differ in more than numbers make a template each and gain
-// nothing by it. They are packed instead: laid one after the other into blocks, each
-// packed by itself. A reference to one has packedTemplate for its template and, for
-// its offset, the number of the block and the object's place in it.
+// Objects whose texts differ in more than numbers would need a template each, which saves no
+// memory. They are packed instead: laid one after the other into blocks, and each block is
+// compressed by itself. A reference to a packed object has packedTemplate as its template; its
+// offset holds the number of the block and the object's place in the block.
 
 const (
 	// packedTemplate is the template that marks a packed object.
 	packedTemplate = 1<<(64-refOffsetBits) - 2
-	// packPlaceBits leaves 2^20 blocks of 64 KiB, as much as there may be of values.
+	// packPlaceBits is how many bits of an offset are the place in a block. The rest number 2^20
+	// blocks of 64 KiB, which is as much text as the values of templates may take.
 	packPlaceBits = 16
 	packBlock     = 1 << packPlaceBits // a block is closed when it is as long as this
 	maxPackBlocks = 1 << (refOffsetBits - packPlaceBits)
@@ -26,16 +27,17 @@ const (
 )
 
 const (
-	// freeTemplates is how many templates a store makes before they must repay.
+	// freeTemplates is how many templates a store may make before each further one must save
+	// memory.
 	freeTemplates = 4096
-	// templateRepay is how many objects a template must serve on average. A template
-	// takes some 300 bytes more than its share of a packed block, the values of a hole
-	// hundreds of bytes less than a packed object.
+	// templateRepay is how many objects a template must serve on average to save memory. The
+	// template itself takes some 300 bytes more than a packed object, and every object that it
+	// serves takes hundreds of bytes less than a packed one.
 	templateRepay = 16
 )
 
-// TemplatesRepay reports whether one more template is worth its memory in a store, or
-// a reader's share of it, that has so many templates for so many objects.
+// TemplatesRepay reports whether one more template saves memory in a store, or in a reader's share
+// of one, that has this many templates for this many objects.
 func TemplatesRepay(templates, objects int) bool {
 	return templates < freeTemplates+objects/templateRepay
 }
@@ -62,7 +64,7 @@ func (p *ArgsPacker) Add(raw []byte) uint64 {
 
 func (p *ArgsPacker) close() {
 	if p.enc == nil {
-		// Without options that are wrong NewWriter does not fail.
+		// NewWriter fails only on wrong options, and these are right.
 		p.enc, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 			zstd.WithEncoderCRC(false), zstd.WithWindowSize(packBlock), zstd.WithLowerEncoderMem(true))
 	}
@@ -119,7 +121,7 @@ func (a *argStore) pack(raw []byte) (r ArgsRef, ok bool) {
 			return NoArgs, false
 		}
 		a.packNo = len(a.packed.blocks)
-		a.packed.blocks = append(a.packed.blocks, nil) // its place, filled when it is closed
+		a.packed.blocks = append(a.packed.blocks, nil) // reserves the block's number; closePack fills it
 	}
 	r = PackedRef(a.packNo, a.packer.Add(raw))
 	if len(a.packer.open) == 0 {
@@ -153,7 +155,7 @@ func (t *Trace) packedAt(r ArgsRef) []byte {
 	return a.packed.at(off)
 }
 
-// packedArgs are a trace's packed blocks and some of them unpacked.
+// packedArgs are a trace's packed blocks, and those of them that were unpacked last.
 type packedArgs struct {
 	blocks [][]byte
 	bytes  int64 // of blocks
@@ -169,7 +171,7 @@ type unpacked struct {
 	text  []byte
 }
 
-// packDecoder unpacks blocks, for several goroutines at a time; it owns none.
+// packDecoder unpacks blocks for any number of goroutines and starts none itself.
 var packDecoder = sync.OnceValue(func() *zstd.Decoder {
 	d, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(packBlock+MaxPacked+1))
 	return d

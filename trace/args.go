@@ -91,8 +91,9 @@ func HoleDigits(before []byte) int {
 	return minHoleDigits
 }
 
-// IsHole reports whether a run of n digits that begins with first becomes a hole, given
-// the text before it. Runs that a number would not give back stay text.
+// IsHole reports whether a run of n digits that begins with first becomes a hole, given the text
+// before it. Runs that a number would not reproduce exactly, such as those with leading zeros, stay
+// text.
 func IsHole(n int, first byte, before []byte) bool {
 	if n >= minHoleDigits {
 		return n <= maxHoleDigits && first != '0' && !inEscape(before)
@@ -100,8 +101,8 @@ func IsHole(n int, first byte, before []byte) bool {
 	return (first != '0' || n == 1) && HoleDigits(before) == 1
 }
 
-// inEscape reports whether what follows before may belong to an escape of JSON by the
-// number of a character. Its digits, \u3042, are text and have to stay in the template.
+// inEscape reports whether digits that follow before may belong to a JSON escape such as \u3042.
+// These are text and have to stay in the template.
 func inEscape(before []byte) bool {
 	for i := len(before) - 1; i > 0 && i >= len(before)-escapeDigits; i-- {
 		if before[i] == 'u' {
@@ -281,7 +282,7 @@ func (a *argStore) keep(lit []byte) []byte {
 	return a.block[n:len(a.block):len(a.block)]
 }
 
-// Trim gives back memory that only adding needs; adding goes on working.
+// Trim gives back memory that only adding needs. Rows can still be added afterwards.
 func (t *Trace) Trim() {
 	t.args.closePack()
 	t.args.byHash, t.args.lit, t.args.val, t.args.block = nil, nil, nil, nil
@@ -340,8 +341,8 @@ func (t *Trace) AddArgsValues(values []byte) uint64 {
 	return off
 }
 
-// ReserveArgsValues makes room for more bytes of values: capacity tells how much room a
-// store of n bytes that needs more of them gets. For readers that know how much is to come.
+// ReserveArgsValues makes room for more bytes of values, for readers that know how many are to
+// come. capacity(n, more) is the capacity, in bytes, that a store of n bytes gets for them.
 func (t *Trace) ReserveArgsValues(more int, capacity func(n, more int) int) {
 	v := t.args.values
 	if cap(v)-len(v) < more {
@@ -349,7 +350,7 @@ func (t *Trace) ReserveArgsValues(more int, capacity func(n, more int) int) {
 	}
 }
 
-// ClipArgsValues gives the room for values back that is not used, if that is more than an eighth.
+// ClipArgsValues gives back the unused room for values if it is more than an eighth.
 func (t *Trace) ClipArgsValues() {
 	if v := t.args.values; cap(v)-len(v) > len(v)/8 {
 		t.args.values = slices.Clip(append(make([]byte, 0, len(v)), v...))

@@ -95,7 +95,7 @@ func buildIndex(t *Trace) *Index {
 	var wg sync.WaitGroup
 	var overlaps, track atomic.Int64
 	for range min(runtime.GOMAXPROCS(0), len(t.Tracks), n/minParallel+1) {
-		wg.Go(func() { // a track's slices are its worker's alone
+		wg.Go(func() { // each track belongs to one worker, so no two write the same slices
 			var nest nester
 			for k := int(track.Add(1)) - 1; k < len(t.Tracks); k = int(track.Add(1)) - 1 {
 				order := x.Track(TrackID(k))
@@ -150,7 +150,7 @@ func (m *nester) parent(s *Slices, start, end int64) int32 {
 	}
 	if len(m.open) > maxOpen {
 		m.open = slices.DeleteFunc(m.open, func(o uint32) bool { return ended(s, o, start) })
-		if len(m.open) > maxOpen { // half of them, so that a deep stack does not come here with every slice
+		if len(m.open) > maxOpen { // drop half, so that a deep stack does not get here again with the next slice
 			m.open = append(m.open[:0], m.open[len(m.open)-maxOpen/2:]...)
 		}
 	}

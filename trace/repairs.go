@@ -49,7 +49,7 @@ const (
 	RepairUnsorted   = "events not in order of time"         // informative; nothing changes
 	RepairStreamSync = "stream sync slices on a lane apart"  // tid = stream + 1 000 000
 	RepairFurther    = "further array of events in the file" // read into the same trace
-	RepairAfterEnd   = "content after the end ignored"       // text that is no trace; Skipped has its bytes
+	RepairAfterEnd   = "content after the end ignored"       // text that is not a trace; Skipped has its bytes
 	RepairLeftover   = "events after the end of the trace"   // read into the same trace
 	RepairCutByNext  = "cut by the next trace of the file"   // two writers, or one that was killed
 	// which process launched the device's work is not known; count of processes

@@ -2,13 +2,13 @@ package trace
 
 import "unsafe"
 
-// stringBytes is what a text takes beside its bytes: its header, its hash and its places
-// in a table that is half empty, each in a list that may have room for as much again.
+// stringBytes is the memory of a text beside its bytes: its header, its hash, and its slots in a
+// hash table that is at most half full, each in a slice with up to twice the capacity it uses.
 const stringBytes = 64
 
-// Bytes returns the memory that the trace takes, in bytes: columns with their room for
-// more, tracks, texts and arguments, and the index if it was asked for. What little else
-// there is, such as devices, is left out.
+// Bytes returns the memory that the trace takes, in bytes: columns with their spare capacity,
+// tracks, texts and arguments, and the index if it was asked for. The rest, such as devices, is
+// small and not counted.
 func (t *Trace) Bytes() int64 {
 	s, i, c, f := &t.Slices, &t.Instants, &t.Counters, &t.Flows
 	n := t.ArgsBytes() + room(t.Tracks) + t.Strings.bytes + stringBytes*int64(t.Strings.list.Len())

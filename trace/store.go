@@ -54,7 +54,7 @@ func (s *Strings) InternHashed(text string, hash uint64) StringID {
 // not be changed.
 func (s *Strings) Texts() []string { return s.list.Keys() }
 
-// share returns the same texts, to which others can be added apart.
+// share returns a table of the same texts that grows independently of s.
 func (s *Strings) share() Strings { return Strings{list: s.list.Share(), bytes: s.bytes} }
 
 // SetTexts restores what Texts returned; s owns the list from then on.

@@ -16,8 +16,8 @@ func (t *Trace) Subset(keep func(TrackID) bool) *Trace {
 	})[0]
 }
 
-// Partition returns n traces, each of the rows of the tracks of which of returns its number;
-// rows for which it returns a negative one are left out. Each is as Subset returns it.
+// Partition returns n traces as Subset makes them: trace i has the rows of the tracks for which of
+// returns i. Rows of tracks for which of returns a negative number are left out.
 func (t *Trace) Partition(n int, of func(TrackID) int) []*Trace {
 	out := make([]*Trace, n)
 	for k := range out {
@@ -70,7 +70,7 @@ func (t *Trace) Partition(n int, of func(TrackID) int) []*Trace {
 	return out
 }
 
-// shared is a store of the same objects to which others may be added apart.
+// shared returns a store of the same objects that grows independently of a.
 func (a *argStore) shared() argStore {
 	a.closePack()
 	return argStore{
@@ -79,8 +79,8 @@ func (a *argStore) shared() argStore {
 	}
 }
 
-// Append adds the rows of o, which stays as it is. Equal tracks become one; times must
-// count from the same instant. Event goes on where t's ends.
+// Append adds the rows of o, which is not changed. Equal tracks become one. The times of both must
+// count from the same instant. Event numbers of the added rows continue those of t.
 func (t *Trace) Append(o *Trace) {
 	tracks, have := make([]TrackID, len(o.Tracks)), make(map[Track]TrackID, len(t.Tracks))
 	for i, k := range t.Tracks {

@@ -76,7 +76,7 @@ func (k TrackKind) String() string {
 type Track struct {
 	Kind             TrackKind
 	PID, TID         int64  // as in the file; for text ids a negative number stands in, see PIDText and TIDText
-	PIDText, TIDText string // set only if the file had text that is no number
+	PIDText, TIDText string // set only if the file had text that is not a number
 	Device, Stream   int64  // -1 if not a device lane
 	Process, Name    string // from metadata rows; may be empty
 	Labels           string // process_labels, e.g. "CPU", "GPU 0"

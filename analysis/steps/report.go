@@ -79,7 +79,7 @@ type Report struct {
 	Method        Method    `json:"method"`
 	How           string    `json:"how"`     // one sentence: what the steps were found by
 	Typed         string    `json:"typed"`   // what the kinds rest on: "label", "kernel names" or ""
-	Skipped       int       `json:"skipped"` // labels that are no steps: idle ones, captures of graphs
+	Skipped       int       `json:"skipped"` // labels that are not steps: idle ones, captures of graphs
 	Steps         []Step    `json:"steps"`   // by start
 	Kinds         []Stats   `json:"kinds"`   // most time first
 	Verdict       Verdict   `json:"verdict"`

@@ -33,7 +33,7 @@ type View struct {
 	Start, Dur []int64 // ns; the trace's own columns unless they were corrected or cut
 	Keep       []bool  // which slices count; nil if all do
 	Lanes      []Lane  // in order of first appearance
-	LaneOf     []int32 // per slice: index into Lanes, None if it is no device work
+	LaneOf     []int32 // per slice: index into Lanes, None if it is not device work
 	Work       []int32 // device work in file order
 	ByStart    []int32 // device work by start, then file order
 	Partner    []int32 // per slice: of device work its launch, of a launch its last device work; None if there is none

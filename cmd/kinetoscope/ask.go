@@ -219,7 +219,7 @@ func (c *compareCmd) side(e *cli.Env, path string) (analyses.Side, []reading.Inf
 	return analyses.Side{Path: path, Traces: list}, infos, err
 }
 
-// beside writes what belongs to an answer and is no part of it: files and notes.
+// beside writes what belongs to an answer and is not part of it: files and notes.
 func beside(e *cli.Env, found *analyses.Answer) error {
 	for _, f := range found.Files {
 		if err := os.WriteFile(f.Path, f.Content, 0o644); err != nil {

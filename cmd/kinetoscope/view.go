@@ -230,7 +230,7 @@ func (l *paths) sayLeft(o *view.Opened) {
 	reading.NoteLeft(&e)
 }
 
-// openBrowser shows url to the user; that it could not is no error of the verb.
+// openBrowser shows url to the user; that it could not is not an error of the verb.
 func openBrowser(e *cli.Env, url string) {
 	name, args := "xdg-open", []string{url}
 	switch runtime.GOOS {

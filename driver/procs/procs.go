@@ -121,7 +121,7 @@ type Rank struct {
 	WorldSize int
 }
 
-// Skipped is a process that is no rank.
+// Skipped is a process that is not a rank.
 type Skipped struct {
 	PID    int
 	Reason string // for people

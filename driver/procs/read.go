@@ -155,7 +155,7 @@ func parseStat(s string) (stat, error) {
 	return stat{state: f[0][0], parent: int(parent), ticks: ticks}, nil
 }
 
-// ancestors ends where a parent is out of sight, which is no error: it may have ended, or
+// ancestors ends where a parent is out of sight, which is not an error: it may have ended, or
 // be hidden from other users.
 func ancestors(root string, parent int) []int {
 	var out []int

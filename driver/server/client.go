@@ -118,7 +118,7 @@ func (c *client) auth() (header, value string) {
 	return c.header, c.token
 }
 
-// get asks for a JSON document. What is no JSON, or is not there, leaves out as it is.
+// get asks for a JSON document. What is not JSON, or is not there, leaves out as it is.
 func (c *client) get(ctx context.Context, path string, out any) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

@@ -49,7 +49,7 @@ const (
 // restart. Status fields RankID and StageName are filled in by the Member. An
 // error is a refusal and becomes the reason of the rank's failure.
 type Handler interface {
-	// Arm makes ready to record r.Session. Arming the armed session again is no error.
+	// Arm makes ready to record r.Session. Arming the armed session again is not an error.
 	Arm(ctx context.Context, r protocol.ArmRequest) (protocol.RankStatus, error)
 	// Start begins at r.AtNs of the rank's clock and returns after that instant.
 	Start(ctx context.Context, r protocol.BeginRequest) (protocol.RankStatus, error)
@@ -58,7 +58,7 @@ type Handler interface {
 	Stop(ctx context.Context, r protocol.StopRequest) (protocol.RankStatus, error)
 	// Collect returns the files of a stopped session. They stay until Abort.
 	Collect(ctx context.Context, r protocol.CollectRequest) (protocol.RankStatus, Handover, error)
-	// Abort drops a session in whatever state it is. An unknown one is no error.
+	// Abort drops a session in whatever state it is. An unknown one is not an error.
 	Abort(ctx context.Context, r protocol.AbortRequest) (protocol.RankStatus, error)
 	// Status says what the profiler does now.
 	Status(ctx context.Context) protocol.RankStatus

@@ -40,7 +40,7 @@ const (
 	leastReserve = 24 << 20
 )
 
-// Error tells that the process came to its amount of memory.
+// Error reports that the process came to its amount of memory.
 type Error struct {
 	Resident, Limit int64 // bytes
 }

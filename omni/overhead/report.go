@@ -63,7 +63,7 @@ type Unmeasured struct {
 var phaseOrder = []string{trace.NameTextEncode, trace.NamePrefill, trace.NameDecodeStep, trace.NameDenoiseStep,
 	trace.NameVAEDecode, trace.NameVocode}
 
-// phaseHandoff is no step: how long it takes depends on when the next stage looks.
+// phaseHandoff is not a step: how long it takes depends on when the next stage looks.
 const phaseHandoff = "handoff"
 
 // report sums the turns up.

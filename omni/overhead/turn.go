@@ -162,7 +162,7 @@ func subtract(after, before map[phaseKey]wire.Durations) (map[phaseKey]wire.Dura
 }
 
 // setFlight switches the flight recorders and returns whether any is on. A process that
-// takes part and does not know the question is no error.
+// takes part and does not know the question is not an error.
 func (m *meter) setFlight(ctx context.Context, on bool) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -19,7 +19,7 @@ type Check struct {
 	Damage      []Damage // pieces in the middle that could not be read
 }
 
-// Verify reads all of a recording, checksums included. Damage is no error: the result
+// Verify reads all of a recording, checksums included. Damage is not an error: the result
 // tells of it. An error means that r failed, or that there is no recording to read: it is
 // an *Error then.
 func Verify(r io.Reader) (*Check, error) {

@@ -62,7 +62,7 @@ func (e *UploadRefused) Hint() string { return e.Do }
 
 // Upload takes a trace that was recorded elsewhere, or an archive of several, as a run of its
 // own. The name is the file's as its owner knows it; it decides nothing but what people see.
-// size is how long the file is, -1 if that is not known. What is no trace, or too large, is an
+// size is how long the file is, -1 if that is not known. What is not a trace, or too large, is an
 // *UploadRefused, and leaves nothing.
 func (c *Catalog) Upload(ctx context.Context, name string, size int64, src io.Reader) (Item, error) {
 	if err := c.mayUpload(name, size); err != nil {

@@ -27,7 +27,7 @@ const (
 )
 
 // Find opens the run that name means: its directory, the beginning of its id, or "latest"
-// in the store at root. It returns nil if name is a file or a directory that is no run,
+// in the store at root. It returns nil if name is a file or a directory that is not a run,
 // and so means traces. The caller closes the run. An error says that name means nothing.
 func Find(name, root string) (*store.Run, error) {
 	st, err := os.Stat(name)

@@ -43,7 +43,7 @@ func NewStream(w io.Writer) *Stream { return &Stream{w: w} }
 // NewFile writes an Arrow file, compressed with zstd.
 func NewFile(w io.Writer) *Stream { return &Stream{w: w, file: true} }
 
-// errNothing tells that no table was added: a stream has a schema.
+// errNothing reports that no table was added: without one there is no schema to write.
 var errNothing = errors.New("write Arrow: no table given")
 
 // Add writes the rows of a table, whose columns are those of the first.

@@ -36,7 +36,7 @@ func IsDir(path string) bool {
 	return err == nil && st.IsDir() && strings.HasSuffix(filepath.Clean(path), suffix)
 }
 
-// RawOnlyError tells that a directory holds recordings that were never analysed.
+// RawOnlyError reports that a directory holds recordings that were never analysed.
 type RawOnlyError struct{ Dir string }
 
 // Error implements error.
@@ -89,11 +89,11 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// role is what the slices of one process of the file are.
+// role says what the slices of one process of the file are.
 type role struct {
 	kind   trace.TrackKind
 	cat    trace.Category // given to slices without one
-	always bool           // the file's own category does not count
+	always bool           // cat replaces the file's own category
 }
 
 // roles are the processes by the name that metadata rows give them.
@@ -108,7 +108,7 @@ var roles = map[string]role{
 	"Python GC":        {trace.TrackCPU, trace.CatOther, false},
 }
 
-// taskCats are the task types of hardware rows that are no kernels.
+// taskCats are the task types of hardware rows that are not kernels.
 var taskCats = map[string]trace.Category{
 	"MEMCPY_ASYNC":  trace.CatGPUMemcpy,
 	"SDMA_SQE":      trace.CatGPUMemcpy,

@@ -13,9 +13,9 @@ const (
 	catFromCANN     = "HostToDevice" // from inside the CANN call that sent it
 )
 
-// enqueue is the name of the slices that link stands at the beginning of arrows from
-// operators: the moment at which the operator handed the work to the queue of CANN's
-// thread. It is the arrows' own name.
+// enqueue is the name of the slices that link adds where arrows from operators begin: the moment at
+// which the operator handed the work to the queue of CANN's thread. Torch_npu gives the arrows this
+// name.
 const enqueue = "torch_to_npu"
 
 // firstLink is the least correlation that link gives; connection ids have 32 bits.
@@ -27,11 +27,11 @@ type place struct {
 	at    int64
 }
 
-// link joins hardware rows with what launched them by the file's arrows, for their
-// connection_id is often on no row of a host. An arrow from an operator counts first: the
-// operator is on another thread than CANN's call, so that nothing else tells whose the
-// work is. It gets a slice without duration where it begins, as the launch. Without one,
-// the CANN call that the other arrow comes from is the launch.
+// link joins hardware rows with the calls that launched them by the file's arrows, because the
+// connection_id of a hardware row is often on no host row. An arrow from an operator is preferred:
+// the operator runs on another thread than CANN's call, and nothing else tells which operator the
+// work belongs to. link adds a slice without duration where that arrow begins, as the launch.
+// Without such an arrow, the CANN call in which the other arrow begins is the launch.
 func link(t *trace.Trace) {
 	fromOp, fromCANN := ends(t, catFromOperator), ends(t, catFromCANN)
 	if len(fromOp)+len(fromCANN) == 0 {
@@ -50,7 +50,7 @@ func link(t *trace.Trace) {
 		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(s.Start[a], s.Start[b]) })
 	}
 	next := firstLink
-	queued := map[place]int64{} // several rows may come from one enqueueing
+	queued := map[place]int64{} // one enqueueing may send several rows
 	for i, n := 0, s.Len(); i < n; i++ {
 		if t.Tracks[s.Track[i]].Kind != trace.TrackGPU {
 			continue
@@ -71,7 +71,7 @@ func link(t *trace.Trace) {
 		if from, ok := fromCANN[end]; ok {
 			if c := around(s, calls[from.track], from.at); c >= 0 {
 				if s.Corr[c] == trace.NoCorrelation || s.Corr[c] < firstLink {
-					s.Corr[c] = next // its connection_id is another row's
+					s.Corr[c] = next // its connection_id belongs to another row
 					next++
 				}
 				s.Corr[i] = s.Corr[c]
@@ -80,7 +80,7 @@ func link(t *trace.Trace) {
 	}
 }
 
-// ends returns where the arrows of a category come from, by where they end.
+// ends maps each place where an arrow of the category ends to the place where it begins.
 func ends(t *trace.Trace, category string) map[place]place {
 	cat, ok := t.Strings.Lookup(category)
 	if !ok {
@@ -121,7 +121,7 @@ func around(s *trace.Slices, calls []int, at int64) int {
 // maxDepth bounds how far around looks back for a call that has not ended.
 const maxDepth = 64
 
-// add adds the launch at the beginning of an arrow.
+// add adds the launch slice at the beginning of an arrow.
 func add(t *trace.Trace, at place, corr int64) {
 	s := &t.Slices
 	s.Start, s.Dur = append(s.Start, at.at), append(s.Dur, 0)

@@ -86,7 +86,7 @@ func parseTable(r io.Reader) (*Table, error) {
 	}
 }
 
-// cell trims a cell and drops what is no UTF-8.
+// cell trims a cell and drops what is not UTF-8.
 func cell(s string) string {
 	s = strings.TrimSpace(s)
 	if !utf8.ValidString(s) {

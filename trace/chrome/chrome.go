@@ -431,7 +431,7 @@ func appendInt(b []byte, v int64) []byte { return strconv.AppendInt(b, v, 10) }
 
 func appendUint(b []byte, v uint64) []byte { return strconv.AppendUint(b, v, 10) }
 
-// appendQuoted appends s as a JSON string. Its error says that s was no UTF-8 and
+// appendQuoted appends s as a JSON string. Its error says that s was not UTF-8 and
 // has been repaired, which is what is wanted here.
 func appendQuoted(b []byte, s string) []byte {
 	b, _ = jsontext.AppendQuote(b, s)

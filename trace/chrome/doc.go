@@ -17,6 +17,6 @@
 // without a float in between: a reader that parses the text gets the same
 // nanoseconds back.
 //
-// Text that is no UTF-8 is written with replacement characters. Counter samples
+// Text that is not UTF-8 is written with replacement characters. Counter samples
 // that JSON cannot hold (NaN, infinities) are left out and counted in Stats.
 package chrome

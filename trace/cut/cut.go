@@ -9,7 +9,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Filter says what is kept; a zero field asks for nothing. All that are set must hold.
+// Filter says what is kept. A zero field restricts nothing; all fields that are set must match.
 type Filter struct {
 	// From and To are the window, in the trace's ns; To 0 is no end.
 	From, To   int64
@@ -115,8 +115,8 @@ func (c *cutter) serves(i int) bool {
 	return false
 }
 
-// flows keeps the arrows whose both ends lie in the window; where slices are chosen by more
-// than time, an arrow of work that is gone would point at nothing.
+// flows keeps the arrows of which both ends lie in the window. It keeps none where slices were
+// chosen by more than time, because an arrow whose slice was left out would point at nothing.
 func (c *cutter) flows() {
 	if len(c.f.Categories) > 0 || c.f.Name != nil || c.f.Request != "" {
 		return

@@ -3,7 +3,7 @@
 // them. Opening a path, a directory or an archive, listing what was not read, and the
 // documentation all go by it, so that a new format is one file that registers it.
 //
-// What a file is packed in (package unpack) is no format, and neither is a directory
+// What a file is packed in (package unpack) is not a format, and neither is a directory
 // or an archive of many.
 package format
 
@@ -21,8 +21,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 )
 
-// HeadBytes is how much of a file's beginning, unpacked, Sniff may be given; it is less
-// for short files and in the first call, which has SniffFirst bytes.
+// HeadBytes is the most of a file's unpacked beginning that Sniff is given. The first call has
+// SniffFirst bytes; a short file has fewer.
 const (
 	HeadBytes  = 256 << 10
 	SniffFirst = 4 << 10
@@ -38,8 +38,9 @@ type Format struct {
 	// looked into first; content decides.
 	Extensions []string
 
-	// Sniff tells by a file's first bytes, unpacked, whether it is of this format. The more
-	// they must hold the surer it is: of several formats the one of the highest Rank counts.
+	// Sniff tells by a file's first bytes, unpacked, whether it is of this format. Where several
+	// formats accept a file, the one of the highest Rank counts: the more a Sniff asks of the
+	// bytes, the higher its Rank should be.
 	Sniff func(head []byte) bool
 	Rank  int
 
@@ -50,8 +51,8 @@ type Format struct {
 	// is nil for what is known and holds no trace: Title then says why a file is left out.
 	Read func(ctx context.Context, in Input, o Options) ([]*trace.Trace, error)
 
-	// Aside says that such files lie beside traces and say some of the same again: those of a
-	// directory are left out, one that is given by name is read.
+	// Aside says that such files lie beside traces and repeat a part of what these hold. They are
+	// left out when a directory is read, and read when they are given by name.
 	Aside bool
 
 	// Create begins a file of this format; nil if nothing writes it. The caller adds ranks and

@@ -39,9 +39,9 @@ type Writer interface {
 	Close(ctx context.Context) error
 }
 
-// AddWriter has files of a format written that is registered already: reading and writing
-// lie in packages of different levels. It panics if the format is not there, or written
-// already.
+// AddWriter registers how files of an already registered format are written. Readers and writers
+// are registered apart because they lie in packages of different levels. It panics if the format is
+// not registered or has a writer already.
 func AddWriter(name string, create func(io.Writer, WriteOptions) Writer, lacks string, packs bool) {
 	mu.Lock()
 	defer mu.Unlock()

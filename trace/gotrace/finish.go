@@ -12,7 +12,7 @@ import (
 // quoted returns s as a JSON string.
 func quoted(s string) []byte {
 	text, err := json.Marshal(s)
-	if err != nil { // no string fails
+	if err != nil { // marshalling a string never fails
 		return []byte(`""`)
 	}
 	return text

@@ -27,7 +27,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// FormatError tells that a file is no execution trace, or one that cannot be read.
+// FormatError reports that a file is not an execution trace, or one that cannot be read.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no Go execution trace: " + e.Reason }

@@ -7,8 +7,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// printSlices is how many slices a print is made of, and minPrint the least. A copy that
-// is cut earlier is not recognised as one. Their times in nanoseconds are no other trace's.
+// printSlices is how many slices a print is made of, and minPrint the least. A copy that was cut
+// before minPrint slices is not recognised. No other trace has so many equal times in nanoseconds.
 const (
 	printSlices = 32
 	minPrint    = 4
@@ -37,8 +37,8 @@ func Print(t *trace.Trace) uint64 {
 	return h.Sum64()
 }
 
-// Settle says of traces that were read together whose each is and which are there twice:
-// RankByPlace, then Copies. Everybody who has read several traces calls it, so that all count
+// Settle completes the ranks of traces that were read together (RankByPlace) and returns which of
+// them are copies of others (Copies). Every reader of several traces calls it, so that all count
 // the same ones.
 func Settle(list []*trace.Meta, slices []int) []int {
 	RankByPlace(list)
@@ -47,7 +47,7 @@ func Settle(list []*trace.Meta, slices []int) []int {
 
 // Copies returns for each trace the place of the one that it is a copy of, -1 for those
 // that count. Of several the one with the most slices counts, the first of equal ones.
-// Traces that say of themselves that they are of different ranks are no copies, and none
+// Traces that say of themselves that they are of different ranks are not copies, and none
 // that was learnt from a run of ours is one.
 func Copies(list []*trace.Meta, slices []int) []int {
 	out := make([]int, len(list))
@@ -68,7 +68,7 @@ func Copies(list []*trace.Meta, slices []int) []int {
 			out[i] = b
 		}
 	}
-	for i := range out { // what is a copy of a copy
+	for i := range out { // follows copies of copies
 		for out[i] >= 0 && out[out[i]] >= 0 {
 			out[i] = out[out[i]]
 		}

@@ -136,7 +136,8 @@ func Labels(list []*trace.Meta, files []string) []string {
 	return out
 }
 
-// short is a label without regard to others but for what none of them has.
+// short is the label of one trace as if it were alone; the replica is in it only where a trace of
+// the list has one above 0.
 func short(m *trace.Meta, list []*trace.Meta) string {
 	replicas := false
 	for _, o := range list {

@@ -84,7 +84,7 @@ func segments(path string) []string {
 }
 
 // The patterns of numbers in names. A word counts only where it begins: "local_rank3"
-// is no rank of the job, "page1" no stage.
+// is not a rank of the job, "page1" no stage.
 var (
 	rankPattern   = regexp.MustCompile(`(?i)(?:^|[^a-z])(local[-_. ]?)?rank[-_. =]?[\[(]?(\d{1,6})(?:[^\d]|$)`)
 	workerPattern = regexp.MustCompile(
@@ -108,7 +108,7 @@ var (
 	frontPattern = regexp.MustCompile(`(?i)(?:^|[-_.])(async_llm|api_server|apiserver|front_?end|tokenizer_manager|detokenizer|engine_core|scheduler|orchestrator|router)(?:[-_.]|$)`)
 )
 
-// segment takes from one name what nearer ones have not told.
+// segment reads from the name of a file or directory what names nearer to the trace have not told.
 func (h *Hints) segment(name string, from trace.From) {
 	if h.Rank < 0 {
 		if n, ok := rankIn(name); ok {
@@ -182,8 +182,8 @@ func number(p *regexp.Regexp, name string, group int) (int, bool) {
 	return n, err == nil
 }
 
-// Names by which stages go without a number, and what processes do that share a
-// model's work by kind of it.
+// Names that stages have without a number, and the roles of processes that divide a model's work by
+// kind.
 var (
 	stageNames = []string{"thinker", "talker", "code2wav", "token2wav", "code_predictor", "text_encoder",
 		"image_encoder", "audio_encoder",

@@ -55,7 +55,7 @@ func Worlds(list []*trace.Meta) []World {
 
 type grouper struct{ list []*trace.Meta }
 
-// place is what must be equal in one world by what ranks are.
+// place identifies the stage, replica, role and phase of a trace, which are equal within a world.
 func (g *grouper) place(i int) string {
 	m := g.list[i]
 	stage := m.Stage
@@ -199,7 +199,7 @@ func (g *grouper) byTurn(at []int) [][]int {
 	return out
 }
 
-// name tells the worlds apart.
+// name sets each world's name, as short as tells it from the others.
 func (g *grouper) name(list []World) {
 	if len(list) < 2 {
 		return

@@ -25,7 +25,7 @@ type Cache struct {
 	MinSize int64
 }
 
-// ErrOff tells that a Cache keeps no indexes, or none of so small a file.
+// ErrOff reports that a Cache keeps no indexes, or none of so small a file.
 var ErrOff = errors.New("no index is kept")
 
 // path returns where the index of file lies, and the file's stamp.

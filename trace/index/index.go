@@ -39,15 +39,15 @@ const Version = 4
 
 var magic = "KTINDEX" + string(rune(Version))
 
-// ErrStale tells that an index is not of this file as it is now, or of another version.
+// ErrStale reports that an index is not of this file as it is now, or of another version.
 var ErrStale = errors.New("index is stale")
 
-// ErrCorrupt tells that an index is damaged.
+// ErrCorrupt reports that an index is damaged.
 var ErrCorrupt = errors.New("index is corrupt")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// littleEndian: columns are used as they lie in the file.
+// littleEndian reports whether this machine can use the columns as they lie in the file.
 var littleEndian = func() bool {
 	x := uint16(1)
 	return *(*byte)(unsafe.Pointer(&x)) == 1

@@ -29,9 +29,9 @@ var textByte = func() (t [256]uint8) {
 	return t
 }()
 
-// checkObject reads the object at b[i], which must end before end, in one pass, with
-// the hot values among its members into h. ok tells that it is valid JSON and UTF-8;
-// of what it does not tell, such as deep nesting, some is valid too.
+// checkObject reads the object at b[i], which must end before end, in one pass, and puts the hot
+// values among its members into h. ok means that it is valid JSON and UTF-8. Some valid objects,
+// such as deeply nested ones, are not recognised.
 func checkObject(b []byte, i, end int, h *hotValues) (next int, ok bool) {
 	var open [maxNesting]byte // the closing brackets that are due
 	depth := 0
@@ -109,7 +109,7 @@ func setHot(h *hotValues, k hotKey, v []byte, text bool) {
 	}
 }
 
-// pastSpace returns the offset of the first byte from b[i] on that is no white space.
+// pastSpace returns the offset of the first byte from b[i] on that is not white space.
 func pastSpace(b []byte, i int) int {
 	for b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r' {
 		i++

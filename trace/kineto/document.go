@@ -115,8 +115,8 @@ func (m *merger) advance(text []byte, end int, last bool) error {
 // offset is where in the file the last n bytes of the text so far begin.
 func (m *merger) offset(n int) int64 { return m.seen - int64(n) }
 
-// took goes on after a scan of a text of end bytes, from next; more says that the text is
-// used up.
+// took decides how reading goes on after the scan of a text of end bytes: next is the offset to
+// continue from, and more says that the next block is needed.
 func (m *merger) took(r *result, end int, last bool) (next int, more bool, err error) {
 	switch r.status {
 	case stEnd:
@@ -252,7 +252,8 @@ func (m *merger) trail(b []byte, end int, last bool) (next int, more bool) {
 	return end, true
 }
 
-// begins decides on the bracket at b[i] after a trace's end.
+// begins reports whether the bracket at b[i], which stands after a trace's end, begins further
+// events or another trace, and enters the phase that reads it.
 func (m *merger) begins(b []byte, i, end int) bool {
 	st := stBad
 	if b[i] == '{' {

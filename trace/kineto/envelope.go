@@ -96,7 +96,7 @@ func (m *merger) head(b []byte, end int, eof bool) (from int, found bool, err er
 	}
 }
 
-// arrayHead decides on a bare array, whose inside begins at b[i].
+// arrayHead decides whether a bare array, whose content begins at b[i], is an array of events.
 func (m *merger) arrayHead(b []byte, i, end int, eof bool) (from int, found bool, err error) {
 	j := space(b, i)
 	switch {

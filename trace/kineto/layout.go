@@ -43,7 +43,7 @@ type layouts struct {
 	last   uint8 // number +1 of the event before
 	missed int   // events in a row
 
-	trail [maxLayoutFields]fieldAt // of the event that slowly reads
+	trail [maxLayoutFields]fieldAt // filled by slowly while it reads an event
 	used  int
 }
 
@@ -150,7 +150,7 @@ func (s *scanner) learn(b []byte, i, next int) {
 		switch f.key {
 		case keyPh, keyCat:
 			if args {
-				return // arguments are read by the phase before them
+				return // how arguments are read depends on the phase, which must stand before them
 			}
 			continue // their text is part of what stands between the values
 		case keyOther:

@@ -30,7 +30,7 @@ type document struct {
 	t       *trace.Trace
 	array   bool                 // a bare array
 	left    bool                 // events are being read that stand after the trace's end
-	dirty   bool                 // text that is no trace stands after the trace's end
+	dirty   bool                 // text that is not a trace stands after the trace's end
 	lanes   ids.List[globalLane] // by trace.TrackID
 	loose   looseLanes
 	names   trackNames
@@ -111,13 +111,13 @@ func (m *merger) fits(read int64) error {
 	return fmt.Errorf("read trace %s: %w", m.path, ErrMemory)
 }
 
-// What is kept while a trace is read and is no row yet, in bytes: a lane in the maps of the
-// merger and of each scanner; a begin on its stack, which is up to half empty, and once more
-// when what has no end is closed.
+// Memory, in bytes, of what is kept while a trace is read and is not a row yet. A lane lies in the
+// maps of the merger and of each scanner. A begin lies on its stack, which is up to half empty, and
+// is copied once more when begins without an end are closed.
 const (
 	laneBytes  = 400
 	beginBytes = 3 * 40
-	restCopies = 3 // of the text that is not used up: it grows, and is copied when it is read
+	restCopies = 3 // of text that is not used up: it grows, and is copied to be read
 )
 
 // bytes is the memory that the traces take.

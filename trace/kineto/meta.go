@@ -129,7 +129,7 @@ func (m *merger) flavour() {
 	}
 }
 
-// plain takes slices without a category for calls on the host.
+// plain makes slices without a category calls on the host.
 func plain(t *trace.Trace) {
 	for i, c := range t.Slices.Cat {
 		if c == trace.CatOther {
@@ -177,16 +177,17 @@ func (m *merger) times() {
 	t.Meta.WallClock = t.Meta.WindowStart >= wallClock
 }
 
-// How far after 0 a trace's other times must be for a ts of 0 to be no time: a number of times
-// as long as they last, or where their place in time is known, as long and zeroGap. A trace
-// whose times count from its beginning has its first slices near 0, with a base or without.
+// A ts of 0 means "no time" only if all other times are far after it. In a trace whose base or
+// whose wall clock is known, far is at least as long as the other slices last, and at least
+// zeroGap. In other traces it is farFromZero times as long, because a trace whose times count from
+// its own beginning has its first slices near 0.
 const (
 	farFromZero = 100
 	zeroGap     = int64(100e6) // ns
 )
 
-// timeless finds slices whose ts is 0 because whoever measured had no time for them, and
-// begins of that kind, which leave a slice at its end without a duration.
+// timeless finds slices whose ts is 0 because the profiler had no time for them. It also finds
+// slices whose begin has ts 0; these keep their end and get no duration.
 func (m *merger) timeless() {
 	s := &m.t.Slices
 	zero, first, last := 0, int64(math.MaxInt64), int64(math.MinInt64)

@@ -10,7 +10,7 @@ import (
 const maxWholeMicros = 7_200_000_000_000_000
 
 // eightDigits reads the eight ASCII digits in w, little endian; ok is false if one of
-// the bytes is no digit.
+// the bytes is not a digit.
 func eightDigits(w uint64) (v uint64, ok bool) {
 	if (w&0xF0F0F0F0F0F0F0F0)|(((w+0x0606060606060606)&0xF0F0F0F0F0F0F0F0)>>4) != 0x3333333333333333 {
 		return 0, false

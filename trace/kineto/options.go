@@ -56,11 +56,10 @@ type Options struct {
 	DropArgs bool  // keep no arguments; correlation, device and stream are still read
 	Size     int64 // bytes of the input if known, for Progress
 
-	// Room, if set, is asked after every block whether the trace may take that much
-	// memory, in bytes, of which room for the rest of the file may be a part. If it says
-	// no the arguments are dropped, and if it says no once more reading ends with
-	// ErrMemory. read and size are as for Progress. The reader's own buffers, some 8 MiB
-	// a worker, are not counted.
+	// Room, if set, is asked after every block whether the trace may take that much memory, in
+	// bytes; a part of it may be reserved for the rest of the file. If it says no, the arguments
+	// are dropped; if it says no again, reading ends with ErrMemory. read and size are as for
+	// Progress. The reader's own buffers, some 8 MiB a worker, are not counted.
 	Room func(taken, read, size int64) bool
 
 	// Progress is called after every block with what was read of the input, in bytes
@@ -82,7 +81,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// ErrMemory tells that Options.Room refused what the trace takes without arguments.
+// ErrMemory reports that Options.Room refused what the trace takes without arguments.
 var ErrMemory = errors.New("the trace takes more memory than it may")
 
 // FormatError says why a file is not a trace that this package reads.

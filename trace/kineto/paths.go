@@ -8,10 +8,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// paths reads names as a writer meant them that escapes nothing. Kineto on Windows
-// writes C:\new\train.py as it stands; most of its backslashes begin no escape and show
-// by that, and then those before b, f, n, r and t begin none either. What a text of the
-// file looks like alone does not tell, so this is decided once the whole file is read.
+// paths corrects the names of a writer that escapes nothing: Kineto on Windows writes
+// C:\new\train.py as it stands. Most of its backslashes begin no valid escape, which shows such a
+// writer; then its backslashes before b, f, n, r and t are not escapes either. One text alone does
+// not show this, so it is decided when the whole file has been read.
 func (m *merger) paths() {
 	t := m.t
 	if t.Repairs.Count[trace.RepairEscape] == 0 {

@@ -55,7 +55,7 @@ func read(ctx context.Context, r io.Reader, path string, o Options) ([]*trace.Tr
 	m := newMerger(p, path)
 	err = m.run(ctx)
 	cancel()
-	for range p.ordered { // the feeder may be waiting to hand over
+	for range p.ordered { // unblocks the feeder
 	}
 	p.wg.Wait()
 	p.giveBack()
@@ -139,7 +139,7 @@ func (p *pipeline) feed(ctx context.Context) {
 		carry = append(carry[:0], b[cut:have]...)
 		clear(b[cut : cut+pad])
 		blk := &block{buf: b, end: cut, last: last, read: p.in.Consumed()}
-		if n > 0 { // where the events of the first block begin only the merger knows
+		if n > 0 { // only the merger knows where the events of the first block begin
 			blk.done = make(chan struct{})
 			if n <= p.opt.Workers {
 				p.wg.Go(func() { p.worker(n) })

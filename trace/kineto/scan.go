@@ -75,10 +75,10 @@ type catInfo struct {
 	device bool
 }
 
-// events scans events from b[i] on, where the inside of the array stands between two
-// events, into s.res. b holds end bytes of text and pad zeros. With eof set the text
-// does not go on. It returns where it stopped and why: stMore at an event that is not
-// complete, stEnd at the bracket that closes the array, stOK at the end of the text.
+// events scans events from b[i] on, which must lie between two events of the array, into s.res. b
+// holds end bytes of text, then pad zeros. eof says that no text follows. It returns where it
+// stopped and why: stMore at an event that is not complete, stEnd at the bracket that closes the
+// array, stOK at the end of the text.
 func (s *scanner) events(b []byte, i, end int, eof bool) (int, status) {
 	for {
 		for b[i] == ',' || b[i] <= ' ' && b[i] != 0 {
@@ -183,7 +183,7 @@ func (s *scanner) slowly(b []byte, i, end int) (next int, st status) {
 	}
 }
 
-// stopped tells text that ends from text that is wrong.
+// stopped returns stMore if the text ends at i, else stBad.
 func stopped(i, end int) status {
 	if i >= end {
 		return stMore
@@ -388,7 +388,7 @@ func integer(b []byte, i int) (n int64, next int, ok bool) {
 	return int64(v), j, true
 }
 
-// time reads a ts or dur that is no plain number: a text, an exponent, NaN.
+// time reads a ts or dur that is not a plain number: a text, an exponent, NaN.
 func (s *scanner) time(b []byte, i, end int) (ns int64, ok bool, next int, st status) {
 	next, st = skipValue(b, i, end)
 	if st != stOK {

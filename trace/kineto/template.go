@@ -61,8 +61,8 @@ type templates struct {
 	ids    map[uint64]uint32 // by hash: first of the chain, +1
 	chain  []uint32          // by id: next of the same hash, +1
 	recent [1 << 12][recentWays]uint32
-	// after guesses a template from the event's name and the two templates before: what a
-	// model does it does again, step by step and layer by layer.
+	// after predicts a template from the event's name and the two templates before it: a model
+	// repeats its work step by step and layer by layer.
 	after  [1 << 15]uint32
 	last   [2]uint32
 	lit    []byte
@@ -207,12 +207,13 @@ func (s *scanner) tryTemplate(id uint32, b []byte, i, end int) (ref uint64, next
 const argsShift = 32
 
 const (
-	// giveUp is the number of objects of one name after which no template is looked for.
+	// giveUp is the number of objects of one name that fitted no template after which none is
+	// looked for.
 	giveUp = 16
-	// tryAgain is how often one is all the same.
+	// tryAgain: one in so many objects of such a name is looked up all the same.
 	tryAgain = 32
-	// maxQuick bounds the objects that are packed unseen, and with it what is read in
-	// vain of a damaged one.
+	// maxQuick bounds the objects that are packed without a look for a template, and so what is
+	// read in vain of a damaged object.
 	maxQuick = 16 << 10
 )
 
@@ -230,8 +231,8 @@ func (s *scanner) packQuick(b []byte, i, end int) (ref uint64, next int, ok bool
 	return packedID<<argsShift | s.tmpl.packer.Add(b[i:next]), next, true
 }
 
-// packedID stands above for an object that has no template; below is then its offset
-// among the packed objects of the result.
+// packedID, in the upper half of a reference, marks an object that has no template; the lower half
+// is then its offset among the packed objects of the result.
 const packedID = 1<<32 - 1
 
 // kind of a byte for splitArgs.
@@ -358,7 +359,7 @@ func (s *scanner) newArgs(raw, vals []byte, next int) (id uint32, _ int, st stat
 	return m.add(t), next, stOK
 }
 
-// context is the slot of after for an event of this name.
+// context returns the slot of after that predicts for an event of this name.
 func (m *templates) context(name uint32) uint32 {
 	return (m.last[0]*0x9E3779B1 ^ m.last[1]*0xC2B2AE35 ^ name*0x85EBCA6B) >> 17
 }

@@ -33,12 +33,11 @@ const RepairNoClock = "memory event without a time"
 // cuda is the number of c10::DeviceType of the cards whose allocators make snapshots.
 const cuda = 1
 
-// ReadTrace reads a snapshot as a trace: a track a device, with a "[memory]" instant for
-// everything allocated and freed, in the operator-like slice of no length that is named after
-// the innermost Python frame and has the whole stack as its "Call stack". Totals are those of the
-// snapshot's end, counted back; "oom" and "snapshot" are instants of their own. Times
-// are the wall clock's, in microseconds; events of one microsecond stand a nanosecond apart
-// in their order.
+// ReadTrace reads a snapshot as a trace. Each device is a track. Everything allocated or freed is a
+// "[memory]" instant inside a slice without length, which is named after the innermost Python frame
+// and has the whole stack as its "Call stack". Totals are computed backwards from the snapshot's
+// end. "oom" and "snapshot" are instants of their own. Times are the wall clock's in microseconds;
+// events of one microsecond are placed a nanosecond apart in their order.
 func ReadTrace(r io.Reader) (*trace.Trace, error) {
 	s, err := Read(r)
 	if err != nil {

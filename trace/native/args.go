@@ -71,7 +71,7 @@ func (o *object) bool(k string, v bool) {
 	o.b = strconv.AppendBool(o.b, v)
 }
 
-// float writes what JSON has no number for as text.
+// float writes NaN and infinities, which JSON cannot hold, as text.
 func (o *object) float(k string, v float64) {
 	o.key(k)
 	if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -165,7 +165,7 @@ func (o *object) stack(rd *format.Reader, frames []format.Frame) {
 	o.text(argStack, string(b))
 }
 
-// appendQuoted appends s as a JSON string; what is no UTF-8 is replaced.
+// appendQuoted appends s as a JSON string; bytes that are not UTF-8 are replaced.
 func appendQuoted(b []byte, s string) []byte {
 	b, _ = jsontext.AppendQuote(b, s)
 	return b

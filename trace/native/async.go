@@ -47,7 +47,8 @@ func (b *builder) asyncEnds(g *format.Generation) {
 		}
 		begins := b.open[key]
 		if len(begins) == 0 {
-			// It began before the window: what is known is that it lasted until here.
+			// The span began before the window. All that is known is that it lasted until here, so
+			// it is drawn from the window's start.
 			b.unmatched++
 			b.addAsync(key, asyncBegin{at: min(b.h.Start, ns), cat: trace.CatUserAnnotation}, ns, slices.Clone(members))
 			continue

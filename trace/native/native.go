@@ -56,9 +56,9 @@ func ReadFile(ctx context.Context, path string) (*trace.Trace, *Info, error) {
 	return t, info, nil
 }
 
-// Read reads a whole recording. Damage after the header is no error: the trace holds
-// what came before and behind it, and Info.Damage and Info.Cut say what is missing. An error means that there is
-// no recording, that r failed, or that ctx ended.
+// Read reads a whole recording. Damage after the header is not an error: the trace holds what
+// stands before and after the damage, and Info.Damage and Info.Cut say what is missing. An error
+// means that there is no recording, that r failed, or that ctx ended.
 func Read(ctx context.Context, r io.Reader) (*trace.Trace, *Info, error) {
 	rd, err := format.NewReader(r)
 	if errors.Is(err, io.EOF) {
@@ -77,7 +77,7 @@ func Read(ctx context.Context, r io.Reader) (*trace.Trace, *Info, error) {
 			break
 		}
 		if damage := (*format.Error)(nil); errors.As(err, &damage) {
-			continue // Damage and Cut tell
+			continue // Damage and Cut say what is missing
 		}
 		if err != nil {
 			return nil, nil, err
@@ -105,7 +105,7 @@ type builder struct {
 	last      int64 // the latest time seen
 }
 
-// row is a slice that is not yet in its place.
+// row is a slice before rows are sorted.
 type row struct {
 	start, dur int64
 	name       trace.StringID

@@ -25,7 +25,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 )
 
-// FormatError tells that a file is no export of Nsight Systems.
+// FormatError reports that a file is not an export of Nsight Systems.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no SQLite export of Nsight Systems: " + e.Reason }
@@ -61,7 +61,7 @@ func Read(ctx context.Context, path string) (_ *trace.Trace, err error) {
 	return t, nil
 }
 
-// FromDB reads an open database. The error is a FormatError if it is none of nsys's.
+// FromDB reads an open database. The error is a FormatError if nsys did not write it.
 func FromDB(ctx context.Context, db *sqlite.DB) (*trace.Trace, error) {
 	r := &reader{ctx: ctx, db: db, t: trace.New(), texts: map[int64]string{}, tracks: map[trackKey]trace.TrackID{},
 		threads: map[int64]string{}, processes: map[int64]string{}}
@@ -138,7 +138,7 @@ type values []sqlite.Value
 
 func (v values) int(i int) (int64, bool) { return v[i].Int, v[i].Kind == sqlite.Int }
 
-// or returns column i, or other where it is no number.
+// or returns column i, or other where it is not a number.
 func (v values) or(i int, other int64) int64 {
 	if n, ok := v.int(i); ok {
 		return n
@@ -207,8 +207,8 @@ func (r *reader) stream(globalPid, device, context, stream int64) trace.TrackID 
 	return id
 }
 
-// add adds a slice; one without an end, or that ends before it begins, is repaired and
-// counted. Columns 0 and 1 are its start and its end.
+// add adds a slice whose start and end are columns 0 and 1. A slice without an end, or one that
+// ends before it begins, is repaired and counted.
 func (r *reader) add(s trace.Slice, v values) {
 	from, ok := v.int(0)
 	if !ok {

@@ -99,7 +99,7 @@ func Survey(paths []string) ([]Source, []Left, error) {
 	return out, left, nil
 }
 
-// KindError tells that a path is neither a file nor a directory: a pipe, a socket, a device.
+// KindError reports that a path is neither a file nor a directory: a pipe, a socket, a device.
 // Opening one could wait for ever.
 type KindError struct {
 	Path string
@@ -115,7 +115,7 @@ func (e *KindError) Error() string {
 	return fmt.Sprintf("open trace: %s is no file and no directory (%s)", e.Path, e.Mode.Type())
 }
 
-// EmptyError tells that a directory holds no trace.
+// EmptyError reports that a directory holds no trace.
 type EmptyError struct {
 	Dir  string
 	Left []Left // what it holds
@@ -328,7 +328,7 @@ func readHead(r io.Reader, n int) ([]byte, error) {
 	return b[:k], err
 }
 
-// endsWhole reports whether the file ends with the bracket that closes a JSON text.
+// endsWhole reports whether the file ends with a bracket that closes a JSON text.
 func endsWhole(f *os.File, size int64) bool {
 	b := make([]byte, min(size, 64))
 	if _, err := f.ReadAt(b, size-int64(len(b))); err != nil {
@@ -339,15 +339,16 @@ func endsWhole(f *os.File, size int64) bool {
 }
 
 const (
-	// twinBytes is how much of two files must be equal for them to hold the same trace.
-	// The events among it have times in nanoseconds, so that no two ranks have it in common.
+	// twinBytes is how many first bytes of two files must be equal for both to hold the same trace.
+	// Among them are events with times in nanoseconds, which no two ranks share.
 	twinBytes = 32 << 10
-	// twinLeast is the least that tells anything, unless the files are equal as a whole.
+	// twinLeast is the fewest bytes that prove anything, unless the files are equal as a whole.
 	twinLeast = 1 << 10
 )
 
 // Join joins sources that hold the same trace: NAME.json beside NAME.json.gz, a copy, a
-// half-written one. The first by place stands for all; the one that seems whole is read.
+// half-written one. The joined source takes the place of the first; the file that seems whole is
+// read.
 func Join(list []Source) []Source {
 	same := map[string][]int{} // places in out by the first bytes
 	var out []Source
@@ -390,9 +391,9 @@ func sameTrace(a, b *Source) bool {
 	return sameOwner(a.Path, b.Path)
 }
 
-// better reports whether a is the file to read rather than b: a text that ends as one
-// does, else a packed file, which is written from a whole one, else the larger, else the one
-// with the shorter path.
+// better reports whether a rather than b is the file to read. A text that ends as a whole one does
+// is preferred, then a packed file, which is written from a whole one, then the larger file, then
+// the one with the shorter path.
 func better(a, b *Source) bool {
 	grade := func(s *Source) int {
 		switch {

@@ -106,7 +106,7 @@ func init() {
 
 func never(string) bool { return false }
 
-// noTraces are what engines leave beside their traces.
+// noTraces are files that engines leave beside their traces.
 var noTraces = []format.Format{
 	{Name: "pickle", Title: "a pickle, and no memory snapshot", Sniff: prefix("\x80")},
 	{Name: "7z", Title: "a 7-Zip archive: unpack it first", Sniff: prefix("7z\xbc\xaf")},
@@ -137,7 +137,7 @@ func any(list ...func([]byte) bool) func([]byte) bool {
 	}
 }
 
-// words tells text in which all patterns are found.
+// words returns a Sniff for texts in which all patterns are found.
 func words(patterns ...string) func([]byte) bool {
 	var list []*regexp.Regexp
 	for _, p := range patterns {
@@ -158,7 +158,7 @@ var (
 	phase         = regexp.MustCompile(`"ph"\s*:\s*"[A-Za-z]"`)
 )
 
-// chromeJSON tells Chrome JSON of any writer.
+// chromeJSON recognises Chrome JSON of any writer.
 func chromeJSON(text []byte) bool {
 	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), " \t\r\n")
 	if len(text) == 0 {

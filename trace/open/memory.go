@@ -36,8 +36,8 @@ func (h *share) wait(ctx context.Context, n int64) error {
 	return nil
 }
 
-// fits holds as much as a trace takes now; false if there is no room for it. It is for
-// kineto.Options.Room.
+// fits reserves as much memory as the trace takes now, and returns false if there is no room for
+// it. It is for kineto.Options.Room.
 func (h *share) fits(taken, _, _ int64) bool {
 	h.taken = taken
 	if more := taken - h.mine; more > 0 {
@@ -71,7 +71,7 @@ func (h *share) read(ctx context.Context, r *reading, need int64) ([]*trace.Trac
 	}
 	list, err := h.once(ctx, r)
 	if errors.Is(err, kineto.ErrMemory) && !h.keep && h.mine < h.limit {
-		h.shrink(0) // or two of them would wait for each other
+		h.shrink(0) // two sources that kept their shares would wait for each other
 		if err := h.wait(ctx, h.limit); err != nil {
 			return nil, err
 		}

@@ -34,8 +34,9 @@ const (
 	memoryOfPlain  = 0.3
 	memoryOfPacked = 6.0
 	shareOfColumns = 0.8 // what stays without arguments
-	// surely is the share of an estimate below which no trace is: texts and packing differ
-	// by that much. More is refused unread; less is counted while it is read.
+	// surely is the share of an estimate that every trace takes at least, as texts and packing
+	// differ. A source whose share alone exceeds the limit is refused unread; others are counted
+	// while they are read.
 	surely = 0.1
 )
 
@@ -83,7 +84,7 @@ func (p Progress) ETA() time.Duration {
 	return time.Duration(float64(p.Elapsed) * float64(p.Size-p.Read) / float64(p.Read))
 }
 
-// MemoryError tells that traces need more memory than they may take.
+// MemoryError reports that traces need more memory than they may take.
 type MemoryError struct {
 	File        string // "" for all files together
 	Need, Limit int64  // bytes; Need is an estimate
@@ -100,8 +101,8 @@ func (e *MemoryError) Error() string {
 		what, units.Bytes(e.Need), units.Bytes(e.Limit))
 }
 
-// ContentError tells that a file is not what its beginning says, or nothing that can be read: no
-// fault of the disk, of memory or of rights.
+// ContentError reports that a file's content cannot be read: it is not what its beginning says, or
+// of no known kind. Faults of the disk, of memory or of permissions are other errors.
 type ContentError struct {
 	Path string
 	Err  error // names the file
@@ -122,12 +123,12 @@ func tooLarge(file string, need, limit int64) error {
 	return nil
 }
 
-// Files reads the traces at paths; directories stand for the traces in them, and files
-// for the traces in them, archives and files of several ranks too. The result is in the
-// order of Find and of each file, without copies of traces. If the limit of memory is too
-// small for all traces with their arguments, they come without; if it is too small for
-// that, the error is a MemoryError. What the traces take is counted while they are read; what
-// by the files' sizes surely takes more is refused before.
+// Files reads the traces at paths. A directory stands for the traces in it, and so does a file that
+// holds several: an archive, or a file of many ranks. The result is in the order of Find and of
+// each file, without copies of traces. If the limit of memory is too small for all traces with
+// their arguments, they come without; if it is too small even for that, the error is a MemoryError.
+// The memory is counted while traces are read; what must exceed the limit by its files' sizes is
+// refused before.
 func Files(ctx context.Context, paths []string, o Options) ([]*trace.Trace, error) {
 	list, left, err := Survey(paths)
 	if err != nil {
@@ -190,12 +191,11 @@ func CopyReason(file string) string { return "the same trace as in " + file }
 
 func lostArgs(t *trace.Trace) bool { return t.Repairs.Count[trace.RepairArgsMemory] > 0 }
 
-// Each reads the traces at paths as Files does and hands each to f, from several
-// goroutines, when it is there; i counts in the order of Find, and the traces of one
-// file come one after the other in its order. What f does not keep is free again after
-// it, so that traces of any total size pass within the limit. A trace that alone is too
-// large comes without arguments, or fails. Copies of traces in other files come too:
-// identity.Copies finds them when all are there.
+// Each reads the traces at paths as Files does and hands each to f as soon as it is read, from
+// several goroutines. i counts in the order of Find; the traces of one file come one after the
+// other, in its order. Memory that f does not keep is freed when it returns, so that traces of any
+// total size pass within the limit. A trace that is too large alone comes without arguments, or
+// fails. Copies of traces in other files come too: identity.Copies finds them when all are there.
 func Each(ctx context.Context, paths []string, o Options, f func(i int, t *trace.Trace) error) error {
 	list, left, err := Survey(paths)
 	if err != nil {
@@ -232,7 +232,7 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	for i, s := range list {
 		need := min(s.memory(), limit)
 		if keep {
-			need = 0 // it stays, so that nobody can wait for it
+			need = 0 // kept traces free no memory, so waiting for it would not end
 		}
 		if err := tooLarge(s.Path, s.memory(), o.Memory); err != nil {
 			return errors.Join(err, g.Wait())

@@ -36,9 +36,9 @@ func (r *reading) read(ctx context.Context) ([]*trace.Trace, error) {
 	return r.twins(ctx, list, err)
 }
 
-// twins reads the files with the same beginning unless their size tells that they hold
-// the same. Of one that is whole and others that are cut the whole one is kept; what turns
-// out to be another trace is a trace of its own.
+// twins reads the files with the same beginning, unless their size shows that they hold the same.
+// If one is whole and others are cut, the whole one is kept. A file that turns out to hold another
+// trace is a trace of its own.
 func (r *reading) twins(ctx context.Context, list []*trace.Trace, err error) ([]*trace.Trace, error) {
 	best := r.s.Path
 	var more []*trace.Trace
@@ -258,7 +258,7 @@ func (r *reading) member(ctx context.Context, name string, m unpack.Member, held
 		return nil, "an archive in an archive: unpack it first", nil
 	}
 	in := format.Input{Name: name, R: io.MultiReader(bytes.NewReader(head), m.R), Size: m.Size}
-	if !k.known || k.format.Read == nil { // its first bytes may not have reached what tells
+	if !k.known || k.format.Read == nil { // its first bytes may be too few to tell
 		rest, err := readHead(m.R, format.HeadBytes)
 		if err != nil {
 			return nil, "", err
@@ -281,7 +281,8 @@ func (r *reading) member(ctx context.Context, name string, m unpack.Member, held
 	return list, "", err
 }
 
-// unreadable tells an error of content from others.
+// unreadable reports whether err is about a file's content, rather than about a context, memory or
+// the file system.
 func unreadable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, kineto.ErrMemory) {

@@ -28,8 +28,8 @@ type Row struct {
 	Count   int
 	SelfCPU int64 // not covered by operators inside; 0 if Async or not on CPU
 	CPU     int64
-	// Device time of an operator is that of the work that it launched: itself, or
-	// with what it called.
+	// Device time of an operator is that of the work it launched: by itself in SelfDevice, with the
+	// operators that it called in DeviceTime.
 	SelfDevice, DeviceTime   int64
 	SelfMemory, Memory       int64 // allocated less freed, CPU
 	SelfDevMemory, DevMemory int64
@@ -43,7 +43,7 @@ type Ops struct {
 	SelfCPU, SelfDevice int64
 	// Device is what kind of device the trace is of; see DeviceOf.
 	Device string
-	// What numbers any operator has at all.
+	// Which numbers at least one operator has.
 	HasDevice, HasFLOPs, HasMemory bool
 
 	t       *trace.Trace

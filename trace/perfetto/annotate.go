@@ -24,7 +24,7 @@ type walker struct {
 }
 
 // annotations appends the members of the raw JSON object to the event, as
-// DebugAnnotations. What is no JSON object is written as the text "args".
+// DebugAnnotations. What is not a JSON object is written as the text "args".
 func (p *Writer) annotations(raw []byte) {
 	w := &p.walk
 	w.raw, w.i = raw, 0
@@ -262,7 +262,7 @@ func integer(raw []byte) (v uint64, negative, ok bool) {
 	return v, negative, !negative || v <= 1<<63
 }
 
-// appendValidText appends s as a text field; what is no UTF-8 is replaced.
+// appendValidText appends s as a text field; bytes that are not UTF-8 are replaced.
 func appendValidText(b []byte, field protowire.Number, s []byte) []byte {
 	b = protowire.AppendTag(b, field, protowire.BytesType)
 	if !utf8.Valid(s) {

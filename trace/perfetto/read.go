@@ -14,7 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// FormatError tells that a file is no Perfetto trace.
+// FormatError reports that a file is not a Perfetto trace.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no Perfetto trace: " + e.Reason }
@@ -32,7 +32,7 @@ const (
 
 // Kinds of repair that only this format knows.
 const (
-	// RepairOtherSource counts packets of data sources that are no track events: ftrace,
+	// RepairOtherSource counts packets of data sources that are not track events: ftrace,
 	// heap profiles, statistics. A trace model has no place for them.
 	RepairOtherSource = "packet of another data source left out"
 	// RepairLostState counts events whose names or clock lie in packets that were lost.

@@ -139,7 +139,7 @@ func (d *decoder) place(k *trackState) trace.TrackID {
 		t.Kind = trace.TrackCPU
 	}
 	if !k.isThread {
-		t.TID = int64(len(d.t.Tracks)) // tracks that are no threads have no number of their own
+		t.TID = int64(len(d.t.Tracks)) // tracks that are not threads have no number of their own
 	}
 	k.id = d.t.AddTrack(t)
 	return k.id
@@ -230,7 +230,7 @@ func (d *decoder) trackEvent(s *sequence, ns int64, b []byte) {
 	d.apply(s, ns, &e)
 }
 
-// text returns an interned text; one whose packet was lost is named so.
+// text returns an interned text, or a placeholder if the packet that defined it was lost.
 func (d *decoder) text(table map[uint64]string, iid uint64) string {
 	s, ok := table[iid]
 	if !ok {

@@ -25,7 +25,7 @@ type Stats struct {
 	Counters   int // samples
 	FlowEnds   int // ends of arrows, both kinds
 	Overlapped int // slices that needed a further lane
-	Dropped    int // counter samples that are no number
+	Dropped    int // counter samples that are not numbers
 }
 
 // Writer writes one file. Make it with NewWriter, end it with Close.

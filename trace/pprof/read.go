@@ -19,7 +19,7 @@ import (
 // Format is Meta.Format of profiles that were read.
 const Format = "pprof"
 
-// FormatError tells that a file is no profile of pprof.
+// FormatError reports that a file is not a profile of pprof.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no profile of pprof: " + e.Reason }
@@ -84,12 +84,12 @@ func valueType(b []byte) bool {
 	return has
 }
 
-// Read reads a profile of any program, unpacked. Its stacks become frames (package sums): the
-// time is that of Write's "host" or else the last value in units of time, device
-// time, counts and bytes those of Write's names or units. Samples of one value of the label
-// "rank", as Write gives them, are a track; labels else are arguments.
+// Read reads a profile of any program, unpacked. Its stacks become frames (package sums). The time
+// is the value that Write calls "host", or else the last value with a unit of time; device time,
+// counts and bytes are the values with Write's names or units. Samples with the same value of the
+// label "rank", as Write gives them, are one track; other labels become arguments.
 func Read(r io.Reader) (t *trace.Trace, err error) {
-	defer func() { // the parser is not made for hostile files
+	defer func() { // the parser is not made for hostile files and may panic
 		if p := recover(); p != nil {
 			t, err = nil, &FormatError{Reason: fmt.Sprintf("damaged: %v", p)}
 		}
@@ -206,8 +206,8 @@ func framesOf(s *profile.Sample) []string {
 	return out
 }
 
-// frameName is the text of a frame: that of Write where Write made it, else the function's
-// name.
+// frameName is the text of a frame: the slice's name where Write made the profile, else the
+// function's name.
 func frameName(line profile.Line) string {
 	f := line.Function
 	if f == nil {

@@ -23,7 +23,7 @@ import (
 // Format is Meta.Format of hatchet files.
 const Format = "hatchet"
 
-// FormatError tells that a file is no hatchet file of Proton's.
+// FormatError reports that a file is not a hatchet file of Proton's.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no hatchet file of Proton: " + e.Reason }

@@ -19,7 +19,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// FormatError tells that a file is no result of rocprofv3.
+// FormatError reports that a file is not a result of rocprofv3.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no result of rocprofv3: " + e.Reason }

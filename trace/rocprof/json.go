@@ -16,7 +16,7 @@ import (
 // FormatJSON is Meta.Format of traces read by ReadJSON.
 const FormatJSON = "rocprof"
 
-// maxJSON bounds the JSON, which is in memory as a whole; who has more uses rocpd.
+// maxJSON bounds the JSON in bytes, as all of it lies in memory; larger results belong into rocpd.
 const maxJSON = 4 << 30
 
 // handle is {"handle": n} or n.

@@ -47,7 +47,7 @@ func ReadDB(ctx context.Context, path string) (_ *trace.Trace, ok bool, err erro
 	}
 	db, err := sqlite.Open(ctx, f, st.Size())
 	if err != nil || !IsDB(db) {
-		return nil, false, nil // who reads other databases says what is wrong
+		return nil, false, nil // the reader of other databases reports what is wrong
 	}
 	t, err := FromDB(ctx, db)
 	if err != nil {
@@ -89,7 +89,7 @@ type dbReader struct {
 
 type values []sqlite.Value
 
-// or returns column i, or other where it is no number.
+// or returns column i, or other where it is not a number.
 func (v values) or(i int, other int64) int64 {
 	if v[i].Kind == sqlite.Int {
 		return v[i].Int
@@ -177,7 +177,7 @@ func (r *dbReader) cards() error {
 	})
 }
 
-// events are what calls and the work that they start have in common, their stack_id.
+// events reads the stack_id of each event, which a call and the work that it starts have in common.
 func (r *dbReader) events() error {
 	r.stacks, r.categories = map[int64]int64{}, map[int64]string{}
 	return r.each("event", []string{"id", "stack_id", "category_id"}, func(v values) {

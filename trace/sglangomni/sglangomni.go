@@ -39,7 +39,7 @@ import (
 // Format is Meta.Format of such traces.
 const Format = "sglang-omni"
 
-// FormatError tells that a file holds no events of SGLang-Omni.
+// FormatError reports that a file holds no events of SGLang-Omni.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no request events of SGLang-Omni: " + e.Reason }
@@ -51,7 +51,7 @@ const (
 	maxTimeNs = int64(4e18)
 )
 
-// RepairLine counts lines that are no events.
+// RepairLine counts lines that are not events.
 const RepairLine = "line dropped: no event"
 
 // ArgFinished is false for what had not ended when the file did.
@@ -75,7 +75,7 @@ func Sniff(head []byte) bool {
 		bytes.Contains(line, []byte(`"event_name"`)) && bytes.Contains(line, []byte(`"timestamp_ns"`))
 }
 
-// Read reads the stages of a file, sorted by name. Lines that are no events are counted in the
+// Read reads the stages of a file, sorted by name. Lines that are not events are counted in the
 // Repairs of the first.
 func Read(ctx context.Context, r io.Reader) ([]*trace.Trace, error) {
 	byStage := map[string][]Event{}
@@ -246,7 +246,7 @@ func (b *builder) pairsOf(name string) (out []pair) {
 func (b *builder) end(p pair, e *Event) {
 	k := openKey{e.Request, p.name, p.begin}
 	if len(b.open[k]) == 0 {
-		if p.name != trace.NamePrefill { // the second of its two ends
+		if p.name != trace.NamePrefill { // a prefill ends with one of two events; the second one may come alone
 			b.t.AddInstant(e.TimeNs, e.Name, trace.CatUserAnnotation, b.main, e.args(nil))
 			b.t.Repairs.Add(trace.RepairUnmatchedEnd, 1)
 		}
@@ -269,8 +269,8 @@ func (b *builder) end(p pair, e *Event) {
 	})})
 }
 
-// hop adds an end of a hand-off: a slice of no length and an arrow, whose number both sides
-// make of what they know alike.
+// hop adds one end of a hand-off: a slice of no length and an end of an arrow. Both stages compute
+// the arrow's number from what both know.
 func (b *builder) hop(e *Event, name, from, to, kind string) {
 	key := strings.Join([]string{e.Request, from, to, kind, string(e.Metadata["chunk_id"])}, "\x00")
 	b.hops[key]++
@@ -316,8 +316,8 @@ func (b *builder) close() {
 	}
 }
 
-// step makes a lane: that of work is a thread's, so that the stage's time is counted; that of
-// requests is none.
+// step returns a lane. A lane of work is a thread's, so that it counts as the stage's time; a lane
+// of requests is not.
 func (b *builder) step(what, name string) trace.TrackID {
 	id := b.track(name)
 	if what != trace.NameRequest {

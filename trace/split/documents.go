@@ -57,7 +57,7 @@ func sharesProcess(a, b *trace.Trace) bool {
 	return false
 }
 
-// rename gives the part that is left of t's header what t said of itself.
+// rename gives the only part that is left of t what t's header says of the rank.
 func rename(parts []*trace.Trace, t *trace.Trace) {
 	if len(parts) != 1 {
 		return

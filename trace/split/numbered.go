@@ -52,9 +52,8 @@ func numbered(t *trace.Trace) *groups {
 	return g
 }
 
-// maxRanks bounds the processes and the devices that are tried on each other: each with each,
-// by every row of a device. More than that many ranks in one file were not seen, and it is
-// said that they are not parted.
+// maxRanks bounds the processes and devices that are compared, each with each, by every row of a
+// device. Files with more ranks have not been seen; a repair says that they are not split.
 const maxRanks = 256
 
 // find lists the processes that work.
@@ -150,11 +149,11 @@ type pair struct {
 	beside int   // rows that stand in the file behind one of the host's
 }
 
-// byLaunch finds the host of each device by the launches of its work. Where ids
-// collide several hosts fit; then what stands together in the file is taken for one rank's.
-// Where neither tells, as many devices as hosts belong together in their order, as ranks
-// are started, and else the host whose launches are the nearest in time. It is nil if all
-// devices are of one host.
+// byLaunch finds the host of each device by the launches of its work. Where ids collide, several
+// hosts fit; then rows that stand together in the file are taken for one rank's. If the file's
+// order does not tell either, and there are as many devices as hosts, they are matched in their
+// order, as ranks are started; otherwise the host whose launches are nearest in time is taken. It
+// is nil if all devices belong to one host.
 func (p *processes) byLaunch() map[int64]int64 {
 	fit, joined := p.fits()
 	owner, used := map[int64]int64{}, map[int64]bool{}
@@ -193,9 +192,9 @@ func rank(first bool) int {
 	return 1
 }
 
-// fits counts for every device and host how well they fit. joined says that the rows of
-// each host stand together, so that what stands beside them tells something: where a
-// merge sorted all rows by time it does not.
+// fits counts, for every device and host, how well they fit. joined says that the rows of each host
+// stand together in the file, so that neighbours mean something; a merge that sorted all rows by
+// time destroys that.
 func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 	s := &p.t.Slices
 	own := make(map[int64]bool, len(p.hosts))

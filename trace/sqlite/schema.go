@@ -3,7 +3,7 @@ package sqlite
 import "strings"
 
 // parseTable returns the columns that a CREATE TABLE statement declares, and which of them
-// is another name of the rowid, -1 if none is. ok is false for what is no rowid table.
+// is another name of the rowid, -1 if none is. ok is false for what is not a rowid table.
 func parseTable(statement string) (columns []string, rowid int, ok bool) {
 	tokens := tokenize(statement)
 	open := 0
@@ -61,7 +61,8 @@ func define(columns []string, rowid int, integer map[string]int, d []token) ([]s
 	if len(d) > 1 && d[1].is("INTEGER") && (len(d) == 2 || d[2].text != "(") {
 		integer[strings.ToLower(name)] = len(columns)
 		for i := 2; i+1 < len(d); i++ {
-			// INTEGER PRIMARY KEY DESC is, by an old mistake of SQLite, no name of the rowid.
+			// By an old mistake of SQLite, INTEGER PRIMARY KEY DESC is not another name of the
+			// rowid.
 			if d[i].is("PRIMARY") && d[i+1].is("KEY") && (i+2 >= len(d) || !d[i+2].is("DESC")) {
 				rowid = len(columns)
 			}

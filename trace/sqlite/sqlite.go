@@ -43,7 +43,7 @@ const (
 	maxColumns = 32767
 )
 
-// ErrCorrupt tells that a database is damaged.
+// ErrCorrupt reports that a database is damaged.
 var ErrCorrupt = errors.New("SQLite database is damaged")
 
 // DB is an open database. It is safe for concurrent use if its reader is.

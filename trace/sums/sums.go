@@ -41,8 +41,8 @@ const (
 	// maxNs bounds all times together: 73 years, so that no sum overflows.
 	maxNs    = int64(1) << 61
 	maxYears = maxNs / (365 * 24 * 3600 * 1e9)
-	// frameNs is the least length that a frame is drawn with, so that nesting survives:
-	// more than package trace's tolerance, which takes less for a rounding error.
+	// frameNs is the least length in ns that a frame is drawn with. It keeps the nesting: package
+	// trace takes lengths within its tolerance for rounding errors.
 	frameNs = 1000
 )
 
@@ -174,7 +174,7 @@ func (b *Builder) device(h *lane, n *Node, at int64) {
 	each, rest := n.DeviceNs/calls, n.DeviceNs%calls
 	for i := range calls {
 		dur := each
-		if i < rest { // the pieces make the sum
+		if i < rest { // the first pieces take the remainder, so that all add up to the sum
 			dur++
 		}
 		b.corr++

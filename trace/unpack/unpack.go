@@ -153,9 +153,9 @@ func (u *Reader) layer(kind Kind, r *bufio.Reader, head []byte) (io.Reader, erro
 	return newUTF16(r, big), nil
 }
 
-// xzDictionary returns the size in bytes of the dictionary that the first block of an xz
-// file asks for, by section 5.3 of the format's description; 0 if the header is not as
-// xz writes it, which its reader then says.
+// xzDictionary returns the size in bytes of the dictionary that the first block of an xz file asks
+// for, by section 5.3 of the format's description. It is 0 if the header is malformed, which the xz
+// reader then reports.
 func xzDictionary(head []byte) uint64 {
 	const at = 12 // after the stream's header: size of the block's header, flags, filters
 	if len(head) < at+6 || head[at+1]&0xC0 != 0 || head[at+2] != 0x21 || head[at+3] != 1 {

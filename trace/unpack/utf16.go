@@ -59,8 +59,8 @@ func (u *utf16Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// decode turns what is there into UTF-8 but for half a sign at its end, unless no more
-// comes.
+// decode turns the bytes at hand into UTF-8. Half a character at their end waits for more, unless
+// last is set.
 func (u *utf16Reader) decode(last bool) {
 	out := u.out[:0]
 	i := 0

@@ -72,7 +72,7 @@ func (w *perfettoWriter) Close(context.Context) error {
 	return err
 }
 
-// errNothing tells that a file was asked for of no trace.
+// errNothing reports that there is no trace to write into the file.
 var errNothing = errors.New("there is no trace to write")
 
 // gathered writes formats that need all ranks at once.

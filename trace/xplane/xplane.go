@@ -25,7 +25,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/xla"
 )
 
-// FormatError tells that a file is no XSpace.
+// FormatError reports that a file is not an XSpace.
 type FormatError struct{ Reason string }
 
 func (e *FormatError) Error() string { return "no profile of XProf (xplane.pb): " + e.Reason }
@@ -35,7 +35,8 @@ const (
 	maxFile = 2 << 30
 	// maxArgs bounds an event's arguments, in bytes of JSON; real ones have some hundred.
 	maxArgs = 64 << 10
-	// epoch is 2000: a line that begins later counts from the Unix epoch, ns.
+	// epoch is the beginning of the year 2000 in Unix ns: the times of a line that begins later
+	// count from the Unix epoch.
 	epoch = 946_684_800_000_000_000
 	// maxPs bounds times in ps from a line's begin: half of what 63 bits hold, 53 days.
 	maxPs = math.MaxInt64 / 2
@@ -318,7 +319,7 @@ func (d *decoder) event(p *plane, track trace.TrackID, begin int64, b []byte) {
 		return
 	}
 	at := begin + int64(offset/1000)
-	// The end is rounded, so that what lies in another event stays in it.
+	// The end is rounded, not the duration, so that an event that lies in another stays in it.
 	end := begin + int64((offset+dur)/1000)
 	d.t.AddSlice(trace.Slice{Start: at, Dur: end - at, Name: e.name, Track: track, Corr: trace.NoCorrelation,
 		Args: args.Done()})

@@ -24,7 +24,7 @@ type Opened struct {
 	Sources []timeline.Source
 	// Failed lists what could not be read; the rest is shown.
 	Failed []Failure
-	// Left lists what is not shown for it is no trace, or there already, with the reasons.
+	// Left lists what is not shown for it is not a trace, or there already, with the reasons.
 	Left  []Failure
 	Place timeline.Placement
 	// CreatedBy is the program and version that made the run; "" of files.

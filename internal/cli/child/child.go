@@ -46,7 +46,7 @@ func (p *Program) Ended() context.Context { return p.ended }
 func (p *Program) Interrupt() { p.interrupt() }
 
 // Start starts what is after --, with vars in its environment, from which it learns where to
-// attach. What it prints is no part of the answer and goes to the Err of e. A nil command
+// attach. What it prints is not part of the answer and goes to the Err of e. A nil command
 // is none: its Program never ends.
 func Start(e *cli.Env, command, vars []string) (*Program, error) {
 	if command == nil {

@@ -17,7 +17,7 @@ import (
 
 // Plain returns s without what a terminal would obey: control characters of ASCII and of
 // Latin 1, those that turn the direction of text or end a line. Each becomes a space, and
-// what is no UTF-8 a U+FFFD.
+// what is not UTF-8 a U+FFFD.
 func Plain(s string) string {
 	if !strings.ContainsFunc(s, Command) {
 		return strings.ToValidUTF8(s, "\uFFFD")
