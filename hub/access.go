@@ -147,8 +147,8 @@ func permissions(identity string) *server.Permissions {
 	kind, rest, _ := strings.Cut(identity, ".")
 	p := &server.Permissions{Publish: &server.SubjectPermission{}, Subscribe: &server.SubjectPermission{},
 		Response: &server.ResponsePermission{MaxMsgs: 1, Expires: answerWithin}}
-	say := func(s ...string) { p.Publish.Allow = append(p.Publish.Allow, s...) }
-	hear := func(s ...string) { p.Subscribe.Allow = append(p.Subscribe.Allow, s...) }
+	publish := func(s ...string) { p.Publish.Allow = append(p.Publish.Allow, s...) }
+	subscribe := func(s ...string) { p.Subscribe.Allow = append(p.Subscribe.Allow, s...) }
 	key, bucket := "", ""
 	switch kind {
 	case "rank":
@@ -157,13 +157,13 @@ func permissions(identity string) *server.Permissions {
 			return nil
 		}
 		key, bucket = rest, id.ArtifactsBucket()
-		say(protocol.From(protocol.OutputSubject(id.Pipeline, "*"), id.Sender()), "ks.v1.data."+id.Pipeline+".*.*."+
+		publish(protocol.From(protocol.OutputSubject(id.Pipeline, "*"), id.Sender()), "ks.v1.data."+id.Pipeline+".*.*."+
 			id.Sender())
-		say(readBucket(protocol.BucketDeploy, id.Pipeline)...)
+		publish(readBucket(protocol.BucketDeploy, id.Pipeline)...)
 		peer := fmt.Sprintf("%s.s%d.r%d.*", id.Pipeline, id.Stage, id.Replica)
-		say(readBucket(protocol.BucketRendezvous, peer)...)
-		say("$KV." + protocol.BucketRendezvous + "." + key)
-		hear(protocol.FromAll(protocol.DataSubject(id.Pipeline, id.Stage, id.Replica)))
+		publish(readBucket(protocol.BucketRendezvous, peer)...)
+		publish("$KV." + protocol.BucketRendezvous + "." + key)
+		subscribe(protocol.FromAll(protocol.DataSubject(id.Pipeline, id.Stage, id.Replica)))
 	case "agent":
 		if protocol.ValidatePipelineName(rest) != nil {
 			return nil
@@ -172,12 +172,12 @@ func permissions(identity string) *server.Permissions {
 	default:
 		return nil
 	}
-	say("ks.v1.event."+key, "ks.v1.rank."+key+".*", "$KV."+protocol.BucketRanks+"."+key)
-	say(readBucket(protocol.BucketRanks, key)...)
+	publish("ks.v1.event."+key, "ks.v1.rank."+key+".*", "$KV."+protocol.BucketRanks+"."+key)
+	publish(readBucket(protocol.BucketRanks, key)...)
 	store := "OBJ_" + bucket
-	say("$O."+bucket+".>", "$JS.API.STREAM.INFO."+store, "$JS.API.STREAM.PURGE."+store, "$JS.API.STREAM.MSG.GET."+store,
-		"$JS.API.DIRECT.GET."+store, "$JS.API.DIRECT.GET."+store+".>")
-	hear("ks.v1.rank."+key+".*", protocol.HubBeatWildcard, "$SRV.>", protocol.InboxPrefix(identity)+".>")
+	publish("$O."+bucket+".>", "$JS.API.STREAM.INFO."+store, "$JS.API.STREAM.PURGE."+store,
+		"$JS.API.STREAM.MSG.GET."+store, "$JS.API.DIRECT.GET."+store, "$JS.API.DIRECT.GET."+store+".>")
+	subscribe("ks.v1.rank."+key+".*", protocol.HubBeatWildcard, "$SRV.>", protocol.InboxPrefix(identity)+".>")
 	return p
 }
 

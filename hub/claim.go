@@ -35,8 +35,8 @@ type claimant struct {
 	changed chan struct{} // closed when other is set
 }
 
-// hear takes in another hub's claim to the name, which may rule out ours.
-func (c *claimant) hear(o claim) {
+// consider takes note of another hub's claim to the name, which may take precedence over ours.
+func (c *claimant) consider(o claim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if o.Instance == c.own.Instance || c.other != nil || c.own.Settled {
@@ -48,7 +48,7 @@ func (c *claimant) hear(o claim) {
 	}
 }
 
-func (c *claimant) word() []byte {
+func (c *claimant) encoded() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, err := json.Marshal(c.own)
@@ -69,9 +69,9 @@ func (h *Hub) claim(ctx context.Context) error {
 		if json.Unmarshal(m.Data, &o) != nil {
 			return
 		}
-		c.hear(o)
+		c.consider(o)
 		if m.Reply != "" && o.Instance != c.own.Instance {
-			if err := m.Respond(c.word()); err != nil {
+			if err := m.Respond(c.encoded()); err != nil {
 				h.log.Debug("answer to a claim", "err", err)
 			}
 		}
@@ -85,7 +85,7 @@ func (h *Hub) claim(ctx context.Context) error {
 		return fmt.Errorf("claim hub name %s: %w", h.cfg.Name, err)
 	}
 	defer func() { _ = answers.Unsubscribe() }()
-	if err := h.nc.PublishRequest(subject, inbox, c.word()); err != nil {
+	if err := h.nc.PublishRequest(subject, inbox, c.encoded()); err != nil {
 		return fmt.Errorf("claim hub name %s: %w", h.cfg.Name, err)
 	}
 	wait := time.NewTimer(claimWait)

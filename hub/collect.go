@@ -358,7 +358,7 @@ func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 func (r *runner) quiet(id protocol.RankID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.orphans[id] || r.heard[id] || r.h.reg.dead(r.incs[id].Incarnation)
+	return r.orphans[id] || r.answered[id] || r.h.reg.dead(r.incs[id].Incarnation)
 }
 
 // openedRun is the session's run if it has one already.

@@ -387,7 +387,7 @@ func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
 }
 
 // beat says every interval that the hub lives and drops ranks that do not. Time
-// in which the hub itself could not hear (suspended, starved of CPU, cut off from
+// in which the hub itself could receive nothing (suspended, starved of CPU, cut off from
 // NATS) is not held against the ranks.
 func (h *Hub) beat() {
 	tick := time.NewTicker(protocol.HubBeatInterval)

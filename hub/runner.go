@@ -59,7 +59,7 @@ type runner struct {
 	remarks  map[protocol.RankID]string              // what is to stand in a rank's reason, however it ends
 	orphans  map[protocol.RankID]bool                // see gone
 	told     map[protocol.RankID]chan struct{}       // closed when an abort has been answered or given up
-	heard    map[protocol.RankID]bool                // those that have answered theirs
+	answered map[protocol.RankID]bool                // ranks that have answered their abort
 	writing  map[protocol.RankID]protocol.Writing    // how far the ranks' files are
 	progress atomic.Pointer[session.Progress]
 }
@@ -68,7 +68,7 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 	r := &runner{
 		h: h, id: m.ID(), m: m, begun: make(chan struct{}), done: make(chan struct{}),
 		st: m.Status(), incs: map[protocol.RankID]session.Target{},
-		told: map[protocol.RankID]chan struct{}{}, heard: map[protocol.RankID]bool{},
+		told: map[protocol.RankID]chan struct{}{}, answered: map[protocol.RankID]bool{},
 		clocks: map[protocol.RankID]protocol.ClockError{}, remarks: map[protocol.RankID]string{},
 		orphans: map[protocol.RankID]bool{}, writing: map[protocol.RankID]protocol.Writing{},
 	}
@@ -328,7 +328,7 @@ func (r *runner) abort(a session.Action) {
 		err := r.ask(r.ctx, a, protocol.MethodAbort, protocol.AbortRequest{Session: r.id, Reason: a.Reason,
 			Keep: a.Keep}, &s)
 		r.mu.Lock()
-		r.heard[a.Rank] = err == nil
+		r.answered[a.Rank] = err == nil
 		r.mu.Unlock()
 		if err != nil && r.ctx.Err() == nil {
 			r.h.log.Warn("a rank was not told to drop a session; its own watchdog will", "session", r.id, "err", err)
@@ -361,9 +361,9 @@ func (r *runner) answer(ev session.Event) {
 	}
 }
 
-// home answers that a rank's files are here, and only then tells the rank: one that has
-// nothing to wait for any more may leave at once, and if its session heard of that first, it
-// would be lost, with files that nobody finds in its spool.
+// home records that a rank's files have arrived, and only then calls tell, which tells the rank. A
+// rank that has nothing left to wait for may leave at once; a session that learnt of its leaving first
+// would count the rank as lost and look for its files in vain.
 func (r *runner) home(ev session.Collected, tell func()) {
 	r.answer(ev)
 	tell()

@@ -198,7 +198,7 @@ func (s *supervisor) blame(ended []rankEnd, cancel context.CancelCauseFunc) {
 				guilty.id.Rank, e.err)})
 		}
 	}
-	for r := range s.stage.Ranks { // they are ended now, and say goodbye
+	for r := range s.stage.Ranks { // they end now, and tell the hub that they leave
 		if id := guilty.id; !told[r] && s.doomed != nil {
 			id.Rank = r
 			s.doomed(id, fmt.Sprintf("it was ended with rank %d of its replica: %v", guilty.id.Rank, guilty.err))

@@ -206,7 +206,7 @@ func (o *orchestrator) forget(c *call) {
 
 // cancel tells every stage of the route to free what the request holds.
 func (o *orchestrator) cancel(c *call) {
-	// The request goes with it: a stage that has not heard of it yet must know which one not to begin.
+	// The request goes with it: a stage that has not got it yet must know which request not to begin.
 	data, err := wire.Encode(&wire.Message{Kind: wire.KindCancel, ID: c.req.ID, From: -1, Request: c.req})
 	if err != nil {
 		return

@@ -21,23 +21,23 @@ import (
 // loginLife is how long a browser stays logged in: a working day.
 const loginLife = 12 * time.Hour
 
-// openRoutes need no key: the status page, which holds nothing until it has asked, what
-// load balancers and Prometheus ask, and the way to log in. Every other route controls or
-// reveals recordings, or makes the pipeline work.
+// openRoutes need no key: the status page's files, which hold no data, what load balancers and
+// Prometheus ask for, and the login. Every other route controls or reveals recordings, or makes the
+// pipeline work.
 var openRoutes = map[string]bool{
 	"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/compare": true, "/runs": true,
 	"/health": true, "/metrics": true, "/login": true,
 }
 
-// keyring knows who may use the server: who shows one of its keys, or a cookie that a
-// login with one gave. A nil keyring lets everybody in.
+// keyring decides who may use the server: requests with one of its keys, or with a cookie from a
+// login with one. A nil keyring lets everybody in.
 type keyring struct {
 	keys   []hashedKey
 	secret []byte // signs cookies; new in every process, so a restart asks again
 	now    func() time.Time
 }
 
-// hashedKey is a key as its hash: comparing hashes tells nothing of the keys' lengths.
+// hashedKey is the hash of a key: comparing hashes reveals nothing about the keys' lengths.
 type hashedKey struct {
 	sum   [sha256.Size]byte
 	scope Scope
@@ -59,7 +59,8 @@ func newKeyring(admins []string, keys []Key) *keyring {
 	return k
 }
 
-// admit returns nil if r may do what needs a scope, else the 401 or 403 that says what to do.
+// admit returns nil if r may use a route of the scope need, else the 401 or 403 that says what to
+// do.
 func (k *keyring) admit(r *http.Request, need Scope) error {
 	if k == nil {
 		return nil
@@ -72,7 +73,7 @@ func (k *keyring) admit(r *http.Request, need Scope) error {
 	return err
 }
 
-// scopeOf is what the key or the cookie of a request opens.
+// scopeOf returns the scope of a request's key or cookie.
 func (k *keyring) scopeOf(r *http.Request) (Scope, error) {
 	if r.Header.Get("Authorization") != "" {
 		return k.bearer(r)
@@ -91,7 +92,7 @@ func (k *keyring) scopeOf(r *http.Request) (Scope, error) {
 func (k *keyring) bearer(r *http.Request) (Scope, error) {
 	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	sum, found := sha256.Sum256([]byte(strings.TrimSpace(key))), -1
-	for i := range k.keys { // all of them, so that the time says nothing
+	for i := range k.keys { // all of them, so that the time reveals nothing
 		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(sum[:], k.keys[i].sum[:]), i, found)
 	}
 	if found < 0 || !strings.EqualFold(scheme, "Bearer") {
@@ -105,13 +106,14 @@ func unauthorized(code, msg string) error {
 	return &openai.Error{Status: http.StatusUnauthorized, Type: openai.TypeInvalidRequest, Code: code, Message: msg}
 }
 
-// cookie is what a login at now with a key of that scope gives.
+// cookie returns the cookie of a login now with a key of that scope.
 func (k *keyring) cookie(r *http.Request, scope Scope) *http.Cookie {
 	says := strconv.FormatInt(k.now().Add(loginLife).Unix(), 10) + "." + string(scope)
 	return &http.Cookie{
 		Name: cookieName(r), Value: says + "." + k.sign(says), Path: "/", HttpOnly: true,
 		SameSite: http.SameSiteStrictMode,
-		// A proxy that speaks TLS says so; whoever lies about it loses its own cookie.
+		// A proxy that speaks TLS says so in this header; a client that lies about it only loses
+		// its own cookie.
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}
 }
@@ -122,7 +124,8 @@ func (k *keyring) sign(says string) string {
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// signed returns what value opens, and whether it is a cookie of this process that still holds.
+// signed returns the scope in a cookie's value, and whether this process signed it and it has not
+// expired.
 func (k *keyring) signed(value string) (Scope, bool) {
 	i := strings.LastIndexByte(value, '.')
 	if i < 0 || !hmac.Equal([]byte(value[i+1:]), []byte(k.sign(value[:i]))) {
@@ -133,8 +136,8 @@ func (k *keyring) signed(value string) (Scope, bool) {
 	return Scope(scope), err == nil && k.now().Unix() < end
 }
 
-// cookieName has the port in it: browsers send one host's cookies to all its ports, and
-// several servers may run on one.
+// cookieName contains the port: browsers send a host's cookies to all of its ports, and several
+// servers may run on one host.
 func cookieName(r *http.Request) string {
 	if _, port, err := net.SplitHostPort(r.Host); err == nil {
 		return "kinetoscope_" + port
@@ -142,10 +145,10 @@ func cookieName(r *http.Request) string {
 	return "kinetoscope"
 }
 
-// ownPage reports whether a browser sent r for a page of this server, or its user typed
-// the address. Without this a page of another port of the same host, to which SameSite
-// means nothing, could use the cookie. Browsers say Sec-Fetch-Site where the connection is
-// safe, and Origin with every method that may change something.
+// ownPage reports whether a browser sent r from a page of this server, or its user typed the
+// address. SameSite does not tell ports apart, so without this check a page of another port of the
+// same host could use the cookie. Browsers send Sec-Fetch-Site over secure connections, and Origin
+// with every method that may change something.
 func ownPage(r *http.Request) bool {
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch r.Header.Get("Sec-Fetch-Site") {
@@ -163,7 +166,7 @@ func ownPage(r *http.Request) bool {
 	return false
 }
 
-// keyed guards a route.
+// keyed lets only requests with the needed scope reach next.
 func (s *Server) keyed(pattern string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := s.keys.admit(r, needs(pattern, r.Method)); err != nil {
@@ -177,7 +180,8 @@ func (s *Server) keyed(pattern string, next http.Handler) http.Handler {
 	})
 }
 
-// login gives a browser that shows a key a cookie, which pictures and downloads send too.
+// login gives a browser that sends a key a cookie, because pictures and downloads carry cookies and
+// no keys.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if s.keys != nil {
 		scope, err := s.keys.bearer(r)

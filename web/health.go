@@ -7,7 +7,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
-// healthNow asks the API for its stages and ranks.
+// healthNow asks the API for its stages and ranks; false means that the pipeline does not serve.
 func (s *Server) healthNow() (api.Health, bool) {
 	b := api.Health{Status: api.HealthOK, Model: s.api.Model(), Stages: []api.StageHealth{}}
 	at := map[int]int{}
@@ -27,7 +27,7 @@ func (s *Server) healthNow() (api.Health, bool) {
 		for _, ri := range rl.Ranks() {
 			i, ok := at[ri.Stage]
 			if !ok {
-				continue // another pipeline's
+				continue // a rank of another pipeline
 			}
 			st := &b.Stages[i]
 			st.Detail = append(

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// loadWindow is how far back the load of a pipeline is told: long enough for a median,
-	// short enough to be now.
+	// loadWindow is the time over which the load of a pipeline is shown: long enough for a median,
+	// short enough to describe the present.
 	loadWindow = time.Minute
 	// loadEvery is how often ranks are asked for their counts while somebody watches.
 	loadEvery = 2 * time.Second
@@ -44,7 +44,7 @@ func (f *finishedRing) add(a *openai.Answer, now time.Time) {
 	f.n++
 }
 
-// since returns what has ended after t, and from when on it is all of it.
+// since returns the requests that ended after t. from is the time since which the list is complete.
 func (f *finishedRing) since(t time.Time) (out []finished, from time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -75,7 +75,7 @@ type phaseCount struct {
 type loadSample struct {
 	at     time.Time
 	phases map[phaseKey]phaseCount
-	whole  bool // every stage answered: what is not there has not been done yet
+	whole  bool // every stage answered, so a phase that is missing has not run yet
 }
 
 // loader samples the load of a pipeline. It is used by one goroutine.
@@ -168,7 +168,7 @@ func (l *loader) requests(now time.Time) api.RequestLoad {
 	return out
 }
 
-// quantiles are nil of nothing.
+// quantiles returns nil for an empty list.
 func quantiles(ns []int64) *pipeline.Quantiles {
 	if len(ns) == 0 {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
-// recorder notes what was answered.
+// recorder notes the status and size of an answer.
 type recorder struct {
 	http.ResponseWriter
 	stall  time.Duration // how long one piece may wait for the client
@@ -92,8 +92,8 @@ func (s *Server) middleware(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// finish handles the panic v of an endpoint, counts and logs. It panics again
-// with http.ErrAbortHandler where the connection must be cut.
+// finish turns the panic v of an endpoint into an answer, counts and logs the request. It panics
+// again with http.ErrAbortHandler where the connection must be cut.
 func (s *Server) finish(rec *recorder, r *http.Request, start time.Time, v any) {
 	abort := v == http.ErrAbortHandler //nolint:errorlint // net/http compares it so
 	if v != nil && !abort {
@@ -121,11 +121,12 @@ func (s *Server) logRequest(rec *recorder, r *http.Request, status int, start ti
 	level := slog.LevelInfo
 	switch {
 	case status == http.StatusServiceUnavailable:
-		// Overload is refused by design, by the hundred, and counted in the metrics.
+		// A refusal because of overload is normal, comes by the hundred, and is counted in the
+		// metrics.
 	case status >= 500:
 		level = slog.LevelError
 	case r.URL.Path == "/health" || r.URL.Path == "/metrics":
-		level = slog.LevelDebug // polled; they would drown the rest
+		level = slog.LevelDebug // polled routes, which would flood the log
 	}
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
@@ -188,8 +189,8 @@ func hostName(host string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }
 
-// IsLoopback reports whether only this host reaches addr, HOST or HOST:PORT. Of a name other
-// than localhost it is not known.
+// IsLoopback reports whether only this host reaches addr, HOST or HOST:PORT. It is false for names
+// other than localhost, which are not looked up.
 func IsLoopback(addr string) bool {
 	name := hostName(addr)
 	if strings.EqualFold(name, "localhost") {
@@ -199,7 +200,7 @@ func IsLoopback(addr string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// clientGone reports whether err comes of the client's going away.
+// clientGone reports whether err was caused by the client closing its connection.
 func clientGone(r *http.Request, err error) bool {
 	return r.Context().Err() != nil && errors.Is(err, context.Canceled)
 }

@@ -14,10 +14,10 @@ import (
 //go:embed ui
 var ui embed.FS
 
-// UI returns a file of the pages, for who shows them without a server.
+// UI returns a file of the pages, for programs that show them without a server.
 func UI(name string) ([]byte, error) { return fs.ReadFile(ui, "ui/"+name) }
 
-// UIModules lists the modules of the pages but for that of the status page, sorted.
+// UIModules lists the JavaScript modules of the pages, sorted, without the one of the status page.
 func UIModules() ([]string, error) {
 	list, err := fs.ReadDir(ui, "ui")
 	var out []string
@@ -29,7 +29,7 @@ func UIModules() ([]string, error) {
 	return out, err
 }
 
-// uiTypes are the page's content types; the system's table is not to be trusted.
+// uiTypes are the content types of the page's files; the system's table of types may be wrong.
 var uiTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -51,7 +51,8 @@ func (s *Server) comparePage(w http.ResponseWriter, _ *http.Request) error {
 	return servePage(w, "compare.html")
 }
 
-// firstView leads a viewer without a pipeline to what it was started for.
+// firstView redirects a browser, on a server without a pipeline, to the timeline that the server
+// was started for.
 func (s *Server) firstView(w http.ResponseWriter, r *http.Request) error {
 	http.Redirect(w, r, cmp.Or(s.cfg.Front, "/view/"+ViewID), http.StatusFound)
 	return nil
@@ -61,11 +62,10 @@ func (s *Server) pageFile(w http.ResponseWriter, r *http.Request) error {
 	return servePage(w, r.PathValue("file"))
 }
 
-// pagePolicy lets the page run its own scripts and styles, show pictures of runs
-// and talk to this server, and nothing else; no text becomes markup or script.
-// Handing a timeline to the viewer of another origin is a message to a tab that
-// the page has opened, which no policy needs to allow; it would take a
-// Cross-Origin-Opener-Policy to forbid it, so there is none.
+// pagePolicy lets the page run its own scripts and styles, show pictures of runs and talk to this
+// server, and nothing else; no text becomes markup or script. Opening a timeline in a viewer of
+// another origin sends a message to a tab that the page has opened; no policy needs to allow that,
+// and only a Cross-Origin-Opener-Policy would forbid it, so none is set.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
@@ -81,6 +81,6 @@ func servePage(w http.ResponseWriter, name string) error {
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-cache")
-	_, _ = w.Write(data) // a client that is gone needs no answer
+	_, _ = w.Write(data) // if the client is gone, the answer does not matter
 	return nil
 }

@@ -68,8 +68,8 @@ func (s *Server) optionalBody(w http.ResponseWriter, r *http.Request, v any) err
 	return openai.Decode(data, v)
 }
 
-// requireProfiler returns the 404 of servers whose stages have no profiler, as vLLM
-// answers without one, to a stop too.
+// requireProfiler returns the 404 of a server whose stages have no profiler. vLLM answers so too,
+// also to a stop.
 func (s *Server) requireProfiler() error {
 	var without []string
 	for _, st := range s.api.Stages() {
@@ -108,7 +108,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 	select {
 	case <-call.done:
 	case <-r.Context().Done():
-		return r.Context().Err() // the stop goes on
+		return r.Context().Err() // the client is gone; the stop goes on
 	}
 	if call.err != nil {
 		return call.err
@@ -161,7 +161,7 @@ func (s *Server) beginStop() *stopCall {
 
 func (s *Server) callStop() (st *session.Status, err error) {
 	defer func() {
-		// No request is round this goroutine to recover for it.
+		// No middleware is around this goroutine, so it recovers its own panics.
 		if v := recover(); v != nil {
 			err = fmt.Errorf("stop_profile: panic: %v", v)
 			s.log.Error("panic in a stop", "panic", v)
@@ -169,7 +169,7 @@ func (s *Server) callStop() (st *session.Status, err error) {
 	}()
 	st, err = s.api.StopProfile(s.life)
 	if e, ok := errors.AsType[statuser](err); ok && e.HTTPStatus() == http.StatusOK {
-		return nil, nil // idle, said as an error
+		return nil, nil // the caller answers with the state idle
 	}
 	if err != nil {
 		s.log.Error("stop failed", "err", err)
@@ -200,8 +200,8 @@ func (l *lastSession) get() *session.Status {
 	return l.st
 }
 
-// current is the session that runs, or the last one; nil if there was none.
-// The engine knows best, then the store, then this server's memory.
+// current returns the session that runs, or the last one; nil if there was none. The engine is
+// asked first, then the store, then this server's memory.
 func (s *Server) current(ctx context.Context) *session.Status {
 	if sr, ok := s.api.(SessionReporter); ok {
 		return sr.Session()

@@ -11,8 +11,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/profiler/httptrace"
 )
 
-// HeaderRequestID carries a request's id, the client's if it sent a fit one. It is the
-// id in the answer's header and body, in the log, in every stage's trace and in the report.
+// HeaderRequestID carries a request's id: the client's, if it sent a valid one. The same id is in
+// the answer's header and body, in the log, in every stage's trace and in the report.
 const HeaderRequestID = "X-Request-Id"
 
 // maxRequestID bounds a client's request id, which goes into the log and the traces.
@@ -52,7 +52,7 @@ func requestIDOf(r *http.Request) string {
 func (s *Server) identify(w http.ResponseWriter, r *http.Request, req *omni.Request, prefix string) {
 	i, ok := r.Context().Value(requestIDKey{}).(*requestIdent)
 	switch {
-	case !ok: // no middleware, so nobody who could have answered or logged another
+	case !ok: // without middleware, so no other id was answered or logged
 		i = &requestIdent{id: prefix + ulid.Make().String()}
 	case !i.given:
 		i.id = prefix + i.id
@@ -64,8 +64,8 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request, req *omni.Requ
 	req.TraceParent, _ = httptrace.TraceParentOf(r.Context())
 }
 
-// maxUsedIDs is how many ids of clients are remembered: more than requests of one
-// session, which are told apart by them, at 128 bytes each.
+// maxUsedIDs is how many clients' ids are remembered, each of up to 128 bytes: more than one
+// session has requests, which its report tells apart by their ids.
 const maxUsedIDs = 1 << 16
 
 // usedIDs are the last ids that clients gave. The zero value has none.

@@ -22,7 +22,7 @@ import (
 // client went away; nobody receives it. The number is nginx's.
 const statusClientGone = 499
 
-// What errors of the API may say of themselves, found with errors.As.
+// What an error of the API may implement; found with errors.As.
 type (
 	statuser interface {
 		error
@@ -38,7 +38,7 @@ type (
 	}
 )
 
-// asError finds out what a client is told of err.
+// asError returns what a client is told about err.
 func asError(err error) *openai.Error {
 	if e, ok := errors.AsType[*openai.Error](err); ok {
 		return e
@@ -90,8 +90,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if rec != nil && rec.status != 0 {
-		// The status is sent. Cutting the connection is the one way left to
-		// tell the client that the body is not whole.
+		// The status has been sent. Cutting the connection is the only way left to tell the client
+		// that the body is incomplete.
 		panic(http.ErrAbortHandler)
 	}
 	e := asError(err)
@@ -128,16 +128,16 @@ func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", fmt.Sprint(len(data)+1))
 	w.WriteHeader(status)
-	_, _ = w.Write(append(data, '\n')) // a client that is gone needs no answer
+	_, _ = w.Write(append(data, '\n')) // if the client is gone, the answer does not matter
 }
 
-// readBody reads at most limit bytes. The middleware has set the body's
-// deadline; it is lifted when the body is whole, since it would cancel the
-// request, and stays for a body that is not, which net/http tries to drain.
+// readBody reads at most limit bytes. The middleware has set a deadline for the body. It is lifted
+// when the whole body has been read, since it would cancel the request later. It stays for an
+// incomplete body, which net/http tries to drain.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // as setting it
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // fails only where setting it failed
 		return data, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {

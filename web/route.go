@@ -44,7 +44,7 @@ func (s *Server) table() map[string]methods {
 	return t
 }
 
-// pipelineTable is what there is of an open pipeline.
+// pipelineTable has the paths that a server with an open pipeline serves.
 func (s *Server) pipelineTable() map[string]methods {
 	return map[string]methods{
 		"/{$}":                                  {http.MethodGet: s.page},
@@ -117,8 +117,8 @@ func (s *Server) profileMethods(e endpoint) methods {
 	return m
 }
 
-// byGet answers a GET that changes something, as SGLang's profile routes take it. A page of
-// another site can have a browser send one without asking, so that browsers are refused.
+// byGet answers a GET that changes something, as SGLang's profile routes do. Requests from browsers
+// are refused, because a page of another site can make a browser send a GET without asking.
 func (s *Server) byGet(e endpoint) endpoint {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method == http.MethodHead {

@@ -19,7 +19,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
-// runsTable is what there is of a store's runs.
+// runsTable has the paths for the runs of a store.
 func (s *Server) runsTable() map[string]methods {
 	return map[string]methods{
 		"/runs":      {http.MethodGet: s.runsPage},
@@ -30,7 +30,7 @@ func (s *Server) runsTable() map[string]methods {
 	}
 }
 
-// estimateTable is what there is of runs where there is a pipeline, too.
+// estimateTable has the path that needs both a pipeline and a store.
 func (s *Server) estimateTable() map[string]methods {
 	return map[string]methods{"/v1/estimate": {http.MethodPost: s.estimate}}
 }
@@ -39,8 +39,8 @@ func (s *Server) runsPage(w http.ResponseWriter, _ *http.Request) error {
 	return servePage(w, "runs.html")
 }
 
-// runQuery reads a query; one that is given twice or is not known is an error, since its
-// answer would be another one than was meant.
+// runQuery reads a query. A parameter that is unknown, or given twice, is an error, because
+// ignoring it would answer another question than the one asked.
 func runQuery(v url.Values) (q catalog.Query, err error) {
 	number := func(text string) (int, error) {
 		n, err := strconv.Atoi(text)
@@ -115,7 +115,7 @@ func (s *Server) runList(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// runID is the id of a path; the catalog takes none but whole ones.
+// runID returns the id in a path; the catalog accepts whole ids only.
 func runID(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	if !validID(id) {
@@ -128,7 +128,7 @@ func noRun(id string) error {
 	return notFound(fmt.Sprintf("no finished run %.40q; GET %s lists them", id, api.RunsPath))
 }
 
-// runError makes a 404 of what is not there.
+// runError makes a 404 of an error that says the run does not exist.
 func runError(id string, err error) error {
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return noRun(id)
@@ -237,7 +237,7 @@ func (s *Server) runUpload(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// slowBody is a body that may take as long as it likes, as long as it goes on.
+// slowBody is a body that may take any time in all, as long as each read makes progress.
 type slowBody struct {
 	io.Reader
 	rc    *http.ResponseController
@@ -250,7 +250,7 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return b.Reader.Read(p)
 }
 
-// tellRuns tells that the runs have changed, so that pages ask anew.
+// tellRuns announces that runs have changed, so that pages load them again.
 func (w *watcher) tellRuns() {
 	if c := w.s.cfg.Catalog; c != nil {
 		w.tell("runs", "runs", api.RunsChanged{Revision: c.Revision()})

@@ -14,14 +14,14 @@ type Scope string
 
 // The scopes.
 const (
-	ScopeRead    Scope = "read"    // whatever changes nothing: sessions, artifacts, timelines
-	ScopeProfile Scope = "profile" // to start and stop sessions, label runs, bring traces
-	ScopeAdmin   Scope = "admin"   // all, generation too
+	ScopeRead    Scope = "read"    // everything that changes nothing: sessions, artifacts, timelines
+	ScopeProfile Scope = "profile" // also starting and stopping sessions, labelling runs, uploading traces
+	ScopeAdmin   Scope = "admin"   // everything, generation too
 )
 
 var scopes = []Scope{ScopeRead, ScopeProfile, ScopeAdmin}
 
-// opens reports whether a key of scope s is enough for what needs other.
+// opens reports whether a key of scope s may use what needs scope other.
 func (s Scope) opens(other Scope) bool { return slices.Index(scopes, s) >= slices.Index(scopes, other) }
 
 // Key is a key and what it opens.
@@ -30,10 +30,10 @@ type Key struct {
 	Secret string
 }
 
-// maxKeys bounds a file of keys, for each request is compared with all of them.
+// maxKeys bounds a file of keys, because each request is compared with all of them.
 const maxKeys = 256
 
-// CheckKey refuses a key that no header can carry, an empty one above all.
+// CheckKey refuses a key that a header cannot carry, and the empty key.
 func CheckKey(secret string) error {
 	if secret == "" || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("a key is one or more printable ASCII characters without spaces")
@@ -70,17 +70,17 @@ func ParseKeys(r io.Reader) ([]Key, error) {
 	return keys, nil
 }
 
-// profileRoutes are what a profile key opens besides reading.
+// profileRoutes are the routes that a profile key opens besides those of a read key.
 var profileRoutes = map[string]bool{"/start_profile": true, "/stop_profile": true, "/v1/estimate": true}
 
-// profileMethods are what it opens of routes that others may read: to label runs, and to
-// bring traces. Deleting is an admin's.
+// profileMethods are the methods that a profile key opens on routes that a read key may read:
+// labelling runs and uploading traces. Deleting needs an admin key.
 var profileMethods = map[string]string{"/v1/runs": http.MethodPost, "/v1/runs/{id}": http.MethodPatch}
 
 // needs is the scope for a request on a route.
 func needs(pattern, method string) Scope {
 	switch {
-	case profileRoutes[pattern]: // a GET starts and stops, too
+	case profileRoutes[pattern]: // some servers start and stop with a GET
 		return ScopeProfile
 	case method == http.MethodGet || method == http.MethodHead:
 		return ScopeRead

@@ -52,10 +52,10 @@ const (
 	DefaultShutdownGrace = 30 * time.Second
 )
 
-// ViewID is the id under which a server without a pipeline has the one thing it shows.
+// ViewID is the id of the timeline that a server without a pipeline shows.
 const ViewID = "files"
 
-// Config is what a Server needs. API or View is required; zero is a default elsewhere.
+// Config configures a Server. API or View is required; every other field has a default for zero.
 type Config struct {
 	API      omni.API             // nil: there is no pipeline, and no endpoints of one
 	View     *view.API            // timelines of runs; nil: their endpoints answer 404. The caller closes it
@@ -68,17 +68,17 @@ type Config struct {
 	// tells Handler whether it is behind a loopback address; Serve looks at its
 	// listener instead.
 	Addr string
-	// AllowedHosts are names, without port, under which clients reach the server, a
-	// tunnel's or a proxy's say; "*" is any. localhost and loopback addresses are always
-	// allowed, and beyond the loopback every address and this host's own name: a name that
-	// leads here against its owner's will is none of these.
+	// AllowedHosts are names, without port, under which clients reach the server, such as those of
+	// a tunnel or proxy; "*" allows any. localhost and loopback addresses are always allowed. A
+	// server that listens beyond the loopback also allows every IP address and its host's own name;
+	// a foreign name that an attacker points at the server is none of these.
 	AllowedHosts []string
-	// APIKeys are what clients show as Authorization: Bearer KEY, any of them, to use all
-	// but the status page's files, /health and /metrics. None: everybody may use all.
+	// APIKeys are admin keys. A client sends one as Authorization: Bearer KEY to use anything but
+	// the status page's files, /health and /metrics. Without any key, everybody may use everything.
 	APIKeys []string
-	// Keys are more of them, that open less.
+	// Keys are further keys, each limited to its scope.
 	Keys []Key
-	// ProfileByGet has GET start and stop sessions too, as SGLang's servers take it; not of
+	// ProfileByGet lets a GET start and stop sessions, as SGLang's servers do, except from
 	// browsers.
 	ProfileByGet  bool
 	ShutdownGrace time.Duration // 0: DefaultShutdownGrace
@@ -121,7 +121,7 @@ type Server struct {
 	used        usedIDs // by clients, for generations
 	last        lastSession
 	watch       *watcher
-	// streams ends what never ends by itself when the server shuts down.
+	// streams ends, when the server shuts down, answers that have no end of their own.
 	streams    context.Context
 	endStreams context.CancelFunc
 
@@ -222,7 +222,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
 	defer done()
 	err := hs.Shutdown(grace)
-	cancel() // what still runs is cancelled, and frees what it held
+	cancel() // requests that still run are cancelled and free what they hold
 	if err != nil {
 		s.log.Warn("requests cut off at shutdown", "grace", s.cfg.ShutdownGrace)
 		err = hs.Close()

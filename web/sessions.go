@@ -21,8 +21,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
-// Sessions is where the server finds sessions, those that run and those in the
-// store. What is not there is an error that wraps fs.ErrNotExist.
+// Sessions gives access to sessions, those that run and those in the store. For a session that does
+// not exist, the error wraps fs.ErrNotExist.
 type Sessions interface {
 	// List returns at most limit sessions, newest first.
 	List(ctx context.Context, limit int) ([]session.Status, error)

@@ -8,9 +8,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/profiler/httptrace"
 )
 
-// carryTrace gives a request of the API that comes with a W3C trace context a child of it,
-// and answers with that. A header that is malformed or comes twice is no context, as the
-// specification asks.
+// carryTrace makes a child of the W3C trace context that a request comes with, and answers with it.
+// As the specification asks, a header that is malformed or comes twice counts as none.
 func carryTrace(w http.ResponseWriter, r *http.Request) *http.Request {
 	came := r.Header.Values(profiler.TraceParentHeader)
 	if len(came) != 1 || !strings.HasPrefix(r.URL.Path, "/v1/") {

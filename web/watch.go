@@ -17,10 +17,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
 
-// Times of what pages are told.
+// How often pages are told what.
 const (
-	// watchBusy and watchIdle are how often everything is looked at while a session is under
-	// way and while none is. Nobody looks while nobody listens.
+	// watchBusy and watchIdle are how often the server looks at everything that pages show, while a
+	// session is under way and while none is. It does not look while no page listens.
 	watchBusy = 500 * time.Millisecond
 	watchIdle = 2 * time.Second
 	// watchTimeout bounds one look at one thing.
@@ -48,7 +48,7 @@ func newWatcher(s *Server) *watcher {
 	return &watcher{s: s, feed: feed.New(), poke: make(chan struct{}, 1)}
 }
 
-// now has the next look come at once.
+// now makes the next look happen at once.
 func (w *watcher) now() {
 	select {
 	case w.poke <- struct{}{}:
@@ -56,8 +56,8 @@ func (w *watcher) now() {
 	}
 }
 
-// join begins to look when the first listener comes; the returned function ends its listening.
-// What earlier listeners were told is forgotten, as it may be long out of date.
+// join registers a listener; with the first one the watcher begins to look. leave unregisters it.
+// Values that earlier listeners were told are forgotten, as they may be long out of date.
 func (w *watcher) join() (leave func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,7 +78,7 @@ func (w *watcher) join() (leave func()) {
 	}
 }
 
-// look tells what there is until nobody listens.
+// look publishes what has changed until the last listener has left.
 func (w *watcher) look(ctx context.Context) {
 	loads := loader{s: w.s}
 	var asked time.Time
@@ -107,7 +107,7 @@ func (w *watcher) look(ctx context.Context) {
 	}
 }
 
-// tell gives a topic its value. A value that cannot be marshalled is not told.
+// tell sets the newest value of a topic. A value that cannot be marshalled is not published.
 func (w *watcher) tell(topic string, event feed.Event, v any) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -120,7 +120,7 @@ func (w *watcher) tell(topic string, event feed.Event, v any) {
 // sessionTopic begins the topics that are one session each.
 const sessionTopic = "session/"
 
-// sessions tells the newest sessions and whether one of them is under way.
+// sessions publishes the newest sessions, and reports whether one of them is under way.
 func (w *watcher) sessions(ctx context.Context) (busy bool) {
 	ids := api.SessionIDs{IDs: []string{}}
 	defer func() {
@@ -163,7 +163,7 @@ func (s *Server) live(ctx context.Context, st *session.Status) api.LiveSession {
 	return api.LiveSession{Status: withURLs(now), Bounds: &bounds}
 }
 
-// events tells a page what changes.
+// events sends a page what changes, until the page leaves.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	defer s.watch.join()()
 	err := s.watch.feed.Serve(w, r, s.streams.Done(), s.cfg.stallEvents)
@@ -176,7 +176,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// feedCollector tells at each scrape who listens to events, and who was dropped.
+// feedCollector reports, at each scrape, how many clients listen to events and how many were
+// dropped.
 type feedCollector struct {
 	s                *Server
 	clients, dropped *prometheus.Desc

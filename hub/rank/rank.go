@@ -244,7 +244,7 @@ func (m *Member) join(ctx context.Context) error {
 }
 
 // serve registers the endpoints. Without queue groups, every process that holds
-// this rank's id hears a request, and the incarnation meant answers.
+// this rank's id gets a request, and the incarnation meant answers.
 func (m *Member) serve() error {
 	id := m.info.RankID
 	svc, err := micro.AddService(m.nc, micro.Config{

@@ -22,7 +22,7 @@ import (
 // under protocol.MaxPayload.
 const uploadChunk = 1 << 20
 
-// uploading is the hand-over of one session's files; the hub hears how far it is.
+// uploading is the hand-over of one session's files; the hub is told its progress.
 type uploading struct {
 	sent atomic.Int64
 	done chan struct{}

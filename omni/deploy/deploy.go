@@ -37,10 +37,10 @@ type Pipeline struct {
 	Model       string  `json:"model"`        // name that the API serves
 	MaxInflight int     `json:"max_inflight"` // requests admitted at once; more are refused
 	Stages      []Stage `json:"stages"`
-	// Targets are servers that are profiled as they are. A deployment of these alone runs no
-	// model. They hold what opens the servers and are not published.
+	// Targets are servers that are profiled as they are. A deployment with no stages besides them
+	// runs no model. They hold the keys that open the servers and are not published.
 	Targets []server.Target `json:"-"`
-	// Named says that the name is the file's own and not made from the file's.
+	// Named says that the name stands in the file and was not derived from the file's name.
 	Named bool `json:"-"`
 }
 

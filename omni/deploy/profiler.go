@@ -19,7 +19,7 @@ import (
 // profilerDoc is a profiler_config in a deployment file.
 type profilerDoc struct{ protocol.ProfilerOverride }
 
-// UnmarshalYAML sees to a profiler that is null.
+// UnmarshalYAML handles a profiler that is null.
 func (d *profilerDoc) UnmarshalYAML(n ast.Node) error {
 	if err := yaml.NodeToValue(n, &d.ProfilerOverride, yaml.Strict()); err != nil {
 		return err

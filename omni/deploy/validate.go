@@ -52,7 +52,7 @@ func (p *Pipeline) Validate() error {
 	return errors.Join(errs...)
 }
 
-// at says where err is: its first word is the field.
+// at says which field err is about: the first word of err is the field.
 func (s *Stage) at(err error) error {
 	field, _, _ := strings.Cut(err.Error(), " ")
 	return &FieldError{Stage: s.ID, Name: s.Name, Field: field, Err: err}

@@ -1,5 +1,5 @@
-// Package load is what a capture or a measurement sends through a pipeline: requests from
-// a prompt file or the usual ones, several at a time, and what they made.
+// Package load sends requests through a pipeline for a capture or a measurement: from a prompt file
+// or the usual ones, several at a time. It collects what they made.
 package load
 
 import (
@@ -22,22 +22,22 @@ type Options struct {
 	Requests    []omni.Request
 	Concurrency int  // requests on their way at once, at least 1
 	Endless     bool // again and again until Stop; else each once
-	// Stop, when it is closed, ends the sending. Requests that are under way are cancelled
-	// and count for nothing. nil: never.
+	// Stop, when it is closed, ends the sending. Requests that are under way are cancelled and not
+	// counted. nil never ends it.
 	Stop    <-chan struct{}
 	Outputs *Outputs       // collects what the requests make; nil: nobody
 	Done    func(done int) // told after each request that succeeded; nil: nobody
 }
 
-// Result is what came of a load.
+// Result is the outcome of a load.
 type Result struct {
 	Sent   int   // that ended, well or not
 	Failed int   // of these
 	Err    error // of the first that failed; nil where ctx ended, which its owner knows
 }
 
-// Drive sends the requests and returns when all have ended, or ctx or Options.Stop ends
-// them. An endless load stops sending where a request failed, for the next would fail too.
+// Drive sends the requests and returns when all have ended, or when ctx or Options.Stop ends them.
+// An endless load stops sending after a request has failed, because the next ones would fail too.
 func Drive(ctx context.Context, p Pipeline, o Options) Result {
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()

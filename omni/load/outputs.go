@@ -20,8 +20,8 @@ import (
 // prompts are sent over and over, and their outputs are the same.
 const maxKept = 64
 
-// Outputs collects what the requests of a load made: of each of the first ones, and of those
-// that repeat them nothing. The zero value is empty; it is safe for concurrent use.
+// Outputs collects what the first requests of a load made; outputs of requests that repeat these
+// are not kept. The zero value is empty; it is safe for concurrent use.
 type Outputs struct {
 	mu    sync.Mutex
 	items map[int]*output // by the request's number; guarded by mu

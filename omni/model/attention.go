@@ -44,11 +44,11 @@ type view struct {
 	head int
 }
 
-// attend computes softmax(q·Kᵀ/√dim)·V for m rows of one head. Row i sees the first
-// first+i*step positions. q and out have rows of ldq and ldo elements.
+// attend computes softmax(q·Kᵀ/√dim)·V for m rows of one head. Row i sees the first first+i*step
+// positions. q and out have rows of ldq and ldo elements.
 //
-// A row's result depends on the positions that it sees alone: keys are taken in their
-// order, masked weights are zeros, which no sum notices.
+// A row's result depends only on the positions that it sees: keys are taken in their order, and
+// masked weights are exact zeros, which change no sum.
 func (a *attention) attend(m *model, t *profiler.Track, out []float32, ldo int, q []float32, ldq, rows, dim, first,
 	step int, kv view) {
 	pad := kernel.Panels(dim) * kernel.Panel

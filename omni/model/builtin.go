@@ -27,7 +27,7 @@ func Builtins() []string {
 	return names
 }
 
-// modelFS is the directory that Options.Model names.
+// modelFS returns the directory that Options.Model names.
 func modelFS(model string) (fs.FS, error) {
 	if name, ok := strings.CutPrefix(model, builtinPrefix); ok {
 		fsys, err := fs.Sub(builtin, "configs/"+name)

@@ -227,8 +227,8 @@ type DiTConfig struct {
 	CaptionChannels   int     `json:"caption_channels"` // Dim of the Cond it takes
 	NormEps           float64 `json:"norm_eps"`         // absent: 1e-6
 	ActivationFn      string  `json:"activation_fn"`    // "gelu-approximate"
-	// VAEScaleFactor is the number of pixels in height and width of a latent pixel;
-	// diffusers has it from the VAE, here the stage that draws may not hold one. Absent: 8.
+	// VAEScaleFactor is the number of pixels in height and width of a latent pixel. diffusers takes
+	// it from the VAE; here the denoise stage may not hold the VAE. Absent: 8.
 	VAEScaleFactor int `json:"vae_scale_factor"`
 }
 
@@ -317,7 +317,7 @@ func (c *VAEConfig) check(k *checker, size int) {
 	k.fits(params)
 }
 
-// config is what the config types share.
+// config is implemented by all config types.
 type config interface {
 	defaults()
 	check(k *checker, size int)

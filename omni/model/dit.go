@@ -291,7 +291,7 @@ func (d *DiT) project(t *profiler.Track, s *ImageState, c Cond) []float32 {
 	return out
 }
 
-// Free gives back what the state of an image takes. Freeing twice is nothing.
+// Free frees the memory of an image's state. Freeing it twice does nothing.
 func (d *DiT) Free(t *profiler.Track, s *ImageState) {
 	if !d.images[s] {
 		return

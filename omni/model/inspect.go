@@ -8,7 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/collective"
 )
 
-// Facts are what a model's config says of the requests that it takes. Fields that do not
+// Facts are what a model's config says about the requests that the model takes. Fields that do not
 // apply to its architecture are 0.
 type Facts struct {
 	VocabSize    int // llm, text encoder
@@ -17,7 +17,7 @@ type Facts struct {
 	MaxSize      int // dit: of width or height, in pixels
 }
 
-// ErrArchitecture is an architecture that this package does not have.
+// ErrArchitecture means that this package has no model of the architecture.
 var ErrArchitecture = errors.New("no such architecture")
 
 // Inspect checks whether a model of an architecture (llm, vocoder, text_encoder, dit,
@@ -60,7 +60,7 @@ func Inspect(architecture string, o Options, ranks int) (Facts, error) {
 	return Facts{}, nil
 }
 
-// sized is a group of which only the size is known.
+// sized is a group that only knows its size, for checks before there are ranks.
 type sized struct {
 	collective.Group
 	ranks int

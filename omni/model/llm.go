@@ -218,8 +218,7 @@ func (l *LLM) KV() KVStats {
 		Seqs: len(l.kv.seqs)}
 }
 
-// Free gives back all blocks of seq and forgets it. Freeing what does not exist is
-// nothing.
+// Free gives back all blocks of seq and forgets it. It does nothing if seq does not exist.
 func (l *LLM) Free(t *profiler.Track, seq SeqID) { l.kv.release(t, seq) }
 
 // MemoryBytes is what weights, cache and workspace take on this rank.

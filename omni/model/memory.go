@@ -12,7 +12,7 @@ func (m *model) ReportMemory(t *profiler.Track) {
 }
 
 // ReportMemory reports weights, workspace and the blocks that sequences hold; see
-// Vocoder.ReportMemory for what it is good for.
+// Vocoder.ReportMemory for its use.
 func (l *LLM) ReportMemory(t *profiler.Track) {
 	l.model.ReportMemory(t)
 	for _, s := range l.kv.seqs {
@@ -32,8 +32,8 @@ func (v *Vocoder) ReportMemory(t *profiler.Track) {
 	}
 }
 
-// ReportMemory reports weights, workspace and the images that are held; see
-// Vocoder.ReportMemory for what it is good for.
+// ReportMemory reports weights, workspace and the images that are held; see Vocoder.ReportMemory
+// for its use.
 func (d *DiT) ReportMemory(t *profiler.Track) {
 	d.model.ReportMemory(t)
 	for s := range d.images {

@@ -18,7 +18,7 @@ var (
 	poolStreams   = profiler.Intern("streams")
 )
 
-// model is what every model is made of: its group, its memory, its state.
+// model is the part that all models share: group, memory and state.
 type model struct {
 	name   string
 	g      collective.Group
@@ -64,7 +64,7 @@ func open(ctx context.Context, t *profiler.Track, o Options, c config) (*model, 
 	return &model{name: o.Model, g: g, rank: g.Rank(), size: g.Size(), t: t, src: src}, nil
 }
 
-// ready says whether a call may go ahead.
+// ready returns an error if the model is closed or broken, or if ctx has ended.
 func (m *model) ready(ctx context.Context) error {
 	switch {
 	case m.closed:
@@ -75,7 +75,7 @@ func (m *model) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// broke remembers an error of the group.
+// broke remembers an error of the group, after which the model cannot be used, and returns it.
 func (m *model) broke(err error) error {
 	if err != nil && m.err == nil {
 		m.err = fmt.Errorf("%s: rank %d: %w", m.name, m.rank, err)

@@ -86,13 +86,14 @@ func uniform(seed, pos uint64) float64 {
 
 func (s *Sampler) draw(logits []float32, u float64) int32 {
 	best := kernel.Max(logits)
-	if math.IsInf(float64(best), 0) { // nothing but -Inf and NaN, or one that outweighs all
+	if math.IsInf(float64(best), 0) { // only -Inf and NaN, or one infinite logit that outweighs all others
 		return argmax(logits)
 	}
 	c := make([]choice, 0, len(logits))
 	for i, v := range logits {
 		if v > float32(math.Inf(-1)) {
-			// Not times the reciprocal: that of a subnormal is +Inf, and the best would be NaN.
+			// Division, not multiplication by the reciprocal: the reciprocal of a subnormal
+			// temperature is +Inf, and the best weight would be NaN.
 			c = append(c, choice{int32(i), (v - best) / s.Temperature})
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/model/safetensors"
 )
 
-// tensors is where a model's weights come from. A tensor is the same whatever rank asks.
+// tensors is a source of a model's weights. Every rank gets the same tensor for the same name.
 type tensors interface {
 	// tensor returns a whole tensor, row-major, which must have the given shape.
 	tensor(name string, shape ...int) ([]float32, error)
@@ -55,9 +55,9 @@ func (s stored) tensor(name string, shape ...int) ([]float32, error) {
 	return x, nil
 }
 
-// dummy makes weights up: uniform random numbers of variance 1/fan-in, so that signals
-// neither die nor explode, ones for the scales of norms, zeros for biases. An element is
-// a function of seed, tensor name and index.
+// dummy makes weights up: uniform random numbers of variance 1/fan-in, so that signals neither fade
+// nor grow from layer to layer; ones for the scales of norms, zeros for biases. An element is a
+// function of seed, tensor name and index.
 type dummy struct{ seed uint64 }
 
 func (d dummy) has(string) bool { return true }

@@ -1,8 +1,8 @@
 package model
 
-// words are the pieces of the built-in vocabulary, made for the project: a hundred or so
-// function words, then words that a model with dummy weights may as well say. Each is a
-// token with a space before it; those before the bar are tokens without one, too.
+// words are the pieces of the built-in vocabulary, made for the project: some hundred function
+// words, then content words, which make the text of a model with dummy weights readable. Each is a
+// token with a space before it; those before the bar are also tokens without the space.
 const words = `. , ? ! ; : - ' " ( ) a I an the The it It we We you You in to of s t
 |and is was are be been have has had do does did not no yes so but or if then than when where why how what who
 which this that these those there here he she they him her them his its our your their my me us all some any

@@ -2,13 +2,13 @@ package worker
 
 import "github.com/kinetoscope/kinetoscope/omni/wire"
 
-// maxCancelled bounds the cancelled requests that a stage remembers. A hand-off that was on the
-// way is late by milliseconds, so the last ones are enough.
+// maxCancelled bounds the cancelled requests that a stage remembers. A hand-off that is overtaken
+// by its cancellation arrives milliseconds later, so the last ones are enough.
 const maxCancelled = 1024
 
-// cancellations are requests that were cancelled lately. A request that comes after its
-// cancellation would wait for ever for what the stage before no longer makes, and hold its place
-// in the batch. The zero value is ready for use.
+// cancellations are the requests that were cancelled lately. A request whose first hand-off arrives
+// after its cancellation must not begin: it would wait for ever for hand-offs that the stage before
+// no longer makes, and hold its place in the batch. The zero value is ready for use.
 type cancellations struct {
 	arrival map[string]int64 // by id: an id may come again, with a later arrival
 	order   []string
@@ -32,7 +32,7 @@ func (c *cancellations) add(m *wire.Message) {
 	}
 }
 
-// has tells whether a message brings a request that was cancelled.
+// has reports whether a message belongs to a request that was cancelled.
 func (c *cancellations) has(m *wire.Message) bool {
 	if m.Request == nil {
 		return false

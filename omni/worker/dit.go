@@ -17,8 +17,8 @@ import (
 type dit struct {
 	queue
 	m       *model.DiT
-	running []*painting
-	byID    map[string]*painting
+	running []*denoising
+	byID    map[string]*denoising
 	free    []uint64
 	nextID  uint64
 
@@ -26,8 +26,8 @@ type dit struct {
 	states map[uint64]*model.ImageState
 }
 
-// painting is a request in the denoise loop.
-type painting struct {
+// denoising is a request in the denoise loop.
+type denoising struct {
 	req       *wire.Request
 	images    []uint64
 	durations map[string]int64
@@ -52,7 +52,7 @@ func openDiT(ctx context.Context, s *stage) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dit{queue: queue{s: s}, m: m, byID: map[string]*painting{}, states: map[uint64]*model.ImageState{},
+	return &dit{queue: queue{s: s}, m: m, byID: map[string]*denoising{}, states: map[uint64]*model.ImageState{},
 		nextID: 1}, nil
 }
 
@@ -114,7 +114,7 @@ func (r *dit) admit(p *plan) {
 		r.waiting = r.waiting[1:]
 		img := m.Request.Image
 		room -= img.N
-		q := &painting{req: m.Request, durations: map[string]int64{phaseHandoff: m.TookNs}}
+		q := &denoising{req: m.Request, durations: map[string]int64{phaseHandoff: m.TookNs}}
 		cond, negative := len(p.tensors), -1
 		p.tensors = append(p.tensors, m.Tensors...)
 		neg := 0

@@ -7,9 +7,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/profiler"
 )
 
-// flight is the rank's flight recorder. It is on from the start and may be switched off
-// and on again, so that its cost can be measured on the ranks that pay it. A nil flight
-// is that of a stage deployed without one.
+// flight is the rank's flight recorder. It is on from the start; sessions that measure what it
+// costs switch it off and on again. A stage deployed without a flight recorder has a nil flight.
 type flight struct {
 	driver *native.Driver
 	rec    *profiler.Recorder
@@ -18,8 +17,8 @@ type flight struct {
 	mu sync.Mutex // one switch at a time
 }
 
-// set switches the flight recorder and returns whether it is on afterwards. Switched
-// off it forgets the past.
+// set switches the flight recorder and returns whether it is on afterwards. Switching it off
+// discards what it holds.
 func (f *flight) set(on bool) (bool, error) {
 	if f == nil {
 		return false, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// sampler is model.Sampler but for the tokens that the stage never samples.
+// sampler is a model.Sampler without the tokens that the stage never samples, which the llm adds.
 type sampler struct {
 	Temperature float32 `json:"temperature"`
 	TopK        int     `json:"top_k"`
@@ -64,7 +64,7 @@ type sequence struct {
 	durations map[string]int64
 	arrived   time.Time
 
-	// of a talker
+	// Used by a talker only.
 	promptCond [][]float32 // conditions the prompt
 	cond       [][]float32 // conditions sampled frames
 	condFinal  bool
@@ -78,7 +78,8 @@ func openLLM(ctx context.Context, s *stage) (runner, error) {
 	}
 	r := &llm{s: s, m: m, talker: len(s.cfg.Sources) > 0, byID: map[string]*sequence{}, nextID: 1}
 	if r.talker {
-		// Specials stand behind the codebook; the length is the thinker's to say.
+		// Special tokens are never sampled: in the ids they follow the codebook, and the thinker
+		// decides how long the answer is.
 		for id := min(m.Config().BOSTokenID, m.Config().EOSTokenID); int(id) < m.VocabSize(); id++ {
 			r.never = append(r.never, id)
 		}
@@ -120,7 +121,7 @@ func (r *llm) accept(m *wire.Message) error {
 		return nil
 	}
 	if q == nil {
-		return nil // cancelled here; what was on the way is not wanted
+		return nil // the request was cancelled here; its hand-offs are dropped
 	}
 	if m.Chunk != q.nextChunk {
 		return fmt.Errorf("hand-off %d of stage %d was lost: got %d", q.nextChunk, m.From, m.Chunk)
@@ -130,7 +131,8 @@ func (r *llm) accept(m *wire.Message) error {
 	return r.condition(q, m)
 }
 
-// condition takes a hand-off of hidden states: the first brings the prompt's, PromptTokens of them.
+// condition takes a hand-off of hidden states. The first one starts with those of the prompt,
+// PromptTokens of them.
 func (r *llm) condition(q *sequence, m *wire.Message) error {
 	want := r.m.EmbedSize()
 	for i, h := range m.Tensors {
@@ -148,7 +150,7 @@ func (r *llm) condition(q *sequence, m *wire.Message) error {
 	if m.Chunk > 0 {
 		return nil
 	}
-	// The talker's prompt is as long as the thinker's, up to half of what it may hold.
+	// The talker takes as much of the thinker's prompt as half of its own positions hold.
 	if keep := r.maxLen() / 2; len(q.promptCond) > keep {
 		q.promptCond = q.promptCond[len(q.promptCond)-keep:]
 	}
@@ -240,8 +242,8 @@ func (r *llm) condAt(q *sequence, pos int) []float32 {
 
 func (r *llm) framesPerToken() int { return r.s.cfg.Sampling.FramesPerToken }
 
-// plan prefers prefill: a new request's first token matters more than the next token
-// of a running one, and a step is one or the other so that its time is its own.
+// plan prefers prefill to decode: a new request's first token matters more than the next token of a
+// running one. A step is one or the other, never both, so that each has a duration of its own.
 func (r *llm) plan() *plan {
 	r.admit()
 	p := &plan{Free: r.free}
@@ -267,7 +269,8 @@ func (r *llm) admit() {
 	for len(r.waiting) > 0 && len(r.running) < r.s.cfg.MaxNumSeqs {
 		q := r.waiting[0]
 		if !r.ready(q) {
-			// A talker's request whose thinker has not started must not hold back others.
+			// A talker's request whose thinker has not started must not block the requests behind
+			// it.
 			i := slices.IndexFunc(r.waiting, r.ready)
 			if i < 0 {
 				return
@@ -320,7 +323,7 @@ func (r *llm) planDecode(p *plan) bool {
 			free += r.preempt(p)
 		}
 		if need > free {
-			continue // the oldest has all there is; it goes on when another has ended
+			continue // the oldest holds the whole cache; this one goes on when that one has ended
 		}
 		free -= need
 		r.add(p, q, 1)

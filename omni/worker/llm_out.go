@@ -6,7 +6,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/wire"
 )
 
-// token takes the token that was sampled for q: as text, as a hand-off, as the end.
+// token takes the token that was sampled for q: it sends text, hands it on, and ends q where it
+// should end.
 func (r *llm) token(q *sequence, id int32) error {
 	if r.talker {
 		return r.frame(q, id)
@@ -42,8 +43,8 @@ func (r *llm) token(q *sequence, id int32) error {
 	return nil
 }
 
-// sendText sends the text that cannot become part of a stop string any more, and ends
-// the sequence where a stop string is complete.
+// sendText sends the text that cannot be the beginning of a stop string any more, and ends the
+// sequence where a stop string is complete.
 func (r *llm) sendText(q *sequence) error {
 	text := q.text.String()
 	until, stopped := settled(text, q.settled, q.stop, q.finish != "")
@@ -68,10 +69,10 @@ func (r *llm) sendText(q *sequence) error {
 	return r.s.output(q.req, m)
 }
 
-// settled returns how much of text may be sent: all before the first stop string, which
-// is then complete, or all that cannot become part of one; all of it if it is the last
-// text. from is what the call before returned, 0 at first: no stop string begins before it,
-// so that a long text is not searched again for every token.
+// settled returns how many bytes of text may be sent: those before the first stop string, if there
+// is one; else those that no stop string can begin in; all of them if last says that no text
+// follows. from is what the previous call returned, 0 at first: no stop string begins before it, so
+// that a long text is not searched again for every token.
 func settled(text string, from int, stops []string, last bool) (until int, stopped bool) {
 	tail := text[from:]
 	end, keep := -1, 0
@@ -107,8 +108,8 @@ func overlap(text, stop string) int {
 func (r *llm) handOn(q *sequence) error {
 	m := &wire.Message{Chunk: q.handChunk, Final: q.finish != "", Tokens: q.handTok, Tensors: q.handHid}
 	if q.handChunk == 0 {
-		// The state that predicted the first token is the prompt's last: it conditions
-		// that token's frames.
+		// The hidden state that predicted the first token is the prompt's last one. It conditions
+		// the frames of that token, so the prompt has one state less.
 		m.PromptTokens = q.prompt - 1
 		if m.PromptTokens == 0 {
 			m.PromptTokens = 1

@@ -21,11 +21,12 @@ import (
 // may be started by hand, minutes apart.
 const meetTimeout = 10 * time.Minute
 
-// peersPoll is how often a rank looks whether all others have said where they are: seldom enough
-// for a hub that many wait at, and not felt beside the loading of a model.
+// peersPoll is how often a rank asks whether all others have published their addresses: seldom
+// enough for a hub that many ranks ask, and short beside the loading of a model.
 const peersPoll = 20 * time.Millisecond
 
-// meetPoll is how often a rank that shakes hands looks whether it does so with the right ones.
+// meetPoll is how often a rank checks, while it shakes hands, that the group still consists of the
+// same processes.
 const meetPoll = 100 * time.Millisecond
 
 // meet joins the replica's group: each rank publishes its address, and those that see
@@ -84,9 +85,9 @@ type meeting struct {
 	name  string
 }
 
-// joinPeers shakes hands with the processes of a meeting. It gives up as soon as other ones
-// are named instead: after a crash the addresses of the dead stand until their successors
-// publish their own, and nobody answers there.
+// joinPeers shakes hands with the processes of a meeting. It gives up as soon as the published
+// processes change: after a crash the addresses of dead processes stand there until their
+// successors publish their own, and nobody answers at them.
 func joinPeers(ctx context.Context, l *collective.Listener, kv jetstream.KeyValue, m meeting) (collective.Group,
 	error) {
 	ctx, cancel := context.WithTimeout(ctx, collective.HandshakeTimeout)
@@ -124,6 +125,7 @@ func peers(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID, size 
 		addrs = append(addrs, m.Addr)
 		fmt.Fprint(all, m.Incarnation, " ")
 	}
-	// The name tells people which group it is and peers that they mean the same processes.
+	// The name identifies the group in messages, and its hash tells peers whether they mean the
+	// same processes.
 	return addrs, fmt.Sprintf("%s.s%d.r%d#%08x", id.Pipeline, id.Stage, id.Replica, all.Sum32()), -1
 }

@@ -10,8 +10,8 @@ import (
 // phaseHandoff is the time that a hand-off is on its way between ranks of one host.
 const phaseHandoff = "handoff"
 
-// phases are the durations that are always measured, recording or not. The map never
-// changes, its histograms may be used by any goroutine.
+// phases are the durations that are measured whether or not a session records. The map never
+// changes after it is made; any goroutine may use its histograms.
 type phases struct {
 	byName map[string]*profiler.Histogram
 }

@@ -24,7 +24,7 @@ func openRunner(ctx context.Context, s *stage) (runner, error) {
 	return open(ctx, s)
 }
 
-// modelOptions says which model the rank opens and which part of it it holds.
+// modelOptions says which model the rank opens and which part of it the rank holds.
 func (s *stage) modelOptions() model.Options {
 	blocks := s.cfg.NumKVBlocks * s.cfg.BlockSize / model.BlockSize
 	return model.Options{

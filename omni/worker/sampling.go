@@ -12,15 +12,15 @@ import (
 // once. Requests beyond it are decided by their id.
 const maxDecisions = 1 << 14
 
-// sampling says which requests a session with sample_requests records: of those with a
-// trace context the ones that it marks as sampled, of the others those that their id
-// chooses. It is rank 0's; the followers of a replica learn of it with each plan.
+// sampling decides which requests a session with sample_requests records: those whose trace context
+// is marked as sampled, and of requests without a trace context those that the hash of their id
+// chooses. Only rank 0 has one; the followers of a replica learn its decisions with each plan.
 type sampling struct {
 	mu      sync.Mutex
 	decided map[string]bool // by request id: the trace context's flag
 }
 
-// note remembers what req came with and returns its trace id, "" if it came with none.
+// note remembers the trace context of req and returns its trace id, "" if it has none.
 func (s *sampling) note(req *wire.Request) (traceID string) {
 	p, err := profiler.ParseTraceParent(req.TraceParent)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *sampling) forget(id string) {
 	s.mu.Unlock()
 }
 
-// of returns what trace contexts decided for ids; nil if nothing.
+// of returns what trace contexts decided for ids; nil if they decided for none of them.
 func (s *sampling) of(ids ...string) map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,8 +60,8 @@ func (s *sampling) of(ids ...string) map[string]bool {
 	return out
 }
 
-// sampled reports whether one of ids is recorded with sample_requests every. decided is
-// sampling.of of them.
+// sampled reports whether at least one of ids is recorded by a session with sample_requests every.
+// decided is what sampling.of returned for ids.
 func sampled(ids []string, decided map[string]bool, every int) bool {
 	return every <= 1 || slices.ContainsFunc(ids, func(id string) bool {
 		if d, ok := decided[id]; ok {

@@ -41,7 +41,7 @@ var (
 	keyReason   = profiler.Intern(trace.ArgReason)
 
 	reasonQueue = profiler.Intern("queue") // no request
-	reasonInput = profiler.Intern("input") // requests, but the stage before has not handed on
+	reasonInput = profiler.Intern("input") // there are requests, but the stage before has not handed on
 	reasonPeer  = profiler.Intern("peer")  // a follower waits for rank 0's plan
 
 	// stepNames are the slices that plans are recorded as.
@@ -55,13 +55,13 @@ func init() {
 	}
 }
 
-// idleInterval is how long a waiting rank waits at a stretch. Rank 0 then sends its
-// followers an empty plan, well within a collective's timeout. It is long because an
-// idle server should cost next to nothing; the begin of a recording ends a wait at once.
+// idleInterval is how long a rank waits for work before it looks up. Rank 0 then sends its
+// followers an empty plan, well within a collective's timeout. It is long because an idle server
+// should cost next to nothing; the begin of a recording ends a wait at once.
 const idleInterval = 2 * time.Second
 
-// runner is the model of a stage and what its requests are doing. Run is called on
-// every rank with the same plans, all else on rank 0 alone.
+// runner is the model of a stage and the state of the stage's requests. Run is called on every rank
+// with the same plans, all other methods on rank 0 only.
 type runner interface {
 	// accept takes a message from another stage or the orchestrator. An error fails
 	// the request that it belongs to.
@@ -94,7 +94,7 @@ type plan struct {
 	Images   []planInit `json:"images,omitempty"`  // to be initialised before the step
 	Prompts  []string   `json:"prompts,omitempty"` // text encoder
 	Ended    int        `json:"ended,omitempty"`   // requests that ended since the last plan
-	// Decided is what the trace contexts of Requests say of recording them.
+	// Decided is what trace contexts say about recording the Requests.
 	Decided map[string]bool `json:"decided,omitempty"`
 
 	tensors [][]float32 // in the order in which Seqs, Images refer to them
@@ -122,11 +122,11 @@ type stage struct {
 	track    *profiler.Track // owned by the loop
 	log      *slog.Logger
 	inbox    chan *wire.Message // rank 0
-	// cancelled is rank 0's: a request reaches a later stage with the first hand-off of the one before,
-	// and its cancellation comes from the hub, so it can come first.
+	// cancelled is used by rank 0. A request reaches a later stage with the first hand-off of the
+	// stage before, and its cancellation comes from the hub, so the cancellation may come first.
 	cancelled cancellations
 	wake      chan struct{} // a recording began
-	ended     int           // requests that the followers have not heard of
+	ended     int           // requests whose end no plan has told the followers yet
 	host      string
 	phases    *phases
 	flight    *flight // nil: deployed without
@@ -134,9 +134,9 @@ type stage struct {
 	iterate   iterator
 	sampling  sampling
 	steps     int
-	reported  bool // the model's memory, in the recording that is on
+	reported  bool // whether the current recording has the model's memory
 
-	// What the loop last said of itself before it waited, for call.
+	// Copies of the loop's counts, which the loop stores before it waits and call reads.
 	pending, held atomic.Int64
 	evictions     atomic.Int64 // sequences whose cache was given to others
 }
@@ -172,7 +172,8 @@ func (s *stage) listen() (stop func(), err error) {
 					m.TookNs = max(0, time.Now().UnixNano()-m.SentNs)
 					s.phases.observe(phaseHandoff, time.Duration(m.TookNs))
 				}
-				// It ends before the loop can act on the message: a cause before its effect.
+				// The slice ends before the loop can act on the message, so that in the trace the
+				// cause ends before its effect begins.
 				traced(t.Begin(nameRecv, profiler.CategoryAnnotation).Text(keyRequest, m.ID).
 					Int(keyFrom, int64(m.From)).Int(keyChunk, int64(m.Chunk)).Bytes(int64(len(msg.Data))).
 					FlowIn(m.Flow), traceID).End()
@@ -183,7 +184,8 @@ func (s *stage) listen() (stop func(), err error) {
 			select {
 			case s.inbox <- m:
 			default:
-				// A cancel must get through: what it frees is what is in the way.
+				// A cancel waits for room in the inbox, for what it frees may be what fills the
+				// inbox.
 				if m.Kind == wire.KindCancel {
 					s.inbox <- m
 					return
@@ -205,7 +207,7 @@ func (s *stage) listen() (stop func(), err error) {
 		} else if sub.Drain() == nil {
 			for {
 				select {
-				case <-s.inbox: // let a blocked callback go
+				case <-s.inbox: // makes room for a callback that is blocked
 					continue
 				case <-done:
 				case <-time.After(time.Second):
@@ -217,7 +219,7 @@ func (s *stage) listen() (stop func(), err error) {
 	}, nil
 }
 
-// traced notes the trace that a request belongs to on what marks its arrival in the stage.
+// traced adds the trace id of a request to the span that marks its arrival in the stage.
 func traced(sp profiler.Span, traceID string) profiler.Span {
 	if traceID == "" {
 		return sp
@@ -255,7 +257,7 @@ func (s *stage) lead(ctx context.Context) error {
 	}
 }
 
-// drain takes what the inbox holds now.
+// drain takes the messages that are in the inbox now.
 func (s *stage) drain() {
 	for range cap(s.inbox) {
 		select {
@@ -288,7 +290,7 @@ func (s *stage) take(m *wire.Message) {
 	}
 }
 
-// rejection is an error of accept that is the request's own fault, or the queue's.
+// rejection is an error of accept that is the fault of the request, or that says the queue is full.
 type rejection struct {
 	code  protocol.Code
 	err   error
@@ -315,7 +317,7 @@ func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
 	s.pending.Store(int64(s.runner.pending()))
 	s.held.Store(int64(s.runner.held()))
 	if s.ended > 0 && s.group.Size() > 1 {
-		if err := s.share(ctx, &plan{}); err != nil { // a session may count requests
+		if err := s.share(ctx, &plan{}); err != nil { // a session may count requests, so the followers must know
 			return err
 		}
 	}
@@ -335,8 +337,8 @@ func (s *stage) wait(ctx context.Context, tick <-chan time.Time) error {
 	return s.share(ctx, &plan{})
 }
 
-// wakeUp ends a wait: what follows it is recorded from the recording's begin on, the
-// model's memory first.
+// wakeUp ends a wait when a recording begins, so that the loop's next work is recorded from the
+// recording's begin on, and reports the model's memory first.
 func (s *stage) wakeUp() {
 	select {
 	case s.wake <- struct{}{}:
@@ -418,8 +420,8 @@ func (s *stage) execute(ctx context.Context, p *plan) (any, error) {
 	return result, nil
 }
 
-// reportMemory records once in a recording what was allocated before it, in a slice that
-// tells it from what the recording saw being allocated.
+// reportMemory records, once in a recording, what was allocated before the recording began. A slice
+// around it tells these allocations from those that happen while recording.
 func (s *stage) reportMemory() {
 	on := s.rec.Recording()
 	if on && !s.reported {

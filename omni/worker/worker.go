@@ -51,8 +51,9 @@ type Options struct {
 	DumpDir  string // where a panic or SIGQUIT leaves what the flight recorder holds; "" is nowhere
 	// address, or address:port, on which peers reach this rank; "" is the one from which it reached the hub
 	Host string
-	// Wait has the rank wait until its place is free instead of refusing to run: who
-	// supervises it starts it for as long as the pipeline lives.
+	// Wait has the rank wait until its place is free; else it refuses to run where another process
+	// serves the place. It is for a supervisor, which starts a rank for as long as the pipeline
+	// lives.
 	Wait   bool
 	Logger *slog.Logger
 }
@@ -64,11 +65,11 @@ const connectWait = 10 * time.Second
 // ErrNoSuchRank is a stage, replica or rank that the deployment does not have.
 var ErrNoSuchRank = errors.New("no such rank")
 
-// ErrHubGone is the cause with which a rank's context is cancelled when the process
-// that started it, the hub, is dead: there is no one to say goodbye to.
+// ErrHubGone is the cause with which a rank's context is cancelled when the hub's process, which
+// started the rank, has died. Such a rank ends without telling the hub.
 var ErrHubGone = errors.New("the process that started this rank is gone")
 
-// Run is the life of a rank. It returns nil when ctx ended it.
+// Run runs one rank until ctx ends, and then returns nil.
 func Run(ctx context.Context, o Options) (err error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -93,7 +94,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer nc.Close()
 	defer context.AfterFunc(ctx, func() {
 		if errors.Is(context.Cause(ctx), ErrHubGone) {
-			nc.Close() // else every goodbye would wait for its timeout
+			nc.Close() // with the connection open, telling the hub would wait for its timeout
 		}
 	})()
 	if o.Host == "" {
@@ -138,8 +139,8 @@ func Run(ctx context.Context, o Options) (err error) {
 // placePoll is how often a rank looks whether the place that it waits for is free.
 const placePoll = time.Second
 
-// awaitPlace returns when no process that answers serves the place of id. Without patience it
-// returns at once, with the error that names the process which does.
+// awaitPlace returns when no process that answers serves the place of id. If patient is false it
+// returns at once, with an error that names the process which serves the place.
 func awaitPlace(ctx context.Context, nc *nats.Conn, id protocol.RankID, patient bool, log *slog.Logger) error {
 	for said := false; ; {
 		err := rank.Free(ctx, nc, id)
@@ -176,9 +177,9 @@ func leaveSpool(dir string, log *slog.Logger) {
 	}
 }
 
-// serve loads the model, announces the rank and works until ctx ends. s comes with its place in
-// the pipeline, its connection and its group, which stay the caller's to close; cancel ends ctx
-// where another process has taken the place.
+// serve loads the model, announces the rank and works until ctx ends. s comes with its place in the
+// pipeline, its connection and its group; the caller closes these. serve calls cancel, which ends
+// ctx, where another process has taken the place.
 func (s *stage) serve(ctx context.Context, cancel context.CancelCauseFunc, o Options, incarnation string) (err error) {
 	st := s.cfg
 	if s.host, err = os.Hostname(); err != nil {
@@ -256,7 +257,8 @@ func (s *stage) fly(recorder *native.Driver) error {
 	return nil
 }
 
-// dumpOnQuit has d dump at each SIGQUIT. The returned function ends that and waits for it.
+// dumpOnQuit has d dump at each SIGQUIT. stop ends that and waits until a dump under way is
+// complete.
 func dumpOnQuit(ctx context.Context, d *profiler.Dumper) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -267,7 +269,7 @@ func dumpOnQuit(ctx context.Context, d *profiler.Dumper) (stop func()) {
 	}
 }
 
-// leaveWait bounds a rank's goodbye, which a hub that is gone never answers.
+// leaveWait bounds how long a rank that ends waits for the hub to acknowledge that it leaves.
 const leaveWait = 2 * time.Second
 
 // join announces that the rank is ready and answers hubs by handler until leave is called.
@@ -290,8 +292,8 @@ func (s *stage) join(ctx context.Context, cancel context.CancelCauseFunc, info p
 	}, nil
 }
 
-// work runs the loop of rank 0 or of a follower. It returns nil when ctx was ended from outside,
-// and the cause when something of the rank's own ended it.
+// work runs the loop of rank 0 or of a follower. It returns nil when the caller ended ctx, and the
+// cause when the rank itself ended it.
 func (s *stage) work(ctx context.Context) (err error) {
 	if s.id.Rank == 0 {
 		err = s.lead(ctx)
@@ -307,7 +309,7 @@ func (s *stage) work(ctx context.Context) (err error) {
 	return nil
 }
 
-// deployedPoll is how often a rank that was started before its hub looks for the deployment.
+// deployedPoll is how often a rank that was started before the hub looks for the deployment.
 const deployedPoll = 100 * time.Millisecond
 
 // fetchPipeline waits for the deployment, so that ranks may be started before the hub

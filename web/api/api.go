@@ -1,7 +1,7 @@
-// Package api is what the server's own endpoints say, beside OpenAI's: health, profiling,
-// sessions and errors as types, and where each is. It does no I/O; package web answers with
-// it and package client reads it. docs/http.md describes every endpoint. The body of a
-// start is protocol.StartRequest, a session is session.Status.
+// Package api has the bodies and paths of the server's own endpoints, beside OpenAI's, as types:
+// health, profiling, sessions, runs and errors. It does no I/O: package web answers with these
+// types and package client reads them. docs/http.md describes every endpoint. The body of a start
+// is protocol.StartRequest, a session is session.Status.
 package api
 
 import (
@@ -79,8 +79,8 @@ type StageHealth struct {
 	Profiler bool               `json:"profiler"`
 	Replicas int                `json:"replicas"`
 	Ranks    int                `json:"ranks"` // in a replica
-	// Ready counts the ranks that serve, of Replicas times Ranks. It is all of
-	// them where the pipeline does not list its ranks: an open pipeline is ready.
+	// Ready counts the ranks that serve, of Replicas times Ranks. A pipeline that does not list its
+	// ranks counts them all, since it opens only when all are ready.
 	Ready  int          `json:"ready_ranks"`
 	Detail []RankHealth `json:"rank_details,omitempty"`
 }
@@ -98,8 +98,8 @@ type RankHealth struct {
 	Ready   bool            `json:"ready"`
 }
 
-// StopRequest is the body of POST StopPath. Stages are read for the sake of vLLM-Omni's
-// clients: a session ends as a whole.
+// StopRequest is the body of POST StopPath. Stages is accepted because vLLM-Omni's clients send it,
+// and has no effect: a session ends as a whole.
 type StopRequest struct {
 	Stages []int `json:"stages,omitempty"`
 	Wait   *bool `json:"wait,omitempty"` // nil: true, until the artifacts are durable
@@ -144,7 +144,8 @@ type LiveSession struct {
 	Bounds *session.Bounds `json:"bounds,omitempty"` // of a session that is under way
 }
 
-// SessionIDs is the event "sessions": the newest ones, newest first. Others are gone.
+// SessionIDs is the event "sessions": the ids of the newest sessions, newest first. A page drops
+// the sessions that are not among them.
 type SessionIDs struct {
 	IDs   []string `json:"ids"`
 	Error string   `json:"error,omitempty"` // why they cannot be listed

@@ -1,10 +1,10 @@
-// Package feed tells browsers what changes on a server, as server-sent events (WHATWG HTML,
-// section 9.2). What is told is a set of topics, each of which has one newest value: a client
-// that is slow misses values that were replaced meanwhile, and never one that still holds.
+// Package feed tells browsers what changes on a server, as server-sent events (WHATWG HTML, section
+// 9.2). A feed is a set of topics, each with one newest value. A slow client misses values that
+// were replaced in the meantime, but never the newest one.
 //
-// That makes a client's queue as long as there are topics, whatever happens. Who takes nothing
-// at all for Config.Stall is dropped and counted; it connects again with Last-Event-ID and
-// gets what has changed since, or everything if another process answers.
+// So a client's queue is never longer than the number of topics. A client that takes nothing for
+// Config.Stall is dropped and counted. It connects again with Last-Event-ID and gets what has
+// changed since, or everything if another process answers.
 package feed
 
 import (
@@ -24,29 +24,31 @@ import (
 
 // Limits of a feed.
 const (
-	// MaxClients holds one each: a connection and a goroutine. People have a few pages open.
+	// MaxClients bounds the clients; each holds a connection and a goroutine. People have a few
+	// pages open.
 	MaxClients = 64
-	// DefaultStall is how long a client may take nothing. Values come every second or two.
+	// DefaultStall is how long a client may take nothing before it is dropped. Values come every
+	// second or two.
 	DefaultStall = 15 * time.Second
-	// Heartbeat is how often a comment goes to a client for which there is nothing else, so
-	// that proxies keep the connection and a client that is gone is noticed.
+	// Heartbeat is how often a client without news gets a comment, so that proxies keep the
+	// connection and a client that is gone is noticed.
 	Heartbeat = 10 * time.Second
 	// retry is what browsers are told to wait before they connect again.
 	retry = 2 * time.Second
 )
 
-// ErrFull says that MaxClients listen already.
+// ErrFull says that MaxClients clients are listening already.
 var ErrFull = errors.New("as many clients as a feed may have are listening")
 
-// Event is the name of a topic's kind, as clients listen for it.
+// Event is the type of a topic's events, which clients listen for.
 type Event string
 
-// Hello is the first event of every connection: {"full": true} if everything follows and
-// what the client knew is void, else only what has changed follows.
+// Hello is the first event of every connection. {"full": true} says that everything follows and the
+// client must forget what it knew; otherwise only what has changed follows.
 const Hello Event = "hello"
 
-// Feed is a set of topics and who listens to them. It is safe for concurrent use and runs no
-// goroutine of its own.
+// Feed is a set of topics and the clients that listen to them. It is safe for concurrent use and
+// starts no goroutine.
 type Feed struct {
 	boot string // tells this process's event ids from another's
 
@@ -63,7 +65,7 @@ type value struct {
 	data  []byte // one line
 }
 
-// client is woken when something has changed since it last looked.
+// client is woken when a topic has changed since it last looked.
 type client struct{ wake chan struct{} }
 
 // New makes a feed without topics.
@@ -71,8 +73,8 @@ func New() *Feed {
 	return &Feed{boot: rand.Text(), topics: map[string]value{}, clients: map[*client]struct{}{}}
 }
 
-// Set gives a topic its newest value, JSON on one line that the caller does not change any
-// more. A value that the topic has already is told to nobody.
+// Set gives a topic its newest value: JSON on one line, which the caller must not change
+// afterwards. A value equal to the topic's last one is not sent.
 func (f *Feed) Set(topic string, event Event, data []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,13 +86,13 @@ func (f *Feed) Set(topic string, event Event, data []byte) {
 	for c := range f.clients {
 		select {
 		case c.wake <- struct{}{}:
-		default: // it will look anyway
+		default: // the client is awake already
 		}
 	}
 }
 
-// Keep drops all topics for which keep is false. Nobody is told: an event that lists what
-// there is should say so.
+// Keep drops all topics for which keep is false. Clients are not told; they learn of it from an
+// event that lists what there is.
 func (f *Feed) Keep(keep func(topic string) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,7 +103,7 @@ func (f *Feed) Keep(keep func(topic string) bool) {
 	}
 }
 
-// Clients is how many listen.
+// Clients returns how many clients listen.
 func (f *Feed) Clients() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -149,7 +151,7 @@ func (f *Feed) leave(c *client, stalled bool) {
 	}
 }
 
-// seen is the number in Last-Event-ID; false if the client knows nothing of this process.
+// seen returns the number in Last-Event-ID; false if the client has no id of this process.
 func (f *Feed) seen(r *http.Request) (uint64, bool) {
 	boot, n, _ := strings.Cut(r.Header.Get("Last-Event-ID"), "-")
 	seq, err := strconv.ParseUint(n, 10, 64)
@@ -158,9 +160,9 @@ func (f *Feed) seen(r *http.Request) (uint64, bool) {
 	return seq, err == nil && boot == f.boot && seq <= f.seq
 }
 
-// Serve tells a client what there is and what changes, until it leaves, done is closed or it
-// takes nothing for stall. The error is ErrFull, before anything was written; an end of any
-// other kind is none.
+// Serve sends a client the values of all topics and then their changes. It returns when the client
+// leaves, done is closed, or the client takes nothing for stall. The only error is ErrFull, before
+// anything was written.
 func (f *Feed) Serve(w http.ResponseWriter, r *http.Request, done <-chan struct{}, stall time.Duration) error {
 	c, err := f.join()
 	if err != nil {
@@ -210,7 +212,7 @@ func (f *Feed) Serve(w http.ResponseWriter, r *http.Request, done <-chan struct{
 	}
 }
 
-// send writes data to the client, which has so long for it.
+// send writes data to the client, which has stall to take it.
 func send(w http.ResponseWriter, rc *http.ResponseController, data []byte, stall time.Duration) error {
 	_ = rc.SetWriteDeadline(time.Now().Add(stall)) // a writer without deadlines has no slow client
 	if _, err := w.Write(data); err != nil {

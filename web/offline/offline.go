@@ -1,11 +1,11 @@
-// Package offline writes traces as one HTML file that shows them without a server: the
-// timeline's page with its modules inline, and what a server would have answered it, recorded
-// and packed. It opens from a disk, a mail or a ticket, and asks nobody for anything.
+// Package offline writes traces as one HTML file that shows them without a server: the timeline's
+// page with its modules inline, and the answers that a server would have given it, recorded and
+// compressed. It opens from a disk, a mail or a ticket, and makes no requests.
 //
-// The file is cut to size. The report is whole. The timeline is recorded at resolutions that
-// double until every slice stands for itself or the size is reached; details (arguments,
-// launches, callers) are those of the longest slices. What is not there the page says when it is
-// asked for.
+// The file is limited in size. The report is complete. The timeline is recorded at resolutions that
+// double until every slice is shown by itself or the limit is reached. Details (arguments,
+// launches, callers) are those of the longest slices. The page says so when it is asked for
+// something that was not recorded.
 package offline
 
 import (
@@ -35,15 +35,15 @@ import (
 
 // Limits of a file.
 const (
-	// MaxBytes is what the recorded answers of a file take at most, packed: what mail
-	// takes, with a third more as text.
+	// MaxBytes bounds the recorded answers of a file, compressed: as text they take a third more,
+	// which a mail still carries.
 	MaxBytes = 8 << 20
-	// detailBytes of it are for the details of slices.
+	// detailBytes is the part of MaxBytes that is for the details of slices.
 	detailBytes = 2 << 20
 	// maxDetails bounds the slices that are asked for details; each takes some milliseconds.
 	maxDetails = 4000
-	// basePx is the resolution of the first level, columns of the whole; a level has twice
-	// that of the one before.
+	// basePx is the resolution of the first level, in columns over the whole time. Each further
+	// level has twice that of the one before.
 	basePx    = 2048
 	maxLevels = 10
 	// batch is how many tracks one answer has.
@@ -74,7 +74,7 @@ func (w *writer) Add(ctx context.Context, r format.Rank) error {
 	return ctx.Err()
 }
 
-// clockOf is the rank's clock as a line through its begin and end.
+// clockOf approximates the rank's clock by a line through its begin and end.
 func clockOf(r format.Rank) align.Clock {
 	start, end, ok := r.Trace.Extent()
 	if !ok || r.Clock == nil {
@@ -112,14 +112,14 @@ func Write(ctx context.Context, w io.Writer, o *view.Opened) error {
 	return nil
 }
 
-// library has one run, which is read already.
+// library is a view.Library with one run, which has been read already.
 type library struct{ opened *view.Opened }
 
 func (l library) Open(context.Context, string, func(open.Progress)) (*view.Opened, error) {
 	return l.opened, nil
 }
 
-// info is what the page knows of the recording from its beginning.
+// info describes the recorded answers to the page.
 type info struct {
 	End    int64               `json:"end"`
 	Batch  int                 `json:"batch"`
@@ -132,8 +132,8 @@ type levelInfo struct {
 	Tracks []string `json:"tracks"`
 }
 
-// keys are the parameters that tell recorded answers of a path apart; others, as the width of a
-// window, the page asks with and gets the whole.
+// keys are, for each path, the parameters that tell its recorded answers apart. The page sends
+// others too, such as the width of a window; for these it gets the answer for the whole.
 var keys = map[string][]string{"ops": {"trace", "by"}, "flame": {"trace", "of"}, "criticalpath": {"trace"}}
 
 // pack packs b as text of the page.
@@ -191,7 +191,7 @@ func (r *recorder) page(title string) ([]byte, error) {
 	return []byte(page), nil
 }
 
-// policy lets the file's own script run and keeps the page from asking anybody for anything.
+// policy lets only the file's own script run and forbids the page every request.
 const policy = `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' data:; ` +
 	`style-src 'unsafe-inline'; img-src data: blob:; connect-src 'none'">`
 
@@ -214,7 +214,8 @@ func modules() (map[string]string, error) {
 	return out, nil
 }
 
-// head are the scripts: recorded answers, the shim that gives them, the modules.
+// head returns the page's scripts: the recorded answers, the shim that answers with them, the
+// modules.
 func (r *recorder) head(imports map[string]string) (string, error) {
 	var b strings.Builder
 	data := func(id, text string) {
@@ -242,7 +243,7 @@ func (r *recorder) head(imports map[string]string) (string, error) {
 	return b.String(), nil
 }
 
-// packed are the answers but for the timeline's.
+// packed returns all recorded answers but the timeline's, compressed.
 func (r *recorder) packed() (string, error) {
 	raw, err := json.Marshal(r.answers)
 	if err != nil {
@@ -251,7 +252,7 @@ func (r *recorder) packed() (string, error) {
 	return pack(raw)
 }
 
-// ask is a path with the parameters that tell its answers apart, in their order.
+// ask returns a path with the parameters that tell its answers apart, in the order of keys.
 func ask(path string, params ...string) string {
 	if len(params) == 0 {
 		return path

@@ -15,8 +15,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
-// recorder asks the timeline's endpoints, in this process, what its page would, and keeps
-// the answers.
+// recorder asks the timeline's endpoints, in this process, what the page would ask, and keeps the
+// answers.
 type recorder struct {
 	ctx     context.Context
 	api     *view.API
@@ -80,7 +80,7 @@ func (a *answer) WriteHeader(status int) { a.status = status }
 // Write implements http.ResponseWriter.
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// keep asks an endpoint and keeps the answer as key.
+// keep asks an endpoint and keeps the answer under key.
 func (r *recorder) keep(key, path string) error {
 	b, err := r.get(path)
 	if err != nil {
@@ -139,7 +139,7 @@ func (r *recorder) record() error {
 	return r.details()
 }
 
-// counters records the curves of all counters, those that are computed too.
+// counters records the curves of all counters, including those computed from slices.
 func (r *recorder) counters(whole string) error {
 	curves := []json.RawMessage{}
 	for _, key := range []string{"tracks", "derived"} {
@@ -189,7 +189,7 @@ func (r *recorder) perTrace() error {
 			if r.ctx.Err() != nil {
 				return r.ctx.Err()
 			}
-			if err == nil { // a trace may have no answer, as without device work; the page says so
+			if err == nil { // a trace without device work, say, has no answer; the page then says so
 				r.answers[q.key] = bytes.TrimSpace(b)
 			}
 		}
@@ -214,7 +214,7 @@ func (r *recorder) tracks() ([]string, error) {
 	return out, nil
 }
 
-// timeline records levels until every box is one slice, or the size is reached.
+// timeline records levels until every box shows one slice, or the size is reached.
 func (r *recorder) timeline(tracks []string) error {
 	for k := range maxLevels {
 		raw, merged, err := r.level(tracks, k)
@@ -278,7 +278,8 @@ func (r *recorder) level(tracks []string, k int) (out []byte, merged bool, err e
 // header is the length of an answer's fixed part, bytes; package timeline has its layout.
 const header = 40
 
-// boxes notes which slices an answer shows alone, and reports whether it has others.
+// boxes notes the slices that an answer shows by themselves; merged reports whether a box of it
+// stands for several.
 func (r *recorder) boxes(b []byte, tracks []string) (merged bool, err error) {
 	if len(b) < header {
 		return false, fmt.Errorf("an answer of %d bytes", len(b))
@@ -309,14 +310,14 @@ type shown struct {
 	ns int64
 }
 
-// details records the details of the longest slices, as many as there is room for.
+// details records the details of the longest slices, as many as fit.
 func (r *recorder) details() error {
 	var list []shown
 	for id, ns := range r.shown {
 		list = append(list, shown{id, ns})
 	}
 	longest(list)
-	room := detailBytes * 8 // what is packed is an eighth of its text
+	room := detailBytes * 8 // details shrink to an eighth when they are compressed
 	for _, s := range list[:min(len(list), maxDetails)] {
 		b, err := r.get("slices/" + s.id)
 		if r.ctx.Err() != nil {

@@ -14,7 +14,7 @@ import (
 // minutes at 24 kHz. Streams are not gathered and have no such bound.
 const MaxAudioBytes = 64 << 20
 
-// ErrAudioTooLong is the gathered audio passing MaxAudioBytes.
+// ErrAudioTooLong means that the audio of an answer exceeds MaxAudioBytes.
 var ErrAudioTooLong = errors.New("audio is over 64 MiB; ask for a stream")
 
 // Answer gathers a request's outputs.
@@ -45,7 +45,7 @@ func (a *Answer) Add(o omni.Output) error {
 	return nil
 }
 
-// Note keeps what o says of the whole request, and none of its payload.
+// Note keeps usage, metrics and the finish reason of o, but not its payload.
 func (a *Answer) Note(o omni.Output) error {
 	if len(o.PCM) > 0 {
 		if o.SampleRate <= 0 || a.SampleRate != 0 && a.SampleRate != o.SampleRate {
@@ -53,7 +53,8 @@ func (a *Answer) Note(o omni.Output) error {
 		}
 		a.SampleRate = o.SampleRate
 	}
-	// Text ends for a reason of its own (stop, length); audio only follows it.
+	// The reason for which the text ended (stop, length) is the answer's; audio only follows the
+	// text.
 	if o.FinishReason != "" && (a.FinishReason == "" || o.Type == "text") {
 		a.FinishReason = o.FinishReason
 	}

@@ -1,4 +1,4 @@
-// The live page: hears from the server what changes, draws it, starts and stops.
+// The live page: is told by the server what changes, draws it, starts and stops.
 import * as api from "./api.js";
 import { patch, h } from "./dom.js";
 import { listen } from "./events.js";

@@ -25,10 +25,10 @@ function listening(tab) {
     const started = performance.now();
     const done = (how, value) => {
       clearInterval(timer);
-      removeEventListener("message", hear);
+      removeEventListener("message", onMessage);
       how(value);
     };
-    const hear = (event) => {
+    const onMessage = (event) => {
       if (event.source === tab && event.origin === ORIGIN && event.data === "PONG") done(resolve);
     };
     const timer = setInterval(() => {
@@ -39,6 +39,6 @@ function listening(tab) {
         tab.postMessage("PING", "*"); // holds nothing, and the tab is nobody's until it has loaded
       }
     }, PING_MS);
-    addEventListener("message", hear);
+    addEventListener("message", onMessage);
   });
 }

@@ -68,8 +68,9 @@ type progressBody struct {
 	Elapsed int64 `json:"elapsed_ms"`
 }
 
-// readingWait is how long GET …/view waits for a run before it says how far it is: what is
-// read faster needs no progress, and who polls is not answered more often.
+// readingWait is how long GET …/view waits for a run before it answers with the progress. A run
+// that is read faster needs no progress, and a client that polls gets at most one answer per
+// readingWait.
 const readingWait = 250 * time.Millisecond
 
 func (a *API) view(w http.ResponseWriter, r *http.Request) error {
@@ -122,11 +123,11 @@ func writeJSON(w http.ResponseWriter, v any) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(data)+1))
-	_, _ = w.Write(append(data, '\n')) // a client that is gone needs no answer
+	_, _ = w.Write(append(data, '\n')) // if the client is gone, the answer does not matter
 	return nil
 }
 
-// list answers with a list, as every list of the server is.
+// list answers with a list, in the form that all lists of the server have.
 func list[T any](w http.ResponseWriter, data []T) error {
 	if data == nil {
 		data = []T{}
@@ -193,7 +194,7 @@ func flag(v url.Values, name string) (bool, error) {
 	return false, refuse(400, "%s is %.40q; allowed are 0 and 1", name, v.Get(name))
 }
 
-// answered turns what package timeline says into the answer's status.
+// answered gives an error of package timeline its HTTP status.
 func answered(err error) error {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -223,7 +224,7 @@ func tracks(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) error
 	return list(w, tl.Tree(p))
 }
 
-// all fills in the tracks where a query names none: every one with slices.
+// all fills in the tracks of a query that names none: all tracks with slices.
 func all(q *timeline.Query, tl *timeline.Timeline) {
 	if len(q.Tracks) > 0 {
 		return
@@ -248,7 +249,7 @@ func slicesOf(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) err
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
-	_, _ = w.Write(data) // a client that is gone needs no answer
+	_, _ = w.Write(data) // if the client is gone, the answer does not matter
 	return nil
 }
 

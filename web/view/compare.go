@@ -15,13 +15,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// What two runs are compared by.
+// What two runs can be compared by.
 const (
 	byPipelines = "pipelines"
 	byTraces    = "traces"
 )
 
-// maxDiffRows bounds the names in one answer: largest change first, a reader filters.
+// maxDiffRows bounds the names in one answer. The largest changes come first.
 const maxDiffRows = 1000
 
 // spokenRanks is how many traces a side's description names one by one.
@@ -55,7 +55,8 @@ type compareBody struct {
 	OnlyA         []string        `json:"only_a"` // traces without a counterpart
 	OnlyB         []string        `json:"only_b"`
 
-	// Of pipelines; of traces GET /v1/compare/traces has them, pair by pair.
+	// Verdict and what follows are set for pipelines. For traces, GET /v1/compare/traces has them
+	// pair by pair.
 	Verdict     string            `json:"verdict,omitempty"`
 	Latency     []compare.Latency `json:"latency,omitempty"`
 	Steps       []compare.Step    `json:"steps,omitempty"`
@@ -114,7 +115,7 @@ func sideOf(id string, r *run) *compareSide {
 	return s
 }
 
-// ranksText is which ranks a side has: by name where they are few and the traces say it.
+// ranksText describes which ranks a side has: by name if there are few and the traces name them.
 func ranksText(traces []*trace.Trace, names []string) string {
 	unknown := slices.ContainsFunc(traces, func(t *trace.Trace) bool { return t.Meta.Rank < 0 })
 	switch {
@@ -126,7 +127,8 @@ func ranksText(traces []*trace.Trace, names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// doubts are why what a run says may mislead: what of it could not be read or was repaired.
+// doubts lists reasons why the numbers of a run may mislead: traces that could not be read or were
+// repaired.
 func (s *compareSide) doubts(name string) []string {
 	var out []string
 	for _, f := range s.opened.Failed {
@@ -143,7 +145,7 @@ func (s *compareSide) doubts(name string) []string {
 	return out
 }
 
-// compare says what two runs are and how they differ as wholes.
+// compare answers with what two runs are and how they differ as wholes.
 func (a *API) compare(w http.ResponseWriter, r *http.Request) error {
 	s, err := a.sides(r)
 	if err != nil {
@@ -179,8 +181,8 @@ func (a *API) compare(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, b)
 }
 
-// pipeline is a side as compare.Pipelines takes it: what the report says of cards and versions
-// is added there.
+// pipeline returns a side in the form that compare.Pipelines takes, with the cards and versions of
+// the report added.
 func (s *compareSide) pipeline() compare.Side {
 	out := compare.Side{Name: s.Name, Report: s.Report}
 	if m := s.Report.Made; m != nil {
@@ -295,11 +297,12 @@ func memoKey(s [2]*compareSide, more ...any) string {
 	return fmt.Sprintln(s[0].ID, s[0].stamp, s[1].ID, s[1].stamp, more)
 }
 
-// maxMemo is how many results of comparisons are kept: those of one pair of traces that a page
-// shows, and of the pairs that its reader went through before.
+// maxMemo is how many results of comparisons are kept: those that a page shows for a pair of
+// traces, and those of the pairs that its reader looked at before.
 const maxMemo = 24
 
-// memo keeps the results asked for last. Whoever asks for one that is being made waits for it.
+// memo keeps the results asked for last. A caller that asks for a result which is being made waits
+// for it.
 type memo struct {
 	mu    sync.Mutex
 	cells map[string]*memoCell
@@ -329,7 +332,7 @@ func (m *memo) get(key string, make func() (any, error)) (any, error) {
 	}
 	m.mu.Unlock()
 	c.once.Do(func() { c.v, c.err = make() })
-	if c.err != nil { // it may go well the next time
+	if c.err != nil { // a failed comparison is tried again the next time
 		m.mu.Lock()
 		if m.cells[key] == c {
 			delete(m.cells, key)

@@ -24,10 +24,11 @@ type Opened struct {
 	Sources []timeline.Source
 	// Failed lists what could not be read; the rest is shown.
 	Failed []Failure
-	// Left lists what is not shown for it is not a trace, or there already, with the reasons.
+	// Left lists, with the reasons, what is not shown because it is not a trace or a copy of
+	// another.
 	Left  []Failure
 	Place timeline.Placement
-	// CreatedBy is the program and version that made the run; "" of files.
+	// CreatedBy is the program and version that made the run; "" for files.
 	CreatedBy string
 }
 
@@ -62,7 +63,7 @@ type Route struct {
 	Handle          func(http.ResponseWriter, *http.Request) error
 }
 
-// Error is an answer that says no.
+// Error is a refusal with its HTTP status.
 type Error struct {
 	Status  int
 	Message string

@@ -62,8 +62,8 @@ func (a *API) Begin(id string) error {
 	return err
 }
 
-// Forget drops the timeline of the run id, which is not there any more. One that is being read
-// is read to its end.
+// Forget drops the timeline of the run id after the run was removed. A run that is being read is
+// read to its end.
 func (a *API) Forget(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -126,7 +126,7 @@ func (a *API) read(id string, r *run) {
 		r.err = fmt.Errorf("read run %s: %w", id, r.err)
 	}
 	r.took = time.Since(r.began)
-	a.mu.Lock() // before anybody is told: who asks next finds what is forgotten forgotten
+	a.mu.Lock() // held to the end: who waited for done sees only what is kept
 	defer a.mu.Unlock()
 	close(r.done)
 	if r.err != nil {

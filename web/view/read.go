@@ -21,7 +21,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// Input is what is read at a time and, if it belongs to a run, whose it is; else Run is nil.
+// Input is a source that is read and, if it belongs to a run, its rank in the run; else Run is nil.
 type Input struct {
 	Source open.Source
 	Run    *runs.Input
@@ -31,8 +31,8 @@ type Input struct {
 // memory they come one after the other, for each may take what those before it have left.
 const atOnce = 2
 
-// Read reads traces and puts them on one clock: o's Sources, and beside them what is Left and
-// Failed. That nothing could be read is an error.
+// Read reads traces and puts them on one clock. It fills Sources, Left and Failed of o. It is an
+// error if nothing could be read.
 func (o *Opened) Read(ctx context.Context, ins []Input, opts open.Options, progress func(open.Progress)) error {
 	traces := make([][]*trace.Trace, len(ins))
 	errs := make([]error, len(ins))
@@ -77,7 +77,7 @@ func (o *Opened) Read(ctx context.Context, ins []Input, opts open.Options, progr
 	return nil
 }
 
-// settle takes over what was read of the inputs but for what is there twice.
+// settle takes over the traces that were read of the inputs, without copies of the same trace.
 func (o *Opened) settle(ins []Input, traces [][]*trace.Trace) {
 	var metas []*trace.Meta
 	var sizes []int
@@ -113,7 +113,7 @@ func (o *Opened) settle(ins []Input, traces [][]*trace.Trace) {
 	}
 }
 
-// room is the memory that the traces of a timeline may take together.
+// room is the memory that all traces of a timeline may take together.
 type room struct {
 	limit int64 // 0: as much as there is
 	taken atomic.Int64
@@ -142,7 +142,8 @@ func (r *room) take(list []*trace.Trace) {
 	}
 }
 
-// placed tells a trace of a run what the file does not say.
+// placed gives a trace of a run what the run knows of its rank and its clock. The text says what is
+// wrong with the trace, "" if nothing is.
 func placed(in Input, t *trace.Trace) (convert.RankInput, string) {
 	r := convert.RankInput{Trace: t, StageName: t.Meta.Stage}
 	r.Rank.Stage, r.Rank.Replica, r.Rank.Rank = t.Meta.StageID, t.Meta.Replica, t.Meta.Rank
@@ -224,8 +225,8 @@ func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(op
 	return out, out.Read(ctx, ins, o, progress)
 }
 
-// RunInputs lists what a run's ranks left, and the ranks that left nothing, with their
-// reasons. That none left anything is an error.
+// RunInputs lists the traces that a run's ranks left, and the ranks that left none, with their
+// reasons. It is an error if no rank left any.
 func RunInputs(r *store.Run, m *store.Manifest) (ins []Input, missing []Failure, err error) {
 	if m.Upload != nil {
 		found, err := open.Find(runs.Uploaded(r, m))

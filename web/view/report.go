@@ -7,8 +7,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/timeline"
 )
 
-// What the report's sections are made of. Each answer is computed when it is first asked
-// for and kept with the timeline.
+// The endpoints of the report's sections. Each answer is computed when it is first asked for, and
+// kept with the timeline.
 
 func derived(w http.ResponseWriter, _ *http.Request, tl *timeline.Timeline) error {
 	return list(w, tl.Derived())

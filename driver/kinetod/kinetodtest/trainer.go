@@ -81,7 +81,7 @@ func Run(dir string, b Behaviour) (*Trainer, error) {
 	tr := &Trainer{b: b, conn: conn, to: &net.UnixAddr{Net: "unixgram", Name: dir + "/dynolog"},
 		quit: make(chan struct{}), done: make(chan struct{})}
 	tr.wg.Go(tr.ask)
-	tr.wg.Go(func() { tr.hear(name) })
+	tr.wg.Go(func() { tr.listen(name) })
 	return tr, nil
 }
 
@@ -171,7 +171,7 @@ func (tr *Trainer) ask() {
 	}
 }
 
-func (tr *Trainer) hear(name string) {
+func (tr *Trainer) listen(name string) {
 	buf := make([]byte, 1<<16)
 	for {
 		n, from, err := tr.conn.ReadFromUnix(buf)

@@ -189,8 +189,8 @@ func GELU(dst, x []float32) {
 	}
 }
 
-// leakyGeneric is LeakyReLU by the sign bit alone: signs of samples are a coin's
-// throw, so a branch on them is mispredicted every other time.
+// leakyGeneric is LeakyReLU by the sign bit alone: signs of samples are random, so a branch on them
+// is mispredicted every other time.
 func leakyGeneric(dst, src []float32, slope float32) {
 	factor := [2]float32{1, slope}
 	for i, v := range src {
