@@ -49,6 +49,7 @@ type verbs struct {
 func run(ctx context.Context, args []string, s cli.Streams) int {
 	var c verbs
 	exited := -1
+	args, help := cli.AskedForHelp(args)
 	args, dotted, command, err := cli.SplitArgs(args)
 	if err != nil {
 		fmt.Fprintln(report.Terminal(s.Err), "kinetoscope: error:", err)
@@ -56,7 +57,8 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 	}
 	parser, err := kong.New(&c, append(analysisVerbs(), kong.Name("kinetoscope"),
 		kong.Description("One profiler for every stage of a generative pipeline."),
-		kong.Writers(s.Out, report.Terminal(s.Err)), kong.Exit(func(code int) { exited = code }), kong.UsageOnError(),
+		kong.Writers(help.Stream(s), report.Terminal(s.Err)),
+		kong.Exit(func(code int) { exited = code }), kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"builtins": strings.Join(deploy.Builtins, ", ")}, kong.Vars(flags.Vars))...)
 	if err != nil {
@@ -67,10 +69,10 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 	c.Serve.Dotted, c.Overhead.Dotted, c.Start.Dotted = dotted, dotted, dotted
 	k, err := parser.Parse(cli.PositionalsLast(parser, args))
 	if exited >= 0 {
-		return exited
+		return help.Code(exited)
 	}
 	if err != nil {
-		fmt.Fprintln(report.Terminal(s.Err), "kinetoscope: error:", err)
+		fmt.Fprintf(report.Terminal(s.Err), "kinetoscope: error: %v (%s)\n", err, cli.WhereHelpIs(err))
 		return cli.ExitUsage
 	}
 	verb := strings.Fields(k.Command())[0]

@@ -115,10 +115,11 @@ func (e *KindError) Error() string {
 	return fmt.Sprintf("open trace: %s is no file and no directory (%s)", e.Path, e.Mode.Type())
 }
 
-// EmptyError reports that a directory holds no trace.
+// EmptyError reports that a directory or an archive holds no trace.
 type EmptyError struct {
-	Dir  string
-	Left []Left // what it holds
+	Dir     string
+	Archive bool   // Dir is an archive
+	Left    []Left // what it holds
 }
 
 // named bounds the files that messages name.
@@ -126,6 +127,19 @@ const named = 4
 
 // Error implements error.
 func (e *EmptyError) Error() string {
+	if e.Archive {
+		return fmt.Sprintf("%s: an archive without a trace; it holds %s", e.Dir, cmp.Or(e.holds(), "no file"))
+	}
+	text := fmt.Sprintf("open trace: %s: no trace in this directory: expected files like *%s, packed or not, *_ascend_pt or archives of them",
+		e.Dir, strings.Join(format.Extensions(), ", *"))
+	if files := e.holds(); files != "" {
+		text += "; it holds " + files
+	}
+	return text
+}
+
+// holds names what is there instead, a few files of it.
+func (e *EmptyError) holds() string {
 	var files []string
 	for i, l := range e.Left {
 		if i == named {
@@ -138,12 +152,7 @@ func (e *EmptyError) Error() string {
 		}
 		files = append(files, fmt.Sprintf("%s (%s)", rel, l.Reason))
 	}
-	text := fmt.Sprintf("open trace: %s: no trace in this directory: expected files like *%s, packed or not, *_ascend_pt or archives of them",
-		e.Dir, strings.Join(format.Extensions(), ", *"))
-	if len(files) > 0 {
-		text += "; it holds " + strings.Join(files, ", ")
-	}
-	return text
+	return strings.Join(files, ", ")
 }
 
 // inDir lists the traces below dir and what else there is.

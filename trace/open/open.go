@@ -271,6 +271,9 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 		return err
 	}
 	if !some && len(failed) > 0 {
+		if n := len(failed) - named; n > 0 {
+			failed = append(failed[:named], fmt.Errorf("and %d more files that are no traces", n))
+		}
 		return errors.Join(failed...)
 	}
 	return outer.Err()

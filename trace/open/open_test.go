@@ -1,6 +1,7 @@
 package open
 
 import (
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -292,5 +293,45 @@ func TestKinds(t *testing.T) {
 	var empty *EmptyError
 	if _, err := Find([]string{dir}); !errors.As(err, &empty) {
 		t.Errorf("a directory with a pipe: %v", err)
+	}
+}
+
+// An archive without a trace says what it holds, in a directory in one note; of many files that
+// turn out to hold no trace a few are named.
+func TestArchiveWithoutTraces(t *testing.T) {
+	dir := t.TempDir()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, name := range []string{"a.txt", "b.txt"} {
+		w, err := z.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("text\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.zip", i)), b.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := Files(t.Context(), []string{filepath.Join(dir, "0.zip")}, Options{})
+	var empty *EmptyError
+	if !errors.As(err, &empty) || !strings.HasSuffix(err.Error(), "0.zip: an archive without a trace; it holds "+
+		"a.txt (text of an unknown format), b.txt (text of an unknown format)") {
+		t.Errorf("%v", err)
+	}
+	var left []Left
+	_, err = Files(t.Context(), []string{dir}, Options{Left: func(l Left) { left = append(left, l) }})
+	if err == nil || strings.Count(err.Error(), "an archive without a trace") != named ||
+		!strings.HasSuffix(err.Error(), "and 2 more files that are no traces") {
+		t.Errorf("%v", err)
+	}
+	if len(left) != 6 || !strings.HasPrefix(left[0].Reason, "an archive without a trace; it holds a.txt") {
+		t.Errorf("%+v", left)
 	}
 }

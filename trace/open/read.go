@@ -233,8 +233,9 @@ func (r *reading) archive(ctx context.Context, path string) ([]*trace.Trace, err
 		return nil, &kineto.FormatError{File: r.s.Path, Want: "an archive with traces", Got: "a damaged one: " +
 			damaged.Error()}
 	case len(out) == 0:
-		return nil, &kineto.FormatError{File: r.s.Path, Want: "traces in the archive",
-			Got: (&EmptyError{Dir: r.s.Path, Left: r.left}).Error()}
+		inside := r.left // said by the error, and so not once more for each of them
+		r.left = nil
+		return nil, &EmptyError{Dir: r.s.Path, Archive: true, Left: inside}
 	case damaged != nil:
 		out[len(out)-1].Repairs.Add(trace.RepairTruncatedStream, 1)
 	}
