@@ -37,10 +37,10 @@ const NoSlice = -1
 // Finding is one plain sentence about a trace with the number behind it.
 type Finding struct {
 	Code     Code     `json:"code,omitempty"` // what it is about; of this project's findings one of Codes
-	Severity Severity `json:"severity"`
-	Text     string   `json:"text"`   // one sentence, plain words
-	Number   float64  `json:"number"` // the number that Text rests on
-	Unit     string   `json:"unit"`   // Code.Unit
+	Severity Severity `json:"severity"`       // "info", "notice", "warning" or "critical"
+	Text     string   `json:"text"`           // one sentence, plain words
+	Number   float64  `json:"number"`         // the number that Text rests on
+	Unit     string   `json:"unit"`           // Code.Unit
 	Evidence Evidence `json:"evidence"`
 	// Doubt says that the finding is about the trace and not about the program: data that
 	// are missing or cannot be true, on which other answers rest. A reader is told of it first.
@@ -61,11 +61,11 @@ func Compare(a, b Finding) int {
 // Evidence is where to look for a finding. It is meaningful only together with the
 // trace that the finding was made from.
 type Evidence struct {
-	Rank    int           `json:"rank"` // index into the traces given to the analysis
-	Track   trace.TrackID `json:"track"`
+	Rank    int           `json:"rank"`     // index into the traces given to the analysis
+	Track   trace.TrackID `json:"track"`    // index into Trace.Tracks
 	Slice   int           `json:"slice"`    // index into Trace.Slices, or NoSlice
 	StartNs int64         `json:"start_ns"` // on the trace's clock
-	EndNs   int64         `json:"end_ns"`
+	EndNs   int64         `json:"end_ns"`   // on the trace's clock
 }
 
 // SliceEvidence points at slice i of tr, which was traces[rank].
