@@ -1,6 +1,6 @@
-// Package client talks to a server that profiles: it starts and stops sessions, asks for
-// its health, lists sessions and brings their artifacts home. The command line's verbs are
-// made of it. docs/http.md describes the API; for generations use any client of OpenAI's.
+// Package client is a client of a profiling server: it starts and stops sessions, asks for health,
+// lists sessions and runs, and downloads their files. The command line's verbs use it. docs/http.md
+// describes the API; for generations use any OpenAI client.
 package client
 
 import (
@@ -25,7 +25,7 @@ import (
 // DefaultURL is where a server is found unless told.
 const DefaultURL = "http://" + api.DefaultAddr
 
-// Config says which server a Client talks to. Zero is the one of this host.
+// Config says which server a Client talks to. The zero value is the server of this host.
 type Config struct {
 	URL    string       // "": DefaultURL
 	APIKey string       // that the server asks for; "": none
@@ -65,10 +65,10 @@ type Error struct {
 	Param        string          // the field at fault, if one is
 	Message      string          // what is wrong
 	Hint         string          // what to do, if the server says
-	Session      *session.Status // the one in the way, or the one that did not start; or nil
+	Session      *session.Status // the session in the way, or the one that did not start; or nil
 }
 
-// Error says what was asked and what came of it.
+// Error says what was asked and why it failed.
 func (e *Error) Error() string {
 	text := fmt.Sprintf("%s %s: %d %s: %s", e.Method, e.Path, e.Status, http.StatusText(e.Status), e.Message)
 	if e.Hint != "" {
@@ -77,7 +77,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// HTTPStatus is the server's status. From 400 to 499 the request is to be corrected.
+// HTTPStatus returns the server's status. For 400 to 499 the caller has to correct the request.
 func (e *Error) HTTPStatus() int { return e.Status }
 
 // Start starts a session and returns when every rank records. A wrong request is a
@@ -89,8 +89,8 @@ func (c *Client) Start(ctx context.Context, r protocol.StartRequest) (*session.S
 	return c.session(ctx, http.MethodPost, api.StartPath, r)
 }
 
-// Stop ends the running session and returns it, with wait when its artifacts are durable.
-// With nothing to stop the state is idle, which is not an error.
+// Stop ends the running session and returns it; if wait is set, after its artifacts are durable. If
+// nothing is running, the state is idle, which is not an error.
 func (c *Client) Stop(ctx context.Context, wait bool) (*session.Status, error) {
 	return c.session(ctx, http.MethodPost, api.StopPath, api.StopRequest{Wait: &wait})
 }
@@ -108,8 +108,7 @@ func (c *Client) session(ctx context.Context, method, path string, body any) (*s
 	return st, nil
 }
 
-// Sessions returns the server's newest sessions, newest first; 0 is as many as the server
-// gives unless told.
+// Sessions returns at most limit sessions, newest first; 0 means the server's default.
 func (c *Client) Sessions(ctx context.Context, limit int) ([]*session.Status, error) {
 	path := api.SessionsPath
 	if limit > 0 {
@@ -120,15 +119,15 @@ func (c *Client) Sessions(ctx context.Context, limit int) ([]*session.Status, er
 	return list.Data, err
 }
 
-// Health says whether the pipeline serves, of what it is made, and what is missing. A
-// server that answers that it does not serve is not an error.
+// Health returns whether the pipeline serves, its stages, and what is missing. A pipeline that does
+// not serve is not an error.
 func (c *Client) Health(ctx context.Context) (*api.Health, error) {
 	h := new(api.Health)
 	err := c.call(ctx, http.MethodGet, api.HealthPath, nil, h)
 	return h, err
 }
 
-// Report returns where a session's time went; nil if the session has no report.
+// Report returns a session's report; nil if the session has none.
 func (c *Client) Report(ctx context.Context, st *session.Status) (*pipeline.Report, error) {
 	for _, a := range st.Artifacts {
 		if a.Name != runs.ReportName {
@@ -157,7 +156,7 @@ func (c *Client) open(ctx context.Context, path string) (io.ReadCloser, error) {
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
-		data, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // what came is the best there is
+		data, _ := io.ReadAll(io.LimitReader(resp.Body, maxError)) // an incomplete body still explains the error best
 		return nil, refusal(http.MethodGet, path, resp.StatusCode, data)
 	}
 	return resp.Body, nil
@@ -220,7 +219,8 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 	return c.http.Do(req)
 }
 
-// refusal reads an error's body, whoever wrote it.
+// refusal makes an Error of a refused request's body, which a proxy or another server may have
+// written.
 func refusal(method, path string, status int, data []byte) *Error {
 	e := &Error{Method: method, Path: path, Status: status, Message: strings.TrimSpace(string(data))}
 	var b struct {

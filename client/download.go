@@ -15,9 +15,9 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 )
 
-// Download brings all artifacts of a session into dir, each under its name in the run,
-// complete and with the hash that the session says, or not at all. It tells done of each,
-// which may be nil. No name leads out of dir.
+// Download downloads all artifacts of a session into dir, each under its name in the run. A file
+// appears complete and with the hash that the session has for it, or not at all. done is called
+// after each file; it may be nil. No name leads out of dir.
 func (c *Client) Download(ctx context.Context, st *session.Status, dir *os.Root, done func(protocol.Artifact)) error {
 	for _, a := range store.AllArtifacts(st) {
 		if err := c.download(ctx, st.ID, a, dir); err != nil {
@@ -56,7 +56,7 @@ func (c *Client) download(ctx context.Context, id string, a protocol.Artifact, d
 		err = fmt.Errorf("SHA-256 is %s, the manifest says %s", sum, a.SHA256)
 	}
 	if err != nil {
-		_ = dir.Remove(tmp) // what is wrong with the file counts more
+		_ = dir.Remove(tmp) // the error of the file itself matters more
 		return err
 	}
 	return dir.Rename(tmp, name)

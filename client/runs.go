@@ -12,7 +12,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
-// Runs returns the server's runs that a query chooses; docs/http.md has its parameters.
+// Runs returns the server's runs that match a query; docs/http.md has its parameters.
 func (c *Client) Runs(ctx context.Context, query url.Values) (*api.RunList, error) {
 	path := api.RunsPath
 	if len(query) > 0 {
@@ -22,7 +22,7 @@ func (c *Client) Runs(ctx context.Context, query url.Values) (*api.RunList, erro
 	return list, c.call(ctx, http.MethodGet, path, nil, list)
 }
 
-// LabelRun changes what is said of a run, and returns it as it is then.
+// LabelRun changes the labels of a run, and returns the changed run.
 func (c *Client) LabelRun(ctx context.Context, id string, p catalog.Patch) (*catalog.Item, error) {
 	it := new(catalog.Item)
 	return it, c.call(ctx, http.MethodPatch, api.RunPath(id), p, it)
@@ -33,12 +33,12 @@ func (c *Client) DeleteRun(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, api.RunPath(id), nil, new(api.Deleted))
 }
 
-// ArchiveRun opens all of a run as a tar archive. The caller closes it.
+// ArchiveRun opens a whole run as a tar archive. The caller closes it.
 func (c *Client) ArchiveRun(ctx context.Context, id string) (io.ReadCloser, error) {
 	return c.open(ctx, api.RunPath(id)+"/archive")
 }
 
-// UploadRun brings a trace of size bytes as a run of its own.
+// UploadRun uploads a trace of size bytes as a run of its own.
 func (c *Client) UploadRun(ctx context.Context, name string, size int64, trace io.Reader) (*catalog.Item, error) {
 	path := api.RunsPath + "?name=" + url.QueryEscape(name)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, trace)

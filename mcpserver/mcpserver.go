@@ -1,10 +1,10 @@
-// Package mcpserver offers the program's verbs to agents over the Model Context Protocol:
-// what a person asks in a shell, an agent asks as a tool, and the answer is the same text.
+// Package mcpserver offers the program's verbs to agents over the Model Context Protocol: an agent
+// calls a tool where a person types a verb, and gets the same text.
 //
-// Answers are bounded. One of more than PageBytes ends with a cursor, which the tool "more"
-// takes. Files are those under one directory; a path that leads out of it, or that a shell
-// would take for a flag, is refused. Nothing is started, stopped or written unless the user
-// allowed captures. The protocol is that of modelcontextprotocol.io, spoken by its Go SDK.
+// Answers are bounded. One of more than PageBytes ends with a cursor for the tool "more". Only
+// files under one directory can be asked about; a path that leads out of it, or that a shell would
+// take for a flag, is refused. Nothing is started, stopped or written unless the user allowed
+// captures. The protocol is that of modelcontextprotocol.io, implemented by its Go SDK.
 package mcpserver
 
 import (
@@ -37,8 +37,8 @@ type Options struct {
 	AllowCapture bool
 }
 
-// PageBytes bounds an answer: some thousand tokens, so that ten questions fit where one
-// trace would not.
+// PageBytes bounds an answer: some thousand tokens, so that an agent's context holds the answers to
+// many questions.
 const PageBytes = 4096
 
 // instructions is what an agent reads before it uses the tools.
@@ -93,7 +93,7 @@ func result(a Answer) (*mcp.CallToolResult, Answer, error) {
 	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, a, nil
 }
 
-// maxNote bounds what is repeated of a verb's standard error.
+// maxNote bounds how much of a verb's standard error is repeated, in bytes.
 const maxNote = 1000
 
 // verb runs a verb and answers with what it printed.
@@ -111,10 +111,10 @@ func (s *server) verb(ctx context.Context, args ...string) (*mcp.CallToolResult,
 	return result(a)
 }
 
-// run is what a run is called where no file has that name: an id's beginning, or latest.
+// run matches the name of a run, where no file has that name: the beginning of an id, or latest.
 var run = regexp.MustCompile(`^[A-Za-z0-9]+$`)
 
-// path returns what a verb is given for a path that an agent named.
+// path checks a path that an agent named, and returns it as the verb's argument.
 func (s *server) path(p string) (string, error) {
 	if p == "" || strings.HasPrefix(p, "-") {
 		return "", fmt.Errorf("path %q: give a file, a directory, or a run by its id or as latest", p)

@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of what is kept for further pages.
+// Limits of the answers that are kept for further pages.
 const (
-	keptAnswers = 32      // the latest; an agent asks on soon or never
-	maxAnswer   = 4 << 20 // bytes of one; what is longer is cut and says so
+	keptAnswers = 32      // the latest; an agent asks for the next page soon or never
+	maxAnswer   = 4 << 20 // bytes of one; a longer one is cut, and says so
 )
 
 // pages keeps answers that are longer than a page.
@@ -65,7 +65,7 @@ func page(text string, number, at int) Answer {
 		return Answer{Text: rest}
 	}
 	n := strings.LastIndexByte(rest[:PageBytes], '\n') + 1
-	if n == 0 { // one line of more than a page
+	if n == 0 { // a single line exceeds a page
 		n = PageBytes
 		for n > 0 && !utf8.RuneStart(rest[n]) {
 			n--

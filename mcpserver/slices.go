@@ -16,7 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// window is what the tool slices takes.
+// window is the input of the tool slices.
 type window struct {
 	Path   string  `json:"path" jsonschema:"one trace"`
 	FromMs float64 `json:"from_ms,omitempty" jsonschema:"begin, ms after the trace's first slice"`
@@ -82,7 +82,7 @@ func (w *window) check() (*regexp.Regexp, error) {
 	return match, nil
 }
 
-// list returns the slices that were asked for as lines.
+// list returns the requested slices, one a line.
 func (w *window) list(t *trace.Trace, match *regexp.Regexp) string {
 	first, _, ok := t.Extent()
 	if !ok {

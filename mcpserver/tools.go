@@ -12,14 +12,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/analyses"
 )
 
-// asked is what most tools take.
+// asked is the input that most tools have in common.
 type asked struct {
 	Paths []string `json:"paths" jsonschema:"traces, directories of ranks, or runs (id or latest)"`
 	Rank  *int     `json:"rank,omitempty" jsonschema:"only this rank"`
 	Stage string   `json:"stage,omitempty" jsonschema:"only this stage, by number or name"`
 }
 
-// tabled is what tools of tables take besides.
+// tabled is the further input of tools that answer with tables.
 type tabled struct {
 	asked
 	Top   int    `json:"top,omitempty" jsonschema:"rows of a table; 10 without it"`
@@ -57,7 +57,7 @@ func (s *server) addVerbs(m *mcp.Server) {
 	mcp.AddTool(m,
 		readOnly("inspect", "What is in a trace: ranks, tracks, cards, versions, and what had to be repaired."),
 		func(ctx context.Context, _ *mcp.CallToolRequest, in asked) (*mcp.CallToolResult, Answer, error) {
-			in.Rank, in.Stage = nil, "" // it shows every file
+			in.Rank, in.Stage = nil, "" // this verb shows every file
 			return s.ask(ctx, "inspect", in)
 		})
 	for _, a := range analyses.All() {
@@ -146,7 +146,7 @@ func (s *server) addSQL(m *mcp.Server) {
 			if err != nil {
 				return nil, Answer{}, err
 			}
-			// The space makes it a question, whatever it says.
+			// The space before it makes the verb take it for a question, whatever it says.
 			return s.verb(ctx, append(args, "--read-only", " "+in.Question)...)
 		})
 }
@@ -157,7 +157,7 @@ type captured struct {
 	Seconds  int    `json:"seconds,omitempty" jsonschema:"how long to capture under load; until the prompts are answered without it"`
 }
 
-// builtin are the pipelines that an agent may start: they run nobody else's code.
+// builtin are the pipelines that an agent may start: they run no code from outside the program.
 var builtin = map[string]bool{"": true, "omni": true, "diffusion": true}
 
 // maxCaptureSeconds bounds a capture that an agent asks for.

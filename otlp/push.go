@@ -24,10 +24,10 @@ import (
 
 // Limits of pushing.
 const (
-	// maxBatch is how many spans one request to a collector has, OpenTelemetry's own default.
+	// maxBatch is how many spans one request to a collector has: OpenTelemetry's own default.
 	maxBatch = 512
-	// maxTries bounds how often a batch is sent that a collector cannot take now; with
-	// firstWait doubled each time that is half a minute.
+	// maxTries bounds how often a batch is sent to a collector that cannot take it now. With
+	// firstWait doubled each time, that is half a minute.
 	maxTries  = 6
 	firstWait = time.Second
 	// maxWait bounds what a collector's Retry-After may ask for.
@@ -86,8 +86,8 @@ func ParseHeaders(text string) (map[string]string, error) {
 }
 
 // Push sends all spans, in batches, and returns how many the collector took. A collector that
-// cannot take them now is asked again a few times. What was sent before an error stays there;
-// ids are made of what is known, so that pushing again replaces it where a backend goes by ids.
+// cannot take a batch now is asked again a few times. Batches sent before an error stay at the
+// collector; since ids do not change, pushing again replaces them in backends that go by ids.
 func (c *Collector) Push(ctx context.Context, d *tracepb.TracesData) (taken int, err error) {
 	to, err := endpoint(c.URL)
 	if err != nil {
@@ -133,7 +133,7 @@ func batches(d *tracepb.TracesData) (out [][]*tracepb.ResourceSpans) {
 	return out
 }
 
-// send sends one request until it is taken.
+// send sends one request until the collector takes it.
 func (c *Collector) send(ctx context.Context, to string, body []byte) (rejected int, err error) {
 	backoff := firstWait
 	for try := 1; ; try++ {
@@ -158,8 +158,8 @@ func (c *Collector) pause(ctx context.Context, d time.Duration) error {
 	return wait.For(ctx, d)
 }
 
-// once sends a request; again is how long to wait before the next, 0 if the collector does
-// not say, negative if another would end like this one.
+// once sends a request. again is how long to wait before the next try: 0 if the collector does not
+// say, negative if another try would fail in the same way.
 func (c *Collector) once(ctx context.Context, to string, body []byte) (rejected int, again time.Duration, err error) {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -205,7 +205,7 @@ func (c *Collector) once(ctx context.Context, to string, body []byte) (rejected 
 	return 0, -1, statusError(res, answer)
 }
 
-// said is how much of an answer's text a message quotes.
+// said is how many bytes of an answer's text a message quotes.
 const said = 200
 
 func statusError(res *http.Response, answer []byte) error {

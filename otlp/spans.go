@@ -13,7 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 )
 
-// scope names who made the spans.
+// scope is the instrumentation scope of all spans: the program that made them.
 const scope = "github.com/kinetoscope/kinetoscope"
 
 // Pipeline is the service of the spans of requests as a whole.
@@ -33,8 +33,8 @@ const (
 	attrTokens    = "gen_ai.usage.output_tokens"
 )
 
-// Spans are the requests of a report. name is what the report is of, a run's say: with it the
-// ids are made where a request has none.
+// Spans returns the requests of a report as spans. name is the report's own, for instance that of a
+// run; ids of requests without a trace context are made from it.
 func Spans(name string, r *pipeline.Report) *tracepb.TracesData {
 	b := &builder{name: name, services: map[string]*tracepb.ScopeSpans{}}
 	hosts := map[string]string{}
@@ -70,7 +70,7 @@ func service(id int, stage string, replica, rank int) string {
 	return fmt.Sprintf("%d\x00%s\x00%d\x00%d", id, stage, replica, rank)
 }
 
-// of returns where the spans of a service go, made when it has one.
+// of returns the spans of a service, and adds the service if it is new.
 func (b *builder) of(key string, attributes ...*commonpb.KeyValue) *tracepb.ScopeSpans {
 	s := b.services[key]
 	if s == nil {
@@ -151,7 +151,7 @@ func (b *builder) stage(root *tracepb.Span, g *pipeline.RequestStage, request st
 	}
 }
 
-// at is a time as OTLP has it; before 1970 there is none.
+// at returns a time as OTLP has it, which has no times before 1970.
 func at(ns int64) uint64 { return uint64(max(0, ns)) }
 
 // traceID is that of the request's trace context, else one made of the report's name and
@@ -167,7 +167,7 @@ func spanID(traceID []byte, parts ...string) []byte {
 	return digest(8, append(parts, string(traceID))...)
 }
 
-// digest makes an id of texts; an id of zeros is none.
+// digest makes an id of texts. An id of zeros would mean "no id" and is avoided.
 func digest(n int, parts ...string) []byte {
 	h := sha256.New()
 	for _, p := range parts {

@@ -81,7 +81,7 @@ func hexIDs(v any) {
 	}
 }
 
-// create makes a writer that says what requests did in all ranks together.
+// create returns a maker of writers that write the requests of all ranks together.
 func create(encode func(*tracepb.TracesData) ([]byte, error)) func(io.Writer, format.WriteOptions) format.Writer {
 	return func(w io.Writer, o format.WriteOptions) format.Writer { return &writer{w: w, o: o, encode: encode} }
 }

@@ -51,8 +51,8 @@ func (r *Run) FinishLate(id protocol.RankID, files []protocol.Artifact) error {
 // IsList reports whether a file of a run is one of those that say what is in it.
 func IsList(name string) bool { return name == ManifestName || strings.HasPrefix(name, lateList) }
 
-// addLate puts what came after the run's end among the artifacts of its ranks, and has
-// their reasons say so.
+// addLate adds files that came after the run's end to the artifacts of their ranks, and notes that
+// in the ranks' reasons.
 func (r *Run) addLate(m *Manifest) error {
 	names, err := fs.Glob(r.root.FS(), lateList+"*.json")
 	if err != nil {

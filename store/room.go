@@ -10,9 +10,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// NoRoom reports whether err says that nothing more can be written where it was tried:
-// the disk or the quota is full, or the file system is or became read-only. Time may
-// mend it.
+// NoRoom reports whether err says that nothing more can be written: the disk or the quota is full,
+// or the file system is read-only. A later attempt may succeed.
 func NoRoom(err error) bool {
 	for _, e := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, fs.ErrPermission} {
 		if errors.Is(err, e) {
@@ -22,8 +21,8 @@ func NoRoom(err error) bool {
 	return false
 }
 
-// probeBytes are written to see whether anything can be: more than a file system keeps in
-// the file's own record.
+// probeBytes are written to test whether writing works: more than a file system stores inside the
+// file's own record.
 const probeBytes = 16 << 10
 
 // Probe writes and removes a small file in dir and says why that cannot be done.

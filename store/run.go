@@ -19,7 +19,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// tempPrefix begins the names of files that are being written.
+// tempPrefix begins the names of files that are not complete yet.
 const tempPrefix = ".tmp-"
 
 // Run is a run's directory. All access is confined to it. Safe for concurrent use.
@@ -162,10 +162,10 @@ func (r *Run) Finish(m Manifest) error {
 	return err
 }
 
-// Manifest is what the run says about itself, with what came after its end. A run that was
-// opened by OpenRun, Resolve among its callers, says what it said then: the manifest is read
-// once, all of its readers share it and none may change it. One that was created or reopened
-// is read anew each time, as it is still being written.
+// Manifest returns the run's manifest, with the files that came after the run's end. A run that was
+// opened by OpenRun or Resolve returns the manifest that was read then: all its readers share it,
+// and none may change it. A run that was created or reopened may still be written to, so its
+// manifest is read anew each time.
 func (r *Run) Manifest() (*Manifest, error) {
 	if r.was != nil {
 		return r.was, nil
@@ -237,8 +237,8 @@ func (r *Run) Describe(name string, kind protocol.ArtifactKind) (protocol.Artifa
 	return protocol.Artifact{Name: name, Kind: kind, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
 }
 
-// Verify checks every artifact of a finished run against its size and SHA-256
-// and returns all that is wrong, joined.
+// Verify checks every artifact of a finished run against its size and SHA-256 and returns all
+// errors, joined.
 func (r *Run) Verify() error {
 	m, err := r.Manifest()
 	if err != nil {

@@ -51,10 +51,10 @@ type Manifest struct {
 	Upload        *Upload        `json:"upload,omitempty"` // nil: a session recorded the run
 }
 
-// Upload says that a run is a trace that somebody brought. Its file is among the session's
-// artifacts, and belongs to no rank.
+// Upload says that a run is an uploaded trace. Its file is among the session's artifacts, and
+// belongs to no rank.
 type Upload struct {
-	Name   string `json:"name"`   // of the file, as it was called where it came from
+	Name   string `json:"name"`   // the uploaded file's original name
 	Format string `json:"format"` // of the registry trace/format, or of an archive of traces
 }
 

@@ -7,13 +7,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// RegionsExt ends the name of what a torch rank leaves when it is killed: its regions
-// alone, of less worth than the trace that it may have finished just before.
+// RegionsExt ends the name of the regions that a killed torch rank leaves. They are worth less than
+// the trace that the rank may have finished just before.
 const RegionsExt = "regions.json"
 
-// Work returns the artifact that tells most of a rank's work: its recording, else its trace,
-// else another trace that it left, such as that of a server's front end, and regions last.
-// ok is false if there is none of these.
+// Work returns the artifact that shows most of a rank's work: its recording, else its trace, else
+// another trace such as that of a server's front end, else its regions. ok is false if it has none
+// of these.
 func Work(list []protocol.Artifact) (best protocol.Artifact, ok bool) {
 	most := 0
 	for _, a := range list {

@@ -1,5 +1,5 @@
-// Package cause says what the host did while the devices had nothing to do: the Python
-// frame, the operator, the lock, copy or queue behind a wait.
+// Package cause says what the host did while the devices had no work: which Python frame, operator,
+// lock, copy or queue caused a wait.
 package cause
 
 import (
@@ -16,11 +16,10 @@ import (
 // MaxRows bounds Report.Rows: the rows after them are too short to matter.
 const MaxRows = 20
 
-// Report is what the host did while no device worked and nothing was launched that could
-// have.
+// Report describes what the host did while no device worked and no launched work was pending.
 type Report struct {
 	WaitNs       int64 `json:"wait_ns"`       // the time that the rows divide, over the whole trace
-	UnrecordedNs int64 `json:"unrecorded_ns"` // of it, without a slice on the thread that launched next
+	UnrecordedNs int64 `json:"unrecorded_ns"` // part of WaitNs without a slice on the thread that launched next
 	Rows         []Row `json:"rows"`          // most time first
 }
 
@@ -30,11 +29,11 @@ type Row struct {
 	On    string  `json:"on,omitempty"` // what it waited on, if that shows: "a lock", "a queue", "a copy" …
 	Ns    int64   `json:"ns"`           // self time in the waits
 	Share float64 `json:"share"`        // of WaitNs
-	Count int     `json:"count"`        // waits in which it was
+	Count int     `json:"count"`        // waits in which it ran
 	Slice int     `json:"slice"`        // the slice with the longest part
 }
 
-// sum is a row that is being added up.
+// sum is a row that is being summed.
 type sum struct {
 	Row
 	longest int64
@@ -42,7 +41,7 @@ type sum struct {
 	last    int64 // begin of the last gap that was counted
 }
 
-// waited is the time of a row by what it waited on: a handful of words.
+// waited is the time of a row divided by what it waited on, of which there are few.
 type waited struct {
 	on string
 	ns int64
@@ -58,7 +57,7 @@ func (s *sum) wait(on string, ns int64) {
 	s.on = append(s.on, waited{on, ns})
 }
 
-// Text names the row for a sentence.
+// Text names the row in a sentence.
 func (r *Row) Text() string {
 	if r.On != "" {
 		return r.Name + " (waits on " + r.On + ")"
@@ -72,8 +71,7 @@ type gap struct {
 	track      trace.TrackID
 }
 
-// Of answers for seen. A trace without device work, or without launches, gives an empty
-// report.
+// Of returns the report for seen. It is empty for a trace without device work or without launches.
 func Of(seen *plausible.Trace) Report {
 	out := Report{Rows: []Row{}}
 	gaps := gapsOf(seen)
@@ -109,7 +107,7 @@ func Of(seen *plausible.Trace) Report {
 	return out
 }
 
-// Main is the row that explains most of the waiting, nil if none explains a third of it.
+// Main returns the row that explains most of the waiting, nil if none explains at least a third.
 func (r *Report) Main() *Row {
 	if len(r.Rows) == 0 || 3*r.Rows[0].Ns < r.WaitNs {
 		return nil
@@ -117,8 +115,8 @@ func (r *Report) Main() *Row {
 	return &r.Rows[0]
 }
 
-// gapsOf returns when no device worked because nothing was launched, from the trace's begin to
-// its end, each with the thread that launched next.
+// gapsOf returns the times in which no device worked because nothing was launched, from the trace's
+// begin to its end, each with the thread that launched next.
 func gapsOf(seen *plausible.Trace) []gap {
 	work := make([]int32, 0, len(seen.ByStart))
 	for _, i := range seen.ByStart {
@@ -184,8 +182,7 @@ type blamed struct {
 	on  string
 }
 
-// place is what a row's name is made of: the name of a slice and, of a runtime call, that of
-// the operator round it.
+// place identifies a row: the name of a slice and, for a runtime call, of the operator around it.
 type place struct {
 	name, in trace.StringID
 	call     bool // in counts
@@ -204,7 +201,7 @@ func (a *attribution) attribute() {
 			return true
 		case c == trace.CatUserAnnotation:
 			k := &isStep[s.Name[i]]
-			if *k == 0 { // a step's label says nothing of what the host did in it
+			if *k == 0 { // a step's label does not say what the host did in it
 				*k = 1
 				if _, ok := label.Parse(a.v.Name(i), c); ok {
 					*k = -1
@@ -225,8 +222,8 @@ func (a *attribution) attribute() {
 	}
 }
 
-// thread walks the slices of one thread, which are in pre-order, and gives each instant of the
-// gaps to the innermost slice.
+// thread walks the slices of one thread, in pre-order, and assigns each instant of the gaps to the
+// innermost slice.
 func (a *attribution) thread(rows []int32, gaps []gap) {
 	var open []int32
 	at := int64(-1 << 63)
@@ -262,7 +259,7 @@ func (a *attribution) thread(rows []int32, gaps []gap) {
 	closeTo(1<<63-1, view.None)
 }
 
-// give adds ns of a gap to the row that slice i is blamed on.
+// give adds ns of a gap to the row to which slice i is assigned.
 func (a *attribution) give(i int32, g gap, ns int64) {
 	b := &a.blame[i]
 	if b.row == 0 {
@@ -280,11 +277,11 @@ func (a *attribution) give(i int32, g gap, ns int64) {
 	}
 }
 
-// maxClimb bounds how far up a stack a name is looked for.
+// maxClimb bounds how many callers are searched for a name.
 const maxClimb = 64
 
-// blameOf finds the program's own place above slice i: built-ins and frames of libraries that
-// wait for others say how it waited, not where.
+// blameOf finds the innermost frame of the program itself around slice i. Built-in functions and
+// frames of libraries that wait for others show how the program waited, but not where.
 func (a *attribution) blameOf(i int32) blamed {
 	var b blamed
 	var python place // the innermost frame, if none is the program's own
@@ -312,7 +309,7 @@ func (a *attribution) blameOf(i int32) blamed {
 	return b
 }
 
-// row is the number +1 of the row of a place, of which slice i is the first if it is new.
+// row returns the number +1 of the row of a place; if the row is new, slice i is its first.
 func (a *attribution) row(at place, i int32) int32 {
 	if n, ok := a.places[at]; ok {
 		return n

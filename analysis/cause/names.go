@@ -7,7 +7,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// address is where an object lies, which differs from run to run.
+// address matches the address of an object, which differs from run to run.
 var address = regexp.MustCompile(` (?:object )?at 0x[0-9a-fA-F]+`)
 
 // Short writes a frame as "core.py: step" and leaves other names as they are, without
@@ -53,8 +53,8 @@ func frameOf(name string) (file, function string, ok bool) {
 	}
 }
 
-// plumbing occurs in the names of frames that wait, call or wrap on behalf of another frame:
-// Python's own and torch's.
+// plumbing are parts of the names of frames, of Python and torch, that wait, call or wrap on behalf
+// of another frame.
 var plumbing = []string{
 	"threading.py(", "queue.py(", "selectors.py(", "socket.py(", "ssl.py(", "subprocess.py(", "contextlib.py(",
 	"functools.py(",
@@ -64,7 +64,7 @@ var plumbing = []string{
 	"torch/_dynamo/", "uvloop/", "zmq/", "torch/multiprocessing/",
 }
 
-// isPlumbing says whether a Python frame says how the program waits or calls and not where.
+// isPlumbing reports whether a Python frame shows how the program waits or calls, but not where.
 func isPlumbing(name string) bool {
 	if strings.HasPrefix(name, "<built-in ") || strings.HasPrefix(name, "<method ") {
 		return true
@@ -77,7 +77,7 @@ func isPlumbing(name string) bool {
 	return false
 }
 
-// waits are what parts of the names of plumbing say a frame waits on, the more telling first.
+// waits maps parts of the names of plumbing to what such a frame waits on, the more specific first.
 var waits = []struct{ part, on string }{
 	{"queue.py(", "a queue"}, {"queues.py(", "a queue"}, {"Queue", "a queue"},
 	{"_thread.lock", "a lock"}, {"_thread.RLock", "a lock"}, {"threading.py(", "a lock"}, {"acquire", "a lock"},
@@ -87,7 +87,7 @@ var waits = []struct{ part, on string }{
 	{"posix.read", "a file or pipe"}, {"io.open", "a file or pipe"}, {"connection.py(", "a file or pipe"},
 }
 
-// waitsOn says what a slice waits on, as far as its name shows.
+// waitsOn returns what a slice waits on, as far as its name shows it.
 func waitsOn(cat trace.Category, name string) string {
 	contains := func(parts ...string) bool {
 		for _, p := range parts {

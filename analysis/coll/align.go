@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	// maxSamples bounds the pairs by which a way of laying two sequences on each other is
-	// judged: enough for a median.
+	// maxSamples bounds the pairs by which an alignment of two sequences is judged: enough for a
+	// median.
 	maxSamples = 512
-	// maxCandidates bounds the ways that are judged: a sequence of equal collectives fits
+	// maxCandidates bounds the alignments that are judged: a sequence of equal collectives fits
 	// everywhere.
 	maxCandidates = 24
-	// clearly is by how much a way must be better than another one to be preferred
-	// against other reasons.
+	// clearly is by which factor an alignment must be better than another to be preferred against
+	// other reasons.
 	clearly = 4
-	// minSpread is the number of pairs from which how they spread says something.
+	// minSpread is the fewest pairs whose spread is meaningful.
 	minSpread = 8
 )
 
-// aligned places collectives by their order. The longest strand gives the places; each
-// other is laid on it. Strands that fit nowhere get no places and are counted. With
-// numbers the collectives' numbers are part of the pattern.
+// aligned places collectives by their order. The longest strand defines the places, and each other
+// strand is aligned with it. Strands that fit nowhere get no places and are counted. If numbers is
+// set, the collectives' numbers are part of the pattern.
 func (m *matcher) aligned(b *bundle, numbers bool) [][]place {
 	places := make([][]place, len(b.strands))
 	ref := 0
@@ -57,7 +57,7 @@ func (m *matcher) aligned(b *bundle, numbers bool) [][]place {
 	return places
 }
 
-// sequence is a strand as it is laid on another one.
+// sequence is a strand in the form that is aligned.
 type sequence struct {
 	tokens []uint64 // operation and size
 	end    []int64  // when the rank left
@@ -65,8 +65,8 @@ type sequence struct {
 	host   string
 }
 
-// pattern says which parts of a collective, beside its operation, tell it from others.
-// What one rank does not know must not tell.
+// pattern says which properties of a collective, beside its operation, must agree. A property that
+// one rank does not know is left out.
 type pattern struct{ sizes, numbers bool }
 
 var tokenSeed = maphash.MakeSeed()
@@ -88,9 +88,9 @@ func (m *matcher) sequence(s strand, by pattern) sequence {
 	return q
 }
 
-// layOn returns the place in a of the first of b. Ways that fit in all operations and
-// sizes go first; among them times on one clock decide, else how steadily the ranks
-// leave together, else that both have as many.
+// layOn returns the place in a of the first element of b. Alignments in which all operations and
+// sizes agree are preferred. Among these, times on a common clock decide, else how steadily the
+// ranks leave together, else that both have the same number.
 func layOn(a, b sequence) (shift int, ok bool) {
 	ways := strictWays(a.tokens, b.tokens)
 	if a.clock && b.clock {
@@ -113,12 +113,12 @@ func layOn(a, b sequence) (shift int, ok bool) {
 		return best.shift, true
 	}
 	if !same && contained(a, b, ways[0]) && !contained(a, b, ways[1]) {
-		return ways[0], true // the only one that leaves nothing of b without a partner
+		return ways[0], true // the only alignment in which all of b has partners
 	}
 	return 0, same && slices.Contains(ways, 0)
 }
 
-// contained reports whether all of b has a partner in a.
+// contained reports whether every element of b has a partner in a.
 func contained(a, b sequence, shift int) bool {
 	return shift >= 0 && shift+len(b.end) <= len(a.end)
 }
@@ -169,8 +169,8 @@ func prefixes(pattern, text []uint64) []int {
 	return out
 }
 
-// overlap calls f for pairs of a and b laid on each other with shift, evenly spread and
-// maxSamples at most.
+// overlap calls f for pairs of a and b that are aligned with shift, evenly spread and at most
+// maxSamples.
 func overlap(a, b sequence, shift int, f func(i, j int)) {
 	lo, hi := max(0, -shift), min(len(b.end), len(a.end)-shift)
 	step := max(1, (hi-lo)/maxSamples)
@@ -179,7 +179,7 @@ func overlap(a, b sequence, shift int, f func(i, j int)) {
 	}
 }
 
-// share is which part of the pairs have equal tokens.
+// share returns the part of the pairs with equal tokens.
 func share(a, b sequence, shift int) float64 {
 	good, all := 0, 0
 	overlap(a, b, shift, func(i, j int) {
@@ -191,9 +191,9 @@ func share(a, b sequence, shift int) float64 {
 	return float64(good) / float64(max(1, all))
 }
 
-// byTime finds the shift at which ranks on one clock leave together: each of b votes for
-// the one of a whose end is nearest. With strict all operations and sizes must agree. ok
-// is false if the clocks do not tell.
+// byTime finds the shift at which ranks on one clock leave together: each element of b votes for
+// the element of a with the nearest end. If strict is set, all operations and sizes must agree. ok
+// is false if the clocks do not decide.
 func byTime(a, b sequence, strict bool) (shift int, ok bool) {
 	votes := map[int]int{}
 	all := 0
@@ -225,9 +225,9 @@ func byTime(a, b sequence, strict bool) (shift int, ok bool) {
 	if a.host == b.host {
 		return best, true
 	}
-	// Clocks of two hosts may be apart by more than it takes from one collective to the
-	// next. What leaves together does so steadily: a neighbour that does it clearly more
-	// steadily is right; if one does it as steadily, nothing tells.
+	// The clocks of two hosts may differ by more than the time between two collectives. Collectives
+	// that end together do so with a steady difference, so a neighbouring shift with a clearly
+	// steadier difference is right; if a neighbour is equally steady, the times do not decide.
 	v, sure := spread(a, b, best), true
 	for _, d := range []int{best - 2, best - 1, best + 1, best + 2} {
 		if share(a, b, d) < need {
@@ -295,7 +295,7 @@ func spread(a, b sequence, shift int) steadiness {
 	return steadiness{shift, max(1, d[len(d)/2]), true}
 }
 
-// bySpread returns the steadiest of ways and the next one.
+// bySpread returns the steadiest of the alignments and the next one.
 func bySpread(a, b sequence, ways []int) (best, second steadiness) {
 	for _, d := range ways[:min(len(ways), maxCandidates)] {
 		s := spread(a, b, d)
@@ -310,9 +310,8 @@ func bySpread(a, b sequence, ways []int) (best, second steadiness) {
 	return best, second
 }
 
-// divide tells the groups apart that share a name and a size, by who leaves with whom:
-// the ends of ranks of one group differ by as much every time. ok is false if that does
-// not tell clearly.
+// divide separates groups that share a name and a size, by which ranks leave together: the ends of
+// ranks of one group differ by the same amount every time. ok is false if that is not clear.
 func (m *matcher) divide(b *bundle) (parts []*bundle, ok bool) {
 	n := len(b.strands)
 	if n < 2 || n > maxDivided {
@@ -348,7 +347,7 @@ func (m *matcher) divide(b *bundle) (parts []*bundle, ok bool) {
 		for j := i; j < n; j++ {
 			if i == j || far[i][j] <= limit {
 				if taken[j] {
-					return nil, false // near to ranks of two groups
+					return nil, false // near to ranks of two groups, so the division is not clear
 				}
 				taken[j] = true
 				p.strands = append(p.strands, b.strands[j])
@@ -362,7 +361,7 @@ func (m *matcher) divide(b *bundle) (parts []*bundle, ok bool) {
 	return parts, true
 }
 
-// clearLimit is a distance that parts near from far pairs of ranks, if there are both.
+// clearLimit returns a distance between near and far pairs of ranks, if there are both.
 func clearLimit(far [][]int64) (limit int64, ok bool) {
 	var all []int64
 	for i := range far {
@@ -378,12 +377,11 @@ func clearLimit(far [][]int64) (limit int64, ok bool) {
 	return limit, ok
 }
 
-// maxDivided bounds the ranks whose groups are told apart by time: every pair of them is
-// looked at.
+// maxDivided bounds the ranks whose groups are separated by time, since every pair is compared.
 const maxDivided = 128
 
-// together lays the strands of two ranks on each other as if they were of one group, by
-// their numbers if they have any.
+// together aligns the strands of two ranks as if they were of one group, by their numbers if they
+// have any.
 func (m *matcher) together(b *bundle, seqs []sequence, i, j int) steadiness {
 	two := &bundle{name: b.name, size: b.size, strands: []strand{b.strands[i], b.strands[j]}}
 	if places, use := m.numbered(two); use == usePlaces {

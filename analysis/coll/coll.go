@@ -1,10 +1,10 @@
-// Package coll is one reading of communication for all that look at it: which slices are
-// collectives, what each one moved between whom and how fast, which kernels communicate,
-// and which collectives of several ranks are one.
+// Package coll reads communication, once for all analyses: which slices are collectives, what each
+// one moved between whom and how fast, which kernels communicate, and which collectives of several
+// ranks are the same.
 //
-// A collective is read from the slice that ran it, from the host's record of it and from
-// the labels of its backend, and counts once however many of these a trace has. Sizes are
-// in bytes a rank, times in nanoseconds on the trace's own clock.
+// A collective is read from the slice that ran it, from the host's record of it and from the labels
+// of its backend, and counts once however many of these a trace has. Sizes are bytes per rank,
+// times are nanoseconds on the trace's own clock.
 package coll
 
 import (
@@ -41,16 +41,16 @@ type Collective struct {
 	Track trace.TrackID `json:"-"` // of Slice
 }
 
-// Bytes is the size S of the message by which nccl-tests computes bandwidths: the larger
-// of what a rank gives and what it gets. Of an all-gather that is what all ranks give
-// together, of a reduce-scatter what one rank gives. 0 if the trace does not tell.
+// Bytes is the size S of the message by which nccl-tests computes bandwidths: the larger of what a
+// rank gives and what it gets. For an all-gather that is what all ranks give together, for a
+// reduce-scatter what one rank gives. It is 0 if the trace does not tell.
 func (c *Collective) Bytes() int64 { return max(c.InBytes, c.OutBytes) }
 
 // End is when the rank left the collective.
 func (c *Collective) End() int64 { return c.StartNs + c.Ns }
 
-// GroupID tells groups of one world apart: name and members, as either alone is used for
-// several. Groups whose members are not known are told apart by name and size.
+// GroupID identifies a group within a world: by name and members, because different groups may
+// share one of these. Groups whose members are not known are identified by name and size.
 func (c *Collective) GroupID() string {
 	if len(c.Members) > 0 {
 		return c.Group + "\x00" + memberText(c.Members)
@@ -58,8 +58,7 @@ func (c *Collective) GroupID() string {
 	return c.Group + "\x00" + strconv.Itoa(c.GroupSize)
 }
 
-// groupIDs remembers GroupID by what collectives of a group share, as there are many
-// collectives and few groups.
+// groupIDs caches GroupID, because there are many collectives and few groups.
 type groupIDs map[groupRef]string
 
 type groupRef struct {
@@ -92,12 +91,12 @@ func memberText(m []int) string {
 	return b.String()
 }
 
-// paired reports whether the operation is between two ranks, which do different things.
+// paired reports whether the operation is between two ranks with different roles.
 func paired(op string) bool { return op == "send" || op == "recv" || op == "sendrecv" }
 
-// Symmetric reports whether in operation op every rank needs something of every other,
-// so that none leaves before all have entered and all leave together. Of a broadcast or
-// a reduce that does not hold.
+// Symmetric reports whether in operation op every rank needs data of every other. Then no rank
+// leaves before all have entered, and all leave together. That does not hold for a broadcast or a
+// reduce.
 func Symmetric(op string) bool {
 	switch op {
 	case "allreduce", "allgather", "reducescatter", "alltoall", "barrier":
@@ -106,7 +105,7 @@ func Symmetric(op string) bool {
 	return false
 }
 
-// uniform reports whether op has one size on all ranks, and which.
+// uniform returns the size of the message if op has the same size on all ranks.
 func (c *Collective) uniform() (int64, bool) {
 	switch c.Op {
 	case "allreduce", "reduce", "broadcast":
@@ -160,7 +159,7 @@ func DTypeSize(name string) int64 {
 	return dtypeSizes[s]
 }
 
-// Table is a rank's communication.
+// Table is the communication of one rank.
 type Table struct {
 	Rank        int          `json:"rank"`
 	Rows        []Row        `json:"rows"` // longest sum first
@@ -183,9 +182,9 @@ type Row struct {
 	MinNs     int64  `json:"min_ns"`
 	P50Ns     int64  `json:"p50_ns"`
 	MaxNs     int64  `json:"max_ns"`
-	// Bandwidths in GB/s (1e9 bytes a second): algorithm bandwidth S/t and bus
-	// bandwidth, see BusFactor. P50 and best call: a collective's time includes
-	// waiting, so the best call is nearest to the link.
+	// Bandwidths in GB/s (1e9 bytes per second): algorithm bandwidth S/t and bus bandwidth, see
+	// BusFactor, of the median and of the best call. A collective's time includes waiting for other
+	// ranks, so the best call is nearest to the speed of the link.
 	AlgGBs     float64 `json:"alg_gbs"`
 	BusGBs     float64 `json:"bus_gbs"`
 	BestBusGBs float64 `json:"best_bus_gbs"`
@@ -199,7 +198,8 @@ type rowKey struct {
 	bytes            int64
 }
 
-// Rows sums collectives up, the longest sum first; of equal ones the first to occur.
+// Rows sums collectives by operation, group, type and size, the largest sum first; equal sums keep
+// the order of first occurrence.
 func Rows(list []Collective) []Row {
 	at := map[rowKey]int{}
 	ids := groupIDs{}
@@ -243,8 +243,8 @@ func Rows(list []Collective) []Row {
 	return out
 }
 
-// MedianAlgGBs is the algorithm bandwidth in GB/s of the median call of those whose size
-// and time are known; 0 without any. Of calls of one size it is that size by Row.P50Ns.
+// MedianAlgGBs is the algorithm bandwidth in GB/s of the median call, among calls with known size
+// and time; 0 if there is none. For calls of one size it is that size divided by Row.P50Ns.
 func MedianAlgGBs(list []*Collective) float64 {
 	var v []float64
 	for _, c := range list {

@@ -18,12 +18,12 @@ type Guess struct {
 	First int    `json:"first"` // its first slice
 }
 
-// maxGuesses bounds the names that are given: those with the most time tell enough.
+// maxGuesses bounds the names that are listed: those with the most time are enough.
 const maxGuesses = 8
 
-// guesses lists kernels that count as compute although it is not certain: names that
-// could be those of communication, and, where a rank of a larger world shows none at all, the names
-// that most of its time went to.
+// guesses lists kernels that count as compute although that is not certain: kernels whose names may
+// mean communication and, if a rank of a larger world shows no communication at all, the kernels
+// with the most time.
 func (r *reader) guesses(found []Collective) []Guess {
 	v, s := r.v, &r.t.Slices
 	alone := len(found) == 0 && r.t.Meta.WorldSize > 1
@@ -62,8 +62,8 @@ func btoi(b bool) int {
 // maxGuessName bounds a name in a sentence, in bytes.
 const maxGuessName = 60
 
-// GuessText says in a sentence which names were taken for compute, without the rank; ""
-// without any.
+// GuessText says in a sentence, without the rank, which names were taken for compute; "" if there
+// are none.
 func GuessText(list []Guess) string {
 	if len(list) == 0 {
 		return ""

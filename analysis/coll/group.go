@@ -22,14 +22,14 @@ const (
 	maxShapeValues = 1 << 48 // elements of one tensor; larger ones are damage
 )
 
-// group is a process group as one rank sees it.
+// group is a process group, as one rank describes it.
 type group struct {
 	name    string
 	size    int
 	members []int // all of them, ascending; nil if unknown
 }
 
-// groupKey is the raw text of what tells a group.
+// groupKey is the raw text of the arguments that identify a group.
 type groupKey struct{ name, desc, ranks, size, start, stride string }
 
 // group returns the process group of slice i, if it names one.
@@ -75,7 +75,7 @@ func (r *reader) newGroup(i int32, k groupKey) group {
 		g.size = len(g.members)
 	}
 	if g.size != len(g.members) {
-		g.members = nil // what contradicts itself tells nothing
+		g.members = nil // a list of members that contradicts itself is not used
 	}
 	g.name = name
 	if desc != "" && desc != name && desc != "undefined" {
@@ -84,8 +84,8 @@ func (r *reader) newGroup(i int32, k groupKey) group {
 	return g
 }
 
-// configured looks a group up among those that the trace lists as a whole. Names come
-// twice: size and the ranks that are known, the trace's own among them, must suit.
+// configured finds a group among those that the trace lists. Several groups may have one name, so
+// the size and the known ranks, the trace's own among them, must agree.
 func (r *reader) configured(name, desc string, size int, known []int) []int {
 	var found []int
 	for _, k := range r.named(name) {
@@ -110,7 +110,7 @@ func (r *reader) configured(name, desc string, size int, known []int) []int {
 	return found
 }
 
-// named are the places of the groups of a name among those that the trace lists.
+// named returns the places of the groups with a name among those that the trace lists.
 func (r *reader) named(name string) []int {
 	if r.listed == nil {
 		r.listed = map[string][]int{}
@@ -121,7 +121,7 @@ func (r *reader) named(name string) []int {
 	return r.listed[name]
 }
 
-// strided are the members of a group whose first rank and stride are told.
+// strided returns the members of a group that is given by its first rank and a stride.
 func (r *reader) strided(i int32, size int) []int {
 	start, ok := r.t.ArgInt(int(i), argRankStart)
 	stride, ok2 := r.t.ArgInt(int(i), argRankStride)

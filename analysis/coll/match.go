@@ -8,7 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
-// Rank is one rank's part in what Match looks at.
+// Rank is one rank's input to Match.
 type Rank struct {
 	World     int    // ranks of different worlds have nothing in common
 	Rank      int    // number in the world, -1 if unknown
@@ -19,8 +19,7 @@ type Rank struct {
 	List      []Collective
 }
 
-// Ranks returns the ranks that traces are of, each in its world, without their
-// collectives.
+// Ranks returns the ranks of traces, each in its world, without their collectives.
 func Ranks(list []*trace.Meta) []Rank {
 	out := make([]Rank, len(list))
 	for w, world := range identity.Worlds(list) {
@@ -38,8 +37,8 @@ type Member struct{ Rank, Index int } // indices into the ranks given to Match, 
 // Set is one collective as several ranks recorded it.
 type Set struct {
 	Members []Member // by rank; at least two, and no more than the group has
-	// Whole says that all members of the group are there. It is false too where the size of
-	// the group is not known and more than two ranks could belong to it.
+	// Whole says that all members of the group are in the set. It is also false if the size of the
+	// group is not known and more than two ranks could belong to it.
 	Whole bool
 }
 
@@ -55,8 +54,8 @@ const (
 	Twice      Reason = "a rank is there twice"
 )
 
-// Unmatched counts collectives that were left out of all sets although others of their
-// kind were compared or could have been.
+// Unmatched counts collectives that are in no set, although others of their kind are or could have
+// been.
 type Unmatched struct {
 	Group  string `json:"group"`
 	Ranks  []int  `json:"ranks"` // indices of the ranks
@@ -64,18 +63,18 @@ type Unmatched struct {
 	Reason Reason `json:"reason"`
 }
 
-// Matching is which collectives are the same.
+// Matching is the result of Match: which collectives of several ranks are the same.
 type Matching struct {
 	Sets      []Set
 	Unmatched []Unmatched
 }
 
-// Match finds the collectives that several ranks took part in together. Ranks meet only
-// within a world, and within a group with the same members: names of groups are no
-// identities. In a group collectives match by their numbers; without these by their
-// order, after the sequences of the ranks were laid on each other by time or by the
-// pattern of operations and sizes, as a rank's recording may begin later or end sooner.
-// What does not fit is left out and counted. A send and its receive are a set of two.
+// Match finds the collectives that several ranks took part in together. Ranks match only within a
+// world, and within a group with the same members: names do not identify groups. In a group,
+// collectives match by their numbers. Without numbers they match by their order, after the ranks'
+// sequences have been aligned by time or by the pattern of operations and sizes, since one rank's
+// recording may begin later or end sooner. Collectives that do not fit are left out and counted. A
+// send and its receive are a set of two.
 func Match(ranks []Rank) Matching {
 	m := matcher{ranks: ranks, texts: map[*int]string{}}
 	worlds := map[int][]int{}
@@ -116,7 +115,7 @@ type bundle struct {
 	size    int    // members of the group, 0 if unknown
 	members string // see membersOf
 	strands []strand
-	// loose says that the members are not known and other groups may have the name.
+	// loose says that the members are not known and that other groups may have the same name.
 	loose bool
 }
 
@@ -212,8 +211,8 @@ func (m *matcher) membersOf(c *Collective, list []int, size int) (key string, ok
 	return "", false
 }
 
-// joinRenamed makes one of the groups with the same members that no two ranks name alike
-// and of which each rank has one only: their names are local.
+// joinRenamed joins groups with the same members if no two ranks use the same name for them and
+// each rank has only one: then the names are local to each rank.
 func joinRenamed(list []*bundle) []*bundle {
 	same := map[string][]*bundle{}
 	for _, b := range list {
@@ -241,8 +240,8 @@ func joinRenamed(list []*bundle) []*bundle {
 	return slices.DeleteFunc(list, func(b *bundle) bool { return gone[b] })
 }
 
-// adopt gives the strands of groups whose members are not known to the one group of the
-// same name and size whose members another rank tells, if their rank is among these.
+// adopt moves the strands of groups without known members to the only group of the same name and
+// size whose members are known from another rank, if their rank is one of the members.
 func (m *matcher) adopt(list []*bundle) []*bundle {
 	for _, b := range list {
 		if !b.loose {
@@ -307,7 +306,7 @@ func (m *matcher) rankList(b *bundle) []int {
 	return out
 }
 
-// dropTwins keeps one strand a rank.
+// dropTwins keeps one strand of each rank.
 func (m *matcher) dropTwins(b *bundle) {
 	seen := map[int]bool{}
 	var twins []strand
@@ -333,7 +332,7 @@ func (m *matcher) leaveOut(b *bundle, list []strand, why Reason) {
 	m.out.Unmatched = append(m.out.Unmatched, u)
 }
 
-// sets lays the strands of a group on each other and makes the sets.
+// sets aligns the strands of a group and makes the sets.
 func (m *matcher) sets(b *bundle) {
 	places, use := m.numbered(b)
 	if use != usePlaces {
@@ -376,8 +375,8 @@ func (m *matcher) build(b *bundle, places [][]place) {
 
 func (m *matcher) at(x Member) *Collective { return &m.ranks[x.Rank].List[x.Index] }
 
-// alike reports whether all members are of one operation and, where it has one size on all
-// ranks and they tell it, of one size.
+// alike reports whether all members have the same operation and, if that has the same size on all
+// ranks and the sizes are known, the same size.
 func (m *matcher) alike(set []Member) bool {
 	size := int64(0)
 	for _, x := range set {
@@ -399,7 +398,7 @@ func (m *matcher) alike(set []Member) bool {
 	return true
 }
 
-// place is what the collectives of one set have in common within their group.
+// place identifies a set within its group.
 type place struct {
 	n     int64  // number, or place in the sequence
 	op    string // where operations are numbered one by one
@@ -409,7 +408,7 @@ type place struct {
 // minAgree is the share of sets that must fit for numbers to be believed.
 const minAgree = 0.5
 
-// numbering is what the numbers of a group's collectives are good for.
+// numbering says how far the numbers of a group's collectives can be used.
 type numbering int
 
 const (
@@ -418,7 +417,7 @@ const (
 	usePlaces                     // they say which are the same
 )
 
-// numbered places collectives by their numbers, if these are good for that.
+// numbered places collectives by their numbers, as far as these can be used.
 func (m *matcher) numbered(b *bundle) ([][]place, numbering) {
 	shared := false // by several: each operation has its own numbers, or they are coalesced
 	for _, s := range b.strands {

@@ -17,14 +17,14 @@ var exactOps = map[string]string{
 	"waittensor": "wait", "waitall": "wait", "startcoalescing": "wait", "endcoalescing": "wait",
 }
 
-// stems are operations as they occur within longer names, the more telling first: a
-// "reduce_scatter_tensor_coalesced" is no reduce and no scatter.
+// stems are operations as parts of longer names, the more specific first:
+// "reduce_scatter_tensor_coalesced" is neither a reduce nor a scatter.
 var stems = []struct{ text, op string }{
 	{"reducescatter", "reducescatter"}, {"allreduce", "allreduce"}, {"allgather", "allgather"},
 	{"alltoall", "alltoall"}, {"broadcast", "broadcast"}, {"barrier", "barrier"}, {"sendrecv", "sendrecv"},
 }
 
-// plainOps are names that mean an operation only if nothing else stands beside them.
+// plainOps are names that mean an operation only if they stand alone.
 var plainOps = map[string]bool{
 	"reduce": true, "gather": true, "scatter": true, "send": true, "recv": true, "wait": true, "init": true,
 }
@@ -51,7 +51,7 @@ func Normal(name string) string {
 	return strings.Trim(bare(name), "_")
 }
 
-// bare takes namespace or backend off a name, and the ranks off "send 0->1".
+// bare removes the namespace or backend from a name, and the ranks from "send 0->1".
 func bare(name string) string {
 	for _, p := range operators {
 		if s, ok := strings.CutPrefix(name, p); ok {
@@ -84,10 +84,10 @@ func known(name string) (string, bool) {
 	return "", false
 }
 
-// Unknown is the operation of a kernel that communicates without saying what.
+// Unknown is the operation of a kernel that communicates and does not say how.
 const Unknown = "unknown"
 
-// moves reports whether an operation moves data or holds ranks up.
+// moves reports whether an operation moves data or blocks ranks.
 func moves(op string) bool { return op != "wait" && op != "init" && op != "" }
 
 // HostLabel reports whether a host slice of this name belongs to a collective: torch's
@@ -156,26 +156,26 @@ var experts = []word{
 	{text: "notify_dispatch", before: noLetter}, {text: "cached_notify", before: noLetter},
 }
 
-// spelled are operations within the names of kernels whose library nobody registered:
+// spelled are operations that may be parts of the names of kernels of unknown libraries:
 // all_to_all_kernel, oneShotAllReduceKernel, aiv_all_gather_910b.
 var spelled = []string{
 	"allreduce", "all_reduce", "allgather", "all_gather", "reducescatter", "reduce_scatter",
 	"alltoall", "all_toall", "allto_all", "all_to_all",
 }
 
-// fused begin or mark the names of compute that an operation stands in only for what it
-// is fused with: inductor's kernels are named after the nodes of their graph.
+// fused are words of compute kernels whose names also contain an operation that they are fused
+// with: inductor names kernels after the nodes of their graph.
 var fused = []word{{text: "triton_", exact: "triton_", before: nothing}, {text: "gemm"}, {text: "matmul"}}
 
-// doubtful are words that the names of kernels have which send or wait for data of other
-// devices, and that some kernels have which do not.
+// doubtful are words in the names of kernels that send data to other devices or wait for it, and
+// also of some kernels that do not.
 var doubtful = []string{
 	"dispatch", "combine", "exchange", "shmem", "rdma", "ibgda", "nvlink", "a2a", "p2p", "peer", "remote",
 	"putsignal", "put_signal", "waitsignal", "wait_signal", "barrier", "all2all", "syncranks", "sync_ranks",
 	"multigpu", "multi_gpu", "communicat",
 }
 
-// parts finds commParts, heads everything that is looked for outside of arguments.
+// parts finds commParts, heads finds all other words, which count only outside of arguments.
 var parts, heads = finders()
 
 func finders() (parts, heads *finder) {
@@ -234,16 +234,15 @@ func Kernel(cat trace.Category, name string) bool {
 	return m&meansLibrary != 0 || m&(meansSpelled|meansFused) == meansSpelled
 }
 
-// nameBytes is the length up to which a name is looked at without memory of its own. The
-// names of nearly all kernels are shorter.
+// nameBytes is the length in bytes up to which a name is examined without an allocation. Nearly all
+// kernels have shorter names.
 const nameBytes = 1024
 
 // anonymous stands in names for a namespace and begins no arguments.
 const anonymous = "(anonymous namespace)"
 
-// withoutArguments cuts what stands between the parentheses and brackets of a kernel's
-// signature: a gemm that takes an nccl type as an argument is a gemm. The result lies where
-// name lay.
+// withoutArguments removes the text between the parentheses and brackets of a kernel's signature: a
+// gemm that takes an nccl type as an argument is a gemm. The result overwrites name.
 func withoutArguments(name []byte) []byte {
 	if bytes.IndexByte(name, '<') < 0 && bytes.IndexByte(name, '(') < 0 {
 		return name
@@ -297,8 +296,8 @@ func KernelOp(name string) string {
 
 var native = []byte("at::native::")
 
-// Doubtful reports whether a kernel that Kernel does not take for communication has a name
-// that would suit it. Whoever counts it as compute should say so.
+// Doubtful reports whether a kernel that Kernel does not take for communication has a name that may
+// mean communication. An analysis that counts it as compute should say so.
 func Doubtful(name string) bool {
 	var buf [nameBytes]byte
 	head := withoutArguments(append(buf[:0], name...))

@@ -5,22 +5,21 @@ import (
 	"slices"
 )
 
-// Arguments by which a send or a receive names the other side: torch's, and those of
-// other recorders.
+// Arguments that name the other side of a send or a receive: torch's, and those of other recorders.
 var argPeers = []string{"Dst Rank", "Src Rank", "dst_rank", "src_rank", "Peer", "peer"}
 
 // NoPeer is why a send or a receive was not paired.
 const NoPeer Reason = "the trace does not say who sent to whom"
 
-// channel is what one rank sends to another in a group.
+// channel is all messages from one rank to another in a group.
 type channel struct {
 	group    string
 	from, to int // indices of ranks
 }
 
-// pairs makes sets of the sends and receives of a world: of each channel in their order,
-// after the two sides were laid on each other by time or size as a group's collectives
-// are. Numbers tell nothing, for each side counts its own.
+// pairs makes sets of the sends and receives of a world. Those of a channel match in their order,
+// after the two sides were aligned by time or size like a group's collectives. Numbers are not
+// used, since each side counts its own.
 func (m *matcher) pairs(list []int) {
 	byRank := map[int]int{} // index by number; -1 if several have it
 	for _, i := range list {
@@ -46,7 +45,7 @@ func (m *matcher) pairs(list []int) {
 				continue
 			}
 			if peer < 0 {
-				continue // its trace is not there
+				continue // the trace of the other rank is missing
 			}
 			ch := channel{c.Group, i, peer}
 			if c.Op == "recv" {
@@ -72,9 +71,9 @@ func (m *matcher) pairs(list []int) {
 	}
 }
 
-// peer is the index of the rank at the other side of c, -1 if its trace is not there; ok is
-// false if it is not known. torch numbers it within the group, others in the world: a
-// number that cannot be meant in one way, as it would be a message to oneself, is meant in the other.
+// peer returns the index of the rank at the other side of c, -1 if its trace is missing; ok is
+// false if it is not known. torch numbers it within the group, others within the world; if one
+// reading is impossible, since it would be a message to the rank itself, the other one is right.
 func (m *matcher) peer(i int, c *Collective, byRank map[int]int, size int) (index int, ok bool) {
 	own := m.ranks[i].Rank
 	find := func(rank int) (int, bool) {
@@ -113,7 +112,7 @@ func (m *matcher) peer(i int, c *Collective, byRank map[int]int, size int) (inde
 	return find(c.Peer)
 }
 
-// kind is what members of a set have in common: the operation, and for a send and a receive
+// kind is the property that all members of a set share: the operation; a send and its receive share
 // that they are one message.
 func (c *Collective) kind() string {
 	if c.Op == "send" || c.Op == "recv" {
@@ -122,8 +121,8 @@ func (c *Collective) kind() string {
 	return c.Op
 }
 
-// received reports whether the set is a message whose receiver needed longer than its
-// sender: it leaves with the data, so the sender came late, whatever the clocks.
+// received reports whether the set is a message whose receiver took longer than its sender. A
+// receiver leaves when the data has arrived, so then the sender came late, whatever the clocks say.
 func (s *Set) received(ranks []Rank) bool {
 	if len(s.Members) != 2 || s.at(ranks, 0).kind() != "message" {
 		return false
@@ -135,18 +134,19 @@ func (s *Set) received(ranks []Rank) bool {
 	return b.Ns > a.Ns
 }
 
-// Pair is the messages from one rank to another that both recorded.
+// Pair sums the messages from one rank to another that both recorded.
 type Pair struct {
 	From  int   `json:"from"` // indices of the ranks given to Match
 	To    int   `json:"to"`
 	Count int   `json:"count"`
 	Bytes int64 `json:"bytes"` // of all of them; 0 if unknown
-	// SenderLate is in how many the receiver waited for the sender, and how long over all.
+	// SenderLate counts the messages for which the receiver waited for the sender; the time is the
+	// sum of these waits.
 	SenderLate   int   `json:"sender_late"`
 	ReceiverWait int64 `json:"receiver_wait_ns"`
 	ReceiverLate int   `json:"receiver_late"`
 	SenderWait   int64 `json:"sender_wait_ns"`
-	// WorstRank and Worst are the slice that waited longest; -1 if none waited.
+	// WorstRank and Worst identify the slice that waited longest; -1 if none waited.
 	WorstRank int `json:"worst_rank"`
 	Worst     int `json:"worst"`
 	worst     int64

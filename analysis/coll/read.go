@@ -8,12 +8,11 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Read returns the communication that v shows, which is plausible.Look's view of the trace or a
-// part of it.
+// Read returns the communication in v, which is plausible.Look's view of the trace or a part of it.
 //
-// Device work counts where there is any; its arguments say what it moved, else those of
-// the host slices that launched it, else its name says at least which operation it is.
-// Without communication on a device the host's slices stand for themselves, as with Gloo.
+// If a device communicates, its slices are the collectives. What they moved is read from their
+// arguments, else from the host slices that launched them; else the name tells at least the
+// operation. If no device communicates, the host's slices are the collectives, as with Gloo.
 func Read(v *view.View) Table {
 	r := reader{v: v, t: v.Trace, groups: map[groupKey]group{}}
 	r.comm = r.once(func(n string) bool { return Kernel(trace.CatKernel, n) })
@@ -40,7 +39,7 @@ type reader struct {
 	comm   func(trace.StringID) bool // whether a kernel of that name communicates
 }
 
-// once returns a look-up that asks once for each name that is looked up.
+// once returns a cached version of ask, which is called once for each name.
 func (r *reader) once(ask func(string) bool) func(trace.StringID) bool {
 	const yes, no = 1, 2
 	known := make([]uint8, r.t.Strings.Len())
@@ -55,8 +54,8 @@ func (r *reader) once(ask func(string) bool) func(trace.StringID) bool {
 	}
 }
 
-// device returns the collectives that ran on a device, and how many of them say nothing
-// about what they moved.
+// device returns the collectives that ran on a device, and how many of them do not tell what they
+// moved.
 func (r *reader) device(host []*hostOp) ([]Collective, int) {
 	v, s := r.v, &r.t.Slices
 	var out []Collective
@@ -93,7 +92,7 @@ func (r *reader) device(host []*hostOp) ([]Collective, int) {
 	return out, unknown
 }
 
-// hostOp is a collective as the host's slices tell it.
+// hostOp is a collective as the host's slices describe it.
 type hostOp struct {
 	Collective
 	named   bool          // some slice has its arguments
@@ -124,9 +123,9 @@ func (r *reader) host() []*hostOp {
 	return joinBackends(out)
 }
 
-// family reads an outermost slice and those within it, in pre-order. They are one
-// collective unless several inside have arguments of their own, as between a start and
-// an end of coalescing.
+// family reads an outermost slice and the slices within it, in pre-order. They are one collective,
+// unless several inside have arguments of their own, as between the start and the end of
+// coalescing.
 func (r *reader) family(tree *view.Tree, rows []int32) []*hostOp {
 	var own []int32            // outermost slices with arguments that move something
 	within := map[int32]bool{} // what lies in one of own, or is it
@@ -152,8 +151,7 @@ func (r *reader) family(tree *view.Tree, rows []int32) []*hostOp {
 	return nil
 }
 
-// merge makes one collective of slice top, completed by what rows say; nil if they move
-// nothing.
+// merge makes one collective of slice top, completed from rows; nil if they move no data.
 func (r *reader) merge(top int32, rows []int32) *hostOp {
 	v := r.v
 	op := &hostOp{Collective: Collective{
@@ -162,7 +160,7 @@ func (r *reader) merge(top int32, rows []int32) *hostOp {
 	for _, i := range rows {
 		name, ok := r.t.ArgText(int(i), trace.ArgCollective)
 		if ok && !moves(Normal(name)) {
-			continue // torch's record of a wait is not that of what is waited for
+			continue // a wait's record does not describe the collective that is waited for
 		}
 		op.named = r.fill(&op.Collective, i) || op.named
 		op.backend = op.backend && isBackend(v.Name(i))
@@ -182,9 +180,9 @@ func (r *reader) merge(top int32, rows []int32) *hostOp {
 	return op
 }
 
-// joinBackends gives the labels that backends write on their own threads to the operators
-// that caused them: of each operation the next one that begins after it. The label's
-// time is that of the transfer; the operator of an asynchronous call has returned.
+// joinBackends joins the labels that backends write on their own threads with the operators that
+// caused them: each label with the next operator of the same operation. The label has the time of
+// the transfer; the operator of an asynchronous call returns earlier.
 func joinBackends(ops []*hostOp) []*hostOp {
 	waiting := map[string][]*hostOp{} // operators without a label yet, by operation
 	taken := map[*hostOp]bool{}
@@ -234,8 +232,7 @@ func enclosing(v *view.View, host []*hostOp) func(int32) *hostOp {
 	}
 }
 
-// fill reads the arguments of slice i into what c does not know yet and reports whether
-// they name a collective.
+// fill completes c from the arguments of slice i and reports whether they describe a collective.
 func (r *reader) fill(c *Collective, i int32) bool {
 	var x Collective
 	x.Seq = -1
@@ -273,7 +270,7 @@ func (r *reader) fill(c *Collective, i int32) bool {
 	return named
 }
 
-// complete adds the size that follows from the other one by what the operation does.
+// complete computes one of the two sizes from the other where the operation determines it.
 func (c *Collective) complete() {
 	n := int64(c.GroupSize)
 	switch {
@@ -287,7 +284,7 @@ func (c *Collective) complete() {
 	}
 }
 
-// fillFrom takes from x what c does not know.
+// fillFrom completes c from x.
 func (c *Collective) fillFrom(x *Collective) {
 	c.Op = cmp.Or(c.Op, x.Op)
 	if c.Group == "" && c.GroupSize == 0 {

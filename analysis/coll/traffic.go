@@ -1,20 +1,21 @@
 package coll
 
-// Traffic is what ranks had to get from each other: how much data each rank has in the end that
-// began at each other one, if it went straight there. What an algorithm sends on the way, round
-// a ring say, is not in the traces.
+// Traffic is how much data the ranks had to get from each other: the bytes that each rank has in
+// the end and that came from each other rank, if they were sent directly. What an algorithm sends
+// on the way, for instance around a ring, is not in the traces.
 type Traffic struct {
-	// Bytes[i][j] are what rank j, an index of those given to Match, got of rank i.
+	// Bytes[i][j] is how many bytes rank j got from rank i; both are indices of the ranks given to
+	// Match.
 	Bytes [][]int64 `json:"bytes"`
-	// Unplaced are the bytes of matched collectives of which it is not known between which ranks
-	// they went: those with a root that the traces do not name.
+	// Unplaced is the bytes of matched collectives with a root that the traces do not name, so that
+	// the two ranks are not known.
 	Unplaced int64 `json:"unplaced_bytes"`
 }
 
-// Traffic sums matched collectives and messages up by pairs of ranks. Of S bytes of a message as
-// Collective.Bytes has it, in a group of n: a send is S from its sender to its receiver; an
-// all-gather, a reduce-scatter and an all-to-all are S/n between each two, each way; an
-// all-reduce is a reduce-scatter and an all-gather.
+// Traffic sums matched collectives and messages by pairs of ranks. S is Collective.Bytes, n the
+// size of the group. A send counts as S from its sender to its receiver; an all-gather, a
+// reduce-scatter and an all-to-all as S/n between any two ranks, in each direction; an all-reduce
+// as a reduce-scatter and an all-gather.
 func (m *Matching) Traffic(ranks []Rank) Traffic {
 	out := Traffic{Bytes: make([][]int64, len(ranks))}
 	for i := range out.Bytes {

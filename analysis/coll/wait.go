@@ -1,10 +1,10 @@
 package coll
 
-// Blame is one rank's part in the waiting.
+// Blame is one rank's part in the waiting inside collectives.
 type Blame struct {
-	// Matched is in how many sets the rank is that ranks leave together.
+	// Matched counts the rank's sets whose ranks leave together.
 	Matched int
-	// Last is in how many of them it came last.
+	// Last counts those of them into which the rank came last.
 	Last int
 	// BlameNs sums, over the sets in which the rank came last, the mean time that the
 	// others waited in them.
@@ -16,14 +16,14 @@ type Blame struct {
 	worst int64
 }
 
-// leaveShare is how far apart, of the longest of them, ranks may leave a collective that
-// need not end on all together and still be taken to have left together.
+// leaveShare is how far apart ranks may leave a collective that need not end on all together, as a
+// part of its longest duration, and still count as leaving together.
 const leaveShare = 0.1
 
-// Blames says who waited for whom. Ranks leave a collective together, so the one on which
-// it took the shortest time came last and the others waited for it as much longer as it
-// took on them: that needs no common clock. Operations that ranks may leave one by one
-// count where one clock shows that they did not.
+// Blames says which ranks the others waited for. Ranks leave a collective together, so the rank on
+// which it took the shortest time came last, and each other rank waited for as long as it took
+// longer there. That needs no common clock. Operations that ranks may leave at different times
+// count only if a common clock shows that they left together.
 func (m *Matching) Blames(ranks []Rank) []Blame {
 	out := make([]Blame, len(ranks))
 	for i := range out {
@@ -87,7 +87,7 @@ func (s *Set) together(ranks []Rank) bool {
 	return float64(hi-lo) <= leaveShare*float64(longest)
 }
 
-// blame charges the waiting in one set to the rank that came last. A tie blames nobody.
+// blame charges the waiting in one set to the rank that came last. In a tie no rank is charged.
 func (s *Set) blame(ranks []Rank, out []Blame) {
 	last := s.last(ranks)
 	shortest := s.at(ranks, last).Ns

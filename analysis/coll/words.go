@@ -1,6 +1,6 @@
 package coll
 
-// meaning is what the words in a kernel's name say, as bits.
+// meaning is what the words in a kernel's name mean, as bits.
 type meaning uint8
 
 const (
@@ -33,7 +33,7 @@ const (
 	version          // "_ll" or a version such as "_v2" or neither, then a member
 )
 
-// word is one that is looked for in names.
+// word is a word that is searched for in names.
 type word struct {
 	text   string // in small letters
 	exact  string // how it is written, where that matters
@@ -42,9 +42,9 @@ type word struct {
 	means  meaning
 }
 
-// finder finds words in one pass, however many there are: the automaton of Aho and
-// Corasick (Efficient string matching, 1975) as a table of states. Names of a trace can
-// be as many as its slices, so that what one name costs is what a slice costs.
+// finder finds all words in one pass over a name, however many words there are: the automaton of
+// Aho and Corasick (Efficient string matching, 1975) as a table of states. A trace may have as many
+// names as slices, so the cost of a name is paid for every slice.
 type finder struct {
 	words []word
 	class [256]uint8 // letters of both cases are one; 0 stands in no word
@@ -89,8 +89,8 @@ func (f *finder) state() uint16 {
 	return uint16(len(f.ends) - 1)
 }
 
-// link leads every state on where none of its own goes on: to that of the longest word
-// that may have begun since.
+// link completes each state: where it has no successor of its own, it gets that of the longest word
+// that may have begun in the meantime.
 func (f *finder) link() {
 	fail := make([]uint16, len(f.ends))
 	var queue []uint16
@@ -130,7 +130,7 @@ func (f *finder) in(s []byte) meaning {
 	return m
 }
 
-// stands reports whether the word whose letters end at s[end] is one there.
+// stands reports whether the word whose letters end at s[end] stands there by itself.
 func (w *word) stands(s []byte, end int) bool {
 	at := end - len(w.text)
 	if w.exact != "" && string(s[at:end]) != w.exact {

@@ -15,9 +15,9 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 )
 
-// Side is one of two captures and what is known of how it was made.
+// Side is one of two captures, and how it was made.
 type Side struct {
-	Name     string           `json:"name"`     // as a user knows it: the run's directory
+	Name     string           `json:"name"`     // the name that users know: the run's directory
 	Cards    []string         `json:"cards"`    // see made.Made; Pipelines takes them from Report
 	Versions []string         `json:"versions"` // "kinetoscope 1.2"; Pipelines adds those of Report
 	Ranks    string           `json:"ranks"`    // "thinker ×2, talker ×1"; Pipelines fills it
@@ -25,7 +25,7 @@ type Side struct {
 	Report   *pipeline.Report `json:"-"`
 }
 
-// Report is what changed from A to B.
+// Report describes what changed from A to B.
 type Report struct {
 	A       Side      `json:"a"`
 	B       Side      `json:"b"`
@@ -40,9 +40,9 @@ type Report struct {
 	BottleneckB string `json:"bottleneck_b"`
 }
 
-// MinRequests is how many requests each side must have for a difference to be significant.
-// The test takes requests for independent; those of one batch share their steps, so a few
-// requests may be a single observation.
+// MinRequests is how many requests each side must have for a difference to be significant. The test
+// assumes that requests are independent; requests of one batch share their steps, so a few requests
+// may be a single observation.
 const MinRequests = 10
 
 // TooFew says that a side has too few requests to tell a difference from chance.
@@ -54,8 +54,8 @@ type Latency struct {
 	What string             `json:"what"`
 	A    pipeline.Quantiles `json:"a"`
 	B    pipeline.Quantiles `json:"b"`
-	// Chance is the probability that requests which do not differ would differ as much in rank
-	// as these do (Mann and Whitney); 1 without requests on a side.
+	// Chance is the probability that requests without a difference would differ in rank as much as
+	// these do (Mann and Whitney); 1 if a side has no requests.
 	Chance      float64 `json:"chance"`
 	Significant bool    `json:"significant"` // Chance is under analysis.SignificanceLevel, and requests were not TooFew
 }
@@ -66,8 +66,8 @@ type Step struct {
 	Category pipeline.Category  `json:"category"`
 	A        pipeline.StepStats `json:"a"`
 	B        pipeline.StepStats `json:"b"`
-	// Chance and Significant are those of Latency, of the durations that the reports keep; 1 and
-	// false where one keeps none.
+	// Chance and Significant are defined as in Latency, over the durations that the reports keep; 1
+	// and false if one report keeps none.
 	Chance      float64 `json:"chance"`
 	Significant bool    `json:"significant"`
 }
@@ -105,7 +105,7 @@ func Pipelines(a, b Side) *Report {
 	return r
 }
 
-// known adds what the traces of a side say of what they were made on; m may be nil.
+// known adds the cards and versions from the traces of a side; m may be nil.
 func (s *Side) known(m *made.Made) {
 	s.Cards, s.Versions = append([]string{}, s.Cards...), append([]string{}, s.Versions...)
 	if m != nil {
@@ -115,7 +115,7 @@ func (s *Side) known(m *made.Made) {
 	slices.Sort(s.Versions)
 }
 
-// stageNames are those of a in order, then what b has besides.
+// stageNames returns the stages of a in order, then those that only b has.
 func stageNames(a, b *pipeline.Report) []string {
 	var out []string
 	for _, r := range []*pipeline.Report{a, b} {
@@ -128,7 +128,7 @@ func stageNames(a, b *pipeline.Report) []string {
 	return out
 }
 
-// stage is the one with this name; an empty one if r has none.
+// stage returns the stage with this name, or an empty one if r has none.
 func stage(r *pipeline.Report, name string) *pipeline.Stage {
 	for i := range r.Stages {
 		if r.Stages[i].Name == name {
@@ -153,7 +153,8 @@ func ranksOf(r *pipeline.Report) string {
 	return strings.Join(parts, ", ")
 }
 
-// Differs says how two sides were made differently, a phrase each; what neither says does not.
+// Differs says how two sides were made differently, a phrase for each difference. What is unknown
+// on both sides is not a difference.
 func Differs(a, b *Side) []string {
 	out := []string{}
 	out = append(out, unlike("cards", listed(a.Cards), listed(b.Cards))...)
@@ -167,7 +168,7 @@ func Differs(a, b *Side) []string {
 
 func listed(names []string) string { return strings.Join(names, ", ") }
 
-// unlike is a phrase on what differs between A and B, or nothing.
+// unlike returns a phrase that says how A and B differ, or nothing if they do not.
 func unlike(what, a, b string) []string {
 	if a == b {
 		return nil
@@ -199,7 +200,8 @@ func latencies(a, b *pipeline.Report) []Latency {
 	}
 }
 
-// outputKind is what all requests of both sides made, "output" if that differs or is unknown.
+// outputKind returns the kind of output of all requests on both sides, "output" if there are
+// several kinds or it is unknown.
 func outputKind(reports ...*pipeline.Report) string {
 	kind := ""
 	for _, r := range reports {
@@ -271,7 +273,7 @@ func timesOf(name string, x, y *pipeline.Stage) []Time {
 	return out
 }
 
-// first returns the first of list that is what is asked for, none without.
+// first returns the first element of list for which is returns true, none if there is none.
 func first[T any](list []T, is func(T) bool, none T) T {
 	if i := slices.IndexFunc(list, is); i >= 0 {
 		return list[i]

@@ -37,14 +37,14 @@ var (
 	ErrNoSlices        = errors.New("a trace without slices: nothing to compare")
 )
 
-// TraceReport is what changed from trace A to trace B.
+// TraceReport describes what changed from trace A to trace B.
 type TraceReport struct {
 	A       made.Made `json:"a"`
 	B       made.Made `json:"b"`
 	Differs []string  `json:"differs"` // how A and B were made differently, a phrase each
 	Verdict string    `json:"verdict"` // one sentence
-	// ComparedBy is how the steps were found over which Diff has its means, ByWholeTrace if the
-	// traces were not divided.
+	// ComparedBy is how the steps were found over which Diff takes its means; ByWholeTrace if the
+	// traces were not divided into steps.
 	ComparedBy string             `json:"compared_by"`
 	Steps      []TraceSteps       `json:"steps"` // by kind, most time of both together first
 	Diff       analysis.TraceDiff `json:"diff"`
@@ -53,7 +53,7 @@ type TraceReport struct {
 	WindowsB []analysis.Window `json:"-"`
 }
 
-// TraceSteps is how long the steps of one kind took on both sides.
+// TraceSteps compares the steps of one kind on both sides.
 type TraceSteps struct {
 	Kind        steps.Kind `json:"kind"`
 	A           Durations  `json:"a"`
@@ -68,7 +68,7 @@ type Durations struct {
 	P50Ns float64 `json:"p50_ns"`
 	P99Ns float64 `json:"p99_ns"`
 	SumNs int64   `json:"sum_ns"`
-	// Longest is the longest one's place among the trace's steps; -1 without any.
+	// Longest is the index of the longest one among the trace's steps; -1 if there is none.
 	Longest int `json:"longest"`
 }
 
@@ -82,8 +82,8 @@ type TraceOptions struct {
 	Diff analysis.DiffOptions // without steps of its own
 }
 
-// Traces compares trace b with trace a. What both sides' subjects have read already, or read
-// for it, is read once for the steps and for the differences.
+// Traces compares the trace of after with that of before. It reads each subject once for the steps
+// and the differences, and shares what was read with other questions of the subject.
 func Traces(before, after *analysis.Subject, o TraceOptions) (*TraceReport, error) {
 	a, b := before.Trace, after.Trace
 	sa := steps.Find(a, steps.Options{Seen: before.Seen(), NoPeriod: true})
@@ -100,7 +100,7 @@ func Traces(before, after *analysis.Subject, o TraceOptions) (*TraceReport, erro
 	switch by {
 	case ByWholeTrace:
 		do.StepsA, do.StepsB = whole(a), whole(b)
-	case ByProfilerSteps: // which Diff finds itself
+	case ByProfilerSteps: // Diff finds these steps itself
 		r.WindowsA, r.WindowsB = sa.Windows(), sb.Windows()
 	default:
 		r.WindowsA, r.WindowsB = sa.Windows(), sb.Windows()
@@ -136,7 +136,7 @@ func whole(t *trace.Trace) []analysis.Window {
 	return []analysis.Window{{StartNs: start, EndNs: end + 1}}
 }
 
-// traceSteps sums the steps of both sides up by kind.
+// traceSteps sums the steps of both sides by kind.
 func traceSteps(a, b *steps.Report) []TraceSteps {
 	type side struct {
 		ns      []int64
@@ -178,8 +178,8 @@ func durations(ns []int64, longest int) Durations {
 	return Durations{Count: q.Count, P50Ns: q.P50Ns, P99Ns: q.P99Ns, SumNs: sum, Longest: longest}
 }
 
-// traceVerdict is one sentence: the steps that took most, or all device or host work where
-// there are none; and the name that changed most.
+// traceVerdict returns one sentence about the steps that took most, or about all device or host
+// work if there are none, and about the name that changed most.
 func traceVerdict(r *TraceReport) string {
 	s := workWords(r)
 	for i := range r.Steps {
@@ -213,7 +213,8 @@ func stepsWords(s *TraceSteps) string {
 	return fmt.Sprintf("%s take %s less in B (%s)", capital(name), units.Share(-change), numbers)
 }
 
-// workWords say how all work of the traces changed: of the devices, or without any of the host.
+// workWords says how the total work of the traces changed: that of the devices, or of the host if
+// there is no device work.
 func workWords(r *TraceReport) string {
 	who, a, b := "Device work takes", 0.0, 0.0
 	for _, device := range []bool{true, false} {
@@ -245,11 +246,11 @@ func workWords(r *TraceReport) string {
 	}
 }
 
-// noChange is the relative change of a sum that is not worth a word.
+// noChange is the relative change of a sum below which it counts as unchanged.
 const noChange = 0.005
 
-// nameWords name what changed most: of the device if it has work, else of the host's calls;
-// of those whose change is significant if there are some.
+// nameWords names what changed most: on the device if it has work, else on the host. Significant
+// changes are preferred.
 func nameWords(r *TraceReport) string {
 	var most *analysis.DiffRow
 	better := func(x, y *analysis.DiffRow) bool {
@@ -280,7 +281,7 @@ func nameWords(r *TraceReport) string {
 		units.Duration(math.Abs(most.DeltaNs)), each)
 }
 
-// maxSpokenName is how much of a name a sentence has.
+// maxSpokenName is how many bytes of a name a sentence shows.
 const maxSpokenName = 60
 
 func shortened(name string) string {

@@ -8,7 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// Spoken is what people call a Latency.
+// Spoken is the name of a Latency in a sentence.
 func (l *Latency) Spoken() string {
 	if l.What == "ttft" {
 		return "TTFT"
@@ -16,7 +16,7 @@ func (l *Latency) Spoken() string {
 	return strings.ReplaceAll(l.What, "_", " ")
 }
 
-// Change is the relative change from a to b: 0.5 is half as much again; 0 if a is 0.
+// Change returns the relative change from a to b: 0.5 means half as much again. It is 0 if a is 0.
 func Change(a, b float64) float64 {
 	if a == 0 {
 		return 0
@@ -24,11 +24,11 @@ func Change(a, b float64) float64 {
 	return (b - a) / a
 }
 
-// slightChange is the relative change of a step's median that is not worth a word.
+// slightChange is the relative change of a step's median below which it counts as unchanged.
 const slightChange = 0.05
 
-// verdict is one sentence: the latency that matters most, the step that changed most, and
-// the bottleneck.
+// verdict returns one sentence: the most important latency, the step that changed most, and the
+// bottleneck.
 func verdict(r *Report) string {
 	parts := []string{"no latency of a request was measured on both sides"}
 	if l := decisive(r); l != nil {
@@ -50,8 +50,8 @@ func verdict(r *Report) string {
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// decisive is the latency that a user of the pipeline feels first: to the first output, else
-// to the first token, else in all.
+// decisive returns the latency that users of the pipeline notice first: the time to the first
+// output, else to the first token, else in total.
 func decisive(r *Report) *Latency {
 	for _, i := range []int{1, 0, 2} {
 		if l := &r.Latency[i]; l.A.Count > 0 && l.B.Count > 0 {
@@ -76,8 +76,8 @@ func latencyWords(l *Latency) string {
 	return fmt.Sprintf("%s takes %s less in B (%s)", l.Spoken(), units.Share(-change), numbers)
 }
 
-// stepWords name the step whose median changed most, of those that changed significantly if
-// there are some, else of those that are enough to tell; "" if none changed by more than
+// stepWords names the step whose median changed most. It prefers steps with a significant change,
+// then steps of which there are enough to decide. It is "" if none changed by more than
 // slightChange.
 func stepWords(r *Report) string {
 	var most *Step
@@ -108,7 +108,7 @@ func stepWords(r *Report) string {
 		units.Duration(most.A.P50Ns), units.Duration(most.B.P50Ns), most.A.Count, most.B.Count, how)
 }
 
-// weight is how much a difference of the step says.
+// weight ranks how meaningful a difference of the step is.
 func (s *Step) weight() int {
 	switch {
 	case s.Significant:

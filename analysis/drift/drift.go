@@ -8,14 +8,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
-// MinSteps is the least number of steps of which a drift is told: two in each quarter.
+// MinSteps is the fewest steps for which a drift is computed: two in each quarter.
 const MinSteps = 8
 
-// Said is the change from which it is worth a sentence.
+// Said is the change from which a drift is reported.
 const Said = 0.1
 
-// Drift is how the durations of a loop's steps change. The very first step counts for nothing
-// but itself and the mean: caches are cold, graphs are captured.
+// Drift describes how the durations of a loop's steps change. The first step only counts for its
+// own field and the mean, because caches are cold and graphs are captured in it.
 type Drift struct {
 	Steps         int     `json:"steps"`
 	HeadNs        float64 `json:"head_ns"`           // mean of the first quarter, the very first step left out
@@ -35,7 +35,7 @@ type Step struct {
 	Same   bool  // it works on the same requests as the step before it in the list
 }
 
-// loopGap is the pause between two loops, in longest steps.
+// loopGap is the pause that separates two loops, in multiples of the longest step.
 const loopGap = 3.0
 
 // Loop is the steps First to Last of a list, which worked on the same requests one after the
@@ -45,8 +45,8 @@ type Loop struct {
 	Drift
 }
 
-// Loops divides steps, in order of time, into loops: where a request joined or left, a step takes
-// another time for that reason, and where the device paused another loop begins. Loops of fewer
+// Loops divides steps, in order of time, into loops. A loop ends where a request joins or leaves,
+// because that changes a step's duration by itself, and where the device pauses. Loops of fewer
 // than MinSteps steps are left out.
 func Loops(steps []Step) []Loop {
 	var out []Loop

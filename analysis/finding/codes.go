@@ -5,11 +5,13 @@ import (
 	"slices"
 )
 
-// Code is what a finding is about, for programs: the same in every trace and every release, while
-// its sentence may change. docs/troubleshooting.md explains each with cause and cure.
+// Code identifies the subject of a finding, for programs: it is the same in every trace and every
+// release, while the sentence may change. docs/troubleshooting.md explains each code with cause and
+// cure.
 type Code string
 
-// The codes of what is in doubt: package plausible's, of ranks and of what ranks say together.
+// Codes of doubts: those of package plausible, those about ranks, and those about what ranks say
+// together.
 const (
 	NoTime            Code = "no_time"
 	Overrun           Code = "overrun"
@@ -36,7 +38,7 @@ const (
 	OperatorsInGraphs Code = "operators_in_graphs"
 )
 
-// The codes of where time and memory go.
+// Codes of findings about where time and memory go.
 const (
 	DeviceIdle     Code = "device_idle"
 	DevicesIdle    Code = "devices_idle" // of several devices of one process
@@ -77,7 +79,8 @@ var codeUnits = map[Code]string{
 	Bottleneck: "%", TopOperator: "%", FirstOutput: "%", CommShare: "%", HandoffShare: "%", QueueWait: "%",
 }
 
-// Codes returns every code of this project, sorted. An analysis of somebody else has its own.
+// Codes returns every code of this project, sorted. Analyses added by others may have further
+// codes.
 func Codes() []Code { return slices.Sorted(maps.Keys(codeUnits)) }
 
 // Unit is the unit of Finding.Number in findings of the code: "%", "us", "ms", "count", "ratio".

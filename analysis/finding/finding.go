@@ -1,5 +1,5 @@
-// Package finding holds what analyses say in words: one plain sentence with the number behind
-// it, how grave it is and where to look.
+// Package finding holds the findings of analyses: one plain sentence with the number behind it, its
+// severity, and where to look.
 package finding
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Severity orders findings; a reader looks at the highest first.
+// Severity orders findings; readers look at the highest first.
 type Severity uint8
 
 // The severities of a finding.
@@ -42,12 +42,12 @@ type Finding struct {
 	Number   float64  `json:"number"`         // the number that Text rests on
 	Unit     string   `json:"unit"`           // Code.Unit
 	Evidence Evidence `json:"evidence"`
-	// Doubt says that the finding is about the trace and not about the program: data that
-	// are missing or cannot be true, on which other answers rest. A reader is told of it first.
+	// Doubt says that the finding is about the trace rather than about the program: data that are
+	// missing or cannot be true, on which other answers rest. Such findings come first.
 	Doubt bool `json:"doubt,omitempty"`
 }
 
-// Compare orders findings for a reader: doubts worth a notice first, then the most severe.
+// Compare orders findings for readers: doubts of at least Notice first, then the most severe.
 func Compare(a, b Finding) int {
 	first := func(f Finding) int {
 		if f.Doubt && f.Severity >= Notice {

@@ -7,7 +7,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Type is what HTA takes a kernel for.
+// Type is HTA's type of a kernel.
 type Type uint8
 
 // The types of kernels, in the order of analysis.Kind.
@@ -41,26 +41,26 @@ func TypeOf(name string) Type {
 	return Other
 }
 
-// enqueuing are the calls that enter a queue.
+// enqueuing are the calls that add to a queue's length.
 var enqueuing = map[string]bool{
 	"cudaLaunchKernel": true, "cudaLaunchKernelExC": true, "cudaMemcpyAsync": true, "cudaMemsetAsync": true,
 	"cuLaunchKernel": true, "cuLaunchKernelEx": true, "hipLaunchKernel": true, "hipExtModuleLaunchKernel": true,
 	"hipMemsetAsync": true, "hipMemcpyAsync": true, "hipMemcpyWithStream": true,
 }
 
-// Enqueues reports whether a call of this name enters a queue.
+// Enqueues reports whether a call of this name adds to a queue's length.
 func Enqueues(name string) bool { return enqueuing[name] || strings.HasPrefix(name, "runFunction") }
 
-// launching are the calls that the statistics of launches know; copying are those that
-// they can leave out.
+// launching are the calls that HTA's launch statistics count; copying are those of them that can be
+// left out.
 var (
 	launching = map[string]bool{"cudaLaunchKernel": true, "cudaLaunchKernelExC": true,
 		"runFunction - job_prep_and_submit_for_execution": true}
 	copying = map[string]bool{"cudaMemcpyAsync": true, "cudaMemsetAsync": true}
 )
 
-// LaunchCall reports whether the statistics of launches know a call of this name, copies
-// and fills without noMemory only.
+// LaunchCall reports whether HTA's launch statistics count a call of this name. noMemory leaves out
+// copies and fills.
 func LaunchCall(name string, noMemory bool) bool {
 	return launching[name] || strings.HasPrefix(name, "runFunction") || !noMemory && copying[name]
 }

@@ -19,23 +19,23 @@ type Options struct {
 	AllSteps        bool // no step filter, as in HTA's TraceDiff
 }
 
-// Rows are the slices of a trace as HTA has them after loading: one entry a slice.
+// Rows are the slices of a trace as HTA holds them after loading: one entry for each slice.
 type Rows struct {
 	Start, Dur []int64     // ns; the trace's own columns unless times were rounded
 	Keep       []bool      // which slices count
 	Lanes      []view.Lane // streams in order of first appearance; Device is -1
 	LaneOf     []int32     // index into Lanes, view.None if it is on no stream
 	Work       []int32     // rows on streams, in file order
-	Partner    []int32     // of device rows their launch, of a launch its last device row
-	Ambiguous  int         // calls whose correlation an earlier one has as well
+	Partner    []int32     // for a device row its launch, for a launch its last device row
+	Ambiguous  int         // calls whose correlation an earlier call has too
 	Step       []int32     // number of the ProfilerStep, -1 if none
 
 	tr     *trace.Trace
 	stream []int64
 }
 
-// HasSteps reports whether the ranks of a job together have two ProfilerSteps or more by
-// name: only then the last one is dropped.
+// HasSteps reports whether the ranks of a job together have at least two ProfilerSteps with
+// different names: only then the last one is dropped.
 func HasSteps(trs []*trace.Trace) bool {
 	names := map[string]bool{}
 	for _, tr := range trs {
@@ -98,8 +98,8 @@ func Load(tr *trace.Trace, hasSteps bool, o Options) *Rows {
 
 func (r *Rows) name(i int32) string { return r.tr.String(r.tr.Slices.Name[i]) }
 
-// link joins launches and device rows by correlation; a row belongs to the last call of
-// the file.
+// link joins launches and device rows by correlation; a row belongs to the last call of the file
+// with its correlation.
 func (r *Rows) link() {
 	corr := r.tr.Slices.Corr
 	gpu := func(i int32) bool {
@@ -129,8 +129,8 @@ func streamOf(tr *trace.Trace, i int) int64 {
 	return NoStream
 }
 
-// round does to times what HTA does where a file has fractional microseconds: through
-// float64, start up, end down, so that a short slice gets a duration of -1 us.
+// round changes times as HTA does where a file has fractional microseconds: it converts to float64
+// and rounds starts up and ends down, so that a short slice gets a duration of -1 us.
 func (r *Rows) round() {
 	s := &r.tr.Slices
 	n := s.Len()
@@ -261,8 +261,8 @@ func (r *Rows) Launches(noMemory bool) []Pair {
 	return out
 }
 
-// StartsSpan is the time in ns between the first and the last start of any row, of which
-// FullAtLimit takes its shares.
+// StartsSpan is the time in ns between the first and the last start of any row. FullAtLimit takes
+// its shares of this time.
 func (r *Rows) StartsSpan() int64 {
 	lo, hi, any := int64(0), int64(0), false
 	for i, t := range r.Start {

@@ -1,19 +1,19 @@
 // Package hta holds the definitions of Holistic Trace Analysis where they differ from ours,
-// mistakes included: the rows that it makes of a trace, its types of kernels, the calls
-// that it knows, and what its analyses count otherwise. The analyses of package analysis
-// ask Rules at the places where the two part; with the zero Rules they follow our
-// definitions. Everything here was compared with HTA's results on real traces, see
-// docs/analyses.md, and exists to be compared with it, never to decide.
+// including its mistakes: the rows that it makes of a trace, its types of kernels, the calls that
+// it knows, and what its analyses count differently. The analyses of package analysis ask Rules
+// where the two differ; with the zero Rules they follow our definitions. Everything here was
+// compared with HTA's results on real traces, see docs/analyses.md. It exists only so that users
+// can compare results with HTA's.
 package hta
 
-// Rules say by whose definitions an analysis counts. The zero value is ours; a field is
-// one difference of HTA's.
+// Rules select, difference by difference, HTA's definition instead of ours. In the zero value all
+// are ours.
 type Rules struct {
-	// RowsByStream: any slice with a stream argument is a device row, and Window is not
-	// regarded. Rows makes them; Partner knows the last call of a correlation only.
+	// RowsByStream: any slice with a stream argument is a device row, and Window is ignored. Rows
+	// makes them; Partner only has the last call of a correlation.
 	RowsByStream bool
-	// OneSliceALaunch: of a call's slices only the last is launched by it, as in queues
-	// and on the critical path; those without a known call are on no path.
+	// OneSliceALaunch: a call launches only the last of its slices, both in queues and on the
+	// critical path; slices without a known call are on no path.
 	OneSliceALaunch bool
 	// KnownCallsOnly: calls count by name, see Enqueues and LaunchCalls; others launch nothing.
 	KnownCallsOnly bool
@@ -22,40 +22,40 @@ type Rules struct {
 	// NegativeTimes: spans of negative length, left by rounding, count in sums of times that
 	// several kinds cover; see Sweep. The span of the device's time ends with the last one.
 	NegativeTimes bool
-	// EmptyGaps: streams that go on without a gap, or overlap, count as idle for no time or
-	// less; rows of collective communication are no work. See IdleRow.
+	// EmptyGaps: streams that go on without a gap, or overlap, count as idle for zero or negative
+	// time; rows of collective communication are not work. See IdleRow.
 	EmptyGaps bool
 	// AnyRowIsOperator: annotations, Python frames and runtime calls count as operators where
 	// sequences of kernels and paths look for one.
 	AnyRowIsOperator bool
-	// FullAtLimit: a queue is full while it is as long as the limit, whether calls waited or
-	// not, and its share is of the time between the first and the last start of any row.
+	// FullAtLimit: a queue is full while its length equals the limit, whether or not calls waited;
+	// the share is of the time between the first and the last start of any row.
 	FullAtLimit bool
-	// FilesBandwidth: rates of copies are those that the file states, and copies without a
-	// duration take a microsecond; what rounding leaves of sums counts as a rate.
+	// FilesBandwidth: rates of copies are those stated in the file, and copies without a duration
+	// take a microsecond; rounding errors left in sums count as rates.
 	FilesBandwidth bool
 	// StreamsWithoutDevice: streams are told apart by number alone.
 	StreamsWithoutDevice bool
-	// LimitedKernelGap: a kernel that begins KernelGapNs or more after the one before it is not
-	// explained by that.
+	// LimitedKernelGap: a gap of KernelGapNs or more between two kernels is not explained by the
+	// earlier one.
 	LimitedKernelGap bool
-	// QueueOfOne: a kernel waited for its launch if the queue had length one after the launch
-	// and none at the kernel's end; so a first kernel has no cause if a second was launched
+	// QueueOfOne: a kernel waited for its launch if the queue's length was one after the launch and
+	// zero at the kernel's end. So the first kernel has no cause if a second one was launched
 	// before it began.
 	QueueOfOne bool
-	// CUDACallsOnly: blocking calls are CUDA's; those of HIP do not block.
+	// CUDACallsOnly: only CUDA's blocking calls block; those of HIP do not.
 	CUDACallsOnly bool
 	// WaitEventsOnPath: "Stream Wait Event" rows are on the path wherever they lie.
 	WaitEventsOnPath bool
-	// FirstEndWins: of ends of a path with equal weight the first is its end.
+	// FirstEndWins: among ends of a path with equal weight, the first is taken.
 	FirstEndWins bool
-	// NamesWithoutSide: a difference of traces has one row a name for host and device.
+	// NamesWithoutSide: a difference of traces has one row for a name, host and device together.
 	NamesWithoutSide bool
-	// EdgesFromAllStreams: a synchronisation with the context has an edge from every stream,
-	// those included that an earlier one waited for already.
+	// EdgesFromAllStreams: a synchronisation with the context has an edge from every stream, also
+	// from streams that an earlier one waited for.
 	EdgesFromAllStreams bool
-	// LateCallsOnly: a stream waited for the host only if the launch call began after the work
-	// before had ended, however long a call took that began in time.
+	// LateCallsOnly: a stream waited for the host only if the launch call began after the previous
+	// work had ended. A call that began in time and took long does not count.
 	LateCallsOnly bool
 }
 

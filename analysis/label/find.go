@@ -7,17 +7,17 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Step is a slice with a label and the time of its step: the slice's own, but for labels
-// that mark an end only.
+// Step is a slice with a label, and the time of its step: that of the slice, except for labels that
+// only mark an end.
 type Step struct {
 	Slice int
 	Label
 	Start, End int64
 }
 
-// stretchEnds gives labels their times. A label that marks an end begins with the
-// first label of a lower rank after the end before it, the denoiser's call, or else
-// with that end.
+// stretchEnds gives a time to steps whose labels only mark their ends. Such a step begins with the
+// first label of a lower rank (the denoiser's call) after the previous end, or at the previous end
+// if there is none.
 func stretchEnds(t *trace.Trace, l []Step) {
 	s := &t.Slices
 	slices.SortStableFunc(l, func(a, b Step) int { return cmp.Compare(s.Start[a.Slice], s.Start[b.Slice]) })
@@ -42,15 +42,16 @@ func stretchEnds(t *trace.Trace, l []Step) {
 	}
 }
 
-// Find finds the steps of the preferred method among the slices of t that want accepts, by
-// start, and how many labels are of no steps: idle ones, captures of graphs.
+// Find finds, among the slices of t that want accepts, the steps of the preferred method, sorted by
+// start. skipped counts labels that are not steps: idle ones, captures of graphs.
 func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 	type parsed struct {
 		Label
 		known, ok bool
 	}
 	s := &t.Slices
-	// Names of frames, operators and annotations could be equal: three caches.
+	// A frame, an operator and an annotation may have the same name, so each kind has its own
+	// cache.
 	var cache [3][]parsed
 	for i := range cache {
 		cache[i] = make([]parsed, t.Strings.Len())
@@ -120,8 +121,8 @@ func outermost(t *trace.Trace, l []Step) []Step {
 	return out
 }
 
-// OneTrack keeps the labels of the track that has most of them: a label that is projected on
-// a device lies on each stream it launched to.
+// OneTrack keeps the labels of the track with the most of them: a label that is projected on a
+// device lies on each stream to which the step launched work.
 func OneTrack(t *trace.Trace, l []Step) []Step {
 	count := map[trace.TrackID]int{}
 	for _, x := range l {

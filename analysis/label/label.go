@@ -1,8 +1,7 @@
-// Package label is one reading of the labels by which engines mark their steps: the native
-// engine's slices, vLLM's, SGLang's, TensorRT-LLM's, ATOM's and vLLM-Omni's annotations, frames
-// of diffusers and of SGLang's and vLLM's model runners, ProfilerStep. Engines change their
-// labels from release to release, so they are read for the words and numbers in them and not
-// as a whole.
+// Package label reads the labels with which engines mark their steps: the native engine's slices,
+// annotations of vLLM, SGLang, TensorRT-LLM, ATOM and vLLM-Omni, frames of diffusers and of
+// SGLang's and vLLM's model runners, and ProfilerStep. Engines change their labels from release to
+// release, so the package looks for the words and numbers in a label rather than for a fixed text.
 package label
 
 import (
@@ -19,7 +18,7 @@ type Kind uint8
 
 // The kinds of step.
 const (
-	Unknown    Kind = iota // a step, of what is not known
+	Unknown    Kind = iota // a step; nothing more is known
 	Prefill                // prompts
 	Decode                 // one token a sequence, or a few that a draft model proposed
 	Mixed                  // both in one batch
@@ -28,7 +27,7 @@ const (
 	VAEDecode              // latent to image
 	Vocode                 // codec frames to samples
 	Generation             // a whole request of diffusion, all its denoise steps
-	Training               // ProfilerStep round a backward pass
+	Training               // ProfilerStep around a backward pass
 	NumKinds
 )
 
@@ -44,7 +43,7 @@ func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
 // UnmarshalText reads the kind's name.
 func (k *Kind) UnmarshalText(text []byte) error { return kindNames.Unmarshal(k, text) }
 
-// Method is whose labels they are.
+// Method names the source of labels, by the engine that writes them.
 type Method string
 
 // The methods by label.
@@ -61,7 +60,7 @@ const (
 	ProfilerStep Method = "profiler_step"     // ProfilerStep#N
 )
 
-// order is the order in which methods are preferred: what says most first.
+// order is the order in which methods are preferred: the labels that say most come first.
 var order = []Method{Native, VLLM, SGLang, TRTLLM, ATOM, Omni, Diffusers, OmniForward, ProfilerStep, Runner}
 
 var words = map[Method]string{
@@ -73,23 +72,23 @@ var words = map[Method]string{
 	Runner: "frames of the engine's model runner",
 }
 
-// Words say for a reader what the method's labels are.
+// Words describe the method's labels for people.
 func (m Method) Words() string { return words[m] }
 
 // Label is what a slice's name says about a step.
 type Label struct {
 	Method   Method
 	Kind     Kind
-	Skip     bool // looks like a step and is none
+	Skip     bool // looks like a step but is not one
 	Batch    int  // sequences
-	Prefills int  // of them in prefill
+	Prefills int  // sequences in prefill
 	Tokens   int  // that the step computes; 0 if the label does not say
 
 	rank  int  // of labels of one method, only those of the highest rank found count
-	atEnd bool // marks the end of a step and not its whole length
+	atEnd bool // marks only the end of a step
 }
 
-// anyRank labels count whatever rank the denoise steps of their method have.
+// anyRank marks labels that count whatever the rank of the denoise steps of their method is.
 const anyRank = -1
 
 var nativeKinds = map[string]Kind{
@@ -99,9 +98,9 @@ var nativeKinds = map[string]Kind{
 
 // The labels of the engines.
 var (
-	// vLLM writes how many sequences are in prefill and in decode, by several words over the
-	// years, and in brackets their tokens and sums over them, tokens first: "888_788544",
-	// "sq32sk55086…". A number at the begin is that of all tokens.
+	// vLLM writes the numbers of sequences in prefill and in decode, with words that changed over
+	// the years, and in brackets their tokens and sums over them, tokens first: "888_788544",
+	// "sq32sk55086…". A number at the beginning counts all tokens.
 	vllmPart = regexp.MustCompile(
 		`(?:^|_)(context|new|prefill|generation|cached|decode)_(\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
 	vllmTokens  = regexp.MustCompile(`^execute_(\d+)_`)
@@ -266,8 +265,9 @@ func vllm(name string) (Label, bool) {
 	return l, true
 }
 
-// vllmWithoutSplit reads a label that has requests and tokens and not what is prefill: a token a
-// request is decode, more may be prompts or what a draft model proposed.
+// vllmWithoutSplit reads a label that has requests and tokens but does not say how many are in
+// prefill. One token for each request is decode; more may be prompts or tokens that a draft model
+// proposed.
 func vllmWithoutSplit(name string) (Label, bool) {
 	l := Label{Method: VLLM}
 	found := false
@@ -318,8 +318,8 @@ func atom(name string) (Label, bool) {
 	return l, true
 }
 
-// decodeModes are SGLang's forward modes of decoding whose names speak of extending: the draft
-// model takes in what was accepted.
+// decodeModes are SGLang's forward modes that decode although their names contain EXTEND: the draft
+// model processes accepted tokens.
 var decodeModes = []string{"DECODE", "VERIFY", "DRAFT"}
 
 func sglang(name string) (Label, bool) {
@@ -406,8 +406,8 @@ func trtllm(name string) (Label, bool) {
 	return l, true
 }
 
-// Unnumbered is the name of a ProfilerStep without its number, under which the steps of a
-// trace are one thing; other names are as they were.
+// Unnumbered returns the name of a ProfilerStep without its number, so that all steps of a trace
+// have the same name. Other names are returned unchanged.
 func Unnumbered(name string) string {
 	const step = "ProfilerStep"
 	if strings.HasPrefix(name, step) && profilerStep.MatchString(name) {

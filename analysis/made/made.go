@@ -1,5 +1,5 @@
-// Package made says what captures were made on and with, as far as their traces tell: which
-// cards, which versions. Two captures that differ in it are compared with care.
+// Package made says on which cards and with which versions captures were made, as far as their
+// traces tell. Captures that differ in this can be compared only with care.
 package made
 
 import (
@@ -17,11 +17,11 @@ type Made struct {
 	Versions []string `json:"versions"` // "cuda runtime 12080", "vllm 0.32.0", sorted; empty if none is named
 }
 
-// maxVersion bounds the text of one version: what is longer is none.
+// maxVersion bounds the text of one version in bytes; a longer text is not taken for one.
 const maxVersion = 80
 
-// Of sums traces of one capture up. Devices of one host and number are one card, whatever the
-// number of ranks that saw it. Traces may be nil.
+// Of summarises the traces of one capture. Devices with the same host and number are one card,
+// whatever the number of ranks that saw it. Traces may be nil.
 func Of(traces ...*trace.Trace) Made {
 	type card struct {
 		host string
@@ -30,7 +30,7 @@ func Of(traces ...*trace.Trace) Made {
 	names := map[card]string{}
 	out := Made{Cards: []string{}, Versions: []string{}}
 	for _, t := range traces {
-		if t == nil { // of a rank that left none
+		if t == nil { // a rank without a trace
 			continue
 		}
 		for _, d := range t.Meta.Devices {
@@ -60,8 +60,8 @@ func Of(traces ...*trace.Trace) Made {
 	return out
 }
 
-// version reads a top-level key of a trace that names the version of a program: a text, a
-// number, or a list of its parts. "" if it is no such key.
+// version returns the version of a program from a top-level key of a trace: a text, a number, or a
+// list of its parts. It is "" for other keys.
 func version(key, raw string) string {
 	name, ok := strings.CutSuffix(key, "_version")
 	if !ok {

@@ -21,8 +21,8 @@ const DefaultStripCells = 800
 // DefaultTopOps is how many operators a rank and a stage list.
 const DefaultTopOps = 20
 
-// MaxRequests bounds Report.Requests: a page of report.json a hundred requests, and
-// Report.Latency covers them all.
+// MaxRequests bounds Report.Requests: a hundred requests are a page of report.json, and
+// Report.Latency covers all requests anyway.
 const MaxRequests = 1000
 
 // Options changes what Analyze does. The zero value is usable.
@@ -32,15 +32,15 @@ type Options struct {
 	Offsets []int64
 	// UncertaintyNs is the error of comparisons between ranks, ±.
 	UncertaintyNs int64
-	// Arrivals are the times at which requests came to the pipeline, by request id, on the
-	// common clock, where somebody in front of the first stage knows better than its
-	// trace. They only move an arrival forward in time, to earlier.
+	// Arrivals are the times at which requests came to the pipeline, by request id, on the common
+	// clock, if a component in front of the first stage knows them better than the stage's trace.
+	// They only make an arrival earlier.
 	Arrivals map[string]int64
-	// Outcomes are the ranks that did not complete, whether they left a trace or not; Trace is
-	// filled in by Analyze.
+	// Outcomes are the ranks that did not complete, with or without a trace. Analyze sets their
+	// Trace.
 	Outcomes []Outcome
-	// Subjects[i] is the subject of traces[i], where more is asked of the traces than this. Nil:
-	// they are looked at here.
+	// Subjects[i] is the subject of traces[i], for callers that ask more of the traces. If nil,
+	// Analyze makes them.
 	Subjects   []*analysis.Subject
 	TopOps     int // operators listed per rank and stage; 0: DefaultTopOps, < 0: all
 	StripCells int // letters in Rank.Strip; 0: DefaultStripCells
@@ -96,8 +96,8 @@ type analyzer struct {
 	coders     map[int32][]spanRef // see findCoders
 }
 
-// numberStages numbers stages that have names and no numbers, in the order in which they begin
-// to work: what comes first in a pipeline is what a request reaches first.
+// numberStages numbers stages that have names but no numbers in the order in which they begin to
+// work, because a request reaches the stages in that order.
 func (a *analyzer) numberStages() {
 	first := map[string]int64{}
 	for _, d := range a.ranks {

@@ -114,8 +114,8 @@ func (a *analyzer) batch(acc *batchAcc) Batch {
 	return b
 }
 
-// drift is that of the batch's longest loop: with continuous batching others join and leave, and a
-// step that has more to do takes longer for that reason alone.
+// drift returns the drift of the batch's longest loop. With continuous batching other requests join
+// and leave, and a step with more requests takes longer for that reason alone, so loops end there.
 func (acc *batchAcc) drift() float64 {
 	d := acc.d
 	list := make([]drift.Step, len(acc.steps))
@@ -134,8 +134,8 @@ func (acc *batchAcc) drift() float64 {
 	return longest.Change
 }
 
-// around adds the batch's text encoding and VAE decoding, wherever they ran, and
-// returns the end of the last of them. A stage of several ranks is counted once.
+// around adds the batch's text encoding and VAE decoding, wherever they ran, and returns the end of
+// the last one. A stage of several ranks is counted once.
 func (a *analyzer) around(acc *batchAcc, b *Batch) int64 {
 	if a.coders == nil {
 		a.findCoders()

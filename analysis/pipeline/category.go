@@ -26,7 +26,7 @@ const (
 	CatSchedule
 	CatSample
 	CatOps   // operators outside any step
-	CatWait  // nothing to do, and the rank says so
+	CatWait  // nothing to do, as the rank itself recorded
 	CatOther // nothing recorded
 	NumCategories
 )
@@ -37,7 +37,7 @@ var categoryNames = enum.Of[Category]("category", "prefill", "decode", "text_enc
 // categoryLetters draw the categories in a strip.
 const categoryLetters = "pdenvachsmow."
 
-// OutsideWindow is the letter of a strip's cell in which the rank did not record.
+// OutsideWindow is the letter of a cell in which the rank did not record.
 const OutsideWindow = ' '
 
 // String returns the category's name in report.json.
@@ -72,13 +72,13 @@ func (c Category) MarshalText() ([]byte, error) { return categoryNames.Marshal(c
 // UnmarshalText reads the category's name.
 func (c *Category) UnmarshalText(b []byte) error { return categoryNames.Unmarshal(c, b) }
 
-// class is a Category as one slice has it, finer where the report is: waits by
-// reason, and slices that have no category but matter to requests.
+// class classifies a slice more finely than Category: it separates waits by reason, and includes
+// slices without a category that matter to requests.
 type class uint8
 
 const (
 	clsUnseen class = iota // the name was not looked at yet
-	clsNone                // transparent: takes part in nothing
+	clsNone                // ignored
 	clsRequest
 	clsPrefill
 	clsDecode

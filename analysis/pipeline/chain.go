@@ -10,7 +10,7 @@ type spanRef struct {
 
 func (r spanRef) span() *span { return &r.d.spans[r.k] }
 
-// sendsByFlow finds the hand-off that began each flow.
+// sendsByFlow returns, for each flow, the hand-off that began it.
 func (a *analyzer) sendsByFlow() map[uint64]spanRef {
 	m := map[uint64]spanRef{}
 	for _, d := range a.ranks {
@@ -43,7 +43,7 @@ func (a *analyzer) chain(j *journey, flows map[uint64]spanRef) *Chain {
 	}
 	end := until
 	arrival := j.arrival()
-	// Each turn goes at least one stage back, so the number of visits bounds the loop.
+	// Each iteration goes back by at least one stage, so the number of visits bounds the loop.
 	for range len(j.visits) {
 		recv := v.feed()
 		from := arrival
@@ -87,8 +87,8 @@ func (a *analyzer) chain(j *journey, flows map[uint64]spanRef) *Chain {
 	return c
 }
 
-// feed returns the hand-off that the first step waited for: the last one received
-// before it began. -1 if there is none.
+// feed returns the hand-off that the first step waited for: the last one received before the step
+// began. It is -1 if there is none.
 func (v *visit) feed() int {
 	best := -1
 	for _, k := range v.recvs {

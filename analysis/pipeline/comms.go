@@ -15,8 +15,7 @@ type communication struct {
 	blame coll.Blame
 }
 
-// readComms reads the rank's collectives, and gives operators that are collectives the
-// bytes of these.
+// readComms reads the rank's collectives, and sets the bytes of operators that are collectives.
 func (d *rankData) readComms(opOf map[trace.StringID]int) {
 	d.comms.list = coll.Read(d.seen.View).Collectives
 	d.comms.waits = make([]int64, len(d.comms.list))
@@ -56,7 +55,7 @@ func (a *analyzer) matchComms() {
 	}
 }
 
-// longest is the collective that took the longest; nil without any.
+// longest returns the collective that took the longest; nil if there is none.
 func (x *communication) longest() *coll.Collective {
 	var out *coll.Collective
 	for i := range x.list {
@@ -67,7 +66,7 @@ func (x *communication) longest() *coll.Collective {
 	return out
 }
 
-// rows sums the collectives up by operation and group, the longest sum first.
+// rows sums the collectives by operation and group, the largest sum first.
 func (x *communication) rows() []Comm {
 	type key struct{ op, group string }
 	at := map[key]int{}

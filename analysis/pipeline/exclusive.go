@@ -21,7 +21,7 @@ func appendSegment(l []segment, start, end int64, c class) []segment {
 	return append(l, segment{start, end, c})
 }
 
-// precedes reports whether a owns an instant that b claims too.
+// precedes reports whether a rather than b owns an instant that both claim.
 func precedes(a, b class) bool {
 	if x, y := classCategory[a], classCategory[b]; x != y {
 		return x < y
@@ -74,8 +74,8 @@ func overlay(a, b []segment) []segment {
 	return out
 }
 
-// overlayAll is overlay of any number of lists, two neighbours at a time, so that each segment
-// is copied as often as the number of lists can be halved.
+// overlayAll is overlay for any number of lists. It merges neighbours pairwise, so each segment is
+// copied only a logarithmic number of times.
 func overlayAll(lists [][]segment) []segment {
 	if len(lists) == 0 {
 		return nil
@@ -94,7 +94,7 @@ func overlayAll(lists [][]segment) []segment {
 	return lists[0]
 }
 
-// fill clips a list to [start, end) and gives what nobody owns to clsIdle.
+// fill clips a list to [start, end) and fills its gaps with clsIdle.
 func fill(l []segment, start, end int64) []segment {
 	out := make([]segment, 0, len(l)+8)
 	at := start
@@ -120,18 +120,18 @@ type open struct {
 	step    int   // the innermost step at or around it, or -1
 }
 
-// visitor is told each classified slice of a track when it closes.
+// visitor receives the classified slices of a track.
 type visitor interface {
-	// opened is called in order of start. parent is the class of the slice round i, clsIdle if
-	// there is none; step is the step round it, or -1.
+	// opened is called for each slice, in order of start. parent is the class of the slice around
+	// i, clsIdle if there is none; step is the step around it, or -1.
 	opened(i int, c, parent class, step int)
 	// closed is called when slice i has ended, innermost first; selfNs excludes the
 	// classified slices inside it.
 	closed(i int, c class, selfNs int64)
 }
 
-// trackPass walks one track's slices, sorted by (start, -dur, event), tells v of them,
-// and returns the exclusive segments, unclipped.
+// trackPass walks the slices of one track, sorted by (start, -dur, event), calls v for them, and
+// returns the exclusive segments, unclipped.
 func trackPass(t *trace.Trace, k *classifier, order []uint32, v visitor) []segment {
 	var (
 		segs  []segment
@@ -171,8 +171,8 @@ func trackPass(t *trace.Trace, k *classifier, order []uint32, v visitor) []segme
 			}
 			top.childNs += min(end, top.end) - start
 			parent = top.owner
-			// Operators and sampling are part of what they happen in; so are the parts of
-			// a collective, but for the waits that say so.
+			// Operators and sampling count as part of the slice around them. So do the parts of a
+			// collective, except those recorded as waits.
 			if c == clsOp || c == clsSample {
 				owner = top.owner
 			}

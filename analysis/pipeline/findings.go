@@ -111,7 +111,7 @@ func (a *analyzer) bottleneck(r *Report) {
 	r.Bottleneck = b
 }
 
-// limit says what holds s back, from the division of its busy time.
+// limit says what limits the pace of s, from the division of its busy time.
 func limit(s *Stage, busyShare float64) (Limit, string) {
 	busy := busyNs(s.Time)
 	comm := stat.Ratio(exclusive(s.Time, CatComm), busy)
@@ -353,7 +353,7 @@ func (f *finder) chainLink() {
 	}
 }
 
-// clock warns where the clocks' error is of the size of what is compared.
+// clock warns if the clocks' error is as large as the times that are compared.
 func (f *finder) clock() {
 	c := f.r.FirstOutput
 	if c == nil || f.r.ClockUncertaintyNs == 0 {
@@ -459,7 +459,7 @@ func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
 	}
 }
 
-// unrecorded tells how much of the window nobody wrote about, once for all ranks.
+// unrecorded reports how much of the window has no slices, once for all ranks.
 func (f *finder) unrecorded() {
 	var worst *Rank
 	var most float64

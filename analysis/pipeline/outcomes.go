@@ -41,7 +41,7 @@ func (x *Outcome) label() string {
 	return fmt.Sprintf("%s rank %d", name, x.Rank)
 }
 
-// outcomes says which ranks the report lacks, before anything that rests on the others.
+// outcomes reports the ranks that the report lacks, before findings that rest on the other ranks.
 func (f *finder) outcomes() {
 	for i := range f.r.Outcomes {
 		x := &f.r.Outcomes[i]
@@ -68,8 +68,8 @@ func (f *finder) outcomes() {
 	}
 }
 
-// missing says of which ranks a verdict knows nothing, and of which a part only; "" if it knows
-// all.
+// missing names the ranks of which a verdict knows nothing or only a part; "" if it knows all of
+// them.
 func (f *finder) missing() string {
 	var none, part []string
 	for i := range f.r.Outcomes {
@@ -90,7 +90,7 @@ func (f *finder) missing() string {
 	return strings.Join(text, "; ")
 }
 
-// few lists names, the first of them if they are many.
+// few lists names; if there are many, only the first ones.
 func few(names []string) string {
 	const most = 4
 	if n := len(names) - most; n > 0 {
@@ -99,7 +99,7 @@ func few(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// doubts are what single traces hold that cannot be true.
+// doubts adds the doubts about single traces.
 func (f *finder) doubts() {
 	for _, d := range f.a.ranks {
 		for _, x := range d.seen.Findings(d.index, d.label()+": ") {

@@ -14,7 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// span is a slice that matters to steps or requests, its arguments read.
+// span is a slice that matters to steps or requests, with its arguments.
 type span struct {
 	slice                int
 	cls                  class
@@ -28,20 +28,20 @@ type span struct {
 	insideStep, topLevel bool
 }
 
-// opAcc adds the calls of one operator up.
+// opAcc sums the calls of one operator.
 type opAcc struct {
 	Op
 	depth int // open calls
 }
 
-// frame is the collector's part of an open slice.
+// frame is what the collector remembers of an open slice.
 type frame struct {
 	op        int // index into ops or -1
 	countTime bool
 	flops     int64
 }
 
-// rankData is what one trace holds, before ranks are compared.
+// rankData is the content of one trace, before ranks are compared.
 type rankData struct {
 	index   int
 	t       *trace.Trace
@@ -117,8 +117,8 @@ func readRank(index int, s *analysis.Subject, offset int64, ids *interner) *rank
 	return d
 }
 
-// frameSteps adds the steps that only Python frames show, those of diffusers' pipelines, and
-// returns the time they own. A rank whose engine marks its steps has none.
+// frameSteps adds steps that show only as Python frames, as in diffusers' pipelines, and returns
+// the time they own. A rank whose engine labels its steps has none.
 func (d *rankData) frameSteps() []segment {
 	for i := range d.spans {
 		if d.spans[i].cls.isStep() {
@@ -165,8 +165,8 @@ func (d *rankData) setWindow() {
 	d.start, d.end = lo+d.offset, max(lo, hi)+d.offset
 }
 
-// device sums up when some stream of some device was busy, and takes the steps' turns on the
-// device, which say how long they took where launches run ahead.
+// device sums the time in which at least one stream of a device was busy. It also reads the steps'
+// turns on the device, which are the steps' durations where launches run ahead of the device.
 func (d *rankData) device() {
 	d.seen = d.subject.Seen()
 	work := slices.DeleteFunc(slices.Clone(d.seen.ByStart), func(i int32) bool { return !d.seen.OnDevice(i) })
@@ -185,7 +185,7 @@ func (d *rankData) device() {
 // turn is a step's time on the device.
 type turn struct{ at, ns int64 } // begin on the trace's clock; duration
 
-// turnOf is the turn of step s on the device, or its slice's time without one.
+// turnOf returns the turn of step s on the device, or the time of its slice if it has none.
 func (d *rankData) turnOf(s *span) turn {
 	if t, ok := d.turns[s.slice]; ok {
 		return t
@@ -269,7 +269,7 @@ func (c *collector) openOp(i int, cls class) frame {
 	op.depth++
 	op.Calls++
 	if cls == clsComm {
-		return f // its bytes are those of package coll
+		return f // package coll reads the bytes of collectives
 	}
 	if n, ok := d.t.ArgInt(i, trace.ArgBytes); ok {
 		op.Bytes += n
@@ -340,7 +340,7 @@ func (d *rankData) addSpan(ids *interner, i int, cls class, inside, top bool) {
 	d.spans = append(d.spans, s)
 }
 
-// distinct drops what comes again and keeps the order.
+// distinct removes repeated ids and keeps the order.
 func distinct(ids []int32) []int32 {
 	if len(ids) < 2 {
 		return ids
@@ -360,11 +360,11 @@ func argOr(t *trace.Trace, i int, key string) int64 {
 	return -1
 }
 
-// maxHandoffs bounds the hand-offs of one track that are looked at for the end of a flow: as
-// many as can be under way at once, and far more than are.
+// maxHandoffs bounds how many hand-offs of a track are examined for the end of one flow: as many as
+// can be under way at once, and far more than usually are.
 const maxHandoffs = 256
 
-// bindFlows gives each end of a flow to the shortest hand-off slice round it on its track.
+// bindFlows assigns each end of a flow to the shortest hand-off slice around it on its track.
 func (d *rankData) bindFlows() {
 	f := &d.t.Flows
 	if len(f.Time) == 0 {
@@ -392,7 +392,8 @@ func (d *rankData) bindFlows() {
 			want = clsSend
 		}
 		at := tm + d.offset
-		// The last slice that starts at or before the flow's end, then back as far as one could reach.
+		// The last slice that starts at or before the flow's end, then backwards as far as a slice
+		// can reach.
 		n, _ := slices.BinarySearchFunc(l, at, func(k int, v int64) int {
 			if d.spans[k].start <= v {
 				return -1

@@ -9,7 +9,7 @@ import (
 // meaning or goes away; new fields do not change it.
 const SchemaVersion = 1
 
-// Report is what a captured pipeline did.
+// Report describes what a captured pipeline did.
 type Report struct {
 	SchemaVersion      int       `json:"schema_version"`       // of this format
 	StartNs            int64     `json:"start_ns"`             // earliest window start of the ranks
@@ -28,14 +28,15 @@ type Report struct {
 	Batches      []Batch     `json:"batches"`       // of diffusion, by start
 	Bottleneck   *Bottleneck `json:"bottleneck"`    // null if no stage worked
 	Findings     []Finding   `json:"findings"`      // what is in doubt, then worst first
-	// Outcomes are the ranks of the session that did not complete, or of whose artifacts
-	// something is missing: what they did is in the report in part or not at all.
+	// Outcomes are the ranks of the session that did not complete or whose artifacts are
+	// incomplete: the report has a part of their work or none.
 	Outcomes []Outcome `json:"outcomes"`
-	// Made is what the traces were recorded on and with; nil in reports of older versions.
+	// Made says on which cards and with which programs the traces were recorded; nil in reports of
+	// older versions.
 	Made *made.Made `json:"made,omitempty"`
 }
 
-// Outcome is how a rank's part in the session ended that did not end well.
+// Outcome says how a rank's part of the session ended, for ranks that did not complete.
 type Outcome struct {
 	StageID int    `json:"stage_id"` // of the deployment
 	Stage   string `json:"stage"`    // the stage's name
@@ -111,8 +112,8 @@ type WaitReason struct {
 	ExclusiveNs int64  `json:"exclusive_ns"` // of the category's
 }
 
-// StepStats sums the steps of one kind up. Percentiles interpolate linearly between
-// the two nearest ranks.
+// StepStats sums the steps of one kind. Percentiles interpolate linearly between the two nearest
+// ranks.
 type StepStats struct {
 	Category Category `json:"category"`   // the kind
 	Count    int      `json:"count"`      // steps
@@ -126,16 +127,16 @@ type StepStats struct {
 	MaxSlice int      `json:"max_slice"`  // index of the longest in its trace
 	Tokens   int64    `json:"tokens"`     // sum of the steps' token counts; 0 if not recorded
 	Batch    float64  `json:"batch_mean"` // mean batch; 0 if not recorded
-	// Sample are durations of the steps in order of time, of more than MaxSample as many as that,
-	// evenly spread: what another capture's steps are tested against. Of stages, not of ranks.
+	// Sample are the durations of the steps in order of time, at most MaxSample of them, evenly
+	// spread. Another capture's steps are tested against them. Set for stages, not for ranks.
 	Sample []int64 `json:"sample,omitempty"`
 }
 
-// MaxSample is how many durations of a stage's steps of one kind a report keeps: enough for a
-// test of ranks to see a tenth of a standard deviation, and two kilobytes of text.
+// MaxSample is how many durations a report keeps of a stage's steps of one kind: enough for a rank
+// test to detect a tenth of a standard deviation, and two kilobytes of text.
 const MaxSample = 256
 
-// Op sums the calls of one operator up.
+// Op sums the calls of one operator.
 type Op struct {
 	Name      string  `json:"name"`                    // as the trace has it
 	Calls     int     `json:"calls"`                   // of the name, nested ones too
@@ -153,7 +154,7 @@ type Op struct {
 	flopNs int64
 }
 
-// Comm sums the collectives of one operation and group up.
+// Comm sums the collectives of one operation and group.
 type Comm struct {
 	Name       string  `json:"name"`         // the operation as coll.Normal names it: "allreduce", "allgather" …
 	Group      string  `json:"group"`        // process group name, with its description if known
@@ -202,7 +203,8 @@ type RequestPhase struct {
 	TotalNs  int64    `json:"total_ns"` // of these steps
 }
 
-// Latency sums requests up; those that are partial or never got so far are left out.
+// Latency summarises a duration over all requests, without those that are partial or did not get so
+// far.
 type Latency struct {
 	TTFT        Quantiles `json:"ttft"`         // Request.TTFTNs
 	FirstOutput Quantiles `json:"first_output"` // Request.FirstOutputNs
@@ -218,7 +220,7 @@ type Quantiles struct {
 	MaxNs  int64   `json:"max_ns"`  // the longest
 }
 
-// Chain is the way of one request to its first output, link by link and without gaps.
+// Chain is the path of one request to its first output: links without gaps.
 type Chain struct {
 	Request  string `json:"request"`  // its id
 	Output   string `json:"output"`   // "audio", "image", "text"
@@ -262,7 +264,7 @@ type Batch struct {
 	PerImageNs   float64   `json:"per_image_ns"`   // TotalNs by Images
 }
 
-// Limit says what holds a stage back.
+// Limit says what limits the pace of a stage.
 type Limit string
 
 // The limits of a stage.
@@ -283,8 +285,7 @@ type Bottleneck struct {
 	Limit     Limit       `json:"limit"`      // what holds it back
 	Why       string      `json:"why"`        // one sentence
 	Others    []StageBusy `json:"others"`     // the other stages, for comparison
-	// Missing names the ranks that this rests on in part only or not at all, in words; empty if
-	// all are known.
+	// Missing names the ranks whose work this lacks in part or wholly; empty if it has all.
 	Missing string `json:"missing,omitempty"`
 }
 

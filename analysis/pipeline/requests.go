@@ -80,13 +80,14 @@ func (a *analyzer) journeys() []journey {
 	return js
 }
 
-// lead returns the first rank's visit of every stage, in stage order. Ranks of a
-// replica step together; the first is the one that talks to other stages.
+// lead returns, in stage order, the visit of each stage's first rank. Ranks of a replica step
+// together, and the first one talks to other stages.
 func (j *journey) lead() []*visit {
 	var out []*visit
 	for _, v := range j.visits {
 		if n := len(out); n > 0 && out[n-1].d.stageID == v.d.stageID && out[n-1].d.stage == v.d.stage {
-			// A rank of the stage that steps beats one that only passes the request on.
+			// A rank of the stage that runs steps is preferred to one that only passes the request
+			// on.
 			if len(out[n-1].steps) == 0 && len(v.steps) > 0 {
 				out[n-1] = v
 			}
@@ -107,8 +108,8 @@ func (v *visit) first(c Category) int {
 	return -1
 }
 
-// arrival is when the request came to the rank: the end of the first hand-off received,
-// else the start of its request slice, else of the first span that names it.
+// arrival returns when the request came to the rank: at the end of the first hand-off received,
+// else at the start of its request slice, else at the start of the first span that names it.
 func (v *visit) arrival() int64 {
 	if len(v.recvs) > 0 {
 		if at := v.d.spans[v.recvs[0]].end; len(v.steps) == 0 || at <= v.d.spans[v.steps[0]].start {
@@ -121,7 +122,8 @@ func (v *visit) arrival() int64 {
 	return v.start
 }
 
-// arrivals tells f of the instants that mark the arrival of a request, and of its trace.
+// arrivals calls f for the instants that mark the arrival of a request, with the request's trace
+// id.
 func (d *rankData) arrivals(f func(request, traceID string, at int64)) {
 	in := &d.t.Instants
 	name, ok := d.t.Strings.Lookup(trace.NameRequest)
@@ -139,7 +141,7 @@ func (d *rankData) arrivals(f func(request, traceID string, at int64)) {
 	}
 }
 
-// arrival is the earliest sign of the request anywhere.
+// arrival returns the earliest time at which any rank shows the request.
 func (j *journey) arrival() int64 {
 	at := j.born
 	for _, v := range j.visits {
@@ -238,8 +240,8 @@ func (a *analyzer) requests(r *Report) {
 	a.chains(r, js)
 }
 
-// chains picks the requests whose way is told: the one whose output came first, and the
-// median by time to first output (the lower one of an even number).
+// chains selects the requests whose path is shown: the one whose output came first, and the one
+// with the median time to first output (of an even number, the lower).
 func (a *analyzer) chains(r *Report, js []journey) {
 	flows := a.sendsByFlow()
 	var done []int

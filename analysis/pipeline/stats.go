@@ -6,7 +6,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
-// QuantilesOf describes durations, in ns; it sorts v.
+// QuantilesOf returns the quantiles of durations in ns; it sorts v.
 func QuantilesOf(v []int64) Quantiles {
 	if len(v) == 0 {
 		return Quantiles{}
@@ -18,7 +18,7 @@ func QuantilesOf(v []int64) Quantiles {
 	}
 }
 
-// stepStats sums the steps of ranks up, one entry a kind.
+// stepStats sums the steps of ranks by kind.
 func stepStats(ranks []*rankData) []StepStats {
 	var (
 		durs    [NumCategories][]int64
@@ -64,7 +64,7 @@ func stepStats(ranks []*rankData) []StepStats {
 	return out
 }
 
-// sample keeps durations of the steps of ranks with their sums in stats.
+// sample adds durations of the ranks' steps to stats.
 func sample(stats []StepStats, ranks []*rankData) {
 	for k := range stats {
 		st := &stats[k]
@@ -75,7 +75,8 @@ func sample(stats []StepStats, ranks []*rankData) {
 				if !s.cls.isStep() || classCategory[s.cls] != st.Category {
 					continue
 				}
-				// The n-th of count is kept where the kept share reaches a whole number.
+				// The n-th of count is kept when the number to keep so far reaches the next
+				// integer.
 				if n := min(st.Count, MaxSample); (seen+1)*n/st.Count > seen*n/st.Count {
 					st.Sample = append(st.Sample, d.took(s))
 				}
@@ -137,8 +138,8 @@ func strip(segs []segment, start, end int64, cells int) string {
 	return string(out)
 }
 
-// WindowShare is the part of the whole window in which a stage was busy, as bars show it;
-// Bottleneck.BusyShare is that of the time while steps run.
+// WindowShare is the part of the whole window in which a stage was busy, as bars show it. In
+// contrast, Bottleneck.BusyShare is the part of the time in which steps run.
 func (r *Report) WindowShare(stage int) float64 {
 	for i := range r.Stages {
 		if r.Stages[i].StageID == stage {

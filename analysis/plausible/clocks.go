@@ -10,22 +10,23 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// Limits of what is believed of two clocks.
+// Limits of what is plausible for two clocks.
 const (
 	// ns by which work may begin before its launch call, or end after the call that waited for it: the error of clocks
 	// that agree
 	clockSlack = 10_000
-	// of a device's launched work that must be early for its clock to be behind; less are wrong links
+	// the part of a device's launched work that must be early for its clock to count as behind; if
+	// less is early, single links are wrong
 	clockShare = 0.05
 	clockFew   = 3  // early slices that are needed as well
 	clockFar   = 10 // times the median by which a slice must be early to be a wrong link all the same
 )
 
 // clocks compares each device's clock with the host's. Work cannot begin before the call that
-// launched it, and has ended when a call returns that waited for it: the two bound what
-// must be added to the device's times. Where 0 is out of these bounds the clocks differ and the
-// device's times are moved, by the least that makes them possible or, if no constant
-// does, along a line. Where little work is early, the link is wrong.
+// launched it, and must have ended when a call that waits for it returns. Both give bounds of what
+// has to be added to the device's times. If these bounds exclude 0, the clocks differ: the device's
+// times are moved by the smallest constant within the bounds or, if there is none, along a line. If
+// little work is early, its links to launches are wrong.
 func (c *checker) clocks() {
 	launched, all := map[int64][]int32{}, map[int64][]int32{} // by device
 	var ids []int64
@@ -68,14 +69,14 @@ func (c *checker) clocks() {
 
 // line is what is added to a device's times.
 type line struct {
-	from int64   // instant at which it is by
-	by   int64   // ns
-	rate float64 // ns a ns that it grows by
+	from int64   // the instant at which the correction is by
+	by   int64   // ns to add at from
+	rate float64 // ns to add more for each ns after from
 }
 
 func (l line) at(t int64) int64 { return l.by + int64(l.rate*float64(t-l.from)) }
 
-// bound is a limit, in ns, of what must be added to the device's clock at an instant of it.
+// bound limits what must be added to the device's clock, in ns, at an instant of that clock.
 type bound struct {
 	at, ns int64
 	slice  int32
@@ -90,7 +91,8 @@ type clock struct {
 	ends []bound // at most: from calls that waited for work
 }
 
-// lead is how long after the start of its launch call work i began; negative if before.
+// lead returns how long after the start of its launch call work i began, in ns; negative if it
+// began before.
 func (c *checker) lead(i int32) int64 { return c.v.Start[i] - c.v.Start[c.v.Launch(i)] }
 
 // compare returns what to add to the device's times; ok is false if nothing.
@@ -145,8 +147,9 @@ func (k *clock) compare() (by line, ok bool) {
 	return line{}, false
 }
 
-// early returns the work that begins before its launch by more than the clocks' error, the
-// most first. What is early by a wrong link is parted from its launch and from k.rows.
+// early returns the work that begins before its launch by more than the clocks' error, the earliest
+// first. Work that is early because its link is wrong is separated from its launch and removed from
+// k.rows.
 func (k *clock) early() []int32 {
 	c := k.c
 	var early []int32
@@ -165,8 +168,9 @@ func (k *clock) early() []int32 {
 	if few || len(early) < clockFew {
 		wrong = len(early)
 	} else {
-		// A wrong link is early by any amount, a clock by one: what is much earlier than
-		// the middle of the early ones is no measure of it.
+		// A wrong link can make work early by any amount, a clock moves all work by the same. So
+		// work that is much earlier than the median has a wrong link, and does not measure the
+		// clock.
 		for middle := c.lead(early[len(early)/2]); c.lead(early[wrong])/clockFar < middle; {
 			wrong++
 		}
@@ -178,8 +182,8 @@ func (k *clock) early() []int32 {
 	return early[wrong:]
 }
 
-// mostTight reports whether most of the work that began on an idle device is early: where
-// all else stands in a queue, a clock that is behind shows in little work.
+// mostTight reports whether most of the work that began on an idle device is early. Work that
+// waited in a queue does not show a clock that is behind.
 func (k *clock) mostTight() bool {
 	rows, n := k.tight(), 0
 	for _, i := range rows {
@@ -188,14 +192,14 @@ func (k *clock) mostTight() bool {
 	return n >= clockFew && 2*n > len(rows)
 }
 
-// noneWaited reports whether of several calls that wait for work none returns within ns
-// of the work's end: with clocks that agree some would.
+// noneWaited reports whether several calls wait for work and none of them returns within ns of the
+// work's end. With clocks that agree, some would.
 func (k *clock) noneWaited(ns int64) bool {
 	return len(k.ends) >= clockFew && ns > clockFar*clockSlack &&
 		!slices.ContainsFunc(k.ends, func(b bound) bool { return b.ns < ns-clockSlack })
 }
 
-// earlyWork parts work from a launch that it cannot have.
+// earlyWork separates work from launches that cannot be its own.
 func (c *checker) earlyWork(rows []int32, of int, most int64) {
 	if c.apart == nil {
 		c.apart = map[int32]bool{}
@@ -210,7 +214,7 @@ func (c *checker) earlyWork(rows []int32, of int, most int64) {
 		verb(len(rows), "it", "them"))
 }
 
-// least are the lower bounds that launches give.
+// least returns the lower bounds, which launches give.
 func (k *clock) least() []bound {
 	out := make([]bound, len(k.rows))
 	for n, i := range k.rows {
@@ -219,8 +223,8 @@ func (k *clock) least() []bound {
 	return out
 }
 
-// most is the lowest upper bound that does not contradict lo, a lower one; ok is false
-// without any.
+// most returns the lowest upper bound that does not contradict the lower bound lo; ok is false if
+// there is none.
 func (k *clock) most(lo int64) (ns int64, ok bool) {
 	for _, b := range k.ends {
 		if b.ns >= lo-clockSlack && (!ok || b.ns < ns) {
@@ -254,8 +258,8 @@ func (k *clock) sayBehind(worst bound, early []int32, most int64, bounded bool) 
 	return line{by: worst.ns}, true
 }
 
-// sayAhead moves a clock back by the least that lets calls return after what they waited
-// for; lo is the most by which it can be moved, negative.
+// sayAhead moves a clock back by the smallest amount with which calls return after the work that
+// they waited for has ended. lo is the most by which it may be moved, negative.
 func (k *clock) sayAhead(lo int64, late []bound) (line, bool) {
 	worst := late[0]
 	for _, b := range late {
@@ -272,7 +276,8 @@ func (k *clock) sayAhead(lo int64, late []bound) (line, bool) {
 	return line{by: by}, true
 }
 
-// sayLate doubts calls that return before what they waited for, where nothing else fits.
+// sayLate reports calls that return before the work they waited for has ended, if no move of the
+// clock explains them.
 func (k *clock) sayLate(late []bound) {
 	k.c.doubt(Clock, late[0].slice, extent{0.05, float64(late[0].ns) / 1e3, "us"},
 		"device %d: work ends up to %s after a call returned that waited for it (%d of %d such calls), and launches contradict that the device's clock is ahead: times are left as they are",

@@ -8,7 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// Limits of what is taken for the drift of a clock.
+// Limits of what counts as the drift of a clock.
 const (
 	driftMost    = 0.02    // ns a ns: beyond what a quartz does by far, so that damage is no drift
 	driftLeast   = 50_000  // ns over the window below which a constant does
@@ -26,8 +26,9 @@ const (
 	tightShare   = 0.05    // of the launched work that must be such
 )
 
-// tight returns the launched work that began on an idle device, by start: how long that
-// took is the delay of the launch alone. Graphs are left out, which take long to start.
+// tight returns, by start, the launched work that began on an idle device: the time from its launch
+// call to its begin is the delay of the launch alone. Graphs are left out because they take long to
+// start.
 func (k *clock) tight() []int32 {
 	v := k.c.v
 	var out []int32
@@ -42,9 +43,9 @@ func (k *clock) tight() []int32 {
 	return out
 }
 
-// slides finds a clock that drifts although no work is early: what begins on an idle device comes
-// later and later after its launch, or sooner and sooner, along a line. Where calls waited for
-// work, they bear it out.
+// slides finds a clock that drifts although no work is early: work on an idle device begins later
+// and later after its launch, or sooner and sooner, along a line. Calls that waited for work must
+// agree with it.
 func (k *clock) slides(least []bound, late int) (line, bool) {
 	rows := k.tight()
 	if k.c.waitsForEvents || len(rows) < tightFew || float64(len(rows)) < tightShare*float64(len(k.rows)) {
@@ -79,8 +80,8 @@ func (k *clock) floors(rows []int32, parts int) []bound {
 	return out
 }
 
-// promptly finds a clock that is ahead although no call waited for work: all that an idle
-// device begins comes late, and by the same time.
+// promptly finds a clock that is ahead although no call waited for work: all work on an idle device
+// begins late, and by the same time.
 func (k *clock) promptly() (line, bool) {
 	rows := k.tight()
 	if k.c.waitsForEvents || len(rows) < tightFew || float64(len(rows)) < tightShare*float64(len(k.rows)) {
@@ -106,9 +107,9 @@ func (k *clock) promptly() (line, bool) {
 	return line{by: -least}, true
 }
 
-// between finds the line that leaves the most room between the lower bounds least and the
-// upper ones; ok is false if there is none between all of them. Upper bounds that one
-// wrong link may have caused are not sorted out: then there is none.
+// between finds the line with the most distance from the lower bounds least and from the upper
+// bounds; ok is false if no line lies between all of them. Upper bounds that a wrong link caused
+// are not removed, so one wrong link can make ok false.
 func (k *clock) between(least []bound) (line, bool) {
 	if len(k.ends) < driftFew || len(least) < driftFew {
 		return line{}, false

@@ -9,8 +9,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// missingShare is the part of the launches, of kernels or of graphs, without device work from
-// which it is said: a call that failed, or a window that ended before the work, is nothing.
+// missingShare is the part of the launches, of kernels or of graphs, that must lack device work for
+// a doubt. Less may be a call that failed, or a window that ended before the work.
 const missingShare = 0.02
 
 // launches looks for launch calls whose work is not in the trace.
@@ -55,7 +55,7 @@ func (c *checker) launches() {
 	c.missingWork(all, missing, linked)
 }
 
-// missingWork says which launches have no work. all and missing are by start.
+// missingWork reports the launches that have no work. all and missing are sorted by start.
 func (c *checker) missingWork(all, missing []int32, linked func(int32) bool) {
 	graphs, graphsMissing, deviceWork := 0, 0, 0
 	for _, i := range all {

@@ -1,8 +1,8 @@
-// Package plausible looks for what a trace says and cannot be true, before anything is
-// ranked or summed: work without a time, work that lasts into the next of its stream, work
-// that begins before its launch, launches whose work is missing, one slice that is most of
-// the time. Each doubt is a finding that says what, where and how much, and the analyses get
-// a view of the trace without it.
+// Package plausible finds statements of a trace that cannot be true, before anything is ranked or
+// summed: work without a time, work that lasts into the next of its stream, work that begins before
+// its launch, launches without their work, one slice that takes most of the time. Each doubt is a
+// finding that says what, where and how much, and the analyses get a view of the trace without the
+// doubtful statements.
 //
 // docs/troubleshooting.md explains every doubt with its usual causes and cures.
 package plausible
@@ -19,7 +19,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Kind is what is doubtful.
+// Kind is the kind of a doubt.
 type Kind uint8
 
 // The kinds of doubt.
@@ -51,22 +51,22 @@ func (k Kind) MarshalText() ([]byte, error) { return kindNames.Marshal(k) }
 // UnmarshalText reads the kind's name.
 func (k *Kind) UnmarshalText(b []byte) error { return kindNames.Unmarshal(k, b) }
 
-// Doubt is one thing that is not believed.
+// Doubt is one statement of a trace that is not believed.
 type Doubt struct {
 	Kind Kind `json:"kind"`
 	finding.Finding
 }
 
-// Trace is a trace without what is not believed.
+// Trace is a trace without the statements that are not believed.
 type Trace struct {
 	*view.View
 	Doubts []Doubt
-	// Missing are the launch calls whose device work the trace lacks, by start: when a device
-	// is idle behind one of them is not known.
+	// Missing are the launch calls, by start, whose device work is missing from the trace: after
+	// one of them it is not known when the device is idle.
 	Missing []int32
 }
 
-// Look reads t and doubts. The trace is not changed.
+// Look examines t and returns its doubts. The trace is not changed.
 func Look(t *trace.Trace) *Trace {
 	c := &checker{v: view.New(t)}
 	if t.Meta.Sums && len(c.v.Start) > 0 {
@@ -94,7 +94,7 @@ func Look(t *trace.Trace) *Trace {
 	return out
 }
 
-// merged doubts a trace of several processes that whoever read it could not part.
+// merged reports a trace of several processes that the reader could not separate.
 func (c *checker) merged() {
 	n := c.v.Trace.Repairs.Count[trace.RepairMerged]
 	if n == 0 || len(c.v.Start) == 0 {
@@ -109,12 +109,12 @@ func (c *checker) merged() {
 		n)
 }
 
-// sumsText says what a profile cannot tell.
+// sumsText says what is unknown about a profile.
 const sumsText = "this is a profile, which has sums and no times: they are drawn end to end; sums and stacks hold, but " +
 	"order, gaps, what ran at once and how long a single call took are not known"
 
-// Findings are the doubts' findings with rank as the index of the trace and who before each
-// sentence.
+// Findings returns the doubts as findings. rank is the index of the trace, and who stands before
+// each sentence.
 func (t *Trace) Findings(rank int, who string) []finding.Finding {
 	out := make([]finding.Finding, len(t.Doubts))
 	for i, d := range t.Doubts {
@@ -133,9 +133,9 @@ func (t *Trace) launchedAt(i int32) int64 {
 	return t.Start[i]
 }
 
-// Unknown says whether a gap between the end of work before and the begin of work after is
-// none for certain: between their launches another was made whose work is missing. Either can
-// be None; after None the gap ends at to.
+// Unknown reports whether it is uncertain that the device was idle between the end of work before
+// and the begin of work after, because a launch between their launches has no work in the trace.
+// Either can be None; with after None the gap ends at to.
 func (t *Trace) Unknown(before, after int32, to int64) bool {
 	if len(t.Missing) == 0 {
 		return false
@@ -151,8 +151,7 @@ func (t *Trace) Unknown(before, after int32, to int64) bool {
 	return k < len(t.Missing) && t.Start[t.Missing[k]] < hi
 }
 
-// checker collects what is not believed of one view. The columns are the view's own until
-// something is changed.
+// checker collects the doubts about one view. Its columns are the view's own until one is changed.
 type checker struct {
 	v          *view.View
 	start, dur []int64
@@ -185,7 +184,7 @@ func (c *checker) durOf(i int32) int64 {
 
 func (c *checker) kept(i int32) bool { return c.keep == nil || c.keep[i] }
 
-// own makes the columns c's own before the first change.
+// own copies the columns before the first change.
 func (c *checker) own() {
 	if c.start == nil {
 		c.start, c.dur = slices.Clone(c.v.Start), slices.Clone(c.v.Dur)
@@ -203,14 +202,14 @@ func (c *checker) drop(i int32) {
 	c.keep[i] = false
 }
 
-// extent is how much a doubt is about.
+// extent is the size of a doubt.
 type extent struct {
-	part   float64 // of what answers rest on; it grades the doubt
+	part   float64 // of the data that answers rest on; it decides the severity
 	number float64 // the finding's number, in unit
 	unit   string
 }
 
-// doubt notes a finding about slice i.
+// doubt adds a finding about slice i.
 func (c *checker) doubt(k Kind, i int32, x extent, format string, args ...any) {
 	s := &c.v.Trace.Slices
 	f := finding.Finding{
@@ -221,7 +220,7 @@ func (c *checker) doubt(k Kind, i int32, x extent, format string, args ...any) {
 	c.doubts = append(c.doubts, Doubt{k, f})
 }
 
-// severity grades a doubt by the part of what answers rest on that it is about.
+// severity returns the severity of a doubt about a part of the data that answers rest on.
 func severity(part float64) finding.Severity {
 	switch {
 	case part >= 0.5:

@@ -9,12 +9,12 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// noTimeGap is how far from all other times the file's zero must at least lie to be no time
-// but the absence of one.
+// noTimeGap is how far, in ns, all other times must be after the file's zero for the zero to mean
+// that a time is missing.
 const noTimeGap = 100_000_000 // ns
 
-// noTime leaves out slices at the file's zero that end long before everything else begins: a
-// profiler writes 0 where the device's driver gave no time.
+// noTime leaves out slices at the file's zero that end long before everything else begins:
+// profilers write 0 if the device's driver gave no time.
 func (c *checker) noTime() {
 	base := c.v.Trace.Meta.BaseTimeNs
 	zero := func(i int32) bool { return c.v.Start[i] == base || c.v.Start[i] == 0 }
@@ -65,10 +65,10 @@ const (
 	overlapNotice = 0.1  // of a lane's summed time in partial overlaps, from which it is said
 )
 
-// overruns looks for slices that enclose later ones of their stream, which one stream cannot
-// do: the nodes of one graph alone may run beside each other. Such a slice ends where the
-// next begins. Slices that overlap in part are left as they are, for dependent launches of
-// recent devices begin early.
+// overruns finds slices that enclose later slices of their stream. A stream runs one thing after
+// the other; only the nodes of one graph may run side by side. Such a slice is cut where the next
+// begins. Slices that overlap in part are left as they are, because dependent launches of recent
+// devices begin early.
 func (c *checker) overruns() {
 	var all int64
 	for _, i := range c.v.Work {
@@ -84,7 +84,7 @@ func (c *checker) overruns() {
 	}
 }
 
-// nests says whether the lane of work i is one whose rows lie in each other by design.
+// nests reports whether work i lies on a lane whose rows enclose each other by design.
 func (c *checker) nests(i int32) bool { return c.v.Trace.Slices.Cat[i] == trace.CatMTIACCP }
 
 // overrunsOf checks the slices of one lane, which are by start; all is the summed time of all
@@ -162,8 +162,8 @@ func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 // whose times are finer than a microsecond.
 const noDurationShare = 0.01
 
-// noDuration says how much device work has no length. Files of whole microseconds round short
-// work to 0 and say nothing by it.
+// noDuration reports how much device work has no length. Files of whole microseconds round short
+// work to 0, so for these it reports nothing.
 func (c *checker) noDuration() {
 	n, first, fine := 0, int32(-1), false
 	for _, i := range c.v.Work {
@@ -181,17 +181,18 @@ func (c *checker) noDuration() {
 	}
 }
 
-// What makes one slice suspicious: it is at least this part of the summed time of at least so
-// many slices, and this many times as long as the next of its name, or as any other if its
-// name is its own.
+// Limits beyond which one slice is suspicious: it takes this part of the summed time, of at least
+// this many slices, and lasts this many times as long as the next one of its name, or as any other
+// slice if no other has its name.
 const (
 	dominantShare  = 0.5
 	dominantSlices = 10
 	dominantRatio  = 20
 )
 
-// dominant says when one slice is most of the device's time. If it reaches far beyond all
-// else in the trace it is left out: who waited for it would be there as well.
+// dominant reports a slice that takes most of the device's time. If it lasts far beyond everything
+// else in the trace it is left out, because a program that waited for it would show something at
+// its end.
 func (c *checker) dominant() {
 	worst, n := int32(-1), 0
 	var all int64

@@ -8,7 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// waitKind is what a host's call waits for.
+// waitKind is what a call of the host waits for.
 type waitKind int8
 
 const (
@@ -19,7 +19,7 @@ const (
 	waitsForEvent            // what was launched before an event, which the call does not name
 )
 
-// waitOf says what a runtime call by its name returns after.
+// waitOf returns, by a runtime call's name, what has ended when the call returns.
 func waitOf(name string) waitKind {
 	low := strings.ToLower(name)
 	switch {
@@ -35,17 +35,17 @@ func waitOf(name string) waitKind {
 	return waitsForNothing
 }
 
-// toHost says whether a copy by its name ends in the host's memory; only these have ended
-// when a call that blocks returns.
+// toHost reports whether a copy, by its name, ends in the host's memory. Only such copies have
+// ended when the call that made them returns.
 func toHost(name string) bool {
 	low := strings.ToLower(name)
 	return strings.Contains(low, "dtoh") || strings.Contains(low, "devicetohost") ||
 		strings.Contains(low, "device to host")
 }
 
-// waits returns, by device, the upper bounds that calls give which return when work has
-// ended. Work counts for a call if the call that launched it had returned before. Where the
-// device or the stream of a call is not known, as with several devices, it gives none.
+// waits returns, by device, the upper bounds that calls give by returning after work has ended.
+// Work counts for a call if its launch call had returned before. A call whose device or stream is
+// not known, for instance because there are several devices, gives no bound.
 func (c *checker) waits(ids []int64) map[int64][]bound {
 	v, s := c.v, &c.v.Trace.Slices
 	kind := make([]waitKind, v.Trace.Strings.Len())
@@ -98,8 +98,8 @@ func (c *checker) end(i int32) int64 { return c.startOf(i) + c.durOf(i) }
 // streamID names a stream.
 type streamID struct{ device, stream int64 }
 
-// sofar is what was launched up to a time: the work that ends last, of each stream and device,
-// and each thread's last copy to the host if nothing was launched after it.
+// sofar is the state of the launches up to a time: for each stream and device the work that ends
+// last, and for each thread its last copy to the host if nothing was launched after it.
 type sofar struct {
 	lane   map[streamID]int32
 	device map[int64]int32
@@ -121,8 +121,8 @@ func (s *sofar) add(c *checker, i int32) {
 	}
 }
 
-// awaited is the work that ends last of what a call waits for, view.None if that is not
-// known or nothing.
+// awaited returns the last-ending work that a call waits for; view.None if that is not known or
+// there is none.
 func (c *checker) awaited(call int32, kind waitKind, ids []int64, so *sofar) int32 {
 	v := c.v
 	row := v.Partner[call] // the device's record of the call, or the copy

@@ -32,7 +32,7 @@ type call struct {
 	work  []int32 // indices into device.work, in order of start
 }
 
-// newDevice takes the device's work out of seen.
+// newDevice collects the device work of seen.
 func newDevice(seen *plausible.Trace) *device {
 	v := seen.View
 	d := &device{t: v.Trace, v: v, seen: seen}
@@ -95,7 +95,7 @@ func (d *device) collectCalls() {
 	}
 }
 
-// launchedAt is when work k was launched; its own start if the launch is not known.
+// launchedAt returns when work k was launched; its own start if the launch is not known.
 func (d *device) launchedAt(k int) int64 {
 	if l := d.launch[k]; l >= 0 {
 		return d.v.Start[l]
@@ -103,8 +103,8 @@ func (d *device) launchedAt(k int) int64 {
 	return d.v.Start[d.work[k]]
 }
 
-// assign gives the device work to steps, which are sorted by start, and returns the
-// time of what belongs to none and of what had no launch.
+// assign assigns the device work to steps, which are sorted by start. It returns the time of work
+// that belongs to no step, and of work without a known launch.
 func (d *device) assign(steps []Step) (outside, unlinked int64) {
 	v := d.v
 	seen := make([]bool, len(d.calls))
@@ -155,7 +155,7 @@ func (d *device) assign(steps []Step) (outside, unlinked int64) {
 // if there is none.
 func stepAt(steps []Step, at int64) int {
 	n := sort.Search(len(steps), func(i int) bool { return steps[i].StartNs > at })
-	// Steps of several threads can overlap; a few back is as far as one reaches.
+	// Steps of several threads can overlap, but no step overlaps with more than a few before it.
 	for k := n - 1; k >= 0 && k >= n-4; k-- {
 		if at < steps[k].untilNs {
 			return k

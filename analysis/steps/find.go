@@ -20,7 +20,8 @@ type Options struct {
 	Index    int
 	NoLabels bool // look for repetition only
 	NoPeriod bool // look for labels only
-	// Seen is what plausible.Look says of the trace, if the caller has asked already.
+	// Seen is the result of plausible.Look for the trace, if the caller has it; else Find computes
+	// it.
 	Seen *plausible.Trace
 }
 
@@ -113,8 +114,8 @@ func (r *Report) find(t *trace.Trace, d *device, graphs *graphs, o Options) {
 // be taken for its steps.
 const annotationCover = 0.5
 
-// byAnnotation takes the user's annotation that recurs and covers the most of one
-// thread for the steps: the last resort, as nothing says that it is one.
+// byAnnotation takes for steps the user's annotation that recurs and covers most of one thread. It
+// is the last resort, because nothing says that the annotation marks steps.
 func (r *Report) byAnnotation(t *trace.Trace) {
 	s := &t.Slices
 	lo, hi, ok := t.Extent()
@@ -150,7 +151,7 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 				keys = append(keys, k)
 			}
 			if s.Start[i] < c.end {
-				continue // inside itself
+				continue // nested in itself
 			}
 			c.end = s.End(i)
 			c.ns += s.Dur[i]
@@ -175,8 +176,8 @@ func (r *Report) byAnnotation(t *trace.Trace) {
 	}
 }
 
-// inside looks for denoise steps by repetition where labels name whole generations
-// only, and reports whether most of what it found lies inside of them.
+// inside finds denoise steps by repetition if labels only mark whole generations, and reports
+// whether most of the steps lie inside these.
 func (r *Report) inside(t *trace.Trace, d *device, graphs *graphs, found []label.Step) bool {
 	r.byRepetition(t, d, graphs)
 	n := 0
@@ -198,13 +199,13 @@ func (r *Report) inside(t *trace.Trace, d *device, graphs *graphs, found []label
 	return true
 }
 
-// besideMax is the part of the device's work that labels must enclose the launches of at
-// least to be believed against a repetition.
+// besideMax is the least part of the device's work whose launches must lie inside labels for the
+// labels to be preferred to a repetition.
 const besideMax = 0.1
 
-// beside looks for steps by repetition where the labels enclose next to none of the launches,
-// and reports whether it found any: a window that begins or ends with the loop, a label round
-// something else.
+// beside finds steps by repetition if next to no launches lie inside the labels, and reports
+// whether it found any. Such labels may be cut by the window, or mark something other than the
+// loop.
 func (r *Report) beside(t *trace.Trace, d *device, graphs *graphs, found []label.Step) bool {
 	var in, all int64
 	for k, i := range d.work {
@@ -233,7 +234,7 @@ func (r *Report) beside(t *trace.Trace, d *device, graphs *graphs, found []label
 	return true
 }
 
-// encloses says whether one of the labels, which are by start, is round at.
+// encloses reports whether one of the labels, which are sorted by start, encloses the time at.
 func encloses(found []label.Step, at int64) bool {
 	n := sort.Search(len(found), func(i int) bool { return found[i].Start > at })
 	for k := n - 1; k >= 0 && k >= n-4; k-- { // labels of several threads can overlap
@@ -251,7 +252,7 @@ func counted(n int, word string) string {
 	return fmt.Sprintf("%d %ss like", n, word)
 }
 
-// trains reports whether the trace has a backward pass.
+// trains reports whether the trace contains a backward pass.
 func trains(t *trace.Trace) bool {
 	for id := range t.Strings.Len() {
 		if n := t.String(trace.StringID(id)); strings.HasPrefix(n, "autograd::engine::evaluate_function") ||
@@ -262,7 +263,7 @@ func trains(t *trace.Trace) bool {
 	return false
 }
 
-// readRequests notes which requests each labelled step names and returns their ids.
+// readRequests notes the requests that each labelled step names, and returns their ids.
 func (r *Report) readRequests(t *trace.Trace) []string {
 	var names []string
 	ids := map[string]int32{}
@@ -300,7 +301,7 @@ func (r *Report) readRequests(t *trace.Trace) []string {
 	return names
 }
 
-// requests sums the steps of each request up.
+// requests sums the steps of each request.
 func requests(steps []Step, names []string) []Request {
 	out := make([]Request, len(names))
 	inside := make([]int64, len(names))
@@ -334,9 +335,9 @@ func requests(steps []Step, names []string) []Request {
 	return out
 }
 
-// Parts of kernel names that tell a pass over prompts from one over single tokens:
-// FlashAttention's split-KV, vLLM's paged attention, FlashInfer, FlashMLA, Triton
-// kernels of SGLang.
+// Parts of kernel names that distinguish a pass over prompts from one over single tokens:
+// FlashAttention's split-KV, vLLM's paged attention, FlashInfer, FlashMLA, Triton kernels of
+// SGLang.
 var (
 	decodeHints = []string{"splitkv", "split_kv", "paged_attention", "BatchDecode", "decode_attention", "mla_decode",
 		"decode_kernel", "_decode_"}
@@ -344,7 +345,8 @@ var (
 		"prefill_kernel"}
 )
 
-// typeByKernels types steps that no label typed, where names of their kernels tell.
+// typeByKernels sets the kind of steps without a typed label where the names of their kernels tell
+// it.
 func (r *Report) typeByKernels(d *device) {
 	if r.Typed != "" || len(r.Steps) == 0 {
 		return

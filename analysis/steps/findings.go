@@ -92,7 +92,7 @@ func (f *finder) pace() {
 	}
 }
 
-// longest is the label of the longest step of the kind with the most time.
+// longest returns the index of the longest step of the kind with the most time.
 func (f *finder) longest() int {
 	if len(f.r.Kinds) == 0 {
 		return -1

@@ -9,8 +9,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// isGraph reports whether call l, which launched n device slices, replayed a graph:
-// by its name, or because one call of CUDA or HIP launches one kernel otherwise.
+// isGraph reports whether call l, which launched n device slices, replayed a graph: its name says
+// so, or it launched several kernels, which no other call of CUDA or HIP does.
 func isGraph(t *trace.Trace, l int32, n int) bool {
 	switch t.Slices.Cat[l] {
 	case trace.CatCUDARuntime, trace.CatCUDADriver, trace.CatXPURuntime, trace.CatXPUDriver:
@@ -28,13 +28,13 @@ type graphAcc struct {
 	launchNs int64
 }
 
-// graphs are the replayed graphs, told apart by the kernels that they launch.
+// graphs are the replayed graphs, identified by the kernels that they launch.
 type graphs struct {
 	list []graphAcc
 	of   []int32 // per device.calls: index into list, -1 for a plain launch
 }
 
-// signature is the same for replays of one graph: it does not depend on the order in
+// signature returns a hash that is the same for all replays of one graph, whatever the order in
 // which streams ran the kernels.
 func signature(d *device, c *call) uint64 {
 	var sum uint64

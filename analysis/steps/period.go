@@ -28,9 +28,8 @@ type token struct {
 	replay bool  // it replays a graph: one token can then be a whole step
 }
 
-// byRepetition finds steps as the period of a sequence: of launches with what they
-// launched; of device work where launches are missing; of operators where there is no
-// device.
+// byRepetition finds steps as the period of a sequence: of launches with the work that they
+// launched; of device work if launches are missing; of operators if there is no device.
 func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
 	tokens, what, method := launchTokens(d, g)
 	if len(d.calls)*2 < len(d.work) && !slices.ContainsFunc(g.of, func(x int32) bool { return x >= 0 }) {
@@ -77,8 +76,8 @@ func launchTokens(d *device, g *graphs) ([]token, string, Method) {
 	return withGaps(out), "launches", ByKernels
 }
 
-// placed numbers device work by name and device: what several devices do alike in turn is
-// not a repetition.
+// placed identifies device work by name and device, because several devices that do the same in
+// turn are not a repetition.
 type placed struct {
 	d   *device
 	ids map[placedKey]int32
@@ -111,7 +110,7 @@ func workTokens(d *device) []token {
 	return withGaps(out)
 }
 
-// opTokens are the operators that no operator encloses, of the thread with most of them.
+// opTokens returns the outermost operators of the thread with most of them.
 func opTokens(t *trace.Trace) []token {
 	s := &t.Slices
 	var best []token
@@ -154,13 +153,13 @@ type places struct {
 	steady bool  // most distances are near the median
 }
 
-// findPeriod returns the period of a sequence and where each repetition begins; 0 if
-// it does not repeat.
+// findPeriod returns the period of a sequence and where each repetition begins; 0 if it does not
+// repeat.
 //
-// Candidates are the distances at which kinds of tokens recur. Within a model's layers
-// the sequence repeats as well; what tells the step is that it explains the kinds that
-// occur once a step only, so a longer period wins if it explains markedly more kinds
-// and covers about as much time. Twice the step explains no more.
+// Candidates are the distances at which kinds of tokens recur. The layers of a model repeat as
+// well. A period of a whole step also explains the kinds of tokens that occur only once in a step,
+// so a longer period wins if it explains markedly more kinds and covers about as much time. A
+// period of two steps explains no more kinds.
 func findPeriod(l []token) (int, []int) {
 	kinds := recurring(l)
 	votes := map[int32]int{}
@@ -219,9 +218,9 @@ type fit struct {
 	kinds  int     // that occur in at least half of them
 }
 
-// fitPeriod cuts l by p. A repetition counts if it has about p tokens and at least half
-// of them stand where they stand in the one before or after. of is kindOf's, count is
-// scratch, one a kind.
+// fitPeriod cuts l into repetitions of period p. A repetition counts if it has about p tokens and
+// at least half of them stand at the same places as in the repetition before or after. of comes
+// from kindOf; count is scratch space, one element for each kind.
 func fitPeriod(l []token, of []int32, kinds []places, p int, count []int32) fit {
 	f := fit{period: p, cuts: cutAt(l, kinds, p)}
 	if len(f.cuts) == 0 {
@@ -270,7 +269,7 @@ func fitPeriod(l []token, of []int32, kinds []places, p int, count []int32) fit 
 	if all := l[len(l)-1].end - l[0].start; all > 0 {
 		f.cover = float64(in) / float64(all)
 	}
-	// One long start, of a compiler or a loader, is most of the time and few of the tokens.
+	// One long start, of a compiler or a loader, may take most of the time but few of the tokens.
 	f.cover = max(f.cover, float64(tokens)/float64(len(l)))
 	for _, n := range count {
 		if n > 0 && 2*int(n) >= f.steps {
@@ -316,8 +315,8 @@ func recurring(l []token) []places {
 	return out
 }
 
-// cutAt chooses where a step begins: of the kinds that occur once a period, the one
-// with the longest pause of the host before it.
+// cutAt chooses where a step begins: at the kind of token that occurs once in a period and has the
+// longest pause of the host before it.
 func cutAt(l []token, kinds []places, p int) []int {
 	var best *places
 	var pause int64 = -1
@@ -350,8 +349,8 @@ func steadyLength(n, p int) bool {
 	return d <= lengthSlack*float64(p) && -d <= lengthSlack*float64(p)
 }
 
-// cutSteps makes the steps. One ends on the host where its last token does; how long its turn
-// lasts, until says.
+// cutSteps makes the steps. A step ends on the host where its last token does; until decides how
+// long its turn lasts.
 func cutSteps(l []token, cuts []int, p int) []Step {
 	out := make([]Step, 0, len(cuts))
 	for i, c := range cuts {
@@ -359,7 +358,7 @@ func cutSteps(l []token, cuts []int, p int) []Step {
 		if i+1 < len(cuts) {
 			last = cuts[i+1]
 		} else if last-c > p+int(lengthSlack*float64(p)) {
-			last = c + p // what follows the last step is none
+			last = c + p // tokens after the last step belong to no step
 		} else if last-c < p-int(lengthSlack*float64(p)) {
 			break // cut off by the end of the trace
 		}

@@ -49,7 +49,7 @@ const (
 	ByNothing    Method = "none"
 )
 
-// Bound is who sets a step's pace.
+// Bound says what sets a step's pace.
 type Bound uint8
 
 // The bounds.
@@ -72,7 +72,7 @@ func (b Bound) MarshalText() ([]byte, error) { return boundNames.Marshal(b) }
 // UnmarshalText reads the bound's name.
 func (b *Bound) UnmarshalText(text []byte) error { return boundNames.Unmarshal(b, text) }
 
-// Report is a rank's steps. Times are ns on the trace's clock.
+// Report describes the steps of a rank. Times are ns on the trace's clock.
 type Report struct {
 	SchemaVersion int       `json:"schema_version"`
 	Rank          int       `json:"rank"` // -1 if unknown
@@ -87,8 +87,8 @@ type Report struct {
 	Graphs        []Graph   `json:"graphs"`      // replayed graphs, most device time first
 	GraphShare    float64   `json:"graph_share"` // of device slices: those that replays launched
 	Requests      []Request `json:"requests"`    // by first step; empty if steps name no requests
-	// OutsideNs is device work launched between steps, UnlinkedNs work whose launch is
-	// not in the trace and that was given to the step during which it began.
+	// OutsideNs is device work that was launched between steps. UnlinkedNs is work without a launch
+	// in the trace; it is counted for the step during which it began.
 	OutsideNs  int64              `json:"outside_ns"`
 	UnlinkedNs int64              `json:"unlinked_ns"`
 	Findings   []analysis.Finding `json:"findings"` // worst first
@@ -101,7 +101,8 @@ type Step struct {
 	Slice   int    `json:"slice"` // its label, or the launch it begins with; -1 if unknown
 	StartNs int64  `json:"start_ns"`
 	EndNs   int64  `json:"end_ns"` // of its label on the host; of a step found by repetition, the begin of the next
-	// Sequences of the label: all, and of them in prefill. Tokens computed.
+	// Batch counts the sequences in the label, Prefills those in prefill; Tokens is how many tokens
+	// the step computes.
 	Batch    int `json:"batch"`
 	Prefills int `json:"prefills"`
 	Tokens   int `json:"tokens"`
@@ -112,14 +113,14 @@ type Step struct {
 	// Without device work AtNs is StartNs and SpanNs 0.
 	AtNs   int64 `json:"at_ns"`
 	SpanNs int64 `json:"span_ns"`
-	// Parts of SpanNs. Of several devices: the mean over all that work in the trace.
+	// Parts of SpanNs. For several devices these are means over all that work in the trace.
 	BusyNs      int64 `json:"busy_ns"`       // some stream of the device was busy
 	HostIdleNs  int64 `json:"host_idle_ns"`  // idle because nothing was launched
 	BlindIdleNs int64 `json:"blind_idle_ns"` // idle before work whose launch is not in the trace
 	Slices      int   `json:"device_slices"`
 	Launches    int   `json:"launches"` // calls that started device work
-	// MissingLaunches is how many calls launched work in the step that the trace does not have.
-	// Such a step counts for no share and no verdict.
+	// MissingLaunches counts calls in the step whose device work is missing from the trace. Such a
+	// step is left out of all shares and verdicts.
 	MissingLaunches int   `json:"missing_launches"`
 	GraphLaunches   int   `json:"graph_launches"`
 	GraphSlices     int   `json:"graph_slices"` // device slices that graphs started
@@ -131,8 +132,7 @@ type Step struct {
 	requests []int32
 }
 
-// Ns is how long the step took: its turn if the trace has device work, else its time on
-// the host.
+// Ns is how long the step took: its turn if the trace has device work, else its time on the host.
 func (s *Step) Ns() int64 {
 	if s.SpanNs > 0 {
 		return s.SpanNs
@@ -140,7 +140,7 @@ func (s *Step) Ns() int64 {
 	return s.EndNs - s.StartNs
 }
 
-// Stats sums the steps of a kind up.
+// Stats sums the steps of one kind.
 type Stats struct {
 	Kind          Kind    `json:"kind"`
 	Count         int     `json:"count"`
@@ -163,7 +163,7 @@ type Stats struct {
 	DeviceBound   int     `json:"device_bound"`
 }
 
-// Verdict says who sets the pace over all steps, with the evidence.
+// Verdict says what sets the pace over all steps, with the evidence.
 type Verdict struct {
 	Bound         Bound   `json:"bound"`
 	Text          string  `json:"text"`
@@ -174,20 +174,21 @@ type Verdict struct {
 	HostIdleShare float64 `json:"host_idle_share"`
 	OtherShare    float64 `json:"other_idle_share"` // idle for other reasons, or none that the trace shows
 	BlindShare    float64 `json:"blind_idle_share"` // of OtherShare: before work whose launch is not in the trace
-	// LaunchDelayNs is the median time from a launch call's end to the begin of its first
-	// device work. A device that is behind makes it long.
+	// LaunchDelayNs is the median time from a launch call's end to the begin of its first device
+	// work. It is long if the device is behind.
 	LaunchDelayNs float64 `json:"launch_delay_p50_ns"`
 	LaunchesPerMs float64 `json:"launches_per_ms"`
 	LongestGapNs  int64   `json:"longest_host_gap_ns"`
 	Slice         int     `json:"slice"` // the device slice that ended it; -1 if none
-	// Cause is what the host did most while the devices waited for it, over the whole trace; nil
+	// Cause is what the host did most, over the whole trace, while the devices waited for it; nil
 	// if nothing stands out.
 	Cause *cause.Row `json:"cause"`
-	// PauseNs is the time in no turn, from the first step or device work to the end of the last.
+	// PauseNs is the time, from the first step or device work to the end of the last, that is in no
+	// turn.
 	PauseNs    int64   `json:"pause_ns"`
 	PauseShare float64 `json:"pause_share"` // of that time
-	// Devices are those that work in the trace, by id. TogetherShare is the part of the time
-	// in which one of them was busy in which two or more were; 0 with one device.
+	// Devices are the devices that work in the trace, by id. TogetherShare is the part of their
+	// busy time in which at least two of them were busy; 0 with one device.
 	Devices       []DeviceShare `json:"devices"`
 	TogetherShare float64       `json:"together_share"`
 }
@@ -200,14 +201,14 @@ type DeviceShare struct {
 	HostIdleShare float64 `json:"host_idle_share"`
 }
 
-// Drift is how the steps of one denoise loop change.
+// Drift describes how the steps of one denoise loop change.
 type Drift struct {
 	First, Last int   `json:"-"` // indices into Report.Steps
 	StartNs     int64 `json:"start_ns"`
 	drift.Drift
 }
 
-// Graph is one CUDA or HIP graph by the kernels that it launches.
+// Graph is one CUDA or HIP graph, identified by the kernels that it launches.
 type Graph struct {
 	Name     string  `json:"name"` // "graph of 544 kernels (cudaGraphLaunch)"
 	Call     string  `json:"call"`

@@ -11,7 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// stats sums the steps up by kind.
+// stats sums the steps by kind.
 func stats(steps []Step) []Stats {
 	var (
 		out   [numKinds]Stats
@@ -72,7 +72,7 @@ func stats(steps []Step) []Stats {
 	return total
 }
 
-// verdict says who sets the pace over all steps.
+// verdict says what sets the pace over all steps.
 func verdict(d *device, steps []Step) Verdict {
 	v := Verdict{Slice: -1, Devices: []DeviceShare{}}
 	var all, span, busy, idle, blind, launches int64
@@ -128,13 +128,13 @@ func verdict(d *device, steps []Step) Verdict {
 	return v
 }
 
-// outsideSaid is how many launches without device work between, before and after the steps, in
-// shares of the launches in steps, the verdict has to tell.
+// outsideSaid is how many launches without device work outside of steps, as a share of the launches
+// in steps, the verdict mentions.
 const outsideSaid = 0.1
 
-// limit says of how much of the trace the verdict knows nothing: of steps that launched work
-// which the trace does not have, and of such launches in no step. Where that is most, there is
-// no verdict. launches are those in steps whose work is whole.
+// limit says how much of the trace the verdict knows nothing about: steps with launches whose
+// device work is missing from the trace, and such launches outside of steps. If that is most of the
+// trace, there is no verdict. launches counts those in steps with complete work.
 func (v *Verdict) limit(d *device, steps []Step, launches int64) {
 	outside := len(d.seen.Missing)
 	for i := range steps {
@@ -164,12 +164,12 @@ func (v *Verdict) limit(d *device, steps []Step, launches int64) {
 		units.Share(v.BusyShare))
 }
 
-// pauseSaid is the share of the time in no step from which the verdict says that it is about
-// the rest only.
+// pauseSaid is the share of time in no step from which the verdict says that it describes only the
+// rest.
 const pauseSaid = 0.1
 
-// blind says that what is idle is so before work whose launch is not in the trace, for the most
-// part; inTurn that several devices wait for each other.
+// blind reports whether most idle time lies before work whose launch is not in the trace; inTurn
+// whether most of it is several devices waiting for each other.
 func (v *Verdict) blind() bool  { return 2*v.BlindShare >= v.OtherShare }
 func (v *Verdict) inTurn() bool { return len(v.Devices) > 1 && v.TogetherShare < seldomTogether }
 
@@ -202,7 +202,7 @@ func (v *Verdict) words() string {
 	return text
 }
 
-// Limits of what is said of several devices.
+// Limits of what the verdict says about several devices.
 const (
 	neverTogether  = 0.005 // of the busy time: rounding
 	seldomTogether = 0.1
@@ -234,7 +234,7 @@ func (v *Verdict) who() string {
 	return fmt.Sprintf("%d devices (%s) are on average", n, together)
 }
 
-// launchDelay is the median time from a launch call's end to its first device work.
+// launchDelay returns the median time from a launch call's end to its first device work.
 func launchDelay(d *device) float64 {
 	delays := make([]int64, 0, len(d.calls))
 	for i := range d.calls {
@@ -245,7 +245,7 @@ func launchDelay(d *device) float64 {
 	return stat.Quantile(delays, 0.5)
 }
 
-// drifts describes the loops of denoise steps: runs without another kind in between, another set
+// drifts describes the loops of denoise steps. A loop ends at a step of another kind, another set
 // of requests, or a pause.
 func drifts(steps []Step) []Drift {
 	out := []Drift{}

@@ -9,14 +9,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// pauseRatio is how many times as long as the median distance between the begins of two
-// steps the time between a step's end and the next begin must be to be a pause, in which no
-// step runs: a server without requests, a process that waits to be asked.
+// pauseRatio decides what is a pause, in which no step runs (a server without requests, a process
+// that waits for input): the time from a step's end to the next begin is at least this many times
+// the median distance between the begins of two steps.
 const pauseRatio = 3
 
-// until says up to when each step's turn lasts on the host: to the next begin, so that what
-// the host does before the first launch and after the last belongs to a step, and not past
-// its own end if a pause follows.
+// until sets how long each step's turn lasts on the host: up to the next begin, so that what the
+// host does before the first launch and after the last belongs to a step; or, if a pause follows,
+// only up to the step's own end.
 func until(t *trace.Trace, steps []Step, m Method) {
 	if len(steps) == 0 {
 		return
@@ -39,7 +39,7 @@ func until(t *trace.Trace, steps []Step, m Method) {
 		}
 		next := steps[i+1].StartNs
 		if k, _ := slices.BinarySearch(waits, st.EndNs); k < len(waits) {
-			next = min(next, waits[k]) // the engine says itself that it has nothing to do
+			next = min(next, waits[k]) // the engine itself records that it has nothing to do
 		}
 		if next-st.EndNs <= longest {
 			st.untilNs = max(st.EndNs, next)
@@ -112,8 +112,8 @@ func (d *device) turns(steps []Step) {
 	}
 }
 
-// olderWork returns for each step when the work ends that was launched before it outside of
-// any step.
+// olderWork returns, for each step, the end of the work that was launched before the step and
+// outside of any step.
 func (d *device) olderWork(steps []Step) []int64 {
 	out := make([]int64, len(steps))
 	for x := range out {
@@ -134,7 +134,7 @@ func (d *device) olderWork(steps []Step) []int64 {
 	return out
 }
 
-// unit is one device, or all of them together, over time.
+// unit is the work of one device, or of all of them together, over time.
 type unit struct {
 	id   int64
 	v    *view.View
@@ -172,8 +172,8 @@ func (a *idleness) add(b idleness) {
 	a.blind += b.blind
 }
 
-// account divides the device's time in [lo, hi), the turn of st, and notes its longest wait
-// for the host.
+// account divides the device's time in [lo, hi), the turn of st, and notes the longest wait for the
+// host.
 func (d *device) account(u *unit, st *Step, lo, hi int64) idleness {
 	a := idleness{busy: u.busyIn(lo, hi)}
 	at := lo
@@ -190,9 +190,10 @@ func (d *device) account(u *unit, st *Step, lo, hi int64) idleness {
 	return a
 }
 
-// gap accounts for the idle time [from, to) before stretch n, which can be past the last. The
-// host is to blame for as long as the call that launched the stretch's first work had not
-// returned and no other device was at work; where nothing follows, nothing was launched.
+// gap accounts for the idle time [from, to) before stretch n, which can be past the last one. It
+// counts for the host as long as the call that launched the stretch's first work had not returned
+// and no other device worked. If no stretch follows, nothing was launched, and all of it counts for
+// the host.
 func (d *device) gap(a *idleness, u *unit, st *Step, from, to int64, n int) {
 	until, worst, before := to, view.None, view.None
 	if n > 0 {
@@ -213,10 +214,10 @@ func (d *device) gap(a *idleness, u *unit, st *Step, from, to int64, n int) {
 	}
 	host := until - from
 	if host > 0 && len(d.units) > 1 {
-		host -= d.any.busyIn(from, until) // another device's turn
+		host -= d.any.busyIn(from, until) // another device worked
 	}
 	if host <= 0 {
-		return // launched in time: something else kept it
+		return // the work was launched in time and waited for something else
 	}
 	a.host += host
 	if host > st.gapNs {
@@ -243,8 +244,8 @@ func bound(span, busy, hostIdle int64) Bound {
 	return BoundOther
 }
 
-// span is from the begin of the trace to its end: what the host does before the first step and
-// after the last is time in which no step runs.
+// span returns the begin and end of the trace: what the host does before the first step and after
+// the last is time without a step.
 func (d *device) span(steps []Step) (lo, hi int64) {
 	end := &steps[len(steps)-1]
 	lo, hi = steps[0].AtNs, end.AtNs+end.SpanNs
@@ -256,8 +257,8 @@ func (d *device) span(steps []Step) (lo, hi int64) {
 	return lo, hi
 }
 
-// together is the part of the time in steps in which a device was busy in which two or more
-// were.
+// together returns the part of the devices' busy time in steps in which at least two devices were
+// busy.
 func (d *device) together(steps []Step) float64 {
 	var one, two int64
 	for i := range steps {

@@ -13,7 +13,7 @@ type Stretch struct {
 	Last       int32 // the slice that ended it
 }
 
-// Busy merges rows, which come by start, into stretches that neither overlap nor touch.
+// Busy merges rows, which are sorted by start, into stretches that neither overlap nor touch.
 func (v *View) Busy(rows []int32) []Stretch {
 	var out []Stretch
 	for _, i := range rows {
@@ -34,7 +34,7 @@ type Device struct {
 	Busy []Stretch
 }
 
-// Devices divides the work that lies on devices by device, in order of their ids.
+// Devices divides the device work by device, in order of the devices' ids.
 func (v *View) Devices() []Device {
 	at := map[int64]int{}
 	var out []Device

@@ -11,9 +11,9 @@ import (
 // HIP's runtime and driver, Level Zero's and Unified Runtime's, CANN's.
 var launchParts = []string{"launchkernel", "kernellaunch", "launchcooperativekernel", "launchbyptr", "graphlaunch"}
 
-// IsLaunch says whether the name of a runtime call is that of one which makes a device run
-// kernels. Copies and fills are none: they need no device work between two places of the
-// host, or of memory that is set while nothing runs.
+// IsLaunch reports whether a runtime call of this name makes a device run kernels. Calls for copies
+// and fills do not count: a copy between two places on the host needs no device work, and neither
+// does a fill.
 func IsLaunch(name string) bool {
 	if strings.HasPrefix(name, "runFunction") { // MTIA
 		return true
@@ -30,8 +30,8 @@ func IsLaunch(name string) bool {
 // IsGraphLaunch says whether a call by its name replays a graph.
 func IsGraphLaunch(name string) bool { return strings.Contains(name, "GraphLaunch") }
 
-// Launches returns the calls that make a device run kernels, by start. Launches that a graph
-// is captured from run nothing and are left out.
+// Launches returns the calls that make a device run kernels, by start. Launches during the capture
+// of a graph run nothing and are left out.
 func (v *View) Launches() []int32 {
 	const unknown, yes, begin, end = 0, 1, 2, 3
 	s := &v.Trace.Slices
@@ -78,15 +78,15 @@ func (v *View) Launches() []int32 {
 		func(i int32) bool { return kind[s.Name[i]] == end && s.Cat[i].Runtime() })
 }
 
-// isCapture says whether an annotation by its name encloses the capture of a graph: vLLM's
+// isCapture reports whether an annotation of this name encloses the capture of a graph: vLLM's
 // capture_32_FULL.
 func isCapture(name string) bool {
 	rest, ok := strings.CutPrefix(name, "capture_")
 	return ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'
 }
 
-// outside drops the launches, which are by start, that lie in a capture of their thread: from
-// a call that begins one to the call that ends it, or in an annotation.
+// outside removes the launches, which are sorted by start, that lie in a capture of their thread:
+// between the calls that begin and end it, or inside an annotation.
 func (v *View) outside(launches, capture []int32, begins, ends func(int32) bool) []int32 {
 	track := v.Trace.Slices.Track
 	open := map[trace.TrackID]bool{}

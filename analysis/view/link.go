@@ -8,18 +8,17 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// callTable finds launch calls by correlation. Correlations count up through a window,
-// or in a few ranges of it, so they index pages of a table; ids that are hashes go
-// through a map.
+// callTable finds launch calls by correlation. Correlations of a window usually lie in one or a few
+// ascending ranges, so they index pages of a table. Ids that are hashes are kept in a map.
 type callTable struct {
 	lo, hi int64
 	pages  []*callPage     // by correlation-lo; nil if sparse
 	room   int             // pages that may still be made
 	sparse map[int64]int32 // nil if pages
-	// repeated holds, in file order, the calls of correlations that several have: the
-	// traces of several processes merged into one file repeat ids.
+	// repeated holds, in file order, the calls of correlations that several calls have: traces of
+	// several processes that were merged into one file repeat ids.
 	repeated map[int64][]int32
-	again    int // calls whose correlation an earlier one has as well
+	again    int // calls whose correlation an earlier call has too
 }
 
 // callPage holds calls +1 by the low bits of the correlation; 0 for none.
@@ -27,8 +26,8 @@ type callPage [1 << callPageBits]int32
 
 const callPageBits = 10
 
-// newCallTable returns a table for have calls with correlations lo … hi. What it takes
-// is in proportion to have.
+// newCallTable returns a table for have calls with correlations lo … hi. Its memory is proportional
+// to have.
 func newCallTable(lo, hi int64, have int) *callTable {
 	t := &callTable{lo: lo, hi: hi}
 	if n := uint64(hi-lo)>>callPageBits + 1; n <= uint64(4*have)+16 {
@@ -78,7 +77,7 @@ func (t *callTable) set(c int64, i int32) {
 	(*p)[at&(1<<callPageBits-1)] = i + 1
 }
 
-// scatter gives the pages up: too few calls share one.
+// scatter replaces the pages by the map, because too few calls share a page.
 func (t *callTable) scatter() {
 	t.sparse = map[int64]int32{}
 	for k, p := range t.pages {
@@ -113,14 +112,14 @@ type Link struct {
 	Trace *trace.Trace
 	Start []int64          // per slice
 	Call  func(int32) bool // which slices can be launch calls
-	Work  func(int32) bool // which can be what they launched
-	Last  bool             // work belongs to the last call of its correlation, whenever that was
+	Work  func(int32) bool // which slices can be work that a call launched
+	Last  bool             // work belongs to the last call of its correlation, even if that began later
 }
 
-// Partners returns for device work its launch and for a launch its last device work, None
-// for all else, and how many calls have a correlation that an earlier one has as well.
-// Where several calls have a correlation, work belongs to the last that began before it, or
-// to the first in the file.
+// Partners returns for device work its launch, for a launch its last device work, and None for all
+// other slices. ambiguous counts calls whose correlation an earlier call has too. If several calls
+// share a correlation, work belongs to the last one that began before it, or else to the first in
+// the file.
 func (l Link) Partners() (partner []int32, ambiguous int) {
 	corr := l.Trace.Slices.Corr
 	n := int32(len(corr))

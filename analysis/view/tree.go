@@ -11,12 +11,12 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// CallOverrunNs is by how much, in ns, a call may end after its caller and still be its child.
-// Files in whole microseconds round begin and duration down separately, so the end of a child
-// can lie a microsecond behind that of its parent. A slice that ends later is a sibling.
+// CallOverrunNs is how long, in ns, after its caller a call may end and still be its child. Files
+// in whole microseconds round begin and duration down separately, so a child can seem to end a
+// microsecond after its parent. A slice that ends later is a sibling.
 //
-// trace.NestTolerance is smaller and answers another question: an Index says what a viewer
-// draws inside what, and there an end that reaches out by a microsecond can be seen.
+// trace.NestTolerance is smaller and answers another question: an Index says what a viewer draws
+// inside what, and there a child that ends a microsecond late would be visible.
 const CallOverrunNs = 1000
 
 // Tree nests the slices of threads by time.
@@ -31,9 +31,9 @@ func (v *View) Nest(in func(int32) bool) *Tree {
 	return Nest(v.Trace, v.Start, v.Dur, func(i int32) bool { return v.Counts(i) && !s.Cat[i].Busy() && in(i) })
 }
 
-// Nest builds the tree of the slices of t that in accepts, whose times are start and dur.
-// Among slices of one start the longer encloses the shorter; equal ones nest in file order.
-// A slice without length at the end of another is inside it unless something begins there.
+// Nest builds the tree of the slices of t that in accepts, with the times start and dur. Of slices
+// with the same start the longer encloses the shorter; equal ones nest in file order. A slice
+// without length at the end of another is inside it, unless another slice begins there.
 func Nest(t *trace.Trace, start, dur []int64, in func(int32) bool) *Tree {
 	s := &t.Slices
 	n := int32(s.Len())
@@ -90,7 +90,7 @@ func (c *nester) sort(rows []int32) {
 			j++
 		}
 		if j-i > 1 {
-			// Slices that a window cut on both sides are told apart by what they were.
+			// Slices that a window cut on both sides are ordered by their uncut times.
 			slices.SortStableFunc(rows[i:j], func(a, b int32) int {
 				return cmp.Or(cmp.Compare(c.dur[b], c.dur[a]), cmp.Compare(s.Start[a], s.Start[b]),
 					cmp.Compare(s.Dur[b], s.Dur[a]))
@@ -100,7 +100,7 @@ func (c *nester) sort(rows []int32) {
 	}
 }
 
-// encloses says whether i, which does not start before p, lies in p.
+// encloses reports whether i, which does not start before p, lies in p.
 func (c *nester) encloses(p, i int32) bool {
 	pe := c.start[p] + c.dur[p]
 	if pe < c.start[i] || pe == c.start[i] && c.dur[i] > 0 {
@@ -109,8 +109,7 @@ func (c *nester) encloses(p, i int32) bool {
 	return c.start[i]+c.dur[i] <= pe+CallOverrunNs
 }
 
-// Walk calls enter and leave for every slice of the tree, as calls and returns would
-// come.
+// Walk calls enter and leave for every slice of the tree, in the order of calls and returns.
 func (t *Tree) Walk(enter, leave func(i int32)) {
 	var stack []int32
 	for _, i := range t.Order {

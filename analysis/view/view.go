@@ -1,9 +1,8 @@
-// Package view is one reading of a trace's device work for all analyses: which slices
-// are work on which lane, who launched whom, when something was busy, and which host
-// slice lies in which.
+// Package view reads a trace's device work, once for all analyses: which slices are work on which
+// lane, which call launched each, when something was busy, and which host slice lies in which.
 //
-// A View takes the trace's times as they are. Analyses look through analysis/plausible,
-// which gives them a View without what cannot be true.
+// A View takes the trace's times as they are. Analyses use package analysis/plausible, which gives
+// them a View without statements that cannot be true.
 package view
 
 import (
@@ -18,8 +17,8 @@ import (
 // None is the index of no slice.
 const None = int32(-1)
 
-// Lane is one stream of one device. On work that lies on a thread (a collective_comm row of
-// Gloo) Device and Stream are its process and thread.
+// Lane is one stream of one device. For work on a thread (a collective_comm row of Gloo), Device
+// and Stream are its process and thread.
 type Lane struct {
 	Device int64         `json:"device"`
 	Stream int64         `json:"stream"`
@@ -44,9 +43,9 @@ type View struct {
 // New reads t.
 func New(t *trace.Trace) *View { return build(t, t.Slices.Start, t.Slices.Dur, nil, nil) }
 
-// With reads v's trace with other times and fewer slices. apart holds device work whose
-// launch is not believed; it adds to what v does not believe already. The arguments
-// belong to the new View.
+// With returns a View of v's trace with other times and fewer slices. apart holds device work whose
+// launch is not believed, beside the work whose launch v does not believe already. The new View
+// owns the arguments.
 func (v *View) With(start, dur []int64, keep []bool, apart map[int32]bool) *View {
 	for i := range v.apart {
 		if apart == nil {
@@ -57,14 +56,14 @@ func (v *View) With(start, dur []int64, keep []bool, apart map[int32]bool) *View
 	return build(v.Trace, start, dur, keep, apart)
 }
 
-// Cut returns a View of what lies in [lo, hi): slices that reach over an edge end there.
+// Cut returns a View of the slices in [lo, hi), cut at its edges.
 func (v *View) Cut(lo, hi int64) *View {
 	keep, start, dur := CutTimes(v.Start, v.Dur, v.Keep, lo, hi)
 	return v.With(start, dur, keep, nil)
 }
 
-// CutTimes returns which slices lie in [lo, hi) and their times, cut at its edges. A nil was
-// says that all slices count.
+// CutTimes returns which slices lie in [lo, hi) and their times, cut at its edges. If was is nil,
+// all slices count.
 func CutTimes(start, dur []int64, was []bool, lo, hi int64) (keep []bool, from, took []int64) {
 	n := len(start)
 	keep, from, took = make([]bool, n), make([]int64, n), make([]int64, n)
@@ -146,13 +145,13 @@ func (v *View) lane(seen map[[2]int64]int32, t trace.TrackID) int32 {
 // End is when slice i ends.
 func (v *View) End(i int32) int64 { return v.Start[i] + v.Dur[i] }
 
-// Counts says whether slice i is to be looked at.
+// Counts reports whether slice i counts.
 func (v *View) Counts(i int32) bool { return v.Keep == nil || v.Keep[i] }
 
 // Name is the name of slice i.
 func (v *View) Name(i int32) string { return v.Trace.String(v.Trace.Slices.Name[i]) }
 
-// OnDevice says whether work i lies on a device's lane; a collective_comm row can lie on a
+// OnDevice reports whether work i lies on a device's lane; a collective_comm row can lie on a
 // thread.
 func (v *View) OnDevice(i int32) bool {
 	return v.Trace.Tracks[v.Trace.Slices.Track[i]].Kind == trace.TrackGPU
@@ -202,8 +201,8 @@ func (v *View) Extent() (lo, hi int64, ok bool) {
 // mtiaWrappers begin the names of MTIA rows that enclose the rows of the work itself.
 var mtiaWrappers = []string{"job_exe", "packet", "pe_exe", "cpum_exe_subgraph", "runFunction"}
 
-// IsWrapper says whether a row of device work by its category and name encloses other
-// rows and is no work of its own.
+// IsWrapper reports whether a row of device work, by its category and name, encloses other rows and
+// is not work itself.
 func IsWrapper(cat trace.Category, name string) bool {
 	if cat != trace.CatMTIACCP {
 		return false

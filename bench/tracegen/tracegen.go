@@ -31,7 +31,7 @@ type Options struct {
 	Unlike bool // with a random text in every slice's arguments, the worst for a reader
 }
 
-// Counts is what was written.
+// Counts says how much was written.
 type Counts struct {
 	Bytes                   int64
 	Slices, Flows, Instants int
@@ -142,7 +142,7 @@ func (g *generator) slice(cat, name string, on lane, start, dur int64, args stri
 		cat, name, on.pid, on.tid, us(start), us(dur), args)
 }
 
-// note is a text that no other is like.
+// note returns a text that differs from all others.
 func (g *generator) note() string {
 	var b [24]byte
 	for i := 0; i < len(b); i += 8 {

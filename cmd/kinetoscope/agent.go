@@ -60,8 +60,8 @@ func (c *agentCmd) Run(e *cli.Env) error {
 	return errors.Join(fleet.Close(), a.Close())
 }
 
-// seats are the servers that this agent drives. In a deployment file they have the places that
-// they have for whoever serves it.
+// seats returns the places of the servers that this agent drives. Servers in a deployment file get
+// the same places as in the process that serves the file.
 func (c *agentCmd) seats() ([]httpdriver.Seat, error) {
 	list, err := parseTargets(c.Targets)
 	if err != nil {
@@ -98,8 +98,8 @@ type localAgent struct {
 	env   *cli.Env
 }
 
-// startAgent starts an agent for the processes of a command, whose sockets are its own,
-// or for those of the host. Their stages are numbered from first on.
+// startAgent starts an agent: with sockets of its own for the processes of a command, else for
+// those of the host. Their stages are numbered from first on.
 func startAgent(e *cli.Env, eng *omni.Engine, socketDir string, command bool, first int) (*localAgent, error) {
 	k := &localAgent{env: e}
 	if command && socketDir == "" {
@@ -118,7 +118,8 @@ func startAgent(e *cli.Env, eng *omni.Engine, socketDir string, command bool, fi
 	return k, nil
 }
 
-// vars are the variables with which a command's processes find the agent.
+// vars returns the environment variables from which a command's processes learn the agent's
+// sockets.
 func (k *localAgent) vars() []string {
 	vars := []string{"KINETO_USE_DAEMON=1"}
 	if k.dir != "" {

@@ -23,7 +23,7 @@ import (
 // askCmd is the verb of a registered analysis.
 type askCmd struct {
 	answer.Verb
-	kong.Plugins // the analysis' own options, and those of the flags below that it has
+	kong.Plugins // the analysis' own options, and those of the flags below that apply to it
 
 	hta    flags.Definition
 	byRank flags.ByRank
@@ -165,7 +165,7 @@ func (c *askCmd) each(e *cli.Env, found *analyses.Answer, infos []reading.Info) 
 	return nil
 }
 
-// compareAppetite lets both sides be kept and as much again be used to compare them.
+// compareAppetite keeps both sides in memory, and reserves as much again for comparing them.
 const compareAppetite = 2
 
 // Run reads both sides and prints what changed.
@@ -219,7 +219,7 @@ func (c *compareCmd) side(e *cli.Env, path string) (analyses.Side, []reading.Inf
 	return analyses.Side{Path: path, Traces: list}, infos, err
 }
 
-// beside writes what belongs to an answer and is not part of it: files and notes.
+// beside writes what comes with an answer but is not part of it: files and notes.
 func beside(e *cli.Env, found *analyses.Answer) error {
 	for _, f := range found.Files {
 		if err := os.WriteFile(f.Path, f.Content, 0o644); err != nil {
@@ -243,7 +243,7 @@ func answerOf(a *analyses.Analysis, found *analyses.Answer) answer.Answer {
 	return out
 }
 
-// inputError makes a mistake of who asks a usage error.
+// inputError makes a UsageError of an analysis' error about its input.
 func inputError(err error) error {
 	var wrong *analyses.InputError
 	if errors.As(err, &wrong) {
@@ -252,7 +252,7 @@ func inputError(err error) error {
 	return err
 }
 
-// firstError keeps the first error that several goroutines report.
+// firstError keeps the first error that any of several goroutines reports.
 type firstError struct {
 	mu  sync.Mutex
 	err error

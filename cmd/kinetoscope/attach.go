@@ -18,12 +18,11 @@ import (
 	"github.com/kinetoscope/kinetoscope/store/runs"
 )
 
-// errCommandEnded says that the command is over before anything was recorded.
+// errCommandEnded says that the command ended before anything was recorded.
 var errCommandEnded = errors.New("the command has ended")
 
-// attached captures processes that attach by themselves, those of a command or any that
-// come, until the command or the time is over, the iterations are recorded, or the user
-// interrupts.
+// attached captures processes that attach by themselves: those of a command, or any. It ends when
+// the command ends, the time is over, the iterations are recorded, or the user interrupts.
 func (c *captureCmd) attached(e *cli.Env) error {
 	plan, err := c.checkAttached(e)
 	if err != nil {
@@ -52,10 +51,10 @@ func (c *captureCmd) attached(e *cli.Env) error {
 	}
 	res, err := c.captureAttached(e, eng, cmd)
 	if res == nil {
-		cmd.Interrupt() // what it was started for has failed
+		cmd.Interrupt() // the capture that it was started for has failed
 		return errors.Join(err, cmd.Wait(e.Ctx))
 	}
-	if c.Ready != "" { // a server goes on for ever
+	if c.Ready != "" { // a server does not end by itself
 		cmd.Interrupt()
 	} else if err != nil && c.Command != nil {
 		fmt.Fprintln(e.Err, "the command goes on; Ctrl-C ends it")
@@ -63,7 +62,7 @@ func (c *captureCmd) attached(e *cli.Env) error {
 	return errors.Join(c.print(e, res), err, cmd.Wait(e.Ctx))
 }
 
-// how is the flag that was given.
+// how names the flag that chose this kind of capture.
 func (c *captureCmd) how() string {
 	switch {
 	case len(c.Targets) > 0:
@@ -117,7 +116,7 @@ func (c *captureCmd) checkAttached(e *cli.Env) (*omni.Plan, error) {
 	return plan, nil
 }
 
-// checkKineto refuses what Kineto cannot do.
+// checkKineto refuses options that Kineto cannot follow.
 func (c *captureCmd) checkKineto() error {
 	switch {
 	case c.Kineto && c.Iterations > 0:
@@ -195,8 +194,8 @@ func (c *captureCmd) awaitEnd(ctx context.Context, eng *omni.Engine) {
 	awaitRecorded(ctx, eng)
 }
 
-// steady is how long the ranks of a server that serves must be the same ones: launchers
-// show before their workers, which take their places a moment later.
+// steady is how long the set of a server's ranks must not change before recording: launchers appear
+// before their workers, which replace them a moment later.
 const steady = 3 * time.Second
 
 // awaitReady returns when the server serves.
@@ -208,8 +207,8 @@ func (c *captureCmd) awaitReady(ctx context.Context, p *cli.Progress) error {
 	return child.AwaitServing(ctx, c.Ready)
 }
 
-// awaitRanks returns when the ranks are there and, of a server, have been the same ones for
-// a while, so that none is recorded in place of the one that follows it.
+// awaitRanks returns when the ranks are present. Those of a server must not have changed for a
+// while, so that none is recorded which another is about to replace.
 func (c *captureCmd) awaitRanks(ctx context.Context, eng *omni.Engine) error {
 	for {
 		if err := eng.WaitAttached(ctx, c.Ranks); err != nil || c.Ready == "" {

@@ -63,7 +63,7 @@ type captureResult struct {
 	Failed        int              `json:"failed"`
 }
 
-// defaultPipeline is captured if none is named.
+// defaultPipeline is captured if the user names none.
 const defaultPipeline = "omni"
 
 // captureSchema is the version of captureResult.
@@ -135,10 +135,10 @@ func (c *captureCmd) Run(e *cli.Env) error {
 	return errors.Join(sent.Err, outcome.Error(st))
 }
 
-// stopTimeout bounds the end of a capture: the session's own bounds lie below it.
+// stopTimeout bounds the end of a capture; the bounds of the session itself are shorter.
 const stopTimeout = 5 * time.Minute
 
-// stopFollowed stops a session and has the line say how far its end is.
+// stopFollowed stops a session and shows on the line how far its end is.
 func stopFollowed(ctx context.Context, eng *omni.Engine, p *cli.Progress) (*session.Status, error) {
 	end := outcome.Follow(ctx, p, func(context.Context) *session.Status { return eng.Session() })
 	defer end()
@@ -192,7 +192,7 @@ func (c *captureCmd) check(e *cli.Env) (*omni.Plan, []omni.Request, error) {
 	return plan, requests, nil
 }
 
-// startRequest is the session that the flags ask for.
+// startRequest returns the session that the flags ask for.
 func (c *captureCmd) startRequest() protocol.StartRequest {
 	q := c.Request()
 	if c.Iterations > 0 {
@@ -200,7 +200,7 @@ func (c *captureCmd) startRequest() protocol.StartRequest {
 	}
 	q.Last = c.Last
 	if c.Kineto {
-		q.MaxDuration = c.Duration // Kineto has to know it when it begins
+		q.MaxDuration = c.Duration // Kineto needs the duration when it begins
 	}
 	return q
 }
@@ -223,7 +223,7 @@ func readPrompts(e *cli.Env, path string) ([]omni.Request, error) {
 	return requests, nil
 }
 
-// checkStages says whether there is anything to capture.
+// checkStages returns an error if no stage of the pipeline can be captured.
 func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
 	q := c.startRequest()
 	if err := q.CheckStages(p.Refs()); err != nil {
@@ -243,7 +243,7 @@ func (c *captureCmd) checkStages(p *deploy.Pipeline) error {
 	return cli.Usage("no stage of pipeline %s has a profiler: set profiler_config: {profiler: torch} in the file, or --profiler-config.profiler=torch", p.Name)
 }
 
-// drive sends the load while the session records, or lets a command do so.
+// drive sends requests while the session records, or runs the command that sends them.
 func (c *captureCmd) drive(e *cli.Env, eng *omni.Engine, requests []omni.Request, out *load.Outputs,
 	p *cli.Progress) load.Result {
 	if c.Command != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 )
 
-// verbs is every verb with its flags, but for those of package analyses.
+// verbs has every verb with its flags, except those of package analyses.
 type verbs struct {
 	Capture    captureCmd    `cmd:"" help:"Run a pipeline, capture all its stages, and report where the time went."`
 	Overhead   overheadCmd   `cmd:"" help:"Run a pipeline and say what profiling costs it: states of the profiler take turns under one load."`
@@ -45,7 +45,7 @@ type verbs struct {
 	Verbose bool `short:"v" help:"Log what happens, the ranks' logs too, on stderr."`
 }
 
-// run is the program but for the process.
+// run is the whole program, apart from the process it runs in: it returns the exit code.
 func run(ctx context.Context, args []string, s cli.Streams) int {
 	var c verbs
 	exited := -1

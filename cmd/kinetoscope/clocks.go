@@ -8,8 +8,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// clockTable shows what each rank's clock was found to be, and what is left between its ends
-// of collectives and those of the others.
+// clockTable shows the clock that was found for each rank, and how far its ends of collectives
+// still are from those of the other ranks.
 func (w *rewriting) clockTable() *report.Table {
 	t := &report.Table{
 		Name: "clocks", Title: "Clocks", What: "rank",
@@ -35,11 +35,11 @@ func (w *rewriting) clockTable() *report.Table {
 	return t
 }
 
-// Limits of what is believed of traces that are put on one clock.
+// Limits of what is plausible for traces that are put on one clock.
 const (
-	// farNs is by how much a wall clock may be wrong: hosts without NTP drift seconds a day.
+	// farNs is how wrong the wall clock of a host may be: without NTP it drifts by seconds a day.
 	farNs = int64(5e9)
-	// apartNs is the gap between windows beyond which traces have nothing to do with each other.
+	// apartNs is the gap between windows beyond which two traces do not belong to one capture.
 	apartNs = int64(1e9)
 )
 
@@ -62,7 +62,7 @@ func (w *rewriting) doubtsOfClocks() (out []string) {
 				"collectives are numbered alike", name, time.Duration(c.OffsetNs).Round(time.Millisecond))
 		case c.Contradicts:
 			say("the clock of %s cannot be brought to agree with its collectives", name)
-		case c.Collectives == 0 && w.alone(i):
+		case c.Collectives == 0 && w.othersCollect(i):
 			say("%s has %d collectives of groups and none in common with another rank of its stage: traces of different "+
 				"captures or windows", name, len(p.rank.Collectives))
 		}
@@ -74,8 +74,8 @@ func (w *rewriting) doubtsOfClocks() (out []string) {
 	return out
 }
 
-// alone reports whether part i has collectives, and so has another rank of its scope.
-func (w *rewriting) alone(i int) bool {
+// othersCollect reports whether part i has collectives and so has another rank of its scope.
+func (w *rewriting) othersCollect(i int) bool {
 	p := &w.parts[i]
 	for k := range w.parts {
 		q := &w.parts[k]

@@ -14,8 +14,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/store/runs"
 )
 
-// pipelines reports whether both sides are runs that are compared as wholes: nobody chose among
-// their ranks, and one has several.
+// pipelines reports whether both sides are runs to be compared as wholes: at least one has several
+// ranks, and the user chose none of them.
 func (c *compareCmd) pipelines() (bool, error) {
 	if len(c.Rank) > 0 || c.Stage != "" {
 		return false, nil
@@ -36,8 +36,8 @@ func (c *compareCmd) pipelines() (bool, error) {
 	return several, nil
 }
 
-// pipeline is the run that path means as a side: its report, computed anew from its recordings
-// where what lies in the run is of a version that did not keep what a comparison needs.
+// pipeline returns the run at path as a side of a comparison. Its report is computed again from its
+// recordings if the report in the run is of a version that lacks what a comparison needs.
 func (c *compareCmd) pipeline(e *cli.Env, path string) (analyses.Side, []reading.Info, error) {
 	run, err := c.FindRun(path)
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *compareCmd) pipeline(e *cli.Env, path string) (analyses.Side, []reading
 	return analyses.Side{Path: path, Pipeline: side}, runInfos(m, rep), nil
 }
 
-// runInfos is what the answer's JSON says of the traces behind a run's report.
+// runInfos describes, for the answer's JSON, the traces behind a run's report.
 func runInfos(m *store.Manifest, rep *pipeline.Report) []reading.Info {
 	var out []reading.Info
 	for i := range rep.Stages {

@@ -33,8 +33,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/open"
-	_ "github.com/kinetoscope/kinetoscope/trace/write" // what can be written
-	_ "github.com/kinetoscope/kinetoscope/web/offline" // HTML
+	_ "github.com/kinetoscope/kinetoscope/trace/write" // registers the writers
+	_ "github.com/kinetoscope/kinetoscope/web/offline" // registers HTML
 )
 
 type convertCmd struct {
@@ -57,8 +57,7 @@ type cutFlags struct {
 	Request  string        `help:"Only slices of the request with this id." placeholder:"ID"`
 }
 
-// filter returns what is kept of a trace whose clock runs offset ahead of the common one,
-// which began at start.
+// filter returns the filter that the flags ask for.
 func (c *cutFlags) filter() (cut.Filter, error) {
 	f := cut.Filter{Request: c.Request}
 	if c.From < 0 || c.To < 0 || c.To > 0 && c.To < c.From {
@@ -84,19 +83,19 @@ func (c *cutFlags) some() bool {
 	return c.From > 0 || c.To > 0 || len(c.Category) > 0 || c.Name != "" || c.Request != ""
 }
 
-// stdout as --output is the standard output.
+// stdout as --output means standard output.
 const stdout = "-"
 
-// convertPart is one trace as the first reading knows it.
+// convertPart is one trace, as the first reading describes it.
 type convertPart struct {
 	label  string
 	info   reading.Info
 	rank   align.Rank
-	first  int64 // its own first time
-	last   int64 // its own last
+	first  int64 // the trace's first time on its own clock
+	last   int64 // and its last
 	empty  bool
 	clock  align.Clock
-	placed bool // its clock is the wall clock
+	placed bool // its times are wall-clock times
 }
 
 func (c *convertCmd) Run(e *cli.Env) error {
@@ -199,7 +198,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	return parts, nil
 }
 
-// rewriting writes parts, which are read a second time one after the other.
+// rewriting writes the parts, which it reads a second time, one after the other.
 type rewriting struct {
 	c      *convertCmd
 	e      *cli.Env
@@ -223,7 +222,7 @@ func (w *rewriting) begin() int64 {
 	return start
 }
 
-// at returns the clock of a part: what has no wall clock begins with the others.
+// at returns the clock of a part. A part without a wall clock begins where the others begin.
 func (w *rewriting) at(p *convertPart) func(int64) int64 {
 	switch {
 	case len(w.parts) == 1:
@@ -310,7 +309,7 @@ func (w *rewriting) tables() error {
 	return nil
 }
 
-// answers has add called for every part, and returns what the tables of all need.
+// answers calls add for every part, and returns what the tables of all parts together need.
 func (w *rewriting) answers(want tables.Wanted, add func(i int, r tables.Rank) error) (*tables.Answers, error) {
 	pages := pageOf{answer.Verb{Paths: w.c.Paths, Options: w.c.Options, Choice: w.c.Choice}}
 	var list []report.Ranked[tablesPart]
@@ -326,7 +325,7 @@ func (w *rewriting) answers(want tables.Wanted, add func(i int, r tables.Rank) e
 		return nil, err
 	}
 	if w.c.some() {
-		pages.Paths = nil // the reports of runs are of all
+		pages.Paths = nil // the reports of runs cover all parts
 	}
 	return pages.answers(w.e, want, list, infos)
 }
@@ -360,7 +359,7 @@ func (w *rewriting) stream() error {
 	return errors.Join(out.Close(), b.Flush())
 }
 
-// introduce fills in who the trace is of, where the first reading learnt more.
+// introduce sets stage and rank of the trace where the first reading learnt more of them.
 func introduce(t *trace.Trace, p *convertPart) {
 	t.Meta.StageID, t.Meta.Stage, t.Meta.Replica, t.Meta.Rank = p.info.StageID, p.info.Stage, p.info.Replica,
 		p.info.Rank
@@ -398,7 +397,7 @@ func (w *rewriting) file(f format.Format, pack format.Compression) (err error) {
 	return nil
 }
 
-// say tells on stderr what the file does not hold, and how well the clocks are known.
+// say tells on stderr what the file has no place for, and how well the clocks are known.
 func (w *rewriting) say(f format.Format) {
 	if f.Lacks != "" {
 		fmt.Fprintf(w.e.Err, "note: not in it: %s\n", f.Lacks)
@@ -413,7 +412,7 @@ func (w *rewriting) say(f format.Format) {
 	}
 	sections := []report.Section{{Tables: []*report.Table{w.clockTable()}}}
 	if err := report.Page(w.e.Err, "", "", sections, w.e.Text()); err != nil {
-		return // nothing can be said any more
+		return // stderr is closed
 	}
 	for _, d := range w.doubtsOfClocks() {
 		fmt.Fprintf(w.e.Err, "WARNING: %s\n", d)
@@ -438,7 +437,7 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 	return errors.Join(err, closePack(), b.Flush())
 }
 
-// name is the part's name in the file: that of a timeline where stage and rank are known.
+// name returns the part's name in the file: stage and rank as in a timeline, if they are known.
 func (w *rewriting) name(p *convertPart) string { return cmp.Or(identity.Name(p.info.Meta), p.label) }
 
 func (w *rewriting) labels(p *convertPart) (out []string) {
@@ -451,7 +450,7 @@ func (w *rewriting) labels(p *convertPart) (out []string) {
 	return out
 }
 
-// packed returns what compresses into w, and what ends it.
+// packed returns a writer that compresses into w, and a function that completes it.
 func packed(w io.Writer, c format.Compression) (io.Writer, func() error, error) {
 	switch c {
 	case format.Gzip:

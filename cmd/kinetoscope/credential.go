@@ -17,8 +17,8 @@ type credentialCmd struct {
 	Permissions bool `help:"What its user needs on a NATS cluster of your own (--nats), as JSON for that server's configuration, instead of a token."`
 }
 
-// Run prints the token that lets one rank, or a host's agent, join the server of that
-// directory and opens nothing else there.
+// Run prints a token with which one rank, or one host's agent, can join the server of the
+// directory. The token opens nothing else there.
 func (c *credentialCmd) Run(e *cli.Env) error {
 	if c.Permissions == (c.DataDir != "") {
 		return cli.Usage(
@@ -30,7 +30,7 @@ func (c *credentialCmd) Run(e *cli.Env) error {
 			return cli.UsageError{Err: err}
 		}
 		enc := json.NewEncoder(e.Out)
-		enc.SetEscapeHTML(false) // the server's configuration knows no escapes by number
+		enc.SetEscapeHTML(false) // NATS' configuration does not know \u escapes
 		enc.SetIndent("", "  ")
 		return enc.Encode(permissionsOf(p))
 	}
@@ -47,7 +47,7 @@ type natsSide struct {
 	Allow []string `json:"allow"`
 }
 
-// natsAnswers is for how long and how often a user may answer what it was asked.
+// natsAnswers bounds how long and how often a user may answer a request.
 type natsAnswers struct {
 	Max     int    `json:"max"`
 	Expires string `json:"expires"`

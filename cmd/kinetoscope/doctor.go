@@ -22,11 +22,11 @@ type doctorAnswer struct {
 
 type doctorOfOne struct {
 	Target string             `json:"target"`
-	OK     bool               `json:"ok"` // it can be profiled
+	OK     bool               `json:"ok"` // the server can be profiled
 	Checks []httpdriver.Check `json:"checks"`
 }
 
-// Run says what keeps servers from being profiled, and what mends it. It starts nothing.
+// Run says what keeps servers from being profiled and what to do about it. It starts nothing.
 func (c *doctorCmd) Run(e *cli.Env) error {
 	list, err := parseTargets(c.Targets)
 	if err != nil {

@@ -30,7 +30,7 @@ type inspectCmd struct {
 	Verify bool `help:"Check a run's files against the sizes and hashes in its manifest."`
 }
 
-// inspection is what is in one file.
+// inspection describes the content of one file.
 type inspection struct {
 	reading.Info
 	// on disk; of an archive's member those of its text; 0 for standard input
@@ -43,7 +43,7 @@ type inspection struct {
 	Instants    int               `json:"instants"`
 	Counters    int               `json:"counters"`
 	FlowEnds    int               `json:"flow_ends"`
-	Overlaps    int               `json:"overlapping_slices"` // in lanes of their own
+	Overlaps    int               `json:"overlapping_slices"` // slices in further lanes
 	SharedCalls int               `json:"calls_with_shared_correlation"`
 	SharedFlows int               `json:"flows_with_shared_id"`
 	ArgsBytes   int64             `json:"args_bytes"`
@@ -53,7 +53,7 @@ type inspection struct {
 	tables []*report.Table
 }
 
-// recordingInfo is what only recordings of ours have.
+// recordingInfo describes a recording of the profiler; other files have none.
 type recordingInfo struct {
 	Version      int               `json:"version"`
 	Process      string            `json:"process"`
@@ -66,9 +66,9 @@ type recordingInfo struct {
 	TrackDrops   map[string]uint64 `json:"track_drops"`
 	Truncated    uint64            `json:"truncated_texts"`
 	Reason       string            `json:"end_reason,omitempty"` // why it ended; "" if it was cut
-	ClockStepNs  int64             `json:"wall_clock_step_ns"`   // how far the wall clock went from the recording's
+	ClockStepNs  int64             `json:"wall_clock_step_ns"`   // drift of the wall clock
 	Cut          *format.Cut       `json:"cut,omitempty"`
-	Damage       []format.Damage   `json:"damage,omitempty"` // pieces in the middle; what lies behind was read
+	Damage       []format.Damage   `json:"damage,omitempty"` // damaged pieces; what stands behind them was read
 }
 
 func (c *inspectCmd) Run(e *cli.Env) error {
@@ -145,7 +145,8 @@ func inspect(t *trace.Trace) inspection {
 	return v
 }
 
-// fromFile adds what only the file knows and completes the facts.
+// fromFile adds what only the file itself shows: size, packing, and what a recording says of
+// itself.
 func (v *inspection) fromFile(ctx context.Context) error {
 	var head []report.Fact
 	add := func(key, f string, args ...any) {
@@ -220,7 +221,7 @@ func packing(path string) unpack.Kind {
 	return u.Kind()
 }
 
-// readRecording reads what a recording says about how it was made.
+// readRecording reads how a recording was made.
 func readRecording(ctx context.Context, path string) (*recordingInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 func main() {
 	omni.WorkerMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the first asks for an orderly end, the second has none
+	context.AfterFunc(ctx, stop) // the first interrupt asks for an orderly end, the second ends at once
 	defer stop()
 	code := run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	stop()

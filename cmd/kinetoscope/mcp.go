@@ -31,7 +31,7 @@ func (c *mcpCmd) Run(e *cli.Env) error {
 	if c.HTTP != "" {
 		return c.serve(e, server)
 	}
-	// Standard input and output are the protocol; what people should read goes to stderr.
+	// The protocol uses standard input and output; messages for people go to stderr.
 	err = server.Run(e.Ctx, &mcp.StdioTransport{})
 	if err != nil && !errors.Is(err, context.Canceled) && e.Ctx.Err() == nil {
 		return fmt.Errorf("serve agents: %w", err)
@@ -39,7 +39,7 @@ func (c *mcpCmd) Run(e *cli.Env) error {
 	return nil
 }
 
-// mcpShutdown is how long an agent's running question may take when the server is to end.
+// mcpShutdown is how long a question that is being answered may take when the server is to end.
 const mcpShutdown = 5 * time.Second
 
 func (c *mcpCmd) serve(e *cli.Env, server *mcp.Server) error {

@@ -19,7 +19,7 @@ import (
 // headersVariable is OpenTelemetry's own variable for headers of exporters.
 const headersVariable = "OTEL_EXPORTER_OTLP_HEADERS"
 
-// collector is where --otlp pushes to, checked before anything is read.
+// collector returns the collector of --otlp. It is checked before anything is read.
 func (c *convertCmd) collector() (*otlp.Collector, error) {
 	if c.OTLP == "" {
 		return nil, nil
@@ -56,7 +56,7 @@ func (w *rewriting) push(to *otlp.Collector) error {
 	return nil
 }
 
-// called is what the written file is of: its own name, or that of the only input.
+// called names the source of the spans: the written file, or else the only input.
 func (w *rewriting) called() string {
 	if w.c.Output != "" {
 		return filepath.Base(w.c.Output)

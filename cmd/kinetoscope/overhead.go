@@ -32,10 +32,10 @@ type overheadCmd struct {
 	JSON        bool     `name:"json" help:"Print the answer as JSON."`
 }
 
-// Limits of what is measured: beyond them a measurement takes hours and says no more.
+// Limits of a measurement: beyond them it takes hours and is no more precise.
 const (
 	maxRequests = 1000 // a turn
-	maxAlso     = 8    // states: each has a turn in every round, and a column
+	maxAlso     = 8    // further states; each has a turn in every round, and a column
 )
 
 // overheadReady bounds the start: every torch rank imports torch, on a small machine one
@@ -47,7 +47,7 @@ func (c *overheadCmd) Run(e *cli.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	// All that the sessions leave lies here, the ranks' recordings on their way too.
+	// All files of the sessions lie here, recordings on their way to the hub too.
 	dir, err := os.MkdirTemp("", "kinetoscope-overhead-")
 	if err != nil {
 		return err
@@ -118,8 +118,8 @@ func (c *overheadCmd) check(e *cli.Env) (*omni.Plan, *overhead.Options, error) {
 	return plan, o, nil
 }
 
-// also reads the further states. They change the configuration that the stages have in
-// common, for a session has one for all of them.
+// also reads the further states. They change the configuration that all stages share, because a
+// session has one configuration for all of them.
 func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 	if len(c.Also) > maxAlso {
 		return nil, cli.Usage("--also: %d times, %d at most", len(c.Also), maxAlso)
@@ -166,7 +166,7 @@ func (c *overheadCmd) also(p *deploy.Pipeline) ([]overhead.Recording, error) {
 	return out, nil
 }
 
-// pipelineTitle names the stages in order, as a report of theirs does.
+// pipelineTitle names the stages in order, as the pipeline's report does.
 func pipelineTitle(eng *omni.Engine) string {
 	var names []string
 	for _, s := range eng.Stages() {

@@ -75,7 +75,7 @@ func (c *psCmd) Run(e *cli.Env) error {
 			err = d.Probe(e.Ctx)
 			f := d.Facts()
 			s.Version, s.Ranks, s.Dir = f.Version, f.Ranks, d.Dir()
-			_ = d.Close() // nothing is under way
+			_ = d.Close() // nothing is recorded, so nothing can be lost
 		}
 		if err != nil {
 			s.State = strings.TrimPrefix(err.Error(), t.String()+" ")
@@ -88,7 +88,8 @@ func (c *psCmd) Run(e *cli.Env) error {
 	return out.print(e)
 }
 
-// torchProcesses are those of a host that have torch loaded, as far as this user may see.
+// torchProcesses returns the processes of a host that have torch loaded, as far as this user may
+// see them.
 func torchProcesses(root string) []procs.Process {
 	var out []procs.Process
 	dirs, _ := filepath.Glob(filepath.Join(root, "[0-9]*"))
@@ -136,7 +137,7 @@ func wayTo(p procs.Process) string {
 	return "start it with KINETO_USE_DAEMON=1, or attach in it"
 }
 
-// maxName is how much of a command line is shown.
+// maxName is how many characters of a command line are shown.
 const maxName = 40
 
 func (a *psAnswer) print(e *cli.Env) error {

@@ -44,8 +44,8 @@ type recoveredSession struct {
 // recoverSchema is the version of recoverResult.
 const recoverSchema = 1
 
-// Run brings home what lies in spools. Directories that are in use are left alone: named
-// ones with an error, others silently.
+// Run hands over the recordings that lie in spools. A directory that a process still uses is left
+// alone: with an error if the user named it, silently otherwise.
 func (c *recoverCmd) Run(e *cli.Env) error {
 	dirs, named := c.Dirs, true
 	if len(dirs) == 0 {
@@ -84,14 +84,14 @@ func (c *recoverCmd) Run(e *cli.Env) error {
 
 func (c *recoverCmd) recover(ctx context.Context, e *cli.Env, dir string, named bool) ([]hub.Recovered, error) {
 	if !named {
-		// Whoever may write there may make a directory of that name.
+		// Other users can write to the parent, and may have made a directory of that name.
 		if st, err := os.Lstat(dir); err != nil || !st.IsDir() {
 			return nil, nil
 		} else if uid, _, known := plainfile.Owner(st); known && uid != os.Geteuid() {
 			return nil, nil
 		}
 		if _, err := os.Stat(hub.SpoolDir(dir)); err != nil {
-			return nil, nil // of something else
+			return nil, nil // it has no spool
 		}
 	}
 	found, err := hub.Recover(ctx, hub.RecoverConfig{Dir: dir, RunsDir: c.RunsDir, Convert: conversion.Session,
@@ -102,7 +102,7 @@ func (c *recoverCmd) recover(ctx context.Context, e *cli.Env, dir string, named 
 	if err == nil && !named {
 		if left, _ := filepath.Glob(filepath.Join(hub.SpoolDir(dir), "*",
 			"*")); len(left) == 0 { //nolint:errcheck // the pattern is good
-			err = os.RemoveAll(dir) // its capture would have done so
+			err = os.RemoveAll(dir) // the capture that made it would have removed it
 		}
 	}
 	return found, err

@@ -43,7 +43,7 @@ func (c *reportCmd) Run(e *cli.Env) error {
 	return c.traces(e)
 }
 
-// runs opens the paths if they are runs, all of them; nil if none is.
+// runs opens the paths if all of them are runs; nil if none is. A mixture is an error.
 func (c *reportCmd) runs() ([]*store.Run, error) {
 	out, others, err := someRuns(&c.Options, c.Paths)
 	if err == nil && len(out) > 0 && others != "" {
@@ -54,7 +54,7 @@ func (c *reportCmd) runs() ([]*store.Run, error) {
 	return out, err
 }
 
-// someRuns opens the paths that are runs; others is one that is none.
+// someRuns opens the paths that are runs; others is one of the paths that are not.
 func someRuns(o *reading.Options, paths []string) (out []*store.Run, others string, err error) {
 	for _, p := range paths {
 		r, err := o.FindRun(p)
@@ -125,7 +125,8 @@ func (c *reportCmd) pipelines(e *cli.Env, runs []*store.Run) error {
 	return nil
 }
 
-// runReportOf is a run's report: what lies in it, or computed from its recordings.
+// runReportOf returns a run's report: the one in the run, or if fresh is set or there is none, one
+// computed from its recordings.
 func runReportOf(e *cli.Env, o *reading.Options, r *store.Run, fresh bool) (*pipeline.Report, error) {
 	if !fresh {
 		rep, err := runs.Report(r.Dir())
@@ -149,7 +150,7 @@ func runReportOf(e *cli.Env, o *reading.Options, r *store.Run, fresh bool) (*pip
 	err = o.Each(e, &reading.Choice{}, []string{r.Dir()}, func(i int, t *trace.Trace, _ reading.Info) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if i < len(traces) { // a recording holds one trace
+		if i < len(traces) { // a recording holds exactly one trace
 			traces[i] = t
 		}
 		return nil
@@ -163,7 +164,7 @@ func runReportOf(e *cli.Env, o *reading.Options, r *store.Run, fresh bool) (*pip
 	return runs.Analyze(&m.Session, ins, traces), nil
 }
 
-// traceResult is what the page needs of one trace once that is gone.
+// traceResult is what the page needs of a trace after the trace is freed.
 type traceResult struct {
 	subject *analysis.Subject // nil under a limit of memory
 	part    analysis.RankPart // only under a limit of memory
@@ -173,7 +174,7 @@ type traceResult struct {
 	found   analyses.Found
 }
 
-// traces reports on traces of any producer.
+// traces reports on traces that are not runs, whoever wrote them.
 func (c *reportCmd) traces(e *cli.Env) error {
 	page := analyses.NewPage(analyses.Asked{HTA: c.HTA})
 	var failed firstError
@@ -223,7 +224,7 @@ func (c *reportCmd) traces(e *cli.Env) error {
 	return report.Traces(e.Out, out, e.Text())
 }
 
-// page makes the page of what was found, and what of it is JSON.
+// page builds the page of the results, and the part of it that --json prints.
 func (c *reportCmd) page(
 	page *analyses.Page, list []report.Ranked[traceResult], infos []reading.Info,
 ) (*report.TraceReport, map[string]any, error) {
@@ -262,7 +263,7 @@ func (c *reportCmd) page(
 	return out, doc, nil
 }
 
-// recordings is the pipeline's report if all traces are recordings of native stages.
+// recordings returns the pipeline's report if all traces are recordings of native stages, else nil.
 func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Report {
 	var traces []*trace.Trace
 	var o pipeline.Options
@@ -276,8 +277,8 @@ func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Repo
 	return pipeline.Analyze(traces, o)
 }
 
-// ofStage reports whether a trace is the recording of a native stage, and not of a program
-// that recorded itself.
+// ofStage reports whether a trace is the recording of a native stage, rather than of a program that
+// recorded itself.
 func ofStage(t *trace.Trace) bool {
 	return (t.Meta.Format == native.Format || t.Meta.Format == sglangomni.Format) &&
 		(t.Meta.StageID >= 0 || t.Meta.Stage != "")
@@ -293,7 +294,8 @@ func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {
 	return report.Text(e.Out, rep, e.Text())
 }
 
-// report runs all analyses; under a limit of memory they were run rank by rank.
+// report runs all analyses. Under a limit of memory they have been run rank by rank, and are
+// joined.
 func (c *reportCmd) report(list []report.Ranked[traceResult]) *analysis.Report {
 	if c.Memory == 0 {
 		var subjects []*analysis.Subject

@@ -120,7 +120,7 @@ func (c *runsLabelCmd) Run(e *cli.Env) error {
 	return c.answer(e, it)
 }
 
-// answer says how a run is labelled now.
+// answer prints how a run is labelled now.
 func (c *runsLabelCmd) answer(e *cli.Env, it *catalog.Item) error {
 	if c.JSON {
 		return cli.JSON(e.Out, it)
@@ -139,7 +139,7 @@ type runsDeleteCmd struct {
 	IDs []string `arg:"" name:"id" help:"The runs' ids."`
 }
 
-// Run deletes runs; one that stays keeps back no other.
+// Run deletes runs. One that cannot be deleted does not keep the others.
 func (c *runsDeleteCmd) Run(e *cli.Env) error {
 	server, err := c.Client()
 	if err != nil {

@@ -66,7 +66,7 @@ type serveCmd struct {
 	ReadyTimeout time.Duration  `default:"2m" help:"How long all ranks may take to be ready."`
 }
 
-// Run checks everything that was asked for before it binds, and binds before it loads models.
+// Run checks the whole input before it binds the address, and binds before it loads models.
 func (c *serveCmd) Run(e *cli.Env) error {
 	plan, err := c.plan(e)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *serveCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return err
 	}
-	ln, err := httpd.Bind(e.Ctx, c.Addr) // first: a port in use is known before models are loaded
+	ln, err := httpd.Bind(e.Ctx, c.Addr) // first, so that a port in use is reported before models are loaded
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (c *serveCmd) Run(e *cli.Env) error {
 	})
 }
 
-// plan is what is to be served, checked; nothing is started yet.
+// plan returns what is to be served, checked; nothing is started yet.
 func (c *serveCmd) plan(e *cli.Env) (*omni.Plan, error) {
 	o, err := c.Override(e)
 	if err != nil {
@@ -152,7 +152,7 @@ func (c *serveCmd) plan(e *cli.Env) (*omni.Plan, error) {
 	return plan, nil
 }
 
-// config is the engine's configuration as the flags say it, with what o overrides.
+// config returns the engine's configuration from the flags, with what o overrides.
 func (c *serveCmd) config(e *cli.Env, o *deploy.ProfilerOverride) omni.Config {
 	return omni.Config{
 		Found:              sayFound(e),
@@ -217,7 +217,7 @@ func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door doo
 	return srv.Serve(e.Ctx)
 }
 
-// keep has old runs deleted as the flags say. The returned function ends that and waits for it.
+// keep deletes old runs as the flags say until stop is called, which waits for it.
 func (c *serveCmd) keep(e *cli.Env, runs *catalog.Catalog) (stop func()) {
 	p := catalog.Policy{MaxAge: c.KeepAge, MaxBytes: int64(c.KeepBytes)}
 	ctx, cancel := context.WithCancel(e.Ctx)
@@ -231,8 +231,8 @@ func (c *serveCmd) keep(e *cli.Env, runs *catalog.Catalog) (stop func()) {
 	}
 }
 
-// lookBackOnQuit has each SIGQUIT capture the last seconds of all ranks. The returned function
-// ends that and waits for it.
+// lookBackOnQuit captures the last seconds of all ranks at each SIGQUIT until stop is called, which
+// waits for a capture under way.
 func lookBackOnQuit(ctx context.Context, eng *omni.Engine) (stop func()) {
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)
@@ -255,8 +255,8 @@ func lookBackOnQuit(ctx context.Context, eng *omni.Engine) (stop func()) {
 	}
 }
 
-// targets reads --target, and a deployment file of targets alone, which runs no model: then
-// c.Attach is set and the file is read. The name is what the file calls the pipeline, or "".
+// targets reads --target, and a deployment file that has only targets and so runs no model: then it
+// sets c.Attach. The text is the file's name for the pipeline, or "".
 func (c *serveCmd) targets() ([]httpdriver.Target, string, error) {
 	list, err := parseTargets(c.Targets)
 	if err != nil {
@@ -275,7 +275,7 @@ func (c *serveCmd) targets() ([]httpdriver.Target, string, error) {
 	}
 	p, _, err := deploy.Load(c.File)
 	if err != nil || !p.TargetsOnly() {
-		return nil, "", nil // what is wrong with it is said where it is planned
+		return nil, "", nil // an error in the file is reported where it is planned
 	}
 	if c.TP != 0 {
 		return nil, "", cli.Usage("%s runs no model: leave out --tensor-parallel-size", c.File)
@@ -287,14 +287,14 @@ func (c *serveCmd) targets() ([]httpdriver.Target, string, error) {
 	return p.Targets, p.Name, nil
 }
 
-// door is who may come in over HTTP.
+// door says who may use the server over HTTP.
 type door struct {
 	keys []web.Key
 	tls  *tls.Config // nil: not encrypted
 }
 
-// door reads and checks all that decides who may come in. Where others reach the server it
-// asks for a key or a certificate.
+// door reads and checks everything that decides who may use the server. If other hosts can reach
+// it, a key or a certificate is required.
 func (c *serveCmd) door(e *cli.Env) (d door, err error) {
 	if c.KeyFile != "" {
 		if d.keys, err = readKeys(c.KeyFile); err != nil {
@@ -306,7 +306,7 @@ func (c *serveCmd) door(e *cli.Env) (d door, err error) {
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil || web.IsLoopback(c.Addr) || len(c.APIKeys)+len(d.keys) > 0 ||
 		c.HTTPClientCA != "" {
-		return d, nil // bind reports a wrong address
+		return d, nil // Bind reports a wrong address
 	}
 	if !c.Insecure {
 		return d,
@@ -341,7 +341,8 @@ func readKeys(path string) (keys []web.Key, err error) {
 	return keys, nil
 }
 
-// serverTLS is nil without a certificate. With clientCA clients must show one of its own.
+// serverTLS returns nil without a certificate. With clientCA, clients must show a certificate that
+// it signed.
 func serverTLS(cert, key, clientCA string) (*tls.Config, error) {
 	if cert == "" && key == "" && clientCA == "" {
 		return nil, nil

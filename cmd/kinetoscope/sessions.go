@@ -25,7 +25,7 @@ type sessionsCmd struct {
 	Download string `help:"Directory to put the session's artifacts into." type:"path" placeholder:"DIR"`
 }
 
-// Run lists a server's sessions, or shows one or brings it home.
+// Run lists a server's sessions, shows one, or downloads its files.
 func (c *sessionsCmd) Run(e *cli.Env) error {
 	server, err := c.Client()
 	if err != nil {

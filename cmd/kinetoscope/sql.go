@@ -30,14 +30,14 @@ type sqlCmd struct {
 	reading.Choice
 }
 
-// Under --memory DuckDB gets what is left beside the code of both programs and what they take
-// anyhow; with less than the least it answers nothing.
+// Memory of DuckDB under --memory: the limit less the code of both programs and their fixed needs.
+// With less than leastDuckDB it cannot answer.
 const (
 	besideDuckDB = 160 << 20
 	leastDuckDB  = 64 << 20
 )
 
-// sqlHelper is the program that answers; it is apart because it needs cgo.
+// sqlHelper is the program that answers. It is a program of its own because it needs cgo.
 const sqlHelper = "kinetoscope-sql"
 
 func (c *sqlCmd) Run(e *cli.Env) error {
@@ -62,7 +62,7 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 	}
 	args := []string{dir}
 	if c.Memory > 0 {
-		debug.FreeOSMemory() // what the tables were made with is the helper's now
+		debug.FreeOSMemory() // the helper needs the memory in which the tables were made
 		args = append(args, fmt.Sprintf("--memory-mb=%d", max(leastDuckDB, int64(c.Memory)-besideDuckDB)/1e6))
 	}
 	if question != "" {
@@ -152,8 +152,8 @@ func (c *sqlCmd) database() (string, error) {
 	return filepath.Join(dir, c.Session+".duckdb"), nil
 }
 
-// tables returns a directory with the tables of the traces that the question needs, made
-// now or by an earlier question.
+// tables returns a directory with the tables that the question needs, of the traces at paths. They
+// are made now, or were made for an earlier question.
 func (c *sqlCmd) tables(e *cli.Env, paths []string, question string) (string, error) {
 	ins, err := c.Inputs(e, paths)
 	if err != nil {

@@ -14,7 +14,7 @@ type stopCmd struct {
 	NoWait bool `help:"Return at once; status shows the progress."`
 }
 
-// Run stops the running session. It fails if a rank's part of it is not whole.
+// Run stops the running session. It fails if the part of any rank is incomplete.
 func (c *stopCmd) Run(e *cli.Env) error {
 	server, err := c.Client()
 	if err != nil {

@@ -13,14 +13,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// tablesPart is what is left of a trace whose own tables are written.
+// tablesPart is what is kept of a trace after its own tables are written.
 type tablesPart struct {
 	at    int // number of its files
 	part  tables.Part
-	trace *trace.Trace // a recording of a stage, whose report is made of all; else nil
+	trace *trace.Trace // a recording of a stage, kept for the report of all stages; else nil
 }
 
-// pageOf asks for what the verb report says, for tables of the same traces.
+// pageOf computes the content of the verb report for tables of the same traces.
 type pageOf struct{ answer.Verb }
 
 // keep returns the trace if the report of all may need it as a whole.
@@ -31,7 +31,7 @@ func (p *pageOf) keep(d tables.Wanted, t *trace.Trace) *trace.Trace {
 	return nil
 }
 
-// answers joins what is known of the traces one by one with the reports of their runs.
+// answers joins the answers of single traces with the reports of their runs.
 func (p *pageOf) answers(e *cli.Env, d tables.Wanted, list []report.Ranked[tablesPart],
 	infos []reading.Info) (*tables.Answers, error) {
 	a := &tables.Answers{}
@@ -56,8 +56,8 @@ func (p *pageOf) answers(e *cli.Env, d tables.Wanted, list []report.Ranked[table
 	return a, err
 }
 
-// pipelines returns the reports of the runs that were asked for, or of recordings that are
-// no run; none for other traces.
+// pipelines returns the reports of the runs among the paths, or of recordings outside of runs; none
+// for other traces.
 func (p *pageOf) pipelines(e *cli.Env, recordings []*trace.Trace) ([]tables.Pipeline, error) {
 	c := reportCmd{Verb: p.Verb}
 	c.Quiet = true

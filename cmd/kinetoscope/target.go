@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// targetStage is the first stage of targets where processes attach as well, whose
-	// stages count from 0.
+	// targetStage is the first stage number of targets if processes attach as well, whose stages
+	// begin at 0.
 	targetStage = 100
 	// processStage is the first stage of Kineto's processes where a pipeline has stages of its own.
 	processStage = 50
-	// serverStop bounds the end of a capture of processes that are not ours, which were seen
-	// to write for minutes after a stop.
+	// serverStop bounds the end of a capture of servers and their processes, which may write for
+	// minutes after a stop.
 	serverStop = 40 * time.Minute
 )
 
@@ -40,7 +40,7 @@ func parseTargets(list []string) ([]httpdriver.Target, error) {
 	return out, nil
 }
 
-// sayFound is how a verb says what servers are.
+// sayFound returns a function with which a verb says what kind of servers it found.
 func sayFound(e *cli.Env) func(httpdriver.Seat, httpdriver.Facts, string) {
 	var mu sync.Mutex
 	return func(s httpdriver.Seat, f httpdriver.Facts, dir string) {
@@ -50,8 +50,8 @@ func sayFound(e *cli.Env) func(httpdriver.Seat, httpdriver.Facts, string) {
 	}
 }
 
-// servers captures servers that are driven over HTTP, and whoever attaches beside them. A
-// command is the load: it runs while they record.
+// servers captures servers that are driven over HTTP, and processes that attach beside them. A
+// command, if there is one, is the load: it runs while they record.
 func (c *captureCmd) servers(e *cli.Env) (err error) {
 	list, err := parseTargets(c.Targets)
 	if err != nil {
@@ -75,7 +75,7 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 		return cli.StartError(err)
 	}
 	defer eng.Close()
-	own := len(eng.Ranks()) // a pipeline's are there when it is open
+	own := len(eng.Ranks()) // the ranks of a pipeline are present when it is open
 	if with != nil && with.requests == nil {
 		with.requests = load.Default(eng.Stages())
 	}
@@ -150,8 +150,8 @@ func (c *captureCmd) checkServers(e *cli.Env) (*omni.Plan, *alongside, error) {
 	return plan, b, nil
 }
 
-// captureServers records, with the command as the load, and collects. A pipeline beside the
-// servers is sent its requests meanwhile.
+// captureServers records, with the command as the load, and collects the files. A native pipeline
+// beside the servers gets its requests meanwhile.
 func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progress, with *alongside) (*captureResult,
 	*child.Program, error) {
 	if _, err := eng.StartProfile(e.Ctx, c.startRequest()); err != nil {
@@ -189,8 +189,8 @@ func (c *captureCmd) captureServers(e *cli.Env, eng *omni.Engine, p *cli.Progres
 	return res, cmd, errors.Join(err, reportErr, outcome.Error(st))
 }
 
-// send sends the requests of a pipeline beside servers again and again until ctx ends; those
-// on their way then are let come to their end.
+// send sends requests to the pipeline beside the servers, again and again until ctx ends. Requests
+// under way at that time are completed.
 func (c *captureCmd) send(ctx context.Context, eng *omni.Engine, with *alongside) load.Result {
 	return load.Drive(context.WithoutCancel(ctx), eng, load.Options{Requests: with.requests, Concurrency: c.Concurrency,
 		Endless: true, Stop: ctx.Done(), Outputs: with.outputs, Done: func(int) {}})

@@ -65,7 +65,7 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		return err
 	}
 	defer ln.Close()
-	opts.Memory /= int64(len(of)) // each is read into its part
+	opts.Memory /= int64(len(of)) // the two sides share the limit
 	lib := &paths{cmd: c, env: e, of: of, opts: opts, bar: b}
 	api := view.New(view.Config{Library: lib, Memory: opts.Memory * int64(len(of))})
 	defer api.Close()
@@ -73,7 +73,7 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		ShutdownGrace: httpd.QuickShutdown})
 	url := srv.URL + page
 	if made != "" {
-		url += "#key=" + made // the part behind # stays in the browser
+		url += "#key=" + made // browsers do not send what follows #
 	}
 	fmt.Fprintln(e.Out, url)
 	if c.ReadyFile != "" {
@@ -83,7 +83,7 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		defer os.Remove(c.ReadyFile)
 	}
 	for id := range of {
-		if err := api.Begin(id); err != nil { // before the browser is there
+		if err := api.Begin(id); err != nil { // reading begins before the browser asks
 			return err
 		}
 	}
@@ -93,20 +93,20 @@ func (c *viewCmd) Run(e *cli.Env) error {
 	return errors.Join(srv.Serve(e.Ctx), c.Full(e))
 }
 
-// Ids of what --compare shows.
+// Ids of the two sides that --compare shows.
 const (
 	sideA = "a"
 	sideB = "b"
 )
 
-// shelf is what a view shows.
+// shelf is the input of one view.
 type shelf struct {
 	ins   []view.Input
-	found *view.Opened // before anything is read
+	found *view.Opened // title and failures, known before anything is read
 }
 
-// shelves lists what there is to show before anything is served, so that a wrong path is exit
-// code 2: by the ids of views, and the page to begin with.
+// shelves finds what there is to show before anything is served, so that a wrong path is exit code
+// 2. It returns the shelves by the ids of their views, and the page to open.
 func (c *viewCmd) shelves(e *cli.Env) (of map[string]*shelf, page string, err error) {
 	ids, page := []string{web.ViewID}, "/view/"+web.ViewID
 	if c.Compare {
@@ -130,7 +130,7 @@ func (c *viewCmd) shelves(e *cli.Env) (of map[string]*shelf, page string, err er
 	return of, page, nil
 }
 
-// find lists what paths mean together.
+// find returns the traces that paths mean, as one view.
 func (c *viewCmd) find(e *cli.Env, paths []string) (out *view.Opened, ins []view.Input, err error) {
 	out = &view.Opened{Place: timeline.Placement(c.Place)}
 	var files []string
@@ -182,14 +182,14 @@ func (c *viewCmd) find(e *cli.Env, paths []string) (out *view.Opened, ins []view
 	return out, ins, nil
 }
 
-// paths is the library of what the user has named: one view, or two to compare.
+// paths is the library of the traces that the user named: one view, or two to compare.
 type paths struct {
 	cmd  *viewCmd
 	env  *cli.Env
 	of   map[string]*shelf
 	opts open.Options
 
-	reading sync.Mutex // one after the other, each by all cores, so that the bar tells of one
+	reading sync.Mutex // views are read one after the other, each by all cores, under one bar
 	bar     *cli.Bar
 }
 
@@ -230,7 +230,7 @@ func (l *paths) sayLeft(o *view.Opened) {
 	reading.NoteLeft(&e)
 }
 
-// openBrowser shows url to the user; that it could not is not an error of the verb.
+// openBrowser shows url to the user. A failure is only noted: the user can open the URL by hand.
 func openBrowser(e *cli.Env, url string) {
 	name, args := "xdg-open", []string{url}
 	switch runtime.GOOS {
@@ -239,7 +239,7 @@ func openBrowser(e *cli.Env, url string) {
 	case "windows":
 		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", url}
 	}
-	cmd := exec.Command(name, args...) // it outlives nobody: it hands the URL to a browser and ends
+	cmd := exec.Command(name, args...) // not bound to ctx: it hands the URL to the browser and ends
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintf(e.Err, "note: no browser was opened (%v); open the URL above\n", err)
 		return

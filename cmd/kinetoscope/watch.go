@@ -38,19 +38,19 @@ type watchCmd struct {
 type captured struct {
 	SchemaVersion int             `json:"schema_version"`
 	At            time.Time       `json:"at"`
-	Target        string          `json:"target"` // of which the condition held
+	Target        string          `json:"target"` // the server whose metrics met the condition
 	When          string          `json:"when"`
 	Value         float64         `json:"value"`
 	Session       *session.Status `json:"session"`
 }
 
-// watched is a server whose metrics are read.
+// watched is a server whose metrics are read again and again.
 type watched struct {
 	seat httpdriver.Seat
 	d    *httpdriver.Driver
 	last *scrape.Sample
 	held map[string]int // how many times in a row a condition has held
-	said string         // the last trouble, so that it is said once
+	said string         // the last trouble reported, so that it is reported once
 }
 
 // Run captures whenever a condition holds.
@@ -104,8 +104,8 @@ func (c *watchCmd) Run(e *cli.Env) error {
 	return errors.Join(err, fleet.Close())
 }
 
-// watchPast captures the seconds before a condition held, which the flight recorders of a
-// running server's ranks have: those of processes as they are keep none.
+// watchPast captures the seconds before a condition held, from the flight recorders of a running
+// server's ranks. Processes that were not prepared have no flight recorder.
 func (c *watchCmd) watchPast(e *cli.Env, list []httpdriver.Target, when []*scrape.Condition) error {
 	q := protocol.StartRequest{Prefix: "watch", Last: c.Last, AllowPartial: true}
 	if err := q.Validate(); err != nil {
@@ -131,7 +131,7 @@ func (c *watchCmd) watchPast(e *cli.Env, list []httpdriver.Target, when []*scrap
 	})
 }
 
-// watch calls capture whenever a condition holds.
+// watch calls capture each time that a condition holds.
 func (c *watchCmd) watch(e *cli.Env, seats []httpdriver.Seat, when []*scrape.Condition,
 	capture func(*captured) error) (err error) {
 	var servers []*watched
@@ -142,7 +142,7 @@ func (c *watchCmd) watch(e *cli.Env, seats []httpdriver.Seat, when []*scrape.Con
 	}()
 	for _, seat := range seats {
 		if seat.Part > 0 {
-			continue // its first stage's metrics are the server's
+			continue // the metrics of its first stage are those of the whole server
 		}
 		d, err := httpdriver.New(seat.Target, seat.ID, e.Log)
 		if err != nil {
@@ -168,7 +168,7 @@ func (c *watchCmd) watch(e *cli.Env, seats []httpdriver.Seat, when []*scrape.Con
 			if n == c.Max || wait.For(e.Ctx, c.Quiet) != nil {
 				return nil
 			}
-			for _, s := range servers { // what was measured while they wrote says nothing of their load
+			for _, s := range servers { // metrics measured while the servers wrote files do not describe their load
 				s.last, s.held = nil, map[string]int{}
 			}
 			continue

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// probeTimeout bounds one question to a server that is healthy; a busy one answers
-	// within seconds.
+	// probeTimeout bounds one question to a server. A healthy server answers within seconds even
+	// when it is busy.
 	probeTimeout = 10 * time.Second
 	// maxAnswer bounds what is read of an answer: the largest is an openapi.json.
 	maxAnswer = 16 << 20
@@ -24,8 +24,8 @@ const (
 	shownAnswer = 200
 )
 
-// client asks one server. Its transport has no timeout of its own: a stop was seen to take
-// minutes, and a context bounds each call.
+// client sends requests to one server. Its transport has no timeout of its own, because a stop may
+// take minutes; a context bounds each call.
 type client struct {
 	base, token string
 	header      string // in which the token is sent; "": Authorization
@@ -53,7 +53,7 @@ func newClient(to Target) (*client, error) {
 		transport.TLSClientConfig = cfg
 	}
 	return &client{base: to.URL, token: to.Token, header: to.Header, http: &http.Client{Transport: transport,
-		// Who follows one hands the token to whoever is named.
+		// A client that followed redirects would send the token to whatever server they name.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
 
@@ -69,7 +69,7 @@ func (a answer) ok() bool { return a.status/100 == 2 }
 // decode reads the answer's JSON.
 func (a answer) decode(out any) error { return json.Unmarshal(a.body, out) }
 
-// String is the answer for people, on one line.
+// String returns the answer for people, on one line.
 func (a answer) String() string {
 	text := strings.Join(strings.Fields(string(a.body)), " ")
 	if len(text) > shownAnswer {
@@ -107,7 +107,7 @@ func (c *client) call(ctx context.Context, method, path string, body any) (answe
 	return answer{resp.StatusCode, b}, err
 }
 
-// auth is the header that lets this side in, "" if there is none.
+// auth returns the header that authenticates this client, "" if there is none.
 func (c *client) auth() (header, value string) {
 	switch {
 	case c.token == "":
@@ -118,13 +118,14 @@ func (c *client) auth() (header, value string) {
 	return c.header, c.token
 }
 
-// get asks for a JSON document. What is not JSON, or is not there, leaves out as it is.
+// get asks for a JSON document. If the answer is not JSON, or the server has no such document, out
+// stays as it is.
 func (c *client) get(ctx context.Context, path string, out any) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	a, err := c.call(ctx, http.MethodGet, path, nil)
 	if err == nil && a.ok() && out != nil {
-		_ = json.Unmarshal(a.body, out) // a probe takes what it can read
+		_ = json.Unmarshal(a.body, out) // a probe uses what it can read
 	}
 	return a, err
 }

@@ -23,11 +23,11 @@ import (
 // maxRanks bounds the ranks of one server.
 const maxRanks = 1024
 
-// timing are the bounds of the driver, which tests shorten.
+// timing has the time limits of the driver; tests shorten them.
 type timing struct {
-	flush time.Duration // how long after a stop files may take: minutes were seen, with stacks more
-	free  time.Duration // how long an arm waits for the session before to be written
-	quiet time.Duration // how long nothing may grow after the stop before what is there is all
+	flush time.Duration // how long files may take after a stop: minutes were seen, more with stacks
+	free  time.Duration // how long an arm waits until the previous session's files are written
+	quiet time.Duration // the files are complete if none has grown for so long after the stop
 	look  time.Duration // how often the directory is looked at
 	ask   time.Duration // how often a server that records is asked whether it lives
 	start time.Duration // bounds a start: an answer takes as long as a step
@@ -39,16 +39,16 @@ func realTiming() timing {
 		ask: 2 * time.Second, start: 8 * time.Second, apart: 1100 * time.Millisecond}
 }
 
-// maxUnanswered is how many questions in a row a server may leave unanswered: it answers none while
-// a step runs.
+// maxUnanswered is how many questions in a row a server may leave unanswered before it counts as
+// lost: it does not answer while a step runs.
 const maxUnanswered = 5
 
-// refused is how many connections in a row are refused by a server that has ended: nobody
-// listens any more. One that is busy takes them, and does not answer.
+// refused is how many refused connections in a row show that a server has ended. A busy server
+// accepts connections and does not answer.
 const refused = 2
 
-// errServerEnded is why a stop is given up to which a server that has lost a worker never
-// answers: it waits for its connections to close before it ends.
+// errServerEnded is why the driver gives up a stop. A server that has lost a worker never answers
+// the stop: before it ends, it waits for its connections to close.
 var errServerEnded = errors.New("the server has ended: it takes no connection any more")
 
 // Driver records one server, or one stage of a server that has several. It is a
@@ -59,12 +59,12 @@ type Driver struct {
 	c      *client
 	log    *slog.Logger
 	time   timing
-	ctx    context.Context // of what goes on beside requests; ends with Close
+	ctx    context.Context // of work that outlives a call; ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	rank   protocol.RankID
 	free   func(dir string) (int64, bool) // store.Free
-	shared *shared                        // starts and stops in common with other stages' drivers; nil: of its own
+	shared *shared                        // starts and stops together with the drivers of other stages; nil: alone
 
 	mu    sync.Mutex
 	facts Facts  // of the last probe
@@ -76,8 +76,8 @@ type Driver struct {
 // Option changes a Driver.
 type Option func(*Driver)
 
-// New returns the driver of the rank id, which stands for all of the server's, and asks the
-// server nothing: Probe does, and each session anew. Close ends it.
+// New returns the driver of the rank id, which stands for all ranks of the server. It does not ask
+// the server anything; Probe does, and each session does again. Close ends the driver.
 func New(to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
 	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id, free: store.Free}
 	if d.e == nil {
@@ -97,7 +97,7 @@ func New(to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driv
 	return d, nil
 }
 
-// Open returns the driver of a server that has said that it can be profiled.
+// Open returns the driver of a server, after the server has said that it can be profiled.
 func Open(ctx context.Context, to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
 	d, err := New(to, id, log, opts...)
 	if err != nil {
@@ -109,8 +109,8 @@ func Open(ctx context.Context, to Target, id protocol.RankID, log *slog.Logger, 
 	return d, nil
 }
 
-// Probe asks the server what it is and whether it can be profiled, and finds where its files
-// appear.
+// Probe asks the server what it is and whether it can be profiled, and finds the directory of its
+// files.
 func (d *Driver) Probe(ctx context.Context) error {
 	facts, err := d.e.probe(ctx, d.c, d.to)
 	if err != nil {
@@ -135,21 +135,21 @@ func (d *Driver) Probe(ctx context.Context) error {
 	return nil
 }
 
-// Facts are what the server said of itself when it was last asked.
+// Facts returns what the server said of itself at the last Probe.
 func (d *Driver) Facts() Facts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.facts
 }
 
-// Dir is where the server's files are expected, "" before that is known.
+// Dir returns the directory in which the server's files are expected, "" before it is known.
 func (d *Driver) Dir() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.dir
 }
 
-// Close gives up what is under way. A server that is still writing goes on.
+// Close gives up waiting for the server. A server that is still writing goes on.
 func (d *Driver) Close() error {
 	d.cancel()
 	d.wg.Wait()
@@ -157,7 +157,7 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// Capabilities are those of the server as it was last probed.
+// Capabilities returns those of the server at the last Probe.
 func (d *Driver) Capabilities() driver.Capabilities {
 	f := d.Facts()
 	c := driver.Capabilities{
@@ -179,7 +179,7 @@ func (d *Driver) Capabilities() driver.Capabilities {
 	return c
 }
 
-// Call answers what every rank answers: ping, info and flight.
+// Call answers the methods that every rank answers: ping, info and flight.
 func (d *Driver) Call(_ context.Context, method string, _ map[string]any) (any, error) {
 	switch method {
 	case protocol.CallPing:
@@ -194,8 +194,8 @@ func (d *Driver) Call(_ context.Context, method string, _ map[string]any) (any, 
 	return nil, fmt.Errorf("%s: servers answer ping, info and flight", method)
 }
 
-// Prepare asks whether the server answers, waits for the session before, and lists what is
-// in its directory already.
+// Prepare checks that the server answers, waits until the previous session's files are written, and
+// lists the files that are already in the directory.
 func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, error) {
 	d.mu.Lock()
 	last := d.last
@@ -216,7 +216,7 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 			return nil, err
 		}
 	}
-	// Asked anew each time: a server may have been replaced by another release.
+	// The server is probed for each session: it may have been replaced by another release.
 	if err := d.Probe(ctx); err != nil {
 		return nil, err
 	}
@@ -224,8 +224,8 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 		return nil, fmt.Errorf("%s: %w", d.to, err)
 	}
 	c := &capture{d: d, job: j, done: make(chan struct{}), over: make(chan struct{})}
-	// Servers of one session may write to one directory: the session's id alone would not
-	// tell their files apart. Letters and digits are what every release takes in a prefix.
+	// Several servers of a session may write to one directory, so the session's id alone would not
+	// tell their files apart. Every release accepts letters and digits in a prefix.
 	c.tag = fmt.Sprintf("%ss%dr%d", j.Session, d.rank.Stage, d.rank.Replica)
 	if d.shared != nil {
 		c.tag = fmt.Sprintf("%ss%dr%d", j.Session, d.shared.first.Stage, d.shared.first.Replica)
@@ -261,7 +261,7 @@ type capture struct {
 	own    string          // the same if it was made for this session alone, else ""
 	at     time.Time       // when it began
 	until  time.Time       // when it was told to end
-	before map[string]seen // what was there, in a directory that is not the session's own
+	before map[string]seen // files that were there before, in a directory that is not the session's own
 	over   chan struct{}   // closed when recording is to end
 	done   chan struct{}   // closed when the server has written, or will not
 	result driver.Files    // valid after done, as is err
@@ -271,10 +271,10 @@ type capture struct {
 	began   bool
 	ended   bool
 	dropped bool
-	judged  bool            // by who closes done
+	judged  bool            // set by the goroutine that closes done
 	stopped answer          // to /stop_profile
-	ends    map[string]end  // what was found at the end of files
-	listed  map[string]seen // the session's files when they were looked at last
+	ends    map[string]end  // ends of files that were read
+	listed  map[string]seen // the session's files at the last look
 }
 
 // Begin starts the server's profiler.
@@ -283,7 +283,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	defer cancel()
 	a, err := c.d.begin(ctx, c)
 	if err != nil {
-		// Whether the start arrived is not known, so the server is told to stop.
+		// It is not known whether the start arrived, so the server is told to stop.
 		c.d.wg.Go(func() { c.undo() })
 		return driver.Began{}, fmt.Errorf("%s: POST %s: %w", c.d.to, c.round.facts.Start, plain(err))
 	}
@@ -292,7 +292,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, c.d.e.refused(a))
 	}
 	if err := c.d.e.began(a); err != nil {
-		c.d.wg.Go(func() { c.undo() }) // others of its parts may have begun
+		c.d.wg.Go(func() { c.undo() }) // other stages may have begun
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, err)
 	}
 	c.at = time.Now()
@@ -306,7 +306,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	return driver.Began{At: c.job.Now()}, nil
 }
 
-// undo ends what a start that was not answered may have begun.
+// undo stops what a start without an answer may have begun.
 func (c *capture) undo() {
 	defer close(c.done)
 	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
@@ -317,8 +317,8 @@ func (c *capture) undo() {
 	c.remove()
 }
 
-// watch asks whether the server lives and, where it counts the steps, whether its ranks
-// have written, until the recording is to end.
+// watch asks whether the server is alive, until the recording is to end. If the server counts
+// steps, watch also looks whether its ranks have written their files.
 func (c *capture) watch() {
 	ask, look := time.NewTicker(c.d.time.ask), time.NewTicker(c.d.time.look)
 	defer ask.Stop()
@@ -351,8 +351,8 @@ func (c *capture) watch() {
 	}
 }
 
-// End tells the server to stop, and waits for its files beside: a stop is answered when all
-// is written.
+// End tells the server to stop and returns at once; waiting for the files goes on in a goroutine,
+// because a server answers the stop only when everything is written.
 func (c *capture) End(context.Context) (driver.Ended, error) {
 	e := driver.Ended{At: c.job.Now(), Note: c.d.e.lacks(c.job.Config)}
 	c.mu.Lock()
@@ -363,7 +363,7 @@ func (c *capture) End(context.Context) (driver.Ended, error) {
 	return e, nil
 }
 
-// write is the time from the stop to the last file.
+// write runs from the stop to the last file.
 func (c *capture) write() {
 	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
 	defer cancel()
@@ -378,14 +378,14 @@ func (c *capture) write() {
 		c.mu.Lock()
 		c.stopped = a
 		c.mu.Unlock()
-		giveUp(nil) // nobody need ask any more
+		giveUp(nil) // nothing to ask for any more
 		answered <- err
 	})
 	c.d.wg.Go(func() { c.whileItListens(asked, giveUp) })
 	c.finish(c.await(ctx, answered))
 }
 
-// whileItListens gives a stop up once the server takes no connection any more.
+// whileItListens calls giveUp once the server accepts no connection any more.
 func (c *capture) whileItListens(ctx context.Context, giveUp context.CancelCauseFunc) {
 	ask := time.NewTicker(c.d.time.ask)
 	defer ask.Stop()
@@ -405,7 +405,7 @@ func (c *capture) whileItListens(ctx context.Context, giveUp context.CancelCause
 	giveUp(errServerEnded)
 }
 
-// finish judges what is there once nothing more is to come; err is why it may be too early.
+// finish judges the files once no more are expected; err says why that may be too early.
 func (c *capture) finish(err error) {
 	c.mu.Lock()
 	if c.judged {
@@ -425,7 +425,7 @@ func (c *capture) finish(err error) {
 	}
 }
 
-// answered is what the server has said to the stop, zero before that.
+// answered returns the server's answer to the stop, the zero answer before it came.
 func (c *capture) answered() answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -442,7 +442,7 @@ func (c *capture) Files(ctx context.Context) (driver.Files, error) {
 	}
 }
 
-// Written is how much the server has written so far.
+// Written returns how many bytes the server has written so far.
 func (c *capture) Written() int64 {
 	var n int64
 	for _, f := range c.find().files {
@@ -451,15 +451,15 @@ func (c *capture) Written() int64 {
 	return n
 }
 
-// Writing is how far the server's files are.
+// Writing returns how far the server's files are.
 func (c *capture) Writing() protocol.Writing { return c.find().writing() }
 
-// Discard removes the session's files, now or when they are written.
+// Discard removes the session's files, at once or when they are written.
 func (c *capture) Discard() error {
 	c.mu.Lock()
 	c.dropped = true
 	wait := c.began
-	if wait && !c.ended { // it has failed: nobody has told the server
+	if wait && !c.ended { // the capture failed, and the server has not been told to stop
 		c.ended = true
 		close(c.over)
 		c.d.wg.Go(c.write)
@@ -476,7 +476,7 @@ func (c *capture) Discard() error {
 	return nil
 }
 
-// remove removes what the session's name is on; what cannot be told from others' stays.
+// remove removes the files that the session's name is on. Files that may be others' stay.
 func (c *capture) remove() {
 	if c.d.to.Keep {
 		return
@@ -486,7 +486,7 @@ func (c *capture) remove() {
 	case c.own != "" && c.d.shared == nil:
 		err = os.RemoveAll(c.own)
 	case c.own != "" || c.round.facts.Prefix || c.d.e.layout().deep:
-		// A directory that a start has made is the session's: no other server of a pipeline
+		// A directory that a start has made belongs to the session: no other server of a pipeline
 		// writes there, and this one has one session at a time.
 		for _, f := range c.find().files {
 
@@ -494,11 +494,11 @@ func (c *capture) remove() {
 				err = errors.Join(err, e)
 			}
 			if dir := filepath.Dir(f.name); dir != "." {
-				_ = os.Remove(filepath.Join(c.dir, dir)) // if that was the last of it
+				_ = os.Remove(filepath.Join(c.dir, dir)) // succeeds if it is empty now
 			}
 		}
 		if c.own != "" {
-			_ = os.Remove(c.own) // the last of its stages leaves nothing in it
+			_ = os.Remove(c.own) // the last stage to be removed leaves it empty
 		}
 	}
 	if err != nil {

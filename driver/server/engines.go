@@ -20,9 +20,9 @@ type Facts struct {
 	Prefix  bool // a start takes a profile_prefix: new files can be told by name
 	Steps   bool // a start takes a number of steps
 	Delay   bool // and a number of steps before them
-	// Fields are the members that a start takes, where the server says so: no other is sent.
+	// Fields are the members that a start accepts, if the server lists them: no others are sent.
 	Fields map[string]bool
-	// Worker is the engine behind a server that only hands calls on.
+	// Worker is the engine behind a server that forwards calls to it.
 	Worker protocol.Engine
 	// Start and Stop are the paths of the routes.
 	Start, Stop string
@@ -34,7 +34,7 @@ func (f Facts) paths() Facts {
 	return f
 }
 
-// round is one session on one server, as an engine has to know it.
+// round is one session on one server, with what an engine needs to know.
 type round struct {
 	facts Facts
 	to    Target
@@ -42,43 +42,44 @@ type round struct {
 	tag   string // the session's name on this server: letters and digits
 }
 
-// start is how a session is begun.
+// start is the request that begins a session.
 type start struct {
 	body map[string]any // nil: none is sent
-	// own is the directory of the session's own that the server is made to write to, ""
-	// if it writes to one that it shares.
+	// own is a directory for this session alone, into which the server is told to write; "" if it
+	// writes into a directory that sessions share.
 	own string
 }
 
-// engine is what differs between servers. Its methods are called with nothing locked.
+// engine has the differences between servers. Its methods are called without locks.
 type engine interface {
-	// port is where the engine listens unless told.
+	// port is the engine's default port.
 	port() string
-	// layout is how its files are told.
+	// layout says how its files are named and placed.
 	layout() layout
-	// probe asks what the server is; the error says what is missing and how to mend it.
+	// probe asks the server what it is. The error says what is missing and what to do about it.
 	probe(ctx context.Context, c *client, to Target) (Facts, error)
-	// start is what begins a session.
+	// start returns the request that begins a session.
 	start(r round) start
-	// stop is the body that ends it, nil for none.
+	// stop returns the body of the request that ends it, nil for none.
 	stop(r round) map[string]any
-	// began judges the body of a start that was answered with a status of success.
+	// began checks the body of a start's successful answer.
 	began(a answer) error
 	// refused explains the answer to a start that the server did not take.
 	refused(a answer) error
-	// lacks is what of a session's config the server cannot be told, "" if nothing.
+	// lacks names the settings of a session's config that the server does not accept, "" if there
+	// are none.
 	lacks(cfg protocol.ProfilerConfig) string
-	// nothing explains why a server may have written nothing, by what is known of it.
+	// nothing explains why a server may have written nothing, from what is known of it.
 	nothing(j driver.Job) string
 }
 
-// layout is how a server's files lie and what they are named by.
+// layout says where a server's files lie and how they are named.
 type layout struct {
-	deep      bool // in directories below the one that it shares
-	packs     bool // it packs its files after it has answered the stop
-	localRank bool // its names have the rank on a host: the header goes before them
-	stages    bool // one server has several stages, each a rank of the session's
-	together  bool // and one start begins them all
+	deep      bool // in directories below the shared one
+	packs     bool // it compresses its files after it has answered the stop
+	localRank bool // names have the rank on a host, so the header's rank is preferred
+	stages    bool // one server has several stages, each a rank of the session
+	together  bool // one start begins all of them
 }
 
 var engines = map[protocol.Engine]engine{
@@ -96,7 +97,7 @@ func (plainEngine) stop(round) map[string]any { return nil }
 func (plainEngine) began(answer) error        { return nil }
 func (plainEngine) refused(a answer) error    { return fmt.Errorf("it refuses the start: %v", a) }
 
-// openapi is what a FastAPI server says of its routes, as far as a probe looks.
+// openapi is the part of a FastAPI server's description that a probe reads.
 type openapi struct {
 	Paths      map[string]any
 	Components struct {
@@ -104,7 +105,8 @@ type openapi struct {
 	}
 }
 
-// fields are the members of the first schema whose name begins so, nil if there is none.
+// fields returns the members of the first schema whose name begins with schema, nil if there is
+// none.
 func (o *openapi) fields(schema string) map[string]bool {
 	for name, s := range o.Components.Schemas {
 		if strings.HasPrefix(name, schema) && len(s.Properties) > 0 {
@@ -118,14 +120,14 @@ func (o *openapi) fields(schema string) map[string]bool {
 	return nil
 }
 
-// routes asks for the server's routes; known is whether it tells.
+// routes asks for the server's routes; known is false if the server does not list them.
 func routes(ctx context.Context, c *client) (o openapi, known bool, err error) {
 	a, err := c.get(ctx, "/openapi.json", &o)
 	return o, err == nil && a.ok() && len(o.Paths) > 0, err
 }
 
-// profiling asks for the server's routes as routes does; that it tells them and has not the
-// one that starts a profile is the error none.
+// profiling asks for the server's routes, as routes does. If the server lists them and the one that
+// starts a profile is not among them, the error is none.
 func profiling(ctx context.Context, c *client, start string, none error) (o openapi, known bool, err error) {
 	o, known, err = routes(ctx, c)
 	if err == nil && known && o.Paths[start] == nil {
@@ -134,7 +136,7 @@ func profiling(ctx context.Context, c *client, start string, none error) (o open
 	return o, known, err
 }
 
-// version asks for the server's version, which not every server has a route for.
+// version asks for the server's version; not every server has a route for it.
 func version(ctx context.Context, c *client) (string, error) {
 	var v struct{ Version string }
 	a, err := c.get(ctx, "/version", &v)
@@ -147,7 +149,7 @@ func version(ctx context.Context, c *client) (string, error) {
 // vllm is vLLM 0.2x to 0.32, as tried (docs/servers.md).
 type vllm struct{ plainEngine }
 
-// errNoProfiler is a vLLM that was started without one.
+// errNoProfiler reports a vLLM that was started without a profiler.
 var errNoProfiler = errors.New("it has no /start_profile: start it with --profiler-config " +
 	`'{"profiler":"torch","torch_profiler_dir":"/DIR","torch_profiler_with_stack":false}'`)
 
@@ -177,7 +179,7 @@ func (vllm) start(r round) start {
 	if n := r.job.Config.DelayIterations; n > 0 {
 		body["delay_iterations"] = n
 	}
-	if len(body) == 0 { // a release that reads none may forbid one
+	if len(body) == 0 { // some releases forbid a body
 		return start{}
 	}
 	return start{body: body}
@@ -208,7 +210,8 @@ func (vllm) nothing(j driver.Job) string {
 	return "a worker whose profiler fails says so in the server's log only; is dir its torch_profiler_dir?"
 }
 
-// activities are a config's, in a server's words; those that it has no word for are left out.
+// activities returns a config's activities in the server's words, without those that it has no word
+// for.
 func activities(cfg protocol.ProfilerConfig, words map[string]string) []string {
 	var kinds []string
 	for _, a := range cfg.Activities {

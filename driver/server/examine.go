@@ -14,17 +14,17 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// Verdict is how one thing about a server stands.
+// Verdict is the outcome of one check.
 type Verdict string
 
 // The verdicts.
 const (
 	Good    Verdict = "ok"
-	Doubt   Verdict = "warning" // it can be profiled, at a price or with less in it
+	Doubt   Verdict = "warning" // it can be profiled, at a cost or with less in the traces
 	Failing Verdict = "fails"   // it cannot
 )
 
-// Check is one thing about a server that was looked at.
+// Check is one check of a server.
 type Check struct {
 	Name    string  `json:"name"`
 	Verdict Verdict `json:"verdict"`
@@ -32,11 +32,11 @@ type Check struct {
 	Mend    string  `json:"mend,omitempty"` // what to do about it
 }
 
-// minRoom is how much a directory of traces should have free: a few seconds of a large model
-// with stacks were seen to take hundreds of megabytes a rank.
+// minRoom is how many bytes a directory of traces should have free: a few seconds of a large model
+// with stacks took hundreds of megabytes a rank.
 const minRoom = 2 << 30
 
-// Examine looks at all that decides whether a server can be profiled, and starts nothing.
+// Examine checks everything that decides whether a server can be profiled, and starts nothing.
 func Examine(ctx context.Context, to Target) []Check {
 	e := &examination{to: to}
 	d, err := New(to, protocol.RankID{}, discard())
@@ -76,7 +76,7 @@ func (e *examination) add(name string, v Verdict, says, mend string) {
 	e.checks = append(e.checks, Check{name, v, says, mend})
 }
 
-// reach asks whether anybody answers, and whom it lets in.
+// reach checks whether a server answers, and whether it accepts this client.
 func (e *examination) reach(ctx context.Context, c *client) bool {
 	a, err := c.get(ctx, "/health", nil)
 	switch {
@@ -114,12 +114,12 @@ func (e *examination) facts(f Facts) {
 	}
 }
 
-// lock asks whether whoever reaches the server may profile it, by a method that the route
-// does not take: what answers 405 has let the request in.
+// lock checks whether clients of the server may profile it. It uses a method that the route does
+// not accept: a status of 405 means that the request passed authentication.
 func (e *examination) lock(ctx context.Context, d *Driver) {
 	f := d.Facts()
 	if f.Start == "" || e.to.Engine == protocol.EngineSGLang || e.to.Engine == protocol.EngineSGLangDiffusion {
-		return // a GET starts theirs
+		return // for these servers a GET would start the profiler
 	}
 	open := *d.c
 	open.token = ""
@@ -130,7 +130,7 @@ func (e *examination) lock(ctx context.Context, d *Driver) {
 	}
 }
 
-// where looks at the directory of its files.
+// where checks the directory of the server's files.
 func (e *examination) where(d *Driver) {
 	dir := e.to.Dir
 	if dir == "" {
@@ -171,7 +171,7 @@ func (e *examination) where(d *Driver) {
 	}
 }
 
-// commandLine looks at what a server of this host was started with.
+// commandLine checks the command line of a server on this host.
 func (e *examination) commandLine(d *Driver) {
 	if e.to.Engine != protocol.EngineVLLM && e.to.Engine != protocol.EngineVLLMOmni {
 		return

@@ -24,13 +24,13 @@ import (
 )
 
 const (
-	// maxListed bounds the files of a directory that are looked at.
+	// maxListed bounds the files of a directory that are listed.
 	maxListed = 100_000
-	// headBytes of a trace are read for what its header says of the ranks.
+	// headBytes is how much of a trace's beginning is read for its header's ranks.
 	headBytes = 256 << 10
-	// tailBytes of a trace are looked at for its end.
+	// tailBytes is how much of a trace's end is checked.
 	tailBytes = 64
-	// sayEvery is how often the log says what is waited for.
+	// sayEvery is how often the log says what the driver waits for.
 	sayEvery = 2 * time.Second
 )
 
@@ -40,8 +40,8 @@ type seen struct {
 	at   time.Time // last changed
 }
 
-// list returns the plain files of a directory by name, none if it is not there yet; if deep,
-// those of the directories in it too, as DIR/NAME.
+// list returns the regular files of a directory by name, none if it does not exist yet. If deep is
+// set it includes the files of its subdirectories, as DIR/NAME.
 func list(dir string, deep bool) map[string]seen {
 	out := map[string]seen{}
 	root, err := os.OpenRoot(dir)
@@ -53,13 +53,13 @@ func list(dir string, deep bool) map[string]seen {
 	return out
 }
 
-// listIn adds what is in a directory below root; it follows no links.
+// listIn adds the files of a directory below root; it follows no links.
 func listIn(root *os.Root, dir string, deep bool, out map[string]seen) {
 	f, err := root.Open(dir)
 	if err != nil {
 		return
 	}
-	entries, _ := f.ReadDir(maxListed) // what could be read is worth having
+	entries, _ := f.ReadDir(maxListed) // entries read before an error are used
 	_ = f.Close()
 	for _, e := range entries {
 		if len(out) >= maxListed {
@@ -85,40 +85,41 @@ type found struct {
 	rank int  // -1: of no rank
 	main bool // the trace of a rank's work
 	kind protocol.ArtifactKind
-	as   string // its name when it is handed over
-	// loose is a trace that its server will pack.
+	as   string // the name under which it is handed over
+	// loose marks a trace that its server will compress.
 	loose bool
-	// grows is one that has changed since the files were looked at before.
+	// grows marks a file that has changed since the last look.
 	grows bool
 	seen  seen
 }
 
-// end is what was found at the end of a file as it was then.
+// end is the result of reading a file's end, with the state of the file at that time.
 type end struct {
 	of  seen
 	err error
 }
 
-// finding is what is there of a session.
+// finding is the session's files at one look.
 type finding struct {
 	c       *capture
 	files   []found
-	packing bool              // something is still to be packed
+	packing bool              // the server still has files to compress
 	markers map[string]string // of exports that have ended: by trace, "ok" or why not
 }
 
-// isTrace and isPart tell a server's traces, and those of SGLang that are merged later.
+// isTrace matches the names of traces, isPart those that SGLang merges later.
 var (
 	isTrace = regexp.MustCompile(`\.(pt\.)?trace\.json(\.gz)?$`)
 	isPart  = regexp.MustCompile(`\.part\d+\.`)
 	isTable = regexp.MustCompile(`profiler_out(_\d+)?\.txt$`)
 	isWorld = regexp.MustCompile(`"world_size":\s*(\d+)`)
 	isRank  = regexp.MustCompile(`"rank":\s*(\d+)`)
-	// isOmniTrace is vLLM-Omni's and TensorRT-LLM's name of one, in a directory of a session.
+	// isOmniTrace matches the names that vLLM-Omni and TensorRT-LLM give traces in a session's
+	// directory.
 	isOmniTrace = regexp.MustCompile(`^trace_rank\d+\.json(\.gz)?$`)
 )
 
-// others are the kinds of what servers leave beside traces, by how the name begins.
+// others are the kinds of the files that servers leave beside traces, by how their names begin.
 var others = []struct {
 	begin string
 	kind  protocol.ArtifactKind
@@ -131,8 +132,8 @@ var others = []struct {
 	{"events_", protocol.KindEvents},
 }
 
-// find lists the files that are the session's: all of its own directory; of one that it
-// shares, those with its prefix, or if the server takes none those that are new or changed.
+// find lists the session's files: everything in its own directory. In a shared directory these are
+// the files with its prefix or, if the server accepts no prefix, those that are new or changed.
 func (c *capture) find() finding {
 	out := finding{c: c, markers: map[string]string{}}
 	lay := c.d.e.layout()
@@ -159,7 +160,7 @@ func (c *capture) find() finding {
 			continue
 		}
 		if _, packing := all[name+".gz"]; packing && lay.packs {
-			continue // what is being packed; the other one grows
+			continue // it is being compressed, and the compressed file grows
 		}
 		f.loose = lay.packs && f.kind == protocol.KindTrace && !strings.HasSuffix(name, ".gz")
 		out.packing = out.packing || f.loose
@@ -173,7 +174,7 @@ func (c *capture) find() finding {
 	return out
 }
 
-// mark says of files whether they grow, by how they were when they were looked at before.
+// mark sets grows of each file that has changed since the last look.
 func (c *capture) mark(files []found) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,7 +188,7 @@ func (c *capture) mark(files []found) {
 	c.listed = now
 }
 
-// part reports whether a file is of the stage that the driver is of.
+// part reports whether a file belongs to the stage of this driver.
 func (c *capture) part(name string) bool {
 	to := c.round.to
 	if to.Stages == nil {
@@ -201,10 +202,11 @@ func (c *capture) part(name string) bool {
 	return ok && n == to.Part
 }
 
-// maxMarker bounds a marker of an export: a word and why it failed.
+// maxMarker bounds the marker of an export in bytes: a word, and the reason of a failure.
 const maxMarker = 4 << 10
 
-// readMarker is what an SGLang that writes beside its work says of one trace.
+// readMarker reads the marker of one trace, with which an SGLang that exports in the background
+// says how the export ended.
 func (c *capture) readMarker(name string) string {
 	f, err := os.Open(filepath.Join(c.dir, name))
 	if err != nil {
@@ -215,7 +217,7 @@ func (c *capture) readMarker(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// sort says what a file is by its name.
+// sort finds out from a file's name what the file is.
 func (c *capture) sort(name string, now seen) (found, bool) {
 	plain := strings.TrimPrefix(name, c.tag+"_")
 	base := filepath.Base(plain)
@@ -251,15 +253,15 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 		if f.rank < 0 {
 			f.rank = 0
 		}
-		if d := c.round.facts; d.TP > 0 { // each kind of place has a number of its own
+		if d := c.round.facts; d.TP > 0 { // the name has one number for each kind of parallelism
 			f.rank = (h.Place["dp"]*max(d.PP, 1)+h.Place["pp"])*d.TP + h.Place["tp"]
 		}
 	}
 	return f, true
 }
 
-// byHeader gives traces the rank that they say they are of: names have the rank on a host,
-// which several hosts have that write to one directory.
+// byHeader sets the rank of each trace from the trace's header. Names have the rank on a host, and
+// several hosts may write to one directory.
 func (f finding) byHeader() {
 	for i := range f.files {
 		x := &f.files[i]
@@ -278,7 +280,7 @@ func (f finding) byHeader() {
 	}
 }
 
-// world is how many ranks should have left a trace, 0 if nothing says so.
+// world returns how many ranks should have left a trace, 0 if that is not known.
 func (f finding) world() int {
 	n := f.c.round.facts.Ranks
 	for _, x := range f.files {
@@ -295,7 +297,7 @@ func (f finding) world() int {
 	return n
 }
 
-// complete reports whether every rank that is known of has a trace with a valid end.
+// complete reports whether every known rank has a trace with a valid end.
 func (f finding) complete() bool {
 	have := map[int]bool{}
 	if f.packing {
@@ -317,8 +319,8 @@ func (f finding) complete() bool {
 	return true
 }
 
-// whole says what a file's end lacks. A server shows a file under its name before a byte of
-// it is written.
+// whole returns what the end of a file lacks, nil if it is valid. A file appears under its name
+// before the server has written a byte of it.
 func (in finding) whole(f found) error {
 	c := in.c
 	if said, ok := in.markers[f.name]; ok && said != "ok" {
@@ -348,7 +350,7 @@ func (in finding) whole(f found) error {
 	return err
 }
 
-// readEnd says what the end of a trace lacks.
+// readEnd returns what the end of a trace lacks.
 func (c *capture) readEnd(name string) error {
 	tail, _, err := readTail(filepath.Join(c.dir, name))
 	if err != nil {
@@ -360,13 +362,13 @@ func (c *capture) readEnd(name string) error {
 	return nil
 }
 
-// queued reports whether the server has said that it writes on after its answer to the stop,
-// with a marker for each trace when that is done.
+// queued reports whether the server has said that it goes on writing after its answer to the stop.
+// It then leaves a marker for each trace that is complete.
 func (c *capture) queued() bool {
 	return bytes.Contains(c.answered().body, []byte("queued asynchronously"))
 }
 
-// open opens a trace, unpacked.
+// open opens a trace, uncompressed.
 func open(path string) (io.Reader, io.Closer, error) {
 	f, err := os.Open(path)
 	if err != nil || !strings.HasSuffix(path, ".gz") {
@@ -395,8 +397,8 @@ func readHead(path string) ([]byte, error) {
 	return b, err
 }
 
-// readTail reads all of a trace, for a gzip that is cut tells so only at its end, and
-// returns its last bytes and how many events it holds.
+// readTail reads a trace to its end, because a truncated gzip shows only there. It returns the last
+// bytes and the number of events.
 func readTail(path string) ([]byte, uint64, error) {
 	r, c, err := open(path)
 	if err != nil {
@@ -408,7 +410,7 @@ func readTail(path string) ([]byte, uint64, error) {
 	return t.b, count.N, err
 }
 
-// tail keeps the last bytes that are written to it.
+// tail keeps the last tailBytes bytes that are written to it.
 type tail struct{ b []byte }
 
 // Write implements io.Writer.
@@ -425,11 +427,11 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// exportPatience is how many times as long as else a server is waited for that has said that
-// it writes on: SGLang's own merge gives its exports five minutes.
+// exportPatience multiplies the time to wait for a server that has said that it goes on writing:
+// SGLang's own merge waits five minutes for its exports.
 const exportPatience = 100
 
-// quiet is how long nothing may change after a stop before what is there is all.
+// quiet returns how long no file may have changed after a stop for the files to count as complete.
 func (f finding) quiet() time.Duration {
 	d := f.c.d.time.quiet
 	if !f.c.queued() {
@@ -451,8 +453,8 @@ func (f finding) quiet() time.Duration {
 	return d
 }
 
-// await waits until the server has answered the stop and nothing grows any more. Its error
-// is why it did not.
+// await waits until the server has answered the stop and no file grows any more. The error says why
+// that did not happen.
 func (c *capture) await(ctx context.Context, answered <-chan error) error {
 	look := time.NewTicker(c.d.time.look)
 	defer look.Stop()
@@ -477,7 +479,7 @@ func (c *capture) await(ctx context.Context, answered <-chan error) error {
 			said = time.Now()
 			c.tell(f, time.Since(began), stopped)
 		}
-		// With a stop that was not answered only the files tell; they may come late.
+		// Without an answer to the stop only the files show the end, and they may come late.
 		if stopped && (f.complete() || time.Since(changed) > f.quiet()) {
 			if failed != nil && !f.complete() {
 				return fmt.Errorf("POST /stop_profile: %w", plain(failed))
@@ -487,15 +489,15 @@ func (c *capture) await(ctx context.Context, answered <-chan error) error {
 	}
 }
 
-// tell says how far the server is.
+// tell logs how far the server is.
 func (c *capture) tell(f finding, since time.Duration, stopped bool) {
 	w := f.writing()
 	c.d.log.Info("a server writes", "target", c.d.to.String(), "answered_stop", stopped, "files", w.Files, "done",
 		w.Done, "bytes", w.Bytes, "for", since.Round(time.Second))
 }
 
-// writing is how far the files are. One that has grown since it was looked at before is not
-// done, and is not read.
+// writing returns how far the files are. A file that has grown since the last look is not complete,
+// and is not read.
 func (f finding) writing() protocol.Writing {
 	var w protocol.Writing
 	for _, x := range f.files {
@@ -508,8 +510,8 @@ func (f finding) writing() protocol.Writing {
 	return w
 }
 
-// judge makes of what is there what the rank hands over: its own files, those of the ranks
-// that it stands for, and which of them left none.
+// judge sorts the files into those that the rank hands over as its own, those of the ranks that it
+// stands for, and the ranks that left none.
 func (c *capture) judge(failed error) (driver.Files, error) {
 	f := c.find()
 	byRank := map[int][]found{}
@@ -562,7 +564,7 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	return out, nil
 }
 
-// note is what people should know of files that are there.
+// note says what people should know about the files.
 func (c *capture) note(byRank map[int][]found) string {
 	var notes []string
 	if a := c.answered(); a.ok() && bytes.Contains(a.body, []byte("with warnings")) {
@@ -581,7 +583,7 @@ func (c *capture) note(byRank map[int][]found) string {
 	return strings.Join(notes, "; ")
 }
 
-// why says of a rank without a trace what was seen in place of it.
+// why says why a rank has no trace, by what was seen instead.
 func (c *capture) why(f finding, failed error) string {
 	var names []string
 	for _, x := range f.files {
@@ -601,8 +603,8 @@ func (c *capture) why(f finding, failed error) string {
 	return text + "; " + c.d.e.nothing(c.job)
 }
 
-// hand are files to be handed over, the traces of the rank's work last: what a conversion
-// takes for the rank's trace. The events are those of its work.
+// hand returns the files to hand over, the trace of the rank's work last: a conversion takes the
+// last one as the rank's trace. events counts the events of that trace.
 func (c *capture) hand(list []found) (out []rank.File, events uint64) {
 	slices.SortStableFunc(list, func(a, b found) int {
 		if a.main == b.main {
@@ -615,7 +617,7 @@ func (c *capture) hand(list []found) (out []rank.File, events uint64) {
 	taken := map[string]int{}
 	for _, x := range list {
 		name := x.as
-		if n := taken[name]; n > 0 { // a second file of that kind, of an API server more say
+		if n := taken[name]; n > 0 { // a second file of that kind, for instance of an API server
 			base, ext, _ := strings.Cut(name, ".")
 			name = fmt.Sprintf("%s_%d.%s", base, n+1, ext)
 		}
@@ -623,7 +625,7 @@ func (c *capture) hand(list []found) (out []rank.File, events uint64) {
 		path := filepath.Join(c.dir, x.name)
 		out = append(out, rank.File{Name: name, Kind: x.kind, Path: path})
 		if x.main {
-			_, n, _ := readTail(path) // it was whole a moment ago
+			_, n, _ := readTail(path) // it was valid a moment ago
 			events += n
 		}
 	}

@@ -22,25 +22,24 @@ import (
 )
 
 const (
-	// leaveTimeout bounds the leaving of one server's rank.
+	// leaveTimeout bounds how long the rank of one server may take to leave.
 	leaveTimeout = 5 * time.Second
-	// againEvery is how often a server that is not there yet is looked for: loading a model
-	// takes minutes.
+	// againEvery is how often the fleet looks for a server that does not answer yet: loading a
+	// model takes minutes.
 	againEvery = 5 * time.Second
-	// joinTimeout bounds the joining of one rank.
+	// joinTimeout bounds how long one rank may take to join.
 	joinTimeout = 30 * time.Second
 )
 
-// Seat is a target, or one stage of a target that has several, and the rank as which it takes
-// part.
+// Seat is a target, or one stage of a target with several, and the rank as which it takes part.
 type Seat struct {
 	Target
 	ID     protocol.RankID
 	shared *shared
 }
 
-// Seats gives every target its place: stages are numbered from first on, in the order in which
-// their names come; targets of one name are its replicas.
+// Seats gives every target its place. Stages are numbered from first on, in the order in which
+// their names first occur; targets with the same stage name are replicas of that stage.
 func Seats(list []Target, pipeline string, first int) []Seat {
 	var out []Seat
 	stages, replicas := map[string]int{}, map[string]int{}
@@ -69,8 +68,8 @@ func Seats(list []Target, pipeline string, first int) []Seat {
 	return out
 }
 
-// diffusionStages and generationStages are what stages that are no language models are
-// called, as their names contain.
+// diffusionStages and generationStages are parts of the names of stages that are not language
+// models.
 var (
 	diffusionStages  = []string{"diffusion", "dit", "denois"}
 	generationStages = []string{"code2wav", "vocoder", "vae", "encoder", "decoder_audio"}
@@ -90,21 +89,21 @@ func (s *Seat) stageType() protocol.StageType {
 	return protocol.StageLLM
 }
 
-// FleetConfig says how servers take part.
+// FleetConfig configures how servers take part.
 type FleetConfig struct {
 	Logger *slog.Logger
-	// Found, if set, is called when a server has said what it is, and once more whenever it
-	// has come back as something else. It is called from several goroutines.
+	// Found, if set, is called when a server has said what it is, and again whenever it comes back
+	// as something else. It is called from several goroutines.
 	Found func(Seat, Facts, string)
-	// Later has ranks join before their servers are there: a session refuses to begin as long
-	// as they are not, and they are looked for. Without it a server that cannot be profiled
-	// is an error.
+	// Later lets ranks join before their servers answer: the fleet looks for the servers, and a
+	// session refuses to begin until they are found. Without Later, a server that cannot be
+	// profiled is an error.
 	Later bool
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// Fleet is servers that take part in a pipeline, each as a rank, until Close.
+// Fleet is a group of servers that take part in a pipeline, each as a rank, until Close.
 type Fleet struct {
 	cfg    FleetConfig
 	cancel context.CancelFunc
@@ -118,8 +117,7 @@ type joined struct {
 	member *rank.Member
 }
 
-// Join has the servers of all seats take part over the hub's connection, which stays the
-// caller's.
+// Join lets the servers of all seats take part over the hub's connection, which the caller closes.
 func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*Fleet, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = discard()
@@ -153,7 +151,7 @@ func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[s
 		f.cfg.Logger.Warn("a target cannot be profiled yet; it is looked for", "target", s.String(), "err", there)
 	}
 	cfg := protocol.DefaultProfilerConfig()
-	cfg.Profiler, cfg.WithStack = protocol.ProfilerTorch, false // as of processes that nobody prepared for it
+	cfg.Profiler, cfg.WithStack = protocol.ProfilerTorch, false // as for processes that were not prepared for profiling
 	info := protocol.RankInfo{RankID: s.ID, StageName: s.Stage, StageType: s.stageType(), WorldSize: 1,
 		Engine: s.Engine, Profiler: &cfg, Ready: there == nil}
 	r := driver.NewRank(d, info, driver.WithLogger(f.cfg.Logger), driver.WithCalls(d.Call))
@@ -170,7 +168,7 @@ func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[s
 	return nil
 }
 
-// look asks for a server until it is there.
+// look asks for a server until it answers.
 func (f *Fleet) look(ctx context.Context, s Seat, d *Driver, m *rank.Member) {
 	for {
 		if wait.For(ctx, againEvery) != nil {
@@ -193,13 +191,13 @@ func (f *Fleet) found(s Seat, d *Driver) {
 	}
 }
 
-// shelf is a directory that servers of a fleet write to.
+// shelf is a directory to which servers of a fleet write.
 type shelf struct {
-	url    string // the first server that does
-	prefix bool   // and whether the session's name is on its files
+	url    string // the first server that writes there
+	prefix bool   // whether the session's name is on its files
 }
 
-// apart refuses two servers whose files in one directory nothing would tell apart.
+// apart refuses two servers that write to one directory under names that cannot be told apart.
 func apart(dirs map[string]shelf, to Target, d *Driver) error {
 	e := engines[to.Engine]
 	f := d.Facts()
@@ -215,7 +213,7 @@ func apart(dirs map[string]shelf, to Target, d *Driver) error {
 	return nil
 }
 
-// Close has the servers' ranks leave. A server that is still writing goes on.
+// Close lets the servers' ranks leave. A server that is still writing goes on.
 func (f *Fleet) Close() error {
 	f.cancel()
 	f.wg.Wait()

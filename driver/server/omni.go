@@ -14,16 +14,16 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// vllmOmni is vLLM-Omni, as the sources of 0.30 say it is; it has not been tried. Each of
-// its stages is started by a call of its own and is a rank of its own.
+// vllmOmni is vLLM-Omni 0.30, written from its sources and not tried. Each of its stages is a rank
+// of its own, and is started by a call of its own.
 type vllmOmni struct{ plainEngine }
 
 func (vllmOmni) layout() layout {
 	return layout{deep: true, packs: true, localRank: true, stages: true}
 }
 
-// errNoStageProfiler is a vLLM-Omni none of whose stages has a profiler: it says 404 and no
-// reason, and takes no notice of VLLM_TORCH_PROFILER_DIR.
+// errNoStageProfiler reports a vLLM-Omni without a profiler on any stage. It answers 404 without a
+// reason, and ignores VLLM_TORCH_PROFILER_DIR.
 var errNoStageProfiler = errors.New(
 	"it has no /start_profile: give at least one stage a profiler_config, by the stage's " +
 		`engine_args or --stage-overrides: {"profiler":"torch","torch_profiler_dir":"/DIR"}`)
@@ -51,8 +51,8 @@ func (vllmOmni) start(r round) start { return start{body: map[string]any{"stages
 
 func (vllmOmni) stop(r round) map[string]any { return map[string]any{"stages": []int{r.to.Part}} }
 
-// began looks into the answer, for stages that fail are in it with a status of 200: an
-// element for each stage and replica, or {"status":"SUCCESS"} of newer releases.
+// began checks the answer, which has a status of 200 also if stages failed: an element for each
+// stage and replica, or {"status":"SUCCESS"} in newer releases.
 func (vllmOmni) began(a answer) error {
 	if len(strings.TrimSpace(string(a.body))) == 0 {
 		return errors.New("the answer is empty, as vLLM's own /start_profile gives it, which knows no stages: " +
@@ -96,12 +96,12 @@ func (vllmOmni) nothing(driver.Job) string {
 		"the server's log says more"
 }
 
-// omniDir is the directory of one start of a vLLM-Omni's stage: of one rank of an LLM stage,
-// or of all ranks of a diffusion stage.
+// omniDir matches the directory of one start of a vLLM-Omni stage: of one rank of an LLM stage, or
+// of all ranks of a diffusion stage.
 var omniDir = regexp.MustCompile(`(?:^|_)stage_?(\d+)_`)
 
-// stageOf is which stage of a vLLM-Omni wrote a file, 0 where its directory names none: a
-// server of one diffusion stage. False: no session's directory.
+// stageOf returns the stage of a vLLM-Omni that wrote a file; 0 if its directory names none, as on
+// a server with one diffusion stage. It returns false if the path is in no session's directory.
 func stageOf(path string) (int, bool) {
 	dir, _, ok := strings.Cut(filepath.ToSlash(path), "/")
 	if !ok {
@@ -114,11 +114,11 @@ func stageOf(path string) (int, bool) {
 	return 0, strings.Contains(dir, "diffusion")
 }
 
-// sglangOmni is sglang-omni 0.1.9, as its sources say it is; it has not been tried. One start
-// begins all its stages.
+// sglangOmni is sglang-omni 0.1.9, written from its sources and not tried. One start begins all its
+// stages.
 type sglangOmni struct{ plainEngine }
 
-// errNoHTTPProfiler is a release that has no routes for it.
+// errNoHTTPProfiler reports a release without profiling routes.
 var errNoHTTPProfiler = errors.New("it has no /start_profile: this release of sglang-omni cannot be profiled over HTTP")
 
 func (sglangOmni) layout() layout {
@@ -143,7 +143,7 @@ func (sglangOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error)
 	return f, err
 }
 
-// start names the files itself: without a template the server's own leaves out the stage.
+// start sets a template for the files' names, because the server's own leaves out the stage.
 func (sglangOmni) start(r round) start {
 	s := start{own: ownDir(r)}
 	s.body = map[string]any{"run_id": r.tag, "trace_path_template": filepath.Join(s.own, "{stage}"), "event_dir": s.own,
@@ -151,7 +151,7 @@ func (sglangOmni) start(r round) start {
 	return s
 }
 
-// stop names the run: releases before May 2026 took a stop without for another run's.
+// stop names the run: releases before May 2026 take a stop without a run id for that of another run.
 func (sglangOmni) stop(r round) map[string]any { return map[string]any{"run_id": r.tag} }
 
 func (sglangOmni) refused(a answer) error {

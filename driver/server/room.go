@@ -9,29 +9,28 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// leastRoom is what a directory must have free for a session to begin of which nothing is
-// known: seconds of a small model take megabytes, and an engine whose disk fills up while it
-// writes leaves traces that are cut.
+// leastRoom is how many bytes a directory must have free for a session of unknown size. Seconds of
+// a small model take megabytes, and an engine whose disk fills up leaves truncated traces.
 const leastRoom = 256 << 20
 
-// roomFactor is how many times the expected size must be free: engines write a trace unpacked
-// before they pack it, some ten times as large as it is then, and remove it after.
+// roomFactor is how many times the expected size must be free: engines write a trace uncompressed,
+// which is some ten times as large, compress it, and then remove it.
 const roomFactor = 10
 
-// leastTook is how long a session must have been for its bytes to tell what a second takes. In
-// a shorter one most bytes are what every trace begins with, and a rate made of those would
-// refuse a session of minutes for room that it never needs.
+// leastTook is the shortest session from which a rate in bytes per second is computed. In a shorter
+// one, most bytes are the fixed beginning of every trace, and the rate would refuse long sessions
+// for lack of room that they never need.
 const leastTook = time.Second
 
-// cost is what a session of the server took.
+// cost is the size and duration of a session.
 type cost struct {
 	bytes int64         // of its files
 	took  time.Duration // from its start to its stop
 }
 
-// expected is how many bytes a session's files will have by what the last one took a second,
-// false before the first. One without a bound of its own is expected to be as long as that, and
-// one of less than leastTook is counted as that long.
+// expected returns how many bytes a session's files will have, from the rate of the last session;
+// false before the first. A session without a bound of its own is expected to be as long as the
+// last one. A last session shorter than leastTook counts as leastTook long.
 func (c cost) expected(j driver.Job) (int64, bool) {
 	if c.took <= 0 || c.bytes == 0 {
 		return 0, false
@@ -43,7 +42,8 @@ func (c cost) expected(j driver.Job) (int64, bool) {
 	return int64(float64(c.bytes) * d.Seconds() / max(c.took, leastTook).Seconds()), true
 }
 
-// room refuses a session whose files the directory has no room for, before anything starts.
+// room refuses a session if the directory has too little room for its files, before anything
+// starts.
 func (d *Driver) room(dir string, j driver.Job) error {
 	d.mu.Lock()
 	last := d.cost

@@ -48,17 +48,17 @@ func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	return f, nil
 }
 
-// sglangActivities are SGLang's names of what torch records, by its name in a config. MEM is
-// not among them: without a CUDA device it ends the server.
+// sglangActivities are SGLang's names for torch's activities, by their name in a config. MEM is not
+// among them: without a CUDA device it makes the server crash.
 var sglangActivities = map[string]string{"CPU": "CPU", "CUDA": "GPU", "GPU": "GPU", "ROCM": "GPU", "HIP": "GPU",
 	"XPU": "XPU"}
 
-// labelFields ask for labels of steps with what a roofline needs; a release has one of them
-// or neither.
+// labelFields are the fields that ask for step labels with the data for a roofline. A release has
+// one of them or neither.
 var labelFields = []string{"detailed_annotations", "roofline_annotations"}
 
-// start leaves start_step out: it counts from the server's start, so that no number of steps
-// can be skipped with it.
+// start leaves out start_step. It counts from the server's start, so it cannot skip a number of
+// steps.
 func (sglang) start(r round) start {
 	cfg := r.job.Config
 	s := start{own: ownDir(r)}
@@ -77,7 +77,7 @@ func (sglang) start(r round) start {
 	return s
 }
 
-// ownDir is a directory of the session's own below the target's.
+// ownDir returns a directory for the session alone, below the target's.
 func ownDir(r round) string { return filepath.Join(r.to.Dir, "kinetoscope-"+r.tag) }
 
 func (sglang) refused(a answer) error {
@@ -101,8 +101,8 @@ func (sglang) nothing(driver.Job) string {
 	return "SGLang takes a second start for the first one's and says 200: another session may be under way"
 }
 
-// sglangDiffusion is the diffusion server of SGLang, sglang.multimodal_gen, as its sources
-// say it is; it has not been tried.
+// sglangDiffusion is SGLang's diffusion server, sglang.multimodal_gen, written from its sources and
+// not tried.
 type sglangDiffusion struct{ sglang }
 
 func (sglangDiffusion) layout() layout { return layout{} }
@@ -152,8 +152,8 @@ func (sglangDiffusion) nothing(driver.Job) string {
 	return "a GPU worker whose profiler did not start is a warning in the server's answer or its log"
 }
 
-// trtllm is TensorRT-LLM's trtllm-serve, whose routes are like SGLang's, as its sources say;
-// it has not been tried.
+// trtllm is TensorRT-LLM's trtllm-serve, whose routes are like SGLang's; written from its sources
+// and not tried.
 type trtllm struct{ plainEngine }
 
 func (trtllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
@@ -197,17 +197,17 @@ func (trtllm) nothing(driver.Job) string {
 	return "the server's log says why its profiler wrote nothing"
 }
 
-// dynamo is the system server of one worker of NVIDIA Dynamo, which hands the calls on to
-// the vLLM or SGLang in it; as its sources say, not tried.
+// dynamo is the system server of one worker of NVIDIA Dynamo, which forwards the calls to the vLLM
+// or SGLang in it; written from its sources and not tried.
 type dynamo struct{ plainEngine }
 
 func (dynamo) port() string { return "8081" }
 
-// dynamoPaths are the routes, the newest first: they moved on 15 June 2026.
+// dynamoPaths are the prefixes of the routes, the newest first: they moved on 15 June 2026.
 var dynamoPaths = []string{"/engine/control/", "/engine/"}
 
-// probe finds out which routes there are by a method that they do not take: what is not there
-// is 404.
+// probe finds out which routes exist by a method that they do not accept: a route that does not
+// exist answers 404.
 func (dynamo) probe(ctx context.Context, c *client, to Target) (Facts, error) {
 	f := Facts{Worker: protocol.EngineVLLM}
 	if to.Worker != "" {
@@ -242,7 +242,7 @@ func (dynamo) start(r round) start {
 	return start{}
 }
 
-// began looks into the answer: a worker that fails says so there.
+// began checks the answer, which says whether a worker failed.
 func (dynamo) began(a answer) error {
 	var said struct{ Status, Message string }
 	if a.decode(&said) == nil && said.Status != "" && !strings.EqualFold(said.Status, "ok") {

@@ -8,31 +8,31 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// shared is what the drivers of the stages of one server have in common where one call
-// begins all of them: the first to begin a session makes it for all, and so the first to
-// end it.
+// shared joins the drivers of a server's stages if one call begins all of them: the first driver to
+// begin a session makes the call for all, and so does the first to end it.
 type shared struct {
-	first protocol.RankID // whose name the session has there
+	first protocol.RankID // the session has this rank's name on the server
 
 	mu     sync.Mutex
 	rounds map[string]*sharedRound // by session
 	order  []string                // the oldest first
 }
 
-// maxRounds is how many sessions are remembered: one that records and those still written.
+// maxRounds is how many sessions are remembered: the one that records, and those whose files are
+// still being written.
 const maxRounds = 8
 
 // sharedRound is one session on all stages.
 type sharedRound struct{ begin, end sharedCall }
 
-// sharedCall is made once.
+// sharedCall is a call that is made once.
 type sharedCall struct {
 	once sync.Once
 	a    answer
 	err  error
 }
 
-// do makes the call, or waits for the answer to it that another stage's driver gets.
+// do makes the call, or waits for the answer to the call of another stage's driver.
 func (s *sharedCall) do(f func() (answer, error)) (answer, error) {
 	s.once.Do(func() { s.a, s.err = f() })
 	return s.a, s.err
@@ -81,8 +81,8 @@ func (d *Driver) post(ctx context.Context, path string, body map[string]any) (an
 	return d.c.call(ctx, http.MethodPost, path, body)
 }
 
-// allowed is body without the members that the server does not know: some releases refuse
-// a start with one.
+// allowed returns body without the members that the server does not know: some releases refuse a
+// start that has them.
 func allowed(body map[string]any, fields map[string]bool) map[string]any {
 	if fields == nil || body == nil {
 		return body
@@ -96,5 +96,5 @@ func allowed(body map[string]any, fields map[string]bool) map[string]any {
 	return out
 }
 
-// withShared has the driver start and stop together with those of the server's other stages.
+// withShared makes the driver start and stop together with those of the server's other stages.
 func withShared(s *shared) Option { return func(d *Driver) { d.shared = s } }

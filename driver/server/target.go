@@ -19,33 +19,34 @@ import (
 type Target struct {
 	Engine protocol.Engine
 	URL    string // http://host:port, without a path
-	Stage  string // name of the stage that it is; the engine's without it
-	// Stages are the names of all stages of a server that has several, in its own order, and
-	// Part which of them this is: Seats makes one target of each.
+	Stage  string // name of the stage; "": the engine's name
+	// Stages are the names of all stages of a server that has several, in the server's order. Part
+	// is the index of this one: Seats makes a target of each.
 	Stages []string
 	Part   int
-	// Worker is the engine behind a Dynamo worker: vllm, as without it, or sglang.
+	// Worker is the engine behind a Dynamo worker: vllm, the default, or sglang.
 	Worker protocol.Engine
-	// Dir is where the server's files appear, as this process sees it. Of a vLLM of this
-	// host it is found in its command line; an SGLang is told.
+	// Dir is where the server's files appear, as this process sees it. For a vLLM on this host it
+	// is found in the server's command line; an SGLang is told where to write.
 	Dir string
-	// Ranks is how many ranks it has, 0 if only its files can tell.
+	// Ranks is how many ranks the server has, 0 if only its files can tell.
 	Ranks int
-	// Keep leaves the server's own files where they are once they are home.
+	// Keep leaves the server's files where they are after they were copied into the run.
 	Keep bool
-	// Token is sent with each request: as a bearer token, or as it is in Header.
+	// Token is sent with each request: as a bearer token, or in the header that Header names.
 	Token  string
 	Header string
-	// CA, Cert and Key are PEM files: who signed the server's certificate, if not one of the
-	// system's authorities, and what this side shows if the server asks.
+	// CA, Cert and Key are PEM files: the authority that signed the server's certificate, if it is
+	// not one of the system's, and the certificate and key that this client shows if the server
+	// asks.
 	CA, Cert, Key string
-	// Agent, if set, is the host whose agent drives the server, for the files that it writes
-	// are seen there alone.
+	// Agent, if set, is the host whose agent drives the server, because only that host sees the
+	// server's files.
 	Agent string
 }
 
-// TokenEnv is the environment's token for targets that name no token_file: secrets do not
-// belong into command lines.
+// TokenEnv is an environment variable with the token of targets that name no token_file. Secrets do
+// not belong into command lines.
 const TokenEnv = "KINETOSCOPE_TARGET_TOKEN" //nolint:gosec // a name
 
 // maxStages bounds the stages of one server.
@@ -76,7 +77,7 @@ func ParseTarget(text string) (Target, error) {
 	return t, nil
 }
 
-// SetURL reads ENGINE://HOST:PORT, with +https for TLS; what is after a ? is left out.
+// SetURL reads ENGINE://HOST:PORT, with +https for TLS. It ignores what follows a ?.
 func (t *Target) SetURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -102,7 +103,7 @@ func (t *Target) SetURL(text string) error {
 	return nil
 }
 
-// Schemes are the ways in which a target begins, for people.
+// Schemes lists the schemes with which a target begins, for people.
 func Schemes() string {
 	out := []string{"vllm://HOST:PORT or another engine in its place"}
 	for _, e := range slices.Sorted(maps.Keys(engines)) {

@@ -13,22 +13,22 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// errNoDir says what to do where the directory of a server's files cannot be known.
+// errNoDir says what to do if the directory of a server's files is not known.
 var errNoDir = errors.New("where it writes is not known here: give the directory as this host sees it, " +
 	"dir=/DIR (vLLM's torch_profiler_dir; for SGLang any that both can write to)")
 
-// procRoot is where the host tells of its processes.
+// procRoot is where the host describes its processes.
 const procRoot = "/proc"
 
-// vllmDir is the directory in a vLLM's command line.
+// vllmDir matches the directory in a vLLM's command line.
 var vllmDir = regexp.MustCompile(`torch_profiler_dir["']?\s*[:=]\s*["']?([^"',}\s]+)`)
 
-// vllmStacks is whether it records call stacks.
+// vllmStacks matches whether a vLLM's command line asks for call stacks.
 var vllmStacks = regexp.MustCompile(`torch_profiler_with_stack["']?\s*[:=]\s*["']?(\w+)`)
 
-// findDir finds where a server of this host writes: a vLLM's command line has its
-// torch_profiler_dir, an SGLang is told a directory below the system's temporary one. The
-// port is the engine's usual one where the command line has none.
+// findDir finds where a server on this host writes. A vLLM has its torch_profiler_dir in its
+// command line; an SGLang is told to write below the system's temporary directory. usual is the
+// engine's default port.
 func findDir(to Target, usual string) (string, error) {
 	u, err := url.Parse(to.URL)
 	if err != nil {
@@ -40,7 +40,7 @@ func findDir(to Target, usual string) (string, error) {
 	switch to.Engine {
 	case protocol.EngineVLLM, protocol.EngineVLLMOmni:
 	case protocol.EngineDynamo:
-		return "", errNoDir // its system server's port is in no command line
+		return "", errNoDir // no command line has the port of its system server
 	default:
 		return os.TempDir(), nil
 	}
@@ -50,7 +50,7 @@ func findDir(to Target, usual string) (string, error) {
 	return "", errNoDir
 }
 
-// commandOf is the command line of the server of this host that serves at the target's port
+// commandOf returns the command line of the server on this host that listens on the target's port
 // and names a directory for traces, "" if there is none.
 func commandOf(to Target, usual string) string {
 	u, err := url.Parse(to.URL)
@@ -72,7 +72,7 @@ func commandOf(to Target, usual string) string {
 	return ""
 }
 
-// portOf is the port in a command line, the usual one without it.
+// portOf returns the port in a command line, or usual if it has none.
 func portOf(args []string, usual string) string {
 	port := usual
 	if i := slices.Index(args, "--port"); i >= 0 && i+1 < len(args) {
@@ -86,8 +86,7 @@ func portOf(args []string, usual string) string {
 	return port
 }
 
-// OfThisHost are the servers of this host that their command lines tell: vLLM's, vLLM-Omni's
-// and SGLang's.
+// OfThisHost finds servers on this host by their command lines: vLLM's, vLLM-Omni's and SGLang's.
 func OfThisHost() []Target {
 	var out []Target
 	seen := map[string]bool{}
@@ -112,7 +111,7 @@ func OfThisHost() []Target {
 	return out
 }
 
-// engineOf is the server that a command line starts.
+// engineOf returns the engine that a command line starts.
 func engineOf(args []string) (protocol.Engine, bool) {
 	for i, a := range args[:min(len(args), 4)] {
 		switch {

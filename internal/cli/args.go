@@ -66,8 +66,8 @@ func takesValue(parser *kong.Kong, verb *kong.Node, a string) bool {
 
 const dottedPrefix = "--profiler-config."
 
-// SplitArgs takes the dotted flags and the command after -- out of args, neither of
-// which fits a flag parser's idea of a flag.
+// SplitArgs takes the dotted flags and the command after -- out of args, because a flag parser
+// knows neither.
 func SplitArgs(args []string) (rest []string, dotted map[string]string, command []string, err error) {
 	for i := 0; i < len(args); i++ {
 		a := args[i]

@@ -15,14 +15,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// barAfter is how long reading takes before a bar appears: what is done sooner needs none.
+// barAfter is how long reading takes before a bar appears; what takes less needs none.
 const barAfter = time.Second
 
 // barEvery is how often the bar is drawn.
 const barEvery = 100 * time.Millisecond
 
-// Bar shows on a terminal how far reading, or anything counted, got. Elsewhere it is
-// silent.
+// Bar shows on a terminal how far reading is, or anything else that is counted. On other streams it
+// shows nothing.
 type Bar struct {
 	mu sync.Mutex
 	w  io.Writer // nil: silent
@@ -39,7 +39,7 @@ func NewBar(w io.Writer) *Bar {
 	return &Bar{}
 }
 
-// Update is an open.Options.Progress.
+// Update shows a reader's progress; it is an open.Options.Progress.
 func (b *Bar) Update(p open.Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,7 +71,7 @@ func (b *Bar) Update(p open.Progress) {
 	b.pb.Set64(p.Read)
 }
 
-// Count shows how many of total are done, and what comes now.
+// Count shows that done of total are finished, and that what is next.
 func (b *Bar) Count(done, total int, what string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,12 +20,13 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
-// Env is what a verb runs with.
+// Env is the environment of a verb.
 //
-// Its Err is for sentences: names in them do nothing to a terminal. Raw gives the stream.
+// Err is for sentences: control characters in names that they contain are replaced. Raw returns the
+// stream without that.
 type Env struct {
 	Streams
-	Ctx  context.Context // ends when the user interrupts
+	Ctx  context.Context // ends when the user interrupts the program
 	Log  *slog.Logger
 	Left []open.Left // what was found and not read
 }
@@ -37,11 +38,11 @@ func NewEnv(ctx context.Context, s Streams) *Env {
 	return e
 }
 
-// Raw returns the stream below one that is for sentences, for what draws on a terminal and
-// for programs that write to it by themselves.
+// Raw returns the stream below one that is for sentences. It is for progress bars, which draw on
+// the terminal, and for child processes, which write to it by themselves.
 func Raw(w io.Writer) io.Writer { return report.Under(w) }
 
-// Text is how text on Out is to look: of a terminal's width and colours where it is one.
+// Text returns the options of text on Out: the width and colours of the terminal, if Out is one.
 func (e *Env) Text() report.TextOptions {
 	if f, ok := e.Out.(*os.File); ok {
 		return report.Detect(f, os.Getenv)
@@ -49,7 +50,7 @@ func (e *Env) Text() report.TextOptions {
 	return report.TextOptions{}
 }
 
-// JSON writes v as every verb's --json does; names in it do nothing to a terminal.
+// JSON writes v as every verb's --json does, with control characters in names replaced.
 func JSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(report.JSONWriter(w))
 	enc.SetIndent("", "  ")

@@ -8,9 +8,9 @@ import (
 // Exit codes.
 const (
 	ExitOK     = 0
-	ExitFailed = 1 // it was tried and did not work
+	ExitFailed = 1 // the verb tried and failed
 	ExitUsage  = 2 // the input is wrong; nothing was started
-	// ExitPartial: the run is there and lacks something, a rank's trace say.
+	// ExitPartial: the run exists and is incomplete, for instance without a rank's trace.
 	ExitPartial = 3
 )
 
@@ -26,7 +26,7 @@ func (e UsageError) Unwrap() error { return e.Err }
 // Usage is a UsageError with a message as fmt.Errorf makes it.
 func Usage(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// PartialError says that the run is there and lacks something: exit code 3.
+// PartialError says that the run exists and is incomplete: exit code 3.
 type PartialError struct{ Err error }
 
 // Error returns the message.
@@ -35,7 +35,7 @@ func (e PartialError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e PartialError) Unwrap() error { return e.Err }
 
-// SilentError ends the program with the exit code of a helper that has said itself why.
+// SilentError ends the program with the exit code of a helper that has already printed the reason.
 type SilentError struct {
 	Program string
 	Code    int
@@ -44,8 +44,9 @@ type SilentError struct {
 // Error is for logs: the program prints nothing.
 func (e SilentError) Error() string { return fmt.Sprintf("%s ended with code %d", e.Program, e.Code) }
 
-// ExitCode tells wrong input from what failed and from what lacks something. The code of another
-// program, which an error may wrap (a rank's that was killed is -1), is that of a SilentError alone.
+// ExitCode returns the exit code for err: wrong input, failure, or an incomplete run. Only a
+// SilentError passes on the code of another program; the code of any other program that err wraps
+// is not used (that of a killed rank is -1).
 func ExitCode(err error) int {
 	if err == nil {
 		return ExitOK
@@ -62,8 +63,8 @@ func ExitCode(err error) int {
 	return ExitFailed
 }
 
-// StartError tells a refused start, which is the user's to mend, from a failed one: errors
-// with a method HTTPStatus below 500 are usage errors.
+// StartError makes the refusal of a start a UsageError, because the user can correct it: errors
+// with a method HTTPStatus below 500. Other errors stay as they are.
 func StartError(err error) error {
 	var s interface{ HTTPStatus() int }
 	if errors.As(err, &s) && s.HTTPStatus() < 500 {

@@ -11,8 +11,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
 )
 
-// Progress is one line on a terminal that says what is going on. Elsewhere it is
-// silent.
+// Progress is one line on a terminal that says what the verb is doing. On other streams it shows
+// nothing.
 type Progress struct {
 	mu  sync.Mutex
 	w   io.Writer // nil: silent

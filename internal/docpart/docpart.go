@@ -1,5 +1,5 @@
-// Package docpart keeps those parts of the documentation's pages true that a test can make:
-// tables of what the code does. A part stands between two lines of its page:
+// Package docpart keeps parts of the documentation's pages equal to what tests generate: tables of
+// what the code does. A part stands between two lines of its page:
 //
 //	<!-- NAME: made by go test ./PACKAGE -update -->
 //	<!-- end of NAME -->
@@ -19,8 +19,8 @@ type Part struct {
 	Make string // the command that makes it
 }
 
-// Keep fails the test unless the part is text; with update it becomes text. The text ends with a
-// line's end.
+// Keep fails the test unless the part equals text; with update set it replaces the part by text,
+// which ends with a line's end.
 func (p Part) Keep(t testing.TB, text string, update bool) {
 	t.Helper()
 	page, err := os.ReadFile(p.Page)
@@ -40,7 +40,7 @@ func (p Part) Keep(t testing.TB, text string, update bool) {
 	}
 }
 
-// put returns page with text as the part.
+// put returns the page with text in place of the part.
 func (p Part) put(page, text string) (string, error) {
 	begin := fmt.Sprintf("<!-- %s: made by %s -->\n", p.Name, p.Make)
 	end := fmt.Sprintf("<!-- end of %s -->\n", p.Name)

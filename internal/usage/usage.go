@@ -1,6 +1,6 @@
-// Package usage says what processes took of the machine: time on the wall, processor time, peak
-// memory. It is for benchmarks and for tests of ratios. On a machine that serves others too,
-// processor time is a steadier measure than the time on the wall.
+// Package usage measures what processes take of the machine: wall time, processor time, peak
+// memory. It is for benchmarks and for tests of ratios. On a machine that others use too, processor
+// time is a steadier measure than wall time.
 package usage
 
 import (
@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Cost is what a process and those that it waited for took.
+// Cost is what a process and its waited-for children took.
 type Cost struct {
 	Wall time.Duration
-	CPU  time.Duration // of all cores, by the program and by the system for it
-	RSS  int64         // bytes of memory at its peak; 0 where the system does not say
+	CPU  time.Duration // of all cores, in user and system mode
+	RSS  int64         // peak memory in bytes; 0 where the system does not report it
 }
 
-// Lower is the least of each of two costs: the best of several runs is what the work takes, the
-// rest is what others did meanwhile.
+// Lower returns the lesser of each figure. The best of several runs is what the work itself takes;
+// the rest is the influence of other processes.
 func (c Cost) Lower(d Cost) Cost {
 	return Cost{min(c.Wall, d.Wall), min(c.CPU, d.CPU), min(c.RSS, d.RSS)}
 }
 
-// Run runs a command that has not been started to its end. The error is that of its Run.
+// Run starts cmd, waits for its end and returns what it took. The error is that of cmd.Run.
 func Run(cmd *exec.Cmd) (Cost, error) {
 	began := time.Now()
 	err := cmd.Run()

@@ -17,7 +17,7 @@ func Own() Cost {
 	return Cost{CPU: time.Duration(u.Utime.Nano() + u.Stime.Nano()), RSS: peak(&u)}
 }
 
-// peak is the peak memory that a process's usage tells.
+// peak returns a process's peak memory in bytes.
 func peak(usage any) int64 {
 	u, ok := usage.(*syscall.Rusage)
 	if !ok {

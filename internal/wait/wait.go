@@ -1,5 +1,5 @@
-// Package wait waits for time to pass or for something to come true, and gives up when a
-// context ends. What can tell when it happens is waited for on a channel instead.
+// Package wait waits for time to pass or for a condition to hold, and gives up when a context ends.
+// For events that announce themselves, wait on a channel instead.
 package wait
 
 import (
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// For returns nil after d, or the cause of ctx's end if that comes first. Without a positive d
-// it asks only whether ctx has ended.
+// For returns nil after d, or the cause of ctx's end if that comes first. If d is not positive it
+// returns at once.
 func For(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return context.Cause(ctx)
@@ -23,8 +23,8 @@ func For(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Until asks ok at once and then after every period, and returns nil when it says yes, or the
-// cause of ctx's end if that comes first. It asks at least once.
+// Until calls ok at once and then after every period, and returns nil when it returns true, or the
+// cause of ctx's end if that comes first. It calls ok at least once.
 func Until(ctx context.Context, every time.Duration, ok func() bool) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

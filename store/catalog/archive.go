@@ -16,13 +16,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 )
 
-// absentName lists, in an archive, the files that the manifest has and that are not there.
+// absentName is a file in an archive that lists the files which the manifest names and which are
+// missing.
 const absentName = "MISSING.txt"
 
-// Archive writes a finished run as a tar archive: its manifest, all files that this lists, and
-// what people said of it, in a directory that is called as the run's is. Recordings and traces
-// are packed already, so that the archive is not. Files that are missing are listed in it as
-// MISSING.txt. ctx ends it early. What has no run is an error before anything is written.
+// Archive writes a finished run as a tar archive: its manifest, all files that the manifest lists,
+// and the run's labels, in a directory named like the run's. The archive is not compressed, because
+// recordings and traces are. Missing files are listed in MISSING.txt. The end of ctx ends it early.
+// If there is no such run, it returns an error before anything is written.
 func (c *Catalog) Archive(ctx context.Context, id string, w io.Writer) error {
 	info, err := c.find(id)
 	if err != nil {
@@ -68,7 +69,7 @@ func (c *Catalog) Archive(ctx context.Context, id string, w io.Writer) error {
 	return tw.Close()
 }
 
-// archived lists what of a run belongs into its archive.
+// archived lists the files of a run that belong into its archive.
 func archived(r *store.Run, dir string) ([]string, error) {
 	m, err := r.Manifest()
 	if err != nil {
@@ -99,7 +100,7 @@ func archived(r *store.Run, dir string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// addFile puts one file of the run into the archive, as long as it is when it is opened.
+// addFile adds one file of the run to the archive, with the length that it has when it is opened.
 func addFile(tw *tar.Writer, r *store.Run, base, name string) (err error) {
 	f, err := r.Open(name)
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package catalog is the runs of a store as people keep them: found by search, filtered and
-// sorted; with tags, notes and pins; deleted, one by one or by age and size; packed into one
-// archive; and joined by traces that were recorded elsewhere.
+// Package catalog manages the runs of a store: it finds them by search, filters and sorts them,
+// labels them with tags, notes and pins, deletes them one by one or by age and size, packs a run
+// into an archive, and adds traces that were recorded elsewhere.
 //
-// What people say of a run lies beside its manifest, in LabelsName; a finished run's other
-// files are never written again.
+// Labels lie beside a run's manifest, in LabelsName; the other files of a finished run are never
+// written again.
 package catalog
 
 import (
@@ -21,14 +21,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 )
 
-// Health says in a word whether a run can be relied on.
+// Health says in one word how reliable a run is.
 type Health string
 
 // The healths, from best to worst.
 const (
 	HealthWhole  Health = "whole"  // every rank completed and dropped nothing
 	HealthFlawed Health = "flawed" // something is missing, and Why says what
-	HealthBroken Health = "broken" // nothing came home, or the manifest cannot be read
+	HealthBroken Health = "broken" // no rank's files arrived, or the manifest cannot be read
 )
 
 // Healths are all of them.
@@ -51,15 +51,15 @@ type Item struct {
 	Events     uint64        `json:"events"`
 	Drops      uint64        `json:"drops"`
 	Health     Health        `json:"health"`
-	Why        string        `json:"why,omitempty"` // it is not whole
+	Why        string        `json:"why,omitempty"` // what the run lacks
 	Upload     *store.Upload `json:"upload,omitempty"`
 	Labels
 }
 
-// Sessions is who records into the store.
+// Sessions is the owner of the sessions that record into the store.
 type Sessions interface {
-	// Forget drops what is remembered of a session whose run is deleted, or says why that
-	// must not be: it is under way.
+	// Forget drops what is remembered of a session whose run is deleted. An error says why the run
+	// must stay: the session is under way.
 	Forget(ctx context.Context, id string) error
 }
 
@@ -79,13 +79,13 @@ type Catalog struct {
 	uploads  int // under way
 }
 
-// entry is an item as it was read, and the files that it was read of.
+// entry is an item with the stamp of the files that it was read from.
 type entry struct {
 	stamp stamp
 	item  Item
 }
 
-// stamp tells whether what an item was read of has changed.
+// stamp shows whether the files of an item have changed since it was read.
 type stamp struct{ manifest, labels, late fileStamp }
 
 type fileStamp struct {
@@ -114,8 +114,8 @@ func (c *Catalog) changed() {
 	c.revision++
 }
 
-// All returns the finished runs, youngest first. What was read before and has not changed is
-// not read again.
+// All returns the finished runs, youngest first. Runs that have not changed since they were last
+// read are not read again.
 func (c *Catalog) All() ([]Item, error) {
 	list, err := c.store.List()
 	if err != nil {
@@ -139,8 +139,7 @@ func (c *Catalog) All() ([]Item, error) {
 	return out, nil
 }
 
-// Get returns the run of session id. What is not there is an error that wraps
-// store.ErrNotFound.
+// Get returns the run of session id. If there is none, the error wraps store.ErrNotFound.
 func (c *Catalog) Get(id string) (Item, error) {
 	info, err := c.find(id)
 	if err != nil {
@@ -189,7 +188,7 @@ func stampOf(dir string) stamp {
 	return stamp{of(store.ManifestName), of(LabelsName), of(store.LateDir)}
 }
 
-// read makes the item of a run. One whose manifest cannot be read is broken, and listed.
+// read makes the item of a run. A run whose manifest cannot be read is listed as broken.
 func read(info store.Info) Item {
 	it := Item{ID: info.ID, Name: filepath.Base(info.Dir), Prefix: info.Prefix, StartedAt: info.At,
 		State: session.StateFailed, Health: HealthBroken}
@@ -203,7 +202,7 @@ func read(info store.Info) Item {
 	return it
 }
 
-// manifestOf is what the run in dir says of itself.
+// manifestOf reads the manifest of the run in dir.
 func manifestOf(dir string) (*store.Manifest, error) {
 	r, err := store.OpenRun(dir)
 	if err != nil {
@@ -213,7 +212,7 @@ func manifestOf(dir string) (*store.Manifest, error) {
 	return r.Manifest()
 }
 
-// fill takes from a manifest what a listing shows.
+// fill sets the fields that a listing shows from a manifest.
 func (it *Item) fill(m *store.Manifest) {
 	s := &m.Session
 	it.Pipeline, it.State, it.StartedAt, it.Upload = s.Pipeline, s.State, s.StartedAt, m.Upload
@@ -253,15 +252,15 @@ func healthOf(it *Item, s *session.Status) (Health, string) {
 	return HealthWhole, ""
 }
 
-// Delete removes a finished run with all its files. A pinned one and one whose session is
-// under way stay, and the error says so.
+// Delete removes a finished run with all its files. It refuses a pinned run and one whose session
+// is under way.
 func (c *Catalog) Delete(ctx context.Context, id string) error {
 	c.write.Lock()
 	defer c.write.Unlock()
 	return c.remove(ctx, id)
 }
 
-// remove is Delete for who has write.
+// remove is Delete for callers that hold write.
 func (c *Catalog) remove(ctx context.Context, id string) error {
 	info, err := c.find(id)
 	if err != nil {
@@ -280,12 +279,12 @@ func (c *Catalog) remove(ctx context.Context, id string) error {
 	return err
 }
 
-// deletedPrefix begins the names of runs that are being deleted: a run is there as a whole or
-// not at all.
+// deletedPrefix begins the names of runs that are being deleted, so that a listing shows a run
+// whole or not at all.
 const deletedPrefix = ".deleted-"
 
-// erase removes a directory of the store. It is gone from all listings before its first file
-// is.
+// erase removes a directory of the store. The run disappears from all listings before its first
+// file is removed.
 func (c *Catalog) erase(name string) error {
 	root, err := os.OpenRoot(c.store.Root())
 	if err != nil {

@@ -10,34 +10,34 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 )
 
-// costRuns is how many of the newest runs an estimate rests on: more would be of another load.
+// costRuns is how many of the newest runs an estimate uses; older ones would be of another load.
 const costRuns = 5
 
-// StageAsk is a stage that is to be recorded.
+// StageAsk is a stage of a planned session.
 type StageAsk struct {
 	Name          string
 	Ranks         int
 	MaxIterations int // 0: no bound
 }
 
-// Ask is a session that somebody thinks of.
+// Ask is a planned session.
 type Ask struct {
 	Stages   []StageAsk
 	Duration time.Duration // after which it ends by itself
 	MaxBytes int64         // of a rank; 0: no bound
 }
 
-// Cost is what a session is expected to take, by what runs here have taken: an upper bound,
-// since a stop ends it before, under the load that they had.
+// Cost is what a session is expected to take, extrapolated from earlier runs under the load that
+// they had. It is an upper bound, since a stop may end the session earlier.
 type Cost struct {
 	RecordedBytes int64     `json:"recorded_bytes"`
-	RunBytes      int64     `json:"run_bytes"` // with what is made of it
+	RunBytes      int64     `json:"run_bytes"` // of the run with the files converted from its recordings
 	RecordS       float64   `json:"record_s"`
 	FinishS       float64   `json:"finish_s"` // from the stop to the finished run
 	BytesPerS     float64   `json:"bytes_per_s"`
-	Runs          []string  `json:"runs"` // ids that this rests on, newest first
+	Runs          []string  `json:"runs"` // ids of the runs that the estimate uses, newest first
 	Last          time.Time `json:"last,omitzero"`
-	Unknown       []string  `json:"unknown"` // stages of which no run is here; they are not in the sums
+	Unknown       []string  `json:"unknown"` // stages without an earlier run; the sums leave them out
 }
 
 // Cost estimates a session by the newest whole runs of the store.

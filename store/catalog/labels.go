@@ -15,7 +15,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// LabelsName is the file, in a run's directory, with what people say of the run.
+// LabelsName is the file with a run's labels, in the run's directory.
 const LabelsName = "labels.json"
 
 // Limits of labels: they are read with every listing.
@@ -27,9 +27,9 @@ const (
 	labelsV1 = 1
 )
 
-// Labels is what people say of a run.
+// Labels are what users noted about a run.
 type Labels struct {
-	Pinned bool     `json:"pinned"` // it is not deleted
+	Pinned bool     `json:"pinned"` // the run is not deleted
 	Tags   []string `json:"tags"`   // sorted, each once
 	Note   string   `json:"note,omitempty"`
 }
@@ -79,8 +79,8 @@ func plain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
-// readLabels reads what is said of the run in dir. A file that cannot be read says nothing:
-// somebody else may have written it.
+// readLabels reads the labels of the run in dir. A file that cannot be read counts as no labels,
+// because others may have written it.
 func readLabels(dir string) Labels {
 	none := Labels{Tags: []string{}}
 	root, err := os.OpenRoot(dir)
@@ -103,7 +103,7 @@ func readLabels(dir string) Labels {
 	return parseLabels(data)
 }
 
-// parseLabels reads LabelsName; what breaks its limits is left out.
+// parseLabels reads LabelsName; labels that break the limits are left out.
 func parseLabels(data []byte) Labels {
 	var l labelsFile
 	if json.Unmarshal(data, &l) != nil || l.SchemaVersion < 1 {
@@ -120,7 +120,7 @@ func parseLabels(data []byte) Labels {
 	return l.Labels
 }
 
-// Label changes what is said of a finished run and returns it as it is then. The error is a
+// Label changes the labels of a finished run and returns the changed run. The error is a
 // *protocol.FieldError, or wraps store.ErrNotFound.
 func (c *Catalog) Label(id string, p Patch) (Item, error) {
 	if err := p.check(); err != nil {
@@ -146,7 +146,7 @@ func (c *Catalog) Label(id string, p Patch) (Item, error) {
 		return Item{}, fmt.Errorf("label run %s: %w", id, err)
 	}
 	c.mu.Lock()
-	delete(c.cache, info.Dir) // a clock's tick may be longer than this
+	delete(c.cache, info.Dir) // the file's time may not show the change: it may be within one tick
 	c.revision++
 	c.mu.Unlock()
 	return c.item(info), nil

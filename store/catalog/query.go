@@ -15,14 +15,14 @@ const MaxLimit = 1000
 
 // Query chooses runs. Its zero value is all of them, youngest first.
 type Query struct {
-	Text   string   // words that must all occur, in any case, in what a listing shows of a run
+	Text   string   // words that must all occur, in any letter case, in what a listing shows of a run
 	Tags   []string // that a run must all have
 	State  session.State
 	Health Health
 	Kind   Kind
-	Pinned bool // only those
+	Pinned bool // pinned runs only
 	Sort   SortKey
-	Up     bool // the least first
+	Up     bool // ascending: the least first
 	Offset int
 	Limit  int // 0: MaxLimit
 }
@@ -33,7 +33,7 @@ type Kind string
 // The kinds of run.
 const (
 	KindSession Kind = "session" // recorded here
-	KindUpload  Kind = "upload"  // brought
+	KindUpload  Kind = "upload"  // uploaded
 )
 
 // SortKey is what runs are sorted by.
@@ -89,7 +89,7 @@ func (q *Query) Check() error {
 	return nil
 }
 
-// words lists what is allowed.
+// words lists the allowed values.
 func words[T ~string](list []T) string {
 	out := make([]string, len(list))
 	for i, w := range list {
@@ -98,7 +98,7 @@ func words[T ~string](list []T) string {
 	return strings.Join(out, ", ")
 }
 
-// Found is the runs that a query chose, and what there is in all.
+// Found is the result of a search, with totals over the whole store.
 type Found struct {
 	Items   []Item   `json:"data"`
 	Matched int      `json:"matched"` // also beyond the limit

@@ -34,20 +34,20 @@ type Removed struct {
 }
 
 const (
-	// keepEvery is how often a store is looked over: age is told in hours and days.
+	// keepEvery is how often the policy is applied; ages are given in hours and days.
 	keepEvery = time.Minute
-	// maxRemoved bounds what is remembered of deleted runs, for the page.
+	// maxRemoved bounds the deleted runs that are remembered for the page.
 	maxRemoved = 50
 )
 
-// doomed is a run that goes, and why.
+// doomed is a run that is to be deleted, and why.
 type doomed struct {
 	item Item
 	why  string
 }
 
-// choose says which runs go: those that are too old, then the oldest until the rest is within
-// the bytes. Pinned runs and the youngest one stay whatever that takes.
+// choose returns the runs to delete: those that are too old, then the oldest until the rest fits
+// the bytes. Pinned runs and the youngest run stay, whatever they take.
 func (p Policy) choose(all []Item, now time.Time) (out []doomed) {
 	runs := slices.Clone(all)
 	slices.SortFunc(runs, func(a, b Item) int {
@@ -85,8 +85,8 @@ func days(d time.Duration) string {
 	return d.String()
 }
 
-// Sweep deletes what the policy says, and what an earlier deletion left. What cannot be
-// deleted is in the error and keeps back nothing else.
+// Sweep deletes the runs that the policy chooses, and the remains of deletions that were cut off.
+// The error joins those of runs that could not be deleted; the others are deleted all the same.
 func (c *Catalog) Sweep(ctx context.Context, p Policy, now time.Time) ([]Removed, error) {
 	errs := []error{c.clear()}
 	all, err := c.All()
@@ -131,7 +131,7 @@ func (c *Catalog) clear() error {
 	return errors.Join(errs...)
 }
 
-// Keep sweeps until ctx ends, and says in the log what it deletes.
+// Keep sweeps until ctx ends, and logs what it deletes.
 func (c *Catalog) Keep(ctx context.Context, p Policy, log *slog.Logger) {
 	c.mu.Lock()
 	c.policy = p
@@ -150,7 +150,7 @@ func (c *Catalog) Keep(ctx context.Context, p Policy, log *slog.Logger) {
 	}
 }
 
-// Retention is the policy that Keep follows, and what it has deleted, newest first.
+// Retention returns the policy that Keep follows and the runs that it deleted, newest first.
 func (c *Catalog) Retention() (Policy, []Removed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -21,10 +21,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// Limits bounds what may be brought into the store.
+// Limits bounds uploads into the store.
 type Limits struct {
 	MaxUpload  int64 // bytes of one file; 0: DefaultMaxUpload
-	MaxUploads int64 // bytes of all that were brought; 0: DefaultMaxUploads
+	MaxUploads int64 // bytes of all uploads together; 0: DefaultMaxUploads
 }
 
 // Defaults of Limits, and how many uploads may be under way: each writes to the disk.
@@ -45,7 +45,7 @@ func (l Limits) orDefault() Limits {
 // Limits are those in force.
 func (c *Catalog) Limits() Limits { return c.limits }
 
-// UploadRefused says why a file was not taken.
+// UploadRefused says why an upload was refused.
 type UploadRefused struct {
 	Status int // HTTP
 	Why    string
@@ -60,10 +60,10 @@ func (e *UploadRefused) HTTPStatus() int { return e.Status }
 // Hint is Do.
 func (e *UploadRefused) Hint() string { return e.Do }
 
-// Upload takes a trace that was recorded elsewhere, or an archive of several, as a run of its
-// own. The name is the file's as its owner knows it; it decides nothing but what people see.
-// size is how long the file is, -1 if that is not known. What is not a trace, or too large, is an
-// *UploadRefused, and leaves nothing.
+// Upload adds a trace that was recorded elsewhere, or an archive of several, as a run of its own.
+// name is the file's original name; it only decides what people see. size is the file's length in
+// bytes, -1 if it is not known. A file that is not a trace, or too large, gives an *UploadRefused
+// and leaves nothing in the store.
 func (c *Catalog) Upload(ctx context.Context, name string, size int64, src io.Reader) (Item, error) {
 	if err := c.mayUpload(name, size); err != nil {
 		return Item{}, err
@@ -87,7 +87,7 @@ func (c *Catalog) Upload(ctx context.Context, name string, size int64, src io.Re
 	return c.Get(id)
 }
 
-// mayUpload says what can be said before the first byte.
+// mayUpload returns the refusals that need no byte of the file.
 func (c *Catalog) mayUpload(name string, size int64) error {
 	if name == "" || len(name) > maxUploadName || !plain(name) || strings.ContainsAny(name, `/\`) {
 		return &UploadRefused{http.StatusBadRequest, fmt.Sprintf("name %.80q is not that of a file", name),
@@ -139,7 +139,7 @@ func (c *Catalog) endUpload() {
 	c.uploads--
 }
 
-// fill writes the file, sees what it is, and finishes the run.
+// fill writes the file, finds out its format, and finishes the run.
 func (c *Catalog) fill(ctx context.Context, r *store.Run, id string, at time.Time, name string, src io.Reader) error {
 	body := &io.LimitedReader{R: &withContext{ctx, src}, N: c.limits.MaxUpload + 1}
 	art, err := r.Write("upload/"+storedName(name), protocol.KindTrace, body)
@@ -163,8 +163,9 @@ func (c *Catalog) fill(ctx context.Context, r *store.Run, id string, at time.Tim
 	})
 }
 
-// formatOf asks the registry what a file is; its error names no path. The directory that has
-// the file alone is asked, because a file that is named is taken for a trace.
+// formatOf returns a file's format from the registry; its error names no path. It looks at the
+// directory, which holds only this file, because package open takes any file that is given by name
+// for a trace.
 func formatOf(path string) (string, error) {
 	found, left, err := open.Survey([]string{filepath.Dir(path)})
 	switch {
@@ -193,8 +194,8 @@ func (r *withContext) Read(p []byte) (int, error) {
 	return r.src.Read(p)
 }
 
-// storedName is what a file is called in its run: letters, digits and a few signs, whatever
-// its owner called it. Its extension stays, for people.
+// storedName makes a safe file name of the original one: letters, digits and a few signs. The
+// extension is kept, for people.
 func storedName(name string) string {
 	clean := strings.TrimLeft(strings.Map(func(c rune) rune {
 		switch {
@@ -209,8 +210,8 @@ func storedName(name string) string {
 	return clean[max(0, len(clean)-maxStoredName):]
 }
 
-// prefixOf is the run's prefix: the file's name without what follows its first dot, as far as
-// a prefix may be that.
+// prefixOf makes the run's prefix of the file's name: the part before the first dot, without
+// characters that a prefix cannot have.
 func prefixOf(name string) string {
 	stem, _, _ := strings.Cut(strings.TrimLeft(name, "."), ".")
 	stem = strings.ReplaceAll(stem, ":", "_")

@@ -1,6 +1,6 @@
-// Package runs finds runs as people name them, and says what is in one: its traces, whose
-// each is, and its report. Package store knows where a run's files lie; this package what
-// they are for. Commands and the server's pages look at runs through it.
+// Package runs finds runs by the names that people type, and interprets their files: a run's traces
+// with the rank of each, and its report. Package store knows where a run's files lie, this package
+// what they mean. Commands and the server's pages read runs through it.
 package runs
 
 import (
@@ -20,15 +20,15 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Names of what a run has beside its ranks' artifacts, its manifest and its timeline.
+// Names of files that a run has beside its ranks' artifacts, its manifest and its timeline.
 const (
 	ReportName  = "report.json" // pipeline.Report
 	PictureName = "report.svg"
 )
 
-// Find opens the run that name means: its directory, the beginning of its id, or "latest"
-// in the store at root. It returns nil if name is a file or a directory that is not a run,
-// and so means traces. The caller closes the run. An error says that name means nothing.
+// Find opens the run that name means: its directory, the beginning of its id, or "latest" in the
+// store at root. It returns nil if name is a file or directory that is not a run, and so means
+// traces. The caller closes the run. It returns an error if name means nothing.
 func Find(name, root string) (*store.Run, error) {
 	st, err := os.Stat(name)
 	switch {
@@ -59,14 +59,14 @@ func Find(name, root string) (*store.Run, error) {
 	return r, nil
 }
 
-// Input is the file that tells most of a rank's work.
+// Input is the file that shows most of a rank's work.
 type Input struct {
 	Path string // of its recording, or else of its trace
 	Rank *protocol.RankStatus
 }
 
-// Place writes into t, the trace that was read from the input, whose it is: the run knows
-// that better than the file.
+// Place sets the stage, replica and rank of t, the trace that was read from the input, as the run
+// has them: the run is a better source than the file.
 func (in *Input) Place(t *trace.Trace) {
 	m := &t.Meta
 	m.StageID, m.Stage, m.Replica, m.Rank = in.Rank.Stage, in.Rank.StageName, in.Rank.Replica, in.Rank.Rank
@@ -77,8 +77,8 @@ func (in *Input) Place(t *trace.Trace) {
 	}
 }
 
-// Inputs lists a run's recordings and, of ranks without one, traces. Ranks that left
-// neither are missing; a run of which no rank left any is an error.
+// Inputs lists the recordings of a run's ranks and, for ranks without one, their traces. Ranks with
+// neither are left out; if no rank has any, that is an error.
 func Inputs(r *store.Run) ([]Input, error) {
 	m, err := r.Manifest()
 	if err != nil {
@@ -102,10 +102,10 @@ func Inputs(r *store.Run) ([]Input, error) {
 	return out, nil
 }
 
-// UploadError says that a run is a trace that somebody brought: it has no ranks to place.
+// UploadError says that a run is an uploaded trace: it has no ranks to place.
 type UploadError struct {
 	Run   string
-	Files []string // paths of what was brought
+	Files []string // paths of the uploaded files
 }
 
 func (e *UploadError) Error() string {
@@ -113,7 +113,7 @@ func (e *UploadError) Error() string {
 		strings.Join(e.Files, " "))
 }
 
-// Uploaded lists the paths of the files that were brought as run r; m is its manifest.
+// Uploaded lists the paths of the uploaded files of run r; m is its manifest.
 func Uploaded(r *store.Run, m *store.Manifest) (paths []string) {
 	for _, a := range m.Session.Artifacts {
 		if a.Kind == protocol.KindTrace {
@@ -123,8 +123,8 @@ func Uploaded(r *store.Run, m *store.Manifest) (paths []string) {
 	return paths
 }
 
-// Report reads the report that was made of the run in dir; nil if it has none, or one of a
-// version that this program does not read and that has to be made anew.
+// Report reads the report in the run's directory dir. It is nil if there is none, or if its version
+// is one that this program cannot read, so that the report has to be computed again.
 func Report(dir string) (*pipeline.Report, error) {
 	path := filepath.Join(dir, ReportName)
 	f, err := os.Open(path)

@@ -14,11 +14,11 @@ type Names[E ~uint8] struct {
 	names []string
 }
 
-// Of names the values of E in their order; what is E's own name, for values and texts that
-// are none of them.
+// Of returns the names of E's values in their order. what is the name of E itself, for values
+// without a name and for errors about texts that name no value.
 func Of[E ~uint8](what string, names ...string) Names[E] { return Names[E]{what, names} }
 
-// Text returns e's name. A value that has none is its number.
+// Text returns e's name, or what and its number if it has none.
 func (n Names[E]) Text(e E) string {
 	if int(e) < len(n.names) {
 		return n.names[e]
@@ -29,8 +29,8 @@ func (n Names[E]) Text(e E) string {
 // Marshal is Text for encoding.TextMarshaler. It never fails.
 func (n Names[E]) Marshal(e E) ([]byte, error) { return []byte(n.Text(e)), nil }
 
-// Unmarshal sets e to the value that text names, for encoding.TextUnmarshaler. The error
-// says what it could have been.
+// Unmarshal sets e to the value that text names, for encoding.TextUnmarshaler. The error lists the
+// names.
 func (n Names[E]) Unmarshal(e *E, text []byte) error {
 	for i, name := range n.names {
 		if name == string(text) {

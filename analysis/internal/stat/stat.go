@@ -1,8 +1,8 @@
-// Package stat is the arithmetic of the analyses of steps and pipelines: ratios that may
-// have nothing below, means and quantiles.
+// Package stat has the arithmetic of the analyses of steps and pipelines: ratios whose denominator
+// may be zero, means and quantiles.
 package stat
 
-// Ratio is a by b, 0 unless b is positive. Of bytes and nanoseconds it is GB/s.
+// Ratio returns a divided by b, 0 unless b is positive. For bytes and nanoseconds it is GB/s.
 func Ratio(a, b int64) float64 {
 	if b <= 0 {
 		return 0
@@ -10,7 +10,7 @@ func Ratio(a, b int64) float64 {
 	return float64(a) / float64(b)
 }
 
-// Mean is the mean of v, 0 if there is nothing.
+// Mean returns the mean of v, 0 if v is empty.
 func Mean(v []int64) float64 {
 	if len(v) == 0 {
 		return 0
@@ -22,8 +22,8 @@ func Mean(v []int64) float64 {
 	return sum / float64(len(v))
 }
 
-// Quantile is the q-quantile, q from 0 to 1, of v, which ascends: it interpolates linearly
-// between the two nearest ranks. 0 if there is nothing.
+// Quantile returns the q-quantile, q from 0 to 1, of v, which must be ascending: it interpolates
+// linearly between the two nearest ranks. It is 0 if v is empty.
 func Quantile(v []int64, q float64) float64 {
 	if len(v) == 0 {
 		return 0

@@ -1,12 +1,12 @@
-// Command clients asks a server as many clients do, in turns without a session, with an armed
-// and with a recording one, and prints as Markdown what sessions cost the clients and whether
-// the server grows; docs/overhead.md has its tables:
+// Command clients puts the load of many clients on a server, in turns without a session, with an
+// armed one and with a recording one. It prints as Markdown what sessions cost the clients and
+// whether the server's memory grows; docs/overhead.md has its tables:
 //
 //	go run ./bench/cmd/clients
 //
-// starts the built-in pipeline for it, and takes ten minutes. Most clients poll pages that are
-// read all the time, the others stream completions. The turns take turns, so that what else the
-// machine does falls on all alike. It wants a machine that does nothing else.
+// starts the built-in pipeline and takes ten minutes. Most clients poll the pages that browsers
+// poll, the others stream completions. The kinds of turn alternate, so that other work on the
+// machine affects all of them alike. Nothing else should run on the machine.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
-// options say what is measured.
+// options are the command line's flags.
 type options struct {
 	server  string
 	clients int
@@ -75,7 +75,7 @@ func measure(ctx context.Context, o *options) (err error) {
 // readyTimeout bounds how long the server may take to start.
 const readyTimeout = 2 * time.Minute
 
-// serve builds the program and starts it on directories of its own, which go with it.
+// serve builds the program and starts it on temporary directories, which end removes.
 func serve(ctx context.Context) (url string, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "clients-")
 	if err != nil {
@@ -94,7 +94,7 @@ func serve(ctx context.Context) (url string, end func() error, err error) {
 		return "", nil, errors.Join(err, clean())
 	}
 	end = func() error {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = cmd.Process.Signal(syscall.SIGTERM) // fails if it has ended
 		return errors.Join(cmd.Wait(), clean())
 	}
 	limit, cancel := context.WithTimeout(ctx, readyTimeout)

@@ -62,7 +62,7 @@ func (m *measurement) print(out io.Writer) error {
 
 func whole(v float64) string { return fmt.Sprintf("%.0f", v) }
 
-// quantiles are the q-quantiles of a kind of request in each turn of a state, in seconds; 0
+// quantiles returns the q-quantiles, in seconds, of a kind of request in each turn of a state; 0
 // where a turn has none.
 func (m *measurement) quantiles(state, kind string, q float64) (out []float64) {
 	for _, t := range m.turns[state] {

@@ -17,10 +17,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/overhead"
 )
 
-// states are those that take turns; the first is what the others are compared with.
+// states are the states that take turns; the others are compared with the first.
 var states = []string{overhead.StateOff, overhead.StateArmed, overhead.StateRecording}
 
-// starts are the bodies that begin a session of a state: an armed one has a window that never
+// starts are the bodies that begin a session in each state. The armed one has a window that never
 // opens.
 var starts = map[string]string{
 	overhead.StateArmed:     `{"delay_iterations": 1000000000, "max_iterations": 0}`,
@@ -36,7 +36,7 @@ const (
 
 var kinds = []string{poll, first, stream}
 
-// turn is what clients saw in one turn of a state.
+// turn is what the clients measured in one turn of a state.
 type turn struct {
 	mu    sync.Mutex
 	times map[string][]time.Duration
@@ -55,7 +55,7 @@ func (t *turn) failed() {
 	t.bad++
 }
 
-// size is what the server holds, as its metrics say.
+// size is what the server holds, according to its metrics.
 type size struct{ goroutines, files, memory float64 }
 
 // measurement is one run of all rounds.
@@ -68,7 +68,7 @@ type measurement struct {
 	took   time.Duration
 }
 
-// run makes the rounds. The first is a warm-up and is left out.
+// run runs all rounds. The first is a warm-up and is left out.
 func (m *measurement) run(ctx context.Context) error {
 	m.turns = map[string][]*turn{}
 	for round := range m.o.rounds + 1 {
@@ -95,7 +95,7 @@ func (m *measurement) run(ctx context.Context) error {
 	return nil
 }
 
-// session makes a turn in a state.
+// session runs one turn in a state.
 func (m *measurement) session(ctx context.Context, state string) (t *turn, err error) {
 	if body := starts[state]; body != "" {
 		if err := m.post(ctx, "/start_profile", body); err != nil {
@@ -110,7 +110,7 @@ func (m *measurement) session(ctx context.Context, state string) (t *turn, err e
 	return m.turn(ctx)
 }
 
-// turn has all clients at work for a turn.
+// turn lets all clients work for one turn.
 func (m *measurement) turn(ctx context.Context) (*turn, error) {
 	t := &turn{times: map[string][]time.Duration{}}
 	ctx, cancel := context.WithTimeout(ctx, m.o.turn)
@@ -124,7 +124,7 @@ func (m *measurement) turn(ctx context.Context) (*turn, error) {
 				}
 				return
 			}
-			// Clients do not come all at once.
+			// Clients start spread over their think time.
 			d := m.o.think * time.Duration(i) / time.Duration(m.o.clients)
 			for ; wait.For(ctx, d) == nil; d = m.o.think {
 				m.poll(ctx, m.o.server+pages[i%len(pages)], t)
@@ -138,7 +138,7 @@ func (m *measurement) turn(ctx context.Context) (*turn, error) {
 	return t, nil
 }
 
-// pages are what pages and scrapers poll.
+// pages are what browsers and scrapers poll.
 var pages = []string{"/v1/sessions", "/metrics", "/health"}
 
 func (m *measurement) poll(ctx context.Context, url string, t *turn) {
@@ -175,8 +175,8 @@ func (m *measurement) stream(ctx context.Context, t *turn) {
 	}
 }
 
-// read reads an answer to its end and returns it; first is called at its first byte, and the
-// answer is then not kept.
+// read reads an answer to its end and returns it. If first is not nil, it is called at the first
+// byte and the answer is not kept.
 func (m *measurement) read(q *http.Request, first func()) ([]byte, error) {
 	r, err := m.client.Do(q)
 	if err != nil {
@@ -222,7 +222,8 @@ func (m *measurement) post(ctx context.Context, path, body string) error {
 var sizeLine = regexp.MustCompile(
 	`(?m)^(go_goroutines|process_open_fds|process_resident_memory_bytes) (\S+)$`)
 
-// size asks the server how big it is. Processes say so on Linux; elsewhere there are goroutines.
+// size asks the server how much it holds. Memory and files are known on Linux only, goroutines
+// everywhere.
 func (m *measurement) size(ctx context.Context) (s size, err error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, m.o.server+"/metrics", nil)
 	if err != nil {

@@ -1,13 +1,13 @@
-// Command corners measures what traces of unusual shapes cost the program's verbs, as
-// multiples of an ordinary trace with the same number of events, and prints the table of
-// docs/performance.md: one id or one time for everything, a track or a name each, a stack as
-// deep as the trace is long.
+// Command corners measures what traces of unusual shapes cost the program's verbs, as multiples of
+// an ordinary trace with the same number of events, and prints the table of docs/performance.md.
+// Among the shapes are one id or one time for all events, a track or a name for each, and a stack
+// as deep as the trace is long.
 //
 //	corners -events 300000
 //	corners -only "a track each,a process each" -verbs report,idle
 //
-// Every figure is of the user's processor time of whole processes, the least of some runs,
-// without what the program takes for an empty question.
+// Every figure is user processor time of whole processes, the least of some runs, less what the
+// program takes for an empty question.
 package main
 
 import (
@@ -58,8 +58,8 @@ func main() {
 	}
 }
 
-// verb is a question; args are those of the program, with IN for the trace, ORDINARY for the
-// ordinary one and OUT for what does not exist yet.
+// verb is a question; args are the program's arguments, with IN for the trace, ORDINARY for the
+// ordinary one and OUT for a path that does not exist yet.
 type verb struct {
 	name string
 	args []string
@@ -108,7 +108,7 @@ func measure(ctx context.Context, f flags) (err error) {
 	return b.all()
 }
 
-// all measures the ordinary trace and then every other.
+// all measures the ordinary trace and then every other shape.
 func (b *bench) all() error {
 	in := b.dir
 	if b.keep != "" {
@@ -173,7 +173,7 @@ func (b *bench) all() error {
 	return nil
 }
 
-// cell measures one verb on one trace; far is 1 if it costs too much.
+// cell measures one verb on one trace; far is 1 if it costs more than it may.
 func (b *bench) cell(v verb, ordinary, file string, idle, base time.Duration) (text string, far int) {
 	ratio := func(runs int) (float64, error) {
 		took, err := b.least(v, ordinary, file, runs)
@@ -197,13 +197,13 @@ func (b *bench) cell(v verb, ordinary, file string, idle, base time.Duration) (t
 	return fmt.Sprintf("%.1f", max(r, 0)), 0
 }
 
-// errRefused says that a verb has nothing to say of a trace.
+// errRefused reports a verb that refuses to answer for a trace.
 var errRefused = errors.New("refused")
 
 // patience is how long a verb may take.
 const patience = 5 * time.Minute
 
-// least is the least processor time that a verb took of some runs.
+// least returns the least processor time that a verb took in a number of runs.
 func (b *bench) least(v verb, ordinary, file string, runs int) (time.Duration, error) {
 	best := time.Duration(0)
 	for i := range runs {

@@ -30,7 +30,7 @@ func (e *event) lasts(us float64) { e.Dur = &us }
 func (e *event) kernel() bool   { return e.Cat == "kernel" }
 func (e *event) operator() bool { return e.Cat == "cpu_op" }
 
-// as makes another kind of event of an operator.
+// as turns an operator into an event of another kind.
 func (e *event) as(ph, cat, name string, args map[string]any) {
 	*e = event{Ph: ph, Cat: cat, Name: name, PID: e.PID, TID: e.TID, TS: e.TS, Args: args}
 }
@@ -84,7 +84,7 @@ func flow(cat string, begin func(i, n int) bool, id func(i int) int) func(i, n i
 	}
 }
 
-// shapes are the ordinary trace and what is as far from it as a file can be.
+// shapes are the ordinary trace and traces that differ from it as much as a file can.
 var shapes = []shape{
 	{"ordinary", func(int, int, *event) {}},
 	{"one correlation id", func(_, _ int, e *event) {
@@ -203,7 +203,7 @@ var shapes = []shape{
 	}},
 }
 
-// marshal writes an event as Python does: <, > and & as they are.
+// marshal writes an event as Python does, without escaping <, > and &.
 func marshal(e *event) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -212,8 +212,8 @@ func marshal(e *event) ([]byte, error) {
 	return bytes.TrimSpace(b.Bytes()), err
 }
 
-// write makes the trace of a shape: operators, their launches and kernels in turn, events in
-// all.
+// write writes the trace of a shape: operators, their launches and kernels in turn, events in
+// total.
 func (sh *shape) write(path string, events int) (err error) {
 	f, err := os.Create(path)
 	if err != nil {

@@ -8,11 +8,12 @@ import (
 	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
-// picturePx is the width of the picture that is asked for.
+// picturePx is the width of the picture in pixels.
 const picturePx = 2000
 
-// layOut does what the page asks for when somebody opens a trace and looks around in it: the
-// tree of tracks, a picture, all of it selected, a search, the overview with its findings.
+// layOut does what the page does when a user opens a trace and looks around in it: it asks for the
+// tree of tracks, a picture, a selection of everything, a search, and the overview with its
+// findings.
 func layOut(ctx context.Context, f flags) error {
 	found, err := open.Find([]string{f.timeline})
 	if err != nil {

@@ -33,7 +33,7 @@ func main() {
 	}
 }
 
-// flags are what the command line asks for.
+// flags are the command line's flags.
 type flags struct {
 	runs              int
 	drop, index, load bool
@@ -100,7 +100,7 @@ func write(path string, f flags) error {
 	return nil
 }
 
-// best is the better of two runs, of which before may be none yet.
+// best returns the better of two runs; before is zero if there was none yet.
 func best(before, c usage.Cost) usage.Cost {
 	if before.Wall == 0 {
 		return c
@@ -112,7 +112,7 @@ func best(before, c usage.Cost) usage.Cost {
 func timed(name string, arg ...string) ([]byte, usage.Cost, error) {
 	cmd := exec.Command(name, arg...)
 	var out bytes.Buffer
-	if name != "gzip" { // what that writes goes to /dev/null
+	if name != "gzip" { // gzip's output goes to /dev/null
 		cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	}
 	c, err := usage.Run(cmd)
@@ -201,7 +201,7 @@ func compareIndex(f flags, self, file string, gz usage.Cost) error {
 		if err != nil {
 			return err
 		}
-		if i > 0 { // the first makes it
+		if i > 0 { // the first run makes the index
 			own = best(own, c)
 		}
 	}

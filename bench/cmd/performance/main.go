@@ -21,7 +21,7 @@ import (
 	"runtime"
 )
 
-// flags are what the command line asks for.
+// flags are the command line's flags.
 type flags struct {
 	runs       int
 	mb         int64

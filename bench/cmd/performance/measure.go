@@ -13,14 +13,14 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/usage"
 )
 
-// cost is what a process and its children took. Others is the time that the rest of the
-// machine was busy meanwhile, of one core.
+// cost is what a process and its children took. Others is how long other processes kept one core
+// busy in the meantime.
 type cost struct {
 	usage.Cost
 	others float64
 }
 
-// maxOthers is the share of one core that others may use while a time on the wall counts.
+// maxOthers is the share of one core that other processes may use for a wall time to count.
 const maxOthers = 0.1
 
 // runOnce runs a command to its end.
@@ -36,7 +36,7 @@ func runOnce(ctx context.Context, command []string) (cost, error) {
 	return cost{took, max(0, (busyTime()-busy-took.CPU).Seconds()/took.Wall.Seconds())}, nil
 }
 
-// lower keeps the least of each; a wall time counts only if the machine was quiet.
+// lower keeps the lesser of each figure. Wall times count only if the machine was quiet.
 func (c cost) lower(d cost, first bool) cost {
 	if first {
 		return d
@@ -49,7 +49,7 @@ func (c cost) lower(d cost, first bool) cost {
 	return out
 }
 
-// beside runs command and gzip in turn and returns the best of both.
+// beside runs the command and gzip in turn and returns the best of each.
 func (b *bench) beside(packed string, command ...string) (own, gz cost, err error) {
 	for i := range b.runs {
 		c, err := runOnce(b.ctx, []string{"gzip", "-dc", packed})
@@ -65,11 +65,11 @@ func (b *bench) beside(packed string, command ...string) (own, gz cost, err erro
 	return own, gz, nil
 }
 
-// ticks is how many of the kernel's clock ticks are a second in /proc/stat.
+// ticks is how many units of /proc/stat are a second.
 const ticks = 100
 
-// busyTime is how long all cores together have worked since the machine started; 0 where
-// the kernel does not say.
+// busyTime returns how long all cores together have worked since the machine started; 0 if the
+// kernel does not say.
 func busyTime() time.Duration {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -87,7 +87,7 @@ func busyTime() time.Duration {
 	return time.Duration(sum) * time.Second / ticks
 }
 
-// row prints a line of the table. note says what the rest does not.
+// row prints a line of the table. note is its last column.
 func row(work string, own, gz cost, note string) {
 	wall := fmt.Sprintf("%.2f", own.Wall.Seconds()/max(gz.Wall.Seconds(), 1e-9))
 	if worst := max(own.others, gz.others); worst > maxOthers {

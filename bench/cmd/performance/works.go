@@ -22,7 +22,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// bench is one run of all works.
+// bench is one run of all measurements.
 type bench struct {
 	flags
 	ctx context.Context
@@ -66,7 +66,7 @@ func (b *bench) traces() error {
 	return b.peers(plain, packed)
 }
 
-// peers measures what others take to answer less of the same trace.
+// peers measures other tools that answer less about the same trace.
 func (b *bench) peers(plain, packed string) error {
 	if python := os.Getenv("HTA"); python != "" {
 		dir := filepath.Join(b.dir, "hta")
@@ -100,7 +100,7 @@ func (b *bench) peers(plain, packed string) error {
 	return nil
 }
 
-// unlike measures the trace that templates do nothing for.
+// unlike measures a trace whose arguments all differ, so that templates save nothing.
 func (b *bench) unlike() error {
 	plain := filepath.Join(b.dir, "unlike.json")
 	if err := generate(plain, tracegen.Options{Bytes: b.mb * 1e6, Python: true, Unlike: true, Seed: 1}); err != nil {
@@ -188,7 +188,7 @@ func (b *bench) recorded() error {
 	return nil
 }
 
-// discard is a sink that keeps nothing.
+// discard is a sink that drops everything.
 type discard struct{}
 
 func (discard) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
@@ -196,7 +196,7 @@ func (discard) Write(name string, kind protocol.ArtifactKind, src io.Reader) (pr
 	return protocol.Artifact{Name: name, Kind: kind, Size: n, SHA256: "-"}, err
 }
 
-// idleServer watches a server that nobody asks anything.
+// idleServer measures a server without clients.
 func (b *bench) idleServer() (err error) {
 	if b.idle == 0 {
 		return nil
@@ -216,7 +216,7 @@ func (b *bench) idleServer() (err error) {
 	defer func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_, _ = io.Copy(io.Discard, said)
-		_ = cmd.Wait() // ended by the signal
+		_ = cmd.Wait() // the signal ended it, which Wait reports as an error
 	}()
 	lines, serves := bufio.NewScanner(said), false
 	for !serves && lines.Scan() {
@@ -225,7 +225,8 @@ func (b *bench) idleServer() (err error) {
 	if !serves {
 		return fmt.Errorf("%v ended before it served", cmd)
 	}
-	if err := wait.For(b.ctx, 5*time.Second); err != nil { // what a start leaves to do is not what idling costs
+	// What is left to do after a start does not count as idling.
+	if err := wait.For(b.ctx, 5*time.Second); err != nil {
 		return err
 	}
 	before, n := groupCPU(cmd.Process.Pid)
@@ -245,7 +246,7 @@ func groupCPU(group int) (sum time.Duration, n int) {
 	for _, s := range stats {
 		text, err := os.ReadFile(s)
 		if err != nil {
-			continue // ended meanwhile
+			continue // the process has ended in the meantime
 		}
 		_, rest, ok := strings.Cut(string(text), ") ")
 		f := strings.Fields(rest) // from the third field of proc(5) on

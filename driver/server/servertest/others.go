@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// VLLMOmni is vLLM-Omni as its sources say it behaves, with stages of which each has
-// Quirks.Ranks ranks: those of its first stages are language models and have a directory
-// each, the last is a diffusion stage with one for all.
+// VLLMOmni behaves as vLLM-Omni does according to its sources. Each of its stages has Quirks.Ranks
+// ranks. All stages but the last are language models with a directory for each rank; the last is a
+// diffusion stage with one directory for all.
 func VLLMOmni(dir string, stages int, q Quirks) *Server {
 	s := plain(dir, q)
 	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter,
@@ -20,7 +20,7 @@ func VLLMOmni(dir string, stages int, q Quirks) *Server {
 	})
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		fields := `"stages":{}`
-		if q.Old { // vLLM's own route was there first
+		if q.Old { // vLLM's own route comes first
 			fields = `"profile_prefix":{}`
 		}
 		paths := `"/start_profile":{}`
@@ -30,7 +30,7 @@ func VLLMOmni(dir string, stages int, q Quirks) *Server {
 		fmt.Fprintf(w, `{"paths":{%s},"components":{"schemas":{"StartProfileRequest":{"properties":{%s}}}}}`, paths,
 			fields)
 	})
-	on := map[int]time.Time{} // since when each stage records
+	on := map[int]time.Time{} // since when each stage has been recording
 	asked := func(r *http.Request) []int {
 		list, _ := read(r)["stages"].([]any)
 		var out []int
@@ -47,7 +47,7 @@ func VLLMOmni(dir string, stages int, q Quirks) *Server {
 			return
 		}
 		for i := range q.Silent {
-			if q.Silent[i] < 0 { // a stage that says that it cannot, inside of a 200
+			if q.Silent[i] < 0 { // the stage reports a failure inside an answer of 200
 				fmt.Fprint(w, `[{"supported":false,"error":"Profiling is not enabled."}]`)
 				return
 			}
@@ -89,7 +89,7 @@ func plain(dir string, q Quirks) *Server {
 	return s
 }
 
-// omniStage writes what one stage leaves; the packing of traces goes on after the answer.
+// omniStage writes the files of one stage; the compression of traces goes on after the answer.
 func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
 	id := now.UnixNano()
 	if s.q.Coarse {
@@ -99,7 +99,7 @@ func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
 		if contains(s.q.Silent, k) {
 			continue
 		}
-		// Hosts that share the directory have ranks of the same number in the name.
+		// On hosts that share the directory, ranks have the same numbers in their names.
 		local := k
 		if s.q.Hosts > 1 {
 			local = k % (s.q.Ranks / s.q.Hosts)
@@ -107,7 +107,8 @@ func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
 		dir := fmt.Sprintf("%s_stage%d_rank%d_%d", now.Add(time.Duration(k)*time.Second).Format("20060102-150405"),
 			stage, local, id)
 		if diffusion {
-			// Each process stamps it, so that the ranks of one start differ where a second ends between them.
+			// Each process adds its own time stamp, so the ranks of one start differ if a second
+			// ends between them.
 			dir = fmt.Sprintf("%s_stage_%d_diffusion_%d",
 				now.Add(time.Duration(k/2)*time.Second).Format("20060102-150405"), stage, id)
 		}
@@ -123,8 +124,8 @@ func (s *Server) omniStage(stage int, diffusion bool, now time.Time) {
 	}
 }
 
-// pack writes a trace as text, and packs it in the background as gzip -f does: both names are
-// there for a while, and the text goes when the other is whole.
+// pack writes a trace as text, and compresses it in the background as gzip -f does: for a while
+// both names exist, and the text is removed when the compressed file is complete.
 func (s *Server) pack(path string, rank int) {
 	packed := Trace(time.Now(), rank, s.q.Ranks)
 	text := Unpacked(packed)
@@ -138,7 +139,7 @@ func (s *Server) pack(path string, rank int) {
 	})
 }
 
-// SGLangDiffusion is SGLang's diffusion server as its sources say it behaves.
+// SGLangDiffusion behaves as SGLang's diffusion server does according to its sources.
 func SGLangDiffusion(dir string, q Quirks) *Server {
 	s := plain(dir, q)
 	if q.Foreign {
@@ -208,8 +209,8 @@ func (s *Server) named(dir string, name func(rank int) string) {
 	}
 }
 
-// SGLangOmni is sglang-omni as its sources say it behaves: one start begins all stages, it is
-// answered before anything is done, and files are packed after the stop is.
+// SGLangOmni behaves as sglang-omni does according to its sources: one start begins all stages, it
+// is answered before anything is done, and files are compressed after the stop is answered.
 func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 	s := plain(dir, q)
 	var run map[string]any
@@ -220,7 +221,7 @@ func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 			return
 		}
 		s.mu.Lock()
-		if run == nil { // a second one is not begun, and answered all the same
+		if run == nil { // a second start does nothing, and is answered with success
 			run = body
 		}
 		s.mu.Unlock()
@@ -233,7 +234,7 @@ func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 		if body != nil && text(body["run_id"]) == id {
 			run = nil
 		} else {
-			body = nil // another run's, or a second stop
+			body = nil // a stop of another run, or a second one
 		}
 		s.mu.Unlock()
 		if body == nil {
@@ -259,8 +260,8 @@ func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 	return s
 }
 
-// Dynamo is the system server of a Dynamo worker with a vLLM in it, at the paths before
-// June 2026 if it is Old.
+// Dynamo is the system server of a Dynamo worker with a vLLM in it. If it is Old, its routes are
+// those before June 2026.
 func Dynamo(dir string, q Quirks) *Server {
 	s := plain(dir, q)
 	base := "/engine/control/"
@@ -293,7 +294,7 @@ func Dynamo(dir string, q Quirks) *Server {
 	return s
 }
 
-// TensorRTLLM is trtllm-serve as its sources say it behaves.
+// TensorRTLLM behaves as trtllm-serve does according to its sources.
 func TensorRTLLM(dir string, q Quirks) *Server {
 	s := plain(dir, q)
 	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter,

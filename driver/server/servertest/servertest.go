@@ -1,6 +1,6 @@
-// Package servertest has servers whose profile routes behave as those of real vLLM and
-// SGLang servers were seen to behave (docs/servers.md), for the tests of what drives them.
-// They serve no model; they write traces of a few operators, in pieces, as the engines do.
+// Package servertest has servers whose profile routes behave as those of real vLLM and SGLang
+// servers do (docs/servers.md), for tests of drivers. They serve no model; they write traces of a
+// few operators, in pieces, as the engines do.
 package servertest
 
 import (
@@ -20,21 +20,21 @@ import (
 	"time"
 )
 
-// Quirks are how a server differs from one that does what it says.
+// Quirks are the ways in which a server may differ from one that does what its documentation says.
 type Quirks struct {
-	Ranks    int           // 1 without it
+	Ranks    int           // 0 means 1
 	Slow     time.Duration // how long a stop takes to write
 	Silent   []int         // ranks that write nothing and answer 200
 	Cut      []int         // ranks whose files end in the middle
 	NoFiles  bool          // no worker writes anything, as with a delay that is never reached
 	Old      bool          // a vLLM before prefixes, numbers of steps and 409
-	Foreign  bool          // somebody else's profiling is under way
+	Foreign  bool          // another client's profiling is under way
 	Late     bool          // a stop is answered before the files are written
 	NoRoutes bool          // started without a profiler
-	Token    string        // asked for
+	Token    string        // that requests must have
 	Hosts    int           // hosts that write to one directory, each counting its ranks from 0
-	Coarse   bool          // a vLLM-Omni whose directories are told apart by the second, as real ones' are
-	Mute     bool          // a vLLM-Omni that says success and nothing of its stages
+	Coarse   bool          // a vLLM-Omni that names directories by the second, as real ones do
+	Mute     bool          // a vLLM-Omni that answers success without its stages
 	Busy     bool          // not ready yet
 	Queued   bool          // an SGLang that writes after its answer, with a marker for each trace
 	Failed   []int         // ranks whose export fails, as their markers say
@@ -50,10 +50,10 @@ type Server struct {
 	mux   *http.ServeMux
 	wg    sync.WaitGroup
 	seq   atomic.Int64
-	asked atomic.Int64 // for its metrics
+	asked atomic.Int64 // requests counted in its metrics
 	mu    sync.Mutex
-	body  map[string]any // of the session that is on; nil: none
-	said  map[string]any // of the last start
+	body  map[string]any // of the running session; nil: none
+	said  map[string]any // body of the last start
 	done  bool           // it has stopped by itself
 	log   []string
 }
@@ -110,27 +110,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// Wait returns when nothing is written any more.
+// Wait returns when the server has written all its files.
 func (s *Server) Wait() { s.wg.Wait() }
 
-// WriteTo has it write to another directory. Call it before the first start.
+// WriteTo makes the server write to another directory. Call it before the first start.
 func (s *Server) WriteTo(dir string) { s.dir = dir }
 
-// Body is what the last start said.
+// Body returns the body of the last start.
 func (s *Server) Body() map[string]any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.said
 }
 
-// Recording reports whether its profiler is on.
+// Recording reports whether the server's profiler is on.
 func (s *Server) Recording() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.body != nil && !s.done
 }
 
-// Asked is what it was asked, in order.
+// Asked returns the requests that the server got, in order.
 func (s *Server) Asked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *Server) info(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"version": "0.5.23", "tp_size": s.q.Ranks, "pp_size": 1, "dp_size": 1})
 }
 
-// metrics are those of a busy server; each question finds ten requests more, that waited for
+// metrics answers with the metrics of a busy server: at each call ten more requests have waited for
 // a second.
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	name := "vllm:num_requests_waiting"
@@ -207,7 +207,7 @@ func (s *Server) vllmStart(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// vllmStop answers 200 whatever there was to stop, when all is written.
+// vllmStop answers 200 whether or not there was anything to stop, when all files are written.
 func (s *Server) vllmStop(_ http.ResponseWriter, r *http.Request) {
 	if s.q.Hangs {
 		<-r.Context().Done()
@@ -234,7 +234,7 @@ func (s *Server) sglangStart(w http.ResponseWriter, r *http.Request) {
 	body := read(r)
 	s.mu.Lock()
 	s.said = body
-	if s.body == nil || s.done { // else it is ignored, and answered all the same
+	if s.body == nil || s.done { // without a session a stop does nothing, and is answered with success
 		s.body, s.done = body, false
 		if number(body["num_steps"]) > 0 {
 			s.wg.Go(func() { // it stops by itself
@@ -327,7 +327,7 @@ func (s *Server) write(body map[string]any, late bool) {
 	wg.Wait()
 }
 
-// grow writes a file in pieces: its name is there at once, with no bytes.
+// grow writes a file in pieces: the file exists at once, empty.
 func (s *Server) grow(path string, b []byte) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -343,7 +343,7 @@ func (s *Server) grow(path string, b []byte) {
 	}
 }
 
-// frontend writes what vLLM's API server leaves at a stop.
+// frontend writes the files that vLLM's API server leaves at a stop.
 func (s *Server) frontend(body map[string]any) {
 	name := fmt.Sprintf("vm_26277.async_llm.%d.pt.trace.json.gz", time.Now().UnixNano())
 	if p := text(body["profile_prefix"]); p != "" {
@@ -354,7 +354,7 @@ func (s *Server) frontend(body map[string]any) {
 
 func contains[T comparable](list []T, v T) bool { return slices.Contains(list, v) }
 
-// Unpacked is what a packed trace holds.
+// Unpacked returns the text of a compressed trace.
 func Unpacked(packed []byte) []byte {
 	z, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
@@ -364,8 +364,8 @@ func Unpacked(packed []byte) []byte {
 	return b
 }
 
-// Trace is a packed trace of two operators under a step's label, as torch writes it for a
-// rank of a world; without a rank of the world if rank is negative.
+// Trace returns a compressed trace of two operators under a step's label, as torch writes it for a
+// rank of a world; if rank is negative, for a process without a rank.
 func Trace(start time.Time, rank, world int) []byte {
 	info := ""
 	if rank >= 0 {

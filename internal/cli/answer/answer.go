@@ -1,5 +1,5 @@
-// Package answer prints what a verb that reads traces has found: as tables for a reader, as
-// one table in CSV, as JSON.
+// Package answer prints the answer of a verb that reads traces: as tables for people, as one table
+// in CSV, or as JSON.
 package answer
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// Flags say in which form a verb answers.
+// Flags select the form of an answer.
 type Flags struct {
 	JSON    bool   `name:"json" xor:"form" help:"Print everything as JSON."`
 	CSV     bool   `name:"csv" xor:"form" help:"Print one table as CSV, with a header row: durations in ns, shares in 0…1."`
@@ -30,14 +30,14 @@ type Flags struct {
 // Schema is the version of what --json prints; docs/cli.md describes it.
 const Schema = 1
 
-// Answer is what a verb found, in all its forms.
+// Answer is the answer of a verb, in all its forms.
 type Answer struct {
 	Title, Note string
 	Lines       []string        // above the tables
 	Tables      []*report.Table // the first is the verb's own, and what CSV prints
-	Above       []*report.Table // what a reader sees first
-	Asked       []*report.Table // only by --table: series over time
-	JSON        map[string]any  // beside schema_version, command and traces
+	Above       []*report.Table // printed before Tables, for people only
+	Asked       []*report.Table // printed only if --table names them: series over time
+	JSON        map[string]any  // members beside schema_version, command and traces
 }
 
 // Print writes a in the form that was asked for.
@@ -85,7 +85,8 @@ func (f *Flags) Print(e *cli.Env, command string, infos []reading.Info, a Answer
 	return report.Page(e.Out, a.Title, a.Note, []report.Section{{Lines: lines, Tables: tables}}, o)
 }
 
-// nothing says that an answer is empty, of what kind of file, and what to ask instead.
+// nothing says that an answer is empty, what kind of files it was asked of, and which question to
+// ask instead.
 func nothing(infos []reading.Info) string {
 	if len(infos) == 1 && reading.Foreign(&infos[0]) {
 		return fmt.Sprintf(
@@ -139,7 +140,7 @@ func (f *Flags) Choose(tables []*report.Table) ([]*report.Table, error) {
 	return tables, nil
 }
 
-// Rows of a verb's first table, and of a table that stands alone, for a reader.
+// How many rows people see of a verb's first table, and of a table that stands alone.
 const (
 	mainTable = 20
 	longTable = 40

@@ -1,5 +1,5 @@
-// Package child is the user's program that runs beside a verb: the command after --, and
-// whether it serves yet where it is a server.
+// Package child runs the user's program beside a verb: the command after --. If that is a server,
+// it also finds out when it serves.
 package child
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 )
 
-// interruptGrace is how long a command may go on after an interrupt: it hands over what
+// interruptGrace is how long a command may go on after an interrupt, so that it can hand over what
 // it recorded.
 const interruptGrace = 30 * time.Second
 
@@ -31,7 +31,7 @@ func Check(command []string) error {
 	return nil
 }
 
-// Program is a running one.
+// Program is a command that runs.
 type Program struct {
 	name      string
 	ended     context.Context
@@ -39,15 +39,15 @@ type Program struct {
 	err       error // once it has ended
 }
 
-// Ended is over once the program is.
+// Ended returns a context that ends when the program does.
 func (p *Program) Ended() context.Context { return p.ended }
 
 // Interrupt asks the program to end; Wait waits for it.
 func (p *Program) Interrupt() { p.interrupt() }
 
-// Start starts what is after --, with vars in its environment, from which it learns where to
-// attach. What it prints is not part of the answer and goes to the Err of e. A nil command
-// is none: its Program never ends.
+// Start starts the command after --. vars are added to its environment; from them it learns where
+// to attach. Its output is not part of the verb's answer and goes to the Err of e. For a nil
+// command it returns a Program that never ends.
 func Start(e *cli.Env, command, vars []string) (*Program, error) {
 	if command == nil {
 		return &Program{ended: context.Background(), interrupt: func() {}}, nil
@@ -74,8 +74,8 @@ func Start(e *cli.Env, command, vars []string) (*Program, error) {
 	return out, nil
 }
 
-// Wait returns how the command ended, once it has; the end of ctx interrupts it. That comes
-// after the session's end: until then it must answer.
+// Wait returns how the command ended, once it has. The end of ctx interrupts the command; callers
+// end ctx after the session has ended, because the command must answer until then.
 func (p *Program) Wait(ctx context.Context) error {
 	if p.name == "" {
 		return nil

@@ -20,7 +20,7 @@ const (
 	servingAnswer = 5 * time.Second
 )
 
-// CheckAddress refuses what Serves cannot ask.
+// CheckAddress refuses an address that Serves cannot ask.
 func CheckAddress(text string) error {
 	if text == "" {
 		return nil
@@ -37,8 +37,8 @@ func CheckAddress(text string) error {
 	return nil
 }
 
-// Serves reports whether what --ready names answers: a URL with 200 to 299, an address by
-// taking a connection.
+// Serves reports whether the server that --ready names answers: a URL with a status of 200 to 299,
+// an address by accepting a connection.
 func Serves(ctx context.Context, text string) bool {
 	ctx, cancel := context.WithTimeout(ctx, servingAnswer)
 	defer cancel()
@@ -60,7 +60,8 @@ func Serves(ctx context.Context, text string) bool {
 	return resp.Body.Close() == nil && resp.StatusCode/100 == 2
 }
 
-// AwaitServing returns when what --ready names answers, or with the cause of the end of ctx.
+// AwaitServing returns nil when the server that --ready names answers, or the cause if ctx ends
+// first.
 func AwaitServing(ctx context.Context, text string) error {
 	if err := wait.Until(ctx, servingPoll, func() bool { return Serves(ctx, text) }); err != nil {
 		return fmt.Errorf("%s does not serve: %w", text, err)

@@ -1,5 +1,5 @@
-// Package flags has the flags that several verbs share: how the hub, a server or the
-// profiler is reached and configured, what a session records, by whose definitions is counted.
+// Package flags has the flags that several verbs share: how to reach the hub or a server, how to
+// configure the profiler, what a session records, and whose definitions an analysis counts by.
 package flags
 
 import (
@@ -19,7 +19,7 @@ type Definition struct {
 	HTA bool `name:"hta" help:"Use Holistic Trace Analysis' definitions, to compare with its numbers."`
 }
 
-// Analysis are the options of package analysis that the flag means.
+// Analysis returns the flag as options of package analysis.
 func (h Definition) Analysis() analysis.Options { return analysis.Options{HTA: h.HTA} }
 
 // ByRank keeps the ranks apart in tables that sum over them.

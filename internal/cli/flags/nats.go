@@ -21,7 +21,7 @@ type Hub struct {
 	Name     string `name:"name" help:"Name of the pipeline on the NATS cluster, in place of the deployment's." placeholder:"NAME"`
 }
 
-// Set checks the flags and has c follow them.
+// Set checks the flags and writes them to c.
 func (f *Hub) Set(c *omni.Config) error {
 	if err := link.ValidateToken(f.Token); err != nil {
 		return cli.Usage("--nats-token: %w", err)
@@ -48,12 +48,13 @@ type Join struct {
 	Key   string `name:"nats-tls-key" env:"KINETOSCOPE_NATS_TLS_KEY" help:"PEM key of the certificate." type:"path"`
 }
 
-// As is how to connect as an identity of package protocol.
+// As returns how to connect as the given identity of package protocol.
 func (f *Join) As(identity string) link.Config {
 	return link.Config{URL: f.NATS, Token: f.Token, CA: f.CA, Creds: f.Creds, Cert: f.Cert, Key: f.Key, As: identity}
 }
 
-// WarnOfSecrets says which secrets every user of this host reads in the process list.
+// WarnOfSecrets warns of secrets in args, which every user of this host can read in the process
+// list.
 func WarnOfSecrets(w io.Writer, args []string) {
 	for i, a := range args {
 		name, value, ok := strings.Cut(a, "=")

@@ -9,7 +9,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 )
 
-// Profiler is how the profiler is configured from the command line.
+// Profiler configures the profiler from the command line.
 type Profiler struct {
 	ProfilerConfig string `help:"profiler_config as JSON, for every stage; --profiler-config.FIELD=VALUE sets one field." placeholder:"JSON"`
 	ProfilerDir    string `help:"Deprecated: use --profiler-config.torch_profiler_dir." hidden:""`

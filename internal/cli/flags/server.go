@@ -17,7 +17,7 @@ type Server struct {
 	JSON bool `name:"json" help:"Print the server's answer as JSON."`
 }
 
-// Client speaks to the server of the flags.
+// Client returns a client of the server that the flags name.
 func (f *Server) Client() (*client.Client, error) {
 	h, err := f.TLS.Client()
 	if err != nil {
@@ -30,7 +30,8 @@ func (f *Server) Client() (*client.Client, error) {
 	return c, nil
 }
 
-// ServerError tells what the user has to correct from what failed on the way or there.
+// ServerError makes a UsageError of a server's answer that the user can correct; other errors stay
+// as they are.
 func ServerError(err error) error {
 	if e, ok := errors.AsType[*client.Error](err); ok {
 		if e.Status < 500 {

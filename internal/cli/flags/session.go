@@ -17,16 +17,17 @@ type Session struct {
 	AllowPartial bool           `help:"Record without the ranks that cannot."`
 }
 
-// Request is what the flags ask for. The verb adds its own before it validates.
+// Request returns the session that the flags ask for. The verb adds its own fields before it
+// validates.
 func (f *Session) Request() protocol.StartRequest {
 	return protocol.StartRequest{Prefix: f.Prefix, Stages: f.Stages, MaxBytes: int64(f.MaxBytes),
 		AllowPartial: f.AllowPartial}
 }
 
-// fieldFlags are the flags for fields of a StartRequest that are spelled otherwise.
+// fieldFlags are the flags whose names differ from those of their fields in a StartRequest.
 var fieldFlags = map[string]string{"profile_prefix": "--prefix", "last_s": "--last", "max_duration_s": "--max-duration"}
 
-// FieldError says by which flag a wrong field was given.
+// FieldError names the flag of a wrong field in place of the field.
 func FieldError(err error) error {
 	f, ok := errors.AsType[*protocol.FieldError](err)
 	if !ok {

@@ -15,7 +15,7 @@ type TLS struct {
 	Key  string `name:"tls-key" env:"KINETOSCOPE_TLS_KEY" help:"PEM key of the certificate." type:"path"`
 }
 
-// Client is nil where the flags say nothing.
+// Client returns a client with the flags' certificates; nil if the flags are not set.
 func (f *TLS) Client() (*http.Client, error) {
 	if f.CA == "" && f.Cert == "" && f.Key == "" {
 		return nil, nil

@@ -1,5 +1,5 @@
-// Package httpd is an HTTP server as verbs start one: its address is taken before anything
-// else is done, keys are checked, and its URL is written to a file once it serves.
+// Package httpd starts HTTP servers for verbs: it binds the address before anything else is done,
+// checks keys, and writes the URL to a file once the server serves.
 package httpd
 
 import (
@@ -17,8 +17,9 @@ import (
 	"github.com/kinetoscope/kinetoscope/web"
 )
 
-// CheckKeys refuses keys that no header can carry, an empty one above all: it comes of a
-// variable that was to hold a key. Ranks and what they load have no use for the variable.
+// CheckKeys refuses keys that a header cannot carry, and the empty key, which usually comes from an
+// environment variable that was meant to hold one. It removes the variable from the environment,
+// because ranks and the models they load have no use for it.
 func CheckKeys(keys []string) error {
 	for _, key := range keys {
 		if err := web.CheckKey(key); err != nil {
@@ -28,8 +29,8 @@ func CheckKeys(keys []string) error {
 	return os.Unsetenv(flags.APIKeyEnv)
 }
 
-// WriteURL makes the file appear with its content, not before it. The URL may hold a
-// token, so only the user may read it.
+// WriteURL writes a file that never exists without its content, because others wait for it. The URL
+// may hold a token, so only the user may read the file.
 func WriteURL(path, url string) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, []byte(url+"\n"), 0o600); err != nil {
@@ -61,13 +62,13 @@ func Bind(ctx context.Context, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-// New makes a server of what cfg says on ln, which it closes when it has served.
+// New makes a server with the configuration cfg on ln, which it closes when serving ends.
 func New(ln net.Listener, cfg web.Config) *Server {
 	cfg.Addr = ln.Addr().String()
 	return &Server{web: web.NewServer(cfg), ln: ln, URL: "http://" + cfg.Addr}
 }
 
-// ForEngine makes a server of a pipeline: its API, its sessions, and what else cfg says.
+// ForEngine makes a server of a pipeline: its API and sessions, with the rest of cfg.
 func ForEngine(e *cli.Env, eng *omni.Engine, ln net.Listener, cfg web.Config) *Server {
 	cfg.API, cfg.Sessions, cfg.Logger = eng, web.HubSessions(eng.Hub()), e.Log
 	return New(ln, cfg)
@@ -76,7 +77,7 @@ func ForEngine(e *cli.Env, eng *omni.Engine, ln net.Listener, cfg web.Config) *S
 // Serve serves until ctx ends.
 func (s *Server) Serve(ctx context.Context) error { return s.web.Serve(ctx, s.ln) }
 
-// Encrypt has s speak TLS, if cfg says how.
+// Encrypt has s speak TLS, if cfg is not nil.
 func (s *Server) Encrypt(cfg *tls.Config) *Server {
 	if cfg != nil {
 		s.ln, s.URL = tls.NewListener(s.ln, cfg), "https://"+s.ln.Addr().String()

@@ -14,11 +14,11 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// followEvery is how often a session that ends is looked at for the line of progress.
+// followEvery is how often the line of progress asks about a session that is ending.
 const followEvery = 500 * time.Millisecond
 
-// Follow has the line say how far the session is that ask returns, until the function that it
-// returns is called, which waits. What ask does not know leaves the line as it is.
+// Follow shows on the line how far the session that ask returns is. It goes on until end is called,
+// which waits for it. While ask returns nil the line does not change.
 func Follow(ctx context.Context, p *cli.Progress, ask func(context.Context) *session.Status) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -35,8 +35,7 @@ func Follow(ctx context.Context, p *cli.Progress, ask func(context.Context) *ses
 	}
 }
 
-// Ending says in a line how far a session is between its stop and its end, "" if it is not
-// there.
+// Ending says in one line how far a session is between its stop and its end; "" in other states.
 func Ending(st *session.Status) string {
 	if st == nil {
 		return ""
@@ -80,7 +79,7 @@ func Ending(st *session.Status) string {
 	return strings.Join(parts, "; ")
 }
 
-// Writing says how far files are.
+// Writing says how much of its files a rank has written.
 func Writing(w protocol.Writing) string {
 	if w.Files == 0 {
 		return "no file yet"

@@ -1,4 +1,4 @@
-// Package outcome shows what became of a session, and judges it.
+// Package outcome prints how a session ended, and makes an error of one that is not complete.
 package outcome
 
 import (
@@ -97,7 +97,8 @@ func endings(st *session.Status) []string {
 	return lines
 }
 
-// Error is an error if the session is not complete; of a partial one a cli.PartialError.
+// Error returns an error if the session is not complete; for a partial one it is a
+// cli.PartialError.
 func Error(st *session.Status) error {
 	why := st.Error
 	for _, stage := range st.Stages {

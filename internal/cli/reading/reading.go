@@ -1,6 +1,6 @@
-// Package reading finds and reads the traces that a verb is given: files, directories of
-// ranks, runs by path, id or as "latest", each trace once, with what is known of each and
-// what was damaged, left out or is in doubt said on stderr.
+// Package reading finds and reads the traces that a verb is given: files, directories of ranks, and
+// runs by path, id or as "latest". Each trace is read once. On stderr it says what was damaged,
+// left out or is in doubt.
 package reading
 
 import (
@@ -44,19 +44,19 @@ type Options struct {
 	RunsDir string         `default:"runs" help:"Where runs are looked up by id or as latest." type:"path"`
 
 	Quiet bool `kong:"-"` // say nothing of repairs on stderr
-	// Doubted says that the answer itself tells what of the traces is not believed, or
-	// believes all of it.
+	// Doubted says that the verb's answer itself names the doubtful parts of the traces, or needs
+	// none of the notes about them.
 	Doubted bool `kong:"-"`
-	Copies  bool `kong:"-"` // show what is there twice twice
-	// Appetite is the memory that the verb takes for a trace beside it, in multiples of what
-	// the trace takes; 0 is once as much.
+	Copies  bool `kong:"-"` // show copies of the same trace too
+	// Appetite is the memory that the verb takes beside a trace, in multiples of the trace's own; 0
+	// means 1.
 	Appetite float64 `kong:"-"`
 
 	bound *ceiling.Ceiling // of Memory; nil without
 }
 
-// Bound holds the program to Memory from now on, if that is set: ctx ends near it, and the
-// program before it, both with what to do in words.
+// Bound limits the program to Memory from now on, if that is set. Near the limit ctx ends; if
+// memory grows on, the program ends. Either way stderr says what to do.
 func (f *Options) Bound(e *cli.Env) (err error) {
 	if f.Memory == 0 || f.bound != nil {
 		return nil
@@ -73,7 +73,8 @@ func (f *Options) Bound(e *cli.Env) (err error) {
 	return nil
 }
 
-// limits are what Memory leaves for the traces at a time, and how many goroutines may read.
+// limits returns how much of Memory the traces may take at a time, and how many goroutines may
+// read.
 func (f *Options) limits() (memory int64, workers int) {
 	if f.bound == nil {
 		return 0, f.Workers
@@ -84,13 +85,13 @@ func (f *Options) limits() (memory int64, workers int) {
 
 func (f *Options) appetite() float64 { return cmp.Or(f.Appetite, 1) }
 
-// Choice choose among the ranks of a directory or a run.
+// Choice selects ranks of a directory or a run.
 type Choice struct {
 	Rank  []int  `help:"Only these ranks." placeholder:"0,3"`
 	Stage string `help:"Only this stage of a run, by id or name." placeholder:"STAGE"`
 }
 
-// Opening is how package open is to read, with a bar that shows how far it got.
+// Opening returns the options with which package open reads, and the bar that shows its progress.
 func (f *Options) Opening(e *cli.Env) (open.Options, *cli.Bar, error) {
 	if f.Workers < 0 {
 		return open.Options{}, nil, cli.Usage("--workers %d: 0 or more", f.Workers)
@@ -111,7 +112,7 @@ func (f *Options) Opening(e *cli.Env) (open.Options, *cli.Bar, error) {
 	return o, b, nil
 }
 
-// Input is one file of traces to read and, if it belongs to a run, whose it is.
+// Input is one file of traces to read and, if it belongs to a run, its rank in the run.
 type Input struct {
 	Source open.Source
 	Run    *runs.Input
@@ -185,7 +186,7 @@ func (f *Choice) Wanted(t *trace.Trace) bool {
 	return f.Stage == "" || f.Stage == m.Stage || m.StageID >= 0 && f.Stage == strconv.Itoa(m.StageID)
 }
 
-// asked is what the flags ask for, for a message.
+// asked writes the flags that select ranks, for a message.
 func (f *Choice) asked() string {
 	var parts []string
 	if f.Stage != "" {
@@ -197,7 +198,7 @@ func (f *Choice) asked() string {
 	return strings.Join(parts, ", ")
 }
 
-// Info is what --json says about each trace.
+// Info is what --json says about one trace.
 type Info struct {
 	Index   int            `json:"index"`
 	File    string         `json:"file"`
@@ -218,7 +219,7 @@ type Info struct {
 	Text    int64          `json:"text_bytes"`    // unpacked; 0 if not known
 
 	LearntFrom map[trace.Field]trace.From `json:"learnt_from,omitempty"`
-	// Doubts are what the trace says and cannot be true; the answer is without it.
+	// Doubts are statements of the trace that cannot be true; the answer leaves them out.
 	Doubts []plausible.Doubt `json:"doubts,omitempty"`
 
 	Meta   *trace.Meta `json:"-"` // without what is large
@@ -241,9 +242,9 @@ func infoOf(t *trace.Trace, path string) Info {
 	return i
 }
 
-// Each reads the traces at paths and calls f for each that is wanted, from several
-// goroutines. Of n files, i%n is the file's place and i/n that of the trace in it. What f
-// does not keep is free again.
+// Each reads the traces at paths and calls f for each that the Choice wants, from several
+// goroutines. Of n files, i%n is the file's place and i/n the trace's place in the file. Memory
+// that f does not keep is freed when f returns.
 func (o *Options) Each(e *cli.Env, r *Choice, paths []string, f func(i int, t *trace.Trace, info Info) error) error {
 	_, err := o.eachOf(e, r, paths, f)
 	return err
@@ -299,7 +300,7 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 	return len(ins), nil
 }
 
-// Full is why the program is to end if it came near Memory, else nil.
+// Full returns the reason for which the program must end if it came near Memory, else nil.
 func (f *Options) Full(e *cli.Env) error {
 	if full, ok := errors.AsType[*ceiling.Error](context.Cause(e.Ctx)); ok {
 		return full
@@ -307,7 +308,7 @@ func (f *Options) Full(e *cli.Env) error {
 	return nil
 }
 
-// Error says why reading failed: for want of memory, or as the function Error does.
+// Error returns why reading failed: too little memory, or what the function Error makes of err.
 func (f *Options) Error(e *cli.Env, err error) error {
 	if full, ok := errors.AsType[*open.MemoryError](err); ok && f.bound != nil {
 		_, workers := f.limits()
@@ -318,7 +319,8 @@ func (f *Options) Error(e *cli.Env, err error) error {
 	return cmp.Or(f.Full(e), Error(err))
 }
 
-// Error tells what cannot be a trace, which is the user's mistake, from what failed.
+// Error makes a UsageError of err if the user named something that cannot be a trace; other errors
+// stay as they are.
 func Error(err error) error {
 	var wrong *kineto.FormatError
 	var raw *ascend.RawOnlyError
@@ -335,8 +337,8 @@ func Error(err error) error {
 	return err
 }
 
-// Ranked runs an analysis on every wanted trace and keeps only its results. A trace that
-// is there twice counts once.
+// Ranked runs an analysis on every trace that r wants and keeps only the results. Copies of one
+// trace count once.
 func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string,
 	f func(s *analysis.Subject) T) ([]report.Ranked[T], []Info, error) {
 	return RankedBy(e, o, r, paths, Asker[T]{Ask: func(_ int, s *analysis.Subject, _ Info) (T, error) {
@@ -348,11 +350,12 @@ func Ranked[T any](e *cli.Env, o *Options, r *Choice, paths []string,
 type Asker[T any] struct {
 	// Ask looks at a trace; i is as in Options.Each.
 	Ask func(i int, s *analysis.Subject, info Info) (T, error)
-	// Dropped is told what Ask returned of a trace that was there twice; nil: nobody is.
+	// Dropped gets the result of Ask for a trace that turned out to be a copy; nil discards it.
 	Dropped func(T) error
 }
 
-// RankedBy is Ranked for an analysis that does more than look.
+// RankedBy is Ranked for an analysis whose results need care, for instance removal, when they are
+// dropped.
 func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Asker[T]) ([]report.Ranked[T], []Info,
 	error) {
 	type result struct {
@@ -416,7 +419,7 @@ func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Aske
 // leftNamed bounds the files that a note names.
 const leftNamed = 5
 
-// NoteLeft says on stderr what was not read, the same reason once.
+// NoteLeft says on stderr which files were not read, grouped by reason.
 func NoteLeft(e *cli.Env) {
 	byReason := map[string][]string{}
 	var reasons []string
@@ -436,8 +439,8 @@ func NoteLeft(e *cli.Env) {
 	}
 }
 
-// Labels name the traces for a reader: by stage and rank if that tells them apart, else
-// with their directories or files.
+// Labels names the traces for people: by stage and rank if that tells them apart, else also by
+// their directories or files.
 func Labels(infos []Info) []string {
 	list, files := make([]*trace.Meta, len(infos)), make([]string, len(infos))
 	for k := range infos {
@@ -462,14 +465,15 @@ func settle(infos []Info) {
 	}
 }
 
-// foreign are the dialects of which readers should know that no torch wrote them.
+// foreign are the formats of which a note says that torch did not write them, since some answers
+// then lack parts.
 var foreign = []string{"chrome", "viztracer", "xla", "xplane"}
 
-// Foreign says whether no torch wrote the trace.
+// Foreign reports whether the trace is in a format that torch does not write.
 func Foreign(i *Info) bool { return slices.Contains(foreign, i.Format) }
 
-// repairsOf says what was damaged in a trace, but for what changes nothing that an
-// analysis says; "" if nothing was.
+// repairsOf says what was damaged in a trace, without repairs that change nothing an analysis says;
+// "" if nothing was.
 func repairsOf(i *Info) string {
 	text := (&trace.Repairs{Count: i.Repairs}).Damage()
 	if text == "" {
@@ -478,7 +482,7 @@ func repairsOf(i *Info) string {
 	return text + report.Unread(i.Skipped, i.Text)
 }
 
-// NoteRepairs says on stderr which files are damaged, and which no torch wrote.
+// NoteRepairs says on stderr which files are damaged, and which torch did not write.
 func NoteRepairs(e *cli.Env, infos []Info) {
 	for k := range infos {
 		i := &infos[k]
@@ -498,7 +502,7 @@ func NoteRepairs(e *cli.Env, infos []Info) {
 	}
 }
 
-// noteDoubts says on stderr what of the traces is not believed.
+// noteDoubts says on stderr which statements of the traces are not believed.
 func noteDoubts(e *cli.Env, infos []Info) {
 	for k, l := range Labels(infos) {
 		for _, d := range infos[k].Doubts {

@@ -1,5 +1,5 @@
-// Package waittest waits in tests for what other goroutines or processes bring about and
-// nothing announces.
+// Package waittest lets tests wait for conditions that other goroutines or processes bring about
+// without announcing them.
 package waittest
 
 import (
@@ -13,8 +13,8 @@ import (
 // every is how often a test looks: seldom enough to leave the processor to what it waits for.
 const every = 5 * time.Millisecond
 
-// Until returns when ok says yes, and how long that took; it fails the test after patience, saying what
-// did not come about. It is to be called by the test's own goroutine.
+// Until returns when ok returns true, with how long that took. After patience it fails the test,
+// saying that what did not happen. Only the test's own goroutine may call it.
 func Until(t testing.TB, patience time.Duration, what string, ok func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
