@@ -1,7 +1,6 @@
 package align
 
 import (
-	"cmp"
 	"math"
 	"slices"
 
@@ -21,12 +20,9 @@ const (
 	minDriftSpanNs  = int64(1e9)
 	// maxSlopePoints bounds the pairs of Theil and Sen's method.
 	maxSlopePoints = 256
-	// maxUnits bounds the clocks that are refined against each other; bounds take
-	// time with their cube. More hosts than that share no replica.
-	maxUnits = 512
-	// maxPairs bounds the pairs of ranks that are compared for bounds. Leaving
-	// collectives out makes bounds wider, not wrong.
-	maxPairs = 1 << 26
+	// maxParts bounds the parts of ranks in collectives that are looked at together: of more,
+	// as many collectives are left out as make them fit. A gigabyte holds so many.
+	maxParts = 1 << 24
 	// madToSigma makes a median absolute deviation of normal noise its deviation.
 	madToSigma = 1.4826
 )
@@ -42,6 +38,8 @@ type Rank struct {
 	// Collectives are those of the rank's trace in order of their end, without what the
 	// end of the recording cut off.
 	Collectives []Collective
+	// HandOffs are the ends that the rank's trace has of what ranks send to each other.
+	HandOffs []HandOff
 }
 
 // Clock maps a rank's time to the hub's.
@@ -54,8 +52,13 @@ type Clock struct {
 	// hosts; 0 if there are none. Ranks that share a clock have no error between them.
 	RelativeNs  int64
 	Matched     int  // collectives with ranks on other clocks that were used
-	Contradicts bool // the collectives cannot be reconciled with the probes
-	Residuals        // what the collectives still differ by
+	Contradicts bool // collectives or hand-offs cannot be reconciled with the probes
+	// HandOffs counts the hand-offs to and from ranks on other clocks that no collective ties it
+	// to. HandOffNs bounds the error against those ranks with which they went both ways; 0 if
+	// there are none: then the times between them are known as well as ErrorNs says.
+	HandOffs  int
+	HandOffNs int64
+	Residuals // what collectives and hand-offs still differ by
 }
 
 // Map returns rank time ns on the hub's clock.
@@ -79,39 +82,53 @@ func Align(ranks []Rank) []Clock {
 		}
 	}
 	events := match(ranks)
-	unit := shareHosts(ranks, clocks, events)
+	sent := messages(ranks)
+	unit := shareHosts(ranks, clocks, events, sent)
 	probed := slices.Clone(clocks)
-	for _, c := range components(ranks, unit, events) {
-		if len(c.units) > maxUnits {
-			continue // the probes have to do
-		}
+	parts := components(ranks, unit, events)
+	for _, c := range parts {
 		c.refine(clocks)
 		c.bound(clocks)
 		c.anchor(clocks, probed)
 	}
+	newBodies(unit, parts).refine(sent, clocks)
 	residuals(events, clocks)
+	arrivals(sent, clocks)
 	return clocks
 }
 
 // shareHosts gives the ranks of a host the intersection of their probes and one
 // reference. It returns for each rank the unit it moves with: the first rank that
 // shares its clock.
-func shareHosts(ranks []Rank, clocks []Clock, events []event) (unit []int) {
-	hosts := map[string][]int{}
+func shareHosts(ranks []Rank, clocks []Clock, events []event, sent []message) (unit []int) {
 	unit = make([]int, len(ranks))
+	host, number := make([]int, len(ranks)), map[string]int{}
+	var hosts [][]int // members by number, in order
 	for i, r := range ranks {
-		unit[i] = i
-		if r.Host != "" {
-			hosts[r.Host] = append(hosts[r.Host], i)
+		unit[i], host[i] = i, -1
+		if r.Host == "" {
+			continue
 		}
+		n, ok := number[r.Host]
+		if !ok {
+			n = len(hosts)
+			number[r.Host] = n
+			hosts = append(hosts, nil)
+		}
+		host[i] = n
+		hosts[n] = append(hosts[n], i)
 	}
-	for _, members := range hosts {
+	one := sameClocks(host, len(hosts), events, sent, clocks)
+	for n, members := range hosts {
+		if len(members) < 2 || !one[n] {
+			continue
+		}
 		lo, hi := int64(math.MinInt64), int64(math.MaxInt64)
 		for _, i := range members {
 			lo = max(lo, clocks[i].OffsetNs-clocks[i].ErrorNs)
 			hi = min(hi, clocks[i].OffsetNs+clocks[i].ErrorNs)
 		}
-		if lo > hi || !sameClock(members, events, clocks) {
+		if lo > hi {
 			continue // they do not read one clock after all
 		}
 		for _, i := range members {
@@ -122,80 +139,6 @@ func shareHosts(ranks []Rank, clocks []Clock, events []event) (unit []int) {
 		}
 	}
 	return unit
-}
-
-// component is a set of ranks that have collectives with each other, and these.
-type component struct {
-	ranks  []int
-	units  []int // their clocks
-	unit   []int // by rank of all
-	events []event
-}
-
-// event is one collective: who was in it, when they came and left.
-type event struct {
-	rank       []int
-	start, end []int64 // rank's clock
-}
-
-// each calls f for the ranks of c that move with unit u.
-func (c *component) each(u int, f func(rank int)) {
-	for _, r := range c.ranks {
-		if c.unit[r] == u {
-			f(r)
-		}
-	}
-}
-
-// refine moves the clocks against each other until the ends of the collectives agree.
-func (c *component) refine(clocks []Clock) {
-	for range maxRounds {
-		moved := int64(0)
-		for _, u := range c.units {
-			at, dev := c.deviations(u, clocks)
-			if len(dev) == 0 {
-				continue
-			}
-			slope := drift(at, dev)
-			for i := range dev {
-				dev[i] -= slope * float64(at[i]-clocks[u].RefNs)
-			}
-			step := int64(math.Round(median(dev)))
-			c.each(u, func(r int) {
-				clocks[r].Matched = len(dev)
-				clocks[r].Drift -= slope
-				clocks[r].OffsetNs -= step
-			})
-			moved = max(moved, abs(step), int64(math.Abs(slope)*float64(at[len(at)-1]-at[0])))
-		}
-		if moved <= 1 {
-			return
-		}
-	}
-}
-
-// deviations returns, for each collective between unit u and others, in order of time,
-// its end on u's clock and how much later than that of the others it lies on the hub's.
-func (c *component) deviations(u int, clocks []Clock) (at []int64, dev []float64) {
-	var own, others []float64
-	for _, e := range c.events {
-		own, others = own[:0], others[:0]
-		first, base := int64(0), clocks[e.rank[0]].Map(e.end[0]) // keeps floats small
-		for k, r := range e.rank {
-			d := float64(clocks[r].Map(e.end[k]) - base)
-			if c.unit[r] != u {
-				others = append(others, d)
-				continue
-			}
-			if own = append(own, d); len(own) == 1 {
-				first = e.end[k]
-			}
-		}
-		if len(own) > 0 && len(others) > 0 {
-			at, dev = append(at, first), append(dev, median(own)-median(others))
-		}
-	}
-	return at, dev
 }
 
 // drift returns the slope of dev over at, 0 unless it stands out of the noise.
@@ -271,66 +214,20 @@ func (c *component) clamp(clocks, probed []Clock) {
 		k.ErrorNs = max(k.OffsetNs-lo, hi-k.OffsetNs)
 		moved = max(moved, abs(k.OffsetNs-was))
 	}
-	for _, u := range c.units {
-		others := int64(0)
-		for _, v := range c.units {
-			if v != u {
-				others = max(others, clocks[v].ErrorNs)
-			}
-		}
-		c.each(u, func(r int) {
+	errs := make([]int64, len(c.units))
+	for i, u := range c.units {
+		errs[i] = clocks[u.ranks[0]].ErrorNs
+	}
+	most := exceptOne(errs)
+	for i, u := range c.units {
+		for _, r := range u.ranks {
 			k := &clocks[r]
 			k.RelativeNs += 2 * moved
 			if k.Drift == 0 {
-				k.RelativeNs = min(k.RelativeNs, k.ErrorNs+others)
+				k.RelativeNs = min(k.RelativeNs, k.ErrorNs+most(i))
 			}
-		})
-	}
-}
-
-// components matches the collectives and returns the ranks that these connect.
-// Collectives within one clock tell nothing and are left out.
-func components(ranks []Rank, unit []int, all []event) []component {
-	root := slices.Clone(unit)
-	find := func(i int) int {
-		for root[i] != i {
-			root[i] = root[root[i]]
-			i = root[i]
-		}
-		return i
-	}
-	events := slices.DeleteFunc(slices.Clone(all), func(e event) bool {
-		return !slices.ContainsFunc(e.rank, func(r int) bool { return unit[r] != unit[e.rank[0]] })
-	})
-	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.end[0], b.end[0]) })
-	for _, e := range events {
-		for _, r := range e.rank[1:] {
-			root[find(r)] = find(e.rank[0])
 		}
 	}
-	at := map[int]int{}
-	var out []component
-	for _, e := range events {
-		r := find(e.rank[0])
-		if _, ok := at[r]; !ok {
-			at[r] = len(out)
-			out = append(out, component{unit: unit})
-		}
-		c := &out[at[r]]
-		c.events = append(c.events, e)
-	}
-	for i := range ranks {
-		k, ok := at[find(i)]
-		if !ok {
-			continue
-		}
-		c := &out[k]
-		c.ranks = append(c.ranks, i)
-		if !slices.Contains(c.units, unit[i]) {
-			c.units = append(c.units, unit[i])
-		}
-	}
-	return out
 }
 
 // match finds the ranks' parts in the same collectives.

@@ -17,8 +17,13 @@
 //     gives the drift.
 //  4. Nobody leaves a collective before everybody has entered. That bounds the error of
 //     every two clocks against each other.
+//  5. Nothing arrives before it was sent: e(receiver) - e(sender) <= arrived - sent for every
+//     hand-off. Ranks that 2 and 3 tie move as one body. Two bodies between which hand-offs went both ways
+//     are put into the middle of what these allow, as NTP does; where they went one way only, both are
+//     moved by the least that makes them possible, within what the probes say. Clocks of different hosts
+//     may run apart by 100 ppm meanwhile, which is in the errors.
 //
-// Ranks of one host are believed to share a clock unless their collectives forbid it: hosts that
+// Ranks of one host are believed to share a clock unless their collectives or hand-offs forbid it: hosts that
 // are all called "localhost" do not.
 //
 // Collectives say nothing about the ranks as a whole. Once they are right against each

@@ -13,6 +13,11 @@ type Residuals struct {
 	// Impossible counts collectives that the rank left before another had entered, or entered
 	// after another had left, by more than clocks and rounding explain: not the same collective.
 	Impossible int
+	// Sent counts the hand-offs that the rank sent to or had from others of the traces; Early are
+	// those that arrived before they were sent, by more than clocks and rounding explain.
+	Sent, Early int
+	// TransitNs is how long the fastest hand-off to the rank took; 0 if it had none.
+	TransitNs int64
 }
 
 // Limits of what residuals mean.
@@ -24,16 +29,17 @@ const (
 	fewCollectives = 4
 )
 
-// Apart reports whether most of what should be common collectives cannot have been: traces of
-// different captures, or numbers that do not belong together.
+// Apart reports whether most of what should be common collectives, or hand-offs, cannot have been:
+// traces of different captures, or numbers that do not belong together.
 func (r Residuals) Apart() bool {
-	return r.Collectives >= fewCollectives && 2*r.Impossible > r.Collectives
+	return r.Collectives >= fewCollectives && 2*r.Impossible > r.Collectives ||
+		r.Sent >= fewCollectives && 2*r.Early > r.Sent
 }
 
 // residuals fills in what is left in each clock.
 func residuals(events []event, clocks []Clock) {
 	dist := make([][]int64, len(clocks))
-	var ends, others []float64
+	var ends, sorted []float64
 	for i := range events {
 		e := &events[i]
 		n := len(e.rank)
@@ -48,12 +54,13 @@ func residuals(events []event, clocks []Clock) {
 			ends = append(ends, float64(end-base))
 			lastIn, firstOut = max(lastIn, clocks[r].Map(e.start[k])), min(firstOut, end)
 		}
+		sorted = append(sorted[:0], ends...)
+		slices.Sort(sorted)
 		for k, r := range e.rank {
-			others = append(others[:0], ends[:k]...)
-			others = append(others, ends[k+1:]...)
+			others := medianWithout(sorted, ends[k:k+1])
 			c := &clocks[r].Residuals
 			c.Collectives++
-			dist[r] = append(dist[r], int64(math.Abs(ends[k]-median(others))))
+			dist[r] = append(dist[r], int64(math.Abs(ends[k]-others)))
 			if base+int64(ends[k]) < lastIn-impossibleNs || clocks[r].Map(e.start[k]) > firstOut+impossibleNs {
 				c.Impossible++
 			}
@@ -69,30 +76,54 @@ func residuals(events []event, clocks []Clock) {
 	}
 }
 
-// sameClock reports whether collectives allow that ranks read one clock, as ranks of one host
-// do: "localhost" is the name of many.
-func sameClock(members []int, events []event, clocks []Clock) bool {
-	in := map[int]bool{}
-	for _, i := range members {
-		in[i] = true
+// sameClocks reports, by host, whether collectives and hand-offs allow that its ranks read one
+// clock, as ranks of one host do: "localhost" is the name of many. host is, by rank, its host's
+// number, or -1.
+func sameClocks(host []int, hosts int, events []event, sent []message, clocks []Clock) []bool {
+	type evidence struct {
+		n, bad            int
+		lastIn, firstOut  int64
+		both, lastVisited int
 	}
-	n, bad := 0, 0
+	seen := make([]evidence, hosts)
+	var here []int // hosts of the event
 	for i := range events {
 		e := &events[i]
-		lastIn, firstOut, both := int64(math.MinInt64), int64(math.MaxInt64), 0
+		here = here[:0]
 		for k, r := range e.rank {
-			if in[r] {
-				lastIn, both = max(lastIn, clocks[r].Map(e.start[k])), both+1
-				firstOut = min(firstOut, clocks[r].Map(e.end[k]))
+			if host[r] < 0 {
+				continue
+			}
+			h := &seen[host[r]]
+			if h.lastVisited != i+1 {
+				h.lastVisited, h.both, h.lastIn, h.firstOut = i+1, 0, math.MinInt64, math.MaxInt64
+				here = append(here, host[r])
+			}
+			h.lastIn, h.both = max(h.lastIn, clocks[r].Map(e.start[k])), h.both+1
+			h.firstOut = min(h.firstOut, clocks[r].Map(e.end[k]))
+		}
+		for _, n := range here {
+			h := &seen[n]
+			if h.both < 2 {
+				continue
+			}
+			h.n++
+			if h.firstOut < h.lastIn-impossibleNs {
+				h.bad++
 			}
 		}
-		if both < 2 {
-			continue
-		}
-		n++
-		if firstOut < lastIn-impossibleNs {
-			bad++
+	}
+	for _, m := range sent {
+		if n := host[m.from]; n >= 0 && n == host[m.to] {
+			seen[n].n++
+			if clocks[m.to].Map(m.arrived) < clocks[m.from].Map(m.sent)-impossibleNs {
+				seen[n].bad++
+			}
 		}
 	}
-	return n < fewCollectives || 2*bad <= n
+	one := make([]bool, hosts)
+	for n := range seen {
+		one[n] = seen[n].n < fewCollectives || 2*seen[n].bad <= seen[n].n
+	}
+	return one
 }

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/align"
@@ -56,6 +55,9 @@ type RankClock struct {
 	ResidualP50 int64   `json:"residual_p50_ns"` // between its ends of common collectives and the others', aligned
 	ResidualP95 int64   `json:"residual_p95_ns"`
 	Impossible  int     `json:"impossible_collectives,omitempty"` // it left before another had entered
+	HandOffs    int     `json:"handoffs_matched"`                 // with ranks on other clocks that no collective ties it to
+	HandOffNs   int64   `json:"handoff_error_ns"`                 // against those with which hand-offs went both ways; 0 if none
+	Early       int     `json:"impossible_handoffs,omitempty"`    // that arrived before they were sent
 	NoWallClock bool    `json:"no_wall_clock,omitempty"`          // put at the start of the timeline
 }
 
@@ -79,7 +81,7 @@ func Scope(m *trace.Meta) string { return scope(m.StageID, m.Replica) }
 func AlignRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
 	r := align.Rank{Host: t.Meta.Host, Scope: scope, Clock: clock, ProbedNs: t.Meta.WindowStart}
 	if t.Meta.WallClock {
-		r.Collectives = collectives(t)
+		r.Collectives, r.HandOffs = collectives(t), handOffs(t)
 	}
 	return r
 }
@@ -121,6 +123,7 @@ func summarize(ranks []RankInput, clocks []align.Clock) Timeline {
 			RankID: r.Rank, StageName: r.StageName, OffsetNs: c.OffsetNs, DriftPPM: c.Drift * 1e6, ErrorNs: c.ErrorNs,
 			RelativeNs: c.RelativeNs, Collectives: c.Matched, Contradicts: c.Contradicts, NoWallClock: !m.WallClock,
 			ResidualP50: c.P50Ns, ResidualP95: c.P95Ns, Impossible: c.Impossible,
+			HandOffs: c.HandOffs, HandOffNs: c.HandOffNs, Early: c.Early,
 		})
 		if !m.WallClock {
 			continue
@@ -153,18 +156,13 @@ func writeTimeline(w io.Writer, ranks []RankInput, clocks []align.Clock, startNs
 			clock = func(ns int64) int64 { return ns - first + startNs }
 		}
 		seqs = append(seqs, p.AddRank(r.Trace, perfetto.RankOptions{
-			Name: processName(r), Labels: labels(r, clocks[i]), Clock: clock, GlobalFlow: globalFlow(r.Trace),
+			Name: processName(r), Labels: labels(r, clocks[i]), Clock: clock,
 		})...)
 	}
 	for e := range align.Merge(func(e perfetto.Event) int64 { return e.Time }, seqs...) {
 		p.Emit(e)
 	}
 	return p.Close()
-}
-
-// globalFlow says which flow ids hold across processes: hand-offs, whoever wrote them.
-func globalFlow(t *trace.Trace) func(string) bool {
-	return func(category string) bool { return t.Meta.Format == "native" || strings.HasPrefix(category, "handoff") }
 }
 
 // processName is the rank's name in the timeline, "stage0 thinker rank 1".

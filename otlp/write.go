@@ -32,11 +32,11 @@ const lacks = "anything but requests and the stages that they went through: no s
 func init() {
 	format.Register(format.Format{
 		Name: Format, Title: "spans of OpenTelemetry (OTLP)", Extensions: []string{".otlp", ".otlp.pb"},
-		Create: create(func(d *tracepb.TracesData) ([]byte, error) { return proto.Marshal(d) }), Lacks: lacks,
+		OneClock: true, Create: create(func(d *tracepb.TracesData) ([]byte, error) { return proto.Marshal(d) }), Lacks: lacks,
 	})
 	format.Register(format.Format{
 		Name: FormatJSON, Title: "spans of OpenTelemetry (OTLP, JSON)",
-		Extensions: []string{".otlp.json", ".otlp.jsonl"}, Create: create(JSON), Lacks: lacks,
+		Extensions: []string{".otlp.json", ".otlp.jsonl"}, OneClock: true, Create: create(JSON), Lacks: lacks,
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sort"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -249,7 +248,7 @@ func (tl *Timeline) Arrows(q Query) ([]Arrow, error) {
 
 // crosses reports whether ids of a category of arrows hold in all traces: hand-offs, of
 // whoever wrote them.
-func crosses(category string) bool { return strings.HasPrefix(category, native.FlowCategory) }
+func crosses(category string) bool { return trace.Handoff(category) }
 
 // handoffs joins the ends of arrows whose ids hold in all traces.
 func (tl *Timeline) handoffs() []Arrow {

@@ -1,5 +1,7 @@
 package trace
 
+import "strings"
+
 // Names of the slices by which stages mark their work. The native engine and the
 // torch worker write them, the analyses find them.
 const (
@@ -22,6 +24,10 @@ const (
 	// recording begins, what it holds already.
 	NameMemoryHeld = "memory.held"
 )
+
+// Handoff reports whether a flow of this category is a hand-off between stages, whoever wrote it: its
+// id holds across the processes of a pipeline, those of other flows within their trace.
+func Handoff(category string) bool { return strings.HasPrefix(category, "handoff") }
 
 // Keys of arguments that the native engine writes and analyses read. Collectives use
 // Kineto's own keys.

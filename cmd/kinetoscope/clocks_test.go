@@ -57,10 +57,10 @@ func drawRank(t *testing.T, dir string, rank, world int, by int64, ppm float64) 
 }
 
 // merged runs merge and returns what it said, and the ends of each rank's kernels in the file.
-func merged(t *testing.T, out string, files ...string) (said string, ends [][]int64) {
+func merged(t *testing.T, out string, args ...string) (said string, ends [][]int64) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	args := append(append([]string{"merge"}, files...), "-o", out)
+	args = append(append([]string{"merge"}, args...), "-o", out)
 	if code := run(context.Background(), args, cli.Streams{Out: &stdout, Err: &stderr}); code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
@@ -109,13 +109,99 @@ func TestMergeRecoversClocks(t *testing.T) {
 	}
 }
 
-// Traces of different captures are said to be so, loudly.
-func TestMergeWarnsOfStrangers(t *testing.T) {
+// Traces of different captures are refused, and what to do is said; who insists gets them with a
+// warning. Tables have each trace on its own clock, so that they take any.
+func TestMergeRefusesStrangers(t *testing.T) {
 	dir := t.TempDir()
 	a := drawRank(t, dir, 0, 2, 0, 0)
 	b := drawRank(t, dir, 1, 2, 3_600_000_000_000, 0) // an hour later, numbered alike
-	said, _ := merged(t, filepath.Join(dir, "both.json"), a, b)
+	out := filepath.Join(dir, "both.json")
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"merge", a, b, "-o", out}, cli.Streams{Out: &stdout, Err: &stderr})
+	if code != cli.ExitUsage {
+		t.Fatalf("exit code %d: %s", code, stderr.String())
+	}
+	for _, want := range []string{"two captures", "--force", "DIR/"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q is not said:\n%s", want, stderr.String())
+		}
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a file was written")
+	}
+	said, _ := merged(t, out, a, b, "--force")
 	if !strings.Contains(said, "WARNING: ") || !strings.Contains(said, "two captures") {
+		t.Error(said)
+	}
+	stderr.Reset()
+	args := []string{"convert", a, b, "-o", filepath.Join(dir, "tables") + "/"}
+	if code := run(t.Context(), args, cli.Streams{Out: &stdout, Err: &stderr}); code != 0 {
+		t.Errorf("tables: exit code %d: %s", code, stderr.String())
+	}
+}
+
+// drawStage writes the events of a stage of SGLang-Omni that got n requests and sent each on 2 ms
+// later, or only sent them, on a clock that is by ns ahead.
+func drawStage(t *testing.T, dir, stage, next string, n int, by int64) string {
+	t.Helper()
+	var b strings.Builder
+	say := func(i int, event, metadata string, ns int64) {
+		fmt.Fprintf(&b, `{"request_id": "r%d", "stage": %q, "event_name": %q, "timestamp_ns": %d, "run_id": "x", "pid": 1, "metadata": %s}`+"\n",
+			i, stage, event, 1_790_000_000_000_000_000+ns+by, metadata)
+	}
+	for i := range n {
+		at := int64(i) * 100_000_000
+		if next == "" {
+			at += 2_150_000 // 150 µs on the way
+		}
+		say(i, "stage_input_received", `{"from_stage": "thinker"}`, at)
+		if next != "" {
+			say(i, "stage_hop_sent", fmt.Sprintf(`{"to_stage": %q}`, next), at+2_000_000)
+		}
+		say(i, "stage_complete", "{}", at+3_000_000)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("events_%s_1.jsonl", stage))
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Stages that no collective ties are put so that nothing arrives before it was sent; how little
+// more is known is said.
+func TestMergeGoesByHandOffs(t *testing.T) {
+	dir := t.TempDir()
+	a := drawStage(t, dir, "thinker", "talker", 8, 0)
+	b := drawStage(t, dir, "talker", "", 8, -5_000_000)
+	out := filepath.Join(dir, "both.json")
+	said, _ := merged(t, out, a, b)
+	found, err := open.Find([]string{out})
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := map[string][]int64{}
+	err = open.EachSource(t.Context(), found, open.Options{}, func(_ int, tr *trace.Trace) error {
+		for i, name := range tr.Slices.Name {
+			to, _ := tr.ArgText(i, "to")
+			if to == "talker" {
+				times[tr.String(name)] = append(times[tr.String(name)], tr.Slices.Start[i])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, arrived := times[trace.NameHandoffSend], times[trace.NameHandoffRecv]
+	if len(sent) != 8 || len(arrived) != 8 {
+		t.Fatalf("%d sent, %d arrived: %s", len(sent), len(arrived), said)
+	}
+	for i := range sent {
+		if d := arrived[i] - sent[i]; d < 0 || d > 100_000 {
+			t.Errorf("hand-off %d arrives %d ns after it was sent", i, d)
+		}
+	}
+	if !strings.Contains(said, "998 ms") || strings.Contains(said, "WARNING") {
 		t.Error(said)
 	}
 }

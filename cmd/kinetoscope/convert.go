@@ -41,7 +41,7 @@ type convertCmd struct {
 	Paths  []string `arg:"" help:"Traces, directories of ranks or runs."`
 	Output string   `short:"o" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet; - gives --table as an Arrow stream on standard output." placeholder:"OUT"`
 	Table  string   `help:"With -o -: which table (docs/sql.md)." default:"slices"`
-	Force  bool     `help:"Replace the file if it is there."`
+	Force  bool     `help:"Replace the file if it is there, and put traces on one clock that do not belong together."`
 	OTLP   string   `name:"otlp" help:"Push the requests as spans to this OpenTelemetry collector, http://HOST:4318 (docs/formats.md); headers, as for a key, come from $OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
 	cutFlags
 	reading.Options
@@ -143,6 +143,9 @@ func (c *convertCmd) Run(e *cli.Env) error {
 	}
 	w := &rewriting{c: c, e: e, parts: parts, filter: filter}
 	w.start = w.begin()
+	if err := w.refuse(f.OneClock || c.OTLP != ""); err != nil {
+		return err
+	}
 	switch {
 	case dir:
 		err = w.tables()
@@ -415,7 +418,7 @@ func (w *rewriting) say(f format.Format) {
 		return // stderr is closed
 	}
 	for _, d := range w.doubtsOfClocks() {
-		fmt.Fprintf(w.e.Err, "WARNING: %s\n", d)
+		fmt.Fprintf(w.e.Err, "WARNING: %s\n", d.text)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -79,7 +78,7 @@ const flowMarkShift = 44
 // flowID returns the id of flow end i in the file.
 func (e *encoder) flowID(i int) uint64 {
 	id := e.t.Flows.ID[i]
-	if e.flowMark == 0 || strings.HasPrefix(e.t.String(e.t.Flows.Cat[i]), "handoff") {
+	if e.flowMark == 0 || trace.Handoff(e.t.String(e.t.Flows.Cat[i])) {
 		return id
 	}
 	return id ^ e.flowMark

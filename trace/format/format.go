@@ -60,6 +60,9 @@ type Format struct {
 	Create func(w io.Writer, o WriteOptions) Writer
 	// Lacks says what of a trace a written file has no place for; "" if it holds everything.
 	Lacks string
+	// OneClock says that a file of several ranks shows them beside each other on one clock, so
+	// that traces which have nothing to do with each other make no sense in it.
+	OneClock bool
 	// Packs reports that written files are compressed already, so that ".gz" or ".zst" behind
 	// the extension would gain nothing and is refused.
 	Packs bool

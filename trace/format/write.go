@@ -3,7 +3,6 @@ package format
 import (
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,18 +39,20 @@ type Writer interface {
 }
 
 // AddWriter registers how files of an already registered format are written. Readers and writers
-// are registered apart because they lie in packages of different levels. It panics if the format is
-// not registered or has a writer already.
-func AddWriter(name string, create func(io.Writer, WriteOptions) Writer, lacks string, packs bool) {
+// are registered apart because they lie in packages of different levels. Of f it takes what is about
+// writing: Create, Lacks, Packs, OneClock. It panics if no format of f's name is registered, or one
+// that has a writer already.
+func AddWriter(f Format) {
 	mu.Lock()
 	defer mu.Unlock()
 	for i := range known {
-		if known[i].Name == name && known[i].Create == nil {
-			known[i].Create, known[i].Lacks, known[i].Packs = create, lacks, packs
+		k := &known[i]
+		if k.Name == f.Name && k.Create == nil {
+			k.Create, k.Lacks, k.Packs, k.OneClock = f.Create, f.Lacks, f.Packs, f.OneClock
 			return
 		}
 	}
-	panic(fmt.Sprintf("format %q: it is not registered, or has a writer", name))
+	panic(fmt.Sprintf("format %q: it is not registered, or has a writer", f.Name))
 }
 
 // Compression is how a file is packed as a whole, told by what its name ends with.

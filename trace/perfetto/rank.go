@@ -17,7 +17,7 @@ type RankOptions struct {
 	Labels []string          // shown beside the name
 	Clock  func(int64) int64 // from the trace's time to the file's, ns, not decreasing; nil: the same
 	// GlobalFlow reports whether flow ids of a category hold across ranks; ids of
-	// other categories are the rank's own. nil: all ids of native recordings hold.
+	// other categories are the rank's own. nil: those of hand-offs hold.
 	GlobalFlow func(category string) bool
 }
 
@@ -86,8 +86,7 @@ func (p *Writer) AddRank(t *trace.Trace, o RankOptions) []iter.Seq[Event] {
 		r.clock = func(ns int64) int64 { return ns }
 	}
 	if r.global == nil {
-		native := t.Meta.Format == "native"
-		r.global = func(string) bool { return native }
+		r.global = trace.Handoff
 	}
 	process := appendVarint(nil, fieldProcessPID, uint64(p.threads))
 	process = appendText(process, fieldProcessName, o.Name)

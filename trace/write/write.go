@@ -22,13 +22,20 @@ import (
 )
 
 func init() {
-	format.AddWriter("perfetto", func(w io.Writer, o format.WriteOptions) format.Writer {
-		return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
-	}, "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, which become a text and []",
-		true)
-	format.AddWriter("kineto", func(w io.Writer, o format.WriteOptions) format.Writer {
-		return newChrome(w, o)
-	}, "samples that are no number, that slices are asynchronous: they lie on their thread; of many ranks, whose cards and process groups they are", false)
+	format.AddWriter(format.Format{
+		Name: "perfetto", Packs: true, OneClock: true,
+		Create: func(w io.Writer, o format.WriteOptions) format.Writer {
+			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
+		},
+		Lacks: "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, " +
+			"which become a text and []",
+	})
+	format.AddWriter(format.Format{
+		Name: "kineto", OneClock: true,
+		Create: func(w io.Writer, o format.WriteOptions) format.Writer { return newChrome(w, o) },
+		Lacks: "samples that are no number, that slices are asynchronous: they lie on their thread; of many ranks, " +
+			"whose cards and process groups they are",
+	})
 	format.Register(format.Format{
 		Name: "parquet", Title: "Parquet, a row a slice", Extensions: []string{".parquet"},
 		Create: gather(writeSlices), Packs: true,
@@ -39,8 +46,10 @@ func init() {
 		Create: gather(writeArrow), Packs: true,
 		Lacks: "processes of tracks, arrows, counters, instants: a directory of Parquet has them",
 	})
-	format.AddWriter("pprof", gather(writeProfile),
-		"order: it has stacks with the sums of calls, host and device time, memory", true)
+	format.AddWriter(format.Format{
+		Name: "pprof", Packs: true, Create: gather(writeProfile),
+		Lacks: "order: it has stacks with the sums of calls, host and device time, memory",
+	})
 	format.Register(format.Format{
 		Name: "speedscope", Title: "file of speedscope", Extensions: []string{".speedscope.json"},
 		Create: gather(writeSpeedscope),

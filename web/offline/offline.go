@@ -56,8 +56,9 @@ var shim string
 func init() {
 	format.Register(format.Format{
 		Name: "page", Title: "web page that needs no server", Extensions: []string{".html"},
-		Create: func(w io.Writer, o format.WriteOptions) format.Writer { return &writer{w: w, o: o} },
-		Lacks:  "slices finer than its size allows, arguments of all but the longest, search, sums of areas",
+		OneClock: true,
+		Create:   func(w io.Writer, o format.WriteOptions) format.Writer { return &writer{w: w, o: o} },
+		Lacks:    "slices finer than its size allows, arguments of all but the longest, search, sums of areas",
 	})
 }
 
