@@ -55,10 +55,13 @@ type RankClock struct {
 	ResidualP50 int64   `json:"residual_p50_ns"` // between its ends of common collectives and the others', aligned
 	ResidualP95 int64   `json:"residual_p95_ns"`
 	Impossible  int     `json:"impossible_collectives,omitempty"` // it left before another had entered
-	HandOffs    int     `json:"handoffs_matched"`                 // with ranks on other clocks that no collective ties it to
-	HandOffNs   int64   `json:"handoff_error_ns"`                 // against those with which hand-offs went both ways; 0 if none
-	Early       int     `json:"impossible_handoffs,omitempty"`    // that arrived before they were sent
-	NoWallClock bool    `json:"no_wall_clock,omitempty"`          // put at the start of the timeline
+	// HandOffs counts those to and from ranks on other clocks that no collective ties it to.
+	HandOffs int `json:"handoffs_matched"`
+	// HandOffNs is the error against those with which hand-offs went both ways; 0 if there are none.
+	HandOffNs int64 `json:"handoff_error_ns"`
+	// Early counts hand-offs that arrived before they were sent.
+	Early       int  `json:"impossible_handoffs,omitempty"`
+	NoWallClock bool `json:"no_wall_clock,omitempty"` // put at the start of the timeline
 }
 
 // Clocks returns the clock of each rank, in the order of ranks.

@@ -32,7 +32,8 @@ const lacks = "anything but requests and the stages that they went through: no s
 func init() {
 	format.Register(format.Format{
 		Name: Format, Title: "spans of OpenTelemetry (OTLP)", Extensions: []string{".otlp", ".otlp.pb"},
-		OneClock: true, Create: create(func(d *tracepb.TracesData) ([]byte, error) { return proto.Marshal(d) }), Lacks: lacks,
+		OneClock: true, Lacks: lacks,
+		Create: create(func(d *tracepb.TracesData) ([]byte, error) { return proto.Marshal(d) }),
 	})
 	format.Register(format.Format{
 		Name: FormatJSON, Title: "spans of OpenTelemetry (OTLP, JSON)",
