@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/compare"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -199,8 +201,13 @@ type Question struct {
 	asker
 }
 
-// Ask begins a question with options of its own, all at their zero values.
-func (a *Analysis) Ask() *Question { return &Question{a, a.begin()} }
+// Ask begins a question with options of its own, at the defaults that their tags name: so the
+// report's page asks as the verb does without flags.
+func (a *Analysis) Ask() *Question {
+	q := &Question{a, a.begin()}
+	a.defaults(q.Options())
+	return q
+}
 
 // Pair is a comparison about to be asked for.
 type Pair struct {
@@ -208,8 +215,19 @@ type Pair struct {
 	comparer
 }
 
-// Pair begins a comparison with options of its own, all at their zero values.
-func (a *Analysis) Pair() *Pair { return &Pair{a, a.compare()} }
+// Pair begins a comparison with options of its own, at the defaults that their tags name.
+func (a *Analysis) Pair() *Pair {
+	p := &Pair{a, a.compare()}
+	a.defaults(p.Options())
+	return p
+}
+
+// defaults panics if a default is none of its field's type: that is a mistake of the analysis.
+func (a *Analysis) defaults(options any) {
+	if err := kong.ApplyDefaults(options); err != nil {
+		panic(fmt.Sprintf("analyses: options of %q: %v", a.Name, err))
+	}
+}
 
 // comparer is a Comparison without its types.
 type comparer interface {

@@ -3,53 +3,85 @@ package analyses
 import (
 	"errors"
 	"flag"
-	"os"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline/pipetest"
+	"github.com/kinetoscope/kinetoscope/internal/docpart"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 var update = flag.Bool("update", false, "write the rows of docs/cli.md")
 
-const cliDoc = "../docs/cli.md"
+// The tables of docs/cli.md: their heads, and the rows of the verbs that are no analyses.
+const (
+	verbsHead = "| command | answers | tables (`--table`), the first is what `--csv` prints |\n" +
+		"|---|---|---|\n" +
+		"| `report` | where the time went, on one page, findings last | %s; of a run %s |\n"
+	verbsFoot = "| `inspect` | what is in a file, every repair with its count | `files`, `facts`, `categories`, " +
+		"`tracks`, `groups`, `repairs` |\n"
+	jsonHead = "| command | type of a `ranks` entry | further fields |\n" +
+		"|---|---|---|\n"
+	jsonFoot = "| `inspect` | – | `files`: facts, counts, window, and of recordings `recording`: generations, " +
+		"drops, clock, cut |\n" +
+		"| `report` of traces | – | `report`: `analysis.Report`, `steps`: `steps.Report`, one a trace |\n" +
+		"| `report` of a run | – | no fields but those of [report.json](report.md); of several runs " +
+		"`runs`: `dir` and `report` |\n"
+)
 
-// TestDocs holds the rows of docs/cli.md to what analyses say of themselves.
+// TestDocs holds the tables of docs/cli.md to what analyses say of themselves.
 func TestDocs(t *testing.T) {
-	raw, err := os.ReadFile(cliDoc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(string(raw), "\n")
+	var verbs, fields strings.Builder
 	for _, a := range All() {
-		var at []int
-		for i, l := range lines {
-			if strings.HasPrefix(l, "| `"+a.Name+"` |") || strings.HasPrefix(l, "| `"+a.Name+" A B` |") {
-				at = append(at, i)
-			}
-		}
-		want := []string{a.VerbRow(), a.JSONRow()}
-		if len(at) != len(want) {
-			t.Errorf("%s: %d rows in docs/cli.md, want one among the verbs and one on JSON", a.Name, len(at))
-			continue
-		}
-		for k, row := range want {
-			if lines[at[k]] != row && !*update {
-				t.Errorf("docs/cli.md (go test ./analyses -update writes it anew):\n got %s\nwant %s", lines[at[k]],
-					row)
-			}
-			lines[at[k]] = row
-		}
+		verbs.WriteString(a.VerbRow() + "\n")
+		fields.WriteString(a.JSONRow() + "\n")
 	}
-	if *update {
-		if err := os.WriteFile(cliDoc, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+	head := fmt.Sprintf(verbsHead, tablesOf(t, pageOf(t, pipetest.Torch())),
+		tablesOf(t, report.PipelineTables(pipeline.Analyze(pipetest.Omni(), pipeline.Options{}))))
+	for name, text := range map[string]string{
+		"verbs": head + verbs.String() + verbsFoot, "JSON": jsonHead + fields.String() + jsonFoot,
+	} {
+		docpart.Part{Page: "../docs/cli.md", Name: name, Make: "go test ./analyses -update"}.Keep(t, text, *update)
+	}
+}
+
+// pageOf are the tables of the report's page about traces.
+func pageOf(t *testing.T, traces []*trace.Trace) []*report.Table {
+	t.Helper()
+	subjects := analysis.NewSubjects(traces)
+	all := analysis.AllOf(subjects, analysis.Options{})
+	page, r := NewPage(Asked{}), &report.TraceReport{Report: &all, Names: report.NamesOf(traces)}
+	found := make([]Found, len(traces))
+	for i, s := range subjects {
+		r.Labels = append(r.Labels, fmt.Sprint(i))
+		var err error
+		if found[i], err = page.Rank(s); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if _, err := page.Build(r, found); err != nil {
+		t.Fatal(err)
+	}
+	return r.Tables
+}
+
+// tablesOf are the names of tables as a cell of a table in Markdown. Of two tables with one name
+// --table would find the first alone.
+func tablesOf(t *testing.T, list []*report.Table) string {
+	t.Helper()
+	var names []string
+	for _, tab := range list {
+		if slices.Contains(names, "`"+tab.Name+"`") {
+			t.Errorf("two tables are called %s", tab.Name)
+		}
+		names = append(names, "`"+tab.Name+"`")
+	}
+	return strings.Join(names, ", ")
 }
 
 // ask asks about traces as a verb does.
@@ -85,9 +117,6 @@ func TestSaysWhatItAnswers(t *testing.T) {
 			traces = traces[:1]
 		}
 		q := a.Ask()
-		if o, ok := q.Options().(*kernelsOptions); ok {
-			o.MinLength = 3
-		}
 		got := ask(t, q, traces, Asked{Everything: true})
 		var names []string
 		for _, tab := range slices.Concat(got.Tables, got.Above, got.Asked) {
@@ -170,9 +199,9 @@ func TestOptions(t *testing.T) {
 	}{
 		{"ops", func(o any) { o.(*opsOptions).StackDepth = -1 }, "--stack-depth -1"},
 		{"ops", func(o any) { o.(*opsOptions).Flops = true }, "roofline"},
-		{"kernels", func(o any) { *o.(*kernelsOptions) = kernelsOptions{Sequences: &three, MinLength: 1} },
+		{"kernels", func(o any) { o.(*kernelsOptions).Sequences = &three },
 			"sequences"},
-		{"kernels", func(any) {}, "--min-length 0"},
+		{"kernels", func(o any) { o.(*kernelsOptions).MinLength = 0 }, "--min-length 0"},
 		{"comms", func(o any) { o.(*commsOptions).Each = true }, "collectives"},
 		{"critical-path", func(o any) { o.(*pathOptions).Instance = 2 }, "--instance"},
 		{"critical-path", func(any) {}, "2 traces"},
@@ -217,5 +246,16 @@ func TestRegisterRefuses(t *testing.T) {
 			}()
 			Register(a, Method[None, int]{Rank: rank, Answer: answer})
 		}()
+	}
+}
+
+// A question begins at the defaults of its flags, so that the report's page, which gives none,
+// says the numbers of the verb.
+func TestDefaults(t *testing.T) {
+	if o := registry["kernels"].Ask().Options().(*kernelsOptions); o.MinLength != 3 {
+		t.Errorf("--min-length is %d without the flag", o.MinLength)
+	}
+	if o := registry["diff"].Pair().Options().(*diffOptions); o.Steps != "auto" || o.Only != "all" {
+		t.Errorf("the defaults of diff are %+v", o)
 	}
 }

@@ -14,9 +14,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/kinetoscope/kinetoscope/analyses"
 )
 
 // Result is what a verb printed, and its exit code.
@@ -41,10 +44,11 @@ type Options struct {
 // many questions.
 const PageBytes = 4096
 
-// instructions is what an agent reads before it uses the tools.
+// instructions is what an agent reads before it uses the tools; %s are the questions of package
+// analyses.
 const instructions = `Kinetoscope reads traces of PyTorch, vLLM, SGLang and native pipelines. Begin with "report": its findings name what to look at,
-each with the slice behind it. Then ask "ops", "kernels", "steps", "comms", "idle", "memory" or "critical_path" for one of these, "slices" for what
-happened around a time, "diff" for two traces, "sql" for anything else. Paths are relative to the server's directory. Durations
+each with the slice behind it. Then ask %s for one of these, "slices" for what happened around a time,
+%s for two traces, "sql" for anything else. Paths are relative to the server's directory. Durations
 are as printed with their unit. A note before an answer says what the answer rests on; repeat it with the numbers. Where an answer
 ends with a cursor, "more" gives the rest.`
 
@@ -59,13 +63,40 @@ func New(o Options) (*mcp.Server, error) {
 	}
 	s := &server{o: o, root: root, pages: pages{}}
 	m := mcp.NewServer(&mcp.Implementation{Name: "kinetoscope", Title: "Kinetoscope", Version: o.Version},
-		&mcp.ServerOptions{Instructions: instructions})
+		&mcp.ServerOptions{Instructions: fmt.Sprintf(instructions, choice(false), choice(true))})
 	s.addVerbs(m)
 	s.addSlices(m)
 	if o.AllowCapture {
 		s.addCaptures(m)
 	}
 	return m, nil
+}
+
+// toolName is how agents call the verb of an analysis.
+func toolName(a *analyses.Analysis) string { return strings.ReplaceAll(a.Name, "-", "_") }
+
+// toolsOf are the tools of the analyses that compare two sides, or of the others.
+func toolsOf(compare bool) []string {
+	var out []string
+	for _, a := range analyses.All() {
+		if a.Compares() == compare {
+			out = append(out, toolName(a))
+		}
+	}
+	return out
+}
+
+// choice names tools in a sentence: "ops", "idle" or "memory".
+func choice(compare bool) string {
+	names := toolsOf(compare)
+	for i, n := range names {
+		names[i] = strconv.Quote(n)
+	}
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 type server struct {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -65,7 +64,7 @@ func (s *server) addVerbs(m *mcp.Server) {
 			s.addComparison(m, a)
 			continue
 		}
-		mcp.AddTool(m, readOnly(strings.ReplaceAll(a.Name, "-", "_"), a.Help),
+		mcp.AddTool(m, readOnly(toolName(a), a.Help),
 			func(ctx context.Context, _ *mcp.CallToolRequest, in tabled) (*mcp.CallToolResult, Answer, error) {
 				more, err := in.flags()
 				if err != nil {
@@ -120,7 +119,7 @@ type diffed struct {
 }
 
 func (s *server) addComparison(m *mcp.Server, a *analyses.Analysis) {
-	mcp.AddTool(m, readOnly(a.Name, a.Help),
+	mcp.AddTool(m, readOnly(toolName(a), a.Help),
 		func(ctx context.Context, _ *mcp.CallToolRequest, in diffed) (*mcp.CallToolResult, Answer, error) {
 			paths, err := s.paths([]string{in.Before, in.After})
 			if err != nil {

@@ -5,7 +5,7 @@ import "github.com/kinetoscope/kinetoscope/analysis"
 // DeviceTable is each device's part of the span, where a rank works on several.
 func DeviceTable(list []Ranked[analysis.Temporal]) *Table {
 	t := &Table{
-		Name: "devices", Title: "Device by device", What: "device",
+		Name: "by_device", Title: "Device by device", What: "device",
 		Note: "of the span from first to last work of any",
 		Columns: []Column{
 			{Key: "rank", Title: "rank", Left: true, Flex: true},

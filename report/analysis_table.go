@@ -37,7 +37,8 @@ func (t *Table) Most(n int) *Table {
 }
 
 // Column describes a column. Key heads it in CSV and says the unit ("self_cpu_ns"),
-// Title heads it for a reader. A column without one of them is left out there.
+// Title heads it for a reader. A column without one of them is left out there, unless no column
+// of the table has one: then the other heads them, so that no table comes out empty.
 type Column struct {
 	Key, Title string
 	Left       bool // align left; numbers align right
@@ -121,11 +122,26 @@ func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 // Add appends a row, one cell a column.
 func (t *Table) Add(cells ...Cell) { t.Rows = append(t.Rows, cells) }
 
+// headed returns the columns with keys and titles, for a table whose author gave one kind alone.
+func (t *Table) headed() []Column {
+	keys := slices.ContainsFunc(t.Columns, func(c Column) bool { return c.Key != "" })
+	titles := slices.ContainsFunc(t.Columns, func(c Column) bool { return c.Title != "" })
+	if keys == titles {
+		return t.Columns
+	}
+	out := slices.Clone(t.Columns)
+	for i := range out {
+		out[i].Key, out[i].Title = cmp.Or(out[i].Key, out[i].Title), cmp.Or(out[i].Title, out[i].Key)
+	}
+	return out
+}
+
 // CSV writes the table with a header row; durations are in ns, shares in 0…1.
 func (t *Table) CSV(w io.Writer) error {
+	columns := t.headed()
 	c := csv.NewWriter(w)
 	row := make([]string, 0, len(t.Columns))
-	for _, col := range t.Columns {
+	for _, col := range columns {
 		if col.Key != "" {
 			row = append(row, col.Key)
 		}
@@ -133,7 +149,7 @@ func (t *Table) CSV(w io.Writer) error {
 	c.Write(row)
 	for _, r := range t.Rows {
 		row = row[:0]
-		for i, col := range t.Columns {
+		for i, col := range columns {
 			if col.Key != "" {
 				row = append(row, neutral.CSV(r[i].Raw))
 			}
@@ -167,7 +183,7 @@ func (t *Table) forText(o TextOptions) (*table, int) {
 	n := t.limit(o)
 	out := &table{}
 	var keep []int
-	for i, c := range t.Columns {
+	for i, c := range t.headed() {
 		blank := n > 0 && !slices.ContainsFunc(t.Rows[:n], func(r []Cell) bool {
 			return r[i].Text != "" && r[i].Text != NoValue.Text
 		})
@@ -294,10 +310,11 @@ func (p *printer) analysis(t *Table) {
 // Sort orders the rows by the column with this key: numbers by size, texts by alphabet;
 // rows without a value come last. Equal rows keep their order.
 func (t *Table) Sort(key string, descending bool) error {
-	at := slices.IndexFunc(t.Columns, func(c Column) bool { return c.Key == key && key != "" })
+	columns := t.headed()
+	at := slices.IndexFunc(columns, func(c Column) bool { return c.Key == key && key != "" })
 	if at < 0 {
 		var keys []string
-		for _, c := range t.Columns {
+		for _, c := range columns {
 			if c.Key != "" {
 				keys = append(keys, c.Key)
 			}

@@ -222,3 +222,23 @@ func TestWorldLine(t *testing.T) {
 		t.Errorf("one world, or one rank in each: %q", got)
 	}
 }
+
+// A table whose columns have keys alone, or titles alone, is no empty one anywhere.
+func TestTableOfOneKindOfHead(t *testing.T) {
+	for _, columns := range [][]Column{{{Key: "name"}, {Key: "n"}}, {{Title: "name"}, {Title: "n"}}} {
+		tab := &Table{Name: "t", Title: "T", Columns: columns}
+		tab.Add(Str("x"), Int(2))
+		tab.Add(Str("y"), Int(3))
+		var csv, text strings.Builder
+		if err := tab.Sort("n", true); err != nil {
+			t.Error(err)
+		}
+		if err := tab.CSV(&csv); err != nil || csv.String() != "name,n\ny,3\nx,2\n" {
+			t.Errorf("%v: %v, CSV %q", columns, err, csv.String())
+		}
+		if err := Page(&text, "", "", []Section{{Tables: []*Table{tab}}}, TextOptions{}); err != nil ||
+			!strings.Contains(text.String(), "name n") && !strings.Contains(text.String(), "name  n") {
+			t.Errorf("%v: %v, text %q", columns, err, text.String())
+		}
+	}
+}
