@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -68,8 +69,11 @@ func MetaFacts(t *trace.Trace) []Fact {
 	var out []Fact
 	add := func(key, format string, args ...any) { out = append(out, Fact{key, fmt.Sprintf(format, args...)}) }
 	add("format", "%s", format.Title(m.Format))
-	if m.StageID >= 0 || m.Stage != "" {
-		add("stage", "%d %s, replica %d", m.StageID, m.Stage, m.Replica)
+	switch {
+	case m.StageID >= 0:
+		add("stage", "%s, replica %d", strings.TrimSpace(fmt.Sprint(m.StageID, " ", m.Stage)), m.Replica)
+	case m.Stage != "":
+		add("stage", "%s, replica %d", m.Stage, m.Replica)
 	}
 	switch {
 	case m.Rank >= 0 && m.WorldSize > 0:
@@ -238,7 +242,7 @@ func TrackTable(t *trace.Trace) *Table {
 	for i := range t.Tracks {
 		k := &t.Tracks[i]
 		order := x.Track(trace.TrackID(i))
-		var covered, end int64
+		covered, end := int64(0), int64(math.MinInt64) // times can be negative
 		for _, s := range order {
 			if start := max(t.Slices.Start[s], end); t.Slices.End(int(s)) > start {
 				covered += t.Slices.End(int(s)) - start

@@ -65,7 +65,8 @@ func merged[T any](list []Ranked[T], sum func([]T) T) []Ranked[T] {
 }
 
 // MergeKernels sums kernels over ranks by name and kind. Standard deviations over ranks
-// are not known and are 0.
+// are not known and are 0; the worst slice is none, for a slice's number says nothing without its
+// rank.
 func MergeKernels(list []Ranked[analysis.KernelBreakdown]) []Ranked[analysis.KernelBreakdown] {
 	return merged(list, func(in []analysis.KernelBreakdown) analysis.KernelBreakdown {
 		type key struct {
@@ -81,7 +82,7 @@ func MergeKernels(list []Ranked[analysis.KernelBreakdown]) []Ranked[analysis.Ker
 				at, ok := rows[key{k.Name, k.Kind}]
 				if !ok {
 					rows[key{k.Name, k.Kind}] = len(out.Kernels)
-					k.StdNs = 0
+					k.StdNs, k.Worst = 0, analysis.NoSlice
 					out.Kernels = append(out.Kernels, k)
 					continue
 				}
@@ -116,7 +117,8 @@ func MergeKernels(list []Ranked[analysis.KernelBreakdown]) []Ranked[analysis.Ker
 	})
 }
 
-// MergeOps sums operators and labels over ranks by name, shape and stack.
+// MergeOps sums operators and labels over ranks by name, shape and stack; the worst slice is none,
+// as in MergeKernels.
 func MergeOps(list []Ranked[analysis.OpTable]) []Ranked[analysis.OpTable] {
 	return merged(list, func(in []analysis.OpTable) analysis.OpTable {
 		out := analysis.OpTable{Rank: -1}
@@ -141,6 +143,7 @@ func mergeOpRows(lists [][]analysis.OpRow) []analysis.OpRow {
 			at, ok := rows[k]
 			if !ok {
 				rows[k] = len(out)
+				o.Worst = analysis.NoSlice
 				out = append(out, o)
 				continue
 			}

@@ -65,7 +65,10 @@ func (r *TraceReport) where(f *analysis.Finding) string {
 	}
 	at := ""
 	if w := r.Report.Ranks[e.Rank].Temporal.Window; w.EndNs > w.StartNs {
-		at = fmt.Sprintf(" at +%s of the device's span", units.Duration(float64(max(0, e.StartNs-w.StartNs))))
+		at = fmt.Sprintf(" at +%s of the device's span", units.Duration(float64(e.StartNs-w.StartNs)))
+		if e.StartNs < w.StartNs {
+			at = fmt.Sprintf(" %s before the device's span", units.Duration(float64(w.StartNs-e.StartNs)))
+		}
 		if e.Slice < 0 && e.StartNs == w.StartNs && e.EndNs == w.EndNs {
 			return ""
 		}
