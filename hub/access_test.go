@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -12,8 +13,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -261,6 +265,84 @@ func TestAnAnswerAsAnotherRankIsRefused(t *testing.T) {
 	err = r.request(t.Context(), id, "i", protocol.MethodStatus, struct{}{}, &s)
 	if err == nil || !strings.Contains(err.Error(), "answers as omni stage 0 replica 0 rank 1") {
 		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// What a rank says is text on one line, whatever it says, and no more than is kept with every session: in
+// its presence, its answers, its reports, its refusals.
+func TestWhatARankSaysIsText(t *testing.T) {
+	r := newRig(t, nil)
+	id := protocol.RankID{Pipeline: "omni", Stage: 0, Rank: 0}
+	nc, _ := as(t, r.Hub, id.Identity())
+	hostile := "\x1b]0;owned\x07\n\u009b31m\u202e" + strings.Repeat("x", 1<<20)
+	sub, err := nc.Subscribe(id.Subject(protocol.MethodStatus), func(m *nats.Msg) {
+		b, _ := json.Marshal(protocol.RankStatus{RankID: id, State: protocol.StateFailed, Reason: hostile,
+			Others: []protocol.RankStatus{{RankID: id, Reason: hostile}}})
+		_ = m.Respond(b)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	refusing, err := nc.Subscribe(id.Subject(protocol.MethodArm), func(m *nats.Msg) {
+		reply := nats.NewMsg(m.Reply)
+		reply.Header.Set(micro.ErrorHeader, "\u202eno\u009b31m"+strings.Repeat("x", 100_000))
+		_ = m.RespondMsg(reply)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = refusing.Unsubscribe() }()
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.reg.seen(protocol.RankInfo{RankID: id, Incarnation: "i", Protocol: protocol.Version}, time.Now())
+	check := func(what, text string) {
+		t.Helper()
+		if len(text) > 2*protocol.MaxReason || strings.ContainsFunc(text, neutral.Command) {
+			t.Errorf("%s: %d bytes, %.40q", what, len(text), text)
+		}
+	}
+	var s protocol.RankStatus
+	if err := r.request(t.Context(), id, "i", protocol.MethodStatus, struct{}{}, &s); err != nil || len(s.Others) != 1 {
+		t.Fatalf("%v, %d others", err, len(s.Others))
+	}
+	check("an answer", s.Reason)
+	check("an answer for others", s.Others[0].Reason)
+	err = r.request(t.Context(), id, "i", protocol.MethodArm, struct{}{}, &s)
+	if err == nil {
+		t.Fatal("it did not refuse")
+	}
+	check("a refusal", err.Error())
+
+	kv, err := r.JetStream().KeyValue(t.Context(), protocol.BucketRanks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := protocol.RankID{Pipeline: "omni", Stage: 0, Rank: 1}
+	for _, info := range []protocol.RankInfo{ // taken in this order: with the last, the first was looked at
+		{RankID: other, Incarnation: "bad", Protocol: protocol.Version, StageName: "\u202egpj"},
+		{RankID: other, Incarnation: "bad", Protocol: protocol.Version, Host: strings.Repeat("h", 5000)},
+		{RankID: other, Incarnation: "good", Protocol: protocol.Version, StageName: "text encoder"},
+	} {
+		b, err := json.Marshal(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kv.Put(t.Context(), other.Key(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := wait.Until(ctx, time.Millisecond, func() bool {
+		_, err := r.reg.alive(other, "")
+		return err == nil
+	}); err != nil {
+		t.Fatal("the last presence is not taken")
+	}
+	if _, err := r.reg.alive(other, "good"); err != nil {
+		t.Errorf("a presence that is no text was taken: %v", err)
 	}
 }
 

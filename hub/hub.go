@@ -379,6 +379,8 @@ func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
 	case info.Protocol != protocol.Version:
 		h.log.Warn("rank speaks another protocol and is not used", "rank", id.Key(), "protocol", info.Protocol, "want",
 			protocol.Version)
+	case info.Validate() != nil:
+		h.log.Warn("presence is not taken", "rank", id.Key(), "err", info.Validate())
 	default:
 		if returned, taken := h.reg.seen(info, time.Now()); taken {
 			h.reclaim(info, returned)

@@ -55,13 +55,16 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 		switch {
 		case err == nil:
 			if why := reply.Header.Get(micro.ErrorHeader); why != "" {
-				return fail(protocol.StateFailed, why)
+				return fail(protocol.StateFailed, protocol.Heard(why))
 			}
 			if err := json.Unmarshal(reply.Data, out); err != nil {
 				return fail(protocol.StateFailed, fmt.Sprintf("decode reply: %v", err))
 			}
-			if s, ok := out.(*protocol.RankStatus); ok && s.RankID != id {
-				return fail(protocol.StateFailed, "it answers as "+s.RankID.Text())
+			if s, ok := out.(*protocol.RankStatus); ok {
+				if s.RankID != id {
+					return fail(protocol.StateFailed, protocol.Heard("it answers as "+s.RankID.Text()))
+				}
+				hear(s)
 			}
 			return nil
 		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrDisconnected):
@@ -78,6 +81,14 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 			return fail(protocol.StateTimedOut, fmt.Sprintf("no answer to %s in time", method))
 		}
 		return fail(protocol.StateFailed, context.Cause(ctx).Error())
+	}
+}
+
+// hear makes the texts of a status that came from a rank fit to be shown and kept.
+func hear(s *protocol.RankStatus) {
+	s.Reason = protocol.Heard(s.Reason)
+	for i := range s.Others {
+		s.Others[i].Reason = protocol.Heard(s.Others[i].Reason)
 	}
 }
 

@@ -372,6 +372,7 @@ func (h *Hub) onEvent(msg *nats.Msg) {
 		h.log.Warn("rank event cannot be read", "subject", msg.Subject, "err", err)
 		return
 	}
+	hear(&s)
 	h.mu.Lock()
 	r := h.runners[s.Session]
 	h.mu.Unlock()

@@ -344,11 +344,11 @@ func (w *tailWriter) String() string {
 		l := strings.TrimSpace(lines[i])
 		for _, prefix := range []string{"error:", "panic:", "fatal error:", "Error:"} {
 			if strings.HasPrefix(l, prefix) {
-				return l
+				return protocol.Heard(l)
 			}
 		}
 		if pythonError(l) {
-			return l
+			return protocol.Heard(l)
 		}
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 )
@@ -44,11 +45,54 @@ func TestValidatePrefix(t *testing.T) {
 		{strings.Repeat("x", 300), "300 bytes"},
 		{"a/b", "path separator"}, {`a\b`, "path separator"}, {"..", "dot"}, {"a..b", `".."`}, {".x", "dot"},
 		{"a\x00b", "control"}, {"a\nb", "control"}, {"\xff", "UTF-8"},
+		{"a\u009bb", "control"}, {"a\u202eb", "control"}, {"a\u2028b", "control"}, {"\u2066a", "control"},
 	} {
 		err := ValidatePrefix(tt.in)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("ValidatePrefix(%q) = %v, want %q", tt.in, err, tt.want)
 		}
+	}
+}
+
+// What a rank says of itself is shown, logged and kept: text on one line, and not much of it.
+func TestPresencesAreText(t *testing.T) {
+	good := RankInfo{RankID: RankID{Pipeline: "omni"}, Incarnation: "i", StageName: "text encoder", Host: "größe.example"}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for field, change := range map[string]func(*RankInfo, string){
+		"stage_name": func(r *RankInfo, s string) { r.StageName = s }, "host": func(r *RankInfo, s string) { r.Host = s },
+		"incarnation": func(r *RankInfo, s string) { r.Incarnation = s },
+		"engine":      func(r *RankInfo, s string) { r.Engine = Engine(s) },
+		"stage_type":  func(r *RankInfo, s string) { r.StageType = StageType(s) },
+		"spool_dir":   func(r *RankInfo, s string) { r.SpoolDir = s },
+		"coll_addr":   func(r *RankInfo, s string) { r.CollAddr = s },
+		"session":     func(r *RankInfo, s string) { r.Session = s },
+	} {
+		for _, bad := range []string{"\x1b[31m", "a\nb", "a\u202eb", "\u009b", "\xff", strings.Repeat("x", 10_000)} {
+			r := good
+			change(&r, bad)
+			if err := r.Validate(); err == nil || !strings.Contains(err.Error(), field) {
+				t.Errorf("%s %.20q: %v", field, bad, err)
+			}
+		}
+	}
+	r := good
+	r.Rank = -1
+	if r.Validate() == nil {
+		t.Error("a negative rank is taken")
+	}
+}
+
+func TestHeard(t *testing.T) {
+	if got := Heard("CUDA error\n\x1b[31m\u202e"); got != "CUDA error  [31m " {
+		t.Errorf("%q", got)
+	}
+	long := "first " + strings.Repeat("é", 1<<20) + " last"
+	got := Heard(long)
+	if len(got) > MaxReason || !utf8.ValidString(got) || !strings.HasPrefix(got, "first é") ||
+		!strings.HasSuffix(got, "é last") {
+		t.Errorf("%d bytes: %.20q", len(got), got)
 	}
 }
 

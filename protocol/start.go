@@ -5,11 +5,12 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 )
 
 // StartRequest asks for a session: what to record, of whom, and until when. It is the
@@ -259,8 +260,9 @@ func (e *ConfigError) Error() string { return "profiler_config: " + e.Err.Error(
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 // ValidatePrefix refuses a profile_prefix that cannot be part of the name of a run's
-// directory on every system: path separators, "..", a dot in front, control characters,
-// invalid UTF-8, more than MaxPrefix bytes. The error is a *FieldError.
+// directory on every system: path separators, "..", a dot in front, control characters
+// (also those that turn the direction of text or end a line), invalid UTF-8, more than MaxPrefix
+// bytes. The error is a *FieldError.
 func ValidatePrefix(s string) error {
 	refuse := func(format string, args ...any) error {
 		return &FieldError{"profile_prefix", "profile_prefix " + fmt.Sprintf(format, args...)}
@@ -279,7 +281,7 @@ func ValidatePrefix(s string) error {
 		if c == '/' || c == '\\' || c == ':' {
 			return refuse("%q contains the path separator %q", s, c)
 		}
-		if unicode.IsControl(c) {
+		if neutral.Command(c) {
 			return refuse("%q contains a control character", s)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -172,7 +173,8 @@ func TestLabelsAreChecked(t *testing.T) {
 		many = append(many, fmt.Sprint(i))
 	}
 	for _, p := range []Patch{{Tags: &[]string{""}}, {Tags: &[]string{"a,b"}}, {Tags: &[]string{"a\nb"}}, {Tags: &many},
-		{Tags: &[]string{strings.Repeat("t", MaxTag+1)}}, {Note: &long}, {Note: ptr("a\x00b")}} {
+		{Tags: &[]string{strings.Repeat("t", MaxTag+1)}}, {Note: &long}, {Note: ptr("a\x00b")},
+		{Tags: &[]string{"a\u202eb"}}, {Note: ptr("a\u2066b")}, {Note: ptr("a\u2028b")}} {
 		if _, err := s.Label(id, p); !isField(err) {
 			t.Errorf("%+v: %v", p, err)
 		}
@@ -387,7 +389,7 @@ type broken struct{}
 func (broken) Read([]byte) (int, error) { return 0, errors.New("the client went away") }
 
 func FuzzUploadNames(f *testing.F) {
-	for _, s := range []string{"a.json", "..", "...", ".a", "é.json", "a:b", strings.Repeat("é", 90) + ".gz"} {
+	for _, s := range []string{"a.json", "..", "...", ".a", "é.json", "a:b", "a\u202e.json", strings.Repeat("é", 90) + ".gz"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -396,6 +398,9 @@ func FuzzUploadNames(f *testing.F) {
 		}
 		if err := protocol.ValidatePrefix(prefixOf(name)); err != nil {
 			t.Errorf("%q: %v", name, err)
+		}
+		if plain(name) && strings.ContainsFunc(name, neutral.Command) {
+			t.Errorf("%q is text on one line", name)
 		}
 		if got := storedName(name); !filepath.IsLocal(got) || strings.ContainsAny(got, `/\`) ||
 			len(got) > maxStoredName {

@@ -9,9 +9,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -76,7 +76,7 @@ func (p *Patch) check() error {
 
 // plain reports whether s is text on one line.
 func plain(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, neutral.Command)
 }
 
 // readLabels reads the labels of the run in dir. A file that cannot be read counts as no labels,
