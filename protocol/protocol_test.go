@@ -56,12 +56,14 @@ func TestValidatePrefix(t *testing.T) {
 
 // What a rank says of itself is shown, logged and kept: text on one line, and not much of it.
 func TestPresencesAreText(t *testing.T) {
-	good := RankInfo{RankID: RankID{Pipeline: "omni"}, Incarnation: "i", StageName: "text encoder", Host: "größe.example"}
+	good := RankInfo{RankID: RankID{Pipeline: "omni"}, Incarnation: "i", StageName: "text encoder",
+		Host: "größe.example"}
 	if err := good.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	for field, change := range map[string]func(*RankInfo, string){
-		"stage_name": func(r *RankInfo, s string) { r.StageName = s }, "host": func(r *RankInfo, s string) { r.Host = s },
+		"stage_name":  func(r *RankInfo, s string) { r.StageName = s },
+		"host":        func(r *RankInfo, s string) { r.Host = s },
 		"incarnation": func(r *RankInfo, s string) { r.Incarnation = s },
 		"engine":      func(r *RankInfo, s string) { r.Engine = Engine(s) },
 		"stage_type":  func(r *RankInfo, s string) { r.StageType = StageType(s) },

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -180,11 +181,41 @@ func (e *Engine) reads(ctx context.Context, question string) (err error) {
 		if err != nil {
 			return fmt.Errorf("ask what the question is: %w", err)
 		}
-		if kind != duckdb.STATEMENT_TYPE_SELECT && kind != duckdb.STATEMENT_TYPE_EXPLAIN {
-			return errors.New("only questions that read are allowed here: SELECT, DESCRIBE, SHOW, EXPLAIN")
+		switch kind {
+		case duckdb.STATEMENT_TYPE_SELECT:
+			return nil
+		case duckdb.STATEMENT_TYPE_EXPLAIN: // with ANALYZE it runs what it explains
+			return readsExplained(ctx, c.(*duckdb.Conn), question)
 		}
-		return nil
+		return errOnlyReads
 	})
+}
+
+var errOnlyReads = errors.New("only questions that read are allowed here: SELECT, DESCRIBE, SHOW, EXPLAIN of these")
+
+// explain is how a question begins that is to be explained, in the spellings that are taken.
+var explain = regexp.MustCompile(`(?is)^\s*explain(\s+analyze\b|\s*\([a-z_, \t\n]*\))?`)
+
+// readsExplained checks that what a question has explained reads. Another spelling than those of explain
+// leaves something that DuckDB's parser does not take for a statement that reads.
+func readsExplained(ctx context.Context, c *duckdb.Conn, question string) (err error) {
+	at := explain.FindStringIndex(question)
+	if at == nil {
+		return errOnlyReads
+	}
+	stmt, err := c.PrepareContext(ctx, question[at[1]:])
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stmt.Close()) }()
+	kind, err := stmt.(*duckdb.Stmt).StatementType()
+	if err != nil {
+		return fmt.Errorf("ask what is explained: %w", err)
+	}
+	if kind != duckdb.STATEMENT_TYPE_SELECT {
+		return errOnlyReads
+	}
+	return nil
 }
 
 func missingTable(err error) bool {

@@ -176,6 +176,8 @@ func TestAsUser(t *testing.T) {
 				secret + "x'",
 			"copy (select 1 as a) to '" + filepath.Join(a.cache, "tables", "x.parquet") + "'; select 1 as a",
 			"pragma enable_external_access",
+			"explain analyze create table t as select 1", "explain (analyze) create table t as select 1",
+			"explain /* x */ analyze create table t as select 1",
 			"select * from glob('/etc/*')", "call pragma_version()",
 		} {
 			out, err := a.ask("--read-only", q)
@@ -183,6 +185,12 @@ func TestAsUser(t *testing.T) {
 				t.Errorf("%s: %q", q, out)
 			}
 		}
+		a.must("--read-only", "explain select 1")
+		a.must("--read-only", "EXPLAIN ANALYZE select 1")
+		if out, err := a.ask("--session", "s", "--read-only", "explain analyze drop table kept"); err == nil {
+			t.Errorf("a table of a session is dropped: %q", out)
+		}
+		a.must("--session", "s", "select n from kept")
 		if _, err := os.Stat(secret + "x"); err == nil {
 			t.Error("something was written")
 		}

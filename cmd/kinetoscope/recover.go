@@ -14,6 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
 	"github.com/kinetoscope/kinetoscope/internal/plainfile"
+	"github.com/kinetoscope/kinetoscope/internal/tempspool"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -23,7 +24,7 @@ import (
 )
 
 type recoverCmd struct {
-	Dirs    []string `arg:"" optional:"" help:"Data directory, spool, or a session's directory in a spool; without it those that captures have left in the directory for temporary files." placeholder:"DIR" type:"path"`
+	Dirs    []string `arg:"" optional:"" help:"Data directory, spool, or a session's directory in a spool; without it those that captures and ranks have left in the directory for temporary files." placeholder:"DIR" type:"path"`
 	RunsDir string   `default:"runs" help:"Where the runs are made." type:"path"`
 	JSON    bool     `name:"json" help:"Print the sessions as JSON."`
 }
@@ -55,10 +56,21 @@ func (c *recoverCmd) Run(e *cli.Env) error {
 			return err
 		}
 	}
+	held := map[string]bool{}
+	if !named {
+		spools, err := tempspool.Abandoned(os.TempDir())
+		if err != nil {
+			return err
+		}
+		for _, s := range spools {
+			dirs, held[s.Path] = append(dirs, s.Path), true
+			defer func() { _, _ = s.Leave() }() // what could not be brought home stays, and was said
+		}
+	}
 	res := recoverResult{SchemaVersion: recoverSchema, Sessions: []recoveredSession{}}
 	var errs []error
 	for _, dir := range dirs {
-		found, err := c.recover(e.Ctx, e, dir, named)
+		found, err := c.recover(e.Ctx, e, dir, named || held[dir])
 		if errors.Is(err, fs.ErrNotExist) && named {
 			return cli.UsageError{Err: err}
 		}
@@ -113,7 +125,7 @@ func (c *recoverCmd) print(e *cli.Env, res *recoverResult, dirs []string) error 
 		return cli.JSON(e.Out, res)
 	}
 	if len(res.Sessions) == 0 {
-		where := "no capture has left a recording"
+		where := "no capture and no rank has left a recording"
 		if len(c.Dirs) > 0 {
 			where = fmt.Sprintf("no recording lies in %d director%s", len(dirs),
 				map[bool]string{true: "y", false: "ies"}[len(dirs) == 1])

@@ -66,6 +66,15 @@ func newTestRank(t *testing.T, b kinetodtest.Behaviour) (r *testRank, tr *kineto
 	return r, tr, dir
 }
 
+// patientRank is newTestRank for what is not about time: a process that asks or writes late, on a machine
+// that has other things to do, is waited for.
+func patientRank(t *testing.T, b kinetodtest.Behaviour) (r *testRank, tr *kinetodtest.Trainer, dir string) {
+	t.Helper()
+	r, tr, dir = newTestRank(t, b)
+	r.time.slack, r.time.writing = 2*time.Second, time.Minute
+	return r, tr, dir
+}
+
 func armRequest() protocol.ArmRequest {
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler = "torch"
@@ -287,6 +296,7 @@ func TestRankArmsAnew(t *testing.T) {
 
 func TestRankFails(t *testing.T) {
 	t.Run("the process does not ask", func(t *testing.T) {
+		t.Parallel()
 		r, _, _ := newTestRank(t, kinetodtest.Behaviour{Poll: time.Hour})
 		st, err := start(t, r, armRequest())
 		if err == nil || st.State != protocol.StateFailed || !strings.Contains(err.Error(), "did not ask") {
@@ -294,14 +304,16 @@ func TestRankFails(t *testing.T) {
 		}
 	})
 	t.Run("it takes the request and does nothing", func(t *testing.T) {
-		r, _, _ := newTestRank(t, kinetodtest.Behaviour{Deaf: true})
+		t.Parallel()
+		r, _, _ := patientRank(t, kinetodtest.Behaviour{Deaf: true})
 		st, err := start(t, r, armRequest())
 		if err == nil || st.State != protocol.StateFailed || !strings.Contains(err.Error(), "does not record") {
 			t.Errorf("%+v, %v", st, err)
 		}
 	})
 	t.Run("it comes too late for the warmup", func(t *testing.T) {
-		r, _, dir := newTestRank(t, kinetodtest.Behaviour{Late: true})
+		t.Parallel()
+		r, _, dir := patientRank(t, kinetodtest.Behaviour{Late: true})
 		q := armRequest()
 		q.MaxDurationNs = int64(time.Minute)
 		began := time.Now()
@@ -325,7 +337,8 @@ func TestRankFails(t *testing.T) {
 		}
 	})
 	t.Run("its trace is larger than it may be", func(t *testing.T) {
-		r, _, _ := newTestRank(t, kinetodtest.Behaviour{})
+		t.Parallel()
+		r, _, _ := patientRank(t, kinetodtest.Behaviour{})
 		q := armRequest()
 		q.MaxBytes = 10
 		if _, err := start(t, r, q); err != nil {
@@ -336,7 +349,9 @@ func TestRankFails(t *testing.T) {
 		}
 	})
 	t.Run("it never writes", func(t *testing.T) {
-		r, _, _ := newTestRank(t, kinetodtest.Behaviour{Write: func(string, string) error { return nil }})
+		t.Parallel()
+		r, _, _ := patientRank(t, kinetodtest.Behaviour{Write: func(string, string) error { return nil }})
+		r.time.writing = quick.writing
 		q := armRequest()
 		if _, err := start(t, r, q); err != nil {
 			t.Fatal(err)
@@ -346,7 +361,8 @@ func TestRankFails(t *testing.T) {
 		}
 	})
 	t.Run("it dies", func(t *testing.T) {
-		r, tr, _ := newTestRank(t, kinetodtest.Behaviour{})
+		t.Parallel()
+		r, tr, _ := patientRank(t, kinetodtest.Behaviour{})
 		q := armRequest()
 		q.MaxDurationNs = int64(time.Minute)
 		if _, err := start(t, r, q); err != nil {
@@ -363,7 +379,8 @@ func TestRankFails(t *testing.T) {
 		}
 	})
 	t.Run("it dies when its trace is written", func(t *testing.T) {
-		r, tr, _ := newTestRank(t, kinetodtest.Behaviour{})
+		t.Parallel()
+		r, tr, _ := patientRank(t, kinetodtest.Behaviour{})
 		q := armRequest()
 		if _, err := start(t, r, q); err != nil {
 			t.Fatal(err)
@@ -380,12 +397,13 @@ func TestRankFails(t *testing.T) {
 	})
 	// The agent may read what the process may not: it must not be led to other files.
 	t.Run("it puts links beside its trace", func(t *testing.T) {
+		t.Parallel()
 		precious := filepath.Join(t.TempDir(), "precious")
 		if err := os.WriteFile(precious, []byte("mine"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, gz := range []bool{true, false} {
-			r, _, _ := newTestRank(t, kinetodtest.Behaviour{Write: func(tmp, file string) error {
+			r, _, _ := patientRank(t, kinetodtest.Behaviour{Write: func(tmp, file string) error {
 				for _, name := range []string{"packed.json.gz", "trace.json.gz", "trace.json"} {
 					if err := os.Symlink(precious, filepath.Join(filepath.Dir(file), name)); err != nil {
 						return err
@@ -408,12 +426,13 @@ func TestRankFails(t *testing.T) {
 		}
 	})
 	t.Run("it puts a link in place of the trace", func(t *testing.T) {
+		t.Parallel()
 		secret := filepath.Join(t.TempDir(), "secret.json")
 		if err := os.WriteFile(secret, []byte("{}"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for name, link := range map[string]func(string, string) error{"symbolic": os.Symlink, "hard": os.Link} {
-			r, _, _ := newTestRank(t, kinetodtest.Behaviour{Write: func(_,
+			r, _, _ := patientRank(t, kinetodtest.Behaviour{Write: func(_,
 				file string) error {
 				return link(secret, file)
 			}})

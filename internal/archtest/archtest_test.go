@@ -21,6 +21,7 @@ const module = "github.com/kinetoscope/kinetoscope"
 // the packages under it too, unless a longer name is listed.
 var rooms = [][]string{
 	{"internal/plainfile", "internal/neutral", "internal/wait", "internal/most"},
+	{"internal/tempspool"},
 	{"units"},
 	{"profiler/format"},
 	{"profiler"},

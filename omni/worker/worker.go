@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +27,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver/native"
 	"github.com/kinetoscope/kinetoscope/hub/link"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/tempspool"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/wire"
@@ -75,10 +75,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		o.Logger = slog.Default()
 	}
 	if o.SpoolDir == "" {
-		if o.SpoolDir, err = os.MkdirTemp("", "kinetoscope-rank-"); err != nil {
+		spool, err := tempspool.Make(tempspool.Native)
+		if err != nil {
 			return err
 		}
-		defer leaveSpool(o.SpoolDir, o.Logger)
+		o.SpoolDir = spool.Path
+		defer leaveSpool(spool, o.Logger)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -167,11 +169,8 @@ func orClosed(err error) error {
 
 // leaveSpool removes a spool that was made for this process, unless a recording that
 // no hub has taken is in it.
-func leaveSpool(dir string, log *slog.Logger) {
-	left, err := filepath.Glob(filepath.Join(dir, "*", "*"))
-	if err == nil && len(left) == 0 {
-		err = os.RemoveAll(dir)
-	}
+func leaveSpool(spool *tempspool.Spool, log *slog.Logger) {
+	left, err := spool.Leave()
 	if err != nil || len(left) > 0 {
 		log.Warn("recordings that were not collected stay here", "files", left, "err", err)
 	}

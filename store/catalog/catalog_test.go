@@ -389,7 +389,8 @@ type broken struct{}
 func (broken) Read([]byte) (int, error) { return 0, errors.New("the client went away") }
 
 func FuzzUploadNames(f *testing.F) {
-	for _, s := range []string{"a.json", "..", "...", ".a", "é.json", "a:b", "a\u202e.json", strings.Repeat("é", 90) + ".gz"} {
+	for _, s := range []string{"a.json", "..", "...", ".a", "é.json", "a:b", "a\u202e.json",
+		strings.Repeat("é", 90) + ".gz"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,8 @@ from kinetoscope import protocol as p
 from kinetoscope.actions import Actions
 from kinetoscope.capture import SessionHandler
 from kinetoscope.rank import RankThread, fill_in
+from kinetoscope.spool import Spool
+from kinetoscope.spool import make as make_spool
 
 log = logging.getLogger("kinetoscope.attach")
 
@@ -34,9 +35,16 @@ class Attached:
     """This process as a rank. close, or the end of a with block, takes it out again."""
 
     def __init__(
-        self, info: p.RankInfo, url: str, platform: platforms.Platform, *, all_threads: bool = True
+        self,
+        info: p.RankInfo,
+        url: str,
+        platform: platforms.Platform,
+        *,
+        all_threads: bool = True,
+        spool: Spool | None = None,
     ) -> None:
-        self.info, self._all_threads = info, all_threads
+        """spool, if given, is the temporary one that info names; it ends with the rank."""
+        self.info, self._all_threads, self._spool = info, all_threads, spool
         info.ready = all_threads  # else there is a thread to record from the first step on
         self._actions = Actions()  # for the thread that calls step
         self._handler = SessionHandler(
@@ -95,6 +103,14 @@ class Attached:
             self._actions.come_by()  # what waits for a step that does not come
             self._handler.close(_PATIENCE_S)
             self._rank.close()
+            if self._spool is not None and (left := self._spool.leave()):
+                log.warning(
+                    "recordings that were not collected stay in %s, %d files; bring them home with "
+                    "`kinetoscope recover %s`",
+                    self._spool.path,
+                    len(left),
+                    self._spool.path,
+                )
 
     def __enter__(self) -> Attached:
         return self
@@ -133,6 +149,7 @@ def attach(
     Waits timeout_s for a hub.
     """
     number = stage if isinstance(stage, int) else None
+    own = None if spool else make_spool()
     info = fill_in(
         p.RankInfo(
             pipeline=pipeline or os.environ.get("KINETOSCOPE_PIPELINE", PIPELINE),
@@ -144,7 +161,7 @@ def attach(
             world_size=world_size if world_size is not None else int(os.environ.get("WORLD_SIZE", "1")),
             profiler_config=config or p.ProfilerConfig(profiler="torch"),
             ready=True,
-            spool_dir=str(spool or tempfile.mkdtemp(prefix="kinetoscope-spool-")),
+            spool_dir=str(own.path if own is not None else spool),
         )
     )
     device = platforms.find(platform)
@@ -154,7 +171,7 @@ def attach(
         log.warning("this torch records one thread alone: sessions begin and end where it calls step()")
         all_threads = False
     url = nats or os.environ.get("KINETOSCOPE_NATS") or _published() or DEFAULT_NATS
-    attached = Attached(info, url, device, all_threads=all_threads)
+    attached = Attached(info, url, device, all_threads=all_threads, spool=own)
     attached._join(timeout_s)
     _at_end(attached.close)
     global _current
