@@ -233,14 +233,23 @@ const (
 )
 
 func (v move) String() string {
-	k, rank := rankKinds[v.kind], fmt.Sprintf("rank %d", v.rank)
-	text := [...]string{answers: rank + " answers " + string(k), answersBadly: rank + " answers " + string(k) +
-		", badly",
-		refuses: rank + " refuses " + string(k), breaks: rank + " breaks", stopsItself: rank + " stops by itself",
-		falls: rank + " is silent", dies: rank + " dies", userStops: "the user stops",
-		clientLeaves: "the client leaves",
-		converts:     "all is converted", convertsInPart: "a part is converted", convertsNothing: "nothing is converted",
-		timeRunsOut: "time runs out", restarts: "the hub restarts"}[v.what]
+	kind, rank := string(rankKinds[v.kind]), fmt.Sprintf("rank %d", v.rank)
+	text := map[happening]string{
+		answers:         rank + " answers " + kind,
+		answersBadly:    rank + " answers " + kind + ", badly",
+		refuses:         rank + " refuses " + kind,
+		breaks:          rank + " breaks",
+		stopsItself:     rank + " stops by itself",
+		falls:           rank + " is silent",
+		dies:            rank + " dies",
+		userStops:       "the user stops",
+		clientLeaves:    "the client leaves",
+		converts:        "all is converted",
+		convertsInPart:  "a part is converted",
+		convertsNothing: "nothing is converted",
+		timeRunsOut:     "time runs out",
+		restarts:        "the hub restarts",
+	}[v.what]
 	if v.killed {
 		text += ", and the hub is killed before it does anything"
 	}

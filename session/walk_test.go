@@ -173,8 +173,7 @@ func TestExplorationFindsMistakes(t *testing.T) {
 			[]string{"the profiler of rank 0 (timed_out) is on", "and then silence"}},
 		{"the end is not written down", drop(DoFinish, func(s *Snapshot) bool { return s.State == StateComplete }),
 			[]string{"written down 0 times", "rank 0 answers arm", "rank 0 answers start, badly",
-				"rank 0 answers collect",
-				"all is converted"}},
+				"rank 0 answers collect", "all is converted"}},
 		{"a rank that fails loses what it has brought", func(s *Snapshot, as []Action) []Action {
 			for i := range s.Ranks {
 				if s.Ranks[i].Status.State == protocol.StateFailed && s.State.Terminal() {
