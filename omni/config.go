@@ -67,8 +67,9 @@ type Config struct {
 	Logger       *slog.Logger
 }
 
-// DefaultReadyTimeout is enough to load the built-in models on a busy laptop.
-const DefaultReadyTimeout = 2 * time.Minute
+// DefaultReadyTimeout is enough to load weights of many gigabytes, or to import torch in several
+// processes at once on a busy host. Launched ranks whose processes end are not waited for.
+const DefaultReadyTimeout = 10 * time.Minute
 
 // setDefaults fills in what depends on no deployment.
 func (c *Config) setDefaults() {

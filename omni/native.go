@@ -202,7 +202,7 @@ func (n *native) readyReplicas(stage int) []int {
 const readyPoll = 10 * time.Millisecond
 
 func (n *native) waitReady(ctx context.Context, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
 		missing := n.missing()
@@ -213,9 +213,14 @@ func (n *native) waitReady(ctx context.Context, timeout time.Duration) error {
 		if err := n.died(); err != nil {
 			return err
 		}
-		if wait.For(ctx, readyPoll) != nil {
-			return fmt.Errorf("%s is not ready: %w", missing, ctx.Err())
+		if wait.For(bounded, readyPoll) == nil {
+			continue
 		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%s: %w", missing, err)
+		}
+		return fmt.Errorf("%s after %v: ranks that need longer to load want a longer --ready-timeout, and "+
+			"ranks started by hand are to join first", missing, timeout)
 	}
 }
 
@@ -224,7 +229,7 @@ func (n *native) missing() string {
 	for i := range n.pipeline.Stages {
 		st := &n.pipeline.Stages[i]
 		if ready := len(n.readyReplicas(st.ID)); ready < st.Replicas {
-			return fmt.Sprintf("stage %d (%s): %d of %d replicas", st.ID, st.Name, ready, st.Replicas)
+			return fmt.Sprintf("stage %d (%s): %d of %d replicas ready", st.ID, st.Name, ready, st.Replicas)
 		}
 	}
 	return ""
@@ -255,7 +260,7 @@ func (n *native) health() error {
 		return err
 	}
 	if m := n.missing(); m != "" {
-		return fmt.Errorf("%s ready", m)
+		return errors.New(m)
 	}
 	return nil
 }

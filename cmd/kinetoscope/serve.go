@@ -63,7 +63,7 @@ type serveCmd struct {
 	APIKeys      []string       `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show to generate, to profile and to see sessions, an admin of --api-key-file; may be given several times. The variable does not show in process lists." placeholder:"KEY"`
 	ReadyFile    string         `help:"Write the server's URL to this file once it serves, for scripts that wait for it." type:"path"`
 	NATSFile     string         `name:"nats-file" help:"Write the URL at which ranks join to this file as soon as they can." type:"path"`
-	ReadyTimeout time.Duration  `default:"2m" help:"How long all ranks may take to be ready."`
+	ReadyTimeout time.Duration  `default:"10m" help:"How long all ranks may take to be ready, for loading weights; ranks that end are not waited for."`
 }
 
 // Run checks the whole input before it binds the address, and binds before it loads models.
