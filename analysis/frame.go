@@ -80,6 +80,14 @@ func framesOf(list []*Subject, opt Options) []*frame {
 	return fs
 }
 
+// frameOf is a subject's frame for options that it keeps no view of.
+func frameOf(s *Subject, opt Options) *frame {
+	if opt.HTA {
+		return framesOf([]*Subject{s}, opt)[0]
+	}
+	return ownFrame(s.seen(), opt)
+}
+
 // htaFrame returns a frame by HTA's definitions.
 func htaFrame(tr *trace.Trace, opt Options, hasSteps bool) *frame {
 	opt.Window = nil

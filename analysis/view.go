@@ -46,10 +46,7 @@ func (s *Subject) View(opt Options) *View {
 	case Options{HTA: true}:
 		return s.hta()
 	}
-	if opt.HTA {
-		return Look(s.Trace, opt)
-	}
-	return &View{ownFrame(s.seen(), opt)}
+	return &View{frameOf(s, opt)}
 }
 
 // View is one trace as the analyses see it: who launched whom, what runs where. Making

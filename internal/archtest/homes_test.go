@@ -20,7 +20,6 @@ var homes = map[string]map[string]string{
 		"convert/collectives.go": "clocks are compared before anything else is asked of a recording",
 	},
 	"analysis.Look": {
-		"analysis/view.go":             "analysis.Subject's views with options of their own",
 		"analysis/ops.go":              "the operators of one trace that has no subject",
 		"bench/cmd/loadratio/child.go": "what looking costs is what it measures",
 	},
