@@ -57,7 +57,7 @@ type Config struct {
 	DynoPort int
 	// Settle is how long a process is known before it becomes a rank; 6 s if 0.
 	Settle time.Duration
-	// Logger says who joins and leaves, and who is left out and why; nil: nobody.
+	// Logger logs which processes join, leave, or are left out and why; nil: no log.
 	Logger *slog.Logger
 }
 
@@ -79,7 +79,7 @@ type Agent struct {
 	told    map[int]string // why a pid was left out, as logged
 }
 
-// sight is how a process was when it was first seen. A process that sets its title later
+// sight is the state of a process when it was first seen. A process that sets its title later
 // overwrites its environment with it.
 type sight struct {
 	at    time.Time
@@ -202,7 +202,7 @@ func (a *Agent) scan(ctx context.Context, now time.Time) {
 	}
 }
 
-// tell warns once of what is tried again every second.
+// tell warns once about an attempt that is repeated every second.
 func (a *Agent) tell(pid int, why, what string) {
 	if a.told[pid] != why {
 		a.told[pid] = why
@@ -259,14 +259,14 @@ func (a *Agent) grow(ctx context.Context, m *member, world int) {
 	}
 }
 
-// samePlace reports whether a process that has b may keep it where it is to have a. That
-// more ranks have come is no other place.
+// samePlace reports whether a process with place b may keep it if its place should be a. A larger
+// number of ranks alone does not make another place.
 func samePlace(a, b procs.Rank) bool {
 	return a.Stage == b.Stage && a.StageName == b.StageName && a.Replica == b.Replica && a.Rank == b.Rank &&
 		a.Process.StartTicks == b.Process.StartTicks
 }
 
-// processes reads what is known of those that ask for configs and are settled.
+// processes returns the facts about those processes that ask for configs and have settled.
 func (a *Agent) processes(now time.Time) []procs.Process {
 	var out []procs.Process
 	asks, here := map[int]bool{}, map[int]bool{}
@@ -314,8 +314,8 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 func (a *Agent) join(ctx context.Context, r procs.Rank) error {
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler = protocol.ProfilerTorch
-	// Of processes that nobody prepared for it: stacks were seen to make a hundred times
-	// the events. A session that wants them says so.
+	// Stacks can make a hundred times the events, so processes that were not prepared record none
+	// unless a session asks for them.
 	cfg.WithStack = false
 	info := protocol.RankInfo{
 		RankID: protocol.RankID{Pipeline: a.c.Pipeline, Stage: a.c.FirstStage + r.Stage,

@@ -27,7 +27,7 @@ const (
 	madToSigma = 1.4826
 )
 
-// Rank is what is known of one rank's clock.
+// Rank describes one rank's clock.
 type Rank struct {
 	Host  string // ranks of equal host share a clock; "" shares with none
 	Scope string // names of process groups hold within it, "stage0/replica1" say
@@ -198,8 +198,8 @@ func (c *component) anchor(clocks, probed []Clock) {
 	}
 }
 
-// clamp keeps every clock within what its own probe says, which is a bound too: a few
-// collectives, or ones with late ranks, may know less than a good probe.
+// clamp limits every clock to the bounds of its own probe: with few collectives, or with late
+// ranks, alignment can be less exact than a good probe.
 func (c *component) clamp(clocks, probed []Clock) {
 	moved := int64(0)
 	for _, r := range c.ranks {

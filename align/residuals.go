@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Residuals are what is left between a rank's ends of collectives and those of the others, once
-// all are on one clock: how far the clocks can be trusted, seen in what they were made of.
+// Residuals describe how far a rank's ends of collectives still are from those of the other ranks
+// after alignment: a measure of how far the clocks can be trusted.
 type Residuals struct {
 	Collectives       int   // that the rank had in common with others, on its own clock or not
 	P50Ns, P95Ns, Max int64 // of the distances from the middle of the others' ends
@@ -36,7 +36,7 @@ func (r Residuals) Apart() bool {
 		r.Sent >= fewCollectives && 2*r.Early > r.Sent
 }
 
-// residuals fills in what is left in each clock.
+// residuals sets the residuals of each clock.
 func residuals(events []event, clocks []Clock) {
 	dist := make([][]int64, len(clocks))
 	var ends, sorted []float64

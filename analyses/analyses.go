@@ -1,11 +1,11 @@
-// Package analyses is the registry of the questions that are asked of traces, one by one or
+// Package analyses is the registry of the questions that can be asked of traces, of each one or of
 // two sides against each other.
 //
-// An analysis is one file of this package (or of any other that is linked in): it says
-// what it is called, what it needs, what it computes of each trace, and how its answer
-// looks as tables, as JSON and as findings. The verb of the command line with its flags,
-// its part of the report's page and its rows in docs/cli.md are made from that;
-// docs/extending.md shows one from beginning to end. Nothing here reads or writes files.
+// An analysis is one file of this package, or of any other that is linked in. It says what the
+// analysis is called, what it needs, what it computes of each trace, and how its answer looks as
+// tables, as JSON and as findings. The verb of the command line with its flags, the analysis' part
+// of the report's page and its rows in docs/cli.md are made from that; docs/extending.md shows one
+// from beginning to end. Nothing here reads or writes files.
 package analyses
 
 import (
@@ -28,7 +28,7 @@ import (
 type Analysis struct {
 	Name    string // of the verb: small letters and "-"
 	Order   int    // place among the verbs, and on the page
-	Help    string // a sentence: what it answers, for --help
+	Help    string // one sentence for --help: which question it answers
 	Answers string // the same as a phrase, for docs/cli.md
 	// Needs says what a trace must have for an answer, for a reader whose trace has none
 	// of it: "The trace has no allocations: profile_memory records them."; "" if nothing.
@@ -42,11 +42,11 @@ type Analysis struct {
 	Page bool
 	// PageOnly says that it has a part of the report's page and no verb.
 	PageOnly bool
-	// Doubts says that the answer itself tells what of a trace is not believed; else the
-	// user reads it beside the answer.
+	// Doubts says that the answer itself names the statements of a trace that are not believed;
+	// else they are printed beside the answer.
 	Doubts bool
-	// Appetite is the memory that Rank takes beside the trace, in multiples of what the trace
-	// takes; 0 is once as much. With --memory as many traces are read at a time as fit with it.
+	// Appetite is the memory that Rank takes beside the trace, in multiples of the trace's own; 0
+	// means 1. With --memory, as many traces are read at a time as fit together with it.
 	Appetite float64
 
 	begin   func() asker
@@ -71,7 +71,7 @@ type Asked struct {
 // Options are those of package analysis.
 func (a Asked) Options() analysis.Options { return analysis.Options{HTA: a.HTA} }
 
-// Answer is what was found, in all its forms.
+// Answer is the answer of an analysis, in all its forms.
 type Answer struct {
 	Lines  []string        // sentences above the tables
 	Notes  []string        // what the user should know about the question, beside the answer
@@ -92,7 +92,7 @@ type File struct {
 	Content []byte
 }
 
-// InputError is a mistake of who asks: options that contradict each other or the traces.
+// InputError is a mistake of the caller: options that contradict each other or the traces.
 type InputError struct{ Err error }
 
 // Error returns the message.
@@ -111,9 +111,9 @@ type Method[O, R any] struct {
 	Check func(o *O, a Asked) error
 	// Rank looks at one trace. Several goroutines call it.
 	Rank func(s *analysis.Subject, o *O, a Asked) (R, error)
-	// Answer joins what was found, in the order of the traces.
+	// Answer joins the results of all traces, in the traces' order.
 	Answer func(list []report.Ranked[R], o *O, a Asked) (Answer, error)
-	// Findings says what of it is worth a sentence. Evidence.Rank is an index into list.
+	// Findings returns the results that are worth a sentence. Evidence.Rank is an index into list.
 	// May be nil.
 	Findings func(list []report.Ranked[R]) []analysis.Finding
 	// Reported takes from the report, which computes all that it prints as JSON on all cores
@@ -142,7 +142,7 @@ type Comparison[O any] struct {
 	Compare func(before, after Side, o *O, a Asked) (Answer, error)
 }
 
-// Side is what stands on one side of a comparison: at least one trace, or a whole pipeline.
+// Side is one side of a comparison: at least one trace, or a whole pipeline.
 type Side struct {
 	Path     string // as the user named it
 	Traces   []report.Ranked[*trace.Trace]
@@ -267,7 +267,7 @@ type asker interface {
 	Rank(s *analysis.Subject, a Asked) (any, error)
 	// Answer joins what Rank returned.
 	Answer(list []report.Ranked[any], a Asked) (Answer, error)
-	// Findings says what of it is worth a sentence.
+	// Findings returns the results that are worth a sentence.
 	Findings(list []report.Ranked[any]) []analysis.Finding
 	// reported is what Rank would return, out of the report; ok is false if Rank has to.
 	reported(k *analysis.RankReport) (r any, ok bool)

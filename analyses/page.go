@@ -47,8 +47,8 @@ func (p *Page) Rank(s *analysis.Subject) (Found, error) {
 	return out, nil
 }
 
-// Findings are those of one trace's Found, for who keeps the names of the slices that they
-// point at beyond the trace.
+// Findings returns the findings of one trace's Found, for callers that need the names of the slices
+// after the trace is freed.
 func (p *Page) Findings(f Found) []analysis.Finding {
 	var out []analysis.Finding
 	for i, q := range p.parts {
@@ -59,8 +59,8 @@ func (p *Page) Findings(f Found) []analysis.Finding {
 	return out
 }
 
-// Build adds to page, of which Labels, Report and Names are there, the lines, tables and
-// findings of all parts. It returns what they have as JSON, by name.
+// Build adds the lines, tables and findings of all parts to page, whose Labels, Report and Names
+// the caller has set. It returns the parts' JSON by name.
 func (p *Page) Build(page *report.TraceReport, found []Found) (map[string]any, error) {
 	doc := map[string]any{}
 	for k, q := range p.parts {

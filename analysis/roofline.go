@@ -13,7 +13,7 @@ type RooflineReport struct {
 	Rank int           `json:"rank"`
 	Rows []RooflineRow `json:"rows"` // most FLOPs first
 	// FLOPs of all rows, and the share of the rank's operator device time (of its host
-	// time where there is no device) whose FLOPs are known.
+	// time where there is not a device) whose FLOPs are known.
 	FLOPs      int64   `json:"flops"`
 	KnownShare float64 `json:"known_share"`
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// collectives returns what of t's communication shows how clocks stand to each other, in
-// order of its end: operations that all ranks of a named group leave together.
+// collectives returns, in order of their ends, those collectives of t that show how clocks differ:
+// operations that all ranks of a named group leave together.
 func collectives(t *trace.Trace) []align.Collective {
 	type key struct{ group, op string }
 	numbers := map[key]int64{}

@@ -75,7 +75,7 @@ func (r *Rank) live(c *capture) {
 		silence = time.NewTimer(r.hubTTL)
 		defer silence.Stop()
 	} else {
-		silence = &time.Timer{} // its channel is nil: nobody's beats keep the session alive
+		silence = &time.Timer{} // a nil channel: the session does not depend on beats
 	}
 	for {
 		select {
@@ -122,7 +122,7 @@ func (r *Rank) bound(c *capture) time.Duration {
 // begin is the agreed instant.
 func (r *Rank) begin(c *capture) {
 	if r.take(c.ctx) != nil {
-		return // who ends it says so
+		return // whoever ends it sets the reason
 	}
 	defer r.give()
 	r.mu.Lock()
@@ -162,7 +162,7 @@ func (r *Rank) open(c *capture) bool {
 		b, err = c.work.Begin(c.ctx)
 	}
 	if err != nil {
-		if c.ctx.Err() == nil { // else who ends it says so
+		if c.ctx.Err() == nil { // else whoever ends it sets the reason
 			r.fail(c, err)
 			r.notify(c)
 		}
@@ -315,7 +315,7 @@ func (r *Rank) fail(c *capture, err error) {
 	r.mu.Unlock()
 	r.log.Error("recording failed", "session", c.req.Session, "err", err)
 	if began {
-		return // what there is stays for a salvage
+		return // the files stay for a salvage
 	}
 	if err := c.work.Discard(); err != nil {
 		r.log.Error("files of a recording stay", "session", c.req.Session, "err", err)

@@ -31,21 +31,21 @@ type Driver interface {
 // once each, one after the other; Discard ends it and may be the first call. Files and
 // Written may be called while another method runs.
 type Capture interface {
-	// Begin turns the profiler on and returns when it records. It is called at the agreed
-	// instant or, if the Rank counts iterations, where the schedule's window opens, and
-	// then on the thread that works. ctx ends if the session does; a Begin that returns
-	// its error leaves what it had begun to Discard.
+	// Begin turns the profiler on and returns when it records. It is called at the agreed instant
+	// or, if the Rank counts iterations, where the schedule's window opens, on the thread that
+	// works. ctx ends if the session does; if Begin then returns ctx's error, Discard removes what
+	// it had begun.
 	Begin(ctx context.Context) (Began, error)
-	// End turns the profiler off, after a Begin that succeeded. It returns as soon as
-	// nothing more has to be asked of the profiler, which may write on: Files waits for
-	// that. After an error what was recorded stays where a salvage finds it.
+	// End turns the profiler off after a successful Begin. It returns as soon as the profiler needs
+	// no further calls; the profiler may go on writing, for which Files waits. After an error,
+	// recorded files stay where a salvage finds them.
 	End(ctx context.Context) (Ended, error)
 	// Files waits, bounded by ctx, until all that was recorded is in files, and returns
 	// them. They stay until Discard. The same answer is given again.
 	Files(ctx context.Context) (Files, error)
 	// Written is how many bytes the recording has so far, 0 if that is not known.
 	Written() int64
-	// Discard removes all that the capture has made, also what its profiler writes later.
+	// Discard removes all files of the capture, also those that its profiler writes later.
 	Discard() error
 }
 
@@ -69,8 +69,8 @@ type Counter interface {
 // Keeper is implemented by a Driver whose files outlive the process: a successor under the
 // same name hands them over.
 type Keeper interface {
-	// Leftover returns the files that were left for a session, none if there are none.
-	// The session is a ULID.
+	// Leftover returns the files that are left of a session, none if there are none. The session is
+	// a ULID.
 	Leftover(session string) []rank.File
 	// DiscardLeftover removes them. That there are none is not an error.
 	DiscardLeftover(session string) error
@@ -121,13 +121,13 @@ type Job struct {
 	Over func(cause protocol.StopCause, err error)
 }
 
-// Began is what is known when a profiler records.
+// Began is the result of turning a profiler on.
 type Began struct {
 	At    time.Time // from when on, in the rank's clock
 	Until time.Time // when it ends by itself; zero: when it is told to
 }
 
-// Ended is what is known when a profiler has been turned off.
+// Ended is the result of turning a profiler off.
 type Ended struct {
 	At     time.Time // zero: now
 	Events uint64
@@ -143,7 +143,7 @@ type Files struct {
 	Files  []rank.File
 	Events uint64 // 0: as Ended said
 	Drops  uint64
-	Note   string // what they lack
+	Note   string // what the files lack
 	// Failed is why the rank itself has failed although there are files, of others say.
 	Failed string
 	// Others are ranks that the profiler recorded as well and that are known by their

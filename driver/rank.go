@@ -51,8 +51,8 @@ type Rank struct {
 	inStep                  atomic.Bool // between BeginStep and Step
 	sampleEvery             atomic.Int64
 
-	// turn is held by who calls the Driver, for as long as that takes. It is taken
-	// before mu.
+	// turn is held by the goroutine that calls the Driver, for the duration of the call. It is
+	// taken before mu.
 	turn chan struct{}
 
 	ctx    context.Context // of all captures; ends with Close
@@ -122,11 +122,11 @@ func (r *Rank) take(ctx context.Context) error {
 
 func (r *Rank) give() { <-r.turn }
 
-// errClosed is why what was under way is given up.
+// errClosed is the cause with which work under way is given up.
 var errClosed = errors.New("the rank is leaving")
 
-// Close ends what is armed or recording, keeping its files, and waits for all that the
-// Rank runs. A Driver that is an io.Closer is closed after.
+// Close ends an armed or running capture, keeps its files, and waits for all goroutines of the
+// Rank. Afterwards it closes the Driver if that is an io.Closer.
 func (r *Rank) Close() error {
 	r.mu.Lock()
 	closed := r.closed
@@ -179,7 +179,7 @@ func (r *Rank) Arm(ctx context.Context, q protocol.ArmRequest) (protocol.RankSta
 	return c.status, nil
 }
 
-// mayArm says why the Driver cannot do what is asked for.
+// mayArm returns why the Driver cannot do what q asks for.
 func (r *Rank) mayArm(q protocol.ArmRequest) error {
 	if _, err := ulid.ParseStrict(q.Session); err != nil { // it becomes part of paths
 		return fmt.Errorf("session %q is no ULID: %w", q.Session, err)
@@ -299,7 +299,7 @@ func (r *Rank) Stop(ctx context.Context, q protocol.StopRequest) (protocol.RankS
 func (r *Rank) finish(ctx context.Context, c *capture) error {
 	c.cancel(errStopped)
 	if err := r.take(ctx); err != nil {
-		// What has been told to end does so, also if nobody waits for it any more.
+		// A capture that was told to end does so even if the caller gives up waiting.
 		r.wg.Go(func() { r.endBy(c, ending{cause: protocol.StoppedByRequest}) })
 		return err
 	}
@@ -445,12 +445,12 @@ func (r *Rank) Abort(ctx context.Context, q protocol.AbortRequest) (protocol.Ran
 func (r *Rank) Status(context.Context) protocol.RankStatus {
 	s, counter := r.statusNow()
 	if counter != nil && s.State == protocol.StateRecording && s.StartedAtNs != 0 {
-		s.Events, s.Drops = counter.Counted() // without the lock: it may wait for who records
+		s.Events, s.Drops = counter.Counted() // without the lock: Counted may wait for a goroutine that records
 	}
 	return s
 }
 
-// statusNow is Status but for what a Counter knows, which is returned with it; it may be nil.
+// statusNow is Status without what a Counter knows. It returns the Counter, which may be nil.
 func (r *Rank) statusNow() (protocol.RankStatus, Counter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -468,7 +468,7 @@ func (r *Rank) statusNow() (protocol.RankStatus, Counter) {
 	return s, counter
 }
 
-// statusOf is a capture's status with what has been counted so far. The caller has mu.
+// statusOf returns a capture's status with the counts so far. The caller holds mu.
 func (r *Rank) statusOf(c *capture) protocol.RankStatus {
 	s := c.status
 	if s.State == protocol.StateRecording {

@@ -12,8 +12,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// maxLeftovers bounds what Leftovers returns; a spool that nobody empties may hold
-// the recordings of months.
+// maxLeftovers bounds the result of Leftovers: a spool that is never emptied may hold the
+// recordings of months.
 const maxLeftovers = 64
 
 // Spool is where the files of a rank lie until they are collected:

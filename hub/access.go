@@ -29,14 +29,14 @@ const (
 	answerWithin = 15 * time.Minute
 )
 
-// access decides who a connection to the embedded server is and what it may publish and receive.
-// There are three kinds of credential, all NATS tokens:
+// access decides what identity a connection to the embedded server has and what that may publish
+// and receive. There are three kinds of credential, all NATS tokens:
 //
-//   - the hub's own, which never leaves its process and opens all;
-//   - one of a single rank or a pipeline's agents: the identity, a dot and a code that only
-//     who has the secret can make. It opens what belongs to that identity;
-//   - the join token, for ranks that are started by hand: a connection says in its name
-//     which identity it is, and is held to that.
+//   - the hub's own, which never leaves its process and opens everything;
+//   - one for a single rank or for a pipeline's agents: the identity, a dot, and a code that can only
+//     be computed with the secret. It opens what belongs to that identity;
+//   - the join token, for ranks that are started by hand: such a connection names an identity in its
+//     connection name, and may do only what that identity may.
 type access struct {
 	secret []byte
 	join   string
@@ -115,8 +115,8 @@ func (a *access) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// identify returns who shows the token; hub is true for the hub itself. name is what the
-// connection calls itself.
+// identify returns the identity of a connection that shows the token; hub is true for the hub
+// itself. name is the connection's name.
 func (a *access) identify(token, name string) (identity string, hub bool) {
 	if same(token, a.own) {
 		return "", true
@@ -142,7 +142,7 @@ func Permissions(identity string) (*server.Permissions, error) {
 	return p, nil
 }
 
-// permissions are what an identity may publish and receive; nil if it is no identity.
+// permissions returns what an identity may publish and receive; nil if the text is not an identity.
 func permissions(identity string) *server.Permissions {
 	kind, rest, _ := strings.Cut(identity, ".")
 	p := &server.Permissions{Publish: &server.SubjectPermission{}, Subscribe: &server.SubjectPermission{},

@@ -27,8 +27,8 @@ func (h *Hub) askSilent(now time.Time) {
 	}
 }
 
-// silent returns the ranks from which nothing came for d and that nobody is asking
-// now; the caller asks them.
+// silent returns the ranks from which nothing has arrived for d and that are not being asked now;
+// the caller asks them.
 func (r *registry) silent(now time.Time, d time.Duration) (out []*entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -23,13 +23,13 @@ const wallStepNoted = 100 * time.Millisecond
 // arrival is what the files of one rank that came home were found to hold. Their bytes
 // are those that were sent, which says nothing of whether they were whole then.
 type arrival struct {
-	lacks   []string // of files that are not whole, what is missing
-	notes   []string // what is true of whole ones and should be known
+	lacks   []string // for incomplete files, what is missing
+	notes   []string // remarks about complete files
 	missing bool     // a file did not come home: the rank still has it
 	kept    string   // how far a recording reaches that only breaks off, as a killed process leaves it
 }
 
-// bad says what is missing, "" if the files are whole.
+// bad says what is missing, "" if the files are complete.
 func (a *arrival) bad() string { return strings.Join(a.lacks, "; ") }
 
 // noteIfBad is note if something is missing, so that a failed rank's reason has it too.
@@ -106,7 +106,7 @@ func (a *arrival) recording(r io.Reader) error {
 	return nil
 }
 
-// lastByte keeps the last byte of a JSON text that is no space.
+// lastByte keeps the last byte of a JSON text that is not white space.
 type lastByte struct {
 	b    byte
 	size int64

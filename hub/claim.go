@@ -14,8 +14,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// claimWait is how long a hub listens for another one of its name before it begins:
-// several round trips between continents.
+// claimWait is how long a hub waits for another hub of its name before it begins: several round
+// trips between continents.
 const claimWait = 500 * time.Millisecond
 
 // claim is what hubs of one name ask and answer each other.

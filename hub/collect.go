@@ -42,7 +42,7 @@ func (r *runner) openRun() (*store.Run, error) {
 	return r.store, nil
 }
 
-// openRun returns the run of a session, made if dir says that there is none yet.
+// openRun returns the run of a session. It creates the run if dir is empty.
 func openRun(s *store.Store, dir string, at time.Time, prefix, id string) (*store.Run, error) {
 	if dir != "" {
 		return s.Reopen(dir)
@@ -82,7 +82,7 @@ func (r *runner) collect(a session.Action) (session.Event, error) {
 		if re.State == protocol.StateLost && r.leftAllHere(a.Rank) {
 			return r.collectHere(a, errHubKilledLater)
 		}
-		return ev, err // it is gone or silent: what it left is salvaged
+		return ev, err // it is gone or silent, so its files are salvaged
 	}
 	if _, ok := errors.AsType[*refusedError](err); ok {
 		return ev, err
@@ -147,7 +147,7 @@ func (r *runner) collectOver(a session.Action) (session.Event, error) {
 	return nil, nil
 }
 
-// failed is why a rank says, with what it hands over, that it has failed.
+// failed returns why a rank reports, with the files it hands over, that it has failed.
 func failed(s protocol.RankStatus) string {
 	if s.State != protocol.StateFailed {
 		return ""
@@ -291,7 +291,7 @@ func (r *runner) salvageThere(a session.Action, host string) (session.Event, err
 	return done, nil
 }
 
-// salvaged says how far the files of a rank that ended badly reach, "" if there are none.
+// salvaged says how far the files of a rank that ended badly reach, "" if it has none.
 func (r *runner) salvaged(arts []protocol.Artifact) string {
 	var in arrival
 	for _, art := range arts {
@@ -308,8 +308,8 @@ func (r *runner) salvaged(arts []protocol.Artifact) string {
 	return joinReasons(in.bad(), in.note())
 }
 
-// salvageHere takes the files from the spool of a rank on this host, if the hub gave it
-// that spool: any other directory is what somebody says of a rank.
+// salvageHere takes the files from the spool of a rank on this host, if the hub gave it that spool.
+// Other directories are not trusted, because any rank can name them.
 func (r *runner) salvageHere(a session.Action) (session.Salvaged, error) {
 	done := session.Salvaged{Rank: a.Rank}
 	t := r.incs[a.Rank]

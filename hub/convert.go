@@ -48,7 +48,7 @@ type ConvertRank struct {
 type ConvertFunc func(ctx context.Context, in ConvertInput) (perRank map[protocol.RankID][]protocol.Artifact,
 	run []protocol.Artifact, err error)
 
-// convert runs the conversion over what was collected.
+// convert runs the conversion on the collected files.
 func (r *runner) convert(a session.Action) (session.Event, error) {
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()
@@ -85,7 +85,7 @@ type conversion struct {
 	log      *slog.Logger
 	target   func(protocol.RankID) session.Target
 	progress func(session.Progress)
-	mind     func(error) // gets every error; nil: nobody wants them
+	mind     func(error) // is called with every error; may be nil
 }
 
 // convertRun makes artifacts of a session's files. What went wrong is in the result,
@@ -148,8 +148,8 @@ func callConvert(ctx context.Context, f ConvertFunc, in ConvertInput) (perRank m
 	return f(ctx, in)
 }
 
-// measure fills in size and hash where the converter has not. What is not there is left
-// out, and the error says so.
+// measure fills in size and hash where the converter has not. Files that do not exist are left out,
+// and the error names them.
 func measure(run *store.Run, as []protocol.Artifact) (out []protocol.Artifact, err error) {
 	for _, a := range as {
 		if a.SHA256 == "" {
@@ -165,8 +165,8 @@ func measure(run *store.Run, as []protocol.Artifact) (out []protocol.Artifact, e
 	return out, err
 }
 
-// targetOf is what a session knows of a rank; of one that was found by its files, what it
-// knows of the rank that stands for it.
+// targetOf returns the session's target for a rank; for a rank that was found by its files, the
+// target of the rank that stands for it.
 func targetOf(targets map[protocol.RankID]session.Target, id protocol.RankID) session.Target {
 	if t, ok := targets[id]; ok {
 		return t

@@ -102,8 +102,8 @@ func idTime(id string) time.Time {
 	return ulid.Time(u.Time()).UTC()
 }
 
-// prune removes what a conversion made that did not end, and keeps what ranks left: that
-// which was written down, and recordings that were on their way when nobody could.
+// prune removes the output of a conversion that did not end. It keeps the files of ranks: those in
+// the session's record, and recordings that arrived when no hub could record it.
 func (c *homecoming) prune(run *store.Run) error {
 	keep := slices.Clone(c.rec.Arrived)
 	names, err := run.Names()
@@ -167,7 +167,7 @@ func (c *homecoming) rank(run *store.Run, r *session.RankRecord) (taken []spoole
 	return taken, nil
 }
 
-// judge puts a rank in its end state by what there is of it now.
+// judge sets a rank's end state by the files that exist of it now.
 func (c *homecoming) judge(k *protocol.RankStatus, in *arrival, found int) {
 	was := k.State
 	late := ""
@@ -223,7 +223,7 @@ func (c *homecoming) finish(ctx context.Context, run *store.Run) (*session.Statu
 	return st, nil
 }
 
-// stoppedByRecovery is what a session was stopped by whose end nobody saw.
+// stoppedByRecovery is the StoppedBy of a session whose end no hub saw.
 const stoppedByRecovery = "recovered"
 
 // takeSpooled copies what a rank left of a session in its spool into the run. The files

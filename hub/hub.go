@@ -224,8 +224,8 @@ func (c *Config) setDefaults() error {
 	return nil
 }
 
-// makeBuckets makes what is missing. Presence is in memory: after a restart of
-// NATS the ranks say again that they are there.
+// makeBuckets makes missing buckets. Presence lies in memory: after a restart of NATS the ranks
+// announce themselves again.
 func (h *Hub) makeBuckets(ctx context.Context) (err error) {
 	h.ranks, err = h.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: protocol.BucketRanks, Description: "presence of ranks", TTL: protocol.PresenceTTL,
@@ -247,8 +247,8 @@ func (h *Hub) makeBuckets(ctx context.Context) (err error) {
 	return nil
 }
 
-// quota bounds a bucket of the embedded server. A cluster of somebody else's would reserve so
-// much for each bucket; its own limits count there.
+// quota bounds a bucket of the embedded server. It does not apply to an external cluster, which
+// would reserve that much for each bucket; its own limits apply there.
 func (h *Hub) quota(bytes int64) int64 {
 	if h.srv == nil {
 		return -1
@@ -256,8 +256,8 @@ func (h *Hub) quota(bytes int64) int64 {
 	return bytes
 }
 
-// uploads returns the object store for the files of a rank, which no other rank can write.
-// Whoever is there for others, an agent, has one for all of them.
+// uploads returns the object store for the files of a rank, which no other rank can write. An agent
+// has one store for all of its ranks.
 func (h *Hub) uploads(ctx context.Context, id protocol.RankID) (name string, obs jetstream.ObjectStore, err error) {
 	name = id.ArtifactsBucket()
 	if e, err := h.reg.alive(id, ""); err == nil {
@@ -282,8 +282,8 @@ func (h *Hub) uploads(ctx context.Context, id protocol.RankID) (name string, obs
 	return name, obs, nil
 }
 
-// NoRollup forbids a KV bucket the messages that put themselves in the place of all others:
-// whoever may write one key could empty the bucket with them. Puts and deletes need none.
+// NoRollup forbids, in a KV bucket, messages that replace all others: with them, a client that may
+// write one key could empty the bucket. Puts and deletes do not need them.
 func (h *Hub) NoRollup(ctx context.Context, bucket string) error {
 	s, err := h.js.Stream(ctx, "KV_"+bucket)
 	if err != nil {
@@ -427,8 +427,8 @@ func (h *Hub) beat() {
 // Name is the hub's name.
 func (h *Hub) Name() string { return h.cfg.Name }
 
-// ClientURL is where ranks connect, from any host. It holds the token, if there is
-// one: show it to who may join, and to nobody else.
+// ClientURL is the URL with which ranks connect, from any host. It may hold the token, so show it
+// only to people who may join.
 func (h *Hub) ClientURL() string {
 	if h.srv != nil {
 		return h.srv.join
@@ -448,8 +448,8 @@ func (h *Hub) LocalURL() string {
 // what belongs to this rank and nothing else. It is as secret as that.
 func (h *Hub) RankURL(id protocol.RankID) string { return h.urlFor(h.LocalURL(), id.Identity()) }
 
-// Credential is the token that opens what belongs to an identity of package protocol, for
-// ranks and agents on other hosts. There are none on a cluster of somebody else.
+// Credential returns the token for one identity of package protocol, for ranks and agents on other
+// hosts. There are none on an external cluster.
 func (h *Hub) Credential(identity string) (string, error) {
 	if h.srv == nil {
 		return "",

@@ -43,7 +43,7 @@ func (r *runner) start(a session.Action) (session.Event, error) {
 	after, err := r.again(ctx, a.Rank, clock)
 	if err == nil && after != clock {
 		by := moved(clock, after)
-		// Which of the two its recording goes by, its beginning says.
+		// The start of the recording shows which of the two clocks it was made by.
 		if began := s.StartedAtNs; began != 0 && abs(began+after.OffsetNs-agreed) < abs(began+clock.OffsetNs-agreed) {
 			clock = after
 		}
@@ -66,7 +66,7 @@ func (r *runner) checkInstant(id protocol.RankID, s protocol.RankStatus, agreed 
 	}
 	off := time.Duration(s.StartedAtNs + clock.OffsetNs - agreed)
 	slack := instantSlack + time.Duration(clock.ErrorNs)
-	if e, err := r.h.reg.alive(id, ""); err == nil { // a profiler that needs time to begin says so
+	if e, err := r.h.reg.alive(id, ""); err == nil { // a profiler that needs time to begin announces how much
 		if info, ok := r.h.reg.info(e); ok && off > 0 {
 			slack += time.Duration(info.LeadNs)
 		}

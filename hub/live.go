@@ -11,13 +11,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
-// liveTimeout bounds the question how much a rank has recorded: who watches asks again in a
-// moment, and a rank that is in a long step answers then.
+// liveTimeout bounds the question how much a rank has recorded. Pages ask again in a moment, and a
+// rank in a long step answers then.
 const liveTimeout = time.Second
 
-// Live is Session with what the ranks have recorded so far, asked now: their events, bytes,
-// drops and iterations. Of a rank that does not answer in time the session's own counts stand.
-// The bounds are zero if the session is not under way.
+// Live returns the session as Session does, with what the ranks have recorded by now: events,
+// bytes, drops and iterations. For a rank that does not answer in time the session's last counts
+// are used. The bounds are zero if the session has ended.
 func (h *Hub) Live(ctx context.Context, id string) (*session.Status, session.Bounds, error) {
 	h.mu.Lock()
 	r := h.runners[id]
@@ -69,7 +69,7 @@ func (r *runner) count(ctx context.Context, st *session.Status) {
 				var now protocol.RankStatus
 				err := r.h.request(ctx, k.RankID, r.incs[k.RankID].Incarnation, protocol.MethodStatus, struct{}{}, &now)
 				if err != nil || now.Session != r.id || now.State != protocol.StateRecording {
-					return // it ends just now, and says so itself
+					return // the session is ending, and reports that itself
 				}
 				k.Events, k.Bytes, k.Drops, k.Iterations = now.Events, now.Bytes, now.Drops, now.Iterations
 			})

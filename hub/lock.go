@@ -51,7 +51,7 @@ func LockDataDir(dir string) (unlock func() error, err error) {
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
 		return nil, errors.Join(&ErrDataDirTaken{Dir: dir, PID: pid}, l.Close())
 	}
-	// The pid is for people: a disk too full for it is no reason not to lock.
+	// The pid is only for people: a full disk must not prevent the lock.
 	if f, err := os.OpenFile(l.Path(), os.O_WRONLY|os.O_TRUNC, 0); err == nil {
 		fmt.Fprintln(f, os.Getpid())
 		f.Close()

@@ -14,12 +14,12 @@ import (
 // errHubKilled is why a whole recording ends before its session was stopped.
 var errHubKilled = errors.New("the hub was killed: it recorded until then")
 
-// errHubKilledLater is why a rank that had ended its recording could not hand it over.
+// errHubKilledLater is why a rank that had ended its recording could not hand over its files.
 var errHubKilledLater = errors.New("the hub was killed meanwhile, and its ranks with it")
 
-// gone is the event for a rank that will not answer any more. Ranks that a hub has launched
-// end with it, in good order: the next hub finds what they recorded whole in the spool, and
-// they have stopped instead of being lost.
+// gone returns the event for a rank that will not answer any more. Ranks that the hub launched end
+// with the hub, in good order: the next hub finds complete recordings in the spool, so these ranks
+// have stopped and are not lost.
 func (r *runner) gone(id protocol.RankID, reason string) session.Event {
 	if !r.resumed {
 		return session.Lost{Rank: id, Reason: reason}
@@ -62,9 +62,9 @@ func (r *runner) leftAllHere(id protocol.RankID) bool {
 	return true
 }
 
-// leftHere reads a rank's recording where it lies: in the spool that the hub gave it, or in
-// the run, if the hub before brought it there and did not live to write that down. It is nil
-// if there is none.
+// leftHere reads a rank's recording where it lies: in the spool that the hub gave it, or in the run
+// if the previous hub moved it there and was killed before it could record that. It is nil if there
+// is none.
 func (r *runner) leftHere(id protocol.RankID) *format.Check {
 	var f *os.File
 	var err error

@@ -36,11 +36,10 @@ type Recovered struct {
 	Err     error
 }
 
-// Recover makes runs of whatever recordings lie in a spool: those of a hub that was
-// killed, or of a run store that was full. Of a data directory whose hub lives it touches
-// nothing: the error is an *ErrDataDirTaken. Without the record of a session what its
-// recordings say of themselves is all that is known, and clocks were not measured. The
-// files go from the spool when they are in a finished run.
+// Recover makes runs of the recordings in a spool: those of a hub that was killed, or whose run
+// store was full. It touches nothing in a data directory that a running hub uses: then the error is
+// an *ErrDataDirTaken. Without the record of a session, only the recordings themselves describe it,
+// and clocks are not measured. Files are removed from the spool when they are in a finished run.
 func Recover(ctx context.Context, c RecoverConfig) (out []Recovered, err error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -56,7 +55,7 @@ func Recover(ctx context.Context, c RecoverConfig) (out []Recovered, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("recover: %w", err)
 	}
-	defer func() { _ = root.Close() }() // what is removed through it is checked there
+	defer func() { _ = root.Close() }() // errors of removing show in the removal itself
 	runs, err := store.Open(c.RunsDir)
 	if err != nil {
 		return nil, fmt.Errorf("recover: %w", err)
@@ -79,8 +78,8 @@ func Recover(ctx context.Context, c RecoverConfig) (out []Recovered, err error) 
 	return out, nil
 }
 
-// locate says where the spool is that dir means, and which session of it alone. Of a data
-// directory unlock gives it back; else it is nil.
+// locate returns the spool that dir means, and a session if dir means only one. For a data
+// directory, unlock releases the directory's lock; else it is nil.
 func locate(dir string) (spool, only string, unlock func() error, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", "", nil, err
@@ -152,8 +151,8 @@ func recoverSession(ctx context.Context, c RecoverConfig, root *os.Root, runs *s
 	return Recovered{ID: id, Session: st}, true
 }
 
-// again makes a run of its own of what is left of a session whose run is finished:
-// nothing is ever added to one.
+// again makes a run of its own from the remains of a session whose run is finished, because files
+// are never added to a finished run.
 func (c *homecoming) again(ctx context.Context, found []session.RankRecord) (*session.Status, error) {
 	old := c.rec.Session.ID
 	spool := c.spool

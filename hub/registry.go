@@ -49,7 +49,7 @@ func newRegistry() *registry {
 	return &registry{ranks: map[protocol.RankID]*entry{}, gone: map[string]bool{}, changed: make(chan struct{})}
 }
 
-// wake tells those who wait that the table has changed.
+// wake wakes the goroutines that wait for a change of the table.
 func (r *registry) wake() {
 	close(r.changed)
 	r.changed = make(chan struct{})

@@ -16,8 +16,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 )
 
-// reclaimTimeout bounds what is done about one rank with a profiler that no session owns:
-// its recording may have to be written to its end first, and sent.
+// reclaimTimeout bounds the work on one rank whose profiler is on without a session: its recording
+// may have to be completed and uploaded first.
 const reclaimTimeout = 5 * time.Minute
 
 // strays are the ranks whose profiler is on for a session that has ended: they were silent

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// rankRoom is what a rank of a session without max_bytes is expected to record: some
-	// seconds of the built-in pipelines. It is a guess on the low side, for a refused
-	// start is worse than a session that stops for lack of room and keeps what it has.
+	// rankRoom is how many bytes a rank of a session without max_bytes is expected to record: some
+	// seconds of the built-in pipelines. The guess is low on purpose, since a refused start is
+	// worse than a session that stops for lack of room and keeps its recordings.
 	rankRoom = 4 << 20
 	// copiesOnTheWay of a recording lie in the data directory at once: in the spool, and
 	// uploaded.
 	copiesOnTheWay = 2
-	// copiesInTheRun of it, as bytes: the recording and what is made of it.
+	// copiesInTheRun multiplies rankRoom: the recording, and the files converted from it.
 	copiesInTheRun = 2
 	// fullRoom is what must be free for the records of sessions.
 	fullRoom = 256 << 10
@@ -63,8 +63,8 @@ func (e *ErrNoRoom) Hint() string {
 	return "let this user write there; sessions can be started again as soon as it can"
 }
 
-// room says, before anything is started, whether the files of a session of so many ranks
-// can be kept. maxBytes is the bound of one recording, 0 if there is none.
+// room checks, before anything is started, whether the disk has room for the files of a session of
+// ranks ranks. maxBytes is the bound of one recording, 0 if there is none.
 func (h *Hub) room(ranks int, maxBytes int64) error {
 	each := int64(rankRoom)
 	if maxBytes > 0 {

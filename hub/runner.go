@@ -56,7 +56,7 @@ type runner struct {
 	runDir   string
 	store    *store.Run                              // open from the first file on
 	clocks   map[protocol.RankID]protocol.ClockError // as measured last
-	remarks  map[protocol.RankID]string              // what is to stand in a rank's reason, however it ends
+	remarks  map[protocol.RankID]string              // remarks for a rank's reason, however the rank ends
 	orphans  map[protocol.RankID]bool                // see gone
 	told     map[protocol.RankID]chan struct{}       // closed when an abort has been answered or given up
 	answered map[protocol.RankID]bool                // ranks that have answered their abort
@@ -104,7 +104,7 @@ func (r *runner) withProgress(st *session.Status) *session.Status {
 	return r.progressOf(st)
 }
 
-// progressOf is withProgress for who has mu.
+// progressOf is withProgress for callers that hold mu.
 func (r *runner) progressOf(old *session.Status) *session.Status {
 	st := *old
 	st.Stages = slices.Clone(st.Stages)
@@ -186,12 +186,12 @@ func (r *runner) wait() {
 	r.forget()
 }
 
-// publish writes the session down, then does what it asks. The end is published
-// last: who has waited for it finds the manifest written and every rank told.
+// publish writes the session down, then performs its actions. The end is published last, so that a
+// client that waited for it finds the manifest written and every rank told.
 func (r *runner) publish(actions []session.Action) {
 	ended := r.m.State().Terminal()
 	if !ended {
-		// Durable first: who has seen a session record must find it after a restart.
+		// Durable first: a record that a client has seen must be there after a restart.
 		r.persist()
 		r.show()
 	}
@@ -350,7 +350,7 @@ func (r *runner) do(a session.Action) {
 	}
 }
 
-// answer posts what came of an action, if the session still asks.
+// answer posts the result of an action, if the session still waits for it.
 func (r *runner) answer(ev session.Event) {
 	if r.actx.Err() != nil {
 		return

@@ -43,7 +43,7 @@ const (
 // embedded is a NATS server with JetStream in this process.
 type embedded struct {
 	*server.Server
-	opts        *server.Options // what it was started with; not to be changed
+	opts        *server.Options // as the server was started; must not be changed
 	failed      atomic.Bool     // a write to its storage has failed
 	access      *access
 	join, local string // URLs with the join token: for any host, for ranks on this one

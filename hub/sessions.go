@@ -262,7 +262,7 @@ func (h *Hub) sessionKey(id string) string { return h.cfg.Name + "." + id }
 // persistTimeout bounds the writing of one record.
 const persistTimeout = 5 * time.Second
 
-// persist writes a session down so that another hub can go on with it.
+// persist writes a session down so that another hub can continue it.
 func (h *Hub) persist(ctx context.Context, rec record) error {
 	id := rec.Session.ID
 	b, err := json.Marshal(rec)

@@ -6,12 +6,13 @@ import (
 	"path/filepath"
 )
 
-// spools are the directories that the hub gives to ranks on its host, by absolute path. They
-// are held open, so that what is taken is from these directories, whatever stands at their
-// paths later.
+// spools are the directories that the hub gives to ranks on its host, by absolute path. They are
+// kept open, so that files are always taken from these directories, even if their paths are
+// replaced later.
 type spools map[string]*os.Root
 
-// openSpools makes what is missing, for this user alone. The caller closes them.
+// openSpools creates missing directories, accessible only to this user, and opens all. The caller
+// closes them.
 func openSpools(dirs []string) (s spools, err error) {
 	s = spools{}
 	defer func() {

@@ -38,7 +38,7 @@ func (h *Hub) strand(rec record) {
 // waits says in a session's status that its run is not finished, for want of room.
 func (h *Hub) waits(st *session.Status) {
 	if st.State == session.StateComplete {
-		st.State = session.StatePartial // what is there is whole, and its manifest lacks
+		st.State = session.StatePartial // the files are complete, but the manifest is missing
 	}
 	st.WaitsFor = "room in the run store " + h.store.Root()
 	st.Error = joinReasons(st.Error, "its run is finished when there is "+st.WaitsFor+", or by kinetoscope recover")

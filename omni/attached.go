@@ -28,7 +28,7 @@ const (
 	attachedPoll = 50 * time.Millisecond
 )
 
-// attached is a pipeline of whoever joins by itself. It serves no requests.
+// attached is a pipeline of processes that join by themselves. It serves no requests.
 type attached struct {
 	control  *control
 	override *deploy.ProfilerOverride // of the ranks' own configurations; nil: none
@@ -67,7 +67,7 @@ func (a *attached) generate(_ context.Context, r Request) iter.Seq2[Output, erro
 	}
 }
 
-// health is always good: nobody is waited for.
+// health is always good, because no process is required.
 func (a *attached) health() error { return nil }
 
 func (a *attached) queueDepth() map[string]int { return map[string]int{} }
@@ -76,7 +76,7 @@ func (a *attached) queueDepth() map[string]int { return map[string]int{} }
 // the request has no configuration.
 func (a *attached) session(r *protocol.StartRequest) error {
 	if len(a.control.Ranks()) == 0 {
-		return &nobodyError{link.Redact(a.control.hub.ClientURL())} // it goes to whoever asks over HTTP
+		return &nobodyError{link.Redact(a.control.hub.ClientURL())} // redacted, because it is sent to HTTP clients
 	}
 	if a.override != nil && r.Config == nil {
 		cfg := a.override.Apply(a.common())
@@ -86,8 +86,8 @@ func (a *attached) session(r *protocol.StartRequest) error {
 	return nil
 }
 
-// common is the configuration that all ranks announce, which for processes that nobody
-// prepared is without stacks, or the default where they differ.
+// common returns the configuration that all ranks announce, or the default if they differ.
+// Processes that were not prepared announce one without stacks.
 func (a *attached) common() protocol.ProfilerConfig {
 	def := protocol.DefaultProfilerConfig()
 	def.Profiler = protocol.ProfilerTorch
@@ -132,8 +132,8 @@ func (a *attached) drive(ctx context.Context, c *Config) (err error) {
 	return err
 }
 
-// WaitAttached returns when n ranks are there and ready, or for n = 0 when some are and every
-// replica that has one has all of them. The error says who is missing.
+// WaitAttached returns when n ranks are present and ready; for n = 0, when at least one is and
+// every replica with a rank has all of them. The error names what is missing.
 func (c *control) WaitAttached(ctx context.Context, n int) error {
 	missing := ""
 	err := wait.Until(ctx, attachedPoll, func() bool {
@@ -170,7 +170,7 @@ func attachedMissing(ranks []protocol.RankInfo, n int) string {
 	return ""
 }
 
-// nobodyError refuses a session without anybody to record.
+// nobodyError refuses a session without any rank.
 type nobodyError struct{ url string }
 
 // Error says that nobody is there.

@@ -39,14 +39,14 @@ type Config struct {
 	Command []string
 	// NoLaunch starts no ranks: all are started by hand and Open waits for them.
 	NoLaunch bool
-	// Attached opens no model: the pipeline is whoever joins by itself, Python's
-	// kinetoscope.attach above all, under Name or AttachedPipeline. Open waits for
-	// nobody, Stages are those of the processes that are there, and Generate refuses.
-	// Pipeline and Deployment are not read.
+	// Attached opens no model: the pipeline consists of processes that join by themselves, mostly
+	// with Python's kinetoscope.attach, under Name or AttachedPipeline. Open waits for none of
+	// them, Stages are those of the processes present, and Generate refuses. Pipeline and
+	// Deployment are not read.
 	Attached bool
-	// Targets are servers that Open has take part as they are, whether they are there yet or
-	// not, in a pipeline of those that attach; those with an Agent are that agent's. Found,
-	// if set, is called when one has said what it is.
+	// Targets are servers that Open lets take part, whether or not they answer yet, in a pipeline
+	// of attached processes; those with an Agent belong to that agent. Found, if set, is called
+	// when one has said what it is.
 	Targets []server.Target
 	Found   func(server.Seat, server.Facts, string)
 	// SlowRequest, if not 0, captures the last ten seconds of all ranks when a request
@@ -89,7 +89,7 @@ func (c *Config) setDefaults() {
 func (c *Config) deployment() (*deploy.Pipeline, []string, error) {
 	if c.Attached {
 		name := cmp.Or(c.Name, AttachedPipeline)
-		// Its stages are those of whoever is there.
+		// Its stages are those of the processes present.
 		p := &deploy.Pipeline{Name: name, Model: name, Targets: c.Targets}
 		if c.Profiler == nil {
 			return p, nil, nil

@@ -10,8 +10,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/session"
 )
 
-// control profiles a pipeline's ranks, whoever they are: it knows the hub and which
-// session a stop is to answer with.
+// control profiles a pipeline's ranks of any kind: it knows the hub, and which session a stop has
+// to answer with.
 type control struct {
 	hub      *hub.Hub
 	pipeline string // its name
@@ -97,7 +97,7 @@ func (c *control) CollectiveRPC(
 	return c.hub.Call(ctx, c.pipeline, method, args, stages)
 }
 
-// close stops a session that is recording, which keeps what it has.
+// close stops a session that records; its recordings are kept.
 func (c *control) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()

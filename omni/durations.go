@@ -20,8 +20,8 @@ type StageDuration struct {
 	wire.Durations
 }
 
-// StageDurations asks rank 0 of every replica what it measured. A stage that does not
-// answer is missing from the result; err says which.
+// StageDurations asks rank 0 of every replica for its measured durations. A stage that does not
+// answer is missing from the result; err names it.
 func (e *Engine) StageDurations(ctx context.Context) ([]StageDuration, error) {
 	replies, err := e.CollectiveRPC(ctx, protocol.CallDurations, nil, nil)
 	if err != nil {

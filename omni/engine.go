@@ -173,8 +173,8 @@ func (e *Engine) Close() error {
 	return e.closeErr
 }
 
-// removeTemp removes the temporary directory but for recordings that never came home,
-// because the disk of the runs was full say: nobody has another copy.
+// removeTemp removes the temporary directory, except for recordings that were not collected, for
+// instance because the disk of the runs is full: there is no other copy of them.
 func (e *Engine) removeTemp() error {
 	left, err := filepath.Glob(filepath.Join(hub.SpoolDir(e.tempDir), "*", "*.*"))
 	if err != nil || len(left) == 0 {

@@ -178,8 +178,8 @@ type rankEnd struct {
 	err error
 }
 
-// blame finds which of the ranks that ended took the others with it, and tells of each why
-// it ended. One that a signal ended did not end for want of another.
+// blame finds which of the ended ranks caused the others to end, and says of each why it ended. A
+// rank that a signal ended did not end because of another.
 func (s *supervisor) blame(ended []rankEnd, cancel context.CancelCauseFunc) {
 	guilty := ended[0]
 	for _, e := range ended {
@@ -211,7 +211,7 @@ func (s *supervisor) name(id protocol.RankID) string {
 	return fmt.Sprintf("stage %d (%s) replica %d rank %d", s.stage.ID, s.stage.Name, s.replica, id.Rank)
 }
 
-// lostError says which rank is lost; what it wraps says why.
+// lostError names the rank that is lost; the wrapped error says why.
 type lostError struct {
 	rank string
 	why  error
@@ -267,8 +267,7 @@ func (s *supervisor) process(ctx context.Context, id protocol.RankID) (pid int, 
 	return cmd.Process.Pid, explain(err, tail.String())
 }
 
-// explain says how a process ended, for people: what happened first, then what it said
-// itself.
+// explain says why a process ended, for people: first the cause, then the process's own message.
 func explain(err error, said string) error {
 	what := "its process ended"
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -334,8 +333,8 @@ func (w *tailWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String returns the last line that is an error, "" if there is none: what a process
-// happened to log last before it was killed is no reason.
+// String returns the last line that is an error, "" if there is none: the last line that a killed
+// process happened to log is not a reason.
 func (w *tailWriter) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -79,8 +79,8 @@ func (n *native) deployed() (out []protocol.RankInfo) {
 	return out
 }
 
-// publish makes the deployment known to the ranks, those started by hand elsewhere too,
-// and before it what they need to find each other.
+// publish publishes the deployment to the ranks, also to those started by hand on other hosts, and
+// before it what they need to find each other.
 func (n *native) publish(ctx context.Context, replicas int) error {
 	js := n.control.hub.JetStream()
 	_, err := js.CreateOrUpdateKeyValue(ctx,
@@ -320,7 +320,7 @@ func (n *native) generate(ctx context.Context, r Request) iter.Seq2[Output, erro
 	}
 }
 
-// refuse ends what is under way with an error and takes no more.
+// refuse ends requests under way with an error and accepts no more.
 func (n *native) refuse() { n.orch.close() }
 
 // close ends the ranks and waits for them.

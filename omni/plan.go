@@ -14,9 +14,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// Plan is a pipeline that has been read and checked and is not started: its deployment
-// is valid, its models can be opened and its interpreters have what they need. It is
-// opened once.
+// Plan is a pipeline that has been read and checked but not started: its deployment is valid, its
+// models can be opened, and its interpreters have the modules they need. It can be opened once.
 type Plan struct {
 	// Config is what the plan was made of. Its hooks, limits and directories may be set
 	// until Open; what says which pipeline it is has been read.
@@ -80,8 +79,8 @@ func (p *Plan) CheckRequests(rs []Request) error {
 	return nil
 }
 
-// facts are what is known of the stages' models before they are loaded, by stage_id. A
-// model that lies on another host is not known.
+// facts are what is known about the stages' models before they are loaded, by stage_id. Models on
+// other hosts are not known.
 type facts map[int]model.Facts
 
 // inspect looks at the models of the native stages and the interpreters of the torch

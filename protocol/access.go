@@ -2,9 +2,9 @@ package protocol
 
 import "fmt"
 
-// Who a connection to NATS is: an identity. The server lets it publish and receive only what
-// belongs to that identity, and a connection that shows a credential for any identity
-// says which one it is in its connection's name.
+// An identity says who a connection to NATS is. The server lets the connection publish and receive
+// only what belongs to the identity. A connection whose credential is valid for any identity names
+// its own in its connection name.
 
 // Identity is that of a rank: "rank." and its key.
 func (r RankID) Identity() string { return "rank." + r.Key() }
@@ -12,8 +12,8 @@ func (r RankID) Identity() string { return "rank." + r.Key() }
 // AgentIdentity is that of an agent, which takes part for the ranks of one host.
 func AgentIdentity(pipeline string) string { return "agent." + pipeline }
 
-// InboxPrefix is where a connection of that identity takes replies. The server delivers
-// them to nobody else.
+// InboxPrefix is where a connection of that identity receives replies. The server delivers them to
+// no other connection.
 func InboxPrefix(identity string) string { return "_INBOX." + identity }
 
 // ArtifactsBucket is the object store for the files of one rank, which no other rank can
@@ -41,8 +41,8 @@ func DataSubject(pipeline string, stage, replica int) string {
 // OutputSubject is where an orchestrator of that name, one token, takes messages.
 func OutputSubject(pipeline, name string) string { return "ks.v1.out." + pipeline + "." + name }
 
-// From is the subject on which sender (RankID.Sender, SenderHub) sends
-// what is taken at subject. NATS lets nobody else send there.
+// From is the subject on which sender (RankID.Sender, SenderHub) sends messages for subject. NATS
+// lets no other sender publish there.
 func From(subject, sender string) string { return subject + "." + sender }
 
 // FromAll matches From of every sender.
@@ -60,7 +60,7 @@ const (
 	MaxPresence = 16 << 10
 	// MaxPresences bounds all of them: thousands of ranks.
 	MaxPresences = 64 << 20
-	// MaxUpload bounds what of one rank is on its way home, in bytes: more than a viewer
-	// opens, less than fills the disk for one rank's sake.
+	// MaxUpload bounds the files of one rank that are being uploaded, in bytes: more than a viewer
+	// opens, less than one rank may take of the disk.
 	MaxUpload = 16 << 30
 )

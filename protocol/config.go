@@ -25,7 +25,7 @@ const (
 // name but CPU.
 var activities = []string{"CPU", "GPU", "CUDA", "XPU", "NPU", "MUSA", "PRIVATEUSE1"}
 
-// Validate says what is wrong with c; all of it, joined, each a *FieldError.
+// Validate returns everything that is wrong with c, joined; each error is a *FieldError.
 func (c ProfilerConfig) Validate() error {
 	var errs []error
 	for _, p := range c.problems() {
@@ -74,8 +74,8 @@ func (c ProfilerConfig) problems() (out []*FieldError) {
 	return out
 }
 
-// ValidateFor says what of c an engine cannot do, beside what Validate refuses. The error
-// is a *FieldError.
+// ValidateFor returns the settings of c that an engine does not support, beside the errors of
+// Validate. The error is a *FieldError.
 func (c ProfilerConfig) ValidateFor(e Engine) error {
 	if e != EngineNative {
 		return nil
@@ -130,8 +130,8 @@ type ProfilerOverride struct {
 	ProtonGraphs       any `yaml:"proton_graph_attribution" json:"proton_graph_attribution"`
 }
 
-// ProfilerName is the name of a profiler, or null, which switches off what was on:
-// unlike in a pointer, null is told from absent.
+// ProfilerName is the name of a profiler, or null, which switches an inherited one off. Unlike a
+// pointer, it tells null from an absent field.
 type ProfilerName struct {
 	Set  bool
 	Name string

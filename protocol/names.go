@@ -72,8 +72,8 @@ func (r RankID) FileBase() string {
 	return fmt.Sprintf("stage%d_replica%d_rank%d", r.Stage, r.Replica, r.Rank)
 }
 
-// Text is the rank for people: "omni stage 0 replica 0 rank 1". It is no String
-// method, which every struct that embeds a RankID would inherit.
+// Text is the rank for people: "omni stage 0 replica 0 rank 1". It is not called String, because
+// every struct that embeds a RankID would inherit that.
 func (r RankID) Text() string {
 	return fmt.Sprintf("%s stage %d replica %d rank %d", r.Pipeline, r.Stage, r.Replica, r.Rank)
 }

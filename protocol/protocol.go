@@ -19,13 +19,13 @@ const (
 	MaxPayload = 8 << 20
 	// PresenceInterval is how often a rank renews its presence.
 	PresenceInterval = time.Second
-	// PresenceTTL is how long a rank counts as alive after its last renewal:
-	// a few intervals, so that one late renewal is no death.
+	// PresenceTTL is how long a rank counts as alive after its last renewal: a few intervals, so
+	// that one late renewal does not make it dead.
 	PresenceTTL = 5 * time.Second
 	// MaxQuiet bounds RankInfo.QuietNs: torch frees some ten million slices in it. A rank
 	// that has died meanwhile is missed so much later.
 	MaxQuiet = time.Minute
-	// MaxLead bounds RankInfo.LeadNs: who starts a session waits for it.
+	// MaxLead bounds RankInfo.LeadNs, because the start of a session waits that long.
 	MaxLead = time.Minute
 	// MaxFlush bounds RankInfo.FlushNs: torch was seen to write for minutes, with Python
 	// stacks for tens of them.
@@ -63,7 +63,7 @@ func (r RankID) Subject(method Method) string {
 	return "ks.v1.rank." + r.Key() + "." + string(method)
 }
 
-// RankInfo is a rank's presence: who it is and whether it can be profiled.
+// RankInfo is a rank's presence: its identity, and whether it can be profiled.
 type RankInfo struct {
 	RankID
 	Protocol    int             `json:"protocol"`
@@ -170,19 +170,19 @@ type RankStatus struct {
 	Iterations  int        `json:"iterations"` // recorded
 	StoppedBy   StopCause  `json:"stopped_by,omitempty"`
 	Artifacts   []Artifact `json:"artifacts,omitempty"`
-	// Held are the sessions, oldest first, whose files the rank still has: they have ended
-	// and nobody has said that they are collected. In answers to status only.
+	// Held are the sessions, oldest first, whose files the rank still has: they have ended, and the
+	// hub has not confirmed that they were collected. Only in answers to status.
 	Held []string `json:"held,omitempty"`
 	// Writing is how far the files are of a rank that has ended to record and is waited for;
 	// in unasked reports, and in a session's status meanwhile.
 	Writing *Writing `json:"writing,omitempty"`
-	// Others are ranks that this one recorded as well and that nobody knew of before their
-	// files came; in answers to collect only.
+	// Others are further ranks that this one recorded and that were unknown before their files
+	// arrived. Only in answers to collect.
 	Others []RankStatus `json:"others,omitempty"`
 }
 
-// Writing is how far the files of a rank are that has ended to record: its profiler may write
-// for minutes, and what it wrote is handed over after that.
+// Writing says how far the files of a rank are after the recording: its profiler may write for
+// minutes, and the files are handed over after that.
 type Writing struct {
 	Files int   `json:"files"`          // that are there, also those that grow
 	Done  int   `json:"done"`           // of them, those with a valid end

@@ -27,8 +27,8 @@ type StartRequest struct {
 	MaxIterations   *int // nil: the configuration's; 0: no limit
 	// MaxDuration is when every rank stops by itself; 0 is DefaultMaxDuration.
 	MaxDuration time.Duration
-	// MaxBytes bounds what a rank records: the size of a recording, of a torch rank what
-	// recording adds to the process's memory. 0 is no bound.
+	// MaxBytes bounds what a rank records, in bytes: the size of a recording or, for a torch rank,
+	// the growth of the process's memory. 0 is no bound.
 	MaxBytes     int64
 	AllowPartial bool // go on without ranks that do not arm
 	// Last, if not 0, takes what the ranks' flight recorders hold of that long before
@@ -66,8 +66,8 @@ func bad(field string, value any, allowed string) *FieldError {
 	return &FieldError{field, fmt.Sprintf("%s %s: allowed are %s", field, v, allowed)}
 }
 
-// Validate says what is wrong with r, as far as it can be known without a pipeline. The
-// error is a *FieldError.
+// Validate returns what is wrong with r, as far as that can be known without a pipeline. The error
+// is a *FieldError.
 func (r *StartRequest) Validate() error {
 	if err := ValidatePrefix(r.Prefix); err != nil {
 		return err
@@ -222,8 +222,8 @@ func (r *StartRequest) UnmarshalJSON(data []byte) error {
 		if d.value == nil {
 			continue
 		}
-		// Here and not only in Validate: what is too short would round to 0, which is
-		// another request, and what is too long would not fit.
+		// Checked here, and not only in Validate: a value that is too small would round to 0, which
+		// means something else, and one that is too large would overflow.
 		if err := checkSeconds(d.field, *d.value); err != nil {
 			return err
 		}

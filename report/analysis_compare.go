@@ -8,8 +8,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// CompareLines say what two captures are, what differs in how they were made, what is in
-// doubt, and the verdict.
+// CompareLines describe two captures in sentences: what they are, how they were made differently,
+// what is in doubt, and the verdict.
 func CompareLines(r *compare.Report) []string {
 	out := append([]string{}, r.Doubts...)
 	out = append(out, r.Verdict)
@@ -34,8 +34,8 @@ func CompareLines(r *compare.Report) []string {
 	return append(out, "A and B differ in "+strings.Join(r.Differs, "; ")+".")
 }
 
-// CompareTraceLines say what changed between two traces in a sentence, and what they were made
-// on as far as both name it.
+// CompareTraceLines say in sentences what changed between two traces, and on what both were
+// recorded if both tell.
 func CompareTraceLines(r *compare.TraceReport) []string {
 	out := []string{r.Verdict}
 	if len(r.Differs) > 0 {
@@ -68,7 +68,7 @@ func changeCell(a, b float64, both bool) Cell {
 	return If(both && a > 0, c)
 }
 
-// sureCell says of a difference that it is no chance.
+// sureCell marks a difference that is not chance.
 func sureCell(significant bool) Cell {
 	if significant {
 		return Cell{"yes", "true"}

@@ -65,7 +65,7 @@ var barParts = []struct {
 	{"other", '▪', 'o', 151}, {"idle", '·', '.', 245},
 }
 
-// ellipsis stands for what was cut.
+// ellipsis marks a text that was cut.
 func ellipsis(o TextOptions) string {
 	if o.ASCII {
 		return ".."

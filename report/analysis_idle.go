@@ -78,7 +78,7 @@ func (n SliceNames) Keep(t *trace.Trace, slices ...int) {
 	}
 }
 
-// GapTable is the longest gaps and what was before and after them.
+// GapTable lists the longest gaps with the work before and after each.
 func GapTable(list []Ranked[analysis.Idle], names Names) *Table {
 	t := &Table{Name: "gaps", Title: "Longest gaps", What: "gap", Columns: []Column{
 		{Key: "rank", Title: "rank", Left: true, Flex: true},

@@ -32,7 +32,7 @@ func FactTable(list []Fact) *Table {
 	return t
 }
 
-// Inspection writes what is in one file: facts, then tables.
+// Inspection writes the description of one file: facts, then tables.
 func Inspection(w io.Writer, title string, facts []Fact, tables []*Table, o TextOptions) error {
 	p := &printer{w: bufio.NewWriter(w), o: o.withDefaults()}
 	p.heading(title, "")
@@ -109,7 +109,7 @@ func MetaFacts(t *trace.Trace) []Fact {
 	return out
 }
 
-// maxExtra bounds what is shown of a free key's raw JSON.
+// maxExtra bounds how many bytes of a free key's raw JSON are shown.
 const maxExtra = 160
 
 func mapKeys(m map[string]string) func(func(string) bool) {

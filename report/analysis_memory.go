@@ -62,7 +62,7 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 // maxPictures bounds how many devices are drawn: more do not fit a screen.
 const maxPictures = 8
 
-// memoryPicture draws the largest amount held in each cell of time.
+// memoryPicture draws the largest amount of memory held in each cell of time.
 func memoryPicture(d *analysis.DeviceMemory, who string, o TextOptions) []string {
 	if len(d.Series) < 2 || d.PeakBytes <= 0 {
 		return nil
@@ -105,7 +105,8 @@ func memoryPicture(d *analysis.DeviceMemory, who string, o TextOptions) []string
 	return []string{cut(note, o.Width, ellipsis(o)), "  " + line}
 }
 
-// MemoryOpTable is what each operator allocated, with what of it was held at the peak.
+// MemoryOpTable shows how much memory each operator allocated, and how much of that was held at the
+// peak.
 func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 	t := &Table{
 		Name: "allocations", Title: "Allocated by operator", What: "operator",
@@ -126,7 +127,7 @@ func MemoryOpTable(list []Ranked[analysis.MemoryReport]) *Table {
 		d    *analysis.DeviceMemory
 		o    analysis.MemoryOp
 
-		known bool // the trace has addresses, and with them what was held when
+		known bool // the trace has addresses, so it is known what was held when
 	}
 	var rows []row
 	for i := range list {

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// KernelName shortens the name of a C++ kernel to what tells it from others: return
-// type, parameters and namespaces go. Of kernels that are only a frame round an
-// operation, as torch's element-wise ones are, the operation comes first:
-// "CUDAFunctor_add<float> (vectorized_elementwise)". Other names stay as they are.
+// KernelName shortens the name of a C++ kernel to the parts that distinguish it: it removes return
+// type, parameters and namespaces. If a kernel is only a frame around an operation, as torch's
+// element-wise ones are, the operation comes first: "CUDAFunctor_add<float>
+// (vectorized_elementwise)". Other names are returned unchanged.
 func KernelName(s string) string {
 	if !strings.ContainsAny(s, "<(") || !strings.Contains(s, "::") && !strings.HasPrefix(s, "void ") {
 		if i := parameters(s); i > 0 && identifier(s[i-1]) { // "Memcpy DtoD (Device -> Device)" has no parameters
@@ -121,7 +121,7 @@ func scopes(s string) []string {
 	return append(out, s[min(start, len(s)):])
 }
 
-// template splits "name<a, b>" into its name and arguments; args is nil if s is none.
+// template splits "name<a, b>" into its name and arguments; args is nil for other texts.
 func template(s string) (name string, args []string) {
 	open := strings.IndexByte(s, '<')
 	if open <= 0 || !strings.HasSuffix(s, ">") {

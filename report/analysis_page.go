@@ -22,11 +22,11 @@ type TraceReport struct {
 	Names       Names // of slices that findings point at
 }
 
-// maxFindings bounds the findings of a page: who has more reads them in JSON.
+// maxFindings bounds the findings of a page; --json has all of them.
 const maxFindings = 12
 
-// Traces writes the page: what is in doubt, sentences, tables; the findings come last, where
-// the reader's eye is when the page has scrolled by.
+// Traces writes the page: doubts, sentences, tables. The findings come last, because the end of the
+// page is what a terminal shows.
 func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 	p := &printer{w: bufio.NewWriter(w), o: o.withDefaults()}
 	p.page(r.Title, r.Note, []Section{{append(r.doubts(), r.Lines...), r.Tables}})

@@ -87,7 +87,7 @@ func StepKindTable(list []Ranked[*steps.Report]) *Table {
 // maxVerdicts bounds the ranks of which a sentence is said.
 const maxVerdicts = 4
 
-// StepLines say how the steps were found and who sets their pace, a sentence each.
+// StepLines say how the steps were found and what sets their pace, a sentence each.
 func StepLines(list []Ranked[*steps.Report]) []string {
 	var out []string
 	seen := map[string]bool{}

@@ -55,7 +55,7 @@ var NoValue = Cell{"–", ""}
 // Ns is a duration.
 func Ns(ns int64) Cell { return Cell{units.Duration(float64(ns)), strconv.FormatInt(ns, 10)} }
 
-// MeanNs is a duration that is no whole number of ns.
+// MeanNs is a duration in ns with a fraction.
 func MeanNs(ns float64) Cell { return Cell{units.Duration(ns), number(ns)} }
 
 // Int is a whole number.

@@ -56,10 +56,9 @@ type memoryPanel struct {
 	y    float64
 }
 
-// HeldMemorySVG writes a picture of what allocators held over time that needs nothing
-// else: stacked by what it was allocated for, the peak marked, the phases below, and
-// what was held at the peak. Of more than eight devices those of the first ranks are
-// drawn.
+// HeldMemorySVG writes a self-contained picture of the memory that allocators held over time:
+// stacked by purpose, with the peak marked, the phases below it, and a list of what was held at the
+// peak. Of more than eight devices it draws those of the first ranks.
 func HeldMemorySVG(w io.Writer, list []Ranked[analysis.MemoryTimeline]) error {
 	var panels []*memoryPanel
 	height := float64(svgMargin)
@@ -313,7 +312,7 @@ func (s *svgWriter) peakMark(p *memoryPanel, bottom float64) {
 	s.f("<text x=\"%.1f\" y=\"%.1f\" class=\"e\">%s</text>\n", x-7, y-6, esc(words))
 }
 
-// heldRows lists what was allocated in the recording and held at the peak.
+// heldRows lists the memory that was allocated in the recording and held at the peak.
 func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 	if len(p.rows) == 0 {
 		return

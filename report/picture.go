@@ -106,9 +106,9 @@ func shareBar(l []pipeline.CategoryTime, n int) string {
 	return pad(b.String(), n, true)
 }
 
-// paint draws letters as cells. With colours a cell holds two letters, one in each
-// half; what is blank takes the terminal's background.
-func (p *printer) paint(letters string) string {
+// drawCells draws letters as cells. With colours a cell holds two letters, one in each half; blank
+// halves show the terminal's background.
+func (p *printer) drawCells(letters string) string {
 	var b strings.Builder
 	if !p.o.Color {
 		for _, l := range []byte(letters) {
@@ -147,7 +147,7 @@ func (p *printer) paint(letters string) string {
 	return b.String()
 }
 
-// letters is how many letters paint puts into n cells.
+// letters is how many letters drawCells puts into n cells.
 func (p *printer) letters(n int) int {
 	if p.o.Color {
 		return 2 * n
@@ -168,7 +168,7 @@ func (p *printer) cell(letter byte) string {
 
 const ansiReset = "\x1b[0m"
 
-// ansi returns the colour of a letter; 0 for what is left blank.
+// ansi returns the colour of a letter; 0 for a blank one.
 func ansi(letter byte) int {
 	if c, ok := pipeline.CategoryOfLetter(letter); ok {
 		return looks[c].ansi

@@ -23,8 +23,8 @@ var rankColumns = []Column{
 	{Key: "rank", Title: "rank"},
 }
 
-// eachRank calls row for every rank of the pipeline; cells gives a row of it, rankColumns and what is
-// behind them.
+// eachRank calls row for every rank of the pipeline; cells makes a row of the rank's columns and
+// the cells given to it.
 func eachRank(r *pipeline.Report, row func(rank *pipeline.Rank, cells func(...Cell) []Cell)) {
 	for i := range r.Stages {
 		s := &r.Stages[i]

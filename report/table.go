@@ -38,7 +38,7 @@ const (
 
 const tableIndent = 2
 
-// lines lays the table out in width columns; ell stands for what was cut.
+// lines lays the table out in width columns; ell marks texts that were cut.
 func (t *table) lines(width int, ell string) (head string, rows []string) {
 	w := make([]int, len(t.cols))
 	for c := range t.cols {

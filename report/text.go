@@ -196,12 +196,13 @@ func (p *printer) picture() {
 	p.section("Time", "each rank over the window of "+units.Duration(float64(p.r.WindowNs)))
 	name := func(s string) string { return "  " + pad(cut(p.plain(s), label, p.plain("…")), label, true) + " " }
 	each(func(n string, k *pipeline.Rank) {
-		p.line(name(n) + "▏" + p.paint(resample(k.Strip, p.letters(cells))))
+		p.line(name(n) + "▏" + p.drawCells(resample(k.Strip, p.letters(cells))))
 	})
 	p.line(name("") + " " + axis(p.r.WindowNs, cells))
 	p.line(p.dim(name("") + " " + cut("shares of the window; busy", cells+tail, "…")))
 	each(func(n string, k *pipeline.Rank) {
-		p.line(name(n) + "▏" + p.paint(shareBar(k.Time, p.letters(cells))) + pad(units.Share(k.BusyShare), tail, false))
+		bar := p.drawCells(shareBar(k.Time, p.letters(cells)))
+		p.line(name(n) + "▏" + bar + pad(units.Share(k.BusyShare), tail, false))
 	})
 	line, used := "", 0
 	for _, c := range occurring(p.r) {
@@ -226,7 +227,7 @@ const blankSwatch = "(blank)"
 func (p *printer) swatch(c pipeline.Category) string {
 	l := string(c.Letter())
 	if p.o.Color && ansi(c.Letter()) != 0 {
-		return p.paint(l + l)
+		return p.drawCells(l + l)
 	}
 	if s := p.cell(c.Letter()); s != " " {
 		return s

@@ -177,5 +177,5 @@ func (p *printer) linkBar(c *pipeline.Chain, l *pipeline.Link, cells int) string
 	if cat.UnmarshalText([]byte(l.Kind)) == nil {
 		letter = cat.Letter()
 	}
-	return strings.Repeat(" ", from) + p.paint(strings.Repeat(string(letter), p.letters(to-from)))
+	return strings.Repeat(" ", from) + p.drawCells(strings.Repeat(string(letter), p.letters(to-from)))
 }

@@ -246,7 +246,7 @@ func (m *Machine) afterCollecting(now time.Time) []Action {
 	return []Action{{Kind: DoConvert, Deadline: m.s.Deadline}}
 }
 
-// resume asks again for what was asked before the restart.
+// resume repeats the requests that were unanswered before the restart.
 func (m *Machine) resume(now time.Time) []Action {
 	const reason = "the hub restarted before the session recorded"
 	t := m.s.Config.Timeouts

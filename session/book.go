@@ -71,8 +71,8 @@ func (b *Book) Put(s *Status) {
 	}
 }
 
-// Forgotten returns the sessions that were forgotten since it was called last, for who keeps
-// more of them elsewhere.
+// Forgotten returns the sessions that were forgotten since the last call, for callers that keep
+// data of them elsewhere.
 func (b *Book) Forgotten() []string {
 	out := b.gone
 	b.gone = nil

@@ -14,8 +14,8 @@ type Event interface{ isEvent() }
 type (
 	// Begin starts a new session.
 	Begin struct{}
-	// Resume makes a restored session go on: what was asked is asked again, and
-	// what was recording stops, for nobody watched it meanwhile.
+	// Resume continues a restored session: unanswered requests are repeated, and recordings are
+	// stopped, because no hub watched them meanwhile.
 	Resume struct{}
 	// Stop ends the recording on all ranks. By says who asked.
 	Stop struct{ By string }
@@ -45,7 +45,7 @@ type (
 	Started struct {
 		Rank   protocol.RankID
 		Status protocol.RankStatus
-		// Clock, if set, takes the place of what was measured before the arming.
+		// Clock, if set, replaces the clock measured before the arming.
 		Clock *protocol.ClockError
 	}
 	// Stopped: recording has ended, asked for or not; the rank holds the data.
@@ -64,8 +64,8 @@ type (
 		// Note is what the rank says its artifacts lack; it becomes the reason of a
 		// complete rank.
 		Note string
-		// Bad is what is wrong with the files that arrived, "" if nothing: with it the rank
-		// has failed, and its files are kept.
+		// Bad says what is wrong with the arrived files, "" if nothing is. If it is set, the rank
+		// has failed and its files are kept.
 		Bad string
 	}
 	// Salvaged: what could be had of a rank that ended badly is in the run.
@@ -74,8 +74,8 @@ type (
 		Artifacts []protocol.Artifact
 		Note      string // how far the files reach; it is added to the rank's reason
 	}
-	// Failed: the rank, or what was done for it, said no. Of names the action that
-	// failed; it is stale if the rank is past it. Without Of it always counts.
+	// Failed: the rank, or an action for it, failed. Of names the action; the event is stale if the
+	// rank is past it. Without Of it always counts.
 	Failed struct {
 		Rank   protocol.RankID
 		Of     ActionKind

@@ -6,10 +6,10 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// found adds the ranks that another one recorded as well and that nobody knew of before
-// their files were there. They are past all that a session asks of a rank: complete with
-// their artifacts, or failed. The rank that stands for them answers for nobody else's:
-// ranks that the session has, or of other stages, are not touched.
+// found adds ranks that another rank also recorded and that were unknown before their files
+// existed. They are already complete with their artifacts, or failed. The rank that stands for them
+// cannot speak for others: ranks that the session already has, and ranks of other stages, are not
+// changed.
 func (m *Machine) found(by protocol.RankID, others []protocol.RankStatus) {
 	r := m.rank(by)
 	if r == nil || !r.Status.State.Terminal() {

@@ -12,7 +12,7 @@ import (
 type Timeouts struct {
 	Arm     time.Duration `json:"arm"`     // clock probes and arming
 	Start   time.Duration `json:"start"`   // from the agreed instant
-	Stop    time.Duration `json:"stop"`    // flush of what is buffered
+	Stop    time.Duration `json:"stop"`    // flushing buffers
 	Collect time.Duration `json:"collect"` // upload of one rank's files; also salvage
 	Convert time.Duration `json:"convert"` // the conversion of all
 }
@@ -41,7 +41,7 @@ const (
 type Target struct {
 	protocol.RankID
 	StageName   string                  `json:"stage_name"`
-	Incarnation string                  `json:"incarnation"` // the process meant; another one is not
+	Incarnation string                  `json:"incarnation"` // the process that was armed
 	Config      protocol.ProfilerConfig `json:"config"`      // in force for this rank
 	Host        string                  `json:"host,omitempty"`
 	SpoolDir    string                  `json:"spool_dir,omitempty"` // on Host; what a salvage reads
@@ -173,7 +173,7 @@ func (m *Machine) NextTick() time.Time {
 	return next
 }
 
-// Step takes one event that happened at now and returns what is to be done.
+// Step processes one event, which happened at now, and returns the actions to perform.
 func (m *Machine) Step(now time.Time, ev Event) []Action {
 	if m.s.State.Terminal() {
 		if _, ok := ev.(Resume); ok {

@@ -78,8 +78,8 @@ const (
 	StateCollecting State = "collecting"
 	StateConverting State = "converting"
 	StateComplete   State = "complete"
-	// StatePartial is a run that lacks something: a rank did not complete, or what it
-	// recorded could not all be read or converted. Error says what, the ranks say why.
+	// StatePartial is a run that is incomplete: a rank did not complete, or its recording could not
+	// be read or converted wholly. Error says what is missing, the ranks say why.
 	StatePartial State = "partial"
 	StateFailed  State = "failed" // nothing came home
 )

@@ -1,7 +1,6 @@
-// Package sql asks questions in SQL of the tables that Kinetoscope makes of traces. DuckDB
-// answers; a directory of Parquet files is what it reads, so nothing is loaded before it is
-// asked for. The package is a module of its own because DuckDB needs cgo, which the main
-// program does without.
+// Package sql answers questions in SQL about the tables that Kinetoscope makes of traces. DuckDB
+// answers them from a directory of Parquet files, so nothing is loaded before a question needs it.
+// The package is a module of its own because DuckDB needs cgo, which the main program does without.
 package sql
 
 import (
@@ -158,8 +157,8 @@ func (e *Engine) confine(ctx context.Context, dir string) error {
 	return nil
 }
 
-// reads checks that a question is one statement that reads. DuckDB's own parser says what it
-// is, so no spelling hides it.
+// reads checks that a question is one statement that only reads. It uses DuckDB's own parser, so
+// that no spelling evades the check.
 func (e *Engine) reads(ctx context.Context, question string) (err error) {
 	// Preparing several statements runs all but the last. A ";" in a text counts too, which
 	// chr(59) avoids; that is simpler than to know all ways of quoting.

@@ -15,8 +15,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/sql/internal/neutral"
 )
 
-// MaxTextRows bounds the rows that Text prints; what it leaves out it counts. A terminal
-// is for looking; --csv and --json give everything.
+// MaxTextRows bounds the rows that Text prints; it counts the others. --csv and --json print all
+// rows.
 const MaxTextRows = 1000
 
 // maxCell bounds a cell's width on a terminal, in characters.

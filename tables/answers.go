@@ -32,7 +32,7 @@ type Part struct {
 	err              error
 }
 
-// page is what of the report's page findings come from.
+// page is the part of the report's page from which the table of findings is made.
 var page = sync.OnceValue(func() *analyses.Page { return analyses.NewPage(analyses.Asked{}) })
 
 // PartOf looks at a trace as far as the tables that are wanted need it.
@@ -294,7 +294,7 @@ func (a *Answers) findingRows() (rows []findingRow, err error) {
 	return rows, nil
 }
 
-// rankOf returns whose trace number i of a pipeline's report is.
+// rankOf returns the rank of trace i of a pipeline's report.
 func (a *Answers) rankOf(p Pipeline, i int) table.Who {
 	for s := range p.Report.Stages {
 		stage := &p.Report.Stages[s]

@@ -73,10 +73,10 @@ func (c Cache) Get(ctx context.Context, key string, make func(ctx context.Contex
 	return path, c.prune(key)
 }
 
-// staleAfter is when an unfinished directory is taken for one whose process was killed.
+// staleAfter is the age at which an unfinished directory counts as left by a killed process.
 const staleAfter = 24 * time.Hour
 
-// prune removes what is over the bound, but never keep.
+// prune removes the least recently used directories beyond the bound, but never keep.
 func (c Cache) prune(keep string) error {
 	entries, err := os.ReadDir(c.Path)
 	if err != nil {

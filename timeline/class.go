@@ -9,7 +9,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// Class is what a slice is for a viewer: what it is coloured by.
+// Class is the kind of a slice for a viewer, which chooses its colour by it.
 type Class uint8
 
 // The classes. Their numbers are part of the binary answer, see Slices.

@@ -7,7 +7,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 )
 
-// Limits of what is told of communication.
+// Limits of the answer about communication.
 const (
 	commCells   = 160 // of the heat map: columns
 	maxCommRows = 500
@@ -35,7 +35,7 @@ type CommRow struct {
 	Longest string `json:"longest,omitempty"`
 }
 
-// Communication is who communicated what and who waited for whom.
+// Communication says who communicated how much, and who waited for whom.
 type Communication struct {
 	Ranks []CommRank `json:"ranks"` // in the order of the traces; of those that communicate
 	Rows  []CommRow  `json:"rows"`  // most time first
@@ -43,8 +43,8 @@ type Communication struct {
 	Matched int      `json:"matched"`
 	Partial int      `json:"partial"`
 	Notes   []string `json:"notes"` // what could not be compared
-	// Bytes[i][j] are what Ranks[j] got of Ranks[i]; Unplaced is what of matched collectives
-	// cannot be told apart so. See coll.Traffic.
+	// Bytes[i][j] is how many bytes Ranks[j] got from Ranks[i]; Unplaced is the bytes of matched
+	// collectives for which that is not known. See coll.Traffic.
 	Bytes    [][]int64 `json:"bytes"`
 	Unplaced int64     `json:"unplaced_bytes"`
 	// WaitNs[i][j] is how long Ranks[i] waited in collectives that Ranks[j] entered last.
@@ -55,7 +55,7 @@ type Communication struct {
 	LateNs [][]int64 `json:"late_ns"`
 }
 
-// Communication says who communicated what and who waited for whom.
+// Communication says who communicated how much, and who waited for whom.
 func (tl *Timeline) Communication() *Communication { return tl.side.comm.get(tl.communication) }
 
 func (tl *Timeline) communication() *Communication {

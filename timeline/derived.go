@@ -126,7 +126,7 @@ func (tl *Timeline) derive(i int) []derived {
 	return out
 }
 
-// derivedCounter finds the counter that Derived has named; nil if id is no name of one.
+// derivedCounter finds a counter by the id that Derived gave it; nil if no counter has that id.
 func (tl *Timeline) derivedCounter(id string) (int, *derived, error) {
 	a, b, ok := strings.Cut(id, ":d")
 	i, err1 := strconv.Atoi(a)

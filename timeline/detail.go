@@ -28,7 +28,7 @@ type Ref struct {
 	DurNs   int64  `json:"dur_ns"`
 }
 
-// Link is a slice that is related to another one.
+// Link is a slice that is related to another.
 type Link struct {
 	Ref
 	// Role is what the linked slice is to the one asked for: "launch", "work" that it

@@ -30,13 +30,14 @@ type FlameDiff struct {
 type FlameSide struct {
 	Timeline *Timeline
 	Trace    int
-	// Steps are what of the trace counts, on its own clock, by start and without overlap: host
-	// time that lies in them, device work that they launched. Nil: all of it.
+	// Steps are the parts of the trace that count, on its own clock, sorted by start and without
+	// overlap: host time inside them, and device work that they launched. Nil means the whole
+	// trace.
 	Steps []analysis.Window
 }
 
-// DiffFlames lays the flame graphs of two traces over each other: of the host by its stacks, or
-// of device work under the operators that launched it, as FlameOf has them.
+// DiffFlames compares the flame graphs of two traces: those of the host's stacks, or those of
+// device work under the operators that launched it, as FlameOf makes them.
 func DiffFlames(ctx context.Context, a, b FlameSide, device bool) (*FlameDiff, error) {
 	var of [2]*Flame
 	var per [2]float64
@@ -86,7 +87,7 @@ func mergeFlames(a, b *Flame, per [2]float64) *FlameDiff {
 	return d
 }
 
-// prune puts children in order, as Flame.list does, and leaves out what is narrow on both sides.
+// prune sorts children as Flame.list does, and leaves out those that are narrow on both sides.
 func (d *FlameDiff) prune(left *int, least float64, deep int) {
 	if deep >= maxFlameDeep {
 		d.Children = nil
@@ -226,7 +227,7 @@ func (p *part) deviceFlame(names *texts, i int, in *stretches) *Flame {
 	return root
 }
 
-// gather adds to the nodes below f what lies below them.
+// gather adds the time below each node under f to the node.
 func (f *Flame) gather() {
 	for _, c := range f.kids {
 		c.gather()

@@ -254,9 +254,9 @@ func logBin(ns, lo, hi int64, n int) int {
 	return min(n-1, int((math.Log(float64(ns)+1)-from)/span*float64(n)))
 }
 
-// FlameOf returns all of trace i as a flame graph, what has equal callers merged and the
-// widest first: of the host by its stacks, or of device work under the operators that
-// launched it.
+// FlameOf returns the whole trace i as a flame graph in which slices with equal callers are merged,
+// the widest first: of the host by its stacks, or of device work under the operators that launched
+// it.
 func (tl *Timeline) FlameOf(ctx context.Context, i int, device bool) (*Flame, error) {
 	p, err := tl.part(i)
 	if err != nil {

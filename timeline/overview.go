@@ -45,8 +45,8 @@ type TraceTime struct {
 	Stage    string `json:"stage,omitempty"`
 	Name     string `json:"name"`
 	WindowNs int64  `json:"window_ns"`
-	// Of is whose time Parts divide without gap or overlap: "rank", what a rank of a pipeline
-	// says it did; "device", what ran on the devices; "" if neither is known.
+	// Of says what Parts divide without gap or overlap: "rank", the time of a pipeline's rank by
+	// its own slices; "device", the time by what ran on the devices; "" if neither is known.
 	Of    string  `json:"of"`
 	Parts []Share `json:"parts"`
 	// Devices is each device of several on its own; Parts are of all together: a moment is
@@ -105,7 +105,7 @@ func (tl *Timeline) overview() *Overview {
 	return out
 }
 
-// device divides the time of a trace by what its devices did.
+// device divides the time of a trace by the work on its devices.
 func (p *part) device(t *TraceTime) {
 	d := p.cells.temporal.get(func() analysis.Temporal { return p.look().Temporal() })
 	if !d.HasDevice || d.SpanNs <= 0 {
@@ -173,8 +173,8 @@ func stageLatencies(list []RequestLane) []StageLatency {
 	return out
 }
 
-// maxStepPoints is how many steps of a trace are told one by one: several to each column of
-// a large picture. Of more the longest of every stretch of time is.
+// maxStepPoints is how many steps of a trace are listed one by one: several for each column of a
+// large picture. If there are more, the longest step of every stretch of time is listed.
 const maxStepPoints = 8000
 
 // KindTimes sums the steps of one kind up.

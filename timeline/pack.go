@@ -23,8 +23,8 @@ func (p *part) works(k trace.TrackID) bool {
 // laneOrder orders the lanes of a packed device.
 var laneOrder = map[string]int{"compute": 0, "copies": 2, "annotations": 3, "waits and markers": 4}
 
-// lanes puts the slices of a device's streams on lanes by what they do. Every slice is on
-// one; its name, time and arguments are what they were.
+// lanes distributes the slices of a device's streams to lanes by the kind of their work. Every
+// slice is on one lane, with its name, time and arguments unchanged.
 func (p *part) lanes(g *trackGroup) []*packedTrack {
 	p.packOnce.Lock()
 	defer p.packOnce.Unlock()

@@ -14,8 +14,8 @@ type Pair struct {
 	Name string `json:"name"` // as A's timeline calls its trace, and B's where that differs
 }
 
-// Pairs matches the traces of two timelines: those of equal stage, replica and rank, and what is
-// left in its order, as long as both have some. onlyA and onlyB have no counterpart.
+// Pairs matches the traces of two timelines: first those of equal stage, replica and rank, then the
+// remaining ones in their order, as long as both have some. onlyA and onlyB have no counterpart.
 func Pairs(a, b *Timeline) (pairs []Pair, onlyA, onlyB []int) {
 	taken := make([]bool, len(b.parts))
 	match := make([]int, len(a.parts))

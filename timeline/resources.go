@@ -27,7 +27,7 @@ func (tl *Timeline) Memory() []HeldMemory {
 	return out
 }
 
-// Roofline is how fast the operators of one trace computed, and what its card can do.
+// Roofline says how fast the operators of one trace computed, and how fast the trace's card can.
 type Roofline struct {
 	Trace int    `json:"trace"`
 	Name  string `json:"name"`

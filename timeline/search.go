@@ -137,8 +137,8 @@ func (tl *Timeline) Search(ctx context.Context, s Search) (*Found, error) {
 	return out, nil
 }
 
-// Next returns the next slice of the same name on the same track, the one before if back;
-// nil if there is none.
+// Next returns the next slice of the same name on the same track, or the previous one if back is
+// set; nil if there is none.
 func (tl *Timeline) Next(id string, back bool) (*Ref, error) {
 	i, s, err := tl.slice(id)
 	if err != nil {

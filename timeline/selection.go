@@ -62,7 +62,8 @@ type texts struct {
 	of     [][]nameTexts // by trace and name
 }
 
-// nameTexts are the numbers +1 of a name and of what stands for it in a flame graph.
+// nameTexts are two numbers of a name, each +1: its own, and that of the frame that stands for it
+// in a flame graph.
 type nameTexts struct{ own, flame int32 }
 
 func newTexts(traces int) *texts {

@@ -15,7 +15,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/native"
 )
 
-// Limits of what is told beside the slices.
+// Limits of the answers beside the slices.
 const (
 	maxSpans    = 4000 // steps in one answer; more are merged by column
 	maxArrows   = 2000
@@ -133,8 +133,8 @@ func (tl *Timeline) stepOf(i int, s uint32) *Span {
 	return &out
 }
 
-// Native reports whether all traces are ranks of a pipeline of ours, of which Report says
-// more than single traces can.
+// Native reports whether all traces are ranks of a native pipeline, for which Report says more than
+// about single traces.
 func (tl *Timeline) Native() bool {
 	return !slices.ContainsFunc(tl.parts, func(p *part) bool {
 		return p.t.Meta.Format != native.Format && p.t.Meta.StageID < 0
@@ -246,7 +246,7 @@ func (tl *Timeline) Arrows(q Query) ([]Arrow, error) {
 	return out, nil
 }
 
-// crosses reports whether ids of a category of arrows hold in all traces: hand-offs, of
+// crosses reports whether arrow ids of a category hold in all traces: those of hand-offs do,
 // whoever wrote them.
 func crosses(category string) bool { return trace.Handoff(category) }
 

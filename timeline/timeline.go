@@ -1,11 +1,11 @@
-// Package timeline makes of traces what a person looks at: tracks in a tree, on one clock,
-// cut to a window and a width in pixels; what a slice is and which others belong to it;
-// where a text occurs; what an area adds up to.
+// Package timeline turns traces into what people look at: tracks in a tree, on one clock, cut to a
+// window and a width in pixels; what a slice is and which others are related to it; where a text
+// occurs; the sums over an area.
 //
-// A Timeline is made of traces that are read, and never changes them. All its times are ns
-// since its own start, which lies at StartNs; a trace's clock is moved by its Source.Clock.
-// Everything is safe for concurrent use. The package does no I/O; web/view is its HTTP
-// side, and docs/http.md describes what its answers mean.
+// A Timeline is made of traces that have been read, and never changes them. All its times are ns
+// since its own start, which lies at StartNs; Source.Clock maps a trace's clock to that of the
+// timeline. Everything is safe for concurrent use. The package does no I/O; web/view is its HTTP
+// side, and docs/http.md describes the answers.
 package timeline
 
 import (
@@ -205,7 +205,7 @@ func (tl *Timeline) Count() int {
 	return n
 }
 
-// Bytes returns the memory that the traces and what was made of them take, about.
+// Bytes returns about how many bytes of memory the traces and everything computed from them take.
 func (tl *Timeline) Bytes() int64 {
 	n := int64(0)
 	for _, p := range tl.parts {

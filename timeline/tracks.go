@@ -55,8 +55,8 @@ type Node struct {
 	Streams int  `json:"streams,omitempty"`
 }
 
-// Packing says whether a device's streams are shown as they are or as lanes by what they
-// do: compute, copies, a lane for every kind of collective.
+// Packing says whether a device's streams are shown as they are, or as lanes by kind of work:
+// compute, copies, and one for each kind of collective.
 type Packing string
 
 // The packings.

@@ -214,7 +214,7 @@ func stepsWords(s *TraceSteps) string {
 }
 
 // workWords says how the total work of the traces changed: that of the devices, or of the host if
-// there is no device work.
+// there is not a device work.
 func workWords(r *TraceReport) string {
 	who, a, b := "Device work takes", 0.0, 0.0
 	for _, device := range []bool{true, false} {

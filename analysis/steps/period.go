@@ -29,7 +29,7 @@ type token struct {
 }
 
 // byRepetition finds steps as the period of a sequence: of launches with the work that they
-// launched; of device work if launches are missing; of operators if there is no device.
+// launched; of device work if launches are missing; of operators if there is not a device.
 func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
 	tokens, what, method := launchTokens(d, g)
 	if len(d.calls)*2 < len(d.work) && !slices.ContainsFunc(g.of, func(x int32) bool { return x >= 0 }) {

@@ -90,8 +90,8 @@ type offer struct {
 // another daemon, dynolog perhaps, has the name.
 func Listen(dir string, log *slog.Logger) (*Daemon, error) { return listenAs(dir, log, credentials) }
 
-// whoSent returns the user who sent a datagram that came with oob, in which a process says
-// that its id is pid, or why it is not believed.
+// whoSent returns the user who sent a datagram that claims the process id pid, from the datagram's
+// out-of-band data oob. The error says why the claim is not believed.
 type whoSent func(oob []byte, pid int) (uid int, err error)
 
 func listenAs(dir string, log *slog.Logger, who whoSent) (*Daemon, error) {
@@ -128,7 +128,7 @@ func listenAs(dir string, log *slog.Logger, who whoSent) (*Daemon, error) {
 	return d, nil
 }
 
-// removeStale removes a socket that nobody reads.
+// removeStale removes a socket that no process reads from.
 func removeStale(name string) error {
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Net: "unixgram", Name: name})
 	if err == nil {

@@ -90,7 +90,7 @@ func (y *Dyno) serve() {
 	}
 }
 
-// answer reads one request and answers it; one that is none is not answered.
+// answer reads one request and answers it; other data are not answered.
 func (y *Dyno) answer(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(dynoTimeout)); err != nil {
 		return err

@@ -115,11 +115,11 @@ func newDriver(d *Daemon, to Target, log *slog.Logger, t timing) *Driver {
 	return k
 }
 
-// errClosed is why what was under way is given up.
+// errClosed is the cause with which work under way is given up.
 var errClosed = errors.New("the agent leaves")
 
-// Ended says that the process is no more. What it still had to write will not come, and
-// what it has written stays until it is collected.
+// Ended says that the process has ended. What it has not written yet will not come; what it has
+// written stays until it is collected.
 func (k *Driver) Ended() { k.cancel(fmt.Errorf("process %d has ended", k.to.PID)) }
 
 // Close gives up what is under way and removes all files.
@@ -220,10 +220,10 @@ type capture struct {
 	job  driver.Job
 	base string // its directory's name
 	dir  *traceDir
-	// ended is closed when the trace is there, or will not be; of what was never told to
-	// the process there is nothing to wait for.
+	// ended is closed when the trace exists or it is certain that it never will. If the process was
+	// never told to record, there is nothing to wait for.
 	ended chan struct{}
-	err   error // why there is no trace; valid after ended
+	err   error // why there is not a trace; valid after ended
 
 	packing sync.Mutex
 	handed  *driver.Files // what Files has answered
@@ -231,7 +231,7 @@ type capture struct {
 	mu      sync.Mutex
 	until   time.Time // when the process ends to record
 	told    bool      // the process has the request
-	dropped bool      // nobody wants the files any more
+	dropped bool      // the files are not needed any more
 	removed bool
 }
 
@@ -338,8 +338,9 @@ func (c *capture) awaitTrace(at, until time.Time) error {
 	}
 }
 
-// idle reports whether the process has asked since it should record and said that no
-// profiler is on in it: one that records, or writes what it has recorded, says that it is busy.
+// idle reports whether the process has asked for a config, after it should have begun to record,
+// and said that its profiler is off. A process that records, or writes its recording, says that it
+// is busy.
 func (c *capture) idle(at time.Time) bool {
 	p, ok := c.k.d.Process(c.k.to.PID)
 	return ok && !p.Busy && p.LastAsked.After(at.Add(c.k.time.slack))
@@ -357,7 +358,7 @@ func (c *capture) End(context.Context) (driver.Ended, error) {
 	return e, nil
 }
 
-// Files waits for the trace and packs it if the config says so.
+// Files waits for the trace and compresses it if the config says so.
 func (c *capture) Files(ctx context.Context) (driver.Files, error) {
 	select {
 	case <-c.ended:
@@ -398,8 +399,8 @@ func (c *capture) Writing() protocol.Writing {
 	return protocol.Writing{}
 }
 
-// Discard removes the files, now or when the process is done with them: what it was told
-// it does to the end.
+// Discard removes the files, at once or when the process has finished with them: it cannot be told
+// to stop.
 func (c *capture) Discard() error {
 	c.mu.Lock()
 	c.dropped = true

@@ -17,8 +17,7 @@ import (
 const (
 	// dirPrefix begins the names of the directories that agents make for traces.
 	dirPrefix = "kinetoscope-"
-	// leftoverAge is how long a trace that nobody has collected is kept, as long as a hub
-	// remembers its session.
+	// leftoverAge is how long an uncollected trace is kept: as long as a hub remembers its session.
 	leftoverAge = 7 * 24 * time.Hour
 	// maxSwept bounds the names that one sweep reads: others' files lie there too.
 	maxSwept = 100_000
@@ -126,8 +125,8 @@ func lives(pid int) bool {
 	return err == nil
 }
 
-// sweep removes the directories of agents that are dead: those without a whole trace
-// whose process is dead or idle, and those that nobody has collected for leftoverAge.
+// sweep removes the directories of agents that have died: those without a complete trace whose
+// process has died or is idle, and those that have not been collected for leftoverAge.
 func (k *Driver) sweep() {
 	k.mu.Lock()
 	mine := map[string]bool{}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passCredentials has the kernel say with each datagram who sent it.
+// passCredentials makes the kernel add the sender's credentials to each datagram.
 func passCredentials(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -58,7 +58,7 @@ func (u User) do(f func() error) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		// The thread is not given back: it ends with this goroutine, and its rights with it.
+		// The thread is not unlocked: it ends with this goroutine, and its rights end with it.
 		runtime.LockOSThread()
 		defer func() {
 			if p := recover(); p != nil {
@@ -85,7 +85,7 @@ func (u User) become() error {
 		0); no != 0 {
 		return u.refused(no)
 	}
-	// These calls have no error; asking for an impossible id tells who one is.
+	// These calls return no error, but a call with an impossible id returns the current one.
 	const nobody = -1
 	_, gidErr := unix.SetfsgidRetGid(u.GID)
 	gid, gidErr2 := unix.SetfsgidRetGid(nobody)

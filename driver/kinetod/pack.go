@@ -21,8 +21,8 @@ import (
 // copyBytes is how much of a trace is read at once.
 const copyBytes = 1 << 20
 
-// packing is the agent's own directory for the files that a rank hands over, made with the
-// first of them. Nobody else may write there. The zero value is ready; close ends it.
+// packing is the agent's own directory for files that a rank hands over, created with the first of
+// them. Other users cannot write there. The zero value is ready for use; close ends it.
 type packing struct {
 	mu   sync.Mutex
 	root *os.Root

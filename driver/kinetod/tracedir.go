@@ -13,7 +13,7 @@ import (
 // agent's disk for one process's sake.
 const maxTraceBytes = 64 << 30
 
-// User is whose rights are used for what lies in a process's directories.
+// User is the user whose rights are used for the files in a process's directories.
 type User struct {
 	UID    int
 	GID    int
@@ -88,8 +88,8 @@ func (d *traceDir) open(name string) (f *os.File, size int64, err error) {
 	return f, size, nil
 }
 
-// remove removes the directory and what is in it. If another stands in its place only the
-// contents go, for the name is not this directory's any more.
+// remove removes the directory and its files. If the path now leads to another directory, only the
+// files are removed.
 func (d *traceDir) remove() error {
 	err := d.as.do(func() error {
 		dir, err := d.root.Open(".")

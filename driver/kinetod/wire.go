@@ -21,7 +21,7 @@ const (
 	fixedBytes = 16
 	// maxPIDs bounds the pids of one request; libkineto sends itself and ten ancestors.
 	maxPIDs = 64
-	// maxDatagram is more than the largest request; what is longer is none.
+	// maxDatagram is more than the size of the largest request; longer datagrams are ignored.
 	maxDatagram = headerBytes + fixedBytes + 4*maxPIDs
 
 	// wantsActivities is the bit of a request's type that an idle profiler sets.
@@ -84,8 +84,8 @@ func encodeFrame(kind string, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// noInstances is the answer to kindContext: with it the client leaves its obsolete
-// profiler of CUPTI events off.
+// noInstances is the answer to kindContext with which the client leaves its obsolete profiler of
+// CUPTI events off.
 func noInstances() []byte {
 	b := make([]byte, 4)
 	binary.NativeEndian.PutUint32(b, ^uint32(0))

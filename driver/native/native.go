@@ -78,7 +78,7 @@ func (d *Driver) Prepare(_ context.Context, j driver.Job) (driver.Capture, error
 	}
 	w := newWriter(f, j.MaxBytes, func() { j.Over(protocol.StoppedByMaxBytes, nil) })
 	if j.Last > 0 {
-		w.end() // whoever looks back waits for the file
+		w.end() // a look back waits for the file
 	}
 	return &capture{d: d, job: j, file: w}, nil
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// How long a recording waits for room on its disk. The recorder keeps some generations
-// meanwhile, then counts drops; what it records disturbs nobody.
+// How long a recording waits for room on its disk. Meanwhile the recorder keeps some generations,
+// and then counts drops; the program that is recorded does not wait.
 const (
-	// roomPatience is for a disk that fills up while it records: somebody has to see that
-	// and make room.
+	// roomPatience is for a disk that fills up during a recording: a person has to notice that and
+	// make room.
 	roomPatience = 30 * time.Second
 	// endPatience is for one that is full when the recording ends: a hub waits for the
 	// answer, for session.DefaultStopTimeout.
@@ -73,11 +73,11 @@ func (w *writer) Write(p []byte) (written int, err error) {
 		if !time.Now().Before(until) {
 			return written, err
 		}
-		time.Sleep(roomPoll) // the goroutine is the file's own, and nobody can tell when there is room
+		time.Sleep(roomPoll) // the goroutine only serves this file, and no event announces free room
 	}
 }
 
-// end says that the recording is over and that somebody waits for the file.
+// end says that the recording is over and a caller waits for the file.
 func (w *writer) end() {
 	now := time.Now()
 	w.ended.CompareAndSwap(nil, &now)

@@ -80,8 +80,8 @@ func Read(root string, pid int) (Process, error) {
 
 func procDir(root string, pid int) string { return filepath.Join(root, strconv.Itoa(pid)) }
 
-// gone makes err an fs.ErrNotExist if the process has ended: reading what was opened
-// before fails in other ways then.
+// gone makes err an fs.ErrNotExist if the process has ended: reads of files that were opened before
+// then fail with other errors.
 func gone(dir string, err error) error {
 	if _, serr := os.Stat(dir); errors.Is(serr, fs.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("process %s has ended: %w (%v)", filepath.Base(dir), fs.ErrNotExist, err)
@@ -110,7 +110,7 @@ func bootTime(root string) (time.Time, error) {
 		root)
 }
 
-// stat is what is wanted of /proc/PID/stat.
+// stat holds the needed fields of /proc/PID/stat.
 type stat struct {
 	state  byte
 	parent int // 0 if it is out of sight
@@ -224,8 +224,9 @@ func splitArgs(s string) []string {
 	return strings.Split(s, "\x00")
 }
 
-// readEnv asks the ancestors if the process has written its title over its environment,
-// as setproctitle does: what they pass on is the same but for the launcher's own variables.
+// readEnv reads the environment. If the process has overwritten it with its title, as setproctitle
+// does, it reads the ancestors' environments, which are the same except for the launcher's own
+// variables.
 func readEnv(dir string, p *Process) error {
 	b, err := readBounded(filepath.Join(dir, "environ"), maxEnviron)
 	if err != nil {
@@ -280,7 +281,7 @@ func readDevices(dir string, p *Process) error {
 	}
 	seen := map[string]bool{}
 	for _, n := range names {
-		// A file that has been closed since, or is hidden, is none.
+		// A file that was closed meanwhile, or is hidden, is not counted.
 		if to, err := os.Readlink(filepath.Join(dir, n)); err == nil && isAccelerator(to) {
 			seen[to] = true
 		}
@@ -289,8 +290,8 @@ func readDevices(dir string, p *Process) error {
 	return nil
 }
 
-// isAccelerator knows the device files of NVIDIA, AMD, Intel and others' render nodes,
-// Ascend and the kernel's accel class. Control files such as nvidiactl are none: who only
+// isAccelerator recognises the device files of NVIDIA, AMD, Intel and others' render nodes, Ascend
+// and the kernel's accel class. Control files such as nvidiactl do not count: a process that only
 // asks for a driver's version opens them too.
 func isAccelerator(file string) bool {
 	if n, ok := strings.CutPrefix(file, "/dev/accel/"); ok {

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Roster gives processes their places and remembers who has which. The zero value is an
-// empty one. It is not safe for concurrent use.
+// Roster gives processes their places and remembers them. The zero value is empty. It is not safe
+// for concurrent use.
 type Roster struct {
 	seats map[identity]seat
 	env   map[identity]map[string]string // seen so far, also of those that are no ranks
@@ -40,7 +40,7 @@ type group struct {
 type seat struct {
 	Rank
 	claim  claim
-	group  group // by the first parent: another one adopts it when that ends
+	group  group // by the first parent: when it ends, another process adopts its children
 	tpSize int
 	seated bool // Replica is valid
 }
@@ -79,7 +79,7 @@ func (r *Roster) Place(ps []Process) (ranks []Rank, skipped []Skipped) {
 	return ranks, skipped
 }
 
-// recall completes each environment from what it was before and remembers it.
+// recall completes each environment with variables that were seen before, and remembers it.
 func (r *Roster) recall(ps []Process) {
 	env := make(map[identity]map[string]string, len(ps))
 	for i := range ps {
@@ -108,14 +108,14 @@ func claimOf(p Process) claim {
 
 func groupOf(c claim, p Process) group {
 	g := group{stage: c.stage, dp: c.dp, name: c.name, how: c.how}
-	if len(p.Ancestors) > 0 && p.Ancestors[0] > 1 { // everybody's parent is nobody's
+	if len(p.Ancestors) > 0 && p.Ancestors[0] > 1 { // process 1 is everybody's ancestor and makes no group
 		g.parent = p.Ancestors[0]
 	}
 	return g
 }
 
-// setRanks computes each rank and takes the places of those whose rank has changed. A
-// group's TP size never shrinks while a member is left: who stays keeps the rank.
+// setRanks computes each rank and frees the places of processes whose rank has changed. A group's
+// TP size never shrinks while a member is left, so that the members that stay keep their ranks.
 func setRanks(seats []*seat) {
 	size := map[group]int{}
 	for _, s := range seats {
@@ -176,7 +176,7 @@ type spot struct {
 	rank int
 }
 
-// hall is who sits where.
+// hall records which process has which place.
 type hall struct {
 	taken map[spot]bool
 	used  map[replica]bool

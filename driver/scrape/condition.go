@@ -105,9 +105,9 @@ func (e *UnknownError) Error() string {
 	return text
 }
 
-// Judge puts a condition to two samples of one server, of which before may be nil. The value
-// is not known, and the condition then does not hold, where there were no observations
-// between the two. The error is an *UnknownError.
+// Judge evaluates a condition on two samples of one server; before may be nil. If there were no
+// observations between the two samples, the value is not known and the condition does not hold. The
+// error is an *UnknownError.
 func (c *Condition) Judge(before, now *Sample) (value float64, known, holds bool, err error) {
 	l, known, err := c.left.value(before, now)
 	if err != nil || !known {
@@ -178,7 +178,7 @@ func (t term) value(before, now *Sample) (float64, bool, error) {
 	return 0, false, &UnknownError{Name: t.name, Like: near(t.name, now)}
 }
 
-// find is the full name of what is typed.
+// find returns the full name for an abbreviated one.
 func find[T any](in map[string]T, name string) (string, bool) {
 	for _, full := range append([]string{name}, Short[name]...) {
 		if _, ok := in[full]; ok {

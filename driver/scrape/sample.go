@@ -23,8 +23,8 @@ const (
 	fetchTimeout = 10 * time.Second
 )
 
-// Sample is what a server said at one time. Values of all label sets of a name are summed:
-// of several engines behind one server it is what they do together.
+// Sample is a server's metrics at one time. Values of all label sets of a name are summed, so for
+// several engines behind one server it describes them together.
 type Sample struct {
 	At time.Time
 	// Values are of gauges and counters.

@@ -1,6 +1,6 @@
-// Package conversion makes a session's artifacts of what its ranks left: traces, sheets,
-// stacks and memory of each, the timeline and the report of all. It is the hub's job of a
-// session that has been collected; package convert knows one rank, package hub when.
+// Package conversion makes a session's artifacts from the files of its ranks: traces, sheets,
+// stacks and memory snapshots of each, the timeline and the report of all. The hub runs it as a job
+// for each collected session. Package convert converts one rank; package hub decides when.
 package conversion
 
 import (
@@ -86,16 +86,16 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 	return convert.Trace(ctx, t, missing{in.Run, have, !strings.HasSuffix(ready, store.RegionsExt)}, o)
 }
 
-// missing is a sink that keeps what is there already: a rank's own file counts more than
-// one made from its trace.
+// missing is a sink that keeps existing files: a rank's own file is preferred to one made from its
+// trace.
 type missing struct {
 	convert.Sink
 	have  map[string]bool
 	whole bool // the rank's trace is there, plain or packed
 }
 
-// Write implements convert.Sink. Of a file that is there it reads nothing; the artifact
-// without a hash says that it is not new.
+// Write implements convert.Sink. If the file exists it reads nothing from src; the returned
+// artifact then has no hash, which says that it is not new.
 func (m missing) Write(name string, kind protocol.ArtifactKind, src io.Reader) (protocol.Artifact, error) {
 	if m.have[name] || m.whole && kind == protocol.KindTrace {
 		return protocol.Artifact{Name: name, Kind: kind}, nil
@@ -103,7 +103,7 @@ func (m missing) Write(name string, kind protocol.ArtifactKind, src io.Reader) (
 	return m.Sink.Write(name, kind, src)
 }
 
-// hasMemory reports whether t holds allocations, of which a snapshot can be made.
+// hasMemory reports whether t holds allocations, from which a snapshot can be made.
 func hasMemory(t *trace.Trace) bool {
 	for _, n := range t.Instants.Name {
 		if t.String(n) == "[memory]" {

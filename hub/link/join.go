@@ -11,8 +11,8 @@ import (
 // attach to the hub that listens at the port agreed on.
 const joinFile = "kinetoscope/nats"
 
-// PublishJoin tells the processes of this user, and nobody else, where they may attach. The
-// returned function takes it back.
+// PublishJoin tells the processes of this user, and of no other, where they can attach. unpublish
+// withdraws that.
 func PublishJoin(url string) (unpublish func(), err error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {

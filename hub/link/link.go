@@ -45,10 +45,10 @@ type Config struct {
 	// As is the identity of this connection, as package protocol has them. The server holds
 	// it to that; a connection with the hub's own credential may leave it out.
 	As string
-	// Cert and Key are PEM files with which this end shows who it is, "" for neither.
+	// Cert and Key are PEM files of this side's certificate, "" for none.
 	Cert, Key string
-	// Creds is a file with which this end shows who it is to a cluster that has users of its
-	// own: a .creds file of a JWT and its seed, or an nkey's seed alone; "" for neither.
+	// Creds is a file with this side's credentials for a cluster with users of its own: a .creds
+	// file of a JWT and its seed, or an nkey's seed alone; "" for none.
 	Creds string
 	// CA is a PEM file with the authorities that may have signed the server's
 	// certificate, "" for the system's.

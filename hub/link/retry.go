@@ -38,7 +38,7 @@ func Retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// unavailable reports whether err says that nobody was there to answer, or not yet.
+// unavailable reports whether err says that no service answered, or none yet.
 func unavailable(err error) bool {
 	for _, e := range []error{jetstream.ErrNoStreamResponse, nats.ErrNoResponders, nats.ErrTimeout,
 		nats.ErrDisconnected,

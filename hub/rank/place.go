@@ -26,9 +26,8 @@ func (e *TakenError) Error() string {
 		e.By.StartedAt.Format(time.RFC3339))
 }
 
-// Free returns a *TakenError if a process that answers has the place of id, and no error if
-// none has, or if there is no hub yet to know of one. Ask before anything is done in the
-// rank's name; Join asks again.
+// Free returns a *TakenError if another process serves the place of id, and nil if none does or if
+// there is no hub yet. Call it before doing anything in the rank's name; Join checks again.
 func Free(ctx context.Context, nc *nats.Conn, id protocol.RankID) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -44,7 +43,7 @@ func Free(ctx context.Context, nc *nats.Conn, id protocol.RankID) error {
 	return free(ctx, nc, kv, id, "")
 }
 
-// free is Free for the incarnation own, whose presence is no other's.
+// free is Free for the incarnation own, whose own presence does not count.
 func free(ctx context.Context, nc *nats.Conn, kv jetstream.KeyValue, id protocol.RankID, own string) error {
 	holder, err := holder(ctx, kv, id)
 	if err != nil || holder == nil || holder.Incarnation == own {
@@ -60,7 +59,7 @@ func free(ctx context.Context, nc *nats.Conn, kv jetstream.KeyValue, id protocol
 	return &TakenError{By: *holder}
 }
 
-// holder returns who announces itself as id, nil if nobody does.
+// holder returns the process that announces itself as id, nil if there is none.
 func holder(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID) (*protocol.RankInfo, error) {
 	e, err := kv.Get(ctx, id.Key())
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -71,7 +70,7 @@ func holder(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID) (*pr
 	}
 	info := new(protocol.RankInfo)
 	if json.Unmarshal(e.Value(), info) != nil || info.RankID != id {
-		return nil, nil // nobody who could be asked
+		return nil, nil // no process that could be asked
 	}
 	return info, nil
 }

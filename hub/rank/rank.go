@@ -33,8 +33,8 @@ const (
 	// maxInFlight bounds the requests a rank works on at a time; a hub has a few
 	// under way, and a flood is refused instead of queued.
 	maxInFlight = 64
-	// presenceTimeout bounds one renewal, so that a slow one delays the next
-	// little and the hub does not see a gap of PresenceTTL.
+	// presenceTimeout bounds one renewal, so that a slow one delays the next only a little and the
+	// hub sees no gap of PresenceTTL.
 	presenceTimeout = 2 * time.Second
 	// retryInterval is how often Join looks for the hub's buckets.
 	retryInterval = 100 * time.Millisecond
@@ -282,8 +282,8 @@ func (m *Member) SetReady(ctx context.Context, ready bool) error {
 	return m.Update(ctx, func(i *protocol.RankInfo) { i.Ready = ready })
 }
 
-// Update changes what the rank announces and announces it at once. Who the rank
-// is does not change: RankID and Incarnation are put back.
+// Update changes what the rank announces and announces it at once. The identity cannot be changed:
+// RankID and Incarnation are restored.
 func (m *Member) Update(ctx context.Context, change func(*protocol.RankInfo)) error {
 	m.mu.Lock()
 	change(&m.info)
@@ -329,8 +329,8 @@ func (m *Member) announce(ctx context.Context) error {
 	return nil
 }
 
-// session is what the rank is armed for or records now. A handler that panics is asked
-// again by whoever wants to know.
+// session returns the session that the rank is armed for or records. If the handler panics, the
+// next caller asks it again.
 func (m *Member) session() string {
 	s, _ := guard(func() (any, error) { return m.h.Status(m.ctx), nil })
 	if st, ok := s.(protocol.RankStatus); ok && (st.State == protocol.StateArmed ||

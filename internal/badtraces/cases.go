@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Case is a directory of files and what they hold.
+// Case is a directory of files with their expected content.
 type Case struct {
 	Kind, Name string
 	Files      []File

@@ -25,8 +25,8 @@ const (
 	// interval is how often the watch looks. What several cores can touch meanwhile, 4 MB
 	// each, is within a reserve; looking takes some 10 µs.
 	interval = 2 * time.Millisecond
-	// ownGrowth is how much more of the program's own code and tables is paged in once a
-	// trace is read and written, beyond what is there when the amount is set.
+	// ownGrowth is how many bytes of the program's own code and tables are paged in when a trace is
+	// read and written, beyond those already there when the limit is set.
 	ownGrowth = 16 << 20
 	// perWorker is what a scanning goroutine of a trace's reader takes at the most, which is
 	// that of a reader with one: four blocks of text of 4 MiB, the rows that are made of them,
@@ -81,8 +81,8 @@ func (c *Ceiling) collect() int64 { return c.limit - 3*c.reserve() - c.base }
 // reserve is a part of the amount that is kept free.
 func (c *Ceiling) reserve() int64 { return max(c.limit/reserves, leastReserve) }
 
-// Traces returns how many bytes traces may take at a time if workers goroutines scan, and
-// what is made of a trace beside it takes appetite times as much as the trace.
+// Traces returns how many bytes traces may take at a time if workers goroutines scan, and the work
+// on a trace takes appetite times as much memory as the trace.
 func (c *Ceiling) Traces(workers int, appetite float64) int64 {
 	rest := c.collect() - int64(workers)*perWorker
 	return max(1, int64(float64(rest)/(1+appetite)))
@@ -95,8 +95,8 @@ func (c *Ceiling) For(traces int64, workers int, appetite float64) int64 {
 	return max(c.limit, need+3*leastReserve, need*reserves/(reserves-3))
 }
 
-// Workers returns how many goroutines may scan: as many as asked for, but their buffers
-// take no more than half of what there is.
+// Workers returns how many goroutines may scan: at most asked, and so many that their buffers take
+// no more than half of the memory.
 func (c *Ceiling) Workers(asked int) int {
 	return max(1, min(asked, int(c.collect()/2/perWorker)))
 }

@@ -150,7 +150,7 @@ func skipped(f *Fault, at []Point, why error) (out []Cell) {
 	return out
 }
 
-// cell breaks the product once and looks at what it did.
+// cell breaks the product once and examines the result.
 func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen *witness, rnd *rand.Rand) (cell Cell) {
 	cell = Cell{Fault: f.Name, At: at}
 	begun := time.Now()
@@ -183,7 +183,7 @@ func (c *Config) cell(ctx context.Context, f *Fault, at Point, p *product, seen 
 	if err := quiet(ctx, p); err != nil {
 		broken("%v", err)
 	}
-	if list, err = ended(ctx, p, before); err != nil { // with what came late, and looks back that began meanwhile
+	if list, err = ended(ctx, p, before); err != nil { // with late files, and looks back that began meanwhile
 		broken("%v", err)
 	}
 	for i := range list {

@@ -84,12 +84,12 @@ func message(body []byte) string {
 	return string(body)
 }
 
-// settleTimeout is how long what is said of an ended session may differ from door to door: a
-// late part is written, listed and shown one after the other.
+// settleTimeout is how long the answers about an ended session may differ between the ways to ask:
+// a late part is written, listed and shown one after the other.
 const settleTimeout = 10 * time.Second
 
-// checkSession holds an ended session against what is promised of one, and returns what does
-// not hold even when all has settled.
+// checkSession compares an ended session with the promises about sessions, and returns those that
+// are still broken when everything has settled.
 func checkSession(ctx context.Context, p *product, id string) (broken []string) {
 	_ = until(ctx, settleTimeout, "a session to keep its promises", func() bool { // what it does not is returned
 		st, err := p.session(ctx, id)
@@ -145,7 +145,7 @@ func checkStatus(ctx context.Context, p *product, st *session.Status) (broken []
 	return broken
 }
 
-// checkRank holds a rank's end against what is promised of it.
+// checkRank compares a rank's end with the promises about ranks.
 func checkRank(st *session.Status, r *protocol.RankStatus) (broken []string) {
 	add := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
 	if !r.State.Terminal() {
@@ -166,8 +166,8 @@ func checkRank(st *session.Status, r *protocol.RankStatus) (broken []string) {
 	return broken
 }
 
-// nothingToKeep is what is said of ranks that recorded nothing: they were not there, or were
-// told to drop the session before it began.
+// nothingToKeep matches the reasons of ranks that recorded nothing: they were absent, or were told
+// to drop the session before it began.
 var nothingToKeep = regexp.MustCompile(
 	`not there when the session began|nothing of what it recorded|recorded nothing yet|left no recording|aborted: `)
 

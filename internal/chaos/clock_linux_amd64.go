@@ -190,7 +190,7 @@ func threadElsewhere(dir string, entry uint64) bool {
 	return pc < entry || pc >= entry+jumpSize
 }
 
-// setBy is how far a clock is set: nobody could take it for drift or a slow message.
+// setBy is by how much a clock is set: too much for drift or a slow message.
 const setBy = time.Hour
 
 // setClock sets a rank's wall clock, forward or back.
@@ -210,7 +210,7 @@ func setClock(ctx context.Context, t target) (func() error, error) {
 	return func() error { return c.set(0) }, c.set(by)
 }
 
-// clockNeeds tries on a process of its own whether another's vDSO may be written to.
+// clockNeeds tests, on a process of its own, whether the vDSO of another process can be written to.
 func clockNeeds() error {
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {

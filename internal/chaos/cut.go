@@ -43,8 +43,8 @@ stage_args:
     final_output_type: audio
 `
 
-// relay is a cable between a rank and its hub. Cut, it holds what is under way and lets it
-// through when it is mended, as TCP does.
+// relay is a connection between a rank and its hub that can be cut. While it is cut it holds the
+// data under way, and delivers them when it is mended, as TCP does.
 type relay struct {
 	ln    net.Listener
 	to    string
@@ -154,7 +154,7 @@ func (r *relay) close() {
 	r.wg.Wait()
 }
 
-// apart is a rank that somebody started on another host, and the cable to it.
+// apart is a rank that was started by hand on another host, and its connection.
 type apart struct {
 	cable *relay
 	cmd   *exec.Cmd

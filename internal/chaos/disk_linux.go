@@ -15,9 +15,9 @@ import (
 // insideEnv tells a process that it has a mount namespace of its own.
 const insideEnv = "KINETOSCOPE_CHAOS_INSIDE"
 
-// Inside runs this program again in a mount namespace of its own, where small disks can be
-// made that nobody else sees and that go with it, and returns its exit code. ok is false
-// if there is no right to that, or the process is inside already; the caller goes on then.
+// Inside runs this program again in a mount namespace of its own, where it can make small disks
+// that are invisible outside and vanish with it, and returns the exit code. ok is false if that is
+// not permitted, or if the process is inside already; the caller continues then.
 func Inside() (code int, ok bool) {
 	if os.Getenv(insideEnv) != "" || os.Geteuid() != 0 {
 		return 0, false
@@ -35,8 +35,8 @@ func Inside() (code int, ok bool) {
 	return cmd.ProcessState.ExitCode(), true
 }
 
-// smallDisks puts small disks in the place of the product's directories. It is an error
-// where there is no namespace for them.
+// smallDisks mounts small disks on the product's directories. It is an error if there is no
+// namespace for them.
 func smallDisks(dirs ...string) error {
 	if os.Getenv(insideEnv) == "" {
 		return errors.New("small disks need root and a mount namespace")

@@ -37,8 +37,8 @@ type Fault struct {
 	Name string
 	// Needs says why it cannot be struck on this machine; nil: it always can.
 	Needs func() error
-	// Strike breaks something; what it returns mends it again, nil if nothing is to mend.
-	// Its error is that it could not strike.
+	// Strike breaks something. It returns a function that mends it, nil if nothing has to be
+	// mended. The error means that nothing was broken.
 	Strike strike
 	// At are the points where it makes sense; nil is all.
 	At []Point

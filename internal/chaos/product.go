@@ -121,7 +121,7 @@ func (p *product) stop() {
 	p.cmd = nil
 }
 
-// kill ends it as nobody should.
+// kill ends the product without any warning.
 func (p *product) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
@@ -236,8 +236,8 @@ func (p *product) session(ctx context.Context, id string) (*session.Status, erro
 	return st, nil
 }
 
-// struck is the session that was under way when something broke: the first after the one of
-// that id which is no look back of the server's own. It is nil if there is none.
+// struck returns the session that was under way when something broke: the first session after the
+// one with the id after that is not a look back of the server itself. It is nil if there is none.
 func (p *product) struck(ctx context.Context, after string) (*session.Status, error) {
 	list, err := p.since(ctx, after)
 	for i := range list {
@@ -261,7 +261,7 @@ func (p *product) said(ctx context.Context, id string) (st session.Status, err e
 	return st, nil
 }
 
-// chat sends a request; only 200 and a 503 that says so are answers.
+// chat sends a request; only 200, and a 503 with a reason, count as answers.
 func (p *product) chat(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

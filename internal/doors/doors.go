@@ -1,5 +1,5 @@
-// Package doors compares, in tests, what several ways of asking say of one quantity: a verb, the
-// report, a page, a file. A user who asks twice must not get two numbers.
+// Package doors compares, in tests, the answers of several ways of asking for one quantity: a verb,
+// the report, a page, a file. A user who asks twice must not get two numbers.
 package doors
 
 import (
@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Doors is what was said: by quantity, by door.
+// Doors are the answers: by quantity, then by way of asking.
 type Doors map[string]map[string]float64
 
 // Say notes what a door says of a quantity. A door that says a quantity twice must say the same.

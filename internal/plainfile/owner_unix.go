@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// openFlags open no link, and wait for nobody where the file is a pipe.
+// openFlags follow no link, and do not wait if the file is a pipe.
 const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // Owner says whose a file is and how many names it has; ok is false where files have no owner.

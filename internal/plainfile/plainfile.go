@@ -1,5 +1,5 @@
-// Package plainfile opens files that somebody else may have made or replaced: what is read
-// is a plain file of the user that is expected, with one name, or nothing.
+// Package plainfile opens files in directories where other users may have replaced them: it only
+// opens a regular file of the expected user that has one name.
 package plainfile
 
 import (
@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// Open opens name in root to be read. It waits for nobody, and does not leave root. The
-// file must be a plain one that belongs to user uid and has no other name.
+// Open opens the file name in root for reading. It does not block, and does not leave root. The
+// file must be a regular one that belongs to user uid and has no other name.
 func Open(root *os.Root, name string, uid int) (f *os.File, size int64, err error) {
 	if f, err = root.OpenFile(name, os.O_RDONLY|openFlags, 0); err != nil {
 		return nil, 0, err

@@ -31,7 +31,7 @@ const (
 	siteTimeout = 10 * time.Second
 	// database is the module that the site is made of, and its maker.
 	database = "golang.org/x/vulndb"
-	// attempts is how often what comes over a network is tried.
+	// attempts is how often a download is tried.
 	attempts = 3
 	// staleAfter is when a database is so old that this is said. It changes every day.
 	staleAfter = 60 * 24 * time.Hour
@@ -165,7 +165,7 @@ func answers(ctx context.Context, url string) bool {
 	if err != nil {
 		return false
 	}
-	_, _ = io.Copy(io.Discard, r.Body) // what it says does not matter
+	_, _ = io.Copy(io.Discard, r.Body) // the body does not matter
 	return errors.Join(r.Body.Close()) == nil && r.StatusCode == http.StatusOK
 }
 
@@ -179,7 +179,7 @@ func again(ctx context.Context, f func() error) (err error) {
 	return err
 }
 
-// output runs a command of Go outside of any module and returns what it prints.
+// output runs a go command outside of any module and returns what it prints.
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = os.TempDir()

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// Ranks know each other by keys: each makes one for itself alone, and its address, which it
-// tells the others over the control plane, has the key's hash behind a '#'. Connections are
-// TLS 1.3 with that key on both ends and no authority; who has another key is a stranger.
+// Ranks authenticate each other by keys. Each rank makes a key for itself; its address, which it
+// publishes over the control plane, contains the key's hash after a '#'. Connections are TLS 1.3
+// with these keys on both ends and without an authority; a peer with any other key is refused.
 
 // keyMark separates a rank's network address from the hash of its key.
 const keyMark = "#"
@@ -34,7 +34,7 @@ func newIdentity() (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nobody reads the dates: the key is the process's and ends with it.
+	// The dates are not checked: the key is used only by this process and ends with it.
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
@@ -48,11 +48,11 @@ func hashOf(der []byte) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// config lets in whoever has one of the keys.
+// config accepts peers that have one of the keys.
 func (i *identity) config(keys ...string) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{i.cert}, MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAnyClientCert,
-		InsecureSkipVerify: true, // VerifyConnection does it: there is no authority
+		InsecureSkipVerify: true, // there is no authority; VerifyConnection checks the key
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if !slices.Contains(keys, keyOf(s)) {
 				return errStranger
@@ -63,7 +63,7 @@ func (i *identity) config(keys ...string) *tls.Config {
 	}
 }
 
-// errStranger refuses whoever has none of the group's keys.
+// errStranger refuses a peer that has none of the group's keys.
 var errStranger = errors.New("its key is none of this group's")
 
 // keyOf is the hash of the other end's key, "" if it showed none.

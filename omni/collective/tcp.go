@@ -61,8 +61,8 @@ func Listen(addr string) (*Listener, error) {
 	return &Listener{ln: ln.(*net.TCPListener), id: id}, nil
 }
 
-// Addr is the address that peers dial, and the hash of this rank's key, by which they know
-// it. It is no secret, but whoever could change it on its way could stand for this rank.
+// Addr is the address that peers dial, with the hash of this rank's key, by which they authenticate
+// it. It is not secret, but an attacker who could change it on its way could impersonate this rank.
 func (l *Listener) Addr() string { return l.ln.Addr().String() + keyMark + l.id.hash }
 
 // Close stops listening. A group that was joined through l goes on.
@@ -298,7 +298,7 @@ func (j *joining) accept(ctx context.Context, l *Listener) {
 // greet answers a hello and returns what to talk over from then on. ours says that the peer names this group, so that
 // an error is a mistake in how it was set up and not a stranger at the door.
 func (j *joining) greet(raw net.Conn) (on net.Conn, rank int, ours bool, err error) {
-	c := tls.Server(raw, j.own.config(j.keys[j.rank+1:]...)) // who may dial
+	c := tls.Server(raw, j.own.config(j.keys[j.rank+1:]...)) // the peers that may dial
 	if err := c.Handshake(); err != nil {
 		return nil, 0, false, fmt.Errorf("%s does not join: %w", c.RemoteAddr(), err)
 	}

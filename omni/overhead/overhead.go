@@ -26,7 +26,7 @@ const (
 	StateRecording = "recording" // a session that records from its start
 )
 
-// Limits of what is asked of the pipeline.
+// Limits of the load on the pipeline.
 const (
 	// callTimeout bounds one question to the ranks. They answer beside their steps; a
 	// Python rank may be late by the export of a trace.
@@ -149,7 +149,8 @@ func Measure(ctx context.Context, eng omni.API, o Options) (_ *Report, err error
 	return m.report(), nil
 }
 
-// states are what takes turns. Where no rank has a flight recorder it is no state.
+// states returns the states that take turns. If no rank has a flight recorder, the flight recorder
+// is not among them.
 func states(o Options, flying bool, stages []omni.StageInfo) []state {
 	delay, none := never, 0
 	out := []state{{name: StateOff}}
@@ -233,8 +234,8 @@ func (m *meter) turn(ctx context.Context, s *state) (t turn, err error) {
 	return t, err
 }
 
-// endSession stops the state's session, removes its run, and says what was wrong with it:
-// a recording that did not cover its round measured something else.
+// endSession stops the state's session, removes its run, and returns what was wrong with it: a
+// recording that did not cover its round measured something else.
 func (m *meter) endSession(ctx context.Context, s *state) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
@@ -258,8 +259,8 @@ func drops(st *session.Status) (n uint64) {
 	return n
 }
 
-// covered says which rank did not do what its state is: record from beginning to end,
-// or not at all.
+// covered names a rank that did not do what the state requires: record from beginning to end, or
+// not at all.
 func covered(st *session.Status, records bool) error {
 	for _, stage := range st.Stages {
 		for _, r := range stage.Ranks {

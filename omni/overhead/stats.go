@@ -31,8 +31,8 @@ const MinRounds = 6
 // MaxRounds bounds a measurement: a thousand rounds tell effects of the noise's thirtieth.
 const MaxRounds = 1000
 
-// Compare returns the ratios of with to base, nil if no round has both. A value that is
-// not positive is none.
+// Compare returns the ratios of with to base, nil if no round has both. Values that are not
+// positive do not count.
 func Compare(base, with []float64) *Ratio {
 	var all []float64
 	for i := range min(len(base), len(with)) {
@@ -82,7 +82,7 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }
 
-// median of the positive ones of values, 0 if there are none.
+// median returns the median of the positive values, 0 if there are none.
 func median(values []float64) float64 {
 	values = slices.DeleteFunc(slices.Clone(values), func(v float64) bool { return !(v > 0) })
 	slices.Sort(values)

@@ -59,7 +59,7 @@ func (r *Report) summary(i int) string {
 	return r.States[i] + ": " + strings.Join(effects, ", ") + "."
 }
 
-// percent writes a ratio as what it adds.
+// percent writes a ratio as the percentage that it adds.
 func percent(ratio float64) string { return fmt.Sprintf("%+.1f%%", (ratio-1)*100) }
 
 // table has a row a phase, and the requests' last.

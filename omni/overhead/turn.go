@@ -145,7 +145,7 @@ func (m *meter) rested(ctx context.Context) error {
 	return nil
 }
 
-// subtract returns what was added from before to after.
+// subtract returns the durations that were added between before and after.
 func subtract(after, before map[phaseKey]wire.Durations) (map[phaseKey]wire.Durations, error) {
 	out := map[phaseKey]wire.Durations{}
 	for key, b := range before {

@@ -19,7 +19,7 @@ const framePrefix = 8
 // times what one request hands over.
 const maxParts = 4096
 
-// EncodeFrame returns a frame of head, marshalled as JSON, and what goes with it.
+// EncodeFrame returns a frame: head, marshalled as JSON, then tensors and blobs.
 func EncodeFrame(head any, tensors [][]float32, blobs [][]byte) ([]byte, error) {
 	if len(tensors) > maxParts || len(blobs) > maxParts {
 		return nil, fmt.Errorf("encode frame: %d tensors and %d blobs, at most %d each", len(tensors), len(blobs),

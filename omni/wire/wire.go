@@ -147,9 +147,8 @@ func Decode(data []byte) (*Message, error) {
 	return m, nil
 }
 
-// Sampled reports whether a request is one of those recorded with sample_requests
-// every, unless a trace context says so. It depends on the id alone, so that every stage
-// and rank decides alike.
+// Sampled reports whether a session with sample_requests every records a request that has no trace
+// context. It depends only on the id, so that every stage and rank decides alike.
 func Sampled(id string, every int) bool {
 	return every <= 1 || (Flow(id, 0, 0, 0)>>1)%uint64(every) == 0 // the lowest bit is always set
 }
@@ -164,8 +163,8 @@ func (r *Request) Hop(stage int) int {
 	return -1
 }
 
-// CheckSender refuses a message that came in on subject and says that it is of another
-// stage, or does what its sender has no business to do.
+// CheckSender refuses a message that arrived on subject if it claims another sender, or if its kind
+// is not one that the sender may send.
 func CheckSender(subject string, m *Message) error {
 	sender := subject[strings.LastIndexByte(subject, '.')+1:]
 	var ofHub bool

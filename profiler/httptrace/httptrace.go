@@ -88,8 +88,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	finished = true
 }
 
-// response notes status and size. Unwrap lets http.ResponseController reach Flush,
-// Hijack and the deadlines of what it wraps.
+// response notes status and size. Unwrap lets http.ResponseController reach Flush, Hijack and
+// deadlines of the wrapped writer.
 type response struct {
 	http.ResponseWriter
 	status int

@@ -81,7 +81,7 @@ func (w *perfettoWriter) Close(context.Context) error {
 	return err
 }
 
-// errNothing reports that there is no trace to write into the file.
+// errNothing reports that there is not a trace to write into the file.
 var errNothing = errors.New("there is no trace to write")
 
 // gathered writes formats that need all ranks at once.

@@ -1,6 +1,6 @@
-// Answers of the server that made this file, for the page in it: what the page asks is
-// looked up among what was recorded. The timeline is recorded at several resolutions;
-// beyond the finest the boxes stand for what they hold together.
+// Answers in place of the server that made this file. The page's questions are looked up among the
+// recorded answers. The timeline was recorded at several resolutions; when the page zooms beyond
+// the finest one, a box stands for all slices that it merged.
 (() => {
   const text = (id) => document.getElementById(id).textContent;
   const info = JSON.parse(text("kt-info"));

@@ -1,7 +1,7 @@
 // The server's endpoints that this page uses; docs/http.md describes them.
 
-// Refusal is an answer that says no: the server's words, what to do about it, and
-// the session in the way.
+// Refusal is an error with the server's words, what to do about it, and the session that is in the
+// way.
 export class Refusal extends Error {
   constructor(status, body, text) {
     super(body.error?.message ?? `the server answered ${status} ${text}`.trim());
@@ -9,10 +9,10 @@ export class Refusal extends Error {
   }
 }
 
-// clockSkewMs is the server's clock less this one's, to the second.
+// clockSkewMs is the server's clock minus this browser's, to the second.
 export let clockSkewMs = 0;
 
-// sync takes the server's clock from what it has just said.
+// sync updates clockSkewMs from a time that the server has just sent.
 export const sync = (at) => { clockSkewMs = Date.parse(at) - Date.now(); };
 
 async function ask(path, options) {
@@ -29,7 +29,7 @@ async function request(method, path, body, headers = {}) {
     body: body ? JSON.stringify(body) : undefined,
   });
   const data = await res.json().catch(() => ({}));
-  // A server that is not ready says so with a status and the body of one that is.
+  // A server that is not ready answers with an error status and the same body as one that is.
   if (!res.ok && !data.stages) throw new Refusal(res.status, data, res.statusText);
   return data;
 }

@@ -1,7 +1,7 @@
 // What the comparison asks the server; docs/http.md describes the answers.
 import { forRun, json } from "./tl-data.js";
 
-// of are the questions about runs a and b.
+// of returns the questions about runs a and b.
 export function of(a, b) {
   const pair = (p) => ({ a, b, trace_a: p.a, trace_b: p.b });
   return {

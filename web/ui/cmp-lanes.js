@@ -112,7 +112,7 @@ export class Lane {
 
   closerPath() {}
 
-  // closerSteps reads the steps of the window once they were merged.
+  // closerSteps asks for the steps of the window if the steps at hand were merged.
   closerSteps() {
     clearTimeout(this.closing);
     this.closing = setTimeout(async () => {
@@ -132,7 +132,7 @@ export class Lane {
   still() { return Boolean(this.info) && !this.store.busy && !this.store.next && this.store.held.size + this.store.curves.size > 0; }
 }
 
-// bind gives a lane its hands: wheel, drag, click, keys in the list of its tracks.
+// bind handles a lane's input: wheel, drag, click, and keys in the list of its tracks.
 function bind(lane) {
   const { both, el, main, ruler } = lane;
   const { canvas, labels } = main;
@@ -223,8 +223,8 @@ function bind(lane) {
   });
 }
 
-// Both are the two lanes and what they share. changed is told when what the address shows has
-// changed, fail what went wrong.
+// Both are the two lanes and what they share. changed is called when the state in the address has
+// changed, fail when something went wrong.
 export class Both {
   r0 = 0; // the window, in ns from the lock
   r1 = 1;

@@ -1,5 +1,5 @@
-// Sections of the comparison: what A and B are, the verdict, latencies, steps, and where the
-// time went. The server says it all; here it only gets its form.
+// Sections of the comparison: the two captures, the verdict, latencies, steps, and where the time
+// went. The server computes all of it; this module only lays it out.
 import { h, svg } from "./dom.js";
 import { colors } from "./tl-color.js";
 import { count, dur, percent, plural } from "./units.js";
@@ -10,12 +10,12 @@ export const head = (...names) => h("thead", {}, h("tr", {}, names.map((n) => h(
 export const mark = (side) => h("span", { class: `side ${side}`, "aria-label": `side ${side.toUpperCase()}` }, side.toUpperCase());
 export const signed = (ns) => (ns === 0 ? "0" : `${ns < 0 ? "−" : "+"}${dur(Math.abs(ns))}`);
 
-// kindName is what people call steps of a kind; of some it is not known.
+// kindName is the name of a kind of step in sentences; steps of unknown kind are just "step".
 export const kindName = (kind) => (kind === "step" ? "step" : `${kind.replaceAll("_", " ")} step`);
 
 const MANY = 10; // times as much are a factor rather than a share
 
-// change writes how b differs from a, longer in red, shorter in green; what may be chance is pale.
+// change writes how b differs from a: red if longer, green if shorter, pale if it may be chance.
 export function change(a, b, sure = true) {
   if (!(a > 0) || !(b > 0)) return h("span", { class: "quiet" }, a > 0 ? "only A" : b > 0 ? "only B" : "–");
   const x = (b - a) / a;
@@ -25,7 +25,7 @@ export function change(a, b, sure = true) {
 
 const sure = (x, few) => (few ? h("span", { class: "quiet" }, "too few") : x.significant ? h("span", { class: "sure" }, "no chance") : h("span", { class: "quiet" }, `may be chance (p ${x.chance.toPrecision(2)})`));
 
-// captures are the two headers; what differs is marked.
+// capture is one of the two headers; what differs between them is marked.
 function capture(side, s, other, app) {
   const fact = (name, value, unlike) => value && h("div", { class: unlike ? "unlike" : null }, h("dt", {}, name), h("dd", {}, value));
   const list = (x) => (x ?? []).join(", ");
@@ -100,7 +100,7 @@ export const steps = {
 
 const PARTS = { compute: 4, communication: 5, memory: 6, other: 8, idle: 9, prefill: 10, decode: 11, denoise: 12, text_encode: 13, vae_decode: 13, vocode: 13, handoff: 14, schedule: 15, sample: 15, operators: 1, ops: 1, wait: 9 };
 
-// where are the breakdowns side by side, all to one scale.
+// where shows the breakdowns side by side, all on one scale.
 export const where = {
   id: "where", title: "Where the time went",
   has: (app) => app.pairsWithTime().length > 0 || app.whole.time?.length > 0,

@@ -26,7 +26,7 @@ app.viewOf = (side) => `/view/${encodeURIComponent(app.ids[side])}`;
 app.flameOf = () => app.choice.of || (app.traces?.diff.rows?.some((r) => r.device) ? "device" : "host");
 app.pairName = () => app.whole.pairs.find((p) => p.a === app.pair.a && p.b === app.pair.b)?.name ?? app.whole.a.traces[app.pair.a];
 
-// pairsWithTime are the pairs of traces that both know how their time divides.
+// pairsWithTime are the pairs of traces of which both have a breakdown of their time.
 app.pairsWithTime = () => (app.overview.a && app.overview.b ? app.whole.pairs : []).map((p) => ({ name: p.name, a: app.overview.a.traces[p.a], b: app.overview.b.traces[p.b] }))
   .filter((p) => p.a?.parts.length && p.b?.parts.length).slice(0, 32);
 
@@ -39,7 +39,7 @@ function fail(err) {
   patch($("notice"), `${err.message}${err.hint ? ` – ${err.hint}` : ""}`, h("button", { type: "button", "data-act": "dismiss", "aria-label": "Dismiss" }, "×"));
 }
 
-// state shows what is instead of a comparison: a choice of runs, reading, an error.
+// state shows something in place of a comparison: a choice of runs, progress, an error.
 function state(...content) {
   $("state").hidden = !content.length;
   for (const id of ["contents", "sections", "lanes"]) $(id).hidden = content.length > 0;
@@ -58,7 +58,7 @@ function draw() {
   patch($("contents"), [...list.map((s) => [s.id, s.title]), ["lanes", "Timelines"]].map(([id, title]) => h("button", { type: "button", class: "link", "data-key": id, "data-act": "part", "data-id": id === "lanes" ? id : `part-${id}` }, title)));
 }
 
-// pairPicker chooses which traces are compared name by name.
+// pairPicker selects the traces that are compared name by name.
 function pairPicker() {
   const { pairs } = app.whole;
   if (pairs.length < 2) return null;
@@ -67,7 +67,7 @@ function pairPicker() {
 
 // ---- the lock
 
-// stepsOf are the steps of one side that have the kind, in order.
+// stepsOf returns the steps of one side that have the kind, in order.
 function stepsOf(side, kind) {
   const t = app.stepTimes?.[side];
   const k = t ? t.kinds.findIndex((x) => x.kind === kind) : -1;
@@ -76,7 +76,8 @@ function stepsOf(side, kind) {
 
 const kindsOf = () => [...new Set(["a", "b"].flatMap((side) => app.stepTimes?.[side]?.kinds.map((k) => k.kind) ?? []))].filter((k) => stepsOf("a", k).length && stepsOf("b", k).length);
 
-// lockTo locks the lanes at the n-th step of a kind in A and the m-th in B; no kind: where each begins.
+// lockTo locks the lanes at step n of a kind in A and step m in B; without a kind, at their
+// beginnings.
 function lockTo({ kind, a, b }, keepWindow) {
   const [x, y] = [stepsOf("a", kind), stepsOf("b", kind)];
   if (!x.length || !y.length) kind = "";
@@ -166,7 +167,7 @@ async function read(data) {
   }
 }
 
-// readPair asks for what is compared of one pair of traces.
+// readPair asks for the comparison of one pair of traces.
 let round = 0;
 async function readPair() {
   const mine = ++round;
@@ -195,7 +196,8 @@ async function readFlame() {
   draw();
 }
 
-// usualLock is a step of the kind that took most, not the first: that one often warms up.
+// usualLock is a step of the kind that took most time. It is not the first step, which often warms
+// up.
 const usualLock = () => ({ kind: kindsOf()[0] ?? "", a: 1, b: 1 });
 
 async function show() {
@@ -233,10 +235,10 @@ async function show() {
   changed();
 }
 
-// still says whether what shows is all there is to show.
+// still reports whether the page shows everything that it will show; tests wait for it.
 app.still = () => Boolean(app.ready && app.traces && app.flame && app.overview.a && !timer && !waiting() && app.both.still());
 
-// choose offers the server's runs.
+// choose lets the reader choose among the server's runs.
 async function choose() {
   let list = [];
   try {

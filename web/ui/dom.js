@@ -1,14 +1,15 @@
-// Elements from data. Text only ever enters as text nodes, and turns no text around it.
+// Elements from data. Text only ever enters as text nodes, without characters that change its
+// direction.
 
-// plain is text without control characters and without those that turn the direction of
-// text: a name that has them would change how what stands beside it reads.
+// plain removes control characters and those that change the direction of text: a name with these
+// would change how the text beside it reads.
 export const plain = (text) => String(text).replace(TURNING, "\ufffd");
 
 const TURNING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 const text = (c) => (c instanceof Node ? c : document.createTextNode(plain(c)));
 
-// spoken are the attributes that are shown.
+// spoken are the attributes whose text readers see or hear.
 const spoken = new Set(["title", "aria-label", "placeholder"]);
 
 // h makes an element: h("td", { class: "num" }, "7"). Children that are null or
@@ -66,11 +67,11 @@ function update(have, want) {
   patch(have, ...want.childNodes);
 }
 
-// readers reports whether an attribute is the reader's to change, not the data's.
+// readers reports whether an attribute belongs to the reader's actions rather than to the data.
 const readers = (el, name) => el.nodeName === "DETAILS" && name === "open";
 
-// dress puts what elements carry as data-color, data-part and so on into their styles:
-// the page's policy allows no styles in attributes.
+// dress copies data-color, data-part and so on of elements into their styles, because the page's
+// policy allows no style attributes.
 export function dress(root) {
   const put = { color: ["background", ""], part: ["width", "%"], high: ["height", "%"], px: ["height", "px"], left: ["left", "%"], top: ["top", "px"], shade: ["backgroundColor", ""] };
   for (const [key, [style, unit]] of Object.entries(put)) {

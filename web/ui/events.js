@@ -1,10 +1,10 @@
-// The server's events: what changes, without asking. docs/http.md describes them.
+// The server's events: changes without polling. docs/http.md describes them.
 
-const AGAIN_MS = 3000; // after a refusal, which browsers do not try again
+const AGAIN_MS = 3000; // after a refusal, after which browsers do not connect again by themselves
 
-// listen calls on(event, data) for every event, and lost(status) when the server does not
-// answer or refuses: 0, or its status. It returns how to end and how to begin anew. A page that
-// nobody sees does not listen: browsers allow a server six connections in all.
+// listen calls on(event, data) for every event. It calls lost(status) when the server does not
+// answer (0) or refuses (its status). It returns functions that end it and that connect anew. A
+// hidden page does not listen, because browsers allow a server six connections in all.
 export function listen(names, on, lost) {
   let source = null;
   let timer = 0;
@@ -22,7 +22,7 @@ export function listen(names, on, lost) {
       const refused = source?.readyState === EventSource.CLOSED;
       const status = refused ? await fetch("/v1/sessions?limit=1").then((r) => r.status, () => 0) : 0;
       lost(status);
-      if (!refused) return; // the browser goes on by itself
+      if (!refused) return; // the browser connects again by itself
       close();
       if (status !== 401) timer = setTimeout(open, AGAIN_MS);
     });

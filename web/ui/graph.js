@@ -9,8 +9,8 @@ const DOTS = 12; // ranks of a stage that are drawn one by one
 const DONE = ["complete", "stopped"];
 const LOST = ["lost", "failed", "timed_out"];
 
-// ranks lists the ranks of a stage with what to show of each: of the session that is under
-// way where it has them, else whether they serve.
+// ranks lists the ranks of a stage with the state to show for each: that in the running session if
+// they take part in it, else whether they serve.
 function ranks(stage, session) {
   const st = (session?.stages ?? []).find((s) => s.stage === stage.id);
   if (st) return st.ranks.map((r) => ({ id: `${r.replica}/${r.rank}`, state: r.state, reason: r.reason }));
@@ -23,7 +23,7 @@ function ranks(stage, session) {
 
 const words = (state) => state.replaceAll("_", " ");
 
-// sum says how many ranks are in which state: "2 recording, 1 lost".
+// sum counts the ranks by state: "2 recording, 1 lost".
 function sum(list) {
   const by = new Map();
   for (const r of list) by.set(r.state, (by.get(r.state) ?? 0) + 1);
@@ -33,7 +33,7 @@ function sum(list) {
 const names = { prefill: "prefills", decode_step: "decode steps", denoise_step: "denoise steps", text_encode: "encodings", vae_decode: "decodings", vocode: "vocodings" };
 const perS = (x) => (x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2));
 
-// pace is the phase that a stage does most often; null if its engine does not tell.
+// pace is the phase that a stage runs most often; null if its engine does not report phases.
 function pace(load) {
   const p = (load?.phases ?? []).filter((x) => names[x.phase]).sort((a, b) => b.per_s - a.per_s)[0];
   return p ?? null;
@@ -49,7 +49,7 @@ function row(stage, session, load) {
 
 const queueText = (n) => (n == null ? "queue not told" : n === 0 ? "queue empty" : `${plural(n, "request")} here`);
 
-// dot is a rank: its shape says what its colour says.
+// dot draws a rank: its shape shows the same as its colour.
 function dot(r, x, y) {
   const kind = LOST.includes(r.state) ? "lost" : r.state === "recording" ? "rec" : ["absent", "starting", "idle", "arming"].includes(r.state) ? "off" : "on";
   const title = svg("title", {}, `rank ${r.id}: ${words(r.state)}${r.reason ? `, ${r.reason}` : ""}`);
@@ -77,10 +77,10 @@ function arrow(x1, y1, x2, y2) {
   return svg("g", { class: "arrow" }, svg("path", { d: `M${x1} ${y1}L${across ? x2 - 8 : x2} ${across ? y2 : y2 - 8}` }), svg("path", { class: "head", d: head }));
 }
 
-// quantity says a median, and how bad it gets where enough requests stand for it.
+// quantity writes a median and, if there are enough requests, a high percentile.
 const quantity = (q) => (!q ? "–" : q.count === 1 ? dur(q.p50_ns) : `${dur(q.p50_ns)} median, ${q.count < 100 ? `${dur(q.max_ns)} longest` : `${dur(q.p99_ns)} p99`}`);
 
-// figures are those of the requests of the last minute.
+// figures shows the numbers of the last minute's requests.
 function figures(load) {
   const r = load?.requests;
   if (!r) return h("p", { class: "quiet" }, "Waiting for the first figures …");
@@ -90,7 +90,7 @@ function figures(load) {
     h("p", { class: "quiet" }, `of ${plural(r.finished, "request")} that finished in the last ${dur(Math.min(60, r.over_s) * 1e9)}`)];
 }
 
-// graph draws a pipeline for a place of so many px: side by side, or one below the other.
+// graph draws a pipeline in width px: stages side by side, or one below the other.
 export function graph(stages, session, load, width) {
   const all = stages.map((s) => row(s, session, load));
   const across = all.length * BOX + (all.length - 1) * GAP <= width;
@@ -109,7 +109,7 @@ export function graph(stages, session, load, width) {
       h("tbody", {}, all.map((d) => h("tr", {}, h("th", { scope: "row" }, d.stage.name), h("td", {}, d.stage.type), h("td", {}, d.state), h("td", {}, d.queue ?? "not told"), h("td", {}, paceText(d.pace))))))))];
 }
 
-// trouble says at once how many ranks still record, and what became of the others.
+// trouble says in one line how many ranks still record, and what happened to the others.
 export function trouble(s) {
   const all = (s?.stages ?? []).flatMap((st) => st.ranks ?? []);
   const bad = all.filter((r) => LOST.includes(r.state));

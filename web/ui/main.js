@@ -1,4 +1,4 @@
-// The live page: is told by the server what changes, draws it, starts and stops.
+// The live page: it is told by the server what changes, shows that, and starts and stops sessions.
 import * as api from "./api.js";
 import { patch, h } from "./dom.js";
 import { listen } from "./events.js";
@@ -16,7 +16,7 @@ const COST_MS = 400; // after the last key
 const $ = (id) => document.getElementById(id);
 const state = { health: null, load: null, sessions: new Map(), ids: null, listError: "", unreachable: "", followed: "", reports: new Map(), notes: new Map(), missing: "" };
 
-// chosen is the session that the address names, else the youngest.
+// wanted is the session that the address names.
 const wanted = () => decodeURIComponent(location.hash.slice(1));
 const known = (id) => state.sessions.get(id);
 const list = () => (state.ids ?? []).map(known).filter(Boolean);
@@ -28,7 +28,7 @@ function keep(s) {
   if (state.ids && !state.ids.includes(s.id) && (!state.ids.length || s.id > state.ids[0])) state.ids.unshift(s.id);
 }
 
-// say puts an answer next to the buttons that asked.
+// say shows an answer next to the buttons that caused it.
 function say(text, err) {
   $("message").className = err ? "bad" : "";
   patch($("message"), text,
@@ -74,7 +74,7 @@ async function readReport(s) {
   state.reports.set(s.id, rep);
 }
 
-// follow says how the session ended that was running when last looked at.
+// follow reports how a session ended that was running at the last look.
 function follow() {
   const s = known(state.followed);
   if (s && terminal(s)) {
@@ -86,8 +86,8 @@ function follow() {
   state.followed ||= live()?.id ?? "";
 }
 
-// show draws what is known, and first reads what the chosen session lacks, so that what stands
-// below does not jump.
+// show draws what is known. It first loads what the chosen session lacks, so that nothing below it
+// jumps.
 async function show() {
   const id = wanted();
   if (id && state.ids && !known(id)) {
@@ -124,15 +124,15 @@ const on = {
   },
 };
 
-// lock asks for the key, until the server lets the page in. It says whether err was for want
-// of one.
+// lock asks for the key until the server accepts one. It returns whether err was caused by a
+// missing key.
 function lock(err) {
   if (err.status !== 401) return false;
   if (!$("login").open) $("login").showModal();
   return true;
 }
 
-// One drawing follows all events that come together.
+// Events that arrive together cause one drawing.
 let due = false;
 function soon() {
   if (due) return;
@@ -141,7 +141,7 @@ function soon() {
 }
 
 const events = listen(Object.keys(on), (event, data) => (on[event](data), soon()), (status) => {
-  if (lock({ status })) { // what needs no key is shown behind the question for it
+  if (lock({ status })) { // what needs no key stays visible behind the question
     api.health().then((now) => ((state.health = now), drawHealth()), () => {});
     return;
   }
@@ -182,19 +182,19 @@ function options() {
     out.profiler_config = { torch_profiler_with_stack: $("stack").checked, torch_profiler_record_shapes: $("shapes").checked, torch_profiler_with_memory: $("memory").checked, torch_profiler_with_flops: $("flops").checked };
     if (number("sample")) out.profiler_config.sample_requests = number("sample");
   }
-  // A stage without a profiler is no choice of the reader's; the server says so.
+  // The reader cannot choose a stage without a profiler; the server says why.
   if (boxes.some((b) => !b.checked && !b.disabled)) out.stages = on.map((b) => Number(b.dataset.stage));
   return out;
 }
 
-// costText says what a session would take, and what that is known from.
+// costText says what a session is expected to take, and on which runs the estimate rests.
 function costText(c) {
   if (!c.runs.length) return "What it will take is not known yet: no run of these stages is here to measure by.";
   const lacks = c.unknown.length ? `; nothing is known of ${c.unknown.join(", ")}` : "";
   return `At most ${dur(c.record_s * 1e9)}: about ${bytes(c.recorded_bytes)} recorded, ${bytes(c.run_bytes)} as a run, ${dur(c.finish_s * 1e9)} to finish it${lacks}. Measured on ${plural(c.runs.length, "run")} here, the last of ${when(c.last)}, at ${bytes(Math.round(c.bytes_per_s))}/s under the load of then.`;
 }
 
-// askCost shows what the chosen options would take.
+// askCost shows what a session with the chosen options is expected to take.
 let costTimer = 0;
 function askCost() {
   clearTimeout(costTimer);
@@ -226,7 +226,7 @@ $("unlock").addEventListener("submit", async (event) => {
     $("key").select();
   }
 });
-$("login").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without
+$("login").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without a key
 $("stop").addEventListener("click", () => act("Stopping", api.stop));
 $("lookback").addEventListener("click", () => act("Looking back", () => api.start({ ...options(), delay_iterations: undefined, max_duration_s: undefined, last_s: LAST_S })));
 
@@ -247,7 +247,7 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-// A picture that does not come is said in its place.
+// A picture that cannot be loaded is replaced by a message.
 document.addEventListener("error", (event) => {
   const rep = event.target.nodeName === "IMG" && state.reports.get(chosen()?.id);
   if (rep) {

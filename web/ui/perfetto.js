@@ -5,8 +5,8 @@ const ORIGIN = "https://ui.perfetto.dev";
 const PING_MS = 100;
 const PATIENCE_MS = 60_000; // the viewer is a few megabytes to load
 
-// openInPerfetto must be called by a click: the tab opens before the trace is
-// fetched, for a fetch may outlive what the browser lets a click open.
+// openInPerfetto must be called from a click handler. It opens the tab before it fetches the trace,
+// because a browser lets a click open a tab only for a short time.
 export async function openInPerfetto(title, fileName, fetchBuffer) {
   const tab = window.open(ORIGIN);
   if (!tab) throw new Error("the browser blocked the new tab; allow pop-ups for this page, or download the timeline and open it at ui.perfetto.dev");
@@ -36,7 +36,8 @@ function listening(tab) {
       else if (performance.now() - started > PATIENCE_MS) {
         done(reject, new Error("ui.perfetto.dev does not answer; is it reachable from here? Else download the timeline and open it in a viewer of your own"));
       } else {
-        tab.postMessage("PING", "*"); // holds nothing, and the tab is nobody's until it has loaded
+        // The message holds nothing, since the tab may be of another origin until the viewer has loaded.
+        tab.postMessage("PING", "*");
       }
     }, PING_MS);
     addEventListener("message", onMessage);

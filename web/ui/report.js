@@ -28,7 +28,7 @@ export function headline(r) {
 export const pictureText = (r) =>
   `What every rank did over ${dur(r.window_ns)}, the shares of its time, and the way to the first output. ${headline(r)}`;
 
-// quantiles calls nothing a p99 that fewer than a hundred requests stand for.
+// quantiles names a p99 only if there are at least a hundred requests.
 const quantiles = (name, q) => q.count > 0 && [q.count === 1 ? name : `${name}, median`, q.count === 1 ? dur(q.p50_ns)
   : h("span", {}, dur(q.p50_ns), h("small", {}, q.count < 100 ? ` longest ${dur(q.max_ns)}` : ` p99 ${dur(q.p99_ns)}`))];
 
@@ -46,7 +46,7 @@ export function figures(r) {
 
 const words = { info: ["info", "quiet"], notice: ["notice", "busy"], warning: ["warning", "bad"], critical: ["critical", "bad"] };
 
-// finding leads to its slice on the run's timeline.
+// finding links to its slice on the run's timeline.
 const finding = (run) => (f) => {
   const [word, tone] = words[f.severity] ?? [f.severity, "quiet"];
   return h("li", { class: tone }, h("span", { class: "text" }, f.evidence?.slice >= 0 && run ? h("a", { href: `/view/${run}#s=${f.evidence.rank}.${f.evidence.slice}` }, f.text) : f.text),
@@ -54,7 +54,7 @@ const finding = (run) => (f) => {
 };
 
 export function findings(r, run) {
-  // The headline has said who is the bottleneck.
+  // The headline has already named the bottleneck.
   const list = r.findings.filter((f) => !(r.bottleneck && f.text.startsWith(`${r.bottleneck.stage} is the bottleneck`)));
   if (!list.length) return null;
   const more = list.slice(FINDINGS);

@@ -21,8 +21,8 @@ export class Report {
     for (const type of ["input", "change"]) el.addEventListener(type, (event) => this.choose(event));
   }
 
-  // open shows the report and asks for what is not there yet, one section after the other:
-  // some answers take a second of the server's.
+  // open shows the report and asks for the missing parts, one section after the other: some answers
+  // take the server a second.
   async open() {
     this.el.hidden = false;
     this.draw();
@@ -44,7 +44,7 @@ export class Report {
     this.drawNav();
   }
 
-  // shows says whether a section has something to say; one that is silent is left out.
+  // shows reports whether a section has something to show; others are left out.
   shows(s) {
     return s.state !== "done" || Boolean(s.error) || s.of.has(s.data, s);
   }
@@ -100,12 +100,12 @@ export class Report {
     if (s && el.name) this.set(s, { [el.name]: el.value });
   }
 
-  // sort sorts by a column; once more turns the order round.
+  // sort sorts by a column; a second call with the same column reverses the order.
   sort(s, by) {
     this.set(s, { by, up: s.choice.by === by ? !s.choice.up : false });
   }
 
-  // set keeps what the reader chose, asks for what that needs, and draws.
+  // set stores a choice of the reader, asks for the data that it needs, and draws.
   async set(s, choice) {
     Object.assign(s.choice, choice);
     if (s.of.more) {
@@ -124,7 +124,7 @@ export class Report {
   }
 }
 
-// What sections are made of.
+// Elements that sections share.
 
 export const num = (text, more = {}) => h("td", { class: "num", ...more }, text);
 export const button = (act, more, ...content) => h("button", { type: "button", class: "link", "data-act": act, ...Object.fromEntries(Object.entries(more).map(([k, v]) => [`data-${k}`, v])) }, content);
@@ -132,7 +132,7 @@ export const head = (s, columns) => h("thead", {}, h("tr", {}, columns.map(([nam
 export const table = (...content) => h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" }, h("table", {}, content));
 export const swatch = (color) => h("i", { class: "swatch", "data-color": color });
 export const select = (name, label, value, list) => h("label", { class: "pick" }, label, " ", h("select", { name, "aria-label": label }, list.map(([v, text]) => h("option", { value: v, selected: String(v) === String(value) }, text))));
-// switches are buttons of which one is on.
+// switches is a group of buttons of which one is on.
 export const switches = (name, label, value, list) => h("div", { class: "switches", role: "group", "aria-label": label }, list.map(([v, text]) => h("button", { type: "button", "data-act": "set", "data-name": name, "data-value": v, "aria-pressed": String(v === value) }, text)));
 export const rest = (left, what) => left > 0 && h("p", { class: "quiet" }, `${count(left)} more ${what}.`);
 export const traceName = (t) => [t.stage, t.name].filter(Boolean).join(" · ");

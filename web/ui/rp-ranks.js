@@ -17,7 +17,7 @@ function waitMatrix(c) {
     h("tbody", {}, c.wait_ns.map((row, i) => h("tr", {}, h("th", { scope: "row" }, traceName(c.ranks[i])), row.map((v, j) => num(i === j ? "·" : v ? dur(v) : "0", heat(v, top))))))));
 }
 
-// trafficMatrix is what went between each two ranks.
+// trafficMatrix shows the bytes between each two ranks.
 function trafficMatrix(c) {
   const top = Math.max(...(c.bytes ?? []).flat(), 0);
   if (!top) return null;
@@ -35,7 +35,7 @@ function volumes(c) {
     h("tbody", {}, c.ranks.map((r) => h("tr", {}, h("th", { scope: "row" }, traceName(r)), kinds.map((k) => num(of(r.trace, k) ? bytes(of(r.trace, k)) : "–", heat(of(r.trace, k), top))))))));
 }
 
-// lateness draws when the others waited for whom: a row a rank, time to the right.
+// lateness draws when and for which rank the others waited: a row for each rank, time to the right.
 function lateness(c, s) {
   const left = Math.min(150, s.width * 0.3);
   const row = 20;
@@ -73,7 +73,7 @@ export const communication = {
 const HIGH = 170; // px of a device's picture
 const HELD = { before: 9, prefill: 10, decode_step: 11, text_encode: 13, denoise_step: 12, vae_decode: 13, vocode: 14, other: 1, unknown: 0 };
 
-// course draws what a device held, stacked by what it was held for.
+// course draws a device's memory over time, stacked by purpose.
 function course(m, d, s) {
   const left = 64;
   const end = Math.max(1, s.app.info.end_ns);

@@ -123,7 +123,8 @@ export const steps = {
   },
 };
 
-// drawSteps draws a point a step, its duration upwards, and below the axis the batch.
+// drawSteps draws a point for each step, higher for a longer one, and below the axis the batch
+// sizes.
 function drawSteps(canvas, s) {
   const { app } = s;
   const t = s.data.find((x) => String(x.trace) === s.choice.trace) ?? s.data[0];

@@ -126,7 +126,7 @@ export const roofline = {
   },
 };
 
-// picture draws operators by their arithmetic a byte and a second, on logarithmic axes.
+// picture draws operators by their operations per byte and per second, on logarithmic axes.
 function picture(t, rows, s) {
   const [left, bottom] = [64, 34];
   const roofs = Object.entries(t.roofs);

@@ -1,4 +1,5 @@
-// The page of runs: finds them, says what they are worth, and keeps the store in order.
+// The page of runs: it finds them, says how reliable they are, and lets readers label and delete
+// them.
 import * as api from "./api.js";
 import { h, patch } from "./dom.js";
 import { listen } from "./events.js";
@@ -16,7 +17,7 @@ function say(text, err) {
   patch($("message"), text, err?.hint && h("span", { class: "hint" }, `To do: ${err.hint}`));
 }
 
-// The address has what is chosen, so that a link shows the same elsewhere.
+// The address holds the reader's choices, so that a link shows the same elsewhere.
 const fields = { q: "q", health: "state", kind: "kind", tag: "tag", sort: "sort" };
 
 function fromAddress() {
@@ -88,7 +89,7 @@ function draw() {
     k.removed.length > 0 && h("details", { "data-key": "removed" }, h("summary", {}, `${plural(k.removed.length, "run")} deleted lately`), h("ul", {}, k.removed.map((r) => h("li", {}, `${r.prefix || r.id}, ${bytes(r.bytes)}, ${when(r.at)}: ${r.why}`)))));
 }
 
-// look asks, and draws the answer unless a younger question is on its way.
+// look asks the server, and draws the answer unless a newer question was asked meanwhile.
 let asked = 0;
 async function look() {
   const turn = ++asked;
@@ -112,7 +113,7 @@ const soon = (ms = 0) => (clearTimeout(timer), (timer = setTimeout(look, ms)));
 
 const find = (id) => state.found?.data.find((r) => r.id === id);
 
-// ask shows a dialog and returns what was pressed in it.
+// ask shows a dialog and returns which button closed it.
 const ask = (dialog) => new Promise((resolve) => {
   dialog.returnValue = "no";
   dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });

@@ -1,5 +1,5 @@
-// The timeline's page: reads a run's view, draws it, and keeps what the reader sees and
-// chose in the address, so that a link shows the same elsewhere.
+// The timeline's page: it reads a run's view and draws it. What the reader looks at and chooses is
+// kept in the address, so that a link shows the same elsewhere.
 import { h, patch, plain } from "./dom.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
@@ -63,8 +63,8 @@ function frame() {
   app.frameMs = performance.now() - began;
 }
 
-// still says whether what shows is all there is to show: nothing moves, no answer is on its
-// way, the address says what the page shows.
+// still reports whether the page shows everything that it will show: nothing moves, no answer is
+// under way, the address matches the page. Tests wait for it.
 app.still = () => Boolean(app.info?.state === "ready" && app.panel?.findings && app.store.held.size > 0 && !asked && !app.gliding && !timer &&
   !app.store.busy && !app.store.next && !data.waiting() && (app.view === "timeline" || app.report.whole));
 
@@ -114,8 +114,8 @@ app.show = (from, to) => {
   app.glide(from - room, to + room);
 };
 
-// glide moves the window in a few frames, so that the eye can follow; at once for who
-// wants no motion.
+// glide moves the window in a few frames, so that the eye can follow; at once for readers who
+// prefer no motion.
 app.glide = (t0, t1) => {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return app.setWindow(t0, t1);
   const [a0, a1] = [app.win.t0, app.win.t1];
@@ -162,14 +162,14 @@ app.toRequest = (id) => {
   app.selectRequest(r);
 };
 
-// toTrack chooses all of a track, or of a group of them.
+// toTrack selects a whole track, or all tracks of a group.
 app.toTrack = (id) => {
   const n = app.tree.byID.get(id);
   app.glide(0, app.info.end_ns);
   app.setArea(0, app.info.end_ns, n ? new Set([id]) : null);
 };
 
-// showPath lays the critical path of a trace over the timeline; null takes it away.
+// showPath draws the critical path of a trace over the timeline; null removes it.
 app.showPath = async (trace) => {
   app.path = null;
   app.tree.path = null;
@@ -187,7 +187,7 @@ app.showPath = async (trace) => {
   app.changed();
 };
 
-// closerPath asks for the path of the window where what is held is too coarse or has not all.
+// closerPath asks for the path in the window if the path at hand is too coarse or incomplete.
 let closing = 0;
 app.closerPath = () => {
   const p = app.path;
@@ -283,7 +283,7 @@ app.sameName = async (back) => {
   else app.say(back ? "no slice of this name before" : "no further slice of this name");
 };
 
-// areaQuery is the window and the tracks that an area, or what is in view, means.
+// areaQuery returns the window and the tracks of the selected area, or else those in view.
 app.areaQuery = () => {
   const a = app.area ?? { from: app.win.t0, to: app.win.t1 };
   const chosen = [...(a.tracks ?? [])].map((id) => app.tree.byID.get(id)).filter(Boolean);
@@ -294,10 +294,10 @@ app.areaQuery = () => {
 
 // ---- searching
 
-// question is what the search fields say now.
+// question returns the content of the search fields.
 const question = () => ({ q: $("query").value.trim(), regex: $("regex").checked, args: $("inargs").checked });
 
-// searched says whether the hits at hand answer what the fields say.
+// searched reports whether the hits at hand answer the content of the search fields.
 app.searched = () => {
   const want = question();
   return Object.keys(want).every((k) => app.found?.asked[k] === want[k]);
@@ -305,8 +305,8 @@ app.searched = () => {
 
 let searching = null;
 
-// search shows the hits of what the fields say and tells whether it came to its end: a
-// later search takes the place of an earlier one.
+// search shows the hits for the content of the search fields. It returns false if a later search
+// has replaced it.
 app.search = async () => {
   const asked = question();
   const { q, regex } = asked;
@@ -344,7 +344,8 @@ app.search = async () => {
   return ended;
 };
 
-// matcher lights the names that the server found; hits in arguments light their names.
+// matcher highlights the names that the server found; a hit in arguments highlights the slice's
+// name.
 function matcher(q, regex, found) {
   const names = new Set(found.hits.map((x) => x.name.slice(0, 160)));
   if ($("inargs").checked) return (n) => names.has(n);
@@ -357,7 +358,7 @@ const safeTest = (q, n) => {
   try {
     return new RegExp(q, q === q.toLowerCase() ? "i" : "").test(n);
   } catch {
-    return false; // Go and JavaScript differ in their expressions
+    return false; // regular expressions of Go and JavaScript differ
   }
 };
 
@@ -456,7 +457,7 @@ function notice(text, bad = false) {
   patch($("notice"), text, text && h("button", { type: "button", "data-act": "dismiss", "aria-label": "Dismiss" }, "×"));
 }
 
-// state shows what is instead of a timeline: reading, an error, nothing.
+// state shows something in place of a timeline: progress, an error, or that there is nothing.
 function state(...content) {
   $("state").hidden = !content.length;
   patch($("state"), content);
@@ -484,7 +485,7 @@ async function read() {
   }
 }
 
-const UNPROBED_NS = 1e9; // what is taken for the error of clocks that nobody compared
+const UNPROBED_NS = 1e9; // assumed error of clocks that were not compared
 
 function facts(v) {
   const hidden = app.tree.nodes.reduce((sum, n) => sum + (n.hidden || 0), 0);
@@ -492,8 +493,7 @@ function facts(v) {
     v.uncertainty_ns > 0 && (v.uncertainty_ns >= UNPROBED_NS ? "clocks not probed" : `clocks ±${dur(v.uncertainty_ns)}`), v.placement === "start" && v.traces.length > 1 && "each from its own start"].filter(Boolean).join(" · ");
 }
 
-// load lists the tracks; steps, requests and hand-offs, which take an analysis, come when
-// they are there.
+// load lists the tracks. Steps, requests and hand-offs need an analysis and follow when it is done.
 app.load = async () => {
   const nodes = await data.tracks(app.pack);
   app.store.clear();
@@ -516,7 +516,7 @@ app.load = async () => {
   }).catch(app.fail);
 };
 
-// withDerived puts computed counters first in what they are of.
+// withDerived puts computed counters first in the nodes that they belong to.
 function withDerived(nodes, derived) {
   const ids = new Set(nodes.map((n) => n.id));
   const of = (n) => derived.filter((d) => d.parent === n.id);
@@ -532,7 +532,7 @@ function arrange(nodes) {
   app.layout();
 }
 
-// overview asks once how busy each trace was over the whole.
+// readOverview asks once how busy each trace was over the whole time.
 app.readOverview = async () => {
   const best = new Map();
   for (const n of app.tree.nodes) {
@@ -548,7 +548,7 @@ app.readOverview = async () => {
   app.draw();
 };
 
-// closer reads the steps of the window once they were merged.
+// closer asks for the steps of the window if those at hand were merged.
 let closer = 0;
 app.closerSteps = () => {
   clearTimeout(closer);

@@ -1,5 +1,5 @@
-// Colours of slices: a hue for every class, varied by the name, light enough in both
-// themes for dark text (contrast of 5 and more).
+// Colours of slices: a hue for every class, varied by the name, light enough in both themes for
+// dark text (contrast of at least 5).
 
 // By class, in the server's order: hue, how far names spread it, chroma.
 const CLASSES = [
@@ -45,7 +45,7 @@ function oklch(L, C, H, alpha) {
   return `#${rgb.map((x) => hex(gamma(x))).join("")}${hex(Math.round(alpha * 255))}`;
 }
 
-// Shades: parts covered in quarters, whole, and dimmed beside what a search found.
+// Shades: parts covered by quarters, whole, and dimmed next to the hits of a search.
 export const DIM = 4;
 export const ALPHA_WHOLE = 3;
 const ALPHA = [0.38, 0.58, 0.8, 1, 0.16];

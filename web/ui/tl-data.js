@@ -2,7 +2,7 @@
 // docs/http.md describes both.
 import { Refusal } from "./api.js";
 
-// ask asks the server; params that are not there or false are left out.
+// ask asks the server; parameters that are undefined or false are left out.
 async function ask(url, params = {}, options = {}) {
   const query = new URLSearchParams(Object.entries(params).filter(([, v]) => v != null && v !== "" && v !== false)
     .map(([k, v]) => [k, v === true ? "1" : Array.isArray(v) ? v.join(",") : typeof v === "number" ? String(Math.round(v)) : v]));
@@ -13,10 +13,10 @@ async function ask(url, params = {}, options = {}) {
 
 let asked = 0;
 
-// waiting says whether an answer is on its way.
+// waiting reports whether an answer is under way.
 export const waiting = () => asked > 0;
 
-// counted takes a question into account until its answer is read.
+// counted makes waiting true until the answer to a question has been read.
 async function counted(question) {
   asked++;
   try {
@@ -28,7 +28,7 @@ async function counted(question) {
 
 export const json = (url, params, options) => counted(async () => (await ask(url, params, options)).json());
 
-// forRun are the questions about the run that has this id.
+// forRun returns the questions about the run with this id.
 export function forRun(id) {
   const run = `/v1/runs/${encodeURIComponent(id)}`;
   const one = (path, params, options) => json(`${run}/${path}`, params, options);

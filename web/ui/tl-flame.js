@@ -1,4 +1,5 @@
-// A flame graph: equal callers merged, the widest first, a click makes a box the whole.
+// A flame graph: equal callers are merged, the widest comes first, and a click on a box zooms to
+// it.
 import { h } from "./dom.js";
 import { colors } from "./tl-color.js";
 import { dur, percent, plural } from "./units.js";
@@ -7,8 +8,8 @@ const ROW = 19; // px
 const LEAST = 0.15; // percent of the width that is drawn
 const TEXT = 2; // percent that has a name
 
-// flameGraph draws root below the boxes that path, places of children with points between
-// them, leads to. Its buttons carry data-act "zoomflame" and data-path.
+// flameGraph draws root, zoomed to the box at path, the indices of children joined by points. Its
+// buttons carry data-act "zoomflame" and data-path.
 export function flameGraph(root, path, app, label) {
   const way = [];
   let top = root;

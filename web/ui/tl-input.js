@@ -1,4 +1,4 @@
-// Hands: keys, mouse, touchpad and touch, as in Perfetto where that has them.
+// Input: keys, mouse, touchpad and touch, like Perfetto's where Perfetto has them.
 import { h, patch } from "./dom.js";
 import { OVERVIEW } from "./tl-ruler.js";
 import { tip } from "./tl-tip.js";
@@ -23,7 +23,7 @@ export function bindInput(app) {
   const history = [];
   let moving = 0;
 
-  // While w, a, s or d is held the window moves with the frames.
+  // While w, a, s or d is held, each frame moves the window.
   const step = (last) => (now) => {
     const dt = Math.min(50, now - last) / 1000;
     if (held.has("w")) app.zoom(Math.exp(-3 * dt));
@@ -76,13 +76,13 @@ export function bindInput(app) {
     else return;
     event.preventDefault();
   });
-  // A frame round the canvas is for who moves with keys.
+  // The canvas has a focus frame only for readers who use the keyboard.
   document.addEventListener("keydown", () => document.body.classList.remove("mouse"), true);
   document.addEventListener("pointerdown", () => document.body.classList.add("mouse"), true);
   document.addEventListener("keyup", (event) => held.delete(event.key.toLowerCase()));
   addEventListener("blur", () => held.clear());
 
-  let typed = 0; // runs while whoever types pauses
+  let typed = 0; // runs until the reader stops typing
 
   function field(event) {
     if (event.key === "Escape") {
@@ -91,7 +91,7 @@ export function bindInput(app) {
     }
     if (event.target.id === "query" && event.key === "Enter") {
       event.preventDefault();
-      clearTimeout(typed); // what was typed is searched now, not again when the pause ends
+      clearTimeout(typed); // search now, and not again when the reader stops typing
       if (app.searched()) app.hit(event.shiftKey ? -1 : 1);
       else app.search().then((ended) => ended && app.hit(1));
     }
@@ -138,7 +138,7 @@ export function bindInput(app) {
     app.layout();
   }
 
-  // neighbour chooses the box beside the chosen one in its row; none chosen: the first in
+  // neighbour selects the box beside the selected one in its row; if none is selected, the first in
   // view.
   function neighbour(by) {
     const s = app.selected?.detail;
@@ -176,7 +176,7 @@ export function bindInput(app) {
     }
   }
 
-  // treeKey moves among the labels, folds and pins.
+  // treeKey moves among the labels, and folds and pins them.
   function treeKey(event) {
     const label = event.target.closest(".label");
     if (!label) return false;
@@ -213,7 +213,7 @@ export function bindInput(app) {
   function bindPane(pane) {
     const { canvas, labels } = pane;
     let drag = null;
-    const fingers = new Map(); // by pointer: where it is
+    const fingers = new Map(); // positions by pointer
     let pinch = null;
     const spread = () => {
       const [[x0], [x1]] = [...fingers.values()];
@@ -224,7 +224,7 @@ export function bindInput(app) {
       return [event.clientX - box.left, event.clientY - box.top];
     };
     const time = (x) => app.win.t0 + (x / pane.width) * (app.win.t1 - app.win.t0);
-    // between are the tracks from one height of the pane to another.
+    // between returns the tracks between two heights of the pane.
     const between = (y0, y1) => {
       const [a, b] = [Math.min(y0, y1), Math.max(y0, y1)];
       return new Set(pane.items.filter((i) => i.y < b && i.y + i.h > a).map((i) => i.node.id));

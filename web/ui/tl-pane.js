@@ -1,5 +1,5 @@
-// A pane draws tracks: their labels as elements, what they hold on a canvas that is as
-// large as the pane and shows what is scrolled to.
+// A pane draws tracks: labels as elements, slices on a canvas of the pane's size that shows the
+// part scrolled to.
 import { ALPHA_WHOLE, colors, DIM, INK } from "./tl-color.js";
 import { h, patch, plain } from "./dom.js";
 import { boundColor } from "./tl-bounds.js";
@@ -150,8 +150,8 @@ export class Pane {
     }
   }
 
-  // row draws the boxes of one row. Neighbours of one colour that leave no gap to see are
-  // one rectangle.
+  // row draws the boxes of one row. Neighbours of one colour without a visible gap are drawn as one
+  // rectangle.
   row(d, r, y, height, theme, onPath) {
     const { g, app } = this;
     const k = this.width / (app.win.t1 - app.win.t0);
@@ -255,7 +255,7 @@ export class Pane {
     }
   }
 
-  // path draws the critical path as one lane: what the trace's end waits for at each instant.
+  // path draws the critical path as one lane: what the end of the trace depends on at each instant.
   path({ y, h: height }, theme) {
     const { g, app } = this;
     for (const s of app.path?.steps ?? []) {
@@ -302,7 +302,7 @@ export class Pane {
     g.strokeRect(x, y, Math.max(2, w), height);
   }
 
-  // marks are what the reader chose: the area, the slice, its links, the cursor, marks.
+  // marks draws the reader's selection: the area, the slice, its links, the cursor, marks.
   marks(theme) {
     const { g, app } = this;
     if (app.area) {
@@ -349,8 +349,8 @@ export class Pane {
     }
   }
 
-  // whiskers show over the other traces' tracks within which time the chosen slice's begin and
-  // end lie on their clocks.
+  // whiskers shows, over the tracks of other traces, the error of the selected slice's begin and
+  // end on their clocks.
   whiskers(s, theme) {
     const { g, app } = this;
     const u = (app.info.uncertainty_ns / (app.win.t1 - app.win.t0)) * this.width;
@@ -406,7 +406,7 @@ export class Pane {
     g.fill();
   }
 
-  // trackPlace is the item that shows a track: itself, or the folded group it is in.
+  // trackPlace returns the item that shows a track: its own, or that of the folded group around it.
   trackPlace(id) {
     const { tree } = this.app;
     for (let n = tree.byID.get(id); n; n = tree.byID.get(n.parent)) {
@@ -416,7 +416,7 @@ export class Pane {
     return null;
   }
 
-  // placeOf is where a slice is drawn.
+  // placeOf returns where a slice is drawn.
   placeOf(ref) {
     const { tree, store } = this.app;
     const id = tree.byID.has(ref.lane_track) ? ref.lane_track : ref.track;

@@ -98,7 +98,7 @@ export class Panel {
     if (other) this.app.changed();
   }
 
-  // measure asks what the area, or what is in view, adds up to.
+  // measure asks for the sums over the selected area, or over what is in view.
   async measure() {
     const q = this.app.areaQuery();
     const key = JSON.stringify(q);
@@ -272,7 +272,7 @@ export class Panel {
   }
 }
 
-// doubt is how far the distance of slices on different clocks may be off.
+// doubt is the error, in ns, of the distance between slices on different clocks.
 const doubt = (s, l, app) => (l.track.split(":")[0] !== s.track.split(":")[0] && app.info.uncertainty_ns > 0 ? ` ±${dur(app.info.uncertainty_ns)}` : "");
 
 const empty = (text) => h("p", { class: "empty quiet" }, text);

@@ -1,4 +1,4 @@
-// The ruler: the whole in small with the window on it, and below it the axis.
+// The ruler: an overview of the whole time with the window on it, and the axis below it.
 import { at, tickStep } from "./tl-units.js";
 import { dur } from "./units.js";
 
@@ -8,14 +8,15 @@ const AXIS = 24;
 const TICK = 110; // px between ticks, at least
 
 export const CELLS = 800; // of the overview
-const WAIT = 9; // the class of waits, which are no work
+const WAIT = 9; // the class of waits, which are not work
 
-// busyCells is how busy a track was in each cell of the whole, by an answer of …/slices.
+// busyCells returns how busy a track was in each cell of the whole time, from an answer of
+// …/slices.
 export function busyCells(d, id, end) {
   const cells = new Float32Array(CELLS);
   const width = end / CELLS;
   for (const r of d.byTrack.get(id)) {
-    if (r.row) continue; // what is inside is covered by what holds it
+    if (r.row) continue; // deeper rows lie inside slices of the first
     for (let i = r.first; i < r.last; i++) {
       if (d.cls[i] === WAIT) continue;
       const share = d.count[i] > 1 ? d.busy[i] / 255 : 1;
@@ -53,7 +54,7 @@ export class Ruler {
     for (let t = Math.ceil(t0 / this.step) * this.step; t < t1; t += this.step) app.ticks.push(t);
   }
 
-  // whole maps the run to the overview.
+  // whole maps a time of the run to the overview.
   whole(t) {
     return (t / Math.max(1, this.app.info.end_ns)) * this.width;
   }
@@ -117,8 +118,8 @@ export class Ruler {
     g.fill();
   }
 
-  // overview draws how busy the busiest tracks of each trace are, from the first answer
-  // of the whole.
+  // overview draws how busy the busiest tracks of each trace are, from the first answer for the
+  // whole time.
   overview(theme) {
     const { g, app } = this;
     if (!app.overview) {

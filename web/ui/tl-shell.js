@@ -1,5 +1,4 @@
-// What the pages of traces have in common: colours, light and dark, and the key that a server
-// may ask for.
+// The parts that the pages of traces share: colours, light and dark, and the question for a key.
 import * as api from "./api.js";
 import { patch } from "./dom.js";
 import { bytes, count, percent } from "./units.js";
@@ -20,8 +19,8 @@ function theme() {
 
 const themes = ["", "dark", "light"];
 
-// bindTheme has the button switch between the reader's colours, dark and light, and calls
-// changed with the colours that a canvas draws in. It returns what calls it now.
+// bindTheme lets the button switch between the system's colours, dark and light, and calls changed
+// with the colours for the canvas. It returns a function that calls changed now.
 export function bindTheme(changed) {
   const tell = () => changed(theme());
   const root = document.documentElement;
@@ -37,13 +36,14 @@ export function bindTheme(changed) {
 
 let unlocked = null;
 
-// lock asks for the key; it is done once a key was taken.
+// lock asks for the key; it resolves when the server has accepted one.
 export function lock() {
   if (!$("login").open) $("login").showModal();
   return new Promise((resolve) => { unlocked = resolve; });
 }
 
-// firstKey takes the key out of the address, where kinetoscope view has put it.
+// firstKey removes the key from the address, where kinetoscope view has put it, and logs in with
+// it.
 export async function firstKey() {
   const p = new URLSearchParams(location.hash.slice(1));
   const key = p.get("key");

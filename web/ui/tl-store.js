@@ -1,10 +1,10 @@
-// What the page holds of the tracks: the last answer for each, asked for again when the
-// window has left it or is looked at more closely.
+// The slices that the page holds: the last answer for each track. It is asked for again when the
+// window leaves it or zooms in.
 import * as data from "./tl-data.js";
 import { hasSlices } from "./tl-tree.js";
 
-const MARGIN = 0.5; // of the window, asked for on both sides, so that panning has what it needs
-const COARSE = 1.3; // how much wider than now a held column may be
+const MARGIN = 0.5; // of the window, asked for on both sides, so that panning has slices to show
+const COARSE = 1.3; // how much wider than needed a column at hand may be
 const BATCH = 64; // tracks in one question, so that the first come soon
 
 export class Store {
@@ -31,8 +31,8 @@ export class Store {
     return d.lo <= Math.max(win.t0, whole[0]) && d.hi >= Math.min(win.t1, whole[1]) && d.column <= Math.max(1, col * COARSE);
   }
 
-  // want asks for what of items is not there as the window needs it. One question is on
-  // its way at a time; the next one is of what is wanted then.
+  // want asks for the items' slices that the window needs and that are missing. One question is
+  // under way at a time; the next one asks for what is needed then.
   want(items, win, width) {
     this.next = { items, win, width };
     if (!this.busy) this.ask();
@@ -74,8 +74,8 @@ export class Store {
     for (const c of await this.source.counters({ ...q, tracks })) this.curves.set(c.track, { ...c, lo: q.from, hi: q.to, column });
   }
 
-  // find returns the place of a slice among the boxes of a track that hold it alone or as
-  // the longest of several.
+  // find returns the place of a slice among the boxes of a track that show it alone, or as the
+  // longest of several.
   find(id, slice) {
     const d = this.held.get(id);
     if (!d) return null;

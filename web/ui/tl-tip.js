@@ -1,9 +1,9 @@
-// The tip: what is under the pointer.
+// The tip beside the pointer.
 import { h, patch } from "./dom.js";
 import { at } from "./tl-units.js";
 import { count, dur } from "./units.js";
 
-// tip shows what a pane has hit beside the pointer; nothing hit takes it away.
+// tip shows, beside the pointer, what a pane found under it; without a hit it hides.
 export function tip(app, hit, event) {
   const el = document.getElementById("tip");
   const lines = hit && tipLines(app, hit);
@@ -15,7 +15,7 @@ export function tip(app, hit, event) {
   el.style.top = `${event.clientY + 18 + box.height > innerHeight ? event.clientY - box.height - 10 : event.clientY + 18}px`;
 }
 
-// counterLines says what a counter is at an instant, or from what to what in the column.
+// counterLines gives a counter's value at an instant, or its range in the column.
 function counterLines(app, n, t) {
   const c = app.store.curves.get(n.id);
   if (!c) return null;

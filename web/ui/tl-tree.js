@@ -1,5 +1,5 @@
-// The tracks of the page: the server's, and those that the page makes of steps and
-// requests; what is folded, pinned, sorted and filtered; how high everything is.
+// The tracks of the page: the server's, and those that the page makes of steps and requests; which
+// are folded, pinned, sorted and filtered; and how high each is.
 
 const ROW = 18;
 const TIGHT = 15; // rows of deep stacks
@@ -63,7 +63,7 @@ export class Tree {
     return this.folded.get(n.id) ?? Boolean(n.folded);
   }
 
-  // path returns what holds a node, outermost first.
+  // above returns the nodes around a node, outermost first.
   above(n) {
     const out = [];
     for (let p = this.byID.get(n.parent); p; p = this.byID.get(p.parent)) out.unshift(p);
@@ -79,7 +79,7 @@ export class Tree {
     return (this.kids.get(n.id) ?? []).flatMap((k) => this.leaves(k));
   }
 
-  // busiest is the track that stands for a folded group.
+  // busiest returns the track that represents a folded group.
   busiest(n) {
     return this.leaves(n).filter(hasSlices).reduce((a, b) => (!a || b.busy_ns > a.busy_ns ? b : a), null);
   }
@@ -95,7 +95,7 @@ export class Tree {
     return this.label(n).toLowerCase().includes(want);
   }
 
-  // layout lists what shows, with its place.
+  // layout lists the visible items with their places.
   layout() {
     const out = [];
     let y = 0;
@@ -134,7 +134,7 @@ function place(n, y, folded) {
   return { node: n, y, h, rowH, folded };
 }
 
-// laneOut puts requests on as few lanes as hold them side by side, and returns how many.
+// laneOut puts requests on as few lanes as possible, and returns how many.
 function laneOut(requests) {
   const ends = [];
   for (const r of requests) {

@@ -1,8 +1,8 @@
-// Traces that were recorded elsewhere, brought by dropping them on the page or by choosing a file.
+// Uploads of traces that were recorded elsewhere: files dropped on the page, or chosen.
 import { h, patch } from "./dom.js";
 import { bytes, percent } from "./units.js";
 
-// send uploads one file. XMLHttpRequest says how far it is, which fetch does not.
+// send uploads one file. XMLHttpRequest reports the progress of an upload, which fetch does not.
 function send(file, told) {
   return new Promise((resolve, reject) => {
     const x = new XMLHttpRequest();
@@ -15,7 +15,7 @@ function send(file, told) {
   });
 }
 
-// bring uploads files one after the other and opens the last one, if it is the only one.
+// bring uploads files one after the other; a single file is opened afterwards.
 export async function bring(files, say) {
   let last = null;
   for (const file of files) {
@@ -33,7 +33,7 @@ export async function bring(files, say) {
   else say(`${files.length} traces are here.`);
 }
 
-// bindDrop takes files that are dropped anywhere on the page.
+// bindDrop accepts files that are dropped anywhere on the page.
 export function bindDrop(say) {
   const veil = document.body.appendChild(h("div", { id: "veil", hidden: true }));
   patch(veil, h("p", {}, "Drop traces to open them here"));

@@ -35,7 +35,7 @@ const stops = {
   request: "stopped on request", max_duration: "stopped by the watchdog", ranks: "every rank reached its last iteration", hub_restart: "stopped by the server's restart",
 };
 
-// facts is what there is to say of the session as a whole; now is the server's time in ms.
+// facts lists facts about the session as a whole; now is the server's time in ms.
 function facts(s, now) {
   const started = Date.parse(s.started_at);
   const out = [when(s.started_at)];
@@ -45,8 +45,8 @@ function facts(s, now) {
   return [out.join(" · "), " · ", h("code", {}, s.id)];
 }
 
-// recordingProgress says on how many ranks, for how long yet, and what that will make at the
-// pace of until now.
+// recordingProgress says on how many ranks a session records, how long it will go on, and how much
+// that will be at the rate so far.
 /** @returns {[number | null, number | null, string]} */
 function recordingProgress(s, now) {
   const ranks = ranksOf(s);
@@ -76,11 +76,11 @@ function progress(s, now) {
 
 const num = (text) => h("td", { class: "num" }, text);
 
-// doing says how far a rank's files are, while the session is being finished.
+// doing says how far a rank's files are while the session is being finished.
 function doing(s, r) {
   if (r.writing) return `${r.writing.done} of ${plural(r.writing.files, "file")} whole, ${bytes(r.writing.bytes)}${r.writing.sent ? `, ${bytes(r.writing.sent)} handed over` : ""}`;
   if (s.state !== "converting" || !s.progress) return "";
-  const left = ranksOf(s).filter((x) => x.artifacts?.length); // they are converted in this order
+  const left = ranksOf(s).filter((x) => x.artifacts?.length); // ranks are converted in this order
   const at = left.indexOf(r);
   if (at < 0) return "";
   return at < s.progress.done ? "exported" : at === s.progress.done ? "being exported" : "waits to be exported";
@@ -88,7 +88,8 @@ function doing(s, r) {
 
 function rankRow(s, r, first, span) {
   const clock = r.clock?.error_ns ? `${signed(r.clock.offset_ns)} ± ${dur(r.clock.error_ns)}` : "–";
-  // A rank tells its counts when it has stopped, and before to who asks it.
+  // A rank reports its counts when it has stopped; before that, only to a client that asks for
+  // them.
   const told = (text) => num(["idle", "armed"].includes(r.state) || (r.state === "recording" && !s.bounds) ? "–" : text);
   const most = r.state === "recording" && s.bounds?.max_iterations?.[r.stage];
   const step = doing(s, r);
@@ -112,13 +113,15 @@ const kinds = { ops: "operators", table: "operator table", memory: "memory" };
 
 const link = (a, text) => (a.url ? h("a", { href: a.url, download: fileName(a), title: `${a.name}\nsha256 ${a.sha256}`, "aria-label": `${a.name}, ${bytes(a.size)}` }, text) : text);
 
-// artifacts are a table, a rank a row and a kind a column, and the run's own above it.
+// artifacts shows a table with a row for each rank and a column for each kind, and above it the
+// run's own files.
 function artifacts(s) {
   const of = ranksOf(s).filter((r) => r.artifacts?.length);
   const columns = [...new Set(of.flatMap((r) => r.artifacts.map((a) => a.kind)))].sort((a, b) => Number(b === "trace") - Number(a === "trace"));
   if (!of.length && !s.artifacts?.length) return terminal(s) && h("section", {}, h("h3", {}, "Artifacts"), h("p", { class: "quiet" }, "None."));
   const ending = (a) => fileName(a).replace(/^[^.]*\./, ".");
-  // Of one kind a rank leaves several files; those with one ending are told apart by their names.
+  // A rank may leave several files of one kind; those with the same ending are shown by their
+  // names.
   const short = (a, beside) => (beside.filter((b) => ending(b) === ending(a)).length > 1 ? fileName(a).replace(/_(replica\d+_)?rank\d+/, "") : ending(a));
   return h("section", {}, h("h3", {}, "Artifacts"),
     h("ul", { class: "files" }, (s.artifacts ?? []).map((a) => h("li", {}, link(a, fileName(a)), " ", h("span", { class: "quiet" }, bytes(a.size)))),
@@ -144,9 +147,8 @@ function analysed(s, rep) {
     report.findings(r, s.id), report.steps(r), report.operators(r)];
 }
 
-// detail is one session: rep is its report as { data } or { error } and whether its
-// picture failed to load, note what is said of the timeline's button, now the server's
-// time in ms.
+// detail shows one session. rep is its report as { data } or { error }, and whether its picture
+// failed to load; note is a remark about the timeline's button; now is the server's time in ms.
 export function detail(s, { rep, note, now }) {
   const timeline = artifact(s, "timeline.pftrace");
   return h("article", { "data-key": s.id, "aria-labelledby": "session-name" },

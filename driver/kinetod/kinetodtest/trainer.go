@@ -19,13 +19,13 @@ import (
 
 // Behaviour says how a Trainer differs from a well-behaved process.
 type Behaviour struct {
-	PID       int           // who it says it is; this process without it
+	PID       int           // the process id that it claims; this process's if 0
 	Ancestors []int         // further pids of its requests
 	Poll      time.Duration // how often it asks; 20 ms without it
 	Busy      bool          // a profiler is on in it
 	Deaf      bool          // it takes configs and does nothing
 	Late      bool          // its profiler comes too late for the warmup: it leaves an empty file and does nothing
-	Trace     []byte        // what it writes; a small trace without it
+	Trace     []byte        // the trace that it writes; a small one if nil
 	// Write is called to put the trace at its final name, in place of a rename.
 	Write func(tmp, file string) error
 }
@@ -85,7 +85,7 @@ func Run(dir string, b Behaviour) (*Trainer, error) {
 	return tr, nil
 }
 
-// Stop ends the process, in the middle of what it does. It may be called again.
+// Stop ends the process in the middle of its work. It may be called again.
 func (tr *Trainer) Stop() {
 	tr.once.Do(func() {
 		close(tr.quit)
@@ -97,7 +97,7 @@ func (tr *Trainer) Stop() {
 // Recorded is closed when the first trace is at its place.
 func (tr *Trainer) Recorded() <-chan struct{} { return tr.done }
 
-// Configs returns what it was told, by key.
+// Configs returns the configs that it received, by key.
 func (tr *Trainer) Configs() []map[string]string {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()

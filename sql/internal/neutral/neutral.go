@@ -15,9 +15,9 @@ import (
 	"unicode/utf8"
 )
 
-// Plain returns s without what a terminal would obey: control characters of ASCII and of
-// Latin 1, those that turn the direction of text or end a line. Each becomes a space, and
-// what is not UTF-8 a U+FFFD.
+// Plain returns s without characters that a terminal obeys: control characters of ASCII and of
+// Latin 1, characters that change the direction of text, and those that end a line. Each becomes a
+// space; bytes that are not UTF-8 become U+FFFD.
 func Plain(s string) string {
 	if !strings.ContainsFunc(s, Command) {
 		return strings.ToValidUTF8(s, "\uFFFD")
@@ -35,9 +35,9 @@ func Command(r rune) bool {
 	return unicode.IsControl(r) || r > unicode.MaxLatin1 && unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
 }
 
-// JSON returns what is JSON as JSON that says the same and that no terminal obeys: what one
-// may obey is escaped. Go's encoder escapes control characters of ASCII alone. b itself is
-// returned if there is nothing to escape.
+// JSON returns JSON with the same meaning in which characters that a terminal obeys are escaped;
+// Go's encoder only escapes the control characters of ASCII. It returns b itself if there is
+// nothing to escape.
 func JSON(b []byte) []byte {
 	if !bytes.ContainsFunc(b, escaped) {
 		return b
