@@ -222,7 +222,7 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelCauseFunc, o Opt
 		}
 		defer stop()
 	}
-	leave, err := s.join(ctx, cancel, info, handler)
+	leave, err := s.join(ctx, cancel, info, handler, o.Wait)
 	if err != nil {
 		return err
 	}
@@ -271,14 +271,24 @@ func dumpOnQuit(ctx context.Context, d *profiler.Dumper) (stop func()) {
 // leaveWait bounds how long a rank that ends waits for the hub to acknowledge that it leaves.
 const leaveWait = 2 * time.Second
 
-// join announces that the rank is ready and answers hubs by handler until leave is called.
+// join announces that the rank is ready and answers hubs by handler until leave is called. Who had
+// its place may have been frozen and answer again by now: a patient rank waits for its end.
 func (s *stage) join(ctx context.Context, cancel context.CancelCauseFunc, info protocol.RankInfo,
-	handler *driver.Rank) (leave func(), err error) {
+	handler *driver.Rank, patient bool) (leave func(), err error) {
 	info.Ready = true
 	replaced := func(by protocol.RankInfo) {
 		cancel(fmt.Errorf("process %d on host %s has taken this rank's place while it did not answer", by.PID, by.Host))
 	}
-	member, err := rank.Join(ctx, s.nc, info, handler, rank.WithLogger(s.log), rank.WithReplaced(replaced))
+	var member *rank.Member
+	for {
+		member, err = rank.Join(ctx, s.nc, info, handler, rank.WithLogger(s.log), rank.WithReplaced(replaced))
+		if _, taken := errors.AsType[*rank.TakenError](err); !taken || !patient {
+			break
+		}
+		if err = awaitPlace(ctx, s.nc, s.id, patient, s.log); err != nil {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("announce the rank: %w", err)
 	}

@@ -145,11 +145,22 @@ def run(o: Options, stop: threading.Event) -> None:
         if o.rank == 0:
             _listen(rank, loop)
         info.ready = True
-        rank.join(loop.handler)
+        _join(rank, loop.handler, o, stop)
         log.info("rank ready: stage %s rank %d pid %d on %s", stage.stage_name, o.rank, os.getpid(), device)
         loop.run()
         if lost:
             raise ConnectionError(lost[0])
+
+
+def _join(rank: RankThread, handler: SessionHandler, o: Options, stop: threading.Event) -> None:
+    """Announce the rank. Who had its place may be back from a freeze: a supervised rank waits for its end."""
+    while True:
+        try:
+            return rank.join(handler)
+        except TakenError:
+            if not o.supervised or stop.is_set():
+                raise
+        rank.await_place(stop.is_set, wait=True)
 
 
 def _deployment(rank: RankThread, o: Options) -> Deployment:

@@ -8,7 +8,8 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ _MEET_TIMEOUT_S = 600.0
 # One attempt to reach rank 0: what it published may be of a process that is gone.
 _TRY_TIMEOUT_S = 5.0
 _TTL_S = 30.0
+# How often a rank looks whether the others are there.
+_MEET_POLL_S = 0.05
 # A collective that takes longer has lost a peer.
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 
@@ -103,8 +106,8 @@ def join(
     """Meet the other ranks: rank 0 publishes where its store listens. card is the own one's identity."""
     if size == 1:
         return Group(0, 1)
-    js = _jetstream(rank)
-    key = p.RankID(o.pipeline, o.stage, o.replica, 0).key()
+    keys = [p.RankID(o.pipeline, o.stage, o.replica, r).key() for r in range(size)]
+    meeting = _Meeting(_jetstream(rank), keys, o.rank, rank, stopped)
     if o.rank == 0:
         host, _, fixed = o.host.partition(":")
         host = host or _own_address(o.nats)
@@ -113,9 +116,9 @@ def join(
         port = listener.getsockname()[1]
         listener.listen(size * 4)
         store = _listen(host, port, size, listener.detach())
-        rank.wait(_publish(js, key, f"{host}:{port}"), 10)
+        meeting.gather(store, f"{host}:{port}")
     else:
-        store = _find(js, key, size, rank, stopped)
+        store = meeting.find()
     shared = _share_a_card(store, o.rank, size, card)
     if platform.device == "cpu" or shared:
         backend = "gloo"
@@ -162,39 +165,97 @@ def _jetstream(rank: RankThread) -> JetStreamContext:
     return rank.nc.jetstream()
 
 
-async def _publish(js: JetStreamContext, key: str, addr: str) -> None:
+@dataclass
+class _Meeting:
+    """A replica's ranks before they are a group, as the one that is number `own` sees it.
+
+    After a crash, of the hub say, what dead processes have published stands there for a while, and those that
+    are not quite dead still listen. So a rank 0 says whom it has seen, and the others go to one that has
+    seen them.
+    """
+
+    js: JetStreamContext
+    keys: list[str]  # by rank
+    own: int
+    rank: RankThread
+    stopped: Callable[[], bool]
+    incarnation: str = field(default_factory=p.new_ulid)
+    _said: dict[str, Any] = field(default_factory=dict)
+    _said_at: float = 0.0
+
+    def gather(self, store: dist.TCPStore, addr: str) -> None:
+        """As rank 0: tell the others where the store is until all of them have come to it."""
+        missing = 1
+        for _ in self._poll():
+            there = [self._lookup(r).get("incarnation", "") for r in range(1, len(self.keys))]
+            if all(there) and store.check([_came(i) for i in there]):
+                return
+            missing = there.index("") + 1 if "" in there else missing
+            self._say({"addr": addr, "with": there})
+        raise TimeoutError(f"rank {missing} of the replica did not come")
+
+    def find(self) -> dist.TCPStore:
+        """As any other rank: go to the store of a rank 0 that has seen this process."""
+        why = "it has published no address"
+        for _ in self._poll():
+            self._say({"addr": ""})
+            first = self._lookup(0)
+            host, _, port = str(first.get("addr", "")).rpartition(":")
+            if not host or self.incarnation not in first.get("with", []):
+                continue
+            try:
+                socket.create_connection((host, int(port)), _TRY_TIMEOUT_S).close()
+                store = dist.TCPStore(
+                    host,
+                    int(port),
+                    len(self.keys),
+                    is_master=False,
+                    timeout=timedelta(seconds=_MEET_TIMEOUT_S),
+                )
+                store.set(_came(self.incarnation), "1")
+                return store
+            except (OSError, RuntimeError, ValueError) as e:
+                why = f"{host}:{port}: {e}"
+        raise TimeoutError(f"rank 0 of the replica did not come: {why}")
+
+    def _poll(self) -> Iterator[None]:
+        deadline = time.monotonic() + _MEET_TIMEOUT_S
+        while time.monotonic() < deadline and not self.stopped():
+            yield
+            time.sleep(_MEET_POLL_S)
+
+    def _say(self, what: dict[str, Any]) -> None:
+        """Publish what others are to know of this rank, where it is new or would run out."""
+        now = time.monotonic()
+        if what == self._said and now - self._said_at < _TTL_S / 3:
+            return
+        body = json.dumps({"incarnation": self.incarnation, **what}).encode()
+        self.rank.wait(_publish(self.js, self.keys[self.own], body), 10)
+        self._said, self._said_at = what, now
+
+    def _lookup(self, rank: int) -> dict[str, Any]:
+        return self.rank.wait(_lookup(self.js, self.keys[rank]), 10)
+
+
+def _came(incarnation: str) -> str:
+    """What a process that has come to the store leaves in it."""
+    return f"came/{incarnation}"
+
+
+async def _publish(js: JetStreamContext, key: str, body: bytes) -> None:
     config = api.KeyValueConfig(bucket=p.BUCKET_RENDEZVOUS, ttl=_TTL_S)
     try:
         kv = await js.key_value(p.BUCKET_RENDEZVOUS)
     except NotFoundError:
         kv = await js.create_key_value(config)
-    await kv.put(key, json.dumps({"incarnation": p.new_ulid(), "addr": addr}).encode())
+    await kv.put(key, body)
 
 
-async def _lookup(js: JetStreamContext, key: str) -> str:
+async def _lookup(js: JetStreamContext, key: str) -> dict[str, Any]:
     try:
         kv = await js.key_value(p.BUCKET_RENDEZVOUS)
         entry = await kv.get(key)
-        return str(json.loads(entry.value or b"{}").get("addr", ""))
+        found = json.loads(entry.value or b"{}")
     except (NotFoundError, ValueError, asyncio.TimeoutError):
-        return ""
-
-
-def _find(
-    js: JetStreamContext, key: str, size: int, rank: RankThread, stopped: Callable[[], bool]
-) -> dist.TCPStore:
-    deadline = time.monotonic() + _MEET_TIMEOUT_S
-    why = "it has published no address"
-    while time.monotonic() < deadline and not stopped():
-        addr = rank.wait(_lookup(js, key), 10)
-        host, _, port = addr.rpartition(":")
-        if host:
-            try:
-                socket.create_connection((host, int(port)), _TRY_TIMEOUT_S).close()
-                return dist.TCPStore(
-                    host, int(port), size, is_master=False, timeout=timedelta(seconds=_MEET_TIMEOUT_S)
-                )
-            except (OSError, RuntimeError) as e:
-                why = f"{addr}: {e}"
-        time.sleep(0.05)
-    raise TimeoutError(f"rank 0 of the replica did not come: {why}")
+        return {}
+    return found if isinstance(found, dict) else {}
