@@ -1,6 +1,9 @@
 package analyses
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -14,7 +17,10 @@ var _ = Register(Analysis{
 	Tables:  []string{"comms", "overlap", "stragglers", "collectives"},
 	JSON: []Field{
 		{"ranks", "analysis.CommTable"}, {"overlap", "analysis.Overlap"},
-		{"collectives", "lists of analysis.Collective"},
+		{"collectives",
+			"lists of analysis.Collective, the hundred longest of each rank, or with --all every one, with the members of its group"},
+		{"collectives_count", "how many each rank has"},
+		{"groups", "process groups: name, size, members"},
 		{"stragglers", "analysis.StragglerReport, of several traces"},
 	},
 }, Method[commsOptions, commsResult]{
@@ -23,7 +29,8 @@ var _ = Register(Analysis{
 })
 
 type commsOptions struct {
-	Each bool `help:"One row a collective, in order of start; --json has them as well."`
+	Each bool `help:"One row a collective, in order of start."`
+	All  bool `help:"Every collective in --json; without it the hundred longest of each rank."`
 }
 
 // commsResult is one rank's communication.
@@ -52,8 +59,13 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 	out := Answer{JSON: map[string]any{"ranks": report.Values(comms), "overlap": report.Values(overlap)}}
 	out.Tables = []*report.Table{report.CommTable(comms), report.OverlapTable(overlap)}
 	if o.Each || a.Everything {
-		each := report.Part(list, func(r *commsResult) []analysis.Collective { return r.comms.Collectives })
-		out.JSON["collectives"] = report.Values(each)
+		each := report.Values(report.Part(list,
+			func(r *commsResult) []analysis.Collective { return r.comms.Collectives }))
+		out.JSON["collectives_count"], out.JSON["groups"] = counts(each), groupsOf(each)
+		if !o.All {
+			each = longest(each)
+		}
+		out.JSON["collectives"] = each
 	}
 	if o.Each {
 		out.Tables = []*report.Table{report.CollectiveTable(comms)}
@@ -88,6 +100,77 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 		}
 	}
 	return out, nil
+}
+
+const (
+	// longestCollectives is how many collectives of a rank --json has without --all: with hundreds of ranks
+	// all of them are hundreds of megabytes.
+	longestCollectives = 100
+	// fewMembers is up to how many members stand in every collective of a group all the same.
+	fewMembers = 16
+)
+
+// longest are the longest collectives of each rank, in order of start, without the members of large
+// groups.
+func longest(each [][]analysis.Collective) [][]analysis.Collective {
+	out := make([][]analysis.Collective, len(each))
+	for i, list := range each {
+		list = slices.Clone(list)
+		if len(list) > longestCollectives {
+			slices.SortStableFunc(list, func(a, b analysis.Collective) int { return cmp.Compare(b.Ns, a.Ns) })
+			list = list[:longestCollectives]
+			slices.SortStableFunc(list, func(a, b analysis.Collective) int { return cmp.Compare(a.StartNs, b.StartNs) })
+		}
+		for k := range list {
+			if len(list[k].Members) > fewMembers {
+				list[k].Members = nil
+			}
+		}
+		out[i] = list
+	}
+	return out
+}
+
+func counts(each [][]analysis.Collective) []int {
+	out := make([]int, len(each))
+	for i, list := range each {
+		out[i] = len(list)
+	}
+	return out
+}
+
+// commGroup is a process group that collectives are of.
+type commGroup struct {
+	Group   string `json:"group"`
+	Size    int    `json:"group_size"`        // 0 if unknown
+	Members []int  `json:"members,omitempty"` // global ranks, ascending, where a trace tells them all
+}
+
+// groupsOf are the groups of all collectives, each once, in order of their names.
+func groupsOf(each [][]analysis.Collective) []commGroup {
+	out := []commGroup{}
+	seen := map[string]bool{}
+	for _, list := range each {
+		last := analysis.Collective{} // the collectives of a group share their members
+		for i := range list {
+			c := &list[i]
+			if c.Group == "" || i > 0 && c.Group == last.Group && sameMembers(c.Members, last.Members) {
+				continue
+			}
+			if last = *c; !seen[c.GroupID()] {
+				seen[c.GroupID()] = true
+				out = append(out, commGroup{c.Group, c.GroupSize, c.Members})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b commGroup) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), slices.Compare(a.Members, b.Members), cmp.Compare(a.Size, b.Size))
+	})
+	return out
+}
+
+func sameMembers(a, b []int) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func pageComms(list []report.Ranked[commsResult], p *report.TraceReport) PagePart {

@@ -13,15 +13,15 @@ const askTimeout = 2 * time.Second
 // askSilent asks the ranks whose presence is late whether they are there. Presence
 // goes through JetStream, which may be without a leader or have lost the bucket with
 // its only server; a rank that answers is alive whatever became of that.
-func (h *Hub) askSilent(now time.Time) {
-	for _, e := range h.reg.silent(now, h.cfg.PresenceTTL/2) {
+func (h *Hub) askSilent(now time.Time, silent time.Duration) {
+	for _, e := range h.reg.silent(now, silent) {
 		h.wg.Go(func() {
 			defer e.asked.Store(false)
 			ctx, cancel := context.WithTimeout(h.ctx, askTimeout)
 			defer cancel()
 			var s protocol.RankStatus
-			if err := h.request(ctx, e.id, e.inc, protocol.MethodStatus, struct{}{}, &s); err == nil {
-				h.reg.touch(e, time.Now())
+			if err := h.request(ctx, e.id, e.inc, protocol.MethodStatus, struct{}{}, &s); err != nil {
+				h.log.Debug("a rank whose presence is late does not answer", "rank", e.id.Key(), "err", err)
 			}
 		})
 	}

@@ -417,8 +417,9 @@ func (h *Hub) beat() {
 			h.reg.excuse(late)
 		}
 		h.checkStorage()
-		h.askSilent(now)
-		for _, info := range h.reg.sweep(now, h.cfg.PresenceTTL) {
+		ttl := h.cfg.PresenceTTL + beyond(h.reg.size(), presenceEach)
+		h.askSilent(now, ttl/2)
+		for _, info := range h.reg.sweep(now, ttl) {
 			h.log.Warn("rank lost", "rank", info.Key(), "pid", info.PID, "host", info.Host)
 		}
 	}

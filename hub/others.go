@@ -28,12 +28,7 @@ func (h *Hub) patience(targets []session.Target) session.Timeouts {
 		lead = max(lead, min(time.Duration(info.LeadNs), protocol.MaxLead))
 		flush = max(flush, min(time.Duration(info.FlushNs), protocol.MaxFlush))
 	}
-	if t.Start <= 0 {
-		t.Start = session.DefaultStartTimeout
-	}
-	if t.Collect <= 0 {
-		t.Collect = session.DefaultCollectTimeout
-	}
+	t = forMany(t, len(targets))
 	t.Start += lead
 	t.Collect += flush
 	return t
@@ -47,7 +42,7 @@ func (h *Hub) ahead(targets []session.Target) (out time.Duration) {
 			out = max(out, min(time.Duration(info.AheadNs), protocol.MaxLead))
 		}
 	}
-	return out
+	return out + beyond(len(targets), aheadEach)
 }
 
 // target is what the session knows of a rank.

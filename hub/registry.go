@@ -164,6 +164,13 @@ func (r *registry) dead(incarnation string) bool {
 	return r.gone[incarnation]
 }
 
+// size is how many ranks are live.
+func (r *registry) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ranks)
+}
+
 // list returns the live ranks of a pipeline in order, of all pipelines if it is "".
 func (r *registry) list(pipeline string) []protocol.RankInfo {
 	r.mu.Lock()

@@ -54,6 +54,7 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 		reply, err := h.nc.RequestMsgWithContext(ctx, msg)
 		switch {
 		case err == nil:
+			h.reg.touch(e, time.Now()) // whatever became of its presence
 			if why := reply.Header.Get(micro.ErrorHeader); why != "" {
 				return fail(protocol.StateFailed, protocol.Heard(why))
 			}

@@ -48,6 +48,7 @@ type runner struct {
 	acancel context.CancelFunc
 	actions sync.WaitGroup
 	aborts  sync.WaitGroup
+	arming  chan struct{} // held by ranks that are measured and armed; armedAtOnce
 	watches sync.WaitGroup
 	incs    map[protocol.RankID]session.Target // the targets, by rank
 
@@ -76,6 +77,7 @@ func newRunner(h *Hub, m *session.Machine) *runner {
 	for _, rec := range ranks {
 		r.incs[rec.Target.RankID] = rec.Target
 	}
+	r.arming = make(chan struct{}, armedAtOnce)
 	r.events = make(chan session.Event, eventsPerRank*len(ranks)+eventsPerRank)
 	r.ctx, r.cancel = context.WithCancel(h.ctx)
 	r.actx, r.acancel = context.WithCancel(r.ctx)
@@ -436,6 +438,12 @@ func (r *runner) arm(a session.Action) (session.Event, error) {
 	}
 	ctx, cancel := context.WithDeadline(r.actx, a.Deadline)
 	defer cancel()
+	select {
+	case r.arming <- struct{}{}:
+		defer func() { <-r.arming }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	r.makeRoom(ctx, a.Rank)
 	clock, err := r.h.probeClock(ctx, a.Rank, t.Incarnation)
 	if err != nil {

@@ -51,9 +51,14 @@ func (e *Env) Text() report.TextOptions {
 }
 
 // JSON writes v as every verb's --json does, with control characters in names replaced.
+// Of a map, lists are written entry by entry, so that the text of an answer about many ranks is never
+// in memory as a whole; it is the same text.
 func JSON(w io.Writer, v any) error {
+	if doc, ok := v.(map[string]any); ok && len(doc) > 0 {
+		return jsonMembers(report.JSONWriter(w), doc)
+	}
 	enc := json.NewEncoder(report.JSONWriter(w))
-	enc.SetIndent("", "  ")
+	enc.SetIndent("", indent)
 	return enc.Encode(v)
 }
 
