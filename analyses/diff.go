@@ -90,7 +90,7 @@ func compareTraces(before, after Side, o *diffOptions, asked Asked) (Answer, err
 		Lines:  append(report.CompareTraceLines(r), diffSummary(&r.Diff, r.ComparedBy)),
 		Tables: []*report.Table{report.DiffTable(&r.Diff, filter)},
 	}
-	if len(out.Tables[0].Rows) == 0 {
+	if out.Tables[0].Len() == 0 {
 		out.Lines = append(out.Lines,
 			"No row to show: nothing differs, or no difference fits --change and --significant.")
 	}

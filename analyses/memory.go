@@ -62,7 +62,7 @@ func answerMemory(list []report.Ranked[memoryResult], o *memoryOptions, a Asked)
 		}
 		out.Files = append(out.Files, File{"--svg", o.SVG, b.Bytes()})
 	}
-	if len(out.Tables[0].Rows) == 0 && !a.Everything {
+	if out.Tables[0].Len() == 0 && !a.Everything {
 		out.Lines = append(out.Lines, noAllocations)
 	}
 	return out, nil

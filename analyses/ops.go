@@ -94,7 +94,7 @@ func pageOps(list []report.Ranked[opsResult], _ *report.TraceReport) PagePart {
 	frames := report.Part(list, func(r *opsResult) analysis.FrameTable { return r.frames })
 	sum := report.MergeOps(ops)
 	first := report.OpTable(sum)
-	if len(first.Rows) == 0 { // nothing but labels, as where only a program's own ranges were recorded
+	if first.Len() == 0 { // nothing but labels, as where only a program's own ranges were recorded
 		first = report.OpLabelTable(sum)
 	}
 	return PagePart{Tables: []*report.Table{first.Most(pageMost), report.FrameTable(frames).Most(pageMost)}}

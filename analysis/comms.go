@@ -28,7 +28,14 @@ func (f *frame) comms() CommTable {
 			f.commTable = coll.Read(f.look().View)
 			return
 		}
-		f.commTable = coll.Read(f.view)
+		known := make([]bool, f.tr.Strings.Len())
+		for j, i := range f.dev {
+			// A row of category collective_comm communicates whatever it is called.
+			if f.kinds[j] == KindCommunication && f.tr.Slices.Cat[i] != trace.CatCollectiveComm {
+				known[f.tr.Slices.Name[i]] = true
+			}
+		}
+		f.commTable = coll.ReadKnowing(f.view, func(id trace.StringID) bool { return known[id] })
 	})
 	return f.commTable
 }

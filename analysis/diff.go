@@ -155,7 +155,7 @@ type differ struct {
 func (d *differ) side(which int, f *frame, steps []Window) {
 	s := &f.tr.Slices
 	stepOf := d.stepFinder(which, f, steps)
-	names := map[trace.StringID]string{}
+	of := make([][2]*diffRow, f.tr.Strings.Len()) // by name: on the host, on the device
 	for i := range int32(s.Len()) {
 		if !f.counts(i) {
 			continue
@@ -168,21 +168,11 @@ func (d *differ) side(which int, f *frame, steps []Window) {
 		if step < 0 {
 			continue
 		}
-		name, ok := names[s.Name[i]]
-		if !ok {
-			name = d.name(f.name(i), f.rules.NamesWithoutSide)
-			names[s.Name[i]] = name
+		at := &of[s.Name[i]][b2i(device && !f.rules.NamesWithoutSide)]
+		if *at == nil {
+			*at = d.row(f, i, device)
 		}
-		k := diffKey{name, device}
-		if f.rules.NamesWithoutSide {
-			k.device = false
-		}
-		r := d.rows[k]
-		if r == nil {
-			r = &diffRow{DiffRow: DiffRow{Name: name, Device: device, P: 1, Q: 1}}
-			r.A.Worst, r.B.Worst, r.A.worst, r.B.worst = NoSlice, NoSlice, -1, -1
-			d.rows[k] = r
-		}
+		r := *at
 		side := &r.A
 		if which == 1 {
 			side = &r.B
@@ -200,6 +190,19 @@ func (d *differ) side(which int, f *frame, steps []Window) {
 			r.calls[which] = append(r.calls[which], float64(f.dur[i]))
 		}
 	}
+}
+
+// row is the row of slice i.
+func (d *differ) row(f *frame, i int32, device bool) *diffRow {
+	name := d.name(f.name(i), f.rules.NamesWithoutSide)
+	k := diffKey{name, device && !f.rules.NamesWithoutSide}
+	r := d.rows[k]
+	if r == nil {
+		r = &diffRow{DiffRow: DiffRow{Name: name, Device: device, P: 1, Q: 1}}
+		r.A.Worst, r.B.Worst, r.A.worst, r.B.worst = NoSlice, NoSlice, -1, -1
+		d.rows[k] = r
+	}
+	return r
 }
 
 // maxCalls bounds the durations kept of one name for the test by calls; more do not

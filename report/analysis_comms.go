@@ -34,15 +34,18 @@ func CommTable(list []Ranked[analysis.CommTable]) *Table {
 	for i := range list {
 		v := &list[i].Value
 		unknown += v.Unknown
-		for _, r := range v.Rows {
-			t.Add(
-				label(list, i), Str(r.Op), Str(r.Group), Hide(r.GroupSize == 0, Int(r.GroupSize)), Str(r.DType),
-				Hide(r.Bytes == 0, Bytes(r.Bytes)), Int(r.Count), Ns(r.SumNs), Ns(r.MinNs), Ns(r.P50Ns), Ns(r.MaxNs),
-				Hide(r.AlgGBs == 0, Rate(r.AlgGBs)), Hide(r.BusGBs == 0, Rate(r.BusGBs)),
-				Hide(r.BestBusGBs == 0, Rate(r.BestBusGBs)), ID(r.Worst),
-			)
-		}
 	}
+	n, at := flat(list, func(v *analysis.CommTable) int { return len(v.Rows) })
+	t.Later(n, func(i int) []Cell {
+		rank, row := at(i)
+		r := &list[rank].Value.Rows[row]
+		return []Cell{
+			label(list, rank), Str(r.Op), Str(r.Group), Hide(r.GroupSize == 0, Int(r.GroupSize)), Str(r.DType),
+			Hide(r.Bytes == 0, Bytes(r.Bytes)), Int(r.Count), Ns(r.SumNs), Ns(r.MinNs), Ns(r.P50Ns), Ns(r.MaxNs),
+			Hide(r.AlgGBs == 0, Rate(r.AlgGBs)), Hide(r.BusGBs == 0, Rate(r.BusGBs)),
+			Hide(r.BestBusGBs == 0, Rate(r.BestBusGBs)), ID(r.Worst),
+		}
+	})
 	t.Note = "times include waiting for other ranks: the best call is nearest to the link"
 	if unknown > 0 {
 		t.Note = fmt.Sprintf("sizes of %s are not in the trace", units.Plural(unknown, "call"))

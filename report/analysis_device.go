@@ -200,18 +200,23 @@ func KernelTable(list []Ranked[analysis.KernelBreakdown]) *Table {
 		{Key: "std_ns", Title: "std", Drop: 5},
 		{Key: "worst_slice"},
 	}}
-	var names, calls int64
+	var calls int64
 	for i := range list {
 		for _, k := range list[i].Value.Kernels {
-			names, calls = names+1, calls+k.Count
-			t.Add(
-				label(list, i), Kernel(k.Name), Str(k.Kind.String()), Int(k.Count), Ns(k.SumNs), Share(k.Share),
-				MeanNs(k.MeanNs), Ns(k.MinNs), Ns(k.MaxNs), If(k.StdNs > 0, MeanNs(k.StdNs)), ID(k.Worst),
-			)
+			calls += k.Count
 		}
 	}
+	names, at := flat(list, func(v *analysis.KernelBreakdown) int { return len(v.Kernels) })
+	t.Later(names, func(i int) []Cell {
+		rank, row := at(i)
+		k := &list[rank].Value.Kernels[row]
+		return []Cell{
+			label(list, rank), Kernel(k.Name), Str(k.Kind.String()), Int(k.Count), Ns(k.SumNs), Share(k.Share),
+			MeanNs(k.MeanNs), Ns(k.MinNs), Ns(k.MaxNs), If(k.StdNs > 0, MeanNs(k.StdNs)), ID(k.Worst),
+		}
+	})
 	t.Note = fmt.Sprintf("%s slices of %s; share of their summed time", units.Count(calls),
-		units.Plural(int(names), "name"))
+		units.Plural(names, "name"))
 	return t
 }
 

@@ -66,18 +66,19 @@ func opTable(list []Ranked[analysis.OpTable], rows func(*analysis.OpTable) []ana
 		{Key: "flops", Title: "FLOP", Drop: 5},
 		{Key: "worst_slice"},
 	}}
-	for i := range list {
-		v := &list[i].Value
-		for _, r := range rows(v) {
-			t.Add(
-				label(list, i), Op(r.Name), Str(r.Kind), Str(r.Shapes), Cell{stack(r.Stack), r.Stack}, Int(r.Count),
-				If(v.DeviceNs > 0, Ns(r.SelfDeviceNs)), If(v.DeviceNs > 0, Share(part(r.SelfDeviceNs, v.DeviceNs))),
-				If(v.DeviceNs > 0, Ns(r.DeviceNs)), Ns(r.SelfCPUNs), Share(part(r.SelfCPUNs, v.CPUNs)), Ns(r.CPUNs),
-				If(v.DeviceNs > 0, Int(r.Kernels)),
-				If(r.FLOPs > 0, Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst),
-			)
+	n, at := flat(list, func(v *analysis.OpTable) int { return len(rows(v)) })
+	t.Later(n, func(i int) []Cell {
+		rank, row := at(i)
+		v := &list[rank].Value
+		r := &rows(v)[row]
+		on := v.DeviceNs > 0
+		return []Cell{
+			label(list, rank), Op(r.Name), Str(r.Kind), Str(r.Shapes), {stack(r.Stack), r.Stack}, Int(r.Count),
+			If(on, Ns(r.SelfDeviceNs)), If(on, Share(part(r.SelfDeviceNs, v.DeviceNs))), If(on, Ns(r.DeviceNs)),
+			Ns(r.SelfCPUNs), Share(part(r.SelfCPUNs, v.CPUNs)), Ns(r.CPUNs), If(on, Int(r.Kernels)),
+			If(r.FLOPs > 0, Cell{units.Scaled(float64(r.FLOPs), ""), number(float64(r.FLOPs))}), ID(r.Worst),
 		}
-	}
+	})
 	return t
 }
 

@@ -28,7 +28,7 @@ func FactTable(list []Fact) *Table {
 	for _, f := range list {
 		t.Add(Str(f.Key), Str(f.Value))
 	}
-	t.Limit = max(1, len(t.Rows))
+	t.Limit = max(1, t.Len())
 	return t
 }
 
@@ -225,7 +225,7 @@ func CountTable(t *trace.Trace) *Table {
 	for _, c := range ids {
 		out.Add(Str("flow ends"), Str(t.String(c)), Int(flows[c]), NoValue)
 	}
-	out.Limit = max(1, len(out.Rows))
+	out.Limit = max(1, out.Len())
 	return out
 }
 

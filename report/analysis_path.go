@@ -28,7 +28,7 @@ func PathBoundTable(p *analysis.CriticalPath) *Table {
 		}
 		t.Add(Cell{boundWords[b.Bound], b.Bound.String()}, Ns(b.Ns), Share(b.Share))
 	}
-	t.Limit = len(t.Rows)
+	t.Limit = t.Len()
 	return t
 }
 
@@ -42,13 +42,13 @@ func PathNameTable(p *analysis.CriticalPath) *Table {
 		{Key: "share", Title: "share"},
 		{Key: "worst_slice", Title: "worst slice"},
 	}}
-	for _, n := range p.ByName {
-		t.Add(
-			Kernel(n.Name), Cell{boundWords[n.Bound], n.Bound.String()}, Int(n.Count), Ns(n.Ns),
-			Share(part(n.Ns, p.TotalNs)),
-			ID(n.Worst),
-		)
-	}
+	t.Later(len(p.ByName), func(i int) []Cell {
+		n := &p.ByName[i]
+		return []Cell{
+			Kernel(n.Name), {boundWords[n.Bound], n.Bound.String()}, Int(n.Count), Ns(n.Ns),
+			Share(part(n.Ns, p.TotalNs)), ID(n.Worst),
+		}
+	})
 	return t
 }
 
@@ -112,30 +112,34 @@ func DiffTable(d *analysis.TraceDiff, o DiffFilter) *Table {
 	if d.StepsA <= 1 && d.StepsB <= 1 {
 		t.Note = "time in the whole trace, nested calls included"
 	}
+	var kept []int32
 	for i := range d.Rows {
-		r := &d.Rows[i]
-		if !o.keep(r) {
-			continue
+		if o.keep(&d.Rows[i]) {
+			kept = append(kept, int32(i))
 		}
-		side, name, sure, delta := "host", Op(r.Name), Cell{"", "false"}, MeanNs(r.DeltaNs)
-		if r.Device {
-			side, name = "device", Kernel(r.Name)
-		}
-		if r.Significant {
-			sure = Cell{"yes", "true"}
-		}
-		if r.DeltaNs > 0 {
-			delta.Text = "+" + delta.Text
-		}
-		t.Add(
-			name, Str(side), Cell{changeWord(r), r.Change.String()}, Int(r.A.Count), Int(r.B.Count), Ns(r.A.Ns),
-			Ns(r.B.Ns),
-			Hide(r.A.Count == 0, MeanNs(r.A.StepNs)), Hide(r.B.Count == 0, MeanNs(r.B.StepNs)), delta,
-			Cell{ratio(r), number(r.Ratio)}, Cell{units.Digits(r.P), number(r.P)},
-			Cell{probability(r.Q, d.Test), number(r.Q)}, sure, ID(r.A.Worst), ID(r.B.Worst),
-		)
 	}
+	t.Later(len(kept), func(i int) []Cell { return diffCells(&d.Rows[kept[i]], d.Test) })
 	return t
+}
+
+// diffCells are the cells of a row of DiffTable.
+func diffCells(r *analysis.DiffRow, test analysis.Basis) []Cell {
+	side, name, sure, delta := "host", Op(r.Name), Cell{"", "false"}, MeanNs(r.DeltaNs)
+	if r.Device {
+		side, name = "device", Kernel(r.Name)
+	}
+	if r.Significant {
+		sure = Cell{"yes", "true"}
+	}
+	if r.DeltaNs > 0 {
+		delta.Text = "+" + delta.Text
+	}
+	return []Cell{
+		name, Str(side), {changeWord(r), r.Change.String()}, Int(r.A.Count), Int(r.B.Count), Ns(r.A.Ns), Ns(r.B.Ns),
+		Hide(r.A.Count == 0, MeanNs(r.A.StepNs)), Hide(r.B.Count == 0, MeanNs(r.B.StepNs)), delta,
+		{ratio(r), number(r.Ratio)}, {units.Digits(r.P), number(r.P)}, {probability(r.Q, test), number(r.Q)}, sure,
+		ID(r.A.Worst), ID(r.B.Worst),
+	}
 }
 
 // DiffFilter chooses rows of a diff; the zero value keeps what differs.

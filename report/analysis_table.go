@@ -23,17 +23,70 @@ type Table struct {
 	Title   string // heading for a reader
 	Note    string // behind the heading
 	Columns []Column
-	Rows    [][]Cell
 	Limit   int    // rows shown to a reader; 0: TextOptions.Rows
 	What    string // what a row is, in the singular, for "12 more kernels"
 	// Picture, if not nil, draws lines above the table.
 	Picture func(o TextOptions) []string
+
+	rows  [][]Cell // made
+	later int      // rows behind them that are not made yet
+	row   func(i int) []Cell
+}
+
+// Len is how many rows the table has.
+func (t *Table) Len() int { return len(t.rows) + t.later }
+
+// Rows are all rows of the table, one cell a column.
+func (t *Table) Rows() [][]Cell { return t.first(t.Len()) }
+
+// first are the first n rows.
+func (t *Table) first(n int) [][]Cell {
+	for len(t.rows) < n {
+		t.rows = append(t.rows, t.row(len(t.rows)))
+		t.later--
+	}
+	return t.rows[:n]
+}
+
+// Cut leaves the table its first n rows.
+func (t *Table) Cut(n int) {
+	if n = min(n, t.Len()); n <= len(t.rows) {
+		t.rows, t.later = t.rows[:n], 0
+		return
+	}
+	t.later = n - len(t.rows)
+}
+
+// Later gives a table without rows n of them, each made when somebody asks for it: a trace may
+// have as many names as slices, of which a reader is shown some. It is the table's last rows.
+func (t *Table) Later(n int, row func(i int) []Cell) {
+	made := len(t.rows)
+	t.later, t.row = n, func(i int) []Cell { return row(i - made) }
 }
 
 // Most bounds the rows that a reader is shown to n, and returns t.
 func (t *Table) Most(n int) *Table {
 	t.Limit = n
 	return t
+}
+
+// flat numbers the rows of several ranks one after the other: at is the rank and its row of row i.
+func flat[T any](list []Ranked[T], rows func(*T) int) (n int, at func(i int) (rank, row int)) {
+	ends := make([]int, len(list))
+	for k := range list {
+		n += rows(&list[k].Value)
+		ends[k] = n
+	}
+	return n, func(i int) (int, int) {
+		k, found := slices.BinarySearch(ends, i)
+		for found && k < len(ends) && ends[k] <= i { // ranks without rows end where others do
+			k++
+		}
+		if k > 0 {
+			i -= ends[k-1]
+		}
+		return k, i
+	}
 }
 
 // Column describes a column. Key heads it in CSV and says the unit ("self_cpu_ns"),
@@ -120,7 +173,7 @@ func Hide(nothing bool, c Cell) Cell {
 func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // Add appends a row, one cell a column.
-func (t *Table) Add(cells ...Cell) { t.Rows = append(t.Rows, cells) }
+func (t *Table) Add(cells ...Cell) { t.rows = append(t.rows, cells) }
 
 // headed returns the columns with keys and titles, for a table whose author gave one kind alone.
 func (t *Table) headed() []Column {
@@ -147,7 +200,7 @@ func (t *Table) CSV(w io.Writer) error {
 		}
 	}
 	c.Write(row)
-	for _, r := range t.Rows {
+	for _, r := range t.Rows() {
 		row = row[:0]
 		for i, col := range columns {
 			if col.Key != "" {
@@ -173,18 +226,19 @@ func (t *Table) limit(o TextOptions) int {
 	case n == 0:
 		n = DefaultRows
 	case n < 0:
-		return len(t.Rows)
+		return t.Len()
 	}
-	return min(n, len(t.Rows))
+	return min(n, t.Len())
 }
 
 // forText lays the table out; columns that hold nothing at all are left out.
 func (t *Table) forText(o TextOptions) (*table, int) {
 	n := t.limit(o)
+	rows := t.first(n)
 	out := &table{}
 	var keep []int
 	for i, c := range t.headed() {
-		blank := n > 0 && !slices.ContainsFunc(t.Rows[:n], func(r []Cell) bool {
+		blank := n > 0 && !slices.ContainsFunc(rows, func(r []Cell) bool {
 			return r[i].Text != "" && r[i].Text != NoValue.Text
 		})
 		if c.Title != "" && !blank {
@@ -192,7 +246,7 @@ func (t *Table) forText(o TextOptions) (*table, int) {
 			out.cols = append(out.cols, column{title: c.Title, left: c.Left, flex: c.Flex, drop: c.Drop})
 		}
 	}
-	for _, r := range t.Rows[:n] {
+	for _, r := range rows {
 		cells := make([]string, len(keep))
 		for k, i := range keep {
 			cells[k] = r[i].Text
@@ -200,7 +254,7 @@ func (t *Table) forText(o TextOptions) (*table, int) {
 		out.add(cells...)
 	}
 	out.makeRoom(o.Width)
-	return out, len(t.Rows) - n
+	return out, t.Len() - n
 }
 
 // goodName is the width that names of kernels and operators get before the columns that
@@ -289,7 +343,7 @@ func (p *printer) para(s string) {
 
 // analysis writes one table.
 func (p *printer) analysis(t *Table) {
-	if len(t.Rows) == 0 {
+	if t.Len() == 0 {
 		return
 	}
 	p.section(neutral.Plain(t.Title), neutral.Plain(t.Note))
@@ -321,7 +375,7 @@ func (t *Table) Sort(key string, descending bool) error {
 		}
 		return fmt.Errorf("table %s has no column %q: it has %s", t.Name, key, strings.Join(keys, ", "))
 	}
-	slices.SortStableFunc(t.Rows, func(a, b []Cell) int {
+	slices.SortStableFunc(t.Rows(), func(a, b []Cell) int {
 		x, y := a[at].Raw, b[at].Raw
 		if (x == "") != (y == "") {
 			return cmp.Compare(len(y), len(x))

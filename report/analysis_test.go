@@ -105,7 +105,7 @@ func TestSort(t *testing.T) {
 	tab.Add(Str("none"), NoValue)
 	order := func() string {
 		var s []string
-		for _, r := range tab.Rows {
+		for _, r := range tab.Rows() {
 			s = append(s, r[0].Raw)
 		}
 		return strings.Join(s, " ")

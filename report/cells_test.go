@@ -30,7 +30,7 @@ func wantRows(t *testing.T, tab *Table, note string, want ...string) {
 		t.Errorf("%s: note %q, want %q", tab.Name, tab.Note, note)
 	}
 	var got []string
-	for _, r := range tab.Rows {
+	for _, r := range tab.Rows() {
 		if len(r) != len(tab.Columns) {
 			t.Fatalf("%s: %d cells in %d columns", tab.Name, len(r), len(tab.Columns))
 		}

@@ -145,7 +145,7 @@ func (d asked) ofTables(t *testing.T, r *analysis.Report) {
 		at[col.Key] = c
 	}
 	bytes := map[string]float64{}
-	for _, row := range table.Rows {
+	for _, row := range table.Rows() {
 		var n, count float64
 		if _, err := fmt.Sscan(row[at["bytes"]].Raw, &n); err != nil {
 			t.Fatal(err)

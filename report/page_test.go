@@ -144,10 +144,10 @@ func TestCSV(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", tab.Name, err)
 		}
-		if len(rows) != len(tab.Rows)+1 {
-			t.Errorf("%s: %d rows, want %d and a header", tab.Name, len(rows), len(tab.Rows))
+		if len(rows) != tab.Len()+1 {
+			t.Errorf("%s: %d rows, want %d and a header", tab.Name, len(rows), tab.Len())
 		}
-		seen[tab.Name] += len(tab.Rows)
+		seen[tab.Name] += tab.Len()
 		keys := map[string]bool{}
 		for _, k := range rows[0] {
 			if keys[k] {
@@ -184,7 +184,7 @@ func TestTemporalTableAddsUp(t *testing.T) {
 	for i, c := range tab.Columns {
 		col[c.Key] = i
 	}
-	for _, row := range tab.Rows {
+	for _, row := range tab.Rows() {
 		n := func(key string) int64 {
 			v, err := strconv.ParseInt(row[col[key]].Raw, 10, 64)
 			if err != nil {

@@ -15,7 +15,7 @@ func values(t *testing.T, tab *Table, key string) (out []float64) {
 	if c < 0 {
 		t.Fatalf("table %s has no column %s", tab.Name, key)
 	}
-	for _, row := range tab.Rows {
+	for _, row := range tab.Rows() {
 		v, err := strconv.ParseFloat(row[c].Raw, 64)
 		if err != nil && row[c].Raw != "" {
 			t.Fatalf("%s.%s: %v", tab.Name, key, err)
@@ -31,7 +31,7 @@ func TestPipelineTables(t *testing.T) {
 	tables := map[string]*Table{}
 	for _, tab := range PipelineTables(r) {
 		tables[tab.Name] = tab
-		for _, row := range tab.Rows {
+		for _, row := range tab.Rows() {
 			if len(row) != len(tab.Columns) {
 				t.Errorf("table %s: a row of %d cells under %d columns", tab.Name, len(row), len(tab.Columns))
 			}
@@ -48,7 +48,7 @@ func TestPipelineTables(t *testing.T) {
 	var steps, decodes int
 	for i, n := range values(t, tables["steps"], "count") {
 		steps += int(n)
-		if tables["steps"].Rows[i][4].Raw == pipeline.CatDecode.String() {
+		if tables["steps"].Rows()[i][4].Raw == pipeline.CatDecode.String() {
 			decodes += int(n)
 		}
 	}
@@ -58,9 +58,9 @@ func TestPipelineTables(t *testing.T) {
 		t.Errorf("%d steps, %d of them decode steps", steps, decodes)
 	}
 	// Request a arrives at 100 µs, has its first token at 1400 and its first audio at 7400.
-	at := slices.IndexFunc(tables["requests"].Rows, func(row []Cell) bool { return row[0].Raw == "a" })
+	at := slices.IndexFunc(tables["requests"].Rows(), func(row []Cell) bool { return row[0].Raw == "a" })
 	if at < 0 {
-		t.Fatalf("no request a: %v", tables["requests"].Rows)
+		t.Fatalf("no request a: %v", tables["requests"].Rows())
 	}
 	for key, want := range map[string]float64{"ttft_ns": 1300e3, "first_output_ns": 7300e3} {
 		if got := values(t, tables["requests"], key)[at]; got != want {
@@ -70,7 +70,7 @@ func TestPipelineTables(t *testing.T) {
 	// Calls of an operator of a stage are those of its ranks.
 	calls := map[string]float64{}
 	for i, n := range values(t, tables["ops"], "calls") {
-		row := tables["ops"].Rows[i]
+		row := tables["ops"].Rows()[i]
 		calls[row[1].Raw+" "+row[2].Raw] = n
 	}
 	for what, want := range map[string]float64{"thinker aten::linear": 2 * 9, "code2wav aten::conv1d": 2} {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -69,7 +70,33 @@ func (s *Search) matcher() (text func(string) bool, raw func([]byte) bool, err e
 		return func(n string) bool { return strings.Contains(n, s.Text) },
 			func(b []byte) bool { return bytes.Contains(b, []byte(s.Text)) }, nil
 	}
+	if !s.Regex && ascii(s.Text) {
+		var low []byte
+		find := []byte(s.Text)
+		return func(n string) bool {
+			if !ascii(n) { // letters beyond ASCII have cases that are letters of ASCII
+				return re.MatchString(n)
+			}
+			low = append(low[:0], n...)
+			for i, c := range low {
+				if c >= 'A' && c <= 'Z' {
+					low[i] = c | 0x20
+				}
+			}
+			return bytes.Contains(low, find)
+		}, re.Match, nil
+	}
 	return re.MatchString, re.Match, nil
+}
+
+// ascii reports whether s is nothing but ASCII.
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 type hit struct {

@@ -80,6 +80,16 @@ func (x *texts) number(text string) int32 {
 	return n
 }
 
+// own is the number of a name as it stands in a trace. The names of one trace differ, so that
+// only those of several are looked for among each other.
+func (x *texts) own(text string) int32 {
+	if len(x.of) > 1 {
+		return x.number(text)
+	}
+	x.list = append(x.list, text)
+	return int32(len(x.list))
+}
+
 // name returns the numbers of a name of trace i.
 func (x *texts) name(i int, p *part, id trace.StringID) nameTexts {
 	if x.of[i] == nil {
@@ -88,10 +98,14 @@ func (x *texts) name(i int, p *part, id trace.StringID) nameTexts {
 	n := &x.of[i][id]
 	if n.own == 0 {
 		text := p.t.String(id)
-		n.own = x.number(text)
+		n.own = x.own(text)
 		n.flame = n.own
 		if short := label.Unnumbered(text); len(short) < len(text) {
-			n.flame = x.number(short)
+			if id, ok := p.t.Strings.Lookup(short); ok && len(x.of) == 1 {
+				n.flame = x.name(i, p, id).own
+			} else {
+				n.flame = x.number(short)
+			}
 		}
 	}
 	return *n

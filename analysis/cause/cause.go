@@ -36,9 +36,11 @@ type Row struct {
 // sum is a row that is being summed.
 type sum struct {
 	Row
+	place   place // what its name is made of; Name is written at last
 	longest int64
-	on      []waited
-	last    int64 // begin of the last gap that was counted
+	on      waited   // what the first part waited on
+	other   []waited // and others that waited on something else
+	last    int64    // begin of the last gap that was counted
 }
 
 // waited is the time of a row divided by what it waited on, of which there are few.
@@ -48,13 +50,20 @@ type waited struct {
 }
 
 func (s *sum) wait(on string, ns int64) {
-	for i := range s.on {
-		if s.on[i].on == on {
-			s.on[i].ns += ns
+	if s.on.ns == 0 {
+		s.on.on = on
+	}
+	if s.on.on == on {
+		s.on.ns += ns
+		return
+	}
+	for i := range s.other {
+		if s.other[i].on == on {
+			s.other[i].ns += ns
 			return
 		}
 	}
-	s.on = append(s.on, waited{on, ns})
+	s.other = append(s.other, waited{on, ns})
 }
 
 // Text names the row in a sentence.
@@ -81,7 +90,7 @@ func Of(seen *plausible.Trace) Report {
 	for _, g := range gaps {
 		out.WaitNs += g.end - g.start
 	}
-	a := &attribution{v: seen.View, byName: map[string]int32{}, of: map[trace.TrackID][]gap{}}
+	a := &attribution{v: seen.View, of: map[trace.TrackID][]gap{}}
 	for _, g := range gaps {
 		a.of[g.track] = append(a.of[g.track], g)
 	}
@@ -90,14 +99,19 @@ func Of(seen *plausible.Trace) Report {
 	for i := range a.rows {
 		out.UnrecordedNs -= a.rows[i].Ns
 	}
+	names := &a.names
 	for _, r := range most.First(a.rows, MaxRows, func(a, b sum) int {
 		if a.Ns != b.Ns {
 			return cmp.Compare(b.Ns, a.Ns)
 		}
-		return cmp.Compare(a.Name, b.Name)
+		return cmp.Or(cmp.Compare(names.text(a.place.name), names.text(b.place.name)),
+			cmp.Compare(names.text(a.place.in), names.text(b.place.in)))
 	}) {
+		if r.Name = names.text(r.place.name); r.place.call {
+			r.Name += " in " + names.text(r.place.in)
+		}
 		r.Share = stat.Ratio(r.Ns, out.WaitNs)
-		for _, w := range r.on {
+		for _, w := range append(r.other, r.on) {
 			if 2*w.ns > r.Ns {
 				r.On = w.on
 			}
@@ -167,13 +181,14 @@ func launcher(seen *plausible.Trace, work []int32) (trace.TrackID, bool) {
 
 // attribution divides gaps among the slices of their threads.
 type attribution struct {
-	v      *view.View
-	of     map[trace.TrackID][]gap // in order
-	rows   []sum
-	byName map[string]int32 // place among the rows +1
-	places map[place]int32  // the same, so that a name is made once
-	blame  []blamed         // by slice
-	tree   *view.Tree
+	v     *view.View
+	of    map[trace.TrackID][]gap // in order
+	rows  []sum
+	names shortNames
+	plain []int32         // by name: place among the rows +1
+	calls map[place]int32 // of the others: the same
+	blame []blamed        // by slice
+	tree  *view.Tree
 }
 
 // blamed is the row of a slice +1, and what it waits on.
@@ -182,16 +197,60 @@ type blamed struct {
 	on  string
 }
 
-// place identifies a row: the name of a slice and, for a runtime call, of the operator around it.
+// place identifies a row: the name of a slice and, for a runtime call, of the operator around it, as
+// shortNames numbers them.
 type place struct {
-	name, in trace.StringID
+	name, in int32
 	call     bool // in counts
+}
+
+// shortNames numbers what Short makes of a trace's names, equal texts alike: a name that it leaves
+// as it is has its own number.
+type shortNames struct {
+	t      *trace.Trace
+	of     []int32          // by name: number +1
+	list   []string         // texts that are no name of the trace
+	byText map[string]int32 // their numbers
+}
+
+func (n *shortNames) number(id trace.StringID) int32 {
+	at := &n.of[id]
+	if *at == 0 {
+		*at = n.find(id) + 1
+	}
+	return *at - 1
+}
+
+func (n *shortNames) find(id trace.StringID) int32 {
+	name := n.t.String(id)
+	short := Short(name)
+	if len(short) == len(name) {
+		return int32(id)
+	}
+	if same, ok := n.t.Strings.Lookup(short); ok && Short(short) == short {
+		return int32(same)
+	}
+	k, ok := n.byText[short]
+	if !ok {
+		k = int32(len(n.of) + len(n.list))
+		n.list, n.byText[short] = append(n.list, short), k
+	}
+	return k
+}
+
+func (n *shortNames) text(number int32) string {
+	if k := int(number) - len(n.of); k >= 0 {
+		return n.list[k]
+	}
+	return n.t.String(trace.StringID(number))
 }
 
 func (a *attribution) attribute() {
 	s := &a.v.Trace.Slices
 	isStep := make([]int8, a.v.Trace.Strings.Len())
-	a.blame, a.places = make([]blamed, s.Len()), map[place]int32{}
+	n := a.v.Trace.Strings.Len()
+	a.names = shortNames{t: a.v.Trace, of: make([]int32, n), byText: map[string]int32{}}
+	a.blame, a.plain, a.calls = make([]blamed, s.Len()), make([]int32, n), map[place]int32{}
 	a.tree = a.v.Nest(func(i int32) bool {
 		if a.of[s.Track[i]] == nil {
 			return false
@@ -284,46 +343,49 @@ const maxClimb = 64
 // frames of libraries that wait for others show how the program waited, but not where.
 func (a *attribution) blameOf(i int32) blamed {
 	var b blamed
-	var python place // the innermost frame, if none is the program's own
+	var python trace.StringID // the innermost frame, if none is the program's own
 	for p, n := i, 0; p >= 0 && n < maxClimb; p, n = a.tree.Parent[p], n+1 {
 		name, c := a.v.Name(p), a.v.Trace.Slices.Cat[p]
 		if b.on == "" {
 			b.on = waitsOn(c, name)
 		}
 		if c == trace.CatPythonFunction && isPlumbing(name) {
-			if python.name == 0 {
-				python.name = a.v.Trace.Slices.Name[p]
+			if python == 0 {
+				python = a.v.Trace.Slices.Name[p]
 			}
 			continue
 		}
-		at := place{name: a.v.Trace.Slices.Name[p]}
+		at := place{name: a.names.number(a.v.Trace.Slices.Name[p])}
 		if c.Runtime() { // "hipMemcpyWithStream in aten::copy_"
 			if up := a.tree.Parent[p]; up >= 0 && a.v.Trace.Slices.Cat[up] == trace.CatCPUOp {
-				at.call, at.in = true, a.v.Trace.Slices.Name[up]
+				at.call, at.in = true, a.names.number(a.v.Trace.Slices.Name[up])
 			}
 		}
 		b.row = a.row(at, i)
 		return b
 	}
-	b.row = a.row(python, i)
+	b.row = a.row(place{name: a.names.number(python)}, i)
 	return b
 }
 
 // row returns the number +1 of the row of a place; if the row is new, slice i is its first.
 func (a *attribution) row(at place, i int32) int32 {
-	if n, ok := a.places[at]; ok {
+	simple := !at.call && int(at.name) < len(a.plain)
+	n := int32(0)
+	if simple {
+		n = a.plain[at.name]
+	} else {
+		n = a.calls[at]
+	}
+	if n > 0 {
 		return n
 	}
-	name := Short(a.v.Trace.String(at.name))
-	if at.call {
-		name += " in " + Short(a.v.Trace.String(at.in))
+	a.rows = append(a.rows, sum{Row: Row{Slice: int(i)}, place: at})
+	n = int32(len(a.rows))
+	if simple {
+		a.plain[at.name] = n
+	} else {
+		a.calls[at] = n
 	}
-	n, ok := a.byName[name]
-	if !ok {
-		a.rows = append(a.rows, sum{Row: Row{Name: name, Slice: int(i)}})
-		n = int32(len(a.rows))
-		a.byName[name] = n
-	}
-	a.places[at] = n
 	return n
 }

@@ -58,8 +58,14 @@ func (c *Collective) GroupID() string {
 	return c.Group + "\x00" + strconv.Itoa(c.GroupSize)
 }
 
-// groupIDs caches GroupID, because there are many collectives and few groups.
-type groupIDs map[groupRef]string
+// groupIDs numbers what GroupID returns, and caches it, because there are many collectives and few
+// groups.
+type groupIDs struct {
+	byRef  map[groupRef]int32
+	byText map[string]int32
+	last   groupRef // of the last question
+	lastID int32
+}
 
 type groupRef struct {
 	name    string
@@ -67,16 +73,28 @@ type groupRef struct {
 	size    int
 }
 
-func (g groupIDs) of(c *Collective) string {
+// of is a number for the group of c, the same for equal ones.
+func (g *groupIDs) of(c *Collective) int32 {
 	r := groupRef{name: c.Group, size: c.GroupSize}
 	if len(c.Members) > 0 {
 		r.members, r.size = &c.Members[0], len(c.Members)
 	}
-	id, ok := g[r]
-	if !ok {
-		id = c.GroupID()
-		g[r] = id
+	if r == g.last && g.byRef != nil {
+		return g.lastID
 	}
+	if g.byRef == nil {
+		g.byRef, g.byText = map[groupRef]int32{}, map[string]int32{}
+	}
+	id, ok := g.byRef[r]
+	if !ok {
+		text := c.GroupID()
+		if id, ok = g.byText[text]; !ok {
+			id = int32(len(g.byText))
+			g.byText[text] = id
+		}
+		g.byRef[r] = id
+	}
+	g.last, g.lastID = r, id
 	return id
 }
 
@@ -193,21 +211,22 @@ type Row struct {
 
 // rowKey is what the collectives of a row have in common.
 type rowKey struct {
-	op, group, dtype string
-	size             int
-	bytes            int64
+	op, dtype string
+	group     int32
+	size      int
+	bytes     int64
 }
 
 // Rows sums collectives by operation, group, type and size, the largest sum first; equal sums keep
 // the order of first occurrence.
 func Rows(list []Collective) []Row {
 	at := map[rowKey]int{}
-	ids := groupIDs{}
+	var ids groupIDs
 	var out []Row
 	var ns [][]int64
 	for i := range list {
 		c := &list[i]
-		k := rowKey{c.Op, ids.of(c), c.DType, c.GroupSize, c.Bytes()}
+		k := rowKey{op: c.Op, dtype: c.DType, group: ids.of(c), size: c.GroupSize, bytes: c.Bytes()}
 		r, ok := at[k]
 		if !ok {
 			r = len(out)

@@ -1,6 +1,7 @@
 package coll
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -29,38 +30,40 @@ type group struct {
 	members []int // all of them, ascending; nil if unknown
 }
 
-// groupKey is the raw text of the arguments that identify a group.
-type groupKey struct{ name, desc, ranks, size, start, stride string }
+// groupArgs are the arguments that identify a group.
+var groupArgs = []string{
+	trace.ArgGroupName, argGroupDesc, argGroupRanks, trace.ArgGroupSize, argRankStart, argRankStride, argGroupID,
+}
 
 // group returns the process group of slice i, if it names one.
 func (r *reader) group(i int32) (group, bool) {
-	arg := func(k string) string { return string(r.t.Arg(int(i), k)) }
-	k := groupKey{
-		name: arg(trace.ArgGroupName), desc: arg(argGroupDesc), ranks: arg(argGroupRanks),
-		size:  arg(trace.ArgGroupSize),
-		start: arg(argRankStart), stride: arg(argRankStride),
+	r.key = r.key[:0]
+	for _, k := range groupArgs {
+		r.key = append(append(r.key, r.t.Arg(int(i), k)...), 0) // JSON has no such byte
 	}
-	if k.name == "" {
-		k.name = arg(argGroupID)
-	}
-	if k == (groupKey{}) {
+	if len(r.key) == len(groupArgs) {
 		return group{}, false
 	}
-	g, ok := r.groups[k]
+	g, ok := r.groups[string(r.key)]
 	if !ok {
-		g = r.newGroup(i, k)
+		k := string(r.key)
+		g = r.newGroup(i)
 		r.groups[k] = g
 	}
 	return g, true
 }
 
-func (r *reader) newGroup(i int32, k groupKey) group {
-	name, desc := unquoted(k.name), unquoted(k.desc)
+func (r *reader) newGroup(i int32) group {
+	arg := func(k string) string { return unquoted(string(r.t.Arg(int(i), k))) }
+	name, desc := arg(trace.ArgGroupName), arg(argGroupDesc)
+	if len(r.t.Arg(int(i), trace.ArgGroupName)) == 0 {
+		name = arg(argGroupID)
+	}
 	var g group
 	if n, ok := r.t.ArgInt(int(i), trace.ArgGroupSize); ok && n > 0 && n < maxGroupSize {
 		g.size = int(n)
 	}
-	members, whole := parseRanks(unquoted(k.ranks))
+	members, whole := parseRanks(arg(argGroupRanks))
 	switch {
 	case whole && (g.size == 0 || len(members) == g.size):
 		g.members = members
@@ -173,30 +176,55 @@ func (r *reader) fillShapes(c *Collective, i int32) {
 	if len(raw) == 0 {
 		return
 	}
+	types := r.t.Arg(int(i), argInputType)
+	r.key = append(append(append(r.key[:0], raw...), 0), types...)
+	x, ok := r.shapes[string(r.key)]
+	if !ok {
+		x = shapesOf(raw, types)
+		r.shapes[string(r.key)] = x
+	}
+	c.DType = cmp.Or(x.dtype, c.DType)
+	switch {
+	case x.tensors == 0:
+	case x.tensors > 1 && isOperator(r.v.Name(i)):
+		c.OutBytes, c.InBytes = x.first, x.second
+	default:
+		c.InBytes = x.first
+	}
+}
+
+// shapes are the sizes of an operator's first tensors, in bytes, and the type of the last one.
+type shapes struct {
+	tensors       int // how many there are
+	first, second int64
+	dtype         string
+}
+
+// shapesOf reads the raw dimensions and types of an operator's inputs.
+func shapesOf(rawDims, rawTypes []byte) (x shapes) {
 	var dims []json.RawMessage
 	var types []string
-	if json.Unmarshal(raw, &dims) != nil || json.Unmarshal(r.t.Arg(int(i), argInputType), &types) != nil {
-		return
+	if json.Unmarshal(rawDims, &dims) != nil || json.Unmarshal(rawTypes, &types) != nil {
+		return x
 	}
-	var tensors []int64 // bytes
 	for k, d := range dims {
 		if k >= len(types) {
 			break
 		}
 		size := DTypeSize(types[k])
-		if n, ok := elements(d); ok && size > 0 {
-			tensors = append(tensors, n*size)
-			c.DType = types[k]
+		n, ok := elements(d)
+		if !ok || size == 0 {
+			continue
 		}
+		switch x.tensors {
+		case 0:
+			x.first = n * size
+		case 1:
+			x.second = n * size
+		}
+		x.tensors, x.dtype = x.tensors+1, types[k]
 	}
-	name := r.v.Name(i)
-	switch {
-	case len(tensors) == 0:
-	case len(tensors) > 1 && isOperator(name):
-		c.OutBytes, c.InBytes = tensors[0], tensors[1]
-	default:
-		c.InBytes = tensors[0]
-	}
+	return x
 }
 
 // elements is the number of elements of a shape, or of a list of shapes together.

@@ -13,9 +13,16 @@ import (
 // If a device communicates, its slices are the collectives. What they moved is read from their
 // arguments, else from the host slices that launched them; else the name tells at least the
 // operation. If no device communicates, the host's slices are the collectives, as with Gloo.
-func Read(v *view.View) Table {
-	r := reader{v: v, t: v.Trace, groups: map[groupKey]group{}}
-	r.comm = r.once(func(n string) bool { return Kernel(trace.CatKernel, n) })
+func Read(v *view.View) Table { return ReadKnowing(v, nil) }
+
+// ReadKnowing is Read for who has asked Kernel of the names of v's kernels before: communicates
+// says what it answered. nil asks.
+func ReadKnowing(v *view.View, communicates func(trace.StringID) bool) Table {
+	r := reader{v: v, t: v.Trace, comm: communicates, groups: map[string]group{}, ops: map[string]string{},
+		shapes: map[string]shapes{}}
+	if r.comm == nil {
+		r.comm = r.once(func(n string) bool { return Kernel(trace.CatKernel, n) })
+	}
 	out := Table{Rank: v.Trace.Meta.Rank}
 	host := r.host()
 	out.Collectives, out.Unknown = r.device(host)
@@ -34,7 +41,10 @@ func Read(v *view.View) Table {
 type reader struct {
 	v      *view.View
 	t      *trace.Trace
-	groups map[groupKey]group
+	groups map[string]group          // by the texts of what tells a group
+	ops    map[string]string         // Normal's answers
+	shapes map[string]shapes         // by the texts of dimensions and types
+	key    []byte                    // scratch
 	listed map[string][]int          // see named
 	comm   func(trace.StringID) bool // whether a kernel of that name communicates
 }
@@ -80,7 +90,10 @@ func (r *reader) device(host []*hostOp) ([]Collective, int) {
 				told = told || op.named
 			}
 		}
-		if c.Op = cmp.Or(c.Op, KernelOp(v.Name(d)), Unknown); !moves(c.Op) {
+		if c.Op == "" {
+			c.Op = cmp.Or(KernelOp(v.Name(d)), Unknown)
+		}
+		if !moves(c.Op) {
 			continue
 		}
 		if c.complete(); !told && c.Bytes() == 0 {
@@ -114,7 +127,7 @@ func (r *reader) host() []*hostOp {
 		for hi < len(tree.Order) && tree.Parent[tree.Order[hi]] != view.None {
 			hi++
 		}
-		out = append(out, r.family(tree, tree.Order[lo:hi])...)
+		out = r.family(tree, tree.Order[lo:hi], out)
 		lo = hi
 	}
 	slices.SortStableFunc(out, func(a, b *hostOp) int {
@@ -125,8 +138,14 @@ func (r *reader) host() []*hostOp {
 
 // family reads an outermost slice and the slices within it, in pre-order. They are one collective,
 // unless several inside have arguments of their own, as between the start and the end of
-// coalescing.
-func (r *reader) family(tree *view.Tree, rows []int32) []*hostOp {
+// coalescing. It appends to out.
+func (r *reader) family(tree *view.Tree, rows []int32, out []*hostOp) []*hostOp {
+	if len(rows) == 1 {
+		if op := r.merge(rows[0], rows); op != nil {
+			out = append(out, op)
+		}
+		return out
+	}
 	var own []int32            // outermost slices with arguments that move something
 	within := map[int32]bool{} // what lies in one of own, or is it
 	for _, i := range rows {
@@ -134,21 +153,30 @@ func (r *reader) family(tree *view.Tree, rows []int32) []*hostOp {
 			within[i] = true
 			continue
 		}
-		if name, ok := r.t.ArgText(int(i), trace.ArgCollective); ok && moves(Normal(name)) {
+		if name, ok := r.t.ArgText(int(i), trace.ArgCollective); ok && moves(r.normal(name)) {
 			own, within[i] = append(own, i), true
 		}
 	}
 	if len(own) > 1 {
-		out := make([]*hostOp, 0, len(own))
 		for _, i := range own {
 			out = append(out, r.merge(i, []int32{i}))
 		}
 		return out
 	}
 	if op := r.merge(rows[0], rows); op != nil {
-		return []*hostOp{op}
+		out = append(out, op)
 	}
-	return nil
+	return out
+}
+
+// normal is Normal, which is asked once for each name of an operation.
+func (r *reader) normal(name string) string {
+	op, ok := r.ops[name]
+	if !ok {
+		op = Normal(name)
+		r.ops[name] = op
+	}
+	return op
 }
 
 // merge makes one collective of slice top, completed from rows; nil if they move no data.
@@ -159,7 +187,7 @@ func (r *reader) merge(top int32, rows []int32) *hostOp {
 	}, track: r.t.Slices.Track[top], backend: true}
 	for _, i := range rows {
 		name, ok := r.t.ArgText(int(i), trace.ArgCollective)
-		if ok && !moves(Normal(name)) {
+		if ok && !moves(r.normal(name)) {
 			continue // a wait's record does not describe the collective that is waited for
 		}
 		op.named = r.fill(&op.Collective, i) || op.named
@@ -184,6 +212,9 @@ func (r *reader) merge(top int32, rows []int32) *hostOp {
 // caused them: each label with the next operator of the same operation. The label has the time of
 // the transfer; the operator of an asynchronous call returns earlier.
 func joinBackends(ops []*hostOp) []*hostOp {
+	if !slices.ContainsFunc(ops, func(op *hostOp) bool { return op.backend }) {
+		return ops
+	}
 	waiting := map[string][]*hostOp{} // operators without a label yet, by operation
 	taken := map[*hostOp]bool{}
 	for _, op := range ops {
@@ -239,7 +270,7 @@ func (r *reader) fill(c *Collective, i int32) bool {
 	t := r.t
 	name, named := t.ArgText(int(i), trace.ArgCollective)
 	if named {
-		x.Op = Normal(name)
+		x.Op = r.normal(name)
 	}
 	x.DType, _ = t.ArgText(int(i), trace.ArgDType)
 	size := DTypeSize(x.DType)

@@ -236,7 +236,7 @@ func beside(e *cli.Env, found *analyses.Answer) error {
 func answerOf(a *analyses.Analysis, found *analyses.Answer) answer.Answer {
 	out := answer.Answer{Lines: found.Lines, Tables: found.Tables, Above: found.Above, Asked: found.Asked,
 		JSON: found.JSON}
-	some := func(t *report.Table) bool { return len(t.Rows) > 0 }
+	some := func(t *report.Table) bool { return t.Len() > 0 }
 	if a.Needs != "" && len(out.Lines) == 0 && !slices.ContainsFunc(found.Tables, some) {
 		out.Lines = append(out.Lines, a.Needs)
 	}

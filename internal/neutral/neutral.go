@@ -19,6 +19,9 @@ import (
 // Latin 1, characters that change the direction of text, and those that end a line. Each becomes a
 // space; bytes that are not UTF-8 become U+FFFD.
 func Plain(s string) string {
+	if printable(s) {
+		return s
+	}
 	if !strings.ContainsFunc(s, Command) {
 		return strings.ToValidUTF8(s, "\uFFFD")
 	}
@@ -28,6 +31,16 @@ func Plain(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// printable reports whether s is nothing but printable ASCII, as nearly all names are.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // Command reports whether a terminal may obey r.

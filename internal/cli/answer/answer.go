@@ -76,7 +76,7 @@ func (f *Flags) Print(e *cli.Env, command string, infos []reading.Info, a Answer
 	}
 	empty := true
 	for _, t := range tables {
-		empty = empty && len(t.Rows) == 0
+		empty = empty && t.Len() == 0
 	}
 	lines := a.Lines
 	if empty && len(lines) == 0 {
@@ -126,9 +126,9 @@ func (f *Flags) Choose(tables []*report.Table) ([]*report.Table, error) {
 	for i, t := range tables {
 		switch {
 		case f.Top == 0:
-			t.Limit = max(1, len(t.Rows))
+			t.Limit = max(1, t.Len())
 		case f.Top > 0 && f.CSV:
-			t.Rows = t.Rows[:min(f.Top, len(t.Rows))]
+			t.Cut(f.Top)
 		case f.Top > 0:
 			t.Limit = f.Top
 		case f.Table != "" || len(tables) == 1:
