@@ -32,6 +32,9 @@ const (
 	// settle is how long a process is known before it becomes a rank. A launcher shows
 	// before the processes that it starts, and only they tell that it is one.
 	settle = 6 * time.Second
+	// comingPatience bounds how long a process waits for those below it that have not asked yet: a
+	// library that found no daemon looks again after ten seconds, on a busy host somewhat later.
+	comingPatience = 30 * time.Second
 	// keepEnded bounds how long the trace of a process that has ended waits to be
 	// collected, as the hub's own bound does.
 	keepEnded = 5 * time.Minute
@@ -270,8 +273,11 @@ func samePlace(a, b procs.Rank) bool {
 func (a *Agent) processes(now time.Time) []procs.Process {
 	var out []procs.Process
 	asks, here := map[int]bool{}, map[int]bool{}
-	for _, r := range a.daemon.Processes() {
+	list := a.daemon.Processes()
+	for _, r := range list {
 		asks[r.PID] = true
+	}
+	for _, r := range list {
 		p, err := procs.Read(procRoot, r.PID)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -298,7 +304,7 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 				p.Env[name] = value
 			}
 		}
-		if now.Sub(first.at) >= a.c.Settle {
+		if known := now.Sub(first.at); known >= a.c.Settle && !a.waits(p, known, asks) {
 			out = append(out, p)
 		}
 	}
@@ -309,6 +315,23 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 	}
 	maps.DeleteFunc(a.told, func(pid int, _ string) bool { return !asks[pid] })
 	return out
+}
+
+// waits reports whether it is too early to say what a process is that has been known for so long:
+// one below it is to ask yet, and may be the rank that it starts.
+func (a *Agent) waits(p procs.Process, known time.Duration, asks map[int]bool) bool {
+	if a.members[p.PID] != nil || known > comingPatience {
+		return false
+	}
+	below := procs.Coming(procRoot, p, asks)
+	if len(below) == 0 {
+		return false
+	}
+	if why := fmt.Sprintf("waits for %v below it", below); a.told[p.PID] != why {
+		a.told[p.PID] = why
+		a.log.Info("a process is no rank yet", "pid", p.PID, "why", why)
+	}
+	return true
 }
 
 func (a *Agent) join(ctx context.Context, r procs.Rank) error {

@@ -38,6 +38,7 @@ const (
 	KindStacks         ArtifactKind = "stacks"          // folded call stacks
 	KindTable          ArtifactKind = "table"           // operator table as text
 	KindEvents         ArtifactKind = "events"          // a server's own events, JSON lines
+	KindMetrics        ArtifactKind = "metrics"         // a server's own metrics meanwhile, counters of a trace
 	KindMemory         ArtifactKind = "memory"          // snapshot and timeline of allocations
 	KindExecutionTrace ArtifactKind = "execution_trace" // torch's graph of operators
 	KindAscend         ArtifactKind = "ascend"          // what torch_npu writes beside its trace

@@ -10,9 +10,9 @@ import (
 
 // PipelineTables are the numbers of a pipeline's report as tables, for programs: "time" and
 // "steps" have a row for each rank and category, "ops" one for each stage and operator,
-// "requests" one for each request.
+// "requests" one for each request, "metrics" one for each quantity that a rank's server told.
 func PipelineTables(r *pipeline.Report) []*Table {
-	return []*Table{rankTimeTable(r), rankStepTable(r), stageOpTable(r), requestTable(r)}
+	return []*Table{rankTimeTable(r), rankStepTable(r), stageOpTable(r), requestTable(r), metricTable(r)}
 }
 
 // rankColumns say which rank a row is about; eachRank fills them.
@@ -121,5 +121,23 @@ func requestTable(r *pipeline.Report) *Table {
 			Int(q.Tokens), MeanNs(q.PerTokenNs),
 		)
 	}
+	return t
+}
+
+// metricTable says what the ranks' servers told of themselves while they were profiled.
+func metricTable(r *pipeline.Report) *Table {
+	t := &Table{Name: "metrics", Title: "Servers", Columns: slices.Concat(rankColumns, []Column{
+		{Key: "metric", Title: "metric", Left: true, Flex: true},
+		{Key: "samples", Title: "samples"},
+		{Key: "min", Title: "least"},
+		{Key: "mean", Title: "mean"},
+		{Key: "max", Title: "most"},
+		{Key: "last", Title: "last"},
+	})}
+	eachRank(r, func(rank *pipeline.Rank, cells func(...Cell) []Cell) {
+		for _, m := range rank.Metrics {
+			t.Add(cells(Str(m.Name), Int(m.Samples), Num(m.Min), Num(m.Mean), Num(m.Max), Num(m.Last))...)
+		}
+	})
 	return t
 }

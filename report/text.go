@@ -25,6 +25,7 @@ func Text(w io.Writer, r *pipeline.Report, o TextOptions) error {
 		p.steps()
 		p.ops()
 		p.comms()
+		p.metrics()
 		p.batches()
 		p.requests()
 		p.chain()

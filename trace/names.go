@@ -29,6 +29,10 @@ const (
 // id holds across the processes of a pipeline, those of other flows within their trace.
 func Handoff(category string) bool { return strings.HasPrefix(category, "handoff") }
 
+// TrackServer is the name of the track whose counters are what a server told of itself while it was
+// profiled: requests that run and wait, its cache, its latencies.
+const TrackServer = "server metrics"
+
 // Keys of arguments that the native engine writes and analyses read. Collectives use
 // Kineto's own keys.
 const (

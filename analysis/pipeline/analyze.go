@@ -266,6 +266,7 @@ func (a *analyzer) rank(d *rankData) (Rank, [NumCategories]int64) {
 	m := &d.t.Meta
 	r := Rank{
 		Trace: d.index, Replica: m.Replica, Rank: m.Rank, Host: m.Host, File: m.File, Slices: d.t.Slices.Len(),
+		Metrics: metrics(d.t),
 		StartNs: d.start, EndNs: d.end, WindowNs: d.end - d.start, FLOPs: d.flops,
 		HasDevice: d.hasDevice, DeviceBusyNs: d.deviceBusy, DeviceBusyShare: stat.Ratio(d.deviceBusy, d.end-d.start),
 		WaitReasons: []WaitReason{},

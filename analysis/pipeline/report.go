@@ -96,6 +96,20 @@ type Rank struct {
 	DeviceBusyShare float64 `json:"device_busy_share"`   // DeviceBusyNs of WindowNs
 	// what happened over the report's window: one letter a cell, see Category.Letter
 	Strip string `json:"strip"`
+	// Metrics are what the rank's server told of itself meanwhile; none of ranks without a server,
+	// and of those for which another rank of the server speaks.
+	Metrics []Metric `json:"metrics,omitempty"`
+}
+
+// Metric is a quantity that a server told several times: a gauge as it was, a rate or a latency of
+// the time since the last sample.
+type Metric struct {
+	Name    string  `json:"name"` // with its unit: "TTFT p99 ms"
+	Samples int     `json:"samples"`
+	Min     float64 `json:"min"`
+	Mean    float64 `json:"mean"` // of the samples, each as much as any other
+	Max     float64 `json:"max"`
+	Last    float64 `json:"last"`
 }
 
 // CategoryTime is a category's part of a window.

@@ -203,3 +203,31 @@ func FuzzStat(f *testing.F) {
 		}
 	})
 }
+
+// Below a server that asks are workers that will: those with torch loaded, not a copy of the server
+// itself, nor what has no word of a daemon in its environment.
+func TestComing(t *testing.T) {
+	root := fakeProc(t)
+	on, torch := EnvDaemon+"=1\x00", "7f00-7f01 r-xp 00000000 08:01 42 /lib/libtorch_cpu.so\n"
+	add := func(pid, parent int, args, env, maps string) {
+		fakeProcess(t, root, pid, parent, 600+pid, args, env)
+		put(t, root, fmt.Sprint(pid)+"/maps", maps)
+	}
+	add(30, 20, "vllm\x00serve\x00", on, torch)
+	add(31, 30, "VLLM::EngineCore", on, torch)
+	add(32, 31, "VLLM::Worker", on, torch)
+	add(33, 30, "vllm\x00serve\x00", on, torch) // a fork
+	add(34, 30, "sh\x00", on, "")
+	add(35, 30, "python\x00x.py\x00", "A=b\x00", torch)
+	add(40, 20, "other\x00", on, torch)
+	of, err := Read(root, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Coming(root, of, map[int]bool{30: true, 31: true}); !reflect.DeepEqual(got, []int{32}) {
+		t.Errorf("%v", got)
+	}
+	if got := Coming(root, of, map[int]bool{31: true, 32: true}); got != nil {
+		t.Errorf("%v", got)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 )
 
 // maxMaps bounds what is read of a process's mappings: torch with CUDA has some thousand
@@ -26,4 +28,31 @@ func HasTorch(root string, pid int) bool {
 		}
 	}
 	return false
+}
+
+// Coming lists the processes below of that will ask a daemon for configs and do not yet, which asks
+// says of each that does: they have torch loaded, and an environment that has Kineto ask. A
+// library that has found no daemon looks for one again some ten seconds later, so that a server shows
+// before the workers that it started. A copy of the process itself, as data loaders fork them, never
+// asks.
+func Coming(root string, of Process, asks map[int]bool) (pids []int) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || asks[pid] || pid == of.PID {
+			continue
+		}
+		st, err := readStat(procDir(root, pid))
+		if err != nil || !slices.Contains(ancestors(root, st.parent), of.PID) {
+			continue
+		}
+		p, err := Read(root, pid)
+		if err == nil && p.Env[EnvDaemon] != "" && !slices.Equal(p.Args, of.Args) && HasTorch(root, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

@@ -45,6 +45,10 @@ var Short = map[string][]string{
 	"running": {"vllm:num_requests_running", "sglang:num_running_reqs"},
 	"waiting": {"vllm:num_requests_waiting", "sglang:num_queue_reqs"},
 	"kv_use":  {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"},
+
+	"prompt_tokens":    {"vllm:prompt_tokens_total", "sglang:prompt_tokens_total"},
+	"generated_tokens": {"vllm:generation_tokens_total", "sglang:generation_tokens_total"},
+	"preemptions":      {"vllm:num_preemptions_total", "sglang:num_retracted_reqs_total"},
 }
 
 var (

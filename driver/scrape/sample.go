@@ -29,6 +29,8 @@ type Sample struct {
 	At time.Time
 	// Values are of gauges and counters.
 	Values map[string]float64
+	// Gauges are the names of those that are no counters.
+	Gauges map[string]bool
 	// Histograms have their buckets by name.
 	Histograms map[string]Histogram
 }
@@ -50,7 +52,8 @@ func Read(r io.Reader, at time.Time) (*Sample, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s := &Sample{At: at, Values: map[string]float64{}, Histograms: map[string]Histogram{}}
+	s := &Sample{At: at, Values: map[string]float64{}, Gauges: map[string]bool{},
+		Histograms: map[string]Histogram{}}
 	for name, f := range families {
 		for _, m := range f.GetMetric() {
 			switch f.GetType() {
@@ -60,6 +63,7 @@ func Read(r io.Reader, at time.Time) (*Sample, error) {
 				s.Values[name] += m.GetCounter().GetValue()
 			case dto.MetricType_GAUGE:
 				s.Values[name] += m.GetGauge().GetValue()
+				s.Gauges[name] = true
 			case dto.MetricType_UNTYPED:
 				s.Values[name] += m.GetUntyped().GetValue()
 			}

@@ -140,3 +140,26 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// What is followed is in the units of its name; what a server does not have is left out.
+func TestValues(t *testing.T) {
+	before := read(t, text, 100)
+	now := read(t, strings.NewReplacer(`le="1"} 90`, `le="1"} 100`, `le="+Inf"} 100`, `le="+Inf"} 110`,
+		`_count{engine="0"} 100`, `_count{engine="0"} 110`).Replace(text)+
+		"# TYPE vllm:omni_inflight gauge\nvllm:omni_inflight{stage=\"1\"} 3\n"+
+		"# TYPE vllm:omni_done_total counter\nvllm:omni_done_total 7\n", 110)
+	got := map[string]float64{}
+	for _, v := range Values(before, now) {
+		got[v.Name] = v.Value
+	}
+	want := map[string]float64{"requests running": 5, "requests waiting": 20, "KV cache used %": 93, "TTFT p50 ms": 550,
+		"TTFT p99 ms": 991, "vllm:omni_inflight": 3}
+	for name, v := range want {
+		if math.Abs(got[name]-v) > 1e-6 {
+			t.Errorf("%s is %v, want %v", name, got[name], v)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%v", got)
+	}
+}

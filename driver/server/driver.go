@@ -32,11 +32,13 @@ type timing struct {
 	ask   time.Duration // how often a server that records is asked whether it lives
 	start time.Duration // bounds a start: an answer takes as long as a step
 	apart time.Duration // between two starts of a server that names directories by the second
+	meter time.Duration // how often a server that records is asked for its metrics
 }
 
 func realTiming() timing {
 	return timing{flush: 30 * time.Minute, free: 8 * time.Second, quiet: 3 * time.Second, look: 100 * time.Millisecond,
-		ask: 2 * time.Second, start: 8 * time.Second, apart: 1100 * time.Millisecond}
+		ask: 2 * time.Second, start: 8 * time.Second, apart: 1100 * time.Millisecond,
+		meter: 500 * time.Millisecond}
 }
 
 // maxUnanswered is how many questions in a row a server may leave unanswered before it counts as
@@ -266,6 +268,8 @@ type capture struct {
 	done   chan struct{}   // closed when the server has written, or will not
 	result driver.Files    // valid after done, as is err
 	err    error
+	// metered are the server's metrics meanwhile; nil if nobody asks for them.
+	metered *metered
 
 	mu      sync.Mutex
 	began   bool
@@ -296,6 +300,11 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, err)
 	}
 	c.at = time.Now()
+	if c.d.to.Part == 0 && !c.d.to.NoMetrics { // stages of one server have its metrics in common
+		c.metered = &metered{over: make(chan struct{}), done: make(chan struct{}),
+			every: max(c.d.time.meter, time.Millisecond)}
+		c.d.wg.Go(c.meter)
+	}
 	c.mu.Lock()
 	c.began = true
 	c.mu.Unlock()
@@ -359,6 +368,7 @@ func (c *capture) End(context.Context) (driver.Ended, error) {
 	c.ended, c.until = true, time.Now()
 	c.mu.Unlock()
 	close(c.over)
+	c.metered.end()
 	c.d.wg.Go(c.write)
 	return e, nil
 }
@@ -414,6 +424,7 @@ func (c *capture) finish(err error) {
 	}
 	c.judged = true
 	c.mu.Unlock()
+	c.metered.end()
 	c.result, c.err = c.judge(err)
 	c.spent()
 	c.mu.Lock()
@@ -478,18 +489,21 @@ func (c *capture) Discard() error {
 
 // remove removes the files that the session's name is on. Files that may be others' stay.
 func (c *capture) remove() {
+	c.metered.end()
+	err := c.removeMetered()
 	if c.d.to.Keep {
+		if err != nil {
+			c.d.log.Warn("files of a session stay", "target", c.d.to.String(), "err", err)
+		}
 		return
 	}
-	var err error
 	switch {
 	case c.own != "" && c.d.shared == nil:
-		err = os.RemoveAll(c.own)
+		err = errors.Join(err, os.RemoveAll(c.own))
 	case c.own != "" || c.round.facts.Prefix || c.d.e.layout().deep:
 		// A directory that a start has made belongs to the session: no other server of a pipeline
 		// writes there, and this one has one session at a time.
 		for _, f := range c.find().files {
-
 			if e := os.Remove(filepath.Join(c.dir, f.name)); !errors.Is(e, fs.ErrNotExist) {
 				err = errors.Join(err, e)
 			}

@@ -561,6 +561,13 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	if !any && len(out.Files) == 0 && len(bad) == 0 {
 		return driver.Files{}, errors.New(why)
 	}
+	more, ok, err := c.meteredFile()
+	if err != nil {
+		c.d.log.Warn("a server's metrics are lost", "target", c.d.to.String(), "err", err)
+	}
+	if ok {
+		out.Files = append([]rank.File{more}, out.Files...)
+	}
 	return out, nil
 }
 

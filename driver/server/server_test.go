@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quick = timing{flush: 20 * time.Second, free: 5 * time.Second, quiet: time.Second, look: 5 * time.Millisecond,
-	ask: 20 * time.Millisecond, start: 5 * time.Second}
+	ask: 20 * time.Millisecond, start: 5 * time.Second, meter: 5 * time.Millisecond}
 
 var id = protocol.RankID{Pipeline: "p", Stage: 1, Replica: 0, Rank: 0}
 
@@ -74,7 +74,7 @@ func openAt(t *testing.T, engine protocol.Engine, srv *servertest.Server, dir st
 	t.Helper()
 	u := &unit{t: t, dir: dir, srv: srv}
 	u.web = httptest.NewServer(u.srv)
-	to := Target{Engine: engine, URL: u.web.URL, Dir: u.dir}
+	to := Target{Engine: engine, URL: u.web.URL, Dir: u.dir, NoMetrics: true}
 	if change != nil {
 		change(&to)
 	}
@@ -147,7 +147,8 @@ func TestSuite(t *testing.T) {
 	for engine := range engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
-			u := openUnit(t, engine, servertest.Quirks{Ranks: 2, Slow: 20 * time.Millisecond}, nil)
+			u := openUnit(t, engine, servertest.Quirks{Ranks: 2, Slow: 20 * time.Millisecond},
+				func(to *Target) { to.NoMetrics = false })
 			left := u.left
 			if engine == protocol.EngineDynamo { // nothing tells its worker's files from others': they stay
 				left = func() []string { return nil }

@@ -33,6 +33,8 @@ type Target struct {
 	Ranks int
 	// Keep leaves the server's files where they are after they were copied into the run.
 	Keep bool
+	// NoMetrics has the server's /metrics not read during a session.
+	NoMetrics bool
 	// Token is sent with each request: as a bearer token, or in the header that Header names.
 	Token  string
 	Header string
@@ -115,8 +117,8 @@ func Schemes() string {
 }
 
 // Options are the names that Set takes.
-var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "token_file", "auth_header", "ca", "cert",
-	"key", "agent"}
+var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "metrics", "token_file", "auth_header",
+	"ca", "cert", "key", "agent"}
 
 // Set reads one option.
 func (t *Target) Set(key, value string) (err error) {
@@ -152,6 +154,12 @@ func (t *Target) Set(key, value string) (err error) {
 		if t.Keep, err = strconv.ParseBool(value); err != nil {
 			return fmt.Errorf("keep %q: want true or false", value)
 		}
+	case "metrics":
+		on, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("metrics %q: want true or false", value)
+		}
+		t.NoMetrics = !on
 	case "token_file":
 		t.Token, err = readToken(value)
 		return err

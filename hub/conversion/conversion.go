@@ -79,7 +79,7 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 			err)
 	}
 	t := traces[0]
-	(&runs.Input{Rank: &r.Status}).Place(t)
+	(&runs.Input{Rank: &r.Status, Beside: runs.Beside(in.RunDir, r.Files)}).Complete(ctx, t)
 	cfg := r.Config
 	cfg.WithMemory = cfg.WithMemory && hasMemory(t)
 	o.Config = &cfg

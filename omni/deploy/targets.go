@@ -21,6 +21,7 @@ type targetDoc struct {
 	Dir        string   `yaml:"dir"`
 	Ranks      int      `yaml:"ranks"`
 	Keep       bool     `yaml:"keep"`
+	Metrics    *bool    `yaml:"metrics"`
 	TokenFile  string   `yaml:"token_file"`
 	AuthHeader string   `yaml:"auth_header"`
 	CA         string   `yaml:"ca"`
@@ -51,9 +52,14 @@ func (d *targetDoc) target(dir string) (server.Target, error) {
 	if d.Ranks != 0 {
 		ranks = fmt.Sprint(d.Ranks)
 	}
+	metrics := ""
+	if d.Metrics != nil {
+		metrics = fmt.Sprint(*d.Metrics)
+	}
 	for _, o := range [][2]string{{"stage", d.Name}, {"stages", strings.Join(d.Stages, ",")}, {"worker", d.Worker},
 		{"dir", d.Dir},
-		{"ranks", ranks}, {"keep", fmt.Sprint(d.Keep)}, {"token_file", abs(d.TokenFile)}, {"auth_header", d.AuthHeader},
+		{"ranks", ranks}, {"keep", fmt.Sprint(d.Keep)}, {"metrics", metrics}, {"token_file", abs(d.TokenFile)},
+		{"auth_header", d.AuthHeader},
 		{"ca", abs(d.CA)}, {"cert", abs(d.Cert)}, {"key", abs(d.Key)}, {"agent", d.Agent}} {
 		if o[1] == "" {
 			continue

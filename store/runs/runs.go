@@ -4,6 +4,7 @@
 package runs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,6 +64,15 @@ func Find(name, root string) (*store.Run, error) {
 type Input struct {
 	Path string // of its recording, or else of its trace
 	Rank *protocol.RankStatus
+	// Beside are files whose rows belong into that trace: what the rank's server told of itself.
+	Beside []string
+}
+
+// Complete makes of t, the trace that was read from the input, the rank's: it is placed, and has the
+// rows of the files beside it.
+func (in *Input) Complete(ctx context.Context, t *trace.Trace) {
+	in.Place(t)
+	join(ctx, t, in.Beside)
 }
 
 // Place sets the stage, replica and rank of t, the trace that was read from the input, as the run
@@ -92,7 +102,8 @@ func Inputs(r *store.Run) ([]Input, error) {
 		for i := range s.Ranks {
 			rank := &s.Ranks[i]
 			if best, ok := store.Work(rank.Artifacts); ok {
-				out = append(out, Input{filepath.Join(r.Dir(), filepath.FromSlash(best.Name)), rank})
+				out = append(out, Input{filepath.Join(r.Dir(), filepath.FromSlash(best.Name)), rank,
+					Beside(r.Dir(), rank.Artifacts)})
 			}
 		}
 	}

@@ -83,3 +83,13 @@ export function operators(r) {
     h("span", { class: "quiet" }, `${plural(rows.length, "costliest", "costliest")} of ${count(all.length)}, over all ranks of a stage`)),
     h("div", { class: "scroll" }, h("table", {}, head("Operator", "Stage", "#Calls", "#Self time", "#Of the window", "#GFLOP/s"), h("tbody", {}, rows))));
 }
+
+const metric = (v) => (Math.abs(v) >= 1000 ? count(Math.round(v)) : String(+v.toPrecision(3)));
+
+// servers are what the ranks' servers told of themselves while they were profiled.
+export function servers(r) {
+  const rows = r.stages.flatMap((s) => s.ranks.flatMap((k) => (k.metrics ?? []).map((m) => h("tr", {}, h("td", {}, k.replica ? `${s.name} replica ${k.replica}` : s.name),
+    h("td", {}, m.name), num(count(m.samples)), num(metric(m.min)), num(metric(m.mean)), num(metric(m.max))))));
+  return rows.length > 0 && h("section", {}, h("h3", {}, "Servers"), h("div", { class: "scroll" }, h("table", {},
+    head("Stage", "Metric", "#Samples", "#Least", "#Mean", "#Most"), h("tbody", {}, rows))));
+}

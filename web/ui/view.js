@@ -144,7 +144,7 @@ function analysed(s, rep) {
   return [h("p", { class: "headline" }, report.headline(r)), report.figures(r),
     picture && rep.pictureless && h("p", { class: "bad", role: "alert" }, "report.svg could not be loaded"),
     picture && !rep.pictureless && h("img", { class: "picture", src: picture.url, alt: report.pictureText(r) }),
-    report.findings(r, s.id), report.steps(r), report.operators(r)];
+    report.findings(r, s.id), report.steps(r), report.servers(r), report.operators(r)];
 }
 
 // detail shows one session. rep is its report as { data } or { error }, and whether its picture

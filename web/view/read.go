@@ -70,7 +70,7 @@ func (o *Opened) Read(ctx context.Context, ins []Input, opts open.Options, progr
 			o.Failed = append(o.Failed, Failure{in.Source.Path, errs[i].Error()})
 		}
 	}
-	o.settle(ins, traces)
+	o.settle(ctx, ins, traces)
 	if len(o.Sources) == 0 {
 		return errors.Join(errs...)
 	}
@@ -78,13 +78,13 @@ func (o *Opened) Read(ctx context.Context, ins []Input, opts open.Options, progr
 }
 
 // settle takes over the traces that were read of the inputs, without copies of the same trace.
-func (o *Opened) settle(ins []Input, traces [][]*trace.Trace) {
+func (o *Opened) settle(ctx context.Context, ins []Input, traces [][]*trace.Trace) {
 	var metas []*trace.Meta
 	var sizes []int
 	for i, list := range traces {
 		for _, t := range list {
 			if in := ins[i].Run; in != nil {
-				in.Place(t)
+				in.Complete(ctx, t)
 			}
 			metas, sizes = append(metas, &t.Meta), append(sizes, t.Slices.Len())
 		}

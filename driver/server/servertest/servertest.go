@@ -155,6 +155,9 @@ func (s *Server) info(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"version": "0.5.23", "tp_size": s.q.Ranks, "pp_size": 1, "dp_size": 1})
 }
 
+// AskedMetrics is how often the server was asked for its metrics.
+func (s *Server) AskedMetrics() int64 { return s.asked.Load() }
+
 // metrics answers with the metrics of a busy server: at each call ten more requests have waited for
 // a second.
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {

@@ -272,7 +272,7 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 	opts.Left = func(l open.Left) { e.Left = append(e.Left, l) }
 	err = open.EachSource(e.Ctx, files, opts, func(i int, t *trace.Trace) error {
 		if in := ins[i].Run; in != nil {
-			in.Place(t)
+			in.Complete(e.Ctx, t)
 		}
 		mu.Lock()
 		there[cmp.Or(identity.Name(&t.Meta), "a trace of unknown stage and rank")] = true

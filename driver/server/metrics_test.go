@@ -1,0 +1,120 @@
+package server
+
+import (
+	"io/fs"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/kinetoscope/kinetoscope/driver/scrape"
+	"github.com/kinetoscope/kinetoscope/driver/server/servertest"
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/kineto"
+)
+
+// What a server tells of itself while it records comes home as counters on its rank's clock, from the
+// start to the stop; the file is gone once it is.
+func TestMetricsComeHome(t *testing.T) {
+	for _, engine := range []protocol.Engine{protocol.EngineVLLM, protocol.EngineSGLang} {
+		u := openUnit(t, engine, servertest.Quirks{}, func(to *Target) { to.NoMetrics = false })
+		q := request(nil)
+		from := time.Now()
+		if _, err := u.Arm(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		waittest.Until(t, 20*time.Second, "the server is not asked", func() bool { return u.srv.AskedMetrics() >= 4 })
+		if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		_, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := over.Files[0]
+		if f.Kind != protocol.KindMetrics || f.Name != "metrics.json" {
+			t.Fatalf("%s: %s", engine, names(over.Files))
+		}
+		tr, err := kineto.ReadFile(t.Context(), f.Path, kineto.Options{})
+		if err != nil || !tr.Meta.WallClock {
+			t.Fatalf("%v, wall clock %v", err, tr.Meta.WallClock)
+		}
+		count := map[string]int{}
+		for i, at := range tr.Counters.Time {
+			if at < from.UnixNano() || at > time.Now().UnixNano() {
+				t.Errorf("a sample at %d", at)
+			}
+			if name := tr.Tracks[tr.Counters.Track[i]].Name; name != trace.TrackServer {
+				t.Errorf("a sample on track %q", name)
+			}
+			count[tr.String(tr.Counters.Name[i])]++
+		}
+		if count["requests waiting"] < 3 || count["TTFT p99 ms"] < 2 {
+			t.Errorf("%s: %v", engine, count)
+		}
+		if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(f.Path); !os.IsNotExist(err) {
+			t.Errorf("%s stays: %v", f.Path, err)
+		}
+	}
+}
+
+// A server without metrics, or whose target asks for none, hands over its traces alone.
+func TestNoMetrics(t *testing.T) {
+	off := openUnit(t, protocol.EngineVLLM, servertest.Quirks{}, nil)
+	if _, _, over, err := off.record(nil); err != nil || over.Files[0].Kind == protocol.KindMetrics ||
+		off.srv.AskedMetrics() > 0 {
+		t.Errorf("%s, %v: asked %d times", names(over.Files), err, off.srv.AskedMetrics())
+	}
+	none := openUnit(t, protocol.EngineTensorRTLLM, servertest.Quirks{}, func(to *Target) { to.NoMetrics = false })
+	if _, s, over, err := none.record(nil); err != nil || s.Reason != "" || over.Files[0].Kind == protocol.KindMetrics {
+		t.Errorf("%s, %v: %s", names(over.Files), err, s.Reason)
+	}
+}
+
+// A long session is thinned and not cut: its beginning and its end stay.
+func TestMetricsAreBounded(t *testing.T) {
+	m := &metered{every: time.Second}
+	start := time.Unix(1_000_000, 0)
+	for i := range 10 * maxSamples {
+		m.add(meteredRow{start.Add(time.Duration(i) * time.Second), []scrape.Value{{Name: "n", Value: float64(i)}}})
+	}
+	if len(m.rows) > maxSamples || len(m.rows) < maxSamples/2 || m.every <= time.Second {
+		t.Fatalf("%d rows every %v", len(m.rows), m.every)
+	}
+	for i := 1; i < len(m.rows); i++ {
+		if !m.rows[i].at.After(m.rows[i-1].at) {
+			t.Fatalf("row %d is not after the one before", i)
+		}
+	}
+	if first, last := m.rows[0].at.Sub(start), m.rows[len(m.rows)-1].at.Sub(start); first > maxSamples*time.Second ||
+		last != (10*maxSamples-1)*time.Second {
+		t.Errorf("from %v to %v", first, last)
+	}
+}
+
+// The file of samples lies in a directory that this user alone can enter.
+func TestMetricsAreOurs(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{}, func(to *Target) { to.NoMetrics, to.Keep = false, true })
+	q, _, over, err := u.record(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := over.Files[0].Path
+	st, err := os.Stat(at[:len(at)-len("/metrics.json")])
+	if err != nil || st.Mode().Perm() != fs.FileMode(0o700) {
+		t.Errorf("%v, %v", st.Mode(), err)
+	}
+	if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(at); !os.IsNotExist(err) {
+		t.Errorf("a target that keeps its own files keeps ours: %v", err)
+	}
+}
