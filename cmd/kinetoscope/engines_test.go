@@ -147,10 +147,10 @@ func vllmServer(t *testing.T, venv string, tp int, env ...string) *realServer {
 }
 
 // sglangServer starts a real SGLang of one rank.
-func sglangServer(t *testing.T, venv string) *realServer {
+func sglangServer(t *testing.T, venv string, env ...string) *realServer {
 	t.Helper()
 	dir := t.TempDir()
-	return startEngine(t, dir, []string{"SGLANG_USE_CPU_ENGINE=1"}, []string{filepath.Join(venv, "bin/python"), "-m",
+	return startEngine(t, dir, append(env, "SGLANG_USE_CPU_ENGINE=1"), []string{filepath.Join(venv, "bin/python"), "-m",
 		"sglang.launch_server", "--model-path", engineModel(t, venv, dir), "--served-model-name", "tiny",
 		"--load-format", "dummy", "--dtype", "float32", "--device", "cpu", "--attention-backend", "torch_native",
 		"--sampling-backend", "pytorch", "--disable-cuda-graph", "--disable-radix-cache", "--context-length", "1024",
@@ -352,11 +352,19 @@ func TestRealSGLang(t *testing.T) {
 func TestRealVLLMPlugin(t *testing.T) {
 	venv := engineVenv(t, enginesEnv)
 	for _, tp := range []int{1, 2} {
-		t.Run(fmt.Sprintf("tp%d", tp), func(t *testing.T) { plugin(t, venv, tp) })
+		t.Run(fmt.Sprintf("tp%d", tp), func(t *testing.T) {
+			plugin(t, tp, func(env string) *realServer { return vllmServer(t, venv, tp, env) })
+		})
 	}
 }
 
-func plugin(t *testing.T, venv string, tp int) {
+// The same of an SGLang, whose schedulers join.
+func TestRealSGLangPlugin(t *testing.T) {
+	venv := engineVenv(t, sglangEnv)
+	plugin(t, 1, func(env string) *realServer { return sglangServer(t, venv, env) })
+}
+
+func plugin(t *testing.T, tp int, serve func(env string) *realServer) {
 	dir := t.TempDir()
 	natsFile, ready := filepath.Join(dir, "nats"), filepath.Join(dir, "ready")
 	hub := exec.Command("kinetoscope", "serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
@@ -370,7 +378,7 @@ func plugin(t *testing.T, venv string, tp int) {
 		_ = hub.Wait()
 	})
 	nats, url := readWhenThere(t, natsFile), readWhenThere(t, ready)
-	s := vllmServer(t, venv, tp, "KINETOSCOPE_URL="+nats)
+	s := serve("KINETOSCOPE_URL=" + nats)
 	ask := func(args ...string) (st session.Status) {
 		t.Helper()
 		out, err := exec.Command("kinetoscope", append(args, "--url", url, "--json")...).Output()

@@ -93,12 +93,15 @@ SGLANG_NEEDS = (
 
 def sglang(base: Path, venv: Path) -> None:
     done = venv / f".sglang-{SGLANG}"
-    if done.exists():
-        return
-    run(sys.executable, "-m", "venv", "--without-pip", str(venv))
+    if not done.exists():
+        run(sys.executable, "-m", "venv", "--without-pip", str(venv))
     lib = next((venv / "lib").glob("python3*")) / "site-packages"
     beneath = next((base / "lib").glob("python3*")) / "site-packages"
-    (lib / "zz_vllm.pth").write_text(f"{beneath}\n")
+    # What vLLM's environment says of packages that are edited in place does not hold here.
+    source = Path(__file__).resolve().parents[2] / "python/src"
+    (lib / "zz_vllm.pth").write_text(f"{beneath}\n{source}\n")
+    if done.exists():
+        return
     python = str(base / "bin/python")
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(lib), f"sglang=={SGLANG}", *SGLANG_NEEDS)
     kernels = lib / "sgl_kernel"

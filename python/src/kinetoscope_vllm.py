@@ -5,34 +5,27 @@ imports nothing, so that a server that has the package and not the variable is a
 With it each worker is a rank with its place, its steps are iterations with the labels that vLLM
 gives its own profiler, and the newest of them are kept for sessions that look back. A hub that
 is not there never stops the server: the worker looks for it in a thread of its own.
-
-    KINETOSCOPE_URL         where the hub is: nats://TOKEN@host:4222 or tls://…, as serve prints it; any
-                            other value has it looked for at KINETOSCOPE_NATS, then on this host
-    KINETOSCOPE_STAGE_NAME  the stage's name, vllm without it; KINETOSCOPE_STAGE its number
+kinetoscope_join has the variables.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import os
-import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
+
+import kinetoscope_join
 
 log = logging.getLogger("kinetoscope.vllm")
 
-# How long one attempt waits for a hub, and how long the next one is put off.
-_ATTEMPT_S = 30.0
-_AGAIN_S = 10.0
 # The requests of a step that its label names: a large batch has hundreds.
 _MAX_NAMED = 64
 
 
 def register() -> None:
     """Have the workers of this process join, if the environment says where."""
-    if not os.environ.get("KINETOSCOPE_URL"):
+    if not kinetoscope_join.wanted():
         return
     try:
         from vllm.v1.worker.worker_base import WorkerWrapperBase
@@ -51,7 +44,7 @@ def _then_join(init_device: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = init_device(self, *args, **kwargs)
         try:
-            self._kinetoscope_rank = Rank(self)
+            self._kinetoscope_rank = kinetoscope_join.Worker("vllm", place(self.worker))
         except Exception:  # whatever a release has changed, the server goes on
             log.exception("this worker does not join")
         return result
@@ -65,7 +58,11 @@ def _as_step(execute_model: Callable[..., Any]) -> Callable[..., Any]:
         rank = self.__dict__.get("_kinetoscope_rank")
         if rank is None or rank.attached is None:
             return execute_model(self, scheduler_output, *args, **kwargs)
-        with rank.label(scheduler_output):
+        try:
+            name, requests = text(scheduler_output)
+        except AttributeError:  # a release that words its schedule differently
+            name, requests = "execute_model", ""
+        with rank.region(name, requests):
             result = execute_model(self, scheduler_output, *args, **kwargs)
         rank.step()
         return result
@@ -92,55 +89,3 @@ def text(scheduler_output: Any) -> tuple[str, str]:
     gen = sum(tokens.values()) - ctx
     named = ",".join(list(tokens)[:_MAX_NAMED])
     return f"execute_context_{len(context)}({ctx})_generation_{len(tokens) - len(context)}({gen})", named
-
-
-class Rank:
-    """One worker, which becomes a rank as soon as a hub is there."""
-
-    def __init__(self, wrapper: Any) -> None:
-        self.attached: Any = None
-        self._steps = 0
-        self._rank, self._replica, self._world = place(wrapper.worker)
-        threading.Thread(target=self._join, name="kinetoscope-join", daemon=True).start()
-
-    def _join(self) -> None:
-        import kinetoscope
-        from kinetoscope import protocol
-
-        url = os.environ["KINETOSCOPE_URL"]
-        nats = url if url.split("://", 1)[0] in ("nats", "tls") else ""
-        said = ""
-        while self.attached is None:
-            try:
-                self.attached = kinetoscope.attach(
-                    os.environ.get("KINETOSCOPE_STAGE_NAME", "vllm"),
-                    nats=nats,
-                    stage_id=int(os.environ.get("KINETOSCOPE_STAGE", "0")),
-                    stage_type="llm",
-                    config=protocol.ProfilerConfig(profiler="torch", torch_profiler_with_stack=False),
-                    rank=self._rank,
-                    replica=self._replica,
-                    world_size=self._world,
-                    timeout_s=_ATTEMPT_S,
-                )
-                log.warning("joined as rank %d of %d, replica %d", self._rank, self._world, self._replica)
-            except Exception as e:
-                if str(e) != said:
-                    said = str(e)
-                    log.warning("no hub yet; it is looked for again: %s", e)
-                threading.Event().wait(_AGAIN_S)
-
-    def label(self, scheduler_output: Any) -> AbstractContextManager[Any]:
-        """The region of one step."""
-        from kinetoscope import regions
-
-        try:
-            name, requests = text(scheduler_output)
-        except AttributeError:  # a release that words its schedule differently
-            name, requests = "execute_model", ""
-        return regions.annotate(name, step=self._steps, requests=requests)
-
-    def step(self) -> None:
-        """One step has ended."""
-        self._steps += 1
-        self.attached.step()

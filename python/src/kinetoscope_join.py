@@ -1,0 +1,78 @@
+"""What the plugins of serving engines share: one worker of a server that joins a hub as a rank.
+
+Importing it imports nothing that an engine has not: torch and the hub's client come with the thread
+that joins.
+
+    KINETOSCOPE_URL         where the hub is: nats://TOKEN@host:4222 or tls://…, as serve prints it; any
+                            other value has it looked for at KINETOSCOPE_NATS, then on this host
+    KINETOSCOPE_STAGE_NAME  the stage's name, the engine's without it; KINETOSCOPE_STAGE its number
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import AbstractContextManager
+from typing import Any
+
+# How long one attempt waits for a hub, and how long the next one is put off.
+_ATTEMPT_S = 30.0
+_AGAIN_S = 10.0
+
+
+def wanted() -> bool:
+    """Whether the environment asks for ranks: without it a plugin does nothing."""
+    return bool(os.environ.get("KINETOSCOPE_URL"))
+
+
+class Worker:
+    """One worker, which becomes a rank as soon as a hub is there."""
+
+    def __init__(self, engine: str, place: tuple[int, int, int]) -> None:
+        self.attached: Any = None
+        self._engine = engine
+        self._log = logging.getLogger(f"kinetoscope.{engine}")
+        self._steps = 0
+        self._rank, self._replica, self._world = place
+        threading.Thread(target=self._join, name="kinetoscope-join", daemon=True).start()
+
+    def _join(self) -> None:
+        import kinetoscope
+        from kinetoscope import protocol
+
+        url = os.environ["KINETOSCOPE_URL"]
+        nats = url if url.split("://", 1)[0] in ("nats", "tls") else ""
+        said = ""
+        while self.attached is None:
+            try:
+                self.attached = kinetoscope.attach(
+                    os.environ.get("KINETOSCOPE_STAGE_NAME", self._engine),
+                    nats=nats,
+                    stage_id=int(os.environ.get("KINETOSCOPE_STAGE", "0")),
+                    stage_type="llm",
+                    config=protocol.ProfilerConfig(profiler="torch", torch_profiler_with_stack=False),
+                    rank=self._rank,
+                    replica=self._replica,
+                    world_size=self._world,
+                    timeout_s=_ATTEMPT_S,
+                )
+                self._log.warning(
+                    "joined as rank %d of %d, replica %d", self._rank, self._world, self._replica
+                )
+            except Exception as e:
+                if str(e) != said:
+                    said = str(e)
+                    self._log.warning("no hub yet; it is looked for again: %s", e)
+                threading.Event().wait(_AGAIN_S)
+
+    def region(self, name: str, requests: str = "") -> AbstractContextManager[Any]:
+        """The region of one step, with the ids of its requests joined by commas."""
+        from kinetoscope import regions
+
+        return regions.annotate(name, step=self._steps, requests=requests)
+
+    def step(self) -> None:
+        """One step has ended."""
+        self._steps += 1
+        self.attached.step()
