@@ -21,12 +21,13 @@ import (
 // loginLife is how long a browser stays logged in: a working day.
 const loginLife = 12 * time.Hour
 
-// openRoutes need no key: the status page's files, which hold no data, what load balancers and
-// Prometheus ask for, and the login. Every other route controls or reveals recordings, or makes the
-// pipeline work.
+// openRoutes need no key: the status page's files and extensions for Perfetto, which hold no data, what
+// load balancers and Prometheus ask for, and the login. Every other route controls or reveals recordings,
+// or makes the pipeline work.
 var openRoutes = map[string]bool{
 	"/{$}": true, "/ui/{file}": true, "/view/{id}": true, "/compare": true, "/runs": true,
 	"/health": true, "/metrics": true, "/login": true,
+	manifestPath: true, macrosPath: true, sqlModulesPath: true,
 }
 
 // keyring decides who may use the server: requests with one of its keys, or with a cookie from a

@@ -40,7 +40,7 @@ func TestEveryRouteAsksForTheKey(t *testing.T) {
 			}
 		}
 	}
-	if open != 6 {
+	if open != 9 {
 		t.Errorf("%d routes are open", open)
 	}
 	if status, _, _ := call(t, "GET", url+"/v1/nothing", ""); status != 401 {

@@ -25,6 +25,7 @@ func (s *Server) table() map[string]methods {
 		"/compare":   {http.MethodGet: s.comparePage},
 		"/login":     {http.MethodPost: s.login},
 	}
+	maps.Copy(t, s.extensionTable())
 	if s.api != nil {
 		maps.Copy(t, s.pipelineTable())
 	} else {
@@ -70,6 +71,9 @@ func (s *Server) routes() *http.ServeMux {
 		h := s.dispatch(m)
 		if !openRoutes[pattern] {
 			h = s.keyed(pattern, h)
+		}
+		if strings.HasPrefix(pattern, extensionBase+"/") {
+			h = crossOrigin(h)
 		}
 		mux.Handle(pattern, h)
 	}

@@ -62,7 +62,7 @@ var rooms = [][]string{
 	{"omni"},
 	{"omni/load", "omni/overhead"},
 	{"web/view"},
-	{"web/api", "web/feed"},
+	{"web/api", "web/feed", "web/perfettosql"},
 	{"client"},
 	{"web"},
 	{"web/offline"},
