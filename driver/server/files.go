@@ -2,11 +2,9 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,7 +16,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/kinetoscope/kinetoscope/driver"
-	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
@@ -30,8 +27,6 @@ const (
 	headBytes = 256 << 10
 	// tailBytes is how much of a trace's end is checked.
 	tailBytes = 64
-	// sayEvery is how often the log says what the driver waits for.
-	sayEvery = 2 * time.Second
 )
 
 // seen is a file as a listing shows it.
@@ -425,216 +420,4 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.b = append(t.b[:0], t.b[over:]...)
 	}
 	return n, nil
-}
-
-// exportPatience multiplies the time to wait for a server that has said that it goes on writing:
-// SGLang's own merge waits five minutes for its exports.
-const exportPatience = 100
-
-// quiet returns how long no file may have changed after a stop for the files to count as complete.
-func (f finding) quiet() time.Duration {
-	d := f.c.d.time.quiet
-	if !f.c.queued() {
-		return d
-	}
-	n := 0
-	for _, x := range f.files {
-		if !x.main {
-			continue
-		}
-		if _, ok := f.markers[x.name]; !ok {
-			return d * exportPatience
-		}
-		n++
-	}
-	if n < max(f.world(), 1) {
-		return d * exportPatience
-	}
-	return d
-}
-
-// await waits until the server has answered the stop and no file grows any more. The error says why
-// that did not happen.
-func (c *capture) await(ctx context.Context, answered <-chan error) error {
-	look := time.NewTicker(c.d.time.look)
-	defer look.Stop()
-	began, said, changed := time.Now(), time.Now(), time.Now()
-	last, stopped := "", false
-	var failed error
-	for {
-		select {
-		case failed = <-answered:
-			stopped, answered = true, nil
-			changed = time.Now()
-		case <-look.C:
-		case <-ctx.Done():
-			return fmt.Errorf("it was waited for for %v", time.Since(began).Round(time.Second))
-		}
-		f := c.find()
-		now := fmt.Sprint(f.files)
-		if now != last {
-			last, changed = now, time.Now()
-		}
-		if time.Since(said) > sayEvery {
-			said = time.Now()
-			c.tell(f, time.Since(began), stopped)
-		}
-		// Without an answer to the stop only the files show the end, and they may come late.
-		if stopped && (f.complete() || time.Since(changed) > f.quiet()) {
-			if failed != nil && !f.complete() {
-				return fmt.Errorf("POST /stop_profile: %w", plain(failed))
-			}
-			return nil
-		}
-	}
-}
-
-// tell logs how far the server is.
-func (c *capture) tell(f finding, since time.Duration, stopped bool) {
-	w := f.writing()
-	c.d.log.Info("a server writes", "target", c.d.to.String(), "answered_stop", stopped, "files", w.Files, "done",
-		w.Done, "bytes", w.Bytes, "for", since.Round(time.Second))
-}
-
-// writing returns how far the files are. A file that has grown since the last look is not complete,
-// and is not read.
-func (f finding) writing() protocol.Writing {
-	var w protocol.Writing
-	for _, x := range f.files {
-		w.Files++
-		w.Bytes += x.size
-		if x.size > 0 && !x.grows && !x.loose && f.whole(x) == nil {
-			w.Done++
-		}
-	}
-	return w
-}
-
-// judge sorts the files into those that the rank hands over as its own, those of the ranks that it
-// stands for, and the ranks that left none.
-func (c *capture) judge(failed error) (driver.Files, error) {
-	f := c.find()
-	byRank := map[int][]found{}
-	bad := map[int]string{}
-	top := 0
-	for _, x := range f.files {
-		err := f.whole(x)
-		k := max(x.rank, 0)
-		if err != nil {
-			if x.main {
-				bad[k] = fmt.Sprintf("%s: %v", x.name, err)
-				top = max(top, k+1)
-			}
-			continue
-		}
-		byRank[k] = append(byRank[k], x)
-		if x.main {
-			top = max(top, k+1)
-		}
-	}
-	top = max(top, f.world(), 1)
-	why := c.why(f, failed)
-	out := driver.Files{Note: c.note(byRank)}
-	any := false
-	for k := range min(top, maxRanks) {
-		files, events := c.hand(byRank[k])
-		has := slices.ContainsFunc(byRank[k], func(x found) bool { return x.main })
-		any = any || has
-		reason := ""
-		if !has {
-			if reason = bad[k]; reason == "" {
-				reason = why
-			}
-		}
-		if k == 0 {
-			out.Files, out.Events, out.Failed = files, events, reason
-			continue
-		}
-		id := c.d.rank
-		id.Rank = k
-		o := rank.Other{ID: id, State: protocol.StateStopped, Files: files, Events: events}
-		if !has {
-			o.State, o.Reason, o.Files = protocol.StateFailed, reason, nil
-		}
-		out.Others = append(out.Others, o)
-	}
-	if !any && len(out.Files) == 0 && len(bad) == 0 {
-		return driver.Files{}, errors.New(why)
-	}
-	more, ok, err := c.meteredFile()
-	if err != nil {
-		c.d.log.Warn("a server's metrics are lost", "target", c.d.to.String(), "err", err)
-	}
-	if ok {
-		out.Files = append([]rank.File{more}, out.Files...)
-	}
-	return out, nil
-}
-
-// note says what people should know about the files.
-func (c *capture) note(byRank map[int][]found) string {
-	var notes []string
-	if a := c.answered(); a.ok() && bytes.Contains(a.body, []byte("with warnings")) {
-		notes = append(notes, fmt.Sprintf("the server says: %v", a))
-	}
-	for _, k := range slices.Sorted(maps.Keys(byRank)) {
-		seen := map[string]string{}
-		for _, x := range byRank[k] {
-			if other := seen[x.as]; x.main && other != "" {
-				notes = append(notes, fmt.Sprintf("both %s and %s say that they are of rank %d: "+
-					"replicas or hosts that the server's names do not tell apart", other, x.name, k))
-			}
-			seen[x.as] = x.name
-		}
-	}
-	return strings.Join(notes, "; ")
-}
-
-// why says why a rank has no trace, by what was seen instead.
-func (c *capture) why(f finding, failed error) string {
-	var names []string
-	for _, x := range f.files {
-		names = append(names, fmt.Sprintf("%s (%d bytes)", x.name, x.size))
-	}
-	saw := "nothing new"
-	if len(names) > 0 {
-		saw = strings.Join(names, ", ")
-	}
-	text := fmt.Sprintf("%s left no trace of this rank in %s; seen: %s", c.d.to, c.dir, saw)
-	if failed != nil {
-		return text + "; " + failed.Error()
-	}
-	if a := c.answered(); a.status != 0 && !a.ok() {
-		text += fmt.Sprintf("; it answered the stop with %v", a)
-	}
-	return text + "; " + c.d.e.nothing(c.job)
-}
-
-// hand returns the files to hand over, the trace of the rank's work last: a conversion takes the
-// last one as the rank's trace. events counts the events of that trace.
-func (c *capture) hand(list []found) (out []rank.File, events uint64) {
-	slices.SortStableFunc(list, func(a, b found) int {
-		if a.main == b.main {
-			return strings.Compare(a.as, b.as)
-		} else if a.main {
-			return 1
-		}
-		return -1
-	})
-	taken := map[string]int{}
-	for _, x := range list {
-		name := x.as
-		if n := taken[name]; n > 0 { // a second file of that kind, for instance of an API server
-			base, ext, _ := strings.Cut(name, ".")
-			name = fmt.Sprintf("%s_%d.%s", base, n+1, ext)
-		}
-		taken[x.as]++
-		path := filepath.Join(c.dir, x.name)
-		out = append(out, rank.File{Name: name, Kind: x.kind, Path: path})
-		if x.main {
-			_, n, _ := readTail(path) // it was valid a moment ago
-			events += n
-		}
-	}
-	return out, events
 }
