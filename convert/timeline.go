@@ -68,6 +68,10 @@ type RankClock struct {
 func Clocks(ranks []RankInput) []align.Clock {
 	in := make([]align.Rank, len(ranks))
 	for i, r := range ranks {
+		if len(ranks) == 1 { // it has nobody to leave a collective together with
+			in[i] = aloneRank(r.Trace, scope(r.Rank.Stage, r.Rank.Replica), r.Clock)
+			break
+		}
 		in[i] = AlignRank(r.Trace, scope(r.Rank.Stage, r.Rank.Replica), r.Clock)
 	}
 	return align.Align(in)
@@ -82,9 +86,18 @@ func Scope(m *trace.Meta) string { return scope(m.StageID, m.Replica) }
 // AlignRank is what alignment needs of a rank, after which its trace may go. Names of process
 // groups hold within scope.
 func AlignRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
+	r := aloneRank(t, scope, clock)
+	if t.Meta.WallClock {
+		r.Collectives = collectives(t)
+	}
+	return r
+}
+
+// aloneRank is AlignRank without collectives.
+func aloneRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
 	r := align.Rank{Host: t.Meta.Host, Scope: scope, Clock: clock, ProbedNs: t.Meta.WindowStart}
 	if t.Meta.WallClock {
-		r.Collectives, r.HandOffs = collectives(t), handOffs(t)
+		r.HandOffs = handOffs(t)
 	}
 	return r
 }

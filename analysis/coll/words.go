@@ -51,7 +51,13 @@ type finder struct {
 	width int
 	next  []uint16  // by state and class
 	ends  [][]uint8 // words that end in a state
+	// steps is next for a walk: by state times width and class, the next state times width, with
+	// wordEnds set where a word ends in it.
+	steps []uint32
 }
+
+// wordEnds marks a step of a finder.
+const wordEnds = 1 << 31
 
 func newFinder(words []word) *finder {
 	f := &finder{words: words, width: 1}
@@ -80,6 +86,13 @@ func newFinder(words []word) *finder {
 		f.ends[s] = append(f.ends[s], uint8(k))
 	}
 	f.link()
+	f.steps = make([]uint32, len(f.next))
+	for at, s := range f.next {
+		f.steps[at] = uint32(int(s) * f.width)
+		if len(f.ends[s]) > 0 {
+			f.steps[at] |= wordEnds
+		}
+	}
 	return f
 }
 
@@ -118,10 +131,14 @@ func (f *finder) link() {
 // in returns what the words in s mean.
 func (f *finder) in(s []byte) meaning {
 	var m meaning
-	state := 0
+	state := uint32(0)
 	for i := 0; i < len(s); i++ {
-		state = int(f.next[state*f.width+int(f.class[s[i]])])
-		for _, k := range f.ends[state] {
+		state = f.steps[state+uint32(f.class[s[i]])]
+		if state&wordEnds == 0 {
+			continue
+		}
+		state &^= wordEnds
+		for _, k := range f.ends[int(state)/f.width] {
 			if w := &f.words[k]; m&w.means == 0 && w.stands(s, i+1) {
 				m |= w.means
 			}

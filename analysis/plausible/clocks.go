@@ -28,29 +28,18 @@ const (
 // times are moved by the smallest constant within the bounds or, if there is none, along a line. If
 // little work is early, its links to launches are wrong.
 func (c *checker) clocks() {
-	launched, all := map[int64][]int32{}, map[int64][]int32{} // by device
-	var ids []int64
-	for _, i := range c.v.ByStart {
-		if !c.kept(i) || !c.v.OnDevice(i) {
-			continue
-		}
-		id := c.v.Lanes[c.v.LaneOf[i]].Device
-		all[id] = append(all[id], i)
-		if c.v.Launch(i) < 0 {
-			continue
-		}
-		if launched[id] == nil {
-			ids = append(ids, id)
-		}
-		launched[id] = append(launched[id], i)
+	devices := c.devices()
+	ids := make([]int64, len(devices))
+	for k := range devices {
+		ids[k] = devices[k].id
 	}
-	slices.Sort(ids)
 	waits := c.waits(ids)
 	moved := map[int64]line{}
-	for _, id := range ids {
-		k := clock{c: c, id: id, rows: launched[id], all: all[id], ends: waits[id]}
+	for i := range devices {
+		k := &devices[i]
+		k.ends = waits[k.id]
 		if by, ok := k.compare(); ok {
-			moved[id] = by
+			moved[k.id] = by
 		}
 	}
 	if len(moved) == 0 {
@@ -89,6 +78,58 @@ type clock struct {
 	rows []int32 // launched work of the device, by start
 	all  []int32 // all its work, by start
 	ends []bound // at most: from calls that waited for work
+}
+
+// devices are the clocks of the devices that have launched work, in order of their ids. There can
+// be as many devices as slices: their work is counted first and then laid into one block.
+func (c *checker) devices() []clock {
+	number := map[int64]int32{}
+	of := make([]int32, len(c.v.Lanes)) // by lane: number of its device
+	for l := range c.v.Lanes {
+		id := c.v.Lanes[l].Device
+		k, ok := number[id]
+		if !ok {
+			k = int32(len(number))
+			number[id] = k
+		}
+		of[l] = k
+	}
+	list := make([]clock, len(number))
+	for id, k := range number {
+		list[k] = clock{c: c, id: id}
+	}
+	each := func(f func(d int32, i int32, launched bool)) {
+		for _, i := range c.v.ByStart {
+			if c.kept(i) && c.v.OnDevice(i) {
+				f(of[c.v.LaneOf[i]], i, c.v.Launch(i) >= 0)
+			}
+		}
+	}
+	all, launched := make([]int32, len(list)), make([]int32, len(list))
+	sum := 0
+	each(func(d, _ int32, has bool) {
+		all[d]++
+		launched[d] += int32(b2i(has))
+		sum += 1 + b2i(has)
+	})
+	block := make([]int32, 0, sum)
+	room := func(n int32) []int32 {
+		at := len(block)
+		block = block[:at+int(n)]
+		return block[at:at:len(block)]
+	}
+	for d := range list {
+		list[d].all, list[d].rows = room(all[d]), room(launched[d])
+	}
+	each(func(d, i int32, has bool) {
+		k := &list[d]
+		if k.all = append(k.all, i); has {
+			k.rows = append(k.rows, i)
+		}
+	})
+	list = slices.DeleteFunc(list, func(k clock) bool { return len(k.rows) == 0 })
+	slices.SortFunc(list, func(a, b clock) int { return cmp.Compare(a.id, b.id) })
+	return list
 }
 
 // lead returns how long after the start of its launch call work i began, in ns; negative if it
