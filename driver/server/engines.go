@@ -82,10 +82,17 @@ type layout struct {
 	together  bool // one start begins all of them
 }
 
-var engines = map[protocol.Engine]engine{
-	protocol.EngineVLLM: vllm{}, protocol.EngineSGLang: sglang{}, protocol.EngineVLLMOmni: vllmOmni{},
-	protocol.EngineSGLangDiffusion: sglangDiffusion{}, protocol.EngineSGLangOmni: sglangOmni{},
-	protocol.EngineDynamo: dynamo{}, protocol.EngineTensorRTLLM: trtllm{},
+// engines are all that can be driven; each registers itself in its own file.
+var engines = map[protocol.Engine]engine{}
+
+// register adds an engine under the name that targets begin with, as the value of a package's
+// variable. It panics if the name is taken.
+func register(name protocol.Engine, e engine) engine {
+	if engines[name] != nil {
+		panic(fmt.Sprintf("driver/server: engine %q is registered twice", name))
+	}
+	engines[name] = e
+	return e
 }
 
 // plainEngine is what most servers have in common.
@@ -148,6 +155,8 @@ func version(ctx context.Context, c *client) (string, error) {
 
 // vllm is vLLM 0.2x to 0.32, as tried (docs/servers.md).
 type vllm struct{ plainEngine }
+
+var _ = register(protocol.EngineVLLM, vllm{})
 
 // errNoProfiler reports a vLLM that was started without a profiler.
 var errNoProfiler = errors.New("it has no /start_profile: start it with --profiler-config " +

@@ -18,6 +18,8 @@ import (
 // of its own, and is started by a call of its own.
 type vllmOmni struct{ plainEngine }
 
+var _ = register(protocol.EngineVLLMOmni, vllmOmni{})
+
 func (vllmOmni) layout() layout {
 	return layout{deep: true, packs: true, localRank: true, stages: true}
 }
@@ -117,6 +119,8 @@ func stageOf(path string) (int, bool) {
 // sglangOmni is sglang-omni 0.1.9, written from its sources and not tried. One start begins all its
 // stages.
 type sglangOmni struct{ plainEngine }
+
+var _ = register(protocol.EngineSGLangOmni, sglangOmni{})
 
 // errNoHTTPProfiler reports a release without profiling routes.
 var errNoHTTPProfiler = errors.New("it has no /start_profile: this release of sglang-omni cannot be profiled over HTTP")

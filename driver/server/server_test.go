@@ -45,17 +45,7 @@ type unit struct {
 func openUnit(t *testing.T, engine protocol.Engine, q servertest.Quirks, change func(*Target)) *unit {
 	t.Helper()
 	dir := t.TempDir()
-	srv := map[protocol.Engine]func() *servertest.Server{
-		protocol.EngineVLLM:   func() *servertest.Server { return servertest.VLLM(dir, q) },
-		protocol.EngineSGLang: func() *servertest.Server { return servertest.SGLang(dir, q) },
-		protocol.EngineVLLMOmni: func() *servertest.Server {
-			return servertest.VLLMOmni(dir, len(omniStages), q)
-		},
-		protocol.EngineSGLangDiffusion: func() *servertest.Server { return servertest.SGLangDiffusion(dir, q) },
-		protocol.EngineSGLangOmni:      func() *servertest.Server { return servertest.SGLangOmni(dir, omniStages, q) },
-		protocol.EngineDynamo:          func() *servertest.Server { return servertest.Dynamo(dir, q) },
-		protocol.EngineTensorRTLLM:     func() *servertest.Server { return servertest.TensorRTLLM(dir, q) },
-	}[engine]()
+	srv := testServers[engine](dir, q)
 	return openAt(t, engine, srv, dir, func(to *Target) {
 		to.Token = q.Token
 		if engines[engine].layout().stages {
@@ -65,6 +55,21 @@ func openUnit(t *testing.T, engine protocol.Engine, q servertest.Quirks, change 
 			change(to)
 		}
 	})
+}
+
+// testServers are servers that behave as those of an engine do, writing to dir.
+var testServers = map[protocol.Engine]func(dir string, q servertest.Quirks) *servertest.Server{
+	protocol.EngineVLLM:   servertest.VLLM,
+	protocol.EngineSGLang: servertest.SGLang,
+	protocol.EngineVLLMOmni: func(dir string, q servertest.Quirks) *servertest.Server {
+		return servertest.VLLMOmni(dir, len(omniStages), q)
+	},
+	protocol.EngineSGLangDiffusion: servertest.SGLangDiffusion,
+	protocol.EngineSGLangOmni: func(dir string, q servertest.Quirks) *servertest.Server {
+		return servertest.SGLangOmni(dir, omniStages, q)
+	},
+	protocol.EngineDynamo:      servertest.Dynamo,
+	protocol.EngineTensorRTLLM: servertest.TensorRTLLM,
 }
 
 // omniStages are the stages of the servers that have several.

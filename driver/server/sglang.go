@@ -15,6 +15,8 @@ import (
 // sglang is SGLang 0.5, as tried (docs/servers.md).
 type sglang struct{ plainEngine }
 
+var _ = register(protocol.EngineSGLang, sglang{})
+
 func (sglang) port() string { return "30000" }
 
 func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
@@ -105,6 +107,8 @@ func (sglang) nothing(driver.Job) string {
 // not tried.
 type sglangDiffusion struct{ sglang }
 
+var _ = register(protocol.EngineSGLangDiffusion, sglangDiffusion{})
+
 func (sglangDiffusion) layout() layout { return layout{} }
 
 func (sglangDiffusion) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
@@ -156,6 +160,8 @@ func (sglangDiffusion) nothing(driver.Job) string {
 // and not tried.
 type trtllm struct{ plainEngine }
 
+var _ = register(protocol.EngineTensorRTLLM, trtllm{})
+
 func (trtllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	f := Facts{Steps: true}.paths()
 	var err error
@@ -200,6 +206,8 @@ func (trtllm) nothing(driver.Job) string {
 // dynamo is the system server of one worker of NVIDIA Dynamo, which forwards the calls to the vLLM
 // or SGLang in it; written from its sources and not tried.
 type dynamo struct{ plainEngine }
+
+var _ = register(protocol.EngineDynamo, dynamo{})
 
 func (dynamo) port() string { return "8081" }
 
