@@ -114,7 +114,8 @@ scale:
 chaos:
 	$(if $(wildcard $(VENV)/.ready),KINETOSCOPE_PYTHON=$(VENV)/bin/python) go run ./bench/cmd/chaos -o docs/reliability.md $(CHAOS)
 
-# fuzz gives every fuzz target of the project FUZZTIME.
+# fuzz gives every fuzz target of the project FUZZTIME. go run ./internal/fuzzkeep keeps some of what it finds in
+# testdata/fuzz, which every go test tries.
 fuzz:
 	@go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r pkg; do \
 	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \

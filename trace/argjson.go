@@ -73,7 +73,7 @@ func memberOf(raw []byte, key string) (v []byte) {
 			i++
 		}
 		end = valueEnd(raw, i)
-		if same {
+		if same && end > i { // what is a text and no object has nothing behind it
 			v = raw[i:end:end]
 		}
 		i = end
