@@ -271,13 +271,10 @@ func samePlace(a, b procs.Rank) bool {
 
 // processes returns the facts about those processes that ask for configs and have settled.
 func (a *Agent) processes(now time.Time) []procs.Process {
-	var out []procs.Process
-	asks, here := map[int]bool{}, map[int]bool{}
-	list := a.daemon.Processes()
-	for _, r := range list {
+	var known, out []procs.Process
+	asks, here, settled := map[int]bool{}, map[int]bool{}, map[int]bool{}
+	for _, r := range a.daemon.Processes() {
 		asks[r.PID] = true
-	}
-	for _, r := range list {
 		p, err := procs.Read(procRoot, r.PID)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -304,7 +301,12 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 				p.Env[name] = value
 			}
 		}
-		if known := now.Sub(first.at); known >= a.c.Settle && !a.waits(p, known, asks) {
+		if now.Sub(first.at) >= a.c.Settle {
+			known, settled[r.PID] = append(known, p), true
+		}
+	}
+	for _, p := range known {
+		if !a.waits(p, now.Sub(a.seen[p.PID].at), settled) {
 			out = append(out, p)
 		}
 	}
@@ -317,13 +319,13 @@ func (a *Agent) processes(now time.Time) []procs.Process {
 	return out
 }
 
-// waits reports whether it is too early to say what a process is that has been known for so long:
-// one below it is to ask yet, and may be the rank that it starts.
-func (a *Agent) waits(p procs.Process, known time.Duration, asks map[int]bool) bool {
+// waits reports whether it is too early to say what a process is that has been known for so long: one
+// below it is not among the settled ones yet, and may be the rank that it starts.
+func (a *Agent) waits(p procs.Process, known time.Duration, settled map[int]bool) bool {
 	if a.members[p.PID] != nil || known > comingPatience {
 		return false
 	}
-	below := procs.Coming(procRoot, p, asks)
+	below := procs.Coming(procRoot, p, settled)
 	if len(below) == 0 {
 		return false
 	}

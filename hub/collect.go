@@ -125,7 +125,7 @@ func (r *runner) collectOver(a session.Action) (session.Event, error) {
 		return nil, err
 	}
 	var s protocol.RankStatus
-	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket},
+	if err := r.ask(ctx, a, protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket, Parts: true},
 		&s); err != nil {
 		return nil, err
 	}
@@ -203,9 +203,9 @@ func (r *runner) fetch(ctx context.Context, obs jetstream.ObjectStore, id protoc
 	art, err := run.Describe(name, up.Kind)
 	if errors.Is(err, store.ErrNotFound) {
 		err = link.Retry(ctx, func() error {
-			obj, err := obs.Get(ctx, up.Object)
+			obj, err := openUpload(ctx, obs, up)
 			if err != nil {
-				return fmt.Errorf("fetch %s: %w", up.Object, err)
+				return err
 			}
 			art, err = run.Write(name, up.Kind, obj)
 			return errors.Join(err, obj.Close())
@@ -218,9 +218,7 @@ func (r *runner) fetch(ctx context.Context, obs jetstream.ObjectStore, id protoc
 		return none, fmt.Errorf("%s has %d bytes with SHA-256 %s, the rank sent %d with %s", name, art.Size, art.SHA256,
 			up.Size, up.SHA256)
 	}
-	if err := obs.Delete(ctx, up.Object); err != nil {
-		r.h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
-	}
+	r.h.drop(ctx, obs, up)
 	return art, nil
 }
 
@@ -267,7 +265,7 @@ func (r *runner) salvageThere(a session.Action, host string) (session.Event, err
 	if err != nil {
 		return nil, fmt.Errorf("salvage: %w", err)
 	}
-	s, err := ask(protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket})
+	s, err := ask(protocol.MethodCollect, protocol.CollectRequest{Session: r.id, Bucket: bucket, Parts: true})
 	if err != nil {
 		r.h.log.Info("nothing came of a lost rank's spool", "rank", a.Rank.Key(), "host", host, "err", err)
 		return done, nil

@@ -160,7 +160,7 @@ func (h *Hub) fetchLate(ctx context.Context, info protocol.RankInfo, st *session
 	}
 	var s protocol.RankStatus
 	if err := h.request(ctx, info.RankID, info.Incarnation, protocol.MethodCollect,
-		protocol.CollectRequest{Session: st.ID, Bucket: bucket}, &s); err != nil {
+		protocol.CollectRequest{Session: st.ID, Bucket: bucket, Parts: true}, &s); err != nil {
 		return false, err
 	}
 	run, err := h.store.Reopen(st.RunDir)
@@ -175,9 +175,9 @@ func (h *Hub) fetchLate(ctx context.Context, info protocol.RankInfo, st *session
 			continue
 		}
 		name := store.LateDir + "/" + store.ArtifactName(info.RankID, info.StageName, base, ext)
-		obj, err := obs.Get(ctx, up.Object)
+		obj, err := openUpload(ctx, obs, up)
 		if err != nil {
-			return false, fmt.Errorf("fetch %s: %w", up.Object, err)
+			return false, err
 		}
 		art, err := run.Write(name, up.Kind, obj)
 		err = errors.Join(err, obj.Close())
@@ -217,8 +217,10 @@ func has(r *protocol.RankStatus, a protocol.Artifact) bool {
 
 // drop removes an uploaded file that is in its run.
 func (h *Hub) drop(ctx context.Context, obs jetstream.ObjectStore, up protocol.Artifact) {
-	if err := obs.Delete(ctx, up.Object); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
-		h.log.Warn("an object that is no longer needed stays until it expires", "object", up.Object, "err", err)
+	for _, object := range objects(up) {
+		if err := obs.Delete(ctx, object); err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+			h.log.Warn("an object that is no longer needed stays until it expires", "object", object, "err", err)
+		}
 	}
 }
 

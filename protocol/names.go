@@ -143,3 +143,13 @@ func (r RankID) Validate() error {
 	}
 	return nil
 }
+
+// UploadPart is how many bytes of a file one object has that is uploaded in parts, but for its last:
+// what is sent again after a cut, and small against a trace of a gigabyte.
+const UploadPart = 32 << 20
+
+// MaxParts bounds the parts of one file: those of MaxUpload.
+const MaxParts = MaxUpload / UploadPart
+
+// PartName is the object that holds part i of an upload.
+func PartName(object string, i int) string { return fmt.Sprintf("%s.part%05d", object, i) }

@@ -207,7 +207,9 @@ type Artifact struct {
 	Size   int64        `json:"size"`
 	SHA256 string       `json:"sha256"`
 	Object string       `json:"object,omitempty"` // in BucketArtifacts until it is collected
-	URL    string       `json:"url,omitempty"`    // where the hub serves it
+	// Parts, if not 0, is how many objects hold the file: PartName(Object, i) for each i below it.
+	Parts int    `json:"parts,omitempty"`
+	URL   string `json:"url,omitempty"` // where the hub serves it
 }
 
 // ClockProbe and ClockReply are NTP's four time stamps less the last, Unix ns.
@@ -251,6 +253,9 @@ type CollectRequest struct {
 	Session string `json:"session"`
 	// Bucket is the object store that takes it; BucketArtifacts if empty.
 	Bucket string `json:"bucket,omitempty"`
+	// Parts says that the hub puts large files together that come as several objects, so that an
+	// upload that was cut goes on where it was.
+	Parts bool `json:"parts,omitempty"`
 }
 
 // AbortRequest drops a session on a rank, whatever its state: recording ends,

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
 const (
@@ -23,6 +25,8 @@ const (
 	dynoTimeout = 5 * time.Second
 	// maxDynoConns is how many connections are answered at a time; others wait to be taken.
 	maxDynoConns = 8
+	// acceptAgain is the pause after a connection that could not be taken.
+	acceptAgain = 200 * time.Millisecond
 	// dynoLimit is how many processes one request triggers if it names no limit.
 	dynoLimit = 1000
 	// dynoRunning is the status of a daemon that runs.
@@ -77,7 +81,16 @@ func (y *Dyno) serve() {
 		slots <- struct{}{}
 		conn, err := y.ln.Accept()
 		if err != nil {
-			return
+			<-slots
+			if y.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of descriptors, or a caller that was gone before it was taken: neither is for ever.
+			y.d.log.Warn("dyno cannot be answered; its next call is waited for", "err", err)
+			if wait.For(y.ctx, acceptAgain) != nil {
+				return
+			}
+			continue
 		}
 		y.wg.Go(func() {
 			defer func() { <-slots }()

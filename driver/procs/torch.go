@@ -30,19 +30,18 @@ func HasTorch(root string, pid int) bool {
 	return false
 }
 
-// Coming lists the processes below of that will ask a daemon for configs and do not yet, which asks
-// says of each that does: they have torch loaded, and an environment that has Kineto ask. A
-// library that has found no daemon looks for one again some ten seconds later, so that a server shows
-// before the workers that it started. A copy of the process itself, as data loaders fork them, never
-// asks.
-func Coming(root string, of Process, asks map[int]bool) (pids []int) {
+// Coming lists the processes below of that will ask a daemon for configs, but for those that are known:
+// they have torch loaded, and an environment that has Kineto ask. A library that has found no daemon
+// looks for one again some ten seconds later, so that a server shows before the workers that it
+// started. A copy of the process itself, as data loaders fork them, never asks.
+func Coming(root string, of Process, known map[int]bool) (pids []int) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil
 	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || asks[pid] || pid == of.PID {
+		if err != nil || known[pid] || pid == of.PID {
 			continue
 		}
 		st, err := readStat(procDir(root, pid))

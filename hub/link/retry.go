@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"time"
 
@@ -46,6 +47,10 @@ func unavailable(err error) bool {
 		if errors.Is(err, e) {
 			return true
 		}
+	}
+	// A connection that breaks under a large message tells the writer, before it is made anew.
+	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, net.ErrClosed) {
+		return true
 	}
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	return ok && api.Code == http.StatusServiceUnavailable

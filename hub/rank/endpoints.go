@@ -162,7 +162,11 @@ func (m *Member) collect(ctx context.Context, r protocol.CollectRequest) (protoc
 	if err != nil {
 		return s, fmt.Errorf("bucket %s: %w", bucket, err)
 	}
-	up := newUploading(m, s, over)
+	part := int64(0)
+	if r.Parts {
+		part = protocol.UploadPart
+	}
+	up := newUploading(m, s, over, part)
 	defer up.end()
 	if s.Artifacts, err = up.all(ctx, obs, r.Session, m.id, over.Files); err != nil {
 		return s, err
