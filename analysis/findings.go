@@ -51,7 +51,7 @@ func findings(fs []*frame, r *Report) []Finding {
 func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 	var out []Finding
 	t := &r.Temporal
-	if !t.HasDevice {
+	if !t.HasDevice || f.seen != nil && f.seen.Several() {
 		return nil
 	}
 	track := f.tr.Slices.Track[f.dev[0]]

@@ -49,7 +49,10 @@ func Steps(w io.Writer, r *steps.Report, o TextOptions) error {
 		for _, f := range r.Findings {
 			where := ""
 			if f.Evidence.Slice >= 0 {
-				where = fmt.Sprintf("slice %d at %s", f.Evidence.Slice, p.sinceFirst(r, f.Evidence.StartNs))
+				where = fmt.Sprintf("slice %d", f.Evidence.Slice)
+				if len(r.Steps) > 0 {
+					where += " at " + p.sinceFirst(r, f.Evidence.StartNs)
+				}
 			}
 			p.finding(f, where)
 		}
@@ -60,11 +63,8 @@ func Steps(w io.Writer, r *steps.Report, o TextOptions) error {
 	return nil
 }
 
-// sinceFirst writes a time relative to the first step.
+// sinceFirst writes a time relative to the first step, which there must be.
 func (p *printer) sinceFirst(r *steps.Report, at int64) string {
-	if len(r.Steps) == 0 {
-		return units.Duration(float64(at))
-	}
 	d := float64(at - r.Steps[0].AtNs)
 	if d < 0 {
 		return "-" + units.Duration(-d)

@@ -463,14 +463,19 @@ func (p *printer) findings() {
 	}
 }
 
-// finding writes one finding and where to look.
+// finding writes one finding with its code, by which docs/troubleshooting.md and the verb explain
+// have it, and where to look.
 func (p *printer) finding(f analysis.Finding, where string) {
 	m := severityMarks[f.Severity]
 	mark := m.mark
 	if p.o.Color {
 		mark = m.ansi + mark + ansiReset
 	}
-	for i, l := range wrap(neutral.Plain(f.Text), p.o.Width-5) {
+	text := f.Text
+	if f.Code != "" {
+		text += " [" + string(f.Code) + "]"
+	}
+	for i, l := range wrap(neutral.Plain(text), p.o.Width-5) {
 		if i > 0 {
 			mark = "  "
 		}

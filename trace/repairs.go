@@ -44,14 +44,15 @@ const (
 	RepairValue     = "malformed value quoted or set to null" // per event
 	RepairArgs      = "args not an object or unreadable"      // args dropped, event kept
 	// over 64 GiB of objects that differ; per piece of the file
-	RepairArgsLimit  = "args dropped: too many"
-	RepairArgsMemory = "args dropped: limit of memory"       // see kineto.Options.Room
-	RepairUnsorted   = "events not in order of time"         // informative; nothing changes
-	RepairStreamSync = "stream sync slices on a lane apart"  // tid = stream + 1 000 000
-	RepairFurther    = "further array of events in the file" // read into the same trace
-	RepairAfterEnd   = "content after the end ignored"       // text that is not a trace; Skipped has its bytes
-	RepairLeftover   = "events after the end of the trace"   // read into the same trace
-	RepairCutByNext  = "cut by the next trace of the file"   // two writers, or one that was killed
+	RepairArgsLimit   = "args dropped: too many"
+	RepairArgsMemory  = "args dropped: limit of memory"       // see kineto.Options.Room
+	RepairUnsorted    = "events not in order of time"         // informative; nothing changes
+	RepairStreamSync  = "stream sync slices on a lane apart"  // tid = stream + 1 000 000
+	RepairFurther     = "further array of events in the file" // read into the same trace
+	RepairAfterEnd    = "content after the end ignored"       // text that is not a trace; Skipped has its bytes
+	RepairBeforeStart = "text before the trace ignored"       // log lines mostly; Skipped has its bytes
+	RepairLeftover    = "events after the end of the trace"   // read into the same trace
+	RepairCutByNext   = "cut by the next trace of the file"   // two writers, or one that was killed
 	// which process launched the device's work is not known; count of processes
 	RepairMerged = "ranks merged in one file, not parted"
 	// in a file with bad escapes; per distinct name or template

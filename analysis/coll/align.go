@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"slices"
 )
 
@@ -32,9 +33,8 @@ func (m *matcher) aligned(b *bundle, numbers bool) [][]place {
 			ref = k
 		}
 	}
-	pattern := pattern{numbers: numbers, sizes: !slices.ContainsFunc(b.strands, func(s strand) bool {
-		return slices.ContainsFunc(s.items, func(j int) bool { return m.ranks[s.rank].List[j].Bytes() == 0 })
-	})}
+	pattern := m.tells(b)
+	pattern.numbers = numbers
 	base := m.sequence(b.strands[ref], pattern)
 	var lost []strand
 	for k, s := range b.strands {
@@ -68,6 +68,13 @@ type sequence struct {
 // pattern says which properties of a collective, beside its operation, must agree. A property that
 // one rank does not know is left out.
 type pattern struct{ sizes, numbers bool }
+
+// tells is what all ranks of a group know of its collectives.
+func (m *matcher) tells(b *bundle) pattern {
+	return pattern{sizes: !slices.ContainsFunc(b.strands, func(s strand) bool {
+		return slices.ContainsFunc(s.items, func(j int) bool { return m.ranks[s.rank].List[j].Bytes() == 0 })
+	})}
+}
 
 var tokenSeed = maphash.MakeSeed()
 
@@ -310,25 +317,35 @@ func bySpread(a, b sequence, ways []int) (best, second steadiness) {
 	return best, second
 }
 
-// divide separates groups that share a name and a size, by which ranks leave together: the ends of
-// ranks of one group differ by the same amount every time. ok is false if that is not clear.
+// divide tells the groups apart that share a name and a size, by who leaves with whom: the
+// ends of ranks of one group differ by as much every time; and by what they send: ranks whose
+// operations and sizes contradict each other are of different groups. ok is false if neither
+// tells clearly.
 func (m *matcher) divide(b *bundle) (parts []*bundle, ok bool) {
 	n := len(b.strands)
 	if n < 2 || n > maxDivided {
 		return nil, false
 	}
+	by := m.tells(b)
 	seqs := make([]sequence, n)
 	for k, s := range b.strands {
-		seqs[k] = m.sequence(s, pattern{})
+		seqs[k] = m.sequence(s, by)
 	}
 	far := make([][]int64, n) // how unsteadily two ranks leave
 	for i := range far {
 		far[i] = make([]int64, n)
 	}
+	few := false // too few collectives for times to tell: what they send must do
 	for i := range n {
 		for j := range i {
 			s := m.together(b, seqs, i, j)
-			if !s.ok {
+			switch {
+			case s.ok:
+			case contradict(seqs[i], seqs[j]):
+				s.spread = math.MaxInt64
+			case min(len(seqs[i].end), len(seqs[j].end)) < minSpread:
+				s.spread, few = 1, true
+			default:
 				return nil, false
 			}
 			far[i][j], far[j][i] = s.spread, s.spread
@@ -353,12 +370,18 @@ func (m *matcher) divide(b *bundle) (parts []*bundle, ok bool) {
 				p.strands = append(p.strands, b.strands[j])
 			}
 		}
-		if len(p.strands) > b.size {
+		if len(p.strands) > b.size || few && len(p.strands) < b.size {
 			return nil, false
 		}
 		parts = append(parts, p)
 	}
 	return parts, true
+}
+
+// contradict reports whether two ranks did not send the same: no way of laying one sequence on the
+// other has equal operations and sizes.
+func contradict(a, b sequence) bool {
+	return len(strictWays(a.tokens, b.tokens)) == 0 && share(a, b, 0) < minAgree
 }
 
 // clearLimit returns a distance between near and far pairs of ranks, if there are both.

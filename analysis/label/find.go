@@ -92,15 +92,94 @@ func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 			continue
 		}
 		stretchEnds(t, l)
+		rounds(t, l)
 		l = slices.DeleteFunc(l, func(x Step) bool {
 			if x.Skip {
 				skipped++
 			}
 			return x.Skip || x.rank != best && x.rank != anyRank
 		})
-		return outermost(t, l), skipped
+		return joined(t, outermost(t, l)), skipped
 	}
 	return nil, skipped
+}
+
+// rounds tells whole rounds of speculative decoding, which frames mark, from prompts: they verify.
+func rounds(t *trace.Trace, l []Step) {
+	for i := range l {
+		if l[i].spec != wholeRound {
+			continue
+		}
+		l[i].Kind = Prefill
+		for k := i; k < len(l) && l[k].Start < l[i].End; k++ { // by start: what is inside comes behind
+			if l[k].spec == verifies && t.Slices.Track[l[k].Slice] == t.Slices.Track[l[i].Slice] {
+				l[i].Kind = Decode
+				break
+			}
+		}
+	}
+}
+
+// maxDrafts is how many passes of a draft model one round has at most: more in a row are steps of
+// a model that decodes without one.
+const maxDrafts = 16
+
+// joined makes one step of the passes of a round of speculative decoding: what a draft model
+// proposes, what the model verifies of it, and what the draft model takes in of that. l is by start.
+func joined(t *trace.Trace, l []Step) []Step {
+	if !slices.ContainsFunc(l, func(x Step) bool { return x.spec == verifies || x.spec == extendsDraft }) {
+		return l
+	}
+	drafts := proposals(t, l)
+	track := t.Slices.Track
+	last := map[trace.TrackID]int{}  // place in out of the track's last step
+	open := map[trace.TrackID]bool{} // that step is what a draft model proposed so far
+	out := l[:0]
+	for i, x := range l {
+		at := track[x.Slice]
+		n, ok := last[at]
+		switch {
+		case ok && x.spec == extendsDraft && out[n].End <= x.Start:
+			out[n].End = x.End
+		case ok && open[at] && drafts[i]:
+			out[n].End = x.End
+		case ok && open[at] && x.spec == verifies:
+			x.Start, open[at] = out[n].Start, false
+			out[n] = x
+		default:
+			last[at], open[at] = len(out), drafts[i]
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// proposals tells the passes of decoding that are a draft model's: they stand before one that verifies.
+func proposals(t *trace.Trace, l []Step) []bool {
+	out := make([]bool, len(l))
+	behind := map[trace.TrackID][]int{} // passes of decoding since the last other one, going back
+	verified := map[trace.TrackID]bool{}
+	settle := func(at trace.TrackID) {
+		if verified[at] && len(behind[at]) <= maxDrafts {
+			for _, k := range behind[at] {
+				out[k] = true
+			}
+		}
+		behind[at] = behind[at][:0]
+	}
+	for i := len(l) - 1; i >= 0; i-- {
+		at := t.Slices.Track[l[i].Slice]
+		if l[i].spec == decodes {
+			behind[at] = append(behind[at], i)
+			continue
+		}
+		settle(at)
+		verified[at] = l[i].spec == verifies
+	}
+	for at := range behind {
+		settle(at)
+	}
+	return out
 }
 
 // outermost drops labels inside another label of the same track and sorts by start.

@@ -86,7 +86,20 @@ type Label struct {
 
 	rank  int  // of labels of one method, only those of the highest rank found count
 	atEnd bool // marks only the end of a step
+	spec  part // of a step of speculative decoding
 }
+
+// part is what a pass of a model does in speculative decoding: a draft model proposes tokens, the
+// model itself verifies them, the draft model takes in what was accepted.
+type part uint8
+
+const (
+	noPart part = iota
+	decodes
+	verifies
+	extendsDraft
+	wholeRound // all of it
+)
 
 // anyRank marks labels that count whatever the rank of the denoise steps of their method is.
 const anyRank = -1
@@ -130,6 +143,9 @@ var (
 	// replay is a decode step, a piecewise one is not.
 	sglangFrame = regexp.MustCompile(
 		`model_executor/(?:runner/)?(model_runner|(?:\w+_)?graph_runner)\.py\(\d+\): (forward_\w+|replay|execute)$`)
+	// A round of SGLang's speculative decoding (EAGLE and others), all its passes in it.
+	specFrame = regexp.MustCompile(
+		`speculative/(?:\w+/)?\w*worker\w*\.py\(\d+\): (forward_batch_generation|forward_batch_speculative_generation|verify)$`)
 	vllmFrame   = regexp.MustCompile(`v1/worker/(?:\w+/)?(?:\w+_)?model_runner\.py\(\d+\): execute_model$`)
 	denoiser    = regexp.MustCompile(`^nn\.Module: \w*(?:UNet\w*|Transformer[23]D\w*|DiT\w*)_\d+$`)
 	textEncoder = regexp.MustCompile(`^nn\.Module: (?:CLIPText\w*|T5Encoder\w*|Qwen\w*TextEncoder\w*)_\d+$`)
@@ -195,6 +211,12 @@ func frame(name string) (Label, bool) {
 func runnerFrame(name string) (Label, bool) {
 	if strings.HasSuffix(name, ": execute_model") {
 		return Label{Method: Runner}, vllmFrame.MatchString(name)
+	}
+	if m := specFrame.FindStringSubmatch(name); m != nil {
+		if m[1] == "verify" {
+			return Label{Method: Runner, Kind: Decode, spec: verifies}, true
+		}
+		return Label{Method: Runner, rank: 1, spec: wholeRound}, true
 	}
 	m := sglangFrame.FindStringSubmatch(name)
 	switch {
@@ -364,6 +386,14 @@ func sglang(name string) (Label, bool) {
 		}
 	case contains(decodeModes[0]), contains(decodeModes[1]), contains(decodeModes[2]):
 		l.Kind = Decode
+		switch {
+		case contains("VERIFY"):
+			l.spec = verifies
+		case contains("DRAFT"):
+			l.spec = extendsDraft
+		default:
+			l.spec = decodes
+		}
 		if l.Tokens == 0 && contains("DECODE") {
 			l.Tokens = l.Batch
 		}

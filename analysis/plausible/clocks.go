@@ -37,7 +37,7 @@ func (c *checker) clocks() {
 	moved := map[int64]line{}
 	for i := range devices {
 		k := &devices[i]
-		k.ends = waits[k.id]
+		k.ends, k.alone = waits[k.id], len(devices) == 1
 		if by, ok := k.compare(); ok {
 			moved[k.id] = by
 		}
@@ -73,11 +73,12 @@ type bound struct {
 
 // clock is the comparison of one device's clock with the host's.
 type clock struct {
-	c    *checker
-	id   int64
-	rows []int32 // launched work of the device, by start
-	all  []int32 // all its work, by start
-	ends []bound // at most: from calls that waited for work
+	c     *checker
+	id    int64
+	alone bool    // no other device has launched work, for which this one may wait
+	rows  []int32 // launched work of the device, by start
+	all   []int32 // all its work, by start
+	ends  []bound // at most: from calls that waited for work
 }
 
 // devices are the clocks of the devices that have launched work, in order of their ids. There can

@@ -303,8 +303,46 @@ func TestMergedIsSaidFirst(t *testing.T) {
 	}
 	p.t.Repairs.Add(trace.RepairMerged, 4)
 	got := Look(p.t)
-	if len(got.Doubts) < 2 || got.Doubts[0].Kind != Merged {
+	if len(got.Doubts) != 1 || got.Doubts[0].Kind != Merged || !got.Several() || len(got.Missing) > 0 {
 		t.Fatalf("%+v", got.Doubts)
 	}
-	wantText(t, got.Doubts[0], "4 processes", "cannot be told apart")
+	wantText(t, got.Doubts[0], "several ranks", "4 processes", "cannot be told apart")
+}
+
+// TestSmallDrift: a drift of a few launches' length is set right where all launches bear it out.
+func TestSmallDrift(t *testing.T) {
+	for _, far := range []int64{-80, -40, 40, 80, 160} { // µs over the window
+		sound, p := loop(200, "", 1), loop(200, "", 1)
+		whole := p.now * us
+		move(p.t, 0, func(at int64) int64 { return (at - epoch) * far * us / whole })
+		got := Look(p.t)
+		d := has(got, Clock)
+		if len(d) != 1 {
+			t.Errorf("%d µs: %+v", far, got.Doubts)
+			continue
+		}
+		wantText(t, d[0], "runs away")
+		if off := truth(t, sound.t, got); off > 10*us {
+			t.Errorf("%d µs: off by %d ns: %s", far, off, d[0].Text)
+		}
+	}
+}
+
+// TestClockOrDevice: launches that take longer than cards need, on an idle device, tell no clock
+// that is ahead from a device that is slow: it is said how much depends on it, and nothing moves.
+func TestClockOrDevice(t *testing.T) {
+	for _, by := range []int64{60, 200, 450} {
+		sound, p := loop(60, "", 1), loop(60, "", 1)
+		move(p.t, 0, constant(by))
+		got := Look(p.t)
+		wantText(t, only(t, got, Clock, 1), "or its clock is ahead", "depend on it", "left as they are")
+		if far := truth(t, sound.t, got); far != by*us {
+			t.Errorf("%d µs: times were moved by %d ns", by, by*us-far)
+		}
+	}
+	p := loop(60, "", 1) // an ordinary card
+	move(p.t, 0, constant(15))
+	if got := Look(p.t); len(got.Doubts) > 0 {
+		t.Errorf("%+v", got.Doubts)
+	}
 }

@@ -75,26 +75,32 @@ func Look(t *trace.Trace) *Trace {
 	}
 	c.merged()
 	c.noTime()
-	if len(c.v.Work) > 0 {
+	if len(c.v.Work) > 0 && !c.several {
 		c.overruns()
 		c.clocks()
 		c.dominant()
 		c.noDuration()
 	}
-	c.launches()
+	if !c.several {
+		c.launches()
+	}
 	out := &Trace{View: c.v, Doubts: c.doubts, Missing: c.missing}
 	if c.changed() {
 		out.View = c.v.With(c.start, c.dur, c.keep, c.apart)
 	}
 	slices.SortStableFunc(out.Doubts, func(a, b Doubt) int { return finding.Compare(a.Finding, b.Finding) })
-	if k := slices.IndexFunc(out.Doubts, func(d Doubt) bool { return d.Kind == Merged }); k > 0 {
-		d := out.Doubts[k] // it explains others: ids that collide, streams that overlap
-		out.Doubts = slices.Insert(slices.Delete(out.Doubts, k, k+1), 0, d)
-	}
 	return out
 }
 
-// merged reports a trace of several processes that the reader could not separate.
+// Several says that the trace is of several ranks that could not be parted: who waits for whom,
+// and how busy a device is, means nothing in it.
+func (t *Trace) Several() bool {
+	return slices.ContainsFunc(t.Doubts, func(d Doubt) bool { return d.Kind == Merged })
+}
+
+// merged doubts a trace of several processes that whoever read it could not part. It explains
+// what other doubts would be about, and these are not looked for: ids that collide, streams
+// that overlap, launches that seem to lack their work.
 func (c *checker) merged() {
 	n := c.v.Trace.Repairs.Count[trace.RepairMerged]
 	if n == 0 || len(c.v.Start) == 0 {
@@ -104,8 +110,9 @@ func (c *checker) merged() {
 	if len(c.v.Work) > 0 {
 		first = c.v.Work[0]
 	}
+	c.several = true
 	c.doubt(Merged, first, extent{1, float64(n), "count"},
-		"%d processes that launch work are in this file and their device work stands under the same device number, so ranks cannot be told apart: everything is summed over them, streams seem to overlap, and where their ids collide launches seem to have no work",
+		"this file holds several ranks: %d processes that launch work, whose device work stands on the same streams of the same device number and cannot be told apart; everything is summed over them, and who waits for whom means nothing here",
 		n)
 }
 
@@ -160,6 +167,7 @@ type checker struct {
 	doubts     []Doubt
 	missing    []int32
 
+	several        bool // ranks are in the trace that could not be parted
 	waitsForEvents bool // the host waits for events; set by waits
 }
 

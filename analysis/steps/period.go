@@ -43,8 +43,12 @@ func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
 		return
 	}
 	r.Method = method
-	r.How = fmt.Sprintf("a repeating sequence of %d %s, each beginning with %s", p, what,
-		t.String(t.Slices.Name[tokens[cuts[0]].slice]))
+	name := t.String(t.Slices.Name[tokens[cuts[0]].slice])
+	if p > 1 {
+		r.How = fmt.Sprintf("a repeating sequence of %d %s, each beginning with %s", p, what, name)
+	} else {
+		r.How = "the repetition of " + name
+	}
 	if n := firstWork(d, tokens[cuts[0]].slice); n != "" {
 		r.How += " of " + n
 	}

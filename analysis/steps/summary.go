@@ -75,6 +75,10 @@ func stats(steps []Step) []Stats {
 // verdict says what sets the pace over all steps.
 func verdict(d *device, steps []Step) Verdict {
 	v := Verdict{Slice: -1, Devices: []DeviceShare{}}
+	if d.seen.Several() {
+		v.Text = "the trace does not show who sets the pace: several ranks are in it and cannot be told apart"
+		return v
+	}
 	var all, span, busy, idle, blind, launches int64
 	for i := range steps {
 		st := &steps[i]

@@ -38,6 +38,7 @@ type verbs struct {
 	SQL        sqlCmd        `cmd:"" name:"sql" help:"Ask traces in SQL: slices, tracks, flows, counters, ops as tables; DuckDB answers."`
 	Convert    convertCmd    `cmd:"" aliases:"merge" help:"Write traces in another format, several on one clock in one file, or a part of them."`
 	Inspect    inspectCmd    `cmd:"" help:"Say what is in a recording or a trace, and what had to be repaired."`
+	Explain    explainCmd    `cmd:"" help:"Say what the code of a finding means: its usual causes, and what mends them."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" help:"Offer these verbs to agents over the Model Context Protocol."`
 	Skill      skillCmd      `cmd:"" help:"Agent skill: when and how an agent calls this program."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -22,7 +22,7 @@ const module = "github.com/kinetoscope/kinetoscope"
 var rooms = [][]string{
 	{"internal/plainfile", "internal/neutral", "internal/wait", "internal/most"},
 	{"internal/tempspool"},
-	{"units"},
+	{"units", "docs"},
 	{"profiler/format"},
 	{"profiler"},
 	{"profiler/otelbridge"},

@@ -47,7 +47,7 @@ func want(ranks ...Rank) []string {
 
 // Cases are the kinds of trouble, each in several forms.
 func Cases() []Case {
-	return slices.Concat(merged(), twice(), documents(), containers(), layouts(), others(), sources(),
+	return slices.Concat(merged(), twice(), documents(), loose(), containers(), layouts(), others(), sources(),
 		waiting(), doubtful(), worlds(), engines(), wordings())
 }
 
@@ -69,6 +69,16 @@ func merged() []Case {
 		other.Offset, other.PID = by, collide[0].PID
 		return slices.Concat(collide[0].Events(), other.Events())
 	}
+	behind := func(form string) (out []any) {
+		for i, r := range two {
+			for _, e := range r.Events() {
+				row := e.(event)
+				row["pid"] = fmt.Sprintf(form, row["pid"], i)
+				out = append(out, row)
+			}
+		}
+		return out
+	}
 	one := func(events []any) []File { return []File{{"merged.json", Document(two, events)}} }
 	four := Job(4, 3)
 	var fused [][]any
@@ -80,6 +90,17 @@ func merged() []Case {
 			Want: want(two...)},
 		{Kind: "merged", Name: "short labels", Files: one(labels("TP00", "TP01")), Want: want(two...)},
 		{Kind: "merged", Name: "rank labels", Files: one(labels("rank 0", "rank 1")), Want: want(two...)},
+		{Kind: "merged", Name: "labels behind", Files: one(behind("%d.r%d")), Want: want(two...)},
+		{Kind: "merged", Name: "labels behind in brackets", Files: one(behind("%d (rank %d)")), Want: want(two...)},
+		{Kind: "merged", Name: "on one device number, ids of their own", Files: one(sameCard(1000, 7)),
+			Want: want(sameCards...), Says: map[string][]string{"report": {"!several ranks", "rank 1: "}}},
+		{Kind: "merged", Name: "on one device number, ids that collide", Files: one(sameCard(0, 70)),
+			Want: want(sameCards...), Says: map[string][]string{"report": {"!several ranks", "rank 1: "}}},
+		{Kind: "merged", Name: "on one device number, nothing tells", Files: one(sameCard(0, 1)),
+			Want: []string{"rank 0: 60"}, Says: map[string][]string{
+				"report": {"In doubt: .*this file holds several ranks", "!host-bound", "!device-bound", "!was idle",
+					"!activity buffers"},
+				"steps": {"several ranks", "!host-bound", "!device-bound"}}},
 		{Kind: "merged", Name: "pipeline labels", Files: one(labels("TP00-PP00", "TP00-PP01")), Want: want(two...)},
 		{Kind: "merged", Name: "offset", Files: one(add(100000)), Want: want(two...)},
 		{Kind: "merged", Name: "large offset", Files: one(add(10_000_000)), Want: want(two...)},
@@ -95,6 +116,27 @@ func merged() []Case {
 		{Kind: "one rank", Name: "with four devices", Files: []File{{"rank0.json", Document(two, fourDevices())}},
 			Want: []string{"rank 0: 51"}},
 	}
+}
+
+// sameCards are ranks that each saw their card as device 0.
+var sameCards = []Rank{{Rank: 0, World: 2, PID: 1000, Steps: 6, From: 1000},
+	{Rank: 1, World: 2, PID: 1001, Steps: 6, From: 1000}}
+
+// sameCard is both of them by time, the second later by some µs and with ids that differ by more.
+func sameCard(more int, later float64) []any {
+	second := sameCards[1]
+	second.From += later
+	rows := second.Events()
+	for _, e := range rows {
+		row := e.(event)
+		if args, ok := row["args"].(event); ok && args["correlation"] != nil {
+			args["correlation"] = args["correlation"].(int) + more
+		}
+		if id, ok := row["id"].(int); ok {
+			row["id"] = id + more
+		}
+	}
+	return ByTime(sameCards[0].Events(), rows)
 }
 
 // fourDevices is one process that works on four devices.
@@ -165,6 +207,48 @@ func documents() []Case {
 			Repairs: []string{"cut by the next trace of the file"}},
 		{Kind: "documents", Name: "empty event last",
 			Files: []File{{"x.json", strings.Replace(a, "\n ]", ",\n{}\n ]", 1)}}, Want: want(two[0])},
+	}
+}
+
+// loose are events and traces that stand in a file as programs leave them which were no profilers:
+// behind log lines, one a line, in an array that nobody closed.
+func loose() []Case {
+	r := Job(2, 8)[0]
+	doc := r.Text()
+	events := Rank{PID: 5, Device: 0, Steps: 4, From: 10}.Events()
+	array := strings.TrimSuffix(Array(events), "\n ]")
+	plain := make([]string, len(events))
+	for i, line := range strings.Split(strings.TrimPrefix(array, "[\n"), ",\n") {
+		plain[i] = strings.TrimSpace(line)
+	}
+	lines := strings.Join(plain, "\n") + "\n"
+	before := []string{"text before the trace ignored"}
+	torch := map[string][]string{"inspect": {`torch\.profiler \(Kineto\)`, "!truncated"}}
+	return []Case{
+		{Kind: "loose", Name: "log lines before an object", Files: []File{{"rank0.json",
+			"INFO 11-29 10:00:00 start {not json}\n[rank0]: W1129 warming up\n" + doc}}, Want: want(r), Repairs: before},
+		{Kind: "loose", Name: "a line with JSON before an object", Files: []File{{"rank0.json.gz",
+			Gzip(`{"level": "info", "msg": "profile"}` + "\n" + doc)}}, Want: want(r), Repairs: before},
+		{Kind: "loose", Name: "a call round an object", Files: []File{{"rank0.json", "show(" + doc + ");\n"}},
+			Want: want(r), Repairs: append(before, "content after the end ignored")},
+		{Kind: "loose", Name: "log lines before an array", Files: []File{{"x.json",
+			"[worker 3] profile follows\n" + Array(events)}}, Want: []string{": 20"}, Repairs: before},
+		{Kind: "loose", Name: "one event a line", Files: []File{{"x.jsonl", lines}}, Want: []string{": 20"},
+			Says: torch},
+		{Kind: "loose", Name: "one event a line behind a log line, packed", Files: []File{{"x.json.zst",
+			Zstd("profile:\n" + lines)}}, Want: []string{": 20"}, Repairs: before},
+		{Kind: "loose", Name: "an array nobody closed", Files: []File{{"x.json", array}}, Want: []string{": 20"},
+			Says: torch},
+		{Kind: "loose", Name: "an array nobody closed, with a comma", Files: []File{{"x.json.gz",
+			Gzip(array + ",\n")}}, Want: []string{": 20"}, Says: torch},
+		{Kind: "loose", Name: "an array cut in an event", Files: []File{{"x.json", array[:len(array)-9]}},
+			Want: []string{": 20"}, Repairs: []string{"truncated file"}},
+		{Kind: "loose", Name: "a bare array of torch's", Files: []File{{"x.json", Array(events)}},
+			Want: []string{": 20"}, Says: torch},
+		{Kind: "loose", Name: "processes that are no ranks", Files: []File{{"x.json", Array([]any{
+			event{"ph": "X", "name": "paint", "pid": 11, "tid": 1, "ts": 5, "dur": 9},
+			event{"ph": "X", "name": "parse", "pid": 12, "tid": 1, "ts": 6, "dur": 9},
+		})}}, Want: []string{": 2"}},
 	}
 }
 

@@ -115,6 +115,11 @@ func worlds() []Case {
 			group([]string{"r0.json", "r1.json"}, sized(with(moe, 0, ""), 1<<16), times(7, 0), times(7, 60)),
 			group([]string{"r2.json", "r3.json"}, sized(with(moe, 2, ""), 1<<18), times(7, 20), times(7, 0))),
 			Want: []string{"rank 0: 28", "rank 1: 28", "rank 2: 28", "rank 3: 28"},
+			Says: map[string][]string{"comms": {`1 7 420 µs`, `2 7 140 µs`}}},
+		{Kind: "groups", Name: "of one name in lockstep", Files: join(
+			group([]string{"r0.json", "r1.json"}, with(moe, 0, ""), times(7, 0), times(7, 0)),
+			group([]string{"r2.json", "r3.json"}, with(moe, 2, ""), times(7, 0), times(7, 0))),
+			Want: []string{"rank 0: 28", "rank 1: 28", "rank 2: 28", "rank 3: 28"},
 			Says: map[string][]string{"comms": {"28 collectives of group ep on 4 ranks were not compared",
 				"!came last"}}},
 		{Kind: "windows", Name: "one began two collectives later", Files: shifted(2, 9),

@@ -55,6 +55,14 @@ func TestFromPath(t *testing.T) {
 		"in/stage1_rank0/host_88_20260320101500123_ascend_pt":                 "stage 1 rank 0 host host pid 88",
 		"in/thinker/trace_rank1.json":                                         "thinker rank 1",
 		"in/talker_rank1.json":                                                "talker rank 1",
+		// Workers of servers that part prefill from decode, stages of SGLang-Omni that we know by no name.
+		"prefill_worker_0/rank1.json":                        "replica 0 rank 1 role prefill",
+		"pd/decode-engine-2/1760-TP-1.trace.json.gz":         "replica 2 rank 1 role decode (tp 1)",
+		"prefill-1760000000-TP-1.trace.json.gz":              "rank 1 role prefill (tp 1)",
+		"decode_worker1_rank0.json":                          "replica 1 rank 0 role decode",
+		"decode_step_trace.json":                             "",
+		"run_20270101_vision_adapter_pid88_rank1.trace.json": "vision_adapter rank 1",
+		"bench_aggregator_pid88_rank0.trace.json":            "aggregator rank 0",
 		// vLLM.
 		"dp0_pp0_tp1_dcp0_ep1_rank3.1760000000123456789.pt.trace.json.gz":          "rank 3 (dp 0, pp 0, tp 1, dcp 0, ep 1)",
 		"evening_dp1_pp0_tp1_dcp0_ep1_rank3.1760000000123456789.pt.trace.json.gz":  "rank 3 (dp 1, pp 0, tp 1, dcp 0, ep 1)",
@@ -85,7 +93,7 @@ func TestFromPath(t *testing.T) {
 		"node1/local_rank3_rank11.json":                        "rank 11 host node1",
 		"node1/local_rank3.json":                               "rank 3 host node1",
 		"prefill/rank0.json":                                   "rank 0 role prefill",
-		"decode-1/rank0.json":                                  "rank 0 role decode",
+		"decode-1/rank0.json":                                  "replica 1 rank 0 role decode",
 		// NPU.
 		"dp0_pp0_tp1_dcp0_ep0_rank1_4711_20260320101500123_ascend_pt":                "rank 1 pid 4711 (dp 0, pp 0, tp 1, dcp 0, ep 0)",
 		"n1_4711_20260320101500123_ascend_pt/ASCEND_PROFILER_OUTPUT/trace_view.json": "host n1 pid 4711",
@@ -219,7 +227,7 @@ func TestLabels(t *testing.T) {
 		"named": {[]*trace.Meta{rank("stage0_thinker/rank0.json", 0, 1), rank("stage1_talker/rank0.json", 0, 1)},
 			[]string{"thinker 0", "talker 0"}},
 		"twice": {[]*trace.Meta{rank("a/rank0.json", 0, 1), rank("b/rank0.json", 0, 1), rank("b/rank1.json", 0, 1)},
-			[]string{"0 a", "0 b", "1"}},
+			[]string{"0 a", "0 b", "1 b"}},
 		"files": {[]*trace.Meta{rank("a/x.json", 0, 1), rank("a/y.json.gz", 0, 1)}, []string{"x", "y"}},
 		"phases": {[]*trace.Meta{rank("k-TP-0-EXTEND.trace.json", 0, 1), rank("k-TP-0-DECODE.trace.json", 0, 1)},
 			[]string{"0 extend", "0 decode"}},

@@ -133,7 +133,25 @@ func Labels(list []*trace.Meta, files []string) []string {
 	} {
 		addWhereEqual(out, more)
 	}
+	alike(out, list, files)
 	return out
+}
+
+// alike gives the name of their directory to traces of the same directories as others that have it in
+// their labels to be told apart: all of one world are named in one way.
+func alike(out []string, list []*trace.Meta, files []string) {
+	dir := func(i int) string { return filepath.Base(filepath.Dir(files[i])) }
+	has := map[string]bool{}
+	for i, l := range out {
+		if strings.HasSuffix(l, " "+dir(i)) {
+			has[dir(i)] = true
+		}
+	}
+	for i, l := range out {
+		if has[dir(i)] && list[i].Rank >= 0 && !strings.HasSuffix(l, " "+dir(i)) {
+			out[i] = l + " " + dir(i)
+		}
+	}
 }
 
 // short is the label of one trace as if it were alone; the replica is in it only where a trace of

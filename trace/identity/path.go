@@ -35,7 +35,9 @@ const dirLevels = 4
 //   - vLLM: [<prefix>_]dp0_pp0_tp0_dcp0_ep0_rank3.<ns>.pt.trace.json.gz, <id>-rank-3.<ns>…,
 //     <host>_<pid>.async_llm.<ns>…
 //   - SGLang: [<prefix>-]<id>-TP-0[-DP-0][-PP-0][-EP-0][-EXTEND|-DECODE].trace.json.gz
-//   - SGLang-Omni: <run>_<stage>_pid<pid>_rank<rank>.trace.json
+//   - SGLang-Omni: <run>_<stage>_pid<pid>_rank<rank>.trace.json, whatever its stages are called
+//   - servers that part prefill from decode: prefill_worker_0/…, decode-1/…, or the same words
+//     before ranks in names of files
 //   - torchtitan: iteration_10/rank0_trace.json; Megatron: rank-0.json.gz, rank[0].json
 //   - HTA: rank-34.Jul_15_10_52_41.1074.pt.trace.json.gz
 //   - torch.profiler's tensorboard_trace_handler: <host>_<pid>.<ns>.pt.trace.json
@@ -100,8 +102,17 @@ var (
 	phaseBehind = regexp.MustCompile(`(?i)-tp-\d+(?:-(?:dp|pp|ep)-\d+)*-(extend|decode|prefill|mixed)(?:[-.]|$)`)
 	// vLLM-Omni has a directory a rank, named by the rank in its stage, and files in it that are
 	// named by the rank on its host.
-	rankDir      = regexp.MustCompile(`(?:^|_)(?:stage_?\d+|diffusion)_rank_?(\d{1,6})(?:_|$)`)
-	localFile    = regexp.MustCompile(`^trace_rank\d+\.json`)
+	rankDir   = regexp.MustCompile(`(?:^|_)(?:stage_?\d+|diffusion)_rank_?(\d{1,6})(?:_|$)`)
+	localFile = regexp.MustCompile(`^trace_rank\d+\.json`)
+	// A stage of SGLang-Omni stands between the run and the process.
+	omniStage = regexp.MustCompile(`^(.+)_pid\d+_rank\d+\.`)
+	// What a worker of a server does that parts prefill from decode, and which of them it is: at a
+	// name's beginning, with a word for a worker behind it, or at the end of a directory's name.
+	workerRoles = []*regexp.Regexp{
+		regexp.MustCompile(`^[0-9_-]*` + roleWord + workerWord + `?` + roleNumber + `(?:[^a-z0-9]|$)`),
+		regexp.MustCompile(`(?:^|[-_.])` + roleWord + workerWord + roleNumber + `(?:[-_.]|$)`),
+		regexp.MustCompile(`[-_.]` + roleWord + roleNumber + `$`),
+	}
 	partPattern  = regexp.MustCompile(`(?i)\.part(\d+)\.`)
 	hostPID      = regexp.MustCompile(`^(.+?)_(\d{1,8})(?:\.async_llm)?\.\d{10,20}\.`)
 	npuHostPID   = regexp.MustCompile(`^(.+?)_(\d{1,8})_\d{14,20}_ascend_pt$`)
@@ -208,6 +219,21 @@ func (h *Hints) stage(name string, from trace.From) {
 			return
 		}
 	}
+	if f := omniStage.FindStringSubmatch(name); f != nil && from == trace.FromFile {
+		h.Stage, h.Learnt[trace.FieldStage] = lastWords(f[1]), from
+	}
+}
+
+// lastWords are the words at the end of a name, behind a run's number: "vision_adapter" of
+// "r20270101_vision_adapter". Of a run without a number the last word is the stage's.
+func lastWords(name string) string {
+	words := strings.Split(name, "_")
+	for i := len(words) - 1; i >= 0; i-- {
+		if strings.ContainsAny(words[i], "0123456789") && i < len(words)-1 {
+			return strings.Join(words[i+1:], "_")
+		}
+	}
+	return words[len(words)-1]
 }
 
 // word reports whether w stands in name at its beginning, followed by its end, a number
@@ -264,15 +290,31 @@ func (h *Hints) role(name string, from trace.From) {
 		}
 		return
 	}
-	if from == trace.FromDir {
-		lower := strings.ToLower(name)
-		for w, role := range roleNames {
-			if word(lower, w) {
-				h.Role, h.Learnt[trace.FieldRole] = role, from
-			}
+	if h.Phase != "" || from == trace.FromFile && !placed(name) {
+		return
+	}
+	for _, p := range workerRoles {
+		f := p.FindStringSubmatch(name)
+		if f == nil {
+			continue
 		}
+		h.Role, h.Learnt[trace.FieldRole] = roleNames[f[1]], from
+		if n, err := strconv.Atoi(f[2]); err == nil && h.Replica < 0 {
+			h.Replica, h.Learnt[trace.FieldReplica] = n, from
+		}
+		return
 	}
 }
+
+// Parts of workerRoles.
+const (
+	roleWord   = `(prefiller|prefill|decoder|decode|encode)`
+	workerWord = `(?:[-_]?(?:worker|server|engine|node|instance|replica|pod))`
+	roleNumber = `(?:[-_]?(\d{1,4}))?`
+)
+
+// placed reports whether the name of a file says a rank, so that other words in it are of whose it is.
+func placed(name string) bool { return rankPattern.MatchString(name) || placePattern.MatchString(name) }
 
 // file takes what only the name of a file tells.
 func (h *Hints) file(name string) {
@@ -290,7 +332,7 @@ func (h *Hints) file(name string) {
 			h.Host, h.Learnt[trace.FieldHost] = f[1], trace.FromFile
 		}
 	}
-	if h.Rank >= 0 || h.Role != "" || h.Merged {
+	if _, works := roleNames[h.Role]; h.Rank >= 0 || h.Role != "" && !works || h.Merged {
 		return
 	}
 	if tp, ok := h.Place["tp"]; ok { // SGLang's ranks of one pipeline stage

@@ -35,7 +35,7 @@ import (
 
 // Version changes with the format and with what readers make of a file: an
 // index of another version may hold something else than the file would be read as now.
-const Version = 4
+const Version = 5
 
 var magic = "KTINDEX" + string(rune(Version))
 

@@ -135,7 +135,7 @@ func (m *merger) took(r *result, end int, last bool) (next int, more bool, err e
 	case stCut:
 		m.skipped += int64(end - r.next)
 	}
-	if last && !m.left {
+	if whole := m.array && r.status == stOK; last && !m.left && !whole {
 		m.meta.cut = true
 		if r.status == stCut {
 			m.phase = inTail
@@ -307,7 +307,7 @@ func (m *merger) next(b []byte, end int, last bool) (next int, more bool, err er
 	old, array := m.meta, m.array
 	at, found, bad := 0, false, error(nil)
 	if len(m.docs) < maxDocuments-1 {
-		at, found, bad = m.head(b, end, last)
+		at, found, bad = m.header(b, 0, end, last)
 	}
 	head, headArray := m.meta, m.array
 	m.meta, m.array = old, array

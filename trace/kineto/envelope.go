@@ -3,6 +3,7 @@ package kineto
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -35,21 +36,48 @@ func (e *envelope) set(key string, raw []byte) {
 
 var eventsKey = []byte(`"traceEvents"`)
 
-// head looks for the array of events in b[:end], the text of a trace from its beginning.
-// from is the offset after the array's bracket. found is false if b does not reach it.
+// head looks for the array of events in b[:end], the beginning of the file: at once, else behind
+// text that is none of a trace and is counted as not read. from is the offset after the array's
+// bracket. found is false if b does not reach it.
 func (m *merger) head(b []byte, end int, eof bool) (from int, found bool, err error) {
-	m.meta, m.array = envelope{}, false
-	i := 0
+	first := 0
 	if end >= 3 && string(b[:3]) == "\xef\xbb\xbf" {
-		i = 3
+		first = 3
 	}
-	i = space(b, i)
-	if i >= end {
+	first = space(b, first)
+	from, found, err = m.header(b, first, end, eof)
+	bad, ok := errors.AsType[*FormatError](err)
+	if !ok || first >= end || b[first] == '<' || m.p.in.Damaged() != nil {
+		return from, found, err
+	}
+	at, st := traceStart(b, int(bad.Offset), end)
+	switch {
+	case st == stMore && !eof:
+		return 0, false, nil
+	case st != stOK:
+		return 0, false, err
+	}
+	from, found, after := m.header(b, at, end, eof)
+	switch {
+	case after != nil:
+		return 0, false, err // what the file begins with says more
+	case found:
+		m.skipped += int64(at - first)
+		m.t.Repairs.Add(trace.RepairBeforeStart, 1)
+	}
+	return from, found, nil
+}
+
+// header looks for the array of events in b[i:end], the text of a trace from its beginning.
+func (m *merger) header(b []byte, i, end int, eof bool) (from int, found bool, err error) {
+	m.meta, m.array = envelope{}, false
+	if i = space(b, i); i >= end {
 		if eof {
 			return 0, false, m.fail(int64(i), "a JSON object or array", "the end of the file")
 		}
 		return 0, false, nil
 	}
+	start := i
 	switch b[i] {
 	case '[':
 		return m.arrayHead(b, i+1, end, eof)
@@ -80,6 +108,13 @@ func (m *merger) head(b []byte, end int, eof bool) (from int, found bool, err er
 			continue
 		}
 		if st == stEnd {
+			switch m.bareEvents(b, next, end, eof) {
+			case stOK:
+				m.meta, m.array = envelope{}, true
+				return start, true, nil
+			case stMore:
+				return 0, false, nil
+			}
 			return 0, false, m.fail(int64(i), `the key "traceEvents"`, "an object without it"+m.otherKind())
 		}
 		if i < end && (st == stBad || eof) {

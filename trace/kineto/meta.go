@@ -115,17 +115,14 @@ func (m *merger) flavour() {
 	case proton.Is(t):
 		t.Meta.Format = proton.FormatChrome
 		proton.Classify(t)
-	case !m.array && m.foreign():
-		t.Meta.Format = "chrome"
-		plain(t)
-	case !m.array:
-		t.Meta.Format = "kineto"
-	case len(t.Tracks) == 0 || t.Tracks[0].PIDText == "CPU functions":
+	case m.array && (len(t.Tracks) == 0 || t.Tracks[0].PIDText == "CPU functions"):
 		t.Meta.Format = "torch-fallback"
 		plain(t)
-	default:
+	case m.foreign() || m.array && t.Slices.Len() == 0:
 		t.Meta.Format = "chrome"
 		plain(t)
+	default: // also its events alone, as people cut them out
+		t.Meta.Format = "kineto"
 	}
 }
 
@@ -138,7 +135,7 @@ func plain(t *trace.Trace) {
 	}
 }
 
-// foreign reports whether nothing in an object of events says that torch wrote it: no key
+// foreign reports whether nothing around the events or in them says that torch wrote it: no key
 // that Kineto writes, and no category that it has.
 func (m *merger) foreign() bool {
 	for _, k := range []string{"schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds",

@@ -173,9 +173,13 @@ func lastEvent(b []byte, end int) int {
 		if k <= 0 {
 			return 0
 		}
-		p := k - 1
+		p, line := k-1, false
 		for p > 0 && b[p] <= ' ' {
+			line = line || b[p] == '\n'
 			p--
+		}
+		if b[p] == '}' && line && eventStart(b, k, end) == stOK { // events one a line
+			return k
 		}
 		if b[p] != ',' {
 			continue

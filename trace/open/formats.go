@@ -165,10 +165,15 @@ func chromeJSON(text []byte) bool {
 		return false
 	}
 	if text[0] == '[' {
-		return arrayOfEvents.Match(text) && (len(text) < 8 || phase.Match(text))
+		if arrayOfEvents.Match(text) && (len(text) < 8 || phase.Match(text)) {
+			return true
+		}
 	}
-	return text[0] == '{' && (bytes.Contains(text, []byte(`"traceEvents"`)) ||
-		bytes.Contains(text, []byte(`"deviceProperties"`)))
+	if text[0] == '{' && (bytes.Contains(text, []byte(`"traceEvents"`)) ||
+		bytes.Contains(text, []byte(`"deviceProperties"`))) {
+		return true
+	}
+	return kineto.Begins(text)
 }
 
 func recording(head []byte) bool {

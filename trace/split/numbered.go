@@ -31,6 +31,11 @@ func numbered(t *trace.Trace) *groups {
 		}
 	}
 	if owner == nil && len(p.devices) > 0 { // on one device, or of one process's making
+		if len(p.hosts) <= maxRanks {
+			if g := p.byRows(); g != nil {
+				return g
+			}
+		}
 		t.Repairs.Add(trace.RepairMerged, len(p.hosts))
 		return nil
 	}
@@ -192,33 +197,47 @@ func rank(first bool) int {
 	return 1
 }
 
+// call is the last launch of a host with some correlation.
+type call struct{ host, at int64 }
+
+func (p *processes) own() map[int64]bool {
+	own := make(map[int64]bool, len(p.hosts))
+	for _, h := range p.hosts {
+		own[h] = true
+	}
+	return own
+}
+
+// launched are the last launches of each host by correlation.
+func (p *processes) launched() map[int64][]call {
+	s := &p.t.Slices
+	own := p.own()
+	launched := map[int64][]call{}
+	for i, c := range s.Cat {
+		k := &p.t.Tracks[s.Track[i]]
+		if !c.Runtime() || s.Corr[i] == trace.NoCorrelation || k.Kind == trace.TrackGPU || k.PIDText != "" ||
+			!own[k.PID] {
+			continue
+		}
+		calls := launched[s.Corr[i]]
+		at := slices.IndexFunc(calls, func(c call) bool { return c.host == k.PID })
+		if at < 0 {
+			at = len(calls)
+			calls = append(calls, call{host: k.PID})
+		}
+		calls[at].at = s.Start[i]
+		launched[s.Corr[i]] = calls
+	}
+	return launched
+}
+
 // fits counts, for every device and host, how well they fit. joined says that the rows of each host
 // stand together in the file, so that neighbours mean something; a merge that sorted all rows by
 // time destroys that.
 func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 	s := &p.t.Slices
-	own := make(map[int64]bool, len(p.hosts))
-	for _, h := range p.hosts {
-		own[h] = true
-	}
-	type call struct{ host, at int64 }
-	launched := map[int64][]call{} // by correlation: the last of each host
-	for i, c := range s.Cat {
-		k := &p.t.Tracks[s.Track[i]]
-		if c.Runtime() && s.Corr[i] != trace.NoCorrelation && k.Kind != trace.TrackGPU && k.PIDText == "" {
-			calls := launched[s.Corr[i]]
-			at := slices.IndexFunc(calls, func(c call) bool { return c.host == k.PID })
-			if at < 0 {
-				if !own[k.PID] {
-					continue
-				}
-				at = len(calls)
-				calls = append(calls, call{host: k.PID})
-			}
-			calls[at].at = s.Start[i]
-			launched[s.Corr[i]] = calls
-		}
-	}
+	own := p.own()
+	launched := p.launched()
 	fit = map[[2]int64]pair{}
 	var last int64
 	before, switches := false, 0

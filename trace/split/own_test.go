@@ -2,6 +2,7 @@ package split
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -51,6 +52,74 @@ func TestManyProcesses(t *testing.T) {
 		got := Ranks(tr)
 		if said := got[0].Repairs.Count[trace.RepairMerged] > 0; len(got) != c.want || said != (c.want == 1) {
 			t.Errorf("%d ranks: %d traces, said %v", c.ranks, len(got), said)
+		}
+	}
+}
+
+// TestOneDeviceNumber: ranks whose work stands on one stream of one device, as where each saw its card
+// as device 0, come apart by who launched what; where ids collide and the file does not tell
+// either, it is said.
+func TestOneDeviceNumber(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		corr     int64 // added to the ids of each further rank
+		streams  int64 // added to the streams of each further rank
+		together bool  // a rank's rows stand together in the file
+		want     int
+	}{
+		{"ids of their own", 1000, 0, false, 3},
+		{"ids of their own, together", 1000, 0, true, 3},
+		{"ids of their own on streams of their own", 1000, 10, false, 3},
+		{"ids that collide, together", 0, 0, true, 3},
+		{"ids that collide, by time", 0, 0, false, 3},
+		{"ids that collide, by time, launched at once", 0, 0, false, 1},
+	} {
+		const ranks, rows = 3, 12
+		tr := trace.New()
+		tr.Meta.Format, tr.Meta.Rank = "kineto", -1
+		lane := map[int64]trace.TrackID{}
+		var hosts []trace.TrackID
+		for k := range int64(ranks) {
+			hosts = append(hosts, tr.AddTrack(trace.Track{PID: 1000 + k, TID: 1, Device: -1, Stream: -1}))
+			if s := 7 + k*c.streams; lane[s] == 0 {
+				lane[s] = tr.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: 0, TID: s, Device: 0, Stream: s})
+			}
+		}
+		late := int64(6)
+		if strings.Contains(c.name, "at once") {
+			late = 250
+		}
+		put := func(k, n int64) {
+			at, corr := n*1000+k*100, 1+n+k*c.corr
+			tr.AddSlice(trace.Slice{Start: at, Dur: 5, Name: "hipLaunchKernel", Cat: trace.CatCUDARuntime,
+				Track: hosts[k], Corr: corr})
+			tr.AddSlice(trace.Slice{Start: at + late, Dur: 50 + k, Name: "gemm", Cat: trace.CatKernel,
+				Track: lane[7+k*c.streams], Corr: corr})
+		}
+		for n := range int64(ranks * rows) {
+			if c.together {
+				put(n/rows, n%rows)
+			} else {
+				put(n%ranks, n/ranks)
+			}
+		}
+		got := Ranks(tr)
+		if said := got[0].Repairs.Count[trace.RepairMerged] > 0; len(got) != c.want || said != (c.want == 1) {
+			t.Errorf("%s: %d traces, said %v", c.name, len(got), said)
+			continue
+		}
+		for r, one := range got {
+			if len(got) == 1 {
+				break
+			}
+			if one.Slices.Len() != 2*rows || one.Meta.Rank != r {
+				t.Errorf("%s: rank %d has %d slices", c.name, one.Meta.Rank, one.Slices.Len())
+			}
+			for i, cat := range one.Slices.Cat {
+				if cat == trace.CatKernel && one.Slices.Dur[i] != int64(50+r) {
+					t.Errorf("%s: rank %d has work of another one", c.name, r)
+				}
+			}
 		}
 	}
 }

@@ -23,8 +23,8 @@ func Ranks(t *trace.Trace) []*trace.Trace {
 	if g := labelled(t); g != nil {
 		return g.traces(t)
 	}
-	if t.Meta.Format != "kineto" && t.Meta.Format != "torch-fallback" && t.Meta.Format != "chrome" {
-		return []*trace.Trace{t}
+	if t.Meta.Format != "kineto" && t.Meta.Format != "torch-fallback" {
+		return []*trace.Trace{t} // the processes of other programs are no ranks
 	}
 	if g := numbered(t); g != nil {
 		return g.traces(t)
@@ -140,6 +140,9 @@ func metas(list []*trace.Trace) []*trace.Meta {
 // labelPattern is a rank before a process id.
 var labelPattern = regexp.MustCompile(`(?i)^\s*(\[[^\]]*\]|(?:r|rank|node|host|tp|pp|dp|ep|gpu|worker|replica)[-_ ]?\d+(?:[-_/](?:tp|pp|dp|ep|rank)[-_ ]?\d+)*)(?:[-_:/. ]+|$)(.*)$`)
 
+// labelBehind is a rank behind a process id: "4000.r1", "4000 (rank 1)".
+var labelBehind = regexp.MustCompile(`(?i)^\s*(\d+)[-_:./@ ]+[\[(]?((?:r|rank|tp|pp|dp|ep|gpu|worker|replica)[-_ ]?\d+(?:[-_/](?:tp|pp|dp|ep|rank)[-_ ]?\d+)*)[\])]?\s*$`)
+
 // labelled parts tracks by the labels of their pids, or of their processes' names.
 func labelled(t *trace.Trace) *groups {
 	g := &groups{of: make([]int, len(t.Tracks)), pid: map[int]int64{}, rest: map[int]string{}}
@@ -147,6 +150,9 @@ func labelled(t *trace.Trace) *groups {
 	byPID := 0
 	for i := range t.Tracks {
 		f := labelPattern.FindStringSubmatch(t.Tracks[i].PIDText)
+		if behind := labelBehind.FindStringSubmatch(t.Tracks[i].PIDText); f == nil && behind != nil {
+			f = []string{behind[0], behind[2], behind[1]}
+		}
 		if f == nil {
 			continue
 		}
