@@ -90,6 +90,10 @@ const (
 	CodeLost       Code = "lost"        // a rank that worked on it is gone
 	CodeInternal   Code = "internal"
 	CodeClosed     Code = "closed" // the pipeline is shutting down
+	// CodeSessionRunning and CodeRunPinned say what is in the way: a session that has not ended,
+	// which a second start and a deletion of its run meet, and a pin, which keeps a run.
+	CodeSessionRunning Code = "session_running"
+	CodeRunPinned      Code = "run_pinned"
 )
 
 // HTTPStatus is the status with which a server answers an error of code c.
@@ -99,6 +103,8 @@ func (c Code) HTTPStatus() int {
 		return 400
 	case CodeOverloaded, CodeClosed, CodeLost:
 		return 503
+	case CodeSessionRunning, CodeRunPinned:
+		return 409
 	}
 	return 500
 }

@@ -38,6 +38,8 @@ type Source struct {
 	// Note says what is wrong with the trace: a recording that was cut, a rank that was
 	// lost. Empty if nothing.
 	Note string
+	// Recorded is when the rank recorded; nil: nobody measured it.
+	Recorded *Recorded
 }
 
 // Placement says how traces are laid beside each other.
@@ -58,6 +60,9 @@ const apart = 3
 // Options change how a timeline is made. The zero value is usable.
 type Options struct {
 	Place Placement // "" is Auto
+	// AgreedNs is the instant at which all ranks were told to begin, on the common clock, Unix
+	// ns; 0: there was none.
+	AgreedNs int64
 }
 
 // Timeline is traces to look at. Make it with New.
@@ -70,8 +75,9 @@ type Timeline struct {
 	// with one trace or where nothing is known to be compared.
 	UncertaintyNs int64
 
-	parts []*part
-	side  sideCells
+	parts  []*part
+	agreed int64 // see Options
+	side   sideCells
 }
 
 // part is one trace in its place.
@@ -114,7 +120,7 @@ func New(sources []Source, o Options) (*Timeline, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("timeline: no trace")
 	}
-	tl := &Timeline{}
+	tl := &Timeline{agreed: o.AgreedNs}
 	for _, s := range sources {
 		tl.parts = append(tl.parts, &part{Source: s, t: s.Trace, clock: s.Clock, packed: map[int64][]*packedTrack{}})
 	}

@@ -32,6 +32,10 @@ type (
 		error
 		Hint() string
 	}
+	coder interface {
+		error
+		Code() protocol.Code
+	}
 	runner interface {
 		error
 		Running() *session.Status
@@ -66,7 +70,10 @@ func asError(err error) *openai.Error {
 	}
 	switch {
 	case e.Status == http.StatusConflict:
-		e.Type, e.Code = openai.TypeConflict, "session_running"
+		e.Type, e.Code = openai.TypeConflict, string(protocol.CodeSessionRunning)
+		if c, ok := errors.AsType[coder](err); ok {
+			e.Code = string(c.Code())
+		}
 	case e.Status == http.StatusTooManyRequests:
 		e.Type, e.Code = openai.TypeRateLimit, "overloaded"
 	case e.Status == http.StatusServiceUnavailable:

@@ -307,8 +307,17 @@ func (e *PinnedError) Error() string {
 	return fmt.Sprintf("run %s is pinned: take the pin away first", e.ID)
 }
 
+// Code is what the error is on the wire and over HTTP.
+func (e *PinnedError) Code() protocol.Code { return protocol.CodeRunPinned }
+
 // HTTPStatus is 409.
-func (e *PinnedError) HTTPStatus() int { return 409 }
+func (e *PinnedError) HTTPStatus() int { return e.Code().HTTPStatus() }
+
+// Hint says how to take the pin away.
+func (e *PinnedError) Hint() string {
+	return fmt.Sprintf("kinetoscope runs label %s --no-pin, PATCH /v1/runs/%s with {\"pinned\": false}, or Unpin on the page",
+		e.ID, e.ID)
+}
 
 // missing reports whether err says that a file is not there.
 func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

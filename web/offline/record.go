@@ -117,7 +117,7 @@ func (r *recorder) record() error {
 		"tracks": "tracks?pack=auto", "steps": "steps" + whole + "&px=4000", "requests": "requests",
 		"arrows": fmt.Sprintf("arrows?from=-1&to=%d", r.info.End+1), "findings": "findings", "overview": "overview",
 		"steptimes": "steptimes", "derived": "derived", "communication": "communication", "memory": "memory",
-		"rooflines": "rooflines",
+		"rooflines": "rooflines", "windows": "windows",
 	} {
 		if err := r.keep(key, path); err != nil {
 			return err

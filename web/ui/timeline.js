@@ -23,7 +23,7 @@ const ADDRESS_MS = 250; // from the last change to the address
 
 const app = {
   info: null, tree: new Tree(), win: { t0: 0, t1: 1, limit: [0, 1] }, ticks: [], marks: [], area: null, selected: null, cursor: null,
-  handoffs: [], stepSpans: new Map(), steps: [], requests: [], derived: [], path: null, view: "timeline", pack: "auto", showArrows: true, theme: {}, indent: 12, lit: null, found: null,
+  handoffs: [], stepSpans: new Map(), steps: [], requests: [], recorded: null, derived: [], path: null, view: "timeline", pack: "auto", showArrows: true, theme: {}, indent: 12, lit: null, found: null,
 };
 
 // stageShades colours a stage's part of a request.
@@ -504,6 +504,11 @@ app.load = async () => {
   app.main.canvas.setAttribute("aria-label", `Timeline of ${facts(app.info)}. The tab In view has it as a table.`);
   app.readOverview().catch(app.fail);
   if (app.analysed) return;
+  if (app.info.traces.length > 1) data.windows().then((recorded) => {
+    app.recorded = recorded;
+    arrange(app.served);
+    app.panel.draw();
+  }, app.fail);
   app.analysed = Promise.all([data.steps({ px: 2000 }), data.requests(), app.info.traces.length > 1 ? data.arrows({ from: -1, to: app.info.end_ns + 1 }) : []]).then(([steps, requests, handoffs]) => {
     Object.assign(app, { steps, requests, handoffs });
     app.stepSpans = new Map(steps.map((s) => [s.trace, s]));
@@ -525,7 +530,7 @@ function withDerived(nodes, derived) {
 
 function arrange(nodes) {
   app.served = nodes;
-  app.tree.set(withDerived(nodes, app.derived), app.steps, app.requests);
+  app.tree.set(withDerived(nodes, app.derived), app.steps, app.requests, app.recorded);
   patch($("facts"), facts(app.info));
   $("arrows").hidden = !app.handoffs.length;
   $("arrows").setAttribute("aria-pressed", String(app.showArrows));

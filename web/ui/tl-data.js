@@ -39,6 +39,7 @@ export function forRun(id) {
     slices: (q, options) => counted(async () => decode(await (await ask(`${run}/slices`, q, options)).arrayBuffer(), q.tracks)),
     counters: (q, options) => list("counters", q, options),
     steps: (q, options) => list("steps", q, options),
+    windows: () => one("windows"),
     requests: () => list("requests"),
     arrows: (q) => list("arrows", q),
     findings: () => list("findings"),
@@ -60,7 +61,7 @@ export function forRun(id) {
 }
 
 // The page at /view/ID asks about that run.
-export const { view, tracks, slices, counters, steps, requests, arrows, findings, detail, next, search, selection, derived, overview, stepTimes, ops, flame,
+export const { view, tracks, slices, counters, steps, windows, requests, arrows, findings, detail, next, search, selection, derived, overview, stepTimes, ops, flame,
   communication, memory, rooflines, criticalPath, exportURL } = forRun(decodeURIComponent(location.pathname.split("/").pop()));
 
 const MAGIC = "KTSLICE\x01";

@@ -292,6 +292,8 @@ export function bindInput(app) {
       }
       const hit = pane.hit(x, y);
       if (hit?.request) app.selectRequest(hit.request);
+      else if (hit?.window) app.setArea(hit.window.from_ns, hit.window.to_ns, new Set([`trace:${hit.window.trace}`]));
+      else if (hit?.recorded) fold(hit.item.node.id);
       else if (hit?.step?.slice) app.select(hit.step.slice);
       else if (hit?.d) app.select(`${hit.track.trace}.${hit.d.slice[hit.i]}`);
       else if (hit && !isLeaf(hit.item.node)) fold(hit.item.node.id);

@@ -127,6 +127,7 @@ export class Pane {
     else if (n.kind === "steps") this.steps(item, theme);
     else if (n.kind === "path") this.path(item, theme);
     else if (n.kind === "requests") this.requests(item, theme);
+    else if (n.kind === "windows") this.windows(item, theme);
     else if (isLeaf(n)) this.slices(n, item.y + 1, item.rowH, item.folded, theme);
     else if (item.folded) {
       const b = this.app.tree.busiest(n);
@@ -292,6 +293,46 @@ export class Pane {
     }
   }
 
+  // windows draws when each rank recorded, how well that is known, and when it was told to begin.
+  // Folded they lie on each other: where all recorded is darkest.
+  windows({ node, y, h: height, rowH, folded }, theme) {
+    const { g, app } = this;
+    const { windows, agreed_ns: agreed } = node.recorded;
+    windows.forEach((w, i) => {
+      const top = y + 2 + (folded ? 0 : i * rowH);
+      const [a, b] = [Math.max(-2, this.x(w.from_ns)), Math.min(this.width + 2, this.x(w.to_ns))];
+      if (b < a) return;
+      g.globalAlpha = folded ? Math.max(0.12, 0.7 / windows.length) : 0.32;
+      g.fillStyle = w.state && w.state !== "complete" ? theme.mark : theme.curve;
+      g.fillRect(a, top, Math.max(1, b - a), rowH - 3);
+      g.globalAlpha = 1;
+      if (folded) return;
+      const u = (w.error_ns / (app.win.t1 - app.win.t0)) * this.width;
+      for (const x of [this.x(w.from_ns), ...(w.open ? [] : [this.x(w.to_ns)])]) {
+        if (x < -u - 2 || x > this.width + u + 2) continue;
+        if (u >= 1) {
+          g.fillStyle = theme.doubt;
+          g.fillRect(x - u, top, 2 * u, rowH - 3);
+        }
+        g.fillStyle = theme.curve;
+        g.fillRect(x, top, 1.5, rowH - 3);
+      }
+      if (b - a >= LEAST_TEXT) this.label(w.name, Math.max(0, a) + 5, top + rowH / 2 - 1, b - Math.max(0, a) - 8, theme.text);
+    });
+    if (agreed == null) return;
+    g.fillStyle = theme.mark;
+    g.fillRect(this.x(agreed), y, 1, height);
+  }
+
+  // label writes text in a colour of the page, for boxes that have none of a slice's.
+  label(name, x, y, room, color) {
+    const text = plain(name);
+    const n = Math.floor(room / GLYPH);
+    if (n < 3) return;
+    this.g.fillStyle = color;
+    this.g.fillText(text.length <= n ? text : `${text.slice(0, n - 1)}…`, x, y);
+  }
+
   frame(x, y, w, height, theme) {
     const { g } = this;
     g.strokeStyle = theme.back;
@@ -443,6 +484,11 @@ export class Pane {
       const lane = Math.floor((y - item.y - 1) / item.rowH);
       const r = n.requests.find((q) => q.lane === lane && t >= q.start_ns - slop && t <= q.end_ns + slop);
       return { item, t, request: r };
+    }
+    if (n.kind === "windows") {
+      const all = n.recorded.windows;
+      const w = item.folded ? null : all[Math.floor((y - item.y - 2) / item.rowH)];
+      return { item, t, recorded: n.recorded, window: w && t >= w.from_ns - slop && t <= w.to_ns + slop ? w : null };
     }
     if (n.kind === "path") {
       const s = app.path?.steps.find((q) => t >= q.start_ns - slop && t <= q.end_ns + slop);

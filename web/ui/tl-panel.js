@@ -261,16 +261,22 @@ export class Panel {
   notes() {
     const { app } = this;
     const v = app.info;
+    const recorded = new Map((app.recorded?.windows ?? []).map((w) => [w.trace, w]));
     const hidden = app.tree.nodes.reduce((sum, n) => sum + (n.hidden || 0), 0);
     return h("div", { class: "cols" }, h("section", {}, h("h2", {}, "This view"), h("dl", { class: "facts" }, fact("Slices", count(v.slices)), fact("Hidden", count(hidden)), fact("Length", dur(v.end_ns)), v.wall && v.placement === "clock" && fact("Start", new Date(Number(v.start_ns) / 1e6).toISOString().replace("T", " ").replace("Z", " UTC")),
-      fact("Clocks", v.traces.length < 2 ? "one trace" : v.placement === "start" ? "each trace begins at 0: they were recorded at different times, or have no wall clock" : `agree to ±${dur(v.uncertainty_ns)}`), fact("Read in", dur(v.read_ms * 1e6)),
+      fact("Clocks", v.traces.length < 2 ? "one trace" : v.placement === "start" ? "each trace begins at 0: they were recorded at different times, or have no wall clock" : `agree to ±${dur(v.uncertainty_ns)}`), app.recorded?.windows.length > 1 && fact("Recorded", recordedText(app.recorded)), fact("Read in", dur(v.read_ms * 1e6)),
       fact("Last answer", dur(Math.round(app.store.lastMs * 1e6))), fact("Link", button("copy", {}, "copy a link to this view")))),
-    h("section", { class: "wide" }, h("h2", {}, "Traces"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["File", "Stage", "Rank", "Format"].map((n) => h("th", { scope: "col" }, n)), ["Slices", "Clock ±"].map((n) => h("th", { scope: "col", class: "num" }, n)), h("th", { scope: "col" }, "Note"))),
-      h("tbody", {}, v.traces.map((t) => h("tr", {}, h("td", { class: "opname", title: t.label }, t.label.split("/").pop()), h("td", {}, t.stage ?? "–"), h("td", {}, t.rank >= 0 ? `${t.replica ? `${t.replica}.` : ""}${t.rank}` : "–"), h("td", {}, t.format), num(count(t.slices)), num(t.clock_error_ns >= 1e9 ? "not probed" : dur(t.clock_error_ns)), h("td", { class: t.note ? "warn" : "" }, t.note ?? ""))),
-        v.failed.map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "bad" }, f.error))),
-        (v.left ?? []).map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: "6", class: "quiet" }, `not shown: ${f.error}`))))))));
+    h("section", { class: "wide" }, h("h2", {}, "Traces"), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["File", "Stage", "Rank", "Format"].map((n) => h("th", { scope: "col" }, n)), ["Slices", ...(recorded.size ? ["Recorded from", "Recorded for"] : []), "Clock ±"].map((n) => h("th", { scope: "col", class: "num" }, n)), h("th", { scope: "col" }, "Note"))),
+      h("tbody", {}, v.traces.map((t) => h("tr", {}, h("td", { class: "opname", title: t.label }, t.label.split("/").pop()), h("td", {}, t.stage ?? "–"), h("td", {}, t.rank >= 0 ? `${t.replica ? `${t.replica}.` : ""}${t.rank}` : "–"), h("td", {}, t.format), num(count(t.slices)), recorded.size > 0 && windowCells(recorded.get(t.index)), num(t.clock_error_ns >= 1e9 ? "not probed" : dur(t.clock_error_ns)), h("td", { class: t.note ? "warn" : "" }, t.note ?? ""))),
+        v.failed.map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: String(6 + (recorded.size ? 2 : 0)), class: "bad" }, f.error))),
+        (v.left ?? []).map((f) => h("tr", {}, h("td", { class: "opname", title: f.path }, f.path.split("/").pop()), h("td", { colspan: String(6 + (recorded.size ? 2 : 0)), class: "quiet" }, `not shown: ${f.error}`))))))));
   }
 }
+
+// recordedText says how well the ranks of a session recorded together.
+const recordedText = (r) => `${r.common_ns > 0 ? `all ranks for ${dur(r.common_ns)}` : "never by all ranks at once"}; the first and the last began ${dur(r.skew_ns)} apart${r.agreed_ns == null ? "" : `, told to begin at ${at(r.agreed_ns, 1e3)}`}`;
+
+const windowCells = (w) => (w ? [num(at(w.from_ns, 1e3)), num(w.open ? "end not measured" : dur(w.to_ns - w.from_ns))] : [num("–"), num("–")]);
 
 // doubt is the error, in ns, of the distance between slices on different clocks.
 const doubt = (s, l, app) => (l.track.split(":")[0] !== s.track.split(":")[0] && app.info.uncertainty_ns > 0 ? ` ±${dur(app.info.uncertainty_ns)}` : "");

@@ -1,7 +1,7 @@
 // The tip beside the pointer.
 import { h, patch } from "./dom.js";
 import { at } from "./tl-units.js";
-import { count, dur } from "./units.js";
+import { count, dur, plural, signed } from "./units.js";
 
 // tip shows, beside the pointer, what a pane found under it; without a hit it hides.
 export function tip(app, hit, event) {
@@ -27,7 +27,16 @@ function counterLines(app, n, t) {
   return [text(c.last[k]), wide && `${text(c.min[k])} to ${text(c.max[k])}`, n.name, `at ${at(t, (app.win.t1 - app.win.t0) / 1e4)}`];
 }
 
-function tipLines(app, { item, t, request, step, d, i, track }) {
+// windowLines says when a rank recorded, or how well all of them did together.
+function windowLines(r, w) {
+  if (!w) return [`${plural(r.windows.length, "rank")} recorded`, r.common_ns > 0 ? `all of them for ${dur(r.common_ns)}` : "never all at once", `the first and the last began ${dur(r.skew_ns)} apart`];
+  const late = r.agreed_ns == null ? null : w.from_ns - r.agreed_ns;
+  return [w.name, w.open ? `recorded from ${at(w.from_ns, 1e3)} on; nobody measured the end` : `recorded for ${dur(w.to_ns - w.from_ns)}, from ${at(w.from_ns, 1e3)} to ${at(w.to_ns, 1e3)}`,
+    late != null && `began ${signed(late)} from the instant agreed on`, w.error_ns > 0 && `its clock is known to ±${dur(w.error_ns)}`, w.state && w.state !== "complete" && `ended as ${w.state.replaceAll("_", " ")}`];
+}
+
+function tipLines(app, { item, t, request, step, d, i, track, recorded, window }) {
+  if (recorded) return windowLines(recorded, window);
   if (item.node.kind === "counter") return counterLines(app, item.node, t);
   if (request) return [`request ${request.id}`, dur(request.end_ns - request.start_ns), request.first_ns >= 0 && `first token after ${dur(request.first_ns)}`];
   if (step) return [step.count > 1 ? `${step.count} steps` : `${step.kind} ${step.number}`, dur(step.end_ns - step.start_ns), step.name, step.batch && `batch ${step.batch}`, step.tokens && `${step.tokens} tokens`];

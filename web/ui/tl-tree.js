@@ -7,7 +7,7 @@ const DEEP = 12;
 const HEIGHT = { counter: 38, steps: 20, path: 20, group: 24 };
 const PAD = 4;
 
-const LEAVES = new Set(["thread", "stream", "lane", "counter", "steps", "path", "requests"]);
+const LEAVES = new Set(["thread", "stream", "lane", "counter", "steps", "path", "requests", "windows"]);
 export const isLeaf = (n) => LEAVES.has(n.kind);
 export const hasSlices = (n) => n.kind === "thread" || n.kind === "stream" || n.kind === "lane";
 
@@ -22,13 +22,14 @@ export class Tree {
     this.path = null; // of which trace the critical path is shown
   }
 
-  // set takes the server's nodes, steps by trace and lanes of requests.
-  set(nodes, steps, requests) {
+  // set takes the server's nodes, steps by trace, lanes of requests, and when the ranks recorded.
+  set(nodes, steps, requests, recorded = null) {
     const out = [];
     if (requests.length) {
       const lanes = laneOut(requests);
       out.push({ id: "requests", parent: "", kind: "requests", name: requests.length === 1 ? "1 request" : `${requests.length} requests`, trace: -1, rows: lanes, requests });
     }
+    if (recorded?.windows.length > 1) out.push({ id: "windows", parent: "", kind: "windows", name: "recorded", detail: "when each rank recorded", trace: -1, rows: recorded.windows.length, recorded, folded: together(recorded) });
     if (this.path) out.push({ id: "path", parent: "", kind: "path", name: "critical path", trace: this.path.trace });
     const left = new Map(steps.map((s) => [s.trace, s]));
     const stepNode = (s, parent) => ({ id: `steps:${s.trace}`, parent, kind: "steps", name: "steps", detail: s.how, trace: s.trace, steps: s });
@@ -129,10 +130,15 @@ export class Tree {
 
 function place(n, y, folded) {
   const rows = Math.max(1, n.rows || 1);
-  const rowH = n.kind === "requests" ? 19 : rows > DEEP ? TIGHT : ROW;
+  const rowH = n.kind === "requests" ? 19 : n.kind === "windows" ? 16 : rows > DEEP ? TIGHT : ROW;
   const h = !isLeaf(n) ? HEIGHT.group : HEIGHT[n.kind] ?? (folded ? rowH : rows * rowH) + PAD;
   return { node: n, y, h, rowH, folded };
 }
+
+const APART = 0.01; // of the time in common: what begins so far apart is one window to the eye
+
+// together says whether the windows are as one, so that there is nothing to see of each.
+const together = (r) => r.common_ns > 0 && r.windows.every((w) => w.to_ns - w.from_ns - r.common_ns < APART * r.common_ns);
 
 // laneOut puts requests on as few lanes as possible, and returns how many.
 function laneOut(requests) {

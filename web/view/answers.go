@@ -306,6 +306,10 @@ func stepsOf(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) erro
 	return list(w, s)
 }
 
+func windows(w http.ResponseWriter, _ *http.Request, tl *timeline.Timeline) error {
+	return writeJSON(w, tl.Windows())
+}
+
 func requests(w http.ResponseWriter, _ *http.Request, tl *timeline.Timeline) error {
 	return list(w, tl.Requests())
 }

@@ -30,6 +30,9 @@ type Opened struct {
 	Place timeline.Placement
 	// CreatedBy is the program and version that made the run; "" for files.
 	CreatedBy string
+	// AgreedNs is when the ranks of the run were told to begin, Unix ns of the hub's clock; 0:
+	// there was no such instant.
+	AgreedNs int64
 }
 
 // Failure is a trace that could not be read.
@@ -98,6 +101,7 @@ func (a *API) Routes() []Route {
 		get("slices/{slice}/next", next),
 		get("counters", counters),
 		get("steps", stepsOf),
+		get("windows", windows),
 		get("requests", requests),
 		get("arrows", arrows),
 		get("findings", findings),

@@ -118,7 +118,8 @@ const maxReading = 3
 func (a *API) read(id string, r *run) {
 	r.opened, r.err = a.cfg.Library.Open(a.life, id, func(p open.Progress) { r.progress.Store(&p) })
 	if r.err == nil {
-		r.tl, r.err = timeline.New(r.opened.Sources, timeline.Options{Place: r.opened.Place})
+		r.tl, r.err = timeline.New(r.opened.Sources, timeline.Options{Place: r.opened.Place,
+			AgreedNs: r.opened.AgreedNs})
 	}
 	if errors.Is(r.err, fs.ErrNotExist) {
 		r.err = refuse(404, "no run %q: %v", id, r.err)

@@ -105,7 +105,8 @@ func (o *Opened) settle(ctx context.Context, ins []Input, traces [][]*trace.Trac
 			if len(list) > 1 { // an archive, or a file that ranks were merged into
 				label = fmt.Sprintf("%s #%d", cmp.Or(t.Meta.File, label), t.Meta.Part)
 			}
-			o.Sources = append(o.Sources, timeline.Source{Trace: t, Label: label, Note: note})
+			o.Sources = append(o.Sources, timeline.Source{Trace: t, Label: label, Note: note,
+				Recorded: recorded(ins[i])})
 		}
 	}
 	for i, c := range convert.Clocks(ranks) {
@@ -160,6 +161,16 @@ func placed(in Input, t *trace.Trace) (convert.RankInput, string) {
 		note = fmt.Sprintf("%s: %s", rank.State, rank.Reason)
 	}
 	return r, note
+}
+
+// recorded is when the rank of an input recorded, as its run has it.
+func recorded(in Input) *timeline.Recorded {
+	if in.Run == nil || in.Run.Rank.StartedAtNs == 0 {
+		return nil
+	}
+	r := in.Run.Rank
+	return &timeline.Recorded{FromNs: r.StartedAtNs, ToNs: r.StoppedAtNs, State: string(r.State),
+		StoppedBy: string(r.StoppedBy)}
 }
 
 // sums adds the progress of several files up.
@@ -217,7 +228,8 @@ func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(op
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
 	}
-	out := &Opened{Title: m.Session.Prefix, Detail: filepath.Base(r.Dir()), CreatedBy: m.CreatedBy}
+	out := &Opened{Title: m.Session.Prefix, Detail: filepath.Base(r.Dir()), CreatedBy: m.CreatedBy,
+		AgreedNs: m.Session.StartAtNs}
 	if out.Title == "" {
 		out.Title = "session " + m.Session.ID
 	}
