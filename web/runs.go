@@ -27,6 +27,7 @@ func (s *Server) runsTable() map[string]methods {
 		"/v1/runs/{id}": {http.MethodGet: s.runGet, http.MethodPatch: s.runLabel,
 			http.MethodDelete: s.runDelete},
 		"/v1/runs/{id}/archive": {http.MethodGet: s.runArchive},
+		api.EventsPath:          {http.MethodGet: s.events},
 	}
 }
 
@@ -101,9 +102,9 @@ func (s *Server) runList(w http.ResponseWriter, r *http.Request) error {
 	}
 	policy, removed := s.cfg.Catalog.Retention()
 	limits := s.cfg.Catalog.Limits()
-	body := api.RunList{SchemaVersion: 1, Object: "list", Found: found,
+	body := api.RunList{SchemaVersion: 1, Object: "list", Found: found, Live: s.api != nil,
 		Retention: api.Retention{MaxAgeS: policy.MaxAge.Seconds(), MaxBytes: policy.MaxBytes, Removed: removed},
-		Uploads:   api.UploadLimits{MaxBytes: limits.MaxUpload, MaxAllBytes: limits.MaxUploads},
+		Uploads:   api.UploadLimits{MaxBytes: limits.MaxUpload, MaxAllBytes: limits.MaxUploads, Temporary: limits.Temporary},
 	}
 	if free, ok := store.Free(s.cfg.Catalog.Root()); ok {
 		body.FreeBytes = &free

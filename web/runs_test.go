@@ -99,7 +99,8 @@ func TestRunsEndpoints(t *testing.T) {
 		}
 	}
 	if status, _, body := call(t, "DELETE", run, ""); status != http.StatusConflict ||
-		!strings.Contains(body, "pinned") {
+		parse[api.ErrorBody](t, body).Error.Code == nil || *parse[api.ErrorBody](t, body).Error.Code != "run_pinned" ||
+		!strings.Contains(parse[api.ErrorBody](t, body).Hint, "--no-pin") {
 		t.Errorf("a pinned run: %d %s", status, body)
 	}
 	if status, _, body := call(t, "DELETE", url+api.RunPath(ids[1]), ""); status != 200 ||

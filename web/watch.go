@@ -84,10 +84,12 @@ func (w *watcher) look(ctx context.Context) {
 	var asked time.Time
 	for {
 		busy := w.sessions(ctx)
-		h, _ := w.s.healthNow()
-		w.tell("health", "health", h)
+		if w.s.api != nil {
+			h, _ := w.s.healthNow()
+			w.tell("health", "health", h)
+		}
 		w.tellRuns()
-		if now := time.Now(); now.Sub(asked) >= loadEvery {
+		if now := time.Now(); w.s.api != nil && now.Sub(asked) >= loadEvery {
 			asked = now
 			w.tell("load", "load", loads.next(ctx, now))
 		}

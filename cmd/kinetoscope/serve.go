@@ -197,7 +197,7 @@ func (c *serveCmd) checkNATS() error {
 func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door door, cfg web.Config) error {
 	timelines := view.New(
 		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(),
-			Reading: open.Options{Index: index.UserCache()}}},
+			Reading: open.Options{Index: index.UserCache()}}, Runs: true},
 	)
 	defer timelines.Close()
 	runs := catalog.New(eng.Hub().Store(), eng.Hub(), catalog.Limits{MaxUpload: int64(c.MaxUpload),

@@ -6,8 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +17,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
+	"github.com/kinetoscope/kinetoscope/store"
+	"github.com/kinetoscope/kinetoscope/store/catalog"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -27,7 +27,7 @@ import (
 )
 
 type viewCmd struct {
-	Paths []string `arg:"" help:"Traces, directories of ranks, runs (path, beginning of the id, latest); all on one clock."`
+	Paths []string `arg:"" optional:"" help:"Traces, directories of ranks, runs (path, beginning of the id, latest); all on one clock. Without any the page of the runs in --runs-dir, to which traces can be dropped."`
 	reading.Options
 	reading.Choice
 	Addr      string   `default:"127.0.0.1:0" help:"Address to serve HTTP on; port 0 takes a free one." placeholder:"HOST:PORT"`
@@ -65,11 +65,17 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		return err
 	}
 	defer ln.Close()
-	opts.Memory /= int64(len(of)) // the two sides share the limit
-	lib := &paths{cmd: c, env: e, of: of, opts: opts, bar: b}
-	api := view.New(view.Config{Library: lib, Memory: opts.Memory * int64(len(of))})
+	runs, done, err := c.runs()
+	if err != nil {
+		return err
+	}
+	defer done()
+	parts := int64(max(1, len(of)))
+	opts.Memory /= parts // the sides share the limit
+	lib := &paths{cmd: c, env: e, of: of, opts: opts, bar: b, runs: view.Runs{Root: runs.Root(), Reading: opts}}
+	api := view.New(view.Config{Library: lib, Memory: opts.Memory * parts, Runs: true})
 	defer api.Close()
-	srv := httpd.New(ln, web.Config{View: api, Front: page, APIKeys: keys, Logger: e.Log,
+	srv := httpd.New(ln, web.Config{View: api, Catalog: runs, Front: page, APIKeys: keys, Logger: e.Log,
 		ShutdownGrace: httpd.QuickShutdown})
 	url := srv.URL + page
 	if made != "" {
@@ -93,6 +99,27 @@ func (c *viewCmd) Run(e *cli.Env) error {
 	return errors.Join(srv.Serve(e.Ctx), c.Full(e))
 }
 
+// runs are the runs of --runs-dir, to which the page brings what is dropped on it. Who looks at
+// files in a directory without runs gets none there: what they drop is kept until the viewer
+// ends, when done takes it away.
+func (c *viewCmd) runs() (list *catalog.Catalog, done func(), err error) {
+	dir, done := c.RunsDir, func() {}
+	limits := catalog.Limits{}
+	if _, err := os.Stat(dir); err != nil && len(c.Paths) > 0 {
+		if dir, err = os.MkdirTemp("", "kinetoscope-view-"); err != nil {
+			return nil, nil, err
+		}
+		limits.Temporary = true
+		done = func() { _ = os.RemoveAll(dir) } // what is left lies where the system clears up
+	}
+	s, err := store.Open(dir)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return catalog.New(s, nil, limits), done, nil
+}
+
 // Ids of the two sides that --compare shows.
 const (
 	sideA = "a"
@@ -114,6 +141,9 @@ func (c *viewCmd) shelves(e *cli.Env) (of map[string]*shelf, page string, err er
 		if len(c.Paths) != len(ids) {
 			return nil, "", cli.Usage("--compare takes two paths, there are %d", len(c.Paths))
 		}
+	}
+	if len(c.Paths) == 0 {
+		return nil, "/runs", nil
 	}
 	of = map[string]*shelf{}
 	for i, id := range ids {
@@ -188,6 +218,7 @@ type paths struct {
 	env  *cli.Env
 	of   map[string]*shelf
 	opts open.Options
+	runs view.Runs // what was not named, by its id
 
 	reading sync.Mutex // views are read one after the other, each by all cores, under one bar
 	bar     *cli.Bar
@@ -197,8 +228,7 @@ type paths struct {
 func (l *paths) Open(ctx context.Context, id string, progress func(open.Progress)) (*view.Opened, error) {
 	s := l.of[id]
 	if s == nil {
-		return nil, fmt.Errorf("this viewer shows %s: %w", strings.Join(slices.Sorted(maps.Keys(l.of)), " and "),
-			fs.ErrNotExist)
+		return l.runs.Open(ctx, id, progress)
 	}
 	l.reading.Lock()
 	defer l.reading.Unlock()

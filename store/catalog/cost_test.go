@@ -45,4 +45,26 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
+// The more the past ones differ, the further the sum may be off, and it says so.
+func TestEstimateSpread(t *testing.T) {
+	run := func(id string, seconds int, bytes uint64) *session.Status {
+		stop := noon.Add(time.Duration(seconds) * time.Second)
+		return &session.Status{ID: id, StartedAt: noon, FinishedAt: stop, Stages: []session.StageStatus{{Name: "dit",
+			Ranks: []protocol.RankStatus{{State: protocol.StateComplete, StartedAtNs: noon.UnixNano(),
+				StoppedAtNs: stop.UnixNano(), Bytes: bytes}}}}}
+	}
+	ask := Ask{Stages: []StageAsk{{Name: "dit", Ranks: 3}}, Duration: 100 * time.Second}
+	two := estimate([]*session.Status{run("A", 10, 1000), run("B", 30, 9000)}, ask)
+	if two.RecordedBytes != 75000 || two.LowBytes != 30000 || two.HighBytes != 90000 || !near(two.LongestS, 30) {
+		t.Errorf("of two: %+v", two)
+	}
+	one := estimate([]*session.Status{run("A", 10, 1000)}, ask)
+	if one.LowBytes != one.RecordedBytes || one.HighBytes != one.RecordedBytes || !near(one.LongestS, 10) {
+		t.Errorf("of one: %+v", one)
+	}
+	if none := estimate(nil, ask); none.LowBytes != 0 || none.HighBytes != 0 {
+		t.Errorf("of none: %+v", none)
+	}
+}
+
 func near(a, b float64) bool { return a > b-1e-9 && a < b+1e-9 }

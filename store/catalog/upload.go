@@ -25,6 +25,8 @@ import (
 type Limits struct {
 	MaxUpload  int64 // bytes of one file; 0: DefaultMaxUpload
 	MaxUploads int64 // bytes of all uploads together; 0: DefaultMaxUploads
+	// Temporary says that the store is removed when the program ends; lists tell people so.
+	Temporary bool
 }
 
 // Defaults of Limits, and how many uploads may be under way: each writes to the disk.

@@ -196,6 +196,7 @@ type RunList struct {
 	Object        string `json:"object"` // "list"
 	catalog.Found
 	FreeBytes *int64       `json:"free_bytes,omitempty"` // on the store's disk; nil: not known
+	Live      bool         `json:"live"`                 // the server has a pipeline, whose page is at /
 	Retention Retention    `json:"retention"`
 	Uploads   UploadLimits `json:"uploads"`
 }
@@ -211,6 +212,7 @@ type Retention struct {
 type UploadLimits struct {
 	MaxBytes    int64 `json:"max_bytes"`
 	MaxAllBytes int64 `json:"max_all_bytes"`
+	Temporary   bool  `json:"temporary,omitempty"` // they are gone when the server ends
 }
 
 // Deleted answers DELETE RunPath.

@@ -319,6 +319,66 @@ func (p *page) press(keys string) {
 	p.do(chromedp.KeyEvent(keys))
 }
 
+// tabTo presses Tab until what a selector means has the focus, and shows it.
+func (p *page) tabTo(what string) {
+	p.t.Helper()
+	for range 100 {
+		p.press("\t")
+		if eval[bool](p, `document.activeElement.matches(`+fmt.Sprintf("%q", what)+`)`) {
+			if !eval[bool](p, `getComputedStyle(document.activeElement).outlineStyle !== "none"`) {
+				p.t.Errorf("%s does not show that it has the focus", what)
+			}
+			return
+		}
+	}
+	p.t.Fatalf("Tab does not lead to %s", what)
+}
+
+// walk presses Tab through the whole page, from its begin, and fails where it misses something
+// that is to be used, where the focus does not show, and where what has it has no name.
+func (p *page) walk() {
+	p.t.Helper()
+	eval[bool](p, `(() => {
+		window.walked = new Set();
+		window.unseen = [];
+		window.stops = () => [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")]
+			.filter((e) => e.tabIndex >= 0 && !e.disabled && e.checkVisibility({ visibilityProperty: true }) && e.getClientRects().length);
+		window.step = () => {
+			const e = document.activeElement;
+			if (e === document.body || walked.has(e)) return;
+			walked.add(e);
+			const s = getComputedStyle(e);
+			if (s.outlineStyle === "none" && s.boxShadow === "none") unseen.push("no focus to see on " + e.outerHTML.slice(0, 90));
+			if (!(e.ariaLabel || e.getAttribute("aria-labelledby") || e.textContent.trim() || e.alt || e.title || e.labels?.length || e.querySelector("img[alt]"))) unseen.push("no name: " + e.outerHTML.slice(0, 90));
+		};
+		document.activeElement.blur();
+		window.scrollTo(0, 0);
+		document.body.tabIndex = -1;
+		document.body.focus();
+		document.body.removeAttribute("tabindex");
+		return true;
+	})()`)
+	for range eval[int](p, `stops().length`) + 5 {
+		p.press("\t")
+		eval[bool](p, `(step(), true)`)
+	}
+	for _, bad := range eval[[]string](p,
+		`[...unseen, ...stops().filter((e) => !walked.has(e)).map((e) => "Tab misses " + e.outerHTML.slice(0, 90))]`) {
+		p.t.Error(bad)
+	}
+}
+
+// drop lets a file fall on the page.
+func (p *page) drop(name, text string) {
+	p.t.Helper()
+	eval[bool](p, fmt.Sprintf(`(() => {
+		const d = new DataTransfer();
+		d.items.add(new File([%q], %q));
+		dispatchEvent(new DragEvent("drop", { dataTransfer: d, cancelable: true }));
+		return true;
+	})()`, text, name))
+}
+
 // size sets the window's width and the colours that the reader prefers, and waits until
 // the page has both.
 func (p *page) size(width int64, scheme string) {

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
@@ -28,7 +30,7 @@ func TestKey(t *testing.T) {
 	}
 
 	p := open(t, in, srv.url)
-	p.until(`document.querySelector("#login").open`)
+	p.until(`document.querySelector("#login")?.open`)
 	if shown := eval[bool](p, `document.body.textContent.includes("locked")`); shown {
 		t.Error("the page shows a session before it has a key")
 	}
@@ -38,7 +40,7 @@ func TestKey(t *testing.T) {
 	p.shoot("login")
 	p.press("a-wrong-key\r")
 	p.until(`document.querySelector("#refused").textContent.includes("not a key")`)
-	if !eval[bool](p, `document.querySelector("#login").open`) {
+	if !eval[bool](p, `document.querySelector("#login")?.open`) {
 		t.Error("a wrong key opens the page")
 	}
 	for _, pale := range eval[[]string](p, paleText) {
@@ -46,7 +48,7 @@ func TestKey(t *testing.T) {
 	}
 	p.press("the-page-key\r") // over the wrong one, which is selected
 	p.until(shown("locked", "complete"))
-	p.until(`!document.querySelector("#login").open`)
+	p.until(`!document.querySelector("#login")?.open`)
 	p.until(`document.querySelector("img.picture")?.naturalWidth > 0`)
 	if held := eval[string](p,
 		`document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage) + document.querySelector("#key").value`); held != "{}{}" {
@@ -61,13 +63,14 @@ func TestKey(t *testing.T) {
 		on := p.in(t)
 		on.do(chromedp.Reload())
 		on.until(shown("locked", "complete"))
-		if eval[bool](on, `document.querySelector("#login").open`) {
+		if eval[bool](on, `document.querySelector("#login")?.open`) {
 			t.Error("the page asks twice")
 		}
 		on.do(chromedp.SetValue(chromedp.CSS("#prefix"), "second"), chromedp.Click(chromedp.CSS("#start")))
 		on.until(shown("second", "recording"))
 		on.quiet()
 	})
+	t.Run("runs", func(t *testing.T) { testKeyRuns(p.in(t), srv) })
 	t.Run("another site", func(t *testing.T) { testOtherSite(t, in, srv) })
 	t.Run("stop", func(t *testing.T) {
 		on := p.in(t)
@@ -76,6 +79,25 @@ func TestKey(t *testing.T) {
 		on.until(shown("second", "complete"))
 		on.quiet()
 	})
+}
+
+// testKeyRuns logs in on the page of runs, as who has its link does.
+func testKeyRuns(p *page, srv *server) {
+	p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, network.ClearBrowserCookies, cdp.Empty{})
+		return err
+	}))
+	p.do(chromedp.Navigate(srv.url + "/runs"))
+	p.until(`document.querySelector("#login")?.open && document.activeElement.id === "key"`)
+	p.shoot("runs-login")
+	p.press("wrong\r")
+	p.until(`document.querySelector("#refused").textContent.includes("not a key")`)
+	p.press("the-page-key\r")
+	p.until(`document.querySelectorAll("#list tbody tr").length === 1 && !document.querySelector("#login")?.open`)
+	p.quiet("401")
+	p.do(chromedp.Navigate(srv.url + "/"))
+	p.until(shown("second", "recording"))
+	p.quiet()
 }
 
 func testKeyPerfetto(p *page, size int) {

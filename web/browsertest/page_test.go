@@ -76,6 +76,7 @@ func TestPage(t *testing.T) {
 	t.Run("steady", func(t *testing.T) { testSteady(p.in(t), srv) })
 	t.Run("lookback", func(t *testing.T) { testLookBack(p.in(t), srv) })
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(p.in(t), srv) })
+	t.Run("form", func(t *testing.T) { testForm(p.in(t)) })
 	t.Run("session of old", func(t *testing.T) {
 		on := p.in(t)
 		on.do(chromedp.Navigate(srv.url + "/#01NOSUCHSESSION"))
@@ -341,19 +342,7 @@ func testLookBack(p *page, srv *server) {
 func testKeyboard(p *page, srv *server) {
 	p.do(chromedp.Navigate(srv.url+"/#"), chromedp.Reload())
 	p.until(shown("back", "complete"))
-	tabTo := func(what string) {
-		p.t.Helper()
-		for range 100 {
-			p.press("\t")
-			if eval[bool](p, `document.activeElement.matches(`+fmt.Sprintf("%q", what)+`)`) {
-				if !eval[bool](p, `getComputedStyle(document.activeElement).outlineStyle !== "none"`) {
-					p.t.Errorf("%s does not show that it has the focus", what)
-				}
-				return
-			}
-		}
-		p.t.Fatalf("Tab does not lead to %s", what)
-	}
+	tabTo := p.tabTo
 	tabTo("[data-stage='0']")
 	p.press(" ") // off
 	tabTo("#prefix")
@@ -383,6 +372,49 @@ func testKeyboard(p *page, srv *server) {
 		p.t.Errorf("no name: %s", bare)
 	}
 	p.quiet()
+}
+
+// testForm sees what the options of a start become, and that all of the page is reached by Tab.
+func testForm(p *page) {
+	p.until(`document.querySelector("#cost").textContent.includes("Measured on")`)
+	said := eval[string](p, `document.querySelector("#cost").textContent`)
+	for _, want := range []string{"recorded for", "order of magnitude"} { // ten minutes of what took seconds
+		if !strings.Contains(said, want) {
+			p.t.Errorf("the cost lacks %q: %s", want, said)
+		}
+	}
+	eval[bool](p, `(() => {
+		document.querySelector("#more").open = true;
+		document.querySelector("#own").click();
+		for (const [id, v] of Object.entries({ wait: "1", warmup: "2", active: "3", activities: "CPU,CUDA", iteration: "request" })) document.querySelector("#" + id).value = v;
+		window.bodies = [];
+		const ask = window.fetch;
+		window.fetch = (url, o) => (String(url) === "/v1/estimate" && bodies.push(o.body), ask(url, o));
+		document.querySelector("#active").dispatchEvent(new Event("input", { bubbles: true }));
+		return true;
+	})()`)
+	p.until(`bodies.length > 0`)
+	var got struct {
+		Config struct {
+			Wait, Warmup, Active int
+			Activities           []string `json:"torch_profiler_activities"`
+			Iteration            string
+			WaitIterations       int `json:"wait_iterations"`
+			WarmupIterations     int `json:"warmup_iterations"`
+			ActiveIterations     int `json:"active_iterations"`
+		} `json:"profiler_config"`
+	}
+	if err := json.Unmarshal([]byte(eval[string](p, `bodies.at(-1)`)), &got); err != nil {
+		p.t.Fatal(err)
+	}
+	if c := got.Config; c.WaitIterations != 1 || c.WarmupIterations != 2 || c.ActiveIterations != 3 ||
+		strings.Join(c.Activities, " ") != "CPU CUDA" || c.Iteration != "request" {
+		p.t.Errorf("the form asks for %+v", c)
+	}
+	p.walk()
+	p.quiet()
+	p.do(chromedp.Reload())
+	p.until(shown("keys", "complete"))
 }
 
 // in is p for the subtest t.

@@ -3,8 +3,6 @@ package browsertest
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,6 +113,7 @@ func testRuns(p *page, srv *server) {
 		}
 	}
 	p.size(1280, "light")
+	p.walk()
 	p.do(chromedp.Focus(chromedp.CSS("#q")))
 	p.press("killed")
 	p.until(`document.querySelectorAll("#list tbody tr").length === 1 && location.search === "?q=killed"`)
@@ -148,34 +147,53 @@ func testAxe(t *testing.T, in context.Context, srv *server) {
 	}
 }
 
+// theirTrace is a trace of somebody else's, as small as they get.
+const theirTrace = `{"traceEvents":[{"ph":"X","name":"step","ts":1,"dur":20,"pid":1,"tid":1}]}`
+
+// TestViewWithoutFiles shows the runs of a store without a pipeline: there are none, one is
+// brought, looked at, found again and deleted. A viewer of files takes one as well.
+func TestViewWithoutFiles(t *testing.T) {
+	in := browser(t, "")
+	p := openUntil(t, in, launch(t, "view", "--no-open").url, `document.querySelector(".empty")`)
+	if said := eval[string](p, `document.querySelector(".empty").innerText`); !strings.Contains(said, "Drop a trace here") ||
+		strings.Contains(said, "live page") || eval[bool](p, `document.querySelector("#tolive").checkVisibility()`) {
+		t.Errorf("without a pipeline the page says %q", said)
+	}
+	p.shoot("runs-empty")
+	p.drop("their trace.json", theirTrace)
+	p.until(`location.pathname.startsWith("/view/")`)
+	p.until(settled)
+	p.until(`document.querySelector("#toruns")?.checkVisibility()`)
+	p.do(chromedp.Click(chromedp.CSS("#toruns")))
+	p.until(`document.querySelectorAll("#list tbody tr").length === 1`)
+	if href := eval[string](p, `document.querySelector("#list tbody th a").pathname`); !strings.HasPrefix(href, "/view/") {
+		t.Errorf("the run leads to %s, where there is no live page", href)
+	}
+	p.do(chromedp.Click(chromedp.CSS("[data-act=delete]")))
+	p.until(`document.querySelector("#sure").open`)
+	p.do(chromedp.Click(chromedp.CSS("#yes")))
+	p.until(`document.querySelector(".empty")`)
+	p.quiet()
+
+	p = timeline(t, in, generated(t, 1))
+	p.drop("their trace.json", theirTrace)
+	p.until(`location.pathname !== "/view/files" && document.querySelector("#title")?.textContent.includes("their trace")`)
+	p.until(settled)
+	p.do(chromedp.Navigate(eval[string](p, `location.origin`) + "/runs"))
+	p.until(`document.querySelector("#keep").textContent.includes("gone when this viewer ends")`)
+	p.do(chromedp.NavigateBack())
+	p.until(settled)
+	p.quiet()
+}
+
 // testUpload brings a trace of elsewhere, which opens, and something else, which is refused.
 func testUpload(p *page, srv *server) {
-	dir := p.t.TempDir()
-	good, bad := filepath.Join(dir, "their trace.json"), filepath.Join(dir, "letter.txt")
-	for path, text := range map[string]string{bad: "Dear all",
-		good: `{"traceEvents":[{"ph":"X","name":"step","ts":1,"dur":20,"pid":1,"tid":1}]}`} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			p.t.Fatal(err)
-		}
-	}
 	p.do(chromedp.Navigate(srv.url + "/runs"))
 	p.until(`document.querySelectorAll("#list tbody tr").length === 1`)
-	drop := func(path, name string) {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		eval[bool](p, fmt.Sprintf(`(() => {
-			const d = new DataTransfer();
-			d.items.add(new File([%q], %q));
-			dispatchEvent(new DragEvent("drop", { dataTransfer: d, cancelable: true }));
-			return true;
-		})()`, data, name))
-	}
-	drop(bad, "letter.txt")
+	p.drop("letter.txt", "Dear all")
 	p.until(`document.querySelector("#message.bad")?.textContent.includes("holds no trace")`)
 	p.quiet("415")
-	drop(good, "their trace.json")
+	p.drop("their trace.json", theirTrace)
 	p.until(`location.pathname.startsWith("/view/") && document.querySelector("#title")?.textContent.includes("their trace")`)
 	p.quiet()
 }

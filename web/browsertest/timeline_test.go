@@ -166,6 +166,8 @@ func TestTimelineOfARun(t *testing.T) {
 	if !slices.Equal(names, []string{"thinker", "talker", "code2wav"}) {
 		t.Errorf("stages %v", names)
 	}
+	testWindows(p)
+	testBack(p)
 	for _, scheme := range []string{"dark", "light"} {
 		p.size(1280, scheme)
 		p.until(settled)
@@ -186,6 +188,42 @@ func TestTimelineOfARun(t *testing.T) {
 		}
 	}
 	p.quiet()
+}
+
+// testWindows sees when each rank recorded, on a lane and in words.
+func testWindows(p *page) {
+	p.t.Helper()
+	p.until(`kinetoscope.recorded?.windows.length === 4 && kinetoscope.tree.byID.has("windows")`)
+	p.until(settled)
+	eval[bool](p, `(kinetoscope.tree.folded.set("windows", false), kinetoscope.layout(), kinetoscope.panel.show("notes"), true)`)
+	p.until(settled)
+	if said := eval[string](p, `document.querySelector("#body").innerText`); !strings.Contains(said, "began") ||
+		!strings.Contains(said, "Recorded from") {
+		p.t.Errorf("of the windows the page says %q", said)
+	}
+	// a click on a window is that stretch of the rank
+	at := eval[[]float64](p, `(() => { const k = kinetoscope, i = k.main.items.find((x) => x.node.id === "windows"), b = k.main.canvas.getBoundingClientRect();
+		const w = k.recorded.windows[1]; return [b.left + k.main.x((w.from_ns + w.to_ns) / 2), b.top + i.y + 2 + 1.5 * i.rowH - k.main.el.scrollTop]; })()`)
+	p.do(chromedp.MouseClickXY(at[0], at[1]))
+	p.until(`kinetoscope.area && kinetoscope.area.from === kinetoscope.recorded.windows[1].from_ns && kinetoscope.area.tracks.has("trace:1")`)
+	p.until(settled + ` && !document.querySelector("#body").textContent.includes("Adding up")`)
+}
+
+// testBack goes to the report and back with the browser's own buttons, and to a changed address.
+func testBack(p *page) {
+	p.t.Helper()
+	eval[bool](p, `(document.activeElement.blur(), kinetoscope.setWindow(1e6, 5e6), true)`)
+	p.until(settled + ` && location.hash.includes("t=1000000-5000000")`)
+	p.press("v")
+	p.until(settled + ` && kinetoscope.view === "report" && location.hash.includes("view=report")`)
+	eval[bool](p, `(history.back(), true)`)
+	p.until(`kinetoscope.view === "timeline" && !document.querySelector("#stage").classList.contains("away")`)
+	p.until(settled + ` && !location.hash.includes("view=report") && kinetoscope.win.t1 === 5e6`)
+	eval[bool](p, `(history.forward(), true)`)
+	p.until(settled + ` && kinetoscope.view === "report"`)
+	eval[bool](p, `(location.hash = "#t=2000000-3000000&s=0.5&tab=slice", true)`)
+	p.until(`kinetoscope.view === "timeline" && kinetoscope.win.t0 === 2e6 && kinetoscope.selected?.id === "0.5" && !kinetoscope.area`)
+	p.until(settled)
 }
 
 // TestPinch zooms with two fingers: what lay between them stays there.

@@ -7,7 +7,9 @@ import { header, kindName, latency, mark, steps, where } from "./cmp-parts.js";
 import { flames, ops } from "./cmp-work.js";
 import { dress, h, patch, plain } from "./dom.js";
 import { waiting } from "./tl-data.js";
-import { bindTheme, firstKey, lock } from "./tl-shell.js";
+import { firstKey, lock } from "./login.js";
+import { bindTheme } from "./theme.js";
+import { canvasTheme } from "./tl-shell.js";
 import { at } from "./tl-units.js";
 import { bytes, count, dur, plural } from "./units.js";
 
@@ -247,7 +249,11 @@ async function choose() {
     if (err.status === 401) return lock().then(choose);
     if (err.status !== 404) throw err;
   }
-  const name = (r) => `${r.upload?.name ?? (r.prefix || r.id)} · ${r.health} · ${new Date(r.started_at).toLocaleString()}`;
+  for (const side of ["a", "b"]) { // what a viewer was given is in no store
+    const id = app.ids[side];
+    if (id && !list.some((r) => r.id === id)) list.unshift({ id, given: app.whole?.[side].title ?? id });
+  }
+  const name = (r) => r.given ?? `${r.upload?.name ?? (r.prefix || r.id)} · ${r.health} · ${new Date(r.started_at).toLocaleString()}`;
   const pick = (side, usual) => h("label", { class: "pick" }, mark(side), " ", h("select", { name: side, "aria-label": `Run ${side.toUpperCase()}` }, list.map((s, i) => h("option", { value: s.id, selected: app.ids[side] ? s.id === app.ids[side] : i === usual }, name(s)))));
   state(h("div", { class: "card" }, h("h2", {}, "Compare two runs"), list.length > 1 ? h("form", { id: "pick" }, h("p", {}, pick("a", 1)), h("p", {}, pick("b", 0)), h("p", {}, h("button", { type: "submit" }, "Compare"))) : h("p", {}, list.length ? "There is one run only: capture another one." : "There are no runs here."),
     h("p", { class: "quiet" }, "From the shell: kinetoscope view A B --compare, with runs, files or directories of ranks.")));
@@ -329,19 +335,20 @@ $("swap").addEventListener("click", () => go(app.ids.b, app.ids.a));
 $("choose").addEventListener("click", () => choose().catch(fail));
 $("help").addEventListener("click", help);
 
-const readTheme = bindTheme((theme) => {
-  app.theme = theme;
-  app.both?.setTheme(theme);
+const readTheme = bindTheme(() => {
+  app.theme = canvasTheme();
+  app.both?.setTheme(app.theme);
   draw();
 });
 new ResizeObserver(draw).observe($("report"));
+addEventListener("popstate", () => location.reload()); // another address of this page: what it says
 
 async function start() {
   readTheme();
   await firstKey();
   const q = new URLSearchParams(location.search);
   app.ids = { a: q.get("a"), b: q.get("b") };
-  $("choose").hidden = app.ids.a === "a" && app.ids.b === "b"; // a viewer has these two alone
+  $("choose").hidden = false;
   try {
     if (!app.ids.a || !app.ids.b) await choose();
     else await show();

@@ -3,7 +3,9 @@ import * as api from "./api.js";
 import { patch, h } from "./dom.js";
 import { listen } from "./events.js";
 import { graph, trouble } from "./graph.js";
+import { lock, unlock } from "./login.js";
 import { openInPerfetto } from "./perfetto.js";
+import { bindTheme } from "./theme.js";
 import { bytes, dur, plural, when } from "./units.js";
 import { bindDrop } from "./upload.js";
 import { artifact, badge, detail, name, ranksOf, recording, sessionItem, stageItem, terminal } from "./view.js";
@@ -11,6 +13,7 @@ import { artifact, badge, detail, name, ranksOf, recording, sessionItem, stageIt
 const LAST_S = 10; // of the flight recorders
 const TICK_MS = 1000; // between drawings of how long a session has recorded
 const COST_MS = 400; // after the last key
+const FAR = 3; // times as long as what was measured is a guess
 
 /** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
@@ -102,7 +105,7 @@ async function show() {
 const on = {
   hello({ full }) {
     state.unreachable = "";
-    if ($("login").open) $("login").close();
+    unlock();
     if (full) state.sessions.clear();
     if (full) state.ids = null;
     askCost();
@@ -124,11 +127,16 @@ const on = {
   },
 };
 
-// lock asks for the key until the server accepts one. It returns whether err was caused by a
-// missing key.
-function lock(err) {
+/** @type {Promise<void> | null} */
+let asking = null; // for the key
+
+// locked asks for the key if err was for want of one, and says whether it was.
+function locked(err) {
   if (err.status !== 401) return false;
-  if (!$("login").open) $("login").showModal();
+  asking ??= lock().then(() => {
+    asking = null;
+    events.open();
+  });
   return true;
 }
 
@@ -141,7 +149,7 @@ function soon() {
 }
 
 const events = listen(Object.keys(on), (event, data) => (on[event](data), soon()), (status) => {
-  if (lock({ status })) { // what needs no key stays visible behind the question
+  if (locked({ status })) { // what needs no key is shown behind the question for it
     api.health().then((now) => ((state.health = now), drawHealth()), () => {});
     return;
   }
@@ -163,7 +171,7 @@ async function act(what, call) {
     }
     say(s.message ?? `Session ${name(s)} is ${s.state}.`);
   } catch (err) {
-    say(lock(err) ? "" : err.message, err);
+    say(locked(err) ? "" : err.message, err);
   } finally {
     busy = false;
     draw();
@@ -180,18 +188,24 @@ function options() {
   if ($("partial").checked) out.allow_partial = true;
   if ($("own").checked) {
     out.profiler_config = { torch_profiler_with_stack: $("stack").checked, torch_profiler_record_shapes: $("shapes").checked, torch_profiler_with_memory: $("memory").checked, torch_profiler_with_flops: $("flops").checked };
-    if (number("sample")) out.profiler_config.sample_requests = number("sample");
+    const c = out.profiler_config;
+    if (number("sample")) c.sample_requests = number("sample");
+    if ($("activities").value) c.torch_profiler_activities = $("activities").value.split(",");
+    if ($("iteration").value !== "step") c.iteration = $("iteration").value;
+    for (const id of ["wait", "warmup", "active"]) if (number(id) !== undefined) c[`${id}_iterations`] = number(id);
   }
   // The reader cannot choose a stage without a profiler; the server says why.
   if (boxes.some((b) => !b.checked && !b.disabled)) out.stages = on.map((b) => Number(b.dataset.stage));
   return out;
 }
 
-// costText says what a session is expected to take, and on which runs the estimate rests.
+// costText says what a session would take, what that is known from, and how far it may be off.
 function costText(c) {
   if (!c.runs.length) return "What it will take is not known yet: no run of these stages is here to measure by.";
   const lacks = c.unknown.length ? `; nothing is known of ${c.unknown.join(", ")}` : "";
-  return `At most ${dur(c.record_s * 1e9)}: about ${bytes(c.recorded_bytes)} recorded, ${bytes(c.run_bytes)} as a run, ${dur(c.finish_s * 1e9)} to finish it${lacks}. Measured on ${plural(c.runs.length, "run")} here, the last of ${when(c.last)}, at ${bytes(Math.round(c.bytes_per_s))}/s under the load of then.`;
+  const spread = c.runs.length < 2 ? "One run says nothing of how far runs differ." : c.high_bytes > c.low_bytes * 1.02 ? `By the one and by the other of them ${bytes(c.low_bytes)} to ${bytes(c.high_bytes)} recorded.` : "They agree within 2%.";
+  const far = c.longest_s > 0 && c.record_s > FAR * c.longest_s ? ` The longest of them recorded for ${dur(c.longest_s * 1e9)}: beyond that the line is drawn on, so take it for an order of magnitude.` : "";
+  return `At most ${dur(c.record_s * 1e9)}: about ${bytes(c.recorded_bytes)} recorded, ${bytes(c.run_bytes)} as a run, ${dur(c.finish_s * 1e9)} to finish it${lacks}. Measured on ${plural(c.runs.length, "run")} here, the last of ${when(c.last)}, at ${bytes(Math.round(c.bytes_per_s))}/s under the load of then. ${spread}${far}`;
 }
 
 // askCost shows what a session with the chosen options is expected to take.
@@ -214,19 +228,6 @@ $("profile").addEventListener("input", () => {
   $("what").disabled = !$("own").checked;
   askCost();
 });
-$("unlock").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  try {
-    await api.login($("key").value);
-    $("key").value = "";
-    patch($("refused"));
-    events.open();
-  } catch (err) {
-    patch($("refused"), err.status === 401 ? "This is not a key of the server." : err.message);
-    $("key").select();
-  }
-});
-$("login").addEventListener("cancel", (event) => event.preventDefault()); // nothing works without a key
 $("stop").addEventListener("click", () => act("Stopping", api.stop));
 $("lookback").addEventListener("click", () => act("Looking back", () => api.start({ ...options(), delay_iterations: undefined, max_duration_s: undefined, last_s: LAST_S })));
 
@@ -242,7 +243,7 @@ document.addEventListener("click", async (event) => {
     await opened;
     note("The timeline is open in the other tab.");
   } catch (err) {
-    lock(err);
+    locked(err);
     note(err.message, true);
   }
 });
@@ -259,3 +260,4 @@ addEventListener("hashchange", () => (draw(), soon()));
 new ResizeObserver(drawPipeline).observe($("pipeline"));
 setInterval(() => list().some(recording) && draw(), TICK_MS);
 bindDrop(say);
+bindTheme();

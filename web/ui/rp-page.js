@@ -119,7 +119,7 @@ export class Report {
   }
 
   leave(then) {
-    this.app.setView("timeline");
+    this.app.turnTo("timeline");
     then();
   }
 }

@@ -3,6 +3,8 @@
 import * as api from "./api.js";
 import { h, patch } from "./dom.js";
 import { listen } from "./events.js";
+import { firstKey, lock, unlock } from "./login.js";
+import { bindTheme } from "./theme.js";
 import { bytes, count, dur, plural, when } from "./units.js";
 import { bindDrop, bring } from "./upload.js";
 
@@ -49,7 +51,7 @@ function row(r) {
   const sorts = r.upload ? `uploaded ${r.upload.format}` : (r.stages ?? []).join(" → ");
   return h("tr", { "data-key": r.id, class: r.pinned && "pinned" },
     cell("Choose", h("input", { type: "checkbox", "data-pick": r.id, "aria-label": `choose ${title(r)} of ${when(r.started_at)}` })),
-    h("th", { scope: "row" }, h("a", { href: `/#${r.id}`, class: r.prefix ? "" : "quiet" }, title(r)), h("span", { class: "sub quiet" }, sorts),
+    h("th", { scope: "row" }, h("a", { href: live() ? `/#${r.id}` : `/view/${r.id}`, class: r.prefix ? "" : "quiet" }, title(r)), h("span", { class: "sub quiet" }, sorts),
       r.note && h("span", { class: "sub note" }, r.note), r.tags.length > 0 && h("span", { class: "sub" }, r.tags.map((t) => button("tag", t, t, { class: "chip", "aria-label": `only runs with the tag ${t}` })))),
     cell("Started", when(r.started_at)), num("Recorded", r.recorded_ns ? dur(r.recorded_ns) : "–"), num("Size", bytes(r.bytes)),
     num("Ranks", r.ranks ? `${r.complete} of ${r.ranks}` : "–"),
@@ -60,6 +62,9 @@ function row(r) {
       button("delete", r.id, "Delete", { disabled: r.pinned, class: "danger" })));
 }
 
+// live says whether the server has a pipeline, and so a live page.
+const live = () => state.found?.live !== false;
+
 const heads = ["", "Run", "Started", "#Recorded", "#Size", "#Ranks complete", "Health", "Do"];
 
 function draw() {
@@ -68,13 +73,14 @@ function draw() {
   if (!f) return;
   for (const id of state.picked) if (!f.data.some((r) => r.id === id)) state.picked.delete(id);
   const filtered = query().size > 0;
+  $("tolive").hidden = !live();
   patch($("sum"), `${f.matched === f.runs ? plural(f.runs, "run") : `${count(f.matched)} of ${plural(f.runs, "run")}`}, ${bytes(f.bytes)} in all${f.free_bytes == null ? "" : `; ${bytes(f.free_bytes)} free on the disk`}`);
   const tag = $("tag").value;
   patch($("tag"), h("option", { value: "" }, "any"), [...new Set([...f.tags, ...(tag ? [tag] : [])])].map((t) => h("option", { "data-key": t, value: t }, t)));
   $("tag").value = tag;
   if (!f.data.length) {
     patch($("list"), h("div", { class: "empty" }, filtered ? [h("p", {}, "No run is like that."), button("clear", "", "Show all runs")]
-      : [h("p", {}, "There are no runs yet."), h("p", { class: "quiet" }, "Start a session on the ", h("a", { href: "/" }, "live page"), ", or drop a trace here: Kineto, Perfetto, nsys and many more.")]));
+      : [h("p", {}, "There are no runs yet."), h("p", { class: "quiet" }, live() ? ["Start a session on the ", h("a", { href: "/" }, "live page"), ", or drop a trace here: "] : "Drop a trace here, or choose a file: ", "Kineto, Perfetto, nsys and many more."), button("upload", "", "Upload a trace")]));
   } else {
     patch($("list"), h("div", { class: "scroll" }, h("table", { class: "cards" }, h("caption", { class: "unseen" }, "Runs"),
       h("thead", {}, h("tr", {}, heads.map((t) => h("th", { scope: "col", class: t.startsWith("#") && "num" }, t ? t.replace("#", "") : h("span", { class: "unseen" }, "Chosen"))))),
@@ -85,7 +91,7 @@ function draw() {
   const k = f.retention;
   const rules = [k.max_age_s > 0 && `began more than ${dur(k.max_age_s * 1e9)} ago`, k.max_bytes > 0 && `are the oldest while all have more than ${bytes(k.max_bytes)}`].filter(Boolean);
   patch($("keep"), rules.length ? `Runs that ${rules.join(", or ")} are deleted; pinned ones and the youngest stay.` : "Runs stay until they are deleted; serve --keep-age and --keep-bytes do so by themselves.",
-    ` One upload may have ${bytes(f.uploads.max_bytes)}.`,
+    ` One upload may have ${bytes(f.uploads.max_bytes)}.${f.uploads.temporary ? " What is brought here is gone when this viewer ends; kinetoscope view without files keeps it." : ""}`,
     k.removed.length > 0 && h("details", { "data-key": "removed" }, h("summary", {}, `${plural(k.removed.length, "run")} deleted lately`), h("ul", {}, k.removed.map((r) => h("li", {}, `${r.prefix || r.id}, ${bytes(r.bytes)}, ${when(r.at)}: ${r.why}`)))));
 }
 
@@ -103,9 +109,25 @@ async function look() {
     patch($("health"));
   } catch (err) {
     if (turn !== asked) return;
-    state.error = err.status === 401 ? "This server asks for a key: log in on the live page first." : err.message;
+    if (locked(err)) return;
+    state.error = err.message;
   }
   draw();
+}
+
+/** @type {Promise<void> | null} */
+let asking = null; // for the key
+
+// locked asks for the key if err was for want of one, and says whether it was.
+function locked(err) {
+  if (err.status !== 401) return false;
+  patch($("list"), h("p", { class: "quiet" }, "This server asks for a key."));
+  asking ??= lock().then(() => {
+    asking = null;
+    events.open();
+    look();
+  });
+  return true;
 }
 
 let timer = 0;
@@ -145,6 +167,9 @@ const acts = {
     history.replaceState(null, "", location.pathname);
     fromAddress();
   },
+  upload() {
+    $("file").click();
+  },
   more() {
     state.limit += PAGE;
   },
@@ -157,7 +182,7 @@ document.addEventListener("click", async (event) => {
     await acts[b.dataset.act]?.(find(b.dataset.id), b.dataset.id);
     await look();
   } catch (err) {
-    say(err.message, err);
+    if (!locked(err)) say(err.message, err);
   }
 });
 document.addEventListener("change", (event) => {
@@ -178,6 +203,8 @@ $("filters").addEventListener("input", () => soon(TYPE_MS));
 addEventListener("popstate", () => (fromAddress(), soon()));
 
 fromAddress();
-look();
 bindDrop(say);
-listen(["runs", "sessions"], () => soon(), (status) => status !== 401 && patch($("health"), h("span", { class: "badge bad" }, "unreachable"), h("span", { class: "reason" }, "the server does not answer; what is shown may be old")));
+bindTheme();
+await firstKey();
+const events = listen(["hello", "runs", "sessions"], (event) => (event === "hello" && unlock(), soon()), (status) => !locked({ status }) && patch($("health"), h("span", { class: "badge bad" }, "unreachable"), h("span", { class: "reason" }, "the server does not answer; what is shown may be old")));
+look();

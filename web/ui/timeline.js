@@ -8,11 +8,14 @@ import { Pane } from "./tl-pane.js";
 import { Panel } from "./tl-panel.js";
 import { Report } from "./rp-page.js";
 import { busyCells, CELLS, Ruler } from "./tl-ruler.js";
-import { amount, bindTheme, firstKey, lock } from "./tl-shell.js";
+import { firstKey, lock } from "./login.js";
+import { bindTheme } from "./theme.js";
+import { amount, canvasTheme } from "./tl-shell.js";
 import { Store } from "./tl-store.js";
 import { isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
 import { bytes, count, dur, plural } from "./units.js";
+import { bindDrop } from "./upload.js";
 
 /** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
@@ -140,6 +143,14 @@ app.fit = () => {
 };
 
 // ---- the views
+
+// turnTo shows the timeline or the report as a step that the browser's Back takes back.
+app.turnTo = (view) => {
+  if (view === app.view) return;
+  writeAddress();
+  history.pushState(null, "", location.href);
+  app.setView(view);
+};
 
 // setView shows the timeline or the report.
 app.setView = (view) => {
@@ -425,6 +436,26 @@ function readAddress() {
   return p;
 }
 
+// goBack shows what the address says now: the reader went back or forward, or changed it.
+async function goBack() {
+  if (!app.report) return;
+  clearTimeout(timer);
+  timer = 0;
+  const was = app.pack;
+  app.tree.folded.clear();
+  const p = readAddress();
+  Object.assign(app, { area: null, selected: null, found: null, lit: null, gliding: null });
+  patch($("hits"));
+  app.tree.path = null;
+  app.path = null;
+  $("arrows").setAttribute("aria-pressed", String(app.showArrows));
+  if (was === app.pack) arrange(app.served);
+  else await app.load().catch(app.fail);
+  applyAddress(p);
+  const view = p.get("view") === "report" ? "report" : "timeline";
+  if (view !== app.view) app.setView(view);
+}
+
 function applyAddress(p) {
   const t = /^(m?)(\d+)-(\d+)$/.exec(p.get("t") ?? "");
   app.setWindow(t ? (t[1] ? -1 : 1) * Number(t[2]) : -app.info.end_ns * 0.01, t ? Number(t[3]) : app.info.end_ns * 1.01);
@@ -579,6 +610,8 @@ async function start() {
       h("p", { class: "quiet" }, "kinetoscope inspect FILE says what is in a file and what had to be repaired.")));
   }
   app.info = v;
+  $("toruns").hidden = !v.runs;
+  if (v.runs) bindDrop((text, err) => notice(err?.hint ? `${text} – ${err.hint}` : text, Boolean(err)));
   document.title = plain(`${v.title} · Kinetoscope`);
   patch($("title"), v.title);
   $("title").title = plain(v.detail ?? "");
@@ -613,10 +646,11 @@ function redraw() {
   app.panel.draw();
   app.report.draw();
 }
-const readTheme = bindTheme((theme) => {
-  app.theme = theme;
+const readTheme = bindTheme(() => {
+  app.theme = canvasTheme();
   redraw();
 });
-$("views").addEventListener("click", (event) => event.target.dataset.view && app.info && app.setView(event.target.dataset.view));
+$("views").addEventListener("click", (event) => event.target.dataset.view && app.info && app.turnTo(event.target.dataset.view));
+addEventListener("popstate", goBack);
 start();
 globalThis.kinetoscope = app; // for the console, and for tests

@@ -53,7 +53,7 @@ export function bindInput(app) {
     if (event.target.closest("[role=tablist]") && event.key.startsWith("Arrow")) return;
     if (event.target.id === "grip" || event.target.closest("#body") && /^(Arrow|Page|Home|End| )/.test(event.key)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (key === "v") return app.setView(app.view === "timeline" ? "report" : "timeline");
+    if (key === "v") return app.turnTo(app.view === "timeline" ? "report" : "timeline");
     if (app.view !== "timeline" && key !== "?") return;
     if ("wasd".includes(key) && key.length === 1) {
       if (!held.size) remember();

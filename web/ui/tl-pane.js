@@ -10,6 +10,7 @@ const FONT = '11px Inter, system-ui, "Segoe UI", sans-serif';
 const GLYPH = 5.9; // mean width of a letter
 const LEAST_TEXT = 22; // px of a box that has text
 const MAX_ARROWS = 400;
+const CLASSES = 64; // more than there are
 
 export class Pane {
   constructor(el, app) {
@@ -159,6 +160,8 @@ export class Pane {
     const shift = (d.from - app.win.t0) * k;
     const { start, end, name, cls, count, busy, names, slice } = d;
     const lit = app.lit?.(d);
+    if (d.shadesFor !== theme.dark) Object.assign(d, { shadesFor: theme.dark, shades: [] });
+    const shadesOf = d.shades; // by name and class: looking a colour up by its text for each box would be half of a frame
     let lo = r.first;
     let hi = r.last;
     while (lo < hi) {
@@ -174,7 +177,7 @@ export class Pane {
       if (a > this.width) break;
       const b = Math.max(a + 1, end[i] * k + shift);
       const text = names[name[i]];
-      const shades = colors(cls[i], text, theme.dark);
+      const shades = (shadesOf[name[i] * CLASSES + cls[i]] ??= colors(cls[i], text, theme.dark));
       const shade = lit && !lit[name[i]] ? shades[DIM] : count[i] === 1 || b - a <= 1.5 ? shades[ALPHA_WHOLE] : shades[busy[i] >> 6];
       if (shade === style && a <= x1 + 0.3 && b - a < 3) {
         if (b > x1) x1 = b;

@@ -57,6 +57,7 @@ type viewBody struct {
 	Traces        []traceInfo        `json:"traces,omitempty"`
 	Failed        []Failure          `json:"failed"`
 	Left          []Failure          `json:"left"`
+	Runs          bool               `json:"runs,omitempty"` // the server has a page of runs, which takes traces
 }
 
 type progressBody struct {
@@ -98,6 +99,7 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 		return run.err
 	}
 	tl := run.tl
+	b.Runs = a.cfg.Runs
 	b.State, b.Title, b.Detail = "ready", run.opened.Title, run.opened.Detail
 	b.StartNs, b.Wall, b.EndNs, b.Placement, b.UncertaintyNs = tl.StartNs, tl.Wall, tl.EndNs, tl.Placement,
 		tl.UncertaintyNs

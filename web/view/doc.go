@@ -54,6 +54,8 @@ type Config struct {
 	// Memory bounds what finished timelines keep; 0 is DefaultMemory. The timeline asked
 	// for last is kept whatever it takes.
 	Memory int64
+	// Runs says that the server has a page of runs, which those of timelines lead to.
+	Runs bool
 }
 
 // DefaultMemory is a quarter of what a workstation has.
