@@ -61,6 +61,39 @@ func DiffFlames(ctx context.Context, a, b FlameSide, device bool) (*FlameDiff, e
 	return d, nil
 }
 
+// SumFlames adds flame graphs that were laid over each other up: those of several pairs of ranks.
+// It takes the first one over. There must be one at least.
+func SumFlames(list []*FlameDiff) *FlameDiff {
+	d := list[0]
+	for _, o := range list[1:] {
+		d.add(o)
+	}
+	left := maxFlame
+	d.prune(&left, max(d.ANs, d.BNs)/2000, 0)
+	return d
+}
+
+// add takes the times of o's nodes to those of equal place; o must not be used after it.
+func (d *FlameDiff) add(o *FlameDiff) {
+	d.ANs, d.BNs, d.ASelfNs, d.BSelfNs = d.ANs+o.ANs, d.BNs+o.BNs, d.ASelfNs+o.ASelfNs, d.BSelfNs+o.BSelfNs
+	d.ACount, d.BCount = d.ACount+o.ACount, d.BCount+o.BCount
+	type key struct {
+		name  string
+		class Class
+	}
+	at := map[key]*FlameDiff{}
+	for _, c := range d.Children {
+		at[key{c.Name, c.Class}] = c
+	}
+	for _, c := range o.Children {
+		if have := at[key{c.Name, c.Class}]; have != nil {
+			have.add(c)
+		} else {
+			d.Children = append(d.Children, c)
+		}
+	}
+}
+
 // mergeFlames joins two nodes of one place; one may be nil.
 func mergeFlames(a, b *Flame, per [2]float64) *FlameDiff {
 	d := &FlameDiff{}

@@ -414,7 +414,7 @@ func testForm(p *page) {
 	p.walk()
 	p.quiet()
 	p.do(chromedp.Reload())
-	p.until(shown("keys", "complete"))
+	p.until(shown("back", "complete")) // which the address says
 }
 
 // in is p for the subtest t.

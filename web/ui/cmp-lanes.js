@@ -1,19 +1,24 @@
 // Two timelines, one below the other: a trace of A and one of B, each on its own clock, locked
 // together at a step. The window is kept relative to that step and moves both.
-import { h, patch } from "./dom.js";
-import { colors } from "./tl-color.js";
+import { areaSums } from "./cmp-area.js";
+import { dress, h, patch } from "./dom.js";
+import { Fingers } from "./tl-fingers.js";
 import { Pane } from "./tl-pane.js";
 import { busyCells, CELLS, Ruler } from "./tl-ruler.js";
-import { amount } from "./tl-shell.js";
+import { amount, stageShades } from "./tl-shell.js";
 import { Store } from "./tl-store.js";
 import { tip } from "./tl-tip.js";
-import { isLeaf, Tree } from "./tl-tree.js";
+import { hasSlices, isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
 import { dur } from "./units.js";
 
 const WHEEL = 0.0022;
 const CLICK = 4; // px that a click may move
 const LEAST_NS = 20; // across the screen
+const MAX_TRACKS = 512; // that a question may name
+
+// ALL_TRACES stands for all traces of a side together.
+export const ALL_TRACES = -1;
 
 // Lane is one of the two timelines; to its Pane and Ruler it is what the timeline's page is.
 export class Lane {
@@ -22,7 +27,7 @@ export class Lane {
   win = { t0: 0, t1: 1, limit: [0, 1] };
   ticks = [];
   marks = [];
-  area = null;
+  /** @type {{ from: number, to: number, tracks: null } | null} */ area = null;
   /** @type {{ id: string, detail: any } | null} */ selected = null;
   /** @type {number | null} */ cursor = null;
   handoffs = [];
@@ -53,19 +58,21 @@ export class Lane {
     bind(this);
   }
 
-  stageShades(stage) { return colors(4, stage, this.theme.dark); }
+  stageShades(stage) { return stageShades(this.requests, stage, this.theme.dark); }
 
-  // open reads the tracks of one trace.
+  // open reads the tracks of one trace, or of all of them: ALL_TRACES.
   async open(trace) {
     this.trace = trace;
-    const [info, nodes, steps] = await Promise.all([this.source.view(), this.source.tracks("auto"), this.source.steps({ px: 2000 })]);
-    Object.assign(this, { info, selected: null });
+    const whole = trace === ALL_TRACES;
+    const [info, nodes, steps, requests] = await Promise.all([this.source.view(), this.source.tracks("auto"), this.source.steps({ px: 2000 }), this.source.requests()]);
+    Object.assign(this, { info, requests, selected: null, showArrows: whole });
+    this.handoffs = whole && info.traces.length > 1 ? await this.source.arrows({ from: -1, to: info.end_ns + 1 }) : [];
     this.store.clear();
-    const mine = nodes.filter((n) => n.trace === trace);
-    const spans = steps.filter((s) => s.trace === trace);
+    const mine = whole ? nodes : nodes.filter((n) => n.trace === trace);
+    const spans = whole ? steps : steps.filter((s) => s.trace === trace);
     this.stepSpans = new Map(spans.map((s) => [s.trace, s]));
     this.tree.folded.clear();
-    this.tree.set(mine, spans, []);
+    this.tree.set(mine, spans, requests);
     this.layout();
     this.overview = null;
     this.readOverview(mine).catch(this.both.fail);
@@ -124,9 +131,16 @@ export class Lane {
       this.cutFor = [t0 - (t1 - t0), t1 + (t1 - t0)];
       const got = await this.source.steps({ from: this.cutFor[0], to: this.cutFor[1], px: 4000 }).catch(() => null);
       if (!got) return;
-      this.stepSpans = new Map(got.filter((s) => s.trace === this.trace).map((s) => [s.trace, s]));
+      this.stepSpans = new Map(got.filter((s) => this.trace === ALL_TRACES || s.trace === this.trace).map((s) => [s.trace, s]));
       this.both.draw();
     }, 150);
+  }
+
+  // query is the window of the area, on the tracks that the lane has.
+  query() {
+    const [from, to] = this.area ? [this.area.from, this.area.to] : [this.win.t0, this.win.t1];
+    const tracks = this.tree.nodes.filter((n) => isLeaf(n) && hasSlices(n)).map((n) => n.id).slice(0, MAX_TRACKS);
+    return { from: Math.max(0, Math.floor(from)), to: Math.min(this.info.end_ns + 1, Math.ceil(to)), tracks };
   }
 
   still() { return Boolean(this.info) && !this.store.busy && !this.store.next && this.store.held.size + this.store.curves.size > 0; }
@@ -139,17 +153,28 @@ function bind(lane) {
   const px = (event, of) => event.clientX - of.getBoundingClientRect().left;
   const rel = (x) => both.r0 + (x / main.width) * (both.r1 - both.r0);
   let drag = null;
+  const fingers = new Fingers();
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button > 1) return;
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
-    drag = { x: event.clientX, y: event.clientY, top: main.el.scrollTop, r0: both.r0, r1: both.r1, moved: false };
+    if (fingers.down(event, px(event, canvas), both.r0, both.r1)) {
+      drag = null;
+      return;
+    }
+    drag = { x: event.clientX, y: event.clientY, top: main.el.scrollTop, r0: both.r0, r1: both.r1, at: rel(px(event, canvas)), choose: event.shiftKey, moved: false };
     event.preventDefault();
   });
   canvas.addEventListener("pointermove", (event) => {
+    const pinched = fingers.move(event, px(event, canvas), main.width);
+    if (pinched) return both.setWindow(...pinched);
     if (drag) {
       drag.moved ||= Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > CLICK;
       if (!drag.moved) return;
+      if (drag.choose) {
+        tip(lane, null);
+        return both.markArea(drag.at, rel(px(event, canvas)));
+      }
       const d = ((drag.x - event.clientX) / main.width) * (drag.r1 - drag.r0);
       main.el.scrollTop = drag.top + drag.y - event.clientY;
       tip(lane, null);
@@ -160,8 +185,10 @@ function bind(lane) {
     tip(lane, lane.info && main.hit(event.clientX - box.left, event.clientY - box.top), event);
   });
   canvas.addEventListener("pointerup", (event) => {
+    fingers.up(event);
     const was = drag;
     drag = null;
+    if (was?.moved && was.choose) return both.sumUp();
     if (!was || was.moved) return;
     const box = canvas.getBoundingClientRect();
     const hit = main.hit(event.clientX - box.left, event.clientY - box.top);
@@ -170,7 +197,10 @@ function bind(lane) {
     else if (hit && !isLeaf(hit.item.node)) fold(hit.item.node.id);
     else both.pick(lane, null);
   });
-  canvas.addEventListener("pointercancel", () => { drag = null; });
+  canvas.addEventListener("pointercancel", (event) => {
+    fingers.up(event);
+    drag = null;
+  });
   canvas.addEventListener("pointerleave", () => {
     both.point(null);
     tip(lane, null);
@@ -231,6 +261,8 @@ export class Both {
   asked = 0; // the frame that is asked for
   /** @type {AbortController | null} */ picking = null;
   /** @type {{ side: string, id: string } | null} */ chosen = null;
+  /** @type {[number, number] | null} */ area = null; // ns from the lock
+  /** @type {any} */ sums = null; // of the area on both sides, or { error }
 
   constructor(els, sources, { changed, fail, say }) {
     this.changed = changed;
@@ -285,10 +317,52 @@ export class Both {
     this.draw();
   }
 
-  // lockAt locks the lanes at an instant of each.
+  // lockAt locks the lanes at an instant of each; an area keeps its distance from the lock.
   lockAt(a, b) {
     this.a.lock = a;
     this.b.lock = b;
+    if (this.area) {
+      this.markArea(...this.area);
+      this.sumUp();
+    }
+    this.draw();
+  }
+
+  // markArea chooses a stretch of both sides, in ns from the lock.
+  markArea(r0, r1) {
+    this.area = [Math.min(r0, r1), Math.max(r0, r1)];
+    for (const l of this.lanes) l.area = { from: l.lock + this.area[0], to: l.lock + this.area[1], tracks: null };
+    this.draw();
+  }
+
+  clearArea() {
+    this.area = null;
+    this.sums = null;
+    for (const l of this.lanes) l.area = null;
+  }
+
+  // sumUp adds up what is in the area on both sides; without one it is what is in view.
+  async sumUp() {
+    if (!this.area) this.markArea(this.r0, this.r1);
+    this.picking?.abort();
+    const { signal } = (this.picking = new AbortController());
+    this.chosen = null;
+    this.sums = {};
+    for (const l of this.lanes) l.selected = null;
+    this.show();
+    try {
+      const of = await Promise.all(this.lanes.map((l) => {
+        const q = l.query();
+        return q.to > q.from && q.tracks.length ? l.source.selection(q, { signal }).then((sum) => ({ ...sum, q })) : { ops: [], slices: 0, q };
+      }));
+      this.sums = { of };
+      this.say(`${dur(this.area[1] - this.area[0])} chosen: A ${of[0].slices} slices, B ${of[1].slices}`);
+    } catch (err) {
+      if (err.name === "AbortError") return;
+      this.sums = { error: err.message };
+    }
+    this.show();
+    this.changed();
     this.draw();
   }
 
@@ -298,6 +372,7 @@ export class Both {
     const { signal } = (this.picking = new AbortController());
     const other = this.other(lane);
     lane.selected = other.selected = null;
+    this.clearArea();
     this.draw();
     if (id) {
       try {
@@ -336,7 +411,11 @@ export class Both {
   }
 
   show() {
-    if (!this.chosen) return patch(this.picked, h("p", { class: "quiet" }, "Click a slice to see it beside the one of its name on the other side."));
+    if (this.sums) {
+      patch(this.picked, areaSums(this));
+      return dress(this.picked);
+    }
+    if (!this.chosen) return patch(this.picked, h("p", { class: "quiet" }, "Click a slice to see it beside the one of its name on the other side. Drag with Shift to add up a stretch of both."));
     patch(this.picked, h("div", { class: "two" }, this.lanes.map((l) => {
       const d = l.selected?.detail;
       return h("div", {}, h("h3", {}, h("span", { class: `side ${l.side}` }, l.side.toUpperCase()), " ", d ? d.name : "no slice of this name"), d && h("dl", { class: "facts" }, h("div", {}, h("dt", {}, "Duration"), h("dd", {}, dur(d.dur_ns))), h("div", {}, h("dt", {}, "Start"), h("dd", {}, `${at(d.start_ns, 100)} · ${at(d.start_ns - l.lock, 100)} from the lock`)),
@@ -344,7 +423,7 @@ export class Both {
     })));
   }
 
-  still() { return !this.asked && this.lanes.every((l) => l.still() && !l.closing); }
+  still() { return !this.asked && !(this.sums && !this.sums.of && !this.sums.error) && this.lanes.every((l) => l.still() && !l.closing); }
 }
 
 // nearest finds the slice of a name that begins nearest to a distance from the lock.

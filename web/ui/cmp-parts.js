@@ -35,6 +35,13 @@ function capture(side, s, other, app) {
       fact("Length", `${dur(s.length_ns)}, ${plural(s.slices, "slice")}`)));
 }
 
+// summedText says what changed most over all pairs of traces together.
+function summedText(t) {
+  const most = t.diff.rows?.find((r) => r.device) ?? t.diff.rows?.[0];
+  const many = t.pairs.length < t.all_pairs ? `the first ${count(t.pairs.length)} of ${plural(t.all_pairs, "pair")}` : `all ${plural(t.pairs.length, "pair")}`;
+  return !most || most.delta_ns === 0 ? `Over ${many} of traces together nothing changed.` : `Over ${many} of traces together ${most.name} changed most (${signed(most.delta_ns)}${t.compared_by === "whole_trace" ? "" : " in a mean step of each"}).`;
+}
+
 export const header = {
   id: "verdict", title: "A and B",
   draw: (app) => {
@@ -43,7 +50,7 @@ export const header = {
     const text = w.verdict || t?.verdict;
     return [h("div", { class: "two" }, capture("a", w.a, w.b, app), capture("b", w.b, w.a, app)),
       w.doubts.length > 0 && h("ul", { class: "doubts", "aria-label": "What is in doubt" }, w.doubts.slice(0, 8).map((d) => h("li", {}, d)), w.doubts.length > 8 && h("li", {}, `${count(w.doubts.length - 8)} more`)),
-      h("p", { class: "verdict", id: "verdict-text" }, text ?? "Comparing …"),
+      h("p", { class: "verdict", id: "verdict-text" }, text ?? (t ? summedText(t) : "Comparing …")),
       h("p", { class: "quiet" }, w.differs.length ? `A and B differ in ${w.differs.join("; ")}.` : `Cards${w.a.cards.length ? "" : " (not named)"}, ranks and versions are the same.`,
         [["a", w.only_a], ["b", w.only_b]].map(([side, list]) => list.length > 0 && ` Only ${side.toUpperCase()} has ${list.slice(0, 6).join(", ")}${list.length > 6 ? " …" : ""}.`))];
   },

@@ -11,9 +11,15 @@ const switches = (name, label, value, list) => h("div", { class: "switches", rol
 const KEYS = { name: (r) => r.name.toLowerCase(), a: (r) => r.a.step_ns, b: (r) => r.b.step_ns, delta: (r) => Math.abs(r.delta_ns), ratio: (r) => r.ratio, q: (r) => -r.q };
 
 // diverge is a bar to the left for less time, to the right for more.
-function diverge(part) {
+export function diverge(part) {
   const bar = (side, color, share) => h("i", { class: side, "data-part": share > 0 ? Math.max(1, 100 * share) : 0, "data-color": share > 0 ? color : "transparent" });
   return h("span", { class: "diverge", "aria-hidden": "true" }, bar("left", "var(--less)", -part), bar("right", "var(--more)", part));
+}
+
+// inPairs says in how many pairs of ranks a difference is no chance.
+function inPairs(x) {
+  const list = [x.sure_longer && `longer in ${count(x.sure_longer)}`, x.sure_shorter && `shorter in ${count(x.sure_shorter)}`].filter(Boolean);
+  return list.length ? `${list.join(", ")} of ${count(x.of)}` : x.of ? `in none of ${count(x.of)}` : "not tested";
 }
 
 const CHANGES = { added: "only in B", removed: "only in A", increased: "more often", decreased: "less often", unchanged: "" };
@@ -29,22 +35,23 @@ export const ops = {
     const all = t.diff.rows ?? [];
     const key = KEYS[c.by] ?? KEYS.delta;
     const sign = (c.by === "name" ? 1 : -1) * (c.up ? -1 : 1);
-    const rows = all.filter((r) => (c.unchanged || r.delta_ns !== 0 || r.change !== "unchanged") && (!want || r.name.toLowerCase().includes(want)) && (c.on === "all" || r.device === (c.on === "device")) && (!c.sure || r.significant))
+    const rows = all.filter((r) => (c.unchanged || r.delta_ns !== 0 || r.change !== "unchanged") && (!want || r.name.toLowerCase().includes(want)) && (c.on === "all" || r.device === (c.on === "device")) && (!c.sure || r.significant || parts?.get(r).sure_longer || parts?.get(r).sure_shorter))
       .sort((x, y) => (key(x) < key(y) ? -sign : key(x) > key(y) ? sign : 0));
     const shown = rows.slice(0, c.all ? ALL : ROWS);
     const top = Math.max(...shown.map((r) => Math.abs(r.delta_ns)), 1e-9);
     const th = (by, name, left) => h("th", { scope: "col", class: left ? null : "num", "aria-sort": c.by === by ? (c.up ? "ascending" : "descending") : null }, button("sort", { by }, name));
     const tested = t.diff.test !== "none";
+    const parts = t.rows && new Map(all.map((r, i) => [r, t.rows[i]])); // of sums over pairs
     return [h("div", { class: "picks" }, switches("on", "Where", c.on, [["all", "host and device"], ["device", "device"], ["host", "host"]]),
       h("label", { class: "pick" }, h("input", { type: "checkbox", name: "sure", checked: c.sure }), " only what is no chance"), h("label", { class: "pick" }, h("input", { type: "checkbox", name: "unchanged", checked: c.unchanged }), " what did not change, too"),
       h("input", { name: "only", type: "search", placeholder: "Filter names", "aria-label": "Filter names", value: c.only, autocomplete: "off" }), h("span", { class: "quiet" }, `${count(rows.length)} of ${count(t.names)}`)),
     rows.length === 0 ? h("p", { class: "empty quiet" }, all.length ? "Nothing differs that fits." : "Neither side has named work.") : table(h("thead", {}, h("tr", {}, th("name", "Name", true), h("th", { scope: "col" }, "On"), th("a", "A"), th("b", "B"), th("delta", "B − A"), h("th", { scope: "col" }, "Less · more"), th("ratio", "Change"), th("q", "Sure", true), h("th", { scope: "col" }, "Longest"))),
       h("tbody", {}, shown.map((r) => h("tr", {}, h("td", { class: "opname", title: r.name }, r.name, CHANGES[r.change] && h("span", { class: "quiet" }, ` ${CHANGES[r.change]}`)), h("td", { class: "quiet" }, r.device ? "device" : "host"),
         num(r.a.count ? dur(r.a.step_ns) : "–", { title: plural(r.a.count, "call") }), num(r.b.count ? dur(r.b.step_ns) : "–", { title: plural(r.b.count, "call") }), num(signed(r.delta_ns)), h("td", {}, diverge(r.delta_ns / top)), num(change(r.a.step_ns, r.b.step_ns, r.significant)),
-        h("td", { class: `change ${r.significant ? "sure" : "quiet"}` }, !tested || r.p === 1 && r.q === 1 ? "not tested" : r.significant ? "no chance" : `may be, q ${r.q.toPrecision(2)}`),
-        h("td", {}, ["a", "b"].map((side) => r[side].worst >= 0 && [button("slice", { side, id: `${app.pair[side]}.${r[side].worst}` }, `in ${side.toUpperCase()}`), " "])))))),
+        h("td", { class: `change ${r.significant ? "sure" : "quiet"}` }, parts ? inPairs(parts.get(r)) : !tested || r.p === 1 && r.q === 1 ? "not tested" : r.significant ? "no chance" : `may be, q ${r.q.toPrecision(2)}`),
+        h("td", {}, ["a", "b"].map((side) => r[side].worst >= 0 && [button("slice", { side, id: `${parts ? t.pairs[parts.get(r)[`pair_${side}`]][side] : app.pair[side]}.${r[side].worst}` }, `in ${side.toUpperCase()}`), " "])))))),
     rows.length > shown.length && h("button", { type: "button", "data-act": "set", "data-name": "all", "data-value": "1" }, `Show ${count(Math.min(ALL, rows.length))}`),
-    h("p", { class: "quiet" }, tested ? `Tested over ${t.diff.test} by ranks (Mann and Whitney), corrected for the number of names; q below 0.05 counts as no chance. ` : "Too few steps or calls to tell differences from chance. ", t.names > all.length ? `The ${count(all.length)} largest changes of ${count(t.names)} names.` : "")];
+    h("p", { class: "quiet" }, parts ? `Times of ${plural(t.pairs.length, "pair")}${t.pairs.length < t.all_pairs ? ` of ${count(t.all_pairs)}` : ""} added up; tested pair by pair: “longer in 3 of 4” are the pairs in which the difference is no chance.` : tested ? `Tested over ${t.diff.test} by ranks (Mann and Whitney), corrected for the number of names; q below 0.05 counts as no chance. ` : "Too few steps or calls to tell differences from chance. ", t.names > all.length ? `The ${count(all.length)} largest changes of ${count(t.names)} names.` : "")];
   },
 };
 

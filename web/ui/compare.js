@@ -2,7 +2,7 @@
 // together. What the reader chose is in the address, so that a link shows the same elsewhere.
 import * as api from "./api.js";
 import { of } from "./cmp-data.js";
-import { Both } from "./cmp-lanes.js";
+import { ALL_TRACES, Both } from "./cmp-lanes.js";
 import { header, kindName, latency, mark, steps, where } from "./cmp-parts.js";
 import { flames, ops } from "./cmp-work.js";
 import { dress, h, patch, plain } from "./dom.js";
@@ -26,7 +26,7 @@ const app = { ids: {}, whole: null, pair: { a: 0, b: 0 }, traces: null, flame: n
 
 app.viewOf = (side) => `/view/${encodeURIComponent(app.ids[side])}`;
 app.flameOf = () => app.choice.of || (app.traces?.diff.rows?.some((r) => r.device) ? "device" : "host");
-app.pairName = () => app.whole.pairs.find((p) => p.a === app.pair.a && p.b === app.pair.b)?.name ?? app.whole.a.traces[app.pair.a];
+app.pairName = () => app.pair.a === ALL_TRACES ? `all ${plural(app.whole.pairs.length, "pair")} of traces together` : app.whole.pairs.find((p) => p.a === app.pair.a && p.b === app.pair.b)?.name ?? app.whole.a.traces[app.pair.a];
 
 // pairsWithTime are the pairs of traces of which both have a breakdown of their time.
 app.pairsWithTime = () => (app.overview.a && app.overview.b ? app.whole.pairs : []).map((p) => ({ name: p.name, a: app.overview.a.traces[p.a], b: app.overview.b.traces[p.b] }))
@@ -64,7 +64,7 @@ function draw() {
 function pairPicker() {
   const { pairs } = app.whole;
   if (pairs.length < 2) return null;
-  return h("div", { class: "picks" }, h("label", { class: "pick" }, "Operators, flame graph and timelines of ", h("select", { id: "pair", "aria-label": "Which ranks are compared" }, pairs.map((p) => h("option", { value: `${p.a}-${p.b}`, selected: p.a === app.pair.a && p.b === app.pair.b }, p.name)))));
+  return h("div", { class: "picks" }, h("label", { class: "pick" }, "Operators, flame graph and timelines of ", h("select", { id: "pair", "aria-label": "Which ranks are compared" }, h("option", { value: `${ALL_TRACES}/${ALL_TRACES}`, selected: app.pair.a === ALL_TRACES }, "all together"), pairs.map((p) => h("option", { value: `${p.a}/${p.b}`, selected: p.a === app.pair.a && p.b === app.pair.b }, p.name)))));
 }
 
 // ---- the lock
@@ -102,12 +102,12 @@ function drawLocks() {
   const number = (side, value) => h("label", { class: "pick" }, mark(side), " ", h("input", { type: "number", min: "1", max: n[side], value: value + 1, name: side, "aria-label": `Step of ${side.toUpperCase()}`, "data-key": side }), ` of ${count(n[side])}`);
   patch($("locks"), h("label", { class: "pick" }, "Lock at ", h("select", { name: "kind", "aria-label": "What the timelines are locked at" }, h("option", { value: "", selected: !kind }, "the begin of each"), kinds.map((k) => h("option", { value: k, selected: k === kind }, kindName(k))))),
     kind && [number("a", a), number("b", b), h("button", { type: "button", "data-act": "lockstep", "data-by": "-1", "aria-label": "Lock at the step before" }, "‹"), h("button", { type: "button", "data-act": "lockstep", "data-by": "1", "aria-label": "Lock at the next step" }, "›")],
-    h("button", { type: "button", "data-act": "fit", title: "both whole  f" }, "Fit"), h("button", { type: "button", "data-act": "tostep", title: "the window of the step" }, "To the step"));
+    h("button", { type: "button", "data-act": "fit", title: "both whole  f" }, "Fit"), h("button", { type: "button", "data-act": "tostep", title: "the window of the step" }, "To the step"), h("button", { type: "button", "data-act": "sumup", title: "what is in view, or the stretch that Shift and dragging chose  e" }, "Add up"));
   for (const input of $("locks").querySelectorAll("input")) input.value = String(app.lock[input.name] + 1); // a property once the reader typed
   for (const side of ["a", "b"]) {
     const l = app.both[side];
     const s = stepsOf(side, kind)[app.lock[side]];
-    patch(l.el.querySelector("h3"), mark(side), h("a", { href: app.viewOf(side) }, app.whole[side].title), h("span", { class: "quiet" }, `${app.whole[side].traces[app.pair[side]]} · ${kind ? `${kindName(kind)} ${app.lock[side] + 1}, ${dur(s.ns)}, at ${at(s.start, 1e3)} of its own clock` : "from its begin"}`));
+    patch(l.el.querySelector("h3"), mark(side), h("a", { href: app.viewOf(side) }, app.whole[side].title), h("span", { class: "quiet" }, `${app.pair[side] === ALL_TRACES ? `all ${plural(app.whole[side].traces.length, "trace")}${kind ? `, steps of ${app.whole[side].traces[app.whole.pairs[0][side]]}` : ""}` : app.whole[side].traces[app.pair[side]]} · ${kind ? `${kindName(kind)} ${app.lock[side] + 1}, ${dur(s.ns)}, at ${at(s.start, 1e3)} of its own clock` : "from its begin"}`));
   }
 }
 
@@ -125,13 +125,14 @@ function writeAddress() {
   const p = new URLSearchParams();
   const c = app.choice;
   const keep = (name, value, usual) => value && value !== usual && p.set(name, value === true ? "1" : value);
-  if (app.pair.a !== app.whole.pairs[0].a || app.pair.b !== app.whole.pairs[0].b) p.set("pair", `${app.pair.a}-${app.pair.b}`);
+  if (app.pair.a !== app.whole.pairs[0].a || app.pair.b !== app.whole.pairs[0].b) p.set("pair", app.pair.a === ALL_TRACES ? "all" : `${app.pair.a}-${app.pair.b}`);
   keep("by", c.by, "delta");
   for (const name of ["up", "only", "sure", "unchanged", "of", "at"]) keep(name, c[name]);
   keep("on", c.on, "all");
   keep("width", c.width, "both");
   p.set("lock", app.lock.kind ? `${app.lock.kind}:${app.lock.a + 1}:${app.lock.b + 1}` : "begin");
   p.set("t", `${Math.round(app.both.r0)}~${Math.round(app.both.r1)}`);
+  if (app.both.area) p.set("area", `${Math.round(app.both.area[0])}~${Math.round(app.both.area[1])}`);
   if (app.both.chosen) p.set("s", `${app.both.chosen.side}:${app.both.chosen.id}`);
   history.replaceState(null, "", `${location.search}#${p.toString().replaceAll("%3A", ":").replaceAll("%7E", "~")}`);
 }
@@ -181,7 +182,8 @@ async function readPair() {
   const [traces, a, b] = await Promise.all([data.traces(app.pair).catch((err) => ({ error: err.message, verdict: err.message, steps: [], names: 0, compared_by: "whole_trace", diff: { rows: [], test: "none" } })), data.a.stepTimes(), data.b.stepTimes(), app.both.a.open(app.pair.a), app.both.b.open(app.pair.b)]);
   if (mine !== round) return false;
   app.traces = traces;
-  app.stepTimes = { a: a.find((t) => t.trace === app.pair.a), b: b.find((t) => t.trace === app.pair.b) };
+  const first = app.pair.a === ALL_TRACES ? app.whole.pairs[0] : app.pair; // whose steps the timelines are locked at
+  app.stepTimes = { a: a.find((t) => t.trace === first.a), b: b.find((t) => t.trace === first.b) };
   draw();
   readFlame();
   return true;
@@ -219,7 +221,7 @@ async function show() {
   app.both.setTheme(app.theme);
   const p = readAddress();
   const chosen = /^(\d+)-(\d+)$/.exec(p.get("pair") ?? "");
-  const first = app.whole.pairs.find((x) => chosen && x.a === Number(chosen[1]) && x.b === Number(chosen[2])) ?? app.whole.pairs[0];
+  const first = p.get("pair") === "all" ? { a: ALL_TRACES, b: ALL_TRACES } : app.whole.pairs.find((x) => chosen && x.a === Number(chosen[1]) && x.b === Number(chosen[2])) ?? app.whole.pairs[0];
   app.pair = { a: first.a, b: first.b };
   Promise.all([data.a.overview(), data.b.overview()]).then(([x, y]) => {
     app.overview = { a: x, b: y };
@@ -231,7 +233,12 @@ async function show() {
   lockTo(l ? { kind: l[1], a: Number(l[2]) - 1, b: Number(l[3]) - 1 } : p.get("lock") === "begin" ? { kind: "", a: 0, b: 0 } : usualLock(), Boolean(t));
   if (t) app.both.setWindow(Number(t[1]), Number(t[2]));
   const s = /^([ab]):(.+)$/.exec(p.get("s") ?? "");
+  const area = /^(-?\d+)~(-?\d+)$/.exec(p.get("area") ?? "");
   if (s) await app.both.pick(app.both[s[1]], s[2]);
+  else if (area) {
+    app.both.markArea(Number(area[1]), Number(area[2]));
+    app.both.sumUp();
+  }
   else app.both.show();
   app.ready = true;
   changed();
@@ -263,7 +270,7 @@ function go(a, b) { location.assign(`/compare?a=${encodeURIComponent(a)}&b=${enc
 
 // ---- hands
 
-const KEYS = [["w s", "zoom both timelines"], ["a d", "move both"], ["f", "both whole"], ["n p", "lock at the next step, the one before"], ["← → ↑ ↓", "in the list of tracks: fold, unfold, move"], ["Ctrl wheel", "zoom, as a pinch does; Shift wheel or sideways moves"], ["drag", "move both; on a ruler zoom into what it spans"], ["click", "choose a slice, and its like on the other side"], ["Esc", "choose nothing"], ["?", "these keys"]];
+const KEYS = [["w s", "zoom both timelines"], ["a d", "move both"], ["f", "both whole"], ["n p", "lock at the next step, the one before"], ["← → ↑ ↓", "in the list of tracks: fold, unfold, move"], ["Ctrl wheel", "zoom, as a pinch does; Shift wheel or sideways moves"], ["drag", "move both; on a ruler zoom into what it spans"], ["Shift drag", "choose a stretch of both and add it up"], ["e", "add up what is in view, or is chosen"], ["click", "choose a slice, and its like on the other side"], ["Esc", "choose nothing"], ["?", "these keys"]];
 
 function help() {
   patch($("keys"), h("h2", { id: "h-keys" }, "Keys and hands"), h("dl", {}, KEYS.map(([k, what]) => h("div", {}, h("dt", {}, k.split(" ").map((x) => h("kbd", {}, x))), h("dd", {}, what)))), h("form", { method: "dialog" }, h("button", {}, "Close")));
@@ -277,7 +284,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "?") return help();
   if (!app.ready) return;
   const { both } = app;
-  const keys = { w: () => both.zoom(0.8), s: () => both.zoom(1.25), a: () => both.pan(-0.15), d: () => both.pan(0.15), f: () => both.fit(), n: () => lockStep(1), p: () => lockStep(-1), Escape: () => both.pick(both.a, null) };
+  const keys = { w: () => both.zoom(0.8), s: () => both.zoom(1.25), a: () => both.pan(-0.15), d: () => both.pan(0.15), f: () => both.fit(), e: () => both.sumUp(), n: () => lockStep(1), p: () => lockStep(-1), Escape: () => both.pick(both.a, null) };
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (!keys[key]) return;
   keys[key]();
@@ -309,6 +316,8 @@ $("report").addEventListener("click", (event) => {
     to("lanes");
     app.both.jump(side, id);
   } else if (act === "fit") app.both.fit();
+  else if (act === "sumup") app.both.sumUp();
+  else if (act === "noarea") app.both.pick(app.both.a, null);
   else if (act === "tostep") lockTo(app.lock, false);
   else if (act === "lockstep") lockStep(Number(by));
 });
@@ -317,7 +326,7 @@ $("report").addEventListener("change", async (event) => {
   const el = event.target;
   if (el.name === "sure" || el.name === "unchanged") set(el.name, el.checked);
   else if (el.id === "pair") {
-    const [a, b] = el.value.split("-").map(Number);
+    const [a, b] = el.value.split("/").map(Number);
     app.pair = { a, b };
     app.choice.at = "";
     app.both.pick(app.both.a, null);

@@ -1,7 +1,6 @@
 // The timeline's page: it reads a run's view and draws it. What the reader looks at and chooses is
 // kept in the address, so that a link shows the same elsewhere.
 import { h, patch, plain } from "./dom.js";
-import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
 import { bindInput } from "./tl-input.js";
 import { Pane } from "./tl-pane.js";
@@ -10,7 +9,7 @@ import { Report } from "./rp-page.js";
 import { busyCells, CELLS, Ruler } from "./tl-ruler.js";
 import { firstKey, lock } from "./login.js";
 import { bindTheme } from "./theme.js";
-import { amount, canvasTheme } from "./tl-shell.js";
+import { amount, canvasTheme, stageShades } from "./tl-shell.js";
 import { Store } from "./tl-store.js";
 import { isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
@@ -29,12 +28,7 @@ const app = {
   handoffs: [], stepSpans: new Map(), steps: [], requests: [], recorded: null, derived: [], path: null, view: "timeline", pack: "auto", showArrows: true, theme: {}, indent: 12, lit: null, found: null,
 };
 
-// stageShades colours a stage's part of a request.
-const STAGE_CLASSES = [10, 11, 14, 12, 13, 6];
-app.stageShades = (stage) => {
-  const stages = [...new Set(app.requests.flatMap((r) => r.spans.map((s) => s.stage)))];
-  return colors(STAGE_CLASSES[stages.indexOf(stage) % STAGE_CLASSES.length] ?? 4, stages.length > 1 ? "" : stage, app.theme.dark);
-};
+app.stageShades = (stage) => stageShades(app.requests, stage, app.theme.dark);
 
 // say tells a screen reader what changed.
 app.say = (text) => { $("said").textContent = plain(text); };

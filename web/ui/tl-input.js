@@ -1,5 +1,6 @@
 // Input: keys, mouse, touchpad and touch, like Perfetto's where Perfetto has them.
 import { h, patch } from "./dom.js";
+import { Fingers } from "./tl-fingers.js";
 import { OVERVIEW } from "./tl-ruler.js";
 import { tip } from "./tl-tip.js";
 import { hasSlices, isLeaf } from "./tl-tree.js";
@@ -213,12 +214,7 @@ export function bindInput(app) {
   function bindPane(pane) {
     const { canvas, labels } = pane;
     let drag = null;
-    const fingers = new Map(); // positions by pointer
-    let pinch = null;
-    const spread = () => {
-      const [[x0], [x1]] = [...fingers.values()];
-      return { mid: (x0 + x1) / 2, wide: Math.max(20, Math.abs(x1 - x0)) };
-    };
+    const fingers = new Fingers();
     const point = (event) => {
       const box = canvas.getBoundingClientRect();
       return [event.clientX - box.left, event.clientY - box.top];
@@ -235,28 +231,17 @@ export function bindInput(app) {
       const [x, y] = point(event);
       canvas.setPointerCapture(event.pointerId);
       canvas.focus({ preventScroll: true });
-      if (event.pointerType === "touch") {
-        fingers.set(event.pointerId, [x, y]);
-        if (fingers.size === 2) {
-          drag = null;
-          remember();
-          pinch = { ...spread(), win: app.win };
-          return;
-        }
+      if (fingers.down(event, x, app.win.t0, app.win.t1)) {
+        drag = null;
+        return remember();
       }
       drag = { x, y, top: pane.el.scrollTop, win: app.win, move: event.shiftKey || event.button === 1 || event.pointerType === "touch", moved: false };
       event.preventDefault();
     });
     canvas.addEventListener("pointermove", (event) => {
       const [x, y] = point(event);
-      if (fingers.has(event.pointerId)) fingers.set(event.pointerId, [x, y]);
-      if (pinch && fingers.size === 2) {
-        const now = spread();
-        const span = ((pinch.win.t1 - pinch.win.t0) * pinch.wide) / now.wide;
-        const held = pinch.win.t0 + (pinch.mid / pane.width) * (pinch.win.t1 - pinch.win.t0); // stays between the fingers
-        const start = held - (now.mid / pane.width) * span;
-        return app.setWindow(start, start + span);
-      }
+      const pinched = fingers.move(event, x, pane.width);
+      if (pinched) return app.setWindow(...pinched);
       app.cursor = time(x);
       if (drag) {
         drag.moved ||= Math.hypot(x - drag.x, y - drag.y) > CLICK;
@@ -276,12 +261,8 @@ export function bindInput(app) {
       }
       app.draw();
     });
-    const lift = (event) => {
-      fingers.delete(event.pointerId);
-      if (fingers.size < 2) pinch = null;
-    };
     canvas.addEventListener("pointerup", (event) => {
-      lift(event);
+      fingers.up(event);
       const was = drag;
       drag = null;
       if (!was) return;
@@ -300,7 +281,7 @@ export function bindInput(app) {
       else app.clear();
     });
     canvas.addEventListener("pointercancel", (event) => {
-      lift(event);
+      fingers.up(event);
       drag = null;
     });
     canvas.addEventListener("pointerleave", () => {

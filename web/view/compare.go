@@ -219,21 +219,23 @@ type tracesBody struct {
 
 // diff compares a trace of each side; the result is kept.
 func (a *API) diff(s [2]*compareSide, i, j int, steps compare.StepChoice) (*compare.TraceReport, error) {
-	v, err := a.memo.get(memoKey(s, "traces", i, j, steps), func() (any, error) {
-		x, err := s[0].tl.Subject(i)
-		if err != nil {
-			return nil, err
-		}
-		y, err := s[1].tl.Subject(j)
-		if err != nil {
-			return nil, err
-		}
-		return compare.Traces(x, y, compare.TraceOptions{Steps: steps})
-	})
+	v, err := a.memo.get(memoKey(s, "traces", i, j, steps), func() (any, error) { return diffOf(s, i, j, steps) })
 	if err != nil {
 		return nil, answered(err)
 	}
 	return v.(*compare.TraceReport), nil
+}
+
+func diffOf(s [2]*compareSide, i, j int, steps compare.StepChoice) (*compare.TraceReport, error) {
+	x, err := s[0].tl.Subject(i)
+	if err != nil {
+		return nil, err
+	}
+	y, err := s[1].tl.Subject(j)
+	if err != nil {
+		return nil, err
+	}
+	return compare.Traces(x, y, compare.TraceOptions{Steps: steps})
 }
 
 // asked reads both sides, a pair of traces and by which steps they are compared.
@@ -253,6 +255,9 @@ func (a *API) asked(r *http.Request) (s [2]*compareSide, i, j int, rep *compare.
 }
 
 func (a *API) compareTraces(w http.ResponseWriter, r *http.Request) error {
+	if allAsked(r) {
+		return a.compareAll(w, r)
+	}
 	_, i, j, rep, err := a.asked(r)
 	if err != nil {
 		return err
@@ -278,18 +283,35 @@ func (a *API) compareFlames(w http.ResponseWriter, r *http.Request) error {
 	if of != "host" && of != "device" {
 		return refuse(400, "of is %.40q; allowed are host and device", of)
 	}
+	if allAsked(r) {
+		return a.compareAllFlames(w, r, of == "device")
+	}
 	s, i, j, rep, err := a.asked(r)
 	if err != nil {
 		return err
 	}
-	v, err := a.memo.get(memoKey(s, "flame", i, j, rep.ComparedBy, of), func() (any, error) {
-		return timeline.DiffFlames(a.life, timeline.FlameSide{Timeline: s[0].tl, Trace: i, Steps: rep.WindowsA},
-			timeline.FlameSide{Timeline: s[1].tl, Trace: j, Steps: rep.WindowsB}, of == "device")
+	f, err := a.flames(s, i, j, rep, of == "device")
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, flamesBody{SchemaVersion, len(rep.WindowsA), len(rep.WindowsB), f})
+}
+
+// flames lays the flame graphs of a trace of each side over each other; the result is kept.
+func (a *API) flames(s [2]*compareSide, i, j int, rep *compare.TraceReport, device bool) (*timeline.FlameDiff, error) {
+	v, err := a.memo.get(memoKey(s, "flame", i, j, rep.ComparedBy, device), func() (any, error) {
+		return a.flamesOf(s, i, j, rep, device)
 	})
 	if err != nil {
-		return answered(err)
+		return nil, answered(err)
 	}
-	return writeJSON(w, flamesBody{SchemaVersion, len(rep.WindowsA), len(rep.WindowsB), v.(*timeline.FlameDiff)})
+	return v.(*timeline.FlameDiff), nil
+}
+
+func (a *API) flamesOf(s [2]*compareSide, i, j int, rep *compare.TraceReport, device bool) (*timeline.FlameDiff,
+	error) {
+	return timeline.DiffFlames(a.life, timeline.FlameSide{Timeline: s[0].tl, Trace: i, Steps: rep.WindowsA},
+		timeline.FlameSide{Timeline: s[1].tl, Trace: j, Steps: rep.WindowsB}, device)
 }
 
 // memoKey names a result about two readings of runs.
