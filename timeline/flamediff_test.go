@@ -91,3 +91,27 @@ func TestPairs(t *testing.T) {
 		t.Errorf("two ranks of one stage: %v", pairs)
 	}
 }
+
+// The sum of flame graphs has the time of each of them, place by place.
+func TestSumFlames(t *testing.T) {
+	one := func() *FlameDiff {
+		return &FlameDiff{Name: "all", ANs: 10, BNs: 20, ACount: 1, BCount: 2, Children: []*FlameDiff{
+			{Name: "x", ANs: 6, BNs: 8, ASelfNs: 6, BSelfNs: 8, ACount: 1, BCount: 1},
+			{Name: "y", ANs: 4, BNs: 12, ASelfNs: 4, BSelfNs: 12, BCount: 1}}}
+	}
+	other := one()
+	other.Children[0].Name = "z"
+	d := SumFlames([]*FlameDiff{one(), other, one()})
+	if d.ANs != 30 || d.BNs != 60 || d.BCount != 6 || len(d.Children) != 3 {
+		t.Fatalf("%+v", d)
+	}
+	want := map[string]float64{"y": 12, "x": 12, "z": 6}
+	for _, c := range d.Children {
+		if c.ANs != want[c.Name] {
+			t.Errorf("%s has %g ns of A, want %g", c.Name, c.ANs, want[c.Name])
+		}
+	}
+	if d.Children[0].Name != "y" {
+		t.Errorf("the widest comes as %s", d.Children[0].Name)
+	}
+}

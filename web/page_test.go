@@ -12,7 +12,7 @@ var reference = regexp.MustCompile(`(?:href|src)="(/[^"]+)"|from "\./([^"]+)"`)
 
 // maxPage is how large all files of the page may be: it is to stay one that is read
 // in an afternoon, and quick over a slow tunnel.
-const maxPage = 320 << 10
+const maxPage = 352 << 10
 
 // TestPageIsWhole follows every reference of the page's files and holds them to
 // their policy: nothing from elsewhere, nothing inline.

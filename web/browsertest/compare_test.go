@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 )
 
@@ -96,6 +97,12 @@ func TestCompare(t *testing.T) {
 		}
 	}
 
+	t.Run("stretch", func(t *testing.T) { testStretch(p.in(t)) })
+	t.Run("pinch", func(t *testing.T) { testPinchBoth(p.in(t)) })
+	p.in(t)
+	eval[bool](p, `(history.replaceState(null, "", location.pathname + location.search), true)`)
+	p.do(chromedp.Reload())
+	p.until(compared)
 	t.Run("locked", func(t *testing.T) { testLocked(p.in(t)) })
 	p.in(t)
 	t.Run("looks", func(t *testing.T) {
@@ -187,6 +194,111 @@ func testLocked(p *page) {
 	p.until(`!document.querySelector("#keys").open`)
 }
 
+// testStretch chooses a stretch of both timelines with Shift, sees what it adds up to on each side,
+// takes it away as a file, and finds it again by the address.
+func testStretch(p *page) {
+	at := eval[[]float64](p, `(() => { document.querySelector("#lanes").scrollIntoView(); const b = document.querySelector("#lane-a canvas[tabindex]").getBoundingClientRect();
+		return [b.left + b.width * 0.2, b.top + 40, b.left + b.width * 0.6]; })()`)
+	shift := chromedp.ButtonModifiers(chromedp.ModifierShift)
+	p.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMousePressed, at[0], at[1], chromedp.Button("left"), chromedp.ClickCount(1), shift),
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, at[2], at[1], chromedp.Button("left"), shift),
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseReleased, at[2], at[1], chromedp.Button("left"), chromedp.ClickCount(1), shift))
+	p.until(`comparison.both.sums?.of && document.querySelectorAll("#picked tbody tr").length > 0`)
+	p.until(compared)
+	span := eval[[]float64](p, `[comparison.both.area[1] - comparison.both.area[0], (comparison.both.r1 - comparison.both.r0) * 0.4]`)
+	if span[0] < 0.98*span[1] || span[0] > 1.02*span[1] {
+		p.t.Errorf("dragging over two fifths chose %g of %g ns", span[0], span[1])
+	}
+	// The table says of each side what its server says.
+	for k, side := range []string{"a", "b"} {
+		got := eval[int](p, fmt.Sprintf(`comparison.both.sums.of[%d].slices`, k))
+		want := eval[int](p, fmt.Sprintf(`fetch(comparison.both.%s.source.exportURL({ ...comparison.both.%s.query(), format: "csv" })).then((r) => r.text())
+			.then((t) => t.trim().split("\n").slice(1).reduce((n, l) => n + Number(/,(\d+),\d+,\d+,[\d.]+,\d+,\d+,[^,]*$/.exec(l)[1]), 0))`, side, side))
+		if got == 0 || got != want {
+			p.t.Errorf("%s has %d slices on the page, its CSV %d", side, got, want)
+		}
+	}
+	if n := eval[int](p, `document.querySelectorAll("#picked .exports a[download]").length`); n != 8 {
+		p.t.Errorf("%d ways to take the stretch away, want 4 of each side", n)
+	}
+	p.until(`/area=-?\d+~-?\d+/.test(location.hash)`)
+	rows := eval[string](p, `document.querySelector("#picked tbody").innerText`)
+	p.do(chromedp.Reload())
+	p.until(compared + ` && document.querySelectorAll("#picked tbody tr").length > 0`)
+	if again := eval[string](p, `document.querySelector("#picked tbody").innerText`); again != rows {
+		p.t.Errorf("the address shows\n%s\nit was made of\n%s", again, rows)
+	}
+	p.press("\x1b")
+	p.until(`!comparison.both.area`)
+	p.until(compared)
+}
+
+// testPinchBoth zooms both timelines with two fingers on one of them.
+func testPinchBoth(p *page) {
+	at := eval[[]float64](p, `(() => { document.querySelector("#lanes").scrollIntoView(); const b = document.querySelector("#lane-a canvas[tabindex]").getBoundingClientRect();
+		return [b.left, b.top + 40, b.width]; })()`)
+	before := eval[float64](p, `comparison.both.r1 - comparison.both.r0`)
+	touch := func(kind input.DispatchTouchEventType, xs ...float64) { p.touch(kind, at, xs...) }
+	touch(input.DispatchTouchEventTypeTouchStart, 0.4)
+	touch(input.DispatchTouchEventTypeTouchStart, 0.4, 0.6)
+	touch(input.DispatchTouchEventTypeTouchMove, 0.3, 0.7)
+	touch(input.DispatchTouchEventTypeTouchMove, 0.2, 0.8)
+	p.until(fmt.Sprintf(`comparison.both.r1 - comparison.both.r0 < 0.5 * %g`, before))
+	touch(input.DispatchTouchEventTypeTouchEnd)
+	p.until(compared)
+	if d := eval[[]float64](p, `comparison.both.lanes.map((l) => l.win.t1 - l.win.t0)`); max(d[0]-d[1], d[1]-d[0]) > 1 {
+		p.t.Errorf("the windows are %g and %g ns wide", d[0], d[1])
+	}
+}
+
+// testAllRanks adds all pairs of ranks up: the page has the server's sum, which is that of its pairs.
+func testAllRanks(p *page, srv *server, ids [2]string) {
+	p.t.Helper()
+	type diff struct {
+		Diff struct {
+			Rows []struct {
+				Name string
+				A, B struct {
+					Count int
+					Ns    int64
+				}
+			}
+		}
+		Pairs []struct{ A, B int }
+	}
+	of := func(trace string) (d diff) {
+		srv.call(p.t, "GET", "/v1/compare/traces?a="+ids[0]+"&b="+ids[1]+"&trace_a="+trace+"&trace_b="+trace, "", &d)
+		return d
+	}
+	all := of("-1")
+	sums := map[string]int64{}
+	for i := range all.Pairs {
+		for _, r := range of(fmt.Sprint(i)).Diff.Rows {
+			sums[r.Name] += r.A.Ns - r.B.Ns
+		}
+	}
+	if len(all.Pairs) != 4 || len(all.Diff.Rows) != len(sums) {
+		p.t.Errorf("%d pairs, %d names of %d", len(all.Pairs), len(all.Diff.Rows), len(sums))
+	}
+	for _, r := range all.Diff.Rows {
+		if got := r.A.Ns - r.B.Ns; got != sums[r.Name] {
+			p.t.Errorf("%s: %d ns, its pairs have %d", r.Name, got, sums[r.Name])
+		}
+	}
+	eval[bool](p, `(() => { const s = document.querySelector("#pair"); s.selectedIndex = 0; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
+	p.until(`comparison.pair.a === -1 && comparison.traces?.pairs?.length === 4`)
+	p.until(compared + ` && location.hash.includes("pair=all")`)
+	if said := eval[string](p, `document.querySelector("#part-ops").innerText`); !strings.Contains(said, "4 pairs added up") ||
+		!strings.Contains(said, "code2wav") && !strings.Contains(said, "conv1d") {
+		p.t.Errorf("all ranks together show %q", said)
+	}
+	if n := eval[int](p, `document.querySelectorAll("#lane-a .label.stage").length`); n != 3 {
+		p.t.Errorf("the timeline of all ranks has %d stages", n)
+	}
+	p.shoot("compare-all")
+	p.until(`comparison.both.a.requests.length === 2 && comparison.both.a.tree.byID.has("requests")`)
+}
+
 // TestCompareRuns chooses two captures of a running pipeline and sees the verdict of its diff.
 func TestCompareRuns(t *testing.T) {
 	in := browser(t, "")
@@ -224,9 +336,10 @@ func TestCompareRuns(t *testing.T) {
 	if got := strings.Join(parts, " "); got != "verdict latency steps where ops flames" {
 		t.Errorf("the page has %s", got)
 	}
-	eval[bool](p, `(() => { const s = document.querySelector("#pair"); s.selectedIndex = 2; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
+	eval[bool](p, `(() => { const s = document.querySelector("#pair"); s.selectedIndex = 3; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
 	p.until(`comparison.pair.a === 2 && document.querySelector("#lane-a h3").innerText.includes("talker")`)
 	p.until(compared)
+	testAllRanks(p, srv, ids)
 	p.do(chromedp.EmulateViewport(1280, 1240))
 	p.until(`innerWidth === 1280 && innerHeight === 1240`)
 	p.until(compared)

@@ -226,27 +226,29 @@ func testBack(p *page) {
 	p.until(settled)
 }
 
+// touch puts fingers on what lies from at[0] on, at[2] px wide, at the height at[1].
+func (p *page) touch(kind input.DispatchTouchEventType, at []float64, xs ...float64) {
+	p.t.Helper()
+	var points []*input.TouchPoint
+	for i, x := range xs {
+		id := float64(i)
+		points = append(points, &input.TouchPoint{X: at[0] + x*at[2], Y: at[1], ID: &id})
+	}
+	p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+		_, err := cdp.Call(ctx, tab, input.DispatchTouchEvent,
+			input.DispatchTouchEventParams{Type: kind, TouchPoints: points})
+		return err
+	}))
+}
+
 // TestPinch zooms with two fingers: what lay between them stays there.
 func TestPinch(t *testing.T) {
 	in := browser(t, "")
 	p := timeline(t, in, generated(t, 1))
 	at := eval[[]float64](p,
 		`(() => { const b = document.querySelector("#tracks canvas").getBoundingClientRect(); return [b.left, b.top + 60, b.width]; })()`)
-	left, y, wide := at[0], at[1], at[2]
 	before := eval[[]float64](p, `[kinetoscope.win.t0, kinetoscope.win.t1]`)
-	touch := func(kind input.DispatchTouchEventType, xs ...float64) {
-		t.Helper()
-		var points []*input.TouchPoint
-		for i, x := range xs {
-			id := float64(i)
-			points = append(points, &input.TouchPoint{X: left + x*wide, Y: y, ID: &id})
-		}
-		p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-			_, err := cdp.Call(ctx, tab, input.DispatchTouchEvent,
-				input.DispatchTouchEventParams{Type: kind, TouchPoints: points})
-			return err
-		}))
-	}
+	touch := func(kind input.DispatchTouchEventType, xs ...float64) { p.touch(kind, at, xs...) }
 	touch(input.DispatchTouchEventTypeTouchStart, 0.4)
 	touch(input.DispatchTouchEventTypeTouchStart, 0.4, 0.6)
 	touch(input.DispatchTouchEventTypeTouchMove, 0.3, 0.7)

@@ -101,7 +101,7 @@ export const steps = {
     const kinds = [...new Set(["a", "b"].flatMap((side) => app.stepTimes?.[side]?.kinds.map((k) => k.kind) ?? []))];
     return [table(head("Step", "#A", "#B", "#Change of the median", "Sure", "#A p99", "#B p99", "#Change", "#Steps"), h("tbody", {}, rows.map((s) => h("tr", {}, h("th", { scope: "row" }, s.name), num(s.a.count ? dur(s.a.p50_ns) : "–"), num(s.b.count ? dur(s.b.p50_ns) : "–"),
       num(change(s.a.p50_ns, s.b.p50_ns, s.significant)), h("td", {}, sure(s, s.few)), num(s.a.count ? dur(s.a.p99_ns) : "–"), num(s.b.count ? dur(s.b.p99_ns) : "–"), num(change(s.a.p99_ns, s.b.p99_ns, s.significant)), num(`${count(s.a.count)} · ${count(s.b.count)}`))))),
-    kinds.map((k) => h("section", { "data-key": k }, h("h3", {}, `Every ${kindName(k)} of ${app.pairName()}`), dots(app, k, width)))];
+    kinds.map((k) => h("section", { "data-key": k }, h("h3", {}, `Every ${kindName(k)} of ${app.stepName()}`), dots(app, k, width)))];
   },
 };
 

@@ -28,6 +28,9 @@ app.viewOf = (side) => `/view/${encodeURIComponent(app.ids[side])}`;
 app.flameOf = () => app.choice.of || (app.traces?.diff.rows?.some((r) => r.device) ? "device" : "host");
 app.pairName = () => app.pair.a === ALL_TRACES ? `all ${plural(app.whole.pairs.length, "pair")} of traces together` : app.whole.pairs.find((p) => p.a === app.pair.a && p.b === app.pair.b)?.name ?? app.whole.a.traces[app.pair.a];
 
+// stepName is whose steps are shown one by one.
+app.stepName = () => (app.pair.a === ALL_TRACES ? app.whole.pairs[0].name : app.pairName());
+
 // pairsWithTime are the pairs of traces of which both have a breakdown of their time.
 app.pairsWithTime = () => (app.overview.a && app.overview.b ? app.whole.pairs : []).map((p) => ({ name: p.name, a: app.overview.a.traces[p.a], b: app.overview.b.traces[p.b] }))
   .filter((p) => p.a?.parts.length && p.b?.parts.length).slice(0, 32);

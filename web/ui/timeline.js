@@ -605,6 +605,7 @@ async function start() {
   }
   app.info = v;
   $("toruns").hidden = !v.runs;
+  if (v.runs) $("toruns").href = "/runs";
   if (v.runs) bindDrop((text, err) => notice(err?.hint ? `${text} – ${err.hint}` : text, Boolean(err)));
   document.title = plain(`${v.title} · Kinetoscope`);
   patch($("title"), v.title);
