@@ -104,7 +104,8 @@ func (s *Server) runList(w http.ResponseWriter, r *http.Request) error {
 	limits := s.cfg.Catalog.Limits()
 	body := api.RunList{SchemaVersion: 1, Object: "list", Found: found, Live: s.api != nil,
 		Retention: api.Retention{MaxAgeS: policy.MaxAge.Seconds(), MaxBytes: policy.MaxBytes, Removed: removed},
-		Uploads:   api.UploadLimits{MaxBytes: limits.MaxUpload, MaxAllBytes: limits.MaxUploads, Temporary: limits.Temporary},
+		Uploads: api.UploadLimits{MaxBytes: limits.MaxUpload, MaxAllBytes: limits.MaxUploads,
+			Temporary: limits.Temporary},
 	}
 	if free, ok := store.Free(s.cfg.Catalog.Root()); ok {
 		body.FreeBytes = &free

@@ -43,7 +43,8 @@ func TestSumOf(t *testing.T) {
 		t.Errorf("mm: %+v", parts)
 	}
 	added, parts := s.Diff.Rows[1], s.Rows[1]
-	if added.Name != "new" || added.Change != analysis.Added || added.A.Worst != analysis.NoSlice || parts.PairA != -1 ||
+	if added.Name != "new" || added.Change != analysis.Added || added.A.Worst != analysis.NoSlice ||
+		parts.PairA != -1 ||
 		parts.PairB != 1 || parts.Of != 0 {
 		t.Errorf("new: %+v %+v", added, parts)
 	}

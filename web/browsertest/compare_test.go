@@ -19,7 +19,8 @@ const compared = `globalThis.comparison?.still?.()`
 func steppedTrace(t testing.TB, name, card string, n, stepUs, gemmUs int, more ...string) string {
 	t.Helper()
 	var b strings.Builder
-	fmt.Fprintf(&b, `{"schemaVersion":1,"deviceProperties":[{"id":0,"name":%q}],"cuda_runtime_version":12080,"traceEvents":[
+	fmt.Fprintf(&b,
+		`{"schemaVersion":1,"deviceProperties":[{"id":0,"name":%q}],"cuda_runtime_version":12080,"traceEvents":[
 {"ph":"M","name":"process_name","pid":1,"tid":0,"ts":0,"args":{"name":"python"}}`, card)
 	corr := 0
 	event := func(cat, name string, pid, tid, ts, dur, corr int) {
@@ -91,8 +92,9 @@ func TestCompare(t *testing.T) {
 	}
 	// A box that takes more time is red, one that is the same grey.
 	for name, hue := range map[string]string{"gemm ": "--more", "relu ": "--same"} {
-		if got := eval[string](p, `[...document.querySelectorAll("#part-flames .flame")].find((e) => e.getAttribute("aria-label").startsWith("`+
-			name+`")).dataset.color`); !strings.Contains(got, hue) {
+		if got := eval[string](p,
+			`[...document.querySelectorAll("#part-flames .flame")].find((e) => e.getAttribute("aria-label").startsWith("`+
+				name+`")).dataset.color`); !strings.Contains(got, hue) {
 			t.Errorf("the box of %s is %s", name, got)
 		}
 	}
@@ -197,22 +199,27 @@ func testLocked(p *page) {
 // testStretch chooses a stretch of both timelines with Shift, sees what it adds up to on each side,
 // takes it away as a file, and finds it again by the address.
 func testStretch(p *page) {
-	at := eval[[]float64](p, `(() => { document.querySelector("#lanes").scrollIntoView(); const b = document.querySelector("#lane-a canvas[tabindex]").getBoundingClientRect();
+	at := eval[[]float64](p,
+		`(() => { document.querySelector("#lanes").scrollIntoView(); const b = document.querySelector("#lane-a canvas[tabindex]").getBoundingClientRect();
 		return [b.left + b.width * 0.2, b.top + 40, b.left + b.width * 0.6]; })()`)
 	shift := chromedp.ButtonModifiers(chromedp.ModifierShift)
-	p.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMousePressed, at[0], at[1], chromedp.Button("left"), chromedp.ClickCount(1), shift),
+	p.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMousePressed, at[0], at[1], chromedp.Button("left"),
+		chromedp.ClickCount(1), shift),
 		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, at[2], at[1], chromedp.Button("left"), shift),
-		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseReleased, at[2], at[1], chromedp.Button("left"), chromedp.ClickCount(1), shift))
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseReleased, at[2], at[1], chromedp.Button("left"),
+			chromedp.ClickCount(1), shift))
 	p.until(`comparison.both.sums?.of && document.querySelectorAll("#picked tbody tr").length > 0`)
 	p.until(compared)
-	span := eval[[]float64](p, `[comparison.both.area[1] - comparison.both.area[0], (comparison.both.r1 - comparison.both.r0) * 0.4]`)
+	span := eval[[]float64](p,
+		`[comparison.both.area[1] - comparison.both.area[0], (comparison.both.r1 - comparison.both.r0) * 0.4]`)
 	if span[0] < 0.98*span[1] || span[0] > 1.02*span[1] {
 		p.t.Errorf("dragging over two fifths chose %g of %g ns", span[0], span[1])
 	}
 	// The table says of each side what its server says.
 	for k, side := range []string{"a", "b"} {
 		got := eval[int](p, fmt.Sprintf(`comparison.both.sums.of[%d].slices`, k))
-		want := eval[int](p, fmt.Sprintf(`fetch(comparison.both.%s.source.exportURL({ ...comparison.both.%s.query(), format: "csv" })).then((r) => r.text())
+		want := eval[int](p,
+			fmt.Sprintf(`fetch(comparison.both.%s.source.exportURL({ ...comparison.both.%s.query(), format: "csv" })).then((r) => r.text())
 			.then((t) => t.trim().split("\n").slice(1).reduce((n, l) => n + Number(/,(\d+),\d+,\d+,[\d.]+,\d+,\d+,[^,]*$/.exec(l)[1]), 0))`, side, side))
 		if got == 0 || got != want {
 			p.t.Errorf("%s has %d slices on the page, its CSV %d", side, got, want)
@@ -235,7 +242,8 @@ func testStretch(p *page) {
 
 // testPinchBoth zooms both timelines with two fingers on one of them.
 func testPinchBoth(p *page) {
-	at := eval[[]float64](p, `(() => { document.querySelector("#lanes").scrollIntoView(); const b = document.querySelector("#lane-a canvas[tabindex]").getBoundingClientRect();
+	at := eval[[]float64](p,
+		`(() => { document.querySelector("#lanes").scrollIntoView(); const b = document.querySelector("#lane-a canvas[tabindex]").getBoundingClientRect();
 		return [b.left, b.top + 40, b.width]; })()`)
 	before := eval[float64](p, `comparison.both.r1 - comparison.both.r0`)
 	touch := func(kind input.DispatchTouchEventType, xs ...float64) { p.touch(kind, at, xs...) }
@@ -285,10 +293,12 @@ func testAllRanks(p *page, srv *server, ids [2]string) {
 			p.t.Errorf("%s: %d ns, its pairs have %d", r.Name, got, sums[r.Name])
 		}
 	}
-	eval[bool](p, `(() => { const s = document.querySelector("#pair"); s.selectedIndex = 0; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
+	eval[bool](p,
+		`(() => { const s = document.querySelector("#pair"); s.selectedIndex = 0; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
 	p.until(`comparison.pair.a === -1 && comparison.traces?.pairs?.length === 4`)
 	p.until(compared + ` && location.hash.includes("pair=all")`)
-	if said := eval[string](p, `document.querySelector("#part-ops").innerText`); !strings.Contains(said, "4 pairs added up") ||
+	if said := eval[string](p, `document.querySelector("#part-ops").innerText`); !strings.Contains(said,
+		"4 pairs added up") ||
 		!strings.Contains(said, "code2wav") && !strings.Contains(said, "conv1d") {
 		p.t.Errorf("all ranks together show %q", said)
 	}
@@ -317,7 +327,8 @@ func TestCompareRuns(t *testing.T) {
 	}
 	p.do(chromedp.Reload())
 	p.until(`document.querySelectorAll("#pick select").length === 2`)
-	p.until(`[...document.querySelectorAll("#pick select")].map((s) => s.value).join() === "` + ids[0] + "," + ids[1] + `"`)
+	p.until(`[...document.querySelectorAll("#pick select")].map((s) => s.value).join() === "` + ids[0] + "," + ids[1] +
+		`"`)
 	p.do(chromedp.Click(chromedp.CSS("#pick button")))
 	p.until(compared)
 	var want struct {
@@ -336,7 +347,8 @@ func TestCompareRuns(t *testing.T) {
 	if got := strings.Join(parts, " "); got != "verdict latency steps where ops flames" {
 		t.Errorf("the page has %s", got)
 	}
-	eval[bool](p, `(() => { const s = document.querySelector("#pair"); s.selectedIndex = 3; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
+	eval[bool](p,
+		`(() => { const s = document.querySelector("#pair"); s.selectedIndex = 3; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
 	p.until(`comparison.pair.a === 2 && document.querySelector("#lane-a h3").innerText.includes("talker")`)
 	p.until(compared)
 	testAllRanks(p, srv, ids)

@@ -155,7 +155,8 @@ const theirTrace = `{"traceEvents":[{"ph":"X","name":"step","ts":1,"dur":20,"pid
 func TestViewWithoutFiles(t *testing.T) {
 	in := browser(t, "")
 	p := openUntil(t, in, launch(t, "view", "--no-open").url, `document.querySelector(".empty")`)
-	if said := eval[string](p, `document.querySelector(".empty").innerText`); !strings.Contains(said, "Drop a trace here") ||
+	if said := eval[string](p, `document.querySelector(".empty").innerText`); !strings.Contains(said,
+		"Drop a trace here") ||
 		strings.Contains(said, "live page") || eval[bool](p, `document.querySelector("#tolive").checkVisibility()`) {
 		t.Errorf("without a pipeline the page says %q", said)
 	}
@@ -166,7 +167,8 @@ func TestViewWithoutFiles(t *testing.T) {
 	p.until(`document.querySelector("#toruns")?.checkVisibility()`)
 	p.do(chromedp.Click(chromedp.CSS("#toruns")))
 	p.until(`document.querySelectorAll("#list tbody tr").length === 1`)
-	if href := eval[string](p, `document.querySelector("#list tbody th a").pathname`); !strings.HasPrefix(href, "/view/") {
+	if href := eval[string](p, `document.querySelector("#list tbody th a").pathname`); !strings.HasPrefix(href,
+		"/view/") {
 		t.Errorf("the run leads to %s, where there is no live page", href)
 	}
 	p.do(chromedp.Click(chromedp.CSS("[data-act=delete]")))
@@ -177,7 +179,8 @@ func TestViewWithoutFiles(t *testing.T) {
 
 	p = timeline(t, in, generated(t, 1))
 	p.drop("their trace.json", theirTrace)
-	p.until(`location.pathname !== "/view/files" && document.querySelector("#title")?.textContent.includes("their trace")`)
+	p.until(
+		`location.pathname !== "/view/files" && document.querySelector("#title")?.textContent.includes("their trace")`)
 	p.until(settled)
 	p.do(chromedp.Navigate(eval[string](p, `location.origin`) + "/runs"))
 	p.until(`document.querySelector("#keep").textContent.includes("gone when this viewer ends")`)
