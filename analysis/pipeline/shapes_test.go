@@ -192,8 +192,8 @@ func draw(n int, sh shape) *trace.Trace {
 const (
 	shapeSmall  = 1500 // operators
 	shapeTimes  = 5    // as many in the large trace
-	shapeRatio  = 8    // of an ordinary trace's processor time
-	shapeGrowth = 14   // of the small trace's processor time; 5 is linear, 25 quadratic
+	shapeRatio  = 4    // of an ordinary trace's processor time
+	shapeGrowth = 12   // of the small trace's processor time; 5 is linear, 25 quadratic
 	shapeTries  = 3
 )
 
