@@ -302,15 +302,15 @@ func TestBatches(t *testing.T) {
 }
 
 func TestInput(t *testing.T) {
-	for _, u := range []string{"", "collector:4318", "grpc://a:4317", "http://", "http://a\x00"} {
+	for _, u := range []string{"", "collector:4318", "grpc://a:4317/v1/traces", "grpc://", "http://", "http://a\x00"} {
 		if CheckURL(u) == nil {
 			t.Errorf("%q: no error", u)
 		}
 	}
-	if to, err := endpoint("https://a:4318"); err != nil || to != "https://a:4318/v1/traces" {
+	if to, err := endpoint("https://a:4318"); err != nil || to.url != "https://a:4318/v1/traces" || to.grpc {
 		t.Error(to, err)
 	}
-	if to, err := endpoint("https://a/otlp/v1/traces"); err != nil || to != "https://a/otlp/v1/traces" {
+	if to, err := endpoint("https://a/otlp/v1/traces"); err != nil || to.url != "https://a/otlp/v1/traces" {
 		t.Error(to, err)
 	}
 	if h, err := ParseHeaders("a=b, Authorization=Bearer%20k"); err != nil || h["Authorization"] != "Bearer k" ||

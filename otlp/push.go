@@ -39,9 +39,9 @@ const (
 // DefaultPath is where collectors take traces if a URL has no path.
 const DefaultPath = "/v1/traces"
 
-// Collector is where spans are pushed: OTLP over HTTP, protobuf, gzip.
+// Collector is where spans are pushed: OTLP over HTTP or gRPC, protobuf, gzip.
 type Collector struct {
-	URL    string            // http://HOST:4318, with or without a path
+	URL    string            // http://HOST:4318, with or without a path, or grpc://HOST:4317; https, grpcs: with TLS
 	Header map[string]string // of every request, for keys
 	Client *http.Client      // nil: one that waits a minute for an answer
 
@@ -54,18 +54,36 @@ func CheckURL(text string) error {
 	return err
 }
 
-func endpoint(text string) (string, error) {
+// target is where requests go, and how.
+type target struct {
+	url  string
+	grpc bool
+}
+
+func endpoint(text string) (target, error) {
 	u, err := url.Parse(text)
+	if err != nil {
+		return target{}, err
+	}
+	root := u.Path == "" || u.Path == "/"
+	scheme, grpc := schemes[u.Scheme], strings.HasPrefix(u.Scheme, "grpc")
 	switch {
-	case err != nil:
-		return "", err
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return "", fmt.Errorf("%s: want http://HOST:4318, where a collector takes OTLP over HTTP", text)
-	case u.Path == "" || u.Path == "/":
+	case scheme == "" || u.Host == "":
+		return target{},
+			fmt.Errorf("%s: want http://HOST:4318, where a collector takes OTLP over HTTP, or grpc://HOST:4317", text)
+	case grpc && !root:
+		return target{}, fmt.Errorf("%s: gRPC has no paths: want %s://%s", text, u.Scheme, u.Host)
+	case grpc:
+		u.Path = exportProcedure
+	case root:
 		u.Path = DefaultPath
 	}
-	return u.String(), nil
+	u.Scheme = scheme
+	return target{u.String(), grpc}, nil
 }
+
+// schemes are those of URLs of collectors, with what each is of HTTP's.
+var schemes = map[string]string{"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
 
 // ParseHeaders reads headers as the environment variable OTEL_EXPORTER_OTLP_HEADERS has them:
 // key=value, parted by commas, values escaped as in a URL.
@@ -93,19 +111,23 @@ func (c *Collector) Push(ctx context.Context, d *tracepb.TracesData) (taken int,
 	if err != nil {
 		return 0, err
 	}
+	once := func(ctx context.Context, r *collectorpb.ExportTraceServiceRequest) (int, time.Duration, error) {
+		return c.once(ctx, to.url, r)
+	}
+	if to.grpc {
+		g := c.dial(to.url)
+		defer g.close()
+		once = g.once
+	}
 	for _, batch := range batches(d) {
-		body, err := proto.Marshal(&collectorpb.ExportTraceServiceRequest{ResourceSpans: batch})
+		rejected, err := c.send(ctx, once, &collectorpb.ExportTraceServiceRequest{ResourceSpans: batch})
 		if err != nil {
-			return taken, fmt.Errorf("push spans: %w", err)
-		}
-		rejected, err := c.send(ctx, to, body)
-		if err != nil {
-			return taken, fmt.Errorf("push spans to %s: %w", to, err)
+			return taken, fmt.Errorf("push spans to %s: %w", c.URL, err)
 		}
 		taken += Count(&tracepb.TracesData{ResourceSpans: batch}) - rejected
 	}
 	if n := Count(d); taken < n {
-		return taken, fmt.Errorf("push spans to %s: the collector took %d of %d", to, taken, n)
+		return taken, fmt.Errorf("push spans to %s: the collector took %d of %d", c.URL, taken, n)
 	}
 	return taken, nil
 }
@@ -133,12 +155,17 @@ func batches(d *tracepb.TracesData) (out [][]*tracepb.ResourceSpans) {
 	return out
 }
 
+// sender sends a request. again is how long to wait before the next try: 0 if the collector does not
+// say, negative if another try would fail in the same way.
+type sender func(context.Context, *collectorpb.ExportTraceServiceRequest) (rejected int, again time.Duration, err error)
+
 // send sends one request until the collector takes it.
-func (c *Collector) send(ctx context.Context, to string, body []byte) (rejected int, err error) {
+func (c *Collector) send(ctx context.Context, once sender, r *collectorpb.ExportTraceServiceRequest) (rejected int,
+	err error) {
 	backoff := firstWait
 	for try := 1; ; try++ {
 		again := time.Duration(0)
-		if rejected, again, err = c.once(ctx, to, body); err == nil || again < 0 || try == maxTries {
+		if rejected, again, err = once(ctx, r); err == nil || again < 0 || try == maxTries {
 			return rejected, err
 		}
 		if again == 0 {
@@ -158,9 +185,13 @@ func (c *Collector) pause(ctx context.Context, d time.Duration) error {
 	return wait.For(ctx, d)
 }
 
-// once sends a request. again is how long to wait before the next try: 0 if the collector does not
-// say, negative if another try would fail in the same way.
-func (c *Collector) once(ctx context.Context, to string, body []byte) (rejected int, again time.Duration, err error) {
+// once is a sender over HTTP.
+func (c *Collector) once(ctx context.Context, to string, r *collectorpb.ExportTraceServiceRequest) (rejected int,
+	again time.Duration, err error) {
+	body, err := proto.Marshal(r)
+	if err != nil {
+		return 0, -1, err
+	}
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
 	if _, err := z.Write(body); err != nil {
@@ -180,7 +211,7 @@ func (c *Collector) once(ctx context.Context, to string, body []byte) (rejected 
 	}
 	client := c.Client
 	if client == nil {
-		client = &http.Client{Timeout: time.Minute}
+		client = &http.Client{Timeout: answerTimeout}
 	}
 	res, err := client.Do(req)
 	if err != nil {

@@ -42,7 +42,7 @@ type convertCmd struct {
 	Output string   `short:"o" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet; - gives --table as an Arrow stream on standard output." placeholder:"OUT"`
 	Table  string   `help:"With -o -: which table (docs/sql.md)." default:"slices"`
 	Force  bool     `help:"Replace the file if it is there, and put traces on one clock that do not belong together."`
-	OTLP   string   `name:"otlp" help:"Push the requests as spans to this OpenTelemetry collector, http://HOST:4318 (docs/formats.md); headers, as for a key, come from $OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
+	OTLP   string   `name:"otlp" help:"Push the requests as spans to this OpenTelemetry collector, http://HOST:4318 or grpc://HOST:4317 (docs/formats.md); headers, as for a key, come from $OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
 	cutFlags
 	reading.Options
 	reading.Choice
