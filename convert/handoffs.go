@@ -24,16 +24,17 @@ func handOffs(t *trace.Trace) []align.HandOff {
 		}
 		return is
 	}
+	timed := func(i int) bool { return of(f.Cat[i]) && t.String(f.Name[i]) != trace.HandoffOfStream }
 	n := 0
-	for _, c := range f.Cat {
-		if of(c) {
+	for i := range f.Cat {
+		if timed(i) {
 			n++
 		}
 	}
 	mask := uint64(1)<<bits.Len(uint(n/(maxHandOffs+1))) - 1
 	out := make([]align.HandOff, 0, n/int(mask+1))
-	for i, c := range f.Cat {
-		if of(c) && (f.ID[i]*0x9e3779b97f4a7c15)>>32&mask == 0 {
+	for i := range f.Cat {
+		if timed(i) && (f.ID[i]*0x9e3779b97f4a7c15)>>32&mask == 0 {
 			out = append(out, align.HandOff{ID: f.ID[i], Ns: f.Time[i], Sent: f.Start[i]})
 		}
 	}

@@ -25,6 +25,10 @@ const (
 	NameMemoryHeld = "memory.held"
 )
 
+// HandoffOfStream is the name of a hand-off's flow whose ends are not when something was sent and when
+// that arrived: of the whole of what went in pieces.
+const HandoffOfStream = "handoff of a stream"
+
 // Handoff reports whether a flow of this category is a hand-off between stages, whoever wrote it: its
 // id holds across the processes of a pipeline, those of other flows within their trace.
 func Handoff(category string) bool { return strings.HasPrefix(category, "handoff") }

@@ -140,15 +140,16 @@ const (
 
 // builder makes one stage's trace.
 type builder struct {
-	t     *trace.Trace
-	stage string
-	pid   int
-	open  map[openKey][]Event
-	rows  []row
-	hops  map[string]int // how often the same hand-off was seen
-	last  int64
-	lanes map[string][]lane
-	main  trace.TrackID
+	t        *trace.Trace
+	stage    string
+	pid      int
+	open     map[openKey][]Event
+	rows     []row
+	hops     map[string]int  // how often the same hand-off was seen
+	streamed map[string]bool // request, sender and receiver between which chunks went
+	last     int64
+	lanes    map[string][]lane
+	main     trace.TrackID
 }
 
 type openKey struct{ request, name, begin string }
@@ -167,7 +168,8 @@ type lane struct {
 func build(stage string, events []Event) *trace.Trace {
 	slices.SortStableFunc(events, func(a, b Event) int { return cmp.Compare(a.TimeNs, b.TimeNs) })
 	b := &builder{t: trace.New(), stage: stage, pid: events[0].PID, open: map[openKey][]Event{},
-		hops: map[string]int{}, lanes: map[string][]lane{}, last: events[len(events)-1].TimeNs}
+		hops: map[string]int{}, streamed: map[string]bool{}, lanes: map[string][]lane{},
+		last: events[len(events)-1].TimeNs}
 	m := &b.t.Meta
 	m.Format, m.Stage, m.WallClock, m.PID = Format, stage, true, b.pid
 	m.Learnt = map[trace.Field]trace.From{trace.FieldStage: trace.FromContent}
@@ -281,7 +283,15 @@ func (b *builder) hop(e *Event, name, from, to, kind string) {
 			o.Text("from", from)
 			o.Text("to", to)
 		})})
-	b.t.AddFlow(e.TimeNs, h.Sum64(), "handoff", "handoff", b.main, name == trace.NameHandoffSend)
+	arrow := "handoff"
+	if link := strings.Join([]string{e.Request, from, to}, "\x00"); kind == "chunk" {
+		b.streamed[link] = true
+	} else if b.streamed[link] {
+		// The next stage has its input with the first chunk, and the payload is handed on after the last one:
+		// the two belong together, but neither is when the other was sent or arrived.
+		arrow = trace.HandoffOfStream
+	}
+	b.t.AddFlow(e.TimeNs, h.Sum64(), "handoff", arrow, b.main, name == trace.NameHandoffSend)
 }
 
 // close ends what is open with the file, and lays the intervals on lanes.
