@@ -36,6 +36,8 @@ type Options struct {
 	Run     Runner
 	Root    string // files under this directory may be asked about
 	Version string
+	// Server is the URL of the usual server, which agents may name beside those of this host.
+	Server string
 	// AllowCapture adds the tools that start and stop captures.
 	AllowCapture bool
 }

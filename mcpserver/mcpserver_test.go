@@ -202,3 +202,35 @@ func TestSlices(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// An agent that was talked into it sends the user's key to nobody else's server.
+func TestServersElsewhereAreNotAsked(t *testing.T) {
+	asked := []string{}
+	c := client(t, root(t), true, func(args []string) Result {
+		asked = append(asked, args[len(args)-1])
+		return Result{}
+	})
+	for _, bad := range []string{"http://evil.example", "http://127.0.0.1.evil.example", "http://localhost@evil.example",
+		"//evil.example", "evil", "http://169.254.169.254/latest", "http://[fe80::1]:8000", "\x00"} {
+		for _, tool := range []string{"start", "stop", "status"} {
+			if text, failed := call(t, c, tool, map[string]any{"url": bad}); !failed {
+				t.Errorf("%s of %s: %s", tool, bad, text)
+			}
+		}
+	}
+	if len(asked) > 0 {
+		t.Errorf("asked: %q", asked)
+	}
+	for _, good := range []string{"http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:8000"} {
+		if text, failed := call(t, c, "status", map[string]any{"url": good}); failed {
+			t.Errorf("%s: %s", good, text)
+		}
+	}
+	s := &server{o: Options{Server: "https://usual.example:8443"}}
+	if err := s.checkURL("https://usual.example:8443"); err != nil {
+		t.Error(err)
+	}
+	if s.checkURL("http://usual.example:8443") == nil || s.checkURL("https://usual.example") == nil {
+		t.Error("another door of the usual server is taken for it")
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strconv"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -162,8 +164,26 @@ var builtin = map[string]bool{"": true, "omni": true, "diffusion": true}
 // maxCaptureSeconds bounds a capture that an agent asks for.
 const maxCaptureSeconds = 120
 
+// checkURL refuses servers elsewhere than the usual one and this host: they would be sent the user's key,
+// and who talks an agent into naming one has it then.
+func (s *server) checkURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return fmt.Errorf("url %q: write http://HOST:PORT", text)
+	}
+	usual, err := url.Parse(s.o.Server)
+	if err == nil && usual.Host != "" && u.Scheme == usual.Scheme && u.Host == usual.Host {
+		return nil
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("url %q: only servers of this host and the usual one may be named; "+
+		"start the MCP server with KINETOSCOPE_URL for another", text)
+}
+
 type running struct {
-	URL string `json:"url,omitempty" jsonschema:"the server; the usual one of this host without it"`
+	URL string `json:"url,omitempty" jsonschema:"the server, on this host or the usual one; the usual one without it"`
 }
 
 func (s *server) addCaptures(m *mcp.Server) {
@@ -198,6 +218,9 @@ func (s *server) addCaptures(m *mcp.Server) {
 			func(ctx context.Context, _ *mcp.CallToolRequest, in running) (*mcp.CallToolResult, Answer, error) {
 				args := []string{t.name}
 				if in.URL != "" {
+					if err := s.checkURL(in.URL); err != nil {
+						return nil, Answer{}, err
+					}
 					args = append(args, "--url="+in.URL)
 				}
 				return s.verb(ctx, args...)

@@ -1,12 +1,14 @@
 package omni
 
 import (
+	"bytes"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 )
 
@@ -98,6 +100,25 @@ func TestLastWordsOfARank(t *testing.T) {
 		}
 		if got := w.String(); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What a rank logs does nothing in the terminal of its server, and is one record for each line.
+func TestARanksLogIsText(t *testing.T) {
+	var out bytes.Buffer
+	w := &tailWriter{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	text := "a\x1b]0;owned\x07b\nlevel=ERROR msg=forged\nerror: \u202e\u009b31m no card\n"
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 {
+		t.Errorf("%d records: %q", len(lines), lines)
+	}
+	for _, l := range append(lines, w.String()) {
+		if strings.ContainsFunc(l, neutral.Command) || strings.HasPrefix(l, "level=ERROR") {
+			t.Errorf("%q", l)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type mcpCmd struct {
 
 func (c *mcpCmd) Run(e *cli.Env) error {
 	server, err := mcpserver.New(mcpserver.Options{Run: runVerb, Root: c.Root, Version: version(),
-		AllowCapture: c.AllowCapture})
+		Server: os.Getenv("KINETOSCOPE_URL"), AllowCapture: c.AllowCapture})
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
