@@ -14,7 +14,7 @@ type critEdge struct {
 	from, to critNode
 	slice    int32 // whose time it is, -1 if nobody's
 	typ      EdgeType
-	weight   int64 // ns
+	zero     bool // weighs nothing whatever its type is
 }
 
 type critGraph struct {
@@ -78,11 +78,17 @@ func (g *critGraph) time(v critNode) int64 {
 	return g.f.end(v >> 1)
 }
 
-func (g *critGraph) add(from, to critNode, typ EdgeType, slice int32, zero bool) {
-	e := critEdge{from: from, to: to, typ: typ, slice: slice}
-	if typ != EdgeDependency && typ != EdgeSync && !zero {
-		e.weight = g.time(to) - g.time(from)
+// weight is the time that an edge takes, in ns. It follows from the edge's ends and is not kept: a
+// graph has as many edges as its trace has slices.
+func (g *critGraph) weight(e *critEdge) int64 {
+	if e.zero || e.typ == EdgeDependency || e.typ == EdgeSync {
+		return 0
 	}
+	return g.time(e.to) - g.time(e.from)
+}
+
+func (g *critGraph) add(from, to critNode, typ EdgeType, slice int32, zero bool) {
+	e := critEdge{from: from, to: to, typ: typ, slice: slice, zero: zero}
 	if typ == EdgeSync {
 		if g.syncs[[2]critNode{from, to}] {
 			return
@@ -196,7 +202,7 @@ func (g *critGraph) longest() ([]int32, error) {
 			for k := outHead[u]; k >= 0; k = outNext[k] {
 				e := &g.edges[k]
 				v := at(e.to)
-				wt := max(0, e.weight)
+				wt := max(0, g.weight(e))
 				if d := best[u] + wt; d > best[v] || d == best[v] && k < bestEdge[v] {
 					best[v], bestEdge[v] = d, k
 				}
@@ -239,8 +245,9 @@ func (g *critGraph) describe() CriticalGraph {
 	for i := range g.edges {
 		e := &g.edges[i]
 		d.Count[e.typ]++
-		d.Weight[e.typ] += e.weight
-		if e.weight < 0 {
+		w := g.weight(e)
+		d.Weight[e.typ] += w
+		if w < 0 {
 			d.Negative++
 		}
 	}

@@ -278,14 +278,14 @@ func (g *critGraph) fill(out *CriticalPath, path []int32) {
 		e := &g.edges[at]
 		ce := CriticalEdge{Index: int32(len(out.Edges)), Type: e.typ, From: e.from >> 1, To: e.to >> 1,
 			FromEnd: e.from&1 == 1, ToEnd: e.to&1 == 1,
-			Ns: e.weight, Slice: e.slice, Bound: g.bound(e)}
+			Ns: g.weight(e), Slice: e.slice, Bound: g.bound(e)}
 		out.Edges = append(out.Edges, ce)
-		out.TotalNs += e.weight
-		by[ce.Bound] += e.weight
+		out.TotalNs += ce.Ns
+		by[ce.Bound] += ce.Ns
 		add(e.from >> 1)
 		add(e.to >> 1)
 		if e.typ == EdgeOperator && e.slice >= 0 {
-			g.addName(out, names, e, ce.Bound)
+			g.addName(out, names, &ce)
 		}
 	}
 	out.EdgeCount, out.SliceCount = len(out.Edges), len(out.Slices)
@@ -298,19 +298,19 @@ func (g *critGraph) fill(out *CriticalPath, path []int32) {
 	sortDesc(out.ByName, func(b CriticalByName) int64 { return b.Ns })
 }
 
-func (g *critGraph) addName(out *CriticalPath, names map[trace.StringID]int, e *critEdge, b Bound) {
-	id := g.f.tr.Slices.Name[e.slice]
+func (g *critGraph) addName(out *CriticalPath, names map[trace.StringID]int, e *CriticalEdge) {
+	id := g.f.tr.Slices.Name[e.Slice]
 	at, ok := names[id]
 	if !ok {
 		at = len(out.ByName)
 		names[id] = at
-		out.ByName = append(out.ByName, CriticalByName{Name: g.f.name(e.slice), Bound: b, worst: -1})
+		out.ByName = append(out.ByName, CriticalByName{Name: g.f.name(e.Slice), Bound: e.Bound, worst: -1})
 	}
 	r := &out.ByName[at]
-	r.Ns += e.weight
+	r.Ns += e.Ns
 	r.Count++
-	if e.weight > r.worst {
-		r.worst, r.Worst = e.weight, int(e.slice)
+	if e.Ns > r.worst {
+		r.worst, r.Worst = e.Ns, int(e.Slice)
 	}
 }
 

@@ -90,7 +90,7 @@ func Of(seen *plausible.Trace) Report {
 	for _, g := range gaps {
 		out.WaitNs += g.end - g.start
 	}
-	a := &attribution{v: seen.View, of: map[trace.TrackID][]gap{}}
+	a := &attribution{v: seen.View, of: make([][]gap, len(seen.Trace.Tracks))}
 	for _, g := range gaps {
 		a.of[g.track] = append(a.of[g.track], g)
 	}
@@ -182,7 +182,7 @@ func launcher(seen *plausible.Trace, work []int32) (trace.TrackID, bool) {
 // attribution divides gaps among the slices of their threads.
 type attribution struct {
 	v     *view.View
-	of    map[trace.TrackID][]gap // in order
+	of    [][]gap // by track, in order
 	rows  []sum
 	names shortNames
 	plain []int32         // by name: place among the rows +1
