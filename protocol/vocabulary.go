@@ -39,6 +39,7 @@ const (
 	KindTable          ArtifactKind = "table"           // operator table as text
 	KindEvents         ArtifactKind = "events"          // a server's own events, JSON lines
 	KindMetrics        ArtifactKind = "metrics"         // a server's own metrics meanwhile, counters of a trace
+	KindNsys           ArtifactKind = "nsys"            // a report of Nsight Systems, .nsys-rep
 	KindMemory         ArtifactKind = "memory"          // snapshot and timeline of allocations
 	KindExecutionTrace ArtifactKind = "execution_trace" // torch's graph of operators
 	KindAscend         ArtifactKind = "ascend"          // what torch_npu writes beside its trace

@@ -381,8 +381,20 @@ func (c *capture) Files(ctx context.Context) (driver.Files, error) {
 	if err != nil {
 		return driver.Files{}, fmt.Errorf("process %d: %w", c.k.to.PID, err)
 	}
-	c.handed = &driver.Files{Files: []rank.File{f}, Events: events}
+	c.handed = &driver.Files{Files: []rank.File{f}, Events: events, Note: fewEvents(events)}
 	return *c.handed, nil
+}
+
+// idleEvents is how many events a process leaves that did nothing: the span of the recording itself.
+const idleEvents = 1
+
+// fewEvents says of a trace with nothing in it that it has nothing, "" of any other.
+func fewEvents(n uint64) string {
+	if n > idleEvents {
+		return ""
+	}
+	return "its trace is as good as empty: while it recorded, the process ran nothing that Kineto sees; " +
+		"was there load, and is this the process that works?"
 }
 
 // Written is not known: Kineto writes when it has recorded.

@@ -524,3 +524,20 @@ func TestDirectoryOfTracesIsNew(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A trace with nothing in it is a trace, and the session says that nothing is in it.
+func TestRankThatDidNothing(t *testing.T) {
+	r, _, _ := newTestRank(t, kinetodtest.Behaviour{
+		Trace: []byte(`{"traceEvents":[{"ph":"X","cat":"Trace","name":"PyTorch Profiler (0)",` +
+			`"ts":1,"dur":1,"pid":"Spans","tid":"x"}]}`),
+	})
+	q := armRequest()
+	if st, err := start(t, r, q); err != nil || !recorded(st) {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	got, out, err := collect(t, r, q.Session)
+	if err != nil || len(out) != 1 || got.State != protocol.StateStopped ||
+		!strings.Contains(got.Reason, "as good as empty") {
+		t.Errorf("%+v, %v, %v", got, out, err)
+	}
+}

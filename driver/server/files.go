@@ -114,6 +114,10 @@ var (
 	isOmniTrace = regexp.MustCompile(`^trace_rank\d+\.json(\.gz)?$`)
 )
 
+// nsysExt ends the name of a report of Nsight Systems, which writes it as its own command line says
+// when a server's profiler is that of CUDA: no prefix of a session's is on it.
+const nsysExt = ".nsys-rep"
+
 // others are the kinds of the files that servers leave beside traces, by how their names begin.
 var others = []struct {
 	begin string
@@ -137,7 +141,7 @@ func (c *capture) find() finding {
 		mine := c.own != ""
 		switch {
 		case mine:
-		case c.round.facts.Prefix:
+		case c.round.facts.Prefix && !strings.HasSuffix(name, nsysExt):
 			mine = strings.HasPrefix(name, c.tag+"_")
 		default:
 			was, old := c.before[name]
@@ -229,6 +233,8 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 		}
 	}
 	switch {
+	case strings.HasSuffix(name, nsysExt):
+		f.kind, f.as, f.rank, f.main = protocol.KindNsys, "report"+nsysExt, max(h.Rank, 0), true
 	case isPart.MatchString(name) || h.Merged:
 		return f, false
 	case isTable.MatchString(name):
@@ -326,7 +332,7 @@ func (in finding) whole(f found) error {
 	if f.size == 0 {
 		return errors.New("it is empty")
 	}
-	if !f.main && f.kind != protocol.KindTrace {
+	if f.kind != protocol.KindTrace {
 		return nil
 	}
 	c.mu.Lock()

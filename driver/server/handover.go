@@ -172,7 +172,7 @@ func (c *capture) note(byRank map[int][]found) string {
 	for _, k := range slices.Sorted(maps.Keys(byRank)) {
 		seen := map[string]string{}
 		for _, x := range byRank[k] {
-			if other := seen[x.as]; x.main && other != "" {
+			if other := seen[x.as]; x.main && x.kind == protocol.KindTrace && other != "" {
 				notes = append(notes, fmt.Sprintf("both %s and %s say that they are of rank %d: "+
 					"replicas or hosts that the server's names do not tell apart", other, x.name, k))
 			}
@@ -223,7 +223,7 @@ func (c *capture) hand(list []found) (out []rank.File, events uint64) {
 		taken[x.as]++
 		path := filepath.Join(c.dir, x.name)
 		out = append(out, rank.File{Name: name, Kind: x.kind, Path: path})
-		if x.main {
+		if x.main && x.kind == protocol.KindTrace {
 			_, n, _ := readTail(path) // it was valid a moment ago
 			events += n
 		}

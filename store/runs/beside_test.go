@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/chrome"
@@ -53,5 +54,47 @@ func TestCompleteHasWhatLiesBeside(t *testing.T) {
 	in.Complete(t.Context(), other)
 	if len(other.Counters.Time) != 0 || other.Repairs.Count[repairNoClock] != 1 {
 		t.Errorf("%+v %v", other.Counters, other.Repairs.Count)
+	}
+}
+
+// The events of an sglang-omni server are in the traces of its stages: its requests with their way
+// through the stages, and the arrows of hand-offs from one trace to the other.
+func TestCompleteHasTheEventsOfStages(t *testing.T) {
+	var traces []*trace.Trace
+	sent, taken := map[uint64]bool{}, map[uint64]bool{}
+	for i, name := range []string{"thinker_100", "talker_200"} {
+		at, err := filepath.Abs("../../trace/sglangomni/testdata/events_" + name + ".jsonl")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := trace.New()
+		tr.Meta.WallClock = true
+		in := Input{Rank: &protocol.RankStatus{RankID: protocol.RankID{Stage: i}, StageName: name},
+			Beside: []string{at}}
+		in.Complete(t.Context(), tr)
+		if tr.Slices.Len() == 0 || len(tr.Repairs.Count) > 0 {
+			t.Fatalf("%s: %d slices, %v", name, tr.Slices.Len(), tr.Repairs.Count)
+		}
+		for k, id := range tr.Flows.ID {
+			if tr.Flows.Start[k] {
+				sent[id] = true
+			} else {
+				taken[id] = true
+			}
+		}
+		tr.Window()
+		traces = append(traces, tr)
+	}
+	both := 0
+	for id := range sent {
+		if taken[id] {
+			both++
+		}
+	}
+	if both == 0 {
+		t.Errorf("no hand-off has both ends: %d are sent, %d taken", len(sent), len(taken))
+	}
+	if r := pipeline.Analyze(traces, pipeline.Options{}); r.RequestCount == 0 {
+		t.Error("the report has no request")
 	}
 }
