@@ -17,6 +17,9 @@ const NameMemory = "[memory]"
 type MemoryReport struct {
 	Rank    int            `json:"rank"`
 	Devices []DeviceMemory `json:"devices"`
+	// LeftOut counts the events that say no size, or one larger than any host's memory: they are in
+	// none of the numbers.
+	LeftOut int `json:"left_out,omitempty"`
 }
 
 // DeviceMemory is one allocator's history. Bytes throughout.
@@ -81,7 +84,8 @@ func compareDevices(a, b memoryDevice) int {
 
 func (f *frame) memory() MemoryReport {
 	out := MemoryReport{Rank: f.rank}
-	byDev, t := f.memoryEvents()
+	byDev, t, left := f.memoryEvents()
+	out.LeftOut = left
 	for _, k := range slices.SortedFunc(maps.Keys(byDev), compareDevices) {
 		d := f.deviceMemory(byDev[k], t)
 		d.DeviceType, d.DeviceID = k.typ, k.id
@@ -90,13 +94,13 @@ func (f *frame) memory() MemoryReport {
 	return out
 }
 
-// memoryEvents returns each allocator's events in order of time, and the tree of
-// operators that they lie in.
-func (f *frame) memoryEvents() (map[memoryDevice][]memoryEvent, *tree) {
+// memoryEvents returns each allocator's events in order of time, the tree of operators that they
+// lie in, and how many events were left out for their size.
+func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, left int) {
 	in := &f.tr.Instants
 	name, ok := f.tr.Strings.Lookup(NameMemory)
 	if !ok {
-		return nil, nil
+		return nil, nil, 0
 	}
 	var rows []int32
 	for i := range int32(len(in.Time)) {
@@ -109,12 +113,12 @@ func (f *frame) memoryEvents() (map[memoryDevice][]memoryEvent, *tree) {
 		rows = append(rows, i)
 	}
 	if len(rows) == 0 {
-		return nil, nil
+		return nil, nil, 0
 	}
 	sortByKey(rows, func(i int32) int64 { return in.Time[i] })
-	t := f.nest(func(i int32) bool { return isHostOp(f.tr.Slices.Cat[i]) })
+	t = f.nest(func(i int32) bool { return isHostOp(f.tr.Slices.Cat[i]) })
 	around := f.aroundInstants(t, rows)
-	byDev := map[memoryDevice][]memoryEvent{}
+	byDev = map[memoryDevice][]memoryEvent{}
 	for k, i := range rows {
 		e := memoryEvent{at: in.Time[i], row: i, slice: around[k]}
 		var dev memoryDevice
@@ -122,6 +126,7 @@ func (f *frame) memoryEvents() (map[memoryDevice][]memoryEvent, *tree) {
 		var have bool
 		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have || max(e.bytes, -e.bytes) > maxMemoryBytes ||
 			e.bytes == math.MinInt64 {
+			left++
 			continue
 		}
 		e.addr, e.hasAddr = f.address(ref)
@@ -132,7 +137,7 @@ func (f *frame) memoryEvents() (map[memoryDevice][]memoryEvent, *tree) {
 		dev.id, _ = f.tr.RefArgInt(ref, "Device Id")
 		byDev[dev] = append(byDev[dev], e)
 	}
-	return byDev, t
+	return byDev, t, left
 }
 
 // address reads an address, which may lie beyond the largest int64.

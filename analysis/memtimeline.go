@@ -183,7 +183,7 @@ func HeldMemory(tr *trace.Trace, opt Options) MemoryTimeline {
 	out := MemoryTimeline{SchemaVersion: MemoryTimelineSchema, Rank: m.Rank, StageID: m.StageID, Stage: m.Stage,
 		Replica:   m.Replica,
 		WallClock: m.WallClock, Phases: []MemoryPhase{}, Devices: []DeviceTimeline{}}
-	byDev, t := f.memoryEvents()
+	byDev, t, _ := f.memoryEvents()
 	if len(byDev) == 0 {
 		return out
 	}

@@ -446,3 +446,57 @@ func TestAnnotationValues(t *testing.T) {
 	want(t, "device", show(got.GPU), "outer 1 40000 40000 40000 40000 4000 1\ninner 1 8000 8000 8000 8000 8000 1\n")
 	wantNear(t, "std", got.CPU[1].StdNs, 10_000*math.Sqrt2)
 }
+
+func TestMemoryValues(t *testing.T) {
+	m := newMaker()
+	m.op("aten::mm", 10, 10)
+	ev := func(at float64, args string) {
+		m.tr.AddInstant(int64(at*1000), NameMemory, trace.CatCPUInstant, m.host, []byte(args))
+	}
+	ev(10, `{"Device Type": 1, "Device Id": 0, "Bytes": 100, "Addr": 1}`)  // at its begin: aten::mm's
+	ev(20, `{"Device Type": 1, "Device Id": 0, "Bytes": 40, "Addr": 2}`)   // at its end: aten::mm's too
+	ev(21, `{"Device Type": 1, "Device Id": 0, "Bytes": 7, "Addr": 3}`)    // after it
+	ev(30, `{"Device Type": 1, "Device Id": 0, "Bytes": -100, "Addr": 1}`) // 47 are left
+	ev(31, `{"Device Type": 1, "Device Id": 0, "Bytes": -7, "Addr": 3}`)
+	ev(40, `{"Device Type": 1, "Device Id": 1, "Bytes": -5, "Addr": 9}`) // another device's, from before
+	ev(41, `{"Device Type": 1, "Device Id": 1, "Bytes": 2, "Addr": 18446744073709551615}`)
+	ev(50, `{"Device Type": 1, "Device Id": 0, "Bytes": 35184372088833, "Addr": 4}`) // 32 TiB and one
+	ev(51, `{"Device Type": 1, "Device Id": 0, "Bytes": -9223372036854775808, "Addr": 4}`)
+	ev(52, `{"Device Type": 1, "Device Id": 0, "Addr": 4}`)
+	got := Memory(m.tr, Options{})
+	want(t, "allocators and events left out", [2]int{len(got.Devices), got.LeftOut}, [2]int{2, 3})
+	d := got.Devices[0]
+	want(t, "allocations, frees, their bytes, peak, its time, end, base", [8]int64{d.Allocs, d.Frees, d.AllocatedBytes,
+		d.FreedBytes, d.PeakBytes, d.PeakTimeNs, d.EndBytes, d.BaseBytes}, [8]int64{3, 2, 147, 107, 147, 21_000, 40, 0})
+	want(t, "by operator", fmt.Sprint(d.ByOp), fmt.Sprint([]MemoryOp{{"aten::mm", 2, 140, 140, 40}, {"", 1, 7, 7, 0}}))
+	e := got.Devices[1]
+	want(t, "what was there before is the peak", [5]int64{e.BaseBytes, e.PeakBytes, e.PeakTimeNs, e.EndBytes,
+		e.FreedBeforeTime}, [5]int64{5, 5, 40_000, 2, 5})
+	w := Memory(m.tr, Options{Window: &Window{20_000, 30_000}}).Devices[0]
+	want(t, "in a window, from its begin to before its end", [3]int64{w.Allocs, w.Frees, w.AllocatedBytes},
+		[3]int64{2, 0, 47})
+}
+
+func TestPathByName(t *testing.T) {
+	m := newMaker()
+	m.op("host", 0, 10) // 2 of it until the launch
+	m.launched(m.s7, "gemm", 2, 2, 6, 20)
+	_, longest := m.launched(m.s7, "gemm", 5, 2, 28, 40)
+	m.launched(m.s7, "ncclDevKernel_AllReduce", 7, 2, 68, 30)
+	got, err := FindCriticalPath(m.tr, Options{}, CriticalOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 2 host, 4 launch, 20 gemm, 2 between, 40 gemm, nothing between, 30 all-reduce.
+	want(t, "total", got.TotalNs, 98_000)
+	want(t, "by name", len(got.ByName), 3)
+	g := got.ByName[0]
+	want(t, "most time", fmt.Sprint(g.Name, g.Ns, g.Count, g.Worst, g.Bound), fmt.Sprint("gemm", 60_000, 2, longest,
+		BoundCompute))
+	want(t, "next", fmt.Sprint(got.ByName[1].Name, got.ByName[1].Ns, got.ByName[1].Bound),
+		fmt.Sprint("ncclDevKernel_AllReduce", 30_000, BoundCommunicate))
+	for _, b := range got.Bounds {
+		wantNear(t, "share of "+b.Bound.String(), b.Share, float64(b.Ns)/98_000)
+	}
+	want(t, "resources", len(got.Bounds), 5)
+}

@@ -40,6 +40,13 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 			)
 		}
 	}
+	left := 0
+	for i := range list {
+		left += list[i].Value.LeftOut
+	}
+	if left > 0 {
+		t.Note += fmt.Sprintf("; without %s of impossible size", units.Plural(left, "event"))
+	}
 	t.Picture = func(o TextOptions) []string {
 		var out []string
 		for i := range list {

@@ -26,6 +26,11 @@ func TestMemoryCells(t *testing.T) {
 	wantRows(t, MemoryTable(list), "as the profiler saw allocations and frees",
 		"=0 | CUDA 2 | 2.00 KiB=2048 | 700 | 4.00 KiB=4096 | 512 B=512 | 1.00 KiB=1024 | 3.00 KiB=3072 | 2.50 KiB=2560 | 5 | 4",
 		"=0 | CPU 0 | 0 B=0 | 0 | –=0 | 0 B=0 | 0 B=0 | 0 B=0 | 0 B=0 | 0 | 0")
+	list[0].Value.LeftOut = 2
+	if note := MemoryTable(
+		list).Note; note != "as the profiler saw allocations and frees; without 2 events of impossible size" {
+		t.Errorf("note %q", note)
+	}
 	wantRows(t, MemoryOpTable(list), "itself, not through nested operators",
 		"=0 | CUDA 2 | (outside operators)= | 1.00 KiB=1024 | 50%=0.5 | 256 B=256 | 2.00 KiB=2048 | 3",
 		"=0 | CUDA 2 | aten::mm | 512 B=512 | 25%=0.25 | 0 B=0 | 1.00 KiB=1024 | 2",
