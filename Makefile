@@ -21,7 +21,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: chaos supply scale types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: chaos supply scale screenshots types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -57,6 +57,10 @@ race:
 browser:
 	@if [ -n "$(CHROMIUM)" ]; then cd web/browsertest && go vet ./... && CHROMIUM="$(CHROMIUM)" go test -timeout 30m -count=1 ./...; \
 	else echo "browser tests skipped: no Chromium found; install it or set CHROMIUM to its path"; fi
+
+# screenshots makes the pictures of README and docs anew, of sessions that it records: look at each before it is committed.
+screenshots:
+	cd web/browsertest && CHROMIUM="$(CHROMIUM)" go test -timeout 30m -count=1 -run '^TestScreenshots$$' . -args -docs $(CURDIR)/docs/img
 
 # types has TypeScript check the pages' JavaScript, which is served as it is written. It comes from npm.
 TYPESCRIPT = typescript@5.9.3

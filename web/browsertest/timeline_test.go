@@ -186,6 +186,11 @@ func TestTimelineOfARun(t *testing.T) {
 		if over := eval[int](p, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
 			t.Errorf("the page is %d px wider than %d", over, width)
 		}
+		// on a screen of 4 K rows and what is written in them are larger
+		want := map[int64]int{360: 20, 3840: 29}[width]
+		if got := eval[int](p, `kinetoscope.main.items.find((i) => i.node.kind === "steps").h`); got != want {
+			t.Errorf("a row of steps is %d px high at %d, want %d", got, width, want)
+		}
 	}
 	p.quiet()
 }

@@ -6,6 +6,7 @@ import { Fingers } from "./tl-fingers.js";
 import { Pane } from "./tl-pane.js";
 import { busyCells, CELLS, Ruler } from "./tl-ruler.js";
 import { amount, stageShades } from "./tl-shell.js";
+import { measure } from "./tl-size.js";
 import { Store } from "./tl-store.js";
 import { tip } from "./tl-tip.js";
 import { hasSlices, isLeaf, Tree } from "./tl-tree.js";
@@ -272,7 +273,13 @@ export class Both {
     this.b = new Lane("b", els.b, this, sources.b);
     this.lanes = [this.a, this.b];
     this.picked = els.picked;
-    new ResizeObserver(() => this.lanes.forEach((l) => l.info && l.resize())).observe(els.both);
+    new ResizeObserver(() => this.fitWindow()).observe(els.both);
+  }
+
+  // fitWindow follows the window, in which rows may have another size now.
+  fitWindow() {
+    const changed = measure();
+    for (const l of this.lanes) if (l.info) changed ? l.layout() : l.resize();
   }
 
   other(lane) { return lane === this.a ? this.b : this.a; }

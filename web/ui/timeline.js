@@ -10,6 +10,7 @@ import { busyCells, CELLS, Ruler } from "./tl-ruler.js";
 import { firstKey, lock } from "./login.js";
 import { bindTheme } from "./theme.js";
 import { amount, canvasTheme, stageShades } from "./tl-shell.js";
+import { measure } from "./tl-size.js";
 import { Store } from "./tl-store.js";
 import { isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
@@ -75,6 +76,7 @@ app.layout = () => {
 };
 
 app.resize = () => {
+  if (measure()) return app.layout(); // which comes here again
   const left = $("corner").getBoundingClientRect().width;
   app.indent = left < 180 ? 5 : 12;
   const width = Math.max(50, $("tracks").clientWidth - left);

@@ -3,10 +3,10 @@
 import { ALPHA_WHOLE, colors, DIM, INK } from "./tl-color.js";
 import { h, patch, plain } from "./dom.js";
 import { boundColor } from "./tl-bounds.js";
+import { size } from "./tl-size.js";
 import { hasSlices, isLeaf } from "./tl-tree.js";
 import { dur } from "./units.js";
 
-const FONT = '11px Inter, system-ui, "Segoe UI", sans-serif';
 const GLYPH = 5.9; // mean width of a letter
 const LEAST_TEXT = 22; // px of a box that has text
 const MAX_ARROWS = 400;
@@ -89,7 +89,7 @@ export class Pane {
     g.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     g.clearRect(0, 0, this.width, this.paneHeight);
     g.translate(0, -this.el.scrollTop);
-    g.font = FONT;
+    g.font = size.font;
     g.textBaseline = "middle";
     this.texts = [];
     this.under = []; // what is on the critical path
@@ -191,7 +191,7 @@ export class Pane {
       x0 = Math.max(-2, a);
       x1 = Math.min(this.width + 2, b - a > 3 ? b - 0.5 : b);
       if (onPath?.has(slice[i]) && b - a > 1.5) this.under.push([Math.max(-2, a), y + height - 3, Math.min(this.width + 2, b) - Math.max(-2, a)]);
-      if (b - a >= LEAST_TEXT && height >= 11) this.text(count[i] > 1 ? `${text} ×${count[i]}` : text, Math.max(0, a) + 4, y + height / 2 + 0.5, Math.min(b, this.width) - Math.max(0, a) - 7);
+      if (b - a >= LEAST_TEXT * size.k && height >= 11) this.text(count[i] > 1 ? `${text} ×${count[i]}` : text, Math.max(0, a) + 4, y + height / 2 + 0.5, Math.min(b, this.width) - Math.max(0, a) - 7);
     }
     if (x1 > x0) {
       g.fillStyle = style;
@@ -201,7 +201,7 @@ export class Pane {
 
   text(name, x, y, room) {
     const text = plain(name);
-    const n = Math.floor(room / GLYPH);
+    const n = Math.floor(room / (GLYPH * size.k));
     if (n >= 3) this.texts.push([text.length <= n ? text : `${text.slice(0, n - 1)}…`, x, y]);
   }
 
@@ -238,9 +238,9 @@ export class Pane {
     g.stroke();
     const text = app.amount(top, node.unit);
     g.fillStyle = theme.back;
-    g.fillRect(2, y + 1, g.measureText(text).width + 6, 14);
+    g.fillRect(2, y + 1, g.measureText(text).width + 6, 14 * size.k);
     g.fillStyle = theme.quiet;
-    g.fillText(text, 5, y + 8);
+    g.fillText(text, 5, y + 8 * size.k);
   }
 
   steps({ node, y, h: height }, theme) {
@@ -255,7 +255,7 @@ export class Pane {
       g.fillStyle = step.count > 1 ? shades[1] : shades[step.number % 2 ? 2 : 3];
       g.fillRect(Math.max(-2, a), y + 2, Math.max(1, Math.min(b, this.width + 2) - Math.max(-2, a) - 0.5), height - 5);
       const text = step.count > 1 ? `${step.count} × ${step.kind}` : `${step.kind} ${step.number}${step.batch ? ` · batch ${step.batch}` : ""}`;
-      if (b - a >= LEAST_TEXT) this.text(text, Math.max(0, a) + 4, y + height / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
+      if (b - a >= LEAST_TEXT * size.k) this.text(text, Math.max(0, a) + 4, y + height / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
     }
   }
 
@@ -267,7 +267,7 @@ export class Pane {
       if (b < 0 || a > this.width) continue;
       g.fillStyle = boundColor(s.bound, theme.dark);
       g.fillRect(Math.max(-2, a), y + 2, Math.max(1, Math.min(b, this.width + 2) - Math.max(-2, a) - 0.5), height - 5);
-      if (b - a >= LEAST_TEXT) this.text(s.count > 1 ? `${s.name} …` : s.name, Math.max(0, a) + 4, y + height / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
+      if (b - a >= LEAST_TEXT * size.k) this.text(s.count > 1 ? `${s.name} …` : s.name, Math.max(0, a) + 4, y + height / 2, Math.min(b, this.width) - Math.max(0, a) - 7);
     }
   }
 
@@ -320,7 +320,7 @@ export class Pane {
         g.fillStyle = theme.curve;
         g.fillRect(x, top, 1.5, rowH - 3);
       }
-      if (b - a >= LEAST_TEXT) this.label(w.name, Math.max(0, a) + 5, top + rowH / 2 - 1, b - Math.max(0, a) - 8, theme.text);
+      if (b - a >= LEAST_TEXT * size.k) this.label(w.name, Math.max(0, a) + 5, top + rowH / 2 - 1, b - Math.max(0, a) - 8, theme.text);
     });
     if (agreed == null) return;
     g.fillStyle = theme.mark;
@@ -330,7 +330,7 @@ export class Pane {
   // label writes text in a colour of the page, for boxes that have none of a slice's.
   label(name, x, y, room, color) {
     const text = plain(name);
-    const n = Math.floor(room / GLYPH);
+    const n = Math.floor(room / (GLYPH * size.k));
     if (n < 3) return;
     this.g.fillStyle = color;
     this.g.fillText(text.length <= n ? text : `${text.slice(0, n - 1)}…`, x, y);

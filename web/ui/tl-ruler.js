@@ -1,8 +1,8 @@
 // The ruler: an overview of the whole time with the window on it, and the axis below it.
+import { size } from "./tl-size.js";
 import { at, tickStep } from "./tl-units.js";
 import { dur } from "./units.js";
 
-const FONT = '11px Inter, system-ui, "Segoe UI", sans-serif';
 export const OVERVIEW = 26; // px
 const AXIS = 24;
 const TICK = 110; // px between ticks, at least
@@ -49,7 +49,7 @@ export class Ruler {
   measure() {
     const { app } = this;
     const { t0, t1 } = app.win;
-    this.step = tickStep(t1 - t0, Math.max(2, this.width / TICK));
+    this.step = tickStep(t1 - t0, Math.max(2, this.width / (TICK * size.k)));
     app.ticks = [];
     for (let t = Math.ceil(t0 / this.step) * this.step; t < t1; t += this.step) app.ticks.push(t);
   }
@@ -72,7 +72,7 @@ export class Ruler {
     g.strokeStyle = theme.select;
     g.lineWidth = 1.5;
     g.strokeRect(Math.max(1, a), 1, Math.max(3, Math.min(this.width - 1, b) - Math.max(1, a)), OVERVIEW - 2);
-    g.font = FONT;
+    g.font = size.font;
     g.textBaseline = "middle";
     const x = (t) => ((t - win.t0) / (win.t1 - win.t0)) * this.width;
     g.fillStyle = theme.line;

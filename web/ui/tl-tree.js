@@ -1,6 +1,8 @@
 // The tracks of the page: the server's, and those that the page makes of steps and requests; which
 // are folded, pinned, sorted and filtered; and how high each is.
 
+import { size } from "./tl-size.js";
+
 const ROW = 18;
 const TIGHT = 15; // rows of deep stacks
 const DEEP = 12;
@@ -129,10 +131,11 @@ export class Tree {
 }
 
 function place(n, y, folded) {
+  const { k } = size;
   const rows = Math.max(1, n.rows || 1);
-  const rowH = n.kind === "requests" ? 19 : n.kind === "windows" ? 16 : rows > DEEP ? TIGHT : ROW;
-  const h = !isLeaf(n) ? HEIGHT.group : HEIGHT[n.kind] ?? (folded ? rowH : rows * rowH) + PAD;
-  return { node: n, y, h, rowH, folded };
+  const rowH = Math.round(k * (n.kind === "requests" ? 19 : n.kind === "windows" ? 16 : rows > DEEP ? TIGHT : ROW));
+  const own = isLeaf(n) ? HEIGHT[n.kind] : HEIGHT.group;
+  return { node: n, y, h: own ? Math.round(k * own) : (folded ? rowH : rows * rowH) + PAD, rowH, folded };
 }
 
 const APART = 0.01; // of the time in common: what begins so far apart is one window to the eye

@@ -143,7 +143,7 @@ function analysed(s, rep) {
   if (!r) return h("p", { class: "quiet" }, "Reading the report …");
   return [h("p", { class: "headline" }, report.headline(r)), report.figures(r),
     picture && rep.pictureless && h("p", { class: "bad", role: "alert" }, "report.svg could not be loaded"),
-    picture && !rep.pictureless && h("img", { class: "picture", src: picture.url, alt: report.pictureText(r) }),
+    picture && !rep.pictureless && h("div", { class: "picturebox", tabindex: "0", role: "group", "aria-label": "The report's picture" }, h("img", { class: "picture", src: picture.url, alt: report.pictureText(r) })),
     report.findings(r, s.id), report.steps(r), report.servers(r), report.operators(r)];
 }
 
