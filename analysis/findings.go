@@ -9,26 +9,15 @@ import (
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
-// Shares of the span from which a finding is worth a sentence and from which a tenth of
-// the time could be gained.
-const (
-	noticeShare  = 0.02
-	warningShare = 0.10
-)
+// noticeShare is the share of the span from which a finding is worth a sentence.
+const noticeShare = 0.02
 
 // healthyBusy is the share of the span from which a device is busy enough for a full queue to
 // be no loss.
 const healthyBusy = 0.85
 
-func severityOf(part float64) Severity {
-	switch {
-	case part >= 0.5:
-		return Critical
-	case part >= warningShare:
-		return Warning
-	}
-	return Notice
-}
+// severityOf grades a loss of part of the span, which is a notice at least.
+func severityOf(part float64) Severity { return max(Notice, finding.SeverityOf(part)) }
 
 // findings turns the numbers of a report into sentences.
 func findings(fs []*frame, r *Report) []Finding {

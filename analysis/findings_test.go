@@ -15,7 +15,7 @@ func TestFindings(t *testing.T) {
 	m.launched(m.s7, "gemm", 0, 20, 25, 10)
 	m.launched(m.s7, "gemm", 95, 4, 100, 10) // 65 of 85 us idle, waiting for the host
 	m.slice(m.s20, trace.CatKernel, "ncclDevKernel_AllReduce", 102, 18, "")
-	m.tr.AddInstant(50_000, NameMemory, trace.CatCPUInstant, m.host,
+	m.tr.AddInstant(50_000, trace.NameMemory, trace.CatCPUInstant, m.host,
 		[]byte(`{"Device Type": 1, "Device Id": 0, "Bytes": 100, "Addr": 5, "Total Allocated": 900, "Total Reserved": 950}`))
 	got := All([]*trace.Trace{m.tr}, Options{}).Findings
 	texts := map[string]Finding{}

@@ -144,7 +144,7 @@ func TestMemory(t *testing.T) {
 	m.op("aten::mm", 0, 10)
 	m.op("aten::relu", 20, 10)
 	ev := func(at float64, bytes, addr, total string) {
-		m.tr.AddInstant(int64(at*1000), NameMemory, trace.CatCPUInstant, m.host,
+		m.tr.AddInstant(int64(at*1000), trace.NameMemory, trace.CatCPUInstant, m.host,
 			[]byte(`{"Device Type": 1, "Device Id": 0, "Bytes": `+bytes+`, "Addr": `+addr+`, "Total Allocated": `+total+
 				`, "Total Reserved": 4096}`))
 	}
@@ -170,7 +170,7 @@ func TestMemory(t *testing.T) {
 func TestMemoryWithoutTotals(t *testing.T) {
 	m := newMaker()
 	for i, b := range []string{"10", "-30", "50"} {
-		m.tr.AddInstant(int64(i), NameMemory, trace.CatCPUInstant, m.host,
+		m.tr.AddInstant(int64(i), trace.NameMemory, trace.CatCPUInstant, m.host,
 			[]byte(`{"Device Type": 0, "Device Id": -1, "Bytes": `+b+`}`))
 	}
 	d := Memory(m.tr, Options{}).Devices[0]

@@ -10,9 +10,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// NameMemory is the name of the instants by which the profiler records allocations.
-const NameMemory = "[memory]"
-
 // MemoryReport is what a rank's allocators did.
 type MemoryReport struct {
 	Rank    int            `json:"rank"`
@@ -98,7 +95,7 @@ func (f *frame) memory() MemoryReport {
 // lie in, and how many events were left out for their size.
 func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, left int) {
 	in := &f.tr.Instants
-	name, ok := f.tr.Strings.Lookup(NameMemory)
+	name, ok := f.tr.Strings.Lookup(trace.NameMemory)
 	if !ok {
 		return nil, nil, 0
 	}

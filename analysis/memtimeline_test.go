@@ -22,7 +22,7 @@ func (m *maker) mem(track trace.TrackID, at float64, typ, id, addr, bytes, total
 	if total >= 0 {
 		args += fmt.Sprintf(`, "Total Allocated": %d`, total)
 	}
-	m.tr.AddInstant(int64(at*1000), NameMemory, trace.CatCPUInstant, track, []byte(args+"}"))
+	m.tr.AddInstant(int64(at*1000), trace.NameMemory, trace.CatCPUInstant, track, []byte(args+"}"))
 }
 
 func (m *maker) region(name string, start, dur float64) {
@@ -215,8 +215,8 @@ func TestHeldMemoryOdd(t *testing.T) {
 	}
 	m := newMaker()
 	m.op("aten::mm", 0, 10)
-	m.tr.AddInstant(5, NameMemory, trace.CatCPUInstant, m.host, []byte(`{"Addr": 3}`))
-	m.tr.AddInstant(5, NameMemory, trace.CatCPUInstant, m.host, nil)
+	m.tr.AddInstant(5, trace.NameMemory, trace.CatCPUInstant, m.host, []byte(`{"Addr": 3}`))
+	m.tr.AddInstant(5, trace.NameMemory, trace.CatCPUInstant, m.host, nil)
 	if got := HeldMemory(m.tr, Options{}); len(got.Devices) != 0 {
 		t.Errorf("events without bytes made %+v", got.Devices)
 	}
@@ -418,7 +418,7 @@ func FuzzHeldMemory(f *testing.F) {
 			if raw[8]&1 == 0 {
 				at = int64(raw[9]) * 100
 			}
-			m.tr.AddInstant(at, NameMemory, trace.CatCPUInstant, m.host,
+			m.tr.AddInstant(at, trace.NameMemory, trace.CatCPUInstant, m.host,
 				fmt.Appendf(nil, `{"Device Id": %d, "Addr": %d, "Bytes": %d, "Total Allocated": %d}`,
 					raw[9]>>6, raw[9]&7, v>>(raw[8]>>2), v>>(raw[8]&63)))
 		}

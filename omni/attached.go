@@ -115,14 +115,10 @@ func (a *attached) close() {
 	}
 }
 
-// targetStage is the first stage of targets where processes may attach as well, whose stages
-// count from 0.
-const targetStage = 100
-
 // drive has the targets take part that no agent has.
 func (a *attached) drive(ctx context.Context, c *Config) (err error) {
 	a.log = c.Logger
-	seats := slices.DeleteFunc(server.Seats(c.Targets, a.control.pipeline, targetStage),
+	seats := slices.DeleteFunc(server.Seats(c.Targets, a.control.pipeline, server.TargetStage),
 		func(s server.Seat) bool { return s.Agent != "" })
 	if len(seats) == 0 {
 		return nil

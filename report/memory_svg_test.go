@@ -26,7 +26,7 @@ func heldTrace(before int64) *trace.Trace {
 		if device > 0 {
 			total += bytes
 		}
-		t.AddInstant(us*1000, analysis.NameMemory, trace.CatCPUInstant, host,
+		t.AddInstant(us*1000, trace.NameMemory, trace.CatCPUInstant, host,
 			fmt.Appendf(nil, `{"Device Type": %d, "Device Id": %d, "Addr": %d, "Bytes": %d, "Total Allocated": %d}`,
 				device, device-1, addr, bytes, max(total*device, bytes)))
 	}
@@ -107,7 +107,7 @@ func TestHeldMemorySVGOfAnything(t *testing.T) {
 		tr.AddSlice(trace.Slice{Start: 3, Dur: rapid.Int64Range(0, 1<<62).Draw(rt, "dur"), Name: trace.NamePrefill,
 			Cat: trace.CatUserAnnotation, Track: host})
 		for range rapid.IntRange(0, 20).Draw(rt, "events") {
-			tr.AddInstant(rapid.OneOf(rapid.Int64Range(0, 9), rapid.Int64()).Draw(rt, "at"), analysis.NameMemory,
+			tr.AddInstant(rapid.OneOf(rapid.Int64Range(0, 9), rapid.Int64()).Draw(rt, "at"), trace.NameMemory,
 				trace.CatCPUInstant, host, fmt.Appendf(nil,
 					`{"Addr": %d, "Bytes": %d, "Total Allocated": %d, "Device Id": %d}`,
 					rapid.IntRange(0, 3).Draw(rt, "addr"),

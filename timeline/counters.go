@@ -58,7 +58,7 @@ func seriesOf(t *trace.Trace) []series {
 		}
 		add(name, unit, c.Time[i], c.Value[i])
 	}
-	if id, ok := t.Strings.Lookup(analysis.NameMemory); ok {
+	if id, ok := t.Strings.Lookup(trace.NameMemory); ok {
 		for i, n := range t.Instants.Name {
 			if n != id {
 				continue

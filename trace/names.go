@@ -23,6 +23,8 @@ const (
 	// NameMemoryHeld is around the allocations by which a native rank says, when a
 	// recording begins, what it holds already.
 	NameMemoryHeld = "memory.held"
+	// NameMemory is the name of the instants by which profilers record allocations, as Kineto writes it.
+	NameMemory = "[memory]"
 )
 
 // HandoffOfStream is the name of a hand-off's flow whose ends are not when something was sent and when

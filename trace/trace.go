@@ -14,6 +14,9 @@ const NoArgs ArgsRef = 0
 // ArgsRef locates a slice's raw arguments; read them with Trace.Args.
 type ArgsRef uint64
 
+// LeastWallClock is the least time in ns that is taken for one since the Unix epoch: September 2001.
+const LeastWallClock = int64(1e18)
+
 // NoCorrelation is the correlation of a slice that has none.
 const NoCorrelation int64 = -1
 

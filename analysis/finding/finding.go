@@ -31,6 +31,19 @@ func (s Severity) MarshalText() ([]byte, error) { return severityNames.Marshal(s
 // UnmarshalText reads the severity's name.
 func (s *Severity) UnmarshalText(b []byte) error { return severityNames.Unmarshal(s, b) }
 
+// SeverityOf grades a finding by the part of the time, or of the data, that it is about.
+func SeverityOf(part float64) Severity {
+	switch {
+	case part >= 0.5:
+		return Critical
+	case part >= 0.1:
+		return Warning
+	case part >= 0.01:
+		return Notice
+	}
+	return Info
+}
+
 // NoSlice is the Slice of an Evidence that points at a span of time and not at one slice.
 const NoSlice = -1
 

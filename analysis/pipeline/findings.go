@@ -30,15 +30,13 @@ const (
 	loadedMin        = 0.5  // busy share from which a stage counts as loaded
 	otherShareMin    = 0.2  // of a rank's window with nothing recorded
 	queueShareMin    = 0.25 // of a request's time in the pipeline
-	warningShare     = 0.1  // analysis.Warning from this share of the window
 	uncertaintyMax   = 0.5  // clock error, of a hand-off's time: more and the number means little
 )
 
+// severityOf grades a loss of a share of the window. The thresholds above decide what is worth a
+// sentence, so it is a notice at least; it is never critical, because the report itself is right.
 func severityOf(share float64) analysis.Severity {
-	if share >= warningShare {
-		return analysis.Warning
-	}
-	return analysis.Notice
+	return min(analysis.Warning, max(analysis.Notice, finding.SeverityOf(share)))
 }
 
 // exclusive returns a category's time in a list.

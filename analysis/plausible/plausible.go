@@ -221,24 +221,11 @@ type extent struct {
 func (c *checker) doubt(k Kind, i int32, x extent, format string, args ...any) {
 	s := &c.v.Trace.Slices
 	f := finding.Finding{
-		Code: finding.Code(k.String()), Severity: severity(x.part), Text: fmt.Sprintf(format, args...),
+		Code: finding.Code(k.String()), Severity: finding.SeverityOf(x.part), Text: fmt.Sprintf(format, args...),
 		Number: x.number, Unit: x.unit, Doubt: true,
 		Evidence: finding.Evidence{Track: s.Track[i], Slice: int(i), StartNs: s.Start[i], EndNs: s.End(int(i))},
 	}
 	c.doubts = append(c.doubts, Doubt{k, f})
-}
-
-// severity returns the severity of a doubt about a part of the data that answers rest on.
-func severity(part float64) finding.Severity {
-	switch {
-	case part >= 0.5:
-		return finding.Critical
-	case part >= 0.1:
-		return finding.Warning
-	case part >= 0.01:
-		return finding.Notice
-	}
-	return finding.Info
 }
 
 // lane names a lane.

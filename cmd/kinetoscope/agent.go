@@ -68,7 +68,7 @@ func (c *agentCmd) seats() ([]httpdriver.Seat, error) {
 		return nil, err
 	}
 	if c.File == "" {
-		return httpdriver.Seats(list, c.Pipeline, targetStage), nil
+		return httpdriver.Seats(list, c.Pipeline, httpdriver.TargetStage), nil
 	}
 	if len(list) > 0 {
 		return nil, cli.Usage("--target and --targets: give one of them, for both number their stages")
@@ -83,7 +83,7 @@ func (c *agentCmd) seats() ([]httpdriver.Seat, error) {
 			return nil, err
 		}
 	}
-	seats := slices.DeleteFunc(httpdriver.Seats(p.Targets, c.Pipeline, targetStage),
+	seats := slices.DeleteFunc(httpdriver.Seats(p.Targets, c.Pipeline, httpdriver.TargetStage),
 		func(s httpdriver.Seat) bool { return s.Agent != name })
 	if len(seats) == 0 {
 		return nil, cli.Usage("%s: no target has agent: %s", c.File, name)

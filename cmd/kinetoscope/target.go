@@ -17,9 +17,6 @@ import (
 )
 
 const (
-	// targetStage is the first stage number of targets if processes attach as well, whose stages
-	// begin at 0.
-	targetStage = 100
 	// processStage is the first stage of Kineto's processes where a pipeline has stages of its own.
 	processStage = 50
 	// serverStop bounds the end of a capture of servers and their processes, which may write for
@@ -81,7 +78,7 @@ func (c *captureCmd) servers(e *cli.Env) (err error) {
 	}
 	first := 0
 	if c.Attach || c.Kineto || with != nil {
-		first = targetStage
+		first = httpdriver.TargetStage
 	}
 	processes := 0
 	if with != nil {

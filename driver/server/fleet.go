@@ -38,6 +38,10 @@ type Seat struct {
 	shared *shared
 }
 
+// TargetStage is the first stage of targets where processes may attach as well, whose stages count from
+// 0.
+const TargetStage = 100
+
 // Seats gives every target its place. Stages are numbered from first on, in the order in which
 // their names first occur; targets with the same stage name are replicas of that stage.
 func Seats(list []Target, pipeline string, first int) []Seat {

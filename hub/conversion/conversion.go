@@ -106,7 +106,7 @@ func (m missing) Write(name string, kind protocol.ArtifactKind, src io.Reader) (
 // hasMemory reports whether t holds allocations, from which a snapshot can be made.
 func hasMemory(t *trace.Trace) bool {
 	for _, n := range t.Instants.Name {
-		if t.String(n) == "[memory]" {
+		if t.String(n) == trace.NameMemory {
 			return true
 		}
 	}

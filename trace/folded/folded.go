@@ -22,9 +22,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/stacks"
 )
 
-// maxDepth bounds the frames of a line; deeper stacks lose the frames nearest the root.
-const maxDepth = 512
-
 var clean = strings.NewReplacer(" ", "_", ";", "_", "\t", "_", "\n", "_", "\r", "_")
 
 // Write writes the stacks of t's CPU tracks to w.
@@ -97,7 +94,7 @@ func (f *folder) lines() map[string]int64 {
 	var frames []string
 	var key []byte
 	for n, ns := range f.times {
-		frames = f.tree.Stack(frames[:0], n, maxDepth)
+		frames = f.tree.Stack(frames[:0], n, stacks.MaxFrames)
 		key = key[:0]
 		for k, frame := range slices.Backward(frames) {
 			key = append(key, clean.Replace(frame)...)

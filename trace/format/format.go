@@ -164,9 +164,6 @@ func Extensions() []string {
 	return slices.Compact(out)
 }
 
-// maxSpool bounds what Local writes to disk.
-const maxSpool = 16 << 30
-
 // Local returns the path of a file with the input's content, unpacked: the input itself or
 // a copy that done removes. It is for formats whose readers jump about in a file.
 func (in Input) Local() (path string, done func(), err error) {
@@ -188,9 +185,9 @@ func Spool(r io.Reader) (path string, done func(), err error) {
 		return "", nil, err
 	}
 	done = func() { os.Remove(f.Name()) }
-	n, err := io.Copy(f, io.LimitReader(r, maxSpool+1))
-	if err == nil && n > maxSpool {
-		err = fmt.Errorf("over %d GiB", maxSpool>>30)
+	n, err := io.Copy(f, io.LimitReader(r, unpack.MaxSpool+1))
+	if err == nil && n > unpack.MaxSpool {
+		err = fmt.Errorf("over %d GiB", unpack.MaxSpool>>30)
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr

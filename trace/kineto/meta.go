@@ -19,8 +19,6 @@ import (
 const (
 	// maxBase and maxWholeMicros together keep every time below 2^63 ns.
 	maxBase = int64(2e18)
-	// wallClock is the least time in ns that is taken for one since the epoch: 2001.
-	wallClock = int64(1e18)
 )
 
 func sortOpen(list []openBegin) {
@@ -171,7 +169,7 @@ func (m *merger) times() {
 		}
 	}
 	m.window()
-	t.Meta.WallClock = t.Meta.WindowStart >= wallClock
+	t.Meta.WallClock = t.Meta.WindowStart >= trace.LeastWallClock
 }
 
 // A ts of 0 means "no time" only if all other times are far after it. In a trace whose base or
@@ -198,7 +196,7 @@ func (m *merger) timeless() {
 	if zero == 0 || first <= 0 || first == math.MaxInt64 {
 		return
 	}
-	if epoch := m.t.Meta.BaseTimeNs > 0 || first >= wallClock; epoch && first < max(zeroGap, last-first) ||
+	if epoch := m.t.Meta.BaseTimeNs > 0 || first >= trace.LeastWallClock; epoch && first < max(zeroGap, last-first) ||
 		!epoch && first/farFromZero < last-first {
 		return
 	}

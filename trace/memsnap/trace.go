@@ -56,14 +56,11 @@ func (s *Snapshot) Trace() *trace.Trace {
 		}
 	}
 	first, _, ok := t.Extent()
-	t.Meta.WallClock = ok && first >= wallClock
+	t.Meta.WallClock = ok && first >= trace.LeastWallClock
 	t.Window()
 	t.Trim()
 	return t
 }
-
-// wallClock is the least time in ns that is taken for one since the epoch: 2001.
-const wallClock = int64(1e18)
 
 // deltas returns by how much an entry changes what is allocated and what is reserved.
 func (e *Entry) deltas() (allocated, reserved int64) {
@@ -112,7 +109,8 @@ func (s *Snapshot) device(t *trace.Trace, device int, entries []Entry) {
 			l := labelOf(labels, e.Frames)
 			t.AddSlice(trace.Slice{Start: last, Name: l.name, Cat: trace.CatCPUOp, Track: track,
 				Corr: trace.NoCorrelation, Args: l.args})
-			t.AddInstant(last, memoryInstant, trace.CatCPUInstant, track, memoryArgs(e, device, a, allocated, reserved))
+			args := memoryArgs(e, device, a, allocated, reserved)
+			t.AddInstant(last, trace.NameMemory, trace.CatCPUInstant, track, args)
 		case r != 0:
 			t.AddCounter(last, "reserved bytes", "reserved bytes", track, float64(reserved))
 		case e.Action != "free_requested":

@@ -11,9 +11,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// memoryInstant is the name of an allocator's instant, as Kineto writes it.
-const memoryInstant = "[memory]"
-
 // maxFrames bounds the frames of an entry; torch's snapshots hold full stacks, but
 // shared frames make even deep ones small.
 const maxFrames = 64
@@ -35,7 +32,7 @@ type Stats struct {
 
 // Has reports whether t has allocations to write.
 func Has(t *trace.Trace) bool {
-	id, ok := t.Strings.Lookup(memoryInstant)
+	id, ok := t.Strings.Lookup(trace.NameMemory)
 	return ok && slices.Contains(t.Instants.Name, id)
 }
 
@@ -95,7 +92,7 @@ func replay(t *trace.Trace) *snapshot {
 	in := &t.Instants
 	var rows []int32
 	for i := range in.Time {
-		if t.String(in.Name[i]) == memoryInstant {
+		if t.String(in.Name[i]) == trace.NameMemory {
 			rows = append(rows, int32(i))
 		}
 	}

@@ -7,9 +7,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// MemoryName is the name of an allocator's instant, as Kineto writes it.
-const MemoryName = "[memory]"
-
 // ArgPool is the pool of a memory instant; Kineto has no such argument.
 const ArgPool = "Pool"
 
@@ -51,7 +48,7 @@ func (b *builder) memoryEvents() {
 		b.args.int("Total Allocated", total)
 		b.args.int("Total Reserved", total) // pools keep nothing beyond what is allocated
 		b.args.text(ArgPool, b.t.String(m.pool))
-		b.t.AddInstant(m.at, MemoryName, trace.CatCPUInstant, m.track, b.args.done())
+		b.t.AddInstant(m.at, trace.NameMemory, trace.CatCPUInstant, m.track, b.args.done())
 		b.t.AddCounter(m.at, poolCounter, b.t.String(m.pool), m.track, float64(pools[m.pool]))
 	}
 	b.memory = nil

@@ -204,7 +204,7 @@ func (o *Ops) allocations() iter.Seq2[int32, allocation] {
 	return func(yield func(int32, allocation) bool) {
 		in := &o.t.Instants
 		for i, ns := range in.Time {
-			if o.t.String(in.Name[i]) != "[memory]" {
+			if o.t.String(in.Name[i]) != trace.NameMemory {
 				continue
 			}
 			bytes, ok := o.t.RefArgInt(in.Args[i], "Bytes")

@@ -70,9 +70,6 @@ const (
 	eventMemory
 )
 
-// memoryInstant is the name of the allocator's instants, as Kineto writes it.
-const memoryInstant = "[memory]"
-
 // AddRank declares the tracks of t and returns its events: one sequence a lane, each
 // in order of time. The sequences may be read once each, in any interleaving.
 func (p *Writer) AddRank(t *trace.Trace, o RankOptions) []iter.Seq[Event] {
@@ -130,7 +127,7 @@ func (r *rankTracks) layOut(pid int64) {
 }
 
 func (r *rankTracks) isMemory(i int32) bool {
-	return r.t.String(r.t.Instants.Name[i]) == memoryInstant
+	return r.t.String(r.t.Instants.Name[i]) == trace.NameMemory
 }
 
 // trackOrder returns the tracks as they appear below the process.

@@ -42,10 +42,6 @@ const (
 	values
 )
 
-// maxDepth bounds the frames of a sample; deeper stacks lose those nearest the root. It
-// is what folded stacks keep too.
-const maxDepth = 512
-
 // Write writes the ranks as one gzipped profile.
 func Write(w io.Writer, ranks []Rank) error {
 	b := builder{functions: map[function]*profile.Function{}, locations: map[string]*profile.Location{}}
@@ -142,7 +138,7 @@ func (b *builder) samples(r Rank, tree *stacks.Tree, sums map[stacks.Node]*[valu
 			continue
 		}
 		s := &profile.Sample{Value: v[:], Label: labels}
-		frames = tree.Stack(frames[:0], n, maxDepth)
+		frames = tree.Stack(frames[:0], n, stacks.MaxFrames)
 		for _, f := range frames {
 			s.Location = append(s.Location, b.location(f))
 		}

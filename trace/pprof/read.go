@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/stacks"
 	"github.com/kinetoscope/kinetoscope/trace/sums"
 )
 
@@ -153,8 +154,8 @@ func fromProfile(p *profile.Profile) (*trace.Trace, error) {
 	deep := 0
 	for _, s := range p.Sample {
 		frames := framesOf(s)
-		if len(frames) > maxDepth {
-			frames, deep = frames[:maxDepth], deep+1
+		if len(frames) > stacks.MaxFrames {
+			frames, deep = frames[:stacks.MaxFrames], deep+1
 		}
 		lane := "stacks"
 		if r := s.Label["rank"]; len(r) == 1 {

@@ -42,10 +42,6 @@ func (r *Rank) at(ns int64) int64 {
 	return r.Clock(ns)
 }
 
-// maxDepth bounds the frames of a sample; deeper stacks lose those nearest the root. It
-// is what folded stacks keep too.
-const maxDepth = 512
-
 // Write writes the ranks as one file with the given name.
 func Write(w io.Writer, name string, ranks []Rank) error {
 	o := writer{b: bufio.NewWriter(w), numbers: map[string]int{}, from: math.MaxInt64}
@@ -255,7 +251,7 @@ func (o *writer) device(r Rank, tree *stacks.Tree) {
 			o.text(",")
 		}
 		o.text("[")
-		frames = tree.Stack(frames[:0], n, maxDepth)
+		frames = tree.Stack(frames[:0], n, stacks.MaxFrames)
 		for j, f := range slices.Backward(frames) {
 			o.int(int64(o.number(f)))
 			if j > 0 {

@@ -20,6 +20,10 @@ import (
 // Unnamed is the frame of a slice whose name is empty.
 const Unnamed = "unnamed"
 
+// MaxFrames bounds the frames of a stack in a written file; deeper stacks lose the frames nearest the
+// root.
+const MaxFrames = 512
+
 // Node is a stack of a Tree. Root, the empty stack, is the caller of every outermost frame.
 type Node int32
 

@@ -145,7 +145,7 @@ func (b *Builder) frame(h *lane, n *Node, at int64, width size) {
 		a.Int("Device Type", 0)
 		a.Int("Device Id", -1)
 		a.Int("Bytes", n.AllocBytes)
-		b.t.AddInstant(at, "[memory]", trace.CatCPUInstant, h.track, a.Done())
+		b.t.AddInstant(at, trace.NameMemory, trace.CatCPUInstant, h.track, a.Done())
 	}
 	from := at
 	for i, c := range n.Children {

@@ -67,9 +67,9 @@ func Members(ctx context.Context, file *os.File, f func(Member) error) (damaged,
 	return tarMembers(ctx, u, in, f)
 }
 
-// maxSpool bounds a zip archive that is packed once more, and has to be unpacked on disk, for
-// its members are looked up from its end.
-const maxSpool = 16 << 30
+// MaxSpool bounds what is unpacked to disk for a reader that jumps about in a file: a zip archive that
+// is packed once more, or a database.
+const MaxSpool = 16 << 30
 
 func spooledZip(ctx context.Context, in io.Reader, f func(Member) error) (damaged, err error) {
 	tmp, err := os.CreateTemp("", "kinetoscope-*")
@@ -77,11 +77,11 @@ func spooledZip(ctx context.Context, in io.Reader, f func(Member) error) (damage
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, tmp.Close(), os.Remove(tmp.Name())) }()
-	switch n, err := io.Copy(tmp, io.LimitReader(in, maxSpool+1)); {
+	switch n, err := io.Copy(tmp, io.LimitReader(in, MaxSpool+1)); {
 	case err != nil:
 		return nil, err
-	case n > maxSpool:
-		return fmt.Errorf("a packed zip archive of over %d GiB: unpack it first", maxSpool>>30), nil
+	case n > MaxSpool:
+		return fmt.Errorf("a packed zip archive of over %d GiB: unpack it first", MaxSpool>>30), nil
 	}
 	return zipMembers(ctx, tmp, f)
 }

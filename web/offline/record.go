@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/web/view"
 )
 
@@ -242,14 +243,11 @@ func (r *recorder) timeline(tracks []string) error {
 	return nil
 }
 
-// maxPx is the widest answer that is asked for.
-const maxPx = 8192
-
 // level asks for the whole at a resolution, in parts; each answer stands behind its size and the
 // number of its first track.
 func (r *recorder) level(tracks []string, k int) (out []byte, merged bool, err error) {
 	parts, px := 1, basePx<<k
-	for px > maxPx {
+	for px > timeline.MaxPx {
 		parts, px = parts*2, px/2
 	}
 	span := max(1, (r.info.End+int64(parts)-1)/int64(parts))
