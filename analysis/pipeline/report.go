@@ -104,12 +104,12 @@ type Rank struct {
 // Metric is a quantity that a server told several times: a gauge as it was, a rate or a latency of
 // the time since the last sample.
 type Metric struct {
-	Name    string  `json:"name"` // with its unit: "TTFT p99 ms"
-	Samples int     `json:"samples"`
-	Min     float64 `json:"min"`
-	Mean    float64 `json:"mean"` // of the samples, each as much as any other
-	Max     float64 `json:"max"`
-	Last    float64 `json:"last"`
+	Name    string  `json:"name"`    // with its unit: "TTFT p99 ms"
+	Samples int     `json:"samples"` // how many there are in the window
+	Min     float64 `json:"min"`     // the least of them
+	Mean    float64 `json:"mean"`    // of the samples, each as much as any other
+	Max     float64 `json:"max"`     // the most of them
+	Last    float64 `json:"last"`    // the one at the end
 }
 
 // CategoryTime is a category's part of a window.
