@@ -103,9 +103,14 @@ func Abandoned(tmp string) (out []*Spool, err error) {
 }
 
 // Leave gives the spool up and returns the files that are left in it. Without any its directory
-// is removed.
+// is removed, with what empty directories a rank that was killed had made.
 func (s *Spool) Leave() (left []string, err error) {
-	left, err = filepath.Glob(filepath.Join(s.Path, "*", "*"))
+	err = filepath.WalkDir(s.Path, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && path != s.lock.Path() {
+			left = append(left, path)
+		}
+		return err
+	})
 	if err == nil && len(left) == 0 {
 		err = os.RemoveAll(s.Path)
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 )
 
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	if err := os.Mkdir(filepath.Join(s.Path, "session"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(s.Path, "session", "parts"), 0o700); err != nil {
 		panic(err)
 	}
 	if what != "" {
@@ -31,7 +32,8 @@ func TestMain(m *testing.M) {
 	if _, err := os.Stdout.WriteString(s.Path); err != nil {
 		panic(err)
 	}
-	select {}
+	_, _ = os.Stdin.Read(make([]byte, 1)) // nothing comes: until it is killed
+	runtime.KeepAlive(s)                  // one that nobody holds is given up
 }
 
 // spawn runs a process that holds a spool.
@@ -39,6 +41,9 @@ func spawn(t *testing.T, tmp, holds string) (dir string, kill func()) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), holdEnv+"="+holds, "TMPDIR="+tmp)
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +101,7 @@ func TestSpoolsOfKilledProcesses(t *testing.T) {
 	}
 	found, err := Abandoned(tmp)
 	if err != nil || len(found) != 1 || found[0].Path != full {
-		t.Fatalf("%+v, %v", found, err)
+		t.Fatalf("%d found beside %s, living %s, %v", len(found), full, living, err)
 	}
 	if again, err := Abandoned(tmp); err != nil || len(again) != 0 {
 		t.Errorf("held twice: %+v, %v", again, err)

@@ -13,7 +13,7 @@ _HOLDS = """
 import sys, time
 from kinetoscope import spool
 s = spool.make()
-(s.path / "session").mkdir()
+(s.path / "session" / "parts").mkdir(parents=True)
 if sys.argv[1]:
     (s.path / "session" / sys.argv[1]).write_text("x")
 print(s.path, flush=True)

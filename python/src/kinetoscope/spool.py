@@ -34,7 +34,7 @@ class Spool:
 
     def leave(self) -> list[Path]:
         """Give it up and return the files that are left in it. Without any its directory is removed."""
-        left = sorted(self.path.glob("*/*"))
+        left = sorted(f for f in self.path.rglob("*") if f.name != _LOCK and not f.is_dir())
         if not left:
             shutil.rmtree(self.path, ignore_errors=True)
         if self._lock >= 0:
