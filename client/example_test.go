@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"time"
 
@@ -36,9 +38,21 @@ func Example() {
 	}
 }
 
+// busyServer refuses every start as a server does that records already.
+func busyServer() *httptest.Server {
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusConflict)
+		fmt.Fprint(w, `{"error": {"message": "session 01JA is recording: stop it first", "type": "conflict_error",
+			"code": "session_running"}, "session": {"id": "01JA", "state": "recording"}}`)
+	}))
+}
+
 // A refusal says which field is wrong, which session is in the way, what to do.
 func ExampleError() {
-	c, err := client.New(client.Config{})
+	server := busyServer()
+	defer server.Close()
+	c, err := client.New(client.Config{URL: server.URL})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -46,6 +60,7 @@ func ExampleError() {
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Session != nil {
 		fmt.Println("session", e.Session.ID, "is", e.Session.State)
 	}
+	// Output: session 01JA is recording
 }
 
 // Brings the files of a server's last session home.
