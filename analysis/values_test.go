@@ -451,7 +451,7 @@ func TestMemoryValues(t *testing.T) {
 	m := newMaker()
 	m.op("aten::mm", 10, 10)
 	ev := func(at float64, args string) {
-		m.tr.AddInstant(int64(at*1000), NameMemory, trace.CatCPUInstant, m.host, []byte(args))
+		m.tr.AddInstant(int64(at*1000), trace.NameMemory, trace.CatCPUInstant, m.host, []byte(args))
 	}
 	ev(10, `{"Device Type": 1, "Device Id": 0, "Bytes": 100, "Addr": 1}`)  // at its begin: aten::mm's
 	ev(20, `{"Device Type": 1, "Device Id": 0, "Bytes": 40, "Addr": 2}`)   // at its end: aten::mm's too
