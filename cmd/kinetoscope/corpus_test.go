@@ -88,7 +88,12 @@ func TestCorpusBehindEveryDoor(t *testing.T) {
 				expectSays(t, verb(t, append(args, in)...), line, says)
 			}
 			merged := filepath.Join(dir, "merged.pftrace")
-			if a := verb(t, "merge", in, "-o", merged); a.code != cli.ExitOK {
+			a := verb(t, "merge", in, "-o", merged)
+			apart := strings.Contains(a.err, "do not belong on one timeline")
+			if c.Kind == "worlds" && a.code == cli.ExitUsage && apart {
+				return // windows far from each other show nothing at the same time
+			}
+			if a.code != cli.ExitOK {
 				t.Fatalf("merge: code %d, stderr %s", a.code, a.err)
 			}
 			got := tracesOf(t, verb(t, "report", merged, "--json"))
