@@ -161,6 +161,15 @@ func TestViewWithoutFiles(t *testing.T) {
 		t.Errorf("without a pipeline the page says %q", said)
 	}
 	p.shoot("runs-empty")
+	p.do(chromedp.Navigate(eval[string](p, `location.origin`) + "/view/01NOSUCHRUN"))
+	p.until(`document.querySelector("#state a")`)
+	if eval[bool](p, `["panel", "find", "views"].some((id) => document.getElementById(id).checkVisibility())`) {
+		t.Error("a run that is not there has something to search, fold or sum up")
+	}
+	p.shoot("view-missing")
+	p.quiet("404")
+	p.do(chromedp.Click(chromedp.CSS("#state a")))
+	p.until(`document.querySelector(".empty")`)
 	p.drop("their trace.json", theirTrace)
 	p.until(`location.pathname.startsWith("/view/")`)
 	p.until(settled)
@@ -184,8 +193,6 @@ func TestViewWithoutFiles(t *testing.T) {
 	p.until(settled)
 	p.do(chromedp.Navigate(eval[string](p, `location.origin`) + "/runs"))
 	p.until(`document.querySelector("#keep").textContent.includes("gone when this viewer ends")`)
-	p.do(chromedp.NavigateBack())
-	p.until(settled)
 	p.quiet()
 }
 

@@ -602,8 +602,9 @@ async function start() {
   try {
     v = await read();
   } catch (err) {
+    document.body.dataset.view = "none"; // nothing to search, fold or sum up
     return state(h("div", { class: "card" }, h("h2", {}, "This cannot be shown"), h("p", { class: "bad" }, err.message), err.hint && h("p", {}, err.hint),
-      h("p", { class: "quiet" }, "kinetoscope inspect FILE says what is in a file and what had to be repaired.")));
+      err.status === 404 ? h("p", {}, h("a", { href: "/" }, "What this server shows")) : h("p", { class: "quiet" }, "kinetoscope inspect FILE says what is in a file and what had to be repaired.")));
   }
   app.info = v;
   $("toruns").hidden = !v.runs;
