@@ -42,8 +42,9 @@ func realTiming() timing {
 }
 
 // maxUnanswered is how many questions in a row a server may leave unanswered before it counts as
-// lost: it does not answer while a step runs.
-const maxUnanswered = 5
+// lost, half a minute: it does not answer while a step runs, which takes many seconds on a host
+// that is short of processors while its profiler is on.
+const maxUnanswered = 15
 
 // refused is how many refused connections in a row show that a server has ended. A busy server
 // accepts connections and does not answer.
@@ -66,7 +67,8 @@ type Driver struct {
 	wg     sync.WaitGroup
 	rank   protocol.RankID
 	free   func(dir string) (int64, bool) // store.Free
-	shared *shared                        // starts and stops together with the drivers of other stages; nil: alone
+	stops  stops
+	shared *shared // starts and stops together with the drivers of other stages; nil: alone
 
 	mu    sync.Mutex
 	facts Facts  // of the last probe
@@ -151,8 +153,19 @@ func (d *Driver) Dir() string {
 	return d.dir
 }
 
-// Close gives up waiting for the server. A server that is still writing goes on.
+// Close tells the server to stop if it still records, and gives up waiting for it once the stop is
+// on its way. A server that is still writing goes on.
 func (d *Driver) Close() error {
+	d.mu.Lock()
+	last := d.last
+	d.mu.Unlock()
+	if last != nil {
+		last.quit()
+	}
+	if !d.stops.wait(lastStop) {
+		d.log.Warn("a profiler may still be on: the server did not take the stop", "target", d.to.String(),
+			"stop it with", "POST "+d.Facts().Stop)
+	}
 	d.cancel()
 	d.wg.Wait()
 	d.c.http.CloseIdleConnections()
@@ -288,7 +301,8 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	a, err := c.d.begin(ctx, c)
 	if err != nil {
 		// It is not known whether the start arrived, so the server is told to stop.
-		c.d.wg.Go(func() { c.undo() })
+		sent := c.d.stops.add()
+		c.d.wg.Go(func() { c.undo(sent) })
 		return driver.Began{}, fmt.Errorf("%s: POST %s: %w", c.d.to, c.round.facts.Start, plain(err))
 	}
 	if !a.ok() {
@@ -296,7 +310,8 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, c.d.e.refused(a))
 	}
 	if err := c.d.e.began(a); err != nil {
-		c.d.wg.Go(func() { c.undo() }) // other stages may have begun
+		sent := c.d.stops.add()
+		c.d.wg.Go(func() { c.undo(sent) }) // other stages may have begun
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, err)
 	}
 	c.at = time.Now()
@@ -316,11 +331,11 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 }
 
 // undo stops what a start without an answer may have begun.
-func (c *capture) undo() {
+func (c *capture) undo(sent func()) {
 	defer close(c.done)
 	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
 	defer cancel()
-	if _, err := c.d.finish(ctx, c); err != nil {
+	if _, err := c.d.finish(ctx, c, sent); err != nil {
 		c.d.log.Warn("a profiler may still be on", "target", c.d.to.String(), "err", err)
 	}
 	c.remove()
@@ -365,23 +380,22 @@ func (c *capture) watch() {
 func (c *capture) End(context.Context) (driver.Ended, error) {
 	e := driver.Ended{At: c.job.Now(), Note: c.d.e.lacks(c.job.Config)}
 	c.mu.Lock()
-	c.ended, c.until = true, time.Now()
+	c.until = time.Now()
 	c.mu.Unlock()
-	close(c.over)
+	c.quit()
 	c.metered.end()
-	c.d.wg.Go(c.write)
 	return e, nil
 }
 
-// write runs from the stop to the last file.
-func (c *capture) write() {
+// write runs from the stop to the last file. Sent is for Driver.finish.
+func (c *capture) write(sent func()) {
 	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
 	defer cancel()
 	answered := make(chan error, 1)
 	asked, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	c.d.wg.Go(func() {
-		a, err := c.d.finish(asked, c)
+		a, err := c.d.finish(asked, c, sent)
 		if cause := context.Cause(asked); err != nil && cause != nil {
 			err = cause
 		}
@@ -465,16 +479,25 @@ func (c *capture) Written() int64 {
 // Writing returns how far the server's files are.
 func (c *capture) Writing() protocol.Writing { return c.find().writing() }
 
+// quit tells the server to stop if nobody has.
+func (c *capture) quit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.began || c.ended {
+		return
+	}
+	c.ended = true
+	close(c.over)
+	sent := c.d.stops.add()
+	c.d.wg.Go(func() { c.write(sent) })
+}
+
 // Discard removes the session's files, at once or when they are written.
 func (c *capture) Discard() error {
+	c.quit()
 	c.mu.Lock()
 	c.dropped = true
 	wait := c.began
-	if wait && !c.ended { // the capture failed, and the server has not been told to stop
-		c.ended = true
-		close(c.over)
-		c.d.wg.Go(c.write)
-	}
 	select {
 	case <-c.done:
 		wait = false

@@ -405,6 +405,33 @@ func TestNoFilesOfTheWorkers(t *testing.T) {
 	}
 }
 
+// A driver that is closed while its server records, or right after its session was dropped, has told
+// the server to stop: nobody else will, and the server would record until its memory is full.
+func TestCloseStops(t *testing.T) {
+	for _, dropped := range []bool{false, true} {
+		u := openUnit(t, protocol.EngineSGLang, servertest.Quirks{Hangs: true}, nil)
+		q := request(nil)
+		if _, err := u.Arm(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		at := protocol.BeginRequest{Session: q.Session, AtNs: time.Now().UnixNano()}
+		if _, err := u.Start(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+		if dropped {
+			if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := u.d.Close(); err != nil {
+			t.Error(err)
+		}
+		waittest.Until(t, 20*time.Second, "no stop arrives", func() bool {
+			return slices.Contains(u.srv.Asked(), "POST /stop_profile")
+		})
+	}
+}
+
 // Files of earlier rounds, and those that a round overwrites, are told from new ones.
 func TestOldFilesAreNotTaken(t *testing.T) {
 	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Old: true}, nil)

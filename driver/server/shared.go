@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -23,18 +24,31 @@ type shared struct {
 const maxRounds = 8
 
 // sharedRound is one session on all stages.
-type sharedRound struct{ begin, end sharedCall }
+type sharedRound struct{ begin, end *sharedCall }
 
-// sharedCall is a call that is made once.
+// sharedCall is a call that one of several drivers makes for all.
 type sharedCall struct {
-	once sync.Once
-	a    answer
-	err  error
+	taken atomic.Bool
+	done  chan struct{} // closed when a and err are set
+	a     answer
+	err   error
 }
 
-// do makes the call, or waits for the answer to the call of another stage's driver.
-func (s *sharedCall) do(f func() (answer, error)) (answer, error) {
-	s.once.Do(func() { s.a, s.err = f() })
+func newSharedCall() *sharedCall { return &sharedCall{done: make(chan struct{})} }
+
+// take reports whether the call is the caller's to make, with make. Everybody else waits.
+func (s *sharedCall) take() bool { return s.taken.CompareAndSwap(false, true) }
+
+// make makes the call, for who took it.
+func (s *sharedCall) make(f func() (answer, error)) (answer, error) {
+	defer close(s.done)
+	s.a, s.err = f()
+	return s.a, s.err
+}
+
+// wait waits for the answer to the call of another stage's driver.
+func (s *sharedCall) wait() (answer, error) {
+	<-s.done
 	return s.a, s.err
 }
 
@@ -47,7 +61,7 @@ func (s *shared) round(session string) *sharedRound {
 			delete(s.rounds, s.order[0])
 			s.order = s.order[1:]
 		}
-		r = &sharedRound{}
+		r = &sharedRound{newSharedCall(), newSharedCall()}
 		s.rounds[session] = r
 		s.order = append(s.order, session)
 	}
@@ -59,19 +73,32 @@ func (d *Driver) begin(ctx context.Context, c *capture) (answer, error) {
 	f := func() (answer, error) {
 		return d.post(ctx, c.round.facts.Start, allowed(c.start.body, c.round.facts.Fields))
 	}
-	if d.shared != nil {
-		return d.shared.round(c.job.Session).begin.do(f)
+	if d.shared == nil {
+		return f()
 	}
-	return f()
+	call := d.shared.round(c.job.Session).begin
+	if call.take() {
+		return call.make(f)
+	}
+	return call.wait()
 }
 
-// finish stops it.
-func (d *Driver) finish(ctx context.Context, c *capture) (answer, error) {
-	f := func() (answer, error) { return d.post(ctx, c.round.facts.Stop, d.e.stop(c.round)) }
-	if d.shared != nil {
-		return d.shared.round(c.job.Session).end.do(f)
+// finish stops it. Sent, which the driver's stops gave out, is called once the request is on its
+// way or another stage's driver makes it.
+func (d *Driver) finish(ctx context.Context, c *capture, sent func()) (answer, error) {
+	defer sent()
+	f := func() (answer, error) {
+		return d.post(whenSent(ctx, sent), c.round.facts.Stop, d.e.stop(c.round))
 	}
-	return f()
+	if d.shared == nil {
+		return f()
+	}
+	call := d.shared.round(c.job.Session).end
+	if call.take() {
+		return call.make(f)
+	}
+	sent()
+	return call.wait()
 }
 
 func (d *Driver) post(ctx context.Context, path string, body map[string]any) (answer, error) {

@@ -24,8 +24,8 @@ import (
 const (
 	cornerEvents = 4000 // of the small trace
 	cornerTimes  = 5    // as many in the large one
-	cornerRatio  = 4    // of an ordinary trace's processor time
-	cornerGrowth = 9    // of the small trace's; 5 is linear, 25 quadratic
+	cornerRatio  = 6    // of an ordinary trace's processor time
+	cornerGrowth = 12   // of the small trace's; 5 is linear, 25 quadratic
 	cornerTries  = 4
 )
 
