@@ -28,6 +28,18 @@ type line struct {
 	cuts  int
 }
 
+// counts are what went over a line so far.
+type counts struct {
+	sent int64
+	cuts int
+}
+
+func (l *line) count() counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return counts{l.sent, l.cuts}
+}
+
 func (l *line) Dial(network, address string) (net.Conn, error) {
 	c, err := net.Dial(network, address)
 	if err != nil {
@@ -118,15 +130,15 @@ func TestUploadGoesOnAfterACut(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, sum := list[0], sha256.Sum256(data)
-	if a.Parts != parts || a.Size != int64(len(data)) || a.SHA256 != hex.EncodeToString(sum[:]) || l.cuts != 1 {
-		t.Fatalf("%+v after %d cuts", a, l.cuts)
+	if a.Parts != parts || a.Size != int64(len(data)) || a.SHA256 != hex.EncodeToString(sum[:]) || l.count().cuts != 1 {
+		t.Fatalf("%+v after %d cuts", a, l.count().cuts)
 	}
 	if u.sent.Load() != a.Size {
 		t.Errorf("it says that %d bytes are there of %d", u.sent.Load(), a.Size)
 	}
 	// Anew from the start it would be 25 parts.
-	if l.sent > 20*part {
-		t.Errorf("%d bytes were sent for %d", l.sent, a.Size)
+	if sent := l.count().sent; sent > 20*part {
+		t.Errorf("%d bytes were sent for %d", sent, a.Size)
 	}
 	h := sha256.New()
 	for i := range a.Parts {
@@ -142,11 +154,11 @@ func TestUploadGoesOnAfterACut(t *testing.T) {
 	if hex.EncodeToString(h.Sum(nil)) != a.SHA256 {
 		t.Error("the parts are not the file")
 	}
-	before := l.sent
+	before := l.count().sent
 	if _, err := (&uploading{part: part}).all(t.Context(), obs, "S", id, []File{f}); err != nil {
 		t.Fatal(err)
 	}
-	if again := l.sent - before; again > part/2 {
+	if again := l.count().sent - before; again > part/2 {
 		t.Errorf("%d bytes are sent of what is there", again)
 	}
 }
