@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/kinetoscope/kinetoscope/analysis/hta"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -65,7 +66,7 @@ func newCritGraph(f *frame, co CriticalOptions, w Window) *critGraph {
 	}
 	nodes := 0
 	for _, has := range g.hasNode {
-		nodes += 2 * b2i(has)
+		nodes += 2 * stat.One(has)
 	}
 	g.order, g.edges = make([]critNode, 0, nodes), make([]critEdge, 0, nodes+nodes/2)
 	return g

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -168,7 +169,7 @@ func (d *differ) side(which int, f *frame, steps []Window) {
 		if step < 0 {
 			continue
 		}
-		at := &of[s.Name[i]][b2i(device && !f.rules.NamesWithoutSide)]
+		at := &of[s.Name[i]][stat.One(device && !f.rules.NamesWithoutSide)]
 		if *at == nil {
 			*at = d.row(f, i, device)
 		}
@@ -350,7 +351,7 @@ func (d *differ) finish() TraceDiff {
 	}
 	slices.SortFunc(rows, func(a, b *diffRow) int {
 		return cmp.Or(cmp.Compare(math.Abs(b.DeltaNs), math.Abs(a.DeltaNs)), cmp.Compare(a.Name, b.Name),
-			cmp.Compare(b2i(a.Device), b2i(b.Device)))
+			cmp.Compare(stat.One(a.Device), stat.One(b.Device)))
 	})
 	p := make([]float64, len(rows))
 	for i, r := range rows {
@@ -361,13 +362,6 @@ func (d *differ) finish() TraceDiff {
 		out.Rows = append(out.Rows, rows[i].DiffRow)
 	}
 	return out
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 func (d *differ) compare(r *diffRow, basis Basis) {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 )
 
 func checkRows(f *frame, o oracle, m *mismatch) {
@@ -16,7 +18,7 @@ func checkRows(f *frame, o oracle, m *mismatch) {
 	_ = json.Unmarshal(o.Ranks, &ranks)
 	rows := 0
 	for _, k := range f.keep {
-		rows += b2i(k)
+		rows += stat.One(k)
 	}
 	for _, r := range ranks {
 		m.near("rows", float64(rows), r.Rows, 0)

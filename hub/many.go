@@ -31,17 +31,9 @@ func beyond(n int, each time.Duration) time.Duration {
 
 // forMany gives every answer of a session with n ranks the time that n need.
 func forMany(t session.Timeouts, n int) session.Timeouts {
-	for _, d := range []struct {
-		d   *time.Duration
-		def time.Duration
-	}{
-		{&t.Arm, session.DefaultArmTimeout}, {&t.Start, session.DefaultStartTimeout},
-		{&t.Stop, session.DefaultStopTimeout}, {&t.Collect, session.DefaultCollectTimeout},
-	} {
-		if *d.d <= 0 {
-			*d.d = d.def
-		}
-		*d.d += beyond(n, patienceEach)
+	t = t.WithDefaults()
+	for _, d := range []*time.Duration{&t.Arm, &t.Start, &t.Stop, &t.Collect} {
+		*d += beyond(n, patienceEach)
 	}
 	return t
 }

@@ -94,7 +94,7 @@ func New(id string, c Config, targets []Target) *Machine {
 	if c.MaxDuration <= 0 {
 		c.MaxDuration = protocol.DefaultMaxDuration
 	}
-	c.Timeouts.setDefaults()
+	c.Timeouts = c.Timeouts.WithDefaults()
 	m := &Machine{Snapshot{ID: id, Config: c, State: StateIdle}}
 	for _, t := range targets {
 		m.s.Ranks = append(m.s.Ranks, RankRecord{Target: t, Status: protocol.RankStatus{
@@ -105,7 +105,8 @@ func New(id string, c Config, targets []Target) *Machine {
 	return m
 }
 
-func (t *Timeouts) setDefaults() {
+// WithDefaults returns t with the defaults in place of what is 0 or less.
+func (t Timeouts) WithDefaults() Timeouts {
 	for _, f := range []struct {
 		d   *time.Duration
 		def time.Duration
@@ -117,11 +118,12 @@ func (t *Timeouts) setDefaults() {
 			*f.d = f.def
 		}
 	}
+	return t
 }
 
 // Restore returns the Machine that s was taken of. Feed it Resume.
 func Restore(s Snapshot) *Machine {
-	s.Config.Timeouts.setDefaults()
+	s.Config.Timeouts = s.Config.Timeouts.WithDefaults()
 	s.Ranks = slices.Clone(s.Ranks)
 	return &Machine{s}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -47,16 +48,9 @@ func (r *reader) guesses(found []Collective) []Guess {
 	}
 	slices.SortStableFunc(out, func(a, b Guess) int {
 		x, y := doubtful(s.Name[a.First]), doubtful(s.Name[b.First])
-		return cmp.Or(-cmp.Compare(btoi(x), btoi(y)), cmp.Compare(b.SumNs, a.SumNs))
+		return cmp.Or(-cmp.Compare(stat.One(x), stat.One(y)), cmp.Compare(b.SumNs, a.SumNs))
 	})
 	return out[:min(len(out), maxGuesses)]
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // maxGuessName bounds a name in a sentence, in bytes.

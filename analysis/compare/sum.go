@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -75,7 +76,7 @@ func SumOf(pairs []Pair) *Sum {
 	}
 	slices.SortFunc(list, func(x, y *summed) int {
 		return cmp.Or(cmp.Compare(math.Abs(y.DeltaNs), math.Abs(x.DeltaNs)), cmp.Compare(x.Name, y.Name),
-			cmp.Compare(b2i(x.Device), b2i(y.Device)))
+			cmp.Compare(stat.One(x.Device), stat.One(y.Device)))
 	})
 	for _, s := range list {
 		out.Diff.Rows, out.Rows = append(out.Diff.Rows, s.DiffRow), append(out.Rows, s.SumRow)
@@ -138,11 +139,4 @@ func changeOf(a, b int, perA, perB float64) analysis.Change {
 		return analysis.Decreased
 	}
 	return analysis.Unchanged
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -110,8 +110,8 @@ func (c *checker) devices() []clock {
 	sum := 0
 	each(func(d, _ int32, has bool) {
 		all[d]++
-		launched[d] += int32(b2i(has))
-		sum += 1 + b2i(has)
+		launched[d] += int32(stat.One(has))
+		sum += 1 + stat.One(has)
 	})
 	block := make([]int32, 0, sum)
 	room := func(n int32) []int32 {
@@ -229,7 +229,7 @@ func (k *clock) early() []int32 {
 func (k *clock) mostTight() bool {
 	rows, n := k.tight(), 0
 	for _, i := range rows {
-		n += b2i(k.c.lead(i) < -clockSlack)
+		n += stat.One(k.c.lead(i) < -clockSlack)
 	}
 	return n >= clockFew && 2*n > len(rows)
 }

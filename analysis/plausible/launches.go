@@ -61,9 +61,9 @@ func (c *checker) missingWork(all, missing []int32, linked func(int32) bool) {
 	for _, i := range all {
 		if isGraph := view.IsGraphLaunch(c.v.Name(i)); isGraph {
 			graphs++
-			graphsMissing += b2i(!linked(i))
+			graphsMissing += stat.One(!linked(i))
 		}
-		deviceWork += b2i(linked(i))
+		deviceWork += stat.One(linked(i))
 	}
 	part := max(stat.Ratio(int64(len(missing)), int64(len(all))), stat.Ratio(int64(graphsMissing), int64(graphs)))
 	if part < missingShare {
@@ -96,7 +96,7 @@ func (c *checker) whereMissing(all []int32, linked func(int32) bool) string {
 	}
 	middle := 0
 	for _, i := range all[first : last+1] {
-		middle += b2i(!linked(i))
+		middle += stat.One(!linked(i))
 	}
 	var where []string
 	if head > 0 {
@@ -110,11 +110,4 @@ func (c *checker) whereMissing(all []int32, linked func(int32) bool) string {
 			fmt.Sprintf("%d at the end (activity buffers overflowed, or the window ended before the work)", tail))
 	}
 	return strings.Join(where, ", ")
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

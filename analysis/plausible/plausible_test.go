@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
@@ -252,7 +253,7 @@ func TestMissingWork(t *testing.T) {
 					}
 					n := 0
 					for k := range 20 {
-						n += b2i(c.lost(k))
+						n += stat.One(c.lost(k))
 					}
 					if d.Severity != c.graded || len(got.Missing) != n {
 						t.Errorf("%s, %d missing; want %s, %d", d.Severity, len(got.Missing), c.graded, n)

@@ -36,11 +36,11 @@ type sharedCall struct {
 
 func newSharedCall() *sharedCall { return &sharedCall{done: make(chan struct{})} }
 
-// take reports whether the call is the caller's to make, with make. Everybody else waits.
+// take reports whether the call is the caller's to make, with run. Everybody else waits.
 func (s *sharedCall) take() bool { return s.taken.CompareAndSwap(false, true) }
 
-// make makes the call, for who took it.
-func (s *sharedCall) make(f func() (answer, error)) (answer, error) {
+// run makes the call, for who took it.
+func (s *sharedCall) run(f func() (answer, error)) (answer, error) {
 	defer close(s.done)
 	s.a, s.err = f()
 	return s.a, s.err
@@ -78,7 +78,7 @@ func (d *Driver) begin(ctx context.Context, c *capture) (answer, error) {
 	}
 	call := d.shared.round(c.job.Session).begin
 	if call.take() {
-		return call.make(f)
+		return call.run(f)
 	}
 	return call.wait()
 }
@@ -95,7 +95,7 @@ func (d *Driver) finish(ctx context.Context, c *capture, sent func()) (answer, e
 	}
 	call := d.shared.round(c.job.Session).end
 	if call.take() {
-		return call.make(f)
+		return call.run(f)
 	}
 	sent()
 	return call.wait()

@@ -74,8 +74,9 @@ func (u *uploading) all(ctx context.Context, obs jetstream.ObjectStore, session 
 	files []File) ([]protocol.Artifact, error) {
 	var out []protocol.Artifact
 	for _, f := range files {
+		object := session + "/" + id.Key() + "/" + f.Name
 		if st, err := os.Stat(f.Path); err == nil && u.part > 0 && st.Size() > u.part {
-			a, err := u.inParts(ctx, obs, session+"/"+id.Key()+"/"+f.Name, f)
+			a, err := u.inParts(ctx, obs, object, f)
 			if err != nil {
 				return nil, fmt.Errorf("upload %s: %w", f.Path, err)
 			}
@@ -86,7 +87,7 @@ func (u *uploading) all(ctx context.Context, obs jetstream.ObjectStore, session 
 		before := u.sent.Load()
 		err := link.Retry(ctx, func() (err error) {
 			u.sent.Store(before)
-			a, err = u.one(ctx, obs, session+"/"+id.Key()+"/"+f.Name, f)
+			a, err = u.one(ctx, obs, object, f)
 			return err
 		})
 		if err != nil {

@@ -13,12 +13,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 # How long one attempt waits for a hub, and how long the next one is put off.
 _ATTEMPT_S = 30.0
 _AGAIN_S = 10.0
+# The requests of a step that its label names: a large batch has hundreds.
+MAX_NAMED = 64
 
 
 def wanted() -> bool:
@@ -76,3 +79,32 @@ class Worker:
         """One step has ended."""
         self._steps += 1
         self.attached.step()
+
+
+def run_step(
+    owner: Any, text: Callable[[Any], tuple[str, str]], work: Any, fallback: str, run: Callable[[], Any]
+) -> Any:
+    """Run one step of the engine's object that join was called with; until that is a rank, only run it.
+
+    Text tells the label of the step's work and the ids of its requests. A release that words its work
+    differently has the label fallback.
+    """
+    rank = owner.__dict__.get("_kinetoscope_rank")
+    if rank is None or rank.attached is None:
+        return run()
+    try:
+        name, requests = text(work)
+    except AttributeError:
+        name, requests = fallback, ""
+    with rank.region(name, requests):
+        result = run()
+    rank.step()
+    return result
+
+
+def join(owner: Any, engine: str, what: str, place: Callable[[], tuple[int, int, int]]) -> None:
+    """Have what owner is, as messages call it, join at its place: rank, replica, ranks of a replica."""
+    try:
+        owner._kinetoscope_rank = Worker(engine, place())
+    except Exception:  # whatever a release has changed, the server goes on
+        logging.getLogger(f"kinetoscope.{engine}").exception("this %s does not join", what)

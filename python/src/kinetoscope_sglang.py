@@ -18,8 +18,6 @@ import kinetoscope_join
 log = logging.getLogger("kinetoscope.sglang")
 
 _SCHEDULER = "sglang.srt.managers.scheduler.Scheduler"
-# The requests of a step that its label names: a large batch has hundreds.
-_MAX_NAMED = 64
 
 
 def register() -> None:
@@ -36,10 +34,7 @@ def register() -> None:
 
 
 def _joined(result: Any, scheduler: Any, *_args: Any, **_kwargs: Any) -> Any:
-    try:
-        scheduler._kinetoscope_rank = kinetoscope_join.Worker("sglang", place())
-    except Exception:  # whatever a release has changed, the server goes on
-        log.exception("this scheduler does not join")
+    kinetoscope_join.join(scheduler, "sglang", "scheduler", place)
     return result
 
 
@@ -62,18 +57,10 @@ def text(batch: Any) -> tuple[str, str]:
     label = f"step[{mode.name} bs={len(batch.reqs)}"
     if mode.name in ("EXTEND", "MIXED"):
         label += f" toks={batch.extend_num_tokens or 0}"
-    return label + "]", ",".join(str(r.rid) for r in batch.reqs[:_MAX_NAMED])
+    return label + "]", ",".join(str(r.rid) for r in batch.reqs[: kinetoscope_join.MAX_NAMED])
 
 
 def _as_step(run_batch: Callable[..., Any], scheduler: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
-    rank = scheduler.__dict__.get("_kinetoscope_rank")
-    if rank is None or rank.attached is None:
-        return run_batch(scheduler, batch, *args, **kwargs)
-    try:
-        name, requests = text(batch)
-    except AttributeError:  # a release that words its batches differently
-        name, requests = "run_batch", ""
-    with rank.region(name, requests):
-        result = run_batch(scheduler, batch, *args, **kwargs)
-    rank.step()
-    return result
+    return kinetoscope_join.run_step(
+        scheduler, text, batch, "run_batch", lambda: run_batch(scheduler, batch, *args, **kwargs)
+    )

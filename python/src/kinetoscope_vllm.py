@@ -19,9 +19,6 @@ import kinetoscope_join
 
 log = logging.getLogger("kinetoscope.vllm")
 
-# The requests of a step that its label names: a large batch has hundreds.
-_MAX_NAMED = 64
-
 
 def register() -> None:
     """Have the workers of this process join, if the environment says where."""
@@ -43,10 +40,7 @@ def _then_join(init_device: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(init_device)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = init_device(self, *args, **kwargs)
-        try:
-            self._kinetoscope_rank = kinetoscope_join.Worker("vllm", place(self.worker))
-        except Exception:  # whatever a release has changed, the server goes on
-            log.exception("this worker does not join")
+        kinetoscope_join.join(self, "vllm", "worker", lambda: place(self.worker))
         return result
 
     return wrapped
@@ -55,17 +49,13 @@ def _then_join(init_device: Callable[..., Any]) -> Callable[..., Any]:
 def _as_step(execute_model: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(execute_model)
     def wrapped(self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
-        rank = self.__dict__.get("_kinetoscope_rank")
-        if rank is None or rank.attached is None:
-            return execute_model(self, scheduler_output, *args, **kwargs)
-        try:
-            name, requests = text(scheduler_output)
-        except AttributeError:  # a release that words its schedule differently
-            name, requests = "execute_model", ""
-        with rank.region(name, requests):
-            result = execute_model(self, scheduler_output, *args, **kwargs)
-        rank.step()
-        return result
+        return kinetoscope_join.run_step(
+            self,
+            text,
+            scheduler_output,
+            "execute_model",
+            lambda: execute_model(self, scheduler_output, *args, **kwargs),
+        )
 
     return wrapped
 
@@ -87,5 +77,5 @@ def text(scheduler_output: Any) -> tuple[str, str]:
             context.add(req_id)
     ctx = sum(n for r, n in tokens.items() if r in context)
     gen = sum(tokens.values()) - ctx
-    named = ",".join(list(tokens)[:_MAX_NAMED])
+    named = ",".join(list(tokens)[: kinetoscope_join.MAX_NAMED])
     return f"execute_context_{len(context)}({ctx})_generation_{len(tokens) - len(context)}({gen})", named

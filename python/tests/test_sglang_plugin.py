@@ -9,23 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes import Attached, Now
 
 import kinetoscope_sglang
-
-
-class Attached:
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def step(self) -> None:
-        self.steps += 1
-
-
-class Now:
-    """A thread that runs when it is started."""
-
-    def __init__(self, target: Any, **_: Any) -> None:
-        self.start = target
 
 
 @pytest.fixture

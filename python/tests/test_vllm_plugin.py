@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 import pytest
+from fakes import Attached, Now
 
 import kinetoscope_vllm
 
@@ -27,14 +28,6 @@ class Wrapper:
 
     def execute_model(self, scheduler_output: Any) -> str:
         return f"ran {scheduler_output.total}"
-
-
-class Attached:
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def step(self) -> None:
-        self.steps += 1
 
 
 @pytest.fixture
@@ -95,13 +88,6 @@ def test_a_worker_joins_with_its_place_and_its_steps(
     assert (got["rank"], got["replica"], got["world_size"]) == (3, 1, 4)
     assert got["nats"] == "nats://hub:4222"
     assert not got["config"].torch_profiler_with_stack
-
-
-class Now:
-    """A thread that runs when it is started."""
-
-    def __init__(self, target: Any, **_: Any) -> None:
-        self.start = target
 
 
 def test_a_hub_that_is_not_there_does_not_stop_the_server(

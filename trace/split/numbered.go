@@ -15,6 +15,10 @@ type processes struct {
 	hosts   []int64 // with operators or launches of their own, in order
 	devices []int64 // with work, in order
 	off     map[int64]int64
+	// What launched and fits have found, which several ways of parting ask for.
+	calls  map[int64][]call
+	fit    map[[2]int64]pair
+	joined bool
 }
 
 // numbered parts the tracks of a file in which several processes did what only a rank's
@@ -210,6 +214,9 @@ func (p *processes) own() map[int64]bool {
 
 // launched are the last launches of each host by correlation.
 func (p *processes) launched() map[int64][]call {
+	if p.calls != nil {
+		return p.calls
+	}
 	s := &p.t.Slices
 	own := p.own()
 	launched := map[int64][]call{}
@@ -228,6 +235,7 @@ func (p *processes) launched() map[int64][]call {
 		calls[at].at = s.Start[i]
 		launched[s.Corr[i]] = calls
 	}
+	p.calls = launched
 	return launched
 }
 
@@ -235,6 +243,9 @@ func (p *processes) launched() map[int64][]call {
 // stand together in the file, so that neighbours mean something; a merge that sorted all rows by
 // time destroys that.
 func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
+	if p.fit != nil {
+		return p.fit, p.joined
+	}
 	s := &p.t.Slices
 	own := p.own()
 	launched := p.launched()
@@ -269,7 +280,8 @@ func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 			}
 		}
 	}
-	return fit, switches < 2*len(p.hosts)
+	p.fit, p.joined = fit, switches < 2*len(p.hosts)
+	return p.fit, p.joined
 }
 
 // inFileOrder returns the slices in the order of their events.

@@ -38,9 +38,12 @@ type paired struct {
 	all  int             // how many pairs there are
 }
 
-// pairs compares each trace of a side with its counterpart, all by one way: by their steps if
-// every pair has some, else whole. The result is kept.
-func (a *API) pairs(s [2]*compareSide) (*paired, error) {
+// pairs compares each trace of a side that r names with its counterpart, all by one way: by their
+// steps if every pair has some, else whole. The result is kept.
+func (a *API) pairs(r *http.Request) (s [2]*compareSide, _ *paired, err error) {
+	if s, err = a.sides(r); err != nil {
+		return s, nil, err
+	}
 	v, err := a.memo.get(memoKey(s, "pairs"), func() (any, error) {
 		of, _, _ := timeline.Pairs(s[0].tl, s[1].tl)
 		p := &paired{of: of[:min(len(of), maxSummed)], all: len(of)}
@@ -64,18 +67,14 @@ func (a *API) pairs(s [2]*compareSide) (*paired, error) {
 		return p, nil
 	})
 	if err != nil {
-		return nil, err
+		return s, nil, err
 	}
-	return v.(*paired), nil
+	return s, v.(*paired), nil
 }
 
 // compareAll adds up what changed in all pairs of traces.
 func (a *API) compareAll(w http.ResponseWriter, r *http.Request) error {
-	s, err := a.sides(r)
-	if err != nil {
-		return err
-	}
-	p, err := a.pairs(s)
+	_, p, err := a.pairs(r)
 	if err != nil {
 		return err
 	}
@@ -89,11 +88,7 @@ func (a *API) compareAll(w http.ResponseWriter, r *http.Request) error {
 
 // compareAllFlames adds up the flame graphs of all pairs of traces; the result is kept.
 func (a *API) compareAllFlames(w http.ResponseWriter, r *http.Request, device bool) error {
-	s, err := a.sides(r)
-	if err != nil {
-		return err
-	}
-	p, err := a.pairs(s)
+	s, p, err := a.pairs(r)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Package stat has the arithmetic of the analyses of steps and pipelines: ratios whose denominator
-// may be zero, means and quantiles.
+// may be zero, means, quantiles and counts.
 package stat
 
 // Ratio returns a divided by b, 0 unless b is positive. For bytes and nanoseconds it is GB/s.
@@ -8,6 +8,14 @@ func Ratio(a, b int64) float64 {
 		return 0
 	}
 	return float64(a) / float64(b)
+}
+
+// One is 1 if b, else 0: to count what holds, and to order by it.
+func One(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Mean returns the mean of v, 0 if v is empty.
