@@ -67,7 +67,8 @@ func (p *processes) byRows() *groups {
 }
 
 // owners says for each row of a device which of the hosts launched it, by its place among these;
-// -1 for rows of hosts. ok is false if that is not known of enough rows, or all are of one host.
+// -1 for rows of hosts. ok is false if that is not known of enough rows, or all are of one host. The
+// rows of which it is not known, one in twenty at most, go to the first host: nothing counts them.
 func (p *processes) owners() (host []int, ok bool) {
 	t := p.t
 	s := &t.Slices
