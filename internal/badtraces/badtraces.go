@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 	"github.com/ulikunitz/xz"
 )
 
@@ -157,6 +158,15 @@ func XZ(s string) string {
 	if err != nil {
 		panic(err) // without options it does not fail
 	}
+	w.Write([]byte(s))
+	w.Close()
+	return b.String()
+}
+
+// LZ4 packs a text.
+func LZ4(s string) string {
+	var b bytes.Buffer
+	w := lz4.NewWriter(&b)
 	w.Write([]byte(s))
 	w.Close()
 	return b.String()

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -60,16 +59,18 @@ func FromPath(path string) Hints {
 	}
 	if len(names) > 0 {
 		h.file(names[0])
+		h.dirs(names[1:])
 		h.Capture = captureOf(names)
 	}
 	return h
 }
 
-// segments returns the file's name and those of its directories, the nearest first.
-// What torch_npu puts between its directory and the file says nothing.
+// segments returns the file's name and those of its directories, the nearest first, whichever way
+// their separators lean: archives keep those of the system that packed them. What torch_npu puts
+// between its directory and the file says nothing.
 func segments(path string) []string {
 	var out []string
-	for p := filepath.ToSlash(path); len(out) <= dirLevels; {
+	for p := strings.ReplaceAll(path, `\`, "/"); len(out) <= dirLevels; {
 		p = strings.TrimRight(p, "/")
 		k := strings.LastIndexByte(p, '/')
 		switch name := p[k+1:]; name {
@@ -88,9 +89,10 @@ func segments(path string) []string {
 // The patterns of numbers in names. A word counts only where it begins: "local_rank3"
 // is not a rank of the job, "page1" no stage.
 var (
-	rankPattern   = regexp.MustCompile(`(?i)(?:^|[^a-z])(local[-_. ]?)?rank[-_. =]?[\[(]?(\d{1,6})(?:[^\d]|$)`)
+	rankPattern   = regexp.MustCompile(`(?i)(?:^|[^a-z])(local[-_. ]?)?rank[-_. =:]?[\[(]?(\d{1,6})(?:[^\d]|$)`)
 	workerPattern = regexp.MustCompile(
 		`(?i)(?:^|[^a-z])(?:worker|gpu|device|card|process|proc)[-_]?[\[(]?(\d{1,5})(?:[^\d]|$)`)
+	workerDir      = regexp.MustCompile(`(?i)^(?:worker|gpu|npu|device|card|process|proc)[-_]?\[?(\d{1,5})\]?$`)
 	stagePattern   = regexp.MustCompile(`(?i)(?:^|[^a-z])stage[-_. ]?(\d{1,4})(?:[^\d]|$)`)
 	replicaPattern = regexp.MustCompile(`(?i)(?:^|[^a-z])(?:replica|instance|engine)[-_. ]?(\d{1,4})(?:[^\d]|$)`)
 	nodePattern    = regexp.MustCompile(`(?i)^(?:node|host|machine)[-_]?[a-z0-9][-.a-z0-9]*$`)
@@ -98,14 +100,17 @@ var (
 		`(?i)(?:^|[-_.\[( ])(tp|pp|dp|ep|dcp|pcp|cp|sp|moe_ep|attn_tp|attn_dp)[-_]?(\d{1,5})(?:[^\d]|$)`)
 	phasePattern = regexp.MustCompile(
 		`(?:^|[-_.])(EXTEND|DECODE|PREFILL|MIXED|IDLE|TARGET_VERIFY|DRAFT_EXTEND|DLLM_EXTEND)(?:[-_.]|$)`)
+	// What vLLM and SGLang record while they capture graphs.
+	capturePattern = regexp.MustCompile(`(?i)^(?:capture_traces$|(?:cuda_|hip_|npu_)?graph_capture)`)
 	// SGLang's second profiler writes phases in small letters behind the places.
 	phaseBehind = regexp.MustCompile(`(?i)-tp-\d+(?:-(?:dp|pp|ep)-\d+)*-(extend|decode|prefill|mixed)(?:[-.]|$)`)
 	// vLLM-Omni has a directory a rank, named by the rank in its stage, and files in it that are
 	// named by the rank on its host.
-	rankDir   = regexp.MustCompile(`(?:^|_)(?:stage_?\d+|diffusion)_rank_?(\d{1,6})(?:_|$)`)
-	localFile = regexp.MustCompile(`^trace_rank\d+\.json`)
+	rankDir = regexp.MustCompile(
+		`(?i)(?:^|_)(?:stage_?\d+(?:_[a-z]+)?(?:_replica_?\d+)?|diffusion)_rank_?(\d{1,6})(?:_|$)`)
+	localFile = regexp.MustCompile(`(?i)^trace_rank\d+\.json`)
 	// A stage of SGLang-Omni stands between the run and the process.
-	omniStage = regexp.MustCompile(`^(.+)_pid\d+_rank\d+\.`)
+	omniStage = regexp.MustCompile(`^(.+)[-_]pid\d+_rank\d+\.`)
 	// What a worker of a server does that parts prefill from decode, and which of them it is: at a
 	// name's beginning, with a word for a worker behind it, or at the end of a directory's name.
 	workerRoles = []*regexp.Regexp{
@@ -152,7 +157,7 @@ func (h *Hints) segment(name string, from trace.From) {
 			h.Phase, h.Learnt[trace.FieldPhase] = strings.ToLower(f[1]), from
 		} else if f := phaseBehind.FindStringSubmatch(name); f != nil {
 			h.Phase, h.Learnt[trace.FieldPhase] = strings.ToLower(f[1]), from
-		} else if strings.HasPrefix(strings.ToLower(name), "graph_capture") {
+		} else if capturePattern.MatchString(name) {
 			h.Phase, h.Learnt[trace.FieldPhase] = "graph capture", from
 		}
 	}
@@ -213,25 +218,37 @@ func (h *Hints) stage(name string, from trace.From) {
 		}
 	}
 	lower := strings.ToLower(name)
+	if f := omniStage.FindStringSubmatch(lower); f != nil && from == trace.FromFile {
+		if text := omniText(f[1]); text != "" {
+			h.Stage, h.Learnt[trace.FieldStage] = text, from
+		}
+		return
+	}
 	for _, s := range stageNames {
-		if from == trace.FromDir && word(lower, s) || h.Rank >= 0 && token(lower, s) {
+		if from == trace.FromDir && word(lower, s) || h.Rank >= 0 && token(lower, s) >= 0 {
 			h.Stage, h.Learnt[trace.FieldStage] = s, from
 			return
 		}
 	}
-	if f := omniStage.FindStringSubmatch(name); f != nil && from == trace.FromFile {
-		h.Stage, h.Learnt[trace.FieldStage] = lastWords(f[1]), from
-	}
 }
 
-// lastWords are the words at the end of a name, behind a run's number: "vision_adapter" of
-// "r20270101_vision_adapter". Of a run without a number the last word is the stage's.
-func lastWords(name string) string {
-	words := strings.Split(name, "_")
-	for i := len(words) - 1; i >= 0; i-- {
-		if strings.ContainsAny(words[i], "0123456789") && i < len(words)-1 {
+// omniText is the stage behind a run's id: "talker_ar" of "bench_talker_ar". It begins with a stage that
+// is known by name, else behind the last word with a number; of a run without one it is the last word.
+// "" if there is but one word, which is the run's.
+func omniText(name string) string {
+	for _, s := range stageNames {
+		if at := token(name, s); at >= 0 {
+			return strings.ReplaceAll(name[at:], "-", "_")
+		}
+	}
+	words := tokens.Split(name, -1)
+	for i := len(words) - 2; i >= 0; i-- {
+		if strings.ContainsAny(words[i], "0123456789") {
 			return strings.Join(words[i+1:], "_")
 		}
+	}
+	if len(words) < 2 {
+		return ""
 	}
 	return words[len(words)-1]
 }
@@ -244,33 +261,46 @@ func word(name, w string) bool {
 	return ok && (rest == "" || !letter(rest[0]))
 }
 
-// token reports whether w stands in name between separators: SGLang-Omni's files are named
-// <run>_<stage>_pid<pid>_rank<rank>.
-func token(name, w string) bool {
-	for rest := name; ; {
-		before, after, ok := strings.Cut(rest, w)
-		if !ok {
-			return false
+// token returns where w stands in name between separators, -1 if nowhere: SGLang-Omni's files are
+// named <run>_<stage>_pid<pid>_rank<rank>.
+func token(name, w string) int {
+	for from := 0; ; from++ {
+		k := strings.Index(name[from:], w)
+		if k < 0 {
+			return -1
 		}
-		if (before == "" || !letter(before[len(before)-1])) && word(w+after, w) {
-			return true
+		from += k
+		if (from == 0 || !letter(name[from-1])) && word(name[from:], w) {
+			return from
 		}
-		rest = after
 	}
 }
 
 func letter(b byte) bool { return b >= 'a' && b <= 'z' || b >= '0' && b <= '9' }
 
 var (
-	stageStop = regexp.MustCompile(`(?i)^(?:\d+|[0-9a-f]*\d[0-9a-f]{5,}|[0-9a-z]*\d[0-9a-z]{15,}|(?:rank|replica|tp|pp|dp|ep|worker|part|local|trace|ascend|pt|json|gz|zst|rec|ksrec)\d*)$`)
+	stageStop = regexp.MustCompile(`(?i)^(?:\d+|[0-9a-f]*\d[0-9a-f]{5,}|[0-9a-z]*\d[0-9a-z]{15,}|(?:worker|part|local|trace|ascend|pt|json|gz|zst|bz2|xz|lz4|rec|ksrec)\d*)$`)
+	// stageSkip are words behind a stage's number that say something else of the trace.
+	stageSkip = regexp.MustCompile(`(?i)^(?:rank|replica|instance|engine|tp|pp|dp|ep|dcp|pcp|cp|sp)(\d*)$`)
 	tokens    = regexp.MustCompile(`[-_.\[\]]+`)
 )
 
-// stageText returns the words after a stage's number up to an id, a rank or a suffix.
+// stageText returns the words after a stage's number up to an id or a suffix, without ranks and
+// replicas between them. Types of stages are written in small letters.
 func stageText(rest string) string {
 	var words []string
+	skip := false
 	for i, w := range tokens.Split(strings.TrimLeft(rest, "-_. "), -1) {
 		if w == "" && i == 0 {
+			continue
+		}
+		_, err := strconv.Atoi(w)
+		if skip && err == nil {
+			skip = false
+			continue
+		}
+		if f := stageSkip.FindStringSubmatch(w); f != nil {
+			skip = f[1] == ""
 			continue
 		}
 		if w == "" || stageStop.MatchString(w) {
@@ -278,7 +308,11 @@ func stageText(rest string) string {
 		}
 		words = append(words, w)
 	}
-	return strings.Join(words, "_")
+	text := strings.Join(words, "_")
+	if lower := strings.ToLower(text); genericStages[lower] {
+		return lower
+	}
+	return text
 }
 
 func (h *Hints) role(name string, from trace.From) {
@@ -344,13 +378,22 @@ func (h *Hints) file(name string) {
 	}
 }
 
+// dirs takes the rank from a directory that is named by a card or a worker alone, the nearest first.
+func (h *Hints) dirs(names []string) {
+	for _, name := range names {
+		if n, ok := number(workerDir, name, 1); ok && h.Rank < 0 && h.Role == "" && !h.Merged {
+			h.Rank, h.Learnt[trace.FieldRank] = n, trace.FromDir
+		}
+	}
+}
+
 // What differs between the ranks of one capture: ranks, places, times, processes.
 var (
 	perRank = regexp.MustCompile(
-		`(?i)(local[-_. ]?)?(rank|worker|gpu|tp|pp|dp|ep|dcp|pcp|cp|sp|node|host)[-_. =]?[\[(]?\d+[\])]?`)
+		`(?i)(^|[^a-z])(?:local[-_. ]?)?(?:rank|worker|gpu|tp|pp|dp|ep|dcp|pcp|cp|sp|node|host)[-_. =]?[\[(]?\d+[\])]?`)
 	stamps = regexp.MustCompile(`\d{8}[-_]\d{6}|\d{9,}|\d{4}-\d\d-\d\d|(?:[A-Z][a-z]{2}_\d\d_\d\d_\d\d_\d\d)\.\d+`)
 	// packed are the suffixes that say how a file is written, not what it is.
-	packed = regexp.MustCompile(`(?i)(\.(gz|zst|zstd|bz2|xz|json|pt|trace|ksrec|rec|kinrec))+$`)
+	packed = regexp.MustCompile(`(?i)(\.(gz|zst|zstd|bz2|xz|lzma|lz4|sz|zz|json|pt|trace|ksrec|rec|kinrec))+$`)
 )
 
 // captureOf is what is left of names when everything is taken out that differs from
@@ -365,7 +408,7 @@ func captureOf(names []string) string {
 		if f := hostPID.FindStringSubmatchIndex(n); f != nil {
 			n = n[:f[4]] + "#" + n[f[5]:]
 		}
-		names[i] = stamps.ReplaceAllString(perRank.ReplaceAllString(n, "#"), "@")
+		names[i] = stamps.ReplaceAllString(perRank.ReplaceAllString(n, "${1}#"), "@")
 	}
 	return strings.Join(names, "/")
 }

@@ -246,12 +246,8 @@ func looksLike(b []byte) string {
 		return "a Python pickle, which is no trace"
 	case bytes.HasPrefix(b, []byte("SQLite format 3")):
 		return "an SQLite database: perhaps an export of Nsight Systems or rocpd"
-	case bytes.HasPrefix(b, []byte("7z\xbc\xaf")):
-		return "a 7-Zip archive: unpack it first"
-	case bytes.HasPrefix(b, []byte("Rar!")):
-		return "a RAR archive: unpack it first"
-	case bytes.HasPrefix(b, []byte("\x04\x22\x4d\x18")):
-		return "data that lz4 has packed: unpack them first"
+	case unpack.Foreign(b) != "":
+		return unpack.Foreign(b)
 	case b[0] == '<':
 		return "HTML or XML"
 	case b[0] == 0xff || b[0] == 0xfe || len(b) > 1 && b[1] == 0:

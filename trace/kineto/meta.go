@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +48,12 @@ func (m *merger) finish(end int64) error {
 	if m.phase != inNext && m.p.in.Damaged() != nil { // what is damaged ends the last trace
 		t.Repairs.Add(trace.RepairTruncatedStream, 1)
 	}
+	if n := m.p.in.Behind(); m.phase != inNext && n > 0 { // of the packed file, as it lies there
+		m.skipped, end = m.skipped+n, end+n
+		if t.Repairs.Count[trace.RepairAfterEnd] == 0 {
+			t.Repairs.Add(trace.RepairAfterEnd, 1)
+		}
+	}
 	t.Repairs.Skipped, t.Repairs.Text = m.skipped, end-m.from
 	if len(m.docs) == 0 {
 		m.compression()
@@ -80,17 +85,7 @@ func (m *merger) settleLoose() {
 }
 
 func (m *merger) compression() {
-	named := unpack.Plain
-	switch strings.ToLower(filepath.Ext(m.path)) {
-	case ".gz", ".tgz":
-		named = unpack.Gzip
-	case ".zst", ".zstd":
-		named = unpack.Zstd
-	case ".bz2":
-		named = unpack.Bzip2
-	case ".xz":
-		named = unpack.XZ
-	}
+	named := unpack.Named(m.path)
 	if outer := m.p.in.Outer(); m.path != "" && named != outer && outer != unpack.UTF16 {
 		m.t.Repairs.Add(trace.RepairWrongCompression, 1)
 	}

@@ -298,6 +298,8 @@ func (k *kind) reason() string {
 	switch {
 	case k.known:
 		return k.format.Title
+	case unpack.Foreign(k.head) != "":
+		return unpack.Foreign(k.head)
 	case len(bytes.TrimSpace(k.head)) == 0:
 		return "nothing could be unpacked or read"
 	case bytes.IndexByte(k.head[:min(len(k.head), format.SniffFirst)], 0) >= 0:

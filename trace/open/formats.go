@@ -109,9 +109,6 @@ func never(string) bool { return false }
 // noTraces are files that engines leave beside their traces.
 var noTraces = []format.Format{
 	{Name: "pickle", Title: "a pickle, and no memory snapshot", Sniff: prefix("\x80")},
-	{Name: "7z", Title: "a 7-Zip archive: unpack it first", Sniff: prefix("7z\xbc\xaf")},
-	{Name: "rar", Title: "a RAR archive: unpack it first", Sniff: prefix("Rar!")},
-	{Name: "lz4", Title: "packed by lz4: unpack it first", Sniff: prefix("\x04\x22\x4d\x18")},
 	{Name: "xlsx", Title: "a workbook", Sniff: words(`^PK\x03\x04`, `\[Content_Types\]\.xml|xl/`),
 		Extensions: []string{".xlsx"}},
 	{Name: "execution-trace", Title: "an execution trace (Chakra)",

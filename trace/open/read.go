@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
@@ -204,27 +206,20 @@ func (r *reading) pipe(ctx context.Context) ([]*trace.Trace, error) {
 	return r.done(f.Read(ctx, format.Input{Name: "", R: whole}, r.fo))
 }
 
-// archive reads the traces in an archive; its other members are left out.
+// maxNested bounds how deep archives may lie in archives: a collector packs each host's files, and
+// somebody packs those. More is made to exhaust readers.
+const maxNested = 3
+
+// archived is an archive being read.
+type archived struct {
+	path, name string // of the file on disk, and as messages and traces have it
+	depth      int    // archives that it lies in
+	held       int64  // bytes of the traces that were read before
+}
+
+// archive reads the traces in the file at path; its other members are left out.
 func (r *reading) archive(ctx context.Context, path string) ([]*trace.Trace, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open trace: %w", err)
-	}
-	defer file.Close()
-	var out []*trace.Trace
-	var held int64
-	damaged, err := unpack.Members(ctx, file, func(m unpack.Member) error {
-		name := r.s.Path + "/" + m.Name
-		list, reason, err := r.member(ctx, name, m, held)
-		if reason != "" {
-			r.left = append(r.left, Left{name, reason})
-		}
-		for _, t := range list {
-			held += t.Bytes()
-		}
-		out = append(out, list...)
-		return err
-	})
+	out, damaged, err := r.members(ctx, archived{path: path, name: r.s.Path})
 	if err != nil {
 		return nil, err
 	}
@@ -236,29 +231,86 @@ func (r *reading) archive(ctx context.Context, path string) ([]*trace.Trace, err
 		inside := r.left // said by the error, and so not once more for each of them
 		r.left = nil
 		return nil, &EmptyError{Dir: r.s.Path, Archive: true, Left: inside}
-	case damaged != nil:
-		out[len(out)-1].Repairs.Add(trace.RepairTruncatedStream, 1)
 	}
 	return out, nil
 }
 
+// members reads the traces in an archive. damaged says why it ended before its end; the last trace
+// of it notes that.
+func (r *reading) members(ctx context.Context, a archived) (out []*trace.Trace, damaged, err error) {
+	file, err := os.Open(a.path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open trace: %w", err)
+	}
+	defer file.Close()
+	damaged, err = unpack.Members(ctx, file, func(m unpack.Member) error {
+		list, reason, err := r.member(ctx, a, m)
+		if reason != "" {
+			r.left = append(r.left, Left{a.name + "/" + m.Name, reason})
+		}
+		for _, t := range list {
+			a.held += t.Bytes()
+		}
+		out = append(out, list...)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if damaged != nil && len(out) > 0 {
+		out[len(out)-1].Repairs.Add(trace.RepairTruncatedStream, 1)
+	}
+	return out, damaged, nil
+}
+
+// nested reads an archive that is a member of another one.
+func (r *reading) nested(ctx context.Context, a archived, in io.Reader) (list []*trace.Trace, reason string,
+	err error) {
+	if a.depth > maxNested {
+		return nil, fmt.Sprintf("an archive in %d others: unpack it first", a.depth), nil
+	}
+	path, done, err := format.Spool(in)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", a.name, err)
+	}
+	defer done()
+	a.path = path
+	before := len(r.left)
+	list, damaged, err := r.members(ctx, a)
+	switch {
+	case err != nil || len(list) > 0:
+		return list, "", err
+	case damaged != nil:
+		return nil, "a damaged archive: " + damaged.Error(), nil
+	case len(r.left) == before:
+		return nil, "an archive without a file", nil
+	}
+	return nil, "", nil // each of its members is named
+}
+
 // member reads one file of an archive; reason says why it is left out.
-func (r *reading) member(ctx context.Context, name string, m unpack.Member, held int64) (list []*trace.Trace,
-	reason string, err error) {
+func (r *reading) member(ctx context.Context, a archived, m unpack.Member) (list []*trace.Trace, reason string,
+	err error) {
+	if m.Unread != "" {
+		return nil, m.Unread, nil
+	}
+	name := a.name + "/" + m.Name
 	head, err := readHead(m.R, format.SniffFirst)
 	if err != nil {
 		return nil, "", err
 	}
 	k, err := sniff(bytes.NewReader(head))
+	in := format.Input{Name: name, R: io.MultiReader(bytes.NewReader(head), m.R), Size: m.Size}
 	switch {
-	case m.Size == 0:
+	case len(head) == 0:
 		return nil, "empty", nil
 	case err != nil:
 		return nil, "damaged: " + err.Error(), nil
+	case k.archive && zipped[strings.ToLower(filepath.Ext(name))] != "":
+		return nil, zipped[strings.ToLower(filepath.Ext(name))], nil
 	case k.archive:
-		return nil, "an archive in an archive: unpack it first", nil
+		return r.nested(ctx, archived{name: name, depth: a.depth + 1, held: a.held}, in.R)
 	}
-	in := format.Input{Name: name, R: io.MultiReader(bytes.NewReader(head), m.R), Size: m.Size}
 	if !k.known || k.format.Read == nil { // its first bytes may be too few to tell
 		rest, err := readHead(m.R, format.HeadBytes)
 		if err != nil {
@@ -273,7 +325,7 @@ func (r *reading) member(ctx context.Context, name string, m unpack.Member, held
 	o := r.fo
 	o.Progress = nil // it counts bytes of the archive
 	if room := r.fo.Room; room != nil {
-		o.Room = func(taken, _, _ int64) bool { return room(held+taken, 0, 0) }
+		o.Room = func(taken, _, _ int64) bool { return room(a.held+taken, 0, 0) }
 	}
 	list, err = k.format.Read(ctx, in, o)
 	if list, err = r.done(list, err); unreadable(err) {

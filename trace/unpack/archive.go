@@ -4,11 +4,14 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bufio"
+	"compress/bzip2"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // Format is a way of packing many files.
@@ -37,6 +40,8 @@ type Member struct {
 	Name string // as in the archive, with slashes
 	Size int64  // unpacked from the archive
 	R    io.Reader
+	// Unread says why the archive's own packing of the file cannot be undone; R is nil then.
+	Unread string
 }
 
 // maxMembers bounds the files of an archive that are looked at. A job of ten thousand
@@ -158,6 +163,37 @@ func tarMembers(ctx context.Context, u *Reader, rest io.Reader, f func(Member) e
 	return damaged, nil
 }
 
+// Numbers of zip's description (APPNOTE.TXT 4.4.4 and 4.4.5) that archive/zip has no names for.
+const (
+	zipEncrypted = 1
+	zipBzip2     = 12
+	zipXZ        = 95
+)
+
+// zipMethods are ways of packing in a zip archive beside those that archive/zip knows.
+var zipMethods = map[uint16]zip.Decompressor{
+	zipBzip2:             func(r io.Reader) io.ReadCloser { return io.NopCloser(bzip2.NewReader(r)) },
+	zstd.ZipMethodWinZip: zstd.ZipDecompressor(zstd.WithDecoderMaxWindow(maxWindow)),
+	zstd.ZipMethodPKWare: zstd.ZipDecompressor(zstd.WithDecoderMaxWindow(maxWindow)),
+	zipXZ: func(r io.Reader) io.ReadCloser {
+		u, err := New(r)
+		if err != nil {
+			return io.NopCloser(failed{err})
+		}
+		return closing{u}
+	},
+}
+
+// failed is a reader of nothing but an error.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
+
+// closing is a Reader whose Close has an error to return, as zip wants it.
+type closing struct{ *Reader }
+
+func (c closing) Close() error { c.Reader.Close(); return nil }
+
 func zipMembers(ctx context.Context, file *os.File, f func(Member) error) (damaged, err error) {
 	st, err := file.Stat()
 	if err != nil {
@@ -166,6 +202,9 @@ func zipMembers(ctx context.Context, file *os.File, f func(Member) error) (damag
 	z, err := zip.NewReader(file, st.Size())
 	if err != nil {
 		return err, nil // its directory stands at the end: a cut archive has none
+	}
+	for method, d := range zipMethods {
+		z.RegisterDecompressor(method, d)
 	}
 	for n, m := range z.File {
 		if err := ctx.Err(); err != nil {
@@ -177,7 +216,20 @@ func zipMembers(ctx context.Context, file *os.File, f func(Member) error) (damag
 		if !m.Mode().IsRegular() {
 			continue
 		}
+		if m.Flags&zipEncrypted != 0 {
+			if err := f(Member{Name: m.Name, Unread: "encrypted: unpack it first"}); err != nil {
+				return damaged, err
+			}
+			continue
+		}
 		r, err := m.Open()
+		if errors.Is(err, zip.ErrAlgorithm) {
+			why := fmt.Sprintf("packed by method %d of zip, which is not read: unpack it first", m.Method)
+			if err := f(Member{Name: m.Name, Unread: why}); err != nil {
+				return damaged, err
+			}
+			continue
+		}
 		if err != nil {
 			damaged = errors.Join(damaged, fmt.Errorf("%s: %w", m.Name, err))
 			continue

@@ -1,27 +1,28 @@
 // Package unpack reads what traces are packed in, told by the first bytes and never by
-// a name: gzip, zstd, bzip2 and xz, also one inside another, UTF-16 text, and tar and
-// zip archives of any number of files.
+// a name: gzip, zlib, zstd, bzip2, xz, lzma, lz4 and snappy, also one inside another, UTF-16
+// text, and tar and zip archives of any number of files.
 //
 // Data that is damaged or cut ends as if the file ended there, so that what was read
-// before is not lost; Damaged says why.
+// before is not lost; Damaged says why. What follows whole packed data and is none is not read;
+// Behind counts it.
 package unpack
 
 import (
 	"bufio"
 	"bytes"
-	"compress/bzip2"
+	"encoding/binary"
 	"fmt"
 	"io"
-	"runtime"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zlib"
+	"github.com/ulikunitz/xz/lzma"
 )
 
-// maxWindow bounds the memory that a zstd or xz file may ask for; zstd --long=27 needs
+// maxWindow bounds the memory that a zstd, xz or lzma file may ask for; zstd --long=27 needs
 // half of it, xz -9 a quarter.
 const maxWindow = 256 << 20
 
@@ -34,12 +35,16 @@ type Kind string
 
 // The ways of packing one text.
 const (
-	Plain Kind = ""
-	Gzip  Kind = "gzip"
-	Zstd  Kind = "zstd"
-	Bzip2 Kind = "bzip2"
-	XZ    Kind = "xz"
-	UTF16 Kind = "UTF-16"
+	Plain  Kind = ""
+	Gzip   Kind = "gzip"
+	Zlib   Kind = "zlib"
+	Zstd   Kind = "zstd"
+	Bzip2  Kind = "bzip2"
+	XZ     Kind = "xz"
+	LZMA   Kind = "lzma"
+	LZ4    Kind = "lz4"
+	Snappy Kind = "snappy" // framed, also as s2 extends it
+	UTF16  Kind = "UTF-16"
 )
 
 // magic is how each way of packing begins.
@@ -51,7 +56,21 @@ var magic = []struct {
 	{Zstd, "\x28\xb5\x2f\xfd"},
 	{Bzip2, "BZh"},
 	{XZ, "\xfd7zXZ\x00"},
+	{LZMA, "\x5d\x00\x00"},
+	{LZ4, "\x04\x22\x4d\x18"}, {LZ4, "\x02\x21\x4c\x18"},
+	{Snappy, "\xff\x06\x00\x00sNaPpY"}, {Snappy, "\xff\x06\x00\x00S2sTwO"},
+	// the header of the usual levels; text may begin with that of others
+	{Zlib, "\x78\x01"}, {Zlib, "\x78\x9c"}, {Zlib, "\x78\xda"},
 }
+
+// endings are what names of packed files end with.
+var endings = map[string]Kind{
+	".gz": Gzip, ".tgz": Gzip, ".zst": Zstd, ".zstd": Zstd, ".tzst": Zstd, ".bz2": Bzip2, ".tbz2": Bzip2,
+	".xz": XZ, ".txz": XZ, ".lzma": LZMA, ".lz4": LZ4, ".sz": Snappy, ".s2": Snappy, ".zz": Zlib,
+}
+
+// Named is how the name of a file says that it is packed; content decides.
+func Named(path string) Kind { return endings[strings.ToLower(filepath.Ext(path))] }
 
 // kindOf tells by its first bytes how data is packed. Text in UTF-16 is told by its
 // mark, or by the zeros around its first sign, which is ASCII in every trace.
@@ -76,6 +95,7 @@ type Reader struct {
 	layers  []Kind
 	in      *counting
 	close   []func()
+	behind  int64
 	damaged error
 }
 
@@ -131,26 +151,33 @@ func New(r io.Reader) (*Reader, error) {
 // layer unpacks one layer.
 func (u *Reader) layer(kind Kind, r *bufio.Reader, head []byte) (io.Reader, error) {
 	switch kind {
-	case Gzip:
-		return gzip.NewReader(r)
-	case Zstd:
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(min(2, runtime.GOMAXPROCS(0))),
-			zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, err
+	case Zlib:
+		return zlib.NewReader(r)
+	case Snappy:
+		return s2.NewReader(r), nil
+	case LZMA:
+		if n := lzmaDictionary(head); n > maxWindow {
+			return nil, tooLarge(n)
 		}
-		u.close = append(u.close, z.Close)
-		return z, nil
-	case Bzip2:
-		return bzip2.NewReader(r), nil
-	case XZ:
-		if n := xzDictionary(head); n > maxWindow {
-			return nil, fmt.Errorf("asks for a dictionary of %d MiB, at most %d are allowed", n>>20, maxWindow>>20)
-		}
-		return xz.NewReader(r)
+		l, err := lzma.NewReader(r)
+		return lzmaText{l, len(head) >= 13 && string(head[5:13]) == "\xff\xff\xff\xff\xff\xff\xff\xff"}, err
+	case UTF16:
+		big, _ := utf16Order(head)
+		return newUTF16(r, big), nil
 	}
-	big, _ := utf16Order(head)
-	return newUTF16(r, big), nil
+	return u.members(kind, r, head)
+}
+
+func tooLarge(n uint64) error {
+	return fmt.Errorf("asks for a dictionary of %d MiB, at most %d are allowed", n>>20, maxWindow>>20)
+}
+
+// lzmaDictionary returns the size in bytes of the dictionary that an lzma file asks for.
+func lzmaDictionary(head []byte) uint64 {
+	if len(head) < 5 {
+		return 0
+	}
+	return uint64(binary.LittleEndian.Uint32(head[1:]))
 }
 
 // xzDictionary returns the size in bytes of the dictionary that the first block of an xz file asks
@@ -214,6 +241,11 @@ func (u *Reader) Outer() Kind {
 
 // Damaged says what is wrong with the packed data; nil if nothing is, or not yet.
 func (u *Reader) Damaged() error { return u.damaged }
+
+// Behind returns how many bytes follow the end of the packed data and are none themselves: a log
+// line, a signature, what another writer left. They are known when all of the text was read. Zeros,
+// which fill a block, do not count.
+func (u *Reader) Behind() int64 { return u.behind }
 
 // Consumed returns how many bytes of the file were read.
 func (u *Reader) Consumed() int64 { return u.in.n.Load() }
