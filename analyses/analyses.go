@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -272,6 +273,9 @@ type asker interface {
 	// reported is what Rank would return, out of the report; ok is false if Rank has to.
 	reported(k *analysis.RankReport) (r any, ok bool)
 	page(list []report.Ranked[any], p *report.TraceReport) (PagePart, error)
+	// result is the type of what Rank returns, and unpack decodes one.
+	result() reflect.Type
+	unpack(data []byte) (any, error)
 }
 
 type asking[O, R any] struct {

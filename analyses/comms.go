@@ -25,7 +25,7 @@ var _ = Register(Analysis{
 	},
 }, Method[commsOptions, commsResult]{
 	Rank: rankComms, Answer: answerComms,
-	Reported: func(k *analysis.RankReport) commsResult { return commsResult{comms: k.Comms} }, Page: pageComms,
+	Reported: func(k *analysis.RankReport) commsResult { return commsResult{Comms: k.Comms} }, Page: pageComms,
 })
 
 type commsOptions struct {
@@ -35,32 +35,32 @@ type commsOptions struct {
 
 // commsResult is one rank's communication.
 type commsResult struct {
-	comms   analysis.CommTable
-	overlap analysis.Overlap
-	part    analysis.StragglerPart
-	names   report.SliceNames
+	Comms   analysis.CommTable
+	Overlap analysis.Overlap
+	Part    analysis.StragglerPart
+	Names   report.SliceNames
 }
 
 func rankComms(s *analysis.Subject, _ *commsOptions, a Asked) (commsResult, error) {
 	v := s.View(analysis.Options{})
-	r := commsResult{comms: v.Comms(), overlap: v.Overlap(), part: v.StragglerPart(), names: report.SliceNames{}}
+	r := commsResult{Comms: v.Comms(), Overlap: v.Overlap(), Part: v.StragglerPart(), Names: report.SliceNames{}}
 	if a.HTA {
-		r.overlap = s.View(a.Options()).Overlap()
+		r.Overlap = s.View(a.Options()).Overlap()
 	}
-	for i := range r.comms.Collectives {
-		r.names.Keep(s.Trace, r.comms.Collectives[i].Slice)
+	for i := range r.Comms.Collectives {
+		r.Names.Keep(s.Trace, r.Comms.Collectives[i].Slice)
 	}
 	return r, nil
 }
 
 func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (Answer, error) {
-	comms := report.Part(list, func(r *commsResult) analysis.CommTable { return r.comms })
-	overlap := report.Part(list, func(r *commsResult) analysis.Overlap { return r.overlap })
+	comms := report.Part(list, func(r *commsResult) analysis.CommTable { return r.Comms })
+	overlap := report.Part(list, func(r *commsResult) analysis.Overlap { return r.Overlap })
 	out := Answer{JSON: map[string]any{"ranks": report.Values(comms), "overlap": report.Values(overlap)}}
 	out.Tables = []*report.Table{report.CommTable(comms), report.OverlapTable(overlap)}
 	if o.Each || a.Everything {
 		each := report.Values(report.Part(list,
-			func(r *commsResult) []analysis.Collective { return r.comms.Collectives }))
+			func(r *commsResult) []analysis.Collective { return r.Comms.Collectives }))
 		out.JSON["collectives_count"], out.JSON["groups"] = counts(each), groupsOf(each)
 		if !o.All {
 			each = longest(each)
@@ -72,7 +72,7 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 	}
 	if len(list) > 1 {
 		s := analysis.StragglersOf(report.Values(report.Part(list,
-			func(r *commsResult) analysis.StragglerPart { return r.part })))
+			func(r *commsResult) analysis.StragglerPart { return r.Part })))
 		labels := make([]string, len(list))
 		for i := range list {
 			labels[i] = list[i].Label
@@ -80,12 +80,12 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 		out.JSON["stragglers"] = s
 		metas := make([]*trace.Meta, len(list))
 		for i := range list {
-			metas[i] = &list[i].Value.part.Meta
+			metas[i] = &list[i].Value.Part.Meta
 		}
 		if line := report.WorldLine(metas, labels); line != "" {
 			out.Lines = append(out.Lines, line)
 		}
-		names := func(i, slice int) string { return list[i].Value.names[slice] }
+		names := func(i, slice int) string { return list[i].Value.Names[slice] }
 		out.Tables = append(out.Tables, report.StragglerTable(&s, labels, names))
 		if len(s.Pairs) > 0 {
 			out.Tables = append(out.Tables, report.PairTable(&s, labels, names))
@@ -174,7 +174,7 @@ func sameMembers(a, b []int) bool {
 }
 
 func pageComms(list []report.Ranked[commsResult], p *report.TraceReport) PagePart {
-	comms := report.Part(list, func(r *commsResult) analysis.CommTable { return r.comms })
+	comms := report.Part(list, func(r *commsResult) analysis.CommTable { return r.Comms })
 	return PagePart{Tables: []*report.Table{
 		report.CommTable(comms).Most(pageRows), report.StragglerTable(p.Report.Stragglers, p.Labels, p.Names),
 		report.PairTable(p.Report.Stragglers, p.Labels, p.Names),

@@ -15,7 +15,7 @@ var _ = Register(Analysis{
 }, Method[idleOptions, idleResult]{
 	Rank: rankIdle, Answer: answerIdle,
 	Reported: func(k *analysis.RankReport) idleResult {
-		return idleResult{idle: k.Idle, launch: k.Launches, host: k.Host}
+		return idleResult{Idle: k.Idle, Launch: k.Launches, Host: k.Host}
 	},
 	Page: pageIdle,
 })
@@ -26,32 +26,32 @@ type idleOptions struct {
 
 // idleResult is why one rank's streams stood still.
 type idleResult struct {
-	idle   analysis.Idle
-	launch analysis.LaunchStats
-	queue  analysis.Queue
-	host   cause.Report // for the page
-	names  report.SliceNames
+	Idle   analysis.Idle
+	Launch analysis.LaunchStats
+	Queue  analysis.Queue
+	Host   cause.Report // for the page
+	Names  report.SliceNames
 }
 
 func rankIdle(s *analysis.Subject, o *idleOptions, a Asked) (idleResult, error) {
 	v := s.View(a.Options())
 	r := idleResult{
-		idle:   v.Idle(),
-		launch: v.Launches(analysis.LaunchOptions{NoMemory: o.NoMemory}),
-		queue:  v.Queue(), names: report.SliceNames{},
+		Idle:   v.Idle(),
+		Launch: v.Launches(analysis.LaunchOptions{NoMemory: o.NoMemory}),
+		Queue:  v.Queue(), Names: report.SliceNames{},
 	}
-	r.launch.Launches = nil // a row a kernel, which no table shows
-	for _, g := range r.idle.Longest {
-		r.names.Keep(s.Trace, g.Before, g.After)
+	r.Launch.Launches = nil // a row a kernel, which no table shows
+	for _, g := range r.Idle.Longest {
+		r.Names.Keep(s.Trace, g.Before, g.After)
 	}
 	return r, nil
 }
 
 func answerIdle(list []report.Ranked[idleResult], _ *idleOptions, _ Asked) (Answer, error) {
-	idle := report.Part(list, func(r *idleResult) analysis.Idle { return r.idle })
-	launch := report.Part(list, func(r *idleResult) analysis.LaunchStats { return r.launch })
-	queue := report.Part(list, func(r *idleResult) analysis.Queue { return r.queue })
-	names := func(i, slice int) string { return list[i].Value.names[slice] }
+	idle := report.Part(list, func(r *idleResult) analysis.Idle { return r.Idle })
+	launch := report.Part(list, func(r *idleResult) analysis.LaunchStats { return r.Launch })
+	queue := report.Part(list, func(r *idleResult) analysis.Queue { return r.Queue })
+	names := func(i, slice int) string { return list[i].Value.Names[slice] }
 	return Answer{
 		JSON: map[string]any{"ranks": report.Values(idle), "launches": report.Values(launch),
 			"queue": report.Values(queue)},
@@ -64,9 +64,9 @@ func answerIdle(list []report.Ranked[idleResult], _ *idleOptions, _ Asked) (Answ
 }
 
 func pageIdle(list []report.Ranked[idleResult], _ *report.TraceReport) PagePart {
-	idle := report.Part(list, func(r *idleResult) analysis.Idle { return r.idle })
-	host := report.Part(list, func(r *idleResult) cause.Report { return r.host })
-	launch := report.Part(list, func(r *idleResult) analysis.LaunchStats { return r.launch })
+	idle := report.Part(list, func(r *idleResult) analysis.Idle { return r.Idle })
+	host := report.Part(list, func(r *idleResult) cause.Report { return r.Host })
+	launch := report.Part(list, func(r *idleResult) analysis.LaunchStats { return r.Launch })
 	return PagePart{Tables: []*report.Table{
 		report.IdleTable(idle).Most(pageRows), report.HostTable(host).Most(pageRows), report.LaunchTable(launch),
 	}}

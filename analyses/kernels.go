@@ -16,7 +16,7 @@ var _ = Register(Analysis{
 	},
 }, Method[kernelsOptions, kernelsResult]{
 	Check: checkKernels, Rank: rankKernels, Answer: answerKernels,
-	Reported: func(k *analysis.RankReport) kernelsResult { return kernelsResult{kernels: k.Kernels} },
+	Reported: func(k *analysis.RankReport) kernelsResult { return kernelsResult{Kernels: k.Kernels} },
 	Page:     pageKernels,
 })
 
@@ -27,9 +27,9 @@ type kernelsOptions struct {
 
 // kernelsResult is one rank's device work.
 type kernelsResult struct {
-	kernels analysis.KernelBreakdown
-	time    analysis.Temporal
-	seq     []analysis.Sequence
+	Kernels analysis.KernelBreakdown
+	Time    analysis.Temporal
+	Seq     []analysis.Sequence
 }
 
 func checkKernels(o *kernelsOptions, _ Asked) error {
@@ -41,19 +41,19 @@ func checkKernels(o *kernelsOptions, _ Asked) error {
 
 func rankKernels(s *analysis.Subject, o *kernelsOptions, a Asked) (kernelsResult, error) {
 	if o.Sequences != nil {
-		return kernelsResult{seq: s.View(a.Options()).Sequences(*o.Sequences, o.MinLength)}, nil
+		return kernelsResult{Seq: s.View(a.Options()).Sequences(*o.Sequences, o.MinLength)}, nil
 	}
-	return kernelsResult{kernels: s.View(a.Options()).Kernels(), time: s.View(a.Options()).Temporal()}, nil
+	return kernelsResult{Kernels: s.View(a.Options()).Kernels(), Time: s.View(a.Options()).Temporal()}, nil
 }
 
 func answerKernels(list []report.Ranked[kernelsResult], o *kernelsOptions, a Asked) (Answer, error) {
 	if o.Sequences != nil {
-		seq := report.Part(list, func(r *kernelsResult) []analysis.Sequence { return r.seq })
+		seq := report.Part(list, func(r *kernelsResult) []analysis.Sequence { return r.Seq })
 		return Answer{JSON: map[string]any{"ranks": report.Values(seq)},
 			Tables: []*report.Table{report.SequenceTable(seq)}}, nil
 	}
-	kernels := report.Part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels })
-	time := report.Part(list, func(r *kernelsResult) analysis.Temporal { return r.time })
+	kernels := report.Part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.Kernels })
+	time := report.Part(list, func(r *kernelsResult) analysis.Temporal { return r.Time })
 	shown := summed(a, kernels, report.MergeKernels)
 	return Answer{
 		JSON:   map[string]any{"ranks": report.Values(kernels), "temporal": report.Values(time)},
@@ -63,6 +63,6 @@ func answerKernels(list []report.Ranked[kernelsResult], o *kernelsOptions, a Ask
 }
 
 func pageKernels(list []report.Ranked[kernelsResult], _ *report.TraceReport) PagePart {
-	sum := report.MergeKernels(report.Part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.kernels }))
+	sum := report.MergeKernels(report.Part(list, func(r *kernelsResult) analysis.KernelBreakdown { return r.Kernels }))
 	return PagePart{Tables: []*report.Table{report.KernelTypeTable(sum), report.KernelTable(sum).Most(pageMost)}}
 }

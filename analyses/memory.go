@@ -18,7 +18,7 @@ var _ = Register(Analysis{
 	JSON:    []Field{{"ranks", "analysis.MemoryReport"}, {"bandwidth", "analysis.MemoryBandwidth"}},
 }, Method[memoryOptions, memoryResult]{
 	Rank: rankMemory, Answer: answerMemory,
-	Reported: func(k *analysis.RankReport) memoryResult { return memoryResult{memory: k.Memory, band: k.Bandwidth} },
+	Reported: func(k *analysis.RankReport) memoryResult { return memoryResult{Memory: k.Memory, Band: k.Bandwidth} },
 	Page:     pageMemory,
 })
 
@@ -28,29 +28,29 @@ type memoryOptions struct {
 
 // memoryResult is one rank's memory.
 type memoryResult struct {
-	memory analysis.MemoryReport
-	band   analysis.MemoryBandwidth
-	held   analysis.MemoryTimeline // for --svg
+	Memory analysis.MemoryReport
+	Band   analysis.MemoryBandwidth
+	Held   analysis.MemoryTimeline // for --svg
 }
 
 func rankMemory(s *analysis.Subject, o *memoryOptions, a Asked) (memoryResult, error) {
-	r := memoryResult{memory: s.View(analysis.Options{}).Memory(), band: s.View(a.Options()).Bandwidth()}
+	r := memoryResult{Memory: s.View(analysis.Options{}).Memory(), Band: s.View(a.Options()).Bandwidth()}
 	if o.SVG != "" {
-		r.held = analysis.HeldMemory(s.Trace, analysis.Options{})
+		r.Held = analysis.HeldMemory(s.Trace, analysis.Options{})
 	}
 	return r, nil
 }
 
 func answerMemory(list []report.Ranked[memoryResult], o *memoryOptions, a Asked) (Answer, error) {
-	memory := report.Part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
-	band := report.Part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
+	memory := report.Part(list, func(r *memoryResult) analysis.MemoryReport { return r.Memory })
+	band := report.Part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.Band })
 	out := Answer{
 		JSON:   map[string]any{"ranks": report.Values(memory), "bandwidth": report.Values(band)},
 		Tables: []*report.Table{report.MemoryTable(memory), report.MemoryOpTable(memory), report.BandwidthTable(band)},
 		Asked:  []*report.Table{report.MemorySeriesTable(memory), report.BandwidthSeriesTable(band)},
 	}
 	if o.SVG != "" {
-		held := report.Part(list, func(r *memoryResult) analysis.MemoryTimeline { return r.held })
+		held := report.Part(list, func(r *memoryResult) analysis.MemoryTimeline { return r.Held })
 		drawable := func(r report.Ranked[analysis.MemoryTimeline]) bool { return len(r.Value.Devices) > 0 }
 		if !slices.ContainsFunc(held, drawable) {
 			return out, wrong("--svg %s: the trace has no allocations to draw: "+
@@ -69,8 +69,8 @@ func answerMemory(list []report.Ranked[memoryResult], o *memoryOptions, a Asked)
 }
 
 func pageMemory(list []report.Ranked[memoryResult], _ *report.TraceReport) PagePart {
-	memory := report.Part(list, func(r *memoryResult) analysis.MemoryReport { return r.memory })
-	band := report.Part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.band })
+	memory := report.Part(list, func(r *memoryResult) analysis.MemoryReport { return r.Memory })
+	band := report.Part(list, func(r *memoryResult) analysis.MemoryBandwidth { return r.Band })
 	return PagePart{Tables: []*report.Table{
 		report.MemoryTable(memory), report.MemoryOpTable(memory).Most(pageRows),
 		report.BandwidthTable(band).Most(pageRows),

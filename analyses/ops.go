@@ -17,7 +17,7 @@ var _ = Register(Analysis{
 	},
 }, Method[opsOptions, opsResult]{
 	Check: checkOps, Rank: rankOps, Answer: answerOps,
-	Reported: func(k *analysis.RankReport) opsResult { return opsResult{ops: k.Ops, frames: k.Frames} }, Page: pageOps,
+	Reported: func(k *analysis.RankReport) opsResult { return opsResult{Ops: k.Ops, Frames: k.Frames} }, Page: pageOps,
 })
 
 type opsOptions struct {
@@ -29,10 +29,10 @@ type opsOptions struct {
 
 // opsResult is one rank's operators.
 type opsResult struct {
-	ops    analysis.OpTable
-	roof   analysis.RooflineReport
-	ann    analysis.Annotations
-	frames analysis.FrameTable // for the page
+	Ops    analysis.OpTable
+	Roof   analysis.RooflineReport
+	Ann    analysis.Annotations
+	Frames analysis.FrameTable // for the page
 }
 
 func checkOps(o *opsOptions, _ Asked) error {
@@ -45,20 +45,20 @@ func checkOps(o *opsOptions, _ Asked) error {
 func rankOps(s *analysis.Subject, o *opsOptions, a Asked) (opsResult, error) {
 	v := s.View(analysis.Options{})
 	by := analysis.OpOptions{ByShape: o.ByShape, ByStack: o.ByStack, StackDepth: o.StackDepth}
-	r := opsResult{ops: v.Ops(by)}
+	r := opsResult{Ops: v.Ops(by)}
 	if o.Flops || a.Everything {
-		r.roof = v.Roofline()
+		r.Roof = v.Roofline()
 	}
 	if a.Everything {
-		r.ann = v.Annotations()
+		r.Ann = v.Annotations()
 	}
 	return r, nil
 }
 
 func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer, error) {
-	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.ops })
-	roof := report.Part(list, func(r *opsResult) analysis.RooflineReport { return r.roof })
-	ann := report.Part(list, func(r *opsResult) analysis.Annotations { return r.ann })
+	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.Ops })
+	roof := report.Part(list, func(r *opsResult) analysis.RooflineReport { return r.Roof })
+	ann := report.Part(list, func(r *opsResult) analysis.Annotations { return r.Ann })
 	out := Answer{JSON: map[string]any{"ranks": report.Values(ops), "roofline": report.Values(roof),
 		"annotations": report.Values(ann)}}
 	out.Tables = []*report.Table{
@@ -90,8 +90,8 @@ func answerOps(list []report.Ranked[opsResult], o *opsOptions, a Asked) (Answer,
 }
 
 func pageOps(list []report.Ranked[opsResult], _ *report.TraceReport) PagePart {
-	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.ops })
-	frames := report.Part(list, func(r *opsResult) analysis.FrameTable { return r.frames })
+	ops := report.Part(list, func(r *opsResult) analysis.OpTable { return r.Ops })
+	frames := report.Part(list, func(r *opsResult) analysis.FrameTable { return r.Frames })
 	sum := report.MergeOps(ops)
 	first := report.OpTable(sum)
 	if first.Len() == 0 { // nothing but labels, as where only a program's own ranges were recorded

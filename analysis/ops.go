@@ -42,7 +42,7 @@ type OpRow struct {
 	Kernels      int64 `json:"kernels"` // device slices in SelfDeviceNs
 	FLOPs        int64 `json:"flops"`   // of the calls whose work is known; see Roofline
 	Worst        int   `json:"worst"`   // slice of the longest call
-	worstNs      int64
+	worstNs      int64 `pack:"-"`
 }
 
 // OpOptions choose how calls are grouped.

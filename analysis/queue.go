@@ -30,8 +30,8 @@ type StreamQueue struct {
 	// MaxAt is the device slice whose launch first brought the longest queue.
 	MaxAt int `json:"max_at"`
 
-	points []Point // every change, for a different limit
-	spanNs int64   // what BlockedShare is a share of
+	points []Point `pack:"-"` // every change, for a different limit
+	spanNs int64   `pack:"-"` // what BlockedShare is a share of
 }
 
 // QueueLength answers how full each stream's queue was over time.

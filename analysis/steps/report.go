@@ -126,10 +126,10 @@ type Step struct {
 	GraphSlices     int   `json:"graph_slices"` // device slices that graphs started
 	Bound           Bound `json:"bound"`
 
-	worstGap int32 // device slice that ended the longest gap for the host; -1 if none
-	gapNs    int64
-	untilNs  int64 // end of its turn on the host
-	requests []int32
+	worstGap int32   `pack:"-"` // device slice that ended the longest gap for the host; -1 if none
+	gapNs    int64   `pack:"-"`
+	untilNs  int64   `pack:"-"` // end of its turn on the host
+	requests []int32 `pack:"-"`
 }
 
 // Ns is how long the step took: its turn if the trace has device work, else its time on the host.
