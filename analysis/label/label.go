@@ -114,8 +114,10 @@ var (
 	// vLLM writes the numbers of sequences in prefill and in decode, with words that changed over
 	// the years, and in brackets their tokens and sums over them, tokens first: "888_788544",
 	// "sq32sk55086…". A number at the beginning counts all tokens.
-	vllmPart = regexp.MustCompile(
-		`(?:^|_)(context|new|prefill|generation|cached|decode)_(\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
+	vllmPart = regexp.MustCompile(`(?:^|[_\[( ,])(context|ctx|new|prefill|generation|gen|cached|decode|running)` +
+		`(?:_(?:reqs|requests|seqs))?[_=](\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
+	// "execute_2_prefills_3_decodes"
+	vllmBehind  = regexp.MustCompile(`_(\d+)_(prefill|decode)s`)
 	vllmTokens  = regexp.MustCompile(`^execute_(\d+)_`)
 	vllmCapture = regexp.MustCompile(`^capture_\d+_`)
 	// vLLM on TPUs writes "execute_model: 8 reqs, 512 toks", without what is prefill and what decode.
@@ -133,6 +135,8 @@ var (
 	atomPart  = regexp.MustCompile(`\b(bs|tok|p|d)=(\d+)`)
 	// TensorRT-LLM writes "1 ctx reqs, 512 ctx tokens, 0 gen reqs".
 	trtPart = regexp.MustCompile(`(\d+) (ctx|context|gen|generation) (req|tok)`)
+	// trtEither tells labels of another name that have both.
+	trtEither = regexp.MustCompile(`\d (?:ctx|context) req.*\d (?:gen|generation) req`)
 	// "num_ctx_requests=1"
 	trtKeyed     = regexp.MustCompile(`\b(?:num_)?(ctx|context|gen|generation)_(req|tok)\w*\s*[=:]\s*(\d+)`)
 	profilerStep = regexp.MustCompile(`^ProfilerStep\s*#?\s*\d+`)
@@ -181,7 +185,7 @@ func Engine(name string) (l Label, ok bool) {
 		return Label{Method: Omni, Kind: Denoise}, true
 	case strings.HasPrefix(name, "diffusion_forward"):
 		return Label{Method: OmniForward, Kind: Generation}, true
-	case strings.Contains(name, "forward_step"):
+	case strings.Contains(name, "forward_step"), trtEither.MatchString(name):
 		return trtllm(name)
 	case strings.HasPrefix(name, "forward_"), strings.HasPrefix(name, "draft_extend"),
 		strings.HasPrefix(name, "target_verify"):
@@ -258,7 +262,14 @@ func (l *Label) typed(prefills, decodes int) {
 }
 
 func vllm(name string) (Label, bool) {
-	parts := vllmPart.FindAllStringSubmatch(strings.TrimPrefix(name, "execute"), -1)
+	rest := strings.TrimPrefix(name, "execute")
+	parts := vllmPart.FindAllStringSubmatch(rest, -1)
+	counted := len(parts) > 0 // a number at the beginning is of tokens
+	if !counted {
+		for _, m := range vllmBehind.FindAllStringSubmatch(rest, -1) {
+			parts = append(parts, []string{m[0], m[2], m[1], ""})
+		}
+	}
 	if len(parts) == 0 {
 		return vllmWithoutSplit(name)
 	}
@@ -266,7 +277,7 @@ func vllm(name string) (Label, bool) {
 	prefills, decodes, decodeTokens, tokensKnown := 0, 0, 0, false
 	for _, m := range parts {
 		switch m[1] {
-		case "context", "new", "prefill":
+		case "context", "ctx", "new", "prefill":
 			prefills += number(m[2])
 			l.Tokens += number(m[3])
 			tokensKnown = tokensKnown || m[3] != ""
@@ -277,7 +288,7 @@ func vllm(name string) (Label, bool) {
 	}
 	l.typed(prefills, decodes)
 	switch m := vllmTokens.FindStringSubmatch(name); {
-	case m != nil:
+	case m != nil && counted:
 		l.Tokens = number(m[1])
 	case decodeTokens > 0:
 		l.Tokens += decodeTokens
@@ -397,6 +408,7 @@ func sglang(name string) (Label, bool) {
 		if l.Tokens == 0 && contains("DECODE") {
 			l.Tokens = l.Batch
 		}
+	case contains("DLLM"): // a diffusion language model takes in prompts and refines blocks alike
 	case contains("EXTEND"), contains("PREFILL"):
 		l.Kind, l.Prefills = Prefill, l.Batch
 		if split && generation > 0 && context > 0 {

@@ -51,6 +51,13 @@ func TestParseLabel(t *testing.T) {
 			Tokens: 519}, true},
 		{"execute_new_0_cached_6", trace.CatCPUOp, Label{Method: VLLM, Kind: Decode, Batch: 6, Tokens: 6}, true},
 		{"execute_renewed_4", ann, Label{}, false},
+		{"execute_new_2_running_3", ann, Label{Method: VLLM, Kind: Mixed, Batch: 5, Prefills: 2}, true},
+		{"execute_scheduled_new_reqs_0_scheduled_cached_reqs_3", ann, Label{Method: VLLM, Kind: Decode, Batch: 3,
+			Tokens: 3}, true},
+		{"execute_2_prefills_3_decodes", ann, Label{Method: VLLM, Kind: Mixed, Batch: 5, Prefills: 2}, true},
+		{"execute_model[prefill=0,decode=2]", ann, Label{Method: VLLM, Kind: Decode, Batch: 2, Tokens: 2}, true},
+		{"iter 7: 2 ctx reqs, 0 gen reqs", ann, Label{Method: TRTLLM, Kind: Prefill, Batch: 2, Prefills: 2}, true},
+		{"step[DLLM_EXTEND bs=2 toks=64]", ann, Label{Method: SGLang, Batch: 2, Tokens: 64}, true},
 		// TensorRT-LLM.
 		{"[Executor] _forward_step 0: 1 ctx reqs, 512 ctx tokens, 0 gen reqs", ann,
 			Label{Method: TRTLLM, Kind: Prefill, Batch: 1, Prefills: 1, Tokens: 512}, true},

@@ -195,7 +195,8 @@ func (r *Report) inside(t *trace.Trace, d *device, graphs *graphs, found []label
 		return false
 	}
 	r.Typed = "label"
-	r.How += fmt.Sprintf(", inside %d generations labelled %s", len(found), t.String(t.Slices.Name[found[0].Slice]))
+	r.How += fmt.Sprintf(", inside %s labelled %s", units.Plural(len(found), "generation"),
+		t.String(t.Slices.Name[found[0].Slice]))
 	return true
 }
 

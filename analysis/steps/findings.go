@@ -53,7 +53,7 @@ func (r *Report) findings(seen *plausible.Trace, index int) {
 	f := &finder{r, seen.Trace, index}
 	if len(r.Steps) == 0 {
 		f.add(finding.NoSteps, analysis.Info, -1, 0,
-			"no steps were found: no labels of an engine, and no sequence of two or more launches that comes %d times or more", minRepeats)
+			"no steps were found: no labels of an engine, and no sequence of two or more launches that comes %d times or more and fills half of the time", minRepeats)
 		return
 	}
 	f.pace()

@@ -3,9 +3,11 @@ package steps
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Limits of the search for repetition.
@@ -16,6 +18,10 @@ const (
 	coverSlack    = 0.05 // coverage that it may lose for it
 	lengthSlack   = 0.25 // of the period by which a step's length may differ
 	minCover      = 0.5  // of the sequence's time, or of its tokens, in steps that are alike
+	// What repeats behind a start that repeats nothing must do so without a break, and oftener, or the
+	// layers of one pass would be steps.
+	minCoverLater   = 0.9
+	minRepeatsLater = 6
 )
 
 // token is one thing that happened, in order.
@@ -38,9 +44,19 @@ func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
 	if len(d.work) == 0 {
 		tokens, what, method = opTokens(t), "operators of the busiest thread", ByOperators
 	}
-	p, cuts := findPeriod(tokens)
+	p, cuts := findPeriod(tokens, minCover, minRepeats)
+	start := 0 // tokens before what repeats
 	if p == 0 {
-		return
+		if start = startOf(tokens); start == 0 {
+			return
+		}
+		if p, cuts = findPeriod(tokens[start:], minCoverLater, minRepeatsLater); p == 0 {
+			return
+		}
+		for i := range cuts {
+			cuts[i] += start
+		}
+		start = cuts[0]
 	}
 	r.Method = method
 	name := t.String(t.Slices.Name[tokens[cuts[0]].slice])
@@ -51,6 +67,10 @@ func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
 	}
 	if n := firstWork(d, tokens[cuts[0]].slice); n != "" {
 		r.How += " of " + n
+	}
+	if start > 0 {
+		r.How += fmt.Sprintf("; the %d %s before it, over %s, repeat no such sequence", start, what,
+			units.Duration(float64(tokens[start].start-tokens[0].start)))
 	}
 	r.Steps = cutSteps(tokens, cuts, p)
 }
@@ -164,8 +184,32 @@ type places struct {
 // well. A period of a whole step also explains the kinds of tokens that occur only once in a step,
 // so a longer period wins if it explains markedly more kinds and covers about as much time. A
 // period of two steps explains no more kinds.
-func findPeriod(l []token) (int, []int) {
+//
+// Of the sequence's time or tokens at least cover must be in steps that are alike, and of these there
+// must be as many as repeats.
+func findPeriod(l []token, cover float64, repeats int) (int, []int) {
 	kinds := recurring(l)
+	periods := candidates(kinds)
+	var (
+		best  fit
+		count = make([]int32, len(kinds))
+	)
+	of := kindOf(l, kinds)
+	for _, q := range periods {
+		f := fitPeriod(l, of, kinds, int(q), count)
+		if f.cover < cover || f.steps < repeats || f.period == 1 && !l[f.cuts[0]].replay {
+			continue
+		}
+		if best.period == 0 || f.cover > best.cover+coverSlack ||
+			float64(f.kinds) >= growKinds*float64(best.kinds) && f.cover >= best.cover-coverSlack {
+			best = f
+		}
+	}
+	return best.period, best.cuts
+}
+
+// candidates are the distances at which kinds of tokens recur, sorted: those of most kinds.
+func candidates(kinds []places) []int32 {
 	votes := map[int32]int{}
 	for _, k := range kinds {
 		if k.steady {
@@ -181,22 +225,32 @@ func findPeriod(l []token) (int, []int) {
 		periods = periods[:maxCandidates]
 	}
 	slices.Sort(periods)
-	var (
-		best  fit
-		count = make([]int32, len(kinds))
-	)
-	of := kindOf(l, kinds)
-	for _, q := range periods {
-		f := fitPeriod(l, of, kinds, int(q), count)
-		if f.cover < minCover || f.steps < minRepeats || f.period == 1 && !l[f.cuts[0]].replay {
-			continue
+	return periods
+}
+
+// startOf returns how many tokens stand before a sequence that repeats to the end of l: the work of a
+// compiler, a loader or a warm-up. It is 0 if there is none.
+func startOf(l []token) int {
+	kinds := recurring(l)
+	best := 0
+	for _, q := range candidates(kinds) {
+		cuts := cutAt(l, kinds, int(q))
+		type part struct{ from, to int }
+		var alike []part
+		for from, to := range repetitions(l, cuts, int(q)) {
+			alike = append(alike, part{from, to})
 		}
-		if best.period == 0 || f.cover > best.cover+coverSlack ||
-			float64(f.kinds) >= growKinds*float64(best.kinds) && f.cover >= best.cover-coverSlack {
-			best = f
+		tokens, steps := 0, 0
+		for i := len(alike) - 1; i >= 0; i-- {
+			x := alike[i]
+			tokens, steps = tokens+x.to-x.from, steps+1
+			if steps >= minRepeatsLater && float64(tokens) >= minCoverLater*float64(len(l)-x.from) &&
+				(best == 0 || x.from < best) {
+				best = x.from
+			}
 		}
 	}
-	return best.period, best.cuts
+	return best
 }
 
 // kindOf returns for each token its place in kinds, -1 if it does not recur.
@@ -222,41 +276,17 @@ type fit struct {
 	kinds  int     // that occur in at least half of them
 }
 
-// fitPeriod cuts l into repetitions of period p. A repetition counts if it has about p tokens and
-// at least half of them stand at the same places as in the repetition before or after. of comes
-// from kindOf; count is scratch space, one element for each kind.
+// fitPeriod cuts l into repetitions of period p. of comes from kindOf; count is scratch space, one
+// element for each kind.
 func fitPeriod(l []token, of []int32, kinds []places, p int, count []int32) fit {
 	f := fit{period: p, cuts: cutAt(l, kinds, p)}
 	if len(f.cuts) == 0 {
 		return f
 	}
-	ends := func(i int) int {
-		if i+1 < len(f.cuts) {
-			return f.cuts[i+1]
-		}
-		return min(len(l), f.cuts[i]+p)
-	}
-	alike := func(i, j int) bool {
-		if i < 0 || j >= len(f.cuts) {
-			return false
-		}
-		a, b := l[f.cuts[i]:ends(i)], l[f.cuts[j]:ends(j)]
-		n := 0
-		for k := range min(len(a), len(b)) {
-			if a[k].id == b[k].id {
-				n++
-			}
-		}
-		return 2*n >= min(len(a), len(b))
-	}
 	clear(count)
 	var in int64
 	tokens := 0
-	for i, c := range f.cuts {
-		end := ends(i)
-		if !steadyLength(end-c, p) || !alike(i-1, i) && !alike(i, i+1) {
-			continue
-		}
+	for c, end := range repetitions(l, f.cuts, p) {
 		f.steps++
 		tokens += end - c
 		until := l[end-1].end
@@ -281,6 +311,38 @@ func fitPeriod(l []token, of []int32, kinds []places, p int, count []int32) fit 
 		}
 	}
 	return f
+}
+
+// repetitions yields where each repetition of period p that counts begins and ends: it has about p
+// tokens, and at least half of them stand at the same places as in the repetition before or after.
+func repetitions(l []token, cuts []int, p int) iter.Seq2[int, int] {
+	ends := func(i int) int {
+		if i+1 < len(cuts) {
+			return cuts[i+1]
+		}
+		return min(len(l), cuts[i]+p)
+	}
+	alike := func(i, j int) bool {
+		if i < 0 || j >= len(cuts) {
+			return false
+		}
+		a, b := l[cuts[i]:ends(i)], l[cuts[j]:ends(j)]
+		n := 0
+		for k := range min(len(a), len(b)) {
+			if a[k].id == b[k].id {
+				n++
+			}
+		}
+		return 2*n >= min(len(a), len(b))
+	}
+	return func(yield func(int, int) bool) {
+		for i, c := range cuts {
+			end := ends(i)
+			if steadyLength(end-c, p) && (alike(i-1, i) || alike(i, i+1)) && !yield(c, end) {
+				return
+			}
+		}
+	}
 }
 
 // recurring lists the kinds of tokens that occur minRepeats times or more.

@@ -55,6 +55,12 @@ func doubtful() []Case {
 			Says: map[string][]string{"report": {`one slice of ncclDevKernel_AllGather_RING_LL lasts 800 ms`}}},
 		{Kind: "one slice", Name: "a kernel", Files: []File{dominant("softmax")}, Want: []string{"rank 1: 62"},
 			Says: map[string][]string{"report": {`one slice of softmax lasts 800 ms`}}},
+	}
+}
+
+// labelsOfSteps are labels of engines, and labels that mark no steps.
+func labelsOfSteps() []Case {
+	return []Case{
 		{Kind: "labels", Name: "vLLM", Files: []File{labelled("execute_new_%d_cached_%d", 3, 0, 1, 3, 0, 4)},
 			Want: []string{": 36"},
 			Says: map[string][]string{"steps": {"vLLM", `prefill\s+1 `, `mixed\s+1 `, `decode\s+10 `}}},
@@ -64,6 +70,17 @@ func doubtful() []Case {
 			Says: map[string][]string{"steps": {"TensorRT-LLM", `prefill\s+1 `, `decode\s+11 `}}},
 		{Kind: "labels", Name: "ATOM", Files: []File{labelled("decode[bs=8 tok=9 p=%d d=%d]", 2, 6, 0, 8, 0, 8)},
 			Want: []string{": 36"}, Says: map[string][]string{"steps": {"ATOM", `mixed\s+1 `, `decode\s+11 `}}},
+		{Kind: "labels", Name: "vLLM by words", Files: []File{labelled("execute_model[prefill=%d,decode=%d]", 2, 0, 1,
+			2, 0, 3)}, Want: []string{": 36"},
+			Says: map[string][]string{"steps": {"vLLM", `prefill\s+1 `, `mixed\s+1 `, `decode\s+10 `}}},
+		{Kind: "labels", Name: "behind a start of many launches", Files: []File{started(500, true)},
+			Want: []string{": 1144"},
+			Says: map[string][]string{"steps": {`step\s+24\s+1\.1\d ms`, "the 500 launches before it",
+				"!no steps"}}},
+		{Kind: "labels", Name: "behind a start of one launch many times", Files: []File{started(400, false)},
+			Want: []string{": 944"},
+			Says: map[string][]string{"steps": {`step\s+24\s+1\.1\d ms`, "the 400 launches before it",
+				"!no steps"}}},
 		{Kind: "labels", Name: "outside the work", Files: []File{outside("warmup_done", "step[EXTEND bs=1 toks=9]")},
 			Want: []string{": 98"}, Says: map[string][]string{"steps": {`step\s+24\s+7\.67 ms`}}},
 		{Kind: "labels", Name: "outside, a profiler's", Files: []File{outside("x", "ProfilerStep#3")},
@@ -162,6 +179,26 @@ func labelled(format string, counts ...int) File {
 		h.run("attn", at+100, at+120, 1200)
 	}
 	return h.file("steps.json")
+}
+
+// started is twenty-four iterations of three kernels behind a start of n launches, of kernels that
+// differ or do not.
+func started(n int, differ bool) File {
+	h := newHost("hipModuleLaunchKernel")
+	for k := range n {
+		name := "fill"
+		if differ {
+			name = fmt.Sprint("tune_", k)
+		}
+		h.run(name, 110*float64(k), 110*float64(k)+20, 90)
+	}
+	for k := range 24 {
+		at := 110*float64(n) + 1160*float64(k)
+		h.run("embed", at, at+20, 100)
+		h.run("attn", at+120, at+140, 300)
+		h.run("mlp", at+440, at+460, 500)
+	}
+	return h.file("loop.json")
 }
 
 // outside is twenty-four iterations of 7.7 ms and a label that is round none of them.

@@ -182,7 +182,7 @@ func (b *bench) cell(v verb, ordinary, file string, idle, base time.Duration) (t
 	r, err := ratio(1)
 	if err == nil && r >= 0.8*b.limit {
 		var again float64
-		again, err = ratio(b.runs - 1)
+		again, err = ratio(max(1, b.runs-1))
 		r = min(r, again)
 	}
 	switch {
