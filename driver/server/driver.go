@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -523,10 +524,14 @@ func (c *capture) remove() {
 	switch {
 	case c.own != "" && c.d.shared == nil:
 		err = errors.Join(err, os.RemoveAll(c.own))
-	case c.own != "" || c.round.facts.Prefix || c.d.e.layout().deep:
+	default:
 		// A directory that a start has made belongs to the session: no other server of a pipeline
 		// writes there, and this one has one session at a time.
+		all := c.own != "" || c.round.facts.Prefix || c.d.e.layout().deep
 		for _, f := range c.find().files {
+			if !all && !strings.HasPrefix(f.name, c.tag+"_") {
+				continue
+			}
 			if e := os.Remove(filepath.Join(c.dir, f.name)); !errors.Is(e, fs.ErrNotExist) {
 				err = errors.Join(err, e)
 			}

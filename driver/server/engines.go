@@ -26,7 +26,13 @@ type Facts struct {
 	Worker protocol.Engine
 	// Start and Stop are the paths of the routes.
 	Start, Stop string
+	// Older are those of older releases, tried if a start at the others is answered with 404; nil if
+	// the routes never moved.
+	Older *Routes
 }
+
+// Routes are the paths with which a server's profiler is started and stopped.
+type Routes struct{ Start, Stop string }
 
 // paths fills in the usual routes.
 func (f Facts) paths() Facts {

@@ -118,6 +118,11 @@ func (e *examination) facts(f Facts) {
 // not accept: a status of 405 means that the request passed authentication.
 func (e *examination) lock(ctx context.Context, d *Driver) {
 	f := d.Facts()
+	if e.to.Engine == protocol.EngineDynamo {
+		e.add("key", Doubt, "whoever reaches the worker's system server may start its profiler: it asks for no key",
+			"let no other host reach its port")
+		return // it starts the profiler whatever the method
+	}
 	if f.Start == "" || e.to.Engine == protocol.EngineSGLang || e.to.Engine == protocol.EngineSGLangDiffusion {
 		return // for these servers a GET would start the profiler
 	}

@@ -130,6 +130,36 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Asking a Dynamo worker what it is, and examining it, starts nothing: its system server runs a route's
+// handler whatever the method is. What a session left is removed by the session's name, and stays if the
+// worker's vLLM does not put it on.
+func TestDynamoIsNotStartedByQuestions(t *testing.T) {
+	for _, q := range []servertest.Quirks{{}, {Old: true}, {Fixed: true}} {
+		u := openUnit(t, protocol.EngineDynamo, q, nil)
+		for _, c := range Examine(t.Context(), Target{Engine: protocol.EngineDynamo, URL: u.web.URL, Dir: u.dir}) {
+			if c.Verdict == Failing {
+				t.Errorf("%+v: %+v", q, c)
+			}
+		}
+		if u.srv.Recording() {
+			t.Fatalf("%+v: its profiler is on, by %q", q, u.srv.Asked())
+		}
+		sess, s, over, err := u.record(nil)
+		if err != nil || s.State != protocol.StateStopped || names(over.Files) != "trace.json.gz" {
+			t.Fatalf("%+v: %+v, %+v, %v", q, s, over, err)
+		}
+		if u.srv.Recording() {
+			t.Errorf("%+v: its profiler stays on", q)
+		}
+		if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: sess.Session}); err != nil {
+			t.Fatal(err)
+		}
+		if left := u.left(); len(left) > 0 != q.Fixed {
+			t.Errorf("%+v: left %q", q, left)
+		}
+	}
+}
+
 func TestOmniThatCannotBeOpened(t *testing.T) {
 	for _, tt := range []struct {
 		srv    *servertest.Server

@@ -154,11 +154,7 @@ func TestSuite(t *testing.T) {
 			t.Parallel()
 			u := openUnit(t, engine, servertest.Quirks{Ranks: 2, Slow: 20 * time.Millisecond},
 				func(to *Target) { to.NoMetrics = false })
-			left := u.left
-			if engine == protocol.EngineDynamo { // nothing tells its worker's files from others': they stay
-				left = func() []string { return nil }
-			}
-			drivertest.Run(t, &drivertest.Subject{Handler: u.Rank, Can: u.d.Capabilities(), Left: left,
+			drivertest.Run(t, &drivertest.Subject{Handler: u.Rank, Can: u.d.Capabilities(), Left: u.left,
 				Beat: func(hub string) { u.HubSeen(hub) },
 				Check: func(t *testing.T, files []rank.File) {
 					t.Helper()

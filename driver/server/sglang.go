@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"strings"
 
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -201,71 +200,4 @@ func (trtllm) lacks(cfg protocol.ProfilerConfig) string {
 
 func (trtllm) nothing(driver.Job) string {
 	return "the server's log says why its profiler wrote nothing"
-}
-
-// dynamo is the system server of one worker of NVIDIA Dynamo, which forwards the calls to the vLLM
-// or SGLang in it; written from its sources and not tried.
-type dynamo struct{ plainEngine }
-
-var _ = register(protocol.EngineDynamo, dynamo{})
-
-func (dynamo) port() string { return "8081" }
-
-// dynamoPaths are the prefixes of the routes, the newest first: they moved on 15 June 2026.
-var dynamoPaths = []string{"/engine/control/", "/engine/"}
-
-// probe finds out which routes exist by a method that they do not accept: a route that does not
-// exist answers 404.
-func (dynamo) probe(ctx context.Context, c *client, to Target) (Facts, error) {
-	f := Facts{Worker: protocol.EngineVLLM}
-	if to.Worker != "" {
-		f.Worker = to.Worker
-	}
-	if a, err := c.get(ctx, "/health", nil); err != nil {
-		return f, err
-	} else if a.status == http.StatusNotFound {
-		return f,
-			errors.New(
-				"it has no /health: give the port of the worker's system server, DYN_SYSTEM_PORT, not the front end's")
-	}
-	for _, base := range dynamoPaths {
-		a, err := c.get(ctx, base+"start_profile", nil)
-		if err != nil {
-			return f, err
-		}
-		if a.status != http.StatusNotFound {
-			f.Start, f.Stop = base+"start_profile", base+"stop_profile"
-			f.Steps = f.Worker == protocol.EngineSGLang
-			return f, nil
-		}
-	}
-	return f, errors.New("it has neither /engine/control/start_profile nor /engine/start_profile: " +
-		"start the worker with its profiler configured, as vLLM's --profiler-config does")
-}
-
-func (dynamo) start(r round) start {
-	if r.facts.Worker == protocol.EngineSGLang {
-		return sglang{}.start(r)
-	}
-	return start{}
-}
-
-// began checks the answer, which says whether a worker failed.
-func (dynamo) began(a answer) error {
-	var said struct{ Status, Message string }
-	if a.decode(&said) == nil && said.Status != "" && !strings.EqualFold(said.Status, "ok") {
-		return fmt.Errorf("it says %s: %s", said.Status, said.Message)
-	}
-	return nil
-}
-
-func (dynamo) lacks(cfg protocol.ProfilerConfig) string {
-	if cfg.WithMemory {
-		return "memory is not recorded: it cannot be asked for through Dynamo"
-	}
-	return ""
-}
-
-func (dynamo) nothing(driver.Job) string {
-	return "the worker's log says why its profiler wrote nothing; is dir where that worker writes?"
 }

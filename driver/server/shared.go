@@ -71,7 +71,13 @@ func (s *shared) round(session string) *sharedRound {
 // begin starts the server's profiler for a session.
 func (d *Driver) begin(ctx context.Context, c *capture) (answer, error) {
 	f := func() (answer, error) {
-		return d.post(ctx, c.round.facts.Start, allowed(c.start.body, c.round.facts.Fields))
+		body := allowed(c.start.body, c.round.facts.Fields)
+		a, err := d.post(ctx, c.round.facts.Start, body)
+		if older := c.round.facts.Older; older != nil && err == nil && a.status == http.StatusNotFound {
+			c.round.facts.Start, c.round.facts.Stop = older.Start, older.Stop
+			a, err = d.post(ctx, older.Start, body)
+		}
+		return a, err
 	}
 	if d.shared == nil {
 		return f()

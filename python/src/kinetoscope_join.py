@@ -5,7 +5,9 @@ that joins.
 
     KINETOSCOPE_URL         where the hub is: nats://TOKEN@host:4222 or tls://…, as serve prints it; any
                             other value has it looked for at KINETOSCOPE_NATS, then on this host
-    KINETOSCOPE_STAGE_NAME  the stage's name, the engine's without it; KINETOSCOPE_STAGE its number
+    KINETOSCOPE_STAGE_NAME  the stage's name, the engine's without it; KINETOSCOPE_STAGE its number. Of a
+                            server with several stages each has the number and name that the server
+                            gives it, and the variables are not for it
 """
 
 from __future__ import annotations
@@ -29,13 +31,19 @@ def wanted() -> bool:
     return bool(os.environ.get("KINETOSCOPE_URL"))
 
 
+# A stage's number, name and type; None as the number has the environment asked.
+Stage = tuple[int | None, str, str]
+
+
 class Worker:
     """One worker, which becomes a rank as soon as a hub is there."""
 
-    def __init__(self, engine: str, place: tuple[int, int, int]) -> None:
+    def __init__(self, engine: str, place: tuple[int, int, int], stage: Stage | None = None) -> None:
         self.attached: Any = None
         self._engine = engine
+        self._stage = stage or (None, engine, "llm")
         self._log = logging.getLogger(f"kinetoscope.{engine}")
+        self.busy = False  # in a step
         self._steps = 0
         self._rank, self._replica, self._world = place
         threading.Thread(target=self._join, name="kinetoscope-join", daemon=True).start()
@@ -47,13 +55,17 @@ class Worker:
         url = os.environ["KINETOSCOPE_URL"]
         nats = url if url.split("://", 1)[0] in ("nats", "tls") else ""
         said = ""
+        number, name, kind = self._stage
+        if number is None:
+            number = int(os.environ.get("KINETOSCOPE_STAGE", "0"))
+            name = os.environ.get("KINETOSCOPE_STAGE_NAME", name)
         while self.attached is None:
             try:
                 self.attached = kinetoscope.attach(
-                    os.environ.get("KINETOSCOPE_STAGE_NAME", self._engine),
+                    name,
                     nats=nats,
-                    stage_id=int(os.environ.get("KINETOSCOPE_STAGE", "0")),
-                    stage_type="llm",
+                    stage_id=number,
+                    stage_type=kind,
                     config=protocol.ProfilerConfig(profiler="torch", torch_profiler_with_stack=False),
                     rank=self._rank,
                     replica=self._replica,
@@ -90,21 +102,34 @@ def run_step(
     differently has the label fallback.
     """
     rank = owner.__dict__.get("_kinetoscope_rank")
-    if rank is None or rank.attached is None:
+    if rank is None or rank.attached is None or rank.busy:
         return run()
     try:
         name, requests = text(work)
     except AttributeError:
         name, requests = fallback, ""
-    with rank.region(name, requests):
-        result = run()
+    rank.busy = True  # one method of an engine's object may run another one
+    try:
+        with rank.region(name, requests):
+            result = run()
+    finally:
+        rank.busy = False
     rank.step()
     return result
 
 
-def join(owner: Any, engine: str, what: str, place: Callable[[], tuple[int, int, int]]) -> None:
-    """Have what owner is, as messages call it, join at its place: rank, replica, ranks of a replica."""
+def join(
+    owner: Any,
+    engine: str,
+    what: str,
+    place: Callable[[], tuple[int, int, int]],
+    stage: Callable[[], Stage | None] = lambda: None,
+) -> None:
+    """Have what owner is, as messages call it, join at its place: rank, replica, ranks of a replica.
+
+    Stage tells which one of a server with several stages it is, None of a server that has one.
+    """
     try:
-        owner._kinetoscope_rank = Worker(engine, place())
+        owner._kinetoscope_rank = Worker(engine, place(), stage())
     except Exception:  # whatever a release has changed, the server goes on
         logging.getLogger(f"kinetoscope.{engine}").exception("this %s does not join", what)

@@ -40,7 +40,7 @@ def _then_join(init_device: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(init_device)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = init_device(self, *args, **kwargs)
-        kinetoscope_join.join(self, "vllm", "worker", lambda: place(self.worker))
+        kinetoscope_join.join(self, "vllm", "worker", lambda: place(self.worker), lambda: stage(self.worker))
         return result
 
     return wrapped
@@ -65,6 +65,16 @@ def place(worker: Any) -> tuple[int, int, int]:
     parallel = worker.vllm_config.parallel_config
     world = int(parallel.tensor_parallel_size) * int(parallel.pipeline_parallel_size)
     return int(worker.rank) % world, int(getattr(parallel, "data_parallel_rank", 0) or 0), world
+
+
+def stage(worker: Any) -> tuple[int | None, str, str] | None:
+    """The stage of a vLLM-Omni's worker: number, name and type; None of a vLLM, which has one stage."""
+    model = getattr(worker.vllm_config, "model_config", None)
+    number, name = getattr(model, "stage_id", None), getattr(model, "model_stage", None)
+    if not isinstance(number, int) or not isinstance(name, str) or not name:
+        return None
+    generates = getattr(model, "worker_type", None) == "generation" or "code2wav" in name
+    return number, name, "generation" if generates else "llm"
 
 
 def text(scheduler_output: Any) -> tuple[str, str]:

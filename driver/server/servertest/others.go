@@ -1,7 +1,10 @@
 package servertest
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -260,38 +263,68 @@ func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 	return s
 }
 
-// Dynamo is the system server of a Dynamo worker with a vLLM in it. If it is Old, its routes are
-// those before June 2026.
+// Dynamo is the system server of a Dynamo worker with a vLLM in it, as the runtime of release 1.6.1 was
+// seen to answer: a route's handler runs whatever the method is, an empty body is none, and what is no
+// JSON is refused before the route is looked for. If it is Old, its routes are those before June 2026.
 func Dynamo(dir string, q Quirks) *Server {
 	s := plain(dir, q)
 	base := "/engine/control/"
 	if q.Old {
 		base = "/engine/"
 	}
-	ok := func(w http.ResponseWriter, text string) { fmt.Fprintf(w, `{"status":"ok","message":%q}`, text) }
-	s.mux.HandleFunc("POST "+base+"start_profile", func(w http.ResponseWriter, r *http.Request) {
-		if q.Foreign {
-			fmt.Fprint(w, `{"status":"error","message":"profiling is under way"}`)
-			return
+	say := func(w http.ResponseWriter, code int, body string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(code)
+		fmt.Fprint(w, body)
+	}
+	s.mux.HandleFunc("/engine/", func(w http.ResponseWriter, r *http.Request) {
+		body, err := strictly(r)
+		switch {
+		case err != nil:
+			say(w, http.StatusBadRequest, fmt.Sprintf(`{"error":"Invalid JSON","message":%q}`, err.Error()))
+		case r.URL.Path == base+"start_profile" && q.Foreign:
+			say(w, http.StatusOK, `{"status":"error","message":"profiling is under way"}`)
+		case r.URL.Path == base+"start_profile":
+			s.mu.Lock()
+			s.body, s.said = body, body
+			s.mu.Unlock()
+			say(w, http.StatusOK, `{"status":"ok","message":"Profiling started"}`)
+		case r.URL.Path == base+"stop_profile":
+			s.dynamoStop()
+			say(w, http.StatusOK, `{"status":"ok","message":"Profiling stopped"}`)
+		default:
+			say(w, http.StatusNotFound,
+				fmt.Sprintf(`{"error":"Route not found","message":"Route %s not found"}`, r.URL.Path))
 		}
-		s.mu.Lock()
-		s.body = read(r)
-		s.mu.Unlock()
-		ok(w, "Profiling started")
-	})
-	s.mux.HandleFunc("POST "+base+"stop_profile", func(w http.ResponseWriter, _ *http.Request) {
-		s.mu.Lock()
-		body := s.body
-		s.body = nil
-		s.mu.Unlock()
-		if body != nil {
-			s.named("", func(k int) string {
-				return fmt.Sprintf("dp0_pp0_tp%d_dcp0_ep0_rank%d.%d.pt.trace.json.gz", k, k, time.Now().UnixNano())
-			})
-		}
-		ok(w, "Profiling stopped")
 	})
 	return s
+}
+
+// dynamoStop writes the traces of a Dynamo worker's vLLM.
+func (s *Server) dynamoStop() {
+	s.mu.Lock()
+	body := s.body
+	s.body = nil
+	s.mu.Unlock()
+	if body == nil {
+		return
+	}
+	prefix := ""
+	if p := text(body["profile_prefix"]); p != "" && !s.q.Fixed {
+		prefix = p + "_"
+	}
+	s.named("", func(k int) string {
+		return fmt.Sprintf("%sdp0_pp0_tp%d_dcp0_ep0_rank%d.%d.pt.trace.json.gz", prefix, k, k, time.Now().UnixNano())
+	})
+}
+
+// strictly is a request's body, empty if it has none; the error is that of a body that is no JSON.
+func strictly(r *http.Request) (map[string]any, error) {
+	body := map[string]any{}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return body, nil
 }
 
 // TensorRTLLM behaves as trtllm-serve does according to its sources.

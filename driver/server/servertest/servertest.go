@@ -38,6 +38,7 @@ type Quirks struct {
 	Busy     bool          // not ready yet
 	Queued   bool          // an SGLang that writes after its answer, with a marker for each trace
 	Failed   []int         // ranks whose export fails, as their markers say
+	Fixed    bool          // a vLLM in a Dynamo worker that ignores the prefix of a start
 	Hangs    bool          // a vLLM that has lost a worker: a stop is never answered
 	Labels   string        // the name of the field with which an SGLang is asked for more labels
 }

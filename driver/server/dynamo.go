@@ -1,0 +1,85 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// dynamo is the system server of one worker of NVIDIA Dynamo, which forwards the calls to the vLLM
+// or SGLang in it. It was tried with the runtime of release 1.6.1 (docs/servers.md).
+type dynamo struct{ plainEngine }
+
+var _ = register(protocol.EngineDynamo, dynamo{})
+
+func (dynamo) port() string { return "8081" }
+
+// The prefixes of the routes: they moved on 15 June 2026.
+const (
+	dynamoControl = "/engine/control/"
+	dynamoOld     = "/engine/"
+)
+
+// probe only finds out that a system server answers. It asks for no profile route: the server runs a
+// route's handler whatever the method of the request, so that a GET, too, would start the profiler.
+// The routes of older releases are tried when a start is answered with 404 (Facts.Older).
+func (dynamo) probe(ctx context.Context, c *client, to Target) (Facts, error) {
+	f := Facts{Worker: protocol.EngineVLLM}
+	if to.Worker != "" {
+		f.Worker = to.Worker
+	}
+	if a, err := c.get(ctx, "/health", nil); err != nil {
+		return f, err
+	} else if a.status == http.StatusNotFound {
+		return f,
+			errors.New(
+				"it has no /health: give the port of the worker's system server, DYN_SYSTEM_PORT, not the front end's")
+	}
+	f.Start, f.Stop = dynamoControl+"start_profile", dynamoControl+"stop_profile"
+	f.Older = &Routes{Start: dynamoOld + "start_profile", Stop: dynamoOld + "stop_profile"}
+	f.Steps = f.Worker == protocol.EngineSGLang
+	return f, nil
+}
+
+// start asks a vLLM for the session's name on its files, by which they are removed once they are home.
+// They are not told by it: before vLLM 0.32 a worker keeps the name of its first session.
+func (dynamo) start(r round) start {
+	if r.facts.Worker == protocol.EngineSGLang {
+		return sglang{}.start(r)
+	}
+	return start{body: map[string]any{"profile_prefix": r.tag}}
+}
+
+// began checks the answer, which says whether a worker failed.
+func (dynamo) began(a answer) error {
+	var said struct{ Status, Message string }
+	if a.decode(&said) == nil && said.Status != "" && !strings.EqualFold(said.Status, "ok") {
+		return fmt.Errorf("it says %s: %s", said.Status, said.Message)
+	}
+	return nil
+}
+
+func (dynamo) refused(a answer) error {
+	if a.status == http.StatusNotFound {
+		return fmt.Errorf("it has neither %[1]sstart_profile nor %[2]sstart_profile: this worker has no profile routes",
+			dynamoControl, dynamoOld)
+	}
+	return fmt.Errorf("it refuses the start: %v", a)
+}
+
+func (dynamo) lacks(cfg protocol.ProfilerConfig) string {
+	if cfg.WithMemory {
+		return "memory is not recorded: it cannot be asked for through Dynamo"
+	}
+	return ""
+}
+
+func (dynamo) nothing(driver.Job) string {
+	return "the worker's log says why its profiler wrote nothing; is dir where that worker writes, and was a vLLM " +
+		"started with a --profiler-config?"
+}
