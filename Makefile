@@ -21,7 +21,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: chaos supply scale screenshots types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: chaos manifests engines supply scale screenshots types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -80,6 +80,11 @@ sql: build
 multihost:
 	KINETOSCOPE_MULTIHOST=1 go test -count=1 -v -run RanksOnOtherHosts ./deploy/multihost
 
+# manifests holds deploy/kubernetes to the types of Kubernetes' API, which come from the module proxy.
+manifests:
+	@cd deploy/kubernetes/check && if go mod download >/dev/null 2>&1; then go vet . && go test -count=1 .; \
+	else echo "SKIPPED: types of Kubernetes' API: the module proxy does not answer"; fi
+
 # bench prints ratios measured in one run. The recorder stands beside runtime/trace, an
 # OpenTelemetry span, slog and a locked slice; stepcost is what it costs the stages.
 # loadratio answers a question of a trace, load included, beside gzip -dc of its text;
@@ -97,12 +102,15 @@ bench: build
 
 # engines captures a real vLLM on the processor, with one rank and with two, over HTTP, by the plugin and over Kineto's
 # protocol, and kills a worker of it; a real SGLang over HTTP; and both with a Kineto process and a native pipeline in one
-# session. It needs Python 3.11 and, once, PyPI: some 7 GB, kept outside the repository, and a quarter of an hour.
+# session. vLLM-Omni's, sglang-omni's and Dynamo's own routes and profilers are captured over work in place of a model, which
+# would need a card. It needs Python 3.11 and, once, PyPI: some 9 GB, kept outside the repository, and twenty minutes.
 ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/engines
 
 engines:
 	$(PYTHON) deploy/engines/install.py vllm $(ENGINES)
 	$(PYTHON) deploy/engines/install.py sglang $(ENGINES) $(ENGINES)-sglang
+	for e in vllm-omni sglang-omni dynamo; do \
+		$(PYTHON) deploy/engines/install.py $$e $(ENGINES) $(ENGINES)-sglang $(ENGINES)-$$e || exit 1; done
 	KINETOSCOPE_ENGINES=$(ENGINES) KINETOSCOPE_SGLANG=$(ENGINES)-sglang \
 		go test -count=1 -timeout 40m -run '^TestReal' -v ./cmd/kinetoscope
 

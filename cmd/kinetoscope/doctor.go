@@ -28,7 +28,7 @@ type doctorOfOne struct {
 
 // Run says what keeps servers from being profiled and what to do about it. It starts nothing.
 func (c *doctorCmd) Run(e *cli.Env) error {
-	list, err := parseTargets(c.Targets)
+	list, err := findTargets(e, c.Targets)
 	if err != nil {
 		return err
 	}

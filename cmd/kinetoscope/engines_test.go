@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -65,18 +66,30 @@ type realServer struct {
 	log  string
 }
 
+// freeAddr is an address on this host that nobody listens at. Its port is below 2^15: Dynamo's runtime reads
+// the one that it is given as a number of 16 bits with a sign.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	const first, n = 20_000, 12_000
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(n)))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return l.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
 // startEngine starts a server that listens at a free port, whose place in the arguments is
 // PORT, and returns when it serves.
 func startEngine(t *testing.T, dir string, env, args []string) *realServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &realServer{addr: l.Addr().String(), log: filepath.Join(dir, "log")}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s := &realServer{addr: freeAddr(t), log: filepath.Join(dir, "log")}
 	_, port, _ := strings.Cut(s.addr, ":")
 	if i := slices.Index(args, "PORT"); i >= 0 {
 		args[i] = port
@@ -92,10 +105,10 @@ func startEngine(t *testing.T, dir string, env, args []string) *realServer {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	gone := make(chan struct{})
+	go func() { _ = s.cmd.Wait(); close(gone) }()
 	t.Cleanup(func() {
 		_ = s.cmd.Process.Signal(os.Interrupt) // it ends its workers
-		gone := make(chan struct{})
-		go func() { _ = s.cmd.Wait(); close(gone) }()
 		select {
 		case <-gone:
 		case <-time.After(engineEnd): // one that has lost a worker may wait for ever
@@ -121,6 +134,8 @@ func startEngine(t *testing.T, dir string, env, args []string) *realServer {
 		}
 		select {
 		case <-tick.C:
+		case <-gone:
+			t.Fatal("the server has ended")
 		case <-ctx.Done():
 			t.Fatal("the server does not become ready")
 		}
@@ -365,45 +380,15 @@ func TestRealSGLangPlugin(t *testing.T) {
 }
 
 func plugin(t *testing.T, tp int, serve func(env string) *realServer) {
-	dir := t.TempDir()
-	natsFile, ready := filepath.Join(dir, "nats"), filepath.Join(dir, "ready")
-	hub := exec.Command("kinetoscope", "serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
-		"--nats-file", natsFile, "--ready-file", ready, "--runs-dir", filepath.Join(dir, "runs"))
-	hub.Stderr = os.Stderr
-	if err := hub.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = hub.Process.Signal(os.Interrupt)
-		_ = hub.Wait()
-	})
-	nats, url := readWhenThere(t, natsFile), readWhenThere(t, ready)
-	s := serve("KINETOSCOPE_URL=" + nats)
-	ask := func(args ...string) (st session.Status) {
-		t.Helper()
-		out, err := exec.Command("kinetoscope", append(args, "--url", url, "--json")...).Output()
-		if e := json.Unmarshal(out, &st); e != nil {
-			t.Fatalf("%v: %v, %v\n%s", args, err, e, out)
-		}
-		return st
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for ranksAt(t, url) < tp {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("the workers do not join")
-		}
-	}
+	h := attachHub(t)
+	s := serve("KINETOSCOPE_URL=" + h.nats)
+	h.await(t, tp)
 	for range 2 {
-		ask("start")
+		h.ask(t, "start")
 		if out, err := exec.Command("bash", "-c", loadScript, "load", "http://"+s.addr).CombinedOutput(); err != nil {
 			t.Fatalf("load: %v\n%s", err, out)
 		}
-		st := ask("stop")
+		st := h.ask(t, "stop")
 		wantComplete(t, st, tp)
 		for _, k := range st.Stages[0].Ranks {
 			if k.Iterations == 0 {
@@ -417,11 +402,11 @@ func plugin(t *testing.T, tp int, serve func(env string) *realServer) {
 		return
 	}
 	defer s.underLoad(t)()
-	ask("start")
+	h.ask(t, "start")
 	if err := syscall.Kill(s.worker(t, "VLLM::Worker_TP1"), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	st := ask("stop")
+	st := h.ask(t, "stop")
 	for _, k := range st.Stages[0].Ranks {
 		if k.Rank == 1 && (k.State == protocol.StateComplete || k.Reason == "") {
 			t.Errorf("the killed rank is %s: %q", k.State, k.Reason)

@@ -55,7 +55,7 @@ type psServer struct {
 
 // Run lists what can be profiled.
 func (c *psCmd) Run(e *cli.Env) error {
-	list, err := parseTargets(c.Targets)
+	list, err := findTargets(e, c.Targets)
 	if err != nil {
 		return err
 	}

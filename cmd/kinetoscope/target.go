@@ -8,6 +8,7 @@ import (
 	"time"
 
 	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
+	"github.com/kinetoscope/kinetoscope/driver/server/discover"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/child"
 	"github.com/kinetoscope/kinetoscope/internal/cli/outcome"
@@ -37,6 +38,19 @@ func parseTargets(list []string) ([]httpdriver.Target, error) {
 	return out, nil
 }
 
+// findTargets reads --target, and finds the servers of those that say where to look for some.
+func findTargets(e *cli.Env, list []string) ([]httpdriver.Target, error) {
+	targets, err := parseTargets(list)
+	if err != nil {
+		return nil, err
+	}
+	found, err := httpdriver.Find(e.Ctx, &discover.Finder{}, targets)
+	if err != nil {
+		return nil, cli.StartError(err)
+	}
+	return found, nil
+}
+
 // sayFound returns a function with which a verb says what kind of servers it found.
 func sayFound(e *cli.Env) func(httpdriver.Seat, httpdriver.Facts, string) {
 	var mu sync.Mutex
@@ -50,7 +64,7 @@ func sayFound(e *cli.Env) func(httpdriver.Seat, httpdriver.Facts, string) {
 // servers captures servers that are driven over HTTP, and processes that attach beside them. A
 // command, if there is one, is the load: it runs while they record.
 func (c *captureCmd) servers(e *cli.Env) (err error) {
-	list, err := parseTargets(c.Targets)
+	list, err := findTargets(e, c.Targets)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ type watched struct {
 
 // Run captures whenever a condition holds.
 func (c *watchCmd) Run(e *cli.Env) error {
-	list, err := parseTargets(c.Targets)
+	list, err := findTargets(e, c.Targets)
 	if err != nil {
 		return err
 	}

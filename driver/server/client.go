@@ -35,8 +35,8 @@ type client struct {
 // newClient returns a client of the target. The error is one of its certificates.
 func newClient(to Target) (*client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if to.CA != "" || to.Cert != "" {
-		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if to.CA != "" || to.Cert != "" || to.ServerName != "" {
+		cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: to.ServerName}
 		var err error
 		if to.CA != "" {
 			if cfg.RootCAs, err = link.Authorities(to.CA); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/driver/server/discover"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -59,6 +61,10 @@ func Seats(list []Target, pipeline string, first int) []Seat {
 			}
 			s := Seat{Target: t, ID: protocol.RankID{Pipeline: pipeline, Stage: stages[name], Replica: replicas[name]}}
 			s.Stage, s.Part = name, part
+			if t.Discover.Kind != "" {
+				out = append(out, s) // the fleet gives each server that is found a replica's number
+				continue
+			}
 			if e := engines[t.Engine]; e != nil && e.layout().together {
 				if common == nil {
 					common = &shared{first: s.ID, rounds: map[string]*sharedRound{}}
@@ -103,6 +109,10 @@ type FleetConfig struct {
 	// session refuses to begin until they are found. Without Later, a server that cannot be
 	// profiled is an error.
 	Later bool
+	// Finder finds the servers of targets that are discovered; nil: a discover.Finder. It is asked again
+	// and again, so that such targets need Later; without it use Find before.
+	Finder *discover.Finder
+	every  time.Duration // between two questions; 0: discoverEvery
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -112,13 +122,19 @@ type Fleet struct {
 	cfg    FleetConfig
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	joined []joined
+
+	mu       sync.Mutex
+	joined   map[*joined]bool
+	dirs     map[string]shelf
+	replicas map[int]map[int]bool // that are taken, by stage
 }
 
 // joined is one server's rank.
 type joined struct {
 	rank   *driver.Rank
 	member *rank.Member
+	end    context.CancelFunc // of looking for it
+	looked chan struct{}      // closed when nobody looks for it
 }
 
 // Join lets the servers of all seats take part over the hub's connection, which the caller closes.
@@ -126,29 +142,59 @@ func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*F
 	if cfg.Logger == nil {
 		cfg.Logger = discard()
 	}
+	if cfg.Finder == nil {
+		cfg.Finder = &discover.Finder{}
+	}
+	cfg.every = cmp.Or(cfg.every, discoverEvery)
 	life, cancel := context.WithCancel(context.Background())
-	f := &Fleet{cfg: cfg, cancel: cancel}
-	dirs := map[string]shelf{}
+	f := &Fleet{cfg: cfg, cancel: cancel, joined: map[*joined]bool{}, dirs: map[string]shelf{},
+		replicas: map[int]map[int]bool{}}
 	for _, s := range seats {
-		if err := f.add(ctx, life, nc, s, dirs); err != nil {
+		if s.Discover.Kind == "" {
+			f.take(s.ID)
+		}
+	}
+	for _, s := range seats {
+		var err error
+		switch {
+		case s.Discover.Kind == "":
+			_, err = f.add(ctx, life, nc, s)
+		case !cfg.Later:
+			err = fmt.Errorf("%s: its servers have not been found", s)
+		default:
+			f.wg.Go(func() { f.follow(life, nc, s) })
+		}
+		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 	}
 	return f, nil
 }
 
-func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[string]shelf) error {
+// take marks the replica of a server that is not discovered.
+func (f *Fleet) take(id protocol.RankID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.replicas[id.Stage] == nil {
+		f.replicas[id.Stage] = map[int]bool{}
+	}
+	f.replicas[id.Stage][id.Replica] = true
+}
+
+// add has a server take part. Ctx bounds how long its rank may take to join, life how long it is looked
+// for if it does not answer.
+func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat) (*joined, error) {
 	d, err := New(s.Target, s.ID, f.cfg.Logger, withShared(s.shared))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	there := d.Probe(ctx)
 	if there != nil && !f.cfg.Later {
-		return errors.Join(there, d.Close())
+		return nil, errors.Join(there, d.Close())
 	}
 	if there == nil {
-		if err := apart(dirs, s.Target, d); err != nil {
-			return errors.Join(err, d.Close())
+		if err := f.apart(s.Target, d); err != nil {
+			return nil, errors.Join(err, d.Close())
 		}
 		f.found(s, d)
 	} else {
@@ -163,13 +209,38 @@ func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, dirs map[s
 	defer cancel()
 	m, err := rank.Join(joinCtx, nc, r.Announced(), r, rank.WithLogger(f.cfg.Logger))
 	if err != nil {
-		return errors.Join(err, r.Close())
+		return nil, errors.Join(err, r.Close())
 	}
-	f.joined = append(f.joined, joined{r, m})
-	if there != nil {
-		f.wg.Go(func() { f.look(life, s, d, m) })
+	life, end := context.WithCancel(life)
+	j := &joined{rank: r, member: m, end: end, looked: make(chan struct{})}
+	f.mu.Lock()
+	f.joined[j] = true
+	f.mu.Unlock()
+	if there == nil {
+		close(j.looked)
+		return j, nil
 	}
-	return nil
+	f.wg.Go(func() {
+		defer close(j.looked)
+		f.look(life, s, d, m)
+	})
+	return j, nil
+}
+
+// leave has a server's rank leave, once.
+func (f *Fleet) leave(j *joined) error {
+	f.mu.Lock()
+	here := f.joined[j]
+	delete(f.joined, j)
+	f.mu.Unlock()
+	if !here {
+		return nil
+	}
+	j.end()
+	<-j.looked
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	return errors.Join(j.member.Leave(ctx), j.rank.Close())
 }
 
 // look asks for a server until it answers.
@@ -202,18 +273,21 @@ type shelf struct {
 }
 
 // apart refuses two servers that write to one directory under names that cannot be told apart.
-func apart(dirs map[string]shelf, to Target, d *Driver) error {
+func (f *Fleet) apart(to Target, d *Driver) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dirs := f.dirs
 	e := engines[to.Engine]
-	f := d.Facts()
-	if e.start(round{facts: f, to: to}).own != "" {
+	facts := d.Facts()
+	if e.start(round{facts: facts, to: to}).own != "" {
 		return nil
 	}
-	if other, ok := dirs[d.Dir()]; ok && other.url != to.URL && !(f.Prefix && other.prefix) {
+	if other, ok := dirs[d.Dir()]; ok && other.url != to.URL && !(facts.Prefix && other.prefix) {
 		return fmt.Errorf(
 			"%s writes to the directory of another target, %s, and takes no prefix that would tell their files apart: "+
 				"give it a torch_profiler_dir of its own", to, d.Dir())
 	}
-	dirs[d.Dir()] = shelf{to.URL, f.Prefix}
+	dirs[d.Dir()] = shelf{to.URL, facts.Prefix}
 	return nil
 }
 
@@ -221,11 +295,12 @@ func apart(dirs map[string]shelf, to Target, d *Driver) error {
 func (f *Fleet) Close() error {
 	f.cancel()
 	f.wg.Wait()
+	f.mu.Lock()
+	all := slices.Collect(maps.Keys(f.joined))
+	f.mu.Unlock()
 	var errs []error
-	for _, j := range f.joined {
-		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-		errs = append(errs, j.member.Leave(ctx), j.rank.Close())
-		cancel()
+	for _, j := range all {
+		errs = append(errs, f.leave(j))
 	}
 	return errors.Join(errs...)
 }

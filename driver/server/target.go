@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/driver/server/discover"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -31,6 +33,9 @@ type Target struct {
 	Dir string
 	// Ranks is how many ranks the server has, 0 if only its files can tell.
 	Ranks int
+	// Discover, unless its Kind is "", is where servers like this one are found: each is a replica of the
+	// stage. A part {name} of Dir is the found one's name. Find makes a target of each.
+	Discover discover.Source
 	// Keep leaves the server's files where they are after they were copied into the run.
 	Keep bool
 	// NoMetrics has the server's /metrics not read during a session.
@@ -42,6 +47,9 @@ type Target struct {
 	// not one of the system's, and the certificate and key that this client shows if the server
 	// asks.
 	CA, Cert, Key string
+	// ServerName is the name that the server's certificate has, "" for that in URL: servers that are found
+	// by a DNS name show a certificate of the name.
+	ServerName string
 	// Agent, if set, is the host whose agent drives the server, because only that host sees the
 	// server's files.
 	Agent string
@@ -61,6 +69,8 @@ const maxTokenFile = 64 << 10
 //
 //	vllm://host:8000?stage=thinker&dir=/traces&ranks=2&keep=true&token_file=/run/secrets/key
 //	sglang+https://host:30000
+//	vllm+dns://NAME:8000             servers at all addresses of a name
+//	vllm+k8s://NAMESPACE:8000?labels=app=vllm
 func ParseTarget(text string) (Target, error) {
 	t := Target{Token: os.Getenv(TokenEnv)}
 	if err := t.SetURL(text); err != nil {
@@ -76,7 +86,23 @@ func ParseTarget(text string) (Target, error) {
 			return t, fmt.Errorf("target %q: %w", text, err)
 		}
 	}
+	if err := t.Check(); err != nil {
+		return t, fmt.Errorf("target %q: %w", text, err)
+	}
 	return t, nil
+}
+
+// Check says what a target's parts lack together.
+func (t *Target) Check() error {
+	switch {
+	case t.Discover.Kind == "" && t.Discover.Labels != "":
+		return errors.New("labels go with +k8s, which finds pods by them")
+	case t.Discover.Kind == "":
+		return nil
+	case t.Stages != nil:
+		return errors.New("a server with several stages is not found by others' names: name each server")
+	}
+	return t.Discover.Check()
 }
 
 // SetURL reads ENGINE://HOST:PORT, with +https for TLS. It ignores what follows a ?.
@@ -85,20 +111,31 @@ func (t *Target) SetURL(text string) error {
 	if err != nil {
 		return fmt.Errorf("target %q: %w", text, err)
 	}
-	engine, transport, _ := strings.Cut(u.Scheme, "+")
-	if transport == "" {
-		transport = "http"
+	engine, ways, _ := strings.Cut(u.Scheme, "+")
+	transport := "http"
+	t.Engine, t.Discover.Kind = protocol.Engine(engine), ""
+	for way := range strings.SplitSeq(ways, "+") {
+		switch way {
+		case "":
+		case "http", "https":
+			transport = way
+		case string(discover.DNS), string(discover.Pods):
+			t.Discover.Kind = discover.Kind(way)
+		default:
+			return fmt.Errorf("target %q: %s is no way to a server: http or https, and dns or k8s to find several", text,
+				way)
+		}
 	}
-	t.Engine = protocol.Engine(engine)
 	switch {
 	case engines[t.Engine] == nil:
 		return fmt.Errorf("target %q: want %s, with +https for TLS", text, Schemes())
-	case transport != "http" && transport != "https":
-		return fmt.Errorf("target %q: %s is no way to a server: http or https", text, transport)
 	case u.Host == "" || u.Path != "" && u.Path != "/" || u.User != nil:
 		return fmt.Errorf("target %q: want a host and a port and nothing after them but ?options", text)
 	}
 	t.URL = transport + "://" + u.Host
+	if t.Discover.Kind != "" {
+		t.Discover.Name, t.Discover.Port = u.Hostname(), u.Port()
+	}
 	if t.Stage == "" {
 		t.Stage = engine
 	}
@@ -118,7 +155,7 @@ func Schemes() string {
 
 // Options are the names that Set takes.
 var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "metrics", "token_file", "auth_header",
-	"ca", "cert", "key", "agent"}
+	"ca", "cert", "key", "agent", "labels"}
 
 // Set reads one option.
 func (t *Target) Set(key, value string) (err error) {
@@ -176,6 +213,8 @@ func (t *Target) Set(key, value string) (err error) {
 		return setPath(&t.Key, key, value)
 	case "agent":
 		t.Agent = value
+	case "labels":
+		t.Discover.Labels = value
 	default:
 		return fmt.Errorf("there is no option %q: there are %s", key, strings.Join(Options, ", "))
 	}
@@ -212,5 +251,9 @@ func readToken(path string) (string, error) {
 
 // String is the target for people, without its options.
 func (t Target) String() string {
-	return string(t.Engine) + "://" + t.URL[strings.Index(t.URL, "://")+3:]
+	way := string(t.Engine)
+	if t.Discover.Kind != "" {
+		way += "+" + string(t.Discover.Kind)
+	}
+	return way + "://" + t.URL[strings.Index(t.URL, "://")+3:]
 }

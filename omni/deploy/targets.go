@@ -2,8 +2,10 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/driver/server"
@@ -28,6 +30,8 @@ type targetDoc struct {
 	Cert       string   `yaml:"cert"`
 	Key        string   `yaml:"key"`
 	Agent      string   `yaml:"agent"`
+	// Labels are those of the pods of a +k8s target.
+	Labels map[string]string `yaml:"labels"`
 }
 
 // target reads one; files that it names are relative to dir.
@@ -60,7 +64,7 @@ func (d *targetDoc) target(dir string) (server.Target, error) {
 		{"dir", d.Dir},
 		{"ranks", ranks}, {"keep", fmt.Sprint(d.Keep)}, {"metrics", metrics}, {"token_file", abs(d.TokenFile)},
 		{"auth_header", d.AuthHeader},
-		{"ca", abs(d.CA)}, {"cert", abs(d.Cert)}, {"key", abs(d.Key)}, {"agent", d.Agent}} {
+		{"ca", abs(d.CA)}, {"cert", abs(d.Cert)}, {"key", abs(d.Key)}, {"agent", d.Agent}, {"labels", d.selector()}} {
 		if o[1] == "" {
 			continue
 		}
@@ -68,7 +72,16 @@ func (d *targetDoc) target(dir string) (server.Target, error) {
 			return t, err
 		}
 	}
-	return t, nil
+	return t, t.Check()
+}
+
+// selector writes labels as Kubernetes selects by them.
+func (d *targetDoc) selector() string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(d.Labels)) {
+		all = append(all, key+"="+d.Labels[key])
+	}
+	return strings.Join(all, ",")
 }
 
 // targets reads the servers that are profiled as they are.
@@ -83,10 +96,14 @@ func (d *document) targets(file string) ([]server.Target, error) {
 		if err != nil {
 			return nil, fmt.Errorf("targets[%d]: %w", i, err)
 		}
-		if j, ok := seen[t.URL]; ok {
-			return nil, fmt.Errorf("targets[%d] is targets[%d]: %s", i, j, t.URL)
+		is := t.URL
+		if t.Discover.Kind != "" {
+			is = t.Discover.String()
 		}
-		seen[t.URL] = i
+		if j, ok := seen[is]; ok {
+			return nil, fmt.Errorf("targets[%d] is targets[%d]: %s", i, j, is)
+		}
+		seen[is] = i
 		out = append(out, t)
 	}
 	return out, nil
