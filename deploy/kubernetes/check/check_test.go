@@ -15,18 +15,27 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
+const (
+	groupCore    = "v1"
+	groupApps    = "apps/v1"
+	groupRBAC    = "rbac.authorization.k8s.io/v1"
+	groupNetwork = "networking.k8s.io/v1"
+)
+
 // kinds are the objects that manifests may have, by their group, version and kind.
 var kinds = map[metav1.TypeMeta]func() any{
-	{APIVersion: "v1", Kind: "ServiceAccount"}:                        func() any { return &core.ServiceAccount{} },
-	{APIVersion: "v1", Kind: "ConfigMap"}:                             func() any { return &core.ConfigMap{} },
-	{APIVersion: "v1", Kind: "PersistentVolumeClaim"}:                 func() any { return &core.PersistentVolumeClaim{} },
-	{APIVersion: "v1", Kind: "Service"}:                               func() any { return &core.Service{} },
-	{APIVersion: "apps/v1", Kind: "Deployment"}:                       func() any { return &apps.Deployment{} },
-	{APIVersion: "apps/v1", Kind: "DaemonSet"}:                        func() any { return &apps.DaemonSet{} },
-	{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}:        func() any { return &rbac.Role{} },
-	{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}: func() any { return &rbac.RoleBinding{} },
-	{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:       func() any { return &networking.NetworkPolicy{} },
+	of(groupCore, "ServiceAccount"):        func() any { return &core.ServiceAccount{} },
+	of(groupCore, "ConfigMap"):             func() any { return &core.ConfigMap{} },
+	of(groupCore, "PersistentVolumeClaim"): func() any { return &core.PersistentVolumeClaim{} },
+	of(groupCore, "Service"):               func() any { return &core.Service{} },
+	of(groupApps, "Deployment"):            func() any { return &apps.Deployment{} },
+	of(groupApps, "DaemonSet"):             func() any { return &apps.DaemonSet{} },
+	of(groupRBAC, "Role"):                  func() any { return &rbac.Role{} },
+	of(groupRBAC, "RoleBinding"):           func() any { return &rbac.RoleBinding{} },
+	of(groupNetwork, "NetworkPolicy"):      func() any { return &networking.NetworkPolicy{} },
 }
+
+func of(version, kind string) metav1.TypeMeta { return metav1.TypeMeta{APIVersion: version, Kind: kind} }
 
 // check says what is wrong with one object.
 func check(doc []byte) error {
