@@ -35,7 +35,9 @@ var kinds = map[metav1.TypeMeta]func() any{
 	of(groupNetwork, "NetworkPolicy"):      func() any { return &networking.NetworkPolicy{} },
 }
 
-func of(version, kind string) metav1.TypeMeta { return metav1.TypeMeta{APIVersion: version, Kind: kind} }
+func of(version, kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: version, Kind: kind}
+}
 
 // check says what is wrong with one object.
 func check(doc []byte) error {
