@@ -126,7 +126,7 @@ var libraryPrefixes = []string{
 // however its template and result type are written. An ending in * stands for any letters.
 var namespaces = []string{
 	"nccl*", "rccl*", "oneccl*", "xccl", "ccl", "mscclpp", "msccl", "nvshmem*", "rocshmem*", "ishmem*",
-	"deep_ep", "deepep", "pplx", "pplx_kernels", "mori", "uccl", "quickreduce", "moe_comm", "moe_alltoall",
+	"deep_ep", "deepep", "hybrid_ep", "pplx", "pplx_kernels", "mori", "uccl", "quickreduce", "moe_comm", "moe_alltoall",
 	"flashinfer::comm",
 	"userbuffers", "symm_mem", "lamport",
 }
@@ -151,7 +151,8 @@ var experts = []word{
 	{text: "moe_distribute_dispatch"},
 	{text: "moedistributecombine"}, {text: "moe_distributecombine"}, {text: "moedistribute_combine"},
 	{text: "moe_distribute_combine"},
-	{text: "moea2a"}, {text: "moe_a2a"}, {text: "a2a_dispatch", before: noWord}, {text: "a2a_combine", before: noWord},
+	{text: "moea2a"}, {text: "moe_a2a"}, {text: "a2a_dispatch", before: noLetter},
+	{text: "a2a_combine", before: noLetter}, {text: "deepep_", before: noLetter},
 	{text: "low_latency_dispatch"}, {text: "low_latency_combine"},
 	{text: "notify_dispatch", before: noLetter}, {text: "cached_notify", before: noLetter},
 }
@@ -174,6 +175,9 @@ var doubtful = []string{
 	"putsignal", "put_signal", "waitsignal", "wait_signal", "barrier", "all2all", "syncranks", "sync_ranks",
 	"multigpu", "multi_gpu", "communicat",
 }
+
+// attention are words of kernels that combine the parts of an attention, on one device.
+var attention = []string{"attention", "attn", "flash", "splitk", "split_k", "mla_"}
 
 // parts finds commParts, heads finds all other words, which count only outside of arguments.
 var parts, heads = finders()
@@ -205,6 +209,9 @@ func finders() (parts, heads *finder) {
 	}
 	for _, s := range doubtful {
 		add(meansDoubt, word{text: s})
+	}
+	for _, s := range attention {
+		add(meansAttention, word{text: s})
 	}
 	add(meansDispatch, word{text: "dispatch"})
 	add(meansCombine, word{text: "combine"})
@@ -301,6 +308,6 @@ var native = []byte("at::native::")
 func Doubtful(name string) bool {
 	var buf [nameBytes]byte
 	head := withoutArguments(append(buf[:0], name...))
-	return heads.in(head)&meansDoubt != 0 && !bytes.HasPrefix(head, native[:len(native)-2]) &&
+	return heads.in(head)&(meansDoubt|meansAttention) == meansDoubt && !bytes.HasPrefix(head, native[:len(native)-2]) &&
 		!bytes.Contains(head, native)
 }

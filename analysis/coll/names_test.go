@@ -60,6 +60,8 @@ var kernelNames = []struct {
 	{"all_to_all_single_2d", true, "alltoall"}, {"aiv_all_gather_910b_bigdata", true, "allgather"},
 	{"flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<x>", true, "allreduce"},
 	{"userbuffers_fp16_sum_inplace_gpu_rr_rs_oop", true, ""},
+	{"void hybrid_ep::dispatch_kernel<8>(x)", true, "dispatch"}, {"deepep_ll_combine", true, "combine"},
+	{"fused_a2a_dispatch", true, "dispatch"},
 
 	{"void cutlass::device_kernel<gemm>", false, ""}, {"ampere_bf16_s16816gemm_128x64", false, ""},
 	{"void at::native::reduce_kernel<512, 1>(x)", false, ""},
@@ -92,6 +94,7 @@ func TestKernel(t *testing.T) {
 	for name, want := range map[string]bool{
 		"my_moe_dispatch_tokens": true, "ibgda_write": true, "exchange_halo": true, "remote_copy_kernel": true,
 		"ampere_bf16_s16816gemm": false, "void at::native::dispatch_helper<int>": false, "flash_fwd_kernel": false,
+		"void flash::flash_fwd_splitkv_combine_kernel<x>": false, "kernel_unified_attention_combine": false,
 	} {
 		if got := Doubtful(name); got != want {
 			t.Errorf("Doubtful(%q) = %v", name, got)

@@ -4,12 +4,13 @@ package coll
 type meaning uint8
 
 const (
-	meansLibrary  meaning = 1 << iota // in a library's namespace, or an exchange between experts
-	meansSpelled                      // an operation is spelled out in it
-	meansFused                        // compute that an operation is fused with
-	meansDispatch                     // one half of an exchange between experts
-	meansCombine                      // the other half
-	meansDoubt                        // would suit communication
+	meansLibrary   meaning = 1 << iota // in a library's namespace, or an exchange between experts
+	meansSpelled                       // an operation is spelled out in it
+	meansFused                         // compute that an operation is fused with
+	meansDispatch                      // one half of an exchange between experts
+	meansCombine                       // the other half
+	meansDoubt                         // would suit communication
+	meansAttention                     // computes attention, whose parts are combined on one device
 )
 
 // before says what may stand before a word.

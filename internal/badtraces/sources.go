@@ -29,6 +29,16 @@ func sources() []Case {
 		{Kind: "other writer", Name: "JAX on a TPU", Files: []File{{"host.trace.json", jax("TPU")}},
 			Want: []string{": 24"},
 			Says: map[string][]string{"report": {"JAX or TensorFlow", `fusion_3\s+compute\s+8`, `!No device work`}}},
+		{Kind: "other writer", Name: "TensorFlow's sessions", Files: []File{{"timeline.json", sessions("stream:all")}},
+			Want: []string{": 27"},
+			Says: map[string][]string{"report": {"JAX or TensorFlow", `MatMul\s+compute\s+9`, `!No device work`},
+				"kernels": {"9 slices of 1 name"}}},
+		{Kind: "other writer", Name: "TensorFlow's sessions, by stream", Files: []File{{"timeline.json.gz",
+			Gzip(sessions("stream:13"))}}, Want: []string{": 36"},
+			Says: map[string][]string{"kernels": {`MatMul\s+compute\s+9`, "9 slices of 1 name"}}},
+		{Kind: "other writer", Name: "viztracer without its keys", Files: []File{{"cut.json", viztracerCut()}},
+			Want: []string{": 6"},
+			Says: map[string][]string{"report": {"viztracer", `Python frames`, `!Operators`}}},
 		{Kind: "NPU", Name: "links by arrows",
 			Files: []File{{"w_1_20270101000000000_ascend_pt/ASCEND_PROFILER_OUTPUT/" +
 				"trace_view.json", npu(9, true)}}, Want: []string{": 45"},
@@ -46,6 +56,12 @@ func sources() []Case {
 			Files: []File{windows(`venv\Lib\site-packages\torch\nn\functional.py(4): f`,
 				`\\share\build\run.py(2): main`)}, Want: []string{": 12"},
 			Says: map[string][]string{"ops --by-stack --csv": {`venv\\Lib\\site-packages\\torch\\nn\\functional\.py\(4\): f`}}},
+		{Kind: "Windows paths", Name: "a directory that begins an escape of Unicode",
+			Files: []File{windows(`E:\ufeed\train.py(1): run`, `D:\users\x.py(2): <module>`)}, Want: []string{": 12"},
+			Says: map[string][]string{"ops --by-stack --csv": {`E:\\ufeed\\train\.py\(1\): run`}}},
+		{Kind: "Windows paths", Name: "a server's share",
+			Files: []File{windows(`\\nas\home\run.py(1): run`, `D:\Jobs\x.py(2): <module>`)}, Want: []string{": 12"},
+			Says: map[string][]string{"ops --by-stack --csv": {`\\\\nas\\home\\run\.py\(1\): run`}}},
 		{Kind: "Windows paths", Name: "escaped rightly", Files: []File{windows(`D:\\work\\new\\train.py(7): run`,
 			`D:\\temp\\b.py(1): <module>`)}, Want: []string{": 12"},
 			Says: map[string][]string{"ops --by-stack --csv": {`D:\\work\\new\\train\.py\(7\): run`,
@@ -68,6 +84,40 @@ func viztracer() string {
 	add("print", 860, 20)
 	return `{"traceEvents": ` + Array(rows) +
 		`, "viztracer_metadata": {"version": "1.0.0", "overflow": false}, "file_info": {}}`
+}
+
+// viztracerCut is viztracer's events alone, in an object without its keys.
+func viztracerCut() string {
+	text, _, _ := strings.Cut(viztracer(), `, "viztracer_metadata"`)
+	return text + "}"
+}
+
+// sessions is a timeline of TensorFlow's sessions of nine steps, with its device's work by one
+// stream as well if stream names one.
+func sessions(stream string) string {
+	var rows []any
+	process := func(pid int, name string) {
+		rows = append(rows, event{"ph": "M", "name": "process_name", "pid": pid, "args": event{"name": name}})
+	}
+	process(1, "/job:localhost/replica:0/task:0/device:GPU:0 Compute")
+	process(2, "/device:GPU:0/memcpy Compute")
+	process(3, "/device:GPU:0/stream:all Compute")
+	pids := []int{1, 2, 3}
+	if stream != "stream:all" {
+		process(4, "/device:GPU:0/"+stream+" Compute")
+		pids = append(pids, 4)
+	}
+	for k := range 9 {
+		for _, pid := range pids {
+			name := "MatMul"
+			if pid == 2 {
+				name = "MemcpyHtoD"
+			}
+			rows = append(rows, event{"ph": "X", "cat": "Op", "name": name, "pid": pid, "tid": 0, "ts": 100 + 50*k,
+				"dur": 40, "args": event{"op": name}})
+		}
+	}
+	return `{"traceEvents": ` + Array(rows) + "}"
 }
 
 func browser() string {

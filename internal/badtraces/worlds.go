@@ -128,9 +128,22 @@ func worlds() []Case {
 		{Kind: "windows", Name: "one began a collective later", Files: shifted(1, 5),
 			Want: []string{"rank 0: 20", "rank 1: 16"},
 			Says: map[string][]string{"comms": {`1 4 200 µs`}}},
+	}
+}
+
+// expertParallel are exchanges between experts, and what looks like one.
+func expertParallel() []Case {
+	return []Case{
 		{Kind: "expert parallel", Name: "deep_ep", Files: []File{experts("void deep_ep::intranode::dispatch<8>(int4*)",
 			"deep_ep::intranode::combine")}, Want: []string{": 30"},
 			Says: map[string][]string{"kernels": {"exposed comm", `2\.25 ms`}}},
+		{Kind: "expert parallel", Name: "NPU's operators", Files: []File{experts("MoeDistributeDispatchV2",
+			"aclnnMoeDistributeCombineV2_MoeDistributeCombineV2")}, Want: []string{": 30"},
+			Says: map[string][]string{"kernels": {"exposed comm", `2\.25 ms`}}},
+		{Kind: "expert parallel", Name: "attention in parts, which is none", Files: []File{experts(
+			"void flash::flash_fwd_splitkv_kernel<x>", "void flash::flash_fwd_splitkv_combine_kernel<x>")},
+			Want: []string{": 30"}, Says: map[string][]string{"kernels": {`exposed comm % .* 0 0%`},
+				"report": {"!taken for compute", "!communication without"}}},
 		{Kind: "expert parallel", Name: "nvshmem", Files: []File{experts("nvshmemi_alltoall_kernel",
 			"void flashinfer::trtllm_alltoall::moeAllToAllKernel<4>(x)")}, Want: []string{": 30"},
 			Says: map[string][]string{"kernels": {"exposed comm", `2\.25 ms`}}},

@@ -100,7 +100,7 @@ func (m *merger) flavour() {
 	case xla.Is(m.names.seen):
 		t.Meta.Format = xla.Format
 		xla.Classify(t)
-	case m.meta.values["viztracer_metadata"] != nil:
+	case m.meta.values["viztracer_metadata"] != nil || m.calls():
 		t.Meta.Format = "viztracer"
 		for i := range t.Slices.Cat { // it times calls of Python functions
 			t.Slices.Cat[i] = trace.CatPythonFunction
@@ -130,6 +130,18 @@ func plain(t *trace.Trace) {
 
 // foreign reports whether nothing around the events or in them says that torch wrote it: no key
 // that Kineto writes, and no category that it has.
+// calls reports whether all slices are of viztracer's category for calls: its own keys are lost when
+// somebody cuts or joins its files.
+func (m *merger) calls() bool {
+	names := m.t.Categories()
+	for _, c := range m.t.Slices.Cat {
+		if c < trace.CatDynamic || !strings.EqualFold(names[c-trace.CatDynamic], "fee") {
+			return false
+		}
+	}
+	return m.t.Slices.Len() > 0
+}
+
 func (m *merger) foreign() bool {
 	for _, k := range []string{"schemaVersion", "deviceProperties", "distributedInfo", "baseTimeNanoseconds",
 		"traceName", "record_shapes", "with_stack"} {

@@ -39,10 +39,15 @@ func (m *merger) paths() {
 }
 
 // doubled doubles every backslash of JSON text that stands before b, f, n, r or t and is
-// not itself escaped.
+// not itself escaped, one before u if the text has other backslashes, and the two that begin the name
+// of a server's share.
 func doubled(raw string) string {
 	if !strings.Contains(raw, `\`) {
 		return raw
+	}
+	before := "bfnrt"
+	if strings.Count(raw, `\`) > strings.Count(raw, `\u`) {
+		before = "bfnrtu"
 	}
 	var b strings.Builder
 	for i := 0; i < len(raw); i++ {
@@ -50,11 +55,22 @@ func doubled(raw string) string {
 		if raw[i] != '\\' || i+1 == len(raw) {
 			continue
 		}
-		if strings.IndexByte("bfnrt", raw[i+1]) >= 0 {
+		switch {
+		case strings.IndexByte(before, raw[i+1]) >= 0:
 			b.WriteByte('\\')
+		case share(raw, i):
+			b.WriteString(`\\`)
 		}
 		i++
 		b.WriteByte(raw[i])
 	}
 	return b.String()
+}
+
+// share reports whether the escaped backslash at raw[i:] begins a path, of which it is half of the two
+// before a server's name: a path of Windows begins with no single one. What stands before is the
+// text's beginning or what parts the frames of a stack.
+func share(raw string, i int) bool {
+	begins := i == 0 || raw[i-1] == '"' || raw[i-1] == ';'
+	return begins && raw[i+1] == '\\' && i+2 < len(raw) && raw[i+2] != '\\'
 }

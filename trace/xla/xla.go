@@ -6,6 +6,13 @@
 //	/device:GPU:0        Stream #16(Compute), Stream #17(MemcpyH2D): work of a GPU
 //	/device:TPU:0        XLA Ops, Async XLA Ops: work of a TPU
 //	                     Steps, XLA Modules, Framework Ops …: what the work belongs to
+//
+// A timeline of TensorFlow's sessions (RunMetadata) has a process for each of these:
+//
+//	/device:GPU:0/stream:13 Compute   work of one stream
+//	/device:GPU:0/stream:all Compute  the same of all of them
+//	/device:GPU:0/memcpy Compute      copies once more, by their ends
+//	/job:…/device:GPU:0 Compute       the host, where it computes and launches operators
 package xla
 
 import (
@@ -22,7 +29,7 @@ const Format = "xla"
 // Is tells by the names of its processes whether a trace is of XLA's profiler.
 func Is(processes map[string]bool) bool {
 	for name := range processes {
-		if device.MatchString(name) || strings.HasPrefix(name, "/host:") {
+		if device.MatchString(name) || strings.HasPrefix(name, "/host:") || placed.MatchString(name) {
 			return true
 		}
 	}
@@ -31,14 +38,18 @@ func Is(processes map[string]bool) bool {
 
 var (
 	device = regexp.MustCompile(`^/device:(\w+):(\d+)`)
-	stream = regexp.MustCompile(`^Stream #(\d+)\(?([^)]*)`)
-	call   = regexp.MustCompile(`^(cu|cuda|hip)[A-Z]`)
+	// processes of a session's timeline
+	session = regexp.MustCompile(`^/device:(\w+:\d+)/(?:stream:(all|\d+)|memcpy)`)
+	placed  = regexp.MustCompile(`^/job:[^ ]*/device:\w+:\d+ Compute`)
+	stream  = regexp.MustCompile(`^Stream #(\d+)\(?([^)]*)`)
+	call    = regexp.MustCompile(`^(cu|cuda|hip)[A-Z]`)
 )
 
 // lane is what the rows of a track are.
 type lane struct {
 	cat  trace.Category
 	name string // of the stream's kind: "MemcpyH2D"
+	all  bool   // rows that say their category too: a session's timeline calls all of them Op
 }
 
 // Classify gives the slices of t their categories, lanes and correlations.
@@ -49,14 +60,25 @@ func Classify(t *trace.Trace) {
 		if stream.MatchString(t.Tracks[i].Name) {
 			streams[t.Tracks[i].Process] = true
 		}
+		if f := session.FindStringSubmatch(t.Tracks[i].Process); f != nil && f[2] != "" && f[2] != "all" {
+			streams[f[1]] = true
+		}
 	}
 	for i := range t.Tracks {
-		lanes[i] = laneOf(&t.Tracks[i], streams[t.Tracks[i].Process])
+		k := &t.Tracks[i]
+		if f := session.FindStringSubmatch(k.Process); f != nil {
+			lanes[i] = sessionLane(k, f[2], streams[f[1]])
+			continue
+		}
+		lanes[i] = laneOf(k, streams[k.Process])
 	}
 	s := &t.Slices
 	for i, id := range s.Track {
 		l := lanes[id]
 		had := s.Cat[i] // XLA writes none: what has one was written by another program
+		if l.all {
+			had = trace.CatOther
+		}
 		if had == trace.CatOther {
 			s.Cat[i] = l.cat
 		}
@@ -83,19 +105,36 @@ func isCopy(stream, name string) bool {
 		strings.HasPrefix(strings.ToLower(name), "memcpy")
 }
 
+// sessionLane tells what the rows of a process of a session's timeline are; streams says that each
+// stream of the device has a process of its own.
+func sessionLane(k *trace.Track, of string, streams bool) lane {
+	if of == "" || of == "all" && streams {
+		k.Kind = trace.TrackOther
+		return lane{cat: trace.CatOther, all: true}
+	}
+	f := device.FindStringSubmatch(k.Process)
+	k.Kind = trace.TrackGPU
+	k.Device, _ = strconv.ParseInt(f[2], 10, 64) // the pattern has digits
+	k.Stream, _ = strconv.ParseInt(of, 10, 64)   // all: 0
+	if k.Name == "" {
+		k.Name = "stream " + of
+	}
+	return lane{cat: trace.CatKernel, all: true}
+}
+
 // laneOf tells what a track's rows are. Where a device has streams, its other tracks show
 // the same work once more, by what it belongs to.
 func laneOf(k *trace.Track, streams bool) lane {
 	f := device.FindStringSubmatch(k.Process)
 	if f == nil {
 		k.Kind = trace.TrackCPU
-		return lane{cat: trace.CatCPUOp}
+		return lane{cat: trace.CatCPUOp, all: placed.MatchString(k.Process)}
 	}
 	n, _ := strconv.ParseInt(f[2], 10, 64) // the pattern has digits
 	if s := stream.FindStringSubmatch(k.Name); s != nil {
 		k.Kind, k.Device = trace.TrackGPU, n
 		k.Stream, _ = strconv.ParseInt(s[1], 10, 64)
-		return lane{trace.CatKernel, s[2]}
+		return lane{cat: trace.CatKernel, name: s[2]}
 	}
 	if f[1] == "CPU" {
 		return lane{cat: trace.CatCPUOp}
