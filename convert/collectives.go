@@ -10,13 +10,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// collectives returns, in order of their ends, those collectives of t that show how clocks differ:
+// collectives returns, in order of their ends, those collectives of a trace that show how clocks differ:
 // operations that all ranks of a named group leave together.
-func collectives(t *trace.Trace) []align.Collective {
+func collectives(seen *plausible.Trace) []align.Collective {
 	type key struct{ group, op string }
 	numbers := map[key]int64{}
 	var out []align.Collective
-	for _, c := range coll.Read(plausible.Look(t).View).Collectives {
+	for _, c := range coll.Read(seen.View).Collectives {
 		if c.Group == "" || c.Cut || !coll.Symmetric(c.Op) {
 			continue
 		}
@@ -29,4 +29,25 @@ func collectives(t *trace.Trace) []align.Collective {
 	}
 	slices.SortStableFunc(out, func(a, b align.Collective) int { return cmp.Compare(a.End, b.End) })
 	return out
+}
+
+// look is what of t is believed.
+func look(t *trace.Trace) *plausible.Trace { return plausible.Look(t) }
+
+// OnHostClock returns t with the work of devices whose clocks differ from the host's at the host's times: no collective
+// ties such a clock to those of other ranks, but its work begins after its launch and ends before a call that waited
+// for it returns. t itself is returned if all its clocks agree.
+func OnHostClock(t *trace.Trace, clocks []plausible.DeviceClock) *trace.Trace {
+	if len(clocks) == 0 {
+		return t
+	}
+	return t.OnClocks(func(id trace.TrackID) func(int64) int64 {
+		k := &t.Tracks[id]
+		for i := range clocks {
+			if k.Kind == trace.TrackGPU && k.Device == clocks[i].Device {
+				return clocks[i].Host
+			}
+		}
+		return nil
+	})
 }

@@ -32,13 +32,13 @@ func TestCollectives(t *testing.T) {
 		{Group: tp, Name: "allreduce", Seq: 0, Start: 30, End: 35},
 		{Group: "tp\x000,1", Name: "reducescatter", Seq: 11, Start: 80, End: 85},
 	}
-	if got := collectives(tr); !slices.Equal(got, want) {
+	if got := collectives(look(tr)); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	gpu := tr.AddTrack(trace.Track{Kind: trace.TrackGPU})
 	tr.AddSlice(trace.Slice{Start: 33, Dur: 9, Name: "ncclDevKernel_AllReduce", Cat: trace.CatKernel, Track: gpu,
 		Args: []byte(`{"Process Group Name": "tp", "Collective name": "allreduce"}`)})
-	if got := collectives(tr); !slices.Equal(got,
+	if got := collectives(look(tr)); !slices.Equal(got,
 		[]align.Collective{{Group: tp, Name: "allreduce", Seq: 0, Start: 33, End: 42}}) {
 		t.Errorf("with device work: %v", got)
 	}

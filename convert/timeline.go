@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/align"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/perfetto"
@@ -86,9 +87,17 @@ func Scope(m *trace.Meta) string { return scope(m.StageID, m.Replica) }
 // AlignRank is what alignment needs of a rank, after which its trace may go. Names of process
 // groups hold within scope.
 func AlignRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
-	r := aloneRank(t, scope, clock)
-	if t.Meta.WallClock {
-		r.Collectives = collectives(t)
+	if !t.Meta.WallClock {
+		return aloneRank(t, scope, clock)
+	}
+	return AlignSeen(look(t), scope, clock)
+}
+
+// AlignSeen is AlignRank of a trace that has been looked at.
+func AlignSeen(seen *plausible.Trace, scope string, clock protocol.ClockError) align.Rank {
+	r := aloneRank(seen.View.Trace, scope, clock)
+	if seen.View.Trace.Meta.WallClock {
+		r.Collectives = collectives(seen)
 	}
 	return r
 }
@@ -115,7 +124,19 @@ func Merge(ctx context.Context, ranks []RankInput, to Sink) (Timeline, error) {
 		return cmp.Or(cmp.Compare(a.Rank.Stage, b.Rank.Stage), cmp.Compare(a.Rank.Replica, b.Rank.Replica),
 			cmp.Compare(a.Rank.Rank, b.Rank.Rank))
 	})
-	clocks := Clocks(ranks)
+	var clocks []align.Clock
+	if len(ranks) == 1 {
+		clocks = Clocks(ranks)
+	} else {
+		in := make([]align.Rank, len(ranks))
+		for i := range ranks {
+			r := &ranks[i]
+			seen := look(r.Trace)
+			in[i] = AlignSeen(seen, scope(r.Rank.Stage, r.Rank.Replica), r.Clock)
+			r.Trace = OnHostClock(r.Trace, seen.Clocks)
+		}
+		clocks = align.Align(in)
+	}
 	tl := summarize(ranks, clocks)
 	var stats perfetto.Stats
 	var err error

@@ -70,6 +70,44 @@ func (t *Trace) Partition(n int, of func(TrackID) int) []*Trace {
 	return out
 }
 
+// OnClocks returns t with the times of some tracks moved: clock returns what maps a track's times, nil for a track
+// whose times stay. It shares with t what has no times; neither may be added to while others read. t itself is returned
+// if nothing moves.
+func (t *Trace) OnClocks(clock func(TrackID) func(int64) int64) *Trace {
+	by, some := make([]func(int64) int64, len(t.Tracks)), false
+	for i := range by {
+		by[i] = clock(TrackID(i))
+		some = some || by[i] != nil
+	}
+	if !some {
+		return t
+	}
+	x := New()
+	x.Meta, x.cats, x.Strings, x.args = t.Meta, slices.Clone(t.cats), t.Strings.share(), t.args.shared()
+	x.Tracks, x.Repairs = slices.Clone(t.Tracks), t.Repairs
+	x.Slices, x.Instants, x.Counters, x.Flows = t.Slices, t.Instants, t.Counters, t.Flows
+	x.Slices.Start, x.Slices.Dur = slices.Clone(t.Slices.Start), slices.Clone(t.Slices.Dur)
+	for i, k := range t.Slices.Track {
+		if f := by[k]; f != nil {
+			start := f(t.Slices.Start[i])
+			x.Slices.Start[i], x.Slices.Dur[i] = start, max(0, f(t.Slices.End(i))-start)
+		}
+	}
+	move := func(at []int64, on []TrackID) []int64 {
+		out := slices.Clone(at)
+		for i, k := range on {
+			if f := by[k]; f != nil {
+				out[i] = f(at[i])
+			}
+		}
+		return out
+	}
+	x.Instants.Time = move(t.Instants.Time, t.Instants.Track)
+	x.Counters.Time = move(t.Counters.Time, t.Counters.Track)
+	x.Flows.Time = move(t.Flows.Time, t.Flows.Track)
+	return x
+}
+
 // shared returns a store of the same objects that grows independently of a.
 func (a *argStore) shared() argStore {
 	a.closePack()

@@ -3,6 +3,7 @@ package plausible
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
@@ -54,7 +55,20 @@ func (c *checker) clocks() {
 			c.start[i], c.dur[i] = c.start[i]+by.at(c.start[i]), c.dur[i]+by.at(end)-by.at(c.start[i])
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(moved)) {
+		c.clocksFound = append(c.clocksFound, DeviceClock{Device: id, line: moved[id]})
+	}
 }
+
+// DeviceClock is the clock of a device that differs from the host's: what its trace says of launches, and of calls
+// that waited for work, cannot be true with it.
+type DeviceClock struct {
+	Device int64
+	line   line
+}
+
+// Host returns the host's time at time ns of the device.
+func (d DeviceClock) Host(ns int64) int64 { return ns + d.line.at(ns) }
 
 // line is what is added to a device's times.
 type line struct {

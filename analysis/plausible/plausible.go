@@ -64,6 +64,8 @@ type Trace struct {
 	// Missing are the launch calls, by start, whose device work is missing from the trace: after
 	// one of them it is not known when the device is idle.
 	Missing []int32
+	// Clocks are the devices whose clocks differ from the host's, by number. In View their times are moved.
+	Clocks []DeviceClock
 }
 
 // Look examines t and returns its doubts. The trace is not changed.
@@ -84,7 +86,7 @@ func Look(t *trace.Trace) *Trace {
 	if !c.several {
 		c.launches()
 	}
-	out := &Trace{View: c.v, Doubts: c.doubts, Missing: c.missing}
+	out := &Trace{View: c.v, Doubts: c.doubts, Missing: c.missing, Clocks: c.clocksFound}
 	if c.changed() {
 		out.View = c.v.With(c.start, c.dur, c.keep, c.apart)
 	}
@@ -167,6 +169,7 @@ type checker struct {
 	doubts     []Doubt
 	missing    []int32
 
+	clocksFound    []DeviceClock
 	several        bool // ranks are in the trace that could not be parted
 	waitsForEvents bool // the host waits for events; set by waits
 }

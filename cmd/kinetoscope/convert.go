@@ -20,6 +20,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/align"
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/convert"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
@@ -96,6 +97,8 @@ type convertPart struct {
 	empty  bool
 	clock  align.Clock
 	placed bool // its times are wall-clock times
+	// devices are those whose clocks differ from the host's.
+	devices []plausible.DeviceClock
 }
 
 func (c *convertCmd) Run(e *cli.Env) error {
@@ -148,8 +151,10 @@ func (c *convertCmd) Run(e *cli.Env) error {
 	}
 	switch {
 	case dir:
+		w.apart = true
 		err = w.tables()
 	case stream:
+		w.apart = true
 		err = w.stream()
 	case c.Output != "":
 		err = w.file(f, pack)
@@ -174,12 +179,13 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 		last   int64
 		empty  bool
 		placed bool
+		clocks []plausible.DeviceClock
 	}
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) seen {
-		t := s.Trace
+		t, believed := s.Trace, s.Seen()
 		first, last, ok := t.Extent()
-		return seen{convert.AlignRank(t, convert.Scope(&t.Meta), protocol.ClockError{}), first, last, !ok,
-			t.Meta.WallClock}
+		return seen{convert.AlignSeen(believed, convert.Scope(&t.Meta), protocol.ClockError{}), first, last, !ok,
+			t.Meta.WallClock, believed.Clocks}
 	})
 	if err != nil {
 		return nil, err
@@ -188,7 +194,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	ranks := make([]align.Rank, len(list))
 	for i, l := range list {
 		parts[i] = convertPart{label: l.Label, info: infos[i], rank: l.Value.rank, first: l.Value.first,
-			last: l.Value.last, empty: l.Value.empty, placed: l.Value.placed}
+			last: l.Value.last, empty: l.Value.empty, placed: l.Value.placed, devices: l.Value.clocks}
 		ranks[i] = l.Value.rank
 	}
 	for i, clock := range align.Align(ranks) {
@@ -208,6 +214,7 @@ type rewriting struct {
 	parts  []convertPart
 	filter cut.Filter
 	start  int64 // of the common clock
+	apart  bool  // each part stays on its own clock
 }
 
 // begin returns the first time of all parts on the common clock.
@@ -236,8 +243,12 @@ func (w *rewriting) at(p *convertPart) func(int64) int64 {
 	return func(ns int64) int64 { return ns - p.first + w.start }
 }
 
-// cut returns the part of t that the user asked for.
+// cut returns the part of t that the user asked for. Among other ranks its devices' times are on its host's clock,
+// which is what the ranks' clocks are compared by; alone it keeps all times as they are.
 func (w *rewriting) cut(t *trace.Trace, p *convertPart) *trace.Trace {
+	if len(w.parts) > 1 && !w.apart {
+		t = convert.OnHostClock(t, p.devices)
+	}
 	f := w.filter
 	zero := p.first
 	if clock := w.at(p); clock != nil {
@@ -406,6 +417,10 @@ func (w *rewriting) say(f format.Format) {
 		fmt.Fprintf(w.e.Err, "note: not in it: %s\n", f.Lacks)
 	}
 	if len(w.parts) < 2 {
+		for _, d := range w.parts[0].devices {
+			fmt.Fprintf(w.e.Err, "note: the times of device %d are in it as the trace has them; merge moves them\n",
+				d.Device)
+		}
 		return
 	}
 	for i := range w.parts {

@@ -26,6 +26,27 @@ var clean = strings.NewReplacer(" ", "_", ";", "_", "\t", "_", "\n", "_", "\r", 
 
 // Write writes the stacks of t's CPU tracks to w.
 func Write(w io.Writer, t *trace.Trace) error {
+	s := New()
+	s.Add("", t)
+	return s.Write(w)
+}
+
+// WriteDevice writes the stacks that launched device work, with its time. ops are t's.
+// Work whose launch is not in the trace stands under its own name.
+func WriteDevice(w io.Writer, t *trace.Trace, ops *opstats.Ops) error {
+	s := New()
+	s.AddDevice("", t, ops)
+	return s.Write(w)
+}
+
+// Stacks sums the stacks of any number of traces, which need not be kept.
+type Stacks struct{ lines map[string]int64 }
+
+// New returns no stacks.
+func New() *Stacks { return &Stacks{lines: map[string]int64{}} }
+
+// Add adds the time on t's CPU tracks. root is the frame that all its stacks lie under, "" for none.
+func (s *Stacks) Add(root string, t *trace.Trace) {
 	f := newFolder(t)
 	index := t.Index()
 	for id := range t.Tracks {
@@ -33,24 +54,35 @@ func Write(w io.Writer, t *trace.Trace) error {
 			f.track(index, trace.TrackID(id))
 		}
 	}
-	return f.write(w)
+	s.take(root, f)
 }
 
-// WriteDevice writes the stacks that launched device work, with its time. ops are t's.
-// Work whose launch is not in the trace stands under its own name.
-func WriteDevice(w io.Writer, t *trace.Trace, ops *opstats.Ops) error {
+// AddDevice adds the time of t's device work under the stacks that launched it. ops are t's.
+func (s *Stacks) AddDevice(root string, t *trace.Trace, ops *opstats.Ops) {
 	f := newFolder(t)
 	for i, ns := range ops.DeviceTimes() {
 		f.add(i, ns)
 	}
-	return f.write(w)
+	s.take(root, f)
 }
 
-func (f *folder) write(w io.Writer) error {
+func (s *Stacks) take(root string, f *folder) {
+	if root != "" {
+		root = clean.Replace(root) + ";"
+	}
+	for line, ns := range f.lines() {
+		s.lines[root+line] += ns
+	}
+}
+
+// Len returns the number of stacks.
+func (s *Stacks) Len() int { return len(s.lines) }
+
+// Write writes the stacks to w.
+func (s *Stacks) Write(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	lines := f.lines()
-	for _, line := range slices.Sorted(maps.Keys(lines)) {
-		if us := (lines[line] + 500) / 1000; us > 0 {
+	for _, line := range slices.Sorted(maps.Keys(s.lines)) {
+		if us := (s.lines[line] + 500) / 1000; us > 0 {
 			b.WriteString(line)
 			b.WriteByte(' ')
 			b.WriteString(strconv.FormatInt(us, 10))

@@ -90,10 +90,35 @@ func (o *Ops) DeviceTimes() iter.Seq2[int, int64] {
 	return func(yield func(int, int64) bool) {
 		for i := range o.self {
 			ns := o.self[i].device
-			if ns == 0 || o.kind[i] == opDevice && o.launched[i] {
+			if ns == 0 || o.kind[i] == opDevice && o.launch[i] != trace.NoParent {
 				continue
 			}
 			if !yield(i, ns) {
+				return
+			}
+		}
+	}
+}
+
+// Work is one slice of device work, and whose it is.
+type Work struct {
+	Slice int
+	Call  int // that launched it, -1 if the trace does not have it
+	Owner int // the nearest operator around the call, the call itself if there is none; -1 without a call
+}
+
+// DeviceWork yields the device's work in order of the file.
+func (o *Ops) DeviceWork() iter.Seq[Work] {
+	return func(yield func(Work) bool) {
+		for i, k := range o.kind {
+			if k != opDevice {
+				continue
+			}
+			w := Work{Slice: i, Call: -1, Owner: -1}
+			if call := o.launch[i]; call != trace.NoParent {
+				w.Call, w.Owner = int(call), int(o.owner[call])
+			}
+			if !yield(w) {
 				return
 			}
 		}

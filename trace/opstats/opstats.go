@@ -54,7 +54,8 @@ type Ops struct {
 	total   []values
 	selfCPU []int64
 
-	launched []bool // by slice: device work whose launch is in the trace
+	launch []int32 // by slice: of device work the call that launched it, trace.NoParent if that is not in the trace
+	owner  []int32 // by slice: of such a call the nearest cpu_op around it, itself if there is none
 }
 
 type values struct{ device, memory, devMemory int64 }
@@ -73,7 +74,7 @@ func Collect(t *trace.Trace) *Ops {
 	n := t.Slices.Len()
 	o := &Ops{
 		t: t, index: t.Index(), parent: make([]int32, n), kind: make([]opKind, n),
-		self: make([]values, n), selfCPU: make([]int64, n), launched: make([]bool, n), Device: DeviceOf(t),
+		self: make([]values, n), selfCPU: make([]int64, n), Device: DeviceOf(t),
 	}
 	o.nest()
 	o.launches()
@@ -150,6 +151,7 @@ func (o *Ops) launches() {
 			operator[i] = operator[p]
 		}
 	}
+	o.owner, o.launch = operator, slices.Repeat([]int32{trace.NoParent}, s.Len())
 	for i := range s.Len() {
 		if o.kind[i] != opDevice {
 			continue
@@ -159,12 +161,11 @@ func (o *Ops) launches() {
 		if !ok || s.Corr[i] == trace.NoCorrelation {
 			continue
 		}
-		o.launched[i] = true
-		to := call
-		if p := operator[call]; p != trace.NoParent {
-			to = p
+		o.launch[i] = call
+		if o.owner[call] == trace.NoParent {
+			o.owner[call] = call
 		}
-		o.self[to].device += s.Dur[i]
+		o.self[o.owner[call]].device += s.Dur[i]
 	}
 }
 

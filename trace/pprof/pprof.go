@@ -5,8 +5,11 @@
 //
 //	calls   count        slices with this stack
 //	host    nanoseconds  time in the innermost frame itself, on the host's tracks
-//	device  nanoseconds  device work that the innermost frame launched itself
+//	device  nanoseconds  the innermost frame's own time on a device: it is the name of work there
 //	alloc   bytes        memory allocated in it, of any device; freed bytes are not taken off
+//
+// Work on a device is a frame of its own under the operator that launched it, so that its name is kept and the
+// operator's sum has its time.
 //
 // A rank's samples carry the labels that the caller gives it. A Python frame,
 // "file.py(12): name", becomes function name of file.py, line 12. The format is defined by
@@ -23,6 +26,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/opstats"
 	"github.com/kinetoscope/kinetoscope/trace/stacks"
+	"github.com/kinetoscope/kinetoscope/trace/sums"
 )
 
 // Rank is one trace of a profile.
@@ -87,13 +91,12 @@ type builder struct {
 func (b *builder) rank(r Rank) {
 	t := r.Trace
 	tree := stacks.New(t)
-	sums := map[stacks.Node]*[values]int64{}
-	at := func(i int) *[values]int64 {
-		n := tree.Of(i)
-		v := sums[n]
+	found := map[stacks.Node]*[values]int64{}
+	at := func(n stacks.Node) *[values]int64 {
+		v := found[n]
 		if v == nil {
 			v = new([values]int64)
-			sums[n] = v
+			found[n] = v
 		}
 		return v
 	}
@@ -103,37 +106,70 @@ func (b *builder) rank(r Rank) {
 			continue
 		}
 		for _, i := range index.Track(trace.TrackID(id)) {
-			if t.Slices.Cat[i] != trace.CatTraceSpan {
-				v := at(int(i))
-				v[calls]++
-				v[host] += index.Self[i]
+			if drawn(t, int(i)) {
+				continue
 			}
+			v := at(tree.Of(int(i)))
+			v[calls] += callsOf(t, int(i))
+			v[host] += index.Self[i]
 		}
 	}
 	ops := opstats.Collect(t)
-	for i, ns := range ops.DeviceTimes() {
-		v := at(i)
-		v[device] += ns
-		b.deviceNs += ns
-		if t.Tracks[t.Slices.Track[i]].Kind != trace.TrackCPU {
-			v[calls]++ // work that nothing in the trace launched stands for itself
-		}
+	for w := range ops.DeviceWork() {
+		v := at(workStack(t, tree, w))
+		v[calls] += callsOf(t, w.Slice)
+		v[device] += t.Slices.Dur[w.Slice]
+		b.deviceNs += t.Slices.Dur[w.Slice]
 	}
 	for i, bytes := range ops.Allocations() {
-		at(i)[alloc] += bytes
+		at(tree.Of(i))[alloc] += bytes
 	}
-	b.samples(r, tree, sums)
+	b.samples(r, tree, found)
+}
+
+// drawn reports whether slice i only encloses others: a capture's window and, in a profile that was read, a frame
+// without a time of its own or a launch.
+func drawn(t *trace.Trace, i int) bool {
+	c := t.Slices.Cat[i]
+	return c == trace.CatTraceSpan || t.Meta.Sums && c != trace.CatCPUOp
+}
+
+// callsOf is how many calls slice i stands for.
+func callsOf(t *trace.Trace, i int) int64 {
+	if t.Meta.Sums {
+		if n, ok := t.ArgInt(i, sums.ArgCalls); ok {
+			return n
+		}
+	}
+	return 1
+}
+
+// workStack is the stack of work on a device: its name, under whose it is. In a profile that was read the frame
+// around the launch is that of the work.
+func workStack(t *trace.Trace, tree *stacks.Tree, w opstats.Work) stacks.Node {
+	name := t.String(t.Slices.Name[w.Slice])
+	switch {
+	case w.Call < 0:
+		return tree.Of(w.Slice) // work that nothing in the trace launched stands for itself
+	case !t.Meta.Sums:
+		return tree.Called(tree.Of(w.Owner), name)
+	}
+	around := tree.Caller(tree.Of(w.Call))
+	if around != stacks.Root && tree.Frame(around) == stacks.Common(name) {
+		return around
+	}
+	return tree.Called(around, name)
 }
 
 // samples adds the sums, in the order in which their stacks were first seen.
-func (b *builder) samples(r Rank, tree *stacks.Tree, sums map[stacks.Node]*[values]int64) {
+func (b *builder) samples(r Rank, tree *stacks.Tree, found map[stacks.Node]*[values]int64) {
 	labels := map[string][]string{}
 	for k, v := range r.Labels {
 		labels[k] = []string{v}
 	}
 	var frames []string
 	for n := stacks.Root + 1; int(n) < tree.Len(); n++ {
-		v := sums[n]
+		v := found[n]
 		if v == nil {
 			continue
 		}

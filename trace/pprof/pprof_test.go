@@ -58,7 +58,8 @@ func TestWrite(t *testing.T) {
 	}
 	want := map[string][4]int64{
 		"forward":                           {1, 600, 0, 0},
-		"aten::mm<forward":                  {1, 250, 700, 4096},
+		"aten::mm<forward":                  {1, 250, 0, 4096},
+		"gemm<aten::mm<forward":             {1, 0, 700, 0},
 		"cudaLaunchKernel<aten::mm<forward": {1, 50, 0, 0},
 		"lost":                              {1, 0, 80, 0},
 	}

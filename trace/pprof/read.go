@@ -251,7 +251,8 @@ func (t *tree) add(p *profile.Profile, s *profile.Sample, c columns) error {
 	if host > maxTime/c.scale || value(c.device) > maxTime || n.HostNs > maxTime || n.DeviceNs > maxTime {
 		return &FormatError{Reason: fmt.Sprintf("%q: a time out of range", n.Name)}
 	}
-	n.Timed = n.Timed || c.host >= 0
+	// A frame that has device time and none on the host is work on a device, not an operator of no length.
+	n.Timed = n.Timed || c.host >= 0 && (host != 0 || value(c.device) == 0)
 	n.HostNs += host * c.scale
 	n.DeviceNs += value(c.device)
 	n.Calls += value(c.calls)

@@ -13,6 +13,7 @@ package sheet
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -123,18 +124,39 @@ func Columns() []string {
 // Write writes the workbook of ops to w. Rows beyond what a sheet can hold, those with
 // the least self time, are left out.
 func Write(w io.Writer, ops *opstats.Ops, o Options) (err error) {
+	b, err := New()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	if err := b.Add("", ops, o); err != nil {
+		return err
+	}
+	return b.Write(w)
+}
+
+// Book is a workbook of several ranks, each with sheets of its own. The ranks' traces need not be kept. Call Close
+// when it is no longer needed.
+type Book struct {
+	f      *excelize.File
+	header int
+	sheets map[string]bool // names taken, in small letters
+}
+
+// New returns a workbook without sheets.
+func New() (*Book, error) {
 	f := excelize.NewFile().SetZipWriter(func(w io.Writer) excelize.ZipWriter {
 		return &sortedZip{w: w, members: map[string]*bytes.Buffer{}}
 	})
-	defer func() {
-		if e := f.Close(); err == nil && e != nil {
-			err = fmt.Errorf("close ops workbook: %w", e)
-		}
-	}()
 	header, err := f.NewStyle(&excelize.Style{Font: &excelize.Font{Bold: true}})
 	if err != nil {
-		return fmt.Errorf("ops workbook: %w", err)
+		return nil, errors.Join(fmt.Errorf("ops workbook: %w", err), f.Close())
 	}
+	return &Book{f: f, header: header, sheets: map[string]bool{}}, nil
+}
+
+// Add adds a rank's sheets. Their names begin with rank, "" for the only one.
+func (b *Book) Add(rank string, ops *opstats.Ops, o Options) error {
 	for _, s := range []struct {
 		name string
 		by   opstats.Group
@@ -147,15 +169,50 @@ func Write(w io.Writer, ops *opstats.Ops, o Options) (err error) {
 		if !s.want {
 			continue
 		}
-		if err := writeSheet(f, s.name, ops, ops.Rows(s.by), header); err != nil {
-			return fmt.Errorf("ops workbook: sheet %s: %w", s.name, err)
+		name := b.name(rank, s.name)
+		if err := writeSheet(b.f, name, ops, ops.Rows(s.by), b.header); err != nil {
+			return fmt.Errorf("ops workbook: sheet %s: %w", name, err)
 		}
 	}
-	if err := f.DeleteSheet("Sheet1"); err != nil {
+	return nil
+}
+
+// forbidden are the characters that no sheet's name may have.
+var forbidden = strings.NewReplacer(":", "_", "\\", "_", "/", "_", "?", "_", "*", "_", "[", "_", "]", "_", "'", "_")
+
+// name returns a name for a sheet that no other has: RANK KIND, with less of the rank where both do not fit.
+func (b *Book) name(rank, kind string) string {
+	name := kind
+	for n := 1; b.sheets[strings.ToLower(name)] || n == 1; n++ {
+		tail := kind
+		if n > 1 {
+			tail += fmt.Sprintf(" %d", n)
+		}
+		head := []rune(strings.TrimSpace(forbidden.Replace(strings.ToValidUTF8(rank, "_"))))
+		name = tail
+		if room := excelize.MaxSheetNameLength - len(tail) - 1; len(head) > 0 {
+			name = strings.TrimSpace(string(head[:min(len(head), room)])) + " " + tail
+		}
+	}
+	b.sheets[strings.ToLower(name)] = true
+	return name
+}
+
+// Write writes the workbook, to which nothing is added any more, to w.
+func (b *Book) Write(w io.Writer) error {
+	if err := b.f.DeleteSheet("Sheet1"); err != nil {
 		return fmt.Errorf("ops workbook: %w", err)
 	}
-	if _, err := f.WriteTo(w); err != nil {
+	if _, err := b.f.WriteTo(w); err != nil {
 		return fmt.Errorf("write ops workbook: %w", err)
+	}
+	return nil
+}
+
+// Close frees what the workbook keeps.
+func (b *Book) Close() error {
+	if err := b.f.Close(); err != nil {
+		return fmt.Errorf("close ops workbook: %w", err)
 	}
 	return nil
 }

@@ -87,6 +87,11 @@ func (x *Tree) Stack(dst []string, n Node, limit int) []string {
 	return dst
 }
 
+// Called returns the stack of a frame that n called; frame is a slice's name.
+func (x *Tree) Called(n Node, frame string) Node {
+	return x.step(n, x.number(strings.ToValidUTF8(frame, "\uFFFD")))
+}
+
 // Of returns the stack of slice i, whose innermost frame is i itself.
 func (x *Tree) Of(i int) Node {
 	x.chain = x.chain[:0]

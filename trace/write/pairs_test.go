@@ -136,7 +136,9 @@ var readers = map[string]keeps{
 	"parquet":    {times: true, names: true, nesting: true, args: true, categories: true, read: parquetRows},
 	"arrow":      {times: true, names: true, nesting: true, args: true, categories: true, read: arrowRows},
 	"speedscope": {times: true, names: true, nesting: true, read: speedscopeRows},
-	"pprof":      {names: true, nesting: true}, // sums, which its own tests compare
+	// sums, which TestSums compares
+	"pprof": {names: true, nesting: true}, "folded": {names: true, nesting: true},
+	"folded-device": {names: true, nesting: true}, "xlsx": {names: true},
 }
 
 // readBack reads a file as any user's.

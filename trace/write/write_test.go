@@ -18,6 +18,9 @@ func sample() *trace.Trace {
 	k := t.AddTrack(trace.Track{PID: 1, TID: 2, Device: -1, Stream: -1, Name: "main"})
 	t.AddSlice(trace.Slice{Start: 1_700_000_000_000_000_000, Dur: 5000, Name: "aten::mm", Cat: trace.CatCPUOp, Track: k,
 		Corr: trace.NoCorrelation})
+	g := t.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: 0, TID: 7, Device: 0, Stream: 7})
+	t.AddSlice(trace.Slice{Start: 1_700_000_000_000_001_000, Dur: 3000, Name: "gemm", Cat: trace.CatKernel, Track: g,
+		Corr: trace.NoCorrelation})
 	return t
 }
 
@@ -81,7 +84,8 @@ func TestForPath(t *testing.T) {
 	for path, want := range map[string]string{
 		"a.pftrace": "perfetto ", "dir/A.JSON": "kineto ", "a.json.gz": "kineto .gz", "a.json.zst": "kineto .zst",
 		"a.speedscope.json": "speedscope ", "a.speedscope.json.gz": "speedscope .gz", "a.pb.gz": "pprof ",
-		"a.parquet":    "parquet ",
+		"a.parquet": "parquet ", "a.xlsx": "xlsx ", "a.folded": "folded ", "a.folded.gz": "folded .gz",
+		"a.device.folded": "folded-device ", "a.xlsx.gz": "",
 		"a.parquet.gz": "", "a": "", "a.gz": "", "a.ksrec": "",
 	} {
 		f, c, err := format.ForPath(path)

@@ -2,10 +2,10 @@
 import { change, head, mark, num, signed, table } from "./cmp-parts.js";
 import { diverge } from "./cmp-work.js";
 import { h } from "./dom.js";
+import { exportLinks } from "./exports.js";
 import { count, dur, plural } from "./units.js";
 
 const ROWS = 60;
-const FORMATS = [["csv", "CSV"], ["chrome", "Chrome"], ["perfetto", "Perfetto"], ["parquet", "Parquet"]];
 
 // joined lists the names of both sums with their time on either side, the largest change first.
 function joined(a, b) {
@@ -22,7 +22,7 @@ function joined(a, b) {
   return [...rows.values()].sort((x, y) => Math.abs(y.self[1] - y.self[0]) - Math.abs(x.self[1] - x.self[0]));
 }
 
-const exports = (lane, q, side) => h("span", { class: "exports" }, mark(side), " ", FORMATS.map(([format, name]) => h("a", { href: lane.source.exportURL({ ...q, format }), download: true, "aria-label": `${side.toUpperCase()} as ${name}` }, name)));
+const exports = (lane, q, side) => exportLinks(mark(side), lane.info.exports ?? [], (format) => lane.source.exportURL({ ...q, format }), `${side.toUpperCase()} as `);
 
 // areaSums is the stretch that is chosen on both lanes, as a table.
 export function areaSums(both) {

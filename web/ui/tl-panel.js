@@ -1,5 +1,6 @@
 // The panel below the tracks: a slice or request, an area's sums, findings, hits, notes.
 import { dress, h, patch } from "./dom.js";
+import { exportLinks } from "./exports.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
 import { flameGraph } from "./tl-flame.js";
@@ -185,7 +186,7 @@ export class Panel {
   head(q) {
     return h("p", { class: "areahead" }, h("b", {}, dur(q.to - q.from)), ` from ${at(q.from)}, ${plural(q.tracks.length, "track")}`,
       this.sum?.slices != null && `, ${plural(this.sum.slices, "slice")}`, this.sum?.names > this.sum?.ops?.length && `, the first ${this.sum.ops.length} of ${this.sum.names} names`,
-      h("span", { class: "exports" }, "Export ", ["csv", "chrome", "perfetto", "parquet"].map((format) => h("a", { href: data.exportURL({ ...q, format }), download: true }, format === "csv" ? "CSV" : format[0].toUpperCase() + format.slice(1)))));
+      exportLinks("Export", this.app.info.exports ?? [], (format) => data.exportURL({ ...q, format })));
   }
 
   area() {

@@ -57,7 +57,8 @@ type viewBody struct {
 	Traces        []traceInfo        `json:"traces,omitempty"`
 	Failed        []Failure          `json:"failed"`
 	Left          []Failure          `json:"left"`
-	Runs          bool               `json:"runs,omitempty"` // the server has a page of runs, which takes traces
+	Exports       []exportInfo       `json:"exports,omitempty"` // formats that an area can be written in
+	Runs          bool               `json:"runs,omitempty"`    // the server has a page of runs, which takes traces
 }
 
 type progressBody struct {
@@ -99,7 +100,7 @@ func (a *API) view(w http.ResponseWriter, r *http.Request) error {
 		return run.err
 	}
 	tl := run.tl
-	b.Runs = a.cfg.Runs
+	b.Runs, b.Exports = a.cfg.Runs, exports()
 	b.State, b.Title, b.Detail = "ready", run.opened.Title, run.opened.Detail
 	b.StartNs, b.Wall, b.EndNs, b.Placement, b.UncertaintyNs = tl.StartNs, tl.Wall, tl.EndNs, tl.Placement,
 		tl.UncertaintyNs

@@ -1,23 +1,63 @@
 package view
 
 import (
+	"cmp"
+	"compress/gzip"
+	"context"
 	"encoding/csv"
 	"fmt"
 	"io"
-	"iter"
 	"mime"
 	"net/http"
+	"path"
+	"slices"
 	"strconv"
+	"strings"
 
-	"github.com/kinetoscope/kinetoscope/align"
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/chrome"
-	"github.com/kinetoscope/kinetoscope/trace/parquet"
-	"github.com/kinetoscope/kinetoscope/trace/perfetto"
-	"github.com/kinetoscope/kinetoscope/trace/table"
+	"github.com/kinetoscope/kinetoscope/trace/format"
+	_ "github.com/kinetoscope/kinetoscope/trace/write" // registers the writers
 )
+
+// Names of formats in exports that the registry does not have under them.
+const (
+	formatCSV    = "csv"    // of the table of operators
+	formatChrome = "chrome" // what kineto writes, as this endpoint has always called it
+)
+
+// exportInfo is a format in which an area can be written.
+type exportInfo struct {
+	Format string `json:"format"` // for format=
+	Ending string `json:"ending"` // of the file
+	Title  string `json:"title"`
+}
+
+// exports are the formats in which an area can be written: the table of operators, and what the registry of formats
+// writes, by ending.
+func exports() []exportInfo {
+	var out []exportInfo
+	for _, f := range format.All() {
+		if f.Create != nil {
+			name := f.Name
+			if name == "kineto" {
+				name = formatChrome
+			}
+			out = append(out, exportInfo{name, f.Extensions[0] + string(packed(f)), f.Title})
+		}
+	}
+	slices.SortFunc(out, func(a, b exportInfo) int { return strings.Compare(a.Ending, b.Ending) })
+	return append([]exportInfo{{formatCSV, ".csv", "table of the operators"}}, out...)
+}
+
+// packed is how a file of f is packed: Chrome JSON is large, and all that read it take it packed.
+func packed(f format.Format) format.Compression {
+	if f.Name == "kineto" {
+		return format.Gzip
+	}
+	return format.Plain
+}
 
 // export writes an area in the format that the client asks for.
 func export(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) error {
@@ -27,55 +67,83 @@ func export(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) error
 	}
 	all(&q, tl)
 	name := fmt.Sprintf("selection-%d-%d", q.From, q.To)
-	switch format := r.URL.Query().Get("format"); format {
-	case "csv":
+	asked := r.URL.Query().Get("format")
+	if asked == formatCSV {
 		s, err := tl.Select(r.Context(), q)
 		if err != nil {
 			return answered(err)
 		}
-		attach(w, name+".csv", "text/csv; charset=utf-8")
+		attach(w, name+".csv")
 		return writeOps(w, s)
-	case "chrome", "perfetto", "parquet":
-		t, err := tl.Cut(q)
-		if err != nil {
-			return answered(err)
-		}
-		return writeTrace(w, r, t, format, name)
-	default:
-		return refuse(400, "format is %.40q; allowed are csv, chrome, perfetto and parquet", format)
 	}
+	if asked == formatChrome {
+		asked = "kineto"
+	}
+	f, ok := format.Lookup(asked)
+	if !ok || f.Create == nil {
+		var names []string
+		for _, x := range exports() {
+			names = append(names, x.Format)
+		}
+		return refuse(400, "format is %.40q; allowed are %s", asked, strings.Join(names, ", "))
+	}
+	t, err := tl.Cut(q)
+	if err != nil {
+		return answered(err)
+	}
+	out := &lateWriter{w: w, name: name + f.Extensions[0] + string(packed(f))}
+	if err = writeTrace(r.Context(), out, f, t, name); err != nil && !out.began {
+		return refuse(400, "an area as %s: %v", f.Title, err) // what the format needs is not in it
+	}
+	return err
 }
 
-func attach(w http.ResponseWriter, name, contentType string) {
+// contentTypes are the types of files by their last ending; others are bytes.
+var contentTypes = map[string]string{
+	".csv": "text/csv; charset=utf-8", ".gz": "application/gzip", ".parquet": "application/vnd.apache.parquet",
+	".json": "application/json", ".html": "text/html; charset=utf-8", ".folded": "text/plain; charset=utf-8",
+	".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+
+func attach(w http.ResponseWriter, name string) {
 	h := w.Header()
-	h.Set("Content-Type", contentType)
+	h.Set("Content-Type", cmp.Or(contentTypes[path.Ext(name)], "application/octet-stream"))
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": name}))
 }
 
-func writeTrace(w http.ResponseWriter, r *http.Request, t *trace.Trace, format, name string) error {
-	switch format {
-	case "chrome":
-		attach(w, name+".json.gz", "application/gzip")
-		_, err := chrome.WriteGzip(w, t, chrome.Options{}, 1)
-		return err
-	case "parquet":
-		attach(w, name+".parquet", "application/vnd.apache.parquet")
-		tab := table.Slices(table.Rank{Trace: t, Name: name})
-		return parquet.Write(r.Context(), w, 1, &tab)
-	}
-	attach(w, name+".pftrace", "application/octet-stream")
-	return writePerfetto(w, t, name)
+// lateWriter says what the answer is with its first byte, so that a format which cannot hold the area is refused with
+// a reason.
+type lateWriter struct {
+	w     http.ResponseWriter
+	name  string
+	began bool
 }
 
-func writePerfetto(w io.Writer, t *trace.Trace, name string) error {
-	first, _, _ := t.Extent()
-	p := perfetto.NewWriter(w, first)
-	var all []iter.Seq[perfetto.Event]
-	all = append(all, p.AddRank(t, perfetto.RankOptions{Name: name})...)
-	for e := range align.Merge(func(e perfetto.Event) int64 { return e.Time }, all...) {
-		p.Emit(e)
+// Write passes b on.
+func (l *lateWriter) Write(b []byte) (int, error) {
+	if !l.began {
+		l.began = true
+		attach(l.w, l.name)
 	}
-	_, err := p.Close()
+	return l.w.Write(b)
+}
+
+// writeTrace writes t as a file of format f.
+func writeTrace(ctx context.Context, w io.Writer, f format.Format, t *trace.Trace, name string) error {
+	first, _, _ := t.Extent()
+	var z *gzip.Writer
+	if packed(f) == format.Gzip {
+		z = gzip.NewWriter(w)
+		w = z
+	}
+	fw := f.Create(w, format.WriteOptions{Name: name, Workers: 1, StartNs: first, Ranks: 1})
+	err := fw.Add(ctx, format.Rank{Trace: t, Name: name})
+	if e := fw.Close(ctx); err == nil {
+		err = e
+	}
+	if err == nil && z != nil {
+		err = z.Close()
+	}
 	return err
 }
 

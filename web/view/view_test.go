@@ -16,6 +16,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline/pipetest"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
@@ -153,10 +154,10 @@ func TestExportsReadBack(t *testing.T) {
 	if err != nil || want.Slices == 0 {
 		t.Fatalf("%v, %v", want, err)
 	}
-	for format, name := range map[string]string{"chrome": "area.json.gz", "perfetto": "area.pftrace"} {
-		code, body := ask(t, a, fmt.Sprintf("/v1/runs/one/export?format=%s&from=%d&to=%d", format, q.From, q.To))
+	for as, name := range map[string]string{"chrome": "area.json.gz", "perfetto": "area.pftrace"} {
+		code, body := ask(t, a, fmt.Sprintf("/v1/runs/one/export?format=%s&from=%d&to=%d", as, q.From, q.To))
 		if code != 200 {
-			t.Fatalf("%s: %d %.200s", format, code, body)
+			t.Fatalf("%s: %d %.200s", as, code, body)
 		}
 		file := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(file, []byte(body), 0o600); err != nil {
@@ -164,7 +165,7 @@ func TestExportsReadBack(t *testing.T) {
 		}
 		list, err := open.Files(t.Context(), []string{file}, open.Options{})
 		if err != nil {
-			t.Fatalf("%s: %v", format, err)
+			t.Fatalf("%s: %v", as, err)
 		}
 		n, arrows := 0, 0
 		for _, tr := range list {
@@ -175,11 +176,33 @@ func TestExportsReadBack(t *testing.T) {
 			}
 			arrows += starts(tr)
 			if err := tr.Validate(); err != nil {
-				t.Errorf("%s: %v", format, err)
+				t.Errorf("%s: %v", as, err)
 			}
 		}
 		if n != want.Slices || arrows == 0 {
-			t.Errorf("%s: %d slices read back, %d selected; %d arrows", format, n, want.Slices, arrows)
+			t.Errorf("%s: %d slices read back, %d selected; %d arrows", as, n, want.Slices, arrows)
+		}
+	}
+	_, info := ask(t, a, "/v1/runs/one/view")
+	for _, f := range format.All() {
+		if f.Create == nil {
+			continue
+		}
+		if f.Name == "kineto" {
+			f.Name = "chrome"
+		}
+		if !strings.Contains(info, fmt.Sprintf(`{"format":%q,"ending":%q`, f.Name, f.Extensions[0])) &&
+			f.Name != "chrome" {
+			t.Errorf("the page does not offer %s: %s", f.Name, info)
+		}
+		path := fmt.Sprintf("/v1/runs/one/export?format=%s&from=%d&to=%d", f.Name, q.From, q.To)
+		code, body := ask(t, a, path)
+		want := 200
+		if f.Name == "folded-device" { // the pipeline has no device
+			want = 400
+		}
+		if code != want || len(body) == 0 {
+			t.Errorf("%s: %d, %d bytes, %.100s", f.Name, code, len(body), body)
 		}
 	}
 	code, body := ask(t, a, fmt.Sprintf("/v1/runs/one/export?format=csv&from=%d&to=%d", q.From, q.To))
