@@ -6,6 +6,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -16,7 +17,8 @@ var (
 		Method[None, analysis.Temporal]{
 			Reported: func(k *analysis.RankReport) analysis.Temporal { return k.Temporal }, Page: pageDevice,
 		})
-	_ = Register(Analysis{Name: "program", Order: 3, PageOnly: true, Help: "What a program did that is no stage and no torch."},
+	_ = Register(Analysis{Name: "program", Order: 3, PageOnly: true,
+		Help: "What a program did that is no stage and no torch."},
 		Method[None, *analysis.Recorded]{
 			Reported: func(k *analysis.RankReport) *analysis.Recorded { return k.Recorded }, Page: pageProgram,
 		})
@@ -45,7 +47,7 @@ func pageDevice(list []report.Ranked[analysis.Temporal], p *report.TraceReport) 
 		}
 		who := "The device"
 		if len(list) > 1 {
-			who = report.Spoken(r.Label) + ": the device"
+			who = identity.Spoken(r.Label) + ": the device"
 		}
 		out.Lines = append(out.Lines, fmt.Sprintf("%s worked %s of the window of %s (%s).", who,
 			units.Duration(float64(t.BusyNs)),

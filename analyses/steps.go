@@ -6,6 +6,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 var _ = Register(Analysis{
@@ -23,7 +24,7 @@ type stepsOptions struct {
 }
 
 func rankSteps(s *analysis.Subject, o *stepsOptions, _ Asked) (*steps.Report, error) {
-	return steps.Find(s.Trace, steps.Options{NoLabels: o.NoLabels, Seen: s.Seen()}), nil
+	return steps.Find(s.Trace, steps.Options{NoLabels: o.NoLabels, Seen: s.Seen(), Host: s.Host}), nil
 }
 
 func answerSteps(list []report.Ranked[*steps.Report], _ *stepsOptions, _ Asked) (Answer, error) {
@@ -52,7 +53,7 @@ func findSteps(list []report.Ranked[*steps.Report]) []analysis.Finding {
 			}
 			f.Evidence.Rank = i
 			if len(list) > 1 {
-				f.Text = report.Spoken(r.Label) + ": " + f.Text
+				f.Text = identity.Spoken(r.Label) + ": " + f.Text
 			}
 			out = append(out, f)
 		}

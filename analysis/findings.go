@@ -3,9 +3,11 @@ package analysis
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -33,14 +35,44 @@ func findings(fs []*frame, r *Report) []Finding {
 	if r.Stragglers != nil {
 		out = append(out, StragglerFindings(r.Stragglers, r.Ranks, stragglerParts(fs))...)
 	}
+	metas := make([]*trace.Meta, len(fs))
+	for i, f := range fs {
+		metas[i] = &f.tr.Meta
+	}
+	tellApart(out, metas)
 	slices.SortStableFunc(out, finding.Compare)
 	return out
+}
+
+// tellApart names the traces in the findings as identity.Labels does where stage and rank alone would
+// name several of them.
+func tellApart(list []Finding, metas []*trace.Meta) {
+	same := map[string]int{}
+	files := make([]string, len(metas))
+	for i, m := range metas {
+		same[whose(m)]++
+		files[i] = m.File
+	}
+	if len(same) == len(metas) {
+		return
+	}
+	labels := identity.Labels(metas, files)
+	for k := range list {
+		f := &list[k]
+		if f.Code == finding.NotCompared { // of several traces
+			continue
+		}
+		who := whose(metas[f.Evidence.Rank])
+		if rest, ok := strings.CutPrefix(f.Text, who); ok && same[who] > 1 {
+			f.Text = identity.Spoken(labels[f.Evidence.Rank]) + ": " + rest
+		}
+	}
 }
 
 func (f *frame) rankFindings(at int, r *RankReport) []Finding {
 	var out []Finding
 	t := &r.Temporal
-	if !t.HasDevice || f.seen != nil && f.seen.Several() {
+	if !t.HasDevice || f.several() {
 		return nil
 	}
 	track := f.tr.Slices.Track[f.dev[0]]
@@ -105,10 +137,14 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		return nil // it is said already that the work of launches is missing
 	}
 	n := int64(len(t.Devices))
+	var most *DeviceTime
 	if n > 1 {
 		busy = 0
-		for _, d := range t.Devices {
-			busy += d.BusyNs
+		for k := range t.Devices {
+			d := &t.Devices[k]
+			if busy += d.BusyNs; most == nil || d.BusyNs > most.BusyNs {
+				most = d
+			}
 		}
 		whole *= n
 	}
@@ -117,11 +153,15 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		return nil
 	}
 	idleNs := (whole - busy) / max(1, n)
+	sev := severityOf(idle)
 	code, text := finding.DeviceIdle, fmt.Sprintf("%sthe device was idle for %s of %s", f.who(), units.Share(idle), of)
 	if n > 1 {
 		code, text = finding.DevicesIdle, fmt.Sprintf("%s%d devices, on average %s busy in %s, %s", f.who(), n,
-			units.Share(1-idle), of,
-			together(t))
+			units.Share(1-idle), of, together(t))
+		if part := share(most.BusyNs, whole/n); part >= healthyBusy {
+			sev = Notice // the others have less to do
+			text += fmt.Sprintf("; device %d is busy %s", most.Device, units.Share(part))
+		}
 	}
 	if c := r.Host.Main(); c != nil && 2*r.Host.WaitNs >= idleNs {
 		text += fmt.Sprintf("; for %s of it the host was in %s", units.Duration(float64(c.Ns)), c.Text())
@@ -130,7 +170,7 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		text += "; most of the busiest stream's waiting was for " + cause
 		e = SpanEvidence(at, g.Lane.Track, g.StartNs, g.EndNs)
 	}
-	return []Finding{{Code: code, Severity: severityOf(idle), Text: text, Number: 100 * idle, Unit: "%", Evidence: e}}
+	return []Finding{{Code: code, Severity: sev, Text: text, Number: 100 * idle, Unit: "%", Evidence: e}}
 }
 
 // together says how much of the time several devices worked at once.

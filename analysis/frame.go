@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
@@ -20,6 +21,7 @@ type frame struct {
 	view       *view.View              // what the columns below come from; nil with HTA
 	seen       *plausible.Trace        // what view was made from and what is doubtful of it; nil with HTA
 	look       func() *plausible.Trace // what seen is without HTA, for answers that HTA does not define
+	host       func() cause.Report     // of a Subject, which other questions share; nil without one
 	opt        Options
 	rules      hta.Rules // by whose definitions is counted
 	rows       *hta.Rows // what the columns below come from with Options.HTA; nil without
@@ -149,6 +151,10 @@ func parallel(n int, f func(int)) {
 	}
 	wg.Wait()
 }
+
+// several says that the trace is of several ranks that could not be parted: who launched what, and
+// who waits for whom, is not known.
+func (f *frame) several() bool { return f.seen != nil && f.seen.Several() }
 
 func (f *frame) end(i int32) int64 { return f.start[i] + f.dur[i] }
 

@@ -18,7 +18,7 @@ const (
 	KernelWait           // work was queued and the gap is shorter than the limit: the cost of starting a kernel
 	// work was queued and yet did not start: a dependency on another stream or a busy device
 	OtherWait
-	Unknown // a launch in between has no device work in the trace: perhaps the stream was busy
+	Unknown // a launch in between has no device work in the trace, or work of several ranks stands on the stream
 	numIdleCauses
 )
 
@@ -104,7 +104,7 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 			continue // overlapping or back to back: no gap
 		}
 		cause := OtherWait
-		if f.seen != nil && f.seen.Unknown(prev, i, f.start[i]) {
+		if f.several() || f.seen != nil && f.seen.Unknown(prev, i, f.start[i]) {
 			cause = Unknown
 		} else if h := f.partner[i]; h >= 0 && (f.start[h] > prevEnd || f.slowCall(h, gap, prevEnd, i)) {
 			cause = HostWait

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // RankPart is what a Report of many ranks needs of one, whose trace need not be kept for it.
@@ -32,9 +33,14 @@ func Join(parts []RankPart) *Report {
 		}
 	}
 	if len(parts) > 1 {
+		metas := make([]*trace.Meta, len(parts))
+		for i := range comms {
+			metas[i] = &comms[i].Meta
+		}
 		s := StragglersOf(comms)
 		out.Stragglers = &s
 		out.Findings = append(out.Findings, StragglerFindings(&s, out.Ranks, comms)...)
+		tellApart(out.Findings, metas)
 		slices.SortStableFunc(out.Findings, finding.Compare)
 	}
 	return out

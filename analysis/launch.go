@@ -56,6 +56,9 @@ func Launches(tr *trace.Trace, opt Options, lo LaunchOptions) LaunchStats {
 
 func (f *frame) launches(lo LaunchOptions) LaunchStats {
 	out := LaunchStats{Rank: f.rank, Ambiguous: f.ambiguous}
+	if f.several() {
+		return out
+	}
 	if f.rules.KnownCallsOnly {
 		for _, p := range f.rows.Launches(lo.NoMemory) {
 			out.Launches = append(out.Launches, f.launch(p.Host, p.Device))

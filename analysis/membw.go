@@ -109,6 +109,12 @@ func direction(name string) string {
 	if strings.HasPrefix(name, "Memset") {
 		return "Memset"
 	}
+	if way, ok := strings.CutPrefix(name, "Copy"); ok { // "CopyDeviceToHost", as roctracer has it
+		from, to, ok := strings.Cut(way, "To")
+		if ok && from != "" && to != "" {
+			return "Memcpy " + from[:1] + "to" + to[:1]
+		}
+	}
 	if len(name) > 11 {
 		return name[:11]
 	}

@@ -39,6 +39,9 @@ func QueueLength(tr *trace.Trace, opt Options) Queue { return newFrame(tr, opt).
 
 func (f *frame) queue() Queue {
 	out := Queue{Rank: f.rank}
+	if f.several() {
+		return out
+	}
 	for l, steps := range f.queueSteps() {
 		if len(steps) == 0 {
 			continue

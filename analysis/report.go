@@ -80,8 +80,12 @@ func (f *frame) jobs(r *RankReport) []func() {
 		func() { r.Counters = f.counters() },
 		func() { r.Frames = f.frames() },
 		func() {
-			r.Host.Rows = []cause.Row{}
-			if f.seen != nil && f.opt.Window == nil {
+			switch {
+			case f.seen == nil || f.opt.Window != nil:
+				r.Host.Rows = []cause.Row{}
+			case f.host != nil:
+				r.Host = f.host()
+			default:
 				r.Host = cause.Of(f.seen)
 			}
 		},

@@ -3,6 +3,7 @@ package analysis
 import (
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -14,6 +15,7 @@ type Subject struct {
 	Trace *trace.Trace
 
 	seen     func() *plausible.Trace
+	host     func() cause.Report
 	own, hta func() *View
 }
 
@@ -21,7 +23,12 @@ type Subject struct {
 func NewSubject(t *trace.Trace) *Subject {
 	s := &Subject{Trace: t}
 	s.seen = sync.OnceValue(func() *plausible.Trace { return plausible.Look(t) })
-	s.own = sync.OnceValue(func() *View { return &View{ownFrame(s.seen(), Options{})} })
+	s.host = sync.OnceValue(func() cause.Report { return cause.Of(s.seen()) })
+	s.own = sync.OnceValue(func() *View {
+		f := ownFrame(s.seen(), Options{})
+		f.host = s.host
+		return &View{f}
+	})
 	s.hta = sync.OnceValue(func() *View { return &View{framesOf([]*Subject{s}, Options{HTA: true})[0]} })
 	return s
 }
@@ -37,6 +44,9 @@ func NewSubjects(list []*trace.Trace) []*Subject {
 
 // Seen is what of the trace is believed, and what is doubtful.
 func (s *Subject) Seen() *plausible.Trace { return s.seen() }
+
+// Host is what the host did while the devices waited for it.
+func (s *Subject) Host() cause.Report { return s.host() }
 
 // View is the trace as opt says.
 func (s *Subject) View(opt Options) *View {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -54,7 +55,7 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 				d := &list[i].Value.Devices[k]
 				who := analysis.DeviceName(d.DeviceType, d.DeviceID)
 				if len(list) > 1 {
-					who = Spoken(list[i].Label) + " " + who
+					who = identity.Spoken(list[i].Label) + " " + who
 				}
 				if len(out) < 2*maxPictures {
 					out = append(out, memoryPicture(d, who, o)...)

@@ -3,7 +3,6 @@ package report
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 )
@@ -42,14 +41,6 @@ func label[T any](list []Ranked[T], i int) Cell {
 		return Cell{"", list[i].Label}
 	}
 	return Str(list[i].Label)
-}
-
-// Spoken is a label in a sentence: a bare number is a rank.
-func Spoken(label string) string {
-	if strings.Trim(label, "0123456789") == "" {
-		return "rank " + label
-	}
-	return label
 }
 
 // merged sums the results of several ranks up; of one it changes nothing.

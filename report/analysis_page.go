@@ -8,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -78,7 +79,7 @@ func (r *TraceReport) where(f *analysis.Finding) string {
 	}
 	who := ""
 	if len(r.Labels) > 1 {
-		who = Spoken(r.Labels[e.Rank]) + ": "
+		who = identity.Spoken(r.Labels[e.Rank]) + ": "
 	}
 	if e.Slice >= 0 {
 		return who + fmt.Sprintf("%s (slice %d)%s", KernelName(r.Names(e.Rank, e.Slice)), e.Slice, at)

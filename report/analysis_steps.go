@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -71,7 +72,7 @@ func StepKindTable(list []Ranked[*steps.Report]) *Table {
 	}}
 	for i := range list {
 		for _, k := range list[i].Value.Kinds {
-			none := k.Slices == 0
+			none := k.Slices == 0 || 2*k.Whole < k.Count // the work of most steps is missing
 			t.Add(
 				label(list, i), Str(k.Kind.String()), Int(k.Count), MeanNs(k.MeanNs), MeanNs(k.P50Ns), MeanNs(k.P99Ns),
 				Ns(k.MaxNs), Ns(k.TotalNs), MeanNs(k.HostMeanNs), Hide(none, Share(k.BusyShare)),
@@ -99,7 +100,7 @@ func StepLines(list []Ranked[*steps.Report]) []string {
 		}
 		who := ""
 		if len(list) > 1 {
-			who = Spoken(list[i].Label) + ": "
+			who = identity.Spoken(list[i].Label) + ": "
 		}
 		found := fmt.Sprintf("Steps were found by %s.", r.How)
 		if !seen[found] {

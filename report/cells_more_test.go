@@ -238,7 +238,8 @@ func TestStepCells(t *testing.T) {
 				Prefills: 2, Tokens: 900},
 			{Kind: steps.Decode, Slice: -1, StartNs: 200, EndNs: 230, AtNs: 200},
 		},
-		Kinds: []steps.Stats{{Kind: steps.Prefill, Count: 1, TotalNs: 80, MeanNs: 80, P50Ns: 80, P99Ns: 80.5, MaxNs: 80,
+		Kinds: []steps.Stats{{Kind: steps.Prefill, Count: 1, Whole: 1, TotalNs: 80, MeanNs: 80, P50Ns: 80, P99Ns: 80.5,
+			MaxNs:      80,
 			HostMeanNs: 50, BusyShare: 0.75, HostIdleShare: 0.125, Slices: 4, Launches: 5, GraphShare: 0.25, Batch: 2,
 			Tokens: 900, TokensPerS: 1500},
 			{Kind: steps.Decode, Count: 1, TotalNs: 30, MeanNs: 30, P50Ns: 30, P99Ns: 30, MaxNs: 30}}}

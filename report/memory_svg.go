@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -72,7 +73,7 @@ func HeldMemorySVG(w io.Writer, list []Ranked[analysis.MemoryTimeline]) error {
 			p := &memoryPanel{who: d.Device, tl: tl, d: d, y: height,
 				rows: d.Peak.ByOp[:min(len(d.Peak.ByOp), memRows)]}
 			if l := list[i].Label; l != "" {
-				p.who = Spoken(l) + ", " + d.Device
+				p.who = identity.Spoken(l) + ", " + d.Device
 			}
 			p.scale()
 			height += memHead + memPlot + memBelow

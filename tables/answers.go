@@ -54,7 +54,7 @@ func (d Wanted) PartOf(r Rank) Part {
 		p.found, p.err = page().Rank(s)
 	}
 	if d.Wants("ranks") || d.Wants("requests") {
-		p.steps = steps.Find(t, steps.Options{Seen: s.Seen()})
+		p.steps = steps.Find(t, steps.Options{Seen: s.Seen(), Host: s.Host})
 	}
 	return p
 }

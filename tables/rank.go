@@ -73,7 +73,7 @@ func kernelsOf(r Rank) table.Table {
 
 // stepsOf is the iterations that package steps finds.
 func stepsOf(r Rank) table.Table {
-	found := steps.Find(r.Trace, steps.Options{Seen: r.Subject.Seen()})
+	found := steps.Find(r.Trace, steps.Options{Seen: r.Subject.Seen(), Host: r.Subject.Host})
 	at := func(i int) *steps.Step { return &found.Steps[i] }
 	onDevice := func(f func(s *steps.Step) int64) func(int) int64 {
 		return func(i int) int64 {

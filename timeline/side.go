@@ -47,7 +47,8 @@ func (tl *Timeline) stepsOf(i int) *steps.Report {
 	tl.side.stepInit.Do(func() { tl.side.steps = make([]stepsCell, len(tl.parts)) })
 	c := &tl.side.steps[i]
 	c.once.Do(func() {
-		c.made = steps.Find(tl.parts[i].t, steps.Options{Index: i, Seen: tl.parts[i].subject().Seen()})
+		c.made = steps.Find(tl.parts[i].t, steps.Options{Index: i, Seen: tl.parts[i].subject().Seen(),
+			Host: tl.parts[i].subject().Host})
 	})
 	return c.made
 }

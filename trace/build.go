@@ -82,7 +82,8 @@ func (t *Trace) AddFlow(at int64, id uint64, cat, name string, track TrackID, st
 // Timeless reports whether slice i has no time, though its place in the file and its
 // name are known.
 func (t *Trace) Timeless(i int) bool {
-	return t.Meta.ZeroIsNoTime && t.Slices.Start[i] == t.Meta.BaseTimeNs
+	at, base := t.Slices.Start[i], t.Meta.BaseTimeNs
+	return t.Meta.ZeroIsNoTime && at == base || base > 0 && at == 0 // the zero of the file, or of the clock
 }
 
 // Extent returns the first start and the last end of the slices, ignoring those without

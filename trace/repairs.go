@@ -55,6 +55,10 @@ const (
 	RepairCutByNext   = "cut by the next trace of the file"   // two writers, or one that was killed
 	// which process launched the device's work is not known; count of processes
 	RepairMerged = "ranks merged in one file, not parted"
+	// rows of merged ranks whose launch is in none of them
+	RepairUnowned = "device row of an unknown rank given to the first"
+	// devices of merged ranks of which only their order says whose they are
+	RepairInOrder = "device given to a rank by their order"
 	// in a file with bad escapes; per distinct name or template
 	RepairPaths            = "escape in a path taken as text"
 	RepairMetadata         = "metadata value unreadable" // usually unescaped log lines after the events

@@ -102,10 +102,11 @@ type Meta struct {
 	Identity
 	Devices                []Device
 	ProcessGroups          []ProcessGroup
-	WindowStart, WindowEnd int64             // ns; from the trace span, else the slices' extent
-	ZeroIsNoTime           bool              // slices that begin at BaseTimeNs have no time and are outside the window
-	Sums                   bool              // of a profile: times are sums laid end to end, see package sums
-	Extra                  map[string]string // every other top-level key, value as raw JSON
+	WindowStart, WindowEnd int64 // ns; from the trace span, else the slices' extent
+	// slices that begin at BaseTimeNs have no time and are outside the window
+	ZeroIsNoTime bool
+	Sums         bool              // of a profile: times are sums laid end to end, see package sums
+	Extra        map[string]string // every other top-level key, value as raw JSON
 }
 
 // Identity is what tells a trace from others besides stage, replica and rank. Package

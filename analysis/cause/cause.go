@@ -80,9 +80,13 @@ type gap struct {
 	track      trace.TrackID
 }
 
-// Of returns the report for seen. It is empty for a trace without device work or without launches.
+// Of returns the report for seen. It is empty for a trace without device work or without launches, or
+// of several ranks that could not be parted. Callers that have a Subject take its Host, which is made once.
 func Of(seen *plausible.Trace) Report {
 	out := Report{Rows: []Row{}}
+	if seen.Several() {
+		return out
+	}
 	gaps := gapsOf(seen)
 	if len(gaps) == 0 {
 		return out
@@ -356,8 +360,8 @@ func (a *attribution) blameOf(i int32) blamed {
 			continue
 		}
 		at := place{name: a.names.number(a.v.Trace.Slices.Name[p])}
-		if c.Runtime() { // "hipMemcpyWithStream in aten::copy_"
-			if up := a.tree.Parent[p]; up >= 0 && a.v.Trace.Slices.Cat[up] == trace.CatCPUOp {
+		if c.Runtime() { // "hipMemcpyWithStream in aten::copy_", "hipMalloc in pool.py: grow"
+			if up := a.tree.Parent[p]; up >= 0 && a.callsRuntime(up) {
 				at.call, at.in = true, a.names.number(a.v.Trace.Slices.Name[up])
 			}
 		}
@@ -366,6 +370,12 @@ func (a *attribution) blameOf(i int32) blamed {
 	}
 	b.row = a.row(place{name: a.names.number(python)}, i)
 	return b
+}
+
+// callsRuntime reports whether slice i, which encloses a call of the runtime, says who made it.
+func (a *attribution) callsRuntime(i int32) bool {
+	c := a.v.Trace.Slices.Cat[i]
+	return c == trace.CatCPUOp || c == trace.CatPythonFunction && !isPlumbing(a.v.Name(i))
 }
 
 // row returns the number +1 of the row of a place; if the row is new, slice i is its first.

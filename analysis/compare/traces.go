@@ -86,8 +86,8 @@ type TraceOptions struct {
 // and the differences, and shares what was read with other questions of the subject.
 func Traces(before, after *analysis.Subject, o TraceOptions) (*TraceReport, error) {
 	a, b := before.Trace, after.Trace
-	sa := steps.Find(a, steps.Options{Seen: before.Seen(), NoPeriod: true})
-	sb := steps.Find(b, steps.Options{Seen: after.Seen(), NoPeriod: true})
+	sa := steps.Find(a, steps.Options{Seen: before.Seen(), Host: before.Host, NoPeriod: true})
+	sb := steps.Find(b, steps.Options{Seen: after.Seen(), Host: after.Host, NoPeriod: true})
 	r := &TraceReport{A: made.Of(a), B: made.Of(b), Differs: []string{}, Steps: []TraceSteps{}}
 	r.Differs = append(r.Differs, unlike("cards", listed(r.A.Cards), listed(r.B.Cards))...)
 	r.Differs = append(r.Differs, unlike("versions", listed(r.A.Versions), listed(r.B.Versions))...)

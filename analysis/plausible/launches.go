@@ -70,14 +70,19 @@ func (c *checker) missingWork(all, missing []int32, linked func(int32) bool) {
 		return
 	}
 	n, of, what := len(missing), len(all), "launches have"
-	if graphsMissing == n {
+	where := c.whereMissing(all, linked)
+	switch {
+	case graphsMissing == n:
 		of, what = graphs, "graph launches have"
-	} else if graphsMissing > 0 {
+		if graphsMissing == graphs {
+			where = "not one graph has (the kernels of graphs were not recorded)"
+		}
+	case graphsMissing > 0:
 		what = fmt.Sprintf("launches (%d of %d of graphs) have", graphsMissing, graphs)
 	}
 	c.doubt(MissingWork, missing[0], extent{part, float64(n), "count"},
-		"%d of %d %s no device work in the trace, %s: idle time, kernels a step and the verdict are unreliable and rest on the others",
-		n, of, what, c.whereMissing(all, linked))
+		"%d of %d %s no device work in the trace, %s: idle time, kernels a step and the verdict are unreliable and rest on what is there",
+		n, of, what, where)
 }
 
 // whereMissing says in which part of the trace launches have no work, and what is the likely
@@ -92,7 +97,7 @@ func (c *checker) whereMissing(all []int32, linked func(int32) bool) string {
 	}
 	head, tail := first, len(all)-1-last
 	if first > last {
-		return "none of them (their device's activities were not recorded)"
+		return "not one launch has (kernels were not recorded, the device work that is here is of other calls)"
 	}
 	middle := 0
 	for _, i := range all[first : last+1] {

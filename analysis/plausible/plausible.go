@@ -114,7 +114,7 @@ func (c *checker) merged() {
 	}
 	c.several = true
 	c.doubt(Merged, first, extent{1, float64(n), "count"},
-		"this file holds several ranks: %d processes that launch work, whose device work stands on the same streams of the same device number and cannot be told apart; everything is summed over them, and who waits for whom means nothing here",
+		"this file holds several ranks: %d processes that launch work, whose device work stands under one device number and cannot be told apart; sums are over all of them, and nothing is said about steps, waits and launches",
 		n)
 }
 

@@ -1,10 +1,12 @@
 package plausible
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
 )
@@ -63,12 +65,19 @@ const (
 	overrunShare  = 0.25 // of a lane's slices that enclose others: more, and the lane is no single stream
 	overrunFew    = 2    // that are overruns in a short lane as well
 	overlapNotice = 0.1  // of a lane's summed time in partial overlaps, from which it is said
+	// slices at once that no lane has where the others run one by one: hardware queues behind a stream are four
+	// by default, and eight ranks share a lane where somebody merged a host's
+	overrunDeep   = 8
+	overrunInto   = 20_000 // ns by which a slice must reach into a later one that ends after it
+	overrunOfName = 2      // times the shortest slice of its name that it must last then, see reaches
+	overrunOthers = 3      // slices of its name that are needed to know that
 )
 
 // overruns finds slices that enclose later slices of their stream. A stream runs one thing after
 // the other; only the nodes of one graph may run side by side. Such a slice is cut where the next
-// begins. Slices that overlap in part are left as they are, because dependent launches of recent
-// devices begin early.
+// begins, and so is one that reaches far into the next and lasts much longer than others of its name.
+// Other slices that overlap in part are left as they are, because dependent launches of recent
+// devices begin early, and last the longer for it.
 func (c *checker) overruns() {
 	var all int64
 	for _, i := range c.v.Work {
@@ -91,6 +100,7 @@ func (c *checker) nests(i int32) bool { return c.v.Trace.Slices.Cat[i] == trace.
 // device work.
 func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 	inside := map[int32]int{} // by slice: how many later ones it encloses
+	var reach []int32         // slices that reach into the next
 	var open []int32          // slices that have not ended, their ends descending
 	var sum, overlap, end int64
 	for k, i := range rows {
@@ -100,6 +110,9 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 		}
 		end = max(end, c.v.End(i))
 		for len(open) > 0 && (c.v.End(open[len(open)-1]) <= c.v.Start[i] || c.v.End(open[len(open)-1]) < c.v.End(i)) {
+			if last := open[len(open)-1]; c.v.End(last)-c.v.Start[i] > overrunInto && !c.mates(last, i) {
+				reach = append(reach, last)
+			}
 			open = open[:len(open)-1]
 		}
 		if n := len(open); n > 0 && !c.mates(open[n-1], i) && c.v.End(open[n-1])-c.v.Start[i] > overrunSlack &&
@@ -108,7 +121,15 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 		}
 		open = append(open, i)
 	}
-	if len(inside) == 0 || len(inside) > max(overrunFew, int(overrunShare*float64(len(rows)))) {
+	short := c.shortest(rows, len(reach) > 0)
+	for _, i := range reach {
+		if s := short[c.v.Trace.Slices.Name[i]]; inside[i] == 0 && s.n > overrunOthers &&
+			c.v.Dur[i] >= overrunOfName*s.ns {
+			inside[i] = 0 // encloses none, and is cut all the same
+		}
+	}
+	few := len(inside) <= max(overrunFew, int(overrunShare*float64(len(rows))))
+	if len(inside) == 0 || !few && (c.atOnce(rows) <= overrunDeep || !c.serial(rows, inside)) {
 		if part := stat.Ratio(overlap, sum); part >= overlapNotice {
 			c.doubt(SharedLane, rows[0], extent{min(part, 0.3), 100 * part, "%"},
 				"%s: its slices overlap for %s of their summed time, so it is no single stream (several queues, ranks or graphs in one lane): sums of kernel times can exceed the time, busy time does not",
@@ -117,6 +138,62 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 		return
 	}
 	c.cut(l, rows, inside, all)
+}
+
+// shortestOf is the shortest of n slices.
+type shortestOf struct {
+	ns int64
+	n  int
+}
+
+// shortest is by name the shortest of rows that has a duration; nil unless it is needed.
+func (c *checker) shortest(rows []int32, needed bool) map[trace.StringID]shortestOf {
+	if !needed {
+		return nil
+	}
+	out := map[trace.StringID]shortestOf{}
+	for _, i := range rows {
+		name := c.v.Trace.Slices.Name[i]
+		s := out[name]
+		if c.v.Dur[i] > 0 && (s.n == 0 || c.v.Dur[i] < s.ns) {
+			s.ns = c.v.Dur[i]
+		}
+		s.n++
+		out[name] = s
+	}
+	return out
+}
+
+// atOnce is the most of rows, which are by start, that run at one time.
+func (c *checker) atOnce(rows []int32) int {
+	ends := make([]int64, len(rows))
+	for k, i := range rows {
+		ends[k] = c.v.End(i)
+	}
+	slices.Sort(ends)
+	most, ended := 0, 0
+	for k, i := range rows {
+		for ended < len(ends) && ends[ended] <= c.v.Start[i] {
+			ended++
+		}
+		most = max(most, k+1-ended)
+	}
+	return most
+}
+
+// serial reports whether the rows of a lane run one after the other without those in but.
+func (c *checker) serial(rows []int32, but map[int32]int) bool {
+	last := view.None
+	for _, i := range rows {
+		if _, out := but[i]; out {
+			continue
+		}
+		if last >= 0 && c.v.End(last)-c.v.Start[i] > overrunSlack && !c.mates(last, i) {
+			return false
+		}
+		last = i
+	}
+	return true
 }
 
 // mates says whether a and b were launched by one call, as the nodes of a graph are.
@@ -133,7 +210,7 @@ func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 	c.own()
 	worst, was := int32(-1), int64(0)
 	for k, i := range rows {
-		if inside[i] == 0 {
+		if _, ok := inside[i]; !ok {
 			continue
 		}
 		was += c.v.Dur[i]
@@ -147,38 +224,72 @@ func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 			}
 		}
 	}
-	part := stat.Ratio(was, all)
+	part := min(1, stat.Ratio(was, all))
 	others := ""
 	if n := len(inside) - 1; n > 0 {
 		others = " (" + units.Plural(n, "more such slice") + ")"
 	}
+	what := fmt.Sprintf("and %s of the stream %s inside it", units.Plural(inside[worst], "later slice"),
+		verb(inside[worst], "begins and ends", "begin and end"))
+	if inside[worst] == 0 {
+		what = "past the begin of the next slice of the stream"
+	}
 	c.doubt(Overrun, worst, extent{part, float64(c.v.Dur[worst]) / 1e3, "us"},
-		"%s: %s lasts %s, and %s of the stream begin and end inside it, which is impossible; it is counted up to the next start, %s%s. As it stands it would be %s of the summed device time",
-		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), units.Plural(inside[worst], "later slice"),
+		"%s: %s lasts %s, %s, which is impossible; it is counted up to the next start, %s%s. As it stands it would be %s of the summed device time",
+		c.lane(l), c.name(worst), units.Duration(float64(c.v.Dur[worst])), what,
 		units.Duration(float64(c.dur[worst])), others, units.Share(part))
 }
 
-// noDurationShare is the share of device work of no length from which it is said, in a file
-// whose times are finer than a microsecond.
-const noDurationShare = 0.01
+// Limits of what counts as a lost duration.
+const (
+	noDurationShare  = 0.01   // of device work, in a file whose times are finer than a microsecond
+	noDurationUsual  = 10_000 // ns that the other work of a name takes, which no rounding makes 0
+	noDurationOthers = 2      // slices of the name with a duration that are needed to know that
+)
 
 // noDuration reports how much device work has no length. Files of whole microseconds round short
-// work to 0, so for these it reports nothing.
+// work to 0: in these only work counts whose name takes long elsewhere.
 func (c *checker) noDuration() {
-	n, first, fine := 0, int32(-1), false
+	fine := slices.ContainsFunc(c.v.Work, func(i int32) bool { return c.v.Dur[i]%1000 != 0 })
+	var zero []int32
 	for _, i := range c.v.Work {
-		fine = fine || c.v.Dur[i]%1000 != 0
 		if c.kept(i) && c.v.Dur[i] == 0 && !strings.HasPrefix(c.v.Name(i), "Memset") {
-			if n++; first < 0 {
-				first = i
-			}
+			zero = append(zero, i)
 		}
 	}
-	if part := stat.Ratio(int64(n), int64(len(c.v.Work))); fine && part >= noDurationShare {
-		c.doubt(NoDuration, first, extent{min(part, 0.3), float64(n), "count"},
-			"%s of %d %s a duration of 0, %s the first: their time is in no sum", units.Plural(n, "device slice"),
-			len(c.v.Work), verb(n, "has", "have"), c.name(first))
+	if len(zero) == 0 {
+		return
 	}
+	if !fine || stat.Ratio(int64(len(zero)), int64(len(c.v.Work))) < noDurationShare {
+		long := c.usuallyLong()
+		zero = slices.DeleteFunc(zero, func(i int32) bool { return !long[c.v.Trace.Slices.Name[i]] })
+	}
+	if len(zero) == 0 {
+		return
+	}
+	part := stat.Ratio(int64(len(zero)), int64(len(c.v.Work)))
+	c.doubt(NoDuration, zero[0], extent{min(part, 0.3), float64(len(zero)), "count"},
+		"%s of %d %s a duration of 0, %s the first: their time is in no sum and counts as idle",
+		units.Plural(len(zero), "device slice"), len(c.v.Work), verb(len(zero), "has", "have"), c.name(zero[0]))
+}
+
+// usuallyLong are the names of which all work that has a duration takes noDurationUsual or more.
+func (c *checker) usuallyLong() map[trace.StringID]bool {
+	least, n := map[trace.StringID]int64{}, map[trace.StringID]int{}
+	for _, i := range c.v.Work {
+		name := c.v.Trace.Slices.Name[i]
+		if c.v.Dur[i] == 0 || !c.kept(i) {
+			continue
+		}
+		if n[name]++; n[name] == 1 || c.v.Dur[i] < least[name] {
+			least[name] = c.v.Dur[i]
+		}
+	}
+	long := map[trace.StringID]bool{}
+	for name, ns := range least {
+		long[name] = ns >= noDurationUsual && n[name] >= noDurationOthers
+	}
+	return long
 }
 
 // Limits beyond which one slice is suspicious: it takes this part of the summed time, of at least

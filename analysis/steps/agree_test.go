@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -76,6 +77,11 @@ func agree(t rapid.TB, name string, tr *trace.Trace) {
 	idle := 1 - rank.Temporal.MeanBusyShare
 	if w := rank.Temporal.WindowNs; 2*rank.Temporal.SpanNs < w { // the page tells of the window then
 		idle = 1 - float64(devices)/float64(n*w)
+	}
+	if v.Bound == BoundDevice && n > 1 { // the busiest of several sets the pace
+		most := slices.MaxFunc(rank.Temporal.Devices,
+			func(a, b analysis.DeviceTime) int { return cmp.Compare(a.BusyNs, b.BusyNs) })
+		idle = 1 - float64(most.BusyNs)/float64(rank.Temporal.SpanNs)
 	}
 	covered := v.PauseShare < pauseSaid
 	if v.Bound == BoundDevice && covered && v.Unknown == 0 && idle > 0.35 {

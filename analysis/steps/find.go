@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/cause"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
@@ -23,6 +25,9 @@ type Options struct {
 	// Seen is the result of plausible.Look for the trace, if the caller has it; else Find computes
 	// it.
 	Seen *plausible.Trace
+	// Host is Subject.Host of the trace, if the caller has a subject; else Find finds it where the
+	// verdict needs it.
+	Host func() cause.Report
 }
 
 // Find finds the steps of one rank's trace. The trace is not changed, and equal
@@ -38,6 +43,11 @@ func Find(t *trace.Trace, o Options) *Report {
 		seen = plausible.Look(t)
 	}
 	d := newDevice(seen)
+	if seen.Several() { // labels, launches and devices of several ranks make no step of any
+		r.How, r.Verdict = "several ranks are in the trace and cannot be told apart", verdict(d, nil, nil)
+		r.Findings = append([]analysis.Finding{}, seen.Findings(o.Index, "")...)
+		return r
+	}
 	graphs := findGraphs(d)
 	r.find(t, d, graphs, o)
 	ids := r.readRequests(t)
@@ -46,7 +56,10 @@ func Find(t *trace.Trace, o Options) *Report {
 	d.turns(r.Steps)
 	r.typeByKernels(d)
 	r.Kinds = stats(r.Steps)
-	r.Verdict = verdict(d, r.Steps)
+	if o.Host == nil {
+		o.Host = func() cause.Report { return cause.Of(seen) }
+	}
+	r.Verdict = verdict(d, r.Steps, o.Host)
 	r.Drifts = drifts(r.Steps)
 	r.Graphs, r.GraphShare = graphs.report(d, r.Steps)
 	r.Requests = requests(r.Steps, ids)

@@ -10,6 +10,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
 )
@@ -60,7 +61,7 @@ func (r *Report) findings(seen *plausible.Trace, index int) {
 	f.kinds()
 	f.graphs()
 	f.drift()
-	f.outside()
+	f.outside(seen)
 	slices.SortStableFunc(r.Findings, finding.Compare)
 }
 
@@ -202,12 +203,14 @@ func (f *finder) drift() {
 	}
 }
 
-func (f *finder) outside() {
-	var in int64
-	for i := range f.r.Steps {
-		in += f.r.Steps[i].BusyNs
+func (f *finder) outside(seen *plausible.Trace) {
+	var all int64 // as OutsideNs: durations, over all devices
+	for _, i := range seen.Work {
+		if seen.OnDevice(i) && !view.IsWrapper(seen.Trace.Slices.Cat[i], seen.Name(i)) {
+			all += seen.Dur[i]
+		}
 	}
-	if p := stat.Ratio(f.r.OutsideNs, f.r.OutsideNs+in); p >= outsideMin {
+	if p := stat.Ratio(f.r.OutsideNs, all); p >= outsideMin {
 		f.add(finding.WorkOutsideSteps, analysis.Info, -1, 100*p, "%s of the device work was launched outside of steps",
 			units.Share(p))
 	}

@@ -17,6 +17,7 @@ const (
 	growKinds     = 1.25 // more kinds of tokens that a longer period must explain to be the step
 	coverSlack    = 0.05 // coverage that it may lose for it
 	lengthSlack   = 0.25 // of the period by which a step's length may differ
+	pauseLonger   = 1.05 // times as long as another pause before a step's begin that a pause must be to be preferred
 	minCover      = 0.5  // of the sequence's time, or of its tokens, in steps that are alike
 	// What repeats behind a start that repeats nothing must do so without a break, and oftener, or the
 	// layers of one pass would be steps.
@@ -396,7 +397,8 @@ func cutAt(l []token, kinds []places, p int) []int {
 			gaps[j] = l[at].gap
 		}
 		slices.Sort(gaps)
-		if g := gaps[len(gaps)/2]; g > pause {
+		// Of pauses that are as long the first in the trace: so the first iteration is a whole step.
+		if g := gaps[len(gaps)/2]; float64(g) > pauseLonger*float64(pause) {
 			best, pause = k, g
 		}
 	}

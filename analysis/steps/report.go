@@ -142,14 +142,17 @@ func (s *Step) Ns() int64 {
 
 // Stats sums the steps of one kind.
 type Stats struct {
-	Kind          Kind    `json:"kind"`
-	Count         int     `json:"count"`
-	TotalNs       int64   `json:"total_ns"` // of Step.Ns
-	MeanNs        float64 `json:"mean_ns"`
-	P50Ns         float64 `json:"p50_ns"`
-	P99Ns         float64 `json:"p99_ns"`
-	MaxNs         int64   `json:"max_ns"`
-	Worst         int     `json:"worst"` // index into Report.Steps
+	Kind    Kind    `json:"kind"`
+	Count   int     `json:"count"`
+	TotalNs int64   `json:"total_ns"` // of Step.Ns
+	MeanNs  float64 `json:"mean_ns"`
+	P50Ns   float64 `json:"p50_ns"`
+	P99Ns   float64 `json:"p99_ns"`
+	MaxNs   int64   `json:"max_ns"`
+	Worst   int     `json:"worst"` // index into Report.Steps
+	// Whole counts the steps of whose launches no device work is missing: the shares and means of
+	// device work below are of these.
+	Whole         int     `json:"whole_steps"`
 	HostMeanNs    float64 `json:"host_mean_ns"`
 	BusyShare     float64 `json:"busy_share"`      // of the spans
 	HostIdleShare float64 `json:"host_idle_share"` // of the spans

@@ -36,6 +36,7 @@ func stats(steps []Step) []Stats {
 			continue
 		}
 		x.whole++
+		out[k].Whole++
 		x.span += st.SpanNs
 		x.busy += st.BusyNs
 		x.idle += st.HostIdleNs
@@ -73,7 +74,8 @@ func stats(steps []Step) []Stats {
 }
 
 // verdict says what sets the pace over all steps.
-func verdict(d *device, steps []Step) Verdict {
+// host is asked what the host did only where that matters.
+func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 	v := Verdict{Slice: -1, Devices: []DeviceShare{}}
 	if d.seen.Several() {
 		v.Text = "the trace does not show who sets the pace: several ranks are in it and cannot be told apart"
@@ -117,6 +119,9 @@ func verdict(d *device, steps []Step) Verdict {
 	v.Bound = bound(span, busy, idle)
 	for k := range d.units {
 		u := &d.units[k]
+		if setsPace(u.inSteps.busy, span) {
+			v.Bound = BoundDevice
+		}
 		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, span),
 			stat.Ratio(u.inSteps.host, span)})
 	}
@@ -124,13 +129,18 @@ func verdict(d *device, steps []Step) Verdict {
 		v.TogetherShare = d.together(steps)
 	}
 	if v.Bound == BoundHost || v.PauseShare >= pauseSaid {
-		c := cause.Of(d.seen)
-		v.Cause = c.Main()
+		c := host()
+		if m := c.Main(); m != nil && stat.Ratio(m.Ns, whole) >= causeSaid {
+			v.Cause = m
+		}
 	}
 	v.Text = v.words()
 	v.limit(d, steps, launches)
 	return v
 }
+
+// causeSaid is the share of the time that what the host did most must have taken to be named.
+const causeSaid = 0.01
 
 // outsideSaid is how many launches without device work outside of steps, as a share of the launches
 // in steps, the verdict mentions.
@@ -188,6 +198,9 @@ func (v *Verdict) words() string {
 	switch {
 	case v.Bound == BoundDevice:
 		text = "device-bound: " + head + " and " + waits
+		if !setsPace(int64(v.BusyShare*float64(v.SpanNs)), v.SpanNs) { // one of several does
+			text = fmt.Sprintf("device-bound by device %d: %s and %s", v.busiest().Device, head, waits)
+		}
 	case v.Bound == BoundHost:
 		text = "host-bound: " + head + " and " + waits
 	case v.blind():
@@ -206,6 +219,11 @@ func (v *Verdict) words() string {
 	return text
 }
 
+// busiest is the device that works most in the steps, of which there is one at least.
+func (v *Verdict) busiest() DeviceShare {
+	return slices.MaxFunc(v.Devices, func(a, b DeviceShare) int { return cmp.Compare(a.BusyNs, b.BusyNs) })
+}
+
 // Limits of what the verdict says about several devices.
 const (
 	neverTogether  = 0.005 // of the busy time: rounding
@@ -222,15 +240,8 @@ func (v *Verdict) who() string {
 	if v.TogetherShare < neverTogether {
 		together = "never two at once"
 	}
-	lo, hi := v.Devices[0], v.Devices[0]
-	for _, d := range v.Devices[1:] {
-		if d.BusyShare < lo.BusyShare {
-			lo = d
-		}
-		if d.BusyShare > hi.BusyShare {
-			hi = d
-		}
-	}
+	hi := v.busiest()
+	lo := slices.MinFunc(v.Devices, func(a, b DeviceShare) int { return cmp.Compare(a.BusyNs, b.BusyNs) })
 	if hi.BusyShare-lo.BusyShare >= 0.1 {
 		together += fmt.Sprintf(", device %d most with %s, device %d least with %s", hi.Device,
 			units.Share(hi.BusyShare), lo.Device, units.Share(lo.BusyShare))

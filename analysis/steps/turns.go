@@ -97,17 +97,21 @@ func (d *device) turns(steps []Step) {
 		}
 		st.SpanNs = hi - lo
 		var all idleness
+		var most int64 // the busy time of the busiest device
 		for u := range d.units {
 			one := d.account(&d.units[u], st, lo, hi)
 			if st.MissingLaunches == 0 {
 				d.units[u].inSteps.add(one)
 			}
 			all.add(one)
+			most = max(most, one.busy)
 		}
 		n := int64(len(d.units))
 		st.BusyNs, st.HostIdleNs, st.BlindIdleNs = all.busy/n, all.host/n, all.blind/n
 		if st.MissingLaunches == 0 {
-			st.Bound = bound(st.SpanNs, st.BusyNs, st.HostIdleNs)
+			if st.Bound = bound(st.SpanNs, st.BusyNs, st.HostIdleNs); setsPace(most, st.SpanNs) {
+				st.Bound = BoundDevice
+			}
 		}
 	}
 }
@@ -232,11 +236,15 @@ const (
 	hostSpan   = 0.15
 )
 
+// setsPace reports whether a device is busy enough to set the pace: one of several does too, however
+// little the others have to do.
+func setsPace(busy, span int64) bool { return span > 0 && float64(busy) >= deviceBusy*float64(span) }
+
 func bound(span, busy, hostIdle int64) Bound {
 	switch idle := span - busy; {
 	case span <= 0:
 		return BoundNone
-	case float64(busy) >= deviceBusy*float64(span):
+	case setsPace(busy, span):
 		return BoundDevice
 	case float64(hostIdle) >= hostPart*float64(idle) && float64(hostIdle) >= hostSpan*float64(span):
 		return BoundHost

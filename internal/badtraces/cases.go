@@ -48,7 +48,8 @@ func want(ranks ...Rank) []string {
 // Cases are the kinds of trouble, each in several forms.
 func Cases() []Case {
 	return slices.Concat(merged(), twice(), documents(), loose(), containers(), layouts(), others(), sources(),
-		waiting(), doubtful(), labelsOfSteps(), worlds(), expertParallel(), engines(), wordings())
+		waiting(), doubtful(), labelsOfSteps(), worlds(), expertParallel(), engines(), wordings(), impossibleToo(),
+		belongToo(), worldsToo(), paceToo())
 }
 
 func merged() []Case {

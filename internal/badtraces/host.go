@@ -1,6 +1,9 @@
 package badtraces
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // host writes the rows of one process, its launches and the work of its devices, in the order
 // in which its methods are called.
@@ -12,13 +15,25 @@ type host struct {
 	rows   []any
 	corr   int
 	device int64
+	stream int
+	tid    int64  // of the thread that runs, the first if 0
+	head   string // of the file, in place of torch's; "-" for none
 }
 
-func newHost(api string) *host { return &host{pid: 4000, api: api, rank: -1} }
+func newHost(api string) *host { return &host{pid: 4000, api: api, rank: -1, stream: 7} }
+
+// thread is the number of the thread that runs.
+func (h *host) thread() int64 {
+	if h.tid != 0 {
+		return h.tid
+	}
+	return h.pid
+}
 
 // x adds a slice of the host; args are keys and values in turn.
 func (h *host) x(cat, name string, at, dur float64, args ...any) {
-	h.rows = append(h.rows, event{"ph": "X", "cat": cat, "name": name, "pid": h.pid, "tid": h.pid, "ts": at, "dur": dur,
+	h.rows = append(h.rows, event{"ph": "X", "cat": cat, "name": name, "pid": h.pid, "tid": h.thread(), "ts": at,
+		"dur":  dur,
 		"args": pairs(args)})
 }
 
@@ -46,11 +61,11 @@ func (h *host) run(kernel string, at, start, dur float64, args ...any) {
 	h.work("kernel", kernel, start, dur, args...)
 }
 
-// work is work of the last call, on stream 7 of the current device.
+// work is work of the last call, on the current stream of the current device.
 func (h *host) work(cat, name string, start, dur float64, args ...any) {
 	a := pairs(args)
-	a["device"], a["stream"], a["correlation"] = h.device, 7, h.corr
-	h.rows = append(h.rows, event{"ph": "X", "cat": cat, "name": name, "pid": h.device, "tid": 7, "ts": start,
+	a["device"], a["stream"], a["correlation"] = h.device, h.stream, h.corr
+	h.rows = append(h.rows, event{"ph": "X", "cat": cat, "name": name, "pid": h.device, "tid": h.stream, "ts": start,
 		"dur":  dur,
 		"args": a})
 }
@@ -60,6 +75,9 @@ func (h *host) file(name string) File {
 	head := `"schemaVersion": 1, "baseTimeNanoseconds": 1750000000000000000, `
 	if h.rank >= 0 {
 		head += fmt.Sprintf(`"distributedInfo": {"backend": "nccl", "rank": %d, "world_size": %d}, `, h.rank, h.world)
+	}
+	if h.head != "" {
+		head = strings.TrimPrefix(h.head, "-")
 	}
 	return File{name, "{" + head + `"traceEvents": ` + Array(h.rows) + "}\n"}
 }

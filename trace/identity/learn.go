@@ -272,3 +272,11 @@ func RankByPlace(list []*trace.Meta) {
 func sameWork(m *trace.Meta) string {
 	return fmt.Sprint(m.StageID, m.Stage, m.Role, m.Phase, m.Rank)
 }
+
+// Spoken is a label in a sentence: a bare number is a rank.
+func Spoken(label string) string {
+	if strings.Trim(label, "0123456789") == "" {
+		return "rank " + label
+	}
+	return label
+}

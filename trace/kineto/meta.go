@@ -193,17 +193,23 @@ const (
 func (m *merger) timeless() {
 	s := &m.t.Slices
 	zero, first, last := 0, int64(math.MaxInt64), int64(math.MinInt64)
+	base, ofClock := m.t.Meta.BaseTimeNs, 0
 	for i, x := range s.Start {
-		if x == 0 {
+		switch {
+		case base > 0 && x == -base: // see trace.Trace.Timeless
+			ofClock++
+			continue
+		case x == 0:
 			zero++
 			continue
 		}
 		first, last = min(first, x), max(last, x+s.Dur[i])
 	}
+	m.t.Repairs.Add(trace.RepairZeroTime, ofClock)
 	if zero == 0 || first <= 0 || first == math.MaxInt64 {
 		return
 	}
-	if epoch := m.t.Meta.BaseTimeNs > 0 || first >= trace.LeastWallClock; epoch && first < max(zeroGap, last-first) ||
+	if epoch := base > 0 || first >= trace.LeastWallClock; epoch && first < max(zeroGap, last-first) ||
 		!epoch && first/farFromZero < last-first {
 		return
 	}

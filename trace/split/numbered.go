@@ -15,6 +15,7 @@ type processes struct {
 	hosts   []int64 // with operators or launches of their own, in order
 	devices []int64 // with work, in order
 	off     map[int64]int64
+	rows    map[int64]int // of each device
 	// What launched and fits have found, which several ways of parting ask for.
 	calls  map[int64][]call
 	fit    map[[2]int64]pair
@@ -87,6 +88,7 @@ func find(t *trace.Trace) *processes {
 	if len(devices) > 0 {
 		hosts = launches
 	}
+	p.rows = maps.Clone(devices)
 	p.hosts, p.devices = working(hosts), working(devices)
 	return p
 }
@@ -153,44 +155,106 @@ func (p *processes) byOffset() map[int64]int64 {
 
 // pair is how well the work of a device fits the launches of a host.
 type pair struct {
-	found  int   // rows whose correlation the host launched before they began
-	delays int64 // ns from launch to begin, of these
-	beside int   // rows that stand in the file behind one of the host's
+	found  int     // rows whose correlation the host launched before they began
+	late   int     // rows whose correlation it launched only after they began
+	delays int64   // ns from launch to begin, of these
+	sample []int64 // of these the first, at most maxSample
+	beside int     // rows that stand in the file behind one of the host's
+}
+
+// Limits of what the times of launches say of who launched.
+const (
+	maxSample = 512  // delays of launches that are compared
+	minSample = 8    // the fewest that mean anything
+	steadier  = 4    // how many times steadier the delays after the right launches are
+	mostFound = 0.95 // of a device's rows that must follow a launch of its host
+	// of these rows that must begin before the launch of a host that is not theirs, if that is to tell
+	someLate = 0.2
+)
+
+func (f *pair) add(delay int64) {
+	f.found++
+	f.delays += delay
+	if len(f.sample) < maxSample {
+		f.sample = append(f.sample, delay)
+	}
+}
+
+// spread is the median distance of the delays from their median, at least 1 ns; 0 if they are too
+// few. A device begins work about as long after each of its own launches, and after those of another
+// process as that one's pace has it.
+func (f *pair) spread() int64 {
+	if len(f.sample) < minSample {
+		return 0
+	}
+	d := slices.Clone(f.sample)
+	slices.Sort(d)
+	middle := d[len(d)/2]
+	for k := range d {
+		d[k] = max(d[k]-middle, middle-d[k])
+	}
+	slices.Sort(d)
+	return max(1, d[len(d)/2])
 }
 
 // byLaunch finds the host of each device by the launches of its work. Where ids collide, several
-// hosts fit; then rows that stand together in the file are taken for one rank's. If the file's
-// order does not tell either, and there are as many devices as hosts, they are matched in their
-// order, as ranks are started; otherwise the host whose launches are nearest in time is taken. It
-// is nil if all devices belong to one host.
+// hosts fit; then rows that stand together in the file are taken for one rank's, and work that
+// always begins as long after its launches for theirs. If none of it tells and there are as many
+// devices as hosts, they are matched in their order, as ranks are started, which a repair counts;
+// otherwise the host whose launches are nearest in time is taken. It is nil if all devices belong to
+// one host.
 func (p *processes) byLaunch() map[int64]int64 {
-	fit, joined := p.fits()
 	owner, used := map[int64]int64{}, map[int64]bool{}
-	paired := len(p.devices) == len(p.hosts)
+	guessed := 0
 	for n, d := range p.devices {
-		rows := 0
-		for _, h := range p.hosts {
-			rows += fit[[2]int64{d, h}].beside
+		best, told := p.hostOf(n, d)
+		if !told {
+			guessed++
 		}
-		best := slices.MinFunc(p.hosts, func(a, b int64) int {
-			x, y := fit[[2]int64{d, a}], fit[[2]int64{d, b}]
-			if more := x.found - y.found; max(more, -more)*2 > max(x.found, y.found) {
-				return -more
-			}
-			if far := x.beside - y.beside; joined && max(far, -far)*2 > rows {
-				return -far
-			}
-			if paired {
-				return cmp.Compare(rank(a == p.hosts[n]), rank(b == p.hosts[n]))
-			}
-			return cmp.Compare(x.delays, y.delays)
-		})
 		owner[d], used[best] = best, true
 	}
 	if len(used) < 2 {
 		return nil
 	}
+	p.t.Repairs.Add(trace.RepairInOrder, guessed)
 	return owner
+}
+
+// hostOf is the host of device d, the n-th; told says that the trace tells, not the order.
+func (p *processes) hostOf(n int, d int64) (best int64, told bool) {
+	fit, joined := p.fits()
+	rows := 0
+	for _, h := range p.hosts {
+		rows += fit[[2]int64{d, h}].beside
+	}
+	tells := func(a, b int64) int {
+		x, y := fit[[2]int64{d, a}], fit[[2]int64{d, b}]
+		if more := x.found - y.found; max(more, -more)*2 > max(x.found, y.found) {
+			return -more
+		}
+		if far := x.beside - y.beside; joined && max(far, -far)*2 > rows {
+			return -far
+		}
+		if far := x.late - y.late; float64(max(x.late, y.late)) >= someLate*float64(p.rows[d]) &&
+			float64(min(x.late, y.late)) <= (1-mostFound)*float64(p.rows[d]) {
+			return far
+		}
+		if s, t := x.spread(), y.spread(); s > 0 && t > 0 && max(s, t) >= steadier*min(s, t) {
+			return cmp.Compare(s, t)
+		}
+		return 0
+	}
+	paired := len(p.devices) == len(p.hosts)
+	best = slices.MinFunc(p.hosts, func(a, b int64) int {
+		if c := tells(a, b); c != 0 {
+			return c
+		}
+		if paired {
+			return cmp.Compare(rank(a == p.hosts[n]), rank(b == p.hosts[n]))
+		}
+		return cmp.Compare(fit[[2]int64{d, a}].delays, fit[[2]int64{d, b}].delays)
+	})
+	return best, !slices.ContainsFunc(p.hosts, func(h int64) bool { return h != best && tells(best, h) == 0 })
 }
 
 // rank is 0 for what comes first.
@@ -272,12 +336,13 @@ func (p *processes) fits() (fit map[[2]int64]pair, joined bool) {
 			fit[[2]int64{k.PID, last}] = f
 		}
 		for _, c := range launched[s.Corr[i]] {
+			f := fit[[2]int64{k.PID, c.host}]
 			if c.at <= s.Start[i] {
-				f := fit[[2]int64{k.PID, c.host}]
-				f.found++
-				f.delays += s.Start[i] - c.at
-				fit[[2]int64{k.PID, c.host}] = f
+				f.add(s.Start[i] - c.at)
+			} else {
+				f.late++
 			}
+			fit[[2]int64{k.PID, c.host}] = f
 		}
 	}
 	p.fit, p.joined = fit, switches < 2*len(p.hosts)

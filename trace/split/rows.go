@@ -14,7 +14,7 @@ const minOwned = 0.95
 // byRows parts the rows of devices on which several processes' work stands, as where every rank
 // saw its card as device 0: each goes to the process that launched it. Where ids collide it is
 // the one whose rows stand around it in the file, or that all other rows of the stream are of.
-// It is nil if that tells too few of them.
+// It is nil if that tells too few of them; a repair counts the rows that it does not tell.
 func (p *processes) byRows() *groups {
 	t := p.t
 	host, ok := p.owners()
@@ -68,7 +68,7 @@ func (p *processes) byRows() *groups {
 
 // owners says for each row of a device which of the hosts launched it, by its place among these;
 // -1 for rows of hosts. ok is false if that is not known of enough rows, or all are of one host. The
-// rows of which it is not known, one in twenty at most, go to the first host: nothing counts them.
+// rows of which it is not known, one in twenty at most, go to the first host, and are counted.
 func (p *processes) owners() (host []int, ok bool) {
 	t := p.t
 	s := &t.Slices
@@ -93,6 +93,7 @@ func (p *processes) owners() (host []int, ok bool) {
 	}
 	p.byCause(rows, host, launched)
 	p.adoptByStream(rows, host)
+	p.byStreams(rows, host, launched)
 	known := make([]int, len(p.hosts))
 	unknown := 0
 	for _, i := range rows {
@@ -103,8 +104,11 @@ func (p *processes) owners() (host []int, ok bool) {
 			known[host[i]]++
 		}
 	}
-	none := slices.Contains(known, 0)
-	return host, !none && float64(unknown) <= (1-minOwned)*float64(len(rows))
+	if slices.Contains(known, 0) || float64(unknown) > (1-minOwned)*float64(len(rows)) {
+		return nil, false
+	}
+	t.Repairs.Add(trace.RepairUnowned, unknown)
+	return host, true
 }
 
 // owner is the host, by its place, whose launch a row belongs to; -1 if that is not known.
