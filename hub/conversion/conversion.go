@@ -79,7 +79,8 @@ func convertRank(ctx context.Context, in hub.ConvertInput, r hub.ConvertRank) (c
 			err)
 	}
 	t := traces[0]
-	(&runs.Input{Rank: &r.Status, Beside: runs.Beside(in.RunDir, r.Files)}).Complete(ctx, t)
+	(&runs.Input{Rank: &r.Status, Beside: runs.Beside(in.RunDir, r.Files),
+		Phases: runs.Phases(in.RunDir, r.Files, work)}).Complete(ctx, t)
 	cfg := r.Config
 	cfg.WithMemory = cfg.WithMemory && hasMemory(t)
 	o.Config = &cfg

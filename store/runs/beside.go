@@ -3,8 +3,10 @@ package runs
 import (
 	"context"
 	"fmt"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -32,6 +34,83 @@ func Beside(dir string, list []protocol.Artifact) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// Phases lists the traces of a rank's other phases, if work, the artifact that shows most of its work, is
+// that of one.
+func Phases(dir string, list []protocol.Artifact, work protocol.Artifact) (paths []string) {
+	phase := phaseOf(work)
+	if phase == "" {
+		return nil
+	}
+	for _, a := range list {
+		if other := phaseOf(a); other != "" && other != phase {
+			paths = append(paths, filepath.Join(dir, filepath.FromSlash(a.Name)))
+		}
+	}
+	return paths
+}
+
+// phases are those of an engine's steps that it records each by itself, as SGLang names them: their rows are
+// of one loop's time. A capture of graphs, which has a trace of its own too, is of another time.
+var phases = []string{"extend", "decode", "prefill", "mixed"}
+
+// phaseOf is the phase that a trace of a rank's work is of, by its name; "" if it is of all.
+func phaseOf(a protocol.Artifact) string {
+	name, ok := strings.CutPrefix(path.Base(a.Name), string(protocol.KindTrace)+"_")
+	if !ok || a.Kind != protocol.KindTrace {
+		return ""
+	}
+	phase, _, _ := strings.Cut(name, "_rank")
+	if !slices.Contains(phases, phase) {
+		return ""
+	}
+	return phase
+}
+
+// serverOf finds what the server of a rank's replica told of itself among the files of the others.
+func serverOf(dir string, ranks []protocol.RankStatus, of *protocol.RankStatus) Server {
+	metrics := func(r *protocol.RankStatus) (paths []string) {
+		for _, a := range r.Artifacts {
+			if a.Kind == protocol.KindMetrics {
+				paths = append(paths, filepath.Join(dir, filepath.FromSlash(a.Name)))
+			}
+		}
+		return paths
+	}
+	if metrics(of) != nil {
+		return Server{}
+	}
+	for i := range ranks {
+		if r := &ranks[i]; r.Replica == of.Replica {
+			if paths := metrics(r); paths != nil {
+				return Server{r.Rank, paths}
+			}
+		}
+	}
+	return Server{}
+}
+
+// repairPhase counts traces of a rank's other phases that could not be read with the first.
+const repairPhase = "trace of another phase of the rank left out: it cannot be read with this one"
+
+// joinPhases makes one trace of those of a rank's phases: their rows, on the same tracks, in a window that
+// has all of them.
+func joinPhases(ctx context.Context, t *trace.Trace, paths []string) {
+	for _, path := range paths {
+		list, err := open.Files(ctx, []string{path}, open.Options{})
+		if err != nil || len(list) != 1 || t.Meta.WallClock != list[0].Meta.WallClock {
+			t.Repairs.Add(repairPhase, 1)
+			continue
+		}
+		o := list[0]
+		t.Append(o)
+		t.Meta.WindowStart = min(t.Meta.WindowStart, o.Meta.WindowStart)
+		t.Meta.WindowEnd = max(t.Meta.WindowEnd, o.Meta.WindowEnd)
+	}
+	if len(paths) > 0 {
+		t.Meta.Phase = ""
+	}
 }
 
 // join adds the rows of files to t, on tracks of their own that count as nobody's work. What cannot

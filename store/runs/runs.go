@@ -66,14 +66,30 @@ type Input struct {
 	Rank *protocol.RankStatus
 	// Beside are files whose rows belong into that trace: what the rank's server told of itself.
 	Beside []string
+	// Phases are traces of the same work: an engine that records prefill and decode each by itself
+	// leaves one of either.
+	Phases []string
+	// Server is what the server of the rank's replica told of itself, if another rank has it.
+	Server Server
+}
+
+// Server is what a server told of itself, among the files of one of its ranks.
+type Server struct {
+	Rank  int      // whose files they are
+	Paths []string // none: the server told nothing, or these are the rank's own
 }
 
 // Complete makes of t, the trace that was read from the input, the rank's: it is placed, and has the
-// rows of the files beside it.
+// rows of the other phases' traces and of the files beside it.
 func (in *Input) Complete(ctx context.Context, t *trace.Trace) {
+	joinPhases(ctx, t, in.Phases)
 	in.Place(t)
 	join(ctx, t, in.Beside)
 }
+
+// WithServer adds to the files beside the trace what the server of its replica told of itself. It is for
+// readers that leave out the rank whose files those are.
+func (in *Input) WithServer() { in.Beside = append(in.Beside, in.Server.Paths...) }
 
 // Place sets the stage, replica and rank of t, the trace that was read from the input, as the run
 // has them: the run is a better source than the file.
@@ -102,8 +118,9 @@ func Inputs(r *store.Run) ([]Input, error) {
 		for i := range s.Ranks {
 			rank := &s.Ranks[i]
 			if best, ok := store.Work(rank.Artifacts); ok {
-				out = append(out, Input{filepath.Join(r.Dir(), filepath.FromSlash(best.Name)), rank,
-					Beside(r.Dir(), rank.Artifacts)})
+				out = append(out, Input{Path: filepath.Join(r.Dir(), filepath.FromSlash(best.Name)), Rank: rank,
+					Beside: Beside(r.Dir(), rank.Artifacts), Phases: Phases(r.Dir(), rank.Artifacts, best),
+					Server: serverOf(r.Dir(), s.Ranks, rank)})
 			}
 		}
 	}

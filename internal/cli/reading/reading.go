@@ -186,6 +186,9 @@ func (f *Choice) Wanted(t *trace.Trace) bool {
 	return f.Stage == "" || f.Stage == m.Stage || m.StageID >= 0 && f.Stage == strconv.Itoa(m.StageID)
 }
 
+// has reports whether the choice leaves a rank in.
+func (f *Choice) has(rank int) bool { return len(f.Rank) == 0 || slices.Contains(f.Rank, rank) }
+
 // asked writes the flags that select ranks, for a message.
 func (f *Choice) asked() string {
 	var parts []string
@@ -272,6 +275,9 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 	opts.Left = func(l open.Left) { e.Left = append(e.Left, l) }
 	err = open.EachSource(e.Ctx, files, opts, func(i int, t *trace.Trace) error {
 		if in := ins[i].Run; in != nil {
+			if !r.has(in.Server.Rank) {
+				in.WithServer()
+			}
 			in.Complete(e.Ctx, t)
 		}
 		mu.Lock()
