@@ -26,19 +26,20 @@ const maxRanks = 1024
 
 // timing has the time limits of the driver; tests shorten them.
 type timing struct {
-	flush time.Duration // how long files may take after a stop: minutes were seen, more with stacks
-	free  time.Duration // how long an arm waits until the previous session's files are written
-	quiet time.Duration // the files are complete if none has grown for so long after the stop
-	look  time.Duration // how often the directory is looked at
-	ask   time.Duration // how often a server that records is asked whether it lives
-	start time.Duration // bounds a start: an answer takes as long as a step
-	apart time.Duration // between two starts of a server that names directories by the second
-	meter time.Duration // how often a server that records is asked for its metrics
+	flush  time.Duration // how long files may take after a stop: minutes were seen, more with stacks
+	free   time.Duration // how long an arm waits until the previous session's files are written
+	quiet  time.Duration // the files are complete if none has grown for so long after the stop
+	look   time.Duration // how often the directory is looked at
+	ask    time.Duration // how often a server that records is asked whether it lives
+	start  time.Duration // bounds a start: an answer takes as long as a step
+	apart  time.Duration // between two starts of a server that names directories by the second
+	report time.Duration // how long a report of Nsight Systems may take to appear after the stop
+	meter  time.Duration // how often a server that records is asked for its metrics
 }
 
 func realTiming() timing {
 	return timing{flush: 30 * time.Minute, free: 8 * time.Second, quiet: 3 * time.Second, look: 100 * time.Millisecond,
-		ask: 2 * time.Second, start: 8 * time.Second, apart: 1100 * time.Millisecond,
+		report: 5 * time.Minute, ask: 2 * time.Second, start: 8 * time.Second, apart: 1100 * time.Millisecond,
 		meter: 500 * time.Millisecond}
 }
 
@@ -124,6 +125,7 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if d.to.Ranks > 0 {
 		facts.Ranks = d.to.Ranks
 	}
+	facts.Nsys = d.to.Nsys || rangesOfCUDA(d.to, d.e.port())
 	dir := d.to.Dir
 	if dir == "" {
 		if dir, err = findDir(d.to, d.e.port()); err != nil {

@@ -24,6 +24,8 @@ type Facts struct {
 	Fields map[string]bool
 	// Worker is the engine behind a server that forwards calls to it.
 	Worker protocol.Engine
+	// Nsys: the server's profiler is that of CUDA, so that Nsight Systems writes, a while after the stop.
+	Nsys bool
 	// Start and Stop are the paths of the routes.
 	Start, Stop string
 	// Older are those of older releases, tried if a start at the others is answered with 404; nil if

@@ -99,6 +99,7 @@ type finding struct {
 	c       *capture
 	files   []found
 	packing bool              // the server still has files to compress
+	making  bool              // a report of Nsight Systems is being made
 	markers map[string]string // of exports that have ended: by trace, "ok" or why not
 }
 
@@ -117,6 +118,9 @@ var (
 // nsysExt ends the name of a report of Nsight Systems, which writes it as its own command line says
 // when a server's profiler is that of CUDA: no prefix of a session's is on it.
 const nsysExt = ".nsys-rep"
+
+// nsysMaking ends the name of what Nsight Systems makes a report of, before and while it does.
+const nsysMaking = ".qdstrm"
 
 // others are the kinds of the files that servers leave beside traces, by how their names begin.
 var others = []struct {
@@ -141,7 +145,7 @@ func (c *capture) find() finding {
 		mine := c.own != ""
 		switch {
 		case mine:
-		case c.round.facts.Prefix && !strings.HasSuffix(name, nsysExt):
+		case c.round.facts.Prefix && !strings.HasSuffix(name, nsysExt) && !strings.HasSuffix(name, nsysMaking):
 			mine = strings.HasPrefix(name, c.tag+"_")
 		default:
 			was, old := c.before[name]
@@ -152,6 +156,10 @@ func (c *capture) find() finding {
 		}
 		if base, ok := strings.CutSuffix(name, ".export"); ok {
 			out.markers[strings.TrimSuffix(base, filepath.Ext(base))] = c.readMarker(name)
+			continue
+		}
+		if strings.HasSuffix(name, nsysMaking) {
+			out.making = true
 			continue
 		}
 		f, ok := c.sort(name, now)
@@ -305,6 +313,9 @@ func (f finding) complete() bool {
 		return false
 	}
 	for _, x := range f.files {
+		if x.kind == protocol.KindNsys {
+			continue // nothing tells its end: it is complete when it has not grown for a while
+		}
 		if x.main && x.size > 0 && !x.grows && f.whole(x) == nil {
 			have[x.rank] = true
 		}

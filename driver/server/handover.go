@@ -26,6 +26,12 @@ const exportPatience = 100
 // quiet returns how long no file may have changed after a stop for the files to count as complete.
 func (f finding) quiet() time.Duration {
 	d := f.c.d.time.quiet
+	if f.c.round.facts.Nsys || f.making {
+		reports := slices.ContainsFunc(f.files, func(x found) bool { return x.kind == protocol.KindNsys })
+		if f.making || !reports {
+			return f.c.d.time.report
+		}
+	}
 	if !f.c.queued() {
 		return d
 	}

@@ -28,7 +28,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quick = timing{flush: 20 * time.Second, free: 5 * time.Second, quiet: time.Second, look: 5 * time.Millisecond,
-	ask: 20 * time.Millisecond, start: 5 * time.Second, meter: 5 * time.Millisecond}
+	ask: 20 * time.Millisecond, start: 5 * time.Second, meter: 5 * time.Millisecond,
+	report: 20 * time.Second}
 
 var id = protocol.RankID{Pipeline: "p", Stage: 1, Replica: 0, Rank: 0}
 
@@ -628,5 +629,45 @@ func TestReportsOfNsight(t *testing.T) {
 	}
 	if left := u.left(); !slices.Contains(left, "old.nsys-rep") || slices.Contains(left, "report1.nsys-rep") {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// A report that Nsight Systems makes long after the stop is waited for, where it is known that it makes one
+// or what it makes it of is there.
+func TestReportsOfNsightThatTakeTheirTime(t *testing.T) {
+	for name, says := range map[string]func(*unit){
+		"by its target": nil,
+		"by its stream": func(u *unit) { u.write("report1.qdstrm", "QDSTRM") },
+	} {
+		u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{NoFiles: true}, func(to *Target) { to.Nsys = says == nil })
+		q := request(nil)
+		if _, err := u.Arm(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		if says != nil {
+			says(u)
+		}
+		if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		made := time.AfterFunc(2*quick.quiet, func() {
+			u.write("report1.nsys-rep", "QDSS")
+			_ = os.Remove(filepath.Join(u.dir, "report1.qdstrm"))
+		})
+		s, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+		made.Stop()
+		if err != nil || s.State != protocol.StateStopped || !strings.Contains(names(over.Files), "report.nsys-rep") {
+			t.Errorf("%s: %+v, %s, %v", name, s, names(over.Files), err)
+		}
+	}
+}
+
+// write writes a file into the server's directory.
+func (u *unit) write(name, text string) {
+	if err := os.WriteFile(filepath.Join(u.dir, name), []byte(text), 0o600); err != nil {
+		u.t.Error(err)
 	}
 }

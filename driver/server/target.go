@@ -38,6 +38,9 @@ type Target struct {
 	Discover discover.Source
 	// Keep leaves the server's files where they are after they were copied into the run.
 	Keep bool
+	// Nsys: the server runs under nsys profile and its profiler is CUDA's, so that a report of Nsight
+	// Systems is waited for. Of a vLLM on this host its command line tells.
+	Nsys bool
 	// NoMetrics has the server's /metrics not read during a session.
 	NoMetrics bool
 	// Token is sent with each request: as a bearer token, or in the header that Header names.
@@ -155,7 +158,8 @@ func Schemes() string {
 
 // Options are the names that Set takes.
 var Options = []string{"stage", "stages", "worker", "dir", "ranks", "keep", "metrics", "token_file", "auth_header",
-	"ca", "cert", "key", "agent", "labels"}
+	"ca", "cert", "key", "agent", "labels",
+	"nsys"}
 
 // Set reads one option.
 func (t *Target) Set(key, value string) (err error) {
@@ -190,6 +194,10 @@ func (t *Target) Set(key, value string) (err error) {
 	case "keep":
 		if t.Keep, err = strconv.ParseBool(value); err != nil {
 			return fmt.Errorf("keep %q: want true or false", value)
+		}
+	case "nsys":
+		if t.Nsys, err = strconv.ParseBool(value); err != nil {
+			return fmt.Errorf("nsys %q: want true or false", value)
 		}
 	case "metrics":
 		on, err := strconv.ParseBool(value)

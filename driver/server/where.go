@@ -26,6 +26,35 @@ var vllmDir = regexp.MustCompile(`torch_profiler_dir["']?\s*[:=]\s*["']?([^"',}\
 // vllmStacks matches whether a vLLM's command line asks for call stacks.
 var vllmStacks = regexp.MustCompile(`torch_profiler_with_stack["']?\s*[:=]\s*["']?(\w+)`)
 
+// vllmCUDA matches whether a vLLM's command line has the profiler of CUDA.
+var vllmCUDA = regexp.MustCompile(`["']?profiler["']?\s*[:=]\s*["']?cuda\b`)
+
+// rangesOfCUDA reports whether a server on this host was started with the profiler of CUDA.
+func rangesOfCUDA(to Target, usual string) bool {
+	u, err := url.Parse(to.URL)
+	if err != nil || !loopback(u.Hostname()) {
+		return false
+	}
+	files, _ := filepath.Glob(filepath.Join(procRoot, "[0-9]*", "cmdline"))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil || !vllmCUDA.Match(text) {
+			continue
+		}
+		args := strings.Split(string(text), "\x00")
+		if _, ok := engineOf(args); ok && portOf(args, usual) == u.Port() {
+			return true
+		}
+	}
+	return false
+}
+
+// loopback reports whether a host is this one.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 // findDir finds where a server on this host writes. A vLLM has its torch_profiler_dir in its
 // command line; an SGLang is told to write below the system's temporary directory. usual is the
 // engine's default port.
@@ -34,7 +63,7 @@ func findDir(to Target, usual string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if !loopback(u.Hostname()) {
 		return "", errNoDir
 	}
 	switch to.Engine {

@@ -24,6 +24,7 @@ type targetDoc struct {
 	Ranks      int      `yaml:"ranks"`
 	Keep       bool     `yaml:"keep"`
 	Metrics    *bool    `yaml:"metrics"`
+	Nsys       bool     `yaml:"nsys"`
 	TokenFile  string   `yaml:"token_file"`
 	AuthHeader string   `yaml:"auth_header"`
 	CA         string   `yaml:"ca"`
@@ -62,7 +63,8 @@ func (d *targetDoc) target(dir string) (server.Target, error) {
 	}
 	for _, o := range [][2]string{{"stage", d.Name}, {"stages", strings.Join(d.Stages, ",")}, {"worker", d.Worker},
 		{"dir", d.Dir},
-		{"ranks", ranks}, {"keep", fmt.Sprint(d.Keep)}, {"metrics", metrics}, {"token_file", abs(d.TokenFile)},
+		{"ranks", ranks}, {"keep", fmt.Sprint(d.Keep)}, {"nsys", fmt.Sprint(d.Nsys)},
+		{"metrics", metrics}, {"token_file", abs(d.TokenFile)},
 		{"auth_header", d.AuthHeader},
 		{"ca", abs(d.CA)}, {"cert", abs(d.Cert)}, {"key", abs(d.Key)}, {"agent", d.Agent}, {"labels", d.selector()}} {
 		if o[1] == "" {
