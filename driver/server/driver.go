@@ -295,6 +295,8 @@ type capture struct {
 	stopped answer          // to /stop_profile
 	ends    map[string]end  // ends of files that were read
 	listed  map[string]seen // the session's files at the last look
+	// appended is the copy of what the server appended to a file of its own; "": there is none.
+	appended string
 }
 
 // Begin starts the server's profiler.
@@ -516,7 +518,7 @@ func (c *capture) Discard() error {
 // remove removes the files that the session's name is on. Files that may be others' stay.
 func (c *capture) remove() {
 	c.metered.end()
-	err := c.removeMetered()
+	err := errors.Join(c.removeMetered(), c.removeAppended())
 	if c.d.to.Keep {
 		if err != nil {
 			c.d.log.Warn("files of a session stay", "target", c.d.to.String(), "err", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -120,19 +121,44 @@ type openapi struct {
 	}
 }
 
-// fields returns the members of the first schema whose name begins with schema, nil if there is
-// none.
-func (o *openapi) fields(schema string) map[string]bool {
-	for name, s := range o.Components.Schemas {
-		if strings.HasPrefix(name, schema) && len(s.Properties) > 0 {
-			out := map[string]bool{}
-			for p := range s.Properties {
-				out[p] = true
-			}
-			return out
+// accepts returns the members of the bodies that a route takes by POST, nil if the server does not say: those
+// of the schemas that the route's description refers to or, without such, of the first schema with one of
+// the names.
+func (o *openapi) accepts(path string, names ...string) map[string]bool {
+	out := map[string]bool{}
+	route, _ := o.Paths[path].(map[string]any)
+	post, _ := route["post"].(map[string]any)
+	referred := refs(post["requestBody"], nil)
+	for _, name := range append(referred, names...) {
+		if len(out) > 0 && !slices.Contains(referred, name) {
+			break
+		}
+		for p := range o.Components.Schemas[name].Properties {
+			out[p] = true
 		}
 	}
-	return nil
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// refs adds the names of the schemas that part of a description refers to.
+func refs(part any, list []string) []string {
+	switch v := part.(type) {
+	case map[string]any:
+		if name, ok := v["$ref"].(string); ok {
+			list = append(list, name[strings.LastIndexByte(name, '/')+1:])
+		}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			list = refs(v[key], list)
+		}
+	case []any:
+		for _, one := range v {
+			list = refs(one, list)
+		}
+	}
+	return list
 }
 
 // routes asks for the server's routes; known is false if the server does not list them.
@@ -180,7 +206,7 @@ func (vllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	if err != nil || !known {
 		return f, err
 	}
-	f.Fields = api.fields("StartProfileRequest")
+	f.Fields = api.accepts(f.Start, "StartProfileRequest")
 	f.Prefix, f.Steps, f.Delay = f.Fields["profile_prefix"], f.Fields["max_iterations"], f.Fields["delay_iterations"]
 	return f, nil
 }

@@ -159,12 +159,14 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	if !any && len(out.Files) == 0 && len(bad) == 0 {
 		return driver.Files{}, errors.New(why)
 	}
-	more, ok, err := c.meteredFile()
-	if err != nil {
-		c.d.log.Warn("a server's metrics are lost", "target", c.d.to.String(), "err", err)
-	}
-	if ok {
-		out.Files = append([]rank.File{more}, out.Files...)
+	for _, own := range []func() (rank.File, bool, error){c.appendedFile, c.meteredFile} {
+		more, ok, err := own()
+		if err != nil {
+			c.d.log.Warn("what a server tells of itself is lost", "target", c.d.to.String(), "err", err)
+		}
+		if ok {
+			out.Files = append([]rank.File{more}, out.Files...)
+		}
 	}
 	return out, nil
 }

@@ -40,7 +40,7 @@ func (vllmOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	if err != nil || !known {
 		return f, err
 	}
-	if fields := api.fields("StartProfileRequest"); fields != nil && !fields["stages"] {
+	if fields := api.accepts(f.Start, "StartProfileRequest"); fields != nil && !fields["stages"] {
 		return f,
 			errors.New(
 				"its /start_profile is vLLM's own, which knows no stages: give the stages their profiler_config, " +
@@ -138,11 +138,7 @@ func (sglangOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error)
 	}
 	api, known, err := profiling(ctx, c, f.Start, errNoHTTPProfiler)
 	if err == nil && known {
-		for _, schema := range []string{"StartReq", "StartProfile", "ProfileStart"} {
-			if f.Fields = api.fields(schema); f.Fields != nil {
-				break
-			}
-		}
+		f.Fields = api.accepts(f.Start, "StartReq", "StartProfile", "ProfileStart")
 	}
 	return f, err
 }

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +35,55 @@ func TestStagesOfVLLMOmni(t *testing.T) {
 				t.Errorf("stage %d: %s", part, got)
 			}
 			wholeTraces(t, files)
+		}
+	}
+}
+
+// What a vLLM-Omni appends to its concurrency trace meanwhile comes home with its first stage; what was there
+// before does not, and the file stays the server's.
+func TestConcurrencyTraceComesHome(t *testing.T) {
+	line := func(n int) string {
+		return fmt.Sprintf(
+			`{"event": "stage_completed", "stage_gen_time_ms": 1.5, "stage_id": 0, "request_id": "r%d", `+
+				`"ts_monotonic_s": 5, "ts_unix_s": %d}`+"\n", n, 1_790_000_000+n)
+	}
+	for part := range 2 {
+		u := openUnit(t, protocol.EngineVLLMOmni, servertest.Quirks{}, func(to *Target) { to.Part = part })
+		u.write("other.jsonl", `{"a":1}`+"\n")
+		u.write("trace.jsonl", line(1))
+		q := request(nil)
+		if _, err := u.Arm(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		u.write("trace.jsonl", line(1)+line(2)+line(3)+`{"event": "cut`)
+		if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		_, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := over.Files[0]
+		if part > 0 {
+			if f.Kind == protocol.KindEvents {
+				t.Errorf("stage %d has %s", part, names(over.Files))
+			}
+			continue
+		}
+		if b, err := os.ReadFile(f.Path); f.Kind != protocol.KindEvents || err != nil || string(b) != line(2)+line(3) {
+			t.Errorf("%s: %q, %v", names(over.Files), b, err)
+		}
+		if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(f.Path); !os.IsNotExist(err) {
+			t.Errorf("the copy stays: %v", err)
+		}
+		if left := u.left(); !slices.Contains(left, "trace.jsonl") {
+			t.Errorf("the server's file is gone: %q", left)
 		}
 	}
 }
@@ -238,6 +290,32 @@ func TestStagesOfSGLangOmniStartTogether(t *testing.T) {
 	u := &unit{t: t, dir: dir}
 	if left := u.left(); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// What a route takes is told by its own description, and not by a schema whose name begins alike.
+func TestFieldsOfARoute(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"paths":{"/p":{"post":{"requestBody":{"content":{"application/json":{"schema":{"anyOf":[` +
+			`{"$ref":"#/components/schemas/B"},{"type":"null"}]}}}}}}}}`: "y",
+		`{"paths":{"/p":{}}}`: "x",
+		`{"paths":{"/p":{"post":{"requestBody":{"$ref":"#/components/schemas/None"}}}}}`: "x",
+		`{"paths":{"/p":{"post":[]}}}`: "x",
+	} {
+		var o openapi
+		for _, part := range []string{text,
+			`{"components":{"schemas":{"A":{"properties":{"x":{}}},"B":{"properties":{"y":{}}},` +
+				`"Along":{"properties":{"z":{}}}}}}`} {
+			if err := json.Unmarshal([]byte(part), &o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := o.accepts("/p", "A"); len(got) != 1 || !got[want] {
+			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+		if got := o.accepts("/q", "C"); got != nil {
+			t.Errorf("%v", got)
+		}
 	}
 }
 

@@ -639,7 +639,8 @@ func TestReportsOfNsightThatTakeTheirTime(t *testing.T) {
 		"by its target": nil,
 		"by its stream": func(u *unit) { u.write("report1.qdstrm", "QDSTRM") },
 	} {
-		u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{NoFiles: true}, func(to *Target) { to.Nsys = says == nil })
+		u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{NoFiles: true},
+			func(to *Target) { to.Nsys = says == nil })
 		q := request(nil)
 		if _, err := u.Arm(t.Context(), q); err != nil {
 			t.Fatal(err)

@@ -44,7 +44,7 @@ func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		}
 	}
 	if api, known, err := routes(ctx, c); err == nil && known {
-		f.Fields = api.fields("ProfileReq")
+		f.Fields = api.accepts(f.Start, "ProfileReq", "ProfileReqInput")
 	}
 	return f, nil
 }
@@ -172,7 +172,7 @@ func (trtllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		if api.Paths[f.Start] == nil {
 			return f, errors.New("it has no /start_profile: this release of trtllm-serve cannot be profiled over HTTP")
 		}
-		f.Fields = api.fields("ProfileReq")
+		f.Fields = api.accepts(f.Start, "ProfileReq", "ProfileReqInput")
 	}
 	return f, err
 }

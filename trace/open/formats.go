@@ -22,6 +22,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/sglangomni"
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
+	"github.com/kinetoscope/kinetoscope/trace/vllmomni"
 	"github.com/kinetoscope/kinetoscope/trace/xla"
 	"github.com/kinetoscope/kinetoscope/trace/xplane"
 )
@@ -81,10 +82,7 @@ func init() {
 		Name: memsnap.Format, Title: "memory snapshot of PyTorch", Extensions: []string{".pickle"},
 		Sniff: memsnap.Sniff, Rank: byMark, Read: stream(memsnap.ReadTrace), Aside: true,
 	})
-	format.Register(format.Format{
-		Name: sglangomni.Format, Title: "request events of SGLang-Omni (JSON lines)", Extensions: []string{".jsonl"},
-		Sniff: sglangomni.Sniff, Rank: byMark, Read: streams(sglangomni.Read),
-	})
+	registerServers()
 	for _, f := range []format.Format{
 		// told from nsys's by its tables
 		{Name: rocprof.FormatDB, Title: "result of rocprofv3 (rocpd, SQLite)", SniffDir: never},
@@ -102,6 +100,23 @@ func init() {
 		}
 		format.Register(f)
 	}
+}
+
+// registerServers registers what servers tell of themselves beside their traces.
+func registerServers() {
+	format.Register(format.Format{
+		Name: sglangomni.Format, Title: "request events of SGLang-Omni (JSON lines)", Extensions: []string{".jsonl"},
+		Sniff: sglangomni.Sniff, Rank: byMark, Read: streams(sglangomni.Read),
+	})
+	format.Register(format.Format{
+		Name: vllmomni.Format, Title: "concurrency trace of vLLM-Omni (JSON lines)", Extensions: []string{".jsonl"},
+		Sniff: vllmomni.Sniff, Rank: byMark, Read: streams(alone(vllmomni.Read)),
+	})
+	format.Register(format.Format{
+		Name: vllmomni.FormatMonitor, Title: "monitor of vLLM-Omni's orchestrator: counters",
+		Extensions: []string{".json"},
+		Sniff:      vllmomni.SniffMonitor, Rank: byMark, Read: streams(alone(vllmomni.ReadMonitor)), Aside: true,
+	})
 }
 
 func never(string) bool { return false }
@@ -226,6 +241,18 @@ func stream(read func(io.Reader) (*trace.Trace, error)) func(context.Context, fo
 		defer u.Close()
 		t, err := read(u)
 		return one(in, t, err)
+	}
+}
+
+// alone makes a reader of one trace one of several.
+func alone(read func(context.Context, io.Reader) (*trace.Trace, error)) func(context.Context,
+	io.Reader) ([]*trace.Trace, error) {
+	return func(ctx context.Context, r io.Reader) ([]*trace.Trace, error) {
+		t, err := read(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		return []*trace.Trace{t}, nil
 	}
 }
 

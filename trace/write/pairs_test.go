@@ -34,6 +34,7 @@ var inputs = []string{
 	"../perfetto/testdata/*.pftrace",
 	"../proton/testdata/scopes.hatchet", "../proton/testdata/kernels.hatchet", "../proton/testdata/chrome.json",
 	"../memsnap/testdata/snapshot.pickle", "../sglangomni/testdata/*.jsonl",
+	"../vllmomni/testdata/*.json*",
 }
 
 // row is what a slice must keep.

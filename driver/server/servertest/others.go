@@ -216,6 +216,7 @@ func (s *Server) named(dir string, name func(rank int) string) {
 // is answered before anything is done, and files are compressed after the stop is answered.
 func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 	s := plain(dir, q)
+	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, sglangOmniAPI) })
 	var run map[string]any
 	s.mux.HandleFunc("POST /start_profile", func(w http.ResponseWriter, r *http.Request) {
 		body := read(r)
@@ -262,6 +263,14 @@ func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 	})
 	return s
 }
+
+// sglangOmniAPI is the part of sglang-omni's own description that is of its profile routes.
+const sglangOmniAPI = `{"paths":{"/start_profile":{"post":{"requestBody":{"content":{"application/json":{"schema":` +
+	`{"$ref":"#/components/schemas/StartReq"}}}}}},"/start_request_profile":{"post":{"requestBody":{"content":` +
+	`{"application/json":{"schema":{"$ref":"#/components/schemas/StartRequestProfileReq"}}}}}}},` +
+	`"components":{"schemas":{"StartReq":{"properties":{"run_id":{},"trace_path_template":{},"config":{},"event_dir":{},` +
+	`"enable_torch":{}}},"StartRequestProfileReq":{"properties":{"run_id":{},"event_dir":{}}},"StopReq":` +
+	`{"properties":{"run_id":{}}}}}}`
 
 // Dynamo is the system server of a Dynamo worker with a vLLM in it, as the runtime of release 1.6.1 was
 // seen to answer: a route's handler runs whatever the method is, an empty body is none, and what is no
