@@ -110,9 +110,9 @@ var (
 	isTable = regexp.MustCompile(`profiler_out(_\d+)?\.txt$`)
 	isWorld = regexp.MustCompile(`"world_size":\s*(\d+)`)
 	isRank  = regexp.MustCompile(`"rank":\s*(\d+)`)
-	// isOmniTrace matches the names that vLLM-Omni and TensorRT-LLM give traces in a session's
-	// directory.
-	isOmniTrace = regexp.MustCompile(`^trace_rank\d+\.json(\.gz)?$`)
+	// isOwnTrace matches the names that vLLM-Omni gives traces in a session's directory, and those that
+	// TensorRT-LLM gives them.
+	isOwnTrace = regexp.MustCompile(`^(trace_rank\d+\.json(\.gz)?|trtllm-trace-.+-rank-\d+\.json)$`)
 )
 
 // nsysExt ends the name of a report of Nsight Systems, which writes it as its own command line says
@@ -250,7 +250,7 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 		if m := isTable.FindStringSubmatch(base); f.rank < 0 && m != nil && m[1] != "" {
 			f.rank, _ = strconv.Atoi(m[1][1:])
 		}
-	case !isTrace.MatchString(name) && !isOmniTrace.MatchString(base):
+	case !isTrace.MatchString(name) && !isOwnTrace.MatchString(base):
 		return f, false
 	case strings.Contains(name, ".async_llm."):
 		f.kind, f.as, f.rank = protocol.KindTrace, "frontend"+ext, -1

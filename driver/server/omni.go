@@ -14,7 +14,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
-// vllmOmni is vLLM-Omni 0.30, written from its sources and not tried. Each of its stages is a rank
+// vllmOmni is vLLM-Omni 0.30, whose routes and profilers were tried (docs/servers.md). Each of its stages is a rank
 // of its own, and is started by a call of its own.
 type vllmOmni struct{ plainEngine }
 
@@ -116,7 +116,7 @@ func stageOf(path string) (int, bool) {
 	return 0, strings.Contains(dir, "diffusion")
 }
 
-// sglangOmni is sglang-omni 0.1.9, written from its sources and not tried. One start begins all its
+// sglangOmni is sglang-omni 0.1.9, whose routes and profiler were tried. One start begins all its
 // stages.
 type sglangOmni struct{ plainEngine }
 

@@ -102,8 +102,8 @@ func (sglang) nothing(driver.Job) string {
 	return "SGLang takes a second start for the first one's and says 200: another session may be under way"
 }
 
-// sglangDiffusion is SGLang's diffusion server, sglang.multimodal_gen, written from its sources and
-// not tried.
+// sglangDiffusion is SGLang's diffusion server, sglang.multimodal_gen, written from sources of its
+// repository and not tried: release 0.5.23 has no profile routes, which the probe says.
 type sglangDiffusion struct{ sglang }
 
 var _ = register(protocol.EngineSGLangDiffusion, sglangDiffusion{})
@@ -155,8 +155,8 @@ func (sglangDiffusion) nothing(driver.Job) string {
 	return "a GPU worker whose profiler did not start is a warning in the server's answer or its log"
 }
 
-// trtllm is TensorRT-LLM's trtllm-serve, whose routes are like SGLang's; written from its sources
-// and not tried.
+// trtllm is TensorRT-LLM's trtllm-serve, whose routes are like SGLang's; written from its sources of
+// September 2026 and not tried.
 type trtllm struct{ plainEngine }
 
 var _ = register(protocol.EngineTensorRTLLM, trtllm{})
@@ -199,5 +199,6 @@ func (trtllm) lacks(cfg protocol.ProfilerConfig) string {
 }
 
 func (trtllm) nothing(driver.Job) string {
-	return "the server's log says why its profiler wrote nothing"
+	return "trtllm-serve begins with the next step of its engine, and a server that ran none meanwhile writes nothing; " +
+		"else its log says why"
 }

@@ -205,6 +205,9 @@ func (s *Server) named(dir string, name func(rank int) string) {
 			continue
 		}
 		b := Trace(time.Now(), k, s.q.Ranks)
+		if !strings.HasSuffix(name(k), ".gz") {
+			b = Unpacked(b)
+		}
 		if contains(s.q.Cut, k) {
 			b = b[:len(b)-20]
 		}
@@ -336,7 +339,8 @@ func strictly(r *http.Request) (map[string]any, error) {
 	return body, nil
 }
 
-// TensorRTLLM behaves as trtllm-serve does according to its sources.
+// TensorRTLLM behaves as trtllm-serve does according to its sources: ranks write JSON that is not packed, and
+// a stop is answered when they have.
 func TensorRTLLM(dir string, q Quirks) *Server {
 	s := plain(dir, q)
 	s.mux.HandleFunc("GET /version", func(w http.ResponseWriter,
@@ -375,4 +379,5 @@ func TensorRTLLM(dir string, q Quirks) *Server {
 	return s
 }
 
-func trtName(k int) string { return fmt.Sprintf("trace-rank-%d.trace.json.gz", k) }
+// trtName is the name of a rank's trace: its identifier is made of the time and a random number.
+func trtName(k int) string { return fmt.Sprintf("trtllm-trace-1790000000-1a2b3c4d-rank-%d.json", k) }
