@@ -38,7 +38,7 @@ func (c *Change) UnmarshalText(text []byte) error { return changeNames.Unmarshal
 
 // TraceDiff compares two traces by name.
 type TraceDiff struct {
-	Rows []DiffRow `json:"rows"` // largest change of time first
+	Rows []DiffRow `json:"rows"` // largest change of time first, equal ones as the traces have them
 	// StepsA and StepsB are the number of steps compared; the figures of a row are sums
 	// over them.
 	StepsA int   `json:"steps_a"`
@@ -141,13 +141,16 @@ type diffKey struct {
 
 type diffRow struct {
 	DiffRow
-	perStep [2][]float64
+	perStep [2][]float64 // nil where there are too few steps for a test by them
 	calls   [2][]float64
+	few     [2][minSteps]float64 // where calls begin: most names of many occur a few times
 }
 
 type differ struct {
 	opt   DiffOptions
 	rows  map[diffKey]*diffRow
+	list  []*diffRow // the same, in the order in which the names come
+	block []diffRow  // of which the next rows are taken
 	short map[string]string
 	steps [2]int
 }
@@ -183,10 +186,15 @@ func (d *differ) side(which int, f *frame, steps []Window) {
 		if f.dur[i] > side.worst {
 			side.worst, side.Worst = f.dur[i], int(i)
 		}
-		if r.perStep[which] == nil {
-			r.perStep[which] = make([]float64, d.steps[which])
+		if d.steps[which] >= minSteps {
+			if r.perStep[which] == nil {
+				r.perStep[which] = make([]float64, d.steps[which])
+			}
+			r.perStep[which][step] += float64(f.dur[i])
 		}
-		r.perStep[which][step] += float64(f.dur[i])
+		if r.calls[which] == nil {
+			r.calls[which] = r.few[which][:0]
+		}
 		if len(r.calls[which]) < maxCalls {
 			r.calls[which] = append(r.calls[which], float64(f.dur[i]))
 		}
@@ -199,9 +207,14 @@ func (d *differ) row(f *frame, i int32, device bool) *diffRow {
 	k := diffKey{name, device && !f.rules.NamesWithoutSide}
 	r := d.rows[k]
 	if r == nil {
-		r = &diffRow{DiffRow: DiffRow{Name: name, Device: device, P: 1, Q: 1}}
+		if len(d.block) == 0 {
+			d.block = make([]diffRow, min(4096, 64+len(d.rows)))
+		}
+		r, d.block = &d.block[0], d.block[1:]
+		*r = diffRow{DiffRow: DiffRow{Name: name, Device: device, P: 1, Q: 1}}
 		r.A.Worst, r.B.Worst, r.A.worst, r.B.worst = NoSlice, NoSlice, -1, -1
 		d.rows[k] = r
+		d.list = append(d.list, r)
 	}
 	return r
 }
@@ -344,22 +357,19 @@ func (d *differ) finish() TraceDiff {
 	if d.steps[0] >= minSteps && d.steps[1] >= minSteps {
 		out.Test = BySteps
 	}
-	rows := make([]*diffRow, 0, len(d.rows))
-	for _, r := range d.rows {
+	rows := d.list
+	for _, r := range rows {
 		d.compare(r, out.Test)
-		rows = append(rows, r)
 	}
-	slices.SortFunc(rows, func(a, b *diffRow) int {
-		return cmp.Or(cmp.Compare(math.Abs(b.DeltaNs), math.Abs(a.DeltaNs)), cmp.Compare(a.Name, b.Name),
-			cmp.Compare(stat.One(a.Device), stat.One(b.Device)))
-	})
+	sortDesc(rows, func(r *diffRow) float64 { return math.Abs(r.DeltaNs) })
 	p := make([]float64, len(rows))
 	for i, r := range rows {
 		p[i] = r.P
 	}
+	out.Rows = make([]DiffRow, len(rows))
 	for i, q := range benjaminiHochberg(p) {
 		rows[i].Q, rows[i].Significant = q, q < SignificanceLevel
-		out.Rows = append(out.Rows, rows[i].DiffRow)
+		out.Rows[i] = rows[i].DiffRow
 	}
 	return out
 }

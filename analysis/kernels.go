@@ -115,9 +115,7 @@ func (f *frame) kernelTable() []KernelRow {
 	for i := range rows {
 		rows[i].Share = share(rows[i].SumNs, sum)
 	}
-	slices.SortStableFunc(rows, func(a, b KernelRow) int {
-		return cmp.Or(cmp.Compare(b.SumNs, a.SumNs), cmp.Compare(a.Name, b.Name))
-	})
+	sortDesc(rows, func(r KernelRow) int64 { return r.SumNs })
 	return rows
 }
 

@@ -102,12 +102,14 @@ func exactU(n, m, u int) float64 {
 // benjaminiHochberg turns probabilities into false discovery rates (Benjamini and
 // Hochberg 1995).
 func benjaminiHochberg(p []float64) []float64 {
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
+	q := make([]float64, len(p))
+	var order []int // of those that say something; 1 stays 1 and sorts last
+	for i := range p {
+		if q[i] = 1; p[i] < 1 {
+			order = append(order, i)
+		}
 	}
 	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(p[a], p[b]) })
-	q := make([]float64, len(p))
 	low := 1.0
 	for k := len(order) - 1; k >= 0; k-- {
 		low = min(low, p[order[k]]*float64(len(p))/float64(k+1))

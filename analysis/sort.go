@@ -11,13 +11,13 @@ import (
 func sortByKey(rows []int32, key func(int32) int64) { order.ByKey(rows, key) }
 
 // sortDesc orders v by key, largest first, keeping the order of equals.
-func sortDesc[T any](v []T, key func(T) int64) {
+func sortDesc[T any, K cmp.Ordered](v []T, key func(T) K) {
 	if len(v) <= fewRows {
 		slices.SortStableFunc(v, func(a, b T) int { return cmp.Compare(key(b), key(a)) })
 		return
 	}
 	type place struct {
-		key int64
+		key K
 		at  int32
 	}
 	order := make([]place, len(v))
@@ -25,7 +25,10 @@ func sortDesc[T any](v []T, key func(T) int64) {
 		order[i] = place{key(v[i]), int32(i)}
 	}
 	slices.SortFunc(order, func(a, b place) int {
-		return cmp.Or(cmp.Compare(b.key, a.key), cmp.Compare(a.at, b.at))
+		if c := cmp.Compare(b.key, a.key); c != 0 {
+			return c
+		}
+		return int(a.at - b.at)
 	})
 	sorted := make([]T, len(v))
 	for i, p := range order {

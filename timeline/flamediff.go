@@ -188,6 +188,7 @@ func (s *stretches) has(t int64) bool { return s == nil || s.of(t, t+1) > 0 }
 // hostFlame is the host's slices by their stacks. names numbers them; the trace is number i there.
 func (p *part) hostFlame(ctx context.Context, names *texts, i int, in *stretches) (*Flame, error) {
 	root := &Flame{Name: "host"}
+	var flames flamer
 	s := &p.t.Slices
 	nodes := make([]*Flame, s.Len()) // by slice: its node, for its children
 	seen := 0
@@ -209,7 +210,7 @@ func (p *part) hostFlame(ctx context.Context, names *texts, i int, in *stretches
 				at = nodes[up]
 				at.SelfNs -= min(at.SelfNs, ns)
 			}
-			nodes[n] = at.child(textKey{names.name(i, p, s.Name[n]).flame, p.classOf(n)}, names.list, ns)
+			nodes[n] = flames.child(at, textKey{names.name(i, p, s.Name[n]).flame, p.classOf(n)}, names.list, ns)
 		}
 	}
 	root.finish()
@@ -223,6 +224,7 @@ const notLaunched = "launch not in the trace"
 // hostFlame.
 func (p *part) deviceFlame(names *texts, i int, in *stretches) *Flame {
 	root := &Flame{Name: "device"}
+	var flames flamer
 	v := p.subject().Seen().View
 	s := &p.t.Slices
 	none := textKey{names.number(notLaunched), ClassOther}
@@ -238,7 +240,7 @@ func (p *part) deviceFlame(names *texts, i int, in *stretches) *Flame {
 		}
 		at := root
 		if call < 0 {
-			at = root.node(none, names.list)
+			at = flames.node(root, none, names.list)
 		} else {
 			k := p.index.Parent[call]
 			for way = way[:0]; k != trace.NoParent && nodes[k] == nil; k = p.index.Parent[k] {
@@ -249,11 +251,11 @@ func (p *part) deviceFlame(names *texts, i int, in *stretches) *Flame {
 			}
 			for n := len(way) - 1; n >= 0; n-- {
 				k := textKey{names.name(i, p, s.Name[way[n]]).flame, p.classOf(uint32(way[n]))}
-				at = at.node(k, names.list)
+				at = flames.node(at, k, names.list)
 				nodes[way[n]] = at
 			}
 		}
-		at.child(textKey{names.name(i, p, s.Name[d]).own, p.classOf(uint32(d))}, names.list, v.Dur[d])
+		flames.child(at, textKey{names.name(i, p, s.Name[d]).own, p.classOf(uint32(d))}, names.list, v.Dur[d])
 	}
 	root.gather()
 	root.finish()

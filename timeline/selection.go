@@ -158,7 +158,8 @@ func (tl *Timeline) area(q Query, f func(i int, p *part, s uint32, from, to int6
 				}
 			}
 		}
-		if k, ok := p.own(c); ok {
+		if c.own > 0 {
+			k := trace.TrackID(c.own - 1)
 			if !seen[key{i, k}] {
 				seen[key{i, k}] = true
 				visit(p.index.Track(k))
@@ -172,19 +173,15 @@ func (tl *Timeline) area(q Query, f func(i int, p *part, s uint32, from, to int6
 	return nil
 }
 
-// own returns the track of the trace whose rows c is; false for a packed lane.
-func (p *part) own(c *cell) (trace.TrackID, bool) {
-	k := slices.Index(p.tracks, c)
-	return trace.TrackID(max(0, k)), k >= 0
-}
-
 // Select sums an area up: by name, by class, and as a flame graph. Only q's From, To and
 // Tracks count.
 func (tl *Timeline) Select(ctx context.Context, q Query) (*Selection, error) {
 	q.Px = 1
 	out := &Selection{FromNs: q.From, ToNs: q.To, Ops: []OpSum{}, Classes: []ClassSum{},
 		Flame: &Flame{Name: "selection"}}
-	at, names := map[textKey]int{}, newTexts(len(tl.parts))
+	names := newTexts(len(tl.parts))
+	var at sums
+	var flames flamer
 	var ops []opSum
 	nodes := make([][]*Flame, len(tl.parts)) // by slice: its node, for its children
 	err := tl.area(q, func(i int, p *part, s uint32, from, to int64) {
@@ -203,21 +200,19 @@ func (tl *Timeline) Select(ctx context.Context, q Query) (*Selection, error) {
 			parent = nodes[i][up]
 			parent.SelfNs -= min(parent.SelfNs, dur)
 			// Its self time loses what this slice covers.
-			if n, ok := at[textKey{names.name(i, p, sl.Name[up]).own, p.classOf(uint32(up))}]; ok {
-				ops[n].SelfNs -= min(ops[n].SelfNs, dur)
+			if n := *at.of(textKey{names.name(i, p, sl.Name[up]).own, p.classOf(uint32(up))}); n > 0 {
+				ops[n-1].SelfNs -= min(ops[n-1].SelfNs, dur)
 			}
 			outermost = !p.cells.nested.get(p.nested)[s]
 		}
-		nodes[i][s] = parent.child(textKey{name.flame, class}, names.list, dur)
-		k := textKey{name.own, class}
-		n, ok := at[k]
-		if !ok {
-			n = len(ops)
-			at[k] = n
+		nodes[i][s] = flames.child(parent, textKey{name.flame, class}, names.list, dur)
+		n := at.of(textKey{name.own, class})
+		if *n == 0 {
 			ops = append(ops, opSum{OpSum: OpSum{Name: names.list[name.own-1], Class: class, MinNs: sl.Dur[s]},
 				longest: s, in: i})
+			*n = int32(len(ops))
 		}
-		ops[n].add(i, s, sl.Dur[s], dur, outermost)
+		ops[*n-1].add(i, s, sl.Dur[s], dur, outermost)
 	})
 	if err != nil {
 		return nil, err
@@ -259,9 +254,24 @@ func (o *opSum) add(i int, s uint32, whole, cut int64, outermost bool) {
 	}
 }
 
+// sums are the places of sums, +1, by text and class.
+type sums []int32
+
+// of returns the place of k.
+func (x *sums) of(k textKey) *int32 {
+	n := int(k.text)*int(numClasses) + int(k.class)
+	if n >= len(*x) {
+		*x = append(*x, make([]int32, n+1-len(*x)+len(*x)/2)...)
+	}
+	return &(*x)[n]
+}
+
+// flamer makes the nodes of a flame graph: many at a time, for a trace may have a name for each slice.
+type flamer struct{ block []Flame }
+
 // child adds a slice of ns to the node of k below f.
-func (f *Flame) child(k textKey, texts []string, ns int64) *Flame {
-	c := f.node(k, texts)
+func (x *flamer) child(f *Flame, k textKey, texts []string, ns int64) *Flame {
+	c := x.node(f, k, texts)
 	c.Count++
 	c.TotalNs += ns
 	c.SelfNs += ns
@@ -269,13 +279,17 @@ func (f *Flame) child(k textKey, texts []string, ns int64) *Flame {
 }
 
 // node returns the node of k below f.
-func (f *Flame) node(k textKey, texts []string) *Flame {
+func (x *flamer) node(f *Flame, k textKey, texts []string) *Flame {
 	c := f.kids[k]
 	if c == nil {
 		if f.kids == nil {
 			f.kids = map[textKey]*Flame{}
 		}
-		c = &Flame{Name: texts[k.text-1], Class: k.class}
+		if len(x.block) == 0 {
+			x.block = make([]Flame, min(1024, 16+len(f.kids)))
+		}
+		c, x.block = &x.block[0], x.block[1:]
+		c.Name, c.Class = texts[k.text-1], k.class
 		f.kids[k] = c
 	}
 	return c

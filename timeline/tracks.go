@@ -21,6 +21,7 @@ type cell struct {
 	rows   *lod.Rows
 	slices int
 	busy   int64 // ns under slices: durations of the outermost ones
+	own    int32 // the trace's track whose rows it is, +1; 0 for a packed lane
 }
 
 // quietShare is the share of its process's slices up to which a thread goes with the
@@ -83,6 +84,7 @@ func (p *part) prepare() {
 		work.Go(func() {
 			for k := int(next.Add(1)) - 1; k < len(p.tracks); k = int(next.Add(1)) - 1 {
 				p.tracks[k] = p.cell(trace.TrackID(k))
+				p.tracks[k].own = int32(k) + 1
 			}
 		})
 	}
