@@ -140,11 +140,11 @@ type Comparison[O any] struct {
 	// Check refuses options that make no sense, before anything is read. May be nil.
 	Check func(o *O, a Asked) error
 	// Compare says what changed from before to after.
-	Compare func(before, after Side, o *O, a Asked) (Answer, error)
+	Compare func(before, after Input, o *O, a Asked) (Answer, error)
 }
 
-// Side is one side of a comparison: at least one trace, or a whole pipeline.
-type Side struct {
+// Input is what a user gives as one side of a comparison: at least one trace, or a whole pipeline.
+type Input struct {
 	Path     string // as the user named it
 	Traces   []report.Ranked[*trace.Trace]
 	Pipeline *compare.Side // instead of Traces, on both sides or on none
@@ -237,7 +237,7 @@ type comparer interface {
 	// Check refuses options that make no sense.
 	Check(a Asked) error
 	// Compare says what changed.
-	Compare(before, after Side, a Asked) (Answer, error)
+	Compare(before, after Input, a Asked) (Answer, error)
 }
 
 type comparing[O any] struct {
@@ -254,7 +254,7 @@ func (q *comparing[O]) Check(a Asked) error {
 	return q.c.Check(&q.o, a)
 }
 
-func (q *comparing[O]) Compare(before, after Side, a Asked) (Answer, error) {
+func (q *comparing[O]) Compare(before, after Input, a Asked) (Answer, error) {
 	return q.c.Compare(before, after, &q.o, a)
 }
 

@@ -148,8 +148,8 @@ func TestSaysWhatItAnswers(t *testing.T) {
 
 func TestDiff(t *testing.T) {
 	traces := pipetest.Torch()
-	side := func(name string, list ...*trace.Trace) Side {
-		s := Side{Path: name}
+	side := func(name string, list ...*trace.Trace) Input {
+		s := Input{Path: name}
 		for _, tr := range list {
 			s.Traces = append(s.Traces, report.Ranked[*trace.Trace]{Label: name, Value: tr})
 		}

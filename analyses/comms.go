@@ -61,7 +61,7 @@ func answerComms(list []report.Ranked[commsResult], o *commsOptions, a Asked) (A
 	if o.Each || a.Everything {
 		each := report.Values(report.Part(list,
 			func(r *commsResult) []analysis.Collective { return r.Comms.Collectives }))
-		out.JSON["collectives_count"], out.JSON["groups"] = counts(each), groupsOf(each)
+		out.JSON["collectives_count"], out.JSON["groups"] = counts(each), coll.Groups(each)
 		if !o.All {
 			each = longest(each)
 		}
@@ -137,40 +137,6 @@ func counts(each [][]analysis.Collective) []int {
 		out[i] = len(list)
 	}
 	return out
-}
-
-// commGroup is a process group that collectives are of.
-type commGroup struct {
-	Group   string `json:"group"`
-	Size    int    `json:"group_size"`        // 0 if unknown
-	Members []int  `json:"members,omitempty"` // global ranks, ascending, where a trace tells them all
-}
-
-// groupsOf are the groups of all collectives, each once, in order of their names.
-func groupsOf(each [][]analysis.Collective) []commGroup {
-	out := []commGroup{}
-	seen := map[string]bool{}
-	for _, list := range each {
-		last := analysis.Collective{} // the collectives of a group share their members
-		for i := range list {
-			c := &list[i]
-			if c.Group == "" || i > 0 && c.Group == last.Group && sameMembers(c.Members, last.Members) {
-				continue
-			}
-			if last = *c; !seen[c.GroupID()] {
-				seen[c.GroupID()] = true
-				out = append(out, commGroup{c.Group, c.GroupSize, c.Members})
-			}
-		}
-	}
-	slices.SortStableFunc(out, func(a, b commGroup) int {
-		return cmp.Or(cmp.Compare(a.Group, b.Group), slices.Compare(a.Members, b.Members), cmp.Compare(a.Size, b.Size))
-	})
-	return out
-}
-
-func sameMembers(a, b []int) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func pageComms(list []report.Ranked[commsResult], p *report.TraceReport) PagePart {

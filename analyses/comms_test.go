@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/coll"
 )
 
 // JSON about many ranks stays in proportion to them: each rank's longest collectives, in order of
@@ -41,7 +42,7 @@ func TestLongestCollectives(t *testing.T) {
 	if list[0].Members == nil {
 		t.Error("what was given was changed")
 	}
-	groups := groupsOf(each)
+	groups := coll.Groups(each)
 	if len(groups) != 2 || len(groups[0].Members) != 256 || len(groups[1].Members) != 2 {
 		t.Errorf("groups %+v", groups)
 	}

@@ -34,7 +34,7 @@ type diffOptions struct {
 }
 
 // oneTrace is the trace of a side that has no others, ready for questions.
-func oneTrace(s Side) (*analysis.Subject, error) {
+func oneTrace(s Input) (*analysis.Subject, error) {
 	if len(s.Traces) > 1 {
 		labels := make([]string, len(s.Traces))
 		for i := range s.Traces {
@@ -47,7 +47,7 @@ func oneTrace(s Side) (*analysis.Subject, error) {
 
 // comparePipelines compares two runs as wholes. What chooses among the names of two traces
 // has no meaning there.
-func comparePipelines(before, after Side, o *diffOptions, asked Asked) (Answer, error) {
+func comparePipelines(before, after Input, o *diffOptions, asked Asked) (Answer, error) {
 	if asked.HTA || *o != (diffOptions{Steps: o.Steps, Only: "all"}) || o.Steps != "auto" {
 		return Answer{},
 			wrong("%s and %s are runs and compared as pipelines: --hta, --steps, --only, --change, --significant, "+
@@ -62,7 +62,7 @@ func comparePipelines(before, after Side, o *diffOptions, asked Asked) (Answer, 
 	}, nil
 }
 
-func compareTraces(before, after Side, o *diffOptions, asked Asked) (Answer, error) {
+func compareTraces(before, after Input, o *diffOptions, asked Asked) (Answer, error) {
 	if before.Pipeline != nil && after.Pipeline != nil {
 		return comparePipelines(before, after, o, asked)
 	}

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // sortByKey is order.ByKey.

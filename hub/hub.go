@@ -261,8 +261,7 @@ func (h *Hub) quota(bytes int64) int64 {
 func (h *Hub) uploads(ctx context.Context, id protocol.RankID) (name string, obs jetstream.ObjectStore, err error) {
 	name = id.ArtifactsBucket()
 	if e, err := h.reg.alive(id, ""); err == nil {
-		if info, ok := h.reg.info(e); ok && info.Engine != protocol.EngineNative &&
-			info.Engine != protocol.EngineTorch {
+		if info, ok := h.reg.info(e); ok && info.Engine.AgentUploads() {
 			name = protocol.AgentBucket(id.Pipeline)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
@@ -31,7 +32,6 @@ type window struct {
 const (
 	defaultSlices = 50
 	maxSlices     = 2000
-	maxPattern    = 1000    // bytes of a regular expression
 	maxArgsShown  = 300     // bytes of a slice's arguments
 	sliceMemory   = 4 << 30 // bytes that the trace may take
 )
@@ -72,8 +72,8 @@ func (w *window) check() (*regexp.Regexp, error) {
 	if w.ToMs != 0 && w.ToMs < w.FromMs {
 		return nil, errors.New("to_ms lies before from_ms")
 	}
-	if len(w.Name) > maxPattern {
-		return nil, fmt.Errorf("name: more than %d bytes", maxPattern)
+	if len(w.Name) > timeline.MaxPattern {
+		return nil, fmt.Errorf("name: more than %d bytes", timeline.MaxPattern)
 	}
 	match, err := regexp.Compile(w.Name)
 	if err != nil {

@@ -17,9 +17,9 @@ const (
 	MaxStops = 16 // stop strings, which are searched for after every token
 	// MaxStopBytes bounds one of them: it is part of every message of the request.
 	MaxStopBytes = 1 << 10
-	MaxImages    = 64   // n of an image request
-	MaxSteps     = 1000 // denoise steps: the schedule's training steps
-	MaxGuidance  = 100  // guidance_scale; far below it images are saturated
+	MaxImages    = model.MaxImages       // n of an image request, which is one batch
+	MaxSteps     = model.MaxDenoiseSteps // denoise steps
+	MaxGuidance  = 100                   // guidance_scale; far below it images are saturated
 )
 
 // build checks r and writes it as the stages take it.

@@ -198,3 +198,17 @@ func FuzzStartRequest(f *testing.F) {
 		}
 	})
 }
+
+func TestStageTypeOf(t *testing.T) {
+	for name, want := range map[string]StageType{
+		"thinker": StageLLM, "Talker-AR": StageLLM, "code2wav": StageGeneration, "token2wav-0": StageGeneration,
+		"text_encoder": StageGeneration, "encoder2": StageGeneration, "decoder_audio": StageGeneration,
+		"dit":  StageDiffusion,
+		"dit0": StageDiffusion, "video_denoise": StageDiffusion, "denoising": StageDiffusion, "vae": StageGeneration,
+		"edit": "", "credit": "", "decode": "", "llm": "", "": "",
+	} {
+		if got, ok := StageTypeOf(name); got != want || ok != (want != "") {
+			t.Errorf("%q: %q, %t; want %q", name, got, ok, want)
+		}
+	}
+}

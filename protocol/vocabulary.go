@@ -68,6 +68,10 @@ const (
 	EngineKineto          Engine = "kineto"           // a PyTorch process as it is, over Kineto's daemon protocol
 )
 
+// AgentUploads reports whether the files of ranks of e come by an agent, or by who else drives profilers
+// for ranks that do not speak this protocol: into AgentBucket, not into a bucket of the rank's own.
+func (e Engine) AgentUploads() bool { return e != EngineNative && e != EngineTorch }
+
 // StageType says how a stage generates.
 type StageType string
 

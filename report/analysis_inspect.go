@@ -144,9 +144,7 @@ func devices(list []trace.Device) []string {
 		if s == "" {
 			s = "unnamed"
 		}
-		if count[k] > 1 {
-			s = fmt.Sprintf("%d × %s", count[k], s)
-		}
+		s = units.Times(count[k], s)
 		if k.memory > 0 {
 			s += ", " + units.Bytes(k.memory)
 		}

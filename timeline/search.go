@@ -13,11 +13,13 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
+// MaxPattern bounds a text or regular expression that is looked for, in bytes: it is compared with every name.
+const MaxPattern = 1000
+
 // Limits of a search.
 const (
 	maxHits      = 2000    // listed, by time
 	maxGathered  = 1 << 21 // of which the listed are the first
-	maxPattern   = 1000
 	checkEvery   = 1 << 14 // slices between looks at the context
 	maxHitTracks = 4096
 )
@@ -49,8 +51,8 @@ type Found struct {
 
 // matcher returns the test that s asks for; case matters only where the text has capitals.
 func (s *Search) matcher() (text func(string) bool, raw func([]byte) bool, err error) {
-	if s.Text == "" || len(s.Text) > maxPattern {
-		return nil, nil, fmt.Errorf("q has %d bytes; 1 to %d are allowed", len(s.Text), maxPattern)
+	if s.Text == "" || len(s.Text) > MaxPattern {
+		return nil, nil, fmt.Errorf("q has %d bytes; 1 to %d are allowed", len(s.Text), MaxPattern)
 	}
 	if s.Exact {
 		return func(n string) bool { return n == s.Text }, func([]byte) bool { return false }, nil

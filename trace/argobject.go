@@ -1,10 +1,10 @@
 package trace
 
 import (
-	"encoding/json"
 	"math"
 	"strconv"
-	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // ArgsObject builds the JSON object of a row's arguments, for readers of formats that are not JSON.
@@ -18,13 +18,13 @@ func (o *ArgsObject) key(name string) {
 	} else {
 		*o = append(*o, ", "...)
 	}
-	*o = append(appendJSON(*o, name), ": "...)
+	*o = append(AppendText(*o, name), ": "...)
 }
 
-// appendJSON appends s as a JSON string; bytes that are not UTF-8 become U+FFFD.
-func appendJSON(b []byte, s string) []byte {
-	text, _ := json.Marshal(strings.ToValidUTF8(s, "\uFFFD")) // marshalling a string never fails
-	return append(b, text...)
+// AppendText appends s as a JSON string; bytes that are not UTF-8 become U+FFFD.
+func AppendText(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s) // its error says that bytes were replaced, which is what is wanted
+	return b
 }
 
 // Int adds an integer.
@@ -51,7 +51,7 @@ func (o *ArgsObject) Float(name string, v float64) {
 // Text adds a text.
 func (o *ArgsObject) Text(name, v string) {
 	o.key(name)
-	*o = appendJSON(*o, v)
+	*o = AppendText(*o, v)
 }
 
 // Raw adds a value that is already valid JSON.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // NestTolerance is how far, in ns, a slice may reach out of its parent and still be
@@ -98,9 +100,9 @@ func buildIndex(t *Trace) *Index {
 		wg.Go(func() { // each track belongs to one worker, so no two write the same slices
 			var nest nester
 			for k := int(track.Add(1)) - 1; k < len(t.Tracks); k = int(track.Add(1)) - 1 {
-				order := x.Track(TrackID(k))
-				sortRuns(order, less)
-				x.Lanes[k] = nest.track(x, s, order)
+				rows := x.Track(TrackID(k))
+				order.By(rows, less)
+				x.Lanes[k] = nest.track(x, s, rows)
 			}
 			overlaps.Add(int64(nest.overlaps))
 		})

@@ -35,6 +35,14 @@ func Digits(v float64) string {
 	}
 }
 
+// Times writes what there is several times once, with how often: "2 × NVIDIA H200".
+func Times(n int, what string) string {
+	if n < 2 {
+		return what
+	}
+	return strconv.Itoa(n) + " × " + what
+}
+
 // pick returns the largest unit of which v is at least one after rounding; ok is false if
 // v is less than one of the smallest.
 func pick(v float64, list []unit) (u unit, ok bool) {

@@ -8,6 +8,7 @@
 package coll
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,6 +97,32 @@ func (g *groupIDs) of(c *Collective) int32 {
 	}
 	g.last, g.lastID = r, id
 	return id
+}
+
+// Group is a process group that collectives are of.
+type Group struct {
+	Name    string `json:"group"`
+	Size    int    `json:"group_size"`        // 0 if unknown
+	Members []int  `json:"members,omitempty"` // global ranks, ascending, where a trace tells them all
+}
+
+// Groups returns the groups of the collectives of several ranks, each once, in the order of their
+// names. Collectives of no named group are left out.
+func Groups(each [][]Collective) []Group {
+	out := []Group{}
+	var ids groupIDs
+	for _, list := range each {
+		for i := range list {
+			c := &list[i]
+			if known := len(ids.byText); c.Group != "" && int(ids.of(c)) == known {
+				out = append(out, Group{c.Group, c.GroupSize, c.Members})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Group) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Members, b.Members), cmp.Compare(a.Size, b.Size))
+	})
+	return out
 }
 
 func memberText(m []int) string {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 // Made is what traces say of the cards and programs that they were recorded on.
@@ -49,10 +50,7 @@ func Of(traces ...*trace.Trace) Made {
 		counts[n]++
 	}
 	for n, k := range counts {
-		if k > 1 {
-			n = fmt.Sprintf("%d × %s", k, n)
-		}
-		out.Cards = append(out.Cards, n)
+		out.Cards = append(out.Cards, units.Times(k, n))
 	}
 	slices.Sort(out.Cards)
 	slices.Sort(out.Versions)

@@ -3,9 +3,9 @@ package plausible
 import (
 	"strings"
 
-	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // waitKind is what a call of the host waits for.

@@ -3,8 +3,8 @@ package view
 import (
 	"strings"
 
-	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // launchParts occur, in lower case, in the names of the calls that launch kernels: CUDA's and

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // callTable finds launch calls by correlation. Correlations of a window usually lie in one or a few

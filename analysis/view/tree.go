@@ -7,8 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // CallOverrunNs is how long, in ns, after its caller a call may end and still be its child. Files

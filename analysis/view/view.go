@@ -10,8 +10,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/kinetoscope/kinetoscope/analysis/internal/order"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // None is the index of no slice.

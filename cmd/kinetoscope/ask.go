@@ -213,10 +213,10 @@ func (c *compareCmd) Run(e *cli.Env) error {
 	return c.Print(e, c.q.Name, append(infos, more...), a)
 }
 
-func (c *compareCmd) side(e *cli.Env, path string) (analyses.Side, []reading.Info, error) {
+func (c *compareCmd) side(e *cli.Env, path string) (analyses.Input, []reading.Info, error) {
 	keep := func(s *analysis.Subject) *trace.Trace { return s.Trace }
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, []string{path}, keep)
-	return analyses.Side{Path: path, Traces: list}, infos, err
+	return analyses.Input{Path: path, Traces: list}, infos, err
 }
 
 // beside writes what comes with an answer but is not part of it: files and notes.

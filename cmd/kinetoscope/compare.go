@@ -38,26 +38,26 @@ func (c *compareCmd) pipelines() (bool, error) {
 
 // pipeline returns the run at path as a side of a comparison. Its report is computed again from its
 // recordings if the report in the run is of a version that lacks what a comparison needs.
-func (c *compareCmd) pipeline(e *cli.Env, path string) (analyses.Side, []reading.Info, error) {
+func (c *compareCmd) pipeline(e *cli.Env, path string) (analyses.Input, []reading.Info, error) {
 	run, err := c.FindRun(path)
 	if err != nil {
-		return analyses.Side{}, nil, err
+		return analyses.Input{}, nil, err
 	}
 	defer run.Close()
 	m, err := run.Manifest()
 	if err != nil {
-		return analyses.Side{}, nil, cli.UsageError{Err: err}
+		return analyses.Input{}, nil, cli.UsageError{Err: err}
 	}
 	rep, err := runReportOf(e, &c.Options, run, false)
 	if err == nil && rep.Made == nil {
 		rep, err = runReportOf(e, &c.Options, run, true)
 	}
 	if err != nil {
-		return analyses.Side{}, nil, err
+		return analyses.Input{}, nil, err
 	}
 	side := &compare.Side{Name: filepath.Base(run.Dir()), Report: rep,
 		Versions: []string{cmp.Or(m.CreatedBy, "made by an unknown version")}}
-	return analyses.Side{Path: path, Pipeline: side}, runInfos(m, rep), nil
+	return analyses.Input{Path: path, Pipeline: side}, runInfos(m, rep), nil
 }
 
 // runInfos describes, for the answer's JSON, the traces behind a run's report.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analyses"
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/made"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
@@ -183,7 +184,8 @@ func (c *reportCmd) traces(e *cli.Env) error {
 		found, err := page.Rank(s)
 		failed.note(err)
 		t := s.Trace
-		r := traceResult{found: found, names: report.SliceNames{}, cards: cards(t), stage: ofStage(t)}
+		r := traceResult{found: found, names: report.SliceNames{}, stage: ofStage(t),
+			cards: strings.Join(made.Of(t).Cards, ", ")}
 		if c.Memory == 0 || err != nil {
 			r.subject = s
 			return r
@@ -313,25 +315,4 @@ func (c *reportCmd) report(list []report.Ranked[traceResult]) *analysis.Report {
 		parts[i] = list[i].Value.part
 	}
 	return analysis.Join(parts)
-}
-
-// cards names the devices of a trace.
-func cards(t *trace.Trace) string {
-	var names []string
-	count := map[string]int{}
-	for _, d := range t.Meta.Devices {
-		if d.Name == "" {
-			continue
-		}
-		if count[d.Name] == 0 {
-			names = append(names, d.Name)
-		}
-		count[d.Name]++
-	}
-	for i, n := range names {
-		if count[n] > 1 {
-			names[i] = fmt.Sprintf("%d × %s", count[n], n)
-		}
-	}
-	return strings.Join(names, ", ")
 }

@@ -125,10 +125,10 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if d.to.Ranks > 0 {
 		facts.Ranks = d.to.Ranks
 	}
-	facts.Nsys = d.to.Nsys || rangesOfCUDA(d.to, d.e.port())
+	facts.Nsys = d.to.Nsys || rangesOfCUDA(d.to, d.e)
 	dir := d.to.Dir
 	if dir == "" {
-		if dir, err = findDir(d.to, d.e.port()); err != nil {
+		if dir, err = findDir(d.to, d.e); err != nil {
 			return fmt.Errorf("%s: %w", d.to, err)
 		}
 	}

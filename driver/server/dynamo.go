@@ -19,6 +19,14 @@ var _ = register(protocol.EngineDynamo, dynamo{})
 
 func (dynamo) port() string { return "8081" }
 
+func (dynamo) manners() manners { return manners{getStarts: true, keyless: true} }
+
+// dir is not known: no command line has the port of a worker's system server.
+func (dynamo) dir(func() []string) (string, error) { return "", errNoDir }
+
+// dynamoWorkers are the engines to which a worker of Dynamo forwards calls.
+var dynamoWorkers = []protocol.Engine{protocol.EngineVLLM, protocol.EngineSGLang}
+
 // The prefixes of the routes: they moved on 15 June 2026.
 const (
 	dynamoControl = "/engine/control/"
@@ -29,7 +37,7 @@ const (
 // route's handler whatever the method of the request, so that a GET, too, would start the profiler.
 // The routes of older releases are tried when a start is answered with 404 (Facts.Older).
 func (dynamo) probe(ctx context.Context, c *client, to Target) (Facts, error) {
-	f := Facts{Worker: protocol.EngineVLLM}
+	f := Facts{Worker: dynamoWorkers[0]}
 	if to.Worker != "" {
 		f.Worker = to.Worker
 	}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -80,6 +83,24 @@ type engine interface {
 	lacks(cfg protocol.ProfilerConfig) string
 	// nothing explains why a server may have written nothing, from what is known of it.
 	nothing(j driver.Job) string
+	// manners says how its routes behave, and what stages it has.
+	manners() manners
+	// runs reports whether a command line starts a server of this engine.
+	runs(args []string) bool
+	// dir returns the directory to which a server on this host writes. lines are the command lines of
+	// the host's processes that serve at the target's port.
+	dir(lines func() []string) (string, error)
+	// cost says what a server on this host makes dearer than it need be, by the same command lines;
+	// nil if they do not tell.
+	cost(lines func() []string) *Check
+}
+
+// manners is what the driver has to know of an engine beside its files.
+type manners struct {
+	getStarts bool               // a GET of the start's path starts the profiler: nothing can be found out with it
+	keyless   bool               // its profile routes ask for no key, however it is started
+	prefix    bool               // newer releases take a profile_prefix
+	stage     protocol.StageType // of a stage whose name does not tell; "": llm
 }
 
 // layout says where a server's files lie and how they are named.
@@ -111,7 +132,13 @@ func (plainEngine) port() string              { return "8000" }
 func (plainEngine) layout() layout            { return layout{} }
 func (plainEngine) stop(round) map[string]any { return nil }
 func (plainEngine) began(answer) error        { return nil }
+func (plainEngine) manners() manners          { return manners{} }
+func (plainEngine) runs([]string) bool        { return false }
 func (plainEngine) refused(a answer) error    { return fmt.Errorf("it refuses the start: %v", a) }
+
+// dir is any that both can write to: most servers are told where to write.
+func (plainEngine) dir(func() []string) (string, error) { return os.TempDir(), nil }
+func (plainEngine) cost(func() []string) *Check         { return nil }
 
 // openapi is the part of a FastAPI server's description that a probe reads.
 type openapi struct {
@@ -251,6 +278,52 @@ func (vllm) nothing(j driver.Job) string {
 		return "a window that no step reached, for delay_iterations were too many, leaves no file"
 	}
 	return "a worker whose profiler fails says so in the server's log only; is dir its torch_profiler_dir?"
+}
+
+func (vllm) manners() manners { return manners{prefix: true} }
+
+// runs takes "vllm serve", and "vllm-omni serve", which is a vLLM with more stages.
+func (vllm) runs(args []string) bool {
+	for i, a := range args {
+		if a == "vllm.entrypoints.openai.api_server" || a == "serve" && i > 0 &&
+			(filepath.Base(args[i-1]) == "vllm" || filepath.Base(args[i-1]) == "vllm-omni") {
+			return true
+		}
+	}
+	return false
+}
+
+// vllmDir matches the directory in a vLLM's command line.
+var vllmDir = regexp.MustCompile(`torch_profiler_dir["']?\s*[:=]\s*["']?([^"',}\s]+)`)
+
+// vllmStacks matches whether a vLLM's command line asks for call stacks.
+var vllmStacks = regexp.MustCompile(`torch_profiler_with_stack["']?\s*[:=]\s*["']?(\w+)`)
+
+// dir is the torch_profiler_dir of its command line.
+func (vllm) dir(lines func() []string) (string, error) {
+	for _, line := range lines() {
+		if m := vllmDir.FindStringSubmatch(line); m != nil && filepath.IsAbs(m[1]) {
+			return m[1], nil
+		}
+	}
+	return "", errNoDir
+}
+
+// cost is that of call stacks, which a vLLM records unless its command line says no.
+func (vllm) cost(lines func() []string) *Check {
+	for _, line := range lines() {
+		if !vllmDir.MatchString(line) {
+			continue
+		}
+		if m := vllmStacks.FindStringSubmatch(line); m != nil && !strings.EqualFold(m[1], "true") {
+			return &Check{Verdict: Good, Says: "no call stacks"}
+		}
+		return &Check{Verdict: Doubt,
+			Says: "it records call stacks: a stop takes minutes and files are some ten times as large, and requests wait " +
+				"as long",
+			Mend: `restart it with "torch_profiler_with_stack":false`}
+	}
+	return nil
 }
 
 // activities returns a config's activities in the server's words, without those that it has no word

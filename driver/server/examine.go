@@ -58,7 +58,7 @@ func Examine(ctx context.Context, to Target) []Check {
 		d.mu.Lock()
 		d.facts = facts
 		d.mu.Unlock()
-		e.facts(facts)
+		e.facts(facts, d.e.manners())
 	}
 	e.lock(ctx, d)
 	e.where(d)
@@ -95,9 +95,9 @@ func (e *examination) reach(ctx context.Context, c *client) bool {
 	return true
 }
 
-func (e *examination) facts(f Facts) {
+func (e *examination) facts(f Facts, m manners) {
 	e.add("profiler", Good, fmt.Sprintf("%s %s has %s", e.to.Engine, f.Version, f.Start), "")
-	if e.to.Engine == protocol.EngineVLLM && !f.Prefix {
+	if m.prefix && !f.Prefix {
 		e.add("prefix", Doubt,
 			"this release takes no profile_prefix: a session's files are told by what is new in the directory, and stay there",
 			"let no other server write to that directory; newer releases take one")
@@ -118,13 +118,13 @@ func (e *examination) facts(f Facts) {
 // not accept: a status of 405 means that the request passed authentication.
 func (e *examination) lock(ctx context.Context, d *Driver) {
 	f := d.Facts()
-	if e.to.Engine == protocol.EngineDynamo {
-		e.add("key", Doubt, "whoever reaches the worker's system server may start its profiler: it asks for no key",
+	m := d.e.manners()
+	if m.keyless {
+		e.add("key", Doubt, "whoever reaches it may start its profiler: it asks for no key",
 			"let no other host reach its port")
-		return // it starts the profiler whatever the method
 	}
-	if f.Start == "" || e.to.Engine == protocol.EngineSGLang || e.to.Engine == protocol.EngineSGLangDiffusion {
-		return // for these servers a GET would start the profiler
+	if f.Start == "" || m.keyless || m.getStarts {
+		return
 	}
 	open := *d.c
 	open.token = ""
@@ -140,7 +140,7 @@ func (e *examination) where(d *Driver) {
 	dir := e.to.Dir
 	if dir == "" {
 		var err error
-		if dir, err = findDir(e.to, d.e.port()); err != nil {
+		if dir, err = findDir(e.to, d.e); err != nil {
 			e.add("directory", Failing, "where it writes is not known on this host",
 				"give the path under which it is seen here, dir=/DIR, "+
 					"or run an agent on its host: kinetoscope agent --target "+e.to.String())
@@ -178,20 +178,8 @@ func (e *examination) where(d *Driver) {
 
 // commandLine checks the command line of a server on this host.
 func (e *examination) commandLine(d *Driver) {
-	if e.to.Engine != protocol.EngineVLLM && e.to.Engine != protocol.EngineVLLMOmni {
-		return
-	}
-	args := commandOf(e.to, d.e.port())
-	if args == "" {
-		return
-	}
-	switch m := vllmStacks.FindStringSubmatch(args); {
-	case m == nil || strings.EqualFold(m[1], "true"):
-		e.add("cost", Doubt,
-			"it records call stacks: a stop takes minutes and files are some ten times as large, and requests wait as long",
-			`restart it with "torch_profiler_with_stack":false`)
-	default:
-		e.add("cost", Good, "no call stacks", "")
+	if c := d.e.cost(func() []string { return commandsOf(e.to, d.e) }); c != nil {
+		e.add("cost", c.Verdict, c.Says, c.Mend)
 	}
 }
 

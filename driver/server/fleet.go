@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -78,23 +77,13 @@ func Seats(list []Target, pipeline string, first int) []Seat {
 	return out
 }
 
-// diffusionStages and generationStages are parts of the names of stages that are not language
-// models.
-var (
-	diffusionStages  = []string{"diffusion", "dit", "denois"}
-	generationStages = []string{"code2wav", "vocoder", "vae", "encoder", "decoder_audio"}
-)
-
-// stageType guesses how a stage generates by its engine and name.
+// stageType guesses how a stage generates, by its name or its engine.
 func (s *Seat) stageType() protocol.StageType {
-	named := func(words []string) bool {
-		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(strings.ToLower(s.Stage), w) })
+	if t, ok := protocol.StageTypeOf(s.Stage); ok {
+		return t
 	}
-	switch {
-	case s.Engine == protocol.EngineSGLangDiffusion || named(diffusionStages):
-		return protocol.StageDiffusion
-	case named(generationStages):
-		return protocol.StageGeneration
+	if e := engines[s.Engine]; e != nil {
+		return cmp.Or(e.manners().stage, protocol.StageLLM)
 	}
 	return protocol.StageLLM
 }
@@ -311,7 +300,7 @@ func Describe(s Seat, f Facts, dir string) string {
 	if f.Ranks > 0 {
 		can = fmt.Sprintf("%d ranks", f.Ranks)
 	}
-	if !f.Prefix && s.Engine == protocol.EngineVLLM {
+	if e := engines[s.Engine]; !f.Prefix && e != nil && e.manners().prefix {
 		can += "; it takes no prefix, so that its files stay with it"
 	}
 	if !f.Steps {

@@ -93,6 +93,9 @@ func (vllmOmni) lacks(cfg protocol.ProfilerConfig) string {
 	return vllm{}.lacks(cfg)
 }
 
+func (vllmOmni) dir(lines func() []string) (string, error) { return vllm{}.dir(lines) }
+func (vllmOmni) cost(lines func() []string) *Check         { return vllm{}.cost(lines) }
+
 func (vllmOmni) nothing(driver.Job) string {
 	return "a stage without a profiler_config, and a diffusion stage whose profiler fails, answer as if all were well; " +
 		"the server's log says more"

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -17,6 +19,14 @@ type sglang struct{ plainEngine }
 var _ = register(protocol.EngineSGLang, sglang{})
 
 func (sglang) port() string { return "30000" }
+
+func (sglang) manners() manners { return manners{getStarts: true} }
+
+func (sglang) runs(args []string) bool {
+	return slices.ContainsFunc(args, func(a string) bool {
+		return a == "sglang.launch_server" || strings.HasSuffix(a, "/sglang/launch_server.py")
+	})
+}
 
 func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	var info struct {
@@ -109,6 +119,12 @@ type sglangDiffusion struct{ sglang }
 var _ = register(protocol.EngineSGLangDiffusion, sglangDiffusion{})
 
 func (sglangDiffusion) layout() layout { return layout{} }
+
+func (sglangDiffusion) manners() manners {
+	return manners{getStarts: true, stage: protocol.StageDiffusion}
+}
+
+func (sglangDiffusion) runs([]string) bool { return false } // its command line is SGLang's own
 
 func (sglangDiffusion) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	f := Facts{}.paths()

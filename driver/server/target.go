@@ -182,7 +182,7 @@ func (t *Target) Set(key, value string) (err error) {
 		}
 	case "worker":
 		t.Worker = protocol.Engine(value)
-		if t.Worker != protocol.EngineVLLM && t.Worker != protocol.EngineSGLang {
+		if !slices.Contains(dynamoWorkers, t.Worker) {
 			return fmt.Errorf("worker %q: want vllm or sglang", value)
 		}
 	case "dir":

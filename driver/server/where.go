@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -20,33 +21,16 @@ var errNoDir = errors.New("where it writes is not known here: give the directory
 // procRoot is where the host describes its processes.
 const procRoot = "/proc"
 
-// vllmDir matches the directory in a vLLM's command line.
-var vllmDir = regexp.MustCompile(`torch_profiler_dir["']?\s*[:=]\s*["']?([^"',}\s]+)`)
-
-// vllmStacks matches whether a vLLM's command line asks for call stacks.
-var vllmStacks = regexp.MustCompile(`torch_profiler_with_stack["']?\s*[:=]\s*["']?(\w+)`)
-
 // vllmCUDA matches whether a vLLM's command line has the profiler of CUDA.
 var vllmCUDA = regexp.MustCompile(`["']?profiler["']?\s*[:=]\s*["']?cuda\b`)
 
 // rangesOfCUDA reports whether a server on this host was started with the profiler of CUDA.
-func rangesOfCUDA(to Target, usual string) bool {
+func rangesOfCUDA(to Target, e engine) bool {
 	u, err := url.Parse(to.URL)
-	if err != nil || !loopback(u.Hostname()) {
-		return false
-	}
-	files, _ := filepath.Glob(filepath.Join(procRoot, "[0-9]*", "cmdline"))
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil || !vllmCUDA.Match(text) {
-			continue
-		}
-		args := strings.Split(string(text), "\x00")
-		if _, ok := engineOf(args); ok && portOf(args, usual) == u.Port() {
-			return true
-		}
-	}
-	return false
+	return err == nil && loopback(u.Hostname()) && slices.ContainsFunc(commands(), func(args []string) bool {
+		_, ok := engineOf(args)
+		return ok && portOf(args, e.port()) == u.Port() && vllmCUDA.MatchString(strings.Join(args, " "))
+	})
 }
 
 // loopback reports whether a host is this one.
@@ -55,10 +39,8 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// findDir finds where a server on this host writes. A vLLM has its torch_profiler_dir in its
-// command line; an SGLang is told to write below the system's temporary directory. usual is the
-// engine's default port.
-func findDir(to Target, usual string) (string, error) {
+// findDir finds where a server of an engine writes that serves on this host.
+func findDir(to Target, e engine) (string, error) {
 	u, err := url.Parse(to.URL)
 	if err != nil {
 		return "", err
@@ -66,39 +48,34 @@ func findDir(to Target, usual string) (string, error) {
 	if !loopback(u.Hostname()) {
 		return "", errNoDir
 	}
-	switch to.Engine {
-	case protocol.EngineVLLM, protocol.EngineVLLMOmni:
-	case protocol.EngineDynamo:
-		return "", errNoDir // no command line has the port of its system server
-	default:
-		return os.TempDir(), nil
-	}
-	if m := vllmDir.FindStringSubmatch(commandOf(to, usual)); m != nil && filepath.IsAbs(m[1]) {
-		return m[1], nil
-	}
-	return "", errNoDir
+	return e.dir(func() []string { return commandsOf(to, e) })
 }
 
-// commandOf returns the command line of the server on this host that listens on the target's port
-// and names a directory for traces, "" if there is none.
-func commandOf(to Target, usual string) string {
+// commandsOf returns the command lines of this host's processes that serve at a target's port.
+func commandsOf(to Target, e engine) []string {
 	u, err := url.Parse(to.URL)
 	if err != nil {
-		return ""
+		return nil
 	}
+	var out []string
+	for _, args := range commands() {
+		if portOf(args, e.port()) == u.Port() {
+			out = append(out, strings.Join(args, " "))
+		}
+	}
+	return out
+}
+
+// commands returns the command lines of all processes of this host.
+func commands() [][]string {
+	var out [][]string
 	files, _ := filepath.Glob(filepath.Join(procRoot, "[0-9]*", "cmdline"))
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		args := strings.Split(string(text), "\x00")
-		line := strings.Join(args, " ")
-		if portOf(args, usual) == u.Port() && vllmDir.MatchString(line) {
-			return line
+		if text, err := os.ReadFile(file); err == nil {
+			out = append(out, strings.Split(string(text), "\x00"))
 		}
 	}
-	return ""
+	return out
 }
 
 // portOf returns the port in a command line, or usual if it has none.
@@ -115,22 +92,16 @@ func portOf(args []string, usual string) string {
 	return port
 }
 
-// OfThisHost finds servers on this host by their command lines: vLLM's, vLLM-Omni's and SGLang's.
+// OfThisHost finds servers on this host by their command lines.
 func OfThisHost() []Target {
 	var out []Target
 	seen := map[string]bool{}
-	files, _ := filepath.Glob(filepath.Join(procRoot, "[0-9]*", "cmdline"))
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		args := strings.Split(string(text), "\x00")
-		e, ok := engineOf(args)
+	for _, args := range commands() {
+		name, ok := engineOf(args)
 		if !ok {
 			continue
 		}
-		t := Target{Engine: e, Stage: string(e), URL: "http://127.0.0.1:" + portOf(args, engines[e].port()),
+		t := Target{Engine: name, Stage: string(name), URL: "http://127.0.0.1:" + portOf(args, engines[name].port()),
 			Token: os.Getenv(TokenEnv)}
 		if !seen[t.URL] {
 			seen[t.URL] = true
@@ -140,16 +111,16 @@ func OfThisHost() []Target {
 	return out
 }
 
+// commandWords is how many words of a command line tell what it starts: an interpreter, its options and
+// the program. Those behind may be anything.
+const commandWords = 4
+
 // engineOf returns the engine that a command line starts.
 func engineOf(args []string) (protocol.Engine, bool) {
-	for i, a := range args[:min(len(args), 4)] {
-		switch {
-		case a == "sglang.launch_server" || strings.HasSuffix(a, "/sglang/launch_server.py"):
-			return protocol.EngineSGLang, true
-		case a == "serve" && i > 0 && (filepath.Base(args[i-1]) == "vllm" || filepath.Base(args[i-1]) == "vllm-omni"):
-			return protocol.EngineVLLM, true
-		case a == "vllm.entrypoints.openai.api_server":
-			return protocol.EngineVLLM, true
+	args = args[:min(len(args), commandWords)]
+	for _, name := range slices.Sorted(maps.Keys(engines)) {
+		if engines[name].runs(args) {
+			return name, true
 		}
 	}
 	return "", false

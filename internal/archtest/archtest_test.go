@@ -27,7 +27,7 @@ var rooms = [][]string{
 	{"profiler"},
 	{"profiler/otelbridge"},
 	{"protocol"},
-	{"trace/ids"},
+	{"trace/ids", "trace/order"},
 	{"trace"},
 	{"trace/identity", "trace/unpack", "trace/xla"},
 	{"trace/split", "trace/format", "trace/sums"},

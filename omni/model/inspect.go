@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/omni/collective"
 )
@@ -20,10 +21,12 @@ type Facts struct {
 // ErrArchitecture means that this package has no model of the architecture.
 var ErrArchitecture = errors.New("no such architecture")
 
-// Inspect checks whether a model of an architecture (llm, vocoder, text_encoder, dit,
-// vae, as deployment files spell them) can be opened by ranks ranks: that
-// its config is there and right, and its weights' headers if load_format asks for
-// them. It loads nothing, so what is wrong is known before any process starts.
+// Architectures are the values of model_arch that this package has a model of.
+var Architectures = []string{"llm", "vocoder", "text_encoder", "dit", "vae"}
+
+// Inspect checks whether a model of one of Architectures can be opened by ranks ranks: that its config
+// is there and right, and its weights' headers if load_format asks for them. It loads nothing, so that
+// what is wrong is known before any process starts.
 func Inspect(architecture string, o Options, ranks int) (Facts, error) {
 	var c config
 	switch architecture {
@@ -38,8 +41,8 @@ func Inspect(architecture string, o Options, ranks int) (Facts, error) {
 	case "vae":
 		c = new(VAEConfig)
 	default:
-		return Facts{}, fmt.Errorf("model_arch %q: %w: one of llm, vocoder, text_encoder, dit, vae", architecture,
-			ErrArchitecture)
+		return Facts{}, fmt.Errorf("model_arch %q: %w: one of %s", architecture,
+			ErrArchitecture, strings.Join(Architectures, ", "))
 	}
 	o.Group = sized{collective.Solo(), ranks}
 	m, err := open(context.Background(), nil, o, c)

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/omni/model"
 )
@@ -19,7 +20,7 @@ var openers = map[string]func(context.Context, *stage) (runner, error){
 func openRunner(ctx context.Context, s *stage) (runner, error) {
 	open, ok := openers[s.cfg.Architecture]
 	if !ok {
-		return nil, fmt.Errorf("model_arch %q: one of llm, vocoder, text_encoder, dit, vae", s.cfg.Architecture)
+		return nil, fmt.Errorf("model_arch %q: one of %s", s.cfg.Architecture, strings.Join(model.Architectures, ", "))
 	}
 	return open(ctx, s)
 }

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/pgzip"
 
@@ -125,7 +124,7 @@ func (e *encoder) key(k string) {
 
 func (e *encoder) text(k, v string) {
 	e.key(k)
-	e.buf = appendQuoted(e.buf, v)
+	e.buf = trace.AppendText(e.buf, v)
 }
 
 func (e *encoder) int(k string, v int64) {
@@ -294,7 +293,7 @@ func (e *encoder) counterRow(from, to int) {
 		} else {
 			e.buf = append(e.buf, ", "...)
 		}
-		e.buf = appendQuoted(e.buf, e.t.String(c.Series[i]))
+		e.buf = trace.AppendText(e.buf, e.t.String(c.Series[i]))
 		e.buf = append(e.buf, ": "...)
 		e.buf = strconv.AppendFloat(e.buf, v, 'g', -1, 64)
 	}
@@ -364,7 +363,7 @@ func (e *encoder) metadataRows() {
 		}
 		tid := appendLaneID(nil, tr.TIDText, tr.TID)
 		if tr.Name != "" {
-			e.meta("thread_name", pid, tid, first, "name", appendQuoted(nil, tr.Name))
+			e.meta("thread_name", pid, tid, first, "name", trace.AppendText(nil, tr.Name))
 		}
 		sort := tr.SortIndex
 		if sort == 0 && tr.Kind == trace.TrackCPU {
@@ -380,7 +379,7 @@ const gpuSortBase = 5_000_000
 func (e *encoder) processRows(tr *trace.Track, pid string, ts int64) {
 	zero := []byte("0")
 	if name := strings.TrimSpace(e.rank + " " + tr.Process); name != "" {
-		e.meta("process_name", pid, zero, ts, "name", appendQuoted(nil, name))
+		e.meta("process_name", pid, zero, ts, "name", trace.AppendText(nil, name))
 	}
 	label, sort := cmp.Or(tr.Labels, "CPU"), tr.PID
 	switch tr.Kind {
@@ -389,7 +388,7 @@ func (e *encoder) processRows(tr *trace.Track, pid string, ts int64) {
 	case trace.TrackOther:
 		return
 	}
-	e.meta("process_labels", pid, zero, ts, "labels", appendQuoted(nil, label))
+	e.meta("process_labels", pid, zero, ts, "labels", trace.AppendText(nil, label))
 	e.meta("process_sort_index", pid, zero, ts, "sort_index", strconv.AppendInt(nil, sort, 10))
 }
 
@@ -402,7 +401,7 @@ func (e *encoder) meta(name, pid string, tid []byte, ts int64, key string, value
 	e.key("tid")
 	e.buf = append(e.buf, tid...)
 	e.buf = append(e.buf, `, "args": {`...)
-	e.buf = appendQuoted(e.buf, key)
+	e.buf = trace.AppendText(e.buf, key)
 	e.buf = append(e.buf, ": "...)
 	e.buf = append(e.buf, value...)
 	e.buf = append(e.buf, '}')
@@ -422,7 +421,7 @@ func lanes(tracks []trace.Track) [][]byte {
 
 func appendLaneID(b []byte, text string, n int64) []byte {
 	if text != "" {
-		return appendQuoted(b, text)
+		return trace.AppendText(b, text)
 	}
 	return strconv.AppendInt(b, n, 10)
 }
@@ -430,10 +429,3 @@ func appendLaneID(b []byte, text string, n int64) []byte {
 func appendInt(b []byte, v int64) []byte { return strconv.AppendInt(b, v, 10) }
 
 func appendUint(b []byte, v uint64) []byte { return strconv.AppendUint(b, v, 10) }
-
-// appendQuoted appends s as a JSON string. Its error says that s was not UTF-8 and
-// has been repaired, which is what is wanted here.
-func appendQuoted(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s)
-	return b
-}

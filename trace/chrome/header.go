@@ -48,11 +48,11 @@ func (e *encoder) header() {
 func placeKeys(m *trace.Meta) map[string]string {
 	out := map[string]string{}
 	if m.Host != "" {
-		out["host_name"] = string(appendQuoted(nil, m.Host))
+		out["host_name"] = string(trace.AppendText(nil, m.Host))
 	}
 	if m.StageID >= 0 && m.Stage != "" {
 		out["stage_id"] = strconv.Itoa(m.StageID)
-		out["stage"] = string(appendQuoted(nil, m.Stage))
+		out["stage"] = string(trace.AppendText(nil, m.Stage))
 		out["replica"] = strconv.Itoa(m.Replica)
 	}
 	return out
@@ -62,14 +62,14 @@ func (e *encoder) footer(name string) {
 	b := []byte{}
 	if name != "" {
 		b = append(b, ",\n  \"traceName\": "...)
-		b = appendQuoted(b, name)
+		b = trace.AppendText(b, name)
 	}
 	e.write(append(b, "\n}\n"...))
 }
 
 func appendMember(b []byte, key string, raw []byte) []byte {
 	b = append(b, "  "...)
-	b = appendQuoted(b, key)
+	b = trace.AppendText(b, key)
 	b = append(b, ": "...)
 	b = append(b, raw...)
 	return append(b, ",\n"...)
@@ -82,7 +82,7 @@ func deviceProperties(devices []trace.Device) []byte {
 			b = append(b, ',')
 		}
 		b = fmt.Appendf(b, "\n    {\"id\": %d, \"name\": ", d.ID)
-		b = appendQuoted(b, d.Name)
+		b = trace.AppendText(b, d.Name)
 		b = fmt.Appendf(b, ", \"totalGlobalMem\": %d, \"numSms\": %d}", d.TotalMemory, d.SMs)
 	}
 	if len(devices) > 0 {

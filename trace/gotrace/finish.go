@@ -2,21 +2,11 @@ package gotrace
 
 import (
 	"cmp"
-	"encoding/json"
 	"maps"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
-
-// quoted returns s as a JSON string.
-func quoted(s string) []byte {
-	text, err := json.Marshal(s)
-	if err != nil { // marshalling a string never fails
-		return []byte(`""`)
-	}
-	return text
-}
 
 // finish ends what was going on when the trace ended, and puts it on the wall clock.
 func (d *decoder) finish() {

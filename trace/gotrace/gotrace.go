@@ -275,7 +275,7 @@ func (d *decoder) popRegion(id exp.GoID, g *goroutine, ns int64) {
 	g.regions = g.regions[:len(g.regions)-1]
 	var args []byte
 	if task := d.tasks[r.task]; task != "" {
-		args = fmt.Appendf(nil, `{"task": %s, "task id": %d}`, quoted(task), r.task)
+		args = fmt.Appendf(nil, `{"task": %s, "task id": %d}`, trace.AppendText(nil, task), r.task)
 	}
 	d.slice(d.place(id), r.start, ns, r.kind, args)
 }

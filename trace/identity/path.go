@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -198,15 +199,9 @@ func number(p *regexp.Regexp, name string, group int) (int, bool) {
 	return n, err == nil
 }
 
-// Names that stages have without a number, and the roles of processes that divide a model's work by
-// kind.
-var (
-	stageNames = []string{"thinker", "talker", "code2wav", "token2wav", "code_predictor", "text_encoder",
-		"image_encoder", "audio_encoder",
-		"vision_encoder", "denoise", "denoiser", "diffusion", "dit", "vae", "vae_decoder", "vocoder"}
-	roleNames = map[string]string{"prefill": "prefill", "prefiller": "prefill", "decode": "decode", "decoder": "decode",
-		"encode": "encode"}
-)
+// roleNames are the roles of processes that divide a model's work by kind.
+var roleNames = map[string]string{"prefill": "prefill", "prefiller": "prefill", "decode": "decode",
+	"decoder": "decode", "encode": "encode"}
 
 // stage reads the number and name of a stage: stage0_thinker, stage_1_llm_<id>.
 func (h *Hints) stage(name string, from trace.From) {
@@ -224,9 +219,9 @@ func (h *Hints) stage(name string, from trace.From) {
 		}
 		return
 	}
-	for _, s := range stageNames {
-		if from == trace.FromDir && word(lower, s) || h.Rank >= 0 && token(lower, s) >= 0 {
-			h.Stage, h.Learnt[trace.FieldStage] = s, from
+	for _, s := range protocol.NamedStages { // SGLang-Omni's: <run>_<stage>_pid<pid>_rank<rank>
+		if from == trace.FromDir && word(lower, s.Name) || h.Rank >= 0 && protocol.WordAt(lower, s.Name) >= 0 {
+			h.Stage, h.Learnt[trace.FieldStage] = s.Name, from
 			return
 		}
 	}
@@ -236,8 +231,8 @@ func (h *Hints) stage(name string, from trace.From) {
 // is known by name, else behind the last word with a number; of a run without one it is the last word.
 // "" if there is but one word, which is the run's.
 func omniText(name string) string {
-	for _, s := range stageNames {
-		if at := token(name, s); at >= 0 {
+	for _, s := range protocol.NamedStages {
+		if at := protocol.WordAt(name, s.Name); at >= 0 {
 			return strings.ReplaceAll(name[at:], "-", "_")
 		}
 	}
@@ -259,21 +254,6 @@ func word(name, w string) bool {
 	name = strings.TrimLeft(name, "0123456789-_")
 	rest, ok := strings.CutPrefix(name, w)
 	return ok && (rest == "" || !letter(rest[0]))
-}
-
-// token returns where w stands in name between separators, -1 if nowhere: SGLang-Omni's files are
-// named <run>_<stage>_pid<pid>_rank<rank>.
-func token(name, w string) int {
-	for from := 0; ; from++ {
-		k := strings.Index(name[from:], w)
-		if k < 0 {
-			return -1
-		}
-		from += k
-		if (from == 0 || !letter(name[from-1])) && word(name[from:], w) {
-			return from
-		}
-	}
 }
 
 func letter(b byte) bool { return b >= 'a' && b <= 'z' || b >= '0' && b <= '9' }

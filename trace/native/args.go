@@ -4,8 +4,6 @@ import (
 	"math"
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -47,7 +45,7 @@ func (o *object) key(k string) {
 	if len(o.b) > 1 {
 		o.b = append(o.b, ", "...)
 	}
-	o.b = appendQuoted(o.b, k)
+	o.b = trace.AppendText(o.b, k)
 	o.b = append(o.b, ": "...)
 }
 
@@ -63,7 +61,7 @@ func (o *object) uint(k string, v uint64) {
 
 func (o *object) text(k, v string) {
 	o.key(k)
-	o.b = appendQuoted(o.b, v)
+	o.b = trace.AppendText(o.b, v)
 }
 
 func (o *object) bool(k string, v bool) {
@@ -75,7 +73,7 @@ func (o *object) bool(k string, v bool) {
 func (o *object) float(k string, v float64) {
 	o.key(k)
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		o.b = appendQuoted(o.b, strconv.FormatFloat(v, 'g', -1, 64))
+		o.b = trace.AppendText(o.b, strconv.FormatFloat(v, 'g', -1, 64))
 		return
 	}
 	o.b = strconv.AppendFloat(o.b, v, 'g', -1, 64)
@@ -141,7 +139,7 @@ func (o *object) shapes(g *format.Generation, list []format.Attr) {
 		if n++; n > 1 {
 			o.b = append(o.b, ',')
 		}
-		o.b = appendQuoted(o.b, dtypeNames[a.DType])
+		o.b = trace.AppendText(o.b, dtypeNames[a.DType])
 	}
 	o.b = append(o.b, ']')
 }
@@ -163,10 +161,4 @@ func (o *object) stack(rd *format.Reader, frames []format.Frame) {
 		b = append(b, rd.String(f.Func)...)
 	}
 	o.text(argStack, string(b))
-}
-
-// appendQuoted appends s as a JSON string; bytes that are not UTF-8 are replaced.
-func appendQuoted(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s)
-	return b
 }

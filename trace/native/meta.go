@@ -41,7 +41,7 @@ func (b *builder) meta() trace.Meta {
 		case protocol.MetaStageID, protocol.MetaStage, protocol.MetaReplica, protocol.MetaRank, protocol.MetaWorldSize,
 			protocol.MetaHost, protocol.MetaBackend:
 		default:
-			m.Extra[k] = string(appendQuoted(nil, h.Meta[k]))
+			m.Extra[k] = string(trace.AppendText(nil, h.Meta[k]))
 		}
 	}
 	for _, o := range []struct {
@@ -53,11 +53,11 @@ func (b *builder) meta() trace.Meta {
 		}
 	}
 	m.Extra[ExtraPID] = strconv.Itoa(h.PID)
-	m.Extra[ExtraClock] = string(appendQuoted(nil, fmt.Sprintf("%s, %d ns", h.Clock, h.ResolutionNs)))
+	m.Extra[ExtraClock] = string(trace.AppendText(nil, fmt.Sprintf("%s, %d ns", h.Clock, h.ResolutionNs)))
 	if cut := b.rd.Cut(); cut != nil {
 		b.t.Repairs.Add(trace.RepairTruncatedFile, 1)
 		m.Extra[ExtraTruncated] = fmt.Sprintf(`{"offset": %d, "bytes": %d, "reason": %s}`,
-			cut.Offset, cut.Bytes, appendQuoted(nil, cut.Reason))
+			cut.Offset, cut.Bytes, trace.AppendText(nil, cut.Reason))
 	}
 	if list := b.rd.Damage(); len(list) > 0 {
 		b.t.Repairs.Add(trace.RepairDamagedPiece, len(list))
@@ -67,7 +67,7 @@ func (b *builder) meta() trace.Meta {
 				text = append(text, ", "...)
 			}
 			text = fmt.Appendf(text, `{"offset": %d, "bytes": %d, "from_ns": %d, "to_ns": %d, "reason": %s}`,
-				d.Offset, d.Bytes, d.FromNs, d.ToNs, appendQuoted(nil, d.Reason))
+				d.Offset, d.Bytes, d.FromNs, d.ToNs, trace.AppendText(nil, d.Reason))
 		}
 		m.Extra[ExtraDamaged] = string(append(text, ']'))
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // arguments returns DebugAnnotations as a JSON object; nil if there are none.
@@ -36,7 +38,7 @@ func (s *sequence) member(b, annotation []byte, depth int) []byte {
 			name = s.keys[v]
 		}
 	})
-	b = appendQuoted(b, name)
+	b = trace.AppendText(b, name)
 	b = append(b, ':')
 	return s.annotation(b, annotation, depth)
 }
@@ -59,14 +61,14 @@ func (s *sequence) annotation(b, annotation []byte, depth int) []byte {
 		case fieldAnnotationDouble:
 			b = appendFloat(b, math.Float64frombits(v))
 		case fieldAnnotationString:
-			b = appendQuoted(b, string(bytes))
+			b = trace.AppendText(b, string(bytes))
 		case fieldAnnotationStringIID:
-			b = appendQuoted(b, s.values[v])
+			b = trace.AppendText(b, s.values[v])
 		case fieldAnnotationJSON:
 			if jsontext.Value(bytes).IsValid() {
 				b = append(b, bytes...)
 			} else {
-				b = appendQuoted(b, string(bytes))
+				b = trace.AppendText(b, string(bytes))
 			}
 		case fieldAnnotationDict:
 			members = append(members, bytes)
@@ -101,12 +103,7 @@ func (s *sequence) annotation(b, annotation []byte, depth int) []byte {
 
 func appendFloat(b []byte, v float64) []byte {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return appendQuoted(b, strconv.FormatFloat(v, 'g', -1, 64))
+		return trace.AppendText(b, strconv.FormatFloat(v, 'g', -1, 64))
 	}
 	return strconv.AppendFloat(b, v, 'g', -1, 64)
-}
-
-func appendQuoted(b []byte, s string) []byte {
-	out, _ := jsontext.AppendQuote(b, s) // of invalid UTF-8 it is the text with replacement characters
-	return out
 }

@@ -1,7 +1,6 @@
-// Package order sorts the rows of a trace by a key that is cheap to compute.
+// Package order sorts the rows of a trace, which mostly come in a few ascending runs: these are
+// merged, whoever sorts.
 package order
-
-import "slices"
 
 // ByKey orders rows so that key grows and equal keys keep their order. Rows of a
 // trace mostly come in a few ascending runs, which are merged; else it is a radix sort
@@ -29,7 +28,7 @@ func ByKey(rows []int32, key func(int32) int64) {
 	case n < 64:
 		insertionSort(rows, ks)
 	case runs <= n/minRun:
-		mergeRuns(rows, ks, runs)
+		mergeKeyed(rows, ks, runs)
 	default:
 		radixSort(rows, ks, lo)
 	}
@@ -38,52 +37,24 @@ func ByKey(rows []int32, key func(int32) int64) {
 // minRun is the mean length of runs from which on merging them beats the radix sort.
 const minRun = 256
 
-// mergeRuns merges the ascending runs of ks, two neighbours at a time.
-func mergeRuns(rows []int32, ks []int64, runs int) {
-	n := len(rows)
+// keyed is a row with its key.
+type keyed struct {
+	key int64
+	row int32
+}
+
+// mergeKeyed merges the ascending runs of ks, of which there are so many.
+func mergeKeyed(rows []int32, ks []int64, runs int) {
 	ends := make([]int, 0, runs)
-	for i := 1; i < n; i++ {
-		if ks[i] < ks[i-1] {
+	list := make([]keyed, len(rows))
+	for i, r := range rows {
+		if list[i] = (keyed{ks[i], r}); i > 0 && ks[i] < ks[i-1] {
 			ends = append(ends, i)
 		}
 	}
-	ends = append(ends, n)
-	tmpR, tmpK := make([]int32, n), make([]int64, n)
-	for len(ends) > 1 {
-		out, from := ends[:0], 0
-		for i := 0; i < len(ends); i += 2 {
-			mid := ends[i]
-			end := mid
-			if i+1 < len(ends) {
-				end = ends[i+1]
-				mergeTwo(rows[from:end], ks[from:end], mid-from, tmpR, tmpK)
-			}
-			out, from = append(out, end), end
-		}
-		ends = out
-	}
-}
-
-// mergeTwo merges the ascending ks[:mid] and ks[mid:]; what is in its place already
-// stays there.
-func mergeTwo(rows []int32, ks []int64, mid int, tmpR []int32, tmpK []int64) {
-	from, _ := slices.BinarySearchFunc(ks[:mid], ks[mid], func(k, first int64) int {
-		if k <= first {
-			return -1
-		}
-		return 1
-	})
-	left := copy(tmpK, ks[from:mid])
-	copy(tmpR, rows[from:mid])
-	l, r := 0, mid
-	for at := from; l < left; at++ {
-		if r < len(ks) && ks[r] < tmpK[l] {
-			ks[at], rows[at] = ks[r], rows[r]
-			r++
-		} else {
-			ks[at], rows[at] = tmpK[l], tmpR[l]
-			l++
-		}
+	mergeRuns(list, append(ends, len(rows)), func(a, b keyed) bool { return a.key < b.key })
+	for i, x := range list {
+		rows[i] = x.row
 	}
 }
 
