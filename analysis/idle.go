@@ -5,6 +5,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/enum"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -16,7 +17,8 @@ const (
 	// the launch call began only after the work before had ended, or took most of a long gap
 	HostWait   IdleCause = iota
 	KernelWait           // work was queued and the gap is shorter than the limit: the cost of starting a kernel
-	// work was queued and yet did not start: a dependency on another stream or a busy device
+	// work was queued and yet did not start: a dependency on another stream or a busy device; or
+	// another device of the process worked
 	OtherWait
 	Unknown // a launch in between has no device work in the trace, or work of several ranks stands on the stream
 	numIdleCauses
@@ -78,6 +80,7 @@ func IdleCauses(tr *trace.Trace, opt Options) Idle { return newFrame(tr, opt).id
 
 func (f *frame) idle() Idle {
 	out := Idle{Rank: f.rank}
+	others := f.others()
 	for l, rows := range f.byLane() {
 		if f.rules.EmptyGaps {
 			rows = slices.DeleteFunc(rows, func(i int32) bool { return !hta.IdleRow(f.tr.Slices.Cat[i]) })
@@ -85,12 +88,51 @@ func (f *frame) idle() Idle {
 		if len(rows) == 0 {
 			continue
 		}
-		out.Streams = append(out.Streams, f.idleOfLane(int32(l), rows, &out.Longest))
+		out.Streams = append(out.Streams, f.idleOfLane(int32(l), rows, others, &out.Longest))
 	}
 	return out
 }
 
-func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
+// others tells when devices worked, for traces of several: all together, and each by its id.
+type others struct {
+	any view.Tally
+	own map[int64]*view.Tally
+}
+
+// others is nil for one device, and with HTA, which does not look at other devices.
+func (f *frame) others() *others {
+	if f.view == nil {
+		return nil
+	}
+	list := f.view.Devices()
+	if len(list) < 2 {
+		return nil
+	}
+	work := make([]int32, 0, len(f.byStart))
+	o := &others{own: make(map[int64]*view.Tally, len(list))}
+	for _, i := range f.byStart {
+		if f.view.OnDevice(i) {
+			work = append(work, i)
+		}
+	}
+	o.any = view.NewTally(f.view.Busy(work))
+	for k := range list {
+		t := view.NewTally(list[k].Busy)
+		o.own[list[k].ID] = &t
+	}
+	return o
+}
+
+// worked says whether for most of a span another device worked while device did not: the host was
+// about its work then.
+func (o *others) worked(device, from, to int64) bool {
+	if o == nil || o.own[device] == nil {
+		return false
+	}
+	return 2*(o.any.In(from, to)-o.own[device].In(from, to)) > to-from
+}
+
+func (f *frame) idleOfLane(l int32, rows []int32, o *others, longest *[]Gap) StreamIdle {
 	si := StreamIdle{Lane: f.lanes[l]}
 	var lengths [numIdleCauses][]float64
 	prev := rows[0]
@@ -107,7 +149,9 @@ func (f *frame) idleOfLane(l int32, rows []int32, longest *[]Gap) StreamIdle {
 		if f.several() || f.seen != nil && f.seen.Unknown(prev, i, f.start[i]) {
 			cause = Unknown
 		} else if h := f.partner[i]; h >= 0 && (f.start[h] > prevEnd || f.slowCall(h, gap, prevEnd, i)) {
-			cause = HostWait
+			if cause = HostWait; o.worked(si.Lane.Device, prevEnd, f.start[i]) {
+				cause = OtherWait
+			}
 		} else if gap < KernelWaitLimitNs {
 			cause = KernelWait
 		}

@@ -11,7 +11,7 @@ import (
 // causeWords say for a reader why a stream stood still.
 var causeWords = map[analysis.IdleCause]string{
 	analysis.HostWait: "waits for host", analysis.KernelWait: "starting kernels",
-	analysis.OtherWait: "other streams, syncs",
+	analysis.OtherWait: "other streams or devices, syncs",
 	analysis.Unknown:   "not known: work of launches is missing",
 }
 

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
@@ -106,8 +107,78 @@ func agree(t rapid.TB, name string, tr *trace.Trace) {
 			fail("%q beside %q", f.Text, v.Text)
 		}
 	}
+	agreeOnWaits(fail, r, rank)
+	agreeOnSums(fail, tr, r, rank)
 	if most := float64(v.Unknown) / float64(len(r.Steps)); most > 0.5 && v.Bound != BoundNone {
 		fail("%.2f of the steps lack work, and yet there is a verdict", most)
+	}
+}
+
+// agreeOnWaits fails if the table of waits by stream, or what the host did, contradicts the verdict.
+func agreeOnWaits(fail func(string, ...any), r *Report, rank *analysis.RankReport) {
+	v := &r.Verdict
+	var idle, host int64
+	for _, s := range rank.Idle.Streams {
+		idle, host = idle+s.IdleNs, host+s.Causes[analysis.HostWait].Ns
+		var parts int64
+		for _, c := range s.Causes {
+			parts += c.Ns
+		}
+		if parts != s.IdleNs {
+			fail("stream %d idle for %d ns, by causes %d", s.Lane.Stream, s.IdleNs, parts)
+		}
+	}
+	whole := v.Unknown == 0 && v.Outside == 0 && v.PauseShare < pauseSaid && v.BlindShare < 0.05
+	if whole && v.inTurn() && v.Bound == BoundOther && v.OtherShare > 0.5 && v.HostIdleShare < 0.1 && 2*host > idle {
+		fail("the devices wait for each other, and streams for the host: %d of %d ns", host, idle)
+	}
+	if whole && len(v.Devices) == 1 && v.Bound == BoundHost && len(rank.Idle.Streams) == 1 && len(r.Steps) > 2 &&
+		idle > v.SpanNs/2 && 4*host < idle {
+		fail("host-bound, and the stream waits for the host for %d of %d ns", host, idle)
+	}
+	if v.Cause != nil && (v.Cause.Ns > rank.Host.WaitNs || len(rank.Host.Rows) == 0 || rank.Host.Rows[0] != *v.Cause) {
+		fail("the host was in %+v for the verdict, in %+v for the table", v.Cause, rank.Host.Rows)
+	}
+	var rows int64
+	for _, x := range rank.Host.Rows {
+		rows += x.Ns
+	}
+	if rows+rank.Host.UnrecordedNs > rank.Host.WaitNs {
+		fail("the host did %d ns of waits of %d", rows, rank.Host.WaitNs)
+	}
+}
+
+// agreeOnSums fails if steps have more work, launches or bounds than there are, or a finding says
+// another number than the table that it is of.
+func agreeOnSums(fail func(string, ...any), tr *trace.Trace, r *Report, rank *analysis.RankReport) {
+	var work, launches int
+	for i := range r.Steps {
+		work, launches = work+r.Steps[i].Slices, launches+r.Steps[i].Launches
+	}
+	if n := rank.Launches.Count + rank.Launches.Unlinked; work > n || launches > n {
+		fail("steps of %d slices and %d launches, and %d slices in all", work, launches, n)
+	}
+	for _, k := range r.Kinds {
+		if k.HostBound+k.DeviceBound > k.Whole || k.Whole > k.Count || k.BusyShare+k.HostIdleShare > 1+1e-9 {
+			fail("steps of a kind: %+v", k)
+		}
+	}
+	all, seen := int64(0), plausible.Look(tr)
+	for _, d := range seen.Devices() { // without rows that enclose others
+		for _, i := range d.Work {
+			all += seen.Dur[i]
+		}
+	}
+	if r.OutsideNs > all {
+		fail("%d ns outside of steps, of %d", r.OutsideNs, all)
+	}
+	for _, f := range r.Findings {
+		if strings.Contains(f.Text, "outside of steps") && !near(f.Number/100, r.OutsideNs, all) {
+			fail("%q of %d ns of %d", f.Text, r.OutsideNs, all)
+		}
+		if f.Evidence.Slice >= tr.Slices.Len() {
+			fail("%q points at nothing", f.Text)
+		}
 	}
 }
 

@@ -140,32 +140,17 @@ func (d *device) olderWork(steps []Step) []int64 {
 
 // unit is the work of one device, or of all of them together, over time.
 type unit struct {
+	view.Tally
 	id   int64
 	v    *view.View
 	busy []view.Stretch
-	sum  []int64 // busy time of the stretches before each
 
 	inSteps idleness // over the turns of all steps
 }
 
 func newUnit(v *view.View, d *view.Device) unit {
-	u := unit{id: d.ID, v: v, busy: d.Busy, sum: make([]int64, len(d.Busy)+1)}
-	for k, b := range d.Busy {
-		u.sum[k+1] = u.sum[k] + b.End - b.Start
-	}
-	return u
+	return unit{Tally: view.NewTally(d.Busy), id: d.ID, v: v, busy: d.Busy}
 }
-
-// busyBefore is how long the device was busy before t.
-func (u *unit) busyBefore(t int64) int64 {
-	k := sort.Search(len(u.busy), func(k int) bool { return u.busy[k].End > t })
-	if k == len(u.busy) {
-		return u.sum[k]
-	}
-	return u.sum[k] + max(0, t-u.busy[k].Start)
-}
-
-func (u *unit) busyIn(lo, hi int64) int64 { return u.busyBefore(hi) - u.busyBefore(lo) }
 
 // idleness divides a device's time, ns.
 type idleness struct{ busy, host, blind int64 }
@@ -179,7 +164,7 @@ func (a *idleness) add(b idleness) {
 // account divides the device's time in [lo, hi), the turn of st, and notes the longest wait for the
 // host.
 func (d *device) account(u *unit, st *Step, lo, hi int64) idleness {
-	a := idleness{busy: u.busyIn(lo, hi)}
+	a := idleness{busy: u.In(lo, hi)}
 	at := lo
 	n := sort.Search(len(u.busy), func(k int) bool { return u.busy[k].End > lo })
 	for ; n < len(u.busy) && u.busy[n].Start < hi; n++ {
@@ -218,7 +203,7 @@ func (d *device) gap(a *idleness, u *unit, st *Step, from, to int64, n int) {
 	}
 	host := until - from
 	if host > 0 && len(d.units) > 1 {
-		host -= d.any.busyIn(from, until) // another device worked
+		host -= d.any.In(from, until) // another device worked
 	}
 	if host <= 0 {
 		return // the work was launched in time and waited for something else
@@ -274,7 +259,7 @@ func (d *device) together(steps []Step) float64 {
 			continue
 		}
 		lo, hi := steps[i].AtNs, steps[i].AtNs+steps[i].SpanNs
-		one += d.any.busyIn(lo, hi)
+		one += d.any.In(lo, hi)
 		two += view.Within(d.both, lo, hi)
 	}
 	return stat.Ratio(two, one)

@@ -101,6 +101,33 @@ func Together(list []Device) []Stretch {
 	return out
 }
 
+// Tally answers for any span how long something was busy in it, in logarithmic time.
+type Tally struct {
+	busy []Stretch
+	sum  []int64 // busy time of the stretches before each
+}
+
+// NewTally makes a tally of stretches, which are in order and do not overlap. It keeps list.
+func NewTally(list []Stretch) Tally {
+	t := Tally{busy: list, sum: make([]int64, len(list)+1)}
+	for k, b := range list {
+		t.sum[k+1] = t.sum[k] + b.End - b.Start
+	}
+	return t
+}
+
+// before is how long it was busy before t.
+func (x *Tally) before(t int64) int64 {
+	k := sort.Search(len(x.busy), func(k int) bool { return x.busy[k].End > t })
+	if k == len(x.busy) {
+		return x.sum[k]
+	}
+	return x.sum[k] + max(0, t-x.busy[k].Start)
+}
+
+// In is how long it was busy in [lo, hi), ns.
+func (x *Tally) In(lo, hi int64) int64 { return x.before(hi) - x.before(lo) }
+
 // Within is how much of the stretches, which are in order, lies in [lo, hi), ns.
 func Within(list []Stretch, lo, hi int64) int64 {
 	var ns int64

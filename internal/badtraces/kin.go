@@ -239,7 +239,7 @@ func paceToo() []Case {
 				"steps": {`step 10 8\.00 ms`}}},
 		{Kind: "devices", Name: "three in turn, packed", Files: []File{threeInTurn()},
 			Want: []string{": 96"}, Says: map[string][]string{"report": {"3 devices, on average 32% busy",
-				"never two at once", "!device-bound"}}},
+				"never two at once", "!device-bound"}, "idle": {` 2 7 7\.18 ms 0 0% .* 7\.14 ms 99%`}}},
 		{Kind: "devices", Name: "two of four at once", Files: []File{twoAtOnce()},
 			Want: []string{": 64"}, Says: map[string][]string{"report": {"4 devices, on average 4[78]% busy",
 				"two or more at once for 100%", "!device-bound", "!outside of steps"}, "steps": {"step 8 "}}},
