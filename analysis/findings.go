@@ -158,7 +158,7 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 	if n > 1 {
 		code, text = finding.DevicesIdle, fmt.Sprintf("%s%d devices, on average %s busy in %s, %s", f.who(), n,
 			units.Share(1-idle), of, together(t))
-		if part := share(most.BusyNs, whole/n); part >= healthyBusy {
+		if part := share(most.BusyNs, whole/n); part >= healthyBusy && 1-idle < healthyBusy {
 			sev = Notice // the others have less to do
 			text += fmt.Sprintf("; device %d is busy %s", most.Device, units.Share(part))
 		}

@@ -179,5 +179,6 @@ func UnmatchedText(u coll.Unmatched) string {
 	if u.Group != "" {
 		group = " of group " + strings.TrimSpace(u.Group)
 	}
-	return fmt.Sprintf("%d collectives%s on %d ranks were not compared: %s", u.Count, group, len(u.Ranks), u.Reason)
+	return fmt.Sprintf("%s%s on %s were not compared: %s", units.Plural(u.Count, "collective"), group,
+		units.Plural(len(u.Ranks), "rank"), u.Reason)
 }

@@ -123,3 +123,49 @@ func TestOneDeviceNumber(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamsOfTheirOwn: ranks with the same ids that launch at the same time, each on streams of its
+// own: where their pace differs, work that begins as long after its launch each time says whose a
+// stream is; where it does not, nothing does.
+func TestStreamsOfTheirOwn(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		jitter int64 // by which the second rank's launches differ, at most
+		late   int64 // from launch to begin
+		want   int
+	}{
+		{"pace of their own", 90, 200, 2},
+		{"some work before the other's launch", 300, 5, 2},
+		{"in step", 0, 200, 1},
+	} {
+		const rows = 40
+		tr := trace.New()
+		tr.Meta.Format, tr.Meta.Rank = "kineto", -1
+		var hosts, lanes []trace.TrackID
+		for k := range int64(2) {
+			hosts = append(hosts, tr.AddTrack(trace.Track{PID: 1000 + k, TID: 1, Device: -1, Stream: -1}))
+			lanes = append(lanes, tr.AddTrack(trace.Track{Kind: trace.TrackGPU, TID: 9 - k, Device: 0, Stream: 9 - k}))
+		}
+		for n := range int64(rows) {
+			for k := range int64(2) {
+				at := 1000*n + k*(n*37%(c.jitter+1))
+				tr.AddSlice(trace.Slice{Start: at, Dur: 5, Name: "cudaLaunchKernel", Cat: trace.CatCUDARuntime,
+					Track: hosts[k], Corr: 1 + n})
+				tr.AddSlice(trace.Slice{Start: at + c.late, Dur: 50 + k, Name: "gemm", Cat: trace.CatKernel,
+					Track: lanes[k], Corr: 1 + n})
+			}
+		}
+		got := Ranks(tr)
+		if said := got[0].Repairs.Count[trace.RepairMerged] > 0; len(got) != c.want || said != (c.want == 1) {
+			t.Errorf("%s: %d traces, said %v", c.name, len(got), said)
+			continue
+		}
+		for r, one := range got {
+			for i, cat := range one.Slices.Cat {
+				if cat == trace.CatKernel && one.Slices.Dur[i] != int64(50+r) && c.want == 2 {
+					t.Errorf("%s: rank %d has work of the other", c.name, r)
+				}
+			}
+		}
+	}
+}
