@@ -202,8 +202,11 @@ func (c *capture) part(name string) bool {
 		return true
 	}
 	if c.d.e.layout().together {
-		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid") ||
-			strings.HasPrefix(name, "events_"+to.Stages[to.Part]+"_")
+		if events, ok := strings.CutPrefix(name, "events_"); ok {
+			stage := events[:max(strings.LastIndexByte(events, '_'), 0)] // what follows is the process
+			return max(slices.Index(to.Stages, stage), 0) == to.Part // those of no stage, as of its coordinator, come with the first
+		}
+		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid")
 	}
 	n, ok := stageOf(name)
 	return ok && n == to.Part
