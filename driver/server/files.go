@@ -203,8 +203,9 @@ func (c *capture) part(name string) bool {
 	}
 	if c.d.e.layout().together {
 		if events, ok := strings.CutPrefix(name, "events_"); ok {
-			stage := events[:max(strings.LastIndexByte(events, '_'), 0)] // what follows is the process
-			return max(slices.Index(to.Stages, stage), 0) == to.Part     // those of no stage, as of its coordinator, come with the first
+			// The stage and the process. Events of no stage, as of the coordinator, come with the first one.
+			stage := events[:max(strings.LastIndexByte(events, '_'), 0)]
+			return max(slices.Index(to.Stages, stage), 0) == to.Part
 		}
 		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid")
 	}
