@@ -25,6 +25,9 @@ func (e *ErrBusy) Running() *session.Status { return e.Session }
 // HTTPStatus is 409.
 func (e *ErrBusy) HTTPStatus() int { return http.StatusConflict }
 
+// Code is session_running.
+func (e *ErrBusy) Code() protocol.Code { return protocol.CodeSessionRunning }
+
 // ErrNoProfiler says that chosen stages have no profiler configured.
 type ErrNoProfiler struct {
 	Pipeline string
@@ -112,3 +115,6 @@ func (e *ErrNameTaken) Error() string {
 
 // HTTPStatus is 409.
 func (e *ErrNameTaken) HTTPStatus() int { return http.StatusConflict }
+
+// Code is name_taken.
+func (e *ErrNameTaken) Code() protocol.Code { return protocol.CodeNameTaken }

@@ -89,6 +89,9 @@ func (e *UnderWay) Error() string {
 // HTTPStatus is 409.
 func (e *UnderWay) HTTPStatus() int { return 409 }
 
+// Code is session_running.
+func (e *UnderWay) Code() protocol.Code { return protocol.CodeSessionRunning }
+
 // Forget drops what the hub remembers of an ended session whose run is deleted. The error is
 // an *UnderWay, or that its record stays; a session that the hub does not know is not an error.
 func (h *Hub) Forget(ctx context.Context, id string) error {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // lockFile, in DataDir, is locked by the process that uses the directory and holds its
@@ -33,6 +35,9 @@ func (e *ErrDataDirTaken) Error() string {
 
 // HTTPStatus is 409.
 func (e *ErrDataDirTaken) HTTPStatus() int { return http.StatusConflict }
+
+// Code is data_dir_taken.
+func (e *ErrDataDirTaken) Code() protocol.Code { return protocol.CodeDataDirTaken }
 
 // LockDataDir takes a hub's data directory for this process, making it if need be, until
 // the returned function is called or the process ends. If another process holds it the

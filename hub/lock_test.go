@@ -19,6 +19,9 @@ func TestDataDirHasOneHub(t *testing.T) {
 	if !ok || taken.PID != os.Getpid() {
 		t.Fatalf("second hub: %v, want one that names process %d", err, os.Getpid())
 	}
+	if taken.Code() != protocol.CodeDataDirTaken || taken.Code().HTTPStatus() != taken.HTTPStatus() {
+		t.Errorf("a directory in use has the code %s and the status %d", taken.Code(), taken.HTTPStatus())
+	}
 	r.work(2)
 	if got := r.stop(); got.ID != st.ID || got.State != session.StateComplete {
 		t.Errorf("the first hub's session is %+v", got)

@@ -95,10 +95,13 @@ const (
 	CodeLost       Code = "lost"        // a rank that worked on it is gone
 	CodeInternal   Code = "internal"
 	CodeClosed     Code = "closed" // the pipeline is shutting down
-	// CodeSessionRunning and CodeRunPinned say what is in the way: a session that has not ended,
-	// which a second start and a deletion of its run meet, and a pin, which keeps a run.
+	// These say what is in the way: a session that has not ended, which a second start and a
+	// deletion of its run meet; a pin, which keeps a run; another process that uses the data
+	// directory, and another hub of the same name on the NATS cluster.
 	CodeSessionRunning Code = "session_running"
 	CodeRunPinned      Code = "run_pinned"
+	CodeDataDirTaken   Code = "data_dir_taken"
+	CodeNameTaken      Code = "name_taken"
 )
 
 // HTTPStatus is the status with which a server answers an error of code c.
@@ -108,7 +111,7 @@ func (c Code) HTTPStatus() int {
 		return 400
 	case CodeOverloaded, CodeClosed, CodeLost:
 		return 503
-	case CodeSessionRunning, CodeRunPinned:
+	case CodeSessionRunning, CodeRunPinned, CodeDataDirTaken, CodeNameTaken:
 		return 409
 	}
 	return 500

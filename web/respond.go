@@ -70,9 +70,11 @@ func asError(err error) *openai.Error {
 	}
 	switch {
 	case e.Status == http.StatusConflict:
-		e.Type, e.Code = openai.TypeConflict, string(protocol.CodeSessionRunning)
+		e.Type, e.Code = openai.TypeConflict, "conflict"
 		if c, ok := errors.AsType[coder](err); ok {
 			e.Code = string(c.Code())
+		} else if _, ok := errors.AsType[runner](err); ok {
+			e.Code = string(protocol.CodeSessionRunning)
 		}
 	case e.Status == http.StatusTooManyRequests:
 		e.Type, e.Code = openai.TypeRateLimit, "overloaded"

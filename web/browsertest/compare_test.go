@@ -229,6 +229,9 @@ func testStretch(p *page) {
 		p.t.Errorf("%d ways to take the stretch away, want 4 of each side", n)
 	}
 	p.until(`/area=-?\d+~-?\d+/.test(location.hash)`)
+	p.audit("comparison, a stretch chosen")
+	p.walk()
+	p.until(compared)
 	rows := eval[string](p, `document.querySelector("#picked tbody").innerText`)
 	p.do(chromedp.Reload())
 	p.until(compared + ` && document.querySelectorAll("#picked tbody tr").length > 0`)
@@ -257,6 +260,7 @@ func testPinchBoth(p *page) {
 	if d := eval[[]float64](p, `comparison.both.lanes.map((l) => l.win.t1 - l.win.t0)`); max(d[0]-d[1], d[1]-d[0]) > 1 {
 		p.t.Errorf("the windows are %g and %g ns wide", d[0], d[1])
 	}
+	p.audit("comparison, pinched")
 }
 
 // testAllRanks adds all pairs of ranks up: the page has the server's sum, which is that of its pairs.

@@ -250,6 +250,9 @@ func (p *page) touch(kind input.DispatchTouchEventType, at []float64, xs ...floa
 func TestPinch(t *testing.T) {
 	in := browser(t, "")
 	p := timeline(t, in, generated(t, 1))
+	p.withoutPolicy()
+	p.do(chromedp.Reload())
+	p.until(settled)
 	at := eval[[]float64](p,
 		`(() => { const b = document.querySelector("#tracks canvas").getBoundingClientRect(); return [b.left, b.top + 60, b.width]; })()`)
 	before := eval[[]float64](p, `[kinetoscope.win.t0, kinetoscope.win.t1]`)
@@ -267,6 +270,7 @@ func TestPinch(t *testing.T) {
 		after[1]-after[0] > span*1.05 || max(mid-was, was-mid) > span*0.05 {
 		t.Errorf("three times as wide fingers make %v of %v", after, before)
 	}
+	p.audit("timeline, pinched")
 	p.quiet()
 }
 
@@ -344,6 +348,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 	p.size(1280, "light")
+	p.walk()
 
 	eval[bool](p, `(document.querySelector("#part-requests .fallrow button").click(), true)`)
 	p.until(settled + ` && kinetoscope.view === "timeline" && kinetoscope.selected?.request`)

@@ -21,11 +21,13 @@ export class Pane {
     this.canvas = el.querySelector("canvas");
     this.g = this.canvas.getContext("2d");
     this.items = [];
+    this.itemOf = new Map();
     el.addEventListener("scroll", () => app.draw(), { passive: true });
   }
 
   set({ items, height }) {
     this.items = items;
+    this.itemOf = new Map(items.map((i) => [i.node, i]));
     this.height = height;
     this.sheet.style.height = `${height}px`;
     this.drawLabels();
@@ -205,42 +207,64 @@ export class Pane {
     if (n >= 3) this.texts.push([text.length <= n ? text : `${text.slice(0, n - 1)}…`, x, y]);
   }
 
+  // counter draws a curve as upright bars, a pixel column wide where it has several values: paths of
+  // thousands of corners take a processor that draws without a card longer than all slices.
   counter({ node, y, h: height }, theme) {
     const { g, app } = this;
     const c = app.store.curves.get(node.id);
-    if (!c) return;
+    if (!c?.t.length) return;
     const top = c.high ?? node.max ?? 0;
     const low = Math.min(0, c.low ?? 0);
     const scale = (height - 8) / (top - low || 1);
     const base = y + height - 3;
-    const py = (v) => base - (v - low) * scale;
-    g.beginPath();
-    let last = null;
-    for (let i = 0; i < c.t.length; i++) {
-      const x = Math.max(-5, this.x(c.t[i]));
-      if (x > this.width + 5) break;
-      if (last == null) g.moveTo(x, base);
-      else g.lineTo(x, last);
-      g.lineTo(x, py(c.max[i]));
-      if (c.min[i] < c.max[i]) g.lineTo(x + 0.5, py(c.min[i]));
-      last = py(c.last[i]);
-      g.lineTo(x + 0.5, last);
-    }
-    if (last == null) return;
-    const end = Math.min(this.width + 5, Math.max(0, this.x(app.info.end_ns)));
-    g.lineTo(end, last);
-    g.lineTo(end, base);
-    g.closePath();
+    const py = (v) => Math.round(base - (v - low) * scale);
+    const columns = this.columns(c);
+    if (!columns.length) return;
     g.fillStyle = theme.area;
-    g.fill();
-    g.strokeStyle = theme.curve;
-    g.lineWidth = 1;
-    g.stroke();
+    for (const { a, b, high, level } of columns) {
+      g.fillRect(a, py(high), 1, base - py(high));
+      if (b > a + 1) g.fillRect(a + 1, py(level), b - a - 1, base - py(level));
+    }
+    g.fillStyle = theme.curve;
+    let before = columns[0].a < 0 ? columns[0].level : low;
+    for (const { a, b, high, least, level } of columns) {
+      g.fillRect(a, py(high), 1, Math.max(1, py(Math.min(least, before)) - py(high)));
+      if (b > a + 1) g.fillRect(a + 1, py(level), b - a - 1, 1);
+      before = level;
+    }
     const text = app.amount(top, node.unit);
     g.fillStyle = theme.back;
     g.fillRect(2, y + 1, g.measureText(text).width + 6, 14 * size.k);
     g.fillStyle = theme.quiet;
     g.fillText(text, 5, y + 8 * size.k);
+  }
+
+  // columns returns the pixel columns in view in which a counter changes: from a to before b it has
+  // level, and in a itself all from least to high.
+  columns({ t, min, max, last }) {
+    const { win, info } = this.app;
+    const px = (ns) => Math.max(-5, Math.round(this.x(ns)));
+    const end = Math.min(this.width + 5, px(info.end_ns));
+    let [i, to] = [0, t.length];
+    while (i < to) {
+      const mid = (i + to) >> 1;
+      if (t[mid] <= win.t0) i = mid + 1;
+      else to = mid;
+    }
+    const out = [];
+    for (i = Math.max(0, i - 1); i < t.length;) {
+      const a = px(t[i]);
+      if (a > this.width + 5) break;
+      const col = { a, b: end, high: max[i], least: min[i], level: last[i] };
+      for (i++; i < t.length && px(t[i]) <= a; i++) {
+        col.high = Math.max(col.high, max[i]);
+        col.least = Math.min(col.least, min[i]);
+        col.level = last[i];
+      }
+      if (i < t.length) col.b = Math.min(this.width + 5, px(t[i]));
+      out.push(col);
+    }
+    return out;
   }
 
   steps({ node, y, h: height }, theme) {
@@ -454,7 +478,7 @@ export class Pane {
   trackPlace(id) {
     const { tree } = this.app;
     for (let n = tree.byID.get(id); n; n = tree.byID.get(n.parent)) {
-      const item = this.items.find((i) => i.node === n);
+      const item = this.itemOf.get(n);
       if (item) return item;
     }
     return null;
@@ -464,7 +488,7 @@ export class Pane {
   placeOf(ref) {
     const { tree, store } = this.app;
     const id = tree.byID.has(ref.lane_track) ? ref.lane_track : ref.track;
-    const item = this.items.find((i) => i.node.id === id);
+    const item = this.itemOf.get(tree.byID.get(id));
     if (!item) {
       const group = this.trackPlace(id);
       return group && { y: group.y + 3, h: group.h - 6 };

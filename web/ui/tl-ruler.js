@@ -32,6 +32,10 @@ export class Ruler {
   constructor(canvas, app) {
     this.canvas = canvas;
     this.app = app;
+    /** @type {any} */
+    this.kept = null; // the picture of the overview
+    /** @type {any[] | null} */
+    this.keptOf = null; // what it was made of
     this.g = canvas.getContext("2d");
   }
 
@@ -119,7 +123,7 @@ export class Ruler {
   }
 
   // overview draws how busy the busiest tracks of each trace are, from the first answer for the
-  // whole time.
+  // whole time. The picture is kept: it stays the same while the window moves.
   overview(theme) {
     const { g, app } = this;
     if (!app.overview) {
@@ -127,16 +131,28 @@ export class Ruler {
       g.fillRect(0, 0, this.width, OVERVIEW);
       return;
     }
+    const of = [app.overview, theme, this.width, this.ratio];
+    if (!this.keptOf || of.some((v, i) => v !== this.keptOf[i])) [this.kept, this.keptOf] = [this.busy(theme), of];
+    g.drawImage(this.kept, 0, 0, this.width, OVERVIEW);
+  }
+
+  busy(theme) {
+    const { app } = this;
+    const kept = document.createElement("canvas");
+    kept.width = Math.max(1, Math.round(this.width * this.ratio));
+    kept.height = Math.round(OVERVIEW * this.ratio);
+    const g = kept.getContext("2d");
+    g.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+    g.fillStyle = theme.curve;
     const n = app.overview.length;
     app.overview.forEach((cells, k) => {
       const top = (k * OVERVIEW) / n;
       for (let i = 0; i < cells.length; i++) {
         if (!cells[i]) continue;
         g.globalAlpha = 0.15 + 0.85 * Math.min(1, cells[i]);
-        g.fillStyle = theme.curve;
         g.fillRect((i * this.width) / cells.length, top, this.width / cells.length + 0.5, Math.max(1, OVERVIEW / n - 0.5));
       }
     });
-    g.globalAlpha = 1;
+    return kept;
   }
 }

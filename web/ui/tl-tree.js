@@ -17,6 +17,7 @@ export class Tree {
   constructor() {
     this.nodes = [];
     this.byID = new Map();
+    this.shown = new Map(); // by a group's id, the track that stands for it while it is folded
     this.folded = new Map(); // by id: what the reader chose
     this.pinned = [];
     this.filter = "";
@@ -45,6 +46,7 @@ export class Tree {
     this.nodes = out;
     this.byID = new Map(out.map((n) => [n.id, n]));
     this.kids = new Map();
+    this.shown.clear();
     for (const n of out) {
       const key = this.byID.has(n.parent) ? n.parent : "";
       if (!this.kids.has(key)) this.kids.set(key, []);
@@ -84,6 +86,11 @@ export class Tree {
 
   // busiest returns the track that represents a folded group.
   busiest(n) {
+    if (!this.shown.has(n.id)) this.shown.set(n.id, this.busiestLeaf(n));
+    return this.shown.get(n.id);
+  }
+
+  busiestLeaf(n) {
     return this.leaves(n).filter(hasSlices).reduce((a, b) => (!a || b.busy_ns > a.busy_ns ? b : a), null);
   }
 

@@ -6,6 +6,7 @@ const STEPS = [1, 2, 5];
 // tickStep returns a round number of ns of which at most n fit into span.
 export function tickStep(span, n) {
   const least = span / n;
+  if (!(least > 0 && least < Infinity)) return 1; // else no power of ten is ever large enough
   for (let p = 1; ; p *= 10) {
     for (const s of STEPS) if (s * p >= least) return s * p;
   }

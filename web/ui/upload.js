@@ -17,20 +17,21 @@ function send(file, told) {
 
 // bring uploads files one after the other; a single file is opened afterwards.
 export async function bring(files, say) {
-  let last = null;
+  /** @type {any[]} */
+  const runs = [];
   for (const file of files) {
     const line = (share) => say(`Uploading ${file.name}, ${bytes(file.size)}: ${percent(share)}`);
     line(0);
     try {
-      last = await send(file, line);
+      runs.push(await send(file, line));
     } catch (err) {
       say(`${file.name}: ${err.message}`, err);
       return;
     }
   }
-  if (!last) return;
-  if (files.length === 1) location.href = `/view/${last.id}`;
-  else say(`${files.length} traces are here.`);
+  if (runs.length === 1) location.href = `/view/${runs[0].id}`;
+  else if (runs.length === 2) say(["Both traces are here. ", h("a", { href: `/compare?a=${runs[0].id}&b=${runs[1].id}` }, "Compare them")]);
+  else if (runs.length) say(`${runs.length} traces are here.`);
 }
 
 // bindDrop accepts files that are dropped anywhere on the page.
