@@ -151,6 +151,8 @@ func startRank(ctx context.Context, c rankConfig) (*testRank, error) {
 			switch method {
 			case "echo":
 				return args, nil
+			case "much":
+				return strings.Repeat("x", maxCallReply), nil
 			case "hang":
 				<-ctx.Done()
 				return nil, ctx.Err()

@@ -435,6 +435,16 @@ func TestCallAnswersForEveryRank(t *testing.T) {
 		!strings.Contains(got[0].Ranks[0].Error, "on purpose") {
 		t.Errorf("panic: %+v, %v", got, err)
 	}
+	// What ranks answer is bounded, and text.
+	if got, err := r.Call(t.Context(), "omni", "much", nil, []int{0}); err != nil || got[0].Ranks[0].OK ||
+		!strings.Contains(got[0].Ranks[0].Error, "at most 256 KiB are taken") || got[0].Ranks[0].Result != nil {
+		t.Errorf("too much: %+v, %v", got, err)
+	}
+	hostile := map[string]any{"k\x1b[2J": []any{map[string]any{"x": "\u202efdp"}}}
+	if got, err := r.Call(t.Context(), "omni", "echo", hostile, []int{0}); err != nil ||
+		fmt.Sprint(got[0].Ranks[0].Result) != "map[k [2J:[map[x: fdp]]]" {
+		t.Errorf("hostile: %+v, %v", got, err)
+	}
 	// One rank hangs and is killed meanwhile: its part of the reply ends at once.
 	type answer struct {
 		replies []protocol.StageReply

@@ -12,8 +12,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 const (
@@ -23,6 +25,9 @@ const (
 	// noResponderWait is the pause before a rank that is present but not
 	// subscribed (it is reconnecting) is asked again.
 	noResponderWait = 50 * time.Millisecond
+	// maxCallReply bounds one rank's answer to a Call, in bytes: the largest of ours is a line a phase
+	// of each request's work, some ten kilobytes.
+	maxCallReply = 256 << 10
 	// DefaultCallTimeout bounds a Call whose context has no deadline.
 	DefaultCallTimeout = time.Minute
 )
@@ -58,14 +63,21 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 			if why := reply.Header.Get(micro.ErrorHeader); why != "" {
 				return fail(protocol.StateFailed, protocol.Heard(why))
 			}
+			if most := maxReply(method); len(reply.Data) > most {
+				return fail(protocol.StateFailed, fmt.Sprintf("its answer has %s; at most %s are taken",
+					units.Bytes(int64(len(reply.Data))), units.Bytes(int64(most))))
+			}
 			if err := json.Unmarshal(reply.Data, out); err != nil {
 				return fail(protocol.StateFailed, fmt.Sprintf("decode reply: %v", err))
 			}
-			if s, ok := out.(*protocol.RankStatus); ok {
+			switch s := out.(type) {
+			case *protocol.RankStatus:
 				if s.RankID != id {
 					return fail(protocol.StateFailed, protocol.Heard("it answers as "+s.RankID.Text()))
 				}
 				hear(s)
+			case *protocol.CallReply:
+				s.Error, s.Result = protocol.Heard(s.Error), heardValue(s.Result)
 			}
 			return nil
 		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrDisconnected):
@@ -83,6 +95,37 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 		}
 		return fail(protocol.StateFailed, context.Cause(ctx).Error())
 	}
+}
+
+// maxReply bounds a rank's answer, in bytes. Those of a call of every rank are held together and
+// handed to whoever asked.
+func maxReply(method protocol.Method) int {
+	if method == protocol.MethodCall {
+		return maxCallReply
+	}
+	return protocol.MaxPayload
+}
+
+// heardValue makes the texts in a value that a rank answered a call with fit to be shown.
+func heardValue(v any) any {
+	switch v := v.(type) {
+	case string:
+		return neutral.Plain(v)
+	case []any:
+		for i := range v {
+			v[i] = heardValue(v[i])
+		}
+	case map[string]any:
+		for name, value := range v {
+			value = heardValue(value)
+			if plain := neutral.Plain(name); plain != name {
+				delete(v, name)
+				name = plain
+			}
+			v[name] = value
+		}
+	}
+	return v
 }
 
 // hear makes the texts of a status that came from a rank fit to be shown and kept.

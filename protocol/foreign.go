@@ -1,5 +1,14 @@
 package protocol
 
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
 // foreignStart is what the starts of other servers' profilers say in words of their own, so
 // that scripts and load generators written for them start a session here. vLLM's body needs
 // none: its members are ours.
@@ -14,6 +23,34 @@ type foreignStart struct {
 	// DelaySteps is vLLM's word for delay_iterations in one of its branches.
 	DelaySteps *int `json:"delay_steps,omitempty"`
 }
+
+// IgnoredStart returns the members of a body of POST /start_profile that UnmarshalJSON takes no
+// notice of, sorted; nil if it is no JSON object.
+func IgnoredStart(body []byte) (names []string) {
+	var members map[string]jsontext.Value
+	if json.Unmarshal(body, &members) != nil {
+		return nil
+	}
+	for name := range members {
+		if !startMembers[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// startMembers are the members that a start takes.
+var startMembers = func() map[string]bool {
+	out := map[string]bool{}
+	for _, t := range []reflect.Type{reflect.TypeFor[startJSON](), reflect.TypeFor[foreignStart]()} {
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			out[name] = true
+		}
+	}
+	return out
+}()
 
 // apply says in r what f asks for. What r says in our own words goes before it.
 func (f *foreignStart) apply(r *StartRequest) error {

@@ -48,6 +48,9 @@ func (m *Machine) rankEvent(now time.Time, ev Event) []Action {
 		if r := m.rank(e.Rank); r != nil && r.Pending == DoSalvage {
 			r.Pending, r.Salvage, r.Deadline = "", false, time.Time{}
 			r.Status.Artifacts = e.Artifacts
+			if e.Note == "" && len(e.Artifacts) == 0 {
+				e.Note = nothingTaken
+			}
 			r.explain(e.Note)
 			return nil
 		}

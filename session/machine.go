@@ -335,6 +335,7 @@ func (m *Machine) tick(now time.Time) []Action {
 func (m *Machine) badEnd(r *RankRecord, s protocol.RankState, reason string) []Action {
 	if r.Pending == DoSalvage { // already ended; the salvage came to nothing
 		r.Pending, r.Salvage, r.Deadline = "", false, time.Time{}
+		r.explain(nothingTaken + ": " + reason)
 		return nil
 	}
 	if r.Status.State.Terminal() {
@@ -353,6 +354,10 @@ func (m *Machine) badEnd(r *RankRecord, s protocol.RankState, reason string) []A
 // nothingYet is said of a rank of whose end its reason does not tell that it came before the
 // recording.
 const nothingYet = "it had recorded nothing yet"
+
+// nothingTaken is said of a rank that ended badly after it may have recorded, and of which no file
+// was found.
+const nothingTaken = "nothing of what it recorded was there to take"
 
 // explain adds to why r stands as it does.
 func (r *RankRecord) explain(more string) {

@@ -163,6 +163,9 @@ func TestAllLostEndsTheSession(t *testing.T) {
 	m := toRecording(t, Config{}, 1)
 	want(t, m.Step(t0, Lost{Rank: id(0, 0), Reason: "gone"}), "salvage 0.0")
 	want(t, m.Step(t0, Salvaged{Rank: id(0, 0)}), "finish")
+	if r := m.Status().Rank(id(0, 0)); r.Reason != "gone; "+nothingTaken {
+		t.Errorf("nothing says what became of its recording: %q", r.Reason)
+	}
 	if st := m.Status(); st.State != StateFailed || !strings.Contains(st.Error, "gone") {
 		t.Fatalf("status %+v", st)
 	}

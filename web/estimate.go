@@ -11,7 +11,7 @@ import (
 
 // estimate says what a start with this body would take, and starts nothing.
 func (s *Server) estimate(w http.ResponseWriter, r *http.Request) error {
-	req, err := s.startRequest(w, r)
+	req, _, err := s.startRequest(w, r)
 	if err != nil {
 		return err
 	}

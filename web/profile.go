@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/hub"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/web/api"
@@ -22,7 +24,7 @@ type idleBody struct {
 }
 
 func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) error {
-	req, err := s.startRequest(w, r)
+	req, ignored, err := s.startRequest(w, r)
 	if err != nil {
 		return err
 	}
@@ -38,25 +40,53 @@ func (s *Server) startProfile(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.last.set(st)
 	s.watch.now()
-	s.log.Info("session started", "session", st.ID, "state", st.State, "prefix", st.Prefix)
-	s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(st)})
+	s.log.Info("session started", "session", st.ID, "state", st.State, "prefix", st.Prefix, "ignored",
+		ignored)
+	s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(st), Message: ignored})
 	return nil
 }
 
-// startRequest reads the body of a start; no body asks for the default.
-func (s *Server) startRequest(w http.ResponseWriter, r *http.Request) (req protocol.StartRequest, err error) {
+// startRequest reads the body of a start; no body asks for the default. ignored says which members of
+// it had no effect, "" if all had.
+func (s *Server) startRequest(w http.ResponseWriter, r *http.Request) (req protocol.StartRequest, ignored string,
+	err error) {
 	data, err := s.readBody(w, r, MaxProfileBody)
 	if err != nil || len(bytes.TrimSpace(data)) == 0 {
-		return req, err
+		return req, "", err
 	}
 	err = req.UnmarshalJSON(data)
 	if c, ok := errors.AsType[*protocol.ConfigError](err); ok {
-		return req, openai.Within("profiler_config", openai.Explain(c.Value, c.Err))
+		return req, "", openai.Within("profiler_config", openai.Explain(c.Value, c.Err))
 	}
 	if err != nil {
-		return req, openai.Explain(data, err)
+		return req, "", openai.Explain(data, err)
 	}
-	return req, req.Validate()
+	return req, ignoredText(protocol.IgnoredStart(data)), req.Validate()
+}
+
+// Bounds of what is said of members without effect: a load generator's request has a dozen.
+const (
+	maxIgnored     = 16 // names
+	maxIgnoredName = 64 // bytes of one
+)
+
+// ignoredText says which members of a start had no effect.
+func ignoredText(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	more := ""
+	if n := len(names) - maxIgnored; n > 0 {
+		names, more = names[:maxIgnored], fmt.Sprintf(" and %d more", n)
+	}
+	shown := make([]string, len(names))
+	for i, name := range names {
+		if len(name) > maxIgnoredName {
+			name = strings.ToValidUTF8(name[:maxIgnoredName], "") + "…"
+		}
+		shown[i] = neutral.Plain(name)
+	}
+	return "without effect, for a start has no such fields: " + strings.Join(shown, ", ") + more
 }
 
 // optionalBody decodes the body into v; no body leaves v alone.

@@ -85,6 +85,25 @@ func TestProfileOptions(t *testing.T) {
 	}
 }
 
+// A start takes whole requests of load generators, and says what of them it took no notice of.
+func TestProfileSaysWhatItIgnores(t *testing.T) {
+	_, url := start(t, newOmni())
+	for body, want := range map[string]string{
+		`{"profile_prefix":"x","num_steps":3,"with_stack":false}`: "",
+		`{"max_iteration":5,"model":"m"}`:                         "max_iteration, model",
+		`{"a\u001b[2J\u202e":1}`:                                  "fields: a [2J ",
+	} {
+		status, _, answer := call(t, "POST", url+"/start_profile", body)
+		said := parse[struct{ Message string }](t, answer).Message
+		if status != 200 || (said == "") != (want == "") || !strings.Contains(said, want) {
+			t.Errorf("%s: %d %q", body, status, said)
+		}
+		if status, _, answer := call(t, "POST", url+"/stop_profile", ""); status != 200 {
+			t.Fatalf("%d %s", status, answer)
+		}
+	}
+}
+
 func TestProfileBadInput(t *testing.T) {
 	eng := newOmni()
 	_, url := start(t, eng)

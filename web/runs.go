@@ -170,7 +170,7 @@ func (s *Server) runLabel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var p catalog.Patch
-	if err := openai.Decode(data, &p); err != nil {
+	if err := openai.DecodeStrict(data, &p); err != nil {
 		return err
 	}
 	it, err := s.cfg.Catalog.Label(id, p)

@@ -2,6 +2,8 @@ package web
 
 import (
 	"archive/tar"
+	"archive/zip"
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -86,6 +88,10 @@ func TestRunsEndpoints(t *testing.T) {
 			t.Errorf("%s: %d %s", q, status, body)
 		}
 	}
+	if status, _, body := call(t, "PATCH", run, `{"notes":"spelled wrong"}`); status != 400 ||
+		!strings.Contains(body, `unknown field \"notes\"`) {
+		t.Errorf("an unknown field: %d %s", status, body)
+	}
 	for _, b := range []string{`{"tags":[""]}`, `{"tags":"a"}`, `{`, `{"note":"\u0001"}`} {
 		if status, _, body := call(t, "PATCH", run, b); status != 400 && status != 422 {
 			t.Errorf("%s: %d %s", b, status, body)
@@ -134,6 +140,26 @@ func TestRunArchive(t *testing.T) {
 	}
 }
 
+// damagedArchives are archives of which no file can be read.
+func damagedArchives(t *testing.T) map[string]string {
+	t.Helper()
+	var z, b bytes.Buffer
+	zw, tw := zip.NewWriter(&z), tar.NewWriter(&b)
+	w, err := zw.Create("a.json")
+	if err == nil {
+		_, err = io.WriteString(w, foreignTrace)
+	}
+	err = errors.Join(err, zw.Close(),
+		tw.WriteHeader(&tar.Header{Name: "a.json", Size: int64(len(foreignTrace)), Mode: 0o600}))
+	_, err2 := io.WriteString(tw, foreignTrace)
+	if err = errors.Join(err, err2, tw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	header := b.Bytes()
+	copy(header[100:], "\xff\xff\xff\xff") // the mode, and with it the checksum
+	return map[string]string{"zip": z.String()[:z.Len()-10], "tar": string(header)}
+}
+
 // A trace of elsewhere that is brought opens in the timeline; what is none leaves nothing.
 func TestRunUpload(t *testing.T) {
 	url, _ := shelf(t)
@@ -165,6 +191,12 @@ func TestRunUpload(t *testing.T) {
 	} {
 		if status, _, body := call(t, "POST", url+api.RunsPath+tt.query, tt.body, tt.header...); status != tt.want {
 			t.Errorf("%s: %d %s, want %d", tt.query, status, body, tt.want)
+		}
+	}
+	for what, body := range damagedArchives(t) {
+		status, _, answer := call(t, "POST", url+api.RunsPath+"?name=a."+what, body)
+		if status != http.StatusBadRequest || !strings.Contains(answer, "is a damaged archive") {
+			t.Errorf("a damaged %s: %d %s", what, status, answer)
 		}
 	}
 	_, _, body = call(t, "GET", url+api.RunsPath+"?kind=upload", "")

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net"
@@ -15,12 +18,45 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/mcpserver"
+	"github.com/kinetoscope/kinetoscope/web"
 )
 
 type mcpCmd struct {
 	Root         string `default:"." help:"Traces under this directory may be asked about." type:"existingdir"`
 	AllowCapture bool   `help:"Let agents start and stop captures."`
-	HTTP         string `name:"http" help:"Serve over HTTP at this loopback address instead of standard input and output." placeholder:"HOST:PORT"`
+	HTTP         string `name:"http" help:"Serve over HTTP at this loopback address instead of standard input and output; clients show the token of KINETOSCOPE_MCP_TOKEN or one that is said." placeholder:"HOST:PORT"`
+}
+
+// mcpTokenEnv names the variable with the token that clients of --http show.
+const mcpTokenEnv = "KINETOSCOPE_MCP_TOKEN" //nolint:gosec // a name
+
+// mcpToken is the token that clients show, a new one without the variable. Every user of this host
+// reaches the loopback.
+func mcpToken() (token string, given bool, err error) {
+	token = os.Getenv(mcpTokenEnv)
+	if token == "" {
+		return rand.Text(), false, nil
+	}
+	if err := web.CheckKey(token); err != nil {
+		return "", true, cli.Usage("%s: %w", mcpTokenEnv, err)
+	}
+	return token, true, os.Unsetenv(mcpTokenEnv) // what verbs start has no use for it
+}
+
+// withToken lets only requests with the token reach h.
+func withToken(token string, h http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, shown, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(strings.TrimSpace(shown)))
+		if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "send the header Authorization: Bearer TOKEN, with the token of "+mcpTokenEnv+
+				" or of the line in which kinetoscope mcp says where it serves", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 func (c *mcpCmd) Run(e *cli.Env) error {
@@ -49,7 +85,11 @@ func (c *mcpCmd) serve(e *cli.Env, server *mcp.Server) error {
 		return cli.Usage("--http %q: write HOST:PORT", c.HTTP)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return cli.Usage("--http %s: agents are served on loopback only, for the protocol has no key here", c.HTTP)
+		return cli.Usage("--http %s: agents are served on loopback only, for the token would cross the network in the clear", c.HTTP)
+	}
+	token, given, err := mcpToken()
+	if err != nil {
+		return err
 	}
 	l, err := net.Listen("tcp", c.HTTP)
 	if err != nil {
@@ -58,8 +98,11 @@ func (c *mcpCmd) serve(e *cli.Env, server *mcp.Server) error {
 	protection := http.NewCrossOriginProtection()
 	h := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server },
 		&mcp.StreamableHTTPOptions{SessionTimeout: time.Hour})
-	srv := &http.Server{Handler: protection.Handler(h), ReadHeaderTimeout: 10 * time.Second}
-	fmt.Fprintf(e.Err, "agents are served at http://%s\n", l.Addr())
+	srv := &http.Server{Handler: withToken(token, protection.Handler(h)), ReadHeaderTimeout: 10 * time.Second}
+	if given { // it is not repeated where others may read
+		token = "the token of " + mcpTokenEnv
+	}
+	fmt.Fprintf(e.Err, "agents are served at http://%s\nthey send the header Authorization: Bearer %s\n", l.Addr(), token)
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,4 +41,75 @@ func TestMCP(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error("the program did not end well:", err)
 	}
+}
+
+// Over HTTP an agent shows the token; whoever else reaches the port is told to, and answered nothing.
+func TestMCPOverHTTPAsksForItsToken(t *testing.T) {
+	self, err := exec.LookPath("kinetoscope")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, given := range []string{"", "a-token-of-this-test"} {
+		cmd := exec.CommandContext(t.Context(), self, "mcp", "--root", t.TempDir(), "--http", "127.0.0.1:0")
+		cmd.Env = append(os.Environ(), mcpTokenEnv+"="+given)
+		says, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var url, token string
+		for lines := bufio.NewScanner(says); token == "" && lines.Scan(); {
+			if _, rest, ok := strings.Cut(lines.Text(), "served at "); ok {
+				url = rest
+			}
+			_, token, _ = strings.Cut(lines.Text(), "Bearer ")
+		}
+		if given != "" {
+			if strings.Contains(token, given) {
+				t.Error("the token that was given is repeated")
+			}
+			token = given
+		}
+		for _, wrong := range []string{"", "Bearer wrong", "Basic " + token, "Bearer"} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(`{}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", wrong)
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = answer.Body.Close()
+			if answer.StatusCode != http.StatusUnauthorized {
+				t.Errorf("with %q: %s", wrong, answer.Status)
+			}
+		}
+		c, err := mcp.NewClient(&mcp.Implementation{Name: "test"}, nil).Connect(t.Context(),
+			&mcp.StreamableClientTransport{Endpoint: url, HTTPClient: &http.Client{Transport: bearer(token)}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, err := c.ListTools(t.Context(), nil); err != nil || len(list.Tools) == 0 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()); err != nil {
+			t.Log("the server was interrupted:", err)
+		}
+	}
+}
+
+// bearer shows a token with each request.
+type bearer string
+
+// RoundTrip implements http.RoundTripper.
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+string(b))
+	return http.DefaultTransport.RoundTrip(r)
 }

@@ -116,7 +116,7 @@ func listenAs(dir string, log *slog.Logger, who whoSent) (*Daemon, error) {
 		return nil, fmt.Errorf("listen for Kineto's processes: %w", err)
 	}
 	if d.dir != "" {
-		if err := os.Chmod(name, 0o666); err != nil { // processes of other users send to it
+		if err := openToAll(d.dir); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
 	}
@@ -126,6 +126,24 @@ func listenAs(dir string, log *slog.Logger, who whoSent) (*Daemon, error) {
 	d.conn = conn
 	d.wg.Go(d.serve)
 	return d, nil
+}
+
+// openToAll lets processes of other users send to the daemon's socket in dir. It changes nothing but
+// a socket: where others may write to dir, a link could stand in its place by now.
+func openToAll(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	st, err := root.Lstat(daemonName)
+	if err == nil && st.Mode().Type() != fs.ModeSocket {
+		err = fmt.Errorf("%s/%s was replaced: it is %v", dir, daemonName, st.Mode())
+	}
+	if err != nil {
+		return err
+	}
+	return root.Chmod(daemonName, 0o666)
 }
 
 // removeStale removes a socket that no process reads from.

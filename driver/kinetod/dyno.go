@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 )
 
@@ -236,7 +237,10 @@ func dynoConfig(text string) (string, error) {
 		if key = strings.TrimSpace(key); !ok || !slices.Contains(dynoKeys, key) {
 			continue
 		}
-		if value = strings.TrimSpace(value); key == "ACTIVITIES_LOG_FILE" {
+		if value = strings.TrimSpace(value); strings.ContainsFunc(value, neutral.Command) {
+			return "", fmt.Errorf("the value of %s has control characters", key)
+		}
+		if key == "ACTIVITIES_LOG_FILE" {
 			if err := checkFile(value); err != nil {
 				return "", err
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -40,7 +41,9 @@ func checkFile(path string) error {
 	switch {
 	case !strings.HasPrefix(path, "/") || !strings.HasSuffix(path, ".json"):
 		return fmt.Errorf("trace file %q: want an absolute path that ends in .json", path)
-	case strings.ContainsAny(path, "#=\r\n") || strings.TrimSpace(path) != path:
+	case strings.ContainsFunc(path, neutral.Command):
+		return fmt.Errorf("trace file %q has characters that no line of a config may have", path)
+	case strings.ContainsAny(path, "#=") || strings.TrimSpace(path) != path:
 		return fmt.Errorf("trace file %q: Kineto takes no path with #, =, line ends or spaces around it", path)
 	case strings.Contains(dir, ".json") || slices.Contains(strings.Split(dir, "/"), ".."):
 		return fmt.Errorf(
@@ -53,6 +56,9 @@ func checkFile(path string) error {
 func (r *request) text() (string, error) {
 	if err := checkFile(r.file); err != nil {
 		return "", err
+	}
+	if strings.ContainsFunc(r.traceID, neutral.Command) {
+		return "", fmt.Errorf("session %q: a config is lines, and a session's name is none", r.traceID)
 	}
 	var b strings.Builder
 	line := func(key string, value any) { fmt.Fprintf(&b, "%s=%v\n", key, value) }

@@ -1,11 +1,10 @@
 package server
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
-	"os"
+	"maps"
 	"path/filepath"
 	"slices"
 
@@ -21,68 +20,46 @@ const (
 	appendedName = "events.jsonl"
 )
 
-// appendedFile copies the lines that a vLLM-Omni appended during the session to its concurrency trace, if
-// that lies in the directory of its files. The server goes on writing to that file, which also has what
-// was before, so that only the session's part is taken, and the file stays. ok is false if there is none.
+// appendedFile returns the lines that a vLLM-Omni appended during the session to its concurrency trace,
+// if that lies in the directory of its files. The server goes on writing to that file, which also has what
+// was before, so that only the session's part is handed over, and the file stays. ok is false if there is
+// none.
 func (c *capture) appendedFile() (f rank.File, ok bool, err error) {
 	if c.d.to.Engine != protocol.EngineVLLMOmni || c.d.to.Part != 0 {
 		return f, false, nil
 	}
-	names, err := filepath.Glob(filepath.Join(c.dir, "*.jsonl"))
-	if err != nil {
-		return f, false, err
-	}
-	slices.Sort(names)
-	for _, path := range names {
-		from := c.before[filepath.Base(path)].size
-		lines, err := readAppended(path, from)
+	for _, name := range slices.Sorted(maps.Keys(c.folder.list(false))) {
+		if filepath.Ext(name) != ".jsonl" {
+			continue
+		}
+		from := c.before[name].size
+		lines, err := c.readAppended(name, from)
 		if err != nil {
 			return f, false, fmt.Errorf("concurrency trace: %w", err)
 		}
 		if !vllmomni.Sniff(lines) {
 			continue
 		}
-		dir, err := os.MkdirTemp("", "kinetoscope-events-")
-		if err != nil {
-			return f, false, fmt.Errorf("concurrency trace: %w", err)
-		}
-		copied := filepath.Join(dir, appendedName)
-		c.mu.Lock()
-		c.appended = copied
-		c.mu.Unlock()
-		if err := os.WriteFile(copied, lines, 0o600); err != nil {
-			return f, false, fmt.Errorf("concurrency trace: %w", err)
-		}
-		return rank.File{Name: appendedName, Kind: protocol.KindEvents, Path: copied}, true, nil
+		size := int64(len(lines))
+		return rank.File{Name: appendedName, Kind: protocol.KindEvents, Path: filepath.Join(c.dir, name),
+			Content: func() (*io.SectionReader, io.Closer, error) {
+				f, _, err := c.folder.open(name)
+				if err != nil {
+					return nil, nil, err
+				}
+				return io.NewSectionReader(f, from, size), f, nil
+			}}, true, nil
 	}
 	return f, false, nil
 }
 
 // readAppended reads the whole lines of a plain file from a place on.
-func readAppended(path string, from int64) ([]byte, error) {
-	st, err := os.Lstat(path)
-	if err != nil || !st.Mode().IsRegular() || st.Size() <= from {
-		return nil, err
-	}
-	f, err := os.Open(path)
+func (c *capture) readAppended(name string, from int64) ([]byte, error) {
+	f, size, err := c.folder.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if _, err := f.Seek(from, io.SeekStart); err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(bufio.NewReader(io.LimitReader(f, maxAppended)))
+	b, err := io.ReadAll(io.NewSectionReader(f, from, min(max(size-from, 0), maxAppended)))
 	return b[:bytes.LastIndexByte(b, '\n')+1], err
-}
-
-// removeAppended removes the copy, which is ours and not the server's.
-func (c *capture) removeAppended() error {
-	c.mu.Lock()
-	path := c.appended
-	c.mu.Unlock()
-	if path == "" {
-		return nil
-	}
-	return os.RemoveAll(filepath.Dir(path))
 }

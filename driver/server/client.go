@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 )
 
 const (
@@ -69,14 +70,24 @@ func (a answer) ok() bool { return a.status/100 == 2 }
 // decode reads the answer's JSON.
 func (a answer) decode(out any) error { return json.Unmarshal(a.body, out) }
 
-// String returns the answer for people, on one line.
+// String returns the answer for people, on one line, without what a terminal would obey.
 func (a answer) String() string {
 	text := strings.Join(strings.Fields(string(a.body)), " ")
 	if len(text) > shownAnswer {
-		text = text[:shownAnswer] + "…"
+		text = strings.ToValidUTF8(text[:shownAnswer], "") + "…"
 	}
-	return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, text))
+	return strings.TrimSpace(fmt.Sprintf("%d %s", a.status, neutral.Plain(text)))
 }
+
+// unknownError reports something that listens and is no server that can be driven: a web page, say.
+type unknownError struct{ path, says string }
+
+func (e *unknownError) Error() string {
+	return fmt.Sprintf("not a known server: it answered GET %s with %s", e.path, e.says)
+}
+
+// unknown is an unknownError of an answer that a known server does not give.
+func unknown(path string, a answer) error { return &unknownError{path, a.String()} }
 
 // call sends body as JSON, none if it is nil.
 func (c *client) call(ctx context.Context, method, path string, body any) (answer, error) {
@@ -118,13 +129,24 @@ func (c *client) auth() (header, value string) {
 	return c.header, c.token
 }
 
-// get asks for a JSON document. If the answer is not JSON, or the server has no such document, out
-// stays as it is.
+// get asks for a JSON document or, if out is nil, whether the server answers. If the server has no
+// such document, out stays as it is. An answer of success that is a page, or no JSON where JSON is
+// asked for, comes from no server that is known: that is an error.
 func (c *client) get(ctx context.Context, path string, out any) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	a, err := c.call(ctx, http.MethodGet, path, nil)
-	if err == nil && a.ok() && out != nil {
+	if err != nil || !a.ok() {
+		return a, err
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<")) {
+		return a, unknown(path, a)
+	}
+	if out != nil {
+		var document map[string]any
+		if json.Unmarshal(a.body, &document) != nil {
+			return a, unknown(path, a)
+		}
 		_ = json.Unmarshal(a.body, out) // a probe uses what it can read
 	}
 	return a, err

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -252,10 +251,14 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 	c.round = round{facts: d.Facts(), to: d.to, job: j, tag: c.tag}
 	c.round.to.Dir = c.dir
 	c.start = d.e.start(c.round)
+	var err error
+	if c.folder, err = openFolder(c.dir, c.start.own); err != nil {
+		return nil, fmt.Errorf("%s: directory of its files: %w", d.to, err)
+	}
 	if c.own = c.start.own; c.own != "" {
 		c.dir = c.own
 	} else {
-		c.before = list(c.dir, d.e.layout().deep)
+		c.before = c.folder.list(d.e.layout().deep)
 	}
 	return c, nil
 }
@@ -279,6 +282,7 @@ type capture struct {
 	own    string          // the same if it was made for this session alone, else ""
 	at     time.Time       // when it began
 	until  time.Time       // when it was told to end
+	folder *folder         // that directory
 	before map[string]seen // files that were there before, in a directory that is not the session's own
 	over   chan struct{}   // closed when recording is to end
 	done   chan struct{}   // closed when the server has written, or will not
@@ -295,8 +299,6 @@ type capture struct {
 	stopped answer          // to /stop_profile
 	ends    map[string]end  // ends of files that were read
 	listed  map[string]seen // the session's files at the last look
-	// appended is the copy of what the server appended to a file of its own; "": there is none.
-	appended string
 }
 
 // Begin starts the server's profiler.
@@ -518,36 +520,23 @@ func (c *capture) Discard() error {
 // remove removes the files that the session's name is on. Files that may be others' stay.
 func (c *capture) remove() {
 	c.metered.end()
-	err := errors.Join(c.removeMetered(), c.removeAppended())
-	if c.d.to.Keep {
-		if err != nil {
-			c.d.log.Warn("files of a session stay", "target", c.d.to.String(), "err", err)
-		}
-		return
-	}
+	var err error
 	switch {
+	case c.d.to.Keep:
 	case c.own != "" && c.d.shared == nil:
-		err = errors.Join(err, os.RemoveAll(c.own))
+		err = c.folder.removeOwn(true)
 	default:
 		// A directory that a start has made belongs to the session: no other server of a pipeline
 		// writes there, and this one has one session at a time.
 		all := c.own != "" || c.round.facts.Prefix || c.d.e.layout().deep
 		for _, f := range c.find().files {
-			if !all && !strings.HasPrefix(f.name, c.tag+"_") {
-				continue
-			}
-			if e := os.Remove(filepath.Join(c.dir, f.name)); !errors.Is(e, fs.ErrNotExist) {
-				err = errors.Join(err, e)
-			}
-			if dir := filepath.Dir(f.name); dir != "." {
-				_ = os.Remove(filepath.Join(c.dir, dir)) // succeeds if it is empty now
+			if all || strings.HasPrefix(f.name, c.tag+"_") {
+				err = errors.Join(err, c.folder.remove(f.name))
 			}
 		}
-		if c.own != "" {
-			_ = os.Remove(c.own) // the last stage to be removed leaves it empty
-		}
+		err = errors.Join(err, c.folder.removeOwn(false))
 	}
-	if err != nil {
+	if err = errors.Join(err, c.folder.close()); err != nil {
 		c.d.log.Warn("files of a recording stay with the server", "target", c.d.to.String(), "err", err)
 	}
 }

@@ -204,6 +204,15 @@ func profiling(ctx context.Context, c *client, start string, none error) (o open
 	return o, known, err
 }
 
+// told is the error of a server that has told neither its version nor its routes: whatever it is,
+// nothing shows that it is one that can be driven.
+func told(version string, routes bool) error {
+	if version != "" || routes {
+		return nil
+	}
+	return &unknownError{path: "/version and /openapi.json", says: "nothing that such a server says"}
+}
+
 // version asks for the server's version; not every server has a route for it.
 func version(ctx context.Context, c *client) (string, error) {
 	var v struct{ Version string }
@@ -230,6 +239,9 @@ func (vllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		return f, err
 	}
 	api, known, err := profiling(ctx, c, f.Start, errNoProfiler)
+	if err == nil {
+		err = told(v, known)
+	}
 	if err != nil || !known {
 		return f, err
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -49,6 +50,10 @@ func Examine(ctx context.Context, to Target) []Check {
 		return e.checks
 	}
 	if facts, err := d.e.probe(ctx, d.c, to); err != nil {
+		if u, ok := errors.AsType[*unknownError](err); ok {
+			e.add("server", Failing, u.Error(), "name the host and port at which a "+string(to.Engine)+" serves")
+			return e.checks
+		}
 		says, mend, _ := strings.Cut(plain(err).Error(), ": ")
 		e.add("profiler", Failing, says, mend)
 	} else {
@@ -79,7 +84,11 @@ func (e *examination) add(name string, v Verdict, says, mend string) {
 // reach checks whether a server answers, and whether it accepts this client.
 func (e *examination) reach(ctx context.Context, c *client) bool {
 	a, err := c.get(ctx, "/health", nil)
+	u, page := errors.AsType[*unknownError](err)
 	switch {
+	case page:
+		e.add("answers", Failing, u.Error(), "name the host and port at which a "+string(e.to.Engine)+" serves")
+		return false
 	case err != nil:
 		e.add("answers", Failing, plain(err).Error(), "start the server, or name the host and port at which it serves")
 		return false

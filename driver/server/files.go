@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -33,44 +30,6 @@ const (
 type seen struct {
 	size int64
 	at   time.Time // last changed
-}
-
-// list returns the regular files of a directory by name, none if it does not exist yet. If deep is
-// set it includes the files of its subdirectories, as DIR/NAME.
-func list(dir string, deep bool) map[string]seen {
-	out := map[string]seen{}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return out
-	}
-	defer root.Close()
-	listIn(root, ".", deep, out)
-	return out
-}
-
-// listIn adds the files of a directory below root; it follows no links.
-func listIn(root *os.Root, dir string, deep bool, out map[string]seen) {
-	f, err := root.Open(dir)
-	if err != nil {
-		return
-	}
-	entries, _ := f.ReadDir(maxListed) // entries read before an error are used
-	_ = f.Close()
-	for _, e := range entries {
-		if len(out) >= maxListed {
-			return
-		}
-		name := filepath.Join(dir, e.Name())
-		if e.IsDir() {
-			if deep {
-				listIn(root, name, false, out)
-			}
-			continue
-		}
-		if st, err := e.Info(); err == nil && st.Mode().IsRegular() {
-			out[name] = seen{st.Size(), st.ModTime()}
-		}
-	}
 }
 
 // found is a file of a session.
@@ -140,7 +99,7 @@ var others = []struct {
 func (c *capture) find() finding {
 	out := finding{c: c, markers: map[string]string{}}
 	lay := c.d.e.layout()
-	all := list(c.dir, lay.deep)
+	all := c.folder.list(lay.deep)
 	for name, now := range all {
 		mine := c.own != ""
 		switch {
@@ -219,7 +178,7 @@ const maxMarker = 4 << 10
 // readMarker reads the marker of one trace, with which an SGLang that exports in the background
 // says how the export ended.
 func (c *capture) readMarker(name string) string {
-	f, err := os.Open(filepath.Join(c.dir, name))
+	f, _, err := c.folder.open(name)
 	if err != nil {
 		return ""
 	}
@@ -281,7 +240,7 @@ func (f finding) byHeader() {
 		if !x.main || x.size == 0 {
 			continue
 		}
-		head, err := readHead(filepath.Join(f.c.dir, x.name))
+		head, err := f.c.folder.readHead(x.name)
 		if err != nil || !bytes.Contains(head, []byte(`"distributedInfo"`)) {
 			continue
 		}
@@ -298,7 +257,7 @@ func (f finding) world() int {
 	n := f.c.round.facts.Ranks
 	for _, x := range f.files {
 		if x.main {
-			if head, err := readHead(filepath.Join(f.c.dir, x.name)); err == nil {
+			if head, err := f.c.folder.readHead(x.name); err == nil {
 				if m := isWorld.FindSubmatch(head); m != nil {
 					if k, err := strconv.Atoi(string(m[1])); err == nil && k <= maxRanks {
 						n = max(n, k)
@@ -368,7 +327,7 @@ func (in finding) whole(f found) error {
 
 // readEnd returns what the end of a trace lacks.
 func (c *capture) readEnd(name string) error {
-	tail, _, err := readTail(filepath.Join(c.dir, name))
+	tail, _, err := c.folder.readTail(name)
 	if err != nil {
 		return fmt.Errorf("it is cut: %w", err)
 	}
@@ -384,21 +343,8 @@ func (c *capture) queued() bool {
 	return bytes.Contains(c.answered().body, []byte("queued asynchronously"))
 }
 
-// open opens a trace, uncompressed.
-func open(path string) (io.Reader, io.Closer, error) {
-	f, err := os.Open(path)
-	if err != nil || !strings.HasSuffix(path, ".gz") {
-		return f, f, err
-	}
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	return z, f, nil
-}
-
-func readHead(path string) ([]byte, error) {
-	r, c, err := open(path)
+func (p *folder) readHead(name string) ([]byte, error) {
+	r, c, err := p.unpacked(name)
 	if err != nil {
 		return nil, err
 	}
@@ -415,8 +361,8 @@ func readHead(path string) ([]byte, error) {
 
 // readTail reads a trace to its end, because a truncated gzip shows only there. It returns the last
 // bytes and the number of events.
-func readTail(path string) ([]byte, uint64, error) {
-	r, c, err := open(path)
+func (p *folder) readTail(name string) ([]byte, uint64, error) {
+	r, c, err := p.unpacked(name)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -159,14 +159,15 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 	if !any && len(out.Files) == 0 && len(bad) == 0 {
 		return driver.Files{}, errors.New(why)
 	}
-	for _, own := range []func() (rank.File, bool, error){c.appendedFile, c.meteredFile} {
-		more, ok, err := own()
-		if err != nil {
-			c.d.log.Warn("what a server tells of itself is lost", "target", c.d.to.String(), "err", err)
-		}
-		if ok {
-			out.Files = append([]rank.File{more}, out.Files...)
-		}
+	lines, ok, err := c.appendedFile()
+	if err != nil {
+		c.d.log.Warn("what a server tells of itself is lost", "target", c.d.to.String(), "err", err)
+	}
+	if ok {
+		out.Files = append([]rank.File{lines}, out.Files...)
+	}
+	if more, ok := c.meteredFile(); ok {
+		out.Files = append([]rank.File{more}, out.Files...)
 	}
 	return out, nil
 }
@@ -230,9 +231,9 @@ func (c *capture) hand(list []found) (out []rank.File, events uint64) {
 		}
 		taken[x.as]++
 		path := filepath.Join(c.dir, x.name)
-		out = append(out, rank.File{Name: name, Kind: x.kind, Path: path})
+		out = append(out, rank.File{Name: name, Kind: x.kind, Path: path, Content: c.folder.content(x.name)})
 		if x.main && x.kind == protocol.KindTrace {
-			_, n, _ := readTail(path) // it was valid a moment ago
+			_, n, _ := c.folder.readTail(x.name) // it was valid a moment ago
 			events += n
 		}
 	}

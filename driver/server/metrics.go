@@ -1,11 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
+	"io"
 	"sync"
 	"time"
 
@@ -35,9 +33,8 @@ type metered struct {
 	done  chan struct{}
 	rows  []meteredRow
 	every time.Duration
-	none  error  // why the server was not asked on
-	lost  int    // questions that were not answered
-	path  string // of the file, once it is written
+	none  error // why the server was not asked on
+	lost  int   // questions that were not answered
 }
 
 type meteredRow struct {
@@ -116,12 +113,13 @@ func (m *metered) add(r meteredRow) {
 	m.rows = append(m.rows, r)
 }
 
-// meteredFile writes the samples as counters of a trace, which is read with the rank's own. ok is
-// false if there are none.
-func (c *capture) meteredFile() (f rank.File, ok bool, err error) {
+// meteredFile returns the samples as counters of a trace, which is read with the rank's own. It is
+// written when it is handed over, from memory: no file of it is left whatever ends the session. ok
+// is false if there are none.
+func (c *capture) meteredFile() (f rank.File, ok bool) {
 	m := c.metered
 	if m == nil {
-		return f, false, nil
+		return f, false
 	}
 	<-m.done
 	t := trace.New()
@@ -140,32 +138,13 @@ func (c *capture) meteredFile() (f rank.File, ok bool, err error) {
 		if m.none != nil {
 			c.d.log.Info("a server tells no metrics", "target", c.d.to.String(), "err", plain(m.none))
 		}
-		return f, false, nil
+		return f, false
 	}
-	dir, err := os.MkdirTemp("", "kinetoscope-metrics-")
-	if err != nil {
-		return f, false, fmt.Errorf("metrics: %w", err)
-	}
-	m.path = filepath.Join(dir, metricsName)
-	out, err := os.Create(m.path)
-	if err != nil {
-		return f, false, fmt.Errorf("metrics: %w", err)
-	}
-	_, err = chrome.Write(out, t, chrome.Options{TraceName: "metrics of " + c.d.to.String()})
-	if err = errors.Join(err, out.Close()); err != nil {
-		return f, false, fmt.Errorf("metrics: %w", err)
-	}
-	return rank.File{Name: metricsName, Kind: protocol.KindMetrics, Path: m.path}, true, nil
-}
-
-// removeMetered removes the file of the samples, which is ours and not the server's.
-func (c *capture) removeMetered() error {
-	if c.metered == nil {
-		return nil
-	}
-	<-c.metered.done
-	if c.metered.path == "" {
-		return nil
-	}
-	return os.RemoveAll(filepath.Dir(c.metered.path))
+	return rank.File{Name: metricsName, Kind: protocol.KindMetrics, Path: metricsName,
+		Content: func() (*io.SectionReader, io.Closer, error) {
+			var b bytes.Buffer
+			_, err := chrome.Write(&b, t, chrome.Options{TraceName: "metrics of " + c.d.to.String()})
+			text := bytes.NewReader(b.Bytes())
+			return io.NewSectionReader(text, 0, text.Size()), io.NopCloser(text), err
+		}}, true
 }

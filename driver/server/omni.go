@@ -37,6 +37,9 @@ func (vllmOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		return f, err
 	}
 	api, known, err := profiling(ctx, c, f.Start, errNoStageProfiler)
+	if err == nil {
+		err = told(v, known)
+	}
 	if err != nil || !known {
 		return f, err
 	}

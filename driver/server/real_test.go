@@ -56,7 +56,13 @@ func TestFilesOfRealEngines(t *testing.T) {
 		if tt.engine == protocol.EngineSGLang {
 			facts.TP, facts.PP = 1, 1
 		}
-		c := &capture{d: d, dir: dir, tag: session, job: driver.Job{Session: session}, round: round{facts: facts}}
+		at, err := openFolder(dir, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer at.close()
+		c := &capture{d: d, dir: dir, folder: at, tag: session, job: driver.Job{Session: session},
+			round: round{facts: facts}}
 		if tt.engine == protocol.EngineSGLang {
 			c.own = dir
 		}

@@ -45,6 +45,9 @@ func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	if !a.ok() {
 		return Facts{}, fmt.Errorf("GET /get_server_info: %v", a)
 	}
+	if info.Version == "" && info.TPSize == 0 {
+		return Facts{}, unknown("/get_server_info", a) // every SGLang says both
+	}
 	f := Facts{Version: info.Version, Steps: true}.paths()
 	f.TP, f.PP = info.TPSize, info.PPSize
 	if info.TPSize > 0 {
@@ -189,6 +192,9 @@ func (trtllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 			return f, errors.New("it has no /start_profile: this release of trtllm-serve cannot be profiled over HTTP")
 		}
 		f.Fields = api.accepts(f.Start, "ProfileReq", "ProfileReqInput")
+	}
+	if err == nil {
+		err = told(f.Version, known)
 	}
 	return f, err
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -79,6 +80,47 @@ type File struct {
 	Name string // in the run without the rank: "recording.ksrec" becomes recording_rank0.ksrec
 	Kind protocol.ArtifactKind
 	Path string // where it is now
+	// Content opens it, as often as it is asked to; nil opens the file at Path, which must then be
+	// in a directory where nobody else can replace it.
+	Content func() (*io.SectionReader, io.Closer, error)
+}
+
+// Open opens the file. Its size is that of now: what is added later is not read.
+func (f *File) Open() (*io.SectionReader, io.Closer, error) {
+	if f.Content != nil {
+		return f.Content()
+	}
+	src, err := os.Open(f.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := src.Stat()
+	if err != nil {
+		return Section(src, 0, err)
+	}
+	return Section(src, st.Size(), nil)
+}
+
+// Section returns the first size bytes of an open file in the form of File.Content. If err is not nil
+// it closes the file, which may be nil then, and returns err.
+func Section(f *os.File, size int64, err error) (*io.SectionReader, io.Closer, error) {
+	if err == nil {
+		return io.NewSectionReader(f, 0, size), f, nil
+	}
+	if f != nil {
+		err = errors.Join(err, f.Close())
+	}
+	return nil, nil, err
+}
+
+// size is the file's size in bytes, -1 if it cannot be opened.
+func (f *File) size() int64 {
+	src, c, err := f.Open()
+	if err != nil {
+		return -1
+	}
+	_ = c.Close() // nothing was written
+	return src.Size()
 }
 
 // Handover is what a rank hands over of a session.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,8 +35,8 @@ func newUploading(m *Member, s protocol.RankStatus, over Handover, part int64) *
 	w := protocol.Writing{}
 	count := func(files []File) {
 		for _, f := range files {
-			if st, err := os.Stat(f.Path); err == nil {
-				w.Files, w.Done, w.Bytes = w.Files+1, w.Done+1, w.Bytes+st.Size()
+			if n := f.size(); n >= 0 {
+				w.Files, w.Done, w.Bytes = w.Files+1, w.Done+1, w.Bytes+n
 			}
 		}
 	}
@@ -75,7 +74,7 @@ func (u *uploading) all(ctx context.Context, obs jetstream.ObjectStore, session 
 	var out []protocol.Artifact
 	for _, f := range files {
 		object := session + "/" + id.Key() + "/" + f.Name
-		if st, err := os.Stat(f.Path); err == nil && u.part > 0 && st.Size() > u.part {
+		if u.part > 0 && f.size() > u.part {
 			a, err := u.inParts(ctx, obs, object, f)
 			if err != nil {
 				return nil, fmt.Errorf("upload %s: %w", f.Path, err)
@@ -100,11 +99,11 @@ func (u *uploading) all(ctx context.Context, obs jetstream.ObjectStore, session 
 
 func (u *uploading) one(ctx context.Context, obs jetstream.ObjectStore, name string, f File) (a protocol.Artifact,
 	err error) {
-	src, err := os.Open(f.Path)
+	src, c, err := f.Open()
 	if err != nil {
 		return a, err
 	}
-	defer func() { err = errors.Join(err, src.Close()) }()
+	defer func() { err = errors.Join(err, c.Close()) }()
 	h := sha256.New()
 	info, err := obs.Put(ctx, jetstream.ObjectMeta{
 		Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: uploadChunk},
@@ -123,17 +122,13 @@ func (u *uploading) one(ctx context.Context, obs jetstream.ObjectStore, name str
 // cut, is not sent again.
 func (u *uploading) inParts(ctx context.Context, obs jetstream.ObjectStore, name string, f File) (a protocol.Artifact,
 	err error) {
-	src, err := os.Open(f.Path)
+	src, c, err := f.Open()
 	if err != nil {
 		return a, err
 	}
-	defer func() { err = errors.Join(err, src.Close()) }()
-	st, err := src.Stat()
-	if err != nil {
-		return a, err
-	}
+	defer func() { err = errors.Join(err, c.Close()) }()
 	whole := sha256.New()
-	a = protocol.Artifact{Name: f.Name, Kind: f.Kind, Size: st.Size(), Object: name}
+	a = protocol.Artifact{Name: f.Name, Kind: f.Kind, Size: src.Size(), Object: name}
 	for at := int64(0); at < a.Size; at += u.part {
 		data := io.NewSectionReader(src, at, min(u.part, a.Size-at))
 		h := sha256.New()

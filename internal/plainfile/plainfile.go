@@ -8,8 +8,12 @@ import (
 	"os"
 )
 
+// AnyUser is in place of a user whose files are taken whoever they belong to.
+const AnyUser = -1
+
 // Open opens the file name in root for reading. It does not block, and does not leave root. The
-// file must be a regular one that belongs to user uid and has no other name.
+// file must be a regular one that belongs to user uid, or to anybody if that is AnyUser, and has no
+// other name.
 func Open(root *os.Root, name string, uid int) (f *os.File, size int64, err error) {
 	if f, err = root.OpenFile(name, os.O_RDONLY|openFlags, 0); err != nil {
 		return nil, 0, err
@@ -26,8 +30,11 @@ func Open(root *os.Root, name string, uid int) (f *os.File, size int64, err erro
 
 func check(st os.FileInfo, uid int) error {
 	owner, links, ok := Owner(st)
-	if !st.Mode().IsRegular() || ok && (owner != uid || links != 1) {
-		return fmt.Errorf("%s is no plain file of user %d with one name: it is not taken", st.Name(), uid)
+	switch {
+	case !st.Mode().IsRegular() || ok && links != 1:
+		return fmt.Errorf("%s is no plain file with one name: it is not taken", st.Name())
+	case ok && uid != AnyUser && owner != uid:
+		return fmt.Errorf("%s is no file of user %d: it is not taken", st.Name(), uid)
 	}
 	return nil
 }

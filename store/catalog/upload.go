@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/trace/open"
+	"github.com/kinetoscope/kinetoscope/trace/unpack"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -151,7 +153,14 @@ func (c *Catalog) fill(ctx context.Context, r *store.Run, id string, at time.Tim
 	if err != nil {
 		return err
 	}
-	format, err := formatOf(filepath.Join(r.Dir(), filepath.FromSlash(art.Name)))
+	path := filepath.Join(r.Dir(), filepath.FromSlash(art.Name))
+	format, err := formatOf(path)
+	if err == nil && format == archiveFormat {
+		if why := emptyArchive(ctx, path); why != nil {
+			return &UploadRefused{http.StatusBadRequest, fmt.Sprintf("%q is a damaged archive: %v", name, why),
+				"send it again, or the traces in it one by one"}
+		}
+	}
 	if err != nil {
 		return &UploadRefused{http.StatusUnsupportedMediaType,
 			fmt.Sprintf("%q holds no trace that is known here: %s", name, err),
@@ -165,6 +174,30 @@ func (c *Catalog) fill(ctx context.Context, r *store.Run, id string, at time.Tim
 	})
 }
 
+// archiveFormat is the format of an archive of traces.
+const archiveFormat = "archive"
+
+// emptyArchive says why not even the first file of an archive can be read, nil if it can. What lies
+// behind damage is left out when the run is read, and said there.
+func emptyArchive(ctx context.Context, path string) error {
+	f, err := os.Open(path) // in the run's directory, which is this user's alone
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	one := errors.New("there is one")
+	damaged, err := unpack.Members(ctx, f, func(unpack.Member) error { return one })
+	switch {
+	case errors.Is(err, one):
+		return nil
+	case err != nil:
+		return err
+	case damaged != nil:
+		return damaged
+	}
+	return errors.New("there is no file in it")
+}
+
 // formatOf returns a file's format from the registry; its error names no path. It looks at the
 // directory, which holds only this file, because package open takes any file that is given by name
 // for a trace.
@@ -172,7 +205,7 @@ func formatOf(path string) (string, error) {
 	found, left, err := open.Survey([]string{filepath.Dir(path)})
 	switch {
 	case len(found) == 1 && found[0].Archive:
-		return "archive", nil
+		return archiveFormat, nil
 	case len(found) == 1 && found[0].Format != "":
 		return found[0].Format, nil
 	case len(left) > 0:

@@ -93,6 +93,15 @@ func Decode(data []byte, v any) error {
 	return nil
 }
 
+// DecodeStrict is Decode of a body of our own API: a field that v does not have is an error too,
+// for a misspelled one would be taken for a change that was made.
+func DecodeStrict(data []byte, v any) error {
+	if err := json.Unmarshal(data, v, json.RejectUnknownMembers(true)); err != nil {
+		return Explain(data, err)
+	}
+	return nil
+}
+
 // Within says that err, which Explain made, lies in the member param of a body.
 func Within(param string, err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {

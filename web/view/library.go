@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,7 +125,7 @@ func (a *API) read(id string, r *run) {
 	if errors.Is(r.err, fs.ErrNotExist) {
 		r.err = refuse(404, "no run %q: %v", id, r.err)
 	} else if r.err != nil {
-		r.err = fmt.Errorf("read run %s: %w", id, r.err)
+		r.err = unreadable(id, r.err)
 	}
 	r.took = time.Since(r.began)
 	a.mu.Lock() // held to the end: who waited for done sees only what is kept
@@ -135,6 +136,15 @@ func (a *API) read(id string, r *run) {
 		return
 	}
 	a.shrink(r)
+}
+
+// unreadable is the error of a run that cannot be read: with status 400 where its files hold no trace
+// that can be, for to ask again is of no use then.
+func unreadable(id string, err error) error {
+	if open.Damaged(err) {
+		return refuse(http.StatusBadRequest, "read run %s: %v", id, err)
+	}
+	return fmt.Errorf("read run %s: %w", id, err)
 }
 
 // shrink drops the timelines asked for longest ago until the rest is within the limit.

@@ -94,6 +94,9 @@ func TestARunIsReadOnce(t *testing.T) {
 	if code, body := ask(t, a, "/v1/runs/two/tracks"); code != 500 || !strings.Contains(body, "the disk hums") {
 		t.Errorf("a run that cannot be read: %d %s", code, body)
 	}
+	if err := unreadable("two", &open.EmptyError{Dir: "a.zip", Archive: true}); err.(*Error).Status != 400 {
+		t.Errorf("an archive without a trace: %v", err)
+	}
 	if code, _ := ask(t, a, "/v1/runs/two/tracks"); code != 200 {
 		t.Errorf("the run after the disk has recovered: %d", code)
 	}

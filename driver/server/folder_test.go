@@ -1,0 +1,140 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kinetoscope/kinetoscope/driver/server/servertest"
+	"github.com/kinetoscope/kinetoscope/protocol"
+)
+
+// whole is a trace with a valid end.
+const whole = `{"traceEvents": [{"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 1, "dur": 1}]}`
+
+// A server that puts a link, a second name of a file or a pipe where its trace belongs has nothing
+// of ours read, and no removal follows what it has renamed.
+func TestOnlyPlainFilesOfAServerAreTaken(t *testing.T) {
+	for name, plant := range map[string]func(secret, at string) error{
+		"link": os.Symlink, "second name": os.Link,
+	} {
+		dir, out := t.TempDir(), t.TempDir()
+		secret := filepath.Join(out, "secret")
+		if err := os.WriteFile(secret, []byte(whole), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := openFolder(dir, filepath.Join(dir, "own"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.close()
+		own := filepath.Join(dir, "own")
+		if err := os.Mkdir(own, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		at := filepath.Join(own, "a.trace.json")
+		if err := os.WriteFile(at, []byte(whole), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.readTail("a.trace.json"); err != nil {
+			t.Fatalf("%s: the trace itself: %v", name, err)
+		}
+		open := p.content("a.trace.json") // as it is handed over
+		if err := os.Remove(at); err != nil {
+			t.Fatal(err)
+		}
+		if err := plant(secret, at); err != nil {
+			t.Fatal(err)
+		}
+		if r, c, err := open(); err == nil {
+			text, _ := io.ReadAll(r)
+			_ = c.Close()
+			t.Errorf("%s: it is read: %s", name, text)
+		}
+		// The directory itself becomes a link to another one, with a file of the same name.
+		if err := os.Rename(own, own+"-away"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(out, "a.trace.json"), []byte(whole), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(out, own); err != nil {
+			t.Fatal(err)
+		}
+		if _, c, err := open(); err == nil {
+			_ = c.Close()
+			t.Errorf("%s: a directory that is linked is read", name)
+		}
+		if got := p.list(true); len(got) > 0 {
+			t.Errorf("%s: a directory that is linked is listed: %v", name, got)
+		}
+		if err := p.remove("a.trace.json"); err != nil {
+			t.Error(err)
+		}
+		if err := p.removeOwn(true); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(filepath.Join(out, "a.trace.json")); err != nil {
+			t.Errorf("%s: a file elsewhere is removed: %v", name, err)
+		}
+	}
+}
+
+// What answers every path with a page, with JSON of its own or with 404 is no engine.
+func TestWhatIsNoServerIsRefused(t *testing.T) {
+	for says, h := range map[string]http.HandlerFunc{
+		"<html>": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "<html>\x1b[31m<title>router</title>\u202e</html>")
+		},
+		"{}":    func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") },
+		"hello": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") },
+		"404":   http.NotFound,
+	} {
+		web := httptest.NewServer(h)
+		defer web.Close()
+		for name := range engines {
+			sayLittle := []protocol.Engine{protocol.EngineDynamo, protocol.EngineSGLangOmni,
+				protocol.EngineSGLangDiffusion}
+			if says != "<html>" && slices.Contains(sayLittle, name) || name == "toy-serve" {
+				continue // what these say of themselves is no more than that they answer
+			}
+			to := Target{Engine: name, URL: web.URL, Dir: t.TempDir(), Stages: []string{"a"}}
+			d, err := Open(t.Context(), to, id, discard())
+			if err == nil {
+				_ = d.Close()
+				t.Errorf("%s: a server that says %s is taken", name, says)
+				continue
+			}
+			if says == "<html>" && (!strings.Contains(err.Error(), "not a known server") ||
+				!strings.Contains(err.Error(), "<title>router") || strings.ContainsAny(err.Error(), "\x1b\u202e")) {
+				t.Errorf("%s: %v", name, err)
+			}
+			checks := Examine(t.Context(), to)
+			if !slices.ContainsFunc(checks, func(c Check) bool { return c.Verdict == Failing }) {
+				t.Errorf("%s, %s: nothing fails of %+v", name, says, checks)
+			}
+		}
+	}
+}
+
+// Real ones are taken still.
+func TestServersAreKnown(t *testing.T) {
+	for name, serve := range testServers {
+		dir := t.TempDir()
+		srv := serve(dir, servertest.Quirks{})
+		web := httptest.NewServer(srv)
+		d, err := Open(t.Context(), Target{Engine: name, URL: web.URL, Dir: dir, Stages: omniStages}, id, discard())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		web.Close()
+		srv.Wait()
+	}
+}
