@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // Collective is one collective operation, or one send or receive, of one rank.
@@ -269,7 +270,12 @@ func Rows(list []Collective) []Row {
 		}
 		ns[r] = append(ns[r], c.Ns)
 	}
+	if out == nil {
+		return nil
+	}
+	byTime := make([]int32, len(out)) // rows are wide: their places are sorted
 	for r := range out {
+		byTime[r] = int32(r)
 		row := &out[r]
 		slices.Sort(ns[r])
 		row.MinNs, row.P50Ns = ns[r][0], ns[r][len(ns[r])/2]
@@ -277,16 +283,12 @@ func Rows(list []Collective) []Row {
 		row.AlgGBs = rate(row.Bytes, row.P50Ns)
 		row.BusGBs, row.BestBusGBs = row.AlgGBs*bus, rate(row.Bytes, row.MinNs)*bus
 	}
-	slices.SortStableFunc(out, func(a, b Row) int {
-		switch {
-		case a.SumNs > b.SumNs:
-			return -1
-		case a.SumNs < b.SumNs:
-			return 1
-		}
-		return 0
-	})
-	return out
+	order.ByKey(byTime, func(r int32) int64 { return -out[r].SumNs })
+	sorted := make([]Row, len(out))
+	for k, r := range byTime {
+		sorted[k] = out[r]
+	}
+	return sorted
 }
 
 // MedianAlgGBs is the algorithm bandwidth in GB/s of the median call, among calls with known size

@@ -111,14 +111,8 @@ var nativeKinds = map[string]Kind{
 
 // The labels of the engines.
 var (
-	// vLLM writes the numbers of sequences in prefill and in decode, with words that changed over
-	// the years, and in brackets their tokens and sums over them, tokens first: "888_788544",
-	// "sq32sk55086…". A number at the beginning counts all tokens.
-	vllmPart = regexp.MustCompile(`(?:^|[_\[( ,])(context|ctx|new|prefill|generation|gen|cached|decode|running)` +
-		`(?:_(?:reqs|requests|seqs))?[_=](\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
 	// "execute_2_prefills_3_decodes"
 	vllmBehind  = regexp.MustCompile(`_(\d+)_(prefill|decode)s`)
-	vllmTokens  = regexp.MustCompile(`^execute_(\d+)_`)
 	vllmCapture = regexp.MustCompile(`^capture_\d+_`)
 	// vLLM on TPUs writes "execute_model: 8 reqs, 512 toks", without what is prefill and what decode.
 	vllmWhole = regexp.MustCompile(`(?:^|[_ :])(?:num_)?(reqs|toks|tokens)[_=: ]+(\d+)|(\d+)[ _](reqs|toks|tokens)\b`)
@@ -263,11 +257,11 @@ func (l *Label) typed(prefills, decodes int) {
 
 func vllm(name string) (Label, bool) {
 	rest := strings.TrimPrefix(name, "execute")
-	parts := vllmPart.FindAllStringSubmatch(rest, -1)
+	parts := vllmParts(rest)
 	counted := len(parts) > 0 // a number at the beginning is of tokens
 	if !counted {
 		for _, m := range vllmBehind.FindAllStringSubmatch(rest, -1) {
-			parts = append(parts, []string{m[0], m[2], m[1], ""})
+			parts = append(parts, vllmPart{m[2], m[1], ""})
 		}
 	}
 	if len(parts) == 0 {
@@ -275,21 +269,22 @@ func vllm(name string) (Label, bool) {
 	}
 	l := Label{Method: VLLM}
 	prefills, decodes, decodeTokens, tokensKnown := 0, 0, 0, false
-	for _, m := range parts {
-		switch m[1] {
+	for _, p := range parts {
+		switch p.word {
 		case "context", "ctx", "new", "prefill":
-			prefills += number(m[2])
-			l.Tokens += number(m[3])
-			tokensKnown = tokensKnown || m[3] != ""
+			prefills += number(p.seqs)
+			l.Tokens += number(p.tokens)
+			tokensKnown = tokensKnown || p.tokens != ""
 		default:
-			decodes += number(m[2])
-			decodeTokens += number(m[3])
+			decodes += number(p.seqs)
+			decodeTokens += number(p.tokens)
 		}
 	}
 	l.typed(prefills, decodes)
-	switch m := vllmTokens.FindStringSubmatch(name); {
-	case m != nil && counted:
-		l.Tokens = number(m[1])
+	total := digits(strings.TrimPrefix(rest, "_"))
+	switch {
+	case counted && total != "" && strings.HasPrefix(rest, "_"+total+"_"):
+		l.Tokens = number(total)
 	case decodeTokens > 0:
 		l.Tokens += decodeTokens
 	case tokensKnown || prefills == 0:

@@ -1,7 +1,12 @@
 package label
 
 import (
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -166,5 +171,30 @@ func FuzzParse(f *testing.F) {
 func TestEveryKindHasAName(t *testing.T) {
 	if NumKinds.String() != "kind of step(10)" || (NumKinds-1).String() != "training" {
 		t.Errorf("%v, %v", NumKinds, NumKinds-1)
+	}
+}
+
+var vllmPattern = regexp.MustCompile(`(?:^|[_\[( ,])(context|ctx|new|prefill|generation|gen|cached|decode|running)` +
+	`(?:_(?:reqs|requests|seqs))?[_=](\d+)(?:\((?:sq)?(\d*)[^)]*\))?`)
+
+// TestVLLMParts: the labels' parts are those of a pattern, in any text.
+func TestVLLMParts(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		pieces := append([]string{"_", "=", "(", ")", "sq", "1", "20", "[", ",", " ", "x", "s", "_reqs", "_seqs"},
+			vllmWords...)
+		text := strings.Join(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 20).Draw(rt, "text"), "")
+		var want []vllmPart
+		for _, m := range vllmPattern.FindAllStringSubmatch(text, -1) {
+			want = append(want, vllmPart{m[1], m[2], m[3]})
+		}
+		if got := vllmParts(text); !slices.Equal(got, want) {
+			rt.Fatalf("%q: %q, want %q", text, got, want)
+		}
+	})
+}
+
+func BenchmarkEngine(b *testing.B) {
+	for b.Loop() {
+		Engine("execute_context_2(512)_generation_17(17)")
 	}
 }

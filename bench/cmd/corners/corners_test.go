@@ -24,9 +24,10 @@ import (
 const (
 	cornerEvents = 4000 // of the small trace
 	cornerTimes  = 5    // as many in the large one
-	cornerRatio  = 6    // of an ordinary trace's processor time
-	cornerGrowth = 12   // of the small trace's; 5 is linear, 25 quadratic
+	cornerRatio  = 3    // of an ordinary trace's processor time
+	cornerGrowth = 9    // of the small trace's; 5 is linear, 25 quadratic
 	cornerTries  = 4
+	cornerRounds = 3 // of measuring both anew before a shape fails
 )
 
 // cornerShapes are those in which something occurs as often as there are events, or once.
@@ -77,7 +78,11 @@ func TestCornersOfWriters(t *testing.T) {
 			if large < cornerRatio*base {
 				continue
 			}
-			small := took(write(sh, cornerEvents, "small.json"), cornerTries)
+			part := write(sh, cornerEvents, "small.json")
+			small := took(part, cornerTries)
+			for round := 1; large > cornerGrowth*small && round < cornerRounds; round++ {
+				large, small = min(large, took(path, cornerTries)), took(part, cornerTries)
+			}
 			if large > cornerGrowth*small {
 				t.Errorf("%s, %s: %.1f times as long as an ordinary trace, %.0f times as long as for a fifth of it",
 					run.name, sh.name, large/base, large/small)
