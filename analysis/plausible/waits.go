@@ -77,12 +77,11 @@ func (c *checker) waits(ids []int64) map[int64][]bound {
 	}
 	order.ByKey(calls, func(i int32) int64 { return v.Start[i] })
 	order.ByKey(work, func(i int32) int64 { return v.End(v.Launch(i)) })
-	so := sofar{lane: map[streamID]int32{}, device: map[int64]int32{}, copied: map[trace.TrackID]int32{}}
+	so := c.newSofar()
 	next := 0
 	for _, call := range calls {
 		for ; next < len(work) && v.End(v.Launch(work[next])) <= v.Start[call]; next++ {
-			i := work[next]
-			so.add(c, i)
+			so.add(c, work[next])
 		}
 		if i := c.awaited(call, kind[s.Name[call]], ids, &so); i >= 0 {
 			d := v.Lanes[v.LaneOf[i]].Device
@@ -98,27 +97,87 @@ func (c *checker) end(i int32) int64 { return c.startOf(i) + c.durOf(i) }
 // streamID names a stream.
 type streamID struct{ device, stream int64 }
 
-// sofar is the state of the launches up to a time: for each stream and device the work that ends
-// last, and for each thread its last copy to the host if nothing was launched after it.
+// sofar is the state of the launches up to a time: for each lane and device the work that ends
+// last, and for each thread its last copy to the host if nothing was launched after it; view.None
+// where there is none.
 type sofar struct {
-	lane   map[streamID]int32
-	device map[int64]int32
-	copied map[trace.TrackID]int32
+	lane, device []int32
+	copied       []int32 // by track
+	laneNo       map[streamID]int32
+	deviceNo     map[int64]int32
+	deviceOf     []int32 // by lane: number of its device
+	toHost       []int8  // by name: 1 if a copy of it ends on the host, -1 if not, 0 if that is not known yet
+}
+
+func (c *checker) newSofar() sofar {
+	lanes := c.v.Lanes
+	s := sofar{
+		lane: nones(len(lanes)), copied: nones(len(c.v.Trace.Tracks)),
+		laneNo: make(map[streamID]int32, len(lanes)), deviceNo: map[int64]int32{},
+		deviceOf: make([]int32, len(lanes)), toHost: make([]int8, c.v.Trace.Strings.Len()),
+	}
+	for l := range lanes {
+		s.laneNo[streamID{lanes[l].Device, lanes[l].Stream}] = int32(l)
+		k, ok := s.deviceNo[lanes[l].Device]
+		if !ok {
+			k = int32(len(s.deviceNo))
+			s.deviceNo[lanes[l].Device] = k
+		}
+		s.deviceOf[l] = k
+	}
+	s.device = nones(len(s.deviceNo))
+	return s
+}
+
+func nones(n int) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = view.None
+	}
+	return out
 }
 
 func (s *sofar) add(c *checker, i int32) {
-	x := &c.v.Lanes[c.v.LaneOf[i]]
-	id := streamID{x.Device, x.Stream}
-	if w, ok := s.lane[id]; !ok || c.end(i) > c.end(w) {
-		s.lane[id] = i
+	l := c.v.LaneOf[i]
+	last := func(w *int32) {
+		if *w < 0 || c.end(i) > c.end(*w) {
+			*w = i
+		}
 	}
-	if w, ok := s.device[x.Device]; !ok || c.end(i) > c.end(w) {
-		s.device[x.Device] = i
-	}
+	last(&s.lane[l])
+	last(&s.device[s.deviceOf[l]])
 	by := c.v.Trace.Slices.Track[c.v.Launch(i)]
-	if delete(s.copied, by); toHost(c.v.Name(i)) {
+	s.copied[by] = view.None
+	if s.endsOnHost(c, i) {
 		s.copied[by] = i
 	}
+}
+
+// endsOnHost is toHost of slice i's name, asked once a name.
+func (s *sofar) endsOnHost(c *checker, i int32) bool {
+	k := &s.toHost[c.v.Trace.Slices.Name[i]]
+	if *k == 0 {
+		*k = -1
+		if toHost(c.v.Name(i)) {
+			*k = 1
+		}
+	}
+	return *k > 0
+}
+
+// onStream is the last work of a stream, onDevice that of a device.
+func (s *sofar) onStream(id streamID) int32 {
+	if l, ok := s.laneNo[id]; ok {
+		return s.lane[l]
+	}
+	return view.None
+}
+
+func (s *sofar) onDevice(id int64) int32 {
+	if k, ok := s.deviceNo[id]; ok {
+		return s.device[k]
+	}
+	return view.None
 }
 
 // awaited returns the last-ending work that a call waits for; view.None if that is not known or
@@ -126,29 +185,21 @@ func (s *sofar) add(c *checker, i int32) {
 func (c *checker) awaited(call int32, kind waitKind, ids []int64, so *sofar) int32 {
 	v := c.v
 	row := v.Partner[call] // the device's record of the call, or the copy
-	found := func(i int32, ok bool) int32 {
-		if !ok {
-			return view.None
-		}
-		return i
-	}
 	switch {
 	case kind == waitsForCopy:
-		return found(row, row >= 0 && c.kept(row) && v.LaneOf[row] >= 0 && v.OnDevice(row) && toHost(v.Name(row)))
+		if row >= 0 && c.kept(row) && v.LaneOf[row] >= 0 && v.OnDevice(row) && so.endsOnHost(c, row) {
+			return row
+		}
 	case row >= 0 && v.Trace.Slices.Cat[row] == trace.CatCUDASync:
 		at := v.Trace.Tracks[v.Trace.Slices.Track[row]]
 		if kind == waitsForDevice {
-			i, ok := so.device[at.Device]
-			return found(i, ok)
+			return so.onDevice(at.Device)
 		}
-		i, ok := so.lane[streamID{at.Device, at.Stream}]
-		return found(i, ok)
+		return so.onStream(streamID{at.Device, at.Stream})
 	case kind == waitsForDevice && len(ids) == 1:
-		i, ok := so.device[ids[0]]
-		return found(i, ok)
+		return so.onDevice(ids[0])
 	case kind == waitsForStream: // torch copies and waits in one breath
-		i, ok := so.copied[v.Trace.Slices.Track[call]]
-		return found(i, ok)
+		return so.copied[v.Trace.Slices.Track[call]]
 	}
 	return view.None
 }

@@ -55,8 +55,8 @@ type tableMap struct {
 func newMerger(p *pipeline, path string) *merger {
 	m := &merger{p: p, path: path, document: newDocument(0)}
 	m.noArgs = p.opt.DropArgs
-	m.own = newScanner(&p.opt, 0)
-	m.own.res = new(result)
+	m.own = takeScanner(&p.opt, 0)
+	m.own.res = results.Get().(*result)
 	m.maps = make([]tableMap, p.opt.Workers+1)
 	return m
 }
@@ -78,7 +78,7 @@ func (m *merger) run(ctx context.Context) error {
 			return err
 		}
 		if blk.res != nil {
-			m.p.results.Put(blk.res)
+			blk.res.giveBack()
 		}
 		m.p.free <- blk.buf
 		if f := m.p.opt.Progress; f != nil {

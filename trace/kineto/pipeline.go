@@ -30,7 +30,7 @@ type pipeline struct {
 	work    chan *block // to the workers
 	free    chan []byte // buffers not in use; made while fewer than its capacity are out
 	made    int
-	results sync.Pool
+	workers int // that were started
 	wg      sync.WaitGroup
 	err     error // the feeder's, read after ordered is closed
 }
@@ -50,7 +50,6 @@ func read(ctx context.Context, r io.Reader, path string, o Options) ([]*trace.Tr
 		work:    make(chan *block, o.Workers+1),
 		free:    make(chan []byte, o.Workers+3),
 	}
-	p.results.New = func() any { return new(result) }
 	p.wg.Go(func() { p.feed(ctx) })
 	m := newMerger(p, path)
 	err = m.run(ctx)
@@ -59,6 +58,7 @@ func read(ctx context.Context, r io.Reader, path string, o Options) ([]*trace.Tr
 	}
 	p.wg.Wait()
 	p.giveBack()
+	m.own.giveBack()
 	if err != nil {
 		return nil, err
 	}
@@ -68,47 +68,6 @@ func read(ctx context.Context, r io.Reader, path string, o Options) ([]*trace.Tr
 	return m.docs, nil
 }
 
-// buffer returns a buffer of n bytes and pad, waiting for one if enough are out.
-func (p *pipeline) buffer(ctx context.Context, n int) ([]byte, error) {
-	var b []byte
-	if p.made < cap(p.free) {
-		select {
-		case b = <-p.free:
-		default:
-			p.made++
-		}
-	} else {
-		select {
-		case b = <-p.free:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	if cap(b) < n+pad {
-		if old, ok := blocks.Get().(*[]byte); ok && cap(*old) >= n+pad {
-			b = *old
-		} else {
-			b = make([]byte, n+pad)
-		}
-	}
-	return b[:n+pad], nil
-}
-
-// blocks are the buffers of reads that are over, for the next file.
-var blocks sync.Pool
-
-// giveBack leaves the buffers to the next read. Nothing uses them any more.
-func (p *pipeline) giveBack() {
-	for {
-		select {
-		case b := <-p.free:
-			blocks.Put(&b)
-		default:
-			return
-		}
-	}
-}
-
 // feed unpacks the text into blocks. Each but the last is cut where an event seems to
 // begin; what is behind the cut opens the next block.
 func (p *pipeline) feed(ctx context.Context) {
@@ -116,8 +75,7 @@ func (p *pipeline) feed(ctx context.Context) {
 	defer close(p.work)
 	var carry []byte
 	for n := 0; ; n++ {
-		window := min(p.opt.Window, firstWindow<<min(2*n, 20))
-		b, err := p.buffer(ctx, window+len(carry))
+		b, err := p.buffer(ctx, min(p.opt.Window, firstWindow<<min(2*n, 20)), len(carry))
 		if err != nil {
 			p.err = err
 			return
@@ -139,10 +97,12 @@ func (p *pipeline) feed(ctx context.Context) {
 		carry = append(carry[:0], b[cut:have]...)
 		clear(b[cut : cut+pad])
 		blk := &block{buf: b, end: cut, last: last, read: p.in.Consumed()}
-		if n > 0 { // only the merger knows where the events of the first block begin
+		if n >= p.alone() {
 			blk.done = make(chan struct{})
-			if n <= p.opt.Workers {
-				p.wg.Go(func() { p.worker(n) })
+			if p.workers < p.opt.Workers {
+				p.workers++
+				id := p.workers
+				p.wg.Go(func() { p.worker(id) })
 			}
 			select {
 			case p.work <- blk:
@@ -161,6 +121,20 @@ func (p *pipeline) feed(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// soloBlocks is the number of blocks, together 1.3 MiB, that the merger scans itself where a worker
+// would not run beside it: a small file is one of many, and what it has to tell a second
+// goroutine costs more than scanning it.
+const soloBlocks = 3
+
+// alone is the number of blocks at the beginning that the merger scans. Of the first one only
+// the merger knows where the events begin.
+func (p *pipeline) alone() int {
+	if p.opt.Workers == 1 {
+		return soloBlocks
+	}
+	return 1
 }
 
 // maxCutSearch bounds how far back from its end a block is searched for an event.
@@ -195,19 +169,14 @@ func lastEvent(b []byte, end int) int {
 
 // worker scans blocks until there are no more.
 func (p *pipeline) worker(id int) {
-	s := newScanner(&p.opt, id)
+	s := takeScanner(&p.opt, id)
 	for blk := range p.work {
-		s.res = p.results.Get().(*result)
+		s.res = results.Get().(*result)
 		s.scan(blk.buf, 0, blk.end, false)
 		blk.res = s.res
 		close(blk.done)
 	}
-}
-
-func newScanner(o *Options, worker int) *scanner {
-	s := &scanner{opt: o, worker: worker}
-	s.texts.id(nil) // text 0 is the empty one
-	return s
+	s.giveBack()
 }
 
 // scan scans events from b[from] on into s.res, which it empties first.

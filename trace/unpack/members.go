@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -22,7 +23,11 @@ func (u *Reader) members(kind Kind, r *bufio.Reader, head []byte) (io.Reader, er
 	m := &members{u: u, in: r, kind: kind}
 	switch kind {
 	case Gzip:
-		z := new(gzip.Reader)
+		z, ok := gzipReaders.Get().(*gzip.Reader)
+		if !ok {
+			z = new(gzip.Reader)
+		}
+		u.close = append(u.close, func() { gzipReaders.Put(z) })
 		m.open = func() (io.Reader, error) {
 			err := z.Reset(r)
 			z.Multistream(false)
@@ -66,6 +71,10 @@ func (u *Reader) members(kind Kind, r *bufio.Reader, head []byte) (io.Reader, er
 	m.r, err = m.open()
 	return m, err
 }
+
+// gzipReaders are unpackers whose file is closed, for the next one: they are as large as what a small
+// file unpacks to.
+var gzipReaders sync.Pool
 
 type members struct {
 	u    *Reader

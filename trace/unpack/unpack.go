@@ -14,7 +14,9 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/s2"
@@ -95,6 +97,7 @@ type Reader struct {
 	layers  []Kind
 	in      *counting
 	close   []func()
+	buffers []*bufio.Reader
 	behind  int64
 	damaged error
 }
@@ -126,8 +129,8 @@ const headBytes = 512
 // not r. An error means that r failed or that a header says what cannot be unpacked.
 func New(r io.Reader) (*Reader, error) {
 	in := &counting{r: r}
-	buf := bufio.NewReaderSize(in, 256<<10)
 	u := &Reader{in: in}
+	buf := u.buffered(in)
 	for {
 		head, err := buf.Peek(headBytes)
 		if err != nil && err != io.EOF && len(u.layers) == 0 {
@@ -144,7 +147,7 @@ func New(r io.Reader) (*Reader, error) {
 			return nil, fmt.Errorf("%s header: %w", kind, err)
 		}
 		u.layers = append(u.layers, kind)
-		buf = bufio.NewReaderSize(next, 256<<10)
+		buf = u.buffered(next)
 	}
 }
 
@@ -214,11 +217,32 @@ func (u *Reader) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// Close frees the unpackers.
+// Close frees the unpackers. Nothing can be read any more.
 func (u *Reader) Close() {
 	for _, f := range u.close {
 		f()
 	}
+	if !slices.ContainsFunc(u.layers, func(k Kind) bool { return k != Gzip }) { // others may still read ahead
+		for _, b := range u.buffers {
+			b.Reset(nil)
+			buffered.Put(b)
+		}
+	}
+	u.r, u.close, u.buffers = strings.NewReader(""), nil, nil
+}
+
+// bufferSize is that of the buffers between layers.
+const bufferSize = 256 << 10
+
+// buffered are the buffers of Readers that are closed, for the next file.
+var buffered = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, bufferSize) }}
+
+// buffered returns r with a buffer.
+func (u *Reader) buffered(r io.Reader) *bufio.Reader {
+	b := buffered.Get().(*bufio.Reader)
+	b.Reset(r)
+	u.buffers = append(u.buffers, b)
+	return b
 }
 
 // Kind says how the text was packed, the outermost first: "gzip", "gzip in zstd"; "" if

@@ -99,6 +99,9 @@ func (f *Options) Opening(e *cli.Env) (open.Options, *cli.Bar, error) {
 	if err := f.Bound(e); err != nil {
 		return open.Options{}, nil, err
 	}
+	if f.bound == nil {
+		collectLate()
+	}
 	b := cli.NewBar(e.Err)
 	o := open.Options{Stdin: e.In, Progress: b.Update}
 	o.Memory, o.Workers = f.limits()
