@@ -115,33 +115,44 @@ func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, l
 	sortByKey(rows, func(i int32) int64 { return in.Time[i] })
 	t = f.nest(func(i int32) bool { return isHostOp(f.tr.Slices.Cat[i]) })
 	around := f.aroundInstants(t, rows)
-	byDev = map[memoryDevice][]memoryEvent{}
+	const bytes, addr, total, reserved, typ, id = 0, 1, 2, 3, 4, 5
+	ints := f.tr.IntArgs("Bytes", "Addr", "Total Allocated", "Total Reserved", "Device Type", "Device Id")
+	var v [id + 1]int64
+	var has [id + 1]bool
+	lists := map[memoryDevice]*[]memoryEvent{}
+	var last memoryDevice
+	var list *[]memoryEvent // of last
 	for k, i := range rows {
 		e := memoryEvent{at: in.Time[i], row: i, slice: around[k]}
 		var dev memoryDevice
 		ref := in.Args[i]
-		var have bool
-		if e.bytes, have = f.tr.RefArgInt(ref, "Bytes"); !have || max(e.bytes, -e.bytes) > maxMemoryBytes ||
-			e.bytes == math.MinInt64 {
+		ints.Read(ref, v[:], has[:])
+		if e.bytes = v[bytes]; !has[bytes] || max(e.bytes, -e.bytes) > maxMemoryBytes || e.bytes == math.MinInt64 {
 			left++
 			continue
 		}
-		e.addr, e.hasAddr = f.address(ref)
-		e.total, e.hasTotal = f.tr.RefArgInt(ref, "Total Allocated")
-		e.hasTotal = e.hasTotal && e.total >= 0 && e.total <= maxMemoryBytes
-		e.reserved, _ = f.tr.RefArgInt(ref, "Total Reserved")
-		dev.typ, _ = f.tr.RefArgInt(ref, "Device Type")
-		dev.id, _ = f.tr.RefArgInt(ref, "Device Id")
-		byDev[dev] = append(byDev[dev], e)
+		if e.addr, e.hasAddr = v[addr], has[addr]; !e.hasAddr {
+			e.addr, e.hasAddr = f.wideAddress(ref)
+		}
+		e.total, e.hasTotal = v[total], has[total] && v[total] >= 0 && v[total] <= maxMemoryBytes
+		e.reserved, dev.typ, dev.id = v[reserved], v[typ], v[id]
+		if list == nil || dev != last {
+			if last, list = dev, lists[dev]; list == nil {
+				list = new([]memoryEvent)
+				lists[dev] = list
+			}
+		}
+		*list = append(*list, e)
+	}
+	byDev = make(map[memoryDevice][]memoryEvent, len(lists))
+	for dev, l := range lists {
+		byDev[dev] = *l
 	}
 	return byDev, t, left
 }
 
-// address reads an address, which may lie beyond the largest int64.
-func (f *frame) address(ref trace.ArgsRef) (int64, bool) {
-	if v, ok := f.tr.RefArgInt(ref, "Addr"); ok {
-		return v, true
-	}
+// wideAddress reads an address that is no int64, as it may lie beyond the largest one.
+func (f *frame) wideAddress(ref trace.ArgsRef) (int64, bool) {
 	v, err := strconv.ParseUint(string(f.tr.RefArg(ref, "Addr")), 10, 64)
 	return int64(v), err == nil
 }
@@ -220,7 +231,7 @@ func baseBytes(es []memoryEvent) int64 {
 
 // deviceMemory follows one allocator's events, which are ordered by time.
 func (f *frame) deviceMemory(es []memoryEvent, t *tree) DeviceMemory {
-	d := DeviceMemory{Events: len(es), BaseBytes: baseBytes(es)}
+	d := DeviceMemory{Events: len(es), BaseBytes: baseBytes(es), Series: make([]MemoryPoint, 0, len(es))}
 	held := f.heldEvents(es, t)
 	peak, peakAt := int64(-1), 0
 	run := d.BaseBytes
@@ -254,7 +265,7 @@ func (f *frame) memoryByOp(d *DeviceMemory, es []memoryEvent, held, peakAt int) 
 		bytes int64
 	}
 	live := map[int64]block{}
-	ops := map[trace.StringID]*MemoryOp{}
+	ops := make([]*MemoryOp, f.tr.Strings.Len())
 	op := func(id trace.StringID) *MemoryOp {
 		o := ops[id]
 		if o == nil {
@@ -297,7 +308,9 @@ func (f *frame) memoryByOp(d *DeviceMemory, es []memoryEvent, held, peakAt int) 
 		op(b.op).LeftBytes += b.bytes
 	}
 	for _, o := range ops {
-		d.ByOp = append(d.ByOp, *o)
+		if o != nil {
+			d.ByOp = append(d.ByOp, *o)
+		}
 	}
 	slices.SortFunc(d.ByOp, func(a, b MemoryOp) int {
 		return cmp.Or(cmp.Compare(b.AtPeakBytes, a.AtPeakBytes), cmp.Compare(b.AllocatedBytes, a.AllocatedBytes),

@@ -36,7 +36,24 @@ func sortSteps(s []step) {
 	if slices.IsSortedFunc(s, compareSteps) {
 		return
 	}
-	slices.SortStableFunc(s, compareSteps)
+	rows := make([]int32, 0, len(s)) // those of each order, from the lowest on
+	least, most := s[0].order, s[0].order
+	for i := range s {
+		least, most = min(least, s[i].order), max(most, s[i].order)
+	}
+	for o := least; o <= most; o++ {
+		for i := range s {
+			if s[i].order == o {
+				rows = append(rows, int32(i))
+			}
+		}
+	}
+	sortByKey(rows, func(i int32) int64 { return s[i].at })
+	out := make([]step, len(s))
+	for k, i := range rows {
+		out[k] = s[i]
+	}
+	copy(s, out)
 }
 
 func compareSteps(a, b step) int {
@@ -104,7 +121,22 @@ func weigh(p []Point) Weighted {
 	if w.ActiveNs > 0 {
 		w.ActiveMean = area / float64(w.ActiveNs)
 	}
-	slices.SortFunc(hs, func(a, b held) int { return cmp.Compare(a.v, b.v) })
+	const few = 1 << 12
+	var by [few]int64 // of series of small whole numbers, such as lengths of queues: the time of each
+	whole := !slices.ContainsFunc(hs, func(h held) bool { return !(h.v >= 0 && h.v < few) || h.v != float64(int(h.v)) })
+	if whole {
+		for _, h := range hs {
+			by[int(h.v)] += h.ns
+		}
+		hs = hs[:0]
+		for v, ns := range by {
+			if ns > 0 {
+				hs = append(hs, held{float64(v), ns})
+			}
+		}
+	} else {
+		slices.SortFunc(hs, func(a, b held) int { return cmp.Compare(a.v, b.v) })
+	}
 	var run int64
 	targets := []struct {
 		share float64

@@ -2,7 +2,8 @@ package analysis
 
 import (
 	"math"
-	"slices"
+
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // Stats describes a set of numbers. The unit is that of the field which holds it.
@@ -37,7 +38,7 @@ func describe(v []float64) Stats {
 	if len(v) > 1 {
 		s.Std = math.Sqrt(m2 / float64(len(v)-1))
 	}
-	slices.Sort(v)
+	order.Floats(v)
 	s.Min, s.Max = v[0], v[len(v)-1]
 	s.P25, s.P50, s.P75, s.P99 = percentile(v, .25), percentile(v, .5), percentile(v, .75), percentile(v, .99)
 	return s

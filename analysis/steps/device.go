@@ -8,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // device is a trace's device work in the orders that the analysis needs.
@@ -72,17 +73,29 @@ func newDevice(seen *plausible.Trace) *device {
 func (d *device) collectCalls() {
 	v := d.v
 	at := make([]int32, len(v.Start)) // by slice: 1 + index into calls
+	linked, n := 0, 0
 	for _, l := range d.launch {
-		if l >= 0 && at[l] == 0 {
-			d.calls = append(d.calls, call{slice: l})
-			at[l] = 1
+		if l >= 0 {
+			linked++
+			if at[l]++; at[l] == 1 {
+				n++
+			}
 		}
 	}
-	slices.SortFunc(d.calls, func(a, b call) int {
-		return cmp.Or(cmp.Compare(v.Start[a.slice], v.Start[b.slice]), cmp.Compare(a.slice, b.slice))
-	})
-	for i := range d.calls {
-		at[d.calls[i].slice] = int32(i) + 1
+	calls := make([]int32, 0, n)
+	for l := range at {
+		if at[l] > 0 {
+			calls = append(calls, int32(l))
+		}
+	}
+	order.ByKey(calls, func(l int32) int64 { return v.Start[l] })
+	block := make([]int32, linked) // the work of all calls
+	d.calls = make([]call, n)
+	for i, l := range calls {
+		has := at[l]
+		d.calls[i] = call{slice: l, work: block[:0:has]}
+		block = block[has:]
+		at[l] = int32(i) + 1
 	}
 	d.callOf = make([]int32, len(d.work))
 	for k, l := range d.launch {

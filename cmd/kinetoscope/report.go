@@ -3,9 +3,12 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kinetoscope/kinetoscope/analyses"
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -181,13 +184,15 @@ func (c *reportCmd) traces(e *cli.Env) error {
 	var failed firstError
 	c.Doubted = true
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) traceResult {
-		found, err := page.Rank(s)
-		failed.note(err)
 		t := s.Trace
-		r := traceResult{found: found, names: report.SliceNames{}, stage: ofStage(t),
-			cards: strings.Join(made.Of(t).Cards, ", ")}
-		if c.Memory == 0 || err != nil {
+		r := traceResult{names: report.SliceNames{}, stage: ofStage(t), cards: strings.Join(made.Of(t).Cards, ", ")}
+		if c.Memory == 0 {
 			r.subject = s
+			return r
+		}
+		found, err := page.Rank(s)
+		if r.found = found; err != nil {
+			failed.note(err)
 			return r
 		}
 		r.part = analysis.PartOf(s, c.Analysis())
@@ -230,7 +235,11 @@ func (c *reportCmd) traces(e *cli.Env) error {
 func (c *reportCmd) page(
 	page *analyses.Page, list []report.Ranked[traceResult], infos []reading.Info,
 ) (*report.TraceReport, map[string]any, error) {
-	out := &report.TraceReport{Report: c.report(list)}
+	rep, err := c.report(page, list)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := &report.TraceReport{Report: rep}
 	out.Title, out.Note = answer.Title(infos)
 	out.Note += reading.RepairsLine(infos)
 	found := make([]analyses.Found, len(list))
@@ -296,23 +305,33 @@ func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {
 	return report.Text(e.Out, rep, e.Text())
 }
 
-// report runs all analyses. Under a limit of memory they have been run rank by rank, and are
-// joined.
-func (c *reportCmd) report(list []report.Ranked[traceResult]) *analysis.Report {
+// report runs all analyses, and beside them those of the page's own parts. Under a limit of memory
+// they have been run rank by rank, and are joined.
+func (c *reportCmd) report(page *analyses.Page, list []report.Ranked[traceResult]) (*analysis.Report, error) {
 	if c.Memory == 0 {
 		var subjects []*analysis.Subject
+		var g errgroup.Group
+		g.SetLimit(runtime.GOMAXPROCS(0))
 		for i := range list {
-			subjects = append(subjects, list[i].Value.subject)
+			v := &list[i].Value
+			subjects = append(subjects, v.subject)
+			g.Go(func() (err error) {
+				v.found, err = page.Rank(v.subject)
+				return err
+			})
 		}
 		all := analysis.AllOf(subjects, c.Analysis())
 		for i := range all.Ranks {
 			all.Ranks[i].Launches.Launches = nil
 		}
-		return &all
+		if err := g.Wait(); err != nil {
+			return nil, inputError(err)
+		}
+		return &all, nil
 	}
 	parts := make([]analysis.RankPart, len(list))
 	for i := range list {
 		parts[i] = list[i].Value.part
 	}
-	return analysis.Join(parts)
+	return analysis.Join(parts), nil
 }

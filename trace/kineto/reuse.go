@@ -80,10 +80,11 @@ func (r *result) giveBack() {
 	results.Put(r)
 }
 
-// Buffers of reads that are over lie by the power of two that is their size, between these two.
+// Buffers of reads that are over lie by the power of two that is their size, between these two: a
+// large file takes long enough for new ones, and what it leaves would lie beside its trace.
 const (
 	minBufferBits = 16
-	maxBufferBits = 26
+	maxBufferBits = 20
 )
 
 var buffers [maxBufferBits + 1]sync.Pool // of *[]byte
