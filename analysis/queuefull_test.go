@@ -107,3 +107,30 @@ func TestFullQueueShared(t *testing.T) {
 		t.Errorf("%d ns at %d", ns, FullQueueLength)
 	}
 }
+
+// TestWaitedForRoom: a call waited if it was slow, ended within the stretch, and work of the stream began
+// before it returned.
+func TestWaitedForRoom(t *testing.T) {
+	const end, slow = 1000, 20
+	for _, c := range []struct {
+		name  string
+		call  interval
+		begun []int64
+		want  bool
+	}{
+		{"slow, and work began", interval{500, 520}, []int64{510}, true},
+		{"work begins as it does", interval{500, 520}, []int64{500}, true},
+		{"work begins as it returns", interval{500, 520}, []int64{520}, true},
+		{"fast", interval{500, 519}, []int64{510}, false},
+		{"work began before it", interval{500, 520}, []int64{499}, false},
+		{"work begins after it", interval{500, 520}, []int64{521}, false},
+		{"no work begins", interval{500, 520}, nil, false},
+		{"returns at the end", interval{980, 1000}, []int64{990}, true},
+		{"returns after the end", interval{981, 1001}, []int64{990}, false},
+	} {
+		s := stretch{start: 400, calls: []interval{{450, 451}, c.call}, begun: c.begun}
+		if got := s.waited(end, slow); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -15,14 +17,41 @@ import (
 
 const toyMagic = "toy trace\n"
 
-// A toy format: a line for each slice with its start and duration in µs and its name.
+// A toy format: a line for each slice with its start and duration in µs and its name. One that is only read
+// leaves out Create and what belongs to it, one that is only written leaves out Sniff and Read.
 func init() {
 	format.Register(format.Format{
 		Name: "toy", Title: "toy trace", Extensions: []string{".toy"}, Rank: 3,
 		Sniff: func(head []byte) bool { return bytes.HasPrefix(head, []byte(toyMagic)) },
 		Read:  readToy,
+		Create: func(w io.Writer, _ format.WriteOptions) format.Writer {
+			_, err := io.WriteString(w, toyMagic)
+			return &toyWriter{w, err}
+		},
+		Keeps: format.Parts{Times: true, Names: true},
+		Lacks: "tracks, arguments, blanks in names; of several ranks, whose a slice is",
 	})
 }
+
+type toyWriter struct {
+	w   io.Writer
+	err error
+}
+
+// Add writes one rank, on the file's clock.
+func (t *toyWriter) Add(ctx context.Context, r format.Rank) error {
+	s := &r.Trace.Slices
+	for i := 0; i < s.Len() && t.err == nil; i++ {
+		at := s.Start[i]
+		if r.Clock != nil {
+			at = r.Clock(at)
+		}
+		_, t.err = fmt.Fprintln(t.w, at/1000, s.Dur[i]/1000, strings.ReplaceAll(r.Trace.String(s.Name[i]), " ", "_"))
+	}
+	return errors.Join(t.err, ctx.Err())
+}
+
+func (t *toyWriter) Close(context.Context) error { return t.err }
 
 func readToy(_ context.Context, in format.Input, _ format.Options) ([]*trace.Trace, error) {
 	u, err := unpack.New(in.R)

@@ -58,6 +58,9 @@ type Format struct {
 	// Create begins a file of this format; nil if nothing writes it. The caller adds ranks and
 	// closes the Writer; w stays open.
 	Create func(w io.Writer, o WriteOptions) Writer
+	// Keeps says what of every slice a written file gives back, as docs/formats.md lists it. Where it
+	// keeps times and Read reads it, a test of package write compares what comes back.
+	Keeps Parts
 	// Lacks says what of a trace a written file has no place for; "" if it holds everything.
 	Lacks string
 	// OneClock says that a file of several ranks shows them beside each other on one clock, so
@@ -67,6 +70,12 @@ type Format struct {
 	// the extension would gain nothing and is refused.
 	Packs bool
 }
+
+// Parts are parts of a slice.
+type Parts struct{ Times, Names, Nesting, Args, Categories bool }
+
+// Everything is all of them.
+var Everything = Parts{Times: true, Names: true, Nesting: true, Args: true, Categories: true}
 
 // Input is what is read.
 type Input struct {

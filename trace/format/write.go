@@ -40,7 +40,7 @@ type Writer interface {
 
 // AddWriter registers how files of an already registered format are written. Readers and writers
 // are registered apart because they lie in packages of different levels. Of f it takes what is about
-// writing: Create, Lacks, Packs, OneClock. It panics if no format of f's name is registered, or one
+// writing: Create, Keeps, Lacks, Packs, OneClock. It panics if no format of f's name is registered, or one
 // that has a writer already.
 func AddWriter(f Format) {
 	mu.Lock()
@@ -48,7 +48,7 @@ func AddWriter(f Format) {
 	for i := range known {
 		k := &known[i]
 		if k.Name == f.Name && k.Create == nil {
-			k.Create, k.Lacks, k.Packs, k.OneClock = f.Create, f.Lacks, f.Packs, f.OneClock
+			k.Create, k.Keeps, k.Lacks, k.Packs, k.OneClock = f.Create, f.Keeps, f.Lacks, f.Packs, f.OneClock
 			return
 		}
 	}

@@ -124,22 +124,18 @@ func plain(v any) any {
 // tools that look for them.
 var ofTorch = regexp.MustCompile(`"(Ev Idx|External id|Record function id)":\d+,?`)
 
-// keeps says what of a slice a written format gives back.
-type keeps struct {
-	times, names, nesting, args, categories bool
-	read                                    func(t *testing.T, b []byte) []row
+// decoders read the files of formats that are written and not read. Of sums TestSums compares what is
+// kept; what a format keeps says the format itself.
+var decoders = map[string]func(t *testing.T, b []byte) []row{
+	"parquet": parquetRows, "arrow": arrowRows, "speedscope": speedscopeRows,
 }
 
-// readers read back what was written, by the format's name.
-var readers = map[string]keeps{
-	"perfetto":   {times: true, names: true, nesting: true, args: true, categories: true, read: readBack},
-	"kineto":     {times: true, names: true, nesting: true, args: true, categories: true, read: readBack},
-	"parquet":    {times: true, names: true, nesting: true, args: true, categories: true, read: parquetRows},
-	"arrow":      {times: true, names: true, nesting: true, args: true, categories: true, read: arrowRows},
-	"speedscope": {times: true, names: true, nesting: true, read: speedscopeRows},
-	// sums, which TestSums compares
-	"pprof": {names: true, nesting: true}, "folded": {names: true, nesting: true},
-	"folded-device": {names: true, nesting: true}, "xlsx": {names: true},
+// reader returns what reads f's files as slices; nil if nothing does.
+func reader(f format.Format) func(t *testing.T, b []byte) []row {
+	if f.Read != nil && f.Keeps.Times {
+		return readBack
+	}
+	return decoders[f.Name]
 }
 
 // readBack reads a file as any user's.
@@ -294,20 +290,20 @@ func speedscopeRows(t *testing.T, b []byte) []row {
 var numbered = regexp.MustCompile(`^(ProfilerStep)#\d+$`)
 
 // forget takes from rows what a format does not keep.
-func (k keeps) forget(rows []row) []row {
+func forget(k format.Parts, rows []row) []row {
 	out := slices.Clone(rows)
 	for i := range out {
 		r := &out[i]
-		if !k.args {
+		if !k.Args {
 			r.args = ""
 		}
-		if !k.categories {
+		if !k.Categories {
 			r.category = ""
 		}
-		if !k.nesting {
+		if !k.Nesting {
 			r.parent = ""
 		}
-		if !k.args && !k.categories {
+		if !k.Args && !k.Categories {
 			r.name, r.parent = numbered.ReplaceAllString(r.name, "$1"), numbered.ReplaceAllString(r.parent, "$1")
 		}
 	}
@@ -316,7 +312,7 @@ func (k keeps) forget(rows []row) []row {
 }
 
 // Every pair of a format that is read and one that is written keeps times, names, nesting and
-// arguments, but for what readers says.
+// arguments, but for what the format says.
 func TestPairs(t *testing.T) {
 	seen := map[string]bool{}
 	for _, pattern := range append(made(t), inputs...) {
@@ -378,10 +374,10 @@ func TestDocs(t *testing.T) {
 		if f.Create == nil {
 			continue
 		}
-		k := readers[f.Name]
+		k := f.Keeps
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s | %s | %s |\n", strings.Join(f.Extensions, "`, `"),
 			f.Title,
-			mark(f.Read != nil), mark(k.times), mark(k.names), mark(k.nesting), mark(k.args), mark(k.categories),
+			mark(f.Read != nil), mark(k.Times), mark(k.Names), mark(k.Nesting), mark(k.Args), mark(k.Categories),
 			f.Lacks)
 	}
 	docpart.Part{Page: "../../docs/formats.md", Name: "what is written", Make: "go test ./trace/write -update"}.
@@ -393,16 +389,12 @@ func pairs(t *testing.T, file string, tr *trace.Trace) {
 		if f.Create == nil {
 			continue
 		}
-		k, ok := readers[f.Name]
-		if !ok {
-			t.Errorf("nothing says what files of %s keep: add it to readers", f.Name)
-			continue
-		}
-		if k.read == nil {
+		k, read := f.Keeps, reader(f)
+		if read == nil {
 			continue
 		}
 		if f.Name == "kineto" && asynchronous(tr) {
-			k.nesting = false
+			k.Nesting = false
 		}
 		t.Run(fmt.Sprintf("%s %s to %s", tr.Meta.Format, file, f.Name), func(t *testing.T) {
 			var out bytes.Buffer
@@ -414,7 +406,7 @@ func pairs(t *testing.T, file string, tr *trace.Trace) {
 			if err := w.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			want, got := k.forget(rowsOf(tr)), k.forget(k.read(t, out.Bytes()))
+			want, got := forget(k, rowsOf(tr)), forget(k, read(t, out.Bytes()))
 			if tr.Meta.Format == "native" && f.Name == "kineto" {
 				for i := range got {
 					got[i].args = strings.Replace(ofTorch.ReplaceAllString(got[i].args, ""), ",}", "}", 1)

@@ -14,13 +14,14 @@ import (
 
 func init() {
 	format.AddWriter(format.Format{
-		Name: "xlsx", Packs: true,
+		Name: "xlsx", Packs: true, Keeps: format.Parts{Names: true},
 		Create: func(w io.Writer, o format.WriteOptions) format.Writer { return &sheetWriter{w: w, o: o} },
 		Lacks: "times and order: it has operators with their sums by name, and by shapes and stack where these were recorded; " +
 			"kernels by name, no other slices",
 	})
 	format.Register(format.Format{
 		Name: "folded", Title: "folded stacks, host time in µs", Extensions: []string{".folded"},
+		Keeps: format.Parts{Names: true, Nesting: true},
 		Create: func(w io.Writer, o format.WriteOptions) format.Writer {
 			return &foldedWriter{w: w, o: o, s: folded.New(), add: (*folded.Stacks).Add, none: errNoHost}
 		},
@@ -28,7 +29,7 @@ func init() {
 	})
 	format.Register(format.Format{
 		Name: "folded-device", Title: "folded stacks that launched device work, its time in µs",
-		Extensions: []string{".device.folded"},
+		Extensions: []string{".device.folded"}, Keeps: format.Parts{Names: true, Nesting: true},
 		Create: func(w io.Writer, o format.WriteOptions) format.Writer {
 			return &foldedWriter{w: w, o: o, s: folded.New(), none: errNoDevice,
 				add: func(s *folded.Stacks, root string, t *trace.Trace) { s.AddDevice(root, t, opstats.Collect(t)) }}

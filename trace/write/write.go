@@ -23,7 +23,7 @@ import (
 
 func init() {
 	format.AddWriter(format.Format{
-		Name: "perfetto", Packs: true, OneClock: true,
+		Name: "perfetto", Packs: true, OneClock: true, Keeps: format.Everything,
 		Create: func(w io.Writer, o format.WriteOptions) format.Writer {
 			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
 		},
@@ -31,29 +31,29 @@ func init() {
 			"which become a text and []",
 	})
 	format.AddWriter(format.Format{
-		Name: "kineto", OneClock: true,
+		Name: "kineto", OneClock: true, Keeps: format.Everything,
 		Create: func(w io.Writer, o format.WriteOptions) format.Writer { return newChrome(w, o) },
 		Lacks: "samples that are no number, that slices are asynchronous: they lie on their thread; of many ranks, " +
 			"whose cards and process groups they are",
 	})
 	format.Register(format.Format{
 		Name: "parquet", Title: "Parquet, a row a slice", Extensions: []string{".parquet"},
-		Create: gather(writeSlices), Packs: true,
+		Create: gather(writeSlices), Packs: true, Keeps: format.Everything,
 		Lacks: "processes of tracks, arrows, counters, instants: a directory has them",
 	})
 	format.Register(format.Format{
 		Name: "arrow", Title: "Arrow file, a row a slice", Extensions: []string{".arrow"},
-		Create: gather(writeArrow), Packs: true,
+		Create: gather(writeArrow), Packs: true, Keeps: format.Everything,
 		Lacks: "processes of tracks, arrows, counters, instants: a directory of Parquet has them",
 	})
 	format.AddWriter(format.Format{
-		Name: "pprof", Packs: true, Create: gather(writeProfile),
+		Name: "pprof", Packs: true, Create: gather(writeProfile), Keeps: format.Parts{Names: true, Nesting: true},
 		Lacks: "order: it has stacks with the sums of calls, host and device time, memory",
 	})
 	format.Register(format.Format{
 		Name: "speedscope", Title: "file of speedscope", Extensions: []string{".speedscope.json"},
-		Create: gather(writeSpeedscope),
-		Lacks:  "arrows, counters, instants, numbers in the names of steps",
+		Create: gather(writeSpeedscope), Keeps: format.Parts{Times: true, Names: true, Nesting: true},
+		Lacks: "arrows, counters, instants, numbers in the names of steps",
 	})
 }
 
