@@ -30,11 +30,11 @@ const (
 )
 
 // access decides what identity a connection to the embedded server has and what that may publish
-// and receive. There are three kinds of credential, all NATS tokens:
+// and receive. A connection shows one of three NATS tokens:
 //
 //   - the hub's own, which never leaves its process and opens everything;
-//   - one for a single rank or for a pipeline's agents: the identity, a dot, and a code that can only
-//     be computed with the secret. It opens what belongs to that identity;
+//   - a credential, which is of a single rank or of a pipeline's agents: the identity, a dot, and a code
+//     that can only be computed with the secret. It opens what belongs to that identity;
 //   - the join token, for ranks that are started by hand: such a connection names an identity in its
 //     connection name, and may do only what that identity may.
 type access struct {

@@ -55,8 +55,8 @@ type Connection struct {
 	// Advertise is the host or host:port at which ranks elsewhere reach that server;
 	// "": Listen's, or an address of this host if Listen is all of them.
 	Advertise string
-	// Token lets ranks in that are started by hand, and this hub with NATSURL. Where it is
-	// "", one is made up for the server in this process and kept in DataDir.
+	// Token is the join token: it lets ranks in that are started by hand, and this hub with NATSURL.
+	// Where it is "", one is made up for the server in this process and kept in DataDir.
 	Token string
 	// Creds is a file with the credentials of this hub's user on the cluster at NATSURL, as
 	// link.Config has them; RankCreds has those of the ranks that are started on this host, a
@@ -427,7 +427,7 @@ func (h *Hub) beat() {
 // Name is the hub's name.
 func (h *Hub) Name() string { return h.cfg.Name }
 
-// ClientURL is the URL with which ranks connect, from any host. It may hold the token, so show it
+// ClientURL is the URL with which ranks connect, from any host. It may hold the join token, so show it
 // only to people who may join.
 func (h *Hub) ClientURL() string {
 	if h.srv != nil {

@@ -52,7 +52,7 @@ type embedded struct {
 // broken reports whether the storage takes nothing any more.
 func (e *embedded) broken() bool { return e.failed.Load() || !e.JetStreamEnabled() }
 
-// ClientURL is where ranks connect, with the token that lets them in.
+// ClientURL is where ranks connect, with the join token.
 func (e *embedded) ClientURL() string { return e.join }
 
 // free says at once what the server would find out, and not say, in serverReadyTimeout.

@@ -5,9 +5,11 @@ import "testing"
 // TestStatsSums: what the statistics of a kind of step sum, and over which steps.
 func TestStatsSums(t *testing.T) {
 	list := []Step{
-		{Kind: Decode, Tokens: 3, StartNs: 0, EndNs: 10, AtNs: 0, SpanNs: 100, BusyNs: 60, HostIdleNs: 20, Batch: 2},
+		{Kind: Decode, Tokens: 3, StartNs: 0, EndNs: 10, AtNs: 0, SpanNs: 100, BusyNs: 60, HostIdleNs: 20,
+			Batch: 2},
 		{Kind: Prefill, Tokens: 500, StartNs: 100, EndNs: 130, AtNs: 100, SpanNs: 300, BusyNs: 300, Batch: 1},
-		{Kind: Decode, Tokens: 5, StartNs: 400, EndNs: 420, AtNs: 400, SpanNs: 200, BusyNs: 90, HostIdleNs: 40, Batch: 4},
+		{Kind: Decode, Tokens: 5, StartNs: 400, EndNs: 420, AtNs: 400, SpanNs: 200, BusyNs: 90, HostIdleNs: 40,
+			Batch: 4},
 		{Kind: Decode, Tokens: 7, StartNs: 600, EndNs: 640, AtNs: 600, SpanNs: 200, MissingLaunches: 1, Batch: 6},
 	}
 	var decode, prefill *Stats

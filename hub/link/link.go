@@ -40,7 +40,7 @@ type Config struct {
 	// URL is nats://[TOKEN@]host:port, tls:// in place of it for an encrypted
 	// connection, or several servers of one cluster with commas between them.
 	URL string
-	// Token is used where URL has no credentials of its own.
+	// Token is the join token or a rank's or agent's credential; it is used where URL has neither.
 	Token string
 	// As is the identity of this connection, as package protocol has them. The server holds
 	// it to that; a connection with the hub's own credential may leave it out.
