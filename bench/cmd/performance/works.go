@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -46,6 +47,10 @@ func (b *bench) traces() error {
 		return err
 	}
 	size := float64(st.Size()) / 1e6
+	events, err := countEvents(plain)
+	if err != nil {
+		return err
+	}
 	for _, w := range []struct {
 		work string
 		args []string
@@ -61,7 +66,8 @@ func (b *bench) traces() error {
 			return err
 		}
 		row(fmt.Sprintf("%s, %.0f MB of text", w.work, size), own, gz,
-			fmt.Sprintf("%.0f MB/s of CPU time", size/own.CPU.Seconds()))
+			fmt.Sprintf("%.0f MB/s of CPU time, %.0f B of RSS an event", size/own.CPU.Seconds(),
+				float64(own.RSS)/float64(max(1, events))))
 	}
 	return b.peers(plain, packed)
 }
@@ -140,9 +146,38 @@ func (b *bench) small() error {
 		own = own.lower(c, i == 0)
 	}
 	size := float64(smallFiles*smallBytes) / 1e6
+	wall := fmt.Sprintf("on the wall not said: others used %.1f cores", own.others)
+	if own.others <= maxOthers {
+		wall = fmt.Sprintf("%.0f MB/s on the wall", size/own.Wall.Seconds())
+	}
 	row(fmt.Sprintf("operator table of %d files of %.1f MB", smallFiles, smallBytes/1e6), own, cost{},
-		fmt.Sprintf("%.0f MB/s of CPU time", size/own.CPU.Seconds()))
+		fmt.Sprintf("%.0f MB/s of CPU time, %s", size/own.CPU.Seconds(), wall))
 	return nil
+}
+
+// countEvents counts the events of a trace's text by their phases.
+func countEvents(path string) (int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	key := []byte(`"ph":`)
+	buf := make([]byte, 1<<20)
+	n, have := 0, 0
+	for {
+		k, err := f.Read(buf[have:])
+		have += k
+		n += bytes.Count(buf[:have], key)
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		rest := min(have, len(key)-1) // what may begin the next one
+		have = copy(buf, buf[have-rest:have])
+	}
 }
 
 // recorded converts the recordings of a native pipeline.
