@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -31,24 +28,5 @@ func runEngine(args []string) error {
 	if len(args) > 3 {
 		q.Silent = []int{1}
 	}
-	make := servertest.VLLM
-	if args[0] == "sglang" {
-		make = servertest.SGLang
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	srv := &http.Server{Handler: make(args[1], q), ReadHeaderTimeout: time.Second}
-	context.AfterFunc(ctx, func() { _ = srv.Close() })
-	if err := os.WriteFile(args[2]+".part", []byte(ln.Addr().String()), 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(args[2]+".part", args[2]); err != nil {
-		return err
-	}
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return servertest.Serve(ctx, args[0], args[1], args[2], q)
 }

@@ -43,7 +43,8 @@ func TestSeveralInOneUpload(t *testing.T) {
 	origin := eval[string](p, `location.origin`)
 	for i, file := range []string{archived(t, 12, 1000, 300), archived(t, 12, 1200, 600)} {
 		p.do(chromedp.Navigate(origin + "/runs"))
-		p.until(fmt.Sprintf(`document.querySelector(".empty, #list tbody") && document.querySelectorAll("#list tbody tr").length === %d`, i))
+		p.until(fmt.Sprintf(
+			`document.querySelector(".empty, #list tbody") && document.querySelectorAll("#list tbody tr").length === %d`, i))
 		p.drop([]string{"before.tar", "after.tar"}[i], file)
 		p.until(`location.pathname.startsWith("/view/")`)
 		p.until(settled + ` && kinetoscope.info.traces.length === 2`)
