@@ -226,13 +226,15 @@ func introduce(t *session.Target, root *os.Root, name string) {
 		return
 	}
 	h := rd.Header()
-	if name := h.Meta[protocol.MetaStage]; name != "" {
+	if name := h.Meta[protocol.MetaStage]; protocol.ValidStageName(name) {
 		t.StageName = name
 	}
 	if name := h.Meta[protocol.MetaPipeline]; protocol.ValidatePipelineName(name) == nil {
 		t.Pipeline = name
 	}
-	t.Host = h.Meta[protocol.MetaHost]
+	if host := h.Meta[protocol.MetaHost]; len(host) <= protocol.MaxHost {
+		t.Host = protocol.Heard(host)
+	}
 	t.Config.Profiler, t.Config.RecordShapes, t.Config.WithStack = protocol.ProfilerTorch, h.Shapes, h.Stacks
 	t.Config.WithFLOPs, t.Config.WithMemory = h.FLOPs, h.Memory
 }
