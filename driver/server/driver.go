@@ -125,6 +125,9 @@ func (d *Driver) Probe(ctx context.Context) error {
 		facts.Ranks = d.to.Ranks
 	}
 	facts.Nsys = d.to.Nsys || rangesOfCUDA(d.to, d.e)
+	if facts.Models = d.Facts().Models; facts.Models == nil {
+		facts.Models = models(ctx, d.c)
+	}
 	dir := d.to.Dir
 	if dir == "" {
 		if dir, err = findDir(d.to, d.e); err != nil {

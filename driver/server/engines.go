@@ -28,6 +28,8 @@ type Facts struct {
 	Fields map[string]bool
 	// Worker is the engine behind a server that forwards calls to it.
 	Worker protocol.Engine
+	// Models are the names of what it serves, none if it does not say.
+	Models []string
 	// Nsys: the server's profiler is that of CUDA, so that Nsight Systems writes, a while after the stop.
 	Nsys bool
 	// Start and Stop are the paths of the routes.
@@ -211,6 +213,21 @@ func told(version string, routes bool) error {
 		return nil
 	}
 	return &unknownError{path: "/version and /openapi.json", says: "nothing that such a server says"}
+}
+
+// maxModels bounds the names of models that are kept: one, and its adapters.
+const maxModels = 8
+
+// models asks for the names of what the server serves, which not every server tells.
+func models(ctx context.Context, c *client) (names []string) {
+	var list struct{ Data []struct{ ID string } }
+	if a, err := c.get(ctx, "/v1/models", &list); err != nil || !a.ok() {
+		return nil
+	}
+	for _, m := range list.Data[:min(len(list.Data), maxModels)] {
+		names = append(names, m.ID)
+	}
+	return names
 }
 
 // version asks for the server's version; not every server has a route for it.

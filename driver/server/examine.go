@@ -60,6 +60,7 @@ func Examine(ctx context.Context, to Target) []Check {
 		if to.Ranks > 0 {
 			facts.Ranks = to.Ranks
 		}
+		facts.Models = models(ctx, d.c)
 		d.mu.Lock()
 		d.facts = facts
 		d.mu.Unlock()
@@ -106,6 +107,9 @@ func (e *examination) reach(ctx context.Context, c *client) bool {
 
 func (e *examination) facts(f Facts, m manners) {
 	e.add("profiler", Good, fmt.Sprintf("%s %s has %s", e.to.Engine, f.Version, f.Start), "")
+	if len(f.Models) > 0 {
+		e.add("model", Good, fmt.Sprintf("%q", f.Models), "")
+	}
 	if m.prefix && !f.Prefix {
 		e.add("prefix", Doubt,
 			"this release takes no profile_prefix: a session's files are told by what is new in the directory, and stay there",

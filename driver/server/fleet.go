@@ -309,6 +309,9 @@ func Describe(s Seat, f Facts, dir string) string {
 	if free, known := store.Free(dir); known {
 		can += fmt.Sprintf("; %s free there", units.Bytes(free))
 	}
+	if len(f.Models) > 0 {
+		can += fmt.Sprintf("; it serves %q", f.Models)
+	}
 	of := ""
 	if s.Stages != nil {
 		of = ", stage " + s.Stage

@@ -672,3 +672,21 @@ func (u *unit) write(name, text string) {
 		u.t.Error(err)
 	}
 }
+
+// What a server serves is asked once, and said.
+func TestModelsAreSaid(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{}, nil)
+	if _, s, _, err := u.record(nil); err != nil || s.State != protocol.StateStopped {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	says := Describe(Seat{Target: u.d.to}, u.d.Facts(), u.dir)
+	asked := 0
+	for _, path := range u.srv.Asked() {
+		if path == "GET /v1/models" {
+			asked++
+		}
+	}
+	if !strings.Contains(says, `it serves ["tiny"]`) || asked != 1 {
+		t.Errorf("%q, asked %d times", says, asked)
+	}
+}

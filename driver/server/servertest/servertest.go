@@ -75,6 +75,9 @@ func newServer(dir string, q Quirks, sg bool) *Server {
 	}
 	s.mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
 	s.mux.HandleFunc("GET /metrics", s.metrics)
+	s.mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"object":"list","data":[{"id":"tiny","object":"model"}]}`)
+	})
 	if sg {
 		s.mux.HandleFunc("GET /get_server_info", s.info)
 		if q.Labels != "" {
