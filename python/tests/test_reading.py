@@ -42,6 +42,18 @@ def test_tables(program: str) -> None:
     )
 
 
+def test_polars(program: str) -> None:
+    polars = pytest.importorskip("polars")
+    table = read(TRACE, program=program)
+    frame = polars.from_arrow(table)
+    assert frame.height == table.num_rows
+    assert frame["dur"].sum() == sum(table["dur"].to_pylist())
+    by_name = (
+        frame.group_by("name").agg(polars.len().alias("calls")).filter(polars.col("name") == "aten::randn")
+    )
+    assert by_name["calls"].to_list() == [table["name"].to_pylist().count("aten::randn")]
+
+
 def test_errors(program: str, tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no such file"):
         read(tmp_path / "missing.json", program=program)

@@ -29,6 +29,7 @@ type flags struct {
 	binary     string
 	recordings string
 	idle       int
+	mergeMB    int64
 }
 
 func main() {
@@ -39,6 +40,7 @@ func main() {
 	flag.StringVar(&f.binary, "binary", "bin/kinetoscope", "the program")
 	flag.StringVar(&f.recordings, "recordings", "", "convert the recordings of this run; one is captured without it")
 	flag.IntVar(&f.idle, "idle", 20, "seconds for which an idle server is watched; 0: not at all")
+	flag.Int64Var(&f.mergeMB, "mergemb", 250, "size of each of the merged ranks in 10^6 bytes of text; 0: no merge")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -64,7 +66,7 @@ func run(ctx context.Context, f flags) (err error) {
 	fmt.Printf("%s, %d cores, %s. Best of %d runs.\n\n", runtime.GOARCH, runtime.NumCPU(), runtime.Version(), f.runs)
 	fmt.Println("| work | CPU time | of gzip's | wall, of gzip's | peak RSS | |")
 	fmt.Println("|---|---|---|---|---|---|")
-	for _, step := range []func() error{b.traces, b.unlike, b.small, b.recorded, b.idleServer} {
+	for _, step := range []func() error{b.traces, b.unlike, b.small, b.merged, b.recorded, b.idleServer} {
 		if err := step(); err != nil {
 			return err
 		}

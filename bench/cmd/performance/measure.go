@@ -51,8 +51,13 @@ func (c cost) lower(d cost, first bool) cost {
 
 // beside runs the command and gzip in turn and returns the best of each.
 func (b *bench) beside(packed string, command ...string) (own, gz cost, err error) {
+	return b.pair([]string{"gzip", "-dc", packed}, command)
+}
+
+// pair runs a command and what it is compared with in turn, and returns the best of each.
+func (b *bench) pair(with, command []string) (own, gz cost, err error) {
 	for i := range b.runs {
-		c, err := runOnce(b.ctx, []string{"gzip", "-dc", packed})
+		c, err := runOnce(b.ctx, with)
 		if err != nil {
 			return own, gz, err
 		}

@@ -1,0 +1,85 @@
+"""`kinetoscope mcp` as a client of the Model Context Protocol's own library uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("mcp", minversion="2")
+
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
+
+ROOT = Path(__file__).parents[2]
+TRACES = ROOT / "analysis" / "testdata"
+TRACE = "torch_cpu.json.gz"
+LONGEST = 64 << 10  # bytes of an answer, some times what one is cut to
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if not shutil.which("go") or not (TRACES / TRACE).exists():
+        pytest.skip("needs Go and the repository")
+    path = tmp_path_factory.mktemp("bin") / "kinetoscope"
+    subprocess.run(["go", "build", "-o", path, "./cmd/kinetoscope"], cwd=ROOT, check=True)
+    return str(path)
+
+
+async def asked(session: Any) -> None:
+    """Asks what an agent would, and what it must not."""
+    await session.initialize()
+    tools = {t.name: t for t in (await session.list_tools()).tools}
+    assert {"report", "ops", "findings", "slices", "search"} <= set(tools), set(tools)
+    assert not {"capture", "start", "stop"} & set(tools), "nobody allowed captures"
+    for name in ("report", "ops"):
+        answer = await session.call_tool(name, {"paths": [TRACE]})
+        text = "".join(c.text for c in answer.content)
+        assert not answer.is_error, text
+        assert 0 < len(text) < LONGEST
+        if name == "ops":
+            assert "aten::randn" in text
+    refused = await session.call_tool("ops", {"paths": ["../../../etc/passwd"]})
+    assert refused.is_error, refused.content
+
+
+def test_stdio(program: str) -> None:
+    async def main() -> None:
+        server = StdioServerParameters(command=program, args=["mcp", "--root", str(TRACES)])
+        async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
+            await asked(session)
+
+    asyncio.run(main())
+
+
+def test_http(program: str) -> None:
+    command = [program, "mcp", "--root", str(TRACES), "--http", "127.0.0.1:0"]
+    token = secrets.token_hex(16)
+    env = {**os.environ, "KINETOSCOPE_MCP_TOKEN": token}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as server:
+        try:
+            assert server.stderr
+            said = server.stderr.readline()
+            at = re.search(r"http://\S+", said)
+            assert at, said
+            url = at.group(0)
+
+            async def main() -> None:
+                async with (
+                    create_mcp_http_client(headers={"Authorization": f"Bearer {token}"}) as http,
+                    streamable_http_client(url, http_client=http) as streams,
+                    ClientSession(streams[0], streams[1]) as session,
+                ):
+                    await asked(session)
+
+            asyncio.run(main())
+        finally:
+            server.terminate()
