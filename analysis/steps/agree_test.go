@@ -49,6 +49,9 @@ func agree(t rapid.TB, name string, tr *trace.Trace) {
 			}
 			continue
 		}
+		if s.doubted {
+			continue
+		}
 		span, busy, host = span+s.SpanNs, busy+s.BusyNs, host+s.HostIdleNs
 	}
 	if span != v.SpanNs || !near(v.BusyShare, busy, span) || !near(v.HostIdleShare, host, span) {
@@ -85,7 +88,7 @@ func agree(t rapid.TB, name string, tr *trace.Trace) {
 		idle = 1 - float64(most.BusyNs)/float64(rank.Temporal.SpanNs)
 	}
 	covered := v.PauseShare < pauseSaid
-	if v.Bound == BoundDevice && covered && v.Unknown == 0 && idle > 0.35 {
+	if v.Bound == BoundDevice && covered && v.Unknown == 0 && v.Doubted == 0 && idle > 0.35 {
 		fail("device-bound, and idle for %.2f of its span", idle)
 	}
 	if !covered && v.Text != "" && v.Bound != BoundNone && !strings.Contains(v.Text, "steps cover only") {
@@ -93,7 +96,7 @@ func agree(t rapid.TB, name string, tr *trace.Trace) {
 	}
 	// The first step's host work stands before the device's span, and in few steps it is much of them.
 	lead := max(0, rank.Temporal.Window.StartNs-r.Steps[0].AtNs)
-	if v.Bound == BoundHost && covered && v.Unknown == 0 && idle < 0.05 &&
+	if v.Bound == BoundHost && covered && v.Unknown == 0 && v.Doubted == 0 && idle < 0.05 &&
 		float64(lead) < 0.05*float64(rank.Temporal.SpanNs) {
 		fail("host-bound, and idle for %.2f of its span only", idle)
 	}
@@ -106,7 +109,7 @@ func agree(t rapid.TB, name string, tr *trace.Trace) {
 			fail("a doubt is not said first: %q", f.Text)
 		}
 		if strings.Contains(f.Text, "was idle for") && f.Severity == analysis.Critical && v.Bound == BoundDevice &&
-			covered && v.Unknown == 0 {
+			covered && v.Unknown == 0 && v.Doubted == 0 {
 			fail("%q beside %q", f.Text, v.Text)
 		}
 	}
@@ -132,7 +135,7 @@ func agreeOnWaits(fail func(string, ...any), r *Report, rank *analysis.RankRepor
 			fail("stream %d idle for %d ns, by causes %d", s.Lane.Stream, s.IdleNs, parts)
 		}
 	}
-	whole := v.Unknown == 0 && v.Outside == 0 && v.PauseShare < pauseSaid && v.BlindShare < 0.05
+	whole := v.Unknown == 0 && v.Doubted == 0 && v.Outside == 0 && v.PauseShare < pauseSaid && v.BlindShare < 0.05
 	if whole && v.inTurn() && v.Bound == BoundOther && v.OtherShare > 0.5 && v.HostIdleShare < 0.1 && 2*host > idle {
 		fail("the devices wait for each other, and streams for the host: %d of %d ns", host, idle)
 	}

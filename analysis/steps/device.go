@@ -156,12 +156,34 @@ func (d *device) assign(steps []Step) (outside, unlinked int64) {
 			}
 		}
 	}
+	d.doubtDominant(steps)
 	for _, l := range d.seen.Missing {
 		if x := stepAt(steps, v.Start[l]); x >= 0 {
 			steps[x].MissingLaunches++
 		}
 	}
 	return outside, unlinked
+}
+
+// doubtDominant marks the step that launched a slice which takes most of all time, if there are
+// others enough to answer without it.
+func (d *device) doubtDominant(steps []Step) {
+	if len(steps) <= minRepeats {
+		return
+	}
+	for _, x := range d.seen.Doubts {
+		if x.Kind != plausible.Dominant {
+			continue
+		}
+		i := int32(x.Evidence.Slice)
+		at := d.v.Start[i]
+		if l := d.v.Launch(i); l >= 0 {
+			at = d.v.Start[l]
+		}
+		if k := stepAt(steps, at); k >= 0 && d.v.Counts(i) {
+			steps[k].doubted = true
+		}
+	}
 }
 
 // stepAt returns the last step that began at or before at and whose turn had not ended; -1

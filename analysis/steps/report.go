@@ -126,11 +126,16 @@ type Step struct {
 	GraphSlices     int   `json:"graph_slices"` // device slices that graphs started
 	Bound           Bound `json:"bound"`
 
+	doubted  bool    `pack:"-"` // one slice of it takes most of all time, see doubtDominant
 	worstGap int32   `pack:"-"` // device slice that ended the longest gap for the host; -1 if none
 	gapNs    int64   `pack:"-"`
 	untilNs  int64   `pack:"-"` // end of its turn on the host
 	requests []int32 `pack:"-"`
 }
+
+// whole reports whether shares and verdicts may rest on the step: the work of all its launches is in
+// the trace, and it is not one slice that takes most of all time.
+func (s *Step) whole() bool { return s.MissingLaunches == 0 && !s.doubted }
 
 // Ns is how long the step took: its turn if the trace has device work, else its time on the host.
 func (s *Step) Ns() int64 {
@@ -150,8 +155,8 @@ type Stats struct {
 	P99Ns   float64 `json:"p99_ns"`
 	MaxNs   int64   `json:"max_ns"`
 	Worst   int     `json:"worst"` // index into Report.Steps
-	// Whole counts the steps of whose launches no device work is missing: the shares and means of
-	// device work below are of these.
+	// Whole counts the steps of whose launches no device work is missing, and of which no slice takes
+	// most of all time: the shares and means of device work below are of these.
 	Whole         int     `json:"whole_steps"`
 	HostMeanNs    float64 `json:"host_mean_ns"`
 	BusyShare     float64 `json:"busy_share"`      // of the spans
@@ -172,6 +177,7 @@ type Verdict struct {
 	Text          string  `json:"text"`
 	SpanNs        int64   `json:"span_ns"`          // of the turns of the steps whose device work is whole
 	Unknown       int     `json:"unknown_steps"`    // steps that launched work which the trace does not have
+	Doubted       int     `json:"doubted_steps"`    // steps left out for one slice that takes most of all time
 	Outside       int     `json:"outside_launches"` // of no step, whose work the trace does not have; 0 if they are few
 	BusyShare     float64 `json:"busy_share"`       // of SpanNs, as are the next; of several devices the mean
 	HostIdleShare float64 `json:"host_idle_share"`

@@ -32,7 +32,7 @@ func stats(steps []Step) []Stats {
 		x := &sums[k]
 		x.host += st.EndNs - st.StartNs
 		x.batch += int64(st.Batch)
-		if st.MissingLaunches > 0 {
+		if !st.whole() {
 			continue
 		}
 		x.whole++
@@ -89,6 +89,10 @@ func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 			v.Unknown++
 			continue
 		}
+		if st.doubted {
+			v.Doubted++
+			continue
+		}
 		span += st.SpanNs
 		busy += st.BusyNs
 		idle += st.HostIdleNs
@@ -135,6 +139,9 @@ func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 		}
 	}
 	v.Text = v.words()
+	if v.Doubted > 0 {
+		v.Text = "without the step in which one slice takes most of all time: " + v.Text
+	}
 	v.limit(d, steps, launches)
 	return v
 }

@@ -100,7 +100,7 @@ func (d *device) turns(steps []Step) {
 		var most int64 // the busy time of the busiest device
 		for u := range d.units {
 			one := d.account(&d.units[u], st, lo, hi)
-			if st.MissingLaunches == 0 {
+			if st.whole() {
 				d.units[u].inSteps.add(one)
 			}
 			all.add(one)
@@ -255,7 +255,7 @@ func (d *device) span(steps []Step) (lo, hi int64) {
 func (d *device) together(steps []Step) float64 {
 	var one, two int64
 	for i := range steps {
-		if steps[i].MissingLaunches > 0 {
+		if !steps[i].whole() {
 			continue
 		}
 		lo, hi := steps[i].AtNs, steps[i].AtNs+steps[i].SpanNs
