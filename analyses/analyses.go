@@ -187,6 +187,14 @@ func All() []*Analysis {
 	return slices.DeleteFunc(ordered(), func(a *Analysis) bool { return a.PageOnly })
 }
 
+// Named returns the analysis of that name that has a verb; nil if there is none.
+func Named(name string) *Analysis {
+	if a := registry[name]; a != nil && !a.PageOnly {
+		return a
+	}
+	return nil
+}
+
 func ordered() []*Analysis {
 	return slices.SortedFunc(maps.Values(registry), func(a, b *Analysis) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name))

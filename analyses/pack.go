@@ -7,8 +7,6 @@ import (
 	"reflect"
 
 	"github.com/vmihailenco/msgpack/v5"
-
-	"github.com/kinetoscope/kinetoscope/analysis"
 )
 
 // What Rank finds in a trace can be found on another machine, where the trace lies, and answered
@@ -21,7 +19,7 @@ func (q *Question) Pack(r any) ([]byte, error) {
 	if err := q.travels(); err != nil {
 		return nil, err
 	}
-	return encode(r)
+	return Encode(r)
 }
 
 // Unpack decodes what Pack made, which may be of another version of the program or damaged: then it
@@ -39,7 +37,7 @@ func (q *Question) Travels() error { return q.travels() }
 
 func (q *Question) travels() error {
 	if why := whyNot(q.result()); why != "" {
-		return wrong("%s is asked where the trace lies: %s", q.Name, why)
+		return wrong("%s needs the whole trace: ask it on the host where the trace lies (%s)", q.Name, why)
 	}
 	return nil
 }
@@ -49,7 +47,7 @@ func (q *asking[O, R]) result() reflect.Type { return reflect.TypeFor[R]() }
 
 func (q *asking[O, R]) unpack(data []byte) (any, error) {
 	var r R
-	err := decode(data, &r)
+	err := Decode(data, &r)
 	return r, err
 }
 
@@ -65,13 +63,13 @@ func (p *Page) Pack(f Found) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return encode(out)
+	return Encode(out)
 }
 
 // Unpack decodes what Pack made, as Question.Unpack does.
 func (p *Page) Unpack(data []byte) (Found, error) {
 	var parts [][]byte
-	if err := decode(data, &parts); err != nil {
+	if err := Decode(data, &parts); err != nil {
 		return nil, err
 	}
 	if len(parts) != len(p.parts) {
@@ -90,17 +88,8 @@ func (p *Page) Unpack(data []byte) (Found, error) {
 	return out, nil
 }
 
-// PackPart encodes what the report needs of one rank.
-func PackPart(p *analysis.RankPart) ([]byte, error) { return encode(p) }
-
-// UnpackPart decodes what PackPart made, as Question.Unpack does.
-func UnpackPart(data []byte) (analysis.RankPart, error) {
-	var p analysis.RankPart
-	err := decode(data, &p)
-	return p, err
-}
-
-func encode(v any) ([]byte, error) {
+// Encode encodes what holds results, as Pack does.
+func Encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	if err := msgpack.NewEncoder(&b).Encode(v); err != nil {
 		return nil, err
@@ -108,7 +97,9 @@ func encode(v any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func decode(data []byte, v any) error {
+// Decode decodes what Encode made, which may be of another version of the program or damaged: then it
+// returns an error.
+func Decode(data []byte, v any) error {
 	d := msgpack.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields(true)
 	if err := d.Decode(v); err != nil {

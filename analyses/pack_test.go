@@ -98,12 +98,12 @@ func TestReportTravels(t *testing.T) {
 		var here, there []analysis.RankPart
 		for _, s := range analysis.NewSubjects(set) {
 			p := analysis.PartOf(s, analysis.Options{})
-			data, err := PackPart(&p)
+			data, err := Encode(p)
 			if err != nil {
 				t.Fatal(err)
 			}
-			back, err := UnpackPart(data)
-			if err != nil {
+			var back analysis.RankPart
+			if err := Decode(data, &back); err != nil {
 				t.Fatal(err)
 			}
 			here, there = append(here, p), append(there, back)
@@ -126,7 +126,7 @@ func TestReportTravels(t *testing.T) {
 	}
 }
 
-// TestResultsOfOthersDoNotTravel refuses a result that would lose a field.
+// TestResultsThatDoNotTravel refuses a result that would lose a field.
 func TestResultsThatDoNotTravel(t *testing.T) {
 	for _, a := range All() {
 		if a.Compares() {
@@ -143,4 +143,36 @@ func TestResultsThatDoNotTravel(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzUnpack decodes what no agent of this version made.
+func FuzzUnpack(f *testing.F) {
+	q, page := Named("comms").Ask(), NewPage(Asked{})
+	for _, s := range analysis.NewSubjects(pipetest.Torch()[:1]) {
+		r, err := q.Rank(s, Asked{Everything: true})
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := q.Pack(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		found, err := page.Rank(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if data, err = page.Pack(found); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if r, err := q.Unpack(data); err == nil {
+			if _, err := q.Pack(r); err != nil {
+				t.Error(err)
+			}
+		}
+		_, _ = page.Unpack(data) // only that it returns
+	})
 }

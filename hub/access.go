@@ -169,6 +169,10 @@ func permissions(identity string) *server.Permissions {
 			return nil
 		}
 		key, bucket = rest+".*.*.*", protocol.AgentBucket(rest)
+		tasks := protocol.WorkStream(rest)
+		publish(protocol.WorkDoneSubject(rest, "*"), "$JS.API.CONSUMER.INFO."+tasks+".*",
+			"$JS.API.CONSUMER.MSG.NEXT."+tasks+".*", "$JS.ACK."+tasks+".>")
+		subscribe(protocol.WorkFindSubject(rest, "*"))
 	default:
 		return nil
 	}

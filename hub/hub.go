@@ -476,6 +476,9 @@ func (h *Hub) urlFor(joinURL, identity string) string {
 // Conn is the hub's own NATS connection; it stays the hub's.
 func (h *Hub) Conn() *nats.Conn { return h.nc }
 
+// Replicas is how many servers of a cluster hold each bucket.
+func (h *Hub) Replicas() int { return h.cfg.Replicas }
+
 // JetStream is the hub's own JetStream context.
 func (h *Hub) JetStream() jetstream.JetStream { return h.js }
 

@@ -104,10 +104,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	e := asError(err)
-	body := api.ErrorBody{Error: api.ErrorDetail(e.Body().Error)}
-	if h, ok := errors.AsType[hinter](err); ok {
-		body.Hint = h.Hint()
-	}
+	body := errorBody(e, err)
 	if ru, ok := errors.AsType[runner](err); ok {
 		body.Session = withURLs(ru.Running())
 	}
@@ -118,6 +115,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		body.Detail = e.Message
 	}
 	s.writeJSON(w, e.Status, body)
+}
+
+// errorBody is what a client is told of err, for which asError has made e.
+func errorBody(e *openai.Error, err error) api.ErrorBody {
+	body := api.ErrorBody{Error: api.ErrorDetail(e.Body().Error)}
+	if h, ok := errors.AsType[hinter](err); ok {
+		body.Hint = h.Hint()
+	}
+	return body
 }
 
 // writeJSON answers with v, which must marshal.

@@ -37,6 +37,9 @@ func (s *Server) table() map[string]methods {
 			maps.Copy(t, s.estimateTable())
 		}
 	}
+	if s.cfg.Asker != nil {
+		t[api.QuestionsPath] = methods{http.MethodPost: s.question}
+	}
 	if s.cfg.View != nil {
 		for _, r := range s.cfg.View.Routes() {
 			t[r.Pattern] = methods{r.Method: r.Handle}

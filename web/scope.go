@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 // Scope is what a key opens. Each one opens what those before it do.
@@ -14,9 +16,10 @@ type Scope string
 
 // The scopes.
 const (
-	ScopeRead    Scope = "read"    // everything that changes nothing: sessions, artifacts, timelines
-	ScopeProfile Scope = "profile" // also starting and stopping sessions, labelling runs, uploading traces
-	ScopeAdmin   Scope = "admin"   // everything, generation too
+	ScopeRead Scope = "read" // everything that changes nothing: sessions, artifacts, timelines
+	// ScopeProfile also starts and stops sessions, labels runs, uploads traces and asks nodes.
+	ScopeProfile Scope = "profile"
+	ScopeAdmin   Scope = "admin" // everything, generation too
 )
 
 var scopes = []Scope{ScopeRead, ScopeProfile, ScopeAdmin}
@@ -71,7 +74,8 @@ func ParseKeys(r io.Reader) ([]Key, error) {
 }
 
 // profileRoutes are the routes that a profile key opens besides those of a read key.
-var profileRoutes = map[string]bool{"/start_profile": true, "/stop_profile": true, "/v1/estimate": true}
+var profileRoutes = map[string]bool{"/start_profile": true, "/stop_profile": true, "/v1/estimate": true,
+	api.QuestionsPath: true}
 
 // profileMethods are the methods that a profile key opens on routes that a read key may read:
 // labelling runs and uploading traces. Deleting needs an admin key.

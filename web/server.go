@@ -62,6 +62,7 @@ type Config struct {
 	Catalog  *catalog.Catalog     // the runs of the store; nil: their endpoints answer 404
 	Front    string               // path that / leads to without a pipeline; "": the view of ViewID
 	Sessions Sessions             // nil: the sessions endpoints answer 404
+	Asker    Asker                // of traces on nodes; nil: its endpoint answers 404
 	Logger   *slog.Logger         // nil: slog.Default()
 	Registry *prometheus.Registry // nil: a new one; the go and process collectors are added to it
 	// Addr is the host:port that Listen binds; "" is DefaultAddr. Its host also

@@ -5,26 +5,34 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/kinetoscope/kinetoscope/agent"
 	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/hub/work"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
+	"github.com/kinetoscope/kinetoscope/internal/cli/nodes"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 type agentCmd struct {
 	flags.Join
-	Pipeline  string   `default:"attached" env:"KINETOSCOPE_PIPELINE" help:"Name of the pipeline that the processes are ranks of."`
-	First     int      `name:"first-replica" help:"Number of this host's first replica, where agents of several hosts have processes that say no rank." placeholder:"N"`
-	SocketDir string   `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
-	Targets   []string `name:"target" sep:"none" help:"Drive a server of this host, whose files are seen here alone; may be given several times, see docs/servers.md." placeholder:"URL"`
-	File      string   `name:"targets" help:"Deployment file: drive those of its targets whose agent is this host." type:"existingfile" placeholder:"FILE"`
-	DynoPort  int      `help:"Answer dynolog's command line on this port of the loopback, 1778 by its default: dyno gputrace and scripts around it then work." placeholder:"PORT"`
-	Host      string   `name:"agent-name" help:"What the file's targets call this agent; the host's name without it." placeholder:"NAME"`
+	Pipeline  string         `default:"attached" env:"KINETOSCOPE_PIPELINE" help:"Name of the pipeline that the processes are ranks of."`
+	First     int            `name:"first-replica" help:"Number of this host's first replica, where agents of several hosts have processes that say no rank." placeholder:"N"`
+	SocketDir string         `env:"KINETO_IPC_SOCKET_DIR" help:"The KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
+	Targets   []string       `name:"target" sep:"none" help:"Drive a server of this host, whose files are seen here alone; may be given several times, see docs/servers.md." placeholder:"URL"`
+	File      string         `name:"targets" help:"Deployment file: drive those of its targets whose agent is this host." type:"existingfile" placeholder:"FILE"`
+	DynoPort  int            `help:"Answer dynolog's command line on this port of the loopback, 1778 by its default: dyno gputrace and scripts around it then work." placeholder:"PORT"`
+	Host      string         `name:"agent-name" help:"What the file's targets call this agent, and NODE in NODE:PATH; the host's name without it." placeholder:"NAME"`
+	Traces    []string       `sep:"none" help:"Answer questions about the traces below this directory, which stay here; may be given several times, see docs/scale.md." placeholder:"DIR"`
+	Memory    units.ByteSize `help:"Memory that the traces of such questions may take at a time." placeholder:"4GiB"`
+	ReadyFile string         `help:"Write the name of this agent to this file once it takes part, for scripts that wait for it." type:"path"`
 }
 
 // Run takes part for the PyTorch processes of this host until it is interrupted.
@@ -36,6 +44,10 @@ func (c *agentCmd) Run(e *cli.Env) error {
 		return cli.Usage("--dyno-port %d: 1 to 65535", c.DynoPort)
 	}
 	seats, err := c.seats()
+	if err != nil {
+		return err
+	}
+	solver, err := c.solver(e)
 	if err != nil {
 		return err
 	}
@@ -56,8 +68,46 @@ func (c *agentCmd) Run(e *cli.Env) error {
 	if err != nil {
 		return errors.Join(err, a.Close())
 	}
+	if solver != nil {
+		node, err := work.Serve(nc, work.NodeConfig{Pipeline: c.Pipeline, Name: c.node(), Solver: solver,
+			Logger: e.Log})
+		if err != nil {
+			return errors.Join(err, fleet.Close(), a.Close())
+		}
+		defer node.Close()
+		fmt.Fprintf(e.Err, "traces below %s are asked for as %s:PATH\n", strings.Join(c.Traces, ", "), c.node())
+	}
+	if c.ReadyFile != "" {
+		if err := httpd.WriteURL(c.ReadyFile, c.node()); err != nil {
+			return errors.Join(err, fleet.Close(), a.Close())
+		}
+		defer os.Remove(c.ReadyFile)
+	}
 	<-e.Ctx.Done()
 	return errors.Join(fleet.Close(), a.Close())
+}
+
+// solver answers questions about traces; nil without --traces.
+func (c *agentCmd) solver(e *cli.Env) (*nodes.Solver, error) {
+	if len(c.Traces) == 0 {
+		return nil, nil
+	}
+	return nodes.NewSolver(c.Traces, c.Memory, e.Log)
+}
+
+// node is this agent's name in NODE:PATH.
+func (c *agentCmd) node() string { return protocol.NodeName(c.host()) }
+
+// host is this agent's name.
+func (c *agentCmd) host() string {
+	if c.Host != "" {
+		return c.Host
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
 }
 
 // seats returns the places of the servers that this agent drives. Servers in a deployment file get
@@ -77,12 +127,7 @@ func (c *agentCmd) seats() ([]httpdriver.Seat, error) {
 	if err != nil {
 		return nil, cli.UsageError{Err: err}
 	}
-	name := c.Host
-	if name == "" {
-		if name, err = os.Hostname(); err != nil {
-			return nil, err
-		}
-	}
+	name := c.host()
 	seats := slices.DeleteFunc(httpdriver.Seats(p.Targets, c.Pipeline, httpdriver.TargetStage),
 		func(s httpdriver.Seat) bool { return s.Agent != name })
 	if len(seats) == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/nodes"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -23,6 +25,7 @@ import (
 // askCmd is the verb of a registered analysis.
 type askCmd struct {
 	answer.Verb
+	nodes.Server
 	kong.Plugins // the analysis' own options, and those of the flags below that apply to it
 
 	hta    flags.Definition
@@ -106,19 +109,9 @@ func (c *askCmd) Run(e *cli.Env) error {
 	if err := inputError(c.q.Check(c.asked())); err != nil {
 		return err
 	}
-	var failed firstError
 	c.Doubted, c.Appetite = c.hta.HTA || c.q.Doubts, c.q.Appetite
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) any {
-		r, err := c.q.Rank(s, c.asked())
-		if err != nil {
-			failed.note(fmt.Errorf("%s: %w", s.Trace.Meta.File, err))
-		}
-		return r
-	})
+	list, infos, err := c.ranked(e)
 	if err != nil {
-		return err
-	}
-	if err := failed.get(); err != nil {
 		return inputError(err)
 	}
 	found, err := c.q.Answer(list, c.asked())
@@ -134,6 +127,30 @@ func (c *askCmd) Run(e *cli.Env) error {
 	a := answerOf(c.q.Analysis, &found)
 	a.Title, a.Note = answer.Title(infos)
 	return c.Print(e, c.q.Name, infos, a)
+}
+
+// ranked asks the question of every trace, here or on the nodes where they are.
+func (c *askCmd) ranked(e *cli.Env) ([]report.Ranked[any], []reading.Info, error) {
+	at, err := nodes.Places(c.Paths)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(at) > 0 {
+		if err := c.q.Travels(); err != nil {
+			return nil, nil, err
+		}
+		return nodes.Ranked(e, &c.Server, &c.Options, &c.Choice, at, nodes.Question[any]{
+			Verb: c.q.Name, Options: c.q.Options(), Asked: c.asked(), Unpack: c.q.Unpack})
+	}
+	var failed firstError
+	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) any {
+		r, err := c.q.Rank(s, c.asked())
+		if err != nil {
+			failed.note(fmt.Errorf("%s: %w", s.Trace.Meta.File, err))
+		}
+		return r
+	})
+	return list, infos, cmp.Or(err, failed.get())
 }
 
 // each prints the traces one below the other.

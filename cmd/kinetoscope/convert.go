@@ -14,7 +14,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -141,12 +140,11 @@ func (c *convertCmd) Run(e *cli.Env) error {
 			}
 		}
 	}
-	var only onlyTrace
-	parts, err := c.survey(e, &only)
+	parts, err := c.survey(e)
 	if err != nil {
 		return err
 	}
-	w := &rewriting{c: c, e: e, parts: parts, filter: filter, only: only.trace}
+	w := &rewriting{c: c, e: e, parts: parts, filter: filter}
 	w.start = w.begin()
 	if err := w.refuse(f.OneClock || c.OTLP != ""); err != nil {
 		return err
@@ -172,27 +170,9 @@ func isDir(path string) bool {
 	return err == nil && st.IsDir()
 }
 
-// onlyTrace is the trace of who gives one, which need not be read twice: there are no clocks to compare before it
-// is written.
-type onlyTrace struct {
-	mu    sync.Mutex
-	seen  int
-	trace *trace.Trace // nil if there are several
-}
-
-func (o *onlyTrace) see(t *trace.Trace) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.seen++; o.seen == 1 {
-		o.trace = t
-	} else {
-		o.trace = nil
-	}
-}
-
 // survey reads every trace once, one in memory at a time for each worker, and keeps what
 // alignment needs.
-func (c *convertCmd) survey(e *cli.Env, only *onlyTrace) ([]convertPart, error) {
+func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	type seen struct {
 		rank   align.Rank
 		first  int64
@@ -203,7 +183,6 @@ func (c *convertCmd) survey(e *cli.Env, only *onlyTrace) ([]convertPart, error) 
 	}
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) seen {
 		t, believed := s.Trace, s.Seen()
-		only.see(t)
 		first, last, ok := t.Extent()
 		return seen{convert.AlignSeen(believed, convert.Scope(&t.Meta), protocol.ClockError{}), first, last, !ok,
 			t.Meta.WallClock, believed.Clocks}
@@ -234,9 +213,8 @@ type rewriting struct {
 	e      *cli.Env
 	parts  []convertPart
 	filter cut.Filter
-	start  int64        // of the common clock
-	apart  bool         // each part stays on its own clock
-	only   *trace.Trace // of the only part; nil: the parts are read again
+	start  int64 // of the common clock
+	apart  bool  // each part stays on its own clock
 }
 
 // begin returns the first time of all parts on the common clock.
@@ -287,11 +265,6 @@ func (w *rewriting) cut(t *trace.Trace, p *convertPart) *trace.Trace {
 
 // each reads the parts again, file by file in the order of the parts.
 func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
-	if w.only != nil {
-		t := w.only
-		w.only = nil // whoever asks a second time reads it again
-		return add(&w.parts[0], w.cut(t, &w.parts[0]))
-	}
 	done := map[string]bool{}
 	b := cli.NewBar(w.e.Err)
 	defer b.End()

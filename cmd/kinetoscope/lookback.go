@@ -16,7 +16,7 @@ func (c *captureCmd) lookBack(e *cli.Env) error {
 			"--last captures what already happened on a running server: of the other flags only --stages, --prefix, --allow-partial, --url, --api-key and --json go with it",
 		)
 	}
-	f := flags.Server{URL: c.URL, APIKey: c.APIKey, JSON: c.JSON}
+	f := flags.Server{Reach: flags.Reach{URL: c.URL, APIKey: c.APIKey}, JSON: c.JSON}
 	server, err := f.Client()
 	if err != nil {
 		return err

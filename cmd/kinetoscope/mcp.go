@@ -60,7 +60,7 @@ func withToken(token string, h http.Handler) http.Handler {
 }
 
 func (c *mcpCmd) Run(e *cli.Env) error {
-	server, err := mcpserver.New(mcpserver.Options{Run: runVerb, Root: c.Root, Version: version(),
+	server, err := mcpserver.New(mcpserver.Options{Run: runVerb, Root: c.Root, Version: cli.Version(),
 		Server: os.Getenv("KINETOSCOPE_URL"), AllowCapture: c.AllowCapture})
 	if err != nil {
 		return cli.UsageError{Err: err}

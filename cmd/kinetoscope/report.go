@@ -4,19 +4,17 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kinetoscope/kinetoscope/analyses"
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/analysis/made"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
+	"github.com/kinetoscope/kinetoscope/internal/cli/nodes"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -24,16 +22,25 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/native"
 	"github.com/kinetoscope/kinetoscope/trace/sglangomni"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 type reportCmd struct {
 	answer.Verb
+	nodes.Server
 	flags.Definition
 	Traces bool `help:"Look at a run's traces one by one, as at traces of others: device, kernels, operators."`
 	Fresh  bool `help:"Compute a run's report anew from its recordings, in place of its report.json."`
 }
 
 func (c *reportCmd) Run(e *cli.Env) error {
+	at, err := nodes.Places(c.Paths)
+	if err != nil {
+		return err
+	}
+	if len(at) > 0 {
+		return c.away(e, at)
+	}
 	if !c.Traces && len(c.Rank) == 0 && c.Stage == "" {
 		runs, err := c.runs()
 		if err != nil {
@@ -168,14 +175,11 @@ func runReportOf(e *cli.Env, o *reading.Options, r *store.Run, fresh bool) (*pip
 	return runs.Analyze(&m.Session, ins, traces), nil
 }
 
-// traceResult is what the page needs of a trace after the trace is freed.
+// traceResult is what the page needs of a trace.
 type traceResult struct {
-	subject *analysis.Subject // nil under a limit of memory
-	part    analysis.RankPart // only under a limit of memory
-	names   report.SliceNames
-	cards   string
-	stage   bool // ofStage
-	found   analyses.Found
+	nodes.Summary
+	subject *analysis.Subject // nil after the trace is freed; Part is filled in then
+	stage   bool              // ofStage
 }
 
 // traces reports on traces that are not runs, whoever wrote them.
@@ -184,26 +188,12 @@ func (c *reportCmd) traces(e *cli.Env) error {
 	var failed firstError
 	c.Doubted = true
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) traceResult {
-		t := s.Trace
-		r := traceResult{names: report.SliceNames{}, stage: ofStage(t), cards: strings.Join(made.Of(t).Cards, ", ")}
 		if c.Memory == 0 {
-			r.subject = s
-			return r
+			return traceResult{Summary: nodes.Summary{Cards: nodes.Cards(s.Trace)}, subject: s, stage: ofStage(s.Trace)}
 		}
-		found, err := page.Rank(s)
-		if r.found = found; err != nil {
-			failed.note(err)
-			return r
-		}
-		r.part = analysis.PartOf(s, c.Analysis())
-		r.part.Report.Launches.Launches = nil
-		for _, x := range r.part.Comms.Collectives {
-			r.names.Keep(t, x.Slice)
-		}
-		for _, f := range slices.Concat(r.part.Findings, page.Findings(found)) {
-			r.names.Keep(t, f.Evidence.Slice)
-		}
-		return r
+		sum, err := nodes.Summarize(page, s, c.Analysis())
+		failed.note(err)
+		return traceResult{Summary: sum}
 	})
 	if err != nil {
 		return err
@@ -214,9 +204,32 @@ func (c *reportCmd) traces(e *cli.Env) error {
 	if rep := c.recordings(list); rep != nil {
 		return c.printPipeline(e, rep)
 	}
-	out, doc, err := c.page(page, list, infos)
+	return c.print(e, page, list, infos)
+}
+
+// away reports on traces that lie on nodes.
+func (c *reportCmd) away(e *cli.Env, at []api.Place) error {
+	page := analyses.NewPage(analyses.Asked{HTA: c.HTA})
+	c.Doubted = true
+	q := nodes.Question[traceResult]{Verb: nodes.Report, Asked: analyses.Asked{HTA: c.HTA},
+		Unpack: func(data []byte) (traceResult, error) {
+			sum, err := nodes.UnpackSummary(page, data)
+			return traceResult{Summary: sum}, err
+		}}
+	list, infos, err := nodes.Ranked(e, &c.Server, &c.Options, &c.Choice, at, q)
 	if err != nil {
 		return err
+	}
+	return c.print(e, page, list, infos)
+}
+
+// print writes the page of the results in the form that was asked for.
+func (c *reportCmd) print(
+	e *cli.Env, page *analyses.Page, list []report.Ranked[traceResult], infos []reading.Info,
+) error {
+	out, doc, err := c.page(page, list, infos)
+	if err != nil {
+		return inputError(err)
 	}
 	if c.JSON || c.CSV || c.Table != "" {
 		for i := range out.Report.Ranks {
@@ -248,13 +261,13 @@ func (c *reportCmd) page(
 	for i := range list {
 		v := &list[i].Value
 		out.Labels = append(out.Labels, list[i].Label)
-		found[i], metas[i] = v.found, infos[i].Meta
+		found[i], metas[i] = v.Found, infos[i].Meta
 		if v.subject != nil {
 			traces[i] = v.subject.Trace
 		}
-		same = same && v.cards == list[0].Value.cards
+		same = same && v.Cards == list[0].Value.Cards
 	}
-	if cards := list[0].Value.cards; same && cards != "" {
+	if cards := list[0].Value.Cards; same && cards != "" {
 		out.Note += ", " + cards
 	}
 	if line := report.WorldLine(metas, out.Labels); line != "" {
@@ -264,7 +277,7 @@ func (c *reportCmd) page(
 		if traces[i] != nil {
 			return report.NamesOf(traces)(i, slice)
 		}
-		return list[i].Value.names[slice]
+		return list[i].Value.Names[slice]
 	}
 	doc, err := page.Build(out, found)
 	if err != nil {
@@ -305,10 +318,10 @@ func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {
 	return report.Text(e.Out, rep, e.Text())
 }
 
-// report runs all analyses, and beside them those of the page's own parts. Under a limit of memory
+// report runs all analyses, and beside them those of the page's own parts. Of traces that are not kept
 // they have been run rank by rank, and are joined.
 func (c *reportCmd) report(page *analyses.Page, list []report.Ranked[traceResult]) (*analysis.Report, error) {
-	if c.Memory == 0 {
+	if list[0].Value.subject != nil {
 		var subjects []*analysis.Subject
 		var g errgroup.Group
 		g.SetLimit(runtime.GOMAXPROCS(0))
@@ -316,7 +329,7 @@ func (c *reportCmd) report(page *analyses.Page, list []report.Ranked[traceResult
 			v := &list[i].Value
 			subjects = append(subjects, v.subject)
 			g.Go(func() (err error) {
-				v.found, err = page.Rank(v.subject)
+				v.Found, err = page.Rank(v.subject)
 				return err
 			})
 		}
@@ -331,7 +344,7 @@ func (c *reportCmd) report(page *analyses.Page, list []report.Ranked[traceResult
 	}
 	parts := make([]analysis.RankPart, len(list))
 	for i := range list {
-		parts[i] = list[i].Value.part
+		parts[i] = list[i].Value.Part
 	}
 	return analysis.Join(parts), nil
 }

@@ -16,6 +16,7 @@ import (
 	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/hub"
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/hub/work"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/internal/cli/httpd"
@@ -194,7 +195,7 @@ func (c *serveCmd) checkNATS() error {
 }
 
 // serve serves eng over HTTP on ln until e.Ctx ends. eng and ln stay the caller's to close.
-func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door door, cfg web.Config) error {
+func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door door, cfg web.Config) (err error) {
 	timelines := view.New(
 		view.Config{Library: view.Runs{Root: eng.Hub().Store().Root(),
 			Reading: open.Options{Index: index.UserCache()}}, Runs: true},
@@ -205,6 +206,9 @@ func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door doo
 	cfg.Catalog = runs
 	defer c.keep(e, runs)()
 	cfg.View = timelines
+	if cfg.Asker, err = work.NewDesk(eng.Hub().Conn(), eng.Pipeline().Name, eng.Hub().Replicas()); err != nil {
+		return err
+	}
 	srv := httpd.ForEngine(e, eng, ln, cfg).Encrypt(door.tls)
 	fmt.Fprintf(e.Err, "serving %s at %s\n", eng.Model(), srv.URL)
 	if c.ReadyFile != "" {

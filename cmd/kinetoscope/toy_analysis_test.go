@@ -29,7 +29,7 @@ type toyLongest struct {
 	Name  string            `json:"name"`
 	Ns    int64             `json:"ns"`
 	Where analysis.Evidence `json:"where"`
-	share float64
+	Share float64           `json:"-"`
 }
 
 func toyCheck(o *toyOptions, _ analyses.Asked) error {
@@ -54,7 +54,7 @@ func toyRank(of *analysis.Subject, o *toyOptions, _ analyses.Asked) (toyLongest,
 		}
 	}
 	if last > first {
-		out.share = float64(out.Ns) / float64(last-first)
+		out.Share = float64(out.Ns) / float64(last-first)
 	}
 	return out, nil
 }
@@ -78,10 +78,10 @@ func toyAnswer(list []report.Ranked[toyLongest], _ *toyOptions, _ analyses.Asked
 func toyFindings(list []report.Ranked[toyLongest]) []analysis.Finding {
 	var out []analysis.Finding
 	for i, r := range list {
-		if v := r.Value; v.share > 0.5 {
+		if v := r.Value; v.Share > 0.5 {
 			v.Where.Rank = i
 			out = append(out, analysis.Finding{
-				Code: "one_operator", Severity: analysis.Notice, Number: 100 * v.share, Unit: "%", Evidence: v.Where,
+				Code: "one_operator", Severity: analysis.Notice, Number: 100 * v.Share, Unit: "%", Evidence: v.Where,
 				Text: fmt.Sprintf("rank %s: %s is most of the trace", r.Label, v.Name),
 			})
 		}

@@ -114,7 +114,7 @@ func (c *watchCmd) watchPast(e *cli.Env, list []httpdriver.Target, when []*scrap
 	if c.RunsDir != "" {
 		return cli.Usage("--last: the runs are kept where the server keeps them; leave out --runs-dir")
 	}
-	server, err := (&flags.Server{URL: c.URL, APIKey: c.APIKey}).Client()
+	server, err := (&flags.Server{Reach: flags.Reach{URL: c.URL, APIKey: c.APIKey}}).Client()
 	if err != nil {
 		return err
 	}

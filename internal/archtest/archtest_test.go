@@ -51,6 +51,7 @@ var rooms = [][]string{
 	{"store/catalog"},
 	{"tables"},
 	{"hub/link"},
+	{"hub/work"},
 	{"hub/rank"},
 	{"driver"},
 	{"driver/procs", "driver/native", "driver/kinetod", "driver/server", "driver/drivertest"},

@@ -49,6 +49,10 @@ type Options struct {
 	Index    index.Cache
 	Stdin    io.Reader // what Stdin reads; nil means os.Stdin
 
+	// Only, if not nil, says which of the sources are read. What the paths of all tell of each
+	// counts all the same.
+	Only func(i int) bool
+
 	// Left is told what is not read and what does not count: files of directories and
 	// archives, copies. It is called by one goroutine at a time.
 	Left func(Left)
@@ -230,6 +234,9 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	var failed []error
 	some := false
 	for i, s := range list {
+		if o.Only != nil && !o.Only(i) {
+			continue
+		}
 		need := min(s.memory(), limit)
 		if keep {
 			need = 0 // kept traces free no memory, so waiting for it would not end
@@ -270,7 +277,7 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if !some && len(failed) > 0 {
+	if !some && len(failed) > 0 && o.Only == nil {
 		if n := len(failed) - named; n > 0 {
 			failed = append(failed[:named], fmt.Errorf("and %d more files that are no traces", n))
 		}

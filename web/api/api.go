@@ -28,6 +28,8 @@ const (
 	SessionsPath = "/v1/sessions"
 	EventsPath   = "/v1/events"
 	RunsPath     = "/v1/runs"
+	// QuestionsPath takes questions about traces that lie on nodes.
+	QuestionsPath = "/v1/questions"
 )
 
 // Limits of the query "limit" of SessionsPath.

@@ -9,16 +9,21 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 )
 
-// Server says which server a verb talks to.
-type Server struct {
+// Reach says how a server is reached.
+type Reach struct {
 	URL    string `default:"${server}" env:"KINETOSCOPE_URL" help:"The server."`
 	APIKey string `name:"api-key" env:"KINETOSCOPE_API_KEY" help:"Key that the server asks for." placeholder:"KEY"`
 	TLS
+}
+
+// Server says which server a verb talks to.
+type Server struct {
+	Reach
 	JSON bool `name:"json" help:"Print the server's answer as JSON."`
 }
 
 // Client returns a client of the server that the flags name.
-func (f *Server) Client() (*client.Client, error) {
+func (f *Reach) Client() (*client.Client, error) {
 	h, err := f.TLS.Client()
 	if err != nil {
 		return nil, err

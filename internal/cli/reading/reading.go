@@ -48,6 +48,9 @@ type Options struct {
 	// none of the notes about them.
 	Doubted bool `kong:"-"`
 	Copies  bool `kong:"-"` // show copies of the same trace too
+	// Only, if not nil, says which of the files that Inputs returns are read. Traces that no Choice
+	// wants are then no error.
+	Only func(i int) bool `kong:"-"`
 	// Appetite is the memory that the verb takes beside a trace, in multiples of the trace's own; 0
 	// means 1.
 	Appetite float64 `kong:"-"`
@@ -275,6 +278,7 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 	there := map[string]bool{}
 	found := false
 	seq := make([]int, len(ins))
+	opts.Only = o.Only
 	opts.Left = func(l open.Left) { e.Left = append(e.Left, l) }
 	err = open.EachSource(e.Ctx, files, opts, func(i int, t *trace.Trace) error {
 		if in := ins[i].Run; in != nil {
@@ -302,11 +306,23 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 	if err != nil {
 		return 0, o.Error(e, err)
 	}
-	if !found {
-		return 0, cli.Usage("no trace of %s: there are %s", r.asked(),
-			strings.Join(slices.Sorted(maps.Keys(there)), ", "))
+	if !found && o.Only == nil {
+		return 0, r.None(slices.Sorted(maps.Keys(there)))
 	}
 	return len(ins), nil
+}
+
+// None is the error that no trace is wanted; there has the names of those that are there, as far as
+// they are known.
+func (f *Choice) None(there []string) error {
+	switch what := f.asked(); {
+	case what == "":
+		return cli.Usage("there is no trace")
+	case len(there) == 0:
+		return cli.Usage("no trace of %s", what)
+	default:
+		return cli.Usage("no trace of %s: there are %s", what, strings.Join(there, ", "))
+	}
 }
 
 // Full returns the reason for which the program must end if it came near Memory, else nil.
@@ -367,13 +383,8 @@ type Asker[T any] struct {
 // dropped.
 func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Asker[T]) ([]report.Ranked[T], []Info,
 	error) {
-	type result struct {
-		at    int
-		value T
-		info  Info
-	}
 	var mu sync.Mutex
-	var got []result
+	var got []Result[T]
 	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info Info) error {
 		s := analysis.NewSubject(t)
 		v, err := ask.Ask(i, s, info)
@@ -385,33 +396,50 @@ func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Aske
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		got = append(got, result{i, v, info})
+		got = append(got, Result[T]{at: i, Value: v, Info: info})
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	slices.SortFunc(got, func(a, b result) int { return cmp.Or(cmp.Compare(a.at%n, b.at%n), cmp.Compare(a.at, b.at)) })
+	slices.SortFunc(got, func(a, b Result[T]) int {
+		return cmp.Or(cmp.Compare(a.at%n, b.at%n), cmp.Compare(a.at, b.at))
+	})
+	return Settle(e, o, got, ask.Dropped)
+}
+
+// Result is what was found in one trace.
+type Result[T any] struct {
+	Value T
+	Info  Info
+	at    int // as in Options.Each
+}
+
+// Settle finds out which of the traces belong together and names them, and says on stderr what was
+// damaged, left out or is in doubt. list is in the order of the answer. Copies of one trace count
+// once; dropped, if not nil, gets the results of the others.
+func Settle[T any](e *cli.Env, o *Options, got []Result[T], dropped func(T) error) ([]report.Ranked[T], []Info,
+	error) {
 	metas, sizes := make([]*trace.Meta, len(got)), make([]int, len(got))
 	for i, g := range got {
-		metas[i], sizes[i] = g.info.Meta, g.info.Slices
+		metas[i], sizes[i] = g.Info.Meta, g.Info.Slices
 	}
 	var list []report.Ranked[T]
 	var infos []Info
 	for i, of := range identity.Settle(metas, sizes) {
 		if of >= 0 && !o.Copies {
-			e.Left = append(e.Left, open.Left{Path: got[i].info.File, Reason: open.CopyReason(got[of].info.File)})
-			if ask.Dropped != nil {
-				if err := ask.Dropped(got[i].value); err != nil {
+			e.Left = append(e.Left, open.Left{Path: got[i].Info.File, Reason: open.CopyReason(got[of].Info.File)})
+			if dropped != nil {
+				if err := dropped(got[i].Value); err != nil {
 					return nil, nil, err
 				}
 			}
 			continue
 		}
 		g := &got[i]
-		g.info.Index, g.info.Rank, g.info.Replica = len(infos), metas[i].Rank, metas[i].Replica
-		infos = append(infos, g.info)
-		list = append(list, report.Ranked[T]{Value: g.value})
+		g.Info.Index, g.Info.Rank, g.Info.Replica = len(infos), metas[i].Rank, metas[i].Replica
+		infos = append(infos, g.Info)
+		list = append(list, report.Ranked[T]{Value: g.Value})
 	}
 	settle(infos)
 	for i, l := range Labels(infos) {
