@@ -301,6 +301,12 @@ func testAllRanks(p *page, srv *server, ids [2]string) {
 		`(() => { const s = document.querySelector("#pair"); s.selectedIndex = 0; s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
 	p.until(`comparison.pair.a === -1 && comparison.traces?.pairs?.length === 4`)
 	p.until(compared + ` && location.hash.includes("pair=all")`)
+	p.withoutPolicy()
+	p.do(chromedp.Reload()) // the address says all pairs
+	p.until(compared + ` && comparison.pair.a === -1 && comparison.traces.pairs.length === 4`)
+	p.audit("comparison, all pairs")
+	p.walk()
+	p.until(compared)
 	if said := eval[string](p, `document.querySelector("#part-ops").innerText`); !strings.Contains(said,
 		"4 pairs added up") ||
 		!strings.Contains(said, "code2wav") && !strings.Contains(said, "conv1d") {
