@@ -26,6 +26,9 @@ type Windows struct {
 	// AgreedNs is the instant at which all were told to begin; nil: there was none, or where it
 	// lies on this timeline is not known.
 	AgreedNs *int64 `json:"agreed_ns,omitempty"`
+	// Together says that the traces are on one clock. Without it each begins at 0, and nothing is known
+	// of how the windows lie to each other.
+	Together bool `json:"together"`
 	// SkewNs is from the first begin to the last one, as measured; its error is that of both.
 	SkewNs int64 `json:"skew_ns"`
 	// CommonNs is for how long all of them recorded; 0 if there is no such time.
@@ -62,6 +65,7 @@ func (tl *Timeline) Windows() Windows {
 	for _, w := range out.Windows[1:] {
 		first, last, end = min(first, w.FromNs), max(last, w.FromNs), min(end, w.ToNs)
 	}
+	out.Together = true
 	out.SkewNs, out.CommonNs = last-first, max(0, end-last)
 	return out
 }

@@ -36,7 +36,7 @@ func TestWindows(t *testing.T) {
 		second.ErrorNs != 70 || second.ToNs < second.FromNs {
 		t.Errorf("the second: %+v", second)
 	}
-	if w.SkewNs != 1150 || w.AgreedNs == nil || *w.AgreedNs != start(from-80) {
+	if !w.Together || w.SkewNs != 1150 || w.AgreedNs == nil || *w.AgreedNs != start(from-80) {
 		t.Errorf("together: %+v", w)
 	}
 	if want := max(0, min(first.ToNs, second.ToNs)-second.FromNs); w.CommonNs != want {
@@ -49,7 +49,7 @@ func TestWindows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := tl.Windows(); w.AgreedNs != nil || w.SkewNs != 0 || len(w.Windows) != 1 || w.Windows[0].ToNs != 5 {
+	if w := tl.Windows(); w.Together || w.AgreedNs != nil || w.SkewNs != 0 || len(w.Windows) != 1 || w.Windows[0].ToNs != 5 {
 		t.Errorf("%+v", w)
 	}
 }

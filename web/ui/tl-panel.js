@@ -275,7 +275,12 @@ export class Panel {
 }
 
 // recordedText says how well the ranks of a session recorded together.
-const recordedText = (r) => `${r.common_ns > 0 ? `all ranks for ${dur(r.common_ns)}` : "never by all ranks at once"}; the first and the last began ${dur(r.skew_ns)} apart${r.agreed_ns == null ? "" : `, told to begin at ${at(r.agreed_ns, 1e3)}`}`;
+const recordedText = (r) => {
+  if (!r.together) return "each trace lies from its own start: how the ranks' windows lie to each other is not shown";
+  const all = r.common_ns > 0 ? `all ranks for ${dur(r.common_ns)}` : "never by all ranks at once";
+  const told = r.agreed_ns == null ? "" : `, told to begin at ${at(r.agreed_ns, 1e3)}`;
+  return `${all}; the first and the last began ${dur(r.skew_ns)} apart${told}`;
+};
 
 const windowCells = (w) => (w ? [num(at(w.from_ns, 1e3)), num(w.open ? "end not measured" : dur(w.to_ns - w.from_ns))] : [num("–"), num("–")]);
 
