@@ -49,7 +49,8 @@ func TestWindows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := tl.Windows(); w.Together || w.AgreedNs != nil || w.SkewNs != 0 || len(w.Windows) != 1 || w.Windows[0].ToNs != 5 {
+	w = tl.Windows()
+	if w.Together || w.AgreedNs != nil || w.SkewNs != 0 || len(w.Windows) != 1 || w.Windows[0].ToNs != 5 {
 		t.Errorf("%+v", w)
 	}
 }
