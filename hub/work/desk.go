@@ -1,6 +1,7 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,13 +103,20 @@ type place struct{ at, index int }
 func (d *Desk) Ask(ctx context.Context, q Question, each func(Part) error) (err error) {
 	a := &asking{d: d, id: ulid.Make().String(), q: q, each: each, waiting: map[place]bool{},
 		names: make([][]string, len(q.At))}
+	tasks, err := d.queue(ctx)
+	if err != nil {
+		return err
+	}
 	for _, p := range q.At {
 		if p.Node == "" || p.Node != protocol.NodeName(p.Node) {
 			return &NodeError{p.Node, "letters, digits, - and _ make a name"}
 		}
-	}
-	if err := d.queue(ctx, q.At); err != nil {
-		return err
+		if _, err := d.look(ctx, Place{Node: p.Node}); err != nil { // names that nobody has take no room in the queue
+			return err
+		}
+		if err := d.seat(ctx, tasks, p.Node); err != nil {
+			return err
+		}
 	}
 	if err := a.find(ctx); err != nil {
 		return err
@@ -130,8 +138,8 @@ func (d *Desk) Ask(ctx context.Context, q Question, each func(Part) error) (err 
 	return a.gather(ctx, results)
 }
 
-// queue makes the queue of the tasks for these nodes where it is not there. Nodes may only read it.
-func (d *Desk) queue(ctx context.Context, at []Place) error {
+// queue makes the queue of tasks where it is not there.
+func (d *Desk) queue(ctx context.Context) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	s, err := d.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
@@ -140,14 +148,22 @@ func (d *Desk) queue(ctx context.Context, at []Place) error {
 		Storage: jetstream.MemoryStorage, MaxAge: taskAge, MaxMsgs: 4 * MaxTasks, Discard: jetstream.DiscardNew,
 		Replicas: d.replicas,
 	})
-	for i := 0; i < len(at) && err == nil; i++ {
-		_, err = s.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-			Durable: at[i].Node, FilterSubject: protocol.WorkTaskSubject(d.pipeline, at[i].Node, "*"),
-			AckPolicy: jetstream.AckExplicitPolicy, AckWait: d.ackWait, InactiveThreshold: taskAge,
-		})
-	}
 	if err != nil {
-		return fmt.Errorf("queue of tasks: %w", err)
+		return nil, fmt.Errorf("queue of tasks: %w", err)
+	}
+	return s, nil
+}
+
+// seat lets a node take its tasks from the queue, which nodes may only read.
+func (d *Desk) seat(ctx context.Context, tasks jetstream.Stream, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := tasks.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: node, FilterSubject: protocol.WorkTaskSubject(d.pipeline, node, "*"),
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: d.ackWait, InactiveThreshold: taskAge,
+	})
+	if err != nil {
+		return fmt.Errorf("tasks of node %s: %w", node, err)
 	}
 	return nil
 }
@@ -157,6 +173,9 @@ func (d *Desk) withdraw(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	s, err := d.js.Stream(ctx, protocol.WorkStream(d.pipeline))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -239,7 +258,7 @@ func (a *asking) gather(ctx context.Context, results <-chan *nats.Msg) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-quiet.C:
-			gone := a.gone(ctx)
+			gone := cmp.Or(a.gone(ctx), a.lost(ctx))
 			if gone != nil && missed {
 				return gone
 			}
@@ -272,6 +291,28 @@ func (a *asking) gone(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// errLost says that tasks have neither a result nor a place in the queue any more.
+var errLost = errors.New("the tasks were lost, as in a restart of NATS: ask again")
+
+// lost returns errLost if no task of the question is in the queue: nodes acknowledge theirs after their
+// results have come.
+func (a *asking) lost(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	s, err := a.d.js.Stream(ctx, protocol.WorkStream(a.d.pipeline))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return errLost
+	}
+	if err != nil {
+		return err
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(protocol.WorkTaskSubject(a.d.pipeline, "*", a.id)))
+	if err == nil && len(info.State.Subjects) == 0 {
+		return errLost
+	}
+	return err
 }
 
 // namedFiles bounds the files that an error names.

@@ -33,6 +33,10 @@ const (
 	taskAge = time.Hour
 	// findTimeout bounds looking through directories on a node.
 	findTimeout = time.Minute
+	// lookAgain is how often a worker without a queue looks for one. Questions tell it of theirs.
+	lookAgain = 5 * time.Second
+	// heartbeat is how often the queue says that it is there; a worker that misses two looks for it.
+	heartbeat = time.Second
 	// callTimeout bounds every other exchange of messages.
 	callTimeout = 10 * time.Second
 )

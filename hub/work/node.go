@@ -42,9 +42,9 @@ type Node struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	poke   chan struct{} // there is a queue now: workers that have none look again
 
-	mu      sync.Mutex
-	working bool // the workers have been started
+	mu sync.Mutex // held while ctx ends, so that nothing begins after it
 }
 
 // Serve lets this process solve tasks for a node over nc, which stays the caller's. Several
@@ -64,16 +64,18 @@ func Serve(nc *nats.Conn, c NodeConfig) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{c: c, nc: nc, js: js}
+	n := &Node{c: c, nc: nc, js: js, poke: make(chan struct{}, c.Workers)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	if n.sub, err = nc.QueueSubscribe(protocol.WorkFindSubject(c.Pipeline, c.Name), "agents", n.find); err != nil {
+	n.sub, err = nc.QueueSubscribe(protocol.WorkFindSubject(c.Pipeline, c.Name), "agents", n.find)
+	if err == nil {
+		err = nc.FlushTimeout(callTimeout) // who asks from now on is answered
+	}
+	if err != nil {
 		n.cancel()
 		return nil, fmt.Errorf("questions about traces: %w", err)
 	}
-	// Tasks of a process that ended may wait. Without a question so far there is no queue, and the
-	// first one makes it.
-	if err := n.work(); err != nil {
-		c.Logger.Debug("no tasks yet", "err", err)
+	for range c.Workers {
+		n.wg.Go(n.work)
 	}
 	return n, nil
 }
@@ -91,7 +93,7 @@ func (n *Node) Close() error {
 	return err
 }
 
-// find answers a FindRequest. By then the desk has made the queue, so the workers begin.
+// find answers a FindRequest. By then the desk has made the queue, so workers that have none look.
 func (n *Node) find(m *nats.Msg) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -103,11 +105,10 @@ func (n *Node) find(m *nats.Msg) {
 		var out protocol.FindAnswer
 		err := json.Unmarshal(m.Data, &req)
 		if err == nil && len(req.Paths) > 0 {
-			if err = n.work(); err == nil {
-				ctx, cancel := context.WithTimeout(n.ctx, findTimeout)
-				defer cancel()
-				out, err = n.c.Solver.Find(ctx, req.Paths)
-			}
+			n.wake()
+			ctx, cancel := context.WithTimeout(n.ctx, findTimeout)
+			defer cancel()
+			out, err = n.c.Solver.Find(ctx, req.Paths)
 		}
 		if err != nil {
 			out = protocol.FindAnswer{Error: err.Error()}
@@ -126,46 +127,56 @@ func (n *Node) find(m *nats.Msg) {
 	})
 }
 
-// work starts the workers, once.
-func (n *Node) work() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.working || n.ctx.Err() != nil {
-		return n.ctx.Err()
+// wake tells all workers that there is a queue.
+func (n *Node) wake() {
+	for {
+		select {
+		case n.poke <- struct{}{}:
+		default:
+			return
+		}
 	}
+}
+
+// work takes tasks from the queue for as long as the node serves. Before the first question there is
+// none, and a restart of NATS takes it away, for it lies in memory.
+func (n *Node) work() {
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.poke:
+		case <-look.C:
+		}
+		if err := n.take(); err != nil {
+			n.c.Logger.Debug("tasks", "err", err)
+		}
+		look.Reset(lookAgain)
+	}
+}
+
+// take solves one task after the other until the queue is lost or the node ends.
+func (n *Node) take() error {
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()
 	cons, err := n.js.Consumer(ctx, protocol.WorkStream(n.c.Pipeline), n.c.Name)
 	if err != nil {
 		return err
 	}
-	for range n.c.Workers {
-		msgs, err := cons.Messages(jetstream.PullMaxMessages(1))
-		if err != nil {
-			return err
-		}
-		stop := context.AfterFunc(n.ctx, msgs.Stop)
-		n.wg.Go(func() {
-			defer stop()
-			n.take(msgs, cons.CachedInfo().Config.AckWait/signs)
-		})
+	msgs, err := cons.Messages(jetstream.PullMaxMessages(1), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return err
 	}
-	n.working = true
-	return nil
-}
-
-// take solves one task after the other, and gives a sign of life of each at this interval.
-func (n *Node) take(msgs jetstream.MessagesContext, sign time.Duration) {
+	defer msgs.Stop()
+	defer context.AfterFunc(n.ctx, msgs.Stop)()
 	for {
 		m, err := msgs.Next()
-		if n.ctx.Err() != nil || errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-			return
+		if err != nil || n.ctx.Err() != nil {
+			return err
 		}
-		if err != nil { // a heartbeat was missed: the library asks again
-			n.c.Logger.Debug("tasks", "err", err)
-			continue
-		}
-		if err := n.solve(m, sign); err != nil && n.ctx.Err() == nil {
+		if err := n.solve(m, cons.CachedInfo().Config.AckWait/signs); err != nil && n.ctx.Err() == nil {
 			n.c.Logger.Warn("a task is given back", "err", err)
 			if err := m.Nak(); err != nil {
 				n.c.Logger.Debug("give a task back", "err", err)
@@ -174,7 +185,8 @@ func (n *Node) take(msgs jetstream.MessagesContext, sign time.Duration) {
 	}
 }
 
-// solve solves one task and acknowledges it when the desk has its result.
+// solve solves one task, gives a sign of life at that interval meanwhile, and acknowledges the task when
+// the desk has its result.
 func (n *Node) solve(m jetstream.Msg, sign time.Duration) error {
 	var t protocol.Task
 	if err := json.Unmarshal(m.Data(), &t); err != nil {

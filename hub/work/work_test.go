@@ -152,6 +152,36 @@ func TestAQuestionIsAnsweredWhereTheTracesLie(t *testing.T) {
 	r.empty()
 }
 
+// TestAQueueThatIsLost is made anew: it lies in memory, so a restart of NATS takes it away.
+func TestAQueueThatIsLost(t *testing.T) {
+	r := newRig(t)
+	r.serve(r.connect(), "n1", &files{names: []string{"a"}})
+	for range 2 {
+		got, err := r.asked(Question{Body: body, At: []Place{{"n1", []string{"/"}}}})
+		if err != nil || !slices.Contains(got, `n1: 0 a {"verb":"ops"}`) {
+			t.Fatalf("%q, %v", got, err)
+		}
+		if err := r.js.DeleteStream(t.Context(), protocol.WorkStream("omni")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTasksThatAreLost ends the question, rather than have it wait for results that cannot come.
+func TestTasksThatAreLost(t *testing.T) {
+	r := newRig(t)
+	r.patience = 50 * time.Millisecond
+	r.serve(r.connect(), "n1", &files{names: []string{"a"}, before: func(ctx context.Context, _ protocol.Task) error {
+		err := r.js.DeleteStream(ctx, protocol.WorkStream("omni"))
+		<-ctx.Done()
+		return err
+	}})
+	_, err := r.asked(Question{Body: body, At: []Place{{"n1", []string{"/"}}}})
+	if !errors.Is(err, errLost) {
+		t.Error(err)
+	}
+}
+
 func TestNodesThatCannotAnswer(t *testing.T) {
 	r := newRig(t)
 	refuse := func(_ context.Context, t protocol.Task) error {
@@ -299,7 +329,11 @@ func TestResultsOfOthers(t *testing.T) {
 // TestAgentsTakeTasksAlone lets an agent neither make tasks nor change the queue.
 func TestAgentsTakeTasksAlone(t *testing.T) {
 	r := newRig(t)
-	if err := r.queue(t.Context(), []Place{{Node: "n1"}}); err != nil {
+	tasks, err := r.queue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.seat(t.Context(), tasks, "n1"); err != nil {
 		t.Fatal(err)
 	}
 	nc := r.connect()
