@@ -16,7 +16,7 @@ import (
 
 // Pack encodes what Rank returned. An analysis whose results do not travel returns an *InputError.
 func (q *Question) Pack(r any) ([]byte, error) {
-	if err := q.travels(); err != nil {
+	if err := q.Travels(); err != nil {
 		return nil, err
 	}
 	return Encode(r)
@@ -25,7 +25,7 @@ func (q *Question) Pack(r any) ([]byte, error) {
 // Unpack decodes what Pack made, which may be of another version of the program or damaged: then it
 // returns an error.
 func (q *Question) Unpack(data []byte) (any, error) {
-	if err := q.travels(); err != nil {
+	if err := q.Travels(); err != nil {
 		return nil, err
 	}
 	return q.unpack(data)
@@ -33,9 +33,7 @@ func (q *Question) Unpack(data []byte) (any, error) {
 
 // Travels returns nil if results of the analysis can be found on another machine, else an
 // *InputError.
-func (q *Question) Travels() error { return q.travels() }
-
-func (q *Question) travels() error {
+func (q *Question) Travels() error {
 	if why := whyNot(q.result()); why != "" {
 		return wrong("%s needs the whole trace: ask it on the host where the trace lies (%s)", q.Name, why)
 	}

@@ -143,7 +143,7 @@ func (g *gathering[T]) take(p api.QuestionPart) error {
 	if p.Data == nil {
 		g.p.Files += len(p.Files)
 		for _, l := range p.Left {
-			g.e.Left = append(g.e.Left, open.Left{Path: node + ":" + l.Path, Reason: l.Reason})
+			g.left(node, open.Left(l))
 		}
 		return nil
 	}
@@ -152,7 +152,7 @@ func (g *gathering[T]) take(p api.QuestionPart) error {
 		return fmt.Errorf("node %s: %w", node, err)
 	}
 	for _, l := range f.Left {
-		g.e.Left = append(g.e.Left, open.Left{Path: node + ":" + l.Path, Reason: l.Reason})
+		g.left(node, l)
 	}
 	for i := range f.Traces {
 		t := &f.Traces[i]
@@ -169,6 +169,11 @@ func (g *gathering[T]) take(p api.QuestionPart) error {
 	g.p.Done++
 	g.bar.Update(g.p)
 	return nil
+}
+
+// left notes a file of a node that was not read.
+func (g *gathering[T]) left(node string, l open.Left) {
+	g.e.Left = append(g.e.Left, open.Left{Path: node + ":" + l.Path, Reason: l.Reason})
 }
 
 // results are what was found, in the order of the places and files.
