@@ -36,6 +36,7 @@ type client struct {
 // newClient returns a client of the target. The error is one of its certificates.
 func newClient(to Target) (*client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = dialWatched(transport.DialContext)
 	if to.CA != "" || to.Cert != "" || to.ServerName != "" {
 		cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: to.ServerName}
 		var err error
