@@ -387,18 +387,19 @@ func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
 	}
 }
 
-// beat says every interval that the hub lives and drops ranks that do not. Time
-// in which the hub itself could receive nothing (suspended, starved of CPU, cut off from
+// sweepInterval is how often ranks that live no more are looked for: what a loss is known late by.
+const sweepInterval = time.Second
+
+// beat says every HubBeatInterval that the hub lives, and drops, every sweepInterval, ranks that do
+// not. Time in which the hub itself could receive nothing (suspended, starved of CPU, cut off from
 // NATS) is not held against the ranks.
 func (h *Hub) beat() {
-	tick := time.NewTicker(protocol.HubBeatInterval)
+	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	last := time.Now()
-	for {
-		if b, err := json.Marshal(protocol.HubBeat{Hub: h.cfg.Name, AtNs: h.now().UnixNano()}); err == nil {
-			if err := h.nc.Publish(protocol.HubBeatSubject(h.cfg.Name), b); err != nil {
-				h.log.Debug("hub beat", "err", err)
-			}
+	for n := 0; ; n++ {
+		if n%int(protocol.HubBeatInterval/sweepInterval) == 0 {
+			h.sayAlive()
 		}
 		select {
 		case <-h.ctx.Done():
@@ -412,15 +413,27 @@ func (h *Hub) beat() {
 			h.reg.excuse(gap)
 			continue
 		}
-		if late := gap - protocol.HubBeatInterval; late > protocol.HubBeatInterval/2 {
+		if late := gap - sweepInterval; late > sweepInterval/2 {
 			h.reg.excuse(late)
 		}
+		setAccessTime(now)
 		h.checkStorage()
 		ttl := h.cfg.PresenceTTL + beyond(h.reg.size(), presenceEach)
 		h.askSilent(now, ttl/2)
 		for _, info := range h.reg.sweep(now, ttl) {
 			h.log.Warn("rank lost", "rank", info.Key(), "pid", info.PID, "host", info.Host)
 		}
+	}
+}
+
+// sayAlive sends one beat. One that is lost does no harm: ranks wait for many.
+func (h *Hub) sayAlive() {
+	b, err := json.Marshal(protocol.HubBeat{Hub: h.cfg.Name, AtNs: h.now().UnixNano()})
+	if err == nil {
+		err = h.nc.Publish(protocol.HubBeatSubject(h.cfg.Name), b)
+	}
+	if err != nil {
+		h.log.Debug("hub beat", "err", err)
 	}
 }
 

@@ -119,12 +119,16 @@ func (e *engine) run() {
 			tick.Reset(e.pause(quiet))
 		case f := <-e.cmds:
 			f()
+			quiet = 0 // what f has begun may not wait for the end of a long rest
+			e.resting.Store(false)
+			tick.Reset(pollEvery)
 		}
 	}
 }
 
 // pause is the time to the next poll. After quietPolls it is a rest, which an owner that
-// hands over a chunk ends, and which lasts no longer than until the generation is due.
+// hands over a chunk ends, and a command, and which lasts no longer than until the generation is
+// due or, with the flight recorder alone, ringRest old.
 func (e *engine) pause(quiet int) time.Duration {
 	if quiet < quietPolls || e.out != nil && e.out.full() {
 		return pollEvery
@@ -134,7 +138,11 @@ func (e *engine) pause(quiet int) time.Duration {
 		e.resting.Store(false)
 		return pollEvery
 	}
-	return max(pollEvery, e.cfg.FlushEvery-time.Duration(monoNow()-e.open.mono))
+	rest := e.cfg.FlushEvery
+	if e.out == nil {
+		rest = max(rest, ringRest)
+	}
+	return max(pollEvery, rest-time.Duration(monoNow()-e.open.mono))
 }
 
 // handOver tells the collector that a chunk is complete or a track closed. It wakes the

@@ -48,6 +48,9 @@ const (
 	// after so many polls without a full chunk the collector rests until an owner hands one
 	// over or a generation is due.
 	quietPolls = 20
+	// ringRest is how long such a rest may last while only the flight recorder is on: what it keeps
+	// in memory is lost with the process whether a generation was cut or not.
+	ringRest = 10 * time.Second
 )
 
 // Config sets a Recorder up. The zero value is usable.

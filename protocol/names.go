@@ -18,8 +18,9 @@ const (
 	// MaxPipelineName bounds a pipeline's name: it is part of every subject,
 	// and NATS keeps subjects short for speed.
 	MaxPipelineName = 64
-	// HubBeatInterval is how often a hub says that it is alive.
-	HubBeatInterval = time.Second
+	// HubBeatInterval is how often a hub says that it is alive: many times in HubLossTimeout, and
+	// no more often than that, because every rank wakes up for it.
+	HubBeatInterval = 2 * time.Second
 	// HubLossTimeout is how long a rank goes on recording without a beat of
 	// the hub that armed it. It is longer than a hub's restart, so that a
 	// restarted hub still stops all ranks at once, and it keeps what was recorded.

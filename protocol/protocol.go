@@ -17,10 +17,11 @@ const (
 	// MaxPayload is the largest NATS message, in bytes; one hand-off of hidden
 	// states or latents must fit.
 	MaxPayload = 8 << 20
-	// PresenceInterval is how often a rank renews its presence.
-	PresenceInterval = time.Second
-	// PresenceTTL is how long a rank counts as alive after its last renewal: a few intervals, so
-	// that one late renewal does not make it dead.
+	// PresenceInterval is how often a rank renews its presence: once in half of PresenceTTL, after
+	// which the hub asks, and no more often, because an idle pipeline should cost next to nothing.
+	PresenceInterval = 2 * time.Second
+	// PresenceTTL is how long a rank counts as alive after its last renewal: more than two intervals,
+	// so that one late renewal does not make it dead.
 	PresenceTTL = 5 * time.Second
 	// MaxQuiet bounds RankInfo.QuietNs: torch frees some ten million slices in it. A rank
 	// that has died meanwhile is missed so much later.

@@ -176,9 +176,9 @@ type Member struct {
 
 	mu       sync.Mutex
 	info     protocol.RankInfo
-	revision uint64 // of the last presence written
-	leaving  bool   // no request is taken on any more
-	renew    chan struct{}
+	revision uint64        // of the last presence written
+	leaving  bool          // no request is taken on any more
+	renew    chan struct{} // a hub has given a sign of life
 }
 
 // Join makes the process known as a rank and answers the hub until Leave. It
@@ -263,6 +263,10 @@ func (m *Member) join(ctx context.Context) error {
 			var b protocol.HubBeat
 			if json.Unmarshal(msg.Data, &b) == nil {
 				o.HubSeen(b.Hub)
+				select {
+				case m.renew <- struct{}{}:
+				default:
+				}
 			}
 		})
 		if err != nil {
@@ -382,17 +386,28 @@ func (m *Member) session() string {
 	return ""
 }
 
-// keepPresent renews the presence until Leave.
+// beatPatience is how much longer than a beat's interval a renewal waits for the beat.
+const beatPatience = protocol.HubBeatInterval / 4
+
+// keepPresent renews the presence until Leave: with the hub's beats, so that an idle rank wakes up
+// once for both, and without them every PresenceInterval and a little.
 func (m *Member) keepPresent() {
-	tick := time.NewTicker(protocol.PresenceInterval)
-	defer tick.Stop()
+	next := time.NewTimer(protocol.PresenceInterval)
+	defer next.Stop()
 	failing := false
+	last := time.Now()
 	for {
 		select {
 		case <-m.ctx.Done():
 			return
-		case <-tick.C:
+		case <-m.renew:
+			if time.Since(last) < protocol.PresenceInterval/2 { // another hub's beat has just come
+				continue
+			}
+		case <-next.C:
 		}
+		last = time.Now()
+		next.Reset(protocol.PresenceInterval + beatPatience)
 		err := m.announce(m.ctx)
 		if m.ctx.Err() != nil {
 			return

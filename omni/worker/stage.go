@@ -58,7 +58,7 @@ func init() {
 // idleInterval is how long a rank waits for work before it looks up. Rank 0 then sends its
 // followers an empty plan, well within a collective's timeout. It is long because an idle server
 // should cost next to nothing; the begin of a recording ends a wait at once.
-const idleInterval = 2 * time.Second
+const idleInterval = 10 * time.Second
 
 // runner is the model of a stage and the state of the stage's requests. Run is called on every rank
 // with the same plans, all other methods on rank 0 only.

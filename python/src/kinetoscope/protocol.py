@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 VERSION = 1
 MAX_PAYLOAD = 8 << 20
-PRESENCE_INTERVAL_S = 1.0
+PRESENCE_INTERVAL_S = 2.0
 HUB_LOSS_TIMEOUT_S = 30.0
 
 BUCKET_RANKS = "ks_ranks"
