@@ -60,13 +60,8 @@ func kernelsOf(r Rank) table.Table {
 			},
 			table.Known("op_id", "slice of the operator around that call",
 				ofCall(func(c int32) int64 { return int64(parent[c]) })),
-			table.Column{
-				Name: "args", Doc: "the slice's other arguments, JSON", Type: table.Text,
-				Text: func(i int) (string, bool) {
-					raw := t.Args(s.Args[rows[i]])
-					return string(raw), len(raw) > 0
-				},
-			},
+			table.Args("the slice's other arguments, JSON", t,
+				func(i int) trace.ArgsRef { return s.Args[rows[i]] }),
 		),
 	}
 }

@@ -11,6 +11,8 @@ package table
 import (
 	"fmt"
 	"iter"
+
+	"github.com/kinetoscope/kinetoscope/trace"
 )
 
 // Type is the type of a column's values.
@@ -50,6 +52,13 @@ type Column struct {
 
 	// Few reports that a text column has few distinct values, worth a dictionary.
 	Few bool
+	// Key, where it is set, returns a number below Keys that stands for the text of row i: rows of one
+	// key have one text, or none. A writer of dictionaries looks at a key's text once.
+	Key  func(i int) uint32
+	Keys int
+	// Append, where it is set, appends the text of row i to dst, nothing where it is null: Text without
+	// its allocation.
+	Append func(dst []byte, i int) []byte
 }
 
 // Table is rows of columns. It borrows from what it was made of, which must not change.
@@ -129,6 +138,25 @@ func Texts(name, doc string, at func(int) string) Column {
 		s := at(i)
 		return s, s != ""
 	}}
+}
+
+// Interned makes a column of texts that are known by keys below keys; "" is null.
+func Interned(name, doc string, keys int, key func(i int) uint32, text func(key uint32) string) Column {
+	c := Texts(name, doc, func(i int) string { return text(key(i)) })
+	c.Key, c.Keys = key, keys
+	return c
+}
+
+// Args makes a column of the arguments of t that at returns, JSON.
+func Args(doc string, t *trace.Trace, at func(i int) trace.ArgsRef) Column {
+	return Column{
+		Name: "args", Doc: doc, Type: Text,
+		Text: func(i int) (string, bool) {
+			raw := t.Args(at(i))
+			return string(raw), len(raw) > 0
+		},
+		Append: func(dst []byte, i int) []byte { return t.AppendArgs(dst, at(i)) },
+	}
 }
 
 // Known makes a column of numbers of which the negative ones stand for unknown.

@@ -1,6 +1,8 @@
 package table
 
 import (
+	"math"
+
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/opstats"
 )
@@ -89,11 +91,11 @@ func Slices(r Rank) Table {
 			Ints("ts", "begin, ns", func(i int) int64 { return s.Start[i] }),
 			Ints("dur", "duration, ns", func(i int) int64 { return s.Dur[i] }),
 			Ints("self_dur", "time not covered by the slices inside, ns", func(i int) int64 { return x.Self[i] }),
-			Texts("name", "name", func(i int) string { return t.String(s.Name[i]) }),
-			Texts("category", "Kineto's category: cpu_op, kernel, gpu_memcpy, cuda_runtime, user_annotation …",
-				func(i int) string { return t.CategoryText(s.Cat[i]) }),
-			Texts("kind", "device: work on a device; runtime: a call of its runtime or driver; host: anything else",
-				func(i int) string { return kindOf(s.Cat[i]) }),
+			names(t, "name", s.Name),
+			categories("category", "Kineto's category: cpu_op, kernel, gpu_memcpy, cuda_runtime, user_annotation …",
+				s.Cat, t.CategoryText),
+			categories("kind", "device: work on a device; runtime: a call of its runtime or driver; host: anything else",
+				s.Cat, kindOf),
 			Ints("depth", "slices of the lane around this one", func(i int) int64 { return int64(x.Depth[i]) }),
 			Ints("lane", "0 unless it overlaps another slice of its track in part",
 				func(i int) int64 { return int64(x.Lane[i]) }),
@@ -101,15 +103,21 @@ func Slices(r Rank) Table {
 			Known("stream", "stream of the device, of work on one", func(i int) int64 { return StreamOf(track(i)) }),
 			Known("correlation", "links a runtime call with the device work it launched",
 				func(i int) int64 { return s.Corr[i] }),
-			Column{
-				Name: "args", Doc: "the slice's other arguments, JSON", Type: Text,
-				Text: func(i int) (string, bool) {
-					raw := t.Args(s.Args[i])
-					return string(raw), len(raw) > 0
-				},
-			},
+			Args("the slice's other arguments, JSON", t, func(i int) trace.ArgsRef { return s.Args[i] }),
 		),
 	}
+}
+
+// names makes a column of t's strings.
+func names(t *trace.Trace, doc string, ids []trace.StringID) Column {
+	return Interned("name", doc, t.Strings.Len(), func(i int) uint32 { return uint32(ids[i]) },
+		func(k uint32) string { return t.String(trace.StringID(k)) })
+}
+
+// categories makes a column of what text says of a category.
+func categories(name, doc string, cats []trace.Category, text func(trace.Category) string) Column {
+	return Interned(name, doc, math.MaxUint8+1, func(i int) uint32 { return uint32(cats[i]) },
+		func(k uint32) string { return text(trace.Category(k)) })
 }
 
 // kindOf says what a slice of category c is.
@@ -179,7 +187,7 @@ func flowsOf(r Rank) Table {
 				return "end"
 			}),
 			Texts("category", "category", func(i int) string { return t.String(f.Cat[i]) }),
-			Texts("name", "name", func(i int) string { return t.String(f.Name[i]) }),
+			names(t, "name", f.Name),
 			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(f.Track[i]) }),
 		),
 	}
@@ -202,7 +210,7 @@ func countersOf(r Rank) Table {
 		Doc: "samples of values over time",
 		Columns: Identity(r,
 			Ints("ts", "time, ns", func(i int) int64 { return c.Time[i] }),
-			Texts("name", "name of the counter", func(i int) string { return t.String(c.Name[i]) }),
+			names(t, "name of the counter", c.Name),
 			Texts("series", "series of the counter", func(i int) string { return t.String(c.Series[i]) }),
 			Floats("value", "value, in the counter's unit", func(i int) float64 { return c.Value[i] }),
 			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(c.Track[i]) }),
@@ -217,16 +225,10 @@ func instantsOf(r Rank) Table {
 		Doc: "what happened at one time: allocations, marks",
 		Columns: Identity(r,
 			Ints("ts", "time, ns", func(i int) int64 { return n.Time[i] }),
-			Texts("name", "name", func(i int) string { return t.String(n.Name[i]) }),
-			Texts("category", "category", func(i int) string { return t.CategoryText(n.Cat[i]) }),
+			names(t, "name", n.Name),
+			categories("category", "category", n.Cat, t.CategoryText),
 			Ints("track_id", "its track, of table tracks", func(i int) int64 { return int64(n.Track[i]) }),
-			Column{
-				Name: "args", Doc: "arguments, JSON", Type: Text,
-				Text: func(i int) (string, bool) {
-					raw := t.Args(n.Args[i])
-					return string(raw), len(raw) > 0
-				},
-			},
+			Args("arguments, JSON", t, func(i int) trace.ArgsRef { return n.Args[i] }),
 		),
 	}
 }
