@@ -396,6 +396,22 @@ func (t *Trace) AppendArgs(dst []byte, r ArgsRef) []byte {
 	return expand(dst, m.lit, vals)
 }
 
+// ArgsParts returns how the object of r is kept: the number and the text of its template and, from values on, the
+// numbers of its holes, each an uvarint; see ExpandArgs. ok is false if it is not kept so; AppendArgs has it then.
+func (t *Trace) ArgsParts(r ArgsRef) (template uint32, lit, values []byte, ok bool) {
+	m, values := t.args.at(r)
+	if m == nil {
+		return 0, nil, nil, false
+	}
+	return r.Template(), m.lit, values, true
+}
+
+// ExpandArgs appends lit, a template's text or a part of it, with values in its holes.
+func ExpandArgs(dst, lit, values []byte) []byte { return expand(dst, lit, values) }
+
+// SkipArgsValues returns values without those of the first n holes.
+func SkipArgsValues(values []byte, n int) []byte { return skipValues(values, n) }
+
 func expand(dst, lit, vals []byte) []byte {
 	from := 0
 	for i, c := range lit {

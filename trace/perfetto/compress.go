@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zlib"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -21,6 +22,7 @@ type packer struct {
 	queue chan chan packed // in order; its capacity bounds the blocks in work
 	done  chan error       // of the goroutine that writes
 	free  chan []byte      // blocks to use again
+	zips  sync.Pool        // *zlib.Writer, whose tables are larger than a block
 }
 
 type packed struct {
@@ -48,7 +50,7 @@ func (p *packer) flush() {
 	result := make(chan packed, 1)
 	block := p.block
 	p.queue <- result
-	go func() { result <- compress(block) }()
+	go func() { result <- p.compress(block) }()
 	select {
 	case p.block = <-p.free:
 		p.block = p.block[:0]
@@ -85,9 +87,15 @@ func (p *packer) close() error {
 }
 
 // compress returns the packet that holds the block's packets.
-func compress(block []byte) packed {
+func (p *packer) compress(block []byte) packed {
 	var b bytes.Buffer
-	z, err := zlib.NewWriterLevel(&b, zlib.BestSpeed)
+	z, ok := p.zips.Get().(*zlib.Writer)
+	var err error
+	if ok {
+		z.Reset(&b)
+	} else {
+		z, err = zlib.NewWriterLevel(&b, zlib.BestSpeed)
+	}
 	if err == nil {
 		_, err = z.Write(block)
 	}
@@ -97,6 +105,7 @@ func compress(block []byte) packed {
 	if err != nil {
 		return packed{err: fmt.Errorf("compress packets: %w", err), block: block}
 	}
+	p.zips.Put(z)
 	inner := appendMessage(nil, fieldCompressedPackets, b.Bytes())
 	out := protowire.AppendTag(make([]byte, 0, len(inner)+8), fieldTracePacket, protowire.BytesType)
 	return packed{bytes: protowire.AppendBytes(out, inner), block: block}

@@ -163,7 +163,7 @@ func (p *Writer) Emit(e Event) {
 		p.stats.Instants++
 		p.startEvent(typeInstant, r.lanes[e.lane].uuid)
 		p.eventName(r.t.String(in.Name[e.index]), r.t.CategoryText(in.Cat[e.index]))
-		p.annotations(r.args(in.Args[e.index]))
+		r.arguments(in.Args[e.index])
 		p.endEvent(e.Time)
 	case eventFlow:
 		f := &r.t.Flows
@@ -190,7 +190,7 @@ func (r *rankTracks) begin(e Event) {
 			r.flowEnd(f)
 		}
 	}
-	r.p.annotations(r.args(s.Args[e.index]))
+	r.arguments(s.Args[e.index])
 	r.p.endEvent(e.Time)
 }
 

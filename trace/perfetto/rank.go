@@ -32,6 +32,11 @@ type rankTracks struct {
 	lanes   []lane
 	series  map[seriesKey]uint64 // counter tracks
 	memory  map[string]uint64    // counter tracks of [memory] instants
+	shapes  []shape              // of arguments, by template
+
+	flowCat    trace.StringID // the category last asked for
+	flowAsked  bool
+	flowGlobal bool // its flow ids hold across ranks
 }
 
 // lane is a Perfetto track of slices.
@@ -245,11 +250,18 @@ func (f *finder) endBefore(ns int64) {
 	}
 }
 
-// flowID returns the id of flow end f in the file.
+// flowID returns the id of flow end f in the file. Ids of a rank's own begin with its number, and are
+// otherwise alike from arrow to arrow, so that they pack well; those that have no room so are hashed.
 func (r *rankTracks) flowID(f int32) uint64 {
-	id, cat := r.t.Flows.ID[f], r.t.String(r.t.Flows.Cat[f])
-	if r.global(cat) {
+	id, cat := r.t.Flows.ID[f], r.t.Flows.Cat[f]
+	if cat != r.flowCat || !r.flowAsked {
+		r.flowCat, r.flowAsked, r.flowGlobal = cat, true, r.global(r.t.String(cat))
+	}
+	if r.flowGlobal {
 		return id
+	}
+	if id < 1<<flowIDBits && cat < 1<<flowCatBits && r.number < 1<<(64-flowIDBits-flowCatBits) {
+		return r.number<<(flowIDBits+flowCatBits) | uint64(cat)<<flowIDBits | id
 	}
 	h := fnv.New64a()
 	var b [16]byte
@@ -258,6 +270,12 @@ func (r *rankTracks) flowID(f int32) uint64 {
 		b[8+i] = byte(r.number >> (8 * i))
 	}
 	h.Write(b[:])
-	h.Write([]byte(cat))
+	h.Write([]byte(r.t.String(cat)))
 	return h.Sum64()
 }
+
+// How a rank's own flow ids are made: its number above the number of the category's text above the id.
+const (
+	flowIDBits  = 32
+	flowCatBits = 16
+)

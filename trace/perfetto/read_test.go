@@ -277,7 +277,7 @@ func TestCompressed(t *testing.T) {
 	}
 	// A compressed packet within another is not followed.
 	inner := appendMessage(nil, fieldTracePacket, appendMessage(nil, fieldCompressedPackets, one.Bytes()[10:]))
-	nested, err := Read(bytes.NewReader(compress(inner).bytes))
+	nested, err := Read(bytes.NewReader(new(packer).compress(inner).bytes))
 	if err != nil || nested.Repairs.Total() == 0 {
 		t.Errorf("%v, %v", nested, err)
 	}
