@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -170,8 +171,8 @@ func isDir(path string) bool {
 	return err == nil && st.IsDir()
 }
 
-// survey reads every trace once, one in memory at a time for each worker, and keeps what
-// alignment needs.
+// survey reads every trace once and keeps what alignment needs; of the traces themselves those that fit into memory
+// together, so that they need not be read again.
 func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	type seen struct {
 		rank   align.Rank
@@ -181,6 +182,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 		placed bool
 		clocks []plausible.DeviceClock
 	}
+	c.Kept = new(reading.Kept)
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) seen {
 		t, believed := s.Trace, s.Seen()
 		first, last, ok := t.Extent()
@@ -207,7 +209,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	return parts, nil
 }
 
-// rewriting writes the parts, which it reads a second time, one after the other.
+// rewriting writes the parts one after the other. It reads those a second time that are not in memory.
 type rewriting struct {
 	c      *convertCmd
 	e      *cli.Env
@@ -263,7 +265,7 @@ func (w *rewriting) cut(t *trace.Trace, p *convertPart) *trace.Trace {
 	return cut.Apply(t, f)
 }
 
-// each reads the parts again, file by file in the order of the parts.
+// each calls add for the parts, file by file in the order of the parts.
 func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 	done := map[string]bool{}
 	b := cli.NewBar(w.e.Err)
@@ -274,6 +276,14 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 			continue
 		}
 		done[source.Path] = true
+		if known, ok := w.kept(source.Path); ok {
+			for p, t := range known {
+				if err := add(p, w.cut(t, p)); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		opts, _, err := w.c.Opening(w.e)
 		if err != nil {
 			return err
@@ -286,6 +296,9 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 			if p == nil {
 				return nil
 			}
+			if p.info.Run != nil {
+				p.info.Run.Complete(w.e.Ctx, t)
+			}
 			return add(p, w.cut(t, p))
 		})
 		if err != nil {
@@ -293,6 +306,32 @@ func (w *rewriting) each(add func(p *convertPart, t *trace.Trace) error) error {
 		}
 	}
 	return nil
+}
+
+// kept returns the parts of a file with their traces in its order, if the first reading left all of them in memory.
+func (w *rewriting) kept(source string) (iter.Seq2[*convertPart, *trace.Trace], bool) {
+	var list []*convertPart
+	for i := range w.parts {
+		if w.parts[i].info.Source.Path == source {
+			list = append(list, &w.parts[i])
+		}
+	}
+	slices.SortFunc(list, func(a, b *convertPart) int { return cmp.Compare(a.info.Seq, b.info.Seq) })
+	traces := make([]*trace.Trace, len(list))
+	for i, p := range list {
+		if traces[i] = w.c.Kept.Take(source, p.info.Seq); traces[i] == nil {
+			return nil, false
+		}
+	}
+	return func(yield func(*convertPart, *trace.Trace) bool) {
+		for i, p := range list {
+			t := traces[i]
+			traces[i] = nil // it is the writer's, and may go when that is done
+			if !yield(p, t) {
+				return
+			}
+		}
+	}, true
 }
 
 func (w *rewriting) part(source string, seq int) *convertPart {

@@ -39,6 +39,9 @@ type Left struct {
 	Reason string `json:"reason"`
 }
 
+// Memory estimates what the source's traces take in memory, in bytes.
+func (s *Source) Memory() int64 { return s.memory() }
+
 // memory estimates what the trace takes.
 func (s *Source) memory() int64 {
 	if s.Packed || s.Archive {

@@ -46,8 +46,10 @@ type Options struct {
 	Workers  int   // scanning goroutines in all; 0 means GOMAXPROCS
 	Memory   int64 // bytes that traces may take at a time, without the readers' buffers; 0: no limit
 	DropArgs bool  // keep no arguments
-	Index    index.Cache
-	Stdin    io.Reader // what Stdin reads; nil means os.Stdin
+	// Keep says that the function of EachSource keeps the traces: what was read counts against Memory to the end.
+	Keep  bool
+	Index index.Cache
+	Stdin io.Reader // what Stdin reads; nil means os.Stdin
 
 	// Only, if not nil, says which of the sources are read. What the paths of all tell of each
 	// counts all the same.
@@ -211,7 +213,7 @@ func Each(ctx context.Context, paths []string, o Options, f func(i int, t *trace
 
 // EachSource is Each for sources of Survey or Find.
 func EachSource(ctx context.Context, list []Source, o Options, f func(i int, t *trace.Trace) error) error {
-	return each(ctx, list, o, false, f)
+	return each(ctx, list, o, o.Keep, f)
 }
 
 // each reads the sources; keep says that f keeps the traces.

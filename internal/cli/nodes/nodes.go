@@ -7,8 +7,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analyses"
@@ -25,25 +23,22 @@ type Server struct {
 	flags.Reach `group:"Traces on other hosts, as NODE:PATH"`
 }
 
-// away is a path on a node. A name of one letter is a drive of Windows.
-var away = regexp.MustCompile(`^([A-Za-z0-9_-]{2,64}):(.*)$`)
-
 // Places returns the places that paths mean: none if all paths are of this host. A mixture is an
-// error. A file of this host whose name has a colon goes before a node.
+// error.
 func Places(paths []string) ([]api.Place, error) {
 	var out []api.Place
 	here := ""
 	for _, p := range paths {
-		m := away.FindStringSubmatch(p)
-		if _, err := os.Lstat(p); m == nil || err == nil {
+		node, path, ok := reading.Away(p)
+		if !ok {
 			here = p
 			continue
 		}
-		i := slices.IndexFunc(out, func(o api.Place) bool { return o.Node == m[1] })
+		i := slices.IndexFunc(out, func(o api.Place) bool { return o.Node == node })
 		if i < 0 {
-			i, out = len(out), append(out, api.Place{Node: m[1]})
+			i, out = len(out), append(out, api.Place{Node: node})
 		}
-		out[i].Paths = append(out[i].Paths, m[2])
+		out[i].Paths = append(out[i].Paths, path)
 	}
 	if len(out) > 0 && here != "" {
 		return nil, cli.Usage("%s is on this host and %s:%s is not: ask of them one by one", here, out[0].Node,

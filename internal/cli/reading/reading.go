@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -48,6 +49,8 @@ type Options struct {
 	// none of the notes about them.
 	Doubted bool `kong:"-"`
 	Copies  bool `kong:"-"` // show copies of the same trace too
+	// Kept, if not nil, gets the traces that were read, as far as they fit into memory.
+	Kept *Kept `kong:"-"`
 	// Only, if not nil, says which of the files that Inputs returns are read. Traces that no Choice
 	// wants are then no error.
 	Only func(i int) bool `kong:"-"`
@@ -155,6 +158,12 @@ func (f *Options) Inputs(e *cli.Env, paths []string) ([]Input, error) {
 		}
 		files = append(files, p)
 	}
+	for _, p := range files {
+		if node, path, ok := Away(p); ok {
+			return nil, cli.Usage("%s: this verb needs the whole trace: run it on host %s where %s lies, or copy it here",
+				p, node, cmp.Or(path, "it"))
+		}
+	}
 	if len(files) > 0 {
 		found, left, err := open.Survey(files)
 		if err != nil {
@@ -169,6 +178,22 @@ func (f *Options) Inputs(e *cli.Env, paths []string) ([]Input, error) {
 		}
 	}
 	return out, nil
+}
+
+// away is a path on a node. A name of one letter is a drive of Windows.
+var away = regexp.MustCompile(`^([A-Za-z0-9_-]{2,64}):(.*)$`)
+
+// Away returns the node and the path there that a path NODE:PATH means. A file of this host whose name has a colon
+// goes before a node.
+func Away(p string) (node, path string, ok bool) {
+	m := away.FindStringSubmatch(p)
+	if m == nil {
+		return "", "", false
+	}
+	if _, err := os.Lstat(p); err == nil {
+		return "", "", false
+	}
+	return m[1], m[2], true
 }
 
 // FindRun opens the run that path means; nil if it means traces.
@@ -234,6 +259,7 @@ type Info struct {
 	Meta   *trace.Meta `json:"-"` // without what is large
 	Source open.Source `json:"-"` // what is opened to read it again
 	Seq    int         `json:"-"` // which of the source's traces it is, from 0
+	Run    *runs.Input `json:"-"` // its rank, if it belongs to a run
 }
 
 func infoOf(t *trace.Trace, path string) Info {
@@ -279,6 +305,7 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 	found := false
 	seq := make([]int, len(ins))
 	opts.Only = o.Only
+	opts.Keep = o.Kept.plan(files, opts.Memory)
 	opts.Left = func(l open.Left) { e.Left = append(e.Left, l) }
 	err = open.EachSource(e.Ctx, files, opts, func(i int, t *trace.Trace) error {
 		if in := ins[i].Run; in != nil {
@@ -299,10 +326,16 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 			return nil
 		}
 		info := infoOf(t, cmp.Or(t.Meta.File, ins[i].Source.Path))
-		info.Source, info.Seq = ins[i].Source, nth
-		return f(at, t, info)
+		info.Source, info.Seq, info.Run = ins[i].Source, nth, ins[i].Run
+		if err := f(at, t, info); err != nil {
+			return err
+		}
+		return o.Kept.add(ins[i].Source.Path, nth, t)
 	})
 	b.End()
+	if _, full := errors.AsType[*open.MemoryError](err); full && opts.Keep {
+		err = errCrowded
+	}
 	if err != nil {
 		return 0, o.Error(e, err)
 	}
@@ -385,7 +418,7 @@ func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Aske
 	error) {
 	var mu sync.Mutex
 	var got []Result[T]
-	n, err := o.eachOf(e, r, paths, func(i int, t *trace.Trace, info Info) error {
+	look := func(i int, t *trace.Trace, info Info) error {
 		s := analysis.NewSubject(t)
 		v, err := ask.Ask(i, s, info)
 		if err != nil {
@@ -398,7 +431,21 @@ func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Aske
 		defer mu.Unlock()
 		got = append(got, Result[T]{at: i, Value: v, Info: info})
 		return nil
-	})
+	}
+	left := len(e.Left)
+	n, err := o.eachOf(e, r, paths, look)
+	if errors.Is(err, errCrowded) { // one after the other then
+		for _, g := range got {
+			if ask.Dropped != nil {
+				if err := ask.Dropped(g.Value); err != nil {
+					return nil, nil, err
+				}
+			}
+		}
+		o.Kept.drop()
+		o.Kept, got, e.Left = nil, nil, e.Left[:left]
+		n, err = o.eachOf(e, r, paths, look)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

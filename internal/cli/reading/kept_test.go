@@ -1,0 +1,61 @@
+package reading
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/open"
+)
+
+// one is a trace of a slice.
+func one() *trace.Trace {
+	t := trace.New()
+	t.AddSlice(trace.Slice{Dur: 1, Name: "a", Track: t.AddTrack(trace.Track{Name: "thread"})})
+	return t
+}
+
+// What fits stays and is handed out once; what does not is read again.
+func TestKept(t *testing.T) {
+	small := one()
+	var k Kept
+	if k.plan([]open.Source{{Size: 1 << 40}}, 0) {
+		t.Error("without a limit all traces were to stay")
+	}
+	if err := k.add("a", 1, small); err != nil {
+		t.Fatal(err)
+	}
+	if k.Take("a", 0) != nil || k.Take("b", 1) != nil || k.Take("a", 1) != small || k.Take("a", 1) != nil {
+		t.Error("a trace was not handed out once, to who asked for it")
+	}
+	k.room = small.Bytes() - 1
+	if err := k.add("a", 0, small); err != nil || k.Take("a", 0) != nil {
+		t.Errorf("a trace without room: %v", err)
+	}
+}
+
+// Within a limit of the user's all traces stay or none: what one takes, another cannot have.
+func TestKeptWithinALimit(t *testing.T) {
+	var k Kept
+	files := []open.Source{{Size: 1000, Packed: true}, {Size: 1000, Packed: true}}
+	need := files[0].Memory() + files[1].Memory()
+	if k.plan(files, need-1) || k.add("a", 0, one()) != nil || k.Take("a", 0) != nil {
+		t.Error("traces stay that do not fit")
+	}
+	if !k.plan(files, need+1<<20) {
+		t.Fatal("traces that fit do not stay")
+	}
+	short := one()
+	short.Repairs.Add(trace.RepairArgsMemory, 1)
+	if err := k.add("a", 0, short); !errors.Is(err, errCrowded) {
+		t.Errorf("a trace that lost its arguments for want of memory: %v", err)
+	}
+	k.drop()
+	if err := k.add("a", 0, one()); err != nil || k.Take("a", 0) != nil {
+		t.Errorf("kept after drop: %v", err)
+	}
+	var none *Kept
+	if none.plan(files, need) || none.add("a", 0, one()) != nil || none.Take("a", 0) != nil {
+		t.Error("nil keeps something")
+	}
+}
