@@ -14,9 +14,11 @@ var update = flag.Bool("update", false, "write the tools of docs/agents.md")
 const toolsTable = `| tool | answers |
 |---|---|
 | report | where the time went, findings first |
+| findings | what stands out, each with its number and the slice behind it |
 | %s | the verb of that name ([cli.md](cli.md)), ten rows a table without ` + "`top`" + ` |
 | %s | what changed between two traces |
-| slices | what happened around a time: slices by begin, by name, by length, with arguments |
+| slices | what happened around a time: slices by begin, around a slice, by name, by length, with arguments |
+| search | where a name is: how often, how long, and the ids of its first and longest slice |
 | sql | a question in SQL ([sql.md](sql.md)); only what reads, and only the traces' tables |
 | inspect | what is in a file, and what was repaired |
 | more | the next page of an answer |

@@ -49,7 +49,8 @@ const PageBytes = 4096
 // instructions is what an agent reads before it uses the tools; %s are the questions of package
 // analyses.
 const instructions = `Kinetoscope reads traces of PyTorch, vLLM, SGLang and native pipelines. Begin with "report": its findings name what to look at,
-each with the slice behind it. Then ask %s for one of these, "slices" for what happened around a time,
+and "findings" has each with the slice behind it. Then ask %s for one of these, "slices" for what happened around a time or
+a slice, "search" for where a name is,
 %s for two traces, "sql" for anything else. Paths are relative to the server's directory. Durations
 are as printed with their unit. A note before an answer says what the answer rests on; repeat it with the numbers. Where an answer
 ends with a cursor, "more" gives the rest.`
@@ -67,7 +68,9 @@ func New(o Options) (*mcp.Server, error) {
 	m := mcp.NewServer(&mcp.Implementation{Name: "kinetoscope", Title: "Kinetoscope", Version: o.Version},
 		&mcp.ServerOptions{Instructions: fmt.Sprintf(instructions, choice(false), choice(true))})
 	s.addVerbs(m)
+	s.addFindings(m)
 	s.addSlices(m)
+	s.addSearch(m)
 	if o.AllowCapture {
 		s.addCaptures(m)
 	}
@@ -131,7 +134,11 @@ const maxNote = 1000
 
 // verb runs a verb and answers with what it printed.
 func (s *server) verb(ctx context.Context, args ...string) (*mcp.CallToolResult, Answer, error) {
-	r := s.o.Run(ctx, args)
+	return s.shown(s.o.Run(ctx, args), func(stdout string) (string, error) { return stdout, nil })
+}
+
+// shown answers with what text makes of a verb's output.
+func (s *server) shown(r Result, text func(stdout string) (string, error)) (*mcp.CallToolResult, Answer, error) {
 	note := strings.TrimSpace(r.Stderr)
 	if len(note) > maxNote {
 		note = strings.ToValidUTF8(note[:maxNote], "") + "…"
@@ -139,7 +146,11 @@ func (s *server) verb(ctx context.Context, args ...string) (*mcp.CallToolResult,
 	if r.Code != 0 {
 		return nil, Answer{}, errors.New(note)
 	}
-	a := s.pages.first(r.Stdout)
+	answer, err := text(r.Stdout)
+	if err != nil {
+		return nil, Answer{}, err
+	}
+	a := s.pages.first(answer)
 	a.Note = note
 	return result(a)
 }

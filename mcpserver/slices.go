@@ -22,10 +22,13 @@ type window struct {
 	Path   string  `json:"path" jsonschema:"one trace"`
 	FromMs float64 `json:"from_ms,omitempty" jsonschema:"begin, ms after the trace's first slice"`
 	ToMs   float64 `json:"to_ms,omitempty" jsonschema:"end, ms after the trace's first slice; the trace's end without it"`
+	ID     *int    `json:"id,omitempty" jsonschema:"around this slice, in place of times: what runs while it does"`
 	Name   string  `json:"name,omitempty" jsonschema:"only slices whose name matches this regular expression"`
 	MinUs  float64 `json:"min_us,omitempty" jsonschema:"only slices that last at least so long"`
 	Args   bool    `json:"args,omitempty" jsonschema:"with their arguments"`
 	Limit  int     `json:"limit,omitempty" jsonschema:"slices; 50 without it"`
+
+	from, to int64 // of slice ID, ns
 }
 
 // Limits of the tool slices.
@@ -49,19 +52,49 @@ func (s *server) addSlices(m *mcp.Server) {
 			if err != nil {
 				return nil, Answer{}, err
 			}
-			traces, err := open.Files(ctx, []string{path}, open.Options{Memory: sliceMemory})
+			t, err := one(ctx, path, in.Path)
 			if err != nil {
 				return nil, Answer{}, err
 			}
-			if len(traces) != 1 {
-				return nil, Answer{}, fmt.Errorf("path %q has %d traces: name one", in.Path, len(traces))
+			if err := in.around(t); err != nil {
+				return nil, Answer{}, err
 			}
-			a := s.pages.first(in.list(traces[0], match))
-			if n := traces[0].Repairs.Total(); n > 0 {
-				a.Note = "repaired: " + traces[0].Repairs.String()
-			}
-			return result(a)
+			return s.of(t, in.list(t, match))
 		})
+}
+
+// one reads the only trace of a path, which an agent called so.
+func one(ctx context.Context, path, called string) (*trace.Trace, error) {
+	traces, err := open.Files(ctx, []string{path}, open.Options{Memory: sliceMemory})
+	if err != nil {
+		return nil, err
+	}
+	if len(traces) != 1 {
+		return nil, fmt.Errorf("path %q has %d traces: name one", called, len(traces))
+	}
+	return traces[0], nil
+}
+
+// of answers with a text about t.
+func (s *server) of(t *trace.Trace, text string) (*mcp.CallToolResult, Answer, error) {
+	a := s.pages.first(text)
+	if t.Repairs.Total() > 0 {
+		a.Note = "repaired: " + t.Repairs.String()
+	}
+	return result(a)
+}
+
+// around puts the window where slice ID is, if one is named.
+func (w *window) around(t *trace.Trace) error {
+	if w.ID == nil {
+		return nil
+	}
+	i, s := *w.ID, &t.Slices
+	if i < 0 || i >= s.Len() {
+		return fmt.Errorf("id %d: the trace has slices 0 to %d", i, s.Len()-1)
+	}
+	w.from, w.to = s.Start[i], s.End(i)
+	return nil
 }
 
 func (w *window) check() (*regexp.Regexp, error) {
@@ -72,10 +105,15 @@ func (w *window) check() (*regexp.Regexp, error) {
 	if w.ToMs != 0 && w.ToMs < w.FromMs {
 		return nil, errors.New("to_ms lies before from_ms")
 	}
-	if len(w.Name) > timeline.MaxPattern {
+	return pattern(w.Name)
+}
+
+// pattern is the expression that names are to match.
+func pattern(name string) (*regexp.Regexp, error) {
+	if len(name) > timeline.MaxPattern {
 		return nil, fmt.Errorf("name: more than %d bytes", timeline.MaxPattern)
 	}
-	match, err := regexp.Compile(w.Name)
+	match, err := regexp.Compile(name)
 	if err != nil {
 		return nil, fmt.Errorf("name: %w", err)
 	}
@@ -90,7 +128,10 @@ func (w *window) list(t *trace.Trace, match *regexp.Regexp) string {
 	}
 	s, x := &t.Slices, t.Index()
 	from, to := first+int64(w.FromMs*1e6), int64(1<<63-1)
-	if w.ToMs > 0 {
+	switch {
+	case w.ID != nil:
+		from, to = w.from, w.to
+	case w.ToMs > 0:
 		to = first + int64(w.ToMs*1e6)
 	}
 	named := map[trace.StringID]bool{}
