@@ -26,6 +26,7 @@ from mcp.client.streamable_http import streamable_http_client
 ROOT = Path(__file__).parents[2]
 TRACES = ROOT / "analysis" / "testdata"
 TRACE = "torch_cpu.json.gz"
+PAGE = 4096  # bytes of an answer's text at the most
 LONGEST = 64 << 10  # bytes of an answer, some times what one is cut to
 
 
@@ -38,11 +39,55 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+async def answered(session: Any, tool: str, **given: Any) -> tuple[str, str]:
+    """The text of a whole answer, page by page, and its first page."""
+    answer = await session.call_tool(tool, given)
+    text = "".join(c.text for c in answer.content)
+    assert not answer.is_error, text
+    pages = [answer.structured_content]
+    while pages[-1].get("next"):
+        pages.append((await session.call_tool("more", {"cursor": pages[-1]["next"]})).structured_content)
+    assert all(len(p["text"].encode()) <= PAGE for p in pages)
+    return "".join(p["text"] for p in pages), text
+
+
+async def looked_up(session: Any) -> None:
+    """Follows a number to the slices behind it."""
+    found, _ = await answered(session, "search", path=TRACE, name="^aten::randn$")
+    calls, _, first, longest = found.splitlines()[2].split()[:4]
+    around, _ = await answered(session, "slices", path=TRACE, id=int(longest))
+    assert "aten::randn" in around
+    assert int(calls) > 0
+    assert int(first) >= 0
+    findings, _ = await answered(session, "findings", paths=[TRACE])
+    for line in findings.splitlines():
+        if " id " not in line:
+            continue
+        at = re.search(r"path (\S+) id (\d+)", line)
+        assert at, line
+        assert (await answered(session, "slices", path=at.group(1), id=int(at.group(2))))[0]
+    everything, first_page = await answered(session, "slices", path=TRACE, limit=200)
+    assert len(everything) > PAGE
+    assert "call more" in first_page
+
+
 async def asked(session: Any) -> None:
     """Asks what an agent would, and what it must not."""
     await session.initialize()
     tools = {t.name: t for t in (await session.list_tools()).tools}
-    assert {"report", "ops", "slices", "sql", "steps"} <= set(tools), set(tools)
+    wanted = {
+        "report",
+        "findings",
+        "ops",
+        "steps",
+        "diff",
+        "critical_path",
+        "slices",
+        "search",
+        "sql",
+        "more",
+    }
+    assert wanted <= set(tools), set(tools)
     assert not {"capture", "start", "stop"} & set(tools), "nobody allowed captures"
     for name in ("report", "ops"):
         answer = await session.call_tool(name, {"paths": [TRACE]})
@@ -52,6 +97,7 @@ async def asked(session: Any) -> None:
         if name == "ops":
             assert "Operators" in text
             assert "277 slices" in text
+    await looked_up(session)
     refused = await session.call_tool("ops", {"paths": ["../../../etc/passwd"]})
     assert refused.is_error, refused.content
 
