@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -413,20 +414,38 @@ func ExpandArgs(dst, lit, values []byte) []byte { return expand(dst, lit, values
 func SkipArgsValues(values []byte, n int) []byte { return skipValues(values, n) }
 
 func expand(dst, lit, vals []byte) []byte {
-	from := 0
-	for i, c := range lit {
-		if !isHole(c) {
-			continue
+	for {
+		i := nextHole(lit)
+		if dst = append(dst, lit[:i]...); i == len(lit) {
+			return dst
 		}
 		v, n := binary.Uvarint(vals)
 		base := 10
-		if c == ArgHexHole {
+		if lit[i] == ArgHexHole {
 			base = 16
 		}
-		dst = strconv.AppendUint(append(dst, lit[from:i]...), v, base)
-		from, vals = i+1, vals[max(0, n):]
+		dst = strconv.AppendUint(dst, v, base)
+		lit, vals = lit[i+1:], vals[max(0, n):]
 	}
-	return append(dst, lit[from:]...)
+}
+
+// nextHole returns where the first hole of b is, len(b) if there is none. It looks at eight bytes at a time.
+func nextHole(b []byte) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		// A byte of v is 0 where one of b is a hole, as these differ in their lowest bit.
+		v := ^(binary.LittleEndian.Uint64(b[i:]) | ones)
+		if found := (v - ones) &^ v & tops; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for ; i < len(b); i++ {
+		if isHole(b[i]) {
+			return i
+		}
+	}
+	return i
 }
 
 // find returns the template's record of key.
