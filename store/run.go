@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -174,7 +175,7 @@ func (r *Run) Manifest() (*Manifest, error) {
 }
 
 func (r *Run) readManifest() (*Manifest, error) {
-	f, err := r.root.Open(ManifestName)
+	f, err := plainfile.Regular(r.root, ManifestName)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("run has not finished: %w: %w", ErrNotFound, err)
@@ -205,18 +206,11 @@ func (r *Run) Open(name string) (*os.File, error) {
 	err := checkName(name)
 	if err == nil {
 		var f *os.File
-		if f, err = r.root.Open(name); err == nil {
-			var st fs.FileInfo
-			if st, err = f.Stat(); err == nil && st.Mode().IsRegular() {
-				return f, nil
-			}
-			f.Close()
-			if err == nil {
-				err = fmt.Errorf("not a regular file: %w", ErrNotFound)
-			}
+		if f, err = plainfile.Regular(r.root, name); err == nil {
+			return f, nil
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, plainfile.ErrKind) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	return nil, fmt.Errorf("artifact %q of run %s: %w", name, filepath.Base(r.dir), err)

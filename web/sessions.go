@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 	"github.com/kinetoscope/kinetoscope/web/api"
@@ -48,14 +49,14 @@ func OpenFile(dir, name string) (*ArtifactFile, error) {
 		return nil, fmt.Errorf("open run: %w", err)
 	}
 	defer root.Close()
-	f, err := root.Open(name)
+	f, err := plainfile.Regular(root, name)
+	if errors.Is(err, plainfile.ErrKind) {
+		err = fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open artifact: %w", err)
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("artifact %s is no regular file: %w", name, fs.ErrNotExist)
-	}
 	if err != nil {
 		_ = f.Close() // nothing was written
 		return nil, err

@@ -7,8 +7,12 @@ import (
 	"syscall"
 )
 
-// openFlags follow no link, and do not wait if the file is a pipe.
-const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+const (
+	// noWait does not wait if the file is a pipe.
+	noWait = syscall.O_NONBLOCK
+	// openFlags follow no link, and do not wait either.
+	openFlags = syscall.O_NOFOLLOW | noWait
+)
 
 // Owner says whose a file is and how many names it has; ok is false where files have no owner.
 func Owner(st os.FileInfo) (uid int, links uint64, ok bool) {

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -88,14 +89,11 @@ func readLabels(dir string) Labels {
 		return none
 	}
 	defer root.Close()
-	f, err := root.Open(LabelsName)
+	f, err := plainfile.Regular(root, LabelsName)
 	if err != nil {
 		return none
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return none
-	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil || len(data) > maxFile {
 		return none

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/session"
@@ -155,12 +156,20 @@ func Uploaded(r *store.Run, m *store.Manifest) (paths []string) {
 // is one that this program cannot read, so that the report has to be computed again.
 func Report(dir string) (*pipeline.Report, error) {
 	path := filepath.Join(dir, ReportName)
-	f, err := os.Open(path)
+	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
+	}
+	defer root.Close()
+	f, err := plainfile.Regular(root, ReportName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
 	rep, err := report.ReadJSON(f)

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
@@ -199,8 +200,8 @@ func about(t *trace.Trace, dir string) {
 		}
 	}
 	metadata(t, filepath.Join(dir, "profiler_metadata.json"))
-	if raw, err := os.ReadFile(filepath.Join(dir, outputDir, "communication.json")); err == nil && json.Valid(raw) &&
-		len(raw) < 1<<20 {
+	raw, err := plainfile.ReadPath(filepath.Join(dir, outputDir, "communication.json"))
+	if err == nil && json.Valid(raw) && len(raw) < 1<<20 {
 		m.Extra["communication"] = string(raw)
 	}
 	if !exists(filepath.Join(dir, outputDir, doneMarker)) {
@@ -210,7 +211,7 @@ func about(t *trace.Trace, dir string) {
 
 // info reads profiler_info.json: its rank if the name had none.
 func info(t *trace.Trace, path string) {
-	raw, err := os.ReadFile(path)
+	raw, err := plainfile.ReadPath(path)
 	if err != nil {
 		return
 	}
@@ -229,7 +230,7 @@ func info(t *trace.Trace, path string) {
 
 // metadata reads profiler_metadata.json: the groups of ranks.
 func metadata(t *trace.Trace, path string) {
-	raw, err := os.ReadFile(path)
+	raw, err := plainfile.ReadPath(path)
 	if err != nil {
 		return
 	}

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 )
 
 // maxTableRows bounds a table kept in memory; kernel_details.csv of a long capture
@@ -28,7 +29,7 @@ type Table struct {
 
 // ReadTable reads a CSV file of ASCEND_PROFILER_OUTPUT.
 func ReadTable(path string) (*Table, error) {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("open table: %w", err)
 	}

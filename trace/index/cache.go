@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"unsafe"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -73,7 +74,7 @@ func (c Cache) Load(file string) (*trace.Trace, error) {
 
 // readAligned reads a file into memory that begins at a multiple of 8 bytes.
 func readAligned(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return nil, err
 	}

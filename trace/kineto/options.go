@@ -26,9 +26,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -111,7 +111,7 @@ func ReadFile(ctx context.Context, path string, o Options) (*trace.Trace, error)
 // ReadFileAll reads the traces in the file at path in their order, at least one. Files
 // hold several where ranks wrote into one or where somebody joined files.
 func ReadFileAll(ctx context.Context, path string, o Options) ([]*trace.Trace, error) {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("open trace: %w", err)
 	}

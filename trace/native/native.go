@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/profiler"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -42,7 +42,7 @@ type Info struct {
 
 // ReadFile reads the recording at path. See Read.
 func ReadFile(ctx context.Context, path string) (*trace.Trace, *Info, error) {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open recording: %w", err)
 	}

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 )
@@ -38,7 +39,7 @@ const (
 
 // Read reads the database at path.
 func Read(ctx context.Context, path string) (_ *trace.Trace, err error) {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("read Nsight Systems export: %w", err)
 	}

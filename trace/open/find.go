@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 )
@@ -262,7 +263,7 @@ func viewSize(dir string) int64 {
 
 // look tells what the file at path is; reason says why it holds no trace, "" if it may.
 func look(path string, size int64) (s Source, reason string, err error) {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return s, "", fmt.Errorf("open trace: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
@@ -81,7 +82,7 @@ func textOf(list []*trace.Trace) int64 {
 // textSize is the size of a file's unpacked text as far as it can be told without
 // unpacking, -1 if it cannot: gzip notes the size of its last member at the end.
 func textSize(path string) int64 {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return -1
 	}
@@ -141,7 +142,7 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 			return []*trace.Trace{t}, nil
 		}
 	}
-	file, err := os.Open(path)
+	file, err := plainfile.ByPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("open trace: %w", err)
 	}
@@ -238,7 +239,7 @@ func (r *reading) archive(ctx context.Context, path string) ([]*trace.Trace, err
 // members reads the traces in an archive. damaged says why it ended before its end; the last trace
 // of it notes that.
 func (r *reading) members(ctx context.Context, a archived) (out []*trace.Trace, damaged, err error) {
-	file, err := os.Open(a.path)
+	file, err := plainfile.ByPath(a.path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open trace: %w", err)
 	}

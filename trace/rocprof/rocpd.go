@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/sqlite"
 )
@@ -36,7 +37,7 @@ func runsOf(db *sqlite.DB) []string {
 
 // ReadDB reads the database at path; ok is false if it is another one, or none.
 func ReadDB(ctx context.Context, path string) (_ *trace.Trace, ok bool, err error) {
-	f, err := os.Open(path)
+	f, err := plainfile.ByPath(path)
 	if err != nil {
 		return nil, false, fmt.Errorf("read rocpd: %w", err)
 	}
