@@ -26,13 +26,17 @@ type foreignStart struct {
 
 // IgnoredStart returns the members of a body of POST /start_profile that UnmarshalJSON takes no
 // notice of, sorted; nil if it is no JSON object.
-func IgnoredStart(body []byte) (names []string) {
+func IgnoredStart(body []byte) []string { return Ignored(body, startMembers) }
+
+// Ignored returns the members of a body that are not among those that are taken, sorted; nil if it is no
+// JSON object.
+func Ignored(body []byte, taken map[string]bool) (names []string) {
 	var members map[string]jsontext.Value
 	if json.Unmarshal(body, &members) != nil {
 		return nil
 	}
 	for name := range members {
-		if !startMembers[name] {
+		if !taken[name] {
 			names = append(names, name)
 		}
 	}

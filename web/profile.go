@@ -61,7 +61,7 @@ func (s *Server) startRequest(w http.ResponseWriter, r *http.Request) (req proto
 	if err != nil {
 		return req, "", openai.Explain(data, err)
 	}
-	return req, ignoredText(protocol.IgnoredStart(data)), req.Validate()
+	return req, ignoredText("start", protocol.IgnoredStart(data)), req.Validate()
 }
 
 // Bounds of what is said of members without effect: a load generator's request has a dozen.
@@ -70,8 +70,8 @@ const (
 	maxIgnoredName = 64 // bytes of one
 )
 
-// ignoredText says which members of a start had no effect.
-func ignoredText(names []string) string {
+// ignoredText says which members of a start or stop had no effect.
+func ignoredText(what string, names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
@@ -86,17 +86,21 @@ func ignoredText(names []string) string {
 		}
 		shown[i] = neutral.Plain(name)
 	}
-	return "without effect, for a start has no such fields: " + strings.Join(shown, ", ") + more
+	return "without effect, for a " + what + " has no such fields: " + strings.Join(shown, ", ") + more
 }
 
-// optionalBody decodes the body into v; no body leaves v alone.
-func (s *Server) optionalBody(w http.ResponseWriter, r *http.Request, v any) error {
+// stopRequest reads the body of a stop, as startRequest does that of a start.
+func (s *Server) stopRequest(w http.ResponseWriter, r *http.Request) (req api.StopRequest, ignored string, err error) {
 	data, err := s.readBody(w, r, MaxProfileBody)
 	if err != nil || len(bytes.TrimSpace(data)) == 0 {
-		return err
+		return req, "", err
 	}
-	return openai.Decode(data, v)
+	err = openai.Decode(data, &req)
+	return req, ignoredText("stop", protocol.Ignored(data, stopMembers)), err
 }
+
+// stopMembers are the members that a stop takes.
+var stopMembers = map[string]bool{"wait": true}
 
 // requireProfiler returns the 404 of a server whose stages have no profiler. vLLM answers so too,
 // also to a stop.
@@ -115,8 +119,8 @@ func (s *Server) requireProfiler() error {
 }
 
 func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
-	var b api.StopRequest
-	if err := s.optionalBody(w, r, &b); err != nil {
+	b, ignored, err := s.stopRequest(w, r)
+	if err != nil {
 		return err
 	}
 	if err := s.requireProfiler(); err != nil {
@@ -131,8 +135,8 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 		if early(st.State) {
 			st.State = session.StateStopping
 		}
-		s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(&st), Message: "stopping; see " +
-			api.SessionPath(st.ID)})
+		s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(&st),
+			Message: joined("stopping; see "+api.SessionPath(st.ID), ignored)})
 		return nil
 	}
 	select {
@@ -144,11 +148,20 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 		return call.err
 	}
 	if call.status == nil || call.status.State == session.StateIdle {
-		s.writeJSON(w, http.StatusOK, idleBody{session.StateIdle, "no session was recording; nothing to stop"})
+		s.writeJSON(w, http.StatusOK, idleBody{session.StateIdle,
+			joined("no session was recording; nothing to stop", ignored)})
 		return nil
 	}
-	s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(call.status)})
+	s.writeJSON(w, http.StatusOK, api.Session{Status: withURLs(call.status), Message: ignored})
 	return nil
+}
+
+// joined is a message and, if there is more to say, that.
+func joined(message, more string) string {
+	if more == "" {
+		return message
+	}
+	return message + "; " + more
 }
 
 func early(st session.State) bool {

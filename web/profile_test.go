@@ -10,6 +10,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 func TestProfileStartStop(t *testing.T) {
@@ -227,6 +228,24 @@ func TestStopDoesNotWait(t *testing.T) {
 	<-first.done
 	if first.err != nil || first.status.State != session.StateComplete {
 		t.Errorf("joined stop: %v %v", first.status, first.err)
+	}
+}
+
+// A stop takes the bodies of other servers' clients, and its answer names what had no effect: a misspelled
+// member would be taken for one that was heeded.
+func TestStopSaysWhatItIgnored(t *testing.T) {
+	const want = "without effect, for a stop has no such fields: stages, wiat"
+	_, url := start(t, newOmni())
+	for range 2 { // of none, then of a session
+		status, _, body := call(t, "POST", url+"/stop_profile", `{"wiat":false,"stages":[0]}`)
+		if got := parse[api.Session](t, body).Message; status != 200 || !strings.HasSuffix(got, want) {
+			t.Errorf("%d %s", status, body)
+		}
+		call(t, "POST", url+"/start_profile", "")
+	}
+	status, _, body := call(t, "POST", url+"/stop_profile", `{"wait":true}`)
+	if got := parse[api.Session](t, body).Message; status != 200 || got != "" {
+		t.Errorf("%d %s", status, body)
 	}
 }
 

@@ -100,11 +100,10 @@ type RankHealth struct {
 	Ready   bool            `json:"ready"`
 }
 
-// StopRequest is the body of POST StopPath. Stages is accepted because vLLM-Omni's clients send it,
-// and has no effect: a session ends as a whole.
+// StopRequest is the body of POST StopPath. What else other servers' clients send, as vLLM-Omni's do stages,
+// has no effect, for a session ends as a whole; the answer names it.
 type StopRequest struct {
-	Stages []int `json:"stages,omitempty"`
-	Wait   *bool `json:"wait,omitempty"` // nil: true, until the artifacts are durable
+	Wait *bool `json:"wait,omitempty"` // nil: true, until the artifacts are durable
 }
 
 // Session answers StartPath and StopPath. A stop that had nothing to stop answers with the
