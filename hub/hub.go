@@ -369,22 +369,28 @@ func (h *Hub) takePresence(kv jetstream.KeyValueEntry) {
 		}
 		return
 	}
-	var info protocol.RankInfo
-	switch err := json.Unmarshal(kv.Value(), &info); {
-	case err != nil:
-		h.log.Warn("presence cannot be read", "rank", id.Key(), "err", err)
-	case info.RankID != id:
-		h.log.Warn("presence under another rank's key", "key", id.Key(), "rank", info.Key())
-	case info.Protocol != protocol.Version:
-		h.log.Warn("rank speaks another protocol and is not used", "rank", id.Key(), "protocol", info.Protocol, "want",
-			protocol.Version)
-	case info.Validate() != nil:
-		h.log.Warn("presence is not taken", "rank", id.Key(), "err", info.Validate())
-	default:
-		if returned, taken := h.reg.seen(info, time.Now()); taken {
-			h.reclaim(info, returned)
-		}
+	info, err := readPresence(id, kv.Value())
+	if err != nil {
+		h.log.Warn("presence is not taken", "rank", id.Key(), "err", err)
+		return
 	}
+	if returned, taken := h.reg.seen(info, time.Now()); taken {
+		h.reclaim(info, returned)
+	}
+}
+
+// readPresence decodes the presence that lies under the key of id.
+func readPresence(id protocol.RankID, data []byte) (info protocol.RankInfo, err error) {
+	if err = json.Unmarshal(data, &info); err != nil {
+		return info, err
+	}
+	switch {
+	case info.RankID != id:
+		return info, fmt.Errorf("it is that of %s", info.Text())
+	case info.Protocol != protocol.Version:
+		return info, fmt.Errorf("it speaks protocol %d, and this hub %d", info.Protocol, protocol.Version)
+	}
+	return info, info.Validate()
 }
 
 // sweepInterval is how often ranks that live no more are looked for: what a loss is known late by.

@@ -63,21 +63,8 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 			if why := reply.Header.Get(micro.ErrorHeader); why != "" {
 				return fail(protocol.StateFailed, protocol.Heard(why))
 			}
-			if most := maxReply(method); len(reply.Data) > most {
-				return fail(protocol.StateFailed, fmt.Sprintf("its answer has %s; at most %s are taken",
-					units.Bytes(int64(len(reply.Data))), units.Bytes(int64(most))))
-			}
-			if err := json.Unmarshal(reply.Data, out); err != nil {
-				return fail(protocol.StateFailed, fmt.Sprintf("decode reply: %v", err))
-			}
-			switch s := out.(type) {
-			case *protocol.RankStatus:
-				if s.RankID != id {
-					return fail(protocol.StateFailed, protocol.Heard("it answers as "+s.RankID.Text()))
-				}
-				hear(s)
-			case *protocol.CallReply:
-				s.Error, s.Result = protocol.Heard(s.Error), heardValue(s.Result)
+			if err := readReply(id, method, reply.Data, out); err != nil {
+				return fail(protocol.StateFailed, protocol.Heard(err.Error()))
 			}
 			return nil
 		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrDisconnected):
@@ -95,6 +82,30 @@ func (h *Hub) request(ctx context.Context, id protocol.RankID, incarnation strin
 		}
 		return fail(protocol.StateFailed, context.Cause(ctx).Error())
 	}
+}
+
+// readReply decodes what id answered to method into out, and makes it fit to be shown and kept. The
+// error is for the session, and may hold what the rank said.
+func readReply(id protocol.RankID, method protocol.Method, data []byte, out any) error {
+	if most := maxReply(method); len(data) > most {
+		return fmt.Errorf("its answer has %s; at most %s are taken", units.Bytes(int64(len(data))),
+			units.Bytes(int64(most)))
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("decode reply: %w", err)
+	}
+	switch s := out.(type) {
+	case *protocol.RankStatus:
+		if s.RankID != id {
+			return fmt.Errorf("it answers as %s", s.RankID.Text())
+		}
+		if err := s.Hear(); err != nil {
+			return fmt.Errorf("its answer is not taken: %w", err)
+		}
+	case *protocol.CallReply:
+		s.Error, s.Result = protocol.Heard(s.Error), heardValue(s.Result)
+	}
+	return nil
 }
 
 // maxReply bounds a rank's answer, in bytes. Those of a call of every rank are held together and
@@ -126,14 +137,6 @@ func heardValue(v any) any {
 		}
 	}
 	return v
-}
-
-// hear makes the texts of a status that came from a rank fit to be shown and kept.
-func hear(s *protocol.RankStatus) {
-	s.Reason = protocol.Heard(s.Reason)
-	for i := range s.Others {
-		s.Others[i].Reason = protocol.Heard(s.Others[i].Reason)
-	}
 }
 
 // probeClock measures a rank's clock against the hub's by NTP's four time stamps.

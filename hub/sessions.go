@@ -367,12 +367,11 @@ func readManifest(s *store.Store, dir string) (*session.Status, error) {
 
 // onEvent takes the unasked report that a rank's recording has ended.
 func (h *Hub) onEvent(msg *nats.Msg) {
-	var s protocol.RankStatus
-	if err := json.Unmarshal(msg.Data, &s); err != nil || s.EventSubject() != msg.Subject {
+	s, err := readEvent(msg.Subject, msg.Data)
+	if err != nil {
 		h.log.Warn("rank event cannot be read", "subject", msg.Subject, "err", err)
 		return
 	}
-	hear(&s)
 	h.mu.Lock()
 	r := h.runners[s.Session]
 	h.mu.Unlock()
@@ -383,4 +382,15 @@ func (h *Hub) onEvent(msg *nats.Msg) {
 	if r != nil && (s.State == protocol.StateStopped || s.State == protocol.StateFailed) {
 		r.post(session.Stopped{Rank: s.RankID, Status: s})
 	}
+}
+
+// readEvent decodes an event of a rank, whose subject it must be.
+func readEvent(subject string, data []byte) (s protocol.RankStatus, err error) {
+	if err = json.Unmarshal(data, &s); err != nil {
+		return s, err
+	}
+	if s.EventSubject() != subject {
+		return s, fmt.Errorf("it is of %s", s.Text())
+	}
+	return s, s.Hear()
 }

@@ -145,6 +145,9 @@ const (
 	StateTimedOut  RankState = "timed_out"
 )
 
+var rankStates = []RankState{StateIdle, StateArmed, StateRecording, StateStopped, StateComplete, StateFailed, StateLost,
+	StateTimedOut}
+
 // Terminal reports whether s ends a rank's part in a session.
 func (s RankState) Terminal() bool {
 	switch s {

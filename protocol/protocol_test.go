@@ -86,6 +86,57 @@ func TestPresencesAreText(t *testing.T) {
 	}
 }
 
+// What a rank says of what it recorded, and of the ranks that it stands for, is refused where it is no text,
+// no state or no file.
+func TestStatusesAreText(t *testing.T) {
+	good := func() *RankStatus {
+		return &RankStatus{RankID: RankID{Pipeline: "omni"}, StageName: "größe", State: StateComplete,
+			Reason: "\x1b[31m", Held: []string{"01"},
+			Artifacts: []Artifact{{Name: "trace.json.gz", Kind: KindTrace, SHA256: "00", URL: "https://elsewhere"}}}
+	}
+	s := good()
+	s.Others = []RankStatus{*good()}
+	if err := s.Hear(); err != nil || strings.Contains(s.Reason, "\x1b") ||
+		s.Artifacts[0].URL != "" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	for what, change := range map[string]func(*RankStatus){
+		"state":     func(s *RankStatus) { s.State = "done\x1b[31m" },
+		"stage":     func(s *RankStatus) { s.StageName = "a\u202eb" },
+		"session":   func(s *RankStatus) { s.Session = "a\nb" },
+		"held":      func(s *RankStatus) { s.Held = []string{"\u009b"} },
+		"cause":     func(s *RankStatus) { s.StoppedBy = StopCause(strings.Repeat("x", 10_000)) },
+		"escape":    func(s *RankStatus) { s.Artifacts[0].Name = "\x1b]0;owned\x07.json" },
+		"turned":    func(s *RankStatus) { s.Artifacts[0].Name = "trace\u202egz.nosj" },
+		"path":      func(s *RankStatus) { s.Artifacts[0].Name = "../manifest.json" },
+		"back path": func(s *RankStatus) { s.Artifacts[0].Name = `a\b` },
+		"no name":   func(s *RankStatus) { s.Artifacts[0].Name = "" },
+		"long":      func(s *RankStatus) { s.Artifacts[0].Name = strings.Repeat("n", 201) },
+		"kind":      func(s *RankStatus) { s.Artifacts[0].Kind = "\x1b[31m" },
+		"object":    func(s *RankStatus) { s.Artifacts[0].Object = "a\x00" },
+		"size":      func(s *RankStatus) { s.Artifacts[0].Size = -1 },
+		"parts":     func(s *RankStatus) { s.Artifacts[0].Parts = -1 },
+	} {
+		s, of := good(), good()
+		change(s)
+		if s.Hear() == nil {
+			t.Errorf("%s is taken", what)
+		}
+		change(of)
+		s = good()
+		s.Others = []RankStatus{*of}
+		if s.Hear() == nil {
+			t.Errorf("%s of a rank that it stands for is taken", what)
+		}
+	}
+	s, nested := good(), good()
+	nested.Others = []RankStatus{*good()}
+	s.Others = []RankStatus{*nested}
+	if s.Hear() == nil {
+		t.Error("ranks of ranks of ranks are taken")
+	}
+}
+
 func TestHeard(t *testing.T) {
 	if got := Heard("CUDA error\n\x1b[31m\u202e"); got != "CUDA error  [31m " {
 		t.Errorf("%q", got)
