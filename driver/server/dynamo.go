@@ -33,20 +33,26 @@ const (
 	dynamoOld     = "/engine/"
 )
 
-// probe only finds out that a system server answers. It asks for no profile route: the server runs a
-// route's handler whatever the method of the request, so that a GET, too, would start the profiler.
-// The routes of older releases are tried when a start is answered with 404 (Facts.Older).
+// probe only finds out that a system server answers, by the state that its /health tells, ready or
+// not. It asks for no profile route: the server runs a route's handler whatever the method of the
+// request, so that a GET, too, would start the profiler. The routes of older releases are tried
+// when a start is answered with 404 (Facts.Older).
 func (dynamo) probe(ctx context.Context, c *client, to Target) (Facts, error) {
 	f := Facts{Worker: dynamoWorkers[0]}
 	if to.Worker != "" {
 		f.Worker = to.Worker
 	}
-	if a, err := c.get(ctx, "/health", nil); err != nil {
+	var health struct{ Status string }
+	a, err := c.get(ctx, "/health", &health)
+	switch {
+	case err != nil:
 		return f, err
-	} else if a.status == http.StatusNotFound {
+	case a.status == http.StatusNotFound:
 		return f,
 			errors.New(
 				"it has no /health: give the port of the worker's system server, DYN_SYSTEM_PORT, not the front end's")
+	case a.ok() && health.Status == "":
+		return f, unknown("/health", a)
 	}
 	f.Start, f.Stop = dynamoControl+"start_profile", dynamoControl+"stop_profile"
 	f.Older = &Routes{Start: dynamoOld + "start_profile", Stop: dynamoOld + "stop_profile"}
@@ -65,9 +71,9 @@ func (dynamo) start(r round) start {
 
 // began checks the answer, which says whether a worker failed.
 func (dynamo) began(a answer) error {
-	var said struct{ Status, Message string }
-	if a.decode(&said) == nil && said.Status != "" && !strings.EqualFold(said.Status, "ok") {
-		return fmt.Errorf("it says %s: %s", said.Status, said.Message)
+	var said struct{ Status string }
+	if a.decode(&said) != nil || !strings.EqualFold(said.Status, "ok") {
+		return fmt.Errorf("it does not say that it is ok: %v", a)
 	}
 	return nil
 }

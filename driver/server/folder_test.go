@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/driver/server/servertest"
-	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // whole is a trace with a valid end.
@@ -98,10 +97,8 @@ func TestWhatIsNoServerIsRefused(t *testing.T) {
 		web := httptest.NewServer(h)
 		defer web.Close()
 		for name := range engines {
-			sayLittle := []protocol.Engine{protocol.EngineDynamo, protocol.EngineSGLangOmni,
-				protocol.EngineSGLangDiffusion}
-			if says != "<html>" && slices.Contains(sayLittle, name) || name == "toy-serve" {
-				continue // what these say of themselves is no more than that they answer
+			if name == "toy-serve" {
+				continue // it says nothing of itself
 			}
 			to := Target{Engine: name, URL: web.URL, Dir: t.TempDir(), Stages: []string{"a"}}
 			d, err := Open(t.Context(), to, id, discard())
@@ -117,6 +114,17 @@ func TestWhatIsNoServerIsRefused(t *testing.T) {
 			checks := Examine(t.Context(), to)
 			if !slices.ContainsFunc(checks, func(c Check) bool { return c.Verdict == Failing }) {
 				t.Errorf("%s, %s: nothing fails of %+v", name, says, checks)
+			}
+		}
+	}
+}
+
+// A start that is answered with success by what says nothing of a profile has started none.
+func TestWhatSaysNothingHasBegunNothing(t *testing.T) {
+	for _, e := range []engine{sglangDiffusion{}, sglangOmni{}, dynamo{}, vllmOmni{}} {
+		for _, says := range []string{"", "{}", "ok", `{"status":""}`, "<html></html>", "[]"} {
+			if e.began(answer{http.StatusOK, []byte(says)}) == nil {
+				t.Errorf("%T takes %q for a start", e, says)
 			}
 		}
 	}

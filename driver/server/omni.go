@@ -143,7 +143,10 @@ func (sglangOmni) probe(ctx context.Context, c *client, _ Target) (Facts, error)
 		return f, fmt.Errorf("GET /health: %v", a)
 	}
 	api, known, err := profiling(ctx, c, f.Start, errNoHTTPProfiler)
-	if err == nil && known {
+	if err == nil {
+		err = told("", known)
+	}
+	if err == nil {
 		f.Fields = api.accepts(f.Start, "StartReq", "StartProfile", "ProfileStart")
 	}
 	return f, err
@@ -155,6 +158,17 @@ func (sglangOmni) start(r round) start {
 	s.body = map[string]any{"run_id": r.tag, "trace_path_template": filepath.Join(s.own, "{stage}"), "event_dir": s.own,
 		"enable_torch": true}
 	return s
+}
+
+// began checks that the answer names the run, as every release's does.
+func (sglangOmni) began(a answer) error {
+	var said struct {
+		Run string `json:"run_id"`
+	}
+	if a.decode(&said) != nil || said.Run == "" {
+		return fmt.Errorf("its answer names no run: %v", a)
+	}
+	return nil
 }
 
 // stop names the run: releases before May 2026 take a stop without a run id for that of another run.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,11 +136,20 @@ func (sglangDiffusion) probe(ctx context.Context, c *client, _ Target) (Facts, e
 	if f.Version, err = version(ctx, c); err != nil {
 		return f, err
 	}
-	api, known, err := routes(ctx, c)
-	if err == nil && known && api.Paths[f.Start] == nil {
-		err = errors.New("it has no /start_profile: this release of the diffusion server cannot be profiled over HTTP")
+	_, known, err := profiling(ctx, c, f.Start,
+		errors.New("it has no /start_profile: this release of the diffusion server cannot be profiled over HTTP"))
+	if err == nil {
+		err = told("", known) // what else answers may have a version too
 	}
 	return f, err
+}
+
+// began checks that the answer speaks of a profile: "Profiling started (profile_id=7). …".
+func (sglangDiffusion) began(a answer) error {
+	if !bytes.Contains(bytes.ToLower(a.body), []byte("profil")) {
+		return fmt.Errorf("its answer says nothing of a profile: %v", a)
+	}
+	return nil
 }
 
 func (sglangDiffusion) start(r round) start {

@@ -82,14 +82,19 @@ func VLLMOmni(dir string, stages int, q Quirks) *Server {
 	return s
 }
 
-// plain has what all servers have.
+// plain has what nearly all servers have.
 func plain(dir string, q Quirks) *Server {
+	s := bare(dir, q)
+	s.mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	return s
+}
+
+// bare has no routes.
+func bare(dir string, q Quirks) *Server {
 	if q.Ranks == 0 {
 		q.Ranks = 1
 	}
-	s := &Server{q: q, dir: dir, mux: http.NewServeMux()}
-	s.mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
-	return s
+	return &Server{q: q, dir: dir, mux: http.NewServeMux()}
 }
 
 // omniStage writes the files of one stage; the compression of traces goes on after the answer.
@@ -145,6 +150,9 @@ func (s *Server) pack(path string, rank int) {
 // SGLangDiffusion behaves as SGLang's diffusion server does according to its sources.
 func SGLangDiffusion(dir string, q Quirks) *Server {
 	s := plain(dir, q)
+	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"paths":{"/start_profile":{},"/stop_profile":{}}}`)
+	})
 	if q.Foreign {
 		s.body = map[string]any{}
 	}
@@ -279,7 +287,10 @@ const sglangOmniAPI = `{"paths":{"/start_profile":{"post":{"requestBody":{"conte
 // seen to answer: a route's handler runs whatever the method is, an empty body is none, and what is no
 // JSON is refused before the route is looked for. If it is Old, its routes are those before June 2026.
 func Dynamo(dir string, q Quirks) *Server {
-	s := plain(dir, q)
+	s := bare(dir, q)
+	s.mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"status":"ready","uptime":{"secs":7,"nanos":0},"endpoints":{}}`)
+	})
 	base := "/engine/control/"
 	if q.Old {
 		base = "/engine/"
