@@ -1,10 +1,13 @@
 package attack
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,8 +25,8 @@ var obeyed = []string{"\x1b]0;owned\x07", "\u009b31m", "\u009d0;owned\u009c", "\
 
 const formula = `=cmd|' /C calc'!A0`
 
-// hostileTrace is a trace whose names are all of that kind, wherever a trace has names.
-func hostileTrace(t *testing.T, dir, file string, dur int) string {
+// hostileTrace is a trace whose names are all of that kind, or among more, wherever a trace has names.
+func hostileTrace(t *testing.T, dir, file string, dur int, more ...string) string {
 	t.Helper()
 	events := []map[string]any{
 		{"ph": "M", "name": "process_name", "pid": 1, "args": map[string]any{"name": "p" + obeyed[1] + obeyed[3]}},
@@ -33,7 +36,7 @@ func hostileTrace(t *testing.T, dir, file string, dur int) string {
 		events = append(events, map[string]any{"ph": "X", "cat": cat, "name": name, "pid": pid, "tid": tid, "ts": ts,
 			"dur": dur, "args": args})
 	}
-	for i, bad := range obeyed {
+	for i, bad := range slices.Concat(obeyed, more) {
 		ts := 100 * i
 		add("user_annotation", fmt.Sprintf("ProfilerStep#%d%s", i, bad), 1, 1, ts, nil)
 		add("cpu_op", bad, 1, 1, ts+1, map[string]any{"Input Dims": [][]int{{2, 3}}, "Input type": []string{bad},
@@ -142,6 +145,117 @@ func TestNamesInErrorsAreText(t *testing.T) {
 		}
 		if what := commandIn(out); what != "" {
 			t.Errorf("%q: a terminal obeys what is said: %s", args, what)
+		}
+	}
+}
+
+// What is converted for people is no less text: a workbook has no formula and is XML, a page runs no script
+// but its own, tables and stacks obey nobody, and all that is JSON is.
+func TestNamesInFilesAreText(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const script = `</script><script>alert(1)</script><img src=x onerror=alert(1)>`
+	long := strings.Repeat("long\u202e", 1<<14)
+	from := hostileTrace(t, dir, "a\u009b31m.json", 20, script, `"><svg onload=alert(1)>`, "@SUM(1)", "+1", "-1", long)
+	for _, out := range []string{"a.xlsx", "a.html", "a.folded", "a.device.folded", "a.speedscope.json", "a.json",
+		"a.json.gz"} {
+		t.Run(out, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(dir, out)
+			if said, err := exec.CommandContext(t.Context(), binary(t), "convert", from, "-o",
+				path).CombinedOutput(); err != nil || commandIn(said) != "" {
+				t.Fatalf("%v: %q", err, said)
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch {
+			case strings.HasSuffix(out, ".xlsx"):
+				noFormulas(t, b)
+			case strings.HasSuffix(out, ".html"):
+				for _, bad := range []string{"<script>alert", "<img src=x", "<svg onload"} {
+					if bytes.Contains(b, []byte(bad)) {
+						t.Errorf("%s is in the page", bad)
+					}
+				}
+				if !bytes.Contains(b, []byte("default-src 'none'")) {
+					t.Error("the page may ask others")
+				}
+			case strings.HasSuffix(out, ".folded"):
+				if what := commandIn(b); what != "" {
+					t.Errorf("a terminal obeys %s", what)
+				}
+			case strings.HasSuffix(out, ".json"):
+				if !json.Valid(b) {
+					t.Error("it is no JSON")
+				}
+			}
+		})
+	}
+	for _, args := range [][]string{{"report", from, "--svg", filepath.Join(dir, "a.svg")},
+		{"steps", from, "--svg", filepath.Join(dir, "s.svg")}, {"memory", from, "--svg", filepath.Join(dir, "m.svg")}} {
+		_ = exec.CommandContext(t.Context(), binary(t), args...).Run() // a verb without pictures refuses the flag
+	}
+	pictures, err := filepath.Glob(filepath.Join(dir, "*.svg"))
+	if err != nil || len(pictures) == 0 {
+		t.Fatalf("no verb drew a picture: %v", err)
+	}
+	for _, path := range pictures {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		onlyXML(t, filepath.Base(path), bytes.NewReader(b), "script", "image", "foreignObject")
+		if what := commandIn(b); what != "" {
+			t.Errorf("%s: %s", path, what)
+		}
+	}
+}
+
+// noFormulas refuses a workbook with formulas, links or what is no XML.
+func noFormulas(t *testing.T, book []byte) {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(book), int64(len(book)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range z.File {
+		if !strings.HasSuffix(file.Name, ".xml") {
+			continue
+		}
+		f, err := file.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		onlyXML(t, file.Name, f, "f", "hyperlink", "externalReference", "ddeLink")
+		f.Close()
+	}
+}
+
+// onlyXML refuses what is no XML, or has one of the elements.
+func onlyXML(t *testing.T, name string, r io.Reader, never ...string) {
+	t.Helper()
+	for d := xml.NewDecoder(r); ; {
+		token, err := d.Token()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			return
+		}
+		start, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		if slices.Contains(never, start.Name.Local) {
+			t.Errorf("%s has an element %s", name, start.Name.Local)
+		}
+		for _, a := range start.Attr {
+			if strings.HasPrefix(a.Name.Local, "on") {
+				t.Errorf("%s: %s runs something", name, a.Name.Local)
+			}
 		}
 	}
 }

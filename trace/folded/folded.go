@@ -3,9 +3,9 @@
 // root first. The number is the time in the last frame itself, or that of the device work
 // which it launched itself.
 //
-// Package stacks says what the frames are. In a frame space, ";", tab and newline are "_".
-// Equal stacks are one line, lines are sorted, stacks of less than half a microsecond in
-// all are left out.
+// Package stacks says what the frames are. In a frame space, ";", tab, newline and what a terminal
+// would obey are "_". Equal stacks are one line, lines are sorted, stacks of less than half a
+// microsecond in all are left out.
 package folded
 
 import (
@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/opstats"
 	"github.com/kinetoscope/kinetoscope/trace/stacks"
@@ -68,7 +69,7 @@ func (s *Stacks) AddDevice(root string, t *trace.Trace, ops *opstats.Ops) {
 
 func (s *Stacks) take(root string, f *folder) {
 	if root != "" {
-		root = clean.Replace(root) + ";"
+		root = clean.Replace(neutral.Plain(root)) + ";"
 	}
 	for line, ns := range f.lines() {
 		s.lines[root+line] += ns
@@ -129,7 +130,7 @@ func (f *folder) lines() map[string]int64 {
 		frames = f.tree.Stack(frames[:0], n, stacks.MaxFrames)
 		key = key[:0]
 		for k, frame := range slices.Backward(frames) {
-			key = append(key, clean.Replace(frame)...)
+			key = append(key, clean.Replace(neutral.Plain(frame))...)
 			if k > 0 {
 				key = append(key, ';')
 			}

@@ -33,6 +33,7 @@ func TestWrite(t *testing.T) {
 		"<built-in method f of X object at 0x7fa5dfd4f830>", "<built-in method f of X object at 0x7fa5dfd4f990>"} {
 		add(b, 20_000+int64(i)*1000, 1000, name, "")
 	}
+	add(b, 30_000, 1000, "esc\x1b[31m\u009b\u202e", "")
 	add(gpu, 0, 9000, "gemm", "")
 	add(req, 0, 9000, "request", "")
 	var out bytes.Buffer
@@ -45,6 +46,7 @@ func TestWrite(t *testing.T) {
 		"decode_step 9\n" +
 		"decode_step;aten::add 1\n" +
 		"decode_step;aten::mm_x_y__ 3\n" +
+		"esc_[31m__ 1\n" +
 		"unnamed 1\n"
 	if d := cmp.Diff(want, out.String()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/trace/opstats"
 )
 
@@ -204,14 +205,9 @@ func size(n int64) string {
 	return strconv.FormatInt(n, 10) + " B"
 }
 
-// shorten keeps a name on one line and within its column.
+// shorten keeps a name on one line, within its column, and without what a terminal would obey.
 func shorten(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if r < ' ' || r == utf8.RuneError {
-			return ' '
-		}
-		return r
-	}, name)
+	name = strings.ReplaceAll(neutral.Plain(name), string(utf8.RuneError), " ")
 	if runes := []rune(name); len(runes) > maxNameWidth {
 		return string(runes[:maxNameWidth-3]) + "..."
 	}

@@ -91,6 +91,13 @@ func TestWriteLimitsRows(t *testing.T) {
 	}
 }
 
+// A terminal that shows the table obeys no name in it.
+func TestNamesAreText(t *testing.T) {
+	if got := shorten("a\x1b[31m\u009b\u202eb\xff\n"); got != "a [31m  b  " {
+		t.Errorf("%q", got)
+	}
+}
+
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("disk is full") }
