@@ -3,6 +3,7 @@ package analyses
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -45,8 +46,13 @@ func (q *asking[O, R]) result() reflect.Type { return reflect.TypeFor[R]() }
 
 func (q *asking[O, R]) unpack(data []byte) (any, error) {
 	var r R
-	err := Decode(data, &r)
-	return r, err
+	if err := Decode(data, &r); err != nil {
+		return nil, err
+	}
+	if v := reflect.ValueOf(&r).Elem(); v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, errors.New("a result that says nothing")
+	}
+	return r, nil
 }
 
 // Pack encodes what Rank found.

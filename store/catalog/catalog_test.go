@@ -409,3 +409,77 @@ func FuzzUploadNames(f *testing.F) {
 		}
 	})
 }
+
+// FuzzUpload brings files that nobody's profiler wrote. One that is refused leaves nothing; one that is
+// taken is a run whose files are as its manifest says, also in the archive that it is sent as.
+func FuzzUpload(f *testing.F) {
+	f.Add("a.json", []byte(foreign))
+	f.Add("a.json.gz", []byte("\x1f\x8b\x08\x00"))
+	f.Add("traces.tar", tarOf(f, map[string]string{"rank0.json": foreign, "../out.json": foreign,
+		"/abs.json": foreign}))
+	f.Add("run.ksrec", []byte("KSREC"))
+	f.Add("a.zip", []byte("PK\x03\x04"))
+	f.Fuzz(func(t *testing.T, name string, data []byte) {
+		s := newShelf(t, nil, Limits{MaxUpload: 1 << 20})
+		it, err := s.Upload(t.Context(), name, int64(len(data)), bytes.NewReader(data))
+		if err != nil {
+			left, rerr := os.ReadDir(s.st.Root())
+			if no, ok := errors.AsType[*UploadRefused](err); !ok || strings.Contains(no.Why, s.st.Root()) {
+				t.Errorf("refused with %v", err)
+			}
+			if rerr != nil || len(left) > 0 {
+				t.Errorf("what was refused left %v, %v", left, rerr)
+			}
+			return
+		}
+		r, err := s.st.Resolve(it.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if err := r.Verify(); err != nil {
+			t.Error(err)
+		}
+		var b bytes.Buffer
+		if err := s.Archive(t.Context(), it.ID, &b); err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for in := tar.NewReader(&b); ; {
+			h, err := in.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil || !filepath.IsLocal(h.Name) {
+				t.Fatalf("%+v, %v", h, err)
+			}
+			content, err := io.ReadAll(in)
+			found = found || bytes.Equal(content, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !found {
+			t.Error("the archive lacks the file")
+		}
+	})
+}
+
+// tarOf is an archive of files by name.
+func tarOf(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for name, text := range files {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(text))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}

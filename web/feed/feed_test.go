@@ -3,10 +3,12 @@ package feed
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,4 +170,41 @@ func TestFull(t *testing.T) {
 			continue
 		}
 	}
+}
+
+// FuzzLastEventID connects with any Last-Event-ID: the answer is one of the standard's, and has all values
+// unless the id is one that this feed has given.
+func FuzzLastEventID(f *testing.F) {
+	for _, id := range []string{"", "-1", "x-2", "\n", "-18446744073709551615", "boot-1"} {
+		f.Add(id, "v")
+	}
+	f.Fuzz(func(t *testing.T, id, text string) {
+		feed := New()
+		data, err := json.Marshal(text) // topics are JSON on one line
+		if err != nil {
+			t.Skip()
+		}
+		feed.Set("topic", "news", data)
+		done := make(chan struct{})
+		close(done)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["Last-Event-Id"] = []string{strings.ReplaceAll(id, "boot", feed.boot)}
+		w := httptest.NewRecorder()
+		if err := feed.Serve(w, r, done, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		_, known := feed.seen(r)
+		events := strings.Split(strings.TrimSuffix(w.Body.String(), "\n\n"), "\n\n")
+		if full := strings.Contains(events[0], `{"full":true}`); full == known || (full && len(events) != 2) {
+			t.Errorf("after %q: %q", id, events)
+		}
+		for _, e := range events {
+			for line := range strings.SplitSeq(e, "\n") {
+				if key, _, ok := strings.Cut(line, ": "); !ok ||
+					!slices.Contains([]string{"retry", "event", "data", "id"}, key) {
+					t.Errorf("line %q", line)
+				}
+			}
+		}
+	})
 }
