@@ -69,7 +69,7 @@ func podAt(t *testing.T, dir, ip, port string) string {
 		t.Skipf("no second address on the loopback: %v", err)
 	}
 	srv := servertest.VLLM(dir, servertest.Quirks{})
-	web := &httptest.Server{Listener: ln, Config: &http.Server{Handler: srv, ReadHeaderTimeout: time.Second}}
+	web := &httptest.Server{Listener: ln, Config: &http.Server{Handler: srv, ReadHeaderTimeout: time.Minute}}
 	web.Start()
 	t.Cleanup(func() {
 		web.Close()
@@ -122,7 +122,7 @@ func TestFleetFollowsPods(t *testing.T) {
 	}
 	await := func(what string, want ...string) {
 		t.Helper()
-		waittest.Until(t, 20*time.Second, what, func() bool { return slices.Equal(ready(), want) })
+		waittest.Until(t, time.Minute, what, func() bool { return slices.Equal(ready(), want) })
 	}
 	one := protocol.RankID{Pipeline: "p", Stage: TargetStage, Replica: 1}
 	two := protocol.RankID{Pipeline: "p", Stage: TargetStage, Replica: 2}

@@ -46,8 +46,12 @@ type unit struct {
 func openUnit(t *testing.T, engine protocol.Engine, q servertest.Quirks, change func(*Target)) *unit {
 	t.Helper()
 	dir := t.TempDir()
-	srv := testServers[engine](dir, q)
-	return openAt(t, engine, srv, dir, func(to *Target) {
+	return openAt(t, engine, testServers[engine](dir, q), dir, targetOf(engine, q, change))
+}
+
+// targetOf makes a target fit for a server of testServers.
+func targetOf(engine protocol.Engine, q servertest.Quirks, change func(*Target)) func(*Target) {
+	return func(to *Target) {
 		to.Token = q.Token
 		if engines[engine].layout().stages {
 			to.Stages = omniStages
@@ -55,7 +59,7 @@ func openUnit(t *testing.T, engine protocol.Engine, q servertest.Quirks, change 
 		if change != nil {
 			change(to)
 		}
-	})
+	}
 }
 
 // testServers are servers that behave as those of an engine do, writing to dir.
@@ -76,7 +80,15 @@ var testServers = map[protocol.Engine]func(dir string, q servertest.Quirks) *ser
 // omniStages are the stages of the servers that have several.
 var omniStages = []string{"thinker", "talker", "dit"}
 
+// openAt opens a unit that no hub speaks to, which it does not miss.
 func openAt(t *testing.T, engine protocol.Engine, srv *servertest.Server, dir string, change func(*Target)) *unit {
+	t.Helper()
+	return openWithHub(t, engine, srv, dir, change, time.Hour)
+}
+
+// openWithHub opens a unit that takes its hub for lost after a while without a word of it.
+func openWithHub(t *testing.T, engine protocol.Engine, srv *servertest.Server, dir string, change func(*Target),
+	loss time.Duration) *unit {
 	t.Helper()
 	u := &unit{t: t, dir: dir, srv: srv}
 	u.web = httptest.NewServer(u.srv)
@@ -93,7 +105,7 @@ func openAt(t *testing.T, engine protocol.Engine, srv *servertest.Server, dir st
 	d.time = quick
 	u.d = d
 	u.Rank = driver.NewRank(d, protocol.RankInfo{RankID: id}, driver.WithLogger(log),
-		driver.WithHubLossTimeout(drivertest.HubLoss), driver.WithCalls(d.Call))
+		driver.WithHubLossTimeout(loss), driver.WithCalls(d.Call))
 	t.Cleanup(func() {
 		if err := u.Close(); err != nil {
 			t.Error(err)
@@ -135,7 +147,7 @@ func (u *unit) record(change func(*protocol.ArmRequest)) (q protocol.ArmRequest,
 // awaitIdle returns when the recording has ended by itself.
 func (u *unit) awaitIdle() {
 	u.t.Helper()
-	waittest.Until(u.t, 20*time.Second, "the recording does not end",
+	waittest.Until(u.t, time.Minute, "the recording does not end",
 		func() bool { return u.Status(u.t.Context()).State == protocol.StateIdle })
 }
 
@@ -153,8 +165,9 @@ func TestSuite(t *testing.T) {
 	for engine := range engines {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
-			u := openUnit(t, engine, servertest.Quirks{Ranks: 2, Slow: 20 * time.Millisecond},
-				func(to *Target) { to.NoMetrics = false })
+			q, dir := servertest.Quirks{Ranks: 2, Slow: 20 * time.Millisecond}, t.TempDir()
+			u := openWithHub(t, engine, testServers[engine](dir, q), dir,
+				targetOf(engine, q, func(to *Target) { to.NoMetrics = false }), drivertest.HubLoss)
 			drivertest.Run(t, &drivertest.Subject{Handler: u.Rank, Can: u.d.Capabilities(), Left: u.left,
 				Beat: func(hub string) { u.HubSeen(hub) },
 				Check: func(t *testing.T, files []rank.File) {
@@ -423,7 +436,7 @@ func TestCloseStops(t *testing.T) {
 		if err := u.d.Close(); err != nil {
 			t.Error(err)
 		}
-		waittest.Until(t, 20*time.Second, "no stop arrives", func() bool {
+		waittest.Until(t, time.Minute, "no stop arrives", func() bool {
 			return slices.Contains(u.srv.Asked(), "POST /stop_profile")
 		})
 	}

@@ -26,7 +26,7 @@ func Serve(ctx context.Context, kind, dir, file string, q Quirks) error {
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: s, ReadHeaderTimeout: time.Second}
+	srv := &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := os.WriteFile(file+".part", []byte(ln.Addr().String()), 0o600); err != nil {
