@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"testing"
+	"time"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -33,13 +34,21 @@ func TestFullQueue(t *testing.T) {
 		n, room        int
 		from           int  // FullLength
 		full, htasFull bool // whether ours and HTA's definition see it
+		// From the call that first makes it as long as FullLength until it is shorter again. Call k begins at 5k µs
+		// before any waits, kernel j at 5+50j µs: with a room of 1021 call 1129 makes the queue 1017 long, and after
+		// the last launch kernel 1983 leaves it with 1016.
+		ns int64
 	}{
-		{"stalls below the limit", 3000, 1021, 1017, true, false},
-		{"stalls at the limit", 3000, 1024, 1020, true, true},
-		{"short and never blocks", 330, 0, 0, false, false},
-		{"blocks at a bound of the program's own", 3000, 300, 0, false, false},
-		{"as long as a full one, never blocks", 1130, 0, 0, false, false},
-		{"longer than a full one, never blocks", 3000, 0, 0, false, true},
+		{"stalls below the limit", 3000, 1021, 1017, true, false, (5 + 50*1983 - 5*1129) * 1000},
+		{"stalls at the limit", 3000, 1024, 1020, true, true, (5 + 50*1980 - 5*1133) * 1000},
+		{"stalls at the least", 3000, 992, 988, true, false, (5 + 50*2012 - 5*1097) * 1000},
+		{"at one less", 3000, 991, 0, false, false, 0},
+		{"at the most", 3000, 1056, 1052, true, true, (5 + 50*1948 - 5*1168) * 1000},
+		{"at one more", 3000, 1057, 0, false, true, 0},
+		{"short and never blocks", 330, 0, 0, false, false, 0},
+		{"blocks at a bound of the program's own", 3000, 300, 0, false, false, 0},
+		{"as long as a full one, never blocks", 1130, 0, 0, false, false, 0},
+		{"longer than a full one, never blocks", 3000, 0, 0, false, true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMaker()
@@ -48,11 +57,7 @@ func TestFullQueue(t *testing.T) {
 			want(t, "full from", q.FullLength, c.from)
 			want(t, "full", q.BlockedNs > 0, c.full)
 			if c.full {
-				// From when it is long enough until the last launch has its place.
-				wait := float64(c.n-c.room)*50_000 - float64(c.room)*5_000
-				if got := float64(q.BlockedNs); got < 0.99*wait || got > 1.01*wait {
-					t.Errorf("full for %v ns of %v", got, wait)
-				}
+				want(t, "full for", q.BlockedNs, c.ns)
 			}
 			hta, _ := q.Blocked(FullQueueLength)
 			want(t, "HTA's full", hta > 0, c.htasFull)
@@ -77,6 +82,26 @@ func TestFullQueueSlowCall(t *testing.T) {
 		}
 	}
 	want(t, "full", QueueLength(m.tr, Options{}).Streams[0].BlockedNs, 0)
+}
+
+// TestFullQueueWait: with a queue at its ceiling, a call has waited for room if it takes twice as long as an ordinary
+// one, and not before.
+func TestFullQueueWait(t *testing.T) {
+	for _, c := range []struct {
+		callNs int64
+		full   bool
+	}{{10_000, true}, {9_999, false}} {
+		m := newMaker()
+		fill(m, 1130, 0)
+		// The last call makes the queue 1017 long, its ceiling; kernel 113 begins at 5655 µs.
+		for i := range m.tr.Slices.Start {
+			if m.tr.Slices.Start[i] == 1129*5_000 && m.tr.Slices.Cat[i] == trace.CatCUDARuntime {
+				m.tr.Slices.Dur[i] = c.callNs
+			}
+		}
+		q := QueueLength(m.tr, Options{}).Streams[0]
+		want(t, "full after a call of "+time.Duration(c.callNs).String(), q.BlockedNs > 0, c.full)
+	}
 }
 
 func TestFullQueueGraph(t *testing.T) {

@@ -1,7 +1,9 @@
 package coll
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,6 +31,20 @@ func pipelineRun(stages int, late ...int64) *run {
 		}
 	}
 	return r
+}
+
+// both is two ranks of which each sends to the other: the first late[0] µs after it is asked, the second
+// late[1] µs.
+func both(late ...int64) *run {
+	there, back := pipelineRun(2, late[0]), pipelineRun(2, late[1])
+	for i := range there.ranks {
+		for _, c := range back.ranks[1-i].List {
+			c.StartNs, c.Seq, c.Peer = c.StartNs+700*us, c.Seq+1000, 1-i
+			there.ranks[i].List = append(there.ranks[i].List, c)
+		}
+		slices.SortFunc(there.ranks[i].List, func(a, b Collective) int { return cmp.Compare(a.StartNs, b.StartNs) })
+	}
+	return there
 }
 
 func (r *run) pairs() string {
@@ -79,6 +95,16 @@ func TestPairs(t *testing.T) {
 		{"no clock: who waits for data waits for its sender", noClocks(pipelineRun(2, 300)), two},
 		{"no clock: a sender may just be slow", noClocks(pipelineRun(2, -300)),
 			"0>1 10 of 10240 KiB: 0 late 0, 0 late 0"},
+		{"still under way as the recording ended", pipelineRun(2, 300).change(func(i int, c *Collective) {
+			c.Cut = i == 1 && c.Slice == 9
+		}), "0>1 9 of 9216 KiB: 9 late 2700, 0 late 0"},
+		{"both ways", both(300, -50),
+			"0>1 10 of 10240 KiB: 10 late 3000, 0 late 0; 1>0 10 of 10240 KiB: 0 late 0, 10 late 500"},
+		{"only one of them says nothing of a peer", pipelineRun(3, 300, -50).change(func(i int, c *Collective) {
+			if i == 2 {
+				noPeer(i, c)
+			}
+		}), two},
 		{"trace of a rank missing", &run{ranks: pipelineRun(3, 300, -50).ranks[:2]}, two},
 	} {
 		if got := c.run.pairs(); got != c.want {
@@ -92,5 +118,19 @@ func TestPairsBlame(t *testing.T) {
 	r := pipelineRun(2, 300)
 	if got := r.blames(Match(r.ranks)); got[0] != "10/10 3000 0" || got[1] != "0/10 0 3000" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestPairsWhole: a message is whole with its two sides, though the group has more ranks.
+func TestPairsWhole(t *testing.T) {
+	r := pipelineRun(3, 300, -50)
+	m := Match(r.ranks)
+	if len(m.Sets) != 20 {
+		t.Fatalf("%d messages", len(m.Sets))
+	}
+	for _, s := range m.Sets {
+		if len(s.Members) != 2 || !s.Whole {
+			t.Fatalf("%+v", s)
+		}
 	}
 }

@@ -1,6 +1,14 @@
 package steps
 
-import "testing"
+import (
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
 
 // TestStatsSums: what the statistics of a kind of step sum, and over which steps.
 func TestStatsSums(t *testing.T) {
@@ -64,5 +72,154 @@ func TestBounds(t *testing.T) {
 		if got := bound(c.span, c.busy, c.host); got != c.want {
 			t.Errorf("span %d, busy %d, host %d: %v, want %v", c.span, c.busy, c.host, got, c.want)
 		}
+	}
+}
+
+// TestStatsOfAKind: every number of a kind. A step of whose launches the work is missing counts for how long
+// steps take, and for nothing that is said of devices.
+func TestStatsOfAKind(t *testing.T) {
+	got := stats([]Step{
+		{Kind: Decode, StartNs: 0, EndNs: 10, SpanNs: 100, BusyNs: 60, HostIdleNs: 20, Batch: 2, Tokens: 3, Slices: 10,
+			Launches: 4, GraphSlices: 6, Bound: BoundDevice},
+		{Kind: Prefill, StartNs: 100, EndNs: 150},
+		{Kind: Decode, StartNs: 400, EndNs: 420, SpanNs: 300, BusyNs: 90, HostIdleNs: 60, Batch: 4, Tokens: 5,
+			Slices: 30, Launches: 8, GraphSlices: 10, Bound: BoundHost},
+		{Kind: Prefill, StartNs: 200, EndNs: 250},
+		{Kind: Decode, StartNs: 800, EndNs: 840, SpanNs: 200, BusyNs: 99, HostIdleNs: 99, Batch: 6, Tokens: 7,
+			Slices: 99, Launches: 99, GraphSlices: 99, MissingLaunches: 1},
+	})
+	want := []Stats{
+		{Kind: Decode, Count: 3, TotalNs: 600, MeanNs: 200, P50Ns: 200, P99Ns: 298, MaxNs: 300, Worst: 2, Whole: 2,
+			HostMeanNs: 70. / 3, BusyShare: 150. / 400, HostIdleShare: 80. / 400, Slices: 20, Launches: 6,
+			GraphShare: 16. / 40, Batch: 4, Tokens: 15, TokensPerS: 15 / 600e-9, HostBound: 1, DeviceBound: 1},
+		// Of two that are as long the first is the longest; without device work steps take what they do on the host.
+		{Kind: Prefill, Count: 2, TotalNs: 100, MeanNs: 50, P50Ns: 50, P99Ns: 50, MaxNs: 50, Worst: 1, Whole: 2,
+			HostMeanNs: 50},
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateApprox(1e-12, 0)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// paced is three labelled steps on one stream, after 50 µs in which the host does something else:
+//
+//	        on the host  launches (call, kernel)              turn
+//	first   50–70        50–55, 60–110                        50–150
+//	second  150–170      150–155, 160–200; 162–168, 200–220   150–250, and 230–235 without a launch
+//	third   250–270      250–255, 260–340                     250–340
+func paced(unlinked bool) *trace.Trace {
+	g := newGPU()
+	on := func(track trace.TrackID, cat trace.Category, name string, from, to, corr int64) {
+		g.t.AddSlice(trace.Slice{Start: from * us, Dur: (to - from) * us, Name: name, Cat: cat, Track: track, Corr: corr})
+	}
+	on(g.host, trace.CatCPUOp, "aten::empty", 0, 10, trace.NoCorrelation)
+	for i, k := range [][4]int64{{50, 55, 60, 110}, {150, 155, 160, 200}, {162, 168, 200, 220}, {250, 255, 260, 340}} {
+		on(g.host, trace.CatCUDARuntime, "cudaLaunchKernel", k[0], k[1], int64(i+1))
+		on(g.stream, trace.CatKernel, "gemm", k[2], k[3], int64(i+1))
+	}
+	for _, at := range []int64{50, 150, 250} {
+		on(g.host, trace.CatUserAnnotation, "step[DECODE bs=1 toks=1]", at, at+20, trace.NoCorrelation)
+	}
+	if unlinked {
+		on(g.stream, trace.CatKernel, "of a graph", 230, 235, trace.NoCorrelation)
+	}
+	return g.t
+}
+
+// TestVerdictSums: every number of a verdict, of steps whose time divides as paced draws it.
+func TestVerdictSums(t *testing.T) {
+	near := func(a, b float64) bool { return math.Abs(a-b) < 1e-9 }
+	for _, c := range []struct {
+		name              string
+		unlinked          bool
+		busy, host, blind float64 // µs of the 290 in turns
+	}{
+		// The device waits 5 µs for each step's first launch to return, and from its last work to the end of the turn.
+		{"every launch is there", false, 50 + 60 + 80, 5 + 40 + 5 + 30 + 5, 0},
+		// What is idle before the work without a launch is nobody's; behind it the host is waited for.
+		{"one is not", true, 50 + 65 + 80, 5 + 40 + 5 + 15 + 5, 10},
+	} {
+		r := Find(paced(c.unlinked), Options{})
+		v := r.Verdict
+		if len(r.Steps) != 3 || v.SpanNs != 290*us {
+			t.Fatalf("%s: %d steps by %s, turns of %d", c.name, len(r.Steps), r.How, v.SpanNs)
+		}
+		if !near(v.BusyShare, c.busy/290) || !near(v.HostIdleShare, c.host/290) || !near(v.BlindShare, c.blind/290) ||
+			!near(v.OtherShare, (290-c.busy-c.host)/290) {
+			t.Errorf("%s: busy %g, host %g, blind %g, other %g", c.name, v.BusyShare*290, v.HostIdleShare*290,
+				v.BlindShare*290, v.OtherShare*290)
+		}
+		if v.Bound != BoundHost || v.PauseNs != 50*us || !near(v.PauseShare, 50./340) {
+			t.Errorf("%s: %v, paused for %d, %g", c.name, v.Bound, v.PauseNs, v.PauseShare)
+		}
+		if !near(v.LaunchesPerMs, 4/0.29) || v.LaunchDelayNs != 5*us {
+			t.Errorf("%s: %g launches a ms, %g ns from launch to work", c.name, v.LaunchesPerMs, v.LaunchDelayNs)
+		}
+		if v.LongestGapNs != 40*us || v.Slice < 0 || r.Steps[1].DeviceStartNs != 160*us {
+			t.Errorf("%s: the longest gap is %d, before slice %d", c.name, v.LongestGapNs, v.Slice)
+		}
+		if len(v.Devices) != 1 || v.Devices[0].BusyNs != int64(c.busy)*us || v.TogetherShare != 0 {
+			t.Errorf("%s: devices %+v", c.name, v.Devices)
+		}
+	}
+}
+
+// TestVerdictWithoutDevice: of steps without any device work nothing is said, and nothing is missing either.
+func TestVerdictWithoutDevice(t *testing.T) {
+	g := newGPU()
+	for range 3 {
+		g.label("step[DECODE bs=1 toks=1]", func() { g.now += 50 })
+	}
+	v := Find(g.t, Options{}).Verdict
+	if v.Bound != BoundNone || v.Text != "no device work belongs to a step: nothing is said about the pace" {
+		t.Errorf("%v: %s", v.Bound, v.Text)
+	}
+}
+
+// TestUntil: how long a step's turn lasts on the host. Behind a step that is followed by more than three times the
+// median distance between begins, or by the engine's own wait, a pause begins.
+func TestUntil(t *testing.T) {
+	at := func(begins ...int64) (list []Step) {
+		for _, b := range begins {
+			list = append(list, Step{StartNs: b, EndNs: b + 10})
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name  string
+		steps []Step
+		wait  int64 // when the engine begins to wait, -1: never
+		want  []int64
+	}{
+		{"one after the other", at(0, 100, 200), -1, []int64{100, 200, 210}},
+		{"as long as three distances", at(0, 100, 200, 510), -1, []int64{100, 200, 510, 520}},
+		{"longer", at(0, 100, 200, 511), -1, []int64{100, 200, 210, 521}},
+		{"the engine waits", at(0, 100, 200), 150, []int64{100, 150, 210}},
+		{"it waits as the step ends", at(0, 100, 200), 110, []int64{100, 110, 210}},
+		{"it waited before", at(0, 100, 200), 105, []int64{100, 200, 210}},
+		{"the next begins before the end", []Step{{StartNs: 0, EndNs: 120}, {StartNs: 100, EndNs: 110}}, -1,
+			[]int64{120, 110}},
+		{"one step", at(7), -1, []int64{17}},
+	} {
+		g := newGPU()
+		if c.wait >= 0 {
+			g.t.AddSlice(trace.Slice{Start: c.wait, Dur: 1, Name: trace.NameWait, Cat: trace.CatUserAnnotation,
+				Track: g.host})
+		}
+		until(g.t, c.steps, BySGLang)
+		for i, w := range c.want {
+			if got := c.steps[i].untilNs; got != w {
+				t.Errorf("%s: the turn of step %d lasts until %d, want %d", c.name, i, got, w)
+			}
+		}
+		if end := c.steps[0].StartNs + 10; c.name != "the next begins before the end" && c.steps[0].EndNs != end {
+			t.Errorf("%s: a label ends at %d, want %d", c.name, c.steps[0].EndNs, end)
+		}
+	}
+	// A step that was found by repetition has no end of its own but that of its turn.
+	steps := at(0, 100, 200)
+	until(newGPU().t, steps, ByKernels)
+	if steps[0].EndNs != 100 || steps[1].EndNs != 200 || steps[2].EndNs != 210 {
+		t.Errorf("steps found by repetition end at %d, %d and %d", steps[0].EndNs, steps[1].EndNs, steps[2].EndNs)
 	}
 }
