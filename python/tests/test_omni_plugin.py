@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import types
 from typing import Any
 
 import pytest
-from fakes import Attached, Now
+from fakes import Hub, imports, stand_in
 
 import kinetoscope_omni
 import kinetoscope_vllm
@@ -48,11 +46,7 @@ class Wrapper:
 @pytest.fixture
 def wrapper(monkeypatch: pytest.MonkeyPatch) -> type[Wrapper]:
     fresh = type("WorkerWrapperBase", (Wrapper,), dict(Wrapper.__dict__))
-    at = "vllm_omni.diffusion.worker.diffusion_worker"
-    for n in range(1, 5):
-        name = ".".join(at.split(".")[:n])
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules[at].WorkerWrapperBase = fresh  # type: ignore[attr-defined]
+    stand_in(monkeypatch, "vllm_omni.diffusion.worker.diffusion_worker").WorkerWrapperBase = fresh
     return fresh
 
 
@@ -70,9 +64,7 @@ def test_without_the_variable_nothing_is_touched(
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
-    heavy = ("torch", "nats", "kinetoscope", "vllm", "vllm_omni")
-    code = f"import sys, kinetoscope_omni; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    assert imports("kinetoscope_omni", "torch", "nats", "kinetoscope", "vllm", "vllm_omni") == []
 
 
 def test_a_diffusion_worker_joins_its_stage_and_counts_its_steps(
@@ -80,25 +72,17 @@ def test_a_diffusion_worker_joins_its_stage_and_counts_its_steps(
 ) -> None:
     monkeypatch.setenv("KINETOSCOPE_URL", "nats://hub:4222")
     monkeypatch.setenv("KINETOSCOPE_STAGE", "7")  # for servers with one stage
-    asked: list[dict[str, Any]] = []
-    attached = Attached()
-
-    def attach(stage: str, **kwargs: Any) -> Attached:
-        asked.append({"stage": stage, **kwargs})
-        return attached
-
-    monkeypatch.setattr("kinetoscope.attach", attach)
-    monkeypatch.setattr("threading.Thread", Now)
+    hub = Hub(monkeypatch)
     kinetoscope_omni.register()
     kinetoscope_omni.register()  # plugins may be loaded twice
     w = wrapper(0)
     assert w.execute_stepwise(cycle("a", "b")) == "stepped"
     assert w.execute_model(types.SimpleNamespace(request_id="c"), None) == "ran c"
-    assert attached.steps == 2
+    assert hub.attached.steps == 2
     # A batch runs the single forward pass inside: one iteration.
     assert w.execute_model_batch(cycle("d"), None) == ["ran d"]
-    assert attached.steps == 3
-    (got,) = asked
+    assert hub.attached.steps == 3
+    (got,) = hub.asked
     assert (got["stage"], got["stage_id"], got["stage_type"]) == ("diffusion2", 2, "diffusion")
     assert (got["rank"], got["replica"], got["world_size"]) == (1, 0, 2)
 

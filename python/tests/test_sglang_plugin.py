@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import Attached, Now
+from fakes import Hub, imports, stand_in
 
 import kinetoscope_sglang
 
@@ -18,16 +17,13 @@ import kinetoscope_sglang
 def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Callable[..., Any], str]]:
     """What the plugin has registered, by target, with the kind of hook."""
     found: dict[str, tuple[Callable[..., Any], str]] = {}
-    for name in ("sglang", "sglang.srt", "sglang.srt.plugins"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    registry: Any = types.ModuleType("sglang.srt.plugins.hook_registry")
+    registry = stand_in(monkeypatch, "sglang.srt.plugins.hook_registry")
     registry.HookType = types.SimpleNamespace(AFTER="after", AROUND="around")
     registry.HookRegistry = types.SimpleNamespace(
         register=lambda target, hook, kind: found.update({target: (hook, kind)})
     )
     context: Any = types.ModuleType("sglang.srt.runtime_context")
     context.get_parallel = lambda: types.SimpleNamespace(tp_size=2, pp_size=2, tp_rank=1, pp_rank=1)
-    monkeypatch.setitem(sys.modules, "sglang.srt.plugins.hook_registry", registry)
     monkeypatch.setitem(sys.modules, "sglang.srt.runtime_context", context)
     return found
 
@@ -49,24 +45,14 @@ def test_without_the_variable_nothing_is_registered(
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
-    heavy = ("torch", "nats", "kinetoscope", "sglang")
-    code = f"import sys, kinetoscope_sglang; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    assert imports("kinetoscope_sglang", "torch", "nats", "kinetoscope", "sglang") == []
 
 
 def test_a_scheduler_joins_with_its_place_and_its_steps(
     hooks: dict[str, tuple[Callable[..., Any], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KINETOSCOPE_URL", "nats://hub:4222")
-    monkeypatch.setattr("threading.Thread", Now)
-    asked: list[dict[str, Any]] = []
-    attached = Attached()
-
-    def attach(stage: str, **kwargs: Any) -> Attached:
-        asked.append({"stage": stage, **kwargs})
-        return attached
-
-    monkeypatch.setattr("kinetoscope.attach", attach)
+    hub = Hub(monkeypatch)
     kinetoscope_sglang.register()
     joined, kind = hooks["sglang.srt.managers.scheduler.Scheduler.__init__"]
     assert kind == "after"
@@ -75,13 +61,13 @@ def test_a_scheduler_joins_with_its_place_and_its_steps(
     scheduler = types.SimpleNamespace()
     ran = step(lambda _s, b, **_: f"ran {len(b.reqs)}", scheduler, batch("DECODE", 2, 0))
     assert ran == "ran 2"  # before it has joined
-    assert attached.steps == 0
+    assert hub.attached.steps == 0
     assert joined(None, scheduler) is None
     ran = step(lambda _s, b, **kw: (len(b.reqs), kw), scheduler, batch("DECODE", 2, 0), more=1)
     assert ran == (2, {"more": 1})
     assert step(lambda _s, _b: "odd", scheduler, None) == "odd"  # a release with another batch
-    assert attached.steps == 2
-    (got,) = asked
+    assert hub.attached.steps == 2
+    (got,) = hub.asked
     assert (got["stage"], got["rank"], got["replica"], got["world_size"]) == ("sglang", 3, 0, 4)
     assert got["nats"] == "nats://hub:4222"
 

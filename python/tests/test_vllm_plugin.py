@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import types
 from typing import Any
 
 import pytest
-from fakes import Attached, Now
+from fakes import Hub, imports, stand_in
 
 import kinetoscope_vllm
 
@@ -33,9 +31,7 @@ class Wrapper:
 @pytest.fixture
 def wrapper(monkeypatch: pytest.MonkeyPatch) -> type[Wrapper]:
     fresh = type("WorkerWrapperBase", (Wrapper,), dict(Wrapper.__dict__))
-    for name in ("vllm", "vllm.v1", "vllm.v1.worker", "vllm.v1.worker.worker_base"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["vllm.v1.worker.worker_base"].WorkerWrapperBase = fresh  # type: ignore[attr-defined]
+    stand_in(monkeypatch, "vllm.v1.worker.worker_base").WorkerWrapperBase = fresh
     return fresh
 
 
@@ -59,31 +55,21 @@ def test_without_the_variable_nothing_is_touched(
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
-    heavy = ("torch", "nats", "kinetoscope", "vllm")
-    code = f"import sys, kinetoscope_vllm; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    assert imports("kinetoscope_vllm", "torch", "nats", "kinetoscope", "vllm") == []
 
 
 def test_a_worker_joins_with_its_place_and_its_steps(
     wrapper: type[Wrapper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KINETOSCOPE_URL", "nats://hub:4222")
-    asked: list[dict[str, Any]] = []
-    attached = Attached()
-
-    def attach(stage: str, **kwargs: Any) -> Attached:
-        asked.append({"stage": stage, **kwargs})
-        return attached
-
-    monkeypatch.setattr("kinetoscope.attach", attach)
-    monkeypatch.setattr("threading.Thread", Now)
+    hub = Hub(monkeypatch)
     kinetoscope_vllm.register()
     kinetoscope_vllm.register()  # vLLM may load plugins twice
     w = wrapper()
     assert w.init_device() == "ready"
     assert w.execute_model(schedule()) == "ran 16"
-    assert attached.steps == 1
-    (got,) = asked
+    assert hub.attached.steps == 1
+    (got,) = hub.asked
     assert got["stage"] == "vllm"
     assert (got["rank"], got["replica"], got["world_size"]) == (3, 1, 4)
     assert got["nats"] == "nats://hub:4222"
