@@ -99,6 +99,29 @@ func TestCriticalRules(t *testing.T) {
 			m.op("after", 40, 60)
 		}, "kernel_launch_delay 5; operator 20; sync_dependency 0; dependency 0; operator 60; ",
 			"cpu 60, gpu_compute 20, kernel_launch_overhead 5, after 60 in 1, short 20 in 1"},
+		{"of two ways that are as long the one that was found first", func(m *maker) {
+			m.launched(m.s7, "a", 0, 2, 5, 20)
+			m.launched(m.s20, "b", 3, 2, 8, 18)
+			m.synced(m.s7, "cudaDeviceSynchronize", 10, 20, "Context Sync", `{"device": 0, "stream": -1}`)
+		}, "kernel_launch_delay 5; operator 20; sync_dependency 0; ",
+			"gpu_compute 20, kernel_launch_overhead 5, a 20 in 1"},
+		{"what takes no time is not on it", func(m *maker) {
+			m.op("a", 0, 10)
+			m.op("nothing", 20, 0)
+		}, "operator 10; ", "cpu 10, a 10 in 1"},
+		{"AMD's calls that wait take no time either", func(m *maker) {
+			m.slice(m.host, trace.CatCUDARuntime, "hipDeviceSynchronize", 0, 50, "")
+			m.op("after", 60, 10)
+		}, "operator 0; dependency 0; operator 10; ", "cpu 10, after 10 in 1, hipDeviceSynchronize 0 in 1"},
+		{"an event of the other call that records one", func(m *maker) {
+			m.launched(m.s7, "k", 0, 2, 5, 100)
+			m.corr = 50
+			rec := m.slice(m.host, trace.CatCUDARuntime, "cudaEventRecordWithFlags", 3, 1, "")
+			m.tr.Slices.Corr[rec] = 50
+			m.synced(m.s7, "cudaEventSynchronize", 5, 101, "Event Sync",
+				`{"device": 0, "stream": 7, "wait_on_stream": 7, "wait_on_cuda_event_record_corr_id": 50}`)
+		}, "kernel_launch_delay 5; operator 100; sync_dependency 0; ",
+			"gpu_compute 100, kernel_launch_overhead 5, k 100 in 1"},
 		{"a wait for all waits for all", func(m *maker) {
 			m.launched(m.s7, "short", 0, 2, 5, 20)
 			m.launched(m.s20, "long", 3, 2, 8, 40)
@@ -148,6 +171,75 @@ func TestCriticalGraph(t *testing.T) {
 	// What k1 and k2 ran at the same time is once on the path: it takes the 60 µs that both took.
 	want(t, "path", edges(got), "kernel_launch_delay 5; operator 45; kernel_kernel_delay -10; operator 20; ")
 	want(t, "total", got.TotalNs, 60_000)
+}
+
+// TestCriticalCounts counts what the rules above do not show on the path.
+func TestCriticalCounts(t *testing.T) {
+	// A kernel on stream 20 that waits for one on stream 7, as a record of the wait tells.
+	waits := func(m *maker, producer, consumer func()) {
+		producer()
+		m.corr = 50
+		rec := m.slice(m.host, trace.CatCUDARuntime, "cudaEventRecord", 3, 1, "")
+		m.tr.Slices.Corr[rec] = 50
+		m.synced(m.s20, "cudaStreamWaitEvent", 5, 3, "Stream Wait Event",
+			`{"device": 0, "stream": 20, "wait_on_stream": 7, "wait_on_cuda_event_record_corr_id": 50}`)
+		consumer()
+	}
+	type count map[EdgeType]int
+	for _, c := range []struct {
+		name  string
+		build func(m *maker)
+		opt   CriticalOptions
+		want  count
+	}{
+		{"a call within one follows its caller alone", func(m *maker) {
+			m.op("a", 0, 10)
+			m.op("outer", 20, 40)
+			m.op("inner", 30, 10)
+		}, CriticalOptions{}, count{EdgeDependency: 1}},
+		{"two rows report one wait", func(m *maker) {
+			m.launched(m.s7, "k", 0, 2, 5, 20)
+			m.synced(m.s7, "cudaStreamSynchronize", 6, 24, "Stream Sync", `{"device": 0, "stream": 7}`)
+			again := m.slice(m.s7, trace.CatCUDASync, "Stream Sync", 7, 22, `{"device": 0, "stream": 7}`)
+			m.tr.Slices.Corr[again] = m.corr
+		}, CriticalOptions{}, count{EdgeSync: 1, EdgeLaunchDelay: 1}},
+		{"what had ended as the kernel was launched delays it no more than the launch", func(m *maker) {
+			waits(m, func() { m.launched(m.s7, "producer", 0, 2, 5, 20) },
+				func() { m.launched(m.s20, "consumer", 40, 2, 50, 30) })
+		}, CriticalOptions{}, count{EdgeSync: 1, EdgeLaunchDelay: 2}},
+		{"what had not is all that it waits for", func(m *maker) {
+			waits(m, func() { m.launched(m.s7, "producer", 0, 2, 5, 40) },
+				func() { m.launched(m.s20, "consumer", 40, 2, 50, 30) })
+		}, CriticalOptions{}, count{EdgeSync: 1, EdgeLaunchDelay: 1}},
+		{"nor does it wait for work of its stream that ended before", func(m *maker) {
+			m.launched(m.s20, "earlier", -10, 2, -5, 45)
+			waits(m, func() { m.launched(m.s7, "producer", 0, 2, 5, 60) },
+				func() { m.launched(m.s20, "consumer", 20, 2, 70, 30) })
+		}, CriticalOptions{}, count{EdgeSync: 1, EdgeLaunchDelay: 2}},
+		{"but for work that ended later", func(m *maker) {
+			m.launched(m.s20, "earlier", -10, 2, -5, 72)
+			waits(m, func() { m.launched(m.s7, "producer", 0, 2, 5, 60) },
+				func() { m.launched(m.s20, "consumer", 20, 2, 70, 30) })
+		}, CriticalOptions{}, count{EdgeSync: 1, EdgeLaunchDelay: 2, EdgeKernelDelay: 1}},
+		{"each kernel has one edge from its launch, if that is asked for", func(m *maker) {
+			m.launched(m.s7, "a", 0, 2, 5, 100)
+			m.launched(m.s7, "b", 10, 2, 110, 10)
+			m.launched(m.s7, "c", 20, 2, 130, 10)
+		}, CriticalOptions{ZeroWeightLaunchEdges: true}, count{EdgeLaunchDelay: 3, EdgeKernelDelay: 2}},
+	} {
+		m := newMaker()
+		c.build(m)
+		got, err := FindCriticalPath(m.tr, Options{}, c.opt)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		for _, typ := range []EdgeType{EdgeDependency, EdgeLaunchDelay, EdgeKernelDelay, EdgeSync} {
+			if n, ok := c.want[typ]; (ok || typ != EdgeDependency) && got.Graph.Count[typ] != n {
+				t.Errorf("%s: %d edges of type %v, want %d", c.name, got.Graph.Count[typ], typ, n)
+			}
+		}
+	}
 }
 
 // TestCriticalContextSyncs: the second wait for everything has an edge from the first one and from what was begun

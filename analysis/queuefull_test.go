@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -92,15 +93,28 @@ func TestFullQueueWait(t *testing.T) {
 		full   bool
 	}{{10_000, true}, {9_999, false}} {
 		m := newMaker()
-		fill(m, 1130, 0)
-		// The last call makes the queue 1017 long, its ceiling; kernel 113 begins at 5655 µs.
+		fill(m, 1131, 0)
+		// The last call begins at 5650 µs and makes the queue 1018 long, its ceiling; kernel 113 begins at 5655.
 		for i := range m.tr.Slices.Start {
-			if m.tr.Slices.Start[i] == 1129*5_000 && m.tr.Slices.Cat[i] == trace.CatCUDARuntime {
+			if m.tr.Slices.Start[i] == 1130*5_000 && m.tr.Slices.Cat[i] == trace.CatCUDARuntime {
 				m.tr.Slices.Dur[i] = c.callNs
 			}
 		}
 		q := QueueLength(m.tr, Options{}).Streams[0]
 		want(t, "full after a call of "+time.Duration(c.callNs).String(), q.BlockedNs > 0, c.full)
+	}
+}
+
+// TestOrdinaryCall: an ordinary call is the median of those that find the queue shorter than a length.
+func TestOrdinaryCall(t *testing.T) {
+	m := newMaker()
+	for k, dur := range []float64{4, 2, 9, 30} {
+		m.launched(m.s7, "k", 50*float64(k), dur, 1000+10*float64(k), 10)
+	}
+	f := newFrame(m.tr, Options{})
+	steps := f.queueSteps()[f.laneOf[1]]
+	for below, ns := range map[int]int64{1: 0, 2: 4_000, 3: 4_000, 4: 4_000, 5: 9_000} {
+		want(t, fmt.Sprintf("below a length of %d", below), f.ordinaryCall(steps, below), ns)
 	}
 }
 

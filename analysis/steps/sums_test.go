@@ -1,12 +1,15 @@
 package steps
 
 import (
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -221,5 +224,107 @@ func TestUntil(t *testing.T) {
 	until(newGPU().t, steps, ByKernels)
 	if steps[0].EndNs != 100 || steps[1].EndNs != 200 || steps[2].EndNs != 210 {
 		t.Errorf("steps found by repetition end at %d, %d and %d", steps[0].EndNs, steps[1].EndNs, steps[2].EndNs)
+	}
+}
+
+// TestVerdictWords: what a verdict says, at the thresholds and just below them.
+func TestVerdictWords(t *testing.T) {
+	one, two := []DeviceShare{{Device: 0}}, []DeviceShare{{Device: 0, BusyShare: 0.5}, {Device: 3, BusyShare: 0.5}}
+	for _, c := range []struct {
+		v    Verdict
+		want string
+	}{
+		{Verdict{Bound: BoundDevice, SpanNs: 100, BusyShare: 0.9, HostIdleShare: 0.05, Devices: one},
+			"device-bound: the device is busy 90% of the time in steps and waits 5.0% for launches"},
+		{Verdict{Bound: BoundHost, BusyShare: 0.2, HostIdleShare: 0.7, Devices: one},
+			"host-bound: the device is busy 20% of the time in steps and waits 70% for launches"},
+		{Verdict{Bound: BoundHost, BusyShare: 0.2, HostIdleShare: 0.7, Devices: one, PauseShare: 0.1},
+			"host-bound: the device is busy 20% of the time in steps and waits 70% for launches; " +
+				"steps cover only 90% of the time"},
+		{Verdict{Bound: BoundHost, BusyShare: 0.2, HostIdleShare: 0.7, Devices: one, PauseShare: 0.099},
+			"host-bound: the device is busy 20% of the time in steps and waits 70% for launches"},
+		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, BlindShare: 0.2, Devices: one},
+			"the trace does not show who sets the pace: the device is busy 50% of the time in steps and idle for 20% " +
+				"before work whose launch was not recorded"},
+		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, BlindShare: 0.19, Devices: one},
+			"neither host nor device sets the pace alone: the device is busy 50% of the time in steps, waits 10% for " +
+				"launches, and 40% for copies, dependencies and starting kernels"},
+		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, TogetherShare: 0.09,
+			Devices: two}, "the devices wait for each other: 2 devices (two or more at once for 9.0% of that) are on " +
+			"average busy 50% of the time in steps, each waits 10% for launches, and 40% for copies, dependencies and " +
+			"starting kernels"},
+		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, TogetherShare: 0.1,
+			Devices: two}, "neither host nor device sets the pace alone: 2 devices (two or more at once for 10% of " +
+			"that) are on average busy 50% of the time in steps, each waits 10% for launches, and 40% for copies, " +
+			"dependencies and starting kernels"},
+		{Verdict{Bound: BoundHost, BusyShare: 0.5, HostIdleShare: 0.4, TogetherShare: 0.0049, Devices: two},
+			"host-bound: 2 devices (never two at once) are on average busy 50% of the time in steps and each waits 40% " +
+				"for launches"},
+		{Verdict{Bound: BoundDevice, SpanNs: 100, BusyShare: 0.5, HostIdleShare: 0.1, TogetherShare: 0.2,
+			Devices: []DeviceShare{{Device: 0, BusyNs: 10, BusyShare: 0.1}, {Device: 3, BusyNs: 90, BusyShare: 0.9}}},
+			"device-bound by device 3: 2 devices (two or more at once for 20% of that, device 3 most with 90%, device 0 " +
+				"least with 10%) are on average busy 50% of the time in steps and each waits 10% for launches"},
+	} {
+		if got := c.v.words(); got != c.want {
+			t.Errorf("%+v:\n got %s\nwant %s", c.v, got, c.want)
+		}
+	}
+}
+
+// TestVerdictLimit: what a verdict says of launches whose work is missing, and that there is none if those are most.
+func TestVerdictLimit(t *testing.T) {
+	steps := []Step{{}, {MissingLaunches: 2}, {}, {}}
+	for _, c := range []struct {
+		name     string
+		unknown  int
+		missing  int // launches without work in the trace, two of them in steps
+		launches int64
+		outside  int
+		want     string
+		none     bool // no verdict
+	}{
+		{"nothing is missing", 0, 2, 100, 0, "v", false},
+		{"a few outside of steps", 0, 11, 100, 0, "v", false},
+		{"a tenth of those in steps", 0, 12, 100, 10,
+			"10 launches outside of these steps have no device work in the trace; in the steps: v", false},
+		{"one", 0, 3, 10, 1,
+			"1 launch outside of these steps has no device work in the trace; in the steps: v", false},
+		{"as many as in steps", 0, 12, 10, 10,
+			"10 launches outside of these steps have no device work in the trace; in the steps: v", false},
+		{"more than in steps", 0, 13, 10, 11, "the trace does not show who sets the pace: 11 launches outside of these " +
+			"steps have no device work in the trace; in the steps the device is busy 30% of the time", true},
+		{"half of the steps", 2, 99, 10, 0, "the device work of 2 of 4 steps is missing; in the others: v", false},
+		{"more", 3, 99, 10, 0, "the trace does not show who sets the pace: the device work of 3 of 4 steps is missing; " +
+			"in the others the device is busy 30% of the time", true},
+	} {
+		v := Verdict{Bound: BoundHost, Text: "v", Unknown: c.unknown, BusyShare: 0.3, Devices: []DeviceShare{{}}}
+		v.limit(&device{seen: &plausible.Trace{Missing: make([]int32, c.missing)}}, steps, c.launches)
+		if v.Text != c.want || v.Outside != c.outside || (v.Bound == BoundNone) != c.none {
+			t.Errorf("%s: %v, %d outside, %s", c.name, v.Bound, v.Outside, v.Text)
+		}
+	}
+}
+
+// TestDriftsOfLoops: denoise steps of one set of requests, without another kind of step between them, are a loop.
+func TestDriftsOfLoops(t *testing.T) {
+	var list []Step
+	add := func(n int, kind Kind, requests ...int32) {
+		for range n {
+			at := int64(100 * len(list))
+			list = append(list, Step{Kind: kind, StartNs: at, EndNs: at + 60, AtNs: at, SpanNs: 80, requests: requests})
+		}
+	}
+	add(2, TextEncode)
+	add(8, Denoise, 1)
+	add(1, VAEDecode)
+	add(9, Denoise, 2)
+	add(8, Denoise, 2, 3) // a request has joined
+	add(7, Denoise, 3)    // too few
+	var got []string
+	for _, d := range drifts(list) {
+		got = append(got, fmt.Sprintf("%d-%d at %d", d.First, d.Last, d.StartNs))
+	}
+	if text := strings.Join(got, ", "); text != "2-9 at 200, 11-19 at 1100, 20-27 at 2000" {
+		t.Errorf("loops %s", text)
 	}
 }
