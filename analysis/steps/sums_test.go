@@ -113,7 +113,8 @@ func TestStatsOfAKind(t *testing.T) {
 func paced(unlinked bool) *trace.Trace {
 	g := newGPU()
 	on := func(track trace.TrackID, cat trace.Category, name string, from, to, corr int64) {
-		g.t.AddSlice(trace.Slice{Start: from * us, Dur: (to - from) * us, Name: name, Cat: cat, Track: track, Corr: corr})
+		g.t.AddSlice(trace.Slice{Start: from * us, Dur: (to - from) * us, Name: name, Cat: cat, Track: track,
+			Corr: corr})
 	}
 	on(g.host, trace.CatCPUOp, "aten::empty", 0, 10, trace.NoCorrelation)
 	for i, k := range [][4]int64{{50, 55, 60, 110}, {150, 155, 160, 200}, {162, 168, 200, 220}, {250, 255, 260, 340}} {
@@ -246,7 +247,8 @@ func TestVerdictWords(t *testing.T) {
 		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, BlindShare: 0.2, Devices: one},
 			"the trace does not show who sets the pace: the device is busy 50% of the time in steps and idle for 20% " +
 				"before work whose launch was not recorded"},
-		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, BlindShare: 0.19, Devices: one},
+		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, BlindShare: 0.19,
+			Devices: one},
 			"neither host nor device sets the pace alone: the device is busy 50% of the time in steps, waits 10% for " +
 				"launches, and 40% for copies, dependencies and starting kernels"},
 		{Verdict{Bound: BoundOther, BusyShare: 0.5, HostIdleShare: 0.1, OtherShare: 0.4, TogetherShare: 0.09,
