@@ -69,7 +69,8 @@ func TestFindingNumbers(t *testing.T) {
 	topOp := func(self, others, busy int64) string {
 		return found(Report{Bottleneck: &Bottleneck{Stage: "s"}, Stages: []Stage{{Name: "s", WindowNs: 1000,
 			Time: spent(map[Category]int64{CatDecode: busy}), Ops: []Op{
-				{Name: "c10d::allreduce_", Comm: true, Calls: 1}, {Name: "aten::mm", SelfNs: self, TotalNs: self, Calls: 2},
+				{Name: "c10d::allreduce_", Comm: true, Calls: 1},
+				{Name: "aten::mm", SelfNs: self, TotalNs: self, Calls: 2},
 				{Name: "aten::add", SelfNs: others, TotalNs: others, Calls: 1}}}}},
 			func(f *finder, _ *rankData) { f.topOp() })
 	}
@@ -136,11 +137,13 @@ func TestLimit(t *testing.T) {
 		{"half busy", 0.5, map[Category]int64{CatDecode: 70, CatPrefill: 30}, 0, LimitCompute, "most of it decode"},
 		{"less", 0.49, map[Category]int64{CatDecode: 100}, 0, LimitLoad, "no stage is busy more than 49%"},
 		{"communication", 1, map[Category]int64{CatDecode: 60, CatComm: 40}, 0, LimitComm, "40% communication"},
-		{"less", 1, map[Category]int64{CatDecode: 61, CatComm: 39}, 0, LimitCompute, "61% of its busy time is model work"},
+		{"less", 1, map[Category]int64{CatDecode: 61, CatComm: 39}, 0, LimitCompute,
+			"61% of its busy time is model work"},
 		{"half of it waits for a slower rank", 1, map[Category]int64{CatDecode: 60, CatComm: 40}, 20, LimitPeer,
 			"20% of its busy time is waiting in collectives"},
 		{"less", 1, map[Category]int64{CatDecode: 60, CatComm: 40}, 19, LimitComm, "40% communication"},
-		{"of more, less than half", 1, map[Category]int64{CatDecode: 50, CatComm: 50}, 24, LimitComm, "50% communication"},
+		{"of more, less than half", 1, map[Category]int64{CatDecode: 50, CatComm: 50}, 24, LimitComm,
+			"50% communication"},
 		{"waiting is no more than communication", 1, map[Category]int64{CatDecode: 70, CatComm: 30}, 99, LimitPeer,
 			"30% of its busy time is waiting"},
 		{"hand-offs", 1, map[Category]int64{CatDecode: 60, CatHandoff: 40}, 0, LimitHandoff, "40% hand-off"},
@@ -167,7 +170,8 @@ func TestBottleneck(t *testing.T) {
 	a := &analyzer{ranks: []*rankData{step(150, 300), step(100, 250), step(200, 350)}} // 100 to 350
 	r := Report{Stages: []Stage{
 		{StageID: 0, Name: "one", Ranks: make([]Rank, 2), Time: spent(map[Category]int64{CatDecode: 300})},
-		{StageID: 1, Name: "two", Ranks: make([]Rank, 1), Time: spent(map[Category]int64{CatDecode: 175, CatWait: 900})},
+		{StageID: 1, Name: "two", Ranks: make([]Rank, 1),
+			Time: spent(map[Category]int64{CatDecode: 175, CatWait: 900})},
 	}}
 	a.bottleneck(&r)
 	b := r.Bottleneck
