@@ -160,6 +160,7 @@ func TestMatch(t *testing.T) {
 			c.Group, c.GroupSize = "", 0
 		}),
 			[]string{"0/0 0 0", "0/0 0 0", "0/0 0 0", "0/0 0 0"}, NoGroup},
+		{"ranks that are not known are no twins", unknown(one()), []string{"7/13 3500 3000", "6/13 3000 3500"}, ""},
 		{"two ranks need no group", one().change(noMembers).change(func(_ int, c *Collective) {
 			c.Group, c.GroupSize = "", 0
 		}),
@@ -180,6 +181,48 @@ func TestMatch(t *testing.T) {
 		}
 		if c.reason == "" && len(reasons) > 0 || c.reason != "" && !slices.Equal(reasons, []Reason{c.reason}) {
 			t.Errorf("%s: reasons %q, want %q", c.name, reasons, c.reason)
+		}
+	}
+}
+
+// TestMatchWhole: a collective is whole if all of its group have it; where the group's size is not known, if all
+// have it that have one of the group at all.
+func TestMatchWhole(t *testing.T) {
+	job := func() *run {
+		r := newRun(3)
+		for k := range int64(10) {
+			r.call("g", []int{0, 1, 2}, "allreduce", 1<<20, 1000*k+900, 300, 0, 50, 100)
+		}
+		return r
+	}
+	sizeless := func(r *run) *run {
+		r.change(noMembers).change(func(_ int, c *Collective) { c.GroupSize = 0 })
+		for i := range r.ranks {
+			r.ranks[i].WorldSize = 0
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name        string
+		run         *run
+		whole, part int
+	}{
+		{"all ranks", job(), 10, 0},
+		{"the last two of one rank are not in its window", job().cut(1, 0, 2), 8, 2},
+		{"a trace is missing", &run{ranks: job().ranks[:2]}, 0, 10},
+		{"of a size that is not known", sizeless(job()), 10, 0},
+		{"likewise, and two are not in a window", sizeless(job().cut(1, 0, 2)), 8, 2},
+	} {
+		whole, part := 0, 0
+		for _, s := range Match(c.run.ranks).Sets {
+			if s.Whole {
+				whole++
+			} else {
+				part++
+			}
+		}
+		if whole != c.whole || part != c.part {
+			t.Errorf("%s: %d whole and %d in part, want %d and %d", c.name, whole, part, c.whole, c.part)
 		}
 	}
 }

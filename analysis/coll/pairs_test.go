@@ -47,6 +47,25 @@ func both(late ...int64) *run {
 	return there
 }
 
+// unknown takes the ranks' numbers away.
+func unknown(r *run) *run {
+	for i := range r.ranks {
+		r.ranks[i].Rank = -1
+	}
+	return r
+}
+
+// ofTwo is a sender and its receiver, of whose messages only the size of the group is known.
+func ofTwo(world, group int) *run {
+	r := pipelineRun(2, 300).change(func(_ int, c *Collective) {
+		c.Members, c.GroupSize, c.HasPeer, c.Peer = nil, group, false, 0
+	})
+	for i := range r.ranks {
+		r.ranks[i].WorldSize = world
+	}
+	return r
+}
+
 func (r *run) pairs() string {
 	m := Match(r.ranks)
 	var out []string
@@ -105,6 +124,12 @@ func TestPairs(t *testing.T) {
 				noPeer(i, c)
 			}
 		}), two},
+		{"what sends and receives at once", pipelineRun(2, 300).change(func(_ int, c *Collective) { c.Op = "sendrecv" }),
+			"20 " + string(NoPeer)},
+		{"of ranks that are not known", unknown(pipelineRun(2, 300)), "20 " + string(NoPeer)},
+		{"of a group of two, of which a world of two is all", ofTwo(2, 2), two},
+		{"of which nobody says more", ofTwo(0, 2), two},
+		{"of a group of three, of which there are two traces", ofTwo(0, 3), "20 " + string(NoPeer)},
 		{"trace of a rank missing", &run{ranks: pipelineRun(3, 300, -50).ranks[:2]}, two},
 	} {
 		if got := c.run.pairs(); got != c.want {
