@@ -167,7 +167,7 @@ func (f *frame) idleFinding(at int, r *RankReport, e Evidence) []Finding {
 		text += fmt.Sprintf("; for %s of it the host was in %s", units.Duration(float64(c.Ns)), c.Text())
 		e = SliceEvidence(f.tr, at, c.Slice)
 	} else if g, cause := f.mainCause(r); g != nil && n < 2 {
-		text += "; most of the busiest stream's waiting was for " + cause
+		text += "; most of the busiest stream's waiting was " + cause
 		e = SpanEvidence(at, g.Lane.Track, g.StartNs, g.EndNs)
 	}
 	return []Finding{{Code: code, Severity: sev, Text: text, Number: 100 * idle, Unit: "%", Evidence: e}}
@@ -228,7 +228,7 @@ func whose(m *trace.Meta) string {
 	return s[:len(s)-1] + ": "
 }
 
-// mainCause returns the longest gap of the main cause on the stream with the most work.
+// mainCause returns the longest gap of the main cause on the stream with the most work, and how it is said.
 func (f *frame) mainCause(r *RankReport) (*Gap, string) {
 	var busiest *StreamIdle
 	var most int64 = -1
@@ -249,13 +249,14 @@ func (f *frame) mainCause(r *RankReport) (*Gap, string) {
 		return nil, ""
 	}
 	main := HostWait
-	for c := range busiest.Causes[:Unknown] {
+	for c := range busiest.Causes {
 		if busiest.Causes[c].Ns > busiest.Causes[main].Ns {
 			main = IdleCause(c)
 		}
 	}
-	said := [numIdleCauses]string{"the host to launch", "kernels to start one after the other",
-		"something other than the host: another stream or a synchronisation", "what is not known"}
+	said := [numIdleCauses]string{"for the host to launch", "for kernels to start one after the other",
+		"for something other than the host: another stream or a synchronisation",
+		"before work whose launch was not recorded"}
 	for k := range r.Idle.Longest {
 		if g := &r.Idle.Longest[k]; g.Cause == main && g.Lane == busiest.Lane {
 			return g, said[main]

@@ -20,7 +20,9 @@ const (
 	// work was queued and yet did not start: a dependency on another stream or a busy device; or
 	// another device of the process worked
 	OtherWait
-	Unknown // a launch in between has no device work in the trace, or work of several ranks stands on the stream
+	// the launch of the work is not in the trace, a launch in between has no device work in it, or work of
+	// several ranks stands on the stream; HTA does not have this cause
+	Unknown
 	numIdleCauses
 )
 
@@ -147,6 +149,8 @@ func (f *frame) idleOfLane(l int32, rows []int32, o *others, longest *[]Gap) Str
 		}
 		cause := OtherWait
 		if f.several() || f.seen != nil && f.seen.Unknown(prev, i, f.start[i]) {
+			cause = Unknown
+		} else if f.partner[i] < 0 && !f.rules.LateCallsOnly && f.view != nil && f.view.OnDevice(i) {
 			cause = Unknown
 		} else if h := f.partner[i]; h >= 0 && (f.start[h] > prevEnd || f.slowCall(h, gap, prevEnd, i)) {
 			if cause = HostWait; o.worked(si.Lane.Device, prevEnd, f.start[i]) {

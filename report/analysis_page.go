@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
@@ -48,7 +47,7 @@ func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 func (r *TraceReport) doubts() []string {
 	var out []string
 	for _, f := range r.Report.Findings {
-		if f.Doubt && f.Severity >= finding.Warning {
+		if f.Doubt && f.Severity >= leastDoubt {
 			out = append(out, "In doubt: "+neutral.Plain(f.Text))
 		}
 	}

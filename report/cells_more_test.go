@@ -379,7 +379,7 @@ func TestWhereFindingsAre(t *testing.T) {
 	}
 	for k := range 6 {
 		r.Report.Findings = append(r.Report.Findings, analysis.Finding{Text: string(rune('a' + k)), Doubt: k != 1,
-			Severity: []finding.Severity{finding.Critical, finding.Critical, finding.Warning, finding.Notice,
+			Severity: []finding.Severity{finding.Critical, finding.Critical, finding.Warning, finding.Info,
 				finding.Warning,
 				finding.Critical}[k]})
 	}

@@ -162,11 +162,15 @@ func (p *printer) header() {
 	}
 }
 
+// leastDoubt is the severity from which a doubt begins the page. Below it next to nothing rests on what is
+// doubted, and the list of findings has it.
+const leastDoubt = analysis.Notice
+
 // doubts says before any number what the numbers lack.
 func (p *printer) doubts() {
 	said := 0
 	for _, f := range p.r.Findings {
-		if !f.Doubt || f.Severity < analysis.Warning {
+		if !f.Doubt || f.Severity < leastDoubt {
 			continue
 		}
 		if said++; said > maxVerdicts {

@@ -76,6 +76,7 @@ func Look(t *trace.Trace) *Trace {
 		return &Trace{View: c.v, Doubts: c.doubts}
 	}
 	c.merged()
+	c.strays()
 	c.noTime()
 	if len(c.v.Work) > 0 && !c.several {
 		c.overruns()

@@ -23,6 +23,9 @@ func (c *checker) noTime() {
 	var at []int32
 	lo, hi, rest := int64(0), int64(0), false
 	for i := range int32(len(c.v.Start)) {
+		if !c.kept(i) {
+			continue
+		}
 		if zero(i) {
 			at = append(at, i)
 			continue

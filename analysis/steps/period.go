@@ -59,6 +59,9 @@ func (r *Report) byRepetition(t *trace.Trace, d *device, g *graphs) {
 		}
 		start = cuts[0]
 	}
+	if len(d.work) > 0 {
+		p, cuts = ofLayers(tokens, p, cuts, d.seen)
+	}
 	r.Method = method
 	name := t.String(t.Slices.Name[tokens[cuts[0]].slice])
 	if p > 1 {
@@ -201,8 +204,10 @@ func findPeriod(l []token, cover float64, repeats int) (int, []int) {
 		if f.cover < cover || f.steps < repeats || f.period == 1 && !l[f.cuts[0]].replay {
 			continue
 		}
+		// What stands before the first cut and behind the last step is of steps of this length as well.
+		short := openEnds * float64(f.period) / float64(len(l))
 		if best.period == 0 || f.cover > best.cover+coverSlack ||
-			float64(f.kinds) >= growKinds*float64(best.kinds) && f.cover >= best.cover-coverSlack {
+			float64(f.kinds) >= growKinds*float64(best.kinds) && f.cover >= best.cover-coverSlack-short {
 			best = f
 		}
 	}

@@ -49,7 +49,7 @@ func want(ranks ...Rank) []string {
 func Cases() []Case {
 	return slices.Concat(merged(), twice(), documents(), loose(), containers(), layouts(), others(), sources(),
 		waiting(), doubtful(), labelsOfSteps(), worlds(), expertParallel(), engines(), wordings(), impossibleToo(),
-		belongToo(), worldsToo(), paceToo())
+		belongToo(), worldsToo(), paceToo(), variants())
 }
 
 func merged() []Case {

@@ -97,11 +97,11 @@ type role struct {
 	always bool           // cat replaces the file's own category
 }
 
-// roles are the processes by the name that metadata rows give them.
+// roles are the processes by the name that metadata rows give them today, see kineto.NPUProcess.
 var roles = map[string]role{
-	"Python":           {trace.TrackCPU, trace.CatCPUOp, false},
-	"CANN":             {trace.TrackCPU, trace.CatPrivateRuntime, true},
-	"Ascend Hardware":  {trace.TrackGPU, trace.CatKernel, true},
+	kineto.NPUPython:   {trace.TrackCPU, trace.CatCPUOp, false},
+	kineto.NPUCANN:     {trace.TrackCPU, trace.CatPrivateRuntime, true},
+	kineto.NPUHardware: {trace.TrackGPU, trace.CatKernel, true},
 	"Communication":    {trace.TrackGPU, trace.CatCollectiveComm, true},
 	"HCCL":             {trace.TrackGPU, trace.CatCollectiveComm, true},
 	"Overlap Analysis": {trace.TrackOther, trace.CatOther, false},
@@ -127,13 +127,14 @@ func Classify(t *trace.Trace) {
 	known := make([]role, len(t.Tracks))
 	for i := range t.Tracks {
 		k := &t.Tracks[i]
-		r, ok := roles[k.Process]
+		now, card := kineto.NPUProcess(k.Process)
+		r, ok := roles[now]
 		if !ok {
 			r = role{kind: k.Kind}
 		}
 		known[i], k.Kind = r, r.kind
 		if r.kind == trace.TrackGPU {
-			k.Device, k.Stream = 0, stream(k)
+			k.Device, k.Stream = max(0, card), stream(k)
 		}
 	}
 	s := &t.Slices

@@ -11,6 +11,8 @@ import (
 const (
 	catFromOperator = "async_npu"    // from inside the operator that enqueued it
 	catFromCANN     = "HostToDevice" // from inside the CANN call that sent it
+	// from the row of an operator that put a task into the queue to the row in which another thread took it
+	catFromQueue = "async_task_queue"
 )
 
 // enqueue is the name of the slices that link adds where arrows from operators begin: the moment at
@@ -31,7 +33,8 @@ type place struct {
 // connection_id of a hardware row is often on no host row. An arrow from an operator is preferred:
 // the operator runs on another thread than CANN's call, and nothing else tells which operator the
 // work belongs to. link adds a slice without duration where that arrow begins, as the launch.
-// Without such an arrow, the CANN call in which the other arrow begins is the launch.
+// Without such an arrow it is the one that ran on the thread of the CANN call in which the other arrow
+// begins, or that put into the queue what this thread took; else that call is the launch.
 func link(t *trace.Trace) {
 	fromOp, fromCANN := ends(t, catFromOperator), ends(t, catFromCANN)
 	if len(fromOp)+len(fromCANN) == 0 {
@@ -49,6 +52,10 @@ func link(t *trace.Trace) {
 	for _, list := range calls {
 		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(s.Start[a], s.Start[b]) })
 	}
+	var ops *threads
+	if len(fromCANN) > 0 {
+		ops = operators(t)
+	}
 	next := firstLink
 	queued := map[place]int64{} // one enqueueing may send several rows
 	for i, n := 0, s.Len(); i < n; i++ {
@@ -56,7 +63,11 @@ func link(t *trace.Trace) {
 			continue
 		}
 		end := place{s.Track[i], s.Start[i]}
-		if from, ok := fromOp[end]; ok {
+		from, ok := fromOp[end]
+		if sent, known := fromCANN[end]; known && !ok {
+			from, ok = ops.behind(sent)
+		}
+		if ok {
 			if queued[from] == 0 {
 				queued[from] = next
 				next++

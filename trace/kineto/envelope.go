@@ -44,6 +44,9 @@ func (m *merger) head(b []byte, end int, eof bool) (from int, found bool, err er
 	if end >= 3 && string(b[:3]) == "\xef\xbb\xbf" {
 		first = 3
 	}
+	if packed := unpack.Foreign(b[:end]); packed != "" { // it may begin with what would be a blank
+		return 0, false, m.fail(0, "a JSON object or array", packed)
+	}
 	first = space(b, first)
 	from, found, err = m.header(b, first, end, eof)
 	bad, ok := errors.AsType[*FormatError](err)

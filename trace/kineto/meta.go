@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/proton"
+	"github.com/kinetoscope/kinetoscope/trace/rocprof"
 	"github.com/kinetoscope/kinetoscope/trace/unpack"
 	"github.com/kinetoscope/kinetoscope/trace/xla"
 )
@@ -95,7 +96,7 @@ func (m *merger) compression() {
 func (m *merger) flavour() {
 	t := m.t
 	switch {
-	case m.names.seen["Ascend Hardware"] || m.names.seen["CANN"] || m.names.seen["Overlap Analysis"]:
+	case npu(m.names.seen):
 		t.Meta.Format = "ascend" // an array, or as a rank hands it over: in an envelope with a header
 	case xla.Is(m.names.seen):
 		t.Meta.Format = xla.Format
@@ -105,6 +106,9 @@ func (m *merger) flavour() {
 		for i := range t.Slices.Cat { // it times calls of Python functions
 			t.Slices.Cat[i] = trace.CatPythonFunction
 		}
+	case rocprof.IsChrome(t):
+		t.Meta.Format = rocprof.FormatChrome
+		rocprof.ClassifyChrome(t)
 	case proton.Is(t):
 		t.Meta.Format = proton.FormatChrome
 		proton.Classify(t)

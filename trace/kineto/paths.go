@@ -2,6 +2,7 @@ package kineto
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 // not show this, so it is decided when the whole file has been read.
 func (m *merger) paths() {
 	t := m.t
-	if t.Repairs.Count[trace.RepairEscape] == 0 {
+	if t.Repairs.Count[trace.RepairEscape] == 0 && !m.eaten() {
 		return
 	}
 	remap := map[trace.StringID]trace.StringID{}
@@ -36,6 +37,21 @@ func (m *merger) paths() {
 	}
 	n := t.RewriteArgs(func(lit string) string { return doubled(lit) })
 	t.Repairs.Add(trace.RepairPaths, len(remap)+n)
+}
+
+// frame is the path of a frame of Python in which a single backslash stands before a letter that makes
+// it an escape. No path holds what such an escape means.
+var frame = regexp.MustCompile(`^(?:[A-Za-z]:)?[^\s":]*\\[bfnrt][^\s":]*\.py\(\d+\)`)
+
+// eaten reports whether a text of the file shows a writer that escapes nothing though each of its
+// backslashes happens to begin a valid escape.
+func (m *merger) eaten() bool {
+	for _, raw := range m.escaped {
+		if path := frame.FindString(raw); path != "" && doubled(path) != path {
+			return true
+		}
+	}
+	return false
 }
 
 // doubled doubles every backslash of JSON text that stands before b, f, n, r or t and is

@@ -261,6 +261,7 @@ func TestCutGzip(t *testing.T) {
 // TestNoTrace checks what is said about files that are no traces.
 func TestNoTrace(t *testing.T) {
 	for text, want := range map[string]string{
+		"\x1f\x9d\x90ab":                       `byte 0: expected a JSON object or array, found data packed by compress: unpack it first`,
 		"":                                     `byte 0: expected a JSON object or array, found the end of the file`,
 		"  \x80\x02}":                          "pickle",
 		"SQLite format 3\x00":                  "SQLite",

@@ -1,6 +1,7 @@
 package kineto
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 
@@ -75,6 +76,9 @@ type catInfo struct {
 	device bool
 }
 
+// nothing stands in an array of events where a writer had none for it.
+var nothing = []byte("null")
+
 // events scans events from b[i] on, which must lie between two events of the array, into s.res. b
 // holds end bytes of text, then pad zeros. eof says that no text follows. It returns where it
 // stopped and why: stMore at an event that is not complete, stEnd at the bracket that closes the
@@ -108,6 +112,14 @@ func (s *scanner) events(b []byte, i, end int, eof bool) (int, status) {
 		case ']':
 			return i, stEnd
 		default:
+			if bytes.HasPrefix(b[i:end], nothing) || !eof && bytes.HasPrefix(nothing, b[i:end]) {
+				if end-i < len(nothing) {
+					return i, stMore
+				}
+				s.res.events++
+				i += len(nothing)
+				continue
+			}
 			next, st := s.resync(b, i, end, eof)
 			if st != stOK {
 				return next, st

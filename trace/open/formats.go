@@ -89,6 +89,7 @@ func init() {
 		{Name: "torch-fallback", Title: "Chrome JSON of torch without Kineto", SniffDir: never},
 		{Name: "chrome", Title: "Chrome JSON of an unknown writer", SniffDir: never},
 		{Name: "viztracer", Title: "Chrome JSON of viztracer: Python calls, no device", SniffDir: never},
+		{Name: rocprof.FormatChrome, Title: "Chrome JSON of rocprof, before rocprofv3", SniffDir: never},
 		{Name: xla.Format, Title: "Chrome JSON of JAX or TensorFlow (XLA)", SniffDir: never},
 		{Name: proton.FormatChrome, Title: "Chrome JSON of Triton's Proton", SniffDir: never},
 	} {

@@ -20,13 +20,16 @@ import (
 // that say a rank, by an offset that was added to the ids, and else by which process
 // launched which device's work. Repairs stay with the first.
 func Ranks(t *trace.Trace) []*trace.Trace {
-	if g := labelled(t); g != nil {
-		return g.traces(t)
+	torch := t.Meta.Format == "kineto" || t.Meta.Format == "torch-fallback"
+	said := labelled(t)
+	if said != nil && (!said.loose || !torch) {
+		return said.traces(t)
 	}
-	if t.Meta.Format != "kineto" && t.Meta.Format != "torch-fallback" {
+	if !torch {
 		return []*trace.Trace{t} // the processes of other programs are no ranks
 	}
 	if g := numbered(t); g != nil {
+		g.named(t, said)
 		return g.traces(t)
 	}
 	return []*trace.Trace{t}
@@ -38,6 +41,20 @@ type groups struct {
 	label []string      // what tells the group from the others; "" if only its order does
 	pid   map[int]int64 // numbers of pids by track, where the text had a label
 	rest  map[int]string
+	// loose says that names of processes tell whose the hosts are, and not whose the work of devices is
+	loose bool
+}
+
+// named labels groups that were found by launches as names of processes say, if said is not nil.
+func (g *groups) named(t *trace.Trace, said *groups) {
+	if said == nil {
+		return
+	}
+	for i := range said.of {
+		if k := said.of[i]; k >= 0 && t.Tracks[i].Kind != trace.TrackGPU && g.of[i] >= 0 {
+			g.label[g.of[i]] = said.label[k]
+		}
+	}
 }
 
 // traces makes the groups' traces.
@@ -140,8 +157,8 @@ func metas(list []*trace.Trace) []*trace.Meta {
 // labelPattern is a rank before a process id.
 var labelPattern = regexp.MustCompile(`(?i)^\s*(\[[^\]]*\]|(?:r|rank|node|host|tp|pp|dp|ep|gpu|worker|replica)[-_ ]?\d+(?:[-_/](?:tp|pp|dp|ep|rank)[-_ ]?\d+)*)(?:[-_:/. ]+|$)(.*)$`)
 
-// labelBehind is a rank behind a process id: "4000.r1", "4000 (rank 1)".
-var labelBehind = regexp.MustCompile(`(?i)^\s*(\d+)[-_:./@ ]+[\[(]?((?:r|rank|tp|pp|dp|ep|gpu|worker|replica)[-_ ]?\d+(?:[-_/](?:tp|pp|dp|ep|rank)[-_ ]?\d+)*)[\])]?\s*$`)
+// labelBehind is a rank behind a process id: "4000.r1", "4000 (rank 1)", "4000(TP1)".
+var labelBehind = regexp.MustCompile(`(?i)^\s*(\d+)(?:[-_:./@ ]*[\[(]|[-_:./@ ]+)((?:r|rank|tp|pp|dp|ep|gpu|worker|replica)[-_ ]?\d+(?:[-_/](?:tp|pp|dp|ep|rank)[-_ ]?\d+)*)[\])]?\s*$`)
 
 // labelled parts tracks by the labels of their pids, or of their processes' names.
 func labelled(t *trace.Trace) *groups {
@@ -165,8 +182,12 @@ func labelled(t *trace.Trace) *groups {
 		}
 	}
 	if byPID == 0 {
+		byPID = g.numbers(t, labels)
+	}
+	if byPID == 0 {
 		for i := range t.Tracks {
 			labels[i] = rankOf(&t.Tracks[i])
+			g.loose = g.loose || t.Tracks[i].Kind == trace.TrackGPU && labels[i] == ""
 		}
 	}
 	distinct := map[string]bool{}
@@ -191,6 +212,45 @@ func labelled(t *trace.Trace) *groups {
 		}
 	}
 	return g
+}
+
+// numberBefore is a process id with a number before it, "1_4000".
+var numberBefore = regexp.MustCompile(`^\s*(\d{1,5})[-_:./@](\d+)\s*$`)
+
+// numbers labels tracks by a number before the process id, if all ids that are text have one and it
+// tells processes that work on devices apart. It returns how many have one.
+func (g *groups) numbers(t *trace.Trace, labels []string) int {
+	found := make([][]string, len(t.Tracks))
+	n := 0
+	hosts, devices := map[string]bool{}, map[string]bool{}
+	for i := range t.Tracks {
+		k := &t.Tracks[i]
+		if k.PIDText == "" || k.Kind == trace.TrackOther {
+			continue
+		}
+		f := numberBefore.FindStringSubmatch(k.PIDText)
+		if f == nil {
+			return 0
+		}
+		found[i] = f
+		n++
+		if k.Kind == trace.TrackGPU {
+			devices[f[1]] = true
+		} else {
+			hosts[f[1]] = true
+		}
+	}
+	if len(hosts) < 2 || !maps.Equal(hosts, devices) {
+		return 0
+	}
+	for i, f := range found {
+		if f == nil {
+			continue
+		}
+		labels[i] = "rank" + f[1]
+		g.pid[i], _ = strconv.ParseInt(f[2], 10, 64) // the pattern has digits
+	}
+	return n
 }
 
 var rankWord = regexp.MustCompile(`(?i)(?:^|[^a-z])rank[-_ :=]?[\[(]?(\d{1,6})`)
