@@ -125,7 +125,7 @@ var libraryPrefixes = []string{
 // namespaces are those of communication libraries; a kernel in one communicates,
 // however its template and result type are written. An ending in * stands for any letters.
 var namespaces = []string{
-	"nccl*", "rccl*", "oneccl*", "xccl", "ccl", "mscclpp", "msccl", "nvshmem*", "rocshmem*", "ishmem*",
+	"nccl*", "rccl*", "oneccl*", "xccl", "ccl", "mscclpp", "msccl", "nvshmem*", "rocshmem*", "ishmem*", "nixl*",
 	"deep_ep", "deepep", "hybrid_ep", "pplx", "pplx_kernels", "mori", "uccl", "quickreduce", "moe_comm", "moe_alltoall",
 	"flashinfer::comm",
 	"userbuffers", "symm_mem", "lamport",

@@ -48,6 +48,7 @@ var kernelNames = []struct {
 	{"void deep_ep::internode_ll::dispatch<true, 3, 10, 7168>(void*, float*)", true, "dispatch"},
 	{"void deep_ep::internode::notify_dispatch<false, 8>(int const*)", true, "dispatch"},
 	{"uccl::ep::internode::combine<8>", true, "combine"}, {"void internode_v2::dispatch(int4*)", true, "dispatch"},
+	{"void nixl_ep::ep_kernels::combine<1>(int*)", true, "combine"},
 	{"mori::moe::EpDispatchIntraNodeKernel<hip_bfloat16>", true, "dispatch"},
 	{"EpCombineInterNodeKernel", true, "combine"},
 	{"void pplx::dispatchKernel<true>(int)", true, "dispatch"},

@@ -158,6 +158,12 @@ func undated(path string) *trace.Meta {
 	return m
 }
 
+// said is m where the content says the rank.
+func said(rank int, m *trace.Meta) *trace.Meta {
+	m.Rank = rank
+	return m
+}
+
 func job(size int, m *trace.Meta) *trace.Meta {
 	m.WorldSize = size
 	return m
@@ -184,6 +190,12 @@ func TestWorlds(t *testing.T) {
 			rank("rank1.1760000000000000003.pt.trace.json", 1, 11),
 			rank("rank1.1760000000000000004.pt.trace.json", 21, 31),
 		}, "capture 1[0 2] capture 2[1 3]"},
+		"two hosts at once": {[]*trace.Meta{
+			said(0, rank("hosta_10.1760000000000000001.pt.trace.json", 0, 10)),
+			said(1, rank("hosta_11.1760000000000000002.pt.trace.json", 1, 11)),
+			said(0, rank("hostb_10.1760000000000000003.pt.trace.json", 0, 10)),
+			said(1, rank("hostb_11.1760000000000000004.pt.trace.json", 1, 11)),
+		}, "hosta[0 1] hostb[2 3]"},
 		"two captures by directory": {[]*trace.Meta{
 			undated("iteration_10/rank0_trace.json"), undated("iteration_10/rank1_trace.json"),
 			undated("iteration_20/rank0_trace.json"), undated("iteration_20/rank1_trace.json"),

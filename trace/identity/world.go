@@ -151,6 +151,7 @@ var waysApart = []struct {
 	split func(g *grouper, at []int) [][]int
 }{
 	{"captured at another time", func(g *grouper, at []int) [][]int { return g.byTime(at, -1) }},
+	{"on another host", (*grouper).byHost},
 	{"another name", func(g *grouper, at []int) [][]int {
 		return g.split(at, func(i int) string { return path.Base(g.list[i].Capture) })
 	}},
@@ -178,6 +179,18 @@ func (g *grouper) unique(at []int, way int, why string) []World {
 		out = append(out, g.unique(p, way+1, why)...)
 	}
 	return out
+}
+
+// byHost parts traces by their hosts, if every host is known and has no rank twice: jobs of one host each
+// that ran at the same time. Otherwise it leaves them together.
+func (g *grouper) byHost(at []int) [][]int {
+	parts := g.split(at, func(i int) string { return g.list[i].Host })
+	for _, p := range parts {
+		if g.list[p[0]].Host == "" || g.twice(p) {
+			return [][]int{at}
+		}
+	}
+	return parts
 }
 
 // byTurn puts the first window of every rank together, then the second, and so on.
@@ -221,6 +234,7 @@ func (g *grouper) name(list []World) {
 		}
 		return ""
 	})
+	addWhereEqual(texts, func(k int) string { return first(k).Host })
 	addWhereEqual(texts, func(k int) string { return strings.Trim(path.Base(first(k).Capture), "#@_-. ") })
 	addWhereEqual(texts, func(k int) string { return strings.Trim(filepath.Base(filepath.Dir(first(k).File)), ".") })
 	same := map[string]int{}
