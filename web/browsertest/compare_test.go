@@ -1,13 +1,16 @@
 package browsertest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -304,6 +307,7 @@ func testAllRanks(p *page, srv *server, ids [2]string) {
 	p.withoutPolicy()
 	p.do(chromedp.Reload()) // the address says all pairs
 	p.until(compared + ` && comparison.pair.a === -1 && comparison.traces.pairs.length === 4`)
+	testLateLane(p, ids[1])
 	p.audit("comparison, all pairs")
 	p.walk()
 	p.until(compared)
@@ -317,6 +321,51 @@ func testAllRanks(p *page, srv *server, ids [2]string) {
 	}
 	p.shoot("compare-all")
 	p.until(`comparison.both.a.requests.length === 2 && comparison.both.a.tree.byID.has("requests")`)
+}
+
+// held has the pages that the tab loads from now on wait with requests that have text in their address
+// until letGo is called there, which which they say by waits being true. What it returns ends that.
+func (p *page) held(text string) (end func()) {
+	p.t.Helper()
+	script := run(p, chromedp.Action[cdppage.ScriptIdentifier](func(ctx context.Context, tab *chromedp.Target) (cdppage.ScriptIdentifier,
+		error) {
+		r, err := cdp.Call(ctx, tab, cdppage.AddScriptToEvaluateOnNewDocument,
+			cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: fmt.Sprintf(`{
+				const ask = fetch;
+				const gate = new Promise((r) => (globalThis.letGo = () => (r(), true)));
+				globalThis.fetch = async (url, ...more) => {
+					if (String(url).includes(%q)) await (globalThis.waits = true, gate);
+					return ask(url, ...more);
+				};
+			}`, text)})
+		return r.Identifier, err
+	}))
+	return func() {
+		p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			_, err := cdp.Call(ctx, tab, cdppage.RemoveScriptToEvaluateOnNewDocument,
+				cdppage.RemoveScriptToEvaluateOnNewDocumentParams{Identifier: script})
+			return err
+		}))
+	}
+}
+
+// testLateLane has one timeline of all pairs drawn while the other still waits for its hand-offs: nothing
+// is asked or drawn for a lane that has no size yet.
+func testLateLane(p *page, late string) {
+	p.t.Helper()
+	end := p.held("/v1/runs/" + late + "/arrows")
+	p.do(chromedp.Reload())
+	p.until(`globalThis.waits && globalThis.comparison?.both?.a.store.held.size > 0 && !comparison.both.a.store.busy`)
+	eval[bool](p, twoFrames)
+	if said := eval[string](p, `document.querySelector("#notice").textContent`); said != "" {
+		p.t.Errorf("while a timeline waits the page says %q", said)
+	}
+	if eval[bool](p, `comparison.both.b.ruler.step !== undefined`) {
+		p.t.Error("a ruler is measured that has no width yet: it would look for ticks for ever")
+	}
+	eval[bool](p, `letGo()`)
+	p.until(compared + ` && comparison.both.b.store.held.size > 0`)
+	end()
 }
 
 // TestCompareRuns chooses two captures of a running pipeline and sees the verdict of its diff.

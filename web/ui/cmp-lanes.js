@@ -41,6 +41,7 @@ export class Lane {
   lit = null;
   lock = 0; // ns of its own clock
   trace = 0;
+  turn = 0; // of opening: the last one counts
   href = "";
   /** @type {Float32Array[] | null} */ overview = null;
   closing = 0; // runs while steps are about to be asked for
@@ -63,11 +64,13 @@ export class Lane {
 
   // open reads the tracks of one trace, or of all of them: ALL_TRACES.
   async open(trace) {
-    this.trace = trace;
+    const turn = ++this.turn;
     const whole = trace === ALL_TRACES;
     const [info, nodes, steps, requests] = await Promise.all([this.source.view(), this.source.tracks("auto"), this.source.steps({ px: 2000 }), this.source.requests()]);
-    Object.assign(this, { info, requests, selected: null, showArrows: whole });
-    this.handoffs = whole && info.traces.length > 1 ? await this.source.arrows({ from: -1, to: info.end_ns + 1 }) : [];
+    const handoffs = whole && info.traces.length > 1 ? await this.source.arrows({ from: -1, to: info.end_ns + 1 }) : [];
+    if (turn !== this.turn) return;
+    // From here to the layout nothing waits: a lane with info and without a size would be painted.
+    Object.assign(this, { trace, info, requests, handoffs, selected: null, showArrows: whole });
     this.store.clear();
     const mine = whole ? nodes : nodes.filter((n) => n.trace === trace);
     const spans = whole ? steps : steps.filter((s) => s.trace === trace);
