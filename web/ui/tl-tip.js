@@ -29,7 +29,6 @@ function counterLines(app, n, t) {
 
 // windowLines says when a rank recorded, or how well all of them did together.
 function windowLines(r, w) {
-  if (!w && !r.together) return [`${plural(r.windows.length, "rank")} recorded`, "each from its own start"];
   if (!w) return [`${plural(r.windows.length, "rank")} recorded`, r.common_ns > 0 ? `all of them for ${dur(r.common_ns)}` : "never all at once", `the first and the last began ${dur(r.skew_ns)} apart`];
   const late = r.agreed_ns == null ? null : w.from_ns - r.agreed_ns;
   return [w.name, w.open ? `recorded from ${at(w.from_ns, 1e3)} on; nobody measured the end` : `recorded for ${dur(w.to_ns - w.from_ns)}, from ${at(w.from_ns, 1e3)} to ${at(w.to_ns, 1e3)}`,

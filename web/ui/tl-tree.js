@@ -25,14 +25,15 @@ export class Tree {
     this.path = null; // of which trace the critical path is shown
   }
 
-  // set takes the server's nodes, steps by trace, lanes of requests, and when the ranks recorded.
+  // set takes the server's nodes, steps by trace, lanes of requests, and when the ranks recorded, which has
+  // a lane only where the traces are on one clock.
   set(nodes, steps, requests, recorded = null) {
     const out = [];
     if (requests.length) {
       const lanes = laneOut(requests);
       out.push({ id: "requests", parent: "", kind: "requests", name: requests.length === 1 ? "1 request" : `${requests.length} requests`, trace: -1, rows: lanes, requests });
     }
-    if (recorded?.windows.length > 1) out.push({ id: "windows", parent: "", kind: "windows", name: "recorded", detail: "when each rank recorded", trace: -1, rows: recorded.windows.length, recorded, folded: together(recorded) });
+    if (recorded?.together && recorded.windows.length > 1) out.push({ id: "windows", parent: "", kind: "windows", name: "recorded", detail: "when each rank recorded", trace: -1, rows: recorded.windows.length, recorded, folded: together(recorded) });
     if (this.path) out.push({ id: "path", parent: "", kind: "path", name: "critical path", trace: this.path.trace });
     const left = new Map(steps.map((s) => [s.trace, s]));
     const stepNode = (s, parent) => ({ id: `steps:${s.trace}`, parent, kind: "steps", name: "steps", detail: s.how, trace: s.trace, steps: s });
