@@ -27,6 +27,13 @@ const foreignTrace = `{"traceEvents":[{"ph":"X","name":"a","ts":1,"dur":2,"pid":
 // shelf starts a server with a store of two runs and returns their ids, older first.
 func shelf(t *testing.T, keys ...Key) (url string, ids []string) {
 	t.Helper()
+	_, url, ids = shelfWith(t, func(c *Config) { c.Keys = keys })
+	return url, ids
+}
+
+// shelfWith is shelf with another configuration; it returns the server, too.
+func shelfWith(t *testing.T, change func(*Config)) (srv *Server, url string, ids []string) {
+	t.Helper()
 	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -52,10 +59,11 @@ func shelf(t *testing.T, keys ...Key) (url string, ids []string) {
 	}
 	timelines := view.New(view.Config{Library: view.Runs{Root: s.Root(), Reading: traceopen.Options{}}})
 	t.Cleanup(timelines.Close)
-	_, url = start(t, newOmni(), func(c *Config) {
-		c.Catalog, c.View, c.Keys = catalog.New(s, nil, catalog.Limits{MaxUpload: 4000}), timelines, keys
+	srv, url = start(t, newOmni(), func(c *Config) {
+		c.Catalog, c.View = catalog.New(s, nil, catalog.Limits{MaxUpload: 4000}), timelines
+		change(c)
 	})
-	return url, ids
+	return srv, url, ids
 }
 
 func TestRunsEndpoints(t *testing.T) {
