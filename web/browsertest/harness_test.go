@@ -368,15 +368,25 @@ func (p *page) walk() {
 	}
 }
 
-// drop lets a file fall on the page.
-func (p *page) drop(name, text string) {
+// dropped is a file that falls on a page.
+type dropped struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// drop lets files fall on the page, together.
+func (p *page) drop(files ...dropped) {
 	p.t.Helper()
+	list, err := json.Marshal(files)
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	eval[bool](p, fmt.Sprintf(`(() => {
 		const d = new DataTransfer();
-		d.items.add(new File([%q], %q));
+		for (const f of %s) d.items.add(new File([f.text], f.name));
 		dispatchEvent(new DragEvent("drop", { dataTransfer: d, cancelable: true }));
 		return true;
-	})()`, text, name))
+	})()`, list))
 }
 
 // size sets the window's width and the colours that the reader prefers, and waits until

@@ -170,7 +170,7 @@ func TestViewWithoutFiles(t *testing.T) {
 	p.quiet("404")
 	p.do(chromedp.Click(chromedp.CSS("#state a")))
 	p.until(`document.querySelector(".empty")`)
-	p.drop("their trace.json", theirTrace)
+	p.drop(dropped{"their trace.json", theirTrace})
 	p.until(`location.pathname.startsWith("/view/")`)
 	p.until(settled)
 	p.until(`document.querySelector("#toruns")?.checkVisibility()`)
@@ -187,7 +187,7 @@ func TestViewWithoutFiles(t *testing.T) {
 	p.quiet()
 
 	p = timeline(t, in, generated(t, 1))
-	p.drop("their trace.json", theirTrace)
+	p.drop(dropped{"their trace.json", theirTrace})
 	p.until(
 		`location.pathname !== "/view/files" && document.querySelector("#title")?.textContent.includes("their trace")`)
 	p.until(settled)
@@ -200,10 +200,10 @@ func TestViewWithoutFiles(t *testing.T) {
 func testUpload(p *page, srv *server) {
 	p.do(chromedp.Navigate(srv.url + "/runs"))
 	p.until(`document.querySelectorAll("#list tbody tr").length === 1`)
-	p.drop("letter.txt", "Dear all")
+	p.drop(dropped{"letter.txt", "Dear all"})
 	p.until(`document.querySelector("#message.bad")?.textContent.includes("holds no trace")`)
 	p.quiet("415")
-	p.drop("their trace.json", theirTrace)
+	p.drop(dropped{"their trace.json", theirTrace})
 	p.until(`location.pathname.startsWith("/view/") && document.querySelector("#title")?.textContent.includes("their trace")`)
 	p.quiet()
 }

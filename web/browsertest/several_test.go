@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -45,7 +46,7 @@ func TestSeveralInOneUpload(t *testing.T) {
 		p.do(chromedp.Navigate(origin + "/runs"))
 		p.until(fmt.Sprintf(
 			`document.querySelector(".empty, #list tbody") && document.querySelectorAll("#list tbody tr").length === %d`, i))
-		p.drop([]string{"before.tar", "after.tar"}[i], file)
+		p.drop(dropped{[]string{"before.tar", "after.tar"}[i], file})
 		p.until(`location.pathname.startsWith("/view/")`)
 		p.until(settled + ` && kinetoscope.info.traces.length === 2`)
 	}
@@ -70,5 +71,48 @@ func TestSeveralInOneUpload(t *testing.T) {
 		s.dispatchEvent(new Event("change", { bubbles: true })); return true; })()`)
 	p.until(`comparison.pair.a === -1 && comparison.traces?.pairs?.length === 2`)
 	p.until(compared)
+	p.quiet()
+}
+
+// TestTwoDroppedTogether brings two traces at once, on the page of runs and on a timeline, and follows
+// the link to their comparison: the one that was dropped first is A.
+func TestTwoDroppedTogether(t *testing.T) {
+	in := browser(t, "")
+	p := openUntil(t, in, launch(t, "view", "--no-open").url, `document.querySelector(".empty")`)
+	origin := eval[string](p, `location.origin`)
+	two := make([]dropped, 2)
+	for i, name := range []string{"before.json", "after.json"} {
+		text, err := os.ReadFile(steppedTrace(t, name, "Card One", 12, 1000+200*i, 300+300*i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		two[i] = dropped{name, string(text)}
+	}
+	follow := func(where string) {
+		t.Helper()
+		link := where + ` a[href^="/compare?a="]`
+		p.drop(two...)
+		p.until(`document.querySelector(` + fmt.Sprintf("%q", link) + `)`)
+		if said := eval[string](p, `document.querySelector(`+fmt.Sprintf("%q", where)+`).innerText`); !strings.Contains(
+			said, "Both traces are here. Compare them") {
+			t.Errorf("of two traces the page says %q", said)
+		}
+		p.do(chromedp.Click(chromedp.CSS(link)))
+		p.until(`location.pathname === "/compare"`)
+		p.until(compared)
+		if title := eval[string](p, `document.querySelector("#title").textContent`); title != "before → after" {
+			t.Errorf("compared are %q", title)
+		}
+		if said := eval[string](p, `document.querySelector("#verdict-text").textContent`); !strings.Contains(said,
+			"gemm changed most (+300") {
+			t.Errorf("the verdict is %q", said)
+		}
+	}
+	follow("#message")
+	p.do(chromedp.Navigate(origin + "/runs"))
+	p.until(`document.querySelectorAll("#list tbody tr").length === 2`)
+	p.do(chromedp.Click(chromedp.CSS("#list tbody a.button")))
+	p.until(settled)
+	follow("#notice")
 	p.quiet()
 }

@@ -15,8 +15,18 @@ export let clockSkewMs = 0;
 // sync updates clockSkewMs from a time that the server has just sent.
 export const sync = (at) => { clockSkewMs = Date.parse(at) - Date.now(); };
 
+// reach asks the server. That nothing answers is said in words; browsers say "Failed to fetch" and others.
+export async function reach(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (err) {
+    if (err.name === "AbortError") throw err;
+    throw Object.assign(new Error("the server does not answer; what is shown may be old"), { hint: "see whether kinetoscope still runs" });
+  }
+}
+
 async function ask(path, options) {
-  const res = await fetch(path, options);
+  const res = await reach(path, options);
   const date = Date.parse(res.headers.get("Date"));
   if (date) clockSkewMs = date - Date.now();
   return res;

@@ -2,6 +2,7 @@
 // went. The server computes all of it; this module only lays it out.
 import { h, svg } from "./dom.js";
 import { colors } from "./tl-color.js";
+import { size } from "./tl-size.js";
 import { count, dur, percent, plural } from "./units.js";
 
 export const num = (text, more = {}) => h("td", { class: "num", ...more }, text);
@@ -76,19 +77,20 @@ function dots(app, kind, width) {
   const sides = ["a", "b"].map((side) => {
     const t = app.stepTimes?.[side];
     if (!t) return [];
-    const k = t.kinds.findIndex((x) => x.kind === kind);
-    return t.ns.filter((_, i) => t.kind[i] === k && t.ns[i] > 0);
+    const which = t.kinds.findIndex((x) => x.kind === kind);
+    return t.ns.filter((_, i) => t.kind[i] === which && t.ns[i] > 0);
   });
   const middle = ["a", "b"].map((side) => app.stepTimes?.[side]?.kinds.find((x) => x.kind === kind)?.p50_ns);
+  const { k } = size;
   const all = sides.flat();
   if (!all.length) return null;
   const [lo, hi] = [Math.min(...all), Math.max(...all)];
   const span = Math.log(hi) - Math.log(lo) || 1;
-  const x = (ns) => 26 + ((Math.log(ns) - Math.log(lo)) / span) * (width - 40);
-  return svg("svg", { class: "chart dots", width, height: 62, role: "img", "aria-label": `${kind}: ${sides.map((s, i) => `${"AB"[i]} ${s.length ? `median ${dur(middle[i])} of ${s.length}` : "none"}`).join(", ")}; the table has the numbers` },
-    sides.map((list, row) => [svg("text", { x: 4, y: 18 + row * 22 }, "AB"[row]), list.slice(0, 2000).map((ns, i) => svg("circle", { cx: x(ns).toFixed(1), cy: (14 + row * 22 + ((i * 7) % 11) - 5).toFixed(1), r: 2.2, fill: `var(--${"ab"[row]})` })),
-      list.length > 0 && svg("line", { x1: x(middle[row]), x2: x(middle[row]), y1: 4 + row * 22, y2: 24 + row * 22, stroke: `var(--${"ab"[row]})`, "stroke-width": 2 })]),
-    svg("text", { x: 26, y: 60 }, dur(lo)), svg("text", { x: width - 14, y: 60, "text-anchor": "end" }, dur(hi)));
+  const x = (ns) => 26 * k + ((Math.log(ns) - Math.log(lo)) / span) * (width - 40 * k);
+  return svg("svg", { class: "chart dots", width, height: 62 * k, role: "img", "aria-label": `${kind}: ${sides.map((s, i) => `${"AB"[i]} ${s.length ? `median ${dur(middle[i])} of ${s.length}` : "none"}`).join(", ")}; the table has the numbers` },
+    sides.map((list, row) => [svg("text", { x: 4, y: (18 + row * 22) * k }, "AB"[row]), list.slice(0, 2000).map((ns, i) => svg("circle", { cx: x(ns).toFixed(1), cy: ((9 + row * 22 + ((i * 7) % 11)) * k).toFixed(1), r: 2.2 * k, fill: `var(--${"ab"[row]})` })),
+      list.length > 0 && svg("line", { x1: x(middle[row]), x2: x(middle[row]), y1: (4 + row * 22) * k, y2: (24 + row * 22) * k, stroke: `var(--${"ab"[row]})`, "stroke-width": 2 })]),
+    svg("text", { x: 26 * k, y: 60 * k }, dur(lo)), svg("text", { x: width - 14, y: 60 * k, "text-anchor": "end" }, dur(hi)));
 }
 
 export const steps = {

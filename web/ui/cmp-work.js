@@ -1,6 +1,7 @@
 // Sections of the comparison by name: what changed most, and the differential flame graph.
 import { h } from "./dom.js";
 import { change, mark, num, signed, table } from "./cmp-parts.js";
+import { size } from "./tl-size.js";
 import { count, dur, percent, plural } from "./units.js";
 
 const ROWS = 40; // at once
@@ -55,7 +56,7 @@ export const ops = {
   },
 };
 
-const ROW = 19; // px
+const ROW = 19; // px, of a usual window
 const LEAST = 0.15; // percent of the width that is drawn
 const TEXT = 3; // percent that has a name
 const SIDE_ROWS = 14; // of the table beside
@@ -105,7 +106,7 @@ export const flames = {
       if (part < LEAST) return;
       deep = Math.max(deep, level);
       const text = `${n.name} ${relative(n.a_ns, n.b_ns)}`;
-      boxes.push(h("button", { type: "button", class: "flame", "data-act": "zoom", "data-path": id, "data-left": left, "data-part": part, "data-top": level * ROW, "data-color": hue(n.a_ns, n.b_ns),
+      boxes.push(h("button", { type: "button", class: "flame", "data-act": "zoom", "data-path": id, "data-left": left, "data-part": part, "data-top": level * Math.round(ROW * size.k), "data-color": hue(n.a_ns, n.b_ns),
         title: `${n.name}\nA ${dur(n.a_ns)}, B ${dur(n.b_ns)}: ${signed(n.b_ns - n.a_ns)}, ${relative(n.a_ns, n.b_ns)}\nself A ${dur(n.a_self_ns)}, B ${dur(n.b_self_ns)}; ${count(n.a_count)} and ${count(n.b_count)} times`, "aria-label": `${text}, A ${dur(n.a_ns)}, B ${dur(n.b_ns)}` }, part > TEXT ? text : ""));
       let x = left;
       (n.children ?? []).forEach((k, i) => {
@@ -116,7 +117,7 @@ export const flames = {
     visit(top, 0, 0, path0);
     const crumb = (i, n) => button("zoom", { path: path0.split(".").slice(0, i).join(".") }, n.name);
     return [picks, way.length > 0 && h("p", { class: "crumbs" }, way.map((n, i) => [crumb(i, n), " › "]), top.name),
-      h("div", { class: "flames", role: "group", "aria-label": "Differential flame graph; the table below has what changed most", "data-px": (deep + 1) * ROW + 4 }, boxes),
+      h("div", { class: "flames", role: "group", "aria-label": "Differential flame graph; the table below has what changed most", "data-px": (deep + 1) * Math.round(ROW * size.k) + 4 }, boxes),
       beside(top, path0), h("p", { class: "quiet" }, f.steps_a ? `Times are of a mean step, over ${count(f.steps_a)} steps of A and ${count(f.steps_b)} of B; work outside steps is left out.` : "Times are of the whole traces, which may be of different length.")];
   },
 };

@@ -41,7 +41,7 @@ function fail(err) {
   if (err?.status === 401) return void lock();
   $("notice").hidden = false;
   $("notice").className = "bad";
-  patch($("notice"), `${err.message}${err.hint ? ` – ${err.hint}` : ""}`, h("button", { type: "button", "data-act": "dismiss", "aria-label": "Dismiss" }, "×"));
+  patch($("notice"), h("span", {}, `${err.message}${err.hint ? ` – ${err.hint}` : ""}`), h("button", { type: "button", "data-act": "dismiss", "aria-label": "Dismiss" }, "×"));
 }
 
 // state shows something in place of a comparison: a choice of runs, progress, an error.
@@ -352,7 +352,10 @@ const readTheme = bindTheme(() => {
   app.both?.setTheme(app.theme);
   draw();
 });
-new ResizeObserver(draw).observe($("report"));
+new ResizeObserver(() => {
+  app.both?.fitWindow();
+  draw();
+}).observe($("report"));
 addEventListener("popstate", () => location.reload()); // another address of this page: what it says
 
 async function start() {

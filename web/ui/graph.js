@@ -1,9 +1,10 @@
 // The pipeline as a picture: a box a stage with its ranks, queue and pace, in the order in
 // which requests go through them.
 import { h, svg } from "./dom.js";
+import { measure, size } from "./tl-size.js";
 import { dur, plural } from "./units.js";
 
-const [BOX, HIGH, GAP, PAD] = [196, 112, 44, 12]; // of a box, between boxes, inside, in px
+const [BOX, HIGH, GAP, PAD] = [196, 127, 44, 12]; // of a box, between boxes, inside, in px of a usual window
 const DOTS = 12; // ranks of a stage that are drawn one by one
 
 const DONE = ["complete", "stopped"];
@@ -39,7 +40,8 @@ function pace(load) {
   return p ?? null;
 }
 
-const paceText = (p) => (!p ? "pace not known" : p.count === 0 ? "no steps lately" : `${perS(p.per_s)} ${names[p.phase]}/s, ${dur(p.mean_s * 1e9)} each`);
+const paceLines = (p) => (!p ? ["pace not known"] : p.count === 0 ? ["no steps lately"] : [`${perS(p.per_s)} ${names[p.phase]}/s`, `${dur(p.mean_s * 1e9)} each`]);
+const paceText = (p) => paceLines(p).join(", ");
 
 function row(stage, session, load) {
   const l = (load?.stages ?? []).find((s) => s.stage === stage.id);
@@ -68,7 +70,7 @@ function box(d, x, y) {
     dots, d.list.length > DOTS && svg("text", { class: "small", x: x + PAD + 14 * DOTS, y: y + 54 }, "…"),
     svg("text", { class: bad ? "small bad" : "small", x: x + PAD, y: y + 72 }, d.state),
     svg("text", { class: "small", x: x + PAD, y: y + 87 }, queueText(d.queue)),
-    svg("text", { class: "small", x: x + PAD, y: y + 102 }, paceText(d.pace)));
+    paceLines(d.pace).map((line, i) => svg("text", { class: "small", x: x + PAD, y: y + 102 + 15 * i }, line)));
 }
 
 function arrow(x1, y1, x2, y2) {
@@ -92,8 +94,10 @@ function figures(load) {
 
 // graph draws a pipeline in width px: stages side by side, or one below the other.
 export function graph(stages, session, load, width) {
+  measure();
+  const { k } = size;
   const all = stages.map((s) => row(s, session, load));
-  const across = all.length * BOX + (all.length - 1) * GAP <= width;
+  const across = k * (all.length * BOX + (all.length - 1) * GAP) <= width;
   const [w, high] = across ? [all.length * BOX + (all.length - 1) * GAP, HIGH] : [BOX, all.length * HIGH + (all.length - 1) * GAP];
   const at = (i) => (across ? [i * (BOX + GAP), 0] : [0, i * (HIGH + GAP)]);
   const text = all.map((d) => `${d.stage.name}: ${d.state}, ${queueText(d.queue)}, ${paceText(d.pace)}`).join("; ");
@@ -102,7 +106,7 @@ export function graph(stages, session, load, width) {
     const link = i > 0 && (across ? arrow(x - GAP + 4, HIGH / 2, x - 4, HIGH / 2) : arrow(BOX / 2, y - GAP + 4, BOX / 2, y - 4));
     return [link, box(d, x, y)].filter(Boolean);
   });
-  return [h("div", { class: "scroll" }, svg("svg", { class: "graph", role: "img", "aria-label": `The pipeline. ${text}`, width: w + 4, height: high + 4, viewBox: `-2 -2 ${w + 4} ${high + 4}` }, parts)),
+  return [h("div", { class: "scroll" }, svg("svg", { class: "graph", role: "img", "aria-label": `The pipeline. ${text}`, width: k * (w + 4), height: k * (high + 4), viewBox: `-2 -2 ${w + 4} ${high + 4}` }, parts)),
     figures(load),
     h("details", { "data-key": "graph-table" }, h("summary", {}, "The pipeline as a table"), h("div", { class: "scroll" }, h("table", {},
       h("thead", {}, h("tr", {}, ["Stage", "Type", "Ranks", "Requests at it", "Pace"].map((t) => h("th", { scope: "col" }, t)))),

@@ -4,6 +4,7 @@ import { dress, h, patch } from "./dom.js";
 import * as time from "./rp-time.js";
 import * as ranks from "./rp-ranks.js";
 import * as work from "./rp-work.js";
+import { measure } from "./tl-size.js";
 import { count, plural } from "./units.js";
 
 // A section asks for its data once, when it comes near the screen, and draws it.
@@ -51,6 +52,7 @@ export class Report {
 
   draw() {
     if (this.el.hidden) return;
+    if (measure()) this.app.layout();
     patch(this.body, this.sections.map((s) => h("section", { class: "part", id: `part-${s.of.id}`, "data-key": s.of.id, "aria-labelledby": `h-${s.of.id}` })));
     for (const s of this.sections) this.drawSection(s);
     this.drawNav();

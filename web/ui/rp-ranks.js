@@ -2,7 +2,8 @@
 import { h, svg } from "./dom.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
-import { at, tickStep } from "./tl-units.js";
+import { size } from "./tl-size.js";
+import { at, byteLevels, tickStep } from "./tl-units.js";
 import { button, head, num, select, swatch, table, traceName } from "./rp-page.js";
 import { bytes, count, dur, percent, plural } from "./units.js";
 
@@ -37,19 +38,21 @@ function volumes(c) {
 
 // lateness draws when and for which rank the others waited: a row for each rank, time to the right.
 function lateness(c, s) {
-  const left = Math.min(150, s.width * 0.3);
-  const row = 20;
+  const letter = 6.4 * size.k;
+  const left = Math.min(s.width * 0.45, 12 + letter * Math.max(...c.ranks.map((r) => traceName(r).length)));
+  const short = (name) => (name.length * letter <= left - 8 ? name : `…${name.slice(-Math.floor((left - 8) / letter))}`);
+  const row = 20 * size.k;
   const cells = c.late_ns[0].length;
   const top = Math.max(...c.late_ns.flat(), 1);
   const wide = (s.width - left) / cells;
   const end = s.app.info.end_ns;
-  const step = tickStep(end, Math.max(2, (s.width - left) / 110));
+  const step = tickStep(end, Math.max(2, (s.width - left) / (110 * size.k)));
   const ticks = [];
   for (let t = 0; t <= end; t += step) ticks.push(t);
-  return h("section", {}, h("h3", {}, "When the others waited for whom"), svg("svg", { class: "chart", width: s.width, height: c.ranks.length * row + 22, role: "img", "aria-label": "How late each rank was over time; the table has the sums" },
-    c.ranks.map((r, j) => [svg("text", { x: left - 8, y: j * row + 14, "text-anchor": "end" }, traceName(r)), svg("rect", { x: left, y: j * row + 1, width: s.width - left, height: row - 2, fill: "var(--group)" }),
+  return h("section", {}, h("h3", {}, "When the others waited for whom"), svg("svg", { class: "chart", width: s.width, height: c.ranks.length * row + 22 * size.k, role: "img", "aria-label": "How late each rank was over time; the table has the sums" },
+    c.ranks.map((r, j) => [svg("text", { x: left - 8, y: j * row + row * 0.7, "text-anchor": "end" }, short(traceName(r))), svg("rect", { x: left, y: j * row + 1, width: s.width - left, height: row - 2, fill: "var(--group)" }),
       c.late_ns[j].map((v, k) => v > 0 && svg("rect", { x: left + k * wide, y: j * row + 1, width: Math.max(1.5, wide), height: row - 2, fill: "var(--mark)", opacity: (0.2 + 0.8 * Math.sqrt(v / top)).toFixed(2), class: "hit", "data-act": "span", "data-from": k * c.cell_ns, "data-to": (k + 1) * c.cell_ns }, svg("title", {}, `${traceName(r)}: the others waited ${dur(v)} at ${at(k * c.cell_ns)}`)))]),
-    ticks.map((t) => svg("text", { x: Math.min(s.width - 30, left + (t / end) * (s.width - left) + 2), y: c.ranks.length * row + 15 }, at(t, step)))));
+    ticks.map((t) => svg("text", { x: Math.min(s.width - 30 * size.k, left + (t / end) * (s.width - left) + 2), y: c.ranks.length * row + 15 * size.k }, at(t, step)))));
 }
 
 const speed = (gbs) => (gbs ? (gbs >= 10 ? gbs.toFixed(1) : gbs.toPrecision(2)) : "–");
@@ -70,16 +73,15 @@ export const communication = {
   },
 };
 
-const HIGH = 170; // px of a device's picture
 const HELD = { before: 9, prefill: 10, decode_step: 11, text_encode: 13, denoise_step: 12, vae_decode: 13, vocode: 14, other: 1, unknown: 0 };
 
 // course draws a device's memory over time, stacked by purpose.
 function course(m, d, s) {
-  const left = 64;
+  const [left, high, foot] = [64, 170, 18].map((px) => px * size.k);
   const end = Math.max(1, s.app.info.end_ns);
   const top = Math.max(...d.total_bytes, d.peak.bytes, 1);
   const x = (t) => left + ((m.from_ns + t) / end) * (s.width - left - 8);
-  const y = (v) => HIGH - 18 - (v / top) * (HIGH - 28);
+  const y = (v) => high - foot - (v / top) * (high - foot - 10);
   const base = new Array(d.t_ns.length).fill(0);
   const color = (c) => colors(HELD[c.held_by] ?? 0, c.held_by, s.app.theme.dark)[c.held_by === "before" || c.held_by === "unknown" ? 1 : 3];
   const areas = d.categories.map((c) => {
@@ -94,15 +96,15 @@ function course(m, d, s) {
     }
     return svg("polygon", { points: [...up, ...down.reverse()].join(" "), fill: color(c) });
   });
-  const step = tickStep(end, Math.max(2, (s.width - left) / 120));
+  const step = tickStep(end, Math.max(2, (s.width - left) / (120 * size.k)));
   const ticks = [];
   for (let t = 0; t <= end; t += step) ticks.push(t);
   const peak = m.from_ns + d.peak.t_ns;
-  return h("section", { "data-key": `${m.trace}/${d.device}` }, h("h3", {}, `${m.name} · ${d.device}`), h("div", { class: "legend" }, d.categories.map((c) => h("span", {}, swatch(color(c)), `${c.held_by.replaceAll("_", " ")} ${bytes(c.at_peak_bytes)}`)), h("span", { class: "quiet" }, "at the peak")),
-    svg("svg", { class: "chart", width: s.width, height: HIGH, role: "img", "aria-label": `${d.device} held up to ${bytes(d.peak.bytes)}` },
-      [0, 0.5, 1].map((k) => [svg("line", { x1: left, x2: s.width - 8, y1: y(top * k), y2: y(top * k), stroke: "var(--line)" }), svg("text", { x: left - 6, y: y(top * k) + 4, "text-anchor": "end" }, bytes(Math.round(top * k)))]),
-      areas, ticks.map((t) => svg("text", { x: Math.min(s.width - 30, left + (t / end) * (s.width - left - 8)), y: HIGH - 4 }, at(t, step))),
-      svg("line", { x1: x(d.peak.t_ns), x2: x(d.peak.t_ns), y1: 8, y2: HIGH - 18, stroke: "var(--mark)", "stroke-width": 1.5 }), svg("circle", { cx: x(d.peak.t_ns), cy: y(d.peak.bytes), r: 4, fill: "var(--mark)", class: "hit", "data-act": "span", "data-from": peak - 1e5, "data-to": peak + 1e5 }, svg("title", {}, `peak ${bytes(d.peak.bytes)}`))),
+  return h("section", { "data-key": `${m.trace}/${d.device}` }, h("h3", {}, `${traceName(m)} · ${d.device}`), h("div", { class: "legend" }, d.categories.map((c) => h("span", {}, swatch(color(c)), `${c.held_by.replaceAll("_", " ")} ${bytes(c.at_peak_bytes)}`)), h("span", { class: "quiet" }, "at the peak")),
+    svg("svg", { class: "chart", width: s.width, height: high, role: "img", "aria-label": `${d.device} held up to ${bytes(d.peak.bytes)}` },
+      byteLevels(top, 4).map((v) => [svg("line", { x1: left, x2: s.width - 8, y1: y(v), y2: y(v), stroke: "var(--line)" }), svg("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end" }, bytes(v))]),
+      areas, ticks.map((t) => svg("text", { x: Math.min(s.width - 30 * size.k, left + (t / end) * (s.width - left - 8)), y: high - 4 * size.k }, at(t, step))),
+      svg("line", { x1: x(d.peak.t_ns), x2: x(d.peak.t_ns), y1: 8, y2: high - foot, stroke: "var(--mark)", "stroke-width": 1.5 }), svg("circle", { cx: x(d.peak.t_ns), cy: y(d.peak.bytes), r: 4, fill: "var(--mark)", class: "hit", "data-act": "span", "data-from": peak - 1e5, "data-to": peak + 1e5 }, svg("title", {}, `peak ${bytes(d.peak.bytes)}`))),
     h("p", {}, "Peak ", h("b", {}, bytes(d.peak.bytes)), " ", button("span", { from: peak - 5e5, to: peak + 5e5 }, `at ${at(peak)}`), d.peak.op && ` in ${d.peak.op}`, h("span", { class: "quiet" }, ` · allocated ${bytes(d.allocated_bytes)} in ${plural(d.events, "event")}, ${bytes(d.end_bytes)} held at the end${d.has_addresses ? "" : "; the trace does not say what was freed, so it is not known what held it"}`)),
     d.peak.by_op.length > 0 && table(head(s, [["Held at the peak by", null, true], ["Bytes"], ["Allocations"], ["Of the peak"]]), h("tbody", {}, d.peak.by_op.slice(0, 10).map((o) => h("tr", {}, h("td", { class: "opname" }, o.op || "no operator", h("span", { class: "quiet" }, ` ${o.region ?? ""}`)), num(bytes(o.bytes)), num(count(o.count)), num(percent(o.bytes / (d.peak.bytes || 1))))))));
 }

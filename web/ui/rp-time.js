@@ -2,7 +2,9 @@
 import { h } from "./dom.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
-import { at, tickStep } from "./tl-units.js";
+import { nothing } from "./tl-panel.js";
+import { size } from "./tl-size.js";
+import { at, levels, logLevels, tickStep } from "./tl-units.js";
 import { button, num, select, swatch, switches, table, traceName } from "./rp-page.js";
 import { stepClass } from "./tl-pane.js";
 import { count, dur, percent, plural } from "./units.js";
@@ -14,8 +16,8 @@ export const findings = {
   id: "findings", title: "Findings",
   load: () => data.findings(),
   has: () => true,
-  draw: (list) => {
-    if (!list.length) return h("p", { class: "empty quiet" }, "Nothing stands out.");
+  draw: (list, { app }) => {
+    if (!list.length) return h("p", { class: "empty quiet" }, nothing(app.panel.wrong));
     const item = (f) => h("li", { class: f.severity }, h("span", { class: "sev" }, f.severity),
       f.slice ? button("slice", { id: f.slice }, f.text) : f.end_ns > f.start_ns ? button("span", { from: f.start_ns, to: f.end_ns }, f.text) : h("span", {}, f.text), f.where && h("span", { class: "quiet" }, f.where));
     return [h("ul", { class: "findings" }, list.slice(0, FEW).map(item)),
@@ -99,8 +101,8 @@ export const requests = {
   },
 };
 
-const CHART = 190; // px
-const PAD = { left: 58, right: 8, top: 8, bottom: 20 };
+// chart is how large the picture of steps is, in px.
+const chart = () => ({ high: 190 * size.k, left: 58 * size.k, right: 12, top: 12, bottom: 20 * size.k, batch: 38 * size.k });
 
 export const steps = {
   id: "steps", title: "Steps over time",
@@ -130,57 +132,59 @@ function drawSteps(canvas, s) {
   const t = s.data.find((x) => String(x.trace) === s.choice.trace) ?? s.data[0];
   const ratio = devicePixelRatio || 1;
   const batch = Math.max(0, ...t.batch);
-  const height = CHART + (batch > 1 ? 46 : 0);
+  const room = chart();
+  const height = room.high + (batch > 1 ? room.batch + 8 : 0);
   canvas.width = Math.round(s.width * ratio);
   canvas.height = Math.round(height * ratio);
   canvas.style.width = `${s.width}px`;
   canvas.style.height = `${height}px`;
   const g = canvas.getContext("2d");
   g.scale(ratio, ratio);
-  g.font = "11px Inter, system-ui, sans-serif";
+  g.font = size.font;
   g.textBaseline = "middle";
   const end = Math.max(1, app.info.end_ns);
-  const x = (ns) => PAD.left + (ns / end) * (s.width - PAD.left - PAD.right);
+  const point = (t.ns.length > 2000 ? 1.6 : t.ns.length > 300 ? 2.4 : 3.2) * size.k;
+  const first = room.left + point + 4; // room for the first one beside the axis
+  const x = (ns) => first + (ns / end) * (s.width - first - room.right);
   const top = Math.max(...t.ns, 1);
   const least = Math.max(1, Math.min(...t.ns.filter((n) => n > 0), top));
   const log = s.choice.scale === "log";
-  const base = CHART - PAD.bottom;
-  const y = (ns) => (log ? base - ((Math.log(Math.max(ns, least)) - Math.log(least)) / Math.max(0.01, Math.log(top) - Math.log(least))) * (base - PAD.top) : base - (ns / top) * (base - PAD.top));
+  const base = room.high - room.bottom;
+  const y = (ns) => (log ? base - ((Math.log(Math.max(ns, least)) - Math.log(least)) / Math.max(0.01, Math.log(top) - Math.log(least))) * (base - room.top) : base - (ns / top) * (base - room.top));
   const { theme } = app;
-  for (let i = 0; i <= 4; i++) {
-    const v = log ? Math.exp(Math.log(least) + ((Math.log(top) - Math.log(least)) * i) / 4) : (top * i) / 4;
+  const marks = log ? logLevels(least, top) : levels(top, 4);
+  for (const v of marks) {
     g.fillStyle = theme.line;
-    g.fillRect(PAD.left, Math.round(y(v)), s.width - PAD.left - PAD.right, 1);
+    g.fillRect(room.left, Math.round(y(v)), s.width - room.left - room.right, 1);
     g.fillStyle = theme.quiet;
     g.textAlign = "right";
-    g.fillText(v ? dur(v) : "0", PAD.left - 6, y(v));
+    g.fillText(log ? dur(v) : v ? at(v, marks[1]) : "0", room.left - 6, y(v));
   }
-  const step = tickStep(end, Math.max(2, (s.width - PAD.left) / 120));
+  const step = tickStep(end, Math.max(2, (s.width - room.left) / (120 * size.k)));
   g.textAlign = "center";
-  for (let v = 0; v <= end; v += step) g.fillText(at(v, step), Math.min(s.width - 24, Math.max(PAD.left + 4, x(v))), base + 11);
-  const size = t.ns.length > 2000 ? 1.6 : t.ns.length > 300 ? 2.4 : 3.2;
+  for (let v = 0; v <= end; v += step) g.fillText(at(v, step), Math.min(s.width - 24 * size.k, Math.max(room.left + 4, x(v))), base + room.bottom / 2 + 1);
   const shades = t.kinds.map((k) => colors(stepClass(k.kind), k.kind, theme.dark));
   for (let i = 0; i < t.ns.length; i++) {
     g.fillStyle = shades[t.kind[i]][t.ns.length > 1000 ? 2 : 3];
     g.beginPath();
-    g.arc(x(t.start_ns[i]), y(t.ns[i]), size, 0, 7);
+    g.arc(x(t.start_ns[i]), y(t.ns[i]), point, 0, 7);
     g.fill();
   }
   const worst = t.ns.indexOf(top);
   g.strokeStyle = theme.mark;
   g.lineWidth = 1.5;
   g.beginPath();
-  g.arc(x(t.start_ns[worst]), y(top), size + 3, 0, 7);
+  g.arc(x(t.start_ns[worst]), y(top), point + 3, 0, 7);
   g.stroke();
   if (batch > 1) {
-    const floor = CHART + 40;
+    const floor = room.high + room.batch + 2;
     g.fillStyle = theme.quiet;
     g.textAlign = "right";
-    g.fillText(`batch ${batch}`, PAD.left - 6, CHART + 8);
+    g.fillText(`batch ${batch}`, room.left - 6, room.high + 8 * size.k);
     g.fillStyle = theme.curve;
     for (let i = 0; i < t.batch.length; i++) {
       const w = Math.max(1, x(t.start_ns[i + 1] ?? end) - x(t.start_ns[i]));
-      const high = (t.batch[i] / batch) * 38;
+      const high = (t.batch[i] / batch) * room.batch;
       g.globalAlpha = 0.55;
       g.fillRect(x(t.start_ns[i]), floor - high, Math.min(w, x(t.start_ns[i] + t.ns[i]) - x(t.start_ns[i]) + 1), high);
     }

@@ -5,6 +5,7 @@ import { boundColor, boundText } from "./tl-bounds.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
 import { flameGraph } from "./tl-flame.js";
+import { size } from "./tl-size.js";
 import { button, head, num, select, swatch, switches, table } from "./rp-page.js";
 import { count, dur, percent, plural } from "./units.js";
 
@@ -110,8 +111,6 @@ export const path = {
   },
 };
 
-const HIGH = 300; // px of the roofline
-
 export const roofline = {
   id: "roofline", title: "Roofline",
   note: (list) => ` ${plural(list.reduce((n, r) => n + r.rows.length, 0), "operator")} whose arithmetic is known`,
@@ -120,7 +119,7 @@ export const roofline = {
   draw: (list, s) => {
     const t = list.find((x) => String(x.trace) === s.choice.trace) ?? list[0];
     const rows = t.rows.map((r, i) => ({ ...r, slice: t.first_slices[i] })).filter((r) => r.intensity > 0 && r.gflops > 0);
-    return [list.length > 1 && h("div", { class: "picks" }, select("trace", "Trace", t.trace, list.map((x) => [x.trace, x.name]))), rows.length > 0 && picture(t, rows, s),
+    return [list.length > 1 && h("div", { class: "picks" }, select("trace", "Trace", t.trace, traces(s.app).filter(([i]) => list.some((x) => x.trace === i)))), rows.length > 0 && picture(t, rows, s),
       table(head(s, [["Operator", null, true], ["Shapes", null, true], ["Type", null, true], ["Calls"], ["Time"], ["GFLOP/s"], ["FLOP/byte"], ["Bound by", null, true], ["Of the roof"]]), h("tbody", {}, t.rows.slice(0, 20).map((r, i) => h("tr", {}, h("td", { class: "opname" }, button("slice", { id: t.first_slices[i] }, r.name)), h("td", { class: "opname" }, h("code", {}, r.shapes)), h("td", { class: "quiet" }, r.dtype), num(count(r.count)), num(dur(r.ns)), num(r.gflops ? r.gflops.toFixed(1) : "–"), num(r.intensity ? r.intensity.toFixed(1) : "–"), h("td", { class: "quiet" }, r.bound ?? "–"), num(r.bound ? percent(r.roof_share) : "–"))))),
       h("p", { class: "quiet" }, `${Object.keys(t.roofs).length ? "" : "What the card can do is not known, so no roof is drawn. "}The operators stand for ${percent(t.known_share)} of the operators' time.`)];
   },
@@ -128,25 +127,25 @@ export const roofline = {
 
 // picture draws operators by their operations per byte and per second, on logarithmic axes.
 function picture(t, rows, s) {
-  const [left, bottom] = [64, 34];
+  const [left, bottom, right, high] = [64, 34, 20, 300].map((px) => px * size.k);
   const roofs = Object.entries(t.roofs);
   const xs = [...rows.map((r) => r.intensity), ...roofs.map(([, r]) => r.flops_per_s / r.bytes_per_s)];
   const ys = [...rows.map((r) => r.gflops), ...roofs.map(([, r]) => r.flops_per_s / 1e9)];
   const range = (v) => [Math.floor(Math.log10(Math.min(...v)) - 0.2), Math.ceil(Math.log10(Math.max(...v)) + 0.2)];
   const [[x0, x1], [y0, y1]] = [range(xs), range(ys)];
-  const x = (v) => left + ((Math.log10(v) - x0) / (x1 - x0)) * (s.width - left - 12);
-  const y = (v) => HIGH - bottom - ((Math.log10(v) - y0) / (y1 - y0)) * (HIGH - bottom - 10);
+  const x = (v) => left + ((Math.log10(v) - x0) / (x1 - x0)) * (s.width - left - right);
+  const y = (v) => high - bottom - ((Math.log10(v) - y0) / (y1 - y0)) * (high - bottom - 10);
   const most = Math.max(...rows.map((r) => r.ns), 1);
   const decades = (a, b) => Array.from({ length: b - a + 1 }, (_, i) => a + i);
   const power = (e) => (e < 0 ? (10 ** e).toString() : e >= 6 ? `1e${e}` : count(10 ** e));
-  return svg("svg", { class: "chart", width: s.width, height: HIGH, viewBox: `0 0 ${s.width} ${HIGH}`, role: "img", "aria-label": "Operators by arithmetic a byte and a second; the table below has them" },
-    decades(x0, x1).map((e) => [svg("line", { x1: x(10 ** e), x2: x(10 ** e), y1: 10, y2: HIGH - bottom, stroke: "var(--line)" }), svg("text", { x: x(10 ** e), y: HIGH - 18, "text-anchor": "middle" }, power(e))]),
-    decades(y0, y1).map((e) => [svg("line", { x1: left, x2: s.width - 12, y1: y(10 ** e), y2: y(10 ** e), stroke: "var(--line)" }), svg("text", { x: left - 6, y: y(10 ** e) + 4, "text-anchor": "end" }, power(e))]),
-    svg("text", { x: s.width - 14, y: HIGH - 4, "text-anchor": "end" }, "FLOP a byte"), svg("text", { x: left + 6, y: 20 }, "GFLOP/s"),
+  return svg("svg", { class: "chart", width: s.width, height: high, viewBox: `0 0 ${s.width} ${high}`, role: "img", "aria-label": "Operators by arithmetic a byte and a second; the table below has them" },
+    decades(x0, x1).map((e) => [svg("line", { x1: x(10 ** e), x2: x(10 ** e), y1: 10, y2: high - bottom, stroke: "var(--line)" }), svg("text", { x: x(10 ** e), y: high - bottom / 2, "text-anchor": "middle" }, power(e))]),
+    decades(y0, y1).map((e) => [svg("line", { x1: left, x2: s.width - right, y1: y(10 ** e), y2: y(10 ** e), stroke: "var(--line)" }), svg("text", { x: left - 6, y: y(10 ** e) + 4, "text-anchor": "end" }, power(e))]),
+    svg("text", { x: s.width - 14, y: high - 4 * size.k, "text-anchor": "end" }, "FLOP a byte"), svg("text", { x: left + 6, y: 10 + 10 * size.k }, "GFLOP/s"),
     roofs.map(([type, r]) => {
       const ridge = r.flops_per_s / r.bytes_per_s;
       const at = (v) => Math.min(r.flops_per_s, v * r.bytes_per_s) / 1e9;
-      return [svg("polyline", { points: [10 ** x0, ridge, 10 ** x1].map((v) => `${x(v)},${Math.min(HIGH - bottom, y(Math.max(at(v), 10 ** y0)))}`).join(" "), fill: "none", stroke: "var(--mark)", "stroke-width": 1.5 }), svg("text", { x: s.width - 16, y: y(r.flops_per_s / 1e9) - 5, "text-anchor": "end", class: "roof" }, type)];
+      return [svg("polyline", { points: [10 ** x0, ridge, 10 ** x1].map((v) => `${x(v)},${Math.min(high - bottom, y(Math.max(at(v), 10 ** y0)))}`).join(" "), fill: "none", stroke: "var(--mark)", "stroke-width": 1.5 }), svg("text", { x: s.width - 16, y: y(r.flops_per_s / 1e9) - 5, "text-anchor": "end", class: "roof" }, type)];
     }),
-    rows.map((r) => svg("circle", { cx: x(r.intensity), cy: y(r.gflops), r: 4 + 8 * Math.sqrt(r.ns / most), fill: colors(1, r.name, s.app.theme.dark)[2], stroke: "var(--back)", "data-act": "slice", "data-id": r.slice, class: "hit" }, svg("title", {}, `${r.name} ${r.shapes}\n${r.gflops.toFixed(1)} GFLOP/s, ${r.intensity.toFixed(1)} FLOP a byte, ${dur(r.ns)}`))));
+    rows.map((r) => svg("circle", { cx: x(r.intensity), cy: y(r.gflops), r: size.k * 4 + size.k * 8 * Math.sqrt(r.ns / most), fill: colors(1, r.name, s.app.theme.dark)[2], stroke: "var(--back)", "data-act": "slice", "data-id": r.slice, class: "hit" }, svg("title", {}, `${r.name} ${r.shapes}\n${r.gflops.toFixed(1)} GFLOP/s, ${r.intensity.toFixed(1)} FLOP a byte, ${dur(r.ns)}`))));
 }

@@ -481,7 +481,7 @@ app.fail = (err) => {
 function notice(text, bad = false) {
   $("notice").hidden = !text;
   $("notice").className = bad ? "bad" : "";
-  patch($("notice"), text, text && h("button", { type: "button", "data-act": "dismiss", "aria-label": "Dismiss" }, "×"));
+  patch($("notice"), text && h("span", {}, text), text && h("button", { type: "button", "data-act": "dismiss", "aria-label": "Dismiss" }, "×"));
 }
 
 // state shows something in place of a timeline: progress, an error, or that there is nothing.
@@ -629,8 +629,12 @@ async function start() {
   bindInput(app);
   if (!v.slices) state(h("div", { class: "card" }, h("h2", {}, "No slices"), h("p", {}, "The traces were read and hold no slices: nothing was recorded while the profiler was on, or the window was empty."),
     h("p", { class: "quiet" }, v.traces.map((t) => t.label).join(", "))));
-  const wrong = v.failed.length + v.traces.filter((t) => t.note).length;
-  if (v.failed.length) notice(`${plural(v.failed.length, "trace")} could not be shown: ${v.failed.map((f) => `${f.path.split("/").pop()}: ${f.error}`).slice(0, 2).join("; ")}${v.failed.length > 2 ? " …" : ""}`, true);
+  const noted = v.traces.filter((t) => t.note);
+  const wrong = v.failed.length + noted.length;
+  const first = (list) => `${list.slice(0, 2).join("; ")}${list.length > 2 ? " …" : ""}`;
+  const name = (path) => path.split("/").pop();
+  const said = [v.failed.length && `${plural(v.failed.length, "trace")} could not be shown: ${first(v.failed.map((f) => `${name(f.path)}: ${f.error}`))}`, noted.length && first(noted.map((t) => `${t.stage ? `${t.stage} rank ${t.rank}` : name(t.label)}: ${t.note}`))].filter(Boolean);
+  if (said.length) notice(`${said.join(". ")}${noted.length > 2 ? " About has all." : ""}`, v.failed.length > 0);
   app.panel.start(wrong);
   applyAddress(p);
   new ResizeObserver(app.resize).observe($("stage"));

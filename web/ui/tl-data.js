@@ -1,12 +1,12 @@
 // What the timeline asks the server, and the layout of its binary answers.
 // docs/http.md describes both.
-import { Refusal } from "./api.js";
+import { reach, Refusal } from "./api.js";
 
 // ask asks the server; parameters that are undefined or false are left out.
 async function ask(url, params = {}, options = {}) {
   const query = new URLSearchParams(Object.entries(params).filter(([, v]) => v != null && v !== "" && v !== false)
     .map(([k, v]) => [k, v === true ? "1" : Array.isArray(v) ? v.join(",") : typeof v === "number" ? String(Math.round(v)) : v]));
-  const res = await fetch(`${url}${query.size ? `?${query}` : ""}`, options);
+  const res = await reach(`${url}${query.size ? `?${query}` : ""}`, options);
   if (!res.ok) throw new Refusal(res.status, await res.json().catch(() => ({})), res.statusText);
   return res;
 }

@@ -218,7 +218,7 @@ export class Panel {
 
   list() {
     if (!this.findings) return empty("Looking for what stands out …");
-    if (!this.findings.length) return empty("Nothing stands out.");
+    if (!this.findings.length) return empty(nothing(this.wrong));
     return h("ul", { class: "findings" }, this.findings.map((f) => h("li", { class: f.severity }, h("span", { class: "sev" }, f.severity),
       f.slice ? button("slice", { id: f.slice }, f.text) : f.end_ns > f.start_ns ? button("span", { from: f.start_ns, to: f.end_ns }, f.text) : h("span", {}, f.text), f.where && h("span", { class: "quiet" }, ` ${f.where}`))));
   }
@@ -286,6 +286,9 @@ const windowCells = (w) => (w ? [num(at(w.from_ns, 1e3)), num(w.open ? "end not 
 
 // doubt is the error, in ns, of the distance between slices on different clocks.
 const doubt = (s, l, app) => (l.track.split(":")[0] !== s.track.split(":")[0] && app.info.uncertainty_ns > 0 ? ` ±${dur(app.info.uncertainty_ns)}` : "");
+
+// nothing says that nothing stands out, and where it is said of how many traces something is wrong.
+export const nothing = (wrong) => `Nothing stands out.${wrong ? ` Of ${plural(wrong, "trace")} something is wrong: see About.` : ""}`;
 
 const empty = (text) => h("p", { class: "empty quiet" }, text);
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));

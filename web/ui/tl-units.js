@@ -12,6 +12,31 @@ export function tickStep(span, n) {
   }
 }
 
+// levels returns the round values of an axis from 0 to top, at most n and one more.
+export function levels(top, n) {
+  const step = tickStep(top, n);
+  return Array.from({ length: Math.floor(top / step + 1e-9) + 1 }, (_, i) => i * step);
+}
+
+// byteLevels are levels of bytes, which are round as powers of two.
+export function byteLevels(top, n) {
+  const step = 2 ** Math.max(0, Math.ceil(Math.log2(top / n)));
+  return Array.from({ length: Math.floor(top / step) + 1 }, (_, i) => i * step);
+}
+
+// logLevels returns the round values between two positive ones on a logarithmic axis: powers of ten,
+// with what lies between where these are few; without any, both ends.
+export function logLevels(least, top) {
+  const within = (digits) => {
+    const out = [];
+    for (let p = 10 ** Math.floor(Math.log10(least)); p <= top; p *= 10) out.push(...digits.map((d) => d * p).filter((v) => v >= least && v <= top));
+    return out;
+  };
+  const powers = within([1]);
+  const list = powers.length > 3 ? powers : within(STEPS);
+  return list.length > 1 ? list : [least, top];
+}
+
 // at writes an instant with as many digits as a step of the axis needs.
 export function at(ns, step = 0) {
   const sign = ns < 0 ? "−" : "";
