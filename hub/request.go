@@ -103,7 +103,7 @@ func readReply(id protocol.RankID, method protocol.Method, data []byte, out any)
 			return fmt.Errorf("its answer is not taken: %w", err)
 		}
 	case *protocol.CallReply:
-		s.Error, s.Result = protocol.Heard(s.Error), heardValue(s.Result)
+		s.RankID, s.Error, s.Result = id, protocol.Heard(s.Error), heardValue(s.Result)
 	}
 	return nil
 }
