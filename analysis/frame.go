@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"runtime"
 	"slices"
 	"sync"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/hta"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -54,7 +54,7 @@ func newFrame(tr *trace.Trace, opt Options) *frame {
 func newFrames(trs []*trace.Trace, opt Options) []*frame {
 	fs := make([]*frame, len(trs))
 	hasSteps := opt.HTA && hta.HasSteps(trs)
-	parallel(len(trs), func(i int) {
+	cores.Each(len(trs), func(i int) {
 		if opt.HTA {
 			fs[i] = htaFrame(trs[i], opt, hasSteps)
 		} else {
@@ -78,7 +78,7 @@ func framesOf(list []*Subject, opt Options) []*frame {
 		return fs
 	}
 	fs := make([]*frame, len(list))
-	parallel(len(list), func(i int) { fs[i] = list[i].View(opt).f })
+	cores.Each(len(list), func(i int) { fs[i] = list[i].View(opt).f })
 	return fs
 }
 
@@ -125,31 +125,6 @@ func ownFrame(seen *plausible.Trace, opt Options) *frame {
 	}
 	f.build(v)
 	return f
-}
-
-// parallel calls f(0) … f(n-1) on as many goroutines as there are cores and waits.
-func parallel(n int, f func(int)) {
-	workers := min(n, runtime.GOMAXPROCS(0))
-	if workers <= 1 {
-		for i := range n {
-			f(i)
-		}
-		return
-	}
-	var wg sync.WaitGroup
-	next := make(chan int, n)
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	for range workers {
-		wg.Go(func() {
-			for i := range next {
-				f(i)
-			}
-		})
-	}
-	wg.Wait()
 }
 
 // several says that the trace is of several ranks that could not be parted: who launched what, and

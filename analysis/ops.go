@@ -3,6 +3,7 @@ package analysis
 import (
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -104,7 +105,7 @@ func (f *frame) ops(oo OpOptions) OpTable {
 	b.out.Rank = f.rank
 	b.rowOf = make([]int32, f.tr.Slices.Len())
 	b.group()
-	parallel(2, func(k int) { // they fill fields of their own
+	cores.Each(2, func(k int) { // they fill fields of their own
 		if k == 0 {
 			b.times()
 			b.device()

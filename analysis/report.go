@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"github.com/kinetoscope/kinetoscope/analysis/cause"
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -53,7 +54,7 @@ func AllOf(list []*Subject, opt Options) Report {
 			out.Stragglers = &s
 		})
 	}
-	parallel(len(jobs), func(i int) { jobs[i]() })
+	cores.Each(len(jobs), func(i int) { jobs[i]() })
 	out.Findings = findings(fs, &out)
 	return out
 }

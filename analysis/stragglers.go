@@ -8,6 +8,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
 )
@@ -71,7 +72,7 @@ func stragglers(fs []*frame) StragglerReport { return StragglersOf(stragglerPart
 
 func stragglerParts(fs []*frame) []StragglerPart {
 	parts := make([]StragglerPart, len(fs))
-	parallel(len(fs), func(i int) { parts[i] = fs[i].stragglerPart() })
+	cores.Each(len(fs), func(i int) { parts[i] = fs[i].stragglerPart() })
 	return parts
 }
 

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/align"
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -125,20 +125,7 @@ func New(sources []Source, o Options) (*Timeline, error) {
 		tl.parts = append(tl.parts, &part{Source: s, t: s.Trace, clock: s.Clock, packed: map[int64][]*packedTrack{}})
 	}
 	tl.place(o.Place)
-	var wg sync.WaitGroup
-	next := make(chan *part, len(tl.parts))
-	for _, p := range tl.parts {
-		next <- p
-	}
-	close(next)
-	for range min(runtime.GOMAXPROCS(0), len(tl.parts)) {
-		wg.Go(func() {
-			for p := range next {
-				p.prepare()
-			}
-		})
-	}
-	wg.Wait()
+	cores.Each(len(tl.parts), func(i int) { tl.parts[i].prepare() })
 	return tl, nil
 }
 

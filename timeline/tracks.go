@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"path"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/timeline/lod"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
@@ -78,17 +77,10 @@ func (p *part) prepare() {
 	side.Go(func() { p.series = seriesOf(p.t) })
 	p.index = p.t.Index()
 	p.tracks = make([]*cell, len(p.t.Tracks))
-	var work sync.WaitGroup
-	var next atomic.Int64
-	for range min(runtime.GOMAXPROCS(0), len(p.tracks)) {
-		work.Go(func() {
-			for k := int(next.Add(1)) - 1; k < len(p.tracks); k = int(next.Add(1)) - 1 {
-				p.tracks[k] = p.cell(trace.TrackID(k))
-				p.tracks[k].own = int32(k) + 1
-			}
-		})
-	}
-	work.Wait()
+	cores.Each(len(p.tracks), func(k int) {
+		p.tracks[k] = p.cell(trace.TrackID(k))
+		p.tracks[k].own = int32(k) + 1
+	})
 	side.Wait()
 }
 

@@ -3,14 +3,13 @@ package pipeline
 import (
 	"cmp"
 	"maps"
-	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/coll"
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/made"
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -133,11 +132,9 @@ func (a *analyzer) read(traces []*trace.Trace) {
 		}
 	}
 	results := make([]result, len(traces))
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	var wg sync.WaitGroup
-	for i, t := range traces {
-		if t == nil {
-			continue
+	cores.Each(len(traces), func(i int) {
+		if traces[i] == nil {
+			return
 		}
 		var offset int64
 		if i < len(a.o.Offsets) {
@@ -147,16 +144,11 @@ func (a *analyzer) read(traces []*trace.Trace) {
 		if a.o.Subjects != nil {
 			subject = a.o.Subjects[i]
 		} else {
-			subject = analysis.NewSubject(t)
+			subject = analysis.NewSubject(traces[i])
 		}
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			results[i].ids = interner{ids: map[string]int32{}}
-			results[i].d = readRank(i, subject, offset, &results[i].ids)
-		})
-	}
-	wg.Wait()
+		results[i].ids = interner{ids: map[string]int32{}}
+		results[i].d = readRank(i, subject, offset, &results[i].ids)
+	})
 	for _, res := range results {
 		if res.d == nil {
 			continue

@@ -2,11 +2,9 @@ package view
 
 import (
 	"cmp"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
+	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/order"
 )
@@ -57,7 +55,7 @@ func Nest(t *trace.Trace, start, dur []int64, in func(int32) bool) *Tree {
 		next[s.Track[i]]++
 	}
 	c := nester{t, start, dur}
-	parallel(len(t.Tracks), func(k int) {
+	cores.Each(len(t.Tracks), func(k int) {
 		var stack []int32
 		rows := out.Order[first[k]:first[k+1]]
 		c.sort(rows)
@@ -123,25 +121,4 @@ func (t *Tree) Walk(enter, leave func(i int32)) {
 	for k := len(stack) - 1; k >= 0; k-- {
 		leave(stack[k])
 	}
-}
-
-// parallel calls f(0) … f(n-1) on as many goroutines as there are cores and waits.
-func parallel(n int, f func(int)) {
-	workers := min(n, runtime.GOMAXPROCS(0))
-	if workers <= 1 {
-		for i := range n {
-			f(i)
-		}
-		return
-	}
-	var wg sync.WaitGroup
-	var next atomic.Int64
-	for range workers {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				f(int(i))
-			}
-		})
-	}
-	wg.Wait()
 }

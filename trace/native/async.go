@@ -93,31 +93,22 @@ func (b *builder) closeAsyncs() {
 		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(y.end, x.end), cmp.Compare(x.id, y.id),
 			cmp.Compare(b.t.String(x.name), b.t.String(y.name)))
 	})
-	type lane struct {
-		track trace.TrackID
-		end   int64
-	}
-	lanes := map[trace.StringID][]lane{}
+	var lanes trace.Lanes[trace.StringID]
 	tid := int64(asyncTID)
 	for _, a := range b.asyncs {
-		of := lanes[a.name]
-		i := slices.IndexFunc(of, func(l lane) bool { return l.end <= a.start })
-		if i < 0 {
-			i = len(of)
+		on := lanes.Place(a.name, a.start, a.end, func(n int) trace.TrackID {
 			name := b.t.String(a.name)
-			if i > 0 {
-				name += " " + strconv.Itoa(i+1)
+			if n > 0 {
+				name += " " + strconv.Itoa(n+1)
 			}
 			tid++
-			of = append(of, lane{track: b.t.AddTrack(trace.Track{
+			return b.t.AddTrack(trace.Track{
 				Kind: trace.TrackOther, PID: int64(b.h.PID), TID: tid, Device: -1, Stream: -1,
 				Process: b.h.Process, Name: name, SortIndex: tid,
-			})})
-			lanes[a.name] = of
-		}
-		of[i].end = a.end
+			})
+		})
 		b.rows = append(b.rows, row{
-			start: a.start, dur: a.end - a.start, name: a.name, cat: a.cat, track: of[i].track, args: a.args,
+			start: a.start, dur: a.end - a.start, name: a.name, cat: a.cat, track: on, args: a.args,
 		})
 	}
 	b.asyncs = nil

@@ -148,7 +148,6 @@ type builder struct {
 	hops     map[string]int  // how often the same hand-off was seen
 	streamed map[string]bool // request, sender and receiver between which chunks went
 	last     int64
-	lanes    map[string][]lane
 	main     trace.TrackID
 }
 
@@ -160,15 +159,10 @@ type row struct {
 	args       []byte
 }
 
-type lane struct {
-	track trace.TrackID
-	end   int64
-}
-
 func build(stage string, events []Event) *trace.Trace {
 	slices.SortStableFunc(events, func(a, b Event) int { return cmp.Compare(a.TimeNs, b.TimeNs) })
 	b := &builder{t: trace.New(), stage: stage, pid: events[0].PID, open: map[openKey][]Event{},
-		hops: map[string]int{}, streamed: map[string]bool{}, lanes: map[string][]lane{},
+		hops: map[string]int{}, streamed: map[string]bool{},
 		last: events[len(events)-1].TimeNs}
 	m := &b.t.Meta
 	m.Format, m.Stage, m.WallClock, m.PID = Format, stage, true, b.pid
@@ -308,21 +302,17 @@ func (b *builder) close() {
 		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(y.end, x.end), strings.Compare(x.name, y.name),
 			bytes.Compare(x.args, y.args))
 	})
+	var lanes trace.Lanes[string]
 	for _, r := range b.rows {
-		of := b.lanes[r.name]
-		i := slices.IndexFunc(of, func(l lane) bool { return l.end <= r.start })
-		if i < 0 {
-			i = len(of)
+		on := lanes.Place(r.name, r.start, r.end, func(n int) trace.TrackID {
 			name := r.name
-			if i > 0 {
-				name = fmt.Sprintf("%s %d", name, i+1)
+			if n > 0 {
+				name = fmt.Sprintf("%s %d", name, n+1)
 			}
-			of = append(of, lane{track: b.step(r.name, name)})
-		}
-		of[i].end = r.end
-		b.lanes[r.name] = of
+			return b.step(r.name, name)
+		})
 		b.t.AddSlice(trace.Slice{Start: r.start, Dur: r.end - r.start, Name: r.name, Cat: trace.CatUserAnnotation,
-			Track: of[i].track, Corr: trace.NoCorrelation, Args: r.args})
+			Track: on, Corr: trace.NoCorrelation, Args: r.args})
 	}
 }
 

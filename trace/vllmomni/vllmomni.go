@@ -103,7 +103,7 @@ func Read(ctx context.Context, r io.Reader) (*trace.Trace, error) {
 		return nil, &FormatError{Reason: cmp.Or(fmt.Sprint(lines.Err()), "no line is an event")}
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
-	b := builder{t: trace.New(), tracks: map[string]trace.TrackID{}, lanes: map[string][]lane{},
+	b := builder{t: trace.New(), tracks: map[string]trace.TrackID{},
 		slots: map[string]event{}, from: events[0].at, to: events[len(events)-1].at}
 	m := &b.t.Meta
 	m.Format, m.WallClock, m.Role = Format, true, Role
@@ -175,15 +175,9 @@ func (e *event) args() []byte {
 type builder struct {
 	t        *trace.Trace
 	tracks   map[string]trace.TrackID
-	lanes    map[string][]lane
 	slots    map[string]event // that have begun, by request
 	rows     []row
 	from, to int64
-}
-
-type lane struct {
-	track trace.TrackID
-	end   int64
 }
 
 type row struct {
@@ -286,20 +280,16 @@ func (b *builder) close() {
 		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(y.end, x.end), strings.Compare(x.where, y.where),
 			bytes.Compare(x.args, y.args))
 	})
+	var lanes trace.Lanes[string]
 	for _, r := range b.rows {
-		of := b.lanes[r.where]
-		i := slices.IndexFunc(of, func(l lane) bool { return l.end <= r.start })
-		if i < 0 {
-			i = len(of)
+		on := lanes.Place(r.where, r.start, r.end, func(n int) trace.TrackID {
 			name := r.where
-			if i > 0 {
-				name = fmt.Sprintf("%s, lane %d", name, i+1)
+			if n > 0 {
+				name = fmt.Sprintf("%s, lane %d", name, n+1)
 			}
-			of = append(of, lane{track: b.track(name)})
-		}
-		of[i].end = r.end
-		b.lanes[r.where] = of
+			return b.track(name)
+		})
 		b.t.AddSlice(trace.Slice{Start: r.start, Dur: r.end - r.start, Name: r.name, Cat: trace.CatUserAnnotation,
-			Track: of[i].track, Corr: trace.NoCorrelation, Args: r.args})
+			Track: on, Corr: trace.NoCorrelation, Args: r.args})
 	}
 }
