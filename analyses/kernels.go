@@ -21,7 +21,7 @@ var _ = Register(Analysis{
 })
 
 type kernelsOptions struct {
-	Sequences *string `help:"Series of kernels that operators launch whose name contains OP; '' is every top-level operator." placeholder:"OP"`
+	Sequences *string `help:"Series of kernels that operators launch whose name contains OP; an empty OP is every top-level operator." placeholder:"OP"`
 	MinLength int     `help:"Fewest kernels of a series." default:"3" placeholder:"N"`
 }
 

@@ -467,7 +467,7 @@ func (h *Hub) LocalURL() string {
 // what belongs to this rank and nothing else. It is as secret as that.
 func (h *Hub) RankURL(id protocol.RankID) string { return h.urlFor(h.LocalURL(), id.Identity()) }
 
-// Credential returns the token for one identity of package protocol, for ranks and agents on other
+// Credential returns the credential of one identity of package protocol, for ranks and agents on other
 // hosts. There are none on an external cluster.
 func (h *Hub) Credential(identity string) (string, error) {
 	if h.srv == nil {

@@ -47,7 +47,7 @@ type captureCmd struct {
 	SocketDir   string        `env:"KINETO_IPC_SOCKET_DIR" help:"With --kineto, the KINETO_IPC_SOCKET_DIR of the processes." placeholder:"DIR"`
 	Ranks       int           `help:"With --attach or --kineto, record when so many ranks have come; all of their world size without it." placeholder:"N"`
 	Ready       string        `help:"With --attach or --kineto and a command that is a server: record when this answers, and end the command when the session has." placeholder:"URL|HOST:PORT"`
-	Targets     []string      `name:"target" sep:"none" help:"Capture a server as it is, over its own profile routes; several times for several. vllm://HOST:PORT or sglang://HOST:PORT, with ?dir=, stage=, ranks=, keep= and token_file=. A command after -- is the load." placeholder:"URL"`
+	Targets     []string      `name:"target" sep:"none" help:"Capture a server as it is, over its own profile routes; may be given several times. ENGINE://HOST:PORT, as vllm:// or sglang://, with options as in ?dir=DIR&stage=NAME (docs/servers.md has the engines and options). A command after -- is the load." placeholder:"URL"`
 	JSON        bool          `name:"json" help:"Print session, report and outputs as JSON."`
 
 	Command []string `kong:"-"` // after --

@@ -26,7 +26,7 @@ type verbs struct {
 	Doctor     doctorCmd     `cmd:"" help:"Say what keeps a server from being profiled, and what mends it."`
 	PS         psCmd         `cmd:"" name:"ps" help:"List what can be profiled on this host, and servers that are named."`
 	Watch      watchCmd      `cmd:"" help:"Capture servers by itself whenever a condition on their metrics holds."`
-	Credential credentialCmd `cmd:"" help:"Print the token that lets one rank or agent join a server, for other hosts."`
+	Credential credentialCmd `cmd:"" help:"Print the credential with which one rank or agent on another host joins a server."`
 	Start      startCmd      `cmd:"" help:"Start a session on a running server."`
 	Stop       stopCmd       `cmd:"" help:"Stop the running session and wait for its artifacts."`
 	Status     statusCmd     `cmd:"" help:"Show a server's stages and its running session."`
@@ -46,6 +46,15 @@ type verbs struct {
 	Verbose bool `short:"v" help:"Log what happens, the ranks' logs too, on stderr."`
 }
 
+// parser reads a command line into v and the verbs of package analyses.
+func (v *verbs) parser(options ...kong.Option) (*kong.Kong, error) {
+	all := append(analysisVerbs(), kong.Name("kinetoscope"),
+		kong.Description("One profiler for every stage of a generative pipeline."), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"builtins": strings.Join(deploy.Builtins, ", ")}, kong.Vars(flags.Vars))
+	return kong.New(v, append(all, options...)...)
+}
+
 // run is the whole program, apart from the process it runs in: it returns the exit code.
 func run(ctx context.Context, args []string, s cli.Streams) int {
 	var c verbs
@@ -56,12 +65,8 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 		fmt.Fprintln(report.Terminal(s.Err), "kinetoscope: error:", err)
 		return cli.ExitUsage
 	}
-	parser, err := kong.New(&c, append(analysisVerbs(), kong.Name("kinetoscope"),
-		kong.Description("One profiler for every stage of a generative pipeline."),
-		kong.Writers(help.Stream(s), report.Terminal(s.Err)),
-		kong.Exit(func(code int) { exited = code }), kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"builtins": strings.Join(deploy.Builtins, ", ")}, kong.Vars(flags.Vars))...)
+	parser, err := c.parser(kong.Writers(help.Stream(s), report.Terminal(s.Err)),
+		kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		fmt.Fprintln(s.Err, "kinetoscope: internal error:", err)
 		return cli.ExitFailed

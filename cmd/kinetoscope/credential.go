@@ -14,11 +14,11 @@ type credentialCmd struct {
 	Identity string `arg:"" help:"Who is to have it: rank.<pipeline>.s<stage>.r<replica>.k<rank>, or agent.<pipeline>." placeholder:"IDENTITY"`
 	DataDir  string `help:"The --data-dir of the server." type:"existingdir"`
 
-	Permissions bool `help:"What its user needs on a NATS cluster of your own (--nats), as JSON for that server's configuration, instead of a token."`
+	Permissions bool `help:"What its user needs on a NATS cluster of your own (--nats), as JSON for that server's configuration, instead of a credential."`
 }
 
-// Run prints a token with which one rank, or one host's agent, can join the server of the
-// directory. The token opens nothing else there.
+// Run prints the credential with which one rank, or one host's agent, joins the server of the
+// directory. It opens nothing else there.
 func (c *credentialCmd) Run(e *cli.Env) error {
 	if c.Permissions == (c.DataDir != "") {
 		return cli.Usage(
@@ -34,11 +34,11 @@ func (c *credentialCmd) Run(e *cli.Env) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(permissionsOf(p))
 	}
-	token, err := hub.CredentialOf(c.DataDir, c.Identity)
+	credential, err := hub.CredentialOf(c.DataDir, c.Identity)
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
-	_, err = fmt.Fprintln(e.Out, token)
+	_, err = fmt.Fprintln(e.Out, credential)
 	return err
 }
 

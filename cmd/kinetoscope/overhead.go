@@ -22,7 +22,7 @@ type overheadCmd struct {
 	flags.Profiler
 	flags.Hub
 	Pipeline    string   `default:"omni" help:"${builtins}, or a deployment file." placeholder:"NAME|FILE"`
-	Stages      []int    `help:"Stages to profile; all without it. All that time their steps are measured." placeholder:"0,2"`
+	Stages      []int    `help:"Stages to profile, all without it. Every stage that times its steps is measured, profiled or not." placeholder:"0,2"`
 	Rounds      int      `default:"8" help:"Rounds; every state has one turn in each." placeholder:"N"`
 	Prompts     string   `help:"Prompts to send, one a line or one JSON object a line; - is stdin." placeholder:"FILE"`
 	Requests    int      `help:"Requests in each turn, the prompts over and over; each prompt once without it." placeholder:"N"`

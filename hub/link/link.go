@@ -92,7 +92,7 @@ func (c Config) Connect(opts ...nats.Option) (*nats.Conn, error) {
 			c.Creds, err)
 	case errors.Is(err, nats.ErrAuthorization):
 		return nil, fmt.Errorf("connect to NATS at %s: the server refuses the token: "+
-			"use the URL under \"ranks join at\", or its token in %s: %w", Redact(c.URL), EnvToken, err)
+			"use the URL under \"ranks join at\", or the join token or a credential in %s: %w", Redact(c.URL), EnvToken, err)
 	}
 	return nil, fmt.Errorf("connect to NATS at %s: %w", Redact(c.URL), err)
 }

@@ -13,10 +13,10 @@ import (
 // Hub says how a verb that runs a hub reaches NATS.
 type Hub struct {
 	NATS     string `name:"nats" help:"Use this NATS cluster; an embedded server without it." placeholder:"URL"`
-	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that lets ranks join that are started by hand; made up without it. The variable does not show in process lists." placeholder:"TOKEN"`
+	Token    string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Join token, with which ranks join that are started by hand; made up without it. The variable does not show in process lists." placeholder:"TOKEN"`
 	CA       string `name:"nats-tls-ca" help:"PEM file of who signed the certificate of the --nats cluster, or of --nats-tls-cert; the system's authorities without it." type:"path"`
 	Creds    string `name:"nats-creds" env:"KINETOSCOPE_NATS_CREDS" help:"Credentials of the hub's user on the --nats cluster: a .creds file, or a file with an nkey's seed." type:"path" placeholder:"FILE"`
-	Ranks    string `name:"nats-rank-creds" help:"Those of the ranks that this process starts: a file for all, or a directory with IDENTITY.creds or IDENTITY.nk for each; the hub's without it." type:"path" placeholder:"PATH"`
+	Ranks    string `name:"nats-rank-creds" help:"Credentials of the ranks that this process starts: a file for all, or a directory with IDENTITY.creds or IDENTITY.nk for each; the hub's without it." type:"path" placeholder:"PATH"`
 	Replicas int    `name:"nats-replicas" default:"1" help:"How many servers of the --nats cluster keep each bucket." placeholder:"N"`
 	Name     string `name:"name" help:"Name of the pipeline on the NATS cluster, in place of the deployment's." placeholder:"NAME"`
 }
@@ -41,7 +41,7 @@ func (f *Hub) Set(c *omni.Config) error {
 // Join says how a verb joins a hub.
 type Join struct {
 	NATS  string `name:"nats" required:"" env:"KINETOSCOPE_NATS" help:"URL of the hub's NATS server, as serve prints it. The variable does not show in process lists." placeholder:"URL"`
-	Token string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Token that the server asks for, if the URL has none. The variable does not show in process lists." placeholder:"TOKEN"`
+	Token string `name:"nats-token" env:"KINETOSCOPE_NATS_TOKEN" help:"Join token of the server, or the credential of this rank or agent, if the URL has neither. The variable does not show in process lists." placeholder:"TOKEN"`
 	CA    string `name:"nats-tls-ca" env:"KINETOSCOPE_NATS_TLS_CA" help:"PEM file of who signed the server's certificate; the system's authorities without it." type:"path"`
 	Creds string `name:"nats-creds" env:"KINETOSCOPE_NATS_CREDS" help:"Credentials on a cluster with users of its own: a .creds file, or a file with an nkey's seed." type:"path" placeholder:"FILE"`
 	Cert  string `name:"nats-tls-cert" env:"KINETOSCOPE_NATS_TLS_CERT" help:"PEM certificate to show, where serve has --nats-tls-client-ca." type:"path"`
