@@ -124,8 +124,9 @@ func TestPairs(t *testing.T) {
 				noPeer(i, c)
 			}
 		}), two},
-		{"what sends and receives at once", pipelineRun(2, 300).change(func(_ int, c *Collective) { c.Op = "sendrecv" }),
-			"20 " + string(NoPeer)},
+		{"what sends and receives at once", pipelineRun(2, 300).change(func(_ int, c *Collective) {
+			c.Op = "sendrecv"
+		}), "20 " + string(NoPeer)},
 		{"of ranks that are not known", unknown(pipelineRun(2, 300)), "20 " + string(NoPeer)},
 		{"of a group of two, of which a world of two is all", ofTwo(2, 2), two},
 		{"of which nobody says more", ofTwo(0, 2), two},
