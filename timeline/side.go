@@ -9,10 +9,10 @@ import (
 	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/native"
 )
 
 // Limits of the answers beside the slices.
@@ -134,11 +134,11 @@ func (tl *Timeline) stepOf(i int, s uint32) *Span {
 	return &out
 }
 
-// Native reports whether all traces are ranks of a native pipeline, for which Report says more than
-// about single traces.
+// Native reports whether all traces are ranks of a pipeline that recorded it or of a run of one, for
+// which Report says more than about single traces.
 func (tl *Timeline) Native() bool {
 	return !slices.ContainsFunc(tl.parts, func(p *part) bool {
-		return p.t.Meta.Format != native.Format && p.t.Meta.StageID < 0
+		return !pipeline.Recorded(p.t) && (p.t.Meta.StageID < 0 || p.t.Meta.Learnt[trace.FieldStage] != trace.FromRun)
 	})
 }
 
@@ -299,6 +299,7 @@ type Finding struct {
 	Code     string `json:"code"`
 	Severity string `json:"severity"`
 	Text     string `json:"text"`
+	Doubt    bool   `json:"doubt,omitempty"` // about the trace, not about the program
 	Where    string `json:"where,omitempty"`
 	Slice    string `json:"slice,omitempty"`
 	Track    string `json:"track,omitempty"`
@@ -306,7 +307,8 @@ type Finding struct {
 	EndNs    int64  `json:"end_ns"`
 }
 
-// Findings says what stands out, worst first: of the pipeline, or of each trace.
+// Findings says what stands out, what the traces are doubted for first, then the worst: of the pipeline,
+// or of each trace.
 func (tl *Timeline) Findings() []Finding {
 	tl.side.finds.Do(func() { tl.side.findings = tl.find() })
 	return tl.side.findings
@@ -326,7 +328,7 @@ func (tl *Timeline) find() []Finding {
 		list = append(list, tl.stepsOf(i).Findings...)
 	}
 	runtime.KeepAlive(subjects)
-	slices.SortStableFunc(list, func(a, b analysis.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	slices.SortStableFunc(list, finding.Compare) // doubts first
 	for _, f := range list[:min(len(list), maxFindings)] {
 		where := ""
 		if len(tl.parts) > 1 && f.Evidence.Rank >= 0 && f.Evidence.Rank < len(tl.parts) {
@@ -338,7 +340,8 @@ func (tl *Timeline) find() []Finding {
 }
 
 func (tl *Timeline) finding(f analysis.Finding, where string) Finding {
-	out := Finding{Code: string(f.Code), Severity: f.Severity.String(), Text: f.Text, Where: where}
+	out := Finding{Code: string(f.Code), Severity: f.Severity.String(), Text: f.Text, Doubt: f.Doubt,
+		Where: where}
 	e := f.Evidence
 	if e.Rank < 0 || e.Rank >= len(tl.parts) {
 		return out

@@ -488,3 +488,28 @@ func TestPipelineLanes(t *testing.T) {
 		t.Errorf("steps %v, %v", steps, err)
 	}
 }
+
+// TestStagesOfProfilers: traces of a profiler are no pipeline because their places say stages; those of a
+// run are one.
+func TestStagesOfProfilers(t *testing.T) {
+	native := func(from trace.From) bool {
+		var src []Source
+		for stage := range 2 {
+			tr := trace.New()
+			tr.Meta.Format, tr.Meta.StageID, tr.Meta.Rank = "kineto", stage, 0
+			tr.Meta.Learnt = map[trace.Field]trace.From{trace.FieldStage: from}
+			id := tr.AddTrack(trace.Track{Kind: trace.TrackCPU, Device: -1, Stream: -1})
+			tr.AddSlice(trace.Slice{Start: 1000, Dur: 10, Name: "aten::mm", Cat: trace.CatCPUOp, Track: id})
+			tr.Window()
+			src = append(src, Source{Trace: tr})
+		}
+		tl, err := New(src, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tl.Native()
+	}
+	if native(trace.FromDir) || !native(trace.FromRun) {
+		t.Errorf("by directory %v, by a run %v", native(trace.FromDir), native(trace.FromRun))
+	}
+}

@@ -14,8 +14,10 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
+	"github.com/kinetoscope/kinetoscope/internal/badtraces"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
+	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
 // agree fails if the verdict, the table of steps, the idle breakdown and the findings of one
@@ -364,5 +366,27 @@ func TestAgreeShared(t *testing.T) {
 	}
 	if n < len(files)/2 {
 		t.Errorf("%d of %d files were read", n, len(files))
+	}
+}
+
+// TestAgreeBad holds the same of every kind of trouble that users have with traces.
+func TestAgreeBad(t *testing.T) {
+	n := 0
+	for _, c := range badtraces.Cases() {
+		dir := t.TempDir()
+		if err := badtraces.Lay(dir, c.Files); err != nil {
+			t.Fatal(err)
+		}
+		list, err := open.Files(t.Context(), []string{dir}, open.Options{})
+		if err != nil {
+			t.Fatalf("%s %s: %v", c.Kind, c.Name, err)
+		}
+		for k, tr := range list {
+			n++
+			agree(t, fmt.Sprint(c.Kind, " ", c.Name, " ", k), tr)
+		}
+	}
+	if n < len(badtraces.Cases()) {
+		t.Errorf("%d traces of %d cases", n, len(badtraces.Cases()))
 	}
 }

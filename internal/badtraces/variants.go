@@ -29,7 +29,8 @@ func variants() []Case {
 		{Kind: "impossible", Name: "a time of another clock", Files: []File{stray(3000)}, Want: []string{": 60"},
 			Says: map[string][]string{"report": {"In doubt: 1 device slice has a time that cannot be, .* before all others",
 				"!idle for 100"}}},
-		{Kind: "impossible", Name: "a time days later", Files: []File{stray(1.66e15 + 3*86400e6)}, Want: []string{": 60"},
+		{Kind: "impossible", Name: "a time days later", Files: []File{stray(1.66e15 + 3*86400e6)},
+			Want: []string{": 60"},
 			Says: map[string][]string{"report": {"In doubt: 1 device slice has a time that cannot be, .* after all others",
 				"!idle for 100"}}},
 		{Kind: "Windows paths", Name: "every escape valid", Files: []File{windows(`C:\nets\train.py(7): run`,
@@ -39,10 +40,12 @@ func variants() []Case {
 		{Kind: "documents", Name: "nothing behind the last event", Files: []File{{"rank0.json",
 			strings.Replace(two[0].Text(), "\n ]\n}", ",\n null]\n}", 1)}}, Want: want(two[0]),
 			Says: map[string][]string{"inspect": {"repairs none", "!truncated"}}},
-		{Kind: "steps", Name: "layers, with a pause a step", Files: []File{layered(6, 20, false)}, Want: []string{": 480"},
+		{Kind: "steps", Name: "layers, with a pause a step", Files: []File{layered(6, 20, false)},
+			Want: []string{": 480"},
 			Says: map[string][]string{"steps": {"6 steps", "a repeating sequence of 40 launches"}}},
 		{Kind: "steps", Name: "iterations that pause as regularly", Files: []File{layered(6, 10, true)},
-			Want: []string{": 300"}, Says: map[string][]string{"steps": {"60 steps", "a repeating sequence of 2 launches"}}},
+			Want: []string{": 300"},
+			Says: map[string][]string{"steps": {"60 steps", "a repeating sequence of 2 launches"}}},
 		{Kind: "other writer", Name: "JAX on a TPU, its idle time", Files: []File{{"t.json", jax("TPU")}},
 			Want: []string{": 24"}, Says: map[string][]string{"report": {"!other than the host"}}},
 	}, ofOlderWriters()...)
@@ -121,9 +124,9 @@ func npuOnThread(python, cann, hardware string) string {
 			event{"ph": "X", "name": "AscendCL@aclnnAdd", "pid": 20, "tid": 77, "ts": ts(10), "dur": 15.0},
 			event{"ph": "X", "name": "AddV2", "pid": 30, "tid": 3, "ts": ts(50), "dur": 90.0,
 				"args": event{"Task Type": "AI_CORE", "connection_id": 70 + k}},
-			event{"ph": "s", "cat": "HostToDevice", "name": "HostToDevice", "pid": 20, "tid": 77, "ts": ts(12), "id": id},
-			event{"ph": "f", "bp": "e", "cat": "HostToDevice", "name": "HostToDevice", "pid": 30, "tid": 3, "ts": ts(50),
-				"id": id})
+			event{"ph": "s", "cat": "HostToDevice", "name": "arrow", "pid": 20, "tid": 77, "ts": ts(12), "id": id},
+			event{"ph": "f", "cat": "HostToDevice", "name": "arrow", "pid": 30, "tid": 3, "ts": ts(50), "id": id,
+				"bp": "e"})
 	}
 	return Array(rows)
 }
@@ -140,7 +143,8 @@ func rocprof(card string) string {
 					"Index": fmt.Sprint(k)}}
 		}
 		arrow := func(ph string, pid, tid, from int) event {
-			return event{"ph": ph, "cat": "DataFlow", "name": "dep", "id": k, "pid": pid, "tid": tid, "ts": fmt.Sprint(from)}
+			return event{"ph": ph, "cat": "DataFlow", "name": "dep", "id": k, "pid": pid, "tid": tid,
+				"ts": fmt.Sprint(from)}
 		}
 		rows = append(rows, row("hipLaunchKernel", 2, 91, at, 8), arrow("s", 2, 91, at), arrow("f", 6, 0, at+30),
 			row("gemm_tile", 6, 0, at+30, 200))
