@@ -167,6 +167,7 @@ func TestTimelineOfARun(t *testing.T) {
 		t.Errorf("stages %v", names)
 	}
 	testWindows(p)
+	testInView(p)
 	testBack(p)
 	for _, scheme := range []string{"dark", "light"} {
 		p.size(1280, scheme)
@@ -212,6 +213,19 @@ func testWindows(p *page) {
 	p.do(chromedp.MouseClickXY(at[0], at[1]))
 	p.until(`kinetoscope.area && kinetoscope.area.from === kinetoscope.recorded.windows[1].from_ns && kinetoscope.area.tracks.has("trace:1")`)
 	p.until(settled + ` && !document.querySelector("#body").textContent.includes("Adding up")`)
+}
+
+// testInView moves the window while the tab of what is in view is open: its sums follow.
+func testInView(p *page) {
+	p.t.Helper()
+	for _, tab := range []string{"area", "flame"} {
+		eval[bool](p, `(kinetoscope.clear(), kinetoscope.setWindow(4e6, 5e6), kinetoscope.panel.show("`+tab+`"), true)`)
+		p.until(settled + ` && document.querySelector("#body").innerText.startsWith("1.00 ms")`)
+		eval[bool](p, `(kinetoscope.setWindow(1e6, 3e6), true)`)
+		p.until(settled + ` && document.querySelector("#body").innerText.startsWith("2.00 ms")`)
+	}
+	eval[bool](p, `(kinetoscope.panel.show("findings"), true)`)
+	p.until(settled)
 }
 
 // testBack goes to the report and back with the browser's own buttons, and to a changed address.

@@ -412,6 +412,7 @@ function writeAddress() {
   keep(p, "path", app.path ? String(app.path.trace) : "");
   keep(p, "tab", app.panel.tab);
   keep(p, "y", Math.round(app.main.el.scrollTop) || "");
+  if (app.view === "timeline") app.panel.follow();
   history.replaceState(null, "", `#${p.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%7E", "~")}`);
 }
 

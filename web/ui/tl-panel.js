@@ -121,6 +121,11 @@ export class Panel {
     this.draw();
   }
 
+  // follow sums up what is in view again if that is shown and the view has moved.
+  follow() {
+    if (!this.app.area && (this.tab === "area" || this.tab === "flame")) this.measure();
+  }
+
   draw() {
     const { app } = this;
     const of = { slice: () => (app.selected?.detail ? this.slice(app.selected.detail) : app.selected?.of ? this.request(app.selected.of) : empty("Click a slice, or move with the arrow keys.")),
