@@ -119,9 +119,10 @@ func (e *engine) run() {
 			tick.Reset(e.pause(quiet))
 		case f := <-e.cmds:
 			f()
-			quiet = 0 // what f has begun may not wait for the end of a long rest
-			e.resting.Store(false)
-			tick.Reset(pollEvery)
+			if e.resting.CompareAndSwap(true, false) { // what f has begun may not wait for the rest's end
+				quiet = 0
+				tick.Reset(pollEvery)
+			}
 		}
 	}
 }
