@@ -64,6 +64,9 @@ func (s *RankStatus) Hear() error {
 	}
 	for i := range s.Others {
 		o := &s.Others[i]
+		if err := o.RankID.Validate(); err != nil {
+			return fmt.Errorf("it stands for a rank that is none: %w", err)
+		}
 		if len(o.Others) > 0 {
 			return fmt.Errorf("%s stands for others itself", o.Text())
 		}

@@ -129,6 +129,12 @@ func TestStatusesAreText(t *testing.T) {
 			t.Errorf("%s of a rank that it stands for is taken", what)
 		}
 	}
+	s, other := good(), good()
+	other.Pipeline = "\x1b[31m"
+	s.Others = []RankStatus{*other}
+	if err := s.Hear(); err == nil || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("of no pipeline: %v", err)
+	}
 	s, nested := good(), good()
 	nested.Others = []RankStatus{*good()}
 	s.Others = []RankStatus{*nested}
