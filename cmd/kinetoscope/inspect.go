@@ -307,13 +307,14 @@ func filesTable(list []report.Ranked[inspection]) *report.Table {
 		{Key: "window_start_ns"}, {Key: "wall_clock", Title: "wall clock", Left: true, Drop: 2},
 		{Key: "overlapping_slices", Title: "overlaps", Drop: 6}, {Key: "repairs", Title: "repairs", Drop: 1},
 		{Key: "drops", Title: "drops"}, {Key: "cut", Title: "cut", Left: true},
+		{Key: "copy_of", Title: "the same trace as", Left: true},
 	}}
 	dir := commonDir(list)
 	for i := range list {
 		v := &list[i].Value
 		name := cli.ShortPath(v.File)
-		if rel, err := filepath.Rel(dir, v.File); err == nil && len(list) > 1 {
-			name = rel
+		if len(list) > 1 {
+			name = under(dir, v.File)
 		}
 		repairs := 0
 		for _, n := range v.Repairs {
@@ -332,9 +333,18 @@ func filesTable(list []report.Ranked[inspection]) *report.Table {
 			report.Bytes(v.Bytes), report.Int(v.Slices),
 			report.Int(v.Instants), report.Int(v.Counters), report.Int(v.FlowEnds),
 			report.Ns(v.WindowEnd-v.WindowStart), report.ID(v.WindowStart), report.Str(fmt.Sprint(v.WallClock)),
-			report.Int(v.Overlaps), report.Int(repairs), drops, cut)
+			report.Int(v.Overlaps), report.Int(repairs), drops, cut,
+			report.Str(under(dir, v.CopyOf)))
 	}
 	return t
+}
+
+// under is a file's path from dir on; "" for none.
+func under(dir, file string) string {
+	if rel, err := filepath.Rel(dir, file); err == nil && file != "" {
+		return rel
+	}
+	return file
 }
 
 // commonDir is the deepest directory that holds all files.

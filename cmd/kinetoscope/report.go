@@ -20,8 +20,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/trace"
-	"github.com/kinetoscope/kinetoscope/trace/native"
-	"github.com/kinetoscope/kinetoscope/trace/sglangomni"
 	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
@@ -179,7 +177,7 @@ func runReportOf(e *cli.Env, o *reading.Options, r *store.Run, fresh bool) (*pip
 type traceResult struct {
 	nodes.Summary
 	subject *analysis.Subject // nil after the trace is freed; Part is filled in then
-	stage   bool              // ofStage
+	stage   bool              // pipeline.Recorded
 }
 
 // traces reports on traces that are not runs, whoever wrote them.
@@ -189,7 +187,8 @@ func (c *reportCmd) traces(e *cli.Env) error {
 	c.Doubted = true
 	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) traceResult {
 		if c.Memory == 0 {
-			return traceResult{Summary: nodes.Summary{Cards: nodes.Cards(s.Trace)}, subject: s, stage: ofStage(s.Trace)}
+			return traceResult{Summary: nodes.Summary{Cards: nodes.Cards(s.Trace)}, subject: s,
+				stage: pipeline.Recorded(s.Trace)}
 		}
 		sum, err := nodes.Summarize(page, s, c.Analysis())
 		failed.note(err)
@@ -299,13 +298,6 @@ func (c *reportCmd) recordings(list []report.Ranked[traceResult]) *pipeline.Repo
 		traces, o.Subjects = append(traces, v.subject.Trace), append(o.Subjects, v.subject)
 	}
 	return pipeline.Analyze(traces, o)
-}
-
-// ofStage reports whether a trace is the recording of a native stage, rather than of a program that
-// recorded itself.
-func ofStage(t *trace.Trace) bool {
-	return (t.Meta.Format == native.Format || t.Meta.Format == sglangomni.Format) &&
-		(t.Meta.StageID >= 0 || t.Meta.Stage != "")
 }
 
 func (c *reportCmd) printPipeline(e *cli.Env, rep *pipeline.Report) error {

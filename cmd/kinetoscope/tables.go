@@ -25,7 +25,7 @@ type pageOf struct{ answer.Verb }
 
 // keep returns the trace if the report of all may need it as a whole.
 func (p *pageOf) keep(d tables.Wanted, t *trace.Trace) *trace.Trace {
-	if p.Memory == 0 && (d.Wants("requests") || d.Wants("findings")) && ofStage(t) {
+	if p.Memory == 0 && (d.Wants("requests") || d.Wants("findings")) && pipeline.Recorded(t) {
 		return t
 	}
 	return nil

@@ -48,6 +48,9 @@ func variants() []Case {
 			Says: map[string][]string{"steps": {"60 steps", "a repeating sequence of 2 launches"}}},
 		{Kind: "other writer", Name: "JAX on a TPU, its idle time", Files: []File{{"t.json", jax("TPU")}},
 			Want: []string{": 24"}, Says: map[string][]string{"report": {"!other than the host"}}},
+		{Kind: "twice", Name: "a copy, inspected", Files: []File{{"trace (1).json", two[0].Text()},
+			{"trace.json", two[0].Text()}}, Want: want(two[0]), Left: []string{"trace (1).json"},
+			Says: map[string][]string{"inspect": {"the same trace as"}, "report": {"the same trace as"}}},
 	}, ofOlderWriters()...)
 }
 

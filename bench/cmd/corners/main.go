@@ -197,6 +197,9 @@ func (b *bench) cell(v verb, ordinary, file string, idle, base time.Duration) (t
 	return fmt.Sprintf("%.1f", max(r, 0)), 0
 }
 
+// refused is the exit code with which a verb says that it has nothing to answer for a trace.
+const refused = 2
+
 // errRefused reports a verb that refuses to answer for a trace.
 var errRefused = errors.New("refused")
 
@@ -239,7 +242,7 @@ func once(ctx context.Context, command []string) (time.Duration, error) {
 	cmd.Stderr = &said
 	if err := cmd.Run(); err != nil {
 		nothing := strings.Contains(said.String(), "nothing to")
-		if st := cmd.ProcessState; st != nil && st.ExitCode() == 1 && nothing {
+		if st := cmd.ProcessState; st != nil && st.ExitCode() == refused && nothing {
 			return 0, errRefused
 		}
 		return 0, fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(said.String()))

@@ -245,8 +245,9 @@ type Info struct {
 	Phase   string         `json:"phase,omitempty"`
 	Place   map[string]int `json:"place,omitempty"` // rank in each kind of parallelism
 	Host    string         `json:"host,omitempty"`
-	World   string         `json:"world,omitempty"` // which of several sets of ranks it belongs to
-	Part    int            `json:"part,omitempty"`  // which of its file's traces it is, from 1
+	World   string         `json:"world,omitempty"`   // which of several sets of ranks it belongs to
+	Part    int            `json:"part,omitempty"`    // which of its file's traces it is, from 1
+	CopyOf  string         `json:"copy_of,omitempty"` // the file whose trace it is once more, where copies are shown
 	Slices  int            `json:"slices"`
 	Repairs map[string]int `json:"repairs"`
 	Skipped int64          `json:"skipped_bytes"` // of its text, from which nothing was read
@@ -484,6 +485,9 @@ func Settle[T any](e *cli.Env, o *Options, got []Result[T], dropped func(T) erro
 			continue
 		}
 		g := &got[i]
+		if of >= 0 {
+			g.Info.CopyOf = got[of].Info.File
+		}
 		g.Info.Index, g.Info.Rank, g.Info.Replica = len(infos), metas[i].Rank, metas[i].Replica
 		infos = append(infos, g.Info)
 		list = append(list, report.Ranked[T]{Value: g.Value})
