@@ -152,7 +152,7 @@ function drawSteps(canvas, s) {
   const base = room.high - room.bottom;
   const y = (ns) => (log ? base - ((Math.log(Math.max(ns, least)) - Math.log(least)) / Math.max(0.01, Math.log(top) - Math.log(least))) * (base - room.top) : base - (ns / top) * (base - room.top));
   const { theme } = app;
-  const marks = log ? logLevels(least, top) : levels(top, 4);
+  const marks = log ? logLevels(least, top) : levels(top, 5);
   for (const v of marks) {
     g.fillStyle = theme.line;
     g.fillRect(room.left, Math.round(y(v)), s.width - room.left - room.right, 1);
