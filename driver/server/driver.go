@@ -43,9 +43,9 @@ func realTiming() timing {
 }
 
 // maxUnanswered is how many questions in a row a server may leave unanswered before it counts as
-// lost, half a minute: it does not answer while a step runs, which takes many seconds on a host
-// that is short of processors while its profiler is on.
-const maxUnanswered = 15
+// lost, three minutes: it does not answer while a step runs or a trace is made, which has taken over a
+// minute on a host that is short of processors.
+const maxUnanswered = 90
 
 // refused is how many refused connections in a row show that a server has ended. A busy server
 // accepts connections and does not answer.

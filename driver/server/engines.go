@@ -21,6 +21,7 @@ type Facts struct {
 	Version string
 	Ranks   int  // 0 if it does not say
 	TP, PP  int  // its tensor and pipeline parallel sizes, where its files are named by them
+	Groups  bool // DP in those names counts groups of the ranks, not replicas
 	Prefix  bool // a start takes a profile_prefix: new files can be told by name
 	Steps   bool // a start takes a number of steps
 	Delay   bool // and a number of steps before them

@@ -222,7 +222,11 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 			f.rank = 0
 		}
 		if d := c.round.facts; d.TP > 0 { // the name has one number for each kind of parallelism
-			f.rank = (h.Place["dp"]*max(d.PP, 1)+h.Place["pp"])*d.TP + h.Place["tp"]
+			replica := h.Place["dp"]
+			if d.Groups {
+				replica = 0
+			}
+			f.rank = (replica*max(d.PP, 1)+h.Place["pp"])*d.TP + h.Place["tp"]
 		}
 	}
 	return f, true

@@ -35,6 +35,9 @@ func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		TPSize  int `json:"tp_size"`
 		PPSize  int `json:"pp_size"`
 		DPSize  int `json:"dp_size"`
+		// Groups: attention is shared out among groups of the ranks, which names of files call DP. Releases
+		// before 0.5.23 count them in dp_size too.
+		Groups bool `json:"enable_dp_attention"`
 	}
 	a, err := c.get(ctx, "/get_server_info", &info)
 	if err == nil && a.status == http.StatusNotFound { // newer ones have another name for it
@@ -50,10 +53,13 @@ func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		return Facts{}, unknown("/get_server_info", a) // every SGLang says both
 	}
 	f := Facts{Version: info.Version, Steps: true}.paths()
-	f.TP, f.PP = info.TPSize, info.PPSize
+	f.TP, f.PP, f.Groups = info.TPSize, info.PPSize, info.Groups
 	if info.TPSize > 0 {
 		f.Ranks = info.TPSize * max(info.PPSize, 1)
-		if f.Ranks *= max(info.DPSize, 1); f.Ranks > maxRanks {
+		if !info.Groups { // there are none inside replicas
+			f.Ranks *= max(info.DPSize, 1)
+		}
+		if f.Ranks > maxRanks {
 			f.Ranks = 0
 		}
 	}

@@ -40,6 +40,8 @@ type Quirks struct {
 	Failed   []int         // ranks whose export fails, as their markers say
 	Fixed    bool          // a vLLM in a Dynamo worker that ignores the prefix of a start
 	Hangs    bool          // a vLLM that has lost a worker: a stop is never answered
+	DP       int           // data-parallel replicas of an SGLang, each of Ranks
+	Groups   int           // groups of an SGLang's ranks that share the work of attention; Old counts them as replicas
 	Labels   string        // the name of the field with which an SGLang is asked for more labels
 }
 
@@ -156,7 +158,25 @@ func (s *Server) openapi(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) info(w http.ResponseWriter, _ *http.Request) {
-	_ = json.NewEncoder(w).Encode(map[string]any{"version": "0.5.23", "tp_size": s.q.Ranks, "pp_size": 1, "dp_size": 1})
+	says := map[string]any{"version": "0.5.23", "tp_size": s.q.Ranks, "pp_size": 1, "dp_size": max(s.q.DP, 1),
+		"attn_dp_size": max(s.q.Groups, 1), "enable_dp_attention": s.q.Groups > 1}
+	if s.q.Old {
+		delete(says, "attn_dp_size")
+		says["dp_size"] = max(s.q.DP, s.q.Groups, 1)
+	}
+	_ = json.NewEncoder(w).Encode(says)
+}
+
+// sglangName is the name of the trace of a rank of all replicas, as SGLang makes it.
+func (s *Server) sglangName(k int, ns int64) string {
+	name := fmt.Sprintf("%d.%07d-TP-%d", ns/1e9, ns%1e7, k%s.q.Ranks)
+	switch {
+	case s.q.DP > 1:
+		name += fmt.Sprintf("-DP-%d", k/s.q.Ranks)
+	case s.q.Groups > 1:
+		name += fmt.Sprintf("-DP-%d", k*s.q.Groups/s.q.Ranks)
+	}
+	return name + ".trace.json.gz"
 }
 
 // AskedMetrics is how often the server was asked for its metrics.
@@ -298,12 +318,12 @@ func (s *Server) write(body map[string]any, late bool) {
 		_ = os.MkdirAll(dir, 0o755)
 	}
 	var wg sync.WaitGroup
-	for k := range s.q.Ranks {
+	for k := range s.q.Ranks * max(s.q.DP, 1) {
 		if contains(s.q.Silent, k) {
 			continue
 		}
 		ns := time.Now().UnixNano() + s.seq.Add(1)
-		name := fmt.Sprintf("%d.%07d-TP-%d.trace.json.gz", ns/1e9, ns%1e7, k)
+		name := s.sglangName(k, ns)
 		if !s.sg {
 			name = fmt.Sprintf("rank%d.%d.pt.trace.json.gz", k, ns)
 			if prefix != "" {
@@ -315,7 +335,7 @@ func (s *Server) write(body map[string]any, late bool) {
 			}
 			_ = os.WriteFile(filepath.Join(dir, table), []byte("Self CPU time total: 1ms\n"), 0o644)
 		}
-		b := Trace(time.Now(), k, s.q.Ranks)
+		b := Trace(time.Now(), k%s.q.Ranks, s.q.Ranks)
 		if contains(s.q.Cut, k) {
 			b = b[:len(b)-20]
 		}
