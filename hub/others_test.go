@@ -78,25 +78,29 @@ func TestASessionShowsHowFarFilesAre(t *testing.T) {
 // Nobody hands over files in the name of a rank that takes part, or of another stage. What
 // the rank itself recorded is taken from its spool then.
 func TestARankStandsForNoOther(t *testing.T) {
-	for name, change := range map[string]func(*protocol.RankID){
-		"taken":    func(id *protocol.RankID) { id.Rank = 1 },
-		"stage":    func(id *protocol.RankID) { id.Stage = 7 },
-		"pipeline": func(id *protocol.RankID) { id.Pipeline = "other" },
-		"negative": func(id *protocol.RankID) { id.Replica = -1 },
+	for name, tt := range map[string]struct {
+		change func(*protocol.RankID)
+		reason string
+	}{
+		"taken":    {func(id *protocol.RankID) { id.Rank = 1 }, "does not stand"},
+		"stage":    {func(id *protocol.RankID) { id.Stage = 7 }, "does not stand"},
+		"pipeline": {func(id *protocol.RankID) { id.Pipeline = "other" }, "does not stand"},
+		// The whole answer is refused, and what the rank recorded is taken from its spool.
+		"negative": {func(id *protocol.RankID) { id.Replica = -1 }, "it stands for a rank that is none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
 			r.join(2)
 			k := r.ranks[0]
 			id := k.member.Info().RankID
-			change(&id)
+			tt.change(&id)
 			k.others = func(files []rank.File) []rank.Other {
 				return []rank.Other{{ID: id, State: protocol.StateStopped, Files: files}}
 			}
 			r.start(protocol.StartRequest{})
 			r.work(1)
 			st := r.stop()
-			if got := st.Stages[0].Ranks[0]; !strings.Contains(got.Reason, "does not stand") ||
+			if got := st.Stages[0].Ranks[0]; !strings.Contains(got.Reason, tt.reason) ||
 				len(got.Artifacts) == 0 {
 				t.Errorf("%+v", got)
 			}

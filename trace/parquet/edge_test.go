@@ -17,7 +17,8 @@ import (
 func edges(rows int) table.Table {
 	third := func(i int) bool { return i%3 != 0 }
 	texts := []string{"", "a", "b", "a", strings.Repeat("é", 300)}
-	keyed := table.Interned("keyed", "", len(texts), func(i int) uint32 { return uint32(i % 7) }, func(k uint32) string {
+	key := func(i int) uint32 { return uint32(i % 7) }
+	keyed := table.Interned("keyed", "", len(texts), key, func(k uint32) string {
 		if int(k) >= len(texts) {
 			return "beyond the keys"
 		}
@@ -25,7 +26,9 @@ func edges(rows int) table.Table {
 	})
 	return table.Table{Name: "edges", Rows: rows, Columns: []table.Column{
 		{Name: "none", Type: table.Int64, Int: func(int) (int64, bool) { return 0, false }},
-		{Name: "some", Type: table.Int64, Int: func(i int) (int64, bool) { return int64(i) << 40 * int64(i%5-2), third(i) }},
+		{Name: "some", Type: table.Int64, Int: func(i int) (int64, bool) {
+			return int64(i) << 40 * int64(i%5-2), third(i)
+		}},
 		{Name: "all", Type: table.Int64, Int: func(i int) (int64, bool) { return int64(-i), true }},
 		{Name: "extremes", Type: table.Int64, Int: func(i int) (int64, bool) {
 			return []int64{math.MinInt64, math.MaxInt64, 0}[i%3], true

@@ -14,7 +14,8 @@ import (
 // TestShapes: arguments that are encoded by their template are what reading their text gives.
 func TestShapes(t *testing.T) {
 	values := []string{
-		`12345`, `1`, `-12345`, `1234.5`, `1e12345`, `"text"`, `"0x7f12ab34"`, `"a 123456 b"`, `null`, `true`, `{}`, `[]`,
+		`12345`, `1`, `-12345`, `1234.5`, `1e12345`, `"text"`, `"0x7f12ab34"`, `"a 123456 b"`,
+		`null`, `true`, `{}`, `[]`,
 		`[12345, "é\"\\", [1, 23456]]`, `{"a": {"b": [123456]}, "c 12345": 1}`, ` 12345 `, `0`, `01234`,
 		`[[[[[[[[[[123456]]]]]]]]]]`, `99999999999999999999`,
 	}
@@ -26,7 +27,8 @@ func TestShapes(t *testing.T) {
 			if i > 0 {
 				raw.WriteString(rapid.SampledFrom([]string{",", ", ", " ,\n"}).Draw(rt, "comma"))
 			}
-			fmt.Fprintf(&raw, "%s: %s", rapid.SampledFrom(keys).Draw(rt, "key"), rapid.SampledFrom(values).Draw(rt, "value"))
+			fmt.Fprintf(&raw, "%s: %s",
+				rapid.SampledFrom(keys).Draw(rt, "key"), rapid.SampledFrom(values).Draw(rt, "value"))
 		}
 		raw.WriteString(rapid.SampledFrom([]string{"}", "} ", "", "}x", ",}"}).Draw(rt, "end"))
 		same(rt, raw.Bytes())

@@ -327,8 +327,8 @@ func testAllRanks(p *page, srv *server, ids [2]string) {
 // until letGo is called there, which which they say by waits being true. What it returns ends that.
 func (p *page) held(text string) (end func()) {
 	p.t.Helper()
-	script := run(p, chromedp.Action[cdppage.ScriptIdentifier](func(ctx context.Context, tab *chromedp.Target) (cdppage.ScriptIdentifier,
-		error) {
+	script := run(p, chromedp.Action[cdppage.ScriptIdentifier](func(ctx context.Context, tab *chromedp.Target,
+	) (cdppage.ScriptIdentifier, error) {
 		r, err := cdp.Call(ctx, tab, cdppage.AddScriptToEvaluateOnNewDocument,
 			cdppage.AddScriptToEvaluateOnNewDocumentParams{Source: fmt.Sprintf(`{
 				const ask = fetch;

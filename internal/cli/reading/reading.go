@@ -133,6 +133,10 @@ func (f *Options) Inputs(e *cli.Env, paths []string) ([]Input, error) {
 	var out []Input
 	var files []string
 	for _, p := range paths {
+		if node, path, ok := Away(p); ok {
+			return nil, cli.Usage("%s: this verb needs the whole trace: run it on host %s where %s lies, or copy it here",
+				p, node, cmp.Or(path, "it"))
+		}
 		run, err := f.FindRun(p)
 		if err != nil {
 			return nil, err
@@ -157,12 +161,6 @@ func (f *Options) Inputs(e *cli.Env, paths []string) ([]Input, error) {
 			continue
 		}
 		files = append(files, p)
-	}
-	for _, p := range files {
-		if node, path, ok := Away(p); ok {
-			return nil, cli.Usage("%s: this verb needs the whole trace: run it on host %s where %s lies, or copy it here",
-				p, node, cmp.Or(path, "it"))
-		}
 	}
 	if len(files) > 0 {
 		found, left, err := open.Survey(files)
