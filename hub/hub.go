@@ -422,7 +422,6 @@ func (h *Hub) beat() {
 		if late := gap - sweepInterval; late > sweepInterval/2 {
 			h.reg.excuse(late)
 		}
-		setAccessTime(now)
 		h.checkStorage()
 		ttl := h.cfg.PresenceTTL + beyond(h.reg.size(), presenceEach)
 		h.askSilent(now, ttl/2)

@@ -89,8 +89,6 @@ func startServer(c *Config, log *slog.Logger) (*embedded, error) {
 		return nil, err
 	}
 	opts.CustomClientAuthentication = e.access
-	ownAccessTime()
-	setAccessTime(time.Now())
 	if e.Server, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("nats server: %w", err)
 	}
