@@ -106,7 +106,19 @@ func TestMetricsLeaveNoFile(t *testing.T) {
 	t.Setenv("TMPDIR", tmp)
 	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Ranks: 2, Cut: []int{1}},
 		func(to *Target) { to.NoMetrics = false })
-	_, _, over, err := u.record(nil)
+	q := request(nil)
+	if _, err := u.Arm(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	// A second question shows that the first was answered.
+	waittest.Until(t, 20*time.Second, "the server is not asked", func() bool { return u.srv.AskedMetrics() >= 2 })
+	if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil {
+		t.Fatal(err)
+	}
+	_, over, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
 	if err != nil || over.Files[0].Kind != protocol.KindMetrics {
 		t.Fatalf("%s, %v", names(over.Files), err)
 	}
