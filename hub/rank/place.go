@@ -59,25 +59,6 @@ func free(ctx context.Context, nc *nats.Conn, kv jetstream.KeyValue, id protocol
 	return &TakenError{By: *holder}
 }
 
-// Holders returns the processes that announce themselves as ids, nil where there is none or there is no hub yet.
-func Holders(ctx context.Context, nc *nats.Conn, ids []protocol.RankID) ([]*protocol.RankInfo, error) {
-	out := make([]*protocol.RankInfo, len(ids))
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	kv, err := js.KeyValue(ctx, protocol.BucketRanks)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return out, nil
-	}
-	for i, id := range ids {
-		if err == nil {
-			out[i], err = holder(ctx, kv, id)
-		}
-	}
-	return out, err
-}
-
 // holder returns the process that announces itself as id, nil if there is none.
 func holder(ctx context.Context, kv jetstream.KeyValue, id protocol.RankID) (*protocol.RankInfo, error) {
 	e, err := kv.Get(ctx, id.Key())

@@ -61,7 +61,6 @@ type podList struct {
 			Name              string
 			DeletionTimestamp string
 		}
-		Spec   struct{ NodeName string }
 		Status struct {
 			Phase string
 			PodIP string
@@ -90,9 +89,7 @@ func (a *API) pods(ctx context.Context, s Source) (out []Found, err error) {
 			if !validPod(p.Metadata.Name) {
 				return nil, fmt.Errorf("a pod has the name %q", p.Metadata.Name)
 			}
-			found := at(ip, s.Port, p.Metadata.Name)
-			found.Node = p.Spec.NodeName
-			out = append(out, found)
+			out = append(out, at(ip, s.Port, p.Metadata.Name))
 		}
 		if next = list.Metadata.Continue; next == "" {
 			return out, nil
