@@ -16,7 +16,7 @@ const (
 	patienceEach = 100 * time.Millisecond
 	// aheadEach is added to how long before the instant of a start ranks are told of it.
 	aheadEach = 4 * time.Millisecond
-	// presenceEach is added to the time for which a rank may be silent: all renew every second, and
+	// presenceEach is added to the time for which a rank may be silent: all renew every PresenceInterval, and
 	// the hub hears one after the other.
 	presenceEach = 20 * time.Millisecond
 	// armedAtOnce bounds how many ranks are measured and armed at a time: a clock that is probed

@@ -137,7 +137,7 @@ func (h *Hub) stop(err error) {
 }
 
 // revive starts the storage as the server did at its beginning. The presences were in
-// memory: their bucket is made anew and the ranks announce themselves within a second.
+// memory: their bucket is made anew and the ranks announce themselves with their next renewal.
 func (h *Hub) revive() error {
 	h.srv.failed.Store(false)
 	if err := h.srv.ShutdownJetStream(); err != nil {

@@ -47,10 +47,14 @@ func (c *checker) strays() {
 	if n == 0 || n > max(strayFew, int(strayShare*float64(len(rows)))) || n >= to-from {
 		return
 	}
-	far := strayFar * (last - first)
+	reach := last - first
+	far := func(ns int64) bool { // ns > strayFar*reach, which may not fit
+		q := ns / strayFar
+		return q > reach || q == reach && ns%strayFar > 0
+	}
 	var out []int32
 	for k, i := range rows {
-		if k < from && first-c.v.Start[i] > far || k >= to && c.v.Start[i]-last > far {
+		if k < from && far(first-c.v.Start[i]) || k >= to && far(c.v.Start[i]-last) {
 			out = append(out, i)
 		}
 	}
