@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/hub/link"
+	"github.com/kinetoscope/kinetoscope/internal/brokenpipe"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 	"github.com/kinetoscope/kinetoscope/omni/worker"
@@ -57,6 +58,7 @@ func workerMain(text string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	signal.Ignore(os.Interrupt) // Ctrl-C goes to the whole group; the parent ends its ranks
+	brokenpipe.Fail()           // stderr is a pipe to the parent: a recording has its end also when that was killed
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/brokenpipe"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/report"
@@ -97,7 +99,9 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 	} else {
 		e.Log = slog.New(slog.NewTextHandler(s.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	if err := k.Run(e); err != nil {
+	if err := k.Run(e); brokenpipe.Unread(err, os.Stdout) {
+		return brokenpipe.ExitCode
+	} else if err != nil {
 		if _, said := errors.AsType[cli.SilentError](err); !said {
 			fmt.Fprintln(e.Err, "kinetoscope: error:", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -103,19 +104,25 @@ func awaitFree(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: awaitfree directory")
 	}
+	var open []string // what has no end yet, and why
+	defer func() {
+		if len(open) > 0 {
+			ts.Logf("recordings without an end: %s", strings.Join(open, "; "))
+		}
+	}()
 	awaitThat(ts, "nobody writes to "+args[0], func() bool {
-		ended := 0
 		files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "spool", "*", "*"))
 		ts.Check(err)
+		open = nil
 		for _, f := range files {
 			r, err := os.Open(f)
 			ts.Check(err)
-			if c, err := format.Verify(r); err == nil && c.End != nil {
-				ended++
+			if c, err := format.Verify(r); err != nil || c.End == nil {
+				open = append(open, fmt.Sprintf("%s (%v)", f, err))
 			}
 			ts.Check(r.Close())
 		}
-		return len(files) > 0 && ended == len(files)
+		return len(files) > 0 && len(open) == 0
 	})
 }
 
