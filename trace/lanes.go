@@ -1,6 +1,12 @@
 package trace
 
-import "container/heap"
+import (
+	"bytes"
+	"cmp"
+	"container/heap"
+	"slices"
+	"strings"
+)
 
 // Lanes lay intervals that may overlap, such as the requests that a server works on at once, on tracks on
 // which none does: on as few as the intervals of a kind K need.
@@ -37,6 +43,29 @@ func (l *Lanes[K]) Place(kind K, start, end int64, track func(lane int) TrackID)
 	}
 	heap.Push(&of.taken, keyedLane{end, lane})
 	return of.tracks[lane]
+}
+
+// Span is an interval of something's work, known from events that told of its begin and end.
+type Span struct {
+	Kind       string // what shares lanes with it
+	Start, End int64  // ns, as in Slice
+	Name       string
+	Args       []byte // JSON, as in Slice
+}
+
+// AddSpans adds spans that may overlap, each as a slice of CatUserAnnotation on a lane of its kind.
+// track makes the kind's lane of that number. The order of the spans does not matter; they are sorted.
+func (t *Trace) AddSpans(spans []Span, track func(kind string, lane int) TrackID) {
+	slices.SortFunc(spans, func(x, y Span) int {
+		return cmp.Or(cmp.Compare(x.Start, y.Start), cmp.Compare(y.End, x.End), strings.Compare(x.Kind, y.Kind),
+			strings.Compare(x.Name, y.Name), bytes.Compare(x.Args, y.Args))
+	})
+	var lanes Lanes[string]
+	for _, s := range spans {
+		on := lanes.Place(s.Kind, s.Start, s.End, func(lane int) TrackID { return track(s.Kind, lane) })
+		t.AddSlice(Slice{Start: s.Start, Dur: s.End - s.Start, Name: s.Name, Cat: CatUserAnnotation, Track: on,
+			Corr: NoCorrelation, Args: s.Args})
+	}
 }
 
 // laneHeap has the lane of the lowest key on top.

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -54,6 +55,36 @@ func TestLanesOfMany(t *testing.T) {
 		ends[want] = end
 		if got := lanes.Place(0, start, end, func(n int) TrackID { return TrackID(n) }); got != TrackID(want) {
 			t.Fatalf("interval %d [%d, %d): lane %d, want %d", n, start, end, got, want)
+		}
+	}
+}
+
+// Spans that come in any order make the same slices, on lanes of their kind.
+func TestAddSpans(t *testing.T) {
+	spans := []Span{
+		{Kind: "slots", Start: 15, End: 40, Name: "slot"},
+		{Kind: "requests", Start: 10, End: 20, Name: "second", Args: []byte(`{"n":2}`)},
+		{Kind: "requests", Start: 0, End: 100, Name: "first"},
+	}
+	tr := New()
+	var made []string
+	tr.AddSpans(spans, func(kind string, lane int) TrackID {
+		made = append(made, kind+string(rune('0'+lane)))
+		return tr.AddTrack(Track{Kind: TrackCPU, Name: kind})
+	})
+	if want := []string{"requests0", "requests1", "slots0"}; !slices.Equal(made, want) {
+		t.Errorf("lanes %v, not %v", made, want)
+	}
+	for i, want := range []struct {
+		name       string
+		start, dur int64
+		track      TrackID
+		args       string
+	}{{"first", 0, 100, 0, ""}, {"second", 10, 10, 1, `{"n":2}`}, {"slot", 15, 25, 2, ""}} {
+		c := &tr.Slices
+		got := fmt.Sprint(tr.Strings.Get(c.Name[i]), c.Start[i], c.Dur[i], c.Track[i], string(tr.Args(c.Args[i])))
+		if all := fmt.Sprint(want.name, want.start, want.dur, want.track, want.args); got != all {
+			t.Errorf("slice %d is %s, not %s", i, got, all)
 		}
 	}
 }

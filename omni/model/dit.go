@@ -98,15 +98,7 @@ func OpenDiT(ctx context.Context, t *profiler.Track, o Options) (_ *DiT, err err
 	if d.model, err = open(ctx, t, o, &d.cfg); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if cerr := d.src.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			_ = d.Close(t)
-		}
-		d.src, d.t = nil, nil
-	}()
+	defer d.opened(&err, d.Close)
 	fsys, err := modelFS(o.Model)
 	if err != nil {
 		return nil, err

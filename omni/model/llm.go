@@ -90,15 +90,7 @@ func OpenLLM(ctx context.Context, t *profiler.Track, o Options) (_ *LLM, err err
 	if l.model, err = open(ctx, t, o, &l.cfg); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if cerr := l.src.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			_ = l.Close(t)
-		}
-		l.src, l.t = nil, nil
-	}()
+	defer l.opened(&err, l.Close)
 	c := &l.cfg
 	l.heads = c.NumAttentionHeads / l.size
 	l.kvHeads = max(1, c.NumKeyValueHeads/l.size)

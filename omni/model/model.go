@@ -40,8 +40,7 @@ type span struct {
 	bytes int64
 }
 
-// open reads the config to c and gets the weights' source ready; the caller closes
-// m.src when it has built the model.
+// open reads the config to c and gets the weights' source ready; the caller defers opened.
 func open(ctx context.Context, t *profiler.Track, o Options, c config) (*model, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -62,6 +61,19 @@ func open(ctx context.Context, t *profiler.Track, o Options, c config) (*model, 
 		return nil, err
 	}
 	return &model{name: o.Model, g: g, rank: g.Rank(), size: g.Size(), t: t, src: src}, nil
+}
+
+// opened ends what open began; each Open defers it. It closes the source of the weights, and with
+// closeAll the whole model if *err says that it could not be built. If the source cannot be closed,
+// that becomes *err.
+func (m *model) opened(err *error, closeAll func(*profiler.Track) error) {
+	if cerr := m.src.Close(); *err == nil {
+		*err = cerr
+	}
+	if *err != nil {
+		_ = closeAll(m.t)
+	}
+	m.src, m.t = nil, nil
 }
 
 // ready returns an error if the model is closed or broken, or if ctx has ended.

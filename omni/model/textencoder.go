@@ -45,15 +45,7 @@ func OpenTextEncoder(ctx context.Context, t *profiler.Track, o Options) (_ *Text
 	if e.model, err = open(ctx, t, o, &e.cfg); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if cerr := e.src.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			_ = e.Close(t)
-		}
-		e.src, e.t = nil, nil
-	}()
+	defer e.opened(&err, e.Close)
 	c := &e.cfg
 	if e.tok, err = NewTokenizer(c.VocabSize); err != nil {
 		return nil, fmt.Errorf("%w: %s/%s: vocab_size: %w", ErrConfig, o.Model, ConfigFile, err)

@@ -57,15 +57,7 @@ func OpenVAE(ctx context.Context, t *profiler.Track, o Options) (_ *VAE, err err
 	if v.model, err = open(ctx, t, o, &v.cfg); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if cerr := v.src.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			_ = v.Close(t)
-		}
-		v.src, v.t = nil, nil
-	}()
+	defer v.opened(&err, v.Close)
 	return v, v.loadWeights(ctx)
 }
 

@@ -80,15 +80,7 @@ func OpenVocoder(ctx context.Context, t *profiler.Track, o Options) (_ *Vocoder,
 	if v.model, err = open(ctx, t, o, &v.cfg); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if cerr := v.src.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			_ = v.Close(t)
-		}
-		v.src, v.t = nil, nil
-	}()
+	defer v.opened(&err, v.Close)
 	c := &v.cfg
 	for i := range c.NumCodebooks {
 		b, err := v.load(fmt.Sprintf("quantizer.embed.%d.weight", i), c.CodebookSize, c.CodebookDim)

@@ -47,7 +47,7 @@ func (q *queue) cancel(id string) {
 // textEncoder encodes prompts, several requests in a batch.
 type textEncoder struct {
 	queue
-	m     *model.TextEncoder
+	loaded[*model.TextEncoder]
 	batch []*wire.Message // of the plan in flight
 }
 
@@ -56,7 +56,7 @@ func openTextEncoder(ctx context.Context, s *stage) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &textEncoder{queue: queue{s: s}, m: m}, nil
+	return &textEncoder{queue: queue{s: s}, loaded: loaded[*model.TextEncoder]{m}}, nil
 }
 
 // guided reports whether an image request uses classifier-free guidance.
@@ -109,18 +109,10 @@ func (r *textEncoder) emit(p *plan, result any, took time.Duration) error {
 	return nil
 }
 
-func (r *textEncoder) report(t *profiler.Track) { r.m.ReportMemory(t) }
-
-func (r *textEncoder) close(t *profiler.Track) {
-	if err := r.m.Close(t); err != nil {
-		r.s.log.Warn("close model", "err", err)
-	}
-}
-
 // vae decodes latents to images, several requests in a batch.
 type vae struct {
 	queue
-	m     *model.VAE
+	loaded[*model.VAE]
 	batch []*wire.Message
 }
 
@@ -129,7 +121,7 @@ func openVAE(ctx context.Context, s *stage) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &vae{queue: queue{s: s}, m: m}, nil
+	return &vae{queue: queue{s: s}, loaded: loaded[*model.VAE]{m}}, nil
 }
 
 func (r *vae) plan() *plan {
@@ -203,12 +195,4 @@ func (r *vae) emit(p *plan, result any, took time.Duration) error {
 		}
 	}
 	return nil
-}
-
-func (r *vae) report(t *profiler.Track) { r.m.ReportMemory(t) }
-
-func (r *vae) close(t *profiler.Track) {
-	if err := r.m.Close(t); err != nil {
-		r.s.log.Warn("close model", "err", err)
-	}
 }

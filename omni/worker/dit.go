@@ -16,7 +16,7 @@ import (
 // make a step together, each at its own step of its own schedule.
 type dit struct {
 	queue
-	m       *model.DiT
+	loaded[*model.DiT]
 	running []*denoising
 	byID    map[string]*denoising
 	free    []uint64
@@ -52,8 +52,8 @@ func openDiT(ctx context.Context, s *stage) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dit{queue: queue{s: s}, m: m, byID: map[string]*denoising{}, states: map[uint64]*model.ImageState{},
-		nextID: 1}, nil
+	return &dit{queue: queue{s: s}, loaded: loaded[*model.DiT]{m}, byID: map[string]*denoising{},
+		states: map[uint64]*model.ImageState{}, nextID: 1}, nil
 }
 
 func (r *dit) pending() int { return len(r.waiting) + len(r.running) }
@@ -212,13 +212,5 @@ func (r *dit) cancel(id string) {
 		delete(r.byID, id)
 		r.running = without(r.running, q)
 		r.free = append(r.free, q.images...)
-	}
-}
-
-func (r *dit) report(t *profiler.Track) { r.m.ReportMemory(t) }
-
-func (r *dit) close(t *profiler.Track) {
-	if err := r.m.Close(t); err != nil {
-		r.s.log.Warn("close model", "err", err)
 	}
 }

@@ -27,8 +27,8 @@ type sampler struct {
 // thinker: it reads a prompt and makes text. One with a source is a talker: it makes
 // codec frames, each conditioned on the hidden state of a token of the stage before.
 type llm struct {
+	loaded[*model.LLM]
 	s      *stage
-	m      *model.LLM
 	tok    *model.Tokenizer // thinker
 	talker bool
 	// never holds the tokens that are not to be sampled, with and without EOS.
@@ -76,7 +76,8 @@ func openLLM(ctx context.Context, s *stage) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &llm{s: s, m: m, talker: len(s.cfg.Sources) > 0, byID: map[string]*sequence{}, nextID: 1}
+	r := &llm{s: s, loaded: loaded[*model.LLM]{m}, talker: len(s.cfg.Sources) > 0, byID: map[string]*sequence{},
+		nextID: 1}
 	if r.talker {
 		// Special tokens are never sampled: in the ids they follow the codebook, and the thinker
 		// decides how long the answer is.
@@ -447,12 +448,4 @@ func (r *llm) find(id uint64) *sequence {
 		}
 	}
 	return nil
-}
-
-func (r *llm) report(t *profiler.Track) { r.m.ReportMemory(t) }
-
-func (r *llm) close(t *profiler.Track) {
-	if err := r.m.Close(t); err != nil {
-		r.s.log.Warn("close model", "err", err)
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/omni/model"
+	"github.com/kinetoscope/kinetoscope/profiler"
 )
 
 // openers load the model of a stage, by its model_arch.
@@ -24,6 +25,16 @@ func openRunner(ctx context.Context, s *stage) (runner, error) {
 	}
 	return open(ctx, s)
 }
+
+// loaded is what a runner has whatever its model is.
+type loaded[M interface {
+	ReportMemory(t *profiler.Track)
+	Close(t *profiler.Track) error
+}] struct{ m M }
+
+func (l *loaded[M]) report(t *profiler.Track) { l.m.ReportMemory(t) }
+
+func (l *loaded[M]) close(t *profiler.Track) error { return l.m.Close(t) }
 
 // modelOptions says which model the rank opens and which part of it the rank holds.
 func (s *stage) modelOptions() model.Options {

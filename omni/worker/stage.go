@@ -80,7 +80,8 @@ type runner interface {
 	report(t *profiler.Track)
 	// held is the number of sequences, streams or images that have memory in the model.
 	held() int
-	close(t *profiler.Track)
+	// close frees the model; it is the last call.
+	close(t *profiler.Track) error
 }
 
 // plan is one step of a stage, the same on every rank of a replica.

@@ -15,8 +15,8 @@ import (
 // vocoder runs code2wav: each hand-off of codec frames becomes sound at once, so that
 // the first audio does not wait for the last frame.
 type vocoder struct {
+	loaded[*model.Vocoder]
 	s      *stage
-	m      *model.Vocoder
 	byID   map[string]*stream
 	order  []*stream // round-robin over requests that have frames
 	free   []uint64
@@ -40,7 +40,7 @@ func openVocoder(ctx context.Context, s *stage) (runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &vocoder{s: s, m: m, byID: map[string]*stream{}, nextID: 1}, nil
+	return &vocoder{s: s, loaded: loaded[*model.Vocoder]{m}, byID: map[string]*stream{}, nextID: 1}, nil
 }
 
 func (r *vocoder) pending() int { return len(r.byID) }
@@ -168,13 +168,5 @@ func (r *vocoder) cancel(id string) {
 		delete(r.byID, id)
 		r.order = without(r.order, q)
 		r.free = append(r.free, q.id)
-	}
-}
-
-func (r *vocoder) report(t *profiler.Track) { r.m.ReportMemory(t) }
-
-func (r *vocoder) close(t *profiler.Track) {
-	if err := r.m.Close(t); err != nil {
-		r.s.log.Warn("close model", "err", err)
 	}
 }

@@ -194,7 +194,11 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelCauseFunc, o Opt
 	if s.runner, err = openRunner(ctx, s); err != nil {
 		return fmt.Errorf("load stage %d (%s): %w", st.ID, st.Name, err)
 	}
-	defer s.runner.close(s.track)
+	defer func() {
+		if cerr := s.runner.close(s.track); cerr != nil {
+			s.log.Warn("close model", "err", cerr)
+		}
+	}()
 	recorder := native.New(s.rec, info, o.SpoolDir)
 	handler := driver.NewRank(recorder, info,
 		driver.WithLogger(o.Logger), driver.WithCalls(s.call), driver.WithOpened(s.wakeUp))

@@ -144,7 +144,7 @@ type builder struct {
 	stage    string
 	pid      int
 	open     map[openKey][]Event
-	rows     []row
+	spans    []trace.Span
 	hops     map[string]int  // how often the same hand-off was seen
 	streamed map[string]bool // request, sender and receiver between which chunks went
 	last     int64
@@ -152,12 +152,6 @@ type builder struct {
 }
 
 type openKey struct{ request, name, begin string }
-
-type row struct {
-	start, end int64
-	name       string
-	args       []byte
-}
 
 func build(stage string, events []Event) *trace.Trace {
 	slices.SortStableFunc(events, func(a, b Event) int { return cmp.Compare(a.TimeNs, b.TimeNs) })
@@ -258,11 +252,17 @@ func (b *builder) end(p pair, e *Event) {
 		both.Metadata = map[string]json.RawMessage{}
 	}
 	maps.Copy(both.Metadata, e.Metadata)
-	b.rows = append(b.rows, row{begin.TimeNs, e.TimeNs, p.name, both.args(func(o *trace.ArgsObject) {
+	args := both.args(func(o *trace.ArgsObject) {
 		if p.name == trace.NameWait {
 			o.Text(trace.ArgReason, "queue")
 		}
-	})})
+	})
+	b.span(p.name, begin.TimeNs, e.TimeNs, args)
+}
+
+// span adds an interval of a kind of work, which has lanes of its own.
+func (b *builder) span(what string, start, end int64, args []byte) {
+	b.spans = append(b.spans, trace.Span{Kind: what, Start: start, End: end, Name: what, Args: args})
 }
 
 // hop adds one end of a hand-off: a slice of no length and an end of an arrow. Both stages compute
@@ -293,27 +293,17 @@ func (b *builder) close() {
 	for k, list := range b.open {
 		for i := range list {
 			b.t.Repairs.Add(trace.RepairUnmatchedBegin, 1)
-			b.rows = append(b.rows, row{list[i].TimeNs, b.last, k.name, list[i].args(func(o *trace.ArgsObject) {
-				o.Raw(ArgFinished, []byte("false"))
-			})})
+			args := list[i].args(func(o *trace.ArgsObject) { o.Raw(ArgFinished, []byte("false")) })
+			b.span(k.name, list[i].TimeNs, b.last, args)
 		}
 	}
-	slices.SortFunc(b.rows, func(x, y row) int {
-		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(y.end, x.end), strings.Compare(x.name, y.name),
-			bytes.Compare(x.args, y.args))
+	b.t.AddSpans(b.spans, func(what string, lane int) trace.TrackID {
+		name := what
+		if lane > 0 {
+			name = fmt.Sprintf("%s %d", what, lane+1)
+		}
+		return b.step(what, name)
 	})
-	var lanes trace.Lanes[string]
-	for _, r := range b.rows {
-		on := lanes.Place(r.name, r.start, r.end, func(n int) trace.TrackID {
-			name := r.name
-			if n > 0 {
-				name = fmt.Sprintf("%s %d", name, n+1)
-			}
-			return b.step(r.name, name)
-		})
-		b.t.AddSlice(trace.Slice{Start: r.start, Dur: r.end - r.start, Name: r.name, Cat: trace.CatUserAnnotation,
-			Track: on, Corr: trace.NoCorrelation, Args: r.args})
-	}
 }
 
 // step returns a lane. A lane of work is a thread's, so that it counts as the stage's time; a lane

@@ -62,6 +62,9 @@ const (
 	nameSlot     = "slot"
 )
 
+// kindSlots is what the lanes of slots are called.
+const kindSlots = "slots"
+
 // event is a line of the file.
 type event struct {
 	name   string
@@ -176,14 +179,8 @@ type builder struct {
 	t        *trace.Trace
 	tracks   map[string]trace.TrackID
 	slots    map[string]event // that have begun, by request
-	rows     []row
+	spans    []trace.Span
 	from, to int64
-}
-
-type row struct {
-	start, end  int64
-	name, where string
-	args        []byte
 }
 
 // track returns the track of a name, a new one the first time.
@@ -215,7 +212,7 @@ func (b *builder) add(e *event) {
 			return
 		}
 		delete(b.slots, id)
-		b.rows = append(b.rows, row{began.at, e.at, nameSlot, "slots", e.args()})
+		b.slot(began.at, e.at, e)
 	case "batch_composition_changed", "stage1_batch_started":
 		b.count(e, e.stage()+" batch size", "batch_size")
 		b.count(e, e.stage()+" scheduled tokens", "scheduled_tokens")
@@ -240,7 +237,12 @@ func (b *builder) span(e *event, field, name, where string) {
 	}
 	start := e.at - int64(ms*1e6)
 	b.from = min(b.from, start)
-	b.rows = append(b.rows, row{start, e.at, name, where, e.args()})
+	b.spans = append(b.spans, trace.Span{Kind: where, Start: start, End: e.at, Name: name, Args: e.args()})
+}
+
+// slot adds the time in which a request held a slot; e is the last that is known of it.
+func (b *builder) slot(start, end int64, e *event) {
+	b.spans = append(b.spans, trace.Span{Kind: kindSlots, Start: start, End: end, Name: nameSlot, Args: e.args()})
 }
 
 func (b *builder) instant(e *event) {
@@ -274,22 +276,13 @@ func (b *builder) close() {
 	for _, id := range slices.Sorted(maps.Keys(b.slots)) {
 		e := b.slots[id]
 		b.t.Repairs.Add(trace.RepairUnmatchedBegin, 1)
-		b.rows = append(b.rows, row{e.at, b.to, nameSlot, "slots", e.args()})
+		b.slot(e.at, b.to, &e)
 	}
-	slices.SortFunc(b.rows, func(x, y row) int {
-		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(y.end, x.end), strings.Compare(x.where, y.where),
-			bytes.Compare(x.args, y.args))
+	b.t.AddSpans(b.spans, func(where string, lane int) trace.TrackID {
+		name := where
+		if lane > 0 {
+			name = fmt.Sprintf("%s, lane %d", where, lane+1)
+		}
+		return b.track(name)
 	})
-	var lanes trace.Lanes[string]
-	for _, r := range b.rows {
-		on := lanes.Place(r.where, r.start, r.end, func(n int) trace.TrackID {
-			name := r.where
-			if n > 0 {
-				name = fmt.Sprintf("%s, lane %d", name, n+1)
-			}
-			return b.track(name)
-		})
-		b.t.AddSlice(trace.Slice{Start: r.start, Dur: r.end - r.start, Name: r.name, Cat: trace.CatUserAnnotation,
-			Track: on, Corr: trace.NoCorrelation, Args: r.args})
-	}
 }
