@@ -45,10 +45,10 @@ type Temporal struct {
 
 // DeviceTime is one device's part of Temporal.SpanNs.
 type DeviceTime struct {
-	Device    int64   `json:"device"`
-	BusyNs    int64   `json:"busy_ns"`
-	BusyShare float64 `json:"busy_share"`
-	Slices    int     `json:"slices"`
+	Device    int64   `json:"device"`     // its number in the trace
+	BusyNs    int64   `json:"busy_ns"`    // merged over its streams
+	BusyShare float64 `json:"busy_share"` // of SpanNs
+	Slices    int     `json:"slices"`     // of device work on it
 }
 
 // TemporalBreakdown answers where the device's time went.
