@@ -94,6 +94,8 @@ type RankInfo struct {
 	// Session is the session that the rank is armed for or records, so that a hub finds a
 	// profiler that no session owns.
 	Session string `json:"session,omitempty"`
+	// Server is the server that the rank drives, ENGINE://HOST:PORT, so that no other agent drives it too.
+	Server string `json:"server,omitempty"`
 }
 
 // ProfilerConfig has vLLM's field names and defaults; see DefaultProfilerConfig.

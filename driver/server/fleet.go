@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -66,7 +67,7 @@ func Seats(list []Target, pipeline string, first int) []Seat {
 			}
 			if e := engines[t.Engine]; e != nil && e.layout().together {
 				if common == nil {
-					common = &shared{first: s.ID, rounds: map[string]*sharedRound{}}
+					common = newShared(s.ID)
 				}
 				s.shared = common
 			}
@@ -101,7 +102,10 @@ type FleetConfig struct {
 	// Finder finds the servers of targets that are discovered; nil: a discover.Finder. It is asked again
 	// and again, so that such targets need Later; without it use Find before.
 	Finder *discover.Finder
-	every  time.Duration // between two questions; 0: discoverEvery
+	// Node is this process's node: of targets whose Agent is OwnNode the servers there take part. "": what
+	// NodeEnv says, or the host's name.
+	Node  string
+	every time.Duration // between two questions; 0: discoverEvery
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -134,6 +138,12 @@ func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*F
 	if cfg.Finder == nil {
 		cfg.Finder = &discover.Finder{}
 	}
+	if cfg.Node == "" {
+		host, err := os.Hostname()
+		if cfg.Node = cmp.Or(os.Getenv(NodeEnv), host); cfg.Node == "" {
+			return nil, fmt.Errorf("the name of this host, which %s can say: %w", NodeEnv, err)
+		}
+	}
 	cfg.every = cmp.Or(cfg.every, discoverEvery)
 	life, cancel := context.WithCancel(context.Background())
 	f := &Fleet{cfg: cfg, cancel: cancel, joined: map[*joined]bool{}, dirs: map[string]shelf{},
@@ -143,15 +153,15 @@ func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*F
 			f.take(s.ID)
 		}
 	}
-	for _, s := range seats {
+	for i, s := range seats {
 		var err error
 		switch {
 		case s.Discover.Kind == "":
-			_, err = f.add(ctx, life, nc, s)
+			_, err = f.add(ctx, life, nc, s, cfg.Later)
 		case !cfg.Later:
 			err = fmt.Errorf("%s: its servers have not been found", s)
-		default:
-			f.wg.Go(func() { f.follow(life, nc, s) })
+		case s.Part == 0: // the seats of its other stages follow it
+			f.wg.Go(func() { f.follow(life, nc, seats[i:i+max(len(s.Stages), 1)]) })
 		}
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -170,15 +180,15 @@ func (f *Fleet) take(id protocol.RankID) {
 	f.replicas[id.Stage][id.Replica] = true
 }
 
-// add has a server take part. Ctx bounds how long its rank may take to join, life how long it is looked
-// for if it does not answer.
-func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat) (*joined, error) {
+// add has a server take part; later, if it does not answer yet. Ctx bounds how long its rank may take to
+// join, life how long it is looked for.
+func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, later bool) (*joined, error) {
 	d, err := New(s.Target, s.ID, f.cfg.Logger, withShared(s.shared))
 	if err != nil {
 		return nil, err
 	}
 	there := d.Probe(ctx)
-	if there != nil && !f.cfg.Later {
+	if there != nil && !later {
 		return nil, errors.Join(there, d.Close())
 	}
 	if there == nil {
@@ -192,7 +202,7 @@ func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat) (*joined, 
 	cfg := protocol.DefaultProfilerConfig()
 	cfg.Profiler, cfg.WithStack = protocol.ProfilerTorch, false // as for processes that were not prepared for profiling
 	info := protocol.RankInfo{RankID: s.ID, StageName: s.Stage, StageType: s.stageType(), WorldSize: 1,
-		Engine: s.Engine, Profiler: &cfg, Ready: there == nil}
+		Engine: s.Engine, Profiler: &cfg, Ready: there == nil, Server: s.String()}
 	r := driver.NewRank(d, info, driver.WithLogger(f.cfg.Logger), driver.WithCalls(d.Call))
 	joinCtx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()

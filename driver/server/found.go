@@ -10,7 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/kinetoscope/kinetoscope/driver/server/discover"
+	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 const (
@@ -19,6 +21,9 @@ const (
 	// goneAfter is how many answers in a row have to lack a server before its rank leaves: resolvers turn
 	// many addresses around and answer with some of them.
 	goneAfter = 3
+	// maxReplicas bounds the replicas of a stage with servers that are found: so many places are looked at
+	// for who has them.
+	maxReplicas = discover.MaxFound
 )
 
 // Find returns a target for each server that is found where a target says, and the other targets as they
@@ -56,29 +61,30 @@ func (t Target) at(f discover.Found) Target {
 	return t
 }
 
-// place is a found server that takes part.
+// place is a found server, with a rank for each of its stages while it takes part.
 type place struct {
-	seat   Seat
-	joined *joined // nil: it could not join
-	missed int     // answers in a row without it
+	seats  []Seat
+	joined []*joined // one a seat; none: the server does not take part
+	missed int       // answers in a row without it
+	other  string    // who drives it in place of this fleet, as was said
 }
 
-// follow has the servers take part that are found where a seat's target says: each as a replica of the
-// seat's stage, from when it is found until it is gone.
-func (f *Fleet) follow(ctx context.Context, nc *nats.Conn, s Seat) {
+// follow has the servers take part that are found where a target says, each as a replica of the target's
+// stages, from when it is found until it is gone.
+func (f *Fleet) follow(ctx context.Context, nc *nats.Conn, stages []Seat) {
 	here := map[string]*place{}
 	said := ""
 	for {
-		found, err := f.cfg.Finder.Find(ctx, s.Discover)
+		found, err := f.cfg.Finder.Find(ctx, stages[0].Discover)
 		if err == nil {
-			err = f.meet(ctx, nc, s, here, found)
-			f.part(s, here, found)
+			err = f.meet(ctx, nc, stages, here, found)
+			f.part(here, found)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		if text := fmt.Sprint(err); err != nil && text != said {
-			f.cfg.Logger.Warn("servers are looked for", "target", s.String(), "err", err)
+			f.cfg.Logger.Warn("servers are looked for", "target", stages[0].String(), "err", err)
 		}
 		said = fmt.Sprint(err)
 		if wait.For(ctx, f.cfg.every) != nil {
@@ -87,34 +93,153 @@ func (f *Fleet) follow(ctx context.Context, nc *nats.Conn, s Seat) {
 	}
 }
 
-// meet has servers join that were not there before.
-func (f *Fleet) meet(ctx context.Context, nc *nats.Conn, s Seat, here map[string]*place,
+// meet has servers take part that do not yet.
+func (f *Fleet) meet(ctx context.Context, nc *nats.Conn, stages []Seat, here map[string]*place,
 	found []discover.Found) error {
 	var errs []error
 	for _, one := range found {
+		if stages[0].Agent == OwnNode && one.Node != f.cfg.Node {
+			continue
+		}
 		p := here[one.Address]
 		if p == nil {
-			p = &place{seat: s}
-			p.seat.Target = s.Target.at(one)
-			p.seat.ID.Replica = f.replica(s.ID.Stage)
+			p = &place{}
 			here[one.Address] = p
 		}
 		p.missed = 0
-		if p.joined != nil {
-			continue
+		if p.joined == nil {
+			errs = append(errs, f.enter(ctx, nc, p, stages, one))
 		}
-		j, err := f.add(ctx, ctx, nc, p.seat)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		p.joined = j
 	}
 	return errors.Join(errs...)
 }
 
-// part has servers leave that are not found any more, and gives their replicas' numbers back.
-func (f *Fleet) part(s Seat, here map[string]*place, found []discover.Found) {
+// enter has a found server take part that answers and whose files are seen here, unless another process drives
+// it: of several agents that find it one does, and another has it when that one has left.
+func (f *Fleet) enter(ctx context.Context, nc *nats.Conn, p *place, stages []Seat, one discover.Found) error {
+	server := stages[0].Target.at(one).String()
+	taken, by, err := f.around(ctx, nc, stages, server)
+	if err != nil {
+		return err
+	}
+	if by != nil {
+		f.yield(p, server, by)
+		return nil
+	}
+	if p.seats, err = f.seats(stages, one, taken); err != nil {
+		return errors.Join(err, f.quit(p))
+	}
+	for _, s := range p.seats {
+		j, err := f.add(ctx, ctx, nc, s, false)
+		if err != nil {
+			return errors.Join(err, f.quit(p))
+		}
+		p.joined = append(p.joined, j)
+	}
+	p.other = ""
+	// Two that joined at once see each other now, and the lower replica's stays.
+	if _, by, err = f.around(ctx, nc, stages, server); err != nil || by == nil ||
+		by.Incarnation == p.joined[0].member.Info().Incarnation {
+		return err
+	}
+	f.yield(p, server, by)
+	return f.quit(p)
+}
+
+// around returns which replicas of the stages have somebody, and the process that drives a server and
+// answers, nil if none does: of several the one with the lowest replica.
+func (f *Fleet) around(ctx context.Context, nc *nats.Conn, stages []Seat, server string) (taken map[int]map[int]bool,
+	by *protocol.RankInfo, err error) {
+	var ids []protocol.RankID
+	for _, s := range stages {
+		for n := range maxReplicas {
+			id := s.ID
+			id.Replica = n
+			ids = append(ids, id)
+		}
+	}
+	holders, err := rank.Holders(ctx, nc, ids)
+	if err != nil {
+		return nil, nil, fmt.Errorf("who drives servers: %w", err)
+	}
+	taken = map[int]map[int]bool{}
+	for i, info := range holders {
+		stage := ids[i].Stage
+		if taken[stage] == nil {
+			taken[stage] = map[int]bool{}
+		}
+		if info == nil {
+			continue
+		}
+		taken[stage][ids[i].Replica] = true
+		if by != nil || info.Server != server || stage != stages[0].ID.Stage {
+			continue
+		}
+		if other, ok := errors.AsType[*rank.TakenError](rank.Free(ctx, nc, info.RankID)); ok {
+			by = &other.By
+		}
+	}
+	return taken, by, nil
+}
+
+// yield leaves a server to the process that drives it, and says once which that is.
+func (f *Fleet) yield(p *place, server string, by *protocol.RankInfo) {
+	if p.other == by.Incarnation {
+		return
+	}
+	p.other = by.Incarnation
+	f.cfg.Logger.Info("another process drives a server", "target", server, "host", by.Host, "pid", by.PID, "as",
+		by.Text())
+}
+
+// seats gives a found server the lowest replica of each stage that nobody has.
+func (f *Fleet) seats(stages []Seat, one discover.Found, taken map[int]map[int]bool) ([]Seat, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []Seat
+	for _, s := range stages {
+		s.Target = s.Target.at(one)
+		s.ID.Replica = 0
+		ours := f.replicas[s.ID.Stage]
+		if ours == nil {
+			ours = map[int]bool{}
+			f.replicas[s.ID.Stage] = ours
+		}
+		for ours[s.ID.Replica] || taken[s.ID.Stage][s.ID.Replica] {
+			s.ID.Replica++
+		}
+		if s.ID.Replica >= maxReplicas {
+			return out, fmt.Errorf("stage %s has %d replicas, and no place for %s", s.Stage, maxReplicas, s)
+		}
+		ours[s.ID.Replica] = true
+		out = append(out, s)
+	}
+	if e := engines[out[0].Engine]; e != nil && e.layout().together {
+		common := newShared(out[0].ID)
+		for i := range out {
+			out[i].shared = common
+		}
+	}
+	return out, nil
+}
+
+// quit has a found server take part no more, and gives its replicas back.
+func (f *Fleet) quit(p *place) error {
+	var errs []error
+	for _, j := range p.joined {
+		errs = append(errs, f.leave(j))
+	}
+	f.mu.Lock()
+	for _, s := range p.seats {
+		delete(f.replicas[s.ID.Stage], s.ID.Replica)
+	}
+	f.mu.Unlock()
+	p.seats, p.joined = nil, nil
+	return errors.Join(errs...)
+}
+
+// part has servers leave that are not found any more.
+func (f *Fleet) part(here map[string]*place, found []discover.Found) {
 	there := map[string]bool{}
 	for _, one := range found {
 		there[one.Address] = true
@@ -127,31 +252,13 @@ func (f *Fleet) part(s Seat, here map[string]*place, found []discover.Found) {
 			continue
 		}
 		delete(here, address)
-		if p.joined != nil {
-			if err := f.leave(p.joined); err != nil {
-				f.cfg.Logger.Warn("a server is gone", "target", p.seat.String(), "err", err)
-			}
+		if p.joined == nil {
+			continue
 		}
-		f.mu.Lock()
-		delete(f.replicas[s.ID.Stage], p.seat.ID.Replica)
-		f.mu.Unlock()
-		f.cfg.Logger.Info("a server is gone", "target", p.seat.String())
+		server := p.seats[0].String()
+		if err := f.quit(p); err != nil {
+			f.cfg.Logger.Warn("a server is gone", "target", server, "err", err)
+		}
+		f.cfg.Logger.Info("a server is gone", "target", server)
 	}
-}
-
-// replica returns the lowest number that no replica of a stage has, and takes it.
-func (f *Fleet) replica(stage int) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	taken := f.replicas[stage]
-	if taken == nil {
-		taken = map[int]bool{}
-		f.replicas[stage] = taken
-	}
-	n := 0
-	for taken[n] {
-		n++
-	}
-	taken[n] = true
-	return n
 }

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,7 +28,7 @@ import (
 type cluster struct {
 	*discover.API
 	mu   sync.Mutex
-	pods map[string]string // addresses by name
+	pods map[string]string // addresses by name; each runs on the node node-NAME
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -38,6 +40,7 @@ func newCluster(t *testing.T) *cluster {
 		items := []any{}
 		for name, ip := range c.pods {
 			items = append(items, map[string]any{"metadata": map[string]any{"name": name},
+				"spec":   map[string]any{"nodeName": "node-" + name},
 				"status": map[string]any{"phase": "Running", "podIP": ip}})
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"metadata": map[string]any{}, "items": items})
@@ -135,6 +138,162 @@ func TestFleetFollowsPods(t *testing.T) {
 	await("the third pod does not take its place", "decode "+one.Text(), "decode "+two.Text())
 }
 
+// drives are the servers that the ready ranks of a hub drive, as RANK SERVER.
+func drives(h *hub.Hub) []string {
+	var out []string
+	for _, r := range h.Ranks("p") {
+		if r.Ready {
+			out = append(out, fmt.Sprintf("%s r%d %s", r.StageName, r.Replica, r.Server))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// twoPods serves vLLMs as pods a and b, and returns a target of both in which each has its directory.
+func twoPods(t *testing.T, c *cluster, options string) (to Target, a, b string) {
+	t.Helper()
+	root := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.Mkdir(filepath.Join(root, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	port := podAt(t, filepath.Join(root, "a"), "127.0.0.1", "0")
+	podAt(t, filepath.Join(root, "b"), "127.0.0.2", port)
+	c.set("a", "127.0.0.1")
+	c.set("b", "127.0.0.2")
+	to, err := ParseTarget("vllm+k8s://inference:" + port + "?labels=app%3Dvllm&dir=" + root + "/{name}" + options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to, "vllm://127.0.0.1:" + port, "vllm://127.0.0.2:" + port
+}
+
+// lines is a log whose lines can be asked for.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
+}
+
+// Agents of several nodes that find the same servers drive each once and say which another drives; when one
+// ends the other has its servers.
+func TestAgentsThatFindTheSame(t *testing.T) {
+	c := newCluster(t)
+	to, a, b := twoPods(t, c, "")
+	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	var agents []*Fleet
+	logs := [2]lines{}
+	for i := range logs {
+		f, err := Join(t.Context(), h.Conn(), Seats([]Target{to}, "p", TargetStage), FleetConfig{Later: true,
+			Logger: slog.New(slog.NewTextHandler(&logs[i], nil)), Finder: &discover.Finder{API: c.API},
+			every: 10 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		agents = append(agents, f)
+	}
+	const others = "another process drives a server"
+	both := func() bool { // under whichever numbers: they depend on when a place is seen to be free
+		var now []string
+		for _, r := range h.Ranks("p") {
+			if r.Ready {
+				now = append(now, r.Server)
+			}
+		}
+		slices.Sort(now)
+		return slices.Equal(now, []string{a, b})
+	}
+	waittest.Until(t, time.Minute, "a server is not driven once", both)
+	waittest.Until(t, time.Minute, "no agent says that another drives a server", func() bool {
+		return logs[0].has(others) || logs[1].has(others)
+	})
+	if err := agents[0].Close(); err != nil {
+		t.Error(err)
+	}
+	waittest.Until(t, time.Minute, "the other agent has not both", both)
+}
+
+// With agent={node} an agent drives the pods of its own node, and their numbers are different all the same.
+func TestAgentsDriveTheirNodes(t *testing.T) {
+	c := newCluster(t)
+	to, a, b := twoPods(t, c, "&agent={node}")
+	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	join := func(node string) *Fleet {
+		f, err := Join(t.Context(), h.Conn(), Seats([]Target{to}, "p", TargetStage), FleetConfig{Later: true,
+			Node: node, Finder: &discover.Finder{API: c.API}, every: 10 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	defer join("node-b").Close()
+	waittest.Until(t, time.Minute, "the node's pod does not join", func() bool {
+		return slices.Equal(drives(h), []string{"vllm r0 " + b})
+	})
+	defer join("node-a").Close()
+	waittest.Until(t, time.Minute, "the other node's pod does not join", func() bool {
+		return slices.Equal(drives(h), []string{"vllm r0 " + b, "vllm r1 " + a})
+	})
+}
+
+// Of a server with several stages that is found each stage takes part.
+func TestFoundServersOfSeveralStages(t *testing.T) {
+	dir := t.TempDir()
+	srv := servertest.SGLangOmni(dir, omniStages, servertest.Quirks{})
+	web := httptest.NewServer(srv)
+	defer func() {
+		web.Close()
+		srv.Wait()
+	}()
+	_, port, _ := net.SplitHostPort(web.Listener.Addr().String())
+	c := newCluster(t)
+	to, err := ParseTarget("sglang-omni+k8s://inference:" + port + "?labels=app%3Domni&stages=" +
+		strings.Join(omniStages, ",") + "&dir=" + dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := hub.Start(t.Context(), hub.Config{DataDir: t.TempDir(), Logger: discard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	f, err := Join(t.Context(), h.Conn(), Seats([]Target{to}, "p", TargetStage), FleetConfig{Later: true,
+		Finder: &discover.Finder{API: c.API}, every: 10 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c.set("omni", "127.0.0.1")
+	server := " r0 sglang-omni://127.0.0.1:" + port
+	waittest.Until(t, time.Minute, "its stages do not join", func() bool {
+		return slices.Equal(drives(h), []string{"dit" + server, "talker" + server, "thinker" + server})
+	})
+	c.set("omni", "")
+	waittest.Until(t, time.Minute, "its stages do not leave", func() bool { return len(drives(h)) == 0 })
+}
+
 // Targets are found once for a capture, and none is an error; names of servers become parts of directories.
 func TestFindTargets(t *testing.T) {
 	c := newCluster(t)
@@ -176,7 +335,8 @@ func TestTargetsThatAreFoundAndLackSomething(t *testing.T) {
 		"vllm://h:1?labels=a%3Db":               "labels go with +k8s",
 		"vllm+dns://h:1?labels=a%3Db":           "labels are of pods",
 		"vllm+consul://h:1":                     "is no way to a server",
-		"vllm-omni+dns://h:1?stages=a,b":        "name each server",
+		"vllm+dns://h:1?agent={node}":           "goes with +k8s",
+		"vllm://h:1?agent={node}":               "goes with +k8s",
 		"vllm+https+dns://_http._tcp.h?dir=x/y": "absolute path",
 	} {
 		if _, err := ParseTarget(text); err == nil || !strings.Contains(err.Error(), why) {

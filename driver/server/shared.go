@@ -19,6 +19,11 @@ type shared struct {
 	order  []string                // the oldest first
 }
 
+// newShared joins the drivers of the stages of a server whose first rank is first.
+func newShared(first protocol.RankID) *shared {
+	return &shared{first: first, rounds: map[string]*sharedRound{}}
+}
+
 // maxRounds is how many sessions are remembered: the one that records, and those whose files are
 // still being written.
 const maxRounds = 8

@@ -54,9 +54,16 @@ type Target struct {
 	// by a DNS name show a certificate of the name.
 	ServerName string
 	// Agent, if set, is the host whose agent drives the server, because only that host sees the
-	// server's files.
+	// server's files. OwnNode stands for the agent on the node of each server that is found.
 	Agent string
 }
+
+// OwnNode is the Agent of targets of which each agent drives the servers of its node.
+const OwnNode = "{node}"
+
+// NodeEnv is an environment variable with the name of the node that a process runs on, where that is not
+// the host's name.
+const NodeEnv = "KINETOSCOPE_NODE"
 
 // TokenEnv is an environment variable with the token of targets that name no token_file. Secrets do
 // not belong into command lines.
@@ -100,10 +107,10 @@ func (t *Target) Check() error {
 	switch {
 	case t.Discover.Kind == "" && t.Discover.Labels != "":
 		return errors.New("labels go with +k8s, which finds pods by them")
+	case t.Agent == OwnNode && t.Discover.Kind != discover.Pods:
+		return errors.New("agent: {node} goes with +k8s, which tells the node of each server: name the agent")
 	case t.Discover.Kind == "":
 		return nil
-	case t.Stages != nil:
-		return errors.New("a server with several stages is not found by others' names: name each server")
 	}
 	return t.Discover.Check()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
@@ -16,6 +17,10 @@ import (
 // answerTimeout bounds the question to the process that holds a place: one that does not
 // answer so long is frozen or cut off, and its place is free for another.
 const answerTimeout = 2 * time.Second
+
+// holdersAtOnce is how many places are looked at at the same time: a look is a round trip, and there
+// may be hundreds.
+const holdersAtOnce = 16
 
 // TakenError says that a rank's place is served by a process that answers.
 type TakenError struct{ By protocol.RankInfo }
@@ -57,6 +62,31 @@ func free(ctx context.Context, nc *nats.Conn, kv jetstream.KeyValue, id protocol
 		return nil //nolint:nilerr // it is not there, or does not answer
 	}
 	return &TakenError{By: *holder}
+}
+
+// Holders returns the processes that announce themselves as ids, nil where there is none or there is no hub yet.
+func Holders(ctx context.Context, nc *nats.Conn, ids []protocol.RankID) ([]*protocol.RankInfo, error) {
+	out := make([]*protocol.RankInfo, len(ids))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	kv, err := js.KeyValue(ctx, protocol.BucketRanks)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(holdersAtOnce)
+	for i, id := range ids {
+		g.Go(func() (err error) {
+			out[i], err = holder(ctx, kv, id)
+			return err
+		})
+	}
+	return out, g.Wait()
 }
 
 // holder returns the process that announces itself as id, nil if there is none.

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -73,6 +74,9 @@ func (d *targetDoc) target(dir string) (server.Target, error) {
 		if err := t.Set(o[0], o[1]); err != nil {
 			return t, err
 		}
+	}
+	if t.Agent == server.OwnNode {
+		return t, errors.New("agent: {node} stands in an agent's --target: a file names the agent")
 	}
 	return t, t.Check()
 }

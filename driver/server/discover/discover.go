@@ -50,6 +50,8 @@ type Found struct {
 	Address string // host:port
 	// Name is the pod's name; for DNS the host.
 	Name string
+	// Node is the node that the pod runs on, "" for DNS.
+	Node string
 }
 
 var (
@@ -136,7 +138,7 @@ func (f *Finder) names(ctx context.Context, s Source) (out []Found, err error) {
 		_, records, err := r.LookupSRV(ctx, "", "", s.Name)
 		for _, srv := range records {
 			host := strings.TrimSuffix(srv.Target, ".")
-			out = append(out, Found{net.JoinHostPort(host, strconv.Itoa(int(srv.Port))), host})
+			out = append(out, Found{Address: net.JoinHostPort(host, strconv.Itoa(int(srv.Port))), Name: host})
 		}
 		return out, unlessUnknown(err)
 	}
@@ -156,5 +158,5 @@ func unlessUnknown(err error) error {
 
 // at is a server at an address.
 func at(a netip.Addr, port, name string) Found {
-	return Found{net.JoinHostPort(a.String(), port), cmp.Or(name, a.String())}
+	return Found{Address: net.JoinHostPort(a.String(), port), Name: cmp.Or(name, a.String())}
 }

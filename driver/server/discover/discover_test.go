@@ -162,8 +162,8 @@ func apiServer(t *testing.T, pods []pod) (*API, *[]string) {
 			if p.deleted != "" {
 				m["deletionTimestamp"] = p.deleted
 			}
-			items = append(items, map[string]any{"metadata": m, "status": map[string]any{"phase": p.phase,
-				"podIP": p.ip}})
+			items = append(items, map[string]any{"metadata": m, "spec": map[string]any{"nodeName": "n-" + p.name},
+				"status": map[string]any{"phase": p.phase, "podIP": p.ip}})
 		}
 		list["metadata"], list["items"] = meta, items
 		_ = json.NewEncoder(w).Encode(list)
@@ -192,7 +192,8 @@ func TestPodsByLabel(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := f.Find(t.Context(), s)
-	want := []Found{{"10.1.0.1:8000", "decode-0"}, {"10.1.0.2:8000", "decode-1"}, {"[fd00::5]:8000", "decode-5"}}
+	want := []Found{{"10.1.0.1:8000", "decode-0", "n-decode-0"}, {"10.1.0.2:8000", "decode-1", "n-decode-1"},
+		{"[fd00::5]:8000", "decode-5", "n-decode-5"}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}

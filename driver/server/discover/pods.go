@@ -61,6 +61,7 @@ type podList struct {
 			Name              string
 			DeletionTimestamp string
 		}
+		Spec   struct{ NodeName string }
 		Status struct {
 			Phase string
 			PodIP string
@@ -89,7 +90,9 @@ func (a *API) pods(ctx context.Context, s Source) (out []Found, err error) {
 			if !validPod(p.Metadata.Name) {
 				return nil, fmt.Errorf("a pod has the name %q", p.Metadata.Name)
 			}
-			out = append(out, at(ip, s.Port, p.Metadata.Name))
+			found := at(ip, s.Port, p.Metadata.Name)
+			found.Node = p.Spec.NodeName
+			out = append(out, found)
 		}
 		if next = list.Metadata.Continue; next == "" {
 			return out, nil
