@@ -43,6 +43,16 @@ func Traces(w io.Writer, r *TraceReport, o TextOptions) error {
 	return nil
 }
 
+// Brief returns what the page says first: its sentences and findings. Its Paths, and where the slices
+// behind the findings are, are for the caller to fill in.
+func (r *TraceReport) Brief() *Brief {
+	b := &Brief{Title: r.Title, Note: r.Note, Lines: r.Lines}
+	for _, f := range r.Report.Findings {
+		b.Findings = append(b.Findings, BriefFinding{Finding: f, Where: r.where(&f)})
+	}
+	return b
+}
+
 // doubts are the sentences that a reader must know before any number of the page.
 func (r *TraceReport) doubts() []string {
 	var out []string

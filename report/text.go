@@ -120,18 +120,7 @@ func rankName(s *pipeline.Stage, k *pipeline.Rank) string {
 }
 
 func (p *printer) header() {
-	r := p.r
-	var names []string
-	ranks := 0
-	for i := range r.Stages {
-		s := &r.Stages[i]
-		n := stageName(s)
-		if len(s.Ranks) > 1 {
-			n += fmt.Sprintf(" ×%d", len(s.Ranks))
-		}
-		names = append(names, n)
-		ranks += len(s.Ranks)
-	}
+	names, facts := about(p.r)
 	if len(names) == 0 {
 		p.line(p.bold("Pipeline") + "  no traces")
 		return
@@ -143,7 +132,24 @@ func (p *printer) header() {
 		}
 		p.line("          → " + l)
 	}
-	facts := []string{"window " + units.Duration(float64(r.WindowNs)), units.Plural(ranks, "rank")}
+	for _, l := range wrap(strings.Join(facts, ", "), p.o.Width-tableIndent) {
+		p.line("  " + l)
+	}
+}
+
+// about returns the stages with their numbers of ranks, and what there is to know of the whole.
+func about(r *pipeline.Report) (names, facts []string) {
+	ranks := 0
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		n := stageName(s)
+		if len(s.Ranks) > 1 {
+			n += fmt.Sprintf(" ×%d", len(s.Ranks))
+		}
+		names = append(names, n)
+		ranks += len(s.Ranks)
+	}
+	facts = []string{"window " + units.Duration(float64(r.WindowNs)), units.Plural(ranks, "rank")}
 	if r.RequestCount > 0 {
 		facts = append(facts, units.Plural(r.RequestCount, "request"))
 	}
@@ -157,9 +163,7 @@ func (p *printer) header() {
 	if r.ClockUncertaintyNs > 0 {
 		facts = append(facts, "clocks ±"+units.Duration(float64(r.ClockUncertaintyNs)))
 	}
-	for _, l := range wrap(strings.Join(facts, ", "), p.o.Width-tableIndent) {
-		p.line("  " + l)
-	}
+	return names, facts
 }
 
 // leastDoubt is the severity from which a doubt begins the page. Below it next to nothing rests on what is

@@ -86,6 +86,21 @@ func TestAsUser(t *testing.T) {
 			}
 		}
 	})
+	t.Run("every question of the agents' skill", func(t *testing.T) {
+		text, err := os.ReadFile("../cmd/kinetoscope/skill/workflows/sql.md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		questions := regexp.MustCompile("(?m)^    (select .+)$").FindAllStringSubmatch(string(text), -1)
+		if len(questions) < 2 {
+			t.Fatalf("%d questions", len(questions))
+		}
+		for _, q := range questions {
+			if out, err := a.ask(q[1]); err != nil || out == "" {
+				t.Errorf("%s: %v", q[1], err)
+			}
+		}
+	})
 	t.Run("numbers are those of the ops verb", func(t *testing.T) {
 		var rows []struct {
 			Name  string

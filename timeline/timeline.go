@@ -210,7 +210,19 @@ func (tl *Timeline) Bytes() int64 {
 	return n
 }
 
-// sliceID is how a slice is called outside: TRACE.SLICE.
+// SliceID is how a slice is called outside: TRACE.SLICE, of a trace by its place among those that are
+// looked at and of its slice by its place in it, both from 0.
+func SliceID(part, slice int) string { return strconv.Itoa(part) + "." + strconv.Itoa(slice) }
+
+// ValidSliceID reports whether id has the form of a SliceID.
+func ValidSliceID(id string) bool {
+	a, b, ok := strings.Cut(id, ".")
+	_, errA := strconv.ParseUint(a, 10, 31)
+	_, errB := strconv.ParseUint(b, 10, 32)
+	return ok && errA == nil && errB == nil
+}
+
+// sliceID is SliceID for the package's own numbers.
 func sliceID(part int, s uint32) string {
 	return strconv.Itoa(part) + "." + strconv.FormatUint(uint64(s), 10)
 }

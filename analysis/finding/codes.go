@@ -79,6 +79,26 @@ var codeUnits = map[Code]string{
 	Bottleneck: "%", TopOperator: "%", FirstOutput: "%", CommShare: "%", HandoffShare: "%", QueueWait: "%",
 }
 
+// codeVerbs is, for every code, the verb of the command line that shows most of what its findings
+// are about.
+var codeVerbs = map[Code]string{
+	NoTime: "inspect", Overrun: "inspect", SharedLane: "inspect", Clock: "inspect", EarlyWork: "inspect",
+	NoWork: "inspect", MissingWork: "inspect", UnmatchedIDs: "inspect", Dominant: "kernels", NoDuration: "inspect",
+	Sums: "inspect", Merged: "inspect", RankLost: "inspect", NoCommonClock: "inspect", ClockUncertain: "inspect",
+	NotCompared: "comms", TakenForCompute: "kernels", PaceUnknown: "inspect", LaunchesUnknown: "inspect",
+	DevicesInTurn: "steps", NoSteps: "inspect", Unrecorded: "inspect", WorkOutsideSteps: "steps",
+	OperatorsInGraphs: "kernels", DeviceIdle: "idle", DevicesIdle: "idle", ExposedComm: "comms",
+	ExposedCopies: "kernels", ShortKernels: "kernels",
+	QueueFull: "idle", MemoryFull: "memory", WaitedFor: "comms", LastIn: "comms", HostBound: "idle",
+	DeviceBound: "kernels", PaceShared: "idle", SlowSteps: "steps", PromptsBetween: "steps", NoGraphs: "kernels",
+	StepDrift: "steps", SlowFirstStep: "steps", Bottleneck: "steps", TopOperator: "ops", FirstOutput: "steps",
+	CommShare: "comms", HandoffShare: "steps", QueueWait: "steps",
+}
+
+// Verb is the verb of the command line that shows more of what findings of the code are about; ""
+// for a code of an analysis that others have added.
+func (c Code) Verb() string { return codeVerbs[c] }
+
 // Codes returns every code of this project, sorted. Analyses added by others may have further
 // codes.
 func Codes() []Code { return slices.Sorted(maps.Keys(codeUnits)) }

@@ -47,6 +47,9 @@ func TestEveryCodeIsExplained(t *testing.T) {
 		if c.Unit() == "" {
 			t.Errorf("%s has no unit", c)
 		}
+		if c.Verb() == "" {
+			t.Errorf("no verb shows more of %s", c)
+		}
 	}
 	for line := range strings.Lines(string(doc)) {
 		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| code |") && !row.MatchString(line) {

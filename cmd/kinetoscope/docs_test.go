@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 )
 
 // A command in the documents: at the begin of a line of a block, behind variables and paths, or in backquotes.
@@ -109,6 +111,23 @@ func notThere(node *kong.Node, line string) (wrong []string) {
 		}
 	}
 	return wrong
+}
+
+// The verb that shows more of a finding is one of the program's, and takes what is suggested with it.
+func TestVerbsOfFindings(t *testing.T) {
+	var v verbs
+	parser, err := v.parser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range finding.Codes() {
+		for _, wrong := range notThere(parser.Model.Node, c.Verb()+" PATH") {
+			t.Errorf("%s: no %s", c, wrong)
+		}
+	}
+	if got := notThere(parser.Model.Node, "idle PATH --top 10"); got != nil {
+		t.Errorf("%v", got)
+	}
 }
 
 // TestHelpQuotes: no help has two quotation marks in a row, of which the parser makes a curved one.

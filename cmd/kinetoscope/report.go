@@ -28,7 +28,8 @@ type reportCmd struct {
 	nodes.Server
 	flags.Definition
 	Traces bool `help:"Look at a run's traces one by one, as at traces of others: device, kernels, operators."`
-	Fresh  bool `help:"Compute a run's report anew from its recordings, in place of its report.json."`
+	briefFlags
+	Fresh bool `help:"Compute a run's report anew from its recordings, in place of its report.json."`
 }
 
 func (c *reportCmd) Run(e *cli.Env) error {
@@ -103,6 +104,8 @@ func (c *reportCmd) pipelines(e *cli.Env, runs []*store.Run) error {
 		all = append(all, runReport{r.Dir(), rep})
 	}
 	switch {
+	case c.brief():
+		return c.briefRuns(e, runs, all)
 	case c.JSON && len(all) == 1:
 		return report.JSON(e.Out, all[0].Report)
 	case c.JSON:
@@ -201,6 +204,9 @@ func (c *reportCmd) traces(e *cli.Env) error {
 		return inputError(err)
 	}
 	if rep := c.recordings(list); rep != nil {
+		if c.brief() {
+			return c.printBrief(e, briefPipeline(rep, files(infos)))
+		}
 		return c.printPipeline(e, rep)
 	}
 	return c.print(e, page, list, infos)
@@ -229,6 +235,9 @@ func (c *reportCmd) print(
 	out, doc, err := c.page(page, list, infos)
 	if err != nil {
 		return inputError(err)
+	}
+	if c.brief() {
+		return c.printBrief(e, briefTraces(out, infos))
 	}
 	if c.JSON || c.CSV || c.Table != "" {
 		for i := range out.Report.Ranks {

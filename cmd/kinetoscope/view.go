@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,7 @@ type viewCmd struct {
 	Addr      string   `default:"127.0.0.1:0" help:"Address to serve HTTP on; port 0 takes a free one." placeholder:"HOST:PORT"`
 	NoOpen    bool     `help:"Print the URL and open no browser."`
 	Compare   bool     `help:"Compare what the first path means with what the second does."`
+	At        string   `help:"Show this slice first: TRACE.SLICE, or SLICE of the first trace, as report --brief names it." placeholder:"ID"`
 	Place     string   `default:"auto" enum:"auto,clock,start" help:"Lay traces where they lie on the common clock, or let each begin at 0; auto does the latter for files of different occasions."`
 	APIKeys   []string `name:"api-key" sep:"none" env:"KINETOSCOPE_API_KEY" help:"Key that clients must show; one is made up without it." placeholder:"KEY"`
 	ReadyFile string   `help:"Write the URL to this file once it serves, for scripts that wait for it." type:"path"`
@@ -40,6 +42,10 @@ type viewCmd struct {
 
 // Run serves the page until the user ends it.
 func (c *viewCmd) Run(e *cli.Env) error {
+	at, err := c.at()
+	if err != nil {
+		return err
+	}
 	of, page, err := c.shelves(e)
 	if err != nil {
 		return err
@@ -77,13 +83,16 @@ func (c *viewCmd) Run(e *cli.Env) error {
 	defer api.Close()
 	srv := httpd.New(ln, web.Config{View: api, Catalog: runs, Front: page, APIKeys: keys, Logger: e.Log,
 		ShutdownGrace: httpd.QuickShutdown})
-	url := srv.URL + page
+	page = srv.URL + page
 	if made != "" {
-		url += "#key=" + made // browsers do not send what follows #
+		at.Set("key", made) // browsers do not send what follows #
 	}
-	fmt.Fprintln(e.Out, url)
+	if len(at) > 0 {
+		page += "#" + at.Encode()
+	}
+	fmt.Fprintln(e.Out, page)
 	if c.ReadyFile != "" {
-		if err := httpd.WriteURL(c.ReadyFile, url); err != nil {
+		if err := httpd.WriteURL(c.ReadyFile, page); err != nil {
 			return err
 		}
 		defer os.Remove(c.ReadyFile)
@@ -94,9 +103,27 @@ func (c *viewCmd) Run(e *cli.Env) error {
 		}
 	}
 	if !c.NoOpen {
-		openBrowser(e, url)
+		openBrowser(e, page)
 	}
 	return errors.Join(srv.Serve(e.Ctx), c.Full(e))
+}
+
+// at returns what the address says of the slice to show.
+func (c *viewCmd) at() (url.Values, error) {
+	id := c.At
+	if id == "" {
+		return url.Values{}, nil
+	}
+	if !strings.Contains(id, ".") {
+		id = "0." + id
+	}
+	if !timeline.ValidSliceID(id) {
+		return nil, cli.Usage("--at %s: want TRACE.SLICE or SLICE, numbers from 0", c.At)
+	}
+	if c.Compare || len(c.Paths) == 0 {
+		return nil, cli.Usage("--at shows a slice of the timeline: give paths, and no --compare")
+	}
+	return url.Values{"s": {id}}, nil
 }
 
 // runs are the runs of --runs-dir, to which the page brings what is dropped on it. Who looks at
