@@ -15,6 +15,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/driver"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/tempspool"
 	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
@@ -24,8 +25,9 @@ const copyBytes = 1 << 20
 // packing is the agent's own directory for files that a rank hands over, created with the first of
 // them. Other users cannot write there. The zero value is ready for use; close ends it.
 type packing struct {
-	mu   sync.Mutex
-	root *os.Root
+	mu    sync.Mutex
+	root  *os.Root
+	spool *tempspool.Spool // of root; nil as long as that is
 }
 
 // open returns the directory.
@@ -35,13 +37,14 @@ func (p *packing) open() (*os.Root, error) {
 	if p.root != nil {
 		return p.root, nil
 	}
-	dir, err := os.MkdirTemp("", "kinetoscope-agent-")
+	spool, err := tempspool.Make(tempspool.Copies)
 	if err != nil {
 		return nil, err
 	}
-	if p.root, err = os.OpenRoot(dir); err != nil {
-		return nil, errors.Join(err, os.Remove(dir))
+	if p.root, err = os.OpenRoot(spool.Path); err != nil {
+		return nil, errors.Join(err, spool.Remove())
 	}
+	p.spool = spool
 	return p.root, nil
 }
 
@@ -67,8 +70,8 @@ func (p *packing) close() error {
 	if p.root == nil {
 		return nil
 	}
-	err := errors.Join(os.RemoveAll(p.root.Name()), p.root.Close())
-	p.root = nil
+	err := errors.Join(p.root.Close(), p.spool.Remove())
+	p.root, p.spool = nil, nil
 	return err
 }
 

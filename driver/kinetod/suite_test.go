@@ -3,6 +3,7 @@ package kinetod
 import (
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/driver/drivertest"
 	"github.com/kinetoscope/kinetoscope/driver/kinetod/kinetodtest"
 	"github.com/kinetoscope/kinetoscope/hub/rank"
+	"github.com/kinetoscope/kinetoscope/internal/tempspool"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 )
@@ -54,7 +56,7 @@ func packed(t *testing.T, k *Driver) []string {
 	if k.packed.root == nil {
 		return nil
 	}
-	return files(t, k.packed.root.Name())
+	return slices.DeleteFunc(files(t, k.packed.root.Name()), func(n string) bool { return n == tempspool.LockFile })
 }
 
 func wholeTrace(t *testing.T, files []rank.File) {

@@ -1,7 +1,8 @@
 // Package tempspool is the spools of ranks that were given none: directories in the one for
 // temporary files. Each is its process's as long as that lives, by a lock that goes with the
 // process however it ends. One that nothing is left in goes with its process, or, if that was killed,
-// with the next process that makes one; one with recordings stays until they are brought home.
+// with the next process that makes one; one with recordings stays until they are brought home. One
+// for copies of files that lie elsewhere too goes in the same way, whatever is in it.
 //
 // The Python package does the same with the same names and lock, in kinetoscope.spool.
 package tempspool
@@ -18,14 +19,16 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/plainfile"
 )
 
-// Prefixes of the directories' names: of ranks of native stages and, first, of what attaches in Python.
+// Prefixes of the directories' names: of what attaches in Python, of ranks of native stages, and of
+// agents, which keep copies alone there.
 const (
 	Attached = "kinetoscope-spool-"
 	Native   = "kinetoscope-rank-"
+	Copies   = "kinetoscope-agent-"
 )
 
-// lockFile, in a spool, is locked by the process whose spool it is.
-const lockFile = ".lock"
+// LockFile, in a spool, is locked by the process whose spool it is.
+const LockFile = ".lock"
 
 // tries bounds how often a new directory is made, where another process has swept one away
 // before its lock was taken.
@@ -38,12 +41,17 @@ type Spool struct {
 }
 
 // Make makes a spool in the directory for temporary files, and removes those of dead processes in
-// which nothing is left. The caller ends with Leave.
+// which nothing is left, or nothing but copies. The caller ends with Leave, one of copies with Remove.
 func Make(prefix string) (*Spool, error) {
 	held, err := Abandoned(os.TempDir())
 	for _, s := range held {
 		_, e := s.Leave()
 		err = errors.Join(err, e)
+	}
+	copies, e := abandoned(os.TempDir(), Copies)
+	err = errors.Join(err, e)
+	for _, s := range copies {
+		err = errors.Join(err, s.Remove())
 	}
 	if err != nil {
 		return nil, err
@@ -63,7 +71,7 @@ func Make(prefix string) (*Spool, error) {
 
 // hold takes dir's lock. The spool is nil if another process holds it, or dir is gone or no spool.
 func hold(dir string, flag int) (*Spool, error) {
-	l := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600), flock.SetFlag(flag|os.O_RDWR))
+	l := flock.New(filepath.Join(dir, LockFile), flock.SetPermissions(0o600), flock.SetFlag(flag|os.O_RDWR))
 	ok, err := l.TryLock()
 	if err == nil && ok {
 		if _, err = os.Lstat(l.Path()); err == nil { // nobody removed it before it was locked
@@ -76,10 +84,12 @@ func hold(dir string, flag int) (*Spool, error) {
 	return nil, errors.Join(err, l.Close())
 }
 
-// Abandoned returns the spools in tmp of this user's processes that have ended without Leave,
-// and holds them. The caller leaves each.
-func Abandoned(tmp string) (out []*Spool, err error) {
-	for _, prefix := range []string{Attached, Native} {
+// Abandoned returns the spools of recordings in tmp of this user's processes that have ended without
+// Leave, and holds them. The caller leaves each.
+func Abandoned(tmp string) (out []*Spool, err error) { return abandoned(tmp, Attached, Native) }
+
+func abandoned(tmp string, prefixes ...string) (out []*Spool, err error) {
+	for _, prefix := range prefixes {
 		dirs, err := filepath.Glob(filepath.Join(tmp, prefix+"*"))
 		if err != nil {
 			return out, fmt.Errorf("spools in %s: %w", tmp, err)
@@ -118,4 +128,13 @@ func (s *Spool) Leave() (left []string, err error) {
 		err = fmt.Errorf("leave spool %s: %w", s.Path, err)
 	}
 	return left, err
+}
+
+// Remove gives the spool up and removes it with all that is in it.
+func (s *Spool) Remove() error {
+	err := errors.Join(os.RemoveAll(s.Path), s.lock.Close())
+	if err != nil {
+		err = fmt.Errorf("remove %s: %w", s.Path, err)
+	}
+	return err
 }

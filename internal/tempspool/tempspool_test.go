@@ -1,6 +1,7 @@
 package tempspool
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,15 +10,18 @@ import (
 )
 
 // holdEnv, set, has the test's program make a spool, put what it holds in it, say where it is, and wait
-// to be killed.
-const holdEnv = "KINETOSCOPE_TEST_HOLD_SPOOL"
+// to be killed. prefixEnv is the spool's prefix, Native without it.
+const (
+	holdEnv   = "KINETOSCOPE_TEST_HOLD_SPOOL"
+	prefixEnv = "KINETOSCOPE_TEST_SPOOL_PREFIX"
+)
 
 func TestMain(m *testing.M) {
 	what, is := os.LookupEnv(holdEnv)
 	if !is {
 		os.Exit(m.Run())
 	}
-	s, err := Make(Native)
+	s, err := Make(cmp.Or(os.Getenv(prefixEnv), Native))
 	if err != nil {
 		panic(err)
 	}
@@ -37,10 +41,10 @@ func TestMain(m *testing.M) {
 }
 
 // spawn runs a process that holds a spool.
-func spawn(t *testing.T, tmp, holds string) (dir string, kill func()) {
+func spawn(t *testing.T, tmp, prefix, holds string) (dir string, kill func()) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), holdEnv+"="+holds, "TMPDIR="+tmp)
+	cmd.Env = append(os.Environ(), holdEnv+"="+holds, prefixEnv+"="+prefix, "TMPDIR="+tmp)
 	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -74,9 +78,9 @@ func there(path string) bool {
 func TestSpoolsOfKilledProcesses(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	empty, killEmpty := spawn(t, tmp, "")
-	full, killFull := spawn(t, tmp, "recording")
-	living, _ := spawn(t, tmp, "")
+	empty, killEmpty := spawn(t, tmp, Native, "")
+	full, killFull := spawn(t, tmp, Native, "recording")
+	living, _ := spawn(t, tmp, Native, "")
 	killEmpty()
 	killFull()
 	foreign := filepath.Join(tmp, Native+"link")
@@ -111,5 +115,31 @@ func TestSpoolsOfKilledProcesses(t *testing.T) {
 	}
 	if left, err := s.Leave(); err != nil || len(left) != 0 || there(s.Path) {
 		t.Errorf("%q, %v", left, err)
+	}
+}
+
+// Copies of a killed process go with the next spool that is made, those of a living one stay, and none is
+// taken for a recording.
+func TestCopiesOfKilledProcesses(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	dead, kill := spawn(t, tmp, Copies, "trace.json")
+	living, _ := spawn(t, tmp, Copies, "trace.json")
+	kill()
+	if found, err := Abandoned(tmp); err != nil || len(found) != 0 {
+		t.Errorf("%d taken for spools of recordings, %v", len(found), err)
+	}
+	s, err := Make(Copies)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if there(dead) {
+		t.Error("copies of a killed process are left")
+	}
+	if !there(filepath.Join(living, "session", "trace.json")) || !there(s.Path) {
+		t.Error("copies of a living process are gone")
+	}
+	if err := s.Remove(); err != nil || there(s.Path) {
+		t.Error(err)
 	}
 }
