@@ -69,7 +69,7 @@ func BenchmarkOpen(b *testing.B) {
 			b.Fatal(err)
 		}
 		lap(&bare)
-		t, err := cache.Load(file)
+		t, err := cache.Load(file, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -21,6 +21,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -58,6 +59,13 @@ type Stamp struct {
 	Size, ModTime int64
 }
 
+// Limits of a header: it is decoded before anything else of an index is known. A track is one object and takes some
+// 130 bytes; a trace with more tracks than this has no index.
+const (
+	maxHeader  = 16 << 20
+	maxObjects = 1 << 17
+)
+
 type header struct {
 	Source                              Stamp
 	Meta                                trace.Meta
@@ -83,6 +91,9 @@ func Write(w io.Writer, t *trace.Trace, source Stamp) error {
 	}
 	head, err := json.Marshal(h)
 	if err != nil {
+		return fmt.Errorf("write index: %w", err)
+	}
+	if err := bounded(head); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
 	o := &writer{w: w}
@@ -158,29 +169,89 @@ func (o *writer) list(items [][]byte) {
 	o.section(all)
 }
 
+// errNoIndex says that a file is no index at all.
+var errNoIndex = fmt.Errorf("%w: expected an index, found something else", ErrCorrupt)
+
+// known checks the magic number at the beginning of b.
+func known(b []byte) error {
+	if string(b[:7]) != magic[:7] {
+		return errNoIndex
+	}
+	if b[7] != Version {
+		return fmt.Errorf("%w: version %d, expected %d", ErrStale, b[7], Version)
+	}
+	return nil
+}
+
+// bounded checks a header's size.
+func bounded(head []byte) error {
+	if len(head) > maxHeader {
+		return fmt.Errorf("%w: a header of %d bytes, at most %d", ErrTooLarge, len(head), maxHeader)
+	}
+	if n := bytes.Count(head, []byte("{")); n > maxObjects {
+		return fmt.Errorf("%w: %d tracks and the like, at most %d", ErrTooLarge, n, maxObjects)
+	}
+	return nil
+}
+
+// decode returns the header of an index of the file with this stamp.
+func decode(head []byte, source Stamp) (h header, err error) {
+	if err := bounded(head); err != nil {
+		return h, err
+	}
+	if err := json.Unmarshal(head, &h); err != nil {
+		return h, fmt.Errorf("%w: header: %w", ErrCorrupt, err)
+	}
+	if h.Source != source {
+		return h, fmt.Errorf("%w: made of a file of %d bytes, now %d", ErrStale, h.Source.Size, source.Size)
+	}
+	return h, nil
+}
+
+// check reads the beginning of an index of size bytes alone, and says whether it is one of the file with this stamp.
+func check(r io.ReaderAt, size int64, source Stamp) error {
+	b := make([]byte, len(magic)+8)
+	if _, err := r.ReadAt(b, 0); err != nil {
+		return fmt.Errorf("%w: %w", errNoIndex, err)
+	}
+	if err := known(b); err != nil {
+		return err
+	}
+	n := binary.LittleEndian.Uint64(b[len(magic):])
+	switch {
+	case n > maxHeader:
+		return fmt.Errorf("%w: a header of %d bytes, at most %d", ErrTooLarge, n, maxHeader)
+	case int64(n) > size:
+		return fmt.Errorf("%w: a header of %d bytes in a file of %d", ErrCorrupt, n, size)
+	}
+	head := make([]byte, n)
+	if _, err := r.ReadAt(head, int64(len(b))); err != nil {
+		return fmt.Errorf("%w: header: %w", ErrCorrupt, err)
+	}
+	_, err := decode(head, source)
+	return err
+}
+
 // Read returns the trace in the index b, which it keeps: the trace's columns lie in
 // it. b must begin at a multiple of 8 bytes in memory, as whatever make returns does.
 func Read(b []byte, source Stamp) (*trace.Trace, error) {
 	if !littleEndian {
 		return nil, fmt.Errorf("%w: not supported on this machine's byte order", ErrStale)
 	}
-	if len(b) < len(magic)+16 || string(b[:7]) != magic[:7] {
-		return nil, fmt.Errorf("%w: expected an index, found something else", ErrCorrupt)
+	if len(b) < len(magic)+16 {
+		return nil, errNoIndex
 	}
-	if b[7] != Version {
-		return nil, fmt.Errorf("%w: version %d, expected %d", ErrStale, b[7], Version)
+	if err := known(b); err != nil {
+		return nil, err
 	}
 	body := b[:len(b)-8]
 	if binary.LittleEndian.Uint64(b[len(b)-8:]) != uint64(crc32.Checksum(body, castagnoli)) {
 		return nil, fmt.Errorf("%w: wrong checksum", ErrCorrupt)
 	}
 	r := &reader{b: body[8:]}
-	var h header
-	if err := json.Unmarshal(r.section(), &h); err != nil {
-		return nil, fmt.Errorf("%w: header: %w", ErrCorrupt, err)
-	}
-	if h.Source != source {
-		return nil, fmt.Errorf("%w: made of a file of %d bytes, now %d", ErrStale, h.Source.Size, source.Size)
+	h, err := decode(r.section(), source)
+	if err != nil {
+		return nil, err
 	}
 	t := trace.New()
 	t.Meta, t.Tracks, t.Repairs = h.Meta, h.Tracks, h.Repairs

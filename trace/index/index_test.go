@@ -110,13 +110,13 @@ func TestCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]Cache{"beside": {Beside: true}, "dir": {Dir: filepath.Join(dir, "cache", "deep")}} {
-		if _, err := c.Load(file); !errors.Is(err, os.ErrNotExist) {
+		if _, err := c.Load(file, nil); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: before saving: %v", name, err)
 		}
 		if err := c.Save(file, tr); err != nil {
 			t.Fatal(err)
 		}
-		got, err := c.Load(file)
+		got, err := c.Load(file, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,13 +128,13 @@ func TestCache(t *testing.T) {
 	if err := os.Chtimes(file, time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (Cache{Beside: true}).Load(file); !errors.Is(err, ErrStale) {
+	if _, err := (Cache{Beside: true}).Load(file, nil); !errors.Is(err, ErrStale) {
 		t.Errorf("touched file: %v", err)
 	}
-	if _, err := (Cache{}).Load(file); !errors.Is(err, ErrOff) {
+	if _, err := (Cache{}).Load(file, nil); !errors.Is(err, ErrOff) {
 		t.Errorf("no cache: %v", err)
 	}
-	if _, err := (Cache{Beside: true, MinSize: 1 << 20}).Load(file); !errors.Is(err, ErrOff) {
+	if _, err := (Cache{Beside: true, MinSize: 1 << 20}).Load(file, nil); !errors.Is(err, ErrOff) {
 		t.Errorf("small file: %v", err)
 	}
 	if err := (Cache{}).Save(file, tr); err != nil {

@@ -137,7 +137,7 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 		return r.done(f.Read(ctx, format.Input{Name: path, Path: path}, r.fo))
 	}
 	if !r.fo.DropArgs {
-		if t, err := r.o.Index.Load(path); err == nil {
+		if t, err := r.o.Index.Load(path, r.room()); err == nil {
 			identity.Learn(&t.Meta, r.hints)
 			return []*trace.Trace{t}, nil
 		}
@@ -157,6 +157,14 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 		}
 	}
 	return list, nil
+}
+
+// room asks for the memory that an index takes. It is nil without a limit.
+func (r *reading) room() func(int64) bool {
+	if r.fo.Room == nil {
+		return nil
+	}
+	return func(n int64) bool { return r.fo.Room(n, r.s.Size, r.s.Size) }
 }
 
 // done parts what was read into the traces of ranks and says whose they are.
