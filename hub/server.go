@@ -35,9 +35,9 @@ const (
 	// maxStore is beyond any disk: each bucket has a quota of its own, and JetStream would
 	// reserve the sum of them.
 	maxStore = 1 << 50
-	// tokenFile, in DataDir, keeps a token that was made up, so that ranks find a
+	// TokenFile, in DataDir, keeps a token that was made up, so that ranks find a
 	// restarted hub that knows theirs.
-	tokenFile = "nats-token"
+	TokenFile = "nats-token"
 )
 
 // embedded is a NATS server with JetStream in this process.
@@ -179,7 +179,7 @@ func joinToken(c *Config) (string, error) {
 	if c.Token != "" {
 		return c.Token, nil
 	}
-	path := filepath.Join(c.DataDir, tokenFile)
+	path := filepath.Join(c.DataDir, TokenFile)
 	data, err := os.ReadFile(path)
 	if err == nil {
 		token := strings.TrimSpace(string(data))

@@ -126,7 +126,7 @@ func TestOpenListenerWantsAToken(t *testing.T) {
 			t.Errorf("the error shows the token: %v", err)
 		}
 	}
-	path := filepath.Join(dir, tokenFile)
+	path := filepath.Join(dir, TokenFile)
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", st, err)
 	}

@@ -117,8 +117,7 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// No secret is in a command line of this host, in the log (but for the one line that says
-// where ranks join), or in what a session leaves.
+// No secret is in a command line of this host, in the log, or in what a session leaves.
 func TestSecretsShowNowhere(t *testing.T) {
 	if testing.Short() || runtime.GOOS != "linux" {
 		t.Skip("starts a pipeline, and reads /proc")
@@ -151,7 +150,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 		}
 	}
 	secrets := map[string]string{"the API key": key}
-	for name, file := range map[string]string{"the join token": "nats-token", "the hub's secret": "nats-secret"} {
+	for name, file := range map[string]string{"the join token": hub.TokenFile, "the hub's secret": "nats-secret"} {
 		b, err := os.ReadFile(filepath.Join(data, file))
 		if err != nil {
 			t.Fatal(err)
@@ -183,9 +182,10 @@ func TestSecretsShowNowhere(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	for line := range strings.Lines(said.String()) {
-		if !strings.HasPrefix(line, "ranks join at ") {
-			found("the log: "+line, []byte(line))
-		}
+		found("the log: "+line, []byte(line))
+	}
+	if !strings.Contains(said.String(), "with the token in "+filepath.Join(data, hub.TokenFile)) {
+		t.Errorf("it is not said where the token is: %s", &said)
 	}
 	files := 0
 	err = filepath.WalkDir(runsDir, func(path string, d os.DirEntry, err error) error {

@@ -24,7 +24,7 @@ import (
 type mcpCmd struct {
 	Root         string `default:"." help:"Traces under this directory may be asked about." type:"existingdir"`
 	AllowCapture bool   `help:"Let agents start and stop captures."`
-	HTTP         string `name:"http" help:"Serve over HTTP at this loopback address instead of standard input and output; clients show the token of KINETOSCOPE_MCP_TOKEN or one that is said." placeholder:"HOST:PORT"`
+	HTTP         string `name:"http" help:"Serve over HTTP at this loopback address instead of standard input and output; clients show the token of KINETOSCOPE_MCP_TOKEN or, on a terminal, one that is said." placeholder:"HOST:PORT"`
 }
 
 // mcpTokenEnv names the variable with the token that clients of --http show.
@@ -90,6 +90,10 @@ func (c *mcpCmd) serve(e *cli.Env, server *mcp.Server) error {
 	token, given, err := mcpToken()
 	if err != nil {
 		return err
+	}
+	if !given && !e.Watched() {
+		return cli.Usage("--http: a token that is made up is said on a terminal alone, for others read logs: give one in %s",
+			mcpTokenEnv)
 	}
 	l, err := net.Listen("tcp", c.HTTP)
 	if err != nil {

@@ -49,22 +49,29 @@ func TestMCPOverHTTPAsksForItsToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, given := range []string{"", "a-token-of-this-test"} {
+	command := func(given string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), self, "mcp", "--root", t.TempDir(), "--http", "127.0.0.1:0")
 		cmd.Env = append(os.Environ(), mcpTokenEnv+"="+given)
-		says, err := cmd.StderrPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
+		return cmd
+	}
+	// In a log it would be for whoever reads that.
+	if said, err := command("").CombinedOutput(); err == nil || !strings.Contains(string(said), mcpTokenEnv) ||
+		strings.Contains(string(said), "Bearer") {
+		t.Errorf("without a terminal and a token: %v, %s", err, said)
+	}
+	for _, given := range []string{"", "a-token-of-this-test"} {
+		cmd := command(given)
+		says := onTerminal(t, cmd)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		var url, token string
 		for lines := bufio.NewScanner(says); token == "" && lines.Scan(); {
-			if _, rest, ok := strings.Cut(lines.Text(), "served at "); ok {
+			line := strings.TrimSpace(lines.Text())
+			if _, rest, ok := strings.Cut(line, "served at "); ok {
 				url = rest
 			}
-			_, token, _ = strings.Cut(lines.Text(), "Bearer ")
+			_, token, _ = strings.Cut(line, "Bearer ")
 		}
 		if given != "" {
 			if strings.Contains(token, given) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -67,6 +68,23 @@ type serveCmd struct {
 	ReadyTimeout time.Duration  `default:"10m" help:"How long all ranks may take to be ready, for loading weights; ranks that end are not waited for."`
 }
 
+// joinAt says where ranks join. The URL has the join token, which no log may have: where Err is no terminal, it is said
+// where the token is.
+func (c *serveCmd) joinAt(e *cli.Env, url string) string {
+	bare := link.Redact(url)
+	switch {
+	case e.Watched() || bare == url:
+		return url
+	case c.NATSFile != "":
+		return bare + " with the token in " + c.NATSFile
+	case c.Token != "":
+		return bare + " with the token that was given"
+	case c.DataDir != "":
+		return bare + " with the token in " + filepath.Join(c.DataDir, hub.TokenFile)
+	}
+	return bare + " with a token that is not said here, for this is no terminal: --nats-file FILE has it written to a file"
+}
+
 // Run checks the whole input before it binds the address, and binds before it loads models.
 func (c *serveCmd) Run(e *cli.Env) error {
 	plan, err := c.plan(e)
@@ -83,7 +101,7 @@ func (c *serveCmd) Run(e *cli.Env) error {
 	}
 	defer ln.Close()
 	plan.Config.OnHub = func(url string) error {
-		fmt.Fprintf(e.Err, "ranks join at %s\n", url)
+		fmt.Fprintf(e.Err, "ranks join at %s\n", c.joinAt(e, url))
 		if c.NATSFile == "" {
 			return nil
 		}

@@ -3,12 +3,10 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/trace/open"
@@ -33,7 +31,7 @@ type Bar struct {
 
 // NewBar shows on w if that is a terminal.
 func NewBar(w io.Writer) *Bar {
-	if f, ok := Raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f := terminal(w); f != nil {
 		return &Bar{w: f}
 	}
 	return &Bar{}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/term"
+
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
@@ -41,6 +43,18 @@ func NewEnv(ctx context.Context, s Streams) *Env {
 // Raw returns the stream below one that is for sentences. It is for progress bars, which draw on
 // the terminal, and for child processes, which write to it by themselves.
 func Raw(w io.Writer) io.Writer { return report.Under(w) }
+
+// terminal returns the terminal that w writes to, nil if it is another stream.
+func terminal(w io.Writer) *os.File {
+	if f, ok := Raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+// Watched reports whether what is said on Err is for the user's eyes alone: a terminal, and not a log, which others
+// may read. Secrets are said nowhere else.
+func (e *Env) Watched() bool { return terminal(e.Err) != nil }
 
 // Text returns the options of text on Out: the width and colours of the terminal, if Out is one.
 func (e *Env) Text() report.TextOptions {

@@ -3,10 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
-
-	"golang.org/x/term"
 
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
 )
@@ -21,7 +18,7 @@ type Progress struct {
 
 // NewProgress shows on w if that is a terminal.
 func NewProgress(w io.Writer) *Progress {
-	if f, ok := Raw(w).(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f := terminal(w); f != nil {
 		return &Progress{w: f}
 	}
 	return &Progress{}
