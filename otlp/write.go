@@ -16,6 +16,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/slim/otlp/trace/v1"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 )
@@ -45,7 +46,8 @@ func init() {
 var ErrNoRequests = errors.New("no request is named in these traces, so there are no spans: stages of this project, " +
 	"torch ranks and SGLang-Omni's events name them")
 
-// JSON writes spans as OTLP's JSON does, one line: ids in hexadecimal, enumerations as numbers.
+// JSON writes spans as OTLP's JSON does, one line: ids in hexadecimal, enumerations as numbers. A terminal that shows
+// it obeys none of its texts.
 func JSON(d *tracepb.TracesData) ([]byte, error) {
 	raw, err := protojson.MarshalOptions{UseEnumNumbers: true}.Marshal(d)
 	if err != nil {
@@ -59,7 +61,7 @@ func JSON(d *tracepb.TracesData) ([]byte, error) {
 	}
 	hexIDs(v)
 	out, err := json.Marshal(v)
-	return append(out, '\n'), err
+	return append(neutral.JSON(out), '\n'), err
 }
 
 // hexIDs writes ids in hexadecimal, which protobuf's JSON has in base64.
