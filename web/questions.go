@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/kinetoscope/kinetoscope/hub/work"
+	"github.com/kinetoscope/kinetoscope/internal/neutral"
 	"github.com/kinetoscope/kinetoscope/web/api"
 	"github.com/kinetoscope/kinetoscope/web/openai"
 )
@@ -67,7 +68,11 @@ func (l *lines) write(v any) error {
 		l.begun = true
 		l.w.Header().Set("Content-Type", "application/x-ndjson")
 	}
-	if err := json.NewEncoder(l.w).Encode(v); err != nil {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := l.w.Write(append(neutral.JSON(data), '\n')); err != nil { // names in it are shown in terminals too
 		return err
 	}
 	return l.c.Flush()
