@@ -87,10 +87,17 @@ func (t *Trace) Timeless(i int) bool {
 }
 
 // Extent returns the first start and the last end of the slices, ignoring those without
-// a time; ok is false if there are none.
+// a time and strays; ok is false if there are none.
 func (t *Trace) Extent() (start, end int64, ok bool) {
+	var stray map[int32]bool
+	for _, i := range t.Strays().Slices {
+		if stray == nil {
+			stray = map[int32]bool{}
+		}
+		stray[i] = true
+	}
 	for i, s := range t.Slices.Start {
-		if t.Timeless(i) || t.Slices.Cat[i] == CatTraceSpan {
+		if t.Timeless(i) || t.Slices.Cat[i] == CatTraceSpan || stray != nil && stray[int32(i)] {
 			continue
 		}
 		if e := s + t.Slices.Dur[i]; !ok {
