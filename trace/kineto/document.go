@@ -126,7 +126,10 @@ func (m *merger) took(r *result, end int, last bool) (next int, more bool, err e
 		}
 		return r.next + 1, false, nil
 	case stDoc:
-		if !m.left {
+		switch {
+		case m.bracketOnly():
+			m.list = true
+		case !m.left:
 			m.meta.cut = true
 			m.t.Repairs.Add(trace.RepairCutByNext, 1)
 		}
@@ -142,6 +145,14 @@ func (m *merger) took(r *result, end int, last bool) (next int, more bool, err e
 		}
 	}
 	return r.next, true, nil
+}
+
+// bracketOnly reports whether nothing of the file has been read but the bracket that opens its array, and
+// empty events: where a trace follows, it is a list of traces.
+func (m *merger) bracketOnly() bool {
+	t := m.t
+	rows := t.Slices.Len() + len(t.Instants.Time) + len(t.Counters.Time) + len(t.Flows.Time) + m.begin.waiting
+	return m.array && !m.left && len(m.docs) == 0 && rows+len(m.names.seen) == 0
 }
 
 // tailKeys are the keys that matter after the events. They are looked for one by one
@@ -238,6 +249,10 @@ func (m *merger) trail(b []byte, end int, last bool) (next int, more bool) {
 		if c <= ' ' || c == ',' {
 			continue
 		}
+		if c == ']' && m.list && !m.dirty {
+			m.list = false
+			continue
+		}
 		if c == '{' || c == '[' {
 			if end-i < 2*maxStart && !last {
 				return i, true // too little to decide on
@@ -314,7 +329,9 @@ func (m *merger) next(b []byte, end int, last bool) (next int, more bool, err er
 	switch {
 	case found:
 		from := m.offset(end)
-		if err := m.finish(from); err != nil {
+		if m.list && m.bracketOnly() {
+			from = 0
+		} else if err := m.finish(from); err != nil {
 			return 0, true, err
 		}
 		m.document = newDocument(from)

@@ -143,6 +143,11 @@ func (m *merger) arrayHead(b []byte, i, end int, eof bool) (from int, found bool
 	case j >= end || b[j] == '{' || b[j] == ']':
 		m.array = true
 		return i, true, nil
+	case b[j] == '[' && m.phase == inHead && arrayStart(b, j, end): // a list of traces that are arrays
+		m.array, m.list = true, true
+		return j + 1, true, nil
+	case b[j] == '[' && !eof && space(b, j+1) >= end:
+		return 0, false, nil
 	case b[j] == '[':
 		return 0, false, m.fail(int64(j), "events (objects)",
 			"an array of arrays: perhaps a memory timeline (.raw.json)")

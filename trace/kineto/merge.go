@@ -20,6 +20,7 @@ type merger struct {
 	docs  []*trace.Trace // the traces that are finished
 	room  reserve
 	seen  int64 // bytes of text in the blocks so far
+	list  bool  // the file is an array of whole traces, and its end has not come
 
 	noArgs bool // arguments are not kept, or not any more
 	document
