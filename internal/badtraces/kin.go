@@ -42,6 +42,14 @@ func belongToo() []Case {
 		{Kind: "twice", Name: "printed anew", Files: []File{{"rank0.json", text}, {"rank0.pretty.json", pretty(text)},
 			{"rank1.json", two[1].Text()}},
 			Want: want(two...), Left: []string{"rank0.pretty.json"}},
+		{Kind: "twice", Name: "in another order, with other keys first, packed", Files: []File{
+			{"rank0.json", text}, {"rank1.json", two[1].Text()}, {"x/rank0.json.zst", Zstd(turned(two[0]))}},
+			Want: want(two...), Left: []string{"x/rank0.json.zst"},
+			Says: map[string][]string{"report": {"x/rank0.json.zst: the same trace as in"}}},
+		{Kind: "twice", Name: "written anew under a name without a rank", Files: []File{
+			{"rank0.json", Rank{PID: 9, Steps: 9, From: 44}.Text()},
+			{"sorted.json", Document([]Rank{{}}, ByTime(Rank{PID: 9, Steps: 9, From: 44}.Events()))}},
+			Want: []string{"rank 0: 45"}, Left: []string{"sorted.json"}},
 		{Kind: "twice", Name: "half in xz", Files: []File{{"p/t_rank0.json", text},
 			{"p/t_rank0.json.xz", XZ(text)[:700]}},
 			Want: want(two[0]), Left: []string{"p/t_rank0.json.xz"}},
@@ -95,6 +103,28 @@ func worldsToo() []Case {
 		{Kind: "windows", Name: "on another host without a clock", Files: shiftedUnclocked(),
 			Want: []string{"rank 0: 48", "rank 1: 40"}, Says: map[string][]string{"comms": {" 1 10 500 µs"}}},
 	}
+}
+
+// turned is a rank's trace as a script may write it anew: events from the last to the first, keys in reverse order,
+// blanks elsewhere, the header behind.
+func turned(r Rank) string {
+	var rows []string
+	for _, e := range r.Events() {
+		var keys []string
+		for k, v := range e.(event) {
+			raw, err := json.Marshal(v)
+			if err != nil {
+				panic(err) // numbers and texts only
+			}
+			keys = append(keys, fmt.Sprintf("%q : %s", k, raw))
+		}
+		slices.Sort(keys)
+		slices.Reverse(keys)
+		rows = append(rows, "{ "+strings.Join(keys, " , ")+" }")
+	}
+	slices.Reverse(rows)
+	return fmt.Sprintf(`{"traceEvents":[%s],"baseTimeNanoseconds":1700000000000000000,`+
+		`"distributedInfo":{"world_size":%d,"rank":%d}}`, strings.Join(rows, ","), r.World, r.Rank)
 }
 
 // relabel writes every process id with its rank.

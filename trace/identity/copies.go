@@ -1,17 +1,27 @@
 package identity
 
 import (
+	"cmp"
 	"hash/fnv"
+	"slices"
 	"strconv"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// printSlices is how many slices a print is made of, and minPrint the least. A copy that was cut
-// before minPrint slices is not recognised. No other trace has so many equal times in nanoseconds.
+// Limits of what tells copies of one trace.
 const (
+	// printSlices is how many slices a print is made of, and minPrint the least. A copy that was cut
+	// before minPrint slices is not recognised. No other trace has so many equal times in nanoseconds.
 	printSlices = 32
 	minPrint    = 4
+	// sketchSlices is how many slices a sketch is made of.
+	sketchSlices = 32
+	// Scripts that write a trace anew round times of 10^15 µs to a quarter of one: both ends of the window move
+	// by sameTime ns at most, and counted in whole microseconds one start in sixteen falls into the next.
+	sameTime   = 500
+	mostShared = 0.75 // of the sketch that must be equal
+	fewLost    = 0.01 // of the slices that such a script may have left out
 )
 
 // Print is a number that copies of one trace have in common, however they are packed, cut
@@ -37,6 +47,62 @@ func Print(t *trace.Trace) uint64 {
 	return h.Sum64()
 }
 
+// Sketch is what copies of one trace have in common that were written anew, in another order: the
+// lowest hashes of name, start and duration of its slices, ascending. It is nil if there are too few.
+func Sketch(t *trace.Trace) []uint64 {
+	names := make([]uint64, t.Strings.Len())
+	var out []uint64 // at most sketchSlices
+	for i, id := range t.Slices.Name {
+		if t.Slices.Cat[i] == trace.CatTraceSpan || t.Timeless(i) {
+			continue
+		}
+		if names[id] == 0 {
+			h := fnv.New64a()
+			h.Write([]byte(t.String(id)))
+			names[id] = max(1, h.Sum64())
+		}
+		x := mixed(mixed(names[id]^uint64(t.Slices.Start[i]/1000)) ^ uint64(t.Slices.Dur[i]/1000))
+		if len(out) == sketchSlices && x >= out[sketchSlices-1] {
+			continue
+		}
+		at, twice := slices.BinarySearch(out, x)
+		if twice {
+			continue
+		}
+		if len(out) == sketchSlices {
+			out = out[:sketchSlices-1]
+		}
+		out = slices.Insert(out, at, x)
+	}
+	if len(out) < minPrint {
+		return nil
+	}
+	return out
+}
+
+// mixed spreads the bits of x: the finalizer of SplitMix64.
+func mixed(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// writtenAnew reports whether the sketches, windows and numbers of slices of two traces are those of one trace.
+func writtenAnew(a, b *trace.Meta, slicesOfA, slicesOfB int) bool {
+	apart := func(x, y int64) bool { return max(x, y)-min(x, y) > sameTime }
+	if apart(a.WindowStart, b.WindowStart) || apart(a.WindowEnd, b.WindowEnd) ||
+		float64(min(slicesOfA, slicesOfB)) < (1-fewLost)*float64(max(slicesOfA, slicesOfB)) {
+		return false
+	}
+	shared := 0
+	for _, x := range a.Sketch {
+		if _, ok := slices.BinarySearch(b.Sketch, x); ok {
+			shared++
+		}
+	}
+	return shared >= minPrint && float64(shared) >= mostShared*float64(max(len(a.Sketch), len(b.Sketch)))
+}
+
 // Settle completes the ranks of traces that were read together (RankByPlace) and returns which of
 // them are copies of others (Copies). Every reader of several traces calls it, so that all count
 // the same ones.
@@ -49,29 +115,47 @@ func Settle(list []*trace.Meta, slices []int) []int {
 // that count. Of several the one with the most slices counts, the first of equal ones.
 // Traces that say of themselves that they are of different ranks are not copies, and none
 // that was learnt from a run of ours is one.
-func Copies(list []*trace.Meta, slices []int) []int {
-	out := make([]int, len(list))
-	best := map[string]int{}
-	for i, m := range list {
-		out[i] = -1
-		if m.Print == 0 || m.Learnt[trace.FieldRank] == trace.FromRun {
+func Copies(list []*trace.Meta, sizes []int) []int {
+	out, order := make([]int, len(list)), make([]int, len(list))
+	for i := range list {
+		out[i], order[i] = -1, i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
+	prints, sketches := map[uint64][]int{}, map[uint64][]int{} // those that count, by what they may share with others
+	for _, i := range order {
+		m := list[i]
+		if m.Print == 0 && m.Sketch == nil || m.Learnt[trace.FieldRank] == trace.FromRun {
 			continue
 		}
-		k := strconv.FormatUint(m.Print, 16) + " " + sameWork(m)
-		b, ok := best[k]
-		switch {
-		case !ok:
-			best[k] = i
-		case slices[i] > slices[b]:
-			out[b], best[k] = i, i
-		default:
-			out[i] = b
+		find := func(among []int, same func(of int) bool) {
+			at := slices.IndexFunc(among, func(of int) bool { return !differ(list[of], m) && same(of) })
+			if out[i] < 0 && at >= 0 {
+				out[i] = among[at]
+			}
 		}
-	}
-	for i := range out { // follows copies of copies
-		for out[i] >= 0 && out[out[i]] >= 0 {
-			out[i] = out[out[i]]
+		if m.Print != 0 {
+			find(prints[m.Print], func(int) bool { return true })
+		}
+		for _, x := range m.Sketch {
+			find(sketches[x], func(of int) bool { return writtenAnew(list[of], m, sizes[of], sizes[i]) })
+		}
+		if out[i] >= 0 {
+			continue
+		}
+		prints[m.Print] = append(prints[m.Print], i)
+		for _, x := range m.Sketch {
+			sketches[x] = append(sketches[x], i)
 		}
 	}
 	return out
+}
+
+// differ reports whether two traces say of themselves that they are of different ranks. What one of
+// them leaves open is no difference.
+func differ(a, b *trace.Meta) bool {
+	texts := func(x, y string) bool { return x != "" && y != "" && x != y }
+	numbers := func(x, y int) bool { return x >= 0 && y >= 0 && x != y }
+	replicas := a.Learnt[trace.FieldReplica] != "" && b.Learnt[trace.FieldReplica] != "" && a.Replica != b.Replica
+	return replicas || numbers(a.Rank, b.Rank) || numbers(a.StageID, b.StageID) || texts(a.Stage, b.Stage) ||
+		texts(a.Role, b.Role) || texts(a.Phase, b.Phase)
 }

@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -288,4 +289,66 @@ func FuzzFromPath(f *testing.F) {
 		}
 		identity.Labels([]*trace.Meta{m, m}, []string{path, path})
 	})
+}
+
+// TestCopies: a trace is there once however it was written anew, cut or put in another order; another window,
+// another rank's trace and one of which nothing but names is equal are others.
+func TestCopies(t *testing.T) {
+	type row struct {
+		start, dur int64
+		name       string
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	rows := make([]row, 3000)
+	for i := range rows {
+		rows[i] = row{1.7e18 + int64(i)*31_337, 1000 + r.Int64N(40_000), fmt.Sprint("k", r.IntN(40))}
+	}
+	changed := func(f func(i int, x row) row) []row {
+		out := slices.Clone(rows)
+		for i := range out {
+			out[i] = f(i, out[i])
+		}
+		return out
+	}
+	shuffled := slices.Clone(rows)
+	r.Shuffle(len(shuffled), func(a, b int) { shuffled[a], shuffled[b] = shuffled[b], shuffled[a] })
+	rounded := changed(func(_ int, x row) row { return row{(x.start + 125) / 250 * 250, x.dur, x.name} })
+	for name, c := range map[string]struct {
+		other []row
+		rank  int // of the other one; the first is of rank 0
+		want  []int
+	}{
+		"in another order": {shuffled, 0, []int{-1, 0}},
+		"rounded":          {rounded, 0, []int{-1, 0}},
+		"a third":          {rows[:1000], 0, []int{-1, 0}},
+		"without a few":    {slices.Concat(shuffled[:100], shuffled[101:]), -1, []int{-1, 0}},
+		"more":             {append(slices.Clone(rows), row{1.8e18, 5, "x"}), -1, []int{1, -1}},
+		"one step later": {changed(func(i int, x row) row {
+			return row{x.start + 31_337, rows[(i+1)%3000].dur, rows[(i+1)%3000].name}
+		}), 0, []int{-1, -1}},
+		"of another rank": {shuffled, 1, []int{-1, -1}},
+		"too little":      {rows[:3], 0, []int{-1, -1}},
+		"another window": {changed(func(_ int, x row) row { return row{x.start + 1e9, x.dur, x.name} }), 0,
+			[]int{-1, -1}},
+		"other work at the same time": {changed(func(_ int, x row) row {
+			return row{x.start, x.dur + 7000, x.name}
+		}), 0, []int{-1, -1}},
+	} {
+		var list []*trace.Meta
+		var sizes []int
+		for k, of := range [][]row{rows, c.other} {
+			tr := trace.New()
+			tr.Meta.Rank = k * c.rank
+			track := tr.AddTrack(trace.Track{Device: -1, Stream: -1})
+			for _, x := range of {
+				tr.AddSlice(trace.Slice{Start: x.start, Dur: x.dur, Name: x.name, Track: track})
+			}
+			tr.Window()
+			tr.Meta.Print, tr.Meta.Sketch = identity.Print(tr), identity.Sketch(tr)
+			list, sizes = append(list, &tr.Meta), append(sizes, tr.Slices.Len())
+		}
+		if got := identity.Copies(list, sizes); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
 }

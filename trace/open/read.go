@@ -139,6 +139,7 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 	if !r.fo.DropArgs {
 		if t, err := r.o.Index.Load(path, r.room()); err == nil {
 			identity.Learn(&t.Meta, r.hints)
+			t.Meta.Sketch = identity.Sketch(t) // indexes of older versions have none
 			return []*trace.Trace{t}, nil
 		}
 	}
@@ -182,7 +183,7 @@ func (r *reading) done(list []*trace.Trace, err error) ([]*trace.Trace, error) {
 			h = identity.FromPath(t.Meta.File)
 		}
 		identity.Learn(&t.Meta, h)
-		t.Meta.Print = identity.Print(t)
+		t.Meta.Print, t.Meta.Sketch = identity.Print(t), identity.Sketch(t)
 	}
 	return list, nil
 }
