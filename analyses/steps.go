@@ -43,14 +43,11 @@ func answerSteps(list []report.Ranked[*steps.Report], _ *stepsOptions, _ Asked) 
 	}, nil
 }
 
-// findSteps are the steps' findings but for doubts, which the other analyses have as well.
+// findSteps are the steps' own findings.
 func findSteps(list []report.Ranked[*steps.Report]) []analysis.Finding {
 	var out []analysis.Finding
 	for i, r := range list {
-		for _, f := range r.Value.Findings {
-			if f.Doubt {
-				continue
-			}
+		for _, f := range r.Value.Own() {
 			f.Evidence.Rank = i
 			if len(list) > 1 {
 				f.Text = identity.Spoken(r.Label) + ": " + f.Text

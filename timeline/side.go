@@ -149,7 +149,7 @@ func (tl *Timeline) Report() *pipeline.Report {
 		if !tl.Native() {
 			return
 		}
-		o := pipeline.Options{UncertaintyNs: tl.UncertaintyNs, Subjects: tl.subjects()}
+		o := pipeline.Options{UncertaintyNs: tl.UncertaintyNs, Subjects: tl.subjects(), Outcomes: tl.outcomes}
 		var traces []*trace.Trace
 		for _, p := range tl.parts {
 			traces = append(traces, p.t)
@@ -325,7 +325,7 @@ func (tl *Timeline) find() []Finding {
 	subjects := tl.subjects() // held until the steps have been asked for, too
 	list := analysis.AllOf(subjects, analysis.Options{}).Findings
 	for i := range tl.parts {
-		list = append(list, tl.stepsOf(i).Findings...)
+		list = append(list, tl.stepsOf(i).Own()...)
 	}
 	runtime.KeepAlive(subjects)
 	slices.SortStableFunc(list, finding.Compare) // doubts first

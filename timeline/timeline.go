@@ -21,6 +21,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/align"
 	"github.com/kinetoscope/kinetoscope/analysis"
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/cores"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -63,6 +64,9 @@ type Options struct {
 	// AgreedNs is the instant at which all ranks were told to begin, on the common clock, Unix
 	// ns; 0: there was none.
 	AgreedNs int64
+	// Outcomes are the ranks of the traces' run that did not complete, with a trace here or without
+	// one; see pipeline.Options.
+	Outcomes []pipeline.Outcome
 }
 
 // Timeline is traces to look at. Make it with New.
@@ -75,9 +79,10 @@ type Timeline struct {
 	// with one trace or where nothing is known to be compared.
 	UncertaintyNs int64
 
-	parts  []*part
-	agreed int64 // see Options
-	side   sideCells
+	parts    []*part
+	agreed   int64              // see Options
+	outcomes []pipeline.Outcome // see Options
+	side     sideCells
 }
 
 // part is one trace in its place.
@@ -120,7 +125,7 @@ func New(sources []Source, o Options) (*Timeline, error) {
 	if len(sources) == 0 {
 		return nil, fmt.Errorf("timeline: no trace")
 	}
-	tl := &Timeline{agreed: o.AgreedNs}
+	tl := &Timeline{agreed: o.AgreedNs, outcomes: o.Outcomes}
 	for _, s := range sources {
 		tl.parts = append(tl.parts, &part{Source: s, t: s.Trace, clock: s.Clock, packed: map[int64][]*packedTrack{}})
 	}

@@ -249,6 +249,18 @@ type KindShare struct {
 	ShareNs float64 `json:"share_ns"` // each step divided by its batch
 }
 
+// Own returns the findings about the steps: those but the doubts about the trace, which all
+// analyses of it have.
+func (r *Report) Own() []analysis.Finding {
+	var out []analysis.Finding
+	for _, f := range r.Findings {
+		if !f.Doubt {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // Windows returns the steps' times on the host, for analyses of parts of a trace.
 func (r *Report) Windows() []analysis.Window {
 	out := make([]analysis.Window, len(r.Steps))

@@ -215,7 +215,7 @@ func (c *viewCmd) find(e *cli.Env, paths []string) (out *view.Opened, ins []view
 		}
 		ins, out.Failed = append(ins, list...), append(out.Failed, lost...)
 		out.Title, out.Detail = cmp.Or(m.Session.Prefix, "session "+m.Session.ID), filepath.Base(run.Dir())
-		out.CreatedBy, out.AgreedNs = m.CreatedBy, m.Session.StartAtNs
+		out.Session = view.SessionOf(m)
 	}
 	before := len(e.Left)
 	found, err := c.Inputs(e, files)
@@ -233,7 +233,7 @@ func (c *viewCmd) find(e *cli.Env, paths []string) (out *view.Opened, ins []view
 		for i, p := range paths {
 			names[i] = filepath.Base(p)
 		}
-		out.CreatedBy, out.AgreedNs = "", 0
+		out.Session = view.Session{} // of one run
 		out.Title, out.Detail = strings.Join(names[:min(3, len(names))], ", "), fmt.Sprintf("%d traces", len(ins))
 	}
 	return out, ins, nil

@@ -13,6 +13,9 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
+	"github.com/kinetoscope/kinetoscope/convert"
+	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
@@ -28,11 +31,23 @@ type Opened struct {
 	// another.
 	Left  []Failure
 	Place timeline.Placement
+	Session
+}
+
+// Session is what a run knows beside its traces. The zero value is that of files.
+type Session struct {
 	// CreatedBy is the program and version that made the run; "" for files.
 	CreatedBy string
 	// AgreedNs is when the ranks of the run were told to begin, Unix ns of the hub's clock; 0:
 	// there was no such instant.
 	AgreedNs int64
+	// Outcomes are the ranks that did not complete.
+	Outcomes []pipeline.Outcome
+}
+
+// SessionOf is what the manifest of a run says of its session.
+func SessionOf(m *store.Manifest) Session {
+	return Session{CreatedBy: m.CreatedBy, AgreedNs: m.Session.StartAtNs, Outcomes: convert.Outcomes(&m.Session)}
 }
 
 // Failure is a trace that could not be read.

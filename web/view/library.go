@@ -120,7 +120,7 @@ func (a *API) read(id string, r *run) {
 	r.opened, r.err = a.cfg.Library.Open(a.life, id, func(p open.Progress) { r.progress.Store(&p) })
 	if r.err == nil {
 		r.tl, r.err = timeline.New(r.opened.Sources, timeline.Options{Place: r.opened.Place,
-			AgreedNs: r.opened.AgreedNs})
+			AgreedNs: r.opened.AgreedNs, Outcomes: r.opened.Outcomes})
 	}
 	if errors.Is(r.err, fs.ErrNotExist) {
 		r.err = refuse(404, "no run %q: %v", id, r.err)

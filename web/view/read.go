@@ -228,8 +228,7 @@ func OpenRun(ctx context.Context, r *store.Run, o open.Options, progress func(op
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
 	}
-	out := &Opened{Title: m.Session.Prefix, Detail: filepath.Base(r.Dir()), CreatedBy: m.CreatedBy,
-		AgreedNs: m.Session.StartAtNs}
+	out := &Opened{Title: m.Session.Prefix, Detail: filepath.Base(r.Dir()), Session: SessionOf(m)}
 	if out.Title == "" {
 		out.Title = "session " + m.Session.ID
 	}
