@@ -11,7 +11,7 @@ import { firstKey, lock } from "./login.js";
 import { bindTheme } from "./theme.js";
 import { amount, canvasTheme, stageShades } from "./tl-shell.js";
 import { measure } from "./tl-size.js";
-import { Store } from "./tl-store.js";
+import { MOST, Store } from "./tl-store.js";
 import { isLeaf, Tree } from "./tl-tree.js";
 import { at } from "./tl-units.js";
 import { bytes, count, dur, plural } from "./units.js";
@@ -204,7 +204,7 @@ app.closerPath = () => {
   clearTimeout(closing);
   closing = setTimeout(async () => {
     const span = app.win.t1 - app.win.t0;
-    const q = { trace: p.trace, from: app.win.t0 - span, to: app.win.t1 + span, px: Math.min(8192, 3 * app.main.width) };
+    const q = { trace: p.trace, from: app.win.t0 - span, to: app.win.t1 + span, px: Math.min(MOST, 3 * app.main.width) };
     const got = await data.criticalPath(q).catch(() => null);
     if (!got || app.path?.trace !== p.trace) return;
     app.path = { trace: p.trace, ...got, column: (q.to - q.from) / q.px, from: q.from, to: q.to, lit: new Set(got.on_path.map((id) => Number(id.split(".")[1]))) };

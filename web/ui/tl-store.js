@@ -5,6 +5,7 @@ import { hasSlices } from "./tl-tree.js";
 
 const MARGIN = 0.5; // of the window, asked for on both sides, so that panning has slices to show
 const COARSE = 1.3; // how much wider than needed a column at hand may be
+export const MOST = 8192; // columns that the server answers with, and so the finest a window that is wider has
 const BATCH = 64; // tracks in one question, so that the first come soon
 
 export class Store {
@@ -26,7 +27,7 @@ export class Store {
 
   fresh(d, win, width) {
     if (!d) return false;
-    const col = (win.t1 - win.t0) / width;
+    const col = (win.t1 - win.t0) / Math.min(MOST, width);
     const whole = win.limit;
     return d.lo <= Math.max(win.t0, whole[0]) && d.hi >= Math.min(win.t1, whole[1]) && d.column <= Math.max(1, col * COARSE);
   }
@@ -45,7 +46,9 @@ export class Store {
         const { items, win, width } = this.next;
         this.next = null;
         const span = win.t1 - win.t0;
-        const q = { from: Math.floor(win.t0 - span * MARGIN), to: Math.ceil(win.t1 + span * MARGIN), px: Math.min(8192, Math.ceil(width * (1 + 2 * MARGIN))) };
+        const columns = Math.min(MOST, Math.ceil(width));
+        const margin = Math.min(MARGIN, (MOST / columns - 1) / 2);
+        const q = { from: Math.floor(win.t0 - span * margin), to: Math.ceil(win.t1 + span * margin), px: Math.floor(columns * (1 + 2 * margin)) };
         const ids = [...new Set(items.filter((n) => hasSlices(n)).map((n) => n.id))].filter((id) => !this.fresh(this.held.get(id), win, width));
         const lines = items.filter((n) => n.kind === "counter").map((n) => n.id).filter((id) => !this.fresh(this.curves.get(id), win, width));
         if (!ids.length && !lines.length) continue;
