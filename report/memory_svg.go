@@ -31,20 +31,23 @@ const (
 	memColumns = memRight - memLeft
 )
 
-// heldLook is how a part of the memory appears.
-type heldLook struct{ word, hex string }
+// heldLook is how a part of the memory appears: a word, and the part whose colour it has.
+type heldLook struct{ word, part string }
 
 var heldLooks = [analysis.NumHeldBy]heldLook{
-	analysis.HeldBefore:      {"held before the recording", looks[pipeline.CatWait].hex},
-	analysis.HeldPrefill:     {looks[pipeline.CatPrefill].word, looks[pipeline.CatPrefill].hex},
-	analysis.HeldDecodeStep:  {looks[pipeline.CatDecode].word, looks[pipeline.CatDecode].hex},
-	analysis.HeldTextEncode:  {looks[pipeline.CatTextEncode].word, looks[pipeline.CatTextEncode].hex},
-	analysis.HeldDenoiseStep: {looks[pipeline.CatDenoise].word, looks[pipeline.CatDenoise].hex},
-	analysis.HeldVAEDecode:   {looks[pipeline.CatVAEDecode].word, looks[pipeline.CatVAEDecode].hex},
-	analysis.HeldVocode:      {looks[pipeline.CatVocode].word, looks[pipeline.CatVocode].hex},
-	analysis.HeldOther:       {"outside of steps", looks[pipeline.CatSchedule].hex},
-	analysis.HeldUnknown:     {"unknown", looks[pipeline.CatHandoff].hex},
+	analysis.HeldBefore:      {"held before the recording", "before"},
+	analysis.HeldPrefill:     held(pipeline.CatPrefill),
+	analysis.HeldDecodeStep:  held(pipeline.CatDecode),
+	analysis.HeldTextEncode:  held(pipeline.CatTextEncode),
+	analysis.HeldDenoiseStep: held(pipeline.CatDenoise),
+	analysis.HeldVAEDecode:   held(pipeline.CatVAEDecode),
+	analysis.HeldVocode:      held(pipeline.CatVocode),
+	analysis.HeldOther:       {"outside of steps", "other"},
+	analysis.HeldUnknown:     {"unknown", "unknown"},
 }
+
+// held is how memory appears that steps of a category took.
+func held(c pipeline.Category) heldLook { return heldLook{looks[c].word, c.String()} }
 
 // memoryPanel is one device's part of a picture.
 type memoryPanel struct {
@@ -164,7 +167,7 @@ func (s *svgWriter) memoryLegend(p *memoryPanel, y float64) float64 {
 		if over := x + 17 + float64(6*len(words)); over > memRight {
 			x, y = memLeft, y+memRow
 		}
-		s.rect(x, y-9, 12, 12, l.hex, fmt.Sprintf(
+		s.rect(x, y-9, 12, 12, l.part, fmt.Sprintf(
 			"%s: %s at the peak, %s at most, %s at the end", l.word, units.Bytes(c.AtPeakBytes),
 			units.Bytes(c.MaxBytes),
 			units.Bytes(c.EndBytes),
@@ -229,8 +232,9 @@ func (s *svgWriter) areas(p *memoryPanel) {
 		for x, k := range at {
 			above[x] = below[x] + c.Bytes[k]
 		}
-		s.f("<path fill=\"%s\" d=\"%s\"><title>%s: %s at the peak</title></path>\n",
-			heldLooks[c.HeldBy].hex, p.outline(above, below), esc(heldLooks[c.HeldBy].word), units.Bytes(c.AtPeakBytes))
+		l := heldLooks[c.HeldBy]
+		s.f("<path %s d=\"%s\"><title>%s: %s at the peak</title></path>\n", fill(l.part), p.outline(above, below),
+			esc(l.word), units.Bytes(c.AtPeakBytes))
 		copy(below, above)
 	}
 }
@@ -290,7 +294,7 @@ func (s *svgWriter) phases(p *memoryPanel, bottom float64) {
 		if ph.Count > 1 {
 			words += fmt.Sprintf(" ×%d", ph.Count)
 		}
-		s.rect(from, bottom+3, max(1, to-from), memStrip-3, l.hex, fmt.Sprintf(
+		s.rect(from, bottom+3, max(1, to-from), memStrip-3, l.part, fmt.Sprintf(
 			"%s: %s", words, units.Duration(float64(ph.EndNs-ph.StartNs)),
 		))
 		if to-from > float64(6*len(words)+8) {
@@ -334,7 +338,7 @@ func (s *svgWriter) heldRows(p *memoryPanel, y float64) {
 		}
 		wide := 300 * float64(r.Bytes) / float64(max(1, pk.LiveBytes))
 		s.text(memLeft, y, "d", cut(neutral.Plain(name), 56, "…"))
-		s.rect(memLeft+370, y-9, max(1, wide), 11, heldLooks[r.Region].hex, heldLooks[r.Region].word)
+		s.rect(memLeft+370, y-9, max(1, wide), 11, heldLooks[r.Region].part, heldLooks[r.Region].word)
 		s.text(memLeft+370+wide+6, y, "d", units.Bytes(r.Bytes)+", "+
 			units.Share(float64(r.Bytes)/float64(max(1, pk.LiveBytes))))
 	}

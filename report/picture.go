@@ -8,30 +8,29 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 )
 
-// look is how a category appears: a word for tables, a glyph without colours, a
-// colour of the 256-colour palette and one for pictures.
+// look is how a category appears in text: a word for tables, a glyph without colours, a colour of the
+// 256-colour palette. Pictures have it in the colours of the timeline.
 type look struct {
 	word  string
 	glyph rune
 	ascii byte
 	ansi  int
-	hex   string
 }
 
 var looks = [pipeline.NumCategories]look{
-	pipeline.CatPrefill:    {"prefill", '█', 'P', 33, "#2f6fde"},
-	pipeline.CatDecode:     {"decode", '▓', 'd', 79, "#3bb39a"},
-	pipeline.CatTextEncode: {"text encode", '█', 'E', 33, "#2f6fde"},
-	pipeline.CatDenoise:    {"denoise", '▓', 'n', 79, "#3bb39a"},
-	pipeline.CatVAEDecode:  {"VAE decode", '▚', 'V', 171, "#b25fd3"},
-	pipeline.CatVocode:     {"vocode", '▚', 'A', 171, "#b25fd3"},
-	pipeline.CatComm:       {"comm", '▒', 'c', 208, "#ef8a2b"},
-	pipeline.CatHandoff:    {"hand-off", '╱', 'h', 220, "#e8c22e"},
-	pipeline.CatSchedule:   {"schedule", '═', 's', 109, "#7c98a8"},
-	pipeline.CatSample:     {"sample", '≡', 'm', 151, "#a8cfa6"},
-	pipeline.CatOps:        {"operators", '▪', 'o', 68, "#6b86c4"},
-	pipeline.CatWait:       {"wait", '·', '-', 245, "#c9ced6"},
-	pipeline.CatOther:      {"other", ' ', '.', 0, "#eef0f3"},
+	pipeline.CatPrefill:    {"prefill", '█', 'P', 33},
+	pipeline.CatDecode:     {"decode", '▓', 'd', 79},
+	pipeline.CatTextEncode: {"text encode", '█', 'E', 33},
+	pipeline.CatDenoise:    {"denoise", '▓', 'n', 79},
+	pipeline.CatVAEDecode:  {"VAE decode", '▚', 'V', 171},
+	pipeline.CatVocode:     {"vocode", '▚', 'A', 171},
+	pipeline.CatComm:       {"comm", '▒', 'c', 208},
+	pipeline.CatHandoff:    {"hand-off", '╱', 'h', 220},
+	pipeline.CatSchedule:   {"schedule", '═', 's', 109},
+	pipeline.CatSample:     {"sample", '≡', 'm', 151},
+	pipeline.CatOps:        {"operators", '▪', 'o', 68},
+	pipeline.CatWait:       {"wait", '·', '-', 245},
+	pipeline.CatOther:      {"other", ' ', '.', 0},
 }
 
 // resample draws a strip in n cells. Like the strip itself it diffuses what a cell

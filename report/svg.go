@@ -5,10 +5,14 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -44,13 +48,19 @@ func (s *svgWriter) text(x, y float64, class, v string) {
 	s.f("<text x=\"%g\" y=\"%g\" class=\"%s\">%s</text>\n", x, y, class, esc(neutral.Plain(v)))
 }
 
-func (s *svgWriter) rect(x, y, w, h float64, fill, title string) {
+// fill is the attributes of a shape in the colour of a part of time or memory: the light one, which
+// the class changes on a dark ground.
+func fill(part string) string {
+	return fmt.Sprintf("class=\"%s\" fill=\"%s\"", part, timeline.PartColor(part, false))
+}
+
+func (s *svgWriter) rect(x, y, w, h float64, part, title string) {
+	s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" %s", x, y, w, h, fill(part))
 	if title == "" {
-		s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"/>\n", x, y, w, h, fill)
+		s.f("/>\n")
 		return
 	}
-	s.f("<rect x=\"%.4g\" y=\"%g\" width=\"%.4g\" height=\"%g\" fill=\"%s\"><title>%s</title></rect>\n", x, y, w, h,
-		fill, esc(neutral.Plain(title)))
+	s.f("><title>%s</title></rect>\n", esc(neutral.Plain(title)))
 }
 
 // SVG writes a picture of r that needs nothing else: each rank over the window, its
@@ -83,10 +93,19 @@ func (s *svgWriter) open(height int, title string) {
 	s.f("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
 		svgWidth, height, svgWidth, height)
 	s.f("<title>%s</title>\n", esc(title))
-	s.f("<style>text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#2a2f36}.h{font-size:15px;font-weight:600}.d{fill:#6a737d;font-size:11px}.e{text-anchor:end}.m{text-anchor:middle;fill:#6a737d;font-size:11px}.g{fill:#fff;stroke:#d8dde3}" +
-		"@media(prefers-color-scheme:dark){text{fill:#e4e7eb}.d,.m{fill:#9aa4b0}.g{fill:#1b1f25;stroke:#333a43}}</style>\n")
+	s.f("<style>text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#2a2f36}.h{font-size:15px;font-weight:600}.d{fill:#6a737d;font-size:11px}.e{text-anchor:end}.m{text-anchor:middle;fill:#6a737d;font-size:11px}.g{fill:#fff;stroke:#d8dde3}"+
+		"@media(prefers-color-scheme:dark){text{fill:#e4e7eb}.d,.m{fill:#9aa4b0}.g{fill:#1b1f25;stroke:#333a43}%s}</style>\n", darkFills())
 	s.f("<rect width=\"%d\" height=\"%d\" rx=\"8\" class=\"g\"/>\n", svgWidth, height)
 }
+
+// darkFills are the rules of a style for the parts' colours on a dark ground.
+var darkFills = sync.OnceValue(func() string {
+	var b strings.Builder
+	for _, part := range slices.Sorted(maps.Keys(timeline.PartClasses())) {
+		fmt.Fprintf(&b, ".%s{fill:%s}", part, timeline.PartColor(part, true))
+	}
+	return b.String()
+})
 
 // close ends the picture.
 func (s *svgWriter) close() error {
@@ -143,7 +162,7 @@ func (s *svgWriter) strip(x, y, wide float64, letters string) {
 			k++
 		}
 		if c, ok := pipeline.CategoryOfLetter(letters[i]); ok {
-			s.rect(x+float64(i)*cell, y, float64(k-i)*cell, svgLane, looks[c].hex, "")
+			s.rect(x+float64(i)*cell, y, float64(k-i)*cell, svgLane, c.String(), "")
 		}
 		i = k
 	}
@@ -156,7 +175,7 @@ func (s *svgWriter) shares(x, y, wide float64, k *pipeline.Rank) {
 		if w < 0.05 {
 			continue
 		}
-		s.rect(at, y+4, w, svgLane-8, looks[t.Category].hex, fmt.Sprintf(
+		s.rect(at, y+4, w, svgLane-8, t.Category.String(), fmt.Sprintf(
 			"%s: %s, %s", looks[t.Category].word, units.Duration(float64(t.ExclusiveNs)), units.Share(t.Share),
 		))
 		at += w
@@ -166,7 +185,7 @@ func (s *svgWriter) shares(x, y, wide float64, k *pipeline.Rank) {
 func (s *svgWriter) legend(y float64) float64 {
 	x := float64(svgMargin)
 	for _, c := range occurring(s.r) {
-		s.rect(x, y-9, 12, 12, looks[c].hex, "")
+		s.rect(x, y-9, 12, 12, c.String(), "")
 		s.text(x+17, y+1, "d", looks[c].word)
 		x += 17 + float64(7*len(looks[c].word)) + 14
 	}
@@ -182,12 +201,11 @@ func (s *svgWriter) chain(y float64) {
 	wide := float64(svgWidth) - x0 - svgMargin - 70
 	for i := range c.Links {
 		l := &c.Links[i]
-		hex := looks[pipeline.CatWait].hex
-		var cat pipeline.Category
+		part, cat := pipeline.CatWait, pipeline.Category(0)
 		if l.Kind == "handoff" {
-			hex = looks[pipeline.CatHandoff].hex
+			part = pipeline.CatHandoff
 		} else if cat.UnmarshalText([]byte(l.Kind)) == nil {
-			hex = looks[cat].hex
+			part = cat
 		}
 		from := x0 + float64(l.StartNs-c.StartNs)/float64(c.TotalNs)*wide
 		w := max(1, float64(l.DurNs)/float64(c.TotalNs)*wide)
@@ -196,7 +214,7 @@ func (s *svgWriter) chain(y float64) {
 			name += fmt.Sprintf(", %d steps", l.Steps)
 		}
 		s.text(svgMargin, y+12, "", cut(neutral.Plain(name), 34, "…"))
-		s.rect(from, y+2, w, svgChain-6, hex, fmt.Sprintf("%s: %s", name, units.Duration(float64(l.DurNs))))
+		s.rect(from, y+2, w, svgChain-6, part.String(), fmt.Sprintf("%s: %s", name, units.Duration(float64(l.DurNs))))
 		s.text(from+w+5, y+12, "d", units.Duration(float64(l.DurNs)))
 		y += svgChain
 	}

@@ -134,6 +134,7 @@ func testCapture(p *page, srv *server) {
 		}
 	}
 	p.until(`document.querySelector(".headline") && document.querySelector("img.picture")?.naturalWidth > 0`)
+	p.pictureHasTheTimelinesColours()
 	if w := eval[int](p, `document.querySelector("img.picture").naturalWidth`); w < 900 {
 		p.t.Errorf("the picture is %d px wide", w)
 	}
@@ -421,4 +422,29 @@ func testForm(p *page) {
 func (p *page) in(t *testing.T) *page {
 	p.t = t
 	return p
+}
+
+// pictureHasTheTimelinesColours compares the fills of the session's picture, on either ground, with the
+// colours that the pages draw the same parts in.
+func (p *page) pictureHasTheTimelinesColours() {
+	p.t.Helper()
+	got := eval[map[string][]string](p, `(async () => {
+		const { partColor } = await import("/ui/tl-color.js");
+		const text = await (await fetch(document.querySelector("img.picture").src)).text();
+		const said = { wrong: [], seen: [] };
+		const hold = (name, color, dark) => {
+			said.seen.push(name);
+			const want = partColor(name, dark).slice(0, 7);
+			if (color !== want) said.wrong.push(name + " is " + color + ", on the timeline " + want + (dark ? " in the dark" : ""));
+		};
+		for (const [, name, color] of text.matchAll(/ class="([a-z_]+)" fill="(#[0-9a-f]{6})"/g)) hold(name, color, false);
+		for (const [, name, color] of text.matchAll(/[.]([a-z_]{2,}){fill:(#[0-9a-f]{6})}/g)) hold(name, color, true);
+		return said;
+	})()`)
+	if len(got["seen"]) < 20 {
+		p.t.Errorf("the picture has the parts %q", got["seen"])
+	}
+	for _, wrong := range got["wrong"] {
+		p.t.Error(wrong)
+	}
 }

@@ -1,7 +1,7 @@
 // Sections of the comparison: the two captures, the verdict, latencies, steps, and where the time
 // went. The server computes all of it; this module only lays it out.
 import { h, svg } from "./dom.js";
-import { colors } from "./tl-color.js";
+import { partColor } from "./tl-color.js";
 import { size } from "./tl-size.js";
 import { count, dur, percent, plural } from "./units.js";
 
@@ -107,14 +107,12 @@ export const steps = {
   },
 };
 
-const PARTS = { compute: 4, communication: 5, memory: 6, other: 8, idle: 9, prefill: 10, decode: 11, denoise: 12, text_encode: 13, vae_decode: 13, vocode: 13, handoff: 14, schedule: 15, sample: 15, operators: 1, ops: 1, wait: 9 };
-
 // where shows the breakdowns side by side, all on one scale.
 export const where = {
   id: "where", title: "Where the time went",
   has: (app) => app.pairsWithTime().length > 0 || app.whole.time?.length > 0,
   draw: (app) => {
-    const color = (name) => colors(PARTS[name] ?? 0, name, app.theme.dark)[3];
+    const color = (name) => partColor(name, app.theme.dark);
     const list = app.pairsWithTime();
     const top = Math.max(...list.flatMap((p) => [p.a.window_ns, p.b.window_ns]), 1);
     const bar = (side, t) => [mark(side), h("div", { class: "shares", role: "img", "aria-label": `${side.toUpperCase()}: ${t.parts.filter((p) => p.ns > 0).map((p) => `${p.name} ${dur(p.ns)}`).join(", ")}` },

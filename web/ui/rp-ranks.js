@@ -1,6 +1,6 @@
 // Sections of the report about ranks and devices: communication, stragglers, memory.
 import { h, svg } from "./dom.js";
-import { colors } from "./tl-color.js";
+import { colors, part } from "./tl-color.js";
 import * as data from "./tl-data.js";
 import { size } from "./tl-size.js";
 import { at, byteLevels, tickStep } from "./tl-units.js";
@@ -73,8 +73,6 @@ export const communication = {
   },
 };
 
-const HELD = { before: 9, prefill: 10, decode_step: 11, text_encode: 13, denoise_step: 12, vae_decode: 13, vocode: 14, other: 1, unknown: 0 };
-
 // course draws a device's memory over time, stacked by purpose.
 function course(m, d, s) {
   const [left, high, foot] = [64, 170, 18].map((px) => px * size.k);
@@ -83,7 +81,7 @@ function course(m, d, s) {
   const x = (t) => left + ((m.from_ns + t) / end) * (s.width - left - 8);
   const y = (v) => high - foot - (v / top) * (high - foot - 10);
   const base = new Array(d.t_ns.length).fill(0);
-  const color = (c) => colors(HELD[c.held_by] ?? 0, c.held_by, s.app.theme.dark)[c.held_by === "before" || c.held_by === "unknown" ? 1 : 3];
+  const color = (c) => colors(part(c.held_by), c.held_by, s.app.theme.dark)[c.held_by === "before" || c.held_by === "unknown" ? 1 : 3];
   const areas = d.categories.map((c) => {
     const up = [];
     const down = [];

@@ -1,6 +1,6 @@
 // Sections of the report about time: findings, how time divides, requests, steps.
 import { h } from "./dom.js";
-import { colors } from "./tl-color.js";
+import { colors, partColor } from "./tl-color.js";
 import * as data from "./tl-data.js";
 import { nothing } from "./tl-panel.js";
 import { size } from "./tl-size.js";
@@ -25,10 +25,6 @@ export const findings = {
   },
 };
 
-// Classes of the parts of time, for their colours.
-const PARTS = { compute: 4, communication: 5, memory: 6, other: 8, idle: 9, prefill: 10, decode: 11, denoise: 12, text_encode: 13, vae_decode: 13, vocode: 13, handoff: 14, schedule: 15, sample: 15, operators: 1, ops: 1, wait: 9 };
-const partColor = (name, app) => colors(PARTS[name] ?? 0, name, app.theme.dark)[3];
-
 export const where = {
   id: "where", title: "Where the time went",
   load: () => data.overview(),
@@ -42,10 +38,10 @@ export const where = {
       h("div", { class: "bars" }, of.flatMap((t) => [h("div", { class: "barrow" },
         button("track", { id: `trace:${t.trace}` }, t.devices ? `${traceName(t)}, all devices` : traceName(t)),
         h("div", { class: "shares", role: "img", "aria-label": `${traceName(t)}: ${t.parts.filter((p) => p.ns > 0).map((p) => `${p.name} ${percent(p.share)}`).join(", ")}` },
-          t.parts.filter((p) => p.ns > 0).map((p) => h("span", { "data-part": 100 * p.share, "data-color": partColor(p.name, app), title: `${p.name}: ${dur(p.ns)}, ${percent(p.share)}` }, p.share > 0.06 ? `${p.name.replaceAll("_", " ")} ${percent(p.share)}` : ""))),
+          t.parts.filter((p) => p.ns > 0).map((p) => h("span", { "data-part": 100 * p.share, "data-color": partColor(p.name, app.theme.dark), title: `${p.name}: ${dur(p.ns)}, ${percent(p.share)}` }, p.share > 0.06 ? `${p.name.replaceAll("_", " ")} ${percent(p.share)}` : ""))),
         h("span", { class: "num quiet" }, dur(t.window_ns))),
       ...(t.devices ?? []).map((d) => h("div", { class: "barrow" }, button("track", { id: `dev:${t.trace}:${d.device}` }, `device ${d.device}`),
-        h("div", { class: "shares", role: "img", "aria-label": `device ${d.device} busy ${percent(d.busy_share)}` }, h("span", { "data-part": 100 * d.busy_share, "data-color": partColor("compute", app) }, `busy ${percent(d.busy_share)}`), h("span", { "data-part": 100 - 100 * d.busy_share, "data-color": partColor("idle", app) }, d.busy_share < 0.9 ? `idle ${percent(1 - d.busy_share)}` : "")),
+        h("div", { class: "shares", role: "img", "aria-label": `device ${d.device} busy ${percent(d.busy_share)}` }, h("span", { "data-part": 100 * d.busy_share, "data-color": partColor("compute", app.theme.dark) }, `busy ${percent(d.busy_share)}`), h("span", { "data-part": 100 - 100 * d.busy_share, "data-color": partColor("idle", app.theme.dark) }, d.busy_share < 0.9 ? `idle ${percent(1 - d.busy_share)}` : "")),
         h("span", { class: "num quiet" }, dur(d.busy_ns))))])),
       h("details", { "data-key": "table" }, h("summary", {}, "As a table"), table(h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Trace"), h("th", { scope: "col", class: "num" }, "Window"), names.map((n) => h("th", { scope: "col", class: "num" }, n.replaceAll("_", " "))))),
         h("tbody", {}, of.map((t) => h("tr", {}, h("th", { scope: "row" }, traceName(t)), num(dur(t.window_ns)), names.map((n) => {

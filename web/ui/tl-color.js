@@ -1,25 +1,7 @@
 // Colours of slices: a hue for every class, varied by the name, light enough in both themes for
 // dark text (contrast of at least 5).
 
-// By class, in the server's order: hue, how far names spread it, chroma.
-const CLASSES = [
-  [255, 60, 0.05], // other
-  [262, 46, 0.12], // operator
-  [85, 26, 0.12], // annotation
-  [325, 26, 0.09], // runtime
-  [172, 70, 0.12], // kernel
-  [38, 22, 0.16], // collective
-  [105, 16, 0.13], // copy
-  [150, 60, 0.045], // python
-  [20, 10, 0.04], // overhead
-  [255, 0, 0.012], // wait
-  [55, 0, 0.15], // prefill
-  [240, 0, 0.13], // decode
-  [300, 0, 0.13], // denoise
-  [350, 40, 0.12], // model
-  [130, 0, 0.15], // hand-off
-  [95, 30, 0.09], // schedule
-];
+import { CLASSES, PARTS } from "./tl-palette.js";
 
 export const INK = "#0b0f14"; // text on slices
 
@@ -65,3 +47,9 @@ export function colors(cls, name, dark) {
   }
   return c;
 }
+
+// part returns the class of the colours of a part of time or memory, or of a kind of steps.
+export const part = (name, otherwise = 0) => PARTS[name.replaceAll(" ", "_")] ?? otherwise;
+
+// partColor returns the colour of a part of time or memory.
+export const partColor = (name, dark) => colors(part(name), name, dark)[ALPHA_WHOLE];

@@ -1,6 +1,6 @@
 // A pane draws tracks: labels as elements, slices on a canvas of the pane's size that shows the
 // part scrolled to.
-import { ALPHA_WHOLE, colors, DIM, INK } from "./tl-color.js";
+import { ALPHA_WHOLE, colors, DIM, INK, part } from "./tl-color.js";
 import { h, patch, plain } from "./dom.js";
 import { boundColor } from "./tl-bounds.js";
 import { size } from "./tl-size.js";
@@ -541,5 +541,4 @@ export class Pane {
   }
 }
 
-const KINDS = { prefill: 10, decode: 11, mixed: 10, denoise: 12, text_encode: 13, vae_decode: 13, vocode: 13, training: 2, generation: 12 };
-export const stepClass = (kind) => KINDS[kind.replaceAll(" ", "_")] ?? 2;
+export const stepClass = (kind) => part(kind, 2);
