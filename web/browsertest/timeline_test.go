@@ -360,6 +360,9 @@ func TestReport(t *testing.T) {
 			`Math.max(document.documentElement.scrollWidth - innerWidth, document.querySelector("#report").scrollWidth - document.querySelector("#report").clientWidth)`); over > 0 {
 			t.Errorf("the report is %d px wider than %d", over, width)
 		}
+		for _, cut := range eval[[]string](p, longWords) {
+			t.Errorf("at %d px a long word leaves the window: %s", width, cut)
+		}
 	}
 	p.size(1280, "light")
 	p.walk()
@@ -444,3 +447,19 @@ func TestViewsOfSharedTraces(t *testing.T) {
 		})
 	}
 }
+
+// longWords lists the texts of the report, but for those of tables and pictures, whose end is not to be
+// seen when a word of them is longer than a line, as names of operators are.
+const longWords = `(() => {
+	const cut = [];
+	for (const e of document.querySelectorAll("#report p, #report h2, #report .findings span, #report .findings button")) {
+		if (!e.checkVisibility() || e.children.length || e.closest(".scroll, svg")) continue;
+		const was = e.textContent;
+		e.textContent = "w".repeat(600);
+		const r = document.createRange();
+		r.selectNodeContents(e);
+		if (r.getBoundingClientRect().right > innerWidth) cut.push(was.slice(0, 80));
+		e.textContent = was;
+	}
+	return cut;
+})()`
