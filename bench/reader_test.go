@@ -172,7 +172,7 @@ func BenchmarkIndexLoad(b *testing.B) {
 	}
 	b.SetBytes(int64(len(generated())))
 	for b.Loop() {
-		if _, err := c.Load(file); err != nil {
+		if _, err := c.Load(file, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
