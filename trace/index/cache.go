@@ -36,8 +36,8 @@ var ErrForeign = errors.New("the index is another user's")
 var ErrTooLarge = errors.New("the index is too large")
 
 // maxRatio is how many times larger than its file an index may be. Arguments and names are kept once, so that an index
-// takes less than half of a trace's text, and gzip makes a thirtieth of that at most. A file that says less in more
-// bytes is read each time.
+// takes about half of a text of small events and less of others, and gzip makes a thirtieth of a usual trace's text. A
+// file that is packed better than that is read each time.
 const maxRatio = 32
 
 // smallFile is the size that a smaller file counts as, for the header and the sections of an index take some bytes too.
