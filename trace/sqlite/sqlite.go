@@ -322,7 +322,7 @@ func (s *scanner) record(c []byte, size int) ([]byte, error) {
 // decode hands a record's wanted values to row.
 func (s *scanner) decode(record []byte, rowid int64) error {
 	size, n := varint(record)
-	if n == 0 || size > uint64(len(record)) {
+	if n == 0 || size < uint64(n) || size > uint64(len(record)) {
 		return fmt.Errorf("%w: a row's header", ErrCorrupt)
 	}
 	head, body := record[n:size], record[size:]

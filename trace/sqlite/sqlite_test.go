@@ -229,3 +229,12 @@ func TestParseTable(t *testing.T) {
 		}
 	}
 }
+
+// A header that is shorter than its own length's number is damage.
+func TestHeaderOfNoBytes(t *testing.T) {
+	for _, record := range [][]byte{{0}, {0, 1, 2}, {0x80, 1, 0}} {
+		if err := new(scanner).decode(record, 0); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("% x: %v", record, err)
+		}
+	}
+}
