@@ -1,7 +1,9 @@
 package plausible
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
@@ -36,7 +38,15 @@ func (c *checker) launches() {
 			c.missing = append(c.missing, i) // its work was left out, and said so
 		}
 	}
-	if len(missing) == 0 {
+	graphs, graphsMissing := 0, 0
+	for _, i := range all {
+		if view.IsGraphLaunch(c.v.Name(i)) {
+			graphs++
+			graphsMissing += stat.One(!linked(i))
+		}
+	}
+	partial := c.partial(stat.Ratio(int64(graphsMissing), int64(graphs)) >= missingShare)
+	if len(missing)+len(partial.calls) == 0 {
 		return
 	}
 	orphans := 0
@@ -52,37 +62,47 @@ func (c *checker) launches() {
 		c.missing = nil
 		return
 	}
-	c.missingWork(all, missing, linked)
+	c.missing = append(c.missing, partial.calls...)
+	slices.SortStableFunc(c.missing, func(a, b int32) int { return cmp.Compare(c.v.Start[a], c.v.Start[b]) })
+	c.missingWork(all, missing, lost{graphs, graphsMissing, partial}, linked)
 }
 
-// missingWork reports the launches that have no work. all and missing are sorted by start.
-func (c *checker) missingWork(all, missing []int32, linked func(int32) bool) {
-	graphs, graphsMissing, deviceWork := 0, 0, 0
-	for _, i := range all {
-		if isGraph := view.IsGraphLaunch(c.v.Name(i)); isGraph {
-			graphs++
-			graphsMissing += stat.One(!linked(i))
-		}
-		deviceWork += stat.One(linked(i))
-	}
-	part := max(stat.Ratio(int64(len(missing)), int64(len(all))), stat.Ratio(int64(graphsMissing), int64(graphs)))
+// lost is what is missing of graphs.
+type lost struct {
+	graphs, missing int // replays, and those without any work
+	partial         part
+}
+
+// missingWork reports the launches that have no work, or a part of it. all and missing are sorted by start.
+func (c *checker) missingWork(all, missing []int32, x lost, linked func(int32) bool) {
+	n, partly := len(missing), len(x.partial.calls)
+	part := max(stat.Ratio(int64(n+partly), int64(len(all))), stat.Ratio(int64(x.missing+partly), int64(x.graphs)))
 	if part < missingShare {
 		return
 	}
-	n, of, what := len(missing), len(all), "launches have"
+	const so = "idle time, kernels a step and the verdict are unreliable and rest on what is there"
+	if n == 0 {
+		c.doubt(MissingWork, x.partial.calls[0], extent{part, float64(partly), "count"},
+			"%d of %d graph launches have only a part of their device work in the trace, %s that others of the same graph have (activity buffers overflowed): %s",
+			partly, x.graphs, x.partial, so)
+		return
+	}
+	of, what := len(all), "launches have"
 	where := c.whereMissing(all, linked)
 	switch {
-	case graphsMissing == n:
-		of, what = graphs, "graph launches have"
-		if graphsMissing == graphs {
+	case x.missing == n:
+		of, what = x.graphs, "graph launches have"
+		if x.missing == x.graphs {
 			where = "not one graph has (the kernels of graphs were not recorded)"
 		}
-	case graphsMissing > 0:
-		what = fmt.Sprintf("launches (%d of %d of graphs) have", graphsMissing, graphs)
+	case x.missing > 0:
+		what = fmt.Sprintf("launches (%d of %d of graphs) have", x.missing, x.graphs)
 	}
-	c.doubt(MissingWork, missing[0], extent{part, float64(n), "count"},
-		"%d of %d %s no device work in the trace, %s: idle time, kernels a step and the verdict are unreliable and rest on what is there",
-		n, of, what, where)
+	if partly > 0 {
+		where += fmt.Sprintf(", and %d more graph launches only a part, %s", partly, x.partial)
+	}
+	c.doubt(MissingWork, missing[0], extent{part, float64(n + partly), "count"},
+		"%d of %d %s no device work in the trace, %s: %s", n, of, what, where, so)
 }
 
 // whereMissing says in which part of the trace launches have no work, and what is the likely

@@ -61,8 +61,9 @@ type Doubt struct {
 type Trace struct {
 	*view.View
 	Doubts []Doubt
-	// Missing are the launch calls, by start, whose device work is missing from the trace: after
-	// one of them it is not known when the device is idle.
+	// Missing are the launch calls, by start, whose device work is missing from the trace, wholly or
+	// in part: after one of them, and before and within what is there of its work, it is not known when
+	// the device is idle.
 	Missing []int32
 	// Clocks are the devices whose clocks differ from the host's, by number. In View their times are moved.
 	Clocks []DeviceClock
@@ -158,7 +159,7 @@ func (t *Trace) Unknown(before, after int32, to int64) bool {
 		hi = t.launchedAt(after)
 	}
 	k := sort.Search(len(t.Missing), func(k int) bool { return t.Start[t.Missing[k]] >= lo })
-	return k < len(t.Missing) && t.Start[t.Missing[k]] < hi
+	return k < len(t.Missing) && t.Start[t.Missing[k]] <= hi
 }
 
 // checker collects the doubts about one view. Its columns are the view's own until one is changed.

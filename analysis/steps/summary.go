@@ -167,9 +167,9 @@ func (v *Verdict) limit(d *device, steps []Step, launches int64) {
 		head = fmt.Sprintf("the device work of %d of %d steps is missing", v.Unknown, len(steps))
 		most = 2*v.Unknown > len(steps)
 	case outside > 0 && float64(outside) >= outsideSaid*float64(launches):
-		head = fmt.Sprintf("%d launches outside of these steps have no device work in the trace", outside)
+		head = fmt.Sprintf("%d launches outside of these steps lack device work in the trace", outside)
 		if outside == 1 {
-			head = "1 launch outside of these steps has no device work in the trace"
+			head = "1 launch outside of these steps lacks device work in the trace"
 		}
 		v.Outside, most, rest = outside, int64(outside) > launches, "in the steps"
 	default:

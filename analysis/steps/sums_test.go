@@ -288,13 +288,13 @@ func TestVerdictLimit(t *testing.T) {
 		{"nothing is missing", 0, 2, 100, 0, "v", false},
 		{"a few outside of steps", 0, 11, 100, 0, "v", false},
 		{"a tenth of those in steps", 0, 12, 100, 10,
-			"10 launches outside of these steps have no device work in the trace; in the steps: v", false},
+			"10 launches outside of these steps lack device work in the trace; in the steps: v", false},
 		{"one", 0, 3, 10, 1,
-			"1 launch outside of these steps has no device work in the trace; in the steps: v", false},
+			"1 launch outside of these steps lacks device work in the trace; in the steps: v", false},
 		{"as many as in steps", 0, 12, 10, 10,
-			"10 launches outside of these steps have no device work in the trace; in the steps: v", false},
+			"10 launches outside of these steps lack device work in the trace; in the steps: v", false},
 		{"more than in steps", 0, 13, 10, 11, "the trace does not show who sets the pace: 11 launches outside of these " +
-			"steps have no device work in the trace; in the steps the device is busy 30% of the time", true},
+			"steps lack device work in the trace; in the steps the device is busy 30% of the time", true},
 		{"half of the steps", 2, 99, 10, 0, "the device work of 2 of 4 steps is missing; in the others: v", false},
 		{"more", 3, 99, 10, 0, "the trace does not show who sets the pace: the device work of 3 of 4 steps is missing; " +
 			"in the others the device is busy 30% of the time", true},

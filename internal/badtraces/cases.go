@@ -49,7 +49,7 @@ func want(ranks ...Rank) []string {
 func Cases() []Case {
 	return slices.Concat(merged(), twice(), documents(), loose(), containers(), layouts(), others(), sources(),
 		waiting(), doubtful(), labelsOfSteps(), worlds(), expertParallel(), engines(), wordings(), impossibleToo(),
-		belongToo(), worldsToo(), paceToo(), variants())
+		belongToo(), worldsToo(), paceToo(), variants(), graphs())
 }
 
 func merged() []Case {

@@ -43,7 +43,7 @@ func doubtful() []Case {
 		})}, Want: []string{": 32"},
 			Says: map[string][]string{"report": {"16 of 20 graph launches have no device work in the trace",
 				"16 at the end",
-				"!device-bound", "!was idle", "16 launches outside of these steps have no device work"}}},
+				"!device-bound", "!was idle", "16 launches outside of these steps lack device work"}}},
 		{Kind: "lost work", Name: "graphs in between", Files: []File{lostGraphs("cudaGraphLaunch", func(k int) bool {
 			return k%3 != 0
 		})}, Want: []string{": 41"},

@@ -1,0 +1,144 @@
+package plausible
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/units"
+)
+
+// Limits of what tells a replay of which kernels were lost from one of a smaller graph.
+const (
+	wholeReplays = 2  // of the same kernels, for these to be what a graph has
+	wholeKinds   = 16 // of the graphs that are replayed most, which others are compared with
+	rareReplays  = 4  // times as many replays of the whole as of the part, where no replay lost all its kernels
+)
+
+// replays are the replays of graphs that have the same kernels in the trace, in any order: branches
+// of a graph run side by side.
+type replays struct {
+	calls []int32
+	work  []int32 // of the first
+	has   map[trace.StringID]int
+}
+
+// part is replays that have only a part of the kernels that others have.
+type part struct {
+	calls       []int32 // by start
+	least, most int     // kernels that they have
+	of          int     // that the others have; the most where these differ
+}
+
+// partial finds the replays of which a part of the kernels is missing. lossy says that there are replays
+// of which all are: then fewer kernels are taken for a part unless most replays have no more. Otherwise
+// they must be rare, for a smaller graph of the same kernels is replayed regularly.
+func (c *checker) partial(lossy bool) (p part) {
+	kinds := c.replays()
+	if len(kinds) < 2 {
+		return p
+	}
+	slices.SortStableFunc(kinds, func(a, b *replays) int { return cmp.Compare(len(b.calls), len(a.calls)) })
+	var whole []*replays
+	for _, k := range kinds {
+		if len(k.calls) >= wholeReplays && len(whole) < wholeKinds {
+			k.has = map[trace.StringID]int{}
+			for _, i := range k.work {
+				k.has[c.v.Trace.Slices.Name[i]]++
+			}
+			whole = append(whole, k)
+		}
+	}
+	for _, k := range kinds {
+		at := slices.IndexFunc(whole, func(w *replays) bool {
+			rare := len(k.calls)*rareReplays <= len(w.calls)
+			return len(k.work) < len(w.work) && (rare || lossy && len(k.calls) <= len(w.calls)) && c.holds(w, k)
+		})
+		if at < 0 {
+			continue
+		}
+		if n := len(k.work); p.least == 0 {
+			p.least, p.most = n, n
+		} else {
+			p.least, p.most = min(p.least, n), max(p.most, n)
+		}
+		p.calls, p.of = append(p.calls, k.calls...), max(p.of, len(whole[at].work))
+	}
+	slices.SortFunc(p.calls, func(a, b int32) int { return cmp.Compare(c.v.Start[a], c.v.Start[b]) })
+	return p
+}
+
+// holds reports whether the replays of w have all kernels that those of k have.
+func (c *checker) holds(w, k *replays) bool {
+	n := map[trace.StringID]int{}
+	for _, i := range k.work {
+		name := c.v.Trace.Slices.Name[i]
+		if n[name]++; n[name] > w.has[name] {
+			return false
+		}
+	}
+	return true
+}
+
+// replays groups the replays by their kernels.
+func (c *checker) replays() []*replays {
+	names := c.v.Trace.Slices.Name
+	isGraph := map[trace.StringID]bool{}
+	work := map[int32][]int32{}
+	var calls []int32
+	for _, i := range c.v.ByStart {
+		l := c.v.Launch(i)
+		if l < 0 || !c.kept(i) {
+			continue
+		}
+		is, known := isGraph[names[l]]
+		if !known {
+			is = view.IsGraphLaunch(c.v.Name(l))
+			isGraph[names[l]] = is
+		}
+		if !is {
+			continue
+		}
+		if work[l] == nil {
+			calls = append(calls, l)
+		}
+		work[l] = append(work[l], i)
+	}
+	type kernels struct {
+		n   int
+		sum uint64
+	}
+	by := map[kernels]*replays{}
+	var out []*replays
+	for _, l := range calls {
+		key := kernels{n: len(work[l])}
+		for _, i := range work[l] {
+			key.sum += spread(uint64(names[i]))
+		}
+		k := by[key]
+		if k == nil {
+			k = &replays{work: work[l]}
+			by[key] = k
+			out = append(out, k)
+		}
+		k.calls = append(k.calls, l)
+	}
+	return out
+}
+
+// spread makes sums of numbers differ where the numbers do: the finalizer of MurmurHash3.
+func spread(x uint64) uint64 {
+	x = (x ^ x>>33) * 0xff51afd7ed558ccd
+	x = (x ^ x>>33) * 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+// String says how much the replays have.
+func (p part) String() string {
+	if p.least == p.most {
+		return fmt.Sprintf("%d of %s", p.least, units.Plural(p.of, "kernel"))
+	}
+	return fmt.Sprintf("%d to %d of %s", p.least, p.most, units.Plural(p.of, "kernel"))
+}

@@ -1,0 +1,58 @@
+package badtraces
+
+import "fmt"
+
+// graphs are replays of graphs of which the device's recording lost a part of the kernels, and some of which it
+// lost none though they have fewer.
+func graphs() []Case {
+	all := func(int) (int, int) { return 0, 8 }
+	return []Case{
+		{Kind: "lost work", Name: "of graphs, whole and in part", Files: []File{partGraphs("cudaGraphLaunch", 0,
+			func(k int) (int, int) {
+				switch {
+				case k < 9:
+					return 0, 8
+				case k < 14:
+					return 0, 3
+				}
+				return 0, 0
+			})}, Want: []string{": 107"},
+			Says: map[string][]string{"report": {"6 of 20 graph launches have no device work in the trace, 6 at the end",
+				"and 5 more graph launches only a part, 3 of 8 kernels", "!device-bound"}}},
+		{Kind: "lost work", Name: "of graphs, the beginnings of a few", Files: []File{partGraphs("hipGraphLaunch", 0,
+			func(k int) (int, int) {
+				if k == 4 || k == 11 || k == 12 {
+					return k / 2, 8
+				}
+				return 0, 8
+			})}, Want: []string{": 167"},
+			Says: map[string][]string{"report": {"In doubt: 3 of 20 graph launches have only a part of their device work",
+				"2 to 6 of 8 kernels that others of the same graph have"}, "steps": {"device work of 2 of 17 steps is missing"}}},
+		{Kind: "graphs", Name: "small ones beside large ones", Files: []File{partGraphs("cudaGraphLaunch", 2, all)},
+			Want: []string{": 340"}, Says: map[string][]string{"report": {"!only a part", "!In doubt"}}},
+		{Kind: "graphs", Name: "one small one beside a large one", Files: []File{partGraphs("hipGraphLaunch", 1, all)},
+			Want: []string{": 260"}, Says: map[string][]string{"report": {"!only a part", "!In doubt"}}},
+	}
+}
+
+// partGraphs is twenty replays of a graph of eight kernels, of which the trace has those from the first to
+// before the last that kept says, each with smaller replays behind it of three of its kernels, as drafts are.
+func partGraphs(api string, drafts int, kept func(k int) (first, last int)) File {
+	h := newHost(api)
+	for k := range 20 {
+		at := 1000 + 2000*float64(k)
+		h.call(api, at, 10)
+		first, last := kept(k)
+		for j := first; j < last; j++ {
+			h.work("kernel", fmt.Sprint("node_", j), at+20+60*float64(j), 55)
+		}
+		for d := range drafts {
+			at := at + 600 + 300*float64(d)
+			h.call(api, at, 10)
+			for j := range 3 {
+				h.work("kernel", fmt.Sprint("node_", 2*j), at+20+60*float64(j), 55)
+			}
+		}
+	}
+	return h.file("graphs.json")
+}
