@@ -63,16 +63,19 @@ func GuessText(list []Guess) string {
 		return ""
 	}
 	names := make([]string, len(list))
-	doubtful := false
+	doubtful, fused := false, true
 	for k, g := range list {
-		doubtful = doubtful || Doubtful(g.Name)
+		doubtful, fused = doubtful || Doubtful(g.Name), fused && Fused(g.Name)
 		names[k] = strings.ToValidUTF8(g.Name[:min(len(g.Name), maxGuessName)], "")
 		if len(g.Name) > maxGuessName {
 			names[k] += "…"
 		}
 	}
 	text := "kernels whose names would suit communication were taken for compute, as no record says otherwise"
-	if !doubtful {
+	switch {
+	case fused:
+		text = "kernels that by their names communicate and compute at once were counted as compute, their communication in no sum"
+	case !doubtful:
 		text = "no communication was found although the rank is one of several; taken for compute were"
 	}
 	return fmt.Sprintf("%s: %s", text, strings.Join(names, ", "))

@@ -164,9 +164,15 @@ var spelled = []string{
 	"alltoall", "all_toall", "allto_all", "all_to_all",
 }
 
-// fused are words of compute kernels whose names also contain an operation that they are fused
-// with: inductor names kernels after the nodes of their graph.
+// fused are words of kernels that compute. If their names contain an operation too they do both at once, as
+// triton_all_gather_matmul, GemmAllReduce and MatmulReduceScatter do, and count as compute: the
+// communication in them hides behind their own compute and leaves no time that could be told from it.
+// They are Doubtful.
 var fused = []word{{text: "triton_", exact: "triton_", before: nothing}, {text: "gemm"}, {text: "matmul"}}
+
+// compiled marks kernels that inductor named after the nodes of their graph, as triton_red_fused_all_reduce_add_0:
+// the operation is a kernel of its own, whose result they read.
+var compiled = []word{{text: "_fused_"}}
 
 // doubtful are words in the names of kernels that send data to other devices or wait for it, and
 // also of some kernels that do not.
@@ -204,6 +210,7 @@ func finders() (parts, heads *finder) {
 	}
 	add(meansLibrary, experts...)
 	add(meansFused, fused...)
+	add(meansCompiled, compiled...)
 	for _, s := range spelled {
 		add(meansSpelled, word{text: s})
 	}
@@ -304,10 +311,22 @@ func KernelOp(name string) string {
 var native = []byte("at::native::")
 
 // Doubtful reports whether a kernel that Kernel does not take for communication has a name that may
-// mean communication. An analysis that counts it as compute should say so.
+// mean communication, or that it communicates and computes at once. An analysis that counts it as
+// compute should say so.
 func Doubtful(name string) bool {
 	var buf [nameBytes]byte
 	head := withoutArguments(append(buf[:0], name...))
-	return heads.in(head)&(meansDoubt|meansAttention) == meansDoubt && !bytes.HasPrefix(head, native[:len(native)-2]) &&
-		!bytes.Contains(head, native)
+	m := heads.in(head)
+	return (m&(meansDoubt|meansAttention) == meansDoubt || atOnce(m)) &&
+		!bytes.HasPrefix(head, native[:len(native)-2]) && !bytes.Contains(head, native)
+}
+
+// Fused reports whether a kernel's name says that it communicates and computes at once.
+func Fused(name string) bool {
+	var buf [nameBytes]byte
+	return atOnce(heads.in(withoutArguments(append(buf[:0], name...))))
+}
+
+func atOnce(m meaning) bool {
+	return m&(meansFused|meansSpelled) == meansFused|meansSpelled && m&(meansLibrary|meansCompiled) == 0
 }

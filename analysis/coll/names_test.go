@@ -96,6 +96,8 @@ func TestKernel(t *testing.T) {
 		"my_moe_dispatch_tokens": true, "ibgda_write": true, "exchange_halo": true, "remote_copy_kernel": true,
 		"ampere_bf16_s16816gemm": false, "void at::native::dispatch_helper<int>": false, "flash_fwd_kernel": false,
 		"void flash::flash_fwd_splitkv_combine_kernel<x>": false, "kernel_unified_attention_combine": false,
+		"triton_all_gather_matmul": true, "cutlass_gemm_allreduce": true, "aclnnMatmulReduceScatter": true,
+		"triton_red_fused_all_reduce_wait_tensor_0": false, "triton_poi_fused_add_0": false,
 	} {
 		if got := Doubtful(name); got != want {
 			t.Errorf("Doubtful(%q) = %v", name, got)

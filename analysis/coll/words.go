@@ -11,6 +11,7 @@ const (
 	meansCombine                       // the other half
 	meansDoubt                         // would suit communication
 	meansAttention                     // computes attention, whose parts are combined on one device
+	meansCompiled                      // named by a compiler after its operands, which an operation may have made
 )
 
 // before says what may stand before a word.

@@ -144,6 +144,14 @@ func expertParallel() []Case {
 			"void flash::flash_fwd_splitkv_kernel<x>", "void flash::flash_fwd_splitkv_combine_kernel<x>")},
 			Want: []string{": 30"}, Says: map[string][]string{"kernels": {`exposed comm % .* 0 0%`},
 				"report": {"!taken for compute", "!communication without"}}},
+		{Kind: "expert parallel", Name: "fused with a matmul", Files: []File{experts("triton_all_gather_matmul",
+			"void cutlass::gemm_reduce_scatter<x>(x)")}, Want: []string{": 30"},
+			Says: map[string][]string{"kernels": {`exposed comm % .* 0 0%`}, "report": {
+				"kernels that by their names communicate and compute at once were counted as compute",
+				`triton_all_gather_matmul`}}},
+		{Kind: "expert parallel", Name: "a compiler's names, which are compute", Files: []File{experts(
+			"triton_red_fused_all_reduce_add_0", "triton_poi_fused_wait_tensor_1")}, Want: []string{": 30"},
+			Says: map[string][]string{"report": {"!by their names"}}},
 		{Kind: "expert parallel", Name: "nvshmem", Files: []File{experts("nvshmemi_alltoall_kernel",
 			"void flashinfer::trtllm_alltoall::moeAllToAllKernel<4>(x)")}, Want: []string{": 30"},
 			Says: map[string][]string{"kernels": {"exposed comm", `2\.25 ms`}}},
