@@ -2,6 +2,7 @@ package plausible
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -134,13 +135,30 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 	few := len(inside) <= max(overrunFew, int(overrunShare*float64(len(rows))))
 	if len(inside) == 0 || !few && (c.atOnce(rows) <= overrunDeep || !c.serial(rows, inside)) {
 		if part := stat.Ratio(overlap, sum); part >= overlapNotice {
+			least, busy, span := c.busy(rows)
 			c.doubt(SharedLane, rows[0], extent{min(part, 0.3), 100 * part, "%"},
-				"%s: its slices overlap for %s of their summed time, so it is no single stream (several queues, ranks or graphs in one lane): sums of kernel times can exceed the time, busy time does not",
-				c.lane(l), units.Share(part))
+				"%s: its slices overlap for %s of their summed time: it is no single stream (several queues, ranks or graphs in one lane), or many ends were lost. Sums of kernel times can exceed the time; the stream is taken as busy for %s of its time, %s if each slice ended where the next begins",
+				c.lane(l), units.Share(part), units.Share(stat.Ratio(busy, span)), units.Share(stat.Ratio(least, span)))
 		}
 		return
 	}
 	c.cut(l, rows, inside, all)
+}
+
+// busy is for how long the stream of rows, which are by start, is busy: most if slices may overlap, and
+// least if each ended where the next begins; span is the time from the first to the last.
+func (c *checker) busy(rows []int32) (least, most, span int64) {
+	first, end := c.v.Start[rows[0]], c.v.Start[rows[0]]
+	for k, i := range rows {
+		ns := c.v.Dur[i]
+		most += max(0, c.v.End(i)-max(end, c.v.Start[i]))
+		end = max(end, c.v.End(i))
+		if k+1 < len(rows) {
+			ns = min(ns, c.v.Start[rows[k+1]]-c.v.Start[i])
+		}
+		least += ns
+	}
+	return least, most, end - first
 }
 
 // shortestOf is the shortest of n slices.
@@ -212,19 +230,21 @@ func (c *checker) mates(a, b int32) bool {
 func (c *checker) cut(l int32, rows []int32, inside map[int32]int, all int64) {
 	c.own()
 	worst, was := int32(-1), int64(0)
-	for k, i := range rows {
+	next := int64(math.MinInt64) // the first start after that of the row
+	for k := len(rows) - 1; k >= 0; k-- {
+		i := rows[k]
+		if k+1 < len(rows) && c.v.Start[rows[k+1]] > c.v.Start[i] {
+			next = c.v.Start[rows[k+1]]
+		}
 		if _, ok := inside[i]; !ok {
 			continue
 		}
 		was += c.v.Dur[i]
-		if worst < 0 || c.v.Dur[i] > c.v.Dur[worst] {
+		if worst < 0 || c.v.Dur[i] >= c.v.Dur[worst] {
 			worst = i
 		}
-		for _, next := range rows[k+1:] {
-			if c.v.Start[next] > c.v.Start[i] {
-				c.dur[i] = c.v.Start[next] - c.v.Start[i]
-				break
-			}
+		if next > c.v.Start[i] {
+			c.dur[i] = next - c.v.Start[i]
 		}
 	}
 	part := min(1, stat.Ratio(was, all))

@@ -2,8 +2,8 @@ package badtraces
 
 import "fmt"
 
-// graphs are replays of graphs of which the device's recording lost a part of the kernels, and some of which it
-// lost none though they have fewer.
+// graphs are replays of graphs of which the device's recording lost a part of the kernels, some of which it
+// lost none though they have fewer, and streams of which very many slices reach over later ones.
 func graphs() []Case {
 	all := func(int) (int, int) { return 0, 8 }
 	return []Case{
@@ -28,6 +28,15 @@ func graphs() []Case {
 			})}, Want: []string{": 167"},
 			Says: map[string][]string{"report": {"In doubt: 3 of 20 graph launches have only a part of their device work",
 				"2 to 6 of 8 kernels that others of the same graph have"}, "steps": {"device work of 2 of 17 steps is missing"}}},
+		{Kind: "impossible", Name: "every second slice over the next", Files: []File{overlapping(2, 250)},
+			Want: []string{": 120"}, Says: map[string][]string{"report": {
+				"In doubt: .* overlap for 30% .* busy for 100% of its time, 69% if each slice ended"}}},
+		{Kind: "impossible", Name: "every third slice over the next two", Files: []File{overlapping(3, 290)},
+			Want: []string{": 120"}, Says: map[string][]string{"report": {
+				"In doubt: .* overlap for .* if each slice ended where the next begins"}}},
+		{Kind: "impossible", Name: "every second slice for seconds", Files: []File{overlapping(2, 3e6)},
+			Want: []string{": 120"}, Says: map[string][]string{"report": {
+				`In doubt: .* lasts 3\.00 s, .*29 more such slices`, "!device-bound"}}},
 		{Kind: "graphs", Name: "small ones beside large ones", Files: []File{partGraphs("cudaGraphLaunch", 2, all)},
 			Want: []string{": 340"}, Says: map[string][]string{"report": {"!only a part", "!In doubt"}}},
 		{Kind: "graphs", Name: "one small one beside a large one", Files: []File{partGraphs("hipGraphLaunch", 1, all)},
@@ -55,4 +64,17 @@ func partGraphs(api string, drafts int, kept func(k int) (first, last int)) File
 		}
 	}
 	return h.file("graphs.json")
+}
+
+// overlapping is sixty kernels 100 µs apart, of which every n-th lasts long and the others 40 µs.
+func overlapping(n int, long float64) File {
+	h := newHost("hipLaunchKernel")
+	for k := range 60 {
+		at, dur := 1000+100*float64(k), 40.0
+		if k%n == 0 {
+			dur = long
+		}
+		h.run([]string{"gemm", "add"}[k%2], at-20, at, dur)
+	}
+	return h.file("lane.json")
 }
