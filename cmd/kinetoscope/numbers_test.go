@@ -47,7 +47,11 @@ func TestOneNumber(t *testing.T) {
 		{"diffusion", pipelineRun("diffusion"), true, 40, nil},
 		{"all kinds of collectives", written(pipetest.Collectives), false, 100,
 			[]string{"allgather", "reducescatter", "alltoall", "broadcast", "allreduce"}},
-		{"torch on devices", written(pipetest.Torch), false, 40, []string{"allgather"}},
+		{"torch on devices", written(pipetest.Torch), false, 80, []string{"allgather"}},
+		{"work that never ended", corpus("impossible", "many never ended"), false, 20, nil},
+		{"times of another clock", corpus("impossible", "a time of another clock"), false, 20, nil},
+		{"graphs of which a part was lost", corpus("lost work", "of graphs, whole and in part"), false, 20, nil},
+		{"ranks in one file, one twice", corpus("twice", "in an archive beside"), false, 40, nil},
 		{"torch on the processor", file("../../analysis/testdata/torch_cpu.json.gz"), false, 100, nil},
 		{"vLLM", file("../../shared/engine-traces/tp2_rank*.gz"), false, 100, []string{"allreduce"}},
 		{"NCCL", file("../../shared/traces/nccl_data.json.gz"), false, 20, nil},
@@ -158,6 +162,7 @@ func (q *numbers) ask(run bool) int {
 	q.ops()
 	q.steps()
 	q.traces()
+	q.device()
 	q.page()
 	if run {
 		q.pipeline(q.paths[0])
