@@ -147,13 +147,14 @@ func (f *finder) graphs() {
 	r := f.r
 	if r.GraphShare >= graphMin && len(r.Graphs) > 0 {
 		g := &r.Graphs[0]
-		replays := 0
+		replays, whole := 0, 0
 		for _, x := range r.Graphs {
 			replays += x.Replays
+			whole += stat.One(!x.Part)
 		}
 		f.add(finding.OperatorsInGraphs, analysis.Info, g.Slice, 100*r.GraphShare,
 			"%s of the device's slices were launched by %s of %s, the one with most time has %s: operators behind them are named only in a trace of the capture",
-			units.Share(r.GraphShare), some(replays, "replay"), some(len(r.Graphs), "graph"), some(g.Slices, "kernel"))
+			units.Share(r.GraphShare), some(replays, "replay"), some(whole, "graph"), some(g.Slices, "kernel"))
 	}
 	for i := range r.Kinds {
 		s := &r.Kinds[i]

@@ -90,6 +90,10 @@ func (g *graphs) report(d *device, steps []Step) ([]Graph, float64) {
 	out := make([]Graph, 0, len(g.list))
 	var byGraphs int
 	s := &d.t.Slices
+	missing := make(map[int32]bool, len(d.seen.Missing))
+	for _, l := range d.seen.Missing {
+		missing[l] = true
+	}
 	for i := range g.list {
 		a := &g.list[i]
 		n := len(a.calls)
@@ -100,6 +104,9 @@ func (g *graphs) report(d *device, steps []Step) ([]Graph, float64) {
 			Slice: int(first.slice),
 		}
 		x.Name = fmt.Sprintf("graph of %d kernels (%s)", a.work, x.Call)
+		if x.Part = missing[first.slice]; x.Part {
+			x.Name = fmt.Sprintf("part of %d kernels (%s)", a.work, x.Call)
+		}
 		byGraphs += a.work * n
 		kinds := map[Kind]bool{}
 		for _, c := range a.calls {

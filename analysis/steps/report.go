@@ -229,6 +229,8 @@ type Graph struct {
 	Kind     Kind    `json:"kind"`  // of the steps that replay it, Unknown if several
 	Top      string  `json:"top"`   // the name with the most device time in it
 	Slice    int     `json:"slice"` // the first launch call
+	// Part says that the trace lacks a part of the kernels in these replays of another graph.
+	Part bool `json:"part,omitempty"`
 }
 
 // Request is a request's part in the steps.

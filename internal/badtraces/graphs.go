@@ -27,7 +27,8 @@ func graphs() []Case {
 				return 0, 8
 			})}, Want: []string{": 167"},
 			Says: map[string][]string{"report": {"In doubt: 3 of 20 graph launches have only a part of their device work",
-				"2 to 6 of 8 kernels that others of the same graph have"}, "steps": {"device work of 2 of 17 steps is missing"}}},
+				"2 to 6 of 8 kernels that others of the same graph have"}, "steps": {"device work of 2 of 17 steps is missing",
+				"20 replays of one graph,", `part of 6 kernels \(hipGraphLaunch\)`}}},
 		{Kind: "impossible", Name: "every second slice over the next", Files: []File{overlapping(2, 250)},
 			Want: []string{": 120"}, Says: map[string][]string{"report": {
 				"In doubt: .* overlap for 30% .* busy for 100% of its time, 69% if each slice ended"}}},
