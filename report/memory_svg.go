@@ -11,6 +11,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/units"
 )
@@ -208,7 +209,7 @@ func (s *svgWriter) axis(p *memoryPanel, bottom float64) {
 		if p.low > 0 && v > p.low {
 			label = "+" + units.Bytes(v-p.low)
 		}
-		s.f("<path d=\"M%d %.1fH%d\" stroke=\"#e4e8ec\"/>\n", memLeft, y, memRight)
+		s.f("<path d=\"M%d %.1fH%d\" stroke=\"#8b949e\" stroke-opacity=\".25\"/>\n", memLeft, y, memRight)
 		s.f("<text x=\"%d\" y=\"%.1f\" class=\"d e\">%s</text>\n", memLeft-8, y+4, esc(label))
 	}
 	s.f("<path d=\"M%d %.1fH%d\" stroke=\"#8b949e\"/>\n", memLeft, bottom, memRight)
@@ -220,7 +221,7 @@ func (s *svgWriter) cutMark(bottom float64) {
 	for x := memLeft; x < memRight; x += 20 {
 		s.f("l10 -3l10 3")
 	}
-	s.f("\" fill=\"none\" stroke=\"#fff\" stroke-width=\"2\"><title>the axis does not begin at 0</title></path>\n")
+	s.f("\" fill=\"none\" class=\"z\" stroke-width=\"2\"><title>the axis does not begin at 0</title></path>\n")
 }
 
 // areas stacks the categories, each a column wide moment with the largest total.
@@ -298,8 +299,8 @@ func (s *svgWriter) phases(p *memoryPanel, bottom float64) {
 			"%s: %s", words, units.Duration(float64(ph.EndNs-ph.StartNs)),
 		))
 		if to-from > float64(6*len(words)+8) {
-			s.f("<text x=\"%.1f\" y=\"%.1f\" style=\"fill:#fff;font-size:10px\">%s</text>\n", from+4, bottom+13,
-				esc(words))
+			s.f("<text x=\"%.1f\" y=\"%.1f\" style=\"fill:%s;font-size:10px\">%s</text>\n", from+4, bottom+13,
+				timeline.Ink, esc(words))
 		}
 	}
 }

@@ -93,8 +93,8 @@ func (s *svgWriter) open(height int, title string) {
 	s.f("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n",
 		svgWidth, height, svgWidth, height)
 	s.f("<title>%s</title>\n", esc(title))
-	s.f("<style>text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#2a2f36}.h{font-size:15px;font-weight:600}.d{fill:#6a737d;font-size:11px}.e{text-anchor:end}.m{text-anchor:middle;fill:#6a737d;font-size:11px}.g{fill:#fff;stroke:#d8dde3}"+
-		"@media(prefers-color-scheme:dark){text{fill:#e4e7eb}.d,.m{fill:#9aa4b0}.g{fill:#1b1f25;stroke:#333a43}%s}</style>\n", darkFills())
+	s.f("<style>text{font:12px ui-sans-serif,system-ui,sans-serif;fill:#2a2f36}.h{font-size:15px;font-weight:600}.d{fill:#6a737d;font-size:11px}.e{text-anchor:end}.m{text-anchor:middle;fill:#6a737d;font-size:11px}.g{fill:#fff;stroke:#d8dde3}.z{stroke:#fff}"+
+		"@media(prefers-color-scheme:dark){text{fill:#e4e7eb}.d,.m{fill:#9aa4b0}.g{fill:#1b1f25;stroke:#333a43}.z{stroke:#1b1f25}%s}</style>\n", darkFills())
 	s.f("<rect width=\"%d\" height=\"%d\" rx=\"8\" class=\"g\"/>\n", svgWidth, height)
 }
 

@@ -43,6 +43,9 @@ var partClasses = map[string]Class{
 	"before": ClassWait, "unknown": ClassOther, "decode_step": ClassDecode, "denoise_step": ClassDenoise,
 }
 
+// Ink is the colour of text on the colours of classes, on either ground: contrast of at least 5.
+const Ink = "#0b0f14"
+
 // Shades returns the colours of the classes by number.
 func Shades() []Shade { return shades[:] }
 

@@ -27,6 +27,7 @@ func TestPalette(t *testing.T) {
 		fmt.Fprintf(&b, "  %s: %d, // %s\n", name, parts[name], parts[name])
 	}
 	b.WriteString("};\n")
+	fmt.Fprintf(&b, "\nexport const INK = %q; // text on slices\n", timeline.Ink)
 	const name = "tl-palette.js"
 	if *update {
 		if err := os.WriteFile(filepath.Join("ui", name), []byte(b.String()), 0o644); err != nil {

@@ -1,9 +1,9 @@
 // Colours of slices: a hue for every class, varied by the name, light enough in both themes for
 // dark text (contrast of at least 5).
 
-import { CLASSES, PARTS } from "./tl-palette.js";
+import { CLASSES, INK, PARTS } from "./tl-palette.js";
 
-export const INK = "#0b0f14"; // text on slices
+export { INK };
 
 function hash(name) {
   let h = 2166136261;

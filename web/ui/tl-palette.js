@@ -46,3 +46,5 @@ export const PARTS = {
   vocode: 13, // model
   wait: 9, // wait
 };
+
+export const INK = "#0b0f14"; // text on slices
