@@ -97,7 +97,7 @@ func neverSilentlyWrong(t *rapid.T, ranks []align.Rank) {
 			if got[k].Contradicts || got[k].Apart() {
 				continue
 			}
-			stated := max(got[i].ErrorNs, got[k].ErrorNs)
+			stated := got[i].ErrorNs + got[k].ErrorNs // each is a bound against the hub's clock
 			if got[i].HandOffNs > 0 && got[k].HandOffNs > 0 {
 				stated = min(got[i].HandOffNs, got[k].HandOffNs)
 			}
