@@ -5,6 +5,7 @@ import (
 	"html"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/finding"
@@ -62,12 +63,7 @@ func (f *BriefFinding) Look() string {
 func (b *Brief) Next() []string {
 	var out []string
 	add := func(command string) {
-		for _, c := range out {
-			if c == command {
-				return
-			}
-		}
-		if command != "" && len(out) < maxNext {
+		if command != "" && len(out) < maxNext && !slices.Contains(out, command) {
 			out = append(out, command)
 		}
 	}
@@ -109,12 +105,18 @@ func (b *Brief) Markdown(w io.Writer, question string) error {
 	return b.write(w, func(b *Brief, n int) string { return b.markdown(question, n) })
 }
 
-// write writes as many findings as fit.
+// write writes as many findings as fit. If even one does not fit, whole lines of the end are left out, and
+// that is said.
 func (b *Brief) write(w io.Writer, form func(b *Brief, findings int) string) error {
 	n := len(b.Findings)
 	out := form(b, n)
 	for ; len(out) > briefBytes && n > 1; n-- {
 		out = form(b, n-1)
+	}
+	const rest = "… the rest does not fit\n"
+	if len(out) > briefBytes {
+		out = out[:briefBytes-len(rest)]
+		out = out[:strings.LastIndexByte(out, '\n')+1] + rest
 	}
 	if _, err := io.WriteString(w, out); err != nil {
 		return fmt.Errorf("write brief: %w", err)
@@ -151,18 +153,12 @@ func (b *Brief) text(n int) string {
 	return s.String()
 }
 
-// maxSentence bounds what a Brief says in one sentence, in bytes: names in it are as long as others made
-// them.
+// maxSentence bounds what a Brief says in one sentence, in characters: names in it are as long as others
+// made them.
 const maxSentence = 400
 
 // said returns a sentence for a page: nothing that a terminal obeys, and of a bounded length.
-func said(s string) string {
-	s = neutral.Plain(s)
-	if len(s) > maxSentence {
-		s = strings.ToValidUTF8(s[:maxSentence], "") + "…"
-	}
-	return s
-}
+func said(s string) string { return cut(neutral.Plain(s), maxSentence, "…") }
 
 // doubtful marks a finding that is about the trace and not about the program.
 func doubtful(f *BriefFinding) string {

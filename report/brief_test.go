@@ -42,6 +42,27 @@ func TestBriefIsBrief(t *testing.T) {
 	}
 }
 
+// Where lines and reasons fill the page by themselves, it is cut at a line, and says so.
+func TestBriefIsCutAtALine(t *testing.T) {
+	b := many(1, 1000)
+	for range 30 {
+		b.Lines = append(b.Lines, strings.Repeat("ü", 1000))
+		b.NotCovered = append(b.NotCovered, strings.Repeat("*", 1000))
+	}
+	for name, write := range map[string]func(*strings.Builder) error{
+		"text":     func(s *strings.Builder) error { return b.Text(s) },
+		"markdown": func(s *strings.Builder) error { return b.Markdown(s, "q") },
+	} {
+		var s strings.Builder
+		if err := write(&s); err != nil {
+			t.Fatal(err)
+		}
+		if s.Len() > briefBytes || !strings.HasSuffix(s.String(), "\n… the rest does not fit\n") {
+			t.Errorf("%s: %d bytes, ends with %q", name, s.Len(), s.String()[max(0, s.Len()-60):])
+		}
+	}
+}
+
 // A shell takes every suggested command word for word, whatever a file is called.
 func TestCommandsAreForShells(t *testing.T) {
 	sh, err := exec.LookPath("sh")

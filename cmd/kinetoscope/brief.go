@@ -25,11 +25,16 @@ type briefFlags struct {
 
 func (f *briefFlags) brief() bool { return f.Brief || f.Save != "" }
 
-// printBrief prints or saves a Brief, or does both.
-func (c *reportCmd) printBrief(e *cli.Env, b *report.Brief) error {
-	if c.JSON || c.CSV || c.Table != "" || c.Sort != "" || c.Top >= 0 {
+// checkBrief refuses forms that a Brief does not have, before anything is read.
+func (c *reportCmd) checkBrief() error {
+	if c.brief() && (c.JSON || c.CSV || c.Table != "" || c.Sort != "" || c.Top >= 0) {
 		return cli.Usage("--brief and --save take no --json, --csv, --table, --sort and --top")
 	}
+	return nil
+}
+
+// printBrief prints or saves a Brief, or does both.
+func (c *reportCmd) printBrief(e *cli.Env, b *report.Brief) error {
 	b.Paths = c.Paths
 	for _, l := range e.Left {
 		b.NotCovered = append(b.NotCovered, l.Path+": "+l.Reason)

@@ -33,6 +33,9 @@ type reportCmd struct {
 }
 
 func (c *reportCmd) Run(e *cli.Env) error {
+	if err := c.checkBrief(); err != nil {
+		return err
+	}
 	at, err := nodes.Places(c.Paths)
 	if err != nil {
 		return err

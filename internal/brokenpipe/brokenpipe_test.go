@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/internal/brokenpipe"
+	"github.com/kinetoscope/kinetoscope/internal/brokenpipe/brokenpipetest"
 )
 
 // childEnv has the test's program be the process that writes to nobody: "fail" or "end".
@@ -30,15 +31,9 @@ func TestMain(m *testing.M) {
 // unread runs the test's program with a standard output that has no reader.
 func unread(t *testing.T, as string) *exec.ExitError {
 	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Close()
-	defer w.Close()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+as)
-	cmd.Stdout = w
+	cmd.Stdout = brokenpipetest.Writer(t)
 	var exit *exec.ExitError
 	if err := cmd.Run(); !errors.As(err, &exit) {
 		t.Fatalf("%v is no exit", err)
