@@ -81,7 +81,7 @@ type Gap struct {
 func IdleCauses(tr *trace.Trace, opt Options) Idle { return newFrame(tr, opt).idle() }
 
 func (f *frame) idle() Idle {
-	out := Idle{Rank: f.rank}
+	out := Idle{Rank: f.rank, Streams: make([]StreamIdle, 0, len(f.lanes))}
 	others := f.others()
 	for l, rows := range f.byLane() {
 		if f.rules.EmptyGaps {

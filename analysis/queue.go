@@ -42,6 +42,7 @@ func (f *frame) queue() Queue {
 	if f.several() {
 		return out
 	}
+	out.Streams = make([]StreamQueue, 0, len(f.lanes))
 	for l, steps := range f.queueSteps() {
 		if len(steps) == 0 {
 			continue

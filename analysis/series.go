@@ -122,20 +122,26 @@ func weigh(p []Point) Weighted {
 		w.ActiveMean = area / float64(w.ActiveNs)
 	}
 	const few = 1 << 12
-	var by [few]int64 // of series of small whole numbers, such as lengths of queues: the time of each
-	whole := !slices.ContainsFunc(hs, func(h held) bool { return !(h.v >= 0 && h.v < few) || h.v != float64(int(h.v)) })
-	if whole {
-		for _, h := range hs {
-			by[int(h.v)] += h.ns
+	by := make([]int64, 0, 16) // of series of small whole numbers, such as lengths of queues: the time of each
+	for _, h := range hs {
+		if !(h.v >= 0 && h.v < few) || h.v != float64(int(h.v)) {
+			by = nil
+			break
 		}
+		for len(by) <= int(h.v) {
+			by = append(by, 0)
+		}
+		by[int(h.v)] += h.ns
+	}
+	if by == nil {
+		slices.SortFunc(hs, func(a, b held) int { return cmp.Compare(a.v, b.v) })
+	} else {
 		hs = hs[:0]
 		for v, ns := range by {
 			if ns > 0 {
 				hs = append(hs, held{float64(v), ns})
 			}
 		}
-	} else {
-		slices.SortFunc(hs, func(a, b held) int { return cmp.Compare(a.v, b.v) })
 	}
 	var run int64
 	targets := []struct {

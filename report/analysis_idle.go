@@ -39,16 +39,17 @@ func IdleTable(list []Ranked[analysis.Idle]) *Table {
 			{Key: "unknown_gaps", Title: "gaps", Drop: 4},
 		},
 	}
-	for i := range list {
-		for _, s := range list[i].Value.Streams {
-			row := []Cell{label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Ns(s.IdleNs)}
-			for k, c := range s.Causes {
-				none := analysis.IdleCause(k) == analysis.Unknown && c.Ns == 0
-				row = append(row, Hide(none, Ns(c.Ns)), Hide(none, Share(c.Share)), Hide(none, Int(c.Gaps.Count)))
-			}
-			t.Add(row...)
+	n, at := flat(list, func(v *analysis.Idle) int { return len(v.Streams) })
+	t.Later(n, func(i int) []Cell {
+		rank, i := at(i)
+		s := &list[rank].Value.Streams[i]
+		row := []Cell{label(list, rank), ID(s.Lane.Device), ID(s.Lane.Stream), Ns(s.IdleNs)}
+		for k, c := range s.Causes {
+			none := analysis.IdleCause(k) == analysis.Unknown && c.Ns == 0
+			row = append(row, Hide(none, Ns(c.Ns)), Hide(none, Share(c.Share)), Hide(none, Int(c.Gaps.Count)))
 		}
-	}
+		return row
+	})
 	return t
 }
 
@@ -183,16 +184,17 @@ func QueueTable(list []Ranked[analysis.Queue]) *Table {
 			{Key: "max_slice"},
 		},
 	}
-	for i := range list {
-		for _, s := range list[i].Value.Streams {
-			w := &s.ByTime
-			t.Add(
-				label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), Num(w.Mean), Num(w.P50), Num(w.P90), Num(w.P99),
-				Num(w.Max), Share(part(w.ActiveNs, w.SpanNs)), Hide(s.BlockedNs == 0, Ns(s.BlockedNs)),
-				Share(s.BlockedShare),
-				ID(s.FullLength), ID(s.MaxAt),
-			)
+	n, at := flat(list, func(v *analysis.Queue) int { return len(v.Streams) })
+	t.Later(n, func(i int) []Cell {
+		rank, i := at(i)
+		s := &list[rank].Value.Streams[i]
+		w := &s.ByTime
+		return []Cell{
+			label(list, rank), ID(s.Lane.Device), ID(s.Lane.Stream), Num(w.Mean), Num(w.P50), Num(w.P90), Num(w.P99),
+			Num(w.Max), Share(part(w.ActiveNs, w.SpanNs)), Hide(s.BlockedNs == 0, Ns(s.BlockedNs)),
+			Share(s.BlockedShare),
+			ID(s.FullLength), ID(s.MaxAt),
 		}
-	}
+	})
 	return t
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -237,34 +238,37 @@ func TrackTable(t *trace.Trace) *Table {
 		{Key: "slices", Title: "slices"}, {Key: "lanes", Title: "lanes"}, {Key: "busy_ns", Title: "covered"},
 	}}
 	x := t.Index()
-	for i := range t.Tracks {
-		k := &t.Tracks[i]
-		order := x.Track(trace.TrackID(i))
-		covered, end := int64(0), int64(math.MinInt64) // times can be negative
-		for _, s := range order {
-			if start := max(t.Slices.Start[s], end); t.Slices.End(int(s)) > start {
-				covered += t.Slices.End(int(s)) - start
-				end = t.Slices.End(int(s))
-			}
-		}
-		lanes := uint16(0)
-		if i < len(x.Lanes) {
-			lanes = x.Lanes[i]
-		}
-		name := k.Name
-		if name == "" && k.Stream >= 0 {
-			name = fmt.Sprintf("stream %d", k.Stream)
-		}
-		out.Add(ID(i), Str([]string{"thread", "stream", "other"}[min(int(k.Kind), 2)]),
-			Str(either(k.Process, k.PIDText, fmt.Sprint(k.PID))), Str(either(name, k.TIDText, fmt.Sprint(k.TID))),
-			ID(k.PID), ID(k.TID), Hide(k.Device < 0, ID(k.Device)), Hide(k.Stream < 0, ID(k.Stream)), Int(len(order)),
-			Hide(lanes <= 1, Int(int(lanes))), Hide(len(order) == 0, Ns(covered)))
+	most := make([]trace.TrackID, len(t.Tracks))
+	for i := range most {
+		most[i] = trace.TrackID(i)
 	}
-	if err := out.Sort("slices", true); err != nil {
-		panic(err) // the column is there
-	}
+	slices.SortStableFunc(most, func(a, b trace.TrackID) int { return cmp.Compare(len(x.Track(b)), len(x.Track(a))) })
+	out.Later(len(most), func(i int) []Cell { return trackRow(t, x, most[i]) })
 	out.Limit = 15
 	return out
+}
+
+func trackRow(t *trace.Trace, x *trace.Index, id trace.TrackID) []Cell {
+	k, order := &t.Tracks[id], x.Track(id)
+	covered, end := int64(0), int64(math.MinInt64) // times can be negative
+	for _, s := range order {
+		if start := max(t.Slices.Start[s], end); t.Slices.End(int(s)) > start {
+			covered += t.Slices.End(int(s)) - start
+			end = t.Slices.End(int(s))
+		}
+	}
+	lanes := uint16(0)
+	if int(id) < len(x.Lanes) {
+		lanes = x.Lanes[id]
+	}
+	name := k.Name
+	if name == "" && k.Stream >= 0 {
+		name = fmt.Sprintf("stream %d", k.Stream)
+	}
+	return []Cell{ID(int64(id)), Str([]string{"thread", "stream", "other"}[min(int(k.Kind), 2)]),
+		Str(either(k.Process, k.PIDText, fmt.Sprint(k.PID))), Str(either(name, k.TIDText, fmt.Sprint(k.TID))),
+		ID(k.PID), ID(k.TID), Hide(k.Device < 0, ID(k.Device)), Hide(k.Stream < 0, ID(k.Stream)), Int(len(order)),
+		Hide(lanes <= 1, Int(int(lanes))), Hide(len(order) == 0, Ns(covered))}
 }
 
 func either(list ...string) string {

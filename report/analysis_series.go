@@ -64,14 +64,22 @@ func QueueSeriesTable(list []Ranked[analysis.Queue]) *Table {
 			{Key: "length", Title: "length"},
 		},
 	}
-	for i := range list {
-		for _, s := range list[i].Value.Streams {
-			for _, p := range s.Series {
-				t.Add(label(list, i), ID(s.Lane.Device), ID(s.Lane.Stream), since(p.TimeNs, s.Series[0].TimeNs),
-					Num(p.Value))
-			}
-		}
+	streams, stream := flat(list, func(v *analysis.Queue) int { return len(v.Streams) })
+	of := func(i int) (int, *analysis.StreamQueue) {
+		rank, i := stream(i)
+		return rank, &list[rank].Value.Streams[i]
 	}
+	n, at := joined(streams, func(k int) int {
+		_, s := of(k)
+		return len(s.Series)
+	})
+	t.Later(n, func(i int) []Cell {
+		k, i := at(i)
+		rank, s := of(k)
+		p := s.Series[i]
+		return []Cell{label(list, rank), ID(s.Lane.Device), ID(s.Lane.Stream), since(p.TimeNs, s.Series[0].TimeNs),
+			Num(p.Value)}
+	})
 	return t
 }
 

@@ -72,14 +72,19 @@ func (t *Table) Most(n int) *Table {
 
 // flat numbers the rows of several ranks one after the other: at is the rank and its row of row i.
 func flat[T any](list []Ranked[T], rows func(*T) int) (n int, at func(i int) (rank, row int)) {
-	ends := make([]int, len(list))
-	for k := range list {
-		n += rows(&list[k].Value)
+	return joined(len(list), func(k int) int { return rows(&list[k].Value) })
+}
+
+// joined numbers the rows of lists one after the other: at is the list and its row of row i.
+func joined(lists int, rows func(list int) int) (n int, at func(i int) (list, row int)) {
+	ends := make([]int, lists)
+	for k := range ends {
+		n += rows(k)
 		ends[k] = n
 	}
 	return n, func(i int) (int, int) {
 		k, found := slices.BinarySearch(ends, i)
-		for found && k < len(ends) && ends[k] <= i { // ranks without rows end where others do
+		for found && k < len(ends) && ends[k] <= i { // lists without rows end where others do
 			k++
 		}
 		if k > 0 {

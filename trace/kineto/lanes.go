@@ -8,34 +8,36 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
-// globalLane identifies a track of the trace. Text pids and tids are kept as text.
+// globalLane identifies a track of the trace. It has no pointers: a file may have a lane for each
+// event, and the garbage collector need not look at them.
 type globalLane struct {
+	pidTid
+	dev, stream int64
+	kind        trace.TrackKind
+}
+
+// pidTid is a lane regardless of its kind. For a text its standIn is kept.
+type pidTid struct {
 	pid, tid         int64
-	pidText, tidText string
-	isText           uint8 // bit 0 pid, bit 1 tid: tells "" from none
-	dev, stream      int64
-	kind             trace.TrackKind
+	textPID, textTID bool
 }
 
 // process is the part of a lane that metadata rows of a process name.
 type process struct {
 	pid  int64
-	text string
-	is   bool
+	text bool
 }
 
-func (g *globalLane) process() process {
-	return process{g.pid, g.pidText, g.isText&1 != 0}
-}
+func (p *pidTid) process() process { return process{p.pid, p.textPID} }
 
-// resolve fills in the pid and tid of k, with texts for r's numbers.
+// resolve fills in the pid and tid of k, with stand-ins for r's texts.
 func (j *joiner) resolve(k laneKey) globalLane {
-	g := globalLane{pid: k.pid.n, tid: k.tid.n, dev: -1, stream: -1}
+	g := globalLane{pidTid: pidTid{pid: k.pid.n, tid: k.tid.n}, dev: -1, stream: -1}
 	if k.pid.text {
-		g.pid, g.pidText, g.isText = 0, plainText(j.r.texts[k.pid.n]), 1
+		g.pid, g.textPID = j.m.standIn(plainText(j.r.texts[k.pid.n])), true
 	}
 	if k.tid.text {
-		g.tid, g.tidText, g.isText = 0, plainText(j.r.texts[k.tid.n]), g.isText|2
+		g.tid, g.textTID = j.m.standIn(plainText(j.r.texts[k.tid.n])), true
 	}
 	return g
 }
@@ -47,12 +49,10 @@ func (j *joiner) track(id uint32) trace.TrackID {
 	}
 	k := j.r.lanes[id]
 	g := j.resolve(k)
-	switch {
-	case k.kind == laneGPU:
+	if k.kind == laneGPU {
 		g.kind = trace.TrackGPU
-		g.dev, g.stream = deviceLane(k, &g)
-	case g.isText&1 != 0 && (g.pidText == "Spans" || g.pidText == "Traces" || g.pidText == ""),
-		g.isText&1 == 0 && g.pid == -1:
+		g.dev, g.stream = j.m.deviceLane(k, &g.pidTid)
+	} else if j.m.aside(&g.pidTid) || !g.textPID && g.pid == -1 {
 		g.kind = trace.TrackOther
 	}
 	t := j.m.trackOf(g)
@@ -60,29 +60,39 @@ func (j *joiner) track(id uint32) trace.TrackID {
 	return t
 }
 
+// aside reports whether a lane is of those that torch writes beside its threads and streams.
+func (m *merger) aside(p *pidTid) bool {
+	if !p.textPID {
+		return false
+	}
+	text := m.textOf(p.pid)
+	return text == "Spans" || text == "Traces" || text == ""
+}
+
 // deviceLane returns the device and stream of a device's lane: what the arguments
 // say, else what pid and tid say.
-func deviceLane(k laneKey, g *globalLane) (dev, stream int64) {
+func (m *merger) deviceLane(k laneKey, p *pidTid) (dev, stream int64) {
 	dev, stream = k.dev, k.stream
 	if dev == noLane {
-		dev = g.pid
-		if g.isText&1 != 0 {
+		dev = p.pid
+		if p.textPID {
 			dev = -1
 		}
 	}
-	if stream == noLane {
-		switch n, err := strconv.ParseInt(strings.TrimPrefix(g.tidText, "stream "), 10, 64); {
-		case g.isText&2 == 0 && g.tid >= streamSyncOffset && g.pid >= 0 && g.tid < 2*streamSyncOffset:
-			stream = g.tid - streamSyncOffset
-		case g.isText&2 == 0:
-			stream = g.tid
-		case err == nil:
-			stream = n
-		default:
-			stream = -1
-		}
+	if stream != noLane {
+		return dev, stream
 	}
-	return dev, stream
+	if p.textTID {
+		n, err := strconv.ParseInt(strings.TrimPrefix(m.textOf(p.tid), "stream "), 10, 64)
+		if err != nil {
+			n = -1
+		}
+		return dev, n
+	}
+	if p.tid >= streamSyncOffset && (p.pid >= 0 || p.textPID) && p.tid < 2*streamSyncOffset {
+		return dev, p.tid - streamSyncOffset
+	}
+	return dev, p.tid
 }
 
 // textLane is the first of the negative numbers that stand in for text pids and tids.
@@ -95,16 +105,15 @@ func (m *merger) trackOf(g globalLane) trace.TrackID {
 	if !added {
 		return trace.TrackID(n)
 	}
-	k := trace.Track{Kind: g.kind, PID: g.pid, TID: g.tid, PIDText: g.pidText, TIDText: g.tidText, Device: g.dev,
-		Stream: g.stream}
-	if g.isText&1 != 0 {
-		k.PID = m.standIn(g.pidText)
+	k := trace.Track{Kind: g.kind, PID: g.pid, TID: g.tid, Device: g.dev, Stream: g.stream}
+	if g.textPID {
+		k.PIDText = m.textOf(g.pid)
 	}
-	if g.isText&2 != 0 {
-		k.TID = m.standIn(g.tidText)
+	if g.textTID {
+		k.TIDText = m.textOf(g.tid)
 	}
-	id := m.t.AddTrack(k)
-	return id
+	grow(m.room, &m.t.Tracks, 1)
+	return m.t.AddTrack(k)
 }
 
 // standIn returns the number that stands for a text pid or tid; equal texts have
@@ -113,28 +122,24 @@ func (m *merger) standIn(text string) int64 {
 	return textLane - int64(m.t.Intern(text))
 }
 
-// pidTid is a lane regardless of its kind.
-type pidTid struct {
-	pid, tid         int64
-	pidText, tidText string
-	isText           uint8
+// textOf returns the text that a stand-in stands for.
+func (m *merger) textOf(standIn int64) string {
+	return m.t.Strings.Get(trace.StringID(textLane - standIn))
 }
 
 func (p *pidTid) hash() uint64 {
-	h := ids.Mix(ids.Mix(uint64(p.isText), p.pid), p.tid)
-	if p.isText != 0 {
-		h = ids.Mix(ids.Mix(h, int64(ids.OfText(p.pidText))), int64(ids.OfText(p.tidText)))
+	texts := uint64(0)
+	if p.textPID {
+		texts = 1
 	}
-	return h
+	if p.textTID {
+		texts |= 2
+	}
+	return ids.Mix(ids.Mix(texts, p.pid), p.tid)
 }
 
 func (g *globalLane) hash() uint64 {
-	p := g.pidTid()
-	return ids.Mix(ids.Mix(ids.Mix(p.hash(), g.dev), g.stream), int64(g.kind))
-}
-
-func (g *globalLane) pidTid() pidTid {
-	return pidTid{g.pid, g.tid, g.pidText, g.tidText, g.isText}
+	return ids.Mix(ids.Mix(ids.Mix(g.pidTid.hash(), g.dev), g.stream), int64(g.kind))
 }
 
 // looseLanes are lanes of which only pid and tid are known, with the tracks that
@@ -149,8 +154,7 @@ type looseLanes struct {
 type trackPair struct{ host, device trace.TrackID }
 
 func (l *looseLanes) id(g globalLane) uint32 {
-	k := g.pidTid()
-	id, added := l.ids.Number(k, k.hash())
+	id, added := l.ids.Number(g.pidTid, g.pidTid.hash())
 	if added {
 		l.list = append(l.list, g)
 		l.tracks = append(l.tracks, trackPair{})
@@ -164,8 +168,8 @@ func (l *looseLanes) join(lanes []globalLane) {
 		return
 	}
 	for t := range lanes {
-		k := lanes[t].pidTid()
-		if n, ok := l.ids.Find(k, k.hash()); ok {
+		k := &lanes[t].pidTid
+		if n, ok := l.ids.Find(*k, k.hash()); ok {
 			l.tracks[n].add(&lanes[t], trace.TrackID(t))
 		}
 	}
@@ -208,7 +212,7 @@ func (m *merger) settle(id uint32, device bool) trace.TrackID {
 func (m *merger) hostLane(id uint32) globalLane {
 	g := m.loose.list[id]
 	g.kind, g.dev, g.stream = trace.TrackCPU, -1, -1
-	if g.isText&1 != 0 && (g.pidText == "Spans" || g.pidText == "Traces" || g.pidText == "") {
+	if m.aside(&g.pidTid) {
 		g.kind = trace.TrackOther
 	}
 	return g

@@ -80,9 +80,9 @@ func (n *trackNames) add(kind string, g *globalLane, args []byte) {
 			r.sort, r.hasSort = v, err == nil
 		case "thread_name.name":
 			if strings.HasPrefix(text, "stream ") || strings.HasPrefix(text, "Stream ") {
-				n.deviceThread[g.pidTid()] = text
+				n.deviceThread[g.pidTid] = text
 			} else {
-				n.hostThread[g.pidTid()] = text
+				n.hostThread[g.pidTid] = text
 			}
 		}
 	})
@@ -106,8 +106,8 @@ func (m *merger) nameTracks() {
 			r = others[g.process()]
 		}
 		k.Process, k.Labels, k.SortIndex = r.name, r.labels, r.sort
-		if k.Name, ok = threads[g.pidTid()]; !ok {
-			k.Name = otherThreads[g.pidTid()]
+		if k.Name, ok = threads[g.pidTid]; !ok {
+			k.Name = otherThreads[g.pidTid]
 		}
 	}
 }
@@ -183,7 +183,8 @@ func (j *joiner) pairTrack(x *rare, g globalLane) trace.TrackID {
 	if x.ph == 'b' || x.ph == 'e' {
 		g.kind = trace.TrackOther
 	} else if c, ok := trace.ParseCategory(plainText(j.r.texts[x.cat])); ok && c.Device() {
-		g.kind, g.dev, g.stream = trace.TrackGPU, g.pid, g.tid
+		g.kind = trace.TrackGPU
+		g.dev, g.stream = j.m.deviceLane(laneKey{dev: noLane, stream: noLane}, &g.pidTid)
 	}
 	return j.m.trackOf(g)
 }

@@ -71,6 +71,7 @@ func (m *merger) clip() {
 		clip(col)
 	}
 	m.t.ClipArgsValues()
+	clip(&m.t.Tracks)
 	clip(&s.Name)
 	clip(&s.Cat)
 	clip(&s.Track)
