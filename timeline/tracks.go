@@ -150,6 +150,8 @@ func (t *tree) part(i int, parent string, alone bool) {
 		parent = id
 	}
 	devices, processes := p.groups()
+	const quiet = 1 // a group beside the threads of a process
+	t.nodes = slices.Grow(t.nodes, len(p.tracks)+len(devices)+len(processes)*(1+quiet)+len(p.series))
 	for _, d := range devices {
 		t.device(i, parent, d)
 	}

@@ -13,7 +13,8 @@
 package lod
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -61,20 +62,20 @@ const maxRows = 1 << 15
 
 // Of returns the rows of a track as its index has them: lane by lane, depth by depth.
 func Of(t *trace.Trace, x *trace.Index, id trace.TrackID) *Rows {
-	slices := x.Track(id)
-	b := newBuilder(t, len(slices))
-	for _, s := range slices {
+	list := x.Track(id)
+	b := newBuilder(t, len(list))
+	for _, s := range list {
 		b.add(s, uint32(x.Lane[s]), x.Depth[s])
 	}
 	return b.done()
 }
 
-// Pack returns slices, which must be in order of their start, on as few lanes as hold
+// Pack returns the slices of list, which must be in order of their start, on as few lanes as hold
 // them without overlap.
-func Pack(t *trace.Trace, slices []uint32) *Rows {
-	b := newBuilder(t, len(slices))
+func Pack(t *trace.Trace, list []uint32) *Rows {
+	b := newBuilder(t, len(list))
 	var ends laneHeap
-	for _, s := range slices {
+	for _, s := range list {
 		start, end := t.Slices.Start[s], t.Slices.End(int(s))
 		lane := uint32(len(ends.at))
 		if len(ends.at) > 0 && (ends.at[0].end <= start || len(ends.at) >= maxRows) {
@@ -129,7 +130,7 @@ func (h *laneHeap) sink() {
 // builder sorts slices into rows.
 type builder struct {
 	t    *trace.Trace
-	at   map[rowKey]int
+	at   map[rowKey]int // nil while there are few rows
 	rows []growing
 	of   []int32 // row of each slice added
 	ids  []uint32
@@ -148,8 +149,12 @@ type growing struct {
 }
 
 func newBuilder(t *trace.Trace, n int) *builder {
-	return &builder{t: t, at: map[rowKey]int{}, of: make([]int32, 0, n), ids: make([]uint32, 0, n)}
+	return &builder{t: t, of: make([]int32, 0, n), ids: make([]uint32, 0, n)}
 }
+
+// fewRows is the number of rows among which one is looked for in turn. Most tracks have no more,
+// and a trace may have a track for each slice.
+const fewRows = 8
 
 // add puts slice s on its row, or, where the index could not keep it clear of others, on
 // a further lane.
@@ -179,16 +184,34 @@ func (b *builder) add(s uint32, lane uint32, depth uint16) {
 }
 
 func (b *builder) row(k rowKey) int {
-	r, ok := b.at[k]
-	if !ok {
-		if len(b.rows) >= maxRows {
-			return len(b.rows) - 1
-		}
-		r = len(b.rows)
-		b.at[k] = r
-		b.rows = append(b.rows, growing{rowKey: k})
+	if r := b.find(k); r >= 0 {
+		return r
 	}
-	return r
+	if len(b.rows) >= maxRows {
+		return len(b.rows) - 1
+	}
+	b.rows = append(b.rows, growing{rowKey: k})
+	switch r := len(b.rows) - 1; {
+	case b.at != nil:
+		b.at[k] = r
+	case r == fewRows:
+		b.at = make(map[rowKey]int, 2*fewRows)
+		for i := range b.rows {
+			b.at[b.rows[i].rowKey] = i
+		}
+	}
+	return len(b.rows) - 1
+}
+
+// find returns the row of k, or -1.
+func (b *builder) find(k rowKey) int {
+	if b.at == nil {
+		return slices.IndexFunc(b.rows, func(g growing) bool { return g.rowKey == k })
+	}
+	if r, ok := b.at[k]; ok {
+		return r
+	}
+	return -1
 }
 
 func (b *builder) done() *Rows {
@@ -196,9 +219,9 @@ func (b *builder) done() *Rows {
 	for i := range by {
 		by[i] = i
 	}
-	sort.Slice(by, func(i, j int) bool {
-		x, y := b.rows[by[i]], b.rows[by[j]]
-		return x.lane < y.lane || x.lane == y.lane && x.depth < y.depth
+	slices.SortFunc(by, func(i, j int) int {
+		x, y := &b.rows[i], &b.rows[j]
+		return cmp.Or(cmp.Compare(x.lane, y.lane), cmp.Compare(x.depth, y.depth))
 	})
 	p := &b.Rows
 	p.start, p.dur = b.t.Slices.Start, b.t.Slices.Dur
