@@ -40,8 +40,8 @@ func (f *frame) annotations() Annotations {
 	f.busyUnderHost(cpuRow, cpu)
 	f.busyUnderDevice(gpuRow, gpu)
 	out.CPU, out.GPU = cpu, gpu
-	sortDesc(out.CPU, func(r AnnotationRow) int64 { return r.SumNs })
-	sortDesc(out.GPU, func(r AnnotationRow) int64 { return r.SumNs })
+	sortDesc(out.CPU, func(r *AnnotationRow) int64 { return r.SumNs })
+	sortDesc(out.GPU, func(r *AnnotationRow) int64 { return r.SumNs })
 	return out
 }
 

@@ -64,6 +64,6 @@ func (f *frame) counters() CounterTable {
 			out.Rows[r].Metrics = append(out.Rows[r].Metrics, MetricStats{k, describe(values[r][k])})
 		}
 	}
-	sortDesc(out.Rows, func(r CounterRow) int64 { return int64(r.Count) })
+	sortDesc(out.Rows, func(r *CounterRow) int64 { return int64(r.Count) })
 	return out
 }

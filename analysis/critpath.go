@@ -294,8 +294,8 @@ func (g *critGraph) fill(out *CriticalPath, path []int32) {
 			out.Bounds = append(out.Bounds, CriticalBound{Bound(b), ns, share(ns, out.TotalNs)})
 		}
 	}
-	sortDesc(out.Bounds, func(b CriticalBound) int64 { return b.Ns })
-	sortDesc(out.ByName, func(b CriticalByName) int64 { return b.Ns })
+	sortDesc(out.Bounds, func(b *CriticalBound) int64 { return b.Ns })
+	sortDesc(out.ByName, func(b *CriticalByName) int64 { return b.Ns })
 }
 
 func (g *critGraph) addName(out *CriticalPath, names map[trace.StringID]int, e *CriticalEdge) {

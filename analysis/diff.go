@@ -361,7 +361,7 @@ func (d *differ) finish() TraceDiff {
 	for _, r := range rows {
 		d.compare(r, out.Test)
 	}
-	sortDesc(rows, func(r *diffRow) float64 { return math.Abs(r.DeltaNs) })
+	sortDesc(rows, func(r **diffRow) float64 { return math.Abs((*r).DeltaNs) })
 	p := make([]float64, len(rows))
 	for i, r := range rows {
 		p[i] = r.P

@@ -97,7 +97,7 @@ func (f *frame) frameTable(in func(int32) bool) FrameTable {
 		x.P50Ns, x.P99Ns, x.Share = stat.Quantile(took[r], 0.5), stat.Quantile(took[r], 0.99), share(x.SelfNs, window)
 		out.SelfNs += x.SelfNs
 	}
-	sortDesc(out.Rows, func(r FrameRow) int64 { return r.SelfNs })
+	sortDesc(out.Rows, func(r *FrameRow) int64 { return r.SelfNs })
 	out.Count = len(out.Rows)
 	out.Rows = out.Rows[:min(len(out.Rows), MaxFrames)]
 	return out
@@ -197,6 +197,6 @@ func (f *frame) recorded() Recorded {
 			out.Tracks = append(out.Tracks, r)
 		}
 	}
-	sortDesc(out.Tracks, func(r TrackRow) int64 { return r.BusyNs })
+	sortDesc(out.Tracks, func(r *TrackRow) int64 { return r.BusyNs })
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis/hta"
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -94,8 +95,8 @@ func (f *frame) kernelTable() []KernelRow {
 		}
 		at := &index[int(s.Name[i])*int(numKinds)+int(k)]
 		if *at == 0 {
-			aggs = append(aggs, agg{})
-			rows = append(rows, KernelRow{Name: f.name(i), Kind: k, Worst: int(i)})
+			aggs = append(lists.Doubled(aggs), agg{})
+			rows = append(lists.Doubled(rows), KernelRow{Name: f.name(i), Kind: k, Worst: int(i)})
 			*at = int32(len(aggs))
 		}
 		a := &aggs[*at-1]
@@ -115,7 +116,7 @@ func (f *frame) kernelTable() []KernelRow {
 	for i := range rows {
 		rows[i].Share = share(rows[i].SumNs, sum)
 	}
-	sortDesc(rows, func(r KernelRow) int64 { return r.SumNs })
+	sortDesc(rows, func(r *KernelRow) int64 { return r.SumNs })
 	return rows
 }
 

@@ -119,5 +119,5 @@ func (f *frame) launchTypes(out *LaunchStats) {
 			out.GraphLaunches++
 		}
 	}
-	sortDesc(out.Types, func(c ByCall) int64 { return int64(c.Slices) })
+	sortDesc(out.Types, func(c *ByCall) int64 { return int64(c.Slices) })
 }

@@ -1,9 +1,11 @@
 package analysis
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/internal/cores"
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -113,17 +115,15 @@ func (f *frame) ops(oo OpOptions) OpTable {
 			f.flops(b.t, func(i int32, flops int64) { b.out.Rows[b.rowOf[i]-1].FLOPs += flops })
 		}
 	})
-	ops, labels := make([]OpRow, 0, len(b.out.Rows)), []OpRow{}
-	for _, r := range b.out.Rows {
+	labels := []OpRow{}
+	ops := slices.DeleteFunc(b.out.Rows, func(r OpRow) bool {
 		if r.Kind == kindAnnotation {
 			labels = append(labels, r)
-		} else {
-			ops = append(ops, r)
 		}
-	}
+		return r.Kind == kindAnnotation
+	})
 	for _, rows := range [][]OpRow{ops, labels} {
-		sortDesc(rows, func(r OpRow) int64 { return r.SelfCPUNs })
-		sortDesc(rows, func(r OpRow) int64 { return r.SelfDeviceNs })
+		sortDesc(rows, func(r *OpRow) int64 { return r.SelfDeviceNs }, func(r *OpRow) int64 { return r.SelfCPUNs })
 	}
 	b.out.Rows, b.out.Labels = ops, labels
 	return b.out
@@ -168,7 +168,7 @@ func (b *opBuilder) group() {
 			case isRuntime(k.cat):
 				row.Kind = "runtime"
 			}
-			b.out.Rows = append(b.out.Rows, row)
+			b.out.Rows = append(lists.Doubled(b.out.Rows), row)
 		}
 		b.rowOf[i] = r + 1
 	}

@@ -259,7 +259,7 @@ func (b *rooflineBuilder) finish(roofs Roofs) {
 		}
 		row.Bound, row.RoofShare = bound, row.GFLOPs*1e9/limit
 	}
-	sortDesc(b.out.Rows, func(r RooflineRow) int64 { return r.FLOPs })
+	sortDesc(b.out.Rows, func(r *RooflineRow) int64 { return r.FLOPs })
 }
 
 // flopKind is a formula.

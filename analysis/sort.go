@@ -10,36 +10,39 @@ import (
 // sortByKey is order.ByKey.
 func sortByKey(rows []int32, key func(int32) int64) { order.ByKey(rows, key) }
 
-// sortDesc orders v by key, largest first, keeping the order of equals.
-func sortDesc[T any, K cmp.Ordered](v []T, key func(T) K) {
-	if len(v) <= fewRows {
-		slices.SortStableFunc(v, func(a, b T) int { return cmp.Compare(key(b), key(a)) })
-		return
-	}
+// sortDesc orders v by keys, largest first: by the first, of equals by the second if there is one.
+// What is equal in both stays as it was.
+func sortDesc[T any, K cmp.Ordered](v []T, first func(*T) K, second ...func(*T) K) {
 	type place struct {
-		key K
-		at  int32
+		first, second K
+		at            int32
 	}
-	order := make([]place, len(v))
+	to := make([]place, len(v)) // by where an element comes to lie: where it lies
 	for i := range v {
-		order[i] = place{key(v[i]), int32(i)}
+		to[i] = place{first: first(&v[i]), at: int32(i)}
+		for _, key := range second {
+			to[i].second = key(&v[i])
+		}
 	}
-	slices.SortFunc(order, func(a, b place) int {
-		if c := cmp.Compare(b.key, a.key); c != 0 {
+	slices.SortFunc(to, func(a, b place) int {
+		if c := cmp.Compare(b.first, a.first); c != 0 {
 			return c
 		}
-		return int(a.at - b.at)
+		return cmp.Or(cmp.Compare(b.second, a.second), int(a.at-b.at))
 	})
-	sorted := make([]T, len(v))
-	for i, p := range order {
-		sorted[i] = v[p.at]
+	for i := range to {
+		moved := v[i]
+		for at := int32(i); ; {
+			from := to[at].at
+			to[at].at = at
+			if from == int32(i) {
+				v[at] = moved
+				break
+			}
+			v[at], at = v[from], from
+		}
 	}
-	copy(v, sorted)
 }
-
-// fewRows is the length up to which rows are sorted where they lie. A stable sort moves each row
-// log²n times, and rows are wide: of more rows their places are sorted instead.
-const fewRows = 64
 
 // sortedKeys returns the keys of m in order.
 func sortedKeys[V any](m map[string]V) []string {

@@ -9,6 +9,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/internal/most"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -390,7 +391,7 @@ func (a *attribution) row(at place, i int32) int32 {
 	if n > 0 {
 		return n
 	}
-	a.rows = append(a.rows, sum{Row: Row{Slice: int(i)}, place: at})
+	a.rows = append(lists.Doubled(a.rows), sum{Row: Row{Slice: int(i)}, place: at})
 	n = int32(len(a.rows))
 	if simple {
 		a.plain[at.name] = n

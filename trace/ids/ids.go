@@ -7,6 +7,8 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"slices"
+
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 )
 
 // List is the keys by number. The zero value is an empty list. Adding is not safe for use by
@@ -70,18 +72,9 @@ func (l *List[K]) Number(k K, h uint64) (n uint32, added bool) {
 	case l.shared:
 		l.slots, l.shared = slices.Clone(l.slots), false
 	}
-	l.keys, l.hashes = append(doubled(l.keys), k), append(doubled(l.hashes), h)
+	l.keys, l.hashes = append(lists.Doubled(l.keys), k), append(lists.Doubled(l.hashes), h)
 	l.put(uint32(len(l.keys)-1), h)
 	return uint32(len(l.keys) - 1), true
-}
-
-// doubled makes room for as many keys again where there is none. Append alone would grow a long
-// list by quarters, and so copy each key four times instead of once.
-func doubled[T any](s []T) []T {
-	if len(s) == cap(s) {
-		return slices.Grow(s, max(1, len(s)))
-	}
-	return s
 }
 
 // Share returns a list of the same keys, which takes no memory of its own until one of the two

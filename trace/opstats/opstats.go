@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -67,6 +68,7 @@ const (
 	opCPU
 	opDevice
 	opAsync
+	numKinds
 )
 
 // Collect computes the numbers of t.
@@ -265,7 +267,13 @@ type rowKey struct {
 // Rows returns the groups, by self CPU time descending, then self device time, name
 // and the rest of the key.
 func (o *Ops) Rows(by Group) []Row {
-	at := map[rowKey]int{}
+	at := map[rowKey]int32{}
+	var named [numKinds][]int32 // with GroupName: the row of a name, +1
+	if by == GroupName {
+		for k := range named {
+			named[k] = make([]int32, o.t.Strings.Len())
+		}
+	}
 	var rows []Row
 	for i, kind := range o.kind {
 		if kind == opNone {
@@ -278,10 +286,19 @@ func (o *Ops) Rows(by Group) []Row {
 		case GroupStack:
 			key.extra = strings.Join(o.Stack(i, StackDepth), "\n")
 		}
-		k, ok := at[key]
-		if !ok {
-			k = len(rows)
-			at[key] = k
+		k := int32(0)
+		if by == GroupName {
+			k = named[kind][key.name]
+		} else {
+			k = at[key]
+		}
+		if k == 0 {
+			k = int32(len(rows)) + 1
+			if by == GroupName {
+				named[kind][key.name] = k
+			} else {
+				at[key] = k
+			}
 			row := Row{Name: o.t.String(key.name), Device: DeviceCPU, Async: kind == opAsync}
 			if kind == opDevice {
 				row.Device = o.Device
@@ -292,17 +309,34 @@ func (o *Ops) Rows(by Group) []Row {
 			if by == GroupStack {
 				row.Stack = key.extra
 			}
-			rows = append(rows, row)
+			rows = append(lists.Doubled(rows), row)
 		}
-		o.add(&rows[k], i)
+		o.add(&rows[k-1], i)
 	}
-	slices.SortFunc(rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(b.SelfCPU, a.SelfCPU), cmp.Compare(b.SelfDevice, a.SelfDevice),
-			cmp.Compare(b.CPU, a.CPU),
-			cmp.Compare(a.Name, b.Name), cmp.Compare(a.Device, b.Device), cmp.Compare(a.Shapes, b.Shapes),
-			cmp.Compare(a.Stack, b.Stack))
+	return sorted(rows)
+}
+
+// sorted returns rows in the order that Rows promises. It moves numbers until it knows the order:
+// rows are long, and there may be one for each operator of the trace.
+func sorted(rows []Row) []Row {
+	at := make([]int32, len(rows))
+	for i := range at {
+		at[i] = int32(i)
+	}
+	slices.SortFunc(at, func(i, j int32) int {
+		a, b := &rows[i], &rows[j]
+		if c := cmp.Or(cmp.Compare(b.SelfCPU, a.SelfCPU), cmp.Compare(b.SelfDevice, a.SelfDevice),
+			cmp.Compare(b.CPU, a.CPU)); c != 0 {
+			return c
+		}
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Device, b.Device),
+			strings.Compare(a.Shapes, b.Shapes), strings.Compare(a.Stack, b.Stack))
 	})
-	return rows
+	out := make([]Row, len(rows))
+	for i, k := range at {
+		out[i] = rows[k]
+	}
+	return out
 }
 
 func (o *Ops) add(r *Row, i int) {
