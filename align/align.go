@@ -230,8 +230,11 @@ func (c *component) clamp(clocks, probed []Clock) {
 	}
 }
 
-// match finds the ranks' parts in the same collectives.
+// match finds the ranks' parts in the same collectives. One rank has none in common with others.
 func match(ranks []Rank) []event {
+	if len(ranks) < 2 {
+		return nil
+	}
 	type key struct {
 		scope, group, name string
 		seq                int64

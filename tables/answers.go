@@ -44,7 +44,7 @@ func (d Wanted) PartOf(r Rank) Part {
 		p.repaired += n
 	}
 	if d.Wants("ranks") {
-		p.clock = convert.AlignRank(t, convert.Scope(&t.Meta), protocol.ClockError{})
+		p.clock = convert.AlignSeen(s.Seen(), convert.Scope(&t.Meta), protocol.ClockError{})
 	}
 	if d.Wants("ranks") || d.Wants("findings") {
 		p.analysis = analysis.PartOf(s, analysis.Options{})

@@ -58,21 +58,37 @@ func pick(v float64, list []unit) (u unit, ok bool) {
 	return unit{}, false
 }
 
-// minutes is the duration in ns from which minutes are read more easily than seconds.
-const minutes = 120e9
+// longUnits are the units in seconds that are written in two parts, "2 min 10 s", from twice the
+// first on: there they are read more easily than a large number of smaller ones.
+var longUnits = []struct {
+	of            int64
+	name          string
+	rest          int64
+	nameOfTheRest string
+}{{86400, "d", 3600, "h"}, {3600, "h", 60, "min"}, {60, "min", 1, "s"}}
 
-// Duration writes nanoseconds: "1.25 ms", "0", "-3.00 µs", "2 min 10 s".
+// year is the seconds of a year, from twice which on durations are written in years. None is
+// measured, but damaged files have them.
+const year = 365.25 * 86400
+
+// Duration writes nanoseconds: "1.25 ms", "0", "-3.00 µs", "2 min 10 s", "3 h 0 min", "53.9 years".
 func Duration(ns float64) string {
-	switch {
+	sign := ""
+	if ns < 0 {
+		sign = "-"
+	}
+	switch seconds := math.Abs(ns) / 1e9; {
 	case ns == 0:
 		return "0"
-	case math.Abs(ns) >= minutes:
-		s := int64(math.Round(math.Abs(ns) / 1e9))
-		text := strconv.FormatInt(s/60, 10) + " min " + strconv.FormatInt(s%60, 10) + " s"
-		if ns < 0 {
-			return "-" + text
+	case seconds >= 2*year:
+		return sign + Digits(seconds/year) + " years"
+	case seconds >= 120:
+		s := int64(math.Round(seconds))
+		for _, u := range longUnits {
+			if s >= 2*u.of {
+				return fmt.Sprintf("%s%d %s %d %s", sign, s/u.of, u.name, s%u.of/u.rest, u.nameOfTheRest)
+			}
 		}
-		return text
 	}
 	u, ok := pick(ns, timeUnits)
 	if !ok || u.div == 1 {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/order"
 )
@@ -251,7 +252,7 @@ func Rows(list []Collective) []Row {
 	at := map[rowKey]int{}
 	var ids groupIDs
 	var out []Row
-	var ns [][]int64
+	rowOf, ns := make([]int32, len(list)), make([]int64, len(list))
 	for i := range list {
 		c := &list[i]
 		k := rowKey{op: c.Op, dtype: c.DType, group: ids.of(c), size: c.GroupSize, bytes: c.Bytes()}
@@ -259,8 +260,8 @@ func Rows(list []Collective) []Row {
 		if !ok {
 			r = len(out)
 			at[k] = r
-			out = append(out, Row{Op: c.Op, Group: c.Group, DType: c.DType, GroupSize: c.GroupSize, Bytes: k.bytes})
-			ns = append(ns, nil)
+			out = append(lists.Doubled(out),
+				Row{Op: c.Op, Group: c.Group, DType: c.DType, GroupSize: c.GroupSize, Bytes: k.bytes})
 		}
 		row := &out[r]
 		row.Count++
@@ -268,17 +269,27 @@ func Rows(list []Collective) []Row {
 		if c.Ns >= row.MaxNs {
 			row.MaxNs, row.Worst = c.Ns, c.Slice
 		}
-		ns[r] = append(ns[r], c.Ns)
+		rowOf[i] = int32(r)
 	}
 	if out == nil {
 		return nil
+	}
+	next := make([]int, len(out)) // where the next time of a row lies in ns: row after row
+	for r, at := 0, 0; r < len(out); r++ {
+		next[r] = at
+		at += out[r].Count
+	}
+	for i, r := range rowOf {
+		ns[next[r]] = list[i].Ns
+		next[r]++
 	}
 	byTime := make([]int32, len(out)) // rows are wide: their places are sorted
 	for r := range out {
 		byTime[r] = int32(r)
 		row := &out[r]
-		slices.Sort(ns[r])
-		row.MinNs, row.P50Ns = ns[r][0], ns[r][len(ns[r])/2]
+		times := ns[next[r]-row.Count : next[r]]
+		slices.Sort(times)
+		row.MinNs, row.P50Ns = times[0], times[len(times)/2]
 		bus := BusFactor(row.Op, row.GroupSize)
 		row.AlgGBs = rate(row.Bytes, row.P50Ns)
 		row.BusGBs, row.BestBusGBs = row.AlgGBs*bus, rate(row.Bytes, row.MinNs)*bus

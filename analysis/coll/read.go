@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -27,6 +28,7 @@ func ReadKnowing(v *view.View, communicates func(trace.StringID) bool) Table {
 	host := r.host()
 	out.Collectives, out.Unknown = r.device(host)
 	if len(out.Collectives) == 0 {
+		out.Collectives = slices.Grow(out.Collectives, len(host))
 		for _, h := range host {
 			out.Collectives = append(out.Collectives, h.Collective)
 		}
@@ -100,7 +102,7 @@ func (r *reader) device(host []*hostOp) ([]Collective, int) {
 			unknown++
 		}
 		c.Slice, c.Track, c.Device, c.StartNs, c.Ns = int(d), s.Track[d], true, v.Start[d], v.Dur[d]
-		out = append(out, c)
+		out = append(lists.Doubled(out), c)
 	}
 	return out, unknown
 }

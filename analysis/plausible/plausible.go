@@ -67,6 +67,8 @@ type Trace struct {
 	Missing []int32
 	// Clocks are the devices whose clocks differ from the host's, by number. In View their times are moved.
 	Clocks []DeviceClock
+	// Shared are the lanes of SharedLane: for how long they are busy is known only within limits.
+	Shared []view.Lane
 }
 
 // Look examines t and returns its doubts. The trace is not changed.
@@ -88,7 +90,7 @@ func Look(t *trace.Trace) *Trace {
 	if !c.several {
 		c.launches()
 	}
-	out := &Trace{View: c.v, Doubts: c.doubts, Missing: c.missing, Clocks: c.clocksFound}
+	out := &Trace{View: c.v, Doubts: c.doubts, Missing: c.missing, Clocks: c.clocksFound, Shared: c.shared}
 	if c.changed() {
 		out.View = c.v.With(c.start, c.dur, c.keep, c.apart)
 	}
@@ -172,6 +174,7 @@ type checker struct {
 	missing    []int32
 
 	clocksFound    []DeviceClock
+	shared         []view.Lane
 	several        bool // ranks are in the trace that could not be parted
 	waitsForEvents bool // the host waits for events; set by waits
 }

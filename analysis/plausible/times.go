@@ -135,6 +135,7 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 	few := len(inside) <= max(overrunFew, int(overrunShare*float64(len(rows))))
 	if len(inside) == 0 || !few && (c.atOnce(rows) <= overrunDeep || !c.serial(rows, inside)) {
 		if part := stat.Ratio(overlap, sum); part >= overlapNotice {
+			c.shared = append(c.shared, c.v.Lanes[l])
 			least, busy, span := c.busy(rows)
 			c.doubt(SharedLane, rows[0], extent{min(part, 0.3), 100 * part, "%"},
 				"%s: its slices overlap for %s of their summed time: it is no single stream (several queues, ranks or graphs in one lane), or many ends were lost. Sums of kernel times can exceed the time; the stream is taken as busy for %s of its time, %s if each slice ended where the next begins",

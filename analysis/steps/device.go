@@ -42,7 +42,7 @@ func newDevice(seen *plausible.Trace) *device {
 	n := 0
 	for k := range list {
 		n += len(list[k].Work)
-		d.units = append(d.units, newUnit(v, &list[k]))
+		d.units = append(d.units, newUnit(v, &list[k], seen.Shared))
 	}
 	if len(list) == 1 {
 		d.work = list[0].Work
@@ -58,7 +58,7 @@ func newDevice(seen *plausible.Trace) *device {
 	if len(d.units) == 1 {
 		d.any = &d.units[0]
 	} else {
-		all := newUnit(v, &view.Device{ID: -1, Work: d.work, Busy: v.Busy(d.work)})
+		all := newUnit(v, &view.Device{ID: -1, Work: d.work, Busy: v.Busy(d.work)}, nil)
 		d.any = &all
 	}
 	d.launch = make([]int32, len(d.work))

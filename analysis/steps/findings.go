@@ -78,7 +78,11 @@ func (f *finder) pace() {
 	case BoundDevice:
 		f.add(finding.DeviceBound, analysis.Info, f.longest(), 100*v.BusyShare, "%s", v.Text)
 	case BoundNone:
-		if n := v.Unknown + v.Outside; n > 0 {
+		n := v.Unknown + v.Outside
+		if v.Disputed() {
+			n = len(f.r.Steps)
+		}
+		if n > 0 {
 			f.add(finding.PaceUnknown, analysis.Notice, -1, float64(n), "%s", v.Text)
 		}
 	case BoundOther:

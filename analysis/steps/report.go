@@ -54,7 +54,7 @@ type Bound uint8
 
 // The bounds.
 const (
-	BoundNone   Bound = iota // no device work
+	BoundNone   Bound = iota // no device work, or not known
 	BoundDevice              // the device was busy
 	BoundHost                // the device waited for launches
 	BoundOther               // the device waited, but not for launches: dependencies, copies, starting kernels
@@ -173,16 +173,19 @@ type Stats struct {
 
 // Verdict says what sets the pace over all steps, with the evidence.
 type Verdict struct {
-	Bound         Bound   `json:"bound"`
-	Text          string  `json:"text"`
-	SpanNs        int64   `json:"span_ns"`          // of the turns of the steps whose device work is whole
-	Unknown       int     `json:"unknown_steps"`    // steps that launched work which the trace does not have
-	Doubted       int     `json:"doubted_steps"`    // steps left out for one slice that takes most of all time
-	Outside       int     `json:"outside_launches"` // of no step, whose work the trace does not have; 0 if they are few
-	BusyShare     float64 `json:"busy_share"`       // of SpanNs, as are the next; of several devices the mean
-	HostIdleShare float64 `json:"host_idle_share"`
-	OtherShare    float64 `json:"other_idle_share"` // idle for other reasons, or none that the trace shows
-	BlindShare    float64 `json:"blind_idle_share"` // of OtherShare: before work whose launch is not in the trace
+	Bound     Bound   `json:"bound"`
+	Text      string  `json:"text"`
+	SpanNs    int64   `json:"span_ns"`          // of the turns of the steps whose device work is whole
+	Unknown   int     `json:"unknown_steps"`    // steps that launched work which the trace does not have
+	Doubted   int     `json:"doubted_steps"`    // steps left out for one slice that takes most of all time
+	Outside   int     `json:"outside_launches"` // of no step, whose work the trace does not have; 0 if they are few
+	BusyShare float64 `json:"busy_share"`       // of SpanNs, as are the next; of several devices the mean
+	// SurelyBusyShare is BusyShare if each slice of a stream whose slices lie over each other ended
+	// where the next begins. It is less than BusyShare only where a stream is doubted for that.
+	SurelyBusyShare float64 `json:"surely_busy_share"`
+	HostIdleShare   float64 `json:"host_idle_share"`
+	OtherShare      float64 `json:"other_idle_share"` // idle for other reasons, or none that the trace shows
+	BlindShare      float64 `json:"blind_idle_share"` // of OtherShare: before work whose launch is not in the trace
 	// LaunchDelayNs is the median time from a launch call's end to the begin of its first device
 	// work. It is long if the device is behind.
 	LaunchDelayNs float64 `json:"launch_delay_p50_ns"`

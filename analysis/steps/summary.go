@@ -121,13 +121,19 @@ func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 	v.LaunchesPerMs = stat.Ratio(launches, span) * 1e6
 	v.LaunchDelayNs = launchDelay(d)
 	v.Bound = bound(span, busy, idle)
+	surely := int64(0) // of the device that is so most
 	for k := range d.units {
 		u := &d.units[k]
 		if setsPace(u.inSteps.busy, span) {
 			v.Bound = BoundDevice
 		}
+		surely = max(surely, u.inSteps.surely)
+		v.SurelyBusyShare += stat.Ratio(u.inSteps.surely, span) / float64(len(d.units))
 		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, span),
 			stat.Ratio(u.inSteps.host, span)})
+	}
+	if v.Bound == BoundDevice && !setsPace(surely, span) {
+		v.Bound = BoundNone
 	}
 	if len(d.units) > 1 {
 		v.TogetherShare = d.together(steps)
@@ -196,13 +202,15 @@ func (v *Verdict) inTurn() bool { return len(v.Devices) > 1 && v.TogetherShare <
 
 // words puts the verdict into one sentence.
 func (v *Verdict) words() string {
-	head := fmt.Sprintf("%s busy %s of the time in steps", v.who(), units.Share(v.BusyShare))
+	head := fmt.Sprintf("%s busy %s of the time in steps", v.who(), v.busyText())
 	waits := fmt.Sprintf("waits %s for launches", units.Share(v.HostIdleShare))
 	if len(v.Devices) > 1 {
 		waits = fmt.Sprintf("each waits %s for launches", units.Share(v.HostIdleShare))
 	}
 	text := ""
 	switch {
+	case v.Bound == BoundNone:
+		text = fmt.Sprintf("the trace does not show who sets the pace: slices of one stream lie over each other, and %s", head)
 	case v.Bound == BoundDevice:
 		text = "device-bound: " + head + " and " + waits
 		if !setsPace(int64(v.BusyShare*float64(v.SpanNs)), v.SpanNs) { // one of several does
@@ -224,6 +232,24 @@ func (v *Verdict) words() string {
 		text += fmt.Sprintf("; what it waits for most is %s, %s", v.Cause.Text(), units.Duration(float64(v.Cause.Ns)))
 	}
 	return text
+}
+
+// busyNotice is the difference between the least and the most time for which a device may have been
+// busy, as a share of the time, that is told.
+const busyNotice = 0.01
+
+// busyText is how long the devices were busy, or the limits of that.
+func (v *Verdict) busyText() string {
+	if v.BusyShare-v.SurelyBusyShare < busyNotice {
+		return units.Share(v.BusyShare)
+	}
+	return units.Share(v.SurelyBusyShare) + " to " + units.Share(v.BusyShare)
+}
+
+// Disputed reports whether the trace does not show who sets the pace because slices of one stream lie
+// over each other: with the least time for which the device may have been busy it does not set it.
+func (v *Verdict) Disputed() bool {
+	return v.Bound == BoundNone && v.SpanNs > 0 && v.Unknown+v.Outside == 0
 }
 
 // busiest is the device that works most in the steps, of which there is one at least.

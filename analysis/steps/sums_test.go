@@ -267,6 +267,7 @@ func TestVerdictWords(t *testing.T) {
 			"device-bound by device 3: 2 devices (two or more at once for 20% of that, device 3 most with 90%, device 0 " +
 				"least with 10%) are on average busy 50% of the time in steps and each waits 10% for launches"},
 	} {
+		c.v.SurelyBusyShare = c.v.BusyShare
 		if got := c.v.words(); got != c.want {
 			t.Errorf("%+v:\n got %s\nwant %s", c.v, got, c.want)
 		}

@@ -97,20 +97,23 @@ func (d *device) turns(steps []Step) {
 		}
 		st.SpanNs = hi - lo
 		var all idleness
-		var most int64 // the busy time of the busiest device
+		var most, surely int64 // the busy time of the busiest device
 		for u := range d.units {
 			one := d.account(&d.units[u], st, lo, hi)
 			if st.whole() {
 				d.units[u].inSteps.add(one)
 			}
 			all.add(one)
-			most = max(most, one.busy)
+			most, surely = max(most, one.busy), max(surely, one.surely)
 		}
 		n := int64(len(d.units))
 		st.BusyNs, st.HostIdleNs, st.BlindIdleNs = all.busy/n, all.host/n, all.blind/n
 		if st.MissingLaunches == 0 {
 			if st.Bound = bound(st.SpanNs, st.BusyNs, st.HostIdleNs); setsPace(most, st.SpanNs) {
 				st.Bound = BoundDevice
+			}
+			if st.Bound == BoundDevice && !setsPace(surely, st.SpanNs) {
+				st.Bound = BoundNone
 			}
 		}
 	}
@@ -144,19 +147,29 @@ type unit struct {
 	id   int64
 	v    *view.View
 	busy []view.Stretch
+	// surely is when it was busy even if each slice of a stream whose slices lie over each other
+	// ended where the next begins; the Tally itself where no stream is so.
+	surely *view.Tally
 
 	inSteps idleness // over the turns of all steps
 }
 
-func newUnit(v *view.View, d *view.Device) unit {
-	return unit{Tally: view.NewTally(d.Busy), id: d.ID, v: v, busy: d.Busy}
+func newUnit(v *view.View, d *view.Device, shared []view.Lane) unit {
+	u := unit{Tally: view.NewTally(d.Busy), id: d.ID, v: v, busy: d.Busy}
+	if slices.ContainsFunc(shared, func(l view.Lane) bool { return l.Device == d.ID }) {
+		t := view.NewTally(v.BusyCut(d.Work, shared))
+		u.surely = &t
+	}
+	return u
 }
 
-// idleness divides a device's time, ns.
-type idleness struct{ busy, host, blind int64 }
+// idleness divides a device's time, ns. Surely busy is less than busy on a device of which a stream's
+// slices lie over each other.
+type idleness struct{ busy, surely, host, blind int64 }
 
 func (a *idleness) add(b idleness) {
 	a.busy += b.busy
+	a.surely += b.surely
 	a.host += b.host
 	a.blind += b.blind
 }
@@ -165,6 +178,10 @@ func (a *idleness) add(b idleness) {
 // host.
 func (d *device) account(u *unit, st *Step, lo, hi int64) idleness {
 	a := idleness{busy: u.In(lo, hi)}
+	a.surely = a.busy
+	if u.surely != nil {
+		a.surely = u.surely.In(lo, hi)
+	}
 	at := lo
 	n := sort.Search(len(u.busy), func(k int) bool { return u.busy[k].End > lo })
 	for ; n < len(u.busy) && u.busy[n].Start < hi; n++ {

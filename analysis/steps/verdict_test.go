@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kinetoscope/kinetoscope/analysis/finding"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -179,5 +180,46 @@ func TestLongStart(t *testing.T) {
 	}
 	if r := Find(shifted, Options{}); len(r.Steps) != 30 || r.Kinds[0].MaxNs > 1000*us {
 		t.Errorf("%d steps by %s: %+v", len(r.Steps), r.How, r.Kinds)
+	}
+}
+
+// TestSharedStream: where slices of one stream lie over each other, the verdict knows only limits of
+// the device's busy time, and does not call the device the bound if it may be none.
+func TestSharedStream(t *testing.T) {
+	draw := func(wide, narrow int64) *Report {
+		g := newGPU()
+		for k := range int64(40) {
+			g.label("step[DECODE bs=4 toks=4]", func() {
+				g.free = 0 // both lie on the stream when they are launched
+				g.kernel("a", 3, wide+k%7)
+				g.free = 0
+				g.kernel("b", 3, narrow)
+				g.now += 94
+			})
+		}
+		return Find(g.t, Options{})
+	}
+	r := draw(99, 40)
+	v := &r.Verdict
+	if v.Bound != BoundNone || !v.Disputed() || v.SurelyBusyShare > 0.5 || v.BusyShare < 0.98 {
+		t.Errorf("%s: surely busy %.2f, busy %.2f, disputed %v", v.Bound, v.SurelyBusyShare, v.BusyShare, v.Disputed())
+	}
+	if !strings.Contains(v.Text, "slices of one stream lie over each other") || !strings.Contains(v.Text, "43% to 100%") {
+		t.Error(v.Text)
+	}
+	for i := range r.Steps {
+		if b := r.Steps[i].Bound; b == BoundDevice {
+			t.Errorf("step %d is bound by the %s", i, b)
+		}
+	}
+	found := false
+	for _, f := range r.Findings {
+		found = found || f.Code == finding.PaceUnknown && f.Text == v.Text
+	}
+	if !found {
+		t.Errorf("no finding says it: %+v", r.Findings)
+	}
+	if v := draw(99, 92).Verdict; v.Bound != BoundDevice || v.Disputed() || v.SurelyBusyShare < 0.9 {
+		t.Errorf("%s, surely busy %.2f: %s", v.Bound, v.SurelyBusyShare, v.Text)
 	}
 }

@@ -15,9 +15,14 @@ type Stretch struct {
 
 // Busy merges rows, which are sorted by start, into stretches that neither overlap nor touch.
 func (v *View) Busy(rows []int32) []Stretch {
+	return v.stretches(rows, func(k int) int64 { return v.End(rows[k]) })
+}
+
+// stretches joins rows, which are by start and end where end says.
+func (v *View) stretches(rows []int32, ends func(k int) int64) []Stretch {
 	var out []Stretch
-	for _, i := range rows {
-		start, end := v.Start[i], v.End(i)
+	for k, i := range rows {
+		start, end := v.Start[i], ends(k)
 		if n := len(out); n == 0 || start > out[n-1].End {
 			out = append(out, Stretch{start, end, i, i})
 		} else if b := &out[n-1]; end > b.End {
@@ -25,6 +30,31 @@ func (v *View) Busy(rows []int32) []Stretch {
 		}
 	}
 	return out
+}
+
+// BusyCut returns what Busy does if each slice of the lanes in shared, whose slices lie over each
+// other, ended where the next one of its lane begins: the least time for which they were busy.
+func (v *View) BusyCut(rows []int32, shared []Lane) []Stretch {
+	next := make([]int32, len(rows)) // in rows, by place: the next of the same lane
+	last := make(map[int32]int, len(shared))
+	for k := len(rows) - 1; k >= 0; k-- {
+		l := v.LaneOf[rows[k]]
+		next[k] = None
+		if l < 0 || !slices.Contains(shared, v.Lanes[l]) {
+			continue
+		}
+		if n, ok := last[l]; ok {
+			next[k] = rows[n]
+		}
+		last[l] = k
+	}
+	return v.stretches(rows, func(k int) int64 {
+		end := v.End(rows[k])
+		if n := next[k]; n != None {
+			end = min(end, v.Start[n])
+		}
+		return end
+	})
 }
 
 // Device is one device's work.

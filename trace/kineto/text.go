@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"unicode/utf8"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
@@ -51,9 +52,9 @@ func (t *texts) id(raw []byte) uint32 {
 
 func (t *texts) add(raw []byte, h, at uint64) uint32 {
 	id := uint32(len(t.list))
-	t.list = append(t.list, rawText{raw: t.keep(raw), flags: textFlags(raw)})
-	t.hashes = append(t.hashes, h)
-	t.cat = append(t.cat, 0)
+	t.list = append(lists.Doubled(t.list), rawText{raw: t.keep(raw), flags: textFlags(raw)})
+	t.hashes = append(lists.Doubled(t.hashes), h)
+	t.cat = append(lists.Doubled(t.cat), 0)
 	t.slots[at] = id + 1
 	if len(t.list)*2 > len(t.slots) {
 		t.grow()

@@ -11,8 +11,11 @@ export function dur(ns) {
   if (ns < 999.5e3) return `${three(ns / 1e3)} µs`;
   if (ns < 999.5e6) return `${three(ns / 1e6)} ms`;
   if (ns < 120e9) return `${three(ns / 1e9)} s`;
+  const year = 365.25 * 86400;
+  if (ns >= 2e9 * year) return `${three(ns / 1e9 / year)} years`;
   const s = Math.round(ns / 1e9);
-  return `${Math.floor(s / 60)} min ${s % 60} s`;
+  const [of, name, rest, small] = s >= 2 * 86400 ? [86400, "d", 3600, "h"] : s >= 2 * 3600 ? [3600, "h", 60, "min"] : [60, "min", 1, "s"];
+  return `${Math.floor(s / of)} ${name} ${Math.floor((s % of) / rest)} ${small}`;
 }
 
 export const signed = (ns) => (ns < 0 ? "−" : "+") + dur(Math.abs(ns));
