@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -141,7 +142,7 @@ func (m *merger) arrayHead(b []byte, i, end int, eof bool) (from int, found bool
 	case j >= end && !eof:
 		return 0, false, nil
 	case j >= end || b[j] == '{' || b[j] == ']':
-		m.array = true
+		m.array, m.first = true, bytes.Clone(b[min(j, end):min(j+firstBytes, end)])
 		return i, true, nil
 	case b[j] == '[' && m.phase == inHead && arrayStart(b, j, end): // a list of traces that are arrays
 		m.array, m.list = true, true
@@ -153,6 +154,57 @@ func (m *merger) arrayHead(b []byte, i, end int, eof bool) (from int, found bool
 			"an array of arrays: perhaps a memory timeline (.raw.json)")
 	}
 	return 0, false, m.fail(int64(j), "events (objects)", looksLike(b[j:end]))
+}
+
+// firstBytes is how much of an array's text is kept, for the keys of its first object.
+const firstBytes = 4 << 10
+
+// noEvents returns an error if the file is an array of objects none of which is an event: each lacks
+// a phase. Of an array of wrapped traces nothing can be read, and to say that it holds 0 slices would
+// not help.
+func (m *merger) noEvents() error {
+	if !m.array || len(m.docs) > 0 || m.meta.cut || m.n == 0 || m.t.Repairs.Count[trace.RepairPhase] != int(m.n) ||
+		!m.bracketOnly() {
+		return nil
+	}
+	keys := keysOf(m.first)
+	if len(keys) == 0 || slices.Contains(keys, "ph") {
+		return nil
+	}
+	return m.fail(0, `events with a phase ("ph")`, "objects without one; the keys of the first are "+listed(keys))
+}
+
+// keysOf returns the keys of the object with which text begins, as far as text goes.
+func keysOf(text []byte) []string {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil
+	}
+	var keys []string
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			break
+		}
+		text, ok := key.(string)
+		if !ok {
+			break
+		}
+		keys = append(keys, text)
+		if err := d.Decode(new(json.RawMessage)); err != nil {
+			break
+		}
+	}
+	return keys
+}
+
+// listed writes keys one after the other, the first of many.
+func listed(keys []string) string {
+	const shown = 8
+	if len(keys) > shown {
+		keys = append(keys[:shown:shown], "…")
+	}
+	return strings.Join(keys, ", ")
 }
 
 func space(b []byte, i int) int {
@@ -233,11 +285,7 @@ func (m *merger) otherKind() string {
 	case len(m.meta.order) == 0:
 		return ""
 	}
-	keys := m.meta.order
-	if len(keys) > 8 {
-		keys = append(keys[:8:8], "…")
-	}
-	return "; its keys are " + strings.Join(keys, ", ")
+	return "; its keys are " + listed(m.meta.order)
 }
 
 // looksLike names what b begins with.

@@ -30,6 +30,7 @@ type merger struct {
 type document struct {
 	t       *trace.Trace
 	array   bool                 // a bare array
+	first   []byte               // with array: the text with which its first object begins
 	left    bool                 // events are being read that stand after the trace's end
 	dirty   bool                 // text that is not a trace stands after the trace's end
 	lanes   ids.List[globalLane] // by trace.TrackID

@@ -40,6 +40,9 @@ func (m *merger) finish(end int64) error {
 	m.clip()
 	m.settleLoose()
 	m.nameTracks()
+	if err := m.noEvents(); err != nil {
+		return err
+	}
 	t := m.t
 	t.Meta.File = m.path
 	t.Repairs.Add(trace.RepairMetadata, m.meta.bad)

@@ -261,12 +261,13 @@ func TestCutGzip(t *testing.T) {
 // TestNoTrace checks what is said about files that are no traces.
 func TestNoTrace(t *testing.T) {
 	for text, want := range map[string]string{
-		"\x1f\x9d\x90ab":                       `byte 0: expected a JSON object or array, found data packed by compress: unpack it first`,
-		"":                                     `byte 0: expected a JSON object or array, found the end of the file`,
-		"  \x80\x02}":                          "pickle",
-		"SQLite format 3\x00":                  "SQLite",
-		"<html>":                               "HTML",
-		"hello":                                `found "hello"`,
+		"\x1f\x9d\x90ab":      `byte 0: expected a JSON object or array, found data packed by compress: unpack it first`,
+		"":                    `byte 0: expected a JSON object or array, found the end of the file`,
+		"  \x80\x02}":         "pickle",
+		"SQLite format 3\x00": "SQLite",
+		"<html>":              "HTML",
+		"hello":               `found "hello"`,
+		`[{"rank": 0, "trace": {"traceEvents": []}}, {"rank": 1, "trace": {}}]`: `byte 0: expected events with a phase ("ph"), found objects without one; the keys of the first are rank, trace`,
 		`{"a": 1, "b": [2]}`:                   `byte 17: expected the key "traceEvents", found an object without it; its keys are a, b`,
 		`{"schema": "1.0.1", "nodes": []}`:     "execution trace",
 		"{\"ph\": \"X\", \"name\": \"a\"}\n{}": "it is one event",
