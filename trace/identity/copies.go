@@ -15,13 +15,15 @@ const (
 	// before minPrint slices is not recognised. No other trace has so many equal times in nanoseconds.
 	printSlices = 32
 	minPrint    = 4
-	// sketchSlices is how many slices a sketch is made of.
+	// sketchSlices is how many slices a sketch is made of, and minSketch how many of the lowest of a whole trace's
+	// a copy of a part of it must have: a copy of less than a quarter may not be recognised.
 	sketchSlices = 32
+	minSketch    = 8
 	// Scripts that write a trace anew round times of 10^15 µs to a quarter of one: both ends of the window move
-	// by sameTime ns at most, and counted in whole microseconds one start in sixteen falls into the next.
+	// by sameTime ns at most, and counted in whole microseconds one start in sixteen falls into the next, and one
+	// duration.
 	sameTime   = 500
-	mostShared = 0.75 // of the sketch that must be equal
-	fewLost    = 0.01 // of the slices that such a script may have left out
+	mostShared = 0.6 // of those in the copy's sketch that must be in the whole's
 )
 
 // Print is a number that copies of one trace have in common, however they are packed, cut
@@ -87,20 +89,24 @@ func mixed(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// writtenAnew reports whether the sketches, windows and numbers of slices of two traces are those of one trace.
-func writtenAnew(a, b *trace.Meta, slicesOfA, slicesOfB int) bool {
-	apart := func(x, y int64) bool { return max(x, y)-min(x, y) > sameTime }
-	if apart(a.WindowStart, b.WindowStart) || apart(a.WindowEnd, b.WindowEnd) ||
-		float64(min(slicesOfA, slicesOfB)) < (1-fewLost)*float64(max(slicesOfA, slicesOfB)) {
+// writtenAnew reports whether copy is whole, or a part of it, written anew in any order: its window lies in the
+// whole's, and of its slices those with hashes as low as the whole's sketch has are in that sketch.
+func writtenAnew(whole, copy *trace.Meta) bool {
+	if copy.WindowStart < whole.WindowStart-sameTime || copy.WindowEnd > whole.WindowEnd+sameTime {
 		return false
 	}
-	shared := 0
-	for _, x := range a.Sketch {
-		if _, ok := slices.BinarySearch(b.Sketch, x); ok {
+	low, shared := 0, 0
+	full := len(whole.Sketch) == sketchSlices // else it has all slices of the trace
+	for _, x := range copy.Sketch {
+		if full && x > whole.Sketch[sketchSlices-1] {
+			break
+		}
+		low++
+		if _, ok := slices.BinarySearch(whole.Sketch, x); ok {
 			shared++
 		}
 	}
-	return shared >= minPrint && float64(shared) >= mostShared*float64(max(len(a.Sketch), len(b.Sketch)))
+	return low >= min(minSketch, len(whole.Sketch)) && float64(shared) >= mostShared*float64(low)
 }
 
 // Settle completes the ranks of traces that were read together (RankByPlace) and returns which of
@@ -137,7 +143,7 @@ func Copies(list []*trace.Meta, sizes []int) []int {
 			find(prints[m.Print], func(int) bool { return true })
 		}
 		for _, x := range m.Sketch {
-			find(sketches[x], func(of int) bool { return writtenAnew(list[of], m, sizes[of], sizes[i]) })
+			find(sketches[x], func(of int) bool { return writtenAnew(list[of], m) })
 		}
 		if out[i] >= 0 {
 			continue

@@ -312,17 +312,29 @@ func TestCopies(t *testing.T) {
 	}
 	shuffled := slices.Clone(rows)
 	r.Shuffle(len(shuffled), func(a, b int) { shuffled[a], shuffled[b] = shuffled[b], shuffled[a] })
+	part := func(rows []row) []row {
+		out := slices.Clone(rows)
+		r.Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
+		return out
+	}
+	some := slices.DeleteFunc(slices.Clone(rows), func(x row) bool { return x.dur%3 == 0 })
 	rounded := changed(func(_ int, x row) row { return row{(x.start + 125) / 250 * 250, x.dur, x.name} })
 	for name, c := range map[string]struct {
 		other []row
 		rank  int // of the other one; the first is of rank 0
 		want  []int
 	}{
-		"in another order": {shuffled, 0, []int{-1, 0}},
-		"rounded":          {rounded, 0, []int{-1, 0}},
-		"a third":          {rows[:1000], 0, []int{-1, 0}},
-		"without a few":    {slices.Concat(shuffled[:100], shuffled[101:]), -1, []int{-1, 0}},
-		"more":             {append(slices.Clone(rows), row{1.8e18, 5, "x"}), -1, []int{1, -1}},
+		"in another order":                  {shuffled, 0, []int{-1, 0}},
+		"rounded":                           {rounded, 0, []int{-1, 0}},
+		"a third":                           {rows[:1000], 0, []int{-1, 0}},
+		"the first half in another order":   {part(rows[:1500]), 0, []int{-1, 0}},
+		"half from the middle, and rounded": {part(rounded[700:2200]), 0, []int{-1, 0}},
+		"two in three in another order":     {part(some), 0, []int{-1, 0}},
+		"half, and half of another window": {append(part(rows[:1500]), changed(func(_ int, x row) row {
+			return row{x.start + 2e9, x.dur, x.name}
+		})[:1500]...), 0, []int{-1, -1}},
+		"without a few": {slices.Concat(shuffled[:100], shuffled[101:]), -1, []int{-1, 0}},
+		"more":          {append(slices.Clone(rows), row{1.8e18, 5, "x"}), -1, []int{1, -1}},
 		"one step later": {changed(func(i int, x row) row {
 			return row{x.start + 31_337, rows[(i+1)%3000].dur, rows[(i+1)%3000].name}
 		}), 0, []int{-1, -1}},
