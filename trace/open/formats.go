@@ -132,6 +132,9 @@ var noTraces = []format.Format{
 	{Name: "memory-timeline", Title: "a memory timeline", Sniff: words(`^\s*\[\s*\[`)},
 	{Name: "image", Title: "a picture", Sniff: any(prefix("\x89PNG"), prefix("<svg"), prefix("<?xml"))},
 	{Name: "html", Title: "a web page", Sniff: words(`(?i)^\s*<(!doctype|html)`)},
+	{Name: "columns", Title: "columns for other programs (Arrow or Parquet)", Sniff: any(prefix("ARROW1"), prefix("PAR1"))},
+	{Name: "speedscope-profile", Title: "a speedscope profile: sums for another viewer",
+		Sniff: words(`^\s*\{`, `speedscope\.app/file-format-schema`)},
 	{Name: "json", Title: "JSON without traceEvents", Sniff: words(`^(?:\xef\xbb\xbf)?\s*[\[{]`), Rank: byForm},
 }
 
