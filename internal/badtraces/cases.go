@@ -116,6 +116,9 @@ func merged() []Case {
 		}, Want: want(two...), Left: []string{"merged-id.trace.json.gz", "merged-id.trace.json.gz"}},
 		{Kind: "one rank", Name: "with four devices", Files: []File{{"rank0.json", Document(two, fourDevices())}},
 			Want: []string{"rank 0: 51"}},
+		{Kind: "one rank", Name: "with four devices, by time, packed", Files: []File{{"rank0.json.zst",
+			Zstd(Document(two, ByTime(fourDevices())))}}, Want: []string{"rank 0: 51"},
+			Says: map[string][]string{"report": {"!several ranks"}, "idle": {` 3 7 `}}},
 	}
 }
 

@@ -28,6 +28,8 @@ func doubtful() []Case {
 		{Kind: "possible", Name: "a first ts of 0 after a base", Files: []File{fromZero()}, Want: []string{": 12"},
 			Says: map[string][]string{"inspect": {"!ts 0", "repairs none|events not in order"},
 				"report": {"!no time"}}},
+		{Kind: "possible", Name: "a first ts of 0, of a HIP program", Files: []File{fromZeroHIP()}, Want: []string{"rank 0: 18"},
+			Says: map[string][]string{"report": {"!no time", "!In doubt"}}},
 		{Kind: "impossible", Name: "begins at 0", Files: []File{{"npkit.json", beginsAtZero()}}, Want: []string{": 8"},
 			Says: map[string][]string{"inspect": {`begin at ts 0: dur set to 0 4`, `window 1.90 ms`}}},
 		{Kind: "impossible", Name: "begins at 0 of threads", Files: []File{{"t.json", strings.ReplaceAll(beginsAtZero(),
@@ -122,6 +124,14 @@ func fromZero() File {
 	h := newHost("cudaLaunchKernel")
 	h.steady(4, 0, "gemm")
 	return h.file("cut.json")
+}
+
+func fromZeroHIP() File {
+	h := newHost("hipLaunchKernel")
+	h.op("aten::mm", 0, 40)
+	h.steady(6, 0, "Cijk_Ailk_Bljk")
+	h.rows = h.rows[1:]
+	return h.file("rank_0.json")
 }
 
 // beginsAtZero has four begins without a time among rows that begin at 1.4 s.

@@ -267,6 +267,10 @@ func paceToo() []Case {
 			Want: []string{"rank 3: 32"},
 			Says: map[string][]string{"report": {"device-bound", "!host-bound", "!waits for most"},
 				"steps": {`step 10 8\.00 ms`}}},
+		{Kind: "device sets the pace", Name: "older work of a HIP program, labels of an engine",
+			Files: []File{olderDecode()}, Want: []string{": 38"},
+			Says: map[string][]string{"report": {"device-bound", "!host-bound", "!waits for most"},
+				"steps": {`decode 12 3\.00 ms`}}},
 		{Kind: "devices", Name: "three in turn, packed", Files: []File{threeInTurn()},
 			Want: []string{": 96"}, Says: map[string][]string{"report": {"3 devices, on average 32% busy",
 				"never two at once", "!device-bound"}, "idle": {` 2 7 7\.18 ms 0 0% .* 7\.14 ms 99%`}}},
@@ -355,6 +359,18 @@ func olderWork() File {
 		h.run("train_gemm", at+10, 50021+8000*float64(k), 7990)
 	}
 	return h.file("rank3.json")
+}
+
+// olderDecode is decode steps, the first of which waits for a prompt that was launched before the labels.
+func olderDecode() File {
+	h := newHost("hipModuleLaunchKernel")
+	h.run("prompt_gemm", epochUs, epochUs+20, 20_000)
+	for k := range 12 {
+		at := epochUs + 200 + 60*float64(k)
+		h.label("step[DECODE bs=8 toks=8]", at, 50)
+		h.run("decode_gemm", at+5, epochUs+20_021+3000*float64(k), 2990)
+	}
+	return h.file("worker.json")
 }
 
 func threeInTurn() File {
