@@ -467,6 +467,19 @@ func TestCallAnswersForEveryRank(t *testing.T) {
 	}
 }
 
+// TestRefusals: a rank may refuse faster than the service returns that handed it the request. Under the race detector
+// this finds who writes into a request that the service still reads.
+func TestRefusals(t *testing.T) {
+	r := newRig(t, nil)
+	r.join(1)
+	for range 300 {
+		got, err := r.Call(t.Context(), "omni", "panic", nil, []int{0})
+		if err != nil || got[0].Ranks[0].OK || !strings.Contains(got[0].Ranks[0].Error, "on purpose") {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	}
+}
+
 func TestHubRestartGoesOnWithTheSession(t *testing.T) {
 	addr := freePort(t)
 	r := newRig(t, func(c *Config) { c.Listen = addr })

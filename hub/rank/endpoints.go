@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
@@ -113,16 +114,30 @@ func guard(f func() (any, error)) (reply any, err error) {
 }
 
 func (m *Member) respond(req micro.Request, v any) {
-	if err := req.RespondJSON(v); err != nil {
+	b, err := json.Marshal(v)
+	if err == nil {
+		err = m.reply(req, nats.Msg{Data: b})
+	}
+	if err != nil {
 		// A reply that cannot be encoded or is too large is a refusal with a reason.
 		m.refuse(req, codeRefused, fmt.Errorf("reply: %w", err))
 	}
 }
 
 func (m *Member) refuse(req micro.Request, code string, why error) {
-	if err := req.Error(code, why.Error(), nil); err != nil && m.ctx.Err() == nil {
+	err := m.reply(req, nats.Msg{Header: nats.Header{micro.ErrorHeader: {why.Error()}, micro.ErrorCodeHeader: {code}}})
+	if err != nil && m.ctx.Err() == nil {
 		m.log.Warn("cannot reply", "subject", req.Subject(), "err", err)
 	}
+}
+
+// reply sends what Respond and Error of the request would. Those note in the request how they went, which the service
+// reads when the handler has returned: from a goroutine that outlives the handler that is a race.
+func (m *Member) reply(req micro.Request, msg nats.Msg) error {
+	if msg.Subject = req.Reply(); msg.Subject == "" {
+		return nats.ErrMsgNoReply
+	}
+	return m.nc.PublishMsg(&msg)
 }
 
 func (m *Member) status(ctx context.Context, _ struct{}) (any, error) {
