@@ -37,6 +37,9 @@ var pieces = strings.Fields(
 
 // TestWords: the one pass finds what regular expressions find, in names drawn from their words.
 func TestWords(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of names, one after the other: make unit reads them")
+	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	found := map[meaning]int{}
 	for range 30_000 {
