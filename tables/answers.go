@@ -43,8 +43,10 @@ func (d Wanted) PartOf(r Rank) Part {
 	for _, n := range t.Repairs.Count {
 		p.repaired += n
 	}
-	if d.Wants("ranks") {
-		p.clock = convert.AlignSeen(s.Seen(), convert.Scope(&t.Meta), protocol.ClockError{})
+	if scope := convert.Scope(&t.Meta); d.Wants("ranks") && r.Alone {
+		p.clock = convert.AloneRank(t, scope, protocol.ClockError{})
+	} else if d.Wants("ranks") {
+		p.clock = convert.AlignSeen(s.Seen(), scope, protocol.ClockError{})
 	}
 	if d.Wants("ranks") || d.Wants("findings") {
 		p.analysis = analysis.PartOf(s, analysis.Options{})

@@ -18,11 +18,12 @@ import (
 type Rank struct {
 	table.Rank
 	Subject *analysis.Subject
+	Alone   bool // no other trace is read beside it: its clock is compared with none
 }
 
 // RankOf returns the trace of s under a name for people: its file's name, say.
 func RankOf(s *analysis.Subject, name string) Rank {
-	return Rank{table.Rank{Trace: s.Trace, Name: name}, s}
+	return Rank{Rank: table.Rank{Trace: s.Trace, Name: name}, Subject: s}
 }
 
 // Maker makes one table of a trace.

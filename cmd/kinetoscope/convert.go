@@ -183,12 +183,18 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 		clocks []plausible.DeviceClock
 	}
 	c.Kept = new(reading.Kept)
-	list, infos, err := reading.Ranked(e, &c.Options, &c.Choice, c.Paths, func(s *analysis.Subject) seen {
+	ask := func(_ int, s *analysis.Subject, info reading.Info) (seen, error) {
 		t, believed := s.Trace, s.Seen()
 		first, last, ok := t.Extent()
-		return seen{convert.AlignSeen(believed, convert.Scope(&t.Meta), protocol.ClockError{}), first, last, !ok,
-			t.Meta.WallClock, believed.Clocks}
-	})
+		out := seen{first: first, last: last, empty: !ok, placed: t.Meta.WallClock, clocks: believed.Clocks}
+		if scope := convert.Scope(&t.Meta); info.Alone {
+			out.rank = convert.AloneRank(t, scope, protocol.ClockError{})
+		} else {
+			out.rank = convert.AlignSeen(believed, scope, protocol.ClockError{})
+		}
+		return out, nil
+	}
+	list, infos, err := reading.RankedBy(e, &c.Options, &c.Choice, c.Paths, reading.Asker[seen]{Ask: ask})
 	if err != nil {
 		return nil, err
 	}
@@ -370,6 +376,7 @@ func (w *rewriting) answers(want tables.Wanted, add func(i int, r tables.Rank) e
 	err := w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
 		r := tables.RankOf(analysis.NewSubject(t), p.label)
+		r.Alone = len(w.parts) == 1
 		part := tablesPart{at: len(list), part: want.PartOf(r), trace: pages.keep(want, t)}
 		list, infos = append(list, report.Ranked[tablesPart]{Label: p.label, Value: part}), append(infos, p.info)
 		return add(part.at, r)

@@ -204,6 +204,7 @@ func (c *sqlCmd) write(ctx context.Context, e *cli.Env, paths []string, dir stri
 	list, infos, err := reading.RankedBy(e, &c.Options, &c.Choice, paths, reading.Asker[tablesPart]{
 		Ask: func(i int, s *analysis.Subject, info reading.Info) (tablesPart, error) {
 			r := tables.RankOf(s, info.File)
+			r.Alone = info.Alone
 			p := tablesPart{at: i, part: d.PartOf(r), trace: pages.keep(d.Wanted, s.Trace)}
 			return p, d.Add(ctx, i, r, 1)
 		},

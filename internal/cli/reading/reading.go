@@ -259,6 +259,7 @@ type Info struct {
 	Source open.Source `json:"-"` // what is opened to read it again
 	Seq    int         `json:"-"` // which of the source's traces it is, from 0
 	Run    *runs.Input `json:"-"` // its rank, if it belongs to a run
+	Alone  bool        `json:"-"` // no other trace is read beside it
 }
 
 func infoOf(t *trace.Trace, path string) Info {
@@ -326,6 +327,7 @@ func (o *Options) eachOf(e *cli.Env, r *Choice, paths []string, f func(i int, t 
 		}
 		info := infoOf(t, cmp.Or(t.Meta.File, ins[i].Source.Path))
 		info.Source, info.Seq, info.Run = ins[i].Source, nth, ins[i].Run
+		info.Alone = len(ins) == 1 && !ins[i].Source.Archive && t.Meta.Part == 0
 		if err := f(at, t, info); err != nil {
 			return err
 		}
