@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
 const (
@@ -38,7 +40,7 @@ type Writer struct {
 	threads int64  // the last synthetic pid or tid given out
 
 	names, categories, keys table
-	interned                []byte // InternedData of the packet being built
+	interned, entry         []byte // InternedData of the packet being built, and one entry of it
 	event, packet, scratch  []byte // being built
 	raw                     []byte // arguments being read
 	walk                    walker
@@ -89,24 +91,21 @@ func (p *Writer) Close() (Stats, error) {
 // table gives every distinct text an id, from 1.
 type table struct {
 	field protowire.Number
-	ids   map[string]uint64
+	texts ids.List[string] // copies: a trace does not stay for its names
 }
 
 // intern returns the id of s and adds a new s to the packet's InternedData.
 func (p *Writer) intern(t *table, s string) uint64 {
-	if id, ok := t.ids[s]; ok {
-		return id
+	h := ids.OfText(s)
+	n, ok := t.texts.Find(s, h)
+	if ok {
+		return uint64(n) + 1
 	}
-	if t.ids == nil {
-		t.ids = map[string]uint64{}
-	}
-	id := uint64(len(t.ids) + 1)
-	s = strings.Clone(s)
-	t.ids[s] = id
-	entry := appendVarint(nil, fieldEntryIID, id)
-	entry = appendText(entry, fieldEntryName, strings.ToValidUTF8(s, "\uFFFD"))
-	p.interned = appendMessage(p.interned, t.field, entry)
-	return id
+	n, _ = t.texts.Number(strings.Clone(s), h)
+	p.entry = appendVarint(p.entry[:0], fieldEntryIID, uint64(n)+1)
+	p.entry = appendText(p.entry, fieldEntryName, strings.ToValidUTF8(s, "\uFFFD"))
+	p.interned = appendMessage(p.interned, t.field, p.entry)
+	return uint64(n) + 1
 }
 
 // writePacket writes body, fields of a TracePacket, with the fields that all share.
