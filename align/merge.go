@@ -1,73 +1,117 @@
 package align
 
-import (
-	"container/heap"
-	"iter"
-)
+import "iter"
+
+// mergeBatch is how many elements of a sequence are read at once: a change between the merger and
+// a sequence costs as much as a few elements do.
+const mergeBatch = 128
 
 // Merge yields the elements of all sequences by ascending time; elements of equal time
 // by the number of their sequence, so the order is the same every time. Each sequence
-// must be in order of time. Merge holds one element of each sequence and reads each
-// once; it stops reading when the consumer stops.
+// must be in order of time. Merge holds mergeBatch elements of each sequence at most and
+// reads each once; it stops reading when the consumer stops.
 func Merge[T any](time func(T) int64, seqs ...iter.Seq[T]) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		h := mergeHeap[T]{heads: make([]head[T], 0, len(seqs))}
+		h := mergeHeap[T]{heads: make([]head[T], 0, len(seqs)), time: time}
 		defer func() {
 			for _, s := range h.heads {
 				s.stop()
 			}
 		}()
 		for i, s := range seqs {
-			next, stop := iter.Pull(s)
-			v, ok := next()
-			if !ok {
+			next, stop := iter.Pull(batches(s))
+			x := head[T]{seq: i, next: next, stop: stop}
+			if !h.read(&x) {
 				stop()
 				continue
 			}
-			h.heads = append(h.heads, head[T]{time(v), i, v, next, stop})
+			h.heads = append(h.heads, x)
 		}
-		heap.Init(&h)
+		for i := len(h.heads)/2 - 1; i >= 0; i-- {
+			h.sink(i)
+		}
 		for len(h.heads) > 0 {
 			first := &h.heads[0]
-			if !yield(first.value) {
+			v := first.rest[0]
+			first.rest = first.rest[1:]
+			if !yield(v) {
 				return
 			}
-			v, ok := first.next()
-			if !ok {
+			if !h.read(first) {
 				first.stop()
-				heap.Pop(&h)
-				continue
+				last := len(h.heads) - 1
+				h.heads[0] = h.heads[last]
+				h.heads = h.heads[:last]
 			}
-			first.time, first.value = time(v), v
-			heap.Fix(&h, 0)
+			h.sink(0)
 		}
 	}
 }
 
-// head is the next element of a sequence.
-type head[T any] struct {
-	time  int64
-	seq   int
-	value T
-	next  func() (T, bool)
-	stop  func()
+// batches yields the elements of s some at a time. What it yields holds until the next are asked for.
+func batches[T any](s iter.Seq[T]) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		batch := make([]T, 0, mergeBatch)
+		for v := range s {
+			if batch = append(batch, v); len(batch) == mergeBatch {
+				if !yield(batch) {
+					return
+				}
+				batch = batch[:0]
+			}
+		}
+		if len(batch) > 0 {
+			yield(batch)
+		}
+	}
 }
 
-type mergeHeap[T any] struct{ heads []head[T] }
+// head is the beginning of what has not been merged of a sequence.
+type head[T any] struct {
+	time int64 // of rest[0]
+	seq  int
+	rest []T
+	next func() ([]T, bool)
+	stop func()
+}
 
-func (h *mergeHeap[T]) Len() int { return len(h.heads) }
+// mergeHeap has the head that comes first at its root.
+type mergeHeap[T any] struct {
+	heads []head[T]
+	time  func(T) int64
+}
 
-func (h *mergeHeap[T]) Less(a, b int) bool {
+// read makes x begin with its next element, and returns false if it has none.
+func (h *mergeHeap[T]) read(x *head[T]) bool {
+	if len(x.rest) == 0 {
+		var ok bool
+		if x.rest, ok = x.next(); !ok {
+			return false
+		}
+	}
+	x.time = h.time(x.rest[0])
+	return true
+}
+
+func (h *mergeHeap[T]) less(a, b int) bool {
 	x, y := &h.heads[a], &h.heads[b]
 	return x.time < y.time || x.time == y.time && x.seq < y.seq
 }
 
-func (h *mergeHeap[T]) Swap(a, b int) { h.heads[a], h.heads[b] = h.heads[b], h.heads[a] }
-
-func (h *mergeHeap[T]) Push(v any) { h.heads = append(h.heads, v.(head[T])) }
-
-func (h *mergeHeap[T]) Pop() any {
-	last := h.heads[len(h.heads)-1]
-	h.heads = h.heads[:len(h.heads)-1]
-	return last
+// sink moves head i down to its place.
+func (h *mergeHeap[T]) sink(i int) {
+	for {
+		k := 2*i + 1
+		if k >= len(h.heads) {
+			return
+		}
+		if k+1 < len(h.heads) && h.less(k+1, k) {
+			k++
+		}
+		if !h.less(k, i) {
+			return
+		}
+		h.heads[i], h.heads[k] = h.heads[k], h.heads[i]
+		i = k
+	}
 }
