@@ -108,7 +108,7 @@ func StepLines(list []Ranked[*steps.Report]) []string {
 		}
 		seen[found] = true
 		switch {
-		case r.Verdict.Bound == steps.BoundNone && r.Verdict.Unknown == 0 && r.Verdict.Outside == 0 && !r.Verdict.Disputed():
+		case r.Verdict.Silent():
 		case said < maxVerdicts:
 			out = append(out, who+r.Verdict.Text)
 			said++

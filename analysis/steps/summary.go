@@ -121,23 +121,7 @@ func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 	v.LaunchesPerMs = stat.Ratio(launches, span) * 1e6
 	v.LaunchDelayNs = launchDelay(d)
 	v.Bound = bound(span, busy, idle)
-	surely := int64(0) // of the device that is so most
-	for k := range d.units {
-		u := &d.units[k]
-		if setsPace(u.inSteps.busy, span) {
-			v.Bound = BoundDevice
-		}
-		surely = max(surely, u.inSteps.surely)
-		v.SurelyBusyShare += stat.Ratio(u.inSteps.surely, span) / float64(len(d.units))
-		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, span),
-			stat.Ratio(u.inSteps.host, span)})
-	}
-	if v.Bound == BoundDevice && !setsPace(surely, span) {
-		v.Bound = BoundNone
-	}
-	if len(d.units) > 1 {
-		v.TogetherShare = d.together(steps)
-	}
+	v.ofDevices(d, steps)
 	if v.Bound == BoundHost || v.PauseShare >= pauseSaid {
 		c := host()
 		if m := c.Main(); m != nil && stat.Ratio(m.Ns, whole) >= causeSaid {
@@ -150,6 +134,28 @@ func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 	}
 	v.limit(d, steps, launches)
 	return v
+}
+
+// ofDevices tells the devices' parts of the time in steps. One of several that sets the pace is the bound;
+// none is, where it does so only if slices that lie over each other are believed.
+func (v *Verdict) ofDevices(d *device, steps []Step) {
+	surely := int64(0) // of the device that is so most
+	for k := range d.units {
+		u := &d.units[k]
+		if setsPace(u.inSteps.busy, v.SpanNs) {
+			v.Bound = BoundDevice
+		}
+		surely = max(surely, u.inSteps.surely)
+		v.SurelyBusyShare += stat.Ratio(u.inSteps.surely, v.SpanNs) / float64(len(d.units))
+		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, v.SpanNs),
+			stat.Ratio(u.inSteps.host, v.SpanNs)})
+	}
+	if v.Bound == BoundDevice && !setsPace(surely, v.SpanNs) {
+		v.Bound = BoundNone
+	}
+	if len(d.units) > 1 {
+		v.TogetherShare = d.together(steps)
+	}
 }
 
 // causeSaid is the share of the time that what the host did most must have taken to be named.
@@ -244,6 +250,11 @@ func (v *Verdict) busyText() string {
 		return units.Share(v.BusyShare)
 	}
 	return units.Share(v.SurelyBusyShare) + " to " + units.Share(v.BusyShare)
+}
+
+// Silent reports whether the verdict says nothing of the pace, because no device work belongs to a step.
+func (v *Verdict) Silent() bool {
+	return v.Bound == BoundNone && v.SpanNs == 0 && v.Unknown+v.Outside == 0
 }
 
 // Disputed reports whether the trace does not show who sets the pace because slices of one stream lie

@@ -204,7 +204,8 @@ func TestSharedStream(t *testing.T) {
 	if v.Bound != BoundNone || !v.Disputed() || v.SurelyBusyShare > 0.5 || v.BusyShare < 0.98 {
 		t.Errorf("%s: surely busy %.2f, busy %.2f, disputed %v", v.Bound, v.SurelyBusyShare, v.BusyShare, v.Disputed())
 	}
-	if !strings.Contains(v.Text, "slices of one stream lie over each other") || !strings.Contains(v.Text, "43% to 100%") {
+	if want := "slices of one stream lie over each other, and the device is busy 43% to 100% of the time in steps"; !strings.Contains(
+		v.Text, want) {
 		t.Error(v.Text)
 	}
 	for i := range r.Steps {

@@ -20,7 +20,7 @@ const module = "github.com/kinetoscope/kinetoscope"
 // list only if they stand in the same line, and everything below. A name stands for
 // the packages under it too, unless a longer name is listed.
 var rooms = [][]string{
-	{"internal/plainfile", "internal/neutral", "internal/wait", "internal/most", "internal/cores",
+	{"internal/plainfile", "internal/neutral", "internal/wait", "internal/most", "internal/cores", "internal/lists",
 		"internal/brokenpipe"},
 	{"internal/tempspool"},
 	{"units", "docs"},

@@ -372,7 +372,8 @@ func others() []Case {
 			"ops_rank0.xlsx", "page.html",
 			"table.csv", "x.json.tmp"}},
 		{Kind: "left out", Name: "what was made of a trace", Files: []File{
-			{"rank0.json", r.Text()}, {"rank0.arrow", "ARROW1\x00\x00\xff\xff\xff\xff"}, {"slices.parquet", "PAR1\x15\x04"},
+			{"rank0.json", r.Text()}, {"rank0.arrow", "ARROW1\x00\x00\xff\xff\xff\xff"},
+			{"slices.parquet", "PAR1\x15\x04"},
 			{"rank0.speedscope.json", `{"$schema":"https://www.speedscope.app/file-format-schema.json","profiles":[]}`},
 			{"rank0.folded", "main;step;aten::mm 17\nmain;step 4\n"},
 		}, Want: want(r), Left: []string{"rank0.arrow", "rank0.folded", "rank0.speedscope.json", "slices.parquet"},
