@@ -8,6 +8,7 @@ import { at } from "./tl-units.js";
 import { count, dur, percent, plural } from "./units.js";
 
 const ROWS = 200; // of a table at once
+const EDGE = 24; // px of a neighbour that show beside the chosen tab: there are more
 /** @type {(id: string) => any} an element of the page, of its own kind */
 const $ = (id) => document.getElementById(id);
 const num = (text) => h("td", { class: "num" }, text);
@@ -41,11 +42,13 @@ export class Panel {
     });
     this.tabs.addEventListener("keydown", (event) => {
       if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+      event.preventDefault(); // the strip would scroll by itself
       const list = [...this.tabs.children];
       const to = list[(list.findIndex((b) => b.dataset.tab === this.tab) + (event.key === "ArrowRight" ? 1 : list.length - 1)) % list.length];
       this.show(to.dataset.tab, { open: true });
-      this.tabs.querySelector('[aria-selected="true"]').focus();
+      this.chosenTab().focus({ preventScroll: true });
     });
+    new ResizeObserver(() => this.tabInSight()).observe(this.tabs);
     this.body.addEventListener("click", (event) => this.click(event));
     this.body.addEventListener("input", (event) => {
       if (event.target.id !== "onlyops") return;
@@ -82,6 +85,20 @@ export class Panel {
   drawTabs() {
     patch(this.tabs, this.names().map(([id, name]) => h("button", { type: "button", role: "tab", id: `tab-${id}`, "data-tab": id, "data-key": id, "aria-controls": "body", "aria-selected": String(id === this.tab), tabindex: id === this.tab ? "0" : "-1" }, name)));
     this.body.setAttribute("aria-labelledby", `tab-${this.tab}`);
+    this.tabInSight();
+  }
+
+  chosenTab() {
+    return this.tabs.querySelector('[aria-selected="true"]');
+  }
+
+  // tabInSight moves the strip of tabs, where it is narrower than they are, until the chosen one is
+  // in it with the edge of its neighbour; scrollIntoView would move the page too.
+  tabInSight() {
+    const strip = this.tabs.getBoundingClientRect();
+    const tab = this.chosenTab().getBoundingClientRect();
+    if (tab.left < strip.left + EDGE) this.tabs.scrollLeft -= strip.left + EDGE - tab.left;
+    else if (tab.right > strip.right - EDGE) this.tabs.scrollLeft += tab.right - (strip.right - EDGE);
   }
 
   show(tab, { open = false } = {}) {
