@@ -84,11 +84,8 @@ func (tl *Timeline) Ops(i int, by OpsBy) (*OpsTable, error) {
 		return nil, fmt.Errorf("by %.40q; allowed are name, shape, stack and kernel", string(by))
 	}
 	if i == AllTraces {
-		tables := make([]*OpsTable, len(tl.parts))
-		for k, p := range tl.parts {
-			tables[k] = p.opsBy(k, n, by)
-		}
-		return sumOps(tables, by), nil
+		t := tl.ops[n].get(func() OpsTable { return tl.opsOfAll(n, by) })
+		return &t, nil
 	}
 	p, err := tl.part(i)
 	if err != nil {
@@ -107,8 +104,42 @@ func (p *part) opsBy(i, n int, by OpsBy) *OpsTable {
 	return &t
 }
 
-// sumOps adds the rows of several traces up. Durations of several are in no histogram: their
-// bins have other bounds.
+// opsOfAll adds the rows of all traces up.
+func (tl *Timeline) opsOfAll(n int, by OpsBy) OpsTable {
+	tables := make([]*OpsTable, len(tl.parts))
+	for k, p := range tl.parts {
+		tables[k] = p.opsBy(k, n, by)
+	}
+	out := sumOps(tables, by)
+	// The traces' own histograms have bounds of their own: slices are counted anew.
+	type key struct{ name, kind string }
+	at := map[key]int{}
+	for k := range out.Rows {
+		if r := &out.Rows[k]; r.Bins != nil {
+			r.Bins = make([]int, opBins)
+			at[key{r.Name, r.Kind}] = k
+		}
+	}
+	if len(at) == 0 {
+		return *out
+	}
+	for i, t := range tables {
+		p := tl.parts[i]
+		own := map[trace.StringID]int{}
+		for k := range t.Rows {
+			r := &t.Rows[k]
+			row, ok := at[key{r.Name, r.Kind}]
+			if id, known := p.t.Strings.Lookup(r.Name); ok && known && r.Bins != nil {
+				own[id] = row
+			}
+		}
+		p.count(out.Rows, own, by == ByKernel)
+	}
+	return *out
+}
+
+// sumOps adds the rows of several traces up; a row has bins, which say nothing, if one of those that it
+// is made of has some.
 func sumOps(tables []*OpsTable, by OpsBy) *OpsTable {
 	type key struct{ name, kind, shapes, stack string }
 	out := &OpsTable{Trace: AllTraces, By: by, Rows: []OpsRow{}}
@@ -125,7 +156,9 @@ func sumOps(tables []*OpsTable, by OpsBy) *OpsTable {
 				out.Rows = append(out.Rows, r)
 				continue
 			}
-			out.Rows[n].plus(&r)
+			if out.Rows[n].plus(&r); r.Bins != nil {
+				out.Rows[n].Bins = r.Bins
+			}
 		}
 	}
 	slices.SortStableFunc(out.Rows, func(a, b OpsRow) int {
@@ -137,7 +170,7 @@ func sumOps(tables []*OpsTable, by OpsBy) *OpsTable {
 	return out
 }
 
-// plus adds the calls of another trace's row.
+// plus adds the calls of another row, but for their histogram, which has other bounds.
 func (o *OpsRow) plus(r *OpsRow) {
 	o.Count += r.Count
 	o.HostNs += r.HostNs
@@ -150,7 +183,6 @@ func (o *OpsRow) plus(r *OpsRow) {
 	if r.MaxNs > o.MaxNs {
 		o.Longest, o.MaxNs = r.Longest, r.MaxNs
 	}
-	o.Bins = nil
 }
 
 func (p *part) opTable(i int, by OpsBy) OpsTable {
@@ -222,24 +254,34 @@ func (p *part) spread(rows []OpsRow, device bool) {
 			}
 		}
 	}
-	s := &p.t.Slices
-	each := func(f func(r *OpsRow, ns int64)) {
-		for i, id := range s.Name {
-			if k, ok := at[id]; ok && s.Cat[i].Busy() == device {
-				f(&rows[k], s.Dur[i])
-			}
+	p.each(at, device, func(k int, ns int64) {
+		rows[k].MinNs, rows[k].MaxNs = min(rows[k].MinNs, ns), max(rows[k].MaxNs, ns)
+	})
+	p.count(rows, at, device)
+	for k := range rows {
+		if rows[k].MinNs == math.MaxInt64 {
+			rows[k].MinNs = 0
 		}
 	}
-	each(func(r *OpsRow, ns int64) { r.MinNs, r.MaxNs = min(r.MinNs, ns), max(r.MaxNs, ns) })
-	each(func(r *OpsRow, ns int64) {
+}
+
+// count adds the slices of the names of at to the histograms of their rows, whose bounds are known.
+func (p *part) count(rows []OpsRow, at map[trace.StringID]int, device bool) {
+	p.each(at, device, func(k int, ns int64) {
+		r := &rows[k]
 		if r.Bins == nil {
 			r.Bins = make([]int, opBins)
 		}
 		r.Bins[logBin(ns, r.MinNs, r.MaxNs, opBins)]++
 	})
-	for k := range rows {
-		if rows[k].MinNs == math.MaxInt64 {
-			rows[k].MinNs = 0
+}
+
+// each calls f for every slice on devices, or on the host, whose name is in at.
+func (p *part) each(at map[trace.StringID]int, device bool, f func(row int, ns int64)) {
+	s := &p.t.Slices
+	for i, id := range s.Name {
+		if k, ok := at[id]; ok && s.Cat[i].Busy() == device {
+			f(k, s.Dur[i])
 		}
 	}
 }

@@ -178,10 +178,11 @@ func TestTokensInFlight(t *testing.T) {
 	}
 }
 
-// opsAddUp: the table of all traces has the calls of each.
+// opsAddUp: the table of all traces has the calls of each, and the durations in its histograms.
 func opsAddUp(t *testing.T, tl *Timeline, by OpsBy) {
 	t.Helper()
-	sum := func(i int) (calls, ns int64) {
+	durations := map[string]int{} // by name and kind: of each trace, less those of all
+	sum := func(i, sign int) (calls, ns int64) {
 		table, err := tl.Ops(i, by)
 		if err != nil {
 			t.Fatal(err)
@@ -192,16 +193,22 @@ func opsAddUp(t *testing.T, tl *Timeline, by OpsBy) {
 		for _, r := range table.Rows {
 			calls += r.Count
 			ns += r.SelfHostNs + r.SelfDeviceNs
+			durations[r.Name+" "+r.Kind] += sign * total(r.Bins)
 		}
 		return calls, ns
 	}
-	calls, ns := sum(AllTraces)
+	calls, ns := sum(AllTraces, -1)
 	for i := range tl.parts {
-		c, n := sum(i)
+		c, n := sum(i, 1)
 		calls, ns = calls-c, ns-n
 	}
 	if calls != 0 || ns != 0 {
 		t.Errorf("all traces have %d calls and %d ns more than each together, by %s", calls, ns, by)
+	}
+	for name, n := range durations {
+		if n != 0 {
+			t.Errorf("the histogram of %s, of all traces by %s, lacks %d durations", name, by, n)
+		}
 	}
 }
 

@@ -83,6 +83,7 @@ type Timeline struct {
 	agreed   int64              // see Options
 	outcomes []pipeline.Outcome // see Options
 	side     sideCells
+	ops      [numOpsBy]lazy[OpsTable] // of AllTraces
 }
 
 // part is one trace in its place.
