@@ -57,8 +57,17 @@ export const stop = () => request("POST", "/stop_profile", { wait: false });
 export const login = (key) => request("POST", "/login", undefined, { Authorization: `Bearer ${key}` });
 export const json = (url) => request("GET", url);
 
-export async function buffer(url) {
+async function got(url) {
   const res = await ask(url);
   if (!res.ok) throw new Refusal(res.status, await res.json().catch(() => ({})), res.statusText);
-  return res.arrayBuffer();
+  return res;
+}
+
+export const buffer = async (url) => (await got(url)).arrayBuffer();
+
+// file reads what the server gives to be kept, and the name that it gives it.
+export async function file(url) {
+  const res = await got(url);
+  const [, name = ""] = /filename="?([^";]+)/.exec(res.headers.get("Content-Disposition") ?? "") ?? [];
+  return { name, content: await res.blob() };
 }

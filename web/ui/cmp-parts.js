@@ -1,6 +1,6 @@
 // Sections of the comparison: the two captures, the verdict, latencies, steps, and where the time
 // went. The server computes all of it; this module only lays it out.
-import { h, svg } from "./dom.js";
+import { h, piece, svg } from "./dom.js";
 import { partColor } from "./tl-color.js";
 import { size } from "./tl-size.js";
 import { count, dur, percent, plural } from "./units.js";
@@ -116,7 +116,7 @@ export const where = {
     const list = app.pairsWithTime();
     const top = Math.max(...list.flatMap((p) => [p.a.window_ns, p.b.window_ns]), 1);
     const bar = (side, t) => [mark(side), h("div", { class: "shares", role: "img", "aria-label": `${side.toUpperCase()}: ${t.parts.filter((p) => p.ns > 0).map((p) => `${p.name} ${dur(p.ns)}`).join(", ")}` },
-      t.parts.filter((p) => p.ns > 0).map((p) => h("span", { "data-part": (100 * p.ns) / top, "data-color": color(p.name), title: `${p.name.replaceAll("_", " ")}: ${dur(p.ns)}, ${percent(p.share)} of its window` }, p.ns / top > 0.07 ? `${p.name.replaceAll("_", " ")} ${percent(p.share)}` : ""))), h("span", { class: "num quiet" }, dur(t.window_ns))];
+      t.parts.filter((p) => p.ns > 0).map((p) => h("span", { "data-part": (100 * p.ns) / top, "data-color": color(p.name), title: `${p.name.replaceAll("_", " ")}: ${dur(p.ns)}, ${percent(p.share)} of its window` }, piece(p.name.replaceAll("_", " "), percent(p.share))))), h("span", { class: "num quiet" }, dur(t.window_ns))];
     const rows = app.whole.time ?? list.flatMap((p) => [...new Set([...p.a.parts, ...p.b.parts].map((x) => x.name))].map((name) => {
       const [a, b] = [p.a, p.b].map((t) => t.parts.find((x) => x.name === name) ?? { ns: 0, share: 0 });
       return { stage: p.name, category: name, a_ns: a.ns, b_ns: b.ns, a_share: a.share, b_share: b.share };

@@ -7,6 +7,7 @@ import { header, kindName, latency, mark, steps, where } from "./cmp-parts.js";
 import { flames, ops } from "./cmp-work.js";
 import { dress, h, patch, plain } from "./dom.js";
 import { waiting } from "./tl-data.js";
+import { bindExports } from "./exports.js";
 import { firstKey, lock } from "./login.js";
 import { bindTheme } from "./theme.js";
 import { canvasTheme } from "./tl-shell.js";
@@ -344,6 +345,7 @@ $("report").addEventListener("submit", (event) => {
 });
 $("notice").addEventListener("click", (event) => { if (event.target.dataset.act === "dismiss") $("notice").hidden = true; });
 $("swap").addEventListener("click", () => go(app.ids.b, app.ids.a));
+bindExports(fail, say);
 $("choose").addEventListener("click", () => choose().catch(fail));
 $("help").addEventListener("click", help);
 

@@ -79,6 +79,10 @@ export function dress(root) {
   }
 }
 
+// piece is what stands on a piece of a bar: where there is no room for both the name is cut, never the
+// figure; the styles leave both out where not even that fits.
+export const piece = (name, figure) => [h("b", {}, name), " ", h("i", {}, figure)];
+
 // svg makes an element of a picture, as h does of the page.
 export function svg(name, attributes = {}, ...children) {
   const el = document.createElementNS("http://www.w3.org/2000/svg", name);

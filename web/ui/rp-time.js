@@ -1,5 +1,5 @@
 // Sections of the report about time: findings, how time divides, requests, steps.
-import { h } from "./dom.js";
+import { h, piece } from "./dom.js";
 import { colors, partColor } from "./tl-color.js";
 import * as data from "./tl-data.js";
 import { nothing } from "./tl-panel.js";
@@ -38,10 +38,10 @@ export const where = {
       h("div", { class: "bars" }, of.flatMap((t) => [h("div", { class: "barrow" },
         button("track", { id: `trace:${t.trace}` }, t.devices ? `${traceName(t)}, all devices` : traceName(t)),
         h("div", { class: "shares", role: "img", "aria-label": `${traceName(t)}: ${t.parts.filter((p) => p.ns > 0).map((p) => `${p.name} ${percent(p.share)}`).join(", ")}` },
-          t.parts.filter((p) => p.ns > 0).map((p) => h("span", { "data-part": 100 * p.share, "data-color": partColor(p.name, app.theme.dark), title: `${p.name}: ${dur(p.ns)}, ${percent(p.share)}` }, p.share > 0.06 ? `${p.name.replaceAll("_", " ")} ${percent(p.share)}` : ""))),
+          t.parts.filter((p) => p.ns > 0).map((p) => h("span", { "data-part": 100 * p.share, "data-color": partColor(p.name, app.theme.dark), title: `${p.name}: ${dur(p.ns)}, ${percent(p.share)}` }, piece(p.name.replaceAll("_", " "), percent(p.share))))),
         h("span", { class: "num quiet" }, dur(t.window_ns))),
       ...(t.devices ?? []).map((d) => h("div", { class: "barrow" }, button("track", { id: `dev:${t.trace}:${d.device}` }, `device ${d.device}`),
-        h("div", { class: "shares", role: "img", "aria-label": `device ${d.device} busy ${percent(d.busy_share)}` }, h("span", { "data-part": 100 * d.busy_share, "data-color": partColor("compute", app.theme.dark) }, `busy ${percent(d.busy_share)}`), h("span", { "data-part": 100 - 100 * d.busy_share, "data-color": partColor("idle", app.theme.dark) }, d.busy_share < 0.9 ? `idle ${percent(1 - d.busy_share)}` : "")),
+        h("div", { class: "shares", role: "img", "aria-label": `device ${d.device} busy ${percent(d.busy_share)}` }, h("span", { "data-part": 100 * d.busy_share, "data-color": partColor("compute", app.theme.dark) }, piece("busy", percent(d.busy_share))), h("span", { "data-part": 100 - 100 * d.busy_share, "data-color": partColor("idle", app.theme.dark) }, piece("idle", percent(1 - d.busy_share)))),
         h("span", { class: "num quiet" }, dur(d.busy_ns))))])),
       h("details", { "data-key": "table" }, h("summary", {}, "As a table"), table(h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Trace"), h("th", { scope: "col", class: "num" }, "Window"), names.map((n) => h("th", { scope: "col", class: "num" }, n.replaceAll("_", " "))))),
         h("tbody", {}, of.map((t) => h("tr", {}, h("th", { scope: "row" }, traceName(t)), num(dur(t.window_ns)), names.map((n) => {
@@ -52,7 +52,9 @@ export const where = {
   },
 };
 
-const quantiles = (name, q, more = {}) => q.count > 0 && h("tr", {}, h("th", { scope: "row" }, more.color && swatch(more.color), name), num(count(q.count)), num(dur(q.mean_ns)), num(dur(q.p50_ns)), num(q.count < 100 ? "–" : dur(q.p99_ns)), num(dur(q.max_ns)));
+const FOR_P99 = 100; // requests: of fewer it is the longest
+
+const quantiles = (name, q, more = {}) => q.count > 0 && h("tr", {}, h("th", { scope: "row" }, more.color && swatch(more.color), name), num(count(q.count)), num(dur(q.mean_ns)), num(dur(q.p50_ns)), num(q.count < FOR_P99 ? "–" : dur(q.p99_ns)), num(dur(q.max_ns)));
 
 const REQUESTS = { total: ["total time", (r) => r.end_ns - r.start_ns], first: ["first token", (r) => r.first_ns], out: ["first output", (r) => r.out_ns], tokens: ["tokens", (r) => r.tokens], start: ["arrival", (r) => r.start_ns] };
 
@@ -77,6 +79,7 @@ export const requests = {
     return [table(h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "How long"), ["Requests", "Mean", "Median", "p99", "Longest"].map((n) => h("th", { scope: "col", class: "num" }, n)))),
       h("tbody", {}, quantiles("First token", o.latency.ttft), quantiles("First audio or image", o.latency.first_output), quantiles("Whole request", o.latency.total),
         stages.length > 1 && o.stages.flatMap((x) => [quantiles(`in ${x.stage}`, x.time, { color: color(x.stage) }), x.queue.max_ns > 0 && quantiles(`queued for ${x.stage}`, x.queue)]))),
+      o.latency.total.count < FOR_P99 && h("p", { class: "quiet" }, `p99 is told of ${FOR_P99} requests and more.`),
       h("div", { class: "picks" }, select("sort", "Sorted by", by, [["total", "total time, slowest first"], ["first", "first token, slowest first"], ["out", "first output, slowest first"], ["tokens", "tokens, most first"], ["start", "arrival"], ...(stages.length > 1 ? stages.map((n) => [`in:${n}`, `time in ${n}`]) : [])]),
         stages.length > 1 && h("span", { class: "legend" }, stages.map((n) => h("span", {}, swatch(color(n)), n)), h("span", {}, h("i", { class: "swatch queue" }), "queued"))),
       h("div", { class: "waterfall" }, shown.map((r) => h("div", { class: "fallrow" }, button("request", { id: r.id }, r.id),

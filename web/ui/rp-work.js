@@ -1,6 +1,6 @@
 // Sections of the report about work: operators and kernels, flame graphs, the critical path,
 // the roofline.
-import { h, svg } from "./dom.js";
+import { h, piece, svg } from "./dom.js";
 import { boundColor, boundText } from "./tl-bounds.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
@@ -105,7 +105,7 @@ export const path = {
     const top = p.by_name[0]?.ns || 1;
     if (!p.total_ns) return [h("div", { class: "picks" }, pickTrace(s)), h("p", { class: "empty quiet" }, `${p.none ?? "nothing to find a path through"}.`)];
     return [h("div", { class: "picks" }, pickTrace(s), h("button", { type: "button", "data-act": "path", "data-id": p.trace }, "Lay it over the timeline"), h("span", { class: "quiet" }, `${dur(p.total_ns)}, ${plural(p.slices, "slice")}`)),
-      h("div", { class: "shares", role: "img", "aria-label": p.bounds.map((b) => `${b.bound} ${percent(b.share)}`).join(", ") }, p.bounds.filter((b) => b.ns > 0).map((b) => h("span", { "data-part": 100 * b.share, "data-color": boundColor(b.bound, s.app.theme.dark), title: `${boundText(b.bound)}: ${dur(b.ns)}` }, b.share > 0.08 ? `${boundText(b.bound)} ${percent(b.share)}` : ""))),
+      h("div", { class: "shares", role: "img", "aria-label": p.bounds.map((b) => `${b.bound} ${percent(b.share)}`).join(", ") }, p.bounds.filter((b) => b.ns > 0).map((b) => h("span", { "data-part": 100 * b.share, "data-color": boundColor(b.bound, s.app.theme.dark), title: `${boundText(b.bound)}: ${dur(b.ns)}` }, piece(boundText(b.bound), percent(b.share))))),
       table(head(s, [["What is on it", null, true], ["Waits for", null, true], ["Time"], ["Times"], ["Of the path", null, true]]), h("tbody", {}, p.by_name.slice(0, 20).map((n) => h("tr", {}, h("td", { class: "opname" }, swatch(boundColor(n.bound, s.app.theme.dark)), button("slice", { id: n.slice }, n.name)), h("td", { class: "quiet" }, boundText(n.bound)), num(dur(n.ns)), num(count(n.count)),
         h("td", { class: "barcell" }, h("i", { class: "bar", "data-part": (60 * n.ns) / top }), percent(n.ns / (p.total_ns || 1)))))))];
   },

@@ -2,6 +2,7 @@
 // kept in the address, so that a link shows the same elsewhere.
 import { h, patch, plain } from "./dom.js";
 import * as data from "./tl-data.js";
+import { bindExports } from "./exports.js";
 import { bindInput } from "./tl-input.js";
 import { Pane } from "./tl-pane.js";
 import { Panel } from "./tl-panel.js";
@@ -251,7 +252,7 @@ app.select = async (id, { reveal = false, tab = true } = {}) => {
     app.area = null;
     if (reveal) app.reveal(detail);
     app.panel.show("slice", { open: tab });
-    app.say(`${detail.name}, ${dur(detail.dur_ns)}, at ${at(detail.start_ns)}, on ${app.tree.label(app.tree.byID.get(detail.track) ?? { name: "", parent: "" })}`);
+    app.say(`${detail.name}, ${dur(detail.dur_ns)}, at ${at(detail.start_ns)}, on ${app.tree.label(app.tree.byID.get(detail.track) ?? app.tree.byID.get(detail.lane_track) ?? { name: "", parent: "" })}`);
     app.changed();
     app.draw();
   } catch (err) {
@@ -628,6 +629,7 @@ async function start() {
     return state(h("div", { class: "card" }, h("h2", {}, "This cannot be shown"), h("p", { class: "bad" }, err.message)));
   }
   bindInput(app);
+  bindExports(app.fail, app.say);
   if (!v.slices) state(h("div", { class: "card" }, h("h2", {}, "No slices"), h("p", {}, "The traces were read and hold no slices: nothing was recorded while the profiler was on, or the window was empty."),
     h("p", { class: "quiet" }, v.traces.map((t) => t.label).join(", "))));
   const noted = v.traces.filter((t) => t.note);

@@ -1,5 +1,5 @@
 // The panel below the tracks: a slice or request, an area's sums, findings, hits, notes.
-import { dress, h, patch } from "./dom.js";
+import { dress, h, patch, piece } from "./dom.js";
 import { exportLinks } from "./exports.js";
 import { colors } from "./tl-color.js";
 import * as data from "./tl-data.js";
@@ -220,7 +220,7 @@ export class Panel {
     const th = (by, name) => h("th", { scope: "col", class: by === "name" ? "" : "num", "aria-sort": this.sortBy === by ? "descending" : null }, button("sort", { by }, name));
     return h("div", {}, this.head(this.query),
       h("div", { class: "shares", role: "img", "aria-label": sum.classes.map((c) => `${c.class} ${percent(c.self_ns / total)}`).join(", ") }, sum.classes.filter((c) => c.self_ns > 0).map((c) =>
-        h("span", { "data-part": (100 * c.self_ns) / total, "data-color": colors(app.info.classes.indexOf(c.class), c.class, app.theme.dark)[3], title: `${c.class}: ${dur(c.self_ns)}, ${plural(c.count, "slice")}` }, c.self_ns / total > 0.07 ? `${c.class} ${percent(c.self_ns / total)}` : ""))),
+        h("span", { "data-part": (100 * c.self_ns) / total, "data-color": colors(app.info.classes.indexOf(c.class), c.class, app.theme.dark)[3], title: `${c.class}: ${dur(c.self_ns)}, ${plural(c.count, "slice")}` }, piece(c.class, percent(c.self_ns / total))))),
       h("input", { id: "onlyops", type: "search", placeholder: "Filter names", "aria-label": "Filter names", value: this.only, autocomplete: "off" }),
       h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, th("name", "Name"), h("th", { scope: "col" }, "Class"), th("count", "Count"), th("self_ns", "Self"), th("total_ns", "Total"), th("mean_ns", "Mean"), th("max_ns", "Longest"), h("th", { scope: "col" }, "Share of self time"))),
         h("tbody", {}, rows.slice(0, ROWS).map((o) => h("tr", {}, h("td", { class: "opname" }, h("i", { class: "swatch", "data-color": colors(app.info.classes.indexOf(o.class), o.name, app.theme.dark)[3] }), button("slice", { id: o.longest, stay: "" }, o.name)),
