@@ -81,8 +81,8 @@ func TestCompare(t *testing.T) {
 		"#part-ops tbody":                {"added_kernel", "only in B", "+300 µs", "no chance"},
 		"#part-flames .flames + .scroll": {"gemm", "aten::gemm", "+300 µs"},
 
-		"#lane-a h3":                         {"before.json", "step 2"},
-		"#lane-b h3":                         {"after.json", "step 2"},
+		"#lane-a h3":                         {"before.json", "step 1"},
+		"#lane-b h3":                         {"after.json", "step 1"},
 		"#part-steps tbody":                  {"1.00 ms", "1.20 ms", "+20%", "20 · 24"},
 		"#part-flames .flames + .scroll ~ p": {"over 20 steps of A and 24 of B"},
 	} {
@@ -166,7 +166,7 @@ func testLocked(p *page) {
 	p.until(`comparison.lock.a === 2 && comparison.lock.b === 2 && comparison.both.b.lock === 2400000`)
 	together()
 	said := eval[string](p, `document.querySelector("#lane-b h3").innerText`)
-	if !strings.Contains(said, "step 3") || !strings.Contains(said, "2.400 ms of its own clock") {
+	if !strings.Contains(said, "step 2") || !strings.Contains(said, "2.400 ms of its own clock") {
 		p.t.Errorf("the lane says %q", said)
 	}
 

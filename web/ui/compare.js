@@ -77,7 +77,7 @@ function pairPicker() {
 function stepsOf(side, kind) {
   const t = app.stepTimes?.[side];
   const k = t ? t.kinds.findIndex((x) => x.kind === kind) : -1;
-  return k < 0 ? [] : t.start_ns.map((start, i) => ({ start, ns: t.ns[i], kind: t.kind[i] })).filter((s) => s.kind === k);
+  return k < 0 ? [] : t.start_ns.map((start, i) => ({ start, ns: t.ns[i], kind: t.kind[i], number: t.number[i] })).filter((s) => s.kind === k);
 }
 
 const kindsOf = () => [...new Set(["a", "b"].flatMap((side) => app.stepTimes?.[side]?.kinds.map((k) => k.kind) ?? []))].filter((k) => stepsOf("a", k).length && stepsOf("b", k).length);
@@ -111,7 +111,7 @@ function drawLocks() {
   for (const side of ["a", "b"]) {
     const l = app.both[side];
     const s = stepsOf(side, kind)[app.lock[side]];
-    patch(l.el.querySelector("h3"), mark(side), h("a", { href: app.viewOf(side) }, app.whole[side].title), h("span", { class: "quiet" }, `${app.pair[side] === ALL_TRACES ? `all ${plural(app.whole[side].traces.length, "trace")}${kind ? `, steps of ${app.whole[side].traces[app.whole.pairs[0][side]]}` : ""}` : app.whole[side].traces[app.pair[side]]} · ${kind ? `${kindName(kind)} ${app.lock[side] + 1}, ${dur(s.ns)}, at ${at(s.start, 1e3)} of its own clock` : "from its begin"}`));
+    patch(l.el.querySelector("h3"), mark(side), h("a", { href: app.viewOf(side) }, app.whole[side].title), h("span", { class: "quiet" }, `${app.pair[side] === ALL_TRACES ? `all ${plural(app.whole[side].traces.length, "trace")}${kind ? `, steps of ${app.whole[side].traces[app.whole.pairs[0][side]]}` : ""}` : app.whole[side].traces[app.pair[side]]} · ${kind ? `${kind.replaceAll("_", " ")} ${s.number}, ${dur(s.ns)}, at ${at(s.start, 1e3)} of its own clock` : "from its begin"}`));
   }
 }
 

@@ -87,7 +87,7 @@ export class Report {
     const s = this.section(el);
     if (act === "part") this.body.querySelector(`#part-${el.dataset.partId}`).scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     else if (act === "slice") this.leave(() => app.select(id, { reveal: true }));
-    else if (act === "span") this.leave(() => app.show(Number(el.dataset.from), Number(el.dataset.to)));
+    else if (act === "span") this.leave(() => app.show(Number(el.dataset.from), Number(el.dataset.to), el.dataset.of));
     else if (act === "request") this.leave(() => app.toRequest(id));
     else if (act === "track") this.leave(() => app.toTrack(id));
     else if (act === "path") this.leave(() => app.showPath(Number(id)));

@@ -2,7 +2,7 @@
 import { h, piece } from "./dom.js";
 import { colors, partColor } from "./tl-color.js";
 import * as data from "./tl-data.js";
-import { nothing } from "./tl-panel.js";
+import { findingItem, nothing } from "./tl-panel.js";
 import { size } from "./tl-size.js";
 import { at, levels, logLevels, tickStep } from "./tl-units.js";
 import { button, num, select, swatch, switches, table, traceName } from "./rp-page.js";
@@ -18,10 +18,8 @@ export const findings = {
   has: () => true,
   draw: (list, { app }) => {
     if (!list.length) return h("p", { class: "empty quiet" }, nothing(app.panel.wrong));
-    const item = (f) => h("li", { class: f.severity }, h("span", { class: "sev" }, f.severity),
-      f.slice ? button("slice", { id: f.slice }, f.text) : f.end_ns > f.start_ns ? button("span", { from: f.start_ns, to: f.end_ns }, f.text) : h("span", {}, f.text), f.where && h("span", { class: "quiet" }, f.where));
-    return [h("ul", { class: "findings" }, list.slice(0, FEW).map(item)),
-      list.length > FEW && h("details", { "data-key": "more" }, h("summary", {}, `${count(list.length - FEW)} more`), h("ul", { class: "findings" }, list.slice(FEW).map(item)))];
+    return [h("ul", { class: "findings" }, list.slice(0, FEW).map(findingItem)),
+      list.length > FEW && h("details", { "data-key": "more" }, h("summary", {}, `${count(list.length - FEW)} more`), h("ul", { class: "findings" }, list.slice(FEW).map(findingItem)))];
   },
 };
 

@@ -72,8 +72,19 @@ app.layout = () => {
   $("pinned").hidden = pinned.items.length === 0;
   $("pinned").style.height = `${Math.min(pinned.height, innerHeight * 0.35)}px`;
   app.pinned.set(pinned);
-  app.main.set(app.tree.layout());
+  const tracks = app.tree.layout();
+  app.main.set(tracks);
+  const none = app.tree.filter && !tracks.items.length;
+  $("unmatched").hidden = !none;
+  patch($("unmatched"), none && [h("span", {}, `No ${pinned.items.length ? "other " : ""}track has “${app.tree.filter}” in its name.`), h("button", { type: "button" }, "Show all tracks")]);
   app.resize();
+};
+
+// filterTracks shows the tracks with text in their names; all without one.
+app.filterTracks = (text) => {
+  app.tree.filter = text;
+  app.layout();
+  app.changed();
 };
 
 app.resize = () => {
@@ -109,7 +120,13 @@ app.pan = (share) => {
   app.setWindow(app.win.t0 + d, app.win.t1 + d);
 };
 
-app.show = (from, to) => {
+// show fits a stretch of time into the window; of is the track, or the group of tracks, to begin the list with, if any.
+app.show = (from, to, of = "") => {
+  const n = app.tree.byID.get(of);
+  if (n) {
+    unfold(app.tree.above(n));
+    app.main.el.scrollTop = app.main.itemOf.get(n)?.y ?? app.main.el.scrollTop;
+  }
   const room = Math.max(LEAST_NS, to - from) * AROUND;
   app.glide(from - room, to + room);
 };
@@ -215,22 +232,21 @@ app.closerPath = () => {
 
 // ---- choosing
 
+// unfold opens the folded ones of groups and tracks.
+function unfold(nodes) {
+  const folded = nodes.filter((p) => app.tree.isFolded(p));
+  for (const p of folded) app.tree.folded.set(p.id, false);
+  if (folded.length) app.layout();
+}
+
 app.reveal = (ref) => {
   const id = app.tree.byID.has(ref.lane_track) ? ref.lane_track : ref.track;
   const n = app.tree.byID.get(id);
   if (!n) return;
-  let opened = false;
-  for (const p of app.tree.above(n)) {
-    if (app.tree.isFolded(p)) {
-      app.tree.folded.set(p.id, false);
-      opened = true;
-    }
+  if (app.tree.filter && !app.tree.matches(n)) {
+    app.filterTracks($("filter").value = "");
   }
-  if (app.tree.isFolded(n)) {
-    app.tree.folded.set(n.id, false);
-    opened = true;
-  }
-  if (opened) app.layout();
+  unfold([...app.tree.above(n), n]);
   const place = app.main.placeOf(ref);
   if (!place) return;
   const { scrollTop, clientHeight } = app.main.el;
@@ -561,6 +577,7 @@ function arrange(nodes) {
   app.served = nodes;
   app.tree.set(withDerived(nodes, app.derived), app.steps, app.requests, app.recorded);
   patch($("facts"), facts(app.info));
+  $("facts").title = facts(app.info);
   $("arrows").hidden = !app.handoffs.length;
   $("arrows").setAttribute("aria-pressed", String(app.showArrows));
   app.layout();

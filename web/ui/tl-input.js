@@ -379,10 +379,11 @@ export function bindInput(app) {
   $("prevhit").addEventListener("click", () => app.hit(-1));
   $("fit").addEventListener("click", () => (remember(), app.fit()));
   $("help").addEventListener("click", help);
-  $("filter").addEventListener("input", () => {
-    app.tree.filter = $("filter").value.trim();
-    app.changed();
-    app.layout();
+  $("filter").addEventListener("input", () => app.filterTracks($("filter").value.trim()));
+  $("unmatched").addEventListener("click", (event) => {
+    if (!event.target.closest("button")) return;
+    app.filterTracks($("filter").value = "");
+    $("filter").focus();
   });
   $("sort").addEventListener("change", () => {
     app.tree.sort = $("sort").value;

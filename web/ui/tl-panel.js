@@ -157,7 +157,8 @@ export class Panel {
     if (!el) return;
     const { act } = el.dataset;
     if (act === "slice") app.select(el.dataset.id, { reveal: true, tab: el.dataset.stay == null });
-    else if (act === "span") app.show(Number(el.dataset.from), Number(el.dataset.to));
+    else if (act === "span") app.show(Number(el.dataset.from), Number(el.dataset.to), el.dataset.of);
+    else if (act === "same") app.sameName(Boolean(el.dataset.back));
     else if (act === "request") app.toRequest(el.dataset.id);
     else if (act === "sort") (this.sortBy = el.dataset.by, this.draw());
     else if (act === "zoomflame") (this.flameAt = el.dataset.path, this.draw());
@@ -200,7 +201,7 @@ export class Panel {
       d.count > 1 && h("p", { class: "ends quiet" }, h("span", {}, dur(d.min_ns)), h("span", {}, "log scale"), h("span", {}, dur(d.max_ns))),
       h("dl", { class: "facts" }, fact("Count", count(d.count)), fact("Total", dur(d.total_ns)), fact("Mean", dur(d.mean_ns)), fact(d.sampled ? "Median, sampled" : "Median", dur(d.p50_ns)), fact("p99", dur(d.p99_ns)),
         fact("Longest", button("slice", { id: d.longest }, dur(d.max_ns))), d.count > 1 && fact("This one", d.rank === 1 ? "the longest" : `${count(d.rank)}${["th", "st", "nd", "rd"][d.rank % 10 > 3 || Math.floor((d.rank % 100) / 10) === 1 ? 0 : d.rank % 10]} longest`)),
-      d.count > 1 && h("p", {}, button("find", { name: s.name }, "Show all"), h("span", { class: "quiet" }, "  or step with [ and ]")));
+      d.count > 1 && h("p", { class: "same" }, button("same", { back: "1" }, "‹ previous"), button("same", { back: "" }, "next ›"), button("find", { name: s.name }, "all of this name"), h("span", { class: "quiet" }, h("kbd", {}, "["), h("kbd", {}, "]"))));
   }
 
   // ---- an area
@@ -241,8 +242,7 @@ export class Panel {
   list() {
     if (!this.findings) return empty("Looking for what stands out …");
     if (!this.findings.length) return empty(nothing(this.wrong));
-    return h("ul", { class: "findings" }, this.findings.map((f) => h("li", { class: f.severity }, h("span", { class: "sev" }, f.severity),
-      f.slice ? button("slice", { id: f.slice }, f.text) : f.end_ns > f.start_ns ? button("span", { from: f.start_ns, to: f.end_ns }, f.text) : h("span", {}, f.text), f.where && h("span", { class: "quiet" }, ` ${f.where}`))));
+    return h("ul", { class: "findings" }, this.findings.map(findingItem));
   }
 
   hits() {
@@ -311,6 +311,13 @@ const doubt = (s, l, app) => (l.track.split(":")[0] !== s.track.split(":")[0] &&
 
 // nothing says that nothing stands out, and where it is said of how many traces something is wrong.
 export const nothing = (wrong) => `Nothing stands out.${wrong ? ` Of ${plural(wrong, "trace")} something is wrong: see About.` : ""}`;
+
+// findingItem is a finding in a list, a click from its slice, or from the time and the rank that it is of. A sentence
+// that begins with its place has no place below it.
+export const findingItem = (f) => h("li", { class: f.severity }, h("span", { class: "sev" }, f.severity),
+  f.slice ? button("slice", { id: f.slice }, f.text)
+    : f.end_ns > f.start_ns ? button("span", { from: f.start_ns, to: f.end_ns, of: f.track ? `trace:${f.track.split(":")[0]}` : "" }, f.text) : h("span", {}, f.text),
+  f.where && !f.text.startsWith(`${f.where}: `) && h("span", { class: "quiet" }, f.where));
 
 const empty = (text) => h("p", { class: "empty quiet" }, text);
 const fact = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
