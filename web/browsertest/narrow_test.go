@@ -64,7 +64,7 @@ func TestNarrowByTouch(t *testing.T) {
 	p := timeline(t, in, generated(t, 1))
 	p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		if _, err := cdp.Call(ctx, tab, emulation.SetDeviceMetricsOverride,
-			emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 780, DeviceScaleFactor: 1, Mobile: true}); err != nil {
+			emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 560, DeviceScaleFactor: 1, Mobile: true}); err != nil {
 			return err
 		}
 		_, err := cdp.Call(ctx, tab, emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: true})
@@ -81,6 +81,7 @@ func TestNarrowByTouch(t *testing.T) {
 	}).map((e) => e.outerHTML.slice(0, 80))`); len(covered) > 0 {
 		t.Errorf("out of a finger's reach: %q", covered)
 	}
+	p.until(`kinetoscope.main.el.scrollHeight > kinetoscope.main.el.clientHeight + 20`) // so that the tracks take what is theirs
 	grip := eval[[]float64](p, `(() => { const r = document.querySelector("#grip").getBoundingClientRect(); return [r.left, r.top + 3, r.width]; })()`)
 	high := eval[float64](p, `document.querySelector("#panel").clientHeight`)
 	p.touch(input.DispatchTouchEventTypeTouchStart, grip, 0.5)
