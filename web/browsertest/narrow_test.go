@@ -12,7 +12,8 @@ import (
 )
 
 // TestTabsOfANarrowPanel chooses every tab of the panel where not all of them fit side by side, by keyboard,
-// by an address and by turning the device: the chosen one is to be seen whole, and the page stays where it is.
+// by an address and by turning the device: the chosen one is to be seen whole, and the page stays where it is. Tab leads through all of the
+// timeline and its report there.
 func TestTabsOfANarrowPanel(t *testing.T) {
 	in := browser(t, "")
 	p := timeline(t, in, generated(t, 1))
@@ -54,6 +55,11 @@ func TestTabsOfANarrowPanel(t *testing.T) {
 	eval[bool](p, `(location.hash = "#tab=slice", true)`)
 	p.until(`kinetoscope.panel.tab === "slice"`)
 	check("by an address")
+	p.walk()
+	check("after a walk")
+	p.press("v")
+	p.until(settled + ` && kinetoscope.view === "report"`)
+	p.walk()
 	p.quiet()
 }
 
