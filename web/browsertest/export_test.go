@@ -21,7 +21,8 @@ func TestExportFromThePage(t *testing.T) {
 	p.quiet()
 	p.do(chromedp.Click(chromedp.CSS(`#body .exports a[href$="format=otlp"]`)))
 	p.until(`!document.querySelector("#notice").hidden`)
-	if said := eval[string](p, `document.querySelector("#notice").innerText`); !strings.Contains(said, "no request is named") {
+	said := eval[string](p, `document.querySelector("#notice").innerText`)
+	if !strings.Contains(said, "no request is named") {
 		t.Errorf("of a format without an answer the page says %q", said)
 	}
 	p.quiet("status of 400")

@@ -22,7 +22,8 @@ func TestFilterHidesNothing(t *testing.T) {
 		p.until(`!document.querySelector("#unmatched").hidden && kinetoscope.main.items.length === 0`)
 	}
 	filter()
-	if said := eval[string](p, `document.querySelector("#unmatched").innerText`); !strings.Contains(said, "No track has “zzz” in its name") {
+	said := eval[string](p, `document.querySelector("#unmatched").innerText`)
+	if !strings.Contains(said, "No track has “zzz” in its name") {
 		t.Errorf("without a track the page says %q", said)
 	}
 	p.do(chromedp.Click(chromedp.CSS("#unmatched button")))

@@ -12,8 +12,8 @@ import (
 )
 
 // TestTabsOfANarrowPanel chooses every tab of the panel where not all of them fit side by side, by keyboard,
-// by an address and by turning the device: the chosen one is to be seen whole, and the page stays where it is. Tab leads through all of the
-// timeline and its report there.
+// by an address and by turning the device: the chosen one is to be seen whole, and the page stays where it is.
+// Tab leads through all of the timeline and its report there.
 func TestTabsOfANarrowPanel(t *testing.T) {
 	in := browser(t, "")
 	p := timeline(t, in, generated(t, 1))
@@ -63,17 +63,19 @@ func TestTabsOfANarrowPanel(t *testing.T) {
 	p.quiet()
 }
 
-// TestNarrowByTouch works a narrow window without keys: no control is under another or too small for a finger, the whole
-// grip of the panel is to be had, also its half beside the tracks, and buttons lead to the slices of the same name.
+// TestNarrowByTouch works a narrow window without keys: no control is under another or too small for a finger, the
+// whole grip of the panel is to be had, also its half beside the tracks, and buttons lead to the slices of the same
+// name.
 func TestNarrowByTouch(t *testing.T) {
 	in := browser(t, "")
 	p := timeline(t, in, generated(t, 1))
 	p.do(chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
-		if _, err := cdp.Call(ctx, tab, emulation.SetDeviceMetricsOverride,
-			emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 560, DeviceScaleFactor: 1, Mobile: true}); err != nil {
+		small := emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 560, DeviceScaleFactor: 1, Mobile: true}
+		if _, err := cdp.Call(ctx, tab, emulation.SetDeviceMetricsOverride, small); err != nil {
 			return err
 		}
-		_, err := cdp.Call(ctx, tab, emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: true})
+		_, err := cdp.Call(ctx, tab, emulation.SetTouchEmulationEnabled,
+			emulation.SetTouchEmulationEnabledParams{Enabled: true})
 		return err
 	}))
 	p.until(`innerWidth === 360 && matchMedia("(pointer: coarse)").matches`)
