@@ -161,8 +161,12 @@ func (c *capture) part(name string) bool {
 		return true
 	}
 	if c.d.e.layout().together {
-		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid") ||
-			strings.HasPrefix(name, "events_"+to.Stages[to.Part]+"_")
+		if events, ok := strings.CutPrefix(name, "events_"); ok {
+			// The stage and the process. Events of no stage, as of the coordinator, come with the first one.
+			stage := events[:max(strings.LastIndexByte(events, '_'), 0)]
+			return max(slices.Index(to.Stages, stage), 0) == to.Part
+		}
+		return strings.HasPrefix(name, to.Stages[to.Part]+"_pid")
 	}
 	n, ok := stageOf(name)
 	return ok && n == to.Part

@@ -272,8 +272,11 @@ func TestStagesOfSGLangOmniStartTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, over, err := r.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
-		if err != nil || s.State != protocol.StateStopped || names(over.Files) != "events.jsonl trace.json.gz" ||
-			len(over.Others) != 1 {
+		want := "events.jsonl trace.json.gz"
+		if i == 0 { // and those of no stage
+			want = "events.jsonl events_2.jsonl trace.json.gz"
+		}
+		if err != nil || s.State != protocol.StateStopped || names(over.Files) != want || len(over.Others) != 1 {
 			t.Errorf("stage %d: %+v, %+v, %v", i, s, over, err)
 		}
 	}

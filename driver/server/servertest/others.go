@@ -240,6 +240,13 @@ func SGLangOmni(dir string, stages []string, q Quirks) *Server {
 			run = body
 		}
 		s.mu.Unlock()
+		if dir := text(body["event_dir"]); dir != "" { // the API server records events of its own
+			_ = os.MkdirAll(dir, 0o755)
+			line := fmt.Sprintf(
+				`{"request_id":"r1","stage":"coordinator","event_name":"request_admission","timestamp_ns":%d,`+
+					`"run_id":%q,"pid":99,"metadata":{}}`, time.Now().UnixNano(), text(body["run_id"]))
+			_ = os.WriteFile(filepath.Join(dir, "events_coordinator_99.jsonl"), []byte(line+"\n"), 0o644)
+		}
 		fmt.Fprintf(w, `{"run_id":%q,"enable_torch":true}`, text(body["run_id"]))
 	})
 	s.mux.HandleFunc("POST /stop_profile", func(w http.ResponseWriter, r *http.Request) {
