@@ -51,7 +51,7 @@ func Merge[T any](time func(T) int64, seqs ...iter.Seq[T]) iter.Seq[T] {
 // batches yields the elements of s some at a time. What it yields holds until the next are asked for.
 func batches[T any](s iter.Seq[T]) iter.Seq[[]T] {
 	return func(yield func([]T) bool) {
-		batch := make([]T, 0, mergeBatch)
+		var batch []T // grows: a trace may have a sequence for each of its events
 		for v := range s {
 			if batch = append(batch, v); len(batch) == mergeBatch {
 				if !yield(batch) {

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
@@ -112,7 +113,7 @@ func (m *merger) trackOf(g globalLane) trace.TrackID {
 	if g.textTID {
 		k.TIDText = m.textOf(g.tid)
 	}
-	grow(m.room, &m.t.Tracks, 1)
+	m.t.Tracks = lists.Doubled(m.t.Tracks)
 	return m.t.AddTrack(k)
 }
 
