@@ -70,7 +70,7 @@ func Clocks(ranks []RankInput) []align.Clock {
 	in := make([]align.Rank, len(ranks))
 	for i, r := range ranks {
 		if len(ranks) == 1 { // it has nobody to leave a collective together with
-			in[i] = AloneRank(r.Trace, scope(r.Rank.Stage, r.Rank.Replica), r.Clock)
+			in[i] = aloneRank(r.Trace, scope(r.Rank.Stage, r.Rank.Replica), r.Clock)
 			break
 		}
 		in[i] = AlignRank(r.Trace, scope(r.Rank.Stage, r.Rank.Replica), r.Clock)
@@ -88,22 +88,32 @@ func Scope(m *trace.Meta) string { return scope(m.StageID, m.Replica) }
 // groups hold within scope.
 func AlignRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
 	if !t.Meta.WallClock {
-		return AloneRank(t, scope, clock)
+		return aloneRank(t, scope, clock)
 	}
 	return AlignSeen(look(t), scope, clock)
 }
 
 // AlignSeen is AlignRank of a trace that has been looked at.
 func AlignSeen(seen *plausible.Trace, scope string, clock protocol.ClockError) align.Rank {
-	r := AloneRank(seen.View.Trace, scope, clock)
+	r := aloneRank(seen.View.Trace, scope, clock)
 	if seen.View.Trace.Meta.WallClock {
 		r.Collectives = collectives(seen)
 	}
 	return r
 }
 
-// AloneRank is AlignRank of a rank that is compared with no other: without collectives.
-func AloneRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
+// AlignOwn is AlignSeen of a trace that says itself whose it is and has no probed clock. A trace that is alone is
+// compared with no other, and its collectives are not read.
+func AlignOwn(seen *plausible.Trace, alone bool) align.Rank {
+	t := seen.View.Trace
+	if alone {
+		return aloneRank(t, Scope(&t.Meta), protocol.ClockError{})
+	}
+	return AlignSeen(seen, Scope(&t.Meta), protocol.ClockError{})
+}
+
+// aloneRank is AlignRank of a rank that is compared with no other: without collectives.
+func aloneRank(t *trace.Trace, scope string, clock protocol.ClockError) align.Rank {
 	r := align.Rank{Host: t.Meta.Host, Scope: scope, Clock: clock, ProbedNs: t.Meta.WindowStart}
 	if t.Meta.WallClock {
 		r.HandOffs = handOffs(t)

@@ -10,7 +10,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/pipeline"
 	"github.com/kinetoscope/kinetoscope/analysis/steps"
 	"github.com/kinetoscope/kinetoscope/convert"
-	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/table"
@@ -43,10 +42,8 @@ func (d Wanted) PartOf(r Rank) Part {
 	for _, n := range t.Repairs.Count {
 		p.repaired += n
 	}
-	if scope := convert.Scope(&t.Meta); d.Wants("ranks") && r.Alone {
-		p.clock = convert.AloneRank(t, scope, protocol.ClockError{})
-	} else if d.Wants("ranks") {
-		p.clock = convert.AlignSeen(s.Seen(), scope, protocol.ClockError{})
+	if d.Wants("ranks") {
+		p.clock = convert.AlignOwn(s.Seen(), r.Alone)
 	}
 	if d.Wants("ranks") || d.Wants("findings") {
 		p.analysis = analysis.PartOf(s, analysis.Options{})

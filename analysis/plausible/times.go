@@ -136,7 +136,7 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 	if len(inside) == 0 || !few && (c.atOnce(rows) <= overrunDeep || !c.serial(rows, inside)) {
 		if part := stat.Ratio(overlap, sum); part >= overlapNotice {
 			c.shared = append(c.shared, c.v.Lanes[l])
-			least, busy, span := c.busy(rows)
+			least, busy, span := c.busy(l, rows)
 			c.doubt(SharedLane, rows[0], extent{min(part, 0.3), 100 * part, "%"},
 				"%s: its slices overlap for %s of their summed time: it is no single stream (several queues, ranks or graphs in one lane), or many ends were lost. Sums of kernel times can exceed the time; the stream is taken as busy for %s of its time, %s if each slice ended where the next begins",
 				c.lane(l), units.Share(part), units.Share(stat.Ratio(busy, span)), units.Share(stat.Ratio(least, span)))
@@ -146,20 +146,12 @@ func (c *checker) overrunsOf(l int32, rows []int32, all int64) {
 	c.cut(l, rows, inside, all)
 }
 
-// busy is for how long the stream of rows, which are by start, is busy: most if slices may overlap, and
+// busy is for how long lane l is busy with rows, which are by start: most if slices may overlap, and
 // least if each ended where the next begins; span is the time from the first to the last.
-func (c *checker) busy(rows []int32) (least, most, span int64) {
-	first, end := c.v.Start[rows[0]], c.v.Start[rows[0]]
-	for k, i := range rows {
-		ns := c.v.Dur[i]
-		most += max(0, c.v.End(i)-max(end, c.v.Start[i]))
-		end = max(end, c.v.End(i))
-		if k+1 < len(rows) {
-			ns = min(ns, c.v.Start[rows[k+1]]-c.v.Start[i])
-		}
-		least += ns
-	}
-	return least, most, end - first
+func (c *checker) busy(l int32, rows []int32) (least, most, span int64) {
+	list := c.v.Busy(rows)
+	from, to := list[0].Start, list[len(list)-1].End
+	return view.Within(c.v.BusyCut(rows, c.v.Lanes[l:l+1]), from, to), view.Within(list, from, to), to - from
 }
 
 // shortestOf is the shortest of n slices.

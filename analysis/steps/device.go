@@ -39,10 +39,14 @@ func newDevice(seen *plausible.Trace) *device {
 	d := &device{t: v.Trace, v: v, seen: seen}
 	list := v.Devices()
 	d.both = view.Together(list)
+	shared := map[int64][]view.Lane{} // by device
+	for _, l := range seen.Shared {
+		shared[l.Device] = append(shared[l.Device], l)
+	}
 	n := 0
 	for k := range list {
 		n += len(list[k].Work)
-		d.units = append(d.units, newUnit(v, &list[k], seen.Shared))
+		d.units = append(d.units, newUnit(v, &list[k], shared[list[k].ID]))
 	}
 	if len(list) == 1 {
 		d.work = list[0].Work

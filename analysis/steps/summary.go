@@ -120,8 +120,7 @@ func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 	v.OtherShare, v.BlindShare = max(0, 1-v.BusyShare-v.HostIdleShare), stat.Ratio(blind, span)
 	v.LaunchesPerMs = stat.Ratio(launches, span) * 1e6
 	v.LaunchDelayNs = launchDelay(d)
-	v.Bound = bound(span, busy, idle)
-	v.ofDevices(d, steps)
+	v.ofDevices(d, steps, busy, idle)
 	if v.Bound == BoundHost || v.PauseShare >= pauseSaid {
 		c := host()
 		if m := c.Main(); m != nil && stat.Ratio(m.Ns, whole) >= causeSaid {
@@ -136,23 +135,17 @@ func verdict(d *device, steps []Step, host func() cause.Report) Verdict {
 	return v
 }
 
-// ofDevices tells the devices' parts of the time in steps. One of several that sets the pace is the bound;
-// none is, where it does so only if slices that lie over each other are believed.
-func (v *Verdict) ofDevices(d *device, steps []Step) {
-	surely := int64(0) // of the device that is so most
+// ofDevices tells the devices' parts of the time in steps, and the bound; busy and idle are their means, ns.
+func (v *Verdict) ofDevices(d *device, steps []Step, busy, idle int64) {
+	var most, surely int64 // of the device that is so most
 	for k := range d.units {
 		u := &d.units[k]
-		if setsPace(u.inSteps.busy, v.SpanNs) {
-			v.Bound = BoundDevice
-		}
-		surely = max(surely, u.inSteps.surely)
+		most, surely = max(most, u.inSteps.busy), max(surely, u.inSteps.surely)
 		v.SurelyBusyShare += stat.Ratio(u.inSteps.surely, v.SpanNs) / float64(len(d.units))
 		v.Devices = append(v.Devices, DeviceShare{u.id, u.inSteps.busy, stat.Ratio(u.inSteps.busy, v.SpanNs),
 			stat.Ratio(u.inSteps.host, v.SpanNs)})
 	}
-	if v.Bound == BoundDevice && !setsPace(surely, v.SpanNs) {
-		v.Bound = BoundNone
-	}
+	v.Bound = boundOfDevices(v.SpanNs, busy, idle, most, surely)
 	if len(d.units) > 1 {
 		v.TogetherShare = d.together(steps)
 	}
@@ -252,7 +245,8 @@ func (v *Verdict) busyText() string {
 	return units.Share(v.SurelyBusyShare) + " to " + units.Share(v.BusyShare)
 }
 
-// Silent reports whether the verdict says nothing of the pace, because no device work belongs to a step.
+// Silent reports whether the verdict says nothing of the pace: no device work belongs to a step, or several
+// ranks are in the trace, which the trace's doubts say.
 func (v *Verdict) Silent() bool {
 	return v.Bound == BoundNone && v.SpanNs == 0 && v.Unknown+v.Outside == 0
 }

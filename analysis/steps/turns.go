@@ -109,12 +109,7 @@ func (d *device) turns(steps []Step) {
 		n := int64(len(d.units))
 		st.BusyNs, st.HostIdleNs, st.BlindIdleNs = all.busy/n, all.host/n, all.blind/n
 		if st.MissingLaunches == 0 {
-			if st.Bound = bound(st.SpanNs, st.BusyNs, st.HostIdleNs); setsPace(most, st.SpanNs) {
-				st.Bound = BoundDevice
-			}
-			if st.Bound == BoundDevice && !setsPace(surely, st.SpanNs) {
-				st.Bound = BoundNone
-			}
+			st.Bound = boundOfDevices(st.SpanNs, st.BusyNs, st.HostIdleNs, most, surely)
 		}
 	}
 }
@@ -154,9 +149,10 @@ type unit struct {
 	inSteps idleness // over the turns of all steps
 }
 
+// newUnit takes the lanes of the device whose slices lie over each other.
 func newUnit(v *view.View, d *view.Device, shared []view.Lane) unit {
 	u := unit{Tally: view.NewTally(d.Busy), id: d.ID, v: v, busy: d.Busy}
-	if slices.ContainsFunc(shared, func(l view.Lane) bool { return l.Device == d.ID }) {
+	if len(shared) > 0 {
 		t := view.NewTally(v.BusyCut(d.Work, shared))
 		u.surely = &t
 	}
@@ -241,6 +237,20 @@ const (
 // setsPace reports whether a device is busy enough to set the pace: one of several does too, however
 // little the others have to do.
 func setsPace(busy, span int64) bool { return span > 0 && float64(busy) >= deviceBusy*float64(span) }
+
+// boundOfDevices is bound of several devices: busy and hostIdle are their means, most is how long the busiest is so,
+// and surely how long one is at least, where slices of a stream lie over each other. None is the bound that sets the
+// pace only if those are believed.
+func boundOfDevices(span, busy, hostIdle, most, surely int64) Bound {
+	b := bound(span, busy, hostIdle)
+	if setsPace(most, span) {
+		b = BoundDevice
+	}
+	if b == BoundDevice && !setsPace(surely, span) {
+		return BoundNone
+	}
+	return b
+}
 
 func bound(span, busy, hostIdle int64) Bound {
 	switch idle := span - busy; {

@@ -35,12 +35,16 @@ func (v *View) stretches(rows []int32, ends func(k int) int64) []Stretch {
 // BusyCut returns what Busy does if each slice of the lanes in shared, whose slices lie over each
 // other, ended where the next one of its lane begins: the least time for which they were busy.
 func (v *View) BusyCut(rows []int32, shared []Lane) []Stretch {
+	cut := make(map[Lane]bool, len(shared))
+	for _, l := range shared {
+		cut[l] = true
+	}
 	next := make([]int32, len(rows)) // in rows, by place: the next of the same lane
 	last := make(map[int32]int, len(shared))
 	for k := len(rows) - 1; k >= 0; k-- {
 		l := v.LaneOf[rows[k]]
 		next[k] = None
-		if l < 0 || !slices.Contains(shared, v.Lanes[l]) {
+		if l < 0 || !cut[v.Lanes[l]] {
 			continue
 		}
 		if n, ok := last[l]; ok {

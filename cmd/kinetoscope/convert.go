@@ -26,7 +26,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
-	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/report"
 	"github.com/kinetoscope/kinetoscope/tables"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -186,13 +185,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	ask := func(_ int, s *analysis.Subject, info reading.Info) (seen, error) {
 		t, believed := s.Trace, s.Seen()
 		first, last, ok := t.Extent()
-		out := seen{first: first, last: last, empty: !ok, placed: t.Meta.WallClock, clocks: believed.Clocks}
-		if scope := convert.Scope(&t.Meta); info.Alone {
-			out.rank = convert.AloneRank(t, scope, protocol.ClockError{})
-		} else {
-			out.rank = convert.AlignSeen(believed, scope, protocol.ClockError{})
-		}
-		return out, nil
+		return seen{convert.AlignOwn(believed, info.Alone), first, last, !ok, t.Meta.WallClock, believed.Clocks}, nil
 	}
 	list, infos, err := reading.RankedBy(e, &c.Options, &c.Choice, c.Paths, reading.Asker[seen]{Ask: ask})
 	if err != nil {

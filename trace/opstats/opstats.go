@@ -17,6 +17,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
 // Row is the sum over the calls of one group. Times are in ns, memory in bytes.
@@ -68,7 +69,6 @@ const (
 	opCPU
 	opDevice
 	opAsync
-	numKinds
 )
 
 // Collect computes the numbers of t.
@@ -267,13 +267,7 @@ type rowKey struct {
 // Rows returns the groups, by self CPU time descending, then self device time, name
 // and the rest of the key.
 func (o *Ops) Rows(by Group) []Row {
-	at := map[rowKey]int32{}
-	var named [numKinds][]int32 // with GroupName: the row of a name, +1
-	if by == GroupName {
-		for k := range named {
-			named[k] = make([]int32, o.t.Strings.Len())
-		}
-	}
+	var keys ids.List[rowKey]
 	var rows []Row
 	for i, kind := range o.kind {
 		if kind == opNone {
@@ -286,19 +280,8 @@ func (o *Ops) Rows(by Group) []Row {
 		case GroupStack:
 			key.extra = strings.Join(o.Stack(i, StackDepth), "\n")
 		}
-		k := int32(0)
-		if by == GroupName {
-			k = named[kind][key.name]
-		} else {
-			k = at[key]
-		}
-		if k == 0 {
-			k = int32(len(rows)) + 1
-			if by == GroupName {
-				named[kind][key.name] = k
-			} else {
-				at[key] = k
-			}
+		k, added := keys.Number(key, ids.Mix(ids.Mix(ids.OfText(key.extra), int64(key.name)), int64(kind)))
+		if added {
 			row := Row{Name: o.t.String(key.name), Device: DeviceCPU, Async: kind == opAsync}
 			if kind == opDevice {
 				row.Device = o.Device
@@ -311,7 +294,7 @@ func (o *Ops) Rows(by Group) []Row {
 			}
 			rows = append(lists.Doubled(rows), row)
 		}
-		o.add(&rows[k-1], i)
+		o.add(&rows[k], i)
 	}
 	return sorted(rows)
 }
