@@ -1,6 +1,10 @@
 package align
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/kinetoscope/kinetoscope/internal/lists"
+)
 
 // mergeBatch is how many elements of a sequence are read at once: a change between the merger and
 // a sequence costs as much as a few elements do.
@@ -28,7 +32,7 @@ func Merge[T any](time func(T) int64, seqs ...iter.Seq[T]) iter.Seq[T] {
 			h.heads = append(h.heads, x)
 		}
 		for i := len(h.heads)/2 - 1; i >= 0; i-- {
-			h.sink(i)
+			lists.Sink(h.heads, i, before)
 		}
 		for len(h.heads) > 0 {
 			first := &h.heads[0]
@@ -43,7 +47,7 @@ func Merge[T any](time func(T) int64, seqs ...iter.Seq[T]) iter.Seq[T] {
 				h.heads[0] = h.heads[last]
 				h.heads = h.heads[:last]
 			}
-			h.sink(0)
+			lists.Sink(h.heads, 0, before)
 		}
 	}
 }
@@ -93,25 +97,7 @@ func (h *mergeHeap[T]) read(x *head[T]) bool {
 	return true
 }
 
-func (h *mergeHeap[T]) less(a, b int) bool {
-	x, y := &h.heads[a], &h.heads[b]
+// before orders two heads.
+func before[T any](x, y *head[T]) bool {
 	return x.time < y.time || x.time == y.time && x.seq < y.seq
-}
-
-// sink moves head i down to its place.
-func (h *mergeHeap[T]) sink(i int) {
-	for {
-		k := 2*i + 1
-		if k >= len(h.heads) {
-			return
-		}
-		if k+1 < len(h.heads) && h.less(k+1, k) {
-			k++
-		}
-		if !h.less(k, i) {
-			return
-		}
-		h.heads[i], h.heads[k] = h.heads[k], h.heads[i]
-		i = k
-	}
 }

@@ -20,13 +20,18 @@ func many(n, length int) *Brief {
 	return b
 }
 
+// formsOf are the forms in which a Brief is written.
+func formsOf(b *Brief) map[string]func(*strings.Builder) error {
+	return map[string]func(*strings.Builder) error{
+		"text":     func(s *strings.Builder) error { return b.Text(s) },
+		"markdown": func(s *strings.Builder) error { return b.Markdown(s, "q") },
+	}
+}
+
 // A Brief is never longer than a page, and what it leaves out is counted.
 func TestBriefIsBrief(t *testing.T) {
 	for _, b := range []*Brief{many(0, 1), many(3, 10), many(100, 10), many(9, 100_000)} {
-		for name, write := range map[string]func(*strings.Builder) error{
-			"text":     func(s *strings.Builder) error { return b.Text(s) },
-			"markdown": func(s *strings.Builder) error { return b.Markdown(s, "q") },
-		} {
+		for name, write := range formsOf(b) {
 			var s strings.Builder
 			if err := write(&s); err != nil {
 				t.Fatal(err)
@@ -49,10 +54,7 @@ func TestBriefIsCutAtALine(t *testing.T) {
 		b.Lines = append(b.Lines, strings.Repeat("ü", 1000))
 		b.NotCovered = append(b.NotCovered, strings.Repeat("*", 1000))
 	}
-	for name, write := range map[string]func(*strings.Builder) error{
-		"text":     func(s *strings.Builder) error { return b.Text(s) },
-		"markdown": func(s *strings.Builder) error { return b.Markdown(s, "q") },
-	} {
+	for name, write := range formsOf(b) {
 		var s strings.Builder
 		if err := write(&s); err != nil {
 			t.Fatal(err)

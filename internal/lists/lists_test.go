@@ -1,6 +1,7 @@
 package lists_test
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/internal/lists"
@@ -23,5 +24,25 @@ func TestDoubled(t *testing.T) {
 	}
 	if moves > 17 {
 		t.Errorf("a list of %d was moved %d times", len(list), moves)
+	}
+}
+
+// TestSink: elements taken from a heap come in order, whatever the order in which they were put there.
+func TestSink(t *testing.T) {
+	less := func(a, b *int) bool { return *a < *b }
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for n := range 40 {
+		heap := rnd.Perm(n)
+		for i := n/2 - 1; i >= 0; i-- {
+			lists.Sink(heap, i, less)
+		}
+		for want := range n {
+			if heap[0] != want {
+				t.Fatalf("of %d: %d comes first, want %d", n, heap[0], want)
+			}
+			heap[0] = heap[len(heap)-1]
+			heap = heap[:len(heap)-1]
+			lists.Sink(heap, 0, less)
+		}
 	}
 }

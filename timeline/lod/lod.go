@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -81,7 +82,7 @@ func Pack(t *trace.Trace, list []uint32) *Rows {
 		if len(ends.at) > 0 && (ends.at[0].end <= start || len(ends.at) >= maxRows) {
 			lane = ends.at[0].lane
 			ends.at[0].end = max(end, ends.at[0].end)
-			ends.sink()
+			lists.Sink(ends.at, 0, frees)
 		} else {
 			ends.push(laneEnd{end, lane})
 		}
@@ -101,31 +102,13 @@ type laneHeap struct{ at []laneEnd }
 
 func (h *laneHeap) push(e laneEnd) {
 	h.at = append(h.at, e)
-	for i := len(h.at) - 1; i > 0 && h.less(i, (i-1)/2); i = (i - 1) / 2 {
+	for i := len(h.at) - 1; i > 0 && frees(&h.at[i], &h.at[(i-1)/2]); i = (i - 1) / 2 {
 		h.at[i], h.at[(i-1)/2] = h.at[(i-1)/2], h.at[i]
 	}
 }
 
-func (h *laneHeap) less(i, j int) bool {
-	return h.at[i].end < h.at[j].end || h.at[i].end == h.at[j].end && h.at[i].lane < h.at[j].lane
-}
-
-func (h *laneHeap) sink() {
-	for i := 0; ; {
-		k := 2*i + 1
-		if k >= len(h.at) {
-			return
-		}
-		if k+1 < len(h.at) && h.less(k+1, k) {
-			k++
-		}
-		if !h.less(k, i) {
-			return
-		}
-		h.at[i], h.at[k] = h.at[k], h.at[i]
-		i = k
-	}
-}
+// frees orders two lanes by when they are free.
+func frees(a, b *laneEnd) bool { return a.end < b.end || a.end == b.end && a.lane < b.lane }
 
 // builder sorts slices into rows.
 type builder struct {
