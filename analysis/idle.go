@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis/hta"
@@ -98,7 +99,7 @@ func (f *frame) idle() Idle {
 // others tells when devices worked, for traces of several: all together, and each by its id.
 type others struct {
 	any view.Tally
-	own map[int64]*view.Tally
+	own []view.Device // by id
 }
 
 // others is nil for one device, and with HTA, which does not look at other devices.
@@ -111,27 +112,24 @@ func (f *frame) others() *others {
 		return nil
 	}
 	work := make([]int32, 0, len(f.byStart))
-	o := &others{own: make(map[int64]*view.Tally, len(list))}
+	o := &others{own: list}
 	for _, i := range f.byStart {
 		if f.view.OnDevice(i) {
 			work = append(work, i)
 		}
 	}
 	o.any = view.NewTally(f.view.Busy(work))
-	for k := range list {
-		t := view.NewTally(list[k].Busy)
-		o.own[list[k].ID] = &t
-	}
 	return o
 }
 
 // worked says whether for most of a span another device worked while device did not: the host was
 // about its work then.
 func (o *others) worked(device, from, to int64) bool {
-	if o == nil || o.own[device] == nil {
+	if o == nil {
 		return false
 	}
-	return 2*(o.any.In(from, to)-o.own[device].In(from, to)) > to-from
+	k, ok := slices.BinarySearchFunc(o.own, device, func(d view.Device, id int64) int { return cmp.Compare(d.ID, id) })
+	return ok && 2*(o.any.In(from, to)-o.own[k].Tally.In(from, to)) > to-from
 }
 
 func (f *frame) idleOfLane(l int32, rows []int32, o *others, longest *[]Gap) StreamIdle {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
@@ -61,44 +62,71 @@ func (c *Collective) GroupID() string {
 	return c.Group + "\x00" + strconv.Itoa(c.GroupSize)
 }
 
-// groupIDs numbers what GroupID returns, and caches it, because there are many collectives and few
-// groups.
+// groupIDs numbers the groups that GroupID tells apart, and caches them, because there are many
+// collectives and, as a rule, few groups.
 type groupIDs struct {
-	byRef  map[groupRef]int32
-	byText map[string]int32
-	last   groupRef // of the last question
-	lastID int32
+	groups ids.List[groupRef]
+	lists  map[listRef]int32 // number of the members that a list has, from 1
+	texts  map[string]int32  // the same by memberText
+	last   *Collective       // of the last question
+	lastID uint32
 }
 
+// groupRef is a group: members is the number of its list of them, 0 if they are not known.
 type groupRef struct {
 	name    string
-	members *int
+	members int32
 	size    int
 }
 
-// of is a number for the group of c, the same for equal ones.
-func (g *groupIDs) of(c *Collective) int32 {
-	r := groupRef{name: c.Group, size: c.GroupSize}
-	if len(c.Members) > 0 {
-		r.members, r.size = &c.Members[0], len(c.Members)
-	}
-	if r == g.last && g.byRef != nil {
+// listRef is a list of members by its place in memory.
+type listRef struct {
+	first *int
+	n     int
+}
+
+// of returns a number for the group of c, the same for equal ones.
+func (g *groupIDs) of(c *Collective) uint32 {
+	if g.last != nil && g.last.sameGroup(c) {
 		return g.lastID
 	}
-	if g.byRef == nil {
-		g.byRef, g.byText = map[groupRef]int32{}, map[string]int32{}
+	r := groupRef{name: c.Group, members: g.list(c.Members), size: c.GroupSize}
+	if r.members > 0 {
+		r.size = len(c.Members)
 	}
-	id, ok := g.byRef[r]
+	n, _ := g.groups.Number(r, ids.Mix(ids.Mix(ids.OfText(r.name), int64(r.members)), int64(r.size)))
+	g.last, g.lastID = c, n
+	return n
+}
+
+// sameGroup reports whether c and o are seen to be of one group without a look at their members.
+func (c *Collective) sameGroup(o *Collective) bool {
+	if c.Group != o.Group || c.GroupSize != o.GroupSize || len(c.Members) != len(o.Members) {
+		return false
+	}
+	return len(c.Members) == 0 || &c.Members[0] == &o.Members[0]
+}
+
+// list returns the number of a list of members, the same for equal ones; 0 if it is empty.
+func (g *groupIDs) list(members []int) int32 {
+	if len(members) == 0 {
+		return 0
+	}
+	at := listRef{&members[0], len(members)}
+	if n, ok := g.lists[at]; ok {
+		return n
+	}
+	if g.lists == nil {
+		g.lists, g.texts = map[listRef]int32{}, map[string]int32{}
+	}
+	text := memberText(members)
+	n, ok := g.texts[text]
 	if !ok {
-		text := c.GroupID()
-		if id, ok = g.byText[text]; !ok {
-			id = int32(len(g.byText))
-			g.byText[text] = id
-		}
-		g.byRef[r] = id
+		n = int32(len(g.texts)) + 1
+		g.texts[text] = n
 	}
-	g.last, g.lastID = r, id
-	return id
+	g.lists[at] = n
+	return n
 }
 
 // Group is a process group that collectives are of.
@@ -112,11 +140,11 @@ type Group struct {
 // names. Collectives of no named group are left out.
 func Groups(each [][]Collective) []Group {
 	out := []Group{}
-	var ids groupIDs
+	var numbers groupIDs
 	for _, list := range each {
 		for i := range list {
 			c := &list[i]
-			if known := len(ids.byText); c.Group != "" && int(ids.of(c)) == known {
+			if known := numbers.groups.Len(); c.Group != "" && int(numbers.of(c)) == known {
 				out = append(out, Group{c.Group, c.GroupSize, c.Members})
 			}
 		}
@@ -240,26 +268,32 @@ type Row struct {
 
 // rowKey is what the collectives of a row have in common.
 type rowKey struct {
-	op, dtype string
-	group     int32
+	op, dtype uint32 // numbers of their texts
+	group     uint32
 	size      int
 	bytes     int64
+}
+
+func (k rowKey) hash() uint64 {
+	h := ids.Mix(ids.Mix(0, int64(k.op)<<32|int64(k.dtype)), int64(k.group))
+	return ids.Mix(ids.Mix(h, int64(k.size)), k.bytes)
 }
 
 // Rows sums collectives by operation, group, type and size, the largest sum first; equal sums keep
 // the order of first occurrence.
 func Rows(list []Collective) []Row {
-	at := map[rowKey]int{}
-	var ids groupIDs
+	var rows ids.List[rowKey]
+	var groups groupIDs
+	var ops, types ids.List[string]
 	var out []Row
 	rowOf, ns := make([]int32, len(list)), make([]int64, len(list))
 	for i := range list {
 		c := &list[i]
-		k := rowKey{op: c.Op, dtype: c.DType, group: ids.of(c), size: c.GroupSize, bytes: c.Bytes()}
-		r, ok := at[k]
-		if !ok {
-			r = len(out)
-			at[k] = r
+		k := rowKey{group: groups.of(c), size: c.GroupSize, bytes: c.Bytes()}
+		k.op, _ = ops.Number(c.Op, ids.OfText(c.Op))
+		k.dtype, _ = types.Number(c.DType, ids.OfText(c.DType))
+		r, added := rows.Number(k, k.hash())
+		if added {
 			out = append(lists.Doubled(out),
 				Row{Op: c.Op, Group: c.Group, DType: c.DType, GroupSize: c.GroupSize, Bytes: k.bytes})
 		}

@@ -54,7 +54,7 @@ func (r *reader) group(i int32) (group, bool) {
 }
 
 func (r *reader) newGroup(i int32) group {
-	arg := func(k string) string { return unquoted(string(r.t.Arg(int(i), k))) }
+	arg := func(k string) string { return unquoted(r.t.Arg(int(i), k)) }
 	name, desc := arg(trace.ArgGroupName), arg(argGroupDesc)
 	if len(r.t.Arg(int(i), trace.ArgGroupName)) == 0 {
 		name = arg(argGroupID)
@@ -158,15 +158,11 @@ func parseRanks(s string) (ranks []int, whole bool) {
 }
 
 // unquoted is the text of a raw JSON string or number.
-func unquoted(raw string) string {
-	if raw == "" {
-		return ""
+func unquoted(raw []byte) string {
+	if len(raw) > 1 && raw[0] == '"' {
+		return trace.Unescape(raw[1 : len(raw)-1])
 	}
-	var s string
-	if raw[0] == '"' && json.Unmarshal([]byte(raw), &s) == nil {
-		return s
-	}
-	return raw
+	return string(raw)
 }
 
 // fillShapes reads sizes from the shapes of an operator's tensors, where nothing else

@@ -39,6 +39,9 @@ func ReadKnowing(v *view.View, communicates func(trace.StringID) bool) Table {
 	return out
 }
 
+// opsAtOnce is how many collectives of the host get their memory together: some 50 kB.
+const opsAtOnce = 256
+
 // reader reads one trace.
 type reader struct {
 	v      *view.View
@@ -47,6 +50,7 @@ type reader struct {
 	ops    map[string]string         // Normal's answers
 	shapes map[string]shapes         // by the texts of dimensions and types
 	key    []byte                    // scratch
+	room   []hostOp                  // see newOp
 	listed map[string][]int          // see named
 	comm   func(trace.StringID) bool // whether a kernel of that name communicates
 }
@@ -184,7 +188,8 @@ func (r *reader) normal(name string) string {
 // merge makes one collective of slice top, completed from rows; nil if they move no data.
 func (r *reader) merge(top int32, rows []int32) *hostOp {
 	v := r.v
-	op := &hostOp{Collective: Collective{
+	op := r.newOp()
+	*op = hostOp{Collective: Collective{
 		Slice: int(top), Host: int(top), Track: r.t.Slices.Track[top], Seq: -1, StartNs: v.Start[top], Ns: v.Dur[top],
 	}, track: r.t.Slices.Track[top], backend: true}
 	for _, i := range rows {
@@ -207,6 +212,17 @@ func (r *reader) merge(top int32, rows []int32) *hostOp {
 		return nil
 	}
 	op.complete()
+	return op
+}
+
+// newOp returns room for a collective. There may be one for each operator of a trace: they are
+// made a block at a time.
+func (r *reader) newOp() *hostOp {
+	if len(r.room) == 0 {
+		r.room = make([]hostOp, opsAtOnce)
+	}
+	op := &r.room[0]
+	r.room = r.room[1:]
 	return op
 }
 
@@ -289,11 +305,8 @@ func (r *reader) fill(c *Collective, i int32) bool {
 	if v, ok := t.ArgInt(int(i), trace.ArgSeq); ok {
 		x.Seq = v
 	}
-	for _, a := range argPeers {
-		if v, ok := t.ArgInt(int(i), a); ok && v >= 0 && v < maxGroupSize && paired(x.Op) {
-			x.Peer, x.HasPeer = int(v), true
-			break
-		}
+	if paired(x.Op) {
+		x.Peer, x.HasPeer = r.peer(i)
 	}
 	if g, ok := r.group(i); ok {
 		x.Group, x.GroupSize, x.Members = g.name, g.size, g.members
@@ -301,6 +314,16 @@ func (r *reader) fill(c *Collective, i int32) bool {
 	x.Cut = string(t.Arg(int(i), "finished")) == "false"
 	c.fillFrom(&x)
 	return named
+}
+
+// peer returns the number of the other side of a send or receive, if slice i names it.
+func (r *reader) peer(i int32) (int, bool) {
+	for _, a := range argPeers {
+		if v, ok := r.t.ArgInt(int(i), a); ok && v >= 0 && v < maxGroupSize {
+			return int(v), true
+		}
+	}
+	return 0, false
 }
 
 // complete computes one of the two sizes from the other where the operation determines it.

@@ -62,7 +62,8 @@ func newDevice(seen *plausible.Trace) *device {
 	if len(d.units) == 1 {
 		d.any = &d.units[0]
 	} else {
-		all := newUnit(v, &view.Device{ID: -1, Work: d.work, Busy: v.Busy(d.work)}, nil)
+		busy := v.Busy(d.work)
+		all := newUnit(v, &view.Device{ID: -1, Work: d.work, Busy: busy, Tally: view.NewTally(busy)}, nil)
 		d.any = &all
 	}
 	d.launch = make([]int32, len(d.work))

@@ -6,7 +6,9 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -91,11 +93,11 @@ func firstWork(d *device, l int32) string {
 
 // launchTokens are the launch calls, told apart by what they launched.
 func launchTokens(d *device, g *graphs) ([]token, string, Method) {
-	ids := placed{d: d, ids: map[placedKey]int32{}}
+	work := placed{d: d}
 	out := make([]token, len(d.calls))
 	for i := range d.calls {
 		c := &d.calls[i]
-		x := token{id: ids.of(d.work[c.work[0]]), start: d.v.Start[c.slice], end: d.v.End(c.slice), slice: c.slice}
+		x := token{id: work.of(d.work[c.work[0]]), start: d.v.Start[c.slice], end: d.v.End(c.slice), slice: c.slice}
 		if k := g.of[i]; k >= 0 {
 			x.id, x.replay = -1-k, true
 		}
@@ -107,8 +109,8 @@ func launchTokens(d *device, g *graphs) ([]token, string, Method) {
 // placed identifies device work by name and device, because several devices that do the same in
 // turn are not a repetition.
 type placed struct {
-	d   *device
-	ids map[placedKey]int32
+	d    *device
+	kept ids.List[placedKey]
 }
 
 type placedKey struct {
@@ -121,19 +123,15 @@ func (p *placed) of(i int32) int32 {
 	if len(p.d.units) > 1 {
 		key.device = p.d.v.Lanes[p.d.v.LaneOf[i]].Device
 	}
-	id, ok := p.ids[key]
-	if !ok {
-		id = int32(len(p.ids))
-		p.ids[key] = id
-	}
-	return id
+	id, _ := p.kept.Number(key, ids.Mix(ids.Mix(0, int64(key.name)), key.device))
+	return int32(id)
 }
 
 func workTokens(d *device) []token {
-	ids := placed{d: d, ids: map[placedKey]int32{}}
+	work := placed{d: d}
 	out := make([]token, len(d.work))
 	for k, i := range d.work {
-		out[k] = token{id: ids.of(i), start: d.v.Start[i], end: d.v.End(i), slice: i}
+		out[k] = token{id: work.of(i), start: d.v.Start[i], end: d.v.End(i), slice: i}
 	}
 	return withGaps(out)
 }
@@ -353,22 +351,31 @@ func repetitions(l []token, cuts []int, p int) iter.Seq2[int, int] {
 
 // recurring lists the kinds of tokens that occur minRepeats times or more.
 func recurring(l []token) []places {
-	at := map[int32]int{}
-	var all []places
+	var kinds ids.List[int32]
+	of, count := make([]uint32, len(l)), []int(nil)
 	for i := range l {
-		k, ok := at[l[i].id]
-		if !ok {
-			k = len(all)
-			at[l[i].id] = k
-			all = append(all, places{id: l[i].id})
+		k, added := kinds.Number(l[i].id, ids.Mix(0, int64(l[i].id)))
+		if added {
+			count = append(lists.Doubled(count), 0)
 		}
-		all[k].at = append(all[k].at, int32(i))
+		count[k]++
+		of[i] = k
 	}
-	out := all[:0]
-	for _, k := range all {
-		if len(k.at) < minRepeats {
-			continue
+	var out []places
+	nth := make([]int32, len(count)) // 1 + where the places of a kind lie in out; 0: it is not in out
+	for k, id := range kinds.Keys() {
+		if count[k] >= minRepeats {
+			out = append(out, places{id: id, at: make([]int32, 0, count[k])})
+			nth[k] = int32(len(out))
 		}
+	}
+	for i, k := range of {
+		if n := nth[k]; n > 0 {
+			out[n-1].at = append(out[n-1].at, int32(i))
+		}
+	}
+	for n := range out {
+		k := &out[n]
 		gaps := make([]int32, len(k.at)-1)
 		for i := range gaps {
 			gaps[i] = k.at[i+1] - k.at[i]
@@ -382,7 +389,6 @@ func recurring(l []token) []places {
 			}
 		}
 		k.steady = near*10 >= len(gaps)*6
-		out = append(out, k)
 	}
 	return out
 }

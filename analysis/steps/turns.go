@@ -151,7 +151,7 @@ type unit struct {
 
 // newUnit takes the lanes of the device whose slices lie over each other.
 func newUnit(v *view.View, d *view.Device, shared []view.Lane) unit {
-	u := unit{Tally: view.NewTally(d.Busy), id: d.ID, v: v, busy: d.Busy}
+	u := unit{Tally: d.Tally, id: d.ID, v: v, busy: d.Busy}
 	if len(shared) > 0 {
 		t := view.NewTally(v.BusyCut(d.Work, shared))
 		u.surely = &t

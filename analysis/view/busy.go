@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+
+	"github.com/kinetoscope/kinetoscope/internal/lists"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
 // Stretch is a maximal span in which something was busy.
@@ -15,16 +18,16 @@ type Stretch struct {
 
 // Busy merges rows, which are sorted by start, into stretches that neither overlap nor touch.
 func (v *View) Busy(rows []int32) []Stretch {
-	return v.stretches(rows, func(k int) int64 { return v.End(rows[k]) })
+	return v.stretches(nil, rows, func(k int) int64 { return v.End(rows[k]) })
 }
 
-// stretches joins rows, which are by start and end where end says.
-func (v *View) stretches(rows []int32, ends func(k int) int64) []Stretch {
-	var out []Stretch
+// stretches joins rows, which are by start and end where end says, and appends what that makes to out.
+func (v *View) stretches(out []Stretch, rows []int32, ends func(k int) int64) []Stretch {
+	none := len(out)
 	for k, i := range rows {
 		start, end := v.Start[i], ends(k)
-		if n := len(out); n == 0 || start > out[n-1].End {
-			out = append(out, Stretch{start, end, i, i})
+		if n := len(out); n == none || start > out[n-1].End {
+			out = append(lists.Doubled(out), Stretch{start, end, i, i})
 		} else if b := &out[n-1]; end > b.End {
 			b.End, b.Last = end, i
 		}
@@ -52,7 +55,7 @@ func (v *View) BusyCut(rows []int32, shared []Lane) []Stretch {
 		}
 		last[l] = k
 	}
-	return v.stretches(rows, func(k int) int64 {
+	return v.stretches(nil, rows, func(k int) int64 {
 		end := v.End(rows[k])
 		if n := next[k]; n != None {
 			end = min(end, v.Start[n])
@@ -66,40 +69,71 @@ type Device struct {
 	ID   int64
 	Work []int32 // by start; rows that only enclose others are left out
 	Busy []Stretch
+	// Tally is of Busy.
+	Tally Tally
 }
 
-// Devices divides the device work by device, in order of the devices' ids.
-func (v *View) Devices() []Device {
-	at := map[int64]int{}
-	var out []Device
-	ofLane := make([]int, len(v.Lanes))
-	for l := range ofLane {
-		ofLane[l] = -1
+// Devices returns the device work by device, in order of the devices' ids. It is divided once; the
+// answer is shared and must not be changed.
+func (v *View) Devices() []Device { return v.devices() }
+
+// divide makes Devices' answer. A trace may have a device for each of its slices: what is kept of
+// them lies in a few blocks.
+func (v *View) divide() []Device {
+	numbers, count, rows, of := v.devicesOfRows()
+	out := make([]Device, len(count))
+	block := make([]int32, len(rows))
+	for k, n := range count {
+		out[k] = Device{ID: numbers[k], Work: block[:0:n]}
+		block = block[n:]
 	}
+	for at, k := range of {
+		out[k].Work = append(out[k].Work, rows[at])
+	}
+	slices.SortFunc(out, func(a, b Device) int { return cmp.Compare(a.ID, b.ID) })
+	var busy []Stretch
+	ends := make([]int, len(out))
+	for k := range out {
+		work := out[k].Work
+		busy = v.stretches(busy, work, func(i int) int64 { return v.End(work[i]) })
+		ends[k] = len(busy)
+	}
+	sums := make([]int64, 0, len(busy)+len(out))
+	from := 0
+	for k, end := range ends {
+		d := &out[k]
+		d.Busy = busy[from:end:end]
+		d.Tally, sums = tallyIn(sums, d.Busy)
+		from = end
+	}
+	return out
+}
+
+// devicesOfRows returns the ids of the devices in order of their first work and how many rows each has; the
+// rows by start, and the place of the device of each among the ids.
+func (v *View) devicesOfRows() (numbers []int64, count []int, rows []int32, of []uint32) {
+	var list ids.List[int64]
+	ofLane := make([]int32, len(v.Lanes)) // 1 + the place of a lane's device; 0 if it is not known yet
+	rows, of = make([]int32, 0, len(v.ByStart)), make([]uint32, 0, len(v.ByStart))
 	s := &v.Trace.Slices
 	for _, i := range v.ByStart {
 		if !v.OnDevice(i) || IsWrapper(s.Cat[i], v.Name(i)) {
 			continue
 		}
 		l := v.LaneOf[i]
-		if ofLane[l] < 0 {
+		if ofLane[l] == 0 {
 			id := v.Lanes[l].Device
-			k, ok := at[id]
-			if !ok {
-				k = len(out)
-				at[id] = k
-				out = append(out, Device{ID: id})
+			k, added := list.Number(id, ids.Mix(0, id))
+			if added {
+				count = append(lists.Doubled(count), 0)
 			}
-			ofLane[l] = k
+			ofLane[l] = int32(k) + 1
 		}
-		d := &out[ofLane[l]]
-		d.Work = append(d.Work, i)
+		k := uint32(ofLane[l] - 1)
+		count[k]++
+		rows, of = append(rows, i), append(of, k)
 	}
-	slices.SortFunc(out, func(a, b Device) int { return cmp.Compare(a.ID, b.ID) })
-	for k := range out {
-		out[k].Busy = v.Busy(out[k].Work)
-	}
-	return out
+	return list.Keys(), count, rows, of
 }
 
 // Together returns when two or more of the devices were busy at once.
@@ -143,11 +177,20 @@ type Tally struct {
 
 // NewTally makes a tally of stretches, which are in order and do not overlap. It keeps list.
 func NewTally(list []Stretch) Tally {
-	t := Tally{busy: list, sum: make([]int64, len(list)+1)}
-	for k, b := range list {
-		t.sum[k+1] = t.sum[k] + b.End - b.Start
-	}
+	t, _ := tallyIn(make([]int64, 0, len(list)+1), list)
 	return t
+}
+
+// tallyIn is NewTally, which appends its sums to block and returns it.
+func tallyIn(block []int64, list []Stretch) (Tally, []int64) {
+	from := len(block)
+	var sum int64
+	for _, b := range list {
+		block = append(block, sum)
+		sum += b.End - b.Start
+	}
+	block = append(block, sum)
+	return Tally{busy: list, sum: block[from:len(block):len(block)]}, block
 }
 
 // before is how long it was busy before t.

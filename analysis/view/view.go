@@ -38,6 +38,7 @@ type View struct {
 	Partner    []int32 // per slice: of device work its launch, of a launch its last device work; None if there is none
 	Ambiguous  int     // launch calls whose correlation an earlier one has as well
 	apart      map[int32]bool
+	devices    func() []Device // see Devices
 }
 
 // New reads t.
@@ -78,6 +79,7 @@ func CutTimes(start, dur []int64, was []bool, lo, hi int64) (keep []bool, from, 
 
 func build(t *trace.Trace, start, dur []int64, keep []bool, apart map[int32]bool) *View {
 	v := &View{Trace: t, Start: start, Dur: dur, Keep: keep, apart: apart}
+	v.devices = sync.OnceValue(v.divide)
 	v.findWork()
 	s := &t.Slices
 	var wg sync.WaitGroup

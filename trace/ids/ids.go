@@ -77,6 +77,17 @@ func (l *List[K]) Number(k K, h uint64) (n uint32, added bool) {
 	return uint32(len(l.keys) - 1), true
 }
 
+// Clear forgets all keys and keeps the room that they took for others.
+func (l *List[K]) Clear() {
+	if l.shared {
+		*l = List[K]{}
+		return
+	}
+	clear(l.keys)
+	clear(l.slots)
+	l.keys, l.hashes = l.keys[:0], l.hashes[:0]
+}
+
 // Share returns a list of the same keys, which takes no memory of its own until one of the two
 // is added to.
 func (l *List[K]) Share() List[K] {

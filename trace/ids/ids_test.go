@@ -50,6 +50,17 @@ func TestNumbers(t *testing.T) {
 				rt.Fatalf("%q is %d in the shared list", k, got)
 			}
 		}
+		for _, cleared := range []*List[string]{&again, &shared} {
+			cleared.Clear()
+			if n, added := cleared.Number("first", hash("first")); n != 0 || !added || cleared.Len() != 1 {
+				rt.Fatalf("the first key after Clear is %d, added %v", n, added)
+			}
+			for k := range want {
+				if _, ok := cleared.Find(k, hash(k)); ok && k != "first" {
+					rt.Fatalf("%q is found after Clear", k)
+				}
+			}
+		}
 		if _, ok := l.Find("none", hash("none")); ok || l.Len() != len(want)+1 {
 			rt.Fatal("a key is found that is not there")
 		}

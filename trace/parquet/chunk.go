@@ -195,7 +195,7 @@ func (e *encoder) few(c *chunk, col *table.Column, s span) error {
 		e.defined = append(e.defined, 1)
 		e.codes = append(e.codes, code)
 	}
-	if len(words.list) == 0 {
+	if words.texts.Len() == 0 {
 		// A chunk of nulls alone needs no dictionary, and some readers stumble over an empty one.
 		all := e.defined
 		err := pagesOf(s, func(from, to int) error {
@@ -205,7 +205,7 @@ func (e *encoder) few(c *chunk, col *table.Column, s span) error {
 		e.defined = all
 		return err
 	}
-	if err := e.dictionary(c, words.list); err != nil {
+	if err := e.dictionary(c, words.texts.Keys()); err != nil {
 		return err
 	}
 	defined, codes := e.defined, e.codes

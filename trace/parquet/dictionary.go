@@ -4,17 +4,17 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 	"github.com/kinetoscope/kinetoscope/trace/table"
 )
 
 // dictionary gives every distinct text of a column's chunk a number.
 type dictionary struct {
-	list   []string
-	byText map[string]int32
-	byKey  []int32 // number of the text with a key, +1; 0: none yet
-	keys   []uint32
-	last   string
-	code0  int32
+	texts ids.List[string]
+	byKey []int32 // number of the text with a key, +1; 0: none yet
+	keys  []uint32
+	last  string
+	code0 int32
 }
 
 // reset forgets all texts, before the chunk of col.
@@ -23,12 +23,8 @@ func (d *dictionary) reset(col *table.Column) {
 		d.byKey[k] = 0
 	}
 	d.keys = d.keys[:0]
-	clear(d.list)
-	d.list, d.last = d.list[:0], ""
-	if d.byText == nil {
-		d.byText = map[string]int32{}
-	}
-	clear(d.byText)
+	d.texts.Clear()
+	d.last = ""
 	if n := col.Keys; col.Key != nil && len(d.byKey) < n {
 		d.byKey = make([]int32, n)
 	}
@@ -58,15 +54,10 @@ func (d *dictionary) code(col *table.Column, i int) (int32, bool) {
 
 func (d *dictionary) of(s string) int32 {
 	// Neighbours often have the same text at the same place of memory.
-	if len(d.list) > 0 && len(s) == len(d.last) && unsafe.StringData(s) == unsafe.StringData(d.last) {
+	if d.texts.Len() > 0 && len(s) == len(d.last) && unsafe.StringData(s) == unsafe.StringData(d.last) {
 		return d.code0
 	}
-	c, ok := d.byText[s]
-	if !ok {
-		c = int32(len(d.list))
-		d.list = append(d.list, s)
-		d.byText[s] = c
-	}
-	d.last, d.code0 = s, c
-	return c
+	n, _ := d.texts.Number(s, ids.OfText(s))
+	d.last, d.code0 = s, int32(n)
+	return d.code0
 }
