@@ -79,6 +79,7 @@ func waitsOf(t *trace.Trace) []int64 {
 // own last work or with its turn on the host, whichever is later.
 func (d *device) turns(steps []Step) {
 	older := d.olderWork(steps)
+	var l ledger
 	last := int64(-1 << 62)
 	for x := range steps {
 		st := &steps[x]
@@ -96,22 +97,9 @@ func (d *device) turns(steps []Step) {
 			continue
 		}
 		st.SpanNs = hi - lo
-		var all idleness
-		var most, surely int64 // the busy time of the busiest device
-		for u := range d.units {
-			one := d.account(&d.units[u], st, lo, hi)
-			if st.whole() {
-				d.units[u].inSteps.add(one)
-			}
-			all.add(one)
-			most, surely = max(most, one.busy), max(surely, one.surely)
-		}
-		n := int64(len(d.units))
-		st.BusyNs, st.HostIdleNs, st.BlindIdleNs = all.busy/n, all.host/n, all.blind/n
-		if st.MissingLaunches == 0 {
-			st.Bound = boundOfDevices(st.SpanNs, st.BusyNs, st.HostIdleNs, most, surely)
-		}
+		l.turns = append(l.turns, turn{st, lo, hi})
 	}
+	l.fill(d)
 }
 
 // olderWork returns, for each step, the end of the work that was launched before the step and
@@ -168,63 +156,6 @@ func (a *idleness) add(b idleness) {
 	a.surely += b.surely
 	a.host += b.host
 	a.blind += b.blind
-}
-
-// account divides the device's time in [lo, hi), the turn of st, and notes the longest wait for the
-// host.
-func (d *device) account(u *unit, st *Step, lo, hi int64) idleness {
-	a := idleness{busy: u.In(lo, hi)}
-	a.surely = a.busy
-	if u.surely != nil {
-		a.surely = u.surely.In(lo, hi)
-	}
-	at := lo
-	n := sort.Search(len(u.busy), func(k int) bool { return u.busy[k].End > lo })
-	for ; n < len(u.busy) && u.busy[n].Start < hi; n++ {
-		if b := &u.busy[n]; b.Start > at {
-			d.gap(&a, u, st, at, b.Start, n)
-		}
-		at = max(at, u.busy[n].End)
-	}
-	if at < hi {
-		d.gap(&a, u, st, at, hi, n)
-	}
-	return a
-}
-
-// gap accounts for the idle time [from, to) before stretch n, which can be past the last one. It
-// counts for the host as long as the call that launched the stretch's first work had not returned
-// and no other device worked. If no stretch follows, nothing was launched, and all of it counts for
-// the host.
-func (d *device) gap(a *idleness, u *unit, st *Step, from, to int64, n int) {
-	until, worst, before := to, view.None, view.None
-	if n > 0 {
-		before = u.busy[n-1].Last
-	}
-	if n < len(u.busy) {
-		worst = u.busy[n].First
-		l := u.v.Launch(worst)
-		if l < 0 {
-			a.blind += to - from
-			return
-		}
-		until = min(to, u.v.End(l))
-	}
-	if d.seen.Unknown(before, worst, to) {
-		a.blind += to - from
-		return
-	}
-	host := until - from
-	if host > 0 && len(d.units) > 1 {
-		host -= d.any.In(from, until) // another device worked
-	}
-	if host <= 0 {
-		return // the work was launched in time and waited for something else
-	}
-	a.host += host
-	if host > st.gapNs {
-		st.gapNs, st.worstGap = host, worst
-	}
 }
 
 // Thresholds of the verdict, see the package's documentation.

@@ -193,6 +193,9 @@ func tallyIn(block []int64, list []Stretch) (Tally, []int64) {
 	return Tally{busy: list, sum: block[from:len(block):len(block)]}, block
 }
 
+// Stretches returns what the tally is of.
+func (x *Tally) Stretches() []Stretch { return x.busy }
+
 // before is how long it was busy before t.
 func (x *Tally) before(t int64) int64 {
 	k := sort.Search(len(x.busy), func(k int) bool { return x.busy[k].End > t })

@@ -5,6 +5,7 @@
 //
 //	corners -events 300000
 //	corners -only "a track each,a process each" -verbs report,idle
+//	corners -pairs -events 30000 -runs 1 -limit 6 -verbs report    # what grows with steps times devices, say
 //
 // Every figure is user processor time of whole processes, the least of some runs, less what the
 // program takes for an empty question.
@@ -33,6 +34,7 @@ type flags struct {
 	limit        float64
 	keep         string
 	timeline     string
+	pairs        bool
 }
 
 func main() {
@@ -44,6 +46,7 @@ func main() {
 	flag.StringVar(&f.verbs, "verbs", "", "only these verbs")
 	flag.Float64Var(&f.limit, "limit", 3, "the multiple from which a figure is printed bold, and the program fails")
 	flag.StringVar(&f.keep, "keep", "", "write the traces into this directory and keep them")
+	flag.BoolVar(&f.pairs, "pairs", false, "every two shapes in one trace, in place of each alone")
 	flag.StringVar(&f.timeline, "timeline", "", "lay this trace out as the timeline does, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -146,7 +149,7 @@ func (b *bench) all() error {
 	}
 	fmt.Println(head + "\n" + rule + "\n" + row)
 	over := 0
-	for _, sh := range shapes[1:] {
+	for _, sh := range b.shapes() {
 		if !wanted(b.only, sh.name) {
 			continue
 		}
@@ -171,6 +174,14 @@ func (b *bench) all() error {
 		return fmt.Errorf("%d figures are %g or more", over, b.limit)
 	}
 	return nil
+}
+
+// shapes returns the shapes that are measured.
+func (b *bench) shapes() []shape {
+	if b.pairs {
+		return pairs(shapes[1:])
+	}
+	return shapes[1:]
 }
 
 // cell measures one verb on one trace; far is 1 if it costs more than it may.

@@ -203,6 +203,20 @@ var shapes = []shape{
 	}},
 }
 
+// pairs returns shapes that are two of list at once: the second edits what the first has made of an event.
+func pairs(list []shape) []shape {
+	var out []shape
+	for i, a := range list {
+		for _, b := range list[i+1:] {
+			out = append(out, shape{a.name + " + " + b.name, func(i, n int, e *event) {
+				a.edit(i, n, e)
+				b.edit(i, n, e)
+			}})
+		}
+	}
+	return out
+}
+
 // marshal writes an event as Python does, without escaping <, > and &.
 func marshal(e *event) ([]byte, error) {
 	var b bytes.Buffer
