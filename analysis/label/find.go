@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -45,17 +46,11 @@ func stretchEnds(t *trace.Trace, l []Step) {
 // Find finds, among the slices of t that want accepts, the steps of the preferred method, sorted by
 // start. skipped counts labels that are not steps: idle ones, captures of graphs.
 func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
-	type parsed struct {
-		Label
-		known, ok bool
-	}
 	s := &t.Slices
 	// A frame, an operator and an annotation may have the same name, so each kind has its own
-	// cache.
-	var cache [3][]parsed
-	for i := range cache {
-		cache[i] = make([]parsed, t.Strings.Len())
-	}
+	// cache: by name 1 + the place among labels, -1 of what is none, 0 if it was not read yet.
+	var cache [3][]int32
+	var labels []Label
 	all := map[Method][]Step{}
 	for i := range s.Start {
 		if !want(i) {
@@ -68,13 +63,20 @@ func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 		case trace.CatCPUOp:
 			of = 2
 		}
-		p := &cache[of][s.Name[i]]
-		if !p.known {
-			p.Label, p.ok = Parse(t.String(s.Name[i]), s.Cat[i])
-			p.known = true
+		if cache[of] == nil {
+			cache[of] = make([]int32, t.Strings.Len())
 		}
-		if p.ok {
-			all[p.Method] = append(all[p.Method], Step{Slice: i, Label: p.Label})
+		at := &cache[of][s.Name[i]]
+		if *at == 0 {
+			*at = -1
+			if l, ok := Parse(t.String(s.Name[i]), s.Cat[i]); ok {
+				labels = append(lists.Doubled(labels), l)
+				*at = int32(len(labels))
+			}
+		}
+		if *at > 0 {
+			l := &labels[*at-1]
+			all[l.Method] = append(lists.Doubled(all[l.Method]), Step{Slice: i, Label: *l})
 		}
 	}
 	for _, m := range order {

@@ -179,7 +179,7 @@ func Engine(name string) (l Label, ok bool) {
 		return Label{Method: Omni, Kind: Denoise}, true
 	case strings.HasPrefix(name, "diffusion_forward"):
 		return Label{Method: OmniForward, Kind: Generation}, true
-	case strings.Contains(name, "forward_step"), trtEither.MatchString(name):
+	case strings.Contains(name, "forward_step"), strings.Contains(name, " req") && trtEither.MatchString(name):
 		return trtllm(name)
 	case strings.HasPrefix(name, "forward_"), strings.HasPrefix(name, "draft_extend"),
 		strings.HasPrefix(name, "target_verify"):

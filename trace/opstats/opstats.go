@@ -18,6 +18,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/ids"
+	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
 // Row is the sum over the calls of one group. Times are in ns, memory in bytes.
@@ -299,27 +300,60 @@ func (o *Ops) Rows(by Group) []Row {
 	return sorted(rows)
 }
 
-// sorted returns rows in the order that Rows promises. It moves numbers until it knows the order:
-// rows are long, and there may be one for each operator of the trace.
+// sorted returns rows in the order that Rows promises. It moves numbers until it knows the order, and looks
+// at the rest of a row only where the times before it are equal: rows are long, and there may be one for
+// each operator of the trace.
 func sorted(rows []Row) []Row {
 	at := make([]int32, len(rows))
 	for i := range at {
 		at[i] = int32(i)
 	}
-	slices.SortFunc(at, func(i, j int32) int {
-		a, b := &rows[i], &rows[j]
-		if c := cmp.Or(cmp.Compare(b.SelfCPU, a.SelfCPU), cmp.Compare(b.SelfDevice, a.SelfDevice),
-			cmp.Compare(b.CPU, a.CPU)); c != 0 {
-			return c
+	order.ByKey(at, func(i int32) int64 { return -rows[i].SelfCPU })
+	for from := 0; from < len(at); {
+		to := from + 1
+		for to < len(at) && rows[at[to]].SelfCPU == rows[at[from]].SelfCPU {
+			to++
 		}
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Device, b.Device),
-			strings.Compare(a.Shapes, b.Shapes), strings.Compare(a.Stack, b.Stack))
-	})
+		if to > from+1 {
+			sortEqual(rows, at[from:to])
+		}
+		from = to
+	}
 	out := make([]Row, len(rows))
 	for i, k := range at {
 		out[i] = rows[k]
 	}
 	return out
+}
+
+// sortEqual orders rows that have one self CPU time.
+func sortEqual(rows []Row, at []int32) {
+	type key struct {
+		device, cpu int64
+		name        string
+		row         int32
+	}
+	keys := make([]key, len(at))
+	for i, k := range at {
+		keys[i] = key{rows[k].SelfDevice, rows[k].CPU, rows[k].Name, k}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if a.device != b.device {
+			return cmp.Compare(b.device, a.device)
+		}
+		if a.cpu != b.cpu {
+			return cmp.Compare(b.cpu, a.cpu)
+		}
+		if c := strings.Compare(a.name, b.name); c != 0 {
+			return c
+		}
+		x, y := &rows[a.row], &rows[b.row]
+		return cmp.Or(strings.Compare(x.Device, y.Device), strings.Compare(x.Shapes, y.Shapes),
+			strings.Compare(x.Stack, y.Stack))
+	})
+	for i := range keys {
+		at[i] = keys[i].row
+	}
 }
 
 func (o *Ops) add(r *Row, i int) {
