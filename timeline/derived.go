@@ -4,28 +4,27 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 )
 
 // derived is a counter that is computed from a trace and not recorded in it.
 type derived struct {
 	series
 	parent string
-	// Of a device's busy share: when some stream of it worked, and for how long before each.
-	busy   []view.Stretch
-	before []int64
+	// Of a device's busy share: when some stream of it worked; else nil.
+	busy *view.Tally
 }
 
 // Derived lists the counters that follow from the traces: tokens in flight over all of them, how
 // busy devices are, how much launched work waits for them, requests in flight, sequences and tokens
 // of the steps. Their curves are asked for as those of recorded counters are.
 func (tl *Timeline) Derived() []Node {
-	out := []Node{}
+	out := []Node{} // a trace may have two counters for each of its slices
 	if s := tl.inSteps(); s.max > least(*s) {
 		out = append(out, Node{ID: tokensInFlight, Kind: "counter", Name: s.name, Trace: -1, Samples: len(s.time),
 			Max:  s.max,
@@ -35,9 +34,13 @@ func (tl *Timeline) Derived() []Node {
 		list := tl.derivedOf(i)
 		for k := range list {
 			d := &list[k]
-			out = append(out, Node{ID: fmt.Sprintf("%d:d%d", i, k), Parent: d.parent, Kind: "counter", Name: d.name,
-				Trace:   i,
-				Samples: max(len(d.time), len(d.busy)), Min: d.min, Max: d.max, Unit: d.unit, Detail: "computed"})
+			samples := len(d.time)
+			if d.busy != nil {
+				samples = len(d.busy.Stretches())
+			}
+			out = append(lists.Doubled(out), Node{ID: strconv.Itoa(i) + ":d" + strconv.Itoa(k), Parent: d.parent,
+				Kind: "counter", Name: d.name, Trace: i, Samples: samples, Min: d.min, Max: d.max, Unit: d.unit,
+				Detail: "computed"})
 		}
 	}
 	return out
@@ -91,21 +94,19 @@ func (tl *Timeline) derive(i int) []derived {
 	for _, s := range p.look().Queue().Streams {
 		queues[s.Lane.Device] = append(queues[s.Lane.Device], changes(s.Series)...)
 	}
-	for _, d := range p.subject().Seen().View.Devices() {
+	devices := p.subject().Seen().View.Devices()
+	for k := range devices {
+		d := &devices[k]
 		if len(d.Busy) == 0 {
 			continue
 		}
-		parent, of := fmt.Sprintf("dev:%d:%d", i, d.ID), " of device "+strconv.FormatInt(d.ID, 10)
-		b := derived{series: series{name: "busy" + of, unit: "share", max: 1}, parent: parent, busy: d.Busy}
-		sum := int64(0)
-		for _, s := range d.Busy {
-			b.before = append(b.before, sum)
-			sum += s.End - s.Start
-		}
-		out = append(out, b)
+		id := strconv.FormatInt(d.ID, 10)
+		parent, of := "dev:"+strconv.Itoa(i)+":"+id, " of device "+id
+		share := series{name: "busy" + of, unit: "share", max: 1}
+		out = append(lists.Doubled(out), derived{series: share, parent: parent, busy: &d.Tally})
 		if q := course("launched, waiting", "launches", queues[d.ID]); q.max > 0 {
 			q.name += of
-			out = append(out, derived{series: q, parent: parent})
+			out = append(lists.Doubled(out), derived{series: q, parent: parent})
 		}
 	}
 	parent := "trace:" + strconv.Itoa(i)
@@ -221,20 +222,10 @@ func (tl *Timeline) perStep(i int, name, unit string, of func(batch, tokens int)
 func (p *part) share(id string, d *derived, q Query) Curve {
 	c := Curve{Track: id, Time: []int64{}, Min: []float64{}, Max: []float64{}, Last: []float64{}, High: 1}
 	width := max(1, (q.To-q.From)/int64(q.Px))
-	upTo := func(t int64) int64 { // busy time before an instant of the trace
-		k := sort.Search(len(d.busy), func(k int) bool { return d.busy[k].Start >= t }) - 1
-		if k < 0 {
-			return 0
-		}
-		return d.before[k] + min(t, d.busy[k].End) - d.busy[k].Start
-	}
 	last := -1.0
-	before := upTo(p.local(q.From))
 	for t := q.From; t < q.To; t += width {
 		from, to := p.local(t), p.local(t+width)
-		now := upTo(to)
-		v := min(1, float64(now-before)/float64(max(1, to-from)))
-		before = now
+		v := min(1, float64(d.busy.In(from, to))/float64(max(1, to-from)))
 		if v != last {
 			c.point(t, v, v, v)
 			last = v

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 	"github.com/kinetoscope/kinetoscope/trace/order"
 )
 
@@ -113,7 +115,7 @@ func (v *View) findWork() {
 	for t := range ofTrack {
 		ofTrack[t] = unknown
 	}
-	seen := map[[2]int64]int32{}
+	var seen ids.List[[2]int64]
 	for i := range int32(n) {
 		v.LaneOf[i] = None
 		if !s.Cat[i].Busy() || !v.Counts(i) {
@@ -121,27 +123,24 @@ func (v *View) findWork() {
 		}
 		t := s.Track[i]
 		if ofTrack[t] == unknown {
-			ofTrack[t] = v.lane(seen, t)
+			ofTrack[t] = v.lane(&seen, t)
 		}
 		v.LaneOf[i] = ofTrack[t]
 		v.Work = append(v.Work, i)
 	}
 }
 
-func (v *View) lane(seen map[[2]int64]int32, t trace.TrackID) int32 {
+func (v *View) lane(seen *ids.List[[2]int64], t trace.TrackID) int32 {
 	tk := &v.Trace.Tracks[t]
 	dev, stream := tk.Device, tk.Stream
 	if tk.Kind != trace.TrackGPU {
 		dev, stream = tk.PID, tk.TID
 	}
-	key := [2]int64{dev, stream}
-	l, ok := seen[key]
-	if !ok {
-		l = int32(len(v.Lanes))
-		seen[key] = l
-		v.Lanes = append(v.Lanes, Lane{Device: dev, Stream: stream, Track: t})
+	l, added := seen.Number([2]int64{dev, stream}, ids.Mix(ids.Mix(0, dev), stream))
+	if added {
+		v.Lanes = append(lists.Doubled(v.Lanes), Lane{Device: dev, Stream: stream, Track: t})
 	}
-	return l
+	return int32(l)
 }
 
 // End is when slice i ends.
