@@ -101,7 +101,7 @@ type convertPart struct {
 	devices []plausible.DeviceClock
 }
 
-func (c *convertCmd) Run(e *cli.Env) error {
+func (c *convertCmd) Run(e *cli.Env) (err error) {
 	filter, err := c.filter()
 	if err != nil {
 		return err
@@ -140,6 +140,8 @@ func (c *convertCmd) Run(e *cli.Env) error {
 			}
 		}
 	}
+	c.Kept = reading.NewKept(c.spillDir(stream))
+	defer func() { err = errors.Join(err, c.Kept.Close()) }()
 	parts, err := c.survey(e)
 	if err != nil {
 		return err
@@ -165,6 +167,15 @@ func (c *convertCmd) Run(e *cli.Env) error {
 	return w.push(collector)
 }
 
+// spillDir is where traces may lie between two looks at them: beside the output, where the user expects that much to
+// be written, or where temporary files do.
+func (c *convertCmd) spillDir(stream bool) string {
+	if stream || c.Output == "" {
+		return os.TempDir()
+	}
+	return filepath.Dir(strings.TrimRight(c.Output, "/"))
+}
+
 func isDir(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.IsDir()
@@ -181,7 +192,6 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 		placed bool
 		clocks []plausible.DeviceClock
 	}
-	c.Kept = new(reading.Kept)
 	ask := func(_ int, s *analysis.Subject, info reading.Info) (seen, error) {
 		t, believed := s.Trace, s.Seen()
 		first, last, ok := t.Extent()

@@ -1,10 +1,15 @@
 package reading
 
 import (
+	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
@@ -57,5 +62,49 @@ func TestKeptWithinALimit(t *testing.T) {
 	var none *Kept
 	if none.plan(files, need) || none.add("a", 0, one()) != nil || none.Take("a", 0) != nil {
 		t.Error("nil keeps something")
+	}
+}
+
+// What does not fit into memory lies on disk, under no name, and is handed out once as it was.
+func TestKeptOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	k := NewKept(dir)
+	files := []open.Source{{Size: 1 << 20}}
+	if k.plan(files, 1) {
+		t.Fatal("traces stay in a byte")
+	}
+	first, second := one(), one()
+	second.AddSlice(trace.Slice{Start: 5, Dur: 2, Name: "b", Args: []byte(`{"x":[1,2]}`)})
+	for seq, tr := range []*trace.Trace{first, second} {
+		if err := k.add("a", seq, tr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 && runtime.GOOS == "linux" {
+		t.Errorf("%d files have names, error %v", len(left), err)
+	}
+	text := func(tr *trace.Trace) string {
+		var b bytes.Buffer
+		if err := index.Write(&b, tr, index.Stamp{}); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	for seq, want := range []*trace.Trace{first, second} {
+		got := k.Take("a", seq)
+		if got == nil || got == want || text(got) != text(want) || k.Take("a", seq) != nil {
+			t.Errorf("trace %d was not handed out once, as it was", seq)
+		}
+	}
+	if err := k.Close(); err != nil || k.Close() != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%d files are left, error %v", len(left), err)
+	}
+	nowhere := NewKept(filepath.Join(dir, "none"))
+	nowhere.plan(files, 1)
+	if err := nowhere.add("a", 0, one()); err != nil || nowhere.Take("a", 0) != nil {
+		t.Errorf("kept where nothing can be written: %v", err)
 	}
 }

@@ -444,7 +444,7 @@ func RankedBy[T any](e *cli.Env, o *Options, r *Choice, paths []string, ask Aske
 			}
 		}
 		o.Kept.drop()
-		o.Kept, got, e.Left = nil, nil, e.Left[:left]
+		got, e.Left = nil, e.Left[:left]
 		n, err = o.eachOf(e, r, paths, look)
 	}
 	if err != nil {
