@@ -2,9 +2,10 @@ package identity
 
 import (
 	"cmp"
-	"hash/fnv"
 	"slices"
 	"strconv"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -30,7 +31,7 @@ const (
 // or merged with others: made of the first slices in the order of the file. It is 0 if
 // there are too few.
 func Print(t *trace.Trace) uint64 {
-	h := fnv.New64a()
+	h := xxhash.New()
 	n := 0
 	for i := range t.Slices.Start {
 		if t.Slices.Cat[i] == trace.CatTraceSpan || t.Timeless(i) {
@@ -59,9 +60,7 @@ func Sketch(t *trace.Trace) []uint64 {
 			continue
 		}
 		if names[id] == 0 {
-			h := fnv.New64a()
-			h.Write([]byte(t.String(id)))
-			names[id] = max(1, h.Sum64())
+			names[id] = max(1, xxhash.Sum64String(t.String(id)))
 		}
 		x := mixed(mixed(names[id]^uint64(t.Slices.Start[i]/1000)) ^ uint64(t.Slices.Dur[i]/1000))
 		if len(out) == sketchSlices && x >= out[sketchSlices-1] {
