@@ -6,6 +6,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,9 +20,11 @@ import (
 	"github.com/kinetoscope/kinetoscope/bench/tracegen"
 	"github.com/kinetoscope/kinetoscope/internal/usage"
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/index"
 	"github.com/kinetoscope/kinetoscope/trace/kineto"
 	"github.com/kinetoscope/kinetoscope/trace/open"
+	_ "github.com/kinetoscope/kinetoscope/trace/write" // the writers of formats are registered there
 )
 
 // size of the text that is read: large against the buffers, small against a test run.
@@ -237,5 +240,45 @@ func TestGenerated(t *testing.T) {
 	delete(tr.Repairs.Count, trace.RepairUnsorted)
 	if tr.Repairs.Total() > 0 || tr.Meta.Rank != 1 || tr.Index().Overlaps > 0 {
 		t.Errorf("rank %d, %d overlaps, repairs %s", tr.Meta.Rank, tr.Index().Overlaps, tr.Repairs.String())
+	}
+}
+
+// TestPerfettoIsSmaller: a trace takes less as Perfetto's packets, by themselves or packed as a whole, than as JSON
+// under the gzip that torch uses.
+func TestPerfettoIsSmaller(t *testing.T) {
+	var text bytes.Buffer
+	if _, err := tracegen.Write(&text, tracegen.Options{Bytes: 4 << 20, Python: true}); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := kineto.Read(context.Background(), bytes.NewReader(text.Bytes()), kineto.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gzipped := func(b []byte) int {
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		z.Write(b)
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return out.Len()
+	}
+	f, _, err := format.ForPath("x.pftrace")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(o format.WriteOptions) []byte {
+		var out bytes.Buffer
+		w := f.Create(&out, o)
+		err := w.Add(context.Background(), format.Rank{Trace: tr, Name: "rank 0"})
+		if err = errors.Join(err, w.Close(context.Background())); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	limit := gzipped(text.Bytes())
+	own, whole := len(write(format.WriteOptions{Ranks: 1})), gzipped(write(format.WriteOptions{Ranks: 1, Packed: true}))
+	if own >= limit || whole >= limit {
+		t.Errorf("%d bytes by themselves, %d packed as a whole; the trace's own .json.gz has %d", own, whole, limit)
 	}
 }

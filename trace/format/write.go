@@ -18,6 +18,9 @@ type WriteOptions struct {
 	StartNs int64
 	// Ranks is how many ranks will be added; a file of one rank keeps its ids as they are.
 	Ranks int
+	// Packed says that the caller compresses the file as a whole: a format that compresses parts
+	// of it otherwise need not.
+	Packed bool
 }
 
 // Rank is one trace to be written.

@@ -14,6 +14,10 @@ import (
 // hardly better; Perfetto's readers hold one unpacked.
 const blockSize = 512 << 10
 
+// packLevel makes files smaller than the .json.gz that they come from; faster levels are a fifth larger, and save
+// a tenth of what writing takes.
+const packLevel = 6
+
 // packer compresses packets in blocks, each a TracePacket.compressed_packets, several at a
 // time and in order. It belongs to its Writer; close ends its goroutines.
 type packer struct {
@@ -94,7 +98,7 @@ func (p *packer) compress(block []byte) packed {
 	if ok {
 		z.Reset(&b)
 	} else {
-		z, err = zlib.NewWriterLevel(&b, zlib.BestSpeed)
+		z, err = zlib.NewWriterLevel(&b, packLevel)
 	}
 	if err == nil {
 		_, err = z.Write(block)

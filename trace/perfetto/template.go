@@ -25,6 +25,7 @@ type part struct {
 	key   uint64 // id of the name of the one that differs; 0: there is none
 	value []byte // its text, with holes
 	holes int    // in value
+	id    uint64 // of the part, for memo
 }
 
 // arguments appends the arguments ref to the event.
@@ -73,13 +74,26 @@ func (p *Writer) fill(s *shape, values []byte) bool {
 			b = appendVarint(b, fieldAnnotationInt, v)
 			values = values[max(0, n):]
 		} else {
+			rest := trace.SkipArgsValues(values, part.holes)
+			mine := values[:len(values)-len(rest)]
+			known := p.memo.entry(part.id, mine)
+			if known.is(part.id, mine) {
+				p.event = append(p.event, known.encoded...)
+				values = rest
+				continue
+			}
 			p.raw = trace.ExpandArgs(p.raw[:0], part.value, values)
-			values = trace.SkipArgsValues(values, part.holes)
 			w.raw, w.i = p.raw, 0
 			var ok bool
 			if b, ok = w.value(b, 1); !ok || !w.atEnd() {
 				return false
 			}
+			w.levels[0] = b
+			mark := len(p.event)
+			p.event = appendMessage(p.event, fieldEventAnnotations, b)
+			known.set(part.id, mine, p.event[mark:])
+			values = rest
+			continue
 		}
 		w.levels[0] = b
 		p.event = appendMessage(p.event, fieldEventAnnotations, b)
@@ -112,7 +126,8 @@ func (p *Writer) shapeOf(lit []byte) shape {
 		end, value := w.i, bytes.TrimSpace(lit[from:w.i])
 		id := p.keyID(key)
 		if holes := trace.CountHoles(value); holes > 0 {
-			s.parts = append(s.parts, part{fixed: fixed, key: id, value: value, holes: holes})
+			p.parts++
+			s.parts = append(s.parts, part{fixed: fixed, key: id, value: value, holes: holes, id: p.parts})
 			fixed = nil
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -48,6 +49,27 @@ func same(t rapid.TB, raw []byte) {
 		if !bytes.Equal(p.event, q.event) {
 			t.Fatalf("%s:\n% x\nwant\n% x", raw, p.event, q.event)
 		}
+	}
+}
+
+// TestMemo: values that were encoded before, and others of the same template, give what reading their text gives.
+func TestMemo(t *testing.T) {
+	tr := trace.New()
+	p, q := NewWriter(io.Discard, 0), NewWriter(io.Discard, 0)
+	r := &rankTracks{p: p, t: tr}
+	long := strings.Repeat("[12345,", 200) + "1" + strings.Repeat("]", 200)
+	for i := range 3 * memoEntries {
+		ref := tr.AddArgs(fmt.Appendf(nil, `{"grid": [%d, 1, 1], "shape": [[%d, 64], [%d]], "long": %s}`,
+			1000+i%700, 2000+i/7, 3000+i%3, long))
+		p.event, q.event, p.interned, q.interned = p.event[:0], q.event[:0], nil, nil
+		r.arguments(ref)
+		q.annotations(tr.Args(ref))
+		if !bytes.Equal(p.event, q.event) {
+			t.Fatalf("object %d: % x\nwant % x", i, p.event, q.event)
+		}
+	}
+	if tr.ArgsTemplates() > 2 {
+		t.Fatalf("%d templates: nothing was remembered", tr.ArgsTemplates())
 	}
 }
 

@@ -44,6 +44,8 @@ type Writer struct {
 	event, packet, scratch  []byte // being built
 	raw                     []byte // arguments being read
 	walk                    walker
+	memo                    memo
+	parts                   uint64 // ids of parts of shapes given out
 }
 
 // NewWriter returns a Writer to w and writes the clock snapshot for a trace that

@@ -23,8 +23,11 @@ import (
 
 func init() {
 	format.AddWriter(format.Format{
-		Name: "perfetto", Packs: true, OneClock: true, Keeps: format.Everything,
+		Name: "perfetto", OneClock: true, Keeps: format.Everything,
 		Create: func(w io.Writer, o format.WriteOptions) format.Writer {
+			if o.Packed {
+				return &perfettoWriter{p: perfetto.NewWriter(w, o.StartNs)}
+			}
 			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
 		},
 		Lacks: "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, " +
