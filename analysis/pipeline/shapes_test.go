@@ -143,6 +143,16 @@ var shapes = []shape{
 			s.Track, s.Cat, s.Name = t.AddTrack(tk), trace.CatUserAnnotation, "step[DECODE bs=1]"
 		}
 	}},
+	{"a step and a device each", func(t *trace.Trace, i, _ int, s *trace.Slice) {
+		switch {
+		case s.Cat == trace.CatCPUOp:
+			s.Cat, s.Name = trace.CatUserAnnotation, "step[DECODE bs=1]"
+		case s.Cat.Busy():
+			tk := t.Tracks[s.Track]
+			tk.Device = int64(i)
+			s.Track = t.AddTrack(tk)
+		}
+	}},
 	{"overlapping kernels", func(_ *trace.Trace, i, n int, s *trace.Slice) {
 		if s.Cat.Busy() {
 			s.Dur = int64(n) * 10_000
