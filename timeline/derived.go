@@ -110,7 +110,7 @@ func (tl *Timeline) derive(i int) []derived {
 		}
 	}
 	parent := "trace:" + strconv.Itoa(i)
-	list := []series{p.inFlight(tl, i),
+	list := []series{tl.inFlight(i),
 		tl.perStep(i, "sequences in the step", "sequences", func(batch, _ int) int { return batch })}
 	if len(tl.parts) > 1 { // of one trace the tokens in flight are these
 		list = append(list, tl.perStep(i, "tokens in the step", "tokens", func(_, tokens int) int { return tokens }))
@@ -192,16 +192,24 @@ func course(name, unit string, list []change) series {
 }
 
 // inFlight counts the requests that a trace's stage holds.
-func (p *part) inFlight(tl *Timeline, i int) series {
-	var list []change
-	for _, r := range tl.Requests() {
-		for _, s := range r.Spans {
-			if s.Trace == i {
-				list = append(list, change{p.local(s.StartNs), 1}, change{p.local(s.EndNs), -1})
+func (tl *Timeline) inFlight(i int) series {
+	return course("requests in flight", "requests", tl.flights()[i])
+}
+
+// flights are, by trace, the arrivals and departures of the requests that its stage holds, on its clock.
+func (tl *Timeline) flights() [][]change {
+	return tl.side.flights.get(func() [][]change {
+		out := make([][]change, len(tl.parts))
+		for _, r := range tl.Requests() {
+			for _, s := range r.Spans {
+				if s.Trace >= 0 {
+					p := tl.parts[s.Trace]
+					out[s.Trace] = append(out[s.Trace], change{p.local(s.StartNs), 1}, change{p.local(s.EndNs), -1})
+				}
 			}
 		}
-	}
-	return course("requests in flight", "requests", list)
+		return out
+	})
 }
 
 // perStep is a number that steps have, 0 between them.

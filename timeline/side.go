@@ -35,6 +35,7 @@ type sideCells struct {
 	overview lazy[*Overview]
 	comm     lazy[*Communication]
 	tokens   lazy[*series]
+	flights  lazy[[][]change] // see flights
 }
 
 type stepsCell struct {
@@ -189,13 +190,17 @@ func (tl *Timeline) Requests() []RequestLane {
 		if tl.Placement != ByClock {
 			return out // what compares ranks is not known
 		}
+		place := tl.places()
 		for _, r := range rep.Requests {
 			l := RequestLane{ID: r.ID, Spans: []RequestSpan{}, FirstNs: r.TTFTNs, OutNs: r.FirstOutputNs,
 				Tokens: r.Tokens, StartNs: r.ArrivalNs - tl.StartNs}
 			l.EndNs = l.StartNs + max(0, r.TotalNs)
 			for _, s := range r.Stages {
-				l.Spans = append(l.Spans, RequestSpan{Stage: s.Name, StageID: s.StageID,
-					Trace:   tl.placeOf(s.StageID, s.Replica, s.Rank),
+				at, ok := place[[3]int{s.StageID, s.Replica, s.Rank}]
+				if !ok {
+					at = -1
+				}
+				l.Spans = append(l.Spans, RequestSpan{Stage: s.Name, StageID: s.StageID, Trace: at,
 					StartNs: s.ArrivalNs - tl.StartNs, QueueNs: max(0, s.QueueNs), EndNs: s.EndNs - tl.StartNs})
 			}
 			out = append(out, l)
@@ -215,11 +220,17 @@ func (tl *Timeline) Requests() []RequestLane {
 	return out[:min(len(out), pipeline.MaxRequests)]
 }
 
-func (tl *Timeline) placeOf(stage, replica, rank int) int {
-	return slices.IndexFunc(tl.parts, func(p *part) bool {
+// places are the first traces by stage, replica and rank.
+func (tl *Timeline) places() map[[3]int]int {
+	out := make(map[[3]int]int, len(tl.parts))
+	for i, p := range tl.parts {
 		m := &p.t.Meta
-		return m.StageID == stage && m.Replica == replica && m.Rank == rank
-	})
+		key := [3]int{m.StageID, m.Replica, m.Rank}
+		if _, ok := out[key]; !ok {
+			out[key] = i
+		}
+	}
+	return out
 }
 
 // Arrow is a hand-off from one trace to another.
