@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
@@ -23,6 +24,8 @@ type replays struct {
 	calls []int32
 	work  []int32 // of the first
 	has   map[trace.StringID]int
+	runs  []place // for each run of calls without others between, what was replayed before and after it
+	at    places  // of every single call
 }
 
 // part is replays that have only a part of the kernels that others have.
@@ -34,7 +37,9 @@ type part struct {
 
 // partial finds the replays of which a part of the kernels is missing. lossy says that there are replays
 // of which all are: then fewer kernels are taken for a part unless most replays have no more. Otherwise
-// they must be rare, for a smaller graph of the same kernels is replayed regularly.
+// they must be rare, for a smaller graph of the same kernels is replayed regularly. Either must stand where
+// the whole graph stands: the last piece of a model that is replayed in pieces, or a draft model behind its
+// target, is rare and small as well, but always at a place of its own.
 func (c *checker) partial(lossy bool) (p part) {
 	kinds := c.replays()
 	if len(kinds) < 2 {
@@ -51,10 +56,12 @@ func (c *checker) partial(lossy bool) (p part) {
 			whole = append(whole, k)
 		}
 	}
+	c.order(kinds)
 	for _, k := range kinds {
 		at := slices.IndexFunc(whole, func(w *replays) bool {
 			rare := len(k.calls)*rareReplays <= len(w.calls)
-			return len(k.work) < len(w.work) && (rare || lossy && len(k.calls) <= len(w.calls)) && c.holds(w, k)
+			return len(k.work) < len(w.work) && (rare || lossy && len(k.calls) <= len(w.calls)) && c.holds(w, k) &&
+				k.stands(w)
 		})
 		if at < 0 {
 			continue
@@ -80,6 +87,88 @@ func (c *checker) holds(w, k *replays) bool {
 		}
 	}
 	return true
+}
+
+// place is what a thread replayed before and after, as numbers of kinds, or anything.
+type place struct{ before, after int32 }
+
+// anything is the number of a replay that says nothing of its neighbours: there is none, all its kernels
+// were lost, or no other has its kernels, as with a part.
+const anything = -1
+
+// places are the places of all replays of one kind.
+type places struct {
+	both          map[place]bool
+	before, after map[int32]bool
+}
+
+func (p *places) add(at place) {
+	if p.both == nil {
+		*p = places{map[place]bool{}, map[int32]bool{}, map[int32]bool{}}
+	}
+	p.both[at], p.before[at.before], p.after[at.after] = true, true, true
+}
+
+// order sets the places of all replays.
+func (c *checker) order(kinds []*replays) {
+	of := map[int32]int32{}
+	for n, k := range kinds {
+		for _, l := range k.calls {
+			of[l] = int32(n)
+		}
+	}
+	threads := map[trace.TrackID][]int32{}
+	for _, l := range c.v.Launches() { // by start
+		if !view.IsGraphLaunch(c.v.Name(l)) {
+			continue
+		}
+		n, ok := of[l]
+		if !ok {
+			n = anything
+		}
+		track := c.v.Trace.Slices.Track[l]
+		threads[track] = append(threads[track], n)
+	}
+	for _, list := range threads {
+		at := func(i int) int32 {
+			if i < 0 || i >= len(list) || list[i] == anything || len(kinds[list[i]].calls) < wholeReplays {
+				return anything
+			}
+			return list[i]
+		}
+		for i, n := range list {
+			if n == anything {
+				continue
+			}
+			k := kinds[n]
+			k.at.add(place{at(i - 1), at(i + 1)})
+			if i > 0 && list[i-1] == n {
+				k.runs[len(k.runs)-1].after = at(i + 1)
+			} else {
+				k.runs = append(k.runs, place{at(i - 1), at(i + 1)})
+			}
+		}
+	}
+}
+
+// stands reports whether most runs of k stand where w stands elsewhere.
+func (k *replays) stands(w *replays) bool {
+	n := 0
+	for _, r := range k.runs {
+		var as bool
+		switch {
+		case r.before == anything && r.after == anything:
+			as = true
+		case r.before == anything:
+			as = w.at.after[r.after]
+		case r.after == anything:
+			as = w.at.before[r.before]
+		default:
+			as = w.at.both[r]
+		}
+		n += stat.One(as)
+	}
+	return 2*n >= len(k.runs)
 }
 
 // replays groups the replays by their kernels.
