@@ -120,6 +120,7 @@ type Identity struct {
 	PID     int            `json:",omitempty"` // of the recorded process; 0 if unknown
 	Print   uint64         `json:",omitempty"` // equal for copies of one trace, packed, cut or merged; 0 if unknown
 	Sketch  []uint64       `json:",omitempty"` // of copies that were written anew, see identity.Sketch
+	Content uint64         `json:",omitempty"` // of all slices, see identity.Sketch
 	Part    int            `json:",omitempty"` // which of its file's traces it is, from 1; 0 if it is the only one
 	Learnt  map[Field]From `json:",omitempty"` // where each part was learnt from
 }

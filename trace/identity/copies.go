@@ -24,7 +24,11 @@ const (
 	// by sameTime ns at most, and counted in whole microseconds one start in sixteen falls into the next, and one
 	// duration.
 	sameTime   = 500
-	mostShared = 0.6 // of those in the copy's sketch that must be in the whole's
+	mostShared = 0.6 // of those in the copy's sketch that must be in the whole's where times were rounded
+	// and where they were not: ranks that run in step have equal times of the host, and a job that was recorded
+	// before and after a change has most of its slices as they were
+	allShared  = 0.9
+	sketchEdge = 8 // lowest bits of a sketch's element, which are of the times' nanoseconds
 )
 
 // Print is a number that copies of one trace have in common, however they are packed, cut
@@ -51,8 +55,10 @@ func Print(t *trace.Trace) uint64 {
 }
 
 // Sketch is what copies of one trace have in common that were written anew, in another order: the
-// lowest hashes of name, start and duration of its slices, ascending. It is nil if there are too few.
-func Sketch(t *trace.Trace) []uint64 {
+// lowest hashes of name, start and duration of its slices, ascending, or nil if there are too few. Their lowest
+// sketchEdge bits are of nanoseconds, the others of whole microseconds. content is a hash of all slices, in any
+// order.
+func Sketch(t *trace.Trace) (sketch []uint64, content uint64) {
 	names := make([]uint64, t.Strings.Len())
 	var out []uint64 // at most sketchSlices
 	for i, id := range t.Slices.Name {
@@ -62,7 +68,11 @@ func Sketch(t *trace.Trace) []uint64 {
 		if names[id] == 0 {
 			names[id] = max(1, xxhash.Sum64String(t.String(id)))
 		}
-		x := mixed(mixed(names[id]^uint64(t.Slices.Start[i]/1000)) ^ uint64(t.Slices.Dur[i]/1000))
+		start, dur := uint64(t.Slices.Start[i]), uint64(t.Slices.Dur[i])
+		x := mixed(mixed(names[id]^start/1000) ^ dur/1000)
+		edge := (start%1000<<10 | dur%1000) * 0x9e3779b97f4a7c15 >> (64 - sketchEdge)
+		x = x>>sketchEdge<<sketchEdge | edge
+		content += x * (2*edge + 1)
 		if len(out) == sketchSlices && x >= out[sketchSlices-1] {
 			continue
 		}
@@ -76,9 +86,9 @@ func Sketch(t *trace.Trace) []uint64 {
 		out = slices.Insert(out, at, x)
 	}
 	if len(out) < minPrint {
-		return nil
+		return nil, content
 	}
-	return out
+	return out, content
 }
 
 // mixed spreads the bits of x: the finalizer of SplitMix64.
@@ -94,18 +104,45 @@ func writtenAnew(whole, copy *trace.Meta) bool {
 	if copy.WindowStart < whole.WindowStart-sameTime || copy.WindowEnd > whole.WindowEnd+sameTime {
 		return false
 	}
-	low, shared := 0, 0
+	low, shared, exact := inSketch(whole, copy)
+	if low < min(minSketch, len(whole.Sketch)) {
+		return false
+	}
+	rounded := float64(exact) < allShared*float64(shared)
+	return float64(exact) >= allShared*float64(low) || rounded && float64(shared) >= mostShared*float64(low)
+}
+
+// inSketch counts the elements of the copy's sketch that are as low as the whole's are, those of them that the
+// whole's has, and those that it has to the nanosecond.
+func inSketch(whole, copy *trace.Meta) (low, shared, exact int) {
 	full := len(whole.Sketch) == sketchSlices // else it has all slices of the trace
 	for _, x := range copy.Sketch {
 		if full && x > whole.Sketch[sketchSlices-1] {
 			break
 		}
 		low++
-		if _, ok := slices.BinarySearch(whole.Sketch, x); ok {
+		at, found := slices.BinarySearchFunc(whole.Sketch, x, func(a, b uint64) int {
+			return cmp.Compare(a>>sketchEdge, b>>sketchEdge)
+		})
+		if found {
 			shared++
+			if whole.Sketch[at] == x {
+				exact++
+			}
 		}
 	}
-	return low >= min(minSketch, len(whole.Sketch)) && float64(shared) >= mostShared*float64(low)
+	return low, shared, exact
+}
+
+// changed reports whether traces that begin alike are not copies for all that: one lacks what the other has where
+// it should have it, or as many slices are not the same slices.
+func changed(whole, copy *trace.Meta, equalSize bool) bool {
+	low, shared, exact := inSketch(whole, copy)
+	if float64(exact) < allShared*float64(shared) { // rounded
+		return false
+	}
+	return low >= minSketch && float64(exact) < allShared*float64(low) ||
+		equalSize && whole.Content != copy.Content
 }
 
 // Settle completes the ranks of traces that were read together (RankByPlace) and returns which of
@@ -133,7 +170,9 @@ func Copies(list []*trace.Meta, sizes []int) []int {
 			continue
 		}
 		find := func(among []int, same func(of int) bool) {
-			at := slices.IndexFunc(among, func(of int) bool { return !differ(list[of], m) && same(of) })
+			at := slices.IndexFunc(among, func(of int) bool {
+				return !differ(list[of], m) && same(of) && !changed(list[of], m, sizes[of] == sizes[i])
+			})
 			if out[i] < 0 && at >= 0 {
 				out[i] = among[at]
 			}
@@ -142,14 +181,14 @@ func Copies(list []*trace.Meta, sizes []int) []int {
 			find(prints[m.Print], func(int) bool { return true })
 		}
 		for _, x := range m.Sketch {
-			find(sketches[x], func(of int) bool { return writtenAnew(list[of], m) })
+			find(sketches[x>>sketchEdge], func(of int) bool { return writtenAnew(list[of], m) })
 		}
 		if out[i] >= 0 {
 			continue
 		}
 		prints[m.Print] = append(prints[m.Print], i)
 		for _, x := range m.Sketch {
-			sketches[x] = append(sketches[x], i)
+			sketches[x>>sketchEdge] = append(sketches[x>>sketchEdge], i)
 		}
 	}
 	return out

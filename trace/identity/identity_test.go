@@ -342,6 +342,15 @@ func TestCopies(t *testing.T) {
 		"too little":      {rows[:3], 0, []int{-1, -1}},
 		"another window": {changed(func(_ int, x row) row { return row{x.start + 1e9, x.dur, x.name} }), 0,
 			[]int{-1, -1}},
+		"in step, with device work of its own": {changed(func(i int, x row) row {
+			return row{x.start, x.dur + int64(i%3/2)*37_000, x.name}
+		}), -1, []int{-1, -1}},
+		"begins alike, and one slice in ten is longer": {changed(func(i int, x row) row {
+			return row{x.start, x.dur + int64(min(i, 100)/100*(1-min(1, i%10)))*9000, x.name}
+		}), 0, []int{-1, -1}},
+		"one slice is longer": {changed(func(i int, x row) row {
+			return row{x.start, x.dur + int64(i/2900*(1-min(1, i%2900)))*9000, x.name}
+		}), -1, []int{-1, -1}},
 		"other work at the same time": {changed(func(_ int, x row) row {
 			return row{x.start, x.dur + 7000, x.name}
 		}), 0, []int{-1, -1}},
@@ -356,7 +365,8 @@ func TestCopies(t *testing.T) {
 				tr.AddSlice(trace.Slice{Start: x.start, Dur: x.dur, Name: x.name, Track: track})
 			}
 			tr.Window()
-			tr.Meta.Print, tr.Meta.Sketch = identity.Print(tr), identity.Sketch(tr)
+			tr.Meta.Print = identity.Print(tr)
+			tr.Meta.Sketch, tr.Meta.Content = identity.Sketch(tr)
 			list, sizes = append(list, &tr.Meta), append(sizes, tr.Slices.Len())
 		}
 		if got := identity.Copies(list, sizes); !slices.Equal(got, c.want) {

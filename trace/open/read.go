@@ -3,7 +3,6 @@ package open
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -39,88 +38,6 @@ func (r *reading) read(ctx context.Context) ([]*trace.Trace, error) {
 	return r.twins(ctx, list, err)
 }
 
-// twins reads the files with the same beginning, unless their size shows that they hold the same.
-// If one is whole and others are cut, the whole one is kept. A file that turns out to hold another
-// trace is a trace of its own.
-func (r *reading) twins(ctx context.Context, list []*trace.Trace, err error) ([]*trace.Trace, error) {
-	best := r.s.Path
-	var more []*trace.Trace
-	for _, path := range r.s.Twins {
-		if err == nil && whole(list) && textSize(path) == textOf(list) {
-			r.left = append(r.left, Left{path, CopyReason(best)})
-			continue
-		}
-		other, oerr := r.file(ctx, path, r.s.Format)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case oerr != nil:
-			r.left = append(r.left, Left{path, oerr.Error()})
-		case err == nil && whole(list) && whole(other) && rows(list) != rows(other):
-			more = append(more, other...)
-		case err == nil && whole(list) && whole(other):
-			r.left = append(r.left, Left{path, CopyReason(best)})
-		case err != nil || whole(other) || rows(other) > rows(list) && !whole(list):
-			r.left = append(r.left, Left{best, "a part of the trace in " + path})
-			list, err, best = other, nil, path
-		default:
-			r.left = append(r.left, Left{path, "a part of the trace in " + best})
-		}
-	}
-	return append(list, more...), err
-}
-
-// textOf is the size of the text that the traces were read from.
-func textOf(list []*trace.Trace) int64 {
-	var n int64
-	for _, t := range list {
-		n += t.Repairs.Text
-	}
-	return n
-}
-
-// textSize is the size of a file's unpacked text as far as it can be told without
-// unpacking, -1 if it cannot: gzip notes the size of its last member at the end.
-func textSize(path string) int64 {
-	f, err := plainfile.ByPath(path)
-	if err != nil {
-		return -1
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil || st.Size() < 18 {
-		return -1
-	}
-	head, tail := make([]byte, 2), make([]byte, 4)
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return -1
-	}
-	if !unpack.Packed(head) {
-		return st.Size()
-	}
-	if _, err := f.ReadAt(tail, st.Size()-4); err != nil || string(head) != "\x1f\x8b" {
-		return -1
-	}
-	return int64(binary.LittleEndian.Uint32(tail))
-}
-
-func whole(list []*trace.Trace) bool {
-	for _, t := range list {
-		if t.Repairs.Count[trace.RepairTruncatedFile]+t.Repairs.Count[trace.RepairTruncatedStream] > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-func rows(list []*trace.Trace) int {
-	n := 0
-	for _, t := range list {
-		n += t.Slices.Len()
-	}
-	return n
-}
-
 // file reads what is at path.
 func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, error) {
 	if path == Stdin {
@@ -139,7 +56,7 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 	if !r.fo.DropArgs {
 		if t, err := r.o.Index.Load(path, r.room()); err == nil {
 			identity.Learn(&t.Meta, r.hints)
-			t.Meta.Sketch = identity.Sketch(t) // indexes of older versions have none
+			t.Meta.Sketch, t.Meta.Content = identity.Sketch(t) // indexes of older versions have none
 			return []*trace.Trace{t}, nil
 		}
 	}
@@ -183,7 +100,8 @@ func (r *reading) done(list []*trace.Trace, err error) ([]*trace.Trace, error) {
 			h = identity.FromPath(t.Meta.File)
 		}
 		identity.Learn(&t.Meta, h)
-		t.Meta.Print, t.Meta.Sketch = identity.Print(t), identity.Sketch(t)
+		t.Meta.Print = identity.Print(t)
+		t.Meta.Sketch, t.Meta.Content = identity.Sketch(t)
 	}
 	return list, nil
 }
