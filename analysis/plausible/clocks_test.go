@@ -135,8 +135,9 @@ func TestClockRunsAway(t *testing.T) {
 // TestClockAheadWithoutWaits: nothing waits for the device, and yet all that it begins
 // while it is idle comes late by the same time.
 func TestClockAheadWithoutWaits(t *testing.T) {
-	for _, by := range []int64{900, 20_000} {
-		sound, p := loop(60, "", 1), loop(60, "", 1)
+	for _, c := range []struct{ steps, by int64 }{{60, 900}, {60, 20_000}, {8, 900}, {8, 3_600_000_000}} {
+		by := c.by
+		sound, p := loop(int(c.steps), "", 1), loop(int(c.steps), "", 1)
 		move(p.t, 0, constant(by))
 		got := Look(p.t)
 		d := has(got, Clock)

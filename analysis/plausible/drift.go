@@ -23,6 +23,7 @@ const (
 	driftSteps   = 60      // of the search for a rate, each of which leaves two thirds of the range
 	tightGap     = 5_000   // ns without work on the device before work that did not wait in a queue
 	tightFew     = 20      // such work that is needed to say that launches take too long
+	tightSome    = 6       // the same where the shortest delay is tightLong or more
 	tightLong    = 500_000 // ns that no launch on an idle device takes
 	tightSaid    = 40_000  // ns that hardly a card takes: twice as long as slow ones do
 	tightOff     = 0.1     // of the delay by which most of them may differ
@@ -113,7 +114,7 @@ func (k *clock) promptly() (line, bool) {
 		return line{}, false
 	}
 	rows := k.idle()
-	if len(rows) < tightFew || float64(len(rows)) < tightShare*float64(len(k.rows)) {
+	if len(rows) < tightSome || float64(len(rows)) < tightShare*float64(len(k.rows)) {
 		return line{}, false
 	}
 	leads := make([]int64, len(rows))
@@ -122,7 +123,7 @@ func (k *clock) promptly() (line, bool) {
 	}
 	slices.Sort(leads)
 	least, usual := leads[0], leads[3*len(leads)/4]
-	if least < tightSaid {
+	if least < tightSaid || least < tightLong && len(rows) < tightFew {
 		return line{}, false
 	}
 	for _, b := range k.ends {
