@@ -41,13 +41,19 @@ func OnHostClock(t *trace.Trace, clocks []plausible.DeviceClock) *trace.Trace {
 	if len(clocks) == 0 {
 		return t
 	}
-	return t.OnClocks(func(id trace.TrackID) func(int64) int64 {
-		k := &t.Tracks[id]
+	host := HostTime(clocks)
+	return t.OnClocks(func(id trace.TrackID) func(int64) int64 { return host(&t.Tracks[id]) })
+}
+
+// HostTime returns, for the tracks of devices whose clocks differ from the host's, what makes their times the host's;
+// nil for all other tracks.
+func HostTime(clocks []plausible.DeviceClock) func(k *trace.Track) func(ns int64) int64 {
+	return func(k *trace.Track) func(int64) int64 {
 		for i := range clocks {
 			if k.Kind == trace.TrackGPU && k.Device == clocks[i].Device {
 				return clocks[i].Host
 			}
 		}
 		return nil
-	})
+	}
 }

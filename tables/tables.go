@@ -45,7 +45,7 @@ type Dir struct {
 }
 
 // Create makes the directory path, which must not exist or be empty, for the tables named;
-// none means all.
+// none means all. Whoever cannot fill it calls Discard.
 func Create(path string, only ...string) (*Dir, error) {
 	for _, name := range only {
 		if !slices.Contains(Names(), name) {
@@ -113,6 +113,15 @@ func (d *Dir) Drop(i int) error {
 		}
 	}
 	return nil
+}
+
+// Discard removes what was written and ends the directory, which is left empty.
+func (d *Dir) Discard() error {
+	var errs []error
+	for _, name := range append(Names(), ViewsName) {
+		errs = append(errs, d.root.RemoveAll(name))
+	}
+	return errors.Join(append(errs, d.root.Close())...)
 }
 
 func partName(table string, i int) string {

@@ -11,11 +11,9 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -47,41 +45,6 @@ type convertCmd struct {
 	cutFlags
 	reading.Options
 	reading.Choice
-}
-
-// cutFlags choose a part of the traces.
-type cutFlags struct {
-	From     time.Duration `help:"Only what ends after this time from the first slice, on the common clock." placeholder:"1.5s"`
-	To       time.Duration `help:"Only what begins before this time." placeholder:"2s"`
-	Category []string      `help:"Only slices of these categories." placeholder:"kernel,gpu_memcpy"`
-	Name     string        `help:"Only slices whose name matches this regular expression." placeholder:"REGEX"`
-	Request  string        `help:"Only slices of the request with this id." placeholder:"ID"`
-}
-
-// filter returns the filter that the flags ask for.
-func (c *cutFlags) filter() (cut.Filter, error) {
-	f := cut.Filter{Request: c.Request}
-	if c.From < 0 || c.To < 0 || c.To > 0 && c.To < c.From {
-		return f, cli.Usage("--from %v --to %v: a window begins before it ends, and not before the trace", c.From, c.To)
-	}
-	if len(c.Category) > 0 {
-		f.Categories = map[string]bool{}
-		for _, k := range c.Category {
-			f.Categories[k] = true
-		}
-	}
-	if c.Name != "" {
-		var err error
-		if f.Name, err = regexp.Compile(c.Name); err != nil {
-			return f, cli.Usage("--name: %w", err)
-		}
-	}
-	return f, nil
-}
-
-// some reports whether only a part of the traces was asked for.
-func (c *cutFlags) some() bool {
-	return c.From > 0 || c.To > 0 || len(c.Category) > 0 || c.Name != "" || c.Request != ""
 }
 
 // stdout as --output means standard output.
@@ -224,6 +187,7 @@ type rewriting struct {
 	e      *cli.Env
 	parts  []convertPart
 	filter cut.Filter
+	chosen chosen
 	start  int64 // of the common clock
 	apart  bool  // each part stays on its own clock
 }
@@ -252,26 +216,6 @@ func (w *rewriting) at(p *convertPart) func(int64) int64 {
 		return p.clock.Map
 	}
 	return func(ns int64) int64 { return ns - p.first + w.start }
-}
-
-// cut returns the part of t that the user asked for. Among other ranks its devices' times are on its host's clock,
-// which is what the ranks' clocks are compared by; alone it keeps all times as they are.
-func (w *rewriting) cut(t *trace.Trace, p *convertPart) *trace.Trace {
-	if len(w.parts) > 1 && !w.apart {
-		t = convert.OnHostClock(t, p.devices)
-	}
-	f := w.filter
-	zero := p.first
-	if clock := w.at(p); clock != nil {
-		zero = w.start - (clock(p.first) - p.first)
-	}
-	if w.c.From > 0 {
-		f.From = zero + int64(w.c.From)
-	}
-	if w.c.To > 0 {
-		f.To = zero + int64(w.c.To)
-	}
-	return cut.Apply(t, f)
 }
 
 // each calls add for the parts, file by file in the order of the parts.
@@ -362,9 +306,15 @@ func (w *rewriting) tables() error {
 	}
 	a, err := w.answers(d.Wanted, func(i int, r tables.Rank) error { return d.Add(w.e.Ctx, i, r, w.workers()) })
 	if err == nil {
+		err = w.nothing()
+	}
+	if err == nil {
 		err = d.Finish(w.e.Ctx, a)
 	}
-	if err = errors.Join(err, d.Close()); err != nil {
+	if err != nil {
+		return errors.Join(err, d.Discard())
+	}
+	if err := d.Close(); err != nil {
 		return err
 	}
 	fmt.Fprintln(report.Terminal(w.e.Out), w.c.Output)
@@ -498,6 +448,9 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 		introduce(t, p)
 		return fw.Add(w.e.Ctx, format.Rank{Trace: t, Name: w.name(p), Labels: w.labels(p), Clock: w.at(p)})
 	})
+	if err == nil {
+		err = w.nothing()
+	}
 	if cerr := fw.Close(context.WithoutCancel(w.e.Ctx)); err == nil {
 		err = cerr
 	}

@@ -1,4 +1,4 @@
-// Package cut takes a part out of a trace: by time, category, name or request, before it is
+// Package cut takes a part out of a trace: by time, step, category, name or request, before it is
 // written somewhere else. A slice belongs to a window if it touches it; it stays whole.
 package cut
 
@@ -13,6 +13,7 @@ import (
 type Filter struct {
 	// From and To are the window, in the trace's ns; To 0 is no end.
 	From, To   int64
+	Spans      *Spans          // what touches these stretches: steps, say
 	Categories map[string]bool // texts of categories, "kernel"
 	Name       *regexp.Regexp
 	Request    string // id of a request that the slice's arguments name
@@ -20,11 +21,11 @@ type Filter struct {
 
 // Empty reports whether f keeps everything.
 func (f *Filter) Empty() bool {
-	return f.From == 0 && f.To == 0 && len(f.Categories) == 0 && f.Name == nil && f.Request == ""
+	return f.From == 0 && f.To == 0 && f.Spans == nil && len(f.Categories) == 0 && f.Name == nil && f.Request == ""
 }
 
 // Apply returns the part of t that f keeps, t itself if that is everything. Instants and
-// counters are chosen by time alone, arrows by time and only where both of their ends are
+// counters are chosen by time and stretches alone, arrows likewise and only where both of their ends are
 // kept. The part has t's tracks and no repairs; its window is the filter's.
 func Apply(t *trace.Trace, f Filter) *trace.Trace {
 	if f.Empty() {
@@ -36,24 +37,34 @@ func Apply(t *trace.Trace, f Filter) *trace.Trace {
 		out.AddTrack(k)
 	}
 	c := cutter{t: t, f: f, out: out, names: map[trace.StringID]bool{}}
+	if f.Spans != nil {
+		for i := range t.Tracks {
+			c.lanes = append(c.lanes, f.Spans.lane(&t.Tracks[i]))
+		}
+	}
 	c.slices()
 	c.flows()
 	in := &t.Instants
 	for i, ns := range in.Time {
-		if f.covers(ns, ns) {
+		if c.covers(in.Track[i], ns, ns) {
 			out.AddInstant(ns, t.String(in.Name[i]), out.Category(t.CategoryText(in.Cat[i])), in.Track[i],
 				t.Args(in.Args[i]))
 		}
 	}
 	n := &t.Counters
 	for i, ns := range n.Time {
-		if f.covers(ns, ns) {
+		if c.covers(n.Track[i], ns, ns) {
 			out.AddCounter(ns, t.String(n.Name[i]), t.String(n.Series[i]), n.Track[i], n.Value[i])
 		}
 	}
 	out.Meta.WindowStart = max(out.Meta.WindowStart, f.From)
 	if f.To > 0 && f.To < out.Meta.WindowEnd {
 		out.Meta.WindowEnd = f.To
+	}
+	if f.Spans != nil {
+		if from, to, ok := f.Spans.extent(); ok {
+			out.Meta.WindowStart, out.Meta.WindowEnd = max(out.Meta.WindowStart, from), min(out.Meta.WindowEnd, to)
+		}
 	}
 	return out
 }
@@ -65,6 +76,12 @@ type cutter struct {
 	t, out *trace.Trace
 	f      Filter
 	names  map[trace.StringID]bool // whether a name matches
+	lanes  []lane                  // of f.Spans, by track
+}
+
+// covers reports whether what lies on a track from start to end is in the window and the stretches.
+func (c *cutter) covers(track trace.TrackID, start, end int64) bool {
+	return c.f.covers(start, end) && (c.f.Spans == nil || c.lanes[track].covers(start, end))
 }
 
 func (c *cutter) slices() {
@@ -82,7 +99,7 @@ func (c *cutter) slices() {
 
 func (c *cutter) keeps(i int) bool {
 	s := &c.t.Slices
-	if !c.f.covers(s.Start[i], s.End(i)) || len(c.f.Categories) > 0 && !c.f.Categories[c.t.CategoryText(s.Cat[i])] {
+	if !c.covers(s.Track[i], s.Start[i], s.End(i)) || len(c.f.Categories) > 0 && !c.f.Categories[c.t.CategoryText(s.Cat[i])] {
 		return false
 	}
 	if c.f.Name != nil {
@@ -128,12 +145,12 @@ func (c *cutter) flows() {
 	}
 	ends := map[key]int{}
 	for i, ns := range f.Time {
-		if c.f.covers(ns, ns) {
+		if c.covers(f.Track[i], ns, ns) {
 			ends[key{f.ID[i], f.Cat[i]}]++
 		}
 	}
 	for i, ns := range f.Time {
-		if c.f.covers(ns, ns) && ends[key{f.ID[i], f.Cat[i]}] > 1 {
+		if c.covers(f.Track[i], ns, ns) && ends[key{f.ID[i], f.Cat[i]}] > 1 {
 			c.out.AddFlow(ns, f.ID[i], c.t.String(f.Cat[i]), c.t.String(f.Name[i]), f.Track[i], f.Start[i])
 		}
 	}

@@ -80,3 +80,48 @@ func TestWindowsCover(t *testing.T) {
 		}
 	})
 }
+
+// What lies on a device is chosen by the stretches of devices, on the host's clock; all else by those of the host.
+func TestSpans(t *testing.T) {
+	tr := trace.New()
+	host := tr.AddTrack(trace.Track{Kind: trace.TrackCPU})
+	device := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 3})
+	add := func(track trace.TrackID, start, dur int64, name string) {
+		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Track: track, Corr: trace.NoCorrelation})
+	}
+	add(host, 0, 100, "before") // ends where the stretch begins
+	add(host, 90, 20, "into")
+	add(host, 100, 0, "mark")
+	add(host, 199, 1, "last")
+	add(host, 200, 10, "behind")
+	add(device, 140, 10, "early") // in the host's stretch
+	add(device, 1250, 10, "late") // 1000 before the host's clock
+	tr.AddFlow(150, 1, "ac2g", "ac2g", host, true)
+	tr.AddFlow(1250, 1, "ac2g", "ac2g", device, false)
+	tr.AddFlow(150, 2, "ac2g", "ac2g", host, true)
+	tr.AddFlow(140, 2, "ac2g", "ac2g", device, false)
+	tr.AddInstant(150, "mark", trace.CatCPUInstant, host, nil)
+	tr.AddInstant(250, "mark", trace.CatCPUInstant, host, nil)
+
+	behind := func(k *trace.Track) func(int64) int64 {
+		if k.Device == 3 {
+			return func(ns int64) int64 { return ns - 1000 }
+		}
+		return nil
+	}
+	spans := NewSpans([]Span{{150, 200}, {100, 160}}, []Span{{250, 300}}, behind)
+	got := Apply(tr, Filter{Spans: spans})
+	if err := got.Validate(); err != nil {
+		t.Error(err)
+	}
+	names := ""
+	for _, n := range got.Slices.Name {
+		names += got.String(n) + " "
+	}
+	if names != "into mark last late " || len(got.Flows.Time) != 2 || len(got.Instants.Time) != 1 {
+		t.Errorf("slices %s, %d ends of arrows, %d instants", names, len(got.Flows.Time), len(got.Instants.Time))
+	}
+	if got := Apply(tr, Filter{Spans: NewSpans(nil, nil, nil)}); got.Slices.Len() != 0 {
+		t.Errorf("no stretch keeps %d slices", got.Slices.Len())
+	}
+}
