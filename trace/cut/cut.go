@@ -99,7 +99,8 @@ func (c *cutter) slices() {
 
 func (c *cutter) keeps(i int) bool {
 	s := &c.t.Slices
-	if !c.covers(s.Track[i], s.Start[i], s.End(i)) || len(c.f.Categories) > 0 && !c.f.Categories[c.t.CategoryText(s.Cat[i])] {
+	if !c.covers(s.Track[i], s.Start[i], s.End(i)) ||
+		len(c.f.Categories) > 0 && !c.f.Categories[c.t.CategoryText(s.Cat[i])] {
 		return false
 	}
 	if c.f.Name != nil {
