@@ -157,13 +157,41 @@ func (e *Engine) confine(ctx context.Context, dir string) error {
 	return nil
 }
 
+// WrongError is an error of the question, not of answering it.
+type WrongError struct{ Err error }
+
+// Error is that of Err.
+func (e WrongError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e WrongError) Unwrap() error { return e.Err }
+
+// Wrong reports whether err says that the question is wrong: asked again, it fails again.
+func Wrong(err error) bool {
+	var w WrongError
+	if errors.As(err, &w) {
+		return true
+	}
+	var e *duckdb.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Type {
+	case duckdb.ErrorTypeParser, duckdb.ErrorTypeSyntax, duckdb.ErrorTypeBinder, duckdb.ErrorTypeCatalog,
+		duckdb.ErrorTypeConversion, duckdb.ErrorTypePermission, duckdb.ErrorTypeInvalidInput,
+		duckdb.ErrorTypeMismatchType, duckdb.ErrorTypeOutOfRange:
+		return true
+	}
+	return false
+}
+
 // reads checks that a question is one statement that only reads. It uses DuckDB's own parser, so
 // that no spelling evades the check.
 func (e *Engine) reads(ctx context.Context, question string) (err error) {
 	// Preparing several statements runs all but the last. A ";" in a text counts too, which
 	// chr(59) avoids; that is simpler than to know all ways of quoting.
 	if strings.Contains(strings.TrimRight(question, "; \t\r\n"), ";") {
-		return errors.New("one question at a time: \";\" may only end it")
+		return WrongError{errors.New("one question at a time: \";\" may only end it")}
 	}
 	conn, err := e.db.Conn(ctx)
 	if err != nil {
@@ -190,7 +218,9 @@ func (e *Engine) reads(ctx context.Context, question string) (err error) {
 	})
 }
 
-var errOnlyReads = errors.New("only questions that read are allowed here: SELECT, DESCRIBE, SHOW, EXPLAIN of these")
+var errOnlyReads = WrongError{
+	errors.New("only questions that read are allowed here: SELECT, DESCRIBE, SHOW, EXPLAIN of these"),
+}
 
 // explain is how a question begins that is to be explained, in the spellings that are taken.
 var explain = regexp.MustCompile(`(?is)^\s*explain(\s+analyze\b|\s*\([a-z_, \t\n]*\))?`)
@@ -260,13 +290,27 @@ func (e *Engine) Query(ctx context.Context, question string) (*sql.Rows, error) 
 	return rows, nil
 }
 
+// Do runs one question whose answer nobody wants to see.
+func (e *Engine) Do(ctx context.Context, question string) error {
+	rows, err := e.Query(ctx, question)
+	if err != nil {
+		return err
+	}
+	return errors.Join(rows.Close(), rowsErr(rows))
+}
+
+// Reads reports whether a question only reads; what DuckDB cannot take apart is said to.
+func (e *Engine) Reads(ctx context.Context, question string) bool {
+	return !errors.Is(e.reads(ctx, question), errOnlyReads)
+}
+
 // Export writes the answer of a question to a Parquet file; it replaces none.
 func (e *Engine) Export(ctx context.Context, question, path string) error {
 	if e.readOnly {
 		return errors.New("nothing is written here")
 	}
 	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%s exists; it is not overwritten", path)
+		return WrongError{fmt.Errorf("%s exists; it is not overwritten", path)}
 	}
 	question = strings.TrimRight(strings.TrimSpace(question), ";")
 	_, err := e.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", question,

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"bufio"
+	"bytes"
 	"database/sql"
 	"encoding/csv"
 	"encoding/json"
@@ -199,7 +200,7 @@ func JSON(w io.Writer, rows *sql.Rows) error {
 	}
 	keys := make([][]byte, len(names))
 	for k, n := range names {
-		if keys[k], err = json.Marshal(n); err != nil {
+		if keys[k], err = marshal(n); err != nil {
 			return fmt.Errorf("column %q: %w", n, err)
 		}
 		keys[k] = neutral.JSON(keys[k])
@@ -219,9 +220,9 @@ func JSON(w io.Writer, rows *sql.Rows) error {
 			if k > 0 {
 				b.WriteString(",")
 			}
-			text, err := json.Marshal(v)
+			text, err := marshal(v)
 			if err != nil { // NaN, or a type that JSON has no place for
-				text, _ = json.Marshal(plain(v))
+				text, _ = marshal(plain(v))
 			}
 			b.Write(keys[k])
 			b.WriteString(":")
@@ -234,6 +235,17 @@ func JSON(w io.Writer, rows *sql.Rows) error {
 		return fmt.Errorf("write answer: %w", err)
 	}
 	return rowsErr(rows)
+}
+
+// marshal is json.Marshal with names such as vector<float> as they are: no page is made of them.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
 
 func rowsErr(rows *sql.Rows) error {

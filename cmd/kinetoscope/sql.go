@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -84,6 +85,10 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 	}
 	cmd := exec.CommandContext(e.Ctx, helper, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.In, e.Out, cli.Raw(e.Err)
+	if question == "" { // an interrupt of the terminal ends a question of the prompt, and neither program
+		signal.Ignore(os.Interrupt)
+		defer signal.Reset(os.Interrupt)
+	}
 	var exit *exec.ExitError
 	if err := cmd.Run(); errors.As(err, &exit) {
 		return cli.SilentError{Program: sqlHelper, Code: exit.ExitCode()}

@@ -4,18 +4,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 
 	"github.com/alecthomas/kong"
-	"github.com/chzyer/readline"
 	"golang.org/x/term"
 
 	"github.com/kinetoscope/kinetoscope/sql"
@@ -63,6 +60,9 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	}
 	if err := ask(ctx, &o, in, out, errs); err != nil {
 		fmt.Fprintln(errs, "kinetoscope sql: error:", err)
+		if sql.Wrong(err) {
+			return exitUsage
+		}
 		return exitFailed
 	}
 	return 0
@@ -98,13 +98,40 @@ func ask(ctx context.Context, o *options, in io.Reader, out, errs io.Writer) (er
 // maxQuestion bounds a question read from standard input.
 const maxQuestion = 1 << 20
 
-func answer(ctx context.Context, e *sql.Engine, o *options, question string, out io.Writer) (err error) {
-	if strings.TrimSpace(question) == "" {
-		return fmt.Errorf("the question is empty; the tables are %s", strings.Join(e.Tables(), ", "))
+// answer answers a question, or several with ";" between them, of which those that make something are silent, but for
+// the last.
+func answer(ctx context.Context, e *sql.Engine, o *options, text string, out io.Writer) error {
+	questions := sql.Split(text)
+	if len(questions) == 0 {
+		return sql.WrongError{Err: fmt.Errorf("the question is empty; the tables are %s",
+			strings.Join(e.Tables(), ", "))}
 	}
-	if o.Parquet != "" {
-		return e.Export(ctx, question, o.Parquet)
+	shown := 0
+	for i, q := range questions {
+		if i < len(questions)-1 && !e.Reads(ctx, q) {
+			if err := e.Do(ctx, q); err != nil {
+				return err
+			}
+			continue
+		}
+		if o.Parquet != "" {
+			if i < len(questions)-1 {
+				return sql.WrongError{Err: errors.New("--parquet: the answer of one question, and there are several")}
+			}
+			return e.Export(ctx, q, o.Parquet)
+		}
+		if shown++; shown > 1 && !o.JSON {
+			fmt.Fprintln(out)
+		}
+		if err := show(ctx, e, o, q, out); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// show writes the answer of one question.
+func show(ctx context.Context, e *sql.Engine, o *options, question string, out io.Writer) (err error) {
 	rows, err := e.Query(ctx, question)
 	if err != nil {
 		return err
@@ -117,80 +144,4 @@ func answer(ctx context.Context, e *sql.Engine, o *options, question string, out
 		return sql.JSON(out, rows)
 	}
 	return sql.Text(out, rows)
-}
-
-// interactive asks for questions until the end of input. A question ends with ";", so that
-// it may have many lines.
-func interactive(ctx context.Context, e *sql.Engine, o *options, out, errs io.Writer) error {
-	words, err := e.Words(ctx)
-	if err != nil {
-		return err
-	}
-	rl, err := readline.NewEx(&readline.Config{
-		Prompt: "sql> ", HistoryFile: historyFile(), AutoComplete: completer(words), Stdout: out, Stderr: errs,
-	})
-	if err != nil {
-		return fmt.Errorf("read from the terminal: %w", err)
-	}
-	defer rl.Close()
-	fmt.Fprintf(errs, "tables: %s; DESCRIBE NAME shows columns; a question ends with \";\"; ^D ends\n",
-		strings.Join(e.Tables(), ", "))
-	var question strings.Builder
-	for {
-		line, err := rl.Readline()
-		switch {
-		case errors.Is(err, readline.ErrInterrupt):
-			question.Reset()
-			rl.SetPrompt("sql> ")
-			continue
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("read from the terminal: %w", err)
-		}
-		question.WriteString(line + "\n")
-		if question.Len() > maxQuestion || strings.HasSuffix(strings.TrimSpace(line), ";") {
-			b := bufio.NewWriter(out)
-			if err := errors.Join(answer(ctx, e, o, question.String(), b), b.Flush()); err != nil {
-				fmt.Fprintln(errs, "error:", err)
-			}
-			question.Reset()
-		}
-		rl.SetPrompt("sql> ")
-		if question.Len() > 0 {
-			rl.SetPrompt("...> ")
-		}
-	}
-}
-
-// historyFile is where questions are remembered; "" if there is no place.
-func historyFile() string {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	dir = filepath.Join(dir, "kinetoscope")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return ""
-	}
-	return filepath.Join(dir, "sql_history")
-}
-
-// completer completes the word before the cursor.
-type completer []string
-
-// Do implements readline.AutoCompleter.
-func (c completer) Do(line []rune, pos int) (more [][]rune, length int) {
-	from := pos
-	for from > 0 && (line[from-1] == '_' || line[from-1] >= '0' && line[from-1] <= '9' || line[from-1]|32 >= 'a' &&
-		line[from-1]|32 <= 'z') {
-		from--
-	}
-	prefix := string(line[from:pos])
-	for _, w := range c {
-		if prefix != "" && strings.HasPrefix(w, prefix) {
-			more = append(more, []rune(strings.TrimPrefix(w, prefix)))
-		}
-	}
-	return more, pos - from
 }
