@@ -4,6 +4,7 @@
 package sql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -40,13 +41,15 @@ type Options struct {
 	// MemoryMB bounds DuckDB's memory, in MB; what does not fit goes to a temporary
 	// directory. 0: DuckDB's own bound, 80 % of the machine's.
 	MemoryMB int
+	Views    string // file of SQL that is run in place of ViewsFile
 	// ReadOnly is for questions of people or programs that are not trusted: only statements
 	// that read are run, and no file but the tables can be read.
 	ReadOnly bool
 }
 
-// Open makes every NAME.parquet in dir, and every directory NAME of *.parquet, the view
-// NAME, and then the views of ViewsFile. The error is fs.ErrNotExist if dir holds no table.
+// Open makes every NAME.parquet in dir, every directory NAME of *.parquet, and every directory NAME that is
+// partitioned by run=, as Hive does it, the view NAME, and then the views of ViewsFile. The error is
+// fs.ErrNotExist if dir holds no table.
 func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 	tables, err := find(dir)
 	if err != nil {
@@ -67,7 +70,7 @@ func Open(ctx context.Context, dir string, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// find returns the tables of dir by name, each with the pattern of its files.
+// find returns the tables of dir by name, each with the arguments of read_parquet.
 func find(dir string) (map[string]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -77,18 +80,36 @@ func find(dir string) (map[string]string, error) {
 	for _, d := range entries {
 		path := filepath.Join(dir, d.Name())
 		if name, ok := strings.CutSuffix(d.Name(), suffix); ok && d.Type().IsRegular() {
-			tables[name] = escapeGlob(path)
+			tables[name] = quote(escapeGlob(path))
 			continue
 		}
-		if parts, err := filepath.Glob(filepath.Join(escapeGlob(path), "*"+suffix)); d.IsDir() && err == nil &&
-			len(parts) > 0 {
-			tables[d.Name()] = filepath.Join(escapeGlob(path), "*"+suffix)
+		if !d.IsDir() {
+			continue
+		}
+		has := func(pattern string) bool {
+			parts, err := filepath.Glob(filepath.Join(escapeGlob(path), pattern))
+			return err == nil && len(parts) > 0
+		}
+		switch {
+		case has("*" + suffix):
+			tables[d.Name()] = quote(filepath.Join(escapeGlob(path), "*"+suffix))
+		case has(filepath.Join("run=*", "stage=*", "rank=*", "*"+suffix)):
+			tables[d.Name()] = partitioned(path, "run=*/stage=*/rank=*", "run: VARCHAR, stage: VARCHAR, rank: BIGINT")
+		case has(filepath.Join("run=*", "*"+suffix)):
+			tables[d.Name()] = partitioned(path, "run=*", "run: VARCHAR")
 		}
 	}
 	if len(tables) == 0 {
 		return nil, fmt.Errorf("no *%s in %s: %w", suffix, dir, fs.ErrNotExist)
 	}
 	return tables, nil
+}
+
+// partitioned is the arguments of read_parquet for a table with partitions, whose columns have these types. The
+// versions that wrote its files may have had other columns.
+func partitioned(path, parts, types string) string {
+	return fmt.Sprintf("%s, hive_partitioning = true, hive_types = {%s}, union_by_name = true",
+		quote(filepath.Join(escapeGlob(path), filepath.FromSlash(parts), "*"+suffix)), types)
 }
 
 // suffix ends the names of tables' files.
@@ -117,14 +138,14 @@ func (e *Engine) prepare(ctx context.Context, tables map[string]string, dir stri
 		}
 	}
 	for name, file := range tables {
-		view := fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT * FROM read_parquet(%s)", ident(name), quote(file))
+		view := fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT * FROM read_parquet(%s)", ident(name), file)
 		if _, err := e.db.ExecContext(ctx, view); err != nil {
 			return fmt.Errorf("table %s: %w", name, err)
 		}
 		e.tables = append(e.tables, name)
 	}
 	slices.Sort(e.tables)
-	views, err := readViews(filepath.Join(dir, ViewsFile))
+	views, err := readViews(cmp.Or(o.Views, filepath.Join(dir, ViewsFile)))
 	if err != nil || views == "" {
 		return err
 	}

@@ -173,6 +173,35 @@ func TestAsUser(t *testing.T) {
 			t.Errorf("%d directories of tables, then %d", len(entries), len(again))
 		}
 	})
+	t.Run("a bucket of runs", func(t *testing.T) {
+		bucket := filepath.Join(t.TempDir(), "bucket")
+		for _, run := range []string{"a", "b"} {
+			convert := exec.Command(a.program, "convert", a.in, "-o", bucket+"/", "--run", run)
+			if out, err := convert.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		// Views of a stranger are SQL that nobody asked for.
+		if err := os.WriteFile(filepath.Join(bucket, "views.sql"), []byte("DROP VIEW slices;\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b := asker{t, a.program, bucket, a.cache}
+		for question, want := range map[string]string{
+			"select run, rank, count(*) > 0 as ok from slices group by all order by all":                 "run,rank,ok\na,0,true\na,1,true\nb,0,true\nb,1,true\n",
+			"select count(*) as n from ranks":                                                            "n\n4\n",
+			"select count(*) = (select count(*) from slices) as ok from slices join ranks using (trace)": "ok\ntrue\n",
+			"select count(*) > 0 as ok from by_name where rank = 1":                                      "ok\ntrue\n",
+		} {
+			if out := b.must("--csv", question); out != want {
+				t.Errorf("%s: %q", question, out)
+			}
+		}
+		b.must("--read-only", "select count(*) from kernels")
+		if _, err := b.ask("--rank", "1", "select 1 as a"); err == nil ||
+			!strings.Contains(err.Error(), "where rank = 0") {
+			t.Errorf("--rank: %v", err)
+		}
+	})
 	t.Run("questions of others", func(t *testing.T) {
 		if out := a.must("--read-only", "--csv", "select count(*) > 0 as ok from kernels"); out != "ok\ntrue\n" {
 			t.Errorf("%q", out)

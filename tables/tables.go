@@ -8,7 +8,13 @@
 //	ranks/00000.parquet    of all traces together, as requests and findings
 //	views.sql              views over them: names as Perfetto has them, common questions
 //
-// DuckDB, Spark, Trino and pandas read it as it is; `kinetoscope sql` asks it. Which
+// A bucket of runs has such directories partitioned as Hive does it, so that engines look only at the files
+// of the runs, stages and ranks that a question names:
+//
+//	slices/run=R/stage=thinker/rank=0/00000.parquet
+//	ranks/run=R/00000.parquet
+//
+// DuckDB, Spark, Trino and pandas read both as they are; `kinetoscope sql` asks them. Which
 // tables there are and what their columns mean is said by package trace/table for what a
 // trace holds, and here for what analyses say of it; the views are here.
 package tables
@@ -41,7 +47,8 @@ const ViewsName = "views.sql"
 // goroutines.
 type Dir struct {
 	Wanted
-	root *os.Root
+	root   *os.Root
+	bucket *bucket // where it goes when it is whole; nil: it is there already
 }
 
 // Create makes the directory path, which must not exist or be empty, for the tables named;
@@ -81,7 +88,11 @@ func (d *Dir) Add(ctx context.Context, i int, r Rank, workers int) error {
 		if !d.Wants(m.Name) {
 			continue
 		}
-		if err := d.part(ctx, i, m.Make(r), workers); err != nil {
+		t, where := m.Make(r), ""
+		if d.bucket != nil {
+			t, where = d.bucket.partition(t, &r.Trace.Meta)
+		}
+		if err := d.part(ctx, filepath.Join(t.Name, where, partName(i)), t, workers); err != nil {
 			return err
 		}
 	}
@@ -98,7 +109,11 @@ func (d *Dir) Finish(ctx context.Context, a *Answers) error {
 		if err != nil {
 			return err
 		}
-		if err := d.part(ctx, 0, t, 1); err != nil {
+		where := ""
+		if d.bucket != nil {
+			where = d.bucket.runPart()
+		}
+		if err := d.part(ctx, filepath.Join(t.Name, where, partName(0)), t, 1); err != nil {
 			return err
 		}
 	}
@@ -108,7 +123,7 @@ func (d *Dir) Finish(ctx context.Context, a *Answers) error {
 // Drop removes the tables of trace number i again.
 func (d *Dir) Drop(i int) error {
 	for _, m := range Makers() {
-		if err := d.root.Remove(partName(m.Name, i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.root.Remove(filepath.Join(m.Name, partName(i))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("drop table: %w", err)
 		}
 	}
@@ -121,15 +136,17 @@ func (d *Dir) Discard() error {
 	for _, name := range append(Names(), ViewsName) {
 		errs = append(errs, d.root.RemoveAll(name))
 	}
-	return errors.Join(append(errs, d.root.Close())...)
+	errs = append(errs, d.root.Close())
+	if d.bucket != nil {
+		errs = append(errs, os.RemoveAll(d.bucket.staging))
+	}
+	return errors.Join(errs...)
 }
 
-func partName(table string, i int) string {
-	return filepath.Join(table, fmt.Sprintf("%05d.parquet", i))
-}
+func partName(i int) string { return fmt.Sprintf("%05d.parquet", i) }
 
-func (d *Dir) part(ctx context.Context, i int, t table.Table, workers int) error {
-	return d.write(partName(t.Name, i), func(w io.Writer) error { return parquet.Write(ctx, w, workers, &t) })
+func (d *Dir) part(ctx context.Context, name string, t table.Table, workers int) error {
+	return d.write(name, func(w io.Writer) error { return parquet.Write(ctx, w, workers, &t) })
 }
 
 // Close writes the views and ends the directory.
@@ -138,15 +155,20 @@ func (d *Dir) Close() error {
 		_, err := io.WriteString(w, Views)
 		return err
 	})
-	return errors.Join(err, d.root.Close())
+	err = errors.Join(err, d.root.Close())
+	if d.bucket == nil {
+		return err
+	}
+	if err == nil {
+		err = d.bucket.publish()
+	}
+	return errors.Join(err, os.RemoveAll(d.bucket.staging))
 }
 
 // write writes a new file; it replaces none.
 func (d *Dir) write(name string, write func(io.Writer) error) (err error) {
-	if dir := filepath.Dir(name); dir != "." {
-		if err := d.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("write table: %w", err)
-		}
+	if err := d.root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return fmt.Errorf("write table: %w", err)
 	}
 	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -37,11 +39,12 @@ import (
 )
 
 type convertCmd struct {
-	Paths  []string `arg:"" help:"Traces, directories of ranks or runs."`
-	Output string   `short:"o" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet; - gives --table as an Arrow stream on standard output." placeholder:"OUT"`
-	Table  string   `help:"With -o -: which table (docs/sql.md)." default:"slices"`
-	Force  bool     `help:"Replace the file if it is there, and put traces on one clock that do not belong together."`
-	OTLP   string   `name:"otlp" help:"Push the requests as spans to this OpenTelemetry collector, http://HOST:4318 or grpc://HOST:4317 (docs/formats.md); headers, as for a key, come from $OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
+	Paths   []string `arg:"" help:"Traces, directories of ranks or runs."`
+	Output  string   `short:"o" help:"File to write; its ending says in which format (docs/formats.md). A directory, with a / at its end, gets tables as Parquet; - gives --table as an Arrow stream on standard output." placeholder:"OUT"`
+	Table   string   `help:"With -o -: which table (docs/sql.md)." default:"slices"`
+	RunName string   `name:"run" help:"With -o DIR/: add the tables to this bucket of runs, under this name of a run, partitioned by run, stage and rank (docs/sql.md)." placeholder:"NAME"`
+	Force   bool     `help:"Replace the file if it is there, and put traces on one clock that do not belong together."`
+	OTLP    string   `name:"otlp" help:"Push the requests as spans to this OpenTelemetry collector, http://HOST:4318 or grpc://HOST:4317 (docs/formats.md); headers, as for a key, come from $OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
 	cutFlags
 	reading.Options
 	reading.Choice
@@ -78,6 +81,9 @@ func (c *convertCmd) Run(e *cli.Env) (err error) {
 	}
 	dir := strings.HasSuffix(c.Output, "/") || isDir(c.Output)
 	stream := c.Output == stdout
+	if c.RunName != "" && !dir {
+		return cli.Usage("--run %s: only with -o DIR/, a bucket of runs", c.RunName)
+	}
 	if stream && !slices.Contains(tables.Names(), c.Table) {
 		return cli.Usage("--table %s: there are %s", c.Table, strings.Join(tables.Names(), ", "))
 	}
@@ -300,7 +306,7 @@ func (w *rewriting) workers() int { return cmp.Or(w.c.Workers, runtime.GOMAXPROC
 
 // tables writes the directory of tables.
 func (w *rewriting) tables() error {
-	d, err := tables.Create(w.c.Output)
+	d, err := w.directory()
 	if err != nil {
 		return cli.UsageError{Err: err}
 	}
@@ -321,6 +327,18 @@ func (w *rewriting) tables() error {
 	return nil
 }
 
+// directory makes the directory of tables, or what becomes a run's part of a bucket.
+func (w *rewriting) directory() (*tables.Dir, error) {
+	if w.c.RunName == "" {
+		return tables.Create(w.c.Output)
+	}
+	d, err := tables.AddTo(w.c.Output, w.c.RunName, w.c.Force)
+	if errors.Is(err, fs.ErrExist) {
+		err = fmt.Errorf("%w: --force replaces it", err)
+	}
+	return d, err
+}
+
 // answers calls add for every part, and returns what the tables of all parts together need.
 func (w *rewriting) answers(want tables.Wanted, add func(i int, r tables.Rank) error) (*tables.Answers, error) {
 	pages := pageOf{answer.Verb{Paths: w.c.Paths, Options: w.c.Options, Choice: w.c.Choice}}
@@ -328,7 +346,7 @@ func (w *rewriting) answers(want tables.Wanted, add func(i int, r tables.Rank) e
 	var infos []reading.Info
 	err := w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
-		r := tables.RankOf(analysis.NewSubject(t), p.label)
+		r := tables.RankOf(analysis.NewSubject(t), path.Join(w.c.RunName, p.label)) // one name in all runs of a bucket
 		r.Alone = len(w.parts) == 1
 		part := tablesPart{at: len(list), part: want.PartOf(r), trace: pages.keep(want, t)}
 		list, infos = append(list, report.Ranked[tablesPart]{Label: p.label, Value: part}), append(infos, p.info)

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
@@ -16,11 +17,12 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/cli/answer"
 	"github.com/kinetoscope/kinetoscope/internal/cli/reading"
 	"github.com/kinetoscope/kinetoscope/tables"
+	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
 type sqlCmd struct {
-	Args     []string `arg:"" name:"paths" help:"Traces, directories of ranks or runs, and last the question: kinetoscope sql trace.json.gz 'select name, sum(dur) from slices group by name'. Without a question it asks for one."`
+	Args     []string `arg:"" name:"paths" help:"Traces, directories of ranks or runs, or one directory of tables, and last the question: kinetoscope sql trace.json.gz 'select name, sum(dur) from slices group by name'. Without a question it asks for one."`
 	CSV      bool     `help:"The answer as CSV." xor:"form"`
 	JSON     bool     `name:"json" help:"The answer as a JSON array of objects." xor:"form"`
 	Parquet  string   `help:"Write the answer to this Parquet file." placeholder:"FILE" xor:"form" type:"path"`
@@ -57,11 +59,11 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 	if err := c.Bound(e); err != nil {
 		return err
 	}
-	dir, err := c.tables(e, paths, question)
+	args, done, err := c.source(e, paths, question)
 	if err != nil {
 		return err
 	}
-	args := []string{dir}
+	defer done()
 	if c.Memory > 0 {
 		debug.FreeOSMemory() // the helper needs the memory in which the tables were made
 		args = append(args, fmt.Sprintf("--memory-mb=%d", max(leastDuckDB, int64(c.Memory)-besideDuckDB)/1e6))
@@ -96,6 +98,28 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 		return fmt.Errorf("run %s: %w", helper, err)
 	}
 	return nil
+}
+
+// source returns what tells the helper which tables to ask, and what to call when it has ended.
+func (c *sqlCmd) source(e *cli.Env, paths []string, question string) (args []string, done func(), err error) {
+	done = func() {}
+	at := slices.IndexFunc(paths, tables.IsDir)
+	switch {
+	case at < 0:
+		dir, err := c.tables(e, paths, question)
+		return []string{dir}, done, err
+	case len(paths) > 1:
+		return nil, done, cli.Usage("%s is a directory of tables: ask it alone", paths[at])
+	case len(c.Rank) > 0 || c.Stage != "":
+		return nil, done, cli.Usage("%s is a directory of tables: --rank and --stage choose among traces; say `where rank = 0`",
+			paths[at])
+	}
+	// The directory may be a stranger's, and its file of views any SQL.
+	views, done, err := format.Spool(strings.NewReader(tables.Views))
+	if err != nil {
+		return nil, func() {}, fmt.Errorf("write views: %w", err)
+	}
+	return []string{paths[at], "--views=" + views}, done, nil
 }
 
 // splitQuestion parts the arguments: the last one is a question if it has white space and

@@ -25,11 +25,12 @@ const (
 )
 
 type options struct {
-	Tables   string   `arg:"" help:"Directory of NAME.parquet." type:"existingdir"`
+	Tables   string   `arg:"" help:"Directory of NAME.parquet, of directories NAME of *.parquet, or of those partitioned by run=." type:"existingdir"`
 	Question []string `arg:"" optional:"" help:"Questions; without one, and on a terminal, they are asked one after the other."`
 	CSV      bool     `help:"The answer as CSV." xor:"format"`
 	JSON     bool     `help:"The answer as a JSON array of objects." xor:"format"`
 	Parquet  string   `help:"Write the answer to this Parquet file." placeholder:"FILE" xor:"format"`
+	Views    string   `help:"Make the views of this file in place of the directory's views.sql." placeholder:"FILE"`
 	Database string   `help:"DuckDB file that keeps what questions create." placeholder:"FILE"`
 	ReadOnly bool     `help:"Run only what reads, and read only the tables: for questions of others."`
 	MemoryMB int      `help:"Memory that DuckDB may take, in MB." placeholder:"N"`
@@ -69,7 +70,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 }
 
 func ask(ctx context.Context, o *options, in io.Reader, out, errs io.Writer) (err error) {
-	e, err := sql.Open(ctx, o.Tables, sql.Options{Database: o.Database, MemoryMB: o.MemoryMB, ReadOnly: o.ReadOnly})
+	e, err := sql.Open(ctx, o.Tables, sql.Options{Database: o.Database, MemoryMB: o.MemoryMB, ReadOnly: o.ReadOnly,
+		Views: o.Views})
 	if err != nil {
 		return err
 	}

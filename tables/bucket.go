@@ -1,0 +1,125 @@
+package tables
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/table"
+)
+
+// runKey is the partition of a run's part of each table.
+const runKey = "run="
+
+// hiveNull is the partition of rows without a value, as Hive calls it.
+const hiveNull = "__HIVE_DEFAULT_PARTITION__"
+
+// bucket is the part of a run in a bucket of runs. It is made in a directory of its own, so that whoever reads the
+// bucket meanwhile sees runs that are whole.
+type bucket struct {
+	path, run, staging string
+}
+
+// AddTo makes the tables of a run for the bucket of runs at path, which need not exist. Close puts them there; they
+// replace those that a run of this name has, if replace is set.
+func AddTo(path, run string, replace bool) (*Dir, error) {
+	if run == "" {
+		return nil, errors.New("bucket of runs: a run has a name")
+	}
+	if flat, _ := filepath.Glob(filepath.Join(escapeGlob(path), "*", "*.parquet")); len(flat) > 0 {
+		return nil, fmt.Errorf("bucket of runs %s: it has tables that are of no run, as %s", path, flat[0])
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make bucket of runs: %w", err)
+	}
+	b := &bucket{path: path, run: run}
+	if there := b.tables(); len(there) > 0 && !replace {
+		return nil, fmt.Errorf("bucket of runs %s: run %q: %w", path, run, fs.ErrExist)
+	}
+	var err error
+	if b.staging, err = os.MkdirTemp(path, ".new-"); err != nil {
+		return nil, fmt.Errorf("make bucket of runs: %w", err)
+	}
+	root, err := os.OpenRoot(b.staging)
+	if err != nil {
+		return nil, fmt.Errorf("make bucket of runs: %w", err)
+	}
+	return &Dir{root: root, bucket: b}, nil
+}
+
+// escapeGlob makes the pattern that means path itself.
+func escapeGlob(path string) string {
+	return strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(path)
+}
+
+// tables returns the tables in which the run has a part already.
+func (b *bucket) tables() (out []string) {
+	for _, name := range Names() {
+		if _, err := os.Lstat(filepath.Join(b.path, name, b.runPart())); err == nil {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (b *bucket) runPart() string { return runKey + partValue(b.run) }
+
+// partValue is a text as the name of a partition has it: Hive writes what a path has no place for as %XX.
+func partValue(s string) string {
+	if s == "" {
+		return hiveNull
+	}
+	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+}
+
+// partition returns t without the columns that its place in the bucket tells, and that place.
+func (b *bucket) partition(t table.Table, m *trace.Meta) (table.Table, string) {
+	t.Columns = slices.DeleteFunc(slices.Clone(t.Columns),
+		func(c table.Column) bool { return c.Name == "stage" || c.Name == "rank" })
+	rank := ""
+	if m.Rank >= 0 {
+		rank = strconv.Itoa(m.Rank)
+	}
+	return t, filepath.Join(b.runPart(), "stage="+partValue(m.Stage), "rank="+partValue(rank))
+}
+
+// publish puts the finished tables into the bucket.
+func (b *bucket) publish() error {
+	for _, name := range b.tables() {
+		if err := os.RemoveAll(filepath.Join(b.path, name, b.runPart())); err != nil {
+			return fmt.Errorf("replace run %q: %w", b.run, err)
+		}
+	}
+	for _, name := range Names() {
+		from, to := filepath.Join(b.staging, name, b.runPart()), filepath.Join(b.path, name, b.runPart())
+		if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.Mkdir(filepath.Dir(to), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("add run %q: %w", b.run, err)
+		}
+		if err := os.Rename(from, to); err != nil {
+			return fmt.Errorf("add run %q: %w", b.run, err)
+		}
+	}
+	if err := os.Rename(filepath.Join(b.staging, ViewsName), filepath.Join(b.path, ViewsName)); err != nil {
+		return fmt.Errorf("add run %q: %w", b.run, err)
+	}
+	return nil
+}
+
+// IsDir reports whether path is a directory of tables or a bucket of runs.
+func IsDir(path string) bool {
+	st, err := os.Lstat(filepath.Join(path, ViewsName))
+	return err == nil && st.Mode().IsRegular() && slices.ContainsFunc(Names(), func(name string) bool {
+		st, err := os.Stat(filepath.Join(path, name))
+		return err == nil && st.IsDir()
+	})
+}
