@@ -27,6 +27,9 @@ const (
 	impossibleNs = 50_000
 	// fewCollectives is how many tell nothing yet: one may have lost a number.
 	fewCollectives = 4
+	// doubtfulPart is the part of a rank's collectives, one in so many, that are impossible by chance
+	// where clocks are right to within what they are known to.
+	doubtfulPart = 10
 )
 
 // Apart reports whether most of what should be common collectives, or hand-offs, cannot have been:
@@ -34,6 +37,13 @@ const (
 func (r Residuals) Apart() bool {
 	return r.Collectives >= fewCollectives && 2*r.Impossible > r.Collectives ||
 		r.Sent >= fewCollectives && 2*r.Early > r.Sent
+}
+
+// Doubtful reports whether so many of them cannot have been that the clock is wrong, or the numbers by which they were
+// found: a rank that only lost one has fewer.
+func (r Residuals) Doubtful() bool {
+	return r.Impossible >= fewCollectives && doubtfulPart*r.Impossible > r.Collectives ||
+		r.Early >= fewCollectives && doubtfulPart*r.Early > r.Sent
 }
 
 // residuals sets the residuals of each clock.

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/align"
@@ -11,21 +12,32 @@ import (
 )
 
 // collectives returns, in order of their ends, those collectives of a trace that show how clocks differ:
-// operations that all ranks of a named group leave together.
+// operations that all ranks of a group leave together, by the number that the trace has for them or their place in it.
+// Where the trace names no group, as gloo's do not, they are those of all ranks: of one operation, size and count, for
+// where one rank has fewer of them nothing tells which are the same.
 func collectives(seen *plausible.Trace) []align.Collective {
 	type key struct{ group, op string }
 	numbers := map[key]int64{}
 	var out []align.Collective
+	var unnamed []int
 	for _, c := range coll.Read(seen.View).Collectives {
-		if c.Group == "" || c.Cut || !coll.Symmetric(c.Op) {
+		if c.Cut || !coll.Symmetric(c.Op) || c.Group == "" && !c.Everyone(seen.View.Trace.Meta.WorldSize) {
 			continue
 		}
 		k := key{c.GroupID(), c.Op}
+		if c.Group == "" {
+			k.op = fmt.Sprintf("%s of %d bytes", c.Op, c.Bytes())
+			unnamed = append(unnamed, len(out))
+		}
 		if c.Seq < 0 {
 			c.Seq = numbers[k]
 			numbers[k]++
 		}
-		out = append(out, align.Collective{Group: k.group, Name: c.Op, Seq: c.Seq, Start: c.StartNs, End: c.End()})
+		out = append(out, align.Collective{Group: k.group, Name: k.op, Seq: c.Seq, Start: c.StartNs, End: c.End()})
+	}
+	for _, i := range unnamed {
+		c := &out[i]
+		c.Name = fmt.Sprintf("%s, one of %d", c.Name, numbers[key{c.Group, c.Name}])
 	}
 	slices.SortStableFunc(out, func(a, b align.Collective) int { return cmp.Compare(a.End, b.End) })
 	return out

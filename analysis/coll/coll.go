@@ -62,6 +62,18 @@ func (c *Collective) GroupID() string {
 	return c.Group + "\x00" + strconv.Itoa(c.GroupSize)
 }
 
+// Everyone reports whether all ranks of a world of this size take part, as far as the trace tells: of two ranks they
+// do, for a group has two at least.
+func (c *Collective) Everyone(world int) bool {
+	switch {
+	case len(c.Members) > 0:
+		return len(c.Members) == world
+	case c.GroupSize > 0:
+		return world > 1 && c.GroupSize == world
+	}
+	return world == 2
+}
+
 // groupIDs numbers the groups that GroupID tells apart, and caches them, because there are many
 // collectives and, as a rule, few groups.
 type groupIDs struct {

@@ -194,7 +194,7 @@ func (m *matcher) worldSize(list []int) int {
 // membersOf is the key of a group's members; ok is false if they are not known.
 func (m *matcher) membersOf(c *Collective, list []int, size int) (key string, ok bool) {
 	switch {
-	case len(c.Members) > 0 && len(c.Members) == size:
+	case c.Everyone(size) && (len(c.Members) > 0 || c.GroupSize > 0 || len(list) == 2):
 		return everyone, true
 	case len(c.Members) > 0:
 		text, ok := m.texts[&c.Members[0]]
@@ -203,10 +203,6 @@ func (m *matcher) membersOf(c *Collective, list []int, size int) (key string, ok
 			m.texts[&c.Members[0]] = text
 		}
 		return text, true
-	case size > 1 && c.GroupSize == size:
-		return everyone, true
-	case c.GroupSize == 0 && size == 2 && len(list) == 2:
-		return everyone, true // a group has two ranks at least
 	}
 	return "", false
 }

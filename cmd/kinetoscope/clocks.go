@@ -108,6 +108,10 @@ func (w *rewriting) doubtOfClock(i int) doubtOfClock {
 			time.Duration(c.OffsetNs).Round(time.Millisecond)), true}
 	case c.Contradicts:
 		return doubtOfClock{text: "the clock of " + name + " cannot be brought to agree with its collectives and hand-offs"}
+	case c.Doubtful():
+		return doubtOfClock{text: fmt.Sprintf("%s left %d of %d collectives before another rank had entered, and %d of %d "+
+			"hand-offs to or from it arrived before they were sent: its clock is off by some of that, whatever its host's name says",
+			name, c.Impossible, c.Collectives, c.Early, c.Sent)}
 	case c.TransitNs > apartNs:
 		return doubtOfClock{text: fmt.Sprintf("the fastest hand-off to %s takes %s: its clock may be ahead of the sender's by "+
 			"that, and nothing tells", name, units.Duration(float64(c.TransitNs)))}

@@ -109,6 +109,63 @@ func TestMergeRecoversClocks(t *testing.T) {
 	}
 }
 
+// drawGloo writes the trace of one of two ranks of a host with 100 all-reduces of gloo, which names no group and no
+// number, from collective first on, on a clock that is by ns behind.
+func drawGloo(t *testing.T, dir string, rank, first int, by int64) string {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(7, uint64(rank)))
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"schemaVersion": 1, "host_name": "box", "distributedInfo": {"backend": "gloo", "rank": %d, "world_size": 2},
+"baseTimeNanoseconds": 1790000000000000000, "traceEvents": [`, rank)
+	for i := range int64(100) {
+		meet := 10_000_000_000 + i*50_000_000
+		enter, leave := meet-rng.Int64N(900_000), meet+60_000+rng.Int64N(8000)
+		if i < int64(first) {
+			continue
+		}
+		fmt.Fprintf(&b, `
+{"ph": "X", "cat": "user_annotation", "name": "gloo:all_reduce", "pid": 9, "tid": 9, "ts": %d.%03d, "dur": %.3f, "args": {"Input type": ["float"], "Input Dims": [[10, 256]]}},
+{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": %[1]d.%03[2]d, "dur": %.3[3]f, "args": {"device": 0, "stream": 7}},`,
+			(enter-by)/1000, (enter-by)%1000, float64(leave-enter)/1000)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("rank%d.json", rank))
+	if err := os.WriteFile(path, []byte(strings.TrimSuffix(b.String(), ",")+"]}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Collectives of all ranks tie clocks without the name of a group, unless one rank has fewer of them; a clock that they
+// contradict in part is said, though the host has one name.
+func TestMergeWithoutGroups(t *testing.T) {
+	for name, c := range map[string]struct {
+		first int
+		by    int64
+		want  string // what is said, "" if there is no warning
+	}{
+		"right":         {0, 0, ""},
+		"behind":        {0, 250_000_000, ""},
+		"a little":      {0, 400_000, "collectives before another rank had entered"},
+		"one is missed": {1, 0, "none in common"},
+	} {
+		dir := t.TempDir()
+		a, b := drawGloo(t, dir, 0, 0, 0), drawGloo(t, dir, 1, c.first, c.by)
+		said, ends := merged(t, filepath.Join(dir, "both.json"), a, b)
+		if c.want != "" && !strings.Contains(said, "WARNING") || !strings.Contains(said, c.want) ||
+			c.want == "" && strings.Contains(said, "WARNING") {
+			t.Errorf("%s: %s", name, said)
+		}
+		if c.want != "" {
+			continue
+		}
+		for i := range ends[0] {
+			if d := ends[1][i] - ends[0][i]; d > 20_000 || d < -20_000 {
+				t.Fatalf("%s: collective %d ends %d ns apart", name, i, d)
+			}
+		}
+	}
+}
+
 // Traces of different captures are refused, and what to do is said; who insists gets them with a
 // warning. Tables have each trace on its own clock, so that they take any.
 func TestMergeRefusesStrangers(t *testing.T) {
