@@ -234,3 +234,11 @@ func TestServersElsewhereAreNotAsked(t *testing.T) {
 		t.Error("another door of the usual server is taken for it")
 	}
 }
+
+func TestAfter(t *testing.T) {
+	for ns, want := range map[int64]string{0: "+0s", 1500: "+1.5µs", -28_719_315: "-28.719315ms"} {
+		if got := after(ns); got != want {
+			t.Errorf("%d: %q, want %q", ns, got, want)
+		}
+	}
+}

@@ -158,7 +158,7 @@ func (w *window) list(t *trace.Trace, match *regexp.Regexp) string {
 	b.WriteString("\nid  at  takes  depth  track  name\n")
 	for _, i := range found[:min(len(found), w.Limit)] {
 		k := &t.Tracks[s.Track[i]]
-		fmt.Fprintf(&b, "%d  +%s  %s  %d  %s  %s\n", i, time.Duration(s.Start[i]-first), time.Duration(s.Dur[i]),
+		fmt.Fprintf(&b, "%d  %s  %s  %d  %s  %s\n", i, after(s.Start[i]-first), time.Duration(s.Dur[i]),
 			x.Depth[i], cmp.Or(k.Name, fmt.Sprint(k.TID)), t.String(s.Name[i]))
 		if raw := t.Args(s.Args[i]); w.Args && len(raw) > 0 {
 			text := strings.Join(strings.Fields(string(raw)), " ")
@@ -169,4 +169,13 @@ func (w *window) list(t *trace.Trace, match *regexp.Regexp) string {
 		}
 	}
 	return b.String()
+}
+
+// after is how long after the trace's first slice something is; what began before it, as spans of the recording do, is
+// said so by its sign.
+func after(ns int64) string {
+	if ns < 0 {
+		return time.Duration(ns).String()
+	}
+	return "+" + time.Duration(ns).String()
 }

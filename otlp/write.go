@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/hex"
@@ -109,7 +110,7 @@ func (w *writer) Add(ctx context.Context, r format.Rank) error {
 
 // Close implements format.Writer.
 func (w *writer) Close(ctx context.Context) error {
-	d := Spans(w.o.Name, pipeline.Analyze(w.traces, pipeline.Options{Offsets: w.moved}))
+	d := Spans(cmp.Or(w.o.Source, w.o.Name), pipeline.Analyze(w.traces, pipeline.Options{Offsets: w.moved}))
 	if Count(d) == 0 {
 		return ErrNoRequests
 	}

@@ -48,6 +48,8 @@ type convertCmd struct {
 	cutFlags
 	reading.Options
 	reading.Choice
+
+	piped bool // the first path was standard input
 }
 
 // stdout as --output means standard output.
@@ -103,6 +105,7 @@ func (c *convertCmd) Run(e *cli.Env) (err error) {
 			return fmt.Errorf("read standard input: %w", err)
 		}
 		defer done()
+		c.piped = c.Paths[0] == open.Stdin
 		for i, p := range c.Paths {
 			if p == open.Stdin {
 				c.Paths[i] = path
@@ -460,8 +463,13 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 	if err != nil {
 		return err
 	}
-	fw := f.Create(dst, format.WriteOptions{Name: w.called(), Workers: w.workers(), StartNs: w.start,
-		Ranks: len(w.parts), Packed: pack != format.Plain})
+	source, err := w.source()
+	if err != nil {
+		return err
+	}
+	fw := f.Create(dst, format.WriteOptions{Name: filepath.Base(cmp.Or(w.c.Output, source)), Source: source,
+		Workers: w.workers(), StartNs: w.start, Ranks: len(w.parts),
+		Packed: pack != format.Plain})
 	err = w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
 		return fw.Add(w.e.Ctx, format.Rank{Trace: t, Name: w.name(p), Labels: w.labels(p), Clock: w.at(p)})

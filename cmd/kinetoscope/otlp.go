@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -56,10 +55,19 @@ func (w *rewriting) push(to *otlp.Collector) error {
 	return nil
 }
 
-// called names the source of the spans: the written file, or else the only input.
-func (w *rewriting) called() string {
-	if w.c.Output != "" {
-		return filepath.Base(w.c.Output)
+// source names what the spans are of: the run, else the first input. Ids are made of it, so that spans which are written
+// here and pushed there are the same.
+func (w *rewriting) source() (string, error) {
+	if w.c.piped {
+		return "standard input", nil
 	}
-	return strings.TrimSuffix(filepath.Base(w.c.Paths[0]), "/")
+	run, err := w.c.FindRun(w.c.Paths[0])
+	if err != nil {
+		return "", err
+	}
+	if run == nil {
+		return filepath.Base(w.c.Paths[0]), nil
+	}
+	defer run.Close()
+	return filepath.Base(run.Dir()), nil
 }

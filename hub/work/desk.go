@@ -62,6 +62,7 @@ type Part struct {
 // NodeError says which node could not answer, and why.
 type NodeError struct {
 	Node, Reason string
+	pipeline     string // for which an agent is missing
 }
 
 // Error says so.
@@ -72,7 +73,8 @@ func (e *NodeError) Hint() string {
 	if e.Reason != noAgent {
 		return ""
 	}
-	return "run `kinetoscope agent --traces DIR` there; --agent-name says what it is called, else the host's name"
+	return fmt.Sprintf("run `kinetoscope agent --pipeline %s --traces DIR` there; --agent-name says what it is called, "+
+		"else the host's name", e.pipeline)
 }
 
 // HTTPStatus is the status with which a server refuses the question.
@@ -109,7 +111,7 @@ func (d *Desk) Ask(ctx context.Context, q Question, each func(Part) error) (err 
 	}
 	for _, p := range q.At {
 		if p.Node == "" || p.Node != protocol.NodeName(p.Node) {
-			return &NodeError{p.Node, "letters, digits, - and _ make a name"}
+			return &NodeError{Node: p.Node, Reason: "letters, digits, - and _ make a name"}
 		}
 		if _, err := d.look(ctx, Place{Node: p.Node}); err != nil { // names that nobody has take no room in the queue
 			return err
@@ -197,7 +199,7 @@ func (a *asking) find(ctx context.Context) error {
 			a.waiting[place{i, k}] = true
 		}
 		if len(a.waiting) > MaxTasks {
-			return &NodeError{p.Node, fmt.Sprintf("over %d files: ask for fewer at a time", MaxTasks)}
+			return &NodeError{Node: p.Node, Reason: fmt.Sprintf("over %d files: ask for fewer at a time", MaxTasks)}
 		}
 		if err := a.each(Part{Place: i, Files: out.Files, Left: out.Left}); err != nil {
 			return err
@@ -217,15 +219,15 @@ func (d *Desk) look(ctx context.Context, p Place) (out protocol.FindAnswer, err 
 	m, err := d.nc.RequestWithContext(ctx, protocol.WorkFindSubject(d.pipeline, p.Node), data)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return out, &NodeError{p.Node, noAgent}
+		return out, &NodeError{Node: p.Node, Reason: noAgent, pipeline: d.pipeline}
 	case err != nil:
 		return out, fmt.Errorf("node %s: %w", p.Node, err)
 	}
 	if err := json.Unmarshal(m.Data, &out); err != nil {
-		return out, &NodeError{p.Node, "its answer is damaged: " + err.Error()}
+		return out, &NodeError{Node: p.Node, Reason: "its answer is damaged: " + err.Error()}
 	}
 	if out.Error != "" {
-		return out, &NodeError{p.Node, out.Error}
+		return out, &NodeError{Node: p.Node, Reason: out.Error}
 	}
 	return out, nil
 }
@@ -285,7 +287,7 @@ func (a *asking) gone(ctx context.Context) error {
 		asked[node] = true
 		if _, err := a.d.look(ctx, Place{Node: node}); err != nil {
 			if _, ok := errors.AsType[*NodeError](err); ok {
-				return &NodeError{node, "its agent is gone, and these files have no answer: " + a.missing(w.at)}
+				return &NodeError{Node: node, Reason: "its agent is gone, and these files have no answer: " + a.missing(w.at)}
 			}
 			return err
 		}
@@ -355,11 +357,11 @@ func (a *asking) accept(data []byte) error {
 		return nil
 	}
 	if r.Error != "" {
-		return &NodeError{r.Node, r.Error}
+		return &NodeError{Node: r.Node, Reason: r.Error}
 	}
 	found, err := decoder.DecodeAll(r.Data, nil)
 	if err != nil {
-		return &NodeError{r.Node, "a result is damaged: " + err.Error()}
+		return &NodeError{Node: r.Node, Reason: "a result is damaged: " + err.Error()}
 	}
 	delete(a.waiting, w)
 	return a.each(Part{Place: w.at, Index: w.index, Data: found})

@@ -304,10 +304,13 @@ func (e *encoder) counterRow(from, to int) {
 }
 
 // windowRows writes the trace span and the end of the window, unless the trace
-// brought its own.
+// brought its own. Of another writer's trace whose slices tell the window nothing is added: it would be one slice more.
 func (e *encoder) windowRows() {
 	m := &e.t.Meta
 	if m.WindowEnd <= m.WindowStart || slices.Contains(e.t.Slices.Cat, trace.CatTraceSpan) {
+		return
+	}
+	if start, end, ok := e.t.Extent(); ok && m.Format != "native" && start == m.WindowStart && end == m.WindowEnd {
 		return
 	}
 	e.row("X")

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,6 +88,28 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 	if d := cmp.Diff(string(want), string(got)); d != "" {
 		t.Errorf("%s (-want +got):\n%s", path, d)
+	}
+}
+
+// A trace span is written where nothing else tells the window, and for recordings, whose readers expect one; of another
+// writer's trace it would be a slice that it does not have.
+func TestSpanOfTheRecording(t *testing.T) {
+	for _, c := range []struct {
+		format string
+		end    int64 // of the window; the last slice ends at 30
+		span   bool
+	}{{"native", 30, true}, {"viztracer", 30, false}, {"kineto", 30, false}, {"kineto", 25, true}} {
+		tr := trace.New()
+		tr.Meta.Format, tr.Meta.WindowStart, tr.Meta.WindowEnd = c.format, 10, c.end
+		k := tr.AddTrack(trace.Track{Kind: trace.TrackCPU, PID: 1, TID: 1, Device: -1, Stream: -1})
+		tr.AddSlice(trace.Slice{Start: 10, Dur: 20, Name: "f", Track: k, Corr: trace.NoCorrelation})
+		var b bytes.Buffer
+		if _, err := Write(&b, tr, Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(b.String(), "PyTorch Profiler"); got != c.span {
+			t.Errorf("%v: %v", c, got)
+		}
 	}
 }
 

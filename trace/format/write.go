@@ -13,6 +13,7 @@ import (
 // WriteOptions say how a file is written. The zero value is usable.
 type WriteOptions struct {
 	Name    string // of the file, for formats that hold one
+	Source  string // what the ranks are of, a run's name say: the same whatever the file is called
 	Workers int    // goroutines that compress; 0 and 1 are one
 	// StartNs is about the first time of what will be added, ns since the Unix epoch.
 	StartNs int64
