@@ -55,8 +55,8 @@ func (w *rewriting) push(to *otlp.Collector) error {
 	return nil
 }
 
-// source names what the spans are of: the run, else the first input. Ids are made of it, so that spans which are written
-// here and pushed there are the same.
+// source names what the spans are of: the run, else the first input. Ids are made of it, so that spans which are
+// written here and pushed there are the same.
 func (w *rewriting) source() (string, error) {
 	if w.c.piped {
 		return "standard input", nil

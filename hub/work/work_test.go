@@ -203,7 +203,8 @@ func TestNodesThatCannotAnswer(t *testing.T) {
 	} {
 		_, err := r.asked(Question{Body: body, At: []Place{c.at}})
 		e, ok := errors.AsType[*NodeError](err)
-		if !ok || e.Error() != c.want || strings.Contains(e.Hint(), "agent --pipeline omni --traces") != (c.at.Node == "n9") {
+		if !ok || e.Error() != c.want ||
+			strings.Contains(e.Hint(), "agent --pipeline omni --traces") != (c.at.Node == "n9") {
 			t.Errorf("%v: %v", c.at, err)
 		}
 		r.empty()
