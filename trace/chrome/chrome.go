@@ -189,7 +189,12 @@ func (e *encoder) events() {
 func (e *encoder) sliceRows() {
 	s := &e.t.Slices
 	number := e.t.Meta.Format == "native"
+	beside := beside(e.t.Tracks)
 	for i := range s.Len() {
+		if k := s.Track[i]; int(k) < len(beside) && beside[k] {
+			e.async(i)
+			continue
+		}
 		e.row("X")
 		e.text("cat", e.t.CategoryText(s.Cat[i]))
 		e.text("name", e.t.String(s.Name[i]))
@@ -201,6 +206,52 @@ func (e *encoder) sliceRows() {
 			e.numberedArgs(raw, int64(i))
 		} else {
 			e.args(raw)
+		}
+		e.end()
+	}
+}
+
+// beside reports which tracks hold asynchronous slices of a thread that has slices of its own on another track: as X
+// rows the two would nest in each other. It is nil if there is none.
+func beside(tracks []trace.Track) (out []bool) {
+	type thread struct {
+		pid, tid         int64
+		pidText, tidText string
+	}
+	of := func(k *trace.Track) thread { return thread{k.PID, k.TID, k.PIDText, k.TIDText} }
+	own := map[thread]bool{}
+	for i := range tracks {
+		if tracks[i].Kind == trace.TrackCPU {
+			own[of(&tracks[i])] = true
+		}
+	}
+	for i := range tracks {
+		if tracks[i].Kind == trace.TrackOther && own[of(&tracks[i])] {
+			if out == nil {
+				out = make([]bool, len(tracks))
+			}
+			out[i] = true
+		}
+	}
+	return out
+}
+
+// async writes slice i as begin and end of an asynchronous one, under an id of its own.
+func (e *encoder) async(i int) {
+	s := &e.t.Slices
+	for _, end := range []struct {
+		ph string
+		ns int64
+	}{{"b", s.Start[i]}, {"e", s.Start[i] + s.Dur[i]}} {
+		e.row(end.ph)
+		e.text("cat", e.t.CategoryText(s.Cat[i]))
+		e.text("name", e.t.String(s.Name[i]))
+		e.lane(s.Track[i])
+		e.micros("ts", e.at(end.ns))
+		e.key("id")
+		e.buf = appendInt(e.buf, int64(i)+1)
+		if end.ph == "b" {
+			e.args(e.argsOf(s.Args[i]))
 		}
 		e.end()
 	}

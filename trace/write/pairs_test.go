@@ -345,19 +345,6 @@ func TestPairs(t *testing.T) {
 	}
 }
 
-// asynchronous reports whether t has slices beside those of the thread that they began on.
-func asynchronous(t *trace.Trace) bool {
-	type lane struct{ pid, tid int64 }
-	seen := map[lane]bool{}
-	for _, k := range t.Tracks {
-		if seen[lane{k.PID, k.TID}] {
-			return true
-		}
-		seen[lane{k.PID, k.TID}] = true
-	}
-	return false
-}
-
 var update = flag.Bool("update", false, "write what docs/formats.md says of the formats")
 
 // docs/formats.md says of each format what TestPairs holds it to.
@@ -392,9 +379,6 @@ func pairs(t *testing.T, file string, tr *trace.Trace) {
 		k, read := f.Keeps, reader(f)
 		if read == nil {
 			continue
-		}
-		if f.Name == "kineto" && asynchronous(tr) {
-			k.Nesting = false
 		}
 		t.Run(fmt.Sprintf("%s %s to %s", tr.Meta.Format, file, f.Name), func(t *testing.T) {
 			var out bytes.Buffer

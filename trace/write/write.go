@@ -36,8 +36,7 @@ func init() {
 	format.AddWriter(format.Format{
 		Name: "kineto", OneClock: true, Keeps: format.Everything,
 		Create: func(w io.Writer, o format.WriteOptions) format.Writer { return newChrome(w, o) },
-		Lacks: "samples that are no number, that slices are asynchronous: they lie on their thread; of many ranks, " +
-			"whose cards and process groups they are",
+		Lacks:  "samples that are no number; of many ranks, whose cards and process groups they are",
 	})
 	format.Register(format.Format{
 		Name: "parquet", Title: "Parquet, a row a slice", Extensions: []string{".parquet"},
