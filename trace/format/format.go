@@ -173,6 +173,14 @@ func Extensions() []string {
 	return slices.Compact(out)
 }
 
+// Of returns err, of a reader that knows a stream alone, with the input's name before it.
+func (in Input) Of(err error) error {
+	if err == nil || in.Name == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", in.Name, err)
+}
+
 // Local returns the path of a file with the input's content, unpacked: the input itself or
 // a copy that done removes. It is for formats whose readers jump about in a file.
 func (in Input) Local() (path string, done func(), err error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -162,5 +163,25 @@ func TestArchiveFromPipe(t *testing.T) {
 	list, err := Files(context.Background(), []string{Stdin}, Options{Stdin: strings.NewReader(data)})
 	if err != nil || len(list) != 2 {
 		t.Errorf("%d traces, error %v", len(list), err)
+	}
+}
+
+// An error says which file it is about, whatever its reader knows of files.
+func TestErrorsNameTheFile(t *testing.T) {
+	for name, content := range map[string]string{
+		"cut.pftrace": "\x0a\xff\x7f\x08\x01", "cut.ksrec": "KINREC",
+		"cut.hatchet": `[{"frame": {"name": "a"}, "metrics": {`,
+	} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		found, err := Find([]string{path})
+		if err == nil {
+			err = EachSource(t.Context(), found, Options{}, func(int, *trace.Trace) error { return nil })
+		}
+		if err == nil || strings.Count(err.Error(), name) != 1 {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

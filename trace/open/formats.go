@@ -232,7 +232,7 @@ func readNative(ctx context.Context, in format.Input, _ format.Options) ([]*trac
 	}
 	defer u.Close()
 	t, _, err := native.Read(ctx, u)
-	return one(in, t, err)
+	return one(in, t, in.Of(err))
 }
 
 // stream makes a Read of a reader of one trace from a stream.
@@ -245,7 +245,7 @@ func stream(read func(io.Reader) (*trace.Trace, error)) func(context.Context, fo
 		}
 		defer u.Close()
 		t, err := read(u)
-		return one(in, t, err)
+		return one(in, t, in.Of(err))
 	}
 }
 
@@ -272,7 +272,7 @@ func streams(read func(context.Context, io.Reader) ([]*trace.Trace, error)) func
 		defer u.Close()
 		list, err := read(ctx, u)
 		if err != nil {
-			return nil, err
+			return nil, in.Of(err)
 		}
 		for _, t := range list {
 			t.Meta.File = in.Name

@@ -82,8 +82,8 @@ func Read(r io.Reader) (*trace.Trace, error) {
 			break
 		}
 		if errors.Is(err, errDamaged) || errors.Is(err, io.ErrUnexpectedEOF) {
-			if n == 0 {
-				return nil, &FormatError{Reason: "it does not begin with a packet"}
+			if !d.cutPacket(packet) && n == 0 {
+				return nil, &FormatError{Reason: "it does not begin with a packet that is whole"}
 			}
 			d.t.Repairs.Add(trace.RepairTruncatedFile, 1)
 			break
@@ -101,7 +101,7 @@ func Read(r io.Reader) (*trace.Trace, error) {
 var errDamaged = errors.New("damaged packet")
 
 // nextPacket reads one field of Trace. Fields other than packet are skipped; nil stands
-// for them.
+// for them. Of a packet that the end of the file cuts it returns what is there beside the error.
 func nextPacket(b *bufio.Reader, buf []byte) ([]byte, error) {
 	tag, err := readVarint(b)
 	if err != nil {
@@ -125,8 +125,8 @@ func nextPacket(b *bufio.Reader, buf []byte) ([]byte, error) {
 		piece := int(min(n-uint64(len(buf)), bufferSize))
 		from := len(buf)
 		buf = append(buf, make([]byte, piece)...)
-		if _, err := io.ReadFull(b, buf[from:]); err != nil {
-			return nil, errDamaged
+		if got, err := io.ReadFull(b, buf[from:]); err != nil {
+			return buf[:from+got], errDamaged
 		}
 	}
 	if buf == nil {
@@ -365,6 +365,21 @@ func (d *decoder) unpack(b []byte) {
 			d.packet(packet)
 		}
 	}
+}
+
+// cutPacket reads what is there of a packet that the end of the file cuts: packets that were compressed together may be
+// all of a small trace. It returns false where that is nothing.
+func (d *decoder) cutPacket(b []byte) bool {
+	num, typ, n := protowire.ConsumeTag(b)
+	if n < 0 || num != fieldCompressedPackets || typ != protowire.BytesType {
+		return false
+	}
+	_, size := protowire.ConsumeVarint(b[n:])
+	if size < 0 {
+		return false
+	}
+	d.unpack(b[n+size:])
+	return d.t.Slices.Len()+len(d.tracks) > 0
 }
 
 // time returns a packet's time on the trace's clock, ns.

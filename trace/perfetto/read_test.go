@@ -186,6 +186,38 @@ func TestReadOtherWriters(t *testing.T) {
 	}
 }
 
+// A file that its writer or a copy did not finish has what came before its end, also where all of it is one packet of
+// compressed ones.
+func TestReadCut(t *testing.T) {
+	tr := trace.New()
+	host := tr.AddTrack(trace.Track{Name: "main"})
+	for i := range int64(3000) {
+		tr.AddSlice(trace.Slice{Start: 1000 + i*1000, Dur: 900, Name: fmt.Sprintf("op%d", i*i%997), Cat: trace.CatCPUOp,
+			Track: host})
+	}
+	var out bytes.Buffer
+	p := NewCompressedWriter(&out, 1000, 1)
+	for _, seq := range p.AddRank(tr, RankOptions{Name: "x"}) {
+		for e := range seq {
+			p.Emit(e)
+		}
+	}
+	if _, err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	least := 0
+	for part := 1; part < 10; part++ {
+		got, err := Read(bytes.NewReader(out.Bytes()[:out.Len()*part/10]))
+		if err != nil || got.Slices.Len() < least || part > 4 && got.Slices.Len() < 3000*(part-2)/10 {
+			t.Fatalf("%d tenths: %v, %v", part, got, err)
+		}
+		if got.Repairs.Count[trace.RepairTruncatedFile] != 1 {
+			t.Errorf("%d tenths: not said to be cut: %v", part, got.Repairs)
+		}
+		least = got.Slices.Len()
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	for _, in := range []string{"{}", "\x0a\xff\xff\xff\xff\x7f", "SQLite format 3"} {
 		var format *FormatError

@@ -110,7 +110,7 @@ func Read(r io.Reader) (t *trace.Trace, err error) {
 		err = p.CheckValid()
 	}
 	if err != nil {
-		return nil, &FormatError{Reason: err.Error()}
+		return nil, &FormatError{Reason: "damaged, or cut short: " + err.Error()}
 	}
 	return fromProfile(p)
 }

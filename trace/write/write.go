@@ -31,7 +31,7 @@ func init() {
 			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
 		},
 		Lacks: "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, " +
-			"which become a text and []",
+			"which become a text and [], single allocations of torch: they become counters of what is held",
 	})
 	format.AddWriter(format.Format{
 		Name: "kineto", OneClock: true, Keeps: format.Everything,
