@@ -158,6 +158,8 @@ func ranks(a *Answers) (table.Table, error) {
 				func(t *analysis.Temporal) int64 { return t.ExposedCommunicationNs }),
 			device("exposed_memory", "of it, copies and fills with neither beside them, ns",
 				func(t *analysis.Temporal) int64 { return t.ExposedMemoryNs }),
+			device("other", "of it, other work with none of these beside it, ns: compute, both exposed, this and device_idle are all of it",
+				func(t *analysis.Temporal) int64 { return t.OtherNs }),
 			table.Ints("steps", "iterations found", func(i int) int64 { return int64(len(at(i).steps.Steps)) }),
 			table.Texts("verdict", "who sets the steps' pace, a sentence",
 				func(i int) string { return at(i).steps.Verdict.Text }),

@@ -47,6 +47,31 @@ func rowsOf(t *table.Table) (rows []map[string]any) {
 	return rows
 }
 
+// The parts of a device's time are all of it, whatever kinds of work it did.
+func TestPartsOfTheSpan(t *testing.T) {
+	tr := trace.New()
+	k := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: 1, Device: 0, Stream: 7})
+	add := func(start, dur int64, cat trace.Category, name string) {
+		tr.AddSlice(trace.Slice{Start: start, Dur: dur, Name: name, Cat: cat, Track: k, Corr: trace.NoCorrelation})
+	}
+	add(0, 100, trace.CatKernel, "gemm")
+	add(150, 70, tr.Category("mtia_ccp_events"), "pe_exe")
+	add(220, 30, trace.CatGPUMemcpy, "Memcpy DtoD")
+	add(250, 40, trace.CatKernel, "ncclDevKernel_AllReduce")
+	r := rowsOf(must(t, answersOf([]*trace.Trace{tr}), ranks))[0]
+	sum := int64(0)
+	for _, part := range []string{"compute", "exposed_communication", "exposed_memory", "other", "device_idle"} {
+		if ns, ok := r[part].(int64); !ok || ns == 0 {
+			t.Errorf("no %s: %v", part, r[part])
+		} else {
+			sum += ns
+		}
+	}
+	if sum != 290 || r["device_span"] != sum {
+		t.Errorf("the parts are %d of a span of %v", sum, r["device_span"])
+	}
+}
+
 // The tables say what the verbs say.
 func TestAnswersAreTheVerbs(t *testing.T) {
 	traces := pipetest.Torch()

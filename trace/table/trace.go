@@ -246,7 +246,7 @@ func opsOf(r Rank, ops *opstats.Ops) Table {
 			Ints("self_cpu", "host time not covered by operators inside, ns",
 				func(i int) int64 { return at(i).SelfCPU }),
 			Ints("cpu", "host time, ns", func(i int) int64 { return at(i).CPU }),
-			Ints("self_device", "device time of what it launched itself, ns",
+			Ints("self_device", "device time of what it launched itself, ns; work on devices has rows of its own with it too: sum rows of one kind",
 				func(i int) int64 { return at(i).SelfDevice }),
 			Ints("device_time", "device time with that of what it called, ns",
 				func(i int) int64 { return at(i).DeviceTime }),
