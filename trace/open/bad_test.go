@@ -185,3 +185,26 @@ func TestErrorsNameTheFile(t *testing.T) {
 		}
 	}
 }
+
+// A file that is known and holds no trace is called what it is, not JSON that lacks something.
+func TestNoTraceIsCalledWhatItIs(t *testing.T) {
+	for name, c := range map[string]struct{ content, want string }{
+		"a.parquet": {"PAR1\x15\x04", "expected a trace, found columns for other programs"},
+		"a.html":    {"<!doctype html><title>x", "expected a trace, found a web page"},
+		"a.json": {`{"$schema": "https://www.speedscope.app/file-format-schema.json"}`,
+			"expected a trace, found a speedscope profile"},
+		"b.json": {`{"a": 1}`, `expected the key "traceEvents"`},
+	} {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		found, err := Find([]string{path})
+		if err == nil {
+			err = EachSource(t.Context(), found, Options{}, func(int, *trace.Trace) error { return nil })
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) || !Damaged(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

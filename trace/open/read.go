@@ -67,7 +67,7 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 	defer file.Close()
 	list, err := f.Read(ctx, format.Input{Name: path, Path: path, R: file, Size: r.s.Size}, r.fo)
 	if list, err = r.done(list, err); err != nil {
-		return nil, err
+		return nil, known(file, path, err)
 	}
 	if len(list) == 1 && !r.fo.DropArgs && name == "kineto" {
 		if err := r.o.Index.Save(path, list[0]); err != nil { // the trace is read all the same
@@ -75,6 +75,19 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 		}
 	}
 	return list, nil
+}
+
+// known is err of a reader of traces, or, where the file is of a format that is known to hold none, an error that
+// says so.
+func known(file io.ReadSeeker, path string, err error) error {
+	if _, serr := file.Seek(0, io.SeekStart); serr != nil {
+		return err
+	}
+	k, serr := sniff(file)
+	if serr != nil || !k.known || k.format.Read != nil || k.format.Name == "json" { // of JSON its reader says more
+		return err
+	}
+	return &kineto.FormatError{File: path, Want: "a trace", Got: k.format.Title}
 }
 
 // room asks for the memory that an index takes. It is nil without a limit.
