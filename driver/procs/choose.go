@@ -37,8 +37,34 @@ func say(p Process) said {
 			s.how = saysReplica
 		}
 		s.dp, s.pp, s.tp = t.dp, t.pp, t.tp
+		if p.above != nil {
+			s.dp, _ = t.replica(*p.above)
+		}
 	}
 	return s
+}
+
+// lookUp sets above of each process, which it keeps when the one above has ended.
+func (r *Roster) lookUp(ps []Process) {
+	titles := map[int]title{}
+	for _, p := range ps {
+		if t, ok := parseTitle(p.Args); ok && t.hasDP {
+			titles[p.PID] = t
+		}
+	}
+	kept := make(map[identity]*title, len(ps))
+	for i := range ps {
+		id := identity{ps[i].PID, ps[i].StartTicks}
+		ps[i].above = r.above[id]
+		for _, pid := range ps[i].Ancestors {
+			if t, ok := titles[pid]; ok && pid != ps[i].PID {
+				ps[i].above = &t
+				break
+			}
+		}
+		kept[id] = ps[i].above
+	}
+	r.above = kept
 }
 
 func (s said) sameRank(o said) bool {

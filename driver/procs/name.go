@@ -19,8 +19,11 @@ const (
 type title struct {
 	program        string // lower case
 	dp, pp, tp     int    // 0 where not said
-	hasDP, hasRank bool   // hasRank: PP or TP is said
+	hasDP, hasRank bool   // hasRank: PP or TP is said, or that it is the worker of a single rank
 }
+
+// soleWorker is the role of the process that runs a vLLM's model where no axis tells it from others.
+const soleWorker = "Worker"
 
 // parseTitle reports false if args is no title of the form program::role.
 func parseTitle(args []string) (title, bool) {
@@ -32,7 +35,7 @@ func parseTitle(args []string) (title, bool) {
 	if !ok || program == "" || strings.Contains(program, "/") {
 		return title{}, false
 	}
-	t := title{program: strings.ToLower(program)}
+	t := title{program: strings.ToLower(program), hasRank: role == soleWorker}
 	for part := range strings.SplitSeq(role, "_") {
 		if v, ok := axis(part, "DP"); ok {
 			t.dp, t.hasDP = v, true
@@ -43,6 +46,17 @@ func parseTitle(args []string) (title, bool) {
 		}
 	}
 	return t, true
+}
+
+// replica is the one that a title says or, if it says none, that of the nearest title above that does.
+func (t title) replica(above title) (int, bool) {
+	switch {
+	case t.hasDP:
+		return t.dp, true
+	case above.hasDP && above.program == t.program:
+		return above.dp, true
+	}
+	return 0, false
 }
 
 func axis(s, name string) (int, bool) {

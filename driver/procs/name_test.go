@@ -59,6 +59,7 @@ func TestTitles(t *testing.T) {
 	for s, want := range map[string]title{
 		"VLLM::EngineCore":                 {program: "vllm"},
 		"VLLM::EngineCore_DP3":             {program: "vllm", dp: 3, hasDP: true},
+		"VLLM::Worker":                     {program: "vllm", hasRank: true},
 		"VLLM::Worker_DP1_PP2_TP3_EP4":     {program: "vllm", dp: 1, pp: 2, tp: 3, hasDP: true, hasRank: true},
 		"VLLM::Worker_PCP1_DCP2":           {program: "vllm"},
 		"sglang::scheduler_TP1":            {program: "sglang", tp: 1, hasRank: true},

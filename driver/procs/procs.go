@@ -13,7 +13,11 @@
 //   - RANK and WORLD_SIZE in its environment, if 0 <= RANK < WORLD_SIZE <= 65536. They may
 //     be inherited, so everything below goes before them;
 //   - a title with a replica, "VLLM::EngineCore_DP1";
-//   - a title with a rank, "VLLM::Worker_DP0_PP1_TP3" or "sglang::scheduler_TP1".
+//   - a title with a rank, "VLLM::Worker_DP0_PP1_TP3" or "sglang::scheduler_TP1"; "VLLM::Worker"
+//     alone is that of rank 0.
+//
+// A title without a replica has that of the nearest process above whose title, of the same program,
+// says one: the workers of vLLM's independent engines do not say it themselves.
 //
 // # Which processes are ranks
 //
@@ -107,6 +111,8 @@ type Process struct {
 	// Restricted says that part of the above is absent since the host does not show it:
 	// the process is another user's, or protected.
 	Restricted bool
+
+	above *title // the nearest one above that says a replica, of those that Place is given
 }
 
 // Rank is a process and its place. Within a stage no two have the same Replica and Rank.

@@ -78,6 +78,32 @@ func Read(root string, pid int) (Process, error) {
 	return p, nil
 }
 
+// ReplicaOf returns the data-parallel replica that a process of the host works for, as titles say it: its
+// own or the nearest above. It is not known if the process has no title, or none says it.
+func ReplicaOf(root string, pid int) (int, bool) {
+	p, err := Read(root, pid)
+	if err != nil {
+		return 0, false
+	}
+	own, ok := parseTitle(p.Args)
+	if !ok {
+		return 0, false
+	}
+	for _, above := range p.Ancestors {
+		if own.hasDP {
+			break
+		}
+		var up Process
+		if readArgs(procDir(root, above), &up) != nil {
+			continue
+		}
+		if t, ok := parseTitle(up.Args); ok && t.hasDP {
+			return own.replica(t)
+		}
+	}
+	return own.replica(title{})
+}
+
 func procDir(root string, pid int) string { return filepath.Join(root, strconv.Itoa(pid)) }
 
 // gone makes err an fs.ErrNotExist if the process has ended: reads of files that were opened before

@@ -93,6 +93,32 @@ func TestReadAsksTheParentOfAnOverwrittenEnvironment(t *testing.T) {
 	}
 }
 
+func TestReplicaOf(t *testing.T) {
+	root := fakeProc(t)
+	fakeProcess(t, root, 30, 20, 600, "VLLM::EngineCore_DP3\x00", "")
+	fakeProcess(t, root, 31, 30, 700, "python\x00-c\x00x\x00", "")
+	for pid, c := range map[int]struct {
+		parent  int
+		cmdline string
+		want    int
+		known   bool
+	}{
+		40: {31, "VLLM::Worker_TP1\x00", 3, true},
+		41: {30, "VLLM::Worker_DP2_TP1\x00", 2, true},
+		42: {20, "VLLM::Worker_TP1\x00", 0, false},
+		43: {30, "sglang::scheduler_TP1\x00", 0, false},
+		44: {30, "python\x00x.py\x00", 0, false},
+	} {
+		fakeProcess(t, root, pid, c.parent, 800, c.cmdline, "")
+		if got, ok := ReplicaOf(root, pid); got != c.want || ok != c.known {
+			t.Errorf("process %d: %d, %v", pid, got, ok)
+		}
+	}
+	if _, ok := ReplicaOf(root, 99); ok {
+		t.Error("a process that is gone has a replica")
+	}
+}
+
 func TestReadBoundsWhatItReads(t *testing.T) {
 	root := fakeProc(t)
 	fakeProcess(t, root, 30, 30, 1, strings.Repeat("x", maxCmdline+5), strings.Repeat("y", maxEnviron-5)+

@@ -11,6 +11,7 @@ import (
 type Roster struct {
 	seats map[identity]seat
 	env   map[identity]map[string]string // seen so far, also of those that are no ranks
+	above map[identity]*title            // Process.above, once it was seen
 }
 
 // identity names a process for as long as the host is up.
@@ -52,6 +53,7 @@ type seat struct {
 func (r *Roster) Place(ps []Process) (ranks []Rank, skipped []Skipped) {
 	ps = inOrder(ps)
 	r.recall(ps)
+	r.lookUp(ps)
 	chosen, skipped := choose(ps)
 	seats := make([]*seat, len(chosen))
 	for i, p := range chosen {
