@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,8 @@ const (
 )
 
 // Sample is a server's metrics at one time. Values of all label sets of a name are summed, so for
-// several engines behind one server it describes them together.
+// several engines behind one server it describes them together; of shares, which have no sum, the
+// largest counts.
 type Sample struct {
 	At time.Time
 	// Values are of gauges and counters.
@@ -33,6 +35,8 @@ type Sample struct {
 	Gauges map[string]bool
 	// Histograms have their buckets by name.
 	Histograms map[string]Histogram
+	// Engines are the numbers in labels engine, ascending: of the engines of a vLLM's data-parallel replicas.
+	Engines []int
 }
 
 // Histogram is a histogram's observations since the server's start.
@@ -54,22 +58,40 @@ func Read(r io.Reader, at time.Time) (*Sample, error) {
 	}
 	s := &Sample{At: at, Values: map[string]float64{}, Gauges: map[string]bool{},
 		Histograms: map[string]Histogram{}}
+	engines := map[int]bool{}
 	for name, f := range families {
 		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if n, err := strconv.ParseUint(l.GetValue(), 10, 31); err == nil && l.GetName() == "engine" {
+					engines[int(n)] = true
+				}
+			}
 			switch f.GetType() {
 			case dto.MetricType_HISTOGRAM:
 				s.Histograms[name] = s.Histograms[name].add(m.GetHistogram())
 			case dto.MetricType_COUNTER:
 				s.Values[name] += m.GetCounter().GetValue()
 			case dto.MetricType_GAUGE:
-				s.Values[name] += m.GetGauge().GetValue()
+				v := m.GetGauge().GetValue()
+				if was, more := s.Values[name]; !more || !isShare(name) {
+					s.Values[name] = was + v
+				} else {
+					s.Values[name] = max(was, v)
+				}
 				s.Gauges[name] = true
 			case dto.MetricType_UNTYPED:
 				s.Values[name] += m.GetUntyped().GetValue()
 			}
 		}
 	}
+	s.Engines = slices.Sorted(maps.Keys(engines))
 	return s, nil
+}
+
+// isShare reports whether a gauge is of a part of something, by its name: vLLM's *_usage_perc, which are
+// 1 at most, and SGLang's *token_usage.
+func isShare(name string) bool {
+	return strings.HasSuffix(name, "_perc") || strings.HasSuffix(name, "token_usage")
 }
 
 // add sums the observations of two label sets; buckets that only one of them has are left

@@ -3,6 +3,7 @@ package scrape
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,21 @@ func read(t *testing.T, text string, at int64) *Sample {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// Engines are known by their labels, and their shares are not summed.
+func TestSeveralEngines(t *testing.T) {
+	s := read(t, text+"vllm:kv_cache_usage_perc{engine=\"1\"} 0.5\n# TYPE sglang:token_usage gauge\n"+
+		"sglang:token_usage{dp_rank=\"0\"} 0.25\nsglang:token_usage{dp_rank=\"1\"} 0.75\n", 1)
+	if !slices.Equal(s.Engines, []int{0, 1}) {
+		t.Errorf("engines %v", s.Engines)
+	}
+	for name, want := range map[string]float64{"vllm:kv_cache_usage_perc": 0.93, "sglang:token_usage": 0.75,
+		"vllm:num_requests_running": 5} {
+		if s.Values[name] != want {
+			t.Errorf("%s is %v, want %v", name, s.Values[name], want)
+		}
+	}
 }
 
 // Quantiles and rates are of what came between two samples.
