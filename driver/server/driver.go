@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kinetoscope/kinetoscope/driver"
+	"github.com/kinetoscope/kinetoscope/driver/procs"
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/store"
@@ -68,8 +69,11 @@ type Driver struct {
 	wg     sync.WaitGroup
 	rank   protocol.RankID
 	free   func(dir string) (int64, bool) // store.Free
-	stops  stops
-	shared *shared // starts and stops together with the drivers of other stages; nil: alone
+	apart  int                            // see Seat; 0 is 1
+	// replica returns which data-parallel replica a process of this host works for, if titles say it.
+	replica func(pid int) (int, bool)
+	stops   stops
+	shared  *shared // starts and stops together with the drivers of other stages; nil: alone
 
 	mu    sync.Mutex
 	facts Facts  // of the last probe
@@ -84,7 +88,8 @@ type Option func(*Driver)
 // New returns the driver of the rank id, which stands for all ranks of the server. It does not ask
 // the server anything; Probe does, and each session does again. Close ends the driver.
 func New(to Target, id protocol.RankID, log *slog.Logger, opts ...Option) (*Driver, error) {
-	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id, free: store.Free}
+	d := &Driver{to: to, e: engines[to.Engine], log: log, time: realTiming(), rank: id, free: store.Free,
+		replica: func(pid int) (int, bool) { return procs.ReplicaOf(procRoot, pid) }}
 	if d.e == nil {
 		return nil, fmt.Errorf("%s: no engine that is driven over HTTP", to.Engine)
 	}
@@ -301,6 +306,8 @@ type capture struct {
 	judged  bool            // set by the goroutine that closes done
 	stopped answer          // to /stop_profile
 	ends    map[string]end  // ends of files that were read
+	heads   map[string]head // beginnings of files that were read
+	titles  map[int]int     // replicas by process, as titles said
 	listed  map[string]seen // the session's files at the last look
 }
 

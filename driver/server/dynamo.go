@@ -17,6 +17,9 @@ type dynamo struct{ plainEngine }
 
 var _ = register(protocol.EngineDynamo, dynamo{})
 
+// layout is that of the vLLM in it; an SGLang's names tell replicas apart.
+func (dynamo) layout() layout { return vllm{}.layout() }
+
 func (dynamo) port() string { return "8081" }
 
 func (dynamo) manners() manners { return manners{getStarts: true, keyless: true} }

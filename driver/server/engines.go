@@ -19,12 +19,15 @@ import (
 // Facts are what a server says of itself before anything is started.
 type Facts struct {
 	Version string
-	Ranks   int  // 0 if it does not say
+	Ranks   int  // of all replicas; 0 if it does not say
 	TP, PP  int  // its tensor and pipeline parallel sizes, where its files are named by them
 	Groups  bool // DP in those names counts groups of the ranks, not replicas
 	Prefix  bool // a start takes a profile_prefix: new files can be told by name
 	Steps   bool // a start takes a number of steps
 	Delay   bool // and a number of steps before them
+	// Replicas are the numbers of its data-parallel replicas, jobs of their own behind its routes; nil if it
+	// does not say.
+	Replicas []int
 	// Fields are the members that a start accepts, if the server lists them: no others are sent.
 	Fields map[string]bool
 	// Worker is the engine behind a server that forwards calls to it.
@@ -110,7 +113,8 @@ type manners struct {
 type layout struct {
 	deep      bool // in directories below the shared one
 	packs     bool // it compresses its files after it has answered the stop
-	localRank bool // names have the rank on a host, so the header's rank is preferred
+	localRank bool // names have the rank on a host or in a replica, so the header's rank is preferred
+	alike     bool // replicas give their files the same names
 	stages    bool // one server has several stages, each a rank of the session
 	together  bool // one start begins all of them
 }
@@ -250,7 +254,9 @@ var _ = register(protocol.EngineVLLM, vllm{})
 var errNoProfiler = errors.New("it has no /start_profile: start it with --profiler-config " +
 	`'{"profiler":"torch","torch_profiler_dir":"/DIR","torch_profiler_with_stack":false}'`)
 
-func (vllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
+func (vllm) layout() layout { return layout{localRank: true, alike: true} }
+
+func (vllm) probe(ctx context.Context, c *client, to Target) (Facts, error) {
 	v, err := version(ctx, c)
 	f := Facts{Version: v}.paths()
 	if err != nil {
@@ -264,6 +270,9 @@ func (vllm) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 		return f, err
 	}
 	f.Fields = api.accepts(f.Start, "StartProfileRequest")
+	if !to.NoMetrics {
+		f.Replicas = replicasByMetrics(ctx, c)
+	}
 	f.Prefix, f.Steps, f.Delay = f.Fields["profile_prefix"], f.Fields["max_iterations"], f.Fields["delay_iterations"]
 	return f, nil
 }

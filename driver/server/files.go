@@ -20,8 +20,6 @@ import (
 const (
 	// maxListed bounds the files of a directory that are listed.
 	maxListed = 100_000
-	// headBytes is how much of a trace's beginning is read for its header's ranks.
-	headBytes = 256 << 10
 	// tailBytes is how much of a trace's end is checked.
 	tailBytes = 64
 )
@@ -36,12 +34,15 @@ type seen struct {
 type found struct {
 	name string
 	size int64
-	rank int  // -1: of no rank
-	main bool // the trace of a rank's work
-	kind protocol.ArtifactKind
-	as   string // the name under which it is handed over
+	// replica counts the server's own replicas from 0, rank is the one in it: -1 of no rank.
+	replica, rank int
+	main          bool // the trace of a rank's work
+	kind          protocol.ArtifactKind
+	as            string // the name under which it is handed over
 	// loose marks a trace that its server will compress.
 	loose bool
+	// mixed marks a file that several replicas have overwritten: it is nobody's.
+	mixed bool
 	// grows marks a file that has changed since the last look.
 	grows bool
 	seen  seen
@@ -60,6 +61,8 @@ type finding struct {
 	packing bool              // the server still has files to compress
 	making  bool              // a report of Nsight Systems is being made
 	markers map[string]string // of exports that have ended: by trace, "ok" or why not
+	joint   bool              // names tell data-parallel ranks: they are one job, without replicas
+	guessed bool              // which ranks are of one replica was not told
 }
 
 // isTrace matches the names of traces, isPart those that SGLang merges later.
@@ -67,8 +70,6 @@ var (
 	isTrace = regexp.MustCompile(`\.(pt\.)?trace\.json(\.gz)?$`)
 	isPart  = regexp.MustCompile(`\.part\d+\.`)
 	isTable = regexp.MustCompile(`profiler_out(_\d+)?\.txt$`)
-	isWorld = regexp.MustCompile(`"world_size":\s*(\d+)`)
-	isRank  = regexp.MustCompile(`"rank":\s*(\d+)`)
 	// isOwnTrace matches the names that vLLM-Omni gives traces in a session's directory, and those that
 	// TensorRT-LLM gives them.
 	isOwnTrace = regexp.MustCompile(`^(trace_rank\d+\.json(\.gz)?|trtllm-trace-.+-rank-\d+\.json)$`)
@@ -125,6 +126,7 @@ func (c *capture) find() finding {
 		if !ok {
 			continue
 		}
+		out.joint = out.joint || lay.alike && f.main && namesReplica(name)
 		if _, packing := all[name+".gz"]; packing && lay.packs {
 			continue // it is being compressed, and the compressed file grows
 		}
@@ -136,6 +138,12 @@ func (c *capture) find() finding {
 	c.mark(out.files)
 	if lay.localRank {
 		out.byHeader()
+	}
+	if lay.alike {
+		if !out.joint {
+			out.split()
+		}
+		out.tables()
 	}
 	return out
 }
@@ -226,56 +234,18 @@ func (c *capture) sort(name string, now seen) (found, bool) {
 			f.rank = 0
 		}
 		if d := c.round.facts; d.TP > 0 { // the name has one number for each kind of parallelism
-			replica := h.Place["dp"]
-			if d.Groups {
-				replica = 0
+			f.rank = h.Place["pp"]*d.TP + h.Place["tp"]
+			if !d.Groups {
+				f.replica = min(max(h.Place["dp"], 0), maxRanks-1)
 			}
-			f.rank = (replica*max(d.PP, 1)+h.Place["pp"])*d.TP + h.Place["tp"]
 		}
 	}
 	return f, true
 }
 
-// byHeader sets the rank of each trace from the trace's header. Names have the rank on a host, and
-// several hosts may write to one directory.
-func (f finding) byHeader() {
-	for i := range f.files {
-		x := &f.files[i]
-		if !x.main || x.size == 0 {
-			continue
-		}
-		head, err := f.c.folder.readHead(x.name)
-		if err != nil || !bytes.Contains(head, []byte(`"distributedInfo"`)) {
-			continue
-		}
-		if m := isRank.FindSubmatch(head); m != nil {
-			if k, err := strconv.Atoi(string(m[1])); err == nil && k < maxRanks {
-				x.rank = k
-			}
-		}
-	}
-}
-
-// world returns how many ranks should have left a trace, 0 if that is not known.
-func (f finding) world() int {
-	n := f.c.round.facts.Ranks
-	for _, x := range f.files {
-		if x.main {
-			if head, err := f.c.folder.readHead(x.name); err == nil {
-				if m := isWorld.FindSubmatch(head); m != nil {
-					if k, err := strconv.Atoi(string(m[1])); err == nil && k <= maxRanks {
-						n = max(n, k)
-					}
-				}
-			}
-		}
-	}
-	return n
-}
-
 // complete reports whether every known rank has a trace with a valid end.
 func (f finding) complete() bool {
-	have := map[int]bool{}
+	have := map[spot]bool{}
 	if f.packing {
 		return false
 	}
@@ -284,18 +254,10 @@ func (f finding) complete() bool {
 			continue // nothing tells its end: it is complete when it has not grown for a while
 		}
 		if x.main && x.size > 0 && !x.grows && f.whole(x) == nil {
-			have[x.rank] = true
+			have[x.spot()] = true
 		}
 	}
-	if len(have) == 0 {
-		return false
-	}
-	for k := range max(f.world(), 1) {
-		if !have[k] {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(f.expected(), func(k spot) bool { return !have[k] })
 }
 
 // whole returns what the end of a file lacks, nil if it is valid. A file appears under its name
@@ -345,22 +307,6 @@ func (c *capture) readEnd(name string) error {
 // It then leaves a marker for each trace that is complete.
 func (c *capture) queued() bool {
 	return bytes.Contains(c.answered().body, []byte("queued asynchronously"))
-}
-
-func (p *folder) readHead(name string) ([]byte, error) {
-	r, c, err := p.unpacked(name)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	b, err := io.ReadAll(io.LimitReader(r, headBytes))
-	if i := bytes.Index(b, []byte(`"traceEvents"`)); i >= 0 {
-		b = b[:i]
-	}
-	if len(b) > 0 {
-		err = nil
-	}
-	return b, err
 }
 
 // readTail reads a trace to its end, because a truncated gzip shows only there. It returns the last

@@ -38,6 +38,9 @@ type Seat struct {
 	Target
 	ID     protocol.RankID
 	shared *shared
+	// apart is how far apart the numbers of a server's own data-parallel replicas are, so that no other
+	// target of the stage has them.
+	apart int
 }
 
 // TargetStage is the first stage of targets where processes may attach as well, whose stages count from
@@ -49,18 +52,23 @@ const TargetStage = 100
 func Seats(list []Target, pipeline string, first int) []Seat {
 	var out []Seat
 	stages, replicas := map[string]int{}, map[string]int{}
+	apart := map[string]int{}
 	for _, t := range list {
-		names := t.Stages
-		if names == nil {
-			names = []string{cmp.Or(t.Stage, string(t.Engine))}
+		for _, name := range t.stageNames() {
+			if apart[name]++; t.Discover.Kind != "" {
+				apart[name] += maxReplicas
+			}
 		}
+	}
+	for _, t := range list {
+		names := t.stageNames()
 		var common *shared
 		for part, name := range names {
 			if _, ok := stages[name]; !ok {
 				stages[name] = first + len(stages)
 			}
 			s := Seat{Target: t, ID: protocol.RankID{Pipeline: pipeline, Stage: stages[name], Replica: replicas[name]}}
-			s.Stage, s.Part = name, part
+			s.Stage, s.Part, s.apart = name, part, apart[name]
 			if t.Discover.Kind != "" {
 				out = append(out, s) // the fleet gives each server that is found a replica's number
 				continue
@@ -77,6 +85,17 @@ func Seats(list []Target, pipeline string, first int) []Seat {
 	}
 	return out
 }
+
+// stageNames returns the names of a target's stages.
+func (t Target) stageNames() []string {
+	if t.Stages != nil {
+		return t.Stages
+	}
+	return []string{cmp.Or(t.Stage, string(t.Engine))}
+}
+
+// withApart says how far apart the numbers of the server's own replicas are.
+func withApart(n int) Option { return func(d *Driver) { d.apart = n } }
 
 // stageType guesses how a stage generates, by its name or its engine.
 func (s *Seat) stageType() protocol.StageType {
@@ -183,7 +202,7 @@ func (f *Fleet) take(id protocol.RankID) {
 // add has a server take part; later, if it does not answer yet. Ctx bounds how long its rank may take to
 // join, life how long it is looked for.
 func (f *Fleet) add(ctx, life context.Context, nc *nats.Conn, s Seat, later bool) (*joined, error) {
-	d, err := New(s.Target, s.ID, f.cfg.Logger, withShared(s.shared))
+	d, err := New(s.Target, s.ID, f.cfg.Logger, withShared(s.shared), withApart(s.apart))
 	if err != nil {
 		return nil, err
 	}
@@ -309,6 +328,9 @@ func Describe(s Seat, f Facts, dir string) string {
 	can := "its ranks are known by their files"
 	if f.Ranks > 0 {
 		can = fmt.Sprintf("%d ranks", f.Ranks)
+	}
+	if n := len(f.Replicas); n > 1 {
+		can += fmt.Sprintf(" in %d replicas", n)
 	}
 	if e := engines[s.Engine]; !f.Prefix && e != nil && e.manners().prefix {
 		can += "; it takes no prefix, so that its files stay with it"

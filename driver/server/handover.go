@@ -45,7 +45,7 @@ func (f finding) quiet() time.Duration {
 		}
 		n++
 	}
-	if n < max(f.world(), 1) {
+	if n < len(f.expected()) {
 		return d * exportPatience
 	}
 	return d
@@ -112,31 +112,33 @@ func (f finding) writing() protocol.Writing {
 // stands for, and the ranks that left none.
 func (c *capture) judge(failed error) (driver.Files, error) {
 	f := c.find()
-	byRank := map[int][]found{}
-	bad := map[int]string{}
-	top := 0
+	bySpot := map[spot][]found{}
+	bad := map[spot]string{}
+	all := map[spot]bool{}
+	for _, k := range f.expected() {
+		all[k] = true
+	}
 	for _, x := range f.files {
 		err := f.whole(x)
-		k := max(x.rank, 0)
-		if err != nil {
-			if x.main {
-				bad[k] = fmt.Sprintf("%s: %v", x.name, err)
-				top = max(top, k+1)
-			}
-			continue
-		}
-		byRank[k] = append(byRank[k], x)
-		if x.main {
-			top = max(top, k+1)
+		k := x.spot()
+		all[k] = all[k] || x.main && len(all) < maxRanks
+		switch {
+		case x.mixed:
+		case err == nil:
+			bySpot[k] = append(bySpot[k], x)
+		case x.main:
+			bad[k] = fmt.Sprintf("%s: %v", x.name, err)
 		}
 	}
-	top = max(top, f.world(), 1)
 	why := c.why(f, failed)
-	out := driver.Files{Note: c.note(byRank)}
+	out := driver.Files{Note: f.note(bySpot)}
 	any := false
-	for k := range min(top, maxRanks) {
-		files, events := c.hand(byRank[k])
-		has := slices.ContainsFunc(byRank[k], func(x found) bool { return x.main })
+	for _, k := range slices.SortedFunc(maps.Keys(all), spot.compare) {
+		if !all[k] {
+			continue
+		}
+		files, events := c.hand(bySpot[k])
+		has := slices.ContainsFunc(bySpot[k], func(x found) bool { return x.main })
 		any = any || has
 		reason := ""
 		if !has {
@@ -144,12 +146,13 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 				reason = why
 			}
 		}
-		if k == 0 {
+		if k == (spot{}) {
 			out.Files, out.Events, out.Failed = files, events, reason
 			continue
 		}
 		id := c.d.rank
-		id.Rank = k
+		id.Replica += k.replica * max(c.d.apart, 1)
+		id.Rank = k.rank
 		o := rank.Other{ID: id, State: protocol.StateStopped, Files: files, Events: events}
 		if !has {
 			o.State, o.Reason, o.Files = protocol.StateFailed, reason, nil
@@ -173,17 +176,22 @@ func (c *capture) judge(failed error) (driver.Files, error) {
 }
 
 // note says what people should know about the files.
-func (c *capture) note(byRank map[int][]found) string {
+func (f finding) note(bySpot map[spot][]found) string {
 	var notes []string
+	c := f.c
+	if f.guessed {
+		notes = append(notes, "the server's processes cannot be seen from here: which ranks are of one replica is told by "+
+			"the order of their process ids alone; an agent on its host knows it")
+	}
 	if a := c.answered(); a.ok() && bytes.Contains(a.body, []byte("with warnings")) {
 		notes = append(notes, fmt.Sprintf("the server says: %v", a))
 	}
-	for _, k := range slices.Sorted(maps.Keys(byRank)) {
+	for _, k := range slices.SortedFunc(maps.Keys(bySpot), spot.compare) {
 		seen := map[string]string{}
-		for _, x := range byRank[k] {
+		for _, x := range bySpot[k] {
 			if other := seen[x.as]; x.main && x.kind == protocol.KindTrace && other != "" {
 				notes = append(notes, fmt.Sprintf("both %s and %s say that they are of rank %d: "+
-					"replicas or hosts that the server's names do not tell apart", other, x.name, k))
+					"replicas or hosts that the server's names do not tell apart", other, x.name, k.rank))
 			}
 			seen[x.as] = x.name
 		}

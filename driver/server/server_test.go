@@ -442,31 +442,6 @@ func TestCloseStops(t *testing.T) {
 	}
 }
 
-// Data-parallel replicas are ranks beyond those of the first; groups that share the work of attention lie inside
-// them, whichever way a release counts them.
-func TestDataParallelSGLang(t *testing.T) {
-	for name, c := range map[string]struct {
-		q     servertest.Quirks
-		ranks int
-	}{
-		"replicas":                            {servertest.Quirks{Ranks: 2, DP: 2}, 4},
-		"replicas of one rank":                {servertest.Quirks{Ranks: 1, DP: 3}, 3},
-		"groups of attention":                 {servertest.Quirks{Ranks: 4, Groups: 2}, 4},
-		"groups that are counted as replicas": {servertest.Quirks{Ranks: 4, Groups: 2, Old: true}, 4},
-	} {
-		u := openUnit(t, protocol.EngineSGLang, c.q, nil)
-		_, s, over, err := u.record(nil)
-		if err != nil || s.State != protocol.StateStopped || len(over.Others) != c.ranks-1 {
-			t.Errorf("%s: %+v, %d others, %v", name, s, len(over.Others), err)
-		}
-		for _, o := range over.Others {
-			if o.State != protocol.StateStopped || names(o.Files) == "" {
-				t.Errorf("%s: rank %d is %s: %s", name, o.ID.Rank, o.State, o.Reason)
-			}
-		}
-	}
-}
-
 // Files of earlier rounds, and those that a round overwrites, are told from new ones.
 func TestOldFilesAreNotTaken(t *testing.T) {
 	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{Old: true}, nil)

@@ -56,11 +56,12 @@ func (sglang) probe(ctx context.Context, c *client, _ Target) (Facts, error) {
 	f.TP, f.PP, f.Groups = info.TPSize, info.PPSize, info.Groups
 	if info.TPSize > 0 {
 		f.Ranks = info.TPSize * max(info.PPSize, 1)
-		if !info.Groups { // there are none inside replicas
-			f.Ranks *= max(info.DPSize, 1)
+		if n := info.DPSize; !info.Groups && n > 1 && n <= maxRanks { // there are none inside replicas
+			f.Ranks *= n
+			f.Replicas = firstN(n)
 		}
 		if f.Ranks > maxRanks {
-			f.Ranks = 0
+			f.Ranks, f.Replicas = 0, nil
 		}
 	}
 	if api, known, err := routes(ctx, c); err == nil && known {

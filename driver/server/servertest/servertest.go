@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +39,8 @@ type Quirks struct {
 	Failed   []int         // ranks whose export fails, as their markers say
 	Fixed    bool          // a vLLM in a Dynamo worker that ignores the prefix of a start
 	Hangs    bool          // a vLLM that has lost a worker: a stop is never answered
-	DP       int           // data-parallel replicas of an SGLang, each of Ranks
+	DP       int           // data-parallel replicas of a vLLM or an SGLang, each of Ranks
+	Experts  bool          // those of a vLLM are one job, as with a model of experts, and their names differ
 	Groups   int           // groups of an SGLang's ranks that share the work of attention; Old counts them as replicas
 	Labels   string        // the name of the field with which an SGLang is asked for more labels
 }
@@ -179,6 +179,15 @@ func (s *Server) sglangName(k int, ns int64) string {
 	return name + ".trace.json.gz"
 }
 
+// vllmName is the name of the k-th rank's trace, which a start's prefix precedes.
+func (s *Server) vllmName(k int, ns int64) string {
+	rank := k % s.q.Ranks
+	if s.q.Experts {
+		return fmt.Sprintf("dp%d_pp0_tp%d_dcp0_ep%d_rank%d.%d.pt.trace.json.gz", k/s.q.Ranks, rank, k, rank, ns)
+	}
+	return fmt.Sprintf("rank%d.%d.pt.trace.json.gz", rank, ns)
+}
+
 // AskedMetrics is how often the server was asked for its metrics.
 func (s *Server) AskedMetrics() int64 { return s.asked.Load() }
 
@@ -191,7 +200,14 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 		name, hist = "sglang:num_queue_reqs", "sglang:time_to_first_token_seconds"
 	}
 	n := 10 * s.asked.Add(1)
-	fmt.Fprintf(w, "# TYPE %s gauge\n%s 12\n# TYPE %s histogram\n", name, name, hist)
+	fmt.Fprintf(w, "# TYPE %s gauge\n%s 12\n", name, name)
+	if !s.sg {
+		fmt.Fprint(w, "# TYPE vllm:num_preemptions counter\n")
+		for k := range max(s.q.DP, 1) {
+			fmt.Fprintf(w, "vllm:num_preemptions_total{engine=\"%d\"} 0\n", k)
+		}
+	}
+	fmt.Fprintf(w, "# TYPE %s histogram\n", hist)
 	fmt.Fprintf(w, "%s_bucket{le=\"0.5\"} 0\n%s_bucket{le=\"2\"} %d\n%s_bucket{le=\"+Inf\"} %d\n", hist, hist, n, hist,
 		n)
 	fmt.Fprintf(w, "%s_sum %d\n%s_count %d\n", hist, n, hist, n)
@@ -325,17 +341,21 @@ func (s *Server) write(body map[string]any, late bool) {
 		ns := time.Now().UnixNano() + s.seq.Add(1)
 		name := s.sglangName(k, ns)
 		if !s.sg {
-			name = fmt.Sprintf("rank%d.%d.pt.trace.json.gz", k, ns)
+			name = s.vllmName(k, ns)
 			if prefix != "" {
 				name = prefix + "_" + name
 			}
-			table := "profiler_out_" + strconv.Itoa(k) + ".txt" // every round overwrites it
+			table := fmt.Sprintf("profiler_out_%d.txt", k%s.q.Ranks) // every round overwrites it, and every replica
 			if prefix != "" {
-				table = fmt.Sprintf("%s_rank%d.profiler_out.txt", prefix, k)
+				named, _, _ := strings.Cut(name, ".")
+				table = named + ".profiler_out.txt"
 			}
 			_ = os.WriteFile(filepath.Join(dir, table), []byte("Self CPU time total: 1ms\n"), 0o644)
 		}
-		b := Trace(time.Now(), k%s.q.Ranks, s.q.Ranks)
+		b := trace(time.Now(), k%s.q.Ranks, s.q.Ranks, s.q.PID(k))
+		if s.q.Experts {
+			b = trace(time.Now(), k, s.q.Ranks*s.q.DP, s.q.PID(k))
+		}
 		if contains(s.q.Cut, k) {
 			b = b[:len(b)-20]
 		}
@@ -391,23 +411,38 @@ func Unpacked(packed []byte) []byte {
 	return b
 }
 
+// PID is the process that is the k-th worker of all replicas. No host has a process with so high a number,
+// and the ids of one replica's workers do not follow each other.
+func (q Quirks) PID(k int) int {
+	ranks := max(q.Ranks, 1)
+	rank, replica := k%ranks, k/ranks
+	if rank%2 == 1 {
+		replica = max(q.DP, 1) - 1 - replica
+	}
+	return 1<<23 + replica*ranks + rank
+}
+
 // Trace returns a compressed trace of two operators under a step's label, as torch writes it for a
 // rank of a world; if rank is negative, for a process without a rank.
-func Trace(start time.Time, rank, world int) []byte {
+func Trace(start time.Time, rank, world int) []byte { return trace(start, rank, world, 7) }
+
+// trace is Trace of a process of this host.
+func trace(start time.Time, rank, world, pid int) []byte {
 	info := ""
+	host, _ := os.Hostname()
 	if rank >= 0 {
 		info = fmt.Sprintf(`"distributedInfo": {"backend": "gloo", "rank": %d, "world_size": %d, "pg_count": 1},`, rank,
 			world)
 	}
 	doc := fmt.Sprintf(` {
-  "schemaVersion": 1, "deviceProperties": [], "record_shapes": 0, %s "host_name": "vm",
+  "schemaVersion": 1, "deviceProperties": [], "record_shapes": 0, %s "host_name": %q,
   "displayTimeUnit": "ms", "baseTimeNanoseconds": %d,
   "traceEvents": [
-  { "ph": "M", "name": "process_name", "ts": 0.000, "pid": 7, "tid": 0, "args": { "name": "VLLM::Worker" } },
+  { "ph": "M", "name": "process_name", "ts": 0.000, "pid": %d, "tid": 0, "args": { "name": "VLLM::Worker" } },
   { "ph": "X", "cat": "user_annotation", "name": "execute_context_0(0)_generation_2(2)", "pid": 7, "tid": 8, "ts": 5.000, "dur": 60.000, "args": { "External id": 3 } },
   { "ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 7, "tid": 8, "ts": 10.000, "dur": 20.000, "args": { "External id": 1 } },
   { "ph": "X", "cat": "cpu_op", "name": "aten::relu", "pid": 7, "tid": 8, "ts": 40.000, "dur": 5.000, "args": { "External id": 2 } }
-  ], "traceName": "/tmp/tmp%s.json" }`, info, start.UnixNano(), strings.Repeat("x", 8))
+  ], "traceName": "/tmp/tmp%s.json" }`, info, host, start.UnixNano(), pid, strings.Repeat("x", 8))
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, _ = z.Write([]byte(doc))
