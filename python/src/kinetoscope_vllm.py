@@ -64,7 +64,11 @@ def place(worker: Any) -> tuple[int, int, int]:
     """Where a worker is: its rank in its replica, the replica, how many ranks that has."""
     parallel = worker.vllm_config.parallel_config
     world = int(parallel.tensor_parallel_size) * int(parallel.pipeline_parallel_size)
-    return int(worker.rank) % world, int(getattr(parallel, "data_parallel_rank", 0) or 0), world
+    # In independent engines, which all but models of experts have, the rank is 0 and the index alone tells.
+    replica = getattr(parallel, "data_parallel_index", None)
+    if replica is None:
+        replica = getattr(parallel, "data_parallel_rank", 0)
+    return int(worker.rank) % world, int(replica or 0), world
 
 
 def stage(worker: Any) -> tuple[int | None, str, str] | None:

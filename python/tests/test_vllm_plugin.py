@@ -76,6 +76,13 @@ def test_a_worker_joins_with_its_place_and_its_steps(
     assert not got["config"].torch_profiler_with_stack
 
 
+def test_an_independent_engine_is_the_replica_that_its_index_says() -> None:
+    w = Wrapper()
+    parallel = w.worker.vllm_config.parallel_config
+    parallel.data_parallel_rank, parallel.data_parallel_index = 0, 2
+    assert kinetoscope_vllm.place(w.worker) == (3, 2, 4)
+
+
 def test_a_hub_that_is_not_there_does_not_stop_the_server(
     wrapper: type[Wrapper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
