@@ -200,6 +200,8 @@ func (c *choice) lines(f func(below, above int)) {
 func (c *choice) dropHelpersAndLaunchers() {
 	c.keep(func(i int) bool { return !isCompileWorker(c.ps[i].Args) },
 		func(int) string { return "compiles kernels for another process" })
+	c.keep(func(i int) bool { t, _ := parseTitle(c.ps[i].Args); return !t.serves },
+		func(int) string { return "runs no model, as its title says" })
 	starts := map[int]bool{}
 	c.lines(func(below, above int) {
 		if c.said[above].starts(c.said[below]) {

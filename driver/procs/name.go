@@ -2,6 +2,7 @@ package procs
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,7 +21,12 @@ type title struct {
 	program        string // lower case
 	dp, pp, tp     int    // 0 where not said
 	hasDP, hasRank bool   // hasRank: PP or TP is said, or that it is the worker of a single rank
+	serves         bool   // it runs no model
 }
+
+// servants begin the roles of processes that import torch and run no model: API servers and what stands between
+// them and the ranks.
+var servants = []string{"APIServer", "DPCoordinator", "detokenizer", "tokenizer_worker", "data_parallel_controller"}
 
 // soleWorker is the role of the process that runs a vLLM's model where no axis tells it from others.
 const soleWorker = "Worker"
@@ -35,7 +41,8 @@ func parseTitle(args []string) (title, bool) {
 	if !ok || program == "" || strings.Contains(program, "/") {
 		return title{}, false
 	}
-	t := title{program: strings.ToLower(program), hasRank: role == soleWorker}
+	t := title{program: strings.ToLower(program), hasRank: role == soleWorker,
+		serves: slices.ContainsFunc(servants, func(s string) bool { return strings.HasPrefix(role, s) })}
 	for part := range strings.SplitSeq(role, "_") {
 		if v, ok := axis(part, "DP"); ok {
 			t.dp, t.hasDP = v, true

@@ -67,6 +67,8 @@ func TestTitles(t *testing.T) {
 		"sglang::scheduler_TP_TPx_TP99999": {program: "sglang"},
 		"sglang::scheduler_TP-1_PP+1":      {program: "sglang"},
 		"A::":                              {program: "a"},
+		"VLLM::APIServer_1":                {program: "vllm", serves: true},
+		"sglang::detokenizer":              {program: "sglang", serves: true},
 	} {
 		if got, ok := parseTitle([]string{s}); !ok || got != want {
 			t.Errorf("%q: %+v, %v; want %+v", s, got, ok, want)

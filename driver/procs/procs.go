@@ -25,6 +25,7 @@
 // leave out. First, whatever the hardware:
 //
 //   - A compile worker of torch's Inductor is none.
+//   - Nor is one that serves the ranks of an engine, by its title: "VLLM::APIServer_1", "sglang::detokenizer".
 //   - A process is a launcher if a descendant says more exactly than it what it is, or if
 //     both have a RANK and not the same one.
 //

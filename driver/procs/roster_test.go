@@ -104,8 +104,10 @@ func TestWhoIsARank(t *testing.T) {
 			proc(12, "VLLM::EngineCore_DP1", 10).gpu()},
 			"11=0:vllm.0.0/1 12=0:vllm.1.0/1", "10 starts rank process 11"},
 		{"vLLM's independent engines without accelerators", []Process{proc(10, "VLLM::EngineCore_DP0", 9),
-			proc(11, "VLLM::EngineCore_DP1", 9), proc(12, "VLLM::Worker", 11, 9), proc(13, "VLLM::Worker", 10, 9)},
-			"13=0:vllm.0.0/1 12=0:vllm.1.0/1", "10 starts rank process 13; 11 starts rank process 12"},
+			proc(11, "VLLM::EngineCore_DP1", 9), proc(12, "VLLM::Worker", 11, 9), proc(13, "VLLM::Worker", 10, 9),
+			proc(14, "VLLM::APIServer_0", 9), proc(15, "VLLM::DPCoordinator", 9)},
+			"13=0:vllm.0.0/1 12=0:vllm.1.0/1", "10 starts rank process 13; 11 starts rank process 12; " +
+				"14 runs no model, as its title says; 15 runs no model, as its title says"},
 		{"their workers of two ranks", []Process{proc(10, "VLLM::EngineCore_DP0", 9),
 			proc(11, "VLLM::EngineCore_DP1", 9), proc(12, "VLLM::Worker_TP0", 11, 9),
 			proc(13, "VLLM::Worker_TP1", 10, 9), proc(14, "VLLM::Worker_TP1", 11, 9),
@@ -240,7 +242,7 @@ func drawProcess(t *rapid.T, pid int, alive []Process) Process {
 		p.Ancestors = []int{rapid.IntRange(1, 3).Draw(t, "shell")}
 	}
 	p.Args = strings.Fields(rapid.SampledFrom([]string{"", "python a.py", "python b.py", "VLLM::EngineCore",
-		"VLLM::EngineCore_DP1", "VLLM::Worker",
+		"VLLM::EngineCore_DP1", "VLLM::Worker", "VLLM::APIServer_0",
 		"VLLM::Worker_TP0", "VLLM::Worker_TP1", "VLLM::Worker_PP1_TP0", "VLLM::Worker_PP1_TP1", "VLLM::Worker_DP1_TP1",
 		"sglang::scheduler_TP1", "python /torch/_inductor/compile_worker/__main__.py"}).Draw(t, "args"))
 	p.Env = map[string]string{}
