@@ -44,7 +44,7 @@ func say(p Process) said {
 	return s
 }
 
-// lookUp sets above of each process, which it keeps when the one above has ended.
+// lookUp completes above of each process, which it keeps when the one above has ended.
 func (r *Roster) lookUp(ps []Process) {
 	titles := map[int]title{}
 	for _, p := range ps {
@@ -54,15 +54,15 @@ func (r *Roster) lookUp(ps []Process) {
 	}
 	kept := make(map[identity]*title, len(ps))
 	for i := range ps {
-		id := identity{ps[i].PID, ps[i].StartTicks}
-		ps[i].above = r.above[id]
-		for _, pid := range ps[i].Ancestors {
-			if t, ok := titles[pid]; ok && pid != ps[i].PID {
-				ps[i].above = &t
-				break
+		p := &ps[i]
+		id := identity{p.PID, p.StartTicks}
+		for _, pid := range p.Ancestors {
+			if t, ok := titles[pid]; ok && pid != p.PID && p.above == nil {
+				p.above = &t
 			}
 		}
-		kept[id] = ps[i].above
+		p.above = cmp.Or(p.above, r.above[id])
+		kept[id] = p.above
 	}
 	r.above = kept
 }

@@ -113,7 +113,7 @@ type Process struct {
 	// the process is another user's, or protected.
 	Restricted bool
 
-	above *title // the nearest one above that says a replica, of those that Place is given
+	above *title // the nearest one of its ancestors' that says a replica
 }
 
 // Rank is a process and its place. Within a stage no two have the same Replica and Rank.

@@ -59,6 +59,7 @@ func Read(root string, pid int) (Process, error) {
 	if err != nil {
 		return Process{}, gone(dir, err)
 	}
+	p.above = titleAbove(root, p.Ancestors)
 	for _, part := range []func(string, *Process) error{readArgs, readEnv, readDevices} {
 		switch err := part(dir, &p); {
 		case errors.Is(err, fs.ErrPermission):
@@ -89,19 +90,25 @@ func ReplicaOf(root string, pid int) (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	for _, above := range p.Ancestors {
-		if own.hasDP {
-			break
-		}
+	if p.above == nil {
+		return own.replica(title{})
+	}
+	return own.replica(*p.above)
+}
+
+// titleAbove returns the nearest title of the ancestors that says a replica, nil if none does. They need not be
+// processes that Place is given, or be given to it as early.
+func titleAbove(root string, ancestors []int) *title {
+	for _, pid := range ancestors {
 		var up Process
-		if readArgs(procDir(root, above), &up) != nil {
+		if readArgs(procDir(root, pid), &up) != nil {
 			continue
 		}
 		if t, ok := parseTitle(up.Args); ok && t.hasDP {
-			return own.replica(t)
+			return &t
 		}
 	}
-	return own.replica(title{})
+	return nil
 }
 
 func procDir(root string, pid int) string { return filepath.Join(root, strconv.Itoa(pid)) }
