@@ -103,3 +103,23 @@ func TestMissingReplica(t *testing.T) {
 		}
 	}
 }
+
+// The replicas of one target have no number of another target of the stage, nor of a server that may be found.
+func TestReplicasOfTargetsAreApart(t *testing.T) {
+	vllm := Target{Engine: protocol.EngineVLLM, Stage: "decode"}
+	other, found := vllm, vllm
+	other.Stage, found.Discover.Kind = "prefill", "dns"
+	for name, c := range map[string]struct {
+		list []Target
+		want []int
+	}{
+		"named": {[]Target{vllm, other, vllm}, []int{2, 1, 2}},
+		"found": {[]Target{vllm, other, found}, []int{maxReplicas + 2, 1, maxReplicas + 2}},
+	} {
+		for i, s := range Seats(c.list, "p", 0) {
+			if s.apart != c.want[i] {
+				t.Errorf("%s: target %d is %d apart, want %d", name, i, s.apart, c.want[i])
+			}
+		}
+	}
+}
