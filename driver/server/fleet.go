@@ -330,7 +330,7 @@ func Describe(s Seat, f Facts, dir string) string {
 		can = fmt.Sprintf("%d ranks", f.Ranks)
 	}
 	if n := len(f.Replicas); n > 1 {
-		can += fmt.Sprintf(" in %d replicas", n)
+		can = fmt.Sprintf("%d replicas, ", n) + can
 	}
 	if e := engines[s.Engine]; !f.Prefix && e != nil && e.manners().prefix {
 		can += "; it takes no prefix, so that its files stay with it"

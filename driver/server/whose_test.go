@@ -47,6 +47,10 @@ func TestDataParallel(t *testing.T) {
 				}
 				return 0, false
 			}
+			says := Describe(Seat{Target: u.d.to}, u.d.Facts(), u.dir)
+			if want := fmt.Sprintf("%d replicas, ", c.q.DP); strings.Contains(says, want) != (c.q.DP > 1) {
+				t.Errorf("%q", says)
+			}
 			_, s, over, err := u.record(nil)
 			if err != nil || s.State != protocol.StateStopped || !strings.Contains(s.Reason, c.note) ||
 				c.note == "" && s.Reason != "" {
