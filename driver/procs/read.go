@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -257,33 +258,44 @@ func splitArgs(s string) []string {
 	return strings.Split(s, "\x00")
 }
 
-// readEnv reads the environment. If the process has overwritten it with its title, as setproctitle
-// does, it reads the ancestors' environments, which are the same except for the launcher's own
+// readEnv reads the environment. What the process has overwritten of it with its title, as setproctitle
+// does, it reads from the ancestors' environments, which are the same except for the launcher's own
 // variables.
 func readEnv(dir string, p *Process) error {
 	b, err := readBounded(filepath.Join(dir, "environ"), maxEnviron)
 	if err != nil {
 		return err
 	}
+	b, whole := untitled(b)
 	p.Env = parseEnv(b)
 	for _, pid := range p.Ancestors {
-		if !overwritten(b) {
+		if whole {
 			return nil
 		}
 		if b, err = readBounded(filepath.Join(filepath.Dir(dir), strconv.Itoa(pid), "environ"),
 			maxEnviron); err != nil {
 			return nil // what an ancestor hides, or took along, is not this process's
 		}
-		p.Env = parseEnv(b)
-		delete(p.Env, EnvRank)
-		delete(p.Env, EnvLocalRank)
-		delete(p.Env, EnvWorldSize)
+		b, whole = untitled(b)
+		above := parseEnv(b)
+		delete(above, EnvRank)
+		delete(above, EnvLocalRank)
+		delete(above, EnvWorldSize)
+		maps.Copy(above, p.Env)
+		p.Env = above
 	}
 	return nil
 }
 
-func overwritten(environ []byte) bool {
-	return len(environ) > 0 && len(bytes.Trim(environ, "\x00")) == 0
+// untitled returns what a title has left of an environment, and whether that is all. A title overwrites the
+// beginning, or all, and fills up with zeros; the first variable behind them may have lost its beginning.
+func untitled(environ []byte) (rest []byte, whole bool) {
+	rest = bytes.TrimLeft(environ, "\x00")
+	if len(rest) == len(environ) {
+		return environ, true
+	}
+	_, rest, _ = bytes.Cut(rest, []byte{0})
+	return rest, false
 }
 
 // parseEnv keeps the names in envNames, the first of each as getenv does.

@@ -93,6 +93,20 @@ func TestReadAsksTheParentOfAnOverwrittenEnvironment(t *testing.T) {
 	}
 }
 
+// A title may overwrite the beginning alone, and cut a variable: what is behind counts, and the rest is the parent's.
+func TestReadCompletesAPartOfAnEnvironment(t *testing.T) {
+	root := fakeProc(t)
+	fakeProcess(t, root, 30, 20, 600, "VLLM::EngineCore\x00", strings.Repeat("\x00", 40)+
+		"RANK=1\x00"+EnvStage+"=4\x00A=b\x00")
+	got, err := Read(root, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]string{EnvStage: "4", EnvTraceDir: "/t"}; !reflect.DeepEqual(got.Env, want) {
+		t.Errorf("environment %v, want %v", got.Env, want)
+	}
+}
+
 func TestReplicaOf(t *testing.T) {
 	root := fakeProc(t)
 	fakeProcess(t, root, 30, 20, 600, "VLLM::EngineCore_DP3\x00", "")
