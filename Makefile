@@ -1,4 +1,4 @@
-# make test needs Go and, once, the network. CI runs it and, where PyPI answers, interop.
+# make test needs Go and, once, the network. CI runs it and, where PyPI answers, interop and engine.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
@@ -21,7 +21,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: chaos manifests engines supply scale screenshots types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: chaos manifests engines engine engine-venv engine-where supply scale screenshots types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -108,13 +108,27 @@ bench: build
 # would need a card. It needs Python 3.11 and, once, PyPI: some 9 GB, kept outside the repository, and twenty minutes.
 ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/engines
 
-engines:
-	$(PYTHON) deploy/engines/install.py vllm $(ENGINES)
+engines: engine-venv
 	$(PYTHON) deploy/engines/install.py sglang $(ENGINES) $(ENGINES)-sglang
 	for e in vllm-omni sglang-omni dynamo; do \
 		$(PYTHON) deploy/engines/install.py $$e $(ENGINES) $(ENGINES)-sglang $(ENGINES)-$$e || exit 1; done
 	KINETOSCOPE_ENGINES=$(ENGINES) KINETOSCOPE_SGLANG=$(ENGINES)-sglang \
 		go test -count=1 -timeout 40m -run '^TestReal' -v ./cmd/kinetoscope
+
+# engine is the part of engines that CI has time for (.ci/engine): a vLLM of one rank over HTTP, twice in a row. It is
+# skipped, and says so, if the server does not serve, or a capture does not end, WITHIN so long.
+WITHIN ?= 15m
+
+engine: engine-venv
+	KINETOSCOPE_ENGINES=$(ENGINES) KINETOSCOPE_ENGINES_WITHIN=$(WITHIN) \
+		go test -count=1 -timeout 40m -run '^TestRealVLLM$$/^tp1$$/^http$$' -v ./cmd/kinetoscope
+
+engine-venv:
+	$(PYTHON) deploy/engines/install.py vllm $(ENGINES)
+
+# engine-where says where engine-venv installs.
+engine-where:
+	@echo $(ENGINES)
 
 # scale tries the control plane with a thousand simulated ranks and prints what they cost;
 # docs/scale.md has the figures. It wants a machine that does nothing else.

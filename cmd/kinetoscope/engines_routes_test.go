@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -174,15 +175,51 @@ func TestRealDynamo(t *testing.T) {
 	}
 }
 
+// A worker as Dynamo's own launcher starts it, behind its own front end: they find each other by files.
+func TestRealDynamoLauncher(t *testing.T) {
+	python := filepath.Join(overVenv(t, "dynamo"), "bin/python")
+	dir := t.TempDir()
+	env := []string{"DYN_FILE_KV=" + t.TempDir(), "VLLM_CPU_KVCACHE_SPACE=1", "VLLM_NO_USAGE_STATS=1"}
+	planes := []string{"--discovery-backend", "file", "--request-plane", "tcp", "--event-plane", "zmq"}
+	model := engineModel(t, engineVenv(t, enginesEnv), t.TempDir())
+	profiler := fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q,"torch_profiler_with_stack":false}`, dir)
+	worker := startEngine(t, t.TempDir(), append(slices.Clone(env), "DYN_SYSTEM_PORT=PORT"),
+		append([]string{python, "-m", "dynamo.vllm", "--model", model, "--served-model-name", "tiny",
+			"--load-format", "dummy", "--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "8",
+			"--enforce-eager", "--profiler-config", profiler}, planes...))
+	front := startEngine(t, t.TempDir(), env,
+		append([]string{python, "-m", "dynamo.frontend", "--http-host", "127.0.0.1", "--http-port", "PORT"}, planes...))
+	waittest.Until(t, time.Minute, "the front end does not find the worker", func() bool {
+		r, err := http.Get("http://" + front.addr + "/v1/models")
+		if err != nil {
+			return false
+		}
+		defer r.Body.Close()
+		b, _ := io.ReadAll(r.Body)
+		return bytes.Contains(b, []byte(`"tiny"`))
+	})
+	target := fmt.Sprintf("dynamo://%s?dir=%s", worker.addr, dir)
+	wantFit(t, target)
+	for range 2 {
+		st := captureReal(t, "--target", target, "--", "bash", "-c", loadScript, "load", "http://"+front.addr)
+		wantComplete(t, st, 1)
+		wantRead(t, st)
+		wantSteps(t, st.RunDir)
+		wantNothing(t, dir)
+	}
+}
+
 // hub is a server that ranks attach to.
 type attachedHub struct{ nats, url string }
 
-func attachHub(t *testing.T) *attachedHub {
+// attachHub serves with more arguments, if any.
+func attachHub(t *testing.T, args ...string) *attachedHub {
 	t.Helper()
 	dir := t.TempDir()
 	natsFile, ready := filepath.Join(dir, "nats"), filepath.Join(dir, "ready")
-	cmd := exec.Command("kinetoscope", "serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
-		"--nats-file", natsFile, "--ready-file", ready, "--runs-dir", filepath.Join(dir, "runs"))
+	args = append([]string{"serve", "--attach", "--addr", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0",
+		"--nats-file", natsFile, "--ready-file", ready, "--runs-dir", filepath.Join(dir, "runs")}, args...)
+	cmd := exec.Command("kinetoscope", args...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +36,27 @@ const engineEnd = 30 * time.Second
 // engineReady bounds how long a server may take to load a model of two layers: a minute on two idle
 // cores, more than five where others build beside it.
 const engineReady = 15 * time.Minute
+
+// withinEnv bounds how long a test with an engine may take, as a duration: beyond it the test is skipped, as it is
+// if the engine does not come to serve. What a capture gives until then is judged as ever.
+const withinEnv = "KINETOSCOPE_ENGINES_WITHIN"
+
+// engineBox is the end of a test that withinEnv bounds; boxed is false if nothing does.
+func engineBox(t *testing.T) (end time.Time, boxed bool) {
+	t.Helper()
+	text := os.Getenv(withinEnv)
+	if text == "" {
+		return time.Time{}, false
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("%s: %v", withinEnv, err)
+	}
+	return began.Add(d), true
+}
+
+// began is when the tests of this process began.
+var began = time.Now()
 
 // engineVenv is where an engine is installed; without it the test is skipped.
 func engineVenv(t *testing.T, env string) string {
@@ -63,6 +83,7 @@ func engineModel(t *testing.T, venv, dir string) string {
 type realServer struct {
 	addr string
 	cmd  *exec.Cmd
+	dir  string // its home; a model is in model below it
 	log  string
 }
 
@@ -85,14 +106,19 @@ func freeAddr(t *testing.T) string {
 	return ""
 }
 
-// startEngine starts a server that listens at a free port, whose place in the arguments is
-// PORT, and returns when it serves.
+// startEngine starts a server that listens at a free port, whose place in the arguments, or as the end of
+// a variable, is PORT, and returns when it serves.
 func startEngine(t *testing.T, dir string, env, args []string) *realServer {
 	t.Helper()
-	s := &realServer{addr: freeAddr(t), log: filepath.Join(dir, "log")}
+	s := &realServer{addr: freeAddr(t), dir: dir, log: filepath.Join(dir, "log")}
 	_, port, _ := strings.Cut(s.addr, ":")
-	if i := slices.Index(args, "PORT"); i >= 0 {
-		args[i] = port
+	for _, list := range [][]string{args, env} {
+		for i := range list {
+			before, ok := strings.CutSuffix(list[i], "PORT")
+			if ok && (before == "" || strings.HasSuffix(before, "=")) {
+				list[i] = before + port
+			}
+		}
 	}
 	log, err := os.Create(s.log)
 	if err != nil {
@@ -123,6 +149,15 @@ func startEngine(t *testing.T, dir string, env, args []string) *realServer {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), engineReady)
 	defer cancel()
+	fail := t.Fatal
+	if end, boxed := engineBox(t); boxed {
+		ctx, cancel = context.WithDeadline(ctx, end)
+		defer cancel()
+		fail = func(args ...any) {
+			text, _ := os.ReadFile(s.log)
+			t.Skipf("nothing was captured: %s\nit said:\n%s", fmt.Sprint(args...), text[max(0, len(text)-4000):])
+		}
+	}
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -135,15 +170,20 @@ func startEngine(t *testing.T, dir string, env, args []string) *realServer {
 		select {
 		case <-tick.C:
 		case <-gone:
-			t.Fatal("the server has ended")
+			fail("the server has ended")
 		case <-ctx.Done():
-			t.Fatal("the server does not become ready")
+			fail("the server does not become ready in time")
 		}
 	}
 }
 
-// vllmServer starts a real vLLM of tp ranks.
-func vllmServer(t *testing.T, venv string, tp int, env ...string) *realServer {
+// parallel is how a server shares a model out; 0 is 1.
+type parallel struct{ tp, pp, dp int }
+
+func (p parallel) ranks() int { return max(p.tp, 1) * max(p.pp, 1) * max(p.dp, 1) }
+
+// vllmServer starts a real vLLM.
+func vllmServer(t *testing.T, venv string, p parallel, env ...string) *realServer {
 	t.Helper()
 	dir := t.TempDir()
 	profiles := filepath.Join(dir, "profiles")
@@ -151,26 +191,40 @@ func vllmServer(t *testing.T, venv string, tp int, env ...string) *realServer {
 		t.Fatal(err)
 	}
 	env = append(env, "VLLM_CPU_KVCACHE_SPACE=1", "VLLM_NO_USAGE_STATS=1")
-	if tp > 1 {
+	if p.ranks() > 1 {
 		env = append(env, "VLLM_CPU_OMP_THREADS_BIND=0|1")
 	}
-	return startEngine(t, dir, env, []string{filepath.Join(venv, "bin/vllm"), "serve", engineModel(t, venv, dir),
+	how := []string{"--enforce-eager"}
+	if p.pp > 1 {
+		// vLLM 0.32 makes room for what a stage of a pipeline is sent in a warm-up, which there is on a processor only
+		// where something is compiled: without it the first request ends the server.
+		how = []string{"--compilation-config", `{"mode":2,"backend":"eager"}`}
+	}
+	args := []string{filepath.Join(venv, "bin/vllm"), "serve", engineModel(t, venv, dir),
 		"--served-model-name", "tiny", "--load-format", "dummy", "--dtype", "float32", "--max-model-len", "1024",
-		"--max-num-seqs", "8", "--enforce-eager", "--host", "127.0.0.1", "--port", "PORT",
-		"--tensor-parallel-size", fmt.Sprint(tp), "--profiler-config",
-		fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q,"torch_profiler_with_stack":false}`, profiles)})
+		"--max-num-seqs", "8", "--host", "127.0.0.1", "--port", "PORT",
+		"--tensor-parallel-size", fmt.Sprint(max(p.tp, 1)), "--pipeline-parallel-size", fmt.Sprint(max(p.pp, 1)),
+		"--data-parallel-size", fmt.Sprint(max(p.dp, 1)), "--profiler-config",
+		fmt.Sprintf(`{"profiler":"torch","torch_profiler_dir":%q,"torch_profiler_with_stack":false}`, profiles)}
+	return startEngine(t, dir, env, append(args, how...))
 }
 
-// sglangServer starts a real SGLang of one rank.
-func sglangServer(t *testing.T, venv string, env ...string) *realServer {
+// sglangServer starts a real SGLang.
+func sglangServer(t *testing.T, venv string, p parallel, env ...string) *realServer {
 	t.Helper()
 	dir := t.TempDir()
-	return startEngine(t, dir, append(env, "SGLANG_USE_CPU_ENGINE=1"), []string{filepath.Join(venv, "bin/python"), "-m",
+	// It takes torch's NCCL for its own, which wants a card.
+	env = append(env, "SGLANG_USE_CPU_ENGINE=1", "SGLANG_NCCL_SO_PATH="+filepath.Join(dir, "none"))
+	if p.ranks() > 1 {
+		env = append(env, "SGLANG_CPU_OMP_THREADS_BIND=0|1")
+	}
+	return startEngine(t, dir, env, []string{filepath.Join(venv, "bin/python"), "-m",
 		"sglang.launch_server", "--model-path", engineModel(t, venv, dir), "--served-model-name", "tiny",
 		"--load-format", "dummy", "--dtype", "float32", "--device", "cpu", "--attention-backend", "torch_native",
 		"--sampling-backend", "pytorch", "--disable-cuda-graph", "--disable-radix-cache", "--context-length", "1024",
 		"--max-total-tokens", "4096", "--max-running-requests", "8", "--mem-fraction-static", "0.3",
-		"--skip-server-warmup", "--enable-metrics", "--host", "127.0.0.1", "--port", "PORT"})
+		"--skip-server-warmup", "--enable-metrics", "--host", "127.0.0.1", "--port", "PORT",
+		"--tp-size", fmt.Sprint(max(p.tp, 1)), "--dp-size", fmt.Sprint(max(p.dp, 1))})
 }
 
 // worker is the process of a vLLM's rank, by the title that it gives itself.
@@ -230,10 +284,20 @@ type capturedJSON struct {
 // captureReal runs a capture, which may end as partial, and returns its session.
 func captureReal(t *testing.T, args ...string) session.Status {
 	t.Helper()
-	cmd := exec.Command("kinetoscope", append([]string{"capture", "--json", "--runs-dir", t.TempDir()}, args...)...)
+	ctx := t.Context()
+	if end, boxed := engineBox(t); boxed {
+		in, cancel := context.WithDeadline(ctx, end)
+		defer cancel()
+		ctx = in
+	}
+	cmd := exec.CommandContext(ctx, "kinetoscope",
+		append([]string{"capture", "--json", "--runs-dir", t.TempDir()}, args...)...)
 	var text, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &errs
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		t.Skipf("no time is left for a capture: %v", ctx.Err())
+	}
 	var c capturedJSON
 	if e := json.Unmarshal(text.Bytes(), &c); e != nil {
 		t.Fatalf("%v: %v\n%s\n%s", args, err, text.String(), errs.String())
@@ -296,31 +360,42 @@ func TestRealVLLM(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer os.RemoveAll(sockets)
-			s := vllmServer(t, venv, tp, "KINETO_USE_DAEMON=1", "KINETO_IPC_SOCKET_DIR="+sockets)
-			for round := range 2 {
-				t.Logf("HTTP, round %d", round)
-				st := captureReal(t, "--target", "vllm://"+s.addr, "--", "bash", "-c", loadScript, "load", "http://"+s.addr)
-				wantComplete(t, st, tp)
-				wantSteps(t, st.RunDir)
-				wantRead(t, st)
-			}
-			stop := s.underLoad(t)
-			defer stop()
-			for round, tries := 0, 0; round < 2; tries++ {
-				t.Logf("Kineto, round %d", round)
-				st := captureReal(t, "--kineto", "--socket-dir", sockets, "--ranks", fmt.Sprint(tp), "--duration", "2s")
-				if strings.Contains(st.Error, "libkineto drops") && tries < 4 {
-					t.Logf("libkineto dropped a request, which it does on a busy host, and the rank says so: %s", st.Error)
-					continue
+			s := vllmServer(t, venv, parallel{tp: tp}, "KINETO_USE_DAEMON=1", "KINETO_IPC_SOCKET_DIR="+sockets)
+			t.Run("http", func(t *testing.T) { // CI runs it alone, with one rank
+				for range 2 {
+					st := captureReal(t, "--target", "vllm://"+s.addr, "--", "bash", "-c", loadScript, "load", "http://"+s.addr)
+					wantComplete(t, st, tp)
+					wantSteps(t, st.RunDir)
+					wantRead(t, st)
 				}
-				wantComplete(t, st, tp)
-				wantRead(t, st)
-				round++
+			})
+			if tp == 1 {
+				t.Run("clients", func(t *testing.T) { benchClients(t, s, venv) })
 			}
+			defer s.underLoad(t)()
+			t.Run("kineto", func(t *testing.T) {
+				for range 2 {
+					st := kinetoReal(t, sockets, tp)
+					wantComplete(t, st, tp)
+					wantRead(t, st)
+				}
+			})
 			if tp == 2 {
-				killedWorker(t, s)
+				t.Run("killed", func(t *testing.T) { killedWorker(t, s) })
 			}
 		})
+	}
+}
+
+// kinetoReal captures ranks over Kineto's protocol, again if libkineto drops a request.
+func kinetoReal(t *testing.T, sockets string, ranks int) session.Status {
+	t.Helper()
+	for tries := 0; ; tries++ {
+		st := captureReal(t, "--kineto", "--socket-dir", sockets, "--ranks", fmt.Sprint(ranks), "--duration", "2s")
+		if !strings.Contains(st.Error, "libkineto drops") || tries == 4 {
+			return st
+		}
+		t.Logf("libkineto dropped a request, which it does on a busy host, and the rank says so: %s", st.Error)
 	}
 }
 
@@ -350,7 +425,7 @@ func killedWorker(t *testing.T, s *realServer) {
 // captured twice in a row under load, and for a number of steps.
 func TestRealSGLang(t *testing.T) {
 	venv := engineVenv(t, sglangEnv)
-	s := sglangServer(t, venv)
+	s := sglangServer(t, venv, parallel{})
 	defer s.underLoad(t)()
 	for _, how := range [][]string{{"--duration", "2s"}, {"--duration", "2s"}, {"--iterations", "8"}} {
 		st := captureReal(t, append([]string{"--target", "sglang://" + s.addr}, how...)...)
@@ -368,7 +443,7 @@ func TestRealVLLMPlugin(t *testing.T) {
 	venv := engineVenv(t, enginesEnv)
 	for _, tp := range []int{1, 2} {
 		t.Run(fmt.Sprintf("tp%d", tp), func(t *testing.T) {
-			plugin(t, tp, func(env string) *realServer { return vllmServer(t, venv, tp, env) })
+			plugin(t, tp, func(env string) *realServer { return vllmServer(t, venv, parallel{tp: tp}, env) })
 		})
 	}
 }
@@ -376,7 +451,7 @@ func TestRealVLLMPlugin(t *testing.T) {
 // The same of an SGLang, whose schedulers join.
 func TestRealSGLangPlugin(t *testing.T) {
 	venv := engineVenv(t, sglangEnv)
-	plugin(t, 1, func(env string) *realServer { return sglangServer(t, venv, env) })
+	plugin(t, 1, func(env string) *realServer { return sglangServer(t, venv, parallel{}, env) })
 }
 
 func plugin(t *testing.T, tp int, serve func(env string) *realServer) {
@@ -470,7 +545,7 @@ func TestRealEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(sockets)
-	a, b := vllmServer(t, vllm, 1), sglangServer(t, sg)
+	a, b := vllmServer(t, vllm, parallel{}), sglangServer(t, sg, parallel{})
 	loop := exec.Command(filepath.Join(vllm, "bin/python"), "-c", torchLoop)
 	loop.Env = append(os.Environ(), "KINETO_USE_DAEMON=1", "KINETO_IPC_SOCKET_DIR="+sockets, "OMP_NUM_THREADS=1")
 	in, err := loop.StdinPipe()
