@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/table"
@@ -17,6 +18,9 @@ import (
 
 // runKey is the partition of a run's part of each table.
 const runKey = "run="
+
+// stagingPrefix begins the names of directories in which runs are made.
+const stagingPrefix = ".new-"
 
 // hiveNull is the partition of rows without a value, as Hive calls it.
 const hiveNull = "__HIVE_DEFAULT_PARTITION__"
@@ -43,8 +47,11 @@ func AddTo(path, run string, replace bool) (*Dir, error) {
 	if there := b.tables(); len(there) > 0 && !replace {
 		return nil, fmt.Errorf("bucket of runs %s: run %q: %w", path, run, fs.ErrExist)
 	}
-	var err error
-	if b.staging, err = os.MkdirTemp(path, ".new-"); err != nil {
+	err := b.sweep()
+	if err != nil {
+		return nil, err
+	}
+	if b.staging, err = os.MkdirTemp(path, stagingPrefix); err != nil {
 		return nil, fmt.Errorf("make bucket of runs: %w", err)
 	}
 	root, err := os.OpenRoot(b.staging)
@@ -67,6 +74,21 @@ func (b *bucket) tables() (out []string) {
 		}
 	}
 	return out
+}
+
+// sweep removes what processes left that were killed while they made a run.
+func (b *bucket) sweep() error {
+	left, err := filepath.Glob(filepath.Join(escapeGlob(b.path), stagingPrefix+"*"))
+	if err != nil {
+		return fmt.Errorf("sweep bucket of runs: %w", err)
+	}
+	var errs []error
+	for _, path := range left {
+		if st, err := os.Lstat(path); err == nil && time.Since(st.ModTime()) > staleAfter {
+			errs = append(errs, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (b *bucket) runPart() string { return runKey + partValue(b.run) }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/trace"
@@ -101,6 +102,28 @@ func TestBucket(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(path); err != nil || strings.HasPrefix(entries[0].Name(), ".") {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// A run that a killed process left half made goes with the next one; one that is being made stays.
+func TestBucketSweeps(t *testing.T) {
+	path := t.TempDir()
+	old, young := filepath.Join(path, stagingPrefix+"1"), filepath.Join(path, stagingPrefix+"2")
+	for _, dir := range []string{old, young} {
+		if err := os.MkdirAll(filepath.Join(dir, "slices"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-2 * staleAfter)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	if err := addRun(t, path, "one", false); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(path, stagingPrefix+"*"))
+	if err != nil || !slices.Equal(left, []string{young}) {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
