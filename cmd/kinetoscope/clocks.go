@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,13 +83,8 @@ func (w *rewriting) doubtsOfClocks() (out []doubtOfClock) {
 		if d := w.doubtOfClock(i); d.text != "" {
 			out = append(out, d)
 		}
-		if gap := w.gap(i); gap > apartNs {
-			out = append(out, doubtOfClock{fmt.Sprintf(
-				"the window of %s lies %s apart from all others: they show nothing at the same time",
-				w.name(p), units.Duration(float64(gap))), true})
-		}
 	}
-	return out
+	return append(out, w.strangers()...)
 }
 
 // doubtOfClock is what collectives and hand-offs say against the clock of part i, if anything.
@@ -157,19 +154,58 @@ func (w *rewriting) alone(i int) bool {
 	return false
 }
 
-// gap is the least time between the window of part i and another's, ns; 0 if they overlap.
-func (w *rewriting) gap(i int) int64 {
-	p := &w.parts[i]
-	least := int64(-1)
-	for k := range w.parts {
-		q := &w.parts[k]
-		if k == i || !q.placed || q.empty {
-			continue
-		}
-		apart := max(0, q.clock.Map(q.first)-p.clock.Map(p.last), p.clock.Map(p.first)-q.clock.Map(q.last))
-		if least < 0 || apart < least {
-			least = apart
+// span is from one time to another, ns.
+type span struct{ from, to int64 }
+
+// capture is parts whose windows follow each other without a gap that tells captures apart.
+type capture struct {
+	parts []*convertPart
+	span
+}
+
+// captures divides the parts by time.
+func (w *rewriting) captures() (out []capture) {
+	var list []*convertPart
+	for i := range w.parts {
+		if p := &w.parts[i]; p.placed && !p.empty {
+			list = append(list, p)
 		}
 	}
-	return max(0, least)
+	slices.SortStableFunc(list, func(a, b *convertPart) int {
+		return cmp.Compare(a.clock.Map(a.window.from), b.clock.Map(b.window.from))
+	})
+	for _, p := range list {
+		at := span{p.clock.Map(p.window.from), p.clock.Map(p.window.to)}
+		if n := len(out); n > 0 && at.from <= out[n-1].to+apartNs {
+			out[n-1].parts = append(out[n-1].parts, p)
+			out[n-1].to = max(out[n-1].to, at.to)
+			continue
+		}
+		out = append(out, capture{[]*convertPart{p}, at})
+	}
+	return out
+}
+
+// strangers says of each of several captures how far it is from the others.
+func (w *rewriting) strangers() (out []doubtOfClock) {
+	list := w.captures()
+	if len(list) < 2 {
+		return nil
+	}
+	for i, c := range list {
+		gap := int64(math.MaxInt64)
+		if i > 0 {
+			gap = c.from - list[i-1].to
+		}
+		if i < len(list)-1 {
+			gap = min(gap, list[i+1].from-c.to)
+		}
+		who := "the window of " + w.name(c.parts[0]) + " lies"
+		if n := len(c.parts) - 1; n > 0 {
+			who = fmt.Sprintf("the windows of %s and %s lie", w.name(c.parts[0]), units.Plural(n, "other trace"))
+		}
+		out = append(out, doubtOfClock{fmt.Sprintf("%s %s apart from all others: they show nothing at the same time",
+			who, units.Duration(float64(gap))), true})
+	}
+	return out
 }

@@ -109,6 +109,21 @@ func TestMergeRecoversClocks(t *testing.T) {
 	}
 }
 
+// Two captures of several ranks are strangers to each other though every rank has others beside it.
+func TestMergeRefusesTwoCaptures(t *testing.T) {
+	var paths []string
+	for first, later := range []int64{0, 3_600_000_000_000} { // the second has one collective less: none in common
+		dir := t.TempDir()
+		paths = append(paths, drawGloo(t, dir, 0, first, -later), drawGloo(t, dir, 1, first, -later))
+	}
+	out := filepath.Join(t.TempDir(), "all.json")
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), append([]string{"merge", "-o", out}, paths...), cli.Streams{Out: &stdout, Err: &stderr})
+	if code != cli.ExitUsage || !strings.Contains(stderr.String(), "and 1 other trace lie 59 min 55 s apart from all others") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+}
+
 // drawGloo writes the trace of one of two ranks of a host with 100 all-reduces of gloo, which names no group and no
 // number, from collective first on, on a clock that is by ns behind.
 func drawGloo(t *testing.T, dir string, rank, first int, by int64) string {

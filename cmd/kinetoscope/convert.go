@@ -62,6 +62,7 @@ type convertPart struct {
 	rank   align.Rank
 	first  int64 // the trace's first time on its own clock
 	last   int64 // and its last
+	window span  // of the recording, which may have begun long before the first slice
 	empty  bool
 	clock  align.Clock
 	placed bool // its times are wall-clock times
@@ -160,6 +161,7 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 		rank   align.Rank
 		first  int64
 		last   int64
+		window span
 		empty  bool
 		placed bool
 		clocks []plausible.DeviceClock
@@ -167,7 +169,12 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	ask := func(_ int, s *analysis.Subject, info reading.Info) (seen, error) {
 		t, believed := s.Trace, s.Seen()
 		first, last, ok := t.Extent()
-		return seen{convert.AlignOwn(believed, info.Alone), first, last, !ok, t.Meta.WallClock, believed.Clocks}, nil
+		window := span{first, last}
+		if m := &t.Meta; m.WindowEnd > m.WindowStart {
+			window = span{min(first, m.WindowStart), max(last, m.WindowEnd)}
+		}
+		return seen{convert.AlignOwn(believed, info.Alone), first, last, window, !ok, t.Meta.WallClock,
+			believed.Clocks}, nil
 	}
 	list, infos, err := reading.RankedBy(e, &c.Options, &c.Choice, c.Paths, reading.Asker[seen]{Ask: ask})
 	if err != nil {
@@ -177,7 +184,8 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 	ranks := make([]align.Rank, len(list))
 	for i, l := range list {
 		parts[i] = convertPart{label: l.Label, info: infos[i], rank: l.Value.rank, first: l.Value.first,
-			last: l.Value.last, empty: l.Value.empty, placed: l.Value.placed, devices: l.Value.clocks}
+			last: l.Value.last, window: l.Value.window, empty: l.Value.empty, placed: l.Value.placed,
+			devices: l.Value.clocks}
 		ranks[i] = l.Value.rank
 	}
 	for i, clock := range align.Align(ranks) {
