@@ -102,10 +102,12 @@ bench: build
 	go run ./bench/cmd/loadratio -mb 50 -unlike
 	go run ./bench/cmd/performance
 
-# engines captures a real vLLM on the processor, with one rank and with two, over HTTP, by the plugin and over Kineto's
-# protocol, and kills a worker of it; a real SGLang over HTTP; and both with a Kineto process and a native pipeline in one
-# session. vLLM-Omni's, sglang-omni's and Dynamo's own routes and profilers are captured over work in place of a model, which
-# would need a card. It needs Python 3.11 and, once, PyPI: some 9 GB, kept outside the repository, and twenty minutes.
+# engines captures a real vLLM on the processor, with one rank and with two, with two replicas and in a pipeline of two
+# stages, over HTTP, by the plugin and over Kineto's protocol, kills a worker of it, and has load generators drive sessions;
+# a real SGLang with one rank, two and two replicas over HTTP and by the plugin; and both with a Kineto process and a native
+# pipeline in one session; a vLLM that Dynamo's own launcher has started. vLLM-Omni's and sglang-omni's own routes and
+# profilers are captured over work in place of a model, which would need a card. It needs Python 3.11 and, once, PyPI: some
+# 9 GB, kept outside the repository. It starts some fifteen servers, each of which takes minutes to serve.
 ENGINES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/engines
 
 engines: engine-venv
@@ -113,7 +115,7 @@ engines: engine-venv
 	for e in vllm-omni sglang-omni dynamo; do \
 		$(PYTHON) deploy/engines/install.py $$e $(ENGINES) $(ENGINES)-sglang $(ENGINES)-$$e || exit 1; done
 	KINETOSCOPE_ENGINES=$(ENGINES) KINETOSCOPE_SGLANG=$(ENGINES)-sglang \
-		go test -count=1 -timeout 40m -run '^TestReal' -v ./cmd/kinetoscope
+		go test -count=1 -timeout 120m -run '^TestReal' -v ./cmd/kinetoscope
 
 # engine is the part of engines that CI has time for (.ci/engine): a vLLM of one rank over HTTP, twice in a row. It is
 # skipped, and says so, if the server does not serve, or a capture does not end, WITHIN so long.

