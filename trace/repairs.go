@@ -51,6 +51,7 @@ const (
 	RepairFurther     = "further array of events in the file" // read into the same trace
 	RepairAfterEnd    = "content after the end ignored"       // text that is not a trace; Skipped has its bytes
 	RepairBeforeStart = "text before the trace ignored"       // log lines mostly; Skipped has its bytes
+	RepairTwice       = "slice in the file twice"             // counted once, see Trace.Twice
 	RepairLeftover    = "events after the end of the trace"   // read into the same trace
 	RepairCutByNext   = "cut by the next trace of the file"   // two writers, or one that was killed
 	// which process launched the device's work is not known; count of processes

@@ -113,6 +113,10 @@ func (r *reading) done(list []*trace.Trace, err error) ([]*trace.Trace, error) {
 			h = identity.FromPath(t.Meta.File)
 		}
 		identity.Learn(&t.Meta, h)
+		if twice := t.Twice(); len(twice) > 0 {
+			t.Slices.Drop(twice)
+			t.Repairs.Add(trace.RepairTwice, len(twice))
+		}
 		t.Meta.Print = identity.Print(t)
 		t.Meta.Sketch, t.Meta.Content = identity.Sketch(t)
 	}

@@ -1,0 +1,116 @@
+package trace
+
+import (
+	"bytes"
+	"hash/maphash"
+)
+
+// Limits of what tells that slices are in a trace twice.
+const (
+	twiceSample = 4096 // slices that are looked at first, of a trace that has twice as many or more
+	twiceShare  = 0.4  // of all slices that must be there twice where none of them has a correlation
+)
+
+// Twice finds the slices that are in the trace a second time: events that a file or a merge of files repeats. They
+// are equal in every column and argument. One thread makes a call, and one stream runs the work of a call, once at
+// a time, so one pair that has a length and a correlation proves it. Without, equal slices may be a function that
+// calls itself: nearly every slice must be there twice, not more often, and have arguments. They are given by
+// index, ascending.
+func (t *Trace) Twice() []int {
+	s := &t.Slices
+	if step := uint64(s.Len() / twiceSample); step > 1 && !t.repeats(step) {
+		return nil
+	}
+	first := make(map[uint64]int32, s.Len())
+	var out []int
+	var args []byte
+	linked, told := false, 0 // slices that have arguments, which tell a function's calls of itself apart
+	for i, dur := range s.Dur {
+		h := t.columns(i)
+		if s.Args[i] != NoArgs {
+			args = t.AppendArgs(args[:0], s.Args[i])
+			h = mix(h, maphash.Bytes(seed, args))
+		}
+		of, known := first[h]
+		if !known {
+			first[h] = int32(i)
+			continue
+		}
+		if t.equal(int(of), i) {
+			out = append(out, i)
+			linked = linked || dur > 0 && s.Corr[i] != NoCorrelation
+			if s.Args[i] != NoArgs {
+				told++
+			}
+		}
+	}
+	few := float64(min(told, len(first))) < twiceShare*float64(s.Len())
+	if len(out) == 0 || !linked && few {
+		return nil
+	}
+	return out
+}
+
+// seed is of hashes within the process, which order nothing.
+var seed = maphash.MakeSeed()
+
+// repeats reports whether slices may be there twice, by the columns of those of which one in step is taken, by
+// content: of equal ones all are taken or none.
+func (t *Trace) repeats(step uint64) bool {
+	seen := make(map[uint64]bool, 2*twiceSample)
+	again, taken := 0, 0
+	for i, dur := range t.Slices.Dur {
+		h := t.columns(i)
+		if h%step != 0 {
+			continue
+		}
+		if taken++; !seen[h] {
+			seen[h] = true
+			continue
+		}
+		if again++; dur > 0 && t.Slices.Corr[i] != NoCorrelation {
+			return true
+		}
+	}
+	return float64(again) >= twiceShare*float64(taken) && again > 0
+}
+
+// columns hashes the columns of slice i.
+func (t *Trace) columns(i int) uint64 {
+	s := &t.Slices
+	h := mix(mix(0, uint64(s.Start[i])), uint64(s.Dur[i]))
+	return mix(mix(h, uint64(s.Name[i])<<32|uint64(s.Track[i])), uint64(s.Corr[i]))
+}
+
+// equal reports whether two slices are equal in every column and argument.
+func (t *Trace) equal(a, b int) bool {
+	s := &t.Slices
+	return s.Start[a] == s.Start[b] && s.Dur[a] == s.Dur[b] && s.Name[a] == s.Name[b] && s.Cat[a] == s.Cat[b] &&
+		s.Track[a] == s.Track[b] && s.Corr[a] == s.Corr[b] && bytes.Equal(t.Args(s.Args[a]), t.Args(s.Args[b]))
+}
+
+// mix is a round of SplitMix64.
+func mix(h, x uint64) uint64 {
+	h = (h ^ x) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+// Drop removes the slices at the indices, which ascend.
+func (s *Slices) Drop(at []int) {
+	if len(at) == 0 {
+		return
+	}
+	to, next := at[0], 0
+	for i := at[0]; i < s.Len(); i++ {
+		if next < len(at) && at[next] == i {
+			next++
+			continue
+		}
+		s.Start[to], s.Dur[to], s.Name[to], s.Cat[to] = s.Start[i], s.Dur[i], s.Name[i], s.Cat[i]
+		s.Track[to], s.Corr[to], s.Args[to], s.Event[to] = s.Track[i], s.Corr[i], s.Args[i], s.Event[i]
+		to++
+	}
+	s.Start, s.Dur, s.Name, s.Cat = s.Start[:to], s.Dur[:to], s.Name[:to], s.Cat[:to]
+	s.Track, s.Corr, s.Args, s.Event = s.Track[:to], s.Corr[:to], s.Args[:to], s.Event[:to]
+}

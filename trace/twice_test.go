@@ -1,0 +1,73 @@
+package trace_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kinetoscope/kinetoscope/trace"
+)
+
+// TestTwice: slices that a file repeats are found, few as well if they have a correlation, in a trace so large that
+// a part of it is looked at first too; what only looks alike is none.
+func TestTwice(t *testing.T) {
+	const n = 30_000
+	calls := func(n, from int) (out []trace.Slice) {
+		for i := from; i < from+n; i++ {
+			out = append(out, trace.Slice{Start: int64(i) * 1000, Dur: 400, Name: fmt.Sprint("k", i%7),
+				Corr: int64(i + 1), Cat: trace.CatKernel})
+		}
+		return out
+	}
+	recursion := func(n int) (out []trace.Slice) {
+		for i := range n {
+			out = append(out, trace.Slice{Start: int64(i/2) * 1000, Dur: 900, Name: "fib", Corr: trace.NoCorrelation})
+		}
+		return append(out, calls(3*n, 0)...)
+	}
+	args := func(n int) (out []trace.Slice) {
+		for i := range n {
+			out = append(out, trace.Slice{Start: 7000, Dur: 900, Name: "f", Corr: trace.NoCorrelation,
+				Args: fmt.Appendf(nil, `{"Python id": %d}`, i)})
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		rows []trace.Slice
+		want int
+	}{
+		"once":                      {calls(n, 0), 0},
+		"all":                       {append(calls(n, 0), calls(n, 0)...), n},
+		"the first half":            {append(calls(n, 0), calls(n/2, 0)...), n / 2},
+		"five of a small one":       {append(calls(90, 0), calls(5, 40)...), 5},
+		"a function in itself":      {recursion(500), 0},
+		"other arguments":           {args(600), 0},
+		"three times":               {append(append(calls(50, 0), calls(50, 0)...), calls(50, 0)...), 100},
+		"host alone, nearly all":    {append(args(400), args(380)...), 380},
+		"host alone, one in twenty": {append(args(400), args(20)...), 0},
+	} {
+		tr := trace.New()
+		track := tr.AddTrack(trace.Track{Kind: trace.TrackGPU, Device: 0, Stream: 7})
+		for _, r := range c.rows {
+			r.Track = track
+			tr.AddSlice(r)
+		}
+		at := tr.Twice()
+		if len(at) != c.want {
+			t.Errorf("%s: %d slices, want %d", name, len(at), c.want)
+		}
+		all := tr.Slices.Len()
+		tr.Slices.Drop(at)
+		if tr.Slices.Len() != all-c.want || tr.Twice() != nil {
+			t.Errorf("%s: %d of %d slices are left", name, tr.Slices.Len(), all)
+		}
+	}
+	s := trace.Slices{Start: []int64{0, 1, 2, 3, 4}, Dur: make([]int64, 5), Name: make([]trace.StringID, 5),
+		Cat: make([]trace.Category, 5), Track: make([]trace.TrackID, 5), Corr: make([]int64, 5),
+		Args: make([]trace.ArgsRef, 5), Event: make([]uint32, 5)}
+	s.Drop([]int{1, 4})
+	if d := cmp.Diff([]int64{0, 2, 3}, s.Start); d != "" {
+		t.Error(d)
+	}
+}
