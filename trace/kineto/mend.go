@@ -339,6 +339,9 @@ func (s *scanner) broken(b []byte, i, end int, eof, tooLarge bool) (next int, st
 		if st == stMore {
 			return i, stMore
 		}
+		if st == stOK && bytes.Contains(b[i:i+used], hole) {
+			st = stBad
+		}
 		if st == stOK && len(clean) == 2 { // writers end the array with {} to save themselves a comma
 			s.res.events++
 			return i + used, stOK

@@ -79,11 +79,16 @@ type catInfo struct {
 // nothing stands in an array of events where a writer had none for it.
 var nothing = []byte("null")
 
+// hole is what a file has where a disk was full, a machine lost its power or another writer reached further: an event
+// with so many zero bytes lacks text, and what stands on both sides of them may be of two.
+var hole = make([]byte, 16)
+
 // events scans events from b[i] on, which must lie between two events of the array, into s.res. b
 // holds end bytes of text, then pad zeros. eof says that no text follows. It returns where it
 // stopped and why: stMore at an event that is not complete, stEnd at the bracket that closes the
 // array, stOK at the end of the text.
 func (s *scanner) events(b []byte, i, end int, eof bool) (int, status) {
+	holes := bytes.Contains(b[i:end], hole)
 	for {
 		for b[i] == ',' || b[i] <= ' ' && b[i] != 0 {
 			i++
@@ -103,7 +108,7 @@ func (s *scanner) events(b []byte, i, end int, eof bool) (int, status) {
 			if st == stDoc {
 				return i, stDoc
 			}
-			if st == stOK && next-i <= s.opt.MaxEvent {
+			if st == stOK && next-i <= s.opt.MaxEvent && !(holes && bytes.Contains(b[i:next], hole)) {
 				s.commit(b)
 			} else if next, st = s.broken(b, i, end, eof, next-i > s.opt.MaxEvent); st != stOK {
 				return next, st
