@@ -16,8 +16,8 @@ import (
 // that a time is missing.
 const noTimeGap = 100_000_000 // ns
 
-// noTime leaves out slices at the file's zero that end long before everything else begins:
-// profilers write 0 if the device's driver gave no time.
+// noTime leaves out slices at the file's zero that end long before everything else begins, or of which the reader
+// knows that they have no time: profilers write 0 if the device's driver gave no time.
 func (c *checker) noTime() {
 	base := c.v.Trace.Meta.BaseTimeNs
 	zero := func(i int32) bool { return c.v.Start[i] == base || c.v.Start[i] == 0 }
@@ -39,7 +39,7 @@ func (c *checker) noTime() {
 	far := max(noTimeGap, hi-lo)
 	device, first := 0, int32(-1)
 	for _, i := range at {
-		if !rest || lo-c.v.End(i) <= far {
+		if !rest || lo-c.v.End(i) <= far && !c.v.Trace.Timeless(int(i)) {
 			continue
 		}
 		c.drop(i)

@@ -216,8 +216,9 @@ func (m *merger) timeless() {
 	if zero == 0 || first <= 0 || first == math.MaxInt64 {
 		return
 	}
-	if epoch := base > 0 || first >= trace.LeastWallClock; epoch && first < max(zeroGap, last-first) ||
-		!epoch && first/farFromZero < last-first {
+	epoch := base > 0 || first >= trace.LeastWallClock
+	near := epoch && first < max(zeroGap, last-first) || !epoch && first/farFromZero < last-first
+	if near && !m.emptyAtZero() {
 		return
 	}
 	m.t.Meta.ZeroIsNoTime = true
@@ -230,6 +231,18 @@ func (m *merger) timeless() {
 	}
 	m.t.Repairs.Add(trace.RepairZeroBegin, begins)
 	m.t.Repairs.Add(trace.RepairZeroTime, zero-begins)
+}
+
+// emptyAtZero reports whether all that begins at the file's zero is device work of no length: then no device began
+// there, and the driver gave neither time.
+func (m *merger) emptyAtZero() bool {
+	s := &m.t.Slices
+	for i, x := range s.Start {
+		if x == 0 && (s.Dur[i] != 0 || m.t.Tracks[s.Track[i]].Kind != trace.TrackGPU) {
+			return false
+		}
+	}
+	return true
 }
 
 // window takes the window from the trace spans and the mark of its end, else from the
