@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"hash/maphash"
+	"math/bits"
 )
 
 // Limits of what tells that slices are in a trace twice.
@@ -18,7 +19,7 @@ const (
 // index, ascending.
 func (t *Trace) Twice() []int {
 	s := &t.Slices
-	if step := uint64(s.Len() / twiceSample); step > 1 && !t.repeats(step) {
+	if n := s.Len() / twiceSample; n > 1 && !t.repeats(bits.Len(uint(n))-1) {
 		return nil
 	}
 	first := make(map[uint64]int32, s.Len())
@@ -54,21 +55,21 @@ func (t *Trace) Twice() []int {
 // seed is of hashes within the process, which order nothing.
 var seed = maphash.MakeSeed()
 
-// repeats reports whether slices may be there twice, by the columns of those of which one in step is taken, by
-// content: of equal ones all are taken or none.
-func (t *Trace) repeats(step uint64) bool {
+// repeats reports whether slices may be there twice, by the columns of those of which one in 2^n is taken, by their
+// start: of equal ones all are taken or none.
+func (t *Trace) repeats(n int) bool {
 	seen := make(map[uint64]bool, 2*twiceSample)
 	again, taken := 0, 0
-	for i, dur := range t.Slices.Dur {
-		h := t.columns(i)
-		if h%step != 0 {
+	for i, start := range t.Slices.Start {
+		if uint64(start)*0x9e3779b97f4a7c15>>(64-n) != 0 {
 			continue
 		}
+		h := t.columns(i)
 		if taken++; !seen[h] {
 			seen[h] = true
 			continue
 		}
-		if again++; dur > 0 && t.Slices.Corr[i] != NoCorrelation {
+		if again++; t.Slices.Dur[i] > 0 && t.Slices.Corr[i] != NoCorrelation {
 			return true
 		}
 	}
