@@ -42,7 +42,8 @@ func benchClients(t *testing.T, s *realServer, venv string) {
 		t.Run(name, func(t *testing.T) {
 			args = append(args, load...)
 			cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-			cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=1", "HOME="+t.TempDir())
+			cmd.Dir = t.TempDir() // SGLang's leaves its results in the working directory
+			cmd.Env = append(os.Environ(), "HF_HUB_OFFLINE=1", "HOME="+cmd.Dir)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v\n%s", args, err, out[max(0, len(out)-4000):])
 			}
