@@ -194,7 +194,7 @@ func window(t *trace.Trace) (start, end int64, ok bool) {
 }
 
 func writeTimeline(w io.Writer, ranks []RankInput, clocks []align.Clock, startNs int64) (perfetto.Stats, error) {
-	p := perfetto.NewCompressedWriter(w, startNs, gzipWorkers)
+	p := perfetto.NewCompressedWriter(w, startNs, gzipWorkers, perfetto.Fast)
 	var seqs []iter.Seq[perfetto.Event]
 	for i, r := range ranks {
 		clock := clocks[i].Map

@@ -14,14 +14,21 @@ import (
 // hardly better; Perfetto's readers hold one unpacked.
 const blockSize = 512 << 10
 
-// packLevel makes files smaller than the .json.gz that they come from; faster levels are a fifth larger, and save
-// a tenth of what writing takes.
-const packLevel = 6
+// Packing is how hard packets are compressed: a level of deflate.
+type Packing int
+
+const (
+	// Small makes a file smaller than the .json.gz that it comes from.
+	Small Packing = 6
+	// Fast makes it a fifth larger and saves a tenth of what writing takes: for files that a capture waits for.
+	Fast Packing = zlib.BestSpeed
+)
 
 // packer compresses packets in blocks, each a TracePacket.compressed_packets, several at a
 // time and in order. It belongs to its Writer; close ends its goroutines.
 type packer struct {
 	w     io.Writer
+	level Packing
 	block []byte
 	queue chan chan packed // in order; its capacity bounds the blocks in work
 	done  chan error       // of the goroutine that writes
@@ -35,8 +42,8 @@ type packed struct {
 	err   error
 }
 
-func newPacker(w io.Writer, workers int) *packer {
-	p := &packer{w: w, queue: make(chan chan packed, workers), done: make(chan error, 1),
+func newPacker(w io.Writer, workers int, level Packing) *packer {
+	p := &packer{w: w, level: level, queue: make(chan chan packed, workers), done: make(chan error, 1),
 		free: make(chan []byte, workers+1)}
 	go p.write()
 	return p
@@ -98,7 +105,7 @@ func (p *packer) compress(block []byte) packed {
 	if ok {
 		z.Reset(&b)
 	} else {
-		z, err = zlib.NewWriterLevel(&b, packLevel)
+		z, err = zlib.NewWriterLevel(&b, int(p.level))
 	}
 	if err == nil {
 		_, err = z.Write(block)

@@ -196,7 +196,7 @@ func TestReadCut(t *testing.T) {
 			Track: host})
 	}
 	var out bytes.Buffer
-	p := NewCompressedWriter(&out, 1000, 1)
+	p := NewCompressedWriter(&out, 1000, 1, Small)
 	for _, seq := range p.AddRank(tr, RankOptions{Name: "x"}) {
 		for e := range seq {
 			p.Emit(e)
@@ -276,7 +276,7 @@ func TestCompressed(t *testing.T) {
 	pack := func(w io.Writer, workers int) error {
 		p := NewWriter(w, tr.Slices.Start[0])
 		if workers > 0 {
-			p = NewCompressedWriter(w, tr.Slices.Start[0], workers)
+			p = NewCompressedWriter(w, tr.Slices.Start[0], workers, Fast)
 		}
 		for _, seq := range p.AddRank(tr, RankOptions{Name: "x"}) {
 			for e := range seq {

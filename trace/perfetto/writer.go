@@ -66,9 +66,9 @@ func newWriter(w io.Writer) *Writer {
 // NewCompressedWriter is NewWriter with the packets compressed, by up to workers goroutines at
 // a time. Perfetto's readers unpack them by themselves; the file keeps its form and is a
 // fraction of the size. The bytes do not depend on workers.
-func NewCompressedWriter(w io.Writer, firstNs int64, workers int) *Writer {
+func NewCompressedWriter(w io.Writer, firstNs int64, workers int, how Packing) *Writer {
 	p := newWriter(w)
-	p.packer = newPacker(p.w, max(1, workers))
+	p.packer = newPacker(p.w, max(1, workers), how)
 	p.clockSnapshot(max(firstNs, 0))
 	return p
 }

@@ -28,7 +28,7 @@ func init() {
 			if o.Packed {
 				return &perfettoWriter{p: perfetto.NewWriter(w, o.StartNs)}
 			}
-			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers)}
+			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers, perfetto.Small)}
 		},
 		Lacks: "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, " +
 			"which become a text and [], single allocations of torch: they become counters of what is held",
