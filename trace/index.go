@@ -18,9 +18,6 @@ const NestTolerance = 2
 // overlaps costs lanes x slices at most. What finds no lane shares the last one.
 const maxLanes = 1024
 
-// maxOpen bounds the open slices that are searched for a parent, for the same reason.
-const maxOpen = 4096
-
 // NoParent is the Parent of a slice that lies in no other.
 const NoParent int32 = -1
 
@@ -117,15 +114,19 @@ const minParallel = 10_000
 
 // nester finds parents and lanes on one track after the other.
 type nester struct {
-	open  []uint32  // slices that may still hold others, by start
+	// open are slices that may still hold others, by start. A slice that ends no later than a later one
+	// is left out, as that one is nearer to whatever both hold: so the ends fall, and each slice is passed
+	// over once.
+	open  []uint32
 	lanes [][]int64 // by lane: ends of its open slices, outermost first
+	heads []int64   // by lane: the last of lanes' ends, some of which may be over
 
 	overlaps int // slices in lanes from 1 on
 }
 
 func (m *nester) track(x *Index, s *Slices, order []uint32) uint16 {
 	m.open = m.open[:0]
-	m.lanes = m.lanes[:0]
+	m.lanes, m.heads = m.lanes[:0], m.heads[:0]
 	for _, i := range order {
 		start, end := s.Start[i], s.End(int(i))
 		p := m.parent(s, start, end)
@@ -134,7 +135,7 @@ func (m *nester) track(x *Index, s *Slices, order []uint32) uint16 {
 			covered := min(end, s.End(int(p))) - start
 			x.Self[p] = max(0, x.Self[p]-max(0, covered))
 		}
-		m.open = append(m.open, i)
+		m.push(s, i, end)
 		lane := m.lane(start, end)
 		x.Lane[i], x.Depth[i] = lane, uint16(min(len(m.lanes[lane])-1, 1<<16-1))
 		if lane > 0 {
@@ -150,12 +151,6 @@ func (m *nester) parent(s *Slices, start, end int64) int32 {
 	for len(m.open) > 0 && ended(s, m.open[len(m.open)-1], start) {
 		m.open = m.open[:len(m.open)-1]
 	}
-	if len(m.open) > maxOpen {
-		m.open = slices.DeleteFunc(m.open, func(o uint32) bool { return ended(s, o, start) })
-		if len(m.open) > maxOpen { // drop half, so that a deep stack does not get here again with the next slice
-			m.open = append(m.open[:0], m.open[len(m.open)-maxOpen/2:]...)
-		}
-	}
 	for j := len(m.open) - 1; j >= 0; j-- {
 		o := m.open[j]
 		if end <= s.End(int(o))+NestTolerance && !ended(s, o, start) {
@@ -163,6 +158,18 @@ func (m *nester) parent(s *Slices, start, end int64) int32 {
 		}
 	}
 	return NoParent
+}
+
+// push opens slice i, which ends at end.
+func (m *nester) push(s *Slices, i uint32, end int64) {
+	for n := len(m.open); n > 0; n = len(m.open) {
+		o := m.open[n-1]
+		if s.End(int(o)) > end || s.Dur[o] <= NestTolerance && s.Dur[i] > NestTolerance {
+			break // it ends later, by what ended says
+		}
+		m.open = m.open[:n-1]
+	}
+	m.open = append(m.open, i)
 }
 
 // ended reports whether o is over when a slice begins at start. A slice without
@@ -178,17 +185,20 @@ func ended(s *Slices, o uint32, start int64) bool {
 
 // lane returns the first lane in which [start, end] nests exactly.
 func (m *nester) lane(start, end int64) uint16 {
-	for l := range m.lanes {
+	for l, head := range m.heads {
+		if start < head && head < end && l < maxLanes-1 {
+			continue
+		}
 		ends := m.lanes[l]
 		for len(ends) > 0 && ends[len(ends)-1] <= start {
 			ends = ends[:len(ends)-1]
 		}
 		if len(ends) == 0 || end <= ends[len(ends)-1] || l == maxLanes-1 {
-			m.lanes[l] = append(ends, end)
+			m.lanes[l], m.heads[l] = append(ends, end), end
 			return uint16(l)
 		}
-		m.lanes[l] = ends
+		m.lanes[l], m.heads[l] = ends, ends[len(ends)-1]
 	}
-	m.lanes = append(m.lanes, []int64{end})
+	m.lanes, m.heads = append(m.lanes, []int64{end}), append(m.heads, end)
 	return uint16(len(m.lanes) - 1)
 }

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"unicode/utf8"
 
@@ -203,6 +204,19 @@ func TestIndexProperty(t *testing.T) {
 					rt.Fatalf("slice %d collides at %v", i, p)
 				}
 				last[p] = s.End(int(i))
+			}
+			order := x.Track(TrackID(k))
+			for at, i := range order { // a parent is the nearest before it that holds it and is not over
+				want := NoParent
+				for _, o := range slices.Backward(order[:at]) {
+					if !ended(s, o, s.Start[i]) && s.End(int(i)) <= s.End(int(o))+NestTolerance {
+						want = int32(o)
+						break
+					}
+				}
+				if x.Parent[i] != want {
+					rt.Fatalf("the parent of slice %d is %d, want %d", i, x.Parent[i], want)
+				}
 			}
 		}
 	})

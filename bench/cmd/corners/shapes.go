@@ -103,6 +103,11 @@ var shapes = []shape{
 	{"one timestamp", func(_, _ int, e *event) { e.TS = 1000 }},
 	{"one timestamp, no duration", func(_, _ int, e *event) { e.TS = 1000; e.lasts(0) }},
 	{"one end", func(_, n int, e *event) { e.lasts(float64(10*n) - e.TS) }},
+	{"a staircase", func(i, n int, e *event) {
+		if !e.kernel() {
+			e.lasts(5 * float64(n))
+		}
+	}},
 	{"backwards", func(_, n int, e *event) { e.TS = float64(10*n) - e.TS }},
 	{"one name", func(_, _ int, e *event) { e.Name = "x" }},
 	{"a name each", func(i, _ int, e *event) { e.Name += strconv.Itoa(i) }},
