@@ -243,7 +243,7 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// TestPerfettoIsSmaller: a trace takes less as Perfetto's packets, by themselves or packed as a whole, than as JSON
+// TestPerfettoIsSmaller: a generated trace takes less as Perfetto's packets, by themselves or packed as a whole, than as JSON
 // under the gzip that torch uses.
 func TestPerfettoIsSmaller(t *testing.T) {
 	var text bytes.Buffer

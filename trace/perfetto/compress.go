@@ -18,7 +18,7 @@ const blockSize = 512 << 10
 type Packing int
 
 const (
-	// Small makes a file smaller than the .json.gz that it comes from.
+	// Small makes a file about as large as the .json.gz that it comes from, or smaller.
 	Small Packing = 6
 	// Fast makes it a fifth larger and saves a tenth of what writing takes: for files that a capture waits for.
 	Fast Packing = zlib.BestSpeed
