@@ -243,8 +243,8 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// TestPerfettoIsSmaller: a generated trace takes less as Perfetto's packets, by themselves or packed as a whole, than as JSON
-// under the gzip that torch uses.
+// TestPerfettoIsSmaller: a generated trace takes less as Perfetto's packets, by themselves or packed as a whole,
+// than as JSON under the gzip that torch uses.
 func TestPerfettoIsSmaller(t *testing.T) {
 	var text bytes.Buffer
 	if _, err := tracegen.Write(&text, tracegen.Options{Bytes: 4 << 20, Python: true}); err != nil {
