@@ -2,8 +2,9 @@ package trace
 
 import (
 	"bytes"
-	"hash/maphash"
 	"math/bits"
+
+	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
 // Limits of what tells that slices are in a trace twice.
@@ -30,7 +31,7 @@ func (t *Trace) Twice() []int {
 		h := t.columns(i)
 		if s.Args[i] != NoArgs {
 			args = t.AppendArgs(args[:0], s.Args[i])
-			h = mix(h, maphash.Bytes(seed, args))
+			h = ids.Mix(h, int64(ids.OfBytes(args)))
 		}
 		of, known := first[h]
 		if !known {
@@ -51,9 +52,6 @@ func (t *Trace) Twice() []int {
 	}
 	return out
 }
-
-// seed is of hashes within the process, which order nothing.
-var seed = maphash.MakeSeed()
 
 // repeats reports whether slices may be there twice, by the columns of those of which one in 2^n is taken, by their
 // start: of equal ones all are taken or none.
@@ -79,8 +77,8 @@ func (t *Trace) repeats(n int) bool {
 // columns hashes the columns of slice i.
 func (t *Trace) columns(i int) uint64 {
 	s := &t.Slices
-	h := mix(mix(0, uint64(s.Start[i])), uint64(s.Dur[i]))
-	return mix(mix(h, uint64(s.Name[i])<<32|uint64(s.Track[i])), uint64(s.Corr[i]))
+	h := ids.Mix(ids.Mix(0, s.Start[i]), s.Dur[i])
+	return ids.Mix(ids.Mix(h, int64(s.Name[i])<<32|int64(s.Track[i])), s.Corr[i])
 }
 
 // equal reports whether two slices are equal in every column and argument.
@@ -88,13 +86,6 @@ func (t *Trace) equal(a, b int) bool {
 	s := &t.Slices
 	return s.Start[a] == s.Start[b] && s.Dur[a] == s.Dur[b] && s.Name[a] == s.Name[b] && s.Cat[a] == s.Cat[b] &&
 		s.Track[a] == s.Track[b] && s.Corr[a] == s.Corr[b] && bytes.Equal(t.Args(s.Args[a]), t.Args(s.Args[b]))
-}
-
-// mix is a round of SplitMix64.
-func mix(h, x uint64) uint64 {
-	h = (h ^ x) * 0xbf58476d1ce4e5b9
-	h = (h ^ h>>27) * 0x94d049bb133111eb
-	return h ^ h>>31
 }
 
 // Drop removes the slices at the indices, which ascend.

@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"math"
 	"sort"
 
 	"github.com/kinetoscope/kinetoscope/analysis/view"
@@ -200,15 +201,14 @@ func (l *ledger) walk(list []view.Stretch, idle func(n, from, to int), full func
 // told says of the idle time before stretch n of u whether it is known why, and until when the
 // call had not returned that launched what ended it. ended is that slice, view.None if nothing followed.
 type told struct {
-	ended  int32
-	known  bool
-	always bool  // nothing was launched afterwards: all of the time is the host's
-	until  int64 // otherwise
+	ended int32
+	known bool
+	until int64 // the end of time if nothing was launched afterwards: all of it is the host's
 }
 
 // before answers for the idle time before stretch n that ends at to.
 func (d *device) before(u *unit, n int, to int64) told {
-	before, out := view.None, told{ended: view.None, always: true}
+	before, out := view.None, told{ended: view.None, until: math.MaxInt64}
 	if n > 0 {
 		before = u.busy[n-1].Last
 	}
@@ -218,7 +218,7 @@ func (d *device) before(u *unit, n int, to int64) told {
 		if l < 0 {
 			return out
 		}
-		out.always, out.until = false, u.v.End(l)
+		out.until = u.v.End(l)
 	}
 	out.known = !d.seen.Unknown(before, out.ended, to)
 	return out
@@ -239,11 +239,7 @@ func (l *ledger) wait(d *device, x int, a *idleness, p pause) {
 		a.blind += p.to - p.from
 		return
 	}
-	until := p.to
-	if !why.always {
-		until = min(p.to, why.until)
-	}
-	host := d.idleIn(p.from, until)
+	host := d.idleIn(p.from, min(p.to, why.until))
 	if host <= 0 {
 		return // the work was launched in time and waited for something else
 	}
@@ -267,10 +263,7 @@ func (l *ledger) gap(d *device, k, n, from, to int) {
 		l.unknown(u, from, to)
 		return
 	}
-	end := to
-	if !why.always {
-		end = from + sort.Search(to-from, func(i int) bool { return l.turns[from+i].hi > why.until })
-	}
+	end := from + sort.Search(to-from, func(i int) bool { return l.turns[from+i].hi > why.until })
 	if end > from {
 		l.host.add(from, end)
 		u.inSteps.host += l.wholeIdle[end] - l.wholeIdle[from]

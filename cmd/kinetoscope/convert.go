@@ -476,8 +476,7 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 		return err
 	}
 	fw := f.Create(dst, format.WriteOptions{Name: filepath.Base(cmp.Or(w.c.Output, source)), Source: source,
-		Workers: w.workers(), StartNs: w.start, Ranks: len(w.parts),
-		Packed: pack != format.Plain})
+		Workers: w.workers(), StartNs: w.start, Ranks: len(w.parts), Packed: pack != format.Plain})
 	err = w.each(func(p *convertPart, t *trace.Trace) error {
 		introduce(t, p)
 		return fw.Add(w.e.Ctx, format.Rank{Trace: t, Name: w.name(p), Labels: w.labels(p), Clock: w.at(p)})

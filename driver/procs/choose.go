@@ -37,29 +37,23 @@ func say(p Process) said {
 			s.how = saysReplica
 		}
 		s.dp, s.pp, s.tp = t.dp, t.pp, t.tp
-		if p.above != nil {
-			s.dp, _ = t.replica(*p.above)
-		}
+		s.dp, _ = t.replica(p.above)
 	}
 	return s
 }
 
 // lookUp completes above of each process, which it keeps when the one above has ended.
 func (r *Roster) lookUp(ps []Process) {
-	titles := map[int]title{}
+	args := make(map[int][]string, len(ps))
 	for _, p := range ps {
-		if t, ok := parseTitle(p.Args); ok && t.hasDP {
-			titles[p.PID] = t
-		}
+		args[p.PID] = p.Args
 	}
 	kept := make(map[identity]*title, len(ps))
 	for i := range ps {
 		p := &ps[i]
 		id := identity{p.PID, p.StartTicks}
-		for _, pid := range p.Ancestors {
-			if t, ok := titles[pid]; ok && pid != p.PID && p.above == nil {
-				p.above = &t
-			}
+		if p.above == nil {
+			p.above = saysReplicaAbove(p.Ancestors, func(pid int) []string { return args[pid] })
 		}
 		p.above = cmp.Or(p.above, r.above[id])
 		kept[id] = p.above

@@ -55,15 +55,27 @@ func parseTitle(args []string) (title, bool) {
 	return t, true
 }
 
-// replica is the one that a title says or, if it says none, that of the nearest title above that does.
-func (t title) replica(above title) (int, bool) {
+// replica is the one that a title says or, if it says none, that of the nearest title above that does; nil: none
+// does.
+func (t title) replica(above *title) (int, bool) {
 	switch {
 	case t.hasDP:
 		return t.dp, true
-	case above.hasDP && above.program == t.program:
+	case above != nil && above.program == t.program:
 		return above.dp, true
 	}
 	return 0, false
+}
+
+// saysReplicaAbove returns the nearest title of the ancestors, whose arguments args returns, that says a replica;
+// nil if none does.
+func saysReplicaAbove(ancestors []int, args func(pid int) []string) *title {
+	for _, pid := range ancestors {
+		if t, ok := parseTitle(args(pid)); ok && t.hasDP {
+			return &t
+		}
+	}
+	return nil
 }
 
 func axis(s, name string) (int, bool) {

@@ -91,25 +91,19 @@ func ReplicaOf(root string, pid int) (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	if p.above == nil {
-		return own.replica(title{})
-	}
-	return own.replica(*p.above)
+	return own.replica(p.above)
 }
 
-// titleAbove returns the nearest title of the ancestors that says a replica, nil if none does. They need not be
-// processes that Place is given, or be given to it as early.
+// titleAbove looks for the title above in the host's processes. They need not be processes that Place is given, or
+// be given to it as early.
 func titleAbove(root string, ancestors []int) *title {
-	for _, pid := range ancestors {
+	return saysReplicaAbove(ancestors, func(pid int) []string {
 		var up Process
 		if readArgs(procDir(root, pid), &up) != nil {
-			continue
+			return nil
 		}
-		if t, ok := parseTitle(up.Args); ok && t.hasDP {
-			return &t
-		}
-	}
-	return nil
+		return up.Args
+	})
 }
 
 func procDir(root string, pid int) string { return filepath.Join(root, strconv.Itoa(pid)) }

@@ -56,7 +56,6 @@ func (r *reading) file(ctx context.Context, path, name string) ([]*trace.Trace, 
 	if !r.fo.DropArgs {
 		if t, err := r.o.Index.Load(path, r.room()); err == nil {
 			identity.Learn(&t.Meta, r.hints)
-			t.Meta.Sketch, t.Meta.Content = identity.Sketch(t) // indexes of older versions have none
 			return []*trace.Trace{t}, nil
 		}
 	}

@@ -61,44 +61,55 @@ func (r *rankTracks) arguments(ref trace.ArgsRef) {
 
 // fill appends the annotations of s with values; false means that the object is damaged.
 func (p *Writer) fill(s *shape, values []byte) bool {
-	w := &p.walk
 	for i := range s.parts {
 		part := &s.parts[i]
 		p.event = append(p.event, part.fixed...)
-		if part.key == 0 {
-			continue
-		}
-		b := appendVarint(w.levels[0][:0], fieldAnnotationNameIID, part.key)
-		if len(part.value) == 1 && part.value[0] == trace.ArgHole {
+		switch {
+		case part.key == 0:
+		case len(part.value) == 1 && part.value[0] == trace.ArgHole:
 			v, n := binary.Uvarint(values)
-			b = appendVarint(b, fieldAnnotationInt, v)
 			values = values[max(0, n):]
-		} else {
+			p.annotation(appendVarint(p.named(part), fieldAnnotationInt, v))
+		default:
 			rest := trace.SkipArgsValues(values, part.holes)
-			mine := values[:len(values)-len(rest)]
-			known := p.memo.entry(part.id, mine)
-			if known.is(part.id, mine) {
-				p.event = append(p.event, known.encoded...)
-				values = rest
-				continue
-			}
-			p.raw = trace.ExpandArgs(p.raw[:0], part.value, values)
-			w.raw, w.i = p.raw, 0
-			var ok bool
-			if b, ok = w.value(b, 1); !ok || !w.atEnd() {
+			if !p.fillText(part, values[:len(values)-len(rest)]) {
 				return false
 			}
-			w.levels[0] = b
-			mark := len(p.event)
-			p.event = appendMessage(p.event, fieldEventAnnotations, b)
-			known.set(part.id, mine, p.event[mark:])
 			values = rest
-			continue
 		}
-		w.levels[0] = b
-		p.event = appendMessage(p.event, fieldEventAnnotations, b)
 	}
 	return true
+}
+
+// fillText appends the annotation of a part whose text is more than one number; false means that it is damaged.
+func (p *Writer) fillText(part *part, values []byte) bool {
+	known := p.memo.entry(part.id, values)
+	if known.is(part.id, values) {
+		p.event = append(p.event, known.encoded...)
+		return true
+	}
+	p.raw = trace.ExpandArgs(p.raw[:0], part.value, values)
+	w := &p.walk
+	w.raw, w.i = p.raw, 0
+	b, ok := w.value(p.named(part), 1)
+	if !ok || !w.atEnd() {
+		return false
+	}
+	mark := len(p.event)
+	p.annotation(b)
+	known.set(part.id, values, p.event[mark:])
+	return true
+}
+
+// named begins the annotation of a part in the walker's room for it.
+func (p *Writer) named(part *part) []byte {
+	return appendVarint(p.walk.levels[0][:0], fieldAnnotationNameIID, part.key)
+}
+
+// annotation appends the finished annotation b, whose room is the walker's again.
+func (p *Writer) annotation(b []byte) {
+	p.walk.levels[0] = b
+	p.event = appendMessage(p.event, fieldEventAnnotations, b)
 }
 
 // shapeOf reads the text of a template. Names become known to the file here.

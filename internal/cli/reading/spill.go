@@ -3,6 +3,7 @@ package reading
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -56,12 +57,16 @@ func (s *spill) add(key keptKey, t *trace.Trace) bool {
 	if !known || float64(t.Bytes()) > spillShare*float64(free) {
 		return false
 	}
-	w := &countingWriter{f: s.f, at: s.end}
+	w := io.NewOffsetWriter(s.f, s.end)
 	if err := index.Write(w, t, index.Stamp{}); err != nil {
 		return false
 	}
-	s.parts[key] = extent{s.end, w.at - s.end}
-	s.end = w.at
+	size, err := w.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return false
+	}
+	s.parts[key] = extent{s.end, size}
+	s.end += size
 	return true
 }
 
@@ -81,16 +86,4 @@ func (s *spill) take(key keptKey) *trace.Trace {
 		return nil
 	}
 	return t
-}
-
-// countingWriter writes to f from at on.
-type countingWriter struct {
-	f  *os.File
-	at int64
-}
-
-func (w *countingWriter) Write(b []byte) (int, error) {
-	n, err := w.f.WriteAt(b, w.at)
-	w.at += int64(n)
-	return n, err
 }
