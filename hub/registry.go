@@ -40,13 +40,13 @@ type entry struct {
 type registry struct {
 	mu      sync.Mutex
 	ranks   map[protocol.RankID]*entry
-	gone    map[string]bool // incarnations that are not coming back
-	goneIDs []string        // the same, oldest first
-	changed chan struct{}   // closed and replaced at every change
+	gone    map[string]string // incarnations that are not coming back, and why
+	goneIDs []string          // the same, oldest first
+	changed chan struct{}     // closed and replaced at every change
 }
 
 func newRegistry() *registry {
-	return &registry{ranks: map[protocol.RankID]*entry{}, gone: map[string]bool{}, changed: make(chan struct{})}
+	return &registry{ranks: map[protocol.RankID]*entry{}, gone: map[string]string{}, changed: make(chan struct{})}
 }
 
 // wake wakes the goroutines that wait for a change of the table.
@@ -60,7 +60,7 @@ func (r *registry) wake() {
 func (r *registry) seen(info protocol.RankInfo, now time.Time) (returned, taken bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.gone[info.Incarnation] {
+	if _, dead := r.gone[info.Incarnation]; dead {
 		return false, false
 	}
 	e := r.ranks[info.RankID]
@@ -89,16 +89,16 @@ func replacedBy(by protocol.RankInfo) string {
 // remove ends an incarnation for good.
 func (r *registry) remove(e *entry, reason string) {
 	delete(r.ranks, e.info.RankID)
-	if inc := e.info.Incarnation; !r.gone[inc] {
-		r.gone[inc] = true
-		r.goneIDs = append(r.goneIDs, inc)
+	if e.doom != "" {
+		reason = e.doom
+	}
+	if _, known := r.gone[e.inc]; !known {
+		r.gone[e.inc] = reason
+		r.goneIDs = append(r.goneIDs, e.inc)
 		if len(r.goneIDs) > maxTombstones {
 			delete(r.gone, r.goneIDs[0])
 			r.goneIDs = r.goneIDs[1:]
 		}
-	}
-	if e.doom != "" {
-		reason = e.doom
 	}
 	e.lose(&lossError{reason})
 	r.wake()
@@ -161,7 +161,8 @@ func (r *registry) excuse(d time.Duration) {
 func (r *registry) dead(incarnation string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.gone[incarnation]
+	_, dead := r.gone[incarnation]
+	return dead
 }
 
 // size is how many ranks are live.
@@ -191,7 +192,8 @@ func (r *registry) listLocked(pipeline string) []protocol.RankInfo {
 	return out
 }
 
-// alive returns the entry of id if that incarnation is the live one.
+// alive returns the entry of id if that incarnation is the live one. Else the *lossError says why it is not, as
+// far as the registry knows.
 func (r *registry) alive(id protocol.RankID, incarnation string) (*entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,7 +209,10 @@ func (r *registry) info(e *entry) (protocol.RankInfo, bool) {
 
 func (r *registry) aliveLocked(id protocol.RankID, incarnation string) (*entry, error) {
 	e := r.ranks[id]
+	why, dead := r.gone[incarnation]
 	switch {
+	case dead:
+		return nil, &lossError{why}
 	case e == nil:
 		return nil, &lossError{"not present"}
 	case incarnation != "" && e.info.Incarnation != incarnation:
@@ -223,7 +228,7 @@ func (r *registry) await(ctx context.Context, id protocol.RankID, incarnation st
 		r.mu.Lock()
 		e, err := r.aliveLocked(id, incarnation)
 		other := r.ranks[id] != nil
-		dead := r.gone[incarnation]
+		_, dead := r.gone[incarnation]
 		changed := r.changed
 		r.mu.Unlock()
 		if err == nil || other || dead {

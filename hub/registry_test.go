@@ -80,11 +80,18 @@ func TestTheDeadStayDead(t *testing.T) {
 	if !r.lose(id, "", "killed") || r.lose(id, "", "again") {
 		t.Fatal("lose reports the wrong thing")
 	}
+	// Who asks for it only now learns why it is gone, and so does who asks when another has its place.
+	if _, err := r.alive(id, "a"); err == nil || err.Error() != "killed" {
+		t.Fatalf("alive: %v", err)
+	}
 	r.seen(presence(0, "a", 0), epoch) // a renewal that was under way
 	if len(r.list("")) != 0 {
 		t.Fatal("a late renewal woke the dead")
 	}
 	r.seen(presence(0, "b", 9), epoch)
+	if _, err := r.await(t.Context(), id, "a"); err == nil || err.Error() != "killed" {
+		t.Fatalf("await: %v", err)
+	}
 	r.seen(presence(0, "a2", 3), epoch) // an older process speaks last
 	if l := r.list(""); len(l) != 1 || l[0].Incarnation != "b" {
 		t.Fatalf("live: %+v", l)
