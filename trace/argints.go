@@ -29,7 +29,7 @@ func (t *Trace) IntArgs(keys ...string) *IntArgs {
 // returns them. Both have room for as many as there are keys.
 func (a *IntArgs) Read(r ArgsRef, val []int64, ok []bool) {
 	m, vals := a.t.args.at(r)
-	if m == nil {
+	if m == nil || m.texts {
 		for k, key := range a.keys {
 			val[k], ok[k] = a.t.RefArgInt(r, key)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
-	"math/bits"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -19,25 +18,11 @@ import (
 //	values   51234                                               uvarint, kept per slice
 //
 // An ArgsRef is (template+1)<<refOffsetBits | offset of the values. The transformation
-// works on bytes alone and loses nothing. Objects for which templates do not repay are
+// works on bytes alone and loses nothing. A reader that sees texts differ from object to
+// object may leave holes for these too. Objects for which templates do not repay are
 // packed; see ArgsPacker.
 
-// ArgHole is the byte that stands for a run of decimal digits in a template, ArgHexHole
-// the one for a run of hexadecimal digits after 0x, as addresses are written. No UTF-8
-// text contains them.
 const (
-	ArgHole    = 0xFF
-	ArgHexHole = 0xFE
-)
-
-const (
-	// minHoleDigits is the shortest run that becomes a hole, but for the values of ids.
-	// Shapes, grids and flags mostly have fewer digits and few values; addresses and
-	// sizes have more.
-	minHoleDigits = 4
-	// maxHoleDigits keeps the value of a hole below 2^63.
-	maxHoleDigits = 18
-	maxHexDigits  = 16
 	// refOffsetBits leaves 2^28-1 templates and 64 GiB of values.
 	refOffsetBits = 36
 	refOffsetMask = 1<<refOffsetBits - 1
@@ -61,6 +46,7 @@ type argStore struct {
 type argTemplate struct {
 	lit   []byte
 	holes int32
+	texts bool                      // some of the holes are texts
 	next  uint32                    // template of the same hash, +1
 	keys  *atomic.Pointer[[]argKey] // filled when first asked for
 }
@@ -74,134 +60,6 @@ type argKey struct {
 
 var argSeed = maphash.MakeSeed()
 
-// HoleDigits returns the least number of digits that make a run a hole, from the text
-// before the run: 1 for the value of a key that ends like those of ids ("External id",
-// "Ev Idx", "correlation", "Sequence number"), else 4.
-func HoleDigits(before []byte) int {
-	n := len(before)
-	if n > 0 && before[n-1] == ' ' {
-		n--
-	}
-	if n < 4 || before[n-1] != ':' || before[n-2] != '"' {
-		return minHoleDigits
-	}
-	switch string(before[n-4 : n-2]) {
-	case "id", "dx", "on", "er":
-		return 1
-	}
-	return minHoleDigits
-}
-
-// IsHole reports whether a run of n digits that begins with first becomes a hole, given the text
-// before it. Runs that a number would not reproduce exactly, such as those with leading zeros, stay
-// text.
-func IsHole(n int, first byte, before []byte) bool {
-	if n >= minHoleDigits {
-		return n <= maxHoleDigits && first != '0' && !inEscape(before)
-	}
-	return (first != '0' || n == 1) && HoleDigits(before) == 1
-}
-
-// inEscape reports whether digits that follow before may belong to a JSON escape such as \u3042.
-// These are text and have to stay in the template.
-func inEscape(before []byte) bool {
-	for i := len(before) - 1; i > 0 && i >= len(before)-escapeDigits; i-- {
-		if before[i] == 'u' {
-			return before[i-1] == '\\'
-		}
-		if hexDigit(before[i]|0x20) > 15 {
-			return false
-		}
-	}
-	return false
-}
-
-// escapeDigits is the number of digits of an escape.
-const escapeDigits = 4
-
-// HexRun returns where the digits of the number at b[i] begin, how many they are and
-// its value, if it is hexadecimal and long enough for a hole: 0x and from four to
-// sixteen small digits of which the first is not 0. Else n is 0.
-func HexRun(b []byte, i int) (from, n int, v uint64) {
-	if b[i] != '0' || i+2+minHoleDigits > len(b) || b[i+1] != 'x' || b[i+2] == '0' {
-		return 0, 0, 0
-	}
-	from = i + 2
-	for from+n < len(b) {
-		d := hexDigit(b[from+n])
-		if d > 15 {
-			break
-		}
-		if n++; n > maxHexDigits {
-			return 0, 0, 0
-		}
-		v = v<<4 | uint64(d)
-	}
-	if n < minHoleDigits {
-		return 0, 0, 0
-	}
-	return from, n, v
-}
-
-// hexDigit returns the value of a small hexadecimal digit, 255 if c is none.
-func hexDigit(c byte) byte {
-	switch {
-	case c-'0' <= 9:
-		return c - '0'
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 255
-}
-
-// isHole reports whether c stands for a number in a template.
-func isHole(c byte) bool { return c >= ArgHexHole }
-
-// CountHoles returns the number of holes in b.
-func CountHoles(b []byte) int {
-	n := 0
-	for _, c := range b {
-		if isHole(c) {
-			n++
-		}
-	}
-	return n
-}
-
-// SplitArgs appends raw with its long runs of digits replaced by holes to lit, and
-// the runs' values to values. raw must contain neither kind of hole.
-func SplitArgs(raw, lit, values []byte) (newLit, newValues []byte) {
-	from := 0
-	for i := 0; i < len(raw); {
-		c := raw[i]
-		if c-'0' > 9 {
-			i++
-			continue
-		}
-		j := i + 1
-		v := uint64(c - '0')
-		for j < len(raw) && raw[j]-'0' <= 9 {
-			if j-i < maxHoleDigits {
-				v = v*10 + uint64(raw[j]-'0')
-			}
-			j++
-		}
-		if h, n, v := HexRun(raw, i); n > 0 {
-			lit = append(append(lit, raw[from:h]...), ArgHexHole)
-			values = binary.AppendUvarint(values, v)
-			from, i = h+n, h+n
-			continue
-		}
-		if IsHole(j-i, c, raw[:i]) {
-			lit = append(append(lit, raw[from:i]...), ArgHole)
-			values = binary.AppendUvarint(values, v)
-			from = j
-		}
-		i = j
-	}
-	return append(lit, raw[from:]...), values
-}
-
 // AddArgs stores a raw JSON object, which must be valid JSON, and returns its
 // reference. It keeps no reference to raw. An empty object gives NoArgs.
 func (t *Trace) AddArgs(raw []byte) ArgsRef {
@@ -209,7 +67,7 @@ func (t *Trace) AddArgs(raw []byte) ArgsRef {
 		return NoArgs
 	}
 	a := &t.args
-	if bytes.IndexByte(raw, ArgHole) >= 0 || bytes.IndexByte(raw, ArgHexHole) >= 0 {
+	if nextHole(raw) < len(raw) {
 		raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 		t.Repairs.Add(RepairUTF8, 1)
 	}
@@ -238,7 +96,7 @@ func (a *argStore) findTemplate(lit []byte) (id uint32, ok bool) {
 }
 
 // AddArgsTemplate returns the number of a template with the text lit, adding it if it
-// is new. lit comes from SplitArgs; it is copied. For readers that split in parallel.
+// is new. lit is JSON with holes, as SplitArgs returns it; it is copied. For readers that split in parallel.
 func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
 	a := &t.args
 	if id, ok := a.findTemplate(lit); ok {
@@ -246,12 +104,16 @@ func (t *Trace) AddArgsTemplate(lit []byte) uint32 {
 	}
 	h := maphash.Bytes(argSeed, lit)
 	id := uint32(len(a.templates))
-	a.templates = append(a.templates, argTemplate{
-		lit: a.keep(lit), holes: int32(CountHoles(lit)), keys: new(atomic.Pointer[[]argKey]), next: a.byHash[h],
-	})
+	a.templates = append(a.templates, makeTemplate(a.keep(lit), new(atomic.Pointer[[]argKey]), a.byHash[h]))
 	a.byHash[h] = id + 1
 	a.litBytes += int64(len(lit))
 	return id
+}
+
+// makeTemplate makes the record of a template with the text lit, which it keeps.
+func makeTemplate(lit []byte, keys *atomic.Pointer[[]argKey], next uint32) argTemplate {
+	return argTemplate{lit: lit, holes: int32(CountHoles(lit)), texts: bytes.IndexByte(lit, ArgTextHole) >= 0,
+		keys: keys, next: next}
 }
 
 // hashAll makes the table of hashes, which a restored trace lacks.
@@ -330,7 +192,7 @@ func (t *Trace) SetArgsTables(templates [][]byte, values []byte) {
 	keys := make([]atomic.Pointer[[]argKey], len(templates))
 	for i, lit := range templates {
 		t.args.litBytes += int64(len(lit))
-		t.args.templates[i] = argTemplate{lit: lit, holes: int32(CountHoles(lit)), keys: &keys[i]}
+		t.args.templates[i] = makeTemplate(lit, &keys[i], 0)
 	}
 }
 
@@ -398,54 +260,13 @@ func (t *Trace) AppendArgs(dst []byte, r ArgsRef) []byte {
 }
 
 // ArgsParts returns how the object of r is kept: the number and the text of its template and, from values on, the
-// numbers of its holes, each an uvarint; see ExpandArgs. ok is false if it is not kept so; AppendArgs has it then.
+// values of its holes; see ExpandArgs. ok is false if it is not kept so; AppendArgs has it then.
 func (t *Trace) ArgsParts(r ArgsRef) (template uint32, lit, values []byte, ok bool) {
 	m, values := t.args.at(r)
 	if m == nil {
 		return 0, nil, nil, false
 	}
 	return r.Template(), m.lit, values, true
-}
-
-// ExpandArgs appends lit, a template's text or a part of it, with values in its holes.
-func ExpandArgs(dst, lit, values []byte) []byte { return expand(dst, lit, values) }
-
-// SkipArgsValues returns values without those of the first n holes.
-func SkipArgsValues(values []byte, n int) []byte { return skipValues(values, n) }
-
-func expand(dst, lit, vals []byte) []byte {
-	for {
-		i := nextHole(lit)
-		if dst = append(dst, lit[:i]...); i == len(lit) {
-			return dst
-		}
-		v, n := binary.Uvarint(vals)
-		base := 10
-		if lit[i] == ArgHexHole {
-			base = 16
-		}
-		dst = strconv.AppendUint(dst, v, base)
-		lit, vals = lit[i+1:], vals[max(0, n):]
-	}
-}
-
-// nextHole returns where the first hole of b is, len(b) if there is none. It looks at eight bytes at a time.
-func nextHole(b []byte) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		// A byte of v is 0 where one of b is a hole, as these differ in their lowest bit.
-		v := ^(binary.LittleEndian.Uint64(b[i:]) | ones)
-		if found := (v - ones) &^ v & tops; found != 0 {
-			return i + bits.TrailingZeros64(found)/8
-		}
-	}
-	for ; i < len(b); i++ {
-		if isHole(b[i]) {
-			return i
-		}
-	}
-	return i
 }
 
 // find returns the template's record of key.
@@ -478,18 +299,15 @@ func (t *Trace) RefArg(r ArgsRef, key string) []byte {
 	if k.many == 0 {
 		return v
 	}
-	return expand(make([]byte, 0, len(v)+8*k.many), v, skipValues(vals, k.hole))
+	return expand(make([]byte, 0, len(v)+8*k.many), v, m.valuesOf(k, vals))
 }
 
-func skipValues(vals []byte, n int) []byte {
-	for ; n > 0; n-- {
-		i := 0
-		for i < len(vals) && vals[i] >= 0x80 {
-			i++
-		}
-		vals = vals[min(i+1, len(vals)):]
+// valuesOf returns vals, the values of an object of m, from those of k on.
+func (m *argTemplate) valuesOf(k *argKey, vals []byte) []byte {
+	if m.texts {
+		return SkipArgsValues(vals, m.lit[:k.from])
 	}
-	return vals
+	return skipValues(vals, k.hole)
 }
 
 // RefArgInt returns an integer of the object r; numbers in text count.
@@ -504,11 +322,11 @@ func (t *Trace) RefArgInt(r ArgsRef, key string) (int64, bool) {
 	}
 	v := m.lit[k.from:k.to]
 	if k.many == 1 && len(v) == 1 && v[0] == ArgHole {
-		n, _ := binary.Uvarint(skipValues(vals, k.hole))
+		n, _ := binary.Uvarint(m.valuesOf(k, vals))
 		return int64(n), true
 	}
 	if k.many > 0 {
-		v = expand(make([]byte, 0, 48), v, skipValues(vals, k.hole))
+		v = expand(make([]byte, 0, 48), v, m.valuesOf(k, vals))
 	}
 	return jsonInt(v)
 }

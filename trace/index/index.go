@@ -36,7 +36,7 @@ import (
 
 // Version changes with the format and with what readers make of a file: an
 // index of another version may hold something else than the file would be read as now.
-const Version = 6
+const Version = 7
 
 var magic = "KTINDEX" + string(rune(Version))
 

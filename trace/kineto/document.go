@@ -173,7 +173,11 @@ func (m *merger) tail(b []byte, end int, last bool) (next int, more bool, err er
 			m.t.Repairs.Add(trace.RepairFurther, 1)
 			return at, false, nil
 		}
-		n, st := m.member(b, i, end, last)
+		stop := traceInMember(b, i, end)
+		n, st := i, stMore
+		if stop < 0 {
+			n, st = m.member(b, i, end, last)
+		}
 		switch {
 		case st == stOK:
 			i = n
@@ -182,7 +186,9 @@ func (m *merger) tail(b []byte, end int, last bool) (next int, more bool, err er
 			m.phase, m.dirty = inTrail, false
 			return n, false, nil
 		}
-		stop := nextTrace(b, i, end)
+		if stop < 0 {
+			stop = nextTrace(b, i, end)
+		}
 		if stop == end && !last {
 			return i, true, nil
 		}
@@ -197,6 +203,28 @@ func (m *merger) tail(b []byte, end int, last bool) (next int, more bool, err er
 		}
 		return stop, stop == end, nil
 	}
+}
+
+// traceInMember returns where the value of the member at b[i] begins if it is a whole trace, which two writers of one
+// file leave in the middle of a member; -1 if it is none.
+func traceInMember(b []byte, i, end int) int {
+	if i >= end || b[i] != '"' {
+		return -1
+	}
+	q := quoteEnd(b, i+1, end)
+	if q < 0 {
+		return -1
+	}
+	if i = space(b, q+1); b[i] == ':' {
+		i = space(b, i+1)
+	}
+	if i >= end || b[i] != '{' || eventStart(b, i, end) != stDoc {
+		return -1
+	}
+	if n, st := skipNested(b, i, end); st != stOK || !bytes.Contains(b[i:n], eventsKey) {
+		return -1
+	}
+	return i
 }
 
 // findTailKeys looks for the keys that matter in b[i:end].

@@ -209,6 +209,26 @@ func dumpAll(list []*trace.Trace) string {
 	return b.String()
 }
 
+// TestTraceInMember: a trace whose writer was cut in a member after its events, and another one in the place of the
+// member's value. However much of the file is seen at once, these are two traces.
+func TestTraceInMember(t *testing.T) {
+	one := `{"schemaVersion": 1, "traceEvents": [{"ph": "X", "name": "a", "pid": 1, "tid": 1, "ts": 1, "dur": 1}]`
+	text := []byte(one + `, "v": ` + one + `, "baseTimeNanoseconds": 1}`)
+	var want string
+	for _, window := range []int{0, 64, 80, 100, 150, 200} {
+		list, err := ReadAll(context.Background(), bytes.NewReader(text), "", Options{Workers: 1, Window: window})
+		if err != nil || len(list) != 2 || list[0].Slices.Len() != 1 || list[1].Slices.Len() != 1 {
+			t.Fatalf("window %d: %d traces, %v", window, len(list), err)
+		}
+		if want == "" {
+			want = dumpAll(list)
+		}
+		if d := cmp.Diff(want, dumpAll(list)); d != "" {
+			t.Errorf("window %d: %s", window, d)
+		}
+	}
+}
+
 // TestCut cuts a real layout at every byte; what was complete before the cut is read.
 func TestCut(t *testing.T) {
 	text, err := os.ReadFile("testdata/base_after.json")

@@ -45,12 +45,12 @@ type hotPlace struct {
 	val  int64
 }
 
-// template is the text of an args object with holes for its long numbers; see
-// trace.SplitArgs. It never changes once made.
+// template is the text of an args object with holes for its long numbers, see trace.SplitArgs,
+// and perhaps for texts, see looseKeys. It never changes once made.
 type template struct {
 	lit  []byte
 	segs [][]byte // lit between its holes
-	// digits holds the least number of digits of each hole, 0 for a hexadecimal one.
+	// digits holds the least number of digits of each hole, 0 for a hexadecimal one, textHole for a text.
 	digits []int
 	hot    []hotPlace
 }
@@ -66,6 +66,7 @@ type templates struct {
 	after  [1 << 15]uint32
 	last   [2]uint32
 	lit    []byte
+	loose  looseKeys
 	asked  int            // objects that were looked up
 	unlike [1 << 12]uint8 // by name: objects packed since one that a template fitted
 	packer trace.ArgsPacker
@@ -86,6 +87,15 @@ func (t *template) match(b []byte, i, end int, vals []byte, hole *[maxHotHole]ui
 		}
 		if i = j; k == last {
 			return vals, i, true
+		}
+		if t.digits[k] == textHole {
+			j := textRun(b, i, end)
+			if b[j] != '"' {
+				return vals, 0, false
+			}
+			vals = append(binary.AppendUvarint(vals, uint64(j-i)), b[i:j]...)
+			i = j
+			continue
 		}
 		if t.digits[k] == 0 {
 			from, n, v := trace.HexRun(b[:end], i-2)
@@ -172,7 +182,7 @@ func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 		return packedID<<argsShift | s.packedAt, next, stOK
 	}
 	copy(slot[1:], slot[:recentWays-1])
-	slot[0], *guess = id, id
+	slot[0], *guess, *unlike = id, id, 0
 	m.seen(id)
 	if len(s.res.vals) == from {
 		from = 0
@@ -242,7 +252,7 @@ var argByte = func() (t [256]uint8) {
 	}
 	t['"'], t['{'], t['['], t['}'], t[']'] = 2, 3, 3, 4, 4
 	t['\\'], t[0] = 5, 6
-	t[trace.ArgHole], t[trace.ArgHexHole] = 6, 6 // no UTF-8, and would pass for holes
+	t[trace.ArgHole], t[trace.ArgHexHole], t[trace.ArgTextHole] = 6, 6, 6 // no UTF-8, and would pass for holes
 	for c := 1; c < ' '; c++ {
 		t[c] = 7
 	}
@@ -258,7 +268,7 @@ func (s *scanner) splitArgs(b []byte, i, end int) (id uint32, next int, st statu
 		return 0, next, st
 	}
 	if id = m.find(m.lit); id == 0 {
-		return s.newArgs(b[i:next], vals, next)
+		return s.newArgs(b, i, next, vals)
 	}
 	s.res.vals = vals
 	m.list[id-1].fill(&s.ev.hot, &s.hole)
@@ -338,10 +348,14 @@ scan:
 	return vals, i, stOK
 }
 
-// newArgs makes a template of the object raw, which ends at next and was taken apart
-// into m.lit and vals, or packs it if templates do not repay.
-func (s *scanner) newArgs(raw, vals []byte, next int) (id uint32, _ int, st status) {
+// newArgs makes a template of the object b[i:next], which was taken apart into m.lit and vals, or packs it if
+// templates do not repay.
+func (s *scanner) newArgs(b []byte, i, next int, vals []byte) (id uint32, _ int, st status) {
 	m := &s.tmpl
+	raw := b[i:next]
+	if id, ok := s.loosened(b, i, next); ok {
+		return id, next, stOK
+	}
 	if !trace.TemplatesRepay(len(m.list), m.asked) && len(raw) <= trace.MaxPacked {
 		if !json.Valid(raw) || !utf8.Valid(raw) {
 			return 0, next, stBad
@@ -354,6 +368,7 @@ func (s *scanner) newArgs(raw, vals []byte, next int) (id uint32, _ int, st stat
 	if t == nil {
 		return 0, next, stBad
 	}
+	m.loose.learn(m.lit)
 	s.res.vals = vals
 	t.fill(&s.ev.hot, &s.hole)
 	return m.add(t), next, stOK
@@ -405,17 +420,18 @@ func newTemplate(lit []byte) *template {
 	plain := bytes.Clone(lit)
 	from := 0
 	for i, c := range t.lit {
-		if c != trace.ArgHole && c != trace.ArgHexHole {
+		least := 0
+		switch c {
+		case trace.ArgHole:
+			least = trace.HoleDigits(t.lit[from:i])
+		case trace.ArgHexHole:
+		case trace.ArgTextHole:
+			least = textHole
+		default:
 			continue
 		}
-		seg := t.lit[from:i]
+		t.segs, t.digits = append(t.segs, t.lit[from:i]), append(t.digits, least)
 		from, plain[i] = i+1, '1'
-		t.segs = append(t.segs, seg)
-		if c == trace.ArgHole {
-			t.digits = append(t.digits, trace.HoleDigits(seg))
-		} else {
-			t.digits = append(t.digits, 0)
-		}
 	}
 	t.segs = append(t.segs, t.lit[from:])
 	if !json.Valid(plain) || !utf8.Valid(plain) {

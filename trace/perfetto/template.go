@@ -24,7 +24,6 @@ type part struct {
 	fixed []byte
 	key   uint64 // id of the name of the one that differs; 0: there is none
 	value []byte // its text, with holes
-	holes int    // in value
 	id    uint64 // of the part, for memo
 }
 
@@ -71,7 +70,7 @@ func (p *Writer) fill(s *shape, values []byte) bool {
 			values = values[max(0, n):]
 			p.annotation(appendVarint(p.named(part), fieldAnnotationInt, v))
 		default:
-			rest := trace.SkipArgsValues(values, part.holes)
+			rest := trace.SkipArgsValues(values, part.value)
 			if !p.fillText(part, values[:len(values)-len(rest)]) {
 				return false
 			}
@@ -136,9 +135,9 @@ func (p *Writer) shapeOf(lit []byte) shape {
 		}
 		end, value := w.i, bytes.TrimSpace(lit[from:w.i])
 		id := p.keyID(key)
-		if holes := trace.CountHoles(value); holes > 0 {
+		if trace.CountHoles(value) > 0 {
 			p.parts++
-			s.parts = append(s.parts, part{fixed: fixed, key: id, value: value, holes: holes, id: p.parts})
+			s.parts = append(s.parts, part{fixed: fixed, key: id, value: value, id: p.parts})
 			fixed = nil
 			continue
 		}

@@ -2,6 +2,7 @@ package perfetto
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
@@ -39,7 +40,11 @@ func TestShapes(t *testing.T) {
 // same compares the annotations of raw, made several times from one trace, with those of its text.
 func same(t rapid.TB, raw []byte) {
 	tr := trace.New()
-	ref := tr.AddArgs(raw)
+	sameAs(t, tr, tr.AddArgs(raw))
+}
+
+func sameAs(t rapid.TB, tr *trace.Trace, ref trace.ArgsRef) {
+	raw := tr.Args(ref)
 	p, q := NewWriter(io.Discard, 0), NewWriter(io.Discard, 0)
 	r := &rankTracks{p: p, t: tr}
 	for range 4 {
@@ -49,6 +54,30 @@ func same(t rapid.TB, raw []byte) {
 		if !bytes.Equal(p.event, q.event) {
 			t.Fatalf("%s:\n% x\nwant\n% x", raw, p.event, q.event)
 		}
+	}
+}
+
+// TestTextHoles: the same of a template that has holes in place of texts.
+func TestTextHoles(t *testing.T) {
+	tr := trace.New()
+	template := tr.AddArgsTemplate([]byte("{\"a\": \"\xFD\", \"id\": \xFF, \"b\": [\"\xFD\", \xFF, \"x\"], \"c\": \"\xFD\"}"))
+	var refs []trace.ArgsRef
+	for i := range 20 {
+		var v []byte
+		text := func(s string) { v = append(binary.AppendUvarint(v, uint64(len(s))), s...) }
+		text(strings.Repeat("é", i))
+		v = binary.AppendUvarint(v, uint64(i))
+		text("a 12345")
+		v = binary.AppendUvarint(v, uint64(i)<<20)
+		text("")
+		refs = append(refs, trace.MakeArgsRef(template, tr.AddArgsValues(v)))
+	}
+	for i, ref := range refs {
+		want := fmt.Sprintf(`{"a": "%s", "id": %d, "b": ["a 12345", %d, "x"], "c": ""}`, strings.Repeat("é", i), i, i<<20)
+		if got := string(tr.Args(ref)); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+		sameAs(t, tr, ref)
 	}
 }
 
