@@ -1,6 +1,9 @@
 package kineto
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // A writer prints the events of one kind alike: the same keys in the same order with the
 // same white space, phase and category. layout is that print with its other values left
@@ -28,8 +31,8 @@ const (
 	maxLayouts = 64
 	// maxLayoutBytes bounds an event without its arguments that a layout is made of.
 	maxLayoutBytes = 1 << 10
-	// layoutTries is how many layouts are tried for one event.
-	layoutTries = 6
+	// layoutTries is how many layouts are tried for one event; Kineto's files have some ten.
+	layoutTries = 16
 	// layoutPatience is the number of events in a row that fit no layout after which
 	// only one in layoutAgain is tried.
 	layoutPatience, layoutAgain = 64, 32
@@ -141,7 +144,7 @@ func (s *scanner) fits(l *layout, b []byte, i, end int) (next int, ok bool) {
 // learn keeps the layout of the event from i to next, which slowly has read.
 func (s *scanner) learn(b []byte, i, next int) {
 	l := &s.layouts
-	if l.used > maxLayoutFields || len(l.list) == maxLayouts {
+	if l.used > maxLayoutFields {
 		return
 	}
 	n := layout{cat: s.ev.cat, ph: s.ev.ph}
@@ -166,11 +169,33 @@ func (s *scanner) learn(b []byte, i, next int) {
 		return
 	}
 	n.tail = string(b[from:next])
-	l.list = append(l.list, n)
-	id := uint8(len(l.list))
+	id := l.number(n)
+	if id == 0 {
+		return
+	}
 	copy(l.recent[1:], l.recent[:layoutTries-1])
 	l.recent[0] = id
 	l.after[l.last], l.last = id, id
+}
+
+// number returns n's number +1 in the list, to which it is added if it is not there; 0 if there is no room.
+func (l *layouts) number(n layout) uint8 {
+	for k := range l.list {
+		if l.list[k].same(&n) {
+			return uint8(k + 1)
+		}
+	}
+	if len(l.list) == maxLayouts {
+		return 0
+	}
+	l.list = append(l.list, n)
+	return uint8(len(l.list))
+}
+
+// same reports whether l and m are one print.
+func (l *layout) same(m *layout) bool {
+	return l.ph == m.ph && l.cat == m.cat && l.tail == m.tail &&
+		slices.EqualFunc(l.fields, m.fields, func(a, b layoutField) bool { return a.key == b.key && a.lit == b.lit })
 }
 
 // likelyText reads a text that is probably the one that followed the last text before.
@@ -191,11 +216,14 @@ func (s *scanner) likelyText(id *uint32, b []byte, i, end int) (next int, st sta
 }
 
 // laneMemo is the last pid or tid of a layout: its digits and what follows them, as the first bytes
-// of a little-endian word.
+// of a little-endian word, or else its text.
 type laneMemo struct {
 	word, mask uint64 // mask 0: nothing is remembered
 	n          int64
 	len        int
+	text       string // "" if the last one was none
+	lane       lane   // of text
+	textID     bool   // text is a number
 }
 
 // likelyLane reads a pid or tid that is probably the same as in the event before.
@@ -205,7 +233,21 @@ func (s *scanner) likelyLane(l *lane, memo *laneMemo, b []byte, i, end int) (nex
 		*l = lane{n: memo.n}
 		return i + memo.len, stOK
 	}
+	if n := len(memo.text); n > 0 && b[i] == '"' {
+		if q := i + 1 + n; q < end && b[q] == '"' && string(b[i+1:q]) == memo.text {
+			*l = memo.lane
+			s.ev.textID = s.ev.textID || memo.textID
+			return q + 1, stOK
+		}
+	}
+	was := s.ev.textID
+	s.ev.textID = false
 	next, st = s.lane(l, b, i, end)
+	if st == stOK && b[i] == '"' {
+		id := s.texts.id(b[i+1 : next-1])
+		memo.text, memo.lane, memo.textID = s.texts.list[id].raw, *l, s.ev.textID
+	}
+	s.ev.textID = s.ev.textID || was
 	if n := next - i; st == stOK && b[i]-'0' <= 9 && n < 8 && !l.text {
 		mask := uint64(1)<<(8*(n+1)) - 1
 		if n == 7 {

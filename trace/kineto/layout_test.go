@@ -2,6 +2,8 @@ package kineto
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -115,6 +117,31 @@ func TestLayoutsChangeNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLayoutsStay: a layout that was not seen for a while is found again and learned no second time, and pids and tids
+// that are texts take turns.
+func TestLayoutsStay(t *testing.T) {
+	const kinds, n = layoutTries + 8, 20_000
+	r := rand.New(rand.NewPCG(5, 6))
+	var text []byte
+	for i := range n {
+		k := r.IntN(kinds)
+		text = fmt.Appendf(text, `{"ph": "X", "cat": "c%d", "name": "n%d", "pid": "%d", "tid": "stream %d", "ts": %d, "dur": 1},`,
+			k, i%3, k%2, r.IntN(3), i)
+	}
+	sameAsSlowly(t, text)
+	s, b := freshScanner(), withPad(text)
+	for i := 0; i < len(text); i++ {
+		next, st := s.event(b, i, len(text))
+		if st != stOK {
+			t.Fatalf("at %d: status %d", i, st)
+		}
+		i = next
+	}
+	if got := len(s.layouts.list); got != kinds {
+		t.Errorf("%d layouts of %d kinds of events", got, kinds)
 	}
 }
 

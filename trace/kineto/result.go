@@ -37,7 +37,10 @@ type result struct {
 
 	events  uint32 // events of all phases, dropped ones too
 	repairs counts
-	skipped int64 // bytes of text that no event was read from
+	// textIDs and textTimes are repairs that some writers' files have at every event; share counts them
+	// among the others.
+	textIDs, textTimes int
+	skipped            int64 // bytes of text that no event was read from
 
 	// The scanner's tables as long as they were when the piece ended.
 	texts []rawText
@@ -126,11 +129,16 @@ type rare struct {
 // counts are repairs by kind.
 type counts map[string]int
 
-func (c *counts) add(kind string) {
+func (c *counts) add(kind string) { c.addMany(kind, 1) }
+
+func (c *counts) addMany(kind string, n int) {
+	if n == 0 {
+		return
+	}
 	if *c == nil {
 		*c = make(counts)
 	}
-	(*c)[kind]++
+	(*c)[kind] += n
 }
 
 func (r *result) reset() {
@@ -143,6 +151,10 @@ func (r *result) reset() {
 
 // share hands the scanner's tables over with the result.
 func (s *scanner) share() {
+	r := s.res
+	r.repairs.addMany(trace.RepairTextID, r.textIDs)
+	r.repairs.addMany(trace.RepairTextTime, r.textTimes)
+	r.textIDs, r.textTimes = 0, 0
 	s.res.packed = s.tmpl.packer.Take()
 	s.res.texts, s.res.hash, s.res.tmpl, s.res.cats = s.texts.list, s.texts.hashes, s.tmpl.list, s.cats
 	s.res.lanes = s.lanes.list.Keys()
@@ -203,8 +215,14 @@ func (s *scanner) commit(b []byte) {
 	e, r := &s.ev, s.res
 	event := r.events
 	r.events++
-	if e.textTime || e.textID || e.badArgs {
-		s.noteText()
+	if e.textTime {
+		r.textTimes++
+	}
+	if e.textID {
+		r.textIDs++
+	}
+	if e.badArgs {
+		r.repairs.add(trace.RepairArgs)
 	}
 	switch e.ph {
 	case 'X':
@@ -247,19 +265,6 @@ func (s *scanner) commit(b []byte) {
 		})
 	default:
 		r.repairs.add(trace.RepairPhase)
-	}
-}
-
-func (s *scanner) noteText() {
-	e, r := &s.ev, s.res
-	if e.textTime {
-		r.repairs.add(trace.RepairTextTime)
-	}
-	if e.textID {
-		r.repairs.add(trace.RepairTextID)
-	}
-	if e.badArgs {
-		r.repairs.add(trace.RepairArgs)
 	}
 }
 
