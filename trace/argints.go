@@ -42,8 +42,12 @@ func (a *IntArgs) Read(r ArgsRef, val []int64, ok []bool) {
 			a.plans[id] = a.plan
 		}
 	}
+	most := 0 // holes to read
+	for _, p := range a.plan {
+		most = max(most, p.hole+1)
+	}
 	a.holes = a.holes[:0]
-	for range m.holes {
+	for range most {
 		v, n := binary.Uvarint(vals)
 		a.holes, vals = append(a.holes, v), vals[max(0, n):]
 	}

@@ -270,6 +270,7 @@ type rowKey struct {
 func (o *Ops) Rows(by Group) []Row {
 	var keys ids.List[rowKey]
 	var rows []Row
+	flops, count, counted := o.t.IntArgs(trace.ArgFLOPs), [1]int64{}, [1]bool{}
 	for i, kind := range o.kind {
 		if kind == opNone {
 			continue
@@ -294,6 +295,9 @@ func (o *Ops) Rows(by Group) []Row {
 				row.Stack = key.extra
 			}
 			rows = append(lists.Doubled(rows), row)
+		}
+		if flops.Read(o.t.Slices.Args[i], count[:], counted[:]); counted[0] {
+			rows[k].FLOPs += count[0]
 		}
 		o.add(&rows[k], i)
 	}
@@ -371,8 +375,6 @@ func (o *Ops) add(r *Row, i int) {
 	r.Memory += o.total[i].memory
 	r.SelfDevMemory += o.self[i].devMemory
 	r.DevMemory += o.total[i].devMemory
-	f, _ := o.t.ArgInt(i, trace.ArgFLOPs)
-	r.FLOPs += f
 }
 
 // shapes returns the input dims of slice i as Python prints them.
