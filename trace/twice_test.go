@@ -33,11 +33,20 @@ func TestTwice(t *testing.T) {
 		}
 		return out
 	}
+	// Of slices that begin together all are looked at first, or none.
+	at := func(rows []trace.Slice) []trace.Slice {
+		for i := range rows {
+			rows[i].Start = 0
+		}
+		return rows
+	}
 	for name, c := range map[string]struct {
 		rows []trace.Slice
 		want int
 	}{
 		"once":                      {calls(n, 0), 0},
+		"one start":                 {at(calls(n, 0)), 0},
+		"one start, once again":     {append(at(calls(n, 0)), at(calls(1, n-1))...), 1},
 		"all":                       {append(calls(n, 0), calls(n, 0)...), n},
 		"the first half":            {append(calls(n, 0), calls(n/2, 0)...), n / 2},
 		"five of a small one":       {append(calls(90, 0), calls(5, 40)...), 5},
