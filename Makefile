@@ -21,7 +21,7 @@ RACE = ./profiler/... ./protocol/... ./session/... ./hub/... ./store/... ./conve
 # The browser tests' browser; set it where it is not in PATH under one of these names.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome google-chrome-stable,$(shell command -v $(name))))
 
-.PHONY: chaos manifests engines engine engine-venv engine-where supply scale screenshots types test lint unit race browser sql multihost build bench fuzz interop interop-oldest interop-venv clean
+.PHONY: chaos manifests engines engine engine-venv engine-where supply scale screenshots types test lint unit race browser sql multihost build bench fuzz lake interop interop-oldest interop-venv clean
 
 test: lint unit race browser
 
@@ -161,6 +161,23 @@ PYTHON ?= python3
 interop: $(VENV)/.ready
 	cd python && $(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/python -m pytest
 	KINETOSCOPE_PYTHON=$(VENV)/bin/python go test -p 1 -count=1 -timeout 40m -run 'Torch|Ready' -v ./omni ./cmd/kinetoscope ./driver/drivertest
+
+# lake asks a bucket of runs in ClickHouse (chdb), Spark and Trino, as in `kinetoscope sql`. It needs Java for Spark, a newer one
+# for Trino, and, once, PyPI and Maven Central: some 3 GB, kept outside the repository. What is not to be had is skipped, and said.
+LAKE       ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/lake
+LAKE_HAS    = chdb==4.4.0 pyspark==4.3.0 duckdb==2.0.1 pyarrow==26.0.1 polars pytest
+TRINO       = 476
+TRINO_JAVA ?= $(firstword $(wildcard $(foreach version,25 24,/usr/lib/jvm/temurin-$(version)-jdk-* /usr/lib/jvm/java-$(version)-*)))
+
+lake:
+	test -x $(LAKE)/bin/python || $(PYTHON) -m venv $(LAKE)
+	for p in $(LAKE_HAS); do $(LAKE)/bin/pip install --quiet $$p || echo "SKIPPED: PyPI does not deliver $$p"; done
+	@test -d $(LAKE)/trino-server-$(TRINO) || { mvn -B -q dependency:copy -DoutputDirectory=$(LAKE) \
+		-Dartifact=io.trino:trino-server:$(TRINO):tar.gz && tar -xzf $(LAKE)/trino-server-$(TRINO).tar.gz -C $(LAKE) && \
+		rm $(LAKE)/trino-server-$(TRINO).tar.gz; } || echo "SKIPPED: Trino: Maven does not deliver its server"
+	$(if $(TRINO_JAVA),,@echo "SKIPPED: Trino: no Java 24 or newer; TRINO_JAVA names the home of one")
+	cd python && $(if $(TRINO_JAVA),KINETOSCOPE_TRINO_JAVA=$(TRINO_JAVA) \
+		KINETOSCOPE_TRINO=$$(ls -d $(LAKE)/trino-server-$(TRINO))) $(LAKE)/bin/python -m pytest --noconftest -rs tests/test_lake.py
 
 # interop-oldest does so with the oldest versions that the package takes, in a virtual
 # environment of its own, another 5 GB.

@@ -19,6 +19,10 @@ import (
 // runKey is the partition of a run's part of each table.
 const runKey = "run="
 
+// rankPartitions are the columns by which the tables of single ranks are partitioned; the others are by the first
+// alone.
+var rankPartitions = []string{"run", "stage", "rank"}
+
 // stagingPrefix begins the names of directories in which runs are made.
 const stagingPrefix = ".new-"
 
@@ -44,7 +48,7 @@ func AddTo(path, run string, replace bool) (*Dir, error) {
 		return nil, fmt.Errorf("make bucket of runs: %w", err)
 	}
 	b := &bucket{path: path, run: run}
-	if there := b.tables(); len(there) > 0 && !replace {
+	if len(b.parts()) > 0 && !replace {
 		return nil, fmt.Errorf("bucket of runs %s: run %q: %w", path, run, fs.ErrExist)
 	}
 	err := b.sweep()
@@ -66,11 +70,16 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(path)
 }
 
-// tables returns the tables in which the run has a part already.
-func (b *bucket) tables() (out []string) {
+// parts returns the directories in which the run has a part of a table already. Versions of the program escaped names
+// in different ways.
+func (b *bucket) parts() (out []string) {
 	for _, name := range Names() {
-		if _, err := os.Lstat(filepath.Join(b.path, name, b.runPart())); err == nil {
-			out = append(out, name)
+		entries, _ := os.ReadDir(filepath.Join(b.path, name)) // a table that no run has
+		for _, d := range entries {
+			value, ok := strings.CutPrefix(d.Name(), runKey)
+			if run, err := url.PathUnescape(value); ok && err == nil && run == b.run {
+				out = append(out, filepath.Join(b.path, name, d.Name()))
+			}
 		}
 	}
 	return out
@@ -93,18 +102,30 @@ func (b *bucket) sweep() error {
 
 func (b *bucket) runPart() string { return runKey + partValue(b.run) }
 
-// partValue is a text as the name of a partition has it: Hive writes what a path has no place for as %XX.
+// escaped are the characters besides those of control that Hive has no place for in the name of a partition.
+const escaped = "\"#%'*/:=?\\{[]^"
+
+// partValue is a text as the name of a partition has it. It escapes what Hive escapes and no more: Trino takes other
+// spellings of a name for another partition, and Spark reads each escaped byte as a character.
 func partValue(s string) string {
 	if s == "" {
 		return hiveNull
 	}
-	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == 0x7f || strings.IndexByte(escaped, c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // partition returns t without the columns that its place in the bucket tells, and that place.
 func (b *bucket) partition(t table.Table, m *trace.Meta) (table.Table, string) {
 	t.Columns = slices.DeleteFunc(slices.Clone(t.Columns),
-		func(c table.Column) bool { return c.Name == "stage" || c.Name == "rank" })
+		func(c table.Column) bool { return slices.Contains(rankPartitions, c.Name) })
 	rank := ""
 	if m.Rank >= 0 {
 		rank = strconv.Itoa(m.Rank)
@@ -114,8 +135,8 @@ func (b *bucket) partition(t table.Table, m *trace.Meta) (table.Table, string) {
 
 // publish puts the finished tables into the bucket.
 func (b *bucket) publish() error {
-	for _, name := range b.tables() {
-		if err := os.RemoveAll(filepath.Join(b.path, name, b.runPart())); err != nil {
+	for _, part := range b.parts() {
+		if err := os.RemoveAll(part); err != nil {
 			return fmt.Errorf("replace run %q: %w", b.run, err)
 		}
 	}

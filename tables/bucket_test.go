@@ -63,7 +63,7 @@ func files(t *testing.T, path string) (out []string) {
 
 func TestBucket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a[b]", "bucket")
-	for _, run := range []string{"one", "two=2 %"} {
+	for _, run := range []string{"one", "two=2 ü%"} {
 		if err := addRun(t, path, run, false); err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestBucket(t *testing.T) {
 	for _, want := range []string{
 		"slices/run=one/stage=thin%2Fker/rank=0/00000.parquet",
 		"slices/run=one/stage=__HIVE_DEFAULT_PARTITION__/rank=__HIVE_DEFAULT_PARTITION__/00001.parquet",
-		"slices/run=two%3D2%20%25/stage=thin%2Fker/rank=0/00000.parquet", "ranks/run=two%3D2%20%25/00000.parquet", ViewsName,
+		"slices/run=two%3D2 ü%25/stage=thin%2Fker/rank=0/00000.parquet", "ranks/run=two%3D2 ü%25/00000.parquet", ViewsName,
 	} {
 		if !slices.Contains(all, want) {
 			t.Errorf("%s is not among %v", want, all)
@@ -102,6 +102,30 @@ func TestBucket(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(path); err != nil || strings.HasPrefix(entries[0].Name(), ".") {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// A run that a version added which escaped more is replaced, and not there twice.
+func TestBucketReplacesOtherSpelling(t *testing.T) {
+	path := t.TempDir()
+	if err := addRun(t, path, "a b", false); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, path)
+	for _, name := range Names() {
+		part := filepath.Join(path, name, "run=a b")
+		if err := os.Rename(part, filepath.Join(path, name, "run=a%20b")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := addRun(t, path, "a b", false); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a run that is there: %v", err)
+	}
+	if err := addRun(t, path, "a b", true); err != nil {
+		t.Error(err)
+	}
+	if got := files(t, path); !slices.Equal(got, before) {
+		t.Errorf("after it was replaced %v, want %v", got, before)
 	}
 }
 

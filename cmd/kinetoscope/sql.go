@@ -28,6 +28,8 @@ type sqlCmd struct {
 	Parquet  string   `help:"Write the answer to this Parquet file." placeholder:"FILE" xor:"form" type:"path"`
 	Session  string   `help:"Keep what questions create (tables, views) under this name for the next one." placeholder:"NAME"`
 	ReadOnly bool     `help:"Run only what reads, and read only the tables: for questions of others."`
+	Declare  string   `help:"Ask nothing: print the statements that make the tables of a directory of tables or bucket of runs known to another engine: athena, clickhouse, spark or trino." placeholder:"ENGINE"`
+	At       string   `help:"Where that engine finds the directory: s3://bucket/traces; where it lies here without it." placeholder:"LOCATION"`
 	Cache    string   `help:"Where the tables of traces are kept; the user's cache directory without it." placeholder:"DIR" type:"path"`
 	reading.Options
 	reading.Choice
@@ -47,6 +49,9 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 	paths, question := splitQuestion(c.Args)
 	if len(paths) == 0 {
 		return cli.Usage("sql: of which traces? Give files, a directory or a run before the question")
+	}
+	if c.Declare != "" || c.At != "" {
+		return c.declare(e)
 	}
 	helper, err := findHelper(sqlHelper)
 	if err != nil {
@@ -97,6 +102,29 @@ func (c *sqlCmd) Run(e *cli.Env) error {
 	} else if err != nil {
 		return fmt.Errorf("run %s: %w", helper, err)
 	}
+	return nil
+}
+
+// declare prints the statements with which another engine reads the tables.
+func (c *sqlCmd) declare(e *cli.Env) error {
+	if c.Declare == "" {
+		return cli.Usage("sql --at says where the engine of --declare finds the tables: give --declare too")
+	}
+	if len(c.Args) != 1 || !tables.IsDir(c.Args[0]) {
+		return cli.Usage("sql --declare: of one directory of tables, without a question; `kinetoscope convert PATHS… -o DIR/ --run NAME` makes one")
+	}
+	at := c.At
+	if at == "" {
+		var err error
+		if at, err = filepath.Abs(c.Args[0]); err != nil {
+			return fmt.Errorf("find %s: %w", c.Args[0], err)
+		}
+	}
+	statements, err := tables.Declare(c.Declare, c.Args[0], at)
+	if err != nil {
+		return cli.Usage("sql --declare: %w", err)
+	}
+	fmt.Fprint(e.Out, statements)
 	return nil
 }
 
