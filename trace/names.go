@@ -46,6 +46,7 @@ const (
 	ArgRequests   = "requests" // request ids joined by ","
 	ArgTraceID    = "trace_id" // W3C trace id of a request, where it arrives in a stage
 	ArgStep       = "step"     // iteration number, from 0
+	ArgStepNumber = "step_num" // the same as JAX's StepTraceAnnotation has it
 	ArgBatch      = "batch"    // sequences or images in the batch
 	ArgTokens     = "tokens"   // tokens processed
 	ArgFLOPs      = "flops"

@@ -267,7 +267,7 @@ func (a *attribution) attribute() {
 			k := &isStep[s.Name[i]]
 			if *k == 0 { // a step's label does not say what the host did in it
 				*k = 1
-				if _, ok := label.Parse(a.v.Name(i), c); ok {
+				if _, ok := label.Of(a.v.Trace, int(i)); ok {
 					*k = -1
 				}
 			}

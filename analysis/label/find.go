@@ -49,7 +49,7 @@ func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 	s := &t.Slices
 	// A frame, an operator and an annotation may have the same name, so each kind has its own
 	// cache: by name 1 + the place among labels, -1 of what is none, 0 if it was not read yet.
-	var cache [3][]int32
+	var cache [4][]int32
 	var labels []Label
 	all := map[Method][]Step{}
 	for i := range s.Start {
@@ -62,6 +62,8 @@ func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 			of = 1
 		case trace.CatCPUOp:
 			of = 2
+		case trace.CatUserAnnotation:
+			of = 3
 		}
 		if cache[of] == nil {
 			cache[of] = make([]int32, t.Strings.Len())
@@ -69,7 +71,7 @@ func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 		at := &cache[of][s.Name[i]]
 		if *at == 0 {
 			*at = -1
-			if l, ok := Parse(t.String(s.Name[i]), s.Cat[i]); ok {
+			if l, ok := Of(t, i); ok {
 				labels = append(lists.Doubled(labels), l)
 				*at = int32(len(labels))
 			}

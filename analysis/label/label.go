@@ -1,6 +1,6 @@
 // Package label reads the labels with which engines mark their steps: the native engine's slices,
 // annotations of vLLM, SGLang, TensorRT-LLM, ATOM and vLLM-Omni, frames of diffusers and of
-// SGLang's and vLLM's model runners, and ProfilerStep. Engines change their labels from release to
+// SGLang's and vLLM's model runners, ProfilerStep and JAX's annotations. Engines change their labels from release to
 // release, so the package looks for the words and numbers in a label rather than for a fixed text.
 package label
 
@@ -27,7 +27,7 @@ const (
 	VAEDecode              // latent to image
 	Vocode                 // codec frames to samples
 	Generation             // a whole request of diffusion, all its denoise steps
-	Training               // ProfilerStep around a backward pass
+	Training               // a step of training: ProfilerStep around a backward pass, an annotation that says so
 	NumKinds
 )
 
@@ -58,10 +58,12 @@ const (
 	Diffusers    Method = "diffusers"         // frames of a scheduler or a denoiser
 	Runner       Method = "model_runner"      // frames of an engine's model runner
 	ProfilerStep Method = "profiler_step"     // ProfilerStep#N
+	StepTrace    Method = "step_trace"        // JAX's StepTraceAnnotation, whatever its name
 )
 
 // order is the order in which methods are preferred: the labels that say most come first.
-var order = []Method{Native, VLLM, SGLang, TRTLLM, ATOM, Omni, Diffusers, OmniForward, ProfilerStep, Runner}
+var order = []Method{Native, VLLM, SGLang, TRTLLM, ATOM, Omni, Diffusers, OmniForward, ProfilerStep, StepTrace,
+	Runner}
 
 var words = map[Method]string{
 	Native: "the engine's own slices", VLLM: "vLLM's execute_… labels", SGLang: "SGLang's step[…] labels",
@@ -69,7 +71,8 @@ var words = map[Method]string{
 	Omni:        "vLLM-Omni's diffusion_step labels",
 	OmniForward: "vLLM-Omni's diffusion_forward labels, each a whole generation",
 	Diffusers:   "frames of diffusers' pipelines", ProfilerStep: "ProfilerStep labels",
-	Runner: "frames of the engine's model runner",
+	StepTrace: "annotations with step_num, as JAX's StepTraceAnnotation",
+	Runner:    "frames of the engine's model runner",
 }
 
 // Words describe the method's labels for people.
@@ -162,6 +165,36 @@ func Parse(name string, cat trace.Category) (l Label, ok bool) {
 		return Label{Method: Native, Kind: k}, cat != trace.CatCPUOp // an operator of that name is none
 	}
 	return Engine(name)
+}
+
+// Of reads the label of slice i, by its name or, of an annotation, by its number as a step. Slices of one name and
+// category have one label: only the numbers differ.
+func Of(t *trace.Trace, i int) (l Label, ok bool) {
+	name := t.String(t.Slices.Name[i])
+	if l, ok = Parse(name, t.Slices.Cat[i]); ok {
+		return l, true
+	}
+	if t.Slices.Cat[i] != trace.CatUserAnnotation {
+		return Label{}, false
+	}
+	if _, ok := t.ArgInt(i, trace.ArgStepNumber); !ok {
+		return Label{}, false
+	}
+	return Label{Method: StepTrace, Kind: statedKind(name)}, true
+}
+
+// statedKind is the kind that the name of a program's own step says.
+func statedKind(name string) Kind {
+	name = strings.ToLower(name)
+	switch {
+	case strings.HasPrefix(name, "train"):
+		return Training
+	case strings.HasPrefix(name, "prefill"):
+		return Prefill
+	case strings.HasPrefix(name, "decode"):
+		return Decode
+	}
+	return Unknown
 }
 
 // Engine reads a label of a serving engine.

@@ -198,3 +198,31 @@ func BenchmarkEngine(b *testing.B) {
 		Engine("execute_context_2(512)_generation_17(17)")
 	}
 }
+
+// An annotation with the number of a step is one whatever its name, and its name may say what it computes.
+func TestNumberedSteps(t *testing.T) {
+	tr := trace.New()
+	add := func(name, args string, cat trace.Category) int {
+		return tr.AddSlice(trace.Slice{Name: name, Cat: cat, Args: []byte(args)})
+	}
+	for _, c := range []struct {
+		name, args string
+		cat        trace.Category
+		want       Label
+		ok         bool
+	}{
+		{"train", `{"step_num": "3"}`, trace.CatUserAnnotation, Label{Method: StepTrace, Kind: Training}, true},
+		{"Prefill 8", `{"step_num": 0}`, trace.CatUserAnnotation, Label{Method: StepTrace, Kind: Prefill}, true},
+		{"decode", `{"step_num": 1}`, trace.CatUserAnnotation, Label{Method: StepTrace, Kind: Decode}, true},
+		{"f", `{"x": 2, "step_num": 1}`, trace.CatUserAnnotation, Label{Method: StepTrace}, true},
+		{"step[DECODE bs=4]", `{"step_num": 1}`, trace.CatUserAnnotation,
+			Label{Method: SGLang, Kind: Decode, Batch: 4, Tokens: 4, spec: decodes}, true},
+		{"train", `{"step_num": "many"}`, trace.CatUserAnnotation, Label{}, false},
+		{"train", `{"step": 3}`, trace.CatUserAnnotation, Label{}, false},
+		{"f", `{"step_num": 3}`, trace.CatCPUOp, Label{}, false},
+	} {
+		if got, ok := Of(tr, add(c.name, c.args, c.cat)); got != c.want || ok != c.ok {
+			t.Errorf("%s %s: %+v, %t, want %+v", c.name, c.args, got, ok, c.want)
+		}
+	}
+}

@@ -42,6 +42,7 @@ const (
 	ByOmniForward  = label.OmniForward
 	ByDiffusers    = label.Diffusers
 	ByProfilerStep = label.ProfilerStep
+	ByStepTrace    = label.StepTrace
 
 	ByKernels    Method = "kernels"    // period of the launched kernels
 	ByOperators  Method = "operators"  // period of the host's operators

@@ -89,6 +89,8 @@ func Classify(t *trace.Trace) {
 		}
 		switch {
 		case had != trace.CatOther:
+		case l.cat == trace.CatCPUOp && hasArg(t, i, trace.ArgStepNumber):
+			s.Cat[i] = trace.CatUserAnnotation
 		case l.cat == trace.CatCPUOp && linked && call.MatchString(name):
 			s.Cat[i] = trace.CatCUDADriver
 		case l.cat == trace.CatKernel && isCopy(l.name, name):
@@ -97,6 +99,11 @@ func Classify(t *trace.Trace) {
 			s.Cat[i] = trace.CatGPUMemset
 		}
 	}
+}
+
+func hasArg(t *trace.Trace, i int, key string) bool {
+	_, ok := t.ArgInt(i, key)
+	return ok
 }
 
 // isCopy reports whether work is a copy by its stream's kind and its name.
