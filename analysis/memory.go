@@ -17,6 +17,9 @@ type MemoryReport struct {
 	// LeftOut counts the events that say no size, or one larger than any host's memory: they are in
 	// none of the numbers.
 	LeftOut int `json:"left_out,omitempty"`
+	// FromCounters says that the trace has counters of what was held in place of allocations: what is counted here
+	// as allocations and frees are the counters' rises and falls, and nobody is known to have made them.
+	FromCounters bool `json:"from_counters,omitempty"`
 }
 
 // DeviceMemory is one allocator's history. Bytes throughout.
@@ -69,7 +72,7 @@ const maxMemoryBytes = 1 << 45
 type memoryEvent struct {
 	at, bytes, addr, total, reserved int64
 	hasAddr, hasTotal                bool
-	row, slice                       int32 // instant; innermost operator around it, -1 if none
+	row, slice                       int32 // instant, -1 of a counter; innermost operator around it, -1 if none
 }
 
 // memoryDevice tells allocators apart, as DeviceMemory does.
@@ -82,23 +85,36 @@ func compareDevices(a, b memoryDevice) int {
 func (f *frame) memory() MemoryReport {
 	out := MemoryReport{Rank: f.rank}
 	byDev, t, left := f.memoryEvents()
-	out.LeftOut = left
+	out.LeftOut, out.FromCounters = left, len(byDev) > 0 && !f.hasAllocations()
 	for _, k := range slices.SortedFunc(maps.Keys(byDev), compareDevices) {
 		d := f.deviceMemory(byDev[k], t)
 		d.DeviceType, d.DeviceID = k.typ, k.id
+		if out.FromCounters {
+			d.ByOp = nil
+		}
 		out.Devices = append(out.Devices, d)
 	}
 	return out
 }
 
-// memoryEvents returns each allocator's events in order of time, the tree of operators that they
-// lie in, and how many events were left out for their size.
-func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, left int) {
-	in := &f.tr.Instants
+// hasAllocations reports whether the trace has single allocations.
+func (f *frame) hasAllocations() bool {
 	name, ok := f.tr.Strings.Lookup(trace.NameMemory)
-	if !ok {
-		return nil, nil, 0
+	return ok && slices.Contains(f.tr.Instants.Name, name)
+}
+
+// memoryEvents returns each allocator's events in order of time, the tree of operators that they
+// lie in, and how many events were left out for their size. Where there are none, counters of
+// what was held stand for them.
+func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, left int) {
+	if !f.hasAllocations() {
+		if byDev = f.counterEvents(); len(byDev) > 0 {
+			t = f.nest(func(i int32) bool { return isHostOp(f.tr.Slices.Cat[i]) })
+		}
+		return byDev, t, 0
 	}
+	in := &f.tr.Instants
+	name, _ := f.tr.Strings.Lookup(trace.NameMemory)
 	var rows []int32
 	for i := range int32(len(in.Time)) {
 		if in.Name[i] != name {

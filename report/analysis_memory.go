@@ -41,9 +41,18 @@ func MemoryTable(list []Ranked[analysis.MemoryReport]) *Table {
 			)
 		}
 	}
-	left := 0
+	left, counters := 0, 0
 	for i := range list {
 		left += list[i].Value.LeftOut
+		if list[i].Value.FromCounters {
+			counters++
+		}
+	}
+	if counters > 0 {
+		t.Note = "from counters of what was held: their rises and falls are allocations and frees"
+		if counters < len(list) {
+			t.Note = fmt.Sprintf("of %d of %d traces %s", counters, len(list), t.Note)
+		}
 	}
 	if left > 0 {
 		t.Note += fmt.Sprintf("; without %s of impossible size", units.Plural(left, "event"))

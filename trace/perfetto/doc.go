@@ -16,7 +16,7 @@
 // Slices of one Perfetto track must nest. Slices of a trace.Track that overlap
 // without nesting are put on further lanes, each a child track; nothing is dropped
 // and Stats counts them. A rank's "[memory]" instants become counters of allocated
-// and reserved bytes.
+// and reserved bytes (trace.MemoryCounter), of which the first sample is what was held before.
 //
 // Use: a Writer per file; AddRank declares a rank and returns its events as
 // sequences in order of time; the caller emits them in any merge of these (package

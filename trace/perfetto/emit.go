@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -210,23 +209,30 @@ func (r *rankTracks) flowEnd(f int32) {
 }
 
 // memoryTotals writes the totals that a [memory] instant carries, each on a counter
-// of its device.
+// of its device, and before the first what was held until then.
 func (r *rankTracks) memoryTotals(e Event) {
 	ref := r.t.Instants.Args[e.index]
-	device, _ := r.t.RefArgInt(ref, "Device Id")
-	for _, total := range []struct{ key, name string }{
-		{"Total Allocated", "memory allocated"}, {"Total Reserved", "memory reserved"},
-	} {
-		v, ok := r.t.RefArgInt(ref, total.key)
+	device, ok := r.t.RefArgInt(ref, "Device Id")
+	m := trace.MemoryCounter{ID: max(device, -1)}
+	if !ok {
+		m.ID = 0
+	}
+	m.Type, _ = r.t.RefArgInt(ref, "Device Type")
+	if m.ID >= 0 && m.Type == 0 {
+		m.Type = 1 // a number and no type: a card
+	}
+	for _, key := range []string{"Total Allocated", "Total Reserved"} {
+		v, ok := r.t.RefArgInt(ref, key)
 		if !ok {
 			continue
 		}
-		name := total.name
-		if device >= 0 {
-			name += " GPU " + strconv.FormatInt(device, 10)
-		}
+		m.Reserved = key == "Total Reserved"
+		name := m.Name()
 		if r.memory[name] == 0 {
 			r.memory[name] = r.counterTrack(name)
+			if bytes, ok := r.t.RefArgInt(ref, "Bytes"); ok && !m.Reserved && bytes > 0 && bytes <= v {
+				r.p.counter(r.memory[name], e.Time, float64(v-bytes))
+			}
 		}
 		r.p.counter(r.memory[name], e.Time, float64(v))
 	}

@@ -167,7 +167,7 @@ func TestWriteGolden(t *testing.T) {
 	var b bytes.Buffer
 	stats := write(t, &b, RankOptions{Name: "stage0 thinker rank 0", Labels: []string{"host a"},
 		Clock: func(ns int64) int64 { return ns + 1000 }}, sample())
-	want := Stats{Packets: stats.Packets, Slices: 6, Instants: 2, Counters: 4, FlowEnds: 3, Overlapped: 1, Dropped: 1}
+	want := Stats{Packets: stats.Packets, Slices: 6, Instants: 2, Counters: 5, FlowEnds: 3, Overlapped: 1, Dropped: 1}
 	if stats != want {
 		t.Errorf("stats %+v, want %+v", stats, want)
 	}

@@ -31,7 +31,8 @@ func init() {
 			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers, perfetto.Small)}
 		},
 		Lacks: "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, " +
-			"which become a text and [], single allocations of torch: they become counters of what is held",
+			"which become a text and [], single allocations: they become counters of what is held, " +
+			"of which memory answers all but who made them",
 	})
 	format.AddWriter(format.Format{
 		Name: "kineto", OneClock: true, Keeps: format.Everything,
