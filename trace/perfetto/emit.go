@@ -148,6 +148,10 @@ func (r *rankTracks) counterTrack(name string) uint64 {
 	})
 }
 
+// looseEnd is the category of the instants that stand for an arrow's end that lies in no slice: arrows need
+// something to hold on to. Read takes them for the end alone.
+const looseEnd = "kinetoscope.arrow"
+
 // Emit writes e. Events of one sequence must be emitted in its order.
 func (p *Writer) Emit(e Event) {
 	r := e.rank
@@ -168,7 +172,7 @@ func (p *Writer) Emit(e Event) {
 		f := &r.t.Flows
 		p.stats.Instants++
 		p.startEvent(typeInstant, r.lanes[e.lane].uuid)
-		p.eventName(r.t.String(f.Name[e.index]), r.t.String(f.Cat[e.index]))
+		p.eventName(r.t.String(f.Name[e.index]), looseEnd)
 		r.flowEnd(e.index)
 		p.endEvent(e.Time)
 	case eventCounter:

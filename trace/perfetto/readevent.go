@@ -298,6 +298,9 @@ func (d *decoder) apply(s *sequence, ns int64, e *eventFields) {
 		d.end(i, ns)
 	case e.kind == typeInstant:
 		d.flowsOf(k, ns, e)
+		if e.category == looseEnd {
+			return
+		}
 		d.t.AddInstant(ns+d.offset, e.name, d.t.Category(e.category), d.place(k), d.arguments(s, e.annotations))
 	case e.kind == typeCounter:
 		d.counter(k, ns, e)
