@@ -41,7 +41,7 @@ func AddTo(path, run string, replace bool) (*Dir, error) {
 	if run == "" {
 		return nil, errors.New("bucket of runs: a run has a name")
 	}
-	if flat, _ := filepath.Glob(filepath.Join(escapeGlob(path), "*", "*.parquet")); len(flat) > 0 {
+	if flat, _ := fs.Glob(os.DirFS(path), "*/*.parquet"); len(flat) > 0 {
 		return nil, fmt.Errorf("bucket of runs %s: it has tables that are of no run, as %s", path, flat[0])
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
@@ -65,11 +65,6 @@ func AddTo(path, run string, replace bool) (*Dir, error) {
 	return &Dir{root: root, bucket: b}, nil
 }
 
-// escapeGlob makes the pattern that means path itself.
-func escapeGlob(path string) string {
-	return strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(path)
-}
-
 // parts returns the directories in which the run has a part of a table already. Versions of the program escaped names
 // in different ways.
 func (b *bucket) parts() (out []string) {
@@ -87,12 +82,13 @@ func (b *bucket) parts() (out []string) {
 
 // sweep removes what processes left that were killed while they made a run.
 func (b *bucket) sweep() error {
-	left, err := filepath.Glob(filepath.Join(escapeGlob(b.path), stagingPrefix+"*"))
+	left, err := fs.Glob(os.DirFS(b.path), stagingPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("sweep bucket of runs: %w", err)
 	}
 	var errs []error
-	for _, path := range left {
+	for _, name := range left {
+		path := filepath.Join(b.path, name)
 		if st, err := os.Lstat(path); err == nil && time.Since(st.ModTime()) > staleAfter {
 			errs = append(errs, os.RemoveAll(path))
 		}

@@ -2,7 +2,8 @@ package tables
 
 import (
 	"fmt"
-	"path/filepath"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func Declare(engine, path, location string) (string, error) {
 	if at < 0 {
 		return "", fmt.Errorf("no engine %q: there are %v", engine, Engines())
 	}
-	parts, err := filepath.Glob(filepath.Join(escapeGlob(path), "*", runKey+"*"))
+	parts, err := fs.Glob(os.DirFS(path), "*/"+runKey+"*")
 	if err != nil {
 		return "", fmt.Errorf("look for runs: %w", err)
 	}
