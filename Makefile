@@ -165,7 +165,7 @@ interop: $(VENV)/.ready
 # lake asks a bucket of runs in ClickHouse (chdb), Spark and Trino, as in `kinetoscope sql`. It needs Java for Spark, a newer one
 # for Trino, and, once, PyPI and Maven Central: some 3 GB, kept outside the repository. What is not to be had is skipped, and said.
 LAKE       ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kinetoscope/lake
-LAKE_HAS    = chdb==4.4.0 pyspark==4.3.0 duckdb==2.0.1 pyarrow==26.0.1 polars pytest
+LAKE_HAS    = chdb==4.4.0 pyspark==4.3.0 duckdb==2.0.1 pyarrow==26.0.1 polars 'moto[server]==5.2.5' boto3 pytest
 TRINO       = 476
 TRINO_JAVA ?= $(firstword $(wildcard $(foreach version,25 24,/usr/lib/jvm/temurin-$(version)-jdk-* /usr/lib/jvm/java-$(version)-*)))
 

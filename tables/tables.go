@@ -14,7 +14,8 @@
 //	slices/run=R/stage=thinker/rank=0/00000.parquet
 //	ranks/run=R/00000.parquet
 //
-// DuckDB, Spark, Trino and pandas read both as they are; `kinetoscope sql` asks them. Which
+// DuckDB, Spark and pandas read both as they are, other engines once they are told of them (Declare); `kinetoscope
+// sql` asks them. Which
 // tables there are and what their columns mean is said by package trace/table for what a
 // trace holds, and here for what analyses say of it; the views are here.
 package tables

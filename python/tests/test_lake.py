@@ -7,6 +7,7 @@ Trino server, KINETOSCOPE_TRINO_JAVA the home of a Java that is new enough for i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -141,34 +142,72 @@ def check(b: Bucket, ask: Ask) -> None:
     assert ask(question) == b.ask(question) != [(0,)]
 
 
-def more(b: Bucket) -> None:
-    """Add a run, after the tables were declared."""
-    if not (b.path / "slices" / "run=later").exists():
-        b.add("later", TORCH[0])
+def more(b: Bucket, run: str) -> str:
+    """Add a run, after the tables were declared, and return what asks for it."""
+    b.add(run, TORCH[0])
+    return f"select count(*) from slices where run = '{run}'"
 
 
-COUNT_LATER = "select count(*) from slices where run = 'later'"
+class Store(Bucket):
+    """The bucket as it was when it was copied into an object store that speaks S3, under s3://lake/b."""
+
+    url: str
 
 
-def test_clickhouse(bucket: Bucket, tmp_path: Path) -> None:
-    session = pytest.importorskip("chdb.session").Session(str(tmp_path / "chdb"))
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    session = pytest.importorskip("chdb.session").Session(str(tmp_path_factory.mktemp("chdb")))
+    yield session
+    session.close()
+
+
+def answer(session: Any, question: str) -> Any:
+    settings = "settings output_format_json_quote_64bit_integers = 0"
+    return json.loads(str(session.query(f"{question} {settings}", "JSONCompact")))
+
+
+def test_clickhouse(bucket: Bucket, clickhouse: Any) -> None:
+    clickhouse.query("create database lake engine = Atomic")
+    clickhouse.query("use lake")
+    for statement in bucket.declare("clickhouse", str(bucket.path)):
+        clickhouse.query(statement)
+    check(bucket, lambda question: [tuple(row) for row in answer(clickhouse, question)["data"]])
+    read = answer(clickhouse, ONE)["statistics"]["rows_read"]
+    assert [(read,)] == bucket.ask("select count(*) from slices where run = 'card' and rank = 1")
+    question = more(bucket, "after ClickHouse")
+    assert answer(clickhouse, question)["data"] == [list(row) for row in bucket.ask(question)] != [[0]]
+
+
+@pytest.fixture(scope="module")
+def store(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    moto = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    copy = Store(bucket.program, tmp_path_factory.mktemp("store") / "bucket")
+    shutil.copytree(bucket.path, copy.path)
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+    for name, value in keys.items():
+        os.environ.setdefault(name.upper(), value)  # ClickHouse takes them from there
     try:
-        session.query("create database lake engine = Atomic")
-        session.query("use lake")
-        for statement in bucket.declare("clickhouse", str(bucket.path)):
-            session.query(statement)
-
-        def answer(question: str) -> Any:
-            settings = "settings output_format_json_quote_64bit_integers = 0"
-            return json.loads(str(session.query(f"{question} {settings}", "JSONCompact")))
-
-        check(bucket, lambda question: [tuple(row) for row in answer(question)["data"]])
-        read = answer(ONE)["statistics"]["rows_read"]
-        assert [(read,)] == bucket.ask("select count(*) from slices where run = 'card' and rank = 1")
-        more(bucket)
-        assert answer(COUNT_LATER)["data"] == [list(row) for row in bucket.ask(COUNT_LATER)]
+        copy.url = "http://{}:{}".format(*server.get_host_and_port())
+        s3 = boto3.client("s3", endpoint_url=copy.url, region_name="us-east-1", **keys)
+        s3.create_bucket(Bucket="lake")
+        for path in copy.path.rglob("*.parquet"):
+            s3.upload_file(str(path), "lake", f"b/{path.relative_to(copy.path)}")
+        yield copy
     finally:
-        session.close()
+        server.stop()
+
+
+def test_clickhouse_store(store: Store, clickhouse: Any) -> None:
+    clickhouse.query("create database store engine = Atomic")
+    clickhouse.query("use store")
+    for statement in store.declare("clickhouse", f"{store.url}/lake/b"):
+        clickhouse.query(statement)
+    for question in [TIME, *JOINS, ONE]:
+        same(answer(clickhouse, question)["data"], store.ask(question), question)
 
 
 @pytest.fixture(scope="module")
@@ -206,9 +245,9 @@ def test_spark(bucket: Bucket, spark: Any, dialect: str) -> None:
     check(bucket, lambda question: [tuple(row) for row in spark.sql(question).collect()])
     plan = spark.sql(f"explain {ONE}").collect()[0][0]
     assert "run" in plan.split("PartitionFilters: [")[1].split("]")[0], plan
-    more(bucket)
+    question = more(bucket, f"after {dialect}")
     spark.sql("msck repair table slices")
-    assert [tuple(row) for row in spark.sql(COUNT_LATER).collect()] == bucket.ask(COUNT_LATER)
+    assert [tuple(row) for row in spark.sql(question).collect()] == bucket.ask(question) != [(0,)]
 
 
 def test_spark_undeclared(bucket: Bucket, spark: Any) -> None:
@@ -219,9 +258,9 @@ def test_spark_undeclared(bucket: Bucket, spark: Any) -> None:
 
 
 class Trino:
-    """A server of one node whose tables lie under root."""
+    """A server of one node, with catalogs of what lies under root and in an object store."""
 
-    def __init__(self, home: Path, tmp: Path, root: Path) -> None:
+    def __init__(self, home: Path, tmp: Path, root: Path, store: str) -> None:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{s.getsockname()[1]}"
@@ -239,6 +278,11 @@ class Trino:
         (etc / "catalog" / "lake.properties").write_text(
             "connector.name=hive\nhive.metastore=file\nhive.metastore.catalog.dir=local:///metastore\n"
             f"fs.native-local.enabled=true\nlocal.location={root}\n"
+        )
+        (etc / "catalog" / "store.properties").write_text(
+            "connector.name=hive\nhive.metastore=file\nhive.metastore.catalog.dir=s3://lake/metastore\n"
+            f"fs.native-s3.enabled=true\ns3.endpoint={store}\ns3.path-style-access=true\ns3.region=us-east-1\n"
+            "s3.aws-access-key=key\ns3.aws-secret-key=secret\n"
         )
         env = dict(os.environ)
         if java := env.get("KINETOSCOPE_TRINO_JAVA"):
@@ -265,8 +309,8 @@ class Trino:
         self.process.terminate()
         self.process.wait(60)
 
-    def ask(self, question: str) -> Rows:
-        headers = {"X-Trino-User": "lake", "X-Trino-Catalog": "lake", "X-Trino-Schema": "k"}
+    def ask(self, question: str, catalog: str = "lake") -> Rows:
+        headers = {"X-Trino-User": "lake", "X-Trino-Catalog": catalog, "X-Trino-Schema": "k"}
         at: Any = urllib.request.Request(f"{self.url}/v1/statement", question.encode(), headers)
         rows: Rows = []
         while at:
@@ -279,11 +323,11 @@ class Trino:
 
 
 @pytest.fixture(scope="module")
-def trino(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trino]:
+def trino(bucket: Bucket, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trino]:
     home = os.environ.get("KINETOSCOPE_TRINO")
     if not home:
         pytest.skip("KINETOSCOPE_TRINO names no server of Trino")
-    server = Trino(Path(home), tmp_path_factory.mktemp("trino"), bucket.path.parent)
+    server = Trino(Path(home), tmp_path_factory.mktemp("trino"), bucket.path.parent, store.url)
     yield server
     server.stop()
 
@@ -295,9 +339,18 @@ def test_trino(bucket: Bucket, trino: Trino) -> None:
     check(bucket, trino.ask)
     plan = trino.ask(f"explain {ONE}")[0][0]
     assert ":: [[card]]" in plan, plan
-    more(bucket)
+    question = more(bucket, "after Trino")
     trino.ask("call system.sync_partition_metadata(current_schema, 'slices', 'FULL')")
-    assert trino.ask(COUNT_LATER) == bucket.ask(COUNT_LATER)
+    assert trino.ask(question) == bucket.ask(question) != [(0,)]
+
+
+def test_trino_store(store: Store, trino: Trino) -> None:
+    trino.ask("create schema k", "store")
+    for statement in store.declare("trino", "s3://lake/b"):
+        trino.ask(statement, "store")
+    for question in [TIME, *JOINS, ONE]:
+        same(trino.ask(question, "store"), store.ask(question), question)
+    trino.ask("call system.sync_partition_metadata(current_schema, 'slices', 'FULL')", "store")
 
 
 SUMS = "select run, stage, rank, count(*), sum(dur) from slices group by run, stage, rank"
