@@ -73,6 +73,10 @@ func Classify(t *trace.Trace) {
 		lanes[i] = laneOf(k, streams[k.Process])
 	}
 	s := &t.Slices
+	const correlation, step = 0, 1
+	numbers := t.IntArgs("correlation_id", trace.ArgStepNumber)
+	var v [step + 1]int64
+	var has [step + 1]bool
 	for i, id := range s.Track {
 		l := lanes[id]
 		had := s.Cat[i] // XLA writes none: what has one was written by another program
@@ -83,13 +87,14 @@ func Classify(t *trace.Trace) {
 			s.Cat[i] = l.cat
 		}
 		name := t.String(s.Name[i])
-		corr, linked := t.ArgInt(i, "correlation_id")
-		if linked && corr > 0 {
-			s.Corr[i] = corr
+		numbers.Read(s.Args[i], v[:], has[:])
+		linked := has[correlation]
+		if linked && v[correlation] > 0 {
+			s.Corr[i] = v[correlation]
 		}
 		switch {
 		case had != trace.CatOther:
-		case l.cat == trace.CatCPUOp && hasArg(t, i, trace.ArgStepNumber):
+		case l.cat == trace.CatCPUOp && has[step]:
 			s.Cat[i] = trace.CatUserAnnotation
 		case l.cat == trace.CatCPUOp && linked && call.MatchString(name):
 			s.Cat[i] = trace.CatCUDADriver
@@ -99,11 +104,6 @@ func Classify(t *trace.Trace) {
 			s.Cat[i] = trace.CatGPUMemset
 		}
 	}
-}
-
-func hasArg(t *trace.Trace, i int, key string) bool {
-	_, ok := t.ArgInt(i, key)
-	return ok
 }
 
 // isCopy reports whether work is a copy by its stream's kind and its name.
