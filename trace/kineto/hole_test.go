@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestHoles puts zero bytes, as a full disk leaves them, at every place of events of every kind: what has them inside is
-// no event, and no other is lost.
+// TestHoles puts zero bytes, as a full disk leaves them, at every place of events of every kind: what has them inside
+// is no event, and no other is lost.
 func TestHoles(t *testing.T) {
 	events := []string{
 		`{"ph": "X", "cat": "cpu_op", "name": "a", "pid": 1, "tid": "t", "ts": 1.5, "dur": 2, "args": {"External id": 12345, "k": ["x", 1]}}`,
