@@ -9,7 +9,7 @@ import (
 
 // Limits of what tells that slices are in a trace twice.
 const (
-	twiceSample = 4096 // slices that are looked at first, all of a trace that has fewer than twice as many
+	twiceSample = 4096 // slices that are looked at first, of a trace that has twice as many or more
 	twiceShare  = 0.4  // of all slices that must be there twice where none of them has a correlation
 )
 
@@ -20,7 +20,7 @@ const (
 // index, ascending.
 func (t *Trace) Twice() []int {
 	s := &t.Slices
-	if n := max(1, s.Len()/twiceSample); !t.repeats(bits.Len(uint(n)) - 1) {
+	if n := s.Len() / twiceSample; n > 1 && !t.repeats(bits.Len(uint(n))-1) {
 		return nil
 	}
 	first := make(map[uint64]int32, s.Len())
@@ -56,15 +56,15 @@ func (t *Trace) Twice() []int {
 // repeats reports whether slices may be there twice, by the columns of those of which one in 2^n is taken, by their
 // start: of equal ones all are taken or none.
 func (t *Trace) repeats(n int) bool {
-	var seen ids.List[uint64]
+	seen := make(map[uint64]bool, 2*twiceSample)
 	again, taken := 0, 0
 	for i, start := range t.Slices.Start {
 		if uint64(start)*0x9e3779b97f4a7c15>>(64-n) != 0 {
 			continue
 		}
 		h := t.columns(i)
-		taken++
-		if _, added := seen.Number(h, h); added {
+		if taken++; !seen[h] {
+			seen[h] = true
 			continue
 		}
 		if again++; t.Slices.Dur[i] > 0 && t.Slices.Corr[i] != NoCorrelation {
