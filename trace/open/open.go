@@ -4,6 +4,7 @@
 package open
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,9 +44,12 @@ const (
 // Options says how to open. The zero value reads everything with all cores and no
 // limit.
 type Options struct {
-	Workers  int   // scanning goroutines in all; 0 means GOMAXPROCS
-	Memory   int64 // bytes that traces may take at a time, without the readers' buffers; 0: no limit
-	DropArgs bool  // keep no arguments
+	Workers int   // scanning goroutines in all; 0 means GOMAXPROCS
+	Memory  int64 // bytes that traces may take at a time, without the readers' buffers; 0: no limit
+	// Share is how many bytes of traces are read at a time where Memory is no limit: a trace that is expected to take
+	// more is read alone, whatever it takes. 0: as many traces as there are workers.
+	Share    int64
+	DropArgs bool // keep no arguments
 	// Keep says that the function of EachSource keeps the traces: what was read counts against Memory to the end.
 	Keep  bool
 	Index index.Cache
@@ -221,7 +225,7 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	limit := o.Memory
+	limit := cmp.Or(o.Memory, o.Share)
 	if limit <= 0 {
 		limit = 1 << 62
 	}
@@ -231,7 +235,7 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, min(o.Workers, len(list))))
-	workers := max(1, o.Workers/max(1, len(list)))
+	workers := max(1, o.Workers/max(1, atOnce(list, limit)))
 	var mu sync.Mutex
 	var failed []error
 	some := false
@@ -286,6 +290,15 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 		return errors.Join(failed...)
 	}
 	return outer.Err()
+}
+
+// atOnce is how many of the sources fit into limit bytes together, if all are as large as the largest.
+func atOnce(list []Source, limit int64) int {
+	largest := int64(1)
+	for i := range list {
+		largest = max(largest, list[i].memory())
+	}
+	return int(min(int64(len(list)), max(1, limit/largest)))
 }
 
 // hintsOf reads what the paths tell, each and all together.

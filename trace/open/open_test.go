@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -144,6 +146,45 @@ func TestEstimate(t *testing.T) {
 	if err = Each(context.Background(), []string{a, b}, Options{Memory: 100}, nil); !errors.As(err, &me) ||
 		me.File == "" {
 		t.Errorf("too little for one: %v", err)
+	}
+}
+
+// TestShare: traces of which each is expected to take more than the share are read one after the other, and whole.
+func TestShare(t *testing.T) {
+	dir := t.TempDir()
+	const files, n = 6, 500
+	for i := range files {
+		write(t, filepath.Join(dir, fmt.Sprintf("rank%d.json", i)), text(i, n))
+	}
+	list, _, err := Survey([]string{dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var now, most, slices atomic.Int64
+	err = EachSource(t.Context(), Join(list), Options{Share: 1, Workers: 4}, func(_ int, tr *trace.Trace) error {
+		if at := now.Add(1); at > most.Load() {
+			most.Store(at)
+		}
+		for range 100 { // gives another trace the time to come
+			runtime.Gosched()
+		}
+		if tr.ArgsBytes() == 0 {
+			t.Error("a trace without its arguments")
+		}
+		slices.Add(int64(tr.Slices.Len()))
+		now.Add(-1)
+		return nil
+	})
+	if err != nil || most.Load() != 1 || slices.Load() != files*n {
+		t.Errorf("%d traces at a time, %d slices, %v", most.Load(), slices.Load(), err)
+	}
+	for _, c := range []struct {
+		limit int64
+		want  int
+	}{{1, 1}, {1 << 62, files}, {3 * list[0].memory(), 3}} {
+		if got := atOnce(Join(list), c.limit); got != c.want {
+			t.Errorf("%d at once within %d, want %d", got, c.limit, c.want)
+		}
 	}
 }
 

@@ -8,9 +8,12 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// keptMost is how many bytes of traces stay in memory without a limit of the user's: eight ranks of
-// some 125 MB of text, or one of a gigabyte.
-const keptMost = 512 << 20
+// Without a limit of the user's a verb that keeps traces stays within a gibibyte, if no trace alone takes more:
+// half of it is for traces, the rest for what is read and written meanwhile and for what the collector leaves.
+const (
+	keptMost = 192 << 20 // bytes of traces that stay in memory: eight ranks of some 100 MB of text
+	readMost = 320 << 20 // bytes of those that are read at a time: two ranks of a gigabyte of text
+)
 
 // errCrowded reports that traces that were to stay in memory do not fit together.
 var errCrowded = errors.New("the traces do not fit into memory together")

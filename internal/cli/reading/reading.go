@@ -105,12 +105,19 @@ func (f *Options) Opening(e *cli.Env) (open.Options, *cli.Bar, error) {
 	if err := f.Bound(e); err != nil {
 		return open.Options{}, nil, err
 	}
+	growth := laterGrowth
+	if f.Kept != nil {
+		growth = keptGrowth
+	}
 	if f.bound == nil {
-		collectLate()
+		collectLate(growth)
 	}
 	b := cli.NewBar(e.Err)
 	o := open.Options{Stdin: e.In, Progress: b.Update}
 	o.Memory, o.Workers = f.limits()
+	if f.Kept != nil {
+		o.Share = readMost
+	}
 	switch f.Index {
 	case "":
 	case "beside":
