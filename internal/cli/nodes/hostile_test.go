@@ -135,24 +135,43 @@ type hostileNode struct {
 	rnd    *rand.Rand          // nil: it is honest
 }
 
+// begin says which test asks from now on, once what another one asked is answered.
+func (h *hostileNode) begin(t *testing.T, rnd *rand.Rand) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.t, h.rnd = t, rnd
+}
+
+// failed tells the test, unless whoever asked is gone, perhaps with the test.
+func (h *hostileNode) failed(r *http.Request, err error) {
+	if r.Context().Err() == nil {
+		h.t.Error(err)
+	}
+}
+
 // ServeHTTP answers a question.
 func (h *hostileNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var q api.Question
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		h.t.Error(err)
+	err := json.NewDecoder(r.Body).Decode(&q)
+	if err != nil {
+		h.failed(r, err)
+		return
 	}
 	found, err := h.solver.Find(r.Context(), []string{h.dir})
 	if err != nil {
-		h.t.Error(err)
+		h.failed(r, err)
+		return
 	}
 	if h.honest[string(q.Body)] == nil {
 		for i, file := range found.Files {
 			data, err := h.solver.Solve(r.Context(),
 				protocol.Task{Body: q.Body, Paths: []string{h.dir}, Index: i, File: file})
 			if err != nil {
-				h.t.Errorf("%s: %v", q.Body, err)
+				h.failed(r, fmt.Errorf("%s: %w", q.Body, err))
+				delete(h.honest, string(q.Body))
+				return
 			}
 			h.honest[string(q.Body)] = append(h.honest[string(q.Body)], data)
 		}
@@ -197,7 +216,7 @@ func FuzzHostileNodes(f *testing.F) {
 	}
 	forms := []answer.Flags{{Top: -1}, {Top: -1, JSON: true}, {Top: -1, CSV: true}}
 	ask := func(t *testing.T, verb string, form *answer.Flags, rnd *rand.Rand) error {
-		node.t, node.rnd = t, rnd
+		node.begin(t, rnd)
 		var out, said bytes.Buffer
 		e := cli.NewEnv(t.Context(), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &said})
 		err := answerTo(e, web.URL, dir, verb, form)
