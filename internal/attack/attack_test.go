@@ -95,11 +95,11 @@ func serve(t *testing.T) *server {
 	s.cmd = exec.Command(binary(t), "serve", "--addr", "127.0.0.1:0", "--data-dir", s.data, "--runs-dir", s.runs,
 		"--ready-file", ready)
 	s.cmd.Env = append(os.Environ(), "KINETOSCOPE_API_KEY="+apiKey)
-	s.cmd.Stdout = s.log
-	stderr, err := s.cmd.StderrPipe()
+	said, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.cmd.Stdout = s.cmd.Stderr // one reader for both
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +107,11 @@ func serve(t *testing.T) *server {
 	go func() {
 		defer close(s.ended)
 		buf := make([]byte, 4<<10)
-		for said := false; ; {
-			n, err := stderr.Read(buf)
+		for known := false; ; {
+			n, err := said.Read(buf)
 			s.log.Write(buf[:n])
-			if m := joinLine.FindSubmatch(s.log.Bytes()); m != nil && !said {
-				said = true
+			if m := joinLine.FindSubmatch(s.log.Bytes()); m != nil && !known {
+				known = true
 				joined <- string(m[1])
 			}
 			if err != nil {
