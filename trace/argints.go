@@ -10,6 +10,7 @@ type IntArgs struct {
 	plans map[uint32][]intPlan
 	last  uint32 // template +1 of the object before
 	plan  []intPlan
+	most  int // holes that plan reads
 	holes []uint64
 }
 
@@ -41,13 +42,13 @@ func (a *IntArgs) Read(r ArgsRef, val []int64, ok []bool) {
 			a.plan = a.look(m, r)
 			a.plans[id] = a.plan
 		}
-	}
-	most := 0 // holes to read
-	for _, p := range a.plan {
-		most = max(most, p.hole+1)
+		a.most = 0
+		for _, p := range a.plan {
+			a.most = max(a.most, p.hole+1)
+		}
 	}
 	a.holes = a.holes[:0]
-	for range most {
+	for range a.most {
 		v, n := binary.Uvarint(vals)
 		a.holes, vals = append(a.holes, v), vals[max(0, n):]
 	}

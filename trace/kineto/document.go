@@ -208,17 +208,8 @@ func (m *merger) tail(b []byte, end int, last bool) (next int, more bool, err er
 // traceInMember returns where the value of the member at b[i] begins if it is a whole trace, which two writers of one
 // file leave in the middle of a member; -1 if it is none.
 func traceInMember(b []byte, i, end int) int {
-	if i >= end || b[i] != '"' {
-		return -1
-	}
-	q := quoteEnd(b, i+1, end)
-	if q < 0 {
-		return -1
-	}
-	if i = space(b, q+1); b[i] == ':' {
-		i = space(b, i+1)
-	}
-	if i >= end || b[i] != '{' || eventStart(b, i, end) != stDoc {
+	_, i, st := memberKey(b, i, end)
+	if st != stOK || b[i] != '{' || eventStart(b, i, end) != stDoc {
 		return -1
 	}
 	if n, st := skipNested(b, i, end); st != stOK || !bytes.Contains(b[i:n], eventsKey) {

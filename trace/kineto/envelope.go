@@ -220,22 +220,11 @@ func (m *merger) member(b []byte, i, end int, eof bool) (next int, st status) {
 	if i < end && b[i] == '}' {
 		return i + 1, stEnd
 	}
-	if i >= end || b[i] != '"' {
-		return i, stopped(i, end)
+	raw, i, st := memberKey(b, i, end)
+	if st != stOK {
+		return i, st
 	}
-	q := quoteEnd(b, i+1, end)
-	if q < 0 {
-		return end, stMore
-	}
-	key := trace.Unescape(b[i+1 : q])
-	i = space(b, q+1)
-	if b[i] != ':' {
-		return i, stopped(i, end)
-	}
-	i = space(b, i+1)
-	if i >= end {
-		return i, stMore
-	}
+	key := trace.Unescape(raw)
 	next, st = skipValue(b, i, end)
 	if st == stOK && json.Valid(b[i:next]) && utf8.Valid(b[i:next]) {
 		m.meta.set(key, b[i:next])
@@ -251,6 +240,26 @@ func (m *merger) member(b []byte, i, end int, eof bool) (next int, st status) {
 		return i + used, stOK
 	}
 	return i, st
+}
+
+// memberKey returns the inside of the key of the member at b[i], and where its value begins or else the reading
+// stopped.
+func memberKey(b []byte, i, end int) (key []byte, at int, st status) {
+	if i >= end || b[i] != '"' {
+		return nil, i, stopped(i, end)
+	}
+	q := quoteEnd(b, i+1, end)
+	if q < 0 {
+		return nil, end, stMore
+	}
+	key = b[i+1 : q]
+	if i = space(b, q+1); b[i] != ':' {
+		return nil, i, stopped(i, end)
+	}
+	if i = space(b, i+1); i >= end {
+		return nil, i, stMore
+	}
+	return key, i, stOK
 }
 
 // any rewrites the value at the beginning of b; see object.

@@ -223,7 +223,6 @@ type laneMemo struct {
 	len        int
 	text       string // "" if the last one was none
 	lane       lane   // of text
-	textID     bool   // text is a number
 }
 
 // likelyLane reads a pid or tid that is probably the same as in the event before.
@@ -236,18 +235,15 @@ func (s *scanner) likelyLane(l *lane, memo *laneMemo, b []byte, i, end int) (nex
 	if n := len(memo.text); n > 0 && b[i] == '"' {
 		if q := i + 1 + n; q < end && b[q] == '"' && string(b[i+1:q]) == memo.text {
 			*l = memo.lane
-			s.ev.textID = s.ev.textID || memo.textID
+			s.ev.textID = s.ev.textID || !l.text // the text is a number
 			return q + 1, stOK
 		}
 	}
-	was := s.ev.textID
-	s.ev.textID = false
 	next, st = s.lane(l, b, i, end)
 	if st == stOK && b[i] == '"' {
 		id := s.texts.id(b[i+1 : next-1])
-		memo.text, memo.lane, memo.textID = s.texts.list[id].raw, *l, s.ev.textID
+		memo.text, memo.lane = s.texts.list[id].raw, *l
 	}
-	s.ev.textID = s.ev.textID || was
 	if n := next - i; st == stOK && b[i]-'0' <= 9 && n < 8 && !l.text {
 		mask := uint64(1)<<(8*(n+1)) - 1
 		if n == 7 {

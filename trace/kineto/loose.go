@@ -117,6 +117,9 @@ func (k *looseKeys) learn(lit []byte) {
 		if t.last != k.learnt {
 			t.templates, t.last = t.templates+1, k.learnt
 		}
+		if to-from > maxTextHole || bytes.IndexByte(lit[from:to], '\\') >= 0 {
+			continue // a hole does not hold it
+		}
 		if t.texts[ids.OfBytes(lit[from:to])] = struct{}{}; len(t.texts) == looseTexts {
 			t.decided, t.loose, t.texts = true, t.templates <= looseTexts*4/3, nil
 			k.any = k.any || t.loose
@@ -159,17 +162,15 @@ func (s *scanner) loosened(b []byte, i, next int) (id uint32, ok bool) {
 	var t *template
 	if id = m.find(lit); id != 0 {
 		t = m.list[id-1]
-	} else {
-		m.loose.learn(m.lit)
-		if t = newTemplate(lit); t == nil {
-			return 0, false
-		}
+	} else if t = newTemplate(lit); t == nil {
+		return 0, false
 	}
 	vals, _, ok := t.match(b, i, next, s.res.vals, &s.hole)
 	if !ok {
 		return 0, false
 	}
 	if id == 0 {
+		m.loose.learn(m.lit)
 		id = m.add(t)
 	}
 	s.res.vals = vals

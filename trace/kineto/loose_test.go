@@ -64,6 +64,20 @@ func TestLooseKeys(t *testing.T) {
 	}
 }
 
+// TestTextsWithoutHole: texts that no hole holds make no key loose, or each object would be tried in vain.
+func TestTextsWithoutHole(t *testing.T) {
+	var k looseKeys
+	for i := range 4 * looseTexts {
+		k.learn(fmt.Appendf(nil, `{"long": "%s", "escaped": "%c%c\\n", "plain": "%c%c"}`,
+			strings.Repeat(string(rune('a'+i%26)), maxTextHole+1+i), 'a'+i%26, 'a'+i/26, 'a'+i%26, 'a'+i/26))
+	}
+	for key, want := range map[string]bool{"long": false, "escaped": false, "plain": true} {
+		if got := k.keys[key].loose; got != want {
+			t.Errorf("%s: loose %t", key, got)
+		}
+	}
+}
+
 // TestFewTexts: a key of few texts is no loose one, as a template for each of them takes less room.
 func TestFewTexts(t *testing.T) {
 	var b strings.Builder

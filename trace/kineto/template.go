@@ -182,7 +182,7 @@ func (s *scanner) args(b []byte, i, end int) (ref uint64, next int, st status) {
 		return packedID<<argsShift | s.packedAt, next, stOK
 	}
 	copy(slot[1:], slot[:recentWays-1])
-	slot[0], *guess, *unlike = id, id, 0
+	slot[0], *guess = id, id
 	m.seen(id)
 	if len(s.res.vals) == from {
 		from = 0

@@ -235,7 +235,7 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	outer := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, min(o.Workers, len(list))))
-	workers := max(1, o.Workers/max(1, atOnce(list, limit)))
+	workers := max(1, o.Workers/atOnce(list, limit, keep))
 	var mu sync.Mutex
 	var failed []error
 	some := false
@@ -292,13 +292,23 @@ func each(ctx context.Context, list []Source, o Options, keep bool, f func(int, 
 	return outer.Err()
 }
 
-// atOnce is how many of the sources fit into limit bytes together, if all are as large as the largest.
-func atOnce(list []Source, limit int64) int {
-	largest := int64(1)
-	for i := range list {
-		largest = max(largest, list[i].memory())
+// atOnce is how many of the sources may be read together, 1 or more: of those that wait for limit bytes the smallest
+// that fit, all of those that are kept.
+func atOnce(list []Source, limit int64, keep bool) int {
+	if keep {
+		return max(1, len(list))
 	}
-	return int(min(int64(len(list)), max(1, limit/largest)))
+	needs := make([]int64, len(list))
+	for i := range list {
+		needs[i] = list[i].memory()
+	}
+	slices.Sort(needs)
+	n := 0
+	for n < len(needs) && needs[n] <= limit {
+		limit -= needs[n]
+		n++
+	}
+	return max(1, n)
 }
 
 // hintsOf reads what the paths tell, each and all together.

@@ -182,7 +182,7 @@ func TestShare(t *testing.T) {
 		limit int64
 		want  int
 	}{{1, 1}, {1 << 62, files}, {3 * list[0].memory(), 3}} {
-		if got := atOnce(Join(list), c.limit); got != c.want {
+		if got := atOnce(Join(list), c.limit, false); got != c.want {
 			t.Errorf("%d at once within %d, want %d", got, c.limit, c.want)
 		}
 	}

@@ -8,11 +8,12 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
-// Without a limit of the user's a verb that keeps traces stays within a gibibyte, if no trace alone takes more:
-// half of it is for traces, the rest for what is read and written meanwhile and for what the collector leaves.
+// Without a limit of the user's a verb that keeps traces is to stay within a gibibyte on a few cores, if no trace alone
+// takes more: half of it is for traces, the rest for the readers' buffers, what is written and what the collector
+// leaves.
 const (
 	keptMost = 192 << 20 // bytes of traces that stay in memory: eight ranks of some 100 MB of text
-	readMost = 320 << 20 // bytes of those that are read at a time: two ranks of a gigabyte of text
+	readMost = 320 << 20 // bytes of those that are read at a time: two ranks of some 800 MB of text, as expected
 )
 
 // errCrowded reports that traces that were to stay in memory do not fit together.

@@ -105,18 +105,15 @@ func (f *Options) Opening(e *cli.Env) (open.Options, *cli.Bar, error) {
 	if err := f.Bound(e); err != nil {
 		return open.Options{}, nil, err
 	}
-	growth := laterGrowth
-	if f.Kept != nil {
-		growth = keptGrowth
-	}
-	if f.bound == nil {
-		collectLate(growth)
-	}
 	b := cli.NewBar(e.Err)
 	o := open.Options{Stdin: e.In, Progress: b.Update}
 	o.Memory, o.Workers = f.limits()
+	growth := laterGrowth
 	if f.Kept != nil {
-		o.Share = readMost
+		growth, o.Share = keptGrowth, readMost
+	}
+	if f.bound == nil {
+		collectLate(growth)
 	}
 	switch f.Index {
 	case "":
