@@ -23,12 +23,18 @@ func (t *Trace) Twice() []int {
 	if n := s.Len() / twiceSample; n > 1 && !t.repeats(bits.Len(uint(n))-1) {
 		return nil
 	}
-	first := make(map[uint64]int32, s.Len())
+	alike := t.alike()
+	first := map[uint64]int32{}
 	var out []int
 	var args []byte
 	linked, told := false, 0 // slices that have arguments, which tell a function's calls of itself apart
+	once := 0                // slices that are like none before
 	for i, dur := range s.Dur {
 		h := t.columns(i)
+		if !alike.has(h) {
+			once++
+			continue
+		}
 		if s.Args[i] != NoArgs {
 			args = t.AppendArgs(args[:0], s.Args[i])
 			h = ids.Mix(h, int64(ids.OfBytes(args)))
@@ -46,11 +52,38 @@ func (t *Trace) Twice() []int {
 			}
 		}
 	}
-	few := float64(min(told, len(first))) < twiceShare*float64(s.Len())
+	few := float64(min(told, once+len(first))) < twiceShare*float64(s.Len())
 	if len(out) == 0 || !linked && few {
 		return nil
 	}
 	return out
+}
+
+// bitmap is a set of hashes that may have others, too: each has one bit, which others may share.
+type bitmap []uint64
+
+// bitsEach is the least number of bits for each hash of a bitmap: one in so many has another's bit, and is looked at in
+// vain.
+const bitsEach = 16
+
+func newBitmap(n int) bitmap { return make(bitmap, 1<<bits.Len(uint(n*bitsEach/64))) }
+
+func (b bitmap) has(h uint64) bool { return b[h>>6&uint64(len(b)-1)]>>(h&63)&1 != 0 }
+
+func (b bitmap) add(h uint64) { b[h>>6&uint64(len(b)-1)] |= 1 << (h & 63) }
+
+// alike returns the hashes of the columns that more than one slice has, perhaps with some of others.
+func (t *Trace) alike() bitmap {
+	n := t.Slices.Len()
+	seen, again := newBitmap(n), newBitmap(n)
+	for i := range n {
+		h := t.columns(i)
+		if seen.has(h) {
+			again.add(h)
+		}
+		seen.add(h)
+	}
+	return again
 }
 
 // repeats reports whether slices may be there twice, by the columns of those of which one in 2^n is taken, by their

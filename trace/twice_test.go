@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -79,4 +80,48 @@ func TestTwice(t *testing.T) {
 	if d := cmp.Diff([]int64{0, 2, 3}, s.Start); d != "" {
 		t.Error(d)
 	}
+}
+
+// TestTwiceProperty: what is found is what comparing each slice with all before it finds, of which one has a
+// correlation or nearly all are there twice.
+func TestTwiceProperty(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		tr := trace.New()
+		track := tr.AddTrack(trace.Track{Kind: trace.TrackCPU})
+		var rows []trace.Slice
+		for range rapid.IntRange(1, 40).Draw(rt, "slices") {
+			few := rapid.IntRange(0, 3)
+			row := trace.Slice{Start: int64(few.Draw(rt, "start")), Dur: int64(few.Draw(rt, "dur")), Name: "f",
+				Corr: trace.NoCorrelation, Track: track}
+			if n := few.Draw(rt, "args"); n > 0 {
+				row.Args = fmt.Appendf(nil, `{"Python id": %d}`, n)
+			}
+			if few.Draw(rt, "correlation") == 0 {
+				row.Corr = 5
+			}
+			rows = append(rows, row)
+			tr.AddSlice(row)
+		}
+		var want []int
+		seen := map[string]bool{}
+		linked, told := false, 0
+		for i, r := range rows {
+			key := fmt.Sprint(r.Start, r.Dur, r.Corr, string(r.Args))
+			if !seen[key] {
+				seen[key] = true
+				continue
+			}
+			want = append(want, i)
+			linked = linked || r.Dur > 0 && r.Corr != trace.NoCorrelation
+			if len(r.Args) > 0 {
+				told++
+			}
+		}
+		if !linked && float64(min(told, len(seen))) < 0.4*float64(len(rows)) {
+			want = nil
+		}
+		if d := cmp.Diff(want, tr.Twice()); d != "" {
+			rt.Fatal(d)
+		}
+	})
 }

@@ -67,38 +67,6 @@ func newCompareCmd(a *analyses.Analysis) *compareCmd {
 	return c
 }
 
-// analysisVerbs makes a verb of each registered analysis.
-func analysisVerbs() []kong.Option {
-	var out []kong.Option
-	for _, a := range analyses.All() {
-		var verb any
-		if a.Compares() {
-			verb = newCompareCmd(a)
-		} else {
-			verb = newAskCmd(a)
-		}
-		out = append(out, kong.DynamicCommand(a.Name, a.Help, "", verb))
-	}
-	return append(out, kong.PostBuild(func(k *kong.Kong) error {
-		orderVerbs(k.Model.Node)
-		return nil
-	}))
-}
-
-// verbBefore is the verb behind which help lists those of analyses.
-const verbBefore = "report"
-
-// orderVerbs moves the verbs of analyses from the end of the list to their place.
-func orderVerbs(n *kong.Node) {
-	at := slices.IndexFunc(n.Children, func(c *kong.Node) bool { return c.Name == verbBefore })
-	first := len(n.Children) - len(analyses.All())
-	if at < 0 || at+1 >= first {
-		return
-	}
-	moved := slices.Clone(n.Children[first:])
-	n.Children = slices.Insert(n.Children[:first], at+1, moved...)
-}
-
 // asked is what the user chose.
 func (c *askCmd) asked() analyses.Asked {
 	return analyses.Asked{HTA: c.hta.HTA, ByRank: c.byRank.ByRank, Everything: c.JSON || c.Table != ""}

@@ -24,8 +24,8 @@ var (
 
 // TestDocsCommands: every command that the documents show names a verb and flags that the program has.
 func TestDocsCommands(t *testing.T) {
-	var v verbs
-	parser, err := v.parser()
+	var p program
+	parser, err := p.parser(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,8 +115,8 @@ func notThere(node *kong.Node, line string) (wrong []string) {
 
 // The verb that shows more of a finding is one of the program's, and takes what is suggested with it.
 func TestVerbsOfFindings(t *testing.T) {
-	var v verbs
-	parser, err := v.parser()
+	var p program
+	parser, err := p.parser(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,8 +132,8 @@ func TestVerbsOfFindings(t *testing.T) {
 
 // TestHelpQuotes: no help has two quotation marks in a row, of which the parser makes a curved one.
 func TestHelpQuotes(t *testing.T) {
-	var v verbs
-	parser, err := v.parser()
+	var p program
+	parser, err := p.parser(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
