@@ -9,6 +9,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis/plausible"
 	"github.com/kinetoscope/kinetoscope/analysis/view"
 	"github.com/kinetoscope/kinetoscope/internal/cores"
+	"github.com/kinetoscope/kinetoscope/internal/lists"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -193,10 +194,10 @@ func (f *frame) merged(set uint) []interval {
 	var iv []interval
 	for _, i := range f.byStart {
 		if set>>kind(i)&1 != 0 {
-			iv = append(iv, interval{f.start[i], f.end(i)})
+			iv = joined(iv, interval{f.start[i], f.end(i)})
 		}
 	}
-	return mergeIntervals(iv)
+	return iv
 }
 
 // kindBySlice returns a look-up from slice to kind; dev ascends, so a scan is avoided
@@ -213,10 +214,5 @@ const allKinds = 1<<numKinds - 1
 
 // byLane returns the device work of each lane by start.
 func (f *frame) byLane() [][]int32 {
-	out := make([][]int32, len(f.lanes))
-	for _, i := range f.byStart {
-		l := f.laneOf[i]
-		out[l] = append(out[l], i)
-	}
-	return out
+	return lists.Grouped(f.byStart, len(f.lanes), func(i int32) int { return int(f.laneOf[i]) })
 }

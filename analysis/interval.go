@@ -3,18 +3,14 @@ package analysis
 // interval is a half-open span of time in ns.
 type interval struct{ start, end int64 }
 
-// mergeIntervals joins spans that overlap or touch. The spans come ordered by start;
-// the result is ordered and has gaps between all its members. It reuses s.
-func mergeIntervals(s []interval) []interval {
-	out := s[:0]
-	for _, iv := range s {
-		if n := len(out); n > 0 && iv.start <= out[n-1].end {
-			out[n-1].end = max(out[n-1].end, iv.end)
-			continue
-		}
-		out = append(out, iv)
+// joined appends iv to s, which are merged, unless it begins before the last of them ends, which it then prolongs. It
+// must not begin before any of them.
+func joined(s []interval, iv interval) []interval {
+	if n := len(s); n > 0 && iv.start <= s[n-1].end {
+		s[n-1].end = max(s[n-1].end, iv.end)
+		return s
 	}
-	return out
+	return append(s, iv)
 }
 
 // total is the summed length of s in ns.

@@ -155,6 +155,9 @@ func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, l
 		if list == nil || dev != last {
 			if last, list = dev, lists[dev]; list == nil {
 				list = new([]memoryEvent)
+				if len(lists) == 0 {
+					*list = make([]memoryEvent, 0, len(rows)) // mostly they are of one device
+				}
 				lists[dev] = list
 			}
 		}

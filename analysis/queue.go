@@ -93,16 +93,17 @@ func (q StreamQueue) Blocked(limit int) (int64, float64) {
 // what enters comes before what leaves.
 func (f *frame) queueSteps() [][]step {
 	out := make([][]step, len(f.lanes))
-	for _, d := range f.byStart {
-		h := f.partner[d]
-		if h < 0 || f.rules.OneSliceALaunch && (f.partner[h] != d || !f.keep[h] || !hta.Enqueues(f.name(h))) {
-			continue
+	for l, rows := range f.byLane() {
+		steps := make([]step, 0, 2*len(rows))
+		for _, d := range rows {
+			h := f.partner[d]
+			if h < 0 || f.rules.OneSliceALaunch && (f.partner[h] != d || !f.keep[h] || !hta.Enqueues(f.name(h))) {
+				continue
+			}
+			steps = append(steps, step{f.start[h], 1, 0, d}, step{max(f.start[d], f.start[h]), -1, 1, d})
 		}
-		l := f.laneOf[d]
-		out[l] = append(out[l], step{f.start[h], 1, 0, d}, step{max(f.start[d], f.start[h]), -1, 1, d})
-	}
-	for l := range out {
-		sortSteps(out[l])
+		sortSteps(steps)
+		out[l] = steps
 	}
 	return out
 }

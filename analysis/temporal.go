@@ -156,10 +156,7 @@ func (f *frame) mergedKinds() [numKinds][]interval {
 	kind := f.kindBySlice()
 	for _, i := range f.byStart {
 		k := kind(i)
-		out[k] = append(out[k], interval{f.start[i], f.end(i)})
-	}
-	for k := range out {
-		out[k] = mergeIntervals(out[k])
+		out[k] = joined(out[k], interval{f.start[i], f.end(i)})
 	}
 	return out
 }

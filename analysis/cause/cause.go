@@ -192,14 +192,14 @@ type attribution struct {
 	names shortNames
 	plain []int32         // by name: place among the rows +1
 	calls map[place]int32 // of the others: the same
-	blame []blamed        // by slice
 	tree  *view.Tree
 }
 
-// blamed is the row of a slice +1, and what it waits on.
+// blamed is a slice with its row +1, and what it waits on; row is 0 until somebody asks.
 type blamed struct {
-	row int32
-	on  string
+	slice int32
+	row   int32
+	on    string
 }
 
 // place identifies a row: the name of a slice and, for a runtime call, of the operator around it, as
@@ -255,7 +255,7 @@ func (a *attribution) attribute() {
 	isStep := make([]int8, a.v.Trace.Strings.Len())
 	n := a.v.Trace.Strings.Len()
 	a.names = shortNames{t: a.v.Trace, of: make([]int32, n), byText: map[string]int32{}}
-	a.blame, a.plain, a.calls = make([]blamed, s.Len()), make([]int32, n), map[place]int32{}
+	a.plain, a.calls = make([]int32, n), map[place]int32{}
 	a.tree = a.v.Nest(func(i int32) bool {
 		if a.of[s.Track[i]] == nil {
 			return false
@@ -289,10 +289,10 @@ func (a *attribution) attribute() {
 // thread walks the slices of one thread, in pre-order, and assigns each instant of the gaps to the
 // innermost slice.
 func (a *attribution) thread(rows []int32, gaps []gap) {
-	var open []int32
+	var open []blamed
 	at := int64(-1 << 63)
 	g := 0
-	own := func(i int32, until int64) {
+	own := func(b *blamed, until int64) {
 		from := at
 		at = max(at, until)
 		for g < len(gaps) && gaps[g].end <= from {
@@ -300,14 +300,14 @@ func (a *attribution) thread(rows []int32, gaps []gap) {
 		}
 		for k := g; k < len(gaps) && gaps[k].start < until; k++ {
 			if ns := min(until, gaps[k].end) - max(from, gaps[k].start); ns > 0 {
-				a.give(i, gaps[k], ns)
+				a.give(b, gaps[k], ns)
 			}
 		}
 	}
 	closeTo := func(t int64, enclosing int32) {
-		for len(open) > 0 && open[len(open)-1] != enclosing {
-			top := open[len(open)-1]
-			own(top, min(t, a.v.End(top)))
+		for len(open) > 0 && open[len(open)-1].slice != enclosing {
+			top := &open[len(open)-1]
+			own(top, min(t, a.v.End(top.slice)))
 			open = open[:len(open)-1]
 		}
 	}
@@ -315,19 +315,18 @@ func (a *attribution) thread(rows []int32, gaps []gap) {
 		start := a.v.Start[i]
 		closeTo(start, a.tree.Parent[i])
 		if n := len(open); n > 0 {
-			own(open[n-1], start)
+			own(&open[n-1], start)
 		}
 		at = max(at, start)
-		open = append(open, i)
+		open = append(open, blamed{slice: i})
 	}
 	closeTo(1<<63-1, view.None)
 }
 
-// give adds ns of a gap to the row to which slice i is assigned.
-func (a *attribution) give(i int32, g gap, ns int64) {
-	b := &a.blame[i]
+// give adds ns of a gap to the row to which b's slice is assigned.
+func (a *attribution) give(b *blamed, g gap, ns int64) {
 	if b.row == 0 {
-		*b = a.blameOf(i)
+		*b = a.blameOf(b.slice)
 	}
 	r := &a.rows[b.row-1]
 	r.Ns += ns
@@ -337,7 +336,7 @@ func (a *attribution) give(i int32, g gap, ns int64) {
 	}
 	r.last = g.start
 	if ns > r.longest {
-		r.longest, r.Slice = ns, int(i)
+		r.longest, r.Slice = ns, int(b.slice)
 	}
 }
 
@@ -347,7 +346,7 @@ const maxClimb = 64
 // blameOf finds the innermost frame of the program itself around slice i. Built-in functions and
 // frames of libraries that wait for others show how the program waited, but not where.
 func (a *attribution) blameOf(i int32) blamed {
-	var b blamed
+	b := blamed{slice: i}
 	var python trace.StringID // the innermost frame, if none is the program's own
 	for p, n := i, 0; p >= 0 && n < maxClimb; p, n = a.tree.Parent[p], n+1 {
 		name, c := a.v.Name(p), a.v.Trace.Slices.Cat[p]

@@ -163,12 +163,7 @@ func (v *View) Launch(i int32) int32 { return v.Partner[i] }
 
 // ByLane returns the device work of each lane by start.
 func (v *View) ByLane() [][]int32 {
-	out := make([][]int32, len(v.Lanes))
-	for _, i := range v.ByStart {
-		l := v.LaneOf[i]
-		out[l] = append(out[l], i)
-	}
-	return out
+	return lists.Grouped(v.ByStart, len(v.Lanes), func(i int32) int { return int(v.LaneOf[i]) })
 }
 
 // Span is the time from the first start to the last end of device work; ok is false if

@@ -12,6 +12,26 @@ func Doubled[T any](s []T) []T {
 	return s
 }
 
+// Grouped divides rows by a group's number, of which there are n; each group has its rows in their order.
+func Grouped[T any](rows []T, n int, group func(T) int) [][]T {
+	ends := make([]int, n+1) // of each group, one place up, then its beginning
+	for _, r := range rows {
+		ends[group(r)+1]++
+	}
+	for g := range n {
+		ends[g+1] += ends[g]
+	}
+	all, out := make([]T, len(rows)), make([][]T, n)
+	for g := range n {
+		out[g] = all[ends[g]:ends[g]:ends[g+1]]
+	}
+	for _, r := range rows {
+		g := group(r)
+		out[g] = append(out[g], r)
+	}
+	return out
+}
+
 // Sink moves element i of a binary heap down to its place: less orders two elements, and the first of all is at 0.
 func Sink[T any](heap []T, i int, less func(a, b *T) bool) {
 	for {

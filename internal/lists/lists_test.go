@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/kinetoscope/kinetoscope/internal/lists"
 )
 
@@ -24,6 +26,18 @@ func TestDoubled(t *testing.T) {
 	}
 	if moves > 17 {
 		t.Errorf("a list of %d was moved %d times", len(list), moves)
+	}
+}
+
+// TestGrouped: each group has its rows in their order, and appending to one leaves the others.
+func TestGrouped(t *testing.T) {
+	got := lists.Grouped([]int{5, 1, 4, 8, 2, 7}, 4, func(n int) int { return n % 3 })
+	got[1] = append(got[1], 10)
+	if d := cmp.Diff([][]int{{}, {1, 4, 7, 10}, {5, 8, 2}, {}}, got); d != "" {
+		t.Error(d)
+	}
+	if got := lists.Grouped(nil, 0, func(int) int { return 0 }); len(got) != 0 {
+		t.Error(got)
 	}
 }
 
