@@ -41,6 +41,8 @@ type frame struct {
 	callTree  *tree // see calls
 	commsOnce sync.Once
 	commTable CommTable // see comms
+	kindsOnce sync.Once
+	byKind    [numKinds][]interval // see mergedKinds
 }
 
 const noSlice = int32(-1)

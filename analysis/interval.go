@@ -1,5 +1,7 @@
 package analysis
 
+import "github.com/kinetoscope/kinetoscope/internal/lists"
+
 // interval is a half-open span of time in ns.
 type interval struct{ start, end int64 }
 
@@ -10,7 +12,7 @@ func joined(s []interval, iv interval) []interval {
 		s[n-1].end = max(s[n-1].end, iv.end)
 		return s
 	}
-	return append(s, iv)
+	return append(lists.Doubled(s), iv)
 }
 
 // total is the summed length of s in ns.

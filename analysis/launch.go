@@ -64,6 +64,7 @@ func (f *frame) launches(lo LaunchOptions) LaunchStats {
 			out.Launches = append(out.Launches, f.launch(p.Host, p.Device))
 		}
 	} else {
+		out.Launches = make([]Launch, 0, len(f.dev))
 		for j, d := range f.dev {
 			if lo.NoMemory && f.kinds[j] == KindMemory {
 				continue

@@ -115,7 +115,13 @@ func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, l
 	}
 	in := &f.tr.Instants
 	name, _ := f.tr.Strings.Lookup(trace.NameMemory)
-	var rows []int32
+	n := 0
+	for _, of := range in.Name {
+		if of == name {
+			n++
+		}
+	}
+	rows := make([]int32, 0, n)
 	for i := range int32(len(in.Time)) {
 		if in.Name[i] != name {
 			continue
@@ -172,7 +178,11 @@ func (f *frame) memoryEvents() (byDev map[memoryDevice][]memoryEvent, t *tree, l
 
 // wideAddress reads an address that is no int64, as it may lie beyond the largest one.
 func (f *frame) wideAddress(ref trace.ArgsRef) (int64, bool) {
-	v, err := strconv.ParseUint(string(f.tr.RefArg(ref, "Addr")), 10, 64)
+	text := f.tr.RefArg(ref, "Addr")
+	if len(text) == 0 {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(string(text), 10, 64)
 	return int64(v), err == nil
 }
 

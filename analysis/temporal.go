@@ -150,15 +150,16 @@ func (f *frame) unknownIdle() (span, window int64) {
 	return span, window
 }
 
-// mergedKinds returns the merged spans of each kind.
-func (f *frame) mergedKinds() [numKinds][]interval {
-	var out [numKinds][]interval
-	kind := f.kindBySlice()
-	for _, i := range f.byStart {
-		k := kind(i)
-		out[k] = joined(out[k], interval{f.start[i], f.end(i)})
-	}
-	return out
+// mergedKinds returns the merged spans of each kind, which no caller may change.
+func (f *frame) mergedKinds() *[numKinds][]interval {
+	f.kindsOnce.Do(func() {
+		kind := f.kindBySlice()
+		for _, i := range f.byStart {
+			of := &f.byKind[kind(i)]
+			*of = joined(*of, interval{f.start[i], f.end(i)})
+		}
+	})
+	return &f.byKind
 }
 
 // Overlap says how much of a rank's communication runs behind compute.

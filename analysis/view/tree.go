@@ -2,6 +2,7 @@ package view
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/internal/cores"
@@ -37,22 +38,27 @@ func Nest(t *trace.Trace, start, dur []int64, in func(int32) bool) *Tree {
 	n := int32(s.Len())
 	out := &Tree{Parent: make([]int32, n)}
 	first := make([]int32, len(t.Tracks)+1) // where each track begins in Order
-	var rows []int32
+	taken := make([]uint64, n/64+1)         // a bit for each slice that in accepts
+	rows := 0
 	for i := range n {
 		out.Parent[i] = None
 		if in(i) {
-			rows = append(rows, i)
+			taken[i/64] |= 1 << (i % 64)
+			rows++
 			first[s.Track[i]+1]++
 		}
 	}
 	for k := 1; k < len(first); k++ {
 		first[k] += first[k-1]
 	}
-	out.Order = make([]int32, len(rows))
+	out.Order = make([]int32, rows)
 	next := slices.Clone(first)
-	for _, i := range rows {
-		out.Order[next[s.Track[i]]] = i
-		next[s.Track[i]]++
+	for w, bit := range taken {
+		for ; bit != 0; bit &= bit - 1 {
+			i := int32(64*w + bits.TrailingZeros64(bit))
+			out.Order[next[s.Track[i]]] = i
+			next[s.Track[i]]++
+		}
 	}
 	c := nester{t, start, dur}
 	cores.Each(len(t.Tracks), func(k int) {

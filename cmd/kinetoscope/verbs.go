@@ -92,7 +92,8 @@ func (p *program) verbs() []namedVerb {
 func (p *program) parser(args []string, options ...kong.Option) (*kong.Kong, error) {
 	verbs := p.verbs()
 	if i := slices.IndexFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") }); i >= 0 {
-		if k := slices.IndexFunc(verbs, func(v namedVerb) bool { return args[i] == v.name || args[i] == v.alias }); k >= 0 {
+		named := func(v namedVerb) bool { return args[i] == v.name || args[i] == v.alias }
+		if k := slices.IndexFunc(verbs, named); k >= 0 {
 			verbs = verbs[k : k+1]
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // five passes suffice where a comparison sort takes twenty.
 func ByKey(rows []int32, key func(int32) int64) {
 	n := len(rows)
-	if n < 2 {
+	if ascending(rows, key) {
 		return
 	}
 	runs := 1
@@ -29,7 +29,6 @@ func ByKey(rows []int32, key func(int32) int64) {
 		lo = min(lo, k)
 	}
 	switch {
-	case runs == 1:
 	case n < 64:
 		insertionSort(rows, ks)
 	case runs <= n/minRun:
@@ -37,6 +36,19 @@ func ByKey(rows []int32, key func(int32) int64) {
 	default:
 		radixSort(rows, ks, lo)
 	}
+}
+
+// ascending reports whether the rows are in order, which costs no memory to find.
+func ascending(rows []int32, key func(int32) int64) bool {
+	prev := int64(math.MinInt64)
+	for _, r := range rows {
+		k := key(r)
+		if k < prev {
+			return false
+		}
+		prev = k
+	}
+	return true
 }
 
 // minRun is the mean length of runs from which on merging them beats the radix sort.
@@ -63,29 +75,28 @@ func mergeKeyed(rows []int32, ks []int64, runs int) {
 	}
 }
 
-// radixSort sorts by ks, none of which is below lo.
+// radixSort sorts by ks, none of which is below lo, and spoils them.
 func radixSort(rows []int32, ks []int64, lo int64) {
 	n := len(rows)
 	var all uint64
-	sk := make([]uint64, n)
-	for i, k := range ks {
-		sk[i] = uint64(k) - uint64(lo)
-		all |= sk[i]
+	for i := range ks {
+		ks[i] -= lo // as uint64 no less than 0, even where int64 is passed
+		all |= uint64(ks[i])
 	}
 	const bits = 11
-	tmpR, dk := make([]int32, n), make([]uint64, n)
-	src, dst := rows, tmpR
+	sk, dk := ks, make([]int64, n)
+	src, dst := rows, make([]int32, n)
 	for shift := 0; shift < 64 && all>>shift != 0; shift += bits {
 		var count [1 << bits]int
 		for _, k := range sk {
-			count[k>>shift&(1<<bits-1)]++
+			count[uint64(k)>>shift&(1<<bits-1)]++
 		}
 		sum := 0
 		for d := range count {
 			count[d], sum = sum, sum+count[d]
 		}
 		for i, k := range sk {
-			d := k >> shift & (1<<bits - 1)
+			d := uint64(k) >> shift & (1<<bits - 1)
 			dst[count[d]], dk[count[d]] = src[i], k
 			count[d]++
 		}
