@@ -170,11 +170,27 @@ func (b *Book) Add(rank string, ops *opstats.Ops, o Options) error {
 			continue
 		}
 		name := b.name(rank, s.name)
+		if err := b.sheet(name); err != nil {
+			return fmt.Errorf("ops workbook: sheet %s: %w", name, err)
+		}
 		if err := writeSheet(b.f, name, ops, ops.Rows(s.by), b.header); err != nil {
 			return fmt.Errorf("ops workbook: sheet %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// firstSheet is the sheet that a new workbook has.
+const firstSheet = "Sheet1"
+
+// sheet makes an empty sheet. The first is the one that a workbook begins with: to delete that later, all that was
+// streamed to another sheet would be parsed.
+func (b *Book) sheet(name string) error {
+	if len(b.sheets) == 1 {
+		return b.f.SetSheetName(firstSheet, name)
+	}
+	_, err := b.f.NewSheet(name)
+	return err
 }
 
 // forbidden are the characters that no sheet's name may have.
@@ -200,9 +216,6 @@ func (b *Book) name(rank, kind string) string {
 
 // Write writes the workbook, to which nothing is added any more, to w.
 func (b *Book) Write(w io.Writer) error {
-	if err := b.f.DeleteSheet("Sheet1"); err != nil {
-		return fmt.Errorf("ops workbook: %w", err)
-	}
 	if _, err := b.f.WriteTo(w); err != nil {
 		return fmt.Errorf("write ops workbook: %w", err)
 	}
@@ -219,9 +232,6 @@ func (b *Book) Close() error {
 
 func writeSheet(f *excelize.File, name string, ops *opstats.Ops, rows []opstats.Row, header int) error {
 	rows = rows[:min(len(rows), maxRows)]
-	if _, err := f.NewSheet(name); err != nil {
-		return err
-	}
 	corner, err := excelize.CoordinatesToCellName(len(columns), len(rows)+1)
 	if err != nil {
 		return err
