@@ -3,7 +3,6 @@ package analysis
 import (
 	"cmp"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -286,12 +285,10 @@ func (d *differ) htaSteps(which int, f *frame) func(int32) int {
 	}
 }
 
-var stepName = regexp.MustCompile(`^ProfilerStep\s*#\s*(\d+)`)
-
 // profilerSteps returns the spans of the host's ProfilerStep slices by start.
 func profilerSteps(f *frame) []Window {
 	s := &f.tr.Slices
-	is := f.nameTable(func(n string) bool { return stepName.MatchString(n) })
+	is := f.nameTable(trace.IsProfilerStep)
 	var w []Window
 	for i := range int32(s.Len()) {
 		if is[s.Name[i]] && f.counts(i) && f.laneOf[i] < 0 && s.Cat[i] != trace.CatGPUUserAnnotation {
@@ -308,12 +305,7 @@ func (d *differ) name(n string, hta bool) string {
 	if hta {
 		return n
 	}
-	if stepName.MatchString(n) {
-		return "ProfilerStep"
-	}
-	if at := strings.Index(n, " at 0x"); at >= 0 {
-		n = n[:at] + strings.TrimLeft(n[at+6:], "0123456789abcdefABCDEF")
-	}
+	n = trace.CommonName(n)
 	if d.opt.ShortNames {
 		n = ShortName(n)
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/kinetoscope/kinetoscope/analysis"
-	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
@@ -193,8 +192,11 @@ func (p *part) opTable(i int, by OpsBy) OpsTable {
 	step := -1 // the row of all ProfilerSteps, which have a name each
 	for k := range a.Rows {
 		r := &a.Rows[k]
-		name := label.Unnumbered(r.Name)
-		if name != r.Name && step >= 0 {
+		name, isStep := r.Name, trace.IsProfilerStep(r.Name)
+		if isStep {
+			name = trace.ProfilerStep
+		}
+		if isStep && step >= 0 {
 			more := p.opRow(i, r, name)
 			out.Rows[step].plus(&more)
 			continue
@@ -202,7 +204,7 @@ func (p *part) opTable(i int, by OpsBy) OpsTable {
 		if out.Total++; len(out.Rows) >= maxOpRows {
 			continue
 		}
-		if name != r.Name {
+		if isStep {
 			step = len(out.Rows)
 		}
 		out.Rows = append(out.Rows, p.opRow(i, r, name))

@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/kinetoscope/kinetoscope/analysis/label"
 	"github.com/kinetoscope/kinetoscope/internal/most"
 	"github.com/kinetoscope/kinetoscope/trace"
 )
@@ -100,7 +99,7 @@ func (x *texts) name(i int, p *part, id trace.StringID) nameTexts {
 		text := p.t.String(id)
 		n.own = x.own(text)
 		n.flame = n.own
-		if short := label.Unnumbered(text); len(short) < len(text) {
+		if short := trace.CommonName(text); len(short) < len(text) {
 			if id, ok := p.t.Strings.Lookup(short); ok && len(x.of) == 1 {
 				n.flame = x.name(i, p, id).own
 			} else {

@@ -1,21 +1,15 @@
 package cause
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// address matches the address of an object, which differs from run to run.
-var address = regexp.MustCompile(` (?:object )?at 0x[0-9a-fA-F]+`)
-
 // Short writes a frame as "core.py: step" and leaves other names as they are, without
 // addresses of objects.
 func Short(name string) string {
-	if strings.Contains(name, " at 0x") {
-		name = address.ReplaceAllString(name, "")
-	}
+	name = trace.WithoutAddresses(strings.ReplaceAll(name, " object at 0x", " at 0x"))
 	if !strings.Contains(name, ".py") {
 		return name
 	}

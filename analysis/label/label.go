@@ -135,8 +135,7 @@ var (
 	// trtEither tells labels of another name that have both.
 	trtEither = regexp.MustCompile(`\d (?:ctx|context) req.*\d (?:gen|generation) req`)
 	// "num_ctx_requests=1"
-	trtKeyed     = regexp.MustCompile(`\b(?:num_)?(ctx|context|gen|generation)_(req|tok)\w*\s*[=:]\s*(\d+)`)
-	profilerStep = regexp.MustCompile(`^ProfilerStep\s*#?\s*\d+`)
+	trtKeyed = regexp.MustCompile(`\b(?:num_)?(ctx|context|gen|generation)_(req|tok)\w*\s*[=:]\s*(\d+)`)
 	// diffusers: a step ends with the scheduler's; without stacks of Python the denoiser
 	// module is the step.
 	schedulerStep = regexp.MustCompile(`schedulers/scheduling_\w+\.py\(\d+\): step$`)
@@ -158,8 +157,8 @@ func Parse(name string, cat trace.Category) (l Label, ok bool) {
 	switch {
 	case cat == trace.CatPythonFunction:
 		return frame(name)
-	case strings.HasPrefix(name, "ProfilerStep"):
-		return Label{Method: ProfilerStep}, profilerStep.MatchString(name)
+	case strings.HasPrefix(name, trace.ProfilerStep):
+		return Label{Method: ProfilerStep}, trace.IsProfilerStep(name)
 	}
 	if k, ok := nativeKinds[name]; ok {
 		return Label{Method: Native, Kind: k}, cat != trace.CatCPUOp // an operator of that name is none
@@ -474,14 +473,4 @@ func trtllm(name string) (Label, bool) {
 		l.Tokens += decodes
 	}
 	return l, true
-}
-
-// Unnumbered returns the name of a ProfilerStep without its number, so that all steps of a trace
-// have the same name. Other names are returned unchanged.
-func Unnumbered(name string) string {
-	const step = "ProfilerStep"
-	if strings.HasPrefix(name, step) && profilerStep.MatchString(name) {
-		return step
-	}
-	return name
 }

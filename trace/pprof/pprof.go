@@ -155,7 +155,7 @@ func workStack(t *trace.Trace, tree *stacks.Tree, w opstats.Work) stacks.Node {
 		return tree.Called(tree.Of(w.Owner), name)
 	}
 	around := tree.Caller(tree.Of(w.Call))
-	if around != stacks.Root && tree.Frame(around) == stacks.Common(name) {
+	if around != stacks.Root && tree.Frame(around) == trace.CommonName(name) {
 		return around
 	}
 	return tree.Called(around, name)

@@ -171,7 +171,7 @@ func (x *Tree) name(id trace.StringID) int32 {
 
 // number returns the number of the frame with this text.
 func (x *Tree) number(text string) int32 {
-	if text = Common(text); text == "" {
+	if text = trace.CommonName(text); text == "" {
 		text = Unnamed
 	}
 	n, ok := x.numbers[text]
@@ -181,23 +181,6 @@ func (x *Tree) number(text string) int32 {
 		x.numbers[text] = n
 	}
 	return n
-}
-
-var (
-	stepNumber = regexp.MustCompile(`^(ProfilerStep)#\d+$`)
-	address    = regexp.MustCompile(` at 0x[0-9a-fA-F]+`)
-)
-
-// Common returns what a frame's name has in common with others of the same work: without
-// the number of a profiler step and without addresses of objects.
-func Common(frame string) string {
-	if strings.HasPrefix(frame, "ProfilerStep#") {
-		return stepNumber.ReplaceAllString(frame, "$1")
-	}
-	if strings.Contains(frame, " at 0x") {
-		return address.ReplaceAllString(frame, "")
-	}
-	return frame
 }
 
 // pythonFrame is a frame as torch's profiler names Python functions.
