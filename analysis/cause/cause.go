@@ -267,11 +267,12 @@ func (a *attribution) attribute() {
 			k := &isStep[s.Name[i]]
 			if *k == 0 { // a step's label does not say what the host did in it
 				*k = 1
-				if _, ok := label.Of(a.v.Trace, int(i)); ok {
+				if _, ok := label.Parse(a.v.Name(i), c); ok {
 					*k = -1
 				}
 			}
-			return *k > 0
+			_, numbered := label.Numbered(a.v.Trace, int(i))
+			return *k > 0 && !numbered
 		}
 		return false
 	})

@@ -71,14 +71,19 @@ func Find(t *trace.Trace, want func(i int) bool) (found []Step, skipped int) {
 		at := &cache[of][s.Name[i]]
 		if *at == 0 {
 			*at = -1
-			if l, ok := Of(t, i); ok {
+			if l, ok := Parse(t.String(s.Name[i]), s.Cat[i]); ok {
 				labels = append(lists.Doubled(labels), l)
 				*at = int32(len(labels))
 			}
 		}
+		l, ok := Label{}, false
 		if *at > 0 {
-			l := &labels[*at-1]
-			all[l.Method] = append(lists.Doubled(all[l.Method]), Step{Slice: i, Label: *l})
+			l, ok = labels[*at-1], true
+		} else {
+			l, ok = Numbered(t, i)
+		}
+		if ok {
+			all[l.Method] = append(lists.Doubled(all[l.Method]), Step{Slice: i, Label: l})
 		}
 	}
 	for _, m := range order {

@@ -166,20 +166,16 @@ func Parse(name string, cat trace.Category) (l Label, ok bool) {
 	return Engine(name)
 }
 
-// Of reads the label of slice i, by its name or, of an annotation, by its number as a step. Slices of one name and
-// category have one label: only the numbers differ.
-func Of(t *trace.Trace, i int) (l Label, ok bool) {
-	name := t.String(t.Slices.Name[i])
-	if l, ok = Parse(name, t.Slices.Cat[i]); ok {
-		return l, true
-	}
+// Numbered reads the label of slice i if it is an annotation with its number as a step, whatever its name, which
+// [Parse] reads: others of that name may have none.
+func Numbered(t *trace.Trace, i int) (l Label, ok bool) {
 	if t.Slices.Cat[i] != trace.CatUserAnnotation {
 		return Label{}, false
 	}
 	if _, ok := t.ArgInt(i, trace.ArgStepNumber); !ok {
 		return Label{}, false
 	}
-	return Label{Method: StepTrace, Kind: statedKind(name)}, true
+	return Label{Method: StepTrace, Kind: statedKind(t.String(t.Slices.Name[i]))}, true
 }
 
 // statedKind is the kind that the name of a program's own step says.

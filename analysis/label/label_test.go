@@ -221,8 +221,23 @@ func TestNumberedSteps(t *testing.T) {
 		{"train", `{"step": 3}`, trace.CatUserAnnotation, Label{}, false},
 		{"f", `{"step_num": 3}`, trace.CatCPUOp, Label{}, false},
 	} {
-		if got, ok := Of(tr, add(c.name, c.args, c.cat)); got != c.want || ok != c.ok {
-			t.Errorf("%s %s: %+v, %t, want %+v", c.name, c.args, got, ok, c.want)
+		i := add(c.name, c.args, c.cat)
+		found, _ := Find(tr, func(k int) bool { return k == i })
+		if len(found) > 1 || (len(found) == 1) != c.ok || c.ok && found[0].Label != c.want {
+			t.Errorf("%s %s: %+v, want %+v", c.name, c.args, found, c.want)
 		}
+	}
+}
+
+// Of annotations with one name those with a number are steps, whichever comes first.
+func TestNumberedBesideOthers(t *testing.T) {
+	tr := trace.New()
+	for i, args := range []string{`{}`, `{"step_num": 1}`, `{"x": 2}`, `{"step_num": 2}`} {
+		tr.AddSlice(trace.Slice{Name: "infer", Start: int64(10 * i), Dur: 5, Cat: trace.CatUserAnnotation,
+			Args: []byte(args)})
+	}
+	found, skipped := Find(tr, func(int) bool { return true })
+	if len(found) != 2 || found[0].Slice != 1 || found[1].Slice != 3 || skipped != 0 {
+		t.Errorf("%+v, %d skipped", found, skipped)
 	}
 }
