@@ -90,7 +90,38 @@ func find(t *trace.Trace) *processes {
 	}
 	p.rows = maps.Clone(devices)
 	p.hosts, p.devices = working(hosts), working(devices)
+	if n := p.queues(); len(n) > 0 {
+		p.hosts = slices.DeleteFunc(p.hosts, func(pid int64) bool { return n[pid] })
+	}
 	return p
+}
+
+// queues lists those of p.hosts that are devices with rows of calls of their own: MTIA's submission
+// queues stand beside the streams of the device, and no work followed what they say. The process of a
+// rank may have a device's number, too, and has calls that work followed.
+func (p *processes) queues() map[int64]bool {
+	queues := map[int64]bool{}
+	for _, h := range p.hosts {
+		if p.rows[h] > 0 {
+			queues[h] = true
+		}
+	}
+	if len(p.hosts) < 2 || len(queues) == 0 {
+		return nil
+	}
+	s := &p.t.Slices
+	worked := map[int64]bool{}
+	for i, corr := range s.Corr {
+		if corr != trace.NoCorrelation && p.t.Tracks[s.Track[i]].Kind == trace.TrackGPU {
+			worked[corr] = true
+		}
+	}
+	for i, c := range s.Cat {
+		if k := &p.t.Tracks[s.Track[i]]; c.Runtime() && k.PIDText == "" && worked[s.Corr[i]] {
+			delete(queues, k.PID)
+		}
+	}
+	return queues
 }
 
 // fewRows is the share of the busiest process's rows below which another one is not taken

@@ -169,3 +169,37 @@ func TestStreamsOfTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// TestQueuesOfDevice: a device whose process has rows of calls, as MTIA's submission queues, is no rank
+// beside its host; a host with the number of a device is one.
+func TestQueuesOfDevice(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		follow bool // work follows the calls in the device's process
+		want   int
+	}{{"queues", false, 1}, {"a rank with the device's number", true, 2}} {
+		tr := trace.New()
+		tr.Meta.Format, tr.Meta.Rank = "kineto", -1
+		host := tr.AddTrack(trace.Track{PID: 865, TID: 1, Device: -1, Stream: -1})
+		queue := tr.AddTrack(trace.Track{PID: 17, TID: 2, Device: -1, Stream: -1})
+		streams := []trace.TrackID{
+			tr.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: 17, TID: 101, Device: 17, Stream: 101}),
+			tr.AddTrack(trace.Track{Kind: trace.TrackGPU, PID: 18, TID: 102, Device: 18, Stream: 102}),
+		}
+		for n := range int64(12) {
+			for k, from := range []trace.TrackID{host, queue} {
+				corr, at := 1+n+100*int64(k), 1000*n+int64(k)
+				tr.AddSlice(trace.Slice{Start: at, Dur: 5, Name: "call", Cat: trace.CatMTIARuntime, Track: from,
+					Corr: corr})
+				if from == host || c.follow {
+					tr.AddSlice(trace.Slice{Start: at + 6, Dur: 5, Name: "gemm", Cat: trace.CatMTIACCP,
+						Track: streams[k], Corr: corr})
+				}
+			}
+		}
+		got := Ranks(tr)
+		if said := got[0].Repairs.Count[trace.RepairMerged]; len(got) != c.want || said > 0 {
+			t.Errorf("%s: %d traces, want %d; said to be merged: %v", c.name, len(got), c.want, said > 0)
+		}
+	}
+}
