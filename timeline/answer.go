@@ -29,9 +29,17 @@ type Query struct {
 	Tracks   []string
 }
 
+// farthest bounds the times of a query, 73 years before and after the beginning: their differences
+// and sums with times of traces, which count from 1970, are numbers of 64 bits.
+const farthest = math.MaxInt64 / 4
+
 func (q *Query) check() error {
-	if q.To <= q.From || q.To-q.From > math.MaxInt64/4 {
+	if q.To <= q.From {
 		return fmt.Errorf("from %d, to %d: to must be greater", q.From, q.To)
+	}
+	if q.From < -farthest || q.To > farthest {
+		return fmt.Errorf("from %d, to %d: times are ns from the timeline's begin, %d to %d", q.From, q.To,
+			-farthest, farthest)
 	}
 	if q.Px < 1 || q.Px > MaxPx {
 		return fmt.Errorf("px is %d; allowed are 1 to %d", q.Px, MaxPx)

@@ -339,3 +339,26 @@ func TestCutKeepsIDsApart(t *testing.T) {
 		t.Errorf("%d kernels with launches, %d arrows, %d counter values", joined, len(ends), len(cut.Counters.Time))
 	}
 }
+
+// TestFarTimes: times whose differences 64 bits do not hold are refused by every question; a device's
+// busy share was looked for without end.
+func TestFarTimes(t *testing.T) {
+	tl := omni(t)
+	track := ids(tl.Tree(PackNone), "thread")[0]
+	for _, q := range []Query{{From: math.MinInt64, To: math.MaxInt64}, {From: -1 << 62, To: 1<<62 + 1},
+		{From: math.MaxInt64 - 1e6, To: math.MaxInt64}} {
+		q.Px, q.Tracks = 3, []string{track}
+		if b, err := tl.Slices(nil, q); err == nil {
+			t.Fatalf("slices from %d to %d: %d bytes", q.From, q.To, len(b))
+		}
+		if _, err := tl.Select(context.Background(), q); err == nil {
+			t.Errorf("an area from %d to %d", q.From, q.To)
+		}
+		for _, n := range tl.Derived() {
+			q.Tracks = []string{n.ID}
+			if _, err := tl.Counters(q); err == nil {
+				t.Errorf("%s from %d to %d", n.Name, q.From, q.To)
+			}
+		}
+	}
+}
