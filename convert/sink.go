@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/trace/format"
 )
 
 // Sink is where artifacts go. Write reads src to its end and makes the file name, a
@@ -68,7 +69,7 @@ func produce(ctx context.Context, to Sink, name string, kind protocol.ArtifactKi
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b := bufio.NewWriterSize(ctxWriter{ctx, w}, pipeBuffer)
+		b := bufio.NewWriterSize(format.Until(ctx, w), pipeBuffer)
 		err := write(b)
 		if err == nil {
 			err = b.Flush()
@@ -82,17 +83,4 @@ func produce(ctx context.Context, to Sink, name string, kind protocol.ArtifactKi
 		return a, fmt.Errorf("artifact %s: %w", name, err)
 	}
 	return a, nil
-}
-
-// ctxWriter fails once its context has ended, which ends a conversion early.
-type ctxWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (c ctxWriter) Write(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.w.Write(p)
 }

@@ -62,7 +62,7 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 		return brokenpipe.ExitCode
 	} else if err != nil {
 		if _, said := errors.AsType[cli.SilentError](err); !said {
-			fmt.Fprintln(e.Err, "kinetoscope: error:", err)
+			fmt.Fprintln(e.Err, "kinetoscope: error:", cli.Interrupted(ctx, err))
 		}
 		return cli.ExitCode(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -466,7 +465,7 @@ func (w *rewriting) say(f format.Format) {
 }
 
 func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compression) (err error) {
-	b := bufio.NewWriterSize(out, 256<<10)
+	b := bufio.NewWriterSize(format.Until(w.e.Ctx, out), 256<<10)
 	dst, closePack, err := packed(b, pack)
 	if err != nil {
 		return err
@@ -484,10 +483,12 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 	if err == nil {
 		err = w.nothing()
 	}
-	if cerr := fw.Close(context.WithoutCancel(w.e.Ctx)); err == nil {
-		err = cerr
+	for _, end := range []func() error{func() error { return fw.Close(w.e.Ctx) }, closePack, b.Flush} {
+		if e := end(); err == nil {
+			err = e
+		}
 	}
-	return errors.Join(err, closePack(), b.Flush())
+	return err
 }
 
 // name returns the part's name in the file: stage and rank as in a timeline, if they are known.

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Exit codes.
@@ -61,6 +63,15 @@ func ExitCode(err error) int {
 		return ExitPartial
 	}
 	return ExitFailed
+}
+
+// Interrupted says err in words: that ctx, which an interrupt ends, has ended is called an interrupt,
+// with what it came into.
+func Interrupted(ctx context.Context, err error) string {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+	}
+	return err.Error()
 }
 
 // StartError makes the refusal of a start a UsageError, because the user can correct it: errors

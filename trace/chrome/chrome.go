@@ -50,7 +50,7 @@ func Write(w io.Writer, t *trace.Trace, o Options) (Stats, error) {
 		e.err = err
 	}
 	if e.err != nil {
-		return e.stats, fmt.Errorf("write chrome trace of stage %d rank %d: %w", t.Meta.StageID, t.Meta.Rank, e.err)
+		return e.stats, fmt.Errorf("write chrome trace: %w", e.err)
 	}
 	return e.stats, nil
 }

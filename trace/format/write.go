@@ -3,6 +3,7 @@ package format
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,8 +39,25 @@ type Rank struct {
 type Writer interface {
 	// Add writes a rank, or keeps of its trace what Close needs.
 	Add(ctx context.Context, r Rank) error
-	// Close completes the file. Without it, or after an error of Add, the file is damaged.
+	// Close completes the file, which may be the most of the work. Without it, or after an error of
+	// Add, the file is damaged.
 	Close(ctx context.Context) error
+}
+
+// Until returns a writer to w that fails once ctx has ended: it ends writers that do not look at a
+// context themselves.
+func Until(ctx context.Context, w io.Writer) io.Writer { return until{ctx, w} }
+
+type until struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (u until) Write(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.w.Write(p)
 }
 
 // AddWriter registers how files of an already registered format are written. Readers and writers
