@@ -427,3 +427,11 @@ func TestLostBeforeRecording(t *testing.T) {
 		t.Errorf("lost while it recorded: %q", r.Reason)
 	}
 }
+
+// TestNoSessionHasNoTimes: what is said where no session is has no instant in the year 1.
+func TestNoSessionHasNoTimes(t *testing.T) {
+	b, err := json.Marshal(Status{State: StateIdle})
+	if err != nil || strings.Contains(string(b), "_at\"") {
+		t.Errorf("%s, %v", b, err)
+	}
+}

@@ -14,7 +14,7 @@ type Status struct {
 	State     State               `json:"state"`
 	Prefix    string              `json:"prefix,omitempty"`
 	RunDir    string              `json:"run_dir,omitempty"`
-	StartedAt time.Time           `json:"started_at"`
+	StartedAt time.Time           `json:"started_at,omitzero"` // left out where no session is
 	Stages    []StageStatus       `json:"stages"`
 	Artifacts []protocol.Artifact `json:"artifacts,omitempty"` // of the run as a whole: timeline, report
 	Error     string              `json:"error,omitempty"`
