@@ -390,7 +390,7 @@ func (broken) Read([]byte) (int, error) { return 0, errors.New("the client went 
 
 func FuzzUploadNames(f *testing.F) {
 	for _, s := range []string{"a.json", "..", "...", ".a", "é.json", "a:b", "a\u202e.json",
-		strings.Repeat("é", 90) + ".gz"} {
+		strings.Repeat("é", 90) + ".gz", "host.cluster." + strings.Repeat("x", maxStoredName-6) + ".json"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -404,7 +404,7 @@ func FuzzUploadNames(f *testing.F) {
 			t.Errorf("%q is text on one line", name)
 		}
 		if got := storedName(name); !filepath.IsLocal(got) || strings.ContainsAny(got, `/\`) ||
-			len(got) > maxStoredName {
+			len(got) > maxStoredName || got[0] == '.' {
 			t.Errorf("%q is stored as %q", name, got)
 		}
 	})

@@ -229,20 +229,17 @@ func (r *withContext) Read(p []byte) (int, error) {
 	return r.src.Read(p)
 }
 
-// storedName makes a safe file name of the original one: letters, digits and a few signs. The
-// extension is kept, for people.
+// storedName makes a safe file name of the original one: letters, digits and a few signs, and no dot at
+// its begin, which would hide the file. The extension is kept, for people.
 func storedName(name string) string {
-	clean := strings.TrimLeft(strings.Map(func(c rune) rune {
+	clean := strings.Map(func(c rune) rune {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
 			return c
 		}
 		return '_'
-	}, name), ".")
-	if clean == "" {
-		return "trace"
-	}
-	return clean[max(0, len(clean)-maxStoredName):]
+	}, name)
+	return cmp.Or(strings.TrimLeft(clean[max(0, len(clean)-maxStoredName):], "."), "trace")
 }
 
 // prefixOf makes the run's prefix of the file's name: the part before the first dot, without
