@@ -22,7 +22,7 @@ func (c *compareCmd) pipelines() (bool, error) {
 	}
 	several := false
 	for _, p := range []string{c.A, c.B} {
-		run, err := c.FindRun(p)
+		run, err := c.FindSession(p)
 		if err != nil || run == nil {
 			return false, err
 		}

@@ -56,7 +56,7 @@ func (c *reportCmd) Run(e *cli.Env) error {
 	return c.traces(e)
 }
 
-// runs opens the paths if all of them are runs; nil if none is. A mixture is an error.
+// runs opens the paths if all of them are runs of sessions; nil if none is. A mixture is an error.
 func (c *reportCmd) runs() ([]*store.Run, error) {
 	out, others, err := someRuns(&c.Options, c.Paths)
 	if err == nil && len(out) > 0 && others != "" {
@@ -67,10 +67,10 @@ func (c *reportCmd) runs() ([]*store.Run, error) {
 	return out, err
 }
 
-// someRuns opens the paths that are runs; others is one of the paths that are not.
+// someRuns opens the paths that are runs of sessions; others is one of the paths that are not.
 func someRuns(o *reading.Options, paths []string) (out []*store.Run, others string, err error) {
 	for _, p := range paths {
-		r, err := o.FindRun(p)
+		r, err := o.FindSession(p)
 		switch {
 		case err != nil:
 			closeRuns(out)

@@ -210,6 +210,20 @@ func (f *Options) FindRun(path string) (*store.Run, error) {
 	return r, nil
 }
 
+// FindSession opens the run that path means if a session recorded it; nil if it means traces, as
+// that of an upload does: it has no ranks that we know of, and is read as the traces that it holds.
+func (f *Options) FindSession(path string) (*store.Run, error) {
+	r, err := f.FindRun(path)
+	if r == nil || err != nil {
+		return nil, err
+	}
+	if m, err := r.Manifest(); err == nil && m.Upload != nil {
+		r.Close()
+		return nil, nil
+	}
+	return r, nil
+}
+
 // Wanted reports whether the user asked for the trace.
 func (f *Choice) Wanted(t *trace.Trace) bool {
 	m := &t.Meta
