@@ -121,31 +121,63 @@ func (f *finder) kinds() {
 				stepOf(s.Kind), units.Duration(s.P99Ns), s.P99Ns/s.P50Ns, units.Duration(s.P50Ns))
 		}
 	}
-	decode := by[Decode]
-	if decode == nil {
-		return
-	}
-	var prompt, steps int64
-	worst := -1
-	for _, k := range []Kind{Prefill, Mixed} {
-		if s := by[k]; s != nil {
-			prompt += s.TotalNs
-			steps += int64(s.Count)
-			if worst < 0 || s.MaxNs > f.r.Steps[worst].Ns() {
-				worst = s.Worst
-			}
-		}
-	}
-	if worst < 0 {
-		return
-	}
-	mean := stat.Ratio(prompt, steps)
-	if p := stat.Ratio(prompt, total); p >= prefillMin && mean >= mixedRatio*decode.MeanNs {
-		f.add(finding.PromptsBetween, analysis.Info, f.r.Steps[worst].Slice, 100*p,
-			"%s of the time in steps goes into %d steps with prompts, %s each; a decode step takes %s, so sequences wait while prompts are computed",
-			units.Share(p), steps, units.Duration(mean), units.Duration(decode.MeanNs))
+	if decode := by[Decode]; decode != nil {
+		f.promptsBetween(decode, total)
 	}
 }
+
+// promptsBetween says what steps with prompts take from sequences that decode meanwhile.
+func (f *finder) promptsBetween(decode *Stats, total int64) {
+	var prompt int64
+	count, worst := 0, -1
+	for _, i := range delaying(f.r.Steps) {
+		prompt += f.r.Steps[i].Ns()
+		count++
+		if worst < 0 || f.r.Steps[i].Ns() > f.r.Steps[worst].Ns() {
+			worst = i
+		}
+	}
+	if count == 0 {
+		return
+	}
+	mean := stat.Ratio(prompt, int64(count))
+	if p := stat.Ratio(prompt, total); p >= prefillMin && mean >= mixedRatio*decode.MeanNs {
+		f.add(finding.PromptsBetween, analysis.Info, f.r.Steps[worst].Slice, 100*p,
+			"%s of the time in steps goes into %s with prompts, %s each, while other sequences decode; a decode step takes %s, so these wait while prompts are computed",
+			units.Share(p), units.Plural(count, "step"), units.Duration(mean), units.Duration(decode.MeanNs))
+	}
+}
+
+// delaying lists the steps with prompts for which sequences wait that decode: they are in the step, or
+// the next decode step has more sequences than the prompts before it were. Where a label does not say how
+// many there are, a decode step before it is taken for theirs. A prompt that comes alone delays nobody.
+func delaying(steps []Step) (out []int) {
+	decoded := false // a decode step came before
+	for i := 0; i < len(steps); i++ {
+		if !steps[i].prompts() {
+			decoded = decoded || steps[i].Kind == Decode
+			continue
+		}
+		from, prompts, known := i, 0, true
+		for ; i < len(steps) && steps[i].prompts(); i++ {
+			prompts += steps[i].Prefills
+			known = known && steps[i].Batch > 0
+		}
+		others := decoded
+		if i < len(steps) && steps[i].Kind == Decode && steps[i].Batch > 0 && known {
+			others = steps[i].Batch > prompts
+		}
+		for k := from; k < i; k++ {
+			if others || steps[k].Prefills > 0 && steps[k].Batch > steps[k].Prefills {
+				out = append(out, k)
+			}
+		}
+		i-- // what ended the prompts is looked at next
+	}
+	return out
+}
+
+func (s *Step) prompts() bool { return s.Kind == Prefill || s.Kind == Mixed }
 
 func (f *finder) graphs() {
 	r := f.r
