@@ -23,8 +23,6 @@ const (
 	lastInMin        = 0.7  // of matched collectives, for a straggler; half is chance with two ranks
 	lastInCalls      = 10   // collectives needed to say so
 	stragglerWaitMin = 0.01 // of the window: what the others lose
-	outlierRatio     = 3.0  // p99 of steps by p50
-	outlierSteps     = 20   // steps needed to say so
 	linkShareMin     = 0.25 // of the time to first output
 	topOpMin         = 0.3  // one operator, of the bottleneck's busy time
 	loadedMin        = 0.5  // busy share from which a stage counts as loaded
@@ -447,13 +445,11 @@ func (f *finder) outliers(r *Rank, d *rankData, follower bool) {
 		return
 	}
 	for _, st := range r.Steps {
-		if st.Count < outlierSteps || st.P99Ns < outlierRatio*st.P50Ns {
-			continue
+		tail := finding.Tail{Step: stepWords[st.Category] + " step", Count: st.Count, P50Ns: st.P50Ns, P99Ns: st.P99Ns,
+			MaxNs: st.MaxNs}
+		if text, ratio, ok := tail.Text(); ok {
+			f.add(finding.SlowSteps, analysis.Notice, d, st.MaxSlice, ratio, d.label()+": "+text)
 		}
-		f.add(finding.SlowSteps, analysis.Notice, d, st.MaxSlice, st.P99Ns/st.P50Ns, fmt.Sprintf(
-			"%s: one %s step in a hundred takes %s or more, %.1f times the median of %s; the longest took %s",
-			d.label(), stepWords[st.Category], units.Duration(st.P99Ns), st.P99Ns/st.P50Ns, units.Duration(st.P50Ns),
-			units.Duration(float64(st.MaxNs))))
 	}
 }
 

@@ -153,13 +153,18 @@ func TestSlowStepsNumber(t *testing.T) {
 	r := &Report{}
 	f := &finder{r: r, a: &analyzer{}}
 	d := &rankData{t: trace.New(), stage: "s"}
-	st := StepStats{Category: CatDecode, Count: outlierSteps, P50Ns: 1000, P99Ns: 1000 * outlierRatio, MaxNs: 9000,
-		MaxSlice: -1}
-	few, even := st, st
+	st := StepStats{Category: CatDecode, Count: 20, P50Ns: 1000, P99Ns: 3000, MaxNs: 9000, MaxSlice: -1}
+	few, even, many := st, st, st
 	few.Count--
 	even.P99Ns--
+	many.Count = 100
+	f.outliers(&Rank{Steps: []StepStats{few, even, many}}, d, false)
+	if len(r.Findings) != 1 || r.Findings[0].Number != 3 {
+		t.Errorf("findings %+v", r.Findings)
+	}
+	r.Findings = nil // of less than a hundred there is no slowest hundredth, and the slowest is told
 	f.outliers(&Rank{Steps: []StepStats{few, even, st}}, d, false)
-	if len(r.Findings) != 1 || r.Findings[0].Number != outlierRatio {
+	if len(r.Findings) != 1 || r.Findings[0].Number != 9 {
 		t.Errorf("findings %+v", r.Findings)
 	}
 	if f.outliers(&Rank{Steps: []StepStats{st}}, d, true); len(r.Findings) != 1 {

@@ -20,8 +20,6 @@ const (
 	graphMin    = 0.3  // of device slices launched by graphs
 	eagerMax    = 0.05 // of decode kernels in graphs below which graphs are missing
 	manyKernels = 100  // launches of a decode step that graphs would save
-	slowRatio   = 3.0  // p99 of steps by p50
-	slowCount   = 20   // steps needed to say so
 	firstRatio  = 2.0  // first denoise step by the mean
 	outsideMin  = 0.1  // of device work outside steps
 	prefillMin  = 0.3  // of the time in steps
@@ -114,11 +112,9 @@ func (f *finder) kinds() {
 	}
 	for i := range f.r.Kinds {
 		s := &f.r.Kinds[i]
-		if s.Count >= slowCount && s.P99Ns >= slowRatio*s.P50Ns {
-			st := &f.r.Steps[s.Worst]
-			f.add(finding.SlowSteps, analysis.Notice, st.Slice, s.P99Ns/s.P50Ns,
-				"one %s in a hundred takes %s or more, %.1f times the median of %s",
-				stepOf(s.Kind), units.Duration(s.P99Ns), s.P99Ns/s.P50Ns, units.Duration(s.P50Ns))
+		tail := finding.Tail{Step: stepOf(s.Kind), Count: s.Count, P50Ns: s.P50Ns, P99Ns: s.P99Ns, MaxNs: s.MaxNs}
+		if text, ratio, ok := tail.Text(); ok {
+			f.add(finding.SlowSteps, analysis.Notice, f.r.Steps[s.Worst].Slice, ratio, "%s", text)
 		}
 	}
 	if decode := by[Decode]; decode != nil {
@@ -221,23 +217,59 @@ func some(n int, word string) string {
 	return fmt.Sprintf("%d %ss", n, word)
 }
 
+// drift says how denoise loops change, each of it once whatever the number of loops: of a server that made
+// a hundred images, the worst of them.
 func (f *finder) drift() {
-	for _, d := range f.r.Drifts {
-		if d.Change >= drift.Said || d.Change <= -drift.Said {
-			word := "slower"
-			if d.Change < 0 {
-				word = "faster"
+	f.changing("slower", func(d *Drift) float64 { return d.Change })
+	f.changing("faster", func(d *Drift) float64 { return -d.Change })
+	loops := f.r.Drifts
+	slow, worst := 0, -1
+	ratio := func(i int) float64 { return float64(loops[i].FirstStepNs) / loops[i].MeanNs }
+	for i := range loops {
+		if ratio(i) >= firstRatio {
+			slow++
+			if worst < 0 || ratio(i) > ratio(worst) {
+				worst = i
 			}
-			f.add(finding.StepDrift, analysis.Notice, f.r.Steps[d.Last].Slice, 100*d.Change,
-				"denoise steps get %s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, d.Steps,
-				units.Duration(d.TailNs), units.Duration(d.HeadNs), 100*d.Change)
-		}
-		if float64(d.FirstStepNs) >= firstRatio*d.MeanNs {
-			f.add(finding.SlowFirstStep, analysis.Notice, f.r.Steps[d.First].Slice, float64(d.FirstStepNs)/d.MeanNs,
-				"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it",
-				units.Duration(float64(d.FirstStepNs)), float64(d.FirstStepNs)/d.MeanNs)
 		}
 	}
+	switch {
+	case slow == 0:
+	case slow == 1 && worst == 0:
+		f.add(finding.SlowFirstStep, analysis.Notice, f.r.Steps[loops[0].First].Slice, ratio(0),
+			"the first denoise step takes %s, %.1f times the mean: a warm-up before the window would hide it",
+			units.Duration(float64(loops[0].FirstStepNs)), ratio(0))
+	default:
+		f.add(finding.SlowFirstStep, analysis.Notice, f.r.Steps[loops[worst].First].Slice, ratio(worst),
+			"the first denoise step of %d of %d loops takes %.0f times its loop's mean or more, in the worst %s (%.1f times): it comes again, so that no warm-up hides it",
+			slow, len(loops), firstRatio, units.Duration(float64(loops[worst].FirstStepNs)), ratio(worst))
+	}
+}
+
+// changing says of the loops whose steps change by drift.Said or more, by is how much, how the worst does.
+func (f *finder) changing(word string, by func(*Drift) float64) {
+	var worst *Drift
+	n := 0
+	for i := range f.r.Drifts {
+		d := &f.r.Drifts[i]
+		if by(d) < drift.Said {
+			continue
+		}
+		n++
+		if worst == nil || by(d) > by(worst) {
+			worst = d
+		}
+	}
+	if n == 0 {
+		return
+	}
+	where := ""
+	if all := len(f.r.Drifts); all > 1 {
+		where = fmt.Sprintf(" in %d of %d loops, in the worst", n, all)
+	}
+	f.add(finding.StepDrift, analysis.Notice, f.r.Steps[worst.Last].Slice, 100*worst.Change,
+		"denoise steps get %s%s: the last quarter of %d takes %s, the first %s (%+.0f%%)", word, where, worst.Steps,
+		units.Duration(worst.TailNs), units.Duration(worst.HeadNs), 100*worst.Change)
 }
 
 func (f *finder) outside(seen *plausible.Trace) {

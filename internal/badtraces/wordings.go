@@ -10,12 +10,13 @@ func wordings() []Case {
 	empty := Rank{PID: 3, Steps: 4, From: 10, Rank: 0, World: 2}.Text()
 	with := func(last string) string { return strings.Replace(empty, "\n ]", ",\n"+last+"\n ]", 1) }
 	return []Case{
-		{Kind: "wording", Name: "one step in a hundred", Files: []File{uneven("ProfilerStep#%d")},
+		{Kind: "wording", Name: "the slowest of a few steps", Files: []File{uneven("ProfilerStep#%d")},
 			Want: []string{": 120"},
-			Says: map[string][]string{"steps": {"one step in a hundred takes", "!step step"}}},
-		{Kind: "wording", Name: "one decode step in a hundred", Files: []File{uneven("step[DECODE bs=%d]")},
+			Says: map[string][]string{"steps": {"the slowest of 40 steps takes 9.00 ms", "!in a hundred", "!step step"}}},
+		{Kind: "wording", Name: "the slowest of a few decode steps", Files: []File{uneven("step[DECODE bs=%d]")},
 			Want: []string{": 120"},
-			Says: map[string][]string{"steps": {"one decode step in a hundred takes", "!step step"}}},
+			Says: map[string][]string{"steps": {"the slowest of 40 decode steps takes 9.00 ms", "!in a hundred",
+				"!step step"}}},
 		{Kind: "wording", Name: "one kernel that repeats", Files: []File{repeats(10, "gemm")}, Want: []string{": 10"},
 			Says: map[string][]string{"steps": {"!nothing that repeats", "no sequence of two or more launches"}}},
 		{Kind: "wording", Name: "one copy that repeats", Files: []File{repeats(12, "Memcpy HtoD (Pinned -> Device)")},
