@@ -12,7 +12,8 @@ func wordings() []Case {
 	return []Case{
 		{Kind: "wording", Name: "the slowest of a few steps", Files: []File{uneven("ProfilerStep#%d")},
 			Want: []string{": 120"},
-			Says: map[string][]string{"steps": {"the slowest of 40 steps takes 9.00 ms", "!in a hundred", "!step step"}}},
+			Says: map[string][]string{"steps": {"the slowest of 40 steps takes 9.00 ms", "!in a hundred",
+				"!step step"}}},
 		{Kind: "wording", Name: "the slowest of a few decode steps", Files: []File{uneven("step[DECODE bs=%d]")},
 			Want: []string{": 120"},
 			Says: map[string][]string{"steps": {"the slowest of 40 decode steps takes 9.00 ms", "!in a hundred",
