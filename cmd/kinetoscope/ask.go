@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 
@@ -207,7 +206,7 @@ func (c *compareCmd) side(e *cli.Env, path string) (analyses.Input, []reading.In
 // beside writes what comes with an answer but is not part of it: files and notes.
 func beside(e *cli.Env, found *analyses.Answer) error {
 	for _, f := range found.Files {
-		if err := os.WriteFile(f.Path, f.Content, 0o644); err != nil {
+		if err := replaceFile(f.Path, f.Content); err != nil {
 			return fmt.Errorf("%s: %w", f.Flag, err)
 		}
 	}

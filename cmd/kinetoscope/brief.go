@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -40,14 +41,11 @@ func (c *reportCmd) printBrief(e *cli.Env, b *report.Brief) error {
 		b.NotCovered = append(b.NotCovered, l.Path+": "+l.Reason)
 	}
 	if c.Save != "" {
-		f, err := os.OpenFile(c.Save, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		err := newFile(c.Save, 0o644, func(w io.Writer) error { return b.Markdown(w, c.Question) })
 		if errors.Is(err, os.ErrExist) {
 			return cli.Usage("--save %s: there is such a file already; choose another name", c.Save)
 		}
 		if err != nil {
-			return fmt.Errorf("save the report: %w", err)
-		}
-		if err := errors.Join(b.Markdown(f, c.Question), f.Close()); err != nil {
 			return fmt.Errorf("save the report: %w", err)
 		}
 	}

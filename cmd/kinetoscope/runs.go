@@ -178,13 +178,16 @@ func (c *runsArchiveCmd) Run(e *cli.Env) (err error) {
 		return err
 	}
 	path := cmp.Or(c.Output, filepath.Base(c.ID)+".tar")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return cli.UsageError{Err: err}
+	var n int64
+	err = newFile(path, 0o600, func(w io.Writer) (err error) {
+		n, err = io.Copy(w, body)
+		return err
+	})
+	if errors.Is(err, os.ErrExist) {
+		return cli.Usage("%s is there already: --output names another file", path)
 	}
-	n, err := io.Copy(f, body)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(fmt.Errorf("%s: %w", path, err), os.Remove(path))
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	fmt.Fprintf(report.Terminal(e.Out), "%s (%s)\n", path, units.Bytes(n))
 	return nil
