@@ -57,6 +57,7 @@ const stdout = "-"
 // convertPart is one trace, as the first reading describes it.
 type convertPart struct {
 	label  string
+	name   string // in the file, of its own
 	info   reading.Info
 	rank   align.Rank
 	first  int64 // the trace's first time on its own clock
@@ -112,6 +113,7 @@ func (c *convertCmd) Run(e *cli.Env) (err error) {
 			}
 		}
 	}
+	c.Except = c.Output
 	c.Kept = reading.NewKept(c.spillDir(stream))
 	defer func() { err = errors.Join(err, c.Kept.Close()) }()
 	parts, err := c.survey(e)
@@ -194,6 +196,13 @@ func (c *convertCmd) survey(e *cli.Env) ([]convertPart, error) {
 		return cmp.Or(cmp.Compare(a.info.StageID, b.info.StageID), cmp.Compare(a.info.Replica, b.info.Replica),
 			cmp.Compare(a.info.Rank, b.info.Rank))
 	})
+	metas, files := make([]*trace.Meta, len(parts)), make([]string, len(parts))
+	for i := range parts {
+		metas[i], files[i] = parts[i].info.Meta, parts[i].info.File
+	}
+	for i, name := range identity.Names(metas, files) {
+		parts[i].name = cmp.Or(name, parts[i].label)
+	}
 	return parts, nil
 }
 
@@ -492,7 +501,7 @@ func (w *rewriting) write(out io.Writer, f format.Format, pack format.Compressio
 }
 
 // name returns the part's name in the file: stage and rank as in a timeline, if they are known.
-func (w *rewriting) name(p *convertPart) string { return cmp.Or(identity.Name(p.info.Meta), p.label) }
+func (w *rewriting) name(p *convertPart) string { return p.name }
 
 func (w *rewriting) labels(p *convertPart) (out []string) {
 	if p.info.Host != "" {

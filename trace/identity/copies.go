@@ -154,7 +154,8 @@ func Settle(list []*trace.Meta, slices []int) []int {
 }
 
 // Copies returns for each trace the place of the one that it is a copy of, -1 for those
-// that count. Of several the one with the most slices counts, the first of equal ones.
+// that count. Of several the one with the most slices counts, of equal ones the first with a file of its own,
+// for a merge keeps less of what is known of a rank.
 // Traces that say of themselves that they are of different ranks are not copies, and none
 // that was learnt from a run of ours is one.
 func Copies(list []*trace.Meta, sizes []int) []int {
@@ -162,7 +163,10 @@ func Copies(list []*trace.Meta, sizes []int) []int {
 	for i := range list {
 		out[i], order[i] = -1, i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
+	part := func(i int) int { return min(1, list[i].Part) }
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(cmp.Compare(sizes[b], sizes[a]), cmp.Compare(part(a), part(b)))
+	})
 	prints, sketches := map[uint64][]int{}, map[uint64][]int{} // those that count, by what they may share with others
 	for _, i := range order {
 		m := list[i]
@@ -181,7 +185,11 @@ func Copies(list []*trace.Meta, sizes []int) []int {
 			find(prints[m.Print], func(int) bool { return true })
 		}
 		for _, x := range m.Sketch {
-			find(sketches[x>>sketchEdge], func(of int) bool { return writtenAnew(list[of], m) })
+			find(sketches[x>>sketchEdge], func(of int) bool {
+				// A writer may keep every slice and not the window, which can be longer than these.
+				all := sizes[of] == sizes[i] && list[of].Content == m.Content
+				return all || writtenAnew(list[of], m)
+			})
 		}
 		if out[i] >= 0 {
 			continue

@@ -374,3 +374,65 @@ func TestCopies(t *testing.T) {
 		}
 	}
 }
+
+// TestCopiesInAnyFile: a rank that was written into a file of all ranks, whose window is that of its slices, is the
+// trace of the rank's own file, which counts; so is one whose window is longer.
+func TestCopiesInAnyFile(t *testing.T) {
+	read := func(partOf int, longer int64) (*trace.Meta, int) {
+		tr := trace.New()
+		tr.Meta.Rank, tr.Meta.Part = 0, partOf
+		track := tr.AddTrack(trace.Track{Device: -1, Stream: -1})
+		for i := range int64(500) {
+			if partOf > 0 {
+				i = 499 - i
+			}
+			tr.AddSlice(trace.Slice{Start: 1.7e18 + i*31_337, Dur: 1000 + i%7, Name: fmt.Sprint("k", i%9),
+				Track: track})
+		}
+		tr.Window()
+		tr.Meta.WindowStart, tr.Meta.WindowEnd = tr.Meta.WindowStart-longer, tr.Meta.WindowEnd+longer
+		tr.Meta.Print = identity.Print(tr)
+		tr.Meta.Sketch, tr.Meta.Content = identity.Sketch(tr)
+		return &tr.Meta, tr.Slices.Len()
+	}
+	merged, n := read(1, 0)
+	own, m := read(0, 30_000_000)
+	if got := identity.Copies([]*trace.Meta{merged, own}, []int{n, m}); !slices.Equal(got, []int{1, -1}) {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestNames: traces that are written into one file have names of their own that a reader takes for ranks.
+func TestNames(t *testing.T) {
+	meta := func(rank, stageID int, stage, role, host string) *trace.Meta {
+		m := trace.New().Meta
+		m.Rank, m.StageID, m.Stage, m.Role, m.Host = rank, stageID, stage, role, host
+		return &m
+	}
+	for _, c := range []struct {
+		name  string
+		list  []*trace.Meta
+		files []string
+		want  string
+	}{
+		{"ranks of one server", []*trace.Meta{meta(0, -1, "", "", "a"), meta(1, -1, "", "", "a")},
+			[]string{"r0.json", "r1.json"}, "rank 0, rank 1"},
+		{"of two servers", []*trace.Meta{meta(0, -1, "", "", ""), meta(1, -1, "", "", ""), meta(0, -1, "", "", ""),
+			meta(1, -1, "", "", "")}, []string{"s1/r0.json", "s1/r1.json", "s2/r0.json", "s2/r1.json"},
+			"s1 rank 0, s1 rank 1, s2 rank 0, s2 rank 1"},
+		{"of two hosts", []*trace.Meta{meta(0, -1, "", "", "node-1"), meta(0, -1, "", "", "node-2")},
+			[]string{"r0.json", "r0.json"}, "node-1 rank 0, node-2 rank 0"},
+		{"of two days", []*trace.Meta{meta(0, -1, "", "", ""), meta(0, -1, "", "", "")},
+			[]string{"2026 01/r0.json", "2026 02/r0.json"}, "in.2026.01 rank 0, in.2026.02 rank 0"},
+		{"stages", []*trace.Meta{meta(0, 1, "talker", "", ""), meta(0, 1, "talker", "", "")},
+			[]string{"s1/r0.json", "s2/r0.json"}, "talker.s1 rank 0, talker.s2 rank 0"},
+		{"roles", []*trace.Meta{meta(0, -1, "", "decode", ""), meta(0, -1, "", "decode", "")},
+			[]string{"s1/r0.json", "s2/r0.json"}, "decode.s1 rank 0, decode.s2 rank 0"},
+		{"one file twice", []*trace.Meta{meta(0, -1, "", "", ""), meta(0, -1, "", "", "")},
+			[]string{"r0.json", "r0.json"}, "in.1 rank 0, in.2 rank 0"},
+	} {
+		if got := strings.Join(identity.Names(c.list, c.files), ", "); got != c.want {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+}

@@ -49,6 +49,9 @@ type Options struct {
 	// none of the notes about them.
 	Doubted bool `kong:"-"`
 	Copies  bool `kong:"-"` // show copies of the same trace too
+	// Except is the file that the verb writes: in a directory that is read it is the answer of an earlier
+	// time, and none of the traces.
+	Except string `kong:"-"`
 	// Kept, if not nil, gets the traces that were read, as far as they fit into memory.
 	Kept *Kept `kong:"-"`
 	// Only, if not nil, says which of the files that Inputs returns are read. Traces that no Choice
@@ -172,6 +175,9 @@ func (f *Options) Inputs(e *cli.Env, paths []string) ([]Input, error) {
 			return nil, cli.UsageError{Err: err}
 		}
 		e.Left = append(e.Left, left...)
+		if found = f.without(e, found, files); len(found) == 0 {
+			return nil, cli.Usage("%s has no trace but %s, which is to be written", strings.Join(files, ", "), f.Except)
+		}
 		if !f.Copies {
 			found = open.Join(found)
 		}
