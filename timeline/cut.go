@@ -1,10 +1,12 @@
 package timeline
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 
 	"github.com/kinetoscope/kinetoscope/trace"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 )
 
 // Cut makes one trace of an area, to be written in any format: its slices with their
@@ -20,8 +22,8 @@ func (tl *Timeline) Cut(q Query) (*trace.Trace, error) {
 		out.Meta = tl.parts[0].t.Meta
 	}
 	out.Meta.WindowStart, out.Meta.WindowEnd = tl.StartNs+q.From, tl.StartNs+q.To
-	c := cutting{tl: tl, q: q, out: out, tracks: map[cutTrack]trace.TrackID{}, kept: make([][]bool, len(tl.parts)),
-		corr: map[cutID]int64{}, arrows: map[cutArrow]uint64{}}
+	c := cutting{tl: tl, q: q, out: out, names: tl.names(), tracks: map[cutTrack]trace.TrackID{},
+		kept: make([][]bool, len(tl.parts)), corr: map[cutID]int64{}, arrows: map[cutArrow]uint64{}}
 	err := tl.area(q, func(i int, p *part, s uint32, _, _ int64) { c.slice(i, p, s) })
 	if err != nil {
 		return nil, err
@@ -33,6 +35,15 @@ func (tl *Timeline) Cut(q Query) (*trace.Trace, error) {
 		}
 	}
 	return out, nil
+}
+
+// names are what the traces are called in one file.
+func (tl *Timeline) names() []string {
+	metas, files := make([]*trace.Meta, len(tl.parts)), make([]string, len(tl.parts))
+	for i, p := range tl.parts {
+		metas[i], files[i] = &p.t.Meta, cmp.Or(p.Label, p.t.Meta.File)
+	}
+	return identity.Names(metas, files)
 }
 
 type cutTrack struct {
@@ -57,6 +68,7 @@ type cutting struct {
 	tl     *Timeline
 	q      Query
 	out    *trace.Trace
+	names  []string // by trace, each its own
 	tracks map[cutTrack]trace.TrackID
 	kept   [][]bool // by trace and slice; nil where none of a trace is in the area
 	corr   map[cutID]int64
@@ -70,8 +82,11 @@ func (c *cutting) track(i int, k trace.TrackID) trace.TrackID {
 	}
 	tk := c.tl.parts[i].t.Tracks[k]
 	if len(c.tl.parts) > 1 {
-		name, _ := c.tl.rankName(i)
-		tk.Process = name + " " + tk.Process
+		if c.tl.parts[i].t.Meta.Rank >= 0 { // as a reader knows a rank by
+			tk.Labels, tk.Process = cmp.Or(tk.Labels, tk.Process), c.names[i]
+		} else {
+			tk.Process = c.names[i] + " " + tk.Process
+		}
 		tk.PID += int64(i+1) * 100_000_000
 		tk.PIDText = ""
 	}

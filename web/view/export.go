@@ -18,6 +18,8 @@ import (
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
+	"github.com/kinetoscope/kinetoscope/trace/split"
 	_ "github.com/kinetoscope/kinetoscope/trace/write" // registers the writers
 )
 
@@ -92,7 +94,7 @@ func export(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) error
 		return answered(err)
 	}
 	out := &lateWriter{w: w, name: name + f.Extensions[0] + string(packed(f))}
-	if err = writeTrace(r.Context(), out, f, t, name); err != nil && !out.began {
+	if err = writeTrace(r.Context(), out, f, t, name, tl.Traces() > 1); err != nil && !out.began {
 		return refuse(400, "an area as %s: %v", f.Title, err) // what the format needs is not in it
 	}
 	return err
@@ -128,16 +130,29 @@ func (l *lateWriter) Write(b []byte) (int, error) {
 	return l.w.Write(b)
 }
 
-// writeTrace writes t as a file of format f.
-func writeTrace(ctx context.Context, w io.Writer, f format.Format, t *trace.Trace, name string) error {
+// writeTrace writes t, which may be of several ranks, as a file of format f.
+func writeTrace(ctx context.Context, w io.Writer, f format.Format, t *trace.Trace, name string, several bool) error {
 	first, _, _ := t.Extent()
 	var z *gzip.Writer
 	if packed(f) == format.Gzip {
 		z = gzip.NewWriter(w)
 		w = z
 	}
-	fw := f.Create(w, format.WriteOptions{Name: name, Workers: 1, StartNs: first, Ranks: 1})
-	err := fw.Add(ctx, format.Rank{Trace: t, Name: name})
+	ranks := []*trace.Trace{t}
+	if several {
+		ranks = split.Ranks(t) // the processes say whose they are
+	}
+	fw := f.Create(w, format.WriteOptions{Name: name, Workers: 1, StartNs: first, Ranks: len(ranks)})
+	var err error
+	for _, r := range ranks {
+		rank := format.Rank{Trace: r, Name: name}
+		if len(ranks) > 1 {
+			rank.Name = cmp.Or(identity.Name(&r.Meta), name)
+		}
+		if err = fw.Add(ctx, rank); err != nil {
+			break
+		}
+	}
 	if e := fw.Close(ctx); err == nil {
 		err = e
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/timeline"
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
+	"github.com/kinetoscope/kinetoscope/trace/identity"
 	"github.com/kinetoscope/kinetoscope/trace/open"
 )
 
@@ -170,8 +171,9 @@ func TestExportsReadBack(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", as, err)
 		}
-		n, arrows := 0, 0
+		n, arrows, ranks := 0, 0, map[string]bool{}
 		for _, tr := range list {
+			ranks[identity.Name(&tr.Meta)] = true
 			for _, c := range tr.Slices.Cat {
 				if c != trace.CatTraceSpan { // the file says with one when it was recorded
 					n++
@@ -184,6 +186,9 @@ func TestExportsReadBack(t *testing.T) {
 		}
 		if n != want.Slices || arrows == 0 {
 			t.Errorf("%s: %d slices read back, %d selected; %d arrows", as, n, want.Slices, arrows)
+		}
+		if len(list) != tl.Traces() || len(ranks) != tl.Traces() {
+			t.Errorf("%s: %d traces of %d ranks, of %d: %v", as, len(list), len(ranks), tl.Traces(), ranks)
 		}
 	}
 	_, info := ask(t, a, "/v1/runs/one/view")
