@@ -8,6 +8,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/analysis"
 	"github.com/kinetoscope/kinetoscope/analysis/compare"
 	"github.com/kinetoscope/kinetoscope/report"
+	"github.com/kinetoscope/kinetoscope/units"
 )
 
 var _ = RegisterComparison(Analysis{
@@ -80,6 +81,13 @@ func compareTraces(before, after Input, o *diffOptions, asked Asked) (Answer, er
 	if errors.Is(err, compare.ErrNoProfilerSteps) {
 		return Answer{}, wrong("--steps profiler: %w", err)
 	}
+	if errors.Is(err, compare.ErrNoSlices) {
+		empty := after.Path
+		if a.Trace.Slices.Len() == 0 {
+			empty = before.Path
+		}
+		return Answer{}, fmt.Errorf("%s: %w", empty, err)
+	}
 	if err != nil {
 		return Answer{}, err
 	}
@@ -111,17 +119,22 @@ func diffSummary(d *analysis.TraceDiff, how string) string {
 			device += r.DeltaNs
 		}
 	}
-	s := fmt.Sprintf("%d names: %d added, %d removed, %d more often, %d less often.", len(d.Rows),
+	s := fmt.Sprintf("%s: %d added, %d removed, %d more often, %d less often.", units.Plural(len(d.Rows), "name"),
 		counts[analysis.Added], counts[analysis.Removed], counts[analysis.Increased], counts[analysis.Decreased])
 	if slices.ContainsFunc(d.Rows, func(r analysis.DiffRow) bool { return r.Device }) {
-		sign, per := "less", " a step in B."
-		if device > 0 {
-			sign = "more"
+		takes, per := report.MeanNs(max(device, -device)).Text, " a step in B."
+		switch {
+		case device > 0:
+			takes += " more"
+		case device < 0:
+			takes += " less"
+		default:
+			takes = "as long"
 		}
 		if how == compare.ByWholeTrace {
 			per = " in B."
 		}
-		s += fmt.Sprintf(" Device work takes %s %s%s", report.MeanNs(max(device, -device)).Text, sign, per)
+		s += " Device work takes " + takes + per
 	}
 	if d.Test == analysis.NoTest {
 		s += " Too few steps or calls to tell differences from chance."
