@@ -124,9 +124,10 @@ func (h *Hub) chosen(pipeline string, q *protocol.StartRequest) ([]protocol.Rank
 func (h *Hub) StopProfile(ctx context.Context) (*session.Status, error) {
 	h.mu.Lock()
 	var r *runner
-	for _, c := range h.runners { // the youngest: ULIDs sort by time
-		if st := c.status(); !st.State.Terminal() && (r == nil || st.ID > r.id) {
+	for _, st := range h.book.All() { // ids do not tell the youngest: the clock may have been set back
+		if c := h.runners[st.ID]; c != nil && !st.State.Terminal() {
 			r = c
+			break
 		}
 	}
 	h.mu.Unlock()

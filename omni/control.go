@@ -51,11 +51,17 @@ func (c *control) Ranks() []protocol.RankInfo { return c.hub.Ranks(c.pipeline) }
 // after it. Without either the state is idle, which is not an error.
 func (c *control) StopProfile(ctx context.Context) (*session.Status, error) {
 	st, err := c.hub.StopProfile(ctx)
+	if st == nil || st.State != session.StateIdle {
+		if st != nil {
+			c.claim(st.ID) // and no other, which may have begun while this one's artifacts were made
+		}
+		return st, err
+	}
 	c.mu.Lock()
 	id := c.unclaimed
 	c.unclaimed = ""
 	c.mu.Unlock()
-	if err != nil || st.State != session.StateIdle || id == "" {
+	if err != nil || id == "" {
 		return st, err
 	}
 	return c.hub.Session(id)

@@ -127,7 +127,7 @@ func (s *Server) stopProfile(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	running := s.current(r.Context())
-	call := s.beginStop()
+	call := s.beginStop(running)
 	s.watch.now()
 	// Without a known session the stop is over at once, and its answer says so.
 	if b.Wait != nil && !*b.Wait && running != nil && !running.State.Terminal() {
@@ -168,10 +168,11 @@ func early(st session.State) bool {
 	return st == session.StateArming || st == session.StateArmed || st == session.StateRecording
 }
 
-// stopper holds the one stop that may be going on.
+// stopper holds the stops that go on, one a session at most: that of a session whose artifacts are still
+// being made must not stand for that of one which has begun to record meanwhile.
 type stopper struct {
-	mu   sync.Mutex
-	call *stopCall // guarded by mu; nil: none
+	mu    sync.Mutex
+	calls map[string]*stopCall // guarded by mu; by the session that was under way, "" if none was
 }
 
 // stopCall is a stop under way. Its results are read after done is closed.
@@ -181,21 +182,28 @@ type stopCall struct {
 	err    error
 }
 
-// beginStop stops the session in a goroutine of the server's, so that neither
-// an impatient client nor "wait": false ends the collection of artifacts.
-// Callers that come while a stop goes on share it.
-func (s *Server) beginStop() *stopCall {
+// beginStop stops the session in a goroutine of the server's, so that neither an impatient client nor
+// "wait": false ends the collection of artifacts. Callers that come while a stop of the same session,
+// running, goes on share it.
+func (s *Server) beginStop(running *session.Status) *stopCall {
+	id := ""
+	if running != nil && !running.State.Terminal() {
+		id = running.ID
+	}
 	s.stops.mu.Lock()
 	defer s.stops.mu.Unlock()
-	if s.stops.call != nil {
-		return s.stops.call
+	if call := s.stops.calls[id]; call != nil {
+		return call
 	}
 	call := &stopCall{done: make(chan struct{})}
-	s.stops.call = call
+	if s.stops.calls == nil {
+		s.stops.calls = map[string]*stopCall{}
+	}
+	s.stops.calls[id] = call
 	s.work.Go(func() {
 		call.status, call.err = s.callStop()
 		s.stops.mu.Lock()
-		s.stops.call = nil
+		delete(s.stops.calls, id)
 		s.stops.mu.Unlock()
 		close(call.done)
 	})

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -220,7 +221,8 @@ func TestStopDoesNotWait(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 	// Whoever stops now joins the stop that goes on: the engine sees one.
-	first, second := s.beginStop(), s.beginStop()
+	running := s.current(t.Context())
+	first, second := s.beginStop(running), s.beginStop(running)
 	if first != second {
 		t.Error("a second stop began")
 	}
@@ -228,6 +230,46 @@ func TestStopDoesNotWait(t *testing.T) {
 	<-first.done
 	if first.err != nil || first.status.State != session.StateComplete {
 		t.Errorf("joined stop: %v %v", first.status, first.err)
+	}
+}
+
+// makingEngine has ended to record when a stop reaches it, and answers once the artifacts are made.
+type makingEngine struct {
+	*memEngine
+	made chan struct{}
+}
+
+func (e *makingEngine) StopProfile(ctx context.Context) (*session.Status, error) {
+	st, err := e.memEngine.StopProfile(ctx)
+	select {
+	case <-e.made:
+	case <-ctx.Done():
+	}
+	return st, err
+}
+
+// A session may record while the artifacts of the one before are made, and a stop then ends it: it
+// does not join the stop that waits for those artifacts.
+func TestStopWhileTheSessionBeforeIsMade(t *testing.T) {
+	eng := &makingEngine{newOmni(), make(chan struct{})}
+	defer close(eng.made)
+	_, url := start(t, eng)
+	recorded := func() int {
+		eng.mu.Lock()
+		defer eng.mu.Unlock()
+		return len(eng.old)
+	}
+	for n := range 3 {
+		status, _, body := call(t, "POST", url+"/start_profile", "")
+		id := parse[session.Status](t, body).ID
+		if status != 200 {
+			t.Fatalf("start: %d %s", status, body)
+		}
+		status, _, body = call(t, "POST", url+"/stop_profile", `{"wait":false}`)
+		if st := parse[session.Status](t, body); status != 200 || st.ID != id {
+			t.Errorf("stop of %s: %d %s", id, status, body)
+		}
+		eventually(t, "ended to record", func() bool { return recorded() == n+1 })
 	}
 }
 

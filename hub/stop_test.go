@@ -1,0 +1,49 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/kinetoscope/kinetoscope/protocol"
+	"github.com/kinetoscope/kinetoscope/session"
+)
+
+// TestStopAfterTheClockWasSetBack: a stop ends the session that records, although one whose artifacts are
+// still being made has the later id, because the wall clock was set back between them.
+func TestStopAfterTheClockWasSetBack(t *testing.T) {
+	release := make(chan struct{})
+	r := newRig(t, func(c *Config) {
+		c.Convert = func(ctx context.Context, in ConvertInput) (map[protocol.RankID][]protocol.Artifact,
+			[]protocol.Artifact, error) {
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+			return copyConvert(ctx, in)
+		}
+	})
+	defer close(release)
+	r.join(1)
+	q := protocol.StartRequest{}
+	targets, err := r.targets("omni", &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const later = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
+	m := session.New(later, session.Config{Pipeline: "omni", MaxDuration: q.MaxDuration,
+		Timeouts: r.patience(targets)}, targets)
+	first, err := r.launch(t.Context(), m, session.Begin{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-first.begun
+	if st, err := r.StopProfile(canceled(t)); st.ID != later || !errors.Is(err, context.Canceled) {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	r.until(later, func(s *session.Status) bool { return s.State == session.StateConverting })
+	second := r.start(protocol.StartRequest{})
+	if st, _ := r.StopProfile(canceled(t)); st.ID != second.ID {
+		t.Errorf("the stop ended %s, which is %s; %s records", st.ID, st.State, second.ID)
+	}
+}
