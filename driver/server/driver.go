@@ -231,7 +231,7 @@ func (d *Driver) Prepare(ctx context.Context, j driver.Job) (driver.Capture, err
 		select {
 		case <-last.done:
 		case <-patience.C:
-			return nil, fmt.Errorf("%s still writes session %s", d.to, last.job.Session)
+			return nil, fmt.Errorf("%s still writes session %s, or has not answered its stop", d.to, last.job.Session)
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
@@ -303,6 +303,7 @@ type capture struct {
 	began   bool
 	ended   bool
 	dropped bool
+	undone  bool            // see undo
 	judged  bool            // set by the goroutine that closes done
 	stopped answer          // to /stop_profile
 	ends    map[string]end  // ends of files that were read
@@ -317,9 +318,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	defer cancel()
 	a, err := c.d.begin(ctx, c)
 	if err != nil {
-		// It is not known whether the start arrived, so the server is told to stop.
-		sent := c.d.stops.add()
-		c.d.wg.Go(func() { c.undo(sent) })
+		c.undo() // it is not known whether the start arrived
 		return driver.Began{}, fmt.Errorf("%s: POST %s: %w", c.d.to, c.round.facts.Start, plain(err))
 	}
 	if !a.ok() {
@@ -327,8 +326,7 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, c.d.e.refused(a))
 	}
 	if err := c.d.e.began(a); err != nil {
-		sent := c.d.stops.add()
-		c.d.wg.Go(func() { c.undo(sent) }) // other stages may have begun
+		c.undo() // other stages may have begun
 		return driver.Began{}, fmt.Errorf("%s: %w", c.d.to, err)
 	}
 	c.at = time.Now()
@@ -347,15 +345,25 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 	return driver.Began{At: c.job.Now()}, nil
 }
 
-// undo stops what a start without an answer may have begun.
-func (c *capture) undo(sent func()) {
-	defer close(c.done)
-	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
-	defer cancel()
-	if _, err := c.d.finish(ctx, c, sent); err != nil {
-		c.d.log.Warn("a profiler may still be on", "target", c.d.to.String(), "err", err)
-	}
-	c.remove()
+// undo stops what a start without an answer may have begun, and then removes what the server has
+// written. The next session waits for that: a stop that comes after its start would end it.
+func (c *capture) undo() {
+	c.mu.Lock()
+	c.undone = true
+	c.mu.Unlock()
+	c.d.mu.Lock()
+	c.d.last = c
+	c.d.mu.Unlock()
+	sent := c.d.stops.add()
+	c.d.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
+		defer cancel()
+		if _, err := c.d.finish(ctx, c, sent); err != nil {
+			c.d.log.Warn("a profiler may still be on", "target", c.d.to.String(), "err", err)
+		}
+		c.remove()
+		close(c.done)
+	})
 }
 
 // watch asks whether the server is alive, until the recording is to end. If the server counts
@@ -514,7 +522,7 @@ func (c *capture) Discard() error {
 	c.quit()
 	c.mu.Lock()
 	c.dropped = true
-	wait := c.began
+	wait := c.began || c.undone
 	select {
 	case <-c.done:
 		wait = false

@@ -9,9 +9,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/kinetoscope/kinetoscope/driver/server/servertest"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // A stop counts as sent once nothing of it can be lost in this process any more: a connection that is cut at
@@ -78,5 +82,47 @@ func TestStopsThatCountAsSentArrive(t *testing.T) {
 				t.Error("a stop that counts as sent does not arrive")
 			}
 		})
+	}
+}
+
+// A start that is not answered in time may have begun. The server is told to stop, the next session
+// waits for that stop, which would end it else, and no file of the first one stays.
+func TestStartThatIsNotAnswered(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{}, nil)
+	var starts atomic.Int64
+	stop := make(chan struct{})
+	u.web.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/start_profile":
+			if starts.Add(1) == 1 {
+				u.srv.ServeHTTP(httptest.NewRecorder(), r)
+				<-r.Context().Done()
+				return
+			}
+		case "/stop_profile":
+			<-stop
+		}
+		u.srv.ServeHTTP(w, r)
+	})
+	u.d.time.start, u.d.time.free = 50*time.Millisecond, 50*time.Millisecond
+	first := request(nil)
+	if _, err := u.Arm(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: first.Session}); err == nil {
+		t.Fatal("it has begun")
+	}
+	_, err := u.Arm(t.Context(), request(nil))
+	if err == nil || !strings.Contains(err.Error(), "not answered its stop") {
+		t.Errorf("armed before the stop of the session before was answered: %v", err)
+	}
+	close(stop)
+	u.d.time.start, u.d.time.free = quick.start, quick.free
+	second := request(nil)
+	if _, err := u.Arm(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	if u.srv.Recording() || len(u.left()) > 0 {
+		t.Errorf("of the session before: recording %v, files %v", u.srv.Recording(), u.left())
 	}
 }
