@@ -79,7 +79,7 @@ func (h *Hub) room(ranks int, maxBytes int64) error {
 			return &ErrNoRoom{"data directory", err}
 		}
 	}
-	if err := store.Room(h.store.Root(), copiesInTheRun*need); err != nil {
+	if err := h.store.Room(copiesInTheRun * need); err != nil {
 		return &ErrNoRoom{"run store", err}
 	}
 	return nil

@@ -54,6 +54,9 @@ func TestStartNeedsAWritableRunStore(t *testing.T) {
 	if err := os.RemoveAll(r.Store().Root()); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(r.Store().Root(), nil, 0o600); err != nil { // no directory can be there
+		t.Fatal(err)
+	}
 	_, err := r.StartProfile(t.Context(), "omni", protocol.StartRequest{})
 	full, ok := errors.AsType[*ErrNoRoom](err)
 	if !ok || !strings.Contains(err.Error(), "run store "+r.Store().Root()) ||
@@ -63,7 +66,7 @@ func TestStartNeedsAWritableRunStore(t *testing.T) {
 	if len(r.Sessions()) != 0 {
 		t.Error("a session was made")
 	}
-	if err := os.MkdirAll(r.Store().Root(), 0o755); err != nil {
+	if err := os.Remove(r.Store().Root()); err != nil {
 		t.Fatal(err)
 	}
 	r.start(protocol.StartRequest{})

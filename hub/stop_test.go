@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 
 	"github.com/kinetoscope/kinetoscope/protocol"
@@ -45,5 +46,25 @@ func TestStopAfterTheClockWasSetBack(t *testing.T) {
 	second := r.start(protocol.StartRequest{})
 	if st, _ := r.StopProfile(canceled(t)); st.ID != second.ID {
 		t.Errorf("the stop ended %s, which is %s; %s records", st.ID, st.State, second.ID)
+	}
+}
+
+// TestRunStoreIsRemoved: what is recorded while somebody removes the directory of runs comes home into a new one, and
+// the next session starts.
+func TestRunStoreIsRemoved(t *testing.T) {
+	r := newRig(t, nil)
+	r.join(1)
+	for range 2 {
+		r.start(protocol.StartRequest{})
+		r.work(1)
+		if err := os.RemoveAll(r.Store().Root()); err != nil {
+			t.Fatal(err)
+		}
+		if st := r.stop(); st.State != session.StateComplete || len(r.verify(st)) != 1 {
+			t.Fatalf("%+v", st)
+		}
+		if err := os.RemoveAll(r.Store().Root()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

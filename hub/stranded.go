@@ -95,7 +95,7 @@ func (h *Hub) waiting() (out []record) {
 	for _, rec := range h.stranded {
 		out = append(out, rec)
 	}
-	if len(out) > 0 && store.Room(h.store.Root(), copiesInTheRun*rankRoom) != nil {
+	if len(out) > 0 && h.store.Room(copiesInTheRun*rankRoom) != nil {
 		return nil
 	}
 	return out

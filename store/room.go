@@ -48,3 +48,11 @@ func Room(dir string, need int64) error {
 	}
 	return nil
 }
+
+// Room returns nil if need bytes more can be written in the store, as the function Room does.
+func (s *Store) Room(need int64) error {
+	if err := s.make(); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", s.root, err)
+	}
+	return Room(s.root, need)
+}

@@ -86,15 +86,20 @@ type Store struct{ root string }
 
 // Open returns the store at root, making the directory if need be.
 func Open(root string) (*Store, error) {
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("open run store: %w", err)
-	}
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("open run store: %w", err)
 	}
-	return &Store{root: abs}, nil
+	s := &Store{root: abs}
+	if err := s.make(); err != nil {
+		return nil, fmt.Errorf("open run store: %w", err)
+	}
+	return s, nil
 }
+
+// make makes the store's directory. What writes a run does it each time, for somebody may have removed the
+// directory while a server runs.
+func (s *Store) make() error { return os.MkdirAll(s.root, 0o700) }
 
 // Root is the absolute path of the store's directory.
 func (s *Store) Root() string { return s.root }
@@ -115,6 +120,9 @@ func (s *Store) Create(at time.Time, prefix, id string) (*Run, error) {
 	}
 	if _, err := ulid.ParseStrict(id); err != nil {
 		return nil, fmt.Errorf("create run: session id %q: %w", id, err)
+	}
+	if err := s.make(); err != nil {
+		return nil, fmt.Errorf("create run: %w", err)
 	}
 	dir := filepath.Join(s.root, DirName(at, prefix, id))
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -140,10 +148,11 @@ type Info struct {
 	Complete bool      `json:"complete"` // has a manifest
 }
 
-// List returns the runs, youngest first. What is not named like a run is not a run.
+// List returns the runs, youngest first. What is not named like a run is not a run. A store whose
+// directory somebody has removed has none.
 func (s *Store) List() ([]Info, error) {
 	entries, err := os.ReadDir(s.root)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
 	var out []Info

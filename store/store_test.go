@@ -292,3 +292,26 @@ func TestAManifestIsReadOnce(t *testing.T) {
 		t.Errorf("%d artifacts after one came late, %d before (%v)", len(now.Artifacts()), len(before.Artifacts()), err)
 	}
 }
+
+// Somebody removes the directory of the store while a server keeps runs in it.
+func TestARemovedStoreIsEmptyAndMadeAnew(t *testing.T) {
+	s := newStore(t)
+	finish(t, create(t, s, "gone", 1), "x")
+	for _, use := range []func() error{
+		func() error { return s.Room(1) },
+		func() error { finish(t, create(t, s, "new", 2), "y"); return nil },
+	} {
+		if err := os.RemoveAll(s.Root()); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := s.List(); err != nil || len(list) > 0 {
+			t.Errorf("%v, %v", list, err)
+		}
+		if _, err := s.Resolve("latest"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("latest: %v", err)
+		}
+		if err := use(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -115,7 +115,7 @@ func (c *Catalog) mayUpload(name string, size int64) error {
 			fmt.Sprintf("the uploads here would have %s, more than the %s that are allowed", units.Bytes(have),
 				units.Bytes(c.limits.MaxUploads)), "delete some of them"}
 	}
-	if err := store.Room(c.store.Root(), max(size, 1)); err != nil {
+	if err := c.store.Room(max(size, 1)); err != nil {
 		return &UploadRefused{http.StatusInsufficientStorage, err.Error(), "make room there"}
 	}
 	return nil
