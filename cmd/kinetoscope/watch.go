@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"time"
 
+	"github.com/kinetoscope/kinetoscope/client"
 	"github.com/kinetoscope/kinetoscope/driver/scrape"
 	httpdriver "github.com/kinetoscope/kinetoscope/driver/server"
 	"github.com/kinetoscope/kinetoscope/internal/cli"
@@ -161,11 +164,15 @@ func (c *watchCmd) watch(e *cli.Env, seats []httpdriver.Seat, when []*scrape.Con
 		}
 		if hit != nil {
 			p.End()
-			if err := capture(hit); err != nil {
+			switch err := capture(hit); {
+			case err == nil:
+				n++
+			case e.Ctx.Err() != nil || !passing(err):
 				return err
+			default:
+				fmt.Fprintf(e.Err, "not captured: %v; the metrics are read again in %v\n", err, c.Quiet)
 			}
-			n++
-			if n == c.Max || wait.For(e.Ctx, c.Quiet) != nil {
+			if n == c.Max && c.Max > 0 || wait.For(e.Ctx, c.Quiet) != nil {
 				return nil
 			}
 			for _, s := range servers { // metrics measured while the servers wrote files do not describe their load
@@ -180,6 +187,22 @@ func (c *watchCmd) watch(e *cli.Env, seats []httpdriver.Seat, when []*scrape.Con
 		}
 	}
 	return nil
+}
+
+// passing reports whether what kept a session from being captured may be over at the next time: a server
+// that starts anew, somebody else's session. What a server says of a key or a request is not.
+func passing(err error) bool {
+	status := http.StatusOK
+	if s, ok := errors.AsType[interface {
+		error
+		HTTPStatus() int
+	}](err); ok {
+		status = s.HTTPStatus()
+	}
+	_, answered := errors.AsType[*client.Error](err)
+	_, network := errors.AsType[*url.Error](err)
+	return network || status == http.StatusConflict || status >= http.StatusInternalServerError ||
+		status == http.StatusNotFound && !answered // the target's rank is not back yet
 }
 
 // look reads all servers' metrics once. An unknown metric is an error only if no server has it.
@@ -197,7 +220,7 @@ func (c *watchCmd) look(e *cli.Env, p *cli.Progress, servers []*watched, when []
 				s.said = err.Error()
 				fmt.Fprintf(e.Err, "%s: %v; it is asked again every %v\n", s.seat, err, c.Every)
 			}
-			s.last = nil
+			s.last, s.held = nil, map[string]int{} // in a row is without a gap
 			continue
 		}
 		read++

@@ -109,9 +109,9 @@ func (e *UnknownError) Error() string {
 	return text
 }
 
-// Judge evaluates a condition on two samples of one server; before may be nil. If there were no
-// observations between the two samples, the value is not known and the condition does not hold. The
-// error is an *UnknownError.
+// Judge evaluates a condition on two samples of one server; before is nil for the first one. If there were
+// no observations between the two samples, or there is no sample before, the value of a histogram or rate is
+// not known and the condition does not hold. The error is an *UnknownError.
 func (c *Condition) Judge(before, now *Sample) (value float64, known, holds bool, err error) {
 	l, known, err := c.left.value(before, now)
 	if err != nil || !known {
@@ -150,23 +150,24 @@ func (t term) value(before, now *Sample) (float64, bool, error) {
 	if t.name == "" {
 		return t.number, true, nil
 	}
-	if before == nil {
-		before = &Sample{}
-	}
 	if v, ok := lookup(now.Values, t.name); ok {
 		return v, true, nil
+	}
+	first := before == nil // what a histogram has then may be days old
+	if first {
+		before = &Sample{}
 	}
 	if m := quantileEnd.FindStringSubmatch(t.name); m != nil {
 		if name, ok := find(now.Histograms, m[1]); ok {
 			p, _ := strconv.ParseFloat(strings.ReplaceAll(m[2], "_", "."), 64)
 			v, known := now.Histograms[name].since(before.Histograms[name]).Quantile(p / 100)
-			return v, known, nil
+			return v, known && !first, nil
 		}
 	}
 	if base, ok := strings.CutSuffix(t.name, "_mean"); ok {
 		if name, ok := find(now.Histograms, base); ok {
 			v, known := now.Histograms[name].since(before.Histograms[name]).Mean()
-			return v, known, nil
+			return v, known && !first, nil
 		}
 	}
 	if base, ok := strings.CutSuffix(t.name, "_rate"); ok {

@@ -101,6 +101,18 @@ func TestNothingCameBetween(t *testing.T) {
 			t.Errorf("%s: known %v holds %v %v", text, known, holds, err)
 		}
 	}
+	// Before the first look nothing is known of what came when: a slow request may be days old.
+	for _, text := range []string{"ttft_p99 > 0s", "ttft_mean > 0s"} {
+		c, _ := Parse(text)
+		if v, known, holds, err := c.Judge(nil, s); known || holds || err != nil {
+			t.Errorf("%s at the first look: %v known %v holds %v %v", text, v, known, holds, err)
+		}
+	}
+	for _, v := range Values(nil, s) {
+		if strings.Contains(v.Name, "TTFT") {
+			t.Errorf("at the first look %s is %v", v.Name, v.Value)
+		}
+	}
 	// A server that was started anew has all its observations since.
 	again := read(t, strings.ReplaceAll(text, "100", "10"), 200)
 	c, _ := Parse("ttft_mean > 1s")

@@ -41,8 +41,8 @@ type Value struct {
 	Value float64
 }
 
-// Values are what is known of the series between two samples, of which before may be nil: in the
-// order of Watched, then the gauges of a server's stages by name.
+// Values are what is known of the series between two samples, of which before is nil for the first one: in
+// the order of Watched, then the gauges of a server's stages by name.
 func Values(before, now *Sample) []Value {
 	var out []Value
 	for _, s := range Watched {
