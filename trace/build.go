@@ -5,8 +5,12 @@ func New() *Trace {
 	return &Trace{Meta: Meta{Rank: -1, StageID: -1}}
 }
 
-// AddTrack adds a lane and returns its id. It does not look for an equal one.
+// AddTrack adds a lane and returns its id. It does not look for an equal one. What is no UTF-8 in its texts is
+// replaced, and counted.
 func (t *Trace) AddTrack(k Track) TrackID {
+	for _, text := range []*string{&k.PIDText, &k.TIDText, &k.Process, &k.Name, &k.Labels} {
+		*text = t.valid(*text)
+	}
 	t.Tracks = append(t.Tracks, k)
 	return TrackID(len(t.Tracks) - 1)
 }

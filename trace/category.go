@@ -162,6 +162,9 @@ func (t *Trace) Category(text string) Category {
 		t.Repairs.Add(RepairCategoryLimit, 1)
 		return CatOther
 	}
+	if v := t.valid(text); v != text {
+		return t.Category(v)
+	}
 	t.cats = append(t.cats, text)
 	return CatDynamic + Category(len(t.cats)-1)
 }

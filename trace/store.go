@@ -69,5 +69,17 @@ func (s *Strings) SetTexts(list []string) {
 // String returns the text of id.
 func (t *Trace) String(id StringID) string { return t.Strings.Get(id) }
 
-// Intern returns the id of s, adding it if it is new.
-func (t *Trace) Intern(s string) StringID { return t.Strings.Intern(s) }
+// Intern returns the id of s, adding it if it is new. What is no UTF-8 in a new text is replaced, and counted.
+func (t *Trace) Intern(s string) StringID {
+	if s == "" {
+		return 0
+	}
+	hash := ids.OfText(s)
+	if id, ok := t.Strings.list.Find(s, hash); ok {
+		return StringID(id)
+	}
+	if v := t.valid(s); v != s {
+		return t.Strings.Intern(v)
+	}
+	return t.Strings.InternHashed(s, hash)
+}

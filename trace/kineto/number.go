@@ -3,11 +3,12 @@ package kineto
 import (
 	"encoding/binary"
 	"strconv"
+
+	"github.com/kinetoscope/kinetoscope/trace"
 )
 
-// maxWholeMicros is the largest whole part of a ts in microseconds that is taken; it
-// lies in the year 2198 and leaves room for a base and a duration in int64 ns.
-const maxWholeMicros = 7_200_000_000_000_000
+// maxWholeMicros is the largest whole part of a ts in microseconds that is taken.
+const maxWholeMicros = trace.MaxTime / 1000
 
 // eightDigits reads the eight ASCII digits in w, little endian; ok is false if one of
 // the bytes is not a digit.

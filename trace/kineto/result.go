@@ -7,7 +7,7 @@ import (
 
 // absurdDur is the duration in ns that no slice of a real capture has: beyond it the
 // device's clock has overflowed.
-const absurdDur = int64(7 * 24 * 3600 * 1e9)
+const absurdDur = trace.MaxDur
 
 // streamSyncOffset is what Kineto adds to the stream to make the tid of Stream Sync
 // rows since April 2026.

@@ -221,7 +221,7 @@ func (r *reader) add(s trace.Slice, v values) {
 		r.t.Repairs.Add(trace.RepairNoDur, 1)
 		to = from
 	}
-	if s.Start, s.Dur = from+r.offset, to-from; s.Dur < 0 {
+	if s.Start, s.Dur = trace.AddNs(from, r.offset), trace.AddNs(to, -from); s.Dur < 0 {
 		r.t.Repairs.Add(trace.RepairNegativeDur, 1)
 		s.Dur = 0
 	}
@@ -430,7 +430,7 @@ func (r *reader) nvtx() error {
 		switch v.or(2, 0) {
 		case nvtxMark:
 			if at, ok := v.int(0); ok {
-				r.t.AddInstant(at+r.offset, name, trace.CatUserAnnotation, track, nil)
+				r.t.AddInstant(trace.AddNs(at, r.offset), name, trace.CatUserAnnotation, track, nil)
 			}
 		case nvtxPushPop, nvtxStartEnd, nvtxPushPopT, nvtxStartEndT:
 			r.add(trace.Slice{Name: name, Cat: trace.CatUserAnnotation, Track: track, Corr: trace.NoCorrelation}, v)

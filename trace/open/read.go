@@ -104,6 +104,7 @@ func (r *reading) done(list []*trace.Trace, err error) ([]*trace.Trace, error) {
 	}
 	list = split.Documents(list)
 	for i, t := range list {
+		t.Sound()
 		if len(list) > 1 {
 			t.Meta.Part = i + 1
 		}

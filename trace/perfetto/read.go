@@ -350,11 +350,12 @@ func (d *decoder) unpack(b []byte) {
 	}
 	d.unpacking = true
 	defer func() { d.unpacking = false }()
-	r := bufio.NewReaderSize(io.LimitReader(z, maxUnpacked), bufferSize)
+	limited := &io.LimitedReader{R: z, N: maxUnpacked + 1} // none left: there was more
+	r := bufio.NewReaderSize(limited, bufferSize)
 	var packet []byte
 	for {
 		packet, err = nextPacket(r, packet[:0])
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && limited.N > 0 {
 			return
 		}
 		if err != nil {
@@ -393,10 +394,10 @@ func (d *decoder) time(s *sequence, p *packetFields) int64 {
 	}
 	ns := int64(min(p.time, math.MaxInt64))
 	if unit := s.units[clock]; unit > 1 {
-		ns *= unit
+		ns = min(ns, math.MaxInt64/unit) * unit
 	}
 	if s.incremental[clock] {
-		ns += s.clocks[clock]
+		ns = trace.AddNs(ns, s.clocks[clock])
 		s.clocks[clock] = ns
 	}
 	d.lastTime = ns
@@ -471,7 +472,8 @@ func (d *decoder) clockSnapshot(s *sequence, b []byte) {
 				unit = v
 			}
 		})
-		times[id] = int64(min(at, math.MaxInt64)) * max(1, int64(min(unit, 1e9)))
+		tick := max(1, min(unit, 1e9))
+		times[id] = int64(min(at, math.MaxInt64/tick) * tick)
 		if id >= firstSequenceClock {
 			s.incremental[id], s.units[id] = incremental, int64(min(unit, 1e9))
 		}

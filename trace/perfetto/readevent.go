@@ -215,7 +215,7 @@ func (d *decoder) trackEvent(s *sequence, ns int64, b []byte) {
 		case fieldEventFlowEnds, fieldEventOldFlowEnds:
 			e.flowEnds = appendFlow(e.flowEnds, v, bytes)
 		case fieldEventTimeDelta:
-			ns = d.lastTime + int64(min(v, math.MaxInt64/1000))*1000
+			ns = trace.AddNs(d.lastTime, int64(min(v, math.MaxInt64/1000))*1000)
 			d.lastTime = ns
 		case fieldEventTimeAbsolute:
 			ns = int64(min(v, math.MaxInt64/1000)) * 1000
@@ -301,12 +301,13 @@ func (d *decoder) apply(s *sequence, ns int64, e *eventFields) {
 		if e.category == looseEnd {
 			return
 		}
-		d.t.AddInstant(ns+d.offset, e.name, d.t.Category(e.category), d.place(k), d.arguments(s, e.annotations))
+		d.t.AddInstant(trace.AddNs(ns, d.offset), e.name, d.t.Category(e.category), d.place(k),
+			d.arguments(s, e.annotations))
 	case e.kind == typeCounter:
 		d.counter(k, ns, e)
 	case e.phase == 'X':
 		d.flowsOf(k, ns, e)
-		d.end(d.begin(s, k, ns, e), ns+max(0, min(e.durationUs, math.MaxInt64/1000-1))*1000)
+		d.end(d.begin(s, k, ns, e), trace.AddNs(ns, max(0, min(e.durationUs, math.MaxInt64/1000-1))*1000))
 	default:
 		d.foreign++
 	}
@@ -323,7 +324,7 @@ func (d *decoder) begin(s *sequence, k *trackState, ns int64, e *eventFields) in
 }
 
 func (d *decoder) end(i int, ns int64) {
-	dur := ns + d.offset - d.t.Slices.Start[i]
+	dur := trace.AddNs(ns, d.offset) - d.t.Slices.Start[i]
 	if dur < 0 {
 		d.t.Repairs.Add(trace.RepairNegativeDur, 1)
 		dur = 0
@@ -357,10 +358,10 @@ func (d *decoder) flowsOf(k *trackState, ns int64, e *eventFields) {
 	for _, id := range e.flows {
 		start := !d.flows[id]
 		d.flows[id] = true
-		d.t.AddFlow(ns+d.offset, id, "flow", e.name, d.place(k), start)
+		d.t.AddFlow(trace.AddNs(ns, d.offset), id, "flow", e.name, d.place(k), start)
 	}
 	for _, id := range e.flowEnds {
-		d.t.AddFlow(ns+d.offset, id, "flow", e.name, d.place(k), false)
+		d.t.AddFlow(trace.AddNs(ns, d.offset), id, "flow", e.name, d.place(k), false)
 	}
 }
 
@@ -381,7 +382,7 @@ func (d *decoder) counter(k *trackState, ns int64, e *eventFields) {
 		d.t.Repairs.Add(trace.RepairNonFinite, 1)
 		return
 	}
-	d.t.AddCounter(ns+d.offset, d.nameOf(k), "value", d.place(k), v)
+	d.t.AddCounter(trace.AddNs(ns, d.offset), d.nameOf(k), "value", d.place(k), v)
 }
 
 // finish closes what is open and says what the trace is.
