@@ -13,7 +13,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/trace/format"
 	"github.com/kinetoscope/kinetoscope/trace/open"
-	"github.com/kinetoscope/kinetoscope/trace/stacks"
 )
 
 // written is a trace in a format.
@@ -45,7 +44,7 @@ func truthOf(tr *trace.Trace) truth {
 	out := truth{work: map[string]int64{}, frames: map[string]bool{}}
 	index := tr.Index()
 	for i, c := range tr.Slices.Cat {
-		name := stacks.Common(tr.String(tr.Slices.Name[i]))
+		name := trace.CommonName(tr.String(tr.Slices.Name[i]))
 		switch {
 		case c.Busy():
 			out.deviceNs += tr.Slices.Dur[i]
