@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -108,11 +109,24 @@ func (s *Server) dispatch(m methods) http.Handler {
 					strings.Join(allow, " or ")),
 			})
 		default:
-			if err := e(w, r); err != nil {
+			err := wholeQuery(r)
+			if err == nil {
+				err = e(w, r)
+			}
+			if err != nil {
 				s.fail(w, r, err)
 			}
 		}
 	})
+}
+
+// wholeQuery refuses a query of which package url drops what it cannot read: a path would answer another
+// question than the one asked.
+func wholeQuery(r *http.Request) error {
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return openai.Invalid("", "the query of the URL cannot be read: %v", err)
+	}
+	return nil
 }
 
 // profileMethods are those of a profile route.

@@ -146,6 +146,8 @@ func TestErrorBodies(t *testing.T) {
 		{"stop", "POST", url + "/v1/chat/completions", chat(`,"stop":["x",""]`), 400, "stop[1]", "empty"},
 		{"long stop", "POST", url + "/v1/chat/completions", chat(`,"stop":"` + strings.Repeat("x", 200000) + `"`), 400,
 			"stop[0]", "1024 at most"},
+		{"half a query", "GET", url + "/v1/sessions?limit=%zz", "", 400, "", "query"},
+		{"a semicolon in a query", "GET", url + "/v1/sessions?a=1;limit=0", "", 400, "", "semicolon"},
 		{"many stops", "POST", url + "/v1/chat/completions", chat(`,"stop":["a"` + strings.Repeat(`,"a"`, 16) + `]`),
 			400, "stop", "16 at most"},
 		{"tools", "POST", url + "/v1/chat/completions", chat(`,"tools":[{}]`), 400, "tools", "not supported"},
