@@ -125,6 +125,7 @@ type FleetConfig struct {
 	// NodeEnv says, or the host's name.
 	Node  string
 	every time.Duration // between two questions; 0: discoverEvery
+	again time.Duration // between two looks for a server that does not answer yet; 0: againEvery
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -137,7 +138,7 @@ type Fleet struct {
 
 	mu       sync.Mutex
 	joined   map[*joined]bool
-	dirs     map[string]shelf
+	dirs     map[string]shelf     // to which servers of the fleet write
 	replicas map[int]map[int]bool // that are taken, by stage
 }
 
@@ -163,7 +164,7 @@ func Join(ctx context.Context, nc *nats.Conn, seats []Seat, cfg FleetConfig) (*F
 			return nil, fmt.Errorf("the name of this host, which %s can say: %w", NodeEnv, err)
 		}
 	}
-	cfg.every = cmp.Or(cfg.every, discoverEvery)
+	cfg.every, cfg.again = cmp.Or(cfg.every, discoverEvery), cmp.Or(cfg.again, againEvery)
 	life, cancel := context.WithCancel(context.Background())
 	f := &Fleet{cfg: cfg, cancel: cancel, joined: map[*joined]bool{}, dirs: map[string]shelf{},
 		replicas: map[int]map[int]bool{}}
@@ -263,11 +264,19 @@ func (f *Fleet) leave(j *joined) error {
 
 // look asks for a server until it answers.
 func (f *Fleet) look(ctx context.Context, s Seat, d *Driver, m *rank.Member) {
+	said := false
 	for {
-		if wait.For(ctx, againEvery) != nil {
+		if wait.For(ctx, f.cfg.again) != nil {
 			return
 		}
 		if d.Probe(ctx) != nil {
+			continue
+		}
+		if err := f.apart(s.Target, d); err != nil {
+			if !said {
+				f.cfg.Logger.Warn("a target cannot take part", "target", s.String(), "err", err)
+			}
+			said = true
 			continue
 		}
 		f.found(s, d)
@@ -284,29 +293,38 @@ func (f *Fleet) found(s Seat, d *Driver) {
 	}
 }
 
-// shelf is a directory to which servers of a fleet write.
-type shelf struct {
-	url    string // the first server that writes there
-	prefix bool   // whether the session's name is on its files
-}
+// shelf is a directory's servers by URL, and of each whether the session's name is on its files.
+type shelf map[string]bool
 
-// apart refuses two servers that write to one directory under names that cannot be told apart.
+// apart refuses a server that writes to the directory of another one under names that cannot be told apart.
 func (f *Fleet) apart(to Target, d *Driver) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	dirs := f.dirs
-	e := engines[to.Engine]
 	facts := d.Facts()
-	if e.start(round{facts: facts, to: to}).own != "" {
+	if engines[to.Engine].start(round{facts: facts, to: to}).own != "" {
 		return nil
 	}
-	if other, ok := dirs[d.Dir()]; ok && other.url != to.URL && !(facts.Prefix && other.prefix) {
-		return fmt.Errorf(
-			"%s writes to the directory of another target, %s, and takes no prefix that would tell their files apart: "+
-				"give it a torch_profiler_dir of its own", to, d.Dir())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for server, prefix := range f.dirs[d.Dir()] {
+		if server != to.URL && !(facts.Prefix && prefix) {
+			return fmt.Errorf(
+				"%s writes to the directory of another target, %s, and takes no prefix that would tell their files apart: "+
+					"give it a torch_profiler_dir of its own", to, d.Dir())
+		}
 	}
-	dirs[d.Dir()] = shelf{to.URL, facts.Prefix}
+	if f.dirs[d.Dir()] == nil {
+		f.dirs[d.Dir()] = shelf{}
+	}
+	f.dirs[d.Dir()][to.URL] = facts.Prefix
 	return nil
+}
+
+// gone forgets to which directories a server wrote: the next one there may be its successor.
+func (f *Fleet) gone(to Target) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.dirs {
+		delete(s, to.URL)
+	}
 }
 
 // Close lets the servers' ranks leave. A server that is still writing goes on.

@@ -229,6 +229,9 @@ func (f *Fleet) quit(p *place) error {
 	for _, j := range p.joined {
 		errs = append(errs, f.leave(j))
 	}
+	if len(p.seats) > 0 {
+		f.gone(p.seats[0].Target)
+	}
 	f.mu.Lock()
 	for _, s := range p.seats {
 		delete(f.replicas[s.ID.Stage], s.ID.Replica)

@@ -65,13 +65,13 @@ func (c *cluster) set(name, ip string) {
 }
 
 // podAt serves a vLLM at a port of an address of the loopback, "0" for a free one, and returns the port.
-func podAt(t *testing.T, dir, ip, port string) string {
+func podAt(t *testing.T, dir, ip, port string, quirks ...servertest.Quirks) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", net.JoinHostPort(ip, port))
 	if err != nil {
 		t.Skipf("no second address on the loopback: %v", err)
 	}
-	srv := servertest.VLLM(dir, servertest.Quirks{})
+	srv := servertest.VLLM(dir, append(quirks, servertest.Quirks{})[0])
 	web := &httptest.Server{Listener: ln, Config: &http.Server{Handler: srv, ReadHeaderTimeout: time.Minute}}
 	web.Start()
 	t.Cleanup(func() {
