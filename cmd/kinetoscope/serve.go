@@ -239,14 +239,12 @@ func (c *serveCmd) serve(e *cli.Env, eng *omni.Engine, ln net.Listener, door doo
 	return srv.Serve(e.Ctx)
 }
 
-// keep deletes old runs as the flags say until stop is called, which waits for it.
+// keep deletes old runs as the flags say, and remains of uploads, until stop is called, which waits for it.
 func (c *serveCmd) keep(e *cli.Env, runs *catalog.Catalog) (stop func()) {
 	p := catalog.Policy{MaxAge: c.KeepAge, MaxBytes: int64(c.KeepBytes)}
 	ctx, cancel := context.WithCancel(e.Ctx)
 	var wg sync.WaitGroup
-	if p.On() {
-		wg.Go(func() { runs.Keep(ctx, p, e.Log) })
-	}
+	wg.Go(func() { runs.Keep(ctx, p, e.Log) })
 	return func() {
 		cancel()
 		wg.Wait()

@@ -76,7 +76,10 @@ type Catalog struct {
 	revision uint64
 	removed  []Removed // by retention, newest first
 	policy   Policy
-	uploads  int // under way
+	uploads  int   // under way
+	promised int64 // bytes that those may have
+
+	admitting sync.Mutex // held while room is found for an upload
 }
 
 // entry is an item with the stamp of the files that it was read from.

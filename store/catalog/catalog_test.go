@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -281,6 +283,47 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// Remains of an upload whose server was killed go once nothing can come of it any more; an upload that is under
+// way and a session that has not ended stay.
+func TestCutUploadsGo(t *testing.T) {
+	s := newShelf(t, nil, Limits{})
+	begin := func(ms uint64, name string) string {
+		r, err := s.st.Create(noon, "", ulid.MustNew(ms, ulid.DefaultEntropy()).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if _, err := r.Write(name, protocol.KindTrace, strings.NewReader("x")); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Base(r.Dir())
+	}
+	begin(1, "upload/trace.json")
+	session := begin(2, "stage0_thinker/recording_rank0.ksrec")
+	left := func(at time.Time) string {
+		if gone, err := s.Sweep(t.Context(), Policy{}, at); err != nil || len(gone) > 0 {
+			t.Errorf("%v, %v", gone, err)
+		}
+		names, err := fs.Glob(os.DirFS(s.st.Root()), "*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(names, " ")
+	}
+	if got := left(time.Now()); !strings.Contains(got, " ") {
+		t.Errorf("one that is under way has gone: %s", got)
+	}
+	if got := left(time.Now().Add(2 * cutAfter)); got != session {
+		t.Errorf("%s are left, want %s", got, session)
+	}
+	if err := os.RemoveAll(s.st.Root()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sweep(t.Context(), Policy{}, time.Now()); err != nil {
+		t.Errorf("a store that was removed: %v", err)
+	}
+}
+
 func TestArchive(t *testing.T) {
 	s := newShelf(t, nil, Limits{})
 	id := s.put("a", noon, 5, nil)
@@ -362,6 +405,7 @@ func TestUpload(t *testing.T) {
 		"no text":     {"a\x00b", foreign, -1, 400},
 		"long name":   {strings.Repeat("n", 1000), foreign, -1, 400},
 		"quota":       {"b.json", foreign, 100, 507},
+		"more":        {"b.json", foreign, 10, 400},
 	} {
 		if name == "quota" {
 			s.limits.MaxUploads = 2*int64(len(foreign)) + 10
@@ -383,6 +427,54 @@ func TestUpload(t *testing.T) {
 		t.Errorf("what was refused is still there: %v, %v", left, err)
 	}
 }
+
+// All uploads together have no more than is allowed, whether or not their lengths are known before, and those
+// that are under way count.
+func TestUploadsTogether(t *testing.T) {
+	n := int64(len(foreign))
+	for _, size := range []int64{n, -1} {
+		s := newShelf(t, nil, Limits{MaxUpload: 2 * n, MaxUploads: 2*n + n/2})
+		upload := func(src io.Reader) error {
+			_, err := s.Upload(t.Context(), "a.json", size, src)
+			return err
+		}
+		refused := func(err error) bool {
+			no, ok := errors.AsType[*UploadRefused](err)
+			return ok && no.Status == http.StatusInsufficientStorage
+		}
+		var during error
+		if err := upload(io.MultiReader(strings.NewReader(foreign), doing(func() {
+			if err := upload(strings.NewReader(foreign)); size > 0 && err != nil {
+				t.Errorf("the second of two that fit: %v", err)
+			}
+			during = upload(strings.NewReader(foreign))
+		}))); err != nil {
+			t.Errorf("size %d: %v", size, err)
+		}
+		if !refused(during) {
+			t.Errorf("size %d: a third one beside one that is under way: %v", size, during)
+		}
+		for range 2 {
+			_ = upload(strings.NewReader(foreign))
+		}
+		if err := upload(strings.NewReader(foreign)); !refused(err) {
+			t.Errorf("size %d: one more: %v", size, err)
+		}
+		var have int64
+		all, err := s.All()
+		for _, it := range all {
+			have += it.Bytes
+		}
+		if err != nil || have > s.limits.MaxUploads || len(all) != 2 {
+			t.Errorf("size %d: %d uploads have %d bytes of %d, %v", size, len(all), have, s.limits.MaxUploads, err)
+		}
+	}
+}
+
+// doing is a reader that does something at its end.
+type doing func()
+
+func (f doing) Read([]byte) (int, error) { f(); return 0, io.EOF }
 
 type broken struct{}
 

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -88,7 +90,7 @@ func days(d time.Duration) string {
 // Sweep deletes the runs that the policy chooses, and the remains of deletions that were cut off.
 // The error joins those of runs that could not be deleted; the others are deleted all the same.
 func (c *Catalog) Sweep(ctx context.Context, p Policy, now time.Time) ([]Removed, error) {
-	errs := []error{c.clear()}
+	errs := []error{c.clear(now)}
 	all, err := c.All()
 	if err != nil {
 		return nil, errors.Join(append(errs, err)...)
@@ -110,9 +112,12 @@ func (c *Catalog) Sweep(ctx context.Context, p Policy, now time.Time) ([]Removed
 	return out, errors.Join(errs...)
 }
 
-// clear removes what is left of runs whose deletion was cut off.
-func (c *Catalog) clear() error {
+// clear removes what is left of runs whose deletion was cut off, and of uploads whose server was killed.
+func (c *Catalog) clear(now time.Time) error {
 	root, err := os.OpenRoot(c.store.Root())
+	if missing(err) {
+		return nil // somebody has removed all
+	}
 	if err != nil {
 		return err
 	}
@@ -128,10 +133,43 @@ func (c *Catalog) clear() error {
 			errs = append(errs, root.RemoveAll(name))
 		}
 	}
-	return errors.Join(errs...)
+	unfinished, err := c.store.List()
+	for _, info := range unfinished {
+		if !info.Complete && cutUpload(info.Dir, now) {
+			errs = append(errs, c.erase(filepath.Base(info.Dir)))
+		}
+	}
+	return errors.Join(append(errs, err)...)
 }
 
-// Keep sweeps until ctx ends, and logs what it deletes.
+// cutAfter is how long nothing has come of an upload that nobody will finish: a client that sends nothing
+// for half a minute is cut off.
+const cutAfter = time.Hour
+
+// cutUpload reports whether the unfinished run in dir is an upload, of this process or another, that has
+// been cut off. Runs of sessions have other files.
+func cutUpload(dir string, now time.Time) bool {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil || len(entries) != 1 || entries[0].Name() != uploadDir {
+		return false
+	}
+	files, err := fs.ReadDir(root.FS(), uploadDir)
+	for _, e := range append(files, entries...) {
+		st, bad := e.Info()
+		if bad != nil || now.Sub(st.ModTime()) < cutAfter {
+			return false
+		}
+	}
+	return err == nil
+}
+
+// Keep sweeps until ctx ends, and logs what it deletes. Under a policy that deletes nothing it removes
+// remains alone.
 func (c *Catalog) Keep(ctx context.Context, p Policy, log *slog.Logger) {
 	c.mu.Lock()
 	c.policy = p
@@ -144,7 +182,11 @@ func (c *Catalog) Keep(ctx context.Context, p Policy, log *slog.Logger) {
 		if err != nil && ctx.Err() == nil {
 			log.Warn("retention", "err", err)
 		}
-		if wait.For(ctx, keepEvery) != nil {
+		every := keepEvery
+		if !p.On() {
+			every = cutAfter
+		}
+		if wait.For(ctx, every) != nil {
 			return
 		}
 	}

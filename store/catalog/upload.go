@@ -64,6 +64,14 @@ func (e *UploadRefused) HTTPStatus() int { return e.Status }
 // Hint is Do.
 func (e *UploadRefused) Hint() string { return e.Do }
 
+// upload is one that is under way.
+type upload struct {
+	id         string
+	at         time.Time // when it began
+	name       string    // the file's original one
+	size, most int64     // bytes: as announced, -1 without that; as it may have
+}
+
 // Upload adds a trace that was recorded elsewhere, or an archive of several, as a run of its own.
 // name is the file's original name; it only decides what people see. size is the file's length in
 // bytes, -1 if it is not known. A file that is not a trace, or too large, gives an *UploadRefused
@@ -72,23 +80,23 @@ func (c *Catalog) Upload(ctx context.Context, name string, size int64, src io.Re
 	if err := c.mayUpload(name, size); err != nil {
 		return Item{}, err
 	}
-	if !c.beginUpload() {
-		return Item{}, &UploadRefused{http.StatusServiceUnavailable,
-			fmt.Sprintf("%d files are being taken, the most at a time", maxUploading), "try again in a moment"}
+	most, err := c.beginUpload(size)
+	if err != nil {
+		return Item{}, err
 	}
-	defer c.endUpload()
-	id, at := ulid.Make().String(), time.Now()
-	r, err := c.store.Create(at, prefixOf(name), id)
+	defer c.endUpload(most)
+	u := upload{id: ulid.Make().String(), at: time.Now(), name: name, size: size, most: most}
+	r, err := c.store.Create(u.at, prefixOf(name), u.id)
 	if err != nil {
 		return Item{}, fmt.Errorf("take %q: %w", name, err)
 	}
 	dir := r.Dir()
-	err = errors.Join(c.fill(ctx, r, id, at, name, src), r.Close())
+	err = errors.Join(c.fill(ctx, r, u, src), r.Close())
 	if err != nil {
 		return Item{}, errors.Join(err, c.erase(filepath.Base(dir)))
 	}
 	c.changed()
-	return c.Get(id)
+	return c.Get(u.id)
 }
 
 // mayUpload returns the refusals that need no byte of the file.
@@ -99,21 +107,6 @@ func (c *Catalog) mayUpload(name string, size int64) error {
 	}
 	if size > c.limits.MaxUpload {
 		return c.tooLarge(name)
-	}
-	all, err := c.All()
-	if err != nil {
-		return err
-	}
-	have := max(size, 0)
-	for i := range all {
-		if all[i].Upload != nil {
-			have += all[i].Bytes
-		}
-	}
-	if have > c.limits.MaxUploads {
-		return &UploadRefused{http.StatusInsufficientStorage,
-			fmt.Sprintf("the uploads here would have %s, more than the %s that are allowed", units.Bytes(have),
-				units.Bytes(c.limits.MaxUploads)), "delete some of them"}
 	}
 	if err := c.store.Room(max(size, 1)); err != nil {
 		return &UploadRefused{http.StatusInsufficientStorage, err.Error(), "make room there"}
@@ -127,28 +120,73 @@ func (c *Catalog) tooLarge(name string) error {
 		"kinetoscope view FILE shows it where it lies"}
 }
 
-func (c *Catalog) beginUpload() bool {
+// beginUpload finds room for an upload of size bytes, -1 if that is not known, beside those that are
+// there and those under way. It returns how many bytes the upload may have; endUpload gives them back.
+func (c *Catalog) beginUpload(size int64) (most int64, err error) {
+	c.admitting.Lock()
+	defer c.admitting.Unlock()
+	c.mu.Lock()
+	under, have := c.uploads, c.promised // before the list: one that ends meanwhile counts twice and not never
+	c.mu.Unlock()
+	if under >= maxUploading {
+		return 0, &UploadRefused{http.StatusServiceUnavailable,
+			fmt.Sprintf("%d files are being taken, the most at a time", maxUploading), "try again in a moment"}
+	}
+	all, err := c.All()
+	if err != nil {
+		return 0, err
+	}
+	for i := range all {
+		if all[i].Upload != nil {
+			have += all[i].Bytes
+		}
+	}
+	left := c.limits.MaxUploads - have
+	if size > left || size < 0 && left <= 0 {
+		return 0, c.full(have + max(size, 1))
+	}
+	if most = size; size < 0 {
+		most = min(left, c.limits.MaxUpload)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.uploads >= maxUploading {
-		return false
-	}
 	c.uploads++
-	return true
+	c.promised += most
+	return most, nil
 }
 
-func (c *Catalog) endUpload() {
+func (c *Catalog) endUpload(most int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.uploads--
+	c.promised -= most
+}
+
+// full refuses an upload with which all would have so many bytes or more.
+func (c *Catalog) full(have int64) error {
+	return &UploadRefused{http.StatusInsufficientStorage,
+		fmt.Sprintf("the uploads here would have %s, more than the %s that are allowed", units.Bytes(have),
+			units.Bytes(c.limits.MaxUploads)), "delete some of them"}
+}
+
+// over refuses a file that has more than the bytes that it may have.
+func (c *Catalog) over(u upload) error {
+	switch {
+	case u.most >= c.limits.MaxUpload:
+		return c.tooLarge(u.name)
+	case u.size >= 0:
+		return &UploadRefused{http.StatusBadRequest,
+			fmt.Sprintf("%q has more than the %d bytes that were announced", u.name, u.size), "announce its length, or none"}
+	}
+	return c.full(c.limits.MaxUploads + 1)
 }
 
 // fill writes the file, finds out its format, and finishes the run.
-func (c *Catalog) fill(ctx context.Context, r *store.Run, id string, at time.Time, name string, src io.Reader) error {
-	body := &io.LimitedReader{R: &withContext{ctx, src}, N: c.limits.MaxUpload + 1}
-	art, err := r.Write("upload/"+storedName(name), protocol.KindTrace, body)
+func (c *Catalog) fill(ctx context.Context, r *store.Run, u upload, src io.Reader) error {
+	body := &io.LimitedReader{R: &withContext{ctx, src}, N: u.most + 1}
+	art, err := r.Write(uploadDir+"/"+storedName(u.name), protocol.KindTrace, body)
 	if body.N <= 0 {
-		return c.tooLarge(name)
+		return c.over(u)
 	}
 	if err != nil {
 		return err
@@ -157,22 +195,25 @@ func (c *Catalog) fill(ctx context.Context, r *store.Run, id string, at time.Tim
 	format, err := formatOf(path)
 	if err == nil && format == archiveFormat {
 		if why := emptyArchive(ctx, path); why != nil {
-			return &UploadRefused{http.StatusBadRequest, fmt.Sprintf("%q is a damaged archive: %v", name, why),
+			return &UploadRefused{http.StatusBadRequest, fmt.Sprintf("%q is a damaged archive: %v", u.name, why),
 				"send it again, or the traces in it one by one"}
 		}
 	}
 	if err != nil {
 		return &UploadRefused{http.StatusUnsupportedMediaType,
-			fmt.Sprintf("%q holds no trace that is known here: %s", name, err),
+			fmt.Sprintf("%q holds no trace that is known here: %s", u.name, err),
 			"docs/formats.md lists the formats; kinetoscope inspect says more of a file"}
 	}
 	return r.Finish(store.Manifest{
 		CreatedBy: "upload",
-		Upload:    &store.Upload{Name: name, Format: format},
-		Session: session.Status{ID: id, State: session.StateComplete, Prefix: prefixOf(name), StartedAt: at,
+		Upload:    &store.Upload{Name: u.name, Format: format},
+		Session: session.Status{ID: u.id, State: session.StateComplete, Prefix: prefixOf(u.name), StartedAt: u.at,
 			FinishedAt: time.Now(), Stages: []session.StageStatus{}, Artifacts: []protocol.Artifact{art}},
 	})
 }
+
+// uploadDir is the directory of a run that has the file of an upload.
+const uploadDir = "upload"
 
 // archiveFormat is the format of an archive of traces.
 const archiveFormat = "archive"
