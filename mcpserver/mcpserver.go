@@ -26,6 +26,9 @@ import (
 type Result struct {
 	Stdout, Stderr string
 	Code           int
+	// Partial says that the code is that of a verb which did what it was asked, and what came of it is
+	// incomplete: a session without one rank's trace.
+	Partial bool
 }
 
 // Runner runs one verb with its arguments, the verb first.
@@ -140,10 +143,16 @@ func (s *server) verb(ctx context.Context, args ...string) (*mcp.CallToolResult,
 // shown answers with what text makes of a verb's output.
 func (s *server) shown(r Result, text func(stdout string) (string, error)) (*mcp.CallToolResult, Answer, error) {
 	note := strings.TrimSpace(r.Stderr)
-	if len(note) > maxNote {
+	failed := r.Code != 0 && !r.Partial
+	switch {
+	case failed && note == "":
+		note = fmt.Sprintf("it ended with exit code %d and said nothing", r.Code)
+	case r.Code != 0 && len(note) > maxNote: // why it ended so is said last
+		note = "…" + strings.ToValidUTF8(note[len(note)-maxNote:], "")
+	case len(note) > maxNote:
 		note = strings.ToValidUTF8(note[:maxNote], "") + "…"
 	}
-	if r.Code != 0 {
+	if failed {
 		return nil, Answer{}, errors.New(note)
 	}
 	answer, err := text(r.Stdout)

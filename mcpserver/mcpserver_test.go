@@ -99,6 +99,26 @@ func TestVerbs(t *testing.T) {
 	}
 }
 
+// What a verb says of a failure comes last, and what it found of a session that is incomplete is an answer.
+func TestVerbsThatEndBadly(t *testing.T) {
+	warnings := strings.Repeat("note: a line of another file\n", 100)
+	for _, x := range []struct {
+		of     Result
+		failed bool
+		want   string
+	}{
+		{Result{Stdout: "half\n", Stderr: warnings + "error: the disk is full\n", Code: 1}, true, "the disk is full"},
+		{Result{Code: 1}, true, "exit code 1"},
+		{Result{Stdout: "rank 3 is lost\n", Stderr: "error: partial\n", Code: 3, Partial: true}, false, "rank 3 is lost"},
+		{Result{Stdout: "x\n", Stderr: warnings + "error: partial\n", Code: 3, Partial: true}, false, "error: partial"},
+	} {
+		c := client(t, root(t), true, func([]string) Result { return x.of })
+		if text, failed := call(t, c, "stop", map[string]any{}); failed != x.failed || !strings.Contains(text, x.want) {
+			t.Errorf("failed %v: %q; want %v, %q", failed, text, x.failed, x.want)
+		}
+	}
+}
+
 // No question reaches a file outside, nor a flag.
 func TestPathsStayInside(t *testing.T) {
 	c := client(t, root(t), true, func(args []string) Result {

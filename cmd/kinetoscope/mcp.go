@@ -128,5 +128,5 @@ func (c *mcpCmd) serve(e *cli.Env, server *mcp.Server) error {
 func runVerb(ctx context.Context, args []string) mcpserver.Result {
 	var out, errs bytes.Buffer
 	code := run(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
-	return mcpserver.Result{Stdout: out.String(), Stderr: errs.String(), Code: code}
+	return mcpserver.Result{Stdout: out.String(), Stderr: errs.String(), Code: code, Partial: code == cli.ExitPartial}
 }
