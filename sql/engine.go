@@ -206,6 +206,48 @@ func Wrong(err error) bool {
 	return false
 }
 
+// extensions is in every statement that fetches or loads one, and in few others.
+var extensions = regexp.MustCompile(`(?i)\b(install|load|extensions)\b`)
+
+// updateExtensions is DuckDB's UPDATE_EXTENSIONS_STATEMENT, for which its package for Go has no name.
+const updateExtensions duckdb.StmtType = 29
+
+// fetchesNothing refuses a question that installs, updates or loads an extension: settings alone do not keep DuckDB
+// from it where it is asked to. What DuckDB cannot take apart is left for it to refuse.
+func (e *Engine) fetchesNothing(ctx context.Context, question string) error {
+	kind, err := e.kindOf(ctx, question)
+	if err == nil && (kind == duckdb.STATEMENT_TYPE_LOAD || kind == updateExtensions) {
+		return WrongError{errors.New("DuckDB's extensions are off here: nothing is fetched and no foreign code run")}
+	}
+	return nil
+}
+
+// kindOf is what DuckDB's own parser takes a single statement for.
+func (e *Engine) kindOf(ctx context.Context, question string) (kind duckdb.StmtType, err error) {
+	conn, err := e.db.Conn(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	err = conn.Raw(func(c any) (err error) {
+		kind, err = kindOn(ctx, c.(*duckdb.Conn), question)
+		return err
+	})
+	return kind, err
+}
+
+func kindOn(ctx context.Context, c *duckdb.Conn, question string) (kind duckdb.StmtType, err error) {
+	stmt, err := c.PrepareContext(ctx, question)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, stmt.Close()) }()
+	if kind, err = stmt.(*duckdb.Stmt).StatementType(); err != nil {
+		return 0, fmt.Errorf("ask what the question is: %w", err)
+	}
+	return kind, nil
+}
+
 // reads checks that a question is one statement that only reads. It uses DuckDB's own parser, so
 // that no spelling evades the check.
 func (e *Engine) reads(ctx context.Context, question string) (err error) {
@@ -220,14 +262,9 @@ func (e *Engine) reads(ctx context.Context, question string) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return conn.Raw(func(c any) (err error) {
-		stmt, err := c.(*duckdb.Conn).PrepareContext(ctx, question)
+		kind, err := kindOn(ctx, c.(*duckdb.Conn), question)
 		if err != nil {
 			return err
-		}
-		defer func() { err = errors.Join(err, stmt.Close()) }()
-		kind, err := stmt.(*duckdb.Stmt).StatementType()
-		if err != nil {
-			return fmt.Errorf("ask what the question is: %w", err)
 		}
 		switch kind {
 		case duckdb.STATEMENT_TYPE_SELECT:
@@ -253,14 +290,9 @@ func readsExplained(ctx context.Context, c *duckdb.Conn, question string) (err e
 	if at == nil {
 		return errOnlyReads
 	}
-	stmt, err := c.PrepareContext(ctx, question[at[1]:])
+	kind, err := kindOn(ctx, c, question[at[1]:])
 	if err != nil {
 		return err
-	}
-	defer func() { err = errors.Join(err, stmt.Close()) }()
-	kind, err := stmt.(*duckdb.Stmt).StatementType()
-	if err != nil {
-		return fmt.Errorf("ask what is explained: %w", err)
 	}
 	if kind != duckdb.STATEMENT_TYPE_SELECT {
 		return errOnlyReads
@@ -303,6 +335,10 @@ func (e *Engine) Query(ctx context.Context, question string) (*sql.Rows, error) 
 		if err := e.reads(ctx, question); err != nil {
 			return nil, err
 		}
+	} else if extensions.MatchString(question) {
+		if err := e.fetchesNothing(ctx, question); err != nil {
+			return nil, err
+		}
 	}
 	rows, err := e.db.QueryContext(ctx, question)
 	if err != nil {
@@ -334,7 +370,7 @@ func (e *Engine) Export(ctx context.Context, question, path string) error {
 		return WrongError{fmt.Errorf("%s exists; it is not overwritten", path)}
 	}
 	question = strings.TrimRight(strings.TrimSpace(question), ";")
-	_, err := e.db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO %s (FORMAT parquet, COMPRESSION zstd)", question,
+	_, err := e.db.ExecContext(ctx, fmt.Sprintf("COPY (%s\n) TO %s (FORMAT parquet, COMPRESSION zstd)", question,
 		quote(path)))
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
