@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -233,11 +235,45 @@ func (c *sqlCmd) tables(e *cli.Env, paths []string, question string) (string, er
 			return "", cli.UsageError{Err: err}
 		}
 	}
-	key := tables.Key(sources, append(only, fmt.Sprint(c.Rank), c.Stage))
-	return tables.Cache{Path: filepath.Join(cache, "tables")}.Get(e.Ctx, key,
+	// Another version may answer otherwise, and with less memory arguments are left out.
+	key := tables.Key(sources, append(only, fmt.Sprint(c.Rank), c.Stage, cli.Version(), fmt.Sprint(int64(c.Memory))))
+	made := false
+	dir, err := tables.Cache{Path: filepath.Join(cache, "tables")}.Get(e.Ctx, key,
 		func(ctx context.Context, dir string) error {
+			made = true
 			return c.write(ctx, e, paths, dir, only)
 		})
+	if err == nil && !made {
+		err = repeatNotes(e, dir)
+	}
+	return dir, err
+}
+
+// notesFile holds, beside the tables of traces, what stderr said when these were read: a question that is answered from
+// them rests on no less.
+const notesFile = "notes.txt"
+
+// keepNotes writes notesFile.
+func keepNotes(e *cli.Env, dir string, infos []reading.Info) error {
+	var notes bytes.Buffer
+	said := *e
+	said.Err = &notes
+	reading.NoteRepairs(&said, infos)
+	reading.NoteDoubts(&said, infos)
+	reading.NoteLeft(&said)
+	return os.WriteFile(filepath.Join(dir, notesFile), notes.Bytes(), 0o600)
+}
+
+// repeatNotes says what notesFile has.
+func repeatNotes(e *cli.Env, dir string) error {
+	notes, err := os.ReadFile(filepath.Join(dir, notesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		_, err = e.Err.Write(notes)
+	}
+	return err
 }
 
 func sourceOf(path string) (tables.Source, error) {
@@ -267,6 +303,9 @@ func (c *sqlCmd) write(ctx context.Context, e *cli.Env, paths []string, dir stri
 		},
 		Dropped: func(p tablesPart) error { return d.Drop(p.at) },
 	})
+	if err == nil {
+		err = keepNotes(e, dir, infos)
+	}
 	if err == nil {
 		var a *tables.Answers
 		if a, err = pages.answers(e, d.Wanted, list, infos); err == nil {

@@ -522,7 +522,7 @@ func Settle[T any](e *cli.Env, o *Options, got []Result[T], dropped func(T) erro
 	}
 	if !o.Quiet {
 		NoteRepairs(e, infos)
-		noteDoubts(e, infos)
+		NoteDoubts(e, infos)
 	}
 	NoteLeft(e)
 	return list, infos, nil
@@ -614,8 +614,8 @@ func NoteRepairs(e *cli.Env, infos []Info) {
 	}
 }
 
-// noteDoubts says on stderr which statements of the traces are not believed.
-func noteDoubts(e *cli.Env, infos []Info) {
+// NoteDoubts says on stderr which statements of the traces are not believed.
+func NoteDoubts(e *cli.Env, infos []Info) {
 	for k, l := range Labels(infos) {
 		for _, d := range infos[k].Doubts {
 			if d.Severity >= finding.Notice {
