@@ -119,6 +119,7 @@ type openBegin struct {
 	cat   trace.Category
 	args  trace.ArgsRef
 	track trace.TrackID
+	event uint32 // in order of the file
 }
 
 // asyncKey pairs the ends of an async slice.
@@ -183,10 +184,38 @@ func (j *joiner) pairTrack(x *rare, g globalLane) trace.TrackID {
 	if x.ph == 'b' || x.ph == 'e' {
 		g.kind = trace.TrackOther
 	} else if c, ok := trace.ParseCategory(plainText(j.r.texts[x.cat])); ok && c.Device() {
-		g.kind = trace.TrackGPU
-		g.dev, g.stream = j.m.deviceLane(laneKey{dev: noLane, stream: noLane}, &g.pidTid)
+		g = j.m.onDevice(g)
 	}
 	return j.m.trackOf(g)
+}
+
+// onDevice returns the device's lane of g's numbers.
+func (m *merger) onDevice(g globalLane) globalLane {
+	g.kind = trace.TrackGPU
+	g.dev, g.stream = m.deviceLane(laneKey{dev: noLane, stream: noLane}, &g.pidTid)
+	return g
+}
+
+// endTrack returns the track whose last begin the end row x closes. An end need not say its category: then it is of
+// the thread or of the device's lane of the same numbers, whichever began something last.
+func (j *joiner) endTrack(x *rare, g globalLane) (t trace.TrackID, ok bool) {
+	b := &j.m.begin
+	if plainText(j.r.texts[x.cat]) != "" {
+		t = j.pairTrack(x, g)
+		return t, len(b.threads[t]) > 0
+	}
+	last := uint32(0)
+	for _, lane := range []globalLane{g, j.m.onDevice(g)} {
+		n, known := j.m.lanes.Find(lane, lane.hash())
+		if !known {
+			continue
+		}
+		st := b.threads[trace.TrackID(n)]
+		if len(st) > 0 && (!ok || st[len(st)-1].event > last) {
+			t, ok, last = trace.TrackID(n), true, st[len(st)-1].event
+		}
+	}
+	return t, ok
 }
 
 func (j *joiner) rareCat(x *rare) trace.Category {
@@ -199,7 +228,8 @@ func (j *joiner) open(x *rare, g globalLane) {
 		b.threads, b.async = make(map[trace.TrackID][]openBegin), make(map[asyncKey][]openBegin)
 	}
 	b.waiting++
-	o := openBegin{ts: x.ts, name: j.text(x.name), cat: j.rareCat(x), args: j.args(x.args), track: j.pairTrack(x, g)}
+	o := openBegin{ts: x.ts, name: j.text(x.name), cat: j.rareCat(x), args: j.args(x.args), track: j.pairTrack(x, g),
+		event: j.m.n + x.event}
 	if x.ph == 'b' {
 		k := asyncKey{x.id, o.cat, g.process()}
 		b.async[k] = append(b.async[k], o)
@@ -220,12 +250,12 @@ func (j *joiner) close(x *rare, g globalLane) {
 		}
 		o, b.async[k] = st[len(st)-1], st[:len(st)-1]
 	} else {
-		t := j.pairTrack(x, g)
-		st := b.threads[t]
-		if len(st) == 0 {
+		t, ok := j.endTrack(x, g)
+		if !ok {
 			j.m.t.Repairs.Add(trace.RepairUnmatchedEnd, 1)
 			return
 		}
+		st := b.threads[t]
 		o, b.threads[t] = st[len(st)-1], st[:len(st)-1]
 	}
 	b.waiting--
