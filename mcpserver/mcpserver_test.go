@@ -109,7 +109,8 @@ func TestVerbsThatEndBadly(t *testing.T) {
 	}{
 		{Result{Stdout: "half\n", Stderr: warnings + "error: the disk is full\n", Code: 1}, true, "the disk is full"},
 		{Result{Code: 1}, true, "exit code 1"},
-		{Result{Stdout: "rank 3 is lost\n", Stderr: "error: partial\n", Code: 3, Partial: true}, false, "rank 3 is lost"},
+		{Result{Stdout: "rank 3 is lost\n", Stderr: "error: partial\n", Code: 3, Partial: true}, false,
+			"rank 3 is lost"},
 		{Result{Stdout: "x\n", Stderr: warnings + "error: partial\n", Code: 3, Partial: true}, false, "error: partial"},
 	} {
 		c := client(t, root(t), true, func([]string) Result { return x.of })

@@ -34,7 +34,15 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 	}
 	p.capture.Dotted, p.capture.Command = dotted, command
 	p.serve.Dotted, p.overhead.Dotted, p.start.Dotted = dotted, dotted, dotted
-	k, err := parser.Parse(cli.PositionalsLast(parser, args))
+	line := cli.PositionalsLast(parser, args)
+	if verb := cli.Verb(args); command != nil && verb != "capture" { // no other runs a command: these are paths
+		if !cli.TakesArguments(parser, verb) {
+			fmt.Fprintf(s.Err, "kinetoscope: error: %s takes no command after --\n", verb)
+			return cli.ExitUsage
+		}
+		line = append(append(line, "--"), command...)
+	}
+	k, err := parser.Parse(line)
 	if exited >= 0 {
 		return help.Code(exited)
 	}
@@ -45,10 +53,6 @@ func run(ctx context.Context, args []string, s cli.Streams) int {
 	verb := strings.Fields(k.Command())[0]
 	if len(dotted) > 0 && verb != "capture" && verb != "serve" && verb != "overhead" && verb != "start" {
 		fmt.Fprintf(s.Err, "kinetoscope: error: %s has no --profiler-config\n", verb)
-		return cli.ExitUsage
-	}
-	if command != nil && verb != "capture" {
-		fmt.Fprintf(s.Err, "kinetoscope: error: %s takes no command after --\n", verb)
 		return cli.ExitUsage
 	}
 	flags.WarnOfSecrets(s.Err, args)

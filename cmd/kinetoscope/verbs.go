@@ -7,6 +7,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/kinetoscope/kinetoscope/analyses"
+	"github.com/kinetoscope/kinetoscope/internal/cli"
 	"github.com/kinetoscope/kinetoscope/internal/cli/flags"
 	"github.com/kinetoscope/kinetoscope/omni/deploy"
 )
@@ -91,8 +92,8 @@ func (p *program) verbs() []namedVerb {
 // that all of them take, or all where args name none.
 func (p *program) parser(args []string, options ...kong.Option) (*kong.Kong, error) {
 	verbs := p.verbs()
-	if i := slices.IndexFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") }); i >= 0 {
-		named := func(v namedVerb) bool { return args[i] == v.name || args[i] == v.alias }
+	if verb := cli.Verb(args); verb != "" {
+		named := func(v namedVerb) bool { return verb == v.name || verb == v.alias }
 		if k := slices.IndexFunc(verbs, named); k >= 0 {
 			verbs = verbs[k : k+1]
 		}

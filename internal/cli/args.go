@@ -7,6 +7,16 @@ import (
 	"github.com/alecthomas/kong"
 )
 
+// Verb returns the first of args that is no flag, which names the verb, "" if there is none.
+func Verb(args []string) string {
+	for _, a := range args {
+		if !strings.HasPrefix(a, "-") {
+			return a
+		}
+	}
+	return ""
+}
+
 // PositionalsLast returns args with a verb's positional arguments behind its flags, so that
 // flags may stand anywhere: the parser takes a list of positionals only in one piece.
 // Arguments that fit no verb or no flag are left for the parser to refuse.
@@ -48,6 +58,12 @@ func verbNamed(node *kong.Node, name string) *kong.Node {
 		}
 	}
 	return nil
+}
+
+// TakesArguments reports whether the verb of this name takes arguments that are no flags.
+func TakesArguments(parser *kong.Kong, verb string) bool {
+	n := verbNamed(parser.Model.Node, verb)
+	return n == nil || len(n.Positional) > 0 || len(n.Children) > 0
 }
 
 // takesValue reports whether the flag a, as typed, is followed by its value.
