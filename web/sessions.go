@@ -76,7 +76,7 @@ func (s *Server) sessionList(w http.ResponseWriter, r *http.Request) error {
 		}
 		limit = n
 	}
-	body := api.SessionList{Object: "list", Data: []*session.Status{}}
+	body := api.Sessions([]*session.Status{})
 	if s.cfg.Sessions != nil {
 		list, err := s.cfg.Sessions.List(r.Context(), limit)
 		if err != nil {

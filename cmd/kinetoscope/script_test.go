@@ -24,6 +24,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/internal/wait"
 	"github.com/kinetoscope/kinetoscope/omni"
 	"github.com/kinetoscope/kinetoscope/profiler/format"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 func TestMain(m *testing.M) {
@@ -282,11 +283,11 @@ func usageLine(ts *testscript.TestScript, neg bool, args []string) {
 
 // fetchLast downloads the first session of a list into got.
 func fetchLast(ts *testscript.TestScript, neg bool, args []string) {
-	var list []struct{ ID string }
-	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &list); err != nil || len(list) == 0 {
-		ts.Fatalf("%s: %v, %d sessions", args[0], err, len(list))
+	var list api.SessionList
+	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &list); err != nil || len(list.Data) == 0 {
+		ts.Fatalf("%s: %v, %d sessions", args[0], err, len(list.Data))
 	}
-	ts.Check(ts.Exec("kinetoscope", "sessions", list[0].ID, "--download", ts.MkAbs("got")))
+	ts.Check(ts.Exec("kinetoscope", "sessions", list.Data[0].ID, "--download", ts.MkAbs("got")))
 }
 
 // chat sends one request to the server of KINETOSCOPE_URL; ! chat wants it refused as a bad one.

@@ -17,6 +17,7 @@ import (
 	"github.com/kinetoscope/kinetoscope/store"
 	"github.com/kinetoscope/kinetoscope/store/runs"
 	"github.com/kinetoscope/kinetoscope/units"
+	"github.com/kinetoscope/kinetoscope/web/api"
 )
 
 type sessionsCmd struct {
@@ -53,7 +54,7 @@ func (c *sessionsCmd) list(e *cli.Env, server *client.Client) error {
 		return flags.ServerError(err)
 	}
 	if c.JSON {
-		return cli.JSON(e.Out, list)
+		return cli.JSON(e.Out, api.Sessions(list))
 	}
 	w := tabwriter.NewWriter(report.Terminal(e.Out), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tSTATE\tSTARTED\tPREFIX\tRANKS\tCOMPLETE")

@@ -15,8 +15,9 @@ type statusCmd struct{ flags.Server }
 
 // statusAnswer is what --json prints.
 type statusAnswer struct {
-	Health   *api.Health     `json:"health"`
-	Sessions api.SessionList `json:"sessions"` // the last one
+	SchemaVersion int             `json:"schema_version"`
+	Health        *api.Health     `json:"health"`
+	Sessions      api.SessionList `json:"sessions"` // the last one
 }
 
 // Run shows a server's stages and its last session. It fails if the server does not serve.
@@ -34,7 +35,7 @@ func (c *statusCmd) Run(e *cli.Env) error {
 		return flags.ServerError(err)
 	}
 	if c.JSON {
-		err = cli.JSON(e.Out, statusAnswer{h, api.SessionList{Object: "list", Data: list}})
+		err = cli.JSON(e.Out, statusAnswer{1, h, api.Sessions(list)})
 	} else {
 		err = c.print(e, h)
 		switch {

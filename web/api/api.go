@@ -115,9 +115,13 @@ type Session struct {
 
 // SessionList answers GET SessionsPath, newest first.
 type SessionList struct {
-	Object string            `json:"object"` // "list"
-	Data   []*session.Status `json:"data"`
+	SchemaVersion int               `json:"schema_version"`
+	Object        string            `json:"object"` // "list"
+	Data          []*session.Status `json:"data"`
 }
+
+// Sessions is the list of these sessions.
+func Sessions(list []*session.Status) SessionList { return SessionList{1, "list", list} }
 
 // ErrorBody is OpenAI's error object and what the server adds to it.
 type ErrorBody struct {
