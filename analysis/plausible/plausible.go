@@ -79,6 +79,7 @@ func Look(t *trace.Trace) *Trace {
 		return &Trace{View: c.v, Doubts: c.doubts}
 	}
 	c.merged()
+	c.unread()
 	c.strays()
 	c.noTime()
 	if len(c.v.Work) > 0 && !c.several {
@@ -227,11 +228,12 @@ type extent struct {
 
 // doubt adds a finding about slice i.
 func (c *checker) doubt(k Kind, i int32, x extent, format string, args ...any) {
-	s := &c.v.Trace.Slices
 	f := finding.Finding{
 		Code: finding.Code(k.String()), Severity: finding.SeverityOf(x.part), Text: fmt.Sprintf(format, args...),
-		Number: x.number, Unit: x.unit, Doubt: true,
-		Evidence: finding.Evidence{Track: s.Track[i], Slice: int(i), StartNs: s.Start[i], EndNs: s.End(int(i))},
+		Number: x.number, Unit: x.unit, Doubt: true, Evidence: finding.Evidence{Slice: finding.NoSlice},
+	}
+	if i >= 0 {
+		f.Evidence = finding.SliceEvidence(c.v.Trace, 0, int(i))
 	}
 	c.doubts = append(c.doubts, Doubt{k, f})
 }

@@ -2,8 +2,24 @@ package plausible
 
 import (
 	"github.com/kinetoscope/kinetoscope/analysis/internal/stat"
+	"github.com/kinetoscope/kinetoscope/analysis/view"
+	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
 )
+
+// unreadShare is the part of a trace's events that has no usable time from which that is doubted: a few such events
+// are a repair.
+const unreadShare = 0.1
+
+// unread doubts a trace of which many events, or all, have a time that its format does not have. Readers drop them.
+func (c *checker) unread() {
+	n := c.v.Trace.Repairs.Count[trace.RepairNoTime]
+	if part := stat.Ratio(int64(n), int64(n+len(c.v.Start))); n > 0 && part >= unreadShare {
+		c.doubt(NoTime, view.None, extent{part, float64(n), "count"},
+			"%s of %d %s no time that can be used (ts is in microseconds, and not text, NaN or beyond the year 2198): left out of everything",
+			units.Plural(n, "event"), n+len(c.v.Start), verb(n, "has", "have"))
+	}
+}
 
 // strays leaves out few slices whose times have nothing to do with those of all others, see
 // trace.Trace.Strays. Slices at the file's zero are left to noTime.
