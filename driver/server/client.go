@@ -19,6 +19,9 @@ const (
 	// probeTimeout bounds one question to a server. A healthy server answers within seconds even
 	// when it is busy.
 	probeTimeout = 10 * time.Second
+	// asideTimeout bounds a question that a session can do without: two of them leave time in that of an arm,
+	// which is ten seconds.
+	asideTimeout = 4 * time.Second
 	// maxAnswer bounds what is read of an answer: the largest is an openapi.json.
 	maxAnswer = 16 << 20
 	// shownAnswer is how much of an answer is shown to people.
@@ -31,6 +34,7 @@ type client struct {
 	base, token string
 	header      string // in which the token is sent; "": Authorization
 	http        *http.Client
+	aside       time.Duration // asideTimeout
 }
 
 // newClient returns a client of the target. The error is one of its certificates.
@@ -54,9 +58,10 @@ func newClient(to Target) (*client, error) {
 		}
 		transport.TLSClientConfig = cfg
 	}
-	return &client{base: to.URL, token: to.Token, header: to.Header, http: &http.Client{Transport: transport,
+	web := &http.Client{Transport: transport,
 		// A client that followed redirects would send the token to whatever server they name.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &client{base: to.URL, token: to.Token, header: to.Header, aside: asideTimeout, http: web}, nil
 }
 
 // answer is what a server said.

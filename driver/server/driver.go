@@ -129,6 +129,9 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if d.to.Ranks > 0 {
 		facts.Ranks = d.to.Ranks
 	}
+	if facts.mute {
+		facts.Replicas = d.Facts().Replicas // a server seldom changes them, and its metrics are slow under load
+	}
 	facts.Nsys = d.to.Nsys || rangesOfCUDA(d.to, d.e)
 	if facts.Models = d.Facts().Models; facts.Models == nil {
 		facts.Models = models(ctx, d.c)

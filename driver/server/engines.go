@@ -28,6 +28,7 @@ type Facts struct {
 	// Replicas are the numbers of its data-parallel replicas, jobs of their own behind its routes; nil if it
 	// does not say.
 	Replicas []int
+	mute     bool // what says so did not answer
 	// Fields are the members that a start accepts, if the server lists them: no others are sent.
 	Fields map[string]bool
 	// Worker is the engine behind a server that forwards calls to it.
@@ -225,6 +226,8 @@ const maxModels = 8
 
 // models asks for the names of what the server serves, which not every server tells.
 func models(ctx context.Context, c *client) (names []string) {
+	ctx, cancel := context.WithTimeout(ctx, c.aside)
+	defer cancel()
 	var list struct{ Data []struct{ ID string } }
 	if a, err := c.get(ctx, "/v1/models", &list); err != nil || !a.ok() {
 		return nil
@@ -271,7 +274,8 @@ func (vllm) probe(ctx context.Context, c *client, to Target) (Facts, error) {
 	}
 	f.Fields = api.accepts(f.Start, "StartProfileRequest")
 	if !to.NoMetrics {
-		f.Replicas = replicasByMetrics(ctx, c)
+		f.Replicas, err = replicasByMetrics(ctx, c)
+		f.mute = err != nil
 	}
 	f.Prefix, f.Steps, f.Delay = f.Fields["profile_prefix"], f.Fields["max_iterations"], f.Fields["delay_iterations"]
 	return f, nil

@@ -1,8 +1,11 @@
 package server
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -124,5 +127,34 @@ func TestMetricsLeaveNoFile(t *testing.T) {
 	}
 	if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// A server whose metrics and models do not answer is profiled all the same, and its replicas are those that it had.
+func TestSideQuestionsKeepNoSessionWaiting(t *testing.T) {
+	u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{DP: 2}, func(to *Target) { to.NoMetrics = false })
+	had := u.d.Facts().Replicas
+	u.web.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" || r.URL.Path == "/v1/models" {
+			<-r.Context().Done()
+			return
+		}
+		u.srv.ServeHTTP(w, r)
+	})
+	u.d.mu.Lock()
+	u.d.facts.Models = nil
+	u.d.mu.Unlock()
+	u.d.c.aside = 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // without a bound each question takes ten
+	defer cancel()
+	q := request(nil)
+	if _, err := u.Arm(ctx, q); err != nil || ctx.Err() != nil {
+		t.Fatalf("%v, %v", err, ctx.Err())
+	}
+	if got := u.d.Facts().Replicas; len(had) != 2 || !slices.Equal(got, had) {
+		t.Errorf("replicas %v, were %v", got, had)
+	}
+	if _, err := u.Abort(t.Context(), protocol.AbortRequest{Session: q.Session}); err != nil {
+		t.Error(err)
 	}
 }

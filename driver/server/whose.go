@@ -224,16 +224,17 @@ func (c *capture) titled(h head) (int, bool) {
 	return n, ok
 }
 
-// replicasByMetrics returns the numbers of a vLLM's engines, nil if its metrics do not say.
-func replicasByMetrics(ctx context.Context, c *client) []int {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+// replicasByMetrics returns the numbers of a vLLM's engines, nil if its metrics do not say. The error is that
+// they did not answer.
+func replicasByMetrics(ctx context.Context, c *client) ([]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.aside)
 	defer cancel()
 	header, token := c.auth()
 	s, err := scrape.Fetch(ctx, c.http, c.base, header, token)
 	if err != nil || len(s.Engines) > maxRanks {
-		return nil
+		return nil, err
 	}
-	return s.Engines
+	return s.Engines, nil
 }
 
 // firstN returns the numbers from 0 to n-1.
