@@ -23,6 +23,8 @@ const (
 	// NameMemoryHeld is around the allocations by which a native rank says, when a
 	// recording begins, what it holds already.
 	NameMemoryHeld = "memory.held"
+	// NameWindowEnd is the mark where a window of recording ended, as Kineto writes it.
+	NameWindowEnd = "Record Window End"
 	// NameMemory is the name of the instants by which profilers record allocations, as Kineto writes it.
 	NameMemory = "[memory]"
 )

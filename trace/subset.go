@@ -180,7 +180,7 @@ func (t *Trace) Append(o *Trace) {
 	}
 }
 
-// Window sets the window to that of the trace spans, else to the extent of the slices.
+// Window sets the window to that of the trace spans, else to the extent of the slices, up to the mark of its end.
 func (t *Trace) Window() {
 	start, end, ok := t.Extent()
 	span := false
@@ -192,6 +192,13 @@ func (t *Trace) Window() {
 			start, end = min(start, from), max(end, to)
 		} else {
 			start, end, span = from, to, true
+		}
+	}
+	if mark, has := t.Strings.Lookup(NameWindowEnd); has {
+		for i, n := range t.Instants.Name {
+			if n == mark && t.Instants.Time[i] > start {
+				end = max(end, t.Instants.Time[i])
+			}
 		}
 	}
 	if ok || span {

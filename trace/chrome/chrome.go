@@ -382,7 +382,7 @@ func (e *encoder) windowRows() {
 	e.buf = append(e.buf, `, "args": {"sort_index": 536870912}`...)
 	e.end()
 	e.globalInstant("Iteration Start: PyTorch Profiler", "Traces", "Trace PyTorch Profiler", m.WindowStart)
-	e.globalInstant("Record Window End", "", "", m.WindowEnd)
+	e.globalInstant(trace.NameWindowEnd, "", "", m.WindowEnd)
 }
 
 func (e *encoder) globalInstant(name, pid, tid string, ns int64) {

@@ -182,7 +182,7 @@ func (m *merger) times() {
 			col[i] += base
 		}
 	}
-	m.window()
+	m.t.Window()
 	t.Meta.WallClock = t.Meta.WindowStart >= trace.LeastWallClock
 }
 
@@ -243,37 +243,6 @@ func (m *merger) emptyAtZero() bool {
 		}
 	}
 	return true
-}
-
-// window takes the window from the trace spans and the mark of its end, else from the
-// slices.
-func (m *merger) window() {
-	t := m.t
-	s := &t.Slices
-	start, end, ok := t.Extent()
-	found := false
-	for i, c := range s.Cat {
-		if c != trace.CatTraceSpan {
-			continue
-		}
-		if !found || s.Start[i] < start {
-			start = s.Start[i]
-		}
-		if !found || s.End(i) > end {
-			end = s.End(i)
-		}
-		found = true
-	}
-	if mark, has := t.Strings.Lookup("Record Window End"); has {
-		for i, n := range t.Instants.Name {
-			if n == mark && t.Instants.Time[i] > start {
-				end = max(end, t.Instants.Time[i])
-			}
-		}
-	}
-	if ok || found {
-		t.Meta.WindowStart, t.Meta.WindowEnd = start, end
-	}
 }
 
 // readMeta fills Meta from the envelope.

@@ -402,13 +402,13 @@ func (d *decoder) finish() *trace.Trace {
 	}
 	d.devices()
 	d.t.Meta.WallClock = d.hasWall
-	d.t.Meta.WindowStart, d.t.Meta.WindowEnd, _ = d.t.Extent()
+	d.t.Window()
 	d.t.Trim()
 	return d.t
 }
 
-// devices marks the tracks that hold a device's work, and the device and stream that the
-// work names.
+// devices marks the tracks that hold a device's work, and the device and stream that the work names. These number the
+// tracks, as they do in Kineto's files: there an annotation, which names neither, is told to be the device's by that.
 func (d *decoder) devices() {
 	s := &d.t.Slices
 	for i, c := range s.Cat {
@@ -422,6 +422,20 @@ func (d *decoder) devices() {
 		}
 		if v, ok := d.t.ArgInt(i, "stream"); ok {
 			k.Stream = v
+		}
+	}
+	type stream struct {
+		process        string
+		device, number int64
+	}
+	of := func(k *trace.Track) stream { return stream{k.Process, k.Device, k.Stream} }
+	tracks := map[stream]int{}
+	for i := range d.t.Tracks {
+		tracks[of(&d.t.Tracks[i])]++
+	}
+	for i := range d.t.Tracks {
+		if k := &d.t.Tracks[i]; k.Kind == trace.TrackGPU && tracks[of(k)] == 1 {
+			k.PID, k.TID = k.Device, k.Stream
 		}
 	}
 }

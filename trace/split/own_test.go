@@ -32,6 +32,34 @@ func TestOwnFiles(t *testing.T) {
 	}
 }
 
+// TestOwnFileOfOne: a file of a single rank that we wrote says whose it is as well; one with another process in it,
+// or of a rank that is known, is taken as it is.
+func TestOwnFileOfOne(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		known int
+		want  string
+	}{
+		{[]string{"rank 34", "rank 34"}, -1, "-1  0 34"},
+		{[]string{"stage1 talker replica 1 rank 2"}, -1, "1 talker 1 2"},
+		{[]string{"thinker rank 3"}, -1, "-1 thinker 0 3"},
+		{[]string{"rank 3", "python"}, -1, "-1  0 -1"},
+		{[]string{"python (rank 3)"}, -1, "-1  0 -1"},
+		{[]string{"rank 3"}, 5, "-1  0 5"},
+		{nil, -1, "-1  0 -1"},
+	} {
+		tr := trace.New()
+		tr.Meta.Format, tr.Meta.Rank = "perfetto", c.known
+		for i, name := range c.names {
+			tr.AddTrack(trace.Track{PID: int64(i + 1), Process: name, Device: -1, Stream: -1})
+		}
+		m := &Ranks(tr)[0].Meta
+		if got := fmt.Sprintf("%d %s %d %d", m.StageID, m.Stage, m.Replica, m.Rank); got != c.want {
+			t.Errorf("%q is %q, want %q", c.names, got, c.want)
+		}
+	}
+}
+
 // TestManyProcesses: as many processes as a file has room for are not tried on each other; it
 // is said that they are not parted.
 func TestManyProcesses(t *testing.T) {

@@ -26,6 +26,7 @@ func Ranks(t *trace.Trace) []*trace.Trace {
 		return said.traces(t)
 	}
 	if !torch {
+		alone(t)
 		return []*trace.Trace{t} // the processes of other programs are no ranks
 	}
 	if g := numbered(t); g != nil {
@@ -144,6 +145,30 @@ func (g *groups) place(m *trace.Meta, label string) {
 	if n, err := strconv.Atoi(f[4]); err == nil {
 		m.Rank = n
 	}
+}
+
+// alone learns whose t is where every process in it has one name of our own: a file of a rank that we wrote.
+func alone(t *trace.Trace) {
+	m := &t.Meta
+	if m.Rank >= 0 || len(t.Tracks) == 0 {
+		return
+	}
+	name := t.Tracks[0].Process
+	f := ownName.FindStringSubmatch(" " + name) // of a rank without a stage nothing stands before the word
+	if f == nil {
+		f = ownName.FindStringSubmatch(name)
+	}
+	if f == nil || slices.ContainsFunc(t.Tracks, func(k trace.Track) bool { return k.Process != name }) {
+		return
+	}
+	m.Learnt = maps.Clone(m.Learnt)
+	if m.Learnt == nil {
+		m.Learnt = map[trace.Field]trace.From{}
+	}
+	if n, err := strconv.Atoi(f[4]); err == nil {
+		m.Rank, m.Learnt[trace.FieldRank] = n, trace.FromContent
+	}
+	(&groups{}).place(m, name)
 }
 
 func metas(list []*trace.Trace) []*trace.Meta {

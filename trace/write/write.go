@@ -32,7 +32,7 @@ func init() {
 		},
 		Lacks: "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, " +
 			"which become a text and [], single allocations: they become counters of what is held, " +
-			"of which memory answers all but who made them",
+			"of which memory answers all but who made them, whose cards and process groups there are",
 	})
 	format.AddWriter(format.Format{
 		Name: "kineto", OneClock: true, Keeps: format.Everything,
