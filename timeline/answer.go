@@ -13,7 +13,7 @@ import (
 const (
 	// MaxPx is the widest picture: two 4K screens beside each other.
 	MaxPx = 8192
-	// MaxTracks bounds the tracks of one query; a screen shows a hundred.
+	// MaxTracks bounds the tracks of one query for pictures; a screen shows a hundred. Sums have no such bound.
 	MaxTracks = 512
 	// maxBoxes bounds an answer: 22 bytes each, 44 MB. Rows that no longer fit are named
 	// as missing, not left out in silence.
@@ -29,23 +29,31 @@ type Query struct {
 	Tracks   []string
 }
 
-// farthest bounds the times of a query, 73 years before and after the beginning: their differences
-// and sums with times of traces, which count from 1970, are numbers of 64 bits.
-const farthest = math.MaxInt64 / 4
+// maxReach is how far a query's times may be from the timeline's start, ns: 36 years. Beyond, they do not fit with
+// what the clocks of traces add.
+const maxReach = math.MaxInt64 / 8
 
+// check refuses what cannot be answered, of a query for a picture of each of its tracks.
 func (q *Query) check() error {
+	if len(q.Tracks) > MaxTracks {
+		return fmt.Errorf("%d tracks; at most %d in one query", len(q.Tracks), MaxTracks)
+	}
+	return q.checkWindow()
+}
+
+// checkWindow is check for a query that sums over its tracks, however many.
+func (q *Query) checkWindow() error {
+	for _, ns := range []int64{q.From, q.To} {
+		if ns < -maxReach || ns > maxReach {
+			return fmt.Errorf("from %d, to %d: times are ns from the start of the view, %d at most", q.From, q.To,
+				int64(maxReach))
+		}
+	}
 	if q.To <= q.From {
 		return fmt.Errorf("from %d, to %d: to must be greater", q.From, q.To)
 	}
-	if q.From < -farthest || q.To > farthest {
-		return fmt.Errorf("from %d, to %d: times are ns from the timeline's begin, %d to %d", q.From, q.To,
-			-farthest, farthest)
-	}
 	if q.Px < 1 || q.Px > MaxPx {
 		return fmt.Errorf("px is %d; allowed are 1 to %d", q.Px, MaxPx)
-	}
-	if len(q.Tracks) > MaxTracks {
-		return fmt.Errorf("%d tracks; at most %d in one query", len(q.Tracks), MaxTracks)
 	}
 	return nil
 }

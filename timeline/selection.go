@@ -131,7 +131,7 @@ type Selection struct {
 // area iterates the slices of tracks that reach into [from, to), parents before children.
 // Slices without duration at from are in it.
 func (tl *Timeline) area(q Query, f func(i int, p *part, s uint32, from, to int64)) error {
-	if err := q.check(); err != nil {
+	if err := q.checkWindow(); err != nil {
 		return err
 	}
 	type key struct {

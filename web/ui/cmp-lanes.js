@@ -16,7 +16,6 @@ import { dur } from "./units.js";
 const WHEEL = 0.0022;
 const CLICK = 4; // px that a click may move
 const LEAST_NS = 20; // across the screen
-const MAX_TRACKS = 512; // that a question may name
 
 // ALL_TRACES stands for all traces of a side together.
 export const ALL_TRACES = -1;
@@ -143,8 +142,8 @@ export class Lane {
   // query is the window of the area, on the tracks that the lane has.
   query() {
     const [from, to] = this.area ? [this.area.from, this.area.to] : [this.win.t0, this.win.t1];
-    const tracks = this.tree.nodes.filter((n) => isLeaf(n) && hasSlices(n)).map((n) => n.id).slice(0, MAX_TRACKS);
-    return { from: Math.max(0, Math.floor(from)), to: Math.min(this.info.end_ns + 1, Math.ceil(to)), tracks };
+    const tracks = this.tree.nodes.filter((n) => isLeaf(n) && hasSlices(n)).map((n) => n.id);
+    return { from: Math.max(0, Math.floor(from)), to: Math.min(this.info.end_ns + 1, Math.ceil(to)), tracks, every: this.trace === ALL_TRACES };
   }
 
   still() { return Boolean(this.info) && !this.store.busy && !this.store.next && this.store.held.size + this.store.curves.size > 0; }

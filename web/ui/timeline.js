@@ -307,13 +307,14 @@ app.sameName = async (back) => {
   else app.say(back ? "no slice of this name before" : "no further slice of this name");
 };
 
-// areaQuery returns the window and the tracks of the selected area, or else those in view.
+// areaQuery returns the window and the tracks of the selected area, or else those in view, and whether they are all.
 app.areaQuery = () => {
   const a = app.area ?? { from: app.win.t0, to: app.win.t1 };
   const chosen = [...(a.tracks ?? [])].map((id) => app.tree.byID.get(id)).filter(Boolean);
   const leaves = (chosen.length ? chosen : app.main.items.map((i) => i.node)).flatMap((n) => app.tree.leaves(n));
-  const tracks = [...new Set(leaves.filter((n) => n.slices).map((n) => n.id))].slice(0, 512);
-  return { from: Math.floor(a.from), to: Math.ceil(a.to), tracks };
+  const tracks = [...new Set(leaves.filter((n) => n.slices).map((n) => n.id))];
+  const every = tracks.length === [...app.tree.byID.values()].filter((n) => isLeaf(n) && n.slices).length;
+  return { from: Math.floor(a.from), to: Math.ceil(a.to), tracks, every };
 };
 
 // ---- searching

@@ -28,6 +28,9 @@ async function counted(question) {
 
 export const json = (url, params, options) => counted(async () => (await ask(url, params, options)).json());
 
+// area is the question about an area: of all tracks it names none, for thousands of names are more than an address holds.
+const area = ({ every, ...q }) => (every ? { ...q, tracks: null } : q);
+
 // forRun returns the questions about the run with this id.
 export function forRun(id) {
   const run = `/v1/runs/${encodeURIComponent(id)}`;
@@ -46,7 +49,7 @@ export function forRun(id) {
     detail: (slice, options) => one(`slices/${slice}`, {}, options),
     next: async (slice, back) => (await one(`slices/${slice}/next`, { back })).slice,
     search: (q, options) => one("search", q, options),
-    selection: (q, options) => one("selection", q, options),
+    selection: (q, options) => one("selection", area(q), options),
     derived: () => list("derived"),
     overview: () => one("overview"),
     stepTimes: () => list("steptimes"),
@@ -56,7 +59,7 @@ export function forRun(id) {
     memory: () => list("memory"),
     rooflines: () => list("rooflines"),
     criticalPath: (q) => one("criticalpath", q),
-    exportURL: (q) => `${run}/export?${new URLSearchParams(Object.entries(q).map(([k, v]) => [k, Array.isArray(v) ? v.join(",") : String(v)]))}`,
+    exportURL: (q) => `${run}/export?${new URLSearchParams(Object.entries(area(q)).filter(([, v]) => v != null).map(([k, v]) => [k, Array.isArray(v) ? v.join(",") : String(v)]))}`,
   };
 }
 

@@ -233,7 +233,7 @@ func all(q *timeline.Query, tl *timeline.Timeline) {
 		return
 	}
 	for _, n := range tl.Tree(timeline.PackNone) {
-		if n.Slices > 0 && len(q.Tracks) < timeline.MaxTracks {
+		if n.Slices > 0 {
 			q.Tracks = append(q.Tracks, n.ID)
 		}
 	}
@@ -285,7 +285,7 @@ func counters(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) err
 	}
 	if len(q.Tracks) == 0 {
 		for _, n := range tl.Tree(timeline.PackNone) {
-			if n.Kind == "counter" && len(q.Tracks) < timeline.MaxTracks {
+			if n.Kind == "counter" {
 				q.Tracks = append(q.Tracks, n.ID)
 			}
 		}
