@@ -120,16 +120,16 @@ func tables(t *testing.T, file string) (columns map[string][]string, rows map[st
 	if err != nil {
 		t.Fatal(err)
 	}
-	processes := map[int64]bool{}
+	processes := map[string]int{} // by name: a device's lane has the number of the device, not of its process
 	for i := range tr.Tracks {
 		k := &tr.Tracks[i]
-		if !processes[k.PID] {
-			processes[k.PID] = true
-			add("process", k.PID, k.PID, k.Process)
+		if _, known := processes[k.Process]; !known {
+			processes[k.Process] = len(processes)
+			add("process", processes[k.Process], k.PID, k.Process)
 		}
 		add("track", i, k.Name, nil)
 		add("thread_track", i, k.Name, i)
-		add("thread", i, k.TID, k.Name, k.PID)
+		add("thread", i, k.TID, k.Name, processes[k.Process])
 	}
 	index := tr.Index()
 	for i := range tr.Slices.Len() {
