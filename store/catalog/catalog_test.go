@@ -418,9 +418,10 @@ func TestUpload(t *testing.T) {
 			t.Errorf("%s: %v, want %d", name, err, tt.status)
 		}
 	}
-	if _, err := s.Upload(t.Context(), "c.json", -1, io.MultiReader(strings.NewReader(foreign[:20]),
-		broken{})); err == nil {
-		t.Error("half a file was taken")
+	s.limits.MaxUploads = 1 << 20
+	_, err = s.Upload(t.Context(), "c.json", -1, io.MultiReader(strings.NewReader(foreign[:20]), broken{}))
+	if no, ok := errors.AsType[*UploadRefused](err); !ok || no.Status != http.StatusBadRequest {
+		t.Errorf("half a file: %v", err)
 	}
 	left, err := os.ReadDir(s.st.Root())
 	if err != nil || len(left) != 2 {

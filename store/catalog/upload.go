@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -189,7 +190,7 @@ func (c *Catalog) fill(ctx context.Context, r *store.Run, u upload, src io.Reade
 		return c.over(u)
 	}
 	if err != nil {
-		return err
+		return u.cut(err)
 	}
 	path := filepath.Join(r.Dir(), filepath.FromSlash(art.Name))
 	format, err := formatOf(path)
@@ -210,6 +211,18 @@ func (c *Catalog) fill(ctx context.Context, r *store.Run, u upload, src io.Reade
 		Session: session.Status{ID: u.id, State: session.StateComplete, Prefix: prefixOf(u.name), StartedAt: u.at,
 			FinishedAt: time.Now(), Stages: []session.StageStatus{}, Artifacts: []protocol.Artifact{art}},
 	})
+}
+
+// cut refuses an upload that err has ended before its end.
+func (u upload) cut(err error) error {
+	if b, ok := errors.AsType[*brokenOff](err); ok {
+		return &UploadRefused{http.StatusBadRequest, fmt.Sprintf("%q broke off: %v", u.name, b.err), "send it again"}
+	}
+	if no, ok := errors.AsType[syscall.Errno](err); ok && store.NoRoom(err) {
+		return &UploadRefused{http.StatusInsufficientStorage, fmt.Sprintf("%q cannot be kept: %v", u.name, no),
+			"make room there"}
+	}
+	return err
 }
 
 // uploadDir is the directory of a run that has the file of an upload.
@@ -257,6 +270,12 @@ func formatOf(path string) (string, error) {
 	return "", errors.New("it holds none")
 }
 
+// brokenOff is why the rest of an upload did not come.
+type brokenOff struct{ err error }
+
+// Error is that of reading.
+func (b *brokenOff) Error() string { return b.err.Error() }
+
 // withContext ends reading when ctx does.
 type withContext struct {
 	ctx context.Context
@@ -267,7 +286,11 @@ func (r *withContext) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.src.Read(p)
+	n, err := r.src.Read(p)
+	if err != nil && err != io.EOF && r.ctx.Err() == nil { //nolint:errorlint // the end of a reader is not wrapped
+		err = &brokenOff{err}
+	}
+	return n, err
 }
 
 // storedName makes a safe file name of the original one: letters, digits and a few signs, and no dot at
