@@ -168,6 +168,9 @@ func (s *Server) live(ctx context.Context, st *session.Status) api.LiveSession {
 // events sends a page what changes, until the page leaves.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	defer s.watch.join()()
+	if rec := recorderOf(w); rec != nil {
+		rec.stall = s.cfg.stallEvents // each write's deadline is the recorder's
+	}
 	err := s.watch.feed.Serve(w, r, s.streams.Done(), s.cfg.stallEvents)
 	if errors.Is(err, feed.ErrFull) {
 		w.Header().Set("Retry-After", "5")

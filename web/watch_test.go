@@ -2,8 +2,11 @@ package web
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -166,4 +169,22 @@ func TestPace(t *testing.T) {
 	if got := idle.phases("thinker"); len(got) != 1 || got[0].Count != 0 || got[0].PerS != 0 {
 		t.Errorf("idle: %+v", got)
 	}
+}
+
+// A page that takes nothing is dropped after the time for events, which is shorter than that for other answers.
+func TestPageThatTakesNothingIsDropped(t *testing.T) {
+	s, url := start(t, newOmni(), func(c *Config) { c.stallEvents = 100 * time.Millisecond })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "listens", func() bool { return s.watch.feed.Clients() == 1 })
+	for n := byte('a'); n < 'q'; n++ { // more than a connection buffers
+		s.watch.feed.Set(string(n), "load", bytes.Repeat([]byte{n}, 1<<20))
+	}
+	eventually(t, "dropped", func() bool { return s.watch.feed.Dropped() == 1 })
 }
