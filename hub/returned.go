@@ -59,15 +59,22 @@ func (s *strays) done(incarnation string, again bool) {
 	delete(s.ranks, incarnation)
 }
 
-func (s *strays) count() int {
+// count forgets the ranks that are not live and counts the others: a process that has ended has no
+// profiler on, and one that was only silent is noted again when it speaks.
+func (s *strays) count(live []protocol.RankInfo) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for incarnation, busy := range s.ranks {
+		if !busy && !slices.ContainsFunc(live, func(i protocol.RankInfo) bool { return i.Incarnation == incarnation }) {
+			delete(s.ranks, incarnation)
+		}
+	}
 	return len(s.ranks)
 }
 
 // Strays is how many ranks have a profiler on that no session owns. It is 0 but for the
 // moments that it takes to turn one off.
-func (h *Hub) Strays() int { return h.strays.count() }
+func (h *Hub) Strays() int { return h.strays.count(h.reg.list("")) }
 
 // ended reports whether a session is this hub's and over.
 func (h *Hub) ended(id string) bool {

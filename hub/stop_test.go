@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
+	"github.com/kinetoscope/kinetoscope/internal/wait/waittest"
 	"github.com/kinetoscope/kinetoscope/protocol"
 	"github.com/kinetoscope/kinetoscope/session"
 )
@@ -66,5 +68,24 @@ func TestRunStoreIsRemoved(t *testing.T) {
 		if err := os.RemoveAll(r.Store().Root()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestStraysThatDie: a rank whose profiler could not be turned off counts while it is there, and no longer.
+func TestStraysThatDie(t *testing.T) {
+	r := newRig(t, nil)
+	r.join(1)
+	inc := r.Ranks("omni")[0].Incarnation
+	if !r.strays.note(inc, true) {
+		t.Fatal("not noted")
+	}
+	r.strays.done(inc, true)
+	if n := r.Strays(); n != 1 {
+		t.Errorf("%d while it is there", n)
+	}
+	r.ranks[0].close(t)
+	waittest.Until(t, 20*time.Second, "it leaves", func() bool { return len(r.Ranks("omni")) == 0 })
+	if n := r.Strays(); n != 0 {
+		t.Errorf("%d when it is gone", n)
 	}
 }
