@@ -1,9 +1,11 @@
 package rocprof
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -30,7 +32,9 @@ func (h *handle) UnmarshalJSON(b []byte) error {
 		*h = handle(o.Handle)
 		return err
 	}
-	return json.Unmarshal(b, (*uint64)(&o.Handle))
+	err := json.Unmarshal(b, &o.Handle)
+	*h = handle(o.Handle)
+	return err
 }
 
 type xyz struct{ X, Y, Z int64 }
@@ -101,17 +105,80 @@ var kinds = []struct {
 	{"marker_", trace.CatUserAnnotation}, {"rocdecode_", trace.CatCPUOp}, {"rocjpeg_", trace.CatCPUOp},
 }
 
-// ReadJSON reads the traces of a result, one a process.
-func ReadJSON(ctx context.Context, r io.Reader) ([]*trace.Trace, error) {
+// document is all of a result.
+type document struct {
+	Tools []json.RawMessage `json:"rocprofiler-sdk-tool"`
+}
+
+// decode reads the document. Of one that ends early it reads what is whole; cut says so.
+func decode(r io.Reader) (doc document, cut bool, err error) {
 	limited := &io.LimitedReader{R: r, N: maxJSON + 1}
-	var doc struct {
-		Tools []json.RawMessage `json:"rocprofiler-sdk-tool"`
+	var text bytes.Buffer
+	if _, err := text.ReadFrom(limited); err != nil {
+		return doc, false, err
 	}
-	if err := json.NewDecoder(limited).Decode(&doc); err != nil {
-		if limited.N <= 0 {
-			return nil, &FormatError{Reason: fmt.Sprintf("over %d GiB of JSON: use rocpd", maxJSON>>30)}
+	if limited.N <= 0 {
+		return doc, false, &FormatError{Reason: fmt.Sprintf("over %d GiB of JSON: use rocpd", maxJSON>>30)}
+	}
+	err = json.Unmarshal(text.Bytes(), &doc)
+	var bad *json.SyntaxError
+	if !errors.As(err, &bad) {
+		return doc, false, formatted(err)
+	}
+	switch { // doc is empty: syntax is looked at first
+	case bad.Offset == int64(text.Len()):
+		if whole := wholePart(text.Bytes()); whole != nil {
+			return doc, true, formatted(json.Unmarshal(whole, &doc))
 		}
-		return nil, &FormatError{Reason: err.Error()}
+	case json.Valid(text.Bytes()[:bad.Offset-1]): // text behind it
+		return doc, false, formatted(json.Unmarshal(text.Bytes()[:bad.Offset-1], &doc))
+	}
+	return doc, false, formatted(err)
+}
+
+func formatted(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &FormatError{Reason: err.Error()}
+}
+
+// wholePart returns JSON that ends early up to the last object or list that is whole, with those around it closed;
+// nil if there is none.
+func wholePart(text []byte) []byte {
+	var open, atEnd []byte // what closes the objects and lists that are open, and were behind the last whole one
+	end, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{':
+			open = append(open, '}')
+		case c == '[':
+			open = append(open, ']')
+		case c == '}' || c == ']':
+			if len(open) == 0 || open[len(open)-1] != c {
+				return nil
+			}
+			open = open[:len(open)-1]
+			end, atEnd = i+1, append(atEnd[:0], open...)
+		}
+	}
+	if end == 0 {
+		return nil
+	}
+	slices.Reverse(atEnd)
+	return append(text[:end:end], atEnd...)
+}
+
+// ReadJSON reads the traces of a result, one a process. What is damaged is left out and counted.
+func ReadJSON(ctx context.Context, r io.Reader) ([]*trace.Trace, error) {
+	doc, cut, err := decode(r)
+	if err != nil {
+		return nil, err
 	}
 	var out []*trace.Trace
 	for i, raw := range doc.Tools {
@@ -128,7 +195,37 @@ func ReadJSON(ctx context.Context, r io.Reader) ([]*trace.Trace, error) {
 	if len(out) == 0 {
 		return nil, &FormatError{Reason: `it has nothing under "rocprofiler-sdk-tool"`}
 	}
+	if cut {
+		out[len(out)-1].Repairs.Add(trace.RepairTruncatedFile, 1)
+	}
+	damaged := func(t *trace.Trace) bool { return t.Slices.Len() == 0 && t.Repairs.Damage() != "" }
+	if !slices.ContainsFunc(out, func(t *trace.Trace) bool { return !damaged(t) }) {
+		return nil, &FormatError{Reason: "none of its records can be read: " + out[0].Repairs.Damage()}
+	}
 	return out, nil
+}
+
+// records decodes a list of records. One that is none is left out and counted.
+func (b *builder) records(raw json.RawMessage) []record {
+	var list []record
+	if json.Unmarshal(raw, &list) == nil {
+		return list
+	}
+	var each []json.RawMessage
+	if json.Unmarshal(raw, &each) != nil {
+		b.t.Repairs.Add(trace.RepairSyntax, 1)
+		return nil
+	}
+	list = make([]record, 0, len(each))
+	for _, one := range each {
+		var r record
+		if json.Unmarshal(one, &r) != nil {
+			b.t.Repairs.Add(trace.RepairSyntax, 1)
+			continue
+		}
+		list = append(list, r)
+	}
+	return list
 }
 
 func (t *tool) read(ctx context.Context) (*trace.Trace, error) {
@@ -148,11 +245,7 @@ func (t *tool) read(ctx context.Context) (*trace.Trace, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		var records []record
-		if err := json.Unmarshal(t.BufferRecords[list], &records); err != nil {
-			return nil, &FormatError{Reason: list + ": " + err.Error()}
-		}
-		t.list(b, list, records, devices, names, markers)
+		t.list(b, list, b.records(t.BufferRecords[list]), devices, names, markers)
 	}
 	return b.finish(), nil
 }

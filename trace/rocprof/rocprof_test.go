@@ -109,6 +109,59 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestDamaged: a result that ends early, or with records that are none, is read as far as it goes, and says so.
+func TestDamaged(t *testing.T) {
+	whole := string(file(t, "result.json"))
+	count := func(text string) (n int, repairs string) {
+		list, err := ReadJSON(t.Context(), strings.NewReader(text))
+		if err != nil {
+			var format *FormatError
+			if !errors.As(err, &format) {
+				t.Error(err)
+			}
+			return 0, ""
+		}
+		for _, tr := range list {
+			if err := tr.Validate(); err != nil {
+				t.Error(err)
+			}
+			n += tr.Slices.Len()
+		}
+		return n, list[len(list)-1].Repairs.Damage()
+	}
+	all, _ := count(whole)
+	most := 0
+	for n := range len(strings.TrimRight(whole, "\n")) {
+		got, repairs := count(whole[:n])
+		if got < most || got > all || got > 0 && !strings.Contains(repairs, trace.RepairTruncatedFile) {
+			t.Fatalf("cut at %d: %d slices, of %d; %q", n, got, all, repairs)
+		}
+		most = got
+	}
+	if most != all {
+		t.Errorf("of all but the last bytes %d slices of %d are read", most, all)
+	}
+	for _, wrong := range []string{`"x"`, "1.5", "1e30", "[]"} {
+		text := strings.Replace(whole, `"start_timestamp": 1500`, `"start_timestamp": `+wrong, 1)
+		if got, repairs := count(text); got != all-1 || !strings.Contains(repairs, "1 × "+trace.RepairSyntax) {
+			t.Errorf("a time %s: %d slices, %q", wrong, got, repairs)
+		}
+	}
+	if got, _ := count(whole + "log line"); got != all {
+		t.Errorf("with text behind it: %d slices", got)
+	}
+}
+
+// TestHandles: a handle is an object or its number.
+func TestHandles(t *testing.T) {
+	for _, text := range []string{`{"handle": 7}`, "7"} {
+		var h handle
+		if err := h.UnmarshalJSON([]byte(text)); err != nil || h != 7 {
+			t.Errorf("%s: %d, %v", text, h, err)
+		}
+	}
+}
+
 func FuzzJSON(f *testing.F) {
 	f.Add(file(f, "result.json"))
 	f.Fuzz(func(t *testing.T, b []byte) {
