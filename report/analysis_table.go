@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/kinetoscope/kinetoscope/internal/neutral"
+	"github.com/kinetoscope/kinetoscope/trace"
 	"github.com/kinetoscope/kinetoscope/units"
 )
 
@@ -239,7 +240,7 @@ func (t *Table) limit(o TextOptions) int {
 // forText lays the table out; columns that hold nothing at all are left out.
 func (t *Table) forText(o TextOptions) (*table, int) {
 	n := t.limit(o)
-	rows := t.first(n)
+	rows := t.named(t.first(n))
 	out := &table{}
 	var keep []int
 	for i, c := range t.headed() {
@@ -260,6 +261,23 @@ func (t *Table) forText(o TextOptions) (*table, int) {
 	}
 	out.makeRoom(o.Width)
 	return out, t.Len() - n
+}
+
+// named returns rows with trace.NoName in the cells of the column of names that have none: what is left blank looks
+// like a line without a beginning.
+func (t *Table) named(rows [][]Cell) [][]Cell {
+	at := slices.IndexFunc(t.headed(), func(c Column) bool { return c.Key == "name" && c.Flex })
+	if at < 0 || !slices.ContainsFunc(rows, func(r []Cell) bool { return r[at].Text == "" }) {
+		return rows
+	}
+	out := slices.Clone(rows)
+	for i, r := range out {
+		if r[at].Text == "" {
+			out[i] = slices.Clone(r)
+			out[i][at].Text = trace.NoName
+		}
+	}
+	return out
 }
 
 // goodName is the width that names of kernels and operators get before the columns that

@@ -5,6 +5,9 @@ import "strings"
 // ProfilerStep is what the names of torch's profiler steps begin with; each has its number behind it.
 const ProfilerStep = "ProfilerStep"
 
+// NoName stands where a reader is shown the name of a slice that has none.
+const NoName = "(no name)"
+
 // IsProfilerStep reports whether name is that of one of torch's profiler steps, such as ProfilerStep#12.
 func IsProfilerStep(name string) bool {
 	rest, ok := strings.CutPrefix(name, ProfilerStep)

@@ -112,8 +112,8 @@ func Of(seen *plausible.Trace) Report {
 		return cmp.Or(cmp.Compare(names.text(a.place.name), names.text(b.place.name)),
 			cmp.Compare(names.text(a.place.in), names.text(b.place.in)))
 	}) {
-		if r.Name = names.text(r.place.name); r.place.call {
-			r.Name += " in " + names.text(r.place.in)
+		if r.Name = cmp.Or(names.text(r.place.name), trace.NoName); r.place.call {
+			r.Name += " in " + cmp.Or(names.text(r.place.in), trace.NoName)
 		}
 		r.Share = stat.Ratio(r.Ns, out.WaitNs)
 		for _, w := range append(r.other, r.on) {
