@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"path/filepath"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -37,7 +39,7 @@ func ArchiveOf(head []byte) Format {
 
 // Member is one regular file of an archive.
 type Member struct {
-	Name string // as in the archive, with slashes
+	Name string // as in the archive, with slashes; never of a place beside it
 	Size int64  // unpacked from the archive
 	R    io.Reader
 	// Unread says why the archive's own packing of the file cannot be undone; R is nil then.
@@ -48,11 +50,15 @@ type Member struct {
 // ranks leaves some files a rank.
 const maxMembers = 200_000
 
-// Members calls f with every regular file of the archive in file, in order, as long as
-// f returns no error. It reads tar archives as a stream, packed in any way that Reader
+// Members calls member with every regular file of the archive in file, in order, as long as
+// it returns no error. It reads tar archives as a stream, packed in any way that Reader
 // unpacks. damaged says why the archive ended before its end; its members up to there
 // were handed on, the last of them perhaps cut.
-func Members(ctx context.Context, file *os.File, f func(Member) error) (damaged, err error) {
+func Members(ctx context.Context, file *os.File, member func(Member) error) (damaged, err error) {
+	f := func(m Member) error {
+		m.Name = within(m.Name)
+		return member(m)
+	}
 	u, err := New(file)
 	if err != nil {
 		return nil, err
@@ -70,6 +76,15 @@ func Members(ctx context.Context, file *os.File, f func(Member) error) (damaged,
 		return spooledZip(ctx, in, f)
 	}
 	return tarMembers(ctx, u, in, f)
+}
+
+// within returns the name of a member, of one that leads out of the archive or is absolute what remains of it inside:
+// a trace would be named as another file of this host.
+func within(name string) string {
+	if path.IsAbs(name) || !filepath.IsLocal(filepath.FromSlash(name)) {
+		return path.Clean("/" + name)[1:]
+	}
+	return name
 }
 
 // MaxSpool bounds what is unpacked to disk for a reader that jumps about in a file: a zip archive that

@@ -340,6 +340,37 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// Names that lead out of an archive stay inside it.
+func TestMembersStayInside(t *testing.T) {
+	for name, want := range map[string]string{"../../etc/rank0.json": "etc/rank0.json",
+		"/etc/rank0.json": "etc/rank0.json", "a/../../b.json": "b.json", "./a.json": "./a.json", "a/b.json": "a/b.json", "a..b.json": "a..b.json"} {
+		var tarred, zipped bytes.Buffer
+		w := tar.NewWriter(&tarred)
+		if err := w.WriteHeader(&tar.Header{Name: name, Size: 1, Mode: 0o600, Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		z := zip.NewWriter(&zipped)
+		f, err := z.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Close(), z.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for kind, data := range map[string]string{"tar": tarred.String(), "zip": zipped.String()} {
+			if got, damaged := membersOf(t, data); got != want+"=x;" || damaged != nil {
+				t.Errorf("%s, %s: %s, damage %v", kind, name, got, damaged)
+			}
+		}
+	}
+}
+
 // A tar archive that was cut where a member ends reads as if it were whole, but for the
 // blocks of zeros that it lacks.
 func TestTarCutBetweenMembers(t *testing.T) {
