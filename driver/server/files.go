@@ -293,6 +293,11 @@ func (in finding) whole(f found) error {
 
 // readEnd returns what the end of a trace lacks.
 func (c *capture) readEnd(name string) error {
+	f, _, err := c.folder.open(name)
+	if err != nil {
+		return err
+	}
+	_ = f.Close() // nothing was written
 	tail, _, err := c.folder.readTail(name)
 	if err != nil {
 		return fmt.Errorf("it is cut: %w", err)

@@ -2,12 +2,14 @@ package server
 
 import (
 	"errors"
-	"github.com/klauspost/compress/gzip"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/kinetoscope/kinetoscope/hub/rank"
 	"github.com/kinetoscope/kinetoscope/internal/plainfile"
@@ -80,6 +82,27 @@ func (p *folder) listIn(dir string, deep bool, out map[string]seen) {
 			out[name] = seen{st.Size(), st.ModTime()}
 		}
 	}
+}
+
+// odd returns what is no regular file of the entries whose names begin with prefix: links, pipes. The server is
+// believed to have put them there, and they are not taken.
+func (p *folder) odd(prefix string) (names []string) {
+	if !p.there() {
+		return nil
+	}
+	f, err := p.root.Open(p.sub)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	entries, _ := f.ReadDir(maxListed) // entries read before an error are used
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && !e.IsDir() && !e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // open opens a file that list has named.

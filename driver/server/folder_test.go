@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,8 +10,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kinetoscope/kinetoscope/driver/server/servertest"
+	"github.com/kinetoscope/kinetoscope/protocol"
 )
 
 // whole is a trace with a valid end.
@@ -144,5 +147,45 @@ func TestServersAreKnown(t *testing.T) {
 		}
 		web.Close()
 		srv.Wait()
+	}
+}
+
+// What is not taken because it is a link, a pipe or a file with a second name is said to be so: it is neither missing
+// nor cut.
+func TestWhatIsNotTakenIsSaid(t *testing.T) {
+	for name, tt := range map[string]struct {
+		plant func(path string) error
+		says  string
+	}{
+		"link": {func(path string) error { return os.Symlink("/etc/passwd", path) },
+			"which are not taken: 0"},
+		"second name": {func(path string) error {
+			other := filepath.Join(t.TempDir(), "other")
+			return errors.Join(os.WriteFile(other, []byte(whole), 0o600), os.Link(other, path))
+		}, "no plain file with one name"},
+	} {
+		u := openUnit(t, protocol.EngineVLLM, servertest.Quirks{NoFiles: true}, nil)
+		u.d.time.quiet = 20 * time.Millisecond
+		q := request(nil)
+		if _, err := u.Arm(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Start(t.Context(), protocol.BeginRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.plant(filepath.Join(u.dir, u.d.last.tag+"_rank0.1.pt.trace.json")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := u.Stop(t.Context(), protocol.StopRequest{Session: q.Session}); err != nil {
+			t.Fatal(err)
+		}
+		s, _, err := u.Collect(t.Context(), protocol.CollectRequest{Session: q.Session})
+		said := s.Reason
+		if err != nil {
+			said += err.Error()
+		}
+		if !strings.Contains(said, tt.says) || strings.Contains(said, "it is cut") {
+			t.Errorf("%s: %q", name, said)
+		}
 	}
 }

@@ -199,6 +199,9 @@ func (f finding) note(bySpot map[spot][]found) string {
 	return strings.Join(notes, "; ")
 }
 
+// shownOdd is how many names of what is not taken a reason has.
+const shownOdd = 3
+
 // why says why a rank has no trace, by what was seen instead.
 func (c *capture) why(f finding, failed error) string {
 	var names []string
@@ -210,6 +213,13 @@ func (c *capture) why(f finding, failed error) string {
 		saw = strings.Join(names, ", ")
 	}
 	text := fmt.Sprintf("%s left no trace of this rank in %s; seen: %s", c.d.to, c.dir, saw)
+	prefix := c.tag + "_"
+	if c.own != "" {
+		prefix = ""
+	}
+	if odd := c.folder.odd(prefix); len(odd) > 0 {
+		text += "; links and pipes, which are not taken: " + strings.Join(odd[:min(len(odd), shownOdd)], ", ")
+	}
 	if failed != nil {
 		return text + "; " + failed.Error()
 	}
