@@ -34,7 +34,8 @@ var claims = []struct {
 		[]string{"hub: TestClientThatVanishesLeavesNothingOn", "hub: TestHubVanishesAndTheRanksStopThemselves",
 			"hub: TestRankThatIsBackAfterItsSessionIsTurnedOff"}},
 	{"a stop ends the recording at once; requests are served while artifacts are made", "stopping, converting",
-		[]string{"hub: TestConversionsQueueWhileTheNextSessionRecords", "omni: TestFiftyStartsAndStopsUnderLoad"}},
+		[]string{"hub: TestConversionsQueueWhileTheNextSessionRecords", "omni: TestFiftyStartsAndStopsUnderLoad",
+			"web: TestStopWhileTheSessionBeforeIsMade"}},
 	{"nothing is ever overwritten", "all", []string{"store: TestNothingIsOverwritten"}},
 }
 
