@@ -14,7 +14,7 @@ import (
 // times, and each capture takes disk and some of every rank's time.
 const (
 	triggerInterval = 30 * time.Second
-	triggerMax      = 16 // in the engine's life
+	triggerMax      = 16 // captures in the engine's life
 	triggerTimeout  = 2 * time.Minute
 )
 
@@ -53,7 +53,7 @@ func (t *trigger) ended(took time.Duration, err error) {
 func (t *trigger) fire(why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.n >= triggerMax || time.Since(t.last) < triggerInterval && t.n > 0 || t.ctx.Err() != nil {
+	if t.n >= triggerMax || !t.last.IsZero() && time.Since(t.last) < triggerInterval || t.ctx.Err() != nil {
 		return
 	}
 	t.n++
@@ -62,6 +62,11 @@ func (t *trigger) fire(why string) {
 		ctx, cancel := context.WithTimeout(t.ctx, triggerTimeout)
 		defer cancel()
 		st, err := t.engine.Flight(ctx, protocol.StartRequest{Prefix: why, AllowPartial: true})
+		if err != nil { // nothing was captured that would take disk
+			t.mu.Lock()
+			t.n--
+			t.mu.Unlock()
+		}
 		var busy *hub.ErrBusy
 		switch {
 		case errors.As(err, &busy):
