@@ -48,9 +48,10 @@ func (f *frame) bandwidth() MemoryBandwidth {
 		}
 		u.Count++
 		u.BusyNs += f.dur[i]
-		bytes, _ := f.tr.ArgInt(int(i), "bytes")
+		bytes, _ := f.tr.ArgSize(int(i), trace.ArgBytes)
 		bw, known := f.tr.ArgFloat(int(i), argBandwidth)
 		known = known && bw-bw == 0 // the writer puts inf where it cannot divide
+		known = known && (bw >= 0 || f.rules.FilesBandwidth)
 		if !f.rules.FilesBandwidth && f.dur[i] > 0 && bytes > 0 {
 			bw, known = float64(bytes)/float64(f.dur[i]), true // bytes per ns are GB/s
 		}

@@ -163,7 +163,7 @@ func (b *rooflineBuilder) visit(i int32) {
 	if !given && k == flopNone {
 		return
 	}
-	bytes, _ := b.f.tr.ArgInt(int(i), trace.ArgBytes)
+	bytes, _ := b.f.tr.ArgSize(int(i), trace.ArgBytes)
 	raw := b.f.tr.Arg(int(i), argInputDims)
 	if !given && len(raw) == 0 {
 		return

@@ -352,6 +352,19 @@ func (t *Trace) Arg(i int, key string) []byte { return t.RefArg(t.Slices.Args[i]
 // ArgInt returns an integer argument of slice i; numbers in text count.
 func (t *Trace) ArgInt(i int, key string) (int64, bool) { return t.RefArgInt(t.Slices.Args[i], key) }
 
+// maxSize is above every size in bytes, or count of elements, of one copy, message or operator: 16 TiB.
+const maxSize = 1 << 44
+
+// ArgSize returns an integer argument of slice i that is a size in bytes or a count. One below 0 or above 16 TiB is
+// none: of a counter that wrapped, sums over slices would come out as anything.
+func (t *Trace) ArgSize(i int, key string) (int64, bool) {
+	n, ok := t.ArgInt(i, key)
+	if !ok || n < 0 || n > maxSize {
+		return 0, false
+	}
+	return n, true
+}
+
 // ArgFloat returns a number among the arguments of slice i; numbers in text count.
 func (t *Trace) ArgFloat(i int, key string) (float64, bool) {
 	return t.RefArgFloat(t.Slices.Args[i], key)

@@ -102,3 +102,16 @@ func TestAddNs(t *testing.T) {
 		}
 	}
 }
+
+// TestArgSize: what cannot be a size is none.
+func TestArgSize(t *testing.T) {
+	tr := trace.New()
+	k := tr.AddTrack(trace.Track{})
+	for value, want := range map[string]int64{"0": 0, "17": 17, `"17"`: 17, "17592186044416": 1 << 44, "-1": -1,
+		"17592186044417": -1, "9223372036854775807": -1, `"x"`: -1, "null": -1} {
+		i := tr.AddSlice(trace.Slice{Name: "s", Track: k, Args: []byte(`{"bytes": ` + value + `}`)})
+		if n, ok := tr.ArgSize(i, trace.ArgBytes); ok != (want >= 0) || n != max(0, want) {
+			t.Errorf("%s: %d, %v", value, n, ok)
+		}
+	}
+}

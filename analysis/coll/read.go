@@ -292,11 +292,11 @@ func (r *reader) fill(c *Collective, i int32) bool {
 	}
 	x.DType, _ = t.ArgText(int(i), trace.ArgDType)
 	size := DTypeSize(x.DType)
-	in, hasIn := t.ArgInt(int(i), trace.ArgInNelems)
-	out, _ := t.ArgInt(int(i), trace.ArgOutNelems)
-	x.InBytes, x.OutBytes = max(0, in)*size, max(0, out)*size
+	in, hasIn := t.ArgSize(int(i), trace.ArgInNelems)
+	out, _ := t.ArgSize(int(i), trace.ArgOutNelems)
+	x.InBytes, x.OutBytes = in*size, out*size
 	if !hasIn || size == 0 {
-		if b, ok := t.ArgInt(int(i), trace.ArgBytes); ok && r.v.LaneOf[i] < 0 {
+		if b, ok := t.ArgSize(int(i), trace.ArgBytes); ok && r.v.LaneOf[i] < 0 {
 			x.InBytes = max(x.InBytes, b)
 		} else {
 			r.fillShapes(&x, i)

@@ -271,7 +271,7 @@ func (c *collector) openOp(i int, cls class) frame {
 	if cls == clsComm {
 		return f // package coll reads the bytes of collectives
 	}
-	if n, ok := d.t.ArgInt(i, trace.ArgBytes); ok {
+	if n, ok := d.t.ArgSize(i, trace.ArgBytes); ok {
 		op.Bytes += n
 	}
 	if n, ok := d.t.ArgInt(i, trace.ArgFLOPs); ok && n > 0 {
