@@ -30,8 +30,8 @@ func init() {
 			}
 			return &perfettoWriter{p: perfetto.NewCompressedWriter(w, o.StartNs, o.Workers, perfetto.Small)}
 		},
-		Lacks: "thread ids, categories and names of arrows, samples that are no number, null and {} in arguments, " +
-			"which become a text and [], single allocations: they become counters of what is held, " +
+		Lacks: "which process a thread is of, ids of both, categories and names of arrows, samples that are no number, " +
+			"null and {} in arguments, which become a text and [], single allocations: they become counters of what is held, " +
 			"of which memory answers all but who made them, whose cards and process groups there are",
 	})
 	format.AddWriter(format.Format{

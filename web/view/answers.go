@@ -346,7 +346,10 @@ func search(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) error
 	if err != nil {
 		return err
 	}
-	s.Limit = int(min(max(n, 0), 1<<20))
+	if n < 0 {
+		return refuse(400, "limit is %d; a number from 0 is expected", n)
+	}
+	s.Limit = int(min(n, 1<<20))
 	f, err := tl.Search(r.Context(), s)
 	if err != nil {
 		return answered(err)

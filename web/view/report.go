@@ -25,7 +25,10 @@ func stepTimes(w http.ResponseWriter, _ *http.Request, tl *timeline.Timeline) er
 // ofTrace reads which trace is asked for.
 func ofTrace(r *http.Request) (int, error) {
 	i, err := integer(r.URL.Query(), "trace", 0)
-	return int(min(max(i, -1), 1<<30)), err
+	if err == nil && i < -1 {
+		err = refuse(404, "trace %d: not found: they are counted from 0, and -1 is all together", i)
+	}
+	return int(min(i, 1<<30)), err
 }
 
 func ops(w http.ResponseWriter, r *http.Request, tl *timeline.Timeline) error {

@@ -36,6 +36,12 @@ func TestAllTracksAreAll(t *testing.T) {
 	if code, body := ask(t, a, "/v1/runs/one/slices"); code != 400 || !strings.Contains(body, "at most 512") {
 		t.Errorf("slices: %d %.200s", code, body)
 	}
+	for path, want := range map[string]int{"ops?trace=-1": 200, "ops?trace=-2": 404, "ops?trace=1": 404,
+		"search?q=s&limit=-1": 400, "search?q=s&limit=0": 200} {
+		if code, body := ask(t, a, "/v1/runs/one/"+path); code != want {
+			t.Errorf("%s: %d %.200s", path, code, body)
+		}
+	}
 	for _, w := range []string{"from=-9223372036854775808&to=9223372036854775807", "from=0&to=9223372036854775807"} {
 		if code, body := ask(t, a, "/v1/runs/one/selection?"+w); code != 400 {
 			t.Errorf("%s: %d %.200s", w, code, body)
