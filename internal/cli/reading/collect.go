@@ -9,11 +9,12 @@ import (
 
 // How the heap is collected while a verb reads and answers. Most of what it holds are columns of
 // numbers, in which there is nothing to mark, so that a collection costs a few milliseconds at any
-// size: below firstHeap none is worth it, and beyond it the heap may be half garbage less than usual.
+// size: below firstHeap none is worth it, and beyond it garbage may be a third of what lives and not, as is usual, as
+// much again.
 const (
 	firstHeap   = 64 << 20 // bytes
 	leastHeap   = 4 << 20  // bytes at which the runtime collects for the first time at 100 percent
-	laterGrowth = 50       // percent
+	laterGrowth = 35       // percent
 	keptGrowth  = 30       // percent, where a verb keeps traces and is to stay within readMost and keptMost
 )
 
