@@ -271,8 +271,11 @@ func (a *attribution) attribute() {
 					*k = -1
 				}
 			}
+			if *k < 0 {
+				return false
+			}
 			_, numbered := label.Numbered(a.v.Trace, int(i))
-			return *k > 0 && !numbered
+			return !numbered
 		}
 		return false
 	})

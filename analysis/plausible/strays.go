@@ -16,7 +16,7 @@ func (c *checker) unread() {
 	n := c.v.Trace.Repairs.Count[trace.RepairNoTime]
 	if part := stat.Ratio(int64(n), int64(n+len(c.v.Start))); n > 0 && part >= unreadShare {
 		c.doubt(NoTime, view.None, extent{part, float64(n), "count"},
-			"%s of %d %s no time that can be used (ts is in microseconds, and not text, NaN or beyond the year 2198): left out of everything",
+			"%s of %d %s no time that can be used (none, no number, or one beyond the year 2198, as nanoseconds are in a file of microseconds): left out of everything",
 			units.Plural(n, "event"), n+len(c.v.Start), verb(n, "has", "have"))
 	}
 }

@@ -37,21 +37,17 @@ func replaceFile(path string, content []byte) error {
 		return os.WriteFile(path, content, 0o644)
 	}
 	part := path + ".part"
-	if err := os.WriteFile(part, content, 0o644); err != nil {
-		return errors.Join(err, gone(os.Remove(part)))
+	err := newFile(part, 0o644, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if err := os.Rename(part, path); err != nil {
 		return errors.Join(err, os.Remove(part))
 	}
 	return nil
-}
-
-// gone is err, but that there is no such file.
-func gone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // beginsAs reports whether the file begins as content does; what is no plain file does.

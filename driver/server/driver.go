@@ -338,25 +338,25 @@ func (c *capture) Begin(ctx context.Context) (driver.Began, error) {
 			every: max(c.d.time.meter, time.Millisecond)}
 		c.d.wg.Go(c.meter)
 	}
+	c.outlast(&c.began)
+	c.d.wg.Go(c.watch)
+	return driver.Began{At: c.job.Now()}, nil
+}
+
+// outlast sets began or undone, and has the next session wait for this one's end.
+func (c *capture) outlast(why *bool) {
 	c.mu.Lock()
-	c.began = true
+	*why = true
 	c.mu.Unlock()
 	c.d.mu.Lock()
 	c.d.last = c
 	c.d.mu.Unlock()
-	c.d.wg.Go(c.watch)
-	return driver.Began{At: c.job.Now()}, nil
 }
 
 // undo stops what a start without an answer may have begun, and then removes what the server has
 // written. The next session waits for that: a stop that comes after its start would end it.
 func (c *capture) undo() {
-	c.mu.Lock()
-	c.undone = true
-	c.mu.Unlock()
-	c.d.mu.Lock()
-	c.d.last = c
-	c.d.mu.Unlock()
+	c.outlast(&c.undone)
 	sent := c.d.stops.add()
 	c.d.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(c.d.ctx, c.d.time.flush)
