@@ -192,7 +192,7 @@ func (c *comparer) event(at uint32, e oracleEvent) {
 	}
 	switch ph, _ := e.text("ph"); ph {
 	case "X":
-		if e.ns("dur") > absurdDur {
+		if e.ns("dur") > trace.MaxDur {
 			return
 		}
 		if s, _ := e.text("pid"); cat == "python_function" && s == "0" && string(e["tid"]) == "0" {

@@ -272,7 +272,7 @@ func (m *merger) addPair(o openBegin, end int64, event uint32) {
 		m.t.Repairs.Add(trace.RepairNegativeDur, 1)
 		dur = 0
 	}
-	if dur > absurdDur {
+	if dur > trace.MaxDur {
 		m.t.Repairs.Add(trace.RepairAbsurdDur, 1)
 		return
 	}

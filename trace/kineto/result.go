@@ -5,10 +5,6 @@ import (
 	"github.com/kinetoscope/kinetoscope/trace/ids"
 )
 
-// absurdDur is the duration in ns that no slice of a real capture has: beyond it the
-// device's clock has overflowed.
-const absurdDur = trace.MaxDur
-
 // streamSyncOffset is what Kineto adds to the stream to make the tid of Stream Sync
 // rows since April 2026.
 const streamSyncOffset = 1_000_000
@@ -278,7 +274,7 @@ func (s *scanner) slice(event uint32) {
 	if !e.hasDur || e.badDur || e.dur < 0 {
 		s.mendDur()
 	}
-	if e.dur > absurdDur {
+	if e.dur > trace.MaxDur {
 		r.repairs.add(trace.RepairAbsurdDur)
 		return
 	}
